@@ -1,0 +1,42 @@
+"""Rank Hugging Face checkpoints for a dataset without fine-tuning any of them.
+
+The public names are imported on first use, so that ``import hf_emms`` stays instant.
+"""
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+__version__ = "0.1.0"
+
+_HOMES = {
+    "EmmsError": "hf_emms.errors",
+    "EmmsResult": "hf_emms.scoring.emms",
+    "LabelTable": "hf_emms.scoring.label_table",
+    "Moments": "hf_emms.scoring.moments",
+    "Ranking": "hf_emms.ranking",
+    "emms": "hf_emms.scoring.emms",
+    "rank": "hf_emms.pipeline",
+}
+
+__all__ = ["EmmsError", "EmmsResult", "LabelTable", "Moments", "Ranking", "__version__", "emms", "rank"]
+
+if TYPE_CHECKING:
+    from hf_emms.errors import EmmsError
+    from hf_emms.pipeline import rank
+    from hf_emms.ranking import Ranking
+    from hf_emms.scoring.emms import EmmsResult, emms
+    from hf_emms.scoring.label_table import LabelTable
+    from hf_emms.scoring.moments import Moments
+
+
+def __getattr__(name: str) -> Any:
+    home = _HOMES.get(name)
+    if home is None:
+        raise AttributeError(f"module 'hf_emms' has no attribute {name!r}")
+    value = getattr(importlib.import_module(home), name)
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)
