@@ -1,0 +1,27 @@
+"""Pictures and one class each."""
+
+from hf_emms.tasks.base import Role, Task
+from hf_emms.tasks.text import clean_class_name
+
+IMAGE_CLASSIFICATION = Task(
+    id="image-classification",
+    modality="image",
+    input=Role("image", ("image", "img", "picture", "photo", "pixel_values"), ("image",)),
+    label=Role(
+        "label",
+        (
+            "label",
+            "labels",
+            "class",
+            "class_name",
+            "category",
+            "fine_label",
+            "coarse_label",
+            "variant",
+            "target",
+        ),
+        ("class", "string", "integer"),
+    ),
+    categorical=True,
+    label_text=clean_class_name,
+)

@@ -1,0 +1,18 @@
+"""Pictures and what people wrote about them."""
+
+from hf_emms.tasks.base import Role, Task
+from hf_emms.tasks.text import clean_caption
+
+IMAGE_TO_TEXT = Task(
+    id="image-to-text",
+    modality="image",
+    input=Role("image", ("image", "img", "picture", "photo", "jpg", "png"), ("image",)),
+    label=Role(
+        "text",
+        ("caption", "captions", "text", "sentences", "sentence", "alt_text", "answer", "description", "raw"),
+        ("string", "strings"),
+    ),
+    categorical=False,
+    label_text=clean_caption,
+    aliases=("captioning", "image-captioning"),
+)

@@ -1,0 +1,54 @@
+"""The task registry and what it does to labels."""
+
+import pytest
+
+from hf_emms.errors import EmmsError
+from hf_emms.tasks import TASKS, clean_class_name, get_task
+
+
+def test_every_task_is_found_under_its_id_and_its_aliases() -> None:
+    assert set(TASKS) == {"image-classification", "image-to-text", "text-classification"}
+    for task in TASKS.values():
+        for name in (task.id, *task.aliases):
+            assert get_task(name) is task
+
+
+@pytest.mark.parametrize("typed", ["captioning", "Image_Captioning", "image to text"])
+def test_case_and_separators_of_a_typed_task_do_not_matter(typed: str) -> None:
+    assert get_task(typed).id == "image-to-text"
+
+
+def test_an_unknown_task_lists_the_known_ones() -> None:
+    with pytest.raises(EmmsError) as caught:
+        get_task("depth-estimation")
+    assert "depth-estimation" in caught.value.message
+    assert all(task_id in str(caught.value.hint) for task_id in TASKS)
+
+
+@pytest.mark.parametrize(
+    ("raw", "words"),
+    [
+        ("apple_pie", "apple pie"),
+        ("  Faces__easy ", "Faces easy"),
+        ("n02085620-Chihuahua", "Chihuahua"),
+        ("n02085620-german_shepherd", "german shepherd"),
+        ("001.Black_footed_Albatross", "Black footed Albatross"),
+        ("AnnualCrop", "Annual Crop"),
+        ("iPhone", "iPhone"),
+        ("McDonald", "McDonald"),
+        ("BMW", "BMW"),
+        ("T-shirt/top", "T-shirt/top"),
+        ("737-700", "737-700"),
+        ("2012_BMW", "2012 BMW"),
+        ("C++", "C++"),
+        ("noun.animal", "noun.animal"),
+        ("__", "__"),
+    ],
+)
+def test_class_names_become_words(raw: str, words: str) -> None:
+    assert clean_class_name(raw) == words
+
+
+def test_captions_are_lower_cased_and_class_names_are_not() -> None:
+    assert get_task("captioning").label_text(" A  Red\nApple. ") == "a red apple."
+    assert get_task("text-classification").label_text("Sci_Tech") == "Sci Tech"
