@@ -1,0 +1,282 @@
+"""Results on disk, under a key that holds everything that changes them.
+
+An entry is one file, named by the SHA-256 of its key: arrays as safetensors, finished rows as JSON. The file
+carries its key and a checksum, so that a damaged entry is noticed, removed and computed again.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import logging
+import os
+import tempfile
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from hf_emms.errors import EmmsError
+
+Key = Mapping[str, Any]
+
+# Part of every key: raise it when what an entry holds changes shape.
+LAYOUT_VERSION = 1
+
+_LEFTOVER_SECONDS = 3600.0
+_LOG = logging.getLogger(__name__)
+
+
+def default_root() -> Path:
+    """The cache folder: ``HF_EMMS_CACHE``, else ``emms`` in the Hugging Face home folder."""
+    named = os.environ.get("HF_EMMS_CACHE")
+    if named:
+        return Path(named).expanduser()
+    home = os.environ.get("HF_HOME")
+    if home:
+        return Path(home).expanduser() / "emms"
+    base = os.environ.get("XDG_CACHE_HOME")
+    return (Path(base).expanduser() if base else Path.home() / ".cache") / "huggingface" / "emms"
+
+
+@dataclass(frozen=True)
+class Entry:
+    """One file of the cache.
+
+    Attributes:
+        kind: "features", "labels" or "rows".
+        digest: SHA-256 of the key, 64 hex digits: the file's name.
+        path: the file.
+        bytes: its size.
+        used: when it was last written or read, seconds since the epoch.
+        key: the key that it was stored under; empty where the file cannot be read.
+    """
+
+    kind: str
+    digest: str
+    path: Path
+    bytes: int
+    used: float
+    key: dict[str, Any]
+
+
+class Cache:
+    """A folder of results that several processes may use at once.
+
+    Args:
+        root: the folder, made on first use; None stores and finds nothing.
+        on_problem: is told in one sentence when an entry was damaged or could not be written.
+    """
+
+    def __init__(self, root: Path | None, on_problem: Callable[[str], None] = _LOG.warning) -> None:
+        self.root = root
+        self._on_problem = on_problem
+
+    @property
+    def enabled(self) -> bool:
+        return self.root is not None
+
+    def get(self, kind: str, key: Key) -> dict[str, np.ndarray] | None:
+        """The arrays stored under a key, or None where there are none that are whole."""
+        path = self._path(kind, key, "safetensors")
+        return self._load(path, _read_arrays) if path else None
+
+    def put(self, kind: str, key: Key, arrays: Mapping[str, np.ndarray]) -> None:
+        """Stores arrays (by name) under a key; a full or read-only disk is reported, not raised."""
+        path = self._path(kind, key, "safetensors")
+        if path:
+            whole = {name: np.ascontiguousarray(array) for name, array in arrays.items()}
+            self._store(path, lambda temporary: _write_arrays(temporary, key, whole))
+
+    def get_json(self, kind: str, key: Key) -> Any:
+        """The plain value stored under a key, or None where there is none that is whole."""
+        path = self._path(kind, key, "json")
+        return self._load(path, _read_json) if path else None
+
+    def put_json(self, kind: str, key: Key, value: Any) -> None:
+        """Stores a plain value (what JSON can hold) under a key; write problems are reported, not raised."""
+        path = self._path(kind, key, "json")
+        if path:
+            self._store(path, lambda temporary: _write_json(temporary, key, value))
+
+    def entries(self) -> list[Entry]:
+        """What is stored, last used first."""
+        if self.root is None or not self.root.is_dir():
+            return []
+        found = []
+        for path in [*self.root.glob("*/*.safetensors"), *self.root.glob("*/*.json")]:
+            if not _is_digest(path.stem):
+                continue
+            try:
+                status = path.stat()
+            except FileNotFoundError:  # another process removed it meanwhile
+                continue
+            found.append(
+                Entry(path.parent.name, path.stem, path, status.st_size, status.st_mtime, _read_key(path))
+            )
+        return sorted(found, key=lambda entry: (-entry.used, entry.digest))
+
+    def remove(self, prefix: str) -> list[Entry]:
+        """Removes what belongs to a checkpoint or encoder id, or whose digest begins with a prefix.
+
+        Raises:
+            EmmsError: nothing matches.
+        """
+        gone = [
+            entry
+            for entry in self.entries()
+            if prefix and (entry.key.get("id") == prefix or entry.digest.startswith(prefix))
+        ]
+        if not gone:
+            raise EmmsError(f"the cache {self.root} holds nothing for {prefix!r}", "hf-emms cache ls")
+        for entry in gone:
+            entry.path.unlink(missing_ok=True)
+        return gone
+
+    def clear(self) -> list[Entry]:
+        """Removes every entry, and nothing else that lies in the folder."""
+        self._remove_leftovers()
+        gone = self.entries()
+        for entry in gone:
+            entry.path.unlink(missing_ok=True)
+        return gone
+
+    def prune(self, *, older_than: float | None = None, max_bytes: int | None = None) -> list[Entry]:
+        """Removes the entries that were not used for longest, and what killed runs left behind.
+
+        Args:
+            older_than: seconds; entries that were not used for longer go.
+            max_bytes: the size to which the cache shrinks.
+        """
+        self._remove_leftovers()
+        now, kept, gone = time.time(), 0, []
+        for entry in self.entries():
+            too_old = older_than is not None and now - entry.used > older_than
+            too_much = max_bytes is not None and kept + entry.bytes > max_bytes
+            if too_old or too_much:
+                entry.path.unlink(missing_ok=True)
+                gone.append(entry)
+            else:
+                kept += entry.bytes
+        return gone
+
+    def _remove_leftovers(self) -> None:
+        for path in self.root.glob("*/.writing-*") if self.root else ():
+            try:
+                if time.time() - path.stat().st_mtime > _LEFTOVER_SECONDS:
+                    path.unlink()
+            except FileNotFoundError:  # its writer finished, or another process removed it
+                continue
+
+    def _path(self, kind: str, key: Key, suffix: str) -> Path | None:
+        return self.root / kind / f"{digest_of(key)}.{suffix}" if self.root else None
+
+    def _load(self, path: Path, read: Callable[[Path], Any]) -> Any:
+        from safetensors import SafetensorError
+
+        try:
+            value = read(path)
+            os.utime(path)
+        except FileNotFoundError:
+            return None
+        except (OSError, ValueError, KeyError, TypeError, SafetensorError) as error:
+            self._on_problem(f"the cache entry {path} is damaged ({_first_line(error)}); computing it again")
+            try:
+                path.unlink(missing_ok=True)
+            except OSError as refused:
+                self._on_problem(f"the damaged cache entry {path} cannot be removed: {refused}")
+            return None
+        return value
+
+    def _store(self, path: Path, write: Callable[[Path], None]) -> None:
+        from safetensors import SafetensorError
+
+        temporary: Path | None = None
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            handle, name = tempfile.mkstemp(prefix=".writing-", dir=path.parent)
+            os.close(handle)
+            temporary = Path(name)
+            write(temporary)
+            temporary.replace(path)
+        except (OSError, SafetensorError) as error:
+            self._on_problem(
+                f"cannot write to the cache ({_first_line(error)}); this result is not kept. "
+                "HF_EMMS_CACHE names another folder"
+            )
+        finally:
+            if temporary is not None:
+                temporary.unlink(missing_ok=True)
+
+
+def digest_of(key: Key) -> str:
+    """SHA-256 of a key in canonical JSON, 64 hex digits."""
+    text = json.dumps(
+        {**key, "layout": LAYOUT_VERSION}, sort_keys=True, separators=(",", ":"), allow_nan=False
+    )
+    return hashlib.sha256(text.encode()).hexdigest()
+
+
+def _is_digest(name: str) -> bool:
+    return len(name) == 64 and set(name) <= set("0123456789abcdef")
+
+
+def _first_line(error: Exception) -> str:
+    return (str(error).splitlines() or [type(error).__name__])[0]
+
+
+def _checksum(arrays: Mapping[str, np.ndarray]) -> str:
+    digest = hashlib.blake2b(digest_size=16)
+    for name in sorted(arrays):
+        array = arrays[name]
+        digest.update(f"{name}:{array.dtype.str}:{array.shape};".encode())
+        digest.update(array.reshape(-1).view(np.uint8).data)
+    return digest.hexdigest()
+
+
+def _write_arrays(path: Path, key: Key, arrays: Mapping[str, np.ndarray]) -> None:
+    from safetensors.numpy import save_file
+
+    metadata = {"key": json.dumps(dict(key), sort_keys=True), "checksum": _checksum(arrays)}
+    save_file(dict(arrays), path, metadata)
+
+
+def _read_arrays(path: Path) -> dict[str, np.ndarray]:
+    from safetensors import safe_open
+
+    with safe_open(path, framework="numpy") as file:
+        metadata = file.metadata() or {}
+        arrays = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (not a dict)
+    if metadata.get("checksum") != _checksum(arrays):
+        raise ValueError("its checksum differs")
+    return arrays
+
+
+def _write_json(path: Path, key: Key, value: Any) -> None:
+    text = json.dumps(value, allow_nan=False)
+    checksum = hashlib.blake2b(text.encode(), digest_size=16).hexdigest()
+    path.write_text(json.dumps({"key": dict(key), "checksum": checksum, "value": value}, allow_nan=False))
+
+
+def _read_json(path: Path) -> Any:
+    content = json.loads(path.read_text())
+    text = json.dumps(content["value"], allow_nan=False)
+    if content["checksum"] != hashlib.blake2b(text.encode(), digest_size=16).hexdigest():
+        raise ValueError("its checksum differs")
+    return content["value"]
+
+
+def _read_key(path: Path) -> dict[str, Any]:
+    """The key inside an entry, for listings; empty for a damaged file, which the next use reports."""
+    from safetensors import SafetensorError, safe_open
+
+    try:
+        if path.suffix == ".json":
+            return dict(json.loads(path.read_text())["key"])
+        with safe_open(path, framework="numpy") as file:
+            return dict(json.loads((file.metadata() or {})["key"]))
+    except (OSError, ValueError, KeyError, TypeError, SafetensorError):
+        return {}

@@ -1,0 +1,185 @@
+"""Entries come back as they were stored, or not at all."""
+
+from __future__ import annotations
+
+import multiprocessing
+import os
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from hf_emms.cache import Cache, default_root, digest_of
+from hf_emms.errors import EmmsError
+
+KEY = {"id": "org/model", "revision": "a" * 40, "seed": 0}
+
+
+@pytest.fixture
+def problems() -> list[str]:
+    return []
+
+
+@pytest.fixture
+def cache(tmp_path: Path, problems: list[str]) -> Cache:
+    return Cache(tmp_path / "cache", problems.append)
+
+
+def test_arrays_come_back_bit_for_bit(cache: Cache) -> None:
+    arrays = {
+        "features": np.random.default_rng(0).normal(size=(7, 3)).astype(np.float32)[:, ::-1],
+        "rows": np.arange(7),
+        "nothing": np.empty((0, 3), np.float16),
+    }
+    cache.put("features", KEY, arrays)
+    found = cache.get("features", KEY)
+    assert found is not None
+    assert set(found) == set(arrays)
+    for name, array in arrays.items():
+        assert found[name].dtype == array.dtype
+        np.testing.assert_array_equal(found[name], array)
+
+
+def test_plain_values_come_back(cache: Cache) -> None:
+    value = {"scores": [0.1, 1e-300, -3], "error": None, "name": "ä"}
+    cache.put_json("rows", KEY, value)
+    assert cache.get_json("rows", KEY) == value
+
+
+@pytest.mark.parametrize("change", [{"seed": 1}, {"revision": "b" * 40}, {"extra": None}])
+def test_any_change_of_the_key_is_another_entry(cache: Cache, change: dict[str, object]) -> None:
+    cache.put_json("rows", KEY, 1)
+    assert cache.get_json("rows", {**KEY, **change}) is None
+
+
+def test_the_order_of_a_keys_fields_does_not_matter() -> None:
+    assert digest_of(KEY) == digest_of(dict(reversed(KEY.items())))
+
+
+def test_a_disabled_cache_keeps_nothing() -> None:
+    cache = Cache(None)
+    cache.put("features", KEY, {"x": np.zeros(1)})
+    cache.put_json("rows", KEY, 1)
+    assert cache.get("features", KEY) is None
+    assert cache.get_json("rows", KEY) is None
+    assert cache.entries() == []
+
+
+@pytest.mark.parametrize("damage", ["truncated", "flipped", "empty"])
+@pytest.mark.parametrize("kind", ["features", "rows"])
+def test_a_damaged_entry_is_said_and_removed(
+    cache: Cache, problems: list[str], kind: str, damage: str
+) -> None:
+    if kind == "features":
+        cache.put(kind, KEY, {"x": np.arange(64, dtype=np.float32)})
+    else:
+        cache.put_json(kind, KEY, {"value": 123456})
+    path = cache.entries()[0].path
+    content = path.read_bytes()
+    # The last bytes of either file are its data.
+    flipped = bytearray(content)
+    flipped[-4] ^= 1
+    path.write_bytes({"truncated": content[:-3], "flipped": bytes(flipped), "empty": b""}[damage])
+
+    found = cache.get(kind, KEY) if kind == "features" else cache.get_json(kind, KEY)
+
+    assert found is None
+    assert not path.exists()
+    assert len(problems) == 1
+    assert str(path) in problems[0]
+
+
+def test_an_unwritable_folder_is_said_and_does_not_fail(tmp_path: Path, problems: list[str]) -> None:
+    (tmp_path / "file").write_text("not a folder")
+    cache = Cache(tmp_path / "file", problems.append)
+    cache.put_json("rows", KEY, 1)
+    assert "HF_EMMS_CACHE" in problems[0]
+
+
+def test_entries_tell_what_they_are(cache: Cache) -> None:
+    cache.put("features", KEY, {"x": np.zeros((2, 2))})
+    cache.put_json("rows", {**KEY, "id": "org/other"}, 1)
+    assert {(entry.kind, entry.key["id"]) for entry in cache.entries()} == {
+        ("features", "org/model"),
+        ("rows", "org/other"),
+    }
+    assert all(entry.bytes == entry.path.stat().st_size for entry in cache.entries())
+
+
+def test_remove_takes_an_id_or_the_beginning_of_a_digest(cache: Cache) -> None:
+    for name in ("a", "b", "c"):
+        cache.put_json("rows", {**KEY, "id": name}, 1)
+    assert [entry.key["id"] for entry in cache.remove("a")] == ["a"]
+    digest = digest_of({**KEY, "id": "b"})
+    assert [entry.key["id"] for entry in cache.remove(digest[:12])] == ["b"]
+    assert [entry.key["id"] for entry in cache.entries()] == ["c"]
+    for unknown in ("zzz", ""):
+        with pytest.raises(EmmsError, match="holds nothing"):
+            cache.remove(unknown)
+
+
+def test_prune_drops_what_was_not_used_for_longest(cache: Cache) -> None:
+    for age, name in enumerate(["new", "middle", "old"]):
+        cache.put_json("rows", {**KEY, "id": name}, 1)
+        entry = next(entry for entry in cache.entries() if entry.key["id"] == name)
+        os.utime(entry.path, (time.time() - 1000 * age,) * 2)
+    size = cache.entries()[0].bytes
+    cache.get_json("rows", {**KEY, "id": "old"})  # being read makes it the newest
+
+    gone = cache.prune(max_bytes=2 * size + 10)
+    assert [entry.key["id"] for entry in gone] == ["middle"]
+    assert cache.prune(older_than=3600) == []
+    assert [entry.key["id"] for entry in cache.prune(older_than=-10)] != []
+    assert cache.entries() == []
+
+
+def test_prune_and_clear_leave_strange_files_alone(cache: Cache) -> None:
+    cache.put_json("rows", KEY, 1)
+    assert cache.root is not None
+    (cache.root / "rows" / "mine.json").write_text("{}")
+    leftover = cache.root / "rows" / ".writing-1"
+    fresh = cache.root / "rows" / ".writing-2"
+    leftover.touch()
+    fresh.touch()
+    os.utime(leftover, (0, 0))
+    cache.clear()
+    assert cache.entries() == []
+    assert (cache.root / "rows" / "mine.json").exists()
+    assert not leftover.exists()
+    assert fresh.exists()
+
+
+def _write_often(root: Path, value: int) -> None:
+    cache = Cache(root)
+    for _ in range(50):
+        cache.put("features", KEY, {"x": np.full(5000, value)})
+
+
+def test_readers_never_see_half_of_an_entry(tmp_path: Path, problems: list[str]) -> None:
+    context = multiprocessing.get_context("spawn")
+    writers = [context.Process(target=_write_often, args=(tmp_path, value)) for value in (1, 2)]
+    for writer in writers:
+        writer.start()
+    cache, seen = Cache(tmp_path, problems.append), 0
+    while any(writer.is_alive() for writer in writers):
+        found = cache.get("features", KEY)
+        if found is not None:
+            seen += 1
+            assert found["x"].shape == (5000,)
+            assert len(set(found["x"].tolist())) == 1
+    assert [writer.exitcode for writer in writers] == [0, 0]
+    assert problems == []
+    assert seen
+    assert not list(tmp_path.glob("*/.writing-*"))
+
+
+def test_the_folder_follows_the_environment(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HF_EMMS_CACHE", str(tmp_path / "own"))
+    assert default_root() == tmp_path / "own"
+    monkeypatch.delenv("HF_EMMS_CACHE")
+    monkeypatch.setenv("HF_HOME", str(tmp_path / "home"))
+    assert default_root() == tmp_path / "home" / "emms"
+    monkeypatch.delenv("HF_HOME")
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "xdg"))
+    assert default_root() == tmp_path / "xdg" / "huggingface" / "emms"
