@@ -1,0 +1,269 @@
+"""A ranking: plain, schema-versioned data that every table, card and page is made from."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, Literal
+
+import msgspec
+import numpy as np
+
+from hf_emms.errors import EmmsError
+
+SCHEMA_VERSION = 1
+
+# A difference counts when it exceeds this many standard errors of the paired fold differences.
+TIE_WIDTH = 2.0
+
+_PARQUET_KEY = b"hf_emms.ranking"
+
+
+class RowScore(msgspec.Struct, frozen=True):
+    """What one estimator says about one checkpoint.
+
+    Attributes:
+        value: higher is better, within one ranking.
+        stderr: standard error over folds, where the estimator has folds.
+        folds: the value of each fold, in the same order for every checkpoint.
+        details: what else the estimator reports; for EMMS the weights of the F-labels, R² and the ridge.
+    """
+
+    value: float
+    stderr: float | None = None
+    folds: tuple[float, ...] = ()
+    details: dict[str, Any] = {}
+
+
+class Seconds(msgspec.Struct, frozen=True):
+    """Wall time in seconds: of the features (loading, forward passes) and of all estimators."""
+
+    features: float = 0.0
+    scoring: float = 0.0
+
+
+class Row(msgspec.Struct, frozen=True):
+    """One checkpoint of a ranking.
+
+    Attributes:
+        checkpoint: its id or folder.
+        revision: commit sha, or "local-" and a content hash; None when it could not be resolved.
+        rank: 1 is best, see `ranked`; None for a failed row.
+        tied: whether another row has the same rank.
+        scores: estimator name → score; an estimator that could not score this checkpoint is missing.
+        parameters: number of parameters of what was run.
+        width: D1, the number of features.
+        architecture: the class that was run.
+        pooling: what became the feature row, in words.
+        seconds: what the row cost when it was computed.
+        cached: what this run took from the cache: "none", "features" or the whole "row".
+        notes: what a reader should know.
+        error: why there is no score, in one line.
+    """
+
+    checkpoint: str
+    revision: str | None = None
+    rank: int | None = None
+    tied: bool = False
+    scores: dict[str, RowScore] = {}
+    parameters: int | None = None
+    width: int | None = None
+    architecture: str | None = None
+    pooling: str | None = None
+    seconds: Seconds = Seconds()
+    cached: Literal["none", "features", "row"] = "none"
+    notes: tuple[str, ...] = ()
+    error: str | None = None
+
+
+class Encoder(msgspec.Struct, frozen=True):
+    """A label encoder; `weight` is its mean weight in the EMMS scores of the rows."""
+
+    id: str
+    revision: str
+    width: int | None = None
+    weight: float | None = None
+
+
+class Ranking(msgspec.Struct, frozen=True, kw_only=True):
+    """Checkpoints in order, with everything that is needed to get the same order again.
+
+    A score says which checkpoint suits *this* dataset, sample and label set better; scores of two rankings
+    cannot be compared.
+
+    Attributes:
+        schema_version: of this structure.
+        dataset: as the user named it.
+        dataset_id: the repository or folder behind that name.
+        dataset_revision: commit sha, or "local-" and a content hash.
+        config: dataset configuration.
+        split: dataset split.
+        columns: role → column ("image" → "img").
+        task: the Hub's task id.
+        n: N, the number of rows scored.
+        n_inputs: distinct inputs among them.
+        n_labels: distinct label texts among them.
+        skipped: rows that could not be decoded.
+        seed: of the sample and the folds.
+        folds: number of folds.
+        sampling: "balanced", "proportional" or None where every row was taken.
+        captions: which captions of an input count.
+        prompt: template of the label texts.
+        encoders: what embedded the label texts.
+        estimators: names; the first one orders the rows.
+        versions: package → version.
+        created: UTC time in ISO 8601.
+        notes: what was inferred or left out, in words.
+        rows: ranked rows, failed ones last.
+    """
+
+    schema_version: int = SCHEMA_VERSION
+    dataset: str
+    dataset_id: str
+    dataset_revision: str
+    config: str | None
+    split: str
+    columns: dict[str, str]
+    task: str
+    n: int
+    n_inputs: int
+    n_labels: int
+    skipped: int = 0
+    seed: int
+    folds: int
+    sampling: str | None = None
+    captions: str | None = None
+    prompt: str | None = None
+    encoders: tuple[Encoder, ...]
+    estimators: tuple[str, ...]
+    versions: dict[str, str]
+    created: str
+    notes: tuple[str, ...] = ()
+    rows: tuple[Row, ...]
+
+    def __post_init__(self) -> None:
+        if not self.rows or not self.estimators:
+            raise EmmsError("a ranking needs at least one row and one estimator")
+
+    @property
+    def best(self) -> Row | None:
+        """The first row, or None when every checkpoint failed."""
+        return next((row for row in self.rows if row.error is None), None)
+
+    def row(self, checkpoint: str) -> Row:
+        """The row of a checkpoint.
+
+        Raises:
+            EmmsError: the ranking doesn't hold it.
+        """
+        for row in self.rows:
+            if row.checkpoint == checkpoint:
+                return row
+        names = ", ".join(row.checkpoint for row in self.rows)
+        raise EmmsError(f"the ranking has no checkpoint {checkpoint!r}", f"it has: {names}")
+
+    def to_json(self, *, indent: int | None = 2) -> str:
+        """The whole ranking as JSON text, without loss."""
+        text = msgspec.json.encode(self)
+        return (msgspec.json.format(text, indent=indent) if indent else text).decode()
+
+    @classmethod
+    def from_json(cls, text: str | bytes) -> Ranking:
+        """Reads what `to_json` wrote.
+
+        Raises:
+            EmmsError: not a ranking, damaged, or written by a newer version.
+        """
+        try:
+            version = msgspec.json.decode(text, type=_Versioned).schema_version
+            if version > SCHEMA_VERSION:
+                raise EmmsError(
+                    f"the ranking has schema version {version}; this hf_emms reads up to {SCHEMA_VERSION}",
+                    "pip install --upgrade hf-emms",
+                )
+            return msgspec.json.decode(text, type=cls)
+        except msgspec.DecodeError as error:  # also a field of the wrong type
+            raise EmmsError(
+                f"this is not a ranking: {error}", "hf-emms rank … --format json writes one"
+            ) from error
+
+    def to_parquet(self, path: Path | str) -> None:
+        """Writes one flat row a checkpoint; the file's metadata holds the whole ranking."""
+        import pyarrow as pa
+        import pyarrow.parquet as pq
+
+        from hf_emms.ranking_views import records
+
+        table = pa.Table.from_pylist(records(self))
+        pq.write_table(
+            table.replace_schema_metadata({_PARQUET_KEY: self.to_json(indent=None).encode()}), path
+        )
+
+    @classmethod
+    def from_parquet(cls, path: Path | str) -> Ranking:
+        """Reads what `to_parquet` wrote, without loss.
+
+        Raises:
+            EmmsError: no such file, or not written by hf_emms.
+        """
+        import pyarrow as pa
+        import pyarrow.parquet as pq
+
+        try:
+            metadata = pq.read_schema(path).metadata or {}
+        except (OSError, pa.ArrowInvalid) as error:
+            raise EmmsError(f"cannot read {path} as Parquet: {error}") from error
+        if _PARQUET_KEY not in metadata:
+            raise EmmsError(f"{path} was not written by hf_emms", "hf-emms rank … --output ranking.parquet")
+        return cls.from_json(metadata[_PARQUET_KEY])
+
+
+class _Versioned(msgspec.Struct):
+    schema_version: int
+
+
+def plain(value: Any) -> Any:
+    """A value as JSON can hold it: numpy scalars and arrays unpacked, what is not finite becomes None."""
+    if isinstance(value, Mapping):
+        return {str(name): plain(item) for name, item in value.items()}
+    if isinstance(value, np.ndarray | np.generic):
+        return plain(value.tolist())
+    if isinstance(value, list | tuple):
+        return [plain(item) for item in value]
+    if isinstance(value, float) and not math.isfinite(value):
+        return None
+    return value
+
+
+def ranked(rows: Sequence[Row], estimator: str) -> tuple[Row, ...]:
+    """Rows in order of one estimator, with ranks that admit what the folds cannot tell apart.
+
+    A row's rank is 1 + the number of rows that are *clearly* better: by more than twice the standard error
+    of the paired differences over folds (every checkpoint has the same folds). So neighbours within the noise
+    share a rank ("1, 1, 3"). A rank is never smaller than that of a row with a better score. Without folds
+    only equal values tie. Rows without a score come last, without a rank.
+    """
+    scored = [row for row in rows if row.error is None]
+    failed = [msgspec.structs.replace(row, rank=None, tied=False) for row in rows if row.error is not None]
+    scored.sort(key=lambda row: (-row.scores[estimator].value, row.checkpoint))
+    ranks: list[int] = []
+    for position, row in enumerate(scored):
+        better = sum(
+            _clearly_better(above.scores[estimator], row.scores[estimator]) for above in scored[:position]
+        )
+        ranks.append(max([1 + better, *ranks[-1:]]))
+    placed = [
+        msgspec.structs.replace(row, rank=rank, tied=ranks.count(rank) > 1)
+        for row, rank in zip(scored, ranks, strict=True)
+    ]
+    return (*placed, *sorted(failed, key=lambda row: row.checkpoint))
+
+
+def _clearly_better(first: RowScore, second: RowScore) -> bool:
+    gain = first.value - second.value
+    if len(first.folds) < 2 or len(first.folds) != len(second.folds):
+        return gain > 0
+    paired = np.subtract(first.folds, second.folds)
+    stderr = float(paired.std(ddof=1) / math.sqrt(len(paired)))
+    return gain > TIE_WIDTH * stderr and gain > 0

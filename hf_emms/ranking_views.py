@@ -1,0 +1,168 @@
+"""A ranking as text: flat records for programs, a short table for people."""
+
+from __future__ import annotations
+
+import csv
+import io
+from typing import Any
+
+from hf_emms.ranking import Ranking, Row, RowScore
+
+MISSING = "–"
+_TITLES = {"emms": "EMMS", "logme": "LogME", "knn": "k-NN", "hscore": "H-score"}
+
+
+def title_of(estimator: str) -> str:
+    """What people call an estimator."""
+    return _TITLES.get(estimator, estimator)
+
+
+def records(ranking: Ranking) -> list[dict[str, Any]]:
+    """One flat dictionary a row, every one with the same keys, numbers unrounded."""
+    return [_record(ranking, row) for row in ranking.rows]
+
+
+def to_csv(ranking: Ranking) -> str:
+    """Comma-separated values with a header line."""
+    rows = records(ranking)
+    text = io.StringIO()
+    writer = csv.DictWriter(text, fieldnames=list(rows[0]), lineterminator="\n")
+    writer.writeheader()
+    writer.writerows(rows)
+    return text.getvalue()
+
+
+def to_tsv(ranking: Ranking) -> str:
+    """Tab-separated values with a header line; whitespace inside a value becomes one space."""
+    rows = records(ranking)
+    lines = ["\t".join(rows[0])]
+    lines += ["\t".join(_one_line(value) for value in row.values()) for row in rows]
+    return "\n".join(lines) + "\n"
+
+
+def to_markdown(ranking: Ranking, *, top: int | None = None) -> str:
+    """The people's table in Markdown, failed rows below it; `top` keeps the first few rows only."""
+    header, rows = cells(ranking, top=top)
+    rule = [":---" if column == 1 else "---:" for column in range(len(header))]
+    lines = [
+        "| " + " | ".join(line) + " |" for line in [header, rule, *[[*map(_escaped, row)] for row in rows]]
+    ]
+    failed = (
+        [f"- {_escaped(name)}: {_escaped(error)}" for name, error in failures(ranking)] if top is None else []
+    )
+    return "\n".join([*lines, *(["", "Failed:", "", *failed] if failed else [])]) + "\n"
+
+
+def to_text(ranking: Ranking) -> str:
+    """The people's table in plain aligned text, failed rows below it."""
+    header, rows = cells(ranking)
+    widths = [max(len(line[column]) for line in [header, *rows]) for column in range(len(header))]
+    lines = []
+    for line in [header, ["-" * width for width in widths], *rows]:
+        parts = [
+            cell.ljust(width) if column == 1 else cell.rjust(width)
+            for column, (cell, width) in enumerate(zip(line, widths, strict=True))
+        ]
+        lines.append("  ".join(parts).rstrip())
+    lines += [f"failed: {name}: {error}" for name, error in failures(ranking)]
+    return "\n".join(lines) + "\n"
+
+
+def cells(ranking: Ranking, *, top: int | None = None) -> tuple[list[str], list[list[str]]]:
+    """Header and cells of the table for people: rounded, with "=" before a shared rank."""
+    header = ["rank", "checkpoint"]
+    for estimator in ranking.estimators:
+        header += [title_of(estimator), *(["R²"] if estimator == "emms" else [])]
+    header += ["params", "width", "seconds"]
+    return header, [_cells(ranking, row) for row in ranking.rows[:top]]
+
+
+def failures(ranking: Ranking) -> list[tuple[str, str]]:
+    """Checkpoint and error of every failed row, each on one line."""
+    return [
+        (_one_line(row.checkpoint), _one_line(row.error)) for row in ranking.rows if row.error is not None
+    ]
+
+
+def rank_of(row: Row) -> str:
+    """A rank for people: "=2" where it is shared."""
+    if row.rank is None:
+        return MISSING
+    return f"={row.rank}" if row.tied else str(row.rank)
+
+
+def number(value: float | None) -> str:
+    """A score with four decimals, or four digits where it is large."""
+    if value is None:
+        return MISSING
+    return f"{value:.4f}" if abs(value) < 100 else f"{value:.4g}"
+
+
+def with_error(score: RowScore | None) -> str:
+    """A score with its standard error, where it has one."""
+    if score is None:
+        return MISSING
+    return number(score.value) + (f" ± {score.stderr:.4f}" if score.stderr is not None else "")
+
+
+def size(parameters: int | None) -> str:
+    """A number of parameters for people: 309k, 4.7M, 1.3B."""
+    if parameters is None:
+        return MISSING
+    for unit, scale in (("B", 1e9), ("M", 1e6), ("k", 1e3)):
+        if parameters >= scale:
+            amount = parameters / scale
+            return f"{amount:.0f}{unit}" if amount >= 100 or unit == "k" else f"{amount:.1f}{unit}"
+    return str(parameters)
+
+
+def _cells(ranking: Ranking, row: Row) -> list[str]:
+    line = [rank_of(row), _one_line(row.checkpoint)]
+    for estimator in ranking.estimators:
+        score = row.scores.get(estimator)
+        line.append(with_error(score))
+        if estimator == "emms":
+            line.append(number(score.details.get("r2")) if score else MISSING)
+    seconds = f"{row.seconds.features + row.seconds.scoring:.1f}" if row.error is None else MISSING
+    return [*line, size(row.parameters), str(row.width or MISSING), seconds]
+
+
+def _record(ranking: Ranking, row: Row) -> dict[str, Any]:
+    record: dict[str, Any] = {
+        "rank": row.rank,
+        "tied": row.tied,
+        "checkpoint": row.checkpoint,
+        "revision": row.revision,
+    }
+    for estimator in ranking.estimators:
+        score = row.scores.get(estimator)
+        record[estimator] = score.value if score else None
+        if any(
+            other.scores[estimator].stderr is not None for other in ranking.rows if estimator in other.scores
+        ):
+            record[f"{estimator}_stderr"] = score.stderr if score else None
+        if estimator == "emms":
+            record["emms_r2"] = score.details.get("r2") if score else None
+    return record | {
+        "parameters": row.parameters,
+        "width": row.width,
+        "architecture": row.architecture,
+        "pooling": row.pooling,
+        "seconds_features": row.seconds.features,
+        "seconds_scoring": row.seconds.scoring,
+        "cached": row.cached,
+        "error": row.error,
+    }
+
+
+def _one_line(value: Any) -> str:
+    """A value on one line; what could steer a terminal is shown escaped."""
+    text = "" if value is None else " ".join(str(value).split())
+    return "".join(char if char.isprintable() else repr(char)[1:-1] for char in text)
+
+
+def _escaped(text: str) -> str:
+    """Text that cannot break out of a Markdown table cell."""
+    for char in "\\|`*_<>[]":
+        text = text.replace(char, "\\" + char)
+    return text
