@@ -1,0 +1,51 @@
+"""The embedded demo: small real datasets, checkpoints and label encoders that ship with the package.
+
+They look like Hub repositories (`emms-demo/resnet-distilled`) and are read from folders beside this file.
+scripts/demo/ makes them; NOTICE says where they come from.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Literal
+
+from hf_emms.errors import EmmsError
+
+DEMO_PREFIX = "emms-demo/"
+
+Kind = Literal["datasets", "checkpoints", "encoders"]
+
+_HERE = Path(__file__).resolve().parent
+_KINDS: tuple[Kind, ...] = ("checkpoints", "encoders", "datasets")
+
+
+def folder_of(repo_id: str) -> Path | None:
+    """The folder of an embedded repository.
+
+    Args:
+        repo_id: e.g. "emms-demo/resnet-distilled".
+
+    Returns:
+        Its folder, or None if the id is not one of the demo's (does not start with DEMO_PREFIX).
+
+    Raises:
+        EmmsError: if the id starts with DEMO_PREFIX but nothing of that name ships.
+    """
+    if not repo_id.startswith(DEMO_PREFIX):
+        return None
+    name = repo_id.removeprefix(DEMO_PREFIX)
+    for kind in _KINDS:
+        if repo_id in names(kind):
+            return _HERE / kind / name
+    everything = ", ".join(name for kind in _KINDS for name in names(kind))
+    raise EmmsError(f"{repo_id} is not part of the embedded demo", f"use one of: {everything}")
+
+
+def names(kind: Kind) -> tuple[str, ...]:
+    """Ids of the embedded repositories of one kind, sorted, DEMO_PREFIX included.
+
+    Args:
+        kind: "datasets", "checkpoints" or "encoders".
+    """
+    folders = (path for path in (_HERE / kind).iterdir() if (path / "README.md").is_file())
+    return tuple(sorted(DEMO_PREFIX + path.name for path in folders))

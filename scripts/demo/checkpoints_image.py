@@ -1,0 +1,209 @@
+"""Train the demo's image checkpoints: distilled, pretrained for long or short, on the wrong domain, random."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+import pictures
+import sources
+import torch
+from model_cards import Card, write_model_card
+from training import store, train
+from transformers import (
+    ConvNextConfig,
+    ConvNextModel,
+    MobileNetV2Config,
+    MobileNetV2Model,
+    PreTrainedModel,
+    RegNetConfig,
+    RegNetModel,
+    ResNetConfig,
+    ResNetModel,
+    SwinConfig,
+    SwinModel,
+    ViTConfig,
+    ViTImageProcessor,
+    ViTModel,
+)
+
+FASHION_ROWS = 12_000
+
+Batch = Callable[[torch.Tensor], tuple[torch.Tensor, torch.Tensor]]
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """How one checkpoint is made.
+
+    Attributes:
+        name: folder name.
+        build: makes the untrained model.
+        goal: "lite0" (distillation), "drawings" (classes of Noto emoji and Open Clipart), "fashion"
+            (FashionMNIST training rows) or "none" (random weights).
+        steps: optimiser steps of 64 pictures.
+        rate: peak learning rate.
+    """
+
+    name: str
+    build: Callable[[], PreTrainedModel]
+    goal: str
+    steps: int = 0
+    rate: float = 3e-3
+
+
+def _resnet() -> PreTrainedModel:
+    sizes = [16, 32, 64, 112]
+    return ResNetModel(
+        ResNetConfig(embedding_size=16, hidden_sizes=sizes, depths=[1, 1, 1, 1], layer_type="basic")
+    )
+
+
+def _regnet() -> PreTrainedModel:
+    return RegNetModel(
+        RegNetConfig(embedding_size=16, hidden_sizes=[16, 32, 64, 96], depths=[1, 1, 1, 1], groups_width=16)
+    )
+
+
+def _swin() -> PreTrainedModel:
+    return SwinModel(
+        SwinConfig(
+            image_size=64,
+            patch_size=4,
+            embed_dim=32,
+            depths=[1, 1, 2],
+            num_heads=[2, 4, 8],
+            window_size=4,
+            mlp_ratio=2.0,
+            drop_path_rate=0.0,
+        )
+    )
+
+
+def _convnext() -> PreTrainedModel:
+    return ConvNextModel(ConvNextConfig(patch_size=4, hidden_sizes=[24, 48, 96], depths=[1, 1, 1], num_stages=3))
+
+
+def _vit(width: int = 64, layers: int = 4) -> PreTrainedModel:
+    return ViTModel(
+        ViTConfig(
+            image_size=64,
+            patch_size=8,
+            hidden_size=width,
+            num_hidden_layers=layers,
+            num_attention_heads=4,
+            intermediate_size=2 * width,
+            hidden_dropout_prob=0.0,
+            attention_probs_dropout_prob=0.0,
+        ),
+        add_pooling_layer=False,
+    )
+
+
+def _mobilenet() -> PreTrainedModel:
+    return MobileNetV2Model(
+        MobileNetV2Config(image_size=64, depth_multiplier=0.25, min_depth=8, depth_divisible_by=8, output_stride=16)
+    )
+
+
+RECIPES = (
+    Recipe("resnet-distilled", _resnet, "lite0", 1_600),
+    Recipe("swin-distilled", _swin, "lite0", 1_000),
+    Recipe("resnet-drawings", _resnet, "drawings", 1_600),
+    Recipe("resnet-fashion", _resnet, "fashion", 700),
+    Recipe("resnet-drawings-short", _resnet, "drawings", 60),
+    Recipe("convnext-distilled-short", _convnext, "lite0", 250, 2e-3),
+    Recipe("vit-drawings", lambda: _vit(), "drawings", 600, 1e-3),
+    Recipe("mobilenet-drawings-short", _mobilenet, "drawings", 200),
+    Recipe("regnet-random", _regnet, "none"),
+    Recipe("vit-random", lambda: _vit(48, 2), "none"),
+)
+
+_HOW = {
+    "lite0": "Distilled on drawings (Noto emoji, Open Clipart, scenes of Noto emoji) from the pooled features of "
+    "EfficientNet-Lite0 (ImageNet weights, Apache-2.0).",
+    "drawings": "Pretrained to name the Unicode group of Noto emoji and the folder of Open Clipart pictures.",
+    "fashion": f"Pretrained on {FASHION_ROWS:,} rows of FashionMNIST's training split.",
+    "none": "Random weights, as a control: never trained.",
+}
+_DATA = {
+    "lite0": ["Noto Emoji", "Open Clipart"],
+    "drawings": ["Noto Emoji", "Open Clipart"],
+    "fashion": ["zalando-datasets/fashion_mnist"],
+    "none": [],
+}
+
+
+def pooled(model: PreTrainedModel, pixels: torch.Tensor) -> torch.Tensor:
+    """The checkpoint's feature of each picture, float32 (B, D1): its pooler's output, or the class token."""
+    output = model(pixel_values=pixels)
+    if getattr(output, "pooler_output", None) is not None:
+        return output.pooler_output.flatten(1)
+    return output.last_hidden_state[:, 0]
+
+
+def make(recipe: Recipe, seed: int) -> None:
+    """Train one checkpoint and write its folder."""
+    torch.manual_seed(seed)
+    model = recipe.build()
+    seconds = _fit(model, recipe, seed) if recipe.steps else 0.0
+    parameters = sum(p.numel() for p in model.parameters())
+    folder = sources.DEMO / "checkpoints" / recipe.name
+    store(model, folder)
+    side = {"height": pictures.SIDE, "width": pictures.SIDE}
+    ViTImageProcessor(size=side, image_mean=[0.5] * 3, image_std=[0.5] * 3).save_pretrained(folder)
+    write_model_card(
+        folder,
+        Card(
+            name=recipe.name,
+            pipeline="image-feature-extraction",
+            architecture=model.config.model_type,
+            parameters=parameters,
+            how=_HOW[recipe.goal],
+            steps=recipe.steps,
+            seconds=seconds,
+            datasets=tuple(_DATA[recipe.goal]),
+        ),
+    )
+
+
+def _fit(model: PreTrainedModel, recipe: Recipe, seed: int) -> float:
+    with torch.no_grad():
+        width = pooled(model.eval(), torch.zeros(1, 3, pictures.SIDE, pictures.SIDE)).shape[1]
+    images, targets = _goal(recipe.goal)
+    regression = targets.ndim == 2
+    head = torch.nn.Linear(width, targets.shape[1] if regression else int(targets.max()) + 1)
+    loss = torch.nn.MSELoss() if regression else torch.nn.CrossEntropyLoss(label_smoothing=0.1)
+    augment = torch.Generator().manual_seed(seed)
+
+    def loss_of(rows: torch.Tensor) -> torch.Tensor:
+        batch = _augment(pictures.to_input(images[rows]), augment)
+        return loss(head(pooled(model, batch)), targets[rows])
+
+    return train([model, head], loss_of, len(images), steps=recipe.steps, rate=recipe.rate, seed=seed)
+
+
+def _goal(goal: str) -> tuple[torch.Tensor, torch.Tensor]:
+    """Images uint8 (N, 64, 64, 3) and what to predict: float32 (N, D) or class ids int64 (N,)."""
+    if goal == "lite0":
+        images, targets = pictures.distillation_set()
+    elif goal == "drawings":
+        singles = pictures.singles()
+        images, targets = singles.images, singles.labels
+    else:
+        small, targets = sources.fashion_mnist("train")
+        large = torch.nn.functional.interpolate(
+            torch.from_numpy(small[:FASHION_ROWS])[:, None].float(), (64, 64), mode="bilinear"
+        )
+        images = np.repeat(large.round().byte().permute(0, 2, 3, 1).numpy(), 3, axis=3)
+        targets = targets[:FASHION_ROWS]
+    return torch.from_numpy(images), torch.from_numpy(targets)
+
+
+def _augment(batch: torch.Tensor, generator: torch.Generator) -> torch.Tensor:
+    """Flip half of the batches and shift every batch by up to four pixels."""
+    if torch.rand((), generator=generator) < 0.5:
+        batch = batch.flip(3)
+    dx, dy = (int(v) for v in torch.randint(-4, 5, (2,), generator=generator))
+    return batch.roll((dy, dx), (2, 3))

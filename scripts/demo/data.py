@@ -1,0 +1,187 @@
+"""Make the demo's three datasets as Hub dataset folders (README.md with dataset_info, parquet with features)."""
+
+from __future__ import annotations
+
+import io
+import re
+import shutil
+from pathlib import Path
+
+import numpy as np
+import sources
+from datasets import ClassLabel, Dataset, Features, Value
+from datasets import Image as ImageFeature
+from model_cards import write_card
+from PIL import Image
+from scenes import compose, draw, read_things
+
+SEED = 20
+SCENES = 640
+FASHION_ROWS = 1_000
+GLOSSES_PER_CLASS = 200
+PALETTE = 64  # colours of a stored scene; halves its size and is not visible at 128 × 96
+
+FASHION_CLASSES = (
+    "t-shirt/top",
+    "trouser",
+    "pullover",
+    "dress",
+    "coat",
+    "sandal",
+    "shirt",
+    "sneaker",
+    "bag",
+    "ankle boot",
+)
+# lexicographer file number → class name
+GLOSS_CLASSES = {
+    5: "animal",
+    20: "plant",
+    13: "food",
+    8: "body part",
+    6: "artifact",
+    27: "substance",
+    15: "place",
+    28: "time",
+    23: "quantity",
+    10: "communication",
+}
+# glosses that a demo should not greet its user with
+UNWANTED = re.compile(
+    r"\b(sex\w*|genital\w*|penis|vagina\w*|vulva\w*|anus|anal|rect(?:um|al)|scrot\w*|testic\w*|breasts?|nipples?"
+    r"|clitor\w*|urin\w*|feces|fecal|excrement|defecat\w*|semen|pubic|perine\w*|prostitut\w*|porn\w*|obscen\w*"
+    r"|slurs?|offensive\w*|disparag\w*|derogat\w*|ethnic|race|racial\w*|negro\w*|slave\w*|nazi\w*|jew\w*"
+    r"|muslim\w*|islam\w*|christian\w*|god|religio\w*|kill\w*|murder\w*|suicid\w*|tortur\w*|weapons?|guns?|bombs?"
+    r"|terror\w*|drugs?|heroin|cocaine|opium|poison\w*|naked|nud\w*|rape\w*|abortion\w*|insult\w*|vulgar\w*"
+    r"|stupid|idiot\w*|war|military|death|died|execut\w*|women|woman)\b",
+    re.IGNORECASE,
+)
+
+
+def make_all() -> None:
+    """Write the three dataset folders under hf_emms/demo/datasets."""
+    captions()
+    fashion()
+    glosses()
+
+
+def captions() -> None:
+    """Scenes of two to four Fluent emoji, one caption each."""
+    by_name = {item.name: item for item in sources.emoji()}
+    things = read_things(Path(__file__).with_name("objects.txt"))
+    scenes = compose(things, SCENES, SEED)
+    pictures = {thing: sources.fluent_picture(by_name[thing.emoji_name]) for thing in things}
+    images = [_png(draw(scene, pictures.__getitem__, SEED + i), PALETTE) for i, scene in enumerate(scenes)]
+    features = Features({"image": ImageFeature(), "caption": Value("string")})
+    rows = {"image": images, "caption": [scene.caption for scene in scenes]}
+    _write(
+        "emoji-captions",
+        Dataset.from_dict(rows, features=features),
+        title="Emoji captions",
+        licence="mit",
+        task="image-to-text",
+        text=(
+            f"{SCENES} scenes of two to four emoji on a 128 × 96 canvas, one caption each, of "
+            f"{len(things)} objects. Drawn by a script from Microsoft's Fluent emoji (flat style, MIT licence, npm "
+            "package `@lobehub/fluent-emoji-flat`); captions are built from the Unicode names and from where the "
+            "emoji stand."
+        ),
+    )
+
+
+def fashion() -> None:
+    """FashionMNIST test rows, 100 a class."""
+    images, labels = sources.fashion_mnist("t10k")
+    rng = np.random.default_rng(SEED)
+    per_class = FASHION_ROWS // len(FASHION_CLASSES)
+    chosen = np.concatenate(
+        [rng.choice(np.flatnonzero(labels == c), per_class, replace=False) for c in range(len(FASHION_CLASSES))]
+    )
+    chosen = rng.permutation(chosen)
+    features = Features({"image": ImageFeature(), "label": ClassLabel(names=list(FASHION_CLASSES))})
+    rows = {"image": [_png(Image.fromarray(images[i])) for i in chosen], "label": labels[chosen].tolist()}
+    _write(
+        "fashion-mnist",
+        Dataset.from_dict(rows, features=features),
+        title="FashionMNIST, 1,000 rows",
+        licence="mit",
+        task="image-classification",
+        text=(
+            f"{FASHION_ROWS:,} rows of FashionMNIST's test split (Zalando SE, MIT licence), {per_class} of each of its "
+            "10 classes, 28 × 28 grayscale."
+        ),
+    )
+
+
+def glosses() -> None:
+    """WordNet noun definitions of ten lexicographer files."""
+    classes = list(GLOSS_CLASSES.values())
+    rows: dict[str, list] = {"text": [], "label": []}
+    for synset in target_synsets():
+        rows["text"].append(synset.gloss)
+        rows["label"].append(classes.index(GLOSS_CLASSES[synset.lexicographer]))
+    features = Features({"text": Value("string"), "label": ClassLabel(names=classes)})
+    _write(
+        "wordnet-glosses",
+        Dataset.from_dict(rows, features=features),
+        title="WordNet glosses",
+        licence="other",
+        task="text-classification",
+        text=(
+            f"{len(rows['text']):,} noun definitions from WordNet 3.0 (Princeton University), "
+            f"{GLOSSES_PER_CLASS} of each of ten lexicographer files: {', '.join(classes)}. Examples are cut off and "
+            "definitions with unsuitable words left out. WordNet 3.0 Copyright 2006 by Princeton University; its "
+            "licence stands in hf_emms' NOTICE."
+        ),
+    )
+
+
+def target_synsets() -> list[sources.Synset]:
+    """The synsets of the demo table in the table's order; no training may see their glosses."""
+    rng = np.random.default_rng(SEED)
+    pool: dict[str, list[sources.Synset]] = {name: [] for name in GLOSS_CLASSES.values()}
+    seen = set()
+    for synset in sources.wordnet():
+        usable = 20 <= len(synset.gloss) <= 160 and not UNWANTED.search(" ".join((synset.gloss, *synset.words)))
+        if synset.lexicographer in GLOSS_CLASSES and usable and synset.gloss not in seen:
+            seen.add(synset.gloss)
+            pool[GLOSS_CLASSES[synset.lexicographer]].append(synset)
+    chosen = [
+        synsets[i]
+        for synsets in pool.values()
+        for i in rng.choice(len(synsets), GLOSSES_PER_CLASS, replace=False)
+    ]
+    return [chosen[i] for i in rng.permutation(len(chosen))]
+
+
+def _png(image: Image.Image, palette: int | None = None) -> dict[str, bytes]:
+    buffer = io.BytesIO()
+    if palette is not None:
+        image = image.quantize(palette, dither=Image.Dither.NONE)
+    image.save(buffer, format="PNG", optimize=True)
+    return {"bytes": buffer.getvalue()}
+
+
+def _write(name: str, table: Dataset, *, title: str, licence: str, task: str, text: str) -> None:
+    folder = sources.DEMO / "datasets" / name
+    shutil.rmtree(folder, ignore_errors=True)
+    (folder / "data").mkdir(parents=True)
+    parquet = folder / "data" / "test-00000-of-00001.parquet"
+    table.to_parquet(parquet)
+    head = {
+        "license": licence,
+        "language": ["en"],
+        "pretty_name": title,
+        "size_categories": ["1K<n<10K" if len(table) >= 1_000 else "n<1K"],
+        "task_categories": [task],
+        "tags": ["hf-emms-demo"],
+        "configs": [{"config_name": "default", "data_files": [{"split": "test", "path": "data/test-*"}]}],
+        "dataset_info": {
+            "features": table.features._to_yaml_list(),
+            "splits": [{"name": "test", "num_bytes": parquet.stat().st_size, "num_examples": len(table)}],
+        },
+    }
+    if licence == "other":
+        head |= {"license_name": "wordnet", "license_link": "https://wordnet.princeton.edu/license-and-commercial-use"}
+    body = f"# {title}\n\n{text}\n\nPart of the embedded demo of hf_emms; not a benchmark."
+    write_card(folder, head, body)

@@ -1,0 +1,123 @@
+"""Training pictures in other drawing styles than the demo's (Noto emoji, Open Clipart), and what a teacher sees in them."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cache
+
+import numpy as np
+import sources
+import torch
+from PIL import Image
+from scenes import Thing, compose, draw
+
+SIDE = 64  # pixels: input of every demo checkpoint
+TEACHER_SIDE = 160  # pixels: 1.4 × cheaper than EfficientNet-Lite0's own 224 with the same classes on top
+SCENES = 1_600
+SEED = 21
+
+
+@dataclass(frozen=True)
+class Singles:
+    """Single pictures on coloured grounds: uint8 (N, 64, 64, 3), class ids int64 (N,), class names."""
+
+    images: np.ndarray
+    labels: np.ndarray
+    names: tuple[str, ...]
+
+
+@cache
+def _sources() -> tuple[list[sources.Emoji], list[Image.Image], list[str], list[Image.Image]]:
+    return *sources.noto_pictures(), *sources.clipart_pictures()
+
+
+@cache
+def singles(copies: int = 2) -> Singles:
+    """Noto emoji with their Unicode group and Open Clipart pictures with their folder as class.
+
+    Args:
+        copies: how often each picture appears, each time on another ground and scale.
+    """
+    items, noto, folders, clipart = _sources()
+    names = (*sources.NOTO_GROUPS, *sources.CLIPART_FOLDERS)
+    classes = [item.group for item in items] + list(folders)
+    rng = np.random.default_rng(SEED)
+    images, labels = [], []
+    for _ in range(copies):
+        for picture, name in zip(noto + clipart, classes, strict=True):
+            images.append(_shrink(_on_ground(picture, rng)))
+            labels.append(names.index(name))
+    return Singles(np.stack(images), np.array(labels), names)
+
+
+def noto_scenes(count: int, seed: int) -> tuple[list[Image.Image], list[str]]:
+    """Scenes of Noto emoji with captions, drawn like the demo's but in another style and of all emoji."""
+    items, noto, _, _ = _sources()
+    pictures = dict(zip((item.name for item in items), noto, strict=True))
+    things = [Thing(name, name, name + "s") for name in pictures]
+    scenes = compose(things, count, seed)
+    images = [draw(scene, lambda thing: pictures[thing.emoji_name], seed + i) for i, scene in enumerate(scenes)]
+    return images, [scene.caption for scene in scenes]
+
+
+def _on_ground(picture: Image.Image, rng: np.random.Generator) -> Image.Image:
+    """Paste a picture at a random scale and place on a plain ground; every fourth result is gray."""
+    side = sources.PICTURE_SIZE
+    light = rng.integers(215, 256, size=3)
+    colour = tuple(int(c) for c in (light if rng.random() < 0.7 else rng.integers(0, 256, size=3)))
+    canvas = Image.new("RGB", (side, side), colour)
+    size = int(side * rng.uniform(0.6, 1.0))
+    small = picture.resize((size, size), Image.Resampling.BILINEAR)
+    x, y = (int(v) for v in rng.integers(0, side - size + 1, size=2))
+    canvas.paste(small, (x, y), small)
+    return canvas.convert("L").convert("RGB") if rng.random() < 0.25 else canvas
+
+
+def _shrink(image: Image.Image) -> np.ndarray:
+    return np.asarray(image.convert("RGB").resize((SIDE, SIDE), Image.Resampling.BILINEAR))
+
+
+@cache
+def distillation_set() -> tuple[np.ndarray, np.ndarray]:
+    """Pictures and EfficientNet-Lite0's view of them.
+
+    Returns:
+        Images uint8 (N, 64, 64, 3); pooled features float32 (N, 1280), standardised.
+    """
+    stored = sources.BUILD / "distillation.npz"
+    if not stored.exists():
+        _, noto, _, clipart = _sources()
+        rng = np.random.default_rng(SEED + 1)
+        large = [_on_ground(picture, rng) for picture in noto + clipart] + noto_scenes(SCENES, SEED + 2)[0]
+        np.savez(stored, images=np.stack([_shrink(image) for image in large]), features=_teach(large))
+    with np.load(stored) as arrays:
+        features = arrays["features"]
+        return arrays["images"], (features - features.mean(0)) / (features.std(0) + 1e-6)
+
+
+def _teach(images: list[Image.Image]) -> np.ndarray:
+    """EfficientNet-Lite0's pooled features, float32 (N, 1280)."""
+    import sys
+
+    sys.path.append(str(sources.BUILD / "pip"))
+    import timm
+
+    teacher = timm.create_model("tf_efficientnet_lite0", pretrained=False)
+    weights = torch.load(sources.LITE0, weights_only=True)
+    # other names, same layers in the same order: load_state_dict checks every shape
+    teacher.load_state_dict(dict(zip(teacher.state_dict(), weights.values(), strict=True)))
+    teacher.reset_classifier(0)
+    teacher.eval()
+    features = []
+    with torch.inference_mode():
+        for start in range(0, len(images), 64):
+            side = (TEACHER_SIDE, TEACHER_SIDE)
+            resized = [image.resize(side, Image.Resampling.BICUBIC) for image in images[start : start + 64]]
+            batch = torch.from_numpy(np.stack([np.asarray(image) for image in resized]))
+            features.append(teacher(to_input(batch)).numpy())
+    return np.concatenate(features)
+
+
+def to_input(images: torch.Tensor) -> torch.Tensor:
+    """Images uint8 (B, H, W, 3) → float32 (B, 3, H, W) in [-1, 1], as the demo's processors and Lite0 expect."""
+    return images.permute(0, 3, 1, 2).float() / 127.5 - 1.0

