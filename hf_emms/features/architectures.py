@@ -1,0 +1,159 @@
+"""Which transformers class loads a family of checkpoints, and what of it is the feature.
+
+A new architecture is one row here. `pooling` names an entry of `pooling.POOLINGS`.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from hf_emms.tasks.base import Modality
+
+
+@dataclass(frozen=True)
+class Architecture:
+    """One family of checkpoints.
+
+    Attributes:
+        family: its name in reports.
+        model_types: the `model_type` of config.json that belong to it.
+        modality: what the checkpoint is fed here; CLIP and SigLIP have a row for each tower.
+        loader: the transformers class that loads it, without heads that features don't need.
+        pooling: what becomes the feature row.
+        source: where the choice comes from.
+        poolerless: the class takes `add_pooling_layer=False`; its pooler isn't used and often isn't saved.
+        pads_to_limit: texts are padded to the full length, because the family was trained that way.
+    """
+
+    family: str
+    model_types: tuple[str, ...]
+    modality: Modality
+    loader: str
+    pooling: str
+    source: str
+    poolerless: bool = False
+    pads_to_limit: bool = False
+
+
+EMMS = "EMMS (arXiv 2308.06262)"
+CLASSIFIER = "input of the classifier in the model's ...ForImageClassification"
+
+ARCHITECTURES: tuple[Architecture, ...] = (
+    # Convolutional image encoders: the pooled map that feeds their classifier, as EMMS does for CNNs.
+    Architecture("ResNet", ("resnet",), "image", "ResNetModel", "pooler_output", EMMS),
+    Architecture("RegNet", ("regnet",), "image", "RegNetModel", "pooler_output", EMMS),
+    Architecture("ConvNeXt", ("convnext",), "image", "ConvNextModel", "pooler_output", CLASSIFIER),
+    Architecture("ConvNeXtV2", ("convnextv2",), "image", "ConvNextV2Model", "pooler_output", CLASSIFIER),
+    Architecture("MobileNetV1", ("mobilenet_v1",), "image", "MobileNetV1Model", "pooler_output", EMMS),
+    Architecture("MobileNetV2", ("mobilenet_v2",), "image", "MobileNetV2Model", "pooler_output", EMMS),
+    Architecture("EfficientNet", ("efficientnet",), "image", "EfficientNetModel", "pooler_output", EMMS),
+    Architecture("timm", ("timm_wrapper",), "image", "TimmWrapperModel", "pooler_output", CLASSIFIER),
+    # Image transformers.
+    Architecture("ViT", ("vit",), "image", "ViTModel", "cls_token", EMMS, poolerless=True),
+    Architecture("DeiT", ("deit",), "image", "DeiTModel", "cls_token", EMMS, poolerless=True),
+    Architecture("DINOv2", ("dinov2",), "image", "Dinov2Model", "cls_token", EMMS),
+    Architecture(
+        "DINOv2 with registers",
+        ("dinov2_with_registers",),
+        "image",
+        "Dinov2WithRegistersModel",
+        "cls_token",
+        EMMS,
+    ),
+    Architecture("DINOv3 ViT", ("dinov3_vit",), "image", "DINOv3ViTModel", "cls_token", EMMS),
+    # BEiT's pooler has no weights of its own choosing: the mean of patches or CLS, as its config says.
+    Architecture("BEiT", ("beit",), "image", "BeitModel", "pooler_output", CLASSIFIER),
+    Architecture("Swin", ("swin",), "image", "SwinModel", "pooler_output", EMMS),
+    Architecture("SwinV2", ("swinv2",), "image", "Swinv2Model", "pooler_output", EMMS),
+    Architecture("PVTv2", ("pvt_v2",), "image", "PvtV2Model", "spatial_mean", EMMS),
+    Architecture(
+        "CLIP vision tower",
+        ("clip", "clip_vision_model"),
+        "image",
+        "CLIPVisionModel",
+        "pooler_output",
+        "arXiv 2103.00020, section 3.2: linear probes use the tower before its projection",
+    ),
+    Architecture(
+        "SigLIP vision tower",
+        ("siglip", "siglip_vision_model"),
+        "image",
+        "SiglipVisionModel",
+        "pooler_output",
+        "arXiv 2303.15343: attention pooling is the tower's output",
+    ),
+    # Captioners see the image and a start token, never a caption.
+    Architecture(
+        "VisionEncoderDecoder",
+        ("vision-encoder-decoder",),
+        "image",
+        "VisionEncoderDecoderModel",
+        "captioner_cross_attention",
+        "ours: see pooling.py",
+    ),
+    Architecture(
+        "BLIP", ("blip",), "image", "BlipForConditionalGeneration", "captioner_blip", "ours: see pooling.py"
+    ),
+    Architecture("GIT", ("git",), "image", "GitModel", "captioner_git", "ours: see pooling.py"),
+    # Text encoders: EMMS takes the mean of the last hidden layer.
+    Architecture("BERT", ("bert",), "text", "BertModel", "masked_mean", EMMS, poolerless=True),
+    Architecture("RoBERTa", ("roberta",), "text", "RobertaModel", "masked_mean", EMMS, poolerless=True),
+    Architecture(
+        "XLM-RoBERTa", ("xlm-roberta",), "text", "XLMRobertaModel", "masked_mean", EMMS, poolerless=True
+    ),
+    Architecture("CamemBERT", ("camembert",), "text", "CamembertModel", "masked_mean", EMMS, poolerless=True),
+    Architecture("DistilBERT", ("distilbert",), "text", "DistilBertModel", "masked_mean", EMMS),
+    Architecture("ALBERT", ("albert",), "text", "AlbertModel", "masked_mean", EMMS, poolerless=True),
+    Architecture("ELECTRA", ("electra",), "text", "ElectraModel", "masked_mean", EMMS),
+    Architecture("DeBERTa", ("deberta",), "text", "DebertaModel", "masked_mean", EMMS),
+    Architecture("DeBERTa-v2", ("deberta-v2",), "text", "DebertaV2Model", "masked_mean", EMMS),
+    Architecture("ModernBERT", ("modernbert",), "text", "ModernBertModel", "masked_mean", EMMS),
+    Architecture("MPNet", ("mpnet",), "text", "MPNetModel", "masked_mean", EMMS, poolerless=True),
+    Architecture("GPT-2", ("gpt2",), "text", "GPT2Model", "masked_mean", EMMS),
+    Architecture("GPT-NeoX", ("gpt_neox",), "text", "GPTNeoXModel", "masked_mean", EMMS),
+    Architecture("OPT", ("opt",), "text", "OPTModel", "masked_mean", EMMS),
+    Architecture("Llama", ("llama",), "text", "LlamaModel", "masked_mean", EMMS),
+    Architecture("Qwen2", ("qwen2",), "text", "Qwen2Model", "masked_mean", EMMS),
+    Architecture(
+        "T5 encoder", ("t5",), "text", "T5EncoderModel", "masked_mean", "Sentence-T5 (arXiv 2108.08877)"
+    ),
+    Architecture(
+        "mT5 encoder", ("mt5",), "text", "MT5EncoderModel", "masked_mean", "Sentence-T5 (arXiv 2108.08877)"
+    ),
+    Architecture("BART encoder", ("bart",), "text", "BartModel", "encoder_masked_mean", "as for T5"),
+    Architecture(
+        "CLIP text tower",
+        ("clip", "clip_text_model"),
+        "text",
+        "CLIPTextModelWithProjection",
+        "text_embeds",
+        EMMS,
+    ),
+    Architecture(
+        "SigLIP text tower",
+        ("siglip", "siglip_text_model"),
+        "text",
+        "SiglipTextModel",
+        "unmasked_pooler_output",
+        "arXiv 2303.15343 and its model page: padded to the full length, no attention mask",
+        pads_to_limit=True,
+    ),
+)
+
+FALLBACKS: dict[Modality, Architecture] = {
+    "image": Architecture("", (), "image", "AutoModel", "image_fallback", "the documented fallback"),
+    "text": Architecture("", (), "text", "AutoModel", "text_fallback", "the documented fallback"),
+}
+
+_ROWS = {(row.modality, name): row for row in ARCHITECTURES for name in row.model_types}
+
+
+def find_architecture(model_type: str, modality: Modality) -> Architecture | None:
+    """The row of a `model_type` of config.json, or None where only the fallback is left."""
+    return _ROWS.get((modality, model_type))
+
+
+def other_modality(model_type: str, modality: Modality) -> bool:
+    """Whether a known family reads the other kind of input only."""
+    other: Modality = "text" if modality == "image" else "image"
+    return (modality, model_type) not in _ROWS and (other, model_type) in _ROWS

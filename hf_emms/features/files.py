@@ -1,0 +1,120 @@
+"""What lies in a checkpoint's folder, and what is refused before anything is loaded."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+from hf_emms.errors import EmmsError
+from hf_emms.hub import Repo, fetch
+
+_DESCRIPTIONS = ("*.json", "*.txt", "*.model", "*.jinja")
+_VOCABULARIES = ("tokenizer.json", "vocab.txt", "vocab.json", "*.model", "tokenizer.tok.json")
+
+
+def read_json(repo: Repo, path: Path) -> Any:
+    """The content of a JSON file of a repository.
+
+    Raises:
+        EmmsError: the file is missing or no JSON.
+    """
+    try:
+        return json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise EmmsError(
+            f"{repo.id} has no {path.name}", "hf_emms reads checkpoints in the layout of transformers"
+        ) from None
+    except (ValueError, OSError) as error:
+        raise EmmsError(f"{path.name} of {repo.id} cannot be read: {error}", refetch(repo, path)) from None
+
+
+def fetch_descriptions(repo: Repo, *, code: bool = False) -> Path:
+    """The folder with the configurations and vocabularies of a checkpoint, and its Python files if asked."""
+    return fetch(repo, (*_DESCRIPTIONS, "*.py") if code else _DESCRIPTIONS)
+
+
+def fetch_weights(repo: Repo, *, subfolder: str = "", allow_pickle: bool = False) -> bool:
+    """Makes sure that a checkpoint's weights are on this machine and whole.
+
+    Args:
+        repo: the checkpoint.
+        subfolder: where in the repository the transformers model lies.
+        allow_pickle: take pytorch_model.bin where there are no safetensors.
+
+    Returns:
+        Whether the weights are safetensors (False: pickled).
+
+    Raises:
+        EmmsError: no weights, pickled ones that were not allowed, or a missing, truncated or corrupt file.
+    """
+    prefix = f"{subfolder}/" if subfolder else ""
+    names = ("model.safetensors", "model.safetensors.index.json", "model-*.safetensors")
+    folder = fetch(repo, [prefix + name for name in names]) / subfolder
+    files = _shards(repo, folder)
+    for path in files:
+        _check_safetensors(repo, path)
+    if files:
+        return True
+    if not allow_pickle:
+        raise EmmsError(
+            f"{repo.id} has no weights as safetensors"
+            + (", only pickled ones (pytorch_model.bin)" if any(folder.glob("pytorch_model*.bin")) else ""),
+            "unpickling can run code of the file's author; if you trust it: --allow-pickle",
+        )
+    pickled = ("pytorch_model.bin", "pytorch_model.bin.index.json", "pytorch_model-*.bin")
+    folder = fetch(repo, [prefix + name for name in pickled]) / subfolder
+    if not any(folder.glob("pytorch_model*.bin")):
+        raise EmmsError(f"{repo.id} has no weights", "it needs model.safetensors or pytorch_model.bin")
+    return False
+
+
+def require_vocabulary(repo: Repo, folder: Path) -> None:
+    """Refuses a checkpoint without vocabulary: transformers would make up an empty tokenizer.
+
+    Raises:
+        EmmsError: no vocabulary file in the folder.
+    """
+    if not any(path for name in _VOCABULARIES for path in folder.glob(name)):
+        raise EmmsError(
+            f"{repo.id} has no tokenizer (none of {', '.join(_VOCABULARIES)})",
+            "save it beside the weights: tokenizer.save_pretrained(FOLDER)",
+        )
+
+
+def refetch(repo: Repo, path: Path) -> str:
+    """The command that brings a damaged file back."""
+    if repo.folder is not None:
+        return f"write it again: {path}"
+    return f"hf download {repo.id} {path.name} --revision {repo.revision} --force-download"
+
+
+def _shards(repo: Repo, folder: Path) -> list[Path]:
+    single, index = folder / "model.safetensors", folder / "model.safetensors.index.json"
+    if single.is_file() or not index.is_file():
+        return [single] if single.is_file() else []
+    try:
+        names = sorted(set(read_json(repo, index)["weight_map"].values()))
+    except (KeyError, TypeError, AttributeError):
+        raise EmmsError(f"{index.name} of {repo.id} has no weight_map", refetch(repo, index)) from None
+    missing = [name for name in names if not (folder / name).is_file()]
+    if missing:
+        raise EmmsError(
+            f"{repo.id} lacks {missing[0]} ({len(missing)} of {len(names)} weight files are missing)",
+            refetch(repo, folder / missing[0]),
+        )
+    return [folder / name for name in names]
+
+
+def _check_safetensors(repo: Repo, path: Path) -> None:
+    """Reads the header, which tells whether the file has the length that it should."""
+    from safetensors import SafetensorError, safe_open
+
+    try:
+        with safe_open(path, framework="np"):
+            pass
+    except (SafetensorError, OSError) as error:
+        size = path.stat().st_size
+        raise EmmsError(
+            f"{path.name} of {repo.id} is truncated or corrupt ({size:,} bytes; {error})", refetch(repo, path)
+        ) from None

@@ -1,0 +1,56 @@
+"""Image batches: decoded and preprocessed ahead in a thread while the model computes."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from typing import Any
+
+import numpy as np
+from torch import Tensor
+
+_AHEAD = 2  # batches decoded ahead: enough to hide one slow batch, little memory
+Batch = tuple[np.ndarray, np.ndarray]
+
+
+def image_batches(
+    images: Sequence[Any],
+    preprocess: Callable[[list[Any]], Tensor],
+    forward: Callable[[dict[str, Tensor]], Tensor],
+    batch_size: int,
+) -> Iterator[Batch]:
+    """Features of images in their order.
+
+    Args:
+        images: M images; `images[i]` decodes one as a PIL image.
+        preprocess: b RGB images to pixel values (b, 3, H, W).
+        forward: `{"pixel_values": ...}` to features (b, D1) on the CPU.
+        batch_size: images a batch.
+
+    Yields:
+        Positions int64 (b,) and features float32 (b, D1).
+    """
+
+    def prepare(positions: np.ndarray) -> Tensor:
+        return preprocess([as_rgb(images[int(position)]) for position in positions])
+
+    waiting = deque(
+        np.arange(start, min(start + batch_size, len(images))) for start in range(0, len(images), batch_size)
+    )
+    with ThreadPoolExecutor(1, thread_name_prefix="decode") as thread:
+        ready: deque[tuple[np.ndarray, Future[Tensor]]] = deque()
+        try:
+            while waiting or ready:
+                while waiting and len(ready) < _AHEAD:
+                    positions = waiting.popleft()
+                    ready.append((positions, thread.submit(prepare, positions)))
+                positions, pixels = ready.popleft()
+                yield positions, forward({"pixel_values": pixels.result()}).numpy()
+        finally:
+            thread.shutdown(wait=False, cancel_futures=True)
+
+
+def as_rgb(image: Any) -> Any:
+    """A PIL image in RGB: gray ones are repeated over the channels, an alpha channel is dropped."""
+    return image if image.mode == "RGB" else image.convert("RGB")

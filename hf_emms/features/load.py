@@ -1,0 +1,201 @@
+"""From a repository to an `Extractor`: weights, processor and device, with every refusal in plain words."""
+
+from __future__ import annotations
+
+import logging
+import warnings
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import replace
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from hf_emms.errors import EmmsError
+from hf_emms.features.extractor import Extractor
+from hf_emms.features.files import fetch_weights, require_vocabulary
+from hf_emms.features.plan import ExtractionPlan, plan_extraction
+from hf_emms.features.text import TextInput
+from hf_emms.hub import Repo
+from hf_emms.tasks.base import Modality
+
+DEVICES = ("auto", "cpu", "cuda", "mps")
+_NO_LIMIT = 1_000_000  # tokenizers without a limit say 1e30
+_DEFAULT_LIMIT = 512
+# What transformers raises for files that it cannot use.
+_FAILURES = (OSError, ValueError, RuntimeError, KeyError, TypeError, AttributeError, ImportError)
+
+
+def load_extractor(
+    repo: Repo,
+    modality: Modality,
+    task_id: str,
+    *,
+    device: str = "auto",
+    dtype: str = "auto",
+    allow_pickle: bool = False,
+    trust_remote_code: bool = False,
+) -> Extractor:
+    """Loads a checkpoint with its own processor or tokenizer.
+
+    Args:
+        repo: the checkpoint.
+        modality: "image" or "text": what it is fed.
+        task_id: the Hub task, for messages.
+        device: "auto" (cuda, else mps, else cpu), or one of them; "cuda:1" picks one of several.
+        dtype: "auto" or "float32", "float16", "bfloat16".
+        allow_pickle: take pytorch_model.bin where there are no safetensors.
+        trust_remote_code: run Python files of the repository where transformers doesn't know the architecture.
+
+    Returns:
+        The extractor; close it to free the memory.
+
+    Raises:
+        EmmsError: refused, incomplete, corrupt or unsuitable; the message names the file and the repository.
+    """
+    plan = plan_extraction(repo, modality, task_id, dtype=dtype, trust_remote_code=trust_remote_code)
+    place = choose_device(device)
+    safetensors = fetch_weights(repo, subfolder=plan.subfolder, allow_pickle=allow_pickle)
+    with _quiet():
+        source = None if modality == "text" else _image_processor(plan)
+        tokenizer = _tokenizer(plan) if modality == "text" else None
+        model, plan = _model(plan, safetensors)
+        model = model.to(place).eval()
+        return Extractor(plan, model, source or _text_input(plan, model, tokenizer))
+
+
+def choose_device(device: str) -> torch.device:
+    """The torch device of a name.
+
+    Raises:
+        EmmsError: an unknown name, or a device that this machine lacks.
+    """
+    available = {"cpu": True, "cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available()}
+    if device == "auto":
+        device = next(name for name in ("cuda", "mps", "cpu") if available[name])
+    kind = device.partition(":")[0]
+    if kind not in available:
+        raise EmmsError(f"unknown device {device!r}", f"one of {', '.join(DEVICES)}")
+    if not available[kind]:
+        raise EmmsError(f"this machine has no usable {kind} device", "--device auto")
+    return torch.device(device)
+
+
+def _model(plan: ExtractionPlan, safetensors: bool) -> tuple[Any, ExtractionPlan]:
+    import transformers
+
+    options: dict[str, Any] = {"add_pooling_layer": False} if plan.architecture.poolerless else {}
+    try:
+        model, report = getattr(transformers, plan.architecture.loader).from_pretrained(
+            plan.model_folder,
+            dtype=getattr(torch, plan.dtype),
+            use_safetensors=safetensors,
+            trust_remote_code=plan.code,
+            local_files_only=True,
+            output_loading_info=True,
+            **options,
+        )
+    except _FAILURES as error:
+        raise _unusable(plan, "weights", error) from error
+    if hasattr(model.config, "use_cache"):
+        model.config.use_cache = False  # one forward a text: keys and values need no keeping
+    return model, _check_complete(plan, set(report["missing_keys"]))
+
+
+def _check_complete(plan: ExtractionPlan, missing: set[str]) -> ExtractionPlan:
+    """Refuses weights that transformers made up; a pooler of the fallback is done without instead."""
+    if plan.pooling == "image_fallback" and any("pooler" in name for name in missing):
+        plan = replace(plan, pooling="spatial_mean")
+    if plan.pooling not in ("pooler_output", "unmasked_pooler_output", "image_fallback"):
+        missing = {name for name in missing if "pooler" not in name.split(".")}
+    if missing:
+        raise EmmsError(
+            f"the weights of {plan.repo.id} lack {len(missing)} tensors that its architecture "
+            f"({plan.architecture.family}) needs, e.g. {min(missing)}",
+            "random numbers would take their place: check that config.json and weights belong together",
+        )
+    return plan
+
+
+def _image_processor(plan: ExtractionPlan) -> Callable[[list[Any]], Tensor]:
+    from transformers import AutoImageProcessor
+
+    try:
+        processor = AutoImageProcessor.from_pretrained(
+            plan.model_folder, trust_remote_code=plan.code, local_files_only=True
+        )
+    except _FAILURES as error:
+        raise _unusable(plan, "image processor (preprocessor_config.json)", error) from error
+
+    def preprocess(images: list[Any]) -> Tensor:
+        pixels: Tensor = processor(images=images, return_tensors="pt")["pixel_values"]
+        return pixels
+
+    return preprocess
+
+
+def _tokenizer(plan: ExtractionPlan) -> Any:
+    from transformers import AutoTokenizer
+
+    require_vocabulary(plan.repo, plan.model_folder)
+    try:
+        return AutoTokenizer.from_pretrained(
+            plan.model_folder, trust_remote_code=plan.code, local_files_only=True
+        )
+    except _FAILURES as error:
+        raise _unusable(plan, "tokenizer", error) from error
+
+
+def _text_input(plan: ExtractionPlan, model: Any, tokenizer: Any) -> TextInput:
+    limits = [plan.max_length, tokenizer.model_max_length, _positions(model)]
+    known = [limit for limit in limits if limit is not None and 0 < limit < _NO_LIMIT]
+    # GPT-2 has no padding token; what fills a batch up is masked, so any id does.
+    pad = next((i for i in (tokenizer.pad_token_id, model.config.pad_token_id) if i is not None), 0)
+    ends = (tokenizer.bos_token_id, tokenizer.eos_token_id, tokenizer.unk_token_id)
+    return TextInput(
+        tokenizer=tokenizer,
+        limit=min(known, default=_DEFAULT_LIMIT),
+        pad=pad,
+        filler=next((token for token in ends if token is not None), pad),
+        vocabulary=model.get_input_embeddings().num_embeddings,
+        pads_to_limit=plan.architecture.pads_to_limit,
+    )
+
+
+def _positions(model: Any) -> int | None:
+    """The longest text that the table of positions allows; RoBERTa's starts behind its padding id."""
+    for name, module in model.named_modules():
+        if name.endswith("position_embeddings") and isinstance(module, torch.nn.Embedding):
+            return module.num_embeddings - (0 if module.padding_idx is None else module.padding_idx + 1)
+    limit = getattr(model.config, "max_position_embeddings", None)
+    return limit if isinstance(limit, int) else None
+
+
+def _unusable(plan: ExtractionPlan, what: str, error: BaseException) -> EmmsError:
+    lines = str(error).splitlines() or [type(error).__name__]
+    if isinstance(error, ImportError):
+        return EmmsError(f"{plan.repo.id} needs a package that is not installed", " ".join(lines).strip())
+    return EmmsError(
+        f"the {what} of {plan.repo.id} cannot be loaded: {lines[0]}",
+        f"it is loaded from {plan.model_folder} as {plan.architecture.loader} of transformers",
+    )
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """Keeps progress bars and advice of transformers off the terminal; what matters is said as an EmmsError."""
+    from transformers.utils import logging as transformers_logging
+
+    verbosity = transformers_logging.get_verbosity()
+    bars = transformers_logging.is_progress_bar_enabled()
+    transformers_logging.set_verbosity(logging.CRITICAL)
+    transformers_logging.disable_progress_bar()
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            yield
+    finally:
+        transformers_logging.set_verbosity(verbosity)
+        if bars:
+            transformers_logging.enable_progress_bar()

@@ -1,0 +1,170 @@
+"""What will be done with a checkpoint, known from its configuration files alone: no weights, no torch."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from dataclasses import dataclass, replace
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+from hf_emms.errors import EmmsError
+from hf_emms.features.architectures import FALLBACKS, Architecture, find_architecture, other_modality
+from hf_emms.features.files import fetch_descriptions, read_json
+from hf_emms.features.layouts import SentenceLayout, read_layout
+from hf_emms.hub import Repo
+from hf_emms.tasks.base import Modality
+
+# Part of every cache key: raise it when the same checkpoint would give other features than before.
+FEATURES_VERSION = 1
+
+DTYPES = ("auto", "float32", "float16", "bfloat16")
+
+
+@dataclass(frozen=True)
+class ExtractionPlan:
+    """How a checkpoint's features are made.
+
+    Attributes:
+        repo: the checkpoint.
+        folder: where its configuration files are.
+        config: config.json.
+        architecture: the row of the table, or the fallback.
+        pooling: an entry of `pooling.POOLINGS`.
+        dtype: "float32", "float16" or "bfloat16": what the model computes in.
+        subfolder: where in the repository the transformers model lies.
+        normalise: whether features are scaled to length one (sentence-transformers layouts that say so).
+        max_length: the longest text in tokens that the layout allows, None where it doesn't say.
+        code: whether Python files of the repository are run.
+        notes: what a user should know, by topic.
+    """
+
+    repo: Repo
+    folder: Path
+    config: dict[str, Any]
+    architecture: Architecture
+    pooling: str
+    dtype: str
+    subfolder: str = ""
+    normalise: bool = False
+    max_length: int | None = None
+    code: bool = False
+    notes: tuple[tuple[str, str], ...] = ()
+
+    @property
+    def model_folder(self) -> Path:
+        """The folder of the transformers model itself."""
+        return self.folder / self.subfolder
+
+    @property
+    def pooling_summary(self) -> str:
+        """What is pooled, in words."""
+        from hf_emms.features.pooling import POOLINGS
+
+        return POOLINGS[self.pooling].summary + (", scaled to length one" if self.normalise else "")
+
+    @property
+    def fingerprint(self) -> str:
+        """16 hex digits that change whenever features of the same revision would."""
+        settings = {
+            "version": FEATURES_VERSION,
+            "transformers": version("transformers"),
+            "loader": self.architecture.loader,
+            "pooling": self.pooling,
+            "dtype": self.dtype,
+            "normalise": self.normalise,
+            "max_length": self.max_length,
+            "code": self.code,
+        }
+        return hashlib.sha256(json.dumps(settings, sort_keys=True).encode()).hexdigest()[:16]
+
+
+def plan_extraction(
+    repo: Repo, modality: Modality, task_id: str, *, dtype: str = "auto", trust_remote_code: bool = False
+) -> ExtractionPlan:
+    """Decides from the configuration files what is loaded and pooled.
+
+    Args:
+        repo: the checkpoint.
+        modality: what it will be fed.
+        task_id: the Hub task, for messages.
+        dtype: "auto" (float32: the same features on every device), "float32", "float16" or "bfloat16".
+        trust_remote_code: whether Python files of the repository may run.
+
+    Returns:
+        The plan; its fingerprint belongs into cache keys.
+
+    Raises:
+        EmmsError: no or unreadable config.json, a checkpoint of the other modality, an unknown dtype, or an
+            architecture that only the repository's own code knows.
+    """
+    if dtype not in DTYPES:
+        raise EmmsError(f"unknown dtype {dtype!r}", f"one of {', '.join(DTYPES)}")
+    folder = fetch_descriptions(repo, code=trust_remote_code)
+    layout = read_layout(repo, folder) if modality == "text" else None
+    config = read_json(repo, folder / (layout.subfolder if layout else "") / "config.json")
+    if not isinstance(config, dict) or not isinstance(config.get("model_type"), str):
+        raise EmmsError(
+            f"config.json of {repo.id} names no model_type", "save the checkpoint with transformers"
+        )
+    architecture = find_architecture(config["model_type"], modality)
+    if architecture is None and other_modality(config["model_type"], modality):
+        raise EmmsError(
+            f"{repo.id} is a {config['model_type']} checkpoint, which reads no {modality}s; "
+            f"{task_id} feeds it {modality}s",
+            f"leave it out of --checkpoint, or choose another --task than {task_id}",
+        )
+    plan = ExtractionPlan(
+        repo,
+        folder,
+        config,
+        architecture or replace(FALLBACKS[modality], family=config["model_type"]),
+        pooling=(architecture or FALLBACKS[modality]).pooling,
+        dtype="float32" if dtype == "auto" else dtype,
+    )
+    if architecture is None:
+        plan = _fallback(plan, trust_remote_code)
+    return plan if layout is None else _with_layout(plan, layout)
+
+
+def _fallback(plan: ExtractionPlan, trust_remote_code: bool) -> ExtractionPlan:
+    from transformers.models.auto.configuration_auto import CONFIG_MAPPING_NAMES
+
+    model_type = plan.config["model_type"]
+    code = False
+    if model_type not in CONFIG_MAPPING_NAMES:
+        code = "auto_map" in plan.config
+        if not code:
+            raise EmmsError(
+                f"transformers {version('transformers')} does not know the architecture {model_type!r} "
+                f"of {plan.repo.id}",
+                "pip install -U transformers",
+            )
+        if not trust_remote_code:
+            raise EmmsError(
+                f"{plan.repo.id} brings its own code for the architecture {model_type!r}, which is not run",
+                "read the code first; if you trust it: --trust-remote-code",
+            )
+    note = (
+        f"no row for {model_type!r} in the table of architectures; fallback: "
+        + {
+            "image": "image features or pooled output if the model has them, else the mean of tokens or map",
+            "text": "text features if the model has them, else the mean of the last layer's tokens",
+        }[plan.architecture.modality]
+    )
+    return replace(plan, code=code, notes=(("fallback", note),))
+
+
+def _with_layout(plan: ExtractionPlan, layout: SentenceLayout) -> ExtractionPlan:
+    notes = plan.notes
+    if layout.left_out:
+        notes = (*notes, ("layout", f"left out of its modules.json: {', '.join(layout.left_out)}"))
+    return replace(
+        plan,
+        pooling=layout.pooling,
+        subfolder=layout.subfolder,
+        normalise=layout.normalise,
+        max_length=layout.max_length,
+        notes=notes,
+    )

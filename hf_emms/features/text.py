@@ -1,0 +1,132 @@
+"""Text batches: tokenised once, sorted by length, filled up to a budget of tokens.
+
+Used for features and for label embeddings alike.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from itertools import chain
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from hf_emms.errors import EmmsError
+
+_WINDOW = 32_768  # texts tokenised and sorted at a time: memory does not grow with the data set
+_CHUNK = 1_024  # texts a tokenizer call
+Batch = tuple[np.ndarray, np.ndarray]
+
+
+@dataclass(frozen=True)
+class TextInput:
+    """How a checkpoint reads text.
+
+    Attributes:
+        tokenizer: its own, of transformers.
+        limit: the most tokens it reads; longer texts are cut.
+        pad: the token id that fills up a batch.
+        filler: the token ids that stand for a text without any token.
+        vocabulary: rows of the embedding table; ids beyond it would crash the device.
+        pads_to_limit: fill up to `limit` and not to the longest text of the batch.
+        special: whether the tokenizer adds its special tokens.
+    """
+
+    tokenizer: Any
+    limit: int
+    pad: int
+    filler: int
+    vocabulary: int
+    pads_to_limit: bool = False
+    special: bool = True
+
+
+def text_batches(
+    source: TextInput,
+    texts: Sequence[str],
+    forward: Callable[[dict[str, Tensor]], Tensor],
+    *,
+    budget: int,
+    batch_size: int | None = None,
+    on_cut: Callable[[int], None] = lambda count: None,
+) -> Iterator[Batch]:
+    """Features of texts, longest first within a window.
+
+    Args:
+        source: how the checkpoint reads text.
+        texts: M texts.
+        forward: `{"input_ids", "attention_mask"}` int64 (b, T) to features (b, D1) on the CPU.
+        budget: tokens a batch, padding included.
+        batch_size: the most texts a batch; None: as the budget says.
+        on_cut: told how many texts of a window were cut.
+
+    Yields:
+        Positions int64 (b,) and features float32 (b, D1).
+
+    Raises:
+        EmmsError: a token id beyond the model's vocabulary.
+    """
+    for start in range(0, len(texts), _WINDOW):
+        window = texts[start : start + _WINDOW]
+        tokens, cut = tokenise(source, window)
+        if cut:
+            on_cut(cut)
+        for positions in plan_batches(source, tokens, budget, batch_size):
+            yield positions + start, forward(_padded(source, [tokens[i] for i in positions])).numpy()
+
+
+def tokenise(source: TextInput, texts: Sequence[str]) -> tuple[list[list[int]], int]:
+    """Token ids of each text, and how many texts were cut at the limit."""
+    tokens: list[list[int]] = []
+    cut = 0
+    for start in range(0, len(texts), _CHUNK):
+        encoded = source.tokenizer(
+            list(texts[start : start + _CHUNK]),
+            truncation=True,
+            max_length=source.limit,
+            add_special_tokens=source.special,
+            return_attention_mask=False,
+            return_token_type_ids=False,
+        )
+        ids = encoded["input_ids"]
+        # Only fast tokenizers keep what they cut off.
+        if encoded.encodings is not None:
+            full = (i for i, row in enumerate(ids) if len(row) >= source.limit)
+            cut += sum(bool(encoded.encodings[i].overflowing) for i in full)
+        tokens.extend(row or [source.filler] for row in ids)
+    highest = max(chain.from_iterable(tokens), default=0)
+    if highest >= source.vocabulary:
+        raise EmmsError(
+            f"the tokenizer made token id {highest}, but the model's embedding table has "
+            f"{source.vocabulary} rows",
+            "the checkpoint's tokenizer and weights do not belong together",
+        )
+    return tokens, cut
+
+
+def plan_batches(
+    source: TextInput, tokens: Sequence[Sequence[int]], budget: int, batch_size: int | None
+) -> Iterator[np.ndarray]:
+    """Positions of one batch after the other, longest texts first: memory runs out at once or never."""
+    lengths = np.array([len(row) for row in tokens], dtype=np.int64)
+    order = np.argsort(-lengths, kind="stable")
+    start = 0
+    while start < len(order):
+        width = source.limit if source.pads_to_limit else int(lengths[order[start]])
+        rows = max(1, budget // width)
+        rows = rows if batch_size is None else min(rows, batch_size)
+        yield order[start : start + rows]
+        start += rows
+
+
+def _padded(source: TextInput, tokens: Sequence[Sequence[int]]) -> dict[str, Tensor]:
+    """Always filled up on the right: positions then count from the text's start in every family."""
+    lengths = np.array([len(row) for row in tokens])
+    width = source.limit if source.pads_to_limit else int(lengths.max())
+    mask = np.arange(width) < lengths[:, None]
+    ids = np.full(mask.shape, source.pad, dtype=np.int64)
+    ids[mask] = np.fromiter(chain.from_iterable(tokens), dtype=np.int64, count=int(lengths.sum()))
+    return {"input_ids": torch.from_numpy(ids), "attention_mask": torch.from_numpy(mask.astype(np.int64))}

@@ -1,0 +1,214 @@
+"""Tiny real checkpoints of every family, made from their configurations with random weights."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import torch
+import transformers
+from tokenizers import Tokenizer, models, pre_tokenizers, processors, trainers
+
+from hf_emms.hub import Repo
+
+WORDS = (
+    "a photo of an apple pie left red green telescope the small cat dog sits on mat while rain falls over "
+    "mountain road and children play near old harbour with boats"
+).split()
+TEXTS = [
+    "an apple pie",
+    "cat",
+    "the small dog sits on a red mat while rain falls over the old harbour",
+    "a telescope left of a green apple",
+    "children play near the mountain road with boats and a small cat and a dog on the mat",
+    "",
+]
+SIZE = dict(hidden_size=16, num_hidden_layers=2, num_attention_heads=2, intermediate_size=32)
+TEXT = dict(vocab_size=400, max_position_embeddings=40, **SIZE)
+VISION = dict(image_size=32, patch_size=8, **SIZE)
+T = transformers
+
+
+def repo_of(folder: Path) -> Repo:
+    return Repo(str(folder), "model", "local-0123456789abcdef", folder)
+
+
+def build(root: Path, name: str) -> Path:
+    """The folder of a tiny checkpoint, made once in `root`."""
+    folder = root / name
+    if not folder.exists():
+        torch.manual_seed(7)
+        model = (IMAGE_MODELS.get(name) or CAPTIONERS.get(name) or TEXT_MODELS[name])()
+        # Norms and biases start as ones and zeros; trained ones don't, and mistakes would hide behind that.
+        with torch.no_grad():
+            for parameter in model.parameters():
+                parameter.add_(torch.randn_like(parameter), alpha=0.05)
+        model.save_pretrained(folder)
+        if name in TEXT_MODELS:
+            tokenizer(name).save_pretrained(folder)
+        else:
+            processor().save_pretrained(folder)
+    return folder
+
+
+def processor() -> Any:
+    return T.ViTImageProcessor(size={"height": 32, "width": 32})
+
+
+def tokenizer(name: str) -> Any:
+    """Word pieces with the special tokens of the family; GPT-2 has none and no padding token."""
+    special = {"roberta": ["<s>", "<pad>", "</s>", "<unk>"], "mpnet": ["<s>", "<pad>", "</s>", "<unk>"]}.get(
+        name, ["<pad>", "<s>", "</s>", "<unk>"]
+    )
+    core = Tokenizer(models.BPE(unk_token="<unk>"))
+    core.pre_tokenizer = pre_tokenizers.Whitespace()
+    core.train_from_iterator(
+        [" ".join(WORDS)], trainers.BpeTrainer(vocab_size=300, special_tokens=special, show_progress=False)
+    )
+    if name in ("gpt2", "llama"):
+        return T.PreTrainedTokenizerFast(tokenizer_object=core, eos_token="</s>")
+    core.post_processor = processors.TemplateProcessing(
+        single="<s> $A </s>", special_tokens=[("<s>", special.index("<s>")), ("</s>", 2)]
+    )
+    return T.PreTrainedTokenizerFast(
+        tokenizer_object=core, pad_token="<pad>", bos_token="<s>", eos_token="</s>", unk_token="<unk>"
+    )
+
+
+def _clip() -> Any:
+    text = dict(TEXT, bos_token_id=1, eos_token_id=2, pad_token_id=0)
+    # eos_token_id 2 is what old CLIP configurations say wrongly; 3 takes the path of the repaired ones.
+    return T.CLIPModel(T.CLIPConfig(text_config=text, vision_config=VISION, projection_dim=12))
+
+
+def _siglip() -> Any:
+    text = dict(TEXT, max_position_embeddings=24, projection_size=16)
+    return T.SiglipModel(T.SiglipConfig(text_config=text, vision_config=VISION))
+
+
+def _vision_encoder_decoder() -> Any:
+    config = T.VisionEncoderDecoderConfig.from_encoder_decoder_configs(
+        T.ViTConfig(**VISION), T.BertConfig(**{**TEXT, "hidden_size": 24, "is_decoder": True})
+    )
+    config.decoder_start_token_id = 1
+    return T.VisionEncoderDecoderModel(config=config)
+
+
+def _blip() -> Any:
+    text = dict(TEXT, bos_token_id=1, encoder_hidden_size=16)
+    return T.BlipForConditionalGeneration(
+        T.BlipConfig(text_config=text, vision_config=VISION, projection_dim=12)
+    )
+
+
+def _git() -> Any:
+    return T.GitForCausalLM(T.GitConfig(vision_config=VISION, bos_token_id=1, **TEXT))
+
+
+def _efficientnet() -> Any:
+    sizes = dict(kernel_sizes=[3, 3], in_channels=[8, 8], out_channels=[8, 16], strides=[1, 2])
+    return T.EfficientNetModel(
+        T.EfficientNetConfig(
+            image_size=32,
+            width_coefficient=1.0,
+            depth_coefficient=1.0,
+            hidden_dim=24,
+            num_block_repeats=[1, 1],
+            expand_ratios=[1, 2],
+            **sizes,
+            depthwise_padding=[],
+        )
+    )
+
+
+_CNN = dict(hidden_sizes=[8, 16], depths=[1, 1], embedding_size=8)
+_SWIN = dict(image_size=32, patch_size=2, embed_dim=8, depths=[1, 1], num_heads=[2, 2], window_size=4)
+IMAGE_MODELS = {
+    "resnet": lambda: T.ResNetForImageClassification(T.ResNetConfig(layer_type="basic", **_CNN)),
+    "regnet": lambda: T.RegNetModel(T.RegNetConfig(groups_width=4, **_CNN)),
+    "convnext": lambda: T.ConvNextModel(T.ConvNextConfig(num_stages=2, hidden_sizes=[8, 16], depths=[1, 1])),
+    "convnextv2": lambda: T.ConvNextV2Model(
+        T.ConvNextV2Config(num_stages=2, hidden_sizes=[8, 16], depths=[1, 1])
+    ),
+    "mobilenet_v1": lambda: T.MobileNetV1Model(T.MobileNetV1Config(depth_multiplier=0.25, min_depth=4)),
+    "mobilenet_v2": lambda: T.MobileNetV2Model(T.MobileNetV2Config(depth_multiplier=0.25, min_depth=4)),
+    "efficientnet": _efficientnet,
+    "vit": lambda: T.ViTForImageClassification(T.ViTConfig(**VISION)),
+    "deit": lambda: T.DeiTModel(T.DeiTConfig(**VISION)),
+    "dinov2": lambda: T.Dinov2Model(
+        T.Dinov2Config(
+            image_size=32, patch_size=8, hidden_size=16, num_hidden_layers=2, num_attention_heads=2
+        )
+    ),
+    "beit": lambda: T.BeitForImageClassification(T.BeitConfig(use_mean_pooling=True, **VISION)),
+    "swin": lambda: T.SwinModel(T.SwinConfig(**_SWIN)),
+    "swinv2": lambda: T.Swinv2Model(T.Swinv2Config(**_SWIN)),
+    "pvt_v2": lambda: T.PvtV2Model(
+        T.PvtV2Config(
+            image_size=32,
+            hidden_sizes=[8, 8, 8, 16],
+            depths=[1, 1, 1, 1],
+            num_attention_heads=[1, 1, 1, 2],
+            mlp_ratios=[2, 2, 2, 2],
+        )
+    ),
+    "clip": _clip,
+    "siglip": _siglip,
+}
+CAPTIONERS = {"vision-encoder-decoder": _vision_encoder_decoder, "blip": _blip, "git": _git}
+TEXT_MODELS = {
+    "bert": lambda: T.BertForMaskedLM(T.BertConfig(**TEXT)),
+    "roberta": lambda: T.RobertaModel(T.RobertaConfig(pad_token_id=1, **TEXT)),
+    "distilbert": lambda: T.DistilBertModel(
+        T.DistilBertConfig(
+            vocab_size=400, max_position_embeddings=40, dim=16, n_layers=2, n_heads=2, hidden_dim=32
+        )
+    ),
+    "albert": lambda: T.AlbertModel(T.AlbertConfig(embedding_size=8, **TEXT)),
+    "electra": lambda: T.ElectraModel(T.ElectraConfig(embedding_size=8, **TEXT)),
+    "deberta": lambda: T.DebertaModel(
+        T.DebertaConfig(relative_attention=True, pos_att_type=["c2p", "p2c"], **TEXT)
+    ),
+    "deberta-v2": lambda: T.DebertaV2Model(
+        T.DebertaV2Config(relative_attention=True, pos_att_type=["c2p", "p2c"], **TEXT)
+    ),
+    "modernbert": lambda: T.ModernBertModel(
+        T.ModernBertConfig(pad_token_id=0, bos_token_id=1, eos_token_id=2, local_attention=8, **TEXT)
+    ),
+    "mpnet": lambda: T.MPNetModel(T.MPNetConfig(pad_token_id=1, **TEXT)),
+    "gpt2": lambda: T.GPT2LMHeadModel(
+        T.GPT2Config(vocab_size=400, n_positions=40, n_embd=16, n_layer=2, n_head=2)
+    ),
+    "llama": lambda: T.LlamaModel(T.LlamaConfig(num_key_value_heads=2, **TEXT)),
+    "t5": lambda: T.T5ForConditionalGeneration(
+        T.T5Config(vocab_size=400, d_model=16, d_kv=8, d_ff=32, num_layers=2, num_heads=2)
+    ),
+    "bart": lambda: T.BartModel(
+        T.BartConfig(
+            vocab_size=400,
+            max_position_embeddings=40,
+            d_model=16,
+            encoder_layers=1,
+            decoder_layers=1,
+            encoder_attention_heads=2,
+            decoder_attention_heads=2,
+            encoder_ffn_dim=32,
+            decoder_ffn_dim=32,
+        )
+    ),
+    "clip-text": _clip,
+    "siglip-text": _siglip,
+    "opt": lambda: T.OPTModel(
+        T.OPTConfig(
+            vocab_size=400,
+            max_position_embeddings=40,
+            hidden_size=16,
+            num_hidden_layers=2,
+            num_attention_heads=2,
+            ffn_dim=32,
+            word_embed_proj_dim=16,
+        )
+    ),
+    # No row in the table: the fallback.
+    "xlnet": lambda: T.XLNetModel(T.XLNetConfig(vocab_size=400, d_model=16, n_layer=2, n_head=2, d_inner=32)),
+}
