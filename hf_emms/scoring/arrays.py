@@ -1,0 +1,129 @@
+"""Turn what users pass into checked float arrays, or say exactly what is wrong with it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from hf_emms.errors import EmmsError
+from hf_emms.scoring.label_table import LabelTable
+
+Labels = LabelTable | list[np.ndarray]
+
+
+def as_matrix(value: Any, name: str) -> np.ndarray:
+    """Check a 2-D array of real numbers.
+
+    float64 stays float64; half, bfloat16 and float32 become float32; integers and booleans become float64.
+    Torch tensors on any device are accepted.
+
+    Args:
+        value: array-like of shape (rows, columns).
+        name: what to call it in an error.
+
+    Raises:
+        EmmsError: wrong dtype, shape or size, NaN or Inf.
+    """
+    array = _as_float_array(value, name)
+    if array.ndim != 2 or 0 in array.shape:
+        raise EmmsError(
+            f"{name} has shape {array.shape}; it must be 2-D with at least one row and one column",
+            f"pass {name} as (rows, columns): one row a sample",
+        )
+    _check_finite(array, name)
+    return array
+
+
+def as_labels(value: Any, rows: int) -> Labels:
+    """Check label embeddings in any of the accepted forms.
+
+    Args:
+        value: (N, D2), (N, D2, K), a list of K arrays (N, D2_k), or a `LabelTable`.
+        rows: N, the number of feature rows.
+
+    Returns:
+        The `LabelTable` as it came, or a list of K arrays of shape (N, D2_k).
+
+    Raises:
+        EmmsError: wrong type, dtype or shape, NaN or Inf, or not one label a row.
+    """
+    if isinstance(value, LabelTable):
+        for k, table in enumerate(value.tables):
+            as_matrix(table, f"label_embeddings.tables[{k}]")
+        _check_rows(len(value), rows, "label_embeddings", f"{len(value)} codes")
+        return value
+    if isinstance(value, (list, tuple)) and len(value) and np.ndim(value[0]) == 2:
+        blocks = [as_matrix(block, f"label_embeddings[{k}]") for k, block in enumerate(value)]
+    else:
+        blocks = _split_last_axis(_as_float_array(value, "label_embeddings"))
+    for k, block in enumerate(blocks):
+        _check_rows(len(block), rows, f"label_embeddings[{k}]", f"shape {block.shape}")
+    return blocks
+
+
+def _split_last_axis(array: np.ndarray) -> list[np.ndarray]:
+    if array.ndim not in (2, 3) or 0 in array.shape:
+        raise EmmsError(
+            f"label_embeddings has shape {array.shape}; it must be (N, D2), (N, D2, K), "
+            "a list of (N, D2_k) arrays or a LabelTable",
+            "for class ids build a LabelTable(codes, tables)",
+        )
+    _check_finite(array, "label_embeddings")
+    return [array] if array.ndim == 2 else [array[:, :, k] for k in range(array.shape[2])]
+
+
+def _check_rows(found: int, rows: int, name: str, what: str) -> None:
+    if found != rows:
+        raise EmmsError(
+            f"{name} has {what} but features has {rows} rows",
+            "pass one label for each feature row, in the same order",
+        )
+
+
+def _as_float_array(value: Any, name: str) -> np.ndarray:
+    if hasattr(value, "detach"):  # a torch tensor, recognised without importing torch
+        value = value.detach().cpu()
+        value = (value.float() if value.dtype.itemsize < 4 else value).numpy()
+    try:
+        array = np.asarray(value)
+    except ValueError as error:
+        raise EmmsError(
+            f"{name} is not a rectangular array: {error}", "every row needs the same length"
+        ) from None
+    if array.dtype in (np.float32, np.float64):
+        return array
+    if array.dtype.kind == "f" or array.dtype.name == "bfloat16":
+        return array.astype(np.float64 if array.dtype.itemsize > 4 else np.float32)
+    if array.dtype.kind in "iub":
+        return array.astype(np.float64)
+    raise EmmsError(
+        f"{name} has dtype {array.dtype} and shape {array.shape}; it must hold real numbers",
+        f"convert it first, e.g. {name} = np.asarray({name}, dtype=np.float32)",
+    )
+
+
+def _check_finite(array: np.ndarray, name: str) -> None:
+    with np.errstate(over="ignore", invalid="ignore"):
+        if np.isfinite(array.sum()):  # one cheap pass; only a suspicious sum pays for the exact look
+            return
+    bad = ~np.isfinite(array)
+    if bad.any():
+        where = tuple(int(axis[0]) for axis in np.nonzero(bad))
+        raise EmmsError(
+            f"{name} of shape {array.shape} holds {int(bad.sum())} NaN or Inf values, the first at {where}",
+            f"drop or repair those rows first: {name}[np.isfinite({name}).all(axis=1)]",
+        )
+
+
+def stack_columns(blocks: Sequence[np.ndarray], dtype: np.dtype) -> np.ndarray:
+    """[Z_1 | Z_2 | …]: one contiguous array of shape (N, ΣD2_k)."""
+    if len(blocks) == 1:
+        return np.ascontiguousarray(blocks[0], dtype=dtype)
+    out = np.empty((len(blocks[0]), sum(block.shape[1] for block in blocks)), dtype=dtype)
+    start = 0
+    for block in blocks:
+        out[:, start : start + block.shape[1]] = block
+        start += block.shape[1]
+    return out

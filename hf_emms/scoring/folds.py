@@ -1,0 +1,75 @@
+"""Which fold a row belongs to: a hash of its group, so neither order nor sharding can change it."""
+
+from __future__ import annotations
+
+import hashlib
+from typing import Any
+
+import numpy as np
+
+from hf_emms.errors import EmmsError
+
+
+def assign_folds(groups: Any, folds: int, seed: int) -> np.ndarray:
+    """Fold number of every row.
+
+    Rows of one group share a fold, so no near-copy of a held-out row is fitted on.
+
+    Args:
+        groups: shape (N,), integers, strings or bytes.
+        folds: number of folds, at least 1.
+        seed: another seed gives another assignment.
+
+    Returns:
+        int16, shape (N,), values in 0..folds-1.
+
+    Raises:
+        EmmsError: groups of another type or shape.
+    """
+    keys = _group_keys(groups)
+    if folds == 1:
+        return np.zeros(len(keys), dtype=np.int16)
+    return (_mix(keys ^ _mix(np.array([seed], dtype=np.int64).view(np.uint64))) % np.uint64(folds)).astype(
+        np.int16
+    )
+
+
+def group_ids(groups: Any, rows: int) -> np.ndarray:
+    """uint64 key of every row's group; a row is its own group when `groups` is None."""
+    if groups is None:
+        return np.arange(rows, dtype=np.uint64)
+    keys = _group_keys(groups)
+    if len(keys) != rows:
+        raise EmmsError(
+            f"groups has {len(keys)} entries but features has {rows} rows", "pass one group id a row"
+        )
+    return keys
+
+
+def _group_keys(groups: Any) -> np.ndarray:
+    array = np.asarray(groups)
+    if array.ndim != 1:
+        raise EmmsError(f"groups has shape {array.shape}; it must be (N,)", "pass one group id a row")
+    if array.dtype.kind == "u":
+        return array.astype(np.uint64, copy=False)
+    if array.dtype.kind in "ib":
+        return array.astype(np.int64).view(np.uint64)
+    if array.dtype.kind in "US" or all(isinstance(group, (str, bytes)) for group in array):
+        return np.fromiter((_text_key(group) for group in array.tolist()), np.uint64, count=len(array))
+    raise EmmsError(
+        f"groups has dtype {array.dtype}; it must hold integers, strings or bytes",
+        "groups = [str(group) for group in groups]",
+    )
+
+
+def _text_key(group: str | bytes) -> int:
+    raw = group.encode() if isinstance(group, str) else group
+    return int.from_bytes(hashlib.blake2b(raw, digest_size=8).digest(), "little")
+
+
+def _mix(keys: np.ndarray) -> np.ndarray:
+    """The finaliser of splitmix64 (Steele et al. 2014): neighbouring ids land in unrelated folds."""
+    keys = keys + np.uint64(0x9E3779B97F4A7C15)
+    keys = (keys ^ (keys >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
+    keys = (keys ^ (keys >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
+    return keys ^ (keys >> np.uint64(31))

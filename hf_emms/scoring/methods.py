@@ -1,0 +1,113 @@
+"""The paper's objective, solved three ways on moments: exact, one_pass and alternating.
+
+All three need only two K x K matrices or the spectrum of XᵀX. With standardised X and Z and P_X the projection on X's
+columns: A_jk = <Z_j, Z_k> / N and B_jk = <Z_j, P_X Z_k> / N, so that the objective at the best W is tᵀ(A − B)t / D2.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+import numpy as np
+from scipy.linalg import eigh
+from scipy.linalg.lapack import dpocon, dpotrf, dtrtrs
+
+from hf_emms.scoring.simplex import minimise_quadratic, project_simplex
+from hf_emms.scoring.statistics import Normal, Standardised
+
+
+@dataclass(frozen=True)
+class Solution:
+    """What a method found.
+
+    Attributes:
+        score: minus the mean squared residual of a standardised label column; higher is better.
+        weights: (K,), on the simplex.
+        r2: explained share of the weighted F-label's variance.
+        stderr: standard error of the score over folds, or None.
+        folds: score of every fold, or empty.
+        ridge: ridge strength relative to unit-variance features, or None.
+        trace: objective after every iteration, or empty.
+    """
+
+    score: float
+    weights: np.ndarray
+    r2: float
+    stderr: float | None = None
+    folds: tuple[float, ...] = ()
+    ridge: float | None = None
+    trace: tuple[float, ...] = field(default=(), repr=False)
+
+
+def exact(statistics: Standardised) -> Solution:
+    """Global optimum of the paper's objective (arXiv 2308.06262, equation 3) over W and t together."""
+    total, d2 = statistics.total, statistics.targets.d2
+    residual = total.zz - _explained(statistics, total)
+    weights = minimise_quadratic(residual)
+    loss = max(float(weights @ residual @ weights), 0.0)
+    return Solution(-loss / d2, weights, 1.0 - loss / float(weights @ total.zz @ weights))
+
+
+def one_pass(statistics: Standardised) -> Solution:
+    """The official function: one least squares for W at t = 1/K, one for t, one projection; W is not refitted.
+
+    Source: `EMMS` in the official repository's metrics.py, without its factor D2².
+    """
+    total, targets = statistics.total, statistics.targets
+    explained = _explained(statistics, total)
+    start = np.full(targets.k, 1.0 / targets.k)
+    weights = project_simplex(np.linalg.lstsq(total.zz, explained @ start, rcond=None)[0])
+    loss = float(start @ explained @ start - 2.0 * weights @ explained @ start + weights @ total.zz @ weights)
+    return Solution(-loss / targets.d2, weights, 1.0 - loss / float(weights @ total.zz @ weights))
+
+
+def alternating(statistics: Standardised, *, tolerance: float = 1e-9, max_iterations: int = 20_000) -> Solution:
+    """Algorithm 1 of the paper: gradient steps on W and projected gradient steps on t, in turn.
+
+    Both steps are as long as the Lipschitz constants of their gradients allow, so the objective never rises. W starts
+    at 0 and stays in the span of V(XᵀZ_k), V the eigenvectors of XᵀX: D x K coefficients say all of it.
+
+    Args:
+        statistics: the standardised moments.
+        tolerance: stop once an iteration lowers the objective by less than this share of it.
+        max_iterations: iterations at most.
+    """
+    total, targets = statistics.total, statistics.targets
+    values, vectors = eigh(total.xx, check_finite=False, driver="evd")
+    values = np.maximum(values, 0.0)
+    rotated = vectors.T @ total.xy
+    grams = targets.row_products(rotated, rotated)
+    weights = np.full(targets.k, 1.0 / targets.k)
+    coefficients = np.zeros((len(values), targets.k))
+    step_w = 1.0 / max(values[-1], np.finfo(float).tiny)
+    step_t = 1.0 / np.linalg.eigvalsh(total.zz)[-1]
+    trace: list[float] = []
+    for _ in range(max_iterations):
+        coefficients -= step_w * (values[:, None] * coefficients - weights)
+        applied = np.einsum("rjk,rk->rj", grams, coefficients)
+        fit = applied.sum(axis=0)
+        weights = project_simplex(weights - step_t * (total.zz @ weights - fit))
+        power = float(np.einsum("r,rj,rj->", values, coefficients, applied))
+        trace.append((power - 2.0 * float(weights @ fit) + float(weights @ total.zz @ weights)) / targets.d2)
+        if len(trace) > 1 and trace[-2] - trace[-1] <= tolerance * max(trace[-1], tolerance):
+            break
+    loss = trace[-1] * targets.d2
+    return Solution(-trace[-1], weights, 1.0 - loss / float(weights @ total.zz @ weights), trace=tuple(trace))
+
+
+def _explained(statistics: Standardised, total: Normal) -> np.ndarray:
+    """B: (K, K) inner products of the F-labels' projections on the columns of X."""
+    whitened = whiten(statistics, total)
+    return statistics.targets.row_products(whitened, whitened).sum(axis=0)
+
+
+def whiten(statistics: Standardised, total: Normal) -> np.ndarray:
+    """L⁻¹XᵀY with XᵀX = LLᵀ; directions that are rounding noise are left out, as a pseudo-inverse would."""
+    size = len(total.xx)
+    cutoff = np.finfo(statistics.dtype).eps * max(size, 16)
+    factor, info = dpotrf(total.xx.T, lower=1, clean=1)
+    if info == 0 and dpocon(factor, np.abs(total.xx).sum(axis=0).max(), uplo="L")[0] > cutoff:
+        return dtrtrs(factor, total.xy, lower=1)[0]
+    values, vectors = eigh(total.xx, check_finite=False, driver="evd")
+    kept = values > cutoff * max(values[-1], 0.0)
+    return (vectors[:, kept].T @ total.xy) / np.sqrt(values[kept])[:, None]

@@ -1,0 +1,267 @@
+"""Moments → the standardised second moments that the methods solve with (DESIGN: standardise moments, never rows)."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import cached_property
+
+import numpy as np
+from scipy.linalg import qr
+
+from hf_emms.errors import EmmsError
+from hf_emms.scoring.moments import Moments, Rows, Sums, column_products
+from hf_emms.scoring.targets import ColumnTargets, Targets, TextTargets
+
+# A column whose standard deviation is below this many rounding errors of its values carries only rounding noise.
+CONSTANT_ROUNDINGS = 32.0
+
+
+@dataclass(frozen=True)
+class Normal:
+    """The normal equations of standardised X and Z over some rows, divided by their number.
+
+    Attributes:
+        n: rows.
+        xx: (D, D), XᵀX / n.
+        xy: (D, q), XᵀY / n in the basis of the targets.
+        zz: (K, K), Σ_d Z_jᵀZ_k / n.
+    """
+
+    n: float
+    xx: np.ndarray
+    xy: np.ndarray
+    zz: np.ndarray
+
+
+@dataclass(frozen=True)
+class Fold:
+    """One fold against the rest, both centred on the mean of the rest, each divided by its own number of rows.
+
+    Attributes:
+        rest_xx: (D, D), of the rows outside the fold.
+        rest_xy: (D, q), likewise.
+        xx: (D, D), of the fold's rows.
+        xy: (D, q), likewise.
+        zz: (K, K), likewise.
+    """
+
+    rest_xx: np.ndarray
+    rest_xy: np.ndarray
+    xx: np.ndarray
+    xy: np.ndarray
+    zz: np.ndarray
+
+
+@dataclass(frozen=True)
+class Standardised:
+    """Per-fold sums with the scales that turn columns into unit variance.
+
+    Attributes:
+        sums: the per-fold sums. Features may be rotated into fewer dimensions than D1 (see `standardise`).
+        x_scale: (D,), 1 / standard deviation; 0 for a constant column.
+        y_scale: (q,), the same for label columns, with the factor that levels F-labels of different widths.
+        tables: standardised (U, D2_k) tables, or None.
+        widths: the K widths.
+        d1: the user's feature width.
+        constant_columns: how many feature columns do not vary.
+        dtype: precision of the input, in which the factorisations run.
+    """
+
+    sums: Sums
+    x_scale: np.ndarray
+    y_scale: np.ndarray
+    tables: tuple[np.ndarray, ...] | None
+    widths: tuple[int, ...]
+    d1: int
+    constant_columns: int
+    dtype: np.dtype
+
+    @cached_property
+    def n(self) -> float:
+        return float(self.sums.n.sum())
+
+    @cached_property
+    def targets(self) -> Targets:
+        if self.tables is None:
+            return ColumnTargets(self.widths)
+        return self._text_targets(np.dtype(np.float64))
+
+    @cached_property
+    def working_targets(self) -> Targets:
+        """The targets in the input's precision."""
+        return self.targets if self.tables is None else self._text_targets(self.dtype)
+
+    def _text_targets(self, dtype: np.dtype) -> TextTargets:
+        assert self.tables is not None
+        tables = [table.astype(dtype) for table in self.tables]
+        texts = len(tables[0])
+        grams = np.empty((len(tables), len(tables), texts, texts), dtype=dtype)
+        for j, left in enumerate(tables):
+            for k, right in enumerate(tables[: j + 1]):
+                common = min(left.shape[1], right.shape[1])
+                grams[j, k] = left[:, :common] @ right[:, :common].T
+                grams[k, j] = grams[j, k].T
+        return TextTargets(grams, max(self.widths))
+
+    @cached_property
+    def total(self) -> Normal:
+        """Normal equations over all rows, centred on their mean."""
+        sums = self.sums
+        n, x, y = self.n, sums.x.sum(axis=0), sums.y.sum(axis=0)
+        xx = sums.xx.sum(axis=0)
+        xx -= np.outer(x, x / n)
+        xx *= self.x_scale[:, None] * (self.x_scale / n)
+        xy = sums.xy.sum(axis=0)
+        xy -= np.outer(x, y / n)
+        xy *= self.x_scale[:, None] * (self.y_scale / n)
+        return Normal(n, xx, xy, self._label_products(n, y, sums.yy.sum(axis=0), y / n) / n)
+
+    @cached_property
+    def held_out_labels(self) -> np.ndarray:
+        """(F, K, K): products of each filled fold's labels about the mean of the rest, per row."""
+        sums = self.sums
+        total_y = sums.y.sum(axis=0)
+        out = []
+        for n, y, yy in zip(sums.n, sums.y, sums.yy, strict=True):
+            if n:
+                out.append(self._label_products(n, y, yy, (total_y - y) / (self.n - n)) / n)
+        return np.stack(out)
+
+    def folds(self) -> Iterator[Fold]:
+        """Every filled fold. Scaled once into the working precision; the rest is low-rank corrections there."""
+        sums = self.sums
+        scale_xx = np.multiply.outer(self.x_scale, self.x_scale)
+        scale_xy = np.multiply.outer(self.x_scale, self.y_scale)
+        total_xx = self._scaled(sums.xx.sum(axis=0), scale_xx)
+        total_xy = self._scaled(sums.xy.sum(axis=0), scale_xy)
+        scaled_x, scaled_y = sums.x * self.x_scale, sums.y * self.y_scale
+        total_x, total_y = scaled_x.sum(axis=0), scaled_y.sum(axis=0)
+        for index, zz in zip(np.flatnonzero(sums.n), self.held_out_labels, strict=True):
+            n, x, y = float(sums.n[index]), scaled_x[index], scaled_y[index]
+            rest_n, rest_x, rest_y = self.n - n, total_x - x, total_y - y
+            mean_x, mean_y = rest_x / rest_n, rest_y / rest_n
+            shifted = x - n * mean_x
+            xx, xy = self._scaled(sums.xx[index], scale_xx), self._scaled(sums.xy[index], scale_xy)
+            yield Fold(
+                _centred(total_xx - xx, [(rest_x, mean_x)], rest_n),
+                _centred(total_xy - xy, [(rest_x, mean_y)], rest_n),
+                _centred(xx, [(mean_x, x), (shifted, mean_x)], n),
+                _centred(xy, [(mean_x, y), (shifted, mean_y)], n),
+                zz,
+            )
+
+    def _scaled(self, product: np.ndarray, scale: np.ndarray) -> np.ndarray:
+        return np.multiply(product, scale, out=np.empty(product.shape, self.dtype), casting="same_kind")
+
+    def _label_products(self, n: float, y: np.ndarray, yy: np.ndarray, mean: np.ndarray) -> np.ndarray:
+        """Σ_d Σ_rows (z_j − mean_j)(z_k − mean_k) of standardised labels: (K, K)."""
+        targets = self.targets
+        if isinstance(targets, TextTargets):
+            cross = np.outer(y, mean)
+            return targets.contract(np.diag(y) - cross - cross.T + n * np.outer(mean, mean))
+        starts = np.cumsum((0, *self.widths))
+        out = np.empty((targets.k, targets.k))
+        for pair, (j, k) in enumerate((j, k) for j in range(targets.k) for k in range(j, targets.k)):
+            common = min(self.widths[j], self.widths[k])
+            a, b = (slice(starts[i], starts[i] + common) for i in (j, k))
+            centred = yy[pair, :common] - y[a] * mean[b] - mean[a] * y[b] + n * mean[a] * mean[b]
+            out[j, k] = out[k, j] = centred @ (self.y_scale[a] * self.y_scale[b])
+        return out
+
+
+def _centred(product: np.ndarray, corrections: list[tuple[np.ndarray, np.ndarray]], n: float) -> np.ndarray:
+    """(product − Σ outer(a, b)) / n, in place."""
+    left = np.stack([a for a, _ in corrections], axis=1).astype(product.dtype)
+    right = np.stack([b for _, b in corrections], axis=0).astype(product.dtype)
+    product -= left @ right
+    product *= product.dtype.type(1.0 / n)
+    return product
+
+
+def standardise(moments: Moments) -> Standardised:
+    """Standardise X and Z per column, on the moments.
+
+    With fewer rows than features the rows themselves are still there: standardised, then rotated into n dimensions
+    (QR of Xᵀ), which changes no inner product and so no ridge or least-squares solution.
+
+    Raises:
+        EmmsError: no rows, labels that do not vary, or values too large for the input's precision.
+    """
+    if moments.n == 0:
+        raise EmmsError("features is empty: no rows were folded in", "call update(features, labels) first")
+    rows = moments.waiting_rows()
+    if rows is None or moments.n >= moments.d1:
+        source, sums = moments, moments.folded()
+        squares = np.einsum("fdd->d", sums.xx)
+        x_scale = _inverse_deviation(
+            moments.n, sums.x.sum(axis=0), squares, moments.origin_x, moments.dtype
+        )
+        constant = int((x_scale == 0.0).sum())
+    else:
+        source, constant = _rotated(moments, rows)
+        sums = source.folded()
+        x_scale = np.ones(source.d1)
+    if not (np.isfinite(np.einsum("fdd->", sums.xx)) and np.isfinite(sums.yy.sum())):
+        raise EmmsError(
+            f"features or label_embeddings are too large for {moments.dtype}: their products overflow",
+            "rescale them or pass them as float64",
+        )
+    y_scale, tables = _label_scale(source, sums)
+    return Standardised(sums, x_scale, y_scale, tables, moments.widths, moments.d1, constant, moments.dtype)
+
+
+def _inverse_deviation(
+    n: float, total: np.ndarray, squares: np.ndarray, origin: np.ndarray, dtype: np.dtype
+) -> np.ndarray:
+    """1 / standard deviation of each column, 0 where the column is constant up to rounding."""
+    mean = total / n
+    variance = np.maximum(squares / n - mean**2, 0.0)
+    rounding = CONSTANT_ROUNDINGS * np.finfo(dtype).eps * np.sqrt((mean + origin) ** 2 + variance)
+    deviation = np.sqrt(variance)
+    varies = deviation > np.maximum(rounding, np.finfo(np.float64).tiny)
+    return np.divide(1.0, deviation, out=np.zeros_like(deviation), where=varies)
+
+
+def _label_scale(moments: Moments, sums: Sums) -> tuple[np.ndarray, tuple[np.ndarray, ...] | None]:
+    d2 = max(moments.widths)
+    level = np.concatenate([np.full(width, np.sqrt(d2 / width)) for width in moments.widths])
+    n = float(sums.n.sum())
+    if moments.tables is not None:
+        share = sums.y.sum(axis=0) / n
+        centred = [table - share @ table for table in moments.tables]
+        squares = np.concatenate([n * (share @ table**2) for table in centred])
+        origin = np.concatenate([share @ table for table in moments.tables])
+    else:
+        diagonal = [pair for pair, (j, k) in enumerate(moments.pairs) if j == k]
+        products = sums.yy.sum(axis=0)[diagonal]
+        squares = np.concatenate([products[k, :width] for k, width in enumerate(moments.widths)])
+        origin = moments.origin_y
+    total = np.zeros_like(squares) if moments.tables is not None else sums.y.sum(axis=0)
+    scale = level * _inverse_deviation(n, total, squares, origin, moments.dtype)
+    starts = np.cumsum((0, *moments.widths))
+    blocks = [scale[a:b] for a, b in zip(starts[:-1], starts[1:], strict=True)]
+    for k, block in enumerate(blocks):
+        if not block.any():
+            raise EmmsError(
+                f"label_embeddings[{k}] is the same in all {moments.n} rows; there is nothing to explain",
+                "pass labels with at least two distinct values",
+            )
+    if moments.tables is None:
+        return scale, None
+    tables = tuple(table * block for table, block in zip(centred, blocks, strict=True))
+    return np.ones(moments.label_size), tables
+
+
+def rotate_rows(x: np.ndarray) -> np.ndarray:
+    """Fewer rows than columns, (n, D) → (n, n) with the same inner products between rows."""
+    return np.ascontiguousarray(qr(x.T, mode="r", overwrite_a=True, check_finite=False)[0][: len(x)].T)
+
+
+def _rotated(moments: Moments, rows: Rows) -> tuple[Moments, int]:
+    mean = rows.x.mean(axis=0, dtype=np.float64)
+    x = rows.x - mean.astype(rows.x.dtype)
+    squares = column_products(x, x)
+    scale = _inverse_deviation(len(x), x.sum(axis=0, dtype=np.float64), squares, mean, moments.dtype)
+    x *= scale.astype(x.dtype)
+    return moments.with_features(rotate_rows(x)), int((scale == 0.0).sum())

@@ -1,0 +1,86 @@
+"""How products over the label side shrink to the K x K numbers that the weights act on.
+
+Every method needs only sums over label columns d of (something of F-label j)[d] * (something of F-label k)[d]. Two
+bases hold those somethings: the F-labels' own columns, or the distinct texts (with the Gram matrix of their embeddings).
+F-labels narrower than the widest count as padded with zero columns and scaled to the same total variance.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+
+@dataclass(frozen=True)
+class ColumnTargets:
+    """Arrays whose last axis is [Z_1 | … | Z_K], already standardised.
+
+    Attributes:
+        widths: the K widths D2_k.
+    """
+
+    widths: tuple[int, ...]
+
+    @property
+    def d2(self) -> int:
+        return max(self.widths)
+
+    @property
+    def k(self) -> int:
+        return len(self.widths)
+
+    def _pair(self, left: np.ndarray, right: np.ndarray, j: int, k: int) -> tuple[np.ndarray, np.ndarray]:
+        starts = np.cumsum((0, *self.widths))
+        common = min(self.widths[j], self.widths[k])
+        return left[:, starts[j] : starts[j] + common], right[:, starts[k] : starts[k] + common]
+
+    def row_products(self, left: np.ndarray, right: np.ndarray) -> np.ndarray:
+        """Σ_d left_j[a, d]·right_k[a, d]: (r, q) and (r, q) → (r, K, K)."""
+        out = np.empty((len(left), self.k, self.k), dtype=left.dtype)
+        for j in range(self.k):
+            for k in range(self.k):
+                a, b = self._pair(left, right, j, k)
+                out[:, j, k] = np.einsum("rd,rd->r", a, b)
+        return out
+
+    def gram(self, values: np.ndarray, j: int, k: int) -> np.ndarray:
+        """values_j · values_kᵀ: (r, q) → (r, r)."""
+        a, b = self._pair(values, values, j, k)
+        return a @ b.T
+
+
+@dataclass(frozen=True)
+class TextTargets:
+    """Arrays whose last axis is the U distinct texts.
+
+    Attributes:
+        grams: (K, K, U, U): inner products of the standardised embeddings of F-labels j and k.
+        d2: the widest F-label's width.
+    """
+
+    grams: np.ndarray
+    d2: int
+
+    @property
+    def k(self) -> int:
+        return len(self.grams)
+
+    def row_products(self, left: np.ndarray, right: np.ndarray) -> np.ndarray:
+        """Like `ColumnTargets.row_products`, (r, U) and (r, U) → (r, K, K)."""
+        out = np.empty((len(left), self.k, self.k), dtype=left.dtype)
+        for j in range(self.k):
+            for k in range(self.k):
+                out[:, j, k] = np.einsum("ru,ru->r", left @ self.grams[j, k], right)
+        return out
+
+    def gram(self, values: np.ndarray, j: int, k: int) -> np.ndarray:
+        """Like `ColumnTargets.gram`, (r, U) → (r, r)."""
+        return (values @ self.grams[j, k]) @ values.T
+
+    def contract(self, matrix: np.ndarray) -> np.ndarray:
+        """Σ_uv matrix[u, v]·<z_j[u], z_k[v]>: (U, U) → (K, K)."""
+        return np.einsum("uv,jkuv->jk", matrix, self.grams)
+
+
+Targets = ColumnTargets | TextTargets
