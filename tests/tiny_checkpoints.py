@@ -11,10 +11,10 @@ from tokenizers import Tokenizer, models, pre_tokenizers, processors, trainers
 
 from hf_emms.hub import Repo
 
-WORDS = (
+CORPUS = (
     "a photo of an apple pie left red green telescope the small cat dog sits on mat while rain falls over "
     "mountain road and children play near old harbour with boats"
-).split()
+)
 TEXTS = [
     "an apple pie",
     "cat",
@@ -23,7 +23,7 @@ TEXTS = [
     "children play near the mountain road with boats and a small cat and a dog on the mat",
     "",
 ]
-SIZE = dict(hidden_size=16, num_hidden_layers=2, num_attention_heads=2, intermediate_size=32)
+SIZE = {"hidden_size": 16, "num_hidden_layers": 2, "num_attention_heads": 2, "intermediate_size": 32}
 TEXT = dict(vocab_size=400, max_position_embeddings=40, **SIZE)
 VISION = dict(image_size=32, patch_size=8, **SIZE)
 T = transformers
@@ -63,7 +63,7 @@ def tokenizer(name: str) -> Any:
     core = Tokenizer(models.BPE(unk_token="<unk>"))
     core.pre_tokenizer = pre_tokenizers.Whitespace()
     core.train_from_iterator(
-        [" ".join(WORDS)], trainers.BpeTrainer(vocab_size=300, special_tokens=special, show_progress=False)
+        [CORPUS], trainers.BpeTrainer(vocab_size=300, special_tokens=special, show_progress=False)
     )
     if name in ("gpt2", "llama"):
         return T.PreTrainedTokenizerFast(tokenizer_object=core, eos_token="</s>")
@@ -77,12 +77,17 @@ def tokenizer(name: str) -> Any:
 
 def _clip() -> Any:
     text = dict(TEXT, bos_token_id=1, eos_token_id=2, pad_token_id=0)
-    # eos_token_id 2 is what old CLIP configurations say wrongly; 3 takes the path of the repaired ones.
     return T.CLIPModel(T.CLIPConfig(text_config=text, vision_config=VISION, projection_dim=12))
 
 
 def _siglip() -> Any:
-    text = dict(TEXT, max_position_embeddings=24, projection_size=16)
+    text = {
+        **TEXT,
+        "max_position_embeddings": 24,
+        "projection_size": 16,
+        "bos_token_id": 1,
+        "eos_token_id": 2,
+    }
     return T.SiglipModel(T.SiglipConfig(text_config=text, vision_config=VISION))
 
 
@@ -106,7 +111,7 @@ def _git() -> Any:
 
 
 def _efficientnet() -> Any:
-    sizes = dict(kernel_sizes=[3, 3], in_channels=[8, 8], out_channels=[8, 16], strides=[1, 2])
+    sizes = {"kernel_sizes": [3, 3], "in_channels": [32, 8], "out_channels": [8, 16], "strides": [1, 2]}
     return T.EfficientNetModel(
         T.EfficientNetConfig(
             image_size=32,
@@ -121,8 +126,15 @@ def _efficientnet() -> Any:
     )
 
 
-_CNN = dict(hidden_sizes=[8, 16], depths=[1, 1], embedding_size=8)
-_SWIN = dict(image_size=32, patch_size=2, embed_dim=8, depths=[1, 1], num_heads=[2, 2], window_size=4)
+_CNN = {"hidden_sizes": [8, 16], "depths": [1, 1], "embedding_size": 8}
+_SWIN: dict[str, Any] = {
+    "image_size": 32,
+    "patch_size": 2,
+    "embed_dim": 8,
+    "depths": [1, 1],
+    "num_heads": [2, 2],
+    "window_size": 4,
+}
 IMAGE_MODELS = {
     "resnet": lambda: T.ResNetForImageClassification(T.ResNetConfig(layer_type="basic", **_CNN)),
     "regnet": lambda: T.RegNetModel(T.RegNetConfig(groups_width=4, **_CNN)),

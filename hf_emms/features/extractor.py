@@ -66,8 +66,8 @@ class Extractor:
                 runs out.
 
         Yields:
-            Positions in `inputs`, int64 (b,), and their features, float32 (b, D1). Every position comes once, in
-            any order.
+            Positions in `inputs`, int64 (b,), and their features, float32 (b, D1). Every position comes once,
+            in any order.
 
         Raises:
             EmmsError: the checkpoint fails on an input, or one input alone does not fit into memory.

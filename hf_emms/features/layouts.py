@@ -1,4 +1,4 @@
-"""Checkpoints in the layout of sentence-transformers: a transformers model, its pooling, perhaps a normalisation."""
+"""Checkpoints in the layout of sentence-transformers: a transformers model and how to pool it."""
 
 from __future__ import annotations
 

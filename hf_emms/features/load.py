@@ -46,7 +46,7 @@ def load_extractor(
         device: "auto" (cuda, else mps, else cpu), or one of them; "cuda:1" picks one of several.
         dtype: "auto" or "float32", "float16", "bfloat16".
         allow_pickle: take pytorch_model.bin where there are no safetensors.
-        trust_remote_code: run Python files of the repository where transformers doesn't know the architecture.
+        trust_remote_code: run the repository's Python files where transformers doesn't know it.
 
     Returns:
         The extractor; close it to free the memory.
@@ -86,6 +86,9 @@ def _model(plan: ExtractionPlan, safetensors: bool) -> tuple[Any, ExtractionPlan
     import transformers
 
     options: dict[str, Any] = {"add_pooling_layer": False} if plan.architecture.poolerless else {}
+    if plan.pooling == "text_embeds" and "projection_dim" in plan.config:
+        # The text tower's own projection_dim is wrong in some CLIP configurations; the whole model's holds.
+        options["projection_dim"] = plan.config["projection_dim"]
     try:
         model, report = getattr(transformers, plan.architecture.loader).from_pretrained(
             plan.model_folder,
@@ -94,12 +97,19 @@ def _model(plan: ExtractionPlan, safetensors: bool) -> tuple[Any, ExtractionPlan
             trust_remote_code=plan.code,
             local_files_only=True,
             output_loading_info=True,
+            ignore_mismatched_sizes=True,  # reported below, with names and shapes
             **options,
         )
     except _FAILURES as error:
         raise _unusable(plan, "weights", error) from error
     if hasattr(model.config, "use_cache"):
         model.config.use_cache = False  # one forward a text: keys and values need no keeping
+    for name, saved, needed in sorted(report["mismatched_keys"]):
+        raise EmmsError(
+            f"the weights of {plan.repo.id} do not fit its config.json: {name} has shape {tuple(saved)}, "
+            f"not {tuple(needed)}",
+            "config.json and weights do not belong together",
+        )
     return model, _check_complete(plan, set(report["missing_keys"]))
 
 
@@ -184,7 +194,7 @@ def _unusable(plan: ExtractionPlan, what: str, error: BaseException) -> EmmsErro
 
 @contextmanager
 def _quiet() -> Iterator[None]:
-    """Keeps progress bars and advice of transformers off the terminal; what matters is said as an EmmsError."""
+    """Keeps progress bars and advice of transformers off the terminal; what matters is an EmmsError."""
     from transformers.utils import logging as transformers_logging
 
     verbosity = transformers_logging.get_verbosity()

@@ -2,11 +2,11 @@
 
 Every function takes a model and the tensors of a batch and returns a float tensor (b, D1).
 
-Captioners are shown the image and the token that starts every caption, never a caption: a caption would put the
-label into the features. Their feature is the mean of the image encoder's tokens beside the decoder's last hidden
-state at the start token, after it has attended to the image: all that the checkpoint makes of an image before a
-word is written. The encoder's half is as rich as an image encoder's; the decoder's half tells captioners apart that
-share an encoder.
+Captioners are shown the image and the token that starts every caption, never a caption: a caption would put
+the label into the features. Their feature is the mean of the image encoder's tokens beside the decoder's last
+hidden state at the start token, after it has attended to the image: all that the checkpoint makes of an image
+before a word is written. The encoder's half is as rich as an image encoder's; the decoder's half tells
+captioners apart that share an encoder.
 """
 
 from __future__ import annotations
@@ -110,7 +110,7 @@ def captioner_blip(model: Any, inputs: Inputs) -> Tensor:
 
 
 def captioner_git(model: Any, inputs: Inputs) -> Tensor:
-    # GIT's decoder reads [image tokens, caption]; its first hidden state still holds the encoder's projected tokens.
+    # GIT's decoder reads [image tokens, caption]; its input holds the encoder's projected tokens.
     start = _start_tokens(model, inputs)
     outputs = model(**inputs, input_ids=start, output_hidden_states=True, use_cache=False)
     return torch.cat([outputs.hidden_states[0][:, :-1].mean(1), outputs.last_hidden_state[:, -1]], dim=1)
