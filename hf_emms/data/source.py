@@ -1,0 +1,179 @@
+"""Opens a dataset: from the Hub, a folder, a file or memory; picks the split."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from hf_emms.errors import EmmsError
+from hf_emms.hub import Repo, resolve
+
+SPLIT_ORDER = ("train", "training", "validation", "valid", "val", "dev", "test", "testdev")
+_FORMATS = {".parquet": "parquet", ".json": "json", ".jsonl": "json", ".csv": "csv", ".tsv": "csv"}
+IN_MEMORY = "in-memory dataset"
+
+
+@dataclass(frozen=True)
+class Source:
+    """One split of a dataset, open.
+
+    Attributes:
+        name: the dataset as the user typed it.
+        repo: the repository; its revision is still empty for a dataset in memory.
+        config: the configuration that was asked for.
+        split: the split.
+        rows: a ``datasets.Dataset``, or an ``IterableDataset`` when streaming.
+        total: rows of the split, where known.
+        notes: what was chosen for the user, in words.
+    """
+
+    name: str
+    repo: Repo
+    config: str | None
+    split: str
+    rows: Any
+    total: int | None
+    notes: list[str] = field(default_factory=list)
+
+    @property
+    def streaming(self) -> bool:
+        return not hasattr(self.rows, "num_rows")
+
+
+def open_memory(dataset: Any, split: str | None) -> Source:
+    """Wraps a Dataset, DatasetDict or their streaming forms.
+
+    Raises:
+        EmmsError: no such split, or something that is no dataset.
+    """
+    import datasets
+
+    notes: list[str] = []
+    if isinstance(dataset, Mapping):
+        split = choose_split(list(dataset), split, notes)
+        dataset = dataset[split]
+    if not isinstance(dataset, (datasets.Dataset, datasets.IterableDataset)):
+        raise EmmsError(
+            f"dataset is a {type(dataset).__name__}",
+            "pass a Hub id, a preset name, a folder, or a datasets.Dataset",
+        )
+    total = dataset.num_rows if isinstance(dataset, datasets.Dataset) else None
+    name = str(dataset.split or split or "all")
+    return Source(IN_MEMORY, Repo(IN_MEMORY, "dataset", ""), None, name, dataset, total, notes)
+
+
+def open_repo(dataset: str, *, revision: str | None, config: str | None, split: str | None, streaming: bool) -> Source:
+    """Opens a Hub dataset, a folder or a file.
+
+    Args:
+        dataset: ``ORG/NAME[@REVISION]``, ``emms-demo/NAME``, a folder or a file.
+        revision: the revision of a Hub dataset when the id names none.
+        config: the configuration (subset).
+        split: the split; chosen when None, training splits first.
+        streaming: whether to read rows as they are needed.
+
+    Raises:
+        EmmsError: nothing is there, or it cannot be read as a dataset.
+    """
+    repo = resolve(dataset, "dataset", revision=revision)
+    notes: list[str] = []
+    with _explained(dataset, config):
+        builder = _builder(repo, config)
+        split = choose_split(_splits(builder), split, notes)
+        if streaming:
+            rows = builder.as_streaming_dataset(split=split)
+        else:
+            builder.download_and_prepare()
+            rows = builder.as_dataset(split=split)
+    known = (builder.info.splits or {}).get(split)
+    total = rows.num_rows if not streaming else getattr(known, "num_examples", None) or None
+    return Source(dataset, repo, config, split, rows, total, notes)
+
+
+def choose_split(splits: Sequence[str], wanted: str | None, notes: list[str]) -> str:
+    """The wanted split, or the one that a checkpoint would be fine-tuned on.
+
+    Raises:
+        EmmsError: there is no split of this name.
+    """
+    if wanted is not None:
+        if wanted not in splits:
+            raise EmmsError(f"there is no split {wanted!r}", f"--split takes one of: {', '.join(splits)}")
+        return wanted
+    chosen = next((name for name in SPLIT_ORDER if name in splits), splits[0])
+    if len(splits) > 1:
+        notes.append(f"split {chosen} chosen among {', '.join(splits)}")
+    return chosen
+
+
+def _builder(repo: Repo, config: str | None) -> Any:
+    import datasets
+
+    if repo.folder is None:
+        return datasets.load_dataset_builder(repo.id, config, revision=repo.revision)
+    if repo.folder.is_file():
+        suffix = repo.folder.suffix.lower()
+        if suffix not in _FORMATS:
+            raise EmmsError(
+                f"the file {repo.id!r} is not of a known format", f"known are: {', '.join(sorted(_FORMATS))}"
+            )
+        options = {"sep": "\t"} if suffix == ".tsv" else {}
+        files = {"train": str(repo.folder)}
+        return datasets.load_dataset_builder(_FORMATS[suffix], data_files=files, **options)
+    # A folder in the Hub's layout may keep each configuration in a folder of its own, without a README to say so.
+    if config and (repo.folder / config).is_dir() and not (repo.folder / "README.md").exists():
+        return datasets.load_dataset_builder(str(repo.folder / config))
+    return datasets.load_dataset_builder(str(repo.folder), config)
+
+
+def _splits(builder: Any) -> list[str]:
+    return [str(name) for name in builder.config.data_files or builder.info.splits or {}]
+
+
+@contextmanager
+def _explained(dataset: str, config: str | None) -> Iterator[None]:
+    """Turns what ``datasets`` raises into one line that says what to do."""
+    import datasets
+    from datasets.data_files import EmptyDatasetError
+
+    try:
+        yield
+    except (EmptyDatasetError, datasets.exceptions.DataFilesNotFoundError) as error:
+        raise EmmsError(
+            f"{dataset!r} holds no data file that can be read",
+            "put pictures in one folder per class, or parquet, json, jsonl, csv or tsv files; "
+            "for a dataset with a loading script try @refs/convert/parquet behind its id",
+        ) from error
+    except (datasets.exceptions.DatasetsError, FileNotFoundError, ConnectionError, RuntimeError) as error:
+        root = error.__cause__ or error
+        raise EmmsError(f"{dataset!r} cannot be read: {_first_line(root)}", _hint(error)) from error
+    except ValueError as error:
+        if "config" in str(error).lower():
+            asked = f"has no configuration {config!r}" if config else "has several configurations"
+            raise EmmsError(f"{dataset!r} {asked}: {' '.join(str(error).split())}", "--config NAME") from error
+        raise EmmsError(f"{dataset!r} cannot be read: {_first_line(error)}", _hint(error)) from error
+
+
+def _first_line(error: BaseException) -> str:
+    return (str(error).strip() or type(error).__name__).splitlines()[0]
+
+
+def _hint(error: BaseException) -> str:
+    if "script" in str(error):
+        return "loading scripts no longer run; try @refs/convert/parquet behind the id"
+    if isinstance(error, ConnectionError):
+        return "check the network (or HF_ENDPOINT), or pass a folder: ./FOLDER"
+    return "check that its files are whole and of one layout, or pass --config or another --split"
+
+
+def file_bytes(path: str) -> bytes:
+    """Reads a picture that a dataset names by path: a local file, or an address of the Hub when streaming."""
+    if "://" not in path:
+        return Path(path).read_bytes()
+    import fsspec
+
+    with fsspec.open(path, "rb") as stream:
+        return stream.read()

@@ -1,0 +1,103 @@
+"""Reads the start of a stream: enough rows for a sample, and no more."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+from hf_emms.data.collect import MAX_SKIPPED, encoded_picture, hash64
+from hf_emms.data.request import Request
+from hf_emms.errors import EmmsError
+from hf_emms.tasks import Task
+
+# A stream is shuffled within a buffer that is held in memory: smaller for pictures.
+_BUFFER = {"image": 1_000, "text": 10_000}
+# How many rows are read for one that is wanted, before a class that did not come is given up.
+_PATIENCE = 10
+
+
+def read_prefix(
+    rows: Any,
+    task: Task,
+    columns: Mapping[str, str],
+    request: Request,
+) -> tuple[Any, str]:
+    """Reads enough of a stream into memory to draw a sample from.
+
+    Args:
+        rows: a ``datasets.IterableDataset`` with the needed columns, pictures encoded.
+        task: what the rows are for.
+        columns: role → column.
+        request: how many rows; balanced sampling reads on for classes that have not come yet.
+
+    Returns:
+        A ``datasets.Dataset`` in memory, and a note that says how it came about.
+
+    Raises:
+        EmmsError: the request has no number of rows.
+    """
+    wanted = request.max_samples
+    if wanted is None:
+        raise EmmsError("a stream is read up to a number of rows", "add --max-samples 1000, or leave --streaming out")
+    import datasets
+
+    label, features = columns[task.label.name], rows.features
+    shuffled = rows.shuffle(seed=request.seed, buffer_size=_BUFFER[task.modality])
+    margin = wanted + int(2 * MAX_SKIPPED * wanted) + 1
+    if task.categorical and request.sampling != "proportional":
+        kept, read = _evenly(shuffled, label, getattr(features[label], "num_classes", None), wanted)
+    elif task.categorical:
+        kept, read = _first(shuffled, margin, lambda row: 1)
+    else:
+        seen: set[int] = set()
+        kept, read = _first(shuffled, margin, lambda row: _new_rows(row, task, columns, request.captions, seen))
+    note = f"streamed: drawn from the first {read} rows of a shuffled stream, not from the whole split"
+    return datasets.Dataset.from_list([dict(row) for row in kept], features=features), note
+
+
+def _first(rows: Iterable[Mapping[str, Any]], wanted: int, worth: Any) -> tuple[list[Mapping[str, Any]], int]:
+    """Rows until their worths add up to what is wanted."""
+    kept: list[Mapping[str, Any]] = []
+    total = 0
+    for row in rows:
+        kept.append(row)
+        total += worth(row)
+        if total >= wanted:
+            break
+    return kept, len(kept)
+
+
+def _new_rows(row: Mapping[str, Any], task: Task, columns: Mapping[str, str], captions: str, seen: set[int]) -> int:
+    """How many rows of the sample one dataset row makes."""
+    if captions != "all":
+        try:
+            picture = encoded_picture(row[columns[task.input.name]]) or b""
+        except OSError:
+            return 0
+        before = len(seen)
+        seen.add(hash64(picture))
+        return len(seen) - before
+    values = [row[column] for column in columns[task.label.name].split(",")]
+    return sum(len(value) if isinstance(value, list) else 1 for value in values)
+
+
+def _evenly(
+    rows: Iterable[Mapping[str, Any]], label: str, n_classes: int | None, wanted: int
+) -> tuple[list[Mapping[str, Any]], int]:
+    """Rows until each class has its share or patience runs out; some beyond the share are kept as a reserve."""
+    share = -(-wanted // n_classes) if n_classes else max(1, wanted // 2)
+    enough = share * n_classes if n_classes else wanted
+    kept: list[Mapping[str, Any]] = []
+    reserve: list[Mapping[str, Any]] = []
+    held: Counter[Any] = Counter()
+    read = 0
+    for read, row in enumerate(rows, start=1):
+        if held[row[label]] < share:
+            held[row[label]] += 1
+            kept.append(row)
+        elif len(reserve) < wanted:
+            reserve.append(row)
+        if len(kept) >= enough or read >= _PATIENCE * wanted:
+            break
+    return kept + reserve, read

@@ -1,0 +1,199 @@
+"""Where checkpoints and datasets come from: the Hub, a folder, the embedded demo."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import re
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+import hf_emms.demo as demo
+from hf_emms.errors import EmmsError
+
+Kind = Literal["model", "dataset"]
+
+_HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*(/[\w.-]+)?")
+_CHUNK = 1 << 20
+
+
+class RepoNotFoundError(EmmsError):
+    """The Hub answered that it has no such repository, or none that this user may see."""
+
+
+@dataclass(frozen=True)
+class Repo:
+    """A checkpoint or a dataset at one exact state.
+
+    Attributes:
+        id: "ORG/NAME", "emms-demo/NAME" or the path of a folder or file, as the user typed it.
+        kind: "model" or "dataset".
+        revision: the commit's 40 hex digits, or "local-" and 16 hex digits of the content.
+        folder: the folder (or single file) of a local or embedded repository; None for one of the Hub.
+    """
+
+    id: str
+    kind: Kind
+    revision: str
+    folder: Path | None = None
+
+
+def resolve(id: str, kind: Kind, *, revision: str | None = None) -> Repo:
+    """Finds a repository and pins its state.
+
+    Args:
+        id: a path, ``emms-demo/NAME``, or ``ORG/NAME[@REVISION]`` (branch, tag, commit, refs/pr/N).
+        kind: "model" or "dataset".
+        revision: the revision of a Hub repository; one behind an "@" in the id wins.
+
+    Returns:
+        The repository. Offline, a branch or tag is looked up among those that the local cache has seen.
+
+    Raises:
+        RepoNotFoundError: the Hub has no such repository.
+        EmmsError: no such folder or revision, access refused, or offline and not in the cache.
+    """
+    path = Path(id).expanduser()
+    if path.exists() and not id.startswith(demo.DEMO_PREFIX):
+        return Repo(id, kind, content_revision(path), path.absolute())
+    if looks_like_path(id):
+        raise EmmsError(f"there is no file or folder {id!r}", f"a Hub {kind} is written ORG/NAME[@REVISION]")
+    name, _, pinned = id.partition("@")
+    embedded = demo.folder_of(name)
+    if embedded is not None:
+        return Repo(name, kind, content_revision(embedded), embedded)
+    if not _HUB_ID.fullmatch(name):
+        raise EmmsError(f"{id!r} is neither a folder nor a Hub id", "write ORG/NAME[@REVISION] or ./FOLDER")
+
+    from huggingface_hub import HfApi
+
+    with _explained(name, kind, pinned or revision):
+        sha = HfApi(endpoint=_endpoint()).resolve_revision(name, repo_type=kind, revision=pinned or revision)
+    return Repo(name, kind, sha.resolved)
+
+
+def fetch(repo: Repo, allow_patterns: Sequence[str]) -> Path:
+    """Brings the files that match the patterns onto this machine.
+
+    Args:
+        repo: what `resolve` returned.
+        allow_patterns: shell patterns, e.g. ``["*.json", "*.safetensors"]``.
+
+    Returns:
+        The folder that holds them; a local repository's own folder as it is.
+
+    Raises:
+        EmmsError: the files cannot be had (access, network, offline), or none matches.
+    """
+    if repo.folder is not None:
+        return repo.folder
+    from huggingface_hub import snapshot_download
+
+    with _explained(repo.id, repo.kind, repo.revision):
+        folder = snapshot_download(
+            repo.id,
+            repo_type=repo.kind,
+            revision=repo.revision,
+            allow_patterns=list(allow_patterns),
+            endpoint=_endpoint(),
+        )
+    if not Path(folder).is_dir():
+        raise EmmsError(
+            f"{repo.kind} {repo.id!r} has no file that matches {', '.join(allow_patterns)}",
+            f"look at its files: {page(repo.id, repo.kind)}/tree/{repo.revision}",
+        )
+    return Path(folder)
+
+
+def looks_like_path(id: str) -> bool:
+    """Whether the text can only be a path, whether or not something is there."""
+    return id.startswith((".", "/", "~", os.sep)) or (id.count("/") > 1 and "@" not in id) or "\\" in id
+
+
+def page(id: str, kind: Kind) -> str:
+    """The address of a repository's page on the Hub in use."""
+    from huggingface_hub import constants
+
+    return f"{_endpoint() or constants.ENDPOINT}/{'datasets/' if kind == 'dataset' else ''}{id}"
+
+
+def content_revision(path: Path) -> str:
+    """Hashes names and bytes of a file, or of all files of a folder but the hidden ones.
+
+    Returns:
+        "local-" and 16 hex digits.
+    """
+    digest = hashlib.blake2b(digest_size=8)
+    for file in [path] if path.is_file() else _visible_files(path):
+        name = file.name if file == path else file.relative_to(path).as_posix()
+        # Lengths keep (name, content) pairs apart: "a" + "bc" is not "ab" + "c".
+        digest.update(f"{len(name)}:{name}:{file.stat().st_size}:".encode())
+        with file.open("rb") as stream:
+            while chunk := stream.read(_CHUNK):
+                digest.update(chunk)
+    return f"local-{digest.hexdigest()}"
+
+
+def _visible_files(folder: Path) -> list[Path]:
+    def visible(file: Path) -> bool:
+        parts = file.relative_to(folder).parts
+        return file.is_file() and not any(part.startswith(".") or part == "__pycache__" for part in parts)
+
+    return sorted(filter(visible, folder.rglob("*")), key=lambda file: file.relative_to(folder).as_posix())
+
+
+def _endpoint() -> str | None:
+    """HF_ENDPOINT as it is now; huggingface_hub itself reads it once, when it is imported."""
+    return os.environ.get("HF_ENDPOINT", "").rstrip("/") or None
+
+
+@contextmanager
+def _explained(id: str, kind: Kind, revision: str | None) -> Iterator[None]:
+    """Turns the Hub client's errors into one line that says what to do."""
+    from huggingface_hub import errors
+
+    what = f"{kind} {id!r}" + (f" at {revision!r}" if revision else "")
+    try:
+        yield
+    except errors.GatedRepoError as error:
+        hint = f"accept its terms at {page(id, kind)}, then log in: hf auth login"
+        raise EmmsError(f"{what} is gated: its owner asks who uses it", hint) from error
+    except errors.RevisionNotFoundError as error:
+        hint = f"branches and tags are listed at {page(id, kind)}/tree/main; a pull request is refs/pr/N"
+        raise EmmsError(f"{kind} {id!r} has no revision {revision!r}", hint) from error
+    except errors.RepositoryNotFoundError as error:
+        hint = f"check the name at {page(id, kind)}; for a private one log in: hf auth login"
+        raise RepoNotFoundError(f"there is no {kind} {id!r} on the Hub, or it is private", hint) from error
+    except (
+        errors.RevisionResolutionError,
+        errors.LocalEntryNotFoundError,
+        errors.OfflineModeIsEnabled,
+    ) as error:
+        raise _unreachable(what) from error
+    except errors.HfHubHTTPError as error:
+        status = error.response.status_code if error.response is not None else "no answer"
+        detail = f": {error.server_message}" if error.server_message else ""
+        hint = f"look at {page(id, kind)}" + ("; log in: hf auth login" if status in (401, 403) else "")
+        raise EmmsError(f"the Hub refused {what} ({status}{detail})", hint) from error
+    except errors.HTTPError as error:
+        raise EmmsError(f"the Hub cannot be reached for {what}: {error}", "check the network and proxy") from error
+    except errors.HFValidationError as error:
+        raise EmmsError(f"{id!r} is not a Hub id: {error}", "write ORG/NAME[@REVISION] or ./FOLDER") from error
+
+
+def _unreachable(what: str) -> EmmsError:
+    from huggingface_hub import constants
+
+    if constants.HF_HUB_OFFLINE:
+        return EmmsError(
+            f"{what} is not (or not wholly) in the local cache, and HF_HUB_OFFLINE is set",
+            "unset HF_HUB_OFFLINE and run once online, or pass a folder: ./FOLDER",
+        )
+    host = _endpoint() or constants.ENDPOINT
+    return EmmsError(
+        f"{host} cannot be reached, and {what} is not (or not wholly) in the local cache",
+        "check the network (or HF_ENDPOINT), or pass a folder: ./FOLDER",
+    )
