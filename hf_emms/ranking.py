@@ -107,9 +107,12 @@ class Ranking(msgspec.Struct, frozen=True, kw_only=True):
         skipped: rows that could not be decoded.
         seed: of the sample and the folds.
         folds: number of folds.
-        sampling: "balanced", "proportional" or None where every row was taken.
+        max_samples: the most rows that were asked for; None for all.
+        sampling: "balanced" or "proportional", where it was asked for.
         captions: which captions of an input count.
         prompt: template of the label texts.
+        device: as asked for.
+        dtype: as asked for.
         encoders: what embedded the label texts.
         estimators: names; the first one orders the rows.
         versions: package → version.
@@ -132,9 +135,12 @@ class Ranking(msgspec.Struct, frozen=True, kw_only=True):
     skipped: int = 0
     seed: int
     folds: int
+    max_samples: int | None = None
     sampling: str | None = None
     captions: str | None = None
     prompt: str | None = None
+    device: str = "auto"
+    dtype: str = "auto"
     encoders: tuple[Encoder, ...]
     estimators: tuple[str, ...]
     versions: dict[str, str]

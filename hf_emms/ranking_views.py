@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import io
+from collections.abc import Sequence
 from typing import Any
 
 from hf_emms.ranking import Ranking, Row, RowScore
@@ -36,7 +37,7 @@ def to_tsv(ranking: Ranking) -> str:
     """Tab-separated values with a header line; whitespace inside a value becomes one space."""
     rows = records(ranking)
     lines = ["\t".join(rows[0])]
-    lines += ["\t".join(_one_line(value) for value in row.values()) for row in rows]
+    lines += ["\t".join(one_line(value) for value in row.values()) for row in rows]
     return "\n".join(lines) + "\n"
 
 
@@ -44,28 +45,29 @@ def to_markdown(ranking: Ranking, *, top: int | None = None) -> str:
     """The people's table in Markdown, failed rows below it; `top` keeps the first few rows only."""
     header, rows = cells(ranking, top=top)
     rule = [":---" if column == 1 else "---:" for column in range(len(header))]
-    lines = [
-        "| " + " | ".join(line) + " |" for line in [header, rule, *[[*map(_escaped, row)] for row in rows]]
-    ]
-    failed = (
-        [f"- {_escaped(name)}: {_escaped(error)}" for name, error in failures(ranking)] if top is None else []
-    )
+    lines = ["| " + " | ".join(line) + " |" for line in [header, rule, *[[*map(escaped, row)] for row in rows]]]
+    failed = [f"- {escaped(name)}: {escaped(error)}" for name, error in failures(ranking)] if top is None else []
     return "\n".join([*lines, *(["", "Failed:", "", *failed] if failed else [])]) + "\n"
 
 
 def to_text(ranking: Ranking) -> str:
     """The people's table in plain aligned text, failed rows below it."""
     header, rows = cells(ranking)
-    widths = [max(len(line[column]) for line in [header, *rows]) for column in range(len(header))]
-    lines = []
-    for line in [header, ["-" * width for width in widths], *rows]:
-        parts = [
-            cell.ljust(width) if column == 1 else cell.rjust(width)
-            for column, (cell, width) in enumerate(zip(line, widths, strict=True))
-        ]
-        lines.append("  ".join(parts).rstrip())
+    lines = aligned(header, rows, left=("checkpoint",))
     lines += [f"failed: {name}: {error}" for name, error in failures(ranking)]
     return "\n".join(lines) + "\n"
+
+
+def aligned(header: Sequence[str], rows: Sequence[Sequence[str]], *, left: Sequence[str] = ()) -> list[str]:
+    """Lines of a plain table; columns go to the right but for those named in `left`."""
+    widths = [max(len(line[column]) for line in [header, *rows]) for column in range(len(header))]
+    return [
+        "  ".join(
+            cell.ljust(width) if title in left else cell.rjust(width)
+            for title, cell, width in zip(header, line, widths, strict=True)
+        ).rstrip()
+        for line in [header, ["-" * width for width in widths], *rows]
+    ]
 
 
 def cells(ranking: Ranking, *, top: int | None = None) -> tuple[list[str], list[list[str]]]:
@@ -79,9 +81,7 @@ def cells(ranking: Ranking, *, top: int | None = None) -> tuple[list[str], list[
 
 def failures(ranking: Ranking) -> list[tuple[str, str]]:
     """Checkpoint and error of every failed row, each on one line."""
-    return [
-        (_one_line(row.checkpoint), _one_line(row.error)) for row in ranking.rows if row.error is not None
-    ]
+    return [(one_line(row.checkpoint), one_line(row.error)) for row in ranking.rows if row.error is not None]
 
 
 def rank_of(row: Row) -> str:
@@ -116,8 +116,14 @@ def size(parameters: int | None) -> str:
     return str(parameters)
 
 
+def one_line(value: Any) -> str:
+    """A value on one line; what could steer a terminal is shown escaped."""
+    text = "" if value is None else " ".join(str(value).split())
+    return "".join(char if char.isprintable() else repr(char)[1:-1] for char in text)
+
+
 def _cells(ranking: Ranking, row: Row) -> list[str]:
-    line = [rank_of(row), _one_line(row.checkpoint)]
+    line = [rank_of(row), one_line(row.checkpoint)]
     for estimator in ranking.estimators:
         score = row.scores.get(estimator)
         line.append(with_error(score))
@@ -137,9 +143,7 @@ def _record(ranking: Ranking, row: Row) -> dict[str, Any]:
     for estimator in ranking.estimators:
         score = row.scores.get(estimator)
         record[estimator] = score.value if score else None
-        if any(
-            other.scores[estimator].stderr is not None for other in ranking.rows if estimator in other.scores
-        ):
+        if any(other.scores[estimator].stderr is not None for other in ranking.rows if estimator in other.scores):
             record[f"{estimator}_stderr"] = score.stderr if score else None
         if estimator == "emms":
             record["emms_r2"] = score.details.get("r2") if score else None
@@ -155,13 +159,7 @@ def _record(ranking: Ranking, row: Row) -> dict[str, Any]:
     }
 
 
-def _one_line(value: Any) -> str:
-    """A value on one line; what could steer a terminal is shown escaped."""
-    text = "" if value is None else " ".join(str(value).split())
-    return "".join(char if char.isprintable() else repr(char)[1:-1] for char in text)
-
-
-def _escaped(text: str) -> str:
+def escaped(text: str) -> str:
     """Text that cannot break out of a Markdown table cell."""
     for char in "\\|`*_<>[]":
         text = text.replace(char, "\\" + char)

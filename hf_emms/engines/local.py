@@ -5,8 +5,8 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -52,15 +52,6 @@ class Settings:
     batch_size: int | None = None
     allow_pickle: bool = False
     trust_remote_code: bool = False
-
-
-@dataclass
-class _Run:
-    """What one checkpoint has come to so far: the facts of its row."""
-
-    moments: Moments | None = None
-    features: np.ndarray | None = None
-    facts: dict[str, Any] = field(default_factory=dict)
 
 
 def run_checkpoint(
@@ -114,18 +105,27 @@ def _scored(
         trust_remote_code=settings.trust_remote_code,
     )
     try:
-        run = _featured(repo, extractor, target, labels, settings, cache, progress)
+        features, cached = _features(repo, extractor, target, labels, settings, cache, progress)
     finally:
         extractor.close()
     featured = time.perf_counter()
-    scores, notes = _scores(run, target, labels, settings)
+    scores, notes = _scores(features, target, labels, settings)
     seconds = Seconds(round(featured - started, 3), round(time.perf_counter() - featured, 3))
     return Row(
-        repo.id, repo.revision, scores=scores, seconds=seconds, notes=(*extractor.notes, *notes), **run.facts
+        repo.id,
+        repo.revision,
+        scores=scores,
+        parameters=extractor.parameters,
+        width=extractor.width,
+        architecture=extractor.architecture,
+        pooling=extractor.pooling,
+        seconds=seconds,
+        cached="features" if cached else "none",
+        notes=(*extractor.notes, *notes),
     )
 
 
-def _featured(
+def _features(
     repo: Repo,
     extractor: Extractor,
     target: Target,
@@ -133,7 +133,8 @@ def _featured(
     settings: Settings,
     cache: Cache,
     progress: Progress,
-) -> _Run:
+) -> tuple[np.ndarray | Moments, bool]:
+    """Features of all inputs and whether the cache had them; moments where nobody needs the rows."""
     key = {
         "id": repo.id,
         "revision": repo.revision,
@@ -141,25 +142,19 @@ def _featured(
         "task": target.task.id,
         "extractor": extractor.fingerprint,
     }
-    facts = {
-        "parameters": extractor.parameters,
-        "width": extractor.width,
-        "architecture": extractor.architecture,
-        "pooling": extractor.pooling,
-    }
     stored = cache.get("features", key)
     if stored is not None:
         progress.advanced(len(target.inputs))
-        return _Run(features=stored["features"], facts=facts | {"cached": "features"})
+        return stored["features"], True
 
     batches = _counted(extractor.batches(target.inputs, batch_size=settings.batch_size), progress)
     if not cache.enabled and not _needs_rows(settings):
-        return _Run(_streamed(batches, extractor.width, target, labels, settings), facts=facts)
+        return _streamed(batches, extractor.width, target, labels, settings), False
     features = np.empty((len(target.inputs), extractor.width), np.float32)
     for positions, batch in batches:
         features[positions] = batch
     cache.put("features", key, {"features": features})
-    return _Run(features=features, facts=facts)
+    return features, False
 
 
 def _counted(
@@ -199,18 +194,10 @@ def _rows_by_input(input_of_row: np.ndarray, inputs: int) -> Callable[[int], np.
 
 
 def _scores(
-    run: _Run, target: Target, labels: LabelTable, settings: Settings
+    features: np.ndarray | Moments, target: Target, labels: LabelTable, settings: Settings
 ) -> tuple[dict[str, RowScore], list[str]]:
     """Every estimator's score; one (but the first) that cannot score these rows becomes a note."""
-    moments, rows = run.moments, None
-    if run.features is not None:
-        moments = Moments.like(labels, run.features.shape[1], folds=settings.folds, seed=settings.seed)
-        for start in range(0, len(labels), CHUNK_ROWS):
-            chunk = slice(start, start + CHUNK_ROWS)
-            moments.update(run.features[target.input_of_row[chunk]], labels.take(chunk), target.groups[chunk])
-        if _needs_rows(settings):
-            rows = run.features[target.input_of_row]
-    evidence = Evidence(moments, rows, labels, target.groups)
+    evidence = _evidence(features, target, labels, settings)
     scores: dict[str, RowScore] = {}
     notes: list[str] = []
     for place, name in enumerate(settings.estimators):
@@ -223,6 +210,17 @@ def _scores(
     return scores, notes
 
 
+def _evidence(features: np.ndarray | Moments, target: Target, labels: LabelTable, settings: Settings) -> Evidence:
+    if isinstance(features, Moments):
+        return Evidence(features)
+    moments = Moments.like(labels, features.shape[1], folds=settings.folds, seed=settings.seed)
+    for start in range(0, len(labels), CHUNK_ROWS):
+        chunk = slice(start, start + CHUNK_ROWS)
+        moments.update(features[target.input_of_row[chunk]], labels.take(chunk), target.groups[chunk])
+    rows = features[target.input_of_row] if _needs_rows(settings) else None
+    return Evidence(moments, rows, labels, target.groups)
+
+
 def _needs_rows(settings: Settings) -> bool:
     return any(ESTIMATORS[name].needs_rows for name in settings.estimators)
 
@@ -232,9 +230,7 @@ def _score(name: str, evidence: Evidence) -> RowScore:
     numbers = [score.value, *score.folds, *([] if score.stderr is None else [score.stderr])]
     if not np.isfinite(numbers).all():
         raise EmmsError(f"{name} gave {score.value} ± {score.stderr}, which is not a finite number")
-    return RowScore(
-        float(score.value), plain(score.stderr), tuple(map(float, score.folds)), plain(score.details)
-    )
+    return RowScore(float(score.value), plain(score.stderr), tuple(map(float, score.folds)), plain(score.details))
 
 
 def _failures() -> tuple[type[Exception], ...]:

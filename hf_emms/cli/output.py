@@ -1,0 +1,156 @@
+"""What goes where: data on stdout, everything else on stderr."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import re
+import sys
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import click
+
+from hf_emms.errors import EmmsError
+
+FORMATS = ("table", "json", "csv", "tsv", "md")
+LIST_FORMATS = ("table", "json", "tsv")
+
+
+def emit(text: str) -> None:
+    """Writes data to stdout. A reader that has gone away (``| head``) ends the program quietly."""
+    try:
+        click.echo(text, nl=not text.endswith("\n"))
+        sys.stdout.flush()
+    except BrokenPipeError:
+        # The interpreter flushes stdout once more at exit, and would complain about the closed pipe.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        sys.exit(0)
+
+
+def say(text: str = "", *, quiet: bool = False) -> None:
+    """Writes what is not data to stderr."""
+    if not quiet:
+        click.echo(text, err=True)
+
+
+@contextlib.contextmanager
+def stdout_for_data_only() -> Iterator[None]:
+    """Sends what libraries print meanwhile to stderr."""
+    with contextlib.redirect_stdout(sys.stderr):
+        yield
+
+
+def default_format() -> str:
+    """A table for people, tab-separated values for programs."""
+    return "table" if sys.stdout.isatty() else "tsv"
+
+
+def rendered(ranking: Any, format: str) -> str:
+    """A ranking in one of `FORMATS`; the table is plain text."""
+    from hf_emms import ranking_views as views
+
+    render: dict[str, Callable[[Any], str]] = {
+        "table": views.to_text,
+        "json": lambda ranking: ranking.to_json(),
+        "csv": views.to_csv,
+        "tsv": views.to_tsv,
+        "md": views.to_markdown,
+    }
+    return render[format](ranking)
+
+
+def print_records(header: Sequence[str], rows: Sequence[Sequence[Any]], format: str) -> None:
+    """Prints a list that is not a ranking as a table (all columns to the left), json or tsv."""
+    from hf_emms.ranking_views import aligned, one_line
+
+    texts = [[one_line(value) for value in row] for row in rows]
+    if format == "json":
+        emit(json.dumps([dict(zip(header, row, strict=True)) for row in rows], indent=2))
+    elif format == "table":
+        emit("\n".join(aligned(header, texts, left=header)))
+    else:
+        emit("\n".join("\t".join(line) for line in [header, *texts]))
+
+
+def print_ranking(ranking: Any, format: str) -> None:
+    """Prints a ranking to stdout; a table on a terminal gets colours and rules."""
+    if format == "table" and sys.stdout.isatty():
+        _print_table(ranking)
+    else:
+        emit(rendered(ranking, format))
+
+
+def write_ranking(ranking: Any, path: Path) -> None:
+    """Writes a ranking to a file in the format of its suffix: .json, .parquet, .csv, .tsv, .md or .txt.
+
+    Raises:
+        EmmsError: another suffix, or the file cannot be written.
+    """
+    suffix = output_format(path)
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        if suffix == "parquet":
+            ranking.to_parquet(path)
+        else:
+            path.write_text(rendered(ranking, suffix), encoding="utf-8")
+    except OSError as error:
+        raise EmmsError(f"cannot write {path}: {error.strerror or error}", "--output FILE") from error
+
+
+def kept_file(ranking: Any) -> Path:
+    """Where a ranking is kept when no --output names a file: the same settings, the same file."""
+    from hf_emms.cache import default_root, digest_of
+
+    head = {
+        "n": ranking.n,
+        "seed": ranking.seed,
+        "folds": ranking.folds,
+        "estimators": list(ranking.estimators),
+    }
+    head |= {"dataset": ranking.dataset_id, "revision": ranking.dataset_revision, "task": ranking.task}
+    head |= {"config": ranking.config, "split": ranking.split, "columns": ranking.columns}
+    head |= {"encoders": [encoder.id for encoder in ranking.encoders], "prompt": ranking.prompt}
+    head |= {"checkpoints": sorted(row.checkpoint for row in ranking.rows)}
+    name = re.sub(r"[^\w.-]+", "-", Path(ranking.dataset).name) or "dataset"
+    return default_root() / "rankings" / f"{name}-{digest_of(head)[:12]}.json"
+
+
+def output_format(path: Path) -> str:
+    """The format that a file's suffix asks for.
+
+    Raises:
+        EmmsError: none of ours.
+    """
+    suffix = path.suffix.removeprefix(".").lower()
+    formats = {name: name for name in (*FORMATS[1:], "parquet")} | {"txt": "table"}
+    if suffix not in formats:
+        raise EmmsError(
+            f"--output {path}: the suffix {path.suffix!r} says no format that hf-emms writes",
+            "use one of: " + ", ".join(f".{name}" for name in formats),
+        )
+    return formats[suffix]
+
+
+def _print_table(ranking: Any) -> None:
+    from rich import box
+    from rich.console import Console
+    from rich.table import Table
+    from rich.text import Text
+
+    from hf_emms.ranking_views import cells, failures
+
+    header, rows = cells(ranking)
+    table = Table(box=box.SIMPLE_HEAD, show_edge=False, pad_edge=False)
+    for column, title in enumerate(header):
+        left = column == 1
+        table.add_column(title, justify="left" if left else "right", no_wrap=not left, overflow="fold")
+    for place, (cell_texts, row) in enumerate(zip(rows, ranking.rows, strict=True)):
+        style = "red" if row.error is not None else "bold" if place == 0 else ""
+        table.add_row(*(Text(cell) for cell in cell_texts), style=style)
+    console = Console(highlight=False)
+    console.print(table)
+    for name, error in failures(ranking):
+        console.print(Text(f"failed: {name}: {error}", style="red"), soft_wrap=True)

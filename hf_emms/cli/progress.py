@@ -1,0 +1,81 @@
+"""Progress of a ranking on stderr: bars on a terminal, one line a checkpoint everywhere."""
+
+from __future__ import annotations
+
+import sys
+import time
+from types import TracebackType
+
+from rich.console import Console
+from rich.progress import (
+    BarColumn,
+    MofNCompleteColumn,
+    Progress,
+    ProgressColumn,
+    Task,
+    TextColumn,
+    TimeRemainingColumn,
+)
+from rich.text import Text
+
+from hf_emms.ranking import Row
+from hf_emms.ranking_views import number, title_of
+
+
+class _Rate(ProgressColumn):
+    def render(self, task: Task) -> Text:
+        return Text(f"{task.speed:,.0f} samples/s" if task.speed else "", style="cyan")
+
+
+class StderrProgress:
+    """Reports to stderr; silent when `quiet`. A context manager, so that bars never outlive an error."""
+
+    def __init__(self, *, quiet: bool = False) -> None:
+        self._console = Console(file=sys.stderr, quiet=quiet, highlight=False, soft_wrap=True)
+        self._bars = Progress(
+            TextColumn("{task.description}"),
+            BarColumn(bar_width=24),
+            MofNCompleteColumn(),
+            _Rate(),
+            TimeRemainingColumn(),
+            console=self._console,
+            transient=True,
+            disable=quiet or not self._console.is_terminal,
+        )
+        self.checkpoints = 0
+        self._done = 0
+        self._bar = self._bars.add_task("", total=0, visible=False)
+        self._since = time.perf_counter()
+
+    def __enter__(self) -> StderrProgress:
+        self._bars.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._bars.stop()
+
+    def started(self, checkpoint: str, inputs: int) -> None:
+        self._since = time.perf_counter()
+        self._bars.reset(self._bar, total=inputs, description=checkpoint, visible=inputs > 0)
+
+    def advanced(self, inputs: int) -> None:
+        self._bars.advance(self._bar, inputs)
+
+    def finished(self, row: Row) -> None:
+        self._done += 1
+        self._bars.update(self._bar, visible=False)
+        took = "from the cache" if row.cached == "row" else f"{time.perf_counter() - self._since:.1f} s"
+        if row.error is not None:
+            result = f"failed: {row.error}"
+        else:
+            name, score = next(iter(row.scores.items()))
+            result = f"{title_of(name)} {number(score.value)}"
+        self._say(f"[{self._done}/{self.checkpoints}] {row.checkpoint}: {result} ({took})")
+
+    def noted(self, message: str) -> None:
+        self._say(message)
+
+    def _say(self, line: str) -> None:
+        self._console.print(Text(line))

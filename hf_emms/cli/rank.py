@@ -1,0 +1,172 @@
+"""hf-emms rank."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from hf_emms.cli import output
+from hf_emms.errors import EmmsError
+
+if TYPE_CHECKING:
+    from hf_emms.pipeline import Candidate, Plan, Request
+    from hf_emms.ranking import Ranking
+
+RELATIVE = "Scores are relative: they compare checkpoints on this dataset, sample and label set, and nothing else."
+
+
+@click.command(short_help="Rank checkpoints for a dataset.")
+@click.option("--dataset", required=True, metavar="NAME", help="Preset, Hub dataset id, folder or file.")
+@click.option("--config", metavar="NAME", help="Dataset configuration.")
+@click.option("--split", metavar="NAME", help="Dataset split.")
+@click.option("--task", metavar="ID", help="The Hub's task id [default: inferred].")
+@click.option("--image-column", metavar="NAME", help="Column with the images [default: inferred].")
+@click.option("--text-column", metavar="NAME", help="Column with the texts or captions [default: inferred].")
+@click.option("--label-column", metavar="NAME", help="Column with the classes [default: inferred].")
+@click.option("--checkpoint", "-c", "checkpoints", multiple=True, metavar="ID|DIR", help="Repeat for several.")
+@click.option("--checkpoints-file", type=click.File(), metavar="FILE|-", help="One checkpoint a line.")
+@click.option(
+    "--encoder",
+    "-e",
+    "encoders",
+    multiple=True,
+    metavar="SET|ID",
+    help="Label encoders: paper, base, demo or ids.",
+)
+@click.option("--estimator", "estimators", multiple=True, metavar="NAME", help="The first one orders the rows.")
+@click.option("--max-samples", type=click.IntRange(min=0), metavar="N", help="Rows to use; 0 for all [default: 5000].")
+@click.option("--sampling", type=click.Choice(["balanced", "proportional"]), help="How rows are drawn.")
+@click.option("--captions", type=click.Choice(["all", "first", "one-per-image"]), default="all", show_default=True)
+@click.option("--prompt", metavar="TEXT", help="Template of label texts, e.g. 'a photo of a {}'.")
+@click.option("--seed", type=int, default=0, show_default=True)
+@click.option("--folds", type=click.IntRange(min=2), default=5, show_default=True)
+@click.option("--device", default="auto", show_default=True, help="cpu, cuda, mps.")
+@click.option(
+    "--dtype",
+    type=click.Choice(["auto", "float32", "bfloat16", "float16"]),
+    default="auto",
+    show_default=True,
+)
+@click.option("--batch-size", type=click.IntRange(min=1))
+@click.option("--format", "format", type=click.Choice(output.FORMATS), help="[default: table; tsv in a pipe]")
+@click.option("--quiet", "-q", is_flag=True, help="Print the checkpoint ids only, best first.")
+@click.option("--output", "-o", "target", type=click.Path(path_type=Path), metavar="FILE", help="Also write a file.")
+@click.option("--resume/--no-resume", default=True, help="Use rows that an earlier run finished.")
+@click.option("--no-cache", is_flag=True, help="Neither read nor write the cache.")
+@click.option("--strict", is_flag=True, help="Exit with 1 when any checkpoint failed.")
+@click.option("--dry-run", is_flag=True, help="Read the dataset, resolve everything, run nothing.")
+@click.option("--stream", is_flag=True, help="Stream the dataset instead of downloading all of it.")
+@click.option("--allow-pickle", is_flag=True, help="Load pickled weights (they can run code).")
+@click.option("--trust-remote-code", is_flag=True, help="Run code that a checkpoint brings along.")
+def rank(
+    checkpoints: tuple[str, ...],
+    checkpoints_file: Iterable[str] | None,
+    format: str | None,
+    quiet: bool,
+    target: Path | None,
+    strict: bool,
+    dry_run: bool,
+    **options: Any,
+) -> None:
+    """Rank checkpoints for a dataset without fine-tuning any of them.
+
+    Without --checkpoint, the list for the dataset's task is used (see hf-emms presets).
+    """
+    from hf_emms import pipeline
+    from hf_emms.cli.progress import StderrProgress
+
+    if target is not None:
+        output.output_format(target)  # a suffix that cannot be written fails now, not after hours
+    request = _request((*checkpoints, *_listed(checkpoints_file)), options)
+    with StderrProgress(quiet=quiet) as progress, output.stdout_for_data_only():
+        plan = pipeline.plan(request, progress)
+        progress.checkpoints = len(plan.candidates)
+        ranking = None if dry_run else pipeline.run(plan, progress)
+    if ranking is None:
+        _print_plan(plan, format or output.default_format(), quiet)
+        return
+    if quiet:
+        output.emit("\n".join(row.checkpoint for row in ranking.rows if row.error is None))
+    else:
+        output.print_ranking(ranking, format or output.default_format())
+    kept = target or (output.kept_file(ranking) if request.cache else None)
+    if kept is not None:
+        output.write_ranking(ranking, kept)
+    output.say(summary(ranking, kept), quiet=quiet)
+    if ranking.best is None:
+        raise EmmsError("no checkpoint could be scored", "the failed rows say why; --debug shows tracebacks")
+    if strict and any(row.error is not None for row in ranking.rows):
+        raise EmmsError("--strict: a checkpoint failed", "its row says why; --debug shows the traceback")
+
+
+def summary(ranking: Ranking, kept: Path | None) -> str:
+    """What a reader of the table needs to know about it, for stderr."""
+    where = ranking.dataset + (f" ({ranking.dataset_id})" if ranking.dataset_id != ranking.dataset else "")
+    columns = ", ".join(f"{role} = {column}" for role, column in ranking.columns.items())
+    lines = [
+        "",
+        f"{where}, {ranking.split} split, {ranking.task}: {ranking.n:,} rows, {ranking.n_inputs:,} inputs, "
+        f"{ranking.n_labels:,} label texts ({columns})",
+        f"label encoders: {', '.join(encoder.id for encoder in ranking.encoders)}",
+        *ranking.notes,
+        *(f"{row.checkpoint}: {note}" for row in ranking.rows for note in row.notes),
+        "Ranks with = are shared: the difference is within the noise of the folds.",
+        RELATIVE,
+    ]
+    if kept is None:
+        lines.append("Nothing was kept; --output FILE writes the results.")
+    else:
+        lines.append(f"Results: {kept}")
+    return "\n".join(lines)
+
+
+def _request(checkpoints: tuple[str, ...], options: dict[str, Any]) -> Request:
+    from hf_emms.pipeline import Request
+
+    roles = {role: options.pop(f"{role}_column") for role in ("image", "text", "label")}
+    most = options.pop("max_samples")
+    estimators = options.pop("estimators")
+    if most is not None:
+        options["max_samples"] = most or None
+    if estimators:
+        options["estimators"] = estimators
+    return Request(
+        checkpoints=checkpoints,
+        columns={role: column for role, column in roles.items() if column},
+        cache=not options.pop("no_cache"),
+        streaming=options.pop("stream"),
+        **options,
+    )
+
+
+def _listed(file: Iterable[str] | None) -> list[str]:
+    """Checkpoints of a file: one a line, "#" starts a comment."""
+    lines = (line.partition("#")[0].strip() for line in file or ())
+    return [line for line in lines if line]
+
+
+def _print_plan(plan: Plan, format: str, quiet: bool) -> None:
+    if quiet:
+        output.emit("\n".join(candidate.id for candidate in plan.candidates))
+        return
+    target = plan.target
+    output.say(f"dataset {target.repo.id} at {target.repo.revision}, {target.split} split, {target.task.id}")
+    output.say(f"{len(target.codes):,} rows, {len(target.inputs):,} inputs, {len(target.label_texts):,} label texts")
+    for encoder in plan.encoders:
+        output.say(f"label encoder {encoder.id} at {encoder.revision}")
+    for note in plan.notes:
+        output.say(note)
+    rows = [(one.id, one.repo.revision if one.repo else None, _state(one)) for one in plan.candidates]
+    listing = format if format in output.LIST_FORMATS else "tsv"
+    output.print_records(("checkpoint", "revision", "state"), rows, listing)
+
+
+def _state(candidate: Candidate) -> str:
+    if candidate.repo is None:
+        return f"cannot be used: {candidate.row.error}" if candidate.row else "cannot be used"
+    if candidate.row is not None:
+        return "finished earlier"
+    return "local folder" if candidate.repo.folder else "to download unless cached"
