@@ -26,6 +26,7 @@ TEXTS = [
 SIZE = {"hidden_size": 16, "num_hidden_layers": 2, "num_attention_heads": 2, "intermediate_size": 32}
 TEXT = dict(vocab_size=400, max_position_embeddings=40, **SIZE)
 VISION = dict(image_size=32, patch_size=8, **SIZE)
+ENDS = {"bos_token_id": 1, "eos_token_id": 2}
 T = transformers
 
 
@@ -62,9 +63,7 @@ def tokenizer(name: str) -> Any:
     )
     core = Tokenizer(models.BPE(unk_token="<unk>"))
     core.pre_tokenizer = pre_tokenizers.Whitespace()
-    core.train_from_iterator(
-        [CORPUS], trainers.BpeTrainer(vocab_size=300, special_tokens=special, show_progress=False)
-    )
+    core.train_from_iterator([CORPUS], trainers.BpeTrainer(vocab_size=300, special_tokens=special, show_progress=False))
     if name in ("gpt2", "llama"):
         return T.PreTrainedTokenizerFast(tokenizer_object=core, eos_token="</s>")
     core.post_processor = processors.TemplateProcessing(
@@ -76,7 +75,7 @@ def tokenizer(name: str) -> Any:
 
 
 def _clip() -> Any:
-    text = dict(TEXT, bos_token_id=1, eos_token_id=2, pad_token_id=0)
+    text = {**TEXT, **ENDS, "pad_token_id": 0}
     return T.CLIPModel(T.CLIPConfig(text_config=text, vision_config=VISION, projection_dim=12))
 
 
@@ -101,9 +100,7 @@ def _vision_encoder_decoder() -> Any:
 
 def _blip() -> Any:
     text = dict(TEXT, bos_token_id=1, encoder_hidden_size=16)
-    return T.BlipForConditionalGeneration(
-        T.BlipConfig(text_config=text, vision_config=VISION, projection_dim=12)
-    )
+    return T.BlipForConditionalGeneration(T.BlipConfig(text_config=text, vision_config=VISION, projection_dim=12))
 
 
 def _git() -> Any:
@@ -117,7 +114,7 @@ def _efficientnet() -> Any:
             image_size=32,
             width_coefficient=1.0,
             depth_coefficient=1.0,
-            hidden_dim=24,
+            hidden_dim=1280,
             num_block_repeats=[1, 1],
             expand_ratios=[1, 2],
             **sizes,
@@ -139,18 +136,14 @@ IMAGE_MODELS = {
     "resnet": lambda: T.ResNetForImageClassification(T.ResNetConfig(layer_type="basic", **_CNN)),
     "regnet": lambda: T.RegNetModel(T.RegNetConfig(groups_width=4, **_CNN)),
     "convnext": lambda: T.ConvNextModel(T.ConvNextConfig(num_stages=2, hidden_sizes=[8, 16], depths=[1, 1])),
-    "convnextv2": lambda: T.ConvNextV2Model(
-        T.ConvNextV2Config(num_stages=2, hidden_sizes=[8, 16], depths=[1, 1])
-    ),
+    "convnextv2": lambda: T.ConvNextV2Model(T.ConvNextV2Config(num_stages=2, hidden_sizes=[8, 16], depths=[1, 1])),
     "mobilenet_v1": lambda: T.MobileNetV1Model(T.MobileNetV1Config(depth_multiplier=0.25, min_depth=4)),
     "mobilenet_v2": lambda: T.MobileNetV2Model(T.MobileNetV2Config(depth_multiplier=0.25, min_depth=4)),
     "efficientnet": _efficientnet,
     "vit": lambda: T.ViTForImageClassification(T.ViTConfig(**VISION)),
     "deit": lambda: T.DeiTModel(T.DeiTConfig(**VISION)),
     "dinov2": lambda: T.Dinov2Model(
-        T.Dinov2Config(
-            image_size=32, patch_size=8, hidden_size=16, num_hidden_layers=2, num_attention_heads=2
-        )
+        T.Dinov2Config(image_size=32, patch_size=8, hidden_size=16, num_hidden_layers=2, num_attention_heads=2)
     ),
     "beit": lambda: T.BeitForImageClassification(T.BeitConfig(use_mean_pooling=True, **VISION)),
     "swin": lambda: T.SwinModel(T.SwinConfig(**_SWIN)),
@@ -172,15 +165,11 @@ TEXT_MODELS = {
     "bert": lambda: T.BertForMaskedLM(T.BertConfig(**TEXT)),
     "roberta": lambda: T.RobertaModel(T.RobertaConfig(pad_token_id=1, **TEXT)),
     "distilbert": lambda: T.DistilBertModel(
-        T.DistilBertConfig(
-            vocab_size=400, max_position_embeddings=40, dim=16, n_layers=2, n_heads=2, hidden_dim=32
-        )
+        T.DistilBertConfig(vocab_size=400, max_position_embeddings=40, dim=16, n_layers=2, n_heads=2, hidden_dim=32)
     ),
     "albert": lambda: T.AlbertModel(T.AlbertConfig(embedding_size=8, **TEXT)),
     "electra": lambda: T.ElectraModel(T.ElectraConfig(embedding_size=8, **TEXT)),
-    "deberta": lambda: T.DebertaModel(
-        T.DebertaConfig(relative_attention=True, pos_att_type=["c2p", "p2c"], **TEXT)
-    ),
+    "deberta": lambda: T.DebertaModel(T.DebertaConfig(relative_attention=True, pos_att_type=["c2p", "p2c"], **TEXT)),
     "deberta-v2": lambda: T.DebertaV2Model(
         T.DebertaV2Config(relative_attention=True, pos_att_type=["c2p", "p2c"], **TEXT)
     ),
@@ -188,9 +177,7 @@ TEXT_MODELS = {
         T.ModernBertConfig(pad_token_id=0, bos_token_id=1, eos_token_id=2, local_attention=8, **TEXT)
     ),
     "mpnet": lambda: T.MPNetModel(T.MPNetConfig(pad_token_id=1, **TEXT)),
-    "gpt2": lambda: T.GPT2LMHeadModel(
-        T.GPT2Config(vocab_size=400, n_positions=40, n_embd=16, n_layer=2, n_head=2)
-    ),
+    "gpt2": lambda: T.GPT2LMHeadModel(T.GPT2Config(vocab_size=400, n_positions=40, n_embd=16, n_layer=2, n_head=2)),
     "llama": lambda: T.LlamaModel(T.LlamaConfig(num_key_value_heads=2, **TEXT)),
     "t5": lambda: T.T5ForConditionalGeneration(
         T.T5Config(vocab_size=400, d_model=16, d_kv=8, d_ff=32, num_layers=2, num_heads=2)

@@ -91,16 +91,12 @@ ARCHITECTURES: tuple[Architecture, ...] = (
         "captioner_cross_attention",
         "ours: see pooling.py",
     ),
-    Architecture(
-        "BLIP", ("blip",), "image", "BlipForConditionalGeneration", "captioner_blip", "ours: see pooling.py"
-    ),
+    Architecture("BLIP", ("blip",), "image", "BlipForConditionalGeneration", "captioner_blip", "ours: see pooling.py"),
     Architecture("GIT", ("git",), "image", "GitModel", "captioner_git", "ours: see pooling.py"),
     # Text encoders: EMMS takes the mean of the last hidden layer.
     Architecture("BERT", ("bert",), "text", "BertModel", "masked_mean", EMMS, poolerless=True),
     Architecture("RoBERTa", ("roberta",), "text", "RobertaModel", "masked_mean", EMMS, poolerless=True),
-    Architecture(
-        "XLM-RoBERTa", ("xlm-roberta",), "text", "XLMRobertaModel", "masked_mean", EMMS, poolerless=True
-    ),
+    Architecture("XLM-RoBERTa", ("xlm-roberta",), "text", "XLMRobertaModel", "masked_mean", EMMS, poolerless=True),
     Architecture("CamemBERT", ("camembert",), "text", "CamembertModel", "masked_mean", EMMS, poolerless=True),
     Architecture("DistilBERT", ("distilbert",), "text", "DistilBertModel", "masked_mean", EMMS),
     Architecture("ALBERT", ("albert",), "text", "AlbertModel", "masked_mean", EMMS, poolerless=True),
@@ -114,12 +110,8 @@ ARCHITECTURES: tuple[Architecture, ...] = (
     Architecture("OPT", ("opt",), "text", "OPTModel", "masked_mean", EMMS),
     Architecture("Llama", ("llama",), "text", "LlamaModel", "masked_mean", EMMS),
     Architecture("Qwen2", ("qwen2",), "text", "Qwen2Model", "masked_mean", EMMS),
-    Architecture(
-        "T5 encoder", ("t5",), "text", "T5EncoderModel", "masked_mean", "Sentence-T5 (arXiv 2108.08877)"
-    ),
-    Architecture(
-        "mT5 encoder", ("mt5",), "text", "MT5EncoderModel", "masked_mean", "Sentence-T5 (arXiv 2108.08877)"
-    ),
+    Architecture("T5 encoder", ("t5",), "text", "T5EncoderModel", "masked_mean", "Sentence-T5 (arXiv 2108.08877)"),
+    Architecture("mT5 encoder", ("mt5",), "text", "MT5EncoderModel", "masked_mean", "Sentence-T5 (arXiv 2108.08877)"),
     Architecture("BART encoder", ("bart",), "text", "BartModel", "encoder_masked_mean", "as for T5"),
     Architecture(
         "CLIP text tower",

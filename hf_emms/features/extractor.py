@@ -78,9 +78,7 @@ class Extractor:
             yield from self._batches(inputs, batch_size)
         except _FAILURES as error:
             reason = str(error).splitlines()[0] if str(error) else ""
-            raise EmmsError(
-                f"{self._plan.repo.id} failed on its inputs: {type(error).__name__}: {reason}"
-            ) from error
+            raise EmmsError(f"{self._plan.repo.id} failed on its inputs: {type(error).__name__}: {reason}") from error
         finally:
             if self._run.halvings:
                 self._notes["memory"] = f"out of memory: the batch was halved {self._run.halvings} times"
@@ -93,9 +91,7 @@ class Extractor:
         elif self._device.type == "mps":
             torch.mps.empty_cache()
 
-    def _batches(
-        self, inputs: Sequence[Any], batch_size: int | None
-    ) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+    def _batches(self, inputs: Sequence[Any], batch_size: int | None) -> Iterator[tuple[np.ndarray, np.ndarray]]:
         device = self._device.type
         if isinstance(self._source, TextInput):
             return text_batches(
@@ -140,6 +136,4 @@ class Extractor:
     def _note_cut(self, count: int) -> None:
         self._cut += count
         limit = self._source.limit if isinstance(self._source, TextInput) else 0
-        self._notes["cut"] = (
-            f"{self._cut:,} texts were cut at {limit:,} tokens, the most the checkpoint reads"
-        )
+        self._notes["cut"] = f"{self._cut:,} texts were cut at {limit:,} tokens, the most that it reads"

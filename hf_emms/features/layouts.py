@@ -48,8 +48,7 @@ def read_layout(repo: Repo, folder: Path) -> SentenceLayout | None:
     if not (folder / "modules.json").is_file():
         return None
     modules = [
-        (module["type"].rpartition(".")[2], module["path"])
-        for module in read_json(repo, folder / "modules.json")
+        (module["type"].rpartition(".")[2], module["path"]) for module in read_json(repo, folder / "modules.json")
     ]
     kinds = dict(modules)
     if "Transformer" not in kinds or "Pooling" not in kinds:

@@ -150,9 +150,7 @@ def _tokenizer(plan: ExtractionPlan) -> Any:
 
     require_vocabulary(plan.repo, plan.model_folder)
     try:
-        return AutoTokenizer.from_pretrained(
-            plan.model_folder, trust_remote_code=plan.code, local_files_only=True
-        )
+        return AutoTokenizer.from_pretrained(plan.model_folder, trust_remote_code=plan.code, local_files_only=True)
     except _FAILURES as error:
         raise _unusable(plan, "tokenizer", error) from error
 

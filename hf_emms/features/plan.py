@@ -105,9 +105,7 @@ def plan_extraction(
     layout = read_layout(repo, folder) if modality == "text" else None
     config = read_json(repo, folder / (layout.subfolder if layout else "") / "config.json")
     if not isinstance(config, dict) or not isinstance(config.get("model_type"), str):
-        raise EmmsError(
-            f"config.json of {repo.id} names no model_type", "save the checkpoint with transformers"
-        )
+        raise EmmsError(f"config.json of {repo.id} names no model_type", "save the checkpoint with transformers")
     architecture = find_architecture(config["model_type"], modality)
     if architecture is None and other_modality(config["model_type"], modality):
         raise EmmsError(

@@ -93,9 +93,7 @@ def last_token(model: Any, inputs: Inputs) -> Tensor:
 def captioner_cross_attention(model: Any, inputs: Inputs) -> Tensor:
     start = _start_tokens(model, inputs)
     outputs = model(**inputs, decoder_input_ids=start, output_hidden_states=True, use_cache=False)
-    return torch.cat(
-        [_average(outputs.encoder_last_hidden_state), outputs.decoder_hidden_states[-1][:, -1]], dim=1
-    )
+    return torch.cat([_average(outputs.encoder_last_hidden_state), outputs.decoder_hidden_states[-1][:, -1]], dim=1)
 
 
 def captioner_blip(model: Any, inputs: Inputs) -> Tensor:
@@ -125,9 +123,7 @@ POOLINGS: dict[str, Pooling] = {
     "masked_mean": Pooling("mean of the last layer's tokens, padding left out", masked_mean),
     "masked_max": Pooling("maximum of the last layer's tokens, padding left out", masked_max),
     "last_token": Pooling("last token of the last layer", last_token),
-    "encoder_masked_mean": Pooling(
-        "mean of the encoder's last tokens, padding left out", encoder_masked_mean
-    ),
+    "encoder_masked_mean": Pooling("mean of the encoder's last tokens, padding left out", encoder_masked_mean),
     "text_embeds": Pooling("projected text embedding", text_embeds),
     "text_fallback": Pooling("mean of the last layer's tokens, padding left out", text_fallback),
     "captioner_cross_attention": Pooling(

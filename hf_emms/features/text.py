@@ -100,8 +100,7 @@ def tokenise(source: TextInput, texts: Sequence[str]) -> tuple[list[list[int]], 
     highest = max(chain.from_iterable(tokens), default=0)
     if highest >= source.vocabulary:
         raise EmmsError(
-            f"the tokenizer made token id {highest}, but the model's embedding table has "
-            f"{source.vocabulary} rows",
+            f"the tokenizer made token id {highest}, but the model's embedding table has {source.vocabulary} rows",
             "the checkpoint's tokenizer and weights do not belong together",
         )
     return tokens, cut
