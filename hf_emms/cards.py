@@ -6,6 +6,7 @@ import hashlib
 import json
 import re
 import shlex
+from collections.abc import Sequence
 from functools import cache
 from importlib import resources
 from pathlib import Path
@@ -37,20 +38,19 @@ def render_section(ranking: Ranking, checkpoint: str, *, top: int = TOP_ROWS) ->
     row = ranking.row(checkpoint)
     score = row.scores.get("emms")
     ranked = sum(other.rank is not None for other in ranking.rows)
-    return (
-        _environment()
-        .get_template("model_card_section.md.jinja")
-        .render(
-            ranking=ranking,
-            row=row,
-            ranked=ranked,
-            r2=score.details.get("r2") if score else None,
-            weights=score.details.get("weights") if score else None,
-            top_count=min(top, ranked),
-            top_table=views.to_markdown(ranking, top=min(top, ranked)),
-            marker=marker(ranking),
-            command=rank_command(ranking),
-        )
+    shown = min(top, ranked)
+    first = [other.checkpoint for other in ranking.rows[:shown]]
+    template = _environment().get_template("model_card_section.md.jinja")
+    return template.render(
+        ranking=ranking,
+        row=row,
+        ranked=ranked,
+        r2=score.details.get("r2") if score else None,
+        weights=score.details.get("weights") if score else None,
+        top=shown,
+        top_table=views.to_markdown(ranking, top=shown),
+        marker=marker(ranking),
+        command=rank_command(ranking, tuple(dict.fromkeys((checkpoint, *first)))),
     )
 
 
@@ -63,8 +63,8 @@ def marker(ranking: Ranking) -> str:
     return f"{name} {digest[:12]}"
 
 
-def rank_command(ranking: Ranking) -> str:
-    """The command that makes this ranking again."""
+def rank_command(ranking: Ranking, checkpoints: Sequence[str]) -> str:
+    """The command that scores some checkpoints of a ranking again."""
     words = ["hf-emms", "rank", "--dataset", ranking.dataset, "--split", ranking.split, "--task", ranking.task]
     for role, column in sorted(ranking.columns.items()):
         words += [f"--{role}-column", column]
@@ -78,10 +78,10 @@ def rank_command(ranking: Ranking) -> str:
         words += ["--encoder", encoder.id]
     for estimator in ranking.estimators:
         words += ["--estimator", estimator]
-    for row in ranking.rows:
-        words += ["--checkpoint", row.checkpoint]
+    for checkpoint in checkpoints:
+        words += ["--checkpoint", checkpoint]
     # On one line each, so that no value can end the code block.
-    lines = " ".join(shlex.quote(views.one_line(word)) for word in words)
+    lines = " ".join(shlex.quote(_no_comment(views.one_line(word))) for word in words)
     return re.sub(r" (?=--(encoder|estimator|checkpoint) )", " \\\n  ", lines)
 
 
@@ -94,11 +94,13 @@ def _environment() -> jinja2.Environment:
         undefined=jinja2.StrictUndefined,
         autoescape=False,
         keep_trailing_newline=True,
-        trim_blocks=False,
+        trim_blocks=True,
+        lstrip_blocks=True,
     )
     environment.filters.update(
-        md=views.escaped,
+        md=lambda text: views.escaped(views.one_line(text)),
         code=_code,
+        count="{:,}".format,
         rank=views.rank_of,
         score=views.with_error,
         number=views.number,
@@ -115,5 +117,9 @@ def _template_folders() -> list[Path]:
 
 
 def _code(text: Any) -> str:
-    """Text that cannot end the code span that it stands in."""
-    return views.one_line(text).replace("`", "'")
+    """Text that can end neither the code span that it stands in nor the section."""
+    return _no_comment(views.one_line(text)).replace("`", "'")
+
+
+def _no_comment(text: str) -> str:
+    return text.replace("<!--", "<! --")

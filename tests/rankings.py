@@ -1,0 +1,70 @@
+"""A ranking written down by hand, for the tests of everything that only reads one."""
+
+from __future__ import annotations
+
+from hf_emms.ranking import Encoder, Ranking, Row, RowScore, Seconds, ranked
+
+
+def emms_score(*folds: float) -> RowScore:
+    details = {"weights": [0.5, 0.5], "r2": 0.25, "ridge": 0.1, "notes": []}
+    return RowScore(sum(folds) / len(folds), 0.002, folds, details)
+
+
+def example(**changes: object) -> Ranking:
+    """Four checkpoints: two that tie, one that is clearly worse, one that failed."""
+    rows = [
+        Row(
+            "org/worse",
+            "b" * 40,
+            scores={"emms": emms_score(-0.52, -0.54, -0.53), "logme": RowScore(-1.5)},
+            parameters=85_000_000,
+            width=768,
+            architecture="BertModel",
+            pooling="mean of the last layer's tokens",
+            seconds=Seconds(2.5, 0.25),
+        ),
+        Row(
+            "org/best",
+            "a" * 40,
+            scores={"emms": emms_score(-0.30, -0.32, -0.31), "logme": RowScore(-1.1), "knn": RowScore(0.8, 0.01)},
+            parameters=309_248,
+            width=512,
+            architecture="ResNetModel",
+            pooling="pooled output",
+            seconds=Seconds(1.0, 0.5),
+        ),
+        Row("org/broken", "c" * 40, error="the weights are truncated → download them again"),
+        Row(
+            "org/close",
+            "d" * 40,
+            scores={"emms": emms_score(-0.33, -0.29, -0.34), "logme": RowScore(-1.2), "knn": RowScore(0.7, 0.01)},
+            parameters=1_300_000_000,
+            width=1024,
+            seconds=Seconds(3.0, 0.5),
+            cached="features",
+            notes=("3 texts were cut at 512 tokens",),
+        ),
+    ]
+    fields: dict[str, object] = {
+        "dataset": "beans",
+        "dataset_id": "AI-Lab-Makerere/beans",
+        "dataset_revision": "e" * 40,
+        "config": None,
+        "split": "train",
+        "columns": {"image": "image", "label": "labels"},
+        "task": "image-classification",
+        "n": 1034,
+        "n_inputs": 1030,
+        "n_labels": 3,
+        "skipped": 1,
+        "seed": 0,
+        "folds": 3,
+        "max_samples": 5000,
+        "encoders": (Encoder("org/first", "1" * 40, 512, 0.5), Encoder("org/second", "2" * 40, 768, 0.5)),
+        "estimators": ("emms", "logme", "knn"),
+        "versions": {"hf_emms": "0.1.0", "torch": "2.13.0", "transformers": "5.24.0"},
+        "created": "2026-11-25T12:00:00+00:00",
+        "notes": ("column 'image' feeds the checkpoints",),
+        "rows": ranked(rows, "emms"),
+    }
+    return Ranking(**(fields | changes))  # type: ignore[arg-type]
