@@ -98,7 +98,7 @@ def _environment() -> jinja2.Environment:
         lstrip_blocks=True,
     )
     environment.filters.update(
-        md=lambda text: views.escaped(views.one_line(text)),
+        md=lambda text: views.escaped(_no_comment(views.one_line(text))),
         code=_code,
         count="{:,}".format,
         rank=views.rank_of,
