@@ -71,7 +71,7 @@ def aligned(header: Sequence[str], rows: Sequence[Sequence[str]], *, left: Seque
 
 
 def cells(ranking: Ranking, *, top: int | None = None) -> tuple[list[str], list[list[str]]]:
-    """Header and cells of the table for people: rounded, with "=" before a shared rank."""
+    """Header and cells of the table for people: rounded, the error of the first score, "=" before a shared rank."""
     header = ["rank", "checkpoint"]
     for estimator in ranking.estimators:
         header += [title_of(estimator), *(["R²"] if estimator == "emms" else [])]
@@ -124,9 +124,9 @@ def one_line(value: Any) -> str:
 
 def _cells(ranking: Ranking, row: Row) -> list[str]:
     line = [rank_of(row), one_line(row.checkpoint)]
-    for estimator in ranking.estimators:
+    for place, estimator in enumerate(ranking.estimators):
         score = row.scores.get(estimator)
-        line.append(with_error(score))
+        line.append(number(score.value) if score and place else with_error(score))
         if estimator == "emms":
             line.append(number(score.details.get("r2")) if score else MISSING)
     seconds = f"{row.seconds.features + row.seconds.scoring:.1f}" if row.error is None else MISSING

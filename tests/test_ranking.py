@@ -146,7 +146,7 @@ def test_text_table() -> None:
     lines = views.to_text(example()).splitlines()
     words = [" ".join(line.split()) for line in lines]
     assert words[0] == "rank checkpoint EMMS R² LogME k-NN params width seconds"
-    assert words[2] == "=1 org/best -0.3100 ± 0.0020 0.2500 -1.1000 0.8000 ± 0.0100 309k 512 1.5"
+    assert words[2] == "=1 org/best -0.3100 ± 0.0020 0.2500 -1.1000 0.8000 309k 512 1.5"
     assert lines[3].split()[:2] == ["=1", "org/close"]
     assert "1.3B" in lines[3]
     assert lines[4].split()[:2] == ["3", "org/worse"]

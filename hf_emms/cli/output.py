@@ -6,6 +6,7 @@ import contextlib
 import json
 import os
 import re
+import shutil
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
@@ -16,6 +17,8 @@ import click
 from hf_emms.errors import EmmsError
 
 FORMATS = ("table", "json", "csv", "tsv", "md")
+# Columns that a narrow terminal does without, the first one first.
+_DISPENSABLE = ("seconds", "width", "params")
 LIST_FORMATS = ("table", "json", "tsv")
 
 
@@ -76,7 +79,7 @@ def print_records(header: Sequence[str], rows: Sequence[Sequence[Any]], format: 
 
 
 def print_ranking(ranking: Any, format: str) -> None:
-    """Prints a ranking to stdout; a table on a terminal gets colours and rules."""
+    """Prints a ranking to stdout; a table on a terminal gets colours and fits its width."""
     if format == "table" and sys.stdout.isatty():
         _print_table(ranking)
     else:
@@ -135,22 +138,23 @@ def output_format(path: Path) -> str:
 
 
 def _print_table(ranking: Any) -> None:
-    from rich import box
-    from rich.console import Console
-    from rich.table import Table
-    from rich.text import Text
+    """The table with colours; a narrow terminal gets fewer columns instead of broken lines."""
+    from hf_emms import ranking_views as views
 
-    from hf_emms.ranking_views import cells, failures
+    header, rows = views.cells(ranking)
+    lines = views.aligned(header, rows, left=("checkpoint",))
+    for title in _DISPENSABLE:
+        if max(map(len, lines)) > shutil.get_terminal_size().columns:
+            column = header.index(title)
+            header, *rows = [[*line[:column], *line[column + 1 :]] for line in [header, *rows]]
+            lines = views.aligned(header, rows, left=("checkpoint",))
+    emit(_styled(lines[0], bold=True))
+    emit(_styled(lines[1], dim=True))
+    for place, (line, row) in enumerate(zip(lines[2:], ranking.rows, strict=True)):
+        emit(_styled(line, fg="red") if row.error is not None else line if place else _styled(line, bold=True))
+    for name, error in views.failures(ranking):
+        emit(_styled(f"failed: {name}: {error}", fg="red"))
 
-    header, rows = cells(ranking)
-    table = Table(box=box.SIMPLE_HEAD, show_edge=False, pad_edge=False)
-    for column, title in enumerate(header):
-        left = column == 1
-        table.add_column(title, justify="left" if left else "right", no_wrap=not left, overflow="fold")
-    for place, (cell_texts, row) in enumerate(zip(rows, ranking.rows, strict=True)):
-        style = "red" if row.error is not None else "bold" if place == 0 else ""
-        table.add_row(*(Text(cell) for cell in cell_texts), style=style)
-    console = Console(highlight=False)
-    console.print(table)
-    for name, error in failures(ranking):
-        console.print(Text(f"failed: {name}: {error}", style="red"), soft_wrap=True)
+
+def _styled(text: str, **style: Any) -> str:
+    return text if os.environ.get("NO_COLOR") else click.style(text, **style)

@@ -105,11 +105,10 @@ def rank(
 def summary(ranking: Ranking, kept: Path | None) -> str:
     """What a reader of the table needs to know about it, for stderr."""
     where = ranking.dataset + (f" ({ranking.dataset_id})" if ranking.dataset_id != ranking.dataset else "")
-    columns = ", ".join(f"{role} = {column}" for role, column in ranking.columns.items())
     lines = [
         "",
         f"{where}, {ranking.split} split, {ranking.task}: {ranking.n:,} rows, {ranking.n_inputs:,} inputs, "
-        f"{ranking.n_labels:,} label texts ({columns})",
+        f"{ranking.n_labels:,} label texts",
         f"label encoders: {', '.join(encoder.id for encoder in ranking.encoders)}",
         *ranking.notes,
         *(f"{row.checkpoint}: {note}" for row in ranking.rows for note in row.notes),
