@@ -89,9 +89,7 @@ def _as_float_array(value: Any, name: str) -> np.ndarray:
     try:
         array = np.asarray(value)
     except ValueError as error:
-        raise EmmsError(
-            f"{name} is not a rectangular array: {error}", "every row needs the same length"
-        ) from None
+        raise EmmsError(f"{name} is not a rectangular array: {error}", "every row needs the same length") from None
     if array.dtype in (np.float32, np.float64):
         return array
     if array.dtype.kind == "f" or array.dtype.name == "bfloat16":

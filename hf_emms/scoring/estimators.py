@@ -64,7 +64,12 @@ class Estimator:
 def _emms(method: str) -> Callable[[Evidence], Score]:
     def score(evidence: Evidence) -> Score:
         result = score_moments(evidence.moments, method)
-        details = {"weights": list(result.weights), "r2": result.r2, "ridge": result.ridge, "notes": list(result.notes)}
+        details = {
+            "weights": list(result.weights),
+            "r2": result.r2,
+            "ridge": result.ridge,
+            "notes": list(result.notes),
+        }
         return Score(result.score, result.stderr, result.folds, details)
 
     return score
@@ -85,9 +90,7 @@ ESTIMATORS = {
         Estimator("emms_one_pass", "EMMS as the official function computes it", _emms("one_pass")),
         Estimator("emms_alternating", "EMMS, the paper's Algorithm 1", _emms("alternating")),
         Estimator("logme", "LogME, corrected evidence", lambda e: Score(logme(e.moments))),
-        Estimator(
-            "logme_flabels", "LogME on the F-labels", lambda e: Score(logme(e.moments, targets="f-labels"))
-        ),
+        Estimator("logme_flabels", "LogME on the F-labels", lambda e: Score(logme(e.moments, targets="f-labels"))),
         Estimator("logme_common", "LogME as widespread code has it", lambda e: Score(logme(e.moments, common=True))),
         Estimator("hscore", "H-score", lambda e: Score(hscore(e.moments))),
         Estimator("knn", "10 nearest neighbours, leave-one-out", _knn, needs_rows=True),

@@ -29,9 +29,7 @@ def assign_folds(groups: Any, folds: int, seed: int) -> np.ndarray:
     keys = _group_keys(groups)
     if folds == 1:
         return np.zeros(len(keys), dtype=np.int16)
-    return (_mix(keys ^ _mix(np.array([seed], dtype=np.int64).view(np.uint64))) % np.uint64(folds)).astype(
-        np.int16
-    )
+    return (_mix(keys ^ _mix(np.array([seed], dtype=np.int64).view(np.uint64))) % np.uint64(folds)).astype(np.int16)
 
 
 def group_ids(groups: Any, rows: int) -> np.ndarray:
@@ -40,9 +38,7 @@ def group_ids(groups: Any, rows: int) -> np.ndarray:
         return np.arange(rows, dtype=np.uint64)
     keys = _group_keys(groups)
     if len(keys) != rows:
-        raise EmmsError(
-            f"groups has {len(keys)} entries but features has {rows} rows", "pass one group id a row"
-        )
+        raise EmmsError(f"groups has {len(keys)} entries but features has {rows} rows", "pass one group id a row")
     return keys
 
 

@@ -1,8 +1,6 @@
-"""H-score: between-class variance of whitened features (Bao et al. 2019, arXiv 2212.10082)."""
+"""H-score: between-class variance of whitened features (Bao et al., ICIP 2019)."""
 
 from __future__ import annotations
-
-import numpy as np
 
 from hf_emms.errors import EmmsError
 from hf_emms.scoring.methods import whiten
@@ -17,7 +15,9 @@ def hscore(moments: Moments) -> float:
         EmmsError: the labels are dense, so that there are no classes.
     """
     if moments.tables is None:
-        raise EmmsError("the H-score needs classes, but the labels are texts of their own", "leave out --estimator hscore")
+        raise EmmsError(
+            "the H-score needs classes, but the labels are texts of their own", "leave out --estimator hscore"
+        )
     statistics = standardise(moments)
     share = statistics.sums.y.sum(axis=0) / statistics.n
     present = share > 0

@@ -6,8 +6,10 @@ import os
 import tempfile
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from itertools import combinations_with_replacement
 from pathlib import Path
 from typing import Any
+from zipfile import BadZipFile
 
 import numpy as np
 from scipy.sparse import csr_array
@@ -124,7 +126,7 @@ class Moments:
 
     @property
     def pairs(self) -> list[tuple[int, int]]:
-        return [(j, k) for j in range(len(self.widths)) for k in range(j, len(self.widths))]
+        return list(combinations_with_replacement(range(len(self.widths)), 2))
 
     @property
     def capacity(self) -> int:
@@ -214,7 +216,7 @@ class Moments:
             if int(arrays["format"]) != FORMAT:
                 raise EmmsError(f"{path} has moments format {int(arrays['format'])}; this version reads {FORMAT}")
             return cls._from_arrays(arrays)
-        except (OSError, ValueError, KeyError, EOFError) as error:
+        except (OSError, ValueError, KeyError, EOFError, BadZipFile) as error:
             raise EmmsError(f"{path} is not a moments file: {error}", "write one with Moments.save(path)") from None
 
     @classmethod
@@ -266,7 +268,10 @@ class Moments:
             if found != self.widths:
                 raise EmmsError(f"label_embeddings have widths {found} but these moments were made for {self.widths}")
             return stack_columns(blocks, np.result_type(*blocks))
-        if not isinstance(labels, LabelTable) or (labels.n_texts, labels.widths) != (self.label_size, self.widths):
+        if not isinstance(labels, LabelTable) or (labels.n_texts, labels.widths) != (
+            self.label_size,
+            self.widths,
+        ):
             raise EmmsError("these moments were made for a LabelTable; pass one with the same tables")
         return labels.codes
 
@@ -357,7 +362,9 @@ class Moments:
             if mine != theirs:
                 raise EmmsError(f"cannot merge moments with {name}={mine} and {name}={theirs}")
         same = (self.tables is None) == (other.tables is None)
-        if not same or any(not np.array_equal(a, b) for a, b in zip(self.tables or (), other.tables or (), strict=True)):
+        if not same or any(
+            not np.array_equal(a, b) for a, b in zip(self.tables or (), other.tables or (), strict=True)
+        ):
             raise EmmsError("cannot merge moments made for different label tables")
 
 

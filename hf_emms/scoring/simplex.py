@@ -18,7 +18,7 @@ def project_simplex(point: np.ndarray) -> np.ndarray:
 
 
 def minimise_quadratic(matrix: np.ndarray) -> np.ndarray:
-    """argmin of tᵀ M t on the simplex for a symmetric positive semi-definite M, shape (K, K).
+    """The argmin of tᵀ M t on the simplex for a symmetric positive semi-definite M, shape (K, K).
 
     With M = RᵀR this is the point of least norm in the convex hull of R's columns, which one non-negative least
     squares problem solves exactly (Lawson and Hanson 1974, chapter 23): min ‖[R; 1ᵀ]u − [0; 1]‖, t = u / sum u.

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cached_property
+from itertools import combinations_with_replacement, pairwise
 
 import numpy as np
 from scipy.linalg import qr
@@ -162,7 +163,7 @@ class Standardised:
             return targets.contract(np.diag(y) - cross - cross.T + n * np.outer(mean, mean))
         starts = np.cumsum((0, *self.widths))
         out = np.empty((targets.k, targets.k))
-        for pair, (j, k) in enumerate((j, k) for j in range(targets.k) for k in range(j, targets.k)):
+        for pair, (j, k) in enumerate(combinations_with_replacement(range(targets.k), 2)):
             common = min(self.widths[j], self.widths[k])
             a, b = (slice(starts[i], starts[i] + common) for i in (j, k))
             centred = yy[pair, :common] - y[a] * mean[b] - mean[a] * y[b] + n * mean[a] * mean[b]
@@ -194,9 +195,7 @@ def standardise(moments: Moments) -> Standardised:
     if rows is None or moments.n >= moments.d1:
         source, sums = moments, moments.folded()
         squares = np.einsum("fdd->d", sums.xx)
-        x_scale = _inverse_deviation(
-            moments.n, sums.x.sum(axis=0), squares, moments.origin_x, moments.dtype
-        )
+        x_scale = _inverse_deviation(moments.n, sums.x.sum(axis=0), squares, moments.origin_x, moments.dtype)
         constant = int((x_scale == 0.0).sum())
     else:
         source, constant = _rotated(moments, rows)
@@ -240,7 +239,7 @@ def _label_scale(moments: Moments, sums: Sums) -> tuple[np.ndarray, tuple[np.nda
     total = np.zeros_like(squares) if moments.tables is not None else sums.y.sum(axis=0)
     scale = level * _inverse_deviation(n, total, squares, origin, moments.dtype)
     starts = np.cumsum((0, *moments.widths))
-    blocks = [scale[a:b] for a, b in zip(starts[:-1], starts[1:], strict=True)]
+    blocks = [scale[a:b] for a, b in pairwise(starts)]
     for k, block in enumerate(blocks):
         if not block.any():
             raise EmmsError(

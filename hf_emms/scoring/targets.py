@@ -1,7 +1,8 @@
 """How products over the label side shrink to the K x K numbers that the weights act on.
 
 Every method needs only sums over label columns d of (something of F-label j)[d] * (something of F-label k)[d]. Two
-bases hold those somethings: the F-labels' own columns, or the distinct texts (with the Gram matrix of their embeddings).
+bases hold those somethings: the F-labels' own columns, or the distinct texts (with the Gram matrix of their
+embeddings).
 F-labels narrower than the widest count as padded with zero columns and scaled to the same total variance.
 """
 

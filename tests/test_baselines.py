@@ -1,0 +1,131 @@
+"""LogME, k-NN and H-score against what their definitions say, computed the slow way."""
+
+import numpy as np
+import pytest
+from scipy.stats import multivariate_normal
+
+from hf_emms import EmmsError, LabelTable, Moments
+from hf_emms.scoring.estimators import ESTIMATORS, Evidence, get_estimator
+from hf_emms.scoring.folds import group_ids
+from hf_emms.scoring.knn import knn
+from hf_emms.scoring.logme import logme
+
+
+def classes(seed=0, n=200, d1=8, u=4, noise=1.0):
+    rng = np.random.default_rng(seed)
+    codes = rng.integers(0, u, size=n)
+    x = rng.normal(size=(u, d1))[codes] + noise * rng.normal(size=(n, d1)) + 2.0
+    return x, LabelTable(codes, (rng.normal(size=(u, 5)), rng.normal(size=(u, 3))))
+
+
+def moments_of(x, labels):
+    moments = Moments.like(labels, x.shape[1])
+    moments.update(x, labels)
+    return moments
+
+
+def evidence_of(x, labels):
+    return Evidence(moments_of(x, labels), x, labels, group_ids(None, len(x)))
+
+
+def slow_logme(x, y):
+    """Evidence per row at the fixed point of alpha and beta, as the density of y under the model it belongs to."""
+    n = len(x)
+    sigma, vectors = np.linalg.eigh(x @ x.T)
+    sigma, projected = np.maximum(sigma, 0), (vectors.T @ y) ** 2
+    alpha = beta = 1.0
+    for _ in range(11):
+        ratio = alpha / beta
+        gamma = (sigma / (sigma + ratio)).sum()
+        weights = (sigma * projected / (ratio + sigma) ** 2).sum()
+        residual = (projected / (1 + sigma / ratio) ** 2).sum()
+        alpha, beta = gamma / (weights + 1e-5), (n - gamma) / (residual + 1e-5)
+        # The formula equals the density exactly where m is the posterior mean of this alpha and beta.
+        if abs(alpha / beta - ratio) <= 1e-3 * ratio:
+            break
+    return multivariate_normal(np.zeros(n), np.eye(n) / beta + x @ x.T / alpha).logpdf(y) / n
+
+
+@pytest.mark.parametrize(("n", "d1"), [(200, 8), (40, 90)])
+def test_logme_is_the_evidence_of_the_labels(n, d1):
+    x, labels = classes(n=n, d1=d1, noise=3.0)
+    expected = np.mean([slow_logme(x, (labels.codes == u).astype(float)) for u in range(4)])
+    assert logme(moments_of(x, labels)) == pytest.approx(expected, abs=2e-3)
+
+
+def test_the_widespread_logme_code_overrates_wide_features_and_agrees_on_narrow_ones():
+    wide, narrow = classes(n=40, d1=90), classes(n=200, d1=8)
+    assert logme(moments_of(*wide), common=True) > logme(moments_of(*wide)) + 1.0
+    assert logme(moments_of(*narrow), common=True) == pytest.approx(logme(moments_of(*narrow)), abs=1e-9)
+
+
+@pytest.mark.parametrize(("n", "d1"), [(200, 8), (40, 90)])
+def test_logme_on_f_labels_is_the_same_from_tables_and_from_columns(n, d1):
+    x, labels = classes(n=n, d1=d1)
+    dense = [table[labels.codes] for table in labels.tables]
+    expected = logme(moments_of(x, dense))
+    assert logme(moments_of(x, labels), targets="f-labels") == pytest.approx(expected, abs=1e-9)
+    assert logme(moments_of(x, labels)) != pytest.approx(expected, abs=1e-3)
+    with pytest.raises(EmmsError, match="class ids"):
+        logme(moments_of(x, dense), targets="classes")
+
+
+def test_hscore_is_the_trace_of_whitened_class_means():
+    x, labels = classes()
+    means = np.stack([x[labels.codes == code].mean(axis=0) for code in labels.codes])
+    expected = np.trace(np.linalg.pinv(np.cov(x.T, bias=True)) @ np.cov(means.T, bias=True))
+    assert get_estimator("hscore").score(evidence_of(x, labels)).value == pytest.approx(expected, rel=1e-8)
+    with pytest.raises(EmmsError, match="needs classes"):
+        get_estimator("hscore").score(evidence_of(x, [labels.tables[0][labels.codes]]))
+
+
+def test_knn_votes_among_the_nearest_rows_of_other_groups():
+    x, labels = classes(n=90)
+    centred = x - x.mean(axis=0)
+    unit = centred / np.linalg.norm(centred, axis=1, keepdims=True)
+    groups = np.arange(90) // 3
+    hits = []
+    for row in range(90):
+        others = [i for i in np.argsort(-unit @ unit[row]) if groups[i] != groups[row]][:10]
+        votes = np.bincount(labels.codes[others], minlength=4)
+        leaders = np.flatnonzero(votes == votes.max())
+        if len(leaders) == 1:
+            hits.append((row, leaders[0] == labels.codes[row]))
+    value, stderr = knn(x, labels, groups)
+    assert value == pytest.approx(np.mean([hit for _, hit in hits]), abs=(90 - len(hits) + 1) / 90)
+    assert stderr == pytest.approx(np.sqrt(value * (1 - value) / 89), rel=1e-6)
+
+
+def test_knn_leaves_near_copies_out():
+    rng = np.random.default_rng(0)
+    x = np.repeat(rng.normal(size=(40, 6)), 5, axis=0) + 1e-3 * rng.normal(size=(200, 6))
+    labels = LabelTable(np.repeat(rng.integers(0, 4, 40), 5), (np.eye(4),))
+    assert knn(x, labels, np.arange(200), k=4)[0] == 1.0
+    assert knn(x, labels, np.repeat(np.arange(40), 5), k=4)[0] < 0.6
+
+
+def test_knn_explains_dense_labels_when_neighbours_agree():
+    rng = np.random.default_rng(0)
+    hidden = rng.normal(size=(400, 2))
+    z = [np.hstack([hidden, hidden[:, :1] * 5 + 3])]
+    good, _ = knn(hidden + 0.01 * rng.normal(size=hidden.shape), z, np.arange(400))
+    bad, _ = knn(rng.normal(size=(400, 2)), z, np.arange(400))
+    assert good > 0.4
+    assert bad < 0.1
+    with pytest.raises(EmmsError, match="one group"):
+        knn(hidden, z, np.zeros(400))
+
+
+@pytest.mark.parametrize("name", sorted(ESTIMATORS))
+def test_every_estimator_prefers_the_better_features(name):
+    good, labels = classes(seed=3, n=300, noise=0.5)
+    bad = good + 4 * np.random.default_rng(1).normal(size=good.shape)
+    score = get_estimator(name).score
+    better, worse = score(evidence_of(good, labels)), score(evidence_of(bad, labels))
+    assert better.value > worse.value
+
+
+def test_an_unknown_estimator_lists_the_known_ones():
+    with pytest.raises(EmmsError) as caught:
+        get_estimator("parc")
+    assert "logme" in caught.value.hint

@@ -1,0 +1,174 @@
+"""Moments are a commutative monoid over rows, whatever the batching, and survive on disk."""
+
+import tracemalloc
+
+import numpy as np
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from hf_emms import EmmsError, LabelTable, Moments, emms
+from hf_emms.scoring.emms import METHODS, score_moments
+
+SETTINGS = settings(deadline=None, max_examples=25, suppress_health_check=[HealthCheck.too_slow])
+
+
+def problem(seed=0, n=240, d1=6, coded=False):
+    rng = np.random.default_rng(seed)
+    codes = rng.integers(0, 5, size=n)
+    tables = (rng.normal(size=(5, 4)), rng.normal(size=(5, 3)))
+    x = tables[0][codes] @ rng.normal(size=(4, d1)) + rng.normal(size=(n, d1)) + 3.0
+    if coded:
+        return x, LabelTable(codes, tables)
+    return x, [table[codes] + 0.3 * rng.normal(size=(n, table.shape[1])) for table in tables]
+
+
+def part(labels, rows):
+    return labels.take(rows) if isinstance(labels, LabelTable) else [block[rows] for block in labels]
+
+
+def folded(x, labels, rows, *, flush=False, **options):
+    """Moments of some rows, their row number being their id; `flush` forces sums where rows would still wait."""
+    moments = Moments.like(labels, x.shape[1], **options)
+    moments.update(x[rows], part(labels, rows), groups=np.asarray(rows))
+    if flush:
+        moments.folded()
+    return moments
+
+
+@SETTINGS
+@given(
+    coded=st.booleans(),
+    cuts=st.lists(st.integers(1, 239), max_size=6, unique=True),
+    seed=st.integers(0, 10),
+    flush=st.lists(st.booleans(), min_size=7, max_size=7),
+    method=st.sampled_from(sorted(METHODS)),
+)
+def test_any_order_batching_and_sharding_gives_the_same_score(coded, cuts, seed, flush, method):
+    x, labels = problem(coded=coded)
+    expected = score_moments(folded(x, labels, np.arange(len(x))), method)
+    order = np.random.default_rng(seed).permutation(len(x))
+    shards = [folded(x, labels, rows, flush=f) for rows, f in zip(np.split(order, sorted(cuts)), flush, strict=False)]
+    total = shards[0]
+    for shard in shards[1:]:
+        total = total.merge(shard)
+    result = score_moments(total, method)
+    assert result.n == len(x)
+    assert result.score == pytest.approx(expected.score, abs=1e-6)
+    assert result.stderr == (expected.stderr and pytest.approx(expected.stderr, abs=1e-6))
+    assert result.weights == pytest.approx(expected.weights, abs=1e-4)
+
+
+@SETTINGS
+@given(coded=st.booleans(), flush=st.lists(st.booleans(), min_size=3, max_size=3))
+def test_merge_is_associative_and_commutative(coded, flush):
+    x, labels = problem(coded=coded)
+    a, b, c = (
+        folded(x, labels, rows, flush=f) for rows, f in zip(np.split(np.arange(240), [50, 170]), flush, strict=True)
+    )
+    values = [score_moments(m).score for m in (a.merge(b).merge(c), a.merge(b.merge(c)), c.merge(a).merge(b))]
+    assert values == pytest.approx([values[0]] * 3, abs=1e-10)
+
+
+def test_merge_leaves_both_sides_as_they_were():
+    x, labels = problem()
+    a, b = folded(x, labels, range(100), flush=True), folded(x, labels, range(100, 240), flush=True)
+    before = score_moments(a).score, score_moments(b).score
+    a.merge(b)
+    assert (score_moments(a).score, score_moments(b).score) == before
+
+
+@pytest.mark.parametrize("coded", [False, True])
+@pytest.mark.parametrize("flush", [False, True])
+def test_saved_moments_go_on_where_they_stopped(tmp_path, coded, flush):
+    x, labels = problem(coded=coded)
+    first = folded(x, labels, range(100), flush=flush, folds=4, seed=7)
+    first.save(tmp_path / "a.npz")
+    loaded = Moments.load(tmp_path / "a.npz")
+    loaded.update(x[100:], part(labels, slice(100, 240)), groups=np.arange(100, 240))
+    expected = score_moments(folded(x, labels, range(240), folds=4, seed=7))
+    assert score_moments(loaded).score == pytest.approx(expected.score, abs=1e-10)
+    assert score_moments(loaded).n == 240
+    assert [path.name for path in tmp_path.iterdir()] == ["a.npz"]
+
+
+@pytest.mark.parametrize("content", [b"", b"PK\x03\x04 not really", b"text"])
+def test_a_broken_file_is_named(tmp_path, content):
+    path = tmp_path / "broken.npz"
+    path.write_bytes(content)
+    with pytest.raises(EmmsError, match=r"broken\.npz is not a moments file"):
+        Moments.load(path)
+
+
+def test_a_truncated_file_is_named(tmp_path):
+    x, labels = problem()
+    path = tmp_path / "cut.npz"
+    folded(x, labels, range(240)).save(path)
+    path.write_bytes(path.read_bytes()[:-200])
+    with pytest.raises(EmmsError, match=r"cut\.npz"):
+        Moments.load(path)
+
+
+@pytest.mark.parametrize("change", [{"folds": 4}, {"seed": 1}])
+def test_moments_of_other_folds_do_not_merge(change):
+    x, labels = problem()
+    with pytest.raises(EmmsError, match=next(iter(change))):
+        folded(x, labels, range(9)).merge(folded(x, labels, range(9), **change))
+
+
+def test_moments_of_other_label_tables_do_not_merge():
+    x, labels = problem(coded=True)
+    other = LabelTable(labels.codes, tuple(table + 1 for table in labels.tables))
+    with pytest.raises(EmmsError, match="label tables"):
+        folded(x, labels, range(9)).merge(folded(x, other, range(9)))
+
+
+def test_batches_of_another_width_are_refused():
+    x, labels = problem()
+    moments = folded(x, labels, range(9))
+    with pytest.raises(EmmsError, match="d1=6"):
+        moments.update(x[:, :3], labels)
+    with pytest.raises(EmmsError, match="widths"):
+        moments.update(x, labels[0])
+
+
+def test_float32_sums_stay_close_to_float64_far_from_zero():
+    rng = np.random.default_rng(0)
+    x = rng.normal(size=(20_000, 8)) + 1000.0
+    z = x[:, :3] @ rng.normal(size=(3, 4)) + rng.normal(size=(20_000, 4))
+    precise = emms(x.astype(np.float32).astype(np.float64), z)
+    assert emms(x.astype(np.float32), z.astype(np.float32)).score == pytest.approx(precise.score, rel=1e-4)
+
+
+def test_labels_in_any_order_of_arrival_keep_their_precision():
+    """Rows sorted by class make the first rows a poor guess of the mean; the result must not care."""
+    x, labels = problem(n=9000, coded=True)
+    x = x + 50 * labels.codes[:, None]
+    order = np.argsort(labels.codes, kind="stable")
+    straight = folded(x.astype(np.float32), labels, np.arange(9000), flush=True)
+    by_class = folded(x.astype(np.float32), labels, order, flush=True)
+    assert score_moments(by_class).score == pytest.approx(score_moments(straight).score, rel=1e-3)
+
+
+@pytest.mark.parametrize("coded", [False, True])
+def test_memory_does_not_grow_with_rows(coded):
+    def peak(batches):
+        x, labels = problem(n=4000, d1=64, coded=coded)
+        x = x.astype(np.float32)
+        moments = Moments.like(labels, 64)
+        tracemalloc.start()
+        for batch in range(batches):
+            moments.update(x, labels, groups=np.arange(batch * 4000, (batch + 1) * 4000))
+        high = tracemalloc.get_traced_memory()[1]
+        tracemalloc.stop()
+        assert moments.n == batches * 4000
+        return high
+
+    assert peak(30) < 1.1 * peak(4)
+
+
+def test_texts_that_hardly_repeat_are_kept_as_columns_and_classes_as_sums():
+    codes = np.arange(50)
+    tables = (np.random.default_rng(0).normal(size=(50, 4)),)
+    assert Moments.like(LabelTable(codes, tables, categorical=False), 3).tables is None
+    assert Moments.like(LabelTable(codes, tables, categorical=True), 3).tables is not None
