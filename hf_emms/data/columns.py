@@ -30,8 +30,10 @@ def find_task(kinds: Mapping[str, str], given: Mapping[str, str]) -> tuple[Task,
     Raises:
         EmmsError: no task fits, or several do.
     """
+    # Who ranks for a task on the texts beside pictures will name it.
+    tasks = {id: one for id, one in TASKS.items() if one.modality == "image" or "image" not in kinds.values()}
     for names_only in (True, False):
-        found = {id: _fill(task, kinds, given, names_only) for id, task in TASKS.items()}
+        found = {id: _fill(task, kinds, given, names_only) for id, task in tasks.items()}
         fits = {id: columns for id, columns in found.items() if columns is not None}
         if len(fits) == 1:
             ((task_id, columns),) = fits.items()

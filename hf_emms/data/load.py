@@ -115,7 +115,7 @@ def _open(
         except RepoNotFoundError:
             gone.append(str(one.id))
             continue
-        source.notes += [f"{name} is not on the Hub any more; {one.id} stands in" for name in gone]
+        source.notes.extend(f"{name} is not on the Hub any more; {one.id} stands in" for name in gone)
         if stream and not streaming:
             source.notes.append(f"streamed, because the preset says that {one.id} is large")
         return replace(source, name=dataset), one

@@ -113,7 +113,8 @@ def _builder(repo: Repo, config: str | None) -> Any:
     import datasets
 
     if repo.folder is None:
-        return datasets.load_dataset_builder(repo.id, config, revision=repo.revision)
+        builder = datasets.load_dataset_builder(repo.id, config, revision=repo.revision)
+        return builder if builder.hash == repo.revision else _cached_builder(repo, builder)
     if repo.folder.is_file():
         suffix = repo.folder.suffix.lower()
         if suffix not in _FORMATS:
@@ -127,6 +128,23 @@ def _builder(repo: Repo, config: str | None) -> Any:
     if config and (repo.folder / config).is_dir() and not (repo.folder / "README.md").exists():
         return datasets.load_dataset_builder(str(repo.folder / config))
     return datasets.load_dataset_builder(str(repo.folder), config)
+
+
+def _cached_builder(repo: Repo, latest: Any) -> Any:
+    """The cached copy at the pinned revision. Offline, ``datasets`` takes the latest copy, whatever its revision."""
+    pinned = type(latest)(
+        dataset_name=latest.dataset_name,
+        config_name=latest.config.name,
+        version=str(latest.config.version),
+        hash=repo.revision,
+        repo_id=repo.id,
+    )
+    if not Path(pinned.cache_dir).is_dir():
+        raise EmmsError(
+            f"dataset {repo.id!r} at {repo.revision!r} is not in the local cache (another revision is)",
+            "run once online, or name the cached revision: --dataset ORG/NAME@REVISION",
+        )
+    return pinned
 
 
 def _splits(builder: Any) -> list[str]:
