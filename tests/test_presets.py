@@ -1,0 +1,124 @@
+"""The names that users type, and what stands behind them."""
+
+from __future__ import annotations
+
+import re
+
+import pytest
+
+from hf_emms import demo
+from hf_emms.data import load_target
+from hf_emms.errors import EmmsError
+from hf_emms.presets import (
+    checkpoint_preset,
+    dataset_names,
+    dataset_preset,
+    encoder_preset,
+    encoder_presets,
+    usable_datasets,
+)
+from hf_emms.tasks import TASKS, get_task
+
+PAPER = {
+    *("fgvc_aircraft", "caltech101", "stanford_cars", "cifar10", "cifar100", "dtd", "flowers102", "food101"),
+    *("oxford_pets", "sun397", "voc2007", "flickr8k", "flickr30k", "flickrstyle10k_humor"),
+    *("flickrstyle10k_romantic", "rsicd", "daquar", "coco_qa", "clevr", "squad", "squad_v2"),
+    *("refcoco", "refcocoplus", "refcocog"),
+}
+HUB_ID = re.compile(r"[\w.-]+/[\w.-]+")
+
+
+def all_presets() -> list:
+    return [preset for name in dataset_names() if (preset := dataset_preset(name))]
+
+
+def test_the_24_datasets_of_the_paper_are_there() -> None:
+    assert {preset.name for preset in all_presets() if preset.paper} == PAPER
+    assert len(PAPER) == 24
+
+
+@pytest.mark.parametrize("name", dataset_names())
+def test_every_preset_is_complete(name: str) -> None:
+    preset = dataset_preset(name)
+    assert preset is not None
+    assert preset.columns
+    if preset.id is None:
+        assert preset.local
+        return
+    for source in preset.sources():
+        assert HUB_ID.fullmatch(str(source.id))
+    assert preset.split in preset.splits
+    if preset.task in TASKS and not preset.blocked:
+        task = get_task(preset.task)
+        assert set(preset.columns) == {task.input.name, task.label.name}
+
+
+def test_a_fallback_keeps_the_name_and_drops_the_pinned_commit() -> None:
+    preset = dataset_preset("coco_captions")
+    assert preset is not None
+    first, *others = preset.sources()
+    assert first.columns["text"] == "caption"
+    assert [one.columns["text"] for one in others] == ["captions", "answer", "answer"]
+    assert {one.name for one in others} == {"coco_captions"}
+    assert {one.revision for one in others} == {None}
+
+
+def test_names_are_found_however_they_are_typed() -> None:
+    assert dataset_preset("Coco-Captions") is dataset_preset("coco_captions")
+    assert dataset_preset("uoft-cs/cifar10") is None
+
+
+@pytest.mark.parametrize("name", ["flickrstyle10k_humor", "flickrstyle10k_romantic"])
+def test_a_dataset_that_is_not_on_the_hub_tells_which_folder_to_pass(name: str) -> None:
+    with pytest.raises(EmmsError) as caught:
+        load_target(name)
+    assert f"{name!r} is not on the Hub" in caught.value.message
+    assert "metadata.jsonl" in str(caught.value.hint)
+    assert "--dataset ./FOLDER --task image-to-text" in str(caught.value.hint)
+
+
+@pytest.mark.parametrize("name", ["squad", "gqa", "refcocog", "daquar"])
+def test_a_task_that_is_not_supported_yet_lists_those_that_are(name: str) -> None:
+    with pytest.raises(EmmsError, match="not supported yet") as caught:
+        load_target(name)
+    assert str(dataset_preset(name).task) in caught.value.message  # type: ignore[union-attr]
+    assert all(task in str(caught.value.hint) for task in TASKS)
+    assert name not in usable_datasets()
+
+
+def test_several_labels_a_row_are_said_to_come_later() -> None:
+    with pytest.raises(EmmsError, match="several classes a picture"):
+        load_target("voc2007")
+
+
+def test_checkpoints_of_a_task_carry_their_pinned_revisions() -> None:
+    for task in TASKS:
+        assert len(checkpoint_preset(task)) >= 5
+        for id in checkpoint_preset(task):
+            assert re.fullmatch(r"[\w.-]+/[\w.-]+(@refs/pr/\d+)?", id)
+    assert "facebook/deit-base-patch16-224@refs/pr/3" in checkpoint_preset("image-classification")
+    with pytest.raises(EmmsError, match="depth") as caught:
+        checkpoint_preset("depth-estimation")
+    assert "image-to-text" in str(caught.value.hint)
+
+
+def test_encoder_sets() -> None:
+    assert {"paper", "base", "demo"} <= set(encoder_presets())
+    assert [len(encoder_preset(name)) for name in ("paper", "base", "demo")] == [3, 3, 3]
+    with pytest.raises(EmmsError, match="papr") as caught:
+        encoder_preset("papr")
+    assert "paper" in str(caught.value.hint)
+
+
+def test_the_demo_presets_name_what_ships() -> None:
+    assert set(encoder_preset("demo")) == set(demo.names("encoders"))
+    named: set[str] = set()
+    for name in ("demo_captions", "demo_fashion", "demo_glosses"):
+        preset = dataset_preset(name)
+        assert preset is not None
+        assert preset.id in demo.names("datasets")
+        assert preset.encoders == "demo"
+        named |= set(preset.checkpoints)
+        target = load_target(name, max_samples=20)
+        assert (target.dataset, target.task.id) == (name, preset.task)
+    assert named == set(demo.names("checkpoints"))
