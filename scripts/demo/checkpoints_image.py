@@ -55,9 +55,7 @@ class Recipe:
 
 def _resnet() -> PreTrainedModel:
     sizes = [16, 32, 64, 112]
-    return ResNetModel(
-        ResNetConfig(embedding_size=16, hidden_sizes=sizes, depths=[1, 1, 1, 1], layer_type="basic")
-    )
+    return ResNetModel(ResNetConfig(embedding_size=16, hidden_sizes=sizes, depths=[1, 1, 1, 1], layer_type="basic"))
 
 
 def _regnet() -> PreTrainedModel:
@@ -71,7 +69,7 @@ def _swin() -> PreTrainedModel:
         SwinConfig(
             image_size=64,
             patch_size=4,
-            embed_dim=32,
+            embed_dim=24,
             depths=[1, 1, 2],
             num_heads=[2, 4, 8],
             window_size=4,
@@ -108,7 +106,7 @@ def _mobilenet() -> PreTrainedModel:
 
 
 RECIPES = (
-    Recipe("resnet-distilled", _resnet, "lite0", 1_600),
+    Recipe("resnet-distilled", _resnet, "lite0", 2_000),
     Recipe("swin-distilled", _swin, "lite0", 1_000),
     Recipe("resnet-drawings", _resnet, "drawings", 1_600),
     Recipe("resnet-fashion", _resnet, "fashion", 700),
@@ -121,14 +119,14 @@ RECIPES = (
 )
 
 _HOW = {
-    "lite0": "Distilled on drawings (Noto emoji, Open Clipart, scenes of Noto emoji) from the pooled features of "
-    "EfficientNet-Lite0 (ImageNet weights, Apache-2.0).",
+    "lite0": "Distilled on Noto emoji, scenes of them, Open Clipart pictures and garments (FashionMNIST training rows) "
+    "from the pooled features of EfficientNet-Lite0 (ImageNet weights, Apache-2.0).",
     "drawings": "Pretrained to name the Unicode group of Noto emoji and the folder of Open Clipart pictures.",
     "fashion": f"Pretrained on {FASHION_ROWS:,} rows of FashionMNIST's training split.",
     "none": "Random weights, as a control: never trained.",
 }
 _DATA = {
-    "lite0": ["Noto Emoji", "Open Clipart"],
+    "lite0": ["Noto Emoji", "Open Clipart", "zalando-datasets/fashion_mnist"],
     "drawings": ["Noto Emoji", "Open Clipart"],
     "fashion": ["zalando-datasets/fashion_mnist"],
     "none": [],

@@ -13,7 +13,7 @@ from datasets import ClassLabel, Dataset, Features, Value
 from datasets import Image as ImageFeature
 from model_cards import write_card
 from PIL import Image
-from scenes import compose, draw, read_things
+from scenes import Thing, compose, draw, read_things
 
 SEED = 20
 SCENES = 640
@@ -65,12 +65,16 @@ def make_all() -> None:
     glosses()
 
 
+def things() -> list[Thing]:
+    """The objects of the captions' scenes."""
+    return read_things(Path(__file__).with_name("objects.txt"))
+
+
 def captions() -> None:
     """Scenes of two to four Fluent emoji, one caption each."""
     by_name = {item.name: item for item in sources.emoji()}
-    things = read_things(Path(__file__).with_name("objects.txt"))
-    scenes = compose(things, SCENES, SEED)
-    pictures = {thing: sources.fluent_picture(by_name[thing.emoji_name]) for thing in things}
+    scenes = compose(things(), SCENES, SEED)
+    pictures = {thing: sources.fluent_picture(by_name[thing.emoji_name]) for thing in things()}
     images = [_png(draw(scene, pictures.__getitem__, SEED + i), PALETTE) for i, scene in enumerate(scenes)]
     features = Features({"image": ImageFeature(), "caption": Value("string")})
     rows = {"image": images, "caption": [scene.caption for scene in scenes]}
@@ -82,7 +86,7 @@ def captions() -> None:
         task="image-to-text",
         text=(
             f"{SCENES} scenes of two to four emoji on a 128 × 96 canvas, one caption each, of "
-            f"{len(things)} objects. Drawn by a script from Microsoft's Fluent emoji (flat style, MIT licence, npm "
+            f"{len(things())} objects. Drawn by a script from Microsoft's Fluent emoji (flat style, MIT licence, npm "
             "package `@lobehub/fluent-emoji-flat`); captions are built from the Unicode names and from where the "
             "emoji stand."
         ),
@@ -147,9 +151,7 @@ def target_synsets() -> list[sources.Synset]:
             seen.add(synset.gloss)
             pool[GLOSS_CLASSES[synset.lexicographer]].append(synset)
     chosen = [
-        synsets[i]
-        for synsets in pool.values()
-        for i in rng.choice(len(synsets), GLOSSES_PER_CLASS, replace=False)
+        synsets[i] for synsets in pool.values() for i in rng.choice(len(synsets), GLOSSES_PER_CLASS, replace=False)
     ]
     return [chosen[i] for i in rng.permutation(len(chosen))]
 

@@ -1,4 +1,4 @@
-"""Training pictures in other drawing styles than the demo's (Noto emoji, Open Clipart), and what a teacher sees in them."""
+"""Training pictures, none of them the demo's: Noto emoji, Open Clipart, garments; and what a teacher sees in them."""
 
 from __future__ import annotations
 
@@ -14,6 +14,8 @@ from scenes import Thing, compose, draw
 SIDE = 64  # pixels: input of every demo checkpoint
 TEACHER_SIDE = 160  # pixels: 1.4 × cheaper than EfficientNet-Lite0's own 224 with the same classes on top
 SCENES = 1_600
+GARMENTS = 2_000  # rows of FashionMNIST's training split, none of which is in the demo's table
+COMPONENTS = 96  # principal components of the teacher's features that a student learns
 SEED = 21
 
 
@@ -45,7 +47,7 @@ def singles(copies: int = 2) -> Singles:
     images, labels = [], []
     for _ in range(copies):
         for picture, name in zip(noto + clipart, classes, strict=True):
-            images.append(_shrink(_on_ground(picture, rng)))
+            images.append(shrink(_on_ground(picture, rng)))
             labels.append(names.index(name))
     return Singles(np.stack(images), np.array(labels), names)
 
@@ -73,7 +75,8 @@ def _on_ground(picture: Image.Image, rng: np.random.Generator) -> Image.Image:
     return canvas.convert("L").convert("RGB") if rng.random() < 0.25 else canvas
 
 
-def _shrink(image: Image.Image) -> np.ndarray:
+def shrink(image: Image.Image) -> np.ndarray:
+    """A picture as the checkpoints see it, uint8 (64, 64, 3)."""
     return np.asarray(image.convert("RGB").resize((SIDE, SIDE), Image.Resampling.BILINEAR))
 
 
@@ -82,17 +85,22 @@ def distillation_set() -> tuple[np.ndarray, np.ndarray]:
     """Pictures and EfficientNet-Lite0's view of them.
 
     Returns:
-        Images uint8 (N, 64, 64, 3); pooled features float32 (N, 1280), standardised.
+        Images uint8 (N, 64, 64, 3); principal components of its pooled features, whitened, float32
+        (N, COMPONENTS).
     """
     stored = sources.BUILD / "distillation.npz"
     if not stored.exists():
         _, noto, _, clipart = _sources()
         rng = np.random.default_rng(SEED + 1)
-        large = [_on_ground(picture, rng) for picture in noto + clipart] + noto_scenes(SCENES, SEED + 2)[0]
-        np.savez(stored, images=np.stack([_shrink(image) for image in large]), features=_teach(large))
+        large = [_on_ground(picture, rng) for picture in noto + clipart]
+        large += noto_scenes(SCENES, SEED + 2)[0]
+        large += [Image.fromarray(row).convert("RGB") for row in sources.fashion_mnist("train")[0][-GARMENTS:]]
+        np.savez(stored, images=np.stack([shrink(image) for image in large]), features=_teach(large))
     with np.load(stored) as arrays:
         features = arrays["features"]
-        return arrays["images"], (features - features.mean(0)) / (features.std(0) + 1e-6)
+        features = (features - features.mean(0)) / (features.std(0) + 1e-6)
+        left, _, _ = np.linalg.svd(features, full_matrices=False)
+        return arrays["images"], left[:, :COMPONENTS] * np.float32(np.sqrt(len(features)))
 
 
 def _teach(images: list[Image.Image]) -> np.ndarray:

@@ -1,0 +1,82 @@
+"""Train the demo's micro captioner: a ViT and a GPT-2 joined in a VisionEncoderDecoderModel."""
+
+from __future__ import annotations
+
+import pictures
+import sources
+import texts
+import torch
+from model_cards import Card, write_model_card
+from training import store, train
+from transformers import GPT2Config, VisionEncoderDecoderConfig, VisionEncoderDecoderModel, ViTConfig, ViTImageProcessor
+
+NAME = "vit-gpt2-captions"
+WIDTH = 48
+SCENES = 2_400
+STEPS = 400
+SEED = 200
+BOS, EOS, PAD = 2, 3, 0
+
+
+def make() -> None:
+    """Train it on scenes of Noto emoji, another drawing style than the demo's, and write its folder."""
+    torch.manual_seed(SEED)
+    model = _build()
+    images, captions = pictures.noto_scenes(SCENES, SEED)
+    pixels = torch.stack([torch.from_numpy(pictures.shrink(image)) for image in images])
+    tokens, mask = texts.encode(captions)
+    labels = tokens.masked_fill(mask == 0, -100)[:, 1:]  # the model itself puts [CLS] in front
+
+    def loss_of(rows: torch.Tensor) -> torch.Tensor:
+        longest = int(mask[rows].sum(1).max()) - 1
+        return model(pixel_values=pictures.to_input(pixels[rows]), labels=labels[rows, :longest]).loss
+
+    seconds = train([model], loss_of, SCENES, steps=STEPS, rate=2e-3, seed=SEED)
+    folder = sources.DEMO / "checkpoints" / NAME
+    store(model, folder)
+    side = {"height": pictures.SIDE, "width": pictures.SIDE}
+    ViTImageProcessor(size=side, image_mean=[0.5] * 3, image_std=[0.5] * 3).save_pretrained(folder)
+    texts.save_tokenizer(folder)
+    write_model_card(
+        folder,
+        Card(
+            name=NAME,
+            pipeline="image-to-text",
+            architecture=model.config.model_type,
+            parameters=sum(p.numel() for p in model.parameters()),
+            how=f"Trained on {SCENES:,} captioned scenes of Noto emoji. It is far too small to caption well.",
+            steps=STEPS,
+            seconds=seconds,
+            datasets=("Noto Emoji",),
+            language="en",
+        ),
+    )
+
+
+def _build() -> VisionEncoderDecoderModel:
+    encoder = ViTConfig(
+        image_size=pictures.SIDE,
+        patch_size=8,
+        hidden_size=WIDTH,
+        num_hidden_layers=2,
+        num_attention_heads=4,
+        intermediate_size=2 * WIDTH,
+        hidden_dropout_prob=0.0,
+        attention_probs_dropout_prob=0.0,
+    )
+    decoder = GPT2Config(
+        vocab_size=texts.VOCABULARY,
+        n_positions=64,
+        n_embd=WIDTH,
+        n_layer=1,
+        n_head=4,
+        n_inner=2 * WIDTH,
+        resid_pdrop=0.0,
+        embd_pdrop=0.0,
+        attn_pdrop=0.0,
+        bos_token_id=BOS,
+        eos_token_id=EOS,
+    )
+    config = VisionEncoderDecoderConfig.from_encoder_decoder_configs(encoder, decoder)
+    config.decoder_start_token_id, config.eos_token_id, config.pad_token_id = BOS, EOS, PAD
+    return VisionEncoderDecoderModel(config)

@@ -1,0 +1,156 @@
+"""Train the demo's text checkpoints: distilled from MiniLM for long or short, masked-LM, random."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import sources
+import texts
+import torch
+from model_cards import Card, write_model_card
+from training import store, train
+from transformers import (
+    AlbertConfig,
+    AlbertModel,
+    BertConfig,
+    BertForMaskedLM,
+    BertModel,
+    DistilBertConfig,
+    DistilBertModel,
+    ElectraConfig,
+    ElectraModel,
+    PreTrainedModel,
+)
+
+MASKED = 0.15  # share of tokens to guess in masked-LM training
+MASKED_TEXTS = 20_000
+MASK_ID = 4
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """How one checkpoint is made.
+
+    Attributes:
+        name: folder name.
+        build: makes the untrained model.
+        goal: "minilm" (distillation), "masked" (masked-LM) or "none" (random weights).
+        steps: optimiser steps of 64 texts.
+    """
+
+    name: str
+    build: Callable[[], PreTrainedModel]
+    goal: str
+    steps: int = 0
+
+
+_COMMON = {"vocab_size": texts.VOCABULARY, "max_position_embeddings": 64, "pad_token_id": 0}
+_NO_DROPOUT = {"hidden_dropout_prob": 0.0, "attention_probs_dropout_prob": 0.0}
+
+
+def bert(width: int, layers: int) -> PreTrainedModel:
+    """A BERT without pooler."""
+    shape = {"hidden_size": width, "num_hidden_layers": layers, "intermediate_size": 2 * width}
+    config = BertConfig(**_COMMON, **_NO_DROPOUT, **shape, num_attention_heads=4)
+    return BertModel(config, add_pooling_layer=False)
+
+
+def albert(width: int = 96, layers: int = 3) -> PreTrainedModel:
+    """An ALBERT: one block used `layers` times, 32-wide embeddings."""
+    shape = {"hidden_size": width, "num_hidden_layers": layers, "intermediate_size": 3 * width}
+    config = AlbertConfig(**_COMMON, **_NO_DROPOUT, **shape, embedding_size=32, num_attention_heads=4)
+    return AlbertModel(config, add_pooling_layer=False)
+
+
+def _electra() -> PreTrainedModel:
+    shape = {"hidden_size": 64, "num_hidden_layers": 2, "intermediate_size": 128, "embedding_size": 40}
+    return ElectraModel(ElectraConfig(**_COMMON, **_NO_DROPOUT, **shape, num_attention_heads=4))
+
+
+def _distilbert() -> PreTrainedModel:
+    shape = {"dim": 48, "n_layers": 2, "n_heads": 4, "hidden_dim": 96}
+    return DistilBertModel(DistilBertConfig(**_COMMON, **shape, dropout=0.0, attention_dropout=0.0))
+
+
+RECIPES = (
+    Recipe("bert-distilled", lambda: bert(64, 2), "minilm", 2_000),
+    Recipe("albert-distilled", albert, "minilm", 900),
+    Recipe("electra-distilled", _electra, "minilm", 500),
+    Recipe("distilbert-distilled-short", _distilbert, "minilm", 120),
+    Recipe("bert-masked-short", lambda: bert(48, 2), "masked", 300),
+    Recipe("bert-random", lambda: bert(48, 1), "none"),
+)
+
+_HOW = {
+    "minilm": "Distilled from the sentence embeddings of all-MiniLM-L6-v2 (Apache-2.0) of WordNet glosses and words.",
+    "masked": "Pretrained as a masked language model on WordNet glosses.",
+    "none": "Random weights, as a control: never trained.",
+}
+
+
+def make(recipe: Recipe, seed: int) -> None:
+    """Train one checkpoint and write its folder."""
+    torch.manual_seed(seed)
+    model = recipe.build()
+    seconds = {"minilm": distil, "masked": _masked, "none": _untrained}[recipe.goal](model, recipe.steps, seed)
+    folder = sources.DEMO / "checkpoints" / recipe.name
+    store(model, folder)
+    texts.save_tokenizer(folder)
+    write_model_card(
+        folder,
+        Card(
+            name=recipe.name,
+            pipeline="feature-extraction",
+            architecture=model.config.model_type,
+            parameters=sum(p.numel() for p in model.parameters()),
+            how=_HOW[recipe.goal],
+            steps=recipe.steps,
+            seconds=seconds,
+            datasets=("WordNet 3.0 glosses",) if recipe.steps else (),
+            language="en",
+        ),
+    )
+
+
+def _untrained(model: PreTrainedModel, steps: int, seed: int) -> float:
+    return 0.0
+
+
+def distil(model: PreTrainedModel, steps: int, seed: int) -> float:
+    """Train mean-pooled outputs to hold MiniLM's embeddings (up to a linear map).
+
+    Returns:
+        Seconds of training.
+    """
+    tokens, mask = texts.encode(texts.teacher_texts())
+    target = torch.from_numpy(texts.minilm())
+    head = torch.nn.Linear(model.config.hidden_size, target.shape[1])
+
+    def loss_of(rows: torch.Tensor) -> torch.Tensor:
+        longest = int(mask[rows].sum(1).max())
+        ids, keep = tokens[rows, :longest], mask[rows, :longest]
+        guess = head(texts.mean_pool(model(input_ids=ids, attention_mask=keep).last_hidden_state, keep))
+        guess, wanted = torch.nn.functional.normalize(guess), target[rows]
+        # besides the angle, which other text of the batch is near
+        agree = (guess @ guess.T - wanted @ wanted.T).square().mean()
+        return 1 - (guess * wanted).sum(1).mean() + 10 * agree
+
+    return train([model, head], loss_of, len(tokens), steps=steps, rate=3e-3, seed=seed)
+
+
+def _masked(model: PreTrainedModel, steps: int, seed: int) -> float:
+    tokens, mask = texts.encode(texts.training_glosses()[:MASKED_TEXTS])
+    guesser = BertForMaskedLM(model.config)
+    guesser.bert = model
+    guesser.tie_weights()
+    draw = torch.Generator().manual_seed(seed)
+
+    def loss_of(rows: torch.Tensor) -> torch.Tensor:
+        longest = int(mask[rows].sum(1).max())
+        ids, keep = tokens[rows, :longest], mask[rows, :longest]
+        hidden = (torch.rand(ids.shape, generator=draw) < MASKED) & keep.bool()
+        labels = ids.masked_fill(~hidden, -100)
+        return guesser(input_ids=ids.masked_fill(hidden, MASK_ID), attention_mask=keep, labels=labels).loss
+
+    return train([guesser], loss_of, len(tokens), steps=steps, rate=1e-3, seed=seed)

@@ -1,0 +1,145 @@
+"""Make the demo's three label encoders: a static table, a small transformer, and one that never met MiniLM."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import checkpoints_text
+import numpy as np
+import sources
+import texts
+import torch
+from model_cards import Card, write_model_card
+from training import store, train
+from transformers import BertConfig, BertModel, GPT2Config, GPT2Model, PreTrainedModel
+
+STATIC = "encoder-minilm-static"
+SMALL = "encoder-minilm-albert"
+WORDNET = "encoder-wordnet-gpt2"
+TEMPERATURE = 0.07
+PAIRS = 60_000
+
+
+def make_static() -> None:
+    """A table of token vectors: a BERT without layers, distilled from MiniLM."""
+    torch.manual_seed(101)
+    config = BertConfig(
+        vocab_size=texts.VOCABULARY,
+        hidden_size=64,
+        num_hidden_layers=0,
+        num_attention_heads=1,
+        intermediate_size=1,
+        max_position_embeddings=64,
+        hidden_dropout_prob=0.0,
+        pad_token_id=0,
+    )
+    model = BertModel(config, add_pooling_layer=False)
+    with torch.no_grad():
+        model.embeddings.position_embeddings.weight.zero_()
+    # a table that knew positions would not be static
+    model.embeddings.position_embeddings.weight.requires_grad_(False)
+    steps = 1_500
+    seconds = checkpoints_text.distil(model, steps, seed=101)
+    how = (
+        "Token vectors, averaged: a BERT with no layers, distilled from the sentence embeddings of "
+        "all-MiniLM-L6-v2 (Apache-2.0) of WordNet glosses and words."
+    )
+    _write(model, STATIC, how, steps, seconds)
+
+
+def make_small() -> None:
+    """A small ALBERT distilled from MiniLM."""
+    torch.manual_seed(102)
+    model = checkpoints_text.albert(width=64, layers=2)
+    steps = 900
+    seconds = checkpoints_text.distil(model, steps, seed=102)
+    how = (
+        "Distilled from the sentence embeddings of all-MiniLM-L6-v2 (Apache-2.0) of WordNet glosses and words. "
+        "Pool by the mean over tokens."
+    )
+    _write(model, SMALL, how, steps, seconds)
+
+
+def make_wordnet() -> None:
+    """A one-layer GPT-2 that learned from WordNet alone which words, glosses and hypernyms belong together."""
+    torch.manual_seed(103)
+    config = GPT2Config(
+        vocab_size=texts.VOCABULARY,
+        n_positions=64,
+        n_embd=64,
+        n_layer=1,
+        n_head=4,
+        n_inner=128,
+        resid_pdrop=0.0,
+        embd_pdrop=0.0,
+        attn_pdrop=0.0,
+        bos_token_id=2,
+        eos_token_id=3,
+    )
+    model = GPT2Model(config)
+    steps = 2_000
+    seconds = _contrast(model, steps, seed=103)
+    how = (
+        "Trained on WordNet 3.0 alone, no teacher: the words of a synset should lie near its gloss and near its "
+        "hypernym's words, and away from those of other synsets. Pool by the mean over tokens."
+    )
+    _write(model, WORDNET, how, steps, seconds)
+
+
+def _pairs(seed: int) -> tuple[list[str], list[str]]:
+    """Texts that belong together: words of a noun synset with its gloss or with its hypernym's words."""
+    nouns = {synset.key: synset for synset in texts.training_synsets() if synset.key[0] == "n"}
+    rng = np.random.default_rng(seed)
+    left, right = [], []
+    for synset in nouns.values():
+        words = ", ".join(synset.words[:2])
+        left.append(words)
+        right.append(synset.gloss)
+        parents = [nouns[key] for key in synset.hypernyms if key in nouns]
+        if parents:
+            left.append(words)
+            right.append(", ".join(parents[0].words[:2]))
+    chosen = rng.choice(len(left), PAIRS, replace=False)
+    return [left[i] for i in chosen], [right[i] for i in chosen]
+
+
+def _contrast(model: PreTrainedModel, steps: int, seed: int) -> float:
+    left, right = (texts.encode(side) for side in _pairs(seed))
+
+    def embed(side: tuple[torch.Tensor, torch.Tensor], rows: torch.Tensor) -> torch.Tensor:
+        ids, mask = side[0][rows], side[1][rows]
+        longest = int(mask.sum(1).max())
+        ids, mask = ids[:, :longest], mask[:, :longest]
+        hidden = model(input_ids=ids, attention_mask=mask).last_hidden_state
+        return torch.nn.functional.normalize(texts.mean_pool(hidden, mask))
+
+    def loss_of(rows: torch.Tensor) -> torch.Tensor:
+        logits = embed(left, rows) @ embed(right, rows).T / TEMPERATURE
+        match = torch.arange(len(rows))
+        cross = torch.nn.functional.cross_entropy
+        return (cross(logits, match) + cross(logits.T, match)) / 2
+
+    return train([model], loss_of, len(left[0]), steps=steps, rate=3e-3, seed=seed)
+
+
+def _write(model: PreTrainedModel, name: str, how: str, steps: int, seconds: float) -> None:
+    folder = sources.DEMO / "encoders" / name
+    store(model, folder)
+    texts.save_tokenizer(folder)
+    write_model_card(
+        folder,
+        Card(
+            name=name,
+            pipeline="feature-extraction",
+            architecture=model.config.model_type,
+            parameters=sum(p.numel() for p in model.parameters()),
+            how=how,
+            steps=steps,
+            seconds=seconds,
+            datasets=("WordNet 3.0",),
+            language="en",
+        ),
+    )
+
+
+MAKERS: dict[str, Callable[[], None]] = {STATIC: make_static, SMALL: make_small, WORDNET: make_wordnet}

@@ -1,0 +1,54 @@
+"""Make the embedded demo from nothing: fetch the sources, then write datasets, checkpoints and label encoders.
+
+python scripts/demo/make.py                     everything, about half an hour on one core
+python scripts/demo/make.py --only resnet-fashion --only wordnet-glosses
+"""
+
+from __future__ import annotations
+
+import argparse
+import time
+from collections.abc import Callable
+from functools import partial
+
+import captioner
+import checkpoints_image
+import checkpoints_text
+import data
+import encoders
+import sources
+import torch
+
+
+def jobs() -> dict[str, Callable[[], None]]:
+    """What can be made, by name, in the order in which everything is made."""
+    image = {r.name: partial(checkpoints_image.make, r, i) for i, r in enumerate(checkpoints_image.RECIPES)}
+    text = {r.name: partial(checkpoints_text.make, r, i) for i, r in enumerate(checkpoints_text.RECIPES)}
+    return {
+        "emoji-captions": data.captions,
+        "fashion-mnist": data.fashion,
+        "wordnet-glosses": data.glosses,
+        **text,
+        **encoders.MAKERS,
+        **image,
+        captioner.NAME: captioner.make,
+    }
+
+
+def main() -> None:
+    """Parse the command line and make what it names."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--only", action="append", choices=list(jobs()), metavar="NAME", help="make only this")
+    wanted = parser.parse_args().only
+    torch.set_num_threads(1)  # results depend on the order of sums, so on the number of threads
+    sources.fetch()
+    for name, job in jobs().items():
+        if wanted is None or name in wanted:
+            start = time.perf_counter()
+            print(name, flush=True)
+            job()
+            print(f"  done in {time.perf_counter() - start:.0f} s", flush=True)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,111 @@
+"""Training texts (never the demo table's glosses), the shared WordPiece vocabulary, and MiniLM's view of texts."""
+
+from __future__ import annotations
+
+from functools import cache
+from pathlib import Path
+
+import data
+import numpy as np
+import sources
+import torch
+from tokenizers import Tokenizer, decoders, models, normalizers, pre_tokenizers, processors, trainers
+from transformers import AutoModel, AutoTokenizer, PreTrainedTokenizerFast
+
+VOCABULARY = 3_000
+LENGTH = 40  # tokens; a gloss of the demo has at most 160 characters
+TEACHER_TEXTS = 24_000
+NAME_WEIGHT = 400  # how often a label's words count for the vocabulary, so that label texts stay in few pieces
+SEED = 22
+
+
+@cache
+def training_synsets() -> tuple[sources.Synset, ...]:
+    """WordNet without the synsets and without the glosses of the demo table."""
+    held_out = {synset.gloss for synset in data.target_synsets()}
+    return tuple(s for s in sources.wordnet() if s.gloss not in held_out and not data.UNWANTED.search(s.gloss))
+
+
+@cache
+def training_glosses() -> tuple[str, ...]:
+    """Unique glosses of training_synsets, in an order that does not follow the classes."""
+    unique = list(dict.fromkeys(synset.gloss for synset in training_synsets() if len(synset.gloss) >= 15))
+    return tuple(unique[i] for i in np.random.default_rng(SEED).permutation(len(unique)))
+
+
+@cache
+def teacher_texts() -> tuple[str, ...]:
+    """What students see: glosses, and short texts (words of synsets) so that names are covered too."""
+    names = list(dict.fromkeys(s.words[0] for s in training_synsets() if s.key[0] == "n"))
+    few = np.random.default_rng(SEED + 1).choice(len(names), TEACHER_TEXTS // 4, replace=False)
+    return (*training_glosses()[: TEACHER_TEXTS - len(few)], *(names[i] for i in few))
+
+
+@cache
+def tokenizer() -> PreTrainedTokenizerFast:
+    """Lower-casing WordPiece of VOCABULARY pieces with BERT's special tokens."""
+    special = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]"]
+    pieces = Tokenizer(models.WordPiece(unk_token="[UNK]"))
+    pieces.normalizer = normalizers.BertNormalizer(lowercase=True)
+    pieces.pre_tokenizer = pre_tokenizers.BertPreTokenizer()
+    pieces.decoder = decoders.WordPiece()
+    labels = [*data.FASHION_CLASSES, *data.GLOSS_CLASSES.values()]
+    labels += [form for thing in data.things() for form in (thing.one, thing.many)]
+    corpus = [*training_glosses(), *labels * NAME_WEIGHT]
+    trainer = trainers.WordPieceTrainer(vocab_size=VOCABULARY, special_tokens=special, show_progress=False)
+    pieces.train_from_iterator(corpus, trainer)
+    pieces.post_processor = processors.TemplateProcessing(
+        single="[CLS] $A [SEP]",
+        pair="[CLS] $A [SEP] $B:1 [SEP]:1",
+        special_tokens=[("[CLS]", pieces.token_to_id("[CLS]")), ("[SEP]", pieces.token_to_id("[SEP]"))],
+    )
+    return PreTrainedTokenizerFast(
+        tokenizer_object=pieces,
+        unk_token="[UNK]",
+        pad_token="[PAD]",
+        cls_token="[CLS]",
+        sep_token="[SEP]",
+        mask_token="[MASK]",
+        model_max_length=64,
+    )
+
+
+def save_tokenizer(folder: Path) -> None:
+    """Write tokenizer.json and tokenizer_config.json."""
+    tokenizer().save_pretrained(folder)
+
+
+def encode(texts: tuple[str, ...] | list[str]) -> tuple[torch.Tensor, torch.Tensor]:
+    """Token ids and attention mask, int64 (N, LENGTH) each."""
+    batch = tokenizer()(list(texts), padding="max_length", truncation=True, max_length=LENGTH, return_tensors="pt")
+    return batch["input_ids"], batch["attention_mask"]
+
+
+def mean_pool(hidden: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:
+    """Mean over the tokens that are not padding: (B, T, D), (B, T) → (B, D)."""
+    weights = mask[..., None].to(hidden.dtype)
+    return (hidden * weights).sum(1) / weights.sum(1)
+
+
+@cache
+def minilm() -> np.ndarray:
+    """MiniLM's sentence embeddings of teacher_texts, float32 (N, 384), unit length; computed once."""
+    stored = sources.BUILD / "minilm.npy"
+    if not stored.exists():
+        np.save(stored, embed_with_minilm(list(teacher_texts())))
+    return np.load(stored)
+
+
+def embed_with_minilm(texts: list[str]) -> np.ndarray:
+    """MiniLM's sentence embeddings, float32 (N, 384), unit length."""
+    words = AutoTokenizer.from_pretrained(sources.MINILM)
+    model = AutoModel.from_pretrained(sources.MINILM).eval()
+    result = np.empty((len(texts), model.config.hidden_size), np.float32)
+    order = np.argsort([len(text) for text in texts], kind="stable")
+    with torch.inference_mode():
+        for start in range(0, len(texts), 128):
+            rows = order[start : start + 128]
+            batch = words([texts[i] for i in rows], padding=True, truncation=True, max_length=64, return_tensors="pt")
+            pooled = mean_pool(model(**batch).last_hidden_state, batch["attention_mask"])
+            result[rows] = torch.nn.functional.normalize(pooled).numpy()
+    return result

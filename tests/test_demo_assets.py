@@ -1,0 +1,139 @@
+"""The embedded demo is complete, small, loadable without network or pickle, and documented."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import torch
+from huggingface_hub import DatasetCard, ModelCard
+from PIL import Image
+
+from hf_emms import demo
+from hf_emms.errors import EmmsError
+from hf_emms.presets import dataset_preset, encoder_preset
+
+LIMIT = 10_000_000  # bytes
+SAFE = {".json", ".md", ".parquet", ".safetensors"}
+
+CHECKPOINTS = demo.names("checkpoints")
+ENCODERS = demo.names("encoders")
+DATASETS = demo.names("datasets")
+DEMO = Path(demo.__file__).parent
+
+
+def _is_text(repo_id: str) -> bool:
+    return not (demo.folder_of(repo_id) / "preprocessor_config.json").exists()
+
+
+IMAGE = [name for name in CHECKPOINTS if not _is_text(name)]
+ENCODER_ONLY = [name for name in IMAGE if "captions" not in name]
+TEXT = [name for name in CHECKPOINTS if _is_text(name)]
+
+
+def _shipped() -> list[Path]:
+    return [p for p in DEMO.rglob("*") if p.is_file() and p.suffix not in {".py", ".pyc"}]
+
+
+def test_pool_is_large_enough_and_small_enough():
+    assert len(ENCODER_ONLY) >= 8
+    assert len(TEXT) >= 6
+    assert len(ENCODERS) == 3
+    assert len(DATASETS) == 3
+    assert sum(path.stat().st_size for path in _shipped()) <= LIMIT
+
+
+def test_nothing_that_ships_can_run_code():
+    assert {path.suffix for path in _shipped()} <= SAFE
+
+
+@pytest.mark.parametrize("repo_id", [*CHECKPOINTS, *ENCODERS])
+def test_model_card_says_licence_library_and_pipeline(repo_id):
+    card = ModelCard.load(demo.folder_of(repo_id) / "README.md")
+    assert card.data.license == "apache-2.0"
+    assert card.data.library_name == "transformers"
+    assert card.data.pipeline_tag
+    assert "hf-emms-demo" in card.data.tags
+    assert f"# {repo_id}" in card.text
+
+
+@pytest.mark.parametrize("repo_id", ENCODER_ONLY)
+def test_image_checkpoint_turns_a_picture_into_finite_features(repo_id):
+    from transformers import AutoImageProcessor, AutoModel
+
+    folder = demo.folder_of(repo_id)
+    processor = AutoImageProcessor.from_pretrained(folder, local_files_only=True)
+    model = AutoModel.from_pretrained(folder, local_files_only=True, dtype=torch.float32).eval()
+    picture = Image.effect_mandelbrot((90, 70), (-2, -1, 1, 1), 50).convert("RGB")
+    with torch.inference_mode():
+        hidden = model(**processor(picture, return_tensors="pt")).last_hidden_state
+    assert hidden.isfinite().all()
+    assert hidden.std() > 0
+
+
+@pytest.mark.parametrize("repo_id", [*TEXT, *ENCODERS])
+def test_text_model_reads_words_of_the_demo(repo_id):
+    from transformers import AutoModel, AutoTokenizer
+
+    folder = demo.folder_of(repo_id)
+    tokenizer = AutoTokenizer.from_pretrained(folder, local_files_only=True)
+    model = AutoModel.from_pretrained(folder, local_files_only=True, dtype=torch.float32).eval()
+    batch = tokenizer(["a telescope left of a red apple", "small bird"], padding=True, return_tensors="pt")
+    assert tokenizer.unk_token_id not in batch["input_ids"]
+    with torch.inference_mode():
+        hidden = model(input_ids=batch["input_ids"], attention_mask=batch["attention_mask"]).last_hidden_state
+    assert hidden.isfinite().all()
+    assert not torch.allclose(hidden[0, 1], hidden[1, 1])
+
+
+def test_captioner_writes_a_caption():
+    from transformers import AutoImageProcessor, AutoTokenizer, VisionEncoderDecoderModel
+
+    (repo_id,) = set(IMAGE) - set(ENCODER_ONLY)
+    folder = demo.folder_of(repo_id)
+    model = VisionEncoderDecoderModel.from_pretrained(folder, local_files_only=True, dtype=torch.float32).eval()
+    processor = AutoImageProcessor.from_pretrained(folder, local_files_only=True)
+    tokenizer = AutoTokenizer.from_pretrained(folder, local_files_only=True)
+    pixels = processor(Image.new("RGB", (128, 96), "white"), return_tensors="pt")["pixel_values"]
+    tokens = model.generate(pixels, max_new_tokens=8)
+    assert tokenizer.decode(tokens[0], skip_special_tokens=True).split()
+
+
+@pytest.mark.parametrize("repo_id", DATASETS)
+def test_dataset_loads_as_its_card_says(repo_id, tmp_path):
+    from datasets import load_dataset
+
+    folder = demo.folder_of(repo_id)
+    card = DatasetCard.load(folder / "README.md")
+    table = load_dataset(str(folder), split="test", cache_dir=str(tmp_path))
+    info = card.data.to_dict()["dataset_info"]
+    assert len(table) == info["splits"][0]["num_examples"]
+    assert table.column_names == [feature["name"] for feature in info["features"]]
+    assert set(table.column_names) in ({"image", "caption"}, {"image", "label"}, {"text", "label"})
+
+
+def test_captions_tell_the_scenes_apart(tmp_path):
+    from datasets import load_dataset
+
+    folder = demo.folder_of("emms-demo/emoji-captions")
+    captions = load_dataset(str(folder), split="test", cache_dir=str(tmp_path))["caption"]
+    assert len(captions) >= 600
+    assert len(set(captions)) > 0.95 * len(captions)
+
+
+def test_presets_name_what_ships():
+    assert set(encoder_preset("demo")) == set(ENCODERS)
+    for name in ("demo_captions", "demo_fashion", "demo_glosses"):
+        preset = dataset_preset(name)
+        assert preset.id in DATASETS
+        assert set(preset.checkpoints) <= set(CHECKPOINTS)
+
+
+def test_unknown_demo_name_lists_the_known_ones():
+    with pytest.raises(EmmsError) as raised:
+        demo.folder_of("emms-demo/resnet-distiled")
+    assert "emms-demo/resnet-distilled" in raised.value.hint
+
+
+def test_other_ids_are_not_the_demos():
+    assert demo.folder_of("google/resnet-distilled") is None
