@@ -192,6 +192,46 @@ def test_a_hub_dataset_is_read_over_http_at_its_pinned_revision(tmp_path: Path) 
     assert "jxie/flickr8k" in gone["message"]
 
 
+def test_presets_fall_back_and_say_what_they_found_instead(tmp_path: Path) -> None:
+    def parquet(rows: list[dict[str, Any]], features: datasets.Features | None = None) -> bytes:
+        datasets.Dataset.from_list(rows, features=features).to_parquet(tmp_path / "file")
+        return (tmp_path / "file").read_bytes()
+
+    features = datasets.Features({"image": datasets.Image(), "caption": datasets.List(datasets.Value("string"))})
+    captions = [
+        {"image": {"bytes": b, "path": None}, "caption": [f"one {i}", "two"]} for i, b in enumerate(pictures(3))
+    ]
+    news = [{"headline": f"headline {i}", "label": "ab"[i % 2]} for i in range(4)]
+    code = """
+        from hf_emms.data import load_target
+        target = load_target("flickr30k")
+        print(json.dumps([
+            [target.dataset, target.repo.id, target.split, len(target), target.notes],
+            report(lambda: load_target("ag_news")),
+            report(lambda: load_target("imdb")),
+            len(load_target("ag_news", columns={"text": "headline"})),
+            report(lambda: load_target("emotion")),
+        ]))
+        """
+    with serve(HubStub()) as hub:
+        hub.add(
+            "dataset", "lmms-lab-encoder/flickr30k", {"data/test-00000-of-00001.parquet": parquet(captions, features)}
+        )
+        hub.add("dataset", "fancyzhx/ag_news", {"data/train-00000-of-00001.parquet": parquet(news)})
+        hub.add("dataset", "stanfordnlp/imdb", {"data/test-00000-of-00001.parquet": parquet(news)})
+        hub.add("dataset", "dair-ai/emotion", {"data/train-00000-of-00001.parquet": b""}, gated=True)
+        stood_in, columns, split, named, gated = run(code, tmp_path / "home", HF_ENDPOINT=hub.url)
+    assert stood_in[:4] == ["flickr30k", "lmms-lab-encoder/flickr30k", "test", 6]
+    assert "AnyModal/flickr30k is not on the Hub any more; lmms-lab-encoder/flickr30k stands in" in stood_in[4]
+    assert "column 'text'" in columns["message"]
+    assert "headline (string), label (string)" in columns["message"]
+    assert "'stanfordnlp/imdb' has no split 'train'" in split["message"]
+    assert "test" in split["hint"]
+    assert named == 4
+    assert "gated" in gated["message"]
+    assert "hf auth login" in gated["hint"]
+
+
 @pytest.mark.parametrize(
     ("dataset", "hint"), [(42, "preset"), ("no such thing!", "ORG/NAME"), ("./absent", "ORG/NAME")]
 )
@@ -475,6 +515,15 @@ def test_a_stream_is_read_no_further_than_needed() -> None:
 
 def test_a_stream_needs_a_number_of_rows() -> None:
     assert "--max-samples" in str(error_of(lambda: load_target(counted(10, []))).hint)
+
+
+def test_a_stream_whose_types_only_its_rows_tell_is_read(tmp_path: Path) -> None:
+    write_text_file(tmp_path / "train.jsonl")
+    target = load_target(str(tmp_path / "train.jsonl"), streaming=True, max_samples=4)
+    assert target.task.id == "text-classification"
+    assert set(Counter(target.codes.tolist()).values()) == {2}
+    pictured = counted(30, []).map(lambda row: {**row, "label": f"class_{row['label']}"})
+    assert load_target(pictured, max_samples=12).label_texts == ("class 0", "class 1", "class 2")
 
 
 def test_a_streamed_folder_gives_rows_of_the_folder(tmp_path: Path) -> None:

@@ -17,6 +17,8 @@ from hf_emms.data.target import Images, Target
 from hf_emms.errors import EmmsError
 from hf_emms.tasks import Task
 
+_FEW = 5
+
 
 def assemble(
     source: Source,
@@ -122,6 +124,8 @@ def _sample_notes(
         how = request.sampling or "balanced"
         spread = f"{counts.min()}" if counts.min() == counts.max() else f"{counts.min()} to {counts.max()}"
         notes.append(f"{len(codes):,}{of_total} rows, {how}: {len(counts)} classes of {spread} rows")
+        if np.median(counts) < _FEW:
+            notes.append(f"most classes have fewer than {_FEW} rows: draw more with --max-samples")
         if kinds[columns[task.label.name]] == "integer":
             notes.append("labels are numbers without names; names would make better label texts")
     else:

@@ -9,10 +9,11 @@ from pathlib import Path
 from typing import Any
 
 from hf_emms.errors import EmmsError
-from hf_emms.hub import Repo, resolve
+from hf_emms.hub import Repo, page, resolve
 
 SPLIT_ORDER = ("train", "training", "validation", "valid", "val", "dev", "test", "testdev")
 _FORMATS = {".parquet": "parquet", ".json": "json", ".jsonl": "json", ".csv": "csv", ".tsv": "csv"}
+_FIRST_ROWS = 100
 IN_MEMORY = "in-memory dataset"
 
 
@@ -53,7 +54,7 @@ def open_memory(dataset: Any, split: str | None) -> Source:
 
     notes: list[str] = []
     if isinstance(dataset, Mapping):
-        split = choose_split(list(dataset), split, notes)
+        split = choose_split(IN_MEMORY, list(dataset), split, notes)
         dataset = dataset[split]
     if not isinstance(dataset, (datasets.Dataset, datasets.IterableDataset)):
         raise EmmsError(
@@ -61,8 +62,9 @@ def open_memory(dataset: Any, split: str | None) -> Source:
             "pass a Hub id, a preset name, a folder, or a datasets.Dataset",
         )
     total = dataset.num_rows if isinstance(dataset, datasets.Dataset) else None
+    rows = dataset if total is not None else _with_features(dataset)
     name = str(dataset.split or split or "all")
-    return Source(IN_MEMORY, Repo(IN_MEMORY, "dataset", ""), None, name, dataset, total, notes)
+    return Source(IN_MEMORY, Repo(IN_MEMORY, "dataset", ""), None, name, rows, total, notes)
 
 
 def open_repo(dataset: str, *, revision: str | None, config: str | None, split: str | None, streaming: bool) -> Source:
@@ -82,9 +84,9 @@ def open_repo(dataset: str, *, revision: str | None, config: str | None, split: 
     notes: list[str] = []
     with _explained(dataset, config):
         builder = _builder(repo, config)
-        split = choose_split(_splits(builder), split, notes)
+        split = choose_split(dataset, _splits(builder), split, notes)
         if streaming:
-            rows = builder.as_streaming_dataset(split=split)
+            rows = _with_features(builder.as_streaming_dataset(split=split))
         else:
             builder.download_and_prepare()
             rows = builder.as_dataset(split=split)
@@ -93,7 +95,7 @@ def open_repo(dataset: str, *, revision: str | None, config: str | None, split: 
     return Source(dataset, repo, config, split, rows, total, notes)
 
 
-def choose_split(splits: Sequence[str], wanted: str | None, notes: list[str]) -> str:
+def choose_split(dataset: str, splits: Sequence[str], wanted: str | None, notes: list[str]) -> str:
     """The wanted split, or the one that a checkpoint would be fine-tuned on.
 
     Raises:
@@ -101,7 +103,7 @@ def choose_split(splits: Sequence[str], wanted: str | None, notes: list[str]) ->
     """
     if wanted is not None:
         if wanted not in splits:
-            raise EmmsError(f"there is no split {wanted!r}", f"--split takes one of: {', '.join(splits)}")
+            raise EmmsError(f"{dataset!r} has no split {wanted!r}", f"--split takes one of: {', '.join(splits)}")
         return wanted
     chosen = next((name for name in SPLIT_ORDER if name in splits), splits[0])
     if len(splits) > 1:
@@ -147,6 +149,16 @@ def _cached_builder(repo: Repo, latest: Any) -> Any:
     return pinned
 
 
+def _with_features(rows: Any) -> Any:
+    """A stream that knows its column types; those of json, csv and generators show in their first rows only."""
+    if rows.features is not None:
+        return rows
+    import datasets
+
+    first = list(rows.take(_FIRST_ROWS))
+    return rows.cast(datasets.Dataset.from_list(first).features) if first else rows.cast(datasets.Features({}))
+
+
 def _splits(builder: Any) -> list[str]:
     return [str(name) for name in builder.config.data_files or builder.info.splits or {}]
 
@@ -159,27 +171,31 @@ def _explained(dataset: str, config: str | None) -> Iterator[None]:
 
     try:
         yield
+    except EmmsError:
+        raise
     except (EmptyDatasetError, datasets.exceptions.DataFilesNotFoundError) as error:
         raise EmmsError(
             f"{dataset!r} holds no data file that can be read",
             "put pictures in one folder per class, or parquet, json, jsonl, csv or tsv files; "
             "for a dataset with a loading script try @refs/convert/parquet behind its id",
         ) from error
-    except (datasets.exceptions.DatasetsError, FileNotFoundError, ConnectionError, RuntimeError) as error:
+    except (datasets.exceptions.DatasetsError, OSError, RuntimeError) as error:
         root = error.__cause__ or error
-        raise EmmsError(f"{dataset!r} cannot be read: {_first_line(root)}", _hint(error)) from error
+        raise EmmsError(f"{dataset!r} cannot be read: {_first_line(root)}", _hint(dataset, error)) from error
     except ValueError as error:
         if "config" in str(error).lower():
             asked = f"has no configuration {config!r}" if config else "has several configurations"
             raise EmmsError(f"{dataset!r} {asked}: {' '.join(str(error).split())}", "--config NAME") from error
-        raise EmmsError(f"{dataset!r} cannot be read: {_first_line(error)}", _hint(error)) from error
+        raise EmmsError(f"{dataset!r} cannot be read: {_first_line(error)}", _hint(dataset, error)) from error
 
 
 def _first_line(error: BaseException) -> str:
     return (str(error).strip() or type(error).__name__).splitlines()[0]
 
 
-def _hint(error: BaseException) -> str:
+def _hint(dataset: str, error: BaseException) -> str:
+    if "gated" in str(error):
+        return f"accept its terms at {page(dataset.partition('@')[0], 'dataset')}, then log in: hf auth login"
     if "script" in str(error):
         return "loading scripts no longer run; try @refs/convert/parquet behind the id"
     if isinstance(error, ConnectionError):
