@@ -199,7 +199,7 @@ def plan(request: Request, progress: Progress) -> Plan:
         get_estimator(name)
     preset = dataset_preset(request.dataset) if isinstance(request.dataset, str) else None
     names = request.encoders or ((preset.encoders,) if preset and preset.encoders else DEFAULT_ENCODERS)
-    encoders = tuple(resolve(id, "model") for id in _expanded(names))
+    encoders = tuple(map(_encoder, _expanded(names)))
     target = load_target(
         request.dataset,
         task=request.task,
@@ -261,6 +261,14 @@ def _names(names: str | Iterable[str] | None) -> tuple[str, ...]:
 def _expanded(names: Sequence[str]) -> tuple[str, ...]:
     ids = [id for name in names for id in (encoder_preset(name) if name in encoder_presets() else (name,))]
     return tuple(dict.fromkeys(ids))
+
+
+def _encoder(id: str) -> Repo:
+    try:
+        return resolve(id, "model")
+    except EmmsError as error:
+        hint = f"{error.hint}; or --encoder demo: those ship with hf-emms"
+        raise EmmsError(f"a label encoder cannot be used: {error.message}", hint) from error
 
 
 def _cache(request: Request, progress: Progress) -> Cache:

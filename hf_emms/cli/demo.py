@@ -22,7 +22,14 @@ _DATASETS = {
 
 
 @click.command(short_help="Rank the embedded demo checkpoints: no network, less than a minute.")
-@click.option("--format", "format", type=click.Choice(["table", "json"]), default="table", show_default=True)
+@click.option(
+    "--format",
+    "format",
+    type=click.Choice(["table", "json"]),
+    default="table",
+    show_default=True,
+    help="Form of the output.",
+)
 @click.option(
     "--output",
     "-o",
@@ -31,6 +38,7 @@ _DATASETS = {
     default=Path("hf_emms_demo"),
     show_default=True,
     metavar="DIR",
+    help="Where files go.",
 )
 def demo(format: str, folder: Path) -> None:
     """Rank small checkpoints on three small datasets; everything ships with hf-emms.

@@ -39,18 +39,25 @@ RELATIVE = "Scores are relative: they compare checkpoints on this dataset, sampl
 @click.option("--estimator", "estimators", multiple=True, metavar="NAME", help="The first one orders the rows.")
 @click.option("--max-samples", type=click.IntRange(min=0), metavar="N", help="Rows to use; 0 for all [default: 5000].")
 @click.option("--sampling", type=click.Choice(["balanced", "proportional"]), help="How rows are drawn.")
-@click.option("--captions", type=click.Choice(["all", "first", "one-per-image"]), default="all", show_default=True)
+@click.option(
+    "--captions",
+    type=click.Choice(["all", "first", "one-per-image"]),
+    default="all",
+    show_default=True,
+    help="Which captions of a picture count.",
+)
 @click.option("--prompt", metavar="TEXT", help="Template of label texts, e.g. 'a photo of a {}'.")
-@click.option("--seed", type=int, default=0, show_default=True)
-@click.option("--folds", type=click.IntRange(min=2), default=5, show_default=True)
+@click.option("--seed", type=int, default=0, show_default=True, help="Of the sample and the folds.")
+@click.option("--folds", type=click.IntRange(min=2), default=5, show_default=True, help="Of held-out scores.")
 @click.option("--device", default="auto", show_default=True, help="cpu, cuda, mps.")
 @click.option(
     "--dtype",
     type=click.Choice(["auto", "float32", "bfloat16", "float16"]),
     default="auto",
     show_default=True,
+    help="Precision of the checkpoints.",
 )
-@click.option("--batch-size", type=click.IntRange(min=1))
+@click.option("--batch-size", type=click.IntRange(min=1), metavar="N", help="Inputs a batch [default: chosen].")
 @click.option("--format", "format", type=click.Choice(output.FORMATS), help="[default: table; tsv in a pipe]")
 @click.option("--quiet", "-q", is_flag=True, help="Print the checkpoint ids only, best first.")
 @click.option("--output", "-o", "target", type=click.Path(path_type=Path), metavar="FILE", help="Also write a file.")

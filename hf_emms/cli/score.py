@@ -30,9 +30,16 @@ if TYPE_CHECKING:
 @click.option("--table-key", "table_keys", multiple=True, help="Array (U, D2), one an F-label.  [default: table]")
 @click.option("--groups-key", help="Array (N,): what rows share with near-copies.  [default: groups, if it is there]")
 @click.option("--method", default="cv", show_default=True, help="cv, exact, one_pass or alternating.")
-@click.option("--folds", type=click.IntRange(min=2), default=5, show_default=True)
-@click.option("--seed", type=int, default=0, show_default=True)
-@click.option("--format", "format", type=click.Choice(["table", "json"]), default="table", show_default=True)
+@click.option("--folds", type=click.IntRange(min=2), default=5, show_default=True, help="Of held-out scores.")
+@click.option("--seed", type=int, default=0, show_default=True, help="Of the folds.")
+@click.option(
+    "--format",
+    "format",
+    type=click.Choice(["table", "json"]),
+    default="table",
+    show_default=True,
+    help="Form of the output.",
+)
 def score(
     file: Path,
     features_key: str,
