@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -14,17 +15,30 @@ _AHEAD = 2  # batches decoded ahead: enough to hide one slow batch, little memor
 Batch = tuple[np.ndarray, np.ndarray]
 
 
+@dataclass(frozen=True)
+class ImageInput:
+    """How a checkpoint reads images.
+
+    Attributes:
+        preprocess: its own processor: b RGB images to pixel values (b, 3, H, W).
+        pixels: H x W.
+    """
+
+    preprocess: Callable[[list[Any]], Tensor]
+    pixels: int
+
+
 def image_batches(
+    source: ImageInput,
     images: Sequence[Any],
-    preprocess: Callable[[list[Any]], Tensor],
     forward: Callable[[dict[str, Tensor]], Tensor],
     batch_size: int,
 ) -> Iterator[Batch]:
     """Features of images in their order.
 
     Args:
+        source: how the checkpoint reads images.
         images: M images; `images[i]` decodes one as a PIL image.
-        preprocess: b RGB images to pixel values (b, 3, H, W).
         forward: `{"pixel_values": ...}` to features (b, D1) on the CPU.
         batch_size: images a batch.
 
@@ -33,7 +47,7 @@ def image_batches(
     """
 
     def prepare(positions: np.ndarray) -> Tensor:
-        return preprocess([as_rgb(images[int(position)]) for position in positions])
+        return source.preprocess([as_rgb(images[int(position)]) for position in positions])
 
     waiting = deque(
         np.arange(start, min(start + batch_size, len(images))) for start in range(0, len(images), batch_size)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
 from typing import Any
@@ -15,6 +15,7 @@ from torch import Tensor
 from hf_emms.errors import EmmsError
 from hf_emms.features.extractor import Extractor
 from hf_emms.features.files import fetch_weights, require_vocabulary
+from hf_emms.features.images import ImageInput
 from hf_emms.features.plan import ExtractionPlan, plan_extraction
 from hf_emms.features.text import TextInput
 from hf_emms.hub import Repo
@@ -58,11 +59,11 @@ def load_extractor(
     place = choose_device(device)
     safetensors = fetch_weights(repo, subfolder=plan.subfolder, allow_pickle=allow_pickle)
     with _quiet():
-        source = None if modality == "text" else _image_processor(plan)
-        tokenizer = _tokenizer(plan) if modality == "text" else None
+        reader = _tokenizer(plan) if modality == "text" else _image_input(plan)
         model, plan = _model(plan, safetensors)
         model = model.to(place).eval()
-        return Extractor(plan, model, source or _text_input(plan, model, tokenizer))
+        source = reader if isinstance(reader, ImageInput) else _text_input(plan, model, reader)
+        return Extractor(plan, model, source)
 
 
 def choose_device(device: str) -> torch.device:
@@ -128,21 +129,23 @@ def _check_complete(plan: ExtractionPlan, missing: set[str]) -> ExtractionPlan:
     return plan
 
 
-def _image_processor(plan: ExtractionPlan) -> Callable[[list[Any]], Tensor]:
+def _image_input(plan: ExtractionPlan) -> ImageInput:
+    from PIL import Image
     from transformers import AutoImageProcessor
 
     try:
         processor = AutoImageProcessor.from_pretrained(
             plan.model_folder, trust_remote_code=plan.code, local_files_only=True
         )
+
+        def preprocess(images: list[Any]) -> Tensor:
+            pixels: Tensor = processor(images=images, return_tensors="pt")["pixel_values"]
+            return pixels
+
+        height, width = preprocess([Image.new("RGB", (64, 64))]).shape[-2:]
     except _FAILURES as error:
         raise _unusable(plan, "image processor (preprocessor_config.json)", error) from error
-
-    def preprocess(images: list[Any]) -> Tensor:
-        pixels: Tensor = processor(images=images, return_tensors="pt")["pixel_values"]
-        return pixels
-
-    return preprocess
+    return ImageInput(preprocess, height * width)
 
 
 def _tokenizer(plan: ExtractionPlan) -> Any:
