@@ -95,7 +95,7 @@ def emms(
     if held_out and folds < 2:
         raise EmmsError(f"folds={folds}; held-out scoring needs at least 2", "folds=5, or method='exact'")
     moments = Moments.like(labels, x.shape[1], folds=folds if held_out else 1, seed=seed)
-    moments.update(x, labels, group_ids(groups, len(x)))
+    moments.update_checked(x, labels, group_ids(groups, len(x)))
     return score_moments(moments, method)
 
 

@@ -15,6 +15,9 @@ from scipy.linalg.lapack import dpocon, dpotrf, dtrtrs
 from hf_emms.scoring.simplex import minimise_quadratic, project_simplex
 from hf_emms.scoring.statistics import Normal, Standardised
 
+# An eigenvalue of XᵀX below this many rounding errors of the largest one is rounding noise.
+ROUNDINGS = 32.0
+
 
 @dataclass(frozen=True)
 class Solution:
@@ -103,11 +106,10 @@ def _explained(statistics: Standardised, total: Normal) -> np.ndarray:
 
 def whiten(statistics: Standardised, total: Normal) -> np.ndarray:
     """L⁻¹XᵀY with XᵀX = LLᵀ; directions that are rounding noise are left out, as a pseudo-inverse would."""
-    size = len(total.xx)
-    cutoff = np.finfo(statistics.dtype).eps * max(size, 16)
+    rounding = float(np.finfo(statistics.dtype).eps)
     factor, info = dpotrf(total.xx.T, lower=1, clean=1)
-    if info == 0 and dpocon(factor, np.abs(total.xx).sum(axis=0).max(), uplo="L")[0] > cutoff:
+    if info == 0 and dpocon(factor, np.abs(total.xx).sum(axis=0).max(), uplo="L")[0] > rounding:
         return dtrtrs(factor, total.xy, lower=1)[0]
     values, vectors = eigh(total.xx, check_finite=False, driver="evd")
-    kept = values > cutoff * max(values[-1], 0.0)
+    kept = values > ROUNDINGS * rounding * max(values[-1], 0.0)
     return (vectors[:, kept].T @ total.xy) / np.sqrt(values[kept])[:, None]

@@ -148,10 +148,13 @@ class Moments:
         x = as_matrix(features, "features")
         if x.shape[1] != self.d1:
             raise EmmsError(f"features has shape {x.shape} but these moments were made for d1={self.d1}")
-        checked = as_labels(labels, len(x))
         ids = group_ids(range(self.n, self.n + len(x)) if groups is None else groups, len(x))
+        self.update_checked(x, as_labels(labels, len(x)), ids)
+
+    def update_checked(self, x: np.ndarray, labels: Labels, ids: np.ndarray) -> None:
+        """`update` for arrays that `as_matrix`, `as_labels` and `group_ids` have been through."""
         self.dtype = np.result_type(self.dtype, x.dtype)
-        rows = Rows(x, self._label_rows(checked), assign_folds(ids, self.folds, self.seed))
+        rows = Rows(x, self._label_rows(labels), assign_folds(ids, self.folds, self.seed))
         self.n += len(x)
         if len(rows) > self.capacity:
             self._fold(rows)
@@ -305,33 +308,34 @@ class Moments:
         if self._sums is None:
             self._sums = self._empty_sums()
             # Products of centred columns keep their digits; the mean of the first rows is centre enough.
-            self._origin_x = rows.x[:PRODUCT_ROWS].mean(axis=0, dtype=np.float64)
+            first = slice(PRODUCT_ROWS)
+            self._origin_x = _column_sums(rows.x[first]) / len(rows.x[first])
             if self.tables is None:
-                self._origin_y = rows.y[:PRODUCT_ROWS].mean(axis=0, dtype=np.float64)
+                self._origin_y = _column_sums(rows.y[first]) / len(rows.y[first])
         for fold, chosen in self._slices(rows.folds):
-            x = rows.x[chosen] - self._origin_x.astype(rows.x.dtype)
+            x = _less(rows.x[chosen], self._origin_x)
             if self.tables is None:
-                y = rows.y[chosen]
-                y -= self._origin_y.astype(y.dtype)
-                self._add_dense(fold, x, y)
+                self._add_dense(fold, x, _less(rows.y[chosen], self._origin_y))
             else:
                 self._add_by_text(fold, x, rows.y[chosen])
 
-    def _slices(self, folds: np.ndarray) -> Iterator[tuple[int, np.ndarray]]:
+    def _slices(self, folds: np.ndarray) -> Iterator[tuple[int, np.ndarray | slice]]:
         for fold in range(self.folds):
             members = np.flatnonzero(folds == fold)
             for start in range(0, len(members), PRODUCT_ROWS):
-                yield fold, members[start : start + PRODUCT_ROWS]
+                end = min(start + PRODUCT_ROWS, len(members))
+                # Where a fold holds every row there is nothing to gather.
+                yield fold, slice(start, end) if len(members) == len(folds) else members[start:end]
 
     def _add_features(self, sums: Sums, fold: int, x: np.ndarray) -> None:
         sums.n[fold] += len(x)
-        sums.x[fold] += x.sum(axis=0, dtype=np.float64)
+        sums.x[fold] += _column_sums(x)
         sums.xx[fold] += x.T @ x  # numpy sends this to syrk: half the work of a general product
 
     def _add_dense(self, fold: int, x: np.ndarray, y: np.ndarray) -> None:
         assert self._sums is not None
         self._add_features(self._sums, fold, x)
-        self._sums.y[fold] += y.sum(axis=0, dtype=np.float64)
+        self._sums.y[fold] += _column_sums(y)
         self._sums.xy[fold] += x.T @ y
         starts = np.cumsum((0, *self.widths))
         for pair, (j, k) in enumerate(self.pairs):
@@ -366,6 +370,15 @@ class Moments:
             not np.array_equal(a, b) for a, b in zip(self.tables or (), other.tables or (), strict=True)
         ):
             raise EmmsError("cannot merge moments made for different label tables")
+
+
+def _column_sums(rows: np.ndarray) -> np.ndarray:
+    return np.ones(len(rows), rows.dtype) @ rows  # a matrix product: several times as fast as sum(axis=0)
+
+
+def _less(rows: np.ndarray, origin: np.ndarray) -> np.ndarray:
+    """The rows − origin in the rows' precision, in place where indexing made a copy already."""
+    return np.subtract(rows, origin.astype(rows.dtype), out=None if rows.base is not None else rows)
 
 
 def column_products(left: np.ndarray, right: np.ndarray) -> np.ndarray:

@@ -1,0 +1,200 @@
+"""How fast hf_emms is on this machine: `python scripts/benchmark.py [scoring|memory|extraction] …`.
+
+Contestants run in turn (A B C, A B C, …) in one process, so that a drifting machine hits all alike; what is compared
+is the ratio within each round, reported as median [min … max]. Peak memory is measured in a fresh process each.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import platform
+import resource
+import statistics
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+
+from hf_emms import LabelTable, Moments, emms
+from hf_emms.scoring.emms import score_moments
+from hf_emms.scoring.simplex import project_simplex
+
+ROUNDS = 7
+GOLDEN = Path(__file__).parents[1] / "tests" / "golden" / "emms_scores.json"
+
+
+def plain_one_pass(x: np.ndarray, z: np.ndarray) -> float:
+    """The official one-pass method in plain numpy: two least squares on rows and one projection."""
+    n, d2, k = z.shape
+    x = (x - x.mean(axis=0)) / (x.std(axis=0) + 1e-8)
+    z = (z - z.mean(axis=0)) / (z.std(axis=0) + 1e-8)
+    start = z @ np.full(k, 1.0 / k, dtype=z.dtype)
+    fitted = x @ np.linalg.lstsq(x, start, rcond=None)[0]
+    weights = np.linalg.lstsq(z.reshape(n * d2, k), fitted.reshape(n * d2), rcond=None)[0]
+    return -float(np.mean((fitted - z @ project_simplex(weights).astype(z.dtype)) ** 2))
+
+
+def check_plain_one_pass() -> None:
+    for problem in json.loads(GOLDEN.read_text()):
+        rng = np.random.default_rng(problem["seed"])
+        n, d1, d2, latent = (problem[key] for key in ("N", "D1", "D2", "latent"))
+        hidden = rng.normal(size=(n, latent))
+        x = hidden @ rng.normal(size=(latent, d1)) + rng.normal(size=(n, d1))
+        z = np.stack(
+            [hidden @ rng.normal(size=(latent, d2)) + s * rng.normal(size=(n, d2)) for s in problem["noise"]], axis=2
+        )
+        assert abs(plain_one_pass(x, z) - problem["official_one_pass_score"]) < 1e-7, problem["seed"]
+
+
+def captions_problem(n: int = 5000, d1: int = 768, d2: int = 1024, k: int = 3) -> tuple[np.ndarray, np.ndarray]:
+    rng = np.random.default_rng(0)
+    hidden = rng.normal(size=(n, 64)).astype(np.float32)
+    x = hidden @ rng.normal(size=(64, d1)).astype(np.float32) + rng.normal(size=(n, d1)).astype(np.float32)
+    z = [hidden @ rng.normal(size=(64, d2)) + (5 + i) * rng.normal(size=(n, d2)) for i in range(k)]
+    return x, np.stack(z, axis=2).astype(np.float32)
+
+
+def classes_problem(
+    n: int = 20_000, d1: int = 2048, u: int = 100, d2: int = 1024, k: int = 3
+) -> tuple[np.ndarray, LabelTable]:
+    rng = np.random.default_rng(0)
+    codes = rng.integers(0, u, n)
+    x = rng.normal(size=(u, d1)).astype(np.float32)[codes] + 3 * rng.normal(size=(n, d1)).astype(np.float32)
+    return x, LabelTable(codes, tuple(rng.normal(size=(u, d2)).astype(np.float32) for _ in range(k)))
+
+
+def dense(labels: LabelTable) -> np.ndarray:
+    return np.stack([table[labels.codes] for table in labels.tables], axis=2)
+
+
+def interleave(contestants: dict[str, Callable[[], object]], rounds: int) -> dict[str, list[float]]:
+    seconds: dict[str, list[float]] = {name: [] for name in contestants}
+    for current in range(rounds + 1):
+        for name, run in contestants.items():
+            start = time.perf_counter()
+            run()
+            if current:  # the first round warms up
+                seconds[name].append(time.perf_counter() - start)
+    return seconds
+
+
+def spread(values: list[float], unit: str = "") -> str:
+    return f"{statistics.median(values):.3g}{unit} [{min(values):.3g} … {max(values):.3g}]"
+
+
+def ratios(seconds: dict[str, list[float]], of: str, to: str) -> str:
+    return spread([a / b for a, b in zip(seconds[of], seconds[to], strict=True)], "×")
+
+
+def report_scoring(title: str, seconds: dict[str, list[float]]) -> None:
+    print(f"\n### {title}\n\n| run | seconds | official / run | run / products |\n|---|---|---|---|")
+    for name, values in seconds.items():
+        print(
+            f"| {name} | {spread(values)} | {ratios(seconds, 'official', name)} | {ratios(seconds, name, 'products')} |"
+        )
+    print(f"\ncv / exact: {ratios(seconds, 'cv', 'exact')}")
+
+
+def bench_scoring(rounds: int) -> None:
+    check_plain_one_pass()
+    x, z = captions_problem()
+    flat = z.reshape(len(z), -1)
+    report_scoring(
+        "captions: N=5,000 D1=768 D2=1,024 K=3, dense float32",
+        interleave(
+            {
+                "official": lambda: plain_one_pass(x, z),
+                "products": lambda: (x.T @ x, x.T @ flat),
+                "exact": lambda: emms(x, z, method="exact"),
+                "cv": lambda: emms(x, z),
+            },
+            rounds,
+        ),
+    )
+    x, labels = classes_problem()
+    z = dense(labels)
+    report_scoring(
+        "classes: N=20,000 D1=2,048, 100 classes, D2=1,024 K=3, float32",
+        interleave(
+            {
+                "official": lambda: plain_one_pass(x, z),
+                "products": lambda: x.T @ x,
+                "exact": lambda: emms(x, labels, method="exact"),
+                "cv": lambda: emms(x, labels),
+            },
+            max(2, rounds // 2),
+        ),
+    )
+
+
+def peak_mb() -> float:
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+
+
+def memory_probe(what: str, rows: int) -> None:
+    """Runs in a process of its own; prints the MB that scoring adds to what its input takes."""
+    if what == "stream":
+        before = peak_mb()
+        stream(rows)
+    else:
+        x, labels = classes_problem(n=rows)
+        z = dense(labels) if what == "official" else None
+        before = peak_mb()
+        if z is not None:
+            plain_one_pass(x, z)
+        else:
+            emms(x, labels, method=what)
+        if z is not None:
+            before -= z.nbytes / 2**20  # the official function cannot do without N x D2 x K
+    print(json.dumps({"mb": peak_mb() - before}))
+
+
+def stream(rows: int, batch: int = 1000, d1: int = 768) -> None:
+    rng = np.random.default_rng(0)
+    mixing = rng.normal(size=(32, d1 + 1024)).astype(np.float32)
+    moments = Moments(d1, [1024])
+    for start in range(0, rows, batch):
+        hidden = rng.normal(size=(batch, 32)).astype(np.float32)
+        both = hidden @ mixing + rng.normal(size=(batch, d1 + 1024)).astype(np.float32)
+        moments.update(both[:, :d1], both[:, d1:], groups=np.arange(start, start + batch))
+    score_moments(moments)
+
+
+def probe(what: str, rows: int) -> float:
+    command = [sys.executable, __file__, "memory-probe", what, str(rows)]
+    output = subprocess.run(command, check=True, capture_output=True, text=True).stdout
+    return float(json.loads(output)["mb"])
+
+
+def bench_memory(rounds: int) -> None:
+    rounds = min(rounds, 3)
+    print("\n### Peak memory added by scoring\n\n| what | rows | MB |\n|---|---|---|")
+    for what in ("official", "exact", "cv"):
+        values = [probe(what, 20_000) for _ in range(rounds)]
+        print(f"| classes shape, {what} | 20,000 | {spread(values)} |")
+    for rows in (10_000, 50_000, 200_000):
+        values = [probe("stream", rows) for _ in range(rounds)]
+        print(f"| streamed, D1=768 D2=1,024, cv | {rows:,} | {spread(values)} |")
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("what", nargs="*", default=["scoring", "memory", "extraction"])
+    parser.add_argument("--rounds", type=int, default=ROUNDS)
+    arguments = parser.parse_args()
+    if arguments.what[0] == "memory-probe":
+        memory_probe(arguments.what[1], int(arguments.what[2]))
+        return
+    print(f"{platform.machine()}, {os.cpu_count()} cores, Python {platform.python_version()}, numpy {np.__version__}")
+    benches = {"scoring": bench_scoring, "memory": bench_memory}
+    for what in arguments.what:
+        benches[what](arguments.rounds)
+
+
+if __name__ == "__main__":
+    main()
