@@ -16,7 +16,7 @@ from hf_emms.cache import Cache
 from hf_emms.demo import folder_of
 from hf_emms.engines.progress import Silent
 from hf_emms.errors import EmmsError
-from hf_emms.pipeline import Request, plan
+from hf_emms.plan import Request, plan
 from hf_emms.ranking import Ranking, Row
 
 GOOD, POOR = "emms-demo/resnet-distilled", "emms-demo/vit-random"

@@ -43,7 +43,7 @@ for command in (rank, score, demo, presets, cache):
 
 def main() -> None:
     """Runs the command line; exits with 0, 1 (a known error), 2 (usage) or 130 (interrupted)."""
-    _quieten_libraries()
+    _prepare_libraries()
     debug = "--debug" in sys.argv[1:] or os.environ.get("HF_EMMS_DEBUG", "0").lower() not in (
         "",
         "0",
@@ -65,10 +65,12 @@ def main() -> None:
     sys.exit(code if isinstance(code, int) else 0)
 
 
-def _quieten_libraries() -> None:
-    """Bars and advice of the libraries underneath would tear ours apart; users can still set these."""
+def _prepare_libraries() -> None:
+    """Settings that the libraries underneath read when they are imported; what the user has set stays."""
     os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")
     os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
+    # One core is for decoding pictures ahead: a thread too many makes small products several times slower.
+    os.environ.setdefault("OMP_NUM_THREADS", str(max(1, (os.cpu_count() or 1) - 1)))
     if not sys.stderr.isatty():
         os.environ.setdefault("HF_HUB_DISABLE_PROGRESS_BARS", "1")
         os.environ.setdefault("HF_DATASETS_DISABLE_PROGRESS_BARS", "1")

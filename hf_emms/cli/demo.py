@@ -71,7 +71,8 @@ def demo(format: str, folder: Path) -> None:
 
 def _ranked(preset: str) -> Ranking:
     from hf_emms.cli.progress import StderrProgress
-    from hf_emms.pipeline import Request, plan, run
+    from hf_emms.pipeline import run
+    from hf_emms.plan import Request, plan
 
     with StderrProgress() as progress, output.stdout_for_data_only():
         planned = plan(Request(preset), progress)

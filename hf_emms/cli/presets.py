@@ -7,10 +7,10 @@ import click
 from hf_emms.cli import output
 
 
-@click.command(short_help="List the names of datasets, checkpoint lists and label encoders.")
+@click.command(short_help="List datasets, checkpoint lists, label encoders and estimators.")
 @click.option("--format", "format", type=click.Choice(output.LIST_FORMATS), help="[default: table; tsv in a pipe]")
 def presets(format: str | None) -> None:
-    """List the names that --dataset and --encoder take, and the checkpoints that a task ranks by default."""
+    """List what --dataset, --encoder and --estimator take, and which checkpoints a task ranks by default."""
     from hf_emms.errors import EmmsError
     from hf_emms.presets import (
         checkpoint_preset,
@@ -20,6 +20,7 @@ def presets(format: str | None) -> None:
         encoder_presets,
         usable_datasets,
     )
+    from hf_emms.scoring.estimators import ESTIMATORS
     from hf_emms.tasks import TASKS
 
     rows: list[tuple[str, str, str, str]] = []
@@ -36,4 +37,5 @@ def presets(format: str | None) -> None:
         except EmmsError:
             continue  # a task without a list of its own
     rows += [("encoder", name, "", id) for name in encoder_presets() for id in encoder_preset(name)]
-    output.print_records(("kind", "name", "task", "repository"), rows, format or output.default_format())
+    rows += [("estimator", estimator.name, "", estimator.summary) for estimator in ESTIMATORS.values()]
+    output.print_records(("kind", "name", "task", "what"), rows, format or output.default_format())

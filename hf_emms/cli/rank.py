@@ -12,7 +12,7 @@ from hf_emms.cli import output
 from hf_emms.errors import EmmsError
 
 if TYPE_CHECKING:
-    from hf_emms.pipeline import Candidate, Plan, Request
+    from hf_emms.plan import Candidate, Plan, Request
     from hf_emms.ranking import Ranking
 
 RELATIVE = "Scores are relative: they compare checkpoints on this dataset, sample and label set, and nothing else."
@@ -26,7 +26,9 @@ RELATIVE = "Scores are relative: they compare checkpoints on this dataset, sampl
 @click.option("--image-column", metavar="NAME", help="Column with the images [default: inferred].")
 @click.option("--text-column", metavar="NAME", help="Column with the texts or captions [default: inferred].")
 @click.option("--label-column", metavar="NAME", help="Column with the classes [default: inferred].")
-@click.option("--checkpoint", "-c", "checkpoints", multiple=True, metavar="ID|DIR", help="Repeat for several.")
+@click.option(
+    "--checkpoint", "-c", "checkpoints", multiple=True, metavar="ID|DIR", help="What to rank; repeat for several."
+)
 @click.option("--checkpoints-file", type=click.File(), metavar="FILE|-", help="One checkpoint a line.")
 @click.option(
     "--encoder",
@@ -36,7 +38,13 @@ RELATIVE = "Scores are relative: they compare checkpoints on this dataset, sampl
     metavar="SET|ID",
     help="Label encoders: paper, base, demo or ids.",
 )
-@click.option("--estimator", "estimators", multiple=True, metavar="NAME", help="The first one orders the rows.")
+@click.option(
+    "--estimator",
+    "estimators",
+    multiple=True,
+    metavar="NAME",
+    help="The first one orders the rows [default: emms, logme, knn].",
+)
 @click.option("--max-samples", type=click.IntRange(min=0), metavar="N", help="Rows to use; 0 for all [default: 5000].")
 @click.option("--sampling", type=click.Choice(["balanced", "proportional"]), help="How rows are drawn.")
 @click.option(
@@ -82,18 +90,19 @@ def rank(
 
     Without --checkpoint, the list for the dataset's task is used (see hf-emms presets).
     """
-    from hf_emms import pipeline
     from hf_emms.cli.progress import StderrProgress
+    from hf_emms.pipeline import run
+    from hf_emms.plan import plan
 
     if target is not None:
         output.output_format(target)  # a suffix that cannot be written fails now, not after hours
     request = _request((*checkpoints, *_listed(checkpoints_file)), options)
     with StderrProgress(quiet=quiet) as progress, output.stdout_for_data_only():
-        plan = pipeline.plan(request, progress)
-        progress.checkpoints = len(plan.candidates)
-        ranking = None if dry_run else pipeline.run(plan, progress)
+        planned = plan(request, progress)
+        progress.checkpoints = len(planned.candidates)
+        ranking = None if dry_run else run(planned, progress)
     if ranking is None:
-        _print_plan(plan, format or output.default_format(), quiet)
+        _print_plan(planned, format or output.default_format(), quiet)
         return
     if quiet:
         output.emit("\n".join(row.checkpoint for row in ranking.rows if row.error is None))
@@ -130,7 +139,7 @@ def summary(ranking: Ranking, kept: Path | None) -> str:
 
 
 def _request(checkpoints: tuple[str, ...], options: dict[str, Any]) -> Request:
-    from hf_emms.pipeline import Request
+    from hf_emms.plan import Request
 
     roles = {role: options.pop(f"{role}_column") for role in ("image", "text", "label")}
     most = options.pop("max_samples")

@@ -1,0 +1,177 @@
+"""What a ranking will run on: everything named, found and pinned before anything runs."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from importlib import metadata
+from typing import TYPE_CHECKING, Any
+
+import msgspec
+
+from hf_emms import __version__
+from hf_emms.cache import Cache, default_root
+from hf_emms.engines.local import one_line
+from hf_emms.engines.progress import Progress
+from hf_emms.errors import EmmsError
+from hf_emms.hub import Repo, resolve
+from hf_emms.presets import checkpoint_preset, dataset_preset, encoder_preset, encoder_presets
+from hf_emms.ranking import Row
+from hf_emms.scoring.estimators import DEFAULT_ESTIMATORS, get_estimator
+
+if TYPE_CHECKING:
+    import datasets
+
+    from hf_emms.data import Target
+    from hf_emms.data.request import Captions, Sampling
+
+# Enough rows for a steady order (1,500 already are), few enough for an afternoon on one machine.
+DEFAULT_MAX_SAMPLES = 5000
+DEFAULT_ENCODERS = ("base",)
+
+# Part of the key of every finished row: raise it when the same inputs give another row.
+ROW_VERSION = 1
+
+_PACKAGES = ("torch", "transformers", "datasets", "numpy")
+
+
+@dataclass(frozen=True)
+class Request:
+    """Everything that decides a ranking; the fields are the arguments of `rank`, explained there."""
+
+    dataset: str | datasets.Dataset
+    checkpoints: tuple[str, ...] = ()
+    task: str | None = None
+    config: str | None = None
+    split: str | None = None
+    columns: Mapping[str, str] = field(default_factory=dict)
+    max_samples: int | None = DEFAULT_MAX_SAMPLES
+    sampling: Sampling | None = None
+    captions: Captions = "all"
+    prompt: str | None = None
+    encoders: tuple[str, ...] = ()
+    estimators: tuple[str, ...] = DEFAULT_ESTIMATORS
+    seed: int = 0
+    folds: int = 5
+    device: str = "auto"
+    dtype: str = "auto"
+    batch_size: int | None = None
+    resume: bool = True
+    cache: bool = True
+    streaming: bool = False
+    allow_pickle: bool = False
+    trust_remote_code: bool = False
+
+
+@dataclass(frozen=True)
+class Candidate:
+    """A checkpoint of a plan.
+
+    Attributes:
+        id: as the user named it.
+        repo: the checkpoint at its exact revision; None where it could not be resolved.
+        row: its finished row, where one is in the cache, or the failed row of one that could not be resolved.
+    """
+
+    id: str
+    repo: Repo | None
+    row: Row | None
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What a ranking will run on, everything resolved."""
+
+    request: Request
+    target: Target
+    encoders: tuple[Repo, ...]
+    candidates: tuple[Candidate, ...]
+    notes: tuple[str, ...]
+
+
+def plan(request: Request, progress: Progress) -> Plan:
+    """Reads the dataset and resolves every checkpoint and encoder; runs none of them.
+
+    Raises:
+        EmmsError: the dataset, an encoder or an argument is not usable.
+    """
+    from hf_emms.data import load_target
+
+    for name in request.estimators:
+        get_estimator(name)
+    preset = dataset_preset(request.dataset) if isinstance(request.dataset, str) else None
+    names = request.encoders or ((preset.encoders,) if preset and preset.encoders else DEFAULT_ENCODERS)
+    encoders = tuple(map(_encoder, _expanded(names)))
+    target = load_target(
+        request.dataset,
+        task=request.task,
+        config=request.config,
+        split=request.split,
+        columns=request.columns or None,
+        max_samples=request.max_samples,
+        sampling=request.sampling,
+        captions=request.captions,
+        seed=request.seed,
+        streaming=request.streaming,
+        prompt=request.prompt,
+    )
+    ids = request.checkpoints or (preset.checkpoints if preset else ()) or checkpoint_preset(target.task.id)
+    unique = tuple(dict.fromkeys(ids))
+    notes = [*target.notes]
+    if len(unique) < len(ids):
+        notes.append(f"{len(ids) - len(unique)} checkpoints were named twice and are ranked once")
+    cache = open_cache(request, progress)
+    candidates = tuple(_candidate(id, request, target, encoders, cache) for id in unique)
+    return Plan(request, target, encoders, candidates, tuple(notes))
+
+
+def open_cache(request: Request, progress: Progress) -> Cache:
+    """The cache that a request asks for; problems with it are told to `progress`."""
+    return Cache(default_root() if request.cache else None, progress.noted)
+
+
+def row_key(repo: Repo, request: Request, target: Target, encoders: tuple[Repo, ...]) -> dict[str, Any]:
+    """The cache key of a finished row: everything that changes it."""
+    return {
+        "id": repo.id,
+        "revision": repo.revision,
+        "target": target.fingerprint,
+        "task": target.task.id,
+        "encoders": [[encoder.id, encoder.revision] for encoder in encoders],
+        "estimators": list(request.estimators),
+        "seed": request.seed,
+        "folds": request.folds,
+        "device": request.device,
+        "dtype": request.dtype,
+        "trust_remote_code": request.trust_remote_code,
+        "versions": versions(),
+        "code": ROW_VERSION,
+    }
+
+
+def versions() -> dict[str, str]:
+    """Versions of the packages that a score may depend on."""
+    return {"hf_emms": __version__, **{name: metadata.version(name) for name in _PACKAGES}}
+
+
+def _expanded(names: Sequence[str]) -> tuple[str, ...]:
+    ids = [id for name in names for id in (encoder_preset(name) if name in encoder_presets() else (name,))]
+    return tuple(dict.fromkeys(ids))
+
+
+def _encoder(id: str) -> Repo:
+    try:
+        return resolve(id, "model")
+    except EmmsError as error:
+        hint = f"{error.hint}; or --encoder demo: those ship with hf-emms"
+        raise EmmsError(f"a label encoder cannot be used: {error.message}", hint) from error
+
+
+def _candidate(id: str, request: Request, target: Target, encoders: tuple[Repo, ...], cache: Cache) -> Candidate:
+    try:
+        repo = resolve(id, "model")
+    except EmmsError as error:
+        return Candidate(id, None, Row(id, error=one_line(error)))
+    stored = cache.get_json("rows", row_key(repo, request, target, encoders)) if request.resume else None
+    row = msgspec.convert(stored, Row) if stored is not None else None
+    return Candidate(id, repo, msgspec.structs.replace(row, cached="row") if row else None)
