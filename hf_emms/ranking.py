@@ -169,6 +169,10 @@ class Ranking(msgspec.Struct, frozen=True, kw_only=True):
         names = ", ".join(row.checkpoint for row in self.rows)
         raise EmmsError(f"the ranking has no checkpoint {checkpoint!r}", f"it has: {names}")
 
+    def records(self) -> list[dict[str, Any]]:
+        """One flat dictionary a row, every one with the same keys, numbers unrounded."""
+        return [_record(self, row) for row in self.rows]
+
     def to_json(self, *, indent: int | None = 2) -> str:
         """The whole ranking as JSON text, without loss."""
         text = msgspec.json.encode(self)
@@ -190,21 +194,15 @@ class Ranking(msgspec.Struct, frozen=True, kw_only=True):
                 )
             return msgspec.json.decode(text, type=cls)
         except msgspec.DecodeError as error:  # also a field of the wrong type
-            raise EmmsError(
-                f"this is not a ranking: {error}", "hf-emms rank … --format json writes one"
-            ) from error
+            raise EmmsError(f"this is not a ranking: {error}", "hf-emms rank … --format json writes one") from error
 
     def to_parquet(self, path: Path | str) -> None:
         """Writes one flat row a checkpoint; the file's metadata holds the whole ranking."""
         import pyarrow as pa
         import pyarrow.parquet as pq
 
-        from hf_emms.ranking_views import records
-
-        table = pa.Table.from_pylist(records(self))
-        pq.write_table(
-            table.replace_schema_metadata({_PARQUET_KEY: self.to_json(indent=None).encode()}), path
-        )
+        table = pa.Table.from_pylist(self.records())
+        pq.write_table(table.replace_schema_metadata({_PARQUET_KEY: self.to_json(indent=None).encode()}), path)
 
     @classmethod
     def from_parquet(cls, path: Path | str) -> Ranking:
@@ -255,15 +253,39 @@ def ranked(rows: Sequence[Row], estimator: str) -> tuple[Row, ...]:
     scored.sort(key=lambda row: (-row.scores[estimator].value, row.checkpoint))
     ranks: list[int] = []
     for position, row in enumerate(scored):
-        better = sum(
-            _clearly_better(above.scores[estimator], row.scores[estimator]) for above in scored[:position]
-        )
+        better = sum(_clearly_better(above.scores[estimator], row.scores[estimator]) for above in scored[:position])
         ranks.append(max([1 + better, *ranks[-1:]]))
     placed = [
         msgspec.structs.replace(row, rank=rank, tied=ranks.count(rank) > 1)
         for row, rank in zip(scored, ranks, strict=True)
     ]
     return (*placed, *sorted(failed, key=lambda row: row.checkpoint))
+
+
+def _record(ranking: Ranking, row: Row) -> dict[str, Any]:
+    record: dict[str, Any] = {
+        "rank": row.rank,
+        "tied": row.tied,
+        "checkpoint": row.checkpoint,
+        "revision": row.revision,
+    }
+    for estimator in ranking.estimators:
+        score = row.scores.get(estimator)
+        record[estimator] = score.value if score else None
+        if any(other.scores[estimator].stderr is not None for other in ranking.rows if estimator in other.scores):
+            record[f"{estimator}_stderr"] = score.stderr if score else None
+        if estimator == "emms":
+            record["emms_r2"] = score.details.get("r2") if score else None
+    return record | {
+        "parameters": row.parameters,
+        "width": row.width,
+        "architecture": row.architecture,
+        "pooling": row.pooling,
+        "seconds_features": row.seconds.features,
+        "seconds_scoring": row.seconds.scoring,
+        "cached": row.cached,
+        "error": row.error,
+    }
 
 
 def _clearly_better(first: RowScore, second: RowScore) -> bool:

@@ -18,14 +18,9 @@ def title_of(estimator: str) -> str:
     return _TITLES.get(estimator, estimator)
 
 
-def records(ranking: Ranking) -> list[dict[str, Any]]:
-    """One flat dictionary a row, every one with the same keys, numbers unrounded."""
-    return [_record(ranking, row) for row in ranking.rows]
-
-
 def to_csv(ranking: Ranking) -> str:
     """Comma-separated values with a header line."""
-    rows = records(ranking)
+    rows = ranking.records()
     text = io.StringIO()
     writer = csv.DictWriter(text, fieldnames=list(rows[0]), lineterminator="\n")
     writer.writeheader()
@@ -35,7 +30,7 @@ def to_csv(ranking: Ranking) -> str:
 
 def to_tsv(ranking: Ranking) -> str:
     """Tab-separated values with a header line; whitespace inside a value becomes one space."""
-    rows = records(ranking)
+    rows = ranking.records()
     lines = ["\t".join(rows[0])]
     lines += ["\t".join(one_line(value) for value in row.values()) for row in rows]
     return "\n".join(lines) + "\n"
@@ -131,32 +126,6 @@ def _cells(ranking: Ranking, row: Row) -> list[str]:
             line.append(number(score.details.get("r2")) if score else MISSING)
     seconds = f"{row.seconds.features + row.seconds.scoring:.1f}" if row.error is None else MISSING
     return [*line, size(row.parameters), str(row.width or MISSING), seconds]
-
-
-def _record(ranking: Ranking, row: Row) -> dict[str, Any]:
-    record: dict[str, Any] = {
-        "rank": row.rank,
-        "tied": row.tied,
-        "checkpoint": row.checkpoint,
-        "revision": row.revision,
-    }
-    for estimator in ranking.estimators:
-        score = row.scores.get(estimator)
-        record[estimator] = score.value if score else None
-        if any(other.scores[estimator].stderr is not None for other in ranking.rows if estimator in other.scores):
-            record[f"{estimator}_stderr"] = score.stderr if score else None
-        if estimator == "emms":
-            record["emms_r2"] = score.details.get("r2") if score else None
-    return record | {
-        "parameters": row.parameters,
-        "width": row.width,
-        "architecture": row.architecture,
-        "pooling": row.pooling,
-        "seconds_features": row.seconds.features,
-        "seconds_scoring": row.seconds.scoring,
-        "cached": row.cached,
-        "error": row.error,
-    }
 
 
 def escaped(text: str) -> str:
