@@ -116,6 +116,18 @@ def test_an_output_that_cannot_be_written_fails_before_the_run(cli: Cli, rank: l
     assert "[1/2]" not in result.err
 
 
+def test_a_cache_that_cannot_be_written_costs_no_result(
+    cli: Cli, rank: list[str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    (tmp_path / "file").touch()
+    monkeypatch.setenv("HF_EMMS_CACHE", str(tmp_path / "file"))
+    result = cli(*rank)
+    assert result.code == 0
+    assert len(best_first(result.out)) == 2
+    assert "cannot write to the cache" in result.err
+    assert "Nothing was kept" in result.err
+
+
 def test_failed_rows_and_strict(cli: Cli, rank: list[str]) -> None:
     lenient = cli(*rank, "-c", "./nowhere", "--format", "table")
     assert lenient.code == 0

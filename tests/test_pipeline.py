@@ -208,6 +208,7 @@ def test_a_checkpoint_named_twice_is_ranked_once(tiny: Path, emms_cache: Path) -
         ({"encoders": ["./no-encoder"]}, "./no-encoder"),
         ({"task": "image-to-tex"}, "image-to-tex"),
         ({"prompt": "a {}"}, "--prompt"),
+        ({"device": "warp"}, "unknown device 'warp'"),
     ],
 )
 def test_a_wrong_argument_fails_before_anything_runs(

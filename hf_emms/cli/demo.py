@@ -46,6 +46,7 @@ def demo(format: str, folder: Path) -> None:
     Prints a table for each dataset (--format json: the captions ranking alone), and writes the rankings and a
     model-card section to a folder.
     """
+    _make(folder)
     rankings = {}
     for name, preset in _DATASETS.items():
         rankings[name] = ranking = _ranked(preset)
@@ -67,6 +68,13 @@ def demo(format: str, folder: Path) -> None:
         "  hf-emms rank --dataset beans --max-samples 500\n"
         "  hf-emms presets"
     )
+
+
+def _make(folder: Path) -> None:
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise EmmsError(f"cannot write to {folder}: {error.strerror or error}", "--output DIR") from error
 
 
 def _ranked(preset: str) -> Ranking:

@@ -86,11 +86,14 @@ def print_ranking(ranking: Any, format: str) -> None:
         emit(rendered(ranking, format))
 
 
-def write_ranking(ranking: Any, path: Path) -> None:
+def write_ranking(ranking: Any, path: Path, *, required: bool = True) -> bool:
     """Writes a ranking to a file in the format of its suffix: .json, .parquet, .csv, .tsv, .md or .txt.
 
+    Returns:
+        Whether it was written; False only where it was not `required`.
+
     Raises:
-        EmmsError: another suffix, or the file cannot be written.
+        EmmsError: another suffix, or a required file cannot be written.
     """
     suffix = output_format(path)
     try:
@@ -100,7 +103,10 @@ def write_ranking(ranking: Any, path: Path) -> None:
         else:
             path.write_text(rendered(ranking, suffix), encoding="utf-8")
     except OSError as error:
-        raise EmmsError(f"cannot write {path}: {error.strerror or error}", "--output FILE") from error
+        if required:
+            raise EmmsError(f"cannot write {path}: {error.strerror or error}", "--output FILE") from error
+        return False
+    return True
 
 
 def kept_file(ranking: Any) -> Path:

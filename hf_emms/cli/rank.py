@@ -109,8 +109,8 @@ def rank(
     else:
         output.print_ranking(ranking, format or output.default_format())
     kept = target or (output.kept_file(ranking) if request.cache else None)
-    if kept is not None:
-        output.write_ranking(ranking, kept)
+    if kept is not None and not output.write_ranking(ranking, kept, required=target is not None):
+        kept = None
     output.say(summary(ranking, kept), quiet=quiet)
     if ranking.best is None:
         raise EmmsError("no checkpoint could be scored", "the failed rows say why; --debug shows tracebacks")
