@@ -96,7 +96,7 @@ class Ranking(msgspec.Struct, frozen=True, kw_only=True):
         schema_version: of this structure.
         dataset: as the user named it.
         dataset_id: the repository or folder behind that name.
-        dataset_revision: commit sha, or "local-" and a content hash.
+        dataset_revision: commit sha, or "local-" and a content hash; empty for a dataset in memory.
         config: dataset configuration.
         split: dataset split.
         columns: role → column ("image" → "img").

@@ -55,6 +55,12 @@ def test_the_table_shows_the_first_rows_only() -> None:
     assert "Ranked **3 of 3**" in section
 
 
+def test_a_dataset_in_memory_has_no_command() -> None:
+    section = render_section(example(dataset="in memory", dataset_id="in memory", dataset_revision=""), "org/best")
+    assert "hf-emms rank" not in section
+    assert "revision ``" not in section
+
+
 def test_an_unknown_checkpoint_is_refused() -> None:
     with pytest.raises(EmmsError, match="'org/none'"):
         render_section(example(), "org/none")
