@@ -1,8 +1,8 @@
 """The one error type that users meet."""
 
 
-class EmmsError(Exception):
-    """Something the user can act on.
+class EmmsError(ValueError):
+    """Something the user can act on; a ValueError, which is what users of other libraries catch.
 
     Args:
         message: What happened and which value caused it.

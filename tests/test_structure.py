@@ -1,0 +1,97 @@
+"""Imports run one way, heavy libraries wait until they are needed, and the wheel holds what an install needs."""
+
+import ast
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+PACKAGE = Path(__file__).parents[1] / "hf_emms"
+
+# From the top of the house to its foundations: a room may import only rooms that stand below it.
+ROOMS = (
+    "cli",
+    "pipeline",
+    "plan",
+    "cards",
+    "engines",
+    "labels",
+    "features",
+    "data",
+    "hub",
+    "presets",
+    "tasks",
+    "ranking_views",
+    "ranking",
+    "cache",
+    "demo",
+    "scoring",
+    "errors",
+)
+LAZY = ("torch", "transformers", "datasets", "torchvision", "gradio", "evaluate", "pyarrow")
+
+
+def modules():
+    return sorted(path for path in PACKAGE.rglob("*.py") if path != PACKAGE / "__init__.py")
+
+
+def room_of(path):
+    return path.relative_to(PACKAGE).parts[0].removesuffix(".py")
+
+
+def imported_names(tree):
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            yield node.module or ""
+
+
+def rooms_imported(path):
+    for name in imported_names(ast.parse(path.read_text())):
+        parts = name.split(".")
+        if parts[0] == "hf_emms" and len(parts) > 1:
+            yield parts[1]
+
+
+def top_level_imports(path):
+    """What importing the module imports at once: nothing inside functions or TYPE_CHECKING blocks."""
+    body = [node for node in ast.parse(path.read_text()).body if isinstance(node, (ast.Import, ast.ImportFrom))]
+    return {name.split(".")[0] for name in imported_names(ast.Module(body, []))}
+
+
+@pytest.mark.parametrize("path", modules(), ids=lambda path: str(path.relative_to(PACKAGE)))
+def test_imports_point_downwards(path):
+    room = room_of(path)
+    if room == "metrics":
+        return
+    assert room in ROOMS, f"{room} is a new room: give it its place in ROOMS"
+    back = [other for other in rooms_imported(path) if other != room and ROOMS.index(other) <= ROOMS.index(room)]
+    assert not back, f"{room} imports {back}, which stand above it"
+
+
+def test_scoring_needs_nothing_but_errors():
+    for path in (PACKAGE / "scoring").glob("*.py"):
+        assert set(rooms_imported(path)) <= {"scoring", "errors"}, path.name
+
+
+def test_only_the_hub_room_talks_to_the_hub():
+    for path in modules():
+        if room_of(path) != "hub":
+            assert "huggingface_hub" not in top_level_imports(path) or "HfApi" not in path.read_text(), path.name
+
+
+@pytest.mark.parametrize("arguments", [["-c", "import hf_emms"], ["-m", "hf_emms.cli", "--help"]])
+def test_the_first_answer_imports_no_heavy_library(arguments):
+    probe = f"""
+import runpy, sys
+sys.argv = ['hf-emms', *{arguments[2:]!r}]
+try:
+    {"import hf_emms" if arguments[0] == "-c" else "from hf_emms.cli import main; main()"}
+except SystemExit:
+    pass
+print([name for name in {LAZY!r} if name in sys.modules], file=sys.stderr)
+"""
+    result = subprocess.run([sys.executable, "-c", probe], capture_output=True, text=True, check=True)
+    assert result.stderr.strip() == "[]"
