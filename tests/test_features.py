@@ -336,14 +336,25 @@ def test_an_architecture_without_a_row_falls_back_and_says_so(zoo: Path) -> None
 def test_fallback_does_without_a_pooler_that_the_file_lacks(
     tmp_path: Path, zoo: Path, images: list[Image.Image]
 ) -> None:
-    config = transformers.ViTMSNConfig(
-        image_size=32, patch_size=8, hidden_size=16, num_hidden_layers=1, num_attention_heads=2
+    config = transformers.YolosConfig(
+        image_size=[32, 32],
+        patch_size=8,
+        hidden_size=16,
+        num_hidden_layers=1,
+        num_attention_heads=2,
+        intermediate_size=32,
+        num_detection_tokens=2,
     )
-    transformers.ViTMSNModel(config).save_pretrained(tmp_path)
+    model = transformers.YolosModel(config, add_pooling_layer=False).eval()
+    model.save_pretrained(tmp_path)
     shutil.copy(build(zoo, "vit") / "preprocessor_config.json", tmp_path)
     extractor = load(tmp_path)
-    assert "no row for 'vit_msn'" in extractor.notes[0]
-    assert rows(extractor, images).shape == (7, 16)
+    assert "no row for 'yolos'" in extractor.notes[0]
+    pixels = transformers.AutoImageProcessor.from_pretrained(tmp_path)(images, return_tensors="pt")
+    with torch.no_grad():
+        expected = model(**pixels).last_hidden_state.mean(1)
+    np.testing.assert_allclose(rows(extractor, images), expected, atol=1e-5)
+    assert extractor.fingerprint == plan_extraction(repo_of(tmp_path), "image", "t").fingerprint
 
 
 def test_half_precision_folders_are_computed_in_float32(zoo: Path, tmp_path: Path) -> None:
@@ -384,6 +395,12 @@ def test_the_plan_is_known_without_torch_and_matches_the_extractor(zoo: Path) ->
     answer = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
     assert answer.stdout.strip() == load(folder).fingerprint
     assert plan_extraction(repo_of(folder), "image", "t").architecture.family == "ViT"
+
+
+def test_a_config_of_timm_is_recognised(tmp_path: Path) -> None:
+    (tmp_path / "config.json").write_text(json.dumps({"architecture": "densenet121", "pretrained_cfg": {}}))
+    architecture = plan_extraction(repo_of(tmp_path), "image", "t").architecture
+    assert (architecture.family, architecture.loader) == ("timm densenet121", "TimmWrapperModel")
 
 
 def test_loading_says_nothing_on_the_terminal(zoo: Path, capfd: pytest.CaptureFixture[str]) -> None:

@@ -36,14 +36,15 @@ class Extractor:
         fingerprint: changes whenever features of the same checkpoint would.
     """
 
-    def __init__(self, plan: ExtractionPlan, model: Any, source: ImageInput | TextInput) -> None:
+    def __init__(self, plan: ExtractionPlan, model: Any, source: ImageInput | TextInput, pooling: str) -> None:
         self._plan = plan
+        self._pooling = POOLINGS[pooling]
         self._model = model
         self._source = source
         self._device: torch.device = model.device
         self._notes = dict(plan.notes)
         self.architecture = plan.architecture.family
-        self.pooling = plan.pooling_summary
+        self.pooling = self._pooling.summary + (", scaled to length one" if plan.normalise else "")
         self.fingerprint = plan.fingerprint
         self.parameters = sum(parameter.numel() for parameter in model.parameters())
         self._cut = 0
@@ -108,7 +109,7 @@ class Extractor:
     def _forward(self, inputs: dict[str, Tensor]) -> Tensor:
         with torch.inference_mode():
             moved = {name: self._moved(tensor) for name, tensor in inputs.items()}
-            features = POOLINGS[self._plan.pooling].features(self._model, moved).float()
+            features = self._pooling.features(self._model, moved).float()
             if self._plan.normalise:
                 features = torch.nn.functional.normalize(features, dim=1)
             return features.cpu()

@@ -6,7 +6,6 @@ import logging
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import replace
 from typing import Any
 
 import torch
@@ -60,10 +59,10 @@ def load_extractor(
     safetensors = fetch_weights(repo, subfolder=plan.subfolder, allow_pickle=allow_pickle)
     with _quiet():
         reader = _tokenizer(plan) if modality == "text" else _image_input(plan)
-        model, plan = _model(plan, safetensors)
+        model, pooling = _model(plan, safetensors)
         model = model.to(place).eval()
         source = reader if isinstance(reader, ImageInput) else _text_input(plan, model, reader)
-        return Extractor(plan, model, source)
+        return Extractor(plan, model, source, pooling)
 
 
 def choose_device(device: str) -> torch.device:
@@ -83,7 +82,7 @@ def choose_device(device: str) -> torch.device:
     return torch.device(device)
 
 
-def _model(plan: ExtractionPlan, safetensors: bool) -> tuple[Any, ExtractionPlan]:
+def _model(plan: ExtractionPlan, safetensors: bool) -> tuple[Any, str]:
     import transformers
 
     options: dict[str, Any] = {"add_pooling_layer": False} if plan.architecture.poolerless else {}
@@ -114,11 +113,12 @@ def _model(plan: ExtractionPlan, safetensors: bool) -> tuple[Any, ExtractionPlan
     return model, _check_complete(plan, set(report["missing_keys"]))
 
 
-def _check_complete(plan: ExtractionPlan, missing: set[str]) -> ExtractionPlan:
-    """Refuses weights that transformers made up; a pooler of the fallback is done without instead."""
-    if plan.pooling == "image_fallback" and any("pooler" in name for name in missing):
-        plan = replace(plan, pooling="spatial_mean")
-    if plan.pooling not in ("pooler_output", "unmasked_pooler_output", "image_fallback"):
+def _check_complete(plan: ExtractionPlan, missing: set[str]) -> str:
+    """Refuses weights that transformers made up. Returns the pooling: the fallback can do without a pooler."""
+    pooling = plan.pooling
+    if pooling == "image_fallback" and any("pooler" in name for name in missing):
+        pooling = "spatial_mean"
+    if pooling not in ("pooler_output", "unmasked_pooler_output", "image_fallback"):
         missing = {name for name in missing if "pooler" not in name.split(".")}
     if missing:
         raise EmmsError(
@@ -126,7 +126,7 @@ def _check_complete(plan: ExtractionPlan, missing: set[str]) -> ExtractionPlan:
             f"({plan.architecture.family}) needs, e.g. {min(missing)}",
             "random numbers would take their place: check that config.json and weights belong together",
         )
-    return plan
+    return pooling
 
 
 def _image_input(plan: ExtractionPlan) -> ImageInput:
@@ -186,7 +186,9 @@ def _positions(model: Any) -> int | None:
 def _unusable(plan: ExtractionPlan, what: str, error: BaseException) -> EmmsError:
     lines = str(error).splitlines() or [type(error).__name__]
     if isinstance(error, ImportError):
-        return EmmsError(f"{plan.repo.id} needs a package that is not installed", " ".join(lines).strip())
+        reason = " ".join(" ".join(lines).split())
+        hint = "pip install timm" if plan.architecture.loader == "TimmWrapperModel" else None
+        return EmmsError(f"{plan.repo.id} needs a package that is not installed: {reason}", hint)
     return EmmsError(
         f"the {what} of {plan.repo.id} cannot be loaded: {lines[0]}",
         f"it is loaded from {plan.model_folder} as {plan.architecture.loader} of transformers",

@@ -58,13 +58,6 @@ class ExtractionPlan:
         return self.folder / self.subfolder
 
     @property
-    def pooling_summary(self) -> str:
-        """What is pooled, in words."""
-        from hf_emms.features.pooling import POOLINGS
-
-        return POOLINGS[self.pooling].summary + (", scaled to length one" if self.normalise else "")
-
-    @property
     def fingerprint(self) -> str:
         """16 hex digits that change whenever features of the same revision would."""
         settings = {
@@ -103,9 +96,7 @@ def plan_extraction(
         raise EmmsError(f"unknown dtype {dtype!r}", f"one of {', '.join(DTYPES)}")
     folder = fetch_descriptions(repo, code=trust_remote_code)
     layout = read_layout(repo, folder) if modality == "text" else None
-    config = read_json(repo, folder / (layout.subfolder if layout else "") / "config.json")
-    if not isinstance(config, dict) or not isinstance(config.get("model_type"), str):
-        raise EmmsError(f"config.json of {repo.id} names no model_type", "save the checkpoint with transformers")
+    config = _read_config(repo, folder / (layout.subfolder if layout else ""))
     architecture = find_architecture(config["model_type"], modality)
     if architecture is None and other_modality(config["model_type"], modality):
         raise EmmsError(
@@ -113,17 +104,34 @@ def plan_extraction(
             f"{task_id} feeds it {modality}s",
             f"leave it out of --checkpoint, or choose another --task than {task_id}",
         )
+    row = architecture or FALLBACKS[modality]
     plan = ExtractionPlan(
         repo,
         folder,
         config,
-        architecture or replace(FALLBACKS[modality], family=config["model_type"]),
-        pooling=(architecture or FALLBACKS[modality]).pooling,
+        replace(row, family=_family(row, config)),
+        pooling=row.pooling,
         dtype="float32" if dtype == "auto" else dtype,
     )
     if architecture is None:
         plan = _fallback(plan, trust_remote_code)
     return plan if layout is None else _with_layout(plan, layout)
+
+
+def _read_config(repo: Repo, folder: Path) -> dict[str, Any]:
+    config = read_json(repo, folder / "config.json")
+    if isinstance(config, dict) and "pretrained_cfg" in config:
+        config.setdefault("model_type", "timm_wrapper")  # timm's own files name no model_type
+    if not isinstance(config, dict) or not isinstance(config.get("model_type"), str):
+        hint = "save the checkpoint with transformers: model.save_pretrained(FOLDER)"
+        raise EmmsError(f"config.json of {repo.id} names no model_type", hint)
+    return config
+
+
+def _family(row: Architecture, config: dict[str, Any]) -> str:
+    if config["model_type"] == "timm_wrapper":
+        return f"{row.family} {config.get('architecture', '')}".strip()
+    return row.family or config["model_type"]
 
 
 def _fallback(plan: ExtractionPlan, trust_remote_code: bool) -> ExtractionPlan:

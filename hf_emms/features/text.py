@@ -32,7 +32,6 @@ class TextInput:
         filler: the token ids that stand for a text without any token.
         vocabulary: rows of the embedding table; ids beyond it would crash the device.
         pads_to_limit: fill up to `limit` and not to the longest text of the batch.
-        special: whether the tokenizer adds its special tokens.
     """
 
     tokenizer: Any
@@ -41,7 +40,6 @@ class TextInput:
     filler: int
     vocabulary: int
     pads_to_limit: bool = False
-    special: bool = True
 
 
 def text_batches(
@@ -87,7 +85,6 @@ def tokenise(source: TextInput, texts: Sequence[str]) -> tuple[list[list[int]], 
             list(texts[start : start + _CHUNK]),
             truncation=True,
             max_length=source.limit,
-            add_special_tokens=source.special,
             return_attention_mask=False,
             return_token_type_ids=False,
         )
