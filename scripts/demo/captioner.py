@@ -11,7 +11,7 @@ from training import store, train
 from transformers import GPT2Config, VisionEncoderDecoderConfig, VisionEncoderDecoderModel, ViTConfig, ViTImageProcessor
 
 NAME = "vit-gpt2-captions"
-WIDTH = 48
+WIDTH = 32
 SCENES = 2_400
 STEPS = 400
 SEED = 200

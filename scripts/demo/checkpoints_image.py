@@ -53,8 +53,8 @@ class Recipe:
     rate: float = 3e-3
 
 
-def _resnet() -> PreTrainedModel:
-    sizes = [16, 32, 64, 112]
+def _resnet(width: int = 96) -> PreTrainedModel:
+    sizes = [16, 32, 64, width]
     return ResNetModel(ResNetConfig(embedding_size=16, hidden_sizes=sizes, depths=[1, 1, 1, 1], layer_type="basic"))
 
 
@@ -106,7 +106,7 @@ def _mobilenet() -> PreTrainedModel:
 
 
 RECIPES = (
-    Recipe("resnet-distilled", _resnet, "lite0", 2_000),
+    Recipe("resnet-distilled", lambda: _resnet(112), "lite0", 2_000),
     Recipe("swin-distilled", _swin, "lite0", 1_000),
     Recipe("resnet-drawings", _resnet, "drawings", 1_600),
     Recipe("resnet-fashion", _resnet, "fashion", 700),

@@ -78,8 +78,8 @@ RECIPES = (
     Recipe("albert-distilled", albert, "minilm", 900),
     Recipe("electra-distilled", _electra, "minilm", 500),
     Recipe("distilbert-distilled-short", _distilbert, "minilm", 120),
-    Recipe("bert-masked-short", lambda: bert(48, 2), "masked", 300),
-    Recipe("bert-random", lambda: bert(48, 1), "none"),
+    Recipe("bert-masked-short", lambda: bert(40, 2), "masked", 300),
+    Recipe("bert-random", lambda: bert(32, 1), "none"),
 )
 
 _HOW = {

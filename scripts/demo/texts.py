@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from functools import cache
 from pathlib import Path
 
@@ -9,12 +10,13 @@ import data
 import numpy as np
 import sources
 import torch
+from scenes import Thing, compose
 from tokenizers import Tokenizer, decoders, models, normalizers, pre_tokenizers, processors, trainers
 from transformers import AutoModel, AutoTokenizer, PreTrainedTokenizerFast
 
 VOCABULARY = 3_000
 LENGTH = 40  # tokens; a gloss of the demo has at most 160 characters
-TEACHER_TEXTS = 24_000
+TEACHER_GLOSSES, TEACHER_NAMES, TEACHER_CAPTIONS = 16_000, 2_000, 4_000
 NAME_WEIGHT = 400  # how often a label's words count for the vocabulary, so that label texts stay in few pieces
 SEED = 22
 
@@ -35,10 +37,13 @@ def training_glosses() -> tuple[str, ...]:
 
 @cache
 def teacher_texts() -> tuple[str, ...]:
-    """What students see: glosses, and short texts (words of synsets) so that names are covered too."""
-    names = list(dict.fromkeys(s.words[0] for s in training_synsets() if s.key[0] == "n"))
-    few = np.random.default_rng(SEED + 1).choice(len(names), TEACHER_TEXTS // 4, replace=False)
-    return (*training_glosses()[: TEACHER_TEXTS - len(few)], *(names[i] for i in few))
+    """What students see: glosses, and short texts as labels are: words, names, captions of other scenes."""
+    words = [piece for piece in tokenizer().get_vocab() if piece.isalpha() and len(piece) > 2]
+    nouns = list(dict.fromkeys(s.words[0] for s in training_synsets() if s.key[0] == "n"))
+    names = [nouns[i] for i in np.random.default_rng(SEED + 1).choice(len(nouns), TEACHER_NAMES, replace=False)]
+    things = [Thing(noun, noun, noun + "s") for noun in sorted(set(words) & set(nouns))]
+    captions = [scene.caption for scene in compose(things, TEACHER_CAPTIONS, SEED + 2)]
+    return (*training_glosses()[:TEACHER_GLOSSES], *sorted(words), *names, *captions)
 
 
 @cache
@@ -71,8 +76,11 @@ def tokenizer() -> PreTrainedTokenizerFast:
 
 
 def save_tokenizer(folder: Path) -> None:
-    """Write tokenizer.json and tokenizer_config.json."""
+    """Write tokenizer.json, without the white space that is a third of it, and tokenizer_config.json."""
     tokenizer().save_pretrained(folder)
+    path = folder / "tokenizer.json"
+    content = json.loads(path.read_text(encoding="utf-8"))
+    path.write_text(json.dumps(content, ensure_ascii=False, separators=(",", ":")), encoding="utf-8")
 
 
 def encode(texts: tuple[str, ...] | list[str]) -> tuple[torch.Tensor, torch.Tensor]:
