@@ -64,8 +64,9 @@ def marker(ranking: Ranking) -> str:
 
 
 def rank_command(ranking: Ranking, checkpoints: Sequence[str]) -> str:
-    """The command that scores some checkpoints of a ranking again."""
-    words = ["hf-emms", "rank", "--dataset", ranking.dataset, "--split", ranking.split, "--task", ranking.task]
+    """The command that scores some checkpoints of a ranking again, at the same revisions."""
+    dataset = pinned(ranking.dataset_id, ranking.dataset_revision, unpinned=ranking.dataset)
+    words = ["hf-emms", "rank", "--dataset", dataset, "--split", ranking.split, "--task", ranking.task]
     for role, column in sorted(ranking.columns.items()):
         words += [f"--{role}-column", column]
     words += ["--config", ranking.config] if ranking.config else []
@@ -75,14 +76,21 @@ def rank_command(ranking: Ranking, checkpoints: Sequence[str]) -> str:
     words += ["--captions", ranking.captions] if ranking.captions not in (None, "all") else []
     words += ["--prompt", ranking.prompt] if ranking.prompt else []
     for encoder in ranking.encoders:
-        words += ["--encoder", encoder.id]
+        words += ["--encoder", pinned(encoder.id, encoder.revision)]
     for estimator in ranking.estimators:
         words += ["--estimator", estimator]
     for checkpoint in checkpoints:
-        words += ["--checkpoint", checkpoint]
+        words += ["--checkpoint", pinned(checkpoint, ranking.row(checkpoint).revision)]
     # On one line each, so that no value can end the code block.
     lines = " ".join(shlex.quote(_no_comment(views.one_line(word))) for word in words)
     return re.sub(r" (?=--(encoder|estimator|checkpoint) )", " \\\n  ", lines)
+
+
+def pinned(id: str, revision: str | None, *, unpinned: str | None = None) -> str:
+    """``ORG/NAME@SHA`` where the revision is a commit; else the id (or `unpinned`) as it is."""
+    if revision and re.fullmatch(r"[0-9a-f]{40}", revision):
+        return f"{id.partition('@')[0]}@{revision}"
+    return unpinned or id
 
 
 @cache

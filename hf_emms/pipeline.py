@@ -144,7 +144,7 @@ def run(plan: Plan, progress: Progress) -> Ranking:
             progress.started(candidate.id, 0)
             progress.finished(row)
         else:
-            row = run_checkpoint(candidate.repo, target, labels, settings, cache, progress)
+            row = run_checkpoint(candidate.id, candidate.repo, target, labels, settings, cache, progress)
             if row.error is None:
                 key = row_key(candidate.repo, request, target, plan.encoders)
                 cache.put_json("rows", key, msgspec.to_builtins(row))

@@ -174,4 +174,4 @@ def _candidate(id: str, request: Request, target: Target, encoders: tuple[Repo, 
         return Candidate(id, None, Row(id, error=one_line(error)))
     stored = cache.get_json("rows", row_key(repo, request, target, encoders)) if request.resume else None
     row = msgspec.convert(stored, Row) if stored is not None else None
-    return Candidate(id, repo, msgspec.structs.replace(row, cached="row") if row else None)
+    return Candidate(id, repo, msgspec.structs.replace(row, checkpoint=id, cached="row") if row else None)

@@ -47,7 +47,7 @@ class Row(msgspec.Struct, frozen=True):
     """One checkpoint of a ranking.
 
     Attributes:
-        checkpoint: its id or folder.
+        checkpoint: as the user named it: ``ORG/NAME[@REVISION]`` or a folder.
         revision: commit sha, or "local-" and a content hash; None when it could not be resolved.
         rank: 1 is best, see `ranked`; None for a failed row.
         tied: whether another row has the same rank.

@@ -6,7 +6,7 @@ After a wanted change: python tests/test_cards.py writes the golden file again.
 from __future__ import annotations
 
 import re
-import shlex
+import subprocess
 from pathlib import Path
 
 import pytest
@@ -17,6 +17,12 @@ from hf_emms.errors import EmmsError
 from hf_emms.ranking import Ranking, Row, ranked
 
 GOLDEN = Path(__file__).parent / "golden" / "model_card_section.md"
+
+
+def typed(command: str) -> list[str]:
+    """The words that a shell makes of a command."""
+    script = f'printf "%s\\0" {command}'
+    return subprocess.run(["sh", "-c", script], capture_output=True, text=True, check=True).stdout.split("\0")[:-1]
 
 
 def test_the_section_is_as_it_was_read_by_a_person() -> None:
@@ -67,12 +73,28 @@ def test_an_unknown_checkpoint_is_refused() -> None:
 
 
 def test_the_command_can_be_typed() -> None:
-    ranking = example(dataset="./my data", prompt="a photo of a {}", config="x; rm -rf ~", sampling="balanced")
-    words = shlex.split(rank_command(ranking, ["org/best"]))
+    ranking = example(
+        dataset="./my data",
+        dataset_revision="local-0123456789abcdef",
+        prompt="a photo of a {}",
+        config="x; rm -rf ~",
+        sampling="balanced",
+    )
+    words = typed(rank_command(ranking, ["org/best"]))
     assert words[:4] == ["hf-emms", "rank", "--dataset", "./my data"]
     assert words[words.index("--prompt") + 1] == "a photo of a {}"
     assert words[words.index("--config") + 1] == "x; rm -rf ~"
-    assert words[-2:] == ["--checkpoint", "org/best"]
+    assert words[-2:] == ["--checkpoint", f"org/best@{'a' * 40}"]
+
+
+def test_the_command_pins_what_the_hub_holds() -> None:
+    rows = ranked(
+        [Row("org/x@refs/pr/3", "f" * 40, error="broken"), Row("./folder", "local-1", error="broken")], "emms"
+    )
+    words = typed(rank_command(example(rows=rows), [row.checkpoint for row in rows]))
+    assert words[words.index("--dataset") + 1] == f"AI-Lab-Makerere/beans@{'e' * 40}"
+    assert words[words.index("--encoder") + 1] == f"org/first@{'1' * 40}"
+    assert words[-4:] == ["--checkpoint", "./folder", "--checkpoint", f"org/x@{'f' * 40}"]
 
 
 def hostile() -> Ranking:

@@ -55,11 +55,12 @@ class Settings:
 
 
 def run_checkpoint(
-    repo: Repo, target: Target, labels: LabelTable, settings: Settings, cache: Cache, progress: Progress
+    name: str, repo: Repo, target: Target, labels: LabelTable, settings: Settings, cache: Cache, progress: Progress
 ) -> Row:
     """Scores one checkpoint.
 
     Args:
+        name: what the row calls it.
         repo: the checkpoint.
         target: the rows.
         labels: F-labels of the N rows of the target.
@@ -70,12 +71,12 @@ def run_checkpoint(
     Returns:
         Its row, without a rank. A checkpoint that cannot be loaded, run or scored is a row with an error.
     """
-    progress.started(repo.id, len(target.inputs))
+    progress.started(name, len(target.inputs))
     try:
-        row = _scored(repo, target, labels, settings, cache, progress)
+        row = _scored(name, repo, target, labels, settings, cache, progress)
     except _failures() as error:
-        _LOG.debug("%s failed", repo.id, exc_info=True)
-        row = Row(repo.id, repo.revision, error=one_line(error))
+        _LOG.debug("%s failed", name, exc_info=True)
+        row = Row(name, repo.revision, error=one_line(error))
     progress.finished(row)
     return row
 
@@ -90,7 +91,7 @@ def one_line(error: BaseException) -> str:
 
 
 def _scored(
-    repo: Repo, target: Target, labels: LabelTable, settings: Settings, cache: Cache, progress: Progress
+    name: str, repo: Repo, target: Target, labels: LabelTable, settings: Settings, cache: Cache, progress: Progress
 ) -> Row:
     from hf_emms.features.load import load_extractor
 
@@ -112,7 +113,7 @@ def _scored(
     scores, notes = _scores(features, target, labels, settings)
     seconds = Seconds(round(featured - started, 3), round(time.perf_counter() - featured, 3))
     return Row(
-        repo.id,
+        name,
         repo.revision,
         scores=scores,
         parameters=extractor.parameters,
