@@ -10,6 +10,7 @@ from hf_emms import demo
 from hf_emms.data import load_target
 from hf_emms.errors import EmmsError
 from hf_emms.presets import (
+    DatasetPreset,
     checkpoint_preset,
     dataset_names,
     dataset_preset,
@@ -54,13 +55,14 @@ def test_every_preset_is_complete(name: str) -> None:
 
 
 def test_a_fallback_keeps_the_name_and_drops_the_pinned_commit() -> None:
-    preset = dataset_preset("coco_captions")
-    assert preset is not None
-    first, *others = preset.sources()
-    assert first.columns["text"] == "caption"
-    assert [one.columns["text"] for one in others] == ["captions", "answer", "answer"]
-    assert {one.name for one in others} == {"coco_captions"}
-    assert {one.revision for one in others} == {None}
+    others = ({"id": "org/second"}, {"id": "org/third", "split": "val", "columns": {"image": "img"}})
+    preset = DatasetPreset(
+        "pets", "image-classification", "org/first", revision="a" * 40, split="train", fallbacks=others
+    )
+    first, second, third = preset.sources()
+    assert first is preset
+    assert (second.name, second.id, second.revision, second.split) == ("pets", "org/second", None, "train")
+    assert (third.id, third.revision, third.split, third.columns) == ("org/third", None, "val", {"image": "img"})
 
 
 def test_names_are_found_however_they_are_typed() -> None:

@@ -11,8 +11,10 @@ from hf_emms.data.request import Request
 from hf_emms.errors import EmmsError
 from hf_emms.tasks import Task
 
-# A stream is shuffled within a buffer that is held in memory: smaller for pictures.
+# A stream is shuffled within a buffer that is read before the first row comes out, and held in memory: smaller for
+# pictures, and for small samples.
 _BUFFER = {"image": 1_000, "text": 10_000}
+_BUFFER_PER_ROW = 20
 # How many rows are read for one that is wanted, before a class that did not come is given up.
 _PATIENCE = 10
 
@@ -43,7 +45,8 @@ def read_prefix(
     import datasets
 
     label, features = columns[task.label.name], rows.features
-    shuffled = rows.shuffle(seed=request.seed, buffer_size=_BUFFER[task.modality])
+    buffer = min(_BUFFER[task.modality], _BUFFER_PER_ROW * wanted)
+    shuffled = rows.shuffle(seed=request.seed, buffer_size=buffer)
     margin = wanted + int(2 * MAX_SKIPPED * wanted) + 1
     if task.categorical and request.sampling != "proportional":
         kept, read = _evenly(shuffled, label, getattr(features[label], "num_classes", None), wanted)
