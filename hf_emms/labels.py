@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import numpy as np
 
@@ -18,6 +18,7 @@ def embed_texts(
     dtype: str = "auto",
     allow_pickle: bool = False,
     trust_remote_code: bool = False,
+    on_note: Callable[[str], None] = lambda note: None,
 ) -> np.ndarray:
     """Embeds label texts with one encoder: one F-label table.
 
@@ -31,6 +32,7 @@ def embed_texts(
         dtype: as for `load_extractor`.
         allow_pickle: as for `load_extractor`.
         trust_remote_code: as for `load_extractor`.
+        on_note: told what a user should know, e.g. how many texts were cut at the encoder's limit.
 
     Returns:
         Embeddings in the order of the texts, float32 (U, D2).
@@ -57,4 +59,6 @@ def embed_texts(
             embeddings[positions] = rows
     finally:
         extractor.close()
+    for note in extractor.notes:
+        on_note(f"{encoder.id}: {note}")
     return embeddings

@@ -121,6 +121,25 @@ def test_normalisation_of_a_sentence_transformers_layout_is_honoured(zoo: Path, 
     np.testing.assert_allclose(embed(folder, short), scaled, atol=1e-6)
 
 
+def test_a_sentence_transformers_layout_may_keep_its_model_in_a_subfolder(zoo: Path, tmp_path: Path) -> None:
+    flat = sentence_layout(build(zoo, "bert"), tmp_path / "flat", {"pooling_mode": "cls"})
+    nested = tmp_path / "nested"
+    inner = nested / "0_Transformer"
+    shutil.copytree(flat, inner)
+    shutil.move(inner / "1_Pooling", nested / "1_Pooling")
+    modules = (inner / "modules.json").read_text().replace('"path": ""', '"path": "0_Transformer"')
+    (inner / "modules.json").unlink()
+    (nested / "modules.json").write_text(modules)
+    np.testing.assert_array_equal(embed(nested, TEXTS), embed(flat, TEXTS))
+
+
+def test_texts_cut_at_the_encoders_limit_are_told(zoo: Path, tmp_path: Path) -> None:
+    folder = sentence_layout(build(zoo, "bert"), tmp_path / "st", {"pooling_mode": "mean"})
+    told: list[str] = []
+    embed(folder, ["cat", "the small cat " * 20], on_note=told.append)
+    assert told == [f"{folder}: 1 text was cut at 12 tokens, the most that it reads"]
+
+
 def test_a_pooling_nobody_knows_is_an_error(zoo: Path, tmp_path: Path) -> None:
     pooling = {"pooling_mode_weightedmean_tokens": True}
     folder = sentence_layout(build(zoo, "bert"), tmp_path / "st", pooling)

@@ -136,5 +136,6 @@ class Extractor:
 
     def _note_cut(self, count: int) -> None:
         self._cut += count
+        texts = "text was" if self._cut == 1 else "texts were"
         limit = self._source.limit if isinstance(self._source, TextInput) else 0
-        self._notes["cut"] = f"{self._cut:,} texts were cut at {limit:,} tokens, the most that it reads"
+        self._notes["cut"] = f"{self._cut:,} {texts} cut at {limit:,} tokens, the most that it reads"
