@@ -17,6 +17,7 @@ from hf_emms.errors import EmmsError
 Kind = Literal["model", "dataset"]
 
 _HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*(/[\w.-]+)?")
+_DATA_FILES = (".parquet", ".json", ".jsonl", ".csv", ".tsv")
 _CHUNK = 1 << 20
 
 
@@ -110,7 +111,8 @@ def fetch(repo: Repo, allow_patterns: Sequence[str]) -> Path:
 
 def looks_like_path(id: str) -> bool:
     """Whether the text can only be a path, whether or not something is there."""
-    return id.startswith((".", "/", "~", os.sep)) or (id.count("/") > 1 and "@" not in id) or "\\" in id
+    nested = id.count("/") > 1 and "@" not in id
+    return id.startswith((".", "/", "~", os.sep)) or id.endswith(_DATA_FILES) or "\\" in id or nested
 
 
 def page(id: str, kind: Kind) -> str:

@@ -198,7 +198,7 @@ def test_a_relative_folder_shaped_like_a_hub_id_is_the_folder(tmp_path: Path, mo
     assert resolve("org/name", "model").folder == tmp_path / "org" / "name"
 
 
-@pytest.mark.parametrize("typed", ["./absent", "/absent/model", "~/absent", "a/b/c"])
+@pytest.mark.parametrize("typed", ["./absent", "/absent/model", "~/absent", "a/b/c", "absent.jsonl"])
 def test_a_path_without_anything_there_is_no_hub_id(typed: str) -> None:
     with pytest.raises(EmmsError) as caught:
         resolve(typed, "model")

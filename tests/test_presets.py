@@ -70,6 +70,15 @@ def test_names_are_found_however_they_are_typed() -> None:
     assert dataset_preset("uoft-cs/cifar10") is None
 
 
+def test_a_mistyped_name_suggests_the_preset() -> None:
+    with pytest.raises(EmmsError, match="no preset is named 'cifar11'") as caught:
+        load_target("cifar11")
+    assert "did you mean cifar10" in str(caught.value.hint)
+    with pytest.raises(EmmsError) as far:
+        load_target("zzzz")
+    assert all(name in str(far.value.hint) for name in usable_datasets())
+
+
 @pytest.mark.parametrize("name", ["flickrstyle10k_humor", "flickrstyle10k_romantic"])
 def test_a_dataset_that_is_not_on_the_hub_tells_which_folder_to_pass(name: str) -> None:
     with pytest.raises(EmmsError) as caught:

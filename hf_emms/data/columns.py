@@ -42,7 +42,7 @@ def find_task(kinds: Mapping[str, str], given: Mapping[str, str]) -> tuple[Task,
             options = "; ".join(f"{id} from {_pairs(columns)}" for id, columns in fits.items())
             raise EmmsError(f"the columns fit several tasks: {options}", f"--task {' or --task '.join(fits)}")
     raise EmmsError(
-        f"no task fits the columns {describe(kinds)}",
+        f"no task fits the columns {describe(kinds)}" + (f" with {_pairs(given)}" if given else ""),
         f"name the task (--task {'|'.join(TASKS)}) and its columns (--image-column, --text-column, --label-column)",
     )
 

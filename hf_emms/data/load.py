@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import difflib
 from collections.abc import Mapping
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -19,7 +21,7 @@ from hf_emms.data.stream import read_prefix
 from hf_emms.data.target import Target
 from hf_emms.errors import EmmsError
 from hf_emms.hub import RepoNotFoundError, looks_like_path
-from hf_emms.presets import DatasetPreset, dataset_names, dataset_preset
+from hf_emms.presets import DatasetPreset, dataset_names, dataset_preset, usable_datasets
 from hf_emms.tasks import Task, get_task
 
 _CHUNK = {"image": 64, "text": 512}
@@ -95,11 +97,13 @@ def _open(
     if preset is None:
         try:
             return open_repo(dataset, revision=None, config=config, split=split, streaming=streaming), None
-        except RepoNotFoundError as error:
-            if "/" in dataset:
+        except EmmsError as error:
+            # One word was probably meant as a preset: the Hub's ids have an owner.
+            if "/" in dataset or Path(dataset).exists():
                 raise
-            hint = f"a Hub dataset is ORG/NAME, a folder ./NAME, a preset one of: {', '.join(dataset_names())}"
-            raise EmmsError(f"there is no dataset {dataset!r}", hint) from error
+            close = difflib.get_close_matches(dataset.lower(), dataset_names(), n=3)
+            presets = f"did you mean {' or '.join(close)}?" if close else f"presets: {', '.join(usable_datasets())}"
+            raise EmmsError(f"no preset is named {dataset!r}; {error.message}", presets) from error
     preset.check_usable()
     gone: list[str] = []
     for one in preset.sources():

@@ -27,8 +27,6 @@ def get_task(name: str) -> Task:
     """
     task = _BY_NAME.get(name.strip().lower().replace("_", "-").replace(" ", "-"))
     if task is None:
-        known = ", ".join(
-            task.id + (f" ({', '.join(task.aliases)})" if task.aliases else "") for task in _ALL
-        )
+        known = ", ".join(task.id + (f" ({', '.join(task.aliases)})" if task.aliases else "") for task in _ALL)
         raise EmmsError(f"the task {name!r} is not supported yet", f"--task takes one of: {known}")
     return task

@@ -4,9 +4,7 @@ import re
 import unicodedata
 
 _WORDNET_PREFIX = re.compile(r"^n\d{8}[-_ ]+(?=\D)")
-_CAMEL_HUMP = re.compile(
-    r"(?<=[a-z]{2})(?=[A-Z][a-z])"
-)  # two small letters: "McDonald" and "iPhone" stay whole
+_CAMEL_HUMP = re.compile(r"(?<=[a-z]{2})(?=[A-Z][a-z])")  # two small letters: "McDonald" and "iPhone" stay whole
 _SPACES = re.compile(r"\s+")
 _DATASET_NUMBER = re.compile(r"^\d{3}\.(?=[A-Za-z])")
 
