@@ -102,8 +102,9 @@ def _open(
             if "/" in dataset or Path(dataset).exists():
                 raise
             close = difflib.get_close_matches(dataset.lower(), dataset_names(), n=3)
-            presets = f"did you mean {' or '.join(close)}?" if close else f"presets: {', '.join(usable_datasets())}"
-            raise EmmsError(f"no preset is named {dataset!r}; {error.message}", presets) from error
+            presets = f"did you mean {' or '.join(close)}?" if close else f"presets: {', '.join(usable_datasets())}."
+            hint = f"{presets} A Hub dataset is ORG/NAME, a folder ./NAME"
+            raise EmmsError(f"no preset is named {dataset!r}; {error.message}", hint) from error
     preset.check_usable()
     gone: list[str] = []
     for one in preset.sources():
