@@ -99,7 +99,7 @@ def _open(
             return open_repo(dataset, revision=None, config=config, split=split, streaming=streaming), None
         except EmmsError as error:
             # One word was probably meant as a preset: the Hub's ids have an owner.
-            if "/" in dataset or Path(dataset).exists():
+            if "/" in dataset or looks_like_path(dataset) or Path(dataset).exists():
                 raise
             close = difflib.get_close_matches(dataset.lower(), dataset_names(), n=3)
             presets = f"did you mean {' or '.join(close)}?" if close else f"presets: {', '.join(usable_datasets())}."
