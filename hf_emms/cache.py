@@ -114,9 +114,7 @@ class Cache:
                 status = path.stat()
             except FileNotFoundError:  # another process removed it meanwhile
                 continue
-            found.append(
-                Entry(path.parent.name, path.stem, path, status.st_size, status.st_mtime, _read_key(path))
-            )
+            found.append(Entry(path.parent.name, path.stem, path, status.st_size, status.st_mtime, _read_key(path)))
         return sorted(found, key=lambda entry: (-entry.used, entry.digest))
 
     def remove(self, prefix: str) -> list[Entry]:
@@ -214,9 +212,7 @@ class Cache:
 
 def digest_of(key: Key) -> str:
     """SHA-256 of a key in canonical JSON, 64 hex digits."""
-    text = json.dumps(
-        {**key, "layout": LAYOUT_VERSION}, sort_keys=True, separators=(",", ":"), allow_nan=False
-    )
+    text = json.dumps({**key, "layout": LAYOUT_VERSION}, sort_keys=True, separators=(",", ":"), allow_nan=False)
     return hashlib.sha256(text.encode()).hexdigest()
 
 

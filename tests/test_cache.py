@@ -68,9 +68,7 @@ def test_a_disabled_cache_keeps_nothing() -> None:
 
 @pytest.mark.parametrize("damage", ["truncated", "flipped", "empty"])
 @pytest.mark.parametrize("kind", ["features", "rows"])
-def test_a_damaged_entry_is_said_and_removed(
-    cache: Cache, problems: list[str], kind: str, damage: str
-) -> None:
+def test_a_damaged_entry_is_said_and_removed(cache: Cache, problems: list[str], kind: str, damage: str) -> None:
     if kind == "features":
         cache.put(kind, KEY, {"x": np.arange(64, dtype=np.float32)})
     else:
