@@ -1,0 +1,17 @@
+"""A stand-in for the Hub: a real HTTP server on loopback that speaks to huggingface_hub and datasets.
+
+In a test::
+
+    with running_hub(tmp_path) as hub:
+        hub.store.put_files("org/model", {"config.json": b"{}"})
+        token = hub.token(user="ada", role="write", orgs=["org"])
+        hub.fail("GET */config.json", 503, times=2)
+        HfApi(endpoint=hub.url, token=token).model_info("org/model")
+        assert [entry.status for entry in hub.requests] == [200]
+
+By hand: ``python -m tests.hub`` serves the demo's datasets and checkpoints and prints its address.
+"""
+
+from .server import Hub, running_hub
+
+__all__ = ["Hub", "running_hub"]

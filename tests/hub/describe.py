@@ -1,0 +1,191 @@
+"""What the Hub tells about a repository: the metadata that it draws from the card, the config and the weights."""
+
+from __future__ import annotations
+
+import json
+import math
+import struct
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from .records import Commit, File, Repo
+from .store import Store, lfs_pointer
+
+_TASK_OF_SUFFIX = {
+    "ForImageClassification": "image-classification",
+    "ForSequenceClassification": "text-classification",
+    "ForMaskedLM": "fill-mask",
+    "ForCausalLM": "text-generation",
+    "LMHeadModel": "text-generation",
+    "ForQuestionAnswering": "question-answering",
+    "VisionEncoderDecoderModel": "image-to-text",
+    "ForConditionalGeneration": "image-to-text",
+}
+# Card fields whose values become tags of the form FIELD:VALUE.
+_TAG_FIELDS = ("license", "base_model", "task_categories", "task_ids", "size_categories", "multilinguality")
+_PLAIN_TAG_FIELDS = ("tags", "library_name", "pipeline_tag")
+# What a list holds of each repository without being asked for more.
+BRIEF = {
+    "model": (
+        *("id", "modelId", "likes", "trendingScore", "private"),
+        *("downloads", "tags", "pipeline_tag", "library_name", "createdAt"),
+    ),
+    "dataset": (
+        *("id", "author", "sha", "lastModified", "private", "gated", "disabled"),
+        *("downloads", "likes", "trendingScore", "tags", "createdAt"),
+    ),
+    "space": ("id", "likes", "trendingScore", "private", "sdk", "tags", "createdAt"),
+}
+FULL = ("author", "lastModified", "sha", "gated", "disabled", "siblings", "cardData")
+
+
+def card_data(store: Store, commit: Commit) -> dict[str, Any]:
+    """The YAML block at the head of README.md; empty where there is none."""
+    readme = commit.files.get("README.md")
+    if readme is None:
+        return {}
+    data = front_matter(store.blob(readme.sha256).read_text(encoding="utf-8", errors="replace"))
+    return data if isinstance(data, dict) else {}
+
+
+def front_matter(text: str) -> Any:
+    """The parsed YAML block, or None where there is none or it is broken."""
+    lines = text.lstrip("\ufeff").splitlines()
+    if not lines or lines[0].strip() != "---" or "---" not in (line.rstrip() for line in lines[1:]):
+        return None
+    end = next(number for number, line in enumerate(lines[1:], 1) if line.rstrip() == "---")
+    try:
+        return json.loads(json.dumps(yaml.safe_load("\n".join(lines[1:end])), default=str))
+    except yaml.YAMLError:
+        return None
+
+
+def info(store: Store, repo: Repo, commit: Commit, *, blobs: bool = False) -> dict[str, Any]:
+    """Everything the API tells about a repository at a commit."""
+    card = card_data(store, commit)
+    config = _config(store, commit) if repo.kind == "model" else {}
+    weights = _safetensors(store, commit) if repo.kind == "model" else None
+    told = {
+        "_id": repo.id,
+        "id": repo.id,
+        "author": repo.namespace,
+        "sha": commit.sha,
+        "lastModified": commit.date,
+        "createdAt": repo.created_at,
+        "private": repo.private,
+        "gated": repo.gated,
+        "disabled": repo.disabled,
+        "downloads": repo.downloads,
+        "downloadsAllTime": repo.downloads,
+        "likes": repo.likes,
+        "trendingScore": 0,
+        "usedStorage": sum({file.sha256: file.size for file in commit.files.values()}.values()),
+        "cardData": card,
+        "siblings": [sibling(path, file, blobs=blobs) for path, file in commit.files.items()],
+    }
+    if repo.kind == "model":
+        library = card.get("library_name") or ("transformers" if config.get("model_type") else None)
+        task = card.get("pipeline_tag") or _task(config)
+        told |= {"modelId": repo.id, "library_name": library, "pipeline_tag": task, "config": config, "spaces": []}
+        if weights:
+            told["safetensors"] = weights
+        if "model-index" in card:
+            told["model-index"] = card["model-index"]
+    if repo.space is not None:
+        told |= {"sdk": card.get("sdk", repo.space.sdk), "runtime": runtime(repo), "models": [], "datasets": []}
+        told["subdomain"] = repo.id.replace("/", "-").lower()
+    told["tags"] = _tags(repo, card, config, weights, told)
+    return told
+
+
+def sibling(path: str, file: File, *, blobs: bool) -> dict[str, Any]:
+    if not blobs:
+        return {"rfilename": path}
+    entry: dict[str, Any] = {"rfilename": path, "size": file.size, "blobId": file.oid}
+    if file.lfs:
+        pointer = len(lfs_pointer(file.sha256, file.size))
+        entry["lfs"] = {"sha256": file.sha256, "size": file.size, "pointerSize": pointer}
+    return entry
+
+
+def runtime(repo: Repo) -> dict[str, Any]:
+    """A Space's state: running once there is an app, unless told otherwise."""
+    space = repo.space
+    assert space is not None
+    head = repo.resolve("main")
+    has_app = head is not None and any(name in head.files for name in ("app.py", "index.html", "Dockerfile"))
+    stage = space.stage or ("RUNNING" if has_app else "NO_APP_FILE")
+    return {
+        "stage": stage,
+        "hardware": {"current": space.hardware if stage == "RUNNING" else None, "requested": space.hardware},
+        "storage": None,
+        "gcTimeout": space.sleep_time,
+        "devMode": False,
+        "replicas": {"current": 1, "requested": 1},
+    }
+
+
+def _tags(repo: Repo, card: dict[str, Any], config: dict[str, Any], weights: Any, told: dict[str, Any]) -> list[str]:
+    tags = [told[field] for field in ("library_name", "pipeline_tag", "sdk") if told.get(field)]
+    tags += ["safetensors"] if weights else []
+    tags += [config["model_type"]] if config.get("model_type") else []
+    for field in _PLAIN_TAG_FIELDS:
+        tags += _listed(card.get(field))
+    # Languages are bare tags of models and prefixed ones of datasets.
+    tags += [f"language:{value}" if repo.kind == "dataset" else value for value in _listed(card.get("language"))]
+    tags += [f"dataset:{value}" for value in _listed(card.get("datasets"))]
+    tags += [f"{field}:{value}" for field in _TAG_FIELDS for value in _listed(card.get(field))]
+    return [*dict.fromkeys(tags), "region:us"]
+
+
+def _listed(value: Any) -> list[str]:
+    if value is None or isinstance(value, dict):
+        return []
+    return [str(one) for one in (value if isinstance(value, list) else [value])]
+
+
+def _config(store: Store, commit: Commit) -> dict[str, Any]:
+    file = commit.files.get("config.json")
+    if file is None:
+        return {}
+    try:
+        config = json.loads(store.blob(file.sha256).read_bytes())
+    except ValueError:
+        return {}
+    return {name: config[name] for name in ("architectures", "model_type") if config.get(name)}
+
+
+def _task(config: dict[str, Any]) -> str | None:
+    names = config.get("architectures") or [""]
+    return next((task for suffix, task in _TASK_OF_SUFFIX.items() if names[0].endswith(suffix)), None)
+
+
+def _safetensors(store: Store, commit: Commit) -> dict[str, Any] | None:
+    """Parameters by type, from the headers of the weights at the repository's root."""
+    counts: dict[str, int] = {}
+    for path, file in commit.files.items():
+        if path.endswith(".safetensors") and "/" not in path:
+            for name, count in _header_counts(store.blob(file.sha256)).items():
+                counts[name] = counts.get(name, 0) + count
+    return {"parameters": counts, "total": sum(counts.values())} if counts else None
+
+
+@lru_cache(maxsize=4096)
+def _header_counts(path: Path) -> dict[str, int]:
+    with path.open("rb") as stream:
+        head = stream.read(8)
+        size = struct.unpack("<Q", head)[0] if len(head) == 8 else 0
+        if not 0 < size < path.stat().st_size:
+            return {}
+        try:
+            header = json.loads(stream.read(size))
+        except ValueError:
+            return {}
+    counts: dict[str, int] = {}
+    for name, tensor in header.items():
+        if name != "__metadata__":
+            counts[tensor["dtype"]] = counts.get(tensor["dtype"], 0) + math.prod(tensor["shape"])
+    return counts

@@ -1,0 +1,143 @@
+"""Requests and answers of the stand-in Hub, and the table of routes."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+from urllib.parse import unquote
+
+from .auth import Token
+
+if TYPE_CHECKING:
+    from .server import Hub
+
+
+@dataclass(frozen=True)
+class Request:
+    """One request.
+
+    Attributes:
+        hub: the server's state.
+        method: "GET", …
+        path: the raw path, still percent-encoded: a revision such as refs/pr/1 is one piece of it.
+        query: the values by name.
+        headers: the request's headers, by any case.
+        body: the body.
+        base: the address that the client used, e.g. "http://127.0.0.1:8000".
+        token: who asks; None for anyone.
+    """
+
+    hub: Hub
+    method: str
+    path: str
+    query: Mapping[str, list[str]]
+    headers: Mapping[str, str]
+    body: bytes
+    base: str
+    token: Token | None
+
+    def json(self) -> Any:
+        """The body as JSON.
+
+        Raises:
+            HubError: it is none.
+        """
+        try:
+            return json.loads(self.body or b"{}")
+        except ValueError:
+            raise HubError(400, "the body is not JSON") from None
+
+    def one(self, name: str) -> str | None:
+        """The first value of a query parameter."""
+        return self.query.get(name, [None])[0]
+
+    def flag(self, name: str) -> bool:
+        return (self.one(name) or "").lower() in ("1", "true")
+
+    def all(self, name: str) -> list[str]:
+        """Every value of a repeatable query parameter, written NAME or NAME[]."""
+        return [*self.query.get(name, []), *self.query.get(f"{name}[]", [])]
+
+
+@dataclass(frozen=True)
+class Slice:
+    """Bytes of a file on disk."""
+
+    path: Path
+    start: int
+    length: int
+
+
+@dataclass(frozen=True)
+class Response:
+    """One answer."""
+
+    status: int = 200
+    body: bytes | Slice = b""
+    headers: Mapping[str, str] = field(default_factory=dict)
+
+
+class HubError(Exception):
+    """A refusal, with the headers that the clients read."""
+
+    def __init__(self, status: int, message: str, code: str | None = None, headers: Mapping[str, str] | None = None):
+        super().__init__(message)
+        self.status, self.message, self.code, self.headers = status, message, code, dict(headers or {})
+
+    def response(self) -> Response:
+        headers = {"X-Error-Message": self.message, **self.headers}
+        if self.code:
+            headers["X-Error-Code"] = self.code
+        return reply({"error": self.message}, self.status, headers)
+
+
+def reply(value: Any, status: int = 200, headers: Mapping[str, str] | None = None) -> Response:
+    """An answer in JSON."""
+    return Response(status, json.dumps(value).encode(), {"Content-Type": "application/json", **(headers or {})})
+
+
+Handler = Callable[..., Response]
+
+_PATTERNS = {
+    "kinds": "models|datasets|spaces",
+    # Addresses outside /api name the kind by a prefix that models do not have.
+    "prefix": "(?:datasets/|spaces/)?",
+    "repo": "[^/]+/[^/]+",
+    "num": r"\d+",
+    "path": ".+",
+}
+ROUTES: list[tuple[str, re.Pattern[str], Handler]] = []
+
+
+def route(method: str, template: str) -> Callable[[Handler], Handler]:
+    """Registers a handler for e.g. GET /api/{kinds}/{repo}/tree/{rev}; the pieces arrive decoded, by name."""
+
+    def piece(match: re.Match[str]) -> str:
+        name = match[1]
+        return f"(?P<{name}>{_PATTERNS.get(name, '[^/]+')})"
+
+    pattern = re.compile(re.sub(r"\{(\w+)\}", piece, template))
+
+    def register(handler: Handler) -> Handler:
+        ROUTES.append((method, pattern, handler))
+        return handler
+
+    return register
+
+
+def dispatch(request: Request) -> Response:
+    """Finds the route and runs it.
+
+    Raises:
+        HubError: no such route, or what the route refuses.
+    """
+    method = "GET" if request.method == "HEAD" else request.method
+    for route_method, pattern, handler in ROUTES:
+        if route_method == method and (match := pattern.fullmatch(request.path)):
+            pieces = {name: unquote(value) for name, value in match.groupdict().items()}
+            return handler(request, **pieces)
+    raise HubError(404, f"the stand-in Hub has no {request.method} {request.path}")

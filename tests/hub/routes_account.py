@@ -1,0 +1,160 @@
+"""Accounts, and repositories as wholes: create, delete, move, settings, access."""
+
+from __future__ import annotations
+
+from .access import authenticated, kind_of, page, readable, writable
+from .auth import Token, account, may_download
+from .describe import front_matter
+from .messages import HubError, Request, Response, reply, route
+from .store import now
+
+
+@route("GET", "/api/whoami-v2")
+def whoami(request: Request) -> Response:
+    return reply(account(authenticated(request)))
+
+
+@route("GET", "/api/users/{user}/overview")
+def user_overview(request: Request, user: str) -> Response:
+    counts = {f"num{kind.title()}s": len(_owned(request, user, kind)) for kind in ("model", "dataset", "space")}
+    return reply({"user": user, "fullname": user.title(), "avatarUrl": "", "type": "user", **counts})
+
+
+@route("GET", "/api/organizations/{org}/overview")
+def organization_overview(request: Request, org: str) -> Response:
+    counts = {f"num{kind.title()}s": len(_owned(request, org, kind)) for kind in ("model", "dataset", "space")}
+    members = len(request.hub.tokens.members(org))
+    if not members and not any(counts.values()):
+        raise HubError(404, "Organization not found")
+    return reply({"name": org, "fullname": org.title(), "avatarUrl": "", "type": "org", "numUsers": members, **counts})
+
+
+@route("GET", "/api/organizations/{org}/members")
+def organization_members(request: Request, org: str) -> Response:
+    users = request.hub.tokens.members(org)
+    return reply([{"user": user, "fullname": user.title(), "avatarUrl": "", "type": "user"} for user in users])
+
+
+def _owned(request: Request, namespace: str, kind: str) -> list[str]:
+    return [id for (of_kind, id), repo in request.hub.store.repos.items() if of_kind == kind and not repo.private
+            and repo.namespace == namespace]  # fmt: skip
+
+
+def _target(request: Request) -> tuple[Token, str, str]:
+    """Who asks, and the kind and id that a body of name, organization and type means."""
+    token, asked = authenticated(request), request.json()
+    namespace = asked.get("organization") or token.user
+    return token, asked.get("type") or "model", f"{namespace}/{asked['name']}"
+
+
+def _require_creation(token: Token, kind: str, id: str) -> None:
+    namespace = id.partition("/")[0]
+    if not token.allows("repo.write", id):
+        raise HubError(403, f"You must use a write token to create a {kind} repository.")
+    if not token.owns(namespace):
+        raise HubError(403, f'You don\'t have the rights to create a {kind} under the namespace "{namespace}"')
+
+
+@route("POST", "/api/repos/create")
+def create(request: Request) -> Response:
+    token, kind, id = _target(request)
+    _require_creation(token, kind, id)
+    asked, store = request.json(), request.hub.store
+    if (kind, id) in store.repos:
+        taken = {"error": f"You already created this {kind} repo: {id}", "url": page(request, store.repo(id, kind))}
+        return reply(taken, 409, {"X-Error-Message": taken["error"]})
+    store.moved.pop(f"{kind}s/{id}", None)
+    private = asked.get("visibility") == "private"
+    repo = store.create_repo(id, kind, sdk=asked.get("sdk"), author=token.user, private=private)
+    if repo.space is not None:
+        repo.space.hardware = asked.get("hardware") or repo.space.hardware
+        repo.space.sleep_time = asked.get("sleepTimeSeconds")
+        for name in ("secrets", "variables"):
+            entries = {one["key"]: {"value": one["value"], "updatedAt": now()} for one in asked.get(name) or []}
+            getattr(repo.space, name).update(entries)
+        store.save(repo)
+    return reply({"url": page(request, repo), "name": id, "id": id})
+
+
+@route("DELETE", "/api/repos/delete")
+def delete(request: Request) -> Response:
+    _, kind, id = _target(request)
+    request.hub.store.delete(writable(request, f"{kind}s", id))
+    return reply({})
+
+
+@route("POST", "/api/repos/move")
+def move(request: Request) -> Response:
+    asked = request.json()
+    kind, to_id = asked.get("type") or "model", asked["toRepo"]
+    repo = writable(request, f"{kind}s", asked["fromRepo"])
+    _require_creation(authenticated(request), kind, to_id)
+    if (kind, to_id) in request.hub.store.repos:
+        raise HubError(409, f"{to_id} exists")
+    request.hub.store.move(repo, to_id)
+    return reply({"url": page(request, repo)})
+
+
+@route("PUT", "/api/{kinds}/{repo}/settings")
+def settings(request: Request, kinds: str, repo: str) -> Response:
+    found, asked = writable(request, kinds, repo), request.json()
+    if "visibility" in asked:
+        found.private = asked["visibility"] != "public"
+    if "private" in asked:
+        found.private = bool(asked["private"])
+    if "gated" in asked:
+        found.gated = asked["gated"]
+    request.hub.store.save(found)
+    return reply({"private": found.private, "gated": found.gated})
+
+
+@route("GET", "/api/{kinds}/{repo}/auth-check")
+def auth_check(request: Request, kinds: str, repo: str) -> Response:
+    found = readable(request, kinds, repo)
+    if not may_download(found, request.token):
+        raise HubError(403, f"Access to {repo} is restricted", "GatedRepo")
+    return reply({})
+
+
+@route("GET", "/api/{kinds}/{repo}/auth-check/write")
+def auth_check_write(request: Request, kinds: str, repo: str) -> Response:
+    writable(request, kinds, repo)
+    return reply({})
+
+
+@route("POST", "/{prefix}{repo}/ask-access")
+def ask_access(request: Request, repo: str, prefix: str = "") -> Response:
+    found = readable(request, prefix, repo)
+    if found.gated == "auto":
+        found.granted.append(authenticated(request).user)
+        request.hub.store.save(found)
+    return reply({})
+
+
+@route("POST", "/api/{kinds}/{repo}/user-access-request/grant")
+def grant(request: Request, kinds: str, repo: str) -> Response:
+    found = writable(request, kinds, repo)
+    found.granted.append(request.json()["user"])
+    request.hub.store.save(found)
+    return reply({})
+
+
+@route("POST", "/api/validate-yaml")
+def validate_yaml(request: Request) -> Response:
+    """What the Hub says about a card before it is committed."""
+    asked = request.json()
+    text = asked.get("content", "")
+    has_block = text.lstrip("\ufeff").startswith("---")
+    data = front_matter(text)
+    if has_block and data is None:
+        message = "the YAML metadata of README.md cannot be parsed"
+        return reply({"errors": [{"message": message}], "warnings": [], "error": message}, 400)
+    warnings = []
+    if not isinstance(data, dict):
+        warnings.append({"message": "empty or missing yaml metadata in repo card"})
+    elif kind_of(f"{asked.get('repoType') or 'model'}s") == "model" and not isinstance(
+        data.get("model-index", []), list
+    ):
+        message = '"model-index" must be an array'
+        return reply({"errors": [{"message": message}], "warnings": [], "error": message}, 400)
+    return reply({"errors": [], "warnings": warnings})

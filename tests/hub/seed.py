@@ -1,0 +1,102 @@
+"""Fills the stand-in with the embedded demo, under ids like the Hub's and under those of the presets."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Iterable, Mapping, Sequence
+from itertools import cycle
+from pathlib import Path
+
+import pyarrow.parquet
+
+from hf_emms import demo
+from hf_emms.presets import checkpoint_preset, dataset_preset, encoder_preset
+
+from .store import Store
+
+ORG = "emms-zoo"
+# Fixed, so that the commits have the same shas every time.
+_DATE = "2025-01-01T00:00:00.000Z"
+_TASKS = {"image-to-text": "image", "image-classification": "image", "text-classification": "text"}
+_ENCODER_SETS = ("base", "paper")
+# Presets that embedded datasets stand in for, with the share of the rows in each split.
+_DATASETS = {
+    "coco_captions": ("emoji-captions", {"train": 0.6, "validation": 0.2, "test": 0.2}),
+    "fashion_mnist": ("fashion-mnist", {"train": 0.8, "test": 0.2}),
+    "ag_news": ("wordnet-glosses", {"train": 0.8, "test": 0.2}),
+}
+_ROWS_PER_GROUP = 64
+
+
+def seed(store: Store) -> None:
+    """Adds what is not there yet.
+
+    The demo's repositories stand as emms-zoo/NAME. Ids of presets are backed by demo checkpoints of the right
+    modality; where a preset names a pull request, main has no weights and the pull request has them.
+    """
+    image, text, encoders = [], [], [_folder(id) for id in demo.names("encoders")]
+    for id in demo.names("checkpoints"):
+        folder = _folder(id)
+        (image if (folder / "preprocessor_config.json").exists() else text).append(folder)
+    for place, folder in enumerate([*image, *text, *encoders]):
+        _put(store, f"{ORG}/{folder.name}", _files(folder), place)
+    for id in demo.names("datasets"):
+        _put(store, f"{ORG}/{_folder(id).name}", _files(_folder(id)), 0, kind="dataset")
+    for task, modality in _TASKS.items():
+        _stand_ins(store, checkpoint_preset(task), image if modality == "image" else [*text, *encoders])
+    for name in _ENCODER_SETS:
+        _stand_ins(store, encoder_preset(name), encoders)
+    for name, (embedded, shares) in _DATASETS.items():
+        _put_dataset(store, name, _folder(demo.DEMO_PREFIX + embedded), shares)
+
+
+def _folder(id: str) -> Path:
+    folder = demo.folder_of(id)
+    assert folder is not None
+    return folder
+
+
+def _files(folder: Path) -> dict[str, bytes]:
+    return {path.relative_to(folder).as_posix(): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+
+
+def _put(store: Store, id: str, files: Mapping[str, bytes], place: int, kind="model", ref: str = "main") -> None:
+    known = store.repos.get((kind, id))
+    if known is None or known.resolve(ref) is None:
+        counts = {"downloads": 1000 - 10 * place, "likes": 100 - place, "created_at": _DATE} if known is None else {}
+        store.put_files(id, files, kind, ref=ref, message="Add safetensors", date=_DATE, **counts)
+
+
+def _stand_ins(store: Store, ids: Iterable[str], folders: Sequence[Path]) -> None:
+    for place, (id, folder) in enumerate(zip(ids, cycle(folders), strict=False)):
+        name, _, revision = id.partition("@")
+        files = _files(folder)
+        described = {path: content for path, content in files.items() if not path.endswith(".safetensors")}
+        _put(store, name, described if revision else files, place)
+        if revision:
+            _put(store, name, files, place, ref=revision)
+
+
+def _put_dataset(store: Store, preset_name: str, folder: Path, shares: Mapping[str, float]) -> None:
+    """An embedded dataset under a preset's id, parted into the preset's splits."""
+    preset = dataset_preset(preset_name)
+    assert preset is not None
+    assert preset.id is not None
+    (source,) = folder.rglob("*.parquet")
+    table = pyarrow.parquet.read_table(source)
+    splits, start = {}, 0
+    for split, share in shares.items():
+        part = table.slice(start, round(share * table.num_rows))
+        sink = io.BytesIO()
+        pyarrow.parquet.write_table(part, sink, row_group_size=_ROWS_PER_GROUP)
+        splits[split] = sink.getvalue()
+        start += part.num_rows
+    files = {f"data/{split}-00000-of-00001.parquet": content for split, content in splits.items()}
+    card = f"---\nconfigs:\n- config_name: default\n  data_files:\n{_card_splits(splits)}---\n\n# {preset.id}\n"
+    _put(store, preset.id, {"README.md": card.encode(), **files}, 0, kind="dataset")
+    converted = {f"default/{split}/0000.parquet": content for split, content in splits.items()}
+    _put(store, preset.id, converted, 0, kind="dataset", ref="refs/convert/parquet")
+
+
+def _card_splits(splits: Iterable[str]) -> str:
+    return "".join(f"  - split: {split}\n    path: data/{split}-*\n" for split in splits)

@@ -1,0 +1,244 @@
+"""The stand-in Hub as a running server."""
+
+from __future__ import annotations
+
+import sys
+import tempfile
+import threading
+import time
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from fnmatch import fnmatchcase
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from typing import Any
+from urllib.parse import parse_qs, unquote, urlsplit
+
+from . import (  # noqa: F401  (each registers its routes)
+    routes_account,
+    routes_discussions,
+    routes_files,
+    routes_lfs,
+    routes_read,
+    routes_spaces,
+    routes_write,
+)
+from .auth import Tokens
+from .faults import Fault, Faults, with_stale_etag
+from .messages import HubError, Request, Response, Slice, dispatch
+from .store import Store
+
+_CHUNK = 1 << 16
+_SLOW_PIECES = 10
+
+
+@dataclass
+class Entry:
+    """A request as it was logged.
+
+    Attributes:
+        method: "GET", …
+        path: the path, decoded, without the query.
+        query: the query as it came.
+        status: the answer's status; 0 where the connection was dropped.
+        sent: bytes of the body that were sent.
+        received: bytes of the request's body.
+        range: the Range header.
+        authorized: whether a token came along.
+    """
+
+    method: str
+    path: str
+    query: str
+    status: int = 0
+    sent: int = 0
+    received: int = 0
+    range: str | None = None
+    authorized: bool = False
+
+    @property
+    def line(self) -> str:
+        """Method and path, what the patterns of faults and counts are matched with."""
+        return f"{self.method} {self.path}"
+
+
+class Hub:
+    """A running stand-in.
+
+    Attributes:
+        url: its address, for HF_ENDPOINT or ``HfApi(endpoint=…)``.
+        store: its repositories.
+        requests: every request so far, in order.
+        page_size: entries a page in lists and trees; the client follows Link headers.
+        multipart_from: LFS uploads of this many bytes or more go in parts of `part_size`.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self.url = ""
+        self.store = Store(folder)
+        self.tokens = Tokens()
+        self.requests: list[Entry] = []
+        self.faults = Faults()
+        self.page_size = 1000
+        self.multipart_from = 50 << 20
+        self.part_size = 16 << 20
+
+    def token(
+        self,
+        *,
+        user: str = "user",
+        role: str = "write",
+        orgs: Iterable[str] | Mapping[str, str] = (),
+        scopes: Mapping[str, Iterable[str]] | None = None,
+    ) -> str:
+        """Issues an access token.
+
+        Args:
+            user: whose it is; users need not exist before.
+            role: "read", "write" or "fineGrained".
+            orgs: organisations the user may write in, or the role by organisation ("read", "contributor", …).
+            scopes: permissions of a fine-grained token by namespace or repository id.
+        """
+        return self.tokens.issue(user, role, orgs, scopes or {}).value
+
+    def fail(self, pattern: str, kind: int | str, times: int | None = 1, **options: Any) -> None:
+        """Lets requests go wrong; the arguments are those of `Fault`."""
+        self.faults.add(Fault(pattern, kind, times, **options))
+
+    def count(self, pattern: str = "*") -> int:
+        """How many requests match the pattern."""
+        return sum(fnmatchcase(entry.line, pattern) for entry in self.requests)
+
+    def bytes_sent(self, pattern: str = "*") -> int:
+        """How many bytes of bodies went out for the requests that match the pattern."""
+        return sum(entry.sent for entry in self.requests if fnmatchcase(entry.line, pattern))
+
+
+@contextmanager
+def running_hub(folder: Path | None = None, *, port: int = 0, demo: bool = False) -> Iterator[Hub]:
+    """Runs a stand-in Hub on loopback until the block ends.
+
+    Args:
+        folder: where its state lies; one that was used before is taken up again. A temporary one by default.
+        port: the port; any free one by default.
+        demo: whether to hold the demo's datasets and checkpoints (see `seed`).
+    """
+    with tempfile.TemporaryDirectory(prefix="hub-") as temporary:
+        hub = Hub(Path(folder or temporary))
+        if demo:
+            from .seed import seed
+
+            seed(hub.store)
+        server = _Server(("127.0.0.1", port), type("Handler", (_Handler,), {"hub": hub}))
+        thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.02}, daemon=True)
+        thread.start()
+        hub.url = f"http://127.0.0.1:{server.server_port}"
+        try:
+            yield hub
+        finally:
+            server.shutdown()
+            server.server_close()
+            thread.join()
+
+
+class _Server(ThreadingHTTPServer):
+    daemon_threads = True
+    block_on_close = False
+    request_queue_size = 128
+
+    def handle_error(self, request: Any, client_address: Any) -> None:
+        """Clients may hang up whenever they like; anything else is a bug and is shown."""
+        if not isinstance(sys.exception(), ConnectionError):
+            super().handle_error(request, client_address)
+
+
+class _Handler(BaseHTTPRequestHandler):
+    protocol_version = "HTTP/1.1"
+    # Headers and body go out in two writes: Nagle's algorithm would hold the second back.
+    disable_nagle_algorithm = True
+    timeout = 60
+    hub: Hub
+
+    def log_message(self, format: str, *args: Any) -> None:
+        """The log is `Hub.requests`."""
+
+    def do_GET(self) -> None:
+        body = self._body()
+        parts = urlsplit(self.path)
+        entry = Entry(self.command, unquote(parts.path), parts.query, received=len(body), range=self.headers["Range"])
+        entry.authorized = "Authorization" in self.headers
+        self.hub.requests.append(entry)
+        fault = self.hub.faults.before(entry.line)
+        if fault is None:
+            response = self._answer(parts.path, parts.query, body)
+            fault = self.hub.faults.after(entry.line, response)
+        elif fault.kind == "drop":
+            self.close_connection = True
+            return
+        else:
+            response = fault.response()
+        if fault is not None and fault.kind == "stale-etag":
+            response = with_stale_etag(response, fault.etag)
+        self._send(response, entry, fault)
+
+    do_HEAD = do_POST = do_PUT = do_DELETE = do_GET  # noqa: N815
+
+    def _answer(self, path: str, query: str, body: bytes) -> Response:
+        try:
+            token = None
+            if authorization := self.headers["Authorization"]:
+                token = self.hub.tokens.find(authorization.removeprefix("Bearer "))
+                if token is None:
+                    raise HubError(401, "Invalid credentials in Authorization header")
+            values = parse_qs(query, keep_blank_values=True)
+            base = f"http://{self.headers['Host']}"
+            request = Request(self.hub, self.command, path, values, self.headers, body, base, token)
+            with self.hub.store.lock:
+                return dispatch(request)
+        except HubError as error:
+            return error.response()
+
+    def _body(self) -> bytes:
+        if "chunked" not in (self.headers["Transfer-Encoding"] or ""):
+            return self.rfile.read(int(self.headers["Content-Length"] or 0))
+        pieces = []
+        while size := int(self.rfile.readline().split(b";")[0], 16):
+            pieces.append(self.rfile.read(size))
+            self.rfile.readline()
+        self.rfile.readline()
+        return b"".join(pieces)
+
+    def _send(self, response: Response, entry: Entry, fault: Fault | None) -> None:
+        body = response.body
+        length = body.length if isinstance(body, Slice) else len(body)
+        entry.status = response.status
+        self.send_response(response.status)
+        for name, value in {"Content-Length": str(length), **response.headers}.items():
+            self.send_header(name, value.encode("ascii", "replace").decode())
+        self.end_headers()
+        if self.command == "HEAD":
+            return
+        kind = fault.kind if fault else None
+        limit = length
+        if kind == "cut":
+            limit = length // 2 if fault.after is None else min(fault.after, length)
+        pause, chunk = (fault.seconds / _SLOW_PIECES, max(1, length // _SLOW_PIECES)) if kind == "slow" else (0, _CHUNK)
+        for piece in _pieces(body, limit, chunk):
+            time.sleep(pause)
+            entry.sent += len(piece)
+            self.wfile.write(piece)
+        if limit < length:
+            self.close_connection = True
+
+
+def _pieces(body: bytes | Slice, limit: int, chunk: int) -> Iterator[bytes]:
+    if isinstance(body, bytes):
+        for start in range(0, limit, chunk):
+            yield body[start : min(start + chunk, limit)]
+        return
+    with body.path.open("rb") as stream:
+        stream.seek(body.start)
+        while limit > 0 and (piece := stream.read(min(chunk, limit))):
+            limit -= len(piece)
+            yield piece

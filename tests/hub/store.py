@@ -1,0 +1,245 @@
+"""The stand-in Hub's state: repositories as JSON files, contents in blobs named by their sha256."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import threading
+from collections.abc import Mapping
+from datetime import UTC, datetime
+from pathlib import Path
+
+import msgspec
+
+from .records import Commit, Discussion, File, Kind, Repo, Space, full_ref
+
+LFS_SUFFIXES = """
+.arrow .bin .ckpt .gguf .gz .h5 .msgpack .npy .npz .onnx .parquet .pickle .pkl .pt .pth .safetensors .tar .tgz .zip
+""".split()  # noqa: SIM905
+MEDIA_SUFFIXES = ".gif .jpeg .jpg .mp4 .png .wav .webp".split()  # noqa: SIM905
+LFS_FROM_BYTES = 10 << 20
+
+
+class StaleParentError(Exception):
+    """The branch is no longer where the committer believes it to be."""
+
+
+def now() -> str:
+    return datetime.now(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
+
+
+def git_oid(content: bytes) -> str:
+    return hashlib.sha1(b"blob %d\0" % len(content) + content).hexdigest()
+
+
+def lfs_pointer(sha256: str, size: int) -> bytes:
+    return f"version https://git-lfs.github.com/spec/v1\noid sha256:{sha256}\nsize {size}\n".encode()
+
+
+def is_lfs(path: str, size: int, kind: Kind) -> bool:
+    suffixes = LFS_SUFFIXES + (MEDIA_SUFFIXES if kind == "dataset" else [])
+    return size > 0 and (size > LFS_FROM_BYTES or Path(path).suffix.lower() in suffixes)
+
+
+class Store:
+    """All repositories, in memory and on disk. Whoever changes something holds `lock` and then calls `save`."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.lock = threading.RLock()
+        self._blobs, self._repos = folder / "blobs", folder / "repos"
+        for part in (self._blobs, self._repos):
+            part.mkdir(parents=True, exist_ok=True)
+        self.repos: dict[tuple[Kind, str], Repo] = {}
+        for path in self._repos.glob("*.json"):
+            repo = msgspec.json.decode(path.read_bytes(), type=Repo)
+            self.repos[repo.kind, repo.id] = repo
+        moved = folder / "moved.json"
+        self.moved: dict[str, str] = json.loads(moved.read_text()) if moved.exists() else {}
+
+    # ---- repositories --------------------------------------------------------------------------------------------
+
+    def create_repo(self, id: str, kind: Kind = "model", *, sdk: str | None = None, author: str = "", **fields) -> Repo:
+        """Makes a repository with the first commit that the Hub makes.
+
+        Args:
+            id: "NAMESPACE/NAME".
+            kind: "model", "dataset" or "space".
+            sdk: a Space's SDK.
+            author: who commits; the namespace by default.
+            **fields: of `Repo`: private, gated, disabled, downloads, likes, granted, created_at.
+        """
+        with self.lock:
+            if (kind, id) in self.repos:
+                raise ValueError(f"{kind} {id} exists")
+            repo = Repo(kind, id, **{"created_at": now(), **fields})
+            if kind == "space":
+                repo.space = Space(sdk or "gradio")
+            self.repos[kind, id] = repo
+            attributes = "".join(f"*{suffix} filter=lfs diff=lfs merge=lfs -text\n" for suffix in LFS_SUFFIXES)
+            first = {".gitattributes": self.add_file(".gitattributes", attributes.encode(), kind)}
+            if repo.space is not None:
+                readme = f"---\ntitle: {id.partition('/')[2]}\nsdk: {repo.space.sdk}\napp_file: app.py\n---\n"
+                first["README.md"] = self.add_file("README.md", readme.encode(), kind)
+            self.commit(repo, "main", first, "initial commit", author=author, date=repo.created_at)
+            return repo
+
+    def repo(self, id: str, kind: Kind = "model") -> Repo:
+        """The repository of this id.
+
+        Raises:
+            KeyError: there is none.
+        """
+        return self.repos[kind, id]
+
+    def delete(self, repo: Repo) -> None:
+        del self.repos[repo.kind, repo.id]
+        self._file_of(repo).unlink()
+
+    def move(self, repo: Repo, to_id: str) -> None:
+        """Renames a repository; its old name leads to the new one."""
+        self.delete(repo)
+        self.moved[f"{repo.kind}s/{repo.id}"] = to_id
+        (self.folder / "moved.json").write_text(json.dumps(self.moved))
+        repo.id = to_id
+        self.repos[repo.kind, to_id] = repo
+        self.save(repo)
+
+    def save(self, repo: Repo) -> None:
+        _write(self._file_of(repo), msgspec.json.encode(repo))
+
+    def _file_of(self, repo: Repo) -> Path:
+        return self._repos / f"{repo.kind}s--{repo.id.replace('/', '--')}.json"
+
+    # ---- contents ------------------------------------------------------------------------------------------------
+
+    def add_blob(self, content: bytes) -> str:
+        """Keeps the bytes; returns their sha256."""
+        sha256 = hashlib.sha256(content).hexdigest()
+        if not self.blob(sha256).exists():
+            _write(self.blob(sha256), content)
+        return sha256
+
+    def blob(self, sha256: str) -> Path:
+        """Where the bytes of this sha256 lie, or would lie."""
+        return self._blobs / sha256
+
+    def add_file(self, path: str, content: bytes, kind: Kind, *, lfs: bool | None = None) -> File:
+        """Keeps a file's content as git or LFS would."""
+        sha256 = self.add_blob(content)
+        as_lfs = is_lfs(path, len(content), kind) if lfs is None else lfs
+        oid = git_oid(lfs_pointer(sha256, len(content)) if as_lfs else content)
+        return File(oid, sha256, len(content), as_lfs)
+
+    def read(self, id: str, path: str, kind: Kind = "model", revision: str = "main") -> bytes:
+        """The content of a file.
+
+        Raises:
+            KeyError: no such repository, revision or file.
+        """
+        return self.blob(self._commit(id, kind, revision).files[path].sha256).read_bytes()
+
+    def paths(self, id: str, kind: Kind = "model", revision: str = "main") -> list[str]:
+        """The files of a revision, sorted."""
+        return sorted(self._commit(id, kind, revision).files)
+
+    def _commit(self, id: str, kind: Kind, revision: str) -> Commit:
+        commit = self.repo(id, kind).resolve(revision)
+        if commit is None:
+            raise KeyError(revision)
+        return commit
+
+    # ---- commits -------------------------------------------------------------------------------------------------
+
+    def put_files(
+        self,
+        id: str,
+        files: Mapping[str, bytes | str | Path],
+        kind: Kind = "model",
+        *,
+        ref: str = "main",
+        message: str = "Add files",
+        author: str = "",
+        date: str | None = None,
+        **fields,
+    ) -> str:
+        """Commits files beside those that are there; makes the repository and the ref if need be.
+
+        Args:
+            id: "NAMESPACE/NAME".
+            files: content by path; text is taken as UTF-8, a Path is read.
+            kind: "model", "dataset" or "space".
+            ref: a branch, or a full ref such as refs/pr/1 (then a pull request of that number is opened).
+            message: the commit's title.
+            author: who commits; the namespace by default.
+            date: the commit's date; now by default.
+            **fields: for `create_repo`, where the repository is made.
+
+        Returns:
+            The commit's sha.
+        """
+        with self.lock:
+            repo = self.repos.get((kind, id)) or self.create_repo(id, kind, **fields)
+            added = {path: self.add_file(path, _bytes(content), kind) for path, content in files.items()}
+            commit = self.commit(repo, ref, added, message, author=author, date=date)
+            if ref.startswith("refs/pr/") and repo.discussion(int(ref.removeprefix("refs/pr/"))) is None:
+                num = int(ref.removeprefix("refs/pr/"))
+                repo.discussions.append(Discussion(num, message, commit.author, commit.date, "open", True))
+                self.save(repo)
+            return commit.sha
+
+    def commit(
+        self,
+        repo: Repo,
+        ref: str,
+        changes: Mapping[str, File | None],
+        title: str,
+        *,
+        message: str = "",
+        author: str = "",
+        date: str | None = None,
+        parent: str | None = None,
+        merged: tuple[str, ...] = (),
+    ) -> Commit:
+        """Puts a commit on a ref; a new ref starts at main.
+
+        Args:
+            repo: the repository.
+            ref: a branch or a full ref.
+            changes: the new file by path; None removes it.
+            title: the commit's first line.
+            message: what follows.
+            author: a user's name.
+            date: ISO 8601; now by default.
+            parent: where the ref is believed to be.
+            merged: further parents.
+
+        Raises:
+            StaleParentError: the ref is not at `parent`.
+        """
+        with self.lock:
+            head = repo.resolve(full_ref(ref)) or repo.resolve("refs/heads/main")
+            if parent is not None and (head is None or head.sha != parent):
+                raise StaleParentError(ref)
+            tree = {**(head.files if head else {}), **changes}
+            files = {path: file for path, file in sorted(tree.items()) if file is not None}
+            parents = ((head.sha,) if head else ()) + merged
+            author, date = author or repo.namespace, date or now()
+            named = [repo.kind, repo.id, parents, {path: file.oid for path, file in files.items()}, title, author, date]
+            sha = hashlib.sha1(json.dumps(named).encode()).hexdigest()
+            repo.commits[sha] = commit = Commit(sha, parents, files, title, message, author, date)
+            repo.refs[full_ref(ref)] = sha
+            self.save(repo)
+            return commit
+
+
+def _bytes(content: bytes | str | Path) -> bytes:
+    if isinstance(content, Path):
+        return content.read_bytes()
+    return content.encode() if isinstance(content, str) else content
+
+
+def _write(path: Path, content: bytes) -> None:
+    part = path.with_name(f"{path.name}.{threading.get_ident()}.part")
+    part.write_bytes(content)
+    part.replace(path)
