@@ -77,6 +77,8 @@ class Extractor:
             raise EmmsError(f"the extractor of {self._plan.repo.id} was closed")
         try:
             yield from self._batches(inputs, batch_size)
+        except EmmsError:
+            raise
         except _FAILURES as error:
             reason = str(error).splitlines()[0] if str(error) else ""
             raise EmmsError(f"{self._plan.repo.id} failed on its inputs: {type(error).__name__}: {reason}") from error
