@@ -6,6 +6,8 @@ The public names are imported on first use, so that ``import hf_emms`` stays ins
 import importlib
 from typing import TYPE_CHECKING, Any
 
+from hf_emms.metrics.install import install_on_import
+
 __version__ = "0.1.0"
 
 _HOMES = {
@@ -40,3 +42,6 @@ def __getattr__(name: str) -> Any:
 
 def __dir__() -> list[str]:
     return sorted(__all__)
+
+
+install_on_import()

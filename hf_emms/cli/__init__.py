@@ -12,6 +12,7 @@ import click
 from hf_emms import __version__
 from hf_emms.cli.cache import cache
 from hf_emms.cli.demo import demo
+from hf_emms.cli.metric import metric
 from hf_emms.cli.presets import presets
 from hf_emms.cli.rank import rank
 from hf_emms.cli.score import score
@@ -37,7 +38,7 @@ def app(context: click.Context, debug: bool) -> None:
         logging.getLogger("hf_emms").setLevel(logging.DEBUG)
 
 
-for command in (rank, score, demo, presets, cache):
+for command in (rank, score, demo, metric, presets, cache):
     app.add_command(command)
 
 

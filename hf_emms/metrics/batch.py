@@ -1,0 +1,231 @@
+"""What users pass as predictions and references, checked and named as they named it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any, Literal, Protocol
+
+import numpy as np
+
+from hf_emms.errors import EmmsError
+from hf_emms.scoring.arrays import as_matrix
+
+Kind = Literal["embeddings", "texts", "class ids"]
+
+# Nobody has so many F-labels; a width here is an array with its last two axes swapped.
+_MOST_F_LABELS = 64
+
+
+@dataclass(frozen=True)
+class Batch:
+    """Rows that belong together.
+
+    Attributes:
+        x: features, float32 or float64 (b, D1).
+        y: label embeddings (b, D2) or (b, K, D2), class ids int64 (b,), or texts (b,) of Python strings.
+    """
+
+    x: np.ndarray
+    y: np.ndarray
+
+    def __len__(self) -> int:
+        return len(self.x)
+
+    @property
+    def kind(self) -> Kind:
+        if self.y.ndim > 1:
+            return "embeddings"
+        return "texts" if self.y.dtype == object else "class ids"
+
+    @property
+    def blocks(self) -> list[np.ndarray]:
+        """Label embeddings as K arrays (b, D2)."""
+        return [self.y] if self.y.ndim == 2 else [self.y[:, k] for k in range(self.y.shape[1])]
+
+    @property
+    def layout(self) -> tuple[int, Kind, tuple[int, ...]]:
+        """What all batches must share: D1, the kind of references and the shape of one."""
+        return self.x.shape[1], self.kind, self.y.shape[1:]
+
+
+class Rows(Protocol):
+    """Rows in the order in which they were added; they can be gone through more than once."""
+
+    def __len__(self) -> int: ...
+
+    def batches(self) -> Iterator[Batch]: ...
+
+
+@dataclass(frozen=True)
+class OneBatch:
+    """Rows that are in memory at once."""
+
+    batch: Batch
+
+    def __len__(self) -> int:
+        return len(self.batch)
+
+    def batches(self) -> Iterator[Batch]:
+        yield self.batch
+
+
+def checked(predictions: Any, references: Any, first_row: int = 0) -> Batch:
+    """Checks one batch.
+
+    Args:
+        predictions: features (b, D1): array, tensor or lists.
+        references: label embeddings (b, D2) or (b, K, D2), or one class id or text a row.
+        first_row: how many rows came before, for the messages.
+
+    Raises:
+        EmmsError: anything else, NaN or Inf included; it says which row.
+    """
+    where = f"rows {first_row} and following: " if first_row else ""
+    if predictions is None or references is None:
+        missing = "predictions" if predictions is None else "references"
+        raise EmmsError(f"{where}{missing} is missing", "pass both: predictions=features, references=labels")
+    try:
+        x = as_matrix(_numbers(predictions, "predictions"), "predictions")
+        y = _references(references)
+        if len(x) != len(y):
+            raise EmmsError(
+                f"predictions has {len(x)} rows but references has {len(y)}",
+                "pass one reference for each prediction, in the same order",
+            )
+    except EmmsError as error:
+        if not where:
+            raise
+        raise EmmsError(where + error.message, error.hint) from error
+    return Batch(x, y)
+
+
+def check_layout(batch: Batch, layout: tuple[int, Kind, tuple[int, ...]], first_row: int) -> None:
+    """Checks that a batch looks like the rows before it.
+
+    Raises:
+        EmmsError: D1, the kind of references, K or D2 changed.
+    """
+    if batch.layout == layout:
+        return
+    raise EmmsError(
+        f"rows {first_row} and following have {_described(batch.layout)}; the {first_row} rows before have "
+        f"{_described(layout)}",
+        "one computation takes one checkpoint and one set of labels; call compute() before you start another",
+    )
+
+
+def _described(layout: tuple[int, Kind, tuple[int, ...]]) -> str:
+    d1, kind, shape = layout
+    if kind != "embeddings":
+        return f"D1={d1} and {kind}"
+    k, d2 = shape if len(shape) == 2 else (1, shape[0])
+    return f"D1={d1}, K={k}, D2={d2}"
+
+
+def _references(value: Any) -> np.ndarray:
+    array = _numbers(value, "references", texts_too=True)
+    if array.dtype.kind in "US" or array.dtype == object:
+        return _texts(array)
+    if array.ndim == 1 and array.dtype.kind in "iub":
+        return array.astype(np.int64)
+    if array.ndim == 3 and array.size:
+        if array.shape[1] > max(_MOST_F_LABELS, array.shape[2]):
+            raise EmmsError(
+                f"references has shape {array.shape}: {array.shape[1]} F-labels of width {array.shape[2]}",
+                "the order is (N, K, D2): references = np.swapaxes(references, 1, 2)",
+            )
+        return as_matrix(array.reshape(len(array), -1), "references").reshape(array.shape)
+    if array.ndim != 2:
+        raise EmmsError(
+            f"references has dtype {array.dtype} and shape {array.shape}; it must be (N, D2) or (N, K, D2) floats, "
+            "or (N,) class ids or texts",
+            "a single number a row is an embedding of width 1: references.reshape(-1, 1)",
+        )
+    return as_matrix(array, "references")
+
+
+def _texts(array: np.ndarray) -> np.ndarray:
+    if array.ndim != 1:
+        raise EmmsError(
+            f"references has texts in shape {array.shape}; texts must be (N,): one a row",
+            "join or choose: a row has one text, and each encoder makes one F-label of it",
+        )
+    texts = array.astype(object)
+    for row, text in enumerate(texts):
+        if not isinstance(text, str):
+            raise EmmsError(f"references[{row}] is {_shown(text)}, but other rows are texts", "pass one text a row")
+    return texts
+
+
+def _numbers(value: Any, name: str, *, texts_too: bool = False) -> np.ndarray:
+    """An array of numbers (or texts, where they are welcome), or what is wrong with which row."""
+    if isinstance(value, (str, bytes)):
+        raise EmmsError(f"{name} is the text {_shown(value)}", f"pass one row a sample: {name}=[…]")
+    if isinstance(value, Iterable) and not hasattr(value, "__array__"):
+        value = [_as_array(row) if hasattr(row, "detach") else row for row in value]
+        # numpy turns [1, "a"] into two texts.
+        if texts_too and any(isinstance(row, str) for row in value):
+            value = np.fromiter(value, object, count=len(value))
+    try:
+        array = _as_array(value)
+    except (ValueError, TypeError):  # numpy says neither which row nor what to do
+        raise _irregular(value, name) from None
+    is_text = array.dtype.kind in "US" or (array.dtype == object and any(isinstance(one, str) for one in array.flat))
+    if array.dtype == object and not (is_text and texts_too):
+        raise _irregular(value, name)
+    if is_text and not texts_too:
+        wrong = _irregular(value, name)
+        raise EmmsError(
+            f"{wrong.message}; predictions are feature rows (N, D1)",
+            "pass a checkpoint's hidden states, not its answers; labels go into references",
+        )
+    return array
+
+
+def _as_array(value: Any) -> np.ndarray:
+    if hasattr(value, "detach"):  # a torch tensor, recognised without importing torch
+        value = value.detach().cpu()
+        value = (value.float() if value.is_floating_point() and value.dtype.itemsize < 4 else value).numpy()
+    return np.asarray(value)
+
+
+def _irregular(rows: Any, name: str) -> EmmsError:
+    """Finds the first row that is not like the first."""
+    try:
+        rows = list(rows)
+    except TypeError:
+        return EmmsError(f"{name} is {_shown(rows)}", f"pass one row a sample: {name}=[…]")
+    expected = _shape(rows[0])
+    for row, values in enumerate(rows):
+        bad = _not_a_number(values)
+        if bad is not None:
+            return EmmsError(f"{name}[{row}]{bad}, not a number", "drop or repair that row")
+        if _shape(values) is None:
+            return EmmsError(f"{name}[{row}] is ragged: its parts differ in length", "every F-label needs one width")
+        if _shape(values) != expected:
+            return EmmsError(
+                f"{name}[{row}] has shape {_shape(values)} but {name}[0] has shape {expected}",
+                "every row needs the same length: pool over tokens, or pad",
+            )
+    return EmmsError(f"{name} holds what is not a number", f"{name} = np.asarray({name}, dtype=np.float32)")
+
+
+def _shape(values: Any) -> tuple[int, ...] | None:
+    try:
+        return np.shape(values)
+    except ValueError:
+        return None
+
+
+def _not_a_number(values: Any, place: str = "") -> str | None:
+    """Where in a row something other than a number is, and what."""
+    if isinstance(values, (Sequence, np.ndarray)) and not isinstance(values, (str, bytes)):
+        found = (_not_a_number(value, f"{place}[{i}]") for i, value in enumerate(values))
+        return next((bad for bad in found if bad is not None), None)
+    return None if isinstance(values, (int, float, np.number, np.bool_)) else f"{place} is {_shown(values)}"
+
+
+def _shown(value: Any) -> str:
+    text = repr(value)
+    return text if len(text) <= 40 else f"{text[:37]}…"

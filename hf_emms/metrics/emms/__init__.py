@@ -1,0 +1,1 @@
+"""The folder that is published as a metric Space; all but this file."""
