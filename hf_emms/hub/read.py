@@ -5,24 +5,17 @@ from __future__ import annotations
 import hashlib
 import os
 import re
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
 
 import hf_emms.demo as demo
 from hf_emms.errors import EmmsError
-
-Kind = Literal["model", "dataset"]
+from hf_emms.hub.connection import Kind, endpoint, explained, page
 
 _HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*(/[\w.-]+)?")
 _DATA_FILES = (".parquet", ".json", ".jsonl", ".csv", ".tsv")
 _CHUNK = 1 << 20
-
-
-class RepoNotFoundError(EmmsError):
-    """The Hub answered that it has no such repository, or none that this user may see."""
 
 
 @dataclass(frozen=True)
@@ -71,8 +64,8 @@ def resolve(id: str, kind: Kind, *, revision: str | None = None) -> Repo:
 
     from huggingface_hub import HfApi
 
-    with _explained(name, kind, pinned or revision):
-        sha = HfApi(endpoint=_endpoint()).resolve_revision(name, repo_type=kind, revision=pinned or revision)
+    with explained(name, kind, pinned or revision):
+        sha = HfApi(endpoint=endpoint()).resolve_revision(name, repo_type=kind, revision=pinned or revision)
     return Repo(name, kind, sha.resolved)
 
 
@@ -93,13 +86,13 @@ def fetch(repo: Repo, allow_patterns: Sequence[str]) -> Path:
         return repo.folder
     from huggingface_hub import snapshot_download
 
-    with _explained(repo.id, repo.kind, repo.revision):
+    with explained(repo.id, repo.kind, repo.revision):
         folder = snapshot_download(
             repo.id,
             repo_type=repo.kind,
             revision=repo.revision,
             allow_patterns=list(allow_patterns),
-            endpoint=_endpoint(),
+            endpoint=endpoint(),
         )
     if not Path(folder).is_dir():
         raise EmmsError(
@@ -113,13 +106,6 @@ def looks_like_path(id: str) -> bool:
     """Whether the text can only be a path, whether or not something is there."""
     nested = id.count("/") > 1 and "@" not in id
     return id.startswith((".", "/", "~", os.sep)) or id.endswith(_DATA_FILES) or "\\" in id or nested
-
-
-def page(id: str, kind: Kind) -> str:
-    """The address of a repository's page on the Hub in use."""
-    from huggingface_hub import constants
-
-    return f"{_endpoint() or constants.ENDPOINT}/{'datasets/' if kind == 'dataset' else ''}{id}"
 
 
 def content_revision(path: Path) -> str:
@@ -145,57 +131,3 @@ def _visible_files(folder: Path) -> list[Path]:
         return file.is_file() and not any(part.startswith(".") or part == "__pycache__" for part in parts)
 
     return sorted(filter(visible, folder.rglob("*")), key=lambda file: file.relative_to(folder).as_posix())
-
-
-def _endpoint() -> str | None:
-    """HF_ENDPOINT as it is now; huggingface_hub itself reads it once, when it is imported."""
-    return os.environ.get("HF_ENDPOINT", "").rstrip("/") or None
-
-
-@contextmanager
-def _explained(id: str, kind: Kind, revision: str | None) -> Iterator[None]:
-    """Turns the Hub client's errors into one line that says what to do."""
-    from huggingface_hub import errors
-
-    what = f"{kind} {id!r}" + (f" at {revision!r}" if revision else "")
-    try:
-        yield
-    except errors.GatedRepoError as error:
-        hint = f"accept its terms at {page(id, kind)}, then log in: hf auth login"
-        raise EmmsError(f"{what} is gated: its owner asks who uses it", hint) from error
-    except errors.RevisionNotFoundError as error:
-        hint = f"branches and tags are listed at {page(id, kind)}/tree/main; a pull request is refs/pr/N"
-        raise EmmsError(f"{kind} {id!r} has no revision {revision!r}", hint) from error
-    except errors.RepositoryNotFoundError as error:
-        hint = f"check the name at {page(id, kind)}; for a private one log in: hf auth login"
-        raise RepoNotFoundError(f"there is no {kind} {id!r} on the Hub, or it is private", hint) from error
-    except (
-        errors.RevisionResolutionError,
-        errors.LocalEntryNotFoundError,
-        errors.OfflineModeIsEnabled,
-    ) as error:
-        raise _unreachable(what) from error
-    except errors.HfHubHTTPError as error:
-        status = error.response.status_code if error.response is not None else "no answer"
-        detail = f": {error.server_message}" if error.server_message else ""
-        hint = f"look at {page(id, kind)}" + ("; log in: hf auth login" if status in (401, 403) else "")
-        raise EmmsError(f"the Hub refused {what} ({status}{detail})", hint) from error
-    except errors.HTTPError as error:
-        raise EmmsError(f"the Hub cannot be reached for {what}: {error}", "check the network and proxy") from error
-    except errors.HFValidationError as error:
-        raise EmmsError(f"{id!r} is not a Hub id: {error}", "write ORG/NAME[@REVISION] or ./FOLDER") from error
-
-
-def _unreachable(what: str) -> EmmsError:
-    from huggingface_hub import constants
-
-    if constants.HF_HUB_OFFLINE:
-        return EmmsError(
-            f"{what} is not (or not wholly) in the local cache, and HF_HUB_OFFLINE is set",
-            "unset HF_HUB_OFFLINE and run once online, or pass a folder: ./FOLDER",
-        )
-    host = _endpoint() or constants.ENDPOINT
-    return EmmsError(
-        f"{host} cannot be reached, and {what} is not (or not wholly) in the local cache",
-        "check the network (or HF_ENDPOINT), or pass a folder: ./FOLDER",
-    )

@@ -1,0 +1,15 @@
+"""The Hugging Face Hub: the only room that talks to its API."""
+
+from hf_emms.hub.connection import Kind, RepoNotFoundError, page
+from hf_emms.hub.read import Repo, content_revision, fetch, looks_like_path, resolve
+
+__all__ = [
+    "Kind",
+    "Repo",
+    "RepoNotFoundError",
+    "content_revision",
+    "fetch",
+    "looks_like_path",
+    "page",
+    "resolve",
+]
