@@ -16,6 +16,8 @@ from typing import Any
 
 import pytest
 
+pytest_plugins = ("hub.fixtures",)
+
 _HOME = Path(tempfile.mkdtemp(prefix="hf-emms-tests-"))
 os.environ.update(
     HF_HOME=str(_HOME / "hf"),

@@ -67,7 +67,9 @@ def discussable(request: Request, kinds: str, id: str) -> tuple[Repo, Token]:
 
 def authenticated(request: Request) -> Token:
     if request.token is None:
-        raise HubError(401, "Invalid username or password.")
+        # The client takes a 401 on a repository's address for RepoNotFound, but over https only: here it is said.
+        of_repo = request.path.startswith(("/api/models/", "/api/datasets/", "/api/spaces/"))
+        raise HubError(401, "Invalid username or password.", "RepoNotFound" if of_repo else None)
     return request.token
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import re
 import struct
 from functools import lru_cache
 from pathlib import Path
@@ -13,6 +14,17 @@ import yaml
 
 from .records import Commit, File, Repo
 from .store import Store, lfs_pointer
+
+
+class _CardLoader(yaml.SafeLoader):
+    """YAML 1.2, as the Hub reads it: `language: no` is Norwegian."""
+
+
+_CardLoader.yaml_implicit_resolvers = {
+    first: [(tag, pattern) for tag, pattern in resolvers if tag != "tag:yaml.org,2002:bool"]
+    for first, resolvers in yaml.SafeLoader.yaml_implicit_resolvers.items()
+}
+_CardLoader.add_implicit_resolver("tag:yaml.org,2002:bool", re.compile("true|false|True|False"), list("tfTF"))
 
 _TASK_OF_SUFFIX = {
     "ForImageClassification": "image-classification",
@@ -58,7 +70,7 @@ def front_matter(text: str) -> Any:
         return None
     end = next(number for number, line in enumerate(lines[1:], 1) if line.rstrip() == "---")
     try:
-        return json.loads(json.dumps(yaml.safe_load("\n".join(lines[1:end])), default=str))
+        return json.loads(json.dumps(yaml.load("\n".join(lines[1:end]), _CardLoader), default=str))
     except yaml.YAMLError:
         return None
 

@@ -14,6 +14,12 @@ def whoami(request: Request) -> Response:
     return reply(account(authenticated(request)))
 
 
+@route("GET", "/api/agent-harnesses")
+def agent_harnesses(request: Request) -> Response:
+    """huggingface_hub asks once per HF_HOME which assistants to name in its User-Agent: none."""
+    return reply({"standardEnvVars": [], "harnesses": {}})
+
+
 @route("GET", "/api/users/{user}/overview")
 def user_overview(request: Request, user: str) -> Response:
     counts = {f"num{kind.title()}s": len(_owned(request, user, kind)) for kind in ("model", "dataset", "space")}
@@ -63,7 +69,6 @@ def create(request: Request) -> Response:
     if (kind, id) in store.repos:
         taken = {"error": f"You already created this {kind} repo: {id}", "url": page(request, store.repo(id, kind))}
         return reply(taken, 409, {"X-Error-Message": taken["error"]})
-    store.moved.pop(f"{kind}s/{id}", None)
     private = asked.get("visibility") == "private"
     repo = store.create_repo(id, kind, sdk=asked.get("sdk"), author=token.user, private=private)
     if repo.space is not None:

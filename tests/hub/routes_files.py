@@ -12,9 +12,8 @@ _TYPES = {".json": "application/json", ".md": "text/plain; charset=utf-8", ".txt
 
 
 @route("GET", "/{prefix}{repo}/resolve/{rev}/{path}")
-@route("GET", "/api/resolve-cache/{kinds}/{repo}/{rev}/{path}")
-def resolve(request: Request, repo: str, rev: str, path: str, prefix: str = "", kinds: str = "") -> Response:
-    found = downloadable(request, prefix or kinds, repo)
+def resolve(request: Request, repo: str, rev: str, path: str, prefix: str = "") -> Response:
+    found = downloadable(request, prefix, repo)
     commit = commit_of(found, rev)
     file = file_of(commit, path)
     etag = f'"{file.sha256 if file.lfs else file.oid}"'

@@ -12,7 +12,7 @@ from .access import authenticated, commit_of, discussable, page, writable
 from .discussions import commit_event, open_pull_request
 from .messages import HubError, Request, Response, reply, route
 from .records import Commit, File, Repo, full_ref
-from .store import StaleParentError, is_lfs
+from .store import is_lfs
 
 
 def _committable(request: Request, kinds: str, id: str, ref: str) -> Repo:
@@ -74,10 +74,7 @@ def commit(request: Request, kinds: str, repo: str, rev: str) -> Response:
             raise HubError(400, "No files have been modified, so there is no pull request to open.")
         pull = open_pull_request(request.hub.store, found, base, header["summary"], message, token.user)
         rev = f"refs/pr/{pull.num}"
-    try:
-        made = request.hub.store.commit(found, rev, changes, header["summary"], message=message, author=token.user)
-    except StaleParentError:
-        raise HubError(412, "A commit has happened since. Please refresh and try again.") from None
+    made = request.hub.store.commit(found, rev, changes, header["summary"], message=message, author=token.user)
     answer = {"success": True, "commitOid": made.sha, "commitUrl": f"{page(request, found)}/commit/{made.sha}"}
     answer["hookOutput"] = ""
     if rev.startswith("refs/pr/"):

@@ -17,7 +17,6 @@ from .store import Store
 ORG = "emms-zoo"
 # Fixed, so that the commits have the same shas every time.
 _DATE = "2025-01-01T00:00:00.000Z"
-_TASKS = {"image-to-text": "image", "image-classification": "image", "text-classification": "text"}
 _ENCODER_SETS = ("base", "paper")
 # Presets that embedded datasets stand in for, with the share of the rows in each split.
 _DATASETS = {
@@ -42,8 +41,15 @@ def seed(store: Store) -> None:
         _put(store, f"{ORG}/{folder.name}", _files(folder), place)
     for id in demo.names("datasets"):
         _put(store, f"{ORG}/{_folder(id).name}", _files(_folder(id)), 0, kind="dataset")
-    for task, modality in _TASKS.items():
-        _stand_ins(store, checkpoint_preset(task), image if modality == "image" else [*text, *encoders])
+    # A checkpoint that writes text has a tokenizer too and classifies nothing.
+    silent = [folder for folder in image if not (folder / "tokenizer.json").exists()]
+    candidates = {
+        "image-to-text": image,
+        "image-classification": silent,
+        "text-classification": [*text, *encoders],
+    }
+    for task, folders in candidates.items():
+        _stand_ins(store, checkpoint_preset(task), folders)
     for name in _ENCODER_SETS:
         _stand_ins(store, encoder_preset(name), encoders)
     for name, (embedded, shares) in _DATASETS.items():

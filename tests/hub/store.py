@@ -20,10 +20,6 @@ MEDIA_SUFFIXES = ".gif .jpeg .jpg .mp4 .png .wav .webp".split()  # noqa: SIM905
 LFS_FROM_BYTES = 10 << 20
 
 
-class StaleParentError(Exception):
-    """The branch is no longer where the committer believes it to be."""
-
-
 def now() -> str:
     return datetime.now(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
 
@@ -76,6 +72,8 @@ class Store:
             if kind == "space":
                 repo.space = Space(sdk or "gradio")
             self.repos[kind, id] = repo
+            if self.moved.pop(f"{kind}s/{id}", None):
+                self._save_moved()
             attributes = "".join(f"*{suffix} filter=lfs diff=lfs merge=lfs -text\n" for suffix in LFS_SUFFIXES)
             first = {".gitattributes": self.add_file(".gitattributes", attributes.encode(), kind)}
             if repo.space is not None:
@@ -100,13 +98,16 @@ class Store:
         """Renames a repository; its old name leads to the new one."""
         self.delete(repo)
         self.moved[f"{repo.kind}s/{repo.id}"] = to_id
-        (self.folder / "moved.json").write_text(json.dumps(self.moved))
+        self._save_moved()
         repo.id = to_id
         self.repos[repo.kind, to_id] = repo
         self.save(repo)
 
     def save(self, repo: Repo) -> None:
         _write(self._file_of(repo), msgspec.json.encode(repo))
+
+    def _save_moved(self) -> None:
+        _write(self.folder / "moved.json", json.dumps(self.moved).encode())
 
     def _file_of(self, repo: Repo) -> Path:
         return self._repos / f"{repo.kind}s--{repo.id.replace('/', '--')}.json"
@@ -198,7 +199,6 @@ class Store:
         message: str = "",
         author: str = "",
         date: str | None = None,
-        parent: str | None = None,
         merged: tuple[str, ...] = (),
     ) -> Commit:
         """Puts a commit on a ref; a new ref starts at main.
@@ -211,16 +211,10 @@ class Store:
             message: what follows.
             author: a user's name.
             date: ISO 8601; now by default.
-            parent: where the ref is believed to be.
             merged: further parents.
-
-        Raises:
-            StaleParentError: the ref is not at `parent`.
         """
         with self.lock:
             head = repo.resolve(full_ref(ref)) or repo.resolve("refs/heads/main")
-            if parent is not None and (head is None or head.sha != parent):
-                raise StaleParentError(ref)
             tree = {**(head.files if head else {}), **changes}
             files = {path: file for path, file in sorted(tree.items()) if file is not None}
             parents = ((head.sha,) if head else ()) + merged
