@@ -82,7 +82,7 @@ def may_download(repo: Repo, token: Token | None) -> bool:
 
 def account(token: Token) -> dict[str, Any]:
     """What whoami tells."""
-    access = {"displayName": "test", "role": token.role, "createdAt": "2024-01-01T00:00:00.000Z"}
+    access: dict[str, Any] = {"displayName": "test", "role": token.role, "createdAt": "2024-01-01T00:00:00.000Z"}
     if token.role == "fineGrained":
         access["fineGrained"] = {
             "canReadGatedRepos": True,

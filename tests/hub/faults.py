@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from fnmatch import fnmatchcase
 
@@ -82,7 +82,7 @@ class Faults:
             ),
         )
 
-    def _take(self, line: str, fits) -> Fault | None:
+    def _take(self, line: str, fits: Callable[[Fault], bool]) -> Fault | None:
         with self._lock:
             for fault in self._faults:
                 if fnmatchcase(line, fault.pattern) and fits(fault):

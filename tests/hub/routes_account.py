@@ -6,6 +6,7 @@ from .access import authenticated, kind_of, page, readable, writable
 from .auth import Token, account, may_download
 from .describe import front_matter
 from .messages import HubError, Request, Response, reply, route
+from .records import Kind
 from .store import now
 
 
@@ -46,7 +47,7 @@ def _owned(request: Request, namespace: str, kind: str) -> list[str]:
             and repo.namespace == namespace]  # fmt: skip
 
 
-def _target(request: Request) -> tuple[Token, str, str]:
+def _target(request: Request) -> tuple[Token, Kind, str]:
     """Who asks, and the kind and id that a body of name, organization and type means."""
     token, asked = authenticated(request), request.json()
     namespace = asked.get("organization") or token.user

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import re
 from math import ceil
+from pathlib import Path
 
 from .access import authenticated, discussable
 from .messages import HubError, Request, Response, reply, route
@@ -85,7 +86,7 @@ def _keep(request: Request, oid: str, content: bytes) -> None:
     request.hub.store.add_blob(content)
 
 
-def _part(request: Request, oid: str, number: int):
+def _part(request: Request, oid: str, number: int) -> Path:
     return request.hub.store.blob(f"{_checked(oid)}.{number}")
 
 

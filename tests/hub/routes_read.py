@@ -27,6 +27,12 @@ def repo_info(request: Request, kinds: str, repo: str, rev: str = "main") -> Res
     return reply(told)
 
 
+@route("GET", "/api/{kinds}/{name}")
+@route("GET", "/api/{kinds}/{name}/revision/{rev}")
+def without_namespace(request: Request, kinds: str, name: str, rev: str = "main") -> Response:
+    return repo_info(request, kinds, name, rev)
+
+
 @route("GET", "/api/{kinds}")
 def list_repos(request: Request, kinds: str) -> Response:
     kind = kind_of(kinds)

@@ -6,12 +6,14 @@ import io
 from collections.abc import Iterable, Mapping, Sequence
 from itertools import cycle
 from pathlib import Path
+from typing import Any
 
 import pyarrow.parquet
 
 from hf_emms import demo
 from hf_emms.presets import checkpoint_preset, dataset_preset, encoder_preset
 
+from .records import Kind
 from .store import Store
 
 ORG = "emms-zoo"
@@ -33,7 +35,9 @@ def seed(store: Store) -> None:
     The demo's repositories stand as emms-zoo/NAME. Ids of presets are backed by demo checkpoints of the right
     modality; where a preset names a pull request, main has no weights and the pull request has them.
     """
-    image, text, encoders = [], [], [_folder(id) for id in demo.names("encoders")]
+    image: list[Path] = []
+    text: list[Path] = []
+    encoders = [_folder(id) for id in demo.names("encoders")]
     for id in demo.names("checkpoints"):
         folder = _folder(id)
         (image if (folder / "preprocessor_config.json").exists() else text).append(folder)
@@ -66,10 +70,14 @@ def _files(folder: Path) -> dict[str, bytes]:
     return {path.relative_to(folder).as_posix(): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
 
 
-def _put(store: Store, id: str, files: Mapping[str, bytes], place: int, kind="model", ref: str = "main") -> None:
+def _put(
+    store: Store, id: str, files: Mapping[str, bytes], place: int, kind: Kind = "model", ref: str = "main"
+) -> None:
     known = store.repos.get((kind, id))
     if known is None or known.resolve(ref) is None:
-        counts = {"downloads": 1000 - 10 * place, "likes": 100 - place, "created_at": _DATE} if known is None else {}
+        counts: dict[str, Any] = (
+            {"downloads": 1000 - 10 * place, "likes": 100 - place, "created_at": _DATE} if known is None else {}
+        )
         store.put_files(id, files, kind, ref=ref, message="Add safetensors", date=_DATE, **counts)
 
 

@@ -219,11 +219,11 @@ class _Handler(BaseHTTPRequestHandler):
         self.end_headers()
         if self.command == "HEAD":
             return
-        kind = fault.kind if fault else None
-        limit = length
-        if kind == "cut":
+        limit, pause, chunk = length, 0.0, _CHUNK
+        if fault is not None and fault.kind == "cut":
             limit = length // 2 if fault.after is None else min(fault.after, length)
-        pause, chunk = (fault.seconds / _SLOW_PIECES, max(1, length // _SLOW_PIECES)) if kind == "slow" else (0, _CHUNK)
+        elif fault is not None and fault.kind == "slow":
+            pause, chunk = fault.seconds / _SLOW_PIECES, max(1, length // _SLOW_PIECES)
         for piece in _pieces(body, limit, chunk):
             time.sleep(pause)
             entry.sent += len(piece)

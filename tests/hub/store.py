@@ -8,6 +8,7 @@ import threading
 from collections.abc import Mapping
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any
 
 import msgspec
 
@@ -55,7 +56,9 @@ class Store:
 
     # ---- repositories --------------------------------------------------------------------------------------------
 
-    def create_repo(self, id: str, kind: Kind = "model", *, sdk: str | None = None, author: str = "", **fields) -> Repo:
+    def create_repo(
+        self, id: str, kind: Kind = "model", *, sdk: str | None = None, author: str = "", **fields: Any
+    ) -> Repo:
         """Makes a repository with the first commit that the Hub makes.
 
         Args:
@@ -162,7 +165,7 @@ class Store:
         message: str = "Add files",
         author: str = "",
         date: str | None = None,
-        **fields,
+        **fields: Any,
     ) -> str:
         """Commits files beside those that are there; makes the repository and the ref if need be.
 
