@@ -100,9 +100,13 @@ def _vit(width: int = 64, layers: int = 4) -> PreTrainedModel:
 
 
 def _mobilenet() -> PreTrainedModel:
-    return MobileNetV2Model(
+    model = MobileNetV2Model(
         MobileNetV2Config(image_size=64, depth_multiplier=0.25, min_depth=8, depth_divisible_by=8, output_stride=16)
     )
+    for module in model.modules():
+        if isinstance(module, torch.nn.BatchNorm2d):
+            module.momentum = 0.1  # with transformers' 0.997 only the last batch would count
+    return model
 
 
 RECIPES = (
@@ -113,7 +117,7 @@ RECIPES = (
     Recipe("resnet-drawings-short", _resnet, "drawings", 60),
     Recipe("convnext-distilled-short", _convnext, "lite0", 250, 2e-3),
     Recipe("vit-drawings", lambda: _vit(), "drawings", 600, 1e-3),
-    Recipe("mobilenet-drawings-short", _mobilenet, "drawings", 200),
+    Recipe("mobilenet-drawings-short", _mobilenet, "drawings", 250),
     Recipe("regnet-random", _regnet, "none"),
     Recipe("vit-random", lambda: _vit(48, 2), "none"),
 )
