@@ -8,8 +8,10 @@ from contextlib import contextmanager
 from typing import Literal
 
 from hf_emms.errors import EmmsError
+from hf_emms.hub.patience import status_of
 
-Kind = Literal["model", "dataset"]
+Kind = Literal["model", "dataset", "space"]
+_PAGES = {"model": "", "dataset": "datasets/", "space": "spaces/"}
 
 
 class RepoNotFoundError(EmmsError):
@@ -20,7 +22,7 @@ def page(id: str, kind: Kind) -> str:
     """The address of a repository's page on the Hub in use."""
     from huggingface_hub import constants
 
-    return f"{endpoint() or constants.ENDPOINT}/{'datasets/' if kind == 'dataset' else ''}{id}"
+    return f"{endpoint() or constants.ENDPOINT}/{_PAGES[kind]}{id}"
 
 
 def endpoint() -> str | None:
@@ -49,17 +51,25 @@ def explained(id: str, kind: Kind, revision: str | None) -> Iterator[None]:
         errors.RevisionResolutionError,
         errors.LocalEntryNotFoundError,
         errors.OfflineModeIsEnabled,
+        errors.HfHubHTTPError,
     ) as error:
-        raise _unreachable(what) from error
-    except errors.HfHubHTTPError as error:
-        status = error.response.status_code if error.response is not None else "no answer"
-        detail = f": {error.server_message}" if error.server_message else ""
-        hint = f"look at {page(id, kind)}" + ("; log in: hf auth login" if status in (401, 403) else "")
-        raise EmmsError(f"the Hub refused {what} ({status}{detail})", hint) from error
+        # The client looks into its cache when the Hub fails, and then complains about the cache.
+        status = status_of(error)
+        raise (_unreachable(what) if status is None else _refused(what, page(id, kind), status, error)) from error
     except errors.HTTPError as error:
         raise EmmsError(f"the Hub cannot be reached for {what}: {error}", "check the network and proxy") from error
     except errors.HFValidationError as error:
         raise EmmsError(f"{id!r} is not a Hub id: {error}", "write ORG/NAME[@REVISION] or ./FOLDER") from error
+
+
+def _refused(what: str, address: str, status: int, error: BaseException) -> EmmsError:
+    message = getattr(error, "server_message", None) or getattr(error.__cause__, "server_message", None)
+    detail = f"{status}: {message}" if message else str(status)
+    if status == 429 or status >= 500:
+        hint = "run the same command again later: what is finished is kept"
+        return EmmsError(f"the Hub could not serve {what} ({detail})", hint)
+    hint = f"look at {address}" + ("; log in: hf auth login" if status in (401, 403) else "")
+    return EmmsError(f"the Hub refused {what} ({detail})", hint)
 
 
 def _unreachable(what: str) -> EmmsError:

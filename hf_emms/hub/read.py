@@ -12,10 +12,13 @@ from pathlib import Path
 import hf_emms.demo as demo
 from hf_emms.errors import EmmsError
 from hf_emms.hub.connection import Kind, endpoint, explained, page
+from hf_emms.hub.patience import Watch, patiently
 
 _HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*(/[\w.-]+)?")
 _DATA_FILES = (".parquet", ".json", ".jsonl", ".csv", ".tsv")
 _CHUNK = 1 << 20
+# What exports and trainings leave in a checkpoint's repository, and no loading needs.
+LEFT_OUT = ("onnx/*", "openvino/*", "coreml/*", "runs/*", "checkpoint-*/*", "original/*")
 
 
 @dataclass(frozen=True)
@@ -33,6 +36,14 @@ class Repo:
     kind: Kind
     revision: str
     folder: Path | None = None
+
+
+@dataclass(frozen=True)
+class RepoFile:
+    """A file of a repository: its size in bytes, and whether it is on this machine."""
+
+    bytes: int
+    cached: bool
 
 
 def resolve(id: str, kind: Kind, *, revision: str | None = None) -> Repo:
@@ -64,13 +75,46 @@ def resolve(id: str, kind: Kind, *, revision: str | None = None) -> Repo:
 
     from huggingface_hub import HfApi
 
-    with explained(name, kind, pinned or revision):
-        sha = HfApi(endpoint=endpoint()).resolve_revision(name, repo_type=kind, revision=pinned or revision)
+    wanted = pinned or revision
+    api = HfApi(endpoint=endpoint())
+    with explained(name, kind, wanted):
+        sha = patiently(f"{kind} {name!r}", lambda watch: api.resolve_revision(name, repo_type=kind, revision=wanted))
     return Repo(name, kind, sha.resolved)
 
 
+def listing(repo: Repo) -> dict[str, RepoFile]:
+    """The files of a repository by path; one request, none offline (then the cached files).
+
+    Raises:
+        EmmsError: the Hub cannot be reached, or refuses.
+    """
+    if repo.folder is not None:
+        return _on_disk(repo.folder)
+    from huggingface_hub import HfApi, constants, try_to_load_from_cache
+    from huggingface_hub.file_download import repo_folder_name
+    from huggingface_hub.hf_api import RepoFile as HubFile
+
+    if constants.HF_HUB_OFFLINE:
+        name = repo_folder_name(repo_id=repo.id, repo_type=repo.kind)
+        return _on_disk(Path(constants.HF_HUB_CACHE, name, "snapshots", repo.revision))
+
+    def ask(watch: Watch) -> list[HubFile]:
+        tree = HfApi(endpoint=endpoint()).list_repo_tree(
+            repo.id, repo_type=repo.kind, revision=repo.revision, recursive=True
+        )
+        return [entry for entry in tree if isinstance(entry, HubFile)]
+
+    with explained(repo.id, repo.kind, repo.revision):
+        entries = patiently(f"the files of {repo.kind} {repo.id!r}", ask)
+    files = {}
+    for entry in entries:
+        cached = try_to_load_from_cache(repo.id, entry.path, revision=repo.revision, repo_type=repo.kind)
+        files[entry.path] = RepoFile(entry.size, isinstance(cached, str))
+    return files
+
+
 def fetch(repo: Repo, allow_patterns: Sequence[str]) -> Path:
-    """Brings the files that match the patterns onto this machine.
+    """Brings the files that match the patterns onto this machine; those that are there cost no request.
 
     Args:
         repo: what `resolve` returned.
@@ -86,14 +130,19 @@ def fetch(repo: Repo, allow_patterns: Sequence[str]) -> Path:
         return repo.folder
     from huggingface_hub import snapshot_download
 
-    with explained(repo.id, repo.kind, repo.revision):
-        folder = snapshot_download(
+    def download(watch: Watch) -> str:
+        return snapshot_download(
             repo.id,
             repo_type=repo.kind,
             revision=repo.revision,
             allow_patterns=list(allow_patterns),
+            ignore_patterns=list(LEFT_OUT),
             endpoint=endpoint(),
+            tqdm_class=watch.bar(),
         )
+
+    with explained(repo.id, repo.kind, repo.revision):
+        folder = patiently(f"{repo.kind} {repo.id!r}", download)
     if not Path(folder).is_dir():
         raise EmmsError(
             f"{repo.kind} {repo.id!r} has no file that matches {', '.join(allow_patterns)}",
@@ -123,6 +172,13 @@ def content_revision(path: Path) -> str:
             while chunk := stream.read(_CHUNK):
                 digest.update(chunk)
     return f"local-{digest.hexdigest()}"
+
+
+def _on_disk(path: Path) -> dict[str, RepoFile]:
+    if path.is_file():
+        return {path.name: RepoFile(path.stat().st_size, True)}
+    files = _visible_files(path) if path.is_dir() else []
+    return {file.relative_to(path).as_posix(): RepoFile(file.stat().st_size, True) for file in files}
 
 
 def _visible_files(folder: Path) -> list[Path]:

@@ -1,0 +1,161 @@
+"""Waiting for the Hub: what is tried again, how long, and when it is given up."""
+
+from __future__ import annotations
+
+import os
+import threading
+import time
+from collections.abc import Callable, Iterator
+from multiprocessing import TimeoutError as WaitTimeoutError
+from multiprocessing.pool import ThreadPool
+from typing import Any, TypeVar
+
+from hf_emms.errors import EmmsError
+
+T = TypeVar("T")
+
+# The Hub counts requests in windows of five minutes: whoever is told to wait is let in again within one.
+_DEADLINE_SECONDS = 420.0
+_FIRST_PAUSE, _LONGEST_PAUSE = 1.0, 30.0
+_PASSING = (408, 429, 500, 502, 503, 504)
+
+
+class StoppedError(Exception):
+    """Nobody waits for the download any more."""
+
+
+class Watch:
+    """Knows when bytes last arrived, and ends a download that nobody waits for any more."""
+
+    def __init__(self) -> None:
+        self._moved = time.monotonic()
+        self._stopped = threading.Event()
+
+    def moved(self) -> None:
+        """Called for every piece that arrives.
+
+        Raises:
+            StoppedError: the download is to end here.
+        """
+        if self._stopped.is_set():
+            raise StoppedError
+        self._moved = time.monotonic()
+
+    def stop(self) -> None:
+        """Lets the download end at its next piece."""
+        self._stopped.set()
+
+    @property
+    def idle(self) -> float:
+        """Seconds since bytes last arrived."""
+        return time.monotonic() - self._moved
+
+    def bar(self) -> type[Any]:
+        """A progress bar for huggingface_hub that reports to this watch."""
+        from huggingface_hub.utils import tqdm
+
+        watch = self
+
+        class Bar(tqdm):
+            def update(self, n: float | None = 1) -> bool | None:
+                watch.moved()
+                return super().update(n)
+
+        return Bar
+
+
+def deadline() -> float:
+    """Seconds without an answer or a byte after which a request is given up: HF_EMMS_DEADLINE, or seven minutes.
+
+    Raises:
+        EmmsError: the variable holds no number.
+    """
+    given = os.environ.get("HF_EMMS_DEADLINE", "")
+    try:
+        return float(given) if given else _DEADLINE_SECONDS
+    except ValueError:
+        raise EmmsError(f"HF_EMMS_DEADLINE is {given!r}", "it takes seconds: HF_EMMS_DEADLINE=120") from None
+
+
+def patiently(what: str, call: Callable[[Watch], T]) -> T:
+    """Makes a request of huggingface_hub that changes nothing, again if need be.
+
+    Passing failures (408, 429, 5xx, timeouts, cut connections) are tried again, after what Retry-After says or after
+    twice as long each time, until nothing has arrived for `deadline` seconds. The client's own retries come on top;
+    it may sleep longer than the deadline, so it works in a thread that can be left behind.
+
+    Args:
+        what: names the request, for the error.
+        call: makes the request; is given the watch that its progress bars report to.
+
+    Raises:
+        EmmsError: nothing arrived for so long.
+        Exception: what `call` raised, where trying again is of no use or the deadline has passed.
+    """
+    watch, longest, pause = Watch(), deadline(), _FIRST_PAUSE
+    pool = ThreadPool(1)  # its threads are daemons: they do not keep the program from ending
+    try:
+        while True:
+            running = pool.apply_async(call, (watch,))
+            try:
+                return _result(running, what, watch, longest)
+            except _client_errors() as error:
+                wait = _wait(error, pause)
+                if wait is None or watch.idle + wait > longest:
+                    raise
+            time.sleep(wait)
+            pause = min(2 * pause, _LONGEST_PAUSE)
+    finally:
+        watch.stop()
+        pool.close()
+
+
+def status_of(error: BaseException) -> int | None:
+    """The HTTP status behind an error of the client, if the Hub answered at all."""
+    return next((status for status, _ in _answers(error)), None)
+
+
+def _result(running: Any, what: str, watch: Watch, longest: float) -> Any:
+    while True:
+        try:
+            return running.get(max(0.01, longest - watch.idle))
+        except WaitTimeoutError:
+            if watch.idle >= longest:
+                raise EmmsError(
+                    f"the Hub let us wait too long for {what}: nothing arrived for {longest:g} s",
+                    "run the same command again later: what is finished is kept; HF_EMMS_DEADLINE=SECONDS waits longer",
+                ) from None
+
+
+def _wait(error: BaseException, pause: float) -> float | None:
+    """Seconds until another try; None where it is of no use."""
+    from huggingface_hub.errors import HTTPError
+
+    for status, retry_after in _answers(error):
+        if status not in _PASSING:
+            return None
+        return max(pause, retry_after)
+    # Without any connection the client has fallen back on its cache, and that has nothing.
+    dropped = [one for one in _chain(error) if isinstance(one, HTTPError)]
+    return pause if dropped and not any("Connect" in type(one).__name__ for one in dropped) else None
+
+
+def _answers(error: BaseException) -> Iterator[tuple[int, float]]:
+    from huggingface_hub.errors import HfHubHTTPError
+
+    for one in _chain(error):
+        if isinstance(one, HfHubHTTPError) and one.response is not None:
+            asked = one.response.headers.get("Retry-After", "")
+            yield one.response.status_code, float(asked) if asked.isdecimal() else 0.0
+
+
+def _chain(error: BaseException | None) -> Iterator[BaseException]:
+    while error is not None:
+        yield error
+        error = error.__cause__
+
+
+def _client_errors() -> tuple[type[Exception], ...]:
+    from huggingface_hub import errors
+
+    return (errors.HTTPError, errors.LocalEntryNotFoundError, errors.RevisionResolutionError)
