@@ -14,7 +14,9 @@ ROOMS = (
     "cli",
     "pipeline",
     "plan",
+    "publish",
     "cards",
+    "metrics",
     "engines",
     "labels",
     "features",
@@ -64,8 +66,6 @@ def top_level_imports(path):
 @pytest.mark.parametrize("path", modules(), ids=lambda path: str(path.relative_to(PACKAGE)))
 def test_imports_point_downwards(path):
     room = room_of(path)
-    if room == "metrics":
-        return
     assert room in ROOMS, f"{room} is a new room: give it its place in ROOMS"
     back = [other for other in rooms_imported(path) if other != room and ROOMS.index(other) <= ROOMS.index(room)]
     assert not back, f"{room} imports {back}, which stand above it"

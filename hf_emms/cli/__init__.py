@@ -14,6 +14,7 @@ from hf_emms.cli.cache import cache
 from hf_emms.cli.demo import demo
 from hf_emms.cli.metric import metric
 from hf_emms.cli.presets import presets
+from hf_emms.cli.publish import publish
 from hf_emms.cli.rank import rank
 from hf_emms.cli.score import score
 from hf_emms.errors import EmmsError
@@ -38,7 +39,7 @@ def app(context: click.Context, debug: bool) -> None:
         logging.getLogger("hf_emms").setLevel(logging.DEBUG)
 
 
-for command in (rank, score, demo, metric, presets, cache):
+for command in (rank, score, demo, metric, publish, presets, cache):
     app.add_command(command)
 
 

@@ -2,6 +2,7 @@
 
 from hf_emms.hub.connection import Kind, RepoNotFoundError, page
 from hf_emms.hub.read import Repo, content_revision, fetch, looks_like_path, resolve
+from hf_emms.hub.spaces import publish_space
 
 __all__ = [
     "Kind",
@@ -11,5 +12,6 @@ __all__ = [
     "fetch",
     "looks_like_path",
     "page",
+    "publish_space",
     "resolve",
 ]

@@ -1,0 +1,183 @@
+"""The metric's page: features and labels in, score, weights, R² and a chart out."""
+
+from __future__ import annotations
+
+import csv
+import io
+import os
+import zipfile
+from pathlib import Path
+from typing import Any
+
+import gradio as gr
+import numpy as np
+import pandas as pd  # type: ignore[import-untyped]
+from emms import Emms  # type: ignore[import-not-found]
+
+METHODS = {
+    "held out (default)": "cv",
+    "the paper's objective at its optimum": "exact",
+    "the official function": "one_pass",
+    "the paper's Algorithm 1": "alternating",
+}
+FEATURES, LABELS = ("predictions", "features"), ("references", "label_embeddings", "labels")
+LARGEST_FILE = "50mb"
+
+INTRO = """
+# EMMS: does this checkpoint fit your labels?
+Give the **features** that a pretrained checkpoint makes of your samples, and the **labels** of the same samples. The
+score says how well the features explain the labels' embeddings, without any fine-tuning. Higher is better, 0 is
+perfect. **Compare checkpoints on the same rows and labels only**: a score alone says little.
+"""
+FORMS = """
+**.npz**: `features` (N, D1) and `references` (N, D2) or (N, K, D2), in one file or two; `label_embeddings` (N, D2, K)
+of `hf-emms score` does as well. **.csv**: one row a sample, a header line is allowed; labels are numbers (an
+embedding), or one column of class names, which three small text encoders embed.
+"""
+WAITING = "The score appears here."
+
+
+def example(rows: int = 300, width: int = 16) -> tuple[np.ndarray, np.ndarray]:
+    """Features, and two F-labels of the same hidden cause, one of them noisier: (N, D1) and (N, 2, D2)."""
+    rng = np.random.default_rng(0)
+    hidden = rng.normal(size=(rows, 8))
+    features = hidden @ rng.normal(size=(8, width)) + rng.normal(size=(rows, width))
+    labels = [hidden @ rng.normal(size=(8, 6)) + noise * rng.normal(size=(rows, 6)) for noise in (1.0, 2.0)]
+    return features.round(4), np.stack(labels, axis=1).round(4)
+
+
+def read_file(path: str, wanted: tuple[str, ...]) -> np.ndarray:
+    """The array of an .npz file under the first wanted name, or the table of a .csv file."""
+    name = Path(path).name
+    if Path(path).suffix.lower() == ".npz":
+        try:
+            with np.load(path, allow_pickle=False) as arrays:
+                for key in wanted:
+                    if key in arrays.files:
+                        return _f_labels(key, arrays[key])
+                held = ", ".join(arrays.files) or "nothing"
+        except (ValueError, OSError, EOFError, AttributeError, zipfile.BadZipFile) as error:
+            raise ValueError(f"{name} is not an .npz file of plain arrays; np.savez writes one ({error})") from error
+        raise ValueError(f"{name} holds {held}, but no array called {' or '.join(wanted)}")
+    try:
+        return read_table(Path(path).read_text(encoding="utf-8-sig"), name)
+    except UnicodeDecodeError as error:
+        raise ValueError(f"{name} is not a text file; upload .npz or .csv") from error
+
+
+def _f_labels(key: str, array: np.ndarray) -> np.ndarray:
+    return array.swapaxes(1, 2) if key == "label_embeddings" and array.ndim == 3 else array
+
+
+def read_table(text: str, name: str) -> np.ndarray:
+    """Comma- or tab-separated lines: numbers (N, D), or one column of texts (N,)."""
+    delimiter = "\t" if "\t" in text.partition("\n")[0] else ","
+    lines = [line for line in csv.reader(io.StringIO(text), delimiter=delimiter) if any(map(str.strip, line))]
+    if not lines:
+        raise ValueError(f"{name} is empty; give one line a sample")
+    if len(lines[0]) == 1 and (not _are_numbers(lines[-1]) or all(line[0].strip().isdigit() for line in lines)):
+        return np.array([line[0].strip() for line in lines], dtype=object)
+    body = lines if _are_numbers(lines[0]) else lines[1:]
+    for number, line in enumerate(body, start=1 + len(lines) - len(body)):
+        if len(line) != len(lines[0]):
+            raise ValueError(f"{name}, line {number}: {len(line)} values, but line 1 has {len(lines[0])}")
+        if not _are_numbers(line):
+            bad = next(value for value in line if not _are_numbers([value]))
+            raise ValueError(f"{name}, line {number}: {bad.strip()!r} is not a number")
+    return np.array(body, dtype=np.float64).reshape(len(body), -1)
+
+
+def _are_numbers(values: list[str]) -> bool:
+    try:
+        list(map(float, values))
+    except ValueError:
+        return False
+    return True
+
+
+def score(features: np.ndarray, labels: np.ndarray, method: str, folds: float) -> tuple[str, pd.DataFrame]:
+    """What the page shows: the result in words, and the weights."""
+    options: dict[str, Any] = {"method": METHODS[method], "folds": int(folds), "estimators": ["logme", "knn"]}
+    if labels.ndim == 1:
+        options["encoders"] = "demo"
+    result = Emms().compute(predictions=features, references=labels, **options)
+    spread = f" ± {result['stderr']:.4f}" if result["stderr"] is not None else ""
+    words = f"""
+## score {result["score"]:.4f}{spread}
+| R² | rows | feature width | LogME | k-NN |
+|---|---|---|---|---|
+| {result["r2"]:.4f} | {result["n"]:,} | {result["d1"]:,} | {result["logme"]:.4f} | {result["knn"]:.4f} |
+
+The best mixture of the F-labels: {", ".join(f"{weight:.3f}" for weight in result["weights"])}
+"""
+    names = [f"F-label {k + 1}" for k in range(len(result["weights"]))]
+    return words, pd.DataFrame({"F-label": names, "weight": result["weights"]})
+
+
+def explained(make: Any) -> Any:
+    """Bad input is answered on the page, in the words of the error."""
+
+    def answer(*inputs: Any) -> tuple[str, pd.DataFrame | None]:
+        try:
+            return score(*make(*inputs))
+        except ValueError as error:
+            return f"### This cannot be scored\n{str(error).replace('→', '**How to fix it:**')}", None
+
+    return answer
+
+
+def from_example(method: str, folds: float) -> tuple[Any, ...]:
+    return *example(), method, folds
+
+
+def from_files(features: str | None, labels: str | None, method: str, folds: float) -> tuple[Any, ...]:
+    if features is None:
+        raise ValueError("there is no file with features yet; upload .npz or .csv")
+    if labels is None and Path(features).suffix.lower() != ".npz":
+        raise ValueError("there is no file with labels yet; upload .npz or .csv")
+    return read_file(features, FEATURES), read_file(labels or features, LABELS), method, folds
+
+
+def from_text(features: str, labels: str, method: str, folds: float) -> tuple[Any, ...]:
+    return read_table(features, "features"), read_table(labels, "labels"), method, folds
+
+
+def build() -> gr.Blocks:
+    """The page."""
+    with gr.Blocks(title="EMMS") as page:
+        gr.Markdown(INTRO)
+        with gr.Row():
+            with gr.Column():
+                with gr.Tabs():
+                    with gr.Tab("Example"):
+                        gr.Markdown("300 samples, features of width 16, and two F-labels, the second one noisier.")
+                        run_example = gr.Button("Score the example", variant="primary")
+                    with gr.Tab("Upload"):
+                        gr.Markdown(FORMS)
+                        with gr.Row():
+                            feature_file = gr.File(label="Features", file_types=[".npz", ".csv"], height=120)
+                            label_file = gr.File(label="Labels", file_types=[".npz", ".csv"], height=120)
+                        run_files = gr.Button("Score the files", variant="primary")
+                    with gr.Tab("Paste"):
+                        gr.Markdown("One line a sample, values separated by commas or tabs.")
+                        feature_text = gr.Textbox(label="Features", lines=6, placeholder="0.12, -1.3, 0.7")
+                        label_text = gr.Textbox(label="Labels", lines=6, placeholder="cat")
+                        run_text = gr.Button("Score the lines", variant="primary")
+                method = gr.Dropdown(list(METHODS), value=next(iter(METHODS)), label="Method")
+                folds = gr.Slider(2, 10, value=5, step=1, label="Folds of the held-out score")
+            with gr.Column():
+                words = gr.Markdown(WAITING, container=True)
+                weights = gr.BarPlot(x="F-label", y="weight", y_lim=[0, 1], height=280, title="Weights of the F-labels")
+        settings, shown = [method, folds], [words, weights]
+        run_example.click(explained(from_example), settings, shown, api_name="example")
+        run_files.click(explained(from_files), [feature_file, label_file, *settings], shown, api_name="files")
+        run_text.click(explained(from_text), [feature_text, label_text, *settings], shown, api_name="text")
+    return page
+
+
+if __name__ == "__main__":
+    build().launch(
+        server_port=int(os.environ.get("GRADIO_SERVER_PORT", "7860")),
+        theme=gr.themes.Soft(font=["system-ui", "sans-serif"], font_mono=["monospace"]),
+        max_file_size=LARGEST_FILE,
+    )

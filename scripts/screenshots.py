@@ -1,0 +1,131 @@
+"""Pictures of the pages for the documentation: `python scripts/screenshots.py [NAME …]`.
+
+Each page runs as its Space would run it, and is opened in a headless Chromium (CHROMIUM names another one).
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import shutil
+import socket
+import subprocess
+import sys
+import time
+import urllib.error
+import urllib.request
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+ROOT = Path(__file__).parents[1]
+STARTS_WITHIN = 120.0
+CHROMIUM_ARGUMENTS = [
+    "--no-sandbox",
+    "--disable-gpu",
+    "--disable-background-networking",
+    "--disable-component-update",
+    "--disable-dev-shm-usage",
+]
+
+
+@dataclass(frozen=True)
+class Page:
+    """A page and what is done on it before the picture is taken."""
+
+    app: Path
+    picture: Path
+    act: Callable[[Any], None]
+    size: tuple[int, int] = (1200, 700)
+
+
+def chromium() -> str | None:
+    """The browser's path, or None where there is none."""
+    named = os.environ.get("CHROMIUM")
+    return named or shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
+
+
+@contextmanager
+def served(app: Path, **environment: str) -> Iterator[str]:
+    """Runs a Gradio app in a process of its own; gives its address."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    settings = {
+        "GRADIO_SERVER_PORT": str(port),
+        "GRADIO_SERVER_NAME": "127.0.0.1",
+        "GRADIO_ANALYTICS_ENABLED": "False",
+        "HF_HUB_OFFLINE": "1",
+        **environment,
+    }
+    process = subprocess.Popen([sys.executable, app], cwd=app.parent, env={**os.environ, **settings})
+    address = f"http://127.0.0.1:{port}"
+    try:
+        _wait_for(address, process)
+        yield address
+    finally:
+        process.terminate()
+        process.wait(timeout=20)
+
+
+def _wait_for(address: str, process: subprocess.Popen[bytes]) -> None:
+    end = time.monotonic() + STARTS_WITHIN
+    while time.monotonic() < end:
+        if process.poll() is not None:
+            raise RuntimeError(f"the page's process ended with {process.returncode}")
+        try:
+            with urllib.request.urlopen(address, timeout=5):
+                return
+        except (urllib.error.URLError, OSError):
+            time.sleep(0.3)
+    raise RuntimeError(f"{address} did not answer within {STARTS_WITHIN:.0f} s")
+
+
+@contextmanager
+def opened(address: str, size: tuple[int, int] = (1200, 700)) -> Iterator[Any]:
+    """A browser page at an address, closed afterwards."""
+    from playwright.sync_api import sync_playwright
+
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=chromium(), args=CHROMIUM_ARGUMENTS)
+        try:
+            width, height = size
+            page = browser.new_page(viewport={"width": width, "height": height})
+            page.goto(address, wait_until="load")
+            yield page
+        finally:
+            browser.close()
+
+
+def _score_the_example(page: Any) -> None:
+    page.get_by_role("button", name="Score the example").click()
+    page.get_by_role("heading", name="score").wait_for()
+    page.locator(".vega-embed canvas, .vega-embed svg").first.wait_for()
+    page.wait_for_timeout(1500)  # the chart grows into place
+
+
+PAGES = {
+    "metric": Page(
+        ROOT / "hf_emms" / "metrics" / "emms" / "app.py",
+        ROOT / "hf_emms" / "metrics" / "emms" / "screenshot.png",
+        _score_the_example,
+    )
+}
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("names", nargs="*", choices=[*PAGES, []], default=[*PAGES], metavar="NAME")
+    for name in parser.parse_args().names:
+        page = PAGES[name]
+        page.picture.parent.mkdir(parents=True, exist_ok=True)
+        with served(page.app) as address, opened(address, page.size) as browser:
+            page.act(browser)
+            browser.screenshot(path=page.picture)
+        print(page.picture.relative_to(ROOT))
+
+
+if __name__ == "__main__":
+    main()
