@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Collection
+from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import Any
 
 from hf_emms.errors import EmmsError
-from hf_emms.hub import Repo, fetch
+from hf_emms.hub import LEFT_OUT, Repo, fetch
 
 _DESCRIPTIONS = ("*.json", "*.txt", "*.model", "*.jinja")
+_SINGLE, _INDEX = "model.safetensors", "model.safetensors.index.json"
+_PICKLED = ("pytorch_model.bin", "pytorch_model.bin.index.json", "pytorch_model-*.bin")
 _VOCABULARIES = ("tokenizer.json", "vocab.txt", "vocab.json", "*.model", "tokenizer.tok.json")
 
 
@@ -34,6 +38,34 @@ def fetch_descriptions(repo: Repo, *, code: bool = False) -> Path:
     return fetch(repo, (*_DESCRIPTIONS, "*.py") if code else _DESCRIPTIONS)
 
 
+def needed_files(paths: Collection[str], *, code: bool = False, allow_pickle: bool = False) -> list[str]:
+    """Which files of a checkpoint are downloaded, told from their names alone.
+
+    Args:
+        paths: all files of the repository.
+        code: whether its Python files are wanted.
+        allow_pickle: whether pickled weights are, where there are no safetensors.
+    """
+    kept = [path for path in paths if not any(fnmatchcase(path, pattern) for pattern in LEFT_OUT)]
+    patterns = (*_DESCRIPTIONS, "*.py") if code else _DESCRIPTIONS
+    described = [path for path in kept if any(fnmatchcase(path, pattern) for pattern in patterns)]
+    return [*described, *weight_files(kept, allow_pickle=allow_pickle)]
+
+
+def weight_files(paths: Collection[str], *, allow_pickle: bool = False) -> list[str]:
+    """The weights among a checkpoint's files: one safetensors file, else its shards, else pickled ones if allowed.
+
+    Weights in a subfolder (older sentence-transformers layouts) count where the top has none.
+    """
+    for depth in (0, 1):
+        level = [path for path in paths if path.count("/") == depth]
+        for patterns in ((_SINGLE,), ("model-*.safetensors",), _PICKLED if allow_pickle else ()):
+            found = [path for path in level if any(fnmatchcase(path.rpartition("/")[2], one) for one in patterns)]
+            if found:
+                return found
+    return []
+
+
 def fetch_weights(repo: Repo, *, subfolder: str = "", allow_pickle: bool = False) -> bool:
     """Makes sure that a checkpoint's weights are on this machine and whole.
 
@@ -49,9 +81,11 @@ def fetch_weights(repo: Repo, *, subfolder: str = "", allow_pickle: bool = False
         EmmsError: no weights, pickled ones that were not allowed, or a missing, truncated or corrupt file.
     """
     prefix = f"{subfolder}/" if subfolder else ""
-    names = ("model.safetensors", "model.safetensors.index.json", "model-*.safetensors")
-    folder = fetch(repo, [prefix + name for name in names]) / subfolder
-    files = _shards(repo, folder)
+    folder = fetch(repo, [prefix + _SINGLE, prefix + _INDEX]) / subfolder
+    shards = _shard_names(repo, folder)
+    if shards:
+        fetch(repo, [prefix + name for name in shards])
+    files = _present(repo, folder, shards) if shards else [path for path in [folder / _SINGLE] if path.is_file()]
     for path in files:
         _check_safetensors(repo, path)
     if files:
@@ -62,8 +96,7 @@ def fetch_weights(repo: Repo, *, subfolder: str = "", allow_pickle: bool = False
             + (", only pickled ones (pytorch_model.bin)" if any(folder.glob("pytorch_model*.bin")) else ""),
             "unpickling can run code of the file's author; if you trust it: --allow-pickle",
         )
-    pickled = ("pytorch_model.bin", "pytorch_model.bin.index.json", "pytorch_model-*.bin")
-    folder = fetch(repo, [prefix + name for name in pickled]) / subfolder
+    folder = fetch(repo, [prefix + name for name in _PICKLED]) / subfolder
     if not any(folder.glob("pytorch_model*.bin")):
         raise EmmsError(f"{repo.id} has no weights", "it needs model.safetensors or pytorch_model.bin")
     return False
@@ -89,14 +122,18 @@ def refetch(repo: Repo, path: Path) -> str:
     return f"hf download {repo.id} {path.name} --revision {repo.revision} --force-download"
 
 
-def _shards(repo: Repo, folder: Path) -> list[Path]:
-    single, index = folder / "model.safetensors", folder / "model.safetensors.index.json"
-    if single.is_file() or not index.is_file():
-        return [single] if single.is_file() else []
+def _shard_names(repo: Repo, folder: Path) -> list[str]:
+    """The files that the index names, where the weights are in several."""
+    index = folder / _INDEX
+    if (folder / _SINGLE).is_file() or not index.is_file():
+        return []
     try:
-        names = sorted(set(read_json(repo, index)["weight_map"].values()))
+        return sorted(set(read_json(repo, index)["weight_map"].values()))
     except (KeyError, TypeError, AttributeError):
-        raise EmmsError(f"{index.name} of {repo.id} has no weight_map", refetch(repo, index)) from None
+        raise EmmsError(f"{_INDEX} of {repo.id} has no weight_map", refetch(repo, index)) from None
+
+
+def _present(repo: Repo, folder: Path, names: list[str]) -> list[Path]:
     missing = [name for name in names if not (folder / name).is_file()]
     if missing:
         raise EmmsError(

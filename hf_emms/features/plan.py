@@ -118,14 +118,28 @@ def plan_extraction(
     return plan if layout is None else _with_layout(plan, layout)
 
 
+def model_type_of(config: Any) -> str | None:
+    """The `model_type` of a config.json; timm's own files name none, but are known by their pretrained_cfg."""
+    if not isinstance(config, dict):
+        return None
+    named = config.get("model_type", "timm_wrapper" if "pretrained_cfg" in config else None)
+    return named if isinstance(named, str) else None
+
+
+def known_to_transformers(model_type: str) -> bool:
+    """Whether the installed transformers has this architecture."""
+    from transformers.models.auto.configuration_auto import CONFIG_MAPPING_NAMES
+
+    return model_type in CONFIG_MAPPING_NAMES
+
+
 def _read_config(repo: Repo, folder: Path) -> dict[str, Any]:
     config = read_json(repo, folder / "config.json")
-    if isinstance(config, dict) and "pretrained_cfg" in config:
-        config.setdefault("model_type", "timm_wrapper")  # timm's own files name no model_type
-    if not isinstance(config, dict) or not isinstance(config.get("model_type"), str):
+    model_type = model_type_of(config)
+    if model_type is None:
         hint = "save the checkpoint with transformers: model.save_pretrained(FOLDER)"
         raise EmmsError(f"config.json of {repo.id} names no model_type", hint)
-    return config
+    return {**config, "model_type": model_type}
 
 
 def _family(row: Architecture, config: dict[str, Any]) -> str:
@@ -135,11 +149,9 @@ def _family(row: Architecture, config: dict[str, Any]) -> str:
 
 
 def _fallback(plan: ExtractionPlan, trust_remote_code: bool) -> ExtractionPlan:
-    from transformers.models.auto.configuration_auto import CONFIG_MAPPING_NAMES
-
     model_type = plan.config["model_type"]
     code = False
-    if model_type not in CONFIG_MAPPING_NAMES:
+    if not known_to_transformers(model_type):
         code = "auto_map" in plan.config
         if not code:
             raise EmmsError(

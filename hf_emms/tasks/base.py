@@ -36,6 +36,7 @@ class Task:
         categorical: whether labels are classes (sampled evenly, scored as codes by the baselines).
         label_text: cleans one raw label into the text that encoders embed.
         aliases: other names that users type.
+        sources: Hub tasks whose checkpoints are candidates besides its own: backbones carry no task's tag.
     """
 
     id: str
@@ -45,3 +46,4 @@ class Task:
     categorical: bool
     label_text: Callable[[str], str]
     aliases: tuple[str, ...] = ()
+    sources: tuple[str, ...] = ()

@@ -24,4 +24,5 @@ IMAGE_CLASSIFICATION = Task(
     ),
     categorical=True,
     label_text=clean_class_name,
+    sources=("image-feature-extraction",),
 )

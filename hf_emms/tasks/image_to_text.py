@@ -15,4 +15,5 @@ IMAGE_TO_TEXT = Task(
     categorical=False,
     label_text=clean_caption,
     aliases=("captioning", "image-captioning"),
+    sources=("image-feature-extraction",),
 )

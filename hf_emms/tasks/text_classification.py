@@ -29,4 +29,5 @@ TEXT_CLASSIFICATION = Task(
     categorical=True,
     label_text=clean_class_name,
     aliases=("sentence-classification",),
+    sources=("fill-mask", "feature-extraction", "sentence-similarity"),
 )

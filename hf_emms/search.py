@@ -1,0 +1,143 @@
+"""Candidates from the Hub: checkpoints that can be ranked for a task, and why others cannot."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+
+from hf_emms.errors import EmmsError
+from hf_emms.features.architectures import find_architecture, other_modality
+from hf_emms.features.files import weight_files
+from hf_emms.features.plan import known_to_transformers, model_type_of
+from hf_emms.hub import Found, Sort, count_parameters, find_models, logged_in, page, read_config
+from hf_emms.tasks import Task
+
+# A list is read no further than this, however few of it can be used.
+MOST_LOOKED_AT = 2000
+
+_UNITS = {"": 1, "K": 10**3, "M": 10**6, "B": 10**9}
+
+
+@dataclass(frozen=True)
+class Hit:
+    """A checkpoint that can be ranked for the task.
+
+    Attributes:
+        id: "ORG/NAME".
+        revision: the sha of its main branch.
+        architecture: the family in `features.architectures`; "NAME (fallback)" for one that has no row there.
+        parameters: of the whole checkpoint, where its header tells.
+        downloads: in the last 30 days.
+        likes: how many users like it.
+        library: what it is tagged with.
+    """
+
+    id: str
+    revision: str
+    architecture: str
+    parameters: int | None
+    downloads: int
+    likes: int
+    library: str | None
+
+
+def search(
+    task: Task,
+    *,
+    pipeline_tag: str | None = None,
+    author: str | None = None,
+    text: str | None = None,
+    tags: Sequence[str] = (),
+    max_parameters: int | None = None,
+    min_downloads: int = 0,
+    sort: Sort = "downloads",
+    limit: int = 20,
+    on_dropped: Callable[[str, str], None] = lambda id, reason: None,
+) -> Iterator[Hit]:
+    """Finds checkpoints that `hf_emms` can load for a task. Downloads none: only their descriptions are read.
+
+    Args:
+        task: what they are to be ranked for.
+        pipeline_tag: the task they are tagged with; `task` itself and its `sources` by default.
+        author: a user or organisation.
+        text: what the id contains.
+        tags: tags that all of them have, libraries among them.
+        max_parameters: the most parameters.
+        min_downloads: the fewest downloads in the last 30 days.
+        sort: the order.
+        limit: how many.
+        on_dropped: is told the id and the reason of each that was passed over.
+
+    Raises:
+        EmmsError: the Hub cannot be reached, or refuses.
+    """
+    pipeline_tags = (pipeline_tag,) if pipeline_tag else (task.id, *task.sources)
+    listed = find_models(pipeline_tags=pipeline_tags, author=author, text=text, tags=tags, sort=sort)
+    kept = 0
+    for looked_at, found in enumerate(listed):
+        if kept == limit:
+            return
+        if looked_at == MOST_LOOKED_AT:
+            on_dropped("…", f"the list is read no further than {MOST_LOOKED_AT:,} checkpoints")
+            return
+        if found.downloads < min_downloads:
+            if sort == "downloads":
+                return  # those that follow have still fewer
+            on_dropped(found.id, f"{found.downloads:,} downloads")
+            continue
+        try:
+            hit = _hit(found, task, max_parameters)
+        except EmmsError as error:
+            on_dropped(found.id, error.message)
+            continue
+        kept += 1
+        yield hit
+
+
+def number_of(text: str) -> int:
+    """The number that "100M", "1.5B", "22K" or "22000" stands for.
+
+    Raises:
+        EmmsError: it stands for none.
+    """
+    match = re.fullmatch(r"(\d+(?:\.\d+)?)([KMB]?)", text.strip().upper())
+    if match is None:
+        raise EmmsError(f"{text!r} is no number of parameters", "write 22000, 22K, 100M or 1.5B")
+    return round(float(match[1]) * _UNITS[match[2]])
+
+
+def _hit(found: Found, task: Task, max_parameters: int | None) -> Hit:
+    """The checkpoint as a candidate.
+
+    Raises:
+        EmmsError: it is none; the message is the reason.
+    """
+    if not weight_files(found.files):
+        pickled = bool(weight_files(found.files, allow_pickle=True))
+        raise EmmsError("no safetensors" + (" (pickled weights only)" if pickled else ""))
+    if found.gated and not logged_in():
+        raise EmmsError(f"gated: accept its terms at {page(found.id, 'model')}, then hf auth login")
+    architecture = _architecture(found, task)
+    parameters = found.parameters
+    if parameters is None:
+        parameters = count_parameters(found)
+    if max_parameters is not None and (parameters is None or parameters > max_parameters):
+        raise EmmsError("unknown size" if parameters is None else f"{parameters:,} parameters")
+    return Hit(found.id, found.revision, architecture, parameters, found.downloads, found.likes, found.library)
+
+
+def _architecture(found: Found, task: Task) -> str:
+    if "config.json" not in found.files:
+        raise EmmsError("no config.json")
+    model_type = model_type_of(found.config) or model_type_of(read_config(found))
+    if model_type is None:
+        raise EmmsError("its config.json names no model_type")
+    row = find_architecture(model_type, task.modality)
+    if row is not None:
+        return row.family
+    if other_modality(model_type, task.modality):
+        raise EmmsError(f"{model_type} reads no {task.modality}s")
+    if not known_to_transformers(model_type):
+        raise EmmsError(f"the installed transformers does not know the architecture {model_type!r}")
+    return f"{model_type} (fallback)"
