@@ -1,4 +1,13 @@
-"""The one error type that users meet."""
+"""The one error type that users meet, and what no text for users may hold."""
+
+import re
+
+_TOKEN = re.compile(r"\bhf_[A-Za-z0-9]{16,}")
+
+
+def redacted(text: str) -> str:
+    """The text without access tokens of the Hub."""
+    return _TOKEN.sub("hf_…", text)
 
 
 class EmmsError(ValueError):
@@ -10,9 +19,9 @@ class EmmsError(ValueError):
     """
 
     def __init__(self, message: str, hint: str | None = None) -> None:
-        super().__init__(message)
-        self.message = message
-        self.hint = hint
+        super().__init__(redacted(message))
+        self.message = redacted(message)
+        self.hint = redacted(hint) if hint else hint
 
     def __str__(self) -> str:
         return f"{self.message}\n  → {self.hint}" if self.hint else self.message

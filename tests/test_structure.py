@@ -14,7 +14,10 @@ ROOMS = (
     "cli",
     "pipeline",
     "plan",
+    "search",
     "publish",
+    "annotate",
+    "results",
     "cards",
     "metrics",
     "engines",
@@ -29,6 +32,7 @@ ROOMS = (
     "cache",
     "demo",
     "scoring",
+    "splice",
     "errors",
 )
 LAZY = ("torch", "transformers", "datasets", "torchvision", "gradio", "evaluate", "pyarrow")

@@ -11,13 +11,16 @@ import click
 
 from hf_emms import __version__
 from hf_emms.cli.cache import cache
+from hf_emms.cli.card import card
 from hf_emms.cli.demo import demo
 from hf_emms.cli.metric import metric
 from hf_emms.cli.presets import presets
 from hf_emms.cli.publish import publish
 from hf_emms.cli.rank import rank
+from hf_emms.cli.results import publish_results, pull
 from hf_emms.cli.score import score
-from hf_emms.errors import EmmsError
+from hf_emms.cli.search import search
+from hf_emms.errors import EmmsError, redacted
 
 __all__ = ["app", "main"]
 
@@ -39,8 +42,10 @@ def app(context: click.Context, debug: bool) -> None:
         logging.getLogger("hf_emms").setLevel(logging.DEBUG)
 
 
-for command in (rank, score, demo, metric, publish, presets, cache):
+for command in (rank, search, score, card, demo, metric, publish, pull, presets, cache):
     app.add_command(command)
+
+publish.add_command(publish_results)
 
 
 def main() -> None:
@@ -58,7 +63,7 @@ def main() -> None:
         sys.exit(error.exit_code)
     except EmmsError as error:
         if debug:
-            traceback.print_exc()
+            click.echo(redacted(traceback.format_exc()), err=True)
         click.echo(f"Error: {error}", err=True)
         sys.exit(1)
     except click.Abort:

@@ -1,0 +1,106 @@
+"""hf-emms publish results and hf-emms pull results."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from hf_emms.cli import output
+from hf_emms.cli.card import read_ranking
+from hf_emms.errors import EmmsError
+
+if TYPE_CHECKING:
+    from hf_emms.ranking import Ranking
+
+
+@click.command("results")
+@click.option("--repo-id", required=True, metavar="ORG/emms-results", help="The dataset; made where there is none.")
+@click.option(
+    "--ranking",
+    "files",
+    multiple=True,
+    type=click.Path(path_type=Path),
+    metavar="FILE",
+    help="What hf-emms rank --output wrote; repeat for several [default: every ranking that is kept of Hub datasets].",
+)
+@click.option("--private", is_flag=True, help="Make a new dataset private.")
+def publish_results(repo_id: str, files: tuple[Path, ...], private: bool) -> None:
+    """Publish rankings as a dataset; prints the commit's address.
+
+    Adds to what is there: checkpoints of a ranking with the same settings join it, a result that is there already makes
+    no commit.
+    """
+    from hf_emms import hub, results
+
+    account = hub.who_am_i()
+    hub.require_push(account, repo_id, "dataset", instead=f"--repo-id {account.name}/emms-results")
+    rankings = [read_ranking(file) for file in files] if files else _kept()
+    outcome = results.publish(rankings, repo_id, private=private)
+    output.emit(outcome.url)
+    what = f"{len(rankings)} ranking{'s' if len(rankings) != 1 else ''}"
+    output.say(f"{repo_id} holds {what} already" if outcome.state == "unchanged" else f"published {what} in {repo_id}")
+
+
+@click.group(short_help="Read from the Hub: published rankings.")
+def pull() -> None:
+    """Read what was published on the Hub."""
+
+
+@pull.command("results")
+@click.option("--repo-id", required=True, metavar="ORG/emms-results[@REVISION]", help="The dataset.")
+@click.option(
+    "--output",
+    "-o",
+    "folder",
+    type=click.Path(path_type=Path, file_okay=False),
+    default=Path("emms-results"),
+    show_default=True,
+    metavar="DIR",
+    help="Where the rankings go, one JSON file each.",
+)
+@click.option("--format", "format", type=click.Choice(output.LIST_FORMATS), help="[default: table; tsv in a pipe]")
+def pull_results(repo_id: str, folder: Path, format: str | None) -> None:
+    """Fetch published rankings; prints one line for each file."""
+    from hf_emms import results
+
+    with output.stdout_for_data_only():
+        rankings, problems = results.pull(repo_id)
+    lines = []
+    for path, ranking in rankings.items():
+        file = folder / f"{path}.json"
+        try:
+            file.parent.mkdir(parents=True, exist_ok=True)
+            file.write_text(ranking.to_json(), encoding="utf-8")
+        except OSError as error:
+            raise EmmsError(f"cannot write {file}: {error.strerror or error}", "--output DIR") from error
+        best = ranking.best.checkpoint if ranking.best else ""
+        lines.append((str(file), ranking.dataset_id, ranking.task, len(ranking.rows), best))
+    output.print_records(("file", "dataset", "task", "checkpoints", "best"), lines, format or output.default_format())
+    for problem in problems:
+        output.say(f"not read: {problem}")
+    if problems:
+        raise EmmsError(f"{len(problems)} of the rankings in {repo_id} could not be read", "see above")
+
+
+def _kept() -> list[Ranking]:
+    """The rankings that earlier runs kept, of datasets that others can get too."""
+    from hf_emms.cache import default_root
+    from hf_emms.cards.command import is_commit
+
+    folder = default_root() / "rankings"
+    rankings = []
+    for file in sorted(folder.glob("*.json")):
+        try:
+            ranking = read_ranking(file)
+        except EmmsError as error:
+            output.say(f"left out: {file}: {error.message}")
+            continue
+        if is_commit(ranking.dataset_revision):
+            rankings.append(ranking)
+        else:
+            output.say(f"left out: {file}: {ranking.dataset_id} is no dataset of the Hub (--ranking publishes it)")
+    if not rankings:
+        raise EmmsError(f"no ranking is kept in {folder}", "--ranking FILE names one; hf-emms rank … writes it")
+    return rankings

@@ -1,0 +1,130 @@
+"""One section inside somebody's README: found by its markers, replaced, every other byte left as it is.
+
+Bytes in, bytes out. The section begins with a comment that holds its data as JSON, so that one entry can be updated
+later without the others being known again.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from typing import Any
+
+from hf_emms.errors import EmmsError
+
+START = "<!-- hf-emms:start -->"
+END = "<!-- hf-emms:end -->"
+
+_BOM = b"\xef\xbb\xbf"
+_MARKER = re.compile(rb"<!--[ \t]*hf-emms:(start|end)")
+_DATA = re.compile(rb"^<!-- hf-emms:data (.*) -->[ \t]*\r?$", re.MULTILINE)
+
+# Inside a JSON string these would end the comment, open a tag or call somebody by name.
+_JSON_ESCAPES = {"--": "\\u002d\\u002d", "<": "\\u003c", ">": "\\u003e", "&": "\\u0026", "@": "\\u0040"}
+
+
+def span_of(readme: bytes) -> tuple[int, int] | None:
+    """Where the section stands: the offsets of the first byte of its markers and of the byte behind them.
+
+    Returns:
+        None where there is no section.
+
+    Raises:
+        EmmsError: the markers are damaged, lonely or doubled.
+    """
+    found: list[tuple[bytes, int, int, int]] = []
+    if b"hf-emms:" not in readme:
+        return None
+    offset = 0
+    for number, line in enumerate(readme.split(b"\n"), start=1):
+        for match in _MARKER.finditer(line):
+            kind = match[1]
+            marker = (START if kind == b"start" else END).encode()
+            if line.removeprefix(_BOM).strip() != marker:
+                raise EmmsError(
+                    f"line {number} of the README holds a damaged marker of hf_emms, or other text beside it",
+                    f"put {marker.decode()} on a line of its own, or remove the whole section",
+                )
+            begin = offset + match.start()
+            found.append((kind, number, begin, begin + len(marker)))
+        offset += len(line) + 1
+    if not found:
+        return None
+    if [kind for kind, *_ in found] != [b"start", b"end"]:
+        places = ", ".join(f"{kind.decode()} in line {number}" for kind, number, *_ in found)
+        raise EmmsError(
+            f"the markers of hf_emms in the README are not one start and one end behind it: {places}",
+            "remove the markers that are too many, or the whole section; it is written anew then",
+        )
+    return found[0][2], found[1][3]
+
+
+def put(readme: bytes, section: str) -> bytes:
+    """The README with the section in the place of the one that it has, or at its end.
+
+    Args:
+        readme: UTF-8, with or without byte order mark, any line breaks.
+        section: from `START` to `END`, with single line feeds.
+
+    Returns:
+        The README, with the line breaks that it has inside the section too.
+
+    Raises:
+        EmmsError: the README's markers are broken, or it is not UTF-8.
+    """
+    check_utf8(readme)
+    crlf = readme.count(b"\r\n")
+    ending = b"\r\n" if crlf and 2 * crlf >= readme.count(b"\n") else b"\n"
+    lines = section.strip("\n").encode().replace(b"\n", ending)
+    span = span_of(readme)
+    if span is not None:
+        return readme[: span[0]] + lines + readme[span[1] :]
+    if not readme.removeprefix(_BOM):
+        return readme + lines + ending
+    gap = b"" if readme.endswith(b"\n") else ending
+    return readme + gap + ending + lines + ending
+
+
+def check_utf8(readme: bytes) -> None:
+    """Refuses what the Hub would refuse too.
+
+    Raises:
+        EmmsError: not UTF-8; says where.
+    """
+    try:
+        readme.decode()
+    except UnicodeDecodeError as error:
+        line = readme.count(b"\n", 0, error.start) + 1
+        raise EmmsError(f"the README is not UTF-8: byte 0x{readme[error.start]:02x} in line {line}") from error
+
+
+def with_data(value: Any) -> str:
+    """The comment that keeps plain data inside a section, on one line."""
+    text = json.dumps(value, separators=(",", ":"), allow_nan=False)
+    for char, escape in _JSON_ESCAPES.items():
+        text = text.replace(char, escape)
+    return f"<!-- hf-emms:data {text} -->"
+
+
+def data_of(readme: bytes) -> Any:
+    """The data of the section, as `with_data` was given it; None where there is no section.
+
+    Raises:
+        EmmsError: the markers are broken, or the section has no data that can be read.
+    """
+    span = span_of(readme)
+    if span is None:
+        return None
+    inside = readme[span[0] : span[1]]
+    found = _DATA.findall(inside)
+    try:
+        if len(found) != 1:
+            raise ValueError(f"{len(found)} data comments")
+        return json.loads(found[0])
+    except ValueError as error:
+        first = readme.count(b"\n", 0, span[0]) + 1
+        last = first + inside.count(b"\n")
+        raise EmmsError(
+            f"the section of hf_emms in lines {first} to {last} of the README has lost its data: {error}",
+            "remove these lines; the section is written anew then",
+        ) from error
