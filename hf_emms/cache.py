@@ -84,6 +84,11 @@ class Cache:
         path = self._path(kind, key, "safetensors")
         return self._load(path, _read_arrays) if path else None
 
+    def holds(self, kind: str, key: Key) -> bool:
+        """Whether arrays are stored under a key, without reading them."""
+        path = self._path(kind, key, "safetensors")
+        return path is not None and path.exists()
+
     def put(self, kind: str, key: Key, arrays: Mapping[str, np.ndarray]) -> None:
         """Stores arrays (by name) under a key; a full or read-only disk is reported, not raised."""
         path = self._path(kind, key, "safetensors")

@@ -11,8 +11,11 @@ import msgspec
 import numpy as np
 
 from hf_emms.cache import Cache
-from hf_emms.engines.local import Settings, run_checkpoint
+from hf_emms.engines.extraction import bring
+from hf_emms.engines.local import run_checkpoint
+from hf_emms.engines.prefetch import Prefetch
 from hf_emms.engines.progress import Progress, Silent
+from hf_emms.engines.settings import Settings
 from hf_emms.hub import Repo
 from hf_emms.plan import DEFAULT_MAX_SAMPLES, Plan, Request, open_cache, plan, row_key, versions
 from hf_emms.ranking import Encoder, Ranking, Row, ranked
@@ -125,7 +128,6 @@ def run(plan: Plan, progress: Progress) -> Ranking:
     """Runs what a plan lists. Every finished row is on disk before the next checkpoint starts."""
     request, target = plan.request, plan.target
     cache = open_cache(request, progress)
-    labels = _labels(plan, cache, progress)
     settings = Settings(
         request.estimators,
         seed=request.seed,
@@ -136,19 +138,28 @@ def run(plan: Plan, progress: Progress) -> Ranking:
         allow_pickle=request.allow_pickle,
         trust_remote_code=request.trust_remote_code,
     )
-    rows = []
-    for candidate in plan.candidates:
-        row = candidate.row
-        if row is not None or candidate.repo is None:
-            assert row is not None
-            progress.started(candidate.id, 0)
-            progress.finished(row)
-        else:
-            row = run_checkpoint(candidate.id, candidate.repo, target, labels, settings, cache, progress)
-            if row.error is None:
-                key = row_key(candidate.repo, request, target, plan.encoders)
-                cache.put_json("rows", key, msgspec.to_builtins(row))
-        rows.append(row)
+    to_run = [candidate.repo for candidate in plan.candidates if candidate.repo and candidate.row is None]
+    with Prefetch(
+        to_run,
+        lambda repo: bring(repo, target, settings, cache),
+        lambda id: progress.noted(f"waiting for the download of {id}"),
+    ) as prefetch:
+        labels = _labels(plan, cache, progress)
+        rows = []
+        for candidate in plan.candidates:
+            row = candidate.row
+            if row is not None or candidate.repo is None:
+                assert row is not None
+                progress.started(candidate.id, 0)
+                progress.finished(row)
+            else:
+                row = run_checkpoint(
+                    candidate.id, candidate.repo, target, labels, settings, cache, progress, prefetch.take
+                )
+                if row.error is None:
+                    key = row_key(candidate.repo, request, target, plan.encoders)
+                    cache.put_json("rows", key, msgspec.to_builtins(row))
+            rows.append(row)
     return _ranking(plan, labels, ranked(rows, request.estimators[0]))
 
 
@@ -187,6 +198,7 @@ def _table(encoder: Repo, plan: Plan, cache: Cache, progress: Progress) -> np.nd
         device=request.device,
         allow_pickle=request.allow_pickle,
         trust_remote_code=request.trust_remote_code,
+        on_note=progress.noted,
     )
     cache.put("labels", key, {"table": table})
     return table

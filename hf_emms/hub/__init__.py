@@ -1,17 +1,60 @@
 """The Hugging Face Hub: the only room that talks to its API."""
 
+from hf_emms.hub.account import Account, require_proposal, require_push, who_am_i
 from hf_emms.hub.connection import Kind, RepoNotFoundError, page
-from hf_emms.hub.read import Repo, content_revision, fetch, looks_like_path, resolve
+from hf_emms.hub.patience import CALLED_OFF
+from hf_emms.hub.read import (
+    LEFT_OUT,
+    Repo,
+    RepoFile,
+    content_revision,
+    fetch,
+    listing,
+    looks_like_path,
+    resolve,
+)
+from hf_emms.hub.search import SORTS, Found, Sort, count_parameters, find_models, logged_in, read_config
 from hf_emms.hub.spaces import publish_space
+from hf_emms.hub.write import (
+    TRIES_AMONG_MANY,
+    Outcome,
+    Read,
+    create_dataset,
+    propose,
+    push,
+    read_file,
+)
 
 __all__ = [
+    "CALLED_OFF",
+    "LEFT_OUT",
+    "SORTS",
+    "TRIES_AMONG_MANY",
+    "Account",
+    "Found",
     "Kind",
+    "Outcome",
+    "Read",
     "Repo",
+    "RepoFile",
     "RepoNotFoundError",
+    "Sort",
     "content_revision",
+    "count_parameters",
+    "create_dataset",
     "fetch",
+    "find_models",
+    "listing",
+    "logged_in",
     "looks_like_path",
     "page",
+    "propose",
     "publish_space",
+    "push",
+    "read_config",
+    "read_file",
+    "require_proposal",
+    "require_push",
     "resolve",
+    "who_am_i",
 ]

@@ -6,6 +6,7 @@ import os
 import threading
 import time
 from collections.abc import Callable, Iterator
+from contextvars import ContextVar
 from multiprocessing import TimeoutError as WaitTimeoutError
 from multiprocessing.pool import ThreadPool
 from typing import Any, TypeVar
@@ -13,6 +14,9 @@ from typing import Any, TypeVar
 from hf_emms.errors import EmmsError
 
 T = TypeVar("T")
+
+# Set by whoever starts requests in a thread: once the event is set, what they download ends at its next piece.
+CALLED_OFF: ContextVar[threading.Event | None] = ContextVar("CALLED_OFF", default=None)
 
 # The Hub counts requests in windows of five minutes: whoever is told to wait is let in again within one.
 _DEADLINE_SECONDS = 420.0
@@ -30,6 +34,7 @@ class Watch:
     def __init__(self) -> None:
         self._moved = time.monotonic()
         self._stopped = threading.Event()
+        self._called_off = CALLED_OFF.get() or self._stopped
 
     def moved(self) -> None:
         """Called for every piece that arrives.
@@ -37,7 +42,7 @@ class Watch:
         Raises:
             StoppedError: the download is to end here.
         """
-        if self._stopped.is_set():
+        if self._stopped.is_set() or self._called_off.is_set():
             raise StoppedError
         self._moved = time.monotonic()
 
