@@ -48,25 +48,22 @@ def check(dataset: str) -> float:
     """Print a dataset's table and return τ of EMMS."""
     target = load_target(dataset)
     ranking = hf_emms.rank(dataset, max_samples=None, estimators=tuple(ESTIMATORS))
-    failed = [row for row in ranking.rows if row.error]
-    for row in failed:
-        print(f"{row.checkpoint}: {row.error}", file=sys.stderr)
-    rows = [row for row in ranking.rows if not row.error]
-    probes = [probe(target, row.checkpoint) for row in rows]
+    for row in ranking.rows:
+        if row.error:
+            print(f"{row.checkpoint}: {row.error}", file=sys.stderr)
+    probes = {row.checkpoint: probe(target, row.checkpoint) for row in ranking.rows if not row.error}
+    rows = sorted((row for row in ranking.rows if not row.error), key=lambda row: -probes[row.checkpoint])
+    # H-score needs classes: no captions
+    names = [name for name in ESTIMATORS if all(name in row.scores for row in rows)]
     print(f"\n{dataset}: {len(target.codes):,} rows; probe: {_probe_name(target)}")
-    print(f"{'checkpoint':38s} {'probe':>6s} " + " ".join(f"{name:>16s}" for name in ESTIMATORS))
-    for row, value in sorted(zip(rows, probes, strict=True), key=lambda pair: -pair[1]):
-        values = (f"{row.scores[name].value:16.4f}" if name in row.scores else " " * 16 for name in ESTIMATORS)
-        print(f"{row.checkpoint:38s} {value:6.3f} " + " ".join(values))
-    taus = {name: _tau(rows, probes, name) for name in ESTIMATORS}
+    print(f"{'checkpoint':38s} {'probe':>6s} " + " ".join(f"{name:>16s}" for name in names))
+    for row in rows:
+        values = " ".join(f"{row.scores[name].value:16.4f}" for name in names)
+        print(f"{row.checkpoint:38s} {probes[row.checkpoint]:6.3f} {values}")
+    wanted = [probes[row.checkpoint] for row in rows]
+    taus = {name: weightedtau([row.scores[name].value for row in rows], wanted).statistic for name in names}
     print(f"{'weighted Kendall τ with the probe':45s} " + " ".join(f"{tau:16.2f}" for tau in taus.values()))
-    return taus["emms"]
-
-
-def _tau(rows: list, probes: list[float], estimator: str) -> float:
-    both = [(row.scores[estimator].value, p) for row, p in zip(rows, probes, strict=True) if estimator in row.scores]
-    values, wanted = zip(*both, strict=True)
-    return float(weightedtau(values, wanted).statistic)
+    return float(taus["emms"])
 
 
 def _probe_name(target: Target) -> str:
@@ -87,7 +84,7 @@ def probe(target: Target, checkpoint: str) -> float:
     extractor.close()
     rows = features[target.input_of_row]
     if target.task.categorical:
-        model = make_pipeline(StandardScaler(), LogisticRegression(C=0.1, max_iter=500))
+        model = make_pipeline(StandardScaler(), LogisticRegression(C=0.1, max_iter=3_000))
         guesses = cross_val_predict(model, rows, target.codes, groups=target.groups, cv=FOLDS)
         return float(np.mean(guesses == target.codes))
     labels = _joined_labels(target)[target.codes]

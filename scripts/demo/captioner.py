@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import numpy as np
 import pictures
 import sources
 import texts
@@ -23,7 +24,7 @@ def make() -> None:
     torch.manual_seed(SEED)
     model = _build()
     images, captions = pictures.noto_scenes(SCENES, SEED)
-    pixels = torch.stack([torch.from_numpy(pictures.shrink(image)) for image in images])
+    pixels = torch.from_numpy(np.stack([pictures.shrink(image) for image in images]))
     tokens, mask = texts.encode(captions)
     labels = tokens.masked_fill(mask == 0, -100)[:, 1:]  # the model itself puts [CLS] in front
 

@@ -117,7 +117,7 @@ RECIPES = (
     Recipe("resnet-drawings-short", _resnet, "drawings", 60),
     Recipe("convnext-distilled-short", _convnext, "lite0", 250, 2e-3),
     Recipe("vit-drawings", lambda: _vit(), "drawings", 600, 1e-3),
-    Recipe("mobilenet-drawings-short", _mobilenet, "drawings", 250),
+    Recipe("mobilenet-drawings-short", _mobilenet, "drawings", 250, 5e-4),
     Recipe("regnet-random", _regnet, "none"),
     Recipe("vit-random", lambda: _vit(48, 2), "none"),
 )

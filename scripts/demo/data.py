@@ -75,7 +75,7 @@ def things() -> list[Thing]:
 def captions() -> None:
     """Scenes of two to four Fluent emoji, one caption each."""
     by_name = {item.name: item for item in sources.emoji()}
-    scenes = compose(things(), SCENES, SEED)
+    scenes = compose(things(), SCENES, SEED, theme_of=lambda thing: _theme(by_name[thing.emoji_name]))
     pictures = {thing: sources.fluent_picture(by_name[thing.emoji_name]) for thing in things()}
     images = [_png(draw(scene, pictures.__getitem__, SEED + i), PALETTE) for i, scene in enumerate(scenes)]
     features = Features({"image": ImageFeature(), "caption": Value("string")})
@@ -90,9 +90,14 @@ def captions() -> None:
             f"{SCENES} scenes of two to four emoji on a 128 × 96 canvas, one caption each, of "
             f"{len(things())} objects. Drawn by a script from Microsoft's Fluent emoji (flat style, MIT licence, npm "
             "package `@lobehub/fluent-emoji-flat`); captions are built from the Unicode names and from where the "
-            "emoji stand."
+            "emoji stand. The objects of a scene share a theme (animals, food, travel, activities, objects)."
         ),
     )
+
+
+def _theme(item: sources.Emoji) -> str:
+    """The Unicode group; hearts and circles, of which there are few, count as activities."""
+    return "Activities" if item.group in ("Smileys & Emotion", "Symbols") else item.group
 
 
 def fashion() -> None:

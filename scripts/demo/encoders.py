@@ -10,6 +10,7 @@ import sources
 import texts
 import torch
 from model_cards import Card, write_model_card
+from scenes import compose
 from training import store, train
 from transformers import BertConfig, BertModel, GPT2Config, GPT2Model, PreTrainedModel
 
@@ -17,7 +18,13 @@ STATIC = "encoder-minilm-static"
 SMALL = "encoder-minilm-albert"
 WORDNET = "encoder-wordnet-gpt2"
 TEMPERATURE = 0.07
-PAIRS = 60_000
+PAIRS, CAPTIONS = 60_000, 10_000
+WIDTH = 64
+
+_DISTILLED = (
+    "Distilled from the leading principal components of the sentence embeddings that all-MiniLM-L6-v2 (Apache-2.0) "
+    "gives to WordNet glosses, words and made-up captions."
+)
 
 
 def make_static() -> None:
@@ -25,7 +32,7 @@ def make_static() -> None:
     torch.manual_seed(101)
     config = BertConfig(
         vocab_size=texts.VOCABULARY,
-        hidden_size=64,
+        hidden_size=WIDTH,
         num_hidden_layers=0,
         num_attention_heads=1,
         intermediate_size=1,
@@ -38,26 +45,19 @@ def make_static() -> None:
         model.embeddings.position_embeddings.weight.zero_()
     # a table that knew positions would not be static
     model.embeddings.position_embeddings.weight.requires_grad_(False)
-    steps = 1_500
-    seconds = checkpoints_text.distil(model, steps, seed=101)
-    how = (
-        "Token vectors, averaged: a BERT with no layers, distilled from the sentence embeddings of "
-        "all-MiniLM-L6-v2 (Apache-2.0) of WordNet glosses and words."
-    )
+    steps = 4_000
+    seconds = _copy_minilm(model, steps, seed=101)
+    how = f"Token vectors, averaged: a BERT with no layers. {_DISTILLED}"
     _write(model, STATIC, how, steps, seconds)
 
 
 def make_small() -> None:
     """A small ALBERT distilled from MiniLM."""
     torch.manual_seed(102)
-    model = checkpoints_text.albert(width=64, layers=2)
-    steps = 900
-    seconds = checkpoints_text.distil(model, steps, seed=102)
-    how = (
-        "Distilled from the sentence embeddings of all-MiniLM-L6-v2 (Apache-2.0) of WordNet glosses and words. "
-        "Pool by the mean over tokens."
-    )
-    _write(model, SMALL, how, steps, seconds)
+    model = checkpoints_text.albert(width=WIDTH, layers=2)
+    steps = 1_200
+    seconds = _copy_minilm(model, steps, seed=102)
+    _write(model, SMALL, f"{_DISTILLED} Pool by the mean over tokens.", steps, seconds)
 
 
 def make_wordnet() -> None:
@@ -66,7 +66,7 @@ def make_wordnet() -> None:
     config = GPT2Config(
         vocab_size=texts.VOCABULARY,
         n_positions=64,
-        n_embd=64,
+        n_embd=WIDTH,
         n_layer=1,
         n_head=4,
         n_inner=128,
@@ -81,7 +81,7 @@ def make_wordnet() -> None:
     seconds = _contrast(model, steps, seed=103)
     how = (
         "Trained on WordNet 3.0 alone, no teacher: the words of a synset should lie near its gloss and near its "
-        "hypernym's words, and away from those of other synsets. Pool by the mean over tokens."
+        "hypernym's words, and a made-up caption near the nouns in it. Pool by the mean over tokens."
     )
     _write(model, WORDNET, how, steps, seconds)
 
@@ -100,11 +100,39 @@ def _pairs(seed: int) -> tuple[list[str], list[str]]:
             left.append(words)
             right.append(", ".join(parents[0].words[:2]))
     chosen = rng.choice(len(left), PAIRS, replace=False)
-    return [left[i] for i in chosen], [right[i] for i in chosen]
+    scenes = compose(texts.common_nouns(), CAPTIONS, seed)
+    nouns_of = [", ".join(dict.fromkeys(thing.one for thing in scene.things)) for scene in scenes]
+    return (
+        [*(left[i] for i in chosen), *(scene.caption for scene in scenes)],
+        [*(right[i] for i in chosen), *nouns_of],
+    )
+
+
+def _copy_minilm(model: PreTrainedModel, steps: int, seed: int) -> float:
+    """Train the mean over tokens to lie where MiniLM's embedding lies among its principal components.
+
+    There is no map in between: what is far apart for the teacher should be far apart as it is, because a score
+    explains the variance of label embeddings as they come.
+    """
+    tokens, mask = texts.encode(texts.teacher_texts(), framed=False)
+    embeddings = texts.minilm() - texts.minilm().mean(0)
+    _, _, axes = np.linalg.svd(embeddings, full_matrices=False)
+    components = embeddings @ axes[:WIDTH].T
+    target = torch.from_numpy(components / components.std())
+
+    def loss_of(rows: torch.Tensor) -> torch.Tensor:
+        longest = int(mask[rows].sum(1).max())
+        ids, keep = tokens[rows, :longest], mask[rows, :longest]
+        guess = texts.mean_pool(model(input_ids=ids, attention_mask=keep).last_hidden_state, keep)
+        angles = [torch.nn.functional.normalize(side) for side in (guess, target[rows])]
+        agree = (angles[0] @ angles[0].T - angles[1] @ angles[1].T).square().mean()
+        return (guess - target[rows]).square().mean() + 10 * agree
+
+    return train([model], loss_of, len(tokens), steps=steps, rate=3e-3, seed=seed)
 
 
 def _contrast(model: PreTrainedModel, steps: int, seed: int) -> float:
-    left, right = (texts.encode(side) for side in _pairs(seed))
+    left, right = (texts.encode(side, framed=False) for side in _pairs(seed))
 
     def embed(side: tuple[torch.Tensor, torch.Tensor], rows: torch.Tensor) -> torch.Tensor:
         ids, mask = side[0][rows], side[1][rows]
@@ -125,7 +153,7 @@ def _contrast(model: PreTrainedModel, steps: int, seed: int) -> float:
 def _write(model: PreTrainedModel, name: str, how: str, steps: int, seconds: float) -> None:
     folder = sources.DEMO / "encoders" / name
     store(model, folder)
-    texts.save_tokenizer(folder)
+    texts.save_tokenizer(folder, framed=False)
     write_model_card(
         folder,
         Card(

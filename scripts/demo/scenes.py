@@ -63,23 +63,32 @@ def _a(thing: Thing) -> str:
     return ("an " if thing.one[0] in "aeiouAEIOU" else "a ") + thing.one
 
 
-def compose(things: list[Thing], count: int, seed: int) -> list[Scene]:
+def compose(
+    things: list[Thing], count: int, seed: int, *, theme_of: Callable[[Thing], str] = lambda thing: ""
+) -> list[Scene]:
     """Make scenes in which every thing appears about equally often.
 
     Args:
         things: what may appear.
         count: how many scenes.
         seed: the same seed gives the same scenes.
+        theme_of: only things of one theme meet in a scene, as animals do in pictures; one theme by default.
     """
     rng = np.random.default_rng(seed)
-    deck: list[Thing] = []
+    pools: dict[str, list[Thing]] = {}
+    for thing in things:
+        pools.setdefault(theme_of(thing), []).append(thing)
+    share = np.array([len(pool) for pool in pools.values()]) / len(things)
+    decks: dict[str, list[Thing]] = {theme: [] for theme in pools}
     kinds = (_beside, _stacked, _row_of_same, _pair_and_one, _three, _two_pairs)
     weights = (0.3, 0.2, 0.1, 0.15, 0.15, 0.1)
     scenes = []
     for _ in range(count):
         kind = kinds[rng.choice(len(kinds), p=weights)]
+        theme = list(pools)[rng.choice(len(pools), p=share)] if len(pools) > 1 else next(iter(pools))
+        deck, pool = decks[theme], pools[theme]
         while len(deck) < 3:
-            deck.extend(things[i] for i in rng.permutation(len(things)))
+            deck.extend(pool[i] for i in rng.permutation(len(pool)))
         drawn, places, caption = kind(deck, rng)
         jitter = rng.integers(-3, 4, size=(len(places), 2))
         moved = tuple((x + int(dx), y + int(dy)) for (x, y), (dx, dy) in zip(places, jitter, strict=True))

@@ -38,17 +38,29 @@ def training_glosses() -> tuple[str, ...]:
 @cache
 def teacher_texts() -> tuple[str, ...]:
     """What students see: glosses, and short texts as labels are: words, names, captions of other scenes."""
-    words = [piece for piece in tokenizer().get_vocab() if piece.isalpha() and len(piece) > 2]
     nouns = list(dict.fromkeys(s.words[0] for s in training_synsets() if s.key[0] == "n"))
     names = [nouns[i] for i in np.random.default_rng(SEED + 1).choice(len(nouns), TEACHER_NAMES, replace=False)]
-    things = [Thing(noun, noun, noun + "s") for noun in sorted(set(words) & set(nouns))]
-    captions = [scene.caption for scene in compose(things, TEACHER_CAPTIONS, SEED + 2)]
-    return (*training_glosses()[:TEACHER_GLOSSES], *sorted(words), *names, *captions)
+    captions = [scene.caption for scene in compose(common_nouns(), TEACHER_CAPTIONS, SEED + 2)]
+    return (*training_glosses()[:TEACHER_GLOSSES], *_whole_words(), *names, *captions)
+
+
+def common_nouns() -> list[Thing]:
+    """Nouns that are one piece of the vocabulary, for made-up captions."""
+    nouns = {synset.words[0] for synset in training_synsets() if synset.key[0] == "n"}
+    return [Thing(word, word, word + "s") for word in _whole_words() if word in nouns]
+
+
+def _whole_words() -> list[str]:
+    return sorted(piece for piece in tokenizer().get_vocab() if piece.isalpha() and len(piece) > 2)
 
 
 @cache
-def tokenizer() -> PreTrainedTokenizerFast:
-    """Lower-casing WordPiece of VOCABULARY pieces with BERT's special tokens."""
+def tokenizer(framed: bool = True) -> PreTrainedTokenizerFast:
+    """Lower-casing WordPiece of VOCABULARY pieces.
+
+    Args:
+        framed: put [CLS] and [SEP] around a text. The mean over tokens tells a text's length with them.
+    """
     special = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]"]
     pieces = Tokenizer(models.WordPiece(unk_token="[UNK]"))
     pieces.normalizer = normalizers.BertNormalizer(lowercase=True)
@@ -59,11 +71,12 @@ def tokenizer() -> PreTrainedTokenizerFast:
     corpus = [*training_glosses(), *labels * NAME_WEIGHT]
     trainer = trainers.WordPieceTrainer(vocab_size=VOCABULARY, special_tokens=special, show_progress=False)
     pieces.train_from_iterator(corpus, trainer)
-    pieces.post_processor = processors.TemplateProcessing(
-        single="[CLS] $A [SEP]",
-        pair="[CLS] $A [SEP] $B:1 [SEP]:1",
-        special_tokens=[("[CLS]", pieces.token_to_id("[CLS]")), ("[SEP]", pieces.token_to_id("[SEP]"))],
-    )
+    if framed:
+        pieces.post_processor = processors.TemplateProcessing(
+            single="[CLS] $A [SEP]",
+            pair="[CLS] $A [SEP] $B:1 [SEP]:1",
+            special_tokens=[("[CLS]", pieces.token_to_id("[CLS]")), ("[SEP]", pieces.token_to_id("[SEP]"))],
+        )
     return PreTrainedTokenizerFast(
         tokenizer_object=pieces,
         unk_token="[UNK]",
@@ -75,17 +88,19 @@ def tokenizer() -> PreTrainedTokenizerFast:
     )
 
 
-def save_tokenizer(folder: Path) -> None:
+def save_tokenizer(folder: Path, framed: bool = True) -> None:
     """Write tokenizer.json, without the white space that is a third of it, and tokenizer_config.json."""
-    tokenizer().save_pretrained(folder)
+    tokenizer(framed).save_pretrained(folder)
     path = folder / "tokenizer.json"
     content = json.loads(path.read_text(encoding="utf-8"))
     path.write_text(json.dumps(content, ensure_ascii=False, separators=(",", ":")), encoding="utf-8")
 
 
-def encode(texts: tuple[str, ...] | list[str]) -> tuple[torch.Tensor, torch.Tensor]:
+def encode(texts: tuple[str, ...] | list[str], framed: bool = True) -> tuple[torch.Tensor, torch.Tensor]:
     """Token ids and attention mask, int64 (N, LENGTH) each."""
-    batch = tokenizer()(list(texts), padding="max_length", truncation=True, max_length=LENGTH, return_tensors="pt")
+    batch = tokenizer(framed)(
+        list(texts), padding="max_length", truncation=True, max_length=LENGTH, return_tensors="pt"
+    )
     return batch["input_ids"], batch["attention_mask"]
 
 
