@@ -1,6 +1,6 @@
-"""The model-card section: what it says, and that nothing in a ranking can break out of it.
+"""The sections of model and dataset cards: what they say, and that nothing in a ranking can break out of them.
 
-After a wanted change: python tests/test_cards.py writes the golden file again.
+After a wanted change: python tests/test_cards.py writes the golden files again.
 """
 
 from __future__ import annotations
@@ -9,14 +9,56 @@ import re
 import subprocess
 from pathlib import Path
 
+import msgspec
 import pytest
+import yaml
+from hypothesis import given
+from hypothesis import strategies as st
+from markdown_it import MarkdownIt
 from rankings import example
 
-from hf_emms.cards import marker, rank_command, render_section
+from hf_emms import splice
+from hf_emms.cards import (
+    escape,
+    rank_command,
+    render_dataset_section,
+    render_section,
+    update_dataset_card,
+    update_model_card,
+)
 from hf_emms.errors import EmmsError
 from hf_emms.ranking import Ranking, Row, ranked
+from hf_emms.ranking_views import one_line
 
-GOLDEN = Path(__file__).parent / "golden" / "model_card_section.md"
+GOLDEN = Path(__file__).parent / "golden"
+TOKEN = "hf_" + "a1B2" * 8
+
+
+def sections() -> dict[str, str]:
+    return {
+        "model_card_section.md": render_section(example(), "org/best", leaderboard="org/board"),
+        "dataset_card_section.md": render_dataset_section(example(), leaderboard="org/board"),
+    }
+
+
+def other(**changes: object) -> Ranking:
+    return example(**({"dataset": "food", "dataset_id": "org/food", "config": "small"} | changes))
+
+
+def rows_of(readme: bytes) -> list[str]:
+    """The lines of the one table with a row for each dataset."""
+    lines = readme.decode().splitlines()
+    start = next(number for number, line in enumerate(lines) if line.startswith("| dataset |"))
+    rows = []
+    for line in lines[start + 2 :]:
+        if not line.startswith("|"):
+            break
+        rows.append(line)
+    return rows
+
+
+def html(markdown: str) -> str:
+    return MarkdownIt("commonmark").enable(["table", "strikethrough"]).render(markdown)
 
 
 def typed(command: str) -> list[str]:
@@ -25,51 +67,132 @@ def typed(command: str) -> list[str]:
     return subprocess.run(["sh", "-c", script], capture_output=True, text=True, check=True).stdout.split("\0")[:-1]
 
 
-def test_the_section_is_as_it_was_read_by_a_person() -> None:
-    assert render_section(example(), "org/best") == GOLDEN.read_text(encoding="utf-8")
+@pytest.mark.parametrize("name", sections())
+def test_the_section_is_as_it_was_read_by_a_person(name: str) -> None:
+    assert sections()[name] == (GOLDEN / name).read_text(encoding="utf-8")
 
 
-def test_the_section_stands_between_markers() -> None:
-    lines = render_section(example(), "org/close").splitlines()
-    assert lines[0] == f"<!-- hf-emms:start {marker(example())} -->"
-    assert lines[-1] == "<!-- hf-emms:end -->"
+def test_a_section_stands_between_markers() -> None:
+    for section in sections().values():
+        assert section.startswith(splice.START + "\n")
+        assert section.endswith(splice.END + "\n")
+        assert splice.span_of(section.encode()) == (0, len(section.encode()) - 1)
 
 
-def test_the_marker_tells_datasets_and_splits_apart_but_not_runs() -> None:
-    assert marker(example()) == marker(example(seed=7, created="later", n=10))
-    others = [example(split="test"), example(dataset_id="org/other"), example(task="image-to-text")]
-    assert len({marker(ranking) for ranking in [example(), *others]}) == 4
+def test_a_checkpoint_below_the_first_ones_is_in_the_chart() -> None:
+    rows = [Row(f"org/{name}", "a" * 40, scores=example().rows[0].scores) for name in "abcdefgh"]
+    section = render_section(example(rows=ranked([*rows, *example().rows], "emms")), "org/worse")
+    marked = [line for line in section.splitlines() if line.endswith("◀")]
+    assert len(marked) == 1
+    assert "org/worse" in marked[0]
+    assert "org/h" not in section.split("```text")[1].split("```")[0]
 
 
-def test_a_failed_checkpoint_says_why() -> None:
-    section = render_section(example(), "org/broken")
-    assert "could not be scored" in section
-    assert "the weights are truncated" in section
-
-
-def test_a_ranking_where_everything_failed_has_a_section() -> None:
-    section = render_section(example(rows=(Row("org/x", error="broken"),)), "org/x")
-    assert "could not be scored" in section
-    assert "The first" not in section
-
-
-def test_the_table_shows_the_first_rows_only() -> None:
-    section = render_section(example(), "org/worse", top=1)
-    assert "### The first 1 of 3" in section
-    assert "| =1 | org/best |" in section
-    assert "| =1 | org/close |" not in section
-    assert "Ranked **3 of 3**" in section
-
-
-def test_a_dataset_in_memory_has_no_command() -> None:
-    section = render_section(example(dataset="in memory", dataset_id="in memory", dataset_revision=""), "org/best")
-    assert "hf-emms rank" not in section
-    assert "revision ``" not in section
+def test_a_checkpoint_without_a_score_has_no_section() -> None:
+    with pytest.raises(EmmsError, match="the weights are truncated"):
+        render_section(example(), "org/broken")
+    failed = example(rows=(Row("org/x", error="broken"),))
+    with pytest.raises(EmmsError, match="no scored checkpoint"):
+        render_dataset_section(failed)
 
 
 def test_an_unknown_checkpoint_is_refused() -> None:
     with pytest.raises(EmmsError, match="'org/none'"):
         render_section(example(), "org/none")
+
+
+def test_a_dataset_in_memory_has_no_command_and_no_link() -> None:
+    section = render_section(example(dataset="in memory", dataset_id="in memory", dataset_revision=""), "org/best")
+    assert "hf-emms rank" not in section
+    assert "revision ``" not in section
+    assert "datasets/in" not in section
+
+
+def test_what_no_other_user_has_is_no_link() -> None:
+    rows = ranked([Row("./mine", "local-0123456789abcdef", scores=example().rows[0].scores)], "emms")
+    section = render_dataset_section(example(rows=rows, dataset_id="./data", dataset_revision="local-0123456789abcdef"))
+    assert "| `./mine` |" in section
+    assert "huggingface.co" not in section
+
+
+# ---- several datasets in one card ------------------------------------------------------------------------------
+
+
+def test_several_rankings_are_one_table_with_a_row_each() -> None:
+    readme = update_model_card(None, [(example(), "org/best"), (other(), "org/best")], "org/best")
+    assert readme.count(b"hf-emms:start") == 1
+    beans, food = rows_of(readme)
+    assert "AI-Lab-Makerere/beans" in beans
+    assert "org/food" in food
+    assert "small" in food
+
+
+def test_a_newer_ranking_replaces_its_own_row_only() -> None:
+    readme = update_model_card(b"# Mine\n", [(example(), "org/best"), (other(), "org/best")], "org/best")
+    newer = example(n=77, created="2027-01-01T00:00:00+00:00")
+    done = update_model_card(readme, [(newer, "org/best")], "org/best")
+    beans, food = rows_of(done)
+    assert beans.endswith("| 77 |")
+    assert food == rows_of(readme)[1]
+    assert done.decode().split("<details>")[2] == readme.decode().split("<details>")[2]
+    assert done.startswith(b"# Mine\n")
+
+
+@pytest.mark.parametrize("change", [{"split": "test"}, {"config": "b"}, {"task": "image-to-text"}])
+def test_other_splits_configs_and_tasks_are_rows_of_their_own(change: dict[str, str]) -> None:
+    readme = update_model_card(None, [(example(), "org/best"), (example(**change), "org/best")], "org/best")
+    assert len(rows_of(readme)) == 2
+
+
+def test_twice_is_once() -> None:
+    once = update_model_card(b"text\r\n", [(example(), "org/best"), (other(), "org/close")], "org/best")
+    assert update_model_card(once, [(example(), "org/best")], "org/best") == once
+    card = update_dataset_card(None, [example()], "AI-Lab-Makerere/beans")
+    assert update_dataset_card(card, [example()], "AI-Lab-Makerere/beans") == card
+
+
+def test_a_leaderboard_that_was_named_once_stays() -> None:
+    named = update_model_card(None, [(example(), "org/best")], "org/best", leaderboard="org/board")
+    assert b"/spaces/org/board" in update_model_card(named, [(example(n=5), "org/best")], "org/best")
+
+
+def test_a_dataset_card_has_a_table_for_each_split() -> None:
+    card = update_dataset_card(None, [example(), example(split="test")], "AI-Lab-Makerere/beans").decode()
+    assert len(re.findall(r"^\| rank \| checkpoint \|", card, re.MULTILINE)) == 2
+    assert "### image-classification, test split" in card
+
+
+@pytest.mark.parametrize(("about", "keys"), [("model", {"tags"}), ("dataset", {"task_categories"})])
+def test_a_repository_without_a_readme_gets_a_valid_one(about: str, keys: set[str]) -> None:
+    if about == "model":
+        readme = update_model_card(None, [(example(), "org/best")], "org/best").decode()
+    else:
+        readme = update_dataset_card(None, [example()], "AI-Lab-Makerere/beans").decode()
+    _, front_matter, body = readme.split("---\n", 2)
+    assert set(yaml.safe_load(front_matter)) == keys
+    assert body.startswith("\n# be")
+
+
+def test_the_section_of_another_kind_of_card_is_not_overwritten() -> None:
+    card = update_dataset_card(None, [example()], "AI-Lab-Makerere/beans")
+    with pytest.raises(EmmsError, match="was written for a dataset card"):
+        update_model_card(card, [(example(), "org/best")], "org/best")
+
+
+def test_a_section_of_a_newer_version_is_not_overwritten() -> None:
+    card = update_model_card(None, [(example(), "org/best")], "org/best").replace(b'{"version":1', b'{"version":9')
+    with pytest.raises(EmmsError, match="newer hf_emms") as refused:
+        update_model_card(card, [(example(), "org/best")], "org/best")
+    assert "pip install" in str(refused.value.hint)
+
+
+def test_damaged_data_is_refused() -> None:
+    card = update_model_card(None, [(example(), "org/best")], "org/best").replace(b'"n":1034', b'"n":"many"')
+    with pytest.raises(EmmsError, match="damaged"):
+        update_model_card(card, [(example(), "org/best")], "org/best")
+
+
+# ---- the command -----------------------------------------------------------------------------------------------
 
 
 def test_the_command_can_be_typed() -> None:
@@ -97,29 +220,74 @@ def test_the_command_pins_what_the_hub_holds() -> None:
     assert words[-4:] == ["--checkpoint", "./folder", "--checkpoint", f"org/x@{'f' * 40}"]
 
 
-def hostile() -> Ranking:
-    evil = "x --> <!-- hf-emms:end -->\n```\n# owned `|` <script>"
-    return example(
-        dataset=evil,
-        dataset_id=evil,
-        split=evil,
-        prompt=evil,
-        rows=ranked([Row(evil, error=evil), *example().rows], "emms"),
+# ---- text from the Hub -----------------------------------------------------------------------------------------
+
+EVIL = [
+    "x --> <!-- hf-emms:end -->\n```\n# owned `|` <script>alert(1)</script>",
+    "{{ 7 * 7 }} {% for x in y %} {# c #}",
+    "[click](https://evil.example) ![x](https://evil.example/x.png) https://evil.example www.evil.example",
+    "@somebody @org/team mail@evil.example **bold** _it_ ~~gone~~ $x$ &lt;b&gt; </details> </summary>",
+    "````\n```text\n~~~",
+]
+
+
+def hostile(evil: str) -> Ranking:
+    row = msgspec.structs.replace(
+        example().rows[0], checkpoint=evil, revision=evil, architecture=evil, pooling=evil, error=None
     )
+    text = {"dataset": evil, "dataset_id": evil, "dataset_revision": evil, "config": evil, "split": evil}
+    text |= {"task": evil, "prompt": evil, "created": evil, "columns": {evil: evil}, "versions": {evil: evil}}
+    return example(**text, rows=ranked([row, *example().rows], "emms"))
 
 
-def test_nothing_in_a_ranking_breaks_out_of_the_section() -> None:
-    ranking = hostile()
-    for row in ranking.rows:
-        section = render_section(ranking, row.checkpoint)
-        lines = section.splitlines()
-        assert re.fullmatch(r"<!-- hf-emms:start [\w./ -]+ -->", lines[0])
-        assert "--" not in lines[0][4:-3]
-        assert section.count("<!--") == 2
-        assert lines[-1] == "<!-- hf-emms:end -->"
-        assert not [line for line in lines if line.startswith("# ")]
-        assert sum(line.startswith("```") for line in lines) == 4
+@pytest.mark.parametrize("evil", EVIL)
+def test_nothing_in_a_ranking_breaks_out_of_the_section(evil: str) -> None:
+    ranking = hostile(evil)
+    for section in (render_section(ranking, evil), render_dataset_section(ranking)):
+        assert section.count("<!--") == 3
+        assert splice.span_of(section.encode()) is not None
+        assert splice.data_of(section.encode())["entries"][0]["dataset"] == evil
+        assert "49" not in section
+        page = html(section)
+        for tag in ("script", "img", "h1", "b", "strong", "em", "s"):
+            opened = page.count(f"<{tag}>") + page.count(f"<{tag} ")
+            assert opened == (section.count("| **") if tag == "strong" else 0), tag
+        assert page.count("<details") == page.count("</details>") == 1
+        assert page.count("<summary>") == page.count("</summary>") == 1
+        assert set(re.findall(r'href="([^"]*)"', page)) <= {
+            "https://arxiv.org/abs/2308.06262",
+            *(f"https://huggingface.co/org/{name}" for name in ("best", "close", "worse")),
+        }
+        outside_code = re.sub(r"<code.*?</code>|<!--.*?-->", "", page, flags=re.DOTALL)
+        assert not re.search(r"@\w|://evil|www\.", outside_code)
+
+
+@given(st.text())
+def test_escaped_text_is_nothing_but_text(text: str) -> None:
+    inline = MarkdownIt("commonmark").enable(["table", "strikethrough"]).parseInline(f"a {escape.text(text)} z")[0]
+    assert {token.type for token in inline.children or ()} <= {"text", "text_special"}
+    shown = "".join(token.content for token in inline.children or ())
+    assert shown.replace("\u2060", "").split() == f"a {one_line(text)} z".replace("\u2060", "").split()
+
+
+@given(st.text())
+def test_code_spans_and_blocks_end_where_they_should(text: str) -> None:
+    span = MarkdownIt("commonmark").parseInline(f"a {escape.code(text)} z")[0]
+    assert [token.type for token in span.children or ()] == ["text", "code_inline", "text"]
+    blocks = MarkdownIt("commonmark").parse(f"a\n\n{escape.block(text, 'text')}\n\nz")
+    assert [token.type for token in blocks if token.type in ("fence", "paragraph_open")] == [
+        "paragraph_open",
+        "fence",
+        "paragraph_open",
+    ]
+
+
+def test_a_token_that_got_into_a_ranking_stays_out_of_the_card() -> None:
+    ranking = example(dataset=TOKEN, prompt=f"a photo {TOKEN}", versions={"x": TOKEN})
+    assert TOKEN not in render_section(ranking, "org/best")
+    assert TOKEN not in render_dataset_section(ranking)
 
 
 if __name__ == "__main__":
-    GOLDEN.write_text(render_section(example(), "org/best"), encoding="utf-8")
+    for name, section in sections().items():
+        (GOLDEN / name).write_text(section, encoding="utf-8")

@@ -1,0 +1,147 @@
+"""A section put into any README leaves every other byte as it is, and is found again."""
+
+from __future__ import annotations
+
+import json
+import re
+
+import pytest
+from hypothesis import assume, example, given
+from hypothesis import strategies as st
+
+from hf_emms import splice
+from hf_emms.errors import EmmsError
+
+BOM = b"\xef\xbb\xbf"
+SECTION = f"{splice.START}\nfirst text\n\n| a |\n{splice.END}\n"
+OTHER = f"{splice.START}\nanother\ntext\n{splice.END}\n"
+
+PIECES = [
+    "---\nlanguage: no # a comment\n---\n",
+    "# Title\n",
+    "text without an end",
+    "\n",
+    "\r\n",
+    "\r",
+    "```\ncode\n",
+    "<!-- a comment -->",
+    "<details>",
+    "<!-- hf-emms",
+    "hf-emms:start",
+    "\N{SNOWMAN}\u2028\x85\x0c",
+    "  \n",
+]
+texts = st.lists(st.sampled_from(PIECES) | st.text(max_size=20), max_size=12).map("".join)
+readmes = st.builds(
+    lambda text, crlf, bom: (BOM if bom else b"") + (text.replace("\n", "\r\n") if crlf else text).encode(),
+    texts,
+    st.booleans(),
+    st.booleans(),
+)
+values = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False, allow_infinity=False) | st.text(),
+    lambda inner: st.lists(inner, max_size=4) | st.dictionaries(st.text(), inner, max_size=4),
+    max_leaves=10,
+)
+
+
+def has_no_section(readme: bytes) -> bool:
+    try:
+        return splice.span_of(readme) is None
+    except EmmsError:
+        return False
+
+
+def unix(section: bytes) -> str:
+    return section.decode().replace("\r\n", "\n")
+
+
+@given(readmes)
+@example(b"")
+@example(BOM)
+@example(b"---\r\nlanguage: no\r\n---\r\n# Title")
+def test_a_new_section_goes_behind_everything_else(readme: bytes) -> None:
+    assume(has_no_section(readme))
+    done = splice.put(readme, SECTION)
+    begin, end = splice.span_of(done) or (0, 0)
+    assert done[: len(readme)] == readme
+    assert not done[len(readme) : begin].strip(b"\r\n")
+    assert unix(done[begin:end]) == SECTION.strip("\n")
+    assert done[end:] in (b"\n", b"\r\n")
+
+
+@given(readmes)
+def test_twice_is_once(readme: bytes) -> None:
+    assume(has_no_section(readme))
+    once = splice.put(readme, SECTION)
+    assert splice.put(once, SECTION) == once
+
+
+@given(readmes, readmes, st.sampled_from([b"\n", b"\r\n"]))
+def test_an_old_section_is_replaced_where_it_stands(before: bytes, after: bytes, ending: bytes) -> None:
+    assume(has_no_section(before) and has_no_section(after))
+    readme = before + ending + OTHER.encode() + after
+    begin, end = splice.span_of(readme) or (0, 0)
+    done = splice.put(readme, SECTION)
+    new_begin, new_end = splice.span_of(done) or (0, 0)
+    assert done[:new_begin] == readme[:begin] == before + ending
+    assert done[new_end:] == readme[end:]
+    assert unix(done[new_begin:new_end]) == SECTION.strip("\n")
+
+
+@given(readmes, values)
+def test_data_comes_back_as_it_was(readme: bytes, value: object) -> None:
+    assume(has_no_section(readme))
+    section = f"{splice.START}\n{splice.with_data({'value': value})}\n\ntext\n{splice.END}\n"
+    assert splice.data_of(splice.put(readme, section)) == {"value": value}
+
+
+@given(values)
+def test_data_can_neither_end_its_comment_nor_call_anybody(value: object) -> None:
+    inside = splice.with_data({"value": value}).removeprefix("<!--").removesuffix("-->")
+    assert not re.search(r"--|[<>&@\n\r]", inside)
+    assert json.loads(inside.strip().removeprefix("hf-emms:data ")) == {"value": value}
+
+
+def test_a_section_has_the_line_breaks_of_its_readme() -> None:
+    done = splice.put(b"---\r\nlicense: mit\r\n---\r\ntext\r\n", SECTION)
+    assert done.count(b"\n") == done.count(b"\r\n")
+    assert b"\r" not in splice.put(b"---\nlicense: mit\n---\n", SECTION)
+
+
+def test_a_readme_without_a_section_has_no_data() -> None:
+    assert splice.data_of(b"# Title\n") is None
+
+
+START, END = splice.START, splice.END
+BROKEN = {
+    "an end is missing": (f"a\n{START}\nb\n", "start in line 2"),
+    "a start is missing": (f"a\n\n{END}\n", "end in line 3"),
+    "the wrong way round": (f"{END}\n{START}\n", "end in line 1, start in line 2"),
+    "two sections": (f"{START}\n{END}\n{START}\n{END}\n", "start in line 3, end in line 4"),
+    "a start twice": (f"{START}\n{START}\n{END}\n", "start in line 2"),
+    "text beside a marker": (f"a\nb {START}\n{END}\n", "line 2"),
+    "a marker cut short": (f"<!-- hf-emms:start\n{END}\n", "line 1"),
+    "a marker with more in it": (f"<!-- hf-emms:start beans -->\n{END}\n", "line 1"),
+}
+
+
+@pytest.mark.parametrize("broken", BROKEN)
+def test_broken_markers_are_refused_with_their_lines(broken: str) -> None:
+    readme, place = BROKEN[broken]
+    with pytest.raises(EmmsError, match=place) as refused:
+        splice.put(readme.encode(), SECTION)
+    assert refused.value.hint
+
+
+@pytest.mark.parametrize("data", ["", "<!-- hf-emms:data {oops -->\n", f"{splice.with_data({})}\n" * 2])
+def test_a_section_that_has_lost_its_data_is_refused_with_its_lines(data: str) -> None:
+    readme = f"# Title\n{START}\n{data}text\n{END}\n".encode()
+    last = 4 + data.count("\n")
+    with pytest.raises(EmmsError, match=f"lines 2 to {last} "):
+        splice.data_of(readme)
+
+
+def test_what_is_not_utf8_is_refused_with_its_place() -> None:
+    with pytest.raises(EmmsError, match="0xe9 in line 2"):
+        splice.put("# Title\ncafé\n".encode("latin-1"), SECTION)
