@@ -24,10 +24,10 @@ def publish_metric(repo_id: str, *, private: bool = False) -> str:
         EmmsError: another name, no right to write there, or the Hub cannot be reached.
     """
     owner, _, name = repo_id.partition("/")
-    if not owner or name != "emms":
+    if name != "emms":
         raise EmmsError(
             f"{repo_id!r} cannot hold the metric: evaluate.load looks for emms.py in a Space called emms",
-            f"--repo-id {owner or 'USER'}/emms",
+            f"--repo-id {owner if name else 'USER'}/emms",
         )
     message = "EMMS: the metric, its card and its page"
     return hub.publish_space(repo_id, source_folder(), message=message, private=private, ignore=_NOT_OF_THE_METRIC)
