@@ -108,7 +108,7 @@ def preview(card: Card) -> str:
         EmmsError: the repository cannot be read, or its README cannot be changed.
     """
     before = hub.read_file(card.repo_id, card.kind, README)
-    return "".join(_diff(before, card.updated(before)))
+    return "".join(_diff(before, _updated(card, before)))
 
 
 def push(card: Card) -> hub.Outcome:
@@ -151,7 +151,14 @@ def _model_card(named: Sequence[tuple[Ranking, str]], repo_id: str, leaderboard:
 
 
 def _change(card: Card) -> Callable[[hub.Read], dict[str, bytes]]:
-    return lambda read: {README: card.updated(read(README))}
+    return lambda read: {README: _updated(card, read(README))}
+
+
+def _updated(card: Card, readme: bytes | None) -> bytes:
+    try:
+        return card.updated(readme)
+    except EmmsError as error:
+        raise EmmsError(f"{card.kind} {card.repo_id!r}: {error.message}", error.hint) from error
 
 
 def _row(ranking: Ranking, repo_id: str, checkpoint: str | None) -> Row:

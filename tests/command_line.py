@@ -1,0 +1,79 @@
+"""hf-emms as its users run it, several commands in one process: what takes long is importing, and that happens once."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+_LOOP = """
+import contextlib, io, json, os, sys, traceback
+from hf_emms.cli import main
+
+answers = os.fdopen(os.dup(1), "w")
+for line in sys.stdin:
+    asked = json.loads(line)
+    os.environ.pop("HF_TOKEN", None)
+    os.environ.update(asked["environment"])
+    out, err, code = io.StringIO(), io.StringIO(), 0
+    sys.argv = ["hf-emms", *asked["arguments"]]
+    with contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):
+        try:
+            main()
+        except SystemExit as stop:
+            code = stop.code
+        except BaseException:
+            traceback.print_exc()
+            code = 99
+    print(json.dumps({"code": code, "out": out.getvalue(), "err": err.getvalue()}), file=answers, flush=True)
+"""
+
+
+@dataclass(frozen=True)
+class Done:
+    """One finished command: exit code, stdout, stderr."""
+
+    code: int
+    out: str
+    err: str
+
+
+class CommandLine:
+    """A process that runs commands one after the other.
+
+    Args:
+        environment: of the process; HF_ENDPOINT has to be in it, since huggingface_hub reads it when imported.
+        folder: where the commands run.
+    """
+
+    def __init__(self, environment: Mapping[str, str], folder: Path) -> None:
+        self.done: list[Done] = []
+        self._process = subprocess.Popen(
+            [sys.executable, "-c", _LOOP],
+            env=dict(environment),
+            cwd=folder,
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            text=True,
+        )
+
+    def run(self, *arguments: str | Path, token: str | None = None, **environment: str) -> Done:
+        """Runs ``hf-emms ARGUMENTS``."""
+        if token is not None:
+            environment["HF_TOKEN"] = token
+        asked = {"arguments": [str(argument) for argument in arguments], "environment": environment}
+        assert self._process.stdin is not None
+        assert self._process.stdout is not None
+        print(json.dumps(asked), file=self._process.stdin, flush=True)
+        done = Done(**json.loads(self._process.stdout.readline()))
+        self.done.append(done)
+        return done
+
+    def close(self) -> None:
+        """Ends the process."""
+        assert self._process.stdin is not None
+        self._process.stdin.close()
+        self._process.wait(30)
