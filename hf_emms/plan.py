@@ -102,6 +102,7 @@ def plan(request: Request, progress: Progress) -> Plan:
     preset = dataset_preset(request.dataset) if isinstance(request.dataset, str) else None
     names = request.encoders or ((preset.encoders,) if preset and preset.encoders else DEFAULT_ENCODERS)
     encoders = tuple(map(_encoder, _expanded(names)))
+    cache = open_cache(request, progress)
     target = load_target(
         request.dataset,
         task=request.task,
@@ -114,13 +115,13 @@ def plan(request: Request, progress: Progress) -> Plan:
         seed=request.seed,
         streaming=request.streaming,
         prompt=request.prompt,
+        cache=cache,
     )
     ids = request.checkpoints or (preset.checkpoints if preset else ()) or checkpoint_preset(target.task.id)
     unique = tuple(dict.fromkeys(ids))
     notes = [*target.notes]
     if len(unique) < len(ids):
         notes.append(f"{len(ids) - len(unique)} checkpoints were named twice and are ranked once")
-    cache = open_cache(request, progress)
     candidates = tuple(_candidate(id, request, target, encoders, cache) for id in unique)
     return Plan(request, target, encoders, candidates, tuple(notes))
 

@@ -2,26 +2,25 @@
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Mapping
-from dataclasses import replace
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from hf_emms.cache import Cache
 from hf_emms.data.assemble import assemble
 from hf_emms.data.collect import MAX_SKIPPED, Collector
 from hf_emms.data.columns import check_column, describe, find_columns, find_task, kinds_of
+from hf_emms.data.keep import keep_sample, kept_sample, sample_key
+from hf_emms.data.place import find
 from hf_emms.data.request import Captions, Request, Sampling
 from hf_emms.data.sampling import balanced_order, plain_order, proportional_order
 from hf_emms.data.scan import column_values, iterate, namer, row_keys
-from hf_emms.data.source import Source, open_memory, open_repo
+from hf_emms.data.source import Source, open_memory
 from hf_emms.data.stream import read_prefix
 from hf_emms.data.target import Target
 from hf_emms.errors import EmmsError
-from hf_emms.hub import RepoNotFoundError, looks_like_path
-from hf_emms.presets import DatasetPreset, dataset_names, dataset_preset, usable_datasets
+from hf_emms.presets import DatasetPreset
 from hf_emms.tasks import Task, get_task
 
 _CHUNK = {"image": 64, "text": 512}
@@ -40,6 +39,7 @@ def load_target(
     seed: int = 0,
     streaming: bool = False,
     prompt: str | None = None,
+    cache: Cache | None = None,
 ) -> Target:
     """Draws a seeded sample from a dataset and says what is what in it.
 
@@ -58,6 +58,7 @@ def load_target(
             matter, but for streams.
         streaming: read only as many rows as needed, from the start of the split in shuffled order.
         prompt: a template for class names, e.g. "a photo of a {}".
+        cache: where samples of streams are looked for and kept.
 
     Returns:
         The sample.
@@ -67,9 +68,25 @@ def load_target(
             cannot be read.
     """
     request = Request(max_samples, sampling, captions, seed, prompt)
-    source, preset = _open(dataset, config, split, streaming, max_samples)
+    if not isinstance(dataset, str):
+        return _target(open_memory(dataset, split), None, request, task, columns or {})
+    place = find(dataset, config, split, streaming=streaming, max_samples=max_samples)
+    if not place.streaming or cache is None:
+        return _target(place.open(), place.preset, request, task, columns or {})
+    # A stream is read from the network each time, and not at all offline.
+    key = sample_key(place, request, task, columns or {})
+    target = kept_sample(cache, key, place)
+    if target is None:
+        target = _target(place.open(), place.preset, request, task, columns or {})
+        keep_sample(cache, key, target)
+    return target
+
+
+def _target(
+    source: Source, preset: DatasetPreset | None, request: Request, task: str | None, given: Mapping[str, str]
+) -> Target:
     kinds = kinds_of(source.rows.features)
-    chosen, filled = _roles(source, kinds, task, columns or {}, preset)
+    chosen, filled = _roles(source, kinds, task, given, preset)
     _check_request(request, chosen)
     rows = _plain_rows(source.rows, filled, kinds)
     total = source.total
@@ -85,49 +102,6 @@ def _check_request(request: Request, task: Task) -> None:
         raise EmmsError(f"{task.id} has no classes: --prompt and --sampling balanced are for those")
     if task.categorical and request.captions != "all":
         raise EmmsError(f"{task.id} has no captions: --captions {request.captions} is for image-to-text")
-
-
-def _open(
-    dataset: Any, config: str | None, split: str | None, streaming: bool, max_samples: int | None
-) -> tuple[Source, DatasetPreset | None]:
-    """Opens what the user named; a preset fills in what the user left open."""
-    if not isinstance(dataset, str):
-        return open_memory(dataset, split), None
-    preset = None if looks_like_path(dataset) else dataset_preset(dataset)
-    if preset is None:
-        try:
-            return open_repo(dataset, revision=None, config=config, split=split, streaming=streaming), None
-        except EmmsError as error:
-            # One word was probably meant as a preset: the Hub's ids have an owner.
-            if "/" in dataset or looks_like_path(dataset) or Path(dataset).exists():
-                raise
-            close = difflib.get_close_matches(dataset.lower(), dataset_names(), n=3)
-            presets = f"did you mean {' or '.join(close)}?" if close else f"presets: {', '.join(usable_datasets())}."
-            hint = f"{presets} A Hub dataset is ORG/NAME, a folder ./NAME"
-            raise EmmsError(f"no preset is named {dataset!r}; {error.message}", hint) from error
-    preset.check_usable()
-    gone: list[str] = []
-    for one in preset.sources():
-        stream = streaming or (one.stream and max_samples is not None)
-        try:
-            source = open_repo(
-                str(one.id),
-                revision=one.revision,
-                config=config or one.config,
-                split=split or one.split,
-                streaming=stream,
-            )
-        except RepoNotFoundError:
-            gone.append(str(one.id))
-            continue
-        source.notes.extend(f"{name} is not on the Hub any more; {one.id} stands in" for name in gone)
-        if stream and not streaming:
-            source.notes.append(f"streamed, because the preset says that {one.id} is large")
-        return replace(source, name=dataset), one
-    raise RepoNotFoundError(
-        f"the preset {dataset!r} expects {' or '.join(gone)}, but none of them is on the Hub (any more)",
-        "pass another dataset: --dataset ORG/NAME or ./FOLDER",
-    )
 
 
 def _roles(

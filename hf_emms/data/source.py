@@ -9,12 +9,16 @@ from pathlib import Path
 from typing import Any
 
 from hf_emms.errors import EmmsError
-from hf_emms.hub import Repo, page, resolve
+from hf_emms.hub import Repo, page
 
 SPLIT_ORDER = ("train", "training", "validation", "valid", "val", "dev", "test", "testdev")
 _FORMATS = {".parquet": "parquet", ".json": "json", ".jsonl": "json", ".csv": "csv", ".tsv": "csv"}
 _FIRST_ROWS = 100
 IN_MEMORY = "in-memory dataset"
+
+
+class NoReadableFileError(EmmsError):
+    """The repository holds nothing that ``datasets`` reads: a loading script, or no data at all."""
 
 
 @dataclass(frozen=True)
@@ -67,23 +71,26 @@ def open_memory(dataset: Any, split: str | None) -> Source:
     return Source(IN_MEMORY, Repo(IN_MEMORY, "dataset", ""), None, name, rows, total, notes)
 
 
-def open_repo(dataset: str, *, revision: str | None, config: str | None, split: str | None, streaming: bool) -> Source:
+def open_repo(
+    dataset: str, repo: Repo, *, config: str | None, split: str | None, streaming: bool, converted: bool = False
+) -> Source:
     """Opens a Hub dataset, a folder or a file.
 
     Args:
-        dataset: ``ORG/NAME[@REVISION]``, ``emms-demo/NAME``, a folder or a file.
-        revision: the revision of a Hub dataset when the id names none.
+        dataset: as the user typed it, for messages.
+        repo: where it is.
         config: the configuration (subset).
         split: the split; chosen when None, training splits first.
         streaming: whether to read rows as they are needed.
+        converted: whether the repository is the Hub's parquet copy, which has a folder for each configuration.
 
     Raises:
-        EmmsError: nothing is there, or it cannot be read as a dataset.
+        NoReadableFileError: it holds a loading script or nothing.
+        EmmsError: it cannot be read as a dataset.
     """
-    repo = resolve(dataset, "dataset", revision=revision)
     notes: list[str] = []
     with _explained(dataset, config):
-        builder = _builder(repo, config)
+        builder = _builder(repo, config, converted)
         split = choose_split(dataset, _splits(builder), split, notes)
         if streaming:
             rows = _with_features(builder.as_streaming_dataset(split=split))
@@ -111,11 +118,12 @@ def choose_split(dataset: str, splits: Sequence[str], wanted: str | None, notes:
     return chosen
 
 
-def _builder(repo: Repo, config: str | None) -> Any:
+def _builder(repo: Repo, config: str | None, converted: bool) -> Any:
     import datasets
 
     if repo.folder is None:
-        builder = datasets.load_dataset_builder(repo.id, config, revision=repo.revision)
+        folder = {"data_dir": config} if converted and config else {"name": config}
+        builder = datasets.load_dataset_builder(repo.id, revision=repo.revision, **folder)
         return builder if builder.hash == repo.revision else _cached_builder(repo, builder)
     if repo.folder.is_file():
         suffix = repo.folder.suffix.lower()
@@ -174,14 +182,15 @@ def _explained(dataset: str, config: str | None) -> Iterator[None]:
     except EmmsError:
         raise
     except (EmptyDatasetError, datasets.exceptions.DataFilesNotFoundError) as error:
-        raise EmmsError(
+        raise NoReadableFileError(
             f"{dataset!r} holds no data file that can be read",
             "put pictures in one folder per class, or parquet, json, jsonl, csv or tsv files; "
             "for a dataset with a loading script try @refs/convert/parquet behind its id",
         ) from error
     except (datasets.exceptions.DatasetsError, OSError, RuntimeError) as error:
         root = error.__cause__ or error
-        raise EmmsError(f"{dataset!r} cannot be read: {_first_line(root)}", _hint(dataset, error)) from error
+        kind = NoReadableFileError if "script" in str(error) else EmmsError
+        raise kind(f"{dataset!r} cannot be read: {_first_line(root)}", _hint(dataset, error)) from error
     except ValueError as error:
         if "config" in str(error).lower():
             asked = f"has no configuration {config!r}" if config else "has several configurations"

@@ -69,10 +69,10 @@ class Images(Sequence):
     """
 
     def __init__(self, encoded: Sequence[bytes]) -> None:
-        self._encoded = tuple(encoded)
+        self.encoded = tuple(encoded)
 
     def __len__(self) -> int:
-        return len(self._encoded)
+        return len(self.encoded)
 
     @overload
     def __getitem__(self, index: int) -> Image: ...
@@ -80,10 +80,10 @@ class Images(Sequence):
     def __getitem__(self, index: slice) -> Images: ...
     def __getitem__(self, index: int | slice) -> Image | Images:
         if isinstance(index, slice):
-            return Images(self._encoded[index])
+            return Images(self.encoded[index])
         from PIL import Image, ImageOps
 
-        with Image.open(io.BytesIO(self._encoded[index])) as picture:
+        with Image.open(io.BytesIO(self.encoded[index])) as picture:
             return ImageOps.exif_transpose(picture).convert("RGB")
 
 

@@ -73,13 +73,17 @@ def resolve(id: str, kind: Kind, *, revision: str | None = None) -> Repo:
     if not _HUB_ID.fullmatch(name):
         raise EmmsError(f"{id!r} is neither a folder nor a Hub id", "write ORG/NAME[@REVISION] or ./FOLDER")
 
-    from huggingface_hub import HfApi
+    from huggingface_hub import HfApi, constants
 
     wanted = pinned or revision
     api = HfApi(endpoint=endpoint())
+
+    def ask(watch: Watch) -> str:
+        found = api.resolve_revision(name, repo_type=kind, revision=wanted, local_files_only=constants.HF_HUB_OFFLINE)
+        return found.resolved
+
     with explained(name, kind, wanted):
-        sha = patiently(f"{kind} {name!r}", lambda watch: api.resolve_revision(name, repo_type=kind, revision=wanted))
-    return Repo(name, kind, sha.resolved)
+        return Repo(name, kind, patiently(f"{kind} {name!r}", ask))
 
 
 def listing(repo: Repo) -> dict[str, RepoFile]:
