@@ -64,7 +64,12 @@ def _a(thing: Thing) -> str:
 
 
 def compose(
-    things: list[Thing], count: int, seed: int, *, theme_of: Callable[[Thing], str] = lambda thing: ""
+    things: list[Thing],
+    count: int,
+    seed: int,
+    *,
+    theme_of: Callable[[Thing], str] = lambda thing: "",
+    weights: tuple[float, ...] = (0.3, 0.2, 0.1, 0.15, 0.15, 0.1),
 ) -> list[Scene]:
     """Make scenes in which every thing appears about equally often.
 
@@ -73,6 +78,8 @@ def compose(
         count: how many scenes.
         seed: the same seed gives the same scenes.
         theme_of: only things of one theme meet in a scene, as animals do in pictures; one theme by default.
+        weights: shares of scenes with two things side by side, one above the other, a row of the same, two of one
+            and one of another, three things, two pairs.
     """
     rng = np.random.default_rng(seed)
     pools: dict[str, list[Thing]] = {}
@@ -81,7 +88,6 @@ def compose(
     share = np.array([len(pool) for pool in pools.values()]) / len(things)
     decks: dict[str, list[Thing]] = {theme: [] for theme in pools}
     kinds = (_beside, _stacked, _row_of_same, _pair_and_one, _three, _two_pairs)
-    weights = (0.3, 0.2, 0.1, 0.15, 0.15, 0.1)
     scenes = []
     for _ in range(count):
         kind = kinds[rng.choice(len(kinds), p=weights)]
