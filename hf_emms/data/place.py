@@ -8,7 +8,7 @@ from pathlib import Path
 
 from hf_emms.data.source import NoReadableFileError, Source, open_repo
 from hf_emms.errors import EmmsError
-from hf_emms.hub import Repo, RepoNotFoundError, looks_like_path, resolve
+from hf_emms.hub import Repo, RepoNotFoundError, listing, looks_like_path, resolve
 from hf_emms.presets import DatasetPreset, dataset_names, dataset_preset, usable_datasets
 
 _CONVERTED = "refs/convert/parquet"
@@ -53,7 +53,8 @@ class Place:
                 copy = resolve(self.repo.id, "dataset", revision=_CONVERTED)
             except EmmsError:
                 raise unreadable from None
-            source = self._opened(copy, converted=True)
+            config = self.config or _only_configuration(self.name, copy)
+            source = replace(self, config=config)._opened(copy, converted=True)
             source.notes.append(f"{self.repo.id} has no files to read; the Hub's copy stands in: {_CONVERTED}")
         source.notes.extend(self.notes)
         return source
@@ -106,6 +107,18 @@ def find(dataset: str, config: str | None, split: str | None, *, streaming: bool
         f"the preset {dataset!r} expects {' or '.join(gone)}, but none of them is on the Hub (any more)",
         "pass another dataset: --dataset ORG/NAME or ./FOLDER",
     )
+
+
+def _only_configuration(dataset: str, copy: Repo) -> str | None:
+    """The configuration of a parquet copy, which has a folder for each.
+
+    Raises:
+        EmmsError: there are several.
+    """
+    names = sorted({path.partition("/")[0] for path in listing(copy) if path.endswith(".parquet")})
+    if len(names) > 1:
+        raise EmmsError(f"{dataset!r} has several configurations: {', '.join(names)}", "--config NAME")
+    return names[0] if names else None
 
 
 def _resolved(dataset: str) -> Repo:

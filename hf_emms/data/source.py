@@ -9,11 +9,12 @@ from pathlib import Path
 from typing import Any
 
 from hf_emms.errors import EmmsError
-from hf_emms.hub import Repo, page
+from hf_emms.hub import Repo, listing, page, retried
 
 SPLIT_ORDER = ("train", "training", "validation", "valid", "val", "dev", "test", "testdev")
 _FORMATS = {".parquet": "parquet", ".json": "json", ".jsonl": "json", ".csv": "csv", ".tsv": "csv"}
 _FIRST_ROWS = 100
+_SCRIPT_HINT = "loading scripts no longer run; try @refs/convert/parquet behind the id"
 IN_MEMORY = "in-memory dataset"
 
 
@@ -95,7 +96,7 @@ def open_repo(
         if streaming:
             rows = _with_features(builder.as_streaming_dataset(split=split))
         else:
-            builder.download_and_prepare()
+            retried(builder.download_and_prepare)
             rows = builder.as_dataset(split=split)
     known = (builder.info.splits or {}).get(split)
     total = rows.num_rows if not streaming else getattr(known, "num_examples", None) or None
@@ -122,9 +123,7 @@ def _builder(repo: Repo, config: str | None, converted: bool) -> Any:
     import datasets
 
     if repo.folder is None:
-        folder = {"data_dir": config} if converted and config else {"name": config}
-        builder = datasets.load_dataset_builder(repo.id, revision=repo.revision, **folder)
-        return builder if builder.hash == repo.revision else _cached_builder(repo, builder)
+        return _hub_builder(repo, config, converted)
     if repo.folder.is_file():
         suffix = repo.folder.suffix.lower()
         if suffix not in _FORMATS:
@@ -140,8 +139,32 @@ def _builder(repo: Repo, config: str | None, converted: bool) -> Any:
     return datasets.load_dataset_builder(str(repo.folder), config)
 
 
-def _cached_builder(repo: Repo, latest: Any) -> Any:
-    """The cached copy at the pinned revision. Offline, ``datasets`` takes the latest copy, whatever its revision."""
+def _hub_builder(repo: Repo, config: str | None, converted: bool) -> Any:
+    import datasets
+
+    part = {"data_dir": config} if converted and config else {"name": config}
+    try:
+        found = retried(lambda: datasets.load_dataset_builder(repo.id, revision=repo.revision, **part))
+    except ValueError as error:
+        if "Couldn't find cache" not in str(error):
+            raise
+        found = None
+    if found is not None and found.hash == repo.revision:
+        return found
+    # Whatever went wrong, ``datasets`` has looked into its cache and taken the latest copy, whatever its revision.
+    pinned = found and _at_revision(repo, found)
+    if pinned:
+        return pinned
+    if f"{repo.id.rpartition('/')[2]}.py" in listing(repo):
+        raise NoReadableFileError(f"{repo.id!r} is a loading script, which no longer runs", _SCRIPT_HINT)
+    raise EmmsError(
+        f"dataset {repo.id!r} at {repo.revision!r} is not in the local cache (another revision is)",
+        "run once online, or name the cached revision: --dataset ORG/NAME@REVISION",
+    )
+
+
+def _at_revision(repo: Repo, latest: Any) -> Any:
+    """The cached copy at the pinned revision, if there is one."""
     pinned = type(latest)(
         dataset_name=latest.dataset_name,
         config_name=latest.config.name,
@@ -149,12 +172,7 @@ def _cached_builder(repo: Repo, latest: Any) -> Any:
         hash=repo.revision,
         repo_id=repo.id,
     )
-    if not Path(pinned.cache_dir).is_dir():
-        raise EmmsError(
-            f"dataset {repo.id!r} at {repo.revision!r} is not in the local cache (another revision is)",
-            "run once online, or name the cached revision: --dataset ORG/NAME@REVISION",
-        )
-    return pinned
+    return pinned if Path(pinned.cache_dir).is_dir() else None
 
 
 def _with_features(rows: Any) -> Any:
@@ -206,7 +224,7 @@ def _hint(dataset: str, error: BaseException) -> str:
     if "gated" in str(error):
         return f"accept its terms at {page(dataset.partition('@')[0], 'dataset')}, then log in: hf auth login"
     if "script" in str(error):
-        return "loading scripts no longer run; try @refs/convert/parquet behind the id"
+        return _SCRIPT_HINT
     if isinstance(error, ConnectionError):
         return "check the network (or HF_ENDPOINT), or pass a folder: ./FOLDER"
     return "check that its files are whole and of one layout, or pass --config or another --split"

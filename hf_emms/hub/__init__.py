@@ -2,7 +2,7 @@
 
 from hf_emms.hub.account import Account, require_proposal, require_push, who_am_i
 from hf_emms.hub.connection import Kind, RepoNotFoundError, page
-from hf_emms.hub.patience import CALLED_OFF
+from hf_emms.hub.patience import CALLED_OFF, retried
 from hf_emms.hub.read import (
     LEFT_OUT,
     Repo,
@@ -56,5 +56,6 @@ __all__ = [
     "require_proposal",
     "require_push",
     "resolve",
+    "retried",
     "who_am_i",
 ]

@@ -83,36 +83,46 @@ def deadline() -> float:
 
 
 def patiently(what: str, call: Callable[[Watch], T]) -> T:
-    """Makes a request of huggingface_hub that changes nothing, again if need be.
+    """Makes a request of huggingface_hub that changes nothing, again if need be; see `retried`.
 
-    Passing failures (408, 429, 5xx, timeouts, cut connections) are tried again, after what Retry-After says or after
-    twice as long each time, until nothing has arrived for `deadline` seconds. The client's own retries come on top;
-    it may sleep longer than the deadline, so it works in a thread that can be left behind.
+    The client's own retries come on top. It may sleep longer than the deadline, so it works in a thread that can be
+    left behind.
 
     Args:
         what: names the request, for the error.
         call: makes the request; is given the watch that its progress bars report to.
 
     Raises:
-        EmmsError: nothing arrived for so long.
+        EmmsError: nothing arrived for `deadline` seconds.
         Exception: what `call` raised, where trying again is of no use or the deadline has passed.
     """
-    watch, longest, pause = Watch(), deadline(), _FIRST_PAUSE
-    pool = ThreadPool(1)  # its threads are daemons: they do not keep the program from ending
+    watch, longest = Watch(), deadline()
+    pool = ThreadPool(1)  # its thread is a daemon, which does not keep the program from ending
     try:
-        while True:
-            running = pool.apply_async(call, (watch,))
-            try:
-                return _result(running, what, watch, longest)
-            except _client_errors() as error:
-                wait = _wait(error, pause)
-                if wait is None or watch.idle + wait > longest:
-                    raise
-            time.sleep(wait)
-            pause = min(2 * pause, _LONGEST_PAUSE)
+        return retried(lambda: _result(pool.apply_async(call, (watch,)), what, watch, longest), watch)
     finally:
         watch.stop()
         pool.close()
+
+
+def retried(call: Callable[[], T], watch: Watch | None = None) -> T:
+    """Calls again after passing failures: 408, 429, 5xx, timeouts, cut connections.
+
+    It waits for what Retry-After says, or twice as long each time, until nothing has arrived for `deadline` seconds.
+
+    Raises:
+        Exception: what `call` raised, where trying again is of no use or the deadline has passed.
+    """
+    watch, pause = watch or Watch(), _FIRST_PAUSE
+    while True:
+        try:
+            return call()
+        except _client_errors() as error:
+            wait = _wait(error, pause)
+            if wait is None or watch.idle + wait > deadline():
+                raise
+        time.sleep(wait)
+        pause = min(2 * pause, _LONGEST_PAUSE)
 
 
 def status_of(error: BaseException) -> int | None:

@@ -204,7 +204,7 @@ class Store:
         date: str | None = None,
         merged: tuple[str, ...] = (),
     ) -> Commit:
-        """Puts a commit on a ref; a new ref starts at main.
+        """Puts a commit on a ref; a new ref starts at main, but for the refs of converted copies.
 
         Args:
             repo: the repository.
@@ -217,7 +217,9 @@ class Store:
             merged: further parents.
         """
         with self.lock:
-            head = repo.resolve(full_ref(ref)) or repo.resolve("refs/heads/main")
+            # The Hub's converted copies hold nothing of main.
+            start = None if ref.startswith("refs/convert/") else repo.resolve("refs/heads/main")
+            head = repo.resolve(full_ref(ref)) or start
             tree = {**(head.files if head else {}), **changes}
             files = {path: file for path, file in sorted(tree.items()) if file is not None}
             parents = ((head.sha,) if head else ()) + merged
