@@ -12,6 +12,7 @@ from hf_emms.cli import output
 from hf_emms.errors import EmmsError
 
 if TYPE_CHECKING:
+    from hf_emms.forecast import Cost
     from hf_emms.plan import Candidate, Plan, Request
     from hf_emms.ranking import Ranking
 
@@ -72,7 +73,7 @@ RELATIVE = "Scores are relative: they compare checkpoints on this dataset, sampl
 @click.option("--resume/--no-resume", default=True, help="Use rows that an earlier run finished.")
 @click.option("--no-cache", is_flag=True, help="Neither read nor write the cache.")
 @click.option("--strict", is_flag=True, help="Exit with 1 when any checkpoint failed.")
-@click.option("--dry-run", is_flag=True, help="Read the dataset, resolve everything, run nothing.")
+@click.option("--dry-run", is_flag=True, help="Tell what would be downloaded and run, and how long.")
 @click.option("--stream", is_flag=True, help="Stream the dataset instead of downloading all of it.")
 @click.option("--allow-pickle", is_flag=True, help="Load pickled weights (they can run code).")
 @click.option("--trust-remote-code", is_flag=True, help="Run code that a checkpoint brings along.")
@@ -164,6 +165,8 @@ def _listed(file: Iterable[str] | None) -> list[str]:
 
 
 def _print_plan(plan: Plan, format: str, quiet: bool) -> None:
+    from hf_emms.forecast import Cost, forecast
+
     if quiet:
         output.emit("\n".join(candidate.id for candidate in plan.candidates))
         return
@@ -174,14 +177,39 @@ def _print_plan(plan: Plan, format: str, quiet: bool) -> None:
         output.say(f"label encoder {encoder.id} at {encoder.revision}")
     for note in plan.notes:
         output.say(note)
-    rows = [(one.id, one.repo.revision if one.repo else None, _state(one)) for one in plan.candidates]
+    costs, speed = forecast(plan)
+    rows = [_planned(one, costs.get(one.repo) if one.repo else None) for one in plan.candidates]
+    total = Cost(*(sum(getattr(cost, name) for cost in costs.values()) for name in ("files", "bytes", "cached")))
+    output.say(f"{total.files} files: {_size(total.bytes)} to download, {_size(total.cached)} here already")
+    seconds = sum(cost.seconds or 0 for cost in costs.values())
+    output.say(f"about {seconds:,.0f} s ({speed.source}), without downloads")
     listing = format if format in output.LIST_FORMATS else "tsv"
-    output.print_records(("checkpoint", "revision", "state"), rows, listing)
+    header = ("checkpoint", "revision", "state", "files", "download_bytes", "cached_bytes", "seconds")
+    output.print_records(header, rows, listing)
 
 
-def _state(candidate: Candidate) -> str:
+def _planned(candidate: Candidate, cost: Cost | None) -> tuple[Any, ...]:
+    revision = candidate.repo.revision if candidate.repo else None
+    if cost is None or cost.problem:
+        state = f"cannot be used: {cost.problem}" if cost else _state(candidate)
+        return (candidate.id, revision, state, None, None, None, None)
+    seconds = None if cost.seconds is None else round(cost.seconds, 1)
+    return (candidate.id, revision, _state(candidate, cost), cost.files, cost.bytes, cost.cached, seconds)
+
+
+def _size(count: int) -> str:
+    value, unit = next(
+        ((count / size, unit) for size, unit in ((1e9, "GB"), (1e6, "MB"), (1e3, "KB")) if count >= size),
+        (count, "bytes"),
+    )
+    return f"{value:,.1f} {unit}" if unit != "bytes" else f"{count} bytes"
+
+
+def _state(candidate: Candidate, cost: Cost | None = None) -> str:
     if candidate.repo is None:
         return f"cannot be used: {candidate.row.error}" if candidate.row else "cannot be used"
     if candidate.row is not None:
         return "finished earlier"
-    return "local folder" if candidate.repo.folder else "to download unless cached"
+    if candidate.repo.folder:
+        return "local folder"
+    return "to download" if cost and cost.bytes else "cached"
