@@ -1,0 +1,177 @@
+"""The tab Score vs cost: a scatter plot as SVG, with the checkpoints marked that nothing cheaper beats."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+from leaderboard import markup
+from leaderboard.lines import Line, estimator_title, lines, matching
+from leaderboard.markup import escape
+from leaderboard.schema import Ranking, Score
+from leaderboard.selection import COSTS, View
+from leaderboard.store import Snapshot
+
+WIDTH, HEIGHT = 760, 420
+_LEFT, _RIGHT, _TOP, _BOTTOM = 72, 24, 20, 54
+_MAX_POINTS = 1000
+_MAX_LABELS = 12
+
+
+@dataclass(frozen=True)
+class Point:
+    """A checkpoint in the plot: what it costs and what it scores."""
+
+    line: Line
+    cost: float
+    score: Score
+
+
+def points(view: View, ranking: Ranking, snapshot: Snapshot) -> list[Point]:
+    """The checkpoints that pass the filters and whose score and cost are known, the cheapest first."""
+    found = []
+    for line in matching(lines(ranking, snapshot), view):
+        score = line.score(ranking.estimators[0])
+        cost = line.seconds if view.cost == "seconds" else line.row.parameters
+        if score is not None and cost is not None and cost > 0:
+            found.append(Point(line, float(cost), score))
+    return sorted(found, key=lambda point: (point.cost, -point.score.value))
+
+
+def front(found: Sequence[Point]) -> list[Point]:
+    """The points that no cheaper (or equally cheap) point beats: the Pareto front, the cheapest first."""
+    best: list[Point] = []
+    for point in found:
+        if not best or point.score.value > best[-1].score.value:
+            best.append(point)
+    return best
+
+
+def plot(view: View, ranking: Ranking, snapshot: Snapshot) -> str:
+    """The plot, and the front in words."""
+    found = points(view, ranking, snapshot)[:_MAX_POINTS]
+    if not found:
+        return '<p class="empty">No checkpoint passes these filters.</p>'
+    best = front(found)
+    return (
+        f"<h2>{escape(ranking.dataset)}</h2>"
+        f'<div class="scroll" tabindex="0" role="region" aria-label="Plot">{_svg(view, ranking, found, best)}</div>'
+        f'<p class="small"><span class="key"></span> nothing that costs less scores more (Pareto front). '
+        f"{_missing(view, ranking, snapshot, len(found))} Bars are one standard error. A point leads to its page on the Hub.</p>"
+        f"<h3>The front</h3><ol>{''.join(_in_words(point, view) for point in best)}</ol>"
+    )
+
+
+def _svg(view: View, ranking: Ranking, found: Sequence[Point], best: Sequence[Point]) -> str:
+    across, cost_ticks = _log_axis([point.cost for point in found])
+    up, score_ticks = _linear_axis(
+        [end for point in found for end in (point.score.value - _error(point), point.score.value + _error(point))]
+    )
+    title, cost_title = estimator_title(ranking.estimators[0]), COSTS[view.cost]
+    path = "M" + " L".join(f"{across(point.cost):.1f},{up(point.score.value):.1f}" for point in best)
+    on_front = {point.line.row.checkpoint for point in best}
+    order = sorted(found, key=lambda point: point.line.row.checkpoint in on_front)
+    return (
+        f'<svg class="plot" viewBox="0 0 {WIDTH} {HEIGHT}" role="group" '
+        f'aria-label="{escape(title)} against {cost_title.lower()}, {len(found)} checkpoints">'
+        f"{_grid(across, cost_ticks, up, score_ticks, view)}"
+        f'<text class="axis" x="{WIDTH / 2}" y="{HEIGHT - 8}" text-anchor="middle">{cost_title} (log scale)</text>'
+        f'<text class="axis" transform="translate(16 {HEIGHT / 2}) rotate(-90)" text-anchor="middle">{escape(title)} →</text>'
+        f'<path class="front" d="{path}"/>'
+        + "".join(_mark(point, across, up, point.line.row.checkpoint in on_front, view) for point in order)
+        + _labels(best[-_MAX_LABELS:], across, up)
+        + "</svg>"
+    )
+
+
+def _mark(point: Point, across: Callable, up: Callable, on_front: bool, view: View) -> str:
+    row = point.line.row
+    x, y, error = across(point.cost), up(point.score.value), _error(point)
+    text = f"{row.checkpoint}: {markup.number(point.score.value)}{f' ± {error:.4f}' if error else ''}, {_cost(point, view)}"
+    whisker = f'<line x1="{x:.1f}" x2="{x:.1f}" y1="{up(point.score.value - error):.1f}" y2="{up(point.score.value + error):.1f}"/>'
+    mark = f'<g class="point{" best" if on_front else ""}"><title>{escape(text)}</title>{whisker}<circle cx="{x:.1f}" cy="{y:.1f}" r="6"/></g>'
+    address = markup.hub_address(row.checkpoint, row.revision)
+    if address is None:
+        return f'<g tabindex="0" role="img" aria-label="{escape(text)}">{mark}</g>'
+    return f'<a href="{address}" target="_blank" rel="noopener" aria-label="{escape(text)}">{mark}</a>'
+
+
+def _labels(best: Sequence[Point], across: Callable, up: Callable) -> str:
+    """The names of the front; one that would lie on another is left out."""
+    placed: list[tuple[float, float, float]] = []
+    texts = []
+    for point in reversed(best):
+        name = point.line.row.checkpoint.rpartition("/")[2]
+        name = name if len(name) <= 28 else f"{name[:27]}…"
+        x, y, width = across(point.cost), up(point.score.value) - 12, 7.2 * len(name)
+        left = min(max(x - width / 2, _LEFT + 2), WIDTH - _RIGHT - width)
+        if any(abs(y - other) < 15 and left < end and start < left + width for other, start, end in placed):
+            continue
+        placed.append((y, left, left + width))
+        texts.append(
+            f'<text class="label" x="{left:.1f}" y="{max(y, 14):.1f}" aria-hidden="true">{escape(name)}</text>'
+        )
+    return "".join(texts)
+
+
+def _grid(across: Callable, costs: Sequence[float], up: Callable, scores: Sequence[float], view: View) -> str:
+    bottom = HEIGHT - _BOTTOM
+    digits = max(0, -math.floor(math.log10(scores[1] - scores[0]))) if len(scores) > 1 else 2
+    marks = [
+        f'<line class="rule" x1="{across(at):.1f}" x2="{across(at):.1f}" y1="{_TOP}" y2="{bottom}"/>'
+        f'<text x="{across(at):.1f}" y="{bottom + 18}" text-anchor="middle">{_tick(at, view)}</text>'
+        for at in costs
+    ]
+    marks += [
+        f'<line class="rule" x1="{_LEFT}" x2="{WIDTH - _RIGHT}" y1="{up(at):.1f}" y2="{up(at):.1f}"/>'
+        f'<text x="{_LEFT - 8}" y="{up(at) + 4:.1f}" text-anchor="end">{at:.{digits}f}</text>'
+        for at in scores
+    ]
+    return f'<g class="grid" aria-hidden="true">{"".join(marks)}</g>'
+
+
+def _log_axis(values: Sequence[float]) -> tuple[Callable[[float], float], list[float]]:
+    low, high = math.log10(min(values)), math.log10(max(values))
+    pad = max(0.06 * (high - low), 0.08)
+    low, high = low - pad, high + pad
+    scale = (WIDTH - _LEFT - _RIGHT) / (high - low)
+    steps = (1,) if high - low > 3 else (1, 2, 5) if high - low > 0.8 else (1, 1.5, 2, 3, 5, 7)
+    ticks = [step * 10.0**power for power in range(math.floor(low), math.ceil(high) + 1) for step in steps]
+    return lambda value: _LEFT + (math.log10(value) - low) * scale, [
+        at for at in ticks if low <= math.log10(at) <= high
+    ]
+
+
+def _linear_axis(values: Sequence[float]) -> tuple[Callable[[float], float], list[float]]:
+    low, high = min(values), max(values)
+    pad = 0.08 * (high - low) or 0.5
+    low, high = low - pad, high + pad
+    scale = (HEIGHT - _TOP - _BOTTOM) / (high - low)
+    rough = (high - low) / 6
+    unit = 10.0 ** math.floor(math.log10(rough))
+    step = next(unit * factor for factor in (1, 2, 5, 10) if unit * factor >= rough)
+    ticks = [place * step for place in range(math.ceil(low / step), math.floor(high / step) + 1)]
+    return lambda value: HEIGHT - _BOTTOM - (value - low) * scale, ticks
+
+
+def _tick(at: float, view: View) -> str:
+    return f"{at:g} s" if view.cost == "seconds" else markup.size(round(at)).replace(".0", "")
+
+
+def _cost(point: Point, view: View) -> str:
+    return f"{markup.seconds(point.cost)} s" if view.cost == "seconds" else f"{markup.size(int(point.cost))} parameters"
+
+
+def _error(point: Point) -> float:
+    return point.score.stderr or 0.0
+
+
+def _missing(view: View, ranking: Ranking, snapshot: Snapshot, drawn: int) -> str:
+    absent = len(matching(lines(ranking, snapshot), view)) - drawn
+    return f"{absent:,} checkpoints without a score or a cost are not drawn." if absent else ""
+
+
+def _in_words(point: Point, view: View) -> str:
+    link = markup.hub_link(point.line.row.checkpoint, point.line.row.revision)
+    return f"<li>{link}: {markup.number(point.score.value)}, {escape(_cost(point, view))}</li>"

@@ -1,0 +1,164 @@
+"""The leaderboard for programs: each function is an endpoint of the API and a tool for agents (MCP)."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any
+
+from leaderboard import across, lines, selection, shortlist, submit
+from leaderboard.selection import View
+from leaderboard.store import Store
+
+_MOST = 1000
+_UNKNOWN = float("inf")
+
+
+class Endpoints:
+    """The endpoints over a store. Unknown names are answered with those that are known, as a ValueError."""
+
+    def __init__(self, store: Store) -> None:
+        self._store = store
+
+    def list_rankings(self, task: str = "") -> list[dict[str, Any]]:
+        """Lists the published rankings: which datasets have been ranked, for which task, on how many samples.
+
+        Args:
+            task: the Hub's task id, such as "image-classification"; empty for all tasks.
+
+        Returns:
+            One object a ranking: its id (for get_ranking), task, dataset, split, n, checkpoints, best and created.
+        """
+        found = []
+        for entry in self._store.snapshot.entries.values():
+            ranking = entry.ranking
+            if task in ("", ranking.task):
+                best = next((row.checkpoint for row in ranking.rows if row.rank is not None), None)
+                found.append(
+                    {
+                        "id": entry.id,
+                        "task": ranking.task,
+                        "dataset": ranking.dataset,
+                        "dataset_id": ranking.dataset_id,
+                        "split": ranking.split,
+                        "n": ranking.n,
+                        "seed": ranking.seed,
+                        "checkpoints": len(ranking.rows),
+                        "best": best,
+                        "created": ranking.created,
+                    }
+                )
+        return found
+
+    def get_ranking(
+        self,
+        ranking: str,
+        search: str = "",
+        max_parameters: float = 0,
+        licence: str = "",
+        library: str = "",
+        sort: str = "rank",
+        limit: int = 100,
+    ) -> dict[str, Any]:
+        """Gives the checkpoints of one ranking with their scores, best first. Higher scores are better, and scores of
+        different rankings cannot be compared. Checkpoints with the same rank and tied=true are not told apart.
+
+        Args:
+            ranking: the id of a ranking, from list_rankings.
+            search: words that a checkpoint's name must contain.
+            max_parameters: only checkpoints with at most so many parameters, such as 100000000; 0 for no limit.
+            licence: only checkpoints with this licence, such as "apache-2.0"; empty for any.
+            library: only checkpoints of this library, such as "transformers"; empty for any.
+            sort: what to sort by: rank, checkpoint, emms, logme, knn, parameters, downloads or seconds; with "-" before it, the largest first.
+            limit: how many rows to give at most.
+
+        Returns:
+            The ranking's dataset, task, split, n and seed, how many rows match, and the rows.
+        """
+        snapshot = self._store.snapshot
+        entry = snapshot.entries.get(ranking)
+        if entry is None:
+            raise ValueError(f"there is no ranking {ranking!r}; list_rankings names them")
+        if sort.removeprefix("-") not in selection.SORTS:
+            raise ValueError(f"cannot sort by {sort!r}; it takes one of {', '.join(selection.SORTS)}")
+        limits = View(q=search, licence=_one(licence), library=_one(library))
+        found = _within(lines.matching(lines.lines(entry.ranking, snapshot), limits), max_parameters)
+        ordered = lines.in_order(found, sort)[: max(0, min(limit, _MOST))]
+        head = {name: getattr(entry.ranking, name) for name in ("dataset", "dataset_id", "task", "split", "n", "seed")}
+        return {**head, "matching": len(found), "rows": [lines.record(line, entry.ranking) for line in ordered]}
+
+    def recommend_checkpoints(
+        self, task: str, max_parameters: float = 0, licence: str = "", limit: int = 5
+    ) -> dict[str, Any]:
+        """Answers "which pretrained checkpoint should I fine-tune for this task?" from all published rankings of the task.
+
+        Args:
+            task: the Hub's task id, such as "image-classification".
+            max_parameters: parameter budget, such as 100000000 for 100M; 0 for no limit.
+            licence: only checkpoints with this licence, such as "apache-2.0"; empty for any.
+            limit: how many checkpoints to give at most.
+
+        Returns:
+            The shortlist, best standing first (1 leads every ranking, 0 is last), and the command that ranks it on
+            one's own dataset.
+        """
+        snapshot = self._store.snapshot
+        if task not in snapshot.tasks:
+            raise ValueError(f"no ranking of the task {task!r}; there are rankings of: {', '.join(snapshot.tasks)}")
+        view = View(task=task, licence=_one(licence))
+        found = shortlist.shortlist(view, snapshot, length=_MOST)
+        small = [one for one in found if not max_parameters or (one.row.parameters or _UNKNOWN) <= max_parameters]
+        kept = small[: max(0, min(limit, _MOST))]
+        return {
+            "task": task,
+            "checkpoints": [shortlist.as_data(one) for one in kept],
+            "command": shortlist.command(view, kept) if kept else "",
+        }
+
+    def compare_datasets(self, task: str) -> dict[str, Any]:
+        """Compares checkpoints over all rankings of a task: the rank in each, and the mean rank over those they share.
+
+        Args:
+            task: the Hub's task id, such as "image-classification".
+
+        Returns:
+            The rankings that count for the mean, and for each checkpoint its mean rank (null where it is not in all of
+            them) and its rank by ranking id (null where it failed).
+        """
+        snapshot = self._store.snapshot
+        cells = across.grid(replace(View(), task=task), snapshot)
+        return {
+            "shared": list(cells.shared),
+            "checkpoints": [
+                {
+                    "checkpoint": name,
+                    "mean_rank": cells.means.get(name),
+                    "ranks": {id: row.rank for id, row in rows.items()},
+                }
+                for name, rows in cells.rows.items()
+            ],
+        }
+
+    def validate_ranking(self, ranking_json: str) -> dict[str, Any]:
+        """Checks whether a ranking file could be submitted, without submitting it.
+
+        Args:
+            ranking_json: the content of the file that `hf-emms rank --output ranking.json` writes.
+
+        Returns:
+            valid, problem (what is wrong, in words; null when valid) and remarks.
+        """
+        try:
+            found = submit.checked(ranking_json)
+        except submit.SubmissionError as error:
+            return {"valid": False, "problem": str(error), "remarks": []}
+        return {"valid": True, "problem": None, "remarks": list(found.remarks)}
+
+
+def _one(name: str) -> tuple[str, ...]:
+    return (name,) if name else ()
+
+
+def _within(found: list[lines.Line], max_parameters: float) -> list[lines.Line]:
+    if not max_parameters:
+        return found
+    return [line for line in found if (line.row.parameters or _UNKNOWN) <= max_parameters]

@@ -1,0 +1,55 @@
+"""What the Hub knows about checkpoints and no ranking holds: downloads, library, licence."""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+
+from leaderboard.markup import hub_address
+from leaderboard.schema import Row
+
+logger = logging.getLogger(__name__)
+
+KEPT_FOR_SECONDS = 24 * 3600.0
+PER_REFRESH = 300
+
+
+@dataclass(frozen=True)
+class Facts:
+    """None is "not known"."""
+
+    downloads: int | None = None
+    library: str | None = None
+    licence: str | None = None
+
+
+@dataclass
+class FactsOfCheckpoints:
+    """Asks the Hub about checkpoints, each at most once a day and a limited number at a time."""
+
+    _known: dict[str, tuple[float, Facts]] = field(default_factory=dict)
+
+    def of(self, rows: Iterable[Row]) -> Mapping[str, Facts]:
+        """Facts by checkpoint id, for those that were measured on the Hub. A checkpoint that is gone has none."""
+        from huggingface_hub import HfApi, errors
+
+        ids = dict.fromkeys(
+            row.checkpoint.partition("@")[0] for row in rows if hub_address(row.checkpoint, row.revision)
+        )
+        now = time.monotonic()
+        stale = [id for id in ids if id not in self._known or now - self._known[id][0] > KEPT_FOR_SECONDS]
+        api = HfApi(token=False)
+        for id in stale[:PER_REFRESH]:
+            try:
+                told = api.model_info(id, expand=["downloads", "library_name", "tags"], timeout=10)
+            except (errors.RepositoryNotFoundError, errors.HFValidationError):
+                self._known[id] = (now, Facts())
+                continue
+            except (errors.HTTPError, errors.OfflineModeIsEnabled, OSError) as error:
+                logger.warning("the Hub was not asked about %d checkpoints: %s", len(stale), type(error).__name__)
+                break
+            licences = [tag.removeprefix("license:") for tag in told.tags or () if tag.startswith("license:")]
+            self._known[id] = (now, Facts(told.downloads, told.library_name, licences[0] if licences else None))
+        return {id: self._known[id][1] for id in ids if id in self._known}

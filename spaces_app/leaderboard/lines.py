@@ -1,0 +1,126 @@
+"""The rows of a ranking with what else is known about each: filtered, sorted, and as flat records."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from leaderboard.facts import Facts
+from leaderboard.schema import Ranking, Row, Score
+from leaderboard.selection import SIZES, View
+from leaderboard.store import Snapshot
+
+_TITLES = {"emms": "EMMS", "logme": "LogME", "knn": "k-NN", "hscore": "H-score"}
+_SMALLEST_FIRST = ("rank", "checkpoint", "parameters", "seconds", "library", "licence", "architecture", "revision")
+
+
+@dataclass(frozen=True)
+class Line:
+    """A row and what the Hub knows about its checkpoint."""
+
+    row: Row
+    facts: Facts
+
+    @property
+    def seconds(self) -> float | None:
+        return None if self.row.error is not None else self.row.seconds.features + self.row.seconds.scoring
+
+    def score(self, estimator: str) -> Score | None:
+        return self.row.scores.get(estimator)
+
+
+def estimator_title(estimator: str) -> str:
+    """What people call an estimator."""
+    return _TITLES.get(estimator, estimator)
+
+
+def lines(ranking: Ranking, snapshot: Snapshot) -> list[Line]:
+    """All rows, in the ranking's order."""
+    return [Line(row, snapshot.facts_of(row)) for row in ranking.rows]
+
+
+def matching(all_lines: Sequence[Line], view: View) -> list[Line]:
+    """The lines that the view's filters let through. What is not known passes no filter on it."""
+    words = view.q.lower().split()
+    least, most = SIZES.get(view.at_least), SIZES.get(view.at_most)
+
+    def passes(line: Line) -> bool:
+        name, parameters = line.row.checkpoint.lower(), line.row.parameters
+        if not all(word in name for word in words):
+            return False
+        if least is not None and (parameters is None or parameters < least):
+            return False
+        if most is not None and (parameters is None or parameters > most):
+            return False
+        if view.library and line.facts.library not in view.library:
+            return False
+        return not view.licence or line.facts.licence in view.licence
+
+    return [line for line in all_lines if passes(line)]
+
+
+def in_order(some_lines: Sequence[Line], sort: str) -> list[Line]:
+    """The lines in order of a column ("-" before it: the largest first); what is missing comes last."""
+    column, descending = sort.removeprefix("-"), sort.startswith("-")
+    known = [line for line in some_lines if value(line, column) is not None]
+    unknown = [line for line in some_lines if value(line, column) is None]
+    return sorted(known, key=lambda line: value(line, column), reverse=descending) + unknown
+
+
+def value(line: Line, column: str) -> Any:
+    """What a column sorts by."""
+    row = line.row
+    if column in row.scores:
+        return row.scores[column].value
+    values = {
+        "rank": row.rank,
+        "checkpoint": row.checkpoint.lower(),
+        "r2": r2(line),
+        "parameters": row.parameters,
+        "downloads": line.facts.downloads,
+        "library": line.facts.library,
+        "licence": line.facts.licence,
+        "seconds": line.seconds,
+        "width": row.width,
+        "architecture": row.architecture,
+        "revision": row.revision,
+    }
+    return values.get(column)
+
+
+def turned(sort: str, column: str) -> str:
+    """The order that a click on a column's header asks for."""
+    usual = column if column in _SMALLEST_FIRST else f"-{column}"
+    if sort != usual:
+        return usual
+    return usual.removeprefix("-") if usual.startswith("-") else f"-{usual}"
+
+
+def r2(line: Line) -> float | None:
+    """The held-out R² that EMMS reports."""
+    score = line.score("emms")
+    found = score.details.get("r2") if score else None
+    return float(found) if isinstance(found, int | float) else None
+
+
+def record(line: Line, ranking: Ranking) -> dict[str, Any]:
+    """A line as one flat dictionary, numbers unrounded; the same keys for every line of a ranking."""
+    row = line.row
+    flat: dict[str, Any] = {"rank": row.rank, "tied": row.tied, "checkpoint": row.checkpoint, "revision": row.revision}
+    for estimator in ranking.estimators:
+        score = line.score(estimator)
+        flat[estimator] = score.value if score else None
+        flat[f"{estimator}_stderr"] = score.stderr if score else None
+    return flat | {
+        "r2": r2(line),
+        "parameters": row.parameters,
+        "width": row.width,
+        "architecture": row.architecture,
+        "downloads": line.facts.downloads,
+        "library": line.facts.library,
+        "licence": line.facts.licence,
+        "seconds": line.seconds,
+        "n": ranking.n,
+        "error": row.error,
+    }

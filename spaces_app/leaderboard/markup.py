@@ -1,0 +1,87 @@
+"""Text into HTML. Whatever comes from a file or a URL passes `escape`; links go to the Hub or to a view of this page."""
+
+from __future__ import annotations
+
+import html
+import re
+from urllib.parse import quote
+
+MISSING = "–"
+HUB = "https://huggingface.co"
+
+_HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]{0,95}/[A-Za-z0-9][\w.-]{0,95}", re.ASCII)
+_COMMIT = re.compile(r"[0-9a-f]{40}")
+# Gradio's HTML component is a template: what could be read as one is written as an entity.
+_TEMPLATE = str.maketrans({"{": "&#123;", "}": "&#125;", "$": "&#36;", "`": "&#96;"})
+
+
+def escape(value: object) -> str:
+    """Text that is only text, in HTML content and in quoted attributes; what cannot be seen becomes �."""
+    text = "".join(char if char.isprintable() else "�" for char in " ".join(str(value).split()))
+    return html.escape(text).translate(_TEMPLATE)
+
+
+def is_commit(revision: str | None) -> bool:
+    return revision is not None and _COMMIT.fullmatch(revision) is not None
+
+
+def hub_address(name: str, revision: str | None, kind: str = "") -> str | None:
+    """The Hub page of a repository that was measured there; None for a folder, a demo and anything that is no id.
+
+    Args:
+        name: "ORG/NAME[@REVISION]" as the ranking has it.
+        revision: what was measured; only a commit says that it came from the Hub.
+        kind: "" for a model, "datasets/" for a dataset.
+    """
+    id = name.partition("@")[0]
+    if not is_commit(revision) or not _HUB_ID.fullmatch(id):
+        return None
+    return f"{HUB}/{kind}{quote(id)}"
+
+
+def is_id(name: str) -> bool:
+    """Whether a name can stand in a command: ORG/NAME, perhaps with @REVISION."""
+    id, _, revision = name.partition("@")
+    return bool(_HUB_ID.fullmatch(id)) and re.fullmatch(r"[\w./-]*", revision, re.ASCII) is not None
+
+
+def hub_link(name: str, revision: str | None, kind: str = "") -> str:
+    """A name, linked where the Hub has it."""
+    address = hub_address(name, revision, kind)
+    shown = f'<span class="name">{escape(name)}</span>'
+    return f'<a href="{address}" target="_blank" rel="noopener">{shown}</a>' if address else shown
+
+
+def view_link(query: str, content: str, *, label: str = "", css: str = "") -> str:
+    """A link to another view of this page; `content` is HTML, `query` comes from `selection.to_query`."""
+    more = (f' aria-label="{escape(label)}"' if label else "") + (f' class="{css}"' if css else "")
+    return f'<a data-view href="?{html.escape(query)}"{more}>{content}</a>'
+
+
+def number(value: float | None, digits: int = 4) -> str:
+    """A score with four decimals, or four digits where it is large."""
+    if value is None:
+        return MISSING
+    return f"{value:.{digits}f}" if abs(value) < 100 else f"{value:.{digits}g}"
+
+
+def size(count: int | None) -> str:
+    """A count for people: 309k, 4.7M, 1.3B."""
+    if count is None:
+        return MISSING
+    for unit, scale in (("B", 1e9), ("M", 1e6), ("k", 1e3)):
+        if count >= scale:
+            amount = count / scale
+            return f"{amount:.0f}{unit}" if amount >= 100 or unit == "k" else f"{amount:.1f}{unit}"
+    return str(count)
+
+
+def seconds(value: float) -> str:
+    return f"{value:.2f}" if value < 10 else f"{value:,.0f}"
+
+
+def rank(place: int | None, tied: bool) -> str:
+    """A rank; "=2" where it is shared."""
+    if place is None:
+        return MISSING
+    return f"={place}" if tied else str(place)

@@ -1,0 +1,78 @@
+// The URL follows the page and the page follows the URL. Python makes the queries; here they are only moved.
+window.emms = (() => {
+  const KEPT = "__"; // Gradio's own parameters, such as __theme, stay in the URL.
+  const parameters = () => new URLSearchParams(window.location.search);
+
+  function withKept(query) {
+    const wanted = new URLSearchParams(query);
+    for (const [name, value] of parameters()) if (name.startsWith(KEPT)) wanted.append(name, value);
+    const text = wanted.toString();
+    return text ? `?${text}` : window.location.pathname;
+  }
+
+  function withoutSearch(query) {
+    const wanted = new URLSearchParams(query);
+    wanted.delete("q");
+    return wanted.toString();
+  }
+
+  function tell(query) {
+    // A Space lies in a frame of huggingface.co, whose address can follow along.
+    if (window.parent !== window) window.parent.postMessage({ queryString: query }, "https://huggingface.co");
+  }
+
+  function sync(address) {
+    if (!address) return;
+    const { query, title, replace } = JSON.parse(address);
+    document.title = title;
+    const target = withKept(query);
+    const now = window.location.search || window.location.pathname;
+    if (target === now) return;
+    // Every letter of a search is not a step to go back to.
+    const typing = withoutSearch(query) === withoutSearch(window.location.search) && parameters().has("q");
+    window.history[replace || typing ? "replaceState" : "pushState"](null, "", target);
+    tell(query);
+  }
+
+  function restore() {
+    document.getElementById("emms-restore")?.click();
+  }
+
+  function download(payload) {
+    if (!payload) return;
+    const { name, type, text } = JSON.parse(payload);
+    const link = document.createElement("a");
+    link.href = URL.createObjectURL(new Blob([text], { type }));
+    link.download = name;
+    link.click();
+    setTimeout(() => URL.revokeObjectURL(link.href), 10000);
+  }
+
+  async function copy(payload) {
+    if (!payload) return;
+    const { text } = JSON.parse(payload);
+    const button = document.getElementById("emms-copy");
+    let done = "Copied";
+    try {
+      await navigator.clipboard.writeText(text);
+    } catch {
+      done = "The browser forbids copying";
+    }
+    const before = button.textContent;
+    button.textContent = done;
+    setTimeout(() => { button.textContent = before; }, 1500);
+  }
+
+  document.addEventListener("click", (event) => {
+    const link = event.target.closest?.("a[data-view]");
+    if (!link || event.button || event.ctrlKey || event.metaKey || event.shiftKey || event.altKey) return;
+    event.preventDefault();
+    const query = new URL(link.href).search;
+    window.history.pushState(null, "", withKept(query));
+    tell(query.slice(1));
+    restore();
+  });
+  window.addEventListener("popstate", restore);
+
+  return { sync, download, copy };
+})();

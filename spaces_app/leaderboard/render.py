@@ -1,0 +1,102 @@
+"""A view and a snapshot in, everything that the page shows out. Knows nothing of Gradio."""
+
+from __future__ import annotations
+
+import html
+import json
+from dataclasses import dataclass
+
+from leaderboard import across, cost, markup, shortlist, table
+from leaderboard.markup import escape
+from leaderboard.selection import View, resolved, title, to_query
+from leaderboard.store import Entry, Snapshot
+
+_SHOWN_PROBLEMS = 20
+
+
+@dataclass(frozen=True)
+class Shown:
+    """What the page shows of a view.
+
+    Attributes:
+        view: as it could be shown.
+        entry: the ranking, if there is one.
+        content: HTML of the view's tab.
+        command: for the tab that has one.
+        notice: HTML of what should be known first; empty if nothing.
+        address: JSON for the browser: query, title, and the version of the data.
+    """
+
+    view: View
+    entry: Entry | None
+    content: str
+    command: str
+    notice: str
+    address: str
+
+
+def show(wanted: View, snapshot: Snapshot, *, replaces: bool = False) -> Shown:
+    """Makes a view; `replaces` says that its URL takes the place of the one before instead of following it."""
+    view, entry = resolved(wanted, snapshot)
+    content, command = _content(view, entry, snapshot)
+    address = {
+        "query": to_query(view),
+        "title": title(view, entry),
+        "replace": replaces,
+        "version": snapshot.version,
+    }
+    return Shown(
+        view, entry, f'<div class="emms-view">{content}</div>', command, _notice(view, entry), json.dumps(address)
+    )
+
+
+def newer(address: str, snapshot: Snapshot) -> str:
+    """A line that offers the newest data to a page that shows older; empty if it has the newest."""
+    told = json.loads(address) if address else {}
+    if not told or told.get("version") == snapshot.version:
+        return ""
+    link = f'<a data-view href="?{html.escape(str(told.get("query", "")))}">Show them</a>'
+    return f'<div class="emms-view emms-notice" role="status"><p>New results have arrived. {link}</p></div>'
+
+
+def about_the_data(snapshot: Snapshot, repo_id: str) -> str:
+    """Where the rankings come from, and which files were skipped."""
+    rows = sum(len(entry.ranking.rows) for entry in snapshot.entries.values())
+    origin = escape(snapshot.origin)
+    if repo_id and markup.is_id(repo_id):
+        origin = f'<a href="{markup.HUB}/datasets/{repo_id}" target="_blank" rel="noopener">{origin}</a>'
+    text = f"<strong>About the data:</strong> {len(snapshot.entries):,} rankings with {rows:,} rows from {origin}."
+    if snapshot.problems:
+        listed = "; ".join(escape(problem) for problem in snapshot.problems[:_SHOWN_PROBLEMS])
+        more = len(snapshot.problems) - _SHOWN_PROBLEMS
+        text += f" Skipped: {listed}" + (f"; and {more:,} more." if more > 0 else ".")
+    return f'<div class="emms-view"><p class="small">{text}</p></div>'
+
+
+def _content(view: View, entry: Entry | None, snapshot: Snapshot) -> tuple[str, str]:
+    if view.tab in ("submit", "about"):
+        return "", ""
+    if not snapshot.entries:
+        return f'<p class="empty">{_nothing(snapshot)}</p>', ""
+    if view.tab == "across":
+        return across.heat_map(view, snapshot), ""
+    if view.tab == "choose":
+        return shortlist.answer(view, snapshot)
+    if entry is None:
+        return '<p class="empty">Pick a task and a dataset above.</p>', ""
+    draw = cost.plot if view.tab == "cost" else table.table
+    return draw(view, entry.ranking, snapshot), ""
+
+
+def _nothing(snapshot: Snapshot) -> str:
+    if snapshot.version == 0:
+        return "The rankings are being read. This page will tell when they are here."
+    return "There are no rankings yet. The tab Submit says how to add one."
+
+
+def _notice(view: View, entry: Entry | None) -> str:
+    if entry is not None or not (view.ranking or view.task):
+        return ""
+    missing = f"ranking {view.ranking}" if view.ranking else f"ranking for the task {view.task}"
+    text = f"There is no {escape(missing)} here: it was removed, or the link is wrong."
+    return f'<div class="emms-view emms-notice" role="alert"><p>{text}</p></div>'

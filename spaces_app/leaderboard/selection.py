@@ -1,0 +1,181 @@
+"""What a page shows, as data: from and to the URL's query, and in words."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from urllib.parse import parse_qs, urlencode
+
+from leaderboard.store import Entry, Snapshot
+
+TABS = {
+    "rankings": "Rankings",
+    "across": "Across datasets",
+    "choose": "Which one for me?",
+    "cost": "Score vs cost",
+    "submit": "Submit",
+    "about": "About",
+}
+WITHOUT_SELECTION = ("submit", "about")
+
+SIZES = {
+    "100k": 100_000,
+    "1M": 1_000_000,
+    "10M": 10_000_000,
+    "30M": 30_000_000,
+    "100M": 100_000_000,
+    "300M": 300_000_000,
+    "1B": 1_000_000_000,
+    "3B": 3_000_000_000,
+    "10B": 10_000_000_000,
+}
+
+# Columns that can be chosen, with their titles; rank, checkpoint and the score that orders are always there.
+COLUMNS = {
+    "other": "Other scores",
+    "r2": "R²",
+    "parameters": "Parameters",
+    "downloads": "Downloads",
+    "library": "Library",
+    "licence": "Licence",
+    "seconds": "Seconds",
+    "n": "Sample size",
+    "width": "Width",
+    "architecture": "Architecture",
+    "revision": "Revision",
+}
+DEFAULT_COLUMNS = ("other", "parameters", "downloads", "licence", "seconds", "n", "revision")
+SORTS = ("rank", "checkpoint", "emms", "logme", "knn", *(name for name in COLUMNS if name != "other"))
+COSTS = {"parameters": "Parameters", "seconds": "Seconds"}
+SCOPES = {"task": "This task", "all": "All tasks"}
+ROWS_AT_ONCE = 200
+_LONGEST_TEXT = 120
+
+
+@dataclass(frozen=True)
+class View:
+    """One view of the page. Empty text and tuples mean "no restriction".
+
+    Attributes:
+        tab: of TABS.
+        task: the Hub's task id.
+        ranking: id of an entry.
+        q: words that a checkpoint's name must contain.
+        at_least: of SIZES.
+        at_most: of SIZES.
+        library: any of these.
+        licence: any of these.
+        columns: of COLUMNS.
+        sort: a column, with "-" before it for the largest first.
+        rows: how many rows are drawn.
+        scope: which datasets are compared, of SCOPES.
+        cost: what is drawn against the score, of COSTS.
+        own: the user's own dataset, for the command.
+    """
+
+    tab: str = "rankings"
+    task: str = ""
+    ranking: str = ""
+    q: str = ""
+    at_least: str = ""
+    at_most: str = ""
+    library: tuple[str, ...] = ()
+    licence: tuple[str, ...] = ()
+    columns: tuple[str, ...] = DEFAULT_COLUMNS
+    sort: str = "rank"
+    rows: int = ROWS_AT_ONCE
+    scope: str = "task"
+    cost: str = "parameters"
+    own: str = ""
+
+
+_NAMES = {"at_least": "min", "at_most": "max", "licence": "license", "own": "data"}
+_LISTS = ("library", "licence")
+
+
+def to_query(view: View) -> str:
+    """The URL's query, in a fixed order; what is as usual is left out."""
+    usual = View()
+    pairs: list[tuple[str, str]] = []
+    for name, value in vars(view).items():
+        if value == getattr(usual, name):
+            continue
+        key = _NAMES.get(name, name)
+        if name in _LISTS:
+            pairs += [(key, one) for one in value]
+        else:
+            pairs.append((key, ",".join(value) if name == "columns" else str(value)))
+    return urlencode(pairs)
+
+
+def from_query(query: str) -> View:
+    """The view of a URL's query. What it doesn't know, or what makes no sense, is as usual."""
+    given = parse_qs(query.removeprefix("?"), keep_blank_values=True, max_num_fields=100) if len(query) < 8000 else {}
+
+    def text(name: str) -> str:
+        return given.get(_NAMES.get(name, name), [""])[-1].strip()
+
+    def one_of(name: str, allowed: object) -> str:
+        value = text(name)
+        return value if value in allowed else getattr(View(), name)  # type: ignore[operator]
+
+    columns = tuple(name for name in COLUMNS if name in text("columns").split(","))
+    rows = text("rows")
+    return View(
+        tab=one_of("tab", TABS),
+        task=text("task"),
+        ranking=text("ranking"),
+        q=text("q")[:_LONGEST_TEXT],
+        at_least=one_of("at_least", SIZES),
+        at_most=one_of("at_most", SIZES),
+        library=tuple(dict.fromkeys(given.get("library", []))),
+        licence=tuple(dict.fromkeys(given.get("license", []))),
+        columns=columns if "columns" in given else DEFAULT_COLUMNS,
+        sort=text("sort") if text("sort").removeprefix("-") in SORTS else "rank",
+        rows=int(rows) if rows.isdecimal() and len(rows) < 7 and int(rows) > 0 else ROWS_AT_ONCE,
+        scope=one_of("scope", SCOPES),
+        cost=one_of("cost", COSTS),
+        own=text("own")[:_LONGEST_TEXT],
+    )
+
+
+def resolved(view: View, snapshot: Snapshot) -> tuple[View, Entry | None]:
+    """The view as it can be shown with these rankings, and its entry.
+
+    A ranking brings its task along; without one, the first of the task is taken; without a task, the first of all. A
+    ranking or task that is not there is kept in the view, without an entry: the page says so.
+    """
+    known = replace(
+        view,
+        library=tuple(name for name in view.library if name in snapshot.libraries),
+        licence=tuple(name for name in view.licence if name in snapshot.licences),
+    )
+    if view.ranking:
+        entry = snapshot.entries.get(view.ranking)
+    elif view.task:
+        entry = next(iter(snapshot.of_task(view.task)), None)
+    else:
+        entry = next(iter(snapshot.entries.values()), None)
+    return (replace(known, task=entry.ranking.task, ranking=entry.id), entry) if entry else (known, None)
+
+
+def label(entry: Entry, snapshot: Snapshot) -> str:
+    """What a ranking is called among those of its task."""
+    ranking = entry.ranking
+    alike = sum(other.ranking.dataset == ranking.dataset for other in snapshot.of_task(ranking.task))
+    if alike == 1:
+        return ranking.dataset
+    details = [f"n {ranking.n:,}", f"seed {ranking.seed}", ranking.created[:10]]
+    return " · ".join([ranking.dataset, *([ranking.config] if ranking.config else []), ranking.split, *details])
+
+
+def title(view: View, entry: Entry | None) -> str:
+    """The page's title: what is shown."""
+    parts = {
+        "rankings": entry.ranking.dataset if entry else "no such ranking",
+        "across": "all tasks" if view.scope == "all" else view.task,
+        "choose": view.task + (f", up to {view.at_most}" if view.at_most else ""),
+        "cost": entry.ranking.dataset if entry else "no such ranking",
+    }
+    where = parts.get(view.tab, "")
+    searched = f" · “{view.q}”" if view.q and view.tab not in WITHOUT_SELECTION else ""
+    return " · ".join(filter(None, [where + searched, TABS[view.tab], "EMMS leaderboard"]))

@@ -1,0 +1,126 @@
+"""The tab Which one for me?: a task and limits in, a shortlist and the command that checks it out."""
+
+from __future__ import annotations
+
+import shlex
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+from leaderboard import markup
+from leaderboard.facts import Facts
+from leaderboard.lines import lines, matching
+from leaderboard.markup import MISSING, escape
+from leaderboard.schema import Row
+from leaderboard.selection import View, label, to_query
+from leaderboard.store import Entry, Snapshot
+
+LENGTH = 5
+_OWN = "./my-dataset"
+
+
+@dataclass(frozen=True)
+class Candidate:
+    """A checkpoint with what speaks for it.
+
+    Attributes:
+        row: its row in the ranking where it stands best.
+        facts: from the Hub.
+        standing: 1 where it leads every ranking, 0 where it is last; one neutral ranking (0.5) is added to the mean, so
+            that a single good place counts less than several.
+        places: (entry, rank, tied, how many were ranked), the best first.
+    """
+
+    row: Row
+    facts: Facts
+    standing: float
+    places: tuple[tuple[Entry, int, bool, int], ...]
+
+
+def shortlist(view: View, snapshot: Snapshot, length: int = LENGTH) -> list[Candidate]:
+    """The checkpoints of a task that pass the view's filters, the best standing first."""
+    places: dict[str, list[tuple[Entry, int, bool, int]]] = {}
+    rows: dict[str, tuple[Row, Facts]] = {}
+    standings: dict[str, list[float]] = {}
+    for entry in snapshot.of_task(view.task):
+        ranked = sum(row.rank is not None for row in entry.ranking.rows)
+        for line in matching(lines(entry.ranking, snapshot), view):
+            row = line.row
+            if row.rank is None or ranked < 2:
+                continue
+            places.setdefault(row.checkpoint, []).append((entry, row.rank, row.tied, ranked))
+            standings.setdefault(row.checkpoint, []).append(1 - (row.rank - 1) / (ranked - 1))
+            if row.checkpoint not in rows or row.rank < (rows[row.checkpoint][0].rank or 0):
+                rows[row.checkpoint] = (row, line.facts)
+    found = [
+        Candidate(*rows[name], _shrunk(standings[name]), tuple(sorted(where, key=lambda place: place[1] / place[3])))
+        for name, where in places.items()
+    ]
+    found.sort(key=lambda one: (-one.standing, one.row.parameters or float("inf"), one.row.checkpoint))
+    return found[:length]
+
+
+def command(view: View, found: Sequence[Candidate]) -> str:
+    """The command that ranks a shortlist on the user's own dataset; only names that are Hub ids get in."""
+    parts = ["hf-emms", "rank", "--dataset", view.own or _OWN, "--task", view.task]
+    names = [one.row.checkpoint for one in found if markup.is_id(one.row.checkpoint)]
+    return " \\\n  ".join([shlex.join(parts), *(f"--checkpoint {shlex.quote(name)}" for name in names)])
+
+
+def answer(view: View, snapshot: Snapshot) -> tuple[str, str]:
+    """The shortlist as HTML, and the command; without candidates the command is empty."""
+    found = shortlist(view, snapshot)
+    if not found:
+        return f'<p class="empty">No checkpoint for {escape(view.task or "this task")} passes these limits.</p>', ""
+    rows = "".join(
+        f'<tr><td class="number place">{place}</td>'
+        f'<th scope="row" class="checkpoint">{markup.hub_link(one.row.checkpoint, one.row.revision)}</th>'
+        f'<td class="number">{markup.size(one.row.parameters)}</td><td class="text">{escape(one.facts.licence or MISSING)}'
+        f'</td><td class="number">{one.standing:.2f}</td><td class="text">{_evidence(one, view, snapshot)}</td></tr>'
+        for place, one in enumerate(found, 1)
+    )
+    heads = ("number place", ""), ("checkpoint", "Checkpoint"), ("number", "Parameters"), ("text", "Licence")
+    heads += ("number", "Standing"), ("text", "Ranked in")
+    head = "".join(
+        f'<th scope="col" class="{css}">{title or "<span class=unseen>Place</span>"}</th>' for css, title in heads
+    )
+    return (
+        f"<h2>A shortlist for {escape(view.task)}</h2>"
+        '<div class="scroll" tabindex="0" role="region" aria-label="Shortlist"><table class="board plain">'
+        f'<caption class="unseen">Shortlist</caption><thead><tr>{head}</tr></thead><tbody>{rows}</tbody></table></div>'
+        '<p class="small">Standing: 1 leads every ranking of this task, 0 is last in all; a neutral ranking is added, so '
+        "that one good place counts less than several. It comes from <em>other people's</em> datasets: the command below "
+        "ranks the shortlist on yours.</p>"
+    ), command(view, found)
+
+
+def _shrunk(standings: Sequence[float]) -> float:
+    return (sum(standings) + 0.5) / (len(standings) + 1)
+
+
+def _evidence(one: Candidate, view: View, snapshot: Snapshot) -> str:
+    shown = [_place(place, view, snapshot) for place in one.places[:3]]
+    more = len(one.places) - len(shown)
+    return ", ".join(shown) + (f" and {more} more" if more else "")
+
+
+def _place(place: tuple[Entry, int, bool, int], view: View, snapshot: Snapshot) -> str:
+    entry, rank, tied, ranked = place
+    query = to_query(replace(view, tab="rankings", task=entry.ranking.task, ranking=entry.id))
+    return f"{markup.view_link(query, escape(label(entry, snapshot)))} ({markup.rank(rank, tied)} of {ranked})"
+
+
+def as_data(one: Candidate) -> dict[str, object]:
+    """A candidate for programs."""
+    return {
+        "checkpoint": one.row.checkpoint,
+        "revision": one.row.revision,
+        "parameters": one.row.parameters,
+        "licence": one.facts.licence,
+        "library": one.facts.library,
+        "downloads": one.facts.downloads,
+        "standing": round(one.standing, 4),
+        "rankings": [
+            {"ranking": entry.id, "dataset": entry.ranking.dataset, "rank": rank, "tied": tied, "of": ranked}
+            for entry, rank, tied, ranked in one.places
+        ],
+    }

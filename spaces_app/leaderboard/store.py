@@ -1,0 +1,196 @@
+"""The rankings that are shown: read from a folder or a results dataset, and read again in the background.
+
+A snapshot never changes. A refresh puts a new one in its place, so that a page that is being made keeps its data. A file
+that cannot be read is named in the snapshot's problems and costs nothing else.
+"""
+
+from __future__ import annotations
+
+import logging
+import threading
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from functools import cached_property
+from pathlib import Path
+
+from leaderboard import schema
+from leaderboard.facts import Facts, FactsOfCheckpoints
+from leaderboard.schema import Ranking
+
+MAX_FILE_BYTES = 20_000_000
+MAX_FILES = 5_000
+
+logger = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class Entry:
+    """A ranking and its name in URLs: its path in the results, without suffix."""
+
+    id: str
+    ranking: Ranking
+
+
+@dataclass(frozen=True)
+class Snapshot:
+    """Everything that is shown at one time.
+
+    Attributes:
+        entries: by id, in order of task, dataset and age (newest first).
+        problems: which files were skipped and why, in words.
+        origin: where the rankings come from, for people.
+        facts: checkpoint id → what the Hub says about it.
+        version: counts the changes.
+    """
+
+    entries: Mapping[str, Entry]
+    problems: tuple[str, ...] = ()
+    origin: str = ""
+    facts: Mapping[str, Facts] = field(default_factory=dict)
+    version: int = 0
+
+    @cached_property
+    def tasks(self) -> tuple[str, ...]:
+        return tuple(dict.fromkeys(entry.ranking.task for entry in self.entries.values()))
+
+    def of_task(self, task: str) -> list[Entry]:
+        return [entry for entry in self.entries.values() if entry.ranking.task == task]
+
+    def facts_of(self, row: schema.Row) -> Facts:
+        """What is known of a checkpoint's downloads, library and licence: from the file first, then from the Hub."""
+        hub = self.facts.get(row.checkpoint.partition("@")[0], Facts())
+        return Facts(
+            hub.downloads if row.downloads is None else row.downloads,
+            row.library or hub.library,
+            row.license or hub.licence,
+        )
+
+    @cached_property
+    def libraries(self) -> tuple[str, ...]:
+        return self._values(lambda facts: facts.library)
+
+    @cached_property
+    def licences(self) -> tuple[str, ...]:
+        return self._values(lambda facts: facts.licence)
+
+    def _values(self, value: Callable[[Facts], str | None]) -> tuple[str, ...]:
+        rows = (row for entry in self.entries.values() for row in entry.ranking.rows)
+        return tuple(sorted({found for row in rows if (found := value(self.facts_of(row)))}))
+
+
+class Folder:
+    """Reads the rankings below a folder; files that have not changed are not read again."""
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+        self._known: dict[Path, tuple[tuple[int, int], Ranking | str | None]] = {}
+
+    def read(self) -> tuple[dict[str, Entry], tuple[str, ...]]:
+        """The entries by id, and the problems."""
+        # A results dataset keeps its rankings in a folder of their own, beside the same rows as Parquet.
+        root = self._folder / "rankings" if (self._folder / "rankings").is_dir() else self._folder
+        if not root.is_dir():
+            return {}, (f"there is no folder {root.name}",)
+        files = sorted(path for path in root.rglob("*") if path.suffix in (".json", ".parquet") and path.is_file())
+        problems = (
+            [f"{len(files) - MAX_FILES:,} files beyond the first {MAX_FILES:,}"] if len(files) > MAX_FILES else []
+        )
+        self._known = {path: self._file(path) for path in files[:MAX_FILES]}
+        found: dict[str, Entry] = {}
+        for path, (_, content) in self._known.items():
+            name = path.relative_to(root)
+            id = name.with_suffix("").as_posix()
+            if isinstance(content, str):
+                problems.append(f"{name.as_posix()}: {content}")
+            elif content is not None:
+                found.setdefault(id, Entry(id, content))
+        return _ordered(found), tuple(problems)
+
+    def _file(self, path: Path) -> tuple[tuple[int, int], Ranking | str | None]:
+        try:
+            status = path.stat()
+            stamp = (status.st_mtime_ns, status.st_size)
+            if path in self._known and self._known[path][0] == stamp:
+                return self._known[path]
+            if status.st_size > MAX_FILE_BYTES:
+                return stamp, f"{status.st_size / 1e6:.0f} MB are more than {MAX_FILE_BYTES / 1e6:.0f} MB"
+            return stamp, _read(path)
+        except OSError as error:
+            return (0, 0), f"cannot be read ({error.strerror})"
+
+
+def _read(path: Path) -> Ranking | str | None:
+    """A ranking, what is wrong with the file, or None for one that is none of ours to read."""
+    try:
+        if path.suffix == ".json":
+            return schema.read(path.read_bytes())
+        return None if schema.is_rows_of_a_dataset(path) else schema.read_parquet(path)
+    except schema.NotARankingError as error:
+        return str(error)
+
+
+def _ordered(entries: Mapping[str, Entry]) -> dict[str, Entry]:
+    newest_first = sorted(entries.values(), key=lambda entry: entry.ranking.created, reverse=True)
+    order = sorted(newest_first, key=lambda entry: (entry.ranking.task, entry.ranking.dataset.lower()))
+    return {entry.id: entry for entry in order}
+
+
+class Store:
+    """Holds the snapshot in use and replaces it in the background.
+
+    Args:
+        folder: gives the folder to read; for a results dataset, after bringing it up to date. It may raise OSError or
+            ValueError (the Hub's errors are among them): the last snapshot stays then.
+        origin: where the rankings come from, for people.
+        facts: asks the Hub about checkpoints; None asks nothing.
+    """
+
+    def __init__(self, folder: Callable[[], Path], origin: str, facts: FactsOfCheckpoints | None = None) -> None:
+        self._locate, self._origin, self._facts = folder, origin, facts
+        self._reader: Folder | None = None
+        self._lock = threading.Lock()
+        self._stop = threading.Event()
+        self.snapshot = Snapshot({}, origin=origin)
+
+    def refresh(self) -> None:
+        """Reads everything that is new; the snapshot changes only when its content does."""
+        with self._lock:
+            try:
+                folder = self._locate()
+            except (OSError, ValueError) as error:
+                logger.warning("results not refreshed: %s", error)
+                self._replace(self.snapshot.entries, (f"{self._origin} could not be read; the last copy is shown",))
+                return
+            if self._reader is None or self._reader._folder != folder:
+                self._reader = Folder(folder)
+            self._replace(*self._reader.read())
+
+    def refresh_facts(self) -> None:
+        """Asks the Hub for what it knows about the checkpoints."""
+        if self._facts is None:
+            return
+        rows = (row for entry in self.snapshot.entries.values() for row in entry.ranking.rows)
+        facts = self._facts.of(rows)
+        with self._lock:
+            now = self.snapshot
+            if facts != now.facts:
+                self.snapshot = Snapshot(now.entries, now.problems, now.origin, facts, now.version + 1)
+
+    def keep_fresh(self, every: float) -> None:
+        """Refreshes in a thread of its own, at once and then every so many seconds."""
+        threading.Thread(target=self._run, args=(every,), daemon=True, name="refresh").start()
+
+    def close(self) -> None:
+        self._stop.set()
+
+    def _run(self, every: float) -> None:
+        while True:
+            self.refresh()
+            self.refresh_facts()
+            if self._stop.wait(every):
+                return
+
+    def _replace(self, entries: Mapping[str, Entry], problems: tuple[str, ...]) -> None:
+        now = self.snapshot
+        if (dict(entries), problems) != (dict(now.entries), now.problems):
+            self.snapshot = Snapshot(entries, problems, self._origin, now.facts, now.version + 1)
