@@ -114,6 +114,8 @@ def size(parameters: int | None) -> str:
 def one_line(value: Any) -> str:
     """A value on one line; what could steer a terminal is shown escaped."""
     text = "" if value is None else " ".join(str(value).split())
+    if text.isprintable():
+        return text
     return "".join(char if char.isprintable() else repr(char)[1:-1] for char in text)
 
 

@@ -33,21 +33,18 @@ def span_of(readme: bytes) -> tuple[int, int] | None:
         EmmsError: the markers are damaged, lonely or doubled.
     """
     found: list[tuple[bytes, int, int, int]] = []
-    if b"hf-emms:" not in readme:
-        return None
-    offset = 0
-    for number, line in enumerate(readme.split(b"\n"), start=1):
-        for match in _MARKER.finditer(line):
-            kind = match[1]
-            marker = (START if kind == b"start" else END).encode()
-            if line.removeprefix(_BOM).strip() != marker:
-                raise EmmsError(
-                    f"line {number} of the README holds a damaged marker of hf_emms, or other text beside it",
-                    f"put {marker.decode()} on a line of its own, or remove the whole section",
-                )
-            begin = offset + match.start()
-            found.append((kind, number, begin, begin + len(marker)))
-        offset += len(line) + 1
+    for match in _MARKER.finditer(readme):
+        begin, kind = match.start(), match[1]
+        marker = (START if kind == b"start" else END).encode()
+        line_begin, line_end = readme.rfind(b"\n", 0, begin) + 1, readme.find(b"\n", begin)
+        line = readme[line_begin : line_end if line_end >= 0 else len(readme)]
+        number = readme.count(b"\n", 0, begin) + 1
+        if line.removeprefix(_BOM).strip() != marker:
+            raise EmmsError(
+                f"line {number} of the README holds a damaged marker of hf_emms, or other text beside it",
+                f"put {marker.decode()} on a line of its own, or remove the whole section",
+            )
+        found.append((kind, number, begin, begin + len(marker)))
     if not found:
         return None
     if [kind for kind, *_ in found] != [b"start", b"end"]:

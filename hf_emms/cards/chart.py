@@ -62,4 +62,6 @@ def _fitted(name: str) -> str:
 
 def _columns(name: str) -> int:
     """How wide a name stands in a monospaced font."""
+    if name.isascii():
+        return len(name)
     return sum(2 if unicodedata.east_asian_width(char) in "WF" else 1 for char in name)

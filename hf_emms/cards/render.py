@@ -73,7 +73,8 @@ def _score_of(place: Place, estimator: str) -> Score | None:
 def _score(score: Score | None) -> str:
     if score is None:
         return views.MISSING
-    return views.number(score.value) + (f" ± {score.stderr:.4f}" if score.stderr is not None else "")
+    # Spaces that do not break: a narrow table cell keeps the number and its error together.
+    return views.number(score.value) + (f"\u00a0±\u00a0{score.stderr:.4f}" if score.stderr is not None else "")
 
 
 def _rank(place: Place) -> str:
@@ -88,6 +89,7 @@ def _environment() -> jinja2.Environment:
         loader=jinja2.FileSystemLoader(_template_folders()),
         undefined=jinja2.StrictUndefined,
         autoescape=False,
+        auto_reload=False,
         keep_trailing_newline=True,
         trim_blocks=True,
         lstrip_blocks=True,
