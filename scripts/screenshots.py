@@ -101,7 +101,7 @@ def opened(address: str, size: tuple[int, int] = (1200, 700)) -> Iterator[Any]:
 
 def _score_the_example(page: Any) -> None:
     page.get_by_role("button", name="Score the example").click()
-    page.get_by_role("heading", name="score").wait_for()
+    page.get_by_text("The best mixture of the F-labels").wait_for()
     page.locator(".vega-embed canvas, .vega-embed svg").first.wait_for()
     page.wait_for_timeout(1500)  # the chart grows into place
 

@@ -172,7 +172,7 @@ def _numbers(value: Any, name: str, *, texts_too: bool = False) -> np.ndarray:
     except (ValueError, TypeError):  # numpy says neither which row nor what to do
         raise _irregular(value, name) from None
     is_text = array.dtype.kind in "US" or (array.dtype == object and any(isinstance(one, str) for one in array.flat))
-    if array.dtype == object and not (is_text and texts_too):
+    if array.dtype == object and not is_text:
         raise _irregular(value, name)
     if is_text and not texts_too:
         wrong = _irregular(value, name)

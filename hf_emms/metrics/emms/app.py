@@ -166,7 +166,7 @@ def build() -> gr.Blocks:
                 method = gr.Dropdown(list(METHODS), value=next(iter(METHODS)), label="Method")
                 folds = gr.Slider(2, 10, value=5, step=1, label="Folds of the held-out score")
             with gr.Column():
-                words = gr.Markdown(WAITING, container=True)
+                words = gr.Markdown(WAITING, container=True, elem_id="result")
                 weights = gr.BarPlot(x="F-label", y="weight", y_lim=[0, 1], height=280, title="Weights of the F-labels")
         settings, shown = [method, folds], [words, weights]
         run_example.click(explained(from_example), settings, shown, api_name="example")
