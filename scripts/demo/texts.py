@@ -15,6 +15,7 @@ from tokenizers import Tokenizer, decoders, models, normalizers, pre_tokenizers,
 from transformers import AutoModel, AutoTokenizer, PreTrainedTokenizerFast
 
 VOCABULARY = 3_000
+SPECIAL = ("[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]")  # ids 0 to 4
 LENGTH = 40  # tokens; a gloss of the demo has at most 160 characters
 TEACHER_GLOSSES, TEACHER_NAMES, TEACHER_CAPTIONS = 16_000, 2_000, 4_000
 NAME_WEIGHT = 400  # how often a label's words count for the vocabulary, so that label texts stay in few pieces
@@ -61,16 +62,8 @@ def tokenizer(framed: bool = True) -> PreTrainedTokenizerFast:
     Args:
         framed: put [CLS] and [SEP] around a text. The mean over tokens tells a text's length with them.
     """
-    special = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]"]
-    pieces = Tokenizer(models.WordPiece(unk_token="[UNK]"))
-    pieces.normalizer = normalizers.BertNormalizer(lowercase=True)
-    pieces.pre_tokenizer = pre_tokenizers.BertPreTokenizer()
+    pieces = _pipeline(models.WordPiece(_vocabulary(), unk_token="[UNK]"))
     pieces.decoder = decoders.WordPiece()
-    labels = [*data.FASHION_CLASSES, *data.GLOSS_CLASSES.values()]
-    labels += [form for thing in data.things() for form in (thing.one, thing.many)]
-    corpus = [*training_glosses(), *labels * NAME_WEIGHT]
-    trainer = trainers.WordPieceTrainer(vocab_size=VOCABULARY, special_tokens=special, show_progress=False)
-    pieces.train_from_iterator(corpus, trainer)
     if framed:
         pieces.post_processor = processors.TemplateProcessing(
             single="[CLS] $A [SEP]",
@@ -86,6 +79,28 @@ def tokenizer(framed: bool = True) -> PreTrainedTokenizerFast:
         mask_token="[MASK]",
         model_max_length=64,
     )
+
+
+def _pipeline(model: models.WordPiece) -> Tokenizer:
+    pieces = Tokenizer(model)
+    pieces.normalizer = normalizers.BertNormalizer(lowercase=True)
+    pieces.pre_tokenizer = pre_tokenizers.BertPreTokenizer()
+    return pieces
+
+
+@cache
+def _vocabulary() -> dict[str, int]:
+    """Piece → id, learned from glosses and label words; the same in every run."""
+    pieces = _pipeline(models.WordPiece(unk_token="[UNK]"))
+    labels = [*data.FASHION_CLASSES, *data.GLOSS_CLASSES.values()]
+    labels += [form for thing in data.things() for form in (thing.one, thing.many)]
+    corpus = [*training_glosses(), *labels * NAME_WEIGHT]
+    letters = sorted(set().union(*(pieces.normalizer.normalize_str(text) for text in set(corpus))) - {" "})
+    # the trainer breaks ties by id, and numbers inner letters in the random order of a hash map unless they are given
+    first = [*SPECIAL, *(f"##{letter}" for letter in letters)]
+    trainer = trainers.WordPieceTrainer(vocab_size=VOCABULARY, special_tokens=first, show_progress=False)
+    pieces.train_from_iterator(corpus, trainer)
+    return pieces.get_vocab()
 
 
 def save_tokenizer(folder: Path, framed: bool = True) -> None:
