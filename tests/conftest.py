@@ -16,7 +16,7 @@ from typing import Any
 
 import pytest
 
-pytest_plugins = ("hub.fixtures",)
+pytest_plugins = ("hub.fixtures", "environments")
 
 _HOME = Path(tempfile.mkdtemp(prefix="hf-emms-tests-"))
 os.environ.update(

@@ -1,39 +1,12 @@
 """The wheel, built and installed in a clean environment, runs the demo from there."""
 
 import json
-import os
-import subprocess
-import sys
-import sysconfig
 from pathlib import Path
 
 import pytest
-
-ROOT = Path(__file__).parents[1]
+from environments import run
 
 pytestmark = pytest.mark.slow
-
-
-@pytest.fixture(scope="module")
-def installed(tmp_path_factory):
-    """The bin folder of a fresh venv that holds the wheel; its dependencies are those of this environment."""
-    folder = tmp_path_factory.mktemp("wheel")
-    build = [sys.executable, "-m", "build", "--wheel", "--no-isolation", "--outdir", str(folder), str(ROOT)]
-    subprocess.run(build, check=True, capture_output=True)
-    (wheel,) = folder.glob("*.whl")
-    subprocess.run([sys.executable, "-m", "venv", str(folder / "venv")], check=True)
-    bin_folder = folder / "venv" / "bin"
-    install = [str(bin_folder / "python"), "-m", "pip", "install", "--quiet", "--no-deps", "--no-index", str(wheel)]
-    subprocess.run(install, check=True)
-    site = next((folder / "venv" / "lib").glob("python*")) / "site-packages"
-    # Installed packages only: the .pth file of an editable hf_emms is not read from a folder added by a .pth file.
-    (site / "dependencies.pth").write_text(sysconfig.get_paths()["purelib"] + "\n")
-    return bin_folder
-
-
-def run(command, folder):
-    environment = {**os.environ, "HF_EMMS_CACHE": str(folder / "cache"), "HF_HOME": str(folder / "hf")}
-    return subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True, check=False)
 
 
 def test_the_installed_package_is_the_wheels(installed, tmp_path):
