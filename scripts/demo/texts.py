@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import string
 from functools import cache
 from pathlib import Path
 
@@ -95,7 +96,9 @@ def _vocabulary() -> dict[str, int]:
     labels = [*data.FASHION_CLASSES, *data.GLOSS_CLASSES.values()]
     labels += [form for thing in data.things() for form in (thing.one, thing.many)]
     corpus = [*training_glosses(), *labels * NAME_WEIGHT]
-    letters = sorted(set().union(*(pieces.normalizer.normalize_str(text) for text in set(corpus))) - {" "})
+    letters = sorted(
+        set().union(*(pieces.normalizer.normalize_str(text) for text in set(corpus))) - {" ", *string.punctuation}
+    )
     # the trainer breaks ties by id, and numbers inner letters in the random order of a hash map unless they are given
     first = [*SPECIAL, *(f"##{letter}" for letter in letters)]
     trainer = trainers.WordPieceTrainer(vocab_size=VOCABULARY, special_tokens=first, show_progress=False)
