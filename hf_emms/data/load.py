@@ -88,7 +88,7 @@ def _target(
     kinds = kinds_of(source.rows.features)
     chosen, filled = _roles(source, kinds, task, given, preset)
     _check_request(request, chosen)
-    rows = _plain_rows(source.rows, filled, kinds)
+    rows = _plain_rows(source, filled)
     total = source.total
     if source.streaming:
         rows, note = read_prefix(rows, chosen, filled, request)
@@ -137,12 +137,12 @@ def _check_expected(task: Task, role: str, column: str, kinds: Mapping[str, str]
         ) from error
 
 
-def _plain_rows(rows: Any, columns: Mapping[str, str], kinds: Mapping[str, str]) -> Any:
+def _plain_rows(source: Source, columns: Mapping[str, str]) -> Any:
     """The needed columns only, without any format of the user's, pictures left encoded."""
     import datasets
 
     names = [name for group in columns.values() for name in group.split(",")]
-    plain = rows.with_format(None).select_columns(names)
+    plain = source.only(names)
     for name in names:
         if isinstance(plain.features[name], datasets.Image):
             plain = plain.cast_column(name, datasets.Image(decode=False))

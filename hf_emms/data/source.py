@@ -14,6 +14,7 @@ from hf_emms.hub import Repo, listing, page, retried
 SPLIT_ORDER = ("train", "training", "validation", "valid", "val", "dev", "test", "testdev")
 _FORMATS = {".parquet": "parquet", ".json": "json", ".jsonl": "json", ".csv": "csv", ".tsv": "csv"}
 _FIRST_ROWS = 100
+_HOLE, _RANGE = 1 << 16, 1 << 22
 _SCRIPT_HINT = "loading scripts no longer run; try @refs/convert/parquet behind the id"
 IN_MEMORY = "in-memory dataset"
 
@@ -34,6 +35,7 @@ class Source:
         rows: a ``datasets.Dataset``, or an ``IterableDataset`` when streaming.
         total: rows of the split, where known.
         notes: what was chosen for the user, in words.
+        builder: what ``datasets`` reads a stream with.
     """
 
     name: str
@@ -43,10 +45,19 @@ class Source:
     rows: Any
     total: int | None
     notes: list[str] = field(default_factory=list)
+    builder: Any = None
 
     @property
     def streaming(self) -> bool:
         return not hasattr(self.rows, "num_rows")
+
+    def only(self, columns: Sequence[str]) -> Any:
+        """The rows with these columns alone, without any format; of streamed parquet nothing else is read."""
+        rows = self.rows
+        if self.builder is not None and hasattr(self.builder.config, "columns"):
+            self.builder.config.columns = list(columns)
+            rows = self.builder.as_streaming_dataset(split=self.split)
+        return rows.with_format(None).select_columns(list(columns))
 
 
 def open_memory(dataset: Any, split: str | None) -> Source:
@@ -94,13 +105,14 @@ def open_repo(
         builder = _builder(repo, config, converted)
         split = choose_split(dataset, _splits(builder), split, notes)
         if streaming:
+            _read_no_further(builder.config)
             rows = _with_features(builder.as_streaming_dataset(split=split))
         else:
             retried(builder.download_and_prepare)
             rows = builder.as_dataset(split=split)
     known = (builder.info.splits or {}).get(split)
     total = rows.num_rows if not streaming else getattr(known, "num_examples", None) or None
-    return Source(dataset, repo, config, split, rows, total, notes)
+    return Source(dataset, repo, config, split, rows, total, notes, builder if streaming else None)
 
 
 def choose_split(dataset: str, splits: Sequence[str], wanted: str | None, notes: list[str]) -> str:
@@ -173,6 +185,17 @@ def _at_revision(repo: Repo, latest: Any) -> Any:
         repo_id=repo.id,
     )
     return pinned if Path(pinned.cache_dir).is_dir() else None
+
+
+def _read_no_further(config: Any) -> None:
+    """Lets streamed parquet be read a few MiB at a time: Arrow's default is 32, far beyond a row group."""
+    if not hasattr(config, "fragment_scan_options"):
+        return
+    import pyarrow
+    import pyarrow.dataset
+
+    cache = pyarrow.CacheOptions(lazy=True, hole_size_limit=_HOLE, range_size_limit=_RANGE)
+    config.fragment_scan_options = pyarrow.dataset.ParquetFragmentScanOptions(cache_options=cache)
 
 
 def _with_features(rows: Any) -> Any:
