@@ -1,7 +1,7 @@
-"""The leaderboard Space. Settings come from the environment:
+"""The leaderboard Space.
 
-EMMS_RESULTS_REPO: the results dataset, "ORG/NAME"; EMMS_RESULTS: a folder instead. EMMS_REFRESH_SECONDS: how often they
-are read again.
+Settings come from the environment: EMMS_RESULTS_REPO is the results dataset, "ORG/NAME", or EMMS_RESULTS a folder;
+EMMS_REFRESH_SECONDS says how often they are read again.
 """
 
 from __future__ import annotations

@@ -69,7 +69,7 @@ def heat_map(view: View, snapshot: Snapshot) -> str:
         for name, rows in cells.rows.items()
     )
     return (
-        f'{_explained(cells)}<div class="scroll" tabindex="0" role="region" aria-label="Ranks across datasets">'
+        f'{_explained(cells)}<div class="sideways" tabindex="0" role="region" aria-label="Ranks across datasets">'
         '<table class="board heat"><caption class="unseen">Ranks of checkpoints across datasets</caption><thead><tr>'
         f'<th scope="col" class="checkpoint">Checkpoint</th><th scope="col" class="number">Mean rank</th>{head}</tr>'
         f"</thead><tbody>{body}</tbody></table></div>{_legend()}"

@@ -56,9 +56,10 @@ def plot(view: View, ranking: Ranking, snapshot: Snapshot) -> str:
     best = front(found)
     return (
         f"<h2>{escape(ranking.dataset)}</h2>"
-        f'<div class="scroll" tabindex="0" role="region" aria-label="Plot">{_svg(view, ranking, found, best)}</div>'
+        f'<div class="sideways" tabindex="0" role="region" aria-label="Plot">{_svg(view, ranking, found, best)}</div>'
         f'<p class="small"><span class="key"></span> nothing that costs less scores more (Pareto front). '
-        f"{_missing(view, ranking, snapshot, len(found))} Bars are one standard error. A point leads to its page on the Hub.</p>"
+        f"{_missing(view, ranking, snapshot, len(found))} Bars are one standard error. "
+        "A point leads to its page on the Hub.</p>"
         f"<h3>The front</h3><ol>{''.join(_in_words(point, view) for point in best)}</ol>"
     )
 
@@ -77,7 +78,8 @@ def _svg(view: View, ranking: Ranking, found: Sequence[Point], best: Sequence[Po
         f'aria-label="{escape(title)} against {cost_title.lower()}, {len(found)} checkpoints">'
         f"{_grid(across, cost_ticks, up, score_ticks, view)}"
         f'<text class="axis" x="{WIDTH / 2}" y="{HEIGHT - 8}" text-anchor="middle">{cost_title} (log scale)</text>'
-        f'<text class="axis" transform="translate(16 {HEIGHT / 2}) rotate(-90)" text-anchor="middle">{escape(title)} →</text>'
+        f'<text class="axis" transform="translate(16 {HEIGHT / 2}) rotate(-90)" text-anchor="middle">'
+        f"{escape(title)} →</text>"
         f'<path class="front" d="{path}"/>'
         + "".join(_mark(point, across, up, point.line.row.checkpoint in on_front, view) for point in order)
         + _labels(best[-_MAX_LABELS:], across, up)
@@ -86,15 +88,19 @@ def _svg(view: View, ranking: Ranking, found: Sequence[Point], best: Sequence[Po
 
 
 def _mark(point: Point, across: Callable, up: Callable, on_front: bool, view: View) -> str:
-    row = point.line.row
-    x, y, error = across(point.cost), up(point.score.value), _error(point)
-    text = f"{row.checkpoint}: {markup.number(point.score.value)}{f' ± {error:.4f}' if error else ''}, {_cost(point, view)}"
-    whisker = f'<line x1="{x:.1f}" x2="{x:.1f}" y1="{up(point.score.value - error):.1f}" y2="{up(point.score.value + error):.1f}"/>'
-    mark = f'<g class="point{" best" if on_front else ""}"><title>{escape(text)}</title>{whisker}<circle cx="{x:.1f}" cy="{y:.1f}" r="6"/></g>'
+    row, value, error = point.line.row, point.score.value, _error(point)
+    margin = f" ± {error:.4f}" if error else ""
+    text = escape(f"{row.checkpoint}: {markup.number(value)}{margin}, {_cost(point, view)}")
+    x = f"{across(point.cost):.1f}"
+    mark = (
+        f'<g class="point{" best" if on_front else ""}"><title>{text}</title>'
+        f'<line x1="{x}" x2="{x}" y1="{up(value - error):.1f}" y2="{up(value + error):.1f}"/>'
+        f'<circle cx="{x}" cy="{up(value):.1f}" r="6"/></g>'
+    )
     address = markup.hub_address(row.checkpoint, row.revision)
     if address is None:
-        return f'<g tabindex="0" role="img" aria-label="{escape(text)}">{mark}</g>'
-    return f'<a href="{address}" target="_blank" rel="noopener" aria-label="{escape(text)}">{mark}</a>'
+        return f'<g tabindex="0" role="img" aria-label="{text}">{mark}</g>'
+    return f'<a href="{address}" target="_blank" rel="noopener" aria-label="{text}">{mark}</a>'
 
 
 def _labels(best: Sequence[Point], across: Callable, up: Callable) -> str:

@@ -68,7 +68,7 @@ class Endpoints:
             max_parameters: only checkpoints with at most so many parameters, such as 100000000; 0 for no limit.
             licence: only checkpoints with this licence, such as "apache-2.0"; empty for any.
             library: only checkpoints of this library, such as "transformers"; empty for any.
-            sort: what to sort by: rank, checkpoint, emms, logme, knn, parameters, downloads or seconds; with "-" before it, the largest first.
+            sort: rank, checkpoint, emms, logme, knn, parameters, downloads or seconds; "-" before it: largest first.
             limit: how many rows to give at most.
 
         Returns:
@@ -89,7 +89,7 @@ class Endpoints:
     def recommend_checkpoints(
         self, task: str, max_parameters: float = 0, licence: str = "", limit: int = 5
     ) -> dict[str, Any]:
-        """Answers "which pretrained checkpoint should I fine-tune for this task?" from all published rankings of the task.
+        """Answers "which pretrained checkpoint should I fine-tune for this task?" from all its published rankings.
 
         Args:
             task: the Hub's task id, such as "image-classification".

@@ -1,4 +1,7 @@
-"""Text into HTML. Whatever comes from a file or a URL passes `escape`; links go to the Hub or to a view of this page."""
+"""Text into HTML.
+
+Whatever comes from a file or a URL passes `escape`; links go to the Hub or to a view of this page.
+"""
 
 from __future__ import annotations
 
@@ -48,7 +51,10 @@ def is_id(name: str) -> bool:
 def hub_link(name: str, revision: str | None, kind: str = "") -> str:
     """A name, linked where the Hub has it."""
     address = hub_address(name, revision, kind)
-    shown = f'<span class="name">{escape(name)}</span>'
+    owner, slash, rest = name.partition("/")
+    shown = f'<span class="name"><span class="owner">{escape(owner)}/</span><wbr>{escape(rest)}</span>'
+    if not slash:
+        shown = f'<span class="name">{escape(name)}</span>'
     return f'<a href="{address}" target="_blank" rel="noopener">{shown}</a>' if address else shown
 
 

@@ -62,6 +62,7 @@ class Parts:
     controls: dict[str, gr.components.Component]
     tabs: gr.Tabs
     bar: gr.Column
+    filters: gr.Accordion
     contents: dict[str, gr.HTML]
     command: gr.Code
     notice: gr.HTML
@@ -90,17 +91,20 @@ def build(store: Store, repo_id: str = "", *, sign_in: bool = False, every: floa
     """
     with gr.Blocks(title="EMMS leaderboard", fill_width=True, analytics_enabled=False) as page:
         gr.Markdown(_INTRODUCTION)
-        notice = gr.HTML()
+        notice = gr.HTML(visible=False)
         with gr.Column() as bar:
-            controls = _selection_bar()
+            controls, filters = _selection_bar()
         with gr.Tabs(elem_id="emms-tabs") as tabs:
             filled = _tabs(controls, repo_id, sign_in)
-        data = gr.HTML()
+        data = gr.HTML(apply_default_css=False)
         address = gr.Textbox(visible="hidden", elem_id="emms-address", label="address")
-        parts = Parts(controls, tabs, bar, filled.contents, filled.command, notice, data, address)
+        parts = Parts(controls, tabs, bar, filters, filled.contents, filled.command, notice, data, address)
         _wire(page, parts, filled.items, store, repo_id)
         gr.Timer(min(every, _NOTICE_SECONDS)).tick(
-            lambda address: render.newer(address, store.snapshot) or gr.skip(), address, notice, **_QUIET
+            lambda address: _notice(line) if (line := render.newer(address, store.snapshot)) else gr.skip(),
+            address,
+            notice,
+            **_QUIET,
         )
         _wire_exports(filled.buttons, address, store)
         endpoints = Endpoints(store)
@@ -109,12 +113,12 @@ def build(store: Store, repo_id: str = "", *, sign_in: bool = False, every: floa
     return page
 
 
-def _selection_bar() -> dict[str, gr.components.Component]:
+def _selection_bar() -> tuple[dict[str, gr.components.Component], gr.Accordion]:
     with gr.Row():
-        task = gr.Dropdown([], label="Task", elem_id="emms-task", min_width=160)
-        ranking = gr.Dropdown([], label="Dataset", elem_id="emms-ranking", min_width=220, scale=2)
+        task = gr.Dropdown([], label="Task", elem_id="emms-task", min_width=125)
+        ranking = gr.Dropdown([], label="Dataset", elem_id="emms-ranking", min_width=125, scale=2)
         q = gr.Textbox(label="Search", placeholder="part of a checkpoint's name", elem_id="emms-q", min_width=160)
-    with gr.Accordion("Filters and columns", open=False, elem_id="emms-filters"):
+    with gr.Accordion("Filters and columns", open=False, elem_id="emms-filters") as filters:
         with gr.Row():
             at_least = gr.Dropdown([("any", ""), *SIZES], value="", label="Parameters, at least", min_width=130)
             at_most = gr.Dropdown([("any", ""), *SIZES], value="", label="Parameters, at most", min_width=130)
@@ -124,7 +128,7 @@ def _selection_bar() -> dict[str, gr.components.Component]:
             [(title, name) for name, title in COLUMNS.items()], value=list(DEFAULT_COLUMNS), label="Columns"
         )
     found = {"task": task, "ranking": ranking, "q": q, "at_least": at_least, "at_most": at_most}
-    return found | {"library": library, "licence": licence, "columns": columns}
+    return found | {"library": library, "licence": licence, "columns": columns}, filters
 
 
 def _tabs(controls: dict[str, gr.components.Component], repo_id: str, sign_in: bool) -> Filled:
@@ -139,7 +143,7 @@ def _tabs(controls: dict[str, gr.components.Component], repo_id: str, sign_in: b
                 controls["own"] = gr.Textbox(
                     label="Your dataset",
                     placeholder="./my-dataset or ORG/NAME",
-                    info="Limits on parameters and licence are under Filters, above.",
+                    info="The budget of parameters and the licence are set under Filters, above.",
                     elem_id="emms-own",
                 )
             elif name == "cost":
@@ -150,7 +154,7 @@ def _tabs(controls: dict[str, gr.components.Component], repo_id: str, sign_in: b
             elif name == "about":
                 gr.Markdown((HERE / "about.md").read_text(encoding="utf-8"))
             if name not in WITHOUT_SELECTION:
-                contents[name] = gr.HTML(elem_id=f"emms-{name}", padding=False)
+                contents[name] = gr.HTML(elem_id=f"emms-{name}", padding=False, apply_default_css=False)
             if name == "rankings":
                 with gr.Row():
                     buttons = {
@@ -166,7 +170,7 @@ def _wire(page: gr.Blocks, parts: Parts, tab_items: dict[str, gr.Tab], store: St
     outputs = [
         *(parts.controls.values()),
         *(parts.contents.values()),
-        *(parts.tabs, parts.bar, parts.command, parts.notice, parts.data, parts.address),
+        *(parts.tabs, parts.bar, parts.filters, parts.command, parts.notice, parts.data, parts.address),
     ]
 
     def restore(query: str) -> list[Any]:
@@ -174,27 +178,27 @@ def _wire(page: gr.Blocks, parts: Parts, tab_items: dict[str, gr.Tab], store: St
         shown = render.show(from_query(query), snapshot, replaces=True)
         return _updates(parts, shown, snapshot, render.about_the_data(snapshot, repo_id))
 
-    def follow(changed: str, address: str, *values: Any) -> list[Any]:
+    def follow(control: str, tab: str, address: str, *values: Any) -> list[Any]:
+        """Shows what follows from a control that was changed, or a tab that was opened."""
         snapshot = store.snapshot
         before = _query(address)
-        view = replace(_view(before, dict(zip(parts.controls, values, strict=True))), rows=ROWS_AT_ONCE)
-        if changed == "task":
+        if tab and tab == before.tab:
+            return [gr.skip()] * len(outputs)
+        view = _view(before, dict(zip(parts.controls, values, strict=True)))
+        view = replace(view, tab=tab or before.tab, rows=ROWS_AT_ONCE)
+        if control == "task":
             view = replace(view, ranking="")
-        elif changed in TABS:
-            view = replace(view, tab=changed)
-            if changed == before.tab:
-                return [gr.skip()] * len(outputs)
-        return _changes(parts, render.show(view, snapshot), snapshot, changed)
+        return _changes(parts, render.show(view, snapshot), snapshot, control, tab)
 
-    def on(event: Callable[..., Any], changed: str) -> None:
-        event(partial(follow, changed), inputs, outputs, trigger_mode="always_last", **_QUIET).then(
+    def on(event: Callable[..., Any], control: str = "", tab: str = "") -> None:
+        event(partial(follow, control, tab), inputs, outputs, trigger_mode="always_last", **_QUIET).then(
             None, parts.address, None, js=_SYNC, **_QUIET
         )
 
-    for name, control in parts.controls.items():
-        on(control.input, name)  # type: ignore[attr-defined]
-    for name, tab in tab_items.items():
-        on(tab.select, name)
+    for name, component in parts.controls.items():
+        on(component.input, control=name)  # type: ignore[attr-defined]
+    for name, item in tab_items.items():
+        on(item.select, tab=name)
     location = gr.Textbox(visible="hidden", label="location")
     again = gr.Button(visible="hidden", elem_id="emms-restore")
     for event in (page.load, again.click):
@@ -247,33 +251,36 @@ def _updates(parts: Parts, shown: render.Shown, snapshot: Snapshot, data: str) -
     controls["ranking"] = _ranking_choices(shown, snapshot)
     controls["library"] = gr.update(choices=list(snapshot.libraries), value=list(view.library))
     controls["licence"] = gr.update(choices=list(snapshot.licences), value=list(view.licence))
-    return [
-        *controls.values(),
-        *_contents(parts, shown),
-        gr.update(selected=view.tab),
-        *_rest(shown),
-        data,
-        shown.address,
-    ]
+    tab, shown_data = gr.update(selected=view.tab), [data, shown.address]
+    return [*controls.values(), *_contents(parts, shown), tab, *_rest(shown, opened=True), *shown_data]
 
 
-def _changes(parts: Parts, shown: render.Shown, snapshot: Snapshot, changed: str) -> list[Any]:
+def _changes(parts: Parts, shown: render.Shown, snapshot: Snapshot, control: str, tab: str) -> list[Any]:
     """Only what follows from one change."""
     controls = dict.fromkeys(parts.controls, gr.skip())
-    if changed == "task":
+    if control == "task":
         controls["ranking"] = _ranking_choices(shown, snapshot)
-    return [*controls.values(), *_contents(parts, shown), gr.skip(), *_rest(shown), gr.skip(), shown.address]
+    rest = _rest(shown, opened=bool(tab))
+    return [*controls.values(), *_contents(parts, shown), gr.skip(), *rest, gr.skip(), shown.address]
 
 
 def _contents(parts: Parts, shown: render.Shown) -> list[Any]:
     return [shown.content if name == shown.view.tab else gr.skip() for name in parts.contents]
 
 
-def _rest(shown: render.Shown) -> list[Any]:
-    bar = gr.update(visible=shown.view.tab not in WITHOUT_SELECTION)
-    if shown.view.tab != "choose":
-        return [bar, gr.skip(), shown.notice]
-    return [bar, gr.update(value=shown.command, visible=bool(shown.command)), shown.notice]
+def _rest(shown: render.Shown, *, opened: bool) -> list[Any]:
+    """Bar, filters, command and notice; `opened` says whether the tab is new to the user."""
+    view = shown.view
+    bar = gr.update(visible=view.tab not in WITHOUT_SELECTION)
+    limited = bool(view.at_least or view.at_most or view.library or view.licence)
+    filters = gr.update(open=limited or view.tab == "choose") if opened else gr.skip()
+    if view.tab != "choose":
+        return [bar, filters, gr.skip(), _notice(shown.notice)]
+    return [bar, filters, gr.update(value=shown.command, visible=bool(shown.command)), _notice(shown.notice)]
+
+
+def _notice(text: str) -> Any:
+    return gr.update(value=text, visible=bool(text))
 
 
 def _ranking_choices(shown: render.Shown, snapshot: Snapshot) -> Any:

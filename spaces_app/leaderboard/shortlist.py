@@ -16,6 +16,14 @@ from leaderboard.store import Entry, Snapshot
 
 LENGTH = 5
 _OWN = "./my-dataset"
+_HEADS = (
+    ("number place", '<span class="unseen">Place</span>'),
+    ("checkpoint", "Checkpoint"),
+    ("number", "Parameters"),
+    ("text", "Licence"),
+    ("number", "Standing"),
+    ("text", "Ranked in"),
+)
 
 
 @dataclass(frozen=True)
@@ -74,22 +82,19 @@ def answer(view: View, snapshot: Snapshot) -> tuple[str, str]:
     rows = "".join(
         f'<tr><td class="number place">{place}</td>'
         f'<th scope="row" class="checkpoint">{markup.hub_link(one.row.checkpoint, one.row.revision)}</th>'
-        f'<td class="number">{markup.size(one.row.parameters)}</td><td class="text">{escape(one.facts.licence or MISSING)}'
-        f'</td><td class="number">{one.standing:.2f}</td><td class="text">{_evidence(one, view, snapshot)}</td></tr>'
+        f'<td class="number">{markup.size(one.row.parameters)}</td>'
+        f'<td class="text">{escape(one.facts.licence or MISSING)}</td>'
+        f'<td class="number">{one.standing:.2f}</td><td class="text">{_evidence(one, view, snapshot)}</td></tr>'
         for place, one in enumerate(found, 1)
     )
-    heads = ("number place", ""), ("checkpoint", "Checkpoint"), ("number", "Parameters"), ("text", "Licence")
-    heads += ("number", "Standing"), ("text", "Ranked in")
-    head = "".join(
-        f'<th scope="col" class="{css}">{title or "<span class=unseen>Place</span>"}</th>' for css, title in heads
-    )
+    head = "".join(f'<th scope="col" class="{css}">{title}</th>' for css, title in _HEADS)
     return (
         f"<h2>A shortlist for {escape(view.task)}</h2>"
-        '<div class="scroll" tabindex="0" role="region" aria-label="Shortlist"><table class="board plain">'
+        '<div class="sideways" tabindex="0" role="region" aria-label="Shortlist"><table class="board plain">'
         f'<caption class="unseen">Shortlist</caption><thead><tr>{head}</tr></thead><tbody>{rows}</tbody></table></div>'
-        '<p class="small">Standing: 1 leads every ranking of this task, 0 is last in all; a neutral ranking is added, so '
-        "that one good place counts less than several. It comes from <em>other people's</em> datasets: the command below "
-        "ranks the shortlist on yours.</p>"
+        '<p class="small">Standing: 1 leads every ranking of this task, 0 is last in all; a neutral ranking is added, '
+        "so that one good place counts less than several. It comes from <em>other people's</em> datasets: the command "
+        "below ranks the shortlist on yours.</p>"
     ), command(view, found)
 
 

@@ -1,7 +1,7 @@
 """The rankings that are shown: read from a folder or a results dataset, and read again in the background.
 
-A snapshot never changes. A refresh puts a new one in its place, so that a page that is being made keeps its data. A file
-that cannot be read is named in the snapshot's problems and costs nothing else.
+A snapshot never changes. A refresh puts a new one in its place, so that a page that is being made keeps its data. A
+file that cannot be read is named in the snapshot's problems and costs nothing else.
 """
 
 from __future__ import annotations

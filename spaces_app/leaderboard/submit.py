@@ -7,6 +7,7 @@ import json
 import re
 from dataclasses import dataclass
 from datetime import datetime
+from itertools import pairwise
 
 import msgspec
 
@@ -134,7 +135,7 @@ def _check_names(ranking: Ranking) -> None:
 def _check_order(ranking: Ranking) -> None:
     first = ranking.estimators[0]
     scored = [(place, row) for place, row in enumerate(ranking.rows) if row.error is None]
-    for (_, above), (place, row) in zip(scored, scored[1:], strict=False):
+    for (_, above), (place, row) in pairwise(scored):
         if row.scores[first].value > above.scores[first].value or (row.rank or 0) < (above.rank or 0):
             raise SubmissionError(f"rows[{place}] stands below a row with a lower {first} score or a higher rank")
 

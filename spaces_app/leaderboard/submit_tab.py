@@ -19,8 +19,8 @@ def submit_tab(repo_id: str, sign_in: bool) -> None:
         sign_in: whether users can sign in to the Hub here.
     """
     gr.Markdown(
-        "Rank checkpoints on a dataset of the Hub with `hf-emms rank --dataset ORG/NAME --output ranking.json`, and add "
-        f"the file here: at most {MAX_BYTES // 1_000_000} MB and {MAX_ROWS:,} checkpoints."
+        "Rank checkpoints on a dataset of the Hub with `hf-emms rank --dataset ORG/NAME --output ranking.json`, and "
+        f"add the file here: at most {MAX_BYTES // 1_000_000} MB and {MAX_ROWS:,} checkpoints."
     )
     with gr.Row():
         file = gr.File(label="Ranking file", file_types=[".json"], type="binary", height=180, elem_id="emms-file")

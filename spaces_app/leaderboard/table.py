@@ -20,8 +20,9 @@ from leaderboard.store import Snapshot
 Cell = Callable[[Line], str]
 
 CAVEAT = (
-    "Higher is better <strong>within this table only</strong>: a score depends on the dataset, the sample, the seed and "
-    "the label encoders. Ranks with = are shared: the folds don't tell those checkpoints apart. ± is one standard error."
+    "Higher is better <strong>within this table only</strong>: a score depends on the dataset, the sample, the seed "
+    "and the label encoders. Ranks with = are shared: the folds don't tell those checkpoints apart. ± is one standard "
+    "error."
 )
 
 
@@ -40,7 +41,7 @@ def table(view: View, ranking: Ranking, snapshot: Snapshot) -> str:
     if not found:
         body = f'<tr><td class="empty" colspan="{len(columns)}">No checkpoint passes these filters.</td></tr>'
     return (
-        f'{described(ranking)}<div class="scroll" tabindex="0" role="region" aria-label="Ranking">'
+        f'{described(ranking)}<div class="sideways" tabindex="0" role="region" aria-label="Ranking">'
         f'<table class="board"><caption class="unseen">Checkpoints for {escape(ranking.dataset)}, '
         f"{escape(ranking.task)}, ranked by {escape(estimator_title(first))}</caption>"
         f"<thead><tr>{head}</tr></thead><tbody>{body}</tbody></table></div>"
