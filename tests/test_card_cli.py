@@ -203,6 +203,19 @@ def test_a_pull_request_that_was_closed_stays_closed(hub: Hub, cli: CommandLine,
     assert pulls(hub, id) == [(1, "closed")]
     cli.run(*asked, "--ask-again", token=token)
     assert pulls(hub, id) == [(1, "closed"), (2, "open")]
+    assert "nothing to change" in cli.run(*asked, token=token).err
+
+
+def test_after_a_merge_news_is_proposed_anew(
+    hub: Hub, cli: CommandLine, org: str, ranking: Path, other_ranking: Path
+) -> None:
+    id, token = f"{org}/best", hub.token(user="ada")
+    cli.run("card", "--ranking", ranking, "--repo-id", id, "--create-pr", token=token)
+    hub.store.put_files(id, {"README.md": readme(hub, id, "refs/pr/1")})
+    hub.store.repo(id).discussions[0].status = "merged"
+    done = cli.run("card", "--ranking", other_ranking, "--repo-id", id, "--create-pr", token=token)
+    assert "opened a pull request" in done.err
+    assert readme(hub, id, "refs/pr/2").count(b"of 3 |") == 2
 
 
 def test_the_pull_request_of_somebody_else_is_left_alone(hub: Hub, cli: CommandLine, org: str, ranking: Path) -> None:

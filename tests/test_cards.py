@@ -58,7 +58,7 @@ def rows_of(readme: bytes) -> list[str]:
 
 
 def html(markdown: str) -> str:
-    return MarkdownIt("commonmark").enable(["table", "strikethrough"]).render(markdown)
+    return MarkdownIt("gfm-like").render(markdown)
 
 
 def typed(command: str) -> list[str]:
@@ -186,9 +186,25 @@ def test_a_section_of_a_newer_version_is_not_overwritten() -> None:
     assert "pip install" in str(refused.value.hint)
 
 
-def test_damaged_data_is_refused() -> None:
-    card = update_model_card(None, [(example(), "org/best")], "org/best").replace(b'"n":1034', b'"n":"many"')
-    with pytest.raises(EmmsError, match="damaged"):
+DAMAGE = {
+    "another type": ('"n":1034', '"n":"many"'),
+    "no number": ('"r2":0.25', '"r2":NaN'),
+    "a number without end": ('"value":-0.31', '"value":1e999'),
+    "an error below zero": ('"stderr":0.002', '"stderr":-1'),
+    "no score": ('"scores":[', '"scores":[],"was":['),
+    "no rows": ('"top":[', '"top":[],"was":['),
+    "no checkpoint": ('"own":', '"was":'),
+    "not an object": ('{"version":1', '[{"version":1'),
+}
+
+
+@pytest.mark.parametrize("damage", DAMAGE)
+def test_damaged_data_is_refused(damage: str) -> None:
+    old, new = (text.encode() for text in DAMAGE[damage])
+    whole = update_model_card(None, [(example(), "org/best")], "org/best")
+    assert old in whole
+    card = whole.replace(old, new)
+    with pytest.raises(EmmsError, match=r"damaged|lost its data"):
         update_model_card(card, [(example(), "org/best")], "org/best")
 
 

@@ -17,6 +17,7 @@ from hub import Hub, running_hub
 from hub.fixtures import client_environment, run_client
 from rankings import example
 
+from hf_emms.errors import EmmsError
 from hf_emms.ranking import Ranking, Row, RowScore, Seconds, ranked
 from hf_emms.results import merged, path_of
 
@@ -139,6 +140,11 @@ def test_a_failed_row_never_replaces_a_score() -> None:
     assert names(both) == ["org/a", "org/b"]
     assert both.rows[0].error is None
     assert merged(new, old).rows[0].error is None
+
+
+def test_a_row_with_neither_score_nor_error_is_refused() -> None:
+    with pytest.raises(EmmsError, match=r"'org/a' in .* no score by 'emms'"):
+        merged(example(rows=(Row("org/a", rank=1),)), with_rows(scored("org/b", 0.1)))
 
 
 def test_times_are_no_result() -> None:

@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Annotated, Any
 
 import msgspec
+from msgspec import Meta
 
 from hf_emms.cards.command import is_commit, rank_command
 from hf_emms.errors import EmmsError
 from hf_emms.ranking import Ranking, Row
 
 LAYOUT_VERSION = 1
+
+# A README's data may come from anywhere: what cannot be drawn is refused when it is read.
+_Number = Annotated[float, Meta(ge=-1e100, le=1e100)]
+_Error = Annotated[float, Meta(ge=0, le=1e100)]
 
 TOP_ROWS = 5
 TOP_ROWS_OF_A_DATASET = 10
@@ -20,8 +25,8 @@ class Score(msgspec.Struct, frozen=True, omit_defaults=True):
     """One estimator's value, with its standard error where there is one."""
 
     estimator: str
-    value: float
-    stderr: float | None = None
+    value: _Number
+    stderr: _Error | None = None
 
 
 class Place(msgspec.Struct, frozen=True, omit_defaults=True):
@@ -29,7 +34,7 @@ class Place(msgspec.Struct, frozen=True, omit_defaults=True):
 
     checkpoint: str
     rank: int
-    scores: tuple[Score, ...]
+    scores: Annotated[tuple[Score, ...], Meta(min_length=1)]
     tied: bool = False
     parameters: int | None = None
     on_hub: bool = False
@@ -79,7 +84,7 @@ class Entry(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     split: str
     task: str
     ranked: int
-    top: tuple[Place, ...]
+    top: Annotated[tuple[Place, ...], Meta(min_length=1)]
     n: int
     n_inputs: int
     n_labels: int
@@ -93,8 +98,8 @@ class Entry(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     leaderboard: str | None = None
     own: Place | None = None
     revision: str | None = None
-    r2: float | None = None
-    weights: tuple[float, ...] = ()
+    r2: _Number | None = None
+    weights: tuple[_Number, ...] = ()
     width: int | None = None
     architecture: str | None = None
     pooling: str | None = None
@@ -187,7 +192,10 @@ def unpacked(data: Any, about: str) -> tuple[Entry, ...]:
             )
         if head.about != about:
             raise EmmsError(f"the section of this {about} card was written for a {head.about} card", again)
-        return msgspec.convert(head.entries, tuple[Entry, ...])
+        entries = msgspec.convert(head.entries, tuple[Entry, ...])
+        if about == "model" and any(entry.own is None for entry in entries):
+            raise msgspec.ValidationError("an entry without the card's checkpoint")
+        return entries
     except msgspec.ValidationError as error:
         raise EmmsError(f"the data of the card's section is damaged: {error}", again) from error
 

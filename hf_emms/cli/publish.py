@@ -7,7 +7,7 @@ import click
 from hf_emms.cli import output
 
 
-@click.group(short_help="Publish to the Hub: the metric.")
+@click.group(short_help="Publish to the Hub: rankings, the metric.")
 def publish() -> None:
     """Write to repositories of your own on the Hub; `hf auth login` first."""
 

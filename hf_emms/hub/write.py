@@ -24,6 +24,7 @@ Change = Callable[[Read], Mapping[str, bytes]]
 
 TRIES = 3
 TRIES_AMONG_MANY = 40
+_OPEN = ("open", "draft")
 _PASSING = (408, 429, 500, 502, 503, 504)
 
 
@@ -126,11 +127,11 @@ def propose(
         on_main = _changed(change, _reader(id, kind, head))
         if not on_main:
             return Outcome("unchanged", page(id, kind))
-        num, closed = _own_pull_requests(id, kind, account, title)
-        if num is not None:
+        num, status = _own_pull_request(id, kind, account, title)
+        if num is not None and status in _OPEN:
             return _update(id, kind, num, change, title, description)
-        if closed is not None and not again:
-            return Outcome("declined", f"{page(id, kind)}/discussions/{closed}")
+        if status == "closed" and not again:
+            return Outcome("declined", f"{page(id, kind)}/discussions/{num}")
         made = _commit(id, kind, "main", head, on_main, title, description, create_pr=True)
         return Outcome("opened", made.pr_url or page(id, kind))
 
@@ -188,20 +189,18 @@ def _update(id: str, kind: Kind, num: int, change: Change, title: str, descripti
     return Outcome("updated", url)
 
 
-def _own_pull_requests(id: str, kind: Kind, account: Account, title: str) -> tuple[int | None, int | None]:
-    """Numbers of the newest open and of the newest closed (not merged) pull request of this title."""
+def _own_pull_request(id: str, kind: Kind, account: Account, title: str) -> tuple[int | None, str | None]:
+    """Number and status of the newest open pull request of this title, or of the newest one where none is open."""
     from huggingface_hub import HfApi
 
     pulls = [
-        pull
+        (pull.status in _OPEN, pull.num, pull.status)
         for pull in HfApi(endpoint=endpoint()).get_repo_discussions(
             id, repo_type=kind, author=account.name, discussion_type="pull_request"
         )
         if pull.title == title and pull.author == account.name
     ]
-    is_open = [pull.num for pull in pulls if pull.status in ("open", "draft")]
-    is_closed = [pull.num for pull in pulls if pull.status == "closed"]
-    return max(is_open, default=None), max(is_closed, default=None)
+    return max(pulls)[1:] if pulls else (None, None)
 
 
 def _head(id: str, kind: Kind, ref: str) -> str:

@@ -9,6 +9,7 @@ import re
 import msgspec
 import numpy as np
 
+from hf_emms.errors import EmmsError
 from hf_emms.ranking import Encoder, Ranking, Row, Seconds, ranked
 
 _SLUG_LENGTH = 60
@@ -30,6 +31,9 @@ def merged(old: Ranking | None, new: Ranking) -> Ranking:
 
     A failed row never takes the place of a score. Where `new` says nothing that `old` doesn't, the result is `old`
     itself: times, and what came from a cache, are no results.
+
+    Raises:
+        EmmsError: a row has neither a score nor an error.
     """
     new = msgspec.structs.replace(new, rows=tuple(msgspec.structs.replace(row, cached="none") for row in new.rows))
     if old is None:
@@ -39,7 +43,11 @@ def merged(old: Ranking | None, new: Ranking) -> Ranking:
     for row in second.rows:
         if row.error is None or rows.get(row.checkpoint, row).error is not None:
             rows[row.checkpoint] = row
-    both = ranked(tuple(rows.values()), second.estimators[0])
+    first_estimator = second.estimators[0]
+    for row in rows.values():
+        if row.error is None and first_estimator not in row.scores:
+            raise EmmsError(f"the row of {row.checkpoint!r} in {path_of(second)} has no score by {first_estimator!r}")
+    both = ranked(tuple(rows.values()), first_estimator)
     whole = msgspec.structs.replace(second, rows=both, encoders=_weighted(second.encoders, both))
     return old if _essence(whole) == _essence(old) else whole
 
