@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import subprocess
+import sys
 import threading
 import time
 from collections.abc import Iterator
@@ -398,7 +399,9 @@ def test_all_pushes_to_own_cards_and_shows_the_others(
     assert pulls(hub, f"{mine}/best") == []
 
 
-def test_a_run_that_stopped_goes_on_where_it_was(hub: Hub, cli: CommandLine, org: str, mixed: tuple[str, Path]) -> None:
+def test_what_failed_is_made_up_for_by_another_run(
+    hub: Hub, cli: CommandLine, org: str, mixed: tuple[str, Path]
+) -> None:
     mine, file = mixed
     token = hub.token(user=mine)
     hub.fail(f"POST */{org}/close/commit/*", 403)
@@ -410,6 +413,29 @@ def test_a_run_that_stopped_goes_on_where_it_was(hub: Hub, cli: CommandLine, org
     assert done.code == 0
     assert done.err.count("nothing to change") == 2
     assert [commits(hub, f"{mine}/{name}") for name in ("best", "worse")] == before
+    assert pulls(hub, f"{org}/close") == [(1, "open")]
+
+
+def test_a_killed_run_goes_on_where_it_was(
+    hub: Hub, cli: CommandLine, home: Path, org: str, mixed: tuple[str, Path]
+) -> None:
+    mine, file = mixed
+    token = hub.token(user=mine)
+    hub.fail(f"GET */{org}/close/*", "slow", None, seconds=20)
+    command = [str(Path(sys.executable).with_name("hf-emms")), "card", "--ranking", str(file), "--all", "--create-pr"]
+    running = subprocess.Popen(command, env=client_environment(hub, home, HF_TOKEN=token), stderr=subprocess.DEVNULL)
+    while not hub.count(f"GET */{org}/close/*"):
+        assert running.poll() is None
+        time.sleep(0.05)
+    running.kill()
+    running.wait()
+    hub.faults.clear()
+    done_before = commits(hub, f"{mine}/best")
+    assert b"hf-emms:start" in readme(hub, f"{mine}/best")
+    assert b"hf-emms:start" not in readme(hub, f"{mine}/worse")
+    assert cli.run("card", "--ranking", file, "--all", "--create-pr", token=token).code == 0
+    assert commits(hub, f"{mine}/best") == done_before
+    assert b"hf-emms:start" in readme(hub, f"{mine}/worse")
     assert pulls(hub, f"{org}/close") == [(1, "open")]
 
 

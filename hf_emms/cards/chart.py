@@ -45,14 +45,11 @@ def _reach(place: Place) -> float:
 
 
 def _line(place: Place, low: float, high: float) -> str:
-    def column(value: float) -> int:
-        return round((value - low) / (high - low) * (_WIDTH - 1)) if high > low else _WIDTH // 2
-
-    cells = [" "] * _WIDTH
-    value, reach = place.score.value, _reach(place)
-    for position in range(column(value - reach), column(value + reach) + 1):
-        cells[position] = "─"
-    cells[column(value)] = "●"
+    scale = (_WIDTH - 1) / (high - low) if high > low else 0.0
+    dot = round((place.score.value - low) * scale) if scale else _WIDTH // 2
+    arm = round(_reach(place) * scale)
+    cells = ["─" if abs(position - dot) <= arm else " " for position in range(_WIDTH)]
+    cells[dot] = "●"
     return "".join(cells)
 
 
