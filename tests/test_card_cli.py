@@ -399,9 +399,7 @@ def test_all_pushes_to_own_cards_and_shows_the_others(
     assert pulls(hub, f"{mine}/best") == []
 
 
-def test_what_failed_is_made_up_for_by_another_run(
-    hub: Hub, cli: CommandLine, org: str, mixed: tuple[str, Path]
-) -> None:
+def test_what_failed_is_made_up_for_later(hub: Hub, cli: CommandLine, org: str, mixed: tuple[str, Path]) -> None:
     mine, file = mixed
     token = hub.token(user=mine)
     hub.fail(f"POST */{org}/close/commit/*", 403)

@@ -215,13 +215,13 @@ def test_the_command_can_be_typed() -> None:
     ranking = example(
         dataset="./my data",
         dataset_revision="local-0123456789abcdef",
-        prompt="a photo of a {}",
+        prompt="a photo --encoder of a {}",
         config="x; rm -rf ~",
         sampling="balanced",
     )
     words = typed(rank_command(ranking, ["org/best"]))
     assert words[:4] == ["hf-emms", "rank", "--dataset", "./my data"]
-    assert words[words.index("--prompt") + 1] == "a photo of a {}"
+    assert words[words.index("--prompt") + 1] == "a photo --encoder of a {}"
     assert words[words.index("--config") + 1] == "x; rm -rf ~"
     assert words[-2:] == ["--checkpoint", f"org/best@{'a' * 40}"]
 

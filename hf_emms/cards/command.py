@@ -9,30 +9,28 @@ from collections.abc import Sequence
 from hf_emms import ranking_views as views
 from hf_emms.ranking import Ranking
 
+_ON_A_NEW_LINE = ("split", "max-samples", "encoder", "estimator", "checkpoint")
 _SHA = re.compile(r"[0-9a-f]{40}")
 
 
 def rank_command(ranking: Ranking, checkpoints: Sequence[str]) -> str:
     """The command that scores some checkpoints of a ranking again, at the same revisions."""
     dataset = pinned(ranking.dataset_id, ranking.dataset_revision, unpinned=ranking.dataset)
-    words = ["hf-emms", "rank", "--dataset", dataset, "--split", ranking.split, "--task", ranking.task]
-    for role, column in sorted(ranking.columns.items()):
-        words += [f"--{role}-column", column]
-    words += ["--config", ranking.config] if ranking.config else []
-    words += ["--max-samples", str(ranking.max_samples or 0), "--seed", str(ranking.seed)]
-    words += ["--folds", str(ranking.folds)]
-    words += ["--sampling", ranking.sampling] if ranking.sampling else []
-    words += ["--captions", ranking.captions] if ranking.captions not in (None, "all") else []
-    words += ["--prompt", ranking.prompt] if ranking.prompt else []
-    for encoder in ranking.encoders:
-        words += ["--encoder", pinned(encoder.id, encoder.revision)]
-    for estimator in ranking.estimators:
-        words += ["--estimator", estimator]
-    for checkpoint in checkpoints:
-        words += ["--checkpoint", pinned(checkpoint, ranking.row(checkpoint).revision)]
-    # On one line each, so that no value can end the code block.
-    lines = " ".join(shlex.quote(views.one_line(word)) for word in words)
-    return re.sub(r" (?=--(encoder|estimator|checkpoint) )", " \\\n  ", lines)
+    flags = [("dataset", dataset), ("config", ranking.config), ("split", ranking.split), ("task", ranking.task)]
+    flags += [(f"{role}-column", column) for role, column in sorted(ranking.columns.items())]
+    flags += [("max-samples", str(ranking.max_samples or 0)), ("seed", str(ranking.seed))]
+    flags += [("folds", str(ranking.folds)), ("sampling", ranking.sampling)]
+    flags += [("captions", None if ranking.captions == "all" else ranking.captions), ("prompt", ranking.prompt)]
+    flags += [("encoder", pinned(encoder.id, encoder.revision)) for encoder in ranking.encoders]
+    flags += [("estimator", estimator) for estimator in ranking.estimators]
+    flags += [("checkpoint", pinned(name, ranking.row(name).revision)) for name in checkpoints]
+    command = "hf-emms rank"
+    for flag, value in flags:
+        if value:
+            # Values stand on one line each, so that none can end the code block.
+            gap = " \\\n  " if flag in _ON_A_NEW_LINE else " "
+            command += f"{gap}--{flag} {shlex.quote(views.one_line(value))}"
+    return command
 
 
 def pinned(id: str, revision: str | None, *, unpinned: str | None = None) -> str:
