@@ -18,6 +18,9 @@ from hf_emms.scoring.statistics import Normal, Standardised
 # An eigenvalue of XᵀX below this many rounding errors of the largest one is rounding noise.
 ROUNDINGS = 32.0
 
+# Gradient steps on W before each step on t in the alternating method.
+STEPS_ON_W = 10_000
+
 
 @dataclass(frozen=True)
 class Solution:
@@ -68,7 +71,8 @@ def alternating(statistics: Standardised, *, tolerance: float = 1e-9, max_iterat
     """Algorithm 1 of the paper: gradient steps on W and projected gradient steps on t, in turn.
 
     Both steps are as long as the Lipschitz constants of their gradients allow, so the objective never rises. W starts
-    at 0 and stays in the span of V(XᵀZ_k), V the eigenvectors of XᵀX: D x K coefficients say all of it.
+    at 0 and stays in the span of V(XᵀZ_k), V the eigenvectors of XᵀX: D x K coefficients say all of it, and any
+    number of gradient steps at one t is a geometric series in each of them.
 
     Args:
         statistics: the standardised moments.
@@ -82,11 +86,13 @@ def alternating(statistics: Standardised, *, tolerance: float = 1e-9, max_iterat
     grams = targets.row_products(rotated, rotated)
     weights = np.full(targets.k, 1.0 / targets.k)
     coefficients = np.zeros((len(values), targets.k))
-    step_w = 1.0 / max(values[-1], np.finfo(float).tiny)
+    slowness = 1.0 - values / max(values[-1], np.finfo(float).tiny)
+    kept = slowness**STEPS_ON_W
+    gained = np.divide(1.0 - kept, values, out=np.zeros_like(values), where=values > 0.0)
     step_t = 1.0 / np.linalg.eigvalsh(total.zz)[-1]
     trace: list[float] = []
     for _ in range(max_iterations):
-        coefficients -= step_w * (values[:, None] * coefficients - weights)
+        coefficients = kept[:, None] * coefficients + np.outer(gained, weights)
         applied = np.einsum("rjk,rk->rj", grams, coefficients)
         fit = applied.sum(axis=0)
         weights = project_simplex(weights - step_t * (total.zz @ weights - fit))
