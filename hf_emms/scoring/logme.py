@@ -40,7 +40,8 @@ def logme(moments: Moments, *, targets: Regressand = "auto", common: bool = Fals
     rows = moments.waiting_rows()
     wide = rows is not None and moments.n < moments.d1
     source = moments.with_features(rotate_rows(rows.x.copy())) if rows is not None and wide else moments
-    sums, origin = source.folded(), source.origin_x
+    sums = source.folded()
+    origin = sums.origin_x
     n, x, y = float(moments.n), sums.x.sum(axis=0), sums.y.sum(axis=0)
     half = np.outer(origin, x + 0.5 * n * origin)
     xx, xy = sums.xx.sum(axis=0) + half + half.T, sums.xy.sum(axis=0)

@@ -4,56 +4,20 @@ from __future__ import annotations
 
 import os
 import tempfile
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
-from itertools import combinations_with_replacement
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 from zipfile import BadZipFile
 
 import numpy as np
-from scipy.sparse import csr_array
 
 from hf_emms.errors import EmmsError
 from hf_emms.scoring.arrays import Labels, as_labels, as_matrix, stack_columns
 from hf_emms.scoring.folds import assign_folds, group_ids
 from hf_emms.scoring.label_table import LabelTable
+from hf_emms.scoring.sums import Rows, Sums
 
-PRODUCT_ROWS = 8192
 FORMAT = 1
-
-
-@dataclass
-class Sums:
-    """Per-fold sums over rows x (features minus `origin_x`) and y (labels minus `origin_y`), all float64.
-
-    y is the F-labels side by side (q = ΣD2_k), or, for a label table, the indicator of the row's text (q = U).
-
-    Shape: n (F,), x (F, D1), xx (F, D1, D1), y (F, q), xy (F, D1, q), and yy (F, pairs, max D2_k): the
-    per-column products of F-labels j <= k over the columns both have (empty for a label table).
-    """
-
-    n: np.ndarray
-    x: np.ndarray
-    xx: np.ndarray
-    y: np.ndarray
-    xy: np.ndarray
-    yy: np.ndarray
-
-    def arrays(self) -> dict[str, np.ndarray]:
-        return {name: getattr(self, name) for name in ("n", "x", "xx", "y", "xy", "yy")}
-
-
-@dataclass
-class Rows:
-    """Rows that are not folded into sums yet: x (n, D1), y (n, q) or codes (n,), folds (n,)."""
-
-    x: np.ndarray
-    y: np.ndarray
-    folds: np.ndarray
-
-    def __len__(self) -> int:
-        return len(self.folds)
 
 
 class Moments:
@@ -103,8 +67,6 @@ class Moments:
         self.dtype = np.dtype(np.float32)
         self.n = 0
         self._sums: Sums | None = None
-        self._origin_x = np.zeros(self.d1)
-        self._origin_y = np.zeros(self.label_size)
         self._waiting: list[Rows] = []
 
     @classmethod
@@ -123,10 +85,6 @@ class Moments:
     def label_size(self) -> int:
         """q: columns of the label side (ΣD2_k, or the number of texts)."""
         return sum(self.widths) if self.tables is None else len(self.tables[0])
-
-    @property
-    def pairs(self) -> list[tuple[int, int]]:
-        return list(combinations_with_replacement(range(len(self.widths)), 2))
 
     @property
     def capacity(self) -> int:
@@ -174,7 +132,8 @@ class Moments:
         merged.dtype = np.result_type(self.dtype, other.dtype)
         merged.n += other.n
         if other._sums is not None:
-            merged._add_sums(other)
+            merged._sums = merged._sums or merged._empty_sums()
+            merged._sums.add_sums(other._sums, self.widths)
         merged._waiting += other._waiting
         if sum(map(len, merged._waiting)) > merged.capacity:
             merged._flush()
@@ -183,10 +142,8 @@ class Moments:
     def copy(self) -> Moments:
         twin = Moments(self.d1, self.widths, folds=self.folds, seed=self.seed, tables=self.tables)
         twin.dtype, twin.n = self.dtype, self.n
-        twin._origin_x, twin._origin_y = self._origin_x.copy(), self._origin_y.copy()
         twin._waiting = list(self._waiting)
-        if self._sums is not None:
-            twin._sums = Sums(**{name: array.copy() for name, array in self._sums.arrays().items()})
+        twin._sums = self._sums and self._sums.copy()
         return twin
 
     def save(self, path: str | Path) -> None:
@@ -194,7 +151,6 @@ class Moments:
         header = {"format": FORMAT, "d1": self.d1, "folds": self.folds, "seed": self.seed, "n": self.n}
         arrays: dict[str, np.ndarray] = {name: np.asarray(value) for name, value in header.items()}
         arrays |= {"widths": np.asarray(self.widths), "zero": np.zeros(0, self.dtype)}
-        arrays |= {"origin_x": self._origin_x, "origin_y": self._origin_y}
         arrays |= {f"table_{k}": table for k, table in enumerate(self.tables or ())}
         arrays |= {f"sum_{name}": array for name, array in (self._sums.arrays() if self._sums else {}).items()}
         waiting = self._joined()
@@ -228,9 +184,8 @@ class Moments:
         widths = arrays["widths"].tolist()
         loaded = cls(int(arrays["d1"]), widths, folds=int(arrays["folds"]), seed=int(arrays["seed"]), tables=tables)
         loaded.n, loaded.dtype = int(arrays["n"]), arrays["zero"].dtype
-        loaded._origin_x, loaded._origin_y = arrays["origin_x"], arrays["origin_y"]
         if "sum_n" in arrays:
-            loaded._sums = Sums(**{name: arrays[f"sum_{name}"] for name in ("n", "x", "xx", "y", "xy", "yy")})
+            loaded._sums = Sums(**{name[4:]: array for name, array in arrays.items() if name.startswith("sum_")})
         if "rows_x" in arrays:
             loaded._waiting = [Rows(arrays["rows_x"], arrays["rows_y"], arrays["rows_folds"])]
         return loaded
@@ -253,16 +208,6 @@ class Moments:
         twin.n, twin.dtype = self.n, self.dtype
         twin._waiting = [Rows(x, rows.y, rows.folds)]
         return twin
-
-    @property
-    def origin_x(self) -> np.ndarray:
-        """What was subtracted from every feature row before the products, shape (D1,)."""
-        return self._origin_x
-
-    @property
-    def origin_y(self) -> np.ndarray:
-        """What was subtracted from every dense label row, shape (q,); zeros for a label table."""
-        return self._origin_y
 
     def _label_rows(self, labels: Labels) -> np.ndarray:
         if self.tables is None:
@@ -292,73 +237,14 @@ class Moments:
             self._waiting = []
             self._fold(rows)
 
-    def _empty_sums(self) -> Sums:
-        shape = (self.folds, self.d1)
-        pairs = len(self.pairs) if self.tables is None else 0
-        return Sums(
-            n=np.zeros(self.folds),
-            x=np.zeros(shape),
-            xx=np.zeros((*shape, self.d1)),
-            y=np.zeros((self.folds, self.label_size)),
-            xy=np.zeros((*shape, self.label_size)),
-            yy=np.zeros((self.folds, pairs, max(self.widths))),
-        )
-
     def _fold(self, rows: Rows) -> None:
         if self._sums is None:
             self._sums = self._empty_sums()
-            # Products of centred columns keep their digits; the mean of the first rows is centre enough.
-            first = slice(PRODUCT_ROWS)
-            self._origin_x = _column_sums(rows.x[first]) / len(rows.x[first])
-            if self.tables is None:
-                self._origin_y = _column_sums(rows.y[first]) / len(rows.y[first])
-        for fold, chosen in self._slices(rows.folds):
-            x = _less(rows.x[chosen], self._origin_x)
-            if self.tables is None:
-                self._add_dense(fold, x, _less(rows.y[chosen], self._origin_y))
-            else:
-                self._add_by_text(fold, x, rows.y[chosen])
+        self._sums.add_rows(rows, self.widths)
 
-    def _slices(self, folds: np.ndarray) -> Iterator[tuple[int, np.ndarray | slice]]:
-        for fold in range(self.folds):
-            members = np.flatnonzero(folds == fold)
-            for start in range(0, len(members), PRODUCT_ROWS):
-                end = min(start + PRODUCT_ROWS, len(members))
-                # Where a fold holds every row there is nothing to gather.
-                yield fold, slice(start, end) if len(members) == len(folds) else members[start:end]
-
-    def _add_features(self, sums: Sums, fold: int, x: np.ndarray) -> None:
-        sums.n[fold] += len(x)
-        sums.x[fold] += _column_sums(x)
-        sums.xx[fold] += x.T @ x  # numpy sends this to syrk: half the work of a general product
-
-    def _add_dense(self, fold: int, x: np.ndarray, y: np.ndarray) -> None:
-        assert self._sums is not None
-        self._add_features(self._sums, fold, x)
-        self._sums.y[fold] += _column_sums(y)
-        self._sums.xy[fold] += x.T @ y
-        starts = np.cumsum((0, *self.widths))
-        for pair, (j, k) in enumerate(self.pairs):
-            common = min(self.widths[j], self.widths[k])
-            left, right = (y[:, starts[i] : starts[i] + common] for i in (j, k))
-            self._sums.yy[fold, pair, :common] += column_products(left, right)
-
-    def _add_by_text(self, fold: int, x: np.ndarray, codes: np.ndarray) -> None:
-        assert self._sums is not None
-        self._add_features(self._sums, fold, x)
-        self._sums.y[fold] += np.bincount(codes, minlength=self.label_size)
-        one = np.ones(len(codes), dtype=x.dtype)
-        indicator = csr_array((one, (codes, np.arange(len(codes)))), shape=(self.label_size, len(codes)))
-        self._sums.xy[fold] += (indicator @ x).T
-
-    def _add_sums(self, other: Moments) -> None:
-        assert other._sums is not None
-        if self._sums is None:
-            self._sums = self._empty_sums()
-            self._origin_x, self._origin_y = other._origin_x.copy(), other._origin_y.copy()
-        moved = _moved(other, self._origin_x, self._origin_y)
-        for name, array in self._sums.arrays().items():
-            array += getattr(moved, name)
+    def _empty_sums(self) -> Sums:
+        by_text = self.tables is not None
+        return Sums.empty(self.folds, self.d1, self.label_size, self.widths, by_text=by_text)
 
     def _check_mergeable(self, other: Moments) -> None:
         for name in ("d1", "widths", "folds", "seed"):
@@ -370,52 +256,3 @@ class Moments:
             not np.array_equal(a, b) for a, b in zip(self.tables or (), other.tables or (), strict=True)
         ):
             raise EmmsError("cannot merge moments made for different label tables")
-
-
-def _column_sums(rows: np.ndarray) -> np.ndarray:
-    return np.ones(len(rows), rows.dtype) @ rows  # a matrix product: several times as fast as sum(axis=0)
-
-
-def _less(rows: np.ndarray, origin: np.ndarray) -> np.ndarray:
-    """The rows − origin in the rows' precision, in place where indexing made a copy already."""
-    return np.subtract(rows, origin.astype(rows.dtype), out=None if rows.base is not None else rows)
-
-
-def column_products(left: np.ndarray, right: np.ndarray) -> np.ndarray:
-    """Σ_n left[n, d]·right[n, d] for every column d, in float64; shape (D,)."""
-    out = np.zeros(left.shape[1])
-    for start in range(0, len(left), 512):  # short runs keep float32 sums exact enough and in cache
-        block = slice(start, start + 512)
-        out += np.einsum("nd,nd->d", left[block], right[block])
-    return out
-
-
-def _moved(moments: Moments, origin_x: np.ndarray, origin_y: np.ndarray) -> Sums:
-    """The sums of `moments` as they would be about other origins."""
-    sums = moments._sums
-    assert sums is not None
-    shift_x = moments._origin_x - origin_x
-    shift_y = moments._origin_y - origin_y
-    if not shift_x.any() and not shift_y.any():
-        return sums
-    n = sums.n[:, None]
-    cross = sums.x[:, :, None] * shift_x
-    xx = sums.xx + cross + cross.transpose(0, 2, 1) + n[:, :, None] * np.outer(shift_x, shift_x)
-    y = sums.y if moments.tables is not None else sums.y + n * shift_y
-    xy = sums.xy + shift_x[:, None] * sums.y[:, None, :]
-    yy = sums.yy
-    if moments.tables is None:
-        xy += (sums.x + n * shift_x)[:, :, None] * shift_y
-        yy = _moved_label_products(moments, sums, shift_y)
-    return Sums(sums.n, sums.x + n * shift_x, xx, y, xy, yy)
-
-
-def _moved_label_products(moments: Moments, sums: Sums, shift: np.ndarray) -> np.ndarray:
-    yy = sums.yy.copy()
-    starts = np.cumsum((0, *moments.widths))
-    for pair, (j, k) in enumerate(moments.pairs):
-        common = min(moments.widths[j], moments.widths[k])
-        a, b = (slice(starts[i], starts[i] + common) for i in (j, k))
-        yy[:, pair, :common] += sums.y[:, a] * shift[b] + sums.y[:, b] * shift[a]
-        yy[:, pair, :common] += sums.n[:, None] * shift[a] * shift[b]
-    return yy

@@ -5,13 +5,14 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cached_property
-from itertools import combinations_with_replacement, pairwise
+from itertools import pairwise
 
 import numpy as np
 from scipy.linalg import qr
 
 from hf_emms.errors import EmmsError
-from hf_emms.scoring.moments import Moments, Rows, Sums, column_products
+from hf_emms.scoring.moments import Moments
+from hf_emms.scoring.sums import Rows, Sums, column_products, label_pairs
 from hf_emms.scoring.targets import ColumnTargets, Targets, TextTargets
 
 # A column whose standard deviation is below this many rounding errors of its values carries only rounding noise.
@@ -161,13 +162,11 @@ class Standardised:
         if isinstance(targets, TextTargets):
             cross = np.outer(y, mean)
             return targets.contract(np.diag(y) - cross - cross.T + n * np.outer(mean, mean))
-        starts = np.cumsum((0, *self.widths))
         out = np.empty((targets.k, targets.k))
-        for pair, (j, k) in enumerate(combinations_with_replacement(range(targets.k), 2)):
-            common = min(self.widths[j], self.widths[k])
-            a, b = (slice(starts[i], starts[i] + common) for i in (j, k))
-            centred = yy[pair, :common] - y[a] * mean[b] - mean[a] * y[b] + n * mean[a] * mean[b]
-            out[j, k] = out[k, j] = centred @ (self.y_scale[a] * self.y_scale[b])
+        for products, pair in zip(yy, label_pairs(self.widths), strict=True):
+            a, b = pair.left, pair.right
+            centred = products[: pair.common] - y[a] * mean[b] - mean[a] * y[b] + n * mean[a] * mean[b]
+            out[pair.j, pair.k] = out[pair.k, pair.j] = centred @ (self.y_scale[a] * self.y_scale[b])
         return out
 
 
@@ -195,7 +194,7 @@ def standardise(moments: Moments) -> Standardised:
     if rows is None or moments.n >= moments.d1:
         source, sums = moments, moments.folded()
         squares = np.einsum("fdd->d", sums.xx)
-        x_scale = _inverse_deviation(moments.n, sums.x.sum(axis=0), squares, moments.origin_x, moments.dtype)
+        x_scale = _inverse_deviation(moments.n, sums.x.sum(axis=0), squares, sums.origin_x, moments.dtype)
         constant = int((x_scale == 0.0).sum())
     else:
         source, constant = _rotated(moments, rows)
@@ -232,10 +231,10 @@ def _label_scale(moments: Moments, sums: Sums) -> tuple[np.ndarray, tuple[np.nda
         squares = np.concatenate([n * (share @ table**2) for table in centred])
         origin = np.concatenate([share @ table for table in moments.tables])
     else:
-        diagonal = [pair for pair, (j, k) in enumerate(moments.pairs) if j == k]
+        diagonal = [index for index, pair in enumerate(label_pairs(moments.widths)) if pair.j == pair.k]
         products = sums.yy.sum(axis=0)[diagonal]
         squares = np.concatenate([products[k, :width] for k, width in enumerate(moments.widths)])
-        origin = moments.origin_y
+        origin = sums.origin_y
     total = np.zeros_like(squares) if moments.tables is not None else sums.y.sum(axis=0)
     scale = level * _inverse_deviation(n, total, squares, origin, moments.dtype)
     starts = np.cumsum((0, *moments.widths))

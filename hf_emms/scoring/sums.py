@@ -1,0 +1,172 @@
+"""Per-fold sums over rows, and how rows and other sums are added to them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from itertools import combinations_with_replacement
+
+import numpy as np
+from scipy.sparse import csr_array
+
+# Rows of one matrix product: enough for its full speed, few enough for float32 sums.
+PRODUCT_ROWS = 8192
+
+
+@dataclass
+class Rows:
+    """Rows that are not folded into sums yet: x (n, D1), y (n, q) or codes (n,), folds (n,)."""
+
+    x: np.ndarray
+    y: np.ndarray
+    folds: np.ndarray
+
+    def __len__(self) -> int:
+        return len(self.folds)
+
+
+@dataclass(frozen=True)
+class Pair:
+    """F-labels j <= k: where the columns that both have stand in [Z_1 | … | Z_K]."""
+
+    j: int
+    k: int
+    common: int
+    left: slice
+    right: slice
+
+
+def label_pairs(widths: Sequence[int]) -> list[Pair]:
+    """Every pair of F-labels of these widths, in the order of `Sums.yy`."""
+    starts = np.cumsum((0, *widths)).tolist()
+    pairs = []
+    for j, k in combinations_with_replacement(range(len(widths)), 2):
+        common = min(widths[j], widths[k])
+        pairs.append(Pair(j, k, common, slice(starts[j], starts[j] + common), slice(starts[k], starts[k] + common)))
+    return pairs
+
+
+@dataclass
+class Sums:
+    """Per-fold sums over rows x (features minus `origin_x`) and y (labels minus `origin_y`), all float64.
+
+    y is the F-labels side by side (q = ΣD2_k), or, for a label table, the indicator of the row's text (q = U).
+
+    Shape: n (F,), x (F, D1), xx (F, D1, D1), y (F, q), xy (F, D1, q), yy (F, pairs, max D2_k): the per-column
+    products of F-labels j <= k over the columns both have (no pairs for a label table); origin_x (D1,), origin_y (q,).
+    """
+
+    n: np.ndarray
+    x: np.ndarray
+    xx: np.ndarray
+    y: np.ndarray
+    xy: np.ndarray
+    yy: np.ndarray
+    origin_x: np.ndarray
+    origin_y: np.ndarray
+
+    @classmethod
+    def empty(cls, folds: int, d1: int, q: int, widths: Sequence[int], *, by_text: bool) -> Sums:
+        pairs = 0 if by_text else len(label_pairs(widths))
+        return cls(
+            n=np.zeros(folds),
+            x=np.zeros((folds, d1)),
+            xx=np.zeros((folds, d1, d1)),
+            y=np.zeros((folds, q)),
+            xy=np.zeros((folds, d1, q)),
+            yy=np.zeros((folds, pairs, max(widths))),
+            origin_x=np.zeros(d1),
+            origin_y=np.zeros(q),
+        )
+
+    @property
+    def by_text(self) -> bool:
+        return self.yy.shape[1] == 0
+
+    def arrays(self) -> dict[str, np.ndarray]:
+        return dict(vars(self))
+
+    def copy(self) -> Sums:
+        return Sums(**{name: array.copy() for name, array in self.arrays().items()})
+
+    def add_rows(self, rows: Rows, widths: Sequence[int]) -> None:
+        if not self.n.any():
+            # Products of centred columns keep their digits; the mean of the first rows is centre enough.
+            first = slice(PRODUCT_ROWS)
+            self.origin_x = _column_sums(rows.x[first]) / len(rows.x[first])
+            if not self.by_text:
+                self.origin_y = _column_sums(rows.y[first]) / len(rows.y[first])
+        for fold, chosen in self._slices(rows.folds):
+            x = _less(rows.x[chosen], self.origin_x)
+            self.n[fold] += len(x)
+            self.x[fold] += _column_sums(x)
+            self.xx[fold] += x.T @ x  # numpy sends this to syrk: half the work of a general product
+            if self.by_text:
+                self._add_texts(fold, x, rows.y[chosen])
+            else:
+                self._add_columns(fold, x, _less(rows.y[chosen], self.origin_y), widths)
+
+    def _slices(self, folds: np.ndarray) -> Iterator[tuple[int, np.ndarray | slice]]:
+        for fold in range(len(self.n)):
+            members = np.flatnonzero(folds == fold)
+            for start in range(0, len(members), PRODUCT_ROWS):
+                end = min(start + PRODUCT_ROWS, len(members))
+                # Where a fold holds every row there is nothing to gather.
+                yield fold, slice(start, end) if len(members) == len(folds) else members[start:end]
+
+    def _add_columns(self, fold: int, x: np.ndarray, y: np.ndarray, widths: Sequence[int]) -> None:
+        self.y[fold] += _column_sums(y)
+        self.xy[fold] += x.T @ y
+        for total, pair in zip(self.yy[fold], label_pairs(widths), strict=True):
+            total[: pair.common] += column_products(y[:, pair.left], y[:, pair.right])
+
+    def _add_texts(self, fold: int, x: np.ndarray, codes: np.ndarray) -> None:
+        texts = self.y.shape[1]
+        self.y[fold] += np.bincount(codes, minlength=texts)
+        indicator = csr_array((np.ones(len(codes), x.dtype), (codes, np.arange(len(codes)))), (texts, len(codes)))
+        self.xy[fold] += (indicator @ x).T
+
+    def add_sums(self, other: Sums, widths: Sequence[int]) -> None:
+        if not self.n.any():
+            self.origin_x, self.origin_y = other.origin_x.copy(), other.origin_y.copy()
+        moved = other.about(self.origin_x, self.origin_y, widths)
+        for name in ("n", "x", "xx", "y", "xy", "yy"):
+            getattr(self, name)[:] += getattr(moved, name)
+
+    def about(self, origin_x: np.ndarray, origin_y: np.ndarray, widths: Sequence[int]) -> Sums:
+        """The same sums as they would be about other origins."""
+        shift_x, shift_y = self.origin_x - origin_x, self.origin_y - origin_y
+        if not shift_x.any() and not shift_y.any():
+            return self
+        n = self.n[:, None]
+        cross = self.x[:, :, None] * shift_x
+        xx = self.xx + cross + cross.transpose(0, 2, 1) + n[:, :, None] * np.outer(shift_x, shift_x)
+        x = self.x + n * shift_x
+        xy = self.xy + shift_x[:, None] * self.y[:, None, :]
+        if self.by_text:
+            return Sums(self.n, x, xx, self.y, xy, self.yy, origin_x, origin_y)
+        xy += x[:, :, None] * shift_y
+        yy = self.yy.copy()
+        for index, pair in enumerate(label_pairs(widths)):
+            a, b = shift_y[pair.left], shift_y[pair.right]
+            added = self.y[:, pair.left] * b + self.y[:, pair.right] * a + n * a * b
+            yy[:, index, : pair.common] += added
+        return Sums(self.n, x, xx, self.y + n * shift_y, xy, yy, origin_x, origin_y)
+
+
+def _column_sums(rows: np.ndarray) -> np.ndarray:
+    return np.ones(len(rows), rows.dtype) @ rows  # a matrix product: several times as fast as sum(axis=0)
+
+
+def _less(rows: np.ndarray, origin: np.ndarray) -> np.ndarray:
+    """The rows − origin in the rows' precision, in place where indexing made a copy already."""
+    return np.subtract(rows, origin.astype(rows.dtype), out=None if rows.base is not None else rows)
+
+
+def column_products(left: np.ndarray, right: np.ndarray) -> np.ndarray:
+    """Σ_n left[n, d]·right[n, d] for every column d, in float64; shape (D,)."""
+    out = np.zeros(left.shape[1])
+    for start in range(0, len(left), 512):  # short runs keep float32 sums exact enough and in cache
+        block = slice(start, start + 512)
+        out += np.einsum("nd,nd->d", left[block], right[block])
+    return out
