@@ -24,6 +24,13 @@ _FIRST_PAUSE, _LONGEST_PAUSE = 1.0, 30.0
 _PASSING = (408, 429, 500, 502, 503, 504)
 
 
+_LATER = "run the same command again later: what is finished is kept; HF_EMMS_DEADLINE=SECONDS waits longer"
+
+
+class LongWaitError(EmmsError):
+    """The Hub asks for more patience than there is."""
+
+
 class StoppedError(Exception):
     """Nobody waits for the download any more."""
 
@@ -97,6 +104,7 @@ def patiently(what: str, call: Callable[[Watch], T]) -> T:
         Exception: what `call` raised, where trying again is of no use or the deadline has passed.
     """
     watch, longest = Watch(), deadline()
+    _refuse_long_waits()
     pool = ThreadPool(1)  # its thread is a daemon, which does not keep the program from ending
     try:
         return retried(lambda: _result(pool.apply_async(call, (watch,)), what, watch, longest), watch)
@@ -130,6 +138,22 @@ def status_of(error: BaseException) -> int | None:
     return next((status for status, _ in _answers(error)), None)
 
 
+def _refuse_long_waits() -> None:
+    """Makes the client fail where it would sleep beyond the deadline, in threads that nobody can wake."""
+    from huggingface_hub import get_session
+
+    hooks = get_session().event_hooks
+    if _refuse_long_wait not in hooks["response"]:
+        get_session().event_hooks = {**hooks, "response": [*hooks["response"], _refuse_long_wait]}
+
+
+def _refuse_long_wait(response: Any) -> None:
+    asked = response.headers.get("Retry-After", "")
+    if response.status_code in _PASSING and asked.isdecimal() and int(asked) > deadline():
+        waits = f"asks to wait {int(asked):,} s ({response.status_code})"
+        raise LongWaitError(f"the Hub {waits}, longer than {deadline():g} s", _LATER)
+
+
 def _result(running: Any, what: str, watch: Watch, longest: float) -> Any:
     while True:
         try:
@@ -137,9 +161,10 @@ def _result(running: Any, what: str, watch: Watch, longest: float) -> Any:
         except WaitTimeoutError:
             if watch.idle >= longest:
                 raise EmmsError(
-                    f"the Hub let us wait too long for {what}: nothing arrived for {longest:g} s",
-                    "run the same command again later: what is finished is kept; HF_EMMS_DEADLINE=SECONDS waits longer",
+                    f"the Hub let us wait too long for {what}: nothing arrived for {longest:g} s", _LATER
                 ) from None
+        except LongWaitError as error:
+            raise EmmsError(f"{what}: {error.message}", error.hint) from None
 
 
 def _wait(error: BaseException, pause: float) -> float | None:
