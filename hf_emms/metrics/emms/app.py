@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import csv
 import io
-import os
 import zipfile
 from pathlib import Path
 from typing import Any
@@ -177,7 +176,6 @@ def build() -> gr.Blocks:
 
 if __name__ == "__main__":
     build().launch(
-        server_port=int(os.environ.get("GRADIO_SERVER_PORT", "7860")),
         theme=gr.themes.Soft(font=["system-ui", "sans-serif"], font_mono=["monospace"]),
         max_file_size=LARGEST_FILE,
     )
