@@ -55,7 +55,10 @@ class Space(msgspec.Struct):
 
 
 class Repo(msgspec.Struct):
-    """A repository: commits by sha, and refs by their full name (refs/heads/main, refs/pr/1, …)."""
+    """A repository: commits by sha, and refs by their full name (refs/heads/main, refs/pr/1, …).
+
+    `headers_read` is False where the Hub has not looked into the safetensors files, and tells no parameters.
+    """
 
     kind: Kind
     id: str
@@ -65,6 +68,7 @@ class Repo(msgspec.Struct):
     disabled: bool = False
     downloads: int = 0
     likes: int = 0
+    headers_read: bool = True
     granted: list[str] = []
     commits: dict[str, Commit] = {}
     refs: dict[str, str] = {}
