@@ -12,7 +12,7 @@ def publish() -> None:
     """Write to repositories of your own on the Hub; `hf auth login` first."""
 
 
-@publish.command()
+@publish.command(short_help="Publish the metric as a Gradio Space.")
 @click.option("--repo-id", required=True, metavar="USER/emms", help="The Space.")
 @click.option("--private", is_flag=True, help="Make a new Space private.")
 def metric(repo_id: str, private: bool) -> None:
