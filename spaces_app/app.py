@@ -1,7 +1,7 @@
 """The leaderboard Space.
 
-Settings come from the environment: EMMS_RESULTS_REPO is the results dataset, "ORG/NAME", or EMMS_RESULTS a folder;
-EMMS_REFRESH_SECONDS says how often they are read again.
+Settings come from the environment: EMMS_RESULTS_REPO is the results dataset, "ORG/NAME"; EMMS_RESULTS is a
+folder to read instead; EMMS_REFRESH_SECONDS says how often they are read again.
 """
 
 from __future__ import annotations
@@ -20,11 +20,12 @@ REFRESH_SECONDS = 300.0
 
 
 def store_of(environment: dict[str, str]) -> tuple[Store, str]:
-    """The store that the environment asks for, and the results dataset's id ("" for a folder)."""
+    """The store that the environment asks for, and the results dataset that submissions go to ("" for none)."""
     repo_id = environment.get("EMMS_RESULTS_REPO", "")
-    if not repo_id:
-        folder = Path(environment.get("EMMS_RESULTS") or HERE / "results")
-        return Store(lambda: folder, folder.name), ""
+    named = environment.get("EMMS_RESULTS", "")
+    if named or not repo_id:
+        folder = Path(named or HERE / "results")
+        return Store(lambda: folder, folder.name), repo_id
 
     def download() -> Path:
         from huggingface_hub import snapshot_download
@@ -37,7 +38,7 @@ def store_of(environment: dict[str, str]) -> tuple[Store, str]:
 def main() -> None:
     store, repo_id = store_of(dict(os.environ))
     every = float(os.environ.get("EMMS_REFRESH_SECONDS") or REFRESH_SECONDS)
-    if not repo_id:
+    if "EMMS_RESULTS" in os.environ or not repo_id:
         store.refresh()
     store.keep_fresh(every)
     page = build(store, repo_id, sign_in="SPACE_ID" in os.environ and "OAUTH_CLIENT_ID" in os.environ, every=every)

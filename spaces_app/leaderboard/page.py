@@ -115,8 +115,8 @@ def build(store: Store, repo_id: str = "", *, sign_in: bool = False, every: floa
 
 def _selection_bar() -> tuple[dict[str, gr.components.Component], gr.Accordion]:
     with gr.Row():
-        task = gr.Dropdown([], label="Task", elem_id="emms-task", min_width=125)
-        ranking = gr.Dropdown([], label="Dataset", elem_id="emms-ranking", min_width=125, scale=2)
+        task = gr.Dropdown([], label="Task", elem_id="emms-task", min_width=180)
+        ranking = gr.Dropdown([], label="Dataset", elem_id="emms-ranking", min_width=180, scale=2)
         q = gr.Textbox(label="Search", placeholder="part of a checkpoint's name", elem_id="emms-q", min_width=160)
     with gr.Accordion("Filters and columns", open=False, elem_id="emms-filters") as filters:
         with gr.Row():
@@ -167,42 +167,53 @@ def _tabs(controls: dict[str, gr.components.Component], repo_id: str, sign_in: b
 
 def _wire(page: gr.Blocks, parts: Parts, tab_items: dict[str, gr.Tab], store: Store, repo_id: str) -> None:
     inputs = [parts.address, *parts.controls.values()]
-    outputs = [
-        *(parts.controls.values()),
-        *(parts.contents.values()),
-        *(parts.tabs, parts.bar, parts.filters, parts.command, parts.notice, parts.data, parts.address),
-    ]
+    shown_in = [*parts.contents.values(), parts.command, parts.notice, parts.address]
+    around = [parts.bar, parts.filters]
 
     def restore(query: str) -> list[Any]:
+        """Shows what a URL says: every control, the tab and its content."""
         snapshot = store.snapshot
         shown = render.show(from_query(query), snapshot, replaces=True)
-        return _updates(parts, shown, snapshot, render.about_the_data(snapshot, repo_id))
+        data = render.about_the_data(snapshot, repo_id)
+        tab = gr.update(selected=shown.view.tab)
+        return [*_contents(parts, shown), *_around(shown.view), *_controls(parts, shown, snapshot), tab, data]
 
-    def follow(control: str, tab: str, address: str, *values: Any) -> list[Any]:
-        """Shows what follows from a control that was changed, or a tab that was opened."""
-        snapshot = store.snapshot
-        before = _query(address)
-        if tab and tab == before.tab:
-            return [gr.skip()] * len(outputs)
+    def follow(control: str, address: str, *values: Any) -> list[Any]:
+        """Shows what follows from a control that was changed. What doesn't change is not sent."""
+        before = replace(_query(address), rows=ROWS_AT_ONCE)
         view = _view(before, dict(zip(parts.controls, values, strict=True)))
-        view = replace(view, tab=tab or before.tab, rows=ROWS_AT_ONCE)
-        if control == "task":
-            view = replace(view, ranking="")
-        return _changes(parts, render.show(view, snapshot), snapshot, control, tab)
+        if getattr(view, control) == getattr(before, control):  # not the user's doing, but `restore`'s
+            return [gr.skip()] * (len(shown_in) + (control == "task"))
+        if control != "task":
+            return _contents(parts, render.show(view, store.snapshot))
+        snapshot = store.snapshot
+        shown = render.show(replace(view, ranking=""), snapshot)
+        return [*_contents(parts, shown), _ranking_choices(shown, snapshot)]
 
-    def on(event: Callable[..., Any], control: str = "", tab: str = "") -> None:
-        event(partial(follow, control, tab), inputs, outputs, trigger_mode="always_last", **_QUIET).then(
-            None, parts.address, None, js=_SYNC, **_QUIET
-        )
+    def turn(tab: str, address: str, *values: Any) -> list[Any]:
+        """Shows a tab that was opened."""
+        before = _query(address)
+        if tab == before.tab:  # opened by `restore`, which has filled it
+            return [gr.skip()] * (len(shown_in) + len(around))
+        view = replace(_view(before, dict(zip(parts.controls, values, strict=True))), tab=tab, rows=ROWS_AT_ONCE)
+        return [*_contents(parts, render.show(view, store.snapshot)), *_around(view)]
+
+    def on(event: Callable[..., Any], answer: Callable[..., Any], inputs: Any, outputs: Any, **more: Any) -> None:
+        done = event(answer, inputs, outputs, **more, **_QUIET)
+        done.then(None, parts.address, None, js=_SYNC, **_QUIET)
 
     for name, component in parts.controls.items():
-        on(component.input, control=name)  # type: ignore[attr-defined]
+        more = [parts.controls["ranking"]] if name == "task" else []
+        # A Textbox tells of an input only where a key has made a letter: not of deleting, cutting and pasting.
+        event = component.change if isinstance(component, gr.Textbox) else component.input  # type: ignore[attr-defined]
+        on(event, partial(follow, name), inputs, [*shown_in, *more], trigger_mode="always_last")
     for name, item in tab_items.items():
-        on(item.select, tab=name)
+        on(item.select, partial(turn, name), inputs, [*shown_in, *around], trigger_mode="always_last")
     location = gr.Textbox(visible="hidden", label="location")
     again = gr.Button(visible="hidden", elem_id="emms-restore")
+    everything = [*shown_in, *around, *parts.controls.values(), parts.tabs, parts.data]
     for event in (page.load, again.click):
-        event(restore, location, outputs, js=_LOCATION, **_QUIET).then(None, parts.address, None, js=_SYNC, **_QUIET)
+        on(event, restore, location, everything, js=_LOCATION)
 
 
 def _wire_exports(buttons: dict[str, gr.Button], address: gr.Textbox, store: Store) -> None:
@@ -235,48 +246,39 @@ def _query(address: str) -> View:
 
 def _view(before: View, values: dict[str, Any]) -> View:
     """The view that the controls show; what is no control (order, tab) is as before."""
-    made = {name: tuple(value) if isinstance(value, list) else (value or "") for name, value in values.items()}
+    made = {name: tuple(value) if isinstance(value, list) else (value or "").strip() for name, value in values.items()}
+    made["columns"] = tuple(name for name in COLUMNS if name in made["columns"])
     return replace(before, **made)
 
 
-def _updates(parts: Parts, shown: render.Shown, snapshot: Snapshot, data: str) -> list[Any]:
-    """Everything anew: every control, the tab, its content."""
-    view = shown.view
-    values = {name: getattr(view, name) for name in parts.controls}
+def _contents(parts: Parts, shown: render.Shown) -> list[Any]:
+    """The content of the tab that is open, the command, the notice and the address."""
+    contents = [shown.content if name == shown.view.tab else gr.skip() for name in parts.contents]
+    command = gr.skip()
+    if shown.view.tab == "choose":
+        command = gr.update(value=shown.command, visible=bool(shown.command))
+    return [*contents, command, _notice(shown.notice), shown.address]
+
+
+def _around(view: View) -> list[Any]:
+    """Bar and filters of a tab that has just been opened."""
+    limited = bool(view.at_least or view.at_most or view.library or view.licence)
+    bar = gr.update(visible=view.tab not in WITHOUT_SELECTION)
+    return [bar, gr.update(open=limited or view.tab == "choose")]
+
+
+def _controls(parts: Parts, shown: render.Shown, snapshot: Snapshot) -> list[Any]:
+    """All controls as the view has them."""
+    values = {name: getattr(shown.view, name) for name in parts.controls}
     controls: dict[str, Any] = {
         name: gr.update(value=list(value) if isinstance(value, tuple) else value) for name, value in values.items()
     }
-    tasks = list(snapshot.tasks)
-    controls["task"] = gr.update(choices=tasks, value=view.task if view.task in tasks else None)
+    task = shown.view.task
+    controls["task"] = gr.update(choices=list(snapshot.tasks), value=task if task in snapshot.tasks else None)
     controls["ranking"] = _ranking_choices(shown, snapshot)
-    controls["library"] = gr.update(choices=list(snapshot.libraries), value=list(view.library))
-    controls["licence"] = gr.update(choices=list(snapshot.licences), value=list(view.licence))
-    tab, shown_data = gr.update(selected=view.tab), [data, shown.address]
-    return [*controls.values(), *_contents(parts, shown), tab, *_rest(shown, opened=True), *shown_data]
-
-
-def _changes(parts: Parts, shown: render.Shown, snapshot: Snapshot, control: str, tab: str) -> list[Any]:
-    """Only what follows from one change."""
-    controls = dict.fromkeys(parts.controls, gr.skip())
-    if control == "task":
-        controls["ranking"] = _ranking_choices(shown, snapshot)
-    rest = _rest(shown, opened=bool(tab))
-    return [*controls.values(), *_contents(parts, shown), gr.skip(), *rest, gr.skip(), shown.address]
-
-
-def _contents(parts: Parts, shown: render.Shown) -> list[Any]:
-    return [shown.content if name == shown.view.tab else gr.skip() for name in parts.contents]
-
-
-def _rest(shown: render.Shown, *, opened: bool) -> list[Any]:
-    """Bar, filters, command and notice; `opened` says whether the tab is new to the user."""
-    view = shown.view
-    bar = gr.update(visible=view.tab not in WITHOUT_SELECTION)
-    limited = bool(view.at_least or view.at_most or view.library or view.licence)
-    filters = gr.update(open=limited or view.tab == "choose") if opened else gr.skip()
-    if view.tab != "choose":
-        return [bar, filters, gr.skip(), _notice(shown.notice)]
-    return [bar, filters, gr.update(value=shown.command, visible=bool(shown.command)), _notice(shown.notice)]
+    controls["library"] = gr.update(choices=list(snapshot.libraries), value=list(shown.view.library))
+    controls["licence"] = gr.update(choices=list(snapshot.licences), value=list(shown.view.licence))
+    return list(controls.values())
 
 
 def _notice(text: str) -> Any:
