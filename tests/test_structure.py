@@ -17,6 +17,7 @@ ROOMS = (
     "plan",
     "search",
     "publish",
+    "space",
     "annotate",
     "results",
     "cards",

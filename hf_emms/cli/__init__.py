@@ -13,6 +13,7 @@ from hf_emms import __version__
 from hf_emms.cli.cache import cache
 from hf_emms.cli.card import card
 from hf_emms.cli.demo import demo
+from hf_emms.cli.leaderboard import leaderboard
 from hf_emms.cli.metric import metric
 from hf_emms.cli.presets import presets
 from hf_emms.cli.publish import publish
@@ -42,7 +43,7 @@ def app(context: click.Context, debug: bool) -> None:
         logging.getLogger("hf_emms").setLevel(logging.DEBUG)
 
 
-for command in (rank, search, score, card, demo, metric, publish, pull, presets, cache):
+for command in (rank, search, score, card, demo, leaderboard, metric, publish, pull, presets, cache):
     app.add_command(command)
 
 publish.add_command(publish_results)

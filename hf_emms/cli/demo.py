@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -46,11 +47,9 @@ def demo(format: str, folder: Path) -> None:
     Prints a table for each dataset (--format json: the captions ranking alone), and writes the rankings and a
     model-card section to a folder.
     """
-    _make(folder)
     rankings = {}
-    for name, preset in _DATASETS.items():
-        rankings[name] = ranking = _ranked(preset)
-        output.write_ranking(ranking, folder / f"{name}.json")
+    for name, ranking in write_rankings(folder):
+        rankings[name] = ranking
         if format == "table":
             output.emit(f"{_title(ranking)}\n")
             output.print_ranking(ranking, "table")
@@ -66,8 +65,23 @@ def demo(format: str, folder: Path) -> None:
         "Next, your own data or a dataset of the Hub:\n"
         "  hf-emms rank --dataset ./FOLDER\n"
         "  hf-emms rank --dataset beans --max-samples 500\n"
-        "  hf-emms presets"
+        "  hf-emms presets\n\n"
+        "The rankings in your browser (pip install 'hf-emms[space]'):\n"
+        f"  hf-emms leaderboard --results {folder}"
     )
+
+
+def write_rankings(folder: Path) -> Iterator[tuple[str, Ranking]]:
+    """Ranks the demo's datasets, one after the other; each ranking is in the folder when it is given.
+
+    Raises:
+        EmmsError: the folder cannot be written.
+    """
+    _make(folder)
+    for name, preset in _DATASETS.items():
+        ranking = _ranked(preset)
+        output.write_ranking(ranking, folder / f"{name}.json")
+        yield name, ranking
 
 
 def _make(folder: Path) -> None:

@@ -1,8 +1,8 @@
 """The Hugging Face Hub: the only room that talks to its API."""
 
 from hf_emms.hub.account import Account, require_proposal, require_push, who_am_i
-from hf_emms.hub.connection import Kind, RepoNotFoundError, page
-from hf_emms.hub.patience import CALLED_OFF, retried
+from hf_emms.hub.connection import Kind, RepoNotFoundError, explained, page
+from hf_emms.hub.patience import CALLED_OFF, deadline, retried
 from hf_emms.hub.read import (
     LEFT_OUT,
     Repo,
@@ -14,7 +14,7 @@ from hf_emms.hub.read import (
     resolve,
 )
 from hf_emms.hub.search import SORTS, Found, Sort, count_parameters, find_models, logged_in, read_config
-from hf_emms.hub.spaces import publish_space
+from hf_emms.hub.spaces import publish_space, wait_for_space
 from hf_emms.hub.write import (
     TRIES_AMONG_MANY,
     Outcome,
@@ -42,6 +42,8 @@ __all__ = [
     "content_revision",
     "count_parameters",
     "create_dataset",
+    "deadline",
+    "explained",
     "fetch",
     "find_models",
     "listing",
@@ -57,5 +59,6 @@ __all__ = [
     "require_push",
     "resolve",
     "retried",
+    "wait_for_space",
     "who_am_i",
 ]

@@ -1,14 +1,30 @@
-"""Spaces: made and filled."""
+"""Spaces: made, filled, and waited for."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import time
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
-from hf_emms.hub.connection import endpoint, explained
+from hf_emms.errors import EmmsError
+from hf_emms.hub.connection import endpoint, explained, page
+
+_POLL_SECONDS = 3.0
+_FAILED = ("BUILD_ERROR", "CONFIG_ERROR", "RUNTIME_ERROR", "NO_APP_FILE", "DELETING")
+_AT_REST = ("RUNNING", "PAUSED", "SLEEPING", "STOPPED")
 
 
-def publish_space(id: str, folder: Path, *, message: str, private: bool = False, ignore: Sequence[str] = ()) -> str:
+def publish_space(
+    id: str,
+    folder: Path,
+    *,
+    message: str,
+    private: bool = False,
+    ignore: Sequence[str] = (),
+    replace: Sequence[str] = (),
+    variables: Mapping[str, str] | None = None,
+    secrets: Mapping[str, str] | None = None,
+) -> str:
     """Uploads a folder to a Gradio Space in one commit; the Space is made if it is not there.
 
     Args:
@@ -17,6 +33,9 @@ def publish_space(id: str, folder: Path, *, message: str, private: bool = False,
         message: of the commit.
         private: of a Space that is made anew.
         ignore: shell patterns of files that stay behind.
+        replace: shell patterns of files of the Space that go when the folder doesn't have them.
+        variables: settings of the Space that everybody may read.
+        secrets: settings that nobody can read; they are in no file.
 
     Returns:
         The address of the commit.
@@ -29,7 +48,49 @@ def publish_space(id: str, folder: Path, *, message: str, private: bool = False,
     with explained(id, "space", None):
         api = HfApi(endpoint=endpoint())
         api.create_repo(id, repo_type="space", space_sdk="gradio", private=private, exist_ok=True)
+        # Before the commit: the build that it starts is then the only one.
+        for name, value in (variables or {}).items():
+            api.add_space_variable(id, name, value)
+        for name, value in (secrets or {}).items():
+            api.add_space_secret(id, name, value)
         commit = api.upload_folder(
-            repo_id=id, repo_type="space", folder_path=folder, commit_message=message, ignore_patterns=list(ignore)
+            repo_id=id,
+            repo_type="space",
+            folder_path=folder,
+            commit_message=message,
+            ignore_patterns=list(ignore),
+            delete_patterns=list(replace) or None,
         )
     return str(commit.commit_url)
+
+
+def wait_for_space(id: str, *, seconds: float = 900.0, progress: Callable[[str], None] | None = None) -> str:
+    """Waits until a Space has been built and started.
+
+    Args:
+        id: "USER/NAME".
+        seconds: how long to wait at most.
+        progress: is told every new stage.
+
+    Returns:
+        The stage: "RUNNING", or one in which it rests ("PAUSED", "SLEEPING", "STOPPED").
+
+    Raises:
+        EmmsError: it could not be built or started, it takes too long, or the Hub cannot be reached.
+    """
+    from huggingface_hub import HfApi
+
+    api, end, before = HfApi(endpoint=endpoint()), time.monotonic() + seconds, ""
+    while True:
+        with explained(id, "space", None):
+            stage = str(api.get_space_runtime(id).stage)
+        if stage != before and progress is not None:
+            progress(stage)
+        before = stage
+        if stage in _AT_REST:
+            return stage
+        if stage in _FAILED:
+            raise EmmsError(f"the Space {id!r} stopped at {stage}", f"read its logs: {page(id, 'space')}?logs=build")
+        if time.monotonic() > end:
+            raise EmmsError(f"the Space {id!r} is still at {stage} after {seconds:g} s", f"watch {page(id, 'space')}")
+        time.sleep(_POLL_SECONDS)
