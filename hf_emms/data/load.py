@@ -13,6 +13,7 @@ from hf_emms.data.collect import MAX_SKIPPED, Collector
 from hf_emms.data.columns import check_column, describe, find_columns, find_task, kinds_of
 from hf_emms.data.keep import keep_sample, kept_sample, sample_key
 from hf_emms.data.place import find
+from hf_emms.data.reading import reading
 from hf_emms.data.request import Captions, Request, Sampling
 from hf_emms.data.sampling import balanced_order, plain_order, proportional_order
 from hf_emms.data.scan import column_values, iterate, namer, row_keys
@@ -91,7 +92,8 @@ def _target(
     rows = _plain_rows(source, filled)
     total = source.total
     if source.streaming:
-        rows, note = read_prefix(rows, chosen, filled, request)
+        with reading(source.name, source.repo, source.config):
+            rows, note = read_prefix(rows, chosen, filled, request)
         source.notes.append(note)
     collector, unlabelled = _collect(rows, chosen, filled, request)
     return assemble(source, chosen, filled, kinds, collector, unlabelled, total, request)

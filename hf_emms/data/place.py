@@ -6,7 +6,8 @@ import difflib
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from hf_emms.data.source import NoReadableFileError, Source, open_repo
+from hf_emms.data.reading import NoReadableFileError
+from hf_emms.data.source import Source, open_repo
 from hf_emms.errors import EmmsError
 from hf_emms.hub import Repo, RepoNotFoundError, listing, looks_like_path, resolve
 from hf_emms.presets import DatasetPreset, dataset_names, dataset_preset, usable_datasets

@@ -2,25 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from hf_emms.data.reading import SCRIPT_HINT, NoReadableFileError, reading
 from hf_emms.errors import EmmsError
-from hf_emms.hub import Repo, listing, page, retried
+from hf_emms.hub import Repo, listing, retried
 
 SPLIT_ORDER = ("train", "training", "validation", "valid", "val", "dev", "test", "testdev")
 _FORMATS = {".parquet": "parquet", ".json": "json", ".jsonl": "json", ".csv": "csv", ".tsv": "csv"}
 _FIRST_ROWS = 100
 _HOLE, _RANGE = 1 << 16, 1 << 22
-_SCRIPT_HINT = "loading scripts no longer run; try @refs/convert/parquet behind the id"
 IN_MEMORY = "in-memory dataset"
-
-
-class NoReadableFileError(EmmsError):
-    """The repository holds nothing that ``datasets`` reads: a loading script, or no data at all."""
 
 
 @dataclass(frozen=True)
@@ -101,7 +96,7 @@ def open_repo(
         EmmsError: it cannot be read as a dataset.
     """
     notes: list[str] = []
-    with _explained(dataset, config):
+    with reading(dataset, repo, config):
         builder = _builder(repo, config, converted)
         split = choose_split(dataset, _splits(builder), split, notes)
         if streaming:
@@ -168,7 +163,7 @@ def _hub_builder(repo: Repo, config: str | None, converted: bool) -> Any:
     if pinned:
         return pinned
     if f"{repo.id.rpartition('/')[2]}.py" in listing(repo):
-        raise NoReadableFileError(f"{repo.id!r} is a loading script, which no longer runs", _SCRIPT_HINT)
+        raise NoReadableFileError(f"{repo.id!r} is a loading script, which no longer runs", SCRIPT_HINT)
     raise EmmsError(
         f"dataset {repo.id!r} at {repo.revision!r} is not in the local cache (another revision is)",
         "run once online, or name the cached revision: --dataset ORG/NAME@REVISION",
@@ -210,47 +205,6 @@ def _with_features(rows: Any) -> Any:
 
 def _splits(builder: Any) -> list[str]:
     return [str(name) for name in builder.config.data_files or builder.info.splits or {}]
-
-
-@contextmanager
-def _explained(dataset: str, config: str | None) -> Iterator[None]:
-    """Turns what ``datasets`` raises into one line that says what to do."""
-    import datasets
-    from datasets.data_files import EmptyDatasetError
-
-    try:
-        yield
-    except EmmsError:
-        raise
-    except (EmptyDatasetError, datasets.exceptions.DataFilesNotFoundError) as error:
-        raise NoReadableFileError(
-            f"{dataset!r} holds no data file that can be read",
-            "put pictures in one folder per class, or parquet, json, jsonl, csv or tsv files; "
-            "for a dataset with a loading script try @refs/convert/parquet behind its id",
-        ) from error
-    except (datasets.exceptions.DatasetsError, OSError, RuntimeError) as error:
-        root = error.__cause__ or error
-        kind = NoReadableFileError if "script" in str(error) else EmmsError
-        raise kind(f"{dataset!r} cannot be read: {_first_line(root)}", _hint(dataset, error)) from error
-    except ValueError as error:
-        if "config" in str(error).lower():
-            asked = f"has no configuration {config!r}" if config else "has several configurations"
-            raise EmmsError(f"{dataset!r} {asked}: {' '.join(str(error).split())}", "--config NAME") from error
-        raise EmmsError(f"{dataset!r} cannot be read: {_first_line(error)}", _hint(dataset, error)) from error
-
-
-def _first_line(error: BaseException) -> str:
-    return (str(error).strip() or type(error).__name__).splitlines()[0]
-
-
-def _hint(dataset: str, error: BaseException) -> str:
-    if "gated" in str(error):
-        return f"accept its terms at {page(dataset.partition('@')[0], 'dataset')}, then log in: hf auth login"
-    if "script" in str(error):
-        return _SCRIPT_HINT
-    if isinstance(error, ConnectionError):
-        return "check the network (or HF_ENDPOINT), or pass a folder: ./FOLDER"
-    return "check that its files are whole and of one layout, or pass --config or another --split"
 
 
 def file_bytes(path: str) -> bytes:

@@ -2,7 +2,7 @@
 
 from hf_emms.hub.account import Account, require_proposal, require_push, who_am_i
 from hf_emms.hub.connection import Kind, RepoNotFoundError, explained, page
-from hf_emms.hub.patience import CALLED_OFF, deadline, retried
+from hf_emms.hub.patience import CALLED_OFF, deadline, hub_error_behind, retried
 from hf_emms.hub.read import (
     LEFT_OUT,
     Repo,
@@ -46,6 +46,7 @@ __all__ = [
     "explained",
     "fetch",
     "find_models",
+    "hub_error_behind",
     "listing",
     "logged_in",
     "looks_like_path",

@@ -66,9 +66,13 @@ class Watch:
         """A progress bar for huggingface_hub that reports to this watch."""
         from huggingface_hub.utils import tqdm
 
-        watch = self
+        watch, silent = self, CALLED_OFF.get() is not None
 
         class Bar(tqdm):
+            def __init__(self, *args: Any, **options: Any) -> None:
+                # What arrives in the background must not draw over what is told in the foreground.
+                super().__init__(*args, **{**options, "disable": silent or options.get("disable")})
+
             def update(self, n: float | None = 1) -> bool | None:
                 watch.moved()
                 return super().update(n)
@@ -136,6 +140,12 @@ def retried(call: Callable[[], T], watch: Watch | None = None) -> T:
 def status_of(error: BaseException) -> int | None:
     """The HTTP status behind an error of the client, if the Hub answered at all."""
     return next((status for status, _ in _answers(error)), None)
+
+
+def hub_error_behind(error: BaseException) -> Exception | None:
+    """The Hub client's error that another library's error was raised from."""
+    kinds = _client_errors()
+    return next((one for one in _chain(error) if isinstance(one, kinds)), None)
 
 
 def _refuse_long_waits() -> None:

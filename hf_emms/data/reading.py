@@ -1,0 +1,103 @@
+"""What goes wrong while ``datasets`` reads, in words, and how long it may try."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from hf_emms.errors import EmmsError
+from hf_emms.hub import Repo, deadline, explained, hub_error_behind, page
+
+SCRIPT_HINT = "loading scripts no longer run; try @refs/convert/parquet behind the id"
+_PAUSES = (
+    "STREAMING_READ_RETRY_INTERVAL",
+    "STREAMING_READ_SERVER_UNAVAILABLE_RETRY_INTERVAL",
+    "STREAMING_READ_RATE_LIMIT_RETRY_INTERVAL",
+    "STREAMING_OPEN_RETRY_INTERVAL",
+)
+_TRIES = ("STREAMING_READ_MAX_RETRIES", "STREAMING_OPEN_MAX_RETRIES")
+_SECONDS_A_TRY = 60
+
+
+class NoReadableFileError(EmmsError):
+    """The repository holds nothing that ``datasets`` reads: a loading script, or no data at all."""
+
+
+@contextmanager
+def reading(dataset: str, repo: Repo, config: str | None) -> Iterator[None]:
+    """Turns what ``datasets`` and the Hub raise into one line that says what to do.
+
+    Args:
+        dataset: as the user typed it.
+        repo: where it is.
+        config: the configuration that was asked for.
+    """
+    import datasets
+    from datasets.data_files import EmptyDatasetError
+
+    try:
+        with _bounded_patience(), explained(repo.id, repo.kind, repo.revision), _unwrapped():
+            yield
+    except EmmsError:
+        raise
+    except (EmptyDatasetError, datasets.exceptions.DataFilesNotFoundError) as error:
+        raise NoReadableFileError(
+            f"{dataset!r} holds no data file that can be read",
+            "put pictures in one folder per class, or parquet, json, jsonl, csv or tsv files; "
+            "for a dataset with a loading script try @refs/convert/parquet behind its id",
+        ) from error
+    except (datasets.exceptions.DatasetsError, OSError, RuntimeError) as error:
+        root = error.__cause__ or error
+        kind = NoReadableFileError if "script" in str(error) else EmmsError
+        raise kind(f"{dataset!r} cannot be read: {_first_line(root)}", _hint(dataset, error)) from error
+    except ValueError as error:
+        if "config" in str(error).lower():
+            asked = f"has no configuration {config!r}" if config else "has several configurations"
+            raise EmmsError(f"{dataset!r} {asked}: {' '.join(str(error).split())}", "--config NAME") from error
+        raise EmmsError(f"{dataset!r} cannot be read: {_first_line(error)}", _hint(dataset, error)) from error
+
+
+def _first_line(error: BaseException) -> str:
+    return (str(error).strip() or type(error).__name__).splitlines()[0]
+
+
+def _hint(dataset: str, error: BaseException) -> str:
+    if "gated" in str(error):
+        return f"accept its terms at {page(dataset.partition('@')[0], 'dataset')}, then log in: hf auth login"
+    if "script" in str(error):
+        return SCRIPT_HINT
+    if isinstance(error, ConnectionError):
+        return "check the network (or HF_ENDPOINT), or pass a folder: ./FOLDER"
+    return "check that its files are whole and of one layout, or pass --config or another --split"
+
+
+@contextmanager
+def _unwrapped() -> Iterator[None]:
+    """Raises the Hub client's own error in place of one that ``datasets`` made of it."""
+    import datasets
+
+    try:
+        yield
+    except (datasets.exceptions.DatasetsError, OSError, RuntimeError) as error:
+        behind = hub_error_behind(error)
+        if behind is None or behind is error:
+            raise
+        raise behind from behind.__cause__
+
+
+@contextmanager
+def _bounded_patience() -> Iterator[None]:
+    """Holds the retries of streams, up to twenty minutes by default, within the deadline."""
+    from datasets import config
+
+    longest = deadline()
+    bounded = {name: min(getattr(config, name), longest) for name in _PAUSES}
+    bounded |= {name: min(getattr(config, name), 1 + int(longest // _SECONDS_A_TRY)) for name in _TRIES}
+    before = {name: getattr(config, name) for name in bounded}
+    try:
+        for name, value in bounded.items():
+            setattr(config, name, value)
+        yield
+    finally:
+        for name, value in before.items():
+            setattr(config, name, value)
