@@ -223,6 +223,7 @@ def sentences(count: int) -> list[str]:
         ("private", ("no dataset", "private", "hf auth login")),
         ("empty", ("no data file",)),
         ("down", ("could not serve", "503")),
+        ("cut", ("closed connection", "network")),
         ("columns", ("columns", "--text-column", "--label-column")),
     ],
 )
@@ -242,6 +243,8 @@ def test_a_dataset_that_cannot_be_used_ends_the_run_before_any_checkpoint(
     repo.private = fault == "private"
     if fault == "down":
         hub.fail(f"* /api/datasets/{id}*", 503, times=None)
+    if fault == "cut":
+        hub.fail(f"GET */cdn/*{id}/*.parquet", "cut", times=None)
     done = rank(cli, GOOD, dataset=id, HF_EMMS_DEADLINE="3")
     cli.run("--help", HF_EMMS_DEADLINE="30")
     hub.faults.clear()
