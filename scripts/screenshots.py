@@ -48,8 +48,8 @@ def chromium() -> str | None:
 
 
 @contextmanager
-def served(app: Path, **environment: str) -> Iterator[str]:
-    """Runs a Gradio app in a process of its own; gives its address."""
+def served(app: Path, python: Path | str = sys.executable, **environment: str) -> Iterator[str]:
+    """Runs a Gradio app in a process of its own, with an interpreter; gives its address."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
@@ -60,7 +60,7 @@ def served(app: Path, **environment: str) -> Iterator[str]:
         "HF_HUB_OFFLINE": "1",
         **environment,
     }
-    process = subprocess.Popen([sys.executable, app], cwd=app.parent, env={**os.environ, **settings})
+    process = subprocess.Popen([str(python), str(app)], cwd=app.parent, env={**os.environ, **settings})
     address = f"http://127.0.0.1:{port}"
     try:
         _wait_for(address, process)

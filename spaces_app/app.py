@@ -10,6 +10,7 @@ import importlib.util
 import os
 from pathlib import Path
 
+from gradio.utils import get_space
 from leaderboard.facts import FactsOfCheckpoints
 from leaderboard.page import STYLE, build, head
 from leaderboard.store import Store
@@ -30,7 +31,7 @@ def store_of(environment: dict[str, str]) -> tuple[Store, str]:
     def download() -> Path:
         from huggingface_hub import snapshot_download
 
-        return Path(snapshot_download(repo_id, repo_type="dataset", allow_patterns="rankings/**/*.json"))
+        return Path(snapshot_download(repo_id, repo_type="dataset", allow_patterns="rankings/*.json"))
 
     return Store(download, repo_id, FactsOfCheckpoints()), repo_id
 
@@ -41,7 +42,7 @@ def main() -> None:
     if "EMMS_RESULTS" in os.environ or not repo_id:
         store.refresh()
     store.keep_fresh(every)
-    page = build(store, repo_id, sign_in="SPACE_ID" in os.environ and "OAUTH_CLIENT_ID" in os.environ, every=every)
+    page = build(store, repo_id, sign_in=get_space() is not None and "OAUTH_CLIENT_ID" in os.environ, every=every)
     page.launch(
         css_paths=STYLE,
         head=head(),

@@ -15,8 +15,8 @@ from screenshots import CHROMIUM_ARGUMENTS, chromium, served
 
 __all__ = ["browser", "open_page", "served"]
 
-# What Chromium reports of the sandbox, not of the page: fonts and analytics that lie beyond this machine.
-_OF_THE_NETWORK = ("net::ERR_", "Failed to load resource")
+# What pages cannot reach from here: fonts, and what Gradio asks the Hub about its own Space.
+_OF_THE_NETWORK = ("net::ERR_", "Failed to load resource", "Space not found")
 
 
 @pytest.fixture(scope="session")

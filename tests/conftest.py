@@ -9,6 +9,7 @@ import ipaddress
 import os
 import shutil
 import socket
+import sys
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
@@ -17,6 +18,9 @@ from typing import Any
 import pytest
 
 pytest_plugins = ("hub.fixtures", "environments")
+
+# The Space is an application of its own: its modules lie beside its app.py.
+sys.path.insert(0, str(Path(__file__).parents[1] / "spaces_app"))
 
 _HOME = Path(tempfile.mkdtemp(prefix="hf-emms-tests-"))
 os.environ.update(

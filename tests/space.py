@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,7 +13,6 @@ from rankings import emms_score, example
 from hf_emms.ranking import Ranking, Row, RowScore, Seconds, ranked
 
 SPACE = Path(__file__).parents[1] / "spaces_app"
-sys.path.insert(0, str(SPACE))
 
 HOSTILE = (
     "<img src=x onerror=\"window.ran='img'\">",

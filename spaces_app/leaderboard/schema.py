@@ -13,6 +13,7 @@ import msgspec
 
 SCHEMA_VERSION = 1
 PARQUET_KEY = b"hf_emms.ranking"
+_OPTIONAL = ("downloads", "library", "license")
 
 
 class NotARankingError(ValueError):
@@ -117,6 +118,16 @@ def read(content: bytes | str) -> Ranking:
     return ranking
 
 
+def to_json(ranking: Ranking) -> bytes:
+    """The ranking file again, without the fields of rows that its writer did not know."""
+    content = msgspec.to_builtins(ranking)
+    for row in content["rows"]:
+        for name in _OPTIONAL:
+            if row[name] is None:
+                del row[name]
+    return msgspec.json.format(msgspec.json.encode(content), indent=2)
+
+
 def read_parquet(path: Any) -> Ranking:
     """A ranking from the Parquet file that `hf-emms rank --output FILE.parquet` writes.
 
@@ -173,7 +184,7 @@ _NAMES = {
 def in_words(problem: str) -> str:
     """A decoder's message without its jargon."""
     where = re.search(r" - at `\$\.?(.*)`$", problem)
-    place = (where[1] if where else "").replace("[...]", "[…]") or "the file"
+    place = (where[1] if where else "") or "the file"
     if missing := re.match(r"Object missing required field `(\w+)`", problem):
         return f"the field {missing[1]} is missing" + (f" in {place}" if place != "the file" else "")
     if wrong := re.match(r"Expected `([^`]+)`, got `([^`]+)`", problem):

@@ -9,8 +9,6 @@ from dataclasses import dataclass
 from datetime import datetime
 from itertools import pairwise
 
-import msgspec
-
 from leaderboard import schema
 from leaderboard.markup import is_commit
 from leaderboard.schema import NotARankingError, Ranking
@@ -83,7 +81,7 @@ def open_pull_request(ranking: Ranking, repo_id: str, token: str) -> str:
     from huggingface_hub import CommitOperationAdd, HfApi, errors
 
     api, path = HfApi(token=token), path_of(ranking)
-    content = msgspec.json.format(msgspec.json.encode(ranking), indent=2)
+    content = schema.to_json(ranking)
     try:
         if api.file_exists(repo_id, path, repo_type="dataset"):
             # Others' checkpoints lie there; they are not to be replaced.

@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import csv
 import io
-import json
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 
 import msgspec
 
-from leaderboard import markup
+from leaderboard import markup, schema
 from leaderboard.lines import Line, estimator_title, in_order, lines, matching, r2, record, turned, value
 from leaderboard.markup import MISSING, escape
 from leaderboard.schema import Ranking, Score
@@ -76,7 +75,7 @@ def to_csv(view: View, ranking: Ranking, snapshot: Snapshot, delimiter: str = ",
 def to_json(view: View, ranking: Ranking, snapshot: Snapshot) -> str:
     """The ranking file with the rows that are shown."""
     rows = tuple(line.row for line in chosen(view, ranking, snapshot))
-    return json.dumps(msgspec.to_builtins(msgspec.structs.replace(ranking, rows=rows)), indent=2, ensure_ascii=False)
+    return schema.to_json(msgspec.structs.replace(ranking, rows=rows)).decode()
 
 
 def _harmless(cell: object) -> object:
