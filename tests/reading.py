@@ -1,0 +1,44 @@
+"""What tests of reading from a Hub share: files of checkpoints and datasets, and rankings by the command line."""
+
+from __future__ import annotations
+
+import io
+import json
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+from command_line import CommandLine, Done
+
+from hf_emms import demo
+
+ENCODER = "emms-demo/encoder-minilm-static"
+GOOD = "emms-demo/vit-random"
+
+
+def files_of(name: str = "vit-random") -> dict[str, bytes]:
+    folder = demo.folder_of(demo.DEMO_PREFIX + name)
+    assert folder is not None
+    return {path.name: path.read_bytes() for path in folder.iterdir()}
+
+
+def rank(cli: CommandLine, *checkpoints: str, dataset: str = "demo_captions", **environment: str) -> Done:
+    named = [part for id in checkpoints for part in ("-c", id)]
+    arguments = ["rank", "--dataset", dataset, "--max-samples", "40", "-e", ENCODER, "--estimator", "emms"]
+    return cli.run(*arguments, *named, "--format", "json", **environment)
+
+
+def rows(done: Done) -> dict[str, Any]:
+    assert done.code in (0, 1), done.err
+    return {row["checkpoint"]: row for row in json.loads(done.out)["rows"]} if done.out else {}
+
+
+def parquet(texts: list[str], group: int = 100, **more: list[Any]) -> bytes:
+    labels = [("cat", "dog")[number % 2] for number in range(len(texts))]
+    sink = io.BytesIO()
+    pq.write_table(pa.table({"text": texts, "label": labels, **more}), sink, row_group_size=group, compression="none")
+    return sink.getvalue()
+
+
+def sentences(count: int) -> list[str]:
+    return [f"sentence {number} on {'cats and dogs' if number % 3 else 'the weather'}" for number in range(count)]
