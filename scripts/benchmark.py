@@ -29,14 +29,17 @@ GOLDEN = Path(__file__).parents[1] / "tests" / "golden" / "emms_scores.json"
 
 
 def plain_one_pass(x: np.ndarray, z: np.ndarray) -> float:
-    """The official one-pass method in plain numpy: two least squares on rows and one projection."""
+    """The official one-pass method in plain numpy: two least squares on rows and one projection.
+
+    As in the official function the weights are float64, and so is all that they touch.
+    """
     n, d2, k = z.shape
     x = (x - x.mean(axis=0)) / (x.std(axis=0) + 1e-8)
     z = (z - z.mean(axis=0)) / (z.std(axis=0) + 1e-8)
-    start = z @ np.full(k, 1.0 / k, dtype=z.dtype)
+    start = z @ np.full(k, 1.0 / k)
     fitted = x @ np.linalg.lstsq(x, start, rcond=None)[0]
     weights = np.linalg.lstsq(z.reshape(n * d2, k), fitted.reshape(n * d2), rcond=None)[0]
-    return -float(np.mean((fitted - z @ project_simplex(weights).astype(z.dtype)) ** 2))
+    return -float(np.mean((fitted - z @ project_simplex(weights)) ** 2))
 
 
 def check_plain_one_pass() -> None:

@@ -9,8 +9,8 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 
 import numpy as np
-from scipy.linalg import eigh
-from scipy.linalg.lapack import dpocon, dpotrf, dtrtrs
+from scipy.linalg import eigh, get_blas_funcs
+from scipy.linalg.lapack import dpocon, dpotrf
 
 from hf_emms.scoring.simplex import minimise_quadratic, project_simplex
 from hf_emms.scoring.statistics import Normal, Standardised
@@ -107,7 +107,8 @@ def alternating(statistics: Standardised, *, tolerance: float = 1e-9, max_iterat
 def _explained(statistics: Standardised, total: Normal) -> np.ndarray:
     """B: (K, K) inner products of the F-labels' projections on the columns of X."""
     whitened = whiten(statistics, total)
-    return statistics.targets.row_products(whitened, whitened).sum(axis=0)
+    targets = statistics.working_targets if whitened.dtype == statistics.dtype else statistics.targets
+    return targets.row_products(whitened, whitened).sum(axis=0, dtype=np.float64)
 
 
 def whiten(statistics: Standardised, total: Normal) -> np.ndarray:
@@ -115,7 +116,9 @@ def whiten(statistics: Standardised, total: Normal) -> np.ndarray:
     rounding = float(np.finfo(statistics.dtype).eps)
     factor, info = dpotrf(total.xx.T, lower=1, clean=1)
     if info == 0 and dpocon(factor, np.abs(total.xx).sum(axis=0).max(), uplo="L")[0] > rounding:
-        return dtrtrs(factor, total.xy, lower=1)[0]
+        (divide,) = get_blas_funcs(("trsm",), dtype=statistics.dtype)
+        right = np.asfortranarray(total.xy.astype(statistics.dtype, copy=False).T)
+        return divide(1.0, factor.astype(statistics.dtype), right, side=1, lower=1, trans_a=1).T
     values, vectors = eigh(total.xx, check_finite=False, driver="evd")
     kept = values > ROUNDINGS * rounding * max(values[-1], 0.0)
     return (vectors[:, kept].T @ total.xy) / np.sqrt(values[kept])[:, None]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from itertools import pairwise
 
@@ -12,7 +12,7 @@ from scipy.linalg import qr
 
 from hf_emms.errors import EmmsError
 from hf_emms.scoring.moments import Moments
-from hf_emms.scoring.sums import Rows, Sums, column_products, label_pairs
+from hf_emms.scoring.sums import Rows, Sums, column_squares, label_pairs, subtract_outer
 from hf_emms.scoring.targets import ColumnTargets, Targets, TextTargets
 
 # A column whose standard deviation is below this many rounding errors of its values carries only rounding noise.
@@ -38,21 +38,21 @@ class Normal:
 
 @dataclass(frozen=True)
 class Fold:
-    """One fold against the rest, both centred on the mean of the rest, each divided by its own number of rows.
+    """Sums over one fold and over the rest of the rows, both centred on the mean of the rest.
 
     Attributes:
+        rest_n: rows outside the fold.
         rest_xx: (D, D), of the rows outside the fold.
         rest_xy: (D, q), likewise.
         xx: (D, D), of the fold's rows.
         xy: (D, q), likewise.
-        zz: (K, K), likewise.
     """
 
+    rest_n: float
     rest_xx: np.ndarray
     rest_xy: np.ndarray
     xx: np.ndarray
     xy: np.ndarray
-    zz: np.ndarray
 
 
 @dataclass(frozen=True)
@@ -112,22 +112,23 @@ class Standardised:
         sums = self.sums
         n, x, y = self.n, sums.x.sum(axis=0), sums.y.sum(axis=0)
         xx = sums.xx.sum(axis=0)
-        xx -= np.outer(x, x / n)
+        subtract_outer(xx, x, x / n)
         xx *= self.x_scale[:, None] * (self.x_scale / n)
         xy = sums.xy.sum(axis=0)
-        xy -= np.outer(x, y / n)
-        xy *= self.x_scale[:, None] * (self.y_scale / n)
+        subtract_outer(xy, x, y / n)
+        xy *= self.x_scale[:, None]
+        xy *= self.y_scale / n
         return Normal(n, xx, xy, self._label_products(n, y, sums.yy.sum(axis=0), y / n) / n)
 
     @cached_property
     def held_out_labels(self) -> np.ndarray:
-        """(F, K, K): products of each filled fold's labels about the mean of the rest, per row."""
+        """(F, K, K): sums over each filled fold of products of labels about the mean of the rest."""
         sums = self.sums
         total_y = sums.y.sum(axis=0)
         out = []
         for n, y, yy in zip(sums.n, sums.y, sums.yy, strict=True):
             if n:
-                out.append(self._label_products(n, y, yy, (total_y - y) / (self.n - n)) / n)
+                out.append(self._label_products(n, y, yy, (total_y - y) / (self.n - n)))
         return np.stack(out)
 
     def folds(self) -> Iterator[Fold]:
@@ -139,19 +140,40 @@ class Standardised:
         total_xy = self._scaled(sums.xy.sum(axis=0), scale_xy)
         scaled_x, scaled_y = sums.x * self.x_scale, sums.y * self.y_scale
         total_x, total_y = scaled_x.sum(axis=0), scaled_y.sum(axis=0)
-        for index, zz in zip(np.flatnonzero(sums.n), self.held_out_labels, strict=True):
+        for index in np.flatnonzero(sums.n):
             n, x, y = float(sums.n[index]), scaled_x[index], scaled_y[index]
-            rest_n, rest_x, rest_y = self.n - n, total_x - x, total_y - y
-            mean_x, mean_y = rest_x / rest_n, rest_y / rest_n
-            shifted = x - n * mean_x
+            rest_x, rest_y = total_x - x, total_y - y
+            mean_x, mean_y = rest_x / (self.n - n), rest_y / (self.n - n)
             xx, xy = self._scaled(sums.xx[index], scale_xx), self._scaled(sums.xy[index], scale_xy)
-            yield Fold(
-                _centred(total_xx - xx, [(rest_x, mean_x)], rest_n),
-                _centred(total_xy - xy, [(rest_x, mean_y)], rest_n),
-                _centred(xx, [(mean_x, x), (shifted, mean_x)], n),
-                _centred(xy, [(mean_x, y), (shifted, mean_y)], n),
-                zz,
-            )
+            rest_xx, rest_xy = total_xx - xx, total_xy - xy
+            for product, left, right in (
+                (rest_xx, rest_x, mean_x),
+                (rest_xy, rest_x, mean_y),
+                (xx, mean_x, x),
+                (xx, x - n * mean_x, mean_x),
+                (xy, mean_x, y),
+                (xy, x - n * mean_x, mean_y),
+            ):
+                subtract_outer(product, left, right)
+            yield Fold(self.n - n, rest_xx, rest_xy, xx, xy)
+
+    def some_columns(self, limit: int) -> Standardised:
+        """The same rows with at most `limit` evenly spaced columns of each F-label."""
+        widest = max(self.widths)
+        if self.tables is not None or widest <= limit:
+            return self
+        chosen = np.linspace(0, widest - 1, limit).astype(np.int64)
+        widths = tuple(int((chosen < width).sum()) for width in self.widths)
+        starts = np.cumsum((0, *self.widths))
+        columns = np.concatenate([start + chosen[:n] for start, n in zip(starts[:-1], widths, strict=True)])
+        sums = replace(
+            self.sums,
+            y=self.sums.y[:, columns],
+            xy=self.sums.xy[:, :, columns],
+            yy=self.sums.yy[:, :, chosen],
+            origin_y=self.sums.origin_y[columns],
+        )
+        return replace(self, sums=sums, y_scale=self.y_scale[columns], widths=widths)
 
     def _scaled(self, product: np.ndarray, scale: np.ndarray) -> np.ndarray:
         return np.multiply(product, scale, out=np.empty(product.shape, self.dtype), casting="same_kind")
@@ -168,15 +190,6 @@ class Standardised:
             centred = products[: pair.common] - y[a] * mean[b] - mean[a] * y[b] + n * mean[a] * mean[b]
             out[pair.j, pair.k] = out[pair.k, pair.j] = centred @ (self.y_scale[a] * self.y_scale[b])
         return out
-
-
-def _centred(product: np.ndarray, corrections: list[tuple[np.ndarray, np.ndarray]], n: float) -> np.ndarray:
-    """(product − Σ outer(a, b)) / n, in place."""
-    left = np.stack([a for a, _ in corrections], axis=1).astype(product.dtype)
-    right = np.stack([b for _, b in corrections], axis=0).astype(product.dtype)
-    product -= left @ right
-    product *= product.dtype.type(1.0 / n)
-    return product
 
 
 def standardise(moments: Moments) -> Standardised:
@@ -259,7 +272,7 @@ def rotate_rows(x: np.ndarray) -> np.ndarray:
 def _rotated(moments: Moments, rows: Rows) -> tuple[Moments, int]:
     mean = rows.x.mean(axis=0, dtype=np.float64)
     x = rows.x - mean.astype(rows.x.dtype)
-    squares = column_products(x, x)
+    squares = column_squares(x)
     scale = _inverse_deviation(len(x), x.sum(axis=0, dtype=np.float64), squares, mean, moments.dtype)
     x *= scale.astype(x.dtype)
     return moments.with_features(rotate_rows(x)), int((scale == 0.0).sum())

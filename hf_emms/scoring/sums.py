@@ -7,10 +7,14 @@ from dataclasses import dataclass
 from itertools import combinations_with_replacement
 
 import numpy as np
+from scipy.linalg import get_blas_funcs
 from scipy.sparse import csr_array
 
 # Rows of one matrix product: enough for its full speed, few enough for float32 sums.
 PRODUCT_ROWS = 8192
+
+# Rows of one pass over label columns: they stay in cache, and float32 sums of so few stay exact enough.
+BLOCK_ROWS = 128
 
 
 @dataclass
@@ -104,7 +108,7 @@ class Sums:
             if self.by_text:
                 self._add_texts(fold, x, rows.y[chosen])
             else:
-                self._add_columns(fold, x, _less(rows.y[chosen], self.origin_y), widths)
+                self._add_columns(fold, x, rows.y[chosen], widths)
 
     def _slices(self, folds: np.ndarray) -> Iterator[tuple[int, np.ndarray | slice]]:
         for fold in range(len(self.n)):
@@ -115,10 +119,16 @@ class Sums:
                 yield fold, slice(start, end) if len(members) == len(folds) else members[start:end]
 
     def _add_columns(self, fold: int, x: np.ndarray, y: np.ndarray, widths: Sequence[int]) -> None:
-        self.y[fold] += _column_sums(y)
-        self.xy[fold] += x.T @ y
-        for total, pair in zip(self.yy[fold], label_pairs(widths), strict=True):
-            total[: pair.common] += column_products(y[:, pair.left], y[:, pair.right])
+        origin = self.origin_y.astype(y.dtype)
+        cross = x.T @ y
+        subtract_outer(cross, _column_sums(x), origin)  # = xᵀ(y − origin), without a centred copy of y
+        self.xy[fold] += cross
+        pairs = label_pairs(widths)
+        for start in range(0, len(y), BLOCK_ROWS):
+            block = y[start : start + BLOCK_ROWS] - origin
+            self.y[fold] += _column_sums(block)
+            for total, pair in zip(self.yy[fold], pairs, strict=True):
+                total[: pair.common] += np.einsum("nd,nd->d", block[:, pair.left], block[:, pair.right])
 
     def _add_texts(self, fold: int, x: np.ndarray, codes: np.ndarray) -> None:
         texts = self.y.shape[1]
@@ -163,10 +173,16 @@ def _less(rows: np.ndarray, origin: np.ndarray) -> np.ndarray:
     return np.subtract(rows, origin.astype(rows.dtype), out=None if rows.base is not None else rows)
 
 
-def column_products(left: np.ndarray, right: np.ndarray) -> np.ndarray:
-    """Σ_n left[n, d]·right[n, d] for every column d, in float64; shape (D,)."""
-    out = np.zeros(left.shape[1])
-    for start in range(0, len(left), 512):  # short runs keep float32 sums exact enough and in cache
-        block = slice(start, start + 512)
-        out += np.einsum("nd,nd->d", left[block], right[block])
+def subtract_outer(product: np.ndarray, left: np.ndarray, right: np.ndarray) -> None:
+    """Product −= outer(left, right), in place and in one pass."""
+    (ger,) = get_blas_funcs(("ger",), (product,))
+    ger(-1.0, right, left, a=product.T, overwrite_x=False, overwrite_y=False, overwrite_a=True)
+
+
+def column_squares(rows: np.ndarray) -> np.ndarray:
+    """Σ_n rows[n, d]² for every column d, in float64; shape (D,)."""
+    out = np.zeros(rows.shape[1])
+    for start in range(0, len(rows), BLOCK_ROWS):
+        block = rows[start : start + BLOCK_ROWS]
+        out += np.einsum("nd,nd->d", block, block)
     return out

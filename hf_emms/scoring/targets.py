@@ -45,10 +45,9 @@ class ColumnTargets:
                 out[:, j, k] = np.einsum("rd,rd->r", a, b)
         return out
 
-    def gram(self, values: np.ndarray, j: int, k: int) -> np.ndarray:
-        """values_j · values_kᵀ: (r, q) → (r, r)."""
-        a, b = self._pair(values, values, j, k)
-        return a @ b.T
+    def inner(self, left: np.ndarray, right: np.ndarray) -> np.ndarray:
+        """Σ_rd left_j[r, d]·right_k[r, d]: (r, q) and (r, q) → (K, K), float64."""
+        return self.row_products(left, right).sum(axis=0, dtype=np.float64)
 
 
 @dataclass(frozen=True)
@@ -75,9 +74,9 @@ class TextTargets:
                 out[:, j, k] = np.einsum("ru,ru->r", left @ self.grams[j, k], right)
         return out
 
-    def gram(self, values: np.ndarray, j: int, k: int) -> np.ndarray:
-        """Like `ColumnTargets.gram`, (r, U) → (r, r)."""
-        return (values @ self.grams[j, k]) @ values.T
+    def inner(self, left: np.ndarray, right: np.ndarray) -> np.ndarray:
+        """Like `ColumnTargets.inner`, (r, U) and (r, U) → (K, K)."""
+        return self.contract((left.T @ right).astype(np.float64))
 
     def contract(self, matrix: np.ndarray) -> np.ndarray:
         """Σ_uv matrix[u, v]·<z_j[u], z_k[v]>: (U, U) → (K, K)."""
