@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterable
 from functools import cache
 
 import numpy as np
-from scipy.linalg import get_lapack_funcs, solve
+from scipy.linalg import get_blas_funcs, get_lapack_funcs, solve
 
 from hf_emms.errors import EmmsError
 from hf_emms.scoring.methods import Solution
@@ -76,20 +76,27 @@ def _residuals(statistics: Standardised, folds: Iterable[Fold], ridge: float) ->
 def _explained(fold: Fold, targets: Targets, ridge: float) -> np.ndarray:
     """By how much one fold's held-out cross-products of labels shrink: (K, K)."""
     solution = _ridge_solve(fold.rest_xx, fold.rest_xy, fold.rest_n * ridge)
+    (symm,) = get_blas_funcs(("symm",), (fold.xx,))
+    fitted = symm(1.0, fold.xx.T, solution.T, side=1).T
     cross = targets.inner(fold.xy, solution)
-    return cross + cross.T - targets.inner(solution, fold.xx @ solution)
+    return cross + cross.T - targets.inner(solution, fitted)
 
 
 def _ridge_solve(xx: np.ndarray, xy: np.ndarray, ridge: float) -> np.ndarray:
-    """(xx + ridge·I)⁻¹ xy: (D, D) and (D, q) → (D, q)."""
+    """(xx + ridge·I)⁻¹ xy: (D, D) and (D, q) → (D, q).
+
+    scipy's BLAS throughout, as in `_explained`: it and numpy's keep a thread pool each, and the pools' waiting threads
+    take the cores from one another when calls alternate.
+    """
     system = xx.copy()
     system.flat[:: len(system) + 1] += ridge
-    factorise, substitute = get_lapack_funcs(("potrf", "potrs"), (system,))
+    (factorise,), (divide,) = get_lapack_funcs(("potrf",), (xx,)), get_blas_funcs(("trsm",), (xx,))
     factor, failed = factorise(system.T, lower=True, clean=False, overwrite_a=True)
     if failed:  # float32 lost the small ridge beside the large eigenvalues; float64 does not
         precise = xx.astype(np.float64) + ridge * np.eye(len(xx))
-        return solve(precise, xy, assume_a="pos", check_finite=False).astype(xx.dtype)
-    return substitute(factor, xy, lower=True)[0]
+        return np.ascontiguousarray(solve(precise, xy, assume_a="pos", check_finite=False), xx.dtype)
+    half = divide(1.0, factor, xy.T, side=1, lower=1, trans_a=1)
+    return divide(1.0, factor, half, side=1, lower=1, overwrite_b=True).T
 
 
 def fibonacci_search(loss: Callable[[int], float], size: int) -> int:

@@ -54,7 +54,12 @@ def logme(moments: Moments, *, targets: Regressand = "auto", common: bool = Fals
         columns = [(xy @ table, y @ table**2) for table in statistics.tables]
     else:
         level = np.concatenate([np.full(w, max(moments.widths) / w) for w in moments.widths])
-        columns = [((xy - np.outer(x, y / n)) * statistics.y_scale, n * level * (statistics.y_scale > 0))]
+        columns = [
+            (
+                (xy - np.outer(x, sums.whole_y.sum(axis=0) / n)) * statistics.y_scale,
+                n * level * (statistics.y_scale > 0),
+            )
+        ]
     evidence = [
         _evidence(sigma[kept], (project @ cross) ** 2, squares, n, moments.d1, common) for cross, squares in columns
     ]

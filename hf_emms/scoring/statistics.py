@@ -115,7 +115,7 @@ class Standardised:
         subtract_outer(xx, x, x / n)
         xx *= self.x_scale[:, None] * (self.x_scale / n)
         xy = sums.xy.sum(axis=0)
-        subtract_outer(xy, x, y / n)
+        subtract_outer(xy, x, sums.whole_y.sum(axis=0) / n)
         xy *= self.x_scale[:, None]
         xy *= self.y_scale / n
         return Normal(n, xx, xy, self._label_products(n, y, sums.yy.sum(axis=0), y / n) / n)
@@ -138,7 +138,7 @@ class Standardised:
         scale_xy = np.multiply.outer(self.x_scale, self.y_scale)
         total_xx = self._scaled(sums.xx.sum(axis=0), scale_xx)
         total_xy = self._scaled(sums.xy.sum(axis=0), scale_xy)
-        scaled_x, scaled_y = sums.x * self.x_scale, sums.y * self.y_scale
+        scaled_x, scaled_y = sums.x * self.x_scale, sums.whole_y * self.y_scale
         total_x, total_y = scaled_x.sum(axis=0), scaled_y.sum(axis=0)
         for index in np.flatnonzero(sums.n):
             n, x, y = float(sums.n[index]), scaled_x[index], scaled_y[index]

@@ -54,6 +54,8 @@ def label_pairs(widths: Sequence[int]) -> list[Pair]:
 class Sums:
     """Per-fold sums over rows x (features minus `origin_x`) and y (labels minus `origin_y`), all float64.
 
+    Only xy takes the labels as they came: x is centred already, and a centred copy of all labels would cost a pass.
+
     y is the F-labels side by side (q = ΣD2_k), or, for a label table, the indicator of the row's text (q = U).
 
     Shape: n (F,), x (F, D1), xx (F, D1, D1), y (F, q), xy (F, D1, q), yy (F, pairs, max D2_k): the per-column
@@ -86,6 +88,11 @@ class Sums:
     @property
     def by_text(self) -> bool:
         return self.yy.shape[1] == 0
+
+    @property
+    def whole_y(self) -> np.ndarray:
+        """(F, q): sums of the labels as they came."""
+        return self.y + self.n[:, None] * self.origin_y
 
     def arrays(self) -> dict[str, np.ndarray]:
         return dict(vars(self))
@@ -120,9 +127,7 @@ class Sums:
 
     def _add_columns(self, fold: int, x: np.ndarray, y: np.ndarray, widths: Sequence[int]) -> None:
         origin = self.origin_y.astype(y.dtype)
-        cross = x.T @ y
-        subtract_outer(cross, _column_sums(x), origin)  # = xᵀ(y − origin), without a centred copy of y
-        self.xy[fold] += cross
+        self.xy[fold] += x.T @ y
         pairs = label_pairs(widths)
         for start in range(0, len(y), BLOCK_ROWS):
             block = y[start : start + BLOCK_ROWS] - origin
@@ -152,10 +157,9 @@ class Sums:
         cross = self.x[:, :, None] * shift_x
         xx = self.xx + cross + cross.transpose(0, 2, 1) + n[:, :, None] * np.outer(shift_x, shift_x)
         x = self.x + n * shift_x
-        xy = self.xy + shift_x[:, None] * self.y[:, None, :]
+        xy = self.xy + shift_x[:, None] * self.whole_y[:, None, :]
         if self.by_text:
             return Sums(self.n, x, xx, self.y, xy, self.yy, origin_x, origin_y)
-        xy += x[:, :, None] * shift_y
         yy = self.yy.copy()
         for index, pair in enumerate(label_pairs(widths)):
             a, b = shift_y[pair.left], shift_y[pair.right]

@@ -47,7 +47,11 @@ class ColumnTargets:
 
     def inner(self, left: np.ndarray, right: np.ndarray) -> np.ndarray:
         """Σ_rd left_j[r, d]·right_k[r, d]: (r, q) and (r, q) → (K, K), float64."""
-        return self.row_products(left, right).sum(axis=0, dtype=np.float64)
+        out = np.empty((self.k, self.k))
+        for j in range(self.k):
+            for k in range(self.k):
+                out[j, k] = np.einsum("rd,rd->d", *self._pair(left, right, j, k)).sum(dtype=np.float64)
+        return out
 
 
 @dataclass(frozen=True)
