@@ -1,4 +1,4 @@
-"""How fast hf_emms is on this machine: `python scripts/benchmark.py [scoring|memory|extraction] …`.
+"""How fast hf_emms is on this machine: `python scripts/benchmark.py [scoring|memory|extraction|metric] …`.
 
 Contestants run in turn (A B C, A B C, …) in one process, so that a drifting machine hits all alike; what is compared
 is the ratio within each round, reported as median [min … max]. Peak memory is measured in a fresh process each.
@@ -10,7 +10,6 @@ import argparse
 import json
 import os
 import platform
-import resource
 import statistics
 import subprocess
 import sys
@@ -86,8 +85,9 @@ def interleave(contestants: dict[str, Callable[[], object]], rounds: int) -> dic
     return seconds
 
 
-def spread(values: list[float], unit: str = "") -> str:
-    return f"{statistics.median(values):.3g}{unit} [{min(values):.3g} … {max(values):.3g}]"
+def spread(values: list[float], unit: str = "", digits: str = ".3g") -> str:
+    low, middle, high = (f"{value:{digits}}" for value in (min(values), statistics.median(values), max(values)))
+    return f"{middle}{unit} [{low} … {high}]"
 
 
 def ratios(seconds: dict[str, list[float]], of: str, to: str) -> str:
@@ -135,26 +135,26 @@ def bench_scoring(rounds: int) -> None:
     )
 
 
-def peak_mb() -> float:
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+def memory_mb(field: str) -> float:
+    """VmRSS (now) or VmHWM (highest since the last reset) of this process, as Linux counts them."""
+    lines = Path("/proc/self/status").read_text().splitlines()
+    return next(int(line.split()[1]) / 1024 for line in lines if line.startswith(field))
 
 
 def memory_probe(what: str, rows: int) -> None:
-    """Runs in a process of its own; prints the MB that scoring adds to what its input takes."""
+    """Runs in a process of its own; prints the MB that scoring takes beside its input."""
+    x, labels = classes_problem(n=rows) if what != "stream" else (None, None)
+    z = dense(labels) if what == "official" else None
+    Path("/proc/self/clear_refs").write_text("5")  # resets VmHWM
+    before = memory_mb("VmRSS")
     if what == "stream":
-        before = peak_mb()
         stream(rows)
+    elif what == "official":
+        before -= z.nbytes / 2**20  # the official function cannot do without N x D2 x K
+        plain_one_pass(x, z)
     else:
-        x, labels = classes_problem(n=rows)
-        z = dense(labels) if what == "official" else None
-        before = peak_mb()
-        if z is not None:
-            plain_one_pass(x, z)
-        else:
-            emms(x, labels, method=what)
-        if z is not None:
-            before -= z.nbytes / 2**20  # the official function cannot do without N x D2 x K
-    print(json.dumps({"mb": peak_mb() - before}))
+        emms(x, labels, method=what)
+    print(json.dumps({"mb": memory_mb("VmHWM") - before}))
 
 
 def stream(rows: int, batch: int = 1000, d1: int = 768) -> None:
@@ -179,22 +179,43 @@ def bench_memory(rounds: int) -> None:
     print("\n### Peak memory added by scoring\n\n| what | rows | MB |\n|---|---|---|")
     for what in ("official", "exact", "cv"):
         values = [probe(what, 20_000) for _ in range(rounds)]
-        print(f"| classes shape, {what} | 20,000 | {spread(values)} |")
+        print(f"| classes shape, {what} | 20,000 | {spread(values, digits=',.0f')} |")
     for rows in (10_000, 50_000, 200_000):
         values = [probe("stream", rows) for _ in range(rounds)]
-        print(f"| streamed, D1=768 D2=1,024, cv | {rows:,} | {spread(values)} |")
+        print(f"| streamed, D1=768 D2=1,024, cv | {rows:,} | {spread(values, digits=',.0f')} |")
+
+
+def bench_extraction(rounds: int) -> None:
+    from bench_extraction import compare
+
+    result = compare(1500, rounds)
+    print("\n### Text features, MiniLM-sized encoder, against a bare length-sorted loop\n")
+    print(
+        f"rate / bare rate: {spread(result['ratios'], '×')}, {result['rate']:.0f} texts/s, {result['threads']} threads"
+    )
+
+
+def bench_metric(rounds: int) -> None:
+    import bench_metric
+
+    bench_metric.bench_metric(rounds)
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("what", nargs="*", default=["scoring", "memory", "extraction"])
+    parser.add_argument("what", nargs="*", default=["scoring", "memory", "extraction", "metric"])
     parser.add_argument("--rounds", type=int, default=ROUNDS)
     arguments = parser.parse_args()
     if arguments.what[0] == "memory-probe":
         memory_probe(arguments.what[1], int(arguments.what[2]))
         return
     print(f"{platform.machine()}, {os.cpu_count()} cores, Python {platform.python_version()}, numpy {np.__version__}")
-    benches = {"scoring": bench_scoring, "memory": bench_memory}
+    benches = {
+        "scoring": bench_scoring,
+        "memory": bench_memory,
+        "extraction": bench_extraction,
+        "metric": bench_metric,
+    }
     for what in arguments.what:
         benches[what](arguments.rounds)
 
