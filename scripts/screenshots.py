@@ -11,11 +11,12 @@ import shutil
 import socket
 import subprocess
 import sys
+import tempfile
 import time
 import urllib.error
 import urllib.request
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -39,6 +40,8 @@ class Page:
     picture: Path
     act: Callable[[Any], None]
     size: tuple[int, int] = (1200, 700)
+    query: str = ""
+    shows_demo: bool = False
 
 
 def chromium() -> str | None:
@@ -106,12 +109,39 @@ def _score_the_example(page: Any) -> None:
     page.wait_for_timeout(1500)  # the chart grows into place
 
 
+def _wait_for_the_table(page: Any) -> None:
+    page.locator("table.board tbody tr").first.wait_for()
+    page.wait_for_timeout(800)
+
+
+def _leaderboard(name: str, size: tuple[int, int], query: str = "") -> Page:
+    picture = ROOT / "docs" / "images" / f"leaderboard-{name}.png"
+    return Page(ROOT / "spaces_app" / "app.py", picture, _wait_for_the_table, size, query, shows_demo=True)
+
+
+@contextmanager
+def demo_rankings() -> Iterator[str]:
+    """A folder with the demo's rankings; they are computed where the cache doesn't have them."""
+    from hf_emms.cli.demo import write_rankings
+
+    with tempfile.TemporaryDirectory() as temporary:
+        folder = Path(temporary) / "demo"  # its name is on the page
+        for name, _ in write_rankings(folder):
+            print(f"ranked: {name}", file=sys.stderr)
+        yield str(folder)
+
+
+_FASHION = "task=image-classification&ranking=fashion"
 PAGES = {
+    "leaderboard-light": _leaderboard("light", (1280, 900), _FASHION),
+    "leaderboard-dark": _leaderboard("dark", (1280, 900), f"{_FASHION}&__theme=dark"),
+    "leaderboard-phone": _leaderboard("phone", (390, 844), _FASHION),
+    "leaderboard-across": _leaderboard("across", (1280, 900), f"{_FASHION}&tab=across&scope=all"),
     "metric": Page(
         ROOT / "hf_emms" / "metrics" / "emms" / "app.py",
         ROOT / "hf_emms" / "metrics" / "emms" / "screenshot.png",
         _score_the_example,
-    )
+    ),
 }
 
 
@@ -121,7 +151,10 @@ def main() -> None:
     for name in parser.parse_args().names:
         page = PAGES[name]
         page.picture.parent.mkdir(parents=True, exist_ok=True)
-        with served(page.app) as address, opened(address, page.size) as browser:
+        with ExitStack() as stack:
+            settings = {"EMMS_RESULTS": stack.enter_context(demo_rankings())} if page.shows_demo else {}
+            address = stack.enter_context(served(page.app, **settings))
+            browser = stack.enter_context(opened(f"{address}/?{page.query}", page.size))
             page.act(browser)
             browser.screenshot(path=page.picture)
         print(page.picture.relative_to(ROOT))
