@@ -22,7 +22,7 @@ from hf_emms.scoring.targets import Targets
 RIDGES = np.geomspace(1e-4, 1e3, 12)
 
 # Label columns of each F-label that choose the ridge; its best value is flat and hardly differs between columns.
-COLUMNS_FOR_RIDGE = 64
+COLUMNS_FOR_RIDGE = 48
 
 
 def cross_validate(statistics: Standardised) -> Solution:

@@ -9,8 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 
 import numpy as np
-from scipy.linalg import eigh, get_blas_funcs
-from scipy.linalg.lapack import dpocon, dpotrf
+from scipy.linalg import eigh, get_blas_funcs, get_lapack_funcs
 
 from hf_emms.scoring.simplex import minimise_quadratic, project_simplex
 from hf_emms.scoring.statistics import Normal, Standardised
@@ -106,19 +105,25 @@ def alternating(statistics: Standardised, *, tolerance: float = 1e-9, max_iterat
 
 def _explained(statistics: Standardised, total: Normal) -> np.ndarray:
     """B: (K, K) inner products of the F-labels' projections on the columns of X."""
+    targets = statistics.working_targets
     whitened = whiten(statistics, total)
-    targets = statistics.working_targets if whitened.dtype == statistics.dtype else statistics.targets
     return targets.row_products(whitened, whitened).sum(axis=0, dtype=np.float64)
 
 
 def whiten(statistics: Standardised, total: Normal) -> np.ndarray:
-    """L⁻¹XᵀY with XᵀX = LLᵀ; directions that are rounding noise are left out, as a pseudo-inverse would."""
-    rounding = float(np.finfo(statistics.dtype).eps)
-    factor, info = dpotrf(total.xx.T, lower=1, clean=1)
-    if info == 0 and dpocon(factor, np.abs(total.xx).sum(axis=0).max(), uplo="L")[0] > rounding:
-        (divide,) = get_blas_funcs(("trsm",), dtype=statistics.dtype)
-        right = np.asfortranarray(total.xy.astype(statistics.dtype, copy=False).T)
-        return divide(1.0, factor.astype(statistics.dtype), right, side=1, lower=1, trans_a=1).T
+    """L⁻¹XᵀY with XᵀX = LLᵀ; directions that are rounding noise are left out, as a pseudo-inverse would.
+
+    In the input's precision where XᵀX is well conditioned for it, in float64 otherwise.
+    """
+    dtype = statistics.dtype
+    rounding = float(np.finfo(dtype).eps)
+    system = total.xx.astype(dtype)
+    factorise, condition = get_lapack_funcs(("potrf", "pocon"), (system,))
+    norm = np.abs(system).sum(axis=0).max()
+    factor, failed = factorise(system.T, lower=True, clean=False, overwrite_a=True)
+    if not failed and condition(factor, norm, uplo="L")[0] > rounding:
+        (divide,) = get_blas_funcs(("trsm",), (factor,))
+        return divide(1.0, factor, total.xy.astype(dtype).T, side=1, lower=1, trans_a=1, overwrite_b=True).T
     values, vectors = eigh(total.xx, check_finite=False, driver="evd")
     kept = values > ROUNDINGS * rounding * max(values[-1], 0.0)
-    return (vectors[:, kept].T @ total.xy) / np.sqrt(values[kept])[:, None]
+    return ((vectors[:, kept].T @ total.xy) / np.sqrt(values[kept])[:, None]).astype(dtype)

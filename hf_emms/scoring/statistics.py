@@ -87,30 +87,27 @@ class Standardised:
     def targets(self) -> Targets:
         if self.tables is None:
             return ColumnTargets(self.widths)
-        return self._text_targets(np.dtype(np.float64))
-
-    @cached_property
-    def working_targets(self) -> Targets:
-        """The targets in the input's precision."""
-        return self.targets if self.tables is None else self._text_targets(self.dtype)
-
-    def _text_targets(self, dtype: np.dtype) -> TextTargets:
-        assert self.tables is not None
-        tables = [table.astype(dtype) for table in self.tables]
-        texts = len(tables[0])
-        grams = np.empty((len(tables), len(tables), texts, texts), dtype=dtype)
-        for j, left in enumerate(tables):
-            for k, right in enumerate(tables[: j + 1]):
+        texts = len(self.tables[0])
+        grams = np.empty((len(self.tables), len(self.tables), texts, texts))
+        for j, left in enumerate(self.tables):
+            for k, right in enumerate(self.tables[: j + 1]):
                 common = min(left.shape[1], right.shape[1])
                 grams[j, k] = left[:, :common] @ right[:, :common].T
                 grams[k, j] = grams[j, k].T
         return TextTargets(grams, max(self.widths))
 
     @cached_property
+    def working_targets(self) -> Targets:
+        """The targets in the input's precision."""
+        targets = self.targets
+        return replace(targets, grams=targets.grams.astype(self.dtype)) if isinstance(targets, TextTargets) else targets
+
+    @cached_property
     def total(self) -> Normal:
         """Normal equations over all rows, centred on their mean."""
         sums = self.sums
         n, x, y = self.n, sums.x.sum(axis=0), sums.y.sum(axis=0)
+        zz = self._label_products(n, y, sums.yy.sum(axis=0), y / n) / n
         xx = sums.xx.sum(axis=0)
         subtract_outer(xx, x, x / n)
         xx *= self.x_scale[:, None] * (self.x_scale / n)
@@ -118,7 +115,7 @@ class Standardised:
         subtract_outer(xy, x, sums.whole_y.sum(axis=0) / n)
         xy *= self.x_scale[:, None]
         xy *= self.y_scale / n
-        return Normal(n, xx, xy, self._label_products(n, y, sums.yy.sum(axis=0), y / n) / n)
+        return Normal(n, xx, xy, zz)
 
     @cached_property
     def held_out_labels(self) -> np.ndarray:

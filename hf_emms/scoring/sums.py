@@ -118,12 +118,13 @@ class Sums:
                 self._add_columns(fold, x, rows.y[chosen], widths)
 
     def _slices(self, folds: np.ndarray) -> Iterator[tuple[int, np.ndarray | slice]]:
+        """Where a fold's rows are: a slice where they stand together, so that nothing is gathered."""
         for fold in range(len(self.n)):
             members = np.flatnonzero(folds == fold)
+            together = len(members) and members[-1] - members[0] + 1 == len(members)
             for start in range(0, len(members), PRODUCT_ROWS):
-                end = min(start + PRODUCT_ROWS, len(members))
-                # Where a fold holds every row there is nothing to gather.
-                yield fold, slice(start, end) if len(members) == len(folds) else members[start:end]
+                part = members[start : start + PRODUCT_ROWS]
+                yield fold, slice(part[0], part[-1] + 1) if together else part
 
     def _add_columns(self, fold: int, x: np.ndarray, y: np.ndarray, widths: Sequence[int]) -> None:
         origin = self.origin_y.astype(y.dtype)
