@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable
 from functools import cache
+from itertools import islice
 
 import numpy as np
 from scipy.linalg import get_blas_funcs, get_lapack_funcs, solve
@@ -21,8 +22,11 @@ from hf_emms.scoring.targets import Targets
 # Relative to unit-variance features; 12 points are a whole number of Fibonacci steps.
 RIDGES = np.geomspace(1e-4, 1e3, 12)
 
-# Label columns of each F-label that choose the ridge; its best value is flat and hardly differs between columns.
+# What chooses the ridge where a Cholesky factor is dear: some label columns of each F-label, and some of the folds.
+# The loss is flat around its least value, which hardly differs between columns; the score itself uses all of both.
 COLUMNS_FOR_RIDGE = 48
+FOLDS_FOR_RIDGE = 3
+CHEAP_WIDTH = 512
 
 
 def cross_validate(statistics: Standardised) -> Solution:
@@ -37,10 +41,8 @@ def cross_validate(statistics: Standardised) -> Solution:
             f"all {int(statistics.n)} rows fall into one fold; held-out scoring needs rows in at least two",
             "pass more rows or more groups, raise folds, or choose method='exact'",
         )
-    sample = statistics.some_columns(COLUMNS_FOR_RIDGE)
-    ridge, residual = _best_ridge(sample)
-    if sample is not statistics:
-        residual = _residuals(statistics, statistics.folds(), ridge)
+    ridge = _best_ridge(statistics)
+    residual = statistics.held_out_labels - _explained(statistics.folds(), statistics.working_targets, ridge)
     weights = minimise_quadratic(residual.sum(axis=0))
     losses = np.einsum("j,fjk,k->f", weights, residual, weights)
     blank = float(weights @ statistics.held_out_labels.sum(axis=0) @ weights)
@@ -50,31 +52,28 @@ def cross_validate(statistics: Standardised) -> Solution:
     return Solution(score, weights, 1.0 - float(losses.sum()) / blank, stderr, tuple(map(float, -per_row)), ridge)
 
 
-def _best_ridge(statistics: Standardised) -> tuple[float, np.ndarray]:
-    """The ridge with the least held-out loss, and its residuals; each one tried costs a Cholesky factor a fold."""
-    folds = list(statistics.folds())
+def _best_ridge(statistics: Standardised) -> float:
+    """The ridge with the least held-out loss; each one that is tried costs a Cholesky factor a fold."""
+    dear = len(statistics.x_scale) > CHEAP_WIDTH
+    sample = statistics.some_columns(COLUMNS_FOR_RIDGE) if dear else statistics
+    folds = list(islice(sample.folds(), FOLDS_FOR_RIDGE if dear else None))
+    labels = sample.held_out_labels[: len(folds)].sum(axis=0)
 
     @cache
-    def residual(index: int) -> np.ndarray:
-        return _residuals(statistics, folds, float(RIDGES[index]))
-
     def loss(index: int) -> float:
-        pooled = residual(index).sum(axis=0)
+        pooled = labels - _explained(folds, sample.working_targets, float(RIDGES[index])).sum(axis=0)
         weights = minimise_quadratic(pooled)
         return float(weights @ pooled @ weights)
 
-    best = fibonacci_search(loss, len(RIDGES))
-    return float(RIDGES[best]), residual(best)
+    return float(RIDGES[fibonacci_search(loss, len(RIDGES))])
 
 
-def _residuals(statistics: Standardised, folds: Iterable[Fold], ridge: float) -> np.ndarray:
-    """Held-out cross-residuals of every fold at one ridge: (F, K, K)."""
-    targets = statistics.working_targets
-    return statistics.held_out_labels - np.stack([_explained(fold, targets, ridge) for fold in folds])
+def _explained(folds: Iterable[Fold], targets: Targets, ridge: float) -> np.ndarray:
+    """By how much the held-out cross-products of labels shrink, fold by fold: (F, K, K)."""
+    return np.stack([_fold_explained(fold, targets, ridge) for fold in folds])
 
 
-def _explained(fold: Fold, targets: Targets, ridge: float) -> np.ndarray:
-    """By how much one fold's held-out cross-products of labels shrink: (K, K)."""
+def _fold_explained(fold: Fold, targets: Targets, ridge: float) -> np.ndarray:
     solution = _ridge_solve(fold.rest_xx, fold.rest_xy, fold.rest_n * ridge)
     (symm,) = get_blas_funcs(("symm",), (fold.xx,))
     fitted = symm(1.0, fold.xx.T, solution.T, side=1).T
@@ -85,8 +84,8 @@ def _explained(fold: Fold, targets: Targets, ridge: float) -> np.ndarray:
 def _ridge_solve(xx: np.ndarray, xy: np.ndarray, ridge: float) -> np.ndarray:
     """(xx + ridge·I)⁻¹ xy: (D, D) and (D, q) → (D, q).
 
-    scipy's BLAS throughout, as in `_explained`: it and numpy's keep a thread pool each, and the pools' waiting threads
-    take the cores from one another when calls alternate.
+    scipy's BLAS throughout, as in `_fold_explained`: it and numpy's keep a thread pool each, and the pools' waiting
+    threads take the cores from one another when calls alternate.
     """
     system = xx.copy()
     system.flat[:: len(system) + 1] += ridge
