@@ -112,6 +112,7 @@ class Moments:
     def update_checked(self, x: np.ndarray, labels: Labels, ids: np.ndarray) -> None:
         """`update` for arrays that `as_matrix`, `as_labels` and `group_ids` have been through."""
         self.dtype = np.result_type(self.dtype, x.dtype)
+        x = np.ascontiguousarray(x)
         rows = Rows(x, self._label_rows(labels), assign_folds(ids, self.folds, self.seed))
         self.n += len(x)
         if len(rows) > self.capacity:

@@ -107,8 +107,11 @@ class Sums:
             self.origin_x = _column_sums(rows.x[first]) / len(rows.x[first])
             if not self.by_text:
                 self.origin_y = _column_sums(rows.y[first]) / len(rows.y[first])
+        origin = self.origin_x.astype(rows.x.dtype)
+        # One buffer for all slices: fresh memory of this size costs as much as what is written to it.
+        buffer = np.empty((min(PRODUCT_ROWS, len(rows)), rows.x.shape[1]), rows.x.dtype)
         for fold, chosen in self._slices(rows.folds):
-            x = _less(rows.x[chosen], self.origin_x)
+            x = _less(rows.x, chosen, origin, buffer)
             self.n[fold] += len(x)
             self.x[fold] += _column_sums(x)
             self.xx[fold] += x.T @ x  # numpy sends this to syrk: half the work of a general product
@@ -173,9 +176,14 @@ def _column_sums(rows: np.ndarray) -> np.ndarray:
     return np.ones(len(rows), rows.dtype) @ rows  # a matrix product: several times as fast as sum(axis=0)
 
 
-def _less(rows: np.ndarray, origin: np.ndarray) -> np.ndarray:
-    """The rows − origin in the rows' precision, in place where indexing made a copy already."""
-    return np.subtract(rows, origin.astype(rows.dtype), out=None if rows.base is not None else rows)
+def _less(rows: np.ndarray, chosen: np.ndarray | slice, origin: np.ndarray, buffer: np.ndarray) -> np.ndarray:
+    """The chosen rows − origin, in the buffer."""
+    if isinstance(chosen, slice):
+        return np.subtract(rows[chosen], origin, out=buffer[: chosen.stop - chosen.start])
+    out = buffer[: len(chosen)]
+    np.take(rows, chosen, axis=0, out=out, mode="clip")  # the other modes buffer what they write
+    out -= origin
+    return out
 
 
 def subtract_outer(product: np.ndarray, left: np.ndarray, right: np.ndarray) -> None:
