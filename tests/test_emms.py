@@ -318,3 +318,25 @@ def test_simplex_projection_and_programme_against_brute_force():
         assert weights @ (root.T @ root) @ weights <= best + 1e-9
         point = rng.normal(size=3)
         assert np.sum((project_simplex(point) - point) ** 2) <= np.sum((grid - point) ** 2, axis=1).min() + 1e-9
+
+
+@pytest.mark.parametrize(("n", "d1"), [(400, 60), (100, 150)])
+def test_directions_of_little_variance_count_in_float32_too(n, d1):
+    """Untrained networks: a few directions dwarf all others, which still explain labels."""
+    rng = np.random.default_rng(0)
+    hidden = rng.normal(size=(n, 30))
+    loud = 300 * rng.normal(size=(n, 1)) @ rng.normal(size=(1, d1))
+    x = (hidden @ rng.normal(size=(30, d1)) + loud).astype(np.float32)
+    z = hidden @ rng.normal(size=(30, 8)) + 0.5 * rng.normal(size=(n, 8))
+    precise = emms(x.astype(np.float64), z, method="exact").score
+    best = emms(x, z, method="exact").score
+    assert best == pytest.approx(precise, abs=2e-3)
+    assert emms(x, z, method="alternating").score == pytest.approx(best, abs=1e-4)
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_features_that_never_vary_explain_nothing(method):
+    _, z = small_problem()
+    result = emms(np.ones((120, 3)), z, method=method)
+    assert result.r2 == pytest.approx(0.0, abs=1e-9)
+    assert "3 of 3 feature columns" in " ".join(result.notes)

@@ -14,8 +14,9 @@ from scipy.linalg import eigh, get_blas_funcs, get_lapack_funcs
 from hf_emms.scoring.simplex import minimise_quadratic, project_simplex
 from hf_emms.scoring.statistics import Normal, Standardised
 
-# An eigenvalue of XᵀX below this many rounding errors of the largest one is rounding noise.
-ROUNDINGS = 32.0
+# An eigenvalue of XᵀX below this many rounding errors of the largest one is rounding noise: the noise of D x D products
+# is a matrix of random signs, whose norm stays below one rounding error of the largest eigenvalue.
+ROUNDINGS = 2.0
 
 # Gradient steps on W before each step on t in the alternating method.
 STEPS_ON_W = 10_000
@@ -79,15 +80,14 @@ def alternating(statistics: Standardised, *, tolerance: float = 1e-9, max_iterat
         max_iterations: iterations at most.
     """
     total, targets = statistics.total, statistics.targets
-    values, vectors = eigh(total.xx, check_finite=False, driver="evd")
-    values = np.maximum(values, 0.0)
+    values, vectors = _spectrum(statistics, total)
     rotated = vectors.T @ total.xy
     grams = targets.row_products(rotated, rotated)
     weights = np.full(targets.k, 1.0 / targets.k)
     coefficients = np.zeros((len(values), targets.k))
-    slowness = 1.0 - values / max(values[-1], np.finfo(float).tiny)
+    slowness = 1.0 - values / values.max(initial=np.finfo(float).tiny)
     kept = slowness**STEPS_ON_W
-    gained = np.divide(1.0 - kept, values, out=np.zeros_like(values), where=values > 0.0)
+    gained = (1.0 - kept) / values
     step_t = 1.0 / np.linalg.eigvalsh(total.zz)[-1]
     trace: list[float] = []
     for _ in range(max_iterations):
@@ -124,6 +124,12 @@ def whiten(statistics: Standardised, total: Normal) -> np.ndarray:
     if not failed and condition(factor, norm, uplo="L")[0] > rounding:
         (divide,) = get_blas_funcs(("trsm",), (factor,))
         return divide(1.0, factor, total.xy.astype(dtype).T, side=1, lower=1, trans_a=1, overwrite_b=True).T
+    values, vectors = _spectrum(statistics, total)
+    return ((vectors.T @ total.xy) / np.sqrt(values)[:, None]).astype(dtype)
+
+
+def _spectrum(statistics: Standardised, total: Normal) -> tuple[np.ndarray, np.ndarray]:
+    """Eigenvalues (r,) and eigenvectors (D, r) of XᵀX that are no rounding noise."""
     values, vectors = eigh(total.xx, check_finite=False, driver="evd")
-    kept = values > ROUNDINGS * rounding * max(values[-1], 0.0)
-    return ((vectors[:, kept].T @ total.xy) / np.sqrt(values[kept])[:, None]).astype(dtype)
+    kept = values > max(ROUNDINGS * float(np.finfo(statistics.dtype).eps) * values[-1], 0.0)
+    return values[kept], vectors[:, kept]
