@@ -53,6 +53,16 @@ def test_logme_is_the_evidence_of_the_labels(n, d1):
     assert logme(moments_of(x, labels)) == pytest.approx(expected, abs=2e-3)
 
 
+@pytest.mark.parametrize(("n", "d1"), [(400, 60), (100, 150)])
+def test_logme_in_float32_keeps_small_directions_beside_a_large_mean(n, d1):
+    rng = np.random.default_rng(0)
+    codes = rng.integers(0, 4, n)
+    x = 0.01 * (rng.normal(size=(4, d1))[codes] + rng.normal(size=(n, d1))) + 5.0 + 0.2 * rng.normal(size=(n, 1))
+    labels = LabelTable(codes, (np.eye(4),))
+    single = x.astype(np.float32)
+    assert logme(moments_of(single, labels)) == pytest.approx(logme(moments_of(single.astype(float), labels)), abs=1e-3)
+
+
 def test_the_widespread_logme_code_overrates_wide_features_and_agrees_on_narrow_ones():
     wide, narrow = classes(n=40, d1=90), classes(n=200, d1=8)
     assert logme(moments_of(*wide), common=True) > logme(moments_of(*wide)) + 1.0

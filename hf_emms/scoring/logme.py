@@ -8,6 +8,7 @@ import numpy as np
 from scipy.linalg import eigh
 
 from hf_emms.errors import EmmsError
+from hf_emms.scoring.methods import ROUNDINGS
 from hf_emms.scoring.moments import Moments
 from hf_emms.scoring.statistics import rotate_rows, standardise
 
@@ -46,7 +47,9 @@ def logme(moments: Moments, *, targets: Regressand = "auto", common: bool = Fals
     half = np.outer(origin, x + 0.5 * n * origin)
     xx, xy = sums.xx.sum(axis=0) + half + half.T, sums.xy.sum(axis=0)
     sigma, vectors = eigh(xx, check_finite=False, driver="evd")
-    kept = sigma > np.finfo(moments.dtype).eps * max(moments.n, len(sigma)) * sigma[-1]
+    # Rounding noise is relative to the centred products: a large mean is added to them in float64.
+    noise = ROUNDINGS * float(np.finfo(moments.dtype).eps) * float(np.linalg.norm(sums.xx.sum(axis=0)))
+    kept = sigma > max(noise, np.finfo(np.float64).eps * len(sigma) * sigma[-1])
     project = vectors[:, kept].T / np.sqrt(sigma[kept])[:, None]
     if by_text and targets != "f-labels":
         columns = [(xy + np.outer(origin, y), y)]
