@@ -13,7 +13,7 @@ sys.path.insert(0, str(Path(__file__).parents[1] / "scripts"))
 
 from screenshots import CHROMIUM_ARGUMENTS, chromium, served
 
-__all__ = ["browser", "open_page", "served"]
+__all__ = ["served"]
 
 # What pages cannot reach from here: fonts, and what Gradio asks the Hub about its own Space.
 _OF_THE_NETWORK = ("net::ERR_", "Failed to load resource", "Space not found")

@@ -8,6 +8,7 @@ from __future__ import annotations
 import ipaddress
 import os
 import shutil
+import signal
 import socket
 import sys
 import tempfile
@@ -17,7 +18,10 @@ from typing import Any
 
 import pytest
 
-pytest_plugins = ("hub.fixtures", "environments")
+pytest_plugins = ("hub.fixtures", "environments", "browser")
+
+# A shell that starts tests in the background has them ignore SIGINT, and so would the commands that they interrupt.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 
 # The Space is an application of its own: its modules lie beside its app.py.
 sys.path.insert(0, str(Path(__file__).parents[1] / "spaces_app"))

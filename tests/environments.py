@@ -25,7 +25,8 @@ def fresh_environment(folder: Path, *, with_pip: bool = False) -> Path:
 
 def run(command: list[str], folder: Path, **extra: str) -> subprocess.CompletedProcess[str]:
     """Runs a command in a folder, with caches there."""
-    environment = {**os.environ, "HF_EMMS_CACHE": str(folder / "cache"), "HF_HOME": str(folder / "hf"), **extra}
+    inherited = {name: value for name, value in os.environ.items() if name != "PYTHONPATH"}
+    environment = {**inherited, "HF_EMMS_CACHE": str(folder / "cache"), "HF_HOME": str(folder / "hf"), **extra}
     return subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True, check=False)
 
 

@@ -13,12 +13,10 @@ from pathlib import Path
 
 import pytest
 import yaml
-from browser import browser, open_page, served
+from browser import served
 from hub.fixtures import client_environment
 from rankings import example
 from space import SPACE, of_rows, scored
-
-__all__ = ["browser", "open_page"]
 
 RESULTS = "ada/emms-results"
 

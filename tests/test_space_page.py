@@ -6,13 +6,12 @@ import csv
 import io
 
 import pytest
-from browser import browser, open_page
 from rankings import example
 from space import HOSTILE, of_rows, scored, space, write
 
 from hf_emms.ranking import Ranking
 
-__all__ = ["browser", "open_page", "space"]
+__all__ = ["space"]
 
 BEANS = "task=image-classification&ranking=image%2Fbeans"
 
