@@ -147,8 +147,11 @@ PAGES = {
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("names", nargs="*", choices=[*PAGES, []], default=[*PAGES], metavar="NAME")
-    for name in parser.parse_args().names:
+    parser.add_argument("names", nargs="*", metavar="NAME", help=f"of {', '.join(PAGES)}; all of them by default")
+    names = parser.parse_args().names
+    if unknown := set(names) - set(PAGES):
+        parser.error(f"no page is named {', '.join(sorted(unknown))}")
+    for name in names or PAGES:
         page = PAGES[name]
         page.picture.parent.mkdir(parents=True, exist_ok=True)
         with ExitStack() as stack:
