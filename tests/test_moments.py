@@ -172,3 +172,23 @@ def test_texts_that_hardly_repeat_are_kept_as_columns_and_classes_as_sums():
     tables = (np.random.default_rng(0).normal(size=(50, 4)),)
     assert Moments.like(LabelTable(codes, tables, categorical=False), 3).tables is None
     assert Moments.like(LabelTable(codes, tables, categorical=True), 3).tables is not None
+
+
+@pytest.mark.parametrize("coded", [False, True])
+def test_batches_may_be_read_into_the_same_buffers(coded):
+    x, labels = problem(coded=coded)
+    labels = labels if coded else labels[:1]
+    fresh, reused = Moments.like(labels, 6), Moments.like(labels, 6)
+    x_buffer = np.empty((60, 6))
+    z_buffer = part(labels, np.arange(60)) if coded else [np.empty((60, 4))]
+    for start in range(0, 240, 60):
+        rows = np.arange(start, start + 60)
+        batch = part(labels, rows)
+        fresh.update(x[rows], batch, groups=rows)
+        x_buffer[:] = x[rows]
+        if coded:
+            z_buffer.codes[:] = batch.codes
+        else:
+            z_buffer[0][:] = batch[0]
+        reused.update(x_buffer, z_buffer, groups=rows)
+    assert score_moments(reused) == score_moments(fresh)

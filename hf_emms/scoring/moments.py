@@ -112,13 +112,13 @@ class Moments:
     def update_checked(self, x: np.ndarray, labels: Labels, ids: np.ndarray) -> None:
         """`update` for arrays that `as_matrix`, `as_labels` and `group_ids` have been through."""
         self.dtype = np.result_type(self.dtype, x.dtype)
-        x = np.ascontiguousarray(x)
-        rows = Rows(x, self._label_rows(labels), assign_folds(ids, self.folds, self.seed))
+        rows = Rows(np.ascontiguousarray(x), self._label_rows(labels), assign_folds(ids, self.folds, self.seed))
         self.n += len(x)
         if len(rows) > self.capacity:
             self._fold(rows)
             return
-        self._waiting.append(Rows(np.array(x), rows.y, rows.folds))
+        # Copies: the caller may read the next batch into the same buffers.
+        self._waiting.append(Rows(np.array(rows.x), np.array(rows.y), rows.folds))
         if sum(map(len, self._waiting)) > self.capacity:
             self._flush()
 
