@@ -142,6 +142,11 @@ def status_of(error: BaseException) -> int | None:
     return next((status for status, _ in _answers(error)), None)
 
 
+def retry_after_of(error: BaseException) -> float:
+    """The seconds that the Hub asks to wait behind an error of the client; 0 where it names none."""
+    return next((asked for _, asked in _answers(error)), 0.0)
+
+
 def hub_error_behind(error: BaseException) -> Exception | None:
     """The Hub client's error that another library's error was raised from."""
     kinds = _client_errors()
@@ -158,9 +163,9 @@ def _refuse_long_waits() -> None:
 
 
 def _refuse_long_wait(response: Any) -> None:
-    asked = response.headers.get("Retry-After", "")
-    if response.status_code in _PASSING and asked.isdecimal() and int(asked) > deadline():
-        waits = f"asks to wait {int(asked):,} s ({response.status_code})"
+    asked = _retry_after(response)
+    if response.status_code in _PASSING and asked > deadline():
+        waits = f"asks to wait {asked:,.0f} s ({response.status_code})"
         raise LongWaitError(f"the Hub {waits}, longer than {deadline():g} s", _LATER)
 
 
@@ -195,8 +200,12 @@ def _answers(error: BaseException) -> Iterator[tuple[int, float]]:
 
     for one in _chain(error):
         if isinstance(one, HfHubHTTPError) and one.response is not None:
-            asked = one.response.headers.get("Retry-After", "")
-            yield one.response.status_code, float(asked) if asked.isdecimal() else 0.0
+            yield one.response.status_code, _retry_after(one.response)
+
+
+def _retry_after(response: Any) -> float:
+    asked = response.headers.get("Retry-After", "")
+    return float(asked) if asked.isdecimal() else 0.0
 
 
 def _chain(error: BaseException | None) -> Iterator[BaseException]:

@@ -14,7 +14,7 @@ from typing import Any, Literal
 from hf_emms.errors import EmmsError
 from hf_emms.hub.account import Account
 from hf_emms.hub.connection import Kind, endpoint, explained, page
-from hf_emms.hub.patience import deadline, patiently, status_of
+from hf_emms.hub.patience import deadline, patiently, retry_after_of, status_of
 
 Read = Callable[[str], bytes | None]
 """The content of a file at the commit that is changed; None where there is none."""
@@ -164,8 +164,7 @@ def _pause(error: Exception, tried: int) -> float:
     """Seconds to the next attempt; among many writers chance keeps them apart."""
     if status_of(error) == 412:
         return random.uniform(0.05, min(0.2 * tried, 2.0))
-    asked = getattr(getattr(error, "response", None), "headers", {}).get("Retry-After", "")
-    return max(float(asked) if asked.isdecimal() else 0.0, 0.5 * 2**tried)
+    return max(retry_after_of(error), 0.5 * 2**tried)
 
 
 def _given_up(error: Exception, status: int | None, tried: int, id: str, kind: Kind) -> EmmsError:
