@@ -24,13 +24,11 @@ class Normal:
     """The normal equations of standardised X and Z over some rows, divided by their number.
 
     Attributes:
-        n: rows.
         xx: (D, D), XᵀX / n.
         xy: (D, q), XᵀY / n in the basis of the targets.
         zz: (K, K), Σ_d Z_jᵀZ_k / n.
     """
 
-    n: float
     xx: np.ndarray
     xy: np.ndarray
     zz: np.ndarray
@@ -115,7 +113,7 @@ class Standardised:
         subtract_outer(xy, x, sums.whole_y.sum(axis=0) / n)
         xy *= self.x_scale[:, None]
         xy *= self.y_scale / n
-        return Normal(n, xx, xy, zz)
+        return Normal(xx, xy, zz)
 
     @cached_property
     def held_out_labels(self) -> np.ndarray:
