@@ -1,19 +1,53 @@
-"""What tests of reading from a Hub share: files of checkpoints and datasets, and rankings by the command line."""
+"""What tests of reading from a Hub share: a Hub, files of checkpoints and datasets, rankings by command."""
 
 from __future__ import annotations
 
 import io
+import itertools
 import json
+from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
 import pyarrow.parquet as pq
+import pytest
 from command_line import CommandLine, Done
+from hub import Hub, running_hub
+from hub.fixtures import client_environment
 
 from hf_emms import demo
 
 ENCODER = "emms-demo/encoder-minilm-static"
 GOOD = "emms-demo/vit-random"
+_numbers = itertools.count(1)
+
+
+@pytest.fixture(scope="module")
+def hub(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Hub]:
+    with running_hub(tmp_path_factory.mktemp("hub")) as running:
+        yield running
+
+
+@pytest.fixture(scope="module")
+def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("client")
+
+
+@pytest.fixture(scope="module")
+def cli(hub: Hub, home: Path) -> Iterator[CommandLine]:
+    running = CommandLine(client_environment(hub, home, HF_EMMS_DEADLINE="30"), home)
+    yield running
+    running.close()
+
+
+@pytest.fixture
+def model(hub: Hub) -> Iterator[str]:
+    """A checkpoint of this test's own, which nothing has cached."""
+    id = f"org/model-{next(_numbers)}"
+    hub.store.put_files(id, files_of())
+    yield id
+    hub.faults.clear()
 
 
 def files_of(name: str = "vit-random") -> dict[str, bytes]:

@@ -4,9 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import io
-import itertools
 import time
-from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -14,38 +12,11 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 from command_line import CommandLine, Done
-from hub import Hub, running_hub
-from hub.fixtures import client_environment, run_client
-from reading import ENCODER, GOOD, files_of, parquet, rank, rows, sentences
+from hub import Hub
+from hub.fixtures import run_client
+from reading import ENCODER, GOOD, cli, files_of, home, hub, model, parquet, rank, rows, sentences
 
-_numbers = itertools.count(1)
-
-
-@pytest.fixture(scope="module")
-def hub(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Hub]:
-    with running_hub(tmp_path_factory.mktemp("hub")) as running:
-        yield running
-
-
-@pytest.fixture(scope="module")
-def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return tmp_path_factory.mktemp("client")
-
-
-@pytest.fixture(scope="module")
-def cli(hub: Hub, home: Path) -> Iterator[CommandLine]:
-    running = CommandLine(client_environment(hub, home, HF_EMMS_DEADLINE="30"), home)
-    yield running
-    running.close()
-
-
-@pytest.fixture
-def model(hub: Hub) -> Iterator[str]:
-    """A checkpoint of this test's own, which nothing has cached."""
-    id = f"org/model-{next(_numbers)}"
-    hub.store.put_files(id, files_of())
-    yield id
-    hub.faults.clear()
+__all__ = ["cli", "home", "hub", "model"]
 
 
 def the_error(done: Done, id: str) -> str:
