@@ -30,7 +30,7 @@ class Target:
         split: the split that was read.
         task: what it is ranked for.
         columns: role → column; several columns of one role are joined by commas.
-        inputs: the M distinct inputs: strings, or `Images`.
+        inputs: the M distinct inputs: strings, `Images`, or `Pairs`.
         input_of_row: int64, shape (N,): which input feeds each row.
         label_texts: the U distinct label texts, sorted.
         codes: int64, shape (N,): which label text each row has.
@@ -85,6 +85,34 @@ class Images(Sequence):
 
         with Image.open(io.BytesIO(self.encoded[index])) as picture:
             return ImageOps.exif_transpose(picture).convert("RGB")
+
+
+@dataclass(frozen=True)
+class Pairs(Sequence):
+    """Inputs of two parts, such as pictures and questions; each distinct part is held once.
+
+    Attributes:
+        firsts: the distinct first parts: `Images` or texts.
+        seconds: the distinct second parts: texts.
+        parts: int64, shape (M, 2): which first and which second part make each input.
+    """
+
+    firsts: Sequence[Any]
+    seconds: Sequence[str]
+    parts: np.ndarray
+
+    def __len__(self) -> int:
+        return len(self.parts)
+
+    @overload
+    def __getitem__(self, index: int) -> tuple[Any, str]: ...
+    @overload
+    def __getitem__(self, index: slice) -> Pairs: ...
+    def __getitem__(self, index: int | slice) -> tuple[Any, str] | Pairs:
+        if isinstance(index, slice):
+            return Pairs(self.firsts, self.seconds, self.parts[index])
+        first, second = self.parts[index]
+        return self.firsts[first], self.seconds[second]
 
 
 def image_problem(encoded: bytes) -> str | None:

@@ -1,12 +1,16 @@
-"""What a task is: which columns it reads, what feeds the checkpoint, what becomes label text."""
+"""What a task is: which columns it reads, what feeds the checkpoint, what becomes the F-label."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal
 
-Modality = Literal["image", "text"]
+import numpy as np
+
+# What a checkpoint is fed; "text+text" is a pair such as a question and its context.
+Modality = Literal["image", "text", "image+text", "text+text"]
+LabelForm = Literal["text", "numbers", "both"]
 
 
 @dataclass(frozen=True)
@@ -16,12 +20,29 @@ class Role:
     Attributes:
         name: what the column is to the task ("image", "text", "label").
         candidates: column names that are tried first, in this order.
-        kinds: which column types fit: "image", "string", "strings" (a list), "class", "integer".
+        kinds: which column types fit: "image", "string", "strings" (a list), "class", "integer" and others that
+            `data.columns` knows.
     """
 
     name: str
     candidates: tuple[str, ...]
     kinds: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class Numbers:
+    """How a label that is no text becomes an F-label: a box, a value.
+
+    Attributes:
+        measure: a raw label and the input picture's (width, height), None without a picture, to P plain numbers;
+            raises ValueError with the reason where the label cannot be used.
+        encode: the numbers of U labels, float64 (U, P), to the F-label float32 (U, D2).
+        describe: P numbers in words, for the text encoders.
+    """
+
+    measure: Callable[[Any, tuple[int, int] | None], tuple[float, ...]]
+    encode: Callable[[np.ndarray], np.ndarray]
+    describe: Callable[[tuple[float, ...]], str]
 
 
 @dataclass(frozen=True)
@@ -31,19 +52,37 @@ class Task:
     Attributes:
         id: the Hub's task id, e.g. "image-classification".
         modality: what a checkpoint is fed.
-        input: the column that feeds the checkpoint.
-        label: the column whose text is the label.
+        inputs: the columns that feed the checkpoint, one for each part of `modality`.
+        label: the column whose text or numbers are the label.
         categorical: whether labels are classes (sampled evenly, scored as codes by the baselines).
         label_text: cleans one raw label into the text that encoders embed.
         aliases: other names that users type.
         sources: Hub tasks whose checkpoints are candidates besides its own: backbones carry no task's tag.
+        group: the input whose content rows share a fold by (the picture of ten questions); None: the first one.
+        empty: the text of a label that holds nothing ("no answer"); None where such rows are left out.
+        numbers: how labels that are no text are measured; None where labels are text.
+        form: which F-labels `numbers` make: "text", "numbers" or "both", unless the user says.
     """
 
     id: str
     modality: Modality
-    input: Role
+    inputs: tuple[Role, ...]
     label: Role
     categorical: bool
     label_text: Callable[[str], str]
     aliases: tuple[str, ...] = ()
     sources: tuple[str, ...] = ()
+    group: str | None = None
+    empty: str | None = None
+    numbers: Numbers | None = None
+    form: LabelForm = "text"
+
+    @property
+    def input(self) -> Role:
+        """The first input: the picture where there is one."""
+        return self.inputs[0]
+
+    @property
+    def roles(self) -> dict[str, Role]:
+        """Every role by name, inputs first."""
+        return {role.name: role for role in (*self.inputs, self.label)}

@@ -6,7 +6,7 @@ from hf_emms.tasks.text import clean_class_name
 IMAGE_CLASSIFICATION = Task(
     id="image-classification",
     modality="image",
-    input=Role("image", ("image", "img", "picture", "photo", "pixel_values"), ("image",)),
+    inputs=(Role("image", ("image", "img", "picture", "photo", "pixel_values"), ("image",)),),
     label=Role(
         "label",
         (

@@ -6,7 +6,7 @@ from hf_emms.tasks.text import clean_caption
 IMAGE_TO_TEXT = Task(
     id="image-to-text",
     modality="image",
-    input=Role("image", ("image", "img", "picture", "photo", "jpg", "png"), ("image",)),
+    inputs=(Role("image", ("image", "img", "picture", "photo", "jpg", "png"), ("image",)),),
     label=Role(
         "text",
         ("caption", "captions", "text", "sentences", "sentence", "alt_text", "answer", "description", "raw"),

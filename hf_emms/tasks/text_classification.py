@@ -6,10 +6,12 @@ from hf_emms.tasks.text import clean_class_name
 TEXT_CLASSIFICATION = Task(
     id="text-classification",
     modality="text",
-    input=Role(
-        "text",
-        ("text", "sentence", "content", "gloss", "review", "document", "question", "tweet"),
-        ("string",),
+    inputs=(
+        Role(
+            "text",
+            ("text", "sentence", "content", "gloss", "review", "document", "question", "tweet"),
+            ("string",),
+        ),
     ),
     label=Role(
         "label",
