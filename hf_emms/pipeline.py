@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import functools
 import hashlib
 from collections.abc import Iterable, Mapping
+from contextlib import closing
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
@@ -11,9 +13,8 @@ import msgspec
 import numpy as np
 
 from hf_emms.cache import Cache
-from hf_emms.engines.extraction import bring
-from hf_emms.engines.local import run_checkpoint
-from hf_emms.engines.prefetch import Prefetch
+from hf_emms.engines.engine import Work
+from hf_emms.engines.local import LocalEngine
 from hf_emms.engines.progress import Progress, Silent
 from hf_emms.engines.settings import Settings
 from hf_emms.hub import Repo
@@ -128,7 +129,24 @@ def run(plan: Plan, progress: Progress) -> Ranking:
     """Runs what a plan lists. Every finished row is on disk before the next checkpoint starts."""
     request, target = plan.request, plan.target
     cache = open_cache(request, progress)
-    settings = Settings(
+    rows = [candidate.row for candidate in plan.candidates if candidate.row is not None]
+    for row in rows:
+        progress.started(row.checkpoint, 0)
+        progress.finished(row)
+    labels = functools.cache(lambda: _labels(plan, cache, progress))
+    to_run = {candidate.id: candidate.repo for candidate in plan.candidates if candidate.repo and not candidate.row}
+    work = Work(to_run, target, labels, _settings(request), cache, progress)
+    with closing(LocalEngine().rows(work)) as finished:
+        for row in finished:
+            if row.error is None:
+                key = row_key(to_run[row.checkpoint], request, target, plan.encoders)
+                cache.put_json("rows", key, msgspec.to_builtins(row))
+            rows.append(row)
+    return _ranking(plan, labels(), ranked(rows, request.estimators[0]))
+
+
+def _settings(request: Request) -> Settings:
+    return Settings(
         request.estimators,
         seed=request.seed,
         folds=request.folds,
@@ -138,29 +156,6 @@ def run(plan: Plan, progress: Progress) -> Ranking:
         allow_pickle=request.allow_pickle,
         trust_remote_code=request.trust_remote_code,
     )
-    to_run = [candidate.repo for candidate in plan.candidates if candidate.repo and candidate.row is None]
-    with Prefetch(
-        to_run,
-        lambda repo: bring(repo, target, settings, cache),
-        lambda id: progress.noted(f"waiting for the download of {id}"),
-    ) as prefetch:
-        labels = _labels(plan, cache, progress)
-        rows = []
-        for candidate in plan.candidates:
-            row = candidate.row
-            if row is not None or candidate.repo is None:
-                assert row is not None
-                progress.started(candidate.id, 0)
-                progress.finished(row)
-            else:
-                row = run_checkpoint(
-                    candidate.id, candidate.repo, target, labels, settings, cache, progress, prefetch.take
-                )
-                if row.error is None:
-                    key = row_key(candidate.repo, request, target, plan.encoders)
-                    cache.put_json("rows", key, msgspec.to_builtins(row))
-            rows.append(row)
-    return _ranking(plan, labels, ranked(rows, request.estimators[0]))
 
 
 def _names(names: str | Iterable[str] | None) -> tuple[str, ...]:

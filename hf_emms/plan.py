@@ -11,7 +11,7 @@ import msgspec
 
 from hf_emms import __version__
 from hf_emms.cache import Cache, default_root
-from hf_emms.engines.local import one_line
+from hf_emms.engines.failures import one_line
 from hf_emms.engines.progress import Progress
 from hf_emms.errors import EmmsError
 from hf_emms.hub import Repo, resolve

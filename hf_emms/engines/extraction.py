@@ -10,9 +10,10 @@ import msgspec
 import numpy as np
 
 from hf_emms.cache import Cache
+from hf_emms.engines.parts import Batches, Part, streamed_moments, whole
 from hf_emms.engines.progress import Progress
+from hf_emms.engines.scores import needs_rows
 from hf_emms.engines.settings import Settings
-from hf_emms.scoring.estimators import ESTIMATORS
 from hf_emms.scoring.label_table import LabelTable
 from hf_emms.scoring.moments import Moments
 
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
     from hf_emms.features.load import Extractor
     from hf_emms.features.plan import ExtractionPlan
     from hf_emms.hub import Repo
+    from hf_emms.tasks import Task
 
 
 class About(msgspec.Struct, frozen=True):
@@ -35,60 +37,115 @@ class About(msgspec.Struct, frozen=True):
 
 @dataclass(frozen=True)
 class Extraction:
-    """Features of all inputs, float32 (M, D1), or moments where nobody needs the rows.
+    """What a checkpoint makes of all inputs.
 
     Attributes:
-        features: one or the other.
+        features: float32 (M, D1); None where nobody needs the rows.
+        moments: of the rows, where there are no features.
         about: the checkpoint.
-        cached: whether the cache had them.
+        cached: whether the cache had it.
     """
 
-    features: np.ndarray | Moments
+    features: np.ndarray | None
+    moments: Moments | None
     about: About
-    cached: bool
+    cached: bool = False
 
 
 def extract(
     repo: Repo, target: Target, labels: LabelTable, settings: Settings, cache: Cache, progress: Progress
 ) -> Extraction:
-    """Features of a target's inputs. The checkpoint is loaded only where the cache does not have them.
+    """What a checkpoint makes of a target's inputs. It is loaded only where the cache does not have its features.
 
     Raises:
         EmmsError: the checkpoint cannot be loaded, or fails on an input.
     """
-    if cache.enabled:
-        key = features_key(_plan(repo, target, settings), target)
-        stored = cache.get("features", key)
-        if stored is not None:
-            progress.advanced(len(target.inputs))
-            about = msgspec.json.decode(stored["about"].tobytes(), type=About)
-            return Extraction(stored["features"], about, True)
+    kept = KeptFeatures(repo, target, settings, cache)
+    stored = kept.load()
+    if stored is not None:
+        progress.advanced(len(target.inputs))
+        return stored
+    extractor = load(repo, target.task, settings)
+    try:
+        part = whole(target)
+        batches = batches_of(extractor, part, settings, progress.advanced)
+        if not cache.enabled and not needs_rows(settings):
+            moments = streamed_moments(batches, extractor.width, part, labels, settings)
+            return Extraction(None, moments, about_of(extractor))
+        features = filled(batches, len(part.inputs), extractor.width)
+    finally:
+        extractor.close()
+    about = about_of(extractor)
+    kept.store(features, about)
+    return Extraction(features, None, about)
+
+
+def load(repo: Repo, task: Task, settings: Settings) -> Extractor:
+    """Loads a checkpoint.
+
+    Raises:
+        EmmsError: it cannot be loaded.
+    """
     from hf_emms.features.load import load_extractor
 
-    extractor = load_extractor(
+    return load_extractor(
         repo,
-        target.task.modality,
-        target.task.id,
+        task.modality,
+        task.id,
         device=settings.device,
         dtype=settings.dtype,
         allow_pickle=settings.allow_pickle,
         trust_remote_code=settings.trust_remote_code,
     )
-    try:
-        batches = _counted(extractor.batches(target.inputs, batch_size=settings.batch_size), progress)
-        if not cache.enabled and not needs_rows(settings):
-            moments = _streamed(batches, extractor.width, target, labels, settings)
-            return Extraction(moments, _about(extractor), False)
-        features = np.empty((len(target.inputs), extractor.width), np.float32)
-        for positions, batch in batches:
-            features[positions] = batch
-    finally:
-        extractor.close()
-    about = _about(extractor)
-    if cache.enabled:
+
+
+def batches_of(
+    extractor: Extractor, part: Part, settings: Settings, on_inputs: Callable[[int], None] = lambda count: None
+) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+    """Features of a part's inputs, batch by batch, see `Batches`; `on_inputs` is told how many inputs a batch had."""
+    for positions, features in extractor.batches(part.inputs, batch_size=settings.batch_size):
+        yield positions, features
+        on_inputs(len(positions))
+
+
+def filled(batches: Batches, inputs: int, width: int) -> np.ndarray:
+    """The features of batches in the order of the inputs, float32 (m, D1)."""
+    features = np.empty((inputs, width), np.float32)
+    for positions, batch in batches:
+        features[positions] = batch
+    return features
+
+
+def about_of(extractor: Extractor) -> About:
+    """What a row tells of a checkpoint; its notes grow while batches are taken."""
+    return About(
+        extractor.parameters, extractor.width, extractor.architecture, extractor.pooling, tuple(extractor.notes)
+    )
+
+
+class KeptFeatures:
+    """The place in a cache of one checkpoint's features of one target.
+
+    Raises:
+        EmmsError: the checkpoint's configuration cannot be had or used; only where the cache is enabled.
+    """
+
+    def __init__(self, repo: Repo, target: Target, settings: Settings, cache: Cache) -> None:
+        self._cache = cache
+        self._key = features_key(_plan(repo, target, settings), target) if cache.enabled else {}
+
+    def load(self) -> Extraction | None:
+        """What is stored."""
+        stored = self._cache.get("features", self._key)
+        if stored is None:
+            return None
+        about = msgspec.json.decode(stored["about"].tobytes(), type=About)
+        return Extraction(stored["features"], None, about, cached=True)
+
+    def store(self, features: np.ndarray, about: About) -> None:
+        """Keeps features, float32 (M, D1)."""
         encoded = np.frombuffer(msgspec.json.encode(about), np.uint8)
-        cache.put("features", key, {"features": features, "about": encoded})
-    return Extraction(features, about, False)
+        self._cache.put("features", self._key, {"features": features, "about": encoded})
 
 
 def bring(repo: Repo, target: Target, settings: Settings, cache: Cache) -> None:
@@ -115,11 +172,6 @@ def features_key(plan: ExtractionPlan, target: Target) -> dict[str, Any]:
     }
 
 
-def needs_rows(settings: Settings) -> bool:
-    """Whether an estimator needs features of single rows, not moments alone."""
-    return any(ESTIMATORS[name].needs_rows for name in settings.estimators)
-
-
 def _plan(repo: Repo, target: Target, settings: Settings) -> ExtractionPlan:
     from hf_emms.features.plan import plan_extraction
 
@@ -130,45 +182,3 @@ def _plan(repo: Repo, target: Target, settings: Settings) -> ExtractionPlan:
         dtype=settings.dtype,
         trust_remote_code=settings.trust_remote_code,
     )
-
-
-def _about(extractor: Extractor) -> About:
-    return About(
-        extractor.parameters, extractor.width, extractor.architecture, extractor.pooling, tuple(extractor.notes)
-    )
-
-
-def _counted(
-    batches: Iterator[tuple[np.ndarray, np.ndarray]], progress: Progress
-) -> Iterator[tuple[np.ndarray, np.ndarray]]:
-    for positions, features in batches:
-        yield positions, features
-        progress.advanced(len(positions))
-
-
-def _streamed(
-    batches: Iterator[tuple[np.ndarray, np.ndarray]],
-    width: int,
-    target: Target,
-    labels: LabelTable,
-    settings: Settings,
-) -> Moments:
-    """Moments straight from batches: no array of all features exists."""
-    moments = Moments.like(labels, width, folds=settings.folds, seed=settings.seed)
-    rows_of = _rows_by_input(target.input_of_row, len(target.inputs))
-    for positions, features in batches:
-        rows = [rows_of(position) for position in positions]
-        spread = np.repeat(np.arange(len(positions)), [len(group) for group in rows])
-        chosen = np.concatenate(rows)
-        moments.update(features[spread], labels.take(chosen), target.groups[chosen])
-    return moments
-
-
-def _rows_by_input(input_of_row: np.ndarray, inputs: int) -> Callable[[int], np.ndarray]:
-    order = np.argsort(input_of_row, kind="stable")
-    ends = np.cumsum(np.bincount(input_of_row, minlength=inputs))
-
-    def rows_of(position: int) -> np.ndarray:
-        return order[ends[position - 1] if position else 0 : ends[position]]
-
-    return rows_of
