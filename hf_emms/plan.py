@@ -15,6 +15,7 @@ from hf_emms.engines.failures import one_line
 from hf_emms.engines.progress import Progress
 from hf_emms.errors import EmmsError
 from hf_emms.hub import Repo, resolve
+from hf_emms.plugins import plugin_versions
 from hf_emms.presets import checkpoint_preset, dataset_preset, encoder_preset, encoder_presets
 from hf_emms.ranking import Row
 from hf_emms.scoring.estimators import DEFAULT_ESTIMATORS, get_estimator
@@ -151,8 +152,8 @@ def row_key(repo: Repo, request: Request, target: Target, encoders: tuple[Repo, 
 
 
 def versions() -> dict[str, str]:
-    """Versions of the packages that a score may depend on."""
-    return {"hf_emms": __version__, **{name: metadata.version(name) for name in _PACKAGES}}
+    """Versions of the packages that a score may depend on: those below ours, and those that add to it."""
+    return {"hf_emms": __version__, **{name: metadata.version(name) for name in _PACKAGES}, **plugin_versions()}
 
 
 def _expanded(names: Sequence[str]) -> tuple[str, ...]:

@@ -1,12 +1,13 @@
 """Which transformers class loads a family of checkpoints, and what of it is the feature.
 
-A new architecture is one row here. `pooling` names an entry of `pooling.POOLINGS`.
+A new architecture is one row here, or in a package of the user's. `pooling` names an entry of `pooling.POOLINGS`.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
+from hf_emms.plugins import Plugin, check_alone, plugins
 from hf_emms.tasks.base import Modality
 
 
@@ -18,11 +19,13 @@ class Architecture:
         family: its name in reports.
         model_types: the `model_type` of config.json that belong to it.
         modality: what the checkpoint is fed here; CLIP and SigLIP have a row for each tower.
-        loader: the transformers class that loads it, without heads that features don't need.
-        pooling: what becomes the feature row.
+        loader: the transformers class that loads it, without heads that features don't need; "package.module:CLASS"
+            is one of another package.
+        pooling: what becomes the feature row; "package.module:NAME" is a `pooling.Pooling` of another package.
         source: where the choice comes from.
         poolerless: the class takes `add_pooling_layer=False`; its pooler isn't used and often isn't saved.
         pads_to_limit: texts are padded to the full length, because the family was trained that way.
+        package: the package that adds the row and its version; empty for ours.
     """
 
     family: str
@@ -33,6 +36,7 @@ class Architecture:
     source: str
     poolerless: bool = False
     pads_to_limit: bool = False
+    package: str = ""
 
 
 EMMS = "EMMS (arXiv 2308.06262)"
@@ -141,11 +145,29 @@ _ROWS = {(row.modality, name): row for row in ARCHITECTURES for name in row.mode
 
 
 def find_architecture(model_type: str, modality: Modality) -> Architecture | None:
-    """The row of a `model_type` of config.json, or None where only the fallback is left."""
-    return _ROWS.get((modality, model_type))
+    """The row of a `model_type` of config.json, or None where only the fallback is left.
+
+    Raises:
+        EmmsError: several packages have a row for it, or the one that has cannot be loaded.
+    """
+    own = _ROWS.get((modality, model_type))
+    added = [(plugin, row) for plugin, row in _added(model_type) if row.modality == modality]
+    check_alone((plugin for plugin, _ in added), built_in=own is not None)
+    return added[0][1] if added else own
 
 
 def other_modality(model_type: str, modality: Modality) -> bool:
     """Whether a known family reads the other kind of input only."""
     other: Modality = "text" if modality == "image" else "image"
-    return (modality, model_type) not in _ROWS and (other, model_type) in _ROWS
+    return find_architecture(model_type, modality) is None and find_architecture(model_type, other) is not None
+
+
+def _added(model_type: str) -> list[tuple[Plugin, Architecture]]:
+    """The rows that other packages have for a `model_type`: the name of their entry point."""
+    found = []
+    for plugin in plugins("hf_emms.architectures").get(model_type, ()):
+        for row in plugin.load(Architecture):
+            if model_type not in row.model_types:
+                raise plugin.error(f"is for {', '.join(row.model_types)}: the entry point has to have such a name")
+            found.append((plugin, replace(row, package=f"{plugin.package} {plugin.version}")))
+    return found

@@ -13,7 +13,7 @@ from hf_emms.errors import EmmsError
 from hf_emms.features.images import ImageInput, image_batches
 from hf_emms.features.memory import HalvingForward
 from hf_emms.features.plan import ExtractionPlan
-from hf_emms.features.pooling import POOLINGS
+from hf_emms.features.pooling import find_pooling
 from hf_emms.features.text import TextInput, text_batches
 
 # Pixels and tokens a batch. On a CPU larger batches only leave the cache (measured: a MiniLM runs 1.4 times as fast
@@ -38,7 +38,7 @@ class Extractor:
 
     def __init__(self, plan: ExtractionPlan, model: Any, source: ImageInput | TextInput, pooling: str) -> None:
         self._plan = plan
-        self._pooling = POOLINGS[pooling]
+        self._pooling = find_pooling(pooling)
         self._model = model
         self._source = source
         self._device: torch.device = model.device

@@ -18,6 +18,7 @@ from hf_emms.features.images import ImageInput
 from hf_emms.features.plan import ExtractionPlan, plan_extraction
 from hf_emms.features.text import TextInput
 from hf_emms.hub import Repo
+from hf_emms.plugins import by_reference
 from hf_emms.tasks.base import Modality
 
 DEVICES = ("auto", "cpu", "cuda", "mps")
@@ -83,14 +84,13 @@ def choose_device(device: str) -> torch.device:
 
 
 def _model(plan: ExtractionPlan, safetensors: bool) -> tuple[Any, str]:
-    import transformers
-
+    loader = _loader(plan)
     options: dict[str, Any] = {"add_pooling_layer": False} if plan.architecture.poolerless else {}
     if plan.pooling == "text_embeds" and "projection_dim" in plan.config:
         # The text tower's own projection_dim is wrong in some CLIP configurations; the whole model's holds.
         options["projection_dim"] = plan.config["projection_dim"]
     try:
-        model, report = getattr(transformers, plan.architecture.loader).from_pretrained(
+        model, report = loader.from_pretrained(
             plan.model_folder,
             dtype=getattr(torch, plan.dtype),
             use_safetensors=safetensors,
@@ -111,6 +111,14 @@ def _model(plan: ExtractionPlan, safetensors: bool) -> tuple[Any, str]:
             "config.json and weights do not belong together",
         )
     return model, _check_complete(plan, set(report["missing_keys"]))
+
+
+def _loader(plan: ExtractionPlan) -> Any:
+    """The class that loads the weights: of transformers, or of the package that added the architecture."""
+    import transformers
+
+    name = plan.architecture.loader
+    return by_reference(name) if ":" in name else getattr(transformers, name)
 
 
 def _check_complete(plan: ExtractionPlan, missing: set[str]) -> str:
@@ -191,7 +199,7 @@ def _unusable(plan: ExtractionPlan, what: str, error: BaseException) -> EmmsErro
         return EmmsError(f"{plan.repo.id} needs a package that is not installed: {reason}", hint)
     return EmmsError(
         f"the {what} of {plan.repo.id} cannot be loaded: {lines[0]}",
-        f"it is loaded from {plan.model_folder} as {plan.architecture.loader} of transformers",
+        f"it is loaded from {plan.model_folder} as {plan.architecture.loader}",
     )
 
 

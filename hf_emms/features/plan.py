@@ -65,6 +65,7 @@ class ExtractionPlan:
             "transformers": version("transformers"),
             "loader": self.architecture.loader,
             "pooling": self.pooling,
+            "package": self.architecture.package,
             "dtype": self.dtype,
             "normalise": self.normalise,
             "max_length": self.max_length,

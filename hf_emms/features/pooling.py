@@ -19,6 +19,7 @@ import torch
 from torch import Tensor
 
 from hf_emms.errors import EmmsError
+from hf_emms.plugins import by_reference
 
 Inputs = dict[str, Tensor]
 
@@ -137,6 +138,20 @@ POOLINGS: dict[str, Pooling] = {
         "mean of the projected image tokens, and the decoder's state at the start token", captioner_git
     ),
 }
+
+
+def find_pooling(name: str) -> Pooling:
+    """An entry of `POOLINGS`, or the `Pooling` of another package: "package.module:NAME".
+
+    Raises:
+        EmmsError: there is none of this name.
+    """
+    if ":" not in name:
+        return POOLINGS[name]
+    found = by_reference(name)
+    if not isinstance(found, Pooling):
+        raise EmmsError(f"{name} is of type {type(found).__name__}, not {Pooling.__module__}.Pooling")
+    return found
 
 
 def _average(hidden: Tensor) -> Tensor:

@@ -1,4 +1,4 @@
-"""The registry of estimators: a new one is one function and one line in `ESTIMATORS`."""
+"""The registry of estimators: a new one is one function and one line here, or in a package of the user's."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from hf_emms.errors import EmmsError
+from hf_emms.plugins import Registry
 from hf_emms.scoring.emms import score_moments
 from hf_emms.scoring.hscore import hscore
 from hf_emms.scoring.knn import knn
@@ -82,9 +83,10 @@ def _knn(evidence: Evidence) -> Score:
     return Score(value, stderr)
 
 
-ESTIMATORS = {
-    estimator.name: estimator
-    for estimator in (
+ESTIMATORS: Registry[Estimator] = Registry(
+    "hf_emms.estimators",
+    Estimator,
+    (
         Estimator("emms", "EMMS, held-out residual", _emms("cv")),
         Estimator("emms_exact", "EMMS, the paper's objective at its optimum", _emms("exact")),
         Estimator("emms_one_pass", "EMMS as the official function computes it", _emms("one_pass")),
@@ -94,8 +96,9 @@ ESTIMATORS = {
         Estimator("logme_common", "LogME as widespread code has it", lambda e: Score(logme(e.moments, common=True))),
         Estimator("hscore", "H-score", lambda e: Score(hscore(e.moments))),
         Estimator("knn", "10 nearest neighbours, leave-one-out", _knn, needs_rows=True),
-    )
-}
+    ),
+    names=lambda estimator: (estimator.name,),
+)
 
 DEFAULT_ESTIMATORS = ("emms", "logme", "knn")
 
@@ -104,7 +107,7 @@ def get_estimator(name: str) -> Estimator:
     """Look up an estimator.
 
     Raises:
-        EmmsError: no such estimator.
+        EmmsError: no such estimator, or the package that adds it is broken.
     """
     if name not in ESTIMATORS:
         raise EmmsError(f"unknown estimator {name!r}", f"choose from {', '.join(ESTIMATORS)}")

@@ -1,6 +1,7 @@
-"""The tasks that hf_emms ranks for. A new one is a file in this folder and a line in ``_ALL``."""
+"""The tasks that hf_emms ranks for. A new one is a file here and a line below, or in a package of the user's."""
 
 from hf_emms.errors import EmmsError
+from hf_emms.plugins import Registry
 from hf_emms.tasks.base import Modality, Role, Task
 from hf_emms.tasks.image_classification import IMAGE_CLASSIFICATION
 from hf_emms.tasks.image_to_text import IMAGE_TO_TEXT
@@ -9,24 +10,28 @@ from hf_emms.tasks.text_classification import TEXT_CLASSIFICATION
 
 __all__ = ["TASKS", "Modality", "Role", "Task", "clean_class_name", "get_task"]
 
-_ALL = (
-    IMAGE_CLASSIFICATION,
-    IMAGE_TO_TEXT,
-    TEXT_CLASSIFICATION,
+TASKS: Registry[Task] = Registry(
+    "hf_emms.tasks",
+    Task,
+    (
+        IMAGE_CLASSIFICATION,
+        IMAGE_TO_TEXT,
+        TEXT_CLASSIFICATION,
+    ),
+    names=lambda task: (task.id, *task.aliases),
 )
-
-TASKS: dict[str, Task] = {task.id: task for task in _ALL}
-_BY_NAME: dict[str, Task] = {name: task for task in _ALL for name in (task.id, *task.aliases)}
 
 
 def get_task(name: str) -> Task:
     """Finds a task by the Hub's task id or by an alias; case, spaces and underscores do not matter.
 
     Raises:
-        EmmsError: no supported task has this name; the hint lists those that do.
+        EmmsError: no supported task has this name; the hint lists those that do. Or a package that adds it is broken.
     """
-    task = _BY_NAME.get(name.strip().lower().replace("_", "-").replace(" ", "-"))
+    task = TASKS.find(name.strip().lower().replace("_", "-").replace(" ", "-"))
     if task is None:
-        known = ", ".join(task.id + (f" ({', '.join(task.aliases)})" if task.aliases else "") for task in _ALL)
+        known = ", ".join(
+            task.id + (f" ({', '.join(task.aliases)})" if task.aliases else "") for task in TASKS.values()
+        )
         raise EmmsError(f"the task {name!r} is not supported yet", f"--task takes one of: {known}")
     return task

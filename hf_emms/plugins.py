@@ -1,0 +1,202 @@
+"""Tasks, estimators and architectures that other installed packages add, found by their entry points.
+
+The name of an entry point is what is looked up: a task's id, an estimator's name, a `model_type`. Metadata alone tells
+which names there are; a package is imported when one of its names is asked for, or all are listed.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from functools import cache
+from importlib import metadata
+from typing import Any, Generic, TypeVar
+
+from hf_emms.errors import EmmsError
+
+T = TypeVar("T")
+
+GROUPS = {"hf_emms.tasks": "task", "hf_emms.estimators": "estimator", "hf_emms.architectures": "architecture"}
+# What importing somebody else's module may raise.
+_FAILURES = (
+    ImportError,
+    SyntaxError,
+    NameError,
+    AttributeError,
+    TypeError,
+    ValueError,
+    LookupError,
+    ArithmeticError,
+    AssertionError,
+    OSError,
+    RuntimeError,
+)
+_LOG = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class Plugin:
+    """An entry point of another package, not yet imported.
+
+    Attributes:
+        package: who adds it.
+        version: of the package.
+        entry: where it is.
+    """
+
+    package: str
+    version: str
+    entry: metadata.EntryPoint
+
+    @property
+    def name(self) -> str:
+        return self.entry.name
+
+    def load(self, kind: type[T]) -> tuple[T, ...]:
+        """Imports it.
+
+        Args:
+            kind: what it has to be: one of these, or a tuple or list of them.
+
+        Raises:
+            EmmsError: it cannot be imported, or is something else.
+        """
+        try:
+            loaded = self.entry.load()
+        except _FAILURES as error:
+            reason = " ".join(f"{type(error).__name__}: {error}".split())
+            raise self.error(f"cannot be loaded: {reason}") from error
+        found = tuple(loaded) if isinstance(loaded, (tuple, list)) else (loaded,)
+        for one in found:
+            if not isinstance(one, kind):
+                raise self.error(f"is of type {type(one).__name__}, not {kind.__module__}.{kind.__name__}")
+        return found
+
+    def error(self, problem: str) -> EmmsError:
+        """An error that says whose fault it is, and how to go on."""
+        return EmmsError(
+            f"the {GROUPS[self.entry.group]} {self.name!r} of the package {self.package} {self.version} {problem}",
+            f"repair or update the package, or go on without it: pip uninstall {self.package}",
+        )
+
+
+@cache
+def plugins(group: str) -> dict[str, tuple[Plugin, ...]]:
+    """What installed packages add to a group, by name; several of one name cannot be told apart."""
+    found: dict[str, tuple[Plugin, ...]] = {}
+    for entry in metadata.entry_points(group=group):
+        if entry.dist is not None:
+            plugin = Plugin(entry.dist.name, entry.dist.version, entry)
+            found[entry.name] = (*found.get(entry.name, ()), plugin)
+    return found
+
+
+def plugin_versions() -> dict[str, str]:
+    """The packages that add something, and their versions: scores may depend on them."""
+    added = [plugin for group in GROUPS for same_name in plugins(group).values() for plugin in same_name]
+    return {plugin.package: plugin.version for plugin in added}
+
+
+def check_alone(rivals: Iterable[Plugin], *, built_in: bool) -> None:
+    """Refuses a name that means two things.
+
+    Raises:
+        EmmsError: it does; both are named.
+    """
+    rivals = list(rivals)
+    owners = [*(["hf_emms itself"] if built_in else []), *(f"the package {one.package}" for one in rivals)]
+    if len(owners) > 1:
+        first = rivals[-1]
+        raise EmmsError(
+            f"the {GROUPS[first.entry.group]} {first.name!r} comes from {' and from '.join(owners)}",
+            f"give it another name in the entry points of {first.package}, or: pip uninstall {first.package}",
+        )
+
+
+class Registry(Mapping[str, T], Generic[T]):
+    """Built-in entries, and those of other packages, by name.
+
+    A name that stands for two things, or whose package cannot be loaded, raises an EmmsError when it is looked up;
+    iteration leaves it out, with a warning.
+
+    Args:
+        group: of the entry points.
+        kind: what the entries are.
+        built_in: ours.
+        names: the name of an entry, then its other names.
+    """
+
+    def __init__(self, group: str, kind: type[T], built_in: Iterable[T], names: Callable[[T], tuple[str, ...]]) -> None:
+        self._group, self._kind, self._names = group, kind, names
+        self._own = {names(one)[0]: one for one in built_in}
+        self._own_aliases = {alias: one for one in self._own.values() for alias in names(one)[1:]}
+        self._loaded: dict[str, T] = {}
+        self._warned: set[str] = set()
+
+    def __getitem__(self, name: str) -> T:
+        added = plugins(self._group).get(name, ())
+        check_alone(added, built_in=name in self._own or name in self._own_aliases)
+        if name in self._own:
+            return self._own[name]
+        if name not in self._loaded:
+            if not added:
+                raise KeyError(name)
+            self._loaded[name] = self._load(added[0])
+        return self._loaded[name]
+
+    def __contains__(self, name: object) -> bool:
+        return name in self._own or name in plugins(self._group)
+
+    def __iter__(self) -> Iterator[str]:
+        for name in dict.fromkeys((*self._own, *plugins(self._group))):
+            try:
+                self[name]
+            except EmmsError as error:
+                if name not in self._warned:
+                    _LOG.warning("left out: %s", error)
+                self._warned.add(name)
+            else:
+                yield name
+
+    def __len__(self) -> int:
+        return sum(1 for _ in self)
+
+    def find(self, name: str) -> T | None:
+        """The entry of this name or other name, or None.
+
+        Raises:
+            EmmsError: the name stands for two things, or its package cannot be loaded.
+        """
+        if name in self:
+            return self[name]
+        if name in self._own_aliases:
+            return self._own_aliases[name]
+        return next((one for one in self.values() if name in self._names(one)), None)
+
+    def _load(self, plugin: Plugin) -> T:
+        found = plugin.load(self._kind)
+        if len(found) != 1:
+            raise plugin.error(f"is {len(found)} objects, not one")
+        name, *aliases = self._names(found[0])
+        if name != plugin.name:
+            raise plugin.error(f"calls itself {name!r}: the entry point has to have that name")
+        taken = {*self._own, *self._own_aliases, *plugins(self._group)}.intersection(aliases)
+        if taken:
+            raise plugin.error(f"takes the other name {min(taken)!r}, which hf_emms or another package has")
+        return found[0]
+
+
+def by_reference(reference: str) -> Any:
+    """The object behind "package.module:NAME".
+
+    Raises:
+        EmmsError: there is none.
+    """
+    try:
+        return metadata.EntryPoint(reference, reference, "").load()
+    except _FAILURES as error:
+        reason = " ".join(f"{type(error).__name__}: {error}".split())
+        raise EmmsError(
+            f"{reference} cannot be loaded: {reason}", "repair or update the package that it is in"
+        ) from error
