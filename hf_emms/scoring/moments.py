@@ -112,13 +112,15 @@ class Moments:
     def update_checked(self, x: np.ndarray, labels: Labels, ids: np.ndarray) -> None:
         """`update` for arrays that `as_matrix`, `as_labels` and `group_ids` have been through."""
         self.dtype = np.result_type(self.dtype, x.dtype)
-        rows = Rows(np.ascontiguousarray(x), self._label_rows(labels), assign_folds(ids, self.folds, self.seed))
+        folds = assign_folds(ids, self.folds, self.seed)
+        order = np.argsort(folds, kind="stable")
+        y = self._label_rows(labels, order)
         self.n += len(x)
-        if len(rows) > self.capacity:
-            self._fold(rows)
+        if len(x) > self.capacity:
+            self._fold(Rows(np.ascontiguousarray(x), y, folds[order], order))
             return
         # Copies: the caller may read the next batch into the same buffers.
-        self._waiting.append(Rows(np.array(rows.x), np.array(rows.y), rows.folds))
+        self._waiting.append(Rows(x[order], y, folds[order]))
         if sum(map(len, self._waiting)) > self.capacity:
             self._flush()
 
@@ -210,19 +212,22 @@ class Moments:
         twin._waiting = [Rows(x, rows.y, rows.folds)]
         return twin
 
-    def _label_rows(self, labels: Labels) -> np.ndarray:
+    def _label_rows(self, labels: Labels, order: np.ndarray) -> np.ndarray:
         if self.tables is None:
-            blocks = [t[labels.codes] for t in labels.tables] if isinstance(labels, LabelTable) else labels
+            if isinstance(labels, LabelTable):
+                blocks, order = list(labels.tables), labels.codes[order]
+            else:
+                blocks = labels
             found = tuple(block.shape[1] for block in blocks)
             if found != self.widths:
                 raise EmmsError(f"label_embeddings have widths {found} but these moments were made for {self.widths}")
-            return stack_columns(blocks, np.result_type(*blocks))
+            return stack_columns(blocks, np.result_type(*blocks), order)
         if not isinstance(labels, LabelTable) or (labels.n_texts, labels.widths) != (
             self.label_size,
             self.widths,
         ):
             raise EmmsError("these moments were made for a LabelTable; pass one with the same tables")
-        return labels.codes
+        return labels.codes[order]
 
     def _joined(self) -> Rows | None:
         if not self._waiting:

@@ -7,23 +7,28 @@ from dataclasses import dataclass
 from itertools import combinations_with_replacement
 
 import numpy as np
-from scipy.linalg import get_blas_funcs
 from scipy.sparse import csr_array
+
+from hf_emms.scoring.arrays import BLOCK_ROWS
 
 # Rows of one matrix product: enough for its full speed, few enough for float32 sums.
 PRODUCT_ROWS = 8192
 
-# Rows of one pass over label columns: they stay in cache, and float32 sums of so few stay exact enough.
-BLOCK_ROWS = 128
+# Rows of one step of an outer product: the step stays in cache.
+OUTER_ROWS = 32
 
 
 @dataclass
 class Rows:
-    """Rows that are not folded into sums yet: x (n, D1), y (n, q) or codes (n,), folds (n,)."""
+    """Rows that are not folded into sums yet: x (n, D1), y (n, q) or codes (n,), folds (n,).
+
+    `places` (n,) tells where in x the features of each row stand, where that is not their own order.
+    """
 
     x: np.ndarray
     y: np.ndarray
     folds: np.ndarray
+    places: np.ndarray | None = None
 
     def __len__(self) -> int:
         return len(self.folds)
@@ -111,7 +116,7 @@ class Sums:
         # One buffer for all slices: fresh memory of this size costs as much as what is written to it.
         buffer = np.empty((min(PRODUCT_ROWS, len(rows)), rows.x.shape[1]), rows.x.dtype)
         for fold, chosen in self._slices(rows.folds):
-            x = _less(rows.x, chosen, origin, buffer)
+            x = _less(rows.x, chosen if rows.places is None else rows.places[chosen], origin, buffer)
             self.n[fold] += len(x)
             self.x[fold] += _column_sums(x)
             self.xx[fold] += x.T @ x  # numpy sends this to syrk: half the work of a general product
@@ -187,9 +192,15 @@ def _less(rows: np.ndarray, chosen: np.ndarray | slice, origin: np.ndarray, buff
 
 
 def subtract_outer(product: np.ndarray, left: np.ndarray, right: np.ndarray) -> None:
-    """Product −= outer(left, right), in place and in one pass."""
-    (ger,) = get_blas_funcs(("ger",), (product,))
-    ger(-1.0, right, left, a=product.T, overwrite_x=False, overwrite_y=False, overwrite_a=True)
+    """Product −= outer(left, right), in place.
+
+    Not BLAS's `ger`: it wakes threads for a pass that takes less time than they need to get up.
+    """
+    left, right = left.astype(product.dtype), right.astype(product.dtype)
+    buffer = np.empty((OUTER_ROWS, len(right)), product.dtype)
+    for start in range(0, len(left), OUTER_ROWS):
+        part = product[start : start + OUTER_ROWS]
+        part -= np.multiply(left[start : start + OUTER_ROWS, None], right, out=buffer[: len(part)])
 
 
 def column_squares(rows: np.ndarray) -> np.ndarray:
