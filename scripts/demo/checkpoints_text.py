@@ -24,7 +24,6 @@ from transformers import (
 )
 
 MASKED = 0.15  # share of tokens to guess in masked-LM training
-MASKED_TEXTS = 20_000
 MASK_ID = 4
 
 
@@ -140,7 +139,7 @@ def distil(model: PreTrainedModel, steps: int, seed: int) -> float:
 
 
 def _masked(model: PreTrainedModel, steps: int, seed: int) -> float:
-    tokens, mask = texts.encode(texts.training_glosses()[:MASKED_TEXTS])
+    tokens, mask = texts.encode(texts.training_glosses()[: texts.MASKED_GLOSSES])
     guesser = BertForMaskedLM(model.config)
     guesser.bert = model
     guesser.tie_weights()

@@ -1,20 +1,18 @@
-"""Make the demo's three datasets as Hub dataset folders (README.md with dataset_info, parquet with features)."""
+"""Make the demo's datasets of captions, garments and glosses, as Hub dataset folders."""
 
 from __future__ import annotations
 
 import hashlib
-import io
 import re
-import shutil
 from pathlib import Path
 
 import numpy as np
 import sources
 from datasets import ClassLabel, Dataset, Features, Value
 from datasets import Image as ImageFeature
-from model_cards import write_card
 from PIL import Image
 from scenes import Thing, compose, draw, read_things
+from tables import PALETTE, png, write_dataset
 
 SEED = 20
 SCENES = 640
@@ -24,7 +22,6 @@ OBJECTS = 130  # each in about ten scenes, so that good features can tell it
 LAYOUTS = (0.80, 0.06, 0.04, 0.04, 0.04, 0.02)
 FASHION_ROWS = 1_000
 GLOSSES_PER_CLASS = 200
-PALETTE = 64  # colours of a stored scene; halves its size and is not visible at 128 × 96
 
 FASHION_CLASSES = (
     "t-shirt/top",
@@ -64,13 +61,6 @@ UNWANTED = re.compile(
 )
 
 
-def make_all() -> None:
-    """Write the three dataset folders under hf_emms/demo/datasets."""
-    captions()
-    fashion()
-    glosses()
-
-
 def things() -> list[Thing]:
     """The objects that scenes may show and that the vocabulary knows."""
     return read_things(Path(__file__).with_name("objects.txt"))
@@ -83,10 +73,10 @@ def captions() -> None:
     shown = [things()[i] for i in chosen]
     scenes = compose(shown, SCENES, SEED, theme_of=lambda thing: _theme(by_name[thing.emoji_name]), weights=LAYOUTS)
     pictures = {thing: sources.fluent_picture(by_name[thing.emoji_name]) for thing in shown}
-    images = [_png(draw(scene, pictures.__getitem__, SEED + i), PALETTE) for i, scene in enumerate(scenes)]
+    images = [png(draw(scene, pictures.__getitem__, SEED + i), PALETTE) for i, scene in enumerate(scenes)]
     features = Features({"image": ImageFeature(), "caption": Value("string")})
     rows = {"image": images, "caption": [scene.caption for scene in scenes]}
-    _write(
+    write_dataset(
         "emoji-captions",
         Dataset.from_dict(rows, features=features),
         title="Emoji captions",
@@ -116,8 +106,8 @@ def fashion() -> None:
     )
     chosen = rng.permutation(chosen)
     features = Features({"image": ImageFeature(), "label": ClassLabel(names=list(FASHION_CLASSES))})
-    rows = {"image": [_png(Image.fromarray(images[i])) for i in chosen], "label": labels[chosen].tolist()}
-    _write(
+    rows = {"image": [png(Image.fromarray(images[i])) for i in chosen], "label": labels[chosen].tolist()}
+    write_dataset(
         "fashion-mnist",
         Dataset.from_dict(rows, features=features),
         title="FashionMNIST, 1,000 rows",
@@ -138,7 +128,7 @@ def glosses() -> None:
         rows["text"].append(synset.gloss)
         rows["label"].append(classes.index(GLOSS_CLASSES[synset.lexicographer]))
     features = Features({"text": Value("string"), "label": ClassLabel(names=classes)})
-    _write(
+    write_dataset(
         "wordnet-glosses",
         Dataset.from_dict(rows, features=features),
         title="WordNet glosses",
@@ -159,46 +149,17 @@ def target_synsets() -> list[sources.Synset]:
     seen = set()
     # ordered by hash, so that a word more in UNWANTED replaces a few rows and not all of them
     for synset in sorted((s for s in sources.wordnet() if s.lexicographer in pool), key=_hash):
-        usable = 20 <= len(synset.gloss) <= 160 and not UNWANTED.search(" ".join((synset.gloss, *synset.words)))
         chosen = pool[synset.lexicographer]
-        if usable and len(chosen) < GLOSSES_PER_CLASS and synset.gloss not in seen:
+        if usable(synset) and len(chosen) < GLOSSES_PER_CLASS and synset.gloss not in seen:
             seen.add(synset.gloss)
             chosen.append(synset)
     return sorted((synset for chosen in pool.values() for synset in chosen), key=_hash)
 
 
+def usable(synset: sources.Synset) -> bool:
+    """Whether a demo may show this synset's gloss."""
+    return 20 <= len(synset.gloss) <= 160 and not UNWANTED.search(" ".join((synset.gloss, *synset.words)))
+
+
 def _hash(synset: sources.Synset) -> bytes:
     return hashlib.blake2b(f"{SEED}/{synset.key}".encode()).digest()
-
-
-def _png(image: Image.Image, palette: int | None = None) -> dict[str, bytes]:
-    buffer = io.BytesIO()
-    if palette is not None:
-        image = image.quantize(palette, dither=Image.Dither.NONE)
-    image.save(buffer, format="PNG", optimize=True)
-    return {"bytes": buffer.getvalue()}
-
-
-def _write(name: str, table: Dataset, *, title: str, licence: str, task: str, text: str) -> None:
-    folder = sources.DEMO / "datasets" / name
-    shutil.rmtree(folder, ignore_errors=True)
-    (folder / "data").mkdir(parents=True)
-    parquet = folder / "data" / "test-00000-of-00001.parquet"
-    table.to_parquet(parquet)
-    head = {
-        "license": licence,
-        "language": ["en"],
-        "pretty_name": title,
-        "size_categories": ["1K<n<10K" if len(table) >= 1_000 else "n<1K"],
-        "task_categories": [task],
-        "tags": ["hf-emms-demo"],
-        "configs": [{"config_name": "default", "data_files": [{"split": "test", "path": "data/test-*"}]}],
-        "dataset_info": {
-            "features": table.features._to_yaml_list(),
-            "splits": [{"name": "test", "num_bytes": parquet.stat().st_size, "num_examples": len(table)}],
-        },
-    }
-    if licence == "other":
-        head |= {"license_name": "wordnet", "license_link": "https://wordnet.princeton.edu/license-and-commercial-use"}
-    body = f"# {title}\n\n{text}\n\nPart of the embedded demo of hf_emms; not a benchmark."
-    write_card(folder, head, body)

@@ -15,6 +15,8 @@ import captioner
 import checkpoints_image
 import checkpoints_text
 import data
+import data_scenes
+import data_spans
 import encoders
 import sources
 import torch
@@ -28,6 +30,10 @@ def jobs() -> dict[str, Callable[[], None]]:
         "emoji-captions": data.captions,
         "fashion-mnist": data.fashion,
         "wordnet-glosses": data.glosses,
+        "easy-vqa": data_scenes.easy_vqa,
+        "emoji-vqa": data_scenes.emoji_vqa,
+        "emoji-boxes": data_scenes.emoji_boxes,
+        "wordnet-spans": data_spans.spans,
         **text,
         **encoders.MAKERS,
         **image,

@@ -59,7 +59,8 @@ def _plural(noun: str) -> str:
     return noun + "s"
 
 
-def _a(thing: Thing) -> str:
+def an(thing: Thing) -> str:
+    """The thing with its indefinite article."""
     return ("an " if thing.one[0] in "aeiouAEIOU" else "a ") + thing.one
 
 
@@ -107,13 +108,13 @@ Drawn = tuple[tuple[Thing, ...], tuple[tuple[int, int], ...], str]
 
 def _beside(deck: list[Thing], rng: np.random.Generator) -> Drawn:
     a, b = deck.pop(), deck.pop()
-    captions = (f"{_a(a)} left of {_a(b)}", f"{_a(b)} right of {_a(a)}", f"{_a(a)} next to {_a(b)}")
+    captions = (f"{an(a)} left of {an(b)}", f"{an(b)} right of {an(a)}", f"{an(a)} next to {an(b)}")
     return (a, b), PLACES[2], str(rng.choice(captions))
 
 
 def _stacked(deck: list[Thing], rng: np.random.Generator) -> Drawn:
     a, b = deck.pop(), deck.pop()
-    return (a, b), STACKED, str(rng.choice((f"{_a(a)} above {_a(b)}", f"{_a(b)} below {_a(a)}")))
+    return (a, b), STACKED, str(rng.choice((f"{an(a)} above {an(b)}", f"{an(b)} below {an(a)}")))
 
 
 def _row_of_same(deck: list[Thing], rng: np.random.Generator) -> Drawn:
@@ -124,13 +125,13 @@ def _row_of_same(deck: list[Thing], rng: np.random.Generator) -> Drawn:
 def _pair_and_one(deck: list[Thing], rng: np.random.Generator) -> Drawn:
     a, b = deck.pop(), deck.pop()
     if rng.random() < 0.5:
-        return (a, a, b), PLACES[3], f"two {a.many} left of {_a(b)}"
-    return (b, a, a), PLACES[3], f"{_a(b)} left of two {a.many}"
+        return (a, a, b), PLACES[3], f"two {a.many} left of {an(b)}"
+    return (b, a, a), PLACES[3], f"{an(b)} left of two {a.many}"
 
 
 def _three(deck: list[Thing], rng: np.random.Generator) -> Drawn:
     a, b, c = deck.pop(), deck.pop(), deck.pop()
-    captions = (f"{_a(a)}, {_a(b)} and {_a(c)}", f"{_a(b)} between {_a(a)} and {_a(c)}")
+    captions = (f"{an(a)}, {an(b)} and {an(c)}", f"{an(b)} between {an(a)} and {an(c)}")
     return (a, b, c), PLACES[3], str(rng.choice(captions))
 
 

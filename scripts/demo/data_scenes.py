@@ -1,0 +1,129 @@
+"""Make the demo's datasets of pictures with questions and with boxes, as Hub dataset folders."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Callable
+
+import expressions
+import numpy as np
+import questions
+import scenes
+import sources
+from data import things
+from datasets import Dataset, Features, List, Value
+from datasets import Image as ImageFeature
+from PIL import Image
+from tables import PALETTE, png, write_dataset
+
+SEED = 23
+ASKED_SCENES = 125  # with four questions each
+REFERRED_SCENES = 165  # with three boxes each
+EASY_PICTURES = 110
+
+_QUESTION_COLUMNS = Features({"image": ImageFeature(), "question": Value("string"), "answer": Value("string")})
+_FLUENT = (
+    "Drawn by a script from Microsoft's Fluent emoji (flat style, MIT licence, npm package "
+    "`@lobehub/fluent-emoji-flat`)"
+)
+
+
+def easy_vqa() -> None:
+    """Pictures of easy-VQA's test part with all their what-questions and some that yes or no answers."""
+    asked = sources.easy_vqa_questions("test")
+    rng = np.random.default_rng(SEED)
+    pictures = sorted({number for _, _, number in asked})
+    rows: dict[str, list] = {"image": [], "question": [], "answer": []}
+    for number in rng.choice(pictures, EASY_PICTURES, replace=False):
+        mine = [(question, answer) for question, answer, owner in asked if owner == number]
+        whats = [pair for pair in mine if pair[1] not in ("yes", "no")]
+        plain = [pair for pair in mine if pair not in whats and not {"no", "not"} & set(pair[0].split())]
+        plain = [plain[i] for i in rng.permutation(len(plain))]
+        # one of each, for the source answers questions without a negation by "no" six times out of seven
+        chosen = [pair for word in ("yes", "no") for pair in [pair for pair in plain if pair[1] == word][:1]]
+        with Image.open(sources.easy_vqa_picture("test", int(number))) as opened:
+            cell = png(opened.convert("RGB"), PALETTE)
+        for question, answer in dict.fromkeys(whats + chosen):
+            rows["image"].append(cell)
+            rows["question"].append(question)
+            rows["answer"].append(answer)
+    write_dataset(
+        "easy-vqa",
+        Dataset.from_dict(rows, features=_QUESTION_COLUMNS),
+        title=f"Easy-VQA, {len(rows['answer'])} rows",
+        licence="mit",
+        task="visual-question-answering",
+        origin="extended|other-easy-vqa",
+        pictures_repeat=True,
+        text=(
+            f"{len(rows['answer'])} questions on {EASY_PICTURES} pictures of easy-VQA's test part (Victor Zhou, MIT "
+            "licence, PyPI package `easy-vqa` 1.0): one coloured shape on a light ground, 64 × 64. All questions for "
+            f"its shape and colour, and of those that yes or no answers at most one each a "
+            "picture, none with a negation. The rows of a picture stand together."
+        ),
+    )
+
+
+def emoji_vqa() -> None:
+    """Scenes of two to four Fluent emoji, four questions each."""
+    by_name = {thing.emoji_name: thing for thing in things()}
+    kinds = {kind: [by_name[name] for name in names] for kind, names in questions.KINDS.items()}
+    picture_of = _fluent()
+    rows: dict[str, list] = {"image": [], "question": [], "answer": []}
+    for i, asked in enumerate(questions.ask(kinds, ASKED_SCENES, SEED)):
+        cell = png(scenes.draw(asked.scene, picture_of, SEED + i), PALETTE)
+        for question, answer in asked.questions:
+            rows["image"].append(cell)
+            rows["question"].append(question)
+            rows["answer"].append(answer)
+    write_dataset(
+        "emoji-vqa",
+        Dataset.from_dict(rows, features=_QUESTION_COLUMNS),
+        title="Emoji questions",
+        licence="mit",
+        task="visual-question-answering",
+        origin="original",
+        pictures_repeat=True,
+        text=(
+            f"{len(rows['answer'])} questions on {ASKED_SCENES} scenes of two to four emoji on a 128 × 96 canvas: what "
+            "stands where, of which kind it is, how many of a kind there are, whether there is one. "
+            f"{_FLUENT}: {sum(map(len, kinds.values()))} things of {len(kinds)} kinds ({', '.join(kinds)}). "
+            "The rows of a picture stand together."
+        ),
+    )
+
+
+def emoji_boxes() -> None:
+    """Scenes with the same emoji twice, and expressions of three of their emoji with boxes."""
+    by_name = {thing.emoji_name: thing for thing in things()}
+    picture_of = _fluent()
+    rows: dict[str, list] = {"image": [], "answer": [], "bbox": []}
+    for scene in expressions.refer([by_name[name] for name in expressions.NAMES], REFERRED_SCENES, SEED):
+        picture, boxes = expressions.draw(scene, picture_of)
+        cell = png(picture, PALETTE)
+        for said, box in itertools.islice(zip(scene.expressions, boxes, strict=True), 3):
+            rows["image"].append(cell)
+            rows["answer"].append(list(said))
+            rows["bbox"].append(list(box))
+    columns = {"image": ImageFeature(), "answer": List(Value("string")), "bbox": List(Value("float32"))}
+    write_dataset(
+        "emoji-boxes",
+        Dataset.from_dict(rows, features=Features(columns)),
+        title="Emoji referring expressions",
+        licence="mit",
+        task="zero-shot-object-detection",
+        origin="original",
+        pictures_repeat=True,
+        text=(
+            f"{len(rows['bbox'])} objects in {REFERRED_SCENES} scenes of three or four emoji on a 128 × 96 canvas, in "
+            "the columns of RefCOCO on the Hub: `answer` holds two or three expressions of the object, `bbox` its "
+            f"left, top, width and height in pixels. {_FLUENT}. Every scene holds one of its "
+            f"{len(expressions.NAMES)} things twice, so that the expression has to say which one. "
+            "The rows of a picture stand together."
+        ),
+    )
+
+
+def _fluent() -> Callable[[scenes.Thing], Image.Image]:
+    by_name = {item.name: item for item in sources.emoji()}
+    return lambda thing: sources.fluent_picture(by_name[thing.emoji_name])

@@ -1,0 +1,157 @@
+"""Make the demo's question-answering dataset: what kind of thing a noun names, answered in its definition."""
+
+from __future__ import annotations
+
+import hashlib
+import re
+from collections import Counter
+from dataclasses import dataclass
+
+import data
+import sources
+import texts
+from datasets import Dataset, Features, List, Value
+from tables import write_dataset
+
+SEED = 24
+FILES = (5, 20, 13, 6)  # lexicographer files: animal, plant, food, artifact
+ROWS_PER_FILE = 116
+UNANSWERABLE_PER_FILE = 9
+MAX_PER_ANSWER = 6  # an answer that occurs once teaches nothing, a frequent one is a guess
+_QUOTED = 'What kind of thing does the word "{noun}" name?'
+_TEMPLATES = ("What kind of thing is {article} {noun}?", "What is {article} {noun} a kind of?", _QUOTED)
+# behind these words a gloss no longer says what the thing is, but tells something about it
+_DETAILS = re.compile(
+    r"\b(that|which|who|having|with|without|used|whose|where|when|for|by|in|from|on|to|containing)\b|;"
+)
+
+
+_UNWANTED_NOUNS = {"kaffir cat"}
+
+
+@dataclass(frozen=True)
+class Definition:
+    """A noun's definition and where in it the noun's hypernym stands."""
+
+    noun: str
+    kind: str
+    gloss: str
+    answer: str
+    key: str
+
+    @property
+    def context(self) -> str:
+        """The dictionary's entry; the answer is looked for behind the noun."""
+        return f"{self.noun}: {self.gloss}"
+
+    @property
+    def start(self) -> int:
+        """Where in the context the answer begins, in characters."""
+        return len(self.noun) + len(": ") + _find(self.answer, self.gloss)
+
+    def ask(self) -> str:
+        """A question for the hypernym."""
+        article = "an" if self.noun[0] in "aeiou" else "a"
+        # names of dishes and drinks often take no article; their definitions tell
+        bare = self.kind == "food" and not re.match(r"(a|an|any) ", self.gloss)
+        template = _QUOTED if bare else _TEMPLATES[_hash(self.key)[0] % len(_TEMPLATES)]
+        return template.format(article=article, noun=self.noun)
+
+
+def spans() -> None:
+    """Questions in SQuAD's format on WordNet definitions, one in thirteen without an answer."""
+    chosen = definitions()
+    rows = [_row(one, one) for one in chosen]
+    for at, kind in enumerate(data.GLOSS_CLASSES[number] for number in FILES):
+        mine = [one for one in chosen if one.kind == kind]
+        # a noun of another file, so that nothing in the definition is an answer
+        strange = [one for one in chosen if one.kind == data.GLOSS_CLASSES[FILES[at - 1]]]
+        rows += [_row(mine[i], strange[-1 - i]) for i in range(UNANSWERABLE_PER_FILE)]
+    rows.sort(key=lambda row: _hash(row["context"]))
+    features = Features(
+        {
+            **{name: Value("string") for name in ("id", "title", "context", "question")},
+            "answers": {"text": List(Value("string")), "answer_start": List(Value("int32"))},
+        }
+    )
+    unanswerable = sum(not row["answers"]["text"] for row in rows)
+    write_dataset(
+        "wordnet-spans",
+        Dataset.from_list(rows, features=features),
+        title="WordNet hypernym spans",
+        licence="other",
+        task="question-answering",
+        origin="extended|other-wordnet",
+        text=(
+            f"{len(rows)} questions in the columns of SQuAD for the kind of thing that a noun names. The context is "
+            "its definition in WordNet 3.0 (Princeton University); the answer is the word for its hypernym there. "
+            f"{unanswerable} rows ask for a noun that the context does not define and have empty lists, as in SQuAD "
+            "2.0. Nouns are of the lexicographer files animal, plant, food and artifact; definitions with unsuitable "
+            "words are left out. WordNet 3.0 Copyright 2006 by Princeton University; its licence stands in hf_emms' "
+            "NOTICE."
+        ),
+    )
+
+
+def definitions() -> list[Definition]:
+    """What the table asks for; none of the demo's text checkpoints was trained on these definitions."""
+    seen = set(texts.training_glosses()[: max(texts.TEACHER_GLOSSES, texts.MASKED_GLOSSES)])
+    by_key = {synset.key: synset for synset in sources.wordnet()}
+    pool = []
+    for synset in sorted(by_key.values(), key=lambda synset: _hash(synset.key)):
+        if synset.lexicographer in FILES and synset.gloss not in seen and data.usable(synset):
+            answer = _hypernym_in_gloss(synset, by_key)
+            if answer is not None and _askable(synset.words[0]):
+                kind = data.GLOSS_CLASSES[synset.lexicographer]
+                pool.append(Definition(synset.words[0], kind, synset.gloss, answer, synset.key))
+    return [one for number in FILES for one in _common(pool, data.GLOSS_CLASSES[number])]
+
+
+def _common(pool: list[Definition], kind: str) -> list[Definition]:
+    """Rows of one kind whose answers occur most often there."""
+    mine = list({one.noun: one for one in pool if one.kind == kind}.values())
+    chosen: list[Definition] = []
+    for answer, _ in Counter(one.answer for one in mine).most_common():
+        chosen += [one for one in mine if one.answer == answer][:MAX_PER_ANSWER]
+    return chosen[:ROWS_PER_FILE]
+
+
+def _askable(noun: str) -> bool:
+    """Fit for the demo, and neither a name nor, by its ending, a plural."""
+    return noun.islower() and noun not in _UNWANTED_NOUNS and not re.search(r"[^sui]s$", noun)
+
+
+def _hypernym_in_gloss(synset: sources.Synset, by_key: dict[str, sources.Synset]) -> str | None:
+    """The first word for a hypernym that the gloss begins with and the noun itself does not give away."""
+    details = _DETAILS.search(synset.gloss)
+    head = synset.gloss[: details.start()] if details else synset.gloss
+    for key in synset.hypernyms:
+        for word in by_key[key].words:
+            in_noun = set(word.split()) & set(re.split(r"[ -]", synset.words[0]))
+            if not in_noun and word.islower() and _find(word, head) is not None:
+                return word
+    return None
+
+
+def _find(word: str, gloss: str) -> int | None:
+    """Where a word stands in a gloss, but not as a part of another ("rod" in "rod-shaped")."""
+    found = re.search(rf"(?<![\w-]){re.escape(word)}(?![\w-])", gloss)
+    return None if found is None else found.start()
+
+
+def _row(context: Definition, asked: Definition) -> dict:
+    answered = context is asked
+    return {
+        "id": _hash(context.key + asked.key).hex()[:24],
+        "title": context.kind,
+        "context": context.context,
+        "question": asked.ask(),
+        "answers": {
+            "text": [context.answer] if answered else [],
+            "answer_start": [context.start] if answered else [],
+        },
+    }
+
+
+def _hash(text: str) -> bytes:
+    return hashlib.blake2b(f"{SEED}/{text}".encode()).digest()
