@@ -47,12 +47,13 @@ class CommandLine:
     Args:
         environment: of the process; HF_ENDPOINT has to be in it, since huggingface_hub reads it when imported.
         folder: where the commands run.
+        python: the interpreter; that of the tests by default.
     """
 
-    def __init__(self, environment: Mapping[str, str], folder: Path) -> None:
+    def __init__(self, environment: Mapping[str, str], folder: Path, python: str | Path = sys.executable) -> None:
         self.done: list[Done] = []
         self._process = subprocess.Popen(
-            [sys.executable, "-c", _LOOP],
+            [str(python), "-c", _LOOP],
             env=dict(environment),
             cwd=folder,
             stdin=subprocess.PIPE,

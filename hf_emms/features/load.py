@@ -170,7 +170,7 @@ def _text_input(plan: ExtractionPlan, model: Any, tokenizer: Any) -> TextInput:
     limits = [plan.max_length, tokenizer.model_max_length, _positions(model)]
     known = [limit for limit in limits if limit is not None and 0 < limit < _NO_LIMIT]
     # GPT-2 has no padding token; what fills a batch up is masked, so any id does.
-    pad = next((i for i in (tokenizer.pad_token_id, model.config.pad_token_id) if i is not None), 0)
+    pad = next((i for i in (tokenizer.pad_token_id, getattr(model.config, "pad_token_id", None)) if i is not None), 0)
     ends = (tokenizer.bos_token_id, tokenizer.eos_token_id, tokenizer.unk_token_id)
     return TextInput(
         tokenizer=tokenizer,

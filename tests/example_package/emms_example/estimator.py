@@ -1,0 +1,22 @@
+"""How far the classes lie apart, measured by the spread of all rows."""
+
+import numpy as np
+
+from hf_emms.scoring.estimators import Estimator, Evidence, Score
+
+
+def class_spread(evidence: Evidence) -> Score:
+    """The share of the features' variance that lies between classes: 0 to 1."""
+    rows = np.asarray(evidence.features, dtype=np.float64)
+    codes = evidence.labels.codes
+    counts = np.bincount(codes)
+    sums = np.zeros((len(counts), rows.shape[1]))
+    np.add.at(sums, codes, rows)
+    centres = sums / np.maximum(counts, 1)[:, None]
+    between = counts @ ((centres - rows.mean(0)) ** 2).sum(1)
+    return Score(float(between / ((rows - rows.mean(0)) ** 2).sum()))
+
+
+CLASS_SPREAD = Estimator(
+    "class-spread", "share of the variance that lies between classes", class_spread, needs_rows=True
+)

@@ -1,0 +1,159 @@
+"""Tasks, estimators and architectures that other installed packages add."""
+
+from __future__ import annotations
+
+import json
+import os
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from command_line import CommandLine
+from environments import ROOT, fresh_environment, run
+
+EXAMPLE = ROOT / "tests" / "example_package"
+RANK = ("rank", "--dataset", "emms-demo/wordnet-glosses", "--max-samples", "200", "--folds", "3")
+ENCODER = ("-e", "emms-demo/encoder-minilm-static")
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("plugins")
+
+
+@pytest.fixture(scope="module")
+def installed_example(folder: Path) -> Iterator[CommandLine]:
+    """Commands in an environment of their own that has the example package, and two checkpoints that need it."""
+    python = fresh_environment(folder / "venv", with_pip=True) / "python"
+    install = ["-m", "pip", "install", "--quiet", "--no-index", "--no-build-isolation", "--no-deps", str(EXAMPLE)]
+    for command in (install, [str(EXAMPLE / "make_checkpoints.py")]):
+        done = run([str(python), *command], folder, PYTHONPATH=str(ROOT))
+        assert done.returncode == 0, done.stderr
+    cli = CommandLine(environment(folder), folder, python)
+    yield cli
+    cli.close()
+
+
+def environment(folder: Path, *more: Path) -> dict[str, str]:
+    own = {"HF_EMMS_CACHE": str(folder / "cache"), "HF_HOME": str(folder / "hf"), "HF_HUB_OFFLINE": "1"}
+    return {**os.environ, **own, "PYTHONPATH": os.pathsep.join(map(str, (ROOT, *more)))}
+
+
+def add_package(folder: Path, name: str, group: str, entry: str, code: str = "") -> None:
+    """Puts a package where Python finds it, with its metadata as pip would leave them."""
+    module = name.replace("-", "_")
+    (folder / f"{module}.py").write_text(code)
+    about = folder / f"{module}-1.0.dist-info"
+    about.mkdir()
+    (about / "METADATA").write_text(f"Metadata-Version: 2.1\nName: {name}\nVersion: 1.0\n")
+    (about / "entry_points.txt").write_text(f"[{group}]\n{entry}\n")
+
+
+# ---- an example package, installed with pip -------------------------------------------------------------------
+
+
+@pytest.mark.slow
+def test_a_task_an_estimator_and_an_architecture_of_a_package_rank_together(installed_example: CommandLine) -> None:
+    named = ("--task", "word_topic", "--estimator", "class-spread", "--estimator", "emms")
+    done = installed_example.run(*RANK, *ENCODER, *named, "-c", "./random", "-c", "./trained", "--format", "json")
+    assert done.code == 0, done.err
+    ranking = json.loads(done.out)
+    assert ranking["task"] == "gloss-topic"
+    assert ranking["estimators"] == ["class-spread", "emms"]
+    assert ranking["versions"]["emms-example"] == "0.1.0"
+    best, worst = ranking["rows"]
+    assert (best["checkpoint"], worst["checkpoint"]) == ("./trained", "./random")
+    assert (best["architecture"], best["width"]) == ("Bag of tokens", 128)
+    assert "mean and maximum" in best["pooling"]
+    for name in ("class-spread", "emms"):
+        assert best["scores"][name]["value"] > worst["scores"][name]["value"]
+    assert 0 < worst["scores"]["class-spread"]["value"] < 1
+
+
+@pytest.mark.slow
+def test_what_a_package_adds_is_listed(installed_example: CommandLine) -> None:
+    done = installed_example.run("presets", "--format", "tsv")
+    assert "estimator\tclass-spread\t\tshare of the variance" in done.out
+    assert done.err == ""
+    unknown = installed_example.run(*RANK, "--task", "nonsense", *ENCODER)
+    assert "gloss-topic (word-topic)" in unknown.err
+
+
+# ---- packages with faults -------------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def faulty(folder: Path) -> Iterator[CommandLine]:
+    """Commands beside packages that cannot be imported, are of the wrong type, or take names that are taken."""
+    packages = folder / "packages"
+    packages.mkdir()
+    tasks, estimators, architectures = "hf_emms.tasks", "hf_emms.estimators", "hf_emms.architectures"
+    add_package(packages, "broken-task", tasks, "sorting = broken_task:TASK", "import no_such_module")
+    add_package(packages, "broken-score", estimators, "luck = broken_score:LUCK", "LUCK = 7")
+    add_package(packages, "rival-score", estimators, "hscore = rival_score:HSCORE", "HSCORE = 7")
+    add_package(packages, "rival-task", tasks, "captioning = rival_task:TASK")
+    imports = "from hf_emms.features.architectures import Architecture\n"
+    row = imports + "ROW = Architecture('Mine', ({!r},), 'text', 'BertModel', 'masked_mean', 'mine')"
+    add_package(packages, "rival-model", architectures, "distilbert = rival_model:ROW", row.format("distilbert"))
+    add_package(packages, "misnamed-model", architectures, "electra = misnamed_model:ROW", row.format("opt"))
+    add_package(packages, "broken-model", architectures, "albert = broken_model:ROW", "1 / 0")
+    cli = CommandLine(environment(folder, packages), folder)
+    yield cli
+    cli.close()
+
+
+@pytest.mark.parametrize(
+    ("option", "name", "problem", "package"),
+    [
+        ("--task", "sorting", "cannot be loaded: ModuleNotFoundError: No module named 'no_such_module'", "broken-task"),
+        ("--estimator", "luck", "is of type int, not hf_emms.scoring.estimators.Estimator", "broken-score"),
+        ("--estimator", "hscore", "comes from hf_emms itself and from the package rival-score", "rival-score"),
+        ("--task", "captioning", "comes from hf_emms itself and from the package rival-task", "rival-task"),
+    ],
+)
+def test_who_asks_for_a_faulty_name_learns_whose_fault_it_is(
+    faulty: CommandLine, option: str, name: str, problem: str, package: str
+) -> None:
+    done = faulty.run(*RANK, *ENCODER, "-c", "emms-demo/bert-random", option, name)
+    assert done.code == 1
+    assert repr(name) in done.err
+    assert problem in done.err
+    assert f"pip uninstall {package}" in done.err
+
+
+@pytest.mark.parametrize(
+    ("checkpoint", "problem"),
+    [
+        (
+            "distilbert-distilled-short",
+            "the architecture 'distilbert' comes from hf_emms itself and from the package rival-model",
+        ),
+        ("electra-distilled", "of the package misnamed-model 1.0 is for opt"),
+        ("albert-distilled", "of the package broken-model 1.0 cannot be loaded: ZeroDivisionError"),
+    ],
+)
+def test_a_faulty_architecture_fails_its_checkpoints_alone(faulty: CommandLine, checkpoint: str, problem: str) -> None:
+    others = ("-c", f"emms-demo/{checkpoint}", "-c", "emms-demo/bert-random")
+    done = faulty.run(*RANK, *ENCODER, *others, "--estimator", "emms", "--format", "json")
+    good, bad = json.loads(done.out)["rows"]
+    assert good["error"] is None
+    assert problem in bad["error"]
+
+
+def test_lists_leave_faulty_entries_out_with_a_warning_each(faulty: CommandLine) -> None:
+    faulty.run("presets")
+    done = faulty.run("presets", "--format", "tsv")
+    assert done.code == 0
+    assert "estimator\tlogme\t" in done.out
+    assert not any(f"estimator\t{name}\t" in done.out for name in ("luck", "hscore"))
+    said = "".join(one.err for one in faulty.done)
+    for package in ("broken-score", "rival-score", "broken-task", "rival-task"):
+        assert f"pip uninstall {package}" in said
+
+
+def test_help_imports_no_package_and_answers_at_once(faulty: CommandLine) -> None:
+    started = time.perf_counter()
+    done = faulty.run("--help")
+    assert (done.code, done.err) == (0, "")
+    assert time.perf_counter() - started < 0.5
