@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -157,3 +158,11 @@ def test_help_imports_no_package_and_answers_at_once(faulty: CommandLine) -> Non
     done = faulty.run("--help")
     assert (done.code, done.err) == (0, "")
     assert time.perf_counter() - started < 0.5
+
+
+def test_the_documentation_shows_the_code_of_the_example_package() -> None:
+    shown = re.findall(r"^```(python|toml)\n(.*?)^```", (ROOT / "docs" / "extending.md").read_text(), re.M | re.S)
+    sources = [file.read_text() for file in EXAMPLE.rglob("*") if file.suffix in (".py", ".toml")]
+    assert len(shown) == 5
+    for _, block in shown:
+        assert any(block in source for source in sources), block
