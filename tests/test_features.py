@@ -14,12 +14,13 @@ import numpy as np
 import pytest
 import torch
 import transformers
+from feature_rows import load, pictures, rows
 from PIL import Image
 from safetensors.torch import load_file, save_file
 from tiny_checkpoints import CAPTIONERS, IMAGE_MODELS, TEXT_MODELS, TEXTS, build, repo_of
 
 from hf_emms.errors import EmmsError
-from hf_emms.features.load import Extractor, choose_device, load_extractor
+from hf_emms.features.load import choose_device
 from hf_emms.features.memory import HalvingForward
 from hf_emms.features.plan import plan_extraction
 
@@ -34,26 +35,7 @@ def zoo(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def images() -> list[Image.Image]:
-    rng = np.random.default_rng(0)
-    sizes = [(40, 50), (32, 32), (64, 30), (33, 80), (50, 50), (32, 48), (90, 40)]
-    return [Image.fromarray(rng.integers(0, 255, (*size, 3), dtype=np.uint8)) for size in sizes]
-
-
-def load(folder: Path, modality: str = "image", **options: Any) -> Extractor:
-    return load_extractor(repo_of(folder), modality, "image-classification", device="cpu", **options)
-
-
-def rows(extractor: Extractor, inputs: Sequence[Any], batch_size: int | None = None) -> np.ndarray:
-    """All features in the order of the inputs; every position has to come exactly once."""
-    features = np.full((len(inputs), extractor.width), np.nan, dtype=np.float32)
-    seen: list[int] = []
-    for positions, batch in extractor.batches(inputs, batch_size=batch_size):
-        assert positions.dtype == np.int64
-        assert batch.dtype == np.float32
-        features[positions] = batch
-        seen += positions.tolist()
-    assert sorted(seen) == list(range(len(inputs)))
-    return features
+    return pictures()
 
 
 def copy_of(folder: Path, to: Path) -> Path:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -34,18 +35,18 @@ def repo_of(folder: Path) -> Repo:
     return Repo(str(folder), "model", "local-0123456789abcdef", folder)
 
 
-def build(root: Path, name: str) -> Path:
-    """The folder of a tiny checkpoint, made once in `root`."""
+def build(root: Path, name: str, make: Callable[[], Any] | None = None, *, reads_text: bool = False) -> Path:
+    """The folder of a tiny checkpoint, made once in `root`: one of this file's, or the model of `make`."""
     folder = root / name
     if not folder.exists():
         torch.manual_seed(7)
-        model = (IMAGE_MODELS.get(name) or CAPTIONERS.get(name) or TEXT_MODELS[name])()
+        model = (make or IMAGE_MODELS.get(name) or CAPTIONERS.get(name) or TEXT_MODELS[name])()
         # Norms and biases start as ones and zeros; trained ones don't, and mistakes would hide behind that.
         with torch.no_grad():
             for parameter in model.parameters():
                 parameter.add_(torch.randn_like(parameter), alpha=0.05)
         model.save_pretrained(folder)
-        if name in TEXT_MODELS:
+        if reads_text or name in TEXT_MODELS:
             tokenizer(name).save_pretrained(folder)
         else:
             processor().save_pretrained(folder)
@@ -58,9 +59,9 @@ def processor() -> Any:
 
 def tokenizer(name: str) -> Any:
     """Word pieces with the special tokens of the family; GPT-2 has none and no padding token."""
-    special = {"roberta": ["<s>", "<pad>", "</s>", "<unk>"], "mpnet": ["<s>", "<pad>", "</s>", "<unk>"]}.get(
-        name, ["<pad>", "<s>", "</s>", "<unk>"]
-    )
+    special = ["<pad>", "<s>", "</s>", "<unk>"]
+    if name in ("roberta", "xlm-roberta", "camembert", "mpnet"):
+        special[:2] = "<s>", "<pad>"
     core = Tokenizer(models.BPE(unk_token="<unk>"))
     core.pre_tokenizer = pre_tokenizers.Whitespace()
     core.train_from_iterator([CORPUS], trainers.BpeTrainer(vocab_size=300, special_tokens=special, show_progress=False))

@@ -25,6 +25,8 @@ class Architecture:
         source: where the choice comes from.
         poolerless: the class takes `add_pooling_layer=False`; its pooler isn't used and often isn't saved.
         pads_to_limit: texts are padded to the full length, because the family was trained that way.
+        first_layer: which of its `hidden_states` is hidden layer 1: most families list their embeddings before.
+        requires: a package that must be installed beside transformers; the extra of hf-emms has the same name.
         package: the package that adds the row and its version; empty for ours.
     """
 
@@ -36,6 +38,8 @@ class Architecture:
     source: str
     poolerless: bool = False
     pads_to_limit: bool = False
+    first_layer: int = 1
+    requires: str = ""
     package: str = ""
 
 
@@ -48,10 +52,22 @@ ARCHITECTURES: tuple[Architecture, ...] = (
     Architecture("RegNet", ("regnet",), "image", "RegNetModel", "pooler_output", EMMS),
     Architecture("ConvNeXt", ("convnext",), "image", "ConvNextModel", "pooler_output", CLASSIFIER),
     Architecture("ConvNeXtV2", ("convnextv2",), "image", "ConvNextV2Model", "pooler_output", CLASSIFIER),
-    Architecture("MobileNetV1", ("mobilenet_v1",), "image", "MobileNetV1Model", "pooler_output", EMMS),
-    Architecture("MobileNetV2", ("mobilenet_v2",), "image", "MobileNetV2Model", "pooler_output", EMMS),
+    Architecture("MobileNetV1", ("mobilenet_v1",), "image", "MobileNetV1Model", "pooler_output", EMMS, first_layer=0),
+    Architecture("MobileNetV2", ("mobilenet_v2",), "image", "MobileNetV2Model", "pooler_output", EMMS, first_layer=0),
     Architecture("EfficientNet", ("efficientnet",), "image", "EfficientNetModel", "pooler_output", EMMS),
-    Architecture("timm", ("timm_wrapper",), "image", "TimmWrapperModel", "pooler_output", CLASSIFIER),
+    # ResNet, DenseNet, MNASNet, MobileNet, Inception, and transformers too: all that timm has, by `architecture`.
+    Architecture(
+        "timm", ("timm_wrapper",), "image", "TimmWrapperModel", "timm", CLASSIFIER, first_layer=0, requires="timm"
+    ),
+    # What neither transformers nor timm has: GoogLeNet. torchvision shows no hidden layers.
+    Architecture(
+        "torchvision",
+        ("torchvision",),
+        "image",
+        "hf_emms.features.torchvision_models:TorchvisionModel",
+        "torchvision",
+        CLASSIFIER,
+    ),
     # Image transformers.
     Architecture("ViT", ("vit",), "image", "ViTModel", "cls_token", EMMS, poolerless=True),
     Architecture("DeiT", ("deit",), "image", "DeiTModel", "cls_token", EMMS, poolerless=True),
@@ -69,7 +85,8 @@ ARCHITECTURES: tuple[Architecture, ...] = (
     Architecture("BEiT", ("beit",), "image", "BeitModel", "pooler_output", CLASSIFIER),
     Architecture("Swin", ("swin",), "image", "SwinModel", "pooler_output", EMMS),
     Architecture("SwinV2", ("swinv2",), "image", "Swinv2Model", "pooler_output", EMMS),
-    Architecture("PVTv2", ("pvt_v2",), "image", "PvtV2Model", "spatial_mean", EMMS),
+    Architecture("PVT", ("pvt",), "image", "PvtModel", "late_cls_token", EMMS, first_layer=0),
+    Architecture("PVTv2", ("pvt_v2",), "image", "PvtV2Model", "spatial_mean", EMMS, first_layer=0),
     Architecture(
         "CLIP vision tower",
         ("clip", "clip_vision_model"),
@@ -93,10 +110,12 @@ ARCHITECTURES: tuple[Architecture, ...] = (
         "image",
         "VisionEncoderDecoderModel",
         "captioner_cross_attention",
-        "ours: see pooling.py",
+        "ours: see captioners.py",
     ),
-    Architecture("BLIP", ("blip",), "image", "BlipForConditionalGeneration", "captioner_blip", "ours: see pooling.py"),
-    Architecture("GIT", ("git",), "image", "GitModel", "captioner_git", "ours: see pooling.py"),
+    Architecture(
+        "BLIP", ("blip",), "image", "BlipForConditionalGeneration", "captioner_blip", "ours: see captioners.py"
+    ),
+    Architecture("GIT", ("git",), "image", "GitModel", "captioner_git", "ours: see captioners.py"),
     # Text encoders: EMMS takes the mean of the last hidden layer.
     Architecture("BERT", ("bert",), "text", "BertModel", "masked_mean", EMMS, poolerless=True),
     Architecture("RoBERTa", ("roberta",), "text", "RobertaModel", "masked_mean", EMMS, poolerless=True),
@@ -142,6 +161,11 @@ FALLBACKS: dict[Modality, Architecture] = {
 }
 
 _ROWS = {(row.modality, name): row for row in ARCHITECTURES for name in row.model_types}
+
+
+def architectures() -> tuple[Architecture, ...]:
+    """Every row of the table."""
+    return ARCHITECTURES
 
 
 def find_architecture(model_type: str, modality: Modality) -> Architecture | None:

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from hf_emms.errors import EmmsError
+from hf_emms.features import layers
 from hf_emms.features.images import ImageInput, image_batches
 from hf_emms.features.memory import HalvingForward
 from hf_emms.features.plan import ExtractionPlan
@@ -28,15 +29,24 @@ _FAILURES = (RuntimeError, ValueError, TypeError, IndexError, KeyError, Attribut
 class Extractor:
     """A checkpoint with its processor or tokenizer, ready to turn inputs into features.
 
+    Asked for several layers, it gives their features side by side, all from one forward.
+
     Attributes:
-        width: D1, columns of a feature row.
+        width: columns of a feature row: D1, or the sum of them over layers.
         parameters: parameters of the loaded part (a vision tower without its text tower).
         architecture: the family, as in `architectures.py`.
-        pooling: what becomes the feature row, in words.
+        pooling: what becomes the feature row at layer "last", in words; of any layer: `summary`.
         fingerprint: changes whenever features of the same checkpoint would.
     """
 
-    def __init__(self, plan: ExtractionPlan, model: Any, source: ImageInput | TextInput, pooling: str) -> None:
+    def __init__(
+        self,
+        plan: ExtractionPlan,
+        model: Any,
+        source: ImageInput | TextInput,
+        pooling: str,
+        asked: tuple[str, ...] = layers.DEFAULT_LAYERS,
+    ) -> None:
         self._plan = plan
         self._pooling = find_pooling(pooling)
         self._model = model
@@ -44,10 +54,12 @@ class Extractor:
         self._device: torch.device = model.device
         self._notes = dict(plan.notes)
         self.architecture = plan.architecture.family
-        self.pooling = self._pooling.summary + (", scaled to length one" if plan.normalise else "")
+        self._scaled = ", scaled to length one" if plan.normalise else ""
+        self.pooling = self._pooling.summary + self._scaled
         self.fingerprint = plan.fingerprint
         self.parameters = sum(parameter.numel() for parameter in model.parameters())
         self._cut = 0
+        self._reader = layers.LayerReader(self._pooling, plan.architecture.first_layer, asked)
         self._run = HalvingForward(self._forward)
         self.width = self._probe()
 
@@ -55,6 +67,22 @@ class Extractor:
     def notes(self) -> tuple[str, ...]:
         """What a user should know about how the features came about; grows while batches are taken."""
         return tuple(self._notes.values())
+
+    @property
+    def columns(self) -> dict[str, slice]:
+        """Layer → its columns in a feature row."""
+        return self._reader.columns
+
+    @property
+    def refused(self) -> dict[str, EmmsError]:
+        """Layer → why this checkpoint cannot give it. Never all of them."""
+        return self._reader.refused
+
+    def summary(self, layer: str) -> str:
+        """What becomes the feature at a layer, in words."""
+        if layer == layers.LAST:
+            return self.pooling
+        return layers.words(layer, self._pooling.layer_summary) + self._scaled
 
     def batches(
         self, inputs: Sequence[Any], *, batch_size: int | None = None
@@ -111,10 +139,10 @@ class Extractor:
     def _forward(self, inputs: dict[str, Tensor]) -> Tensor:
         with torch.inference_mode():
             moved = {name: self._moved(tensor) for name, tensor in inputs.items()}
-            features = self._pooling.features(self._model, moved).float()
+            parts = [part.float() for part in self._reader(self._model, moved)]
             if self._plan.normalise:
-                features = torch.nn.functional.normalize(features, dim=1)
-            return features.cpu()
+                parts = [torch.nn.functional.normalize(part, dim=1) for part in parts]
+            return torch.cat(parts, dim=1).cpu()
 
     def _moved(self, tensor: Tensor) -> Tensor:
         dtype = self._model.dtype if tensor.is_floating_point() else None

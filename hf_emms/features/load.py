@@ -15,6 +15,7 @@ from hf_emms.errors import EmmsError
 from hf_emms.features.extractor import Extractor
 from hf_emms.features.files import fetch_weights, require_vocabulary
 from hf_emms.features.images import ImageInput
+from hf_emms.features.layers import DEFAULT_LAYERS
 from hf_emms.features.plan import ExtractionPlan, plan_extraction
 from hf_emms.features.text import TextInput
 from hf_emms.hub import Repo
@@ -37,6 +38,7 @@ def load_extractor(
     dtype: str = "auto",
     allow_pickle: bool = False,
     trust_remote_code: bool = False,
+    layers: tuple[str, ...] = DEFAULT_LAYERS,
 ) -> Extractor:
     """Loads a checkpoint with its own processor or tokenizer.
 
@@ -48,6 +50,7 @@ def load_extractor(
         dtype: "auto" or "float32", "float16", "bfloat16".
         allow_pickle: take pytorch_model.bin where there are no safetensors.
         trust_remote_code: run the repository's Python files where transformers doesn't know it.
+        layers: which layers become features, as `layers.layer_names` writes them.
 
     Returns:
         The extractor; close it to free the memory.
@@ -63,7 +66,7 @@ def load_extractor(
         model, pooling = _model(plan, safetensors)
         model = model.to(place).eval()
         source = reader if isinstance(reader, ImageInput) else _text_input(plan, model, reader)
-        return Extractor(plan, model, source, pooling)
+        return Extractor(plan, model, source, pooling, layers)
 
 
 def choose_device(device: str) -> torch.device:
@@ -89,6 +92,10 @@ def _model(plan: ExtractionPlan, safetensors: bool) -> tuple[Any, str]:
     if plan.pooling == "text_embeds" and "projection_dim" in plan.config:
         # The text tower's own projection_dim is wrong in some CLIP configurations; the whole model's holds.
         options["projection_dim"] = plan.config["projection_dim"]
+    if plan.architecture.loader == "TimmWrapperModel" and "model_args" in plan.config:
+        # timm 1.0.31 saves the number of classes there as well; the wrapper passes its own and would fail on two.
+        own = plan.config["model_args"] or {}
+        options["model_args"] = {name: value for name, value in own.items() if name != "num_classes"}
     try:
         model, report = loader.from_pretrained(
             plan.model_folder,
@@ -195,7 +202,8 @@ def _unusable(plan: ExtractionPlan, what: str, error: BaseException) -> EmmsErro
     lines = str(error).splitlines() or [type(error).__name__]
     if isinstance(error, ImportError):
         reason = " ".join(" ".join(lines).split())
-        hint = "pip install timm" if plan.architecture.loader == "TimmWrapperModel" else None
+        package = plan.architecture.requires
+        hint = f"pip install -U {package}" if package else None
         return EmmsError(f"{plan.repo.id} needs a package that is not installed: {reason}", hint)
     return EmmsError(
         f"the {what} of {plan.repo.id} cannot be loaded: {lines[0]}",

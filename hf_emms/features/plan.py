@@ -6,6 +6,7 @@ import hashlib
 import json
 from dataclasses import dataclass, replace
 from importlib.metadata import version
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -71,6 +72,8 @@ class ExtractionPlan:
             "max_length": self.max_length,
             "code": self.code,
         }
+        if self.architecture.requires:
+            settings[self.architecture.requires] = version(self.architecture.requires)
         return hashlib.sha256(json.dumps(settings, sort_keys=True).encode()).hexdigest()[:16]
 
 
@@ -106,6 +109,11 @@ def plan_extraction(
             f"leave it out of --checkpoint, or choose another --task than {task_id}",
         )
     row = architecture or FALLBACKS[modality]
+    if row.requires and not find_spec(row.requires):
+        raise EmmsError(
+            f"{repo.id} is a checkpoint of {row.requires}, which is not installed",
+            f"pip install 'hf-emms[{row.requires}]'",
+        )
     plan = ExtractionPlan(
         repo,
         folder,
@@ -144,7 +152,7 @@ def _read_config(repo: Repo, folder: Path) -> dict[str, Any]:
 
 
 def _family(row: Architecture, config: dict[str, Any]) -> str:
-    if config["model_type"] == "timm_wrapper":
+    if config["model_type"] in ("timm_wrapper", "torchvision"):
         return f"{row.family} {config.get('architecture', '')}".strip()
     return row.family or config["model_type"]
 

@@ -1,0 +1,138 @@
+"""Which hidden layer becomes the feature: the names a user writes, and what they pick.
+
+"last" is what the table of architectures says. "mean" is the average over all hidden layers, "N" the N-th of them
+(1 is the first, -1 the last, 0 what enters the first where the family shows it); both pool each layer on its own.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from typing import TYPE_CHECKING, Any
+
+from hf_emms.errors import EmmsError
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from hf_emms.features.pooling import Pooling
+
+LAST, MEAN = "last", "mean"
+DEFAULT_LAYERS = (LAST,)
+
+
+def layer_names(names: str | int | Iterable[str | int]) -> tuple[str, ...]:
+    """Layers as they are written in keys and tables, each once.
+
+    Raises:
+        EmmsError: a name that is neither "last" nor "mean" nor a whole number, or no name at all.
+    """
+    given = [names] if isinstance(names, str | int) else list(names)
+    if not given:
+        raise EmmsError("no layer was named", f"--layer {LAST}, {MEAN} or a number")
+    return tuple(dict.fromkeys(_name(str(one).strip()) for one in given))
+
+
+class LayerReader:
+    """Features of several layers from one forward, side by side.
+
+    Attributes:
+        columns: layer → its columns in a feature row; known after the first batch.
+        refused: layer → why the model cannot give it. Never all of them.
+    """
+
+    def __init__(self, pooling: Pooling, first: int, asked: tuple[str, ...]) -> None:
+        self._pooling = pooling
+        self._first = first
+        self._asked = asked
+        self.columns: dict[str, slice] = {}
+        self.refused: dict[str, EmmsError] = {}
+
+    def __call__(self, model: Any, inputs: dict[str, Tensor]) -> list[Tensor]:
+        """A batch's features, (b, D1) a layer, in the order of `columns`.
+
+        Raises:
+            EmmsError: the model can give none of the layers.
+        """
+        parts = self._parts(model, inputs)
+        if not parts:
+            raise next(iter(self.refused.values()))
+        start = 0
+        for layer, part in parts.items():
+            self.columns[layer] = slice(start, start + part.shape[1])
+            start += part.shape[1]
+        return list(parts.values())
+
+    def _parts(self, model: Any, inputs: dict[str, Tensor]) -> dict[str, Tensor]:
+        asked = tuple(layer for layer in self._asked if layer not in self.refused)
+        if all(layer == LAST for layer in asked):
+            return {layer: self._pooling.features(model, inputs) for layer in asked}
+        try:
+            last, states = self._layered(model, inputs)
+        except EmmsError as error:
+            self.refused |= {layer: error for layer in asked if layer != LAST}
+            return self._parts(model, inputs)
+        parts = {}
+        for layer in asked:
+            try:
+                parts[layer] = pick(layer, last, states, self._first)
+            except EmmsError as error:
+                self.refused[layer] = error
+        return parts
+
+    def _layered(self, model: Any, inputs: dict[str, Tensor]) -> tuple[Tensor, list[Tensor]]:
+        if self._pooling.layers is None:
+            raise EmmsError(f"{type(model).__name__} does not show its hidden layers", f"--layer {LAST}")
+        return self._pooling.layers(model, inputs)
+
+
+def pick(layer: str, last: Tensor, states: Sequence[Tensor], first: int) -> Tensor:
+    """The feature of one layer.
+
+    Args:
+        layer: a name of `layer_names`.
+        last: the feature that the table of architectures describes, (b, D1).
+        states: pooled hidden states as the model lists them, (b, D) each; widths may differ.
+        first: which of them is the first hidden layer (1 behind an embedding, else 0).
+
+    Raises:
+        EmmsError: there is no such layer, or layers of different widths would have to be averaged.
+    """
+    if layer == LAST:
+        return last
+    hidden = states[first:]
+    if layer == MEAN:
+        widths = [state.shape[1] for state in hidden]
+        if len(set(widths)) > 1:
+            raise EmmsError(
+                f"its {len(widths)} hidden layers are {_widths(widths)} wide, which cannot be averaged",
+                f"--layer {LAST}, or --layer N with N from 1 to {len(widths)}",
+            )
+        return sum(hidden[1:], hidden[0]) / len(hidden)
+    number = int(layer)
+    position = first + number - 1 if number >= 0 else len(states) + number
+    if not (0 if number >= 0 else first) <= position < len(states):
+        start = "0 (what enters the first one)" if first else "1"
+        raise EmmsError(
+            f"it has {len(hidden)} hidden layers and no layer {number}",
+            f"--layer {LAST}, or --layer N with N from {start} to {len(hidden)}, or -{len(hidden)} to -1",
+        )
+    return states[position]
+
+
+def words(layer: str, summary: str) -> str:
+    """What is pooled at a layer other than "last", in words."""
+    return f"{'average of all hidden layers' if layer == MEAN else f'hidden layer {layer}'}: {summary}"
+
+
+def _name(name: str) -> str:
+    if name in (LAST, MEAN):
+        return name
+    try:
+        return str(int(name))
+    except ValueError:
+        raise EmmsError(f"unknown layer {name!r}", f"--layer {LAST}, {MEAN} or a number") from None
+
+
+def _widths(widths: Sequence[int]) -> str:
+    distinct = list(dict.fromkeys(widths))
+    return ", ".join(map(str, distinct[:-1])) + f" and {distinct[-1]}"
