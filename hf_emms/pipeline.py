@@ -16,6 +16,7 @@ from hf_emms.cache import Cache
 from hf_emms.engines.engine import Work
 from hf_emms.engines.local import LocalEngine
 from hf_emms.engines.progress import Progress, Silent
+from hf_emms.engines.race import RaceEngine
 from hf_emms.engines.settings import Settings
 from hf_emms.hub import Repo
 from hf_emms.plan import DEFAULT_MAX_SAMPLES, Plan, Request, open_cache, plan, row_key, versions
@@ -42,6 +43,7 @@ def rank(
     columns: Mapping[str, str] | None = None,
     max_samples: int | None = DEFAULT_MAX_SAMPLES,
     sampling: Sampling | None = None,
+    race: int | None = None,
     captions: Captions = "all",
     prompt: str | None = None,
     encoders: str | Iterable[str] | None = None,
@@ -69,6 +71,7 @@ def rank(
         columns: role → column, e.g. ``{"image": "img", "label": "fine_label"}``; inferred by default.
         max_samples: the most rows that are used; None for all of them.
         sampling: "balanced" (evenly over classes) or "proportional".
+        race: K: stop checkpoints early that cannot come in among the best K; None runs all of them on all rows.
         captions: "all", "first" or "one-per-image".
         prompt: template of the label texts, with ``{}`` where the label goes.
         encoders: sets ("paper", "base", "demo") or ids of the label encoders.
@@ -106,6 +109,7 @@ def rank(
         columns=columns or {},
         max_samples=max_samples,
         sampling=sampling,
+        race=race,
         captions=captions,
         prompt=prompt,
         encoders=_names(encoders),
@@ -136,9 +140,10 @@ def run(plan: Plan, progress: Progress) -> Ranking:
     labels = functools.cache(lambda: _labels(plan, cache, progress))
     to_run = {candidate.id: candidate.repo for candidate in plan.candidates if candidate.repo and not candidate.row}
     work = Work(to_run, target, labels, _settings(request), cache, progress)
-    with closing(LocalEngine().rows(work)) as finished:
+    engine = LocalEngine() if request.race is None else RaceEngine(request.race)
+    with closing(engine.rows(work)) as finished:
         for row in finished:
-            if row.error is None:
+            if row.error is None and row.n is None:
                 key = row_key(to_run[row.checkpoint], request, target, plan.encoders)
                 cache.put_json("rows", key, msgspec.to_builtins(row))
             rows.append(row)
@@ -217,6 +222,7 @@ def _ranking(plan: Plan, labels: LabelTable, rows: tuple[Row, ...]) -> Ranking:
         folds=request.folds,
         max_samples=request.max_samples,
         sampling=request.sampling,
+        race=request.race,
         captions=request.captions,
         prompt=request.prompt,
         device=request.device,
@@ -225,9 +231,19 @@ def _ranking(plan: Plan, labels: LabelTable, rows: tuple[Row, ...]) -> Ranking:
         estimators=request.estimators,
         versions=versions(),
         created=datetime.now(UTC).isoformat(timespec="seconds"),
-        notes=plan.notes,
+        notes=(*plan.notes, *_race_notes(request.race, rows)),
         rows=rows,
     )
+
+
+def _race_notes(top: int | None, rows: tuple[Row, ...]) -> list[str]:
+    stopped = [row.n for row in rows if row.n is not None]
+    if top is None or not stopped:
+        return []
+    sizes = " to ".join(f"{size:,}" for size in sorted({min(stopped), max(stopped)}))
+    return [
+        f"race for the best {top}: {len(stopped)} of {len(rows)} checkpoints were stopped early, after {sizes} rows"
+    ]
 
 
 def _encoders(plan: Plan, labels: LabelTable, rows: tuple[Row, ...]) -> tuple[Encoder, ...]:

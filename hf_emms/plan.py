@@ -48,6 +48,7 @@ class Request:
     columns: Mapping[str, str] = field(default_factory=dict)
     max_samples: int | None = DEFAULT_MAX_SAMPLES
     sampling: Sampling | None = None
+    race: int | None = None
     captions: Captions = "all"
     prompt: str | None = None
     encoders: tuple[str, ...] = ()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
+from itertools import groupby
 from pathlib import Path
 from typing import Any, Literal
 
@@ -51,6 +52,7 @@ class Row(msgspec.Struct, frozen=True):
         revision: commit sha, or "local-" and a content hash; None when it could not be resolved.
         rank: 1 is best, see `ranked`; None for a failed row.
         tied: whether another row has the same rank.
+        n: rows that it was scored on, where a race stopped it before it had seen all; None for all rows.
         scores: estimator name → score; an estimator that could not score this checkpoint is missing.
         parameters: number of parameters of what was run.
         width: D1, the number of features.
@@ -66,6 +68,7 @@ class Row(msgspec.Struct, frozen=True):
     revision: str | None = None
     rank: int | None = None
     tied: bool = False
+    n: int | None = None
     scores: dict[str, RowScore] = {}
     parameters: int | None = None
     width: int | None = None
@@ -109,6 +112,7 @@ class Ranking(msgspec.Struct, frozen=True, kw_only=True):
         folds: number of folds.
         max_samples: the most rows that were asked for; None for all.
         sampling: "balanced" or "proportional", where it was asked for.
+        race: K, where checkpoints that could not come in among the best K were stopped early; None for a full run.
         captions: which captions of an input count.
         prompt: template of the label texts.
         device: as asked for.
@@ -137,6 +141,7 @@ class Ranking(msgspec.Struct, frozen=True, kw_only=True):
     folds: int
     max_samples: int | None = None
     sampling: str | None = None
+    race: int | None = None
     captions: str | None = None
     prompt: str | None = None
     device: str = "auto"
@@ -246,20 +251,32 @@ def ranked(rows: Sequence[Row], estimator: str) -> tuple[Row, ...]:
     A row's rank is 1 + the number of rows that are *clearly* better: by more than twice the standard error
     of the paired differences over folds (every checkpoint has the same folds). So neighbours within the noise
     share a rank ("1, 1, 3"). A rank is never smaller than that of a row with a better score. Without folds
-    only equal values tie. Rows without a score come last, without a rank.
+    only equal values tie. Rows that a race stopped come after those that saw all rows, the latest stopped first: scores
+    of different samples don't compare. Rows without a score come last, without a rank.
     """
-    scored = [row for row in rows if row.error is None]
     failed = [msgspec.structs.replace(row, rank=None, tied=False) for row in rows if row.error is not None]
-    scored.sort(key=lambda row: (-row.scores[estimator].value, row.checkpoint))
-    ranks: list[int] = []
-    for position, row in enumerate(scored):
-        better = sum(_clearly_better(above.scores[estimator], row.scores[estimator]) for above in scored[:position])
-        ranks.append(max([1 + better, *ranks[-1:]]))
-    placed = [
-        msgspec.structs.replace(row, rank=rank, tied=ranks.count(rank) > 1)
-        for row, rank in zip(scored, ranks, strict=True)
-    ]
+    scored = sorted((row for row in rows if row.error is None), key=_stopped_last)
+    placed: list[Row] = []
+    for _, together in groupby(scored, key=_stopped_last):
+        placed += _placed(list(together), estimator, len(placed))
     return (*placed, *sorted(failed, key=lambda row: row.checkpoint))
+
+
+def _stopped_last(row: Row) -> float:
+    return -math.inf if row.n is None else -row.n
+
+
+def _placed(rows: list[Row], estimator: str, above: int) -> list[Row]:
+    """Ranks of rows that were scored on the same sample, behind so many others."""
+    rows.sort(key=lambda row: (-row.scores[estimator].value, row.checkpoint))
+    ranks: list[int] = []
+    for position, row in enumerate(rows):
+        better = sum(_clearly_better(other.scores[estimator], row.scores[estimator]) for other in rows[:position])
+        ranks.append(max([above + 1 + better, *ranks[-1:]]))
+    return [
+        msgspec.structs.replace(row, rank=rank, tied=ranks.count(rank) > 1)
+        for row, rank in zip(rows, ranks, strict=True)
+    ]
 
 
 def _record(ranking: Ranking, row: Row) -> dict[str, Any]:
@@ -268,6 +285,7 @@ def _record(ranking: Ranking, row: Row) -> dict[str, Any]:
         "tied": row.tied,
         "checkpoint": row.checkpoint,
         "revision": row.revision,
+        "n": row.n or (ranking.n if row.error is None else None),
     }
     for estimator in ranking.estimators:
         score = row.scores.get(estimator)

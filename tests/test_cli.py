@@ -167,6 +167,7 @@ def test_a_dry_run_runs_nothing(cli: Cli, rank: list[str]) -> None:
         ["rank"],
         ["rank", "--dataset", "x", "--max-samples", "many"],
         ["rank", "--dataset", "x", "--format", "xml"],
+        ["rank", "--dataset", "x", "--top", "2"],
         ["nonsense"],
         ["cache", "rm"],
         ["cache", "prune"],

@@ -72,6 +72,8 @@ class StderrProgress:
         else:
             name, score = next(iter(row.scores.items()))
             result = f"{title_of(name)} {number(score.value)}"
+            if row.n is not None:
+                result += f", stopped after {row.n:,} rows"
         self._say(f"[{self._done}/{self.checkpoints}] {row.checkpoint}: {result} ({took})")
 
     def noted(self, message: str) -> None:

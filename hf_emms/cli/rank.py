@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from hf_emms.plan import Candidate, Plan, Request
     from hf_emms.ranking import Ranking
 
+DEFAULT_TOP = 3
 RELATIVE = "Scores are relative: they compare checkpoints on this dataset, sample and label set, and nothing else."
 
 
@@ -56,6 +57,8 @@ RELATIVE = "Scores are relative: they compare checkpoints on this dataset, sampl
     help="Which captions of a picture count.",
 )
 @click.option("--prompt", metavar="TEXT", help="Template of label texts, e.g. 'a photo of a {}'.")
+@click.option("--race", is_flag=True, help="Stop checkpoints early that cannot come in among the best.")
+@click.option("--top", type=click.IntRange(min=1), metavar="K", help="How many best ones a race is for [default: 3].")
 @click.option("--seed", type=int, default=0, show_default=True, help="Of the sample and the folds.")
 @click.option("--folds", type=click.IntRange(min=2), default=5, show_default=True, help="Of held-out scores.")
 @click.option("--device", default="auto", show_default=True, help="cpu, cuda, mps.")
@@ -144,6 +147,9 @@ def _request(checkpoints: tuple[str, ...], options: dict[str, Any]) -> Request:
 
     roles = {role: options.pop(f"{role}_column") for role in ("image", "text", "label")}
     most = options.pop("max_samples")
+    race, top = options.pop("race"), options.pop("top")
+    if top and not race:
+        raise click.UsageError("--top K goes with --race; without it every checkpoint is ranked on all rows.")
     estimators = options.pop("estimators")
     if most is not None:
         options["max_samples"] = most or None
@@ -154,6 +160,7 @@ def _request(checkpoints: tuple[str, ...], options: dict[str, Any]) -> Request:
         columns={role: column for role, column in roles.items() if column},
         cache=not options.pop("no_cache"),
         streaming=options.pop("stream"),
+        race=(top or DEFAULT_TOP) if race else None,
         **options,
     )
 

@@ -29,8 +29,8 @@ def path_of(ranking: Ranking) -> str:
 def merged(old: Ranking | None, new: Ranking) -> Ranking:
     """Both rankings' checkpoints in one; of a checkpoint that both hold, the row of the newer ranking.
 
-    A failed row never takes the place of a score. Where `new` says nothing that `old` doesn't, the result is `old`
-    itself: times, and what came from a cache, are no results.
+    A failed row never takes the place of a score, nor one that a race stopped that of one on all rows. Where `new`
+    says nothing that `old` doesn't, the result is `old` itself: times, and what came from a cache, are no results.
 
     Raises:
         EmmsError: a row has neither a score nor an error.
@@ -41,7 +41,7 @@ def merged(old: Ranking | None, new: Ranking) -> Ranking:
     first, second = (new, old) if new.created < old.created else (old, new)
     rows = {row.checkpoint: row for row in first.rows}
     for row in second.rows:
-        if row.error is None or rows.get(row.checkpoint, row).error is not None:
+        if _worth(row) >= _worth(rows.get(row.checkpoint, row)):
             rows[row.checkpoint] = row
     first_estimator = second.estimators[0]
     for row in rows.values():
@@ -50,6 +50,11 @@ def merged(old: Ranking | None, new: Ranking) -> Ranking:
     both = ranked(tuple(rows.values()), first_estimator)
     whole = msgspec.structs.replace(second, rows=both, encoders=_weighted(second.encoders, both))
     return old if _essence(whole) == _essence(old) else whole
+
+
+def _worth(row: Row) -> float:
+    """Rows that a row's score rests on: 0 for a failed one, infinity for all."""
+    return 0.0 if row.error is not None else row.n or float("inf")
 
 
 def _compared(ranking: Ranking) -> dict[str, object]:

@@ -43,6 +43,7 @@ class Row(msgspec.Struct, frozen=True):
     revision: str | None = None
     rank: int | None = None
     tied: bool = False
+    n: int | None = None
     scores: dict[str, Score] = {}
     parameters: int | None = None
     width: int | None = None
@@ -85,6 +86,7 @@ class Ranking(msgspec.Struct, frozen=True, kw_only=True):
     folds: int
     max_samples: int | None = None
     sampling: str | None = None
+    race: int | None = None
     captions: str | None = None
     prompt: str | None = None
     device: str = "auto"

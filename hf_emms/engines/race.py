@@ -1,0 +1,258 @@
+"""A race: every checkpoint starts on a small sample, and only those that may still come in on top see all of it.
+
+Successive halving (arXiv 1502.07943) with the stopping rule of racing (Maron and Moore 1994): the sample doubles from
+round to round, and a checkpoint stops when the confidence interval of its score lies below that of the K-th best.
+"""
+
+from __future__ import annotations
+
+import logging
+import math
+import time
+from collections.abc import Generator, Sequence
+from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING
+
+import numpy as np
+from scipy.special import stdtrit
+
+from hf_emms.engines.engine import Work
+from hf_emms.engines.extraction import About, KeptFeatures, about_of, batches_of, bring, filled, load
+from hf_emms.engines.failures import failures, one_line
+from hf_emms.engines.parts import moments_of, part_of
+from hf_emms.engines.prefetch import Prefetch
+from hf_emms.engines.scores import evidence_of, needs_rows, scores_of
+from hf_emms.errors import EmmsError
+from hf_emms.ranking import Row, RowScore, Seconds
+from hf_emms.scoring.label_table import LabelTable
+from hf_emms.scoring.moments import Moments
+
+if TYPE_CHECKING:
+    from hf_emms.hub import Repo
+
+# Inputs of the first look: fewer leave folds of a few rows, whose scores say nothing.
+FEWEST_INPUTS = 100
+# Of the two-sided confidence interval, over folds.
+CONFIDENCE = 0.95
+
+_LOG = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class Standing:
+    """A score as it is expected on all rows: its value, and that of each fold."""
+
+    value: float
+    folds: np.ndarray
+
+
+@dataclass
+class Racer:
+    """A checkpoint in the race, and what is known of it so far.
+
+    Attributes:
+        name: in the ranking.
+        repo: the checkpoint.
+        inputs: how many inputs it has been fed.
+        rows: how many rows these feed.
+        features: float32 (m, D1), one array a round.
+        moments: of all rows so far.
+        about: what its row tells.
+        cached: whether its features came from the cache.
+        looks: rows and score of every look at it.
+        seconds: of features and of scoring.
+    """
+
+    name: str
+    repo: Repo
+    inputs: int = 0
+    rows: int = 0
+    features: list[np.ndarray] = field(default_factory=list)
+    moments: Moments | None = None
+    about: About | None = None
+    cached: bool = False
+    looks: list[tuple[int, RowScore]] = field(default_factory=list)
+    seconds: list[float] = field(default_factory=lambda: [0.0, 0.0])
+
+
+class RaceEngine:
+    """Runs checkpoints in this process, in rounds.
+
+    Args:
+        top: K: how many checkpoints must be told apart on all rows.
+    """
+
+    def __init__(self, top: int = 3) -> None:
+        if top < 1:
+            raise EmmsError(f"a race for the best {top} has no winner", "--top 3")
+        self._top = top
+
+    def rows(self, work: Work) -> Generator[Row, None, None]:
+        """See `Engine.rows`. Rows of checkpoints that stopped early say after how many rows (`Row.n`)."""
+        sizes = growing(len(work.target.inputs))
+        with Prefetch(
+            work.checkpoints.values(),
+            lambda repo: bring(repo, work.target, work.settings, work.cache),
+            lambda id: work.progress.noted(f"waiting for the download of {id}"),
+        ) as prefetch:
+            labels = work.labels()
+            racing = [Racer(name, repo) for name, repo in work.checkpoints.items()]
+            for number, size in enumerate(sizes):
+                last = number == len(sizes) - 1
+                for racer in list(racing):
+                    error = _advance(racer, size, sizes[0] // 2, work, labels, prefetch)
+                    if error is not None or last:
+                        racing.remove(racer)
+                        row = (
+                            _row(racer, work, labels)
+                            if error is None
+                            else Row(racer.name, racer.repo.revision, error=error)
+                        )
+                        work.progress.finished(row)
+                        yield row
+                for racer in self._out_of_reach(racing, len(work.target)):
+                    racing.remove(racer)
+                    row = _row(racer, work, labels)
+                    work.progress.finished(row)
+                    yield row
+
+    def _out_of_reach(self, racing: Sequence[Racer], total: int) -> list[Racer]:
+        if len(racing) <= self._top:
+            return []
+        standings = [(standing(racer.looks, total), racer) for racer in racing]
+        standings.sort(key=lambda pair: -pair[0].value)
+        mark = standings[self._top - 1][0]
+        return [racer for its, racer in standings[self._top :] if clearly_below(its, mark)]
+
+
+def growing(inputs: int) -> list[int]:
+    """Sizes of the rounds: doubling, from the smallest that still leaves a first look at half of it, up to all."""
+    sizes = [inputs]
+    while sizes[-1] >= 4 * FEWEST_INPUTS:
+        sizes.append(sizes[-1] // 2)
+    return sizes[::-1]
+
+
+def standing(looks: Sequence[tuple[int, RowScore]], total: int) -> Standing:
+    """What a score will be on all rows.
+
+    The excess error of a fitted regression falls as 1/n: what it gained since the look before, at n/2, times
+    (1 − n/N), is still to come. So a wide checkpoint, whose regression starts slowly, isn't stopped for that.
+
+    Args:
+        looks: rows and score of each look, the latest one last.
+        total: N.
+    """
+    rows, now = looks[-1]
+    folds = np.array(now.folds)
+    if len(looks) < 2 or len(looks[-2][1].folds) != len(folds):
+        return Standing(now.value, folds)
+    before_rows, before = looks[-2]
+    # Of an error c/n the gain between two looks is c·(1/n₁ − 1/n₂), what is to come c·(1/n₂ − 1/N).
+    ahead = (1 / rows - 1 / total) / (1 / before_rows - 1 / rows)
+    return Standing(now.value + ahead * (now.value - before.value), folds + ahead * (folds - np.array(before.folds)))
+
+
+def clearly_below(its: Standing, mark: Standing) -> bool:
+    """Whether the confidence interval of the paired difference over folds lies below zero."""
+    if len(its.folds) != len(mark.folds) or len(its.folds) < 2:
+        return False
+    differences = mark.folds - its.folds
+    stderr = float(differences.std(ddof=1)) / math.sqrt(len(differences))
+    width = float(stdtrit(len(differences) - 1, (1 + CONFIDENCE) / 2))
+    return mark.value - its.value > width * stderr
+
+
+def _advance(racer: Racer, size: int, first: int, work: Work, labels: LabelTable, prefetch: Prefetch) -> str | None:
+    """Feeds a racer up to so many inputs and looks at it; at the start also half way. Returns why it failed."""
+    work.progress.started(racer.name, size - racer.inputs)
+    try:
+        prefetch.take(racer.repo)
+        _feed(racer, [first, size] if racer.inputs == 0 and first else [size], work, labels)
+    except failures() as error:
+        _LOG.debug("%s failed", racer.name, exc_info=True)
+        return one_line(error)
+    if len(racer.looks[-1][1].folds) < 2:
+        raise EmmsError(
+            f"a race needs a score with folds, which {work.settings.estimators[0]} does not have",
+            "--estimator emms first, or leave --race out",
+        )
+    return None
+
+
+def _feed(racer: Racer, stops: Sequence[int], work: Work, labels: LabelTable) -> None:
+    """Runs a checkpoint up to each stop. It is loaded once, and not at all where the cache has its features."""
+    started = time.perf_counter()
+    kept = KeptFeatures(racer.repo, work.target, work.settings, work.cache)
+    stored = kept.load()
+    if stored is not None and stored.features is not None:
+        racer.about, racer.cached = stored.about, True
+        for stop in stops:
+            work.progress.advanced(stop - racer.inputs)
+            _take(racer, stored.features[racer.inputs : stop], work, labels)
+        return
+    extractor = load(racer.repo, work.target.task, work.settings)
+    try:
+        for stop in stops:
+            part = part_of(work.target, slice(racer.inputs, stop))
+            batches = batches_of(extractor, part, work.settings, work.progress.advanced)
+            features = filled(batches, len(part.inputs), extractor.width)
+            racer.about = about = about_of(extractor)
+            racer.seconds[0] += time.perf_counter() - started
+            _take(racer, features, work, labels)
+            started = time.perf_counter()
+    finally:
+        extractor.close()
+    if racer.inputs == len(work.target.inputs):
+        kept.store(np.concatenate(racer.features), about)
+
+
+def _take(racer: Racer, features: np.ndarray, work: Work, labels: LabelTable) -> None:
+    """Folds in the features of the next inputs, and looks at the racer."""
+    started = time.perf_counter()
+    part = part_of(work.target, slice(racer.inputs, racer.inputs + len(features)))
+    moments = moments_of(features, part, labels, work.settings)
+    racer.moments = moments if racer.moments is None else racer.moments.merge(moments)
+    racer.features.append(features)
+    racer.inputs, racer.rows = racer.inputs + len(features), racer.rows + len(part.rows)
+    racer.looks.append((racer.rows, _look(racer, work, labels)))
+    racer.seconds[1] += time.perf_counter() - started
+
+
+def _look(racer: Racer, work: Work, labels: LabelTable) -> RowScore:
+    first = work.settings.estimators[:1]
+    return _scores(racer, work, labels, first)[0][first[0]]
+
+
+def _scores(
+    racer: Racer, work: Work, labels: LabelTable, estimators: tuple[str, ...]
+) -> tuple[dict[str, RowScore], tuple[str, ...]]:
+    settings = replace(work.settings, estimators=estimators)
+    part = part_of(work.target, slice(0, racer.inputs))
+    features = np.concatenate(racer.features) if needs_rows(settings) else None
+    return scores_of(evidence_of(features, racer.moments, part, labels, settings), settings)
+
+
+def _row(racer: Racer, work: Work, labels: LabelTable) -> Row:
+    """The row of a racer that has come to its end, at the last round or before."""
+    started = time.perf_counter()
+    try:
+        scores, notes = _scores(racer, work, labels, work.settings.estimators)
+    except failures() as error:
+        return Row(racer.name, racer.repo.revision, error=one_line(error))
+    scoring = racer.seconds[1] + time.perf_counter() - started
+    about = racer.about
+    assert about is not None
+    return Row(
+        racer.name,
+        racer.repo.revision,
+        n=racer.rows if racer.rows < len(work.target) else None,
+        scores=scores,
+        parameters=about.parameters,
+        width=about.width,
+        architecture=about.architecture,
+        pooling=about.pooling,
+        seconds=Seconds(round(racer.seconds[0], 3), round(scoring, 3)),
+        cached="features" if racer.cached else "none",
+        notes=(*about.notes, *notes),
+    )
