@@ -15,7 +15,7 @@ from hf_emms.cli.card import card
 from hf_emms.cli.demo import demo
 from hf_emms.cli.leaderboard import leaderboard
 from hf_emms.cli.metric import metric
-from hf_emms.cli.presets import presets
+from hf_emms.cli.presets import checkpoints, datasets, presets
 from hf_emms.cli.publish import publish
 from hf_emms.cli.rank import rank
 from hf_emms.cli.results import publish_results, pull
@@ -43,7 +43,21 @@ def app(context: click.Context, debug: bool) -> None:
         logging.getLogger("hf_emms").setLevel(logging.DEBUG)
 
 
-for command in (rank, search, score, card, demo, leaderboard, metric, publish, pull, presets, cache):
+for command in (
+    rank,
+    search,
+    score,
+    card,
+    demo,
+    leaderboard,
+    metric,
+    publish,
+    pull,
+    presets,
+    datasets,
+    checkpoints,
+    cache,
+):
     app.add_command(command)
 
 publish.add_command(publish_results)

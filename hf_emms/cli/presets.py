@@ -1,21 +1,28 @@
-"""hf-emms presets."""
+"""hf-emms presets, datasets and checkpoints."""
 
 from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any
 
 import click
 
 from hf_emms.cli import output
 
+_FORMAT = click.option(
+    "--format", "format", type=click.Choice(output.LIST_FORMATS), help="[default: table; tsv in a pipe]"
+)
+_TASK = click.option("--task", metavar="ID", help="Those of one task only.")
 
-@click.command(short_help="List datasets, checkpoint lists, label encoders and estimators.")
-@click.option("--format", "format", type=click.Choice(output.LIST_FORMATS), help="[default: table; tsv in a pipe]")
+
+@click.command(short_help="List tasks, datasets, checkpoint lists, label encoders and estimators.")
+@_FORMAT
 def presets(format: str | None) -> None:
-    """List what --dataset, --encoder and --estimator take, and which checkpoints a task ranks by default."""
-    from hf_emms.errors import EmmsError
+    """List what --task, --dataset, --encoder and --estimator take, and which checkpoints a task ranks by default."""
     from hf_emms.presets import (
+        checkpoint_lists,
         checkpoint_preset,
-        dataset_names,
-        dataset_preset,
+        dataset_presets,
         encoder_preset,
         encoder_presets,
         usable_datasets,
@@ -24,18 +31,117 @@ def presets(format: str | None) -> None:
     from hf_emms.tasks import TASKS
 
     rows: list[tuple[str, str, str, str]] = []
+    for task in TASKS.values():
+        rows.append(("task", task.id, task.id, f"columns {', '.join(task.roles)}"))
     usable = usable_datasets()
-    for name in dataset_names():
-        preset = dataset_preset(name)
-        if preset is not None:
-            held = preset.id or "not on the Hub: pass a folder"
-            note = "" if name in usable or preset.id is None else " (not supported yet)"
-            rows.append(("dataset", name, preset.task, held + note))
-    for task in TASKS:
-        try:
-            rows += [("checkpoint", task, task, id) for id in checkpoint_preset(task)]
-        except EmmsError:
-            continue  # a task without a list of its own
+    for preset in dataset_presets():
+        held = preset.id or "not on the Hub: pass a folder"
+        note = "" if preset.name in usable or preset.id is None else " (not supported yet)"
+        rows.append(("dataset", preset.name, preset.task, held + note))
+    for task_id in checkpoint_lists():
+        if task_id in TASKS:
+            rows += [("checkpoint", task_id, task_id, id) for id in checkpoint_preset(task_id)]
     rows += [("encoder", name, "", id) for name in encoder_presets() for id in encoder_preset(name)]
     rows += [("estimator", estimator.name, "", estimator.summary) for estimator in ESTIMATORS.values()]
     output.print_records(("kind", "name", "task", "what"), rows, format or output.default_format())
+
+
+@click.command(short_help="List the datasets that have a short name.")
+@_TASK
+@_FORMAT
+def datasets(task: str | None, format: str | None) -> None:
+    """List the datasets that --dataset takes by a short name: task, size, licence, and whether the source is verified.
+
+    Not verified: the repository, a split or a column is from memory. What differs is said when the dataset is loaded.
+    """
+    from hf_emms.presets import dataset_presets
+
+    wanted = _one_of(task, {preset.task for preset in dataset_presets()})
+    header = ("name", "task", "dataset", "rows", "bytes", "licence", "verified", "note")
+    rows = [
+        (
+            preset.name,
+            preset.task,
+            preset.id,
+            dict(preset.splits),
+            preset.bytes,
+            preset.licence,
+            preset.verified,
+            preset.blocked or preset.note,
+        )
+        for preset in dataset_presets()
+        if wanted(preset.task)
+    ]
+    shown: dict[str, Callable[[Any], str]] = {"dataset": lambda id: id or "not on the Hub", "rows": _splits}
+    _print(header, rows, format, {**shown, "bytes": _size, "licence": _known, "verified": _yes})
+
+
+@click.command(short_help="List the checkpoints that are ranked when none is named.")
+@_TASK
+@_FORMAT
+def checkpoints(task: str | None, format: str | None) -> None:
+    """List the checkpoints that are ranked when none is named: pinned revision, size, weights, and whether verified.
+
+    Not verified: the entry is from memory. What differs is said in the checkpoint's row of the ranking.
+    """
+    from hf_emms.presets import checkpoint_lists, checkpoint_presets
+
+    wanted = _one_of(task, checkpoint_lists())
+    header = ("checkpoint", "task", "revision", "parameters", "weights", "verified")
+    rows = [
+        (one.id, task_id, one.revision, one.parameters, one.weights, one.verified)
+        for task_id in filter(wanted, checkpoint_lists())
+        for one in checkpoint_presets(task_id)
+    ]
+    shown = {"revision": lambda value: value or "main", "parameters": _count, "weights": _known, "verified": _yes}
+    _print(header, rows, format, shown)
+
+
+def _one_of(task: str | None, listed: Any) -> Callable[[str], bool]:
+    """Whether a task is the wanted one; one that has no preset at all is an error."""
+    from hf_emms.errors import EmmsError
+    from hf_emms.tasks import get_task
+
+    if task is None:
+        return lambda one: True
+    wanted = task if task in listed else get_task(task).id
+    if wanted not in listed:
+        raise EmmsError(f"no preset is for the task {wanted!r}", f"--task takes one of: {', '.join(sorted(listed))}")
+    return lambda one: one == wanted
+
+
+def _print(
+    header: tuple[str, ...], rows: list[tuple[Any, ...]], format: str | None, shown: Mapping[str, Callable[[Any], str]]
+) -> None:
+    """Prints plain values as JSON, plain numbers as tsv, words in a table, which does without notes."""
+    chosen = format or output.default_format()
+    if chosen == "tsv":
+        shown = {name: words for name, words in shown.items() if name not in ("bytes", "parameters")}
+    if chosen != "json":
+        rows = [
+            tuple(shown[name](value) if name in shown else value for name, value in zip(header, row, strict=True))
+            for row in rows
+        ]
+    if chosen == "table" and header[-1] == "note":
+        header, rows = header[:-1], [row[:-1] for row in rows]
+    output.print_records(header, rows, chosen)
+
+
+def _known(value: Any) -> str:
+    return str(value) if value is not None else "unknown"
+
+
+def _yes(value: bool) -> str:
+    return "yes" if value else "no"
+
+
+def _splits(splits: Mapping[str, int | None]) -> str:
+    return ", ".join(f"{name} {'?' if rows is None else f'{rows:,}'}" for name, rows in splits.items())
+
+
+def _size(count: int | None) -> str:
+    return "unknown" if count is None else f"{count / 1e9:.1f} GB" if count >= 1e9 else f"{count / 1e6:.0f} MB"
+
+
+def _count(count: int | None) -> str:
+    return "unknown" if count is None else f"{count / 1e6:.1f}M"

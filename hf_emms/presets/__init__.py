@@ -34,6 +34,9 @@ class DatasetPreset:
     encoders: str | None = None
     checkpoints: tuple[str, ...] = ()
     paper: bool = False
+    bytes: int | None = None
+    licence: str | None = None
+    verified: bool = False
 
     def sources(self) -> Iterator[DatasetPreset]:
         """This preset, then one copy per fallback repository, in the order to try them."""
@@ -65,9 +68,30 @@ class DatasetPreset:
             )
 
 
+@dataclass(frozen=True)
+class CheckpointPreset:
+    """A checkpoint that is ranked by default; the fields are explained at the top of checkpoints.yaml."""
+
+    id: str
+    revision: str | None = None
+    weights: str | None = None
+    parameters: int | None = None
+    verified: bool = False
+
+    @property
+    def name(self) -> str:
+        """``ORG/NAME[@REVISION]``."""
+        return f"{self.id}@{self.revision}" if self.revision else self.id
+
+
 def dataset_names() -> tuple[str, ...]:
     """Every dataset preset, the unsupported ones included."""
     return tuple(_datasets())
+
+
+def dataset_presets() -> tuple[DatasetPreset, ...]:
+    """Every dataset preset."""
+    return tuple(_datasets().values())
 
 
 def usable_datasets() -> tuple[str, ...]:
@@ -86,7 +110,22 @@ def checkpoint_preset(task_id: str) -> tuple[str, ...]:
     Raises:
         EmmsError: there is no list for this task.
     """
-    return _from_list("checkpoints", task_id, "there is no default list of checkpoints for", "--checkpoint ORG/NAME")
+    return tuple(one.name for one in checkpoint_presets(task_id))
+
+
+def checkpoint_lists() -> tuple[str, ...]:
+    """The tasks that have a list of default checkpoints."""
+    return tuple(_read("checkpoints"))
+
+
+def checkpoint_presets(task_id: str) -> tuple[CheckpointPreset, ...]:
+    """The same checkpoints, with what is known about them.
+
+    Raises:
+        EmmsError: there is no list for this task.
+    """
+    listed = _from_list("checkpoints", task_id, "there is no default list of checkpoints for", "--checkpoint ORG/NAME")
+    return tuple(CheckpointPreset(**fields) for fields in listed)
 
 
 def encoder_preset(name: str) -> tuple[str, ...]:
@@ -103,7 +142,7 @@ def encoder_presets() -> tuple[str, ...]:
     return tuple(_read("encoders"))
 
 
-def _from_list(kind: str, name: str, complaint: str, flag: str) -> tuple[str, ...]:
+def _from_list(kind: str, name: str, complaint: str, flag: str) -> tuple[Any, ...]:
     lists = _read(kind)
     if name not in lists:
         raise EmmsError(f"{complaint} {name!r}", f"pass {flag}, or one of: {', '.join(lists)}")

@@ -1,0 +1,77 @@
+"""hf-emms datasets and hf-emms checkpoints."""
+
+from __future__ import annotations
+
+import json
+import re
+from typing import Any
+
+import pytest
+import yaml
+from click.testing import CliRunner
+
+from hf_emms import demo
+from hf_emms.cli import app
+from hf_emms.errors import EmmsError
+from hf_emms.presets import checkpoint_lists, checkpoint_preset, dataset_names, dataset_presets
+
+
+def listed(*arguments: str) -> list[dict[str, Any]]:
+    """The lines of a list as a program gets them."""
+    done = CliRunner().invoke(app, list(arguments), standalone_mode=False)
+    if done.exception is not None:
+        raise done.exception
+    if "json" in arguments:
+        return json.loads(done.stdout)
+    header, *lines = [line.split("\t") for line in done.stdout.splitlines()]
+    return [dict(zip(header, line, strict=True)) for line in lines]
+
+
+def test_datasets_are_listed_with_size_licence_and_whether_the_source_is_verified() -> None:
+    rows = {row["name"]: row for row in listed("datasets")}
+    assert tuple(rows) == dataset_names()
+    squad = rows["squad"]
+    assert (squad["rows"], squad["bytes"]) == ("train 87,599, validation 10,570", "16278203")
+    assert (squad["licence"], squad["verified"]) == ("cc-by-sa-4.0", "yes")
+    assert (rows["sun397"]["licence"], rows["oxford_pets"]["verified"]) == ("unknown", "no")
+    assert rows["daquar"]["dataset"] == "not on the Hub"
+    assert rows["refcoco"]["rows"].startswith("val ?")
+
+
+def test_json_keeps_plain_values() -> None:
+    (beans,) = (row for row in listed("datasets", "--format", "json") if row["name"] == "beans")
+    assert beans["rows"] == {"train": 1034, "validation": 133, "test": 128}
+    assert (beans["bytes"], beans["verified"]) == (None, True)
+
+
+def test_a_table_says_it_in_words() -> None:
+    done = CliRunner().invoke(app, ["datasets", "--task", "captioning", "--format", "table"])
+    assert re.search(r"coco_captions_2017 +image-to-text .* 20\.0 GB +unknown +yes$", done.stdout, re.M)
+    assert "note" not in done.stdout.splitlines()[0]
+
+
+@pytest.mark.parametrize("command", ["datasets", "checkpoints"])
+def test_lists_are_filtered_by_task(command: str) -> None:
+    rows = listed(command, "--task", "sentence-classification")
+    assert {row["task"] for row in rows} == {"text-classification"}
+    with pytest.raises(EmmsError, match="depth-estimation"):
+        listed(command, "--task", "depth-estimation")
+
+
+def test_checkpoints_are_listed_with_pin_and_weights() -> None:
+    rows = listed("checkpoints")
+    named = [row["checkpoint"] + ("" if row["revision"] == "main" else f"@{row['revision']}") for row in rows]
+    assert named == [id for task in checkpoint_lists() for id in checkpoint_preset(task)]
+    deit = next(row for row in rows if row["checkpoint"].startswith("facebook/deit"))
+    assert (deit["revision"], deit["weights"], deit["verified"]) == ("refs/pr/3", "safetensors", "yes")
+    clip = next(row for row in rows if row["checkpoint"] == "openai/clip-vit-base-patch32")
+    assert clip["weights"] == "pickled"
+    assert {row["weights"] for row in rows if row["verified"] == "no"} == {"unknown"}
+
+
+def test_licences_of_the_demo_are_those_of_its_cards() -> None:
+    for preset in dataset_presets():
+        folder = demo.folder_of(preset.id) if preset.id else None
+        if folder is not None:
+            front = (folder / "README.md").read_text().split("---\n")[1]
+            assert yaml.safe_load(front)["license"] == preset.licence, preset.name
