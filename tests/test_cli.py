@@ -282,7 +282,7 @@ def test_cache_ls_rm_prune(cli: Cli, rank: list[str], emms_cache: Path, encoder:
 
 def test_presets_lists_what_can_be_typed(cli: Cli) -> None:
     rows = json.loads(cli("presets", "--format", "json").out)
-    assert {"dataset", "checkpoint", "encoder", "estimator"} == {row["kind"] for row in rows}
+    assert {"task", "dataset", "checkpoint", "encoder", "estimator"} == {row["kind"] for row in rows}
     assert {"demo_captions", "coco_captions", "cifar10"} <= {row["name"] for row in rows}
 
 
