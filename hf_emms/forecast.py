@@ -8,6 +8,7 @@ from statistics import median
 
 from hf_emms.cache import default_root
 from hf_emms.errors import EmmsError
+from hf_emms.features.architectures import FED
 from hf_emms.features.files import needed_files, weight_files
 from hf_emms.hub import Repo, RepoFile, listing
 from hf_emms.plan import Plan, Request
@@ -15,8 +16,9 @@ from hf_emms.ranking import Ranking
 from hf_emms.tasks import Modality, get_task
 
 # Seconds for one input and one parameter, on one CPU core or two: two operations a parameter and token, 197 tokens a
-# picture of 224 × 224, some 32 a text, 50 thousand million operations a second. Right within a factor of three or so.
-CPU_SECONDS: dict[Modality, float] = {"image": 8e-9, "text": 1.3e-9}
+# picture of 224 × 224, some 32 a text, 200 a pair of texts, 50 thousand million operations a second. Right within a
+# factor of three or so.
+CPU_SECONDS: dict[Modality, float] = {"image": 8e-9, "text": 1.3e-9, "image+text": 9e-9, "text+text": 8e-9}
 GPU_SPEEDUP = 100
 # Runs shorter than this tell how long loading takes, not how fast a checkpoint runs.
 _TELLING_SECONDS = 5.0
@@ -64,8 +66,7 @@ def rate(request: Request, modality: Modality) -> Rate:
         return Rate(median(measured), f"as fast as {len(measured)} checkpoints before")
     gpu = request.device.startswith(("cuda", "mps"))
     seconds = CPU_SECONDS[modality] / (GPU_SPEEDUP if gpu else 1)
-    what = "pictures" if modality == "image" else "texts"
-    return Rate(seconds, f"rule of thumb: {seconds * 1e9:g} ns × parameters × {what}")
+    return Rate(seconds, f"rule of thumb: {seconds * 1e9:g} ns × parameters × {FED[modality]}")
 
 
 def cost(repo: Repo, request: Request, inputs: int | None, rate: Rate) -> Cost:

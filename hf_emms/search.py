@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
 from hf_emms.errors import EmmsError
-from hf_emms.features.architectures import find_architecture, other_modality
+from hf_emms.features.architectures import FED, find_architecture, other_modality
 from hf_emms.features.files import weight_files
 from hf_emms.features.plan import known_to_transformers, model_type_of
 from hf_emms.hub import Found, Sort, count_parameters, find_models, logged_in, page, read_config
@@ -137,7 +137,7 @@ def _architecture(found: Found, task: Task) -> str:
     if row is not None:
         return row.family
     if other_modality(model_type, task.modality):
-        raise EmmsError(f"{model_type} reads no {task.modality}s")
+        raise EmmsError(f"{model_type} reads no {FED[task.modality]}")
     if not known_to_transformers(model_type):
         raise EmmsError(f"the installed transformers does not know the architecture {model_type!r}")
     return f"{model_type} (fallback)"

@@ -19,8 +19,8 @@ from hf_emms.scoring.moments import Moments
 
 if TYPE_CHECKING:
     from hf_emms.data import Target
-    from hf_emms.features.load import Extractor
     from hf_emms.features.plan import ExtractionPlan
+    from hf_emms.features.running import Running
     from hf_emms.hub import Repo
     from hf_emms.tasks import Task
 
@@ -80,7 +80,7 @@ def extract(
     return Extraction(features, None, about)
 
 
-def load(repo: Repo, task: Task, settings: Settings) -> Extractor:
+def load(repo: Repo, task: Task, settings: Settings) -> Running:
     """Loads a checkpoint.
 
     Raises:
@@ -100,7 +100,7 @@ def load(repo: Repo, task: Task, settings: Settings) -> Extractor:
 
 
 def batches_of(
-    extractor: Extractor, part: Part, settings: Settings, on_inputs: Callable[[int], None] = lambda count: None
+    extractor: Running, part: Part, settings: Settings, on_inputs: Callable[[int], None] = lambda count: None
 ) -> Iterator[tuple[np.ndarray, np.ndarray]]:
     """Features of a part's inputs, batch by batch, see `Batches`; `on_inputs` is told how many inputs a batch had."""
     for positions, features in extractor.batches(part.inputs, batch_size=settings.batch_size):
@@ -116,7 +116,7 @@ def filled(batches: Batches, inputs: int, width: int) -> np.ndarray:
     return features
 
 
-def about_of(extractor: Extractor) -> About:
+def about_of(extractor: Running) -> About:
     """What a row tells of a checkpoint; its notes grow while batches are taken."""
     return About(
         extractor.parameters, extractor.width, extractor.architecture, extractor.pooling, tuple(extractor.notes)

@@ -1,6 +1,7 @@
 """Which transformers class loads a family of checkpoints, and what of it is the feature.
 
-A new architecture is one row here, or in a package of the user's. `pooling` names an entry of `pooling.POOLINGS`.
+A new architecture is one row here, or in a package of the user's. `pooling` names an entry of `pooling.POOLINGS`, or
+of `fusion.FUSIONS` where a picture and a text are read.
 """
 
 from __future__ import annotations
@@ -27,6 +28,7 @@ class Architecture:
         pads_to_limit: texts are padded to the full length, because the family was trained that way.
         first_layer: which of its `hidden_states` is hidden layer 1: most families list their embeddings before.
         requires: a package that must be installed beside transformers; the extra of hf-emms has the same name.
+        unused: parts that the loaded class has and features don't need: they may lack weights, and are dropped.
         package: the package that adds the row and its version; empty for ours.
     """
 
@@ -40,10 +42,12 @@ class Architecture:
     pads_to_limit: bool = False
     first_layer: int = 1
     requires: str = ""
+    unused: tuple[str, ...] = ()
     package: str = ""
 
 
 EMMS = "EMMS (arXiv 2308.06262)"
+TOWERS = "ours: see towers.py"
 CLASSIFIER = "input of the classifier in the model's ...ForImageClassification"
 
 ARCHITECTURES: tuple[Architecture, ...] = (
@@ -153,11 +157,32 @@ ARCHITECTURES: tuple[Architecture, ...] = (
         "arXiv 2303.15343 and its model page: padded to the full length, no attention mask",
         pads_to_limit=True,
     ),
+    # Pictures with texts, read in two towers.
+    Architecture("CLIP", ("clip",), "image+text", "CLIPModel", "two_towers", TOWERS),
+    Architecture("SigLIP", ("siglip",), "image+text", "SiglipModel", "unmasked_two_towers", TOWERS, pads_to_limit=True),
+    Architecture(
+        "VisionTextDualEncoder",
+        ("vision-text-dual-encoder",),
+        "image+text",
+        "VisionTextDualEncoderModel",
+        "two_towers",
+        TOWERS,
+    ),
+    Architecture("OWL-ViT", ("owlvit",), "image+text", "OwlViTForObjectDetection", "owlvit", TOWERS),
+    Architecture("OWLv2", ("owlv2",), "image+text", "Owlv2ForObjectDetection", "owlv2", TOWERS),
 )
 
 FALLBACKS: dict[Modality, Architecture] = {
     "image": Architecture("", (), "image", "AutoModel", "image_fallback", "the documented fallback"),
     "text": Architecture("", (), "text", "AutoModel", "text_fallback", "the documented fallback"),
+    "image+text": Architecture("", (), "image+text", "AutoModel", "two_towers", "the documented fallback"),
+}
+# What a checkpoint is fed, in words.
+FED: dict[Modality, str] = {
+    "image": "images",
+    "text": "texts",
+    "image+text": "images with texts",
+    "text+text": "pairs of texts",
 }
 
 _ROWS = {(row.modality, name): row for row in ARCHITECTURES for name in row.model_types}
@@ -181,9 +206,19 @@ def find_architecture(model_type: str, modality: Modality) -> Architecture | Non
 
 
 def other_modality(model_type: str, modality: Modality) -> bool:
-    """Whether a known family reads the other kind of input only."""
-    other: Modality = "text" if modality == "image" else "image"
-    return find_architecture(model_type, modality) is None and find_architecture(model_type, other) is not None
+    """Whether a known family reads other kinds of input only.
+
+    Families that read images with texts may still have an image tower that the fallback finds.
+    """
+    singles: dict[Modality, tuple[Modality, ...]] = {"image": ("text",), "text": ("image",)}
+    others = singles.get(modality, ("image", "text", "image+text"))
+    known = any(find_architecture(model_type, other) is not None for other in others)
+    return known and find_architecture(model_type, modality) is None
+
+
+def families(modality: Modality) -> tuple[str, ...]:
+    """The families of the table that read a kind of input."""
+    return tuple(row.family for row in ARCHITECTURES if row.modality == modality)
 
 
 def _added(model_type: str) -> list[tuple[Plugin, Architecture]]:

@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 from torch import Tensor
 
 _AHEAD = 2  # batches decoded ahead: enough to hide one slow batch, little memory
 Batch = tuple[np.ndarray, np.ndarray]
+Job = TypeVar("Job")
+Ready = TypeVar("Ready")
 
 
 @dataclass(frozen=True)
@@ -49,18 +51,23 @@ def image_batches(
     def prepare(positions: np.ndarray) -> Tensor:
         return source.preprocess([as_rgb(images[int(position)]) for position in positions])
 
-    waiting = deque(
-        np.arange(start, min(start + batch_size, len(images))) for start in range(0, len(images), batch_size)
-    )
+    batches = (np.arange(start, min(start + batch_size, len(images))) for start in range(0, len(images), batch_size))
+    for positions, pixels in ahead(batches, prepare):
+        yield positions, forward({"pixel_values": pixels}).numpy()
+
+
+def ahead(jobs: Iterable[Job], prepare: Callable[[Job], Ready]) -> Iterator[tuple[Job, Ready]]:
+    """Each job with what a thread has prepared of it, in order: at most two are prepared before they are taken."""
+    waiting = deque(jobs)
     with ThreadPoolExecutor(1, thread_name_prefix="decode") as thread:
-        ready: deque[tuple[np.ndarray, Future[Tensor]]] = deque()
+        ready: deque[tuple[Job, Future[Ready]]] = deque()
         try:
             while waiting or ready:
                 while waiting and len(ready) < _AHEAD:
-                    positions = waiting.popleft()
-                    ready.append((positions, thread.submit(prepare, positions)))
-                positions, pixels = ready.popleft()
-                yield positions, forward({"pixel_values": pixels.result()}).numpy()
+                    job = waiting.popleft()
+                    ready.append((job, thread.submit(prepare, job)))
+                job, future = ready.popleft()
+                yield job, future.result()
         finally:
             thread.shutdown(wait=False, cancel_futures=True)
 

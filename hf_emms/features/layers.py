@@ -119,6 +119,23 @@ def pick(layer: str, last: Tensor, states: Sequence[Tensor], first: int) -> Tens
     return states[position]
 
 
+def refused_beside_last(asked: Iterable[str], model: str) -> dict[str, EmmsError]:
+    """Why layers other than "last" are not given by a model whose rows are joined from several parts.
+
+    Raises:
+        EmmsError: "last" was not asked for.
+    """
+    asked = tuple(asked)
+    refused = {
+        layer: EmmsError(f"{model} joins two inputs: it has no single layer {layer}", f"--layer {LAST}")
+        for layer in asked
+        if layer != LAST
+    }
+    if LAST not in asked:
+        raise refused[asked[0]]
+    return refused
+
+
 def words(layer: str, summary: str) -> str:
     """What is pooled at a layer other than "last", in words."""
     return f"{'average of all hidden layers' if layer == MEAN else f'hidden layer {layer}'}: {summary}"

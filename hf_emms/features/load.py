@@ -12,11 +12,16 @@ import torch
 from torch import Tensor
 
 from hf_emms.errors import EmmsError
+from hf_emms.features.architectures import FED, families
 from hf_emms.features.extractor import Extractor
 from hf_emms.features.files import fetch_weights, require_vocabulary
+from hf_emms.features.fusion import find_fusion
 from hf_emms.features.images import ImageInput
 from hf_emms.features.layers import DEFAULT_LAYERS
+from hf_emms.features.pair_extractor import PairExtractor
+from hf_emms.features.pairs import PairInput, PictureInput
 from hf_emms.features.plan import ExtractionPlan, plan_extraction
+from hf_emms.features.running import Running
 from hf_emms.features.text import TextInput
 from hf_emms.hub import Repo
 from hf_emms.plugins import by_reference
@@ -25,6 +30,8 @@ from hf_emms.tasks.base import Modality
 DEVICES = ("auto", "cpu", "cuda", "mps")
 _NO_LIMIT = 1_000_000  # tokenizers without a limit say 1e30
 _DEFAULT_LIMIT = 512
+_NEED_POOLER = ("pooler_output", "unmasked_pooler_output", "image_fallback", "two_towers", "unmasked_two_towers")
+_TWO_TOWERS = ("get_image_features", "get_text_features", "text_model")  # what the fallback for pairs needs
 # What transformers raises for files that it cannot use.
 _FAILURES = (OSError, ValueError, RuntimeError, KeyError, TypeError, AttributeError, ImportError)
 
@@ -39,12 +46,12 @@ def load_extractor(
     allow_pickle: bool = False,
     trust_remote_code: bool = False,
     layers: tuple[str, ...] = DEFAULT_LAYERS,
-) -> Extractor:
+) -> Running:
     """Loads a checkpoint with its own processor or tokenizer.
 
     Args:
         repo: the checkpoint.
-        modality: "image" or "text": what it is fed.
+        modality: what it is fed.
         task_id: the Hub task, for messages.
         device: "auto" (cuda, else mps, else cpu), or one of them; "cuda:1" picks one of several.
         dtype: "auto" or "float32", "float16", "bfloat16".
@@ -62,11 +69,15 @@ def load_extractor(
     place = choose_device(device)
     safetensors = fetch_weights(repo, subfolder=plan.subfolder, allow_pickle=allow_pickle)
     with _quiet():
-        reader = _tokenizer(plan) if modality == "text" else _image_input(plan)
+        images = _picture_input(plan) if "image" in modality else None
+        tokenizer = _tokenizer(plan) if "text" in modality else None
         model, pooling = _model(plan, safetensors)
         model = model.to(place).eval()
-        source = reader if isinstance(reader, ImageInput) else _text_input(plan, model, reader)
-        return Extractor(plan, model, source, pooling, layers)
+        if images is None:
+            return Extractor(plan, model, _text_input(plan, model, tokenizer), pooling, layers)
+        if tokenizer is None:
+            return Extractor(plan, model, ImageInput(images.preprocess, images.pixels), pooling, layers)
+        return _pair_extractor(plan, model, pooling, images, tokenizer, layers)
 
 
 def choose_device(device: str) -> torch.device:
@@ -117,7 +128,10 @@ def _model(plan: ExtractionPlan, safetensors: bool) -> tuple[Any, str]:
             f"not {tuple(needed)}",
             "config.json and weights do not belong together",
         )
-    return model, _check_complete(plan, set(report["missing_keys"]))
+    pooling = _check_complete(plan, set(report["missing_keys"]))
+    for part in plan.architecture.unused:
+        setattr(model, part, None)
+    return model, pooling
 
 
 def _loader(plan: ExtractionPlan) -> Any:
@@ -133,8 +147,9 @@ def _check_complete(plan: ExtractionPlan, missing: set[str]) -> str:
     pooling = plan.pooling
     if pooling == "image_fallback" and any("pooler" in name for name in missing):
         pooling = "spatial_mean"
-    if pooling not in ("pooler_output", "unmasked_pooler_output", "image_fallback"):
+    if pooling not in _NEED_POOLER:
         missing = {name for name in missing if "pooler" not in name.split(".")}
+    missing = {name for name in missing if name.split(".")[0] not in plan.architecture.unused}
     if missing:
         raise EmmsError(
             f"the weights of {plan.repo.id} lack {len(missing)} tensors that its architecture "
@@ -144,7 +159,24 @@ def _check_complete(plan: ExtractionPlan, missing: set[str]) -> str:
     return pooling
 
 
-def _image_input(plan: ExtractionPlan) -> ImageInput:
+def _pair_extractor(
+    plan: ExtractionPlan,
+    model: Any,
+    fusion: str,
+    pictures: PictureInput,
+    tokenizer: Any,
+    layers: tuple[str, ...],
+) -> Running:
+    if plan.architecture.loader == "AutoModel" and not all(hasattr(model, name) for name in _TWO_TOWERS):
+        raise EmmsError(
+            f"{plan.repo.id} ({plan.architecture.family}) has no image tower and text tower that meet in one space",
+            f"families that read {FED[plan.architecture.modality]}: {', '.join(families('image+text'))}",
+        )
+    text = _text_input(plan, model.get_submodule(find_fusion(fusion).text_part), tokenizer)
+    return PairExtractor(plan, model, PairInput(pictures, text), fusion, layers)
+
+
+def _picture_input(plan: ExtractionPlan) -> PictureInput:
     from PIL import Image
     from transformers import AutoImageProcessor
 
@@ -157,10 +189,11 @@ def _image_input(plan: ExtractionPlan) -> ImageInput:
             pixels: Tensor = processor(images=images, return_tensors="pt")["pixel_values"]
             return pixels
 
-        height, width = preprocess([Image.new("RGB", (64, 64))]).shape[-2:]
+        square = preprocess([Image.new("RGB", (64, 64))]).shape[-2:]
+        fixed = all(preprocess([Image.new("RGB", size)]).shape[-2:] == square for size in ((64, 96), (96, 64)))
     except _FAILURES as error:
         raise _unusable(plan, "image processor (preprocessor_config.json)", error) from error
-    return ImageInput(preprocess, height * width)
+    return PictureInput(preprocess, square[0] * square[1], fixed)
 
 
 def _tokenizer(plan: ExtractionPlan) -> Any:
@@ -184,9 +217,17 @@ def _text_input(plan: ExtractionPlan, model: Any, tokenizer: Any) -> TextInput:
         limit=min(known, default=_DEFAULT_LIMIT),
         pad=pad,
         filler=next((token for token in ends if token is not None), pad),
-        vocabulary=model.get_input_embeddings().num_embeddings,
+        vocabulary=_vocabulary(model),
         pads_to_limit=plan.architecture.pads_to_limit,
     )
+
+
+def _vocabulary(model: Any) -> int:
+    try:
+        return int(model.get_input_embeddings().num_embeddings)
+    except NotImplementedError:  # some towers do not tell their table: it is the largest
+        tables = (module for module in model.modules() if isinstance(module, torch.nn.Embedding))
+        return max(table.num_embeddings for table in tables)
 
 
 def _positions(model: Any) -> int | None:

@@ -11,7 +11,14 @@ from pathlib import Path
 from typing import Any
 
 from hf_emms.errors import EmmsError
-from hf_emms.features.architectures import FALLBACKS, Architecture, find_architecture, other_modality
+from hf_emms.features.architectures import (
+    FALLBACKS,
+    FED,
+    Architecture,
+    families,
+    find_architecture,
+    other_modality,
+)
 from hf_emms.features.files import fetch_descriptions, read_json
 from hf_emms.features.layouts import SentenceLayout, read_layout
 from hf_emms.hub import Repo
@@ -99,14 +106,16 @@ def plan_extraction(
     if dtype not in DTYPES:
         raise EmmsError(f"unknown dtype {dtype!r}", f"one of {', '.join(DTYPES)}")
     folder = fetch_descriptions(repo, code=trust_remote_code)
-    layout = read_layout(repo, folder) if modality == "text" else None
+    layout = read_layout(repo, folder) if modality in ("text", "text+text") else None
     config = _read_config(repo, folder / (layout.subfolder if layout else ""))
     architecture = find_architecture(config["model_type"], modality)
     if architecture is None and other_modality(config["model_type"], modality):
+        fed = FED[modality]
+        hint = f"leave it out of --checkpoint, or choose another --task than {task_id}"
+        if "+" in modality:
+            hint = f"families that read {fed}: {', '.join(families(modality))}"
         raise EmmsError(
-            f"{repo.id} is a {config['model_type']} checkpoint, which reads no {modality}s; "
-            f"{task_id} feeds it {modality}s",
-            f"leave it out of --checkpoint, or choose another --task than {task_id}",
+            f"{repo.id} is a {config['model_type']} checkpoint, which reads no {fed}; {task_id} feeds it {fed}", hint
         )
     row = architecture or FALLBACKS[modality]
     if row.requires and not find_spec(row.requires):
@@ -178,6 +187,7 @@ def _fallback(plan: ExtractionPlan, trust_remote_code: bool) -> ExtractionPlan:
         + {
             "image": "image features or pooled output if the model has them, else the mean of tokens or map",
             "text": "text features if the model has them, else the mean of the last layer's tokens",
+            "image+text": "its image features and its text features, and the similarity of patches if it can be told",
         }[plan.architecture.modality]
     )
     return replace(plan, code=code, notes=(("fallback", note),))

@@ -79,7 +79,7 @@ def _fallback(tower: str, pooling: Pooling) -> Pooling:
 
     def features(model: Any, inputs: Inputs) -> Tensor:
         if hasattr(model, tower):
-            return _pooled_or_tensor(getattr(model, tower)(**inputs))
+            return pooled_or_tensor(getattr(model, tower)(**inputs))
         return pooling.features(model, inputs)
 
     def layers(model: Any, inputs: Inputs) -> Layered:
@@ -155,7 +155,7 @@ def _pooled_or_average(outputs: Any, inputs: Inputs) -> Tensor:
     return average(outputs.last_hidden_state) if pooled is None else pooled.flatten(1)
 
 
-def _pooled_or_tensor(outputs: Any) -> Tensor:
+def pooled_or_tensor(outputs: Any) -> Tensor:
     pooled: Tensor = getattr(outputs, "pooler_output", outputs)
     return pooled.flatten(1)
 

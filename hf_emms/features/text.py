@@ -73,7 +73,7 @@ def text_batches(
         if cut:
             on_cut(cut)
         for positions in plan_batches(source, tokens, budget, batch_size):
-            yield positions + start, forward(_padded(source, [tokens[i] for i in positions])).numpy()
+            yield positions + start, forward(padded(source, [tokens[i] for i in positions])).numpy()
 
 
 def tokenise(source: TextInput, texts: Sequence[str]) -> tuple[list[list[int]], int]:
@@ -104,22 +104,25 @@ def tokenise(source: TextInput, texts: Sequence[str]) -> tuple[list[list[int]], 
 
 
 def plan_batches(
-    source: TextInput, tokens: Sequence[Sequence[int]], budget: int, batch_size: int | None
+    source: TextInput, tokens: Sequence[Sequence[int]], budget: int, batch_size: int | None, *, beside: int = 0
 ) -> Iterator[np.ndarray]:
-    """Positions of one batch after the other, longest texts first: memory runs out at once or never."""
+    """Positions of one batch after the other, longest texts first: memory runs out at once or never.
+
+    `beside` counts the tokens of a picture that the model reads beside each text.
+    """
     lengths = np.array([len(row) for row in tokens], dtype=np.int64)
     order = np.argsort(-lengths, kind="stable")
     start = 0
     while start < len(order):
         width = source.limit if source.pads_to_limit else int(lengths[order[start]])
-        rows = max(1, budget // width)
+        rows = max(1, budget // (width + beside))
         rows = rows if batch_size is None else min(rows, batch_size)
         yield order[start : start + rows]
         start += rows
 
 
-def _padded(source: TextInput, tokens: Sequence[Sequence[int]]) -> dict[str, Tensor]:
-    """Always filled up on the right: positions then count from the text's start in every family."""
+def padded(source: TextInput, tokens: Sequence[Sequence[int]]) -> dict[str, Tensor]:
+    """Token ids and mask, always filled up on the right: positions then count from the text's start in every family."""
     lengths = np.array([len(row) for row in tokens])
     width = source.limit if source.pads_to_limit else int(lengths.max())
     mask = np.arange(width) < lengths[:, None]

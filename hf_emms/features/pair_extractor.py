@@ -1,0 +1,64 @@
+"""Pictures with texts to feature rows."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+import numpy as np
+
+from hf_emms.data import Pairs
+from hf_emms.errors import EmmsError
+from hf_emms.features.fusion import Fused, find_fusion
+from hf_emms.features.layers import DEFAULT_LAYERS, refused_beside_last
+from hf_emms.features.pairs import PairInput, Sizes, fused_batches, tower_batches
+from hf_emms.features.plan import ExtractionPlan
+from hf_emms.features.running import TOKENS, Running
+
+# Numbers kept of pictures that are gathered for the rows of one join: 32 MB of float32 on a CPU.
+_KEPT = {"cpu": 2**23, "mps": 2**25, "cuda": 2**27}
+
+
+class PairExtractor(Running):
+    """A checkpoint with its image processor and tokenizer, ready to turn pictures with texts into features."""
+
+    def __init__(
+        self, plan: ExtractionPlan, model: Any, source: PairInput, fusion: str, asked: tuple[str, ...] = DEFAULT_LAYERS
+    ) -> None:
+        self._fusion = find_fusion(fusion)
+        super().__init__(plan, model, self._fusion.summary)
+        self._refused = refused_beside_last(asked, plan.repo.id)
+        self._source = source
+        fused = self._fusion
+        self._picture = self._halving(lambda inputs: fused.picture(self._model, inputs["pixel_values"]), keep=True)
+        if isinstance(fused, Fused):
+            self._fuse = self._halving(lambda inputs: fused.fuse(self._model, inputs))
+        else:
+            self._text = self._halving(lambda inputs: fused.text(self._model, inputs))
+            self._join = self._halving(lambda inputs: fused.join(inputs["picture"].float(), inputs["text"].float()))
+        self.width = self._probe(_example())
+
+    @property
+    def refused(self) -> dict[str, EmmsError]:
+        return self._refused
+
+    def _batches(self, inputs: Sequence[Any], batch_size: int | None) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+        if not isinstance(inputs, Pairs):
+            raise EmmsError(f"{self._plan.repo.id} reads pictures with texts, not {type(inputs).__name__}")
+        source, on_cut = self._source, self._cut_at_limit
+        pictures = batch_size or self._fitting_images(source.picture.pixels)
+        sizes = Sizes(pictures, self._fitting(TOKENS), self._fitting(_KEPT), batch_size)
+        if isinstance(self._fusion, Fused):
+            return fused_batches(source, inputs, picture=self._picture, fuse=self._fuse, sizes=sizes, on_cut=on_cut)
+        return tower_batches(
+            source, inputs, picture=self._picture, text=self._text, join=self._join, sizes=sizes, on_cut=on_cut
+        )
+
+    def _cut_at_limit(self, count: int) -> None:
+        self._note_cut(count, self._source.text.limit)
+
+
+def _example() -> Pairs:
+    from PIL import Image
+
+    return Pairs([Image.new("RGB", (64, 64))], ["a"], np.zeros((1, 2), np.int64))

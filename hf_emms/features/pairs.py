@@ -1,0 +1,168 @@
+"""Batches of pictures with texts: each distinct picture is decoded and read once, rows are joined from what it left.
+
+Memory does not grow with the number of pairs: of pictures only those of the batch are held, of texts the token ids,
+or the embeddings of the distinct ones.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from itertools import chain
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from hf_emms.data import Pairs
+from hf_emms.features.images import Batch, ahead, as_rgb
+from hf_emms.features.pooling import Inputs
+from hf_emms.features.text import TextInput, padded, plan_batches, text_batches, tokenise
+
+Forward = Callable[[Inputs], Tensor]
+
+
+@dataclass(frozen=True)
+class PictureInput:
+    """How a checkpoint reads pictures beside texts.
+
+    Attributes:
+        preprocess: its own processor: b RGB images to pixel values (b, 3, H, W).
+        pixels: H x W of a square picture.
+        fixed: whether every picture becomes H x W; else its shape follows the picture's, and each is processed alone:
+            padding it to another's size would change its features.
+    """
+
+    preprocess: Callable[[list[Any]], Tensor]
+    pixels: int
+    fixed: bool
+
+
+@dataclass(frozen=True)
+class PairInput:
+    """How a checkpoint reads a picture and a text."""
+
+    picture: PictureInput
+    text: TextInput
+
+
+@dataclass(frozen=True)
+class Sizes:
+    """How much a batch holds: pictures, tokens, numbers kept of pictures, and at most so many pairs if said."""
+
+    pictures: int
+    tokens: int
+    kept: int
+    pairs: int | None = None
+
+
+def tower_batches(
+    source: PairInput,
+    pairs: Pairs,
+    *,
+    picture: Forward,
+    text: Forward,
+    join: Forward,
+    sizes: Sizes,
+    on_cut: Callable[[int], None],
+) -> Iterator[Batch]:
+    """Features of pairs whose parts are read apart.
+
+    Args:
+        source: how the checkpoint reads them.
+        pairs: M pairs of a picture and a text.
+        picture: `{"pixel_values"}` to what is kept of the pictures (b, …), on the device.
+        text: `{"input_ids", "attention_mask"}` to what is kept of the texts (b, E), on the CPU.
+        join: `{"picture", "text"}` (r, …) to rows (r, D1) on the CPU.
+        sizes: how much a batch holds.
+        on_cut: told how many texts were cut.
+
+    Yields:
+        Positions int64 (r,) and features float32 (r, D1).
+    """
+    used, codes = np.unique(pairs.parts[:, 1], return_inverse=True)
+    texts = [pairs.seconds[i] for i in used]
+    batches = text_batches(source.text, texts, text, budget=sizes.tokens, batch_size=sizes.pairs, on_cut=on_cut)
+    embedded = _in_order(batches, len(texts))
+    for positions, which, kept in _pictures(source.picture, pairs, picture, sizes.pictures):
+        step = max(1, sizes.kept // kept[0].numel())
+        step = step if sizes.pairs is None else min(step, sizes.pairs)
+        for start in range(0, len(positions), step):
+            rows = slice(start, start + step)
+            inputs = {"picture": kept[torch.from_numpy(which[rows])], "text": embedded[codes[positions[rows]]]}
+            yield positions[rows], join(inputs).numpy()
+
+
+def fused_batches(
+    source: PairInput,
+    pairs: Pairs,
+    *,
+    picture: Forward,
+    fuse: Forward,
+    sizes: Sizes,
+    on_cut: Callable[[int], None],
+) -> Iterator[Batch]:
+    """Features of pairs whose text is read together with the picture.
+
+    Args:
+        source: how the checkpoint reads them.
+        pairs: M pairs of a picture and a text.
+        picture: `{"pixel_values"}` to what is kept of the pictures (b, …), on the device.
+        fuse: `{"picture", "input_ids", "attention_mask"}` (r, …) to rows (r, D1) on the CPU.
+        sizes: how much a batch holds.
+        on_cut: told how many texts were cut.
+
+    Yields:
+        Positions int64 (r,) and features float32 (r, D1).
+    """
+    used, codes = np.unique(pairs.parts[:, 1], return_inverse=True)
+    tokens, cut = tokenise(source.text, [pairs.seconds[i] for i in used])
+    if cut:
+        on_cut(cut)
+    for positions, which, kept in _pictures(source.picture, pairs, picture, sizes.pictures):
+        own = [tokens[codes[position]] for position in positions]
+        beside = kept.shape[1] if kept.ndim == 3 else 0
+        for rows in plan_batches(source.text, own, sizes.tokens, sizes.pairs, beside=beside):
+            inputs = {"picture": kept[torch.from_numpy(which[rows])], **padded(source.text, [own[row] for row in rows])}
+            yield positions[rows], fuse(inputs).numpy()
+
+
+def _in_order(batches: Iterator[Batch], count: int) -> Tensor:
+    """The rows of batches in the order of their positions, float32 (count, E)."""
+    first = next(batches)
+    ordered = np.empty((count, first[1].shape[1]), np.float32)
+    for positions, rows in chain([first], batches):
+        ordered[positions] = rows
+    return torch.from_numpy(ordered)
+
+
+def _pictures(
+    source: PictureInput, pairs: Pairs, forward: Forward, batch_size: int
+) -> Iterator[tuple[np.ndarray, np.ndarray, Tensor]]:
+    """Positions of pairs, which of the kept pictures is each one's, and what is kept of those pictures."""
+    order = np.argsort(pairs.parts[:, 0], kind="stable")
+    used, starts = np.unique(pairs.parts[order, 0], return_index=True)
+    ends = np.append(starts[1:], len(order))
+    batches = [np.arange(start, min(start + batch_size, len(used))) for start in range(0, len(used), batch_size)]
+
+    def prepare(batch: np.ndarray) -> list[tuple[np.ndarray, Tensor]]:
+        return preprocessed(source, [as_rgb(pairs.firsts[int(used[place])]) for place in batch])
+
+    for batch, groups in ahead(batches, prepare):
+        for members, pixels in groups:
+            own = batch[members]
+            positions = np.concatenate([order[starts[place] : ends[place]] for place in own])
+            which = np.repeat(np.arange(len(own)), ends[own] - starts[own])
+            yield positions, which, forward({"pixel_values": pixels})
+
+
+def preprocessed(source: PictureInput, images: Sequence[Any]) -> list[tuple[np.ndarray, Tensor]]:
+    """Pixel values of pictures, in groups of one shape: which pictures, and (b, 3, H, W)."""
+    if source.fixed:
+        return [(np.arange(len(images)), source.preprocess(list(images)))]
+    groups: dict[tuple[int, ...], list[tuple[int, Tensor]]] = {}
+    for i, image in enumerate(images):
+        pixels = source.preprocess([image])
+        groups.setdefault(tuple(pixels.shape), []).append((i, pixels))
+    return [(np.array([i for i, _ in group]), torch.cat([pixels for _, pixels in group])) for group in groups.values()]

@@ -1,0 +1,149 @@
+"""A model on its device: what every kind of extractor shares."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from hf_emms.errors import EmmsError
+from hf_emms.features.layers import LAST
+from hf_emms.features.memory import HalvingForward, Inputs
+from hf_emms.features.plan import ExtractionPlan
+
+# Pixels and tokens a batch. On a CPU larger batches only leave the cache (measured: a MiniLM runs 1.4 times as fast
+# with 1,024 tokens as with 4,096, a ResNet-50 1.4 times with 8 images as with 32); a GPU needs more to be busy.
+PIXELS = {"cpu": 8 * 224**2, "mps": 32 * 224**2, "cuda": 128 * 224**2}
+TOKENS = {"cpu": 1_024, "mps": 16_384, "cuda": 65_536}
+_MOST_IMAGES = 256
+# What a model may raise on inputs that it cannot take.
+_FAILURES = (RuntimeError, ValueError, TypeError, IndexError, KeyError, AttributeError)
+
+
+class Running(ABC):
+    """A loaded checkpoint that turns inputs into feature rows.
+
+    Asked for several layers, it gives their features side by side, all from one forward.
+
+    Attributes:
+        width: columns of a feature row: D1, or the sum of them over layers.
+        parameters: parameters of the loaded part (a vision tower without its text tower).
+        architecture: the family, as in `architectures.py`.
+        pooling: what becomes the feature row at layer "last", in words; of any layer: `summary`.
+        fingerprint: changes whenever features of the same checkpoint would.
+    """
+
+    width: int
+
+    def __init__(self, plan: ExtractionPlan, model: Any, pooling: str) -> None:
+        self._plan = plan
+        self._model = model
+        self._device: torch.device = model.device
+        self._notes = dict(plan.notes)
+        self._runs: list[HalvingForward] = []
+        self._cut = 0
+        self.architecture = plan.architecture.family
+        self.pooling = pooling
+        self.fingerprint = plan.fingerprint
+        self.parameters = sum(parameter.numel() for parameter in model.parameters())
+
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """What a user should know about how the features came about; grows while batches are taken."""
+        return tuple(self._notes.values())
+
+    @property
+    def columns(self) -> dict[str, slice]:
+        """Layer → its columns in a feature row."""
+        return {LAST: slice(0, self.width)}
+
+    @property
+    def refused(self) -> dict[str, EmmsError]:
+        """Layer → why this checkpoint cannot give it. Never all of them."""
+        return {}
+
+    def summary(self, layer: str) -> str:
+        """What becomes the feature at a layer, in words."""
+        return self.pooling
+
+    def batches(
+        self, inputs: Sequence[Any], *, batch_size: int | None = None
+    ) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+        """Runs the checkpoint over inputs.
+
+        Args:
+            inputs: M texts, M images of which `inputs[i]` decodes one (PIL), or M `Pairs` of a kind that it reads.
+            batch_size: the most inputs a batch; None: what suits the device. It halves itself when memory
+                runs out.
+
+        Yields:
+            Positions in `inputs`, int64 (b,), and their features, float32 (b, D1). Every position comes once,
+            in any order.
+
+        Raises:
+            EmmsError: the checkpoint fails on an input, or one input alone does not fit into memory.
+        """
+        if self._model is None:
+            raise EmmsError(f"the extractor of {self._plan.repo.id} was closed")
+        try:
+            yield from self._batches(inputs, batch_size)
+        except EmmsError:
+            raise
+        except _FAILURES as error:
+            reason = str(error).splitlines()[0] if str(error) else ""
+            raise EmmsError(f"{self._plan.repo.id} failed on its inputs: {type(error).__name__}: {reason}") from error
+        finally:
+            halvings = sum(run.halvings for run in self._runs)
+            if halvings:
+                self._notes["memory"] = f"out of memory: the batch was halved {halvings} times"
+
+    def close(self) -> None:
+        """Frees the model's memory. The extractor cannot be used afterwards."""
+        self._model = None
+        if self._device.type == "cuda":
+            torch.cuda.empty_cache()
+        elif self._device.type == "mps":
+            torch.mps.empty_cache()
+
+    @abstractmethod
+    def _batches(self, inputs: Sequence[Any], batch_size: int | None) -> Iterator[tuple[np.ndarray, np.ndarray]]: ...
+
+    def _halving(self, function: Callable[[Inputs], Tensor], *, keep: bool = False) -> HalvingForward:
+        """The function run on the device; its result comes back as float32, or stays where it is."""
+
+        def forward(inputs: Inputs) -> Tensor:
+            with torch.inference_mode():
+                result = function({name: self._moved(tensor) for name, tensor in inputs.items()})
+                return result if keep else result.float().cpu()
+
+        self._runs.append(HalvingForward(forward))
+        return self._runs[-1]
+
+    def _moved(self, tensor: Tensor) -> Tensor:
+        dtype = self._model.dtype if tensor.is_floating_point() else None
+        return tensor.to(self._device, dtype)
+
+    def _fitting(self, budgets: dict[str, int]) -> int:
+        return budgets.get(self._device.type, budgets["cpu"])
+
+    def _fitting_images(self, pixels: int) -> int:
+        return min(_MOST_IMAGES, max(1, self._fitting(PIXELS) // pixels))
+
+    def _probe(self, example: Sequence[Any]) -> int:
+        """The feature width, from one small input: no configuration tells it for every family."""
+        ((_, features),) = self.batches(example)
+        if features.ndim != 2:
+            raise EmmsError(
+                f"{self._plan.repo.id} gives features of shape {features.shape}, not one row an input",
+                "add a row for its architecture to hf_emms/features/architectures.py",
+            )
+        return int(features.shape[1])
+
+    def _note_cut(self, count: int, limit: int) -> None:
+        self._cut += count
+        texts = "text was" if self._cut == 1 else "texts were"
+        self._notes["cut"] = f"{self._cut:,} {texts} cut at {limit:,} tokens, the most that it reads"

@@ -1,0 +1,73 @@
+"""Tiny real checkpoints that read a picture and a text, made from their configurations with random weights."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import torch
+from tiny_checkpoints import IMAGE_MODELS, TEXT, VISION, T, processor, tokenizer
+
+OWL: dict[str, Any] = {
+    "text_config": {**TEXT, "max_position_embeddings": 16, "eos_token_id": 2, "bos_token_id": 1},
+    "vision_config": VISION,
+    "projection_dim": 16,
+}
+
+
+def build_pair(root: Path, name: str) -> Path:
+    """The folder of a tiny checkpoint, made once in `root`."""
+    folder = root / name
+    if not folder.exists():
+        torch.manual_seed(7)
+        model = PAIR_MODELS[name]()
+        with torch.no_grad():
+            for parameter in model.parameters():
+                parameter.add_(torch.randn_like(parameter), alpha=0.05)
+        model.save_pretrained(folder)
+        tokenizer(name).save_pretrained(folder)
+        processor().save_pretrained(folder)
+    return folder
+
+
+def _dual(vision: Any) -> Any:
+    text = T.BertModel(T.BertConfig(**TEXT))
+    config = T.VisionTextDualEncoderConfig.from_vision_text_configs(vision.config, text.config, projection_dim=12)
+    return T.VisionTextDualEncoderModel(config, vision, text)
+
+
+TWO_TOWERS = {
+    "clip": IMAGE_MODELS["clip"],
+    "siglip": IMAGE_MODELS["siglip"],
+    "dual-clip": lambda: _dual(T.CLIPVisionModel(T.CLIPVisionConfig(**VISION))),
+    "dual-vit": lambda: _dual(T.ViTModel(T.ViTConfig(**VISION))),
+    "dual-swin": lambda: _dual(IMAGE_MODELS["swin"]()),
+    # No row in the table: the fallback.
+    "metaclip_2": lambda: T.MetaClip2Model(
+        T.MetaClip2Config(text_config={**TEXT, "eos_token_id": 2}, vision_config=VISION, projection_dim=12)
+    ),
+    "align": lambda: T.AlignModel(
+        T.AlignConfig(
+            text_config=TEXT,
+            vision_config={
+                "image_size": 32,
+                "width_coefficient": 1.0,
+                "depth_coefficient": 1.0,
+                "hidden_dim": 16,
+                "num_block_repeats": [1, 1],
+                "expand_ratios": [1, 2],
+                "kernel_sizes": [3, 3],
+                "in_channels": [32, 8],
+                "out_channels": [8, 16],
+                "strides": [1, 2],
+                "depthwise_padding": [],
+            },
+            projection_dim=16,
+        )
+    ),
+}
+DETECTORS = {
+    "owlvit": lambda: T.OwlViTForObjectDetection(T.OwlViTConfig(**OWL)),
+    "owlv2": lambda: T.Owlv2ForObjectDetection(T.Owlv2Config(**OWL)),
+}
+PAIR_MODELS = {**TWO_TOWERS, **DETECTORS}
