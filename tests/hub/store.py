@@ -165,6 +165,7 @@ class Store:
         message: str = "Add files",
         author: str = "",
         date: str | None = None,
+        sha: str | None = None,
         **fields: Any,
     ) -> str:
         """Commits files beside those that are there; makes the repository and the ref if need be.
@@ -177,6 +178,7 @@ class Store:
             message: the commit's title.
             author: who commits; the namespace by default.
             date: the commit's date; now by default.
+            sha: the commit's sha, where a client has it written down.
             **fields: for `create_repo`, where the repository is made.
 
         Returns:
@@ -185,7 +187,7 @@ class Store:
         with self.lock:
             repo = self.repos.get((kind, id)) or self.create_repo(id, kind, **fields)
             added = {path: self.add_file(path, _bytes(content), kind) for path, content in files.items()}
-            commit = self.commit(repo, ref, added, message, author=author, date=date)
+            commit = self.commit(repo, ref, added, message, author=author, date=date, sha=sha)
             if ref.startswith("refs/pr/") and repo.discussion(int(ref.removeprefix("refs/pr/"))) is None:
                 num = int(ref.removeprefix("refs/pr/"))
                 repo.discussions.append(Discussion(num, message, commit.author, commit.date, "open", True))
@@ -203,6 +205,7 @@ class Store:
         author: str = "",
         date: str | None = None,
         merged: tuple[str, ...] = (),
+        sha: str | None = None,
     ) -> Commit:
         """Puts a commit on a ref; a new ref starts at main, but for the refs of converted copies.
 
@@ -215,6 +218,7 @@ class Store:
             author: a user's name.
             date: ISO 8601; now by default.
             merged: further parents.
+            sha: its sha; that of its content by default.
         """
         with self.lock:
             # The Hub's converted copies hold nothing of main.
@@ -225,7 +229,7 @@ class Store:
             parents = ((head.sha,) if head else ()) + merged
             author, date = author or repo.namespace, date or now()
             named = [repo.kind, repo.id, parents, {path: file.oid for path, file in files.items()}, title, author, date]
-            sha = hashlib.sha1(json.dumps(named).encode()).hexdigest()
+            sha = sha or hashlib.sha1(json.dumps(named).encode()).hexdigest()
             repo.commits[sha] = commit = Commit(sha, parents, files, title, message, author, date)
             repo.refs[full_ref(ref)] = sha
             self.save(repo)
