@@ -202,7 +202,16 @@ TEXT_CLASSES = {
         texts("dair-ai/emotion", _ALL_THREE, ("sadness", "joy", "love"), ("text", "label"), config="split"),
         texts("dair-ai/emotion", ("train",), ("sadness", "joy", "love"), ("text", "label"), config="unsplit"),
     ),
-    "imdb": (texts("stanfordnlp/imdb", _TRAIN_TEST, ("neg", "pos"), ("text", "label"), config="plain_text"),),
+    "imdb": (
+        Lookalike(
+            "stanfordnlp/imdb",
+            sizes(*_TRAIN_TEST, "unsupervised"),
+            Features({"text": STRING, "label": ClassLabel(names=["neg", "pos"])}),
+            # Nobody has read the reviews of the split "unsupervised": -1.
+            lambda n: {"text": caption(n), "label": n % 2 if n < ROWS + FEW else -1},
+            "plain_text",
+        ),
+    ),
 }
 
 REPOS: dict[str, tuple[Lookalike, ...]] = {

@@ -35,7 +35,7 @@ def test_datasets_are_listed_with_size_licence_and_whether_the_source_is_verifie
     assert (squad["licence"], squad["verified"]) == ("cc-by-sa-4.0", "yes")
     assert (rows["sun397"]["licence"], rows["oxford_pets"]["verified"]) == ("unknown", "no")
     assert rows["daquar"]["dataset"] == "not on the Hub"
-    assert rows["refcoco"]["rows"].startswith("val ?")
+    assert rows["clevr"]["rows"] == "train ?"
 
 
 def test_json_keeps_plain_values() -> None:
