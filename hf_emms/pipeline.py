@@ -14,12 +14,11 @@ import numpy as np
 
 from hf_emms.cache import Cache
 from hf_emms.engines.engine import Work
-from hf_emms.engines.local import LocalEngine
 from hf_emms.engines.progress import Progress, Silent
-from hf_emms.engines.race import RaceEngine
 from hf_emms.engines.settings import Settings
+from hf_emms.engines.versions import versions
 from hf_emms.hub import Repo
-from hf_emms.plan import DEFAULT_MAX_SAMPLES, Plan, Request, open_cache, plan, row_key, versions
+from hf_emms.plan import DEFAULT_MAX_SAMPLES, Plan, Request, engine_for, open_cache, plan, row_key
 from hf_emms.ranking import Encoder, Ranking, Row, ranked
 from hf_emms.scoring.estimators import DEFAULT_ESTIMATORS
 from hf_emms.scoring.label_table import LabelTable
@@ -58,6 +57,9 @@ def rank(
     streaming: bool = False,
     allow_pickle: bool = False,
     trust_remote_code: bool = False,
+    engine: str = "local",
+    ray_address: str | None = None,
+    shard_size: int | None = None,
     progress: Progress | None = None,
 ) -> Ranking:
     """Ranks checkpoints for a dataset without fine-tuning any of them.
@@ -86,6 +88,9 @@ def rank(
         streaming: read the dataset without downloading all of it.
         allow_pickle: load checkpoints that have pickled weights only.
         trust_remote_code: run code that checkpoints bring along.
+        engine: where checkpoints run: "local" (this process) or "ray" (a Ray cluster).
+        ray_address: of a running Ray cluster; by default RAY_ADDRESS, or one on this machine for this run.
+        shard_size: inputs a Ray task; chosen by default.
         progress: is told what happens.
 
     Returns:
@@ -124,6 +129,9 @@ def rank(
         streaming=streaming,
         allow_pickle=allow_pickle,
         trust_remote_code=trust_remote_code,
+        engine=engine,
+        ray_address=ray_address,
+        shard_size=shard_size,
     )
     progress = progress or Silent()
     return run(plan(request, progress), progress)
@@ -140,8 +148,7 @@ def run(plan: Plan, progress: Progress) -> Ranking:
     labels = functools.cache(lambda: _labels(plan, cache, progress))
     to_run = {candidate.id: candidate.repo for candidate in plan.candidates if candidate.repo and not candidate.row}
     work = Work(to_run, target, labels, _settings(request), cache, progress)
-    engine = LocalEngine() if request.race is None else RaceEngine(request.race)
-    with closing(engine.rows(work)) as finished:
+    with closing(engine_for(request).rows(work)) as finished:
         for row in finished:
             if row.error is None and row.n is None:
                 key = row_key(to_run[row.checkpoint], request, target, plan.encoders)

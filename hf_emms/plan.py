@@ -4,18 +4,19 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from importlib import metadata
 from typing import TYPE_CHECKING, Any
 
 import msgspec
 
-from hf_emms import __version__
 from hf_emms.cache import Cache, default_root
+from hf_emms.engines.choice import engine_of
+from hf_emms.engines.engine import Engine
 from hf_emms.engines.failures import one_line
 from hf_emms.engines.progress import Progress
+from hf_emms.engines.race import RaceEngine
+from hf_emms.engines.versions import versions
 from hf_emms.errors import EmmsError
 from hf_emms.hub import Repo, resolve
-from hf_emms.plugins import plugin_versions
 from hf_emms.presets import checkpoint_preset, dataset_preset, encoder_preset, encoder_presets
 from hf_emms.ranking import Row
 from hf_emms.scoring.estimators import DEFAULT_ESTIMATORS, get_estimator
@@ -32,8 +33,6 @@ DEFAULT_ENCODERS = ("base",)
 
 # Part of the key of every finished row: raise it when the same inputs give another row.
 ROW_VERSION = 1
-
-_PACKAGES = ("torch", "transformers", "datasets", "numpy")
 
 
 @dataclass(frozen=True)
@@ -63,6 +62,9 @@ class Request:
     streaming: bool = False
     allow_pickle: bool = False
     trust_remote_code: bool = False
+    engine: str = "local"
+    ray_address: str | None = None
+    shard_size: int | None = None
 
 
 @dataclass(frozen=True)
@@ -101,6 +103,7 @@ def plan(request: Request, progress: Progress) -> Plan:
 
     for name in request.estimators:
         get_estimator(name)
+    engine_for(request)
     preset = dataset_preset(request.dataset) if isinstance(request.dataset, str) else None
     names = request.encoders or ((preset.encoders,) if preset and preset.encoders else DEFAULT_ENCODERS)
     encoders = tuple(map(_encoder, _expanded(names)))
@@ -133,6 +136,19 @@ def open_cache(request: Request, progress: Progress) -> Cache:
     return Cache(default_root() if request.cache else None, progress.noted)
 
 
+def engine_for(request: Request) -> Engine:
+    """The engine that a request asks for.
+
+    Raises:
+        EmmsError: there is none of that name, its package is not installed, or it cannot do what is asked.
+    """
+    if request.race is not None:
+        if request.engine != "local":
+            raise EmmsError(f"--race runs in this process, not on --engine {request.engine}", "leave one of them out")
+        return RaceEngine(request.race)
+    return engine_of(request.engine, ray_address=request.ray_address, shard_inputs=request.shard_size)
+
+
 def row_key(repo: Repo, request: Request, target: Target, encoders: tuple[Repo, ...]) -> dict[str, Any]:
     """The cache key of a finished row: everything that changes it."""
     return {
@@ -150,11 +166,6 @@ def row_key(repo: Repo, request: Request, target: Target, encoders: tuple[Repo, 
         "versions": versions(),
         "code": ROW_VERSION,
     }
-
-
-def versions() -> dict[str, str]:
-    """Versions of the packages that a score may depend on: those below ours, and those that add to it."""
-    return {"hf_emms": __version__, **{name: metadata.version(name) for name in _PACKAGES}, **plugin_versions()}
 
 
 def _expanded(names: Sequence[str]) -> tuple[str, ...]:

@@ -51,7 +51,7 @@ class Heard(Silent):
     def started(self, checkpoint: str, inputs: int) -> None:
         self.events.append(("started", checkpoint))
 
-    def advanced(self, inputs: int) -> None:
+    def advanced(self, checkpoint: str, inputs: int) -> None:
         self.events.append(("advanced", inputs))
 
     def finished(self, row: Row) -> None:

@@ -83,7 +83,7 @@ def test_the_next_checkpoint_arrives_while_one_computes(hub: Hub, tmp_path: Path
 
         class Slow(Silent):
             seen = []
-            def advanced(self, inputs):
+            def advanced(self, checkpoint, inputs):
                 if not self.seen:
                     time.sleep(2)  # a checkpoint that takes long
                     self.seen += [files["model.safetensors"].cached for files in map(listing, repos)]

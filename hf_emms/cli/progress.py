@@ -13,6 +13,7 @@ from rich.progress import (
     Progress,
     ProgressColumn,
     Task,
+    TaskID,
     TextColumn,
     TimeRemainingColumn,
 )
@@ -20,6 +21,9 @@ from rich.text import Text
 
 from hf_emms.ranking import Row
 from hf_emms.ranking_views import number, title_of
+
+# A terminal has so many lines; a cluster runs more checkpoints at once.
+_MOST_BARS = 12
 
 
 class _Rate(ProgressColumn):
@@ -44,8 +48,7 @@ class StderrProgress:
         )
         self.checkpoints = 0
         self._done = 0
-        self._bar = self._bars.add_task("", total=0, visible=False)
-        self._since = time.perf_counter()
+        self._running: dict[str, tuple[TaskID, float]] = {}
 
     def __enter__(self) -> StderrProgress:
         self._bars.start()
@@ -57,16 +60,21 @@ class StderrProgress:
         self._bars.stop()
 
     def started(self, checkpoint: str, inputs: int) -> None:
-        self._since = time.perf_counter()
-        self._bars.reset(self._bar, total=inputs, description=checkpoint, visible=inputs > 0)
+        self._drop(checkpoint)  # a race starts a checkpoint once a round
+        shown = sum(task.visible and not task.finished for task in self._bars.tasks)
+        bar = self._bars.add_task(checkpoint, total=inputs, visible=inputs > 0 and shown < _MOST_BARS)
+        self._running[checkpoint] = (bar, time.perf_counter())
 
-    def advanced(self, inputs: int) -> None:
-        self._bars.advance(self._bar, inputs)
+    def advanced(self, checkpoint: str, inputs: int) -> None:
+        bar, _ = self._running[checkpoint]
+        self._bars.advance(bar, inputs)
+        if next(task for task in self._bars.tasks if task.id == bar).finished:
+            self._bars.update(bar, visible=False)
 
     def finished(self, row: Row) -> None:
         self._done += 1
-        self._bars.update(self._bar, visible=False)
-        took = "from the cache" if row.cached == "row" else f"{time.perf_counter() - self._since:.1f} s"
+        since = self._drop(row.checkpoint)
+        took = "from the cache" if row.cached == "row" else f"{time.perf_counter() - since:.1f} s"
         if row.error is not None:
             result = f"failed: {row.error}"
         else:
@@ -78,6 +86,13 @@ class StderrProgress:
 
     def noted(self, message: str) -> None:
         self._say(message)
+
+    def _drop(self, checkpoint: str) -> float:
+        """Removes the bar of a checkpoint; when it started, or now."""
+        bar, since = self._running.pop(checkpoint, (None, time.perf_counter()))
+        if bar is not None:
+            self._bars.remove_task(bar)
+        return since
 
     def _say(self, line: str) -> None:
         self._console.print(Text(line))

@@ -70,6 +70,19 @@ RELATIVE = "Scores are relative: they compare checkpoints on this dataset, sampl
     help="Precision of the checkpoints.",
 )
 @click.option("--batch-size", type=click.IntRange(min=1), metavar="N", help="Inputs a batch [default: chosen].")
+@click.option(
+    "--engine",
+    type=click.Choice(["local", "ray"]),
+    default="local",
+    show_default=True,
+    help="Where checkpoints run: in this process, or on a Ray cluster (pip install 'hf-emms[ray]').",
+)
+@click.option(
+    "--ray-address",
+    metavar="ADDRESS",
+    help="A running Ray cluster, HOST:PORT or auto [default: RAY_ADDRESS, else one on this machine for this run].",
+)
+@click.option("--shard-size", type=click.IntRange(min=1), metavar="N", help="Inputs a Ray task [default: chosen].")
 @click.option("--format", "format", type=click.Choice(output.FORMATS), help="[default: table; tsv in a pipe]")
 @click.option("--quiet", "-q", is_flag=True, help="Print the checkpoint ids only, best first.")
 @click.option("--output", "-o", "target", type=click.Path(path_type=Path), metavar="FILE", help="Also write a file.")

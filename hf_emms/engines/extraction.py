@@ -11,7 +11,6 @@ import numpy as np
 
 from hf_emms.cache import Cache
 from hf_emms.engines.parts import Batches, Part, streamed_moments, whole
-from hf_emms.engines.progress import Progress
 from hf_emms.engines.scores import needs_rows
 from hf_emms.engines.settings import Settings
 from hf_emms.scoring.label_table import LabelTable
@@ -26,13 +25,34 @@ if TYPE_CHECKING:
 
 
 class About(msgspec.Struct, frozen=True):
-    """What a row tells of the checkpoint; kept beside its features. The fields are those of `Row`."""
+    """What a row tells of the checkpoint; kept beside its features. The first fields are those of `Row`.
+
+    Attributes:
+        remarks: notes that are true of any part of the inputs alike.
+        cut: how many texts were cut.
+        limit: the tokens at which they were.
+    """
 
     parameters: int
     width: int
     architecture: str
     pooling: str
-    notes: tuple[str, ...] = ()
+    remarks: tuple[str, ...] = msgspec.field(default=(), name="notes")
+    cut: int = 0
+    limit: int = 0
+
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """What a reader of the row should know."""
+        from hf_emms.features.running import cut_notes
+
+        return (*self.remarks, *cut_notes(self.cut, self.limit))
+
+    def joined(self, other: About) -> About:
+        """About the inputs of both, which went through the same checkpoint."""
+        remarks = tuple(dict.fromkeys((*self.remarks, *other.remarks)))
+        limit = max(self.limit, other.limit)
+        return msgspec.structs.replace(self, remarks=remarks, cut=self.cut + other.cut, limit=limit)
 
 
 @dataclass(frozen=True)
@@ -53,7 +73,12 @@ class Extraction:
 
 
 def extract(
-    repo: Repo, target: Target, labels: LabelTable, settings: Settings, cache: Cache, progress: Progress
+    repo: Repo,
+    target: Target,
+    labels: LabelTable,
+    settings: Settings,
+    cache: Cache,
+    on_inputs: Callable[[int], None] = lambda count: None,
 ) -> Extraction:
     """What a checkpoint makes of a target's inputs. It is loaded only where the cache does not have its features.
 
@@ -63,12 +88,12 @@ def extract(
     kept = KeptFeatures(repo, target, settings, cache)
     stored = kept.load()
     if stored is not None:
-        progress.advanced(len(target.inputs))
+        on_inputs(len(target.inputs))
         return stored
     extractor = load(repo, target.task, settings)
     try:
         part = whole(target)
-        batches = batches_of(extractor, part, settings, progress.advanced)
+        batches = batches_of(extractor, part, settings, on_inputs)
         if not cache.enabled and not needs_rows(settings):
             moments = streamed_moments(batches, extractor.width, part, labels, settings)
             return Extraction(None, moments, about_of(extractor))
@@ -119,7 +144,13 @@ def filled(batches: Batches, inputs: int, width: int) -> np.ndarray:
 def about_of(extractor: Running) -> About:
     """What a row tells of a checkpoint; its notes grow while batches are taken."""
     return About(
-        extractor.parameters, extractor.width, extractor.architecture, extractor.pooling, tuple(extractor.notes)
+        extractor.parameters,
+        extractor.width,
+        extractor.architecture,
+        extractor.pooling,
+        extractor.remarks,
+        extractor.cut,
+        extractor.limit,
     )
 
 

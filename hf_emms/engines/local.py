@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Generator
+from functools import partial
 from typing import TYPE_CHECKING
 
 from hf_emms.engines.engine import Work
@@ -51,7 +52,8 @@ def _row(name: str, repo: Repo, work: Work, labels: LabelTable, prefetch: Prefet
 
 def _scored(name: str, repo: Repo, work: Work, labels: LabelTable) -> Row:
     started = time.perf_counter()
-    extraction = extract(repo, work.target, labels, work.settings, work.cache, work.progress)
+    told = partial(work.progress.advanced, name)
+    extraction = extract(repo, work.target, labels, work.settings, work.cache, told)
     featured = time.perf_counter()
     evidence = evidence_of(extraction.features, extraction.moments, whole(work.target), labels, work.settings)
     scores, notes = scores_of(evidence, work.settings)

@@ -8,13 +8,13 @@ from hf_emms.ranking import Row
 
 
 class Progress(Protocol):
-    """Is told what happens; the methods are called in this order for every checkpoint."""
+    """Is told what happens, in this order for every checkpoint; several checkpoints may be under way at once."""
 
     def started(self, checkpoint: str, inputs: int) -> None:
         """A checkpoint will be fed this many inputs."""
 
-    def advanced(self, inputs: int) -> None:
-        """So many more inputs have gone through the current checkpoint."""
+    def advanced(self, checkpoint: str, inputs: int) -> None:
+        """So many more inputs have gone through a checkpoint."""
 
     def finished(self, row: Row) -> None:
         """The checkpoint has its row, scored or failed."""
@@ -29,7 +29,7 @@ class Silent:
     def started(self, checkpoint: str, inputs: int) -> None:
         pass
 
-    def advanced(self, inputs: int) -> None:
+    def advanced(self, checkpoint: str, inputs: int) -> None:
         pass
 
     def finished(self, row: Row) -> None:

@@ -11,6 +11,7 @@ import math
 import time
 from collections.abc import Generator, Sequence
 from dataclasses import dataclass, field, replace
+from functools import partial
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -188,16 +189,18 @@ def _feed(racer: Racer, stops: Sequence[int], work: Work, labels: LabelTable) ->
     if stored is not None and stored.features is not None:
         racer.about, racer.cached = stored.about, True
         for stop in stops:
-            work.progress.advanced(stop - racer.inputs)
+            work.progress.advanced(racer.name, stop - racer.inputs)
             _take(racer, stored.features[racer.inputs : stop], work, labels)
         return
     extractor = load(racer.repo, work.target.task, work.settings)
+    before, told = racer.about, partial(work.progress.advanced, racer.name)
     try:
         for stop in stops:
             part = part_of(work.target, slice(racer.inputs, stop))
-            batches = batches_of(extractor, part, work.settings, work.progress.advanced)
+            batches = batches_of(extractor, part, work.settings, told)
             features = filled(batches, len(part.inputs), extractor.width)
-            racer.about = about = about_of(extractor)
+            about = about_of(extractor)
+            racer.about = about = about if before is None else before.joined(about)
             racer.seconds[0] += time.perf_counter() - started
             _take(racer, features, work, labels)
             started = time.perf_counter()

@@ -35,6 +35,8 @@ class Running(ABC):
         architecture: the family, as in `architectures.py`.
         pooling: what becomes the feature row at layer "last", in words; of any layer: `summary`.
         fingerprint: changes whenever features of the same checkpoint would.
+        cut: how many texts were cut so far.
+        limit: the tokens at which they were; 0 while none was.
     """
 
     width: int
@@ -45,7 +47,8 @@ class Running(ABC):
         self._device: torch.device = model.device
         self._notes = dict(plan.notes)
         self._runs: list[HalvingForward] = []
-        self._cut = 0
+        self.cut = 0
+        self.limit = 0
         self.architecture = plan.architecture.family
         self.pooling = pooling
         self.fingerprint = plan.fingerprint
@@ -54,6 +57,11 @@ class Running(ABC):
     @property
     def notes(self) -> tuple[str, ...]:
         """What a user should know about how the features came about; grows while batches are taken."""
+        return (*self.remarks, *cut_notes(self.cut, self.limit))
+
+    @property
+    def remarks(self) -> tuple[str, ...]:
+        """The notes that are true of any part of the inputs alike."""
         return tuple(self._notes.values())
 
     @property
@@ -144,6 +152,11 @@ class Running(ABC):
         return int(features.shape[1])
 
     def _note_cut(self, count: int, limit: int) -> None:
-        self._cut += count
-        texts = "text was" if self._cut == 1 else "texts were"
-        self._notes["cut"] = f"{self._cut:,} {texts} cut at {limit:,} tokens, the most that it reads"
+        self.cut += count
+        self.limit = limit
+
+
+def cut_notes(count: int, limit: int) -> tuple[str, ...]:
+    """Says how many texts were cut at how many tokens, if any."""
+    texts = "text was" if count == 1 else "texts were"
+    return (f"{count:,} {texts} cut at {limit:,} tokens, the most that it reads",) if count else ()

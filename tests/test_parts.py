@@ -1,0 +1,83 @@
+"""Parts of a target: whatever the cut, their moments merge into those of the whole, fold by fold."""
+
+from __future__ import annotations
+
+from functools import reduce
+
+import numpy as np
+import pytest
+
+from hf_emms.data import Target
+from hf_emms.engines.parts import moments_of, part_of, streamed_moments, whole
+from hf_emms.engines.settings import Settings
+from hf_emms.hub import Repo
+from hf_emms.scoring.emms import score_moments
+from hf_emms.scoring.label_table import LabelTable
+from hf_emms.scoring.moments import Moments
+from hf_emms.tasks import get_task
+
+INPUTS, ROWS, WIDTH = 90, 220, 6
+SETTINGS = Settings(("emms",), seed=3, folds=4)
+
+
+@pytest.fixture(scope="module")
+def target() -> Target:
+    """Inputs that feed none, one or several rows, in no order."""
+    rng = np.random.default_rng(1)
+    input_of_row = rng.integers(0, INPUTS, ROWS)
+    return Target(
+        dataset="made",
+        repo=Repo("made", "dataset", ""),
+        config=None,
+        split="train",
+        task=get_task("text-classification"),
+        columns={},
+        inputs=[f"text {number}" for number in range(INPUTS)],
+        input_of_row=input_of_row,
+        label_texts=tuple(f"label {number}" for number in range(5)),
+        codes=rng.integers(0, 5, ROWS),
+        groups=input_of_row.astype(np.uint64) * np.uint64(977),
+        skipped=0,
+        total_rows=ROWS,
+        notes=(),
+        fingerprint="0" * 32,
+    )
+
+
+@pytest.fixture(scope="module")
+def labels(target: Target) -> LabelTable:
+    return LabelTable(target.codes, (np.random.default_rng(2).normal(size=(5, 3)),))
+
+
+@pytest.fixture(scope="module")
+def features() -> np.ndarray:
+    return np.random.default_rng(3).normal(size=(INPUTS, WIDTH)).astype(np.float32)
+
+
+@pytest.mark.parametrize("size", [1, 7, 45, 89, 90, 1000])
+def test_moments_of_parts_merge_into_those_of_the_whole(
+    target: Target, labels: LabelTable, features: np.ndarray, size: int
+) -> None:
+    parts = [part_of(target, slice(start, start + size)) for start in range(0, INPUTS, size)]
+    assert sorted(np.concatenate([part.rows for part in parts])) == list(range(ROWS))
+    pieces = [
+        moments_of(features[start : start + size], part, labels, SETTINGS)
+        for start, part in zip(range(0, INPUTS, size), parts, strict=True)
+    ]
+    merged = reduce(Moments.merge, pieces)
+    alone = moments_of(features, whole(target), labels, SETTINGS)
+    assert score_moments(merged).score == pytest.approx(score_moments(alone).score, rel=1e-6)
+    np.testing.assert_array_equal(merged.folded().n, alone.folded().n)
+    np.testing.assert_array_equal(merged.folded().y, alone.folded().y)
+
+
+def test_batches_in_any_order_give_the_moments_of_a_part(
+    target: Target, labels: LabelTable, features: np.ndarray
+) -> None:
+    part = part_of(target, slice(20, 60))
+    order = np.random.default_rng(4).permutation(40)
+    batches = [(chosen, features[20 + chosen]) for chosen in np.array_split(order, 6)]
+    streamed = streamed_moments(batches, WIDTH, part, labels, SETTINGS)
+    kept = moments_of(features[20:60], part, labels, SETTINGS)
+    assert streamed.n == kept.n == len(part.rows)
+    assert score_moments(streamed).score == pytest.approx(score_moments(kept).score, rel=1e-6)
