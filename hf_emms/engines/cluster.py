@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import socket
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -18,6 +19,8 @@ _SETTINGS = {
     # One task a core: threads of its own would fight those of the others.
     "OMP_NUM_THREADS": "1",
 }
+_PATIENCE_SECONDS = 10.0
+_WHERE = "ray status, run on the cluster, tells whether it is up: --ray-address HOST:6379"
 _INSTALL = "pip install {} on every node of the cluster"
 
 
@@ -54,6 +57,7 @@ def connected(address: str | None) -> Iterator[Cluster]:
 
 
 def _connect(address: str | None) -> None:
+    _check_reachable(address)
     before = {name: os.environ.get(name) for name in _SETTINGS}
     os.environ.update(_SETTINGS)
     quiet = {"logging_level": "ERROR", "log_to_driver": False}
@@ -63,16 +67,25 @@ def _connect(address: str | None) -> None:
         else:
             ray.init(address=address, **quiet)
     except (ConnectionError, TimeoutError, RuntimeError, ValueError) as error:
-        where = f"the Ray cluster at {address} cannot be reached" if address else "no local Ray cluster can be started"
-        reason = " ".join(str(error).split())[:300]
-        hint = "ray status tells whether one runs there: --ray-address HOST:6379" if address else None
-        raise EmmsError(f"{where}: {reason}", hint) from error
+        what = f"the Ray cluster at {address} cannot be used" if address else "no Ray cluster can be started here"
+        raise EmmsError(f"{what}: {' '.join(str(error).split())[:300]}", _WHERE if address else None) from error
     finally:
         for name, value in before.items():
             if value is None:
                 os.environ.pop(name, None)
             else:
                 os.environ[name] = value
+
+
+def _check_reachable(address: str | None) -> None:
+    """Ray itself would try for minutes."""
+    host, _, port = (address or "").removeprefix("ray://").rpartition(":")
+    if not port.isdecimal():
+        return
+    try:
+        socket.create_connection((host.strip("[]"), int(port)), _PATIENCE_SECONDS).close()
+    except OSError as error:
+        raise EmmsError(f"nothing answers at the Ray address {address}: {error.strerror or error}", _WHERE) from error
 
 
 def _check_versions() -> None:
