@@ -27,13 +27,9 @@ class Counted(Silent):
 
     def __init__(self) -> None:
         self.inputs: dict[str, int] = {}
-        self._current = ""
 
-    def started(self, checkpoint: str, inputs: int) -> None:
-        self._current = checkpoint
-
-    def advanced(self, inputs: int) -> None:
-        self.inputs[self._current] = self.inputs.get(self._current, 0) + inputs
+    def advanced(self, checkpoint: str, inputs: int) -> None:
+        self.inputs[checkpoint] = self.inputs.get(checkpoint, 0) + inputs
 
 
 @pytest.fixture(scope="module")
