@@ -28,7 +28,7 @@ GOOD, POOR = "emms-demo/resnet-distilled", "emms-demo/vit-random"
 ROWS, SHARD = 150, 60
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture(scope="class")
 def cluster() -> Iterator[None]:
     with pytest.MonkeyPatch.context() as patch:
         assert ray.util.get_node_ip_address() == "127.0.0.1"

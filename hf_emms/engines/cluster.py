@@ -38,7 +38,8 @@ def connected(address: str | None) -> Iterator[Cluster]:
     """Connects to a cluster, or starts one on this machine that ends with the block.
 
     Args:
-        address: "HOST:PORT", "ray://HOST:PORT" or "auto"; None: RAY_ADDRESS, else this machine.
+        address: "HOST:PORT", "ray://HOST:PORT" or "auto"; None: RAY_ADDRESS, else this machine. Where this process is
+            connected already (`ray.init`), that cluster is used, and left running.
 
     Raises:
         EmmsError: it cannot be reached, or its nodes have other versions than this machine.
