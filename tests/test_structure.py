@@ -18,6 +18,7 @@ ROOMS = (
     "search",
     "publish",
     "space",
+    "agreement",
     "annotate",
     "results",
     "cards",

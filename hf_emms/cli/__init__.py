@@ -10,6 +10,7 @@ import traceback
 import click
 
 from hf_emms import __version__
+from hf_emms.cli.agreement import compare, validate
 from hf_emms.cli.cache import cache
 from hf_emms.cli.card import card
 from hf_emms.cli.demo import demo
@@ -47,6 +48,8 @@ for command in (
     rank,
     search,
     score,
+    validate,
+    compare,
     card,
     demo,
     leaderboard,

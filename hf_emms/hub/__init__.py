@@ -2,6 +2,7 @@
 
 from hf_emms.hub.account import Account, require_proposal, require_push, who_am_i
 from hf_emms.hub.connection import Kind, RepoNotFoundError, explained, page
+from hf_emms.hub.evaluations import Evaluation, evaluations
 from hf_emms.hub.patience import CALLED_OFF, deadline, hub_error_behind, retried
 from hf_emms.hub.read import (
     LEFT_OUT,
@@ -31,6 +32,7 @@ __all__ = [
     "SORTS",
     "TRIES_AMONG_MANY",
     "Account",
+    "Evaluation",
     "Found",
     "Kind",
     "Outcome",
@@ -43,6 +45,7 @@ __all__ = [
     "count_parameters",
     "create_dataset",
     "deadline",
+    "evaluations",
     "explained",
     "fetch",
     "find_models",

@@ -1,0 +1,204 @@
+"""Measures between scores and truth: how near a list of scores is to what fine-tuning gave.
+
+Everywhere a higher score and a higher truth are better (negate an error rate). Ties are never broken by the order of
+the input: where several checkpoints have the best score, a coin picks among them and the measures are what to expect.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from hf_emms.errors import EmmsError
+
+Vector = NDArray[np.float64]
+
+# Two checkpoints have only two orders: every measure would be 1 or -1.
+FEWEST = 3
+TOP = 3
+
+
+def weighted_tau(scores: ArrayLike, truth: ArrayLike) -> float:
+    """Weighted Kendall tau, the measure of the EMMS paper: swaps among the best count most.
+
+    A pair's weight is 1/(r+1) + 1/(s+1) with the ranks r, s of its two members, the best being 0. Whose ranks? With
+    those of one list the value changes when the lists change places. The paper's evaluation calls
+    ``scipy.stats.weightedtau(scores, truth)`` and leaves ``rank=True``: the mean of both choices, which is symmetric.
+    So is this.
+
+    Args:
+        scores: (n,) higher is better.
+        truth: (n,) higher is better.
+
+    Returns:
+        In [-1, 1]; NaN where all scores or all truths are equal.
+
+    Raises:
+        EmmsError: fewer than three values, different lengths, or a value that is not finite.
+    """
+    return _of(_weighted_tau, scores, truth)
+
+
+def kendall_tau(scores: ArrayLike, truth: ArrayLike) -> float:
+    """Kendall's tau-b, which allows for ties; arguments and errors as in `weighted_tau`."""
+    return _of(_kendall_tau, scores, truth)
+
+
+def pearson(scores: ArrayLike, truth: ArrayLike) -> float:
+    """Pearson's correlation; arguments and errors as in `weighted_tau`."""
+    return _of(_pearson, scores, truth)
+
+
+def spearman(scores: ArrayLike, truth: ArrayLike) -> float:
+    """Spearman's rank correlation, equal values sharing a rank; arguments and errors as in `weighted_tau`."""
+    return _of(_spearman, scores, truth)
+
+
+def regret(scores: ArrayLike, truth: ArrayLike) -> float:
+    """What following the scores costs: the best truth minus that of the pick, in the truth's points, never negative.
+
+    Arguments and errors as in `weighted_tau`.
+    """
+    return _of(lambda scores, truth: float((truth.max() - truth[picks(scores)]).mean()), scores, truth)
+
+
+def rank_of_pick(scores: ArrayLike, truth: ArrayLike) -> float:
+    """The true rank of the pick, 1 being the best; arguments and errors as in `weighted_tau`."""
+    return _of(lambda scores, truth: float(_true_ranks(truth)[picks(scores)].mean()), scores, truth)
+
+
+def pick_in_top(scores: ArrayLike, truth: ArrayLike, top: int = TOP) -> float:
+    """The probability that the pick is one of the truly best; 0 or 1 where only one has the best score.
+
+    Arguments and errors as in `weighted_tau`; `top` says how many are the best.
+    """
+    return _of(lambda scores, truth: float((_true_ranks(truth)[picks(scores)] <= top).mean()), scores, truth)
+
+
+def top_recall(scores: ArrayLike, truth: ArrayLike, top: int = TOP) -> float:
+    """The share of the first `top` checkpoints by score that are among the truly best.
+
+    A truth that equals the last of the best counts as one of them. Arguments and errors as in `weighted_tau`.
+    """
+    return _of(lambda scores, truth: _top_recall(scores, truth, top), scores, truth)
+
+
+MEASURES: Mapping[str, Callable[[ArrayLike, ArrayLike], float]] = {
+    "weighted_tau": weighted_tau,
+    "kendall_tau": kendall_tau,
+    "pearson": pearson,
+    "spearman": spearman,
+    "regret": regret,
+    "rank_of_pick": rank_of_pick,
+    "pick_in_top": pick_in_top,
+    "top_recall": top_recall,
+}
+
+
+def measured(scores: ArrayLike, truth: ArrayLike) -> dict[str, float]:
+    """All `MEASURES` by name."""
+    return {name: measure(scores, truth) for name, measure in MEASURES.items()}
+
+
+def picks(scores: ArrayLike) -> NDArray[np.intp]:
+    """Positions of the best score: one, or several that tie."""
+    values = np.asarray(scores, dtype=np.float64)
+    return np.flatnonzero(values == values.max())
+
+
+def dataset_blind(truths: Mapping[str, Mapping[str, float]]) -> dict[str, dict[str, float]]:
+    """Scores that know nothing of a dataset: how well a checkpoint did on all the other ones.
+
+    It is the control that an estimator has to beat: a checkpoint that is good everywhere needs no estimator.
+
+    Args:
+        truths: dataset → checkpoint → truth, higher is better; tables may have holes.
+
+    Returns:
+        dataset → checkpoint → minus the mean rank on the other datasets, as a share of those ranked there;
+        checkpoints that no other dataset has are left out.
+    """
+    from scipy.stats import rankdata
+
+    shares: dict[str, dict[str, float]] = {}
+    for dataset, truth in truths.items():
+        ranks = rankdata([-value for value in truth.values()])
+        shares[dataset] = {name: (rank - 0.5) / len(truth) for name, rank in zip(truth, ranks, strict=True)}
+    return {
+        dataset: {
+            name: -float(np.mean(elsewhere))
+            for name in truth
+            if (elsewhere := [shares[other][name] for other in truths if other != dataset and name in shares[other]])
+        }
+        for dataset, truth in truths.items()
+    }
+
+
+def checked(scores: ArrayLike, truth: ArrayLike) -> tuple[Vector, Vector]:
+    """Both as float64 vectors of one length.
+
+    Raises:
+        EmmsError: fewer than three values, different lengths, or a value that is not finite.
+    """
+    pair = np.asarray(scores, dtype=np.float64), np.asarray(truth, dtype=np.float64)
+    for name, values in zip(("scores", "truth"), pair, strict=True):
+        if values.ndim != 1:
+            raise EmmsError(f"{name} have shape {values.shape}", "pass one number for each checkpoint")
+        if not np.isfinite(values).all():
+            raise EmmsError(f"{name} have a value that is not finite", "leave those checkpoints out on both sides")
+    if pair[0].size != pair[1].size:
+        raise EmmsError(f"there are {pair[0].size} scores and {pair[1].size} truths", "pass one of each a checkpoint")
+    if pair[0].size < FEWEST:
+        raise EmmsError(
+            f"agreement needs at least {FEWEST} checkpoints with a score and a truth; there are {pair[0].size}",
+            "compare more checkpoints",
+        )
+    return pair
+
+
+def constant(values: Vector) -> bool:
+    """Whether there is no order in the values."""
+    return bool((values == values[0]).all())
+
+
+def _of(measure: Callable[[Vector, Vector], Any], scores: ArrayLike, truth: ArrayLike) -> float:
+    return float(measure(*checked(scores, truth)))
+
+
+def _weighted_tau(scores: Vector, truth: Vector) -> float:
+    from scipy.stats import weightedtau
+
+    return weightedtau(scores, truth).statistic
+
+
+def _kendall_tau(scores: Vector, truth: Vector) -> float:
+    from scipy.stats import kendalltau
+
+    return kendalltau(scores, truth).statistic
+
+
+def _pearson(scores: Vector, truth: Vector) -> float:
+    from scipy.stats import pearsonr
+
+    return float("nan") if constant(scores) or constant(truth) else pearsonr(scores, truth).statistic
+
+
+def _spearman(scores: Vector, truth: Vector) -> float:
+    from scipy.stats import rankdata
+
+    return _pearson(rankdata(scores), rankdata(truth))
+
+
+def _true_ranks(truth: Vector) -> NDArray[np.int64]:
+    return 1 + (truth[None, :] > truth[:, None]).sum(axis=1)
+
+
+def _top_recall(scores: Vector, truth: Vector, top: int) -> float:
+    top = min(top, scores.size)
+    last = np.sort(scores)[-top]
+    inside, level = scores > last, scores == last
+    chance = inside + level * (top - inside.sum()) / level.sum()
+    return float(chance[_true_ranks(truth) <= top].sum() / top)
