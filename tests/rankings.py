@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from hf_emms.ranking import Encoder, Ranking, Row, RowScore, Seconds, ranked
 
+NAMES = ("a", "b", "c", "d")
+
 
 def emms_score(*folds: float) -> RowScore:
     details = {"weights": [0.5, 0.5], "r2": 0.25, "ridge": 0.1, "notes": []}
@@ -68,3 +70,17 @@ def example(**changes: object) -> Ranking:
         "rows": ranked(rows, "emms"),
     }
     return Ranking(**(fields | changes))  # type: ignore[arg-type]
+
+
+def ranking(org: str = "org", scores: tuple[float, ...] = (-0.1, -0.2, -0.3, -0.4), **changes: object) -> Ranking:
+    """Checkpoints ORG/a to ORG/d, that order by EMMS and the reverse by k-NN; ORG/a is the smallest."""
+    rows = [
+        Row(
+            f"{org}/{name}",
+            digit * 40,
+            scores={"emms": emms_score(score, score - 0.001, score + 0.001), "knn": RowScore(-score)},
+            parameters=place + 1,
+        )
+        for place, (name, digit, score) in enumerate(zip(NAMES, "1234", scores, strict=True))
+    ]
+    return example(rows=ranked(rows, "emms"), estimators=("emms", "knn"), **changes)

@@ -48,6 +48,7 @@ def write_figure(validation: Validation, path: Path, names: Sequence[str]) -> No
         EmmsError: no such score, the suffix, no matplotlib, or the file cannot be written.
     """
     check_figure(path)
+    from matplotlib import rc_context
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
@@ -73,8 +74,9 @@ def write_figure(validation: Validation, path: Path, names: Sequence[str]) -> No
         _label(axis, [one for one in target.points if name in one.scores], name, renderer)
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        # A fixed date and salt: the same numbers make the same file.
-        figure.savefig(path, dpi=150, metadata={"Date": None} if path.suffix.lower() == ".svg" else None)
+        # No date and a fixed salt: the same numbers make the same file.
+        with rc_context({"svg.hashsalt": "hf-emms", "svg.fonttype": "none"}):
+            figure.savefig(path, dpi=150, metadata={"Date": None} if path.suffix.lower() == ".svg" else None)
     except OSError as error:
         raise EmmsError(f"cannot write {path}: {error.strerror or error}", "--plot FILE") from error
 
@@ -103,20 +105,23 @@ def _label(axis: Axes, points: Sequence[Point], name: str, renderer: Any) -> Non
     dots = axis.transData.transform([(point.scores[name], point.truth) for point in points])
     taken = [Bbox.from_extents(x - _DOT, y - _DOT, x + _DOT, y + _DOT) for x, y in dots]
     for point in points:
-        crowds = []
+        tried: list[tuple[float, _Place, Any]] = []
         for place in _places():
             note = _note(axis, point, name, place)
             box = note.get_window_extent(renderer)
             note.remove()
             inside = frame.x0 <= box.x0 and box.x1 <= frame.x1 and frame.y0 <= box.y0 and box.y1 <= frame.y1
-            crowds.append(sum(_shared(box, other) for other in taken) + (0 if inside else box.width * box.height))
-            if crowds[-1] == 0:
+            crowd = sum(_shared(box, other) for other in taken) + (0 if inside else box.width * box.height)
+            tried.append((crowd, place, box))
+            if crowd == 0:
                 break
-        best = _places()[crowds.index(min(crowds))]
-        taken.append(_note(axis, point, name, best).get_window_extent(renderer))
+        _, place, box = min(tried, key=lambda one: one[0])
+        # The line is not part of the box: it may cross what is near the point.
+        _note(axis, point, name, place, line=place[0] > _DISTANCES[0])
+        taken.append(box)
 
 
-def _note(axis: Axes, point: Point, name: str, place: _Place) -> Any:
+def _note(axis: Axes, point: Point, name: str, place: _Place, *, line: bool = False) -> Any:
     far, (x, y) = place
     return axis.annotate(
         _short(point.checkpoint),
@@ -126,7 +131,7 @@ def _note(axis: Axes, point: Point, name: str, place: _Place) -> Any:
         ha={1: "left", 0: "center", -1: "right"}[x],
         va={1: "bottom", 0: "center", -1: "top"}[y],
         fontsize=7,
-        arrowprops={"arrowstyle": "-", "color": "#888888", "lw": 0.6} if far > _DISTANCES[0] else None,
+        arrowprops={"arrowstyle": "-", "color": "#888888", "lw": 0.6} if line else None,
     )
 
 

@@ -7,6 +7,7 @@ the input: where several checkpoints have the best score, a coin picks among the
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from fractions import Fraction
 from typing import Any
 
 import numpy as np
@@ -123,13 +124,16 @@ def dataset_blind(truths: Mapping[str, Mapping[str, float]]) -> dict[str, dict[s
     """
     from scipy.stats import rankdata
 
-    shares: dict[str, dict[str, float]] = {}
+    # Exact fractions: rounding errors would break ties, and move a tau by a hundredth.
+    shares: dict[str, dict[str, Fraction]] = {}
     for dataset, truth in truths.items():
         ranks = rankdata([-value for value in truth.values()])
-        shares[dataset] = {name: (rank - 0.5) / len(truth) for name, rank in zip(truth, ranks, strict=True)}
+        shares[dataset] = {
+            name: Fraction(int(2 * rank - 1), 2 * len(truth)) for name, rank in zip(truth, ranks, strict=True)
+        }
     return {
         dataset: {
-            name: -float(np.mean(elsewhere))
+            name: -float(sum(elsewhere) / len(elsewhere))
             for name in truth
             if (elsewhere := [shares[other][name] for other in truths if other != dataset and name in shares[other]])
         }
