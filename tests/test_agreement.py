@@ -118,6 +118,12 @@ def test_a_resample_has_the_measures_of_the_checkpoints_drawn(pair, seed):
         assert values[0] == pytest.approx(expected, nan_ok=True, abs=1e-9), name
 
 
+def test_a_resample_of_equal_values_has_no_correlation():
+    scores, truth = np.array([0.1, 0.1, 0.1, 0.7]), np.array([0.3, 0.2, 0.1, 0.4])
+    values = resampled(scores, truth, np.array([[1.0, 1, 1, 0]]))
+    assert all(np.isnan(values[name][0]) for name in TAUS)
+
+
 def test_an_interval_holds_the_value_and_its_seed_repeats_it():
     generator = np.random.default_rng(0)
     truth = generator.normal(size=30)

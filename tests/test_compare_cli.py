@@ -59,10 +59,10 @@ def test_a_ranking_agrees_with_itself(cli: CommandLine, tmp_path: Path) -> None:
 
 
 def test_a_change_within_shared_ranks_is_no_move(cli: CommandLine, tmp_path: Path) -> None:
-    def noisy(first: float, second: float) -> Ranking:
+    def noisy(first: float, second: float, noise: float = 0.05) -> Ranking:
         rows = [
-            Row("org/x", scores={"emms": emms_score(first - 0.05, first + 0.05, first)}),
-            Row("org/y", scores={"emms": emms_score(second + 0.05, second - 0.05, second)}),
+            Row("org/x", scores={"emms": emms_score(first - noise, first + noise, first)}),
+            Row("org/y", scores={"emms": emms_score(second + noise, second - noise, second)}),
             Row("org/z", scores={"emms": emms_score(-0.9, -0.91, -0.92)}),
         ]
         return example(rows=ranked(rows, "emms"), estimators=("emms",))
@@ -71,6 +71,8 @@ def test_a_change_within_shared_ranks_is_no_move(cli: CommandLine, tmp_path: Pat
     assert [one["up"] for one in found["moves"]] == [0, 0, 0]
     assert found["same_pick"] == "within ties"
     assert "picks that tie" in cli.run("compare", tmp_path / "a.json", tmp_path / "b.json", "--format", "table").out
+    found = json.loads(compared(cli, tmp_path, noisy(-0.30, -0.31), noisy(-0.30, -0.31, noise=0.0)).out)
+    assert [(one["first"], one["second"], one["up"]) for one in found["moves"]] == [(1, 1, 0), (1, 2, 0), (3, 3, 0)]
 
 
 def test_one_more_checkpoint_moves_no_other(cli: CommandLine, tmp_path: Path) -> None:
