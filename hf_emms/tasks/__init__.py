@@ -5,8 +5,12 @@ from hf_emms.plugins import Registry
 from hf_emms.tasks.base import Modality, Role, Task
 from hf_emms.tasks.image_classification import IMAGE_CLASSIFICATION
 from hf_emms.tasks.image_to_text import IMAGE_TO_TEXT
+from hf_emms.tasks.question_answering import QUESTION_ANSWERING
+from hf_emms.tasks.referring_expression import REFERRING_EXPRESSION
+from hf_emms.tasks.regression import REGRESSION
 from hf_emms.tasks.text import clean_class_name
 from hf_emms.tasks.text_classification import TEXT_CLASSIFICATION
+from hf_emms.tasks.visual_question_answering import VISUAL_QUESTION_ANSWERING
 
 __all__ = ["TASKS", "Modality", "Role", "Task", "clean_class_name", "get_task"]
 
@@ -16,7 +20,11 @@ TASKS: Registry[Task] = Registry(
     (
         IMAGE_CLASSIFICATION,
         IMAGE_TO_TEXT,
+        VISUAL_QUESTION_ANSWERING,
         TEXT_CLASSIFICATION,
+        QUESTION_ANSWERING,
+        REFERRING_EXPRESSION,
+        REGRESSION,
     ),
     names=lambda task: (task.id, *task.aliases),
 )

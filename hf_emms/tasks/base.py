@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass
-from typing import Any, Literal
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, Literal
 
-import numpy as np
+if TYPE_CHECKING:
+    import numpy as np
 
 # What a checkpoint is fed; "text+text" is a pair such as a question and its context.
 Modality = Literal["image", "text", "image+text", "text+text"]
@@ -19,14 +20,20 @@ class Role:
 
     Attributes:
         name: what the column is to the task ("image", "text", "label").
-        candidates: column names that are tried first, in this order.
+        candidates: column names that are tried first, in this order; "texts.user" is a field of a column.
         kinds: which column types fit: "image", "string", "strings" (a list), "class", "integer" and others that
-            `data.columns` knows.
+            `data.kinds` knows.
+        clean: takes out of an input text what does not belong to it; None where nothing does.
     """
 
     name: str
     candidates: tuple[str, ...]
     kinds: tuple[str, ...]
+    clean: Callable[[str], str] | None = None
+
+
+# A raw label and the input picture's (width, height) in pixels, None without a picture, to P plain numbers.
+Measure = Callable[[Any, tuple[int, int] | None], tuple[float, ...]]
 
 
 @dataclass(frozen=True)
@@ -38,11 +45,13 @@ class Numbers:
             raises ValueError with the reason where the label cannot be used.
         encode: the numbers of U labels, float64 (U, P), to the F-label float32 (U, D2).
         describe: P numbers in words, for the text encoders.
+        formats: other ways in which datasets write such labels, by the names that users type.
     """
 
-    measure: Callable[[Any, tuple[int, int] | None], tuple[float, ...]]
+    measure: Measure
     encode: Callable[[np.ndarray], np.ndarray]
     describe: Callable[[tuple[float, ...]], str]
+    formats: Mapping[str, Measure] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)

@@ -1,12 +1,13 @@
 """Pictures and what people wrote about them."""
 
 from hf_emms.tasks.base import Role, Task
+from hf_emms.tasks.roles import IMAGE
 from hf_emms.tasks.text import clean_caption
 
 IMAGE_TO_TEXT = Task(
     id="image-to-text",
     modality="image",
-    inputs=(Role("image", ("image", "img", "picture", "photo", "jpg", "png"), ("image",)),),
+    inputs=(IMAGE,),
     label=Role(
         "text",
         ("caption", "captions", "text", "sentences", "sentence", "alt_text", "answer", "description", "raw"),

@@ -1,4 +1,4 @@
-"""Texts and one class each."""
+"""Texts and their classes, one or several."""
 
 from hf_emms.tasks.base import Role, Task
 from hf_emms.tasks.text import clean_class_name
@@ -19,6 +19,7 @@ TEXT_CLASSIFICATION = Task(
             "label",
             "labels",
             "class",
+            "classes",
             "category",
             "coarse_label",
             "fine_label",
@@ -26,7 +27,7 @@ TEXT_CLASSIFICATION = Task(
             "emotion",
             "target",
         ),
-        ("class", "string", "integer"),
+        ("class", "string", "integer", "classes", "strings", "integers"),
     ),
     categorical=True,
     label_text=clean_class_name,
