@@ -26,7 +26,8 @@ from hf_emms.scoring.label_table import LabelTable
 if TYPE_CHECKING:
     import datasets
 
-    from hf_emms.data.request import Captions, Sampling
+    from hf_emms.data.request import References, Sampling
+    from hf_emms.tasks.base import LabelForm
 
 # Part of the key of every label table: raise it when the same texts give other embeddings.
 LABELS_VERSION = 1
@@ -43,8 +44,10 @@ def rank(
     max_samples: int | None = DEFAULT_MAX_SAMPLES,
     sampling: Sampling | None = None,
     race: int | None = None,
-    captions: Captions = "all",
+    references: References = "mean",
     prompt: str | None = None,
+    label_form: LabelForm | None = None,
+    box_format: str | None = None,
     encoders: str | Iterable[str] | None = None,
     estimators: str | Iterable[str] | None = None,
     seed: int = 0,
@@ -74,8 +77,11 @@ def rank(
         max_samples: the most rows that are used; None for all of them.
         sampling: "balanced" (evenly over classes) or "proportional".
         race: K: stop checkpoints early that cannot come in among the best K; None runs all of them on all rows.
-        captions: "all", "first" or "one-per-image".
+        references: which of an input's texts count (captions, answers, classes): "mean" of their embeddings, "first",
+            "majority", "one-per-image" (by the seed), or "all", each as a row of its own.
         prompt: template of the label texts, with ``{}`` where the label goes.
+        label_form: which F-labels boxes and values make: "text", "numbers" or "both"; the task's by default.
+        box_format: "xywh", "xyxy" or "cxcywh".
         encoders: sets ("paper", "base", "demo") or ids of the label encoders.
         estimators: names; the first one orders the rows.
         seed: of the sample and the folds.
@@ -115,8 +121,10 @@ def rank(
         max_samples=max_samples,
         sampling=sampling,
         race=race,
-        captions=captions,
+        references=references,
         prompt=prompt,
+        label_form=label_form,
+        box_format=box_format,
         encoders=_names(encoders),
         estimators=_names(estimators) or DEFAULT_ESTIMATORS,
         seed=seed,
@@ -175,11 +183,15 @@ def _names(names: str | Iterable[str] | None) -> tuple[str, ...]:
 
 
 def _labels(plan: Plan, cache: Cache, progress: Progress) -> LabelTable:
-    """F-labels of the target's rows: each encoder embeds each distinct text once."""
+    """F-labels of the target's rows: each encoder embeds each distinct text once; numbers are one more F-label."""
     target = plan.target
-    tables = tuple(_table(encoder, plan, cache, progress) for encoder in plan.encoders)
-    names = tuple(encoder.id for encoder in plan.encoders)
-    return LabelTable(target.codes, tables, names, target.label_texts, target.task.categorical)
+    tables = [target.mixed(_table(encoder, plan, cache, progress)) for encoder in plan.encoders]
+    names = [encoder.id for encoder in plan.encoders]
+    if target.label_numbers is not None:
+        tables.append(target.label_numbers)
+        names.append(target.numbers_name)
+    texts = target.label_texts if target.mixtures is None else ()
+    return LabelTable(target.codes, tuple(tables), tuple(names), texts, target.categorical)
 
 
 def _table(encoder: Repo, plan: Plan, cache: Cache, progress: Progress) -> np.ndarray:
@@ -230,8 +242,10 @@ def _ranking(plan: Plan, labels: LabelTable, rows: tuple[Row, ...]) -> Ranking:
         max_samples=request.max_samples,
         sampling=request.sampling,
         race=request.race,
-        captions=request.captions,
+        captions=request.references,
         prompt=request.prompt,
+        label_form=target.form if target.task.numbers else None,
+        box_format=request.box_format,
         device=request.device,
         dtype=request.dtype,
         encoders=_encoders(plan, labels, rows),
@@ -255,8 +269,9 @@ def _race_notes(top: int | None, rows: tuple[Row, ...]) -> list[str]:
 
 def _encoders(plan: Plan, labels: LabelTable, rows: tuple[Row, ...]) -> tuple[Encoder, ...]:
     weights = [row.scores["emms"].details["weights"] for row in rows if "emms" in row.scores]
-    means = np.mean(weights, axis=0).tolist() if weights else [None] * len(plan.encoders)
+    means = np.mean(weights, axis=0).tolist() if weights else [None] * len(labels.names)
+    revisions = {encoder.id: encoder.revision for encoder in plan.encoders}
     return tuple(
-        Encoder(encoder.id, encoder.revision, width, weight)
-        for encoder, width, weight in zip(plan.encoders, labels.widths, means, strict=True)
+        Encoder(name, revisions.get(name, ""), width, weight)
+        for name, width, weight in zip(labels.names, labels.widths, means, strict=True)
     )

@@ -25,7 +25,8 @@ if TYPE_CHECKING:
     import datasets
 
     from hf_emms.data import Target
-    from hf_emms.data.request import Captions, Sampling
+    from hf_emms.data.request import References, Sampling
+    from hf_emms.tasks.base import LabelForm
 
 # Enough rows for a steady order (1,500 already are), few enough for an afternoon on one machine.
 DEFAULT_MAX_SAMPLES = 5000
@@ -48,8 +49,10 @@ class Request:
     max_samples: int | None = DEFAULT_MAX_SAMPLES
     sampling: Sampling | None = None
     race: int | None = None
-    captions: Captions = "all"
+    references: References = "mean"
     prompt: str | None = None
+    label_form: LabelForm | None = None
+    box_format: str | None = None
     encoders: tuple[str, ...] = ()
     estimators: tuple[str, ...] = DEFAULT_ESTIMATORS
     seed: int = 0
@@ -105,8 +108,8 @@ def plan(request: Request, progress: Progress) -> Plan:
         get_estimator(name)
     engine_for(request)
     preset = dataset_preset(request.dataset) if isinstance(request.dataset, str) else None
-    names = request.encoders or ((preset.encoders,) if preset and preset.encoders else DEFAULT_ENCODERS)
-    encoders = tuple(map(_encoder, _expanded(names)))
+    # What the user names is looked up before the dataset is read; labels that are numbers alone need no encoder.
+    encoders = tuple(map(_encoder, _expanded(request.encoders)))
     cache = open_cache(request, progress)
     target = load_target(
         request.dataset,
@@ -116,12 +119,20 @@ def plan(request: Request, progress: Progress) -> Plan:
         columns=request.columns or None,
         max_samples=request.max_samples,
         sampling=request.sampling,
-        captions=request.captions,
+        references=request.references,
         seed=request.seed,
         streaming=request.streaming,
         prompt=request.prompt,
+        label_form=request.label_form,
+        box_format=request.box_format,
         cache=cache,
     )
+    if target.form == "numbers":
+        encoders = ()
+    elif not encoders:
+        encoders = tuple(
+            map(_encoder, _expanded((preset.encoders,) if preset and preset.encoders else DEFAULT_ENCODERS))
+        )
     ids = request.checkpoints or (preset.checkpoints if preset else ()) or checkpoint_preset(target.task.id)
     unique = tuple(dict.fromkeys(ids))
     notes = [*target.notes]

@@ -81,7 +81,10 @@ class Row(msgspec.Struct, frozen=True):
 
 
 class Encoder(msgspec.Struct, frozen=True):
-    """A label encoder; `weight` is its mean weight in the EMMS scores of the rows."""
+    """An F-label: the encoder that made it, or, without a revision, the numbers that labels are.
+
+    `weight` is its mean weight in the EMMS scores of the rows.
+    """
 
     id: str
     revision: str
@@ -113,8 +116,10 @@ class Ranking(msgspec.Struct, frozen=True, kw_only=True):
         max_samples: the most rows that were asked for; None for all.
         sampling: "balanced" or "proportional", where it was asked for.
         race: K, where checkpoints that could not come in among the best K were stopped early; None for a full run.
-        captions: which captions of an input count.
+        captions: which texts of an input count: `references` of the request.
         prompt: template of the label texts.
+        label_form: which F-labels numbers make: "text", "numbers" or "both"; None where labels are texts.
+        box_format: how the dataset writes boxes, where that was said.
         device: as asked for.
         dtype: as asked for.
         encoders: what embedded the label texts.
@@ -144,6 +149,8 @@ class Ranking(msgspec.Struct, frozen=True, kw_only=True):
     race: int | None = None
     captions: str | None = None
     prompt: str | None = None
+    label_form: str | None = None
+    box_format: str | None = None
     device: str = "auto"
     dtype: str = "auto"
     encoders: tuple[Encoder, ...]

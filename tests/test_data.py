@@ -73,7 +73,7 @@ def caption_sets() -> dict[str, datasets.Dataset]:
 
 @pytest.mark.parametrize("form", ["rows", "list", "columns"])
 def test_several_captions_of_a_picture_become_rows_that_share_input_and_group(form: str) -> None:
-    target = load_target(caption_sets()[form])
+    target = load_target(caption_sets()[form], references="all")
     assert (len(target), len(target.inputs)) == (6, 3)
     assert labels_of(target) == {(i, 0, 7): [f"blue {i}", f"red {i}"] for i in range(3)}
     assert set(Counter(target.groups.tolist()).values()) == {2}
@@ -83,12 +83,12 @@ def test_several_captions_of_a_picture_become_rows_that_share_input_and_group(fo
 @pytest.mark.parametrize("form", ["rows", "list", "columns"])
 def test_one_caption_a_picture_is_the_first_or_a_seeded_one(form: str) -> None:
     rows = caption_sets()[form]
-    first = load_target(rows, captions="first")
+    first = load_target(rows, references="first")
     assert labels_of(first) == {(i, 0, 7): [f"red {i}"] for i in range(3)}
     picks = set()
     for seed in range(6):
-        one = load_target(rows, captions="one-per-image", seed=seed)
-        assert labels_of(one) == labels_of(load_target(rows, captions="one-per-image", seed=seed))
+        one = load_target(rows, references="one-per-image", seed=seed)
+        assert labels_of(one) == labels_of(load_target(rows, references="one-per-image", seed=seed))
         assert len(one) == len(one.inputs) == 3
         picks.add(tuple(one.label_texts[code] for code in one.codes))
     assert len(picks) > 1
@@ -96,11 +96,11 @@ def test_one_caption_a_picture_is_the_first_or_a_seeded_one(form: str) -> None:
 
 def test_a_limit_draws_whole_pictures_and_one_caption_each_when_asked() -> None:
     rows = caption_sets()["rows"]
-    assert set(Counter(load_target(rows, max_samples=4).groups.tolist()).values()) == {2}
-    for captions in ("first", "one-per-image"):
-        target = load_target(rows, max_samples=2, captions=captions)
+    assert set(Counter(load_target(rows, max_samples=4, references="all").groups.tolist()).values()) == {2}
+    for references in ("first", "one-per-image", "mean"):
+        target = load_target(rows, max_samples=2, references=references)
         assert (len(target), len(target.inputs)) == (2, 2)
-    assert "captions" in error_of(lambda: load_target(texts(4, ["a", "b"]), captions="first")).message
+    assert "captions" in error_of(lambda: load_target(texts(4, ["a", "b"]), references="first")).message
 
 
 # ---- sampling -------------------------------------------------------------------------------------------------

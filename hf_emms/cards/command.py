@@ -8,6 +8,7 @@ from collections.abc import Sequence
 
 from hf_emms import ranking_views as views
 from hf_emms.ranking import Ranking
+from hf_emms.tasks import ROLES
 
 _ON_A_NEW_LINE = ("split", "max-samples", "encoder", "estimator", "checkpoint")
 _SHA = re.compile(r"[0-9a-f]{40}")
@@ -17,11 +18,14 @@ def rank_command(ranking: Ranking, checkpoints: Sequence[str]) -> str:
     """The command that scores some checkpoints of a ranking again, at the same revisions."""
     dataset = pinned(ranking.dataset_id, ranking.dataset_revision, unpinned=ranking.dataset)
     flags = [("dataset", dataset), ("config", ranking.config), ("split", ranking.split), ("task", ranking.task)]
-    flags += [(f"{role}-column", column) for role, column in sorted(ranking.columns.items())]
+    for role, column in sorted(ranking.columns.items()):
+        flags.append((f"{role}-column", column) if role in ROLES else ("column", f"{role}={column}"))
     flags += [("max-samples", str(ranking.max_samples or 0)), ("seed", str(ranking.seed))]
     flags += [("folds", str(ranking.folds)), ("sampling", ranking.sampling)]
-    flags += [("captions", None if ranking.captions == "all" else ranking.captions), ("prompt", ranking.prompt)]
-    flags += [("encoder", pinned(encoder.id, encoder.revision)) for encoder in ranking.encoders]
+    flags += [("references", None if ranking.captions == "mean" else ranking.captions), ("prompt", ranking.prompt)]
+    flags += [("label-form", ranking.label_form), ("box-format", ranking.box_format)]
+    # Labels that are numbers need no encoder, and have no revision.
+    flags += [("encoder", pinned(encoder.id, encoder.revision)) for encoder in ranking.encoders if encoder.revision]
     flags += [("estimator", estimator) for estimator in ranking.estimators]
     flags += [("checkpoint", pinned(name, ranking.row(name).revision)) for name in checkpoints]
     command = "hf-emms rank"

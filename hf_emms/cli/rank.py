@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from hf_emms.cli import output
+from hf_emms.cli.labels import column_options, label_options, named_columns
 from hf_emms.errors import EmmsError
 
 if TYPE_CHECKING:
@@ -25,9 +26,7 @@ RELATIVE = "Scores are relative: they compare checkpoints on this dataset, sampl
 @click.option("--config", metavar="NAME", help="Dataset configuration.")
 @click.option("--split", metavar="NAME", help="Dataset split.")
 @click.option("--task", metavar="ID", help="The Hub's task id [default: inferred].")
-@click.option("--image-column", metavar="NAME", help="Column with the images [default: inferred].")
-@click.option("--text-column", metavar="NAME", help="Column with the texts or captions [default: inferred].")
-@click.option("--label-column", metavar="NAME", help="Column with the classes [default: inferred].")
+@column_options
 @click.option(
     "--checkpoint", "-c", "checkpoints", multiple=True, metavar="ID|DIR", help="What to rank; repeat for several."
 )
@@ -49,13 +48,7 @@ RELATIVE = "Scores are relative: they compare checkpoints on this dataset, sampl
 )
 @click.option("--max-samples", type=click.IntRange(min=0), metavar="N", help="Rows to use; 0 for all [default: 5000].")
 @click.option("--sampling", type=click.Choice(["balanced", "proportional"]), help="How rows are drawn.")
-@click.option(
-    "--captions",
-    type=click.Choice(["all", "first", "one-per-image"]),
-    default="all",
-    show_default=True,
-    help="Which captions of a picture count.",
-)
+@label_options
 @click.option("--prompt", metavar="TEXT", help="Template of label texts, e.g. 'a photo of a {}'.")
 @click.option("--race", is_flag=True, help="Stop checkpoints early that cannot come in among the best.")
 @click.option("--top", type=click.IntRange(min=1), metavar="K", help="How many best ones a race is for [default: 3].")
@@ -158,7 +151,7 @@ def summary(ranking: Ranking, kept: Path | None) -> str:
 def _request(checkpoints: tuple[str, ...], options: dict[str, Any]) -> Request:
     from hf_emms.plan import Request
 
-    roles = {role: options.pop(f"{role}_column") for role in ("image", "text", "label")}
+    columns = named_columns(options)
     most = options.pop("max_samples")
     race, top = options.pop("race"), options.pop("top")
     if top and not race:
@@ -170,7 +163,7 @@ def _request(checkpoints: tuple[str, ...], options: dict[str, Any]) -> Request:
         options["estimators"] = estimators
     return Request(
         checkpoints=checkpoints,
-        columns={role: column for role, column in roles.items() if column},
+        columns=columns,
         cache=not options.pop("no_cache"),
         streaming=options.pop("stream"),
         race=(top or DEFAULT_TOP) if race else None,

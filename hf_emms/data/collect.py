@@ -1,17 +1,17 @@
-"""Reads rows one by one into a sample: checks them, unfolds captions, holds each input once."""
+"""Reads rows one by one into a sample: checks them, gathers the labels of each input, holds each part once."""
 
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from hf_emms.data.pictures import image_problem, picture_size
 from hf_emms.data.request import Request
-from hf_emms.data.source import file_bytes
-from hf_emms.data.target import image_problem
+from hf_emms.data.unfold import Layout, UnusableError
 from hf_emms.errors import EmmsError
-from hf_emms.tasks import Task
+from hf_emms.tasks import column_flag
 
 MAX_SKIPPED = 0.05
 
@@ -25,59 +25,73 @@ def hash64(*parts: bytes) -> int:
     return int.from_bytes(digest.digest(), "little")
 
 
+def encoded(content: str | bytes) -> bytes:
+    """Content as bytes: pictures as they are, texts in UTF-8."""
+    return content if isinstance(content, bytes) else content.encode("utf-8", "surrogatepass")
+
+
 @dataclass
 class Collector:
     """Takes raw rows until the sample is full.
 
     Attributes:
-        task: what the rows are for.
-        columns: role → column or columns.
-        request: how many rows, and which captions of a picture.
-        class_name: raw label → name, or None where the row has no label.
-        inputs: hash of content → content (encoded picture or text).
-        rows: (hash of the input, raw label text), one a row of the sample.
-        seen: dataset rows read.
-        skipped: dataset rows left out.
-        example: why the first row was left out.
+        layout: how rows are read.
+        request: how many rows, and which texts of an input.
+        parts: for each part of the input, hash of content → content (encoded picture or text).
+        inputs: hash of an input → hashes of its parts.
+        rows: (input, its raw labels), one a row of the sample.
+        seen: items read.
+        skipped: items left out.
+        example: why the first one was left out.
     """
 
-    task: Task
-    columns: Mapping[str, str]
+    layout: Layout
     request: Request
-    class_name: Callable[[Any], str | None]
-    inputs: dict[int, Any] = field(default_factory=dict)
-    rows: list[tuple[int, str]] = field(default_factory=list)
+    parts: tuple[dict[int, Any], ...] = field(init=False)
+    inputs: dict[int, tuple[int, ...]] = field(default_factory=dict)
+    rows: list[tuple[int, list[Any]]] = field(default_factory=list)
     seen: int = 0
     skipped: int = 0
     example: str | None = None
-    _caption_of: dict[int, int] = field(default_factory=dict)
+    _row_of: dict[int, int] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        self.parts = tuple({} for _ in self.layout.task.inputs)
 
     @property
     def full(self) -> bool:
-        """Whether the sample has all its rows. More captions of its last picture may still replace one."""
+        """Whether the sample has all its rows. More texts of its last input may still come."""
         wanted = self.request.max_samples
         return wanted is not None and len(self.rows) >= wanted
 
-    def add(self, row: Mapping[str, Any]) -> None:
-        """Takes one dataset row, or counts why not.
+    @property
+    def separate(self) -> bool:
+        """Whether each label makes a row of its own."""
+        task = self.layout.task
+        single = task.categorical and not self.layout.multi_label
+        return single or task.numbers is not None or self.request.references == "all"
+
+    def add(self, row: Mapping[str, Any], place: int) -> None:
+        """Takes one item of a dataset row, or counts why not.
 
         Raises:
-            EmmsError: so many rows were left out that the sample can no longer be trusted.
+            EmmsError: so many were left out that the sample can no longer be trusted.
         """
         self.seen += 1
-        content, problem = self._input(row)
-        texts = self._texts(row) if problem is None else []
-        if problem is None and not texts:
-            problem = f"no {self.task.label.name} in column {self.columns[self.task.label.name]!r}"
-        if problem is not None:
-            self._skip(problem)
+        try:
+            contents = self.layout.parts(row, place)
+            hashes = self._checked(contents)
+            labels = self._labels(row, place, contents)
+        except UnusableError as problem:
+            self._skip(str(problem))
             return
-        group = hash64(content if isinstance(content, bytes) else content.encode("utf-8", "surrogatepass"))
-        if self.full and group not in self._caption_of:
+        number = hashes[0] if len(hashes) == 1 else hash64(*(one.to_bytes(8, "little") for one in hashes))
+        if self.full and number not in self._row_of:
             return
-        self.inputs[group] = content
-        for text in texts:
-            self._take(group, text)
+        for held, one, content in zip(self.parts, hashes, contents, strict=True):
+            held[one] = content
+        self.inputs[number] = hashes
+        self._take(number, labels)
 
     def finish(self) -> None:
         """Says so when too many of the rows that were read had to be left out, or none was left.
@@ -88,11 +102,11 @@ class Collector:
         if not self.rows and not self.skipped:
             raise EmmsError("the split has no rows", "--split NAME")
         if self.skipped > MAX_SKIPPED * self.seen:
+            flags = ", ".join(map(column_flag, self.layout.task.roles))
             raise EmmsError(
                 f"{self.skipped} of {self.seen} rows could not be read, more than {MAX_SKIPPED:.0%}; "
                 f"the first one: {self.example}",
-                f"repair the data, or name other columns: --{self.task.input.name}-column, "
-                f"--{self.task.label.name}-column",
+                f"repair the data, or name other columns: {flags}",
             )
 
     def _skip(self, problem: str) -> None:
@@ -103,48 +117,35 @@ class Collector:
         if wanted is not None and self.skipped > MAX_SKIPPED * (wanted + self.skipped):
             self.finish()
 
-    def _take(self, group: int, text: str) -> None:
-        if self.task.categorical or self.request.captions == "all":
-            if not self.full:
-                self.rows.append((group, text))
-        elif group not in self._caption_of:
-            self._caption_of[group] = len(self.rows)
-            self.rows.append((group, text))
-        elif self.request.captions == "one-per-image":
-            place = self._caption_of[group]
-            self.rows[place] = (group, min(self.rows[place][1], text, key=self._lot))
+    def _checked(self, contents: tuple[Any, ...]) -> tuple[int, ...]:
+        """Hashes of the parts; a picture that is new has to decode."""
+        hashes = tuple(hash64(encoded(content)) for content in contents)
+        for held, one, content in zip(self.parts, hashes, contents, strict=True):
+            if isinstance(content, bytes) and one not in held and (problem := image_problem(content)):
+                raise UnusableError(f"a picture cannot be decoded: {problem}")
+        return hashes
 
-    def _lot(self, text: str) -> tuple[int, str]:
-        return hash64(str(self.request.seed).encode(), text.encode("utf-8", "surrogatepass")), text
-
-    def _input(self, row: Mapping[str, Any]) -> tuple[Any, str | None]:
-        value = row[self.columns[self.task.input.name]]
-        if self.task.modality == "text":
-            return value, None if isinstance(value, str) and value.strip() else "the text is empty"
+    def _labels(self, row: Mapping[str, Any], place: int, contents: tuple[Any, ...]) -> list[Any]:
+        labels = self.layout.labels(row, place)
+        numbers = self.layout.task.numbers
+        if numbers is None:
+            return labels
+        form = self.request.box_format
+        measure = numbers.formats[form] if form else numbers.measure
+        size = picture_size(contents[0]) if isinstance(contents[0], bytes) else None
         try:
-            encoded = encoded_picture(value)
-        except OSError as error:
-            return None, f"a picture's file cannot be read: {error}"
-        if not encoded:
-            return None, "there is no picture"
-        problem = image_problem(encoded)
-        return encoded, problem and f"a picture cannot be decoded: {problem}"
+            return [measure(label, size) for label in labels]
+        except (TypeError, ValueError) as problem:
+            raise UnusableError(str(problem)) from problem
 
-    def _texts(self, row: Mapping[str, Any]) -> list[str]:
-        """The label texts of one row, raw, in the dataset's order."""
-        values: list[Any] = []
-        for column in self.columns[self.task.label.name].split(","):
-            value = row[column]
-            values += value if isinstance(value, (list, tuple)) else [value]
-        if self.task.categorical:
-            return [name for name in map(self.class_name, values) if name is not None]
-        return [value for value in values if isinstance(value, str) and value.strip()]
-
-
-def encoded_picture(value: Any) -> bytes | None:
-    """The encoded bytes behind what an undecoded Image column or a binary column holds."""
-    if value is None or isinstance(value, bytes):
-        return value
-    if value.get("bytes"):
-        return value["bytes"]
-    return file_bytes(value["path"]) if value.get("path") else None
+    def _take(self, number: int, labels: list[Any]) -> None:
+        if self.separate:
+            for label in labels:
+                if not self.full:
+                    self._row_of[number] = len(self.rows)
+                    self.rows.append((number, [label]))
+        elif number in self._row_of and not self.layout.task.categorical:
+            self.rows[self._row_of[number]][1].extend(labels)
+        elif not self.full:
+            self._row_of[number] = len(self.rows)
+            self.rows.append((number, labels))

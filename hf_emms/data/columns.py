@@ -1,20 +1,19 @@
-"""Which column is what: from feature types and names to roles, and from roles to a task."""
+"""Which column is what: from column types and names to roles, and from roles to a task."""
 
 from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from typing import Any
 
+from hf_emms.data.kinds import describe
 from hf_emms.errors import EmmsError
-from hf_emms.tasks import TASKS, Role, Task
+from hf_emms.tasks import ROLES, TASKS, Role, Task, column_flag
 
 _NUMBERED = re.compile(r"(.*?)_?\d+")
-
-
-def kinds_of(features: Mapping[str, Any]) -> dict[str, str]:
-    """What each column holds: "image", "class", "string", "strings", "integer", or the type's own name."""
-    return {name: _kind(feature) for name, feature in features.items()}
+# How a column may be recognised, surest first: by its name (a picture by its type), a class by its type, any by it.
+_BY_NAME, _BY_CLASS, _BY_TYPE = range(3)
+# Types of which the only column is the one that is meant.
+_TELLING = ("image", "class", "string", "strings", "integer")
 
 
 def find_task(kinds: Mapping[str, str], given: Mapping[str, str]) -> tuple[Task, dict[str, str]]:
@@ -25,25 +24,30 @@ def find_task(kinds: Mapping[str, str], given: Mapping[str, str]) -> tuple[Task,
         given: role → column, as far as the user says.
 
     Returns:
-        The only task whose roles can all be filled, and role → column.
+        The only task whose roles can all be filled, and role → column. One that reads all columns of another and more
+        is preferred to it: questions and answers beside pictures are no captions.
 
     Raises:
         EmmsError: no task fits, or several do.
     """
+    pictures = {"image", "images"} & set(kinds.values())
     # Who ranks for a task on the texts beside pictures will name it.
-    tasks = {id: one for id, one in TASKS.items() if one.modality == "image" or "image" not in kinds.values()}
-    for names_only in (True, False):
-        found = {id: _fill(task, kinds, given, names_only) for id, task in tasks.items()}
+    tasks = {id: one for id, one in TASKS.items() if one.modality.startswith("image") or not pictures}
+    for how in (_BY_NAME, _BY_CLASS, _BY_TYPE):
+        # A type alone does not tell two texts apart.
+        found = {id: _fill(t, kinds, given, how) for id, t in tasks.items() if how != _BY_TYPE or len(t.inputs) == 1}
         fits = {id: columns for id, columns in found.items() if columns is not None}
+        fits = {id: columns for id, columns in fits.items() if not any(_beats(one, id, fits) for one in fits)}
         if len(fits) == 1:
             ((task_id, columns),) = fits.items()
             return TASKS[task_id], columns
         if fits:
             options = "; ".join(f"{id} from {_pairs(columns)}" for id, columns in fits.items())
             raise EmmsError(f"the columns fit several tasks: {options}", f"--task {' or --task '.join(fits)}")
+    flags = ", ".join(f"--{role}-column" for role in ROLES)
     raise EmmsError(
         f"no task fits the columns {describe(kinds)}" + (f" with {_pairs(given)}" if given else ""),
-        f"name the task (--task {'|'.join(TASKS)}) and its columns (--image-column, --text-column, --label-column)",
+        f"name the task (--task {'|'.join(TASKS)}) and its columns ({flags})",
     )
 
 
@@ -56,111 +60,104 @@ def find_columns(task: Task, kinds: Mapping[str, str], given: Mapping[str, str])
         given: role → column, as far as the user or a preset says; several columns are joined by commas.
 
     Returns:
-        role → column for both roles of the task.
+        role → column for every role of the task, inputs first.
 
     Raises:
         EmmsError: a given column does not exist or holds the wrong type, or one cannot be found.
     """
-    for role_name, column in given.items():
-        check_column(task, role_name, column, kinds)
-    for names_only in (True, False):
-        columns = _fill(task, kinds, given, names_only)
+    given = {name: check_column(task, name, column, kinds) for name, column in given.items()}
+    for how in (_BY_NAME, _BY_CLASS, _BY_TYPE):
+        columns = _fill(task, kinds, given, how)
         if columns is not None:
             return columns
-    label = given.get(task.label.name) or _pick(task.label, kinds, (), names_only=False)
-    missing = task.input if label else task.label
+    filled = _filled(task, kinds, given, _BY_TYPE)
+    missing = next(role for role in (task.label, *task.inputs) if role.name not in filled)
     raise EmmsError(
         f"no column for the {missing.name} of {task.id} among {describe(kinds)}",
-        f"name it: --{missing.name}-column COLUMN ({' or '.join(missing.kinds)})",
+        f"name it: {column_flag(missing.name)} ({' or '.join(missing.kinds)})",
     )
 
 
-def check_column(task: Task, role_name: str, column: str, kinds: Mapping[str, str]) -> None:
+def check_column(task: Task, role_name: str, column: str, kinds: Mapping[str, str]) -> str:
     """Checks that a named column exists and holds what its role needs.
+
+    Returns:
+        The column; where it is a struct, its field that the role knows ("answers" → "answers.text").
 
     Raises:
         EmmsError: the task has no such role, or the column is absent or of the wrong type.
     """
-    role = {task.input.name: task.input, task.label.name: task.label}.get(role_name)
+    role = task.roles.get(role_name)
     if role is None:
         raise EmmsError(
             f"{task.id} has no {role_name} column",
-            f"its columns are --{task.input.name}-column and --{task.label.name}-column",
+            f"its columns are {', '.join(map(column_flag, task.roles))}",
         )
-    flag = f"--{role_name}-column"
-    for name in column.split(","):
-        if name not in kinds:
-            raise EmmsError(f"there is no column {name!r}; the dataset has {describe(kinds)}", f"{flag} COLUMN")
-        if kinds[name] not in role.kinds:
-            if task.categorical and role is task.label and kinds[name] in ("strings", "list"):
-                raise EmmsError(
-                    f"column {name!r} holds several labels a row; hf_emms ranks for one label a row so far",
-                    f"pass a column with one label a row: {flag} COLUMN; the dataset has {describe(kinds)}",
-                )
-            raise EmmsError(
-                f"column {name!r} holds {kinds[name]}; the {role_name} of {task.id} must be {' or '.join(role.kinds)}",
-                f"{flag} COLUMN; the dataset has {describe(kinds)}",
-            )
+    return ",".join(_checked(task, role, name, kinds) for name in column.split(","))
 
 
-def describe(kinds: Mapping[str, str]) -> str:
-    """Columns and their kinds, for messages."""
-    return ", ".join(f"{name} ({kind})" for name, kind in kinds.items())
+def _checked(task: Task, role: Role, name: str, kinds: Mapping[str, str]) -> str:
+    hint = column_flag(role.name)
+    if name not in kinds:
+        raise EmmsError(f"there is no column {name!r}; the dataset has {describe(kinds)}", hint)
+    if kinds[name] in role.kinds:
+        return name
+    fields = [one for one in role.candidates if one.startswith(f"{name}.") and kinds.get(one) in role.kinds]
+    if fields:
+        return fields[0]
+    raise EmmsError(
+        f"column {name!r} holds {kinds[name]}; the {role.name} of {task.id} must be {' or '.join(role.kinds)}",
+        f"{hint}; the dataset has {describe(kinds)}",
+    )
+
+
+def _beats(one: str, other: str, fits: Mapping[str, Mapping[str, str]]) -> bool:
+    """Whether a task reads all columns of another and more; of the same columns, numbers are classes first."""
+    mine, its = set(fits[one].values()), set(fits[other].values())
+    return mine > its or (mine == its and TASKS[other].numbers is not None and TASKS[one].numbers is None)
 
 
 def _pairs(columns: Mapping[str, str]) -> str:
     return ", ".join(f"{role} = {column}" for role, column in columns.items())
 
 
-def _fill(task: Task, kinds: Mapping[str, str], given: Mapping[str, str], names_only: bool) -> dict[str, str] | None:
-    """Both roles of a task filled, or None. The label goes first: it is told apart by its type more often."""
-    roles = {task.label.name: task.label, task.input.name: task.input}
-    if not set(given) <= set(roles):
+def _fill(task: Task, kinds: Mapping[str, str], given: Mapping[str, str], how: int) -> dict[str, str] | None:
+    """Every role of a task filled, inputs first, or None."""
+    if not set(given) <= set(task.roles):
         return None
-    taken: dict[str, str] = dict(given)
-    for name, role in roles.items():
-        if name not in taken:
-            column = _pick(role, kinds, tuple(taken.values()), names_only)
-            if column is None:
-                return None
-            taken[name] = column
-    fits = all(kinds.get(one) in roles[name].kinds for name, column in taken.items() for one in column.split(","))
-    return {task.input.name: taken[task.input.name], task.label.name: taken[task.label.name]} if fits else None
+    taken = _filled(task, kinds, given, how)
+    if set(taken) != set(task.roles):
+        return None
+    fits = all(kinds.get(one) in task.roles[name].kinds for name in taken for one in taken[name].split(","))
+    return {name: taken[name] for name in task.roles} if fits else None
 
 
-def _pick(role: Role, kinds: Mapping[str, str], taken: tuple[str, ...], names_only: bool) -> str | None:
+def _filled(task: Task, kinds: Mapping[str, str], given: Mapping[str, str], how: int) -> dict[str, str]:
+    """The roles that can be filled. The label goes first: it is told apart by its type more often."""
+    taken = dict(given)
+    for role in (task.label, *task.inputs):
+        if role.name not in taken:
+            column = _pick(role, kinds, tuple(taken.values()), how, plural=not task.categorical)
+            if column is not None:
+                taken[role.name] = column
+    return taken
+
+
+def _pick(role: Role, kinds: Mapping[str, str], taken: tuple[str, ...], how: int, *, plural: bool) -> str | None:
     """The column for a role: by name, by a numbered series of names, by the only one of its type."""
     free = {name: kind for name, kind in kinds.items() if name not in taken and kind in role.kinds}
     by_lower = {name.lower(): name for name in free}
     for candidate in role.candidates:
         if candidate in by_lower:
             return by_lower[candidate]
-    if "strings" in role.kinds:
+    if plural and "strings" in role.kinds:
         series = [n for n in free if (m := _NUMBERED.fullmatch(n.lower())) and m[1] in role.candidates]
         if series:
             return ",".join(sorted(series, key=lambda name: (len(name), name)))
     for kind in role.kinds:
-        only = [name for name, its_kind in free.items() if its_kind == kind]
-        if len(only) == 1 and (kind in ("image", "class") or not names_only):
+        only = [name for name, its_kind in free.items() if its_kind == kind and "." not in name]
+        sure = kind in ("image", "images") or (kind == "class" and how >= _BY_CLASS)
+        telling = kind in _TELLING and (plural or kind != "strings")
+        if len(only) == 1 and (sure or (how == _BY_TYPE and telling)):
             return only[0]
     return None
-
-
-def _kind(feature: Any) -> str:
-    name = type(feature).__name__
-    if name == "Image":
-        return "image"
-    if name == "ClassLabel":
-        return "class"
-    if isinstance(feature, Mapping):
-        return "image" if set(feature) == {"bytes", "path"} else "struct"
-    if name in ("List", "LargeList", "Sequence"):
-        return "strings" if _kind(feature.feature) == "string" else "list"
-    dtype = str(getattr(feature, "dtype", name))
-    if dtype in ("string", "large_string", "string_view"):
-        return "string"
-    if dtype in ("binary", "large_binary"):
-        return "image"
-    if dtype == "bool" or dtype.startswith(("int", "uint")):
-        return "integer"
-    return dtype

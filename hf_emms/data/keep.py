@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, replace
 from importlib.metadata import version
 from typing import Any
@@ -11,17 +11,19 @@ import msgspec
 import numpy as np
 
 from hf_emms.cache import Cache
+from hf_emms.data.collect import encoded
 from hf_emms.data.place import Place
 from hf_emms.data.request import Request
-from hf_emms.data.target import Images, Target
+from hf_emms.data.target import Images, Mixtures, Pairs, Target
 from hf_emms.hub import Repo
 from hf_emms.tasks import get_task
 
 # Part of every key: raise it when the same request would draw another sample.
-SAMPLE_VERSION = 1
+SAMPLE_VERSION = 2
 
 _ARRAYS = ("input_of_row", "codes", "groups")
-_FACTS = ("config", "split", "columns", "label_texts", "skipped", "total_rows", "notes", "fingerprint")
+_FACTS = ("config", "split", "columns", "label_texts", "skipped", "total_rows", "notes", "fingerprint", "form")
+_MIXTURE = ("labels", "texts", "weights")
 
 
 def sample_key(place: Place, request: Request, task: str | None, columns: Mapping[str, str]) -> dict[str, Any]:
@@ -42,19 +44,20 @@ def sample_key(place: Place, request: Request, task: str | None, columns: Mappin
 
 def keep_sample(cache: Cache, key: Mapping[str, Any], target: Target) -> None:
     """Puts a sample into the cache, pictures as they were encoded."""
-    inputs = target.inputs.encoded if isinstance(target.inputs, Images) else _encoded(target.inputs)
+    inputs = target.inputs
     facts = {name: getattr(target, name) for name in _FACTS}
     facts |= {"task": target.task.id, "repo": [target.repo.id, target.repo.revision]}
-    cache.put(
-        "samples",
-        key,
-        {
-            "inputs": np.frombuffer(b"".join(inputs), np.uint8),
-            "ends": np.cumsum([len(one) for one in inputs], dtype=np.int64),
-            "facts": np.frombuffer(msgspec.json.encode(facts), np.uint8),
-            **{name: getattr(target, name) for name in _ARRAYS},
-        },
-    )
+    arrays = {name: getattr(target, name) for name in _ARRAYS}
+    for number, part in enumerate((inputs.firsts, inputs.seconds) if isinstance(inputs, Pairs) else (inputs,)):
+        arrays |= _packed(number, part)
+    if isinstance(inputs, Pairs):
+        arrays["parts"] = inputs.parts
+    if target.mixtures is not None:
+        facts["count"] = target.mixtures.count
+        arrays |= {f"mixture_{name}": getattr(target.mixtures, name) for name in _MIXTURE}
+    if target.label_numbers is not None:
+        arrays["label_numbers"] = target.label_numbers
+    cache.put("samples", key, {"facts": np.frombuffer(msgspec.json.encode(facts), np.uint8), **arrays})
 
 
 def kept_sample(cache: Cache, key: Mapping[str, Any], place: Place) -> Target | None:
@@ -65,22 +68,31 @@ def kept_sample(cache: Cache, key: Mapping[str, Any], place: Place) -> Target | 
     facts = msgspec.json.decode(stored["facts"].tobytes())
     task = get_task(facts.pop("task"))
     id, revision = facts.pop("repo")
-    content, ends = stored["inputs"].tobytes(), stored["ends"].tolist()
-    pieces = [content[start:end] for start, end in zip([0, *ends[:-1]], ends, strict=True)]
+    count = facts.pop("count", None)
     facts["label_texts"], facts["notes"] = tuple(facts["label_texts"]), tuple(facts["notes"])
+    facts |= {name: stored[name] for name in _ARRAYS}
+    if count:
+        labels, texts, weights = (stored[f"mixture_{name}"] for name in _MIXTURE)
+        facts["mixtures"] = Mixtures(labels, texts, weights, count)
+    first = _unpacked(0, stored, pictures=task.modality.startswith("image"))
     return Target(
         dataset=place.name,
         repo=replace(place.repo, revision=revision) if id == place.repo.id else Repo(id, "dataset", revision),
         task=task,
-        inputs=Images(pieces)
-        if task.modality == "image"
-        else [piece.decode("utf-8", "surrogatepass") for piece in pieces],
-        input_of_row=stored["input_of_row"],
-        codes=stored["codes"],
-        groups=stored["groups"],
+        inputs=Pairs(first, _unpacked(1, stored), stored["parts"]) if "parts" in stored else first,
+        label_numbers=stored.get("label_numbers"),
         **facts,
     )
 
 
-def _encoded(texts: Any) -> list[bytes]:
-    return [text.encode("utf-8", "surrogatepass") for text in texts]
+def _packed(number: int, part: Sequence[Any]) -> dict[str, np.ndarray]:
+    """Contents one behind the other, and where each ends."""
+    contents = part.encoded if isinstance(part, Images) else [encoded(text) for text in part]
+    ends = np.cumsum([len(one) for one in contents], dtype=np.int64)
+    return {f"contents_{number}": np.frombuffer(b"".join(contents), np.uint8), f"ends_{number}": ends}
+
+
+def _unpacked(number: int, stored: Mapping[str, np.ndarray], *, pictures: bool = False) -> Any:
+    content, ends = stored[f"contents_{number}"].tobytes(), stored[f"ends_{number}"].tolist()
+    pieces = [content[start:end] for start, end in zip([0, *ends[:-1]], ends, strict=True)]
+    return Images(pieces) if pictures else [piece.decode("utf-8", "surrogatepass") for piece in pieces]

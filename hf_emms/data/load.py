@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping
 from typing import Any
 
@@ -10,19 +11,22 @@ import numpy as np
 from hf_emms.cache import Cache
 from hf_emms.data.assemble import assemble
 from hf_emms.data.collect import MAX_SKIPPED, Collector
-from hf_emms.data.columns import check_column, describe, find_columns, find_task, kinds_of
+from hf_emms.data.columns import check_column, find_columns, find_task
 from hf_emms.data.keep import keep_sample, kept_sample, sample_key
+from hf_emms.data.kinds import describe, kinds_of
 from hf_emms.data.place import find
 from hf_emms.data.reading import reading
-from hf_emms.data.request import Captions, Request, Sampling
+from hf_emms.data.request import References, Request, Sampling
 from hf_emms.data.sampling import balanced_order, plain_order, proportional_order
-from hf_emms.data.scan import column_values, iterate, namer, row_keys
+from hf_emms.data.scan import column_values, iterate, scan_items
 from hf_emms.data.source import Source, open_memory
 from hf_emms.data.stream import read_prefix
 from hf_emms.data.target import Target
+from hf_emms.data.unfold import Layout, namer
 from hf_emms.errors import EmmsError
 from hf_emms.presets import DatasetPreset
-from hf_emms.tasks import Task, get_task
+from hf_emms.tasks import Task, column_flag, get_task
+from hf_emms.tasks.base import LabelForm
 
 _CHUNK = {"image": 64, "text": 512}
 
@@ -36,10 +40,12 @@ def load_target(
     columns: Mapping[str, str] | None = None,
     max_samples: int | None = None,
     sampling: Sampling | None = None,
-    captions: Captions = "all",
+    references: References = "mean",
     seed: int = 0,
     streaming: bool = False,
     prompt: str | None = None,
+    label_form: LabelForm | None = None,
+    box_format: str | None = None,
     cache: Cache | None = None,
 ) -> Target:
     """Draws a seeded sample from a dataset and says what is what in it.
@@ -50,15 +56,19 @@ def load_target(
         task: the Hub's task id or an alias; inferred from the columns when None.
         config: the configuration (subset) of the dataset.
         split: the split; when None the preset's, else training splits first.
-        columns: role → column ("image", "text", "label"), e.g. ``{"image": "img"}``; several caption columns are
-            joined by commas. The rest is inferred.
+        columns: role → column, e.g. ``{"image": "img"}``; several caption columns are joined by commas, and
+            "answers.text" is a field of a column. The rest is inferred.
         max_samples: rows to draw; all when None.
         sampling: "balanced" draws evenly over classes (the default for classes), "proportional" as they come.
-        captions: "all" makes one row of every caption; "first" and "one-per-image" (by the seed) keep one a picture.
-        seed: decides which rows and captions are drawn. Rows are drawn by content: the order of files and rows does not
+        references: what becomes of several texts of one input (captions, answers, classes): "mean" makes the mean of
+            their embeddings its F-label; "first", "majority" and "one-per-image" (by the seed) keep one; "all" makes
+            one row of each.
+        seed: decides which rows and texts are drawn. Rows are drawn by content: the order of files and rows does not
             matter, but for streams.
         streaming: read only as many rows as needed, from the start of the split in shuffled order.
         prompt: a template for class names, e.g. "a photo of a {}".
+        label_form: "text", "numbers" or "both": which F-labels boxes and values make; the task's by default.
+        box_format: "xywh", "xyxy" or "cxcywh", in pixels or as parts of the picture.
         cache: where samples of streams are looked for and kept.
 
     Returns:
@@ -68,7 +78,7 @@ def load_target(
         EmmsError: the dataset, split, task or columns cannot be found; fewer than two labels; more than 5 % of the rows
             cannot be read.
     """
-    request = Request(max_samples, sampling, captions, seed, prompt)
+    request = Request(max_samples, sampling, references, seed, prompt, label_form, box_format)
     if not isinstance(dataset, str):
         return _target(open_memory(dataset, split), None, request, task, columns or {})
     place = find(dataset, config, split, streaming=streaming, max_samples=max_samples)
@@ -86,24 +96,39 @@ def load_target(
 def _target(
     source: Source, preset: DatasetPreset | None, request: Request, task: str | None, given: Mapping[str, str]
 ) -> Target:
-    kinds = kinds_of(source.rows.features)
-    chosen, filled = _roles(source, kinds, task, given, preset)
-    _check_request(request, chosen)
-    rows = _plain_rows(source, filled)
+    kinds = kinds_of(source.rows.features) | dict.fromkeys(source.joined, "image")
+    chosen, columns = _roles(source, kinds, task, given, preset)
+    name = namer(source.rows.features, columns[chosen.label.name].split(",")[0])
+    layout = Layout(chosen, columns, kinds, name, source.joined)
+    _check_request(request, layout)
+    rows = _plain_rows(source, layout)
     total = source.total
     if source.streaming:
         with reading(source.name, source.repo, source.config):
-            rows, note = read_prefix(rows, chosen, filled, request)
+            rows, note = read_prefix(rows, layout, request)
+            for column, pictures in source.joined.items():
+                pictures.fetch(rows[column])
         source.notes.append(note)
-    collector, unlabelled = _collect(rows, chosen, filled, request)
-    return assemble(source, chosen, filled, kinds, collector, unlabelled, total, request)
+    collector, unlabelled = _collect(rows, layout, request)
+    return assemble(source, collector, unlabelled, total)
 
 
-def _check_request(request: Request, task: Task) -> None:
+def _check_request(request: Request, layout: Layout) -> None:
+    task = layout.task
     if not task.categorical and (request.prompt or request.sampling == "balanced"):
         raise EmmsError(f"{task.id} has no classes: --prompt and --sampling balanced are for those")
-    if task.categorical and request.captions != "all":
-        raise EmmsError(f"{task.id} has no captions: --captions {request.captions} is for image-to-text")
+    one_label = task.numbers is not None or (task.categorical and not layout.multi_label)
+    if one_label and request.references != "mean":
+        raise EmmsError(
+            f"a row has one {task.label.name}: --references (--captions) {request.references} is for several texts of "
+            "an input, such as captions",
+            "leave it out",
+        )
+    if task.numbers is None and (request.label_form or request.box_format):
+        raise EmmsError(f"the {task.label.name} of {task.id} is no number: --label-form and --box-format are for those")
+    formats = task.numbers.formats if task.numbers else {}
+    if request.box_format and request.box_format not in formats:
+        raise EmmsError(f"box_format is {request.box_format!r}", f"--box-format {'|'.join(formats)}")
 
 
 def _roles(
@@ -135,48 +160,62 @@ def _check_expected(task: Task, role: str, column: str, kinds: Mapping[str, str]
     except EmmsError as error:
         raise EmmsError(
             f"the preset {name!r} expects the {role} in column {column!r}, but the dataset has {describe(kinds)}",
-            f"--{role}-column COLUMN",
+            column_flag(role),
         ) from error
 
 
-def _plain_rows(source: Source, columns: Mapping[str, str]) -> Any:
+def _plain_rows(source: Source, layout: Layout) -> Any:
     """The needed columns only, without any format of the user's, pictures left encoded."""
     import datasets
 
-    names = [name for group in columns.values() for name in group.split(",")]
-    plain = source.only(names)
-    for name in names:
-        if isinstance(plain.features[name], datasets.Image):
-            plain = plain.cast_column(name, datasets.Image(decode=False))
+    plain = source.only(layout.needed)
+    raw = datasets.Image(decode=False)
+    for name in layout.needed:
+        feature = plain.features[name]
+        if isinstance(feature, datasets.Image):
+            plain = plain.cast_column(name, raw)
+        elif isinstance(getattr(feature, "feature", None), datasets.Image):
+            plain = plain.cast_column(name, datasets.List(raw))
     return plain
 
 
-def _collect(rows: Any, task: Task, columns: Mapping[str, str], request: Request) -> tuple[Collector, int]:
-    """Reads rows in their order of drawing until the sample is full; also counts the rows without a label."""
-    label = columns[task.label.name]
-    keys = row_keys(rows, columns[task.input.name], request.seed)
-    name = namer(rows.features[label.split(",")[0]])
-    unlabelled = 0
-    if task.categorical:
-        names = [name(value) for value in column_values(rows, label)]
-        labelled = np.array([one is not None for one in names], dtype=bool)
-        unlabelled = int((~labelled).sum())
-        _check_labelled(unlabelled, len(names), label)
-        classes = np.unique([one for one in names if one is not None], return_inverse=True)[1]
+def _collect(rows: Any, layout: Layout, request: Request) -> tuple[Collector, int]:
+    """Reads items in their order of drawing until the sample is full; also counts the rows without a label."""
+    items = scan_items(rows, layout, request.seed)
+    unlabelled = items.empty
+    if layout.task.categorical:
+        classes = _classes(rows, layout)
+        labelled = classes >= 0
+        unlabelled += int((~labelled).sum())
+        _check_labelled(unlabelled, len(classes), layout.columns[layout.task.label.name])
         draw = proportional_order if request.sampling == "proportional" else balanced_order
-        order = np.flatnonzero(labelled)[draw(keys[labelled], classes)]
+        order = np.flatnonzero(labelled)[draw(items.keys[labelled], classes[labelled])]
     else:
-        order = plain_order(keys)
-    collector = Collector(task, columns, request, name)
+        order = plain_order(items.keys)
+    collector = Collector(layout, request)
     last = None
-    for number, row in iterate(rows, order, _CHUNK[task.modality]):
-        # The captions of one picture stand together, and the last picture's are all candidates.
-        if collector.full and (request.captions != "one-per-image" or keys[number] != last):
+    chunk = _CHUNK["image" if layout.task.modality.startswith("image") else "text"]
+    for item, (_, row) in zip(order.tolist(), iterate(rows, items.rows[order], chunk), strict=True):
+        # The texts of one input stand together, and the last input's all count.
+        if collector.full and (collector.separate or items.keys[item] != last):
             break
-        last = keys[number]
-        collector.add(row)
+        last = items.keys[item]
+        collector.add(row, int(items.places[item]))
     collector.finish()
     return collector, unlabelled
+
+
+def _classes(rows: Any, layout: Layout) -> np.ndarray:
+    """The class that each row is drawn by, int64 (N,); −1 without one. Of several classes it is the rarest."""
+    values = column_values(rows, layout.label_columns[0])
+    names = [
+        [name for one in (value if layout.multi_label else [value]) if (name := layout.name(one)) is not None]
+        for value in ([] if value is None and layout.multi_label else value for value in values)
+    ]
+    times = Counter(name for several in names for name in several)
+    rarest = [min(several, key=lambda name: (times[name], name)) if several else None for several in names]
+    number = {name: code for code, name in enumerate(sorted(times))}
+    return np.array([-1 if name is None else number[name] for name in rarest], dtype=np.int64)
 
 
 def _check_labelled(unlabelled: int, total: int, label: str) -> None:

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import difflib
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 
+from hf_emms.data.join import Joined
 from hf_emms.data.reading import NoReadableFileError
 from hf_emms.data.source import Source, open_repo
 from hf_emms.errors import EmmsError
@@ -62,14 +64,18 @@ class Place:
 
     def _opened(self, repo: Repo, *, converted: bool = False) -> Source:
         # Messages name what is on the Hub, not the preset.
-        source = open_repo(
+        opened = partial(
+            open_repo,
             repo.id if self.preset else self.name,
             repo,
-            config=self.config,
-            split=self.split,
             streaming=self.streaming,
             converted=converted,
         )
+        source = opened(config=self.config, split=self.split)
+        join = self.preset.join if self.preset and self.config == self.preset.config else {}
+        if join:
+            other = opened(config=join["config"], split=source.split)
+            source.joined[join["column"]] = Joined(other.rows, join["key"], join["picture"])
         return replace(source, name=self.name)
 
 

@@ -2,42 +2,79 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
 from pathlib import PurePosixPath
 from typing import Any
 
 import numpy as np
 
 from hf_emms.data.collect import hash64
+from hf_emms.data.kinds import column_of, value_of
+from hf_emms.data.unfold import Layout
 
 _HEAD = 4096
 _BATCH = 1_000
 
 
-def row_keys(rows: Any, column: str, seed: int) -> np.ndarray:
-    """A random number per row that depends on the seed and the input's content, not on its place.
+@dataclass(frozen=True)
+class Items:
+    """The items of a split: an input and its labels each.
+
+    Attributes:
+        keys: uint64, shape (I,): random by seed and content.
+        rows: int64, shape (I,): the row that holds each item.
+        places: int64, shape (I,): which of that row's items it is.
+        empty: rows that hold none.
+    """
+
+    keys: np.ndarray
+    rows: np.ndarray
+    places: np.ndarray
+    empty: int
+
+
+def scan_items(rows: Any, layout: Layout, seed: int) -> Items:
+    """A random number per item that depends on the seed and the input's content, not on its place.
 
     Pictures held as bytes go in by length and first 4 KiB, pictures held as files by the last two parts of their path:
     reading all of a large dataset to draw a few rows of it would take longer than ranking does.
 
     Args:
         rows: a ``datasets.Dataset``.
-        column: the input column.
+        layout: how its rows are read.
         seed: any integer.
-
-    Returns:
-        uint64, shape (N,).
     """
     salt = str(seed).encode()
+    names = [layout.columns[role.name] for role in layout.task.inputs]
+    spread = {layout.columns[role.name] for role in layout.spread}
     keys: list[int] = []
-    for batch in rows.select_columns([column]).with_format("arrow").iter(_BATCH):
-        keys += [hash64(salt, *_head(value)) for value in batch.column(column)]
-    return np.array(keys, dtype=np.uint64)
+    counts: list[int] = []
+    columns = list(dict.fromkeys(map(column_of, names)))
+    for batch in rows.select_columns(columns).with_format("arrow").iter(_BATCH):
+        for row in _cheap_rows(batch, columns, layout):
+            values = [value_of(row, name) for name in names]
+            count = min((len(v or ()) for n, v in zip(names, values, strict=True) if n in spread), default=1)
+            counts.append(count)
+            heads = [None if name in spread else _head(value) for name, value in zip(names, values, strict=True)]
+            for place in range(count):
+                parts = [_head(v[place]) if h is None else h for h, v in zip(heads, values, strict=True)]
+                keys.append(hash64(salt, *(piece for part in parts for piece in part)))
+    items = np.array(counts, dtype=np.int64)
+    starts = np.repeat(np.cumsum(items) - items, items)
+    return Items(
+        np.array(keys, dtype=np.uint64),
+        np.repeat(np.arange(len(items)), items),
+        np.arange(len(keys)) - starts,
+        int((items == 0).sum()),
+    )
 
 
-def column_values(rows: Any, column: str) -> list[Any]:
-    """All values of one small column, as plain Python values."""
-    return rows.select_columns([column]).with_format("arrow")[:].column(column).to_pylist()
+def column_values(rows: Any, name: str) -> list[Any]:
+    """All values of one small column or field, as plain Python values."""
+    column = column_of(name)
+    values = rows.select_columns([column]).with_format("arrow")[:].column(column).to_pylist()
+    return [value_of({column: value}, name) for value in values]
 
 
 def iterate(rows: Any, order: np.ndarray, chunk: int) -> Iterator[tuple[int, Mapping[str, Any]]]:
@@ -49,28 +86,26 @@ def iterate(rows: Any, order: np.ndarray, chunk: int) -> Iterator[tuple[int, Map
             yield number, {name: values[place] for name, values in columns.items()}
 
 
-def namer(feature: Any) -> Callable[[Any], str | None]:
-    """How raw values of a label column become names; None for a row without a label."""
-    names: Sequence[str] | None = getattr(feature, "names", None)
-
-    def name(value: Any) -> str | None:
-        if value is None:
-            return None
-        if names is not None and not isinstance(value, str):
-            # −1 is what datasets writes in test splits whose labels are secret.
-            return names[value] if 0 <= value < len(names) else None
-        return str(value).strip() or None
-
-    return name
+def _cheap_rows(batch: Any, columns: list[str], layout: Layout) -> Iterator[dict[str, Any]]:
+    """Rows of an Arrow table: texts as Python values, pictures still in Arrow."""
+    heavy = {name for name in columns if layout.kinds[name] in ("image", "images") and name not in layout.joined}
+    values = [batch.column(name) if name in heavy else batch.column(name).to_pylist() for name in columns]
+    for row in zip(*values, strict=True):
+        yield dict(zip(columns, row, strict=True))
 
 
 def _head(value: Any) -> tuple[bytes, ...]:
-    """What identifies an Arrow scalar, without copying more than its head."""
+    """What identifies a text, an id or a picture as an Arrow scalar, without copying more than its head."""
+    if value is None or isinstance(value, (str, int)):
+        content = b"" if value is None else str(value).encode("utf-8", "surrogatepass")
+        return () if value is None else (str(len(content)).encode(), content[:_HEAD])
     if not value.is_valid:
         return ()
     if hasattr(value, "as_buffer"):
         buffer = memoryview(value.as_buffer())
         return str(len(buffer)).encode(), bytes(buffer[:_HEAD])
+    if type(value).__name__.endswith("ListScalar"):  # of the one picture that a row may have
+        return _head(value[0]) if len(value) else ()
     content = value["bytes"]
     if content.is_valid:
         return _head(content)

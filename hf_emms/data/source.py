@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from hf_emms.data.join import Joined
 from hf_emms.data.reading import SCRIPT_HINT, NoReadableFileError, reading
 from hf_emms.errors import EmmsError
 from hf_emms.hub import Repo, listing, retried
@@ -31,6 +32,7 @@ class Source:
         total: rows of the split, where known.
         notes: what was chosen for the user, in words.
         builder: what ``datasets`` reads a stream with.
+        joined: column of ids → the pictures of another configuration, by id.
     """
 
     name: str
@@ -41,6 +43,7 @@ class Source:
     total: int | None
     notes: list[str] = field(default_factory=list)
     builder: Any = None
+    joined: dict[str, Joined] = field(default_factory=dict)
 
     @property
     def streaming(self) -> bool:
@@ -205,13 +208,3 @@ def _with_features(rows: Any) -> Any:
 
 def _splits(builder: Any) -> list[str]:
     return [str(name) for name in builder.config.data_files or builder.info.splits or {}]
-
-
-def file_bytes(path: str) -> bytes:
-    """Reads a picture that a dataset names by path: a local file, or an address of the Hub when streaming."""
-    if "://" not in path:
-        return Path(path).read_bytes()
-    import fsspec
-
-    with fsspec.open(path, "rb") as stream:
-        return stream.read()

@@ -6,10 +6,10 @@ from collections import Counter
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-from hf_emms.data.collect import MAX_SKIPPED, encoded_picture, hash64
+from hf_emms.data.collect import MAX_SKIPPED, encoded, hash64
 from hf_emms.data.request import Request
+from hf_emms.data.unfold import Layout, UnusableError
 from hf_emms.errors import EmmsError
-from hf_emms.tasks import Task
 
 # A stream is shuffled within a buffer that is read before the first row comes out, and held in memory: smaller for
 # pictures, and for small samples.
@@ -17,20 +17,16 @@ _BUFFER = {"image": 1_000, "text": 10_000}
 _BUFFER_PER_ROW = 20
 # How many rows are read for one that is wanted, before a class that did not come is given up.
 _PATIENCE = 10
+# A row of ten questions on one picture counts as no more than these: a sample should not be of few pictures.
+_MOST_OF_A_ROW = 4
 
 
-def read_prefix(
-    rows: Any,
-    task: Task,
-    columns: Mapping[str, str],
-    request: Request,
-) -> tuple[Any, str]:
+def read_prefix(rows: Any, layout: Layout, request: Request) -> tuple[Any, str]:
     """Reads enough of a stream into memory to draw a sample from.
 
     Args:
         rows: a ``datasets.IterableDataset`` with the needed columns, pictures encoded.
-        task: what the rows are for.
-        columns: role → column.
+        layout: how its rows are read.
         request: how many rows; balanced sampling reads on for classes that have not come yet.
 
     Returns:
@@ -44,17 +40,18 @@ def read_prefix(
         raise EmmsError("a stream is read up to a number of rows", "add --max-samples 1000, or leave --streaming out")
     import datasets
 
-    label, features = columns[task.label.name], rows.features
-    buffer = min(_BUFFER[task.modality], _BUFFER_PER_ROW * wanted)
+    task, features = layout.task, rows.features
+    label = layout.label_columns[0]
+    buffer = min(_BUFFER["image" if task.modality.startswith("image") else "text"], _BUFFER_PER_ROW * wanted)
     shuffled = rows.shuffle(seed=request.seed, buffer_size=buffer)
     margin = wanted + int(2 * MAX_SKIPPED * wanted) + 1
-    if task.categorical and request.sampling != "proportional":
-        kept, read = _evenly(shuffled, label, getattr(features[label], "num_classes", None), wanted)
+    if task.categorical and request.sampling != "proportional" and not layout.multi_label:
+        kept, read = _evenly(shuffled, label, getattr(features.get(label), "num_classes", None), wanted)
     elif task.categorical:
         kept, read = _first(shuffled, margin, lambda row: 1)
     else:
         seen: set[int] = set()
-        kept, read = _first(shuffled, margin, lambda row: _new_rows(row, task, columns, request.captions, seen))
+        kept, read = _first(shuffled, margin, lambda row: _worth(row, layout, request, seen))
     note = f"streamed: drawn from the first {read} rows of a shuffled stream, not from the whole split"
     return datasets.Dataset.from_list([dict(row) for row in kept], features=features), note
 
@@ -71,18 +68,20 @@ def _first(rows: Iterable[Mapping[str, Any]], wanted: int, worth: Any) -> tuple[
     return kept, len(kept)
 
 
-def _new_rows(row: Mapping[str, Any], task: Task, columns: Mapping[str, str], captions: str, seen: set[int]) -> int:
-    """How many rows of the sample one dataset row makes."""
-    if captions != "all":
-        try:
-            picture = encoded_picture(row[columns[task.input.name]]) or b""
-        except OSError:
-            return 0
-        before = len(seen)
-        seen.add(hash64(picture))
-        return len(seen) - before
-    values = [row[column] for column in columns[task.label.name].split(",")]
-    return sum(len(value) if isinstance(value, list) else 1 for value in values)
+def _worth(row: Mapping[str, Any], layout: Layout, request: Request, seen: set[int]) -> int:
+    """How many rows of the sample one dataset row makes, as far as it is worth to count on them."""
+    if layout.spread:
+        return min(layout.count(row), _MOST_OF_A_ROW)
+    try:
+        contents = layout.parts(row, 0)
+        labels = layout.labels(row, 0)
+    except UnusableError:
+        return 0
+    if request.references == "all":
+        return len(labels)
+    before = len(seen)
+    seen.add(hash64(*map(encoded, contents)))
+    return len(seen) - before
 
 
 def _evenly(

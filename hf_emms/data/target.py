@@ -11,6 +11,7 @@ import numpy as np
 
 from hf_emms.hub import Repo
 from hf_emms.tasks import Task
+from hf_emms.tasks.base import LabelForm
 
 if TYPE_CHECKING:
     from PIL.Image import Image
@@ -32,13 +33,16 @@ class Target:
         columns: role → column; several columns of one role are joined by commas.
         inputs: the M distinct inputs: strings, `Images`, or `Pairs`.
         input_of_row: int64, shape (N,): which input feeds each row.
-        label_texts: the U distinct label texts, sorted.
-        codes: int64, shape (N,): which label text each row has.
-        groups: uint64, shape (N,): hash of the input's content; rows that share an input share a group.
+        label_texts: the T distinct label texts, sorted.
+        codes: int64, shape (N,): which of the U distinct labels each row has.
+        groups: uint64, shape (N,): hash of the content that rows share a fold by, see `Task.group`.
         skipped: dataset rows left out because they could not be read or lack a label.
         total_rows: rows of the split; None where a stream does not say.
         notes: what was inferred, in words.
         fingerprint: 32 hex digits over everything that makes the sample what it is.
+        mixtures: which texts each label is the mean of; None where label u is text u.
+        label_numbers: float32, shape (U, D2): one more F-label, of labels that are numbers.
+        form: which F-labels the labels make: of their texts, of their numbers, or both.
     """
 
     dataset: str
@@ -56,9 +60,55 @@ class Target:
     total_rows: int | None
     notes: tuple[str, ...]
     fingerprint: str
+    mixtures: Mixtures | None = None
+    label_numbers: np.ndarray | None = None
+    form: LabelForm = "text"
 
     def __len__(self) -> int:
         return len(self.codes)
+
+    @property
+    def categorical(self) -> bool:
+        """Whether each row has one class out of few."""
+        return self.task.categorical and self.mixtures is None
+
+    @property
+    def numbers_name(self) -> str:
+        """What the F-label of numbers is called beside those of the encoders."""
+        return f"{self.task.label.name} (numbers)"
+
+    def mixed(self, embedded: np.ndarray) -> np.ndarray:
+        """Embeddings of the texts, (T, D2), to those of the labels, (U, D2)."""
+        return embedded if self.mixtures is None else self.mixtures.mean_of(embedded)
+
+
+@dataclass(frozen=True)
+class Mixtures:
+    """Labels as weighted means of texts: entry i says that text ``texts[i]`` has ``weights[i]`` in ``labels[i]``.
+
+    Attributes:
+        labels: int64, shape (E,).
+        texts: int64, shape (E,).
+        weights: float32, shape (E,); they sum to 1 for each label.
+        count: U, the number of labels.
+    """
+
+    labels: np.ndarray
+    texts: np.ndarray
+    weights: np.ndarray
+    count: int
+
+    @classmethod
+    def of(cls, entries: Sequence[tuple[int, int, float]], count: int) -> Mixtures:
+        """From (label, text, weight) entries."""
+        labels, texts, weights = zip(*entries, strict=True)
+        return cls(np.array(labels, np.int64), np.array(texts, np.int64), np.array(weights, np.float32), count)
+
+    def mean_of(self, embedded: np.ndarray) -> np.ndarray:
+        """Rows of the texts, float32 (T, D2), to rows of the labels, float32 (U, D2)."""
+        mixed = np.zeros((self.count, embedded.shape[1]), dtype=np.float32)
+        np.add.at(mixed, self.labels, embedded[self.texts] * self.weights[:, None])
+        return mixed
 
 
 class Images(Sequence):
@@ -113,19 +163,3 @@ class Pairs(Sequence):
             return Pairs(self.firsts, self.seconds, self.parts[index])
         first, second = self.parts[index]
         return self.firsts[first], self.seconds[second]
-
-
-def image_problem(encoded: bytes) -> str | None:
-    """Says why a picture cannot be decoded; None when it can."""
-    from PIL import Image, UnidentifiedImageError
-
-    try:
-        with Image.open(io.BytesIO(encoded)) as picture:
-            # JPEG decodes to an eighth of the size several times faster, and still reads every byte.
-            picture.draft("RGB", (32, 32))
-            picture.load()
-    except UnidentifiedImageError:
-        return "these bytes are no picture in a known format"
-    except (OSError, SyntaxError, ValueError, EOFError, Image.DecompressionBombError) as error:
-        return str(error) or type(error).__name__
-    return None

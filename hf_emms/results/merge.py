@@ -64,7 +64,12 @@ def _compared(ranking: Ranking) -> dict[str, object]:
         "columns": ranking.columns,
         "sizes": [ranking.n, ranking.n_inputs, ranking.n_labels],
         "sample": [ranking.max_samples, ranking.sampling, ranking.captions, ranking.seed],
-        "labels": [ranking.prompt, *([encoder.id, encoder.revision] for encoder in ranking.encoders)],
+        "labels": [
+            ranking.prompt,
+            ranking.label_form,
+            ranking.box_format,
+            *([encoder.id, encoder.revision] for encoder in ranking.encoders),
+        ],
         "scores": [ranking.folds, ranking.estimators, ranking.dtype],
     }
 

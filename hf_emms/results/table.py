@@ -41,7 +41,7 @@ def _record(ranking: Ranking, path: str, row: Row) -> dict[str, Any]:
     emms = row.scores.get("emms")
     return record | {
         "ranking": path,
-        "encoders": [f"{encoder.id}@{encoder.revision}" for encoder in ranking.encoders],
+        "encoders": ["@".join(filter(None, (encoder.id, encoder.revision))) for encoder in ranking.encoders],
         "emms_r2": emms.details.get("r2") if emms else None,
         "scores": [
             {"estimator": name, "value": score.value, "stderr": score.stderr} for name, score in row.scores.items()

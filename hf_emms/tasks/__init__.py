@@ -12,22 +12,22 @@ from hf_emms.tasks.text import clean_class_name
 from hf_emms.tasks.text_classification import TEXT_CLASSIFICATION
 from hf_emms.tasks.visual_question_answering import VISUAL_QUESTION_ANSWERING
 
-__all__ = ["TASKS", "Modality", "Role", "Task", "clean_class_name", "get_task"]
+__all__ = ["ROLES", "TASKS", "Modality", "Role", "Task", "clean_class_name", "column_flag", "get_task"]
 
-TASKS: Registry[Task] = Registry(
-    "hf_emms.tasks",
-    Task,
-    (
-        IMAGE_CLASSIFICATION,
-        IMAGE_TO_TEXT,
-        VISUAL_QUESTION_ANSWERING,
-        TEXT_CLASSIFICATION,
-        QUESTION_ANSWERING,
-        REFERRING_EXPRESSION,
-        REGRESSION,
-    ),
-    names=lambda task: (task.id, *task.aliases),
+_OURS = (
+    IMAGE_CLASSIFICATION,
+    IMAGE_TO_TEXT,
+    VISUAL_QUESTION_ANSWERING,
+    TEXT_CLASSIFICATION,
+    QUESTION_ANSWERING,
+    REFERRING_EXPRESSION,
+    REGRESSION,
 )
+
+TASKS: Registry[Task] = Registry("hf_emms.tasks", Task, _OURS, names=lambda task: (task.id, *task.aliases))
+
+# The roles that have a flag of their own on the command line.
+ROLES: tuple[str, ...] = tuple(dict.fromkeys(name for task in _OURS for name in task.roles))
 
 
 def get_task(name: str) -> Task:
@@ -43,3 +43,8 @@ def get_task(name: str) -> Task:
         )
         raise EmmsError(f"the task {name!r} is not supported yet", f"--task takes one of: {known}")
     return task
+
+
+def column_flag(role: str, column: str = "COLUMN") -> str:
+    """How a column is named on the command line: --label-column COLUMN, or --column depth=COLUMN of a user's task."""
+    return f"--{role}-column {column}" if role in ROLES else f"--column {role}={column}"

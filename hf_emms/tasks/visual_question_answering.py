@@ -9,9 +9,7 @@ VISUAL_QUESTION_ANSWERING = Task(
     modality="image+text",
     inputs=(
         IMAGE,
-        Role(
-            "question", ("question", "questions", "query", "texts.user"), ("string", "strings"), clean=clean_question
-        ),
+        Role("question", ("question", "questions", "query", "texts.user"), ("string", "strings"), clean=clean_question),
     ),
     label=Role(
         "answer",

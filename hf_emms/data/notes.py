@@ -1,0 +1,67 @@
+"""What a user should know of a sample, in words."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from hf_emms.data.collect import Collector
+from hf_emms.data.labels import Labels
+
+_FEW = 5
+_KEPT = {
+    "all": "a row for each {label}",
+    "first": "the first {label} of each",
+    "one-per-image": "one {label} of each",
+    "majority": "the most frequent {label} of each",
+    "mean": "the mean of each one's {label}s",
+}
+
+
+def sample_notes(
+    collector: Collector, labels: Labels, n_inputs: int, n_groups: int, skipped: int, total: int | None
+) -> list[str]:
+    """Notes on how many rows there are, what became of several texts of one input, and what was left out."""
+    layout, task = collector.layout, collector.layout.task
+    if task.categorical:
+        notes = _of_classes(collector, labels, total)
+    else:
+        notes = [_of_inputs(collector, labels, n_inputs, n_groups)]
+    if task.empty is not None:
+        empty = sum(raws == [task.empty] for _, raws in collector.rows)
+        notes += [f"{empty} rows have no {task.label.name}: their label text is {task.empty!r}"] if empty else []
+    if labels.numbers is not None:
+        shape = f"{labels.numbers.shape[1]} columns"
+        notes.append(f"the {task.label.name} is an F-label of {shape}" + (" and a text" * (labels.form == "both")))
+    if layout.kinds[layout.label_columns[0]] in ("integer", "integers") and task.categorical:
+        notes.append("labels are numbers without names; names would make better label texts")
+    if skipped:
+        notes.append(f"{skipped} rows left out{f' (the first one: {collector.example})' if collector.example else ''}")
+    return notes
+
+
+def _of_classes(collector: Collector, labels: Labels, total: int | None) -> list[str]:
+    of_total = f" of {total:,}" if total else ""
+    rows = len(labels.codes)
+    if labels.mixtures is not None:
+        count = sum(len(set(raws)) for _, raws in collector.rows) / rows
+        return [f"{rows:,}{of_total} rows, {len(labels.texts)} classes, {count:.1f} a row: F-labels are their means"]
+    counts = np.bincount(labels.codes)
+    how = collector.request.sampling or "balanced"
+    spread = f"{counts.min()}" if counts.min() == counts.max() else f"{counts.min()} to {counts.max()}"
+    notes = [f"{rows:,}{of_total} rows, {how}: {len(counts)} classes of {spread} rows"]
+    if np.median(counts) < _FEW:
+        notes.append(f"most classes have fewer than {_FEW} rows: draw more with --max-samples")
+    return notes
+
+
+def _of_inputs(collector: Collector, labels: Labels, n_inputs: int, n_groups: int) -> str:
+    task = collector.layout.task
+    of_pictures = task.group is None and task.modality == "image"
+    noun = "pictures" if of_pictures else "texts"
+    if len(task.inputs) > 1:
+        noun = f"pairs of {task.inputs[0].name} and {task.inputs[1].name}"
+    shared = f", {n_groups:,} {task.group}s" if task.group else ""
+    label = "caption" if task.id == "image-to-text" else task.label.name
+    several = labels.mixtures is not None or len(collector.rows) > n_inputs or collector.request.references != "mean"
+    kept = _KEPT[collector.request.references].format(label=label) if several and task.numbers is None else ""
+    return f"{len(labels.codes):,} rows from {n_inputs:,} {noun}{shared}" + (f": {kept}" if kept else "")
