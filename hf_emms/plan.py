@@ -17,9 +17,10 @@ from hf_emms.engines.race import RaceEngine
 from hf_emms.engines.versions import versions
 from hf_emms.errors import EmmsError
 from hf_emms.hub import Repo, resolve
-from hf_emms.presets import checkpoint_preset, dataset_preset, encoder_preset, encoder_presets
+from hf_emms.presets import DatasetPreset, checkpoint_preset, dataset_preset, encoder_preset, encoder_presets
 from hf_emms.ranking import Row
 from hf_emms.scoring.estimators import DEFAULT_ESTIMATORS, get_estimator
+from hf_emms.tasks import get_task
 
 if TYPE_CHECKING:
     import datasets
@@ -108,8 +109,7 @@ def plan(request: Request, progress: Progress) -> Plan:
         get_estimator(name)
     engine_for(request)
     preset = dataset_preset(request.dataset) if isinstance(request.dataset, str) else None
-    # What the user names is looked up before the dataset is read; labels that are numbers alone need no encoder.
-    encoders = tuple(map(_encoder, _expanded(request.encoders)))
+    encoders = () if _numbers_only(request, preset) else _encoders(request, preset)
     cache = open_cache(request, progress)
     target = load_target(
         request.dataset,
@@ -127,12 +127,7 @@ def plan(request: Request, progress: Progress) -> Plan:
         box_format=request.box_format,
         cache=cache,
     )
-    if target.form == "numbers":
-        encoders = ()
-    elif not encoders:
-        encoders = tuple(
-            map(_encoder, _expanded((preset.encoders,) if preset and preset.encoders else DEFAULT_ENCODERS))
-        )
+    encoders = () if target.form == "numbers" else encoders
     ids = request.checkpoints or (preset.checkpoints if preset else ()) or checkpoint_preset(target.task.id)
     unique = tuple(dict.fromkeys(ids))
     notes = [*target.notes]
@@ -177,6 +172,17 @@ def row_key(repo: Repo, request: Request, target: Target, encoders: tuple[Repo, 
         "versions": versions(),
         "code": ROW_VERSION,
     }
+
+
+def _numbers_only(request: Request, preset: DatasetPreset | None) -> bool:
+    """Whether it is known before the dataset is read that labels are numbers, which no encoder embeds."""
+    task = request.task or (preset.task if preset else None)
+    return task is not None and (request.label_form or get_task(task).form) == "numbers"
+
+
+def _encoders(request: Request, preset: DatasetPreset | None) -> tuple[Repo, ...]:
+    names = request.encoders or ((preset.encoders,) if preset and preset.encoders else DEFAULT_ENCODERS)
+    return tuple(map(_encoder, _expanded(names)))
 
 
 def _expanded(names: Sequence[str]) -> tuple[str, ...]:

@@ -51,7 +51,7 @@ def test_every_preset_is_complete(name: str) -> None:
     assert preset.split in preset.splits
     if preset.task in TASKS and not preset.blocked:
         task = get_task(preset.task)
-        assert set(preset.columns) == {task.input.name, task.label.name}
+        assert set(preset.columns) == set(task.roles)
 
 
 def test_a_fallback_keeps_the_name_and_drops_the_pinned_commit() -> None:
@@ -88,18 +88,12 @@ def test_a_dataset_that_is_not_on_the_hub_tells_which_folder_to_pass(name: str) 
     assert "--dataset ./FOLDER --task image-to-text" in str(caught.value.hint)
 
 
-@pytest.mark.parametrize("name", ["squad", "gqa", "refcocog", "daquar"])
-def test_a_task_that_is_not_supported_yet_lists_those_that_are(name: str) -> None:
-    with pytest.raises(EmmsError, match="not supported yet") as caught:
-        load_target(name)
-    assert str(dataset_preset(name).task) in caught.value.message  # type: ignore[union-attr]
+def test_a_preset_for_a_task_that_is_not_supported_yet_lists_those_that_are() -> None:
+    with pytest.raises(EmmsError, match="depth-estimation, a task that is not supported yet") as caught:
+        DatasetPreset("nyu", "depth-estimation", "org/nyu").check_usable()
     assert all(task in str(caught.value.hint) for task in TASKS)
-    assert name not in usable_datasets()
-
-
-def test_several_labels_a_row_are_said_to_come_later() -> None:
-    with pytest.raises(EmmsError, match="several classes a picture"):
-        load_target("voc2007")
+    with pytest.raises(EmmsError, match="'old' is not supported yet: its files are gone"):
+        DatasetPreset("old", "image-classification", "org/old", blocked="its files are gone").check_usable()
 
 
 def test_checkpoints_of_a_task_carry_their_pinned_revisions() -> None:

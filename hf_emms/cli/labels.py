@@ -8,9 +8,9 @@ from typing import Any
 import click
 
 from hf_emms.errors import EmmsError
-from hf_emms.tasks import ROLES
 
-_HELP = {
+# Every role of `tasks.ROLES`, which is not imported for the sake of a quick --help.
+ROLE_HELP = {
     "image": "Column with the images [default: inferred].",
     "text": "Column with the texts or captions [default: inferred].",
     "label": "Column with the classes or values [default: inferred].",
@@ -26,8 +26,8 @@ def column_options(command: Callable[..., Any]) -> Callable[..., Any]:
     """Adds a --ROLE-column for every role of our tasks, and --column for those of other packages."""
     extra = "The same for a role of any task."
     command = click.option("--column", "columns", multiple=True, metavar="ROLE=NAME", help=extra)(command)
-    for role in reversed(ROLES):
-        command = click.option(f"--{role}-column", metavar="NAME", help=_HELP[role])(command)
+    for role in reversed(ROLE_HELP):
+        command = click.option(f"--{role}-column", metavar="NAME", help=ROLE_HELP[role])(command)
     return command
 
 
@@ -60,7 +60,7 @@ def named_columns(options: dict[str, Any]) -> dict[str, str]:
     Raises:
         EmmsError: a --column that is not ROLE=NAME.
     """
-    found = {role: options.pop(f"{role}_column") for role in ROLES}
+    found = {role: options.pop(f"{role}_column") for role in ROLE_HELP}
     for pair in options.pop("columns"):
         role, _, column = pair.partition("=")
         if not role or not column:

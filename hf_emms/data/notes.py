@@ -28,7 +28,7 @@ def sample_notes(
         notes = [_of_inputs(collector, labels, n_inputs, n_groups)]
     if task.empty is not None:
         empty = sum(raws == [task.empty] for _, raws in collector.rows)
-        notes += [f"{empty} rows have no {task.label.name}: their label text is {task.empty!r}"] if empty else []
+        notes += [f"rows without {task.label.name}: {empty}; their label text is {task.empty!r}"] if empty else []
     if labels.numbers is not None:
         shape = f"{labels.numbers.shape[1]} columns"
         notes.append(f"the {task.label.name} is an F-label of {shape}" + (" and a text" * (labels.form == "both")))
