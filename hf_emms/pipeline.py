@@ -12,12 +12,15 @@ from typing import TYPE_CHECKING
 import msgspec
 import numpy as np
 
+from hf_emms import jobs
 from hf_emms.cache import Cache
 from hf_emms.engines.engine import Work
 from hf_emms.engines.progress import Progress, Silent
 from hf_emms.engines.settings import Settings
 from hf_emms.engines.versions import versions
+from hf_emms.errors import EmmsError
 from hf_emms.hub import Repo
+from hf_emms.jobs import JobSettings
 from hf_emms.plan import DEFAULT_MAX_SAMPLES, Plan, Request, engine_for, open_cache, plan, row_key
 from hf_emms.ranking import Encoder, Ranking, Row, ranked
 from hf_emms.scoring.estimators import DEFAULT_ESTIMATORS
@@ -63,6 +66,7 @@ def rank(
     engine: str = "local",
     ray_address: str | None = None,
     shard_size: int | None = None,
+    job: JobSettings | None = None,
     progress: Progress | None = None,
 ) -> Ranking:
     """Ranks checkpoints for a dataset without fine-tuning any of them.
@@ -94,9 +98,10 @@ def rank(
         streaming: read the dataset without downloading all of it.
         allow_pickle: load checkpoints that have pickled weights only.
         trust_remote_code: run code that checkpoints bring along.
-        engine: where checkpoints run: "local" (this process) or "ray" (a Ray cluster).
+        engine: where checkpoints run: "local" (this process), "ray" (a Ray cluster) or "jobs" (a Hugging Face Job).
         ray_address: of a running Ray cluster; by default RAY_ADDRESS, or one on this machine for this run.
         shard_size: inputs a Ray task; chosen by default.
+        job: hardware of a Hugging Face Job, and the results dataset that its ranking comes back through.
         progress: is told what happens.
 
     Returns:
@@ -142,6 +147,12 @@ def rank(
         shard_size=shard_size,
     )
     progress = progress or Silent()
+    if engine == "jobs":
+        if job is None:
+            raise EmmsError(
+                "engine='jobs' needs to know where the ranking comes back", "job=JobSettings('ORG/emms-results')"
+            )
+        return jobs.follow(jobs.start(request, job), progress.noted)
     return run(plan(request, progress), progress)
 
 

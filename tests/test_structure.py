@@ -13,6 +13,7 @@ PACKAGE = Path(__file__).parents[1] / "hf_emms"
 ROOMS = (
     "cli",
     "pipeline",
+    "jobs",
     "forecast",
     "plan",
     "search",

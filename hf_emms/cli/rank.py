@@ -65,10 +65,10 @@ RELATIVE = "Scores are relative: they compare checkpoints on this dataset, sampl
 @click.option("--batch-size", type=click.IntRange(min=1), metavar="N", help="Inputs a batch [default: chosen].")
 @click.option(
     "--engine",
-    type=click.Choice(["local", "ray"]),
+    type=click.Choice(["local", "ray", "jobs"]),
     default="local",
     show_default=True,
-    help="Where checkpoints run: in this process, or on a Ray cluster (pip install 'hf-emms[ray]').",
+    help="Where checkpoints run: this process, a Ray cluster (pip install 'hf-emms[ray]'), a Hugging Face Job.",
 )
 @click.option(
     "--ray-address",
@@ -76,6 +76,14 @@ RELATIVE = "Scores are relative: they compare checkpoints on this dataset, sampl
     help="A running Ray cluster, HOST:PORT or auto [default: RAY_ADDRESS, else one on this machine for this run].",
 )
 @click.option("--shard-size", type=click.IntRange(min=1), metavar="N", help="Inputs a Ray task [default: chosen].")
+@click.option("--flavor", "jobs_flavor", metavar="NAME", help="Hardware of a job [default: cpu-basic].")
+@click.option("--jobs-timeout", metavar="TIME", help="When the Hub ends a job, e.g. 90m, 2h [default: 2h].")
+@click.option("--jobs-package", metavar="SPEC", help="What a job installs [default: this version of hf-emms].")
+@click.option(
+    "--results-repo",
+    metavar="ORG/emms-results",
+    help="Also publish the ranking in this dataset; a job's ranking comes back through it.",
+)
 @click.option("--format", "format", type=click.Choice(output.FORMATS), help="[default: table; tsv in a pipe]")
 @click.option("--quiet", "-q", is_flag=True, help="Print the checkpoint ids only, best first.")
 @click.option("--output", "-o", "target", type=click.Path(path_type=Path), metavar="FILE", help="Also write a file.")
@@ -94,25 +102,24 @@ def rank(
     target: Path | None,
     strict: bool,
     dry_run: bool,
+    results_repo: str | None,
     **options: Any,
 ) -> None:
     """Rank checkpoints for a dataset without fine-tuning any of them.
 
     Without --checkpoint, the list for the dataset's task is used (see hf-emms presets).
     """
-    from hf_emms.cli.progress import StderrProgress
-    from hf_emms.pipeline import run
-    from hf_emms.plan import plan
+    from hf_emms.cli.rank_jobs import rank_on_jobs, settings_of
 
     if target is not None:
         output.output_format(target)  # a suffix that cannot be written fails now, not after hours
+    settings = settings_of(options["engine"], results_repo, options)
     request = _request((*checkpoints, *_listed(checkpoints_file)), options)
-    with StderrProgress(quiet=quiet) as progress, output.stdout_for_data_only():
-        planned = plan(request, progress)
-        progress.checkpoints = len(planned.candidates)
-        ranking = None if dry_run else run(planned, progress)
+    if settings is None:
+        ranking = _rank_here(request, results_repo, format, quiet=quiet, dry_run=dry_run)
+    else:
+        ranking = rank_on_jobs(request, settings, quiet=quiet, dry_run=dry_run)
     if ranking is None:
-        _print_plan(planned, format or output.default_format(), quiet)
         return
     if quiet:
         output.emit("\n".join(row.checkpoint for row in ranking.rows if row.error is None))
@@ -126,6 +133,32 @@ def rank(
         raise EmmsError("no checkpoint could be scored", "the failed rows say why; --debug shows tracebacks")
     if strict and any(row.error is not None for row in ranking.rows):
         raise EmmsError("--strict: a checkpoint failed", "its row says why; --debug shows the traceback")
+
+
+def _rank_here(
+    request: Request, results_repo: str | None, format: str | None, *, quiet: bool, dry_run: bool
+) -> Ranking | None:
+    """Runs a request, or prints what it would take."""
+    from hf_emms.cli.progress import StderrProgress
+    from hf_emms.pipeline import run
+    from hf_emms.plan import plan
+
+    if results_repo is not None and not dry_run:
+        from hf_emms import hub
+
+        account = hub.who_am_i()
+        hub.require_push(account, results_repo, "dataset", instead=f"--results-repo {account.name}/emms-results")
+    with StderrProgress(quiet=quiet) as progress, output.stdout_for_data_only():
+        planned = plan(request, progress)
+        progress.checkpoints = len(planned.candidates)
+        ranking = None if dry_run else run(planned, progress)
+    if ranking is None:
+        _print_plan(planned, format or output.default_format(), quiet)
+    elif results_repo is not None:
+        from hf_emms.jobs import published
+
+        output.say(published(ranking, results_repo), quiet=quiet)
+    return ranking
 
 
 def summary(ranking: Ranking, kept: Path | None) -> str:

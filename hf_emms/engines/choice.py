@@ -24,7 +24,7 @@ def engine_of(name: str, *, ray_address: str | None = None, shard_inputs: int | 
         EmmsError: an unknown name, options of another engine, or its package is not installed.
     """
     if name not in get_args(EngineName):
-        raise EmmsError(f"unknown engine {name!r}", f"one of {', '.join(get_args(EngineName))}")
+        raise EmmsError(f"unknown engine {name!r}", f"one of {', '.join(get_args(EngineName))}, jobs")
     if name == "local":
         if ray_address is not None or shard_inputs is not None:
             option = "--ray-address" if ray_address is not None else "--shard-size"

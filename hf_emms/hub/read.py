@@ -62,7 +62,7 @@ def resolve(id: str, kind: Kind, *, revision: str | None = None) -> Repo:
         EmmsError: no such folder or revision, access refused, or offline and not in the cache.
     """
     path = Path(id).expanduser()
-    if path.exists() and not id.startswith(demo.DEMO_PREFIX):
+    if _is_path(path, id):
         return Repo(id, kind, content_revision(path), path.absolute())
     if looks_like_path(id):
         raise EmmsError(f"there is no file or folder {id!r}", f"a Hub {kind} is written ORG/NAME[@REVISION]")
@@ -155,6 +155,11 @@ def fetch(repo: Repo, allow_patterns: Sequence[str]) -> Path:
     return Path(folder)
 
 
+def on_this_machine(id: str) -> bool:
+    """Whether `resolve` looks for this name on this machine only."""
+    return _is_path(Path(id).expanduser(), id) or looks_like_path(id)
+
+
 def looks_like_path(id: str) -> bool:
     """Whether the text can only be a path, whether or not something is there."""
     nested = id.count("/") > 1 and "@" not in id
@@ -176,6 +181,10 @@ def content_revision(path: Path) -> str:
             while chunk := stream.read(_CHUNK):
                 digest.update(chunk)
     return f"local-{digest.hexdigest()}"
+
+
+def _is_path(path: Path, id: str) -> bool:
+    return path.exists() and not id.startswith(demo.DEMO_PREFIX)
 
 
 def _on_disk(path: Path) -> dict[str, RepoFile]:

@@ -72,7 +72,8 @@ class Faults:
 
     def after(self, line: str, response: Response) -> Fault | None:
         """The fault that spoils this answer. Only bodies can be cut or slow, only files have ETags."""
-        length = response.body.length if isinstance(response.body, Slice) else len(response.body)
+        body = response.body
+        length = body.length if isinstance(body, Slice) else len(body) if isinstance(body, bytes) else 0
         has_body = bool(length) and response.status < 300 and not line.startswith("HEAD")
         return self._take(
             line,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from email.message import Message
 from pathlib import Path
@@ -74,11 +74,18 @@ class Slice:
 
 
 @dataclass(frozen=True)
+class Stream:
+    """A body that comes about while it is sent."""
+
+    pieces: Iterable[bytes]
+
+
+@dataclass(frozen=True)
 class Response:
     """One answer."""
 
     status: int = 200
-    body: bytes | Slice = b""
+    body: bytes | Slice | Stream = b""
     headers: Mapping[str, str] = field(default_factory=dict)
 
 

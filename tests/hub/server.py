@@ -19,6 +19,7 @@ from . import (  # noqa: F401  (each registers its routes)
     routes_account,
     routes_discussions,
     routes_files,
+    routes_jobs,
     routes_lfs,
     routes_read,
     routes_spaces,
@@ -26,7 +27,8 @@ from . import (  # noqa: F401  (each registers its routes)
 )
 from .auth import Tokens
 from .faults import Fault, Faults, with_stale_etag
-from .messages import HubError, Request, Response, Slice, dispatch
+from .jobs import Job
+from .messages import HubError, Request, Response, Slice, Stream, dispatch
 from .store import Store
 
 _CHUNK = 1 << 16
@@ -70,6 +72,7 @@ class Hub:
         url: its address, for HF_ENDPOINT or ``HfApi(endpoint=…)``.
         store: its repositories.
         requests: every request so far, in order.
+        jobs: every job that was started, by id; each runs in a process of its own.
         page_size: entries a page in lists and trees; the client follows Link headers.
         multipart_from: LFS uploads of this many bytes or more go in parts of `part_size`.
     """
@@ -80,6 +83,7 @@ class Hub:
         self.tokens = Tokens()
         self.requests: list[Entry] = []
         self.faults = Faults()
+        self.jobs: dict[str, Job] = {}
         self.page_size = 1000
         self.multipart_from = 50 << 20
         self.part_size = 16 << 20
@@ -137,6 +141,8 @@ def running_hub(folder: Path | None = None, *, port: int = 0, demo: bool = False
         try:
             yield hub
         finally:
+            for job in hub.jobs.values():
+                job.end("CANCELED", "the Hub has gone")
             server.shutdown()
             server.server_close()
             thread.join()
@@ -211,6 +217,9 @@ class _Handler(BaseHTTPRequestHandler):
 
     def _send(self, response: Response, entry: Entry, fault: Fault | None) -> None:
         body = response.body
+        if isinstance(body, Stream):
+            self._stream(response, body, entry)
+            return
         length = body.length if isinstance(body, Slice) else len(body)
         entry.status = response.status
         self.send_response(response.status)
@@ -230,6 +239,17 @@ class _Handler(BaseHTTPRequestHandler):
             self.wfile.write(piece)
         if limit < length:
             self.close_connection = True
+
+    def _stream(self, response: Response, body: Stream, entry: Entry) -> None:
+        entry.status = response.status
+        self.send_response(response.status)
+        for name, value in {"Transfer-Encoding": "chunked", **response.headers}.items():
+            self.send_header(name, value)
+        self.end_headers()
+        for piece in body.pieces:
+            entry.sent += len(piece)
+            self.wfile.write(b"%x\r\n%b\r\n" % (len(piece), piece))
+        self.wfile.write(b"0\r\n\r\n")
 
 
 def _pieces(body: bytes | Slice, limit: int, chunk: int) -> Iterator[bytes]:

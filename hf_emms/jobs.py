@@ -1,0 +1,228 @@
+"""A ranking as a Hugging Face Job: the same command on the Hub's hardware; the ranking comes back as a dataset."""
+
+from __future__ import annotations
+
+import dataclasses
+import os
+import re
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
+from typing import Any
+
+from hf_emms import __version__, hub, results
+from hf_emms.errors import EmmsError
+from hf_emms.hub import Hardware, Job
+from hf_emms.plan import Request
+from hf_emms.presets import dataset_preset, encoder_presets
+from hf_emms.ranking import Ranking
+
+# Debian with Python and uv, which huggingface_hub takes for scripts too.
+IMAGE = "ghcr.io/astral-sh/uv:python3.12-bookworm"
+
+_TIMEOUT = re.compile(r"(\d+(?:\.\d+)?)([smhd]?)")
+_UNITS = {"": 1 / 60, "s": 1 / 60, "m": 1, "h": 60, "d": 1440}
+_PUBLISHED = re.compile(r"published in (\S+): (\S+)\s*")
+
+
+@dataclass(frozen=True)
+class JobSettings:
+    """How a job is run.
+
+    Attributes:
+        results_repo: "ORG/emms-results": the dataset that the ranking comes back through; made where there is none.
+        flavor: of the hardware.
+        timeout: after which the Hub ends it: seconds, or a number with s, m, h or d.
+        package: what the job installs; None: this version of hf-emms.
+    """
+
+    results_repo: str
+    flavor: str = "cpu-basic"
+    timeout: str = "2h"
+    package: str | None = None
+
+    def __post_init__(self) -> None:
+        if not _TIMEOUT.fullmatch(self.timeout):
+            raise EmmsError(f"the job's timeout is {self.timeout!r}", "--jobs-timeout 90m, 2h, 1d or seconds")
+
+    @property
+    def minutes(self) -> float:
+        """The timeout in minutes."""
+        count, unit = _TIMEOUT.fullmatch(self.timeout).groups()  # type: ignore[union-attr]
+        return float(count) * _UNITS[unit]
+
+
+@dataclass(frozen=True)
+class JobSpec:
+    """What the Hub is asked to run; secrets by name only. The fields are those of `hub.start_job`."""
+
+    image: str
+    command: tuple[str, ...]
+    flavor: str
+    timeout: str
+    environment: dict[str, str]
+    secrets: tuple[str, ...] = ("HF_TOKEN",)
+
+
+def job_spec(request: Request, settings: JobSettings) -> JobSpec:
+    """The job that does what a request asks for.
+
+    Raises:
+        EmmsError: it names something that only this machine has.
+    """
+    package = settings.package or f"hf-emms=={__version__}"
+    command = ("uv", "run", "--with", package, "hf-emms", "rank", *arguments_of(request))
+    environment = {"PYTHONUNBUFFERED": "1"}
+    if os.environ.get("HF_ENDPOINT"):
+        environment["HF_ENDPOINT"] = os.environ["HF_ENDPOINT"]
+    return JobSpec(
+        IMAGE,
+        (*command, "--results-repo", settings.results_repo),
+        settings.flavor,
+        settings.timeout,
+        environment,
+    )
+
+
+def price(settings: JobSettings) -> tuple[Hardware, float]:
+    """The hardware, and what the job costs at most, in USD.
+
+    Raises:
+        EmmsError: the Hub has no such flavor, or cannot be reached.
+    """
+    flavors = hub.hardware()
+    if settings.flavor not in flavors:
+        raise EmmsError(f"the Hub has no flavor {settings.flavor!r}", f"--flavor takes one of: {', '.join(flavors)}")
+    chosen = flavors[settings.flavor]
+    return chosen, chosen.usd_a_minute * settings.minutes
+
+
+def start(request: Request, settings: JobSettings) -> Job:
+    """Starts the job of a request, once everything has been checked that can be.
+
+    Raises:
+        EmmsError: no rights, no such hardware, something that only this machine has, or refused.
+    """
+    spec = job_spec(request, settings)
+    account = hub.who_am_i()
+    hub.require_jobs(account)
+    repo = settings.results_repo
+    hub.require_push(account, repo, "dataset", instead=f"--results-repo {account.name}/emms-results")
+    price(settings)
+    return hub.start_job(account, **vars(spec))
+
+
+def follow(job: Job, say: Callable[[str], None]) -> Ranking:
+    """Waits for a job; its log goes to `say`, line by line.
+
+    Returns:
+        The ranking as it was published: with the checkpoints that others ranked under the same settings.
+
+    Raises:
+        EmmsError: the job failed, or the ranking cannot be had.
+    """
+    lines = []
+    for line in hub.job_log(job):
+        say(line)
+        lines.append(line)
+    stage, message = hub.job_stage(job)
+    if stage != hub.DONE:
+        raise EmmsError(f"the job ended at {stage}{f': {message}' if message else ''}", f"its log: {job.url}")
+    # A connection that broke near the end may have cost the last lines.
+    place = _place(lines) or _place(hub.job_log(job, follow=False))
+    if place is None:
+        raise EmmsError("the job has ended, but its log names no ranking", f"read it: {job.url}")
+    repo, path = place
+    content = hub.read_file(repo, "dataset", path)
+    if content is None:
+        raise EmmsError(
+            f"{repo} has no {path}, where the job put the ranking", f"hf-emms pull results --repo-id {repo}"
+        )
+    return Ranking.from_json(content)
+
+
+def _place(lines: Iterable[str]) -> tuple[str, str] | None:
+    """The results dataset and the path in it that a log names."""
+    found = [match for line in lines if (match := _PUBLISHED.fullmatch(line))]
+    return (found[-1][1], found[-1][2]) if found else None
+
+
+def published(ranking: Ranking, results_repo: str) -> str:
+    """Publishes a ranking; the line that tells where, which `follow` reads.
+
+    Raises:
+        EmmsError: no rights, or the Hub cannot be reached.
+    """
+    results.publish([ranking], results_repo)
+    return f"published in {results_repo}: {results.JSON_FOLDER}/{results.path_of(ranking)}.json"
+
+
+def arguments_of(request: Request) -> list[str]:
+    """The words after ``hf-emms rank`` that make this request on another machine.
+
+    Raises:
+        EmmsError: it names something that only this machine has.
+    """
+    for kind, id in _names(request):
+        if not isinstance(id, str) or hub.on_this_machine(id):
+            told = id if isinstance(id, str) else "a Dataset in memory"
+            raise EmmsError(
+                f"the {kind} {told} is on this machine only; a job cannot reach it",
+                "put it on the Hub, or --engine local",
+            )
+    words = []
+    for field in dataclasses.fields(Request):
+        value = getattr(request, field.name)
+        if value != field.default:
+            words += _WORDS[field.name](value)
+    return words
+
+
+def _names(request: Request) -> Iterator[tuple[str, Any]]:
+    if not (isinstance(request.dataset, str) and dataset_preset(request.dataset)):
+        yield "dataset", request.dataset
+    yield from (("checkpoint", id) for id in request.checkpoints)
+    yield from (("label encoder", id) for id in request.encoders if id not in encoder_presets())
+
+
+def _option(name: str) -> Callable[[Any], list[str]]:
+    return lambda value: [name, str(value)]
+
+
+def _each(name: str) -> Callable[[Any], list[str]]:
+    return lambda values: [word for value in values for word in (name, value)]
+
+
+def _flag(name: str) -> Callable[[Any], list[str]]:
+    return lambda value: [name]
+
+
+# How each field of a request is said on the command line, where it is not the default.
+_WORDS: dict[str, Callable[[Any], list[str]]] = {
+    "dataset": _option("--dataset"),
+    "checkpoints": _each("--checkpoint"),
+    "task": _option("--task"),
+    "config": _option("--config"),
+    "split": _option("--split"),
+    "columns": lambda columns: [word for role, name in columns.items() for word in (f"--{role}-column", name)],
+    "max_samples": lambda most: ["--max-samples", str(most or 0)],
+    "sampling": _option("--sampling"),
+    "race": lambda top: ["--race", "--top", str(top)],
+    "captions": _option("--captions"),
+    "prompt": _option("--prompt"),
+    "encoders": _each("--encoder"),
+    "estimators": _each("--estimator"),
+    "seed": _option("--seed"),
+    "folds": _option("--folds"),
+    "device": _option("--device"),
+    "dtype": _option("--dtype"),
+    "batch_size": _option("--batch-size"),
+    "resume": _flag("--no-resume"),
+    "cache": _flag("--no-cache"),
+    "streaming": _flag("--stream"),
+    "allow_pickle": _flag("--allow-pickle"),
+    "trust_remote_code": _flag("--trust-remote-code"),
+    # The job itself runs in one process, on all of its machine.
+    "engine": lambda engine: [],
+    "ray_address": lambda address: [],
+    "shard_size": lambda size: [],
+}
