@@ -173,7 +173,7 @@ def arguments_of(request: Request) -> list[str]:
     for field in dataclasses.fields(Request):
         value = getattr(request, field.name)
         if value != field.default:
-            words += _WORDS[field.name](value)
+            words += _WORDS.get(field.name, _option(field.name))(value)
     return words
 
 
@@ -184,43 +184,27 @@ def _names(request: Request) -> Iterator[tuple[str, Any]]:
     yield from (("label encoder", id) for id in request.encoders if id not in encoder_presets())
 
 
-def _option(name: str) -> Callable[[Any], list[str]]:
-    return lambda value: [name, str(value)]
+def _option(field: str) -> Callable[[Any], list[str]]:
+    """The option of a field's name: with its value, or alone where it only turns something on."""
+    name = f"--{field.replace('_', '-')}"
+    return lambda value: [name] if value is True else [name, str(value)]
 
 
 def _each(name: str) -> Callable[[Any], list[str]]:
     return lambda values: [word for value in values for word in (name, value)]
 
 
-def _flag(name: str) -> Callable[[Any], list[str]]:
-    return lambda value: [name]
-
-
-# How each field of a request is said on the command line, where it is not the default.
+# The fields of a request that the command line says in another way.
 _WORDS: dict[str, Callable[[Any], list[str]]] = {
-    "dataset": _option("--dataset"),
     "checkpoints": _each("--checkpoint"),
-    "task": _option("--task"),
-    "config": _option("--config"),
-    "split": _option("--split"),
-    "columns": lambda columns: [word for role, name in columns.items() for word in (f"--{role}-column", name)],
-    "max_samples": lambda most: ["--max-samples", str(most or 0)],
-    "sampling": _option("--sampling"),
-    "race": lambda top: ["--race", "--top", str(top)],
-    "captions": _option("--captions"),
-    "prompt": _option("--prompt"),
     "encoders": _each("--encoder"),
     "estimators": _each("--estimator"),
-    "seed": _option("--seed"),
-    "folds": _option("--folds"),
-    "device": _option("--device"),
-    "dtype": _option("--dtype"),
-    "batch_size": _option("--batch-size"),
-    "resume": _flag("--no-resume"),
-    "cache": _flag("--no-cache"),
-    "streaming": _flag("--stream"),
-    "allow_pickle": _flag("--allow-pickle"),
-    "trust_remote_code": _flag("--trust-remote-code"),
+    "columns": lambda columns: [word for role, name in columns.items() for word in ("--column", f"{role}={name}")],
+    "max_samples": lambda most: ["--max-samples", str(most or 0)],
+    "race": lambda top: ["--race", "--top", str(top)],
+    "resume": lambda resume: ["--no-resume"],
+    "cache": lambda cache: ["--no-cache"],
+    "streaming": lambda streaming: ["--stream"],
     # The job itself runs in one process, on all of its machine.
     "engine": lambda engine: [],
     "ray_address": lambda address: [],

@@ -13,6 +13,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import click
 import pytest
 from command_line import CommandLine
 from hub import Hub, running_hub
@@ -62,21 +63,24 @@ def changed_requests() -> list[Request]:
         "checkpoints": ("org/a", "org/b@main"),
         "columns": {"image": "img", "label": "fine label"},
         "max_samples": None,
-        "sampling": "balanced",
         "race": 5,
-        "captions": "first",
         "encoders": ("demo", "org/encoder"),
         "estimators": ("logme", "knn"),
-        "dtype": "bfloat16",
         "batch_size": 4,
     }
+    choices = {option.name: option.type.choices for option in rank.params if isinstance(option.type, click.Choice)}
     requests = [Request("org/data")]
     for field in dataclasses.fields(Request)[1:]:
         if field.name in ("engine", "ray_address", "shard_size"):
             continue
-        value = others.get(field.name)
-        if field.name not in others:
-            value = not field.default if isinstance(field.default, bool) else 7 if field.default in (0, 5) else "other"
+        if field.name in others:
+            value = others[field.name]
+        elif field.name in choices:
+            value = next(choice for choice in choices[field.name] if choice != field.default)
+        elif isinstance(field.default, bool):
+            value = not field.default
+        else:
+            value = 7 if isinstance(field.default, int) else "other"
         requests.append(dataclasses.replace(Request("org/data"), **{field.name: value}))
     return requests
 
