@@ -19,6 +19,7 @@ from hf_emms.engines.progress import Progress, Silent
 from hf_emms.engines.settings import Settings
 from hf_emms.engines.versions import versions
 from hf_emms.errors import EmmsError
+from hf_emms.features.layers import layer_names
 from hf_emms.hub import Repo
 from hf_emms.jobs import JobSettings
 from hf_emms.plan import DEFAULT_MAX_SAMPLES, Plan, Request, engine_for, open_cache, plan, row_key
@@ -58,6 +59,7 @@ def rank(
     device: str = "auto",
     dtype: str = "auto",
     batch_size: int | None = None,
+    layers: str | int | Iterable[str | int] | None = None,
     resume: bool = True,
     cache: bool = True,
     streaming: bool = False,
@@ -93,6 +95,8 @@ def rank(
         device: "auto", "cpu", "cuda" or "mps".
         dtype: "auto", "float32", "bfloat16" or "float16".
         batch_size: inputs a batch; chosen by default.
+        layers: "last" (what the table of architectures says; the default), "mean" over all hidden layers, or the
+            number of one; each checkpoint's row is that of the best of several.
         resume: take rows that an earlier run with the same settings finished.
         cache: look for features, label embeddings and rows in the cache, and keep them there.
         streaming: read the dataset without downloading all of it.
@@ -137,6 +141,7 @@ def rank(
         device=device,
         dtype=dtype,
         batch_size=batch_size,
+        layers=() if layers is None else layer_names(layers),
         resume=resume,
         cache=cache,
         streaming=streaming,
@@ -184,6 +189,7 @@ def _settings(request: Request) -> Settings:
         device=request.device,
         dtype=request.dtype,
         batch_size=request.batch_size,
+        layers=request.layers,
         allow_pickle=request.allow_pickle,
         trust_remote_code=request.trust_remote_code,
     )
@@ -259,6 +265,7 @@ def _ranking(plan: Plan, labels: LabelTable, rows: tuple[Row, ...]) -> Ranking:
         box_format=request.box_format,
         device=request.device,
         dtype=request.dtype,
+        layers=request.layers,
         encoders=_encoders(plan, labels, rows),
         estimators=request.estimators,
         versions=versions(),

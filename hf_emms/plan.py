@@ -61,6 +61,7 @@ class Request:
     device: str = "auto"
     dtype: str = "auto"
     batch_size: int | None = None
+    layers: tuple[str, ...] = ()
     resume: bool = True
     cache: bool = True
     streaming: bool = False
@@ -157,7 +158,9 @@ def engine_for(request: Request) -> Engine:
 
 def row_key(repo: Repo, request: Request, target: Target, encoders: tuple[Repo, ...]) -> dict[str, Any]:
     """The cache key of a finished row: everything that changes it."""
+    layers = {"layers": list(request.layers)} if request.layers else {}
     return {
+        **layers,
         "id": repo.id,
         "revision": repo.revision,
         "target": target.fingerprint,

@@ -62,6 +62,8 @@ class Row(msgspec.Struct, frozen=True):
         cached: what this run took from the cache: "none", "features" or the whole "row".
         notes: what a reader should know.
         error: why there is no score, in one line.
+        layer: the layer that gave the features; None where no layer was asked for.
+        layers: layer → estimator → score, of every layer that was asked for; `scores` has those of `layer` in full.
     """
 
     checkpoint: str
@@ -78,6 +80,8 @@ class Row(msgspec.Struct, frozen=True):
     cached: Literal["none", "features", "row"] = "none"
     notes: tuple[str, ...] = ()
     error: str | None = None
+    layer: str | None = None
+    layers: dict[str, dict[str, float]] = {}
 
 
 class Encoder(msgspec.Struct, frozen=True):
@@ -122,6 +126,7 @@ class Ranking(msgspec.Struct, frozen=True, kw_only=True):
         box_format: how the dataset writes boxes, where that was said.
         device: as asked for.
         dtype: as asked for.
+        layers: as asked for; empty where no layer was.
         encoders: what embedded the label texts.
         estimators: names; the first one orders the rows.
         versions: package → version.
@@ -153,6 +158,7 @@ class Ranking(msgspec.Struct, frozen=True, kw_only=True):
     box_format: str | None = None
     device: str = "auto"
     dtype: str = "auto"
+    layers: tuple[str, ...] = ()
     encoders: tuple[Encoder, ...]
     estimators: tuple[str, ...]
     versions: dict[str, str]
@@ -301,6 +307,8 @@ def _record(ranking: Ranking, row: Row) -> dict[str, Any]:
             record[f"{estimator}_stderr"] = score.stderr if score else None
         if estimator == "emms":
             record["emms_r2"] = score.details.get("r2") if score else None
+    if ranking.layers:
+        record["layer"] = row.layer
     return record | {
         "parameters": row.parameters,
         "width": row.width,

@@ -70,6 +70,7 @@ def cells(ranking: Ranking, *, top: int | None = None) -> tuple[list[str], list[
     header = ["rank", "checkpoint"]
     for estimator in ranking.estimators:
         header += [title_of(estimator), *(["R²"] if estimator == "emms" else [])]
+    header += ["layer"] if ranking.layers else []
     header += [*(["rows"] if ranking.race else []), "params", "width", "seconds"]
     return header, [_cells(ranking, row) for row in ranking.rows[:top]]
 
@@ -126,6 +127,7 @@ def _cells(ranking: Ranking, row: Row) -> list[str]:
         line.append(number(score.value) if score and place else with_error(score))
         if estimator == "emms":
             line.append(number(score.details.get("r2")) if score else MISSING)
+    line += [row.layer or MISSING] if ranking.layers else []
     seconds = f"{row.seconds.features + row.seconds.scoring:.1f}" if row.error is None else MISSING
     if ranking.race:
         line.append(MISSING if row.error is not None else f"{row.n or ranking.n:,}")

@@ -77,7 +77,7 @@ def test_batches_in_any_order_give_the_moments_of_a_part(
     part = part_of(target, slice(20, 60))
     order = np.random.default_rng(4).permutation(40)
     batches = [(chosen, features[20 + chosen]) for chosen in np.array_split(order, 6)]
-    streamed = streamed_moments(batches, WIDTH, part, labels, SETTINGS)
+    streamed = streamed_moments(batches, {"last": slice(0, WIDTH)}, part, labels, SETTINGS)["last"]
     kept = moments_of(features[20:60], part, labels, SETTINGS)
     assert streamed.n == kept.n == len(part.rows)
     assert score_moments(streamed).score == pytest.approx(score_moments(kept).score, rel=1e-6)

@@ -26,6 +26,7 @@ def rank_command(ranking: Ranking, checkpoints: Sequence[str]) -> str:
     flags += [("label-form", ranking.label_form), ("box-format", ranking.box_format)]
     # Labels that are numbers need no encoder, and have no revision.
     flags += [("encoder", pinned(encoder.id, encoder.revision)) for encoder in ranking.encoders if encoder.revision]
+    flags += [("layer", layer) for layer in ranking.layers]
     flags += [("estimator", estimator) for estimator in ranking.estimators]
     flags += [("checkpoint", pinned(name, ranking.row(name).revision)) for name in checkpoints]
     command = "hf-emms rank"

@@ -84,6 +84,13 @@ RELATIVE = "Scores are relative: they compare checkpoints on this dataset, sampl
     metavar="ORG/emms-results",
     help="Also publish the ranking in this dataset; a job's ranking comes back through it.",
 )
+@click.option(
+    "--layer",
+    "layers",
+    multiple=True,
+    metavar="last|mean|N",
+    help="Hidden layers to take features from; of several, each checkpoint's best counts [default: last].",
+)
 @click.option("--format", "format", type=click.Choice(output.FORMATS), help="[default: table; tsv in a pipe]")
 @click.option("--quiet", "-q", is_flag=True, help="Print the checkpoint ids only, best first.")
 @click.option("--output", "-o", "target", type=click.Path(path_type=Path), metavar="FILE", help="Also write a file.")
@@ -182,6 +189,7 @@ def summary(ranking: Ranking, kept: Path | None) -> str:
 
 
 def _request(checkpoints: tuple[str, ...], options: dict[str, Any]) -> Request:
+    from hf_emms.features.layers import layer_names
     from hf_emms.plan import Request
 
     columns = named_columns(options)
@@ -194,6 +202,8 @@ def _request(checkpoints: tuple[str, ...], options: dict[str, Any]) -> Request:
         options["max_samples"] = most or None
     if estimators:
         options["estimators"] = estimators
+    if options["layers"]:
+        options["layers"] = layer_names(options["layers"])
     return Request(
         checkpoints=checkpoints,
         columns=columns,

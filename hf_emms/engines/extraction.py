@@ -13,6 +13,7 @@ from hf_emms.cache import Cache
 from hf_emms.engines.parts import Batches, Part, streamed_moments, whole
 from hf_emms.engines.scores import needs_rows
 from hf_emms.engines.settings import Settings
+from hf_emms.features.layers import LAST, LayerError
 from hf_emms.scoring.label_table import LabelTable
 from hf_emms.scoring.moments import Moments
 
@@ -57,7 +58,7 @@ class About(msgspec.Struct, frozen=True):
 
 @dataclass(frozen=True)
 class Extraction:
-    """What a checkpoint makes of all inputs.
+    """What a checkpoint makes of all inputs at one layer.
 
     Attributes:
         features: float32 (M, D1); None where nobody needs the rows.
@@ -72,6 +73,19 @@ class Extraction:
     cached: bool = False
 
 
+@dataclass(frozen=True)
+class Extractions:
+    """What a checkpoint makes of all inputs.
+
+    Attributes:
+        layers: layer → what it gives; at least one.
+        refused: layer → why the checkpoint cannot give it.
+    """
+
+    layers: dict[str, Extraction]
+    refused: dict[str, LayerError]
+
+
 def extract(
     repo: Repo,
     target: Target,
@@ -79,34 +93,60 @@ def extract(
     settings: Settings,
     cache: Cache,
     on_inputs: Callable[[int], None] = lambda count: None,
-) -> Extraction:
+) -> Extractions:
     """What a checkpoint makes of a target's inputs. It is loaded only where the cache does not have its features.
 
     Raises:
         EmmsError: the checkpoint cannot be loaded, or fails on an input.
     """
     kept = KeptFeatures(repo, target, settings, cache)
-    stored = kept.load()
-    if stored is not None:
+    found = {layer: kept.load(layer) for layer in settings.read_layers}
+    there = {layer: extraction for layer, extraction in found.items() if extraction is not None}
+    missing = tuple(layer for layer in found if layer not in there)
+    if not missing:
         on_inputs(len(target.inputs))
-        return stored
-    extractor = load(repo, target.task, settings)
+        return Extractions(there, {})
+    try:
+        made = _extracted(repo, target, labels, settings, kept, missing, on_inputs)
+    except LayerError as error:
+        if not there:
+            raise
+        return Extractions(there, dict.fromkeys(missing, error))
+    both = there | made.layers
+    return Extractions({layer: both[layer] for layer in found if layer in both}, made.refused)
+
+
+def _extracted(
+    repo: Repo,
+    target: Target,
+    labels: LabelTable,
+    settings: Settings,
+    kept: KeptFeatures,
+    layers: tuple[str, ...],
+    on_inputs: Callable[[int], None],
+) -> Extractions:
+    """One run over the inputs, for all the layers."""
+    extractor = load(repo, target.task, settings, layers)
     try:
         part = whole(target)
         batches = batches_of(extractor, part, settings, on_inputs)
-        if not cache.enabled and not needs_rows(settings):
-            moments = streamed_moments(batches, extractor.width, part, labels, settings)
-            return Extraction(None, moments, about_of(extractor))
+        if not kept.enabled and not needs_rows(settings):
+            moments = streamed_moments(batches, extractor.columns, part, labels, settings)
+            streamed = {layer: Extraction(None, moments[layer], about_of(extractor, layer)) for layer in moments}
+            return Extractions(streamed, extractor.refused)
         features = filled(batches, len(part.inputs), extractor.width)
     finally:
         extractor.close()
-    about = about_of(extractor)
-    kept.store(features, about)
-    return Extraction(features, None, about)
+    made = {}
+    for layer, own in extractor.columns.items():
+        about = about_of(extractor, layer)
+        kept.store(features[:, own], about, layer)
+        made[layer] = Extraction(features[:, own], None, about)
+    return Extractions(made, extractor.refused)
 
 
-def load(repo: Repo, task: Task, settings: Settings) -> Running:
-    """Loads a checkpoint.
+def load(repo: Repo, task: Task, settings: Settings, layers: tuple[str, ...] | None = None) -> Running:
+    """Loads a checkpoint, to give some layers; without, all that the settings ask for.
 
     Raises:
         EmmsError: it cannot be loaded.
@@ -121,6 +161,7 @@ def load(repo: Repo, task: Task, settings: Settings) -> Running:
         dtype=settings.dtype,
         allow_pickle=settings.allow_pickle,
         trust_remote_code=settings.trust_remote_code,
+        layers=layers or settings.read_layers,
     )
 
 
@@ -141,13 +182,14 @@ def filled(batches: Batches, inputs: int, width: int) -> np.ndarray:
     return features
 
 
-def about_of(extractor: Running) -> About:
+def about_of(extractor: Running, layer: str) -> About:
     """What a row tells of a checkpoint; its notes grow while batches are taken."""
+    own = extractor.columns[layer]
     return About(
         extractor.parameters,
-        extractor.width,
+        own.stop - own.start,
         extractor.architecture,
-        extractor.pooling,
+        extractor.summary(layer),
         extractor.remarks,
         extractor.cut,
         extractor.limit,
@@ -157,26 +199,35 @@ def about_of(extractor: Running) -> About:
 class KeptFeatures:
     """The place in a cache of one checkpoint's features of one target.
 
+    Attributes:
+        enabled: whether the cache keeps anything.
+
     Raises:
         EmmsError: the checkpoint's configuration cannot be had or used; only where the cache is enabled.
     """
 
     def __init__(self, repo: Repo, target: Target, settings: Settings, cache: Cache) -> None:
+        self.enabled = cache.enabled
         self._cache = cache
-        self._key = features_key(_plan(repo, target, settings), target) if cache.enabled else {}
+        self._target = target
+        self._plan = _plan(repo, target, settings) if cache.enabled else None
 
-    def load(self) -> Extraction | None:
-        """What is stored."""
-        stored = self._cache.get("features", self._key)
+    def load(self, layer: str = LAST) -> Extraction | None:
+        """What is stored of a layer."""
+        if self._plan is None:
+            return None
+        stored = self._cache.get("features", features_key(self._plan, self._target, layer))
         if stored is None:
             return None
         about = msgspec.json.decode(stored["about"].tobytes(), type=About)
         return Extraction(stored["features"], None, about, cached=True)
 
-    def store(self, features: np.ndarray, about: About) -> None:
-        """Keeps features, float32 (M, D1)."""
-        encoded = np.frombuffer(msgspec.json.encode(about), np.uint8)
-        self._cache.put("features", self._key, {"features": features, "about": encoded})
+    def store(self, features: np.ndarray, about: About, layer: str = LAST) -> None:
+        """Keeps features of a layer, float32 (M, D1)."""
+        if self._plan is not None:
+            encoded = np.frombuffer(msgspec.json.encode(about), np.uint8)
+            key = features_key(self._plan, self._target, layer)
+            self._cache.put("features", key, {"features": np.ascontiguousarray(features), "about": encoded})
 
 
 def bring(repo: Repo, target: Target, settings: Settings, cache: Cache) -> None:
@@ -188,19 +239,20 @@ def bring(repo: Repo, target: Target, settings: Settings, cache: Cache) -> None:
     from hf_emms.features.files import fetch_weights
 
     plan = _plan(repo, target, settings)
-    if not cache.holds("features", features_key(plan, target)):
+    if not all(cache.holds("features", features_key(plan, target, layer)) for layer in settings.read_layers):
         fetch_weights(repo, subfolder=plan.subfolder, allow_pickle=settings.allow_pickle)
 
 
-def features_key(plan: ExtractionPlan, target: Target) -> dict[str, Any]:
+def features_key(plan: ExtractionPlan, target: Target, layer: str = LAST) -> dict[str, Any]:
     """The cache key of a checkpoint's features: everything that changes them."""
-    return {
+    key = {
         "id": plan.repo.id,
         "revision": plan.repo.revision,
         "inputs": target.fingerprint,
         "task": target.task.id,
         "extractor": plan.fingerprint,
     }
+    return key if layer == LAST else {**key, "layer": layer}
 
 
 def _plan(repo: Repo, target: Target, settings: Settings) -> ExtractionPlan:

@@ -8,12 +8,13 @@ from collections.abc import Generator
 from functools import partial
 from typing import TYPE_CHECKING
 
+from hf_emms.engines import layers
 from hf_emms.engines.engine import Work
 from hf_emms.engines.extraction import bring, extract
 from hf_emms.engines.failures import failures, one_line
 from hf_emms.engines.parts import whole
 from hf_emms.engines.prefetch import Prefetch
-from hf_emms.engines.scores import evidence_of, scores_of
+from hf_emms.engines.scores import evidence_of
 from hf_emms.ranking import Row, Seconds
 from hf_emms.scoring.label_table import LabelTable
 
@@ -53,20 +54,19 @@ def _row(name: str, repo: Repo, work: Work, labels: LabelTable, prefetch: Prefet
 def _scored(name: str, repo: Repo, work: Work, labels: LabelTable) -> Row:
     started = time.perf_counter()
     told = partial(work.progress.advanced, name)
-    extraction = extract(repo, work.target, labels, work.settings, work.cache, told)
+    extracted = extract(repo, work.target, labels, work.settings, work.cache, told)
     featured = time.perf_counter()
-    evidence = evidence_of(extraction.features, extraction.moments, whole(work.target), labels, work.settings)
-    scores, notes = scores_of(evidence, work.settings)
-    about = extraction.about
+    part = whole(work.target)
+    evidence = {
+        layer: partial(evidence_of, one.features, one.moments, part, labels, work.settings)
+        for layer, one in extracted.layers.items()
+    }
+    verdict = layers.verdict(evidence, extracted.refused, work.settings)
+    about = {layer: one.about for layer, one in extracted.layers.items()}
     return Row(
         name,
         repo.revision,
-        scores=scores,
-        parameters=about.parameters,
-        width=about.width,
-        architecture=about.architecture,
-        pooling=about.pooling,
         seconds=Seconds(round(featured - started, 3), round(time.perf_counter() - featured, 3)),
-        cached="features" if extraction.cached else "none",
-        notes=(*about.notes, *notes),
+        cached="features" if all(one.cached for one in extracted.layers.values()) else "none",
+        **layers.row_fields(verdict, about, work.settings),
     )

@@ -17,6 +17,7 @@ from hf_emms.engines.cluster import Cluster, connected
 from hf_emms.engines.engine import Work
 from hf_emms.engines.extraction import About, KeptFeatures
 from hf_emms.engines.failures import failures, one_line
+from hf_emms.engines.layers import row_fields
 from hf_emms.engines.parts import part_of, whole
 from hf_emms.engines.scores import needs_rows
 from hf_emms.errors import EmmsError
@@ -69,21 +70,21 @@ class _Flight:
     Attributes:
         repo: the checkpoint.
         kept: where its features are kept.
-        verdict: of the last task.
+        judgement: of the last task.
         pieces: what is small of each part, in the order of the inputs.
         features: of each part, likewise; None where they are not wanted.
-        about: the checkpoint, where the cache had its features.
+        about: layer → the checkpoint, where the cache had all its features.
     """
 
     repo: Repo
     kept: KeptFeatures
-    verdict: ObjectRef
+    judgement: ObjectRef
     pieces: list[ObjectRef] = field(default_factory=list)
     features: list[ObjectRef] = field(default_factory=list)
-    about: About | None = None
+    about: dict[str, About] | None = None
 
     def __post_init__(self) -> None:
-        self.under_way = [*self.pieces, self.verdict]
+        self.under_way = [*self.pieces, self.judgement]
 
     def cancel(self) -> None:
         for ref in self.under_way:
@@ -135,11 +136,14 @@ class _Run:
     def _flight(self, repo: Repo) -> _Flight:
         work = self._work
         kept = KeptFeatures(repo, work.target, work.settings, work.cache)
-        stored = kept.load()
-        if stored is not None:
-            features = ray.put(stored.features)
+        found = {layer: kept.load(layer) for layer in work.settings.read_layers}
+        stored = {layer: one for layer, one in found.items() if one is not None}
+        if len(stored) == len(found):
+            features = ray.put({layer: one.features for layer, one in stored.items()})
             moments = _task(tasks.moments_of_features).remote(features, self._all_rows, self._labels, self._settings)
-            return _Flight(repo, kept, self._score(moments, [features]), about=stored.about)
+            return _Flight(
+                repo, kept, self._score(moments, [features]), about={layer: one.about for layer, one in stored.items()}
+            )
         extract = _task(tasks.extract_part, num_returns=3, **self._resources(repo))
         parts = [
             extract.remote(repo, work.target.task, part, self._labels, self._settings, self._keep)
@@ -187,7 +191,7 @@ class _Run:
         flight.under_way.remove(ref)
         try:
             result = ray.get(ref)
-            if isinstance(result, tasks.Verdict):
+            if isinstance(result, tasks.Judgement):
                 return self._scored(name, flight, result)
         except (ray.exceptions.RayError, *failures()) as error:
             flight.cancel()
@@ -196,32 +200,32 @@ class _Run:
         self._work.progress.advanced(name, len(range(self._starts[place], self._inputs)[: self._size]))
         return None
 
-    def _scored(self, name: str, flight: _Flight, verdict: tasks.Verdict) -> Row:
+    def _scored(self, name: str, flight: _Flight, judgement: tasks.Judgement) -> Row:
         pieces: list[tasks.Piece] = ray.get(flight.pieces)
-        about = flight.about or reduce(About.joined, (piece.about for piece in pieces))
-        if flight.about is not None:
+        about, verdict = flight.about, judgement.verdict
+        if about is not None:
             self._work.progress.advanced(name, self._inputs)
-        elif self._work.cache.enabled:
-            flight.kept.store(self._fetched(flight.features, about.width), about)
+        else:
+            about = {layer: reduce(About.joined, (piece.about[layer] for piece in pieces)) for layer in pieces[0].about}
+            verdict = replace(verdict, refused=verdict.refused | pieces[0].refused)
+            self._keep_features(flight, about)
         return Row(
             name,
             flight.repo.revision,
-            scores=verdict.scores,
-            parameters=about.parameters,
-            width=about.width,
-            architecture=about.architecture,
-            pooling=about.pooling,
-            seconds=Seconds(round(sum(piece.seconds for piece in pieces), 3), round(verdict.seconds, 3)),
+            seconds=Seconds(round(sum(piece.seconds for piece in pieces), 3), round(judgement.seconds, 3)),
             cached="none" if flight.about is None else "features",
-            notes=(*about.notes, *verdict.notes),
+            **row_fields(verdict, about, self._work.settings),
         )
 
-    def _fetched(self, features: list[ObjectRef], width: int) -> np.ndarray:
-        """All features on this machine, one part after the other."""
-        whole = np.empty((self._inputs, width), np.float32)
-        for start, ref in zip(self._starts, features, strict=True):
-            whole[start : start + self._size] = ray.get(ref)
-        return whole
+    def _keep_features(self, flight: _Flight, about: dict[str, About]) -> None:
+        """Brings all features to this machine's cache, one part after the other."""
+        if not self._work.cache.enabled:
+            return
+        for layer, told in about.items():
+            whole = np.empty((self._inputs, told.width), np.float32)
+            for start, ref in zip(self._starts, flight.features, strict=True):
+                whole[start : start + self._size] = ray.get(ref)[layer]
+            flight.kept.store(whole, told, layer)
 
     def _finished(self, row: Row) -> Row:
         self._work.progress.finished(row)

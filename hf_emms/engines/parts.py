@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -69,23 +69,30 @@ def moments_of(features: np.ndarray, part: Part, labels: LabelTable, settings: S
     return moments
 
 
-def streamed_moments(batches: Batches, width: int, part: Part, labels: LabelTable, settings: Settings) -> Moments:
-    """`moments_of` straight from batches: no array of all features exists.
+def streamed_moments(
+    batches: Batches, columns: Mapping[str, slice], part: Part, labels: LabelTable, settings: Settings
+) -> dict[str, Moments]:
+    """`moments_of` each layer straight from batches: no array of all features exists.
 
     Args:
         batches: every input of the part once, in any order.
-        width: D1.
+        columns: layer → its columns of the features.
         part: the rows.
         labels: of all rows of the target.
         settings: folds and their seed.
     """
-    moments = Moments.like(labels, width, folds=settings.folds, seed=settings.seed)
+    moments = {
+        layer: Moments.like(labels, own.stop - own.start, folds=settings.folds, seed=settings.seed)
+        for layer, own in columns.items()
+    }
     rows_of = _rows_by_input(part.input_of_row, len(part.inputs))
     for positions, features in batches:
         rows = [rows_of(position) for position in positions]
         spread = np.repeat(np.arange(len(positions)), [len(group) for group in rows])
         chosen = np.concatenate(rows)
-        moments.update(features[spread], labels.take(part.rows[chosen]), part.groups[chosen])
+        taken = labels.take(part.rows[chosen])
+        for layer, own in columns.items():
+            moments[layer].update(features[spread, own], taken, part.groups[chosen])
     return moments
 
 

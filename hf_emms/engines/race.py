@@ -20,6 +20,7 @@ from scipy.special import stdtrit
 from hf_emms.engines.engine import Work
 from hf_emms.engines.extraction import About, KeptFeatures, about_of, batches_of, bring, filled, load
 from hf_emms.engines.failures import failures, one_line
+from hf_emms.engines.layers import Verdict, row_fields
 from hf_emms.engines.parts import moments_of, part_of
 from hf_emms.engines.prefetch import Prefetch
 from hf_emms.engines.scores import evidence_of, needs_rows, scores_of
@@ -90,6 +91,11 @@ class RaceEngine:
 
     def rows(self, work: Work) -> Generator[Row, None, None]:
         """See `Engine.rows`. Rows of checkpoints that stopped early say after how many rows (`Row.n`)."""
+        if len(work.settings.read_layers) > 1:
+            layers = " and ".join(work.settings.read_layers)
+            raise EmmsError(
+                f"a race runs checkpoints at one layer, not at {layers}", "one --layer, or leave --race out"
+            )
         sizes = growing(len(work.target.inputs))
         with Prefetch(
             work.checkpoints.values(),
@@ -184,8 +190,9 @@ def _advance(racer: Racer, size: int, first: int, work: Work, labels: LabelTable
 def _feed(racer: Racer, stops: Sequence[int], work: Work, labels: LabelTable) -> None:
     """Runs a checkpoint up to each stop. It is loaded once, and not at all where the cache has its features."""
     started = time.perf_counter()
+    (layer,) = work.settings.read_layers
     kept = KeptFeatures(racer.repo, work.target, work.settings, work.cache)
-    stored = kept.load()
+    stored = kept.load(layer)
     if stored is not None and stored.features is not None:
         racer.about, racer.cached = stored.about, True
         for stop in stops:
@@ -199,7 +206,7 @@ def _feed(racer: Racer, stops: Sequence[int], work: Work, labels: LabelTable) ->
             part = part_of(work.target, slice(racer.inputs, stop))
             batches = batches_of(extractor, part, work.settings, told)
             features = filled(batches, len(part.inputs), extractor.width)
-            about = about_of(extractor)
+            about = about_of(extractor, layer)
             racer.about = about = about if before is None else before.joined(about)
             racer.seconds[0] += time.perf_counter() - started
             _take(racer, features, work, labels)
@@ -207,7 +214,7 @@ def _feed(racer: Racer, stops: Sequence[int], work: Work, labels: LabelTable) ->
     finally:
         extractor.close()
     if racer.inputs == len(work.target.inputs):
-        kept.store(np.concatenate(racer.features), about)
+        kept.store(np.concatenate(racer.features), about, layer)
 
 
 def _take(racer: Racer, features: np.ndarray, work: Work, labels: LabelTable) -> None:
@@ -246,16 +253,12 @@ def _row(racer: Racer, work: Work, labels: LabelTable) -> Row:
     scoring = racer.seconds[1] + time.perf_counter() - started
     about = racer.about
     assert about is not None
+    (layer,) = work.settings.read_layers
     return Row(
         racer.name,
         racer.repo.revision,
         n=racer.rows if racer.rows < len(work.target) else None,
-        scores=scores,
-        parameters=about.parameters,
-        width=about.width,
-        architecture=about.architecture,
-        pooling=about.pooling,
         seconds=Seconds(round(racer.seconds[0], 3), round(scoring, 3)),
         cached="features" if racer.cached else "none",
-        notes=(*about.notes, *notes),
+        **row_fields(Verdict({layer: scores}, {layer: notes}, {}), {layer: about}, work.settings),
     )

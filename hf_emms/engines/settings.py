@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from hf_emms.features.layers import DEFAULT_LAYERS
+
 
 @dataclass(frozen=True)
 class Settings:
@@ -18,6 +20,7 @@ class Settings:
         batch_size: inputs a batch; None lets the extractor choose.
         allow_pickle: load pickled weights.
         trust_remote_code: run code that a checkpoint brings along.
+        layers: asked for, see `features.layers`; a checkpoint's row is that of the best of them.
     """
 
     estimators: tuple[str, ...]
@@ -28,3 +31,9 @@ class Settings:
     batch_size: int | None = None
     allow_pickle: bool = False
     trust_remote_code: bool = False
+    layers: tuple[str, ...] = ()
+
+    @property
+    def read_layers(self) -> tuple[str, ...]:
+        """The layers that are read: those asked for, else the last."""
+        return self.layers or DEFAULT_LAYERS

@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import TYPE_CHECKING, TypeVar
 
 import numpy as np
@@ -12,12 +13,13 @@ import numpy as np
 from hf_emms import demo
 from hf_emms.engines.extraction import About, about_of, batches_of, filled, load
 from hf_emms.engines.failures import failures, one_line
+from hf_emms.engines.layers import Verdict, verdict
 from hf_emms.engines.parts import Part, moments_of, streamed_moments
-from hf_emms.engines.scores import evidence_of, scores_of
+from hf_emms.engines.scores import evidence_of
 from hf_emms.engines.settings import Settings
 from hf_emms.engines.versions import versions
 from hf_emms.errors import EmmsError
-from hf_emms.ranking import RowScore
+from hf_emms.scoring.estimators import Evidence
 from hf_emms.scoring.label_table import LabelTable
 from hf_emms.scoring.moments import Moments
 
@@ -26,6 +28,9 @@ if TYPE_CHECKING:
     from hf_emms.tasks import Task
 
 T = TypeVar("T")
+# Layer → its moments, and its features, float32 (m, D1).
+MomentsOf = dict[str, Moments]
+FeaturesOf = dict[str, np.ndarray]
 
 
 @dataclass(frozen=True)
@@ -33,26 +38,27 @@ class Piece:
     """What is small of a part's extraction.
 
     Attributes:
-        about: the checkpoint.
+        about: layer → the checkpoint.
+        refused: layer → why the checkpoint cannot give it, in one line.
         seconds: that it took, loading included.
     """
 
-    about: About
+    about: dict[str, About]
+    refused: dict[str, str]
     seconds: float
 
 
 @dataclass(frozen=True)
-class Verdict:
-    """A checkpoint's scores, notes, and the seconds that they took."""
+class Judgement:
+    """What the estimators say of a checkpoint, and the seconds that they took."""
 
-    scores: dict[str, RowScore]
-    notes: tuple[str, ...]
+    verdict: Verdict
     seconds: float
 
 
 def extract_part(
     repo: Repo, task: Task, part: Part, labels: LabelTable, settings: Settings, keep: bool
-) -> tuple[Piece, Moments, np.ndarray | None]:
+) -> tuple[Piece, MomentsOf, FeaturesOf | None]:
     """Runs a checkpoint over a part of the inputs.
 
     Args:
@@ -64,7 +70,7 @@ def extract_part(
         keep: whether the features are wanted beside the moments.
 
     Returns:
-        What is small, the moments, and the features, float32 (m, D1), or None.
+        What is small, the moments, and the features, or None.
 
     Raises:
         EmmsError: in one line, why the checkpoint cannot be loaded or run.
@@ -72,17 +78,17 @@ def extract_part(
     return _told(lambda: _extract_part(repo, task, part, labels, settings, keep))
 
 
-def moments_of_features(features: np.ndarray, part: Part, labels: LabelTable, settings: Settings) -> Moments:
+def moments_of_features(features: FeaturesOf, part: Part, labels: LabelTable, settings: Settings) -> MomentsOf:
     """Moments of features that are there already."""
-    return _told(lambda: moments_of(features, part, labels, settings))
+    return _told(lambda: _moments_of(features, part, labels, settings))
 
 
-def merge(left: Moments, right: Moments) -> Moments:
+def merge(left: MomentsOf, right: MomentsOf) -> MomentsOf:
     """One node of the tree of merges."""
-    return left.merge(right)
+    return {layer: own.merge(right[layer]) for layer, own in left.items()}
 
 
-def score(moments: Moments, part: Part, labels: LabelTable, settings: Settings, *features: np.ndarray) -> Verdict:
+def score(moments: MomentsOf, part: Part, labels: LabelTable, settings: Settings, *features: FeaturesOf) -> Judgement:
     """Scores a checkpoint.
 
     Args:
@@ -90,19 +96,21 @@ def score(moments: Moments, part: Part, labels: LabelTable, settings: Settings, 
         part: all rows; its inputs are not looked at.
         labels: of all rows.
         settings: how.
-        features: float32 (m, D1) of one part after the other, where an estimator needs rows.
+        features: of one part after the other, where an estimator needs rows.
 
     Raises:
         EmmsError: in one line, why it has no score.
     """
 
-    def scored() -> Verdict:
-        started = time.perf_counter()
-        rows = np.concatenate(features) if features else None
+    def evidence(layer: str) -> Evidence:
+        rows = np.concatenate([one[layer] for one in features]) if features else None
         # A copy: what lies in the object store cannot be written to, and the last rows are still to be folded in.
-        evidence = evidence_of(rows, moments.copy(), part, labels, settings)
-        scores, notes = scores_of(evidence, settings)
-        return Verdict(scores, notes, time.perf_counter() - started)
+        return evidence_of(rows, moments[layer].copy(), part, labels, settings)
+
+    def scored() -> Judgement:
+        started = time.perf_counter()
+        judged = verdict({layer: partial(evidence, layer) for layer in moments}, {}, settings)
+        return Judgement(judged, time.perf_counter() - started)
 
     return _told(scored)
 
@@ -114,19 +122,27 @@ def worker_versions() -> dict[str, str]:
 
 def _extract_part(
     repo: Repo, task: Task, part: Part, labels: LabelTable, settings: Settings, keep: bool
-) -> tuple[Piece, Moments, np.ndarray | None]:
+) -> tuple[Piece, MomentsOf, FeaturesOf | None]:
     started = time.perf_counter()
     extractor = load(_here(repo), task, settings)
     try:
         batches = batches_of(extractor, part, settings)
-        features = filled(batches, len(part.inputs), extractor.width) if keep else None
-        if features is None:
-            moments = streamed_moments(batches, extractor.width, part, labels, settings)
+        if keep:
+            rows = filled(batches, len(part.inputs), extractor.width)
+            features = {layer: np.ascontiguousarray(rows[:, own]) for layer, own in extractor.columns.items()}
+            moments = _moments_of(features, part, labels, settings)
         else:
-            moments = moments_of(features, part, labels, settings)
+            features = None
+            moments = streamed_moments(batches, extractor.columns, part, labels, settings)
     finally:
         extractor.close()
-    return Piece(about_of(extractor), time.perf_counter() - started), moments, features
+    about = {layer: about_of(extractor, layer) for layer in extractor.columns}
+    refused = {layer: one_line(error) for layer, error in extractor.refused.items()}
+    return Piece(about, refused, time.perf_counter() - started), moments, features
+
+
+def _moments_of(features: FeaturesOf, part: Part, labels: LabelTable, settings: Settings) -> MomentsOf:
+    return {layer: moments_of(own, part, labels, settings) for layer, own in features.items()}
 
 
 def _here(repo: Repo) -> Repo:

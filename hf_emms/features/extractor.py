@@ -10,7 +10,6 @@ import torch
 from torch import Tensor
 from torch.nn.functional import normalize
 
-from hf_emms.errors import EmmsError
 from hf_emms.features import layers
 from hf_emms.features.images import ImageInput, image_batches
 from hf_emms.features.memory import Inputs
@@ -44,7 +43,7 @@ class Extractor(Running):
         return self._reader.columns
 
     @property
-    def refused(self) -> dict[str, EmmsError]:
+    def refused(self) -> dict[str, layers.LayerError]:
         return self._reader.refused
 
     def summary(self, layer: str) -> str:

@@ -16,6 +16,11 @@ if TYPE_CHECKING:
 
     from hf_emms.features.pooling import Pooling
 
+
+class LayerError(EmmsError):
+    """A checkpoint cannot give a layer that was asked for."""
+
+
 LAST, MEAN = "last", "mean"
 DEFAULT_LAYERS = (LAST,)
 
@@ -45,13 +50,13 @@ class LayerReader:
         self._first = first
         self._asked = asked
         self.columns: dict[str, slice] = {}
-        self.refused: dict[str, EmmsError] = {}
+        self.refused: dict[str, LayerError] = {}
 
     def __call__(self, model: Any, inputs: dict[str, Tensor]) -> list[Tensor]:
         """A batch's features, (b, D1) a layer, in the order of `columns`.
 
         Raises:
-            EmmsError: the model can give none of the layers.
+            LayerError: the model can give none of the layers.
         """
         parts = self._parts(model, inputs)
         if not parts:
@@ -68,20 +73,20 @@ class LayerReader:
             return {layer: self._pooling.features(model, inputs) for layer in asked}
         try:
             last, states = self._layered(model, inputs)
-        except EmmsError as error:
+        except LayerError as error:
             self.refused |= {layer: error for layer in asked if layer != LAST}
             return self._parts(model, inputs)
         parts = {}
         for layer in asked:
             try:
                 parts[layer] = pick(layer, last, states, self._first)
-            except EmmsError as error:
+            except LayerError as error:
                 self.refused[layer] = error
         return parts
 
     def _layered(self, model: Any, inputs: dict[str, Tensor]) -> tuple[Tensor, list[Tensor]]:
         if self._pooling.layers is None:
-            raise EmmsError(f"{type(model).__name__} does not show its hidden layers", f"--layer {LAST}")
+            raise LayerError(f"{type(model).__name__} does not show its hidden layers", f"--layer {LAST}")
         return self._pooling.layers(model, inputs)
 
 
@@ -95,7 +100,7 @@ def pick(layer: str, last: Tensor, states: Sequence[Tensor], first: int) -> Tens
         first: which of them is the first hidden layer (1 behind an embedding, else 0).
 
     Raises:
-        EmmsError: there is no such layer, or layers of different widths would have to be averaged.
+        LayerError: there is no such layer, or layers of different widths would have to be averaged.
     """
     if layer == LAST:
         return last
@@ -103,7 +108,7 @@ def pick(layer: str, last: Tensor, states: Sequence[Tensor], first: int) -> Tens
     if layer == MEAN:
         widths = [state.shape[1] for state in hidden]
         if len(set(widths)) > 1:
-            raise EmmsError(
+            raise LayerError(
                 f"its {len(widths)} hidden layers are {_widths(widths)} wide, which cannot be averaged",
                 f"--layer {LAST}, or --layer N with N from 1 to {len(widths)}",
             )
@@ -112,14 +117,14 @@ def pick(layer: str, last: Tensor, states: Sequence[Tensor], first: int) -> Tens
     position = first + number - 1 if number >= 0 else len(states) + number
     if not (0 if number >= 0 else first) <= position < len(states):
         start = "0 (what enters the first one)" if first else "1"
-        raise EmmsError(
+        raise LayerError(
             f"it has {len(hidden)} hidden layers and no layer {number}",
             f"--layer {LAST}, or --layer N with N from {start} to {len(hidden)}, or -{len(hidden)} to -1",
         )
     return states[position]
 
 
-def refused_beside_last(asked: Iterable[str], model: str) -> dict[str, EmmsError]:
+def refused_beside_last(asked: Iterable[str], model: str) -> dict[str, LayerError]:
     """Why layers other than "last" are not given by a model whose rows are joined from several parts.
 
     Raises:
@@ -127,7 +132,7 @@ def refused_beside_last(asked: Iterable[str], model: str) -> dict[str, EmmsError
     """
     asked = tuple(asked)
     refused = {
-        layer: EmmsError(f"{model} joins two inputs: it has no single layer {layer}", f"--layer {LAST}")
+        layer: LayerError(f"{model} joins two inputs: it has no single layer {layer}", f"--layer {LAST}")
         for layer in asked
         if layer != LAST
     }

@@ -10,7 +10,7 @@ import numpy as np
 from hf_emms.data import Pairs
 from hf_emms.errors import EmmsError
 from hf_emms.features.fusion import Fused, find_fusion
-from hf_emms.features.layers import DEFAULT_LAYERS, refused_beside_last
+from hf_emms.features.layers import DEFAULT_LAYERS, LayerError, refused_beside_last
 from hf_emms.features.pairs import PairInput, Sizes, fused_batches, tower_batches
 from hf_emms.features.plan import ExtractionPlan
 from hf_emms.features.running import TOKENS, Running
@@ -39,7 +39,7 @@ class PairExtractor(Running):
         self.width = self._probe(_example())
 
     @property
-    def refused(self) -> dict[str, EmmsError]:
+    def refused(self) -> dict[str, LayerError]:
         return self._refused
 
     def _batches(self, inputs: Sequence[Any], batch_size: int | None) -> Iterator[tuple[np.ndarray, np.ndarray]]:

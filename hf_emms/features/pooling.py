@@ -15,6 +15,7 @@ from torch import Tensor
 
 from hf_emms.errors import EmmsError
 from hf_emms.features import captioners
+from hf_emms.features.layers import LayerError
 from hf_emms.plugins import by_reference
 
 Inputs = dict[str, Tensor]
@@ -84,7 +85,7 @@ def _fallback(tower: str, pooling: Pooling) -> Pooling:
 
     def layers(model: Any, inputs: Inputs) -> Layered:
         if hasattr(model, tower) or pooling.layers is None:
-            raise EmmsError(f"{type(model).__name__} does not show the hidden layers of one tower", "--layer last")
+            raise LayerError(f"{type(model).__name__} does not show the hidden layers of one tower", "--layer last")
         return pooling.layers(model, inputs)
 
     return Pooling(pooling.summary, features, layers, pooling.layer_summary)
@@ -103,7 +104,7 @@ def _captioner(summary: str, halves: Callable[[Any, Inputs], captioners.Halves])
 def _states(model: Any, outputs: Any) -> tuple[Any, ...]:
     states: tuple[Any, ...] | None = getattr(outputs, "hidden_states", None)
     if states is None:
-        raise EmmsError(f"{type(model).__name__} does not show its hidden layers", "--layer last")
+        raise LayerError(f"{type(model).__name__} does not show its hidden layers", "--layer last")
     return states
 
 

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from hf_emms.errors import EmmsError
-from hf_emms.features.layers import LAST
+from hf_emms.features.layers import LAST, LayerError
 from hf_emms.features.memory import HalvingForward, Inputs
 from hf_emms.features.plan import ExtractionPlan
 
@@ -70,7 +70,7 @@ class Running(ABC):
         return {LAST: slice(0, self.width)}
 
     @property
-    def refused(self) -> dict[str, EmmsError]:
+    def refused(self) -> dict[str, LayerError]:
         """Layer → why this checkpoint cannot give it. Never all of them."""
         return {}
 

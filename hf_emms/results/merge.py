@@ -70,7 +70,7 @@ def _compared(ranking: Ranking) -> dict[str, object]:
             ranking.box_format,
             *([encoder.id, encoder.revision] for encoder in ranking.encoders),
         ],
-        "scores": [ranking.folds, ranking.estimators, ranking.dtype],
+        "scores": [ranking.folds, ranking.estimators, ranking.dtype, *([ranking.layers] if ranking.layers else [])],
     }
 
 

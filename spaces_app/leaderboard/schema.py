@@ -53,6 +53,8 @@ class Row(msgspec.Struct, frozen=True):
     cached: str = "none"
     notes: tuple[str, ...] = ()
     error: str | None = None
+    layer: str | None = None
+    layers: dict[str, dict[str, float]] = {}
     downloads: int | None = None
     library: str | None = None
     license: str | None = None
@@ -91,6 +93,7 @@ class Ranking(msgspec.Struct, frozen=True, kw_only=True):
     prompt: str | None = None
     device: str = "auto"
     dtype: str = "auto"
+    layers: tuple[str, ...] = ()
     encoders: tuple[Encoder, ...]
     estimators: tuple[str, ...]
     versions: dict[str, str]

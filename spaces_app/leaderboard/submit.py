@@ -62,7 +62,7 @@ def path_of(ranking: Ranking) -> str:
         "sizes": [ranking.n, ranking.n_inputs, ranking.n_labels],
         "sample": [ranking.max_samples, ranking.sampling, ranking.captions, ranking.seed],
         "labels": [ranking.prompt, *([encoder.id, encoder.revision] for encoder in ranking.encoders)],
-        "scores": [ranking.folds, ranking.estimators, ranking.dtype],
+        "scores": [ranking.folds, ranking.estimators, ranking.dtype, *([ranking.layers] if ranking.layers else [])],
     }
     digest = hashlib.sha256(json.dumps(compared, sort_keys=True).encode()).hexdigest()[:12]
     name = f"{_slug(ranking.config or 'default')}-{_slug(ranking.split)}-n{ranking.n}-seed{ranking.seed}-{digest}"
