@@ -91,6 +91,21 @@ class TestOnACluster:
         assert len(failed) == 2
         assert all(row.seconds.features > 0 for row in (good, poor))
 
+    def test_every_layer_of_one_run_is_what_one_process_gives(self, encoder: str, emms_cache: Path) -> None:
+        """Streamed, with features that are kept, and with those; a ResNet has no mean of its stages."""
+        layers = {"layers": ["mean", "last"], "estimators": ["emms"]}
+        alone = ranked(encoder, [GOOD, POOR], **layers)
+        for options in ({}, {"cache": True}, {"cache": True, "resume": False}):
+            shared = on_ray(encoder, [GOOD, POOR], **layers, **options)
+            assert [(row.layer, {*row.layers}) for row in shared.rows] == [
+                (row.layer, {*row.layers}) for row in alone.rows
+            ]
+            if "resume" not in options:
+                assert_same(shared, alone)
+        assert {*shared.row(POOR).layers} == {"mean", "last"}
+        assert {*shared.row(GOOD).layers} == {"last"}
+        assert shared.row(POOR).cached == "features"
+
     def test_a_worker_that_is_killed_changes_nothing(self, encoder: str) -> None:
         killed: list[int] = []
 
