@@ -134,6 +134,11 @@ class Registry(Mapping[str, T], Generic[T]):
         self._loaded: dict[str, T] = {}
         self._warned: set[str] = set()
 
+    @property
+    def built_in(self) -> Mapping[str, T]:
+        """Ours alone: what is chosen from when nobody has named anything."""
+        return self._own
+
     def __getitem__(self, name: str) -> T:
         added = plugins(self._group).get(name, ())
         check_alone(added, built_in=name in self._own or name in self._own_aliases)

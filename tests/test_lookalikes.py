@@ -13,11 +13,14 @@ from command_line import CommandLine
 from hub import Hub, running_hub
 from hub.fixtures import client_environment, run_client
 from lookalike_repos import CAPTIONS, FALLBACKS, IMAGE_CLASSES, REPOS
-from lookalikes import Lookalike, captions, put, renamed
+from lookalikes import COLORS, SHAPES, Lookalike, answer_of, caption, captions, picture, put, renamed
+from tiny_pairs import build_pair
 
+from hf_emms.data import load_target
 from hf_emms.presets import dataset_preset, dataset_presets, usable_datasets
 
 NAMES = [name for name in usable_datasets() if name in REPOS]
+TURNS, BOXES = ("coco_qa", "clevr"), ("refcoco", "refcocoplus", "refcocog")
 _LOAD = """
     import json
     from datasets import config
@@ -34,7 +37,12 @@ _LOAD = """
         facts = ("dataset", "config", "split", "columns", "label_texts", "notes", "total_rows")
         found = {fact: getattr(target, fact) for fact in facts}
         return {**found, "task": target.task.id, "rows": len(target), "inputs": len(target.inputs),
-                "id": target.repo.id, "revision": target.repo.revision, "codes": target.codes.tolist()}
+                "groups": len(set(target.groups.tolist())), "texts": texts_of(target),
+                "id": target.repo.id, "revision": target.repo.revision}
+
+    def texts_of(target):
+        input = target.inputs[0]
+        return [part for part in (input if isinstance(input, tuple) else (input,)) if isinstance(part, str)]
 """
 Report = dict[str, Any]
 
@@ -81,7 +89,7 @@ def test_a_preset_loads_what_its_repository_holds(reports: dict[str, Report], na
     assert (found["dataset"], found["id"], found["task"]) == (name, preset.id, preset.task)
     assert (found["config"], found["split"], found["columns"]) == (preset.config, preset.split, dict(preset.columns))
     assert found["rows"] == expected_rows(name)
-    assert len(set(found["codes"])) == len(found["label_texts"]) > 1
+    assert len(found["label_texts"]) > 1
     assert all(sensible(text) for text in found["label_texts"]), found["label_texts"]
     assert any("streamed" in note for note in found["notes"]) == preset.stream
     if preset.revision and not preset.revision.startswith("refs/"):
@@ -89,8 +97,8 @@ def test_a_preset_loads_what_its_repository_holds(reports: dict[str, Report], na
 
 
 def expected_rows(name: str) -> int:
-    """30 rows, and five captions of each picture where there are several."""
-    return 150 if name in CAPTIONS and name != "coco_captions" else 30
+    """30, but for several captions of a picture in rows of their own, several turns and several expressions."""
+    return {"coco_captions": 15}.get(name, 60 if name in (*TURNS, *BOXES) else 30)
 
 
 def sensible(text: str) -> bool:
@@ -112,6 +120,61 @@ def test_captions_of_one_picture_are_one_input(reports: dict[str, Report], name:
     found = reports[f"loaded('{name}')"]
     assert found["inputs"] == (15 if name == "coco_captions" else 30)
     assert {text.lower() for text in captions(0)[:2]} <= set(found["label_texts"])
+
+
+@pytest.mark.parametrize("name", TURNS)
+def test_turns_become_questions_and_answers_without_prompts(reports: dict[str, Report], name: str) -> None:
+    found = reports[f"loaded('{name}')"]
+    assert set(found["label_texts"]) == {*COLORS, *SHAPES}
+    assert found["texts"][0] in ("What shape is it?", "What colour is the circle?", "What colour is the square?")
+    assert (found["inputs"], found["groups"]) == (60, 30)
+
+
+def test_pictures_of_another_configuration_are_joined_by_their_ids(reports: dict[str, Report]) -> None:
+    found = reports["loaded('gqa')"]
+    assert set(found["label_texts"]) == {*COLORS, "yes", "no"}
+    assert (found["inputs"], found["groups"]) == (30, 15)
+
+
+@pytest.mark.parametrize(("name", "unanswerable"), [("squad", 0), ("squad_v2", 6)])
+def test_questions_share_a_paragraph_and_may_have_no_answer(
+    reports: dict[str, Report], name: str, unanswerable: int
+) -> None:
+    found = reports[f"loaded('{name}')"]
+    assert found["groups"] == 15
+    assert ("no answer" in found["label_texts"]) == bool(unanswerable)
+    assert any(f"without answer: {unanswerable};" in note for note in found["notes"]) == bool(unanswerable)
+    assert set(COLORS) <= set(found["label_texts"])
+
+
+@pytest.mark.parametrize("name", BOXES)
+def test_a_box_goes_with_each_of_its_expressions(reports: dict[str, Report], name: str) -> None:
+    found = reports[f"loaded('{name}')"]
+    assert (found["inputs"], found["groups"]) == (60, 30)
+    assert all(re.fullmatch(r"a \w+( wide| tall)? box at the \w+, [\w ]+", text) for text in found["label_texts"])
+
+
+def test_a_picture_may_have_several_classes(reports: dict[str, Report]) -> None:
+    found = reports["loaded('voc2007')"]
+    assert found["label_texts"] == ["aeroplane", "bicycle", "bird", "boat", "bottle", "bus"]
+
+
+LOCAL = [preset.name for preset in dataset_presets() if preset.local]
+
+
+@pytest.mark.parametrize("name", LOCAL)
+def test_the_folder_that_a_preset_asks_for_is_read(tmp_path: Path, name: str) -> None:
+    preset = dataset_preset(name)
+    assert preset is not None
+    assert preset.local is not None
+    texts = {"caption": caption, "question": lambda n: "What colour is it?", "answer": answer_of}
+    fields = [field for field in re.findall(r'"(\w+)"', preset.local) if field != "file_name"]
+    rows = [{"file_name": f"{n}.png", **{field: texts[field](n) for field in fields}} for n in range(12)]
+    (tmp_path / "metadata.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    for number in range(12):
+        (tmp_path / f"{number}.png").write_bytes(picture(number))
+    target = load_target(str(tmp_path), task=preset.task)
+    assert (len(target), dict(target.columns)) == (12, dict(preset.columns))
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -181,26 +244,34 @@ def cli(hub: Hub, tmp_path_factory: pytest.TempPathFactory) -> Iterator[CommandL
     running.close()
 
 
+@pytest.fixture(scope="module")
+def towers(tmp_path_factory: pytest.TempPathFactory) -> list[str]:
+    """Two folders of checkpoints that read a picture and a text."""
+    folder = tmp_path_factory.mktemp("towers")
+    return [str(build_pair(folder, name)) for name in ("clip", "dual-vit")]
+
+
 @pytest.mark.parametrize(
     ("name", "checkpoints"),
     [
         ("cifar10", ("resnet-distilled", "vit-random")),
+        ("voc2007", ("resnet-distilled", "vit-random")),
         ("fashion_mnist", ("resnet-fashion", "regnet-random")),
         ("flickr8k", ("vit-gpt2-captions", "swin-distilled")),
         ("trec", ("bert-distilled", "bert-random")),
         ("sst2", ("albert-distilled", "bert-random")),
+        ("gqa", ()),
+        ("clevr", ()),
+        ("refcoco", ()),
     ],
 )
-def test_a_preset_is_ranked_on(cli: CommandLine, name: str, checkpoints: tuple[str, ...]) -> None:
-    named = [word for one in checkpoints for word in ("-c", f"emms-demo/{one}")]
+def test_a_preset_is_ranked_on(cli: CommandLine, towers: list[str], name: str, checkpoints: tuple[str, ...]) -> None:
+    ids = [f"emms-demo/{one}" for one in checkpoints] or towers
+    named = [word for id in ids for word in ("-c", id)]
     encoder = ("-e", "emms-demo/encoder-minilm-static")
     done = cli.run("rank", "--dataset", name, *named, *encoder, "--folds", "3", "--format", "json")
     assert done.code == 0, done.err
     ranking = json.loads(done.out)
     assert (ranking["dataset"], ranking["n"]) == (name, expected_rows(name))
     assert [row["error"] for row in ranking["rows"]] == [None, None]
-    assert {estimator: type(value["value"]) for estimator, value in ranking["rows"][0]["scores"].items()} == {
-        "emms": float,
-        "logme": float,
-        "knn": float,
-    }
+    assert all(isinstance(row["scores"]["emms"]["value"], float) for row in ranking["rows"])

@@ -73,6 +73,13 @@ def test_a_task_an_estimator_and_an_architecture_of_a_package_rank_together(inst
 
 
 @pytest.mark.slow
+def test_a_task_of_a_package_is_not_inferred_in_place_of_ours(installed_example: CommandLine) -> None:
+    done = installed_example.run(*RANK, *ENCODER, "-c", "./trained", "--estimator", "emms", "--format", "json")
+    assert done.code == 0, done.err
+    assert json.loads(done.out)["task"] == "text-classification"
+
+
+@pytest.mark.slow
 def test_what_a_package_adds_is_listed(installed_example: CommandLine) -> None:
     done = installed_example.run("presets", "--format", "tsv")
     assert "estimator\tclass-spread\t\tshare of the variance" in done.out
@@ -160,9 +167,10 @@ def test_help_imports_no_package_and_answers_at_once(faulty: CommandLine) -> Non
     assert time.perf_counter() - started < 0.5
 
 
-def test_the_documentation_shows_the_code_of_the_example_package() -> None:
+def test_the_documentation_shows_code_that_is_run() -> None:
     shown = re.findall(r"^```(python|toml)\n(.*?)^```", (ROOT / "docs" / "extending.md").read_text(), re.M | re.S)
-    sources = [file.read_text() for file in EXAMPLE.rglob("*") if file.suffix in (".py", ".toml")]
-    assert len(shown) == 5
+    files = [*EXAMPLE.rglob("*"), ROOT / "hf_emms" / "tasks" / "regression.py"]
+    sources = [file.read_text() for file in files if file.suffix in (".py", ".toml")]
+    assert len(shown) == 6
     for _, block in shown:
         assert any(block in source for source in sources), block

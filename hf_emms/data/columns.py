@@ -31,8 +31,8 @@ def find_task(kinds: Mapping[str, str], given: Mapping[str, str]) -> tuple[Task,
         EmmsError: no task fits, or several do.
     """
     pictures = {"image", "images"} & set(kinds.values())
-    # Who ranks for a task on the texts beside pictures will name it.
-    tasks = {id: one for id, one in TASKS.items() if one.modality.startswith("image") or not pictures}
+    # Who ranks for a task on the texts beside pictures, or for one of another package, will name it.
+    tasks = {id: one for id, one in TASKS.built_in.items() if one.modality.startswith("image") or not pictures}
     for how in (_BY_NAME, _BY_CLASS, _BY_TYPE):
         # A type alone does not tell two texts apart.
         found = {id: _fill(t, kinds, given, how) for id, t in tasks.items() if how != _BY_TYPE or len(t.inputs) == 1}
