@@ -199,6 +199,7 @@ _WORDS: dict[str, Callable[[Any], list[str]]] = {
     "checkpoints": _each("--checkpoint"),
     "encoders": _each("--encoder"),
     "estimators": _each("--estimator"),
+    "layers": _each("--layer"),
     "columns": lambda columns: [word for role, name in columns.items() for word in ("--column", f"{role}={name}")],
     "max_samples": lambda most: ["--max-samples", str(most or 0)],
     "race": lambda top: ["--race", "--top", str(top)],

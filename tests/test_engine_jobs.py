@@ -66,6 +66,7 @@ def changed_requests() -> list[Request]:
         "race": 5,
         "encoders": ("demo", "org/encoder"),
         "estimators": ("logme", "knn"),
+        "layers": ("mean", "-2"),
         "batch_size": 4,
     }
     choices = {option.name: option.type.choices for option in rank.params if isinstance(option.type, click.Choice)}
