@@ -181,6 +181,6 @@ def _explained(found: Validation) -> list[str]:
         *lines,
         *found.notes,
         f"95 %: bootstrap over {over} ({found.resamples:,} resamples, seed {found.seed}); rough where they are few.",
-        "regret: the best truth minus that of the pick, in the truth's points. top 3: is the pick among the truly best?",
+        "regret: the best truth minus that of the pick, in the truth's points. top 3: is the pick one of the best?",
         "* knows nothing of the dataset; random is what a coin gets. An estimator has to beat these.",
     ]
