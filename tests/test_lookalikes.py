@@ -115,6 +115,15 @@ def test_class_names_become_words(reports: dict[str, Report], name: str) -> None
     assert set(reports[f"loaded('{name}')"]["label_texts"]) == names
 
 
+@pytest.mark.parametrize("name", [preset.name for preset in dataset_presets() if preset.words])
+def test_abbreviated_labels_are_written_out(reports: dict[str, Report], name: str) -> None:
+    preset = dataset_preset(name)
+    assert preset is not None
+    names = REPOS[name][0].features[preset.columns["label"]].names
+    assert set(preset.words) == set(names)
+    assert set(reports[f"loaded('{name}')"]["label_texts"]) == set(preset.words.values())
+
+
 @pytest.mark.parametrize("name", [name for name in NAMES if name in CAPTIONS])
 def test_captions_of_one_picture_are_one_input(reports: dict[str, Report], name: str) -> None:
     found = reports[f"loaded('{name}')"]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import numpy as np
@@ -98,7 +98,7 @@ def _target(
 ) -> Target:
     kinds = kinds_of(source.rows.features) | dict.fromkeys(source.joined, "image")
     chosen, columns = _roles(source, kinds, task, given, preset)
-    name = namer(source.rows.features, columns[chosen.label.name].split(",")[0])
+    name = _in_words(namer(source.rows.features, columns[chosen.label.name].split(",")[0]), preset, columns)
     layout = Layout(chosen, columns, kinds, name, source.joined)
     _check_request(request, layout)
     rows = _plain_rows(source, layout)
@@ -111,6 +111,19 @@ def _target(
         source.notes.append(note)
     collector, unlabelled = _collect(rows, layout, request)
     return assemble(source, collector, unlabelled, total)
+
+
+def _in_words(
+    name: Callable[[Any], str | None], preset: DatasetPreset | None, columns: Mapping[str, str]
+) -> Callable[[Any], str | None]:
+    """Names of labels, those that the preset knows to be abbreviations in full."""
+    words = preset.words if preset and columns == dict(preset.columns) else {}
+
+    def in_words(value: Any) -> str | None:
+        found = name(value)
+        return words.get(found, found) if found is not None else None
+
+    return in_words if words else name
 
 
 def _check_request(request: Request, layout: Layout) -> None:
