@@ -2,25 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
 import torch
 import transformers
+from extracting import Reads, load, rows, some_pairs
 from PIL import Image
-from tiny_checkpoints import TEXTS, build, repo_of
+from tiny_checkpoints import TEXTS, build
 from tiny_pairs import DETECTORS, PAIR_MODELS, build_pair
 
 from hf_emms.data import Pairs
 from hf_emms.errors import EmmsError
-from hf_emms.features.load import load_extractor
 from hf_emms.features.pair_extractor import PairExtractor
-from hf_emms.features.towers import projected_patches
+from hf_emms.features.towers import SHARPNESS, projected_patches
 
-TASK = "visual-question-answering"
 FALLBACKS = {"metaclip_2", "align"}
 
 
@@ -30,45 +27,8 @@ def zoo(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="module")
-def pictures() -> list[Image.Image]:
-    rng = np.random.default_rng(0)
-    sizes = [(40, 50), (32, 32), (64, 30), (40, 50)]
-    return [Image.fromarray(rng.integers(0, 255, (*size, 3), dtype=np.uint8)) for size in sizes]
-
-
-@pytest.fixture(scope="module")
-def pairs(pictures: list[Image.Image]) -> Pairs:
-    """Every text with the first three pictures, mixed; the last picture and the last text are in no pair."""
-    parts = np.array([(picture, text) for picture in range(3) for text in range(len(TEXTS))])
-    return Pairs(pictures, [*TEXTS, "unused"], np.random.default_rng(1).permutation(parts))
-
-
-def load(folder: Path, modality: str = "image+text", **options: Any) -> Any:
-    return load_extractor(repo_of(folder), modality, TASK, device="cpu", **options)
-
-
-def rows(extractor: Any, inputs: Sequence[Any], batch_size: int | None = None) -> np.ndarray:
-    features = np.full((len(inputs), extractor.width), np.nan, dtype=np.float32)
-    seen: list[int] = []
-    for positions, batch in extractor.batches(inputs, batch_size=batch_size):
-        assert (positions.dtype, batch.dtype) == (np.int64, np.float32)
-        assert batch_size is None or len(positions) <= batch_size
-        features[positions] = batch
-        seen += positions.tolist()
-    assert sorted(seen) == list(range(len(inputs)))
-    return features
-
-
-class Reads:
-    """How many rows a module of a model has read."""
-
-    def __init__(self, module: torch.nn.Module, argument: str) -> None:
-        self.rows = 0
-        self._argument = argument
-        self._handle = module.register_forward_pre_hook(self._count, with_kwargs=True)
-
-    def _count(self, module: Any, positional: tuple[Any, ...], named: dict[str, Any]) -> None:
-        self.rows += len(named[self._argument] if self._argument in named else positional[0])
+def pairs() -> Pairs:
+    return some_pairs()
 
 
 @pytest.mark.parametrize("name", PAIR_MODELS)
@@ -157,7 +117,7 @@ def test_detectors_weigh_patches_by_the_logits_of_the_text(name: str, zoo: Path,
     pixels = transformers.AutoImageProcessor.from_pretrained(folder)(picture, return_tensors="pt")["pixel_values"]
     with torch.no_grad():
         outputs = model(input_ids=tokens["input_ids"], attention_mask=tokens["attention_mask"], pixel_values=pixels)
-    weights = outputs.logits[0, :, 0].softmax(0)
+    weights = (SHARPNESS * outputs.logits[0, :, 0]).softmax(0)
     np.testing.assert_allclose(given[0, -20:-16], weights @ outputs.pred_boxes[0], atol=1e-4)
     np.testing.assert_allclose(given[0, -16:], outputs.logits[0, :, 0], atol=1e-4)
 

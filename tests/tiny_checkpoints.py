@@ -68,7 +68,9 @@ def tokenizer(name: str) -> Any:
     if name in ("gpt2", "llama"):
         return T.PreTrainedTokenizerFast(tokenizer_object=core, eos_token="</s>")
     core.post_processor = processors.TemplateProcessing(
-        single="<s> $A </s>", special_tokens=[("<s>", special.index("<s>")), ("</s>", 2)]
+        single="<s> $A </s>",
+        pair="<s> $A </s> $B:1 </s>:1",
+        special_tokens=[("<s>", special.index("<s>")), ("</s>", 2)],
     )
     return T.PreTrainedTokenizerFast(
         tokenizer_object=core, pad_token="<pad>", bos_token="<s>", eos_token="</s>", unk_token="<unk>"

@@ -8,6 +8,11 @@ from typing import Any
 import torch
 from tiny_checkpoints import IMAGE_MODELS, TEXT, VISION, T, processor, tokenizer
 
+# Pictures keep their shape, as those of the real processors do.
+PROCESSORS = {
+    "vilt": lambda: T.ViltImageProcessor(size={"shortest_edge": 32}, size_divisor=8),
+    "grounding-dino": lambda: T.GroundingDinoImageProcessor(size={"shortest_edge": 64, "longest_edge": 128}),
+}
 OWL: dict[str, Any] = {
     "text_config": {**TEXT, "max_position_embeddings": 16, "eos_token_id": 2, "bos_token_id": 1},
     "vision_config": VISION,
@@ -26,7 +31,7 @@ def build_pair(root: Path, name: str) -> Path:
                 parameter.add_(torch.randn_like(parameter), alpha=0.05)
         model.save_pretrained(folder)
         tokenizer(name).save_pretrained(folder)
-        processor().save_pretrained(folder)
+        PROCESSORS.get(name, processor)().save_pretrained(folder)
     return folder
 
 
@@ -34,6 +39,11 @@ def _dual(vision: Any) -> Any:
     text = T.BertModel(T.BertConfig(**TEXT))
     config = T.VisionTextDualEncoderConfig.from_vision_text_configs(vision.config, text.config, projection_dim=12)
     return T.VisionTextDualEncoderModel(config, vision, text)
+
+
+def _blip_config() -> Any:
+    text = {**TEXT, "bos_token_id": 1, "encoder_hidden_size": 16}
+    return T.BlipConfig(text_config=text, vision_config=VISION, projection_dim=12, image_text_hidden_size=12)
 
 
 TWO_TOWERS = {
@@ -70,4 +80,34 @@ DETECTORS = {
     "owlvit": lambda: T.OwlViTForObjectDetection(T.OwlViTConfig(**OWL)),
     "owlv2": lambda: T.Owlv2ForObjectDetection(T.Owlv2Config(**OWL)),
 }
-PAIR_MODELS = {**TWO_TOWERS, **DETECTORS}
+FUSED = {
+    "vilt": lambda: T.ViltForQuestionAnswering(T.ViltConfig(**{**TEXT, **VISION}, num_labels=3)),
+    "blip-vqa": lambda: T.BlipForQuestionAnswering(_blip_config()),
+    "blip-itm": lambda: T.BlipForImageTextRetrieval(_blip_config()),
+    "git": lambda: T.GitForCausalLM(T.GitConfig(vision_config=VISION, bos_token_id=1, eos_token_id=2, **TEXT)),
+    "grounding-dino": lambda: T.GroundingDinoForObjectDetection(
+        T.GroundingDinoConfig(
+            backbone_config=T.SwinConfig(
+                image_size=32,
+                patch_size=4,
+                embed_dim=8,
+                depths=[1, 1, 1],
+                num_heads=[2, 2, 2],
+                window_size=2,
+                out_indices=[2, 3],
+            ),
+            text_config={"model_type": "bert", **TEXT},
+            d_model=32,
+            encoder_layers=1,
+            encoder_ffn_dim=32,
+            encoder_attention_heads=2,
+            decoder_layers=2,
+            decoder_ffn_dim=32,
+            decoder_attention_heads=2,
+            num_feature_levels=3,
+            num_queries=12,
+            max_text_len=40,
+        )
+    ),
+}
+PAIR_MODELS = {**TWO_TOWERS, **DETECTORS, **FUSED}

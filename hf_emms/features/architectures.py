@@ -48,6 +48,7 @@ class Architecture:
 
 EMMS = "EMMS (arXiv 2308.06262)"
 TOWERS = "ours: see towers.py"
+FUSED = "ours: see fused.py"
 CLASSIFIER = "input of the classifier in the model's ...ForImageClassification"
 
 ARCHITECTURES: tuple[Architecture, ...] = (
@@ -170,12 +171,33 @@ ARCHITECTURES: tuple[Architecture, ...] = (
     ),
     Architecture("OWL-ViT", ("owlvit",), "image+text", "OwlViTForObjectDetection", "owlvit", TOWERS),
     Architecture("OWLv2", ("owlv2",), "image+text", "Owlv2ForObjectDetection", "owlv2", TOWERS),
+    # Pictures with texts, read together.
+    Architecture("ViLT", ("vilt",), "image+text", "ViltModel", "vilt", FUSED, poolerless=True),
+    Architecture("BLIP", ("blip",), "image+text", "BlipForQuestionAnswering", "blip", FUSED, unused=("text_decoder",)),
+    Architecture("GIT", ("git",), "image+text", "GitModel", "git", FUSED),
+    Architecture(
+        "Grounding DINO",
+        ("grounding-dino",),
+        "image+text",
+        "GroundingDinoForObjectDetection",
+        "grounding_dino",
+        FUSED,
+    ),
+)
+
+# What reads a text as tokens also reads a question with its context.
+_OF_TEXT_PAIRS = {"masked_mean": "question_context", "encoder_masked_mean": "encoder_question_context"}
+ARCHITECTURES += tuple(
+    replace(row, modality="text+text", pooling=_OF_TEXT_PAIRS[row.pooling], source="ours: see contexts.py")
+    for row in ARCHITECTURES
+    if row.modality == "text" and row.pooling in _OF_TEXT_PAIRS
 )
 
 FALLBACKS: dict[Modality, Architecture] = {
     "image": Architecture("", (), "image", "AutoModel", "image_fallback", "the documented fallback"),
     "text": Architecture("", (), "text", "AutoModel", "text_fallback", "the documented fallback"),
     "image+text": Architecture("", (), "image+text", "AutoModel", "two_towers", "the documented fallback"),
+    "text+text": Architecture("", (), "text+text", "AutoModel", "question_context_fallback", "the documented fallback"),
 }
 # What a checkpoint is fed, in words.
 FED: dict[Modality, str] = {

@@ -13,7 +13,7 @@ from typing import Any
 from torch import Tensor
 
 from hf_emms.errors import EmmsError
-from hf_emms.features import towers
+from hf_emms.features import fused, towers
 from hf_emms.features.pooling import Inputs
 from hf_emms.plugins import by_reference
 
@@ -50,6 +50,7 @@ class Fused:
         picture: pixel values (b, 3, H, W) to what is kept of each picture (b, …).
         fuse: `{"picture", "input_ids", "attention_mask"}` of r pairs to rows (r, D1).
         prepare: changes the model once after loading.
+        phrase: a text as the family was trained to read it.
     """
 
     summary: str
@@ -57,6 +58,7 @@ class Fused:
     picture: Encode
     fuse: Callable[[Any, Inputs], Tensor]
     prepare: Callable[[Any], None] = lambda model: None
+    phrase: Callable[[str], str] = str
 
 
 _JOINED = (
@@ -75,6 +77,32 @@ FUSIONS: dict[str, Towers | Fused] = {
     ),
     "owlvit": Towers(_OWL, "owlvit.text_model", towers.owl_picture, towers.owl_text, towers.owl_joined),
     "owlv2": Towers(_OWL, "owlv2.text_model", towers.owl_picture, towers.owl_text, towers.owl_joined),
+    "vilt": Fused(
+        "first token (CLS), mean of the text's tokens and mean of the picture's, after all layers",
+        "",
+        fused.vilt_picture,
+        fused.vilt,
+    ),
+    "blip": Fused(
+        "mean of the text's tokens, which attend to the picture, and mean of the picture's tokens",
+        "text_encoder",
+        fused.blip_picture,
+        fused.blip,
+    ),
+    "git": Fused(
+        "last token of the text behind the picture, mean of the text's tokens, and mean of the projected picture",
+        "",
+        fused.git_picture,
+        fused.git,
+        fused.git_prepared,
+    ),
+    "grounding_dino": Fused(
+        "state and box of the decoder's queries, weighted by their best logit for the text",
+        "model.text_backbone",
+        fused.whole_picture,
+        fused.grounding_dino,
+        phrase=fused.as_phrase,
+    ),
 }
 
 

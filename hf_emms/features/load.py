@@ -6,34 +6,31 @@ import logging
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from typing import Any
 
 import torch
-from torch import Tensor
 
 from hf_emms.errors import EmmsError
 from hf_emms.features.architectures import FED, families
 from hf_emms.features.extractor import Extractor
-from hf_emms.features.files import fetch_weights, require_vocabulary
-from hf_emms.features.fusion import find_fusion
+from hf_emms.features.files import fetch_weights
+from hf_emms.features.fusion import Fused, find_fusion
 from hf_emms.features.images import ImageInput
 from hf_emms.features.layers import DEFAULT_LAYERS
 from hf_emms.features.pair_extractor import PairExtractor
 from hf_emms.features.pairs import PairInput, PictureInput
 from hf_emms.features.plan import ExtractionPlan, plan_extraction
+from hf_emms.features.readers import FAILURES, picture_input, read_tokenizer, text_input, text_pair_input, unusable
 from hf_emms.features.running import Running
-from hf_emms.features.text import TextInput
+from hf_emms.features.text_pair_extractor import TextPairExtractor
 from hf_emms.hub import Repo
 from hf_emms.plugins import by_reference
 from hf_emms.tasks.base import Modality
 
 DEVICES = ("auto", "cpu", "cuda", "mps")
-_NO_LIMIT = 1_000_000  # tokenizers without a limit say 1e30
-_DEFAULT_LIMIT = 512
 _NEED_POOLER = ("pooler_output", "unmasked_pooler_output", "image_fallback", "two_towers", "unmasked_two_towers")
 _TWO_TOWERS = ("get_image_features", "get_text_features", "text_model")  # what the fallback for pairs needs
-# What transformers raises for files that it cannot use.
-_FAILURES = (OSError, ValueError, RuntimeError, KeyError, TypeError, AttributeError, ImportError)
 
 
 def load_extractor(
@@ -69,12 +66,15 @@ def load_extractor(
     place = choose_device(device)
     safetensors = fetch_weights(repo, subfolder=plan.subfolder, allow_pickle=allow_pickle)
     with _quiet():
-        images = _picture_input(plan) if "image" in modality else None
-        tokenizer = _tokenizer(plan) if "text" in modality else None
+        images = picture_input(plan) if "image" in modality else None
+        tokenizer = read_tokenizer(plan) if "text" in modality else None
         model, pooling = _model(plan, safetensors)
         model = model.to(place).eval()
+        if modality == "text+text":
+            source = text_pair_input(model, text_input(plan, model, tokenizer))
+            return TextPairExtractor(plan, model, source, pooling, layers)
         if images is None:
-            return Extractor(plan, model, _text_input(plan, model, tokenizer), pooling, layers)
+            return Extractor(plan, model, text_input(plan, model, tokenizer), pooling, layers)
         if tokenizer is None:
             return Extractor(plan, model, ImageInput(images.preprocess, images.pixels), pooling, layers)
         return _pair_extractor(plan, model, pooling, images, tokenizer, layers)
@@ -118,8 +118,8 @@ def _model(plan: ExtractionPlan, safetensors: bool) -> tuple[Any, str]:
             ignore_mismatched_sizes=True,  # reported below, with names and shapes
             **options,
         )
-    except _FAILURES as error:
-        raise _unusable(plan, "weights", error) from error
+    except FAILURES as error:
+        raise unusable(plan, "weights", error) from error
     if hasattr(model.config, "use_cache"):
         model.config.use_cache = False  # one forward a text: keys and values need no keeping
     for name, saved, needed in sorted(report["mismatched_keys"]):
@@ -172,84 +172,13 @@ def _pair_extractor(
             f"{plan.repo.id} ({plan.architecture.family}) has no image tower and text tower that meet in one space",
             f"families that read {FED[plan.architecture.modality]}: {', '.join(families('image+text'))}",
         )
-    text = _text_input(plan, model.get_submodule(find_fusion(fusion).text_part), tokenizer)
-    return PairExtractor(plan, model, PairInput(pictures, text), fusion, layers)
-
-
-def _picture_input(plan: ExtractionPlan) -> PictureInput:
-    from PIL import Image
-    from transformers import AutoImageProcessor
-
-    try:
-        processor = AutoImageProcessor.from_pretrained(
-            plan.model_folder, trust_remote_code=plan.code, local_files_only=True
-        )
-
-        def preprocess(images: list[Any]) -> Tensor:
-            pixels: Tensor = processor(images=images, return_tensors="pt")["pixel_values"]
-            return pixels
-
-        square = preprocess([Image.new("RGB", (64, 64))]).shape[-2:]
-        fixed = all(preprocess([Image.new("RGB", size)]).shape[-2:] == square for size in ((64, 96), (96, 64)))
-    except _FAILURES as error:
-        raise _unusable(plan, "image processor (preprocessor_config.json)", error) from error
-    return PictureInput(preprocess, square[0] * square[1], fixed)
-
-
-def _tokenizer(plan: ExtractionPlan) -> Any:
-    from transformers import AutoTokenizer
-
-    require_vocabulary(plan.repo, plan.model_folder)
-    try:
-        return AutoTokenizer.from_pretrained(plan.model_folder, trust_remote_code=plan.code, local_files_only=True)
-    except _FAILURES as error:
-        raise _unusable(plan, "tokenizer", error) from error
-
-
-def _text_input(plan: ExtractionPlan, model: Any, tokenizer: Any) -> TextInput:
-    limits = [plan.max_length, tokenizer.model_max_length, _positions(model)]
-    known = [limit for limit in limits if limit is not None and 0 < limit < _NO_LIMIT]
-    # GPT-2 has no padding token; what fills a batch up is masked, so any id does.
-    pad = next((i for i in (tokenizer.pad_token_id, getattr(model.config, "pad_token_id", None)) if i is not None), 0)
-    ends = (tokenizer.bos_token_id, tokenizer.eos_token_id, tokenizer.unk_token_id)
-    return TextInput(
-        tokenizer=tokenizer,
-        limit=min(known, default=_DEFAULT_LIMIT),
-        pad=pad,
-        filler=next((token for token in ends if token is not None), pad),
-        vocabulary=_vocabulary(model),
-        pads_to_limit=plan.architecture.pads_to_limit,
-    )
-
-
-def _vocabulary(model: Any) -> int:
-    try:
-        return int(model.get_input_embeddings().num_embeddings)
-    except NotImplementedError:  # some towers do not tell their table: it is the largest
-        tables = (module for module in model.modules() if isinstance(module, torch.nn.Embedding))
-        return max(table.num_embeddings for table in tables)
-
-
-def _positions(model: Any) -> int | None:
-    """The longest text that the table of positions allows; RoBERTa's starts behind its padding id."""
-    for name, module in model.named_modules():
-        if name.endswith("position_embeddings") and isinstance(module, torch.nn.Embedding):
-            return module.num_embeddings - (0 if module.padding_idx is None else module.padding_idx + 1)
-    limit = getattr(model.config, "max_position_embeddings", None)
-    return limit if isinstance(limit, int) else None
-
-
-def _unusable(plan: ExtractionPlan, what: str, error: BaseException) -> EmmsError:
-    lines = str(error).splitlines() or [type(error).__name__]
-    if isinstance(error, ImportError):
-        reason = " ".join(" ".join(lines).split())
-        package = plan.architecture.requires
-        hint = f"pip install -U {package}" if package else None
-        return EmmsError(f"{plan.repo.id} needs a package that is not installed: {reason}", hint)
-    return EmmsError(
-        f"the {what} of {plan.repo.id} cannot be loaded: {lines[0]}",
-        f"it is loaded from {plan.model_folder} as {plan.architecture.loader}",
-    )
+    found = find_fusion(fusion)
+    text = text_input(plan, model.get_submodule(found.text_part), tokenizer)
+    source = PairInput(pictures, text)
+    if isinstance(found, Fused):
+        found.prepare(model)
+        source = replace(source, phrase=found.phrase)
+    return PairExtractor(plan, model, source, found, layers)
 
 
 @contextmanager

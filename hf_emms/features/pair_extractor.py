@@ -9,7 +9,7 @@ import numpy as np
 
 from hf_emms.data import Pairs
 from hf_emms.errors import EmmsError
-from hf_emms.features.fusion import Fused, find_fusion
+from hf_emms.features.fusion import Fused, Towers
 from hf_emms.features.layers import DEFAULT_LAYERS, LayerError, refused_beside_last
 from hf_emms.features.pairs import PairInput, Sizes, fused_batches, tower_batches
 from hf_emms.features.plan import ExtractionPlan
@@ -23,19 +23,23 @@ class PairExtractor(Running):
     """A checkpoint with its image processor and tokenizer, ready to turn pictures with texts into features."""
 
     def __init__(
-        self, plan: ExtractionPlan, model: Any, source: PairInput, fusion: str, asked: tuple[str, ...] = DEFAULT_LAYERS
+        self,
+        plan: ExtractionPlan,
+        model: Any,
+        source: PairInput,
+        fusion: Towers | Fused,
+        asked: tuple[str, ...] = DEFAULT_LAYERS,
     ) -> None:
-        self._fusion = find_fusion(fusion)
+        self._fusion = fusion
         super().__init__(plan, model, self._fusion.summary)
         self._refused = refused_beside_last(asked, plan.repo.id)
         self._source = source
-        fused = self._fusion
-        self._picture = self._halving(lambda inputs: fused.picture(self._model, inputs["pixel_values"]), keep=True)
-        if isinstance(fused, Fused):
-            self._fuse = self._halving(lambda inputs: fused.fuse(self._model, inputs))
+        self._picture = self._halving(lambda inputs: fusion.picture(self._model, inputs["pixel_values"]), keep=True)
+        if isinstance(fusion, Fused):
+            self._fuse = self._halving(lambda inputs: fusion.fuse(self._model, inputs))
         else:
-            self._text = self._halving(lambda inputs: fused.text(self._model, inputs))
-            self._join = self._halving(lambda inputs: fused.join(inputs["picture"].float(), inputs["text"].float()))
+            self._text = self._halving(lambda inputs: fusion.text(self._model, inputs))
+            self._join = self._halving(lambda inputs: fusion.join(inputs["picture"].float(), inputs["text"].float()))
         self.width = self._probe(_example())
 
     @property

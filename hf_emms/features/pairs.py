@@ -41,10 +41,11 @@ class PictureInput:
 
 @dataclass(frozen=True)
 class PairInput:
-    """How a checkpoint reads a picture and a text."""
+    """How a checkpoint reads a picture and a text; `phrase` writes a text as it was trained on."""
 
     picture: PictureInput
     text: TextInput
+    phrase: Callable[[str], str] = str
 
 
 @dataclass(frozen=True)
@@ -117,15 +118,20 @@ def fused_batches(
         Positions int64 (r,) and features float32 (r, D1).
     """
     used, codes = np.unique(pairs.parts[:, 1], return_inverse=True)
-    tokens, cut = tokenise(source.text, [pairs.seconds[i] for i in used])
+    tokens, cut = tokenise(source.text, [source.phrase(pairs.seconds[i]) for i in used])
     if cut:
         on_cut(cut)
     for positions, which, kept in _pictures(source.picture, pairs, picture, sizes.pictures):
         own = [tokens[codes[position]] for position in positions]
-        beside = kept.shape[1] if kept.ndim == 3 else 0
-        for rows in plan_batches(source.text, own, sizes.tokens, sizes.pairs, beside=beside):
+        beside = kept.shape[1] if kept.ndim == 3 else _tokens(kept)
+        for rows in plan_batches(source.text, list(map(len, own)), sizes.tokens, sizes.pairs, beside=beside):
             inputs = {"picture": kept[torch.from_numpy(which[rows])], **padded(source.text, [own[row] for row in rows])}
             yield positions[rows], fuse(inputs).numpy()
+
+
+def _tokens(pixels: Tensor) -> int:
+    """About as many tokens as a detector makes of pixels (b, 3, H, W): maps at strides of 8, 16, 32 and 64."""
+    return pixels.shape[2] * pixels.shape[3] // 48
 
 
 def _in_order(batches: Iterator[Batch], count: int) -> Tensor:

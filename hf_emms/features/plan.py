@@ -188,6 +188,7 @@ def _fallback(plan: ExtractionPlan, trust_remote_code: bool) -> ExtractionPlan:
             "image": "image features or pooled output if the model has them, else the mean of tokens or map",
             "text": "text features if the model has them, else the mean of the last layer's tokens",
             "image+text": "its image features and its text features, and the similarity of patches if it can be told",
+            "text+text": "means of the last layer's tokens",
         }[plan.architecture.modality]
     )
     return replace(plan, code=code, notes=(("fallback", note),))
@@ -197,11 +198,7 @@ def _with_layout(plan: ExtractionPlan, layout: SentenceLayout) -> ExtractionPlan
     notes = plan.notes
     if layout.left_out:
         notes = (*notes, ("layout", f"left out of its modules.json: {', '.join(layout.left_out)}"))
-    return replace(
-        plan,
-        pooling=layout.pooling,
-        subfolder=layout.subfolder,
-        normalise=layout.normalise,
-        max_length=layout.max_length,
-        notes=notes,
-    )
+    plan = replace(plan, subfolder=layout.subfolder, max_length=layout.max_length, notes=notes)
+    if plan.architecture.modality == "text+text":
+        return plan  # the layout's pooling is for single texts
+    return replace(plan, pooling=layout.pooling, normalise=layout.normalise)

@@ -72,7 +72,7 @@ def text_batches(
         tokens, cut = tokenise(source, window)
         if cut:
             on_cut(cut)
-        for positions in plan_batches(source, tokens, budget, batch_size):
+        for positions in plan_batches(source, list(map(len, tokens)), budget, batch_size):
             yield positions + start, forward(padded(source, [tokens[i] for i in positions])).numpy()
 
 
@@ -94,23 +94,32 @@ def tokenise(source: TextInput, texts: Sequence[str]) -> tuple[list[list[int]], 
             full = (i for i, row in enumerate(ids) if len(row) >= source.limit)
             cut += sum(bool(encoded.encodings[i].overflowing) for i in full)
         tokens.extend(row or [source.filler] for row in ids)
+    check_vocabulary(source, tokens)
+    return tokens, cut
+
+
+def check_vocabulary(source: TextInput, tokens: Sequence[Sequence[int]]) -> None:
+    """Refuses token ids that the model has no embedding for.
+
+    Raises:
+        EmmsError: there is one.
+    """
     highest = max(chain.from_iterable(tokens), default=0)
     if highest >= source.vocabulary:
         raise EmmsError(
             f"the tokenizer made token id {highest}, but the model's embedding table has {source.vocabulary} rows",
             "the checkpoint's tokenizer and weights do not belong together",
         )
-    return tokens, cut
 
 
 def plan_batches(
-    source: TextInput, tokens: Sequence[Sequence[int]], budget: int, batch_size: int | None, *, beside: int = 0
+    source: TextInput, tokens: Sequence[int], budget: int, batch_size: int | None, *, beside: int = 0
 ) -> Iterator[np.ndarray]:
     """Positions of one batch after the other, longest texts first: memory runs out at once or never.
 
-    `beside` counts the tokens of a picture that the model reads beside each text.
+    `tokens` is how many each text has, `beside` how many of a picture the model reads beside each text.
     """
-    lengths = np.array([len(row) for row in tokens], dtype=np.int64)
+    lengths = np.array(tokens, dtype=np.int64)
     order = np.argsort(-lengths, kind="stable")
     start = 0
     while start < len(order):

@@ -17,6 +17,9 @@ from torch.nn.functional import adaptive_avg_pool2d, normalize
 from hf_emms.features.pooling import Inputs, pooled_or_tensor
 
 GRID = 7  # cells a side of a map, at most: the final map of a CNN at 224 pixels; a finer one is averaged
+# Logits of detectors are weighed by softmax(4 × logit): at 1 the hundreds of patches or queries that fit badly would
+# together outweigh the one that fits.
+SHARPNESS = 4
 _MOST_PREFIX = 8  # tokens in front of the patches: CLS and registers
 
 
@@ -123,13 +126,13 @@ def owl_text(model: Any, inputs: Inputs) -> Tensor:
 
 
 def owl_joined(pictures: Tensor, texts: Tensor) -> Tensor:
-    """[expected class embedding; text; product; expected box; map of logits] under the softmax of the text's logits.
+    """[expected class embedding; text; product; expected box; map of logits] weighted by the text's logits.
 
     The box head is part of what a detector learned and keeps when it is fine-tuned, so its boxes count as features.
     """
     classes, shift, scale, boxes = pictures.split([texts.shape[1], 1, 1, 4], dim=2)
     logits = (torch.einsum("rpe,re->rp", classes, texts) + shift[..., 0]) * scale[..., 0]
-    weights = logits.softmax(1)
+    weights = (SHARPNESS * logits).softmax(1)
     seen = torch.einsum("rpe,rp->re", classes, weights)
     box = torch.einsum("rpe,rp->re", boxes, weights)
     side = isqrt(logits.shape[1])
