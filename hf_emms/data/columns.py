@@ -66,11 +66,13 @@ def find_columns(task: Task, kinds: Mapping[str, str], given: Mapping[str, str])
         EmmsError: a given column does not exist or holds the wrong type, or one cannot be found.
     """
     given = {name: check_column(task, name, column, kinds) for name, column in given.items()}
-    for how in (_BY_NAME, _BY_CLASS, _BY_TYPE):
+    # Of two texts, a type does not tell which is which.
+    ways = (_BY_NAME, _BY_CLASS) if task.modality == "text+text" else (_BY_NAME, _BY_CLASS, _BY_TYPE)
+    for how in ways:
         columns = _fill(task, kinds, given, how)
         if columns is not None:
             return columns
-    filled = _filled(task, kinds, given, _BY_TYPE)
+    filled = _filled(task, kinds, given, ways[-1])
     missing = next(role for role in (task.label, *task.inputs) if role.name not in filled)
     raise EmmsError(
         f"no column for the {missing.name} of {task.id} among {describe(kinds)}",
