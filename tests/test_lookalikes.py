@@ -269,6 +269,8 @@ def towers(tmp_path_factory: pytest.TempPathFactory) -> list[str]:
         ("flickr8k", ("vit-gpt2-captions", "swin-distilled")),
         ("trec", ("bert-distilled", "bert-random")),
         ("sst2", ("albert-distilled", "bert-random")),
+        ("squad", ("bert-distilled", "bert-random")),
+        ("squad_v2", ("albert-distilled", "electra-distilled")),
         ("gqa", ()),
         ("clevr", ()),
         ("refcoco", ()),
