@@ -47,9 +47,10 @@ def same_alone_and_together(extractor, inputs) -> np.ndarray:
     return together
 
 
-def test_every_row_of_the_table_has_a_tiny_checkpoint() -> None:
+def test_every_row_that_reads_pictures_or_texts_has_a_tiny_checkpoint() -> None:
     built = {*IMAGE_MODELS, *IMAGE_FAMILIES, *CAPTIONERS, *TEXT_MODELS, *TEXT_FAMILIES, "timm_wrapper", "torchvision"}
-    missing = [row.family for row in architectures() if not built & {*row.model_types}]
+    alone = [row for row in architectures() if row.modality in ("image", "text")]
+    missing = [row.family for row in alone if not built & {*row.model_types}]
     assert missing == []
 
 

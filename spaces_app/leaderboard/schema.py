@@ -91,6 +91,8 @@ class Ranking(msgspec.Struct, frozen=True, kw_only=True):
     race: int | None = None
     captions: str | None = None
     prompt: str | None = None
+    label_form: str | None = None
+    box_format: str | None = None
     device: str = "auto"
     dtype: str = "auto"
     layers: tuple[str, ...] = ()

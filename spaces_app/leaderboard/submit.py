@@ -61,7 +61,12 @@ def path_of(ranking: Ranking) -> str:
         "columns": ranking.columns,
         "sizes": [ranking.n, ranking.n_inputs, ranking.n_labels],
         "sample": [ranking.max_samples, ranking.sampling, ranking.captions, ranking.seed],
-        "labels": [ranking.prompt, *([encoder.id, encoder.revision] for encoder in ranking.encoders)],
+        "labels": [
+            ranking.prompt,
+            ranking.label_form,
+            ranking.box_format,
+            *([encoder.id, encoder.revision] for encoder in ranking.encoders),
+        ],
         "scores": [ranking.folds, ranking.estimators, ranking.dtype, *([ranking.layers] if ranking.layers else [])],
     }
     digest = hashlib.sha256(json.dumps(compared, sort_keys=True).encode()).hexdigest()[:12]
