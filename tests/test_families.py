@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import subprocess
 import sys
 from pathlib import Path
 
@@ -169,3 +170,12 @@ def test_captioners_see_the_picture_and_no_caption(name: str, zoo: Path) -> None
     assert features.shape[1] == 16 + 24
     assert features.std(0).min() > 0  # every column depends on the picture
     assert words == {START}
+
+
+# --- the page ---------------------------------------------------------------------------------------------
+
+
+def test_the_page_of_architectures_is_what_the_code_says() -> None:
+    script = Path(__file__).parents[1] / "scripts" / "architectures_table.py"
+    done = subprocess.run([sys.executable, str(script), "--check"], check=False)
+    assert done.returncode == 0, f"python {script} rewrites docs/architectures.md"
