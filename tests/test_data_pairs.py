@@ -164,6 +164,14 @@ def test_every_answer_may_be_a_row() -> None:
     assert sorted(Counter(target.groups.tolist()).values()) == [4, 4]
 
 
+def test_other_labels_of_the_same_inputs_are_another_sample_of_them() -> None:
+    samples = [load_target(annotated(), references=how) for how in ("mean", "first", "majority")]
+    assert len({one.fingerprint for one in samples}) == 3
+    assert len({one.inputs_fingerprint for one in samples}) == 1
+    assert load_target(annotated().select([0, 1, 0])).inputs_fingerprint == samples[0].inputs_fingerprint
+    assert load_target(asked(2)).inputs_fingerprint != samples[0].inputs_fingerprint
+
+
 def test_answers_in_rows_of_their_own_are_gathered() -> None:
     rows = image_rows([png((1, 0, 0))] * 3 + [png((2, 0, 0))], question=["a?"] * 4, answer=["x", "y", "x", "z"])
     target = load_target(rows)

@@ -41,6 +41,7 @@ def target() -> Target:
         total_rows=ROWS,
         notes=(),
         fingerprint="0" * 32,
+        inputs_fingerprint="0" * 32,
     )
 
 

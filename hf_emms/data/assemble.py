@@ -74,6 +74,7 @@ def assemble(source: Source, collector: Collector, unlabelled: int, total: int |
         total_rows=total,
         notes=(*notes, *sample_notes(collector, labels, len(distinct), n_groups, skipped, total)),
         fingerprint=digest.hexdigest(),
+        inputs_fingerprint=hashlib.blake2b(numbers[starts].tobytes(), digest_size=16).hexdigest(),
         mixtures=labels.mixtures,
         label_numbers=labels.numbers,
         form=labels.form,

@@ -22,7 +22,10 @@ from hf_emms.tasks import get_task
 SAMPLE_VERSION = 2
 
 _ARRAYS = ("input_of_row", "codes", "groups")
-_FACTS = ("config", "split", "columns", "label_texts", "skipped", "total_rows", "notes", "fingerprint", "form")
+_FACTS = (
+    *("config", "split", "columns", "label_texts", "form", "skipped", "total_rows", "notes"),
+    *("fingerprint", "inputs_fingerprint"),
+)
 _MIXTURE = ("labels", "texts", "weights")
 
 

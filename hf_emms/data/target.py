@@ -40,6 +40,7 @@ class Target:
         total_rows: rows of the split; None where a stream does not say.
         notes: what was inferred, in words.
         fingerprint: 32 hex digits over everything that makes the sample what it is.
+        inputs_fingerprint: 32 hex digits over the inputs alone: other labels of the same inputs need no new features.
         mixtures: which texts each label is the mean of; None where label u is text u.
         label_numbers: float32, shape (U, D2): one more F-label, of labels that are numbers.
         form: which F-labels the labels make: of their texts, of their numbers, or both.
@@ -60,6 +61,7 @@ class Target:
     total_rows: int | None
     notes: tuple[str, ...]
     fingerprint: str
+    inputs_fingerprint: str
     mixtures: Mixtures | None = None
     label_numbers: np.ndarray | None = None
     form: LabelForm = "text"

@@ -248,7 +248,7 @@ def features_key(plan: ExtractionPlan, target: Target, layer: str = LAST) -> dic
     key = {
         "id": plan.repo.id,
         "revision": plan.repo.revision,
-        "inputs": target.fingerprint,
+        "inputs": target.inputs_fingerprint,
         "task": target.task.id,
         "extractor": plan.fingerprint,
     }
