@@ -110,7 +110,8 @@ def plan(request: Request, progress: Progress) -> Plan:
         get_estimator(name)
     engine_for(request)
     preset = dataset_preset(request.dataset) if isinstance(request.dataset, str) else None
-    encoders = () if _numbers_only(request, preset) else _encoders(request, preset)
+    # Before a long download rather than after it, but numbers need no encoder, and the columns may turn out to be some.
+    encoders = _encoders(request, preset) if _surely_texts(request, preset) else ()
     cache = open_cache(request, progress)
     target = load_target(
         request.dataset,
@@ -128,7 +129,7 @@ def plan(request: Request, progress: Progress) -> Plan:
         box_format=request.box_format,
         cache=cache,
     )
-    encoders = () if target.form == "numbers" else encoders
+    encoders = () if target.form == "numbers" else encoders or _encoders(request, preset)
     ids = request.checkpoints or (preset.checkpoints if preset else ()) or checkpoint_preset(target.task.id)
     unique = tuple(dict.fromkeys(ids))
     notes = [*target.notes]
@@ -177,10 +178,10 @@ def row_key(repo: Repo, request: Request, target: Target, encoders: tuple[Repo, 
     }
 
 
-def _numbers_only(request: Request, preset: DatasetPreset | None) -> bool:
-    """Whether it is known before the dataset is read that labels are numbers, which no encoder embeds."""
+def _surely_texts(request: Request, preset: DatasetPreset | None) -> bool:
+    """Whether it is known before the dataset is read that labels become texts, which encoders embed."""
     task = request.task or (preset.task if preset else None)
-    return task is not None and (request.label_form or get_task(task).form) == "numbers"
+    return task is not None and (request.label_form or get_task(task).form) != "numbers"
 
 
 def _encoders(request: Request, preset: DatasetPreset | None) -> tuple[Repo, ...]:

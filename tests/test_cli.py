@@ -190,10 +190,12 @@ def test_a_known_error_is_one_line_and_a_way_out(cli: Cli, encoder: Path) -> Non
 
 
 def test_encoders_out_of_reach_leave_those_that_ship(cli: Cli) -> None:
-    result = cli("rank", "--dataset", "./folder")
-    assert result.code == 1
-    assert "label encoder" in result.err
-    assert "--encoder demo" in result.err
+    # Before the dataset is read where the task is known, after it where the columns have to tell.
+    for dataset in (("./folder", "--task", "captioning"), ("emms-demo/emoji-captions",)):
+        result = cli("rank", "--dataset", *dataset)
+        assert result.code == 1
+        assert "label encoder" in result.err
+        assert "--encoder demo" in result.err
 
 
 @pytest.mark.parametrize("way", ["--debug", "HF_EMMS_DEBUG"])

@@ -1,0 +1,70 @@
+"""Rankings whose labels are numbers or mixtures: what is embedded, and what is said of it."""
+
+from __future__ import annotations
+
+import datasets
+import numpy as np
+import pytest
+
+import hf_emms
+from hf_emms.cards.command import rank_command
+from hf_emms.data import load_target
+from hf_emms.engines.progress import Silent
+from hf_emms.hub import resolve
+from hf_emms.labels import embed_texts
+from hf_emms.pipeline import _labels
+from hf_emms.plan import Request, open_cache, plan
+from hf_emms.ranking import Ranking
+
+ENCODER = "emms-demo/encoder-minilm-static"
+CHECKPOINT = "emms-demo/bert-random"
+
+
+def rated(n: int = 60) -> datasets.Dataset:
+    """Texts and how many words they have."""
+    texts = [" ".join(["word"] * (1 + i % 7)) + f" {i}" for i in range(n)]
+    return datasets.Dataset.from_dict({"text": texts, "score": [float(len(text.split())) for text in texts]})
+
+
+@pytest.fixture(scope="module")
+def of_numbers() -> Ranking:
+    return hf_emms.rank(rated(), CHECKPOINT, estimators=("emms", "logme", "knn"), cache=False)
+
+
+def test_labels_that_are_numbers_need_no_encoder(of_numbers: Ranking) -> None:
+    assert [row.error for row in of_numbers.rows] == [None]
+    assert (of_numbers.task, of_numbers.label_form) == ("text-regression", "numbers")
+    assert [(one.id, one.revision, one.width) for one in of_numbers.encoders] == [("label (numbers)", "", 9)]
+    assert set(of_numbers.rows[0].scores) == {"emms", "logme", "knn"}
+    # The length of a text is easily read off its embedding.
+    assert of_numbers.rows[0].scores["emms"].details["r2"] > 0.3
+
+
+def test_the_command_that_makes_it_again_names_the_form_and_no_encoder(of_numbers: Ranking) -> None:
+    command = rank_command(of_numbers, [CHECKPOINT])
+    assert "--label-form numbers" in command
+    assert "--encoder" not in command
+    assert Ranking.from_json(of_numbers.to_json()).label_form == "numbers"
+
+
+def test_numbers_stand_beside_the_encoders_of_their_words() -> None:
+    both = hf_emms.rank(rated(), CHECKPOINT, encoders=ENCODER, label_form="both", estimators="emms", cache=False)
+    assert [one.id for one in both.encoders] == [ENCODER, "label (numbers)"]
+    assert len(both.rows[0].scores["emms"].details["weights"]) == 2
+    assert f"--encoder {ENCODER}" in rank_command(both, [CHECKPOINT])
+
+
+def test_an_f_label_of_several_texts_is_the_mean_of_their_embeddings() -> None:
+    captions = [["a red cat", "a cat"], ["a dog"], ["a cat", "a cat", "a dog", "a cow"]]
+    rows = datasets.Dataset.from_dict({"text": ["x", "y", "z"], "labels": captions})
+    request = Request(rows, (CHECKPOINT,), encoders=(ENCODER,), cache=False)
+    labels = _labels(plan(request, Silent()), open_cache(request, Silent()), Silent())
+    target = load_target(rows)
+    texts = ("a cat", "a cow", "a dog", "a red cat")
+    assert target.label_texts == texts
+    cat, cow, dog, red = embed_texts(resolve(ENCODER, "model"), texts)
+    wanted = {"x": (red + cat) / 2, "y": dog, "z": (2 * cat + dog + cow) / 4}
+    for row, code in enumerate(labels.codes):
+        text = target.inputs[int(target.input_of_row[row])]
+        assert np.allclose(labels.tables[0][code], wanted[text], atol=1e-5)
+    assert not labels.categorical
