@@ -10,10 +10,10 @@ from typing import TYPE_CHECKING
 
 from hf_emms.engines import layers
 from hf_emms.engines.engine import Work
-from hf_emms.engines.extraction import bring, extract
+from hf_emms.engines.extraction import extract
 from hf_emms.engines.failures import failures, one_line
 from hf_emms.engines.parts import whole
-from hf_emms.engines.prefetch import Prefetch
+from hf_emms.engines.prefetch import Prefetch, downloads_ahead
 from hf_emms.engines.scores import evidence_of
 from hf_emms.ranking import Row, Seconds
 from hf_emms.scoring.label_table import LabelTable
@@ -29,11 +29,7 @@ class LocalEngine:
 
     def rows(self, work: Work) -> Generator[Row, None, None]:
         """See `Engine.rows`."""
-        with Prefetch(
-            work.checkpoints.values(),
-            lambda repo: bring(repo, work.target, work.settings, work.cache),
-            lambda id: work.progress.noted(f"waiting for the download of {id}"),
-        ) as prefetch:
+        with downloads_ahead(work) as prefetch:
             labels = work.labels()
             for name, repo in work.checkpoints.items():
                 work.progress.started(name, len(work.target.inputs))

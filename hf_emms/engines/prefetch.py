@@ -8,6 +8,8 @@ from multiprocessing import TimeoutError as WaitTimeoutError
 from multiprocessing.pool import AsyncResult, ThreadPool
 from types import TracebackType
 
+from hf_emms.engines.engine import Work
+from hf_emms.engines.extraction import bring
 from hf_emms.hub import CALLED_OFF, Repo
 
 # How many may lie ready before they are used: a slow one delays nobody, and a run that is stopped leaves little on
@@ -66,3 +68,12 @@ class Prefetch:
         while self._waiting and len(self._running) < AHEAD:
             repo = self._waiting.pop(0)
             self._running[repo] = self._pool.apply_async(self._bring, (repo,))
+
+
+def downloads_ahead(work: Work) -> Prefetch:
+    """Brings what an engine's checkpoints will load, in their order."""
+    return Prefetch(
+        work.checkpoints.values(),
+        lambda repo: bring(repo, work.target, work.settings, work.cache),
+        lambda id: work.progress.noted(f"waiting for the download of {id}"),
+    )

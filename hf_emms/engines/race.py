@@ -18,11 +18,11 @@ import numpy as np
 from scipy.special import stdtrit
 
 from hf_emms.engines.engine import Work
-from hf_emms.engines.extraction import About, KeptFeatures, about_of, batches_of, bring, filled, load
+from hf_emms.engines.extraction import About, KeptFeatures, about_of, batches_of, filled, load
 from hf_emms.engines.failures import failures, one_line
 from hf_emms.engines.layers import Verdict, row_fields
 from hf_emms.engines.parts import moments_of, part_of
-from hf_emms.engines.prefetch import Prefetch
+from hf_emms.engines.prefetch import Prefetch, downloads_ahead
 from hf_emms.engines.scores import evidence_of, needs_rows, scores_of
 from hf_emms.errors import EmmsError
 from hf_emms.ranking import Row, RowScore, Seconds
@@ -97,11 +97,7 @@ class RaceEngine:
                 f"a race runs checkpoints at one layer, not at {layers}", "one --layer, or leave --race out"
             )
         sizes = growing(len(work.target.inputs))
-        with Prefetch(
-            work.checkpoints.values(),
-            lambda repo: bring(repo, work.target, work.settings, work.cache),
-            lambda id: work.progress.noted(f"waiting for the download of {id}"),
-        ) as prefetch:
+        with downloads_ahead(work) as prefetch:
             labels = work.labels()
             racing = [Racer(name, repo) for name, repo in work.checkpoints.items()]
             for number, size in enumerate(sizes):
@@ -110,18 +106,10 @@ class RaceEngine:
                     error = _advance(racer, size, sizes[0] // 2, work, labels, prefetch)
                     if error is not None or last:
                         racing.remove(racer)
-                        row = (
-                            _row(racer, work, labels)
-                            if error is None
-                            else Row(racer.name, racer.repo.revision, error=error)
-                        )
-                        work.progress.finished(row)
-                        yield row
+                        yield _finished(racer, work, labels, error)
                 for racer in self._out_of_reach(racing, len(work.target)):
                     racing.remove(racer)
-                    row = _row(racer, work, labels)
-                    work.progress.finished(row)
-                    yield row
+                    yield _finished(racer, work, labels)
 
     def _out_of_reach(self, racing: Sequence[Racer], total: int) -> list[Racer]:
         if len(racing) <= self._top:
@@ -243,8 +231,14 @@ def _scores(
     return scores_of(evidence_of(features, racer.moments, part, labels, settings), settings)
 
 
-def _row(racer: Racer, work: Work, labels: LabelTable) -> Row:
+def _finished(racer: Racer, work: Work, labels: LabelTable, error: str | None = None) -> Row:
     """The row of a racer that has come to its end, at the last round or before."""
+    row = _row(racer, work, labels) if error is None else Row(racer.name, racer.repo.revision, error=error)
+    work.progress.finished(row)
+    return row
+
+
+def _row(racer: Racer, work: Work, labels: LabelTable) -> Row:
     started = time.perf_counter()
     try:
         scores, notes = _scores(racer, work, labels, work.settings.estimators)
