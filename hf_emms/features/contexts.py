@@ -1,7 +1,12 @@
 """The feature of a question with its context, from an encoder's token states.
 
-[mean of the question's tokens; mean of the context's; mean of the context's as the question attends to them]. It is
-the same whatever the answer is: where an answer starts never enters.
+[mean of the question's tokens; mean of the context's], read in one pass. It is the same whatever the answer is: where
+an answer starts never enters.
+
+Measured with frozen encoders (held-out R² of MiniLM embeddings of the answers, ridge). Six of them on some 460 WordNet
+spans: mean over all tokens .181, over the context .208, question and context .190. MiniLM on 1,000 rows of XQuAD: .059,
+.056, .069. A third part, the context's tokens weighted by their similarity with the question, gained .001 to .006 on
+WordNet and lost .003 to .004 on XQuAD, for half as many columns again.
 """
 
 from __future__ import annotations
@@ -12,15 +17,12 @@ from typing import Any
 import numpy as np
 import torch
 from torch import Tensor
-from torch.nn.functional import normalize
 
+from hf_emms.errors import EmmsError
 from hf_emms.features.memory import Inputs
+from hf_emms.plugins import by_reference
 
-SHARPNESS = 10  # of the softmax over cosines: measured, see the docs of `said_by_window`
-SUMMARY = (
-    "mean of the question's tokens, mean of the context's, and mean of the context's weighted by their cosine with the "
-    "question"
-)
+SUMMARY = "mean of the question's tokens and mean of the context's, read together"
 
 
 def token_states(model: Any, inputs: Inputs) -> Tensor:
@@ -36,14 +38,29 @@ def fallback_states(model: Any, inputs: Inputs) -> Tensor:
     return (encoder_states if model.config.is_encoder_decoder else token_states)(model, inputs)
 
 
-STATES: dict[str, Callable[[Any, Inputs], Tensor]] = {
+States = Callable[[Any, Inputs], Tensor]
+STATES: dict[str, States] = {
     "question_context": token_states,
     "encoder_question_context": encoder_states,
     "question_context_fallback": fallback_states,
 }
 
 
-def said_by_window(states: Callable[[Any, Inputs], Tensor], model: Any, inputs: Inputs) -> Tensor:
+def find_states(name: str) -> States:
+    """An entry of `STATES`, or a function of another package from a model and a batch to token states (b, T, D).
+
+    Raises:
+        EmmsError: there is none of this name.
+    """
+    if ":" not in name:
+        return STATES[name]
+    found = by_reference(name)
+    if not callable(found):
+        raise EmmsError(f"{name} is of type {type(found).__name__}, no function to token states")
+    return found
+
+
+def said_by_window(states: States, model: Any, inputs: Inputs) -> Tensor:
     """What a window says of its pair.
 
     Args:
@@ -52,29 +69,18 @@ def said_by_window(states: Callable[[Any, Inputs], Tensor], model: Any, inputs: 
         inputs: int64 (b, T): the model's own, and "first" and "second", which mark the tokens of both texts.
 
     Returns:
-        float32 (b, 3·D + 2): mean of the first text's tokens, sum of the second's, their attended mean, their number,
-        and the logarithm of the softmax's denominator.
+        float32 (b, 2·D + 1): mean of the first text's tokens, sum of the second's, and their number.
     """
     own = {name: tensor for name, tensor in inputs.items() if name not in ("first", "second")}
     hidden = states(model, own).float()
     first, second = inputs["first"].float(), inputs["second"].float()
     asked = torch.einsum("btd,bt->bd", hidden, first) / first.sum(1, keepdim=True).clamp_min(1)
-    total = torch.einsum("btd,bt->bd", hidden, second)
-    cosines = torch.einsum("btd,bd->bt", normalize(hidden, dim=2), normalize(asked, dim=1))
-    # The floor keeps a context without any token finite; it carries no weight beside one with tokens.
-    logits = (SHARPNESS * cosines).masked_fill(second == 0, _FLOOR)
-    attended = torch.einsum("btd,bt->bd", hidden, logits.softmax(1) * second)
-    return torch.cat([asked, total, attended, second.sum(1, keepdim=True), logits.logsumexp(1, keepdim=True)], dim=1)
+    told = torch.einsum("btd,bt->bd", hidden, second)
+    return torch.cat([asked, told, second.sum(1, keepdim=True)], dim=1)
 
 
 def merged(said: np.ndarray) -> np.ndarray:
-    """The row (3·D,) of a pair from what its w windows say, float32 (w, 3·D + 2)."""
-    width = (said.shape[1] - 2) // 3
-    asked, total, attended = (said[:, i * width : (i + 1) * width] for i in range(3))
-    weights = np.exp(said[:, -1] - said[:, -1].max())
-    return np.concatenate(
-        [asked.mean(0), total.sum(0) / max(1.0, said[:, -2].sum()), weights @ attended / weights.sum()]
-    )
-
-
-_FLOOR = -1e4
+    """The row (2·D,) of a pair from what its w windows say, float32 (w, 2·D + 1)."""
+    asked, told = np.split(said[:, :-1], 2, axis=1)
+    # An empty context has no tokens to average.
+    return np.concatenate([asked.mean(0), told.sum(0) / max(1.0, said[:, -1].sum())])

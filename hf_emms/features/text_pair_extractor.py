@@ -9,7 +9,7 @@ import numpy as np
 
 from hf_emms.data import Pairs
 from hf_emms.errors import EmmsError
-from hf_emms.features.contexts import STATES, SUMMARY, merged, said_by_window
+from hf_emms.features.contexts import SUMMARY, find_states, merged, said_by_window
 from hf_emms.features.layers import DEFAULT_LAYERS, LayerError, refused_beside_last
 from hf_emms.features.plan import ExtractionPlan
 from hf_emms.features.running import TOKENS, Running
@@ -31,7 +31,8 @@ class TextPairExtractor(Running):
         self._refused = refused_beside_last(asked, plan.repo.id)
         self._source = source
         self._windowed = 0
-        self._run = self._halving(lambda inputs: said_by_window(STATES[states], self._model, inputs))
+        read = find_states(states)
+        self._run = self._halving(lambda inputs: said_by_window(read, self._model, inputs))
         self.width = self._probe(Pairs(["a"], ["a"], np.zeros((1, 2), np.int64)))
 
     @property

@@ -1,7 +1,7 @@
 """A question with its context: contexts longer than the model reads are windowed with overlap, never cut.
 
 Every context token counts once, in the window where it stands farther from the edge; what the windows say of one
-input is merged exactly, as if one softmax and one mean ran over all of its tokens.
+input is merged exactly, as if one mean ran over all of its tokens.
 """
 
 from __future__ import annotations
