@@ -67,7 +67,7 @@ def easy_vqa() -> None:
 def emoji_vqa() -> None:
     """Scenes of two to four Fluent emoji, four questions each."""
     by_name = {thing.emoji_name: thing for thing in things()}
-    kinds = {kind: [by_name[name] for name in names] for kind, names in questions.KINDS.items()}
+    kinds = {kind: [by_name[name] for name in names[: questions.OF_A_KIND]] for kind, names in questions.KINDS.items()}
     picture_of = _fluent()
     rows: dict[str, list] = {"image": [], "question": [], "answer": []}
     for i, asked in enumerate(questions.ask(kinds, ASKED_SCENES, SEED)):

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 from scenes import BACKGROUNDS, PLACES, STACKED, Scene, Thing, an
 
+OF_A_KIND = 3  # things of a kind in the demo's table: so few that each is in many of its pictures
 COUNTS = ("none", "one", "two", "three", "four")
 # kind → Unicode names; every drawing is plain at 40 pixels
 KINDS: dict[str, tuple[str, ...]] = {
