@@ -118,7 +118,7 @@ def test_encoder_sets() -> None:
 def test_the_demo_presets_name_what_ships() -> None:
     assert set(encoder_preset("demo")) == set(demo.names("encoders"))
     named: set[str] = set()
-    for name in ("demo_captions", "demo_fashion", "demo_glosses"):
+    for name in (name for name in dataset_names() if name.startswith("demo_")):
         preset = dataset_preset(name)
         assert preset is not None
         assert preset.id in demo.names("datasets")

@@ -149,7 +149,7 @@ def make(recipe: Recipe, seed: int) -> None:
     """Train one checkpoint and write its folder."""
     torch.manual_seed(seed)
     model = recipe.build()
-    seconds = _fit(model, recipe, seed) if recipe.steps else 0.0
+    seconds = fit(model, recipe, seed) if recipe.steps else 0.0
     parameters = sum(p.numel() for p in model.parameters())
     folder = sources.DEMO / "checkpoints" / recipe.name
     store(model, folder)
@@ -170,7 +170,8 @@ def make(recipe: Recipe, seed: int) -> None:
     )
 
 
-def _fit(model: PreTrainedModel, recipe: Recipe, seed: int) -> float:
+def fit(model: PreTrainedModel, recipe: Recipe, seed: int) -> float:
+    """Train a model towards its recipe's goal; returns the seconds."""
     with torch.no_grad():
         width = pooled(model.eval(), torch.zeros(1, 3, pictures.SIDE, pictures.SIDE)).shape[1]
     images, targets = _goal(recipe.goal)

@@ -1,6 +1,6 @@
 """Make the embedded demo from nothing: fetch the sources, then write datasets, checkpoints and label encoders.
 
-python scripts/demo/make.py                     everything, about half an hour on one core
+python scripts/demo/make.py                     everything, about three quarters of an hour on one core
 python scripts/demo/make.py --only resnet-fashion --only wordnet-glosses
 """
 
@@ -12,8 +12,11 @@ from collections.abc import Callable
 from functools import partial
 
 import captioner
+import checkpoints_boxes
 import checkpoints_image
 import checkpoints_text
+import checkpoints_towers
+import checkpoints_vqa
 import data
 import data_scenes
 import data_spans
@@ -38,6 +41,9 @@ def jobs() -> dict[str, Callable[[], None]]:
         **encoders.MAKERS,
         **image,
         captioner.NAME: captioner.make,
+        **checkpoints_towers.MAKERS,
+        **checkpoints_vqa.MAKERS,
+        **checkpoints_boxes.MAKERS,
     }
 
 

@@ -64,7 +64,17 @@ def tokenizer(framed: bool = True) -> PreTrainedTokenizerFast:
     Args:
         framed: put [CLS] and [SEP] around a text. The mean over tokens tells a text's length with them.
     """
-    pieces = _pipeline(models.WordPiece(_vocabulary(), unk_token="[UNK]"))
+    return word_pieces(_vocabulary(), framed)
+
+
+def word_pieces(vocabulary: dict[str, int], framed: bool = True) -> PreTrainedTokenizerFast:
+    """A lower-casing WordPiece tokenizer.
+
+    Args:
+        vocabulary: piece → id, SPECIAL among them.
+        framed: put [CLS] and [SEP] around a text.
+    """
+    pieces = _pipeline(models.WordPiece(vocabulary, unk_token="[UNK]"))
     pieces.decoder = decoders.WordPiece()
     if framed:
         pieces.post_processor = processors.TemplateProcessing(
@@ -108,8 +118,13 @@ def _vocabulary() -> dict[str, int]:
 
 
 def save_tokenizer(folder: Path, framed: bool = True) -> None:
+    """Write the shared vocabulary's tokenizer.json and tokenizer_config.json."""
+    write_tokenizer(tokenizer(framed), folder)
+
+
+def write_tokenizer(words: PreTrainedTokenizerFast, folder: Path) -> None:
     """Write tokenizer.json, without the white space that is a third of it, and tokenizer_config.json."""
-    tokenizer(framed).save_pretrained(folder)
+    words.save_pretrained(folder)
     path = folder / "tokenizer.json"
     content = json.loads(path.read_text(encoding="utf-8"))
     path.write_text(json.dumps(content, ensure_ascii=False, separators=(",", ":")), encoding="utf-8")

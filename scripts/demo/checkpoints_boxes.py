@@ -1,0 +1,139 @@
+"""Train the demo's detectors: a small OWL-ViT on boxes of scenes, and one of random weights."""
+
+from __future__ import annotations
+
+import noto
+import pair_training
+import pictures
+import torch
+import words
+from training import train
+from transformers import OwlViTConfig, OwlViTForObjectDetection, OwlViTImageProcessor
+
+TRAINED, RANDOM = "owlvit-scenes", "owlvit-random"
+STEPS = 1_200
+GRID = 8  # patches a side
+OWN, FOREIGN = 3, 3  # expressions a picture is asked for: of its own things, of other pictures'
+_FOUND = 4.0  # weight of a cell that an expression means; about one in thirty is
+_NAMING = 0.5  # weight of what stands in a cell
+_BOX = 2.0  # weight of the boxes beside the expressions
+
+
+def make_trained() -> None:
+    """An OWL-ViT that learned where expressions point."""
+    torch.manual_seed(321)
+    model = _owl(48, 3)
+    seconds = _fit(model, STEPS, 321)
+    how = "A small OWL-ViT trained, from random weights, to find what referring expressions mean and to box it."
+    _write(TRAINED, model, how, STEPS, seconds)
+
+
+def make_random() -> None:
+    """An OWL-ViT of random weights."""
+    torch.manual_seed(322)
+    _write(RANDOM, _owl(32, 1), "Random weights, as a control: never trained.")
+
+
+def _owl(width: int, layers: int) -> OwlViTForObjectDetection:
+    tower = {
+        "hidden_size": width,
+        "intermediate_size": 2 * width,
+        "num_attention_heads": 4,
+        "num_hidden_layers": layers,
+    }
+    pairs = words.byte_pairs()
+    text = tower | {
+        "num_hidden_layers": 1,
+        "vocab_size": len(pairs),
+        "max_position_embeddings": words.LENGTH,
+        "bos_token_id": pairs.bos_token_id,
+        "eos_token_id": pairs.eos_token_id,
+        "pad_token_id": pairs.pad_token_id,
+    }
+    vision = tower | {"image_size": pictures.SIDE, "patch_size": pictures.SIDE // GRID}
+    model = OwlViTForObjectDetection(OwlViTConfig(text_config=text, vision_config=vision, projection_dim=width))
+    # transformers draws the heads seven times as large as a layer of this width should be: every box is saturated
+    for head in (model.class_head, model.box_head):
+        for layer in head.modules():
+            if isinstance(layer, torch.nn.Linear):
+                torch.nn.init.normal_(layer.weight, std=layer.in_features**-0.5)
+    return model
+
+
+def _write(name: str, model: OwlViTForObjectDetection, how: str, steps: int = 0, seconds: float = 0.0) -> None:
+    side = {"height": pictures.SIDE, "width": pictures.SIDE}
+    processor = OwlViTImageProcessor(size=side, image_mean=[0.5] * 3, image_std=[0.5] * 3)
+    pair_training.write(
+        name,
+        model,
+        words.byte_pairs(),
+        processor,
+        pipeline="zero-shot-object-detection",
+        how=how,
+        steps=steps,
+        seconds=seconds,
+        data=("Noto Emoji",),
+    )
+
+
+def _fit(model: OwlViTForObjectDetection, steps: int, seed: int) -> float:
+    referred = noto.referred()
+    pixels = pair_training.pixels_of(referred.images)
+    numbers = pair_training.cells_of(referred.standing, GRID, GRID)
+    inside, boxes = _targets(referred.standing)
+    said = [text for scene in referred.said for several in scene[:OWN] for text in _twice(several)]
+    texts = pair_training.tokenised(words.byte_pairs(), said)
+    cells = torch.nn.Linear(model.config.vision_config.hidden_size, 1 + len(noto.shown()))
+    draw = torch.Generator().manual_seed(seed)
+
+    def loss_of(rows: torch.Tensor) -> torch.Tensor:
+        places = torch.arange(OWN)
+        picked = ((rows[:, None] * OWN + places) * 2 + torch.randint(2, (len(rows), OWN), generator=draw)).flatten()
+        queries = model.owlvit.get_text_features(**texts.batch(picked)).pooler_output.unflatten(0, (len(rows), OWN))
+        foreign = queries.roll(1, 0)[:, :FOREIGN]
+        grid, _ = model.image_embedder(pixel_values=pair_training.shaken(pixels[rows], draw))
+        patches = grid.flatten(1, 2)
+        logits, _ = model.class_predictor(
+            patches, torch.nn.functional.normalize(torch.cat([queries, foreign], 1), dim=2)
+        )
+        # another picture's expression means nothing here, unless the same thing is in both
+        other = numbers[rows][:, :, None, None] == _numbers(referred, rows).roll(1, 0)[:, None, :FOREIGN, None]
+        known = ~other.any(1)[..., 0]
+        own = inside[rows]
+        wanted = torch.cat([own, torch.zeros(*own.shape[:2], FOREIGN)], 2)
+        weight = (1 + (_FOUND - 1) * wanted) * torch.cat([torch.ones(len(rows), OWN), known.float()], 1)[:, None]
+        found = torch.nn.functional.binary_cross_entropy_with_logits(logits, wanted, weight)
+        covered = own.any(2)
+        error = (model.box_predictor(patches, grid) - boxes[rows]).abs().sum(2)
+        named = pair_training.naming_loss(cells(patches), numbers[rows])
+        return found + _BOX * (error * covered).sum() / covered.sum() + _NAMING * named
+
+    return train([model, cells], loss_of, len(pixels), steps=steps, rate=2e-3, seed=seed)
+
+
+def _twice(several: tuple[str, ...]) -> tuple[str, str]:
+    return several[0], several[-1]
+
+
+def _numbers(referred: noto.Boxes, rows: torch.Tensor) -> torch.Tensor:
+    return torch.tensor([referred.standing[i].numbers[:OWN] for i in rows.tolist()])
+
+
+def _targets(standing: tuple[noto.Standing, ...]) -> tuple[torch.Tensor, torch.Tensor]:
+    """Whether each cell's centre is in the box of each of the first OWN things, and the box of the thing there.
+
+    Returns:
+        float32 (N, cells, OWN); centre, width and height as shares of the picture, float32 (N, cells, 4).
+    """
+    inside = torch.zeros(len(standing), GRID * GRID, OWN)
+    boxes = torch.zeros(len(standing), GRID * GRID, 4)
+    for i, one in enumerate(standing):
+        for at in range(OWN):
+            alone = noto.Standing(one.numbers[at : at + 1], one.boxes[at : at + 1])
+            inside[i, :, at] = torch.from_numpy(noto.cells((alone,), GRID, GRID)[0] > 0)
+            left, top, width, height = one.boxes[at]
+            boxes[i][inside[i, :, at] > 0] = torch.tensor([left + width / 2, top + height / 2, width, height])
+    return inside, boxes
+
+
+MAKERS = {TRAINED: make_trained, RANDOM: make_random}
