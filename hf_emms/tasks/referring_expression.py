@@ -24,5 +24,5 @@ REFERRING_EXPRESSION = Task(
     sources=("zero-shot-object-detection",),
     group="image",
     numbers=BOXES,
-    form="both",
+    form="both",  # ranks better than either, see docs/tasks.md
 )
