@@ -35,7 +35,7 @@ def rankings(folder: Path) -> dict[str, Ranking]:
     return {path.stem: Ranking.from_json(path.read_text()) for path in files}
 
 
-def test_the_demo_ranks_three_datasets_and_answers_from_the_cache_afterwards(tmp_path: Path) -> None:
+def test_the_demo_ranks_a_dataset_of_each_task_and_answers_from_the_cache_afterwards(tmp_path: Path) -> None:
     first = demo(tmp_path)
     assert first.returncode == 0, first.stderr
     found = rankings(tmp_path)
@@ -43,6 +43,9 @@ def test_the_demo_ranks_three_datasets_and_answers_from_the_cache_afterwards(tmp
         "captions": "image-to-text",
         "fashion": "image-classification",
         "glosses": "text-classification",
+        "questions": "visual-question-answering",
+        "spans": "question-answering",
+        "boxes": "referring-expression",
     }
     for ranking in found.values():
         assert [row.error for row in ranking.rows] == [None] * len(ranking.rows)

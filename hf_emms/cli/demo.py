@@ -19,6 +19,9 @@ _DATASETS = {
     "captions": "demo_captions",
     "fashion": "demo_fashion",
     "glosses": "demo_glosses",
+    "questions": "demo_vqa",
+    "spans": "demo_spans",
+    "boxes": "demo_boxes",
 }
 
 
@@ -42,7 +45,7 @@ _DATASETS = {
     help="Where files go.",
 )
 def demo(format: str, folder: Path) -> None:
-    """Rank small checkpoints on three small datasets; everything ships with hf-emms.
+    """Rank small checkpoints on six small datasets, one a task; everything ships with hf-emms.
 
     Prints a table for each dataset (--format json: the captions ranking alone), and writes the rankings and a
     model-card section to a folder.
