@@ -73,6 +73,13 @@ def test_model_card_says_licence_library_and_pipeline(repo_id):
     assert f"# {repo_id}" in card.text
 
 
+@pytest.mark.parametrize("repo_id", [*TEXT, *PAIRED, *ENCODERS])
+def test_tokenizer_neither_cuts_nor_pads_unless_told_to(repo_id):
+    settings = json.loads((demo.folder_of(repo_id) / "tokenizer.json").read_text(encoding="utf-8"))
+    assert settings["truncation"] is None
+    assert settings["padding"] is None
+
+
 @pytest.mark.parametrize("repo_id", ENCODER_ONLY)
 def test_image_checkpoint_turns_a_picture_into_finite_features(repo_id):
     from transformers import AutoImageProcessor, AutoModel

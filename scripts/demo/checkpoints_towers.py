@@ -9,11 +9,11 @@ import noto
 import pair_training
 import pictures
 import sources
-import texts
 import torch
 import words
 from training import train
 from transformers import (
+    AutoTokenizer,
     BertConfig,
     BertModel,
     CLIPConfig,
@@ -122,7 +122,7 @@ def _bert() -> BertModel:
     source = BertModel.from_pretrained(folder, add_pooling_layer=False, dtype=torch.float32)
     pieces = words.kept_pieces()
     model = BertModel(BertConfig(**{**source.config.to_diff_dict(), "vocab_size": len(pieces)}))
-    whole = texts.tokenizer().get_vocab()
+    whole = AutoTokenizer.from_pretrained(folder).get_vocab()
     rows = torch.tensor([whole[piece] for piece in pieces])
     state = source.state_dict()
     state["embeddings.word_embeddings.weight"] = state["embeddings.word_embeddings.weight"][rows]

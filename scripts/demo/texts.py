@@ -17,6 +17,7 @@ from transformers import AutoModel, AutoTokenizer, PreTrainedTokenizerFast
 
 VOCABULARY = 3_000
 SPECIAL = ("[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]")  # ids 0 to 4
+LONGEST = 64  # tokens that a text checkpoint has positions for
 LENGTH = 40  # tokens; a gloss of the demo has at most 160 characters
 TEACHER_GLOSSES, TEACHER_NAMES, TEACHER_CAPTIONS = 16_000, 2_000, 4_000
 MASKED_GLOSSES = 20_000  # what masked-LM training reads
@@ -67,12 +68,13 @@ def tokenizer(framed: bool = True) -> PreTrainedTokenizerFast:
     return word_pieces(_vocabulary(), framed)
 
 
-def word_pieces(vocabulary: dict[str, int], framed: bool = True) -> PreTrainedTokenizerFast:
+def word_pieces(vocabulary: dict[str, int], framed: bool = True, longest: int = LONGEST) -> PreTrainedTokenizerFast:
     """A lower-casing WordPiece tokenizer.
 
     Args:
         vocabulary: piece → id, SPECIAL among them.
         framed: put [CLS] and [SEP] around a text.
+        longest: tokens that the model has positions for.
     """
     pieces = _pipeline(models.WordPiece(vocabulary, unk_token="[UNK]"))
     pieces.decoder = decoders.WordPiece()
@@ -89,7 +91,7 @@ def word_pieces(vocabulary: dict[str, int], framed: bool = True) -> PreTrainedTo
         cls_token="[CLS]",
         sep_token="[SEP]",
         mask_token="[MASK]",
-        model_max_length=64,
+        model_max_length=longest,
     )
 
 
@@ -126,7 +128,8 @@ def write_tokenizer(words: PreTrainedTokenizerFast, folder: Path) -> None:
     """Write tokenizer.json, without the white space that is a third of it, and tokenizer_config.json."""
     words.save_pretrained(folder)
     path = folder / "tokenizer.json"
-    content = json.loads(path.read_text(encoding="utf-8"))
+    # how the last batch of training was cut and padded is kept too, and would be the default of every later one
+    content = json.loads(path.read_text(encoding="utf-8")) | {"truncation": None, "padding": None}
     path.write_text(json.dumps(content, ensure_ascii=False, separators=(",", ":")), encoding="utf-8")
 
 

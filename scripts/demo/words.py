@@ -30,7 +30,7 @@ def corpus() -> tuple[str, ...]:
 @cache
 def word_pieces() -> PreTrainedTokenizerFast:
     """The shared vocabulary without the pieces that no text of the corpus needs; single letters stay."""
-    return texts.word_pieces({piece: i for i, piece in enumerate(kept_pieces())})
+    return texts.word_pieces({piece: i for i, piece in enumerate(kept_pieces())}, longest=LENGTH)
 
 
 @cache
