@@ -1,4 +1,4 @@
-"""Encoded pictures: where their bytes are, whether they decode, how large they are."""
+"""Encoded pictures: where their bytes are, whether they decode, how large they are, how they become RGB."""
 
 from __future__ import annotations
 
@@ -8,6 +8,8 @@ from typing import Any
 
 # EXIF's orientation tag, and its values under which width and height change places.
 _ORIENTATION, _TURNED = 0x0112, (5, 6, 7, 8)
+# Modes of pixels whose white is not known: 32-bit integers and floats.
+_WITHOUT_WHITE = ("I", "F")
 
 
 def encoded_picture(value: Any) -> bytes | None:
@@ -28,6 +30,8 @@ def image_problem(encoded: bytes) -> str | None:
             # JPEG decodes to an eighth of the size several times faster, and still reads every byte.
             picture.draft("RGB", (32, 32))
             picture.load()
+            if picture.mode in _WITHOUT_WHITE:
+                return f"the range of its pixels (mode {picture.mode}) is not known: save it as 8 or 16 bit"
     except UnidentifiedImageError:
         return "these bytes are no picture in a known format"
     except (OSError, SyntaxError, ValueError, EOFError, Image.DecompressionBombError) as error:
@@ -43,6 +47,14 @@ def picture_size(encoded: bytes) -> tuple[int, int]:
         width, height = picture.size
         turned = picture.getexif().get(_ORIENTATION) in _TURNED
     return (height, width) if turned else (width, height)
+
+
+def as_rgb(picture: Any) -> Any:
+    """A PIL image in RGB: gray ones are repeated over the channels, an alpha channel is dropped."""
+    if picture.mode.startswith("I;16"):
+        # Pillow would clip 16 bits to white instead of scaling them down.
+        picture = picture.point(lambda value: value * (1 / 257)).convert("L")
+    return picture if picture.mode == "RGB" else picture.convert("RGB")
 
 
 def _file_bytes(path: str) -> bytes:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, overload
 
 import numpy as np
 
+from hf_emms.data.pictures import as_rgb
 from hf_emms.hub import Repo
 from hf_emms.tasks import Task
 from hf_emms.tasks.base import LabelForm
@@ -136,7 +137,7 @@ class Images(Sequence):
         from PIL import Image, ImageOps
 
         with Image.open(io.BytesIO(self.encoded[index])) as picture:
-            return ImageOps.exif_transpose(picture).convert("RGB")
+            return as_rgb(ImageOps.exif_transpose(picture))
 
 
 @dataclass(frozen=True)

@@ -11,6 +11,8 @@ from typing import Any, TypeVar
 import numpy as np
 from torch import Tensor
 
+from hf_emms.data.pictures import as_rgb
+
 _AHEAD = 2  # batches decoded ahead: enough to hide one slow batch, little memory
 Batch = tuple[np.ndarray, np.ndarray]
 Job = TypeVar("Job")
@@ -70,8 +72,3 @@ def ahead(jobs: Iterable[Job], prepare: Callable[[Job], Ready]) -> Iterator[tupl
                 yield job, future.result()
         finally:
             thread.shutdown(wait=False, cancel_futures=True)
-
-
-def as_rgb(image: Any) -> Any:
-    """A PIL image in RGB: gray ones are repeated over the channels, an alpha channel is dropped."""
-    return image if image.mode == "RGB" else image.convert("RGB")

@@ -16,7 +16,8 @@ import torch
 from torch import Tensor
 
 from hf_emms.data import Pairs
-from hf_emms.features.images import Batch, ahead, as_rgb
+from hf_emms.data.pictures import as_rgb
+from hf_emms.features.images import Batch, ahead
 from hf_emms.features.pooling import Inputs
 from hf_emms.features.text import TextInput, padded, plan_batches, text_batches, tokenise
 

@@ -25,7 +25,7 @@ from hf_emms.hub import Repo
 from hf_emms.tasks.base import Modality
 
 # Part of every cache key: raise it when the same checkpoint would give other features than before.
-FEATURES_VERSION = 2
+FEATURES_VERSION = 3
 
 DTYPES = ("auto", "float32", "float16", "bfloat16")
 
