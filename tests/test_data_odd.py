@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 
+import datasets
 import numpy as np
 from PIL import Image
 from rows import error_of, image_rows, pictures
@@ -27,3 +28,29 @@ def test_sixteen_bit_gray_is_scaled_and_not_clipped_to_white() -> None:
 def test_pixels_of_unknown_range_are_no_white_pictures() -> None:
     rows = image_rows([encoded(np.eye(4, dtype=np.float32), "tiff"), *pictures(3)], label=["a", "b", "a", "b"])
     assert "mode F" in error_of(lambda: load_target(rows)).message
+
+
+# ---- columns --------------------------------------------------------------------------------------------------
+
+
+def labelled(classes: list[int]) -> datasets.Dataset:
+    """Texts whose class is a field of a column."""
+    names = datasets.ClassLabel(names=["x", "y"])
+    features = datasets.Features({"text": datasets.Value("string"), "meta": {"label": names}})
+    meta = [{"label": one} for one in classes]
+    return datasets.Dataset.from_dict({"text": [f"text {i}" for i in range(len(classes))], "meta": meta}, features)
+
+
+def test_the_class_of_a_streamed_row_may_be_a_field() -> None:
+    stream = labelled([0, 1] * 20).to_iterable_dataset()
+    target = load_target(stream, columns={"label": "meta.label"}, max_samples=10)
+    assert target.label_texts == ("x", "y")
+    assert np.bincount(target.codes).tolist() == [5, 5]
+
+
+def test_rows_without_a_label_are_no_class_of_a_stream() -> None:
+    few = labelled([-1, *[0, 1] * 20]).to_iterable_dataset()
+    assert len(load_target(few, columns={"label": "meta.label"}, max_samples=30)) == 30
+    many = labelled([-1, 0, 1] * 20).to_iterable_dataset()
+    error = error_of(lambda: load_target(many, columns={"label": "meta.label"}, max_samples=30))
+    assert "have no label" in error.message

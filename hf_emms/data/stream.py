@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 from hf_emms.data.collect import MAX_SKIPPED, encoded, hash64
+from hf_emms.data.kinds import feature_of, value_of
 from hf_emms.data.request import Request
 from hf_emms.data.unfold import Layout, UnusableError
 from hf_emms.errors import EmmsError
@@ -46,7 +47,8 @@ def read_prefix(rows: Any, layout: Layout, request: Request) -> tuple[Any, str]:
     shuffled = rows.shuffle(seed=request.seed, buffer_size=buffer)
     margin = wanted + int(2 * MAX_SKIPPED * wanted) + 1
     if task.categorical and request.sampling != "proportional" and not layout.multi_label:
-        kept, read = _evenly(shuffled, label, getattr(features.get(label), "num_classes", None), wanted)
+        classes = getattr(feature_of(features, label), "num_classes", None)
+        kept, read = _evenly(shuffled, lambda row: layout.name(value_of(row, label)), classes, wanted)
     elif task.categorical:
         kept, read = _first(shuffled, margin, lambda row: 1)
     else:
@@ -85,21 +87,27 @@ def _worth(row: Mapping[str, Any], layout: Layout, request: Request, seen: set[i
 
 
 def _evenly(
-    rows: Iterable[Mapping[str, Any]], label: str, n_classes: int | None, wanted: int
+    rows: Iterable[Mapping[str, Any]], name: Callable[[Mapping[str, Any]], str | None], classes: int | None, wanted: int
 ) -> tuple[list[Mapping[str, Any]], int]:
     """Rows until each class has its share or patience runs out; some beyond the share are kept as a reserve."""
-    share = -(-wanted // n_classes) if n_classes else max(1, wanted // 2)
-    enough = share * n_classes if n_classes else wanted
+    share = -(-wanted // classes) if classes else max(1, wanted // 2)
+    enough = share * classes if classes else wanted
     kept: list[Mapping[str, Any]] = []
     reserve: list[Mapping[str, Any]] = []
-    held: Counter[Any] = Counter()
+    unlabelled: list[Mapping[str, Any]] = []
+    held: Counter[str] = Counter()
     read = 0
     for read, row in enumerate(rows, start=1):
-        if held[row[label]] < share:
-            held[row[label]] += 1
+        label = name(row)
+        if label is None:
+            unlabelled.append(row)
+        elif held[label] < share:
+            held[label] += 1
             kept.append(row)
         elif len(reserve) < wanted:
             reserve.append(row)
         if len(kept) >= enough or read >= _PATIENCE * wanted:
             break
-    return kept + reserve, read
+    # A few are left out; where there are many, the reader of these rows has to see them.
+    many = len(unlabelled) > MAX_SKIPPED * read
+    return kept + reserve + unlabelled * many, read
