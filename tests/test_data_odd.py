@@ -7,7 +7,7 @@ import io
 import datasets
 import numpy as np
 from PIL import Image
-from rows import error_of, image_rows, pictures
+from rows import error_of, image_rows, labels_of, pictures, texts
 
 from hf_emms.data import Images, load_target
 
@@ -54,3 +54,19 @@ def test_rows_without_a_label_are_no_class_of_a_stream() -> None:
     many = labelled([-1, 0, 1] * 20).to_iterable_dataset()
     error = error_of(lambda: load_target(many, columns={"label": "meta.label"}, max_samples=30))
     assert "have no label" in error.message
+
+
+def test_a_picture_may_be_a_field() -> None:
+    flat = image_rows(pictures(6), label=["a", "b"] * 3)
+    nested = datasets.Dataset.from_dict(
+        {"data": [{"shot": one} for one in flat.cast_column("image", datasets.Image(decode=False))["image"]]},
+        datasets.Features({"data": {"shot": datasets.Image()}}),
+    ).add_column("label", flat["label"])
+    assert labels_of(load_target(nested, columns={"image": "data.shot"})) == labels_of(load_target(flat))
+
+
+def test_a_dot_in_a_name_is_told_from_a_field() -> None:
+    rows = texts(6, ["a", "b"]).rename_column("text", "my.text")
+    error = error_of(lambda: load_target(rows, columns={"text": "my.text"}))
+    assert "'my.text'" in error.message
+    assert "--text-column" in str(error.hint)

@@ -50,6 +50,18 @@ def value_of(row: Mapping[str, Any], name: str) -> Any:
     return value.get(field) if isinstance(value, Mapping) else [one and one.get(field) for one in value]
 
 
+def undecoded(feature: Any) -> Any:
+    """The same type with its pictures as they are encoded."""
+    import datasets
+
+    if isinstance(feature, datasets.Image):
+        return datasets.Image(decode=False)
+    if isinstance(feature, Mapping):
+        return {name: undecoded(one) for name, one in feature.items()}
+    inner = undecoded(feature.feature) if _is_list(feature) else None
+    return feature if inner is None or inner == feature.feature else datasets.List(inner)
+
+
 def _fields(feature: Any) -> list[tuple[str, Any, bool]]:
     inner = _element(feature)
     if not isinstance(inner, Mapping) or _kind(inner) == "image":

@@ -13,7 +13,7 @@ from hf_emms.data.assemble import assemble
 from hf_emms.data.collect import MAX_SKIPPED, Collector
 from hf_emms.data.columns import check_column, find_columns, find_task
 from hf_emms.data.keep import keep_sample, kept_sample, sample_key
-from hf_emms.data.kinds import describe, kinds_of
+from hf_emms.data.kinds import column_of, describe, kinds_of, undecoded
 from hf_emms.data.place import find
 from hf_emms.data.reading import reading
 from hf_emms.data.request import References, Request, Sampling
@@ -98,6 +98,7 @@ def _target(
 ) -> Target:
     kinds = kinds_of(source.rows.features) | dict.fromkeys(source.joined, "image")
     chosen, columns = _roles(source, kinds, task, given, preset)
+    _check_names(columns, source.rows.features)
     name = _in_words(namer(source.rows.features, columns[chosen.label.name].split(",")[0]), preset, columns)
     layout = Layout(chosen, columns, kinds, name, source.joined)
     _check_request(request, layout)
@@ -167,6 +168,16 @@ def _roles(
     return chosen, filled
 
 
+def _check_names(columns: Mapping[str, str], features: Mapping[str, Any]) -> None:
+    for role, names in columns.items():
+        for name in names.split(","):
+            if column_of(name) not in features:
+                raise EmmsError(
+                    f"the column {name!r} cannot be the {role}: a dot in a name stands for a field of a column",
+                    f"give it a name without a dot, then: {column_flag(role)}",
+                )
+
+
 def _check_expected(task: Task, role: str, column: str, kinds: Mapping[str, str], name: str) -> None:
     try:
         check_column(task, role, column, kinds)
@@ -179,16 +190,11 @@ def _check_expected(task: Task, role: str, column: str, kinds: Mapping[str, str]
 
 def _plain_rows(source: Source, layout: Layout) -> Any:
     """The needed columns only, without any format of the user's, pictures left encoded."""
-    import datasets
-
     plain = source.only(layout.needed)
-    raw = datasets.Image(decode=False)
     for name in layout.needed:
-        feature = plain.features[name]
-        if isinstance(feature, datasets.Image):
+        raw = undecoded(plain.features[name])
+        if raw != plain.features[name]:
             plain = plain.cast_column(name, raw)
-        elif isinstance(getattr(feature, "feature", None), datasets.Image):
-            plain = plain.cast_column(name, datasets.List(raw))
     return plain
 
 

@@ -87,7 +87,7 @@ def iterate(rows: Any, order: np.ndarray, chunk: int) -> Iterator[tuple[int, Map
 
 
 def _cheap_rows(batch: Any, columns: list[str], layout: Layout) -> Iterator[dict[str, Any]]:
-    """Rows of an Arrow table: texts as Python values, pictures still in Arrow."""
+    """Rows of an Arrow table: texts as Python values, pictures still in Arrow but for those that are fields."""
     heavy = {name for name in columns if layout.kinds[name] in ("image", "images") and name not in layout.joined}
     values = [batch.column(name) if name in heavy else batch.column(name).to_pylist() for name in columns]
     for row in zip(*values, strict=True):
@@ -95,19 +95,25 @@ def _cheap_rows(batch: Any, columns: list[str], layout: Layout) -> Iterator[dict
 
 
 def _head(value: Any) -> tuple[bytes, ...]:
-    """What identifies a text, an id or a picture as an Arrow scalar, without copying more than its head."""
-    if value is None or isinstance(value, (str, int)):
-        content = b"" if value is None else str(value).encode("utf-8", "surrogatepass")
-        return () if value is None else (str(len(content)).encode(), content[:_HEAD])
+    """What identifies a text, an id or a picture, as Arrow scalar or plain, without copying more than its head."""
+    if value is None:
+        return ()
+    if isinstance(value, (str, int, bytes)):
+        content = value if isinstance(value, bytes) else str(value).encode("utf-8", "surrogatepass")
+        return str(len(content)).encode(), content[:_HEAD]
+    if isinstance(value, list):  # of the one picture that a row may have
+        return _head(value[0]) if value else ()
+    if isinstance(value, Mapping):
+        return _path_head(value["path"]) if value["bytes"] is None else _head(value["bytes"])
     if not value.is_valid:
         return ()
     if hasattr(value, "as_buffer"):
         buffer = memoryview(value.as_buffer())
         return str(len(buffer)).encode(), bytes(buffer[:_HEAD])
-    if type(value).__name__.endswith("ListScalar"):  # of the one picture that a row may have
+    if type(value).__name__.endswith("ListScalar"):
         return _head(value[0]) if len(value) else ()
-    content = value["bytes"]
-    if content.is_valid:
-        return _head(content)
-    path = value["path"].as_py() or ""
-    return tuple(part.encode() for part in PurePosixPath(path.replace("\\", "/")).parts[-2:])
+    return _head(value["bytes"]) if value["bytes"].is_valid else _path_head(value["path"].as_py())
+
+
+def _path_head(path: str | None) -> tuple[bytes, ...]:
+    return tuple(part.encode() for part in PurePosixPath((path or "").replace("\\", "/")).parts[-2:])
