@@ -70,3 +70,24 @@ def test_a_dot_in_a_name_is_told_from_a_field() -> None:
     error = error_of(lambda: load_target(rows, columns={"text": "my.text"}))
     assert "'my.text'" in error.message
     assert "--text-column" in str(error.hint)
+
+
+# ---- labels that are numbers ----------------------------------------------------------------------------------
+
+
+def dated(step: float) -> datasets.Dataset:
+    """Texts and seconds since 1970."""
+    return datasets.Dataset.from_dict({"text": list("pqrstuvw"), "score": [1.7e9 + step * i for i in range(8)]})
+
+
+def test_large_numbers_that_differ_little_stay_apart() -> None:
+    target = load_target(dated(1.0))
+    assert target.label_numbers is not None
+    assert len(np.unique(target.label_numbers, axis=0)) == 8
+    assert np.array_equal(target.label_numbers, load_target(dated(1024.0)).label_numbers)
+
+
+def test_numbers_that_read_alike_make_no_f_label_of_their_words() -> None:
+    error = error_of(lambda: load_target(dated(1.0), label_form="both"))
+    assert "'1.7e+09'" in error.message
+    assert "--label-form numbers" in str(error.hint)

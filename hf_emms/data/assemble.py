@@ -105,6 +105,11 @@ def _label_arrays(labels: Labels) -> list[np.ndarray]:
 def _check_labels(labels: Labels, collector: Collector) -> None:
     layout, task = collector.layout, collector.layout.task
     column, n_rows = layout.columns[task.label.name], len(collector.rows)
+    if task.numbers is not None and labels.form != "numbers" and len(labels.texts) < 2:
+        raise EmmsError(
+            f"in words every {task.label.name} of the sample is the same: {labels.texts[0]!r}",
+            "--label-form numbers, or draw more rows (--max-samples)",
+        )
     if len(np.unique(labels.codes)) < 2:
         raise EmmsError(
             f"every row of the sample has the same {task.label.name} in column {column!r}: {labels.texts[0]!r}",

@@ -20,9 +20,9 @@ def _measure(raw: Any, size: tuple[int, int] | None) -> tuple[float, ...]:
 
 
 def _encode(values: np.ndarray) -> np.ndarray:
-    column = values[:, 0]
-    centers = np.linspace(column.min(), column.max(), _BUMPS)
-    return np.hstack([values, bumps(column, centers)]).astype(np.float32)
+    # From 0 to 1: large numbers that differ little would be one number in float32.
+    places = (values - values.min()) / (np.ptp(values) or 1.0)
+    return np.hstack([places, bumps(places[:, 0], np.linspace(0, 1, _BUMPS))]).astype(np.float32)
 
 
 REGRESSION = Task(
