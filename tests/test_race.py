@@ -12,6 +12,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import hf_emms
+from hf_emms.annotate import model_cards
+from hf_emms.cards import render_section
 from hf_emms.engines.progress import Silent
 from hf_emms.engines.race import FEWEST_INPUTS, Standing, clearly_below, growing, standing
 from hf_emms.errors import EmmsError
@@ -127,3 +129,13 @@ def test_a_row_on_all_rows_outranks_and_outlives_one_that_was_stopped(full: Rank
     assert [row.rank for row in rows[-2:]] == [len(rows) - 1, len(rows)]
     later = msgspec.structs.replace(full, rows=(stopped, *full.rows[1:]), created="2999-01-01T00:00:00+00:00")
     assert merged(full, later).row(stopped.checkpoint).n is None
+
+
+def test_a_card_tells_of_scores_on_all_rows_only(race: Ranking) -> None:
+    finalist, stopped = race.rows[0].checkpoint, race.rows[-1].checkpoint
+    assert f"of {len(race.rows)}" in render_section(race, finalist)
+    assert stopped not in render_section(race, finalist)
+    with pytest.raises(EmmsError, match="a race stopped"):
+        render_section(race, stopped)
+    _, left_out = model_cards([race])
+    assert any(reason.startswith(f"{stopped}: a race stopped it") for reason in left_out)

@@ -131,6 +131,11 @@ def of_checkpoint(ranking: Ranking, checkpoint: str, *, leaderboard: str | None 
         raise EmmsError(
             f"the ranking has no score for {checkpoint!r}: {row.error}", "a card tells of scored checkpoints only"
         )
+    if row.n is not None:
+        raise EmmsError(
+            f"a race stopped {checkpoint!r} after {row.n:,} of {ranking.n:,} rows: its score is not that of the others",
+            f"rank it on all rows: {rank_command(ranking, (checkpoint,))}",
+        )
     emms = row.scores.get("emms")
     first = [other.checkpoint for other in _scored(ranking)[:TOP_ROWS]]
     return msgspec.structs.replace(
@@ -207,7 +212,8 @@ class _Packed(msgspec.Struct):
 
 
 def _scored(ranking: Ranking) -> list[Row]:
-    return [row for row in ranking.rows if row.rank is not None]
+    """Rows with a score on all rows of the sample."""
+    return [row for row in ranking.rows if row.rank is not None and row.n is None]
 
 
 def _place(ranking: Ranking, row: Row) -> Place:
@@ -224,6 +230,7 @@ def _place(ranking: Ranking, row: Row) -> Place:
 
 def _common(ranking: Ranking, top: int, reproduced: tuple[str, ...], leaderboard: str | None) -> Entry:
     scored = _scored(ranking)
+    placed = [row for row in ranking.rows if row.rank is not None]
     return Entry(
         dataset=ranking.dataset,
         dataset_id=ranking.dataset_id,
@@ -231,7 +238,7 @@ def _common(ranking: Ranking, top: int, reproduced: tuple[str, ...], leaderboard
         config=ranking.config,
         split=ranking.split,
         task=ranking.task,
-        ranked=len(scored),
+        ranked=len(placed),
         top=tuple(_place(ranking, row) for row in scored[:top]),
         n=ranking.n,
         n_inputs=ranking.n_inputs,

@@ -121,6 +121,6 @@ def record(line: Line, ranking: Ranking) -> dict[str, Any]:
         "library": line.facts.library,
         "licence": line.facts.licence,
         "seconds": line.seconds,
-        "n": ranking.n,
+        "n": row.n or ranking.n,
         "error": row.error,
     }

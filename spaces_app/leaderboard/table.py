@@ -101,7 +101,7 @@ def _columns(view: View, ranking: Ranking) -> list[tuple[str, str, str, Cell]]:
         "library": ("text", lambda line: escape(line.facts.library or MISSING)),
         "licence": ("text", lambda line: escape(line.facts.licence or MISSING)),
         "seconds": ("number", lambda line: MISSING if line.seconds is None else markup.seconds(line.seconds)),
-        "n": ("number", lambda line: f"{ranking.n:,}"),
+        "n": ("number", lambda line: f"{line.row.n or ranking.n:,}"),
         "width": ("number", lambda line: MISSING if line.row.width is None else str(line.row.width)),
         "architecture": ("text", lambda line: escape(line.row.architecture or MISSING)),
         "revision": ("text", _revision),
