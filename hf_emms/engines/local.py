@@ -15,6 +15,7 @@ from hf_emms.engines.failures import failures, one_line
 from hf_emms.engines.parts import whole
 from hf_emms.engines.prefetch import Prefetch, downloads_ahead
 from hf_emms.engines.scores import evidence_of
+from hf_emms.engines.sharing import sharing_pictures
 from hf_emms.ranking import Row, Seconds
 from hf_emms.scoring.label_table import LabelTable
 
@@ -29,6 +30,7 @@ class LocalEngine:
 
     def rows(self, work: Work) -> Generator[Row, None, None]:
         """See `Engine.rows`."""
+        work = sharing_pictures(work)
         with downloads_ahead(work) as prefetch:
             labels = work.labels()
             for name, repo in work.checkpoints.items():

@@ -24,6 +24,7 @@ from hf_emms.engines.layers import Verdict, row_fields
 from hf_emms.engines.parts import moments_of, part_of
 from hf_emms.engines.prefetch import Prefetch, downloads_ahead
 from hf_emms.engines.scores import evidence_of, needs_rows, scores_of
+from hf_emms.engines.sharing import sharing_pictures
 from hf_emms.errors import EmmsError
 from hf_emms.ranking import Row, RowScore, Seconds
 from hf_emms.scoring.label_table import LabelTable
@@ -96,6 +97,7 @@ class RaceEngine:
             raise EmmsError(
                 f"a race runs checkpoints at one layer, not at {layers}", "one --layer, or leave --race out"
             )
+        work = sharing_pictures(work)
         sizes = growing(len(work.target.inputs))
         with downloads_ahead(work) as prefetch:
             labels = work.labels()

@@ -12,6 +12,7 @@ import numpy as np
 from torch import Tensor
 
 from hf_emms.data.pictures import as_rgb
+from hf_emms.features.pixels import ImageProcessor, KeptImages
 
 _AHEAD = 2  # batches decoded ahead: enough to hide one slow batch, little memory
 Batch = tuple[np.ndarray, np.ndarray]
@@ -24,12 +25,21 @@ class ImageInput:
     """How a checkpoint reads images.
 
     Attributes:
-        preprocess: its own processor: b RGB images to pixel values (b, 3, H, W).
-        pixels: H x W.
+        processor: its own: b RGB images to pixel values (b, 3, H, W).
+        pixels: H x W of a square picture.
+        fixed: whether every picture becomes H x W; else its shape follows the picture's, and each is processed alone:
+            padding it to another's size would change its features.
     """
 
-    preprocess: Callable[[list[Any]], Tensor]
+    processor: ImageProcessor
     pixels: int
+    fixed: bool = True
+
+    def read(self, images: Sequence[Any], positions: Sequence[int]) -> Tensor:
+        """Pixel values of some of the images, (b, 3, H, W): decoded, or kept from another checkpoint."""
+        if isinstance(images, KeptImages):
+            return images.read(self.processor, positions)
+        return self.processor([as_rgb(images[position]) for position in positions])
 
 
 def image_batches(
@@ -51,7 +61,7 @@ def image_batches(
     """
 
     def prepare(positions: np.ndarray) -> Tensor:
-        return source.preprocess([as_rgb(images[int(position)]) for position in positions])
+        return source.read(images, positions.tolist())
 
     batches = (np.arange(start, min(start + batch_size, len(images))) for start in range(0, len(images), batch_size))
     for positions, pixels in ahead(batches, prepare):

@@ -19,7 +19,7 @@ from hf_emms.features.fusion import Fused, find_fusion
 from hf_emms.features.images import ImageInput
 from hf_emms.features.layers import DEFAULT_LAYERS
 from hf_emms.features.pair_extractor import PairExtractor
-from hf_emms.features.pairs import PairInput, PictureInput
+from hf_emms.features.pairs import PairInput
 from hf_emms.features.plan import ExtractionPlan, plan_extraction
 from hf_emms.features.readers import FAILURES, picture_input, read_tokenizer, text_input, text_pair_input, unusable
 from hf_emms.features.running import Running
@@ -76,7 +76,7 @@ def load_extractor(
         if images is None:
             return Extractor(plan, model, text_input(plan, model, tokenizer), pooling, layers)
         if tokenizer is None:
-            return Extractor(plan, model, ImageInput(images.preprocess, images.pixels), pooling, layers)
+            return Extractor(plan, model, images, pooling, layers)
         return _pair_extractor(plan, model, pooling, images, tokenizer, layers)
 
 
@@ -163,7 +163,7 @@ def _pair_extractor(
     plan: ExtractionPlan,
     model: Any,
     fusion: str,
-    pictures: PictureInput,
+    pictures: ImageInput,
     tokenizer: Any,
     layers: tuple[str, ...],
 ) -> Running:

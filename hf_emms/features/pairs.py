@@ -16,8 +16,7 @@ import torch
 from torch import Tensor
 
 from hf_emms.data import Pairs
-from hf_emms.data.pictures import as_rgb
-from hf_emms.features.images import Batch, ahead
+from hf_emms.features.images import Batch, ImageInput, ahead
 from hf_emms.features.pooling import Inputs
 from hf_emms.features.text import TextInput, padded, plan_batches, text_batches, tokenise
 
@@ -25,26 +24,10 @@ Forward = Callable[[Inputs], Tensor]
 
 
 @dataclass(frozen=True)
-class PictureInput:
-    """How a checkpoint reads pictures beside texts.
-
-    Attributes:
-        preprocess: its own processor: b RGB images to pixel values (b, 3, H, W).
-        pixels: H x W of a square picture.
-        fixed: whether every picture becomes H x W; else its shape follows the picture's, and each is processed alone:
-            padding it to another's size would change its features.
-    """
-
-    preprocess: Callable[[list[Any]], Tensor]
-    pixels: int
-    fixed: bool
-
-
-@dataclass(frozen=True)
 class PairInput:
     """How a checkpoint reads a picture and a text; `phrase` writes a text as it was trained on."""
 
-    picture: PictureInput
+    picture: ImageInput
     text: TextInput
     phrase: Callable[[str], str] = str
 
@@ -145,7 +128,7 @@ def _in_order(batches: Iterator[Batch], count: int) -> Tensor:
 
 
 def _pictures(
-    source: PictureInput, pairs: Pairs, forward: Forward, batch_size: int
+    source: ImageInput, pairs: Pairs, forward: Forward, batch_size: int
 ) -> Iterator[tuple[np.ndarray, np.ndarray, Tensor]]:
     """Positions of pairs, which of the kept pictures is each one's, and what is kept of those pictures."""
     order = np.argsort(pairs.parts[:, 0], kind="stable")
@@ -154,7 +137,7 @@ def _pictures(
     batches = [np.arange(start, min(start + batch_size, len(used))) for start in range(0, len(used), batch_size)]
 
     def prepare(batch: np.ndarray) -> list[tuple[np.ndarray, Tensor]]:
-        return preprocessed(source, [as_rgb(pairs.firsts[int(used[place])]) for place in batch])
+        return preprocessed(source, pairs.firsts, used[batch].tolist())
 
     for batch, groups in ahead(batches, prepare):
         for members, pixels in groups:
@@ -164,12 +147,14 @@ def _pictures(
             yield positions, which, forward({"pixel_values": pixels})
 
 
-def preprocessed(source: PictureInput, images: Sequence[Any]) -> list[tuple[np.ndarray, Tensor]]:
-    """Pixel values of pictures, in groups of one shape: which pictures, and (b, 3, H, W)."""
+def preprocessed(
+    source: ImageInput, images: Sequence[Any], positions: Sequence[int]
+) -> list[tuple[np.ndarray, Tensor]]:
+    """Pixel values of some pictures, in groups of one shape: which of them, and (b, 3, H, W)."""
     if source.fixed:
-        return [(np.arange(len(images)), source.preprocess(list(images)))]
+        return [(np.arange(len(positions)), source.read(images, positions))]
     groups: dict[tuple[int, ...], list[tuple[int, Tensor]]] = {}
-    for i, image in enumerate(images):
-        pixels = source.preprocess([image])
+    for i, position in enumerate(positions):
+        pixels = source.read(images, [position])
         groups.setdefault(tuple(pixels.shape), []).append((i, pixels))
     return [(np.array([i for i, _ in group]), torch.cat([pixels for _, pixels in group])) for group in groups.values()]

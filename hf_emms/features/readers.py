@@ -6,11 +6,11 @@ from inspect import signature
 from typing import Any
 
 import torch
-from torch import Tensor
 
 from hf_emms.errors import EmmsError
 from hf_emms.features.files import require_vocabulary
-from hf_emms.features.pairs import PictureInput
+from hf_emms.features.images import ImageInput
+from hf_emms.features.pixels import ImageProcessor
 from hf_emms.features.plan import ExtractionPlan
 from hf_emms.features.text import TextInput
 from hf_emms.features.windows import TextPairInput, read_template
@@ -21,7 +21,7 @@ _DEFAULT_LIMIT = 512
 FAILURES = (OSError, ValueError, RuntimeError, KeyError, TypeError, AttributeError, ImportError)
 
 
-def picture_input(plan: ExtractionPlan) -> PictureInput:
+def picture_input(plan: ExtractionPlan) -> ImageInput:
     """The checkpoint's image processor.
 
     Raises:
@@ -31,19 +31,14 @@ def picture_input(plan: ExtractionPlan) -> PictureInput:
     from transformers import AutoImageProcessor
 
     try:
-        processor = AutoImageProcessor.from_pretrained(
-            plan.model_folder, trust_remote_code=plan.code, local_files_only=True
-        )
-
-        def preprocess(images: list[Any]) -> Tensor:
-            pixels: Tensor = processor(images=images, return_tensors="pt")["pixel_values"]
-            return pixels
-
-        square = preprocess([Image.new("RGB", (64, 64))]).shape[-2:]
-        fixed = all(preprocess([Image.new("RGB", size)]).shape[-2:] == square for size in ((64, 96), (96, 64)))
+        own = AutoImageProcessor.from_pretrained(plan.model_folder, trust_remote_code=plan.code, local_files_only=True)
+        # Code of two repositories may differ where their configurations are the same.
+        processor = ImageProcessor(own, None if plan.code else f"{type(own).__qualname__} {own.to_json_string()}")
+        square = processor([Image.new("RGB", (64, 64))]).shape[-2:]
+        fixed = all(processor([Image.new("RGB", size)]).shape[-2:] == square for size in ((64, 96), (96, 64)))
     except FAILURES as error:
         raise unusable(plan, "image processor (preprocessor_config.json)", error) from error
-    return PictureInput(preprocess, square[0] * square[1], fixed)
+    return ImageInput(processor, square[0] * square[1], fixed)
 
 
 def read_tokenizer(plan: ExtractionPlan) -> Any:

