@@ -140,7 +140,7 @@ def test_texts_cost_few_multiplications_more_than_their_own_tokens(tmp_path: Pat
             assert sum(len(rows) for _, rows in extractor.batches(texts, batch_size=batch_size)) == len(texts)
         return counter.get_total_flops()
 
-    assert multiplications(None) < 1.25 * multiplications(1)  # unsorted batches take twice as many
+    assert multiplications(None) < 1.1 * multiplications(1)  # unsorted batches take twice as many
 
 
 def test_rows_enter_the_products_once_and_many_at_a_time() -> None:

@@ -18,6 +18,9 @@ from hf_emms.errors import EmmsError
 
 _WINDOW = 32_768  # texts tokenised and sorted at a time: memory does not grow with the data set
 _CHUNK = 1_024  # texts a tokenizer call
+# A batch ends where texts get shorter than this part of its longest one, once it holds 1/8 of the budget: few texts,
+# such as labels, would else be padding for a third.
+_ALIKE, _LEAST = 0.9, 8
 Batch = tuple[np.ndarray, np.ndarray]
 
 
@@ -123,8 +126,12 @@ def plan_batches(
     order = np.argsort(-lengths, kind="stable")
     start = 0
     while start < len(order):
-        width = source.limit if source.pads_to_limit else int(lengths[order[start]])
-        rows = max(1, budget // (width + beside))
+        longest = int(lengths[order[start]])
+        width = beside + (source.limit if source.pads_to_limit else longest)
+        rows = max(1, budget // width)
+        if not source.pads_to_limit:
+            alike = int(np.count_nonzero(lengths[order[start : start + rows]] >= _ALIKE * longest))
+            rows = min(rows, max(alike, budget // (_LEAST * width), 1))
         rows = rows if batch_size is None else min(rows, batch_size)
         yield order[start : start + rows]
         start += rows
