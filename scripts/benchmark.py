@@ -142,47 +142,54 @@ def memory_mb(field: str) -> float:
 
 
 def memory_probe(what: str, rows: int) -> None:
-    """Runs in a process of its own; prints the MB that scoring takes beside its input."""
+    """Runs in a process of its own; prints the MB that scoring takes beside its input, and rows folded in a second."""
     x, labels = classes_problem(n=rows) if what != "stream" else (None, None)
     z = dense(labels) if what == "official" else None
     Path("/proc/self/clear_refs").write_text("5")  # resets VmHWM
     before = memory_mb("VmRSS")
+    rate = None
     if what == "stream":
-        stream(rows)
+        rate = stream(rows)
     elif what == "official":
         before -= z.nbytes / 2**20  # the official function cannot do without N x D2 x K
         plain_one_pass(x, z)
     else:
         emms(x, labels, method=what)
-    print(json.dumps({"mb": memory_mb("VmHWM") - before}))
+    print(json.dumps({"mb": memory_mb("VmHWM") - before, "rate": rate}))
 
 
-def stream(rows: int, batch: int = 1000, d1: int = 768) -> None:
+def stream(rows: int, batch: int = 1000, d1: int = 768) -> float:
+    """Scores a stream of made-up rows; returns how many a second were folded in, making them up not counted."""
     rng = np.random.default_rng(0)
     mixing = rng.normal(size=(32, d1 + 1024)).astype(np.float32)
     moments = Moments(d1, [1024])
+    seconds = 0.0
     for start in range(0, rows, batch):
         hidden = rng.normal(size=(batch, 32)).astype(np.float32)
         both = hidden @ mixing + rng.normal(size=(batch, d1 + 1024)).astype(np.float32)
+        began = time.perf_counter()
         moments.update(both[:, :d1], both[:, d1:], groups=np.arange(start, start + batch))
+        seconds += time.perf_counter() - began
     score_moments(moments)
+    return rows / seconds
 
 
-def probe(what: str, rows: int) -> float:
+def probe(what: str, rows: int) -> dict[str, float]:
     command = [sys.executable, __file__, "memory-probe", what, str(rows)]
     output = subprocess.run(command, check=True, capture_output=True, text=True).stdout
-    return float(json.loads(output)["mb"])
+    return json.loads(output)
 
 
 def bench_memory(rounds: int) -> None:
     rounds = min(rounds, 3)
-    print("\n### Peak memory added by scoring\n\n| what | rows | MB |\n|---|---|---|")
+    print("\n### Peak memory added by scoring\n\n| what | rows | MB | rows/s |\n|---|---|---|---|")
     for what in ("official", "exact", "cv"):
-        values = [probe(what, 20_000) for _ in range(rounds)]
-        print(f"| classes shape, {what} | 20,000 | {spread(values, digits=',.0f')} |")
-    for rows in (10_000, 50_000, 200_000):
-        values = [probe("stream", rows) for _ in range(rounds)]
-        print(f"| streamed, D1=768 D2=1,024, cv | {rows:,} | {spread(values, digits=',.0f')} |")
+        values = [probe(what, 20_000)["mb"] for _ in range(rounds)]
+        print(f"| classes shape, {what} | 20,000 | {spread(values, digits=',.0f')} | |")
+    for rows in (10_000, 200_000, 1_000_000):
+        found = [probe("stream", rows) for _ in range(rounds if rows < 1_000_000 else 1)]
+        columns = [spread([one[name] for one in found], digits=",.0f") for name in ("mb", "rate")]
+        print(f"| streamed, D1=768 D2=1,024, cv | {rows:,} | {' | '.join(columns)} |")
 
 
 def bench_extraction(rounds: int) -> None:
