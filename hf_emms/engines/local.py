@@ -12,7 +12,7 @@ from hf_emms.engines import layers
 from hf_emms.engines.engine import Work
 from hf_emms.engines.extraction import extract
 from hf_emms.engines.failures import failures, one_line
-from hf_emms.engines.parts import whole
+from hf_emms.engines.parts import memory_note, whole
 from hf_emms.engines.prefetch import Prefetch, downloads_ahead
 from hf_emms.engines.scores import evidence_of
 from hf_emms.engines.sharing import sharing_pictures
@@ -55,6 +55,10 @@ def _scored(name: str, repo: Repo, work: Work, labels: LabelTable) -> Row:
     extracted = extract(repo, work.target, labels, work.settings, work.cache, told)
     featured = time.perf_counter()
     part = whole(work.target)
+    for one in extracted.layers.values():
+        note = memory_note(part, one.about.width, labels, work.settings)
+        if note is not None:
+            work.progress.noted(f"{name}: {note}")
     evidence = {
         layer: partial(evidence_of, one.features, one.moments, part, labels, work.settings)
         for layer, one in extracted.layers.items()

@@ -10,13 +10,16 @@ import numpy as np
 
 from hf_emms.engines.settings import Settings
 from hf_emms.scoring.label_table import LabelTable
-from hf_emms.scoring.moments import Moments
+from hf_emms.scoring.moments import Moments, needed_bytes
 
 if TYPE_CHECKING:
     from hf_emms.data import Target
 
 # Rows that enter the moments at once: enough for fast products, few enough to stay small.
 CHUNK_ROWS = 2048
+
+# Scoring that needs more than this is announced.
+NOTED_BYTES = 10**9
 
 Batches = Iterable[tuple[np.ndarray, np.ndarray]]
 """Positions int64 (b,) among the inputs of a part, and their features float32 (b, D1)."""
@@ -104,3 +107,10 @@ def _rows_by_input(input_of_row: np.ndarray, inputs: int) -> Callable[[int], np.
         return order[ends[position - 1] if position else 0 : ends[position]]
 
     return rows_of
+
+
+def memory_note(part: Part, width: int, labels: LabelTable, settings: Settings) -> str | None:
+    """What a user should know before scoring takes a lot of memory; None where it does not."""
+    size = min(labels.n_texts, sum(labels.widths)) if not labels.categorical else labels.n_texts
+    needed = needed_bytes(len(part.rows), width, size, settings.folds)
+    return f"scoring {width:,} features takes about {needed / 1e9:.1f} GB of memory" if needed >= NOTED_BYTES else None

@@ -19,6 +19,9 @@ from hf_emms.scoring.sums import Rows, Sums
 
 FORMAT = 1
 
+# Matrices of the features' width that held-out scoring works with beside the sums, in the input's precision.
+WORKING_COPIES = 8
+
 
 class Moments:
     """Per-fold sufficient statistics of (features, F-labels): a commutative monoid.
@@ -262,3 +265,20 @@ class Moments:
             not np.array_equal(a, b) for a, b in zip(self.tables or (), other.tables or (), strict=True)
         ):
             raise EmmsError("cannot merge moments made for different label tables")
+
+
+def needed_bytes(rows: int, d1: int, label_size: int, folds: int) -> int:
+    """About how much memory held-out scoring of float32 features takes beside them.
+
+    Args:
+        rows: N.
+        d1: feature width D1.
+        label_size: columns of the label side, or the number of texts.
+        folds: number of folds.
+
+    Returns:
+        Bytes of the float64 sums of every fold and of the working copies; with fewer rows than features these are
+        as wide as there are rows.
+    """
+    width = min(rows, d1)
+    return 8 * folds * width * (width + label_size) + 4 * WORKING_COPIES * width**2

@@ -1,0 +1,52 @@
+"""What scoring says it will take of memory is about what it takes."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+
+from hf_emms.engines.parts import Part, memory_note
+from hf_emms.engines.settings import Settings
+from hf_emms.scoring.label_table import LabelTable
+from hf_emms.scoring.moments import needed_bytes
+
+PROGRAM = """
+import sys
+from pathlib import Path
+import numpy as np
+from hf_emms.scoring.emms import emms
+from hf_emms.scoring.label_table import LabelTable
+
+def status(field):
+    lines = Path("/proc/self/status").read_text().splitlines()
+    return next(int(line.split()[1]) * 1024 for line in lines if line.startswith(field))
+
+rows, width, texts = map(int, sys.argv[1:])
+rng = np.random.default_rng(0)
+emms(rng.normal(size=(50, 4)), rng.normal(size=(50, 3)))  # libraries loaded, threads started
+x = rng.normal(size=(rows, width)).astype(np.float32)
+labels = LabelTable(rng.integers(0, texts, rows), (rng.normal(size=(texts, 32)),))
+Path("/proc/self/clear_refs").write_text("5")  # forgets the peak so far
+before = status("VmRSS")
+emms(x, labels)
+print(status("VmHWM") - before)
+"""
+
+
+@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="peaks are read from /proc")
+@pytest.mark.parametrize(("rows", "width"), [(4000, 1500), (6000, 1000)])
+def test_the_estimate_is_near_the_peak(rows: int, width: int) -> None:
+    command = [sys.executable, "-c", PROGRAM, str(rows), str(width), "20"]
+    peak = int(subprocess.run(command, capture_output=True, text=True, check=True).stdout)
+    assert peak / 2 < needed_bytes(rows, width, 20, 5) < 2 * peak
+
+
+def test_only_much_memory_is_announced() -> None:
+    labels = LabelTable(np.arange(10) % 2, (np.eye(2, dtype=np.float32),))
+    rows = np.arange(20_000)
+    part = Part([], rows, rows, rows.astype(np.uint64))
+    assert memory_note(part, 512, labels, Settings(("emms",))) is None
+    assert memory_note(part, 8192, labels, Settings(("emms",))) == "scoring 8,192 features takes about 4.8 GB of memory"
