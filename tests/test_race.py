@@ -5,6 +5,7 @@ from __future__ import annotations
 from itertools import pairwise
 from pathlib import Path
 
+import datasets
 import msgspec
 import numpy as np
 import pytest
@@ -14,6 +15,7 @@ from hypothesis import strategies as st
 import hf_emms
 from hf_emms.annotate import model_cards
 from hf_emms.cards import render_section
+from hf_emms.data import load_target
 from hf_emms.engines.progress import Silent
 from hf_emms.engines.race import FEWEST_INPUTS, Standing, clearly_below, growing, standing
 from hf_emms.errors import EmmsError
@@ -139,3 +141,35 @@ def test_a_card_tells_of_scores_on_all_rows_only(race: Ranking) -> None:
         render_section(race, stopped)
     _, left_out = model_cards([race])
     assert any(reason.startswith(f"{stopped}: a race stopped it") for reason in left_out)
+
+
+# ---- samples of which a part says nothing -----------------------------------------------------------------------
+
+TEXTS = ("emms-demo/bert-random", "emms-demo/bert-distilled")
+
+
+def raced(rows: datasets.Dataset) -> Ranking:
+    return hf_emms.rank(
+        rows,
+        TEXTS,
+        race=1,
+        sampling="proportional",
+        encoders="emms-demo/encoder-minilm-static",
+        estimators="emms",
+        cache=False,
+    )
+
+
+@pytest.mark.parametrize("size", range(3, 8))
+def test_a_sample_of_a_few_rows_is_run_whole(size: int) -> None:
+    rows = datasets.Dataset.from_dict({"text": [f"{i} apples" for i in range(size)], "label": list("abababab")[:size]})
+    assert [row.error for row in raced(rows).rows] == [None, None]
+
+
+def test_a_part_with_one_label_only_stops_nobody() -> None:
+    texts = [f"{i} apples" for i in range(400)]
+    drawn = load_target(datasets.Dataset.from_dict({"text": texts, "label": ["a", "b"] * 200}))
+    last = set(list(drawn.inputs)[-40:])
+    labels = ["rare" if text in last else "common" for text in texts]
+    found = raced(datasets.Dataset.from_dict({"text": texts, "label": labels}))
+    assert [(row.error, row.n) for row in found.rows] == [(None, None), (None, None)]

@@ -99,13 +99,15 @@ class RaceEngine:
             )
         work = sharing_pictures(work)
         sizes = growing(len(work.target.inputs))
+        # In the first round also half way, where another round follows: two looks tell where a score goes.
+        first = sizes[0] // 2 if len(sizes) > 1 else 0
         with downloads_ahead(work) as prefetch:
             labels = work.labels()
             racing = [Racer(name, repo) for name, repo in work.checkpoints.items()]
             for number, size in enumerate(sizes):
                 last = number == len(sizes) - 1
                 for racer in list(racing):
-                    error = _advance(racer, size, sizes[0] // 2, work, labels, prefetch)
+                    error = _advance(racer, size, first, work, labels, prefetch)
                     if error is not None or last:
                         racing.remove(racer)
                         yield _finished(racer, work, labels, error)
@@ -114,9 +116,9 @@ class RaceEngine:
                     yield _finished(racer, work, labels)
 
     def _out_of_reach(self, racing: Sequence[Racer], total: int) -> list[Racer]:
-        if len(racing) <= self._top:
+        standings = [(standing(racer.looks, total), racer) for racer in racing if racer.looks]
+        if len(standings) <= self._top:
             return []
-        standings = [(standing(racer.looks, total), racer) for racer in racing]
         standings.sort(key=lambda pair: -pair[0].value)
         mark = standings[self._top - 1][0]
         return [racer for its, racer in standings[self._top :] if clearly_below(its, mark)]
@@ -161,7 +163,7 @@ def clearly_below(its: Standing, mark: Standing) -> bool:
 
 
 def _advance(racer: Racer, size: int, first: int, work: Work, labels: LabelTable, prefetch: Prefetch) -> str | None:
-    """Feeds a racer up to so many inputs and looks at it; at the start also half way. Returns why it failed."""
+    """Feeds a racer up to so many inputs and looks at it; at the start also at the first few. Returns why it failed."""
     work.progress.started(racer.name, size - racer.inputs)
     try:
         prefetch.take(racer.repo)
@@ -169,7 +171,7 @@ def _advance(racer: Racer, size: int, first: int, work: Work, labels: LabelTable
     except failures() as error:
         _LOG.debug("%s failed", racer.name, exc_info=True)
         return one_line(error)
-    if len(racer.looks[-1][1].folds) < 2:
+    if racer.looks and len(racer.looks[-1][1].folds) < 2:
         raise EmmsError(
             f"a race needs a score with folds, which {work.settings.estimators[0]} does not have",
             "--estimator emms first, or leave --race out",
@@ -215,13 +217,19 @@ def _take(racer: Racer, features: np.ndarray, work: Work, labels: LabelTable) ->
     racer.moments = moments if racer.moments is None else racer.moments.merge(moments)
     racer.features.append(features)
     racer.inputs, racer.rows = racer.inputs + len(features), racer.rows + len(part.rows)
-    racer.looks.append((racer.rows, _look(racer, work, labels)))
+    _look(racer, work, labels)
     racer.seconds[1] += time.perf_counter() - started
 
 
-def _look(racer: Racer, work: Work, labels: LabelTable) -> RowScore:
+def _look(racer: Racer, work: Work, labels: LabelTable) -> None:
     first = work.settings.estimators[:1]
-    return _scores(racer, work, labels, first)[0][first[0]]
+    try:
+        scores, _ = _scores(racer, work, labels, first)
+    except EmmsError:
+        if racer.inputs == len(work.target.inputs):
+            raise
+        return  # part of the rows may show one label only; more of them will tell
+    racer.looks.append((racer.rows, scores[first[0]]))
 
 
 def _scores(
