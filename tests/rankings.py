@@ -83,4 +83,4 @@ def ranking(org: str = "org", scores: tuple[float, ...] = (-0.1, -0.2, -0.3, -0.
         )
         for place, (name, digit, score) in enumerate(zip(NAMES, "1234", scores, strict=True))
     ]
-    return example(rows=ranked(rows, "emms"), estimators=("emms", "knn"), **changes)
+    return example(**({"rows": ranked(rows, "emms"), "estimators": ("emms", "knn")} | changes))

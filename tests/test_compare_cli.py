@@ -7,6 +7,7 @@ import os
 from collections.abc import Iterator
 from pathlib import Path
 
+import msgspec
 import pytest
 from command_line import CommandLine, Done
 from rankings import NAMES, emms_score, example, ranking
@@ -97,3 +98,18 @@ def test_rankings_of_different_datasets_are_warned_of(cli: CommandLine, tmp_path
     missing = cli.run("compare", tmp_path / "a.json", tmp_path / "none.json")
     assert (missing.code, missing.out) == (1, "")
     assert "none.json" in missing.err
+
+
+def test_layers_label_forms_and_races_are_settings(cli: CommandLine, tmp_path: Path) -> None:
+    rows = [msgspec.structs.replace(row, layer="3", n=200 if row.rank == 4 else None) for row in ranking().rows]
+    changed = ranking(layers=("3",), race=3, label_form="both", box_format="xyxy", rows=ranked(rows, "emms"))
+    found = json.loads(compared(cli, tmp_path, ranking(), changed).out)
+    settings = {one["name"]: one["second"] for one in found["settings"]}
+    assert settings.pop("layer of org/a") == "3"
+    assert {name: settings[name] for name in ("layers", "race", "label_form", "box_format")} == {
+        "layers": ["3"],
+        "race": 3,
+        "label_form": "both",
+        "box_format": "xyxy",
+    }
+    assert ["org/d stopped early" in warning for warning in found["warnings"]] == [True]

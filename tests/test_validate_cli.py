@@ -10,11 +10,14 @@ import sys
 from collections.abc import Iterator
 from pathlib import Path
 
+import msgspec
 import pytest
 from command_line import CommandLine, Done
 from hub import Hub, running_hub
 from hub.fixtures import client_environment
 from rankings import NAMES, example, ranking
+
+from hf_emms.ranking import ranked
 
 
 @pytest.fixture(scope="module")
@@ -219,3 +222,10 @@ def test_without_matplotlib_a_plot_is_refused_before_the_work(kept: Path, tmp_pa
     done = subprocess.run([sys.executable, "-c", code, *words], capture_output=True, text=True, check=False)
     assert done.returncode == 1
     assert "hf-emms[plot]" in done.stderr
+
+
+def test_scores_of_a_race_that_are_of_fewer_rows_are_told(cli: CommandLine, tmp_path: Path) -> None:
+    rows = [msgspec.structs.replace(row, n=200 if row.rank == 4 else None) for row in ranking().rows]
+    (tmp_path / "race.json").write_text(ranking(race=3, rows=ranked(rows, "emms")).to_json())
+    done = cli.run("validate", "--ranking", tmp_path / "race.json", "--truth", table(tmp_path, GOOD))
+    assert "org/d stopped early in a race" in done.err

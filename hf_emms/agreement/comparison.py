@@ -9,14 +9,15 @@ from typing import Any
 import msgspec
 
 from hf_emms.agreement import measures
-from hf_emms.agreement.names import matched
+from hf_emms.agreement.names import matched, stopped_early
 from hf_emms.ranking import Ranking, Row, ranked
 
 SCHEMA_VERSION = 1
 
 _SETTINGS = (
     *("dataset_id", "dataset_revision", "config", "split", "columns", "task", "n", "n_inputs", "n_labels", "skipped"),
-    *("seed", "folds", "max_samples", "sampling", "captions", "prompt", "device", "dtype", "estimators"),
+    *("seed", "folds", "max_samples", "sampling", "race", "captions", "prompt", "label_form", "box_format"),
+    *("device", "dtype", "layers", "estimators"),
 )
 _SAME_QUESTION = ("dataset_id", "config", "split", "task")
 
@@ -129,12 +130,14 @@ def _settings(first: Ranking, second: Ranking, common: Sequence[Row], pairs: Map
     for package in dict.fromkeys([*first.versions, *second.versions]):
         values.append((f"version of {package}", first.versions.get(package), second.versions.get(package)))
     for row in common:
-        values.append((f"revision of {row.checkpoint}", row.revision, second.row(pairs[row.checkpoint]).revision))
+        other = second.row(pairs[row.checkpoint])
+        values.append((f"revision of {row.checkpoint}", row.revision, other.revision))
+        values.append((f"layer of {row.checkpoint}", row.layer, other.layer))
     return [Setting(name, ours, theirs) for name, ours, theirs in values if ours != theirs]
 
 
 def _encoders(ranking: Ranking) -> list[str]:
-    return [f"{one.id}@{one.revision}" for one in ranking.encoders]
+    return ["@".join(filter(None, (one.id, one.revision))) for one in ranking.encoders]
 
 
 def _warnings(first: Ranking, second: Ranking, common: Sequence[Row]) -> list[str]:
@@ -145,6 +148,10 @@ def _warnings(first: Ranking, second: Ranking, common: Sequence[Row]) -> list[st
         warnings.append(f"the rankings answer different questions: {told}")
     elif first.dataset_revision != second.dataset_revision:
         warnings.append("the dataset was in another state: its revisions differ")
+    for name, ranking in (("first", first), ("second", second)):
+        stopped = stopped_early(ranking.rows)
+        if stopped:
+            warnings.append(f"of the {name} ranking, {stopped}")
     if len(common) < measures.FEWEST:
         warnings.append(f"both rankings have scored {len(common)} checkpoints; agreement needs {measures.FEWEST}")
     return warnings

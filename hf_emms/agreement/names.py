@@ -1,4 +1,4 @@
-"""Which name of a table means which checkpoint, or dataset, of a ranking."""
+"""Which name of a table means which checkpoint, or dataset, of a ranking, and whose scores compare."""
 
 from __future__ import annotations
 
@@ -33,6 +33,13 @@ def matched(rows: Sequence[Row], names: Iterable[str]) -> dict[str, str]:
         if len(alike) == 1 and len(rivals) == 1:
             pairs[row.checkpoint] = alike[0]
     return pairs
+
+
+def stopped_early(rows: Iterable[Row]) -> str | None:
+    """Whose scores are of part of the rows, because a race stopped them; None where all saw all."""
+    names = [row.checkpoint for row in rows if row.n is not None]
+    many = "scores are of fewer rows, which compare roughly at most"
+    return f"{', '.join(names)} stopped early in a race: their {many}" if names else None
 
 
 def dataset_of(ranking: Ranking, names: Iterable[str | None]) -> str | None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 
 from hf_emms.agreement import bootstrap, measures
-from hf_emms.agreement.names import dataset_of, matched
+from hf_emms.agreement.names import dataset_of, matched, stopped_early
 from hf_emms.agreement.report import BLIND, PARAMETERS, RANDOM, Line, Point, Target, Validation
 from hf_emms.agreement.truth import Truth
 from hf_emms.errors import EmmsError
@@ -51,7 +51,7 @@ def validate(
         seed=seed,
         targets=targets,
         means=means,
-        notes=(*truth.notes, *_remarks(targets)),
+        notes=(*truth.notes, *_races(rankings), *_remarks(targets)),
     )
 
 
@@ -167,6 +167,11 @@ def _means(targets: Sequence[Target], resamples: int, seed: int) -> tuple[Line, 
             )
         )
     return tuple(means)
+
+
+def _races(rankings: Iterable[Ranking]) -> list[str]:
+    told = ((ranking.dataset, stopped_early(ranking.rows)) for ranking in rankings)
+    return [f"{dataset}: {stopped}" for dataset, stopped in told if stopped]
 
 
 def _remarks(targets: Iterable[Target]) -> list[str]:
