@@ -71,7 +71,7 @@ def cells(ranking: Ranking, *, top: int | None = None) -> tuple[list[str], list[
     for estimator in ranking.estimators:
         header += [title_of(estimator), *(["R²"] if estimator == "emms" else [])]
     header += ["layer"] if ranking.layers else []
-    header += [*(["rows"] if ranking.race else []), "params", "width", "seconds"]
+    header += [*(["rows"] if _raced(ranking) else []), "params", "width", "seconds"]
     return header, [_cells(ranking, row) for row in ranking.rows[:top]]
 
 
@@ -129,9 +129,14 @@ def _cells(ranking: Ranking, row: Row) -> list[str]:
             line.append(number(score.details.get("r2")) if score else MISSING)
     line += [row.layer or MISSING] if ranking.layers else []
     seconds = f"{row.seconds.features + row.seconds.scoring:.1f}" if row.error is None else MISSING
-    if ranking.race:
+    if _raced(ranking):
         line.append(MISSING if row.error is not None else f"{row.n or ranking.n:,}")
     return [*line, size(row.parameters), str(row.width or MISSING), seconds]
+
+
+def _raced(ranking: Ranking) -> bool:
+    """Whether rows may have seen different numbers of rows; of merged rankings, the latest may be no race."""
+    return ranking.race is not None or any(row.n is not None for row in ranking.rows)
 
 
 def escaped(text: str) -> str:

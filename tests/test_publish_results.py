@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 import subprocess
 import sys
@@ -10,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import msgspec
+import pyarrow.parquet as pq
 import pytest
 import yaml
 from command_line import CommandLine
@@ -17,9 +19,11 @@ from hub import Hub, running_hub
 from hub.fixtures import client_environment, run_client
 from rankings import example
 
+from hf_emms import ranking_views as views
 from hf_emms.errors import EmmsError
 from hf_emms.ranking import Ranking, Row, RowScore, Seconds, ranked
 from hf_emms.results import merged, path_of
+from hf_emms.results.table import parquet
 
 ID = "lab/emms-results"
 
@@ -140,6 +144,15 @@ def test_a_failed_row_never_replaces_a_score() -> None:
     assert names(both) == ["org/a", "org/b"]
     assert both.rows[0].error is None
     assert merged(new, old).rows[0].error is None
+
+
+def test_rows_that_a_race_stopped_say_of_how_many_rows_their_scores_are() -> None:
+    both = merged(with_rows(scored("org/a", 0.3, n=200), race=1), with_rows(scored("org/b", 0.2), created="later"))
+    assert both.race is None
+    header, cells = views.cells(both)
+    assert {line[1]: line[header.index("rows")] for line in cells} == {"org/a": "200", "org/b": "1,034"}
+    read = pq.read_table(io.BytesIO(parquet(both, "x"))).to_pylist()
+    assert {row["checkpoint"]: row["n"] for row in read} == {"org/a": 200, "org/b": 1034}
 
 
 def test_a_row_with_neither_score_nor_error_is_refused() -> None:

@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 
 _OF_THE_RANKING = (
     *("schema_version", "task", "dataset", "dataset_id", "dataset_revision", "config", "split"),
-    *("n", "n_inputs", "n_labels", "seed", "folds", "created"),
+    *("n_inputs", "n_labels", "seed", "folds", "created"),
 )
 _OF_THE_ROW = (
     *("rank", "tied", "checkpoint", "revision"),
@@ -40,6 +40,7 @@ def _record(ranking: Ranking, path: str, row: Row) -> dict[str, Any]:
         record[f"{name}_stderr"] = score.stderr if score else None
     emms = row.scores.get("emms")
     return record | {
+        "n": row.n or ranking.n,
         "ranking": path,
         "encoders": ["@".join(filter(None, (encoder.id, encoder.revision))) for encoder in ranking.encoders],
         "emms_r2": emms.details.get("r2") if emms else None,
