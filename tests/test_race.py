@@ -15,6 +15,7 @@ from hypothesis import strategies as st
 import hf_emms
 from hf_emms.annotate import model_cards
 from hf_emms.cards import render_section
+from hf_emms.cli.output import kept_file
 from hf_emms.data import load_target
 from hf_emms.engines.progress import Silent
 from hf_emms.engines.race import FEWEST_INPUTS, Standing, clearly_below, growing, standing
@@ -141,6 +142,12 @@ def test_a_card_tells_of_scores_on_all_rows_only(race: Ranking) -> None:
         render_section(race, stopped)
     _, left_out = model_cards([race])
     assert any(reason.startswith(f"{stopped}: a race stopped it") for reason in left_out)
+
+
+def test_a_race_is_not_kept_in_the_place_of_a_full_run(full: Ranking) -> None:
+    for change in ({"race": TOP}, {"sampling": "proportional"}, {"dtype": "bfloat16"}, {"layers": ("mean",)}):
+        assert kept_file(msgspec.structs.replace(full, **change)) != kept_file(full)
+    assert kept_file(msgspec.structs.replace(full, created="later")) == kept_file(full)
 
 
 # ---- samples of which a part says nothing -----------------------------------------------------------------------

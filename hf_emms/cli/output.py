@@ -123,7 +123,7 @@ def kept_file(ranking: Any) -> Path:
     head |= {"config": ranking.config, "split": ranking.split, "columns": ranking.columns}
     head |= {"encoders": [encoder.id for encoder in ranking.encoders], "prompt": ranking.prompt}
     head |= {"references": ranking.captions, "label_form": ranking.label_form, "box_format": ranking.box_format}
-    head |= {"layers": list(ranking.layers)} if ranking.layers else {}
+    head |= {"sampling": ranking.sampling, "race": ranking.race, "dtype": ranking.dtype, "layers": list(ranking.layers)}
     head |= {"checkpoints": sorted(row.checkpoint for row in ranking.rows)}
     name = re.sub(r"[^\w.-]+", "-", Path(ranking.dataset).name) or "dataset"
     return default_root() / "rankings" / f"{name}-{digest_of(head)[:12]}.json"
