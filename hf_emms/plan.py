@@ -110,6 +110,8 @@ def plan(request: Request, progress: Progress) -> Plan:
         get_estimator(name)
     engine_for(request)
     preset = dataset_preset(request.dataset) if isinstance(request.dataset, str) else None
+    if preset is not None:
+        preset.check_usable()
     # Before a long download rather than after it, but numbers need no encoder, and the columns may turn out to be some.
     encoders = _encoders(request, preset) if _surely_texts(request, preset) else ()
     cache = open_cache(request, progress)
@@ -130,7 +132,8 @@ def plan(request: Request, progress: Progress) -> Plan:
         cache=cache,
     )
     encoders = () if target.form == "numbers" else encoders or _encoders(request, preset)
-    ids = request.checkpoints or (preset.checkpoints if preset else ()) or checkpoint_preset(target.task.id)
+    own = preset.checkpoints if preset is not None and preset.task == target.task.id else ()
+    ids = request.checkpoints or own or checkpoint_preset(target.task.id)
     unique = tuple(dict.fromkeys(ids))
     notes = [*target.notes]
     if len(unique) < len(ids):

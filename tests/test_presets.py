@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import dataclasses
 import re
 
 import pytest
 
 from hf_emms import demo
 from hf_emms.data import load_target
+from hf_emms.engines.progress import Silent
 from hf_emms.errors import EmmsError
+from hf_emms.plan import Request, plan
 from hf_emms.presets import (
     DatasetPreset,
     checkpoint_preset,
@@ -127,3 +130,14 @@ def test_the_demo_presets_name_what_ships() -> None:
         target = load_target(name, max_samples=20)
         assert (target.dataset, target.task.id) == (name, preset.task)
     assert named == set(demo.names("checkpoints"))
+
+
+def test_a_preset_that_cannot_be_used_is_said_before_anything_is_looked_for() -> None:
+    with pytest.raises(EmmsError, match="'daquar' is not on the Hub"):
+        plan(Request("daquar", encoders=("org/not-there",)), Silent())
+
+
+def test_checkpoints_of_a_preset_are_for_its_task_only() -> None:
+    request = Request("demo_captions", task="image-classification", columns={"label": "caption"}, max_samples=10)
+    found = plan(dataclasses.replace(request, encoders=("demo",), cache=False), Silent())
+    assert [one.id for one in found.candidates] == list(checkpoint_preset("image-classification"))
