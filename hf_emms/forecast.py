@@ -58,9 +58,9 @@ def rate(request: Request, modality: Modality) -> Rate:
     measured = [
         row.seconds.features / (row.parameters * ranking.n_inputs)
         for ranking in _earlier_rankings()
-        if ranking.device == request.device and get_task(ranking.task).modality == modality
+        if ranking.device == request.device and _modality(ranking) == modality
         for row in ranking.rows
-        if row.parameters and row.seconds.features >= _TELLING_SECONDS
+        if row.parameters and row.n is None and row.seconds.features >= _TELLING_SECONDS
     ]
     if measured:
         return Rate(median(measured), f"as fast as {len(measured)} checkpoints before")
@@ -96,6 +96,13 @@ def forecast(plan: Plan) -> tuple[dict[Repo, Cost], Rate]:
         if candidate.repo is not None and candidate.row is None:
             costs[candidate.repo] = cost(candidate.repo, plan.request, len(plan.target.inputs), speed)
     return costs, speed
+
+
+def _modality(ranking: Ranking) -> Modality | None:
+    try:
+        return get_task(ranking.task).modality
+    except EmmsError:  # the package that added the task is gone
+        return None
 
 
 def _total(files: Iterable[RepoFile]) -> int:
