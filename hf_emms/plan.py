@@ -136,6 +136,8 @@ def plan(request: Request, progress: Progress) -> Plan:
     ids = request.checkpoints or own or checkpoint_preset(target.task.id)
     unique = tuple(dict.fromkeys(ids))
     notes = [*target.notes]
+    if request.encoders and not encoders:
+        notes.append("labels are numbers, which no encoder embeds: --label-form both adds their words")
     if len(unique) < len(ids):
         notes.append(f"{len(ids) - len(unique)} checkpoints were named twice and are ranked once")
     candidates = tuple(_candidate(id, request, target, encoders, cache) for id in unique)

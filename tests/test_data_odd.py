@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import io
 
 import datasets
@@ -10,6 +11,11 @@ from PIL import Image
 from rows import error_of, image_rows, labels_of, pictures, texts
 
 from hf_emms.data import Images, load_target
+from hf_emms.data.keep import sample_key
+from hf_emms.data.place import Place
+from hf_emms.data.request import Request
+from hf_emms.hub import Repo
+from hf_emms.presets import dataset_preset
 
 # ---- pictures -------------------------------------------------------------------------------------------------
 
@@ -70,6 +76,18 @@ def test_a_dot_in_a_name_is_told_from_a_field() -> None:
     error = error_of(lambda: load_target(rows, columns={"text": "my.text"}))
     assert "'my.text'" in error.message
     assert "--text-column" in str(error.hint)
+
+
+def test_a_kept_sample_is_that_of_the_preset_as_it_is_now() -> None:
+    trec = dataset_preset("trec")
+    assert trec is not None
+    repo = Repo("CogComp/trec", "dataset", "a" * 40)
+    keys = [
+        sample_key(Place("trec", repo, one, None, "train", True, True), Request(10), None, {})
+        for one in (trec, dataclasses.replace(trec, words={}), dataclasses.replace(trec, note="a new note"))
+    ]
+    assert keys[0] != keys[1]
+    assert keys[0] == keys[2]
 
 
 # ---- labels that are numbers ----------------------------------------------------------------------------------

@@ -40,6 +40,12 @@ def test_labels_that_are_numbers_need_no_encoder(of_numbers: Ranking) -> None:
     assert of_numbers.rows[0].scores["emms"].details["r2"] > 0.3
 
 
+def test_encoders_that_are_not_used_are_told() -> None:
+    found = plan(Request(rated(), (CHECKPOINT,), encoders=(ENCODER,), cache=False), Silent())
+    assert any("which no encoder embeds" in note for note in found.notes)
+    assert not any("no encoder" in note for note in plan(Request(rated(), (CHECKPOINT,), cache=False), Silent()).notes)
+
+
 def test_the_command_that_makes_it_again_names_the_form_and_no_encoder(of_numbers: Ranking) -> None:
     command = rank_command(of_numbers, [CHECKPOINT])
     assert "--label-form numbers" in command

@@ -16,6 +16,7 @@ from hf_emms.data.place import Place
 from hf_emms.data.request import Request
 from hf_emms.data.target import Images, Mixtures, Pairs, Target
 from hf_emms.hub import Repo
+from hf_emms.plugins import plugin_versions
 from hf_emms.tasks import get_task
 
 # Part of every key: raise it when the same request would draw another sample.
@@ -26,6 +27,8 @@ _FACTS = (
     *("config", "split", "columns", "label_texts", "form", "skipped", "total_rows", "notes"),
     *("fingerprint", "inputs_fingerprint"),
 )
+# What a preset says of how rows are read.
+_OF_PRESET = ("columns", "join", "words")
 _MIXTURE = ("labels", "texts", "weights")
 
 
@@ -40,7 +43,9 @@ def sample_key(place: Place, request: Request, task: str | None, columns: Mappin
         "task": task,
         "columns": dict(columns),
         "request": asdict(request),
-        "versions": {"datasets": version("datasets")},
+        "preset": {name: dict(getattr(place.preset, name)) for name in _OF_PRESET} if place.preset else None,
+        # A task of another package cleans labels as its version does.
+        "versions": {"datasets": version("datasets"), **plugin_versions()},
         "code": SAMPLE_VERSION,
     }
 
