@@ -191,7 +191,7 @@ def test_truth_can_come_from_the_cards(cli: CommandLine, hub: Hub, tmp_path: Pat
     both = (("accuracy", 0.5, "train"), ("accuracy", 0.91, "test"), ("f1", 0.2, "test"))
     hub.store.put_files("cards/a", {"README.md": card(data, *both)})
     hub.store.put_files("cards/b", {"README.md": card("beans", ("accuracy", 88.5, "validation"))})
-    hub.store.put_files("cards/c", {"README.md": card("other/data", ("accuracy", 0.99, "test"))})
+    hub.store.put_files("cards/c", {"README.md": card(data, ("null", 0.99, "test"))})
     result = f"- dataset: {{id: {data}, task_id: accuracy}}\n  value: 70\n"
     hub.store.put_files("cards/d", {"README.md": "# d\n", ".eval_results/beans.yaml": result})
     file = tmp_path / "ranking.json"

@@ -38,7 +38,9 @@ class Evaluation:
 
 
 def evaluations(repo: Repo) -> list[Evaluation]:
-    """What the model-index of a card and the files in .eval_results say, in their order; what is no number is left out.
+    """What the model-index of a card and the files in .eval_results say, in their order.
+
+    What is no number, or says not of which metric on which dataset, is left out.
 
     Raises:
         EmmsError: the files cannot be had, or are not what they should be.
@@ -57,7 +59,7 @@ def evaluations(repo: Repo) -> list[Evaluation]:
         if file.is_file():
             path = file.relative_to(folder).as_posix()
             found += list(_of_card(repo, file) if file == card else _of_results(repo, file, path))
-    return [one for one in found if math.isfinite(one.value)]
+    return [one for one in found if one.dataset and one.metric and math.isfinite(one.value)]
 
 
 def _of_card(repo: Repo, file: Path) -> Iterator[Evaluation]:
@@ -70,7 +72,8 @@ def _of_card(repo: Repo, file: Path) -> Iterator[Evaluation]:
         raise _unreadable(repo, _CARD, error) from error
     for one in results:
         value = _number(one.metric_value)
-        yield Evaluation(one.dataset_type, one.dataset_config, one.dataset_split, one.metric_type, value, _CARD)
+        dataset, metric = _text(one.dataset_type), _text(one.metric_type)
+        yield Evaluation(dataset, one.dataset_config, one.dataset_split, metric, value, _CARD)
 
 
 def _of_results(repo: Repo, file: Path, path: str) -> Iterator[Evaluation]:
@@ -82,7 +85,11 @@ def _of_results(repo: Repo, file: Path, path: str) -> Iterator[Evaluation]:
     except (ValueError, KeyError, TypeError, AttributeError, yaml.YAMLError) as error:
         raise _unreadable(repo, path, error) from error
     for one in results:
-        yield Evaluation(one.dataset_id, None, None, one.task_id, _number(one.value), path)
+        yield Evaluation(_text(one.dataset_id), None, None, _text(one.task_id), _number(one.value), path)
+
+
+def _text(value: Any) -> str:
+    return "" if value is None else str(value)
 
 
 def _number(value: Any) -> float:
