@@ -63,7 +63,7 @@ def regret(scores: ArrayLike, truth: ArrayLike) -> float:
 
     Arguments and errors as in `weighted_tau`.
     """
-    return _of(lambda scores, truth: float((truth.max() - truth[picks(scores)]).mean()), scores, truth)
+    return _of(lambda scores, truth: float(np.mean(np.max(truth) - truth[picks(scores)])), scores, truth)
 
 
 def rank_of_pick(scores: ArrayLike, truth: ArrayLike) -> float:
@@ -107,7 +107,7 @@ def measured(scores: ArrayLike, truth: ArrayLike) -> dict[str, float]:
 def picks(scores: ArrayLike) -> NDArray[np.intp]:
     """Positions of the best score: one, or several that tie."""
     values = np.asarray(scores, dtype=np.float64)
-    return np.flatnonzero(values == values.max())
+    return np.flatnonzero(values == np.max(values))
 
 
 def dataset_blind(truths: Mapping[str, Mapping[str, float]]) -> dict[str, dict[str, float]]:

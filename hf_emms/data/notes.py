@@ -47,7 +47,8 @@ def _of_classes(collector: Collector, labels: Labels, total: int | None) -> list
         return [f"{rows:,}{of_total} rows, {len(labels.texts)} classes, {count:.1f} a row: F-labels are their means"]
     counts = np.bincount(labels.codes)
     how = collector.request.sampling or "balanced"
-    spread = f"{counts.min()}" if counts.min() == counts.max() else f"{counts.min()} to {counts.max()}"
+    fewest, most = int(np.min(counts)), int(np.max(counts))
+    spread = f"{fewest}" if fewest == most else f"{fewest} to {most}"
     notes = [f"{rows:,}{of_total} rows, {how}: {len(counts)} classes of {spread} rows"]
     if np.median(counts) < _FEW:
         notes.append(f"most classes have fewer than {_FEW} rows: draw more with --max-samples")

@@ -192,21 +192,20 @@ def _feed(racer: Racer, stops: Sequence[int], work: Work, labels: LabelTable) ->
             _take(racer, stored.features[racer.inputs : stop], work, labels)
         return
     extractor = load(racer.repo, work.target.task, work.settings)
-    before, told = racer.about, partial(work.progress.advanced, racer.name)
     try:
-        for stop in stops:
-            part = part_of(work.target, slice(racer.inputs, stop))
-            batches = batches_of(extractor, part, work.settings, told)
-            features = filled(batches, len(part.inputs), extractor.width)
-            about = about_of(extractor, layer)
-            racer.about = about = about if before is None else before.joined(about)
-            racer.seconds[0] += time.perf_counter() - started
-            _take(racer, features, work, labels)
-            started = time.perf_counter()
+        part = part_of(work.target, slice(racer.inputs, stops[-1]))
+        told = partial(work.progress.advanced, racer.name)
+        features = filled(batches_of(extractor, part, work.settings, told), len(part.inputs), extractor.width)
+        about = about_of(extractor, layer)
     finally:
         extractor.close()
+    racer.about = about if racer.about is None else racer.about.joined(about)
+    racer.seconds[0] += time.perf_counter() - started
+    before = racer.inputs
+    for stop in stops:
+        _take(racer, features[racer.inputs - before : stop - before], work, labels)
     if racer.inputs == len(work.target.inputs):
-        kept.store(np.concatenate(racer.features), about, layer)
+        kept.store(np.concatenate(racer.features), racer.about, layer)
 
 
 def _take(racer: Racer, features: np.ndarray, work: Work, labels: LabelTable) -> None:
