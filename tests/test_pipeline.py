@@ -14,6 +14,7 @@ from tiny_checkpoints import build
 import hf_emms
 from hf_emms.cache import Cache
 from hf_emms.demo import folder_of
+from hf_emms.engines.failures import one_line
 from hf_emms.engines.progress import Silent
 from hf_emms.errors import EmmsError
 from hf_emms.plan import Request, plan
@@ -246,3 +247,8 @@ def test_rows_survive_the_cache_whole(tiny: Path, emms_cache: Path) -> None:
     (first,) = ranked(tiny, [GOOD]).rows
     (again,) = ranked(tiny, [GOOD]).rows
     assert msgspec.structs.replace(again, cached="none") == first
+
+
+def test_no_token_gets_into_a_failed_row() -> None:
+    secret = f"hf_{'a' * 34}"
+    assert one_line(RuntimeError(f"401 for\nBearer {secret}")) == "RuntimeError: 401 for Bearer hf_…"

@@ -42,20 +42,16 @@ def assemble(source: Source, collector: Collector, unlabelled: int, total: int |
     starts = np.append(True, numbers[1:] != numbers[:-1])
     distinct = [int(number) for number in numbers[starts]]
 
-    digest = hashlib.blake2b(groups.tobytes() + codes.tobytes(), digest_size=16)
-    if len(task.inputs) > 1:
-        digest.update(numbers.tobytes())
-    for array in _label_arrays(labels):
-        digest.update(array.tobytes())
+    parts = [groups, codes] if len(task.inputs) == 1 else [groups, codes, numbers]
+    content = b"".join(array.tobytes() for array in (*parts, *_label_arrays(labels)))
     repo = source.repo
     if not repo.revision:
-        repo = replace(repo, revision=f"local-{digest.hexdigest()[:16]}")
+        repo = replace(repo, revision=f"local-{_digest(content)[:16]}")
     identity = [
         *(repo.revision, source.config, source.split, task.id, sorted(layout.columns.items())),
         *(request.sampling, request.references, request.seed, request.max_samples, request.prompt, labels.texts),
         *(labels.form, request.box_format),
     ]
-    digest.update(json.dumps(identity, ensure_ascii=False).encode("utf-8", "surrogatepass"))
     skipped = collector.skipped + unlabelled
     n_groups = len(np.unique(groups))
     return Target(
@@ -73,12 +69,17 @@ def assemble(source: Source, collector: Collector, unlabelled: int, total: int |
         skipped=skipped,
         total_rows=total,
         notes=(*notes, *sample_notes(collector, labels, len(distinct), n_groups, skipped, total)),
-        fingerprint=digest.hexdigest(),
-        inputs_fingerprint=hashlib.blake2b(numbers[starts].tobytes(), digest_size=16).hexdigest(),
+        fingerprint=_digest(content + json.dumps(identity, ensure_ascii=False).encode("utf-8", "surrogatepass")),
+        inputs_fingerprint=_digest(numbers[starts].tobytes()),
         mixtures=labels.mixtures,
         label_numbers=labels.numbers,
         form=labels.form,
     )
+
+
+def _digest(content: bytes) -> str:
+    """32 hex digits."""
+    return hashlib.blake2b(content, digest_size=16).hexdigest()
 
 
 def _inputs(collector: Collector, distinct: Sequence[int]) -> Sequence[Any]:

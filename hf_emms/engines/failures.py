@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from hf_emms.errors import EmmsError
+from hf_emms.errors import EmmsError, redacted
 
 
 def failures() -> tuple[type[Exception], ...]:
@@ -26,9 +26,9 @@ def failures() -> tuple[type[Exception], ...]:
 
 
 def one_line(error: BaseException) -> str:
-    """An error as one line: what happened, then the hint."""
+    """An error as one line: what happened, then the hint; rows are published, so no token may stand in it."""
     if isinstance(error, EmmsError):
         parts = [error.message, error.hint or ""]
     else:
         parts = [f"{type(error).__name__}: {error}" if str(error) else type(error).__name__]
-    return " → ".join(" ".join(part.split()) for part in parts if part)
+    return redacted(" → ".join(" ".join(part.split()) for part in parts if part))
