@@ -161,7 +161,16 @@ def test_boxes_that_cannot_be_used_are_left_out_and_the_first_one_is_told() -> N
         )
     )
     assert "no area" in error.message
+    assert "--box-format xywh|xyxy|cxcywh" in str(error.hint)
     assert "--box-column" in str(error.hint)
+
+
+def test_corners_that_are_read_as_sizes_are_doubted() -> None:
+    boxes = [[2.0 * n, 14 - n, 2 * n + 9, 19 - n] for n in range(14)]
+    rows = image_rows(scenes(boxes), expression=[f"e {n}" for n in range(14)], box=boxes)
+    wrong, right = load_target(rows), load_target(rows, box_format="xyxy")
+    assert any("right or lower edge" in note and "--box-format" in note for note in wrong.notes)
+    assert not any("edge" in note for note in right.notes)
 
 
 def test_options_for_numbers_are_refused_where_labels_are_texts() -> None:

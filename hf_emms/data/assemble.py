@@ -30,7 +30,7 @@ def assemble(source: Source, collector: Collector, unlabelled: int, total: int |
     if task.numbers is None:
         labels = text_labels(task, [raws for _, raws in collector.rows], request, notes)
     else:
-        labels = number_labels(task, [raws[0] for _, raws in collector.rows], request.label_form)
+        labels = number_labels(task, [raws[0] for _, raws in collector.rows], request.label_form, notes)
     _check_labels(labels, collector)
 
     shared = [role.name for role in task.inputs].index(task.group or task.input.name)

@@ -102,11 +102,15 @@ class Collector:
         if not self.rows and not self.skipped:
             raise EmmsError("the split has no rows", "--split NAME")
         if self.skipped > MAX_SKIPPED * self.seen:
-            flags = ", ".join(map(column_flag, self.layout.task.roles))
+            task = self.layout.task
+            flags = ", ".join(map(column_flag, task.roles))
+            forms = (
+                f", or --box-format {'|'.join(task.numbers.formats)}" if task.numbers and task.numbers.formats else ""
+            )
             raise EmmsError(
                 f"{self.skipped} of {self.seen} rows could not be read, more than {MAX_SKIPPED:.0%}; "
                 f"the first one: {self.example}",
-                f"repair the data, or name other columns: {flags}",
+                f"repair the data, or name other columns: {flags}{forms}",
             )
 
     def _skip(self, problem: str) -> None:

@@ -55,15 +55,18 @@ def text_labels(task: Task, raws: Sequence[Sequence[str]], request: Request, not
     return Labels(texts, codes, Mixtures.of(entries, len(distinct)))
 
 
-def number_labels(task: Task, raws: Sequence[tuple[float, ...]], form: LabelForm | None) -> Labels:
+def number_labels(task: Task, raws: Sequence[tuple[float, ...]], form: LabelForm | None, notes: list[str]) -> Labels:
     """Labels that are numbers: as their texts, as columns of numbers, or both.
 
     Args:
         task: what they are for.
         raws: the measured numbers of each row.
         form: which F-labels they make; None leaves it to the task.
+        notes: what is doubtful about them is added here.
     """
     assert task.numbers is not None
+    doubt = task.numbers.doubt(np.array(raws, dtype=np.float64))
+    notes += [doubt] if doubt else []
     chosen = form or task.form
     said = [task.numbers.describe(raw) for raw in raws]
     texts = tuple(sorted(set(said)))

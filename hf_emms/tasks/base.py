@@ -46,12 +46,14 @@ class Numbers:
         encode: the numbers of U labels, float64 (U, P), to the F-label float32 (U, D2).
         describe: P numbers in words, for the text encoders.
         formats: other ways in which datasets write such labels, by the names that users type.
+        doubt: the numbers of N rows, float64 (N, P), to what makes them doubtful, in words; None where nothing does.
     """
 
     measure: Measure
     encode: Callable[[np.ndarray], np.ndarray]
     describe: Callable[[tuple[float, ...]], str]
     formats: Mapping[str, Measure] = field(default_factory=dict)
+    doubt: Callable[[np.ndarray], str | None] = lambda numbers: None
 
 
 @dataclass(frozen=True)

@@ -18,6 +18,7 @@ _COLUMNS = ("far left", "left", "center", "right", "far right")
 _ROWS = ("top", "upper", "middle", "lower", "bottom")
 _AREAS = ((0.12, "tiny"), (0.25, "small"), (0.45, "medium"), (0.7, "large"), (math.inf, "huge"))
 _WIDE = 1.5
+_EDGE, _DOUBTFUL = 1e-9, 0.5
 
 
 def measure_box(raw: Any, size: tuple[int, int] | None, form: str) -> tuple[float, ...]:
@@ -77,6 +78,14 @@ def encode_boxes(boxes: np.ndarray) -> np.ndarray:
     return np.hstack(columns).astype(np.float32)
 
 
+def doubt_boxes(boxes: np.ndarray) -> str | None:
+    """Says so where most boxes end at the right or lower edge, as three of four do whose corners are read as sizes."""
+    ends = boxes[:, :2] + boxes[:, 2:] / 2
+    share = (ends > 1 - _EDGE).any(axis=1).mean()
+    told = f"{share:.0%} of the boxes reach the right or lower edge of their pictures or beyond"
+    return f"{told}: does --box-format say how they are written?" if share > _DOUBTFUL else None
+
+
 def _word(words: tuple[str, ...], place: float) -> str:
     return words[min(int(place * len(words)), len(words) - 1)]
 
@@ -86,4 +95,5 @@ BOXES = Numbers(
     encode=encode_boxes,
     describe=box_in_words,
     formats={form: partial(measure_box, form=form) for form in ("xywh", "xyxy", "cxcywh")},
+    doubt=doubt_boxes,
 )
