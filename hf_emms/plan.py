@@ -109,6 +109,7 @@ def plan(request: Request, progress: Progress) -> Plan:
     for name in request.estimators:
         get_estimator(name)
     engine_for(request)
+    _check_numbers(request)
     preset = dataset_preset(request.dataset) if isinstance(request.dataset, str) else None
     if preset is not None:
         preset.check_usable()
@@ -181,6 +182,15 @@ def row_key(repo: Repo, request: Request, target: Target, encoders: tuple[Repo, 
         "versions": versions(),
         "code": ROW_VERSION,
     }
+
+
+def _check_numbers(request: Request) -> None:
+    """Refuses at once what would fail every checkpoint."""
+    fewest = {"folds": 1, "batch_size": 1, "seed": -(2**63)}
+    for name, least in fewest.items():
+        value = getattr(request, name)
+        if value is not None and not least <= value < 2**63:
+            raise EmmsError(f"{name} is {value}", f"--{name.replace('_', '-')} N with N from {least} on, below 2**63")
 
 
 def _surely_texts(request: Request, preset: DatasetPreset | None) -> bool:

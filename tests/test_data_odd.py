@@ -7,6 +7,7 @@ import io
 
 import datasets
 import numpy as np
+import pytest
 from PIL import Image
 from rows import error_of, image_rows, labels_of, pictures, texts
 
@@ -109,3 +110,19 @@ def test_numbers_that_read_alike_make_no_f_label_of_their_words() -> None:
     error = error_of(lambda: load_target(dated(1.0), label_form="both"))
     assert "'1.7e+09'" in error.message
     assert "--label-form numbers" in str(error.hint)
+
+
+@pytest.mark.parametrize("columns", [{"text": "text,more"}, {"label": "label,more"}])
+def test_two_columns_are_not_one_text_or_class(columns: dict[str, str]) -> None:
+    rows = texts(6, ["a", "b"], more=list("pqrstu"))
+    error = error_of(lambda: load_target(rows, task="text-classification", columns=columns))
+    assert "is one column" in error.message
+    assert "-column" in str(error.hint)
+
+
+def test_a_column_that_is_none_is_looked_for() -> None:
+    assert load_target(texts(6, ["a", "b"]), columns={"label": None}).columns["label"] == "label"  # type: ignore[dict-item]
+
+
+def test_nothing_is_not_the_folder_that_the_program_runs_in() -> None:
+    assert "neither a folder nor a Hub id" in error_of(lambda: load_target("")).message

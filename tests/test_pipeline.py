@@ -249,6 +249,13 @@ def test_rows_survive_the_cache_whole(tiny: Path, emms_cache: Path) -> None:
     assert msgspec.structs.replace(again, cached="none") == first
 
 
+@pytest.mark.parametrize(("name", "value"), [("folds", 0), ("batch_size", 0), ("seed", 2**63)])
+def test_numbers_that_would_fail_every_checkpoint_are_refused_at_once(name: str, value: int) -> None:
+    with pytest.raises(EmmsError, match=f"{name} is {value}") as caught:
+        hf_emms.rank("demo_glosses", cache=False, **{name: value})  # type: ignore[arg-type]
+    assert f"--{name.replace('_', '-')} N" in str(caught.value.hint)
+
+
 def test_no_token_gets_into_a_failed_row() -> None:
     secret = f"hf_{'a' * 34}"
     assert one_line(RuntimeError(f"401 for\nBearer {secret}")) == "RuntimeError: 401 for Bearer hf_…"

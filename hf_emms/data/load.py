@@ -78,17 +78,18 @@ def load_target(
         EmmsError: the dataset, split, task or columns cannot be found; fewer than two labels; more than 5 % of the rows
             cannot be read.
     """
+    given = {role: column for role, column in (columns or {}).items() if column is not None}
     request = Request(max_samples, sampling, references, seed, prompt, label_form, box_format)
     if not isinstance(dataset, str):
-        return _target(open_memory(dataset, split), None, request, task, columns or {})
+        return _target(open_memory(dataset, split), None, request, task, given)
     place = find(dataset, config, split, streaming=streaming, max_samples=max_samples)
     if not place.streaming or cache is None:
-        return _target(place.open(), place.preset, request, task, columns or {})
+        return _target(place.open(), place.preset, request, task, given)
     # A stream is read from the network each time, and not at all offline.
-    key = sample_key(place, request, task, columns or {})
+    key = sample_key(place, request, task, given)
     target = kept_sample(cache, key, place)
     if target is None:
-        target = _target(place.open(), place.preset, request, task, columns or {})
+        target = _target(place.open(), place.preset, request, task, given)
         keep_sample(cache, key, target)
     return target
 
@@ -98,7 +99,7 @@ def _target(
 ) -> Target:
     kinds = kinds_of(source.rows.features) | dict.fromkeys(source.joined, "image")
     chosen, columns = _roles(source, kinds, task, given, preset)
-    _check_names(columns, source.rows.features)
+    _check_names(chosen, columns, source.rows.features)
     name = _in_words(namer(source.rows.features, columns[chosen.label.name].split(",")[0]), preset, columns)
     layout = Layout(chosen, columns, kinds, name, source.joined)
     _check_request(request, layout)
@@ -168,9 +169,15 @@ def _roles(
     return chosen, filled
 
 
-def _check_names(columns: Mapping[str, str], features: Mapping[str, Any]) -> None:
+def _check_names(task: Task, columns: Mapping[str, str], features: Mapping[str, Any]) -> None:
     for role, names in columns.items():
-        for name in names.split(","):
+        several = names.split(",")
+        if len(several) > 1 and (role != task.label.name or task.categorical or task.numbers):
+            raise EmmsError(
+                f"the {role} of {task.id} is one column, not {' and '.join(several)}",
+                f"join them in a column of their own, then: {column_flag(role)}",
+            )
+        for name in several:
             if column_of(name) not in features:
                 raise EmmsError(
                     f"the column {name!r} cannot be the {role}: a dot in a name stands for a field of a column",

@@ -184,7 +184,8 @@ def content_revision(path: Path) -> str:
 
 
 def _is_path(path: Path, id: str) -> bool:
-    return path.exists() and not id.startswith(demo.DEMO_PREFIX)
+    # Nothing at all would be the folder that the program runs in.
+    return bool(id) and path.exists() and not id.startswith(demo.DEMO_PREFIX)
 
 
 def _on_disk(path: Path) -> dict[str, RepoFile]:
