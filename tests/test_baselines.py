@@ -114,6 +114,16 @@ def test_knn_leaves_near_copies_out():
     assert knn(x, labels, np.repeat(np.arange(40), 5), k=4)[0] < 0.6
 
 
+def test_knn_leaves_columns_out_that_differ_by_rounding_only():
+    rng = np.random.default_rng(3)
+    x, z = rng.normal(size=(97, 4)), rng.normal(size=(97, 3)).astype(np.float32)
+    same = np.full((97, 29), 0.1, np.float32) * np.linspace(1, 3, 29, dtype=np.float32)
+    with np.errstate(all="raise"):
+        assert knn(x, [np.hstack([z, same])], np.arange(97)) == pytest.approx(knn(x, [z], np.arange(97)))
+    with pytest.raises(EmmsError, match="the same in all rows"):
+        knn(x, [same], np.arange(97))
+
+
 def test_knn_explains_dense_labels_when_neighbours_agree():
     rng = np.random.default_rng(0)
     hidden = rng.normal(size=(400, 2))

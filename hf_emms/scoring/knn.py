@@ -6,6 +6,7 @@ import numpy as np
 
 from hf_emms.errors import EmmsError
 from hf_emms.scoring.label_table import LabelTable
+from hf_emms.scoring.statistics import CONSTANT_ROUNDINGS
 
 CHUNK = 1024
 
@@ -68,13 +69,23 @@ def _mean_label(blocks: list[np.ndarray], neighbours: np.ndarray, usable: np.nda
     weight = usable / np.maximum(usable.sum(axis=1, keepdims=True), 1)
     loss, blank = np.zeros(len(neighbours)), np.zeros(len(neighbours))
     for block in blocks:
-        varies = block.std(axis=0) > 0
-        z = (block[:, varies] - block[:, varies].mean(axis=0)) / block[:, varies].std(axis=0)
+        z = _standardised(block)
+        if not z.shape[1]:
+            raise EmmsError("a label embedding is the same in all rows; k-NN has nothing to explain")
         guess = sum(weight[:, i, None] * z[neighbours[:, i]] for i in range(neighbours.shape[1]))
         loss += ((z - guess) ** 2).mean(axis=1)
         blank += (z**2).mean(axis=1)
     share = loss / blank.mean()
     return float(1.0 - share.mean()), float(share.std(ddof=1) / np.sqrt(len(share)))
+
+
+def _standardised(block: np.ndarray) -> np.ndarray:
+    """Columns of mean 0 and variance 1, without those that are constant up to rounding: (N, D2) → (N, ≤ D2)."""
+    mean = block.mean(axis=0, dtype=np.float64)
+    deviation = block.std(axis=0, dtype=np.float64)
+    eps = np.finfo(np.result_type(block, np.float32)).eps
+    varies = deviation > CONSTANT_ROUNDINGS * eps * np.hypot(mean, deviation)
+    return ((block[:, varies] - mean[varies]) / deviation[varies]).astype(np.result_type(block, np.float32))
 
 
 def _dense(labels: LabelTable | list[np.ndarray]) -> list[np.ndarray]:
