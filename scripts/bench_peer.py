@@ -2,9 +2,10 @@
 
     python scripts/bench_peer.py [--texts 2000 4000] [--rounds 5] [--threads 2]
 
-Both sides embed the same WordNet glosses with the same all-MiniLM-L6-v2 in float32, each in a process of its own that
-has loaded and warmed up the model. The peer lives in an environment that this script makes (build/peer) and that
-shares nothing with ours. The model comes from PyPI, glosses beyond the embedded ones from Debian's wordnet-base.
+All embed the same WordNet glosses with the same all-MiniLM-L6-v2, each in a process of its own that has loaded and
+warmed up the model: the peer and we in float32, and we in bfloat16. The peer lives in an environment that this script
+makes (build/peer) and that shares nothing with ours. The model comes from PyPI, glosses beyond the embedded ones from
+Debian's wordnet-base.
 """
 
 from __future__ import annotations
@@ -16,6 +17,7 @@ import subprocess
 import sys
 import tempfile
 import venv
+from contextlib import ExitStack
 from pathlib import Path
 from statistics import median
 from types import TracebackType
@@ -35,10 +37,10 @@ class Side:
 
     def __init__(self, python: Path, side: str, texts: Path, threads: int) -> None:
         inherited = {name: value for name, value in os.environ.items() if name != "PYTHONPATH"}
-        # A string of threads each library reads; tokenizers has its own.
+        # Each library reads a variable of its own.
         counts = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS", "RAYON_NUM_THREADS")
         environment = inherited | dict.fromkeys(counts, str(threads)) | {"HF_HUB_OFFLINE": "1"}
-        if side == "ours":
+        if side != "peer":
             environment["PYTHONPATH"] = str(sources.ROOT)
         command = [str(python), str(SIDE), side, str(sources.MINILM), str(texts)]
         self._process = subprocess.Popen(
@@ -90,7 +92,7 @@ def glosses(count: int) -> list[str]:
         if not (sources.SHARE / "wordnet").exists():
             sources.fetch_debian("wordnet-base")
         others = dict.fromkeys(synset.gloss for synset in sources.wordnet())
-        # Every 20th: file order is alphabetical order of neither words nor lengths, but of kinds.
+        # Every 20th: the file goes from nouns to adverbs.
         texts += [gloss for gloss in list(others)[::20] if gloss not in set(texts)]
     return texts[:count]
 
@@ -103,27 +105,34 @@ def compare(counts: list[int], rounds: int, threads: int) -> list[str]:
     with tempfile.TemporaryDirectory() as folder:
         file = Path(folder) / "texts.json"
         file.write_text(json.dumps(glosses(max(counts))))
-        with Side(Path(sys.executable), "ours", file, threads) as ours, Side(python, "peer", file, threads) as peer:
-            head = f"| glosses | seconds | {ours.about['name']} | {peer.about['name']} | ratio [min … max] |"
-            lines = [head, "|---|---|---|---|---|"]
+        pythons = {"peer": python, "ours": Path(sys.executable), "ours-bfloat16": Path(sys.executable)}
+        with ExitStack() as stack:
+            sides = [stack.enter_context(Side(own, name, file, threads)) for name, own in pythons.items()]
+            names = [side.about["name"] for side in sides]
+            lines = [
+                "| glosses | seconds | " + " | ".join(names) + " | ratio [min … max] | in bfloat16 |",
+                "|---|---|---|---|---|---|---|",
+            ]
             for count in counts:
-                lines += _rows(count, ours, peer, rounds)
-            notes = [f"{side.about['name']}: {side.about['libraries']}" for side in (ours, peer)]
-    return [*lines, "", f"{threads} threads, {rounds} rounds; " + "; ".join(notes)]
+                lines += _rows(count, sides, rounds)
+            libraries = [f"{side.about['name']}: {side.about['libraries']}" for side in sides[:2]]
+    return [*lines, "", f"{threads} threads, {rounds} rounds; " + "; ".join(libraries)]
 
 
-def _rows(count: int, ours: Side, peer: Side, rounds: int) -> list[str]:
+def _rows(count: int, sides: list[Side], rounds: int) -> list[str]:
+    """Of elapsed and of CPU time: the first side's seconds against each other's."""
     spent = []
     for turn in range(rounds):
-        order = (ours, peer) if turn % 2 else (peer, ours)
+        order = sides if turn % 2 else sides[::-1]
         taken = {side: side.seconds(count) for side in order}
-        spent.append((taken[ours], taken[peer]))
+        spent.append([taken[side] for side in sides])
     rows = []
     for clock, word in CLOCKS.items():
-        mine, theirs = ([pair[place][clock] for pair in spent] for place in (0, 1))
-        ratios = [b / a for a, b in zip(mine, theirs, strict=True)]
-        spread = f"**{median(ratios):.2f}×** [{min(ratios):.2f} … {max(ratios):.2f}]"
-        rows.append(f"| {count:,} | {word} | {median(mine):.1f} | {median(theirs):.1f} | {spread} |")
+        peer, *ours = ([each[place][clock] for each in spent] for place in range(len(sides)))
+        ratios = [[b / a for a, b in zip(mine, peer, strict=True)] for mine in ours]
+        cells = [f"{median(side):.1f}" for side in (peer, *ours)]
+        cells += [f"**{median(each):.2f}×** [{min(each):.2f} … {max(each):.2f}]" for each in ratios]
+        rows.append(f"| {count:,} | {word} | {' | '.join(cells)} |")
     return rows
 
 

@@ -1,4 +1,4 @@
-"""How fast hf_emms is on this machine: `python scripts/benchmark.py [scoring|memory|extraction|metric] …`.
+"""How fast hf_emms is on this machine: `python scripts/benchmark.py [scoring|memory|extraction|shared|peer|metric] …`.
 
 Contestants run in turn (A B C, A B C, …) in one process, so that a drifting machine hits all alike; what is compared
 is the ratio within each round, reported as median [min … max]. Peak memory is measured in a fresh process each.
@@ -193,13 +193,30 @@ def bench_memory(rounds: int) -> None:
 
 
 def bench_extraction(rounds: int) -> None:
-    from bench_extraction import compare
+    import torch
+    from bench_extraction import compare_images, compare_texts
 
-    result = compare(1500, rounds)
-    print("\n### Text features, MiniLM-sized encoder, against a bare length-sorted loop\n")
-    print(
-        f"rate / bare rate: {spread(result['ratios'], '×')}, {result['rate']:.0f} texts/s, {result['threads']} threads"
-    )
+    print("\n### Features against a bare forward loop\n\n| inputs | elapsed | CPU | inputs/s |\n|---|---|---|---|")
+    for name, result in (
+        ("texts, MiniLM-sized; the loop sorts by length", compare_texts(1_500, rounds)),
+        ("JPEG files, ResNet-50 at 224; the loop has decoded tensors", compare_images(48, min(rounds, 5))),
+    ):
+        print(f"| {name} | {spread(result.elapsed, '×')} | {spread(result.cpu, '×')} | {result.rate:.0f} |")
+    print(f"\nrate / bare rate, {torch.get_num_threads()} threads")
+
+
+def bench_peer(rounds: int) -> None:
+    import bench_peer
+
+    print("\n### Embedding phase of transformer-ranker, all-MiniLM-L6-v2 in float32 on WordNet glosses\n")
+    print("\n".join(bench_peer.compare([2_000, 4_000], min(rounds, 5), os.cpu_count() or 1)))
+
+
+def bench_shared(rounds: int) -> None:
+    import bench_shared
+
+    print("\n### Pictures through ten checkpoints with the same image processor\n")
+    print("\n".join(bench_shared.compare(min(rounds, 5))))
 
 
 def bench_metric(rounds: int) -> None:
@@ -210,7 +227,7 @@ def bench_metric(rounds: int) -> None:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("what", nargs="*", default=["scoring", "memory", "extraction", "metric"])
+    parser.add_argument("what", nargs="*", default=["scoring", "memory", "extraction", "shared", "peer", "metric"])
     parser.add_argument("--rounds", type=int, default=ROUNDS)
     arguments = parser.parse_args()
     if arguments.what[0] == "memory-probe":
@@ -221,6 +238,8 @@ def main() -> None:
         "scoring": bench_scoring,
         "memory": bench_memory,
         "extraction": bench_extraction,
+        "shared": bench_shared,
+        "peer": bench_peer,
         "metric": bench_metric,
     }
     for what in arguments.what:
