@@ -109,7 +109,7 @@ def test_clip_checkpoint_loads_only_the_tower_it_needs(zoo: Path) -> None:
 @pytest.mark.parametrize("mode", ["L", "RGBA", "P", "LA", "1", "I;16"])
 def test_images_of_any_mode_are_read_as_rgb(mode: str, zoo: Path) -> None:
     gray = Image.new("L", (40, 40), 255)
-    image = Image.new("I;16", (40, 40), 255) if mode == "I;16" else gray.convert(mode)
+    image = Image.new("I;16", (40, 40), 65_535) if mode == "I;16" else gray.convert(mode)
     extractor = load(build(zoo, "vit"))
     np.testing.assert_allclose(rows(extractor, [image]), rows(extractor, [gray.convert("RGB")]), atol=1e-5)
 
