@@ -1,0 +1,112 @@
+"""One full fine-tuning: every weight of the candidate and of a new head, AdamW, validated and tested at the end."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import torch
+from ranking_quality.body import Body, Inputs, take
+from ranking_quality.heads import Head
+from ranking_quality.protocol import BATCH, EPOCHS, WARM_UP, WEIGHT_DECAY
+from torch import Tensor, nn
+
+
+@dataclass(frozen=True)
+class Part:
+    """Rows of a split as the candidate reads them, and how answers are scored against its labels."""
+
+    inputs: Inputs
+    score: Callable[[list], float]
+
+    def __len__(self) -> int:
+        return len(next(iter(self.inputs.values())))
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What a fine-tuning came to: scores in points, seconds of training, the last loss."""
+
+    validation: float
+    test: float
+    seconds: float
+    steps: int
+    loss: float
+
+
+class Standardise(nn.Module):
+    """Features with the mean and deviation that training rows had before training, so that one rate suits all."""
+
+    def __init__(self, features: Tensor) -> None:
+        super().__init__()
+        self.mean = features.mean(0)
+        self.scale = 1 / (features.std(0) + 1e-6 * features.std() + 1e-12)
+
+    def forward(self, features: Tensor) -> Tensor:
+        return (features - self.mean) * self.scale
+
+
+def fine_tune(
+    body: Body,
+    make_head: Callable[[int], Head],
+    train: Part,
+    validation: Part,
+    test: Part,
+    *,
+    rate: float,
+    seed: int,
+) -> Outcome:
+    """Train body and head together with a one-cycle schedule.
+
+    Args:
+        body: the candidate, as loaded; its weights change.
+        make_head: makes the head for a feature width.
+        train: rows to train on; the head knows their labels.
+        validation: rows that choose the rate.
+        test: rows that are reported.
+        rate: peak rate of the body; the head has its own.
+        seed: of the head's weights and the order of rows.
+    """
+    torch.manual_seed(seed)
+    standardise = Standardise(_features(body, train.inputs, 512))
+    head = make_head(len(standardise.mean))
+    steps = EPOCHS * (len(train) // BATCH)
+    weights = [p for p in body.model.parameters() if p.requires_grad]
+    groups = [{"params": weights, "lr": rate}, {"params": list(head.parameters()), "lr": head.rate}]
+    optimizer = torch.optim.AdamW(groups, weight_decay=WEIGHT_DECAY)
+    schedule = torch.optim.lr_scheduler.OneCycleLR(
+        optimizer, max_lr=[rate, head.rate], total_steps=steps, pct_start=WARM_UP
+    )
+    start = time.perf_counter()
+    body.model.train()
+    loss = torch.zeros(())
+    for _ in range(EPOCHS):
+        for rows in torch.randperm(len(train))[: steps // EPOCHS * BATCH].split(BATCH):
+            loss = head.loss(standardise(body.features(take(train.inputs, rows))), rows)
+            optimizer.zero_grad()
+            loss.backward()
+            torch.nn.utils.clip_grad_norm_([*weights, *head.parameters()], 1.0)
+            optimizer.step()
+            schedule.step()
+    seconds = time.perf_counter() - start
+    scores = [part.score(_answers(body, standardise, head, part.inputs)) for part in (validation, test)]
+    return Outcome(scores[0], scores[1], seconds, steps, float(loss))
+
+
+@torch.inference_mode()
+def _features(body: Body, inputs: Inputs, most: int) -> Tensor:
+    body.model.eval()
+    count = min(most, len(next(iter(inputs.values()))))
+    return torch.cat([body.features(take(inputs, rows)) for rows in torch.arange(count).split(64)]).clone()
+
+
+@torch.inference_mode()
+def _answers(body: Body, standardise: Standardise, head: Head, inputs: Inputs) -> list:
+    body.model.eval()
+    head.eval()
+    count = len(next(iter(inputs.values())))
+    answers: list = []
+    for rows in torch.arange(count).split(64):
+        answers += head.answers(standardise(body.features(take(inputs, rows))))
+    return answers

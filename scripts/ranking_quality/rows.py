@@ -1,0 +1,91 @@
+"""Rows in three splits: drawn, written as a Hub dataset folder, and read back."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from datasets import ClassLabel, Dataset, Features, Value, load_dataset
+from datasets import Image as ImageFeature
+from ranking_quality.protocol import TEST_ROWS, TRAIN_ROWS, VALIDATION_ROWS
+
+SPLITS = ("train", "validation", "test")
+
+
+@dataclass(frozen=True)
+class Split:
+    """Columns of one split, and the class names where labels are classes."""
+
+    columns: dict[str, list]
+    classes: tuple[str, ...] = ()
+
+
+Table = dict[str, Split]
+
+
+def hub_rows(repo: str, config: str, split: str) -> Dataset:
+    """Rows of a Hub dataset; from parquet copies under HF_EMMS_QUALITY_ROWS where that is set.
+
+    Args:
+        repo: dataset id; a copy is expected in OWNER--NAME/CONFIG/ with files that begin with the split's name, or
+            in a folder of that name.
+        config: the configuration.
+        split: the split.
+    """
+    copies = os.environ.get("HF_EMMS_QUALITY_ROWS")
+    if copies is None:
+        return load_dataset(repo, config, split=split)
+    folder = Path(copies) / repo.replace("/", "--") / config
+    files = sorted(str(path) for pattern in (f"{split}-*.parquet", f"{split}/*.parquet") for path in folder.glob(pattern))
+    return Dataset.from_parquet(files)
+
+
+def split_rows(
+    rows: dict[str, list],
+    *,
+    classes: Sequence[str],
+    seed: int,
+    shares: tuple[float, float, float] | None = None,
+) -> Table:
+    """Draw three splits without overlap; inputs that occur twice stay in one split.
+
+    Args:
+        rows: columns, the input first; "label" holds class ids.
+        classes: their names.
+        seed: of the draw.
+        shares: of all rows; by default the protocol's numbers of rows.
+    """
+    first = next(iter(rows))
+    keys = [value["bytes"] if isinstance(value, dict) else value for value in rows[first]]
+    distinct = np.array(sorted({key: i for i, key in reversed(list(enumerate(keys)))}.values()))
+    order = np.random.default_rng(seed).permutation(distinct)
+    sizes = [int(share * len(order)) for share in shares] if shares else [TRAIN_ROWS, VALIDATION_ROWS, TEST_ROWS]
+    ends = np.cumsum(sizes)
+    parts = np.split(order[: ends[-1]], ends[:-1])
+    return {
+        name: Split({column: [values[i] for i in part] for column, values in rows.items()}, tuple(classes))
+        for name, part in zip(SPLITS, parts, strict=True)
+    }
+
+
+def write(folder: Path, table: Table) -> None:
+    """Write parquet files with features, laid out as on the Hub."""
+    (folder / "data").mkdir(parents=True, exist_ok=True)
+    for name, split in table.items():
+        features = Features({column: _feature(column, split) for column in split.columns})
+        dataset = Dataset.from_dict(split.columns, features=features)
+        dataset.to_parquet(folder / "data" / f"{name}-00000-of-00001.parquet")
+
+
+def _feature(column: str, split: Split):
+    if column == "image":
+        return ImageFeature()
+    return ClassLabel(names=list(split.classes)) if column == "label" else Value("string")
+
+
+def read(folder: Path, split: str) -> Dataset:
+    """One split of a written folder."""
+    return Dataset.from_parquet(str(folder / "data" / f"{split}-00000-of-00001.parquet"))

@@ -1,0 +1,124 @@
+"""The ground truth: every fine-tuning of the plan, one line of a JSONL file each; a run continues where one ended."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+from ranking_quality.places import work
+from ranking_quality.protocol import GOALS, SEEDS, Entrant, Goal, pool
+
+# what no run of this machine has measured yet is guessed
+GUESS_SECONDS = 15.0
+
+
+@dataclass(frozen=True)
+class Job:
+    """One fine-tuning."""
+
+    goal: Goal
+    entrant: Entrant
+    rate: float
+    seed: int
+
+    @property
+    def key(self) -> tuple:
+        return (self.goal.name, self.entrant.name, self.rate, self.seed)
+
+
+def log_path() -> Path:
+    """The JSONL of finished fine-tunings."""
+    return work() / "fine_tunings.jsonl"
+
+
+def finished() -> list[dict]:
+    """The fine-tunings that are done."""
+    if not log_path().exists():
+        return []
+    return [json.loads(line) for line in log_path().read_text(encoding="utf-8").splitlines() if line.endswith("}")]
+
+
+def key_of(record: dict) -> tuple:
+    """What identifies a fine-tuning."""
+    return (record["target"], record["candidate"], record["rate"], record["seed"])
+
+
+def jobs() -> Iterator[Job]:
+    """The whole plan: the first seed of all targets first, so that a run cut short still has every target."""
+    for seed in SEEDS:
+        for goal in GOALS:
+            for entrant in pool(goal):
+                for rate in entrant.rates:
+                    yield Job(goal, entrant, rate, seed)
+
+
+def run(names: set[str] | None = None) -> None:
+    """Run what is missing, with an estimate of the time left after every fine-tuning.
+
+    Args:
+        names: targets; all by default.
+    """
+    import torch
+
+    torch.set_num_threads(1)
+    done = finished()
+    keys = {key_of(record) for record in done}
+    waiting = [job for job in jobs() if job.key not in keys and (names is None or job.goal.name in names)]
+    while waiting:
+        job = waiting.pop(0)
+        start = time.perf_counter()
+        record = _fine_tuned(job)
+        record["wall"] = round(time.perf_counter() - start, 2)
+        with log_path().open("a", encoding="utf-8") as log:
+            log.write(json.dumps(record) + "\n")
+        done.append(record)
+        left = sum(_expected(other, done) for other in waiting)
+        print(
+            f"{job.goal.name:15s} {job.entrant.name:27s} rate {job.rate:.0e} seed {job.seed}  "
+            f"validation {record['validation']:5.1f}  test {record['test']:5.1f}  {record['wall']:5.1f} s  "
+            f"{len(waiting)} left, about {left / 60:.0f} min",
+            flush=True,
+        )
+
+
+def _expected(job: Job, done: list[dict]) -> float:
+    same = [r["wall"] for r in done if r["candidate"] == job.entrant.name]
+    here = [r["wall"] for r in done if r["candidate"] == job.entrant.name and r["target"] == job.goal.name]
+    known = here or same
+    return sum(known) / len(known) if known else GUESS_SECONDS
+
+
+_READY: dict[tuple, object] = {}
+
+
+def _fine_tuned(job: Job) -> dict:
+    from ranking_quality.body import load
+    from ranking_quality.finetune import fine_tune
+    from ranking_quality.problems import problem
+
+    body = load(job.entrant.name, job.entrant.modality, job.goal.task)
+    place = (job.goal.name, job.entrant.name)
+    if place not in _READY:
+        _READY.clear()  # the rates of one candidate follow each other
+        _READY[place] = problem(job.goal, body)
+    ready = _READY[place]
+    outcome = fine_tune(
+        body,
+        ready.make_head,
+        ready.parts["train"],
+        ready.parts["validation"],
+        ready.parts["test"],
+        rate=job.rate,
+        seed=job.seed,
+    )
+    return {
+        "target": job.goal.name,
+        "candidate": job.entrant.name,
+        "rate": job.rate,
+        "seed": job.seed,
+        "revision": body.revision,
+        **{name: round(value, 4) for name, value in asdict(outcome).items()},
+    }
