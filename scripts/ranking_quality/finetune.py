@@ -9,8 +9,10 @@ from dataclasses import dataclass
 import torch
 from ranking_quality.body import Body, Inputs, take
 from ranking_quality.heads import Head
-from ranking_quality.protocol import BATCH, EPOCHS, WARM_UP, WEIGHT_DECAY
+from ranking_quality.protocol import BATCH, WARM_UP, WEIGHT_DECAY
 from torch import Tensor, nn
+
+FIRST_ROWS = 512  # enough for the mean and deviation of a feature
 
 
 @dataclass(frozen=True)
@@ -54,6 +56,7 @@ def fine_tune(
     validation: Part,
     test: Part,
     *,
+    epochs: int,
     rate: float,
     seed: int,
 ) -> Outcome:
@@ -65,13 +68,14 @@ def fine_tune(
         train: rows to train on; the head knows their labels.
         validation: rows that choose the rate.
         test: rows that are reported.
+        epochs: how often every training row is seen.
         rate: peak rate of the body; the head has its own.
         seed: of the head's weights and the order of rows.
     """
     torch.manual_seed(seed)
-    standardise = Standardise(_features(body, train.inputs, 512))
+    standardise = Standardise(_features(body, train.inputs))
     head = make_head(len(standardise.mean))
-    steps = EPOCHS * (len(train) // BATCH)
+    steps = epochs * (len(train) // BATCH)
     weights = [p for p in body.model.parameters() if p.requires_grad]
     groups = [{"params": weights, "lr": rate}, {"params": list(head.parameters()), "lr": head.rate}]
     optimizer = torch.optim.AdamW(groups, weight_decay=WEIGHT_DECAY)
@@ -81,8 +85,8 @@ def fine_tune(
     start = time.perf_counter()
     body.model.train()
     loss = torch.zeros(())
-    for _ in range(EPOCHS):
-        for rows in torch.randperm(len(train))[: steps // EPOCHS * BATCH].split(BATCH):
+    for _ in range(epochs):
+        for rows in torch.randperm(len(train))[: steps // epochs * BATCH].split(BATCH):
             loss = head.loss(standardise(body.features(take(train.inputs, rows))), rows)
             optimizer.zero_grad()
             loss.backward()
@@ -91,14 +95,14 @@ def fine_tune(
             schedule.step()
     seconds = time.perf_counter() - start
     scores = [part.score(_answers(body, standardise, head, part.inputs)) for part in (validation, test)]
-    return Outcome(scores[0], scores[1], seconds, steps, float(loss))
+    return Outcome(scores[0], scores[1], seconds, steps, loss.item())
 
 
-@torch.inference_mode()
-def _features(body: Body, inputs: Inputs, most: int) -> Tensor:
-    body.model.eval()
-    count = min(most, len(next(iter(inputs.values()))))
-    return torch.cat([body.features(take(inputs, rows)) for rows in torch.arange(count).split(64)]).clone()
+@torch.no_grad()
+def _features(body: Body, inputs: Inputs) -> Tensor:
+    """Features of the first rows as training will see them: with the statistics of a batch, not with stored ones."""
+    body.model.train()
+    return torch.cat([body.features(take(inputs, rows)) for rows in torch.arange(FIRST_ROWS).split(BATCH)])
 
 
 @torch.inference_mode()

@@ -59,21 +59,27 @@ class Captioner(nn.Module):
             self.tokens[row, : len(ids)] = torch.tensor(ids)
         self.first = nn.Linear(width, self.hidden)
         self.embed = nn.Embedding(len(self.words), self.hidden)
-        self.decoder = nn.GRU(self.hidden, self.hidden, batch_first=True)
+        self.decoder = nn.GRU(2 * self.hidden, self.hidden, batch_first=True)
         self.out = nn.Linear(self.hidden, len(self.words))
 
     def loss(self, features: Tensor, rows: Tensor) -> Tensor:
         tokens = self.tokens[rows]
-        state = torch.tanh(self.first(features))[None]
-        hidden, _ = self.decoder(self.embed(tokens[:, :-1]), state)
+        state = torch.tanh(self.first(features))
+        hidden, _ = self._decode(tokens[:, :-1], state, state[None])
         return nn.functional.cross_entropy(self.out(hidden).flatten(0, 1), tokens[:, 1:].flatten(), ignore_index=0)
 
+    def _decode(self, tokens: Tensor, seen: Tensor, state: Tensor) -> tuple[Tensor, Tensor]:
+        """Hidden states; what was seen stands beside every word."""
+        beside = seen[:, None].expand(-1, tokens.shape[1], -1)
+        return self.decoder(torch.cat([self.embed(tokens), beside], 2), state)
+
     def answers(self, features: Tensor) -> list[str]:
-        state = torch.tanh(self.first(features))[None]
+        seen = torch.tanh(self.first(features))
+        state = seen[None]
         token = torch.ones(len(features), 1, dtype=torch.int64)
         chosen = []
         for _ in range(self.longest):
-            hidden, state = self.decoder(self.embed(token), state)
+            hidden, state = self._decode(token, seen, state)
             token = self.out(hidden[:, -1:]).argmax(2)
             chosen.append(token[:, 0])
         rows = torch.stack(chosen, 1).tolist()

@@ -13,7 +13,7 @@ Half = Literal["dev", "held"]
 
 SEEDS = (0, 1)
 BATCH = 32
-EPOCHS = 3
+EPOCHS = {"image-classification": 4, "image-to-text": 6, "text-classification": 4}
 TRAIN_ROWS, VALIDATION_ROWS, TEST_ROWS = 1_500, 400, 1_000
 SIDE = 64  # pixels: what every image candidate is fed
 WEIGHT_DECAY = 0.01

@@ -9,7 +9,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from ranking_quality.places import work
-from ranking_quality.protocol import GOALS, SEEDS, Entrant, Goal, pool
+from ranking_quality.protocol import EPOCHS, GOALS, SEEDS, Entrant, Goal, pool
 
 # what no run of this machine has measured yet is guessed
 GUESS_SECONDS = 15.0
@@ -111,6 +111,7 @@ def _fine_tuned(job: Job) -> dict:
         ready.parts["train"],
         ready.parts["validation"],
         ready.parts["test"],
+        epochs=EPOCHS[job.goal.task],
         rate=job.rate,
         seed=job.seed,
     )
