@@ -93,8 +93,13 @@ def spans() -> None:
     )
 
 
-def definitions() -> list[Definition]:
-    """What the table asks for; none of the demo's text checkpoints was trained on these definitions."""
+def definitions(rows_per_file: int = ROWS_PER_FILE, per_answer: int = MAX_PER_ANSWER) -> list[Definition]:
+    """What the table asks for; none of the demo's text checkpoints was trained on these definitions.
+
+    Args:
+        rows_per_file: definitions of each lexicographer file, at most.
+        per_answer: definitions with the same answer, at most.
+    """
     seen = set(texts.training_glosses()[: max(texts.TEACHER_GLOSSES, texts.MASKED_GLOSSES)])
     by_key = {synset.key: synset for synset in sources.wordnet()}
     pool = []
@@ -104,16 +109,17 @@ def definitions() -> list[Definition]:
             if answer is not None and _askable(synset.words[0]):
                 kind = data.GLOSS_CLASSES[synset.lexicographer]
                 pool.append(Definition(synset.words[0], kind, synset.gloss, answer, synset.key))
-    return [one for number in FILES for one in _common(pool, data.GLOSS_CLASSES[number])]
+    kinds = [data.GLOSS_CLASSES[number] for number in FILES]
+    return [one for kind in kinds for one in _common(pool, kind, rows_per_file, per_answer)]
 
 
-def _common(pool: list[Definition], kind: str) -> list[Definition]:
+def _common(pool: list[Definition], kind: str, rows: int, per_answer: int) -> list[Definition]:
     """Rows of one kind whose answers occur most often there."""
     mine = list({one.noun: one for one in pool if one.kind == kind}.values())
     chosen: list[Definition] = []
     for answer, _ in Counter(one.answer for one in mine).most_common():
-        chosen += [one for one in mine if one.answer == answer][:MAX_PER_ANSWER]
-    return chosen[:ROWS_PER_FILE]
+        chosen += [one for one in mine if one.answer == answer][:per_answer]
+    return chosen[:rows]
 
 
 def _askable(noun: str) -> bool:

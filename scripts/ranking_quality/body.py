@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import hashlib
+import inspect
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -12,6 +14,7 @@ from hf_emms.features.plan import ExtractionPlan, plan_extraction
 from hf_emms.features.pooling import POOLINGS
 from hf_emms.hub import resolve
 from ranking_quality.candidates import checkpoint
+from ranking_quality.protocol import Entrant
 from torch import Tensor
 
 TOKENS = 64  # the most tokens of a text; the micro checkpoints read no more
@@ -27,23 +30,50 @@ class Body:
         model: its weights, all trainable.
         plan: how hf_emms reads it.
         revision: hash of its files.
+        half: whether products run in bfloat16.
     """
 
     model: Any
     plan: ExtractionPlan
+    half: bool = False
 
     @property
     def revision(self) -> str:
         return self.plan.repo.revision
 
+    @property
+    def reading(self) -> str:
+        """Hash of its processor's or tokenizer's files: candidates that share it read the same tensors."""
+        digest = hashlib.sha256()
+        for name in ("preprocessor_config.json", "tokenizer.json"):
+            path = self.plan.model_folder / name
+            digest.update(path.read_bytes() if path.exists() else b"")
+        if not (self.plan.model_folder / "preprocessor_config.json").exists():
+            digest.update(self.plan.architecture.family.encode())
+        return digest.hexdigest()
+
     def features(self, inputs: Inputs) -> Tensor:
         """The pooled feature, float32 (B, D1), with gradients."""
-        return POOLINGS[self.plan.pooling].features(self.model, inputs)
+        with self._precision():
+            return POOLINGS[self.plan.pooling].features(self.model, self._read(inputs)).float()
+
+    def tokens(self, inputs: Inputs) -> Tensor:
+        """The last layer's tokens, float32 (B, T, D1), with gradients."""
+        with self._precision():
+            return self.model(**self._read(inputs)).last_hidden_state.float()
+
+    def _precision(self) -> torch.autocast:
+        return torch.autocast("cpu", torch.bfloat16, enabled=self.half)
+
+    def _read(self, inputs: Inputs) -> Inputs:
+        """What the network takes; heads may need more."""
+        known = inspect.signature(self.model.forward).parameters
+        return {name: tensor for name, tensor in inputs.items() if name in known}
 
 
-def load(name: str, modality: str, task: str) -> Body:
+def load(entrant: Entrant, task: str) -> Body:
     """Load a candidate in float32."""
-    plan = plan_extraction(resolve(checkpoint(name), "model"), modality, task)
+    plan = plan_extraction(resolve(checkpoint(entrant.name), "model"), entrant.modality, task)
     options = {"add_pooling_layer": False} if plan.architecture.poolerless else {}
     loader = getattr(transformers, plan.architecture.loader)
     model = loader.from_pretrained(plan.model_folder, dtype=torch.float32, local_files_only=True, **options)
@@ -51,9 +81,9 @@ def load(name: str, modality: str, task: str) -> Body:
         # transformers' MobileNetV2 has 0.997, the other framework's convention: only the last batch would count
         if isinstance(module, torch.nn.BatchNorm2d) and module.momentum is not None and module.momentum > 0.5:
             module.momentum = 0.1
-    if modality == "image":
+    if entrant.modality == "image":
         model.to(memory_format=torch.channels_last)  # 1.7 times as fast on a CPU
-    return Body(model, plan)
+    return Body(model, plan, entrant.half)
 
 
 def prepare(body: Body, values: Sequence[Any]) -> Inputs:
@@ -68,10 +98,31 @@ def prepare(body: Body, values: Sequence[Any]) -> Inputs:
         pixels = torch.cat([part["pixel_values"] for part in parts])
         return {"pixel_values": pixels.contiguous(memory_format=torch.channels_last)}
     tokenizer = transformers.AutoTokenizer.from_pretrained(folder, local_files_only=True)
-    encoded = tokenizer(
-        list(values), padding="max_length", truncation=True, max_length=TOKENS, return_tensors="pt"
-    )
+    encoded = tokenizer(list(values), padding="max_length", truncation=True, max_length=TOKENS, return_tensors="pt")
     return {"input_ids": encoded["input_ids"], "attention_mask": encoded["attention_mask"]}
+
+
+def prepare_pairs(body: Body, questions: Sequence[str], contexts: Sequence[str]) -> tuple[Inputs, Tensor]:
+    """Questions with their contexts in one sequence each; contexts are cut where it is too long.
+
+    Returns:
+        Tensors of N rows, "context" telling which tokens are the context's; where each token stands in its context,
+        int64 (N, T, 2).
+    """
+    tokenizer = transformers.AutoTokenizer.from_pretrained(body.plan.model_folder, local_files_only=True)
+    encoded = tokenizer(
+        list(questions),
+        list(contexts),
+        padding="max_length",
+        truncation="only_second",
+        max_length=TOKENS,
+        return_offsets_mapping=True,
+        return_token_type_ids=True,
+        return_tensors="pt",
+    )
+    names = ("input_ids", "attention_mask", "token_type_ids")
+    second = [[part == 1 for part in encoded.sequence_ids(row)] for row in range(len(questions))]
+    return {**{name: encoded[name] for name in names}, "context": torch.tensor(second)}, encoded["offset_mapping"]
 
 
 def take(inputs: Inputs, rows: Tensor) -> Inputs:
@@ -79,5 +130,5 @@ def take(inputs: Inputs, rows: Tensor) -> Inputs:
     batch = {name: tensor[rows] for name, tensor in inputs.items()}
     if "attention_mask" in batch:
         longest = int(batch["attention_mask"].sum(1).max())
-        batch = {name: tensor[:, :longest] for name, tensor in batch.items()}
+        batch = {name: tensor[:, :longest] if tensor.ndim == 2 else tensor for name, tensor in batch.items()}
     return batch

@@ -12,7 +12,17 @@ from ranking_quality.heads import Head
 from ranking_quality.protocol import BATCH, WARM_UP, WEIGHT_DECAY
 from torch import Tensor, nn
 
+Encode = Callable[[Inputs], Tensor]
+
 FIRST_ROWS = 512  # enough for the mean and deviation of a feature
+
+
+@dataclass(frozen=True)
+class MakeHead:
+    """How a head is made for a feature width, and whether it reads tokens."""
+
+    make: Callable[[int], Head]
+    of_tokens: bool = False
 
 
 @dataclass(frozen=True)
@@ -51,7 +61,7 @@ class Standardise(nn.Module):
 
 def fine_tune(
     body: Body,
-    make_head: Callable[[int], Head],
+    make_head: MakeHead,
     train: Part,
     validation: Part,
     test: Part,
@@ -64,7 +74,7 @@ def fine_tune(
 
     Args:
         body: the candidate, as loaded; its weights change.
-        make_head: makes the head for a feature width.
+        make_head: makes the head; says what it reads before there is one.
         train: rows to train on; the head knows their labels.
         validation: rows that choose the rate.
         test: rows that are reported.
@@ -73,12 +83,13 @@ def fine_tune(
         seed: of the head's weights and the order of rows.
     """
     torch.manual_seed(seed)
-    standardise = Standardise(_features(body, train.inputs))
-    head = make_head(len(standardise.mean))
+    encode = body.tokens if make_head.of_tokens else body.features
+    standardise = Standardise(_features(body, encode, train.inputs))
+    head = make_head.make(len(standardise.mean))
     steps = epochs * (len(train) // BATCH)
     weights = [p for p in body.model.parameters() if p.requires_grad]
     groups = [{"params": weights, "lr": rate}, {"params": list(head.parameters()), "lr": head.rate}]
-    optimizer = torch.optim.AdamW(groups, weight_decay=WEIGHT_DECAY)
+    optimizer = torch.optim.AdamW(groups, weight_decay=WEIGHT_DECAY, fused=True)
     schedule = torch.optim.lr_scheduler.OneCycleLR(
         optimizer, max_lr=[rate, head.rate], total_steps=steps, pct_start=WARM_UP
     )
@@ -87,30 +98,37 @@ def fine_tune(
     loss = torch.zeros(())
     for _ in range(epochs):
         for rows in torch.randperm(len(train))[: steps // epochs * BATCH].split(BATCH):
-            loss = head.loss(standardise(body.features(take(train.inputs, rows))), rows)
+            batch = take(train.inputs, rows)
+            loss = head.loss(standardise(encode(batch)), batch, rows)
             optimizer.zero_grad()
             loss.backward()
             torch.nn.utils.clip_grad_norm_([*weights, *head.parameters()], 1.0)
             optimizer.step()
             schedule.step()
     seconds = time.perf_counter() - start
-    scores = [part.score(_answers(body, standardise, head, part.inputs)) for part in (validation, test)]
+    scores = [part.score(_answers(body, encode, standardise, head, part.inputs)) for part in (validation, test)]
     return Outcome(scores[0], scores[1], seconds, steps, loss.item())
 
 
 @torch.no_grad()
-def _features(body: Body, inputs: Inputs) -> Tensor:
+def _features(body: Body, encode: Encode, inputs: Inputs) -> Tensor:
     """Features of the first rows as training will see them: with the statistics of a batch, not with stored ones."""
     body.model.train()
-    return torch.cat([body.features(take(inputs, rows)) for rows in torch.arange(FIRST_ROWS).split(BATCH)])
+    found = []
+    for rows in torch.arange(FIRST_ROWS).split(BATCH):
+        batch = take(inputs, rows)
+        features = encode(batch)
+        found.append(features[batch["attention_mask"].bool()] if features.ndim == 3 else features)
+    return torch.cat(found)
 
 
 @torch.inference_mode()
-def _answers(body: Body, standardise: Standardise, head: Head, inputs: Inputs) -> list:
+def _answers(body: Body, encode: Encode, standardise: Standardise, head: Head, inputs: Inputs) -> list:
     body.model.eval()
     head.eval()
     count = len(next(iter(inputs.values())))
     answers: list = []
     for rows in torch.arange(count).split(64):
-        answers += head.answers(standardise(body.features(take(inputs, rows))))
+        batch = take(inputs, rows)
+        answers += head.answers(standardise(encode(batch)), batch)
     return answers

@@ -2,24 +2,33 @@
 
 from __future__ import annotations
 
+import string
+from collections import Counter
 from collections.abc import Sequence
 from typing import Protocol
 
 import numpy as np
 import torch
+from ranking_quality.body import Inputs
 from torch import Tensor, nn
 
 
 class Head(Protocol):
-    """A trainable head that reads standardised features."""
+    """A trainable head that reads standardised features.
+
+    Attributes:
+        rate: its peak learning rate.
+        of_tokens: whether it reads every token (B, T, D1), or the pooled feature (B, D1).
+    """
 
     rate: float
+    of_tokens: bool
 
-    def loss(self, features: Tensor, rows: Tensor) -> Tensor:
+    def loss(self, features: Tensor, inputs: Inputs, rows: Tensor) -> Tensor:
         """Mean loss of training rows; `rows` are their numbers."""
         ...
 
-    def answers(self, features: Tensor) -> list:
+    def answers(self, features: Tensor, inputs: Inputs) -> list:
         """One answer a row."""
         ...
 
@@ -28,16 +37,17 @@ class Classifier(nn.Module):
     """A linear layer; accuracy."""
 
     rate = 2e-3
+    of_tokens = False
 
     def __init__(self, width: int, labels: Sequence[int]) -> None:
         super().__init__()
         self.labels = torch.tensor(labels)
         self.linear = nn.Linear(width, int(self.labels.max()) + 1)
 
-    def loss(self, features: Tensor, rows: Tensor) -> Tensor:
+    def loss(self, features: Tensor, inputs: Inputs, rows: Tensor) -> Tensor:
         return nn.functional.cross_entropy(self.linear(features), self.labels[rows])
 
-    def answers(self, features: Tensor) -> list[int]:
+    def answers(self, features: Tensor, inputs: Inputs) -> list[int]:
         return self.linear(features).argmax(1).tolist()
 
 
@@ -45,6 +55,7 @@ class Captioner(nn.Module):
     """A recurrent decoder of words whose first state is the feature; greedy captions."""
 
     rate = 5e-3
+    of_tokens = False
     hidden = 128
     longest = 16
 
@@ -62,7 +73,7 @@ class Captioner(nn.Module):
         self.decoder = nn.GRU(2 * self.hidden, self.hidden, batch_first=True)
         self.out = nn.Linear(self.hidden, len(self.words))
 
-    def loss(self, features: Tensor, rows: Tensor) -> Tensor:
+    def loss(self, features: Tensor, inputs: Inputs, rows: Tensor) -> Tensor:
         tokens = self.tokens[rows]
         state = torch.tanh(self.first(features))
         hidden, _ = self._decode(tokens[:, :-1], state, state[None])
@@ -73,7 +84,7 @@ class Captioner(nn.Module):
         beside = seen[:, None].expand(-1, tokens.shape[1], -1)
         return self.decoder(torch.cat([self.embed(tokens), beside], 2), state)
 
-    def answers(self, features: Tensor) -> list[str]:
+    def answers(self, features: Tensor, inputs: Inputs) -> list[str]:
         seen = torch.tanh(self.first(features))
         state = seen[None]
         token = torch.ones(len(features), 1, dtype=torch.int64)
@@ -84,6 +95,39 @@ class Captioner(nn.Module):
             chosen.append(token[:, 0])
         rows = torch.stack(chosen, 1).tolist()
         return [" ".join(self.words[i] for i in row[: row.index(2) if 2 in row else None]) for row in rows]
+
+
+class SpanFinder(nn.Module):
+    """Start and end of an answer among the context's tokens; spans of tokens."""
+
+    rate = 2e-3
+    of_tokens = True
+    longest = 12  # tokens of an answer
+
+    def __init__(self, width: int, spans: Sequence[tuple[int, int]]) -> None:
+        super().__init__()
+        self.spans = torch.tensor(spans)
+        self.linear = nn.Linear(width, 2)
+
+    def loss(self, features: Tensor, inputs: Inputs, rows: Tensor) -> Tensor:
+        logits = self._logits(features, inputs)
+        wanted = self.spans[rows]
+        known = wanted[:, 0] >= 0  # answers behind the cut teach nothing
+        if not known.any():
+            return 0 * features.sum()
+        ends = [nn.functional.cross_entropy(logits[known, :, end], wanted[known, end]) for end in (0, 1)]
+        return (ends[0] + ends[1]) / 2
+
+    def answers(self, features: Tensor, inputs: Inputs) -> list[tuple[int, int]]:
+        start, end = self._logits(features, inputs).log_softmax(1).unbind(2)
+        sums = start[:, :, None] + end[:, None, :]
+        length = sums.shape[1]
+        possible = torch.ones(length, length).triu().tril(self.longest - 1).bool()
+        best = sums.masked_fill(~possible, float("-inf")).flatten(1).argmax(1)
+        return [(int(one) // length, int(one) % length) for one in best]
+
+    def _logits(self, features: Tensor, inputs: Inputs) -> Tensor:
+        return self.linear(features).masked_fill(~inputs["context"][..., None], -1e4)
 
 
 def _words(caption: str) -> list[str]:
@@ -103,4 +147,21 @@ def bleu(answers: Sequence[str], wanted: Sequence[str]) -> float:
     return float(BLEU(tokenize="none").corpus_score(list(answers), [plain]).score)
 
 
-MEASURES = {"accuracy": accuracy, "BLEU": bleu}
+def f1(answers: Sequence[str], wanted: Sequence[str]) -> float:
+    """SQuAD's F1 of words (Rajpurkar et al. 2016), mean over rows, in points."""
+    return 100.0 * float(np.mean([_f1(a, b) for a, b in zip(answers, wanted, strict=True)]))
+
+
+def _f1(answer: str, wanted: str) -> float:
+    said, right = (Counter(_plain(text)) for text in (answer, wanted))
+    common = (said & right).total()
+    return 2 * common / (said.total() + right.total()) if common else 0.0
+
+
+def _plain(text: str) -> list[str]:
+    """Words without case, punctuation and articles, as SQuAD compares them."""
+    kept = "".join(letter for letter in text.lower() if letter not in string.punctuation)
+    return [word for word in kept.split() if word not in ("a", "an", "the")]
+
+
+MEASURES = {"accuracy": accuracy, "BLEU": bleu, "F1": f1}

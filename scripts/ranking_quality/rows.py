@@ -6,9 +6,10 @@ import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
-from datasets import ClassLabel, Dataset, Features, Value, load_dataset
+from datasets import ClassLabel, Dataset, Features, List, Value, load_dataset
 from datasets import Image as ImageFeature
 from ranking_quality.protocol import TEST_ROWS, TRAIN_ROWS, VALIDATION_ROWS
 
@@ -46,29 +47,41 @@ def hub_rows(repo: str, config: str, split: str) -> Dataset:
 def split_rows(
     rows: dict[str, list],
     *,
-    classes: Sequence[str],
+    classes: Sequence[str] = (),
     seed: int,
     shares: tuple[float, float, float] | None = None,
+    group: str | None = None,
 ) -> Table:
-    """Draw three splits without overlap; inputs that occur twice stay in one split.
+    """Draw three splits that share no input.
 
     Args:
         rows: columns, the input first; "label" holds class ids.
         classes: their names.
         seed: of the draw.
         shares: of all rows; by default the protocol's numbers of rows.
+        group: a column whose equal rows stay in one split; by default, of rows with the same input the first is kept.
     """
-    first = next(iter(rows))
-    keys = [value["bytes"] if isinstance(value, dict) else value for value in rows[first]]
-    distinct = np.array(sorted({key: i for i, key in reversed(list(enumerate(keys)))}.values()))
-    order = np.random.default_rng(seed).permutation(distinct)
+    values = next(iter(rows.values())) if group is None else rows[group]
+    keys = [value["bytes"] if isinstance(value, dict) else value for value in values]
+    members: dict[Any, list[int]] = {}
+    for row, key in enumerate(keys):
+        members.setdefault(key, []).append(row)
+    groups = [own if group else own[:1] for own in members.values()]
+    order = [row for i in np.random.default_rng(seed).permutation(len(groups)) for row in groups[i]]
     sizes = [int(share * len(order)) for share in shares] if shares else [TRAIN_ROWS, VALIDATION_ROWS, TEST_ROWS]
-    ends = np.cumsum(sizes)
-    parts = np.split(order[: ends[-1]], ends[:-1])
+    ends = [_whole_groups(end, order, keys) for end in np.cumsum(sizes)]
+    parts = np.split(np.array(order[: ends[-1]]), ends[:-1])
     return {
         name: Split({column: [values[i] for i in part] for column, values in rows.items()}, tuple(classes))
         for name, part in zip(SPLITS, parts, strict=True)
     }
+
+
+def _whole_groups(end: int, order: list[int], keys: list) -> int:
+    """The first place from `end` on where no group is cut."""
+    while 0 < end < len(order) and keys[order[end]] == keys[order[end - 1]]:
+        end += 1
+    return min(int(end), len(order))
 
 
 def write(folder: Path, table: Table) -> None:
@@ -80,9 +93,11 @@ def write(folder: Path, table: Table) -> None:
         dataset.to_parquet(folder / "data" / f"{name}-00000-of-00001.parquet")
 
 
-def _feature(column: str, split: Split):
+def _feature(column: str, split: Split) -> Any:
     if column == "image":
         return ImageFeature()
+    if column == "answers":
+        return {"text": List(Value("string")), "answer_start": List(Value("int32"))}
     return ClassLabel(names=list(split.classes)) if column == "label" else Value("string")
 
 

@@ -47,7 +47,7 @@ def key_of(record: dict) -> tuple:
 
 
 def jobs() -> Iterator[Job]:
-    """The whole plan: the first seed of all targets first, so that a run cut short still has every target."""
+    """The whole plan: the first seed of all targets comes first."""
     for seed in SEEDS:
         for goal in GOALS:
             for entrant in pool(goal):
@@ -68,7 +68,8 @@ def run(names: set[str] | None = None) -> None:
     keys = {key_of(record) for record in done}
     waiting = [job for job in jobs() if job.key not in keys and (names is None or job.goal.name in names)]
     while waiting:
-        job = waiting.pop(0)
+        job = _next(waiting, done)
+        waiting.remove(job)
         start = time.perf_counter()
         record = _fine_tuned(job)
         record["wall"] = round(time.perf_counter() - start, 2)
@@ -91,7 +92,41 @@ def _expected(job: Job, done: list[dict]) -> float:
     return sum(known) / len(known) if known else GUESS_SECONDS
 
 
-_READY: dict[tuple, object] = {}
+def _next(waiting: list[Job], done: list[dict]) -> Job:
+    """The first seed, large candidates at one rate; their other rate; other seeds at the best rate; the rest."""
+    best: dict[tuple, tuple[float, float]] = {}
+    for record in done:
+        place = (record["target"], record["candidate"])
+        best[place] = max(best.get(place, (float("-inf"), 0.0)), (record["validation"], record["rate"]))
+
+    def phase(job: Job) -> int:
+        if job.seed == SEEDS[0]:
+            return int(job.entrant.large and job.rate != job.entrant.rates[0])
+        chosen = best.get((job.goal.name, job.entrant.name))
+        return 2 if chosen is None or chosen[1] == job.rate else 3
+
+    return min(waiting, key=phase)
+
+
+def _expected(job: Job, done: list[dict]) -> float:
+    same = [r["wall"] for r in done if r["candidate"] == job.entrant.name]
+    here = [r["wall"] for r in done if r["candidate"] == job.entrant.name and r["target"] == job.goal.name]
+    known = here or same
+    return sum(known) / len(known) if known else GUESS_SECONDS
+
+
+def _next(waiting: list[Job], done: list[dict]) -> Job:
+    """The first seed of everything, then the other seeds at the rate that validated best, then the rest."""
+    best: dict[tuple, tuple[float, float]] = {}
+    for record in done:
+        place = (record["target"], record["candidate"])
+        best[place] = max(best.get(place, (float("-inf"), 0.0)), (record["validation"], record["rate"]))
+
+    def order(job: Job) -> tuple[bool, bool]:
+        chosen = best.get((job.goal.name, job.entrant.name))
+        return job.seed != SEEDS[0], job.seed != SEEDS[0] and chosen is not None and chosen[1] != job.rate
+
+    return min(waiting, key=order)
 
 
 def _fine_tuned(job: Job) -> dict:
@@ -99,12 +134,8 @@ def _fine_tuned(job: Job) -> dict:
     from ranking_quality.finetune import fine_tune
     from ranking_quality.problems import problem
 
-    body = load(job.entrant.name, job.entrant.modality, job.goal.task)
-    place = (job.goal.name, job.entrant.name)
-    if place not in _READY:
-        _READY.clear()  # the rates of one candidate follow each other
-        _READY[place] = problem(job.goal, body)
-    ready = _READY[place]
+    body = load(job.entrant, job.goal.task)
+    ready = problem(job.goal, body)
     outcome = fine_tune(
         body,
         ready.make_head,

@@ -1,0 +1,60 @@
+"""Estimators of the literature that hf_emms does not have, small enough to stand here."""
+
+from __future__ import annotations
+
+import numpy as np
+from scipy.stats import spearmanr
+
+from hf_emms.scoring.label_table import LabelTable
+
+TRANSRATE_DISTORTION = 1e-4
+PARC_ROWS = 500
+PROBE_STRENGTH = 0.1
+FOLDS = 5
+
+
+def linear_probe(features: np.ndarray, labels: LabelTable, groups: np.ndarray) -> float | None:
+    """Accuracy of a logistic regression, held out by group in five folds; None where labels are no classes."""
+    if not labels.categorical:
+        return None
+    from sklearn.linear_model import LogisticRegression
+    from sklearn.model_selection import GroupKFold, cross_val_predict
+    from sklearn.pipeline import make_pipeline
+    from sklearn.preprocessing import StandardScaler
+
+    model = make_pipeline(StandardScaler(), LogisticRegression(C=PROBE_STRENGTH, max_iter=300, tol=1e-3))
+    guesses = cross_val_predict(model, features, labels.codes, groups=groups, cv=GroupKFold(FOLDS))
+    return float(np.mean(guesses == labels.codes))
+
+
+def transrate(features: np.ndarray, labels: LabelTable, groups: np.ndarray) -> float | None:
+    """TransRate (Huang et al., ICML 2022, arXiv 2106.09362); None where labels are no classes."""
+    if not labels.categorical:
+        return None
+    centred = features.astype(np.float64) - features.mean(axis=0)
+    classes = np.unique(labels.codes)
+    within = np.mean([_coding_rate(centred[labels.codes == one]) for one in classes])
+    return _coding_rate(centred) - float(within)
+
+
+def _coding_rate(rows: np.ndarray) -> float:
+    """Half the log determinant of I + XᵀX / (n·ε), from the smaller of the two Gram matrices."""
+    gram = rows @ rows.T if len(rows) < rows.shape[1] else rows.T @ rows
+    gram /= len(rows) * TRANSRATE_DISTORTION
+    return 0.5 * float(np.linalg.slogdet(np.eye(len(gram)) + gram)[1])
+
+
+def parc(features: np.ndarray, labels: LabelTable, groups: np.ndarray) -> float:
+    """PARC (Bolya et al., NeurIPS 2021, arXiv 2111.06977): do rows that differ in features differ in labels?
+
+    Labels are one-hot classes, or the first F-label where they are texts.
+    """
+    rows = slice(0, PARC_ROWS)
+    codes = labels.codes[rows]
+    marks = np.eye(labels.n_texts)[codes] if labels.categorical else labels.tables[0][codes]
+    upper = np.triu_indices(len(codes), 1)
+    distances = [1.0 - np.corrcoef(one)[upper] for one in (features[rows].astype(np.float64), marks)]
+    return 100.0 * float(spearmanr(*distances).statistic)
+
+
+BASELINES = {"linear_probe": linear_probe, "transrate": transrate, "parc": parc}

@@ -1,0 +1,206 @@
+"""What every estimator makes of every candidate: features through hf_emms and its cache, scores on nested samples."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from hf_emms.cache import Cache, default_root
+from hf_emms.data import Target, load_target
+from hf_emms.data.sampling import balanced_order
+from hf_emms.engines.extraction import About, extract
+from hf_emms.engines.progress import Silent
+from hf_emms.engines.settings import Settings
+from hf_emms.hub import resolve
+from hf_emms.labels import embed_texts
+from hf_emms.presets import encoder_preset
+from hf_emms.scoring.estimators import ESTIMATORS, Evidence
+from hf_emms.scoring.label_table import LabelTable
+from hf_emms.scoring.moments import Moments
+from ranking_quality.baselines import BASELINES
+from ranking_quality.candidates import checkpoint
+from ranking_quality.places import use_demo_scripts, work
+from ranking_quality.problems import COLUMNS, folder_of
+from ranking_quality.protocol import GOALS, Entrant, Goal, pool
+
+SETTINGS = Settings(tuple(ESTIMATORS), device="cpu")
+RANDOM_WIDTH = 64
+
+# sample size → how many draws of it; None is every training row
+DRAWS = {200: 3, 500: 2, None: 1}
+ON_SMALL_SAMPLES = ("emms", "emms_exact", "logme", "logme_flabels", "logme_common", "hscore", "knn")
+ON_OTHER_LABELS = ("emms", "logme_flabels")
+
+
+@dataclass(frozen=True)
+class Setting:
+    """One column of the table of scores: an estimator on a label set and a sample."""
+
+    estimator: str
+    labels: str
+    rows: str
+    draw: int
+
+    @property
+    def key(self) -> str:
+        return f"{self.estimator}|{self.labels}|{self.rows}|{self.draw}"
+
+
+@dataclass(frozen=True)
+class Scored:
+    """Scores of one candidate by setting, seconds by estimator (all rows, demo encoders), and its description."""
+
+    values: dict[str, float]
+    seconds: dict[str, float]
+    about: About
+
+
+def label_sets() -> dict[str, tuple[str, ...]]:
+    """Encoder sets by name; "random" has no encoder: every text gets a random vector."""
+    use_demo_scripts()
+    import sources
+
+    demo = encoder_preset("demo")
+    singles = {id.rpartition("-")[2]: (id,) for id in demo}
+    return {"demo": demo, **singles, "minilm": (str(sources.MINILM),), "random": ()}
+
+
+def target_of(goal: Goal) -> Target:
+    """The training rows of a target as hf_emms reads them."""
+    source, label = COLUMNS[goal.task]
+    roles = {"image": "image", "text": "text"}[source], "text" if goal.task == "image-to-text" else "label"
+    columns = dict(zip(roles, (source, label), strict=True))
+    return load_target(str(folder_of(goal)), task=goal.task, split="train", columns=columns)
+
+
+def run(names: set[str] | None = None) -> None:
+    """Score every candidate of every target, one file a target under the work folder."""
+    import torch
+
+    torch.set_num_threads(1)
+    for goal in GOALS:
+        if names is not None and goal.name not in names:
+            continue
+        start = time.perf_counter()
+        found = {}
+        for entrant, scored in score(goal):
+            about = scored.about
+            found[entrant.name] = {
+                "parameters": about.parameters,
+                "width": about.width,
+                "scores": scored.values,
+                "seconds": scored.seconds,
+            }
+        path = scores_path(goal)
+        path.parent.mkdir(exist_ok=True)
+        path.write_text(json.dumps(found), encoding="utf-8")
+        print(f"{goal.name:15s} {len(found)} candidates scored in {time.perf_counter() - start:.0f} s", flush=True)
+
+
+def scores_path(goal: Goal) -> Path:
+    """Where a target's scores are kept."""
+    return work() / "scores" / f"{goal.name}.json"
+
+
+def score(goal: Goal) -> Iterator[tuple[Entrant, Scored]]:
+    """Every candidate of a target, scored by everything."""
+    target = target_of(goal)
+    cache = Cache(default_root())
+    labels = {name: _labels(name, encoders, target, cache) for name, encoders in label_sets().items()}
+    for entrant in pool(goal):
+        repo = resolve(checkpoint(entrant.name), "model")
+        extraction = extract(repo, target, labels["demo"], SETTINGS, cache, Silent())
+        values, seconds = _scores(extraction.features[target.input_of_row], labels, target)
+        yield entrant, Scored(values, seconds, extraction.about)
+
+
+def _labels(name: str, encoders: tuple[str, ...], target: Target, cache: Cache) -> LabelTable:
+    if encoders:
+        tables = tuple(_table(encoder, target, cache) for encoder in encoders)
+    else:
+        shape = (len(target.label_texts), RANDOM_WIDTH)
+        tables = (np.random.default_rng(0).normal(size=shape).astype(np.float32),)
+    return LabelTable(target.codes, tables, encoders or (name,), target.label_texts, target.task.categorical)
+
+
+def _table(encoder: str, target: Target, cache: Cache) -> np.ndarray:
+    repo = resolve(encoder, "model")
+    texts = hashlib.sha256("\0".join(target.label_texts).encode()).hexdigest()
+    key = {"id": repo.id, "revision": repo.revision, "texts": texts, "for": "ranking quality"}
+    stored = cache.get("labels", key)
+    if stored is not None:
+        return stored["table"]
+    table = embed_texts(repo, target.label_texts, device="cpu")
+    cache.put("labels", key, {"table": table})
+    return table
+
+
+def _scores(
+    features: np.ndarray, labels: dict[str, LabelTable], target: Target
+) -> tuple[dict[str, float], dict[str, float]]:
+    values: dict[str, float] = {}
+    seconds: dict[str, float] = {}
+    for size, draws in DRAWS.items():
+        if size is not None and size >= len(target):
+            continue
+        for draw in range(draws):
+            rows = np.arange(len(target)) if size is None else _drawn(target, size, draw)
+            sample = _Sample(features[rows], target.groups[rows], "all" if size is None else str(size), draw)
+            for name, table in labels.items():
+                if size is None or name in ("demo", "minilm"):
+                    _estimate(sample, name, table.take(rows), values, seconds)
+            if size is None:
+                _add_baselines(sample, labels["demo"], values, seconds)
+    return values, seconds
+
+
+@dataclass(frozen=True)
+class _Sample:
+    features: np.ndarray
+    groups: np.ndarray
+    rows: str
+    draw: int
+
+    def key(self, estimator: str, labels: str) -> str:
+        return Setting(estimator, labels, self.rows, self.draw).key
+
+
+def _estimate(
+    sample: _Sample, name: str, labels: LabelTable, values: dict[str, float], seconds: dict[str, float]
+) -> None:
+    moments = Moments.like(labels, sample.features.shape[1], folds=SETTINGS.folds, seed=SETTINGS.seed)
+    moments.update(sample.features, labels, sample.groups)
+    evidence = Evidence(moments, sample.features, labels, sample.groups)
+    everything = tuple(ESTIMATORS) if sample.rows == "all" else ON_SMALL_SAMPLES
+    for estimator in everything if name == "demo" else ON_OTHER_LABELS:
+        if estimator == "hscore" and not labels.categorical:
+            continue
+        start = time.perf_counter()
+        result = ESTIMATORS[estimator].score(evidence)
+        values[sample.key(estimator, name)] = result.value
+        if sample.rows == "all" and name == "demo":
+            seconds[estimator] = time.perf_counter() - start
+        if estimator == "emms":
+            values[sample.key("emms_r2", name)] = result.details["r2"]
+
+
+def _add_baselines(sample: _Sample, labels: LabelTable, values: dict[str, float], seconds: dict[str, float]) -> None:
+    for name, baseline in BASELINES.items():
+        start = time.perf_counter()
+        value = baseline(sample.features, labels, sample.groups)
+        if value is not None:
+            values[sample.key(name, "demo")] = value
+            seconds[name] = time.perf_counter() - start
+
+
+def _drawn(target: Target, size: int, draw: int) -> np.ndarray:
+    """Rows as hf_emms draws them: evenly over classes where there are any."""
+    keys = np.random.default_rng(1_000 + draw).integers(0, 2**63, len(target)).astype(np.uint64)
+    order = balanced_order(keys, target.codes) if target.task.categorical else np.argsort(keys)
+    return np.sort(order[:size])
