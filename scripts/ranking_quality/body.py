@@ -10,6 +10,7 @@ from typing import Any
 
 import torch
 import transformers
+from hf_emms.features.fusion import Fused, find_fusion
 from hf_emms.features.plan import ExtractionPlan, plan_extraction
 from hf_emms.features.pooling import POOLINGS
 from hf_emms.hub import resolve
@@ -54,8 +55,18 @@ class Body:
 
     def features(self, inputs: Inputs) -> Tensor:
         """The pooled feature, float32 (B, D1), with gradients."""
+        if self.plan.architecture.modality == "image+text":
+            return self._joined(inputs)
         with self._precision():
             return POOLINGS[self.plan.pooling].features(self.model, self._read(inputs)).float()
+
+    def _joined(self, inputs: Inputs) -> Tensor:
+        fusion = find_fusion(self.plan.pooling)
+        picture = fusion.picture(self.model, inputs["pixel_values"])
+        words = {name: inputs[name] for name in ("input_ids", "attention_mask")}
+        if isinstance(fusion, Fused):
+            return fusion.fuse(self.model, {"picture": picture, **words})
+        return fusion.join(picture, fusion.text(self.model, words))
 
     def tokens(self, inputs: Inputs) -> Tensor:
         """The last layer's tokens, float32 (B, T, D1), with gradients."""
@@ -81,24 +92,27 @@ def load(entrant: Entrant, task: str) -> Body:
         # transformers' MobileNetV2 has 0.997, the other framework's convention: only the last batch would count
         if isinstance(module, torch.nn.BatchNorm2d) and module.momentum is not None and module.momentum > 0.5:
             module.momentum = 0.1
-    if entrant.modality == "image":
+    if "image" in entrant.modality:
         model.to(memory_format=torch.channels_last)  # 1.7 times as fast on a CPU
     return Body(model, plan, entrant.half)
 
 
-def prepare(body: Body, values: Sequence[Any]) -> Inputs:
-    """Pictures or texts as the candidate's own processor or tokenizer gives them, all rows at once."""
-    folder = body.plan.model_folder
-    if body.plan.architecture.modality == "image":
-        processor = transformers.AutoImageProcessor.from_pretrained(folder, local_files_only=True)
-        parts = [
-            processor(images=[image.convert("RGB") for image in values[start : start + 256]], return_tensors="pt")
-            for start in range(0, len(values), 256)
-        ]
-        pixels = torch.cat([part["pixel_values"] for part in parts])
-        return {"pixel_values": pixels.contiguous(memory_format=torch.channels_last)}
-    tokenizer = transformers.AutoTokenizer.from_pretrained(folder, local_files_only=True)
-    encoded = tokenizer(list(values), padding="max_length", truncation=True, max_length=TOKENS, return_tensors="pt")
+def pixels(body: Body, pictures: Sequence[Any]) -> Inputs:
+    """Pictures as the candidate's own processor gives them, all rows at once."""
+    processor = transformers.AutoImageProcessor.from_pretrained(body.plan.model_folder, local_files_only=True)
+    parts = [
+        processor(images=[image.convert("RGB") for image in pictures[start : start + 256]], return_tensors="pt")
+        for start in range(0, len(pictures), 256)
+    ]
+    values = torch.cat([part["pixel_values"] for part in parts])
+    return {"pixel_values": values.contiguous(memory_format=torch.channels_last)}
+
+
+def words(body: Body, texts: Sequence[str]) -> Inputs:
+    """Texts as the candidate's own tokenizer gives them, all rows at once."""
+    tokenizer = transformers.AutoTokenizer.from_pretrained(body.plan.model_folder, local_files_only=True)
+    longest = min(TOKENS, tokenizer.model_max_length)
+    encoded = tokenizer(list(texts), padding="max_length", truncation=True, max_length=longest, return_tensors="pt")
     return {"input_ids": encoded["input_ids"], "attention_mask": encoded["attention_mask"]}
 
 

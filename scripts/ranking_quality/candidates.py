@@ -2,22 +2,27 @@
 
 from __future__ import annotations
 
+from functools import partial
 from pathlib import Path
 
 from ranking_quality.places import use_demo_scripts, work
-from ranking_quality.protocol import SIDE
+from ranking_quality.protocol import DUALS, SIDE
 
 MINILM_LAYERS = {"minilm-6-layers": 6, "minilm-3-layers": 3, "minilm-0-layers": 0}
+DUAL_WIDTH = 64
 LITE0 = "efficientnet-lite0"
 
 
 def checkpoint(name: str) -> str:
     """What `hf_emms.hub.resolve` takes for a candidate; its folder is made on first use."""
-    if name != LITE0 and name not in MINILM_LAYERS:
+    makers = {LITE0: _make_lite0}
+    makers |= {one: partial(_make_minilm, layers=layers) for one, layers in MINILM_LAYERS.items()}
+    makers |= {one: partial(_make_dual, parts=parts) for one, parts in DUALS.items()}
+    if name not in makers:
         return f"emms-demo/{name}"
     folder = work() / "candidates" / name
     if not (folder / "config.json").exists():
-        _make_lite0(folder) if name == LITE0 else _make_minilm(folder, MINILM_LAYERS[name])
+        makers[name](folder)
     return str(folder)
 
 
@@ -59,3 +64,21 @@ def _make_minilm(folder: Path, layers: int) -> None:
     model.config.num_hidden_layers = layers
     model.save_pretrained(folder)
     AutoTokenizer.from_pretrained(sources.MINILM).save_pretrained(folder)
+
+
+def _make_dual(folder: Path, parts: tuple[str, str]) -> None:
+    """An image checkpoint and a text checkpoint of the demo in one space, as if they were about to be trained."""
+    import torch
+    from transformers import AutoImageProcessor, AutoModel, AutoTokenizer, VisionTextDualEncoderModel
+
+    from hf_emms.hub import resolve
+
+    torch.manual_seed(0)
+    vision, text = (resolve(f"emms-demo/{part}", "model").folder for part in parts)
+    models = [AutoModel.from_pretrained(part, dtype=torch.float32) for part in (vision, text)]
+    config = VisionTextDualEncoderModel.config_class.from_vision_text_configs(
+        models[0].config, models[1].config, projection_dim=DUAL_WIDTH
+    )
+    VisionTextDualEncoderModel(config, vision_model=models[0], text_model=models[1]).save_pretrained(folder)
+    AutoImageProcessor.from_pretrained(vision).save_pretrained(folder)
+    AutoTokenizer.from_pretrained(text).save_pretrained(folder)

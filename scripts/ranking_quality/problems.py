@@ -8,23 +8,27 @@ from functools import cache, partial
 from pathlib import Path
 
 from datasets import Dataset
-from ranking_quality.body import Body, Inputs, prepare, prepare_pairs
+from ranking_quality.body import Body, Inputs, pixels, prepare_pairs, words
 from ranking_quality.finetune import MakeHead, Part
-from ranking_quality.heads import MEASURES, Captioner, Classifier, SpanFinder
+from ranking_quality.heads import MEASURES, Boxer, Captioner, Classifier, SpanFinder
 from ranking_quality.places import work
 from ranking_quality.protocol import FINE_TUNING_ROWS, Goal
 from ranking_quality.rows import SPLITS, read, write
 from ranking_quality.targets_answers import ANSWER_TARGETS
 from ranking_quality.targets_image import IMAGE_TARGETS
+from ranking_quality.targets_pairs import PAIR_TARGETS
 from ranking_quality.targets_text import TEXT_TARGETS
 from torch import Tensor
 
-TARGETS = {**IMAGE_TARGETS, **TEXT_TARGETS, **ANSWER_TARGETS}
+TARGETS = {**IMAGE_TARGETS, **TEXT_TARGETS, **ANSWER_TARGETS, **PAIR_TARGETS}
+# task → the columns of the inputs, the column of the label
 COLUMNS = {
-    "image-classification": ("image", "label"),
-    "image-to-text": ("image", "caption"),
-    "text-classification": ("text", "label"),
-    "question-answering": ("question", "answers"),
+    "image-classification": (("image",), "label"),
+    "image-to-text": (("image",), "caption"),
+    "text-classification": (("text",), "label"),
+    "question-answering": (("question", "context"), "answers"),
+    "visual-question-answering": (("image", "question"), "answer"),
+    "referring-expression": (("image", "expression"), "box"),
 }
 
 
@@ -57,12 +61,19 @@ def _splits(folder: Path) -> dict[str, Dataset]:
 _READ: dict[tuple[Path, str], dict[str, Inputs]] = {}
 
 
-def _inputs(folder: Path, source: str, body: Body) -> dict[str, Inputs]:
+def _inputs(folder: Path, columns: tuple[str, ...], body: Body) -> dict[str, Inputs]:
     key = (folder, body.reading)
     if key not in _READ:
         for other in [other for other in _READ if other[0] != folder]:
             del _READ[other]
-        _READ[key] = {name: prepare(body, rows[source][:]) for name, rows in _splits(folder).items()}
+        _READ[key] = {
+            name: {
+                key: tensor
+                for column in columns
+                for key, tensor in (pixels if column == "image" else words)(body, rows[column][:]).items()
+            }
+            for name, rows in _splits(folder).items()
+        }
     return _READ[key]
 
 
@@ -70,15 +81,28 @@ def problem(goal: Goal, body: Body) -> Problem:
     """A target's rows, run through the candidate's own processor or tokenizer."""
     folder = folder_of(goal)
     splits = _splits(folder)
-    if goal.task == "question-answering":
-        return _span_problem(splits, body, MEASURES[goal.measure])
-    source, label = COLUMNS[goal.task]
     measure = MEASURES[goal.measure]
-    inputs = _inputs(folder, source, body)
-    parts = {name: Part(inputs[name], partial(_score, measure, rows[label][:])) for name, rows in splits.items()}
-    labels = splits["train"][label][:]
-    head = Captioner if goal.task == "image-to-text" else Classifier
-    return Problem(parts, MakeHead(lambda width: head(width, labels)))
+    if goal.task == "question-answering":
+        return _span_problem(splits, body, measure)
+    columns, label = COLUMNS[goal.task]
+    wanted = {name: _boxes(rows) if label == "box" else rows[label][:] for name, rows in splits.items()}
+    if goal.task == "visual-question-answering":
+        # an answer that no training row has can only be missed
+        names = sorted(set(wanted["train"]))
+        wanted = {name: [names.index(one) if one in names else -1 for one in own] for name, own in wanted.items()}
+    inputs = _inputs(folder, columns, body)
+    parts = {name: Part(inputs[name], partial(_score, measure, own)) for name, own in wanted.items()}
+    head = {"image-to-text": Captioner, "referring-expression": Boxer}.get(goal.task, Classifier)
+    return Problem(parts, MakeHead(lambda width: head(width, wanted["train"])))
+
+
+def _boxes(rows: Dataset) -> list[list[float]]:
+    """Centre, width and height as shares of the picture, from left, top, width and height in pixels."""
+    found = []
+    for picture, (left, top, width, height) in zip(rows["image"], rows["box"], strict=True):
+        across, down = picture.size
+        found.append([(left + width / 2) / across, (top + height / 2) / down, width / across, height / down])
+    return found
 
 
 def _score(measure: Callable, wanted: list, answers: list) -> float:

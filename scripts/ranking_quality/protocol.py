@@ -13,7 +13,14 @@ Half = Literal["dev", "held"]
 
 SEEDS = (0, 1)
 BATCH = 32
-EPOCHS = {"image-classification": 3, "image-to-text": 5, "text-classification": 3, "question-answering": 5}
+EPOCHS = {
+    "image-classification": 3,
+    "image-to-text": 5,
+    "text-classification": 3,
+    "question-answering": 5,
+    "visual-question-answering": 5,
+    "referring-expression": 5,
+}
 TRAIN_ROWS, VALIDATION_ROWS, TEST_ROWS = 1_500, 400, 1_000
 FINE_TUNING_ROWS = 1_000  # the first of the training rows; estimators may see all of them
 SIDE = 64  # pixels: what every image candidate is fed
@@ -46,10 +53,13 @@ GOALS: tuple[Goal, ...] = (
     Goal("trec", "text-classification", "held", "accuracy"),
     Goal("emoji-scenes", "image-to-text", "dev", "BLEU"),
     Goal("wordnet-spans", "question-answering", "dev", "F1"),
+    Goal("easy-vqa", "visual-question-answering", "held", "accuracy"),
+    Goal("emoji-boxes", "referring-expression", "held", "IoU"),
     Goal("cifar10", "image-classification", "held", "accuracy"),
     Goal("glosses", "text-classification", "dev", "accuracy"),
     Goal("garment-scenes", "image-to-text", "held", "BLEU", ("resnet-fashion",)),
     Goal("xquad", "question-answering", "held", "F1"),
+    Goal("emoji-vqa", "visual-question-answering", "dev", "accuracy"),
     Goal("emoji-groups", "image-classification", "held", "accuracy"),
     Goal("sst2", "text-classification", "held", "accuracy"),
     Goal("digits", "image-classification", "dev", "accuracy"),
@@ -62,20 +72,28 @@ class Entrant:
 
     Attributes:
         name: short name.
-        modality: "image" or "text".
+        modality: "image", "text" or "image+text".
         rates: peak learning rates of its body that are tried, the likelier one first.
-        large: real pretrained weights, ten times as dear as the others: its second rate comes later.
+        cost: 0, 1 or 2: about how many powers of five dearer than the others it is; the dear ones run later.
         half: whether its matrix products run in bfloat16 while it is fine-tuned (weights stay in float32).
     """
 
     name: str
     modality: str
     rates: tuple[float, ...]
-    large: bool = False
+    cost: int = 0
     half: bool = False
 
 
 MICRO_RATES = (2e-3, 5e-4)
+
+# name → image checkpoint and text checkpoint of the demo, joined by projections of random weights
+DUALS: dict[str, tuple[str, str]] = {
+    "swin-distilled+bert-distilled": ("swin-distilled", "bert-distilled"),
+    "swin-distilled+bert-random": ("swin-distilled", "bert-random"),
+    "vit-drawings+bert-distilled": ("vit-drawings", "bert-distilled"),
+    "vit-random+bert-random": ("vit-random", "bert-random"),
+}
 
 ENTRANTS: tuple[Entrant, ...] = (
     *(
@@ -93,7 +111,7 @@ ENTRANTS: tuple[Entrant, ...] = (
             "vit-random",
         )
     ),
-    Entrant("efficientnet-lite0", "image", (5e-4, 1.5e-3), large=True),
+    Entrant("efficientnet-lite0", "image", (5e-4, 1.5e-3), cost=1),
     *(
         Entrant(name, "text", MICRO_RATES)
         for name in (
@@ -105,9 +123,12 @@ ENTRANTS: tuple[Entrant, ...] = (
             "bert-random",
         )
     ),
-    Entrant("minilm-6-layers", "text", (2e-4, 6e-4), large=True, half=True),
-    Entrant("minilm-3-layers", "text", (2e-4, 6e-4), large=True, half=True),
-    Entrant("minilm-0-layers", "text", MICRO_RATES, large=True),
+    Entrant("minilm-6-layers", "text", (2e-4, 6e-4), cost=2, half=True),
+    Entrant("minilm-3-layers", "text", (2e-4, 6e-4), cost=1, half=True),
+    Entrant("minilm-0-layers", "text", MICRO_RATES, cost=1),
+    *(Entrant(name, "image+text", MICRO_RATES) for name in ("twotower-distilled", "twotower-short", "clip-random")),
+    *(Entrant(name, "image+text", MICRO_RATES) for name in ("owlvit-scenes", "owlvit-random")),
+    *(Entrant(name, "image+text", MICRO_RATES) for name in DUALS),
 )
 
 MODALITY = {
@@ -115,6 +136,8 @@ MODALITY = {
     "image-to-text": "image",
     "text-classification": "text",
     "question-answering": "text",
+    "visual-question-answering": "image+text",
+    "referring-expression": "image+text",
 }
 
 

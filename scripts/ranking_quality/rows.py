@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import os
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -11,6 +12,7 @@ from typing import Any
 import numpy as np
 from datasets import ClassLabel, Dataset, Features, List, Value, load_dataset
 from datasets import Image as ImageFeature
+from PIL import Image
 from ranking_quality.protocol import TEST_ROWS, TRAIN_ROWS, VALIDATION_ROWS
 
 SPLITS = ("train", "validation", "test")
@@ -84,6 +86,13 @@ def _whole_groups(end: int, order: list[int], keys: list) -> int:
     return min(int(end), len(order))
 
 
+def png(image: Image.Image) -> dict[str, bytes]:
+    """A cell of an image column."""
+    buffer = io.BytesIO()
+    image.save(buffer, format="PNG")
+    return {"bytes": buffer.getvalue()}
+
+
 def write(folder: Path, table: Table) -> None:
     """Write parquet files with features, laid out as on the Hub."""
     (folder / "data").mkdir(parents=True, exist_ok=True)
@@ -96,6 +105,8 @@ def write(folder: Path, table: Table) -> None:
 def _feature(column: str, split: Split) -> Any:
     if column == "image":
         return ImageFeature()
+    if column == "box":
+        return List(Value("float32"))
     if column == "answers":
         return {"text": List(Value("string")), "answer_start": List(Value("int32"))}
     return ClassLabel(names=list(split.classes)) if column == "label" else Value("string")

@@ -15,7 +15,6 @@ from hf_emms.cache import Cache, default_root
 from hf_emms.data import Target, load_target
 from hf_emms.data.sampling import balanced_order
 from hf_emms.engines.extraction import About, extract
-from hf_emms.engines.progress import Silent
 from hf_emms.engines.settings import Settings
 from hf_emms.hub import resolve
 from hf_emms.labels import embed_texts
@@ -26,11 +25,20 @@ from hf_emms.scoring.moments import Moments
 from ranking_quality.baselines import BASELINES
 from ranking_quality.candidates import checkpoint
 from ranking_quality.places import use_demo_scripts, work
-from ranking_quality.problems import COLUMNS, folder_of
+from ranking_quality.problems import folder_of
 from ranking_quality.protocol import GOALS, Entrant, Goal, pool
 
 SETTINGS = Settings(tuple(ESTIMATORS), device="cpu")
 RANDOM_WIDTH = 64
+
+ROLES = {
+    "image-classification": {"image": "image", "label": "label"},
+    "image-to-text": {"image": "image", "text": "caption"},
+    "text-classification": {"text": "text", "label": "label"},
+    "question-answering": {"question": "question", "context": "context", "answer": "answers"},
+    "visual-question-answering": {"image": "image", "question": "question", "answer": "answer"},
+    "referring-expression": {"image": "image", "expression": "expression", "box": "box"},
+}
 
 # sample size → how many draws of it; None is every training row
 DRAWS = {200: 3, 500: 2, None: 1}
@@ -73,10 +81,7 @@ def label_sets() -> dict[str, tuple[str, ...]]:
 
 def target_of(goal: Goal) -> Target:
     """The training rows of a target as hf_emms reads them."""
-    source, label = COLUMNS[goal.task]
-    roles = {"image": "image", "text": "text"}[source], "text" if goal.task == "image-to-text" else "label"
-    columns = dict(zip(roles, (source, label), strict=True))
-    return load_target(str(folder_of(goal)), task=goal.task, split="train", columns=columns)
+    return load_target(str(folder_of(goal)), task=goal.task, split="train", columns=ROLES[goal.task])
 
 
 def run(names: set[str] | None = None) -> None:
@@ -115,18 +120,23 @@ def score(goal: Goal) -> Iterator[tuple[Entrant, Scored]]:
     labels = {name: _labels(name, encoders, target, cache) for name, encoders in label_sets().items()}
     for entrant in pool(goal):
         repo = resolve(checkpoint(entrant.name), "model")
-        extraction = extract(repo, target, labels["demo"], SETTINGS, cache, Silent())
+        extraction = extract(repo, target, labels["demo"], SETTINGS, cache)
         values, seconds = _scores(extraction.features[target.input_of_row], labels, target)
         yield entrant, Scored(values, seconds, extraction.about)
 
 
 def _labels(name: str, encoders: tuple[str, ...], target: Target, cache: Cache) -> LabelTable:
     if encoders:
-        tables = tuple(_table(encoder, target, cache) for encoder in encoders)
+        tables = [target.mixed(_table(encoder, target, cache)) for encoder in encoders]
     else:
         shape = (len(target.label_texts), RANDOM_WIDTH)
-        tables = (np.random.default_rng(0).normal(size=shape).astype(np.float32),)
-    return LabelTable(target.codes, tables, encoders or (name,), target.label_texts, target.task.categorical)
+        tables = [target.mixed(np.random.default_rng(0).normal(size=shape).astype(np.float32))]
+    names = [*encoders] or [name]
+    if target.label_numbers is not None and encoders:
+        tables.append(target.label_numbers)
+        names.append(target.numbers_name)
+    texts = target.label_texts if target.mixtures is None else ()
+    return LabelTable(target.codes, tuple(tables), tuple(names), texts, target.categorical)
 
 
 def _table(encoder: str, target: Target, cache: Cache) -> np.ndarray:
@@ -202,5 +212,5 @@ def _add_baselines(sample: _Sample, labels: LabelTable, values: dict[str, float]
 def _drawn(target: Target, size: int, draw: int) -> np.ndarray:
     """Rows as hf_emms draws them: evenly over classes where there are any."""
     keys = np.random.default_rng(1_000 + draw).integers(0, 2**63, len(target)).astype(np.uint64)
-    order = balanced_order(keys, target.codes) if target.task.categorical else np.argsort(keys)
+    order = balanced_order(keys, target.codes) if target.categorical else np.argsort(keys)
     return np.sort(order[:size])

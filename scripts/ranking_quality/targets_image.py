@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import io
 from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 from PIL import Image
 from ranking_quality.places import use_demo_scripts
-from ranking_quality.rows import Split, Table, hub_rows, split_rows
+from ranking_quality.rows import Split, Table, hub_rows, png, split_rows
 
 use_demo_scripts()
 
@@ -27,7 +26,7 @@ SEED = 40
 def fashion() -> Table:
     """FashionMNIST rows of its test split, which no candidate has seen."""
     images, labels = sources.fashion_mnist("t10k")
-    rows = {"image": [_png(Image.fromarray(image)) for image in images], "label": labels.tolist()}
+    rows = {"image": [png(Image.fromarray(image)) for image in images], "label": labels.tolist()}
     return split_rows(rows, classes=data.FASHION_CLASSES, seed=SEED)
 
 
@@ -37,7 +36,7 @@ def cifar10() -> Table:
     names = train.features["label"].names
     rows = {"image": [], "label": []}
     for part in (train, test):
-        rows["image"] += [_png(image.convert("RGB")) for image in part["img"]]
+        rows["image"] += [png(image.convert("RGB")) for image in part["img"]]
         rows["label"] += list(part["label"])
     return split_rows(rows, classes=names, seed=SEED)
 
@@ -52,7 +51,7 @@ def emoji_groups() -> Table:
         ground = Image.new("RGB", (EMOJI_SIDE, EMOJI_SIDE), tuple(int(c) for c in rng.integers(200, 256, 3)))
         picture = sources.fluent_picture(item).resize((EMOJI_SIDE - 8, EMOJI_SIDE - 8), Image.Resampling.LANCZOS)
         ground.paste(picture, (4, 4), picture)
-        rows["image"].append(_png(ground))
+        rows["image"].append(png(ground))
         rows["label"].append(EMOJI_GROUPS.index(item.group))
     return split_rows(rows, classes=EMOJI_GROUPS, seed=SEED, shares=(0.58, 0.14, 0.28))
 
@@ -63,7 +62,7 @@ def digits() -> Table:
 
     images, labels = load_digits(return_X_y=True)
     grey = (images.reshape(-1, 8, 8) * (255 / 16)).astype(np.uint8)
-    rows = {"image": [_png(Image.fromarray(image)) for image in grey], "label": labels.tolist()}
+    rows = {"image": [png(Image.fromarray(image)) for image in grey], "label": labels.tolist()}
     return split_rows(rows, classes=[str(digit) for digit in range(10)], seed=SEED, shares=(0.55, 0.15, 0.30))
 
 
@@ -104,19 +103,13 @@ def _scenes(things: list[Thing], picture: Callable[[Thing, str], Image.Image]) -
         drawn = [
             draw(scene, lambda thing, split=split: picture(thing, split), seed + i) for i, scene in enumerate(scenes)
         ]
-        table[split] = Split({"image": [_png(image) for image in drawn], "caption": [s.caption for s in scenes]})
+        table[split] = Split({"image": [png(image) for image in drawn], "caption": [s.caption for s in scenes]})
     return table
 
 
 def _drawn(item: sources.Emoji) -> bool:
     points = "-".join(f"{ord(character):04x}" for character in item.text)
     return any((sources.FLUENT_SVG / f"{name}.svg").exists() for name in (points, points.replace("-fe0f", "")))
-
-
-def _png(image: Image.Image) -> dict[str, bytes]:
-    buffer = io.BytesIO()
-    image.save(buffer, format="PNG")
-    return {"bytes": buffer.getvalue()}
 
 
 IMAGE_TARGETS: dict[str, Callable[[], Table]] = {

@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
+from hf_emms.errors import EmmsError
 from ranking_quality.places import work
 from ranking_quality.protocol import EPOCHS, GOALS, SEEDS, Entrant, Goal, pool
 
@@ -71,7 +72,11 @@ def run(names: set[str] | None = None) -> None:
         job = _next(waiting, done)
         waiting.remove(job)
         start = time.perf_counter()
-        record = _fine_tuned(job)
+        try:
+            record = _fine_tuned(job)
+        except EmmsError as error:
+            print(f"{job.goal.name:15s} {job.entrant.name:27s} left out: {error.message}", flush=True)
+            continue
         record["wall"] = round(time.perf_counter() - start, 2)
         with log_path().open("a", encoding="utf-8") as log:
             log.write(json.dumps(record) + "\n")
@@ -93,40 +98,20 @@ def _expected(job: Job, done: list[dict]) -> float:
 
 
 def _next(waiting: list[Job], done: list[dict]) -> Job:
-    """The first seed, large candidates at one rate; their other rate; other seeds at the best rate; the rest."""
+    """The job that a run cut short would miss most, see `phase`."""
     best: dict[tuple, tuple[float, float]] = {}
     for record in done:
         place = (record["target"], record["candidate"])
         best[place] = max(best.get(place, (float("-inf"), 0.0)), (record["validation"], record["rate"]))
 
     def phase(job: Job) -> int:
+        """One fine-tuning of every small candidate, of every large one, the other rates, then the other seeds."""
         if job.seed == SEEDS[0]:
-            return int(job.entrant.large and job.rate != job.entrant.rates[0])
+            return job.entrant.cost if job.rate == job.entrant.rates[0] else 3 + job.entrant.cost
         chosen = best.get((job.goal.name, job.entrant.name))
-        return 2 if chosen is None or chosen[1] == job.rate else 3
+        return 6 + job.entrant.cost + (0 if chosen is None or chosen[1] == job.rate else 3)
 
     return min(waiting, key=phase)
-
-
-def _expected(job: Job, done: list[dict]) -> float:
-    same = [r["wall"] for r in done if r["candidate"] == job.entrant.name]
-    here = [r["wall"] for r in done if r["candidate"] == job.entrant.name and r["target"] == job.goal.name]
-    known = here or same
-    return sum(known) / len(known) if known else GUESS_SECONDS
-
-
-def _next(waiting: list[Job], done: list[dict]) -> Job:
-    """The first seed of everything, then the other seeds at the rate that validated best, then the rest."""
-    best: dict[tuple, tuple[float, float]] = {}
-    for record in done:
-        place = (record["target"], record["candidate"])
-        best[place] = max(best.get(place, (float("-inf"), 0.0)), (record["validation"], record["rate"]))
-
-    def order(job: Job) -> tuple[bool, bool]:
-        chosen = best.get((job.goal.name, job.entrant.name))
-        return job.seed != SEEDS[0], job.seed != SEEDS[0] and chosen is not None and chosen[1] != job.rate
-
-    return min(waiting, key=order)
 
 
 def _fine_tuned(job: Job) -> dict:
