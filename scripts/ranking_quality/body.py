@@ -88,6 +88,8 @@ def load(entrant: Entrant, task: str) -> Body:
     options = {"add_pooling_layer": False} if plan.architecture.poolerless else {}
     loader = getattr(transformers, plan.architecture.loader)
     model = loader.from_pretrained(plan.model_folder, dtype=torch.float32, local_files_only=True, **options)
+    if plan.architecture.modality == "image+text" and isinstance(find_fusion(plan.pooling), Fused):
+        find_fusion(plan.pooling).prepare(model)
     for module in model.modules():
         # transformers' MobileNetV2 has 0.997, the other framework's convention: only the last batch would count
         if isinstance(module, torch.nn.BatchNorm2d) and module.momentum is not None and module.momentum > 0.5:

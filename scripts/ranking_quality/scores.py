@@ -28,7 +28,7 @@ from ranking_quality.places import use_demo_scripts, work
 from ranking_quality.problems import folder_of
 from ranking_quality.protocol import GOALS, Entrant, Goal, pool
 
-SETTINGS = Settings(tuple(ESTIMATORS), device="cpu")
+SETTINGS = Settings(tuple(ESTIMATORS), device="cpu", layers=("last", "mean"))
 RANDOM_WIDTH = 64
 
 ROLES = {
@@ -44,6 +44,7 @@ ROLES = {
 DRAWS = {200: 3, 500: 2, None: 1}
 ON_SMALL_SAMPLES = ("emms", "emms_exact", "logme", "logme_flabels", "logme_common", "hscore", "knn")
 ON_OTHER_LABELS = ("emms", "logme_flabels")
+ON_MEAN_LAYER = ("emms", "logme", "logme_flabels", "knn")
 
 
 @dataclass(frozen=True)
@@ -120,9 +121,10 @@ def score(goal: Goal) -> Iterator[tuple[Entrant, Scored]]:
     labels = {name: _labels(name, encoders, target, cache) for name, encoders in label_sets().items()}
     for entrant in pool(goal):
         repo = resolve(checkpoint(entrant.name), "model")
-        extraction = extract(repo, target, labels["demo"], SETTINGS, cache)
-        values, seconds = _scores(extraction.features[target.input_of_row], labels, target)
-        yield entrant, Scored(values, seconds, extraction.about)
+        layers = extract(repo, target, labels["demo"], SETTINGS, cache).layers
+        features = {name: layer.features[target.input_of_row] for name, layer in layers.items()}
+        values, seconds = _scores(features, labels, target)
+        yield entrant, Scored(values, seconds, layers["last"].about)
 
 
 def _labels(name: str, encoders: tuple[str, ...], target: Target, cache: Cache) -> LabelTable:
@@ -152,7 +154,7 @@ def _table(encoder: str, target: Target, cache: Cache) -> np.ndarray:
 
 
 def _scores(
-    features: np.ndarray, labels: dict[str, LabelTable], target: Target
+    layers: dict[str, np.ndarray], labels: dict[str, LabelTable], target: Target
 ) -> tuple[dict[str, float], dict[str, float]]:
     values: dict[str, float] = {}
     seconds: dict[str, float] = {}
@@ -161,12 +163,15 @@ def _scores(
             continue
         for draw in range(draws):
             rows = np.arange(len(target)) if size is None else _drawn(target, size, draw)
-            sample = _Sample(features[rows], target.groups[rows], "all" if size is None else str(size), draw)
+            sample = _Sample(layers["last"][rows], target.groups[rows], "all" if size is None else str(size), draw)
             for name, table in labels.items():
                 if size is None or name in ("demo", "minilm"):
                     _estimate(sample, name, table.take(rows), values, seconds)
             if size is None:
                 _add_baselines(sample, labels["demo"], values, seconds)
+    # a family that shows no hidden layers has its last one only
+    averaged = _Sample(layers.get("mean", layers["last"]), target.groups, "all", 0)
+    _estimate(averaged, "mean-layer", labels["demo"], values, seconds)
     return values, seconds
 
 
@@ -187,8 +192,8 @@ def _estimate(
     moments = Moments.like(labels, sample.features.shape[1], folds=SETTINGS.folds, seed=SETTINGS.seed)
     moments.update(sample.features, labels, sample.groups)
     evidence = Evidence(moments, sample.features, labels, sample.groups)
-    everything = tuple(ESTIMATORS) if sample.rows == "all" else ON_SMALL_SAMPLES
-    for estimator in everything if name == "demo" else ON_OTHER_LABELS:
+    chosen = {"demo": tuple(ESTIMATORS) if sample.rows == "all" else ON_SMALL_SAMPLES, "mean-layer": ON_MEAN_LAYER}
+    for estimator in chosen.get(name, ON_OTHER_LABELS):
         if estimator == "hscore" and not labels.categorical:
             continue
         start = time.perf_counter()
