@@ -16,6 +16,7 @@ from hf_emms.data import Target, load_target
 from hf_emms.data.sampling import balanced_order
 from hf_emms.engines.extraction import About, extract
 from hf_emms.engines.settings import Settings
+from hf_emms.errors import EmmsError
 from hf_emms.hub import resolve
 from hf_emms.labels import embed_texts
 from hf_emms.presets import encoder_preset
@@ -120,8 +121,12 @@ def score(goal: Goal) -> Iterator[tuple[Entrant, Scored]]:
     cache = Cache(default_root())
     labels = {name: _labels(name, encoders, target, cache) for name, encoders in label_sets().items()}
     for entrant in pool(goal):
-        repo = resolve(checkpoint(entrant.name), "model")
-        layers = extract(repo, target, labels["demo"], SETTINGS, cache).layers
+        try:
+            repo = resolve(checkpoint(entrant.name), "model")
+            layers = extract(repo, target, labels["demo"], SETTINGS, cache).layers
+        except EmmsError as error:
+            print(f"{goal.name:15s} {entrant.name:27s} left out: {error.message}", flush=True)
+            continue
         features = {name: layer.features[target.input_of_row] for name, layer in layers.items()}
         values, seconds = _scores(features, labels, target)
         yield entrant, Scored(values, seconds, layers["last"].about)
