@@ -3,7 +3,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: demo test lint bench clean
+.PHONY: demo test lint bench quality quality-full clean
 
 demo: $(VENV)/.installed
 	$(BIN)/hf-emms demo
@@ -18,6 +18,17 @@ lint: $(VENV)/.installed-dev
 
 bench: $(VENV)/.installed-dev
 	$(BIN)/python scripts/benchmark.py
+
+# docs/quality.md. `quality` scores again, from features in the cache where they are there, against the committed
+# fine-tunings; `quality-full` fine-tunes every candidate on every target: hours.
+quality: $(VENV)/.installed-dev
+	$(BIN)/python scripts/ranking_quality.py scores
+	$(BIN)/python scripts/ranking_quality.py collect
+	$(BIN)/python scripts/ranking_quality.py report --write
+
+quality-full: $(VENV)/.installed-dev
+	$(BIN)/python scripts/ranking_quality.py truth --again
+	$(MAKE) quality
 
 clean:
 	rm -rf $(VENV) build dist

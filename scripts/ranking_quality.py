@@ -29,6 +29,8 @@ def main() -> None:
     for name, text in (("truth", "fine-tune every candidate on every target"), ("scores", "run every estimator")):
         step = steps.add_parser(name, help=text)
         step.add_argument("--target", action="append", choices=[goal.name for goal in GOALS])
+        if name == "truth":
+            step.add_argument("--again", action="store_true", help="also what the committed results have")
     steps.add_parser("collect", help="write results.json")
     steps.add_parser("report", help="print the tables").add_argument("--write", action="store_true")
     options = parser.parse_args()
@@ -41,7 +43,7 @@ def run(options: argparse.Namespace) -> None:
     if options.step == "truth":
         from ranking_quality import truth
 
-        truth.run(names)
+        truth.run(names, options.again)
     elif options.step == "scores":
         from ranking_quality import scores
 

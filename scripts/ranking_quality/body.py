@@ -10,13 +10,14 @@ from typing import Any
 
 import torch
 import transformers
+from torch import Tensor
+
 from hf_emms.features.fusion import Fused, find_fusion
 from hf_emms.features.plan import ExtractionPlan, plan_extraction
 from hf_emms.features.pooling import POOLINGS
 from hf_emms.hub import resolve
 from ranking_quality.candidates import checkpoint
 from ranking_quality.protocol import Entrant
-from torch import Tensor
 
 TOKENS = 64  # the most tokens of a text; the micro checkpoints read no more
 

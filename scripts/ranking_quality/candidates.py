@@ -5,7 +5,7 @@ from __future__ import annotations
 from functools import partial
 from pathlib import Path
 
-from ranking_quality.places import use_demo_scripts, work
+from ranking_quality.places import fetch_sources, use_demo_scripts, work
 from ranking_quality.protocol import DUALS, SIDE
 
 MINILM_LAYERS = {"minilm-6-layers": 6, "minilm-3-layers": 3, "minilm-0-layers": 0}
@@ -22,6 +22,7 @@ def checkpoint(name: str) -> str:
         return f"emms-demo/{name}"
     folder = work() / "candidates" / name
     if not (folder / "config.json").exists():
+        fetch_sources()
         makers[name](folder)
     return str(folder)
 

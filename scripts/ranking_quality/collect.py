@@ -17,9 +17,11 @@ FEWEST = 3  # candidates; with fewer there is nothing to rank
 
 
 def collect() -> None:
-    """Write results.json from what the work folder holds."""
+    """Bring results.json up to date with what the work folder holds; what is not there stays as it is."""
     runs = finished()
-    targets = {goal.name: found for goal in GOALS if (found := _target(goal, runs))}
+    before = json.loads(RESULTS.read_text(encoding="utf-8"))["targets"] if RESULTS.exists() else {}
+    every = {goal.name: _target(goal, runs) or before.get(goal.name) for goal in GOALS}
+    targets = {name: target for name, target in every.items() if target}
     text = json.dumps({"protocol": _protocol(), "targets": targets}, separators=(",", ":"))
     # one line a target, so that a difference between two runs can be read
     for name in targets:

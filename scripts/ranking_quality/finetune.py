@@ -7,10 +7,11 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 import torch
+from torch import Tensor, nn
+
 from ranking_quality.body import Body, Inputs, take
 from ranking_quality.heads import Head
 from ranking_quality.protocol import BATCH, WARM_UP, WEIGHT_DECAY
-from torch import Tensor, nn
 
 Encode = Callable[[Inputs], Tensor]
 

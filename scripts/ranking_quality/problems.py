@@ -8,17 +8,18 @@ from functools import cache, partial
 from pathlib import Path
 
 from datasets import Dataset
+from torch import Tensor
+
 from ranking_quality.body import Body, Inputs, pixels, prepare_pairs, words
 from ranking_quality.finetune import MakeHead, Part
 from ranking_quality.heads import MEASURES, Boxer, Captioner, Classifier, SpanFinder
-from ranking_quality.places import work
+from ranking_quality.places import fetch_sources, work
 from ranking_quality.protocol import FINE_TUNING_ROWS, Goal
 from ranking_quality.rows import SPLITS, read, write
 from ranking_quality.targets_answers import ANSWER_TARGETS
 from ranking_quality.targets_image import IMAGE_TARGETS
 from ranking_quality.targets_pairs import PAIR_TARGETS
 from ranking_quality.targets_text import TEXT_TARGETS
-from torch import Tensor
 
 TARGETS = {**IMAGE_TARGETS, **TEXT_TARGETS, **ANSWER_TARGETS, **PAIR_TARGETS}
 # task → the columns of the inputs, the column of the label
@@ -44,6 +45,7 @@ def folder_of(goal: Goal) -> Path:
     """A target's dataset folder, written on first use."""
     folder = work() / "targets" / goal.name
     if not folder.exists():
+        fetch_sources()
         fresh = folder.with_suffix(".writing")
         write(fresh, TARGETS[goal.name]())
         fresh.rename(folder)

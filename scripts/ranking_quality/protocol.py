@@ -111,7 +111,7 @@ ENTRANTS: tuple[Entrant, ...] = (
             "vit-random",
         )
     ),
-    Entrant("efficientnet-lite0", "image", (5e-4, 1.5e-3), cost=1),
+    Entrant("efficientnet-lite0", "image", (5e-4, 1.5e-3), cost=2),
     *(
         Entrant(name, "text", MICRO_RATES)
         for name in (

@@ -31,7 +31,7 @@ NAMES = {
 }
 ESTIMATORS = tuple(name for name in NAMES if not NAMES[name].startswith("*"))
 SIZES = ("200", "500", "all")
-ON_SMALL_SAMPLES = ("emms", "emms_exact", "logme", "logme_flabels", "logme_common", "knn")
+ON_SMALL_SAMPLES = ("emms", "emms_exact", "logme", "logme_common", "knn")
 LABELS = {
     "demo": "demo, K = 3",
     "static": "static table, K = 1",
@@ -129,7 +129,10 @@ def _overview(found: Mapping[str, PerTarget], targets: list[Target]) -> str:
 def _by_task(found: Mapping[str, PerTarget], targets: list[Target]) -> str:
     tasks = list(dict.fromkeys(target.record["task"] for target in targets))
     of = {task: [target.name for target in targets if target.record["task"] == task] for task in tasks}
-    rows = [(NAMES[name], *(_or_dash(_mean(own, "weighted_tau", of[task])) for task in tasks)) for name, own in found.items()]
+    rows = [
+        (NAMES[name], *(_or_dash(_mean(own, "weighted_tau", of[task])) for task in tasks))
+        for name, own in found.items()
+    ]
     return _table(("ranked by", *tasks), rows)
 
 

@@ -13,6 +13,7 @@ import numpy as np
 from datasets import ClassLabel, Dataset, Features, List, Value, load_dataset
 from datasets import Image as ImageFeature
 from PIL import Image
+
 from ranking_quality.protocol import TEST_ROWS, TRAIN_ROWS, VALIDATION_ROWS
 
 SPLITS = ("train", "validation", "test")
@@ -42,7 +43,9 @@ def hub_rows(repo: str, config: str, split: str) -> Dataset:
     if copies is None:
         return load_dataset(repo, config, split=split)
     folder = Path(copies) / repo.replace("/", "--") / config
-    files = sorted(str(path) for pattern in (f"{split}-*.parquet", f"{split}/*.parquet") for path in folder.glob(pattern))
+    files = sorted(
+        str(path) for pattern in (f"{split}-*.parquet", f"{split}/*.parquet") for path in folder.glob(pattern)
+    )
     return Dataset.from_parquet(files)
 
 

@@ -42,8 +42,8 @@ ROLES = {
 }
 
 # sample size → how many draws of it; None is every training row
-DRAWS = {200: 3, 500: 2, None: 1}
-ON_SMALL_SAMPLES = ("emms", "emms_exact", "logme", "logme_flabels", "logme_common", "hscore", "knn")
+DRAWS = {200: 2, 500: 1, None: 1}
+ON_SMALL_SAMPLES = ("emms", "emms_exact", "logme", "logme_common", "knn")
 ON_OTHER_LABELS = ("emms", "logme_flabels")
 ON_MEAN_LAYER = ("emms", "logme", "logme_flabels", "knn")
 
@@ -170,7 +170,7 @@ def _scores(
             rows = np.arange(len(target)) if size is None else _drawn(target, size, draw)
             sample = _Sample(layers["last"][rows], target.groups[rows], "all" if size is None else str(size), draw)
             for name, table in labels.items():
-                if size is None or name in ("demo", "minilm"):
+                if size is None or name == "demo":
                     _estimate(sample, name, table.take(rows), values, seconds)
             if size is None:
                 _add_baselines(sample, labels["demo"], values, seconds)

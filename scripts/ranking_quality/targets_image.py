@@ -7,6 +7,7 @@ from pathlib import Path
 
 import numpy as np
 from PIL import Image
+
 from ranking_quality.places import use_demo_scripts
 from ranking_quality.rows import Split, Table, hub_rows, png, split_rows
 

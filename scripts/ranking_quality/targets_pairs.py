@@ -6,6 +6,7 @@ from collections.abc import Callable
 
 import numpy as np
 from PIL import Image
+
 from ranking_quality.places import use_demo_scripts
 from ranking_quality.protocol import TEST_ROWS, TRAIN_ROWS, VALIDATION_ROWS
 from ranking_quality.rows import Table, png, split_rows

@@ -9,7 +9,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from hf_emms.errors import EmmsError
-from ranking_quality.places import work
+from ranking_quality.places import RESULTS, work
 from ranking_quality.protocol import EPOCHS, GOALS, SEEDS, Entrant, Goal, pool
 
 # what no run of this machine has measured yet is guessed
@@ -35,11 +35,34 @@ def log_path() -> Path:
     return work() / "fine_tunings.jsonl"
 
 
-def finished() -> list[dict]:
-    """The fine-tunings that are done."""
-    if not log_path().exists():
+def finished(again: bool = False) -> list[dict]:
+    """The fine-tunings that are done: those of the committed results, then those of the work folder.
+
+    Args:
+        again: leave the committed ones out.
+    """
+    records = [] if again else committed_runs()
+    if log_path().exists():
+        # a line without its end is what an interrupted run left
+        lines = log_path().read_text(encoding="utf-8").splitlines()
+        records += [json.loads(line) for line in lines if line.endswith("}")]
+    # of a candidate that was made anew only the new runs count
+    newest = {(record["target"], record["candidate"]): record["revision"] for record in records}
+    kept = [record for record in records if newest[record["target"], record["candidate"]] == record["revision"]]
+    return list({key_of(record): record for record in kept}.values())
+
+
+def committed_runs() -> list[dict]:
+    """The runs of results.json as lines of the log."""
+    if not RESULTS.exists():
         return []
-    return [json.loads(line) for line in log_path().read_text(encoding="utf-8").splitlines() if line.endswith("}")]
+    names = ("rate", "seed", "validation", "test", "seconds")
+    return [
+        {"target": name, "candidate": candidate, "revision": revision} | dict(zip(names, run, strict=True))
+        for name, target in json.loads(RESULTS.read_text(encoding="utf-8"))["targets"].items()
+        for candidate, revision in zip(target["candidates"], target["revisions"], strict=True)
+        for run in target["runs"][candidate]
+    ]
 
 
 def key_of(record: dict) -> tuple:
@@ -56,16 +79,17 @@ def jobs() -> Iterator[Job]:
                     yield Job(goal, entrant, rate, seed)
 
 
-def run(names: set[str] | None = None) -> None:
+def run(names: set[str] | None = None, again: bool = False) -> None:
     """Run what is missing, with an estimate of the time left after every fine-tuning.
 
     Args:
         names: targets; all by default.
+        again: also what the committed results have.
     """
     import torch
 
     torch.set_num_threads(1)
-    done = finished()
+    done = finished(again)
     keys = {key_of(record) for record in done}
     waiting = [job for job in jobs() if job.key not in keys and (names is None or job.goal.name in names)]
     while waiting:
@@ -91,10 +115,10 @@ def run(names: set[str] | None = None) -> None:
 
 
 def _expected(job: Job, done: list[dict]) -> float:
-    same = [r["wall"] for r in done if r["candidate"] == job.entrant.name]
-    here = [r["wall"] for r in done if r["candidate"] == job.entrant.name and r["target"] == job.goal.name]
-    known = here or same
-    return sum(known) / len(known) if known else GUESS_SECONDS
+    same = [r for r in done if r["candidate"] == job.entrant.name]
+    here = [r for r in same if r["target"] == job.goal.name]
+    walls = [r.get("wall", r["seconds"]) for r in here or same]
+    return sum(walls) / len(walls) if walls else GUESS_SECONDS
 
 
 def _next(waiting: list[Job], done: list[dict]) -> Job:
@@ -105,11 +129,11 @@ def _next(waiting: list[Job], done: list[dict]) -> Job:
         best[place] = max(best.get(place, (float("-inf"), 0.0)), (record["validation"], record["rate"]))
 
     def phase(job: Job) -> int:
-        """Target by target one fine-tuning of every candidate but the dearest; of those; other rates; other seeds."""
+        """One fine-tuning of every candidate, the cheap ones first; the other rates; the other seeds."""
         if job.seed == SEEDS[0]:
-            return max(0, job.entrant.cost - 1) + (0 if job.rate == job.entrant.rates[0] else 2 + job.entrant.cost)
+            return job.entrant.cost + (0 if job.rate == job.entrant.rates[0] else 3)
         chosen = best.get((job.goal.name, job.entrant.name))
-        return 5 + job.entrant.cost + (0 if chosen is None or chosen[1] == job.rate else 3)
+        return 6 + job.entrant.cost + (0 if chosen is None or chosen[1] == job.rate else 3)
 
     return min(waiting, key=phase)
 
