@@ -31,6 +31,8 @@ def main() -> None:
         step.add_argument("--target", action="append", choices=[goal.name for goal in GOALS])
         if name == "truth":
             step.add_argument("--again", action="store_true", help="also what the committed results have")
+        else:
+            step.add_argument("--missing", action="store_true", help="only candidates without scores")
     steps.add_parser("collect", help="write results.json")
     steps.add_parser("report", help="print the tables").add_argument("--write", action="store_true")
     options = parser.parse_args()
@@ -47,7 +49,7 @@ def run(options: argparse.Namespace) -> None:
     elif options.step == "scores":
         from ranking_quality import scores
 
-        scores.run(names)
+        scores.run(names, options.missing)
     elif options.step == "collect":
         from ranking_quality.collect import collect
 

@@ -90,9 +90,7 @@ MICRO_RATES = (2e-3, 5e-4)
 # name → image checkpoint and text checkpoint of the demo, joined by projections of random weights
 DUALS: dict[str, tuple[str, str]] = {
     "swin-distilled+bert-distilled": ("swin-distilled", "bert-distilled"),
-    "swin-distilled+bert-random": ("swin-distilled", "bert-random"),
     "vit-drawings+bert-distilled": ("vit-drawings", "bert-distilled"),
-    "vit-random+bert-random": ("vit-random", "bert-random"),
 }
 
 ENTRANTS: tuple[Entrant, ...] = (
@@ -129,9 +127,20 @@ ENTRANTS: tuple[Entrant, ...] = (
     Entrant("minilm-6-layers", "text", (2e-4, 6e-4), cost=2, half=True),
     Entrant("minilm-3-layers", "text", (2e-4, 6e-4), cost=2, half=True),
     Entrant("minilm-0-layers", "text", MICRO_RATES, cost=1),
-    *(Entrant(name, "image+text", MICRO_RATES) for name in ("twotower-distilled", "twotower-short", "clip-random")),
-    *(Entrant(name, "image+text", MICRO_RATES) for name in ("owlvit-scenes", "owlvit-random")),
-    *(Entrant(name, "image+text", MICRO_RATES) for name in DUALS),
+    *(
+        Entrant(name, "image+text", MICRO_RATES)
+        for name in (
+            "twotower-distilled",
+            "twotower-short",
+            "clip-random",
+            "owlvit-scenes",
+            "owlvit-random",
+            "vilt-vqa",
+            "vilt-random",
+            "blip-vqa",
+        )
+    ),
+    *(Entrant(name, "image+text", MICRO_RATES, cost=1) for name in DUALS),
 )
 
 MODALITY = {

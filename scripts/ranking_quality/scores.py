@@ -28,6 +28,7 @@ from ranking_quality.candidates import checkpoint
 from ranking_quality.places import use_demo_scripts, work
 from ranking_quality.problems import folder_of
 from ranking_quality.protocol import GOALS, Entrant, Goal, pool
+from ranking_quality.truth import finished
 
 SETTINGS = Settings(tuple(ESTIMATORS), device="cpu", layers=("last", "mean"))
 RANDOM_WIDTH = 64
@@ -86,17 +87,26 @@ def target_of(goal: Goal) -> Target:
     return load_target(str(folder_of(goal)), task=goal.task, split="train", columns=ROLES[goal.task])
 
 
-def run(names: set[str] | None = None) -> None:
-    """Score every candidate of every target, one file a target under the work folder."""
+def run(names: set[str] | None = None, missing: bool = False) -> None:
+    """Score the candidates that were fine-tuned, one file a target under the work folder.
+
+    Args:
+        names: targets; all by default.
+        missing: only candidates that have no scores yet.
+    """
     import torch
 
     torch.set_num_threads(1)
+    tuned = {(record["target"], record["candidate"]) for record in finished()}
     for goal in GOALS:
         if names is not None and goal.name not in names:
             continue
         start = time.perf_counter()
-        found = {}
-        for entrant, scored in score(goal):
+        path = scores_path(goal)
+        found = json.loads(path.read_text(encoding="utf-8")) if missing and path.exists() else {}
+        waiting = [e for e in pool(goal) if (goal.name, e.name) in tuned and e.name not in found]
+        path.parent.mkdir(exist_ok=True)
+        for entrant, scored in score(goal, waiting):
             about = scored.about
             found[entrant.name] = {
                 "parameters": about.parameters,
@@ -104,10 +114,8 @@ def run(names: set[str] | None = None) -> None:
                 "scores": scored.values,
                 "seconds": scored.seconds,
             }
-        path = scores_path(goal)
-        path.parent.mkdir(exist_ok=True)
-        path.write_text(json.dumps(found), encoding="utf-8")
-        print(f"{goal.name:15s} {len(found)} candidates scored in {time.perf_counter() - start:.0f} s", flush=True)
+            path.write_text(json.dumps(found), encoding="utf-8")
+        print(f"{goal.name:15s} {len(waiting)} candidates scored in {time.perf_counter() - start:.0f} s", flush=True)
 
 
 def scores_path(goal: Goal) -> Path:
@@ -115,12 +123,14 @@ def scores_path(goal: Goal) -> Path:
     return work() / "scores" / f"{goal.name}.json"
 
 
-def score(goal: Goal) -> Iterator[tuple[Entrant, Scored]]:
-    """Every candidate of a target, scored by everything."""
+def score(goal: Goal, entrants: list[Entrant]) -> Iterator[tuple[Entrant, Scored]]:
+    """Candidates of a target, scored by everything."""
+    if not entrants:
+        return
     target = target_of(goal)
     cache = Cache(default_root())
     labels = {name: _labels(name, encoders, target, cache) for name, encoders in label_sets().items()}
-    for entrant in pool(goal):
+    for entrant in entrants:
         try:
             repo = resolve(checkpoint(entrant.name), "model")
             layers = extract(repo, target, labels["demo"], SETTINGS, cache).layers
