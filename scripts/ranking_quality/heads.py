@@ -102,7 +102,7 @@ class Captioner(nn.Module):
 class Boxer(nn.Module):
     """Centre, width and height of a box as shares of the picture; L1 and generalised IoU as in DETR."""
 
-    rate = 2e-3
+    rate = 5e-3
     of_tokens = False
     hidden = 64
 

@@ -19,7 +19,7 @@ EPOCHS = {
     "text-classification": 3,
     "question-answering": 5,
     "visual-question-answering": 5,
-    "referring-expression": 5,
+    "referring-expression": 10,  # with 5 all boxes stay near the mean one
 }
 TRAIN_ROWS, VALIDATION_ROWS, TEST_ROWS = 1_500, 400, 1_000
 FINE_TUNING_ROWS = 1_000  # the first of the training rows; estimators may see all of them
@@ -58,11 +58,11 @@ GOALS: tuple[Goal, ...] = (
     Goal("xquad", "question-answering", "held", "F1"),
     Goal("garment-scenes", "image-to-text", "held", "BLEU", ("resnet-fashion",)),
     Goal("easy-vqa", "visual-question-answering", "held", "accuracy"),
-    Goal("emoji-boxes", "referring-expression", "held", "IoU"),
     Goal("emoji-groups", "image-classification", "held", "accuracy"),
     Goal("sst2", "text-classification", "held", "accuracy"),
     Goal("emoji-vqa", "visual-question-answering", "dev", "accuracy"),
     Goal("digits", "image-classification", "dev", "accuracy"),
+    Goal("emoji-boxes", "referring-expression", "held", "IoU"),
 )
 
 
