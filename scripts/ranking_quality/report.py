@@ -64,6 +64,7 @@ def tables() -> str:
         ("Weighted τ by target", _by_target(found, targets)),
         ("Sample size", _sizes(targets)),
         ("Label encoders", _labels(targets)),
+        ("Layers", _layers(targets)),
         ("Cost", _costs(targets)),
         ("What fine-tuning gave", _truths(targets)),
     ]
@@ -170,6 +171,18 @@ def _labels(targets: list[Target]) -> str:
             cells.append(f"{np.mean([m['weighted_tau'] for m in own]):.2f} / {np.mean([m['regret'] for m in own]):.1f}")
         rows.append((text, *cells))
     return _table(("label encoders (weighted τ / regret)", "EMMS, held out", "LogME on F-labels"), rows)
+
+
+def _layers(targets: list[Target]) -> str:
+    """Targets whose candidates were all scored on the mean of their layers too."""
+    rows = []
+    for name in ("emms", "logme", "knn"):
+        both = [
+            (last, mean) for t in targets if (last := t.measures(name)) and (mean := t.measures(name, "mean-layer"))
+        ]
+        cells = [f"{np.mean([pair[i]['weighted_tau'] for pair in both]):.2f}" for i in (0, 1)]
+        rows.append((f"{NAMES[name]} ({len(both)} targets)", *cells))
+    return _table(("weighted τ", "last layer", "mean of layers"), rows)
 
 
 def _costs(targets: list[Target]) -> str:
