@@ -42,7 +42,7 @@ def truth_of(runs):
 
 def printed(title):
     """A table of the page: name → column → cell."""
-    lines = PAGE.read_text(encoding="utf-8").split(f"### {title}\n")[1].split("\n\n")[1].strip().splitlines()
+    lines = PAGE.read_text(encoding="utf-8").split(f"### {title}\n\n")[1].split("\n\n")[0].strip().splitlines()
     head, _, *rows = [[cell.strip() for cell in line.strip("|").split("|")] for line in lines]
     return {row[0]: dict(zip(head[1:], row[1:], strict=True)) for row in rows}
 
