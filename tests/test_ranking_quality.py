@@ -54,6 +54,13 @@ def test_the_page_shows_what_the_script_prints():
     assert shown.strip() == tables.strip()
 
 
+def test_the_readme_quotes_the_page():
+    lines = (ROOT / "README.md").read_text(encoding="utf-8").split("## How good")[1].split("\n## ")[0].splitlines()
+    rows = [line for line in lines if line.startswith("|")]
+    assert len(rows) > 20
+    assert set(rows) <= set(PAGE.read_text(encoding="utf-8").splitlines())
+
+
 @pytest.mark.parametrize("estimator", ["emms", "emms_exact", "logme", "logme_flabels", "knn"])
 def test_every_tau_of_the_page_follows_from_the_results(targets, estimator):
     rows = {name: row for name, row in printed("Weighted τ by target").items() if f"(`{estimator}`" in name}
