@@ -16,7 +16,7 @@ from tiny_checkpoints import CAPTIONERS, IMAGE_MODELS, TEXT_MODELS, TEXTS, build
 from tiny_families import IMAGE_FAMILIES, TEXT_FAMILIES, TIMM_MODELS, captioner, googlenet, timm_checkpoint
 
 from hf_emms.errors import EmmsError
-from hf_emms.features.layers import layer_names, pick
+from hf_emms.features.layers import LayerError, layer_names, pick
 from hf_emms.features.load import Extractor
 
 ASKED = ("last", "mean", "1", "-1")
@@ -185,6 +185,13 @@ def test_several_layers_cost_one_forward(zoo: Path) -> None:
             rows(extractor, pictures(), 3)
         counts.append(seen)
     assert counts == [[3, 3, 1], [3, 3, 1]]
+
+
+def test_without_hidden_layers_only_the_mean_is_refused() -> None:
+    last = torch.ones(1, 2)
+    assert pick("last", last, [last], 1) is last
+    with pytest.raises(LayerError, match="no hidden layers"):
+        pick("mean", last, [last], 1)
 
 
 def test_layers_of_different_widths_are_not_averaged(zoo: Path) -> None:

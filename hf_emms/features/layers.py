@@ -106,6 +106,8 @@ def pick(layer: str, last: Tensor, states: Sequence[Tensor], first: int) -> Tens
         return last
     hidden = states[first:]
     if layer == MEAN:
+        if not hidden:
+            raise LayerError("it has no hidden layers to average", f"--layer {LAST}")
         widths = [state.shape[1] for state in hidden]
         if len(set(widths)) > 1:
             raise LayerError(
