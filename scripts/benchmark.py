@@ -24,6 +24,7 @@ from hf_emms.scoring.emms import score_moments
 from hf_emms.scoring.simplex import project_simplex
 
 ROUNDS = 7
+PAUSE = 0.2  # seconds until the threads of the contestant before, which wait for more work, leave the cores
 GOLDEN = Path(__file__).parents[1] / "tests" / "golden" / "emms_scores.json"
 
 
@@ -78,6 +79,7 @@ def interleave(contestants: dict[str, Callable[[], object]], rounds: int) -> dic
     seconds: dict[str, list[float]] = {name: [] for name in contestants}
     for current in range(rounds + 1):
         for name, run in contestants.items():
+            time.sleep(PAUSE)
             start = time.perf_counter()
             run()
             if current:  # the first round warms up

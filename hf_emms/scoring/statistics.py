@@ -11,6 +11,7 @@ import numpy as np
 from scipy.linalg import qr
 
 from hf_emms.errors import EmmsError
+from hf_emms.scoring.blas import cross
 from hf_emms.scoring.moments import Moments
 from hf_emms.scoring.sums import Rows, Sums, column_squares, label_pairs, subtract_outer
 from hf_emms.scoring.targets import ColumnTargets, Targets, TextTargets
@@ -90,7 +91,7 @@ class Standardised:
         for j, left in enumerate(self.tables):
             for k, right in enumerate(self.tables[: j + 1]):
                 common = min(left.shape[1], right.shape[1])
-                grams[j, k] = left[:, :common] @ right[:, :common].T
+                grams[j, k] = cross(left[:, :common].T, right[:, :common].T)
                 grams[k, j] = grams[j, k].T
         return TextTargets(grams, max(self.widths))
 

@@ -10,6 +10,7 @@ import numpy as np
 from scipy.sparse import csr_array
 
 from hf_emms.scoring.arrays import BLOCK_ROWS
+from hf_emms.scoring.blas import column_sums, cross, gram
 
 # Rows of one matrix product: enough for its full speed, few enough for float32 sums.
 PRODUCT_ROWS = 8192
@@ -109,17 +110,17 @@ class Sums:
         if not self.n.any():
             # Products of centred columns keep their digits; the mean of the first rows is centre enough.
             first = slice(PRODUCT_ROWS)
-            self.origin_x = _column_sums(rows.x[first]) / len(rows.x[first])
+            self.origin_x = column_sums(rows.x[first]) / len(rows.x[first])
             if not self.by_text:
-                self.origin_y = _column_sums(rows.y[first]) / len(rows.y[first])
+                self.origin_y = column_sums(rows.y[first]) / len(rows.y[first])
         origin = self.origin_x.astype(rows.x.dtype)
         # One buffer for all slices: fresh memory of this size costs as much as what is written to it.
         buffer = np.empty((min(PRODUCT_ROWS, len(rows)), rows.x.shape[1]), rows.x.dtype)
         for fold, chosen in self._slices(rows.folds):
             x = _less(rows.x, chosen if rows.places is None else rows.places[chosen], origin, buffer)
             self.n[fold] += len(x)
-            self.x[fold] += _column_sums(x)
-            self.xx[fold] += x.T @ x  # numpy sends this to syrk: half the work of a general product
+            self.x[fold] += column_sums(x)
+            self.xx[fold] += gram(x)
             if self.by_text:
                 self._add_texts(fold, x, rows.y[chosen])
             else:
@@ -136,11 +137,11 @@ class Sums:
 
     def _add_columns(self, fold: int, x: np.ndarray, y: np.ndarray, widths: Sequence[int]) -> None:
         origin = self.origin_y.astype(y.dtype)
-        self.xy[fold] += x.T @ y
+        self.xy[fold] += cross(x, y)
         pairs = label_pairs(widths)
         for start in range(0, len(y), BLOCK_ROWS):
             block = y[start : start + BLOCK_ROWS] - origin
-            self.y[fold] += _column_sums(block)
+            self.y[fold] += column_sums(block)
             for total, pair in zip(self.yy[fold], pairs, strict=True):
                 total[: pair.common] += np.einsum("nd,nd->d", block[:, pair.left], block[:, pair.right])
 
@@ -175,10 +176,6 @@ class Sums:
             added = self.y[:, pair.left] * b + self.y[:, pair.right] * a + n * a * b
             yy[:, index, : pair.common] += added
         return Sums(self.n, x, xx, self.y + n * shift_y, xy, yy, origin_x, origin_y)
-
-
-def _column_sums(rows: np.ndarray) -> np.ndarray:
-    return np.ones(len(rows), rows.dtype) @ rows  # a matrix product: several times as fast as sum(axis=0)
 
 
 def _less(rows: np.ndarray, chosen: np.ndarray | slice, origin: np.ndarray, buffer: np.ndarray) -> np.ndarray:

@@ -11,7 +11,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
-from scipy.linalg import get_blas_funcs
+
+from hf_emms.scoring.blas import cross
 
 
 @dataclass(frozen=True)
@@ -80,12 +81,8 @@ class TextTargets:
         return out
 
     def inner(self, left: np.ndarray, right: np.ndarray) -> np.ndarray:
-        """Like `ColumnTargets.inner`, (r, U) and (r, U) → (K, K).
-
-        By scipy's BLAS, as all around it: its threads and those of numpy's would take the cores from one another.
-        """
-        (multiply,) = get_blas_funcs(("gemm",), (left, right))
-        return self.contract(multiply(1.0, left.T, right.T, trans_b=True).astype(np.float64))
+        """Like `ColumnTargets.inner`, (r, U) and (r, U) → (K, K)."""
+        return self.contract(cross(left, right).astype(np.float64))
 
     def contract(self, matrix: np.ndarray) -> np.ndarray:
         """Σ_uv matrix[u, v]·<z_j[u], z_k[v]>: (U, U) → (K, K)."""
