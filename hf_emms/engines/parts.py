@@ -10,7 +10,7 @@ import numpy as np
 
 from hf_emms.engines.settings import Settings
 from hf_emms.scoring.label_table import LabelTable
-from hf_emms.scoring.moments import Moments, needed_bytes
+from hf_emms.scoring.moments import Moments, kept_by_text, needed_bytes
 
 if TYPE_CHECKING:
     from hf_emms.data import Target
@@ -111,6 +111,6 @@ def _rows_by_input(input_of_row: np.ndarray, inputs: int) -> Callable[[int], np.
 
 def memory_note(part: Part, width: int, labels: LabelTable, settings: Settings) -> str | None:
     """What a user should know before scoring takes a lot of memory; None where it does not."""
-    size = min(labels.n_texts, sum(labels.widths)) if not labels.categorical else labels.n_texts
+    size = labels.n_texts if kept_by_text(labels) else sum(labels.widths)
     needed = needed_bytes(len(part.rows), width, size, settings.folds)
     return f"scoring {width:,} features takes about {needed / 1e9:.1f} GB of memory" if needed >= NOTED_BYTES else None

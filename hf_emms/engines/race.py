@@ -237,7 +237,9 @@ def _scores(
     settings = replace(work.settings, estimators=estimators)
     part = part_of(work.target, slice(0, racer.inputs))
     features = np.concatenate(racer.features) if needs_rows(settings) else None
-    return scores_of(evidence_of(features, racer.moments, part, labels, settings), settings)
+    rows, score = racer.looks[-1] if racer.looks else (0, None)
+    known = {work.settings.estimators[0]: score} if score is not None and rows == racer.rows else {}
+    return scores_of(evidence_of(features, racer.moments, part, labels, settings), settings, known)
 
 
 def _finished(racer: Racer, work: Work, labels: LabelTable, error: str | None = None) -> Row:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 import numpy as np
 
 from hf_emms.engines.failures import one_line
@@ -40,8 +42,15 @@ def evidence_of(
     return Evidence(moments, rows, labels.take(part.rows), part.groups)
 
 
-def scores_of(evidence: Evidence, settings: Settings) -> tuple[dict[str, RowScore], tuple[str, ...]]:
+def scores_of(
+    evidence: Evidence, settings: Settings, known: Mapping[str, RowScore] | None = None
+) -> tuple[dict[str, RowScore], tuple[str, ...]]:
     """Every estimator's score, and notes; one (but the first) that cannot score these rows becomes a note.
+
+    Args:
+        evidence: what estimators look at.
+        settings: which estimators.
+        known: scores of the same evidence that need not be computed again.
 
     Raises:
         EmmsError: the first one cannot.
@@ -50,7 +59,7 @@ def scores_of(evidence: Evidence, settings: Settings) -> tuple[dict[str, RowScor
     notes: list[str] = []
     for place, name in enumerate(settings.estimators):
         try:
-            scores[name] = _score(name, evidence)
+            scores[name] = known[name] if known and name in known else _score(name, evidence)
         except EmmsError as error:
             if place == 0:
                 raise

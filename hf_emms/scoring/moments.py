@@ -81,8 +81,8 @@ class Moments:
         """
         if not isinstance(labels, LabelTable):
             return cls(d1, [block.shape[1] for block in labels], folds=folds, seed=seed)
-        by_text = labels.categorical or labels.n_texts <= sum(labels.widths)
-        return cls(d1, labels.widths, folds=folds, seed=seed, tables=labels.tables if by_text else None)
+        tables = labels.tables if kept_by_text(labels) else None
+        return cls(d1, labels.widths, folds=folds, seed=seed, tables=tables)
 
     @property
     def label_size(self) -> int:
@@ -265,6 +265,11 @@ class Moments:
             not np.array_equal(a, b) for a, b in zip(self.tables or (), other.tables or (), strict=True)
         ):
             raise EmmsError("cannot merge moments made for different label tables")
+
+
+def kept_by_text(labels: LabelTable) -> bool:
+    """Whether `Moments.like` keeps sums per text and not per label column."""
+    return labels.categorical or labels.n_texts <= sum(labels.widths)
 
 
 def needed_bytes(rows: int, d1: int, label_size: int, folds: int) -> int:
