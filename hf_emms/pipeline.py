@@ -13,6 +13,7 @@ import msgspec
 import numpy as np
 
 from hf_emms import jobs
+from hf_emms.advice import with_advice
 from hf_emms.cache import Cache
 from hf_emms.engines.engine import Work
 from hf_emms.engines.progress import Progress, Silent
@@ -242,7 +243,7 @@ def _table(encoder: Repo, plan: Plan, cache: Cache, progress: Progress) -> np.nd
 
 def _ranking(plan: Plan, labels: LabelTable, rows: tuple[Row, ...]) -> Ranking:
     request, target = plan.request, plan.target
-    return Ranking(
+    ranking = Ranking(
         dataset=target.dataset,
         dataset_id=target.repo.id,
         dataset_revision=target.repo.revision,
@@ -257,6 +258,7 @@ def _ranking(plan: Plan, labels: LabelTable, rows: tuple[Row, ...]) -> Ranking:
         seed=request.seed,
         folds=request.folds,
         max_samples=request.max_samples,
+        available=target.available,
         sampling=request.sampling,
         race=request.race,
         captions=request.references,
@@ -273,6 +275,7 @@ def _ranking(plan: Plan, labels: LabelTable, rows: tuple[Row, ...]) -> Ranking:
         notes=(*plan.notes, *_race_notes(request.race, rows)),
         rows=rows,
     )
+    return with_advice(ranking)
 
 
 def _race_notes(top: int | None, rows: tuple[Row, ...]) -> list[str]:

@@ -118,6 +118,7 @@ class Ranking(msgspec.Struct, frozen=True, kw_only=True):
         seed: of the sample and the folds.
         folds: number of folds.
         max_samples: the most rows that were asked for; None for all.
+        available: the most rows that the split has for a sample; None where that is not known.
         sampling: "balanced" or "proportional", where it was asked for.
         race: K, where checkpoints that could not come in among the best K were stopped early; None for a full run.
         captions: which texts of an input count: `references` of the request.
@@ -150,6 +151,7 @@ class Ranking(msgspec.Struct, frozen=True, kw_only=True):
     seed: int
     folds: int
     max_samples: int | None = None
+    available: int | None = None
     sampling: str | None = None
     race: int | None = None
     captions: str | None = None
@@ -321,10 +323,18 @@ def _record(ranking: Ranking, row: Row) -> dict[str, Any]:
     }
 
 
-def _clearly_better(first: RowScore, second: RowScore) -> bool:
+def gain_and_stderr(first: RowScore, second: RowScore) -> tuple[float, float]:
+    """What one score is ahead of another, and the standard error of the paired differences over folds.
+
+    Without folds in common the standard error is 0: the values are all that is known.
+    """
     gain = first.value - second.value
     if len(first.folds) < 2 or len(first.folds) != len(second.folds):
-        return gain > 0
+        return gain, 0.0
     paired = np.subtract(first.folds, second.folds)
-    stderr = float(paired.std(ddof=1) / math.sqrt(len(paired)))
+    return gain, float(paired.std(ddof=1) / math.sqrt(len(paired)))
+
+
+def _clearly_better(first: RowScore, second: RowScore) -> bool:
+    gain, stderr = gain_and_stderr(first, second)
     return gain > TIE_WIDTH * stderr and gain > 0

@@ -31,6 +31,7 @@ ROOMS = (
     "hub",
     "presets",
     "tasks",
+    "advice",
     "ranking_views",
     "ranking",
     "cache",

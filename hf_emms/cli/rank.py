@@ -170,15 +170,19 @@ def _rank_here(
 
 def summary(ranking: Ranking, kept: Path | None) -> str:
     """What a reader of the table needs to know about it, for stderr."""
+    from hf_emms.advice import unresolved
+
+    advice = unresolved(ranking)
     where = ranking.dataset + (f" ({ranking.dataset_id})" if ranking.dataset_id != ranking.dataset else "")
     lines = [
         "",
         f"{where}, {ranking.split} split, {ranking.task}: {ranking.n:,} rows, {ranking.n_inputs:,} inputs, "
         f"{ranking.n_labels:,} label texts",
         f"label encoders: {', '.join(encoder.id for encoder in ranking.encoders)}",
-        *ranking.notes,
+        *(note for note in ranking.notes if note != advice),
         *(f"{row.checkpoint}: {note}" for row in ranking.rows for note in row.notes),
         "Ranks with = are shared: the difference is within the noise of the folds.",
+        *([advice] if advice else []),
         RELATIVE,
     ]
     if kept is None:

@@ -74,7 +74,17 @@ def assemble(source: Source, collector: Collector, unlabelled: int, total: int |
         mixtures=labels.mixtures,
         label_numbers=labels.numbers,
         form=labels.form,
+        available=_available(collector, skipped, total),
     )
+
+
+def _available(collector: Collector, skipped: int, total: int | None) -> int | None:
+    """The most rows that a sample can have, as far as can be told without reading all of the split."""
+    if not collector.full:
+        return len(collector.rows)
+    # A row of the split makes at most one of the sample, but for lists of inputs and separate texts.
+    several = collector.layout.spread or collector.request.references == "all"
+    return None if several or total is None else total - skipped
 
 
 def _digest(content: bytes) -> str:

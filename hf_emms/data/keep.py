@@ -24,7 +24,7 @@ SAMPLE_VERSION = 2
 
 _ARRAYS = ("input_of_row", "codes", "groups")
 _FACTS = (
-    *("config", "split", "columns", "label_texts", "form", "skipped", "total_rows", "notes"),
+    *("config", "split", "columns", "label_texts", "form", "skipped", "total_rows", "available", "notes"),
     *("fingerprint", "inputs_fingerprint"),
 )
 # What a preset says of how rows are read.

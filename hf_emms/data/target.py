@@ -45,6 +45,8 @@ class Target:
         mixtures: which texts each label is the mean of; None where label u is text u.
         label_numbers: float32, shape (U, D2): one more F-label, of labels that are numbers.
         form: which F-labels the labels make: of their texts, of their numbers, or both.
+        available: the most rows that a sample of the split can have, N where this one is all of it; None where that
+            is not known.
     """
 
     dataset: str
@@ -66,6 +68,7 @@ class Target:
     mixtures: Mixtures | None = None
     label_numbers: np.ndarray | None = None
     form: LabelForm = "text"
+    available: int | None = None
 
     def __len__(self) -> int:
         return len(self.codes)

@@ -9,6 +9,7 @@ import re
 import msgspec
 import numpy as np
 
+from hf_emms.advice import with_advice, without_advice
 from hf_emms.errors import EmmsError
 from hf_emms.ranking import Encoder, Ranking, Row, Seconds, ranked
 
@@ -48,7 +49,8 @@ def merged(old: Ranking | None, new: Ranking) -> Ranking:
         if row.error is None and first_estimator not in row.scores:
             raise EmmsError(f"the row of {row.checkpoint!r} in {path_of(second)} has no score by {first_estimator!r}")
     both = ranked(tuple(rows.values()), first_estimator)
-    whole = msgspec.structs.replace(second, rows=both, encoders=_weighted(second.encoders, both))
+    head = without_advice(second)
+    whole = with_advice(msgspec.structs.replace(head, rows=both, encoders=_weighted(head.encoders, both)))
     return old if _essence(whole) == _essence(old) else whole
 
 
@@ -93,4 +95,5 @@ def _essence(ranking: Ranking) -> Ranking:
     """What two publications of the same result share."""
     rows = tuple(msgspec.structs.replace(row, seconds=Seconds(), cached="none") for row in ranking.rows)
     encoders = tuple(msgspec.structs.replace(encoder, weight=None) for encoder in ranking.encoders)
-    return msgspec.structs.replace(ranking, created="", device="", dataset="", rows=rows, encoders=encoders)
+    head = without_advice(ranking)
+    return msgspec.structs.replace(head, created="", device="", dataset="", rows=rows, encoders=encoders)

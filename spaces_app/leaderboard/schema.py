@@ -87,6 +87,7 @@ class Ranking(msgspec.Struct, frozen=True, kw_only=True):
     seed: int
     folds: int
     max_samples: int | None = None
+    available: int | None = None
     sampling: str | None = None
     race: int | None = None
     captions: str | None = None
