@@ -117,7 +117,7 @@ class Moments:
         self.dtype = np.result_type(self.dtype, x.dtype)
         folds = assign_folds(ids, self.folds, self.seed)
         order = np.argsort(folds, kind="stable")
-        y = self._label_rows(labels, order)
+        y = self.label_rows(labels, order)
         self.n += len(x)
         if len(x) > self.capacity:
             self._fold(Rows(np.ascontiguousarray(x), y, folds[order], order))
@@ -215,7 +215,18 @@ class Moments:
         twin._waiting = [Rows(x, rows.y, rows.folds)]
         return twin
 
-    def _label_rows(self, labels: Labels, order: np.ndarray) -> np.ndarray:
+    def with_sums(self, sums: Sums) -> Moments:
+        """Moments of the same form of the rows that these sums are over."""
+        twin = Moments(self.d1, self.widths, folds=self.folds, seed=self.seed, tables=self.tables)
+        twin.n, twin.dtype, twin._sums = int(sums.n.sum()), self.dtype, sums
+        return twin
+
+    def label_rows(self, labels: Labels, order: np.ndarray) -> np.ndarray:
+        """The label side of rows in an order, shape (n, q), or (n,) codes where labels are kept by text.
+
+        Raises:
+            EmmsError: labels other than these moments were made for.
+        """
         if self.tables is None:
             if isinstance(labels, LabelTable):
                 blocks, order = list(labels.tables), labels.codes[order]
