@@ -6,8 +6,10 @@ from functools import reduce
 
 import numpy as np
 import pytest
+import torch
 
 from hf_emms.data import Target
+from hf_emms.engines.feeding import folded_there
 from hf_emms.engines.parts import moments_of, part_of, streamed_moments, whole
 from hf_emms.engines.settings import Settings
 from hf_emms.hub import Repo
@@ -82,3 +84,18 @@ def test_batches_in_any_order_give_the_moments_of_a_part(
     kept = moments_of(features[20:60], part, labels, SETTINGS)
     assert streamed.n == kept.n == len(part.rows)
     assert score_moments(streamed).score == pytest.approx(score_moments(kept).score, rel=1e-6)
+
+
+def test_batches_of_a_device_give_the_moments_of_each_layer(
+    target: Target, labels: LabelTable, features: np.ndarray
+) -> None:
+    part = part_of(target, slice(20, 60))
+    order = np.random.default_rng(4).permutation(40)
+    batches = [(chosen, features[20 + chosen]) for chosen in np.array_split(order, 6)]
+    columns = {"last": slice(0, 4), "0": slice(4, WIDTH)}
+    expected = streamed_moments(batches, columns, part, labels, SETTINGS)
+    there = [(positions, torch.from_numpy(rows)) for positions, rows in batches]
+    found = folded_there(there, columns, part, labels, SETTINGS, torch.device("cpu"))
+    for layer, own in expected.items():
+        assert found[layer].n == own.n
+        assert score_moments(found[layer]).score == pytest.approx(score_moments(own).score, rel=1e-6)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -10,7 +10,8 @@ import msgspec
 import numpy as np
 
 from hf_emms.cache import Cache
-from hf_emms.engines.parts import Batches, Part, streamed_moments, whole
+from hf_emms.engines.feeding import batches_of, moments_from
+from hf_emms.engines.parts import Batches, whole
 from hf_emms.engines.scores import needs_rows
 from hf_emms.engines.settings import Settings
 from hf_emms.features.layers import LAST, LayerError
@@ -129,12 +130,11 @@ def _extracted(
     extractor = load(repo, target.task, settings, layers)
     try:
         part = whole(target)
-        batches = batches_of(extractor, part, settings, on_inputs)
         if not kept.enabled and not needs_rows(settings):
-            moments = streamed_moments(batches, extractor.columns, part, labels, settings)
+            moments = moments_from(extractor, part, labels, settings, on_inputs)
             streamed = {layer: Extraction(None, moments[layer], about_of(extractor, layer)) for layer in moments}
             return Extractions(streamed, extractor.refused)
-        features = filled(batches, len(part.inputs), extractor.width)
+        features = filled(batches_of(extractor, part, settings, on_inputs), len(part.inputs), extractor.width)
     finally:
         extractor.close()
     made = {}
@@ -163,15 +163,6 @@ def load(repo: Repo, task: Task, settings: Settings, layers: tuple[str, ...] | N
         trust_remote_code=settings.trust_remote_code,
         layers=layers or settings.read_layers,
     )
-
-
-def batches_of(
-    extractor: Running, part: Part, settings: Settings, on_inputs: Callable[[int], None] = lambda count: None
-) -> Iterator[tuple[np.ndarray, np.ndarray]]:
-    """Features of a part's inputs, batch by batch, see `Batches`; `on_inputs` is told how many inputs a batch had."""
-    for positions, features in extractor.batches(part.inputs, batch_size=settings.batch_size):
-        yield positions, features
-        on_inputs(len(positions))
 
 
 def filled(batches: Batches, inputs: int, width: int) -> np.ndarray:

@@ -18,8 +18,9 @@ import numpy as np
 from scipy.special import stdtrit
 
 from hf_emms.engines.engine import Work
-from hf_emms.engines.extraction import About, KeptFeatures, about_of, batches_of, filled, load
+from hf_emms.engines.extraction import About, KeptFeatures, about_of, filled, load
 from hf_emms.engines.failures import failures, one_line
+from hf_emms.engines.feeding import batches_of
 from hf_emms.engines.layers import Verdict, row_fields
 from hf_emms.engines.parts import moments_of, part_of
 from hf_emms.engines.prefetch import Prefetch, downloads_ahead

@@ -11,10 +11,11 @@ from typing import TYPE_CHECKING, TypeVar
 import numpy as np
 
 from hf_emms import demo
-from hf_emms.engines.extraction import About, about_of, batches_of, filled, load
+from hf_emms.engines.extraction import About, about_of, filled, load
 from hf_emms.engines.failures import failures, one_line
+from hf_emms.engines.feeding import batches_of, moments_from
 from hf_emms.engines.layers import Verdict, verdict
-from hf_emms.engines.parts import Part, moments_of, streamed_moments
+from hf_emms.engines.parts import Part, moments_of
 from hf_emms.engines.scores import evidence_of
 from hf_emms.engines.settings import Settings
 from hf_emms.engines.versions import versions
@@ -126,14 +127,13 @@ def _extract_part(
     started = time.perf_counter()
     extractor = load(_here(repo), task, settings)
     try:
-        batches = batches_of(extractor, part, settings)
         if keep:
-            rows = filled(batches, len(part.inputs), extractor.width)
+            rows = filled(batches_of(extractor, part, settings), len(part.inputs), extractor.width)
             features = {layer: np.ascontiguousarray(rows[:, own]) for layer, own in extractor.columns.items()}
             moments = _moments_of(features, part, labels, settings)
         else:
             features = None
-            moments = streamed_moments(batches, extractor.columns, part, labels, settings)
+            moments = moments_from(extractor, part, labels, settings)
     finally:
         extractor.close()
     about = {layer: about_of(extractor, layer) for layer in extractor.columns}

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from typing import Any
 
-import numpy as np
 import torch
 from torch import Tensor
 from torch.nn.functional import normalize
@@ -15,8 +14,9 @@ from hf_emms.features.images import ImageInput, image_batches
 from hf_emms.features.memory import Inputs
 from hf_emms.features.plan import ExtractionPlan
 from hf_emms.features.pooling import find_pooling
-from hf_emms.features.running import TOKENS, Running
+from hf_emms.features.running import PROBED, PROBED_WORDS, Running, fitting_images
 from hf_emms.features.text import TextInput, text_batches
+from hf_emms.features.transfer import Batch
 
 
 class Extractor(Running):
@@ -35,8 +35,9 @@ class Extractor(Running):
         super().__init__(plan, model, self._pooling.summary + self._scaled)
         self._source = source
         self._reader = layers.LayerReader(self._pooling, plan.architecture.first_layer, asked)
-        self._run = self._halving(self._features)
-        self.width = self._probe(self._example())
+        self._size = self._tokens() if isinstance(source, TextInput) else self._pixels()
+        self._run = self._halving(self._features, self._size)
+        self.width = self._probe(self._examples(1, "a"), self._examples(PROBED, "a " * PROBED_WORDS))
 
     @property
     def columns(self) -> dict[str, slice]:
@@ -51,26 +52,26 @@ class Extractor(Running):
             return self.pooling
         return layers.words(layer, self._pooling.layer_summary) + self._scaled
 
-    def _batches(self, inputs: Sequence[Any], batch_size: int | None) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+    def _batches(self, inputs: Sequence[Any], batch_size: int | None) -> Iterator[Batch]:
         source = self._source
         if isinstance(source, TextInput):
             return text_batches(
                 source,
                 inputs,
                 self._run,
-                budget=self._fitting(TOKENS),
+                budget=self._size.units(),
                 batch_size=batch_size,
                 on_cut=lambda count: self._note_cut(count, source.limit),
             )
-        return image_batches(source, inputs, self._run, batch_size or self._fitting_images(source.pixels))
+        return image_batches(source, inputs, self._run, batch_size or fitting_images(self._size, source.pixels))
 
     def _features(self, inputs: Inputs) -> Tensor:
         parts = [part.float() for part in self._reader(self._model, inputs)]
         return torch.cat([normalize(part, dim=1) for part in parts] if self._plan.normalise else parts, dim=1)
 
-    def _example(self) -> Sequence[Any]:
+    def _examples(self, count: int, text: str) -> Sequence[Any]:
         if isinstance(self._source, TextInput):
-            return ["a"]
+            return [text] * count
         from PIL import Image
 
-        return [Image.new("RGB", (64, 64))]
+        return [Image.new("RGB", (64, 64))] * count

@@ -9,13 +9,15 @@ from dataclasses import dataclass
 from typing import Any, TypeVar
 
 import numpy as np
+import torch
 from torch import Tensor
 
 from hf_emms.data.pictures import as_rgb
 from hf_emms.features.pixels import ImageProcessor, KeptImages
+from hf_emms.features.transfer import Batch, pinned
 
+_CPU = torch.device("cpu")
 _AHEAD = 2  # batches decoded ahead: enough to hide one slow batch, little memory
-Batch = tuple[np.ndarray, np.ndarray]
 Job = TypeVar("Job")
 Ready = TypeVar("Ready")
 
@@ -29,17 +31,19 @@ class ImageInput:
         pixels: H x W of a square picture.
         fixed: whether every picture becomes H x W; else its shape follows the picture's, and each is processed alone:
             padding it to another's size would change its features.
+        device: that will fetch the pixel values.
     """
 
     processor: ImageProcessor
     pixels: int
     fixed: bool = True
+    device: torch.device = _CPU
 
     def read(self, images: Sequence[Any], positions: Sequence[int]) -> Tensor:
         """Pixel values of some of the images, (b, 3, H, W): decoded, or kept from another checkpoint."""
         if isinstance(images, KeptImages):
-            return images.read(self.processor, positions)
-        return self.processor([as_rgb(images[position]) for position in positions])
+            return pinned(images.read(self.processor, positions), self.device)
+        return pinned(self.processor([as_rgb(images[position]) for position in positions]), self.device)
 
 
 def image_batches(
@@ -53,11 +57,11 @@ def image_batches(
     Args:
         source: how the checkpoint reads images.
         images: M images; `images[i]` decodes one as a PIL image.
-        forward: `{"pixel_values": ...}` to features (b, D1) on the CPU.
+        forward: `{"pixel_values": ...}` to features (b, D1).
         batch_size: images a batch.
 
     Yields:
-        Positions int64 (b,) and features float32 (b, D1).
+        Positions int64 (b,) and features float32 (b, D1), see `Batch`.
     """
 
     def prepare(positions: np.ndarray) -> Tensor:
@@ -65,7 +69,7 @@ def image_batches(
 
     batches = (np.arange(start, min(start + batch_size, len(images))) for start in range(0, len(images), batch_size))
     for positions, pixels in ahead(batches, prepare):
-        yield positions, forward({"pixel_values": pixels}).numpy()
+        yield positions, forward({"pixel_values": pixels})
 
 
 def ahead(jobs: Iterable[Job], prepare: Callable[[Job], Ready]) -> Iterator[tuple[Job, Ready]]:

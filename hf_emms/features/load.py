@@ -66,7 +66,7 @@ def load_extractor(
     place = choose_device(device)
     safetensors = fetch_weights(repo, subfolder=plan.subfolder, allow_pickle=allow_pickle)
     with _quiet():
-        images = picture_input(plan) if "image" in modality else None
+        images = picture_input(plan, place) if "image" in modality else None
         tokenizer = read_tokenizer(plan) if "text" in modality else None
         model, pooling = _model(plan, safetensors)
         model = model.to(place).eval()

@@ -16,9 +16,10 @@ import torch
 from torch import Tensor
 
 from hf_emms.data import Pairs
-from hf_emms.features.images import Batch, ImageInput, ahead
+from hf_emms.features.images import ImageInput, ahead
 from hf_emms.features.pooling import Inputs
 from hf_emms.features.text import TextInput, padded, plan_batches, text_batches, tokenise
+from hf_emms.features.transfer import Batch, brought
 
 Forward = Callable[[Inputs], Tensor]
 
@@ -58,13 +59,13 @@ def tower_batches(
         source: how the checkpoint reads them.
         pairs: M pairs of a picture and a text.
         picture: `{"pixel_values"}` to what is kept of the pictures (b, …), on the device.
-        text: `{"input_ids", "attention_mask"}` to what is kept of the texts (b, E), on the CPU.
-        join: `{"picture", "text"}` (r, …) to rows (r, D1) on the CPU.
+        text: `{"input_ids", "attention_mask"}` to what is kept of the texts (b, E).
+        join: `{"picture", "text"}` (r, …) to rows (r, D1).
         sizes: how much a batch holds.
         on_cut: told how many texts were cut.
 
     Yields:
-        Positions int64 (r,) and features float32 (r, D1).
+        Positions int64 (r,) and features float32 (r, D1), see `Batch`.
     """
     used, codes = np.unique(pairs.parts[:, 1], return_inverse=True)
     texts = [pairs.seconds[i] for i in used]
@@ -76,7 +77,7 @@ def tower_batches(
         for start in range(0, len(positions), step):
             rows = slice(start, start + step)
             inputs = {"picture": kept[torch.from_numpy(which[rows])], "text": embedded[codes[positions[rows]]]}
-            yield positions[rows], join(inputs).numpy()
+            yield positions[rows], join(inputs)
 
 
 def fused_batches(
@@ -94,12 +95,12 @@ def fused_batches(
         source: how the checkpoint reads them.
         pairs: M pairs of a picture and a text.
         picture: `{"pixel_values"}` to what is kept of the pictures (b, …), on the device.
-        fuse: `{"picture", "input_ids", "attention_mask"}` (r, …) to rows (r, D1) on the CPU.
+        fuse: `{"picture", "input_ids", "attention_mask"}` (r, …) to rows (r, D1).
         sizes: how much a batch holds.
         on_cut: told how many texts were cut.
 
     Yields:
-        Positions int64 (r,) and features float32 (r, D1).
+        Positions int64 (r,) and features float32 (r, D1), see `Batch`.
     """
     used, codes = np.unique(pairs.parts[:, 1], return_inverse=True)
     tokens, cut = tokenise(source.text, [source.phrase(pairs.seconds[i]) for i in used])
@@ -107,22 +108,27 @@ def fused_batches(
         on_cut(cut)
     for positions, which, kept in _pictures(source.picture, pairs, picture, sizes.pictures):
         own = [tokens[codes[position]] for position in positions]
-        beside = kept.shape[1] if kept.ndim == 3 else _tokens(kept)
+        beside = tokens_beside(kept)
         for rows in plan_batches(source.text, list(map(len, own)), sizes.tokens, sizes.pairs, beside=beside):
             inputs = {"picture": kept[torch.from_numpy(which[rows])], **padded(source.text, [own[row] for row in rows])}
-            yield positions[rows], fuse(inputs).numpy()
+            yield positions[rows], fuse(inputs)
 
 
-def _tokens(pixels: Tensor) -> int:
-    """About as many tokens as a detector makes of pixels (b, 3, H, W): maps at strides of 8, 16, 32 and 64."""
-    return pixels.shape[2] * pixels.shape[3] // 48
+def tokens_beside(kept: Tensor) -> int:
+    """How many tokens of its picture the model reads beside a text.
+
+    Those that are kept, (b, T, D); of pixels (b, 3, H, W) about as many as a detector makes of them: maps at strides of
+    8, 16, 32 and 64.
+    """
+    return kept.shape[1] if kept.ndim == 3 else kept.shape[2] * kept.shape[3] // 48
 
 
 def _in_order(batches: Iterator[Batch], count: int) -> Tensor:
     """The rows of batches in the order of their positions, float32 (count, E)."""
-    first = next(batches)
+    there = brought(batches)
+    first = next(there)
     ordered = np.empty((count, first[1].shape[1]), np.float32)
-    for positions, rows in chain([first], batches):
+    for positions, rows in chain([first], there):
         ordered[positions] = rows
     return torch.from_numpy(ordered)
 

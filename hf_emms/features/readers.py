@@ -21,8 +21,8 @@ _DEFAULT_LIMIT = 512
 FAILURES = (OSError, ValueError, RuntimeError, KeyError, TypeError, AttributeError, ImportError)
 
 
-def picture_input(plan: ExtractionPlan) -> ImageInput:
-    """The checkpoint's image processor.
+def picture_input(plan: ExtractionPlan, device: torch.device) -> ImageInput:
+    """The checkpoint's image processor, whose pictures the device will fetch.
 
     Raises:
         EmmsError: it cannot be loaded.
@@ -38,7 +38,7 @@ def picture_input(plan: ExtractionPlan) -> ImageInput:
         fixed = all(processor([Image.new("RGB", size)]).shape[-2:] == square for size in ((64, 96), (96, 64)))
     except FAILURES as error:
         raise unusable(plan, "image processor (preprocessor_config.json)", error) from error
-    return ImageInput(processor, square[0] * square[1], fixed)
+    return ImageInput(processor, square[0] * square[1], fixed, device)
 
 
 def read_tokenizer(plan: ExtractionPlan) -> Any:

@@ -3,23 +3,31 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterator, Sequence
-from typing import Any
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import nullcontext
+from typing import Any, TypeVar
 
 import numpy as np
 import torch
 from torch import Tensor
 
 from hf_emms.errors import EmmsError
+from hf_emms.features.budget import Budget
 from hf_emms.features.layers import LAST, LayerError
 from hf_emms.features.memory import HalvingForward, Inputs
 from hf_emms.features.plan import ExtractionPlan
+from hf_emms.features.transfer import Batch, brought, moved
 
 # Pixels and tokens a batch. On a CPU larger batches only leave the cache (measured: a MiniLM runs 1.4 times as fast
-# with 1,024 tokens as with 4,096, a ResNet-50 1.4 times with 8 images as with 32); a GPU needs more to be busy.
+# with 1,024 tokens as with 4,096, a ResNet-50 1.4 times with 8 images as with 32); a GPU needs more to be busy, and
+# gets at most this, see `Budget`.
 PIXELS = {"cpu": 8 * 224**2, "mps": 32 * 224**2, "cuda": 128 * 224**2}
-TOKENS = {"cpu": 1_024, "mps": 16_384, "cuda": 65_536}
+TOKENS = {"cpu": 1_024, "mps": 16_384, "cuda": 262_144}
 _MOST_IMAGES = 256
+# Inputs of the batch that tells what memory they take, and words of each text: many enough to outweigh what a forward
+# takes whatever it is given.
+PROBED, PROBED_WORDS = 8, 512
+Result = TypeVar("Result")
 # What a model may raise on inputs that it cannot take.
 _FAILURES = (RuntimeError, ValueError, TypeError, IndexError, KeyError, AttributeError)
 
@@ -47,6 +55,7 @@ class Running(ABC):
         self._device: torch.device = model.device
         self._notes = dict(plan.notes)
         self._runs: list[HalvingForward] = []
+        self._probing = False
         self.cut = 0
         self.limit = 0
         self.architecture = plan.architecture.family
@@ -58,6 +67,11 @@ class Running(ABC):
     def notes(self) -> tuple[str, ...]:
         """What a user should know about how the features came about; grows while batches are taken."""
         return (*self.remarks, *cut_notes(self.cut, self.limit))
+
+    @property
+    def device(self) -> torch.device:
+        """Where it runs."""
+        return self._device
 
     @property
     def remarks(self) -> tuple[str, ...]:
@@ -95,10 +109,19 @@ class Running(ABC):
         Raises:
             EmmsError: the checkpoint fails on an input, or one input alone does not fit into memory.
         """
+        return self._run_over(inputs, batch_size, brought)
+
+    def device_batches(self, inputs: Sequence[Any], *, batch_size: int | None = None) -> Iterator[Batch]:
+        """`batches` whose features stay where they were made: nothing waits for the device."""
+        return self._run_over(inputs, batch_size, iter)
+
+    def _run_over(
+        self, inputs: Sequence[Any], batch_size: int | None, handed: Callable[[Iterator[Batch]], Iterator[Result]]
+    ) -> Iterator[Result]:
         if self._model is None:
             raise EmmsError(f"the extractor of {self._plan.repo.id} was closed")
         try:
-            yield from self._batches(inputs, batch_size)
+            yield from handed(self._batches(inputs, batch_size))
         except EmmsError:
             raise
         except _FAILURES as error:
@@ -118,31 +141,45 @@ class Running(ABC):
             torch.mps.empty_cache()
 
     @abstractmethod
-    def _batches(self, inputs: Sequence[Any], batch_size: int | None) -> Iterator[tuple[np.ndarray, np.ndarray]]: ...
+    def _batches(self, inputs: Sequence[Any], batch_size: int | None) -> Iterator[Batch]: ...
 
-    def _halving(self, function: Callable[[Inputs], Tensor], *, keep: bool = False) -> HalvingForward:
-        """The function run on the device; its result comes back as float32, or stays where it is."""
+    def _budget(self, units: Mapping[str, int], count: Callable[[Inputs], int]) -> Budget:
+        return Budget(units, count, self._device)
+
+    def _pixels(self) -> Budget:
+        return self._budget(PIXELS, lambda inputs: inputs["pixel_values"][:, 0].numel())
+
+    def _tokens(self) -> Budget:
+        return self._budget(TOKENS, lambda inputs: inputs["input_ids"].numel())
+
+    def _halving(self, function: Callable[[Inputs], Tensor], budget: Budget, *, keep: bool = False) -> HalvingForward:
+        """The function run on the device; its result is float32, or as it was if it is to be kept."""
 
         def forward(inputs: Inputs) -> Tensor:
-            with torch.inference_mode():
-                result = function({name: self._moved(tensor) for name, tensor in inputs.items()})
-                return result if keep else result.float().cpu()
+            with torch.inference_mode(), budget.probed(inputs) if self._probing else nullcontext():
+                there = {name: moved(tensor, self._device, self._model.dtype) for name, tensor in inputs.items()}
+                result = function(there)
+                return result if keep else result.float()
 
         self._runs.append(HalvingForward(forward))
         return self._runs[-1]
 
-    def _moved(self, tensor: Tensor) -> Tensor:
-        dtype = self._model.dtype if tensor.is_floating_point() else None
-        return tensor.to(self._device, dtype)
+    def _probe(self, example: Sequence[Any], batch: Sequence[Any]) -> int:
+        """The feature width, from one small input: no configuration tells it for every family.
 
-    def _fitting(self, budgets: dict[str, int]) -> int:
-        return budgets.get(self._device.type, budgets["cpu"])
+        On a GPU, a batch of `PROBED` inputs then tells what memory they take.
+        """
+        width = self._width(example)
+        if self._device.type == "cuda":
+            self._probing = True
+            try:
+                for _ in self.batches(batch, batch_size=len(batch)):
+                    pass
+            finally:
+                self._probing = False
+        return width
 
-    def _fitting_images(self, pixels: int) -> int:
-        return min(_MOST_IMAGES, max(1, self._fitting(PIXELS) // pixels))
-
-    def _probe(self, example: Sequence[Any]) -> int:
-        """The feature width, from one small input: no configuration tells it for every family."""
+    def _width(self, example: Sequence[Any]) -> int:
         ((_, features),) = self.batches(example)
         if features.ndim != 2:
             raise EmmsError(
@@ -152,8 +189,15 @@ class Running(ABC):
         return int(features.shape[1])
 
     def _note_cut(self, count: int, limit: int) -> None:
+        if self._probing:
+            return
         self.cut += count
         self.limit = limit
+
+
+def fitting_images(budget: Budget, pixels: int) -> int:
+    """Images of so many pixels a batch."""
+    return min(_MOST_IMAGES, max(1, budget.units() // pixels))
 
 
 def cut_notes(count: int, limit: int) -> tuple[str, ...]:

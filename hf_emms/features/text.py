@@ -15,13 +15,13 @@ import torch
 from torch import Tensor
 
 from hf_emms.errors import EmmsError
+from hf_emms.features.transfer import Batch
 
 _WINDOW = 32_768  # texts tokenised and sorted at a time: memory does not grow with the data set
 _CHUNK = 1_024  # texts a tokenizer call
 # A batch ends where texts get shorter than this part of its longest one, once it holds 1/8 of the budget: few texts,
 # such as labels, would else be padding for a third.
 _ALIKE, _LEAST = 0.9, 8
-Batch = tuple[np.ndarray, np.ndarray]
 
 
 @dataclass(frozen=True)
@@ -59,13 +59,13 @@ def text_batches(
     Args:
         source: how the checkpoint reads text.
         texts: M texts.
-        forward: `{"input_ids", "attention_mask"}` int64 (b, T) to features (b, D1) on the CPU.
+        forward: `{"input_ids", "attention_mask"}` int64 (b, T) to features (b, D1).
         budget: tokens a batch, padding included.
         batch_size: the most texts a batch; None: as the budget says.
         on_cut: told how many texts of a window were cut.
 
     Yields:
-        Positions int64 (b,) and features float32 (b, D1).
+        Positions int64 (b,) and features float32 (b, D1), see `Batch`.
 
     Raises:
         EmmsError: a token id beyond the model's vocabulary.
@@ -76,7 +76,7 @@ def text_batches(
         if cut:
             on_cut(cut)
         for positions in plan_batches(source, list(map(len, tokens)), budget, batch_size):
-            yield positions + start, forward(padded(source, [tokens[i] for i in positions])).numpy()
+            yield positions + start, forward(padded(source, [tokens[i] for i in positions]))
 
 
 def tokenise(source: TextInput, texts: Sequence[str]) -> tuple[list[list[int]], int]:

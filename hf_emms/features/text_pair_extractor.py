@@ -12,7 +12,8 @@ from hf_emms.errors import EmmsError
 from hf_emms.features.contexts import SUMMARY, find_states, merged, said_by_window
 from hf_emms.features.layers import DEFAULT_LAYERS, LayerError, refused_beside_last
 from hf_emms.features.plan import ExtractionPlan
-from hf_emms.features.running import TOKENS, Running
+from hf_emms.features.running import PROBED, PROBED_WORDS, Running
+from hf_emms.features.transfer import Batch
 from hf_emms.features.windows import TextPairInput, window_batches
 
 
@@ -32,14 +33,15 @@ class TextPairExtractor(Running):
         self._source = source
         self._windowed = 0
         read = find_states(states)
-        self._run = self._halving(lambda inputs: said_by_window(read, self._model, inputs))
-        self.width = self._probe(Pairs(["a"], ["a"], np.zeros((1, 2), np.int64)))
+        self._size = self._tokens()
+        self._run = self._halving(lambda inputs: said_by_window(read, self._model, inputs), self._size)
+        self.width = self._probe(_examples(1, "a"), _examples(PROBED, "a " * PROBED_WORDS))
 
     @property
     def refused(self) -> dict[str, LayerError]:
         return self._refused
 
-    def _batches(self, inputs: Sequence[Any], batch_size: int | None) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+    def _batches(self, inputs: Sequence[Any], batch_size: int | None) -> Iterator[Batch]:
         if not isinstance(inputs, Pairs):
             raise EmmsError(f"{self._plan.repo.id} reads pairs of texts here, not {type(inputs).__name__}")
         limit = self._source.text.limit
@@ -48,16 +50,22 @@ class TextPairExtractor(Running):
             inputs,
             self._run,
             merged,
-            budget=self._fitting(TOKENS),
+            budget=self._size.units(),
             batch_size=batch_size,
             on_cut=lambda count: self._note_cut(count, limit // 2),
             on_windows=self._note_windows,
         )
 
     def _note_windows(self, count: int) -> None:
+        if self._probing:
+            return
         self._windowed += count
         inputs = "input was" if self._windowed == 1 else "inputs were"
         self._notes["windows"] = (
             f"{self._windowed:,} {inputs} longer than the {self._source.text.limit:,} tokens that it reads: "
             "overlapping windows, merged"
         )
+
+
+def _examples(count: int, text: str) -> Pairs:
+    return Pairs(["a"], [text], np.zeros((count, 2), np.int64))

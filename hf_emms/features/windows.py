@@ -17,9 +17,9 @@ import torch
 from torch import Tensor
 
 from hf_emms.data import Pairs
-from hf_emms.features.images import Batch
 from hf_emms.features.memory import Inputs
 from hf_emms.features.text import TextInput, check_vocabulary, plan_batches
+from hf_emms.features.transfer import Batch
 
 _CHUNK = 2_048  # pairs that are cut into windows and sorted at a time: memory does not grow with the data set
 _OVERLAP = 4  # neighbouring windows share at least one part in so many of the context that one of them holds
@@ -102,7 +102,7 @@ def window_batches(
         source: how the checkpoint reads them.
         pairs: M pairs.
         forward: `{"input_ids", "attention_mask", "first", "second"}` and `"token_type_ids"` if it knows them, all
-            int64 (b, T), to what each window says, (b, S) on the CPU; `first` marks the tokens of the first text,
+            int64 (b, T), to what each window says, (b, S); `first` marks the tokens of the first text,
             `second` those of the second text that count.
         merge: what the w windows of one pair say, (w, S), to its row (D1,).
         budget: tokens a batch, padding included.
@@ -111,7 +111,7 @@ def window_batches(
         on_windows: told how many pairs of a chunk needed several windows.
 
     Yields:
-        Positions int64 (b,) and features float32 (b, D1).
+        Positions int64 (b,) and features float32 (b, D1), see `Batch`; on the CPU, where windows are merged.
 
     Raises:
         EmmsError: a token id beyond the model's vocabulary.
@@ -180,14 +180,14 @@ def _merged(
     said: np.ndarray | None = None
     lengths = [max(1, len(source.template) + len(window.first) + len(window.second)) for window in flat]
     for batch in plan_batches(source.text, lengths, budget, batch_size):
-        results = forward(_inputs(source, [flat[i] for i in batch])).numpy()
+        results = forward(_inputs(source, [flat[i] for i in batch])).cpu().numpy()
         said = np.empty((len(flat), results.shape[1]), np.float32) if said is None else said
         said[batch] = results
         np.subtract.at(left, owner[batch], 1)
         done = np.unique(owner[batch])
         done = done[left[done] == 0]
         if len(done):
-            yield done, np.stack([merge(said[starts[pair] : ends[pair]]) for pair in done])
+            yield done, torch.from_numpy(np.stack([merge(said[starts[pair] : ends[pair]]) for pair in done]))
 
 
 def _inputs(source: TextPairInput, windows: Sequence[Window]) -> Inputs:
