@@ -211,5 +211,20 @@ def test_embedded_repositories_resolve_to_their_folders() -> None:
         repo = resolve(name, "dataset")
         assert repo.folder == demo.folder_of(name)
         assert repo.revision.startswith("local-")
-    with pytest.raises(EmmsError, match="emms-demo/absent"):
-        resolve("emms-demo/absent", "model")
+
+
+@pytest.mark.parametrize(
+    ("typed", "meant"),
+    [
+        ("resnet-destilled", "did you mean emms-demo/resnet-distilled or "),
+        ("Fashion_MNIST", "did you mean emms-demo/fashion-mnist? "),
+        ("absent", "hf-emms presets lists what is"),
+    ],
+)
+def test_an_unknown_embedded_repository_is_met_with_the_closest_few(typed: str, meant: str) -> None:
+    with pytest.raises(EmmsError, match=f"emms-demo/{typed}") as caught:
+        resolve(f"emms-demo/{typed}", "model")
+    hint = str(caught.value.hint)
+    assert hint.startswith(meant)
+    assert hint.endswith("hf-emms presets lists what is")
+    assert hint.count("emms-demo/") <= 3

@@ -69,6 +69,10 @@ def test_checkpoints_are_listed_with_pin_and_weights() -> None:
     assert {row["weights"] for row in rows if row["verified"] == "no"} == {"unknown"}
 
 
+def test_presets_list_everything_that_ships() -> None:
+    assert set(demo.names("checkpoints")) <= {row["what"] for row in listed("presets") if row["kind"] == "checkpoint"}
+
+
 def test_licences_of_the_demo_are_those_of_its_cards() -> None:
     for preset in dataset_presets():
         folder = demo.folder_of(preset.id) if preset.id else None

@@ -18,7 +18,7 @@ _TASK = click.option("--task", metavar="ID", help="Those of one task only.")
 @click.command(short_help="List tasks, datasets, checkpoint lists, label encoders and estimators.")
 @_FORMAT
 def presets(format: str | None) -> None:
-    """List what --task, --dataset, --encoder and --estimator take, and which checkpoints a task ranks by default."""
+    """List what --task, --dataset, --encoder and --estimator take, and which checkpoints are ranked by default."""
     from hf_emms.presets import (
         checkpoint_lists,
         checkpoint_preset,
@@ -41,6 +41,8 @@ def presets(format: str | None) -> None:
     for task_id in checkpoint_lists():
         if task_id in TASKS:
             rows += [("checkpoint", task_id, task_id, id) for id in checkpoint_preset(task_id)]
+    for preset in dataset_presets():
+        rows += [("checkpoint", preset.name, preset.task, id) for id in preset.checkpoints]
     rows += [("encoder", name, "", id) for name in encoder_presets() for id in encoder_preset(name)]
     rows += [("estimator", estimator.name, "", estimator.summary) for estimator in ESTIMATORS.values()]
     output.print_records(("kind", "name", "task", "what"), rows, format or output.default_format())

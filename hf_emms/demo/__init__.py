@@ -6,6 +6,7 @@ scripts/demo/ makes them; NOTICE says where they come from.
 
 from __future__ import annotations
 
+import difflib
 from pathlib import Path
 from typing import Literal
 
@@ -37,8 +38,10 @@ def folder_of(repo_id: str) -> Path | None:
     for kind in _KINDS:
         if repo_id in names(kind):
             return _HERE / kind / name
-    everything = ", ".join(name for kind in _KINDS for name in names(kind))
-    raise EmmsError(f"{repo_id} is not part of the embedded demo", f"use one of: {everything}")
+    shipped = {id.removeprefix(DEMO_PREFIX): id for kind in _KINDS for id in names(kind)}
+    close = [shipped[one] for one in difflib.get_close_matches(name.lower(), shipped, n=3)]
+    meant = f"did you mean {' or '.join(close)}? " if close else ""
+    raise EmmsError(f"{repo_id} is not part of the embedded demo", f"{meant}hf-emms presets lists what is")
 
 
 def names(kind: Kind) -> tuple[str, ...]:
