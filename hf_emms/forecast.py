@@ -14,6 +14,7 @@ from hf_emms.hub import Repo, RepoFile, listing
 from hf_emms.plan import Plan, Request
 from hf_emms.ranking import Ranking
 from hf_emms.tasks import Modality, get_task
+from hf_emms.words import counted
 
 # Seconds for one input and one parameter, on one CPU core or two: two operations a parameter and token, 197 tokens a
 # picture of 224 × 224, some 32 a text, 200 a pair of texts, 50 thousand million operations a second. Right within a
@@ -63,7 +64,7 @@ def rate(request: Request, modality: Modality) -> Rate:
         if row.parameters and row.n is None and row.seconds.features >= _TELLING_SECONDS
     ]
     if measured:
-        return Rate(median(measured), f"as fast as {len(measured)} checkpoints before")
+        return Rate(median(measured), f"as fast as {counted(len(measured), 'checkpoint')} before")
     gpu = request.device.startswith(("cuda", "mps"))
     seconds = CPU_SECONDS[modality] / (GPU_SPEEDUP if gpu else 1)
     return Rate(seconds, f"rule of thumb: {seconds * 1e9:g} ns × parameters × {FED[modality]}")

@@ -27,6 +27,7 @@ from hf_emms.plan import DEFAULT_MAX_SAMPLES, Plan, Request, engine_for, open_ca
 from hf_emms.ranking import Encoder, Ranking, Row, ranked
 from hf_emms.scoring.estimators import DEFAULT_ESTIMATORS
 from hf_emms.scoring.label_table import LabelTable
+from hf_emms.words import counted
 
 if TYPE_CHECKING:
     import datasets
@@ -228,7 +229,7 @@ def _table(encoder: Repo, plan: Plan, cache: Cache, progress: Progress) -> np.nd
         return stored["table"]
     from hf_emms.labels import embed_texts
 
-    progress.noted(f"embedding {len(texts):,} label texts with {encoder.id}")
+    progress.noted(f"embedding {counted(len(texts), 'label text')} with {encoder.id}")
     table = embed_texts(
         encoder,
         texts,
@@ -284,7 +285,8 @@ def _race_notes(top: int | None, rows: tuple[Row, ...]) -> list[str]:
         return []
     sizes = " to ".join(f"{size:,}" for size in sorted({min(stopped), max(stopped)}))
     return [
-        f"race for the best {top}: {len(stopped)} of {len(rows)} checkpoints were stopped early, after {sizes} rows"
+        f"race for the best {top}: stopped early were {len(stopped)} of {counted(len(rows), 'checkpoint')}, "
+        f"after {sizes} rows"
     ]
 
 

@@ -12,6 +12,7 @@ from hf_emms.features.files import weight_files
 from hf_emms.features.plan import known_to_transformers, model_type_of
 from hf_emms.hub import Found, Sort, count_parameters, find_models, logged_in, page, read_config
 from hf_emms.tasks import Task
+from hf_emms.words import counted
 
 # A list is read no further than this, however few of it can be used.
 MOST_LOOKED_AT = 2000
@@ -84,7 +85,7 @@ def search(
         if found.downloads < min_downloads:
             if sort == "downloads":
                 return  # those that follow have still fewer
-            on_dropped(found.id, f"{found.downloads:,} downloads")
+            on_dropped(found.id, counted(found.downloads, "download"))
             continue
         try:
             hit = _hit(found, task, max_parameters)

@@ -53,7 +53,7 @@ def test_labels_that_cannot_rank_are_refused() -> None:
     features = datasets.Features({"text": datasets.Value("string"), "label": datasets.ClassLabel(names=["a", "b"])})
     secret = datasets.Dataset.from_dict({"text": list("wxyz"), "label": [-1] * 4}, features=features)
     error = error_of(lambda: load_target(secret))
-    assert "4 of 4 rows have no label" in error.message
+    assert "no label in column 'label' (empty or −1): 4 of 4 rows" in error.message
     assert "--split" in str(error.hint)
 
 

@@ -28,7 +28,7 @@ def test_runs_on_all_rows_tell_how_fast_checkpoints_are(emms_cache: Path) -> Non
     keep(emms_cache, "a.json", example(n_inputs=1000, rows=(timed(20), timed(10, n=100), timed(1))))
     found = rate(REQUEST, "image")
     assert found.seconds == pytest.approx(20 / 10**9)
-    assert "1 checkpoints before" in found.source
+    assert "as fast as 1 checkpoint before" in found.source
 
 
 def test_a_ranking_for_a_task_whose_package_is_gone_tells_nothing(emms_cache: Path) -> None:

@@ -239,7 +239,7 @@ BAD = {
     "no references": ({"references": None}, "references is missing"),
     "no rows": ({"predictions": [], "references": []}, r"predictions has shape \(0,\)"),
     "one row": ({"predictions": [[1.0]], "references": [[1.0]]}, "1 row was given"),
-    "constant labels": ({"references": [[1.0], [1.0]]}, "the same in all 2 rows"),
+    "constant labels": ({"references": [[1.0], [1.0]]}, "does not vary over 2 rows"),
     "numbers as labels": ({"references": [0.5, 1.5]}, r"references .* shape \(2,\)"),
     "swapped axes": ({"references": np.ones((2, 100, 3))}, "100 F-labels of width 3"),
     "mixed texts": ({"references": ["cat", 3], "label_table": TABLE}, r"references\[1\] is 3"),
@@ -250,7 +250,7 @@ BAD = {
     "ids without names": ({"references": [0, 1], "encoders": "demo"}, "an encoder needs texts"),
     "ids beyond names": ({"references": [0, 3], "encoders": "demo", "class_names": NAMES}, "reach from 0 to 3"),
     "ids beyond the table": ({"references": [0, 3], "label_table": np.eye(3)}, "reach from 0 to 3"),
-    "unknown texts": ({"references": ["cat", "fox"], "label_table": TABLE}, "no embedding of 1 texts: 'fox'"),
+    "unknown texts": ({"references": ["cat", "fox"], "label_table": TABLE}, "no embedding of 1 text: 'fox'"),
     "a table without texts": ({"references": ["cat", "fox"], "label_table": np.eye(3)}, "which row is whose"),
     "a table of unequal rows": ({"references": ["a", "b"], "label_table": {"a": [1], "b": [1, 2]}}, "of shapes"),
     "a needless table": ({"label_table": TABLE}, "embeddings already, so label_table"),
@@ -274,7 +274,7 @@ def test_bad_input_is_explained(load, change):
 
 
 CHANGES = {
-    "D1": (lambda x, z: (x[:, :3], z), "have D1=3, K=2, D2=5; the 300 rows before have D1=12"),
+    "D1": (lambda x, z: (x[:, :3], z), "have D1=3, K=2, D2=5; the 300 rows before: D1=12"),
     "K": (lambda x, z: (x, z[:, :1]), "K=1, D2=5; .* K=2"),
     "D2": (lambda x, z: (x, z[:, :, :2]), "D2=2; .* D2=5"),
     "kind": (lambda x, z: (x, np.arange(300)), "D1=12 and class ids; .* K=2"),

@@ -99,7 +99,7 @@ def test_csv_files_with_class_names(page, rows, tmp_path):
     ("name", "content", "expected"),
     [
         ("notzip.npz", b"hello", "notzip.npz is not an .npz file"),
-        ("ragged.csv", b"1,2\n3,4\n5\n", "line 3: 1 values, but line 1 has 2"),
+        ("ragged.csv", b"1,2\n3,4\n5\n", "line 3: its length is 1, that of line 1 is 2"),
         ("words.csv", b"1,2\n3,x\n", "line 2: 'x' is not a number"),
         ("empty.csv", b"\n", "empty.csv is empty"),
         ("binary.csv", b"\xff\xfe\x00\x81", "binary.csv is not a text file"),

@@ -343,7 +343,7 @@ def changed(**changes):
 def test_a_good_ranking_may_be_submitted():
     found = submit.checked(example().to_json())
     assert found.ranking == in_space(example())
-    assert found.remarks == ("1 checkpoints failed and will be shown without a rank",)
+    assert found.remarks == ("1 checkpoint failed and will be shown without a rank",)
 
 
 def test_it_goes_where_the_command_line_would_put_it():

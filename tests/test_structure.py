@@ -40,6 +40,7 @@ ROOMS = (
     "plugins",
     "splice",
     "errors",
+    "words",
 )
 LAZY = ("torch", "transformers", "datasets", "torchvision", "gradio", "evaluate", "pyarrow")
 

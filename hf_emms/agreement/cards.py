@@ -10,6 +10,7 @@ from hf_emms.errors import EmmsError
 from hf_emms.hub import Evaluation, Repo, evaluations, resolve
 from hf_emms.ranking import Ranking
 from hf_emms.ranking_views import one_line
+from hf_emms.words import counted
 
 _SPLITS = ("test", "validation", "valid", "dev")
 _SHARES = ("accuracy", "f1", "precision", "recall", "exact_match", "top-1 accuracy", "top-5 accuracy")
@@ -97,7 +98,7 @@ def _commonest(ranking: Ranking, found: dict[str, tuple[Repo, list[Evaluation]]]
     common = sorted(name for name, count in counts.items() if count == most)
     if len(common) > 1:
         raise EmmsError(
-            f"{most} cards have results of several metrics on {ranking.dataset_id}: {', '.join(common)}",
+            f"results of several metrics on {ranking.dataset_id} are in {counted(most, 'card')}: {', '.join(common)}",
             f"--metric {common[0]}",
         )
     return common[0]

@@ -11,6 +11,7 @@ import msgspec
 from hf_emms.agreement import measures
 from hf_emms.agreement.names import matched, stopped_early
 from hf_emms.ranking import Ranking, Row, ranked
+from hf_emms.words import counted
 
 SCHEMA_VERSION = 1
 
@@ -153,7 +154,9 @@ def _warnings(first: Ranking, second: Ranking, common: Sequence[Row]) -> list[st
         if stopped:
             warnings.append(f"of the {name} ranking, {stopped}")
     if len(common) < measures.FEWEST:
-        warnings.append(f"both rankings have scored {len(common)} checkpoints; agreement needs {measures.FEWEST}")
+        warnings.append(
+            f"both rankings have scored {counted(len(common), 'checkpoint')}; agreement needs {measures.FEWEST}"
+        )
     return warnings
 
 

@@ -157,7 +157,7 @@ def checked(scores: ArrayLike, truth: ArrayLike) -> tuple[Vector, Vector]:
         raise EmmsError(f"there are {pair[0].size} scores and {pair[1].size} truths", "pass one of each a checkpoint")
     if pair[0].size < FEWEST:
         raise EmmsError(
-            f"agreement needs at least {FEWEST} checkpoints with a score and a truth; there are {pair[0].size}",
+            f"agreement needs at least {FEWEST} checkpoints with a score and a truth, not {pair[0].size}",
             "compare more checkpoints",
         )
     return pair

@@ -10,6 +10,7 @@ from hf_emms.agreement.report import BLIND, PARAMETERS, RANDOM, Line, Point, Tar
 from hf_emms.agreement.truth import Truth
 from hf_emms.errors import EmmsError
 from hf_emms.ranking import Ranking
+from hf_emms.words import counted
 
 # Measures that make sense as a mean over targets: a rank depends on how many were ranked.
 _AVERAGED = ("weighted_tau", "kendall_tau", "pearson", "spearman", "regret", "pick_in_top", "top_recall")
@@ -97,7 +98,7 @@ def _target(
     good = truth.higher_is_better(dataset)
     if len(rows) < measures.FEWEST:
         raise EmmsError(
-            f"the ranking of {ranking.dataset!r} and {truth.source} share {len(rows)} checkpoints; "
+            f"the ranking of {ranking.dataset!r} and {truth.source} share {counted(len(rows), 'checkpoint')}; "
             f"at least {measures.FEWEST} are needed",
             f"the ranking has {_few(scored)}; the truth has {_few(truth.scores[dataset])}",
         )

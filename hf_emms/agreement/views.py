@@ -8,6 +8,7 @@ from typing import Any
 from hf_emms.agreement.comparison import Comparison, Move
 from hf_emms.agreement.report import Line, Validation
 from hf_emms.ranking_views import MISSING, one_line, title_of
+from hf_emms.words import counted
 
 MEANS = "mean"
 # What a narrow terminal does without, the first one first.
@@ -38,7 +39,7 @@ def cells(lines: Sequence[Line]) -> tuple[list[str], list[list[str]]]:
 def tables(validation: Validation) -> list[tuple[str, tuple[Line, ...]]]:
     """A heading and its lines: each target, then the means where there are any."""
     titles = {target.dataset: f"{target.dataset} ({len(target.points)} checkpoints)" for target in validation.targets}
-    titles[MEANS] = f"mean over {len(validation.targets)} targets"
+    titles[MEANS] = f"mean over {counted(len(validation.targets), 'target')}"
     return [(titles[name], lines) for name, lines in _tables(validation)]
 
 

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 import click
 
 from hf_emms.cli import output
+from hf_emms.words import counted
 
 if TYPE_CHECKING:
     from hf_emms.cache import Cache, Entry
@@ -101,7 +102,7 @@ def _open() -> Cache:
 
 
 def _total(entries: Sequence[Entry]) -> str:
-    return f"{len(entries)} entries, {_size(sum(entry.bytes for entry in entries))}"
+    return f"{counted(len(entries), 'entry', 'entries')}, {_size(sum(entry.bytes for entry in entries))}"
 
 
 def _size(count: float) -> str:

@@ -11,6 +11,7 @@ import click
 from hf_emms.cli import output
 from hf_emms.cli.rank import RELATIVE
 from hf_emms.errors import EmmsError
+from hf_emms.words import counted
 
 if TYPE_CHECKING:
     from hf_emms.ranking import Ranking
@@ -106,7 +107,7 @@ def _ranked(preset: str) -> Ranking:
 
 
 def _title(ranking: Ranking) -> str:
-    return f"{ranking.dataset}: {ranking.task}, {ranking.n:,} rows, {ranking.n_labels:,} label texts"
+    return f"{ranking.dataset}: {ranking.task}, {counted(ranking.n, 'row')}, {counted(ranking.n_labels, 'label text')}"
 
 
 def _write_card(ranking: Ranking, folder: Path) -> Path:

@@ -11,6 +11,7 @@ import click
 from hf_emms.cli import output
 from hf_emms.cli.labels import column_options, label_options, named_columns
 from hf_emms.errors import EmmsError
+from hf_emms.words import counted
 
 if TYPE_CHECKING:
     from hf_emms.forecast import Cost
@@ -176,8 +177,8 @@ def summary(ranking: Ranking, kept: Path | None) -> str:
     where = ranking.dataset + (f" ({ranking.dataset_id})" if ranking.dataset_id != ranking.dataset else "")
     lines = [
         "",
-        f"{where}, {ranking.split} split, {ranking.task}: {ranking.n:,} rows, {ranking.n_inputs:,} inputs, "
-        f"{ranking.n_labels:,} label texts",
+        f"{where}, {ranking.split} split, {ranking.task}: {counted(ranking.n, 'row')}, "
+        f"{counted(ranking.n_inputs, 'input')}, {counted(ranking.n_labels, 'label text')}",
         f"label encoders: {', '.join(encoder.id for encoder in ranking.encoders)}",
         *(note for note in ranking.notes if note != advice),
         *(f"{row.checkpoint}: {note}" for row in ranking.rows for note in row.notes),
@@ -232,7 +233,10 @@ def _print_plan(plan: Plan, format: str, quiet: bool) -> None:
         return
     target = plan.target
     output.say(f"dataset {target.repo.id} at {target.repo.revision}, {target.split} split, {target.task.id}")
-    output.say(f"{len(target.codes):,} rows, {len(target.inputs):,} inputs, {len(target.label_texts):,} label texts")
+    output.say(
+        f"{counted(len(target.codes), 'row')}, {counted(len(target.inputs), 'input')}, "
+        f"{counted(len(target.label_texts), 'label text')}"
+    )
     for encoder in plan.encoders:
         output.say(f"label encoder {encoder.id} at {encoder.revision}")
     for note in plan.notes:
@@ -240,7 +244,7 @@ def _print_plan(plan: Plan, format: str, quiet: bool) -> None:
     costs, speed = forecast(plan)
     rows = [_planned(one, costs.get(one.repo) if one.repo else None) for one in plan.candidates]
     total = Cost(*(sum(getattr(cost, name) for cost in costs.values()) for name in ("files", "bytes", "cached")))
-    output.say(f"{total.files} files: {_size(total.bytes)} to download, {_size(total.cached)} here already")
+    output.say(f"{counted(total.files, 'file')}: {_size(total.bytes)} to download, {_size(total.cached)} here already")
     seconds = sum(cost.seconds or 0 for cost in costs.values())
     output.say(f"about {seconds:,.0f} s ({speed.source}), without downloads")
     listing = format if format in output.LIST_FORMATS else "tsv"

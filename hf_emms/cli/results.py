@@ -10,6 +10,7 @@ import click
 from hf_emms.cli import output
 from hf_emms.cli.card import read_ranking
 from hf_emms.errors import EmmsError
+from hf_emms.words import counted
 
 if TYPE_CHECKING:
     from hf_emms.ranking import Ranking
@@ -39,7 +40,7 @@ def publish_results(repo_id: str, files: tuple[Path, ...], private: bool) -> Non
     rankings = [read_ranking(file) for file in files] if files else _kept()
     outcome = results.publish(rankings, repo_id, private=private)
     output.emit(outcome.url)
-    what = f"{len(rankings)} ranking{'s' if len(rankings) != 1 else ''}"
+    what = counted(len(rankings), "ranking")
     output.say(f"{repo_id} holds {what} already" if outcome.state == "unchanged" else f"published {what} in {repo_id}")
 
 

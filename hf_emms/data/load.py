@@ -27,6 +27,7 @@ from hf_emms.errors import EmmsError
 from hf_emms.presets import DatasetPreset
 from hf_emms.tasks import Task, column_flag, get_task
 from hf_emms.tasks.base import LabelForm
+from hf_emms.words import counted
 
 _CHUNK = {"image": 64, "text": 512}
 
@@ -247,6 +248,6 @@ def _classes(rows: Any, layout: Layout) -> np.ndarray:
 def _check_labelled(unlabelled: int, total: int, label: str) -> None:
     if unlabelled > MAX_SKIPPED * total:
         raise EmmsError(
-            f"{unlabelled} of {total} rows have no label in column {label!r} (empty or −1)",
+            f"no label in column {label!r} (empty or −1): {unlabelled} of {counted(total, 'row')}",
             "take a split with labels (--split train) or another column (--label-column)",
         )

@@ -6,6 +6,7 @@ import numpy as np
 
 from hf_emms.data.collect import Collector
 from hf_emms.data.labels import Labels
+from hf_emms.words import counted
 
 _FEW = 5
 _KEPT = {
@@ -30,12 +31,13 @@ def sample_notes(
         empty = sum(raws == [task.empty] for _, raws in collector.rows)
         notes += [f"rows without {task.label.name}: {empty}; their label text is {task.empty!r}"] if empty else []
     if labels.numbers is not None:
-        shape = f"{labels.numbers.shape[1]} columns"
+        shape = counted(labels.numbers.shape[1], "column")
         notes.append(f"the {task.label.name} is an F-label of {shape}" + (" and a text" * (labels.form == "both")))
     if layout.kinds[layout.label_columns[0]] in ("integer", "integers") and task.categorical:
         notes.append("labels are numbers without names; names would make better label texts")
     if skipped:
-        notes.append(f"{skipped} rows left out{f' (the first one: {collector.example})' if collector.example else ''}")
+        first = f" (the first one: {collector.example})" if collector.example else ""
+        notes.append(f"{counted(skipped, 'row')} left out{first}")
     return notes
 
 
@@ -48,8 +50,8 @@ def _of_classes(collector: Collector, labels: Labels, total: int | None) -> list
     counts = np.bincount(labels.codes)
     how = collector.request.sampling or "balanced"
     fewest, most = int(np.min(counts)), int(np.max(counts))
-    spread = f"{fewest}" if fewest == most else f"{fewest} to {most}"
-    notes = [f"{rows:,}{of_total} rows, {how}: {len(counts)} classes of {spread} rows"]
+    spread = counted(most, "row") if fewest == most else f"{fewest} to {counted(most, 'row')}"
+    notes = [f"{rows:,}{of_total} rows, {how}: {len(counts)} classes of {spread}"]
     if np.median(counts) < _FEW:
         notes.append(f"most classes have fewer than {_FEW} rows: draw more with --max-samples")
     return notes
@@ -58,11 +60,11 @@ def _of_classes(collector: Collector, labels: Labels, total: int | None) -> list
 def _of_inputs(collector: Collector, labels: Labels, n_inputs: int, n_groups: int) -> str:
     task = collector.layout.task
     of_pictures = task.group is None and task.modality == "image"
-    noun = "pictures" if of_pictures else "texts"
+    inputs = counted(n_inputs, "picture" if of_pictures else "text")
     if len(task.inputs) > 1:
-        noun = f"pairs of {task.inputs[0].name} and {task.inputs[1].name}"
-    shared = f", {n_groups:,} {task.group}s" if task.group else ""
+        inputs = f"{counted(n_inputs, 'pair')} of {task.inputs[0].name} and {task.inputs[1].name}"
+    shared = f", {counted(n_groups, task.group)}" if task.group else ""
     label = "caption" if task.id == "image-to-text" else task.label.name
     several = labels.mixtures is not None or len(collector.rows) > n_inputs or collector.request.references != "mean"
     kept = _KEPT[collector.request.references].format(label=label) if several and task.numbers is None else ""
-    return f"{len(labels.codes):,} rows from {n_inputs:,} {noun}{shared}" + (f": {kept}" if kept else "")
+    return f"{counted(len(labels.codes), 'row')} from {inputs}{shared}" + (f": {kept}" if kept else "")

@@ -11,6 +11,7 @@ from hf_emms.data.kinds import feature_of, value_of
 from hf_emms.data.request import Request
 from hf_emms.data.unfold import Layout, UnusableError
 from hf_emms.errors import EmmsError
+from hf_emms.words import counted
 
 # A stream is shuffled within a buffer that is read before the first row comes out, and held in memory: smaller for
 # pictures, and for small samples.
@@ -54,7 +55,7 @@ def read_prefix(rows: Any, layout: Layout, request: Request) -> tuple[Any, str]:
     else:
         seen: set[int] = set()
         kept, read = _first(shuffled, margin, lambda row: _worth(row, layout, request, seen))
-    note = f"streamed: drawn from the first {read} rows of a shuffled stream, not from the whole split"
+    note = f"streamed: drawn from the first {counted(read, 'row')} of a shuffled stream, not from the whole split"
     return datasets.Dataset.from_list([dict(row) for row in kept], features=features), note
 
 

@@ -10,6 +10,7 @@ from typing import Any
 
 from hf_emms.errors import EmmsError
 from hf_emms.hub import LEFT_OUT, Repo, fetch
+from hf_emms.words import counted
 
 _DESCRIPTIONS = ("*.json", "*.txt", "*.model", "*.jinja")
 _SINGLE, _INDEX = "model.safetensors", "model.safetensors.index.json"
@@ -137,7 +138,7 @@ def _present(repo: Repo, folder: Path, names: list[str]) -> list[Path]:
     missing = [name for name in names if not (folder / name).is_file()]
     if missing:
         raise EmmsError(
-            f"{repo.id} lacks {missing[0]} ({len(missing)} of {len(names)} weight files are missing)",
+            f"{repo.id} lacks {missing[0]} (missing: {len(missing)} of {counted(len(names), 'weight file')})",
             refetch(repo, folder / missing[0]),
         )
     return [folder / name for name in names]

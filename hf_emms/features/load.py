@@ -27,6 +27,7 @@ from hf_emms.features.text_pair_extractor import TextPairExtractor
 from hf_emms.hub import Repo
 from hf_emms.plugins import by_reference
 from hf_emms.tasks.base import Modality
+from hf_emms.words import counted
 
 DEVICES = ("auto", "cpu", "cuda", "mps")
 _NEED_POOLER = ("pooler_output", "unmasked_pooler_output", "image_fallback", "two_towers", "unmasked_two_towers")
@@ -152,7 +153,7 @@ def _check_complete(plan: ExtractionPlan, missing: set[str]) -> str:
     missing = {name for name in missing if name.split(".")[0] not in plan.architecture.unused}
     if missing:
         raise EmmsError(
-            f"the weights of {plan.repo.id} lack {len(missing)} tensors that its architecture "
+            f"the weights of {plan.repo.id} lack {counted(len(missing), 'tensor')} that its architecture "
             f"({plan.architecture.family}) needs, e.g. {min(missing)}",
             "random numbers would take their place: check that config.json and weights belong together",
         )

@@ -17,6 +17,7 @@ from hf_emms.features.layers import LAST, LayerError
 from hf_emms.features.memory import HalvingForward, Inputs
 from hf_emms.features.plan import ExtractionPlan
 from hf_emms.features.transfer import Batch, brought, moved
+from hf_emms.words import counted
 
 # Pixels and tokens a batch. On a CPU larger batches only leave the cache (measured: a MiniLM runs 1.4 times as fast
 # with 1,024 tokens as with 4,096, a ResNet-50 1.4 times with 8 images as with 32); a GPU needs more to be busy, and
@@ -130,7 +131,7 @@ class Running(ABC):
         finally:
             halvings = sum(run.halvings for run in self._runs)
             if halvings:
-                self._notes["memory"] = f"out of memory: the batch was halved {halvings} times"
+                self._notes["memory"] = f"out of memory: the batch was halved {counted(halvings, 'time')}"
 
     def close(self) -> None:
         """Frees the model's memory. The extractor cannot be used afterwards."""

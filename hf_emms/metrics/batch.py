@@ -10,6 +10,7 @@ import numpy as np
 
 from hf_emms.errors import EmmsError
 from hf_emms.scoring.arrays import as_matrix
+from hf_emms.words import counted
 
 Kind = Literal["embeddings", "texts", "class ids"]
 
@@ -90,7 +91,7 @@ def checked(predictions: Any, references: Any, first_row: int = 0) -> Batch:
         y = _references(references)
         if len(x) != len(y):
             raise EmmsError(
-                f"predictions has {len(x)} rows but references has {len(y)}",
+                f"predictions has {counted(len(x), 'row')} but references has {len(y)}",
                 "pass one reference for each prediction, in the same order",
             )
     except EmmsError as error:
@@ -109,7 +110,7 @@ def check_layout(batch: Batch, layout: tuple[int, Kind, tuple[int, ...]], first_
     if batch.layout == layout:
         return
     raise EmmsError(
-        f"rows {first_row} and following have {_described(batch.layout)}; the {first_row} rows before have "
+        f"rows {first_row} and following have {_described(batch.layout)}; the {counted(first_row, 'row')} before: "
         f"{_described(layout)}",
         "one computation takes one checkpoint and one set of labels; call compute() before you start another",
     )

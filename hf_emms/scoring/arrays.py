@@ -9,6 +9,7 @@ import numpy as np
 
 from hf_emms.errors import EmmsError
 from hf_emms.scoring.label_table import LabelTable
+from hf_emms.words import counted
 
 # Rows of one pass over label columns: they stay in cache, and float32 sums of so few stay exact enough.
 BLOCK_ROWS = 128
@@ -55,7 +56,7 @@ def as_labels(value: Any, rows: int) -> Labels:
     if isinstance(value, LabelTable):
         for k, table in enumerate(value.tables):
             as_matrix(table, f"label_embeddings.tables[{k}]")
-        _check_rows(len(value), rows, "label_embeddings", f"{len(value)} codes")
+        _check_rows(len(value), rows, "label_embeddings", counted(len(value), "code"))
         return value
     if isinstance(value, (list, tuple)) and len(value) and np.ndim(value[0]) == 2:
         blocks = [as_matrix(block, f"label_embeddings[{k}]") for k, block in enumerate(value)]
@@ -80,7 +81,7 @@ def _split_last_axis(array: np.ndarray) -> list[np.ndarray]:
 def _check_rows(found: int, rows: int, name: str, what: str) -> None:
     if found != rows:
         raise EmmsError(
-            f"{name} has {what} but features has {rows} rows",
+            f"{name} has {what} but features has {counted(rows, 'row')}",
             "pass one label for each feature row, in the same order",
         )
 

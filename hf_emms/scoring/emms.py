@@ -131,7 +131,9 @@ def _method(name: str) -> Callable[[Standardised], Solution]:
 def _notes(moments: Moments, statistics: Standardised, method: str) -> tuple[str, ...]:
     notes = []
     if statistics.constant_columns:
-        notes.append(f"{statistics.constant_columns} of {moments.d1} feature columns do not vary and were ignored")
+        notes.append(
+            f"ignored, because they do not vary: {statistics.constant_columns} of {moments.d1} feature columns"
+        )
     if method != "cv" and moments.n <= moments.d1:
         notes.append(f"{moments.n} rows cannot tell {moments.d1} features apart: the in-sample residual is 0; use cv")
     filled = int(np.count_nonzero(statistics.sums.n))

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 
 from hf_emms.errors import EmmsError
+from hf_emms.words import counted
 
 
 def assign_folds(groups: Any, folds: int, seed: int) -> np.ndarray:
@@ -38,7 +39,10 @@ def group_ids(groups: Any, rows: int) -> np.ndarray:
         return np.arange(rows, dtype=np.uint64)
     keys = _group_keys(groups)
     if len(keys) != rows:
-        raise EmmsError(f"groups has {len(keys)} entries but features has {rows} rows", "pass one group id a row")
+        raise EmmsError(
+            f"groups has {counted(len(keys), 'entry', 'entries')} but features has {counted(rows, 'row')}",
+            "pass one group id a row",
+        )
     return keys
 
 

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from hf_emms.errors import EmmsError
+from hf_emms.words import counted
 
 
 @dataclass(frozen=True)
@@ -50,7 +51,7 @@ class LabelTable:
             raise EmmsError(f"tables has shapes {shapes}; every table must be (U, D2) with the same U")
         if codes.size and (codes.min() < 0 or codes.max() >= self.n_texts):
             raise EmmsError(
-                f"codes reach from {codes.min()} to {codes.max()} but tables has {self.n_texts} rows",
+                f"codes reach from {codes.min()} to {codes.max()} but tables has {counted(self.n_texts, 'row')}",
                 "every code must be a row number of the tables",
             )
 

@@ -15,6 +15,7 @@ from hf_emms.scoring.blas import cross
 from hf_emms.scoring.moments import Moments
 from hf_emms.scoring.sums import Rows, Sums, column_squares, label_pairs, subtract_outer
 from hf_emms.scoring.targets import ColumnTargets, Targets, TextTargets
+from hf_emms.words import counted
 
 # A column whose standard deviation is below this many rounding errors of its values carries only rounding noise.
 CONSTANT_ROUNDINGS = 32.0
@@ -251,7 +252,7 @@ def _label_scale(moments: Moments, sums: Sums) -> tuple[np.ndarray, tuple[np.nda
     for k, block in enumerate(blocks):
         if not block.any():
             raise EmmsError(
-                f"label_embeddings[{k}] is the same in all {moments.n} rows; there is nothing to explain",
+                f"label_embeddings[{k}] does not vary over {counted(int(moments.n), 'row')}: nothing to explain",
                 "pass labels with at least two distinct values",
             )
     if moments.tables is None:

@@ -141,7 +141,8 @@ def _explained(cells: Grid) -> str:
         text = "No two checkpoints are ranked in more than one of these rankings, so there is no mean rank."
     datasets, checkpoints = cells.left_out
     if datasets or checkpoints:
-        text += f" Not shown: {datasets:,} rankings with fewer checkpoints, {checkpoints:,} checkpoints further down."
+        text += f" Not shown: {markup.counted(datasets, 'ranking')} with fewer checkpoints, "
+        text += f"{markup.counted(checkpoints, 'checkpoint')} further down."
     return f'<p class="small">{text}</p>'
 
 

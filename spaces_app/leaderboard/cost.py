@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 from leaderboard import markup
 from leaderboard.lines import Line, estimator_title, lines, matching
-from leaderboard.markup import escape
+from leaderboard.markup import counted, escape
 from leaderboard.schema import Ranking, Score
 from leaderboard.selection import COSTS, View
 from leaderboard.store import Snapshot
@@ -175,7 +175,7 @@ def _error(point: Point) -> float:
 
 def _missing(view: View, ranking: Ranking, snapshot: Snapshot, drawn: int) -> str:
     absent = len(matching(lines(ranking, snapshot), view)) - drawn
-    return f"{absent:,} checkpoints without a score or a cost are not drawn." if absent else ""
+    return f"Not drawn: {counted(absent, 'checkpoint')} without a score or a cost." if absent else ""
 
 
 def _in_words(point: Point, view: View) -> str:

@@ -24,6 +24,11 @@ def escape(value: object) -> str:
     return html.escape(text).translate(_TEMPLATE)
 
 
+def counted(count: int, noun: str) -> str:
+    """A number with its noun: "1 ranking", "1,034 rankings"."""
+    return f"{count:,} {noun}{'' if count == 1 else 's'}"
+
+
 def is_commit(revision: str | None) -> bool:
     return revision is not None and _COMMIT.fullmatch(revision) is not None
 

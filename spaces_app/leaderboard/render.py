@@ -65,7 +65,8 @@ def about_the_data(snapshot: Snapshot, repo_id: str) -> str:
     origin = escape(snapshot.origin)
     if repo_id and markup.is_id(repo_id):
         origin = f'<a href="{markup.HUB}/datasets/{repo_id}" target="_blank" rel="noopener">{origin}</a>'
-    text = f"<strong>About the data:</strong> {len(snapshot.entries):,} rankings with {rows:,} rows from {origin}."
+    held = f"{markup.counted(len(snapshot.entries), 'ranking')} with {markup.counted(rows, 'row')}"
+    text = f"<strong>About the data:</strong> {held} from {origin}."
     if snapshot.problems:
         listed = "; ".join(escape(problem) for problem in snapshot.problems[:_SHOWN_PROBLEMS])
         more = len(snapshot.problems) - _SHOWN_PROBLEMS

@@ -10,7 +10,7 @@ from datetime import datetime
 from itertools import pairwise
 
 from leaderboard import schema
-from leaderboard.markup import is_commit
+from leaderboard.markup import counted, is_commit
 from leaderboard.schema import NotARankingError, Ranking
 
 MAX_BYTES = 3_000_000
@@ -95,7 +95,7 @@ def open_pull_request(ranking: Ranking, repo_id: str, token: str) -> str:
             repo_id,
             [CommitOperationAdd(path, content)],
             commit_message=f"Add ranking: {ranking.dataset_id}, {ranking.task}"[:120],
-            commit_description=f"{len(ranking.rows)} checkpoints, n {ranking.n}, seed {ranking.seed}.",
+            commit_description=f"{counted(len(ranking.rows), 'checkpoint')}, n {ranking.n}, seed {ranking.seed}.",
             repo_type="dataset",
             create_pr=True,
         )
@@ -150,9 +150,9 @@ def _remarks(ranking: Ranking) -> tuple[str, ...]:
     if not is_commit(ranking.dataset_revision):
         remarks.append("the dataset has no commit of the Hub: others cannot repeat this")
     if local:
-        remarks.append(f"{local} checkpoints have no commit of the Hub and will not be linked")
+        remarks.append(f"{counted(local, 'checkpoint')} without a commit of the Hub will not be linked")
     if failed:
-        remarks.append(f"{failed} checkpoints failed and will be shown without a rank")
+        remarks.append(f"{counted(failed, 'checkpoint')} failed and will be shown without a rank")
     return tuple(remarks)
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import gradio as gr
 
 from leaderboard import submit
-from leaderboard.markup import HUB, escape, is_id
+from leaderboard.markup import HUB, counted, escape, is_id
 from leaderboard.submit import MAX_BYTES, MAX_ROWS, Checked, SubmissionError
 
 _PRIVATE = {"api_visibility": "private"}
@@ -81,7 +81,8 @@ def verdict_of(text: str, *, good: bool = False) -> str:
 def _praise(found: Checked, repo_id: str) -> str:
     ranking = found.ranking
     text = (
-        f"This is a ranking of {len(ranking.rows)} checkpoints for {escape(ranking.dataset)}, {escape(ranking.task)}."
+        f"This is a ranking of {counted(len(ranking.rows), 'checkpoint')} for {escape(ranking.dataset)}, "
+        f"{escape(ranking.task)}."
     )
     text += "".join(f" Note: {escape(remark)}." for remark in found.remarks)
     if not repo_id:

@@ -79,7 +79,7 @@ def read_table(text: str, name: str) -> np.ndarray:
     body = lines if _are_numbers(lines[0]) else lines[1:]
     for number, line in enumerate(body, start=1 + len(lines) - len(body)):
         if len(line) != len(lines[0]):
-            raise ValueError(f"{name}, line {number}: {len(line)} values, but line 1 has {len(lines[0])}")
+            raise ValueError(f"{name}, line {number}: its length is {len(line)}, that of line 1 is {len(lines[0])}")
         if not _are_numbers(line):
             bad = next(value for value in line if not _are_numbers([value]))
             raise ValueError(f"{name}, line {number}: {bad.strip()!r} is not a number")
