@@ -21,6 +21,7 @@ from hf_emms.presets import DatasetPreset, checkpoint_preset, dataset_preset, en
 from hf_emms.ranking import Row
 from hf_emms.scoring.estimators import DEFAULT_ESTIMATORS, get_estimator
 from hf_emms.tasks import get_task
+from hf_emms.words import counted
 
 if TYPE_CHECKING:
     import datasets
@@ -140,7 +141,7 @@ def plan(request: Request, progress: Progress) -> Plan:
     if request.encoders and not encoders:
         notes.append("labels are numbers, which no encoder embeds: --label-form both adds their words")
     if len(unique) < len(ids):
-        notes.append(f"{len(ids) - len(unique)} checkpoints were named twice and are ranked once")
+        notes.append(f"named twice and ranked once: {counted(len(ids) - len(unique), 'checkpoint')}")
     candidates = tuple(_candidate(id, request, target, encoders, cache) for id in unique)
     return Plan(request, target, encoders, candidates, tuple(notes))
 
@@ -159,7 +160,7 @@ def engine_for(request: Request) -> Engine:
     if request.race is not None:
         if request.engine != "local":
             raise EmmsError(f"--race runs in this process, not on --engine {request.engine}", "leave one of them out")
-        return RaceEngine(request.race)
+        return RaceEngine(request.race, get_estimator(request.estimators[0]), request.layers)
     return engine_of(request.engine, ray_address=request.ray_address, shard_inputs=request.shard_size)
 
 

@@ -15,7 +15,6 @@ import hf_emms
 from hf_emms import ranking_views as views
 from hf_emms.cards.command import rank_command
 from hf_emms.cli import main
-from hf_emms.errors import EmmsError
 from hf_emms.ranking import Ranking, Row, ranked
 from hf_emms.results.merge import path_of
 
@@ -82,8 +81,6 @@ def test_a_layer_that_a_checkpoint_does_not_have_is_a_note(emms_cache: Path) -> 
 def test_a_race_runs_at_one_layer(emms_cache: Path) -> None:
     row = of(hf_emms.rank("demo_glosses", TEXT, layers="mean", race=1, **SMALL))
     assert (row.layer, {*row.layers}) == ("mean", {"mean"})
-    with pytest.raises(EmmsError, match="at one layer, not at last and mean"):
-        hf_emms.rank("demo_glosses", TEXT, layers=["last", "mean"], race=1, **SMALL)
 
 
 # --- what is written and shown ----------------------------------------------------------------------------

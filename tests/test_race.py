@@ -90,9 +90,11 @@ def test_a_failing_checkpoint_is_a_failed_row(full: Ranking, emms_cache: Path, t
     assert rows[0].checkpoint == names[0]
 
 
-def test_a_score_without_folds_cannot_race(full: Ranking, emms_cache: Path) -> None:
+def test_what_cannot_race_is_refused_before_anything_is_looked_for() -> None:
     with pytest.raises(EmmsError, match="a score with folds, which logme does not have"):
-        hf_emms.rank(DATASET, [row.checkpoint for row in full.rows], race=TOP, estimators="logme", max_samples=250)
+        hf_emms.rank("no/dataset", "no/checkpoint", race=TOP, estimators="logme")
+    with pytest.raises(EmmsError, match="at one layer, not at last and mean"):
+        hf_emms.rank("no/dataset", "no/checkpoint", race=TOP, layers=("last", "mean"))
 
 
 @given(st.integers(2, 100_000))

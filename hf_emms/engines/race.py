@@ -28,6 +28,7 @@ from hf_emms.engines.scores import evidence_of, needs_rows, scores_of
 from hf_emms.engines.sharing import sharing_pictures
 from hf_emms.errors import EmmsError
 from hf_emms.ranking import Row, RowScore, Seconds
+from hf_emms.scoring.estimators import Estimator
 from hf_emms.scoring.label_table import LabelTable
 from hf_emms.scoring.moments import Moments
 
@@ -84,20 +85,30 @@ class RaceEngine:
 
     Args:
         top: K: how many checkpoints must be told apart on all rows.
+        estimator: the first one, which decides.
+        layers: as asked for.
+
+    Raises:
+        EmmsError: nobody would win: K below 1, scores without folds, or scores of several layers.
     """
 
-    def __init__(self, top: int = 3) -> None:
+    def __init__(self, top: int, estimator: Estimator, layers: Sequence[str] = ()) -> None:
         if top < 1:
             raise EmmsError(f"a race for the best {top} has no winner", "--top 3")
+        if not estimator.folds:
+            raise EmmsError(
+                f"a race needs a score with folds, which {estimator.name} does not have",
+                "--estimator emms first, or leave --race out",
+            )
+        if len(layers) > 1:
+            raise EmmsError(
+                f"a race runs checkpoints at one layer, not at {' and '.join(layers)}",
+                "one --layer, or leave --race out",
+            )
         self._top = top
 
     def rows(self, work: Work) -> Generator[Row, None, None]:
         """See `Engine.rows`. Rows of checkpoints that stopped early say after how many rows (`Row.n`)."""
-        if len(work.settings.read_layers) > 1:
-            layers = " and ".join(work.settings.read_layers)
-            raise EmmsError(
-                f"a race runs checkpoints at one layer, not at {layers}", "one --layer, or leave --race out"
-            )
         work = sharing_pictures(work)
         sizes = growing(len(work.target.inputs))
         # In the first round also half way, where another round follows: two looks tell where a score goes.
@@ -172,11 +183,6 @@ def _advance(racer: Racer, size: int, first: int, work: Work, labels: LabelTable
     except failures() as error:
         _LOG.debug("%s failed", racer.name, exc_info=True)
         return one_line(error)
-    if racer.looks and len(racer.looks[-1][1].folds) < 2:
-        raise EmmsError(
-            f"a race needs a score with folds, which {work.settings.estimators[0]} does not have",
-            "--estimator emms first, or leave --race out",
-        )
     return None
 
 

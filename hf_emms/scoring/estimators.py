@@ -54,12 +54,14 @@ class Estimator:
         summary: one line for help and cards.
         score: the function.
         needs_rows: whether it needs the rows beside the moments.
+        folds: whether a score has a value for each fold, by which a race stops checkpoints.
     """
 
     name: str
     summary: str
     score: Callable[[Evidence], Score]
     needs_rows: bool = False
+    folds: bool = False
 
 
 def _emms(method: str) -> Callable[[Evidence], Score]:
@@ -87,7 +89,7 @@ ESTIMATORS: Registry[Estimator] = Registry(
     "hf_emms.estimators",
     Estimator,
     (
-        Estimator("emms", "EMMS, held-out residual", _emms("cv")),
+        Estimator("emms", "EMMS, held-out residual", _emms("cv"), folds=True),
         Estimator("emms_exact", "EMMS, the paper's objective at its optimum", _emms("exact")),
         Estimator("emms_one_pass", "EMMS as the official function computes it", _emms("one_pass")),
         Estimator("emms_alternating", "EMMS, the paper's Algorithm 1", _emms("alternating")),
