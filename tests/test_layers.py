@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -73,6 +74,12 @@ def test_other_names_are_refused(name: str) -> None:
     with pytest.raises(EmmsError, match="unknown layer") as error:
         layer_names([name])
     assert error.value.hint == "--layer last, mean or a number"
+
+
+@pytest.mark.parametrize("value", [1.5, (2.0,), True])
+def test_what_is_no_whole_number_is_refused(value: Any) -> None:
+    with pytest.raises(EmmsError, match="unknown layer"):
+        layer_names(value)
 
 
 def test_numbers_count_hidden_layers_from_both_ends() -> None:

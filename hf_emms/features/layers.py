@@ -10,6 +10,7 @@ from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING, Any
 
 from hf_emms.errors import EmmsError
+from hf_emms.words import counted
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -31,7 +32,7 @@ def layer_names(names: str | int | Iterable[str | int]) -> tuple[str, ...]:
     Raises:
         EmmsError: a name that is neither "last" nor "mean" nor a whole number, or no name at all.
     """
-    given = [names] if isinstance(names, str | int) else list(names)
+    given = list(names) if isinstance(names, Iterable) and not isinstance(names, str) else [names]
     if not given:
         raise EmmsError("no layer was named", f"--layer {LAST}, {MEAN} or a number")
     return tuple(dict.fromkeys(_name(str(one).strip()) for one in given))
@@ -120,7 +121,7 @@ def pick(layer: str, last: Tensor, states: Sequence[Tensor], first: int) -> Tens
     if not (0 if number >= 0 else first) <= position < len(states):
         start = "0 (what enters the first one)" if first else "1"
         raise LayerError(
-            f"it has {len(hidden)} hidden layers and no layer {number}",
+            f"it has {counted(len(hidden), 'hidden layer')} and no layer {number}",
             f"--layer {LAST}, or --layer N with N from {start} to {len(hidden)}, or -{len(hidden)} to -1",
         )
     return states[position]
