@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import math
+from typing import Any
 
 import numpy as np
 import pytest
@@ -13,7 +14,7 @@ from rows import error_of, image_rows, png
 from hf_emms.data import load_target
 from hf_emms.data.pictures import picture_size
 from hf_emms.tasks import get_task
-from hf_emms.tasks.boxes import BOXES, box_in_words, encode_boxes, measure_box
+from hf_emms.tasks.boxes import BOXES, are_parts, box_in_words, encode_boxes, measure_box
 from hf_emms.tasks.smooth import bumps
 
 SIZE = (200, 100)
@@ -32,8 +33,40 @@ MIDDLE = (0.5, 0.5, 0.5, 0.2)
     ],
 )
 def test_the_same_box_in_every_format(form: str, raw: list[float]) -> None:
-    assert measure_box(raw, SIZE, form) == pytest.approx(MIDDLE)
-    assert BOXES.formats[form](raw, SIZE) == pytest.approx(MIDDLE)
+    size = None if are_parts([raw]) else SIZE
+    assert measure_box(raw, size, form) == pytest.approx(MIDDLE)
+    assert BOXES.formats[form](raw, size) == pytest.approx(MIDDLE)
+
+
+@pytest.mark.parametrize(
+    ("boxes", "parts"),
+    [
+        ([[0.25, 0.4, 0.5, 0.2], [0, 0, 1, 1]], True),
+        ([[0, 0, 1, 1], [0, 0, 1, 0.5], [0.1, 0.1, 1.02, 0.9]], True),  # a little beyond the edge
+        ([[0.1, 0.1, 0.2, 0.2], [0.3, 0.1, 0.2, 0.2], [30, 10, 20, 20]], True),  # one that is wrong
+        ([[0, 0, 1, 1], [5, 5, 10, 10], [7, 8, 9, 10]], False),
+        ([[0, 0, 1, 1]] * 3, False),
+        ([[0.0, 0.0, 1.0, 1.0]] * 3, False),
+        ([[0.5, 0.5, 0.5, 0.5], [10.5, 3.2, 7, 8], [1.5, 6.2, 7, 8]], False),
+        ([None, [0.1, 0.2], [0.1, 0.2, 0.3, 0.4]], True),
+        ([None, [1, 2, 3]], False),
+        ([], False),
+    ],
+)
+def test_all_boxes_together_tell_whether_they_are_parts_or_pixels(boxes: list[Any], parts: bool) -> None:
+    assert are_parts(boxes) == parts
+
+
+@pytest.mark.parametrize(("scale", "wide"), [(1, 1 / 20), (1 / 20, 1.0)])
+def test_one_pixel_in_the_corner_is_no_whole_picture_where_boxes_are_pixels(scale: float, wide: float) -> None:
+    """Pictures of 20 x 20: the same boxes in pixels and as parts, and [0, 0, 1, 1] among them."""
+    boxes = [[scale * value for value in (n, n, 10, 5)] for n in range(1, 6)] + [[0, 0, 1, 1]]
+    rows = image_rows(scenes(boxes, (20, 20)), expression=[f"e {n}" for n in range(6)], bbox=boxes)
+    target = load_target(rows)
+    assert target.label_numbers is not None
+    widths = sorted(target.label_numbers[:, 2].tolist())
+    assert widths == pytest.approx(sorted([0.5] * 5 + [wide]))
+    assert any("as parts of its picture" in note for note in target.notes) == (scale < 1)
 
 
 def test_boxes_are_read_as_xywh_unless_said() -> None:

@@ -189,6 +189,26 @@ def test_too_many_broken_rows_are_an_error_with_count_and_example(limit: int | N
         assert "15 of 60 rows" in error.message
 
 
+def test_a_row_or_two_are_left_out_of_a_few_as_well() -> None:
+    encoded = pictures(8)
+    encoded[3] = b"broken"
+    target = load_target(image_rows(encoded, label=["a", "b"] * 4))
+    assert (len(target), target.skipped) == (7, 1)
+    encoded[4] = encoded[5] = b"broken"
+    error = error_of(lambda: load_target(image_rows(encoded, label=["a", "b"] * 4)))
+    assert "3 of 8 rows could not be read, and 2 rows or 5% may be left out; the first one: " in error.message
+    unlabelled = texts(8, ["a", "b"]).map(lambda row, i: {"label": row["label"] if i else None}, with_indices=True)
+    assert (len(load_target(unlabelled)), load_target(unlabelled).skipped) == (7, 1)
+    stream = unlabelled.to_iterable_dataset()
+    assert len(load_target(stream, columns={"label": "label"}, max_samples=7)) == 7
+
+
+def test_none_that_can_be_read_is_an_error_however_few_there_are() -> None:
+    assert "2 of 2 rows" in error_of(lambda: load_target(image_rows([b"a", b"b"], label=["a", "b"]))).message
+    empty = datasets.Dataset.from_dict({"text": ["a", "b"], "label": ["", " "]})
+    assert "2 of 2 rows" in error_of(lambda: load_target(empty)).message
+
+
 def test_empty_texts_and_missing_captions_are_left_out() -> None:
     rows = texts(60, ["a", "b"])
     holes = rows.map(lambda row, i: {"text": [" ", None][i % 2] if i < 2 else row["text"]}, with_indices=True)

@@ -33,7 +33,8 @@ def test_sixteen_bit_gray_is_scaled_and_not_clipped_to_white() -> None:
 
 
 def test_pixels_of_unknown_range_are_no_white_pictures() -> None:
-    rows = image_rows([encoded(np.eye(4, dtype=np.float32), "tiff"), *pictures(3)], label=["a", "b", "a", "b"])
+    odd = [encoded(np.eye(size, dtype=np.float32), "tiff") for size in (4, 5, 6)]
+    rows = image_rows([*odd, *pictures(3)], label=["a", "b"] * 3)
     assert "mode F" in error_of(lambda: load_target(rows)).message
 
 

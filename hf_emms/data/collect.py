@@ -12,8 +12,17 @@ from hf_emms.data.request import Request
 from hf_emms.data.unfold import Layout, UnusableError
 from hf_emms.errors import EmmsError
 from hf_emms.tasks import column_flag
+from hf_emms.words import counted
 
+# Of the rows that are read, and in any case so many: of eight rows a single one would be more.
 MAX_SKIPPED = 0.05
+FEW_SKIPPED = 2
+ALLOWED = f"{FEW_SKIPPED} rows or {MAX_SKIPPED:.0%} may be left out"
+
+
+def too_many(left_out: int, total: int) -> bool:
+    """Whether so many rows are left out that the others cannot stand for all."""
+    return left_out > max(FEW_SKIPPED, MAX_SKIPPED * total) or left_out == total > 0
 
 
 def hash64(*parts: bytes) -> int:
@@ -37,6 +46,7 @@ class Collector:
     Attributes:
         layout: how rows are read.
         request: how many rows, and which texts of an input.
+        unsized: whether labels are measured without the size of their pictures, as parts of them.
         parts: for each part of the input, hash of content → content (encoded picture or text).
         inputs: hash of an input → hashes of its parts.
         rows: (input, its raw labels), one a row of the sample.
@@ -47,6 +57,7 @@ class Collector:
 
     layout: Layout
     request: Request
+    unsized: bool = False
     parts: tuple[dict[int, Any], ...] = field(init=False)
     inputs: dict[int, tuple[int, ...]] = field(default_factory=dict)
     rows: list[tuple[int, list[Any]]] = field(default_factory=list)
@@ -97,18 +108,18 @@ class Collector:
         """Says so when too many of the rows that were read had to be left out, or none was left.
 
         Raises:
-            EmmsError: more than 5 % were left out, or the sample is empty.
+            EmmsError: more than 5 % (and more than two) were left out, or the sample is empty.
         """
         if not self.rows and not self.skipped:
             raise EmmsError("the split has no rows", "--split NAME")
-        if self.skipped > MAX_SKIPPED * self.seen:
+        if too_many(self.skipped, self.seen):
             task = self.layout.task
             flags = ", ".join(map(column_flag, task.roles))
             forms = (
                 f", or --box-format {'|'.join(task.numbers.formats)}" if task.numbers and task.numbers.formats else ""
             )
             raise EmmsError(
-                f"{self.skipped} of {self.seen} rows could not be read, more than {MAX_SKIPPED:.0%}; "
+                f"{self.skipped} of {counted(self.seen, 'row')} could not be read, and {ALLOWED}; "
                 f"the first one: {self.example}",
                 f"repair the data, or name other columns: {flags}{forms}",
             )
@@ -118,7 +129,7 @@ class Collector:
         self.example = self.example or problem
         # Past this point even a sample whose other rows are all good would be refused.
         wanted = self.request.max_samples
-        if wanted is not None and self.skipped > MAX_SKIPPED * (wanted + self.skipped):
+        if wanted is not None and too_many(self.skipped, wanted + self.skipped):
             self.finish()
 
     def _checked(self, contents: tuple[Any, ...]) -> tuple[int, ...]:
@@ -136,7 +147,7 @@ class Collector:
             return labels
         form = self.request.box_format
         measure = numbers.formats[form] if form else numbers.measure
-        size = picture_size(contents[0]) if isinstance(contents[0], bytes) else None
+        size = picture_size(contents[0]) if isinstance(contents[0], bytes) and not self.unsized else None
         try:
             return [measure(label, size) for label in labels]
         except (TypeError, ValueError) as problem:

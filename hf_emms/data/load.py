@@ -10,7 +10,7 @@ import numpy as np
 
 from hf_emms.cache import Cache
 from hf_emms.data.assemble import assemble
-from hf_emms.data.collect import MAX_SKIPPED, Collector
+from hf_emms.data.collect import ALLOWED, Collector, too_many
 from hf_emms.data.columns import check_column, find_columns, find_task
 from hf_emms.data.keep import keep_sample, kept_sample, sample_key
 from hf_emms.data.kinds import column_of, describe, kinds_of, undecoded
@@ -77,7 +77,7 @@ def load_target(
 
     Raises:
         EmmsError: the dataset, split, task or columns cannot be found; fewer than two labels; more than 5 % of the rows
-            cannot be read.
+            (and more than two) cannot be read.
     """
     given = {role: column for role, column in (columns or {}).items() if column is not None}
     request = Request(max_samples, sampling, references, seed, prompt, label_form, box_format)
@@ -219,7 +219,7 @@ def _collect(rows: Any, layout: Layout, request: Request) -> tuple[Collector, in
         order = np.flatnonzero(labelled)[draw(items.keys[labelled], classes[labelled])]
     else:
         order = plain_order(items.keys)
-    collector = Collector(layout, request)
+    collector = Collector(layout, request, _unsized(rows, layout))
     last = None
     chunk = _CHUNK["image" if layout.task.modality.startswith("image") else "text"]
     for item, (_, row) in zip(order.tolist(), iterate(rows, items.rows[order], chunk), strict=True):
@@ -230,6 +230,14 @@ def _collect(rows: Any, layout: Layout, request: Request) -> tuple[Collector, in
         collector.add(row, int(items.places[item]))
     collector.finish()
     return collector, unlabelled
+
+
+def _unsized(rows: Any, layout: Layout) -> bool:
+    """Whether labels are parts of their pictures, not in pixels: the whole column tells, not one row."""
+    numbers = layout.task.numbers
+    if numbers is None or numbers.are_parts is None:
+        return False
+    return numbers.are_parts(column_values(rows, layout.label_columns[0]))
 
 
 def _classes(rows: Any, layout: Layout) -> np.ndarray:
@@ -246,8 +254,8 @@ def _classes(rows: Any, layout: Layout) -> np.ndarray:
 
 
 def _check_labelled(unlabelled: int, total: int, label: str) -> None:
-    if unlabelled > MAX_SKIPPED * total:
+    if too_many(unlabelled, total):
         raise EmmsError(
-            f"no label in column {label!r} (empty or −1): {unlabelled} of {counted(total, 'row')}",
+            f"no label in column {label!r} (empty or −1): {unlabelled} of {counted(total, 'row')}, and {ALLOWED}",
             "take a split with labels (--split train) or another column (--label-column)",
         )

@@ -30,6 +30,8 @@ def sample_notes(
     if task.empty is not None:
         empty = sum(raws == [task.empty] for _, raws in collector.rows)
         notes += [f"rows without {task.label.name}: {empty}; their label text is {task.empty!r}"] if empty else []
+    if collector.unsized:
+        notes.append(f"every {task.label.name} is read as parts of its picture, not as pixels")
     if labels.numbers is not None:
         shape = counted(labels.numbers.shape[1], "column")
         notes.append(f"the {task.label.name} is an F-label of {shape}" + (" and a text" * (labels.form == "both")))

@@ -6,7 +6,7 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
-from hf_emms.data.collect import MAX_SKIPPED, encoded, hash64
+from hf_emms.data.collect import MAX_SKIPPED, encoded, hash64, too_many
 from hf_emms.data.kinds import feature_of, value_of
 from hf_emms.data.request import Request
 from hf_emms.data.unfold import Layout, UnusableError
@@ -110,5 +110,4 @@ def _evenly(
         if len(kept) >= enough or read >= _PATIENCE * wanted:
             break
     # A few are left out; where there are many, the reader of these rows has to see them.
-    many = len(unlabelled) > MAX_SKIPPED * read
-    return kept + reserve + unlabelled * many, read
+    return kept + reserve + unlabelled * too_many(len(unlabelled), read), read

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -32,7 +32,7 @@ class Role:
     clean: Callable[[str], str] | None = None
 
 
-# A raw label and the input picture's (width, height) in pixels, None without a picture, to P plain numbers.
+# A raw label and the input picture's (width, height), None without a picture or where that doesn't count, to P numbers.
 Measure = Callable[[Any, tuple[int, int] | None], tuple[float, ...]]
 
 
@@ -41,11 +41,13 @@ class Numbers:
     """How a label that is no text becomes an F-label: a box, a value.
 
     Attributes:
-        measure: a raw label and the input picture's (width, height), None without a picture, to P plain numbers;
-            raises ValueError with the reason where the label cannot be used.
+        measure: a raw label and the input picture's (width, height) in pixels to P plain numbers; None without a
+            picture, and where labels are parts of it. Raises ValueError with the reason where the label cannot be used.
         encode: the numbers of U labels, float64 (U, P), to the F-label float32 (U, D2).
         describe: P numbers in words, for the text encoders.
         formats: other ways in which datasets write such labels, by the names that users type.
+        are_parts: whether raw labels, all of a dataset's, are parts of their pictures, not in pixels; None where
+            labels have nothing to do with the picture's size.
         doubt: the numbers of N rows, float64 (N, P), to what makes them doubtful, in words; None where nothing does.
     """
 
@@ -53,6 +55,7 @@ class Numbers:
     encode: Callable[[np.ndarray], np.ndarray]
     describe: Callable[[tuple[float, ...]], str]
     formats: Mapping[str, Measure] = field(default_factory=dict)
+    are_parts: Callable[[Sequence[Any]], bool] | None = None
     doubt: Callable[[np.ndarray], str | None] = lambda numbers: None
 
 

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
+from contextlib import suppress
 from functools import partial
 from typing import Any
 
@@ -19,14 +21,16 @@ _ROWS = ("top", "upper", "middle", "lower", "bottom")
 _AREAS = ((0.12, "tiny"), (0.25, "small"), (0.45, "medium"), (0.7, "large"), (math.inf, "huge"))
 _WIDE = 1.5
 _EDGE, _DOUBTFUL = 1e-9, 0.5
+# Parts may stand out of their picture a little, and most boxes in pixels are wider than this.
+_A_WHOLE = 1.5
 
 
 def measure_box(raw: Any, size: tuple[int, int] | None, form: str) -> tuple[float, ...]:
     """Reads a box as the parts of its picture that it covers; what stands out of the picture is cut off.
 
     Args:
-        raw: four numbers, in pixels, or all between 0 and 1.
-        size: (width, height) of the upright picture in pixels.
+        raw: four numbers.
+        size: (width, height) of the upright picture in pixels; None where the numbers are parts of it.
         form: "xywh" (upper left corner), "xyxy" (two corners) or "cxcywh" (centre).
 
     Returns:
@@ -35,13 +39,8 @@ def measure_box(raw: Any, size: tuple[int, int] | None, form: str) -> tuple[floa
     Raises:
         ValueError: no four numbers, or nothing of the box is in the picture.
     """
-    try:
-        a, b, c, d = (float(value) for value in raw)
-    except (TypeError, ValueError):
-        raise ValueError(f"a box is four numbers, not {str(raw)[:60]}") from None
-    if not all(map(math.isfinite, (a, b, c, d))):
-        raise ValueError(f"a box has a number that is not finite: {[a, b, c, d]}")
-    width, height = (1, 1) if max(abs(a), abs(b), abs(c), abs(d)) <= 1 or size is None else size
+    a, b, c, d = _four_numbers(raw)
+    width, height = size or (1, 1)
     if form == "xyxy":
         left, top, right, bottom = a, b, c, d
     elif form == "cxcywh":
@@ -55,6 +54,25 @@ def measure_box(raw: Any, size: tuple[int, int] | None, form: str) -> tuple[floa
     if right <= left or bottom <= top:
         raise ValueError(f"a box lies outside its picture of {width} x {height}: {[a, b, c, d]} as {form}")
     return ((left + right) / 2, (top + bottom) / 2, right - left, bottom - top)
+
+
+def are_parts(raws: Sequence[Any]) -> bool:
+    """Whether boxes are parts of their pictures: most stay within 1, and some of the numbers are fractions.
+
+    One box says nothing: [0, 0, 1, 1] is a whole picture, or its first pixel.
+
+    Args:
+        raws: all boxes of a dataset; what is no box doesn't count.
+    """
+    boxes = []
+    for raw in raws:
+        with suppress(ValueError):
+            boxes.append(_four_numbers(raw))
+    if not boxes:
+        return False
+    numbers = np.array(boxes)
+    fractions = numbers != np.round(numbers)
+    return bool(fractions.any() and np.median(np.abs(numbers).max(axis=1)) <= _A_WHOLE)
 
 
 def box_in_words(box: tuple[float, ...]) -> str:
@@ -86,6 +104,16 @@ def doubt_boxes(boxes: np.ndarray) -> str | None:
     return f"{told}: does --box-format say how they are written?" if share > _DOUBTFUL else None
 
 
+def _four_numbers(raw: Any) -> tuple[float, float, float, float]:
+    try:
+        a, b, c, d = (float(value) for value in raw)
+    except (TypeError, ValueError):
+        raise ValueError(f"a box is four numbers, not {str(raw)[:60]}") from None
+    if not all(map(math.isfinite, (a, b, c, d))):
+        raise ValueError(f"a box has a number that is not finite: {[a, b, c, d]}")
+    return a, b, c, d
+
+
 def _word(words: tuple[str, ...], place: float) -> str:
     return words[min(int(place * len(words)), len(words) - 1)]
 
@@ -95,5 +123,6 @@ BOXES = Numbers(
     encode=encode_boxes,
     describe=box_in_words,
     formats={form: partial(measure_box, form=form) for form in ("xywh", "xyxy", "cxcywh")},
+    are_parts=are_parts,
     doubt=doubt_boxes,
 )
