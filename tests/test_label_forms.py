@@ -5,16 +5,18 @@ from __future__ import annotations
 import datasets
 import numpy as np
 import pytest
+from rankings import example
 
 import hf_emms
 from hf_emms.cards.command import rank_command
+from hf_emms.cli.rank import summary
 from hf_emms.data import load_target
 from hf_emms.engines.progress import Silent
 from hf_emms.hub import resolve
 from hf_emms.labels import embed_texts
 from hf_emms.pipeline import _labels
 from hf_emms.plan import Request, open_cache, plan
-from hf_emms.ranking import Ranking
+from hf_emms.ranking import Encoder, Ranking
 
 ENCODER = "emms-demo/encoder-minilm-static"
 CHECKPOINT = "emms-demo/bert-random"
@@ -38,6 +40,17 @@ def test_labels_that_are_numbers_need_no_encoder(of_numbers: Ranking) -> None:
     assert set(of_numbers.rows[0].scores) == {"emms", "logme", "knn"}
     # The length of a text is easily read off its embedding.
     assert of_numbers.rows[0].scores["emms"].details["r2"] > 0.3
+
+
+@pytest.mark.parametrize(
+    ("encoders", "told"),
+    [
+        ((Encoder("box (numbers)", ""),), "labels as numbers: box"),
+        ((Encoder("org/a", "1" * 40), Encoder("box (numbers)", "")), "label encoders: org/a\nlabels as numbers: box"),
+    ],
+)
+def test_the_summary_does_not_call_numbers_an_encoder(encoders: tuple[Encoder, ...], told: str) -> None:
+    assert f"\n{told}\n" in summary(example(encoders=encoders), None)
 
 
 def test_encoders_that_are_not_used_are_told() -> None:

@@ -54,6 +54,12 @@ def test_the_schema_is_the_packages_and_reads_without_loss():
     assert schema.PARQUET_KEY == package._PARQUET_KEY
 
 
+def test_numbers_are_not_called_a_label_encoder():
+    told = table.described(in_space(example(encoders=(package.Encoder("box (numbers)", ""),))))
+    assert "· labels as numbers: box ·" in told
+    assert "encoder" not in told
+
+
 WRONG = {
     "cut off": (lambda data: json.dumps(data)[:200], "it is not JSON"),
     "a list": (lambda data: "[]", "the file should be an object, but is a list"),

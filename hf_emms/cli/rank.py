@@ -179,7 +179,7 @@ def summary(ranking: Ranking, kept: Path | None) -> str:
         "",
         f"{where}, {ranking.split} split, {ranking.task}: {counted(ranking.n, 'row')}, "
         f"{counted(ranking.n_inputs, 'input')}, {counted(ranking.n_labels, 'label text')}",
-        f"label encoders: {', '.join(encoder.id for encoder in ranking.encoders)}",
+        *_labels(ranking),
         *(note for note in ranking.notes if note != advice),
         *(f"{row.checkpoint}: {note}" for row in ranking.rows for note in row.notes),
         "Ranks with = are shared: the difference is within the noise of the folds.",
@@ -191,6 +191,14 @@ def summary(ranking: Ranking, kept: Path | None) -> str:
     else:
         lines.append(f"Results: {kept}")
     return "\n".join(lines)
+
+
+def _labels(ranking: Ranking) -> list[str]:
+    """What the F-labels are: embeddings of texts, numbers, or both."""
+    encoders = [encoder.id for encoder in ranking.encoders if encoder.revision]
+    numbers = [encoder.id.removesuffix(" (numbers)") for encoder in ranking.encoders if not encoder.revision]
+    told = (("label encoders", encoders), ("labels as numbers", numbers))
+    return [f"{what}: {', '.join(names)}" for what, names in told if names]
 
 
 def _request(checkpoints: tuple[str, ...], options: dict[str, Any]) -> Request:

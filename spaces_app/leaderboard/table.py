@@ -51,14 +51,17 @@ def table(view: View, ranking: Ranking, snapshot: Snapshot) -> str:
 def described(ranking: Ranking) -> str:
     """What was measured, in one paragraph."""
     dataset = markup.hub_link(ranking.dataset_id, ranking.dataset_revision, "datasets/")
-    encoders = ", ".join(markup.hub_link(encoder.id, encoder.revision) for encoder in ranking.encoders)
+    encoders = [markup.hub_link(encoder.id, encoder.revision) for encoder in ranking.encoders if encoder.revision]
+    numbers = [escape(encoder.id.removesuffix(" (numbers)")) for encoder in ranking.encoders if not encoder.revision]
+    told = (("label encoders", encoders), ("labels as numbers:", numbers))
+    labels = " · ".join(f"{what} {', '.join(names)}" for what, names in told if names)
     config = f"{escape(ranking.config)}, " if ranking.config else ""
     return (
         f"<h2>{escape(ranking.dataset)}</h2>"
         f'<p class="small">{dataset}, {config}split {escape(ranking.split)} at '
         f"<code>{escape(ranking.dataset_revision[:12] or MISSING)}</code> · {ranking.n:,} rows · "
         f"{ranking.n_labels:,} label texts · seed {ranking.seed} · {ranking.folds} folds · "
-        f"label encoders {encoders} · {escape(ranking.created[:10])}</p>"
+        f"{labels} · {escape(ranking.created[:10])}</p>"
     )
 
 
