@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from typing import Any
 
 import expressions
 import numpy as np
@@ -21,7 +22,8 @@ ASKED_SCENES = 125  # with four questions each
 REFERRED_SCENES = 165  # with three boxes each
 EASY_PICTURES = 110
 
-_QUESTION_COLUMNS = Features({"image": ImageFeature(), "question": Value("string"), "answer": Value("string")})
+_QUESTIONS = {"image": ImageFeature(), "question": Value("string"), "answer": Value("string")}
+_BOXES = {"image": ImageFeature(), "answer": List(Value("string")), "bbox": List(Value("float32"))}
 _FLUENT = (
     "Drawn by a script from Microsoft's Fluent emoji (flat style, MIT licence, npm package "
     "`@lobehub/fluent-emoji-flat`)"
@@ -33,7 +35,7 @@ def easy_vqa() -> None:
     asked = sources.easy_vqa_questions("test")
     rng = np.random.default_rng(SEED)
     pictures = sorted({number for _, _, number in asked})
-    rows: dict[str, list] = {"image": [], "question": [], "answer": []}
+    rows = []
     for number in rng.choice(pictures, EASY_PICTURES, replace=False):
         mine = [(question, answer) for question, answer, owner in asked if owner == number]
         whats = [pair for pair in mine if pair[1] not in ("yes", "no")]
@@ -43,20 +45,16 @@ def easy_vqa() -> None:
         chosen = [pair for word in ("yes", "no") for pair in [pair for pair in plain if pair[1] == word][:1]]
         with Image.open(sources.easy_vqa_picture("test", int(number))) as opened:
             cell = png(opened.convert("RGB"), PALETTE)
-        for question, answer in dict.fromkeys(whats + chosen):
-            rows["image"].append(cell)
-            rows["question"].append(question)
-            rows["answer"].append(answer)
-    write_dataset(
+        rows += [(cell, *pair) for pair in dict.fromkeys(whats + chosen)]
+    _write(
         "easy-vqa",
-        Dataset.from_dict(rows, features=_QUESTION_COLUMNS),
-        title=f"Easy-VQA, {len(rows['answer'])} rows",
-        licence="mit",
+        _QUESTIONS,
+        rows,
+        title=f"Easy-VQA, {len(rows)} rows",
         task="visual-question-answering",
         origin="extended|other-easy-vqa",
-        pictures_repeat=True,
         text=(
-            f"{len(rows['answer'])} questions on {EASY_PICTURES} pictures of easy-VQA's test part (Victor Zhou, MIT "
+            f"{len(rows)} questions on {EASY_PICTURES} pictures of easy-VQA's test part (Victor Zhou, MIT "
             "licence, PyPI package `easy-vqa` 1.0): one coloured shape on a light ground, 64 × 64. All questions for "
             f"its shape and colour, and of those that yes or no answers at most one each a "
             "picture, none with a negation. The rows of a picture stand together."
@@ -69,23 +67,19 @@ def emoji_vqa() -> None:
     by_name = {thing.emoji_name: thing for thing in things()}
     kinds = {kind: [by_name[name] for name in names[: questions.OF_A_KIND]] for kind, names in questions.KINDS.items()}
     picture_of = _fluent()
-    rows: dict[str, list] = {"image": [], "question": [], "answer": []}
+    rows = []
     for i, asked in enumerate(questions.ask(kinds, ASKED_SCENES, SEED)):
         cell = png(scenes.draw(asked.scene, picture_of, SEED + i), PALETTE)
-        for question, answer in asked.questions:
-            rows["image"].append(cell)
-            rows["question"].append(question)
-            rows["answer"].append(answer)
-    write_dataset(
+        rows += [(cell, *pair) for pair in asked.questions]
+    _write(
         "emoji-vqa",
-        Dataset.from_dict(rows, features=_QUESTION_COLUMNS),
+        _QUESTIONS,
+        rows,
         title="Emoji questions",
-        licence="mit",
         task="visual-question-answering",
         origin="original",
-        pictures_repeat=True,
         text=(
-            f"{len(rows['answer'])} questions on {ASKED_SCENES} scenes of two to four emoji on a 128 × 96 canvas: what "
+            f"{len(rows)} questions on {ASKED_SCENES} scenes of two to four emoji on a 128 × 96 canvas: what "
             "stands where, of which kind it is, how many of a kind there are, whether there is one. "
             f"{_FLUENT}: {sum(map(len, kinds.values()))} things of {len(kinds)} kinds ({', '.join(kinds)}). "
             "The rows of a picture stand together."
@@ -97,31 +91,34 @@ def emoji_boxes() -> None:
     """Scenes with the same emoji twice, and expressions of three of their emoji with boxes."""
     by_name = {thing.emoji_name: thing for thing in things()}
     picture_of = _fluent()
-    rows: dict[str, list] = {"image": [], "answer": [], "bbox": []}
+    rows = []
     for scene in expressions.refer([by_name[name] for name in expressions.NAMES], REFERRED_SCENES, SEED):
         picture, boxes = expressions.draw(scene, picture_of)
         cell = png(picture, PALETTE)
-        for said, box in itertools.islice(zip(scene.expressions, boxes, strict=True), 3):
-            rows["image"].append(cell)
-            rows["answer"].append(list(said))
-            rows["bbox"].append(list(box))
-    columns = {"image": ImageFeature(), "answer": List(Value("string")), "bbox": List(Value("float32"))}
-    write_dataset(
+        referred = itertools.islice(zip(scene.expressions, boxes, strict=True), 3)
+        rows += [(cell, list(said), list(box)) for said, box in referred]
+    _write(
         "emoji-boxes",
-        Dataset.from_dict(rows, features=Features(columns)),
+        _BOXES,
+        rows,
         title="Emoji referring expressions",
-        licence="mit",
         task="zero-shot-object-detection",
         origin="original",
-        pictures_repeat=True,
         text=(
-            f"{len(rows['bbox'])} objects in {REFERRED_SCENES} scenes of three or four emoji on a 128 × 96 canvas, in "
+            f"{len(rows)} objects in {REFERRED_SCENES} scenes of three or four emoji on a 128 × 96 canvas, in "
             "the columns of RefCOCO on the Hub: `answer` holds two or three expressions of the object, `bbox` its "
             f"left, top, width and height in pixels. {_FLUENT}. Every scene holds one of its "
             f"{len(expressions.NAMES)} things twice, so that the expression has to say which one. "
             "The rows of a picture stand together."
         ),
     )
+
+
+def _write(name: str, columns: dict[str, Any], rows: Sequence[tuple[Any, ...]], **told: str) -> None:
+    """Writes rows, those of a picture together; `told` is what `write_dataset` wants to know."""
+    values = dict(zip(columns, map(list, zip(*rows, strict=True)), strict=True))
+    table = Dataset.from_dict(values, features=Features(columns))
+    write_dataset(name, table, licence="mit", pictures_repeat=True, **told)
 
 
 def _fluent() -> Callable[[scenes.Thing], Image.Image]:
