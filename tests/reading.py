@@ -13,10 +13,12 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 from command_line import CommandLine, Done
-from hub import Hub, running_hub
-from hub.fixtures import client_environment
+from hub import Hub
+from hub_client import commands, home, hub
 
 from hf_emms import demo
+
+__all__ = ["home", "hub"]
 
 ENCODER = "emms-demo/encoder-minilm-static"
 GOOD = "emms-demo/vit-random"
@@ -24,21 +26,9 @@ _numbers = itertools.count(1)
 
 
 @pytest.fixture(scope="module")
-def hub(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Hub]:
-    with running_hub(tmp_path_factory.mktemp("hub")) as running:
-        yield running
-
-
-@pytest.fixture(scope="module")
-def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return tmp_path_factory.mktemp("client")
-
-
-@pytest.fixture(scope="module")
 def cli(hub: Hub, home: Path) -> Iterator[CommandLine]:
-    running = CommandLine(client_environment(hub, home, HF_EMMS_DEADLINE="30"), home)
-    yield running
-    running.close()
+    with commands(hub, home, "30") as running:
+        yield running
 
 
 @pytest.fixture

@@ -12,12 +12,15 @@ from pathlib import Path
 
 import pytest
 from command_line import CommandLine, Done
-from hub import Hub, running_hub
+from hub import Hub
 from hub.fixtures import client_environment
+from hub_client import commands, home, hub
 from rankings import example
 
 from hf_emms.cards import update_dataset_card, update_model_card
 from hf_emms.ranking import Ranking
+
+__all__ = ["home", "hub"]
 
 BOM = b"\xef\xbb\xbf"
 README = BOM + b"---\r\nlanguage: no # Norwegian\r\nlicense: mit\r\n---\r\n\r\n# Best\r\n\r\nNo line break at the end"
@@ -25,23 +28,10 @@ _numbers = itertools.count(1)
 
 
 @pytest.fixture(scope="module")
-def hub(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Hub]:
-    with running_hub(tmp_path_factory.mktemp("hub")) as running:
-        yield running
-
-
-@pytest.fixture(scope="module")
-def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return tmp_path_factory.mktemp("client")
-
-
-@pytest.fixture(scope="module")
 def cli(hub: Hub, home: Path) -> Iterator[CommandLine]:
     """Commands share one process; at the end no token may be found in anything that they wrote."""
-    environment = client_environment(hub, home, HF_EMMS_DEADLINE="8")
-    running = CommandLine(environment, home)
-    yield running
-    running.close()
+    with commands(hub, home) as running:
+        yield running
     tokens = [token.encode() for token in hub.tokens._tokens]
     assert tokens
     for done in running.done:

@@ -16,14 +16,17 @@ from typing import Any
 import click
 import pytest
 from command_line import CommandLine
-from hub import Hub, running_hub
+from hub import Hub
 from hub.fixtures import client_environment
+from hub_client import hub
 
 from hf_emms.cli.rank import _request, rank
 from hf_emms.errors import EmmsError
 from hf_emms.jobs import JobSettings, arguments_of, job_spec
 from hf_emms.plan import Request
 from hf_emms.ranking import Ranking
+
+__all__ = ["hub"]
 
 GOOD, POOR = "emms-demo/resnet-distilled", "emms-demo/vit-random"
 RESULTS = "ada/emms-results"
@@ -32,14 +35,8 @@ JOB = ["--engine", "jobs", "--results-repo", RESULTS]
 
 
 @pytest.fixture(scope="module")
-def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Hub]:
-    with running_hub(tmp_path_factory.mktemp("hub")) as running:
-        yield running
-
-
-@pytest.fixture(scope="module")
-def environment(server: Hub, tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
-    return client_environment(server, tmp_path_factory.mktemp("client"), HF_EMMS_DEADLINE="8")
+def environment(hub: Hub, tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
+    return client_environment(hub, tmp_path_factory.mktemp("client"), HF_EMMS_DEADLINE="8")
 
 
 @pytest.fixture(scope="module")
@@ -50,8 +47,8 @@ def cli(environment: dict[str, str], tmp_path_factory: pytest.TempPathFactory) -
 
 
 @pytest.fixture
-def token(server: Hub) -> str:
-    return server.token(user="ada")
+def token(hub: Hub) -> str:
+    return hub.token(user="ada")
 
 
 # ---- what a job is asked to do ---------------------------------------------------------------------------------
@@ -126,7 +123,7 @@ def test_a_timeout_that_is_none_is_refused() -> None:
 # ---- over HTTP -------------------------------------------------------------------------------------------------
 
 
-def test_a_dry_run_prints_the_job_its_price_and_no_token(server: Hub, cli: CommandLine, token: str) -> None:
+def test_a_dry_run_prints_the_job_its_price_and_no_token(hub: Hub, cli: CommandLine, token: str) -> None:
     words = ["-c", POOR, "--flavor", "a10g-small", "--jobs-timeout", "90m", "--dry-run"]
     done = cli.run(*WORDS, *JOB, *words, token=token)
     assert done.code == 0, done
@@ -138,20 +135,20 @@ def test_a_dry_run_prints_the_job_its_price_and_no_token(server: Hub, cli: Comma
     assert "1 × A10G (24 GB)" in done.err
     assert "at most 1.50 USD" in done.err
     assert token not in done.out + done.err
-    assert not server.jobs
+    assert not hub.jobs
 
 
-def test_a_job_ranks_and_its_ranking_comes_back(server: Hub, cli: CommandLine, token: str, tmp_path: Path) -> None:
+def test_a_job_ranks_and_its_ranking_comes_back(hub: Hub, cli: CommandLine, token: str, tmp_path: Path) -> None:
     here, there = tmp_path / "here.json", tmp_path / "there.json"
     checkpoints = ["-c", POOR, "-c", GOOD, "-c", "lab/nowhere"]
     done = cli.run(*WORDS, *JOB, *checkpoints, "-o", there, token=token)
     assert done.code == 0, done
-    (job,) = server.jobs.values()
+    (job,) = hub.jobs.values()
     assert job.stage == "COMPLETED"
     assert job.spec["secrets"] == {"HF_TOKEN": token}
     assert job.spec["timeoutSeconds"] == 7200
     assert token not in done.out + done.err + json.dumps(job.spec["command"]) + json.dumps(job.log)
-    assert f"{server.url}/jobs/ada/{job.id}" in done.err
+    assert f"{hub.url}/jobs/ada/{job.id}" in done.err
     assert f"[2/3] {POOR}" in done.err or f"[3/3] {POOR}" in done.err
     assert cli.run(*WORDS, *checkpoints, "-o", here, token=token).code == 0
     alone, far = (Ranking.from_json(file.read_text()) for file in (here, there))
@@ -161,61 +158,61 @@ def test_a_job_ranks_and_its_ranking_comes_back(server: Hub, cli: CommandLine, t
     assert far.rows[2].error
 
 
-def test_a_job_that_fails_says_where_its_log_is(server: Hub, cli: CommandLine, token: str) -> None:
+def test_a_job_that_fails_says_where_its_log_is(hub: Hub, cli: CommandLine, token: str) -> None:
     done = cli.run(*WORDS, *JOB, "--estimator", "emss", token=token)
-    job = list(server.jobs.values())[-1]
+    job = list(hub.jobs.values())[-1]
     assert (done.code, done.out) == (1, "")
     assert "unknown estimator 'emss'" in done.err  # of the job's log
     assert "the job ended at ERROR: Exit code: 1" in done.err
-    assert f"its log: {server.url}/jobs/ada/{job.id}" in done.err
+    assert f"its log: {hub.url}/jobs/ada/{job.id}" in done.err
 
 
-def test_nothing_is_started_that_cannot_end_well(server: Hub, cli: CommandLine, token: str) -> None:
-    started = len(server.jobs)
+def test_nothing_is_started_that_cannot_end_well(hub: Hub, cli: CommandLine, token: str) -> None:
+    started = len(hub.jobs)
     refused = {
         "the Hub has no flavor 'h9000'": (["--flavor", "h9000"], token),
         "belongs to 'grace'": (["--results-repo", "grace/results"], token),
-        "your read token cannot start jobs": ([], server.token(user="ada", role="read")),
-        "cannot start jobs\n": ([], server.token(user="ada", role="fineGrained", scopes={"ada": ["repo.write"]})),
+        "your read token cannot start jobs": ([], hub.token(user="ada", role="read")),
+        "cannot start jobs\n": ([], hub.token(user="ada", role="fineGrained", scopes={"ada": ["repo.write"]})),
         "you are not logged in": ([], None),
     }
     for message, (words, used) in refused.items():
         done = cli.run(*WORDS, *JOB, *words, token=used)
         assert done.code == 1
         assert message in done.err
-    assert len(server.jobs) == started
+    assert len(hub.jobs) == started
 
 
 @pytest.mark.parametrize(
     ("status", "message"), [(402, "billing"), (503, "the Hub refused a job (503"), (403, "job.write")]
 )
 def test_a_refusal_of_the_hub_is_told_and_not_tried_again(
-    server: Hub, cli: CommandLine, token: str, status: int, message: str
+    hub: Hub, cli: CommandLine, token: str, status: int, message: str
 ) -> None:
-    before = server.count("POST /api/jobs/ada")
-    server.fail("POST /api/jobs/ada", status)
+    before = hub.count("POST /api/jobs/ada")
+    hub.fail("POST /api/jobs/ada", status)
     done = cli.run(*WORDS, *JOB, token=token)
     assert done.code == 1
     assert message in done.err
-    assert server.count("POST /api/jobs/ada") == before + 1
+    assert hub.count("POST /api/jobs/ada") == before + 1
 
 
 def test_an_interrupted_command_leaves_the_job_and_says_how_to_end_it(
-    server: Hub, environment: dict[str, str], token: str
+    hub: Hub, environment: dict[str, str], token: str
 ) -> None:
-    before = set(server.jobs)
+    before = set(hub.jobs)
     program = [sys.executable, "-c", "from hf_emms.cli import main; main()", *WORDS, *JOB, "-c", POOR]
     with subprocess.Popen(
         program, env={**environment, "HF_TOKEN": token}, stderr=subprocess.PIPE, text=True
     ) as process:
         until = time.monotonic() + 60
-        while not server.count("GET /api/jobs/ada/*/logs") or set(server.jobs) == before:
+        while not hub.count("GET /api/jobs/ada/*/logs") or set(hub.jobs) == before:
             assert time.monotonic() < until
             time.sleep(0.02)
         time.sleep(0.2)
         os.kill(process.pid, signal.SIGINT)
         _, said = process.communicate(timeout=30)
-    (id,) = set(server.jobs) - before
+    (id,) = set(hub.jobs) - before
     assert process.returncode == 130
     assert f"hf jobs cancel {id} ends it" in said
-    assert server.jobs[id].stage in ("RUNNING", "COMPLETED")
+    assert hub.jobs[id].stage in ("RUNNING", "COMPLETED")

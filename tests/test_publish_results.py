@@ -15,8 +15,9 @@ import pyarrow.parquet as pq
 import pytest
 import yaml
 from command_line import CommandLine
-from hub import Hub, running_hub
+from hub import Hub
 from hub.fixtures import client_environment, run_client
+from hub_client import cli, home, hub
 from rankings import example
 
 from hf_emms import ranking_views as views
@@ -25,39 +26,23 @@ from hf_emms.ranking import Ranking, Row, RowScore, Seconds, ranked
 from hf_emms.results import merged, path_of
 from hf_emms.results.table import parquet
 
+__all__ = ["cli", "home", "hub"]
+
 ID = "lab/emms-results"
 
 
-@pytest.fixture(scope="module")
-def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return tmp_path_factory.mktemp("client")
-
-
-@pytest.fixture(scope="module")
-def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Hub]:
-    with running_hub(tmp_path_factory.mktemp("hub")) as running:
-        yield running
-
-
-@pytest.fixture(scope="module")
-def cli(server: Hub, home: Path) -> Iterator[CommandLine]:
-    running = CommandLine(client_environment(server, home, HF_EMMS_DEADLINE="8"), home)
-    yield running
-    running.close()
-
-
 @pytest.fixture
-def lab(server: Hub) -> Iterator[Hub]:
+def lab(hub: Hub) -> Iterator[Hub]:
     """The Hub, without the results of other tests."""
-    if ("dataset", ID) in server.store.repos:
-        server.store.delete(server.store.repo(ID, "dataset"))
-    yield server
-    server.faults.clear()
+    if ("dataset", ID) in hub.store.repos:
+        hub.store.delete(hub.store.repo(ID, "dataset"))
+    yield hub
+    hub.faults.clear()
 
 
 @pytest.fixture
-def token(server: Hub) -> str:
-    return server.token(user="ada", orgs=["lab"])
+def token(hub: Hub) -> str:
+    return hub.token(user="ada", orgs=["lab"])
 
 
 def write(folder: Path, ranking: Ranking, name: str = "ranking.json") -> Path:

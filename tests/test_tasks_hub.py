@@ -7,11 +7,13 @@ from pathlib import Path
 
 import pytest
 from command_line import CommandLine
-from hub import Hub, running_hub
-from hub.fixtures import client_environment
+from hub import Hub
+from hub_client import commands, home, hub
 
 from hf_emms import demo
 from hf_emms.ranking import Ranking
+
+__all__ = ["home", "hub"]
 
 ENCODER = "emms-demo/encoder-minilm-static"
 
@@ -27,17 +29,9 @@ TASKS = (
 
 
 @pytest.fixture(scope="module")
-def hub(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Hub]:
-    with running_hub(tmp_path_factory.mktemp("hub")) as running:
+def cli(hub: Hub, home: Path) -> Iterator[CommandLine]:
+    with commands(hub, home, "60") as running:
         yield running
-
-
-@pytest.fixture(scope="module")
-def cli(hub: Hub, tmp_path_factory: pytest.TempPathFactory) -> Iterator[CommandLine]:
-    home = tmp_path_factory.mktemp("client")
-    running = CommandLine(client_environment(hub, home), home)
-    yield running
-    running.close()
 
 
 def upload(hub: Hub, name: str, kind: str) -> str:

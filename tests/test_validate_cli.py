@@ -7,31 +7,18 @@ import io
 import json
 import subprocess
 import sys
-from collections.abc import Iterator
 from pathlib import Path
 
 import msgspec
 import pytest
 from command_line import CommandLine, Done
-from hub import Hub, running_hub
-from hub.fixtures import client_environment
+from hub import Hub
+from hub_client import cli, home, hub
 from rankings import NAMES, example, ranking
 
 from hf_emms.ranking import ranked
 
-
-@pytest.fixture(scope="module")
-def hub(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Hub]:
-    with running_hub(tmp_path_factory.mktemp("hub")) as running:
-        yield running
-
-
-@pytest.fixture(scope="module")
-def cli(hub: Hub, tmp_path_factory: pytest.TempPathFactory) -> Iterator[CommandLine]:
-    home = tmp_path_factory.mktemp("client")
-    running = CommandLine(client_environment(hub, home, HF_EMMS_DEADLINE="8"), home)
-    yield running
-    running.close()
+__all__ = ["cli", "home", "hub"]
 
 
 def told(done: Done, *texts: str) -> None:
