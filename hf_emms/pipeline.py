@@ -97,8 +97,9 @@ def rank(
         device: "auto", "cpu", "cuda" or "mps".
         dtype: "auto", "float32", "bfloat16" or "float16".
         batch_size: inputs a batch; chosen by default.
-        layers: "last" (what the table of architectures says; the default), "mean" over all hidden layers, or the
-            number of one; each checkpoint's row is that of the best of several.
+        layers: "spread" (the first and the middle hidden layer beside the last; the default), "last" (what the table
+            of architectures says), "mean" over all hidden layers, or the number of one; each checkpoint's row is
+            that of the best of several.
         resume: take rows that an earlier run with the same settings finished.
         cache: look for features, label embeddings and rows in the cache, and keep them there.
         streaming: read the dataset without downloading all of it.

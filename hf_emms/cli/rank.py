@@ -89,8 +89,8 @@ RELATIVE = "Scores are relative: they compare checkpoints on this dataset, sampl
     "--layer",
     "layers",
     multiple=True,
-    metavar="last|mean|N",
-    help="Hidden layers to take features from; of several, each checkpoint's best counts [default: last].",
+    metavar="spread|last|mean|N",
+    help="Hidden layers to take features from; of several, each checkpoint's best counts [default: spread].",
 )
 @click.option("--format", "format", type=click.Choice(output.FORMATS), help="[default: table; tsv in a pipe]")
 @click.option("--quiet", "-q", is_flag=True, help="Print the checkpoint ids only, best first.")

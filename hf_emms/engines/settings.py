@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from hf_emms.features.layers import DEFAULT_LAYERS
+from hf_emms.features.layers import SPREAD
 
 
 @dataclass(frozen=True)
@@ -35,5 +35,5 @@ class Settings:
 
     @property
     def read_layers(self) -> tuple[str, ...]:
-        """The layers that are read: those asked for, else the last."""
-        return self.layers or DEFAULT_LAYERS
+        """The layers that are read: those asked for, else the last with two earlier ones beside it."""
+        return self.layers or (SPREAD,)

@@ -7,7 +7,6 @@ from typing import Any
 
 import torch
 from torch import Tensor
-from torch.nn.functional import normalize
 
 from hf_emms.features import layers
 from hf_emms.features.images import ImageInput, image_batches
@@ -28,13 +27,13 @@ class Extractor(Running):
         model: Any,
         source: ImageInput | TextInput,
         pooling: str,
-        asked: tuple[str, ...] = layers.DEFAULT_LAYERS,
+        asked: tuple[str, ...] = (layers.LAST,),
     ) -> None:
         self._pooling = find_pooling(pooling)
         self._scaled = ", scaled to length one" if plan.normalise else ""
         super().__init__(plan, model, self._pooling.summary + self._scaled)
         self._source = source
-        self._reader = layers.LayerReader(self._pooling, plan.architecture.first_layer, asked)
+        self._reader = layers.LayerReader(self._pooling, plan.architecture.first_layer, asked, unit=plan.normalise)
         self._size = self._tokens() if isinstance(source, TextInput) else self._pixels()
         self._run = self._halving(self._features, self._size)
         self.width = self._probe(self._examples(1, "a"), self._examples(PROBED, "a " * PROBED_WORDS))
@@ -50,6 +49,10 @@ class Extractor(Running):
     def summary(self, layer: str) -> str:
         if layer == layers.LAST:
             return self.pooling
+        if layer == layers.SPREAD:
+            beside = self._reader.beside
+            words = layers.beside_words(beside, self._pooling.layer_summary) + self._scaled if beside else ""
+            return self.pooling + words
         return layers.words(layer, self._pooling.layer_summary) + self._scaled
 
     def _batches(self, inputs: Sequence[Any], batch_size: int | None) -> Iterator[Batch]:
@@ -66,8 +69,7 @@ class Extractor(Running):
         return image_batches(source, inputs, self._run, batch_size or fitting_images(self._size, source.pixels))
 
     def _features(self, inputs: Inputs) -> Tensor:
-        parts = [part.float() for part in self._reader(self._model, inputs)]
-        return torch.cat([normalize(part, dim=1) for part in parts] if self._plan.normalise else parts, dim=1)
+        return torch.cat(self._reader(self._model, inputs), dim=1)
 
     def _examples(self, count: int, text: str) -> Sequence[Any]:
         if isinstance(self._source, TextInput):

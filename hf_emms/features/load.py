@@ -17,7 +17,7 @@ from hf_emms.features.extractor import Extractor
 from hf_emms.features.files import fetch_weights
 from hf_emms.features.fusion import Fused, find_fusion
 from hf_emms.features.images import ImageInput
-from hf_emms.features.layers import DEFAULT_LAYERS
+from hf_emms.features.layers import LAST
 from hf_emms.features.pair_extractor import PairExtractor
 from hf_emms.features.pairs import PairInput
 from hf_emms.features.plan import ExtractionPlan, plan_extraction
@@ -43,7 +43,7 @@ def load_extractor(
     dtype: str = "auto",
     allow_pickle: bool = False,
     trust_remote_code: bool = False,
-    layers: tuple[str, ...] = DEFAULT_LAYERS,
+    layers: tuple[str, ...] = (LAST,),
 ) -> Running:
     """Loads a checkpoint with its own processor or tokenizer.
 

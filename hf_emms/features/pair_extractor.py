@@ -10,7 +10,7 @@ import numpy as np
 from hf_emms.data import Pairs
 from hf_emms.errors import EmmsError
 from hf_emms.features.fusion import Fused, Towers
-from hf_emms.features.layers import DEFAULT_LAYERS, LayerError, refused_beside_last
+from hf_emms.features.layers import LAST, LayerError, refused_of_pairs
 from hf_emms.features.memory import Inputs
 from hf_emms.features.pairs import PairInput, Sizes, fused_batches, tokens_beside, tower_batches
 from hf_emms.features.plan import ExtractionPlan
@@ -31,11 +31,12 @@ class PairExtractor(Running):
         model: Any,
         source: PairInput,
         fusion: Towers | Fused,
-        asked: tuple[str, ...] = DEFAULT_LAYERS,
+        asked: tuple[str, ...] = (LAST,),
     ) -> None:
         self._fusion = fusion
         super().__init__(plan, model, self._fusion.summary)
-        self._refused = refused_beside_last(asked, plan.repo.id)
+        self._refused = refused_of_pairs(asked, plan.repo.id)
+        self._given = tuple(layer for layer in asked if layer not in self._refused)
         self._source = source
         self._pictures = self._pixels()
         self._texts = self._budget(TOKENS, _fused_tokens) if isinstance(fusion, Fused) else self._tokens()

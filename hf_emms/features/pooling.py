@@ -32,12 +32,14 @@ class Pooling:
         features: a model and the tensors of a batch to features (b, D1).
         layers: the same and every hidden layer's, from one forward; None where only the feature is to be had.
         layer_summary: what is pooled of a hidden layer, in words.
+        spreads: whether hidden layers can stand beside the feature; not where their rows repeat a part of it.
     """
 
     summary: str
     features: Callable[[Any, Inputs], Tensor]
     layers: Callable[[Any, Inputs], Layered] | None = None
     layer_summary: str = ""
+    spreads: bool = True
 
 
 def _call(model: Any, inputs: Inputs, **options: Any) -> Any:
@@ -98,7 +100,7 @@ def _captioner(summary: str, halves: Callable[[Any, Inputs], captioners.Halves])
         return joined[-1], joined
 
     layer_summary = summary.replace("the decoder's state", "the decoder layer's state")
-    return Pooling(summary, lambda model, inputs: layers(model, inputs)[0], layers, layer_summary)
+    return Pooling(summary, lambda model, inputs: layers(model, inputs)[0], layers, layer_summary, spreads=False)
 
 
 def _states(model: Any, outputs: Any) -> tuple[Any, ...]:

@@ -57,6 +57,7 @@ class Running(ABC):
         self._notes = dict(plan.notes)
         self._runs: list[HalvingForward] = []
         self._probing = False
+        self._given: tuple[str, ...] = (LAST,)
         self.cut = 0
         self.limit = 0
         self.architecture = plan.architecture.family
@@ -82,7 +83,7 @@ class Running(ABC):
     @property
     def columns(self) -> dict[str, slice]:
         """Layer → its columns in a feature row."""
-        return {LAST: slice(0, self.width)}
+        return dict.fromkeys(self._given, slice(0, self.width))
 
     @property
     def refused(self) -> dict[str, LayerError]:

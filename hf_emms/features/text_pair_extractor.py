@@ -10,7 +10,7 @@ import numpy as np
 from hf_emms.data import Pairs
 from hf_emms.errors import EmmsError
 from hf_emms.features.contexts import SUMMARY, find_states, merged, said_by_window
-from hf_emms.features.layers import DEFAULT_LAYERS, LayerError, refused_beside_last
+from hf_emms.features.layers import LAST, LayerError, refused_of_pairs
 from hf_emms.features.plan import ExtractionPlan
 from hf_emms.features.running import PROBED, PROBED_WORDS, Running
 from hf_emms.features.transfer import Batch
@@ -26,10 +26,11 @@ class TextPairExtractor(Running):
         model: Any,
         source: TextPairInput,
         states: str,
-        asked: tuple[str, ...] = DEFAULT_LAYERS,
+        asked: tuple[str, ...] = (LAST,),
     ) -> None:
         super().__init__(plan, model, SUMMARY)
-        self._refused = refused_beside_last(asked, plan.repo.id)
+        self._refused = refused_of_pairs(asked, plan.repo.id)
+        self._given = tuple(layer for layer in asked if layer not in self._refused)
         self._source = source
         self._windowed = 0
         read = find_states(states)

@@ -40,14 +40,7 @@ LABELS = {
     "minilm": "all-MiniLM-L6-v2, K = 1",
     "random": "a random vector a text, K = 1",
 }
-COLUMNS = {
-    "weighted_tau": "weighted τ",
-    "kendall_tau": "τ",
-    "pearson": "Pearson",
-    "regret": "regret",
-    "pick_in_top": "in top 3",
-}
-
+LAYERED = ("image-classification", "text-classification", "image-to-text")
 PerTarget = Mapping[str, Measured]
 
 
@@ -174,15 +167,17 @@ def _labels(targets: list[Target]) -> str:
 
 
 def _layers(targets: list[Target]) -> str:
-    """Targets whose candidates were all scored on the mean of their layers too."""
+    """Targets whose candidates show hidden layers."""
+    showing = [t for t in targets if t.record["task"] in LAYERED]
     rows = []
     for name in ("emms", "logme", "knn"):
-        both = [
-            (last, mean) for t in targets if (last := t.measures(name)) and (mean := t.measures(name, "mean-layer"))
-        ]
-        cells = [f"{np.mean([pair[i]['weighted_tau'] for pair in both]):.2f}" for i in (0, 1)]
-        rows.append((f"{NAMES[name]} ({len(both)} targets)", *cells))
-    return _table(("weighted τ", "last layer", "mean of layers"), rows)
+        cells = []
+        for labels in ("demo", "last-layer", "mean-layer"):
+            own = [m for t in showing if (m := t.measures(name, labels))]
+            cells.append(f"{np.mean([m['weighted_tau'] for m in own]):.2f} / {np.mean([m['regret'] for m in own]):.1f}")
+        rows.append((NAMES[name], *cells))
+    head = (f"weighted τ / regret ({len(showing)} targets)", "spread (the default)", "last layer", "mean of layers")
+    return _table(head, rows)
 
 
 def _costs(targets: list[Target]) -> str:

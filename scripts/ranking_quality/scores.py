@@ -30,7 +30,7 @@ from ranking_quality.problems import folder_of
 from ranking_quality.protocol import GOALS, Entrant, Goal, pool
 from ranking_quality.truth import finished
 
-SETTINGS = Settings(tuple(ESTIMATORS), device="cpu", layers=("last", "mean"))
+SETTINGS = Settings(tuple(ESTIMATORS), device="cpu", layers=("spread", "last", "mean"))
 RANDOM_WIDTH = 64
 
 ROLES = {
@@ -46,7 +46,8 @@ ROLES = {
 DRAWS = {200: 2, 500: 1, None: 1}
 ON_SMALL_SAMPLES = ("emms", "emms_exact", "logme", "logme_common", "knn")
 ON_OTHER_LABELS = ("emms", "logme_flabels")
-ON_MEAN_LAYER = ("emms", "logme", "logme_flabels", "knn")
+ON_OTHER_LAYERS = ("emms", "logme", "logme_flabels", "knn")
+OTHER_LAYERS = ("last", "mean")
 
 
 @dataclass(frozen=True)
@@ -139,15 +140,15 @@ def score(goal: Goal, entrants: list[Entrant]) -> Iterator[tuple[Entrant, Scored
             continue
         features = {name: layer.features[target.input_of_row] for name, layer in layers.items()}
         values, seconds = _scores(features, labels, target)
-        yield entrant, Scored(values, seconds, layers["last"].about)
+        yield entrant, Scored(values, seconds, layers["spread"].about)
 
 
 def _layers(repo: Repo, target: Target, labels: LabelTable, cache: Cache) -> dict[str, Extraction]:
-    """Features of the last layer, and the mean over layers of a checkpoint that has any."""
+    """Features as `hf-emms rank` takes them, the last layer, and the mean over layers of a checkpoint that has any."""
     try:
         return extract(repo, target, labels, SETTINGS, cache).layers
     except EmmsError:
-        return extract(repo, target, labels, replace(SETTINGS, layers=()), cache).layers
+        return extract(repo, target, labels, replace(SETTINGS, layers=("spread", "last")), cache).layers
 
 
 def _labels(name: str, encoders: tuple[str, ...], target: Target, cache: Cache) -> LabelTable:
@@ -186,15 +187,16 @@ def _scores(
             continue
         for draw in range(draws):
             rows = np.arange(len(target)) if size is None else _drawn(target, size, draw)
-            sample = _Sample(layers["last"][rows], target.groups[rows], "all" if size is None else str(size), draw)
+            sample = _Sample(layers["spread"][rows], target.groups[rows], "all" if size is None else str(size), draw)
             for name, table in labels.items():
                 if size is None or name == "demo":
                     _estimate(sample, name, table.take(rows), values, seconds)
             if size is None:
                 _add_baselines(sample, labels["demo"], values, seconds)
-    # a family that shows no hidden layers has its last one only
-    averaged = _Sample(layers.get("mean", layers["last"]), target.groups, "all", 0)
-    _estimate(averaged, "mean-layer", labels["demo"], values, seconds)
+    for layer in OTHER_LAYERS:
+        # a family that shows no hidden layers has its last one only
+        sample = _Sample(layers.get(layer, layers["last"]), target.groups, "all", 0)
+        _estimate(sample, f"{layer}-layer", labels["demo"], values, seconds)
     return values, seconds
 
 
@@ -215,7 +217,8 @@ def _estimate(
     moments = Moments.like(labels, sample.features.shape[1], folds=SETTINGS.folds, seed=SETTINGS.seed)
     moments.update(sample.features, labels, sample.groups)
     evidence = Evidence(moments, sample.features, labels, sample.groups)
-    chosen = {"demo": tuple(ESTIMATORS) if sample.rows == "all" else ON_SMALL_SAMPLES, "mean-layer": ON_MEAN_LAYER}
+    chosen = {f"{layer}-layer": ON_OTHER_LAYERS for layer in OTHER_LAYERS}
+    chosen["demo"] = tuple(ESTIMATORS) if sample.rows == "all" else ON_SMALL_SAMPLES
     for estimator in chosen.get(name, ON_OTHER_LABELS):
         if estimator == "hscore" and not labels.categorical:
             continue
