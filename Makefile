@@ -17,7 +17,7 @@ lint: $(VENV)/.installed-dev
 	$(BIN)/mypy
 
 bench: $(VENV)/.installed-dev
-	$(BIN)/python scripts/benchmark.py
+	$(BIN)/python scripts/benchmark.py --write docs/benchmark.md
 
 # docs/quality.md. `quality` scores again, from features in the cache where they are there, against the committed
 # fine-tunings; `quality-full` fine-tunes every candidate on every target: hours.

@@ -86,33 +86,42 @@ def best(ranking: Ranking) -> list[str]:
     return [Path(row.checkpoint).name for row in ranking.rows[:TOP]]
 
 
-def main() -> None:
-    """Parse the command line, run, print one table."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--rounds", type=int, default=3, help="of race and full run in turn")
-    parser.add_argument("--rows", type=int, default=2000)
-    parser.add_argument("--cpu-time", action="store_true", help="CPU seconds in place of wall time")
-    options = parser.parse_args()
-    clock = time.process_time if options.cpu_time else time.perf_counter
+def compare(rounds: int, rows: int, cpu_time: bool) -> list[str]:
+    """Lines of markdown: race and full run in turn."""
+    clock = time.process_time if cpu_time else time.perf_counter
     transformers.logging.set_verbosity_error()
     transformers.logging.disable_progress_bar()
     with tempfile.TemporaryDirectory() as folder:
         folders = variants(minilm(Path(folder) / "pip"), Path(folder))
         ratios = []
-        for _ in range(options.rounds):
-            full_seconds, full_inputs, full = timed(folders, options.rows, None, clock)
-            race_seconds, race_inputs, race = timed(folders, options.rows, TOP, clock)
+        for _ in range(rounds):
+            full_seconds, full_inputs, full = timed(folders, rows, None, clock)
+            race_seconds, race_inputs, race = timed(folders, rows, TOP, clock)
             ratios.append(race_seconds / full_seconds)
             print(f"full {full_seconds:.1f} s, race {race_seconds:.1f} s", file=sys.stderr)
-        stopped: dict[int, int] = {}
-        for row in race.rows:
-            stopped[row.n or race.n] = stopped.get(row.n or race.n, 0) + 1
-    print(f"\n### race: {len(folders)} checkpoints, {race.n:,} glosses, best {TOP}\n")
-    what = "CPU time" if options.cpu_time else "time"
-    print(f"race / full {what}: {statistics.median(ratios):.2f} [{min(ratios):.2f} … {max(ratios):.2f}]")
-    print(f"inputs through checkpoints: {race_inputs:,} of {full_inputs:,} ({race_inputs / full_inputs:.2f})")
-    print("stopped after " + ", ".join(f"{rows:,} rows: {count}" for rows, count in sorted(stopped.items())))
-    print(f"best {TOP} of the full run: {', '.join(best(full))}\nbest {TOP} of the race: {', '.join(best(race))}")
+    stopped: dict[int, int] = {}
+    for row in race.rows:
+        stopped[row.n or race.n] = stopped.get(row.n or race.n, 0) + 1
+    spread = f"**{statistics.median(ratios):.2f}** [{min(ratios):.2f} … {max(ratios):.2f}]"
+    return [
+        f"{len(folders)} checkpoints, {race.n:,} glosses, best {TOP}:",
+        "",
+        f"- race / full run, {'CPU time' if cpu_time else 'time'}: {spread}",
+        f"- inputs through checkpoints: {race_inputs:,} of {full_inputs:,} ({race_inputs / full_inputs:.2f})",
+        "- stopped after " + ", ".join(f"{count:,} rows: {stopped[count]}" for count in sorted(stopped)),
+        f"- best of the full run: {', '.join(best(full))}",
+        f"- best of the race: {', '.join(best(race))}",
+    ]
+
+
+def main() -> None:
+    """Parse the command line, run, print the lines."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--rounds", type=int, default=3, help="of race and full run in turn")
+    parser.add_argument("--rows", type=int, default=2000)
+    parser.add_argument("--cpu-time", action="store_true", help="CPU seconds in place of wall time")
+    options = parser.parse_args()
+    print("\n".join(compare(options.rounds, options.rows, options.cpu_time)))
 
 
 if __name__ == "__main__":

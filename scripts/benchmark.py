@@ -1,12 +1,15 @@
-"""How fast hf_emms is on this machine: `python scripts/benchmark.py [scoring|memory|extraction|shared|peer|metric] …`.
+"""How fast hf_emms is on this machine: `python scripts/benchmark.py [scoring|memory|extraction|…] … [--write FILE]`.
 
-Contestants run in turn (A B C, A B C, …) in one process, so that a drifting machine hits all alike; what is compared
-is the ratio within each round, reported as median [min … max]. Peak memory is measured in a fresh process each.
+`make bench` runs all of it and writes docs/benchmark.md. A step that needs a registry which cannot be reached says so,
+and the others go on. Contestants run in turn (A B C, A B C, …) in one process, so that a drifting machine hits all
+alike; what is compared is the ratio within each round, reported as median [min … max]. Peak memory is measured in a
+fresh process each.
 """
 
 from __future__ import annotations
 
 import argparse
+import io
 import json
 import os
 import platform
@@ -15,6 +18,8 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable
+from contextlib import redirect_stdout
+from importlib import metadata
 from pathlib import Path
 
 import numpy as np
@@ -227,25 +232,63 @@ def bench_metric(rounds: int) -> None:
     bench_metric.bench_metric(rounds)
 
 
+def bench_race(rounds: int) -> None:
+    import bench_race
+
+    print("\n### A race for the best 3 of 30 checkpoints against a full run\n")
+    print("\n".join(bench_race.compare(min(rounds, 2), 2_000, cpu_time=False)))
+
+
+BENCHES: dict[str, Callable[[int], None]] = {
+    "scoring": bench_scoring,
+    "memory": bench_memory,
+    "extraction": bench_extraction,
+    "shared": bench_shared,
+    "peer": bench_peer,
+    "race": bench_race,
+    "metric": bench_metric,
+}
+
+
+def report(what: str, rounds: int) -> str:
+    """What a bench prints."""
+    text = io.StringIO()
+    with redirect_stdout(text):
+        try:
+            BENCHES[what](rounds)
+        except (subprocess.CalledProcessError, OSError) as error:
+            print(f"\n### {what}\n\nnot run: {error}")
+    return text.getvalue()
+
+
+def machine() -> str:
+    """What the figures were measured on."""
+    lines = Path("/proc/cpuinfo").read_text().splitlines() if Path("/proc/cpuinfo").exists() else []
+    names = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
+    packages = ", ".join(f"{name} {metadata.version(name)}" for name in ("numpy", "scipy", "torch", "transformers"))
+    return (
+        f"{names[0] if names else platform.machine()}, {os.cpu_count()} cores, Python {platform.python_version()}, "
+        f"{packages}; load when it began: {os.getloadavg()[0]:.1f}"
+    )
+
+
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("what", nargs="*", default=["scoring", "memory", "extraction", "shared", "peer", "metric"])
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("what", nargs="*", default=list(BENCHES), help=f"of {', '.join(BENCHES)}; all by default")
     parser.add_argument("--rounds", type=int, default=ROUNDS)
+    parser.add_argument("--write", type=Path, metavar="FILE", help="also write what is printed, as a page")
     arguments = parser.parse_args()
     if arguments.what[0] == "memory-probe":
         memory_probe(arguments.what[1], int(arguments.what[2]))
         return
-    print(f"{platform.machine()}, {os.cpu_count()} cores, Python {platform.python_version()}, numpy {np.__version__}")
-    benches = {
-        "scoring": bench_scoring,
-        "memory": bench_memory,
-        "extraction": bench_extraction,
-        "shared": bench_shared,
-        "peer": bench_peer,
-        "metric": bench_metric,
-    }
+    command = " ".join(["python scripts/benchmark.py", *arguments.what, f"--rounds {arguments.rounds}"])
+    page = [f"# Benchmark\n\n`{command}`, median [min … max].\n\n{machine()}.\n"]
+    print(page[0], flush=True)
     for what in arguments.what:
-        benches[what](arguments.rounds)
+        page.append(report(what, arguments.rounds))
+        print(page[-1], flush=True)
+    if arguments.write:
+        arguments.write.write_text("".join(page), encoding="utf-8")
 
 
 if __name__ == "__main__":

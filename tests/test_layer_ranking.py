@@ -44,12 +44,18 @@ def test_a_row_is_that_of_the_best_layer_and_keeps_the_scores_of_all(emms_cache:
     assert len({other.scores["emms"].value for other in alone.values()}) == 3
 
 
-def test_the_last_layer_is_what_a_ranking_without_layers_scores(emms_cache: Path) -> None:
+def test_a_ranking_without_layers_scores_the_first_and_the_middle_beside_the_last(emms_cache: Path) -> None:
     plain = of(hf_emms.rank("demo_glosses", TEXT, **SMALL))
     assert (plain.layer, plain.layers) == (None, {})
+    spread = of(hf_emms.rank("demo_glosses", TEXT, layers="spread", **SMALL))
+    assert (spread.layer, spread.cached) == (
+        "spread",
+        "features",
+    )  # the same features
+    assert (spread.scores, spread.pooling, spread.width) == (plain.scores, plain.pooling, plain.width)
     last = of(hf_emms.rank("demo_glosses", TEXT, layers="last", **SMALL))
-    assert (last.layer, last.cached) == ("last", "features")  # the same features, from the same place in the cache
-    assert (last.scores, last.pooling, last.width) == (plain.scores, plain.pooling, plain.width)
+    assert plain.width == 2 * last.width  # it has two layers
+    assert plain.pooling == f"{last.pooling}; beside it hidden layer 1: mean of its tokens, padding left out"
 
 
 def test_layers_are_kept_apart_in_the_cache(emms_cache: Path) -> None:
@@ -70,7 +76,7 @@ def test_layers_stream_without_a_cache(emms_cache: Path) -> None:
 
 
 def test_a_layer_that_a_checkpoint_does_not_have_is_a_note(emms_cache: Path) -> None:
-    hf_emms.rank("demo_captions", CNN, **SMALL)  # "last" is in the cache: only "mean" is left to be run
+    hf_emms.rank("demo_captions", CNN, layers="last", **SMALL)  # "last" is in the cache: only "mean" is left to be run
     row = of(hf_emms.rank("demo_captions", CNN, layers=["mean", "last"], **SMALL))
     assert (row.layer, {*row.layers}) == ("last", {"last"})
     assert any(note.startswith("no score at layer mean: ") and "cannot be averaged" in note for note in row.notes)

@@ -17,10 +17,11 @@ from tiny_checkpoints import CAPTIONERS, IMAGE_MODELS, TEXT_MODELS, TEXTS, build
 from tiny_families import IMAGE_FAMILIES, TEXT_FAMILIES, TIMM_MODELS, captioner, googlenet, timm_checkpoint
 
 from hf_emms.errors import EmmsError
-from hf_emms.features.layers import LayerError, layer_names, pick
+from hf_emms.features.layers import LayerError, layer_names, pick, spread
 from hf_emms.features.load import Extractor
+from hf_emms.hub import resolve
 
-ASKED = ("last", "mean", "1", "-1")
+ASKED = ("spread", "last", "mean", "1", "-1")
 # Stages of different widths: there is no mean of them. (Those of a Swin of two stages are equal, and it has one.)
 UNEVEN = {"resnet", "regnet", "convnext", "convnextv2", "mobilenet_v1", "mobilenet_v2", "efficientnet"}
 UNEVEN |= {"pvt", "pvt_v2"}
@@ -73,7 +74,7 @@ def test_layers_are_named_in_one_way() -> None:
 def test_other_names_are_refused(name: str) -> None:
     with pytest.raises(EmmsError, match="unknown layer") as error:
         layer_names([name])
-    assert error.value.hint == "--layer last, mean or a number"
+    assert error.value.hint == "--layer spread, last, mean or a number"
 
 
 @pytest.mark.parametrize("value", [1.5, (2.0,), True])
@@ -96,6 +97,14 @@ def test_numbers_count_hidden_layers_from_both_ends() -> None:
             value(layer, first)
 
 
+@pytest.mark.parametrize(
+    ("hidden", "beside"),
+    [(0, ()), (1, ()), (2, (1,)), (3, (1, 2)), (4, (1, 3)), (6, (1, 4)), (12, (1, 7)), (24, (1, 13))],
+)
+def test_the_first_and_the_middle_layer_stand_beside_the_last(hidden: int, beside: tuple[int, ...]) -> None:
+    assert spread(hidden) == beside
+
+
 # --- every family -----------------------------------------------------------------------------------------
 
 
@@ -108,6 +117,7 @@ def test_layers_of_image_families(name: str, zoo: Path) -> None:
     uneven = name in UNEVEN or (name in TIMM_MODELS and "patch16" not in name)
     assert set(together) | set(extractor.refused) == {*ASKED}
     assert set(extractor.refused) == ({"mean"} if uneven else set())
+    np.testing.assert_array_equal(together["spread"][:, -together["last"].shape[1] :], together["last"])
     for layer, alone in by_layer(extractor, inputs, 1).items():
         scale = np.abs(together[layer]).max()
         np.testing.assert_allclose(alone / scale, together[layer] / scale, atol=1e-5)
@@ -120,6 +130,7 @@ def test_layers_of_text_families_do_not_see_the_padding(name: str, zoo: Path) ->
     together = by_layer(extractor, TEXTS)
     np.testing.assert_array_equal(together["last"], rows(load(folder, "text"), TEXTS))
     assert set(together) == {*ASKED}
+    np.testing.assert_array_equal(together["spread"][:, -together["last"].shape[1] :], together["last"])
     for layer, alone in by_layer(extractor, TEXTS, 1).items():
         np.testing.assert_allclose(alone, together[layer], atol=1e-5)
     assert np.abs(together["1"] - together["-1"]).max() > 1e-3 or name == "bart"  # it has one layer
@@ -179,6 +190,22 @@ def test_a_captioners_layers_are_its_decoders_beside_what_the_encoder_saw(zoo: P
     np.testing.assert_array_equal(got["2"], got["last"])
     np.testing.assert_array_equal(got["1"][:, :16], got["last"][:, :16])
     assert np.abs(got["1"][:, 16:] - got["last"][:, 16:]).max() > 1e-3
+
+
+@pytest.mark.parametrize(("name", "beside"), [("albert-distilled", ("1", "2")), ("resnet-distilled", ("1", "3"))])
+def test_spread_is_layers_side_by_side(name: str, beside: tuple[str, ...]) -> None:
+    kind, inputs = ("text", TEXTS) if name.startswith("albert") else ("image", pictures())
+    folder = resolve(f"emms-demo/{name}", "model").folder
+    got = by_layer(load(folder, kind, layers=("spread", *beside, "last")), inputs)
+    np.testing.assert_array_equal(got["spread"], np.concatenate([got[layer] for layer in (*beside, "last")], axis=1))
+
+
+def test_spread_is_the_last_layer_where_hidden_ones_are_not_shown_or_repeat_a_part_of_it(zoo: Path) -> None:
+    for folder in (made(zoo, "vit-bert"), googlenet(zoo)):
+        extractor = load(folder, layers=("spread", "last"))
+        got = by_layer(extractor, pictures())
+        np.testing.assert_array_equal(got["spread"], got["last"])
+        assert extractor.summary("spread") == extractor.summary("last")
 
 
 # --- one forward, and what cannot be had ------------------------------------------------------------------
