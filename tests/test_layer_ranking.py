@@ -146,4 +146,4 @@ def test_the_command_line_takes_several_layers(
     assert typed(monkeypatch, *command, "--layer", "middle") != 0
     said = capfd.readouterr().err
     assert "unknown layer 'middle'" in said
-    assert "--layer last, mean or a number" in said
+    assert "--layer spread, last, mean or a number" in said
