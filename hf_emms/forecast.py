@@ -95,7 +95,7 @@ def forecast(plan: Plan) -> tuple[dict[Repo, Cost], Rate]:
     costs = {encoder: cost(encoder, plan.request, None, speed) for encoder in plan.encoders}
     for candidate in plan.candidates:
         if candidate.repo is not None and candidate.row is None:
-            costs[candidate.repo] = cost(candidate.repo, plan.request, len(plan.target.inputs), speed)
+            costs[candidate.repo] = cost(candidate.repo, plan.request, plan.target.n_read, speed)
     return costs, speed
 
 

@@ -82,13 +82,14 @@ def rank(
         config: dataset configuration.
         split: dataset split.
         columns: role → column, e.g. ``{"image": "img", "label": "fine_label"}``; inferred by default.
-        max_samples: the most rows that are used; None for all of them.
+        max_samples: the most rows that are used; None for all of them. A question that becomes spans counts as one.
         sampling: "balanced" (evenly over classes) or "proportional".
         race: K: stop checkpoints early that cannot come in among the best K; None runs all of them on all rows.
         references: which of an input's texts count (captions, answers, classes): "mean" of their embeddings, "first",
             "majority", "one-per-image" (by the seed), or "all", each as a row of its own.
         prompt: template of the label texts, with ``{}`` where the label goes.
-        label_form: which F-labels boxes and values make: "text", "numbers" or "both"; the task's by default.
+        label_form: which F-labels boxes and values make: "text", "numbers" or "both"; the task's by default. Of answers
+            "spans" of their contexts, the default where they stand there, or "text".
         box_format: "xywh", "xyxy" or "cxcywh".
         encoders: sets ("paper", "base", "demo") or ids of the label encoders.
         estimators: names; the first one orders the rows.
@@ -254,7 +255,7 @@ def _ranking(plan: Plan, labels: LabelTable, rows: tuple[Row, ...]) -> Ranking:
         columns=dict(target.columns),
         task=target.task.id,
         n=len(target.codes),
-        n_inputs=len(target.inputs),
+        n_inputs=target.n_read,
         n_labels=len(target.label_texts),
         skipped=target.skipped,
         seed=request.seed,
@@ -265,7 +266,7 @@ def _ranking(plan: Plan, labels: LabelTable, rows: tuple[Row, ...]) -> Ranking:
         race=request.race,
         captions=request.references,
         prompt=request.prompt,
-        label_form=target.form if target.task.numbers else None,
+        label_form=target.form if target.task.numbers or target.task.spans_of else None,
         box_format=request.box_format,
         device=request.device,
         dtype=request.dtype,

@@ -123,7 +123,8 @@ class Ranking(msgspec.Struct, frozen=True, kw_only=True):
         race: K, where checkpoints that could not come in among the best K were stopped early; None for a full run.
         captions: which texts of an input count: `references` of the request.
         prompt: template of the label texts.
-        label_form: which F-labels numbers make: "text", "numbers" or "both"; None where labels are texts.
+        label_form: which F-labels numbers make: "text", "numbers" or "both"; "spans" where rows are spans of a text, of
+            which some are the label; None where labels can only be texts.
         box_format: how the dataset writes boxes, where that was said.
         device: as asked for.
         dtype: as asked for.

@@ -40,8 +40,8 @@ def label_options(command: Callable[..., Any]) -> Callable[..., Any]:
     )(command)
     command = click.option(
         "--label-form",
-        type=click.Choice(["text", "numbers", "both"]),
-        help="F-labels of boxes and values [default: the task's].",
+        type=click.Choice(["text", "numbers", "both", "spans"]),
+        help="F-labels of boxes, values and answers [default: the task's, the data's].",
     )(command)
     return click.option(
         "--references",

@@ -242,7 +242,7 @@ def _print_plan(plan: Plan, format: str, quiet: bool) -> None:
     target = plan.target
     output.say(f"dataset {target.repo.id} at {target.repo.revision}, {target.split} split, {target.task.id}")
     output.say(
-        f"{counted(len(target.codes), 'row')}, {counted(len(target.inputs), 'input')}, "
+        f"{counted(len(target.codes), 'row')}, {counted(target.n_read, 'input')}, "
         f"{counted(len(target.label_texts), 'label text')}"
     )
     for encoder in plan.encoders:

@@ -14,7 +14,8 @@ from hf_emms.data.collect import Collector
 from hf_emms.data.labels import Labels, number_labels, text_labels
 from hf_emms.data.notes import sample_notes
 from hf_emms.data.source import Source
-from hf_emms.data.target import Images, Pairs, Target
+from hf_emms.data.span_rows import span_rows
+from hf_emms.data.target import Images, Pairs, Spans, Target
 from hf_emms.errors import EmmsError
 from hf_emms.tasks import column_flag
 
@@ -27,22 +28,31 @@ def assemble(source: Source, collector: Collector, unlabelled: int, total: int |
     """
     layout, request, task = collector.layout, collector.request, collector.layout.task
     notes = list(source.notes)
-    if task.numbers is None:
+    numbers = np.array([number for number, _ in collector.rows], dtype=np.uint64)
+    spans = np.zeros((len(numbers), 2), dtype=np.int64)
+    in_spans = span_rows(collector, notes)
+    if in_spans is not None:
+        numbers, spans, labels = in_spans.numbers, in_spans.spans, in_spans.labels
+    elif task.numbers is None:
         labels = text_labels(task, [raws for _, raws in collector.rows], request, notes)
     else:
         labels = number_labels(task, [raws[0] for _, raws in collector.rows], request.label_form, notes)
     _check_labels(labels, collector)
 
     shared = [role.name for role in task.inputs].index(task.group or task.input.name)
-    numbers = np.array([number for number, _ in collector.rows], dtype=np.uint64)
-    groups = np.array([collector.inputs[number][shared] for number, _ in collector.rows], dtype=np.uint64)
+    groups = np.array([collector.inputs[number][shared] for number in numbers.tolist()], dtype=np.uint64)
     # The order of content: the same sample is the same target in whatever order its files came.
-    order = np.lexsort((labels.codes, numbers, groups))
-    numbers, groups, codes = numbers[order], groups[order], labels.codes[order]
-    starts = np.append(True, numbers[1:] != numbers[:-1])
-    distinct = [int(number) for number in numbers[starts]]
+    order = np.lexsort((labels.codes, *spans.T[::-1], numbers, groups))
+    numbers, groups, codes, spans = numbers[order], groups[order], labels.codes[order], spans[order]
+    read = np.append(True, numbers[1:] != numbers[:-1])
+    starts = read | np.append(True, (spans[1:] != spans[:-1]).any(axis=1))
+    distinct = [int(number) for number in numbers[read]]
+    inputs = _inputs(collector, distinct)
+    if isinstance(inputs, Pairs) and in_spans is not None:
+        inputs = Spans(inputs, np.column_stack([np.cumsum(read) - 1, spans])[starts])
 
     parts = [groups, codes] if len(task.inputs) == 1 else [groups, codes, numbers]
+    parts += [] if in_spans is None else [spans]
     content = b"".join(array.tobytes() for array in (*parts, *_label_arrays(labels)))
     repo = source.repo
     if not repo.revision:
@@ -61,7 +71,7 @@ def assemble(source: Source, collector: Collector, unlabelled: int, total: int |
         split=source.split,
         task=task,
         columns=dict(layout.columns),
-        inputs=_inputs(collector, distinct),
+        inputs=inputs,
         input_of_row=np.cumsum(starts) - 1,
         label_texts=labels.texts,
         codes=codes,
@@ -70,7 +80,7 @@ def assemble(source: Source, collector: Collector, unlabelled: int, total: int |
         total_rows=total,
         notes=(*notes, *sample_notes(collector, labels, len(distinct), n_groups, skipped, total)),
         fingerprint=_digest(content + json.dumps(identity, ensure_ascii=False).encode("utf-8", "surrogatepass")),
-        inputs_fingerprint=_digest(numbers[starts].tobytes()),
+        inputs_fingerprint=_digest(b"".join(array[starts].tobytes() for array in (numbers, *parts[3:]))),
         mixtures=labels.mixtures,
         label_numbers=labels.numbers,
         form=labels.form,

@@ -9,6 +9,7 @@ from typing import Any
 
 from hf_emms.data.pictures import image_problem, picture_size
 from hf_emms.data.request import Request
+from hf_emms.data.spans import Span
 from hf_emms.data.unfold import Layout, UnusableError
 from hf_emms.errors import EmmsError
 from hf_emms.tasks import column_flag
@@ -50,6 +51,7 @@ class Collector:
         parts: for each part of the input, hash of content → content (encoded picture or text).
         inputs: hash of an input → hashes of its parts.
         rows: (input, its raw labels), one a row of the sample.
+        spans: hash of an input → where its labels stand in `Task.spans_of`, as far as they do.
         seen: items read.
         skipped: items left out.
         example: why the first one was left out.
@@ -61,6 +63,7 @@ class Collector:
     parts: tuple[dict[int, Any], ...] = field(init=False)
     inputs: dict[int, tuple[int, ...]] = field(default_factory=dict)
     rows: list[tuple[int, list[Any]]] = field(default_factory=list)
+    spans: dict[int, list[Span]] = field(default_factory=dict)
     seen: int = 0
     skipped: int = 0
     example: str | None = None
@@ -93,6 +96,7 @@ class Collector:
             contents = self.layout.parts(row, place)
             hashes = self._checked(contents)
             labels = self._labels(row, place, contents)
+            spans = self.layout.spans(row, place, contents)
         except UnusableError as problem:
             self._skip(str(problem))
             return
@@ -102,7 +106,13 @@ class Collector:
         for held, one, content in zip(self.parts, hashes, contents, strict=True):
             held[one] = content
         self.inputs[number] = hashes
+        self.spans.setdefault(number, []).extend(spans)
         self._take(number, labels)
+
+    def text_of(self, number: int) -> str:
+        """The text of an input that its labels may be spans of."""
+        which = [role.name for role in self.layout.task.inputs].index(self.layout.task.spans_of or "")
+        return str(self.parts[which][self.inputs[number][which]])
 
     def finish(self) -> None:
         """Says so when too many of the rows that were read had to be left out, or none was left.

@@ -14,7 +14,7 @@ from hf_emms.cache import Cache
 from hf_emms.data.collect import encoded
 from hf_emms.data.place import Place
 from hf_emms.data.request import Request
-from hf_emms.data.target import Images, Mixtures, Pairs, Target
+from hf_emms.data.target import Images, Mixtures, Pairs, Spans, Target
 from hf_emms.hub import Repo
 from hf_emms.plugins import plugin_versions
 from hf_emms.tasks import get_task
@@ -52,7 +52,8 @@ def sample_key(place: Place, request: Request, task: str | None, columns: Mappin
 
 def keep_sample(cache: Cache, key: Mapping[str, Any], target: Target) -> None:
     """Puts a sample into the cache, pictures as they were encoded."""
-    inputs = target.inputs
+    spans = target.inputs if isinstance(target.inputs, Spans) else None
+    inputs = target.inputs if spans is None else spans.pairs
     facts = {name: getattr(target, name) for name in _FACTS}
     facts |= {"task": target.task.id, "repo": [target.repo.id, target.repo.revision]}
     arrays = {name: getattr(target, name) for name in _ARRAYS}
@@ -60,6 +61,8 @@ def keep_sample(cache: Cache, key: Mapping[str, Any], target: Target) -> None:
         arrays |= _packed(number, part)
     if isinstance(inputs, Pairs):
         arrays["parts"] = inputs.parts
+    if spans is not None:
+        arrays["places"] = spans.places
     if target.mixtures is not None:
         facts["count"] = target.mixtures.count
         arrays |= {f"mixture_{name}": getattr(target.mixtures, name) for name in _MIXTURE}
@@ -82,12 +85,16 @@ def kept_sample(cache: Cache, key: Mapping[str, Any], place: Place) -> Target | 
     if count:
         labels, texts, weights = (stored[f"mixture_{name}"] for name in _MIXTURE)
         facts["mixtures"] = Mixtures(labels, texts, weights, count)
-    first = _unpacked(0, stored, pictures=task.modality.startswith("image"))
+    inputs = _unpacked(0, stored, pictures=task.modality.startswith("image"))
+    if "parts" in stored:
+        inputs = Pairs(inputs, _unpacked(1, stored), stored["parts"])
+    if "places" in stored:
+        inputs = Spans(inputs, stored["places"])
     return Target(
         dataset=place.name,
         repo=replace(place.repo, revision=revision) if id == place.repo.id else Repo(id, "dataset", revision),
         task=task,
-        inputs=Pairs(first, _unpacked(1, stored), stored["parts"]) if "parts" in stored else first,
+        inputs=inputs,
         label_numbers=stored.get("label_numbers"),
         **facts,
     )

@@ -59,7 +59,7 @@ def load_target(
         split: the split; when None the preset's, else training splits first.
         columns: role → column, e.g. ``{"image": "img"}``; several caption columns are joined by commas, and
             "answers.text" is a field of a column. The rest is inferred.
-        max_samples: rows to draw; all when None.
+        max_samples: rows to draw; all when None. A question that becomes several spans counts as one.
         sampling: "balanced" draws evenly over classes (the default for classes), "proportional" as they come.
         references: what becomes of several texts of one input (captions, answers, classes): "mean" makes the mean of
             their embeddings its F-label; "first", "majority" and "one-per-image" (by the seed) keep one; "all" makes
@@ -68,7 +68,8 @@ def load_target(
             matter, but for streams.
         streaming: read only as many rows as needed, from the start of the split in shuffled order.
         prompt: a template for class names, e.g. "a photo of a {}".
-        label_form: "text", "numbers" or "both": which F-labels boxes and values make; the task's by default.
+        label_form: "text", "numbers" or "both": which F-labels boxes and values make; the task's by default. Of answers
+            "spans", where half of them stand in their contexts the default, or "text".
         box_format: "xywh", "xyxy" or "cxcywh", in pixels or as parts of the picture.
         cache: where samples of streams are looked for and kept.
 
@@ -140,7 +141,12 @@ def _check_request(request: Request, layout: Layout) -> None:
             "an input, such as captions",
             "leave it out",
         )
-    if task.numbers is None and (request.label_form or request.box_format):
+    if request.label_form == "spans" and task.spans_of is None:
+        raise EmmsError(
+            f"the {task.label.name} of {task.id} is no span of a text, which --label-form spans is for", "leave it out"
+        )
+    numeric = request.label_form not in ((None, "text", "spans") if task.spans_of else (None,))
+    if task.numbers is None and (numeric or request.box_format):
         raise EmmsError(f"the {task.label.name} of {task.id} is no number: --label-form and --box-format are for those")
     formats = task.numbers.formats if task.numbers else {}
     if request.box_format and request.box_format not in formats:

@@ -6,6 +6,7 @@ import numpy as np
 
 from hf_emms.data.collect import Collector
 from hf_emms.data.labels import Labels
+from hf_emms.data.span_rows import OTHERS
 from hf_emms.words import counted
 
 _FEW = 5
@@ -23,11 +24,13 @@ def sample_notes(
 ) -> list[str]:
     """Notes on how many rows there are, what became of several texts of one input, and what was left out."""
     layout, task = collector.layout, collector.layout.task
-    if task.categorical:
+    if labels.form == "spans":
+        notes = _of_spans(collector, labels, n_inputs, n_groups)
+    elif task.categorical:
         notes = _of_classes(collector, labels, total)
     else:
         notes = [_of_inputs(collector, labels, n_inputs, n_groups)]
-    if task.empty is not None:
+    if task.empty is not None and labels.form != "spans":
         empty = sum(raws == [task.empty] for _, raws in collector.rows)
         notes += [f"rows without {task.label.name}: {empty}; their label text is {task.empty!r}"] if empty else []
     if collector.unsized:
@@ -56,6 +59,19 @@ def _of_classes(collector: Collector, labels: Labels, total: int | None) -> list
     notes = [f"{rows:,}{of_total} rows, {how}: {len(counts)} classes of {spread}"]
     if np.median(counts) < _FEW:
         notes.append(f"most classes have fewer than {_FEW} rows: draw more with --max-samples")
+    return notes
+
+
+def _of_spans(collector: Collector, labels: Labels, n_inputs: int, n_groups: int) -> list[str]:
+    task = collector.layout.task
+    label, asked, context = task.label.name, task.inputs[0].name, task.spans_of
+    notes = [
+        f"{len(labels.codes):,} spans of {n_groups:,} {context}s, for {n_inputs:,} {asked}s: the {label} "
+        f"and {OTHERS} others of as many words, where there is room"
+    ]
+    left = len(collector.inputs) - n_inputs
+    if left:
+        notes.append(f"{asked}s left out, because no {label} stands in their {context}: {left:,}")
     return notes
 
 

@@ -25,7 +25,8 @@ class Request:
             each as a row of its own ("all"), or a seeded one ("one-per-image").
         seed: decides which rows and texts are drawn.
         prompt: a template for class names.
-        label_form: which F-labels numbers make; None leaves it to the task.
+        label_form: which F-labels numbers make, or whether spans of a text are the rows; None leaves it to the task
+            and the data.
         box_format: how the dataset writes boxes; None leaves it to the task.
 
     Raises:

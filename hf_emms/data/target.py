@@ -32,7 +32,7 @@ class Target:
         split: the split that was read.
         task: what it is ranked for.
         columns: role → column; several columns of one role are joined by commas.
-        inputs: the M distinct inputs: strings, `Images`, or `Pairs`.
+        inputs: the M distinct inputs: strings, `Images`, `Pairs`, or `Spans`.
         input_of_row: int64, shape (N,): which input feeds each row.
         label_texts: the T distinct label texts, sorted.
         codes: int64, shape (N,): which of the U distinct labels each row has.
@@ -44,7 +44,8 @@ class Target:
         inputs_fingerprint: 32 hex digits over the inputs alone: other labels of the same inputs need no new features.
         mixtures: which texts each label is the mean of; None where label u is text u.
         label_numbers: float32, shape (U, D2): one more F-label, of labels that are numbers.
-        form: which F-labels the labels make: of their texts, of their numbers, or both.
+        form: which F-labels the labels make: of their texts, of their numbers, or both; "spans" where rows are spans
+            of a text, labelled by whether they are the answer.
         available: the most rows that a sample of the split can have, N where this one is all of it; None where that
             is not known.
     """
@@ -76,7 +77,12 @@ class Target:
     @property
     def categorical(self) -> bool:
         """Whether each row has one class out of few."""
-        return self.task.categorical and self.mixtures is None
+        return (self.task.categorical or self.form == "spans") and self.mixtures is None
+
+    @property
+    def n_read(self) -> int:
+        """How many inputs a checkpoint reads: spans of one pair are read together."""
+        return len(self.inputs.pairs if isinstance(self.inputs, Spans) else self.inputs)
 
     @property
     def numbers_name(self) -> str:
@@ -169,3 +175,32 @@ class Pairs(Sequence):
             return Pairs(self.firsts, self.seconds, self.parts[index])
         first, second = self.parts[index]
         return self.firsts[first], self.seconds[second]
+
+
+@dataclass(frozen=True)
+class Spans(Sequence):
+    """Spans of the second texts of pairs; a checkpoint reads each pair once, whole.
+
+    Attributes:
+        pairs: texts, such as questions and contexts.
+        places: int64, shape (M, 3): the pair of each span, and where in its second text it starts and ends, in
+            characters, from and up to.
+    """
+
+    pairs: Pairs
+    places: np.ndarray
+
+    def __len__(self) -> int:
+        return len(self.places)
+
+    @overload
+    def __getitem__(self, index: int) -> tuple[str, str, str]: ...
+    @overload
+    def __getitem__(self, index: slice) -> Spans: ...
+    def __getitem__(self, index: int | slice) -> tuple[str, str, str] | Spans:
+        """A run of the spans, or one: both texts, and what it says."""
+        if isinstance(index, slice):
+            return Spans(self.pairs, self.places[index])
+        pair, start, stop = self.places[index].tolist()
+        first, second = self.pairs[pair]
+        return first, second, second[start:stop]

@@ -8,6 +8,7 @@ from typing import Any
 
 from hf_emms.data.kinds import column_of, feature_of, value_of
 from hf_emms.data.pictures import encoded_picture
+from hf_emms.data.spans import Span, find_spans
 from hf_emms.tasks import Role, Task
 
 _LISTS = ("strings", "classes", "integers", "floats", "images")
@@ -38,11 +39,20 @@ class Layout:
     @property
     def needed(self) -> list[str]:
         """The dataset's columns that are read, each once."""
-        return list(dict.fromkeys(column_of(name) for names in self.columns.values() for name in names.split(",")))
+        names = [name for joined in self.columns.values() for name in joined.split(",")]
+        return list(dict.fromkeys(map(column_of, [*names, *filter(None, [self.start_column])])))
 
     @property
     def label_columns(self) -> list[str]:
         return self.columns[self.task.label.name].split(",")
+
+    @property
+    def start_column(self) -> str | None:
+        """The column or field that says at which character of its text each label starts, as in SQuAD."""
+        column, dot, _ = self.columns[self.task.label.name].partition(".")
+        name = f"{column}.answer_start" if dot else "answer_start"
+        fits = self.task.spans_of is not None and self.kinds.get(name) in ("integer", "integers")
+        return name if fits and not self.parallel else None
 
     @property
     def spread(self) -> tuple[Role, ...]:
@@ -80,6 +90,40 @@ class Layout:
         Raises:
             UnusableError: there is none, and the task has no text for that.
         """
+        values = self._values(row, place)
+        if self.task.numbers is None:
+            values = [text for value in values if (text := self._text(value)) is not None]
+        else:
+            values = [value for value in values if value is not None]
+        if not values and self.task.empty is not None:
+            return [self.task.empty]
+        if not values:
+            raise UnusableError(f"no {self.task.label.name} in column {self.columns[self.task.label.name]!r}")
+        return values
+
+    def spans(self, row: Mapping[str, Any], place: int, contents: tuple[Any, ...]) -> list[Span]:
+        """Where an item's labels stand in the input that they may be spans of, in the dataset's order.
+
+        Args:
+            row: the dataset's row.
+            place: which of its items.
+            contents: the item's input, see `parts`.
+        """
+        if self.task.spans_of is None:
+            return []
+        text = contents[[role.name for role in self.task.inputs].index(self.task.spans_of)]
+        values = self._values(row, place)
+        told = value_of(row, self.start_column) if self.start_column else None
+        starts = told if isinstance(told, list) else [told]
+        starts = starts if len(starts) == len(values) else [None] * len(values)
+        return find_spans(text, [(said, start) for said, start in zip(values, starts, strict=True) if said])
+
+    def _values(self, row: Mapping[str, Any], place: int) -> list[Any]:
+        """What the label columns hold of an item, empty values included.
+
+        Raises:
+            UnusableError: there are fewer labels than inputs.
+        """
         values: list[Any] = []
         for name in self.label_columns:
             value = value_of(row, name)
@@ -89,14 +133,6 @@ class Layout:
                 value = value[place]
             whole = self.task.numbers is not None or not isinstance(value, (list, tuple))
             values += [value] if whole else value
-        if self.task.numbers is None:
-            values = [text for value in values if (text := self._text(value)) is not None]
-        else:
-            values = [value for value in values if value is not None]
-        if not values and self.task.empty is not None:
-            return [self.task.empty]
-        if not values:
-            raise UnusableError(f"no {self.task.label.name} in column {self.columns[self.task.label.name]!r}")
         return values
 
     def _text(self, value: Any) -> str | None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -127,7 +127,7 @@ def _extracted(
     on_inputs: Callable[[int], None],
 ) -> Extractions:
     """One run over the inputs, for all the layers."""
-    extractor = load(repo, target.task, settings, layers)
+    extractor = load(repo, target.task, settings, target.inputs, layers)
     try:
         part = whole(target)
         if not kept.enabled and not needs_rows(settings):
@@ -145,12 +145,15 @@ def _extracted(
     return Extractions(made, extractor.refused)
 
 
-def load(repo: Repo, task: Task, settings: Settings, layers: tuple[str, ...] | None = None) -> Running:
-    """Loads a checkpoint, to give some layers; without, all that the settings ask for.
+def load(
+    repo: Repo, task: Task, settings: Settings, inputs: Sequence[Any], layers: tuple[str, ...] | None = None
+) -> Running:
+    """Loads a checkpoint for inputs of one kind, to give some layers; without, all that the settings ask for.
 
     Raises:
         EmmsError: it cannot be loaded.
     """
+    from hf_emms.data import Spans
     from hf_emms.features.load import load_extractor
 
     return load_extractor(
@@ -162,6 +165,7 @@ def load(repo: Repo, task: Task, settings: Settings, layers: tuple[str, ...] | N
         allow_pickle=settings.allow_pickle,
         trust_remote_code=settings.trust_remote_code,
         layers=layers or settings.read_layers,
+        spans=isinstance(inputs, Spans),
     )
 
 

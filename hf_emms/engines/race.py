@@ -35,7 +35,7 @@ from hf_emms.scoring.moments import Moments
 if TYPE_CHECKING:
     from hf_emms.hub import Repo
 
-# Inputs of the first look: fewer leave folds of a few rows, whose scores say nothing.
+# Inputs that are read for the first look: fewer leave folds of a few rows, whose scores say nothing.
 FEWEST_INPUTS = 100
 # Of the two-sided confidence interval, over folds.
 CONFIDENCE = 0.95
@@ -110,7 +110,8 @@ class RaceEngine:
     def rows(self, work: Work) -> Generator[Row, None, None]:
         """See `Engine.rows`. Rows of checkpoints that stopped early say after how many rows (`Row.n`)."""
         work = sharing_pictures(work)
-        sizes = growing(len(work.target.inputs))
+        inputs = len(work.target.inputs)
+        sizes = growing(inputs, FEWEST_INPUTS * inputs // max(1, work.target.n_read))
         # In the first round also half way, where another round follows: two looks tell where a score goes.
         first = sizes[0] // 2 if len(sizes) > 1 else 0
         with downloads_ahead(work) as prefetch:
@@ -136,10 +137,10 @@ class RaceEngine:
         return [racer for its, racer in standings[self._top :] if clearly_below(its, mark)]
 
 
-def growing(inputs: int) -> list[int]:
+def growing(inputs: int, fewest: int = FEWEST_INPUTS) -> list[int]:
     """Sizes of the rounds: doubling, from the smallest that still leaves a first look at half of it, up to all."""
     sizes = [inputs]
-    while sizes[-1] >= 4 * FEWEST_INPUTS:
+    while sizes[-1] >= 4 * fewest:
         sizes.append(sizes[-1] // 2)
     return sizes[::-1]
 
@@ -198,7 +199,7 @@ def _feed(racer: Racer, stops: Sequence[int], work: Work, labels: LabelTable) ->
             work.progress.advanced(racer.name, stop - racer.inputs)
             _take(racer, stored.features[racer.inputs : stop], work, labels)
         return
-    extractor = load(racer.repo, work.target.task, work.settings)
+    extractor = load(racer.repo, work.target.task, work.settings, work.target.inputs)
     try:
         part = part_of(work.target, slice(racer.inputs, stops[-1]))
         told = partial(work.progress.advanced, racer.name)

@@ -125,7 +125,7 @@ def _extract_part(
     repo: Repo, task: Task, part: Part, labels: LabelTable, settings: Settings, keep: bool
 ) -> tuple[Piece, MomentsOf, FeaturesOf | None]:
     started = time.perf_counter()
-    extractor = load(_here(repo), task, settings)
+    extractor = load(_here(repo), task, settings, part.inputs)
     try:
         if keep:
             rows = filled(batches_of(extractor, part, settings), len(part.inputs), extractor.width)

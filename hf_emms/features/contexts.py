@@ -66,17 +66,25 @@ def said_by_window(states: States, model: Any, inputs: Inputs) -> Tensor:
     Args:
         states: token states of a model.
         model: the model.
-        inputs: int64 (b, T): the model's own, and "first" and "second", which mark the tokens of both texts.
+        inputs: of b windows, see `windows.read_windows`.
 
     Returns:
         float32 (b, 2·D + 1): mean of the first text's tokens, sum of the second's, and their number.
     """
-    own = {name: tensor for name, tensor in inputs.items() if name not in ("first", "second")}
-    hidden = states(model, own).float()
-    first, second = inputs["first"].float(), inputs["second"].float()
+    hidden, told = counted_sums(states, model, inputs)
+    first = inputs["first"].float()
     asked = torch.einsum("btd,bt->bd", hidden, first) / first.sum(1, keepdim=True).clamp_min(1)
-    told = torch.einsum("btd,bt->bd", hidden, second)
-    return torch.cat([asked, told, second.sum(1, keepdim=True)], dim=1)
+    return torch.cat([asked, told[:, 0]], dim=1)
+
+
+def counted_sums(states: States, model: Any, inputs: Inputs) -> tuple[Tensor, Tensor]:
+    """Token states, float32 (b, T, D); and of each run of tokens that counts their sum and number, (b, S, D + 1)."""
+    own = {name: tensor for name, tensor in inputs.items() if name not in ("first", "counted")}
+    hidden = states(model, own).float()
+    start, stop = inputs["counted"].unbind(2)
+    places = torch.arange(hidden.shape[1], device=hidden.device)
+    marks = ((places >= start[..., None]) & (places < stop[..., None])).float()
+    return hidden, torch.cat([marks @ hidden, marks.sum(2, keepdim=True)], dim=2)
 
 
 def merged(said: np.ndarray) -> np.ndarray:

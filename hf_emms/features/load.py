@@ -11,6 +11,7 @@ from typing import Any
 
 import torch
 
+from hf_emms.data import Pairs, Spans
 from hf_emms.errors import EmmsError
 from hf_emms.features.architectures import FED, families
 from hf_emms.features.extractor import Extractor
@@ -44,6 +45,7 @@ def load_extractor(
     allow_pickle: bool = False,
     trust_remote_code: bool = False,
     layers: tuple[str, ...] = (LAST,),
+    spans: bool = False,
 ) -> Running:
     """Loads a checkpoint with its own processor or tokenizer.
 
@@ -56,6 +58,7 @@ def load_extractor(
         allow_pickle: take pytorch_model.bin where there are no safetensors.
         trust_remote_code: run the repository's Python files where transformers doesn't know it.
         layers: which layers become features, as `layers.layer_names` writes them.
+        spans: it will be given `Spans` of pairs of texts, not the pairs.
 
     Returns:
         The extractor; close it to free the memory.
@@ -73,7 +76,7 @@ def load_extractor(
         model = model.to(place).eval()
         if modality == "text+text":
             source = text_pair_input(model, text_input(plan, model, tokenizer))
-            return TextPairExtractor(plan, model, source, pooling, layers)
+            return TextPairExtractor(plan, model, source, pooling, layers, Spans if spans else Pairs)
         if images is None:
             return Extractor(plan, model, text_input(plan, model, tokenizer), pooling, layers)
         if tokenizer is None:

@@ -100,9 +100,10 @@ class Running(ABC):
         """Runs the checkpoint over inputs.
 
         Args:
-            inputs: M texts, M images of which `inputs[i]` decodes one (PIL), or M `Pairs` of a kind that it reads.
-            batch_size: the most inputs a batch; None: what suits the device. It halves itself when memory
-                runs out.
+            inputs: M texts, M images of which `inputs[i]` decodes one (PIL), or M `Pairs` or `Spans` of a kind that it
+                reads.
+            batch_size: the most inputs a batch (of `Spans`, the most pairs); None: what suits the device. It halves
+                itself when memory runs out.
 
         Yields:
             Positions in `inputs`, int64 (b,), and their features, float32 (b, D1). Every position comes once,

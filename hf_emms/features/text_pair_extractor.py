@@ -1,24 +1,70 @@
-"""Questions with contexts to feature rows."""
+"""Questions with contexts, or spans of contexts, to feature rows."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+from torch import Tensor
 
-from hf_emms.data import Pairs
+from hf_emms.data import Pairs, Spans
 from hf_emms.errors import EmmsError
-from hf_emms.features.contexts import SUMMARY, find_states, merged, said_by_window
+from hf_emms.features import contexts, spans
+from hf_emms.features.contexts import States, find_states
 from hf_emms.features.layers import LAST, LayerError, refused_of_pairs
+from hf_emms.features.memory import Inputs
 from hf_emms.features.plan import ExtractionPlan
 from hf_emms.features.running import PROBED, PROBED_WORDS, Running
 from hf_emms.features.transfer import Batch
 from hf_emms.features.windows import TextPairInput, window_batches
 
 
+@dataclass(frozen=True)
+class Reading:
+    """How inputs of one kind become rows.
+
+    Attributes:
+        summary: what becomes the feature, in words.
+        said: from token states of a model and a batch of windows to what each window says.
+        merged: what the windows of one pair say, to its row or rows.
+        batches: inputs to batches of rows.
+        examples: so many inputs whose second text is this.
+    """
+
+    summary: str
+    said: Callable[[States, Any, Inputs], Tensor]
+    merged: Callable[[np.ndarray], np.ndarray]
+    batches: Callable[..., Iterator[Batch]]
+    examples: Callable[[int, str], Sequence[Any]]
+
+
+def _pairs(count: int, text: str) -> Pairs:
+    return Pairs(["a"], [text], np.zeros((count, 2), np.int64))
+
+
+def _spans(count: int, text: str) -> Spans:
+    return Spans(_pairs(count, text), np.array([(pair, 0, 1) for pair in range(count)]))
+
+
+READINGS: dict[type, Reading] = {
+    Pairs: Reading(contexts.SUMMARY, contexts.said_by_window, contexts.merged, window_batches, _pairs),
+    Spans: Reading(spans.SUMMARY, spans.spans_in_window, spans.mean_of_spans, spans.span_batches, _spans),
+}
+
+
 class TextPairExtractor(Running):
-    """A checkpoint with its tokenizer, ready to turn questions with contexts into features."""
+    """A checkpoint with its tokenizer, ready to turn questions with contexts, or spans of them, into features.
+
+    Args:
+        plan: what is loaded.
+        model: the checkpoint.
+        source: how it reads.
+        states: how token states are had, see `contexts.find_states`.
+        asked: layers.
+        kind: what it will be given: `Pairs` or `Spans`.
+    """
 
     def __init__(
         self,
@@ -27,30 +73,34 @@ class TextPairExtractor(Running):
         source: TextPairInput,
         states: str,
         asked: tuple[str, ...] = (LAST,),
+        kind: type = Pairs,
     ) -> None:
-        super().__init__(plan, model, SUMMARY)
+        self._kind, self._reading = kind, READINGS[kind]
+        super().__init__(plan, model, self._reading.summary)
         self._refused = refused_of_pairs(asked, plan.repo.id)
         self._given = tuple(layer for layer in asked if layer not in self._refused)
         self._source = source
         self._windowed = 0
         read = find_states(states)
         self._size = self._tokens()
-        self._run = self._halving(lambda inputs: said_by_window(read, self._model, inputs), self._size)
-        self.width = self._probe(_examples(1, "a"), _examples(PROBED, "a " * PROBED_WORDS))
+        self._run = self._halving(lambda inputs: self._reading.said(read, self._model, inputs), self._size)
+        of = self._reading.examples
+        self.width = self._probe(of(1, "a"), of(PROBED, "a " * PROBED_WORDS))
 
     @property
     def refused(self) -> dict[str, LayerError]:
         return self._refused
 
     def _batches(self, inputs: Sequence[Any], batch_size: int | None) -> Iterator[Batch]:
-        if not isinstance(inputs, Pairs):
-            raise EmmsError(f"{self._plan.repo.id} reads pairs of texts here, not {type(inputs).__name__}")
+        if not isinstance(inputs, self._kind):
+            wanted = "spans of texts" if self._kind is Spans else "pairs of texts"
+            raise EmmsError(f"{self._plan.repo.id} reads {wanted} here, not {type(inputs).__name__}")
         limit = self._source.text.limit
-        return window_batches(
+        return self._reading.batches(
             self._source,
             inputs,
             self._run,
-            merged,
+            self._reading.merged,
             budget=self._size.units(),
             batch_size=batch_size,
             on_cut=lambda count: self._note_cut(count, limit // 2),
@@ -66,7 +116,3 @@ class TextPairExtractor(Running):
             f"{self._windowed:,} {inputs} longer than the {self._source.text.limit:,} tokens that it reads: "
             "overlapping windows, merged"
         )
-
-
-def _examples(count: int, text: str) -> Pairs:
-    return Pairs(["a"], [text], np.zeros((count, 2), np.int64))

@@ -6,7 +6,7 @@ input is merged exactly, as if one mean ran over all of its tokens.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import chain, pairwise
 from math import ceil
@@ -21,7 +21,10 @@ from hf_emms.features.memory import Inputs
 from hf_emms.features.text import TextInput, check_vocabulary, plan_batches
 from hf_emms.features.transfer import Batch
 
-_CHUNK = 2_048  # pairs that are cut into windows and sorted at a time: memory does not grow with the data set
+# From and up to.
+Run = tuple[int, int]
+
+CHUNK = 2_048  # pairs that are cut into windows and sorted at a time: memory does not grow with the data set
 _OVERLAP = 4  # neighbouring windows share at least one part in so many of the context that one of them holds
 
 
@@ -55,18 +58,34 @@ class TextPairInput:
 
 
 @dataclass(frozen=True)
+class Tokens:
+    """A text without special tokens: token ids, and from and up to which of its characters each token stands for."""
+
+    ids: list[int]
+    offsets: list[Run]
+
+
+@dataclass(frozen=True)
 class Window:
     """Part of a pair that fits into the model.
 
     Attributes:
         first: token ids of the first text.
         second: token ids of the second text that are in the window.
-        own: which of them count here: from, and up to.
+        at: how many of its token ids come before them.
+        own: which of them count here and in no other window: from, and up to.
+        spans: runs of those, which count each for itself; without, all of them count together.
     """
 
     first: Sequence[int]
     second: Sequence[int]
-    own: tuple[int, int]
+    at: int
+    own: Run
+    spans: tuple[Run, ...] = ()
+
+    @property
+    def counted(self) -> tuple[Run, ...]:
+        return self.spans or (self.own,)
 
 
 def read_template(tokenizer: Any) -> Template:
@@ -101,10 +120,8 @@ def window_batches(
     Args:
         source: how the checkpoint reads them.
         pairs: M pairs.
-        forward: `{"input_ids", "attention_mask", "first", "second"}` and `"token_type_ids"` if it knows them, all
-            int64 (b, T), to what each window says, (b, S); `first` marks the tokens of the first text,
-            `second` those of the second text that count.
-        merge: what the w windows of one pair say, (w, S), to its row (D1,).
+        forward: a batch as `read_windows` makes it, to what each window says, (b, …).
+        merge: what the w windows of one pair say, (w, …), to its row (D1,).
         budget: tokens a batch, padding included.
         batch_size: the most windows a batch; None: as the budget says.
         on_cut: told how many first texts of a chunk were too long even alone.
@@ -116,20 +133,32 @@ def window_batches(
     Raises:
         EmmsError: a token id beyond the model's vocabulary.
     """
-    room = source.text.limit - len(source.template)
-    for start in range(0, len(pairs), _CHUNK):
-        parts = pairs.parts[start : start + _CHUNK]
-        firsts = _token_ids(source.text, pairs.firsts, parts[:, 0])
-        seconds = _token_ids(source.text, pairs.seconds, parts[:, 1])
-        cut = sum(len(ids) > room // 2 for ids in firsts.values())
-        if cut:
-            on_cut(cut)
-        windows = [cut_windows(firsts[first][: room // 2], seconds[second], room) for first, second in parts]
-        several = sum(len(found) > 1 for found in windows)
-        if several:
-            on_windows(several)
-        for done, rows in _merged(source, windows, forward, merge, budget, batch_size):
+    for start in range(0, len(pairs), CHUNK):
+        chunk = pairs[start : start + CHUNK]
+        seconds = tokenised(source.text, pairs.seconds, chunk.parts[:, 1])
+        windows = pair_windows(source, chunk, seconds, on_cut, on_windows)
+        for done, rows in read_windows(source, windows, forward, merge, budget, batch_size):
             yield start + done, rows
+
+
+def pair_windows(
+    source: TextPairInput,
+    pairs: Pairs,
+    seconds: Mapping[int, Tokens],
+    on_cut: Callable[[int], None],
+    on_windows: Callable[[int], None],
+) -> list[list[Window]]:
+    """The windows of each pair; `seconds` holds the second texts by their numbers."""
+    room = source.text.limit - len(source.template)
+    firsts = tokenised(source.text, pairs.firsts, pairs.parts[:, 0])
+    cut = sum(len(first.ids) > room // 2 for first in firsts.values())
+    if cut:
+        on_cut(cut)
+    windows = [cut_windows(firsts[first].ids[: room // 2], seconds[second].ids, room) for first, second in pairs.parts]
+    several = sum(len(found) > 1 for found in windows)
+    if several:
+        on_windows(several)
+    return windows
 
 
 def cut_windows(first: Sequence[int], second: Sequence[int], room: int) -> list[Window]:
@@ -142,28 +171,31 @@ def cut_windows(first: Sequence[int], second: Sequence[int], room: int) -> list[
     meetings = [(start + held + after) // 2 for start, after in pairwise(starts)]
     edges = [0, *meetings, len(second)]
     return [
-        Window(first, second[start : start + held], (edges[i] - start, edges[i + 1] - start))
+        Window(first, second[start : start + held], start, (edges[i] - start, edges[i + 1] - start))
         for i, start in enumerate(starts)
     ]
 
 
-def _token_ids(source: TextInput, texts: Sequence[str], which: np.ndarray) -> dict[int, list[int]]:
-    """Token ids of the distinct texts among those asked for, without special tokens."""
+def tokenised(
+    source: TextInput, texts: Sequence[str], which: np.ndarray, *, offsets: bool = False
+) -> dict[int, Tokens]:
+    """The distinct texts among those asked for, by their numbers; offsets only where they are asked for too."""
     used = np.unique(which).tolist()
-    chosen = [texts[i] for i in used]
     # Too long for the model is no reason for its tokenizer to warn: windows follow.
-    ids = source.tokenizer(
-        chosen,
+    made = source.tokenizer(
+        [texts[i] for i in used],
         add_special_tokens=False,
         return_attention_mask=False,
         return_token_type_ids=False,
+        return_offsets_mapping=offsets,
         verbose=False,
-    )["input_ids"]
-    check_vocabulary(source, ids)
-    return dict(zip(used, ids, strict=True))
+    )
+    check_vocabulary(source, made["input_ids"])
+    places = made["offset_mapping"] if offsets else [[]] * len(used)
+    return {one: Tokens(*told) for one, *told in zip(used, made["input_ids"], places, strict=True)}
 
 
-def _merged(
+def read_windows(
     source: TextPairInput,
     windows: Sequence[Sequence[Window]],
     forward: Callable[[Inputs], Tensor],
@@ -171,7 +203,18 @@ def _merged(
     budget: int,
     batch_size: int | None,
 ) -> Iterator[Batch]:
-    """Rows of pairs as soon as all of their windows have been read."""
+    """Rows of pairs as soon as all of their windows have been read.
+
+    Args:
+        source: how the checkpoint reads them.
+        windows: of each pair; all count equally many runs of tokens, S.
+        forward: `{"input_ids", "attention_mask", "first"}` and `"token_type_ids"` if it knows them, int64 (b, T), and
+            `"counted"`, int64 (b, S, 2), to what each window says, (b, …); `first` marks the tokens of the
+            first text, `counted` says which of the second text count: from, and up to.
+        merge: what the w windows of one pair say, (w, …), to its row or rows.
+        budget: tokens a batch, padding included.
+        batch_size: the most windows a batch; None: as the budget says.
+    """
     flat = list(chain.from_iterable(windows))
     left = np.array([len(found) for found in windows])
     ends = np.cumsum(left)
@@ -181,7 +224,7 @@ def _merged(
     lengths = [max(1, len(source.template) + len(window.first) + len(window.second)) for window in flat]
     for batch in plan_batches(source.text, lengths, budget, batch_size):
         results = forward(_inputs(source, [flat[i] for i in batch])).cpu().numpy()
-        said = np.empty((len(flat), results.shape[1]), np.float32) if said is None else said
+        said = np.empty((len(flat), *results.shape[1:]), np.float32) if said is None else said
         said[batch] = results
         np.subtract.at(left, owner[batch], 1)
         done = np.unique(owner[batch])
@@ -191,23 +234,36 @@ def _merged(
 
 
 def _inputs(source: TextPairInput, windows: Sequence[Window]) -> Inputs:
-    """The tensors of a batch, int64 (b, T), filled up on the right."""
+    """The tensors of a batch, filled up on the right, see `read_windows`."""
     template = source.template
-    rows = []
+    rows, counted = [], []
     for window in windows:
         pieces = (template.before, window.first, template.between, window.second, template.after)
         lengths = [len(piece) for piece in pieces]
         ids = list(chain.from_iterable(pieces)) or [source.text.filler]
+        before = sum(lengths[:3])
         rows.append(
             {
                 "input_ids": ids,
                 "attention_mask": [1] * len(ids),
                 "first": [0] * lengths[0] + [1] * lengths[1],
-                "second": [0] * (sum(lengths[:3]) + window.own[0]) + [1] * (window.own[1] - window.own[0]),
                 "token_type_ids": np.repeat(template.types, lengths).tolist(),
             }
         )
+        counted.append([_placed(run, before, len(ids)) for run in window.counted])
     names = [name for name in rows[0] if source.typed or name != "token_type_ids"]
     width = max(len(row["input_ids"]) for row in rows)
     fill = {name: source.text.pad if name == "input_ids" else 0 for name in names}
-    return {name: torch.tensor([row[name] + [fill[name]] * (width - len(row[name])) for row in rows]) for name in names}
+    filled = {
+        name: torch.tensor([row[name] + [fill[name]] * (width - len(row[name])) for row in rows]) for name in names
+    }
+    return {**filled, "counted": torch.tensor(counted)}
+
+
+def _placed(run: Run, before: int, length: int) -> Run:
+    """A run of the second text's tokens among all `length` of a window, of which `before` come before that text.
+
+    A run that is not empty stays so: where a text has no token, the nearest one stands for it.
+    """
+    start, stop = run
+    return (min(before + start, length - 1), min(before + stop, length)) if start < stop else (0, 0)

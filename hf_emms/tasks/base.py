@@ -11,7 +11,7 @@ if TYPE_CHECKING:
 
 # What a checkpoint is fed; "text+text" is a pair such as a question and its context.
 Modality = Literal["image", "text", "image+text", "text+text"]
-LabelForm = Literal["text", "numbers", "both"]
+LabelForm = Literal["text", "numbers", "both", "spans"]
 
 
 @dataclass(frozen=True)
@@ -76,6 +76,7 @@ class Task:
         empty: the text of a label that holds nothing ("no answer"); None where such rows are left out.
         numbers: how labels that are no text are measured; None where labels are text.
         form: which F-labels `numbers` make: "text", "numbers" or "both", unless the user says.
+        spans_of: the input that labels may be spans of (the context of a question); None where they never are.
     """
 
     id: str
@@ -90,6 +91,7 @@ class Task:
     empty: str | None = None
     numbers: Numbers | None = None
     form: LabelForm = "text"
+    spans_of: str | None = None
 
     @property
     def input(self) -> Role:

@@ -21,4 +21,5 @@ QUESTION_ANSWERING = Task(
     sources=("fill-mask", "feature-extraction"),
     group="context",
     empty="no answer",
+    spans_of="context",
 )
