@@ -27,7 +27,7 @@ def unresolved(ranking: Ranking) -> str | None:
     names = [row.checkpoint for row in leaders[:NAMED]]
     more = len(leaders) - len(names)
     told = f"{', '.join(names)} and {more} more" if more else f"{', '.join(names[:-1])} and {names[-1]}"
-    needed = max(_rows_to_resolve(ranking.n, *gain_and_stderr(scores[0], other)) for other in scores[1:])
+    needed = max(_rows_to_resolve(_drawn(ranking), *gain_and_stderr(scores[0], other)) for other in scores[1:])
     obstacle = _obstacle(ranking, needed)
     if obstacle is None:
         rows = min(_rounded_up(needed), ranking.available or math.inf)
@@ -48,6 +48,11 @@ def without_advice(ranking: Ranking) -> Ranking:
     return msgspec.structs.replace(ranking, notes=tuple(note for note in ranking.notes if note != advice))
 
 
+def _drawn(ranking: Ranking) -> int:
+    """Rows as --max-samples counts them: the spans of one question are one."""
+    return ranking.n_inputs if ranking.label_form == "spans" else ranking.n
+
+
 def _rows_to_resolve(n: int, gain: float, stderr: float) -> float:
     """Rows on which a difference that stays as it is would count: the standard error falls as 1/√n."""
     return n * (TIE_WIDTH * stderr / gain) ** 2 if gain > 0 else math.inf
@@ -55,14 +60,15 @@ def _rows_to_resolve(n: int, gain: float, stderr: float) -> float:
 
 def _obstacle(ranking: Ranking, needed: float) -> str | None:
     """Why more rows are no way out."""
-    if ranking.available is not None and ranking.n >= ranking.available:
-        return f"all {ranking.n:,} were used"
+    drawn = _drawn(ranking)
+    if ranking.available is not None and drawn >= ranking.available:
+        return f"all {drawn:,} were used"
     if math.isinf(needed):
         return "their scores are equal"
     told = f"it would take about {_rounded_up(needed):,}"
     if ranking.available is not None and needed > ranking.available:
         return f"{told}, the split has {ranking.available:,}"
-    return told if needed > _ABSURD * ranking.n else None
+    return told if needed > _ABSURD * drawn else None
 
 
 def _rounded_up(rows: float) -> int:

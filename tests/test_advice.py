@@ -78,6 +78,12 @@ def test_a_clear_winner_and_scores_without_folds_call_for_no_advice() -> None:
     assert unresolved(example(rows=(Row("org/a", error="broken"),))) is None
 
 
+def test_rows_of_a_question_count_as_one_as_they_do_for_max_samples() -> None:
+    told = advice(FIRST, SECOND, n=400, n_inputs=100, label_form="spans", available=300)
+    assert "(it would take about 400, the split has 300)" in str(told)
+    assert "(all 100 were used)" in str(advice(FIRST, SECOND, n=400, n_inputs=100, label_form="spans", available=100))
+
+
 def test_merged_rankings_advise_on_the_rows_of_both() -> None:
     first, second = (example(rows=(row,), n=100, notes=("a note",)) for row in rows(FIRST, SECOND))
     tied = merged(first, msgspec.structs.replace(second, created="later"))

@@ -28,15 +28,7 @@ def assemble(source: Source, collector: Collector, unlabelled: int, total: int |
     """
     layout, request, task = collector.layout, collector.request, collector.layout.task
     notes = list(source.notes)
-    numbers = np.array([number for number, _ in collector.rows], dtype=np.uint64)
-    spans = np.zeros((len(numbers), 2), dtype=np.int64)
-    in_spans = span_rows(collector, notes)
-    if in_spans is not None:
-        numbers, spans, labels = in_spans.numbers, in_spans.spans, in_spans.labels
-    elif task.numbers is None:
-        labels = text_labels(task, [raws for _, raws in collector.rows], request, notes)
-    else:
-        labels = number_labels(task, [raws[0] for _, raws in collector.rows], request.label_form, notes)
+    numbers, spans, labels = _rows(collector, notes)
     _check_labels(labels, collector)
 
     shared = [role.name for role in task.inputs].index(task.group or task.input.name)
@@ -48,11 +40,12 @@ def assemble(source: Source, collector: Collector, unlabelled: int, total: int |
     starts = read | np.append(True, (spans[1:] != spans[:-1]).any(axis=1))
     distinct = [int(number) for number in numbers[read]]
     inputs = _inputs(collector, distinct)
-    if isinstance(inputs, Pairs) and in_spans is not None:
+    in_spans = labels.form == "spans"
+    if isinstance(inputs, Pairs) and in_spans:
         inputs = Spans(inputs, np.column_stack([np.cumsum(read) - 1, spans])[starts])
 
     parts = [groups, codes] if len(task.inputs) == 1 else [groups, codes, numbers]
-    parts += [] if in_spans is None else [spans]
+    parts += [spans] if in_spans else []
     content = b"".join(array.tobytes() for array in (*parts, *_label_arrays(labels)))
     repo = source.repo
     if not repo.revision:
@@ -84,14 +77,28 @@ def assemble(source: Source, collector: Collector, unlabelled: int, total: int |
         mixtures=labels.mixtures,
         label_numbers=labels.numbers,
         form=labels.form,
-        available=_available(collector, skipped, total),
+        available=_available(collector, len(distinct) if in_spans else len(numbers), skipped, total),
     )
 
 
-def _available(collector: Collector, skipped: int, total: int | None) -> int | None:
+def _rows(collector: Collector, notes: list[str]) -> tuple[np.ndarray, np.ndarray, Labels]:
+    """The input of each row, uint64 (N,), the span of it, int64 (N, 2), zeros where it is all of it, and the labels."""
+    task, request = collector.layout.task, collector.request
+    in_spans = span_rows(collector, notes)
+    if in_spans is not None:
+        return in_spans.numbers, in_spans.spans, in_spans.labels
+    numbers = np.array([number for number, _ in collector.rows], dtype=np.uint64)
+    whole = np.zeros((len(numbers), 2), dtype=np.int64)
+    if task.numbers is None:
+        return numbers, whole, text_labels(task, [raws for _, raws in collector.rows], request, notes)
+    raws = [raws[0] for _, raws in collector.rows]
+    return numbers, whole, number_labels(task, raws, request.label_form, notes)
+
+
+def _available(collector: Collector, used: int, skipped: int, total: int | None) -> int | None:
     """The most rows that a sample can have, as far as can be told without reading all of the split."""
     if not collector.full:
-        return len(collector.rows)
+        return used
     # A row of the split makes at most one of the sample, but for lists of inputs and separate texts.
     several = collector.layout.spread or collector.request.references == "all"
     return None if several or total is None else total - skipped

@@ -46,8 +46,8 @@ class Target:
         label_numbers: float32, shape (U, D2): one more F-label, of labels that are numbers.
         form: which F-labels the labels make: of their texts, of their numbers, or both; "spans" where rows are spans
             of a text, labelled by whether they are the answer.
-        available: the most rows that a sample of the split can have, N where this one is all of it; None where that
-            is not known.
+        available: the most rows that a sample of the split can have, N where this one is all of it (of spans, the
+            pairs); None where that is not known.
     """
 
     dataset: str
