@@ -34,6 +34,18 @@ def image_rows(encoded: list[bytes], **columns: list[Any]) -> datasets.Dataset:
     return rows.cast_column("image", datasets.Image())
 
 
+THINGS = ("harbour", "old mountain road", "cat", "green boat", "mat")
+
+
+def answered(n: int = 20, **columns: Any) -> datasets.Dataset:
+    """Rows in SQuAD's format, two questions on a context, with one of `THINGS` as their answer."""
+    kinds = [THINGS[i // 2 % len(THINGS)] for i in range(n)]
+    contexts = [f"In {i // 2} years, people see the {kind}; then they go home." for i, kind in enumerate(kinds)]
+    answers = [{"text": [k], "answer_start": [c.index(k)]} for k, c in zip(kinds, contexts, strict=True)]
+    rows = {"context": contexts, "question": [f"what is {i}?" for i in range(n)], "answers": answers}
+    return datasets.Dataset.from_dict(rows | columns)
+
+
 def texts(n: int, classes: list[str], **more: Any) -> datasets.Dataset:
     columns = {"text": [f"text number {i}" for i in range(n)], "label": [classes[i % len(classes)] for i in range(n)]}
     return datasets.Dataset.from_dict({**columns, **more})

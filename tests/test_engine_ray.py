@@ -16,6 +16,7 @@ import numpy as np
 import pytest
 import ray
 from processes import descendants, marked
+from rows import answered
 from tiny_checkpoints import build
 
 import hf_emms
@@ -147,6 +148,15 @@ class TestOnACluster:
         alone = hf_emms.rank(dataset, [encoder], **options)  # type: ignore[arg-type]
         shared = hf_emms.rank(dataset, [encoder], engine="ray", shard_size=25, **options)  # type: ignore[arg-type]
         assert "60 texts were cut" in alone.rows[0].notes[0]
+        assert_same(shared, alone)
+
+    def test_spans_cut_between_shards_give_what_one_process_gives(self, encoder: str) -> None:
+        """A shard may end within a question's spans: both sides read its context."""
+        dataset = answered(40)
+        options = {"encoders": encoder, "estimators": ["emms", "knn"], "cache": False}
+        alone = hf_emms.rank(dataset, [encoder], **options)  # type: ignore[arg-type]
+        shared = hf_emms.rank(dataset, [encoder], engine="ray", shard_size=61, **options)  # type: ignore[arg-type]
+        assert (alone.label_form, alone.n, alone.n_inputs) == ("spans", 160, 40)
         assert_same(shared, alone)
 
     def test_progress_hears_every_input_of_every_checkpoint(self, encoder: str) -> None:

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import datasets
 import numpy as np
 import pytest
 from rankings import example
+from rows import answered
 
 import hf_emms
 from hf_emms.cards.command import rank_command
@@ -87,3 +90,36 @@ def test_an_f_label_of_several_texts_is_the_mean_of_their_embeddings() -> None:
         text = target.inputs[int(target.input_of_row[row])]
         assert np.allclose(labels.tables[0][code], wanted[text], atol=1e-5)
     assert not labels.categorical
+
+
+def test_spans_are_rows_of_two_classes_for_every_estimator(emms_cache: Path) -> None:
+    options = {"encoders": ENCODER, "max_samples": 60}
+    names = ("emms", "emms_exact", "logme", "logme_flabels", "hscore", "knn")
+    ranking = hf_emms.rank("demo_spans", ["emms-demo/bert-distilled", CHECKPOINT], estimators=names, **options)  # type: ignore[arg-type]
+    assert [row.error for row in ranking.rows] == [None, None]
+    assert [row.checkpoint for row in ranking.rows] == ["emms-demo/bert-distilled", CHECKPOINT]
+    assert all(set(row.scores) == set(names) for row in ranking.rows)
+    assert (ranking.label_form, ranking.n_labels, ranking.max_samples) == ("spans", 2, 60)
+    assert 3.9 * ranking.n_inputs < ranking.n <= 4 * ranking.n_inputs <= 240
+    assert "--label-form spans" in rank_command(ranking, [CHECKPOINT])
+    assert ranking.rows[0].pooling == "mean of the span's tokens, read with question and context"
+    streamed = hf_emms.rank("demo_spans", CHECKPOINT, estimators="emms", cache=False, **options)  # type: ignore[arg-type]
+    kept, again = ranking.row(CHECKPOINT).scores["emms"], streamed.rows[0].scores["emms"]
+    assert again.value == pytest.approx(kept.value, abs=1e-6)
+
+
+def test_answers_as_texts_are_other_rows_of_the_same_questions(emms_cache: Path) -> None:
+    forms = [hf_emms.rank(answered(), CHECKPOINT, encoders=ENCODER, label_form=form) for form in ("spans", "text")]  # type: ignore[arg-type]
+    assert [(one.label_form, one.n, one.n_inputs) for one in forms] == [("spans", 80, 20), ("text", 20, 20)]
+    assert [one.rows[0].width for one in forms] == [32, 64]
+    assert [one.rows[0].cached for one in forms] == ["none", "none"]
+
+
+def test_a_race_on_spans_looks_at_whole_samples_of_questions(emms_cache: Path) -> None:
+    checkpoints = ["emms-demo/bert-distilled", CHECKPOINT]
+    options = {"encoders": ENCODER, "estimators": "emms"}
+    raced, whole = (hf_emms.rank("demo_spans", checkpoints, race=race, **options) for race in (1, None))  # type: ignore[arg-type]
+    assert raced.best.checkpoint == whole.best.checkpoint
+    assert raced.best.scores["emms"].value == pytest.approx(whole.best.scores["emms"].value, abs=1e-6)
+    # a first look at fewer than a hundred questions would say little
+    assert all(row.n is None or row.n >= 4 * 100 for row in raced.rows)

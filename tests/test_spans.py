@@ -8,24 +8,13 @@ from typing import Any
 import datasets
 import numpy as np
 import pytest
-from rows import error_of
+from rows import THINGS, answered, error_of
 
 from hf_emms.cache import Cache
 from hf_emms.data import Pairs, Spans, Target, load_target
 from hf_emms.data.keep import keep_sample, kept_sample
 from hf_emms.data.place import Place
 from hf_emms.data.spans import find_spans, places_like
-
-THINGS = ("harbour", "old mountain road", "cat", "green boat", "mat")
-
-
-def questions(n: int = 20, **columns: Any) -> datasets.Dataset:
-    """Rows in SQuAD's format, two questions on a context."""
-    kinds = [THINGS[i // 2 % len(THINGS)] for i in range(n)]
-    contexts = [f"In {i // 2} years, people see the {kind}; then they go home." for i, kind in enumerate(kinds)]
-    answers = [{"text": [k], "answer_start": [c.index(k)]} for k, c in zip(kinds, contexts, strict=True)]
-    rows = {"context": contexts, "question": [f"what is {i}?" for i in range(n)], "answers": answers}
-    return datasets.Dataset.from_dict(rows | columns)
 
 
 def told(target: Target) -> dict[str, list[tuple[str, int]]]:
@@ -39,7 +28,7 @@ def told(target: Target) -> dict[str, list[tuple[str, int]]]:
 
 
 def test_an_answer_and_three_spans_of_as_many_words_are_the_rows_of_a_question() -> None:
-    target = load_target(questions())
+    target = load_target(answered())
     assert (target.task.id, target.form, target.categorical) == ("question-answering", "spans", True)
     assert target.label_texts == ("not the answer", "the answer")
     spans = told(target)
@@ -58,7 +47,7 @@ def test_an_answer_and_three_spans_of_as_many_words_are_the_rows_of_a_question()
 
 
 def test_spans_of_one_context_share_a_group() -> None:
-    target = load_target(questions())
+    target = load_target(answered())
     groups: dict[str, set[int]] = {}
     for place, group in zip(target.input_of_row, target.groups.tolist(), strict=True):
         groups.setdefault(target.inputs[int(place)][1], set()).add(group)
@@ -67,7 +56,7 @@ def test_spans_of_one_context_share_a_group() -> None:
 
 
 def test_the_draw_depends_on_the_seed_and_the_question_alone() -> None:
-    rows = questions()
+    rows = answered()
     one, same, other = load_target(rows), load_target(rows.select(range(19, -1, -1))), load_target(rows, seed=1)
     assert told(one) == told(same)
     assert (one.fingerprint, one.inputs_fingerprint) == (same.fingerprint, same.inputs_fingerprint)
@@ -79,10 +68,10 @@ def test_the_draw_depends_on_the_seed_and_the_question_alone() -> None:
 
 
 def test_questions_without_a_span_are_left_out_and_counted() -> None:
-    answers = questions()["answers"][:]
+    answers = answered()["answers"][:]
     answers[3] = {"text": [], "answer_start": []}
     answers[4] = {"text": ["a word that is not there"], "answer_start": [3]}
-    target = load_target(questions(answers=answers))
+    target = load_target(answered(answers=answers))
     assert (target.n_read, target.available) == (18, 18)
     assert not {"what is 3?", "what is 4?"} & set(told(target))
     assert "questions left out, because no answer stands in their context: 2" in target.notes
@@ -90,8 +79,8 @@ def test_questions_without_a_span_are_left_out_and_counted() -> None:
 
 
 def test_most_questions_may_be_unanswerable_if_the_others_are_answered_by_spans() -> None:
-    answers = [one if i % 3 == 0 else {"text": [], "answer_start": []} for i, one in enumerate(questions()["answers"])]
-    target = load_target(questions(answers=answers))
+    answers = [one if i % 3 == 0 else {"text": [], "answer_start": []} for i, one in enumerate(answered()["answers"])]
+    target = load_target(answered(answers=answers))
     assert (target.form, target.n_read) == ("spans", 7)
 
 
@@ -105,7 +94,7 @@ def test_most_questions_may_be_unanswerable_if_the_others_are_answered_by_spans(
     ids=["yes or no", "few stand there", "another case"],
 )
 def test_answers_in_words_of_their_own_are_texts_as_ever(answers: list[str], noted: bool) -> None:
-    rows = questions().remove_columns("answers").add_column("answer", answers)
+    rows = answered().remove_columns("answers").add_column("answer", answers)
     target = load_target(rows)
     assert target.form == "text"
     assert isinstance(target.inputs, Pairs)
@@ -114,28 +103,28 @@ def test_answers_in_words_of_their_own_are_texts_as_ever(answers: list[str], not
 
 
 def test_the_form_may_be_asked_for() -> None:
-    texts = load_target(questions(), label_form="text")
+    texts = load_target(answered(), label_form="text")
     assert (texts.form, len(texts), texts.label_texts) == ("text", 20, tuple(sorted(THINGS)))
     assert isinstance(texts.inputs, Pairs)
-    assert load_target(questions(), label_form="spans").fingerprint == load_target(questions()).fingerprint
-    rare = questions().remove_columns("answers").add_column("answer", ["mat", *[f"nothing {i}" for i in range(19)]])
+    assert load_target(answered(), label_form="spans").fingerprint == load_target(answered()).fingerprint
+    rare = answered().remove_columns("answers").add_column("answer", ["mat", *[f"nothing {i}" for i in range(19)]])
     assert load_target(rare).form == "text"
-    few = questions().remove_columns("answers").add_column("answer", [*["harbour"] * 3, *["x1 x2"] * 17])
+    few = answered().remove_columns("answers").add_column("answer", [*["harbour"] * 3, *["x1 x2"] * 17])
     assert load_target(few, label_form="spans").n_read == 2
 
 
 def test_what_has_no_spans_says_so() -> None:
-    rows = questions().remove_columns("answers").add_column("answer", ["yes", "no"] * 10)
+    rows = answered().remove_columns("answers").add_column("answer", ["yes", "no"] * 10)
     error = error_of(lambda: load_target(rows, label_form="spans"))
     assert error.message == "no answer stands in its context beside other words: there are no spans to tell apart"
     assert "--label-form text" in str(error.hint)
     classes = datasets.Dataset.from_dict({"text": ["a", "b"], "label": ["x", "y"]})
     assert "no span of a text" in error_of(lambda: load_target(classes, label_form="spans")).message
-    assert "is no number" in error_of(lambda: load_target(questions(), label_form="both")).message
+    assert "is no number" in error_of(lambda: load_target(answered(), label_form="both")).message
 
 
 def test_a_context_of_nothing_but_its_answer_keeps_that_alone() -> None:
-    rows = questions()
+    rows = answered()
     rows = rows.map(lambda row: {"context": row["answers"]["text"][0]} if row["question"] == "what is 6?" else {})
     rows = rows.map(lambda row: {"answers": {"text": row["answers"]["text"], "answer_start": [0]}})
     target = load_target(rows)
@@ -184,7 +173,7 @@ def test_scripts_without_spaces_count_characters() -> None:
 
 
 def test_a_kept_sample_of_spans_is_the_sample(tmp_path: Path) -> None:
-    target = load_target(questions())
+    target = load_target(answered())
     keep_sample(Cache(tmp_path), {"a": 1}, target)
     place = Place(target.dataset, target.repo, None, None, None, False, False)
     kept = kept_sample(Cache(tmp_path), {"a": 1}, place)
