@@ -33,6 +33,8 @@ class About(msgspec.Struct, frozen=True):
         remarks: notes that are true of any part of the inputs alike.
         cut: how many texts were cut.
         limit: the tokens at which they were.
+        windowed: how many inputs were read in several windows; one whose spans are in two parts counts in both.
+        window: tokens of a window.
     """
 
     parameters: int
@@ -42,19 +44,27 @@ class About(msgspec.Struct, frozen=True):
     remarks: tuple[str, ...] = msgspec.field(default=(), name="notes")
     cut: int = 0
     limit: int = 0
+    windowed: int = 0
+    window: int = 0
 
     @property
     def notes(self) -> tuple[str, ...]:
         """What a reader of the row should know."""
-        from hf_emms.features.running import cut_notes
+        from hf_emms.features.running import cut_notes, window_notes
 
-        return (*self.remarks, *cut_notes(self.cut, self.limit))
+        return (*self.remarks, *window_notes(self.windowed, self.window), *cut_notes(self.cut, self.limit))
 
     def joined(self, other: About) -> About:
         """About the inputs of both, which went through the same checkpoint."""
         remarks = tuple(dict.fromkeys((*self.remarks, *other.remarks)))
-        limit = max(self.limit, other.limit)
-        return msgspec.structs.replace(self, remarks=remarks, cut=self.cut + other.cut, limit=limit)
+        return msgspec.structs.replace(
+            self,
+            remarks=remarks,
+            cut=self.cut + other.cut,
+            limit=max(self.limit, other.limit),
+            windowed=self.windowed + other.windowed,
+            window=max(self.window, other.window),
+        )
 
 
 @dataclass(frozen=True)
@@ -188,6 +198,8 @@ def about_of(extractor: Running, layer: str) -> About:
         extractor.remarks,
         extractor.cut,
         extractor.limit,
+        extractor.windowed,
+        extractor.window,
     )
 
 

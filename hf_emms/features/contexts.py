@@ -1,7 +1,7 @@
 """The feature of a question with its context, from an encoder's token states.
 
 [mean of the question's tokens; mean of the context's], read in one pass. It is the same whatever the answer is: where
-an answer starts never enters.
+an answer starts never enters. It is for answers in words of their own; spans.py is for those that stand in the context.
 
 Measured with frozen encoders (held-out R² of MiniLM embeddings of the answers, ridge). Six of them on some 460 WordNet
 spans: mean over all tokens .181, over the context .208, question and context .190. MiniLM on 1,000 rows of XQuAD: .059,

@@ -46,6 +46,8 @@ class Running(ABC):
         fingerprint: changes whenever features of the same checkpoint would.
         cut: how many texts were cut so far.
         limit: the tokens at which they were; 0 while none was.
+        windowed: how many inputs were read in several windows so far.
+        window: tokens of a window; 0 while none was.
     """
 
     width: int
@@ -60,6 +62,8 @@ class Running(ABC):
         self._given: tuple[str, ...] = (LAST,)
         self.cut = 0
         self.limit = 0
+        self.windowed = 0
+        self.window = 0
         self.architecture = plan.architecture.family
         self.pooling = pooling
         self.fingerprint = plan.fingerprint
@@ -68,7 +72,7 @@ class Running(ABC):
     @property
     def notes(self) -> tuple[str, ...]:
         """What a user should know about how the features came about; grows while batches are taken."""
-        return (*self.remarks, *cut_notes(self.cut, self.limit))
+        return (*self.remarks, *window_notes(self.windowed, self.window), *cut_notes(self.cut, self.limit))
 
     @property
     def device(self) -> torch.device:
@@ -196,6 +200,13 @@ class Running(ABC):
             return
         self.cut += count
         self.limit = limit
+
+
+def window_notes(count: int, limit: int) -> tuple[str, ...]:
+    """Says how many inputs did not fit into the tokens that the model reads at once, if any."""
+    inputs = "input was" if count == 1 else "inputs were"
+    told = f"{count:,} {inputs} longer than the {limit:,} tokens that it reads: overlapping windows, merged"
+    return (told,) if count else ()
 
 
 def fitting_images(budget: Budget, pixels: int) -> int:

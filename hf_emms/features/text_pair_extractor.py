@@ -80,7 +80,6 @@ class TextPairExtractor(Running):
         self._refused = refused_of_pairs(asked, plan.repo.id)
         self._given = tuple(layer for layer in asked if layer not in self._refused)
         self._source = source
-        self._windowed = 0
         read = find_states(states)
         self._size = self._tokens()
         self._run = self._halving(lambda inputs: self._reading.said(read, self._model, inputs), self._size)
@@ -110,9 +109,5 @@ class TextPairExtractor(Running):
     def _note_windows(self, count: int) -> None:
         if self._probing:
             return
-        self._windowed += count
-        inputs = "input was" if self._windowed == 1 else "inputs were"
-        self._notes["windows"] = (
-            f"{self._windowed:,} {inputs} longer than the {self._source.text.limit:,} tokens that it reads: "
-            "overlapping windows, merged"
-        )
+        self.windowed += count
+        self.window = self._source.text.limit

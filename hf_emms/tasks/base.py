@@ -76,7 +76,8 @@ class Task:
         empty: the text of a label that holds nothing ("no answer"); None where such rows are left out.
         numbers: how labels that are no text are measured; None where labels are text.
         form: which F-labels `numbers` make: "text", "numbers" or "both", unless the user says.
-        spans_of: the input that labels may be spans of (the context of a question); None where they never are.
+        spans_of: the second of two texts, where labels may be spans of it (the context of a question); None where they
+            never are.
     """
 
     id: str
