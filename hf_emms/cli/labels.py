@@ -41,7 +41,7 @@ def label_options(command: Callable[..., Any]) -> Callable[..., Any]:
     command = click.option(
         "--label-form",
         type=click.Choice(["text", "numbers", "both", "spans"]),
-        help="F-labels of boxes, values and answers [default: the task's, the data's].",
+        help="F-labels of boxes, values and answers [default: by task and data].",
     )(command)
     return click.option(
         "--references",
