@@ -66,8 +66,8 @@ def _of_spans(collector: Collector, labels: Labels, n_inputs: int, n_groups: int
     task = collector.layout.task
     label, asked, context = task.label.name, task.inputs[0].name, task.spans_of
     notes = [
-        f"{len(labels.codes):,} spans of {n_groups:,} {context}s, for {n_inputs:,} {asked}s: the {label} "
-        f"and {OTHERS} others of as many words, where there is room"
+        f"{counted(len(labels.codes), 'span')} of {counted(n_groups, str(context))}, for {counted(n_inputs, asked)}: "
+        f"the {label} and {OTHERS} others of as many words, where there is room"
     ]
     left = len(collector.inputs) - n_inputs
     if left:
