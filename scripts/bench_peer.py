@@ -20,8 +20,8 @@ import venv
 from contextlib import ExitStack
 from pathlib import Path
 from statistics import median
-from types import TracebackType
 
+from bench_side import Side
 from demo import sources
 
 from hf_emms.data import load_target
@@ -30,48 +30,6 @@ PEER = "transformer-ranker==0.2.0"
 ENVIRONMENT = sources.BUILD.parent / "peer"
 SIDE = Path(__file__).with_name("bench_peer_side.py")
 CLOCKS = {"wall": "elapsed", "cpu": "CPU"}
-
-
-class Side:
-    """A process that embeds texts when it is asked to, and says how long that took."""
-
-    def __init__(self, python: Path, side: str, texts: Path, threads: int) -> None:
-        inherited = {name: value for name, value in os.environ.items() if name != "PYTHONPATH"}
-        # Each library reads a variable of its own.
-        counts = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS", "RAYON_NUM_THREADS")
-        environment = inherited | dict.fromkeys(counts, str(threads)) | {"HF_HUB_OFFLINE": "1"}
-        if side != "peer":
-            environment["PYTHONPATH"] = str(sources.ROOT)
-        command = [str(python), str(SIDE), side, str(sources.MINILM), str(texts)]
-        self._process = subprocess.Popen(
-            command,
-            env=environment,
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.DEVNULL,
-            text=True,
-        )
-        self.about = self._answer()
-
-    def __enter__(self) -> Side:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self._process.communicate()
-
-    def seconds(self, texts: int) -> dict[str, float]:
-        """Elapsed and CPU seconds of the first texts."""
-        self._process.stdin.write(f"{texts}\n")
-        self._process.stdin.flush()
-        return self._answer()
-
-    def _answer(self) -> dict[str, float]:
-        line = self._process.stdout.readline()
-        if not line:
-            raise ChildProcessError(f"{' '.join(self._process.args)} ended with {self._process.wait()}")
-        return json.loads(line)
 
 
 def peer_python() -> Path:
@@ -107,7 +65,7 @@ def compare(counts: list[int], rounds: int, threads: int) -> list[str]:
         file.write_text(json.dumps(glosses(max(counts))))
         pythons = {"peer": python, "ours": Path(sys.executable), "ours-bfloat16": Path(sys.executable)}
         with ExitStack() as stack:
-            sides = [stack.enter_context(Side(own, name, file, threads)) for name, own in pythons.items()]
+            sides = [stack.enter_context(_side(own, name, file, threads)) for name, own in pythons.items()]
             names = [side.about["name"] for side in sides]
             lines = [
                 "| glosses | seconds | " + " | ".join(names) + " | ratio [min … max] | in bfloat16 |",
@@ -117,6 +75,11 @@ def compare(counts: list[int], rounds: int, threads: int) -> list[str]:
                 lines += _rows(count, sides, rounds)
             libraries = [f"{side.about['name']}: {side.about['libraries']}" for side in sides[:2]]
     return [*lines, "", f"{threads} threads, {rounds} rounds; " + "; ".join(libraries)]
+
+
+def _side(python: Path, name: str, texts: Path, threads: int) -> Side:
+    command = [str(python), str(SIDE), name, str(sources.MINILM), str(texts)]
+    return Side(command, threads, None if name == "peer" else str(sources.ROOT))
 
 
 def _rows(count: int, sides: list[Side], rounds: int) -> list[str]:

@@ -212,6 +212,13 @@ def bench_extraction(rounds: int) -> None:
     print(f"\nrate / bare rate, {torch.get_num_threads()} threads")
 
 
+def bench_cpu(rounds: int) -> None:
+    import bench_cpu
+
+    print("\n### What each measure for CPUs gains, one added to the other\n")
+    print("\n".join(bench_cpu.compare(list(bench_cpu.TITLES), min(rounds, 5), os.cpu_count() or 1)))
+
+
 def bench_peer(rounds: int) -> None:
     import bench_peer
 
@@ -243,6 +250,7 @@ BENCHES: dict[str, Callable[[int], None]] = {
     "scoring": bench_scoring,
     "memory": bench_memory,
     "extraction": bench_extraction,
+    "cpu": bench_cpu,
     "shared": bench_shared,
     "peer": bench_peer,
     "race": bench_race,

@@ -13,6 +13,7 @@ import torch
 
 from hf_emms.data import Pairs, Spans
 from hf_emms.errors import EmmsError
+from hf_emms.features import on_cpu
 from hf_emms.features.architectures import FED, families
 from hf_emms.features.extractor import Extractor
 from hf_emms.features.files import fetch_weights
@@ -74,6 +75,8 @@ def load_extractor(
         tokenizer = read_tokenizer(plan) if "text" in modality else None
         model, pooling = _model(plan, safetensors)
         model = model.to(place).eval()
+        if place.type == "cpu":
+            on_cpu.prepare(model, interleaved=_is_tested(plan))
         if modality == "text+text":
             source = text_pair_input(model, text_input(plan, model, tokenizer))
             return TextPairExtractor(plan, model, source, pooling, layers, Spans if spans else Pairs)
@@ -136,6 +139,12 @@ def _model(plan: ExtractionPlan, safetensors: bool) -> tuple[Any, str]:
     for part in plan.architecture.unused:
         setattr(model, part, None)
     return model, pooling
+
+
+def _is_tested(plan: ExtractionPlan) -> bool:
+    """Whether our tests run the checkpoint's code: a row of our own table, not the fallback or a repository's."""
+    row = plan.architecture
+    return not (plan.code or row.package or row.loader == "AutoModel")
 
 
 def _loader(plan: ExtractionPlan) -> Any:

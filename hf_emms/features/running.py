@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 
 from hf_emms.errors import EmmsError
+from hf_emms.features import on_cpu
 from hf_emms.features.budget import Budget
 from hf_emms.features.layers import LAST, LayerError
 from hf_emms.features.memory import HalvingForward, Inputs
@@ -146,6 +147,8 @@ class Running(ABC):
             torch.cuda.empty_cache()
         elif self._device.type == "mps":
             torch.mps.empty_cache()
+        else:
+            on_cpu.give_back_freed_memory()
 
     @abstractmethod
     def _batches(self, inputs: Sequence[Any], batch_size: int | None) -> Iterator[Batch]: ...
