@@ -29,7 +29,7 @@ def ours(folder: str, dtype: str = "float32") -> tuple[Embed, str]:
     from hf_emms.hub import Repo
 
     repo = Repo("peer/model", "model", "local", Path(folder))
-    extractor = load_extractor(repo, "text", "benchmark", device="cpu", dtype=dtype)
+    extractor = load_extractor(repo, "text", "benchmark", device="cpu", dtype=dtype, layers=("spread",))
 
     def embed(texts: list[str]) -> np.ndarray:
         features = np.empty((len(texts), extractor.width), np.float32)
