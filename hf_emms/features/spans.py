@@ -83,8 +83,9 @@ def _members(owner: np.ndarray, pairs: int) -> np.ndarray:
     """The spans of each pair, int64 (pairs, S), filled up with −1; `owner` is the pair of each span."""
     order = np.argsort(owner, kind="stable")
     counts = np.bincount(owner, minlength=pairs)
-    members = np.full((pairs, counts.max()), -1, dtype=np.int64)
-    members[np.arange(counts.max()) < counts[:, None]] = order
+    most = int(np.max(counts))
+    members = np.full((pairs, most), -1, dtype=np.int64)
+    members[np.arange(most) < counts[:, None]] = order
     return members
 
 
@@ -97,7 +98,7 @@ def _by_offsets(source: TextInput, text: str, tokens: Tokens, place: Sequence[in
         return int(inside[0]), int(inside[-1]) + 1
     if not len(starts):
         return 0, 1
-    nearest = int(np.abs(starts + stops - start - stop).argmin())
+    nearest = int(np.argmin(np.abs(starts + stops - start - stop)))
     return nearest, nearest + 1
 
 
