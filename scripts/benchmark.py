@@ -216,7 +216,7 @@ def bench_cpu(rounds: int) -> None:
     import bench_cpu
 
     print("\n### What each measure for CPUs gains, one added to the other\n")
-    print("\n".join(bench_cpu.compare(list(bench_cpu.TITLES), min(rounds, 5), os.cpu_count() or 1)))
+    print("\n".join(bench_cpu.compare(list(bench_cpu.TITLES), min(rounds, 5), threads=1)))
 
 
 def bench_peer(rounds: int) -> None:
