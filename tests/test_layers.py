@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 import numpy as np
 import pytest
@@ -17,8 +17,9 @@ from tiny_checkpoints import CAPTIONERS, IMAGE_MODELS, TEXT_MODELS, TEXTS, build
 from tiny_families import IMAGE_FAMILIES, TEXT_FAMILIES, TIMM_MODELS, captioner, googlenet, timm_checkpoint
 
 from hf_emms.errors import EmmsError
-from hf_emms.features.layers import LayerError, layer_names, pick, spread
+from hf_emms.features.layers import LayerError, LayerReader, layer_names, pick, spread
 from hf_emms.features.load import Extractor
+from hf_emms.features.pooling import Pooling
 from hf_emms.hub import resolve
 
 ASKED = ("spread", "last", "mean", "1", "-1")
@@ -219,6 +220,24 @@ def test_several_layers_cost_one_forward(zoo: Path) -> None:
             rows(extractor, pictures(), 3)
         counts.append(seen)
     assert counts == [[3, 3, 1], [3, 3, 1]]
+
+
+def test_a_model_that_turns_out_to_show_no_layers_is_not_asked_again() -> None:
+    ran: list[str] = []
+
+    def features(model: None, inputs: dict[str, torch.Tensor]) -> torch.Tensor:
+        ran.append("features")
+        return inputs["x"]
+
+    def layers(model: None, inputs: dict[str, torch.Tensor]) -> NoReturn:
+        ran.append("layers")
+        raise LayerError("it does not show its hidden layers", "--layer last")
+
+    reader = LayerReader(Pooling("", features, layers), 1, ("spread", "1"))
+    for _ in range(3):
+        reader(None, {"x": torch.ones(2, 4)})
+    assert ran == ["layers", "features", "features", "features"]
+    assert (set(reader.columns), set(reader.refused)) == ({"spread"}, {"1"})
 
 
 def test_without_hidden_layers_only_the_mean_is_refused() -> None:

@@ -56,6 +56,7 @@ class LayerReader:
         self._asked = asked
         self._unit = unit
         self.beside: tuple[int, ...] = ()
+        self._shows_layers = pooling.layers is not None
         self.columns: dict[str, slice] = {}
         self.refused: dict[str, LayerError] = {}
 
@@ -76,14 +77,14 @@ class LayerReader:
 
     def _parts(self, model: Any, inputs: dict[str, Tensor]) -> dict[str, Tensor]:
         asked = tuple(layer for layer in self._asked if layer not in self.refused)
-        if all(layer == LAST for layer in asked):
-            return {layer: self._scaled(self._pooling.features(model, inputs)) for layer in asked}
+        if all(layer == LAST or (layer == SPREAD and not self._shows_layers) for layer in asked):
+            return dict.fromkeys(asked, self._scaled(self._pooling.features(model, inputs))) if asked else {}
         try:
             last, states = self._layered(model, inputs)
         except LayerError as error:
+            self._shows_layers = False
             self.refused |= {layer: error for layer in asked if layer not in ALWAYS}
-            alone = [layer for layer in asked if layer in ALWAYS]
-            return dict.fromkeys(alone, self._scaled(self._pooling.features(model, inputs))) if alone else {}
+            return self._parts(model, inputs)
         self.beside = spread(len(states) - self._first) if self._pooling.spreads else ()
         parts = {}
         for layer in asked:

@@ -10,7 +10,7 @@ import numpy as np
 from hf_emms.data import Pairs
 from hf_emms.errors import EmmsError
 from hf_emms.features.fusion import Fused, Towers
-from hf_emms.features.layers import LAST, LayerError, refused_of_pairs
+from hf_emms.features.layers import LAST
 from hf_emms.features.memory import Inputs
 from hf_emms.features.pairs import PairInput, Sizes, fused_batches, tokens_beside, tower_batches
 from hf_emms.features.plan import ExtractionPlan
@@ -35,8 +35,7 @@ class PairExtractor(Running):
     ) -> None:
         self._fusion = fusion
         super().__init__(plan, model, self._fusion.summary)
-        self._refused = refused_of_pairs(asked, plan.repo.id)
-        self._given = tuple(layer for layer in asked if layer not in self._refused)
+        self._ask_joined(asked)
         self._source = source
         self._pictures = self._pixels()
         self._texts = self._budget(TOKENS, _fused_tokens) if isinstance(fusion, Fused) else self._tokens()
@@ -52,10 +51,6 @@ class PairExtractor(Running):
                 lambda inputs: fusion.join(inputs["picture"].float(), inputs["text"].float()), self._kept
             )
         self.width = self._probe(_examples(1, "a"), _examples(PROBED, "a " * _PROBED_WORDS))
-
-    @property
-    def refused(self) -> dict[str, LayerError]:
-        return self._refused
 
     def _batches(self, inputs: Sequence[Any], batch_size: int | None) -> Iterator[Batch]:
         if not isinstance(inputs, Pairs):

@@ -14,7 +14,7 @@ from torch import Tensor
 from hf_emms.errors import EmmsError
 from hf_emms.features import on_cpu
 from hf_emms.features.budget import Budget
-from hf_emms.features.layers import LAST, LayerError
+from hf_emms.features.layers import LAST, LayerError, refused_of_pairs
 from hf_emms.features.memory import HalvingForward, Inputs
 from hf_emms.features.plan import ExtractionPlan
 from hf_emms.features.transfer import Batch, brought, moved
@@ -61,6 +61,7 @@ class Running(ABC):
         self._runs: list[HalvingForward] = []
         self._probing = False
         self._given: tuple[str, ...] = (LAST,)
+        self._refused: dict[str, LayerError] = {}
         self.cut = 0
         self.limit = 0
         self.windowed = 0
@@ -93,7 +94,7 @@ class Running(ABC):
     @property
     def refused(self) -> dict[str, LayerError]:
         """Layer → why this checkpoint cannot give it. Never all of them."""
-        return {}
+        return self._refused
 
     def summary(self, layer: str) -> str:
         """What becomes the feature at a layer, in words."""
@@ -152,6 +153,11 @@ class Running(ABC):
 
     @abstractmethod
     def _batches(self, inputs: Sequence[Any], batch_size: int | None) -> Iterator[Batch]: ...
+
+    def _ask_joined(self, asked: tuple[str, ...]) -> None:
+        """Takes the layers that were asked for, where rows are joined from several parts."""
+        self._refused = refused_of_pairs(asked, self._plan.repo.id)
+        self._given = tuple(layer for layer in asked if layer not in self._refused)
 
     def _budget(self, units: Mapping[str, int], count: Callable[[Inputs], int]) -> Budget:
         return Budget(units, count, self._device)

@@ -13,7 +13,7 @@ from hf_emms.data import Pairs, Spans
 from hf_emms.errors import EmmsError
 from hf_emms.features import contexts, spans
 from hf_emms.features.contexts import States, find_states
-from hf_emms.features.layers import LAST, LayerError, refused_of_pairs
+from hf_emms.features.layers import LAST
 from hf_emms.features.memory import Inputs
 from hf_emms.features.plan import ExtractionPlan
 from hf_emms.features.running import PROBED, PROBED_WORDS, Running
@@ -77,18 +77,13 @@ class TextPairExtractor(Running):
     ) -> None:
         self._kind, self._reading = kind, READINGS[kind]
         super().__init__(plan, model, self._reading.summary)
-        self._refused = refused_of_pairs(asked, plan.repo.id)
-        self._given = tuple(layer for layer in asked if layer not in self._refused)
+        self._ask_joined(asked)
         self._source = source
         read = find_states(states)
         self._size = self._tokens()
         self._run = self._halving(lambda inputs: self._reading.said(read, self._model, inputs), self._size)
         of = self._reading.examples
         self.width = self._probe(of(1, "a"), of(PROBED, "a " * PROBED_WORDS))
-
-    @property
-    def refused(self) -> dict[str, LayerError]:
-        return self._refused
 
     def _batches(self, inputs: Sequence[Any], batch_size: int | None) -> Iterator[Batch]:
         if not isinstance(inputs, self._kind):
