@@ -74,12 +74,17 @@ def test_moments_of_parts_merge_into_those_of_the_whole(
     np.testing.assert_array_equal(merged.folded().y, alone.folded().y)
 
 
+def in_any_order(features: np.ndarray) -> list[tuple[np.ndarray, np.ndarray]]:
+    """Batches of the inputs 20 to 59."""
+    order = np.random.default_rng(4).permutation(40)
+    return [(chosen, features[20 + chosen]) for chosen in np.array_split(order, 6)]
+
+
 def test_batches_in_any_order_give_the_moments_of_a_part(
     target: Target, labels: LabelTable, features: np.ndarray
 ) -> None:
     part = part_of(target, slice(20, 60))
-    order = np.random.default_rng(4).permutation(40)
-    batches = [(chosen, features[20 + chosen]) for chosen in np.array_split(order, 6)]
+    batches = in_any_order(features)
     streamed = streamed_moments(batches, {"last": slice(0, WIDTH)}, part, labels, SETTINGS)["last"]
     kept = moments_of(features[20:60], part, labels, SETTINGS)
     assert streamed.n == kept.n == len(part.rows)
@@ -90,8 +95,7 @@ def test_batches_of_a_device_give_the_moments_of_each_layer(
     target: Target, labels: LabelTable, features: np.ndarray
 ) -> None:
     part = part_of(target, slice(20, 60))
-    order = np.random.default_rng(4).permutation(40)
-    batches = [(chosen, features[20 + chosen]) for chosen in np.array_split(order, 6)]
+    batches = in_any_order(features)
     columns = {"last": slice(0, 4), "0": slice(4, WIDTH)}
     expected = streamed_moments(batches, columns, part, labels, SETTINGS)
     there = [(positions, torch.from_numpy(rows)) for positions, rows in batches]

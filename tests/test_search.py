@@ -13,11 +13,14 @@ import pytest
 from command_line import CommandLine, Done
 from hub import Hub, running_hub
 from hub.fixtures import client_environment
+from hub_client import cli, home
 
 from hf_emms import demo
 from hf_emms.errors import EmmsError
 from hf_emms.search import number_of
 from hf_emms.tasks import TASKS
+
+__all__ = ["cli", "home"]
 
 
 def checkpoint(name: str, task: str, **more: bytes) -> dict[str, bytes]:
@@ -55,18 +58,6 @@ def hub(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Hub]:
         running.store.repo("bob/unread").headers_read = False
         running.page_size = 2
         yield running
-
-
-@pytest.fixture(scope="module")
-def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return tmp_path_factory.mktemp("client")
-
-
-@pytest.fixture(scope="module")
-def cli(hub: Hub, home: Path) -> Iterator[CommandLine]:
-    running = CommandLine(client_environment(hub, home), home)
-    yield running
-    running.close()
 
 
 def search(cli: CommandLine, *arguments: str, **options: Any) -> Done:

@@ -11,8 +11,7 @@ import pytest
 import torch
 import transformers
 from extracting import Reads, load, rows
-from safetensors.torch import load_file, save_file
-from tiny_checkpoints import TEXT_MODELS, build
+from tiny_checkpoints import TEXT_MODELS, build, without_context
 
 from hf_emms.data import Pairs, Spans
 from hf_emms.errors import EmmsError
@@ -101,29 +100,10 @@ def test_each_pair_is_read_once_however_many_spans_it_has(zoo: Path, some: Spans
 
 def test_spans_over_several_windows_are_what_one_pass_would_give(zoo: Path, tmp_path: Path) -> None:
     """With attention and positions off, a token's state does not depend on its window."""
-    for limit in (40, 400):
-        config = transformers.BertConfig(
-            vocab_size=400,
-            max_position_embeddings=limit,
-            hidden_size=16,
-            num_hidden_layers=1,
-            num_attention_heads=2,
-            intermediate_size=32,
-        )
-        torch.manual_seed(3)
-        model = transformers.BertModel(config)
-        with torch.no_grad():
-            model.embeddings.position_embeddings.weight.zero_()
-            model.encoder.layer[0].attention.output.dense.weight.zero_()
-        model.save_pretrained(tmp_path / str(limit))
-        transformers.AutoTokenizer.from_pretrained(build(zoo, "bert")).save_pretrained(tmp_path / str(limit))
-    weights = load_file(tmp_path / "40" / "model.safetensors")
-    weights["embeddings.position_embeddings.weight"] = torch.zeros(400, 16)
-    save_file(weights, tmp_path / "400" / "model.safetensors", metadata={"format": "pt"})
     words = [(start, start + 8) for start in range(0, len(CONTEXTS[2]) - 8, 7)]
     places = [*words, (0, len(CONTEXTS[2])), (100, 700)]
     given = Spans(Pairs(QUESTIONS, CONTEXTS, np.array([(1, 2)])), np.array([(0, *place) for place in places]))
-    short, long = (load(tmp_path / limit, "text+text", spans=True) for limit in ("40", "400"))
+    short, long = (load(folder, "text+text", spans=True) for folder in without_context(zoo, tmp_path))
     np.testing.assert_allclose(rows(short, given), rows(long, given), atol=1e-5)
     assert long.notes == ()
     assert short.notes == ("1 input was longer than the 40 tokens that it reads: overlapping windows, merged",)

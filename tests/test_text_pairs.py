@@ -10,8 +10,7 @@ import pytest
 import torch
 import transformers
 from extracting import Reads, load, rows
-from safetensors.torch import load_file, save_file
-from tiny_checkpoints import TEXT_MODELS, build
+from tiny_checkpoints import TEXT_MODELS, build, without_context
 
 from hf_emms.data import Pairs
 from hf_emms.errors import EmmsError
@@ -74,27 +73,8 @@ def test_a_pair_that_fits_is_read_as_its_tokenizer_writes_it(name: str, zoo: Pat
 
 def test_windows_say_together_what_one_pass_over_everything_would(zoo: Path, tmp_path: Path) -> None:
     """With attention and positions off, a token's state does not depend on its window: merging has to be exact."""
-    for limit in (40, 400):
-        config = transformers.BertConfig(
-            vocab_size=400,
-            max_position_embeddings=limit,
-            hidden_size=16,
-            num_hidden_layers=1,
-            num_attention_heads=2,
-            intermediate_size=32,
-        )
-        torch.manual_seed(3)
-        model = transformers.BertModel(config)
-        with torch.no_grad():
-            model.embeddings.position_embeddings.weight.zero_()
-            model.encoder.layer[0].attention.output.dense.weight.zero_()
-        model.save_pretrained(tmp_path / str(limit))
-        transformers.AutoTokenizer.from_pretrained(build(zoo, "bert")).save_pretrained(tmp_path / str(limit))
-    weights = load_file(tmp_path / "40" / "model.safetensors")
-    positions = "embeddings.position_embeddings.weight"
-    weights[positions] = torch.zeros(400, 16)
-    save_file(weights, tmp_path / "400" / "model.safetensors", metadata={"format": "pt"})
-    short, long = load(tmp_path / "40", "text+text"), load(tmp_path / "400", "text+text")
+    near, far = without_context(zoo, tmp_path)
+    short, long = load(near, "text+text"), load(far, "text+text")
     given = pair(QUESTIONS[1], CONTEXTS[2])
     np.testing.assert_allclose(rows(short, given), rows(long, given), atol=1e-5)
     assert long.notes == ()

@@ -8,6 +8,7 @@ from typing import Any
 
 import torch
 import transformers
+from safetensors.torch import load_file, save_file
 from tokenizers import Tokenizer, models, pre_tokenizers, processors, trainers
 
 from hf_emms.hub import Repo
@@ -214,3 +215,21 @@ TEXT_MODELS = {
     # No row in the table: the fallback.
     "xlnet": lambda: T.XLNetModel(T.XLNetConfig(vocab_size=400, d_model=16, n_layer=2, n_head=2, d_inner=32)),
 }
+
+
+def without_context(root: Path, to: Path) -> tuple[Path, Path]:
+    """The same BERT with room for 40 and for 400 tokens; with attention and positions off, tokens stand alone."""
+    folders = to / "40", to / "400"
+    for limit, folder in zip((40, 400), folders, strict=True):
+        sizes = {"hidden_size": 16, "num_hidden_layers": 1, "num_attention_heads": 2, "intermediate_size": 32}
+        torch.manual_seed(3)
+        model = T.BertModel(T.BertConfig(vocab_size=400, max_position_embeddings=limit, **sizes))
+        with torch.no_grad():
+            model.embeddings.position_embeddings.weight.zero_()
+            model.encoder.layer[0].attention.output.dense.weight.zero_()
+        model.save_pretrained(folder)
+        T.AutoTokenizer.from_pretrained(build(root, "bert")).save_pretrained(folder)
+    weights = load_file(folders[0] / "model.safetensors")
+    weights["embeddings.position_embeddings.weight"] = torch.zeros(400, 16)
+    save_file(weights, folders[1] / "model.safetensors", metadata={"format": "pt"})
+    return folders

@@ -6,7 +6,7 @@ import hashlib
 import json
 import time
 from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -14,10 +14,10 @@ import numpy as np
 from hf_emms.cache import Cache, default_root
 from hf_emms.data import Target, load_target
 from hf_emms.data.sampling import balanced_order
-from hf_emms.engines.extraction import About, Extraction, extract
+from hf_emms.engines.extraction import About, extract
 from hf_emms.engines.settings import Settings
 from hf_emms.errors import EmmsError
-from hf_emms.hub import Repo, resolve
+from hf_emms.hub import resolve
 from hf_emms.labels import embed_texts
 from hf_emms.presets import encoder_preset
 from hf_emms.scoring.estimators import ESTIMATORS, Evidence
@@ -134,21 +134,13 @@ def score(goal: Goal, entrants: list[Entrant]) -> Iterator[tuple[Entrant, Scored
     for entrant in entrants:
         try:
             repo = resolve(checkpoint(entrant.name), "model")
-            layers = _layers(repo, target, labels["demo"], cache)
+            layers = extract(repo, target, labels["demo"], SETTINGS, cache).layers
         except EmmsError as error:
             print(f"{goal.name:15s} {entrant.name:27s} left out: {error.message}", flush=True)
             continue
         features = {name: layer.features[target.input_of_row] for name, layer in layers.items()}
         values, seconds = _scores(features, labels, target)
         yield entrant, Scored(values, seconds, layers["spread"].about)
-
-
-def _layers(repo: Repo, target: Target, labels: LabelTable, cache: Cache) -> dict[str, Extraction]:
-    """Features as `hf-emms rank` takes them, the last layer, and the mean over layers of a checkpoint that has any."""
-    try:
-        return extract(repo, target, labels, SETTINGS, cache).layers
-    except EmmsError:
-        return extract(repo, target, labels, replace(SETTINGS, layers=("spread", "last")), cache).layers
 
 
 def _labels(name: str, encoders: tuple[str, ...], target: Target, cache: Cache) -> LabelTable:
