@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from multiprocessing.pool import ThreadPool
 from typing import TYPE_CHECKING, Any
 
 import msgspec
@@ -36,6 +37,9 @@ DEFAULT_ENCODERS = ("base",)
 
 # Part of the key of every finished row: raise it when the same inputs give another row.
 ROW_VERSION = 3
+
+# Checkpoints that are looked up at a time.
+_AT_ONCE = 4
 
 
 @dataclass(frozen=True)
@@ -142,7 +146,8 @@ def plan(request: Request, progress: Progress) -> Plan:
         notes.append("labels are numbers, which no encoder embeds: --label-form both adds their words")
     if len(unique) < len(ids):
         notes.append(f"named twice and ranked once: {counted(len(ids) - len(unique), 'checkpoint')}")
-    candidates = tuple(_candidate(id, request, target, encoders, cache) for id in unique)
+    found = zip(unique, _resolved(unique), strict=True)
+    candidates = tuple(_candidate(id, repo, request, target, encoders, cache) for id, repo in found)
     return Plan(request, target, encoders, candidates, tuple(notes))
 
 
@@ -218,11 +223,28 @@ def _encoder(id: str) -> Repo:
         raise EmmsError(f"a label encoder cannot be used: {error.message}", hint) from error
 
 
-def _candidate(id: str, request: Request, target: Target, encoders: tuple[Repo, ...], cache: Cache) -> Candidate:
-    try:
-        repo = resolve(id, "model")
-    except EmmsError as error:
-        return Candidate(id, None, Row(id, error=one_line(error)))
+def _resolved(ids: Sequence[str]) -> list[Repo | EmmsError]:
+    """Checkpoints at their exact revisions, or why there is none, several at a time.
+
+    The Hub answers slowly, and a folder is read to its end.
+    """
+
+    def found(id: str) -> Repo | EmmsError:
+        try:
+            return resolve(id, "model")
+        except EmmsError as error:
+            return error
+
+    # Its threads are daemons, which do not keep an interrupted program from ending.
+    with ThreadPool(_AT_ONCE) as pool:
+        return pool.map(found, ids, chunksize=1)
+
+
+def _candidate(
+    id: str, repo: Repo | EmmsError, request: Request, target: Target, encoders: tuple[Repo, ...], cache: Cache
+) -> Candidate:
+    if isinstance(repo, EmmsError):
+        return Candidate(id, None, Row(id, error=one_line(repo)))
     stored = cache.get_json("rows", row_key(repo, request, target, encoders)) if request.resume else None
     row = msgspec.convert(stored, Row) if stored is not None else None
     return Candidate(id, repo, msgspec.structs.replace(row, checkpoint=id, cached="row") if row else None)

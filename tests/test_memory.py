@@ -1,4 +1,4 @@
-"""Memory of a run, as the system counts it: of many checkpoints, that of the largest."""
+"""Memory of a run, as the system counts it: that of the largest checkpoint, and of what a race lets wait."""
 
 from __future__ import annotations
 
@@ -46,9 +46,47 @@ def peak_of(checkpoints: list[str]) -> float:
     return megabytes
 
 
-def test_six_checkpoints_need_the_memory_of_the_largest(
-    tmp_path_factory: pytest.TempPathFactory,
-) -> None:
+@pytest.fixture(scope="module")
+def large(tmp_path_factory: pytest.TempPathFactory) -> list[str]:
+    """Six checkpoints, the third of which is the largest."""
     root = tmp_path_factory.mktemp("large")
-    names = [checkpoint(root / f"model-{i}", LARGEST if i == 2 else SMALLER) for i in range(6)]
-    assert peak_of(names) < peak_of(names[2:3]) + MEGABYTES
+    return [checkpoint(root / f"model-{i}", LARGEST if i == 2 else SMALLER) for i in range(6)]
+
+
+def test_six_checkpoints_need_the_memory_of_the_largest(large: list[str]) -> None:
+    assert peak_of(large) < peak_of(large[2:3]) + MEGABYTES
+
+
+KEEP = """
+import json, resource, sys
+from pathlib import Path
+from hf_emms.engines.loaded import Loaded
+from hf_emms.features.load import load_extractor
+from hf_emms.hub import resolve
+loaded = Loaded(int(sys.argv[1]))
+for name in sys.argv[2:]:
+    load = lambda: load_extractor(resolve(name, "model"), "text", "text-classification", device="cpu")
+    with loaded.lent(name, load) as extractor:
+        for _ in extractor.batches(["a text"] * 8):
+            pass
+        weights = extractor.weight_bytes / 2**20
+    loaded.keep(sys.argv[2:])
+print(json.dumps([weights, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024]))
+"""
+
+
+def peak(most: int, checkpoints: list[str]) -> tuple[float, float]:
+    """MB of the weights of the last one, and MB resident at most in a process that keeps so many bytes of them."""
+    command = [sys.executable, "-c", KEEP, str(most), *checkpoints]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    weights, resident = json.loads(done.stdout.splitlines()[-1])
+    return weights, resident
+
+
+def test_memory_is_that_of_the_largest_and_of_what_may_wait(large: list[str]) -> None:
+    weights, alone = peak(0, large[2:3])
+    assert 100 < weights < 250
+    bound = int(2.5 * weights)
+    _, resident = peak(bound * 2**20, large)
+    assert alone + weights < resident < alone + bound + MEGABYTES  # two wait

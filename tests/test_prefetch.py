@@ -1,4 +1,4 @@
-"""Downloads run ahead of the checkpoint that computes: in order, bounded, and with their errors kept for their turn."""
+"""Checkpoints are looked up together and downloaded ahead: in order, bounded, with errors kept for their turn."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 from hub import Hub
+from hub.faults import Fault
 from hub.fixtures import run_client
 
 from hf_emms import demo
@@ -96,3 +97,26 @@ def test_the_next_checkpoint_arrives_while_one_computes(hub: Hub, tmp_path: Path
         print(json.dumps([Slow.seen, [row.error for row in ranking.rows]]))
         """
     assert run_client(hub, code, tmp_path) == [[True, True, True], [None, None, None]]
+
+
+def test_the_hub_is_asked_for_several_checkpoints_at_a_time(hub: Hub, tmp_path: Path) -> None:
+    folder = demo.folder_of("emms-demo/vit-random")
+    assert folder is not None
+    for number in (0, 1, 3):
+        hub.store.put_files(f"org/model-{number}", {path.name: path for path in folder.iterdir()})
+    hub.faults.add(Fault("GET /api/models/*", "slow", times=None, seconds=2.0))
+    code = """
+        import json, time
+        from hf_emms.engines.progress import Silent
+        from hf_emms.plan import Request, plan
+
+        ids = tuple(f"org/model-{number}" for number in range(4))
+        request = Request("demo_captions", ids, max_samples=40, encoders=("emms-demo/encoder-minilm-static",))
+        started = time.monotonic()
+        planned = plan(request, Silent())
+        seconds = time.monotonic() - started
+        print(json.dumps([seconds, [[one.id, one.repo is None] for one in planned.candidates]]))
+        """
+    seconds, found = run_client(hub, code, tmp_path)
+    assert found == [[f"org/model-{number}", number == 2] for number in range(4)]
+    assert seconds < 3 * 2.0  # one after the other, the three that are there alone take longer

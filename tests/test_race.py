@@ -18,7 +18,7 @@ from hf_emms.cards import render_section
 from hf_emms.cli.output import kept_file
 from hf_emms.data import load_target
 from hf_emms.engines.progress import Silent
-from hf_emms.engines.race import FEWEST_INPUTS, Standing, clearly_below, growing, standing
+from hf_emms.engines.stopping import FEWEST_INPUTS, Standing, clearly_below, growing, standing
 from hf_emms.errors import EmmsError
 from hf_emms.ranking import Ranking, Row, RowScore, ranked
 from hf_emms.results.merge import merged

@@ -2,18 +2,17 @@
 
 from __future__ import annotations
 
-import sys
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
-from types import FrameType
 from typing import Any
 
 import numpy as np
 import pytest
 import torch
+from counting import counted_calls
 from tiny_checkpoints import TEXTS, build, repo_of
 from torch.nn.modules.module import register_module_forward_hook, register_module_forward_pre_hook
 from torch.utils.flop_counter import FlopCounterMode
@@ -70,22 +69,6 @@ def counted_forwards() -> Iterator[Counter[str]]:
     finally:
         for handle in handles:
             handle.remove()
-
-
-@contextmanager
-def counted_calls(function: Callable[..., Any], size: Callable[[FrameType], int]) -> Iterator[list[int]]:
-    """The size of each call of a function, by Python's own profiler."""
-    sizes: list[int] = []
-
-    def seen(frame: FrameType, event: str, argument: Any) -> None:
-        if event == "call" and frame.f_code is function.__code__:
-            sizes.append(size(frame))
-
-    sys.setprofile(seen)
-    try:
-        yield sizes
-    finally:
-        sys.setprofile(None)
 
 
 def ranked(checkpoints: tuple[str, ...] = CHECKPOINTS, **options: Any) -> Any:

@@ -10,22 +10,31 @@ import logging
 import math
 import time
 from collections.abc import Generator, Sequence
+from contextlib import closing
 from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import TYPE_CHECKING
 
 import numpy as np
-from scipy.special import stdtrit
 
 from hf_emms.engines.engine import Work
 from hf_emms.engines.extraction import About, KeptFeatures, about_of, filled, load
 from hf_emms.engines.failures import failures, one_line
 from hf_emms.engines.feeding import batches_of
 from hf_emms.engines.layers import Verdict, row_fields
+from hf_emms.engines.loaded import Loaded
 from hf_emms.engines.parts import moments_of, part_of
 from hf_emms.engines.prefetch import Prefetch, downloads_ahead
 from hf_emms.engines.scores import evidence_of, needs_rows, scores_of
 from hf_emms.engines.sharing import sharing_pictures
+from hf_emms.engines.stopping import (
+    CONFIDENCE,
+    FEWEST_INPUTS,
+    FIRST_CONFIDENCE,
+    clearly_below,
+    growing,
+    standing,
+)
 from hf_emms.errors import EmmsError
 from hf_emms.ranking import Row, RowScore, Seconds
 from hf_emms.scoring.estimators import Estimator
@@ -35,20 +44,7 @@ from hf_emms.scoring.moments import Moments
 if TYPE_CHECKING:
     from hf_emms.hub import Repo
 
-# Inputs that are read for the first look: fewer leave folds of a few rows, whose scores say nothing.
-FEWEST_INPUTS = 100
-# Of the two-sided confidence interval, over folds.
-CONFIDENCE = 0.95
-
 _LOG = logging.getLogger(__name__)
-
-
-@dataclass(frozen=True)
-class Standing:
-    """A score as it is expected on all rows: its value, and that of each fold."""
-
-    value: float
-    folds: np.ndarray
 
 
 @dataclass
@@ -111,84 +107,60 @@ class RaceEngine:
         """See `Engine.rows`. Rows of checkpoints that stopped early say after how many rows (`Row.n`)."""
         work = sharing_pictures(work)
         inputs = len(work.target.inputs)
-        sizes = growing(inputs, FEWEST_INPUTS * inputs // max(1, work.target.n_read))
-        # In the first round also half way, where another round follows: two looks tell where a score goes.
-        first = sizes[0] // 2 if len(sizes) > 1 else 0
-        with downloads_ahead(work) as prefetch:
+        sizes = iter(growing(inputs, FEWEST_INPUTS * inputs // max(1, work.target.n_read)))
+        confidence = FIRST_CONFIDENCE
+        size = 0
+        with downloads_ahead(work) as prefetch, closing(Loaded()) as loaded:
             labels = work.labels()
             racing = [Racer(name, repo) for name, repo in work.checkpoints.items()]
-            for number, size in enumerate(sizes):
-                last = number == len(sizes) - 1
+            while racing:
+                # Once only the best are left nobody can be stopped: they see all the rest at once.
+                size = next(sizes) if len(racing) > self._top else inputs
                 for racer in list(racing):
-                    error = _advance(racer, size, first, work, labels, prefetch)
-                    if error is not None or last:
+                    error = _advance(racer, size, work, labels, prefetch, loaded)
+                    if error is not None or size == inputs:
                         racing.remove(racer)
                         yield _finished(racer, work, labels, error)
-                for racer in self._out_of_reach(racing, len(work.target)):
+                    loaded.keep(_best_first(racing, len(work.target)))
+                for racer in self._out_of_reach(racing, len(work.target), confidence):
                     racing.remove(racer)
                     yield _finished(racer, work, labels)
+                confidence = CONFIDENCE
 
-    def _out_of_reach(self, racing: Sequence[Racer], total: int) -> list[Racer]:
+    def _out_of_reach(self, racing: Sequence[Racer], total: int, confidence: float) -> list[Racer]:
         standings = [(standing(racer.looks, total), racer) for racer in racing if racer.looks]
         if len(standings) <= self._top:
             return []
         standings.sort(key=lambda pair: -pair[0].value)
         mark = standings[self._top - 1][0]
-        return [racer for its, racer in standings[self._top :] if clearly_below(its, mark)]
+        return [racer for its, racer in standings[self._top :] if clearly_below(its, mark, confidence)]
 
 
-def growing(inputs: int, fewest: int = FEWEST_INPUTS) -> list[int]:
-    """Sizes of the rounds: doubling, from the smallest that still leaves a first look at half of it, up to all."""
-    sizes = [inputs]
-    while sizes[-1] >= 4 * fewest:
-        sizes.append(sizes[-1] // 2)
-    return sizes[::-1]
+def _best_first(racing: Sequence[Racer], total: int) -> list[str]:
+    """Names of those that have been looked at, and of the others behind them."""
+
+    def expected(racer: Racer) -> float:
+        return standing(racer.looks, total).value if racer.looks else -math.inf
+
+    return [racer.name for racer in sorted(racing, key=expected, reverse=True)]
 
 
-def standing(looks: Sequence[tuple[int, RowScore]], total: int) -> Standing:
-    """What a score will be on all rows.
-
-    The excess error of a fitted regression falls as 1/n: what it gained since the look before, at n/2, times
-    (1 − n/N), is still to come. So a wide checkpoint, whose regression starts slowly, isn't stopped for that.
-
-    Args:
-        looks: rows and score of each look, the latest one last.
-        total: N.
-    """
-    rows, now = looks[-1]
-    folds = np.array(now.folds)
-    if len(looks) < 2 or len(looks[-2][1].folds) != len(folds):
-        return Standing(now.value, folds)
-    before_rows, before = looks[-2]
-    # Of an error c/n the gain between two looks is c·(1/n₁ − 1/n₂), what is to come c·(1/n₂ − 1/N).
-    ahead = (1 / rows - 1 / total) / (1 / before_rows - 1 / rows)
-    return Standing(now.value + ahead * (now.value - before.value), folds + ahead * (folds - np.array(before.folds)))
-
-
-def clearly_below(its: Standing, mark: Standing) -> bool:
-    """Whether the confidence interval of the paired difference over folds lies below zero."""
-    if len(its.folds) != len(mark.folds) or len(its.folds) < 2:
-        return False
-    differences = mark.folds - its.folds
-    stderr = float(differences.std(ddof=1)) / math.sqrt(len(differences))
-    width = float(stdtrit(len(differences) - 1, (1 + CONFIDENCE) / 2))
-    return mark.value - its.value > width * stderr
-
-
-def _advance(racer: Racer, size: int, first: int, work: Work, labels: LabelTable, prefetch: Prefetch) -> str | None:
-    """Feeds a racer up to so many inputs and looks at it; at the start also at the first few. Returns why it failed."""
+def _advance(racer: Racer, size: int, work: Work, labels: LabelTable, prefetch: Prefetch, loaded: Loaded) -> str | None:
+    """Feeds a racer up to so many inputs and looks at it; at the start also half way. Returns why it failed."""
     work.progress.started(racer.name, size - racer.inputs)
+    # Two looks tell where a score goes, if there is more to come.
+    begins = racer.inputs == 0 and size < len(work.target.inputs)
     try:
         prefetch.take(racer.repo)
-        _feed(racer, [first, size] if racer.inputs == 0 and first else [size], work, labels)
+        _feed(racer, [size // 2, size] if begins else [size], work, labels, loaded)
     except failures() as error:
         _LOG.debug("%s failed", racer.name, exc_info=True)
         return one_line(error)
     return None
 
 
-def _feed(racer: Racer, stops: Sequence[int], work: Work, labels: LabelTable) -> None:
-    """Runs a checkpoint up to each stop. It is loaded once, and not at all where the cache has its features."""
+def _feed(racer: Racer, stops: Sequence[int], work: Work, labels: LabelTable, loaded: Loaded) -> None:
+    """Runs a checkpoint up to each stop. It is not loaded where the cache has its features, or where it still is."""
     started = time.perf_counter()
     (layer,) = work.settings.read_layers
     kept = KeptFeatures(racer.repo, work.target, work.settings, work.cache)
@@ -199,14 +171,13 @@ def _feed(racer: Racer, stops: Sequence[int], work: Work, labels: LabelTable) ->
             work.progress.advanced(racer.name, stop - racer.inputs)
             _take(racer, stored.features[racer.inputs : stop], work, labels)
         return
-    extractor = load(racer.repo, work.target.task, work.settings, work.target.inputs)
-    try:
+    inputs = work.target.inputs
+    with loaded.lent(racer.name, lambda: load(racer.repo, work.target.task, work.settings, inputs)) as extractor:
+        extractor.count_anew()
         part = part_of(work.target, slice(racer.inputs, stops[-1]))
         told = partial(work.progress.advanced, racer.name)
         features = filled(batches_of(extractor, part, work.settings, told), len(part.inputs), extractor.width)
         about = about_of(extractor, layer)
-    finally:
-        extractor.close()
     racer.about = about if racer.about is None else racer.about.joined(about)
     racer.seconds[0] += time.perf_counter() - started
     before = racer.inputs

@@ -78,6 +78,13 @@ def pack_linears(model: nn.Module, *, least: int = _LEAST_WEIGHTS) -> None:
             module.forward = partial(_forward, packed, weight, module.bias)  # type: ignore[method-assign]
 
 
+def packed_bytes(model: nn.Module) -> int:
+    """Bytes that `pack_linears` keeps beside a model's own."""
+    forwards = (vars(module).get("forward") for module in model.modules())
+    packed = (own.args[0] for own in forwards if isinstance(own, partial) and own.func is _forward)
+    return sum(weights.nbytes for weights in packed)
+
+
 def interleave(model: nn.Module) -> None:
     """Has convolutions pass on maps in `channels_last`, which their weights decide."""
     torch.nn.utils.convert_conv2d_weight_memory_format(model, torch.channels_last)

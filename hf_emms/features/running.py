@@ -141,6 +141,17 @@ class Running(ABC):
             if halvings:
                 self._notes["memory"] = f"out of memory: the batch was halved {counted(halvings, 'time')}"
 
+    @property
+    def weight_bytes(self) -> int:
+        """Bytes of the weights, and of what a CPU keeps beside them."""
+        return sum(tensor.nbytes for tensor in (*self._model.parameters(), *self._model.buffers())) + (
+            on_cpu.packed_bytes(self._model)
+        )
+
+    def count_anew(self) -> None:
+        """Forgets how many inputs were cut or windowed so far."""
+        self.cut = self.windowed = 0
+
     def close(self) -> None:
         """Frees the model's memory. The extractor cannot be used afterwards."""
         self._model = None
