@@ -19,11 +19,13 @@ from torch.utils.flop_counter import FlopCounterMode
 from transformers import PreTrainedModel
 
 import hf_emms
+from hf_emms import emms
 from hf_emms.data import Images
 from hf_emms.engines.progress import Silent
 from hf_emms.features.load import load_extractor
 from hf_emms.pipeline import run
 from hf_emms.plan import Request, plan
+from hf_emms.scoring.cross_validation import _cholesky
 from hf_emms.scoring.moments import Moments
 from hf_emms.scoring.sums import Sums
 
@@ -137,3 +139,13 @@ def test_rows_enter_the_products_once_and_many_at_a_time() -> None:
         moments.folded()
     assert sum(sizes) == rows
     assert len(sizes) <= rows / moments.capacity + 1
+
+
+def test_few_factors_are_made_where_they_are_dear() -> None:
+    rng = np.random.default_rng(0)
+    x = rng.normal(size=(1_300, 520)).astype(np.float32)
+    z = x[:, :30] + 5 * rng.normal(size=(1_300, 30)).astype(np.float32)
+    with counted_calls(_cholesky, lambda frame: 1) as factors:
+        emms(x, z)
+    search = 5 + 2 * 3  # ridges that the first fold tries, and two more folds at the best one and its neighbours
+    assert len(factors) <= search + 5

@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
 from hf_emms.errors import EmmsError
+from hf_emms.scoring.blas import column_sums
 from hf_emms.scoring.label_table import LabelTable
 from hf_emms.words import counted
 
-# Rows of one pass over label columns: they stay in cache, and float32 sums of so few stay exact enough.
-BLOCK_ROWS = 128
+# Rows of one pass over features or labels: they stay in cache, and float32 sums of so few stay exact enough.
+BLOCK_ROWS = 64
 
 Labels = LabelTable | list[np.ndarray]
 
@@ -108,7 +110,9 @@ def _as_float_array(value: Any, name: str) -> np.ndarray:
 
 def _check_finite(array: np.ndarray, name: str) -> None:
     with np.errstate(over="ignore", invalid="ignore"):
-        if np.isfinite(array.sum()):  # one cheap pass; only a suspicious sum pays for the exact look
+        # One cheap pass; only a suspicious sum pays for the exact look.
+        total = column_sums(array.reshape(len(array), -1)) if array.flags.c_contiguous else array
+        if np.isfinite(total.sum()):
             return
     bad = ~np.isfinite(array)
     if bad.any():
@@ -119,12 +123,42 @@ def _check_finite(array: np.ndarray, name: str) -> None:
         )
 
 
-def stack_columns(blocks: Sequence[np.ndarray], dtype: np.dtype, order: np.ndarray) -> np.ndarray:
-    """[Z_1 | Z_2 | …] with its rows in another order: one contiguous array of shape (N, ΣD2_k)."""
-    out = np.empty((len(order), sum(block.shape[1] for block in blocks)), dtype=dtype)
-    stops = np.cumsum([block.shape[1] for block in blocks])
-    for start in range(0, len(order), BLOCK_ROWS):
-        rows = order[start : start + BLOCK_ROWS]
-        for block, stop in zip(blocks, stops, strict=True):
-            out[start : start + BLOCK_ROWS, stop - block.shape[1] : stop] = block[rows]
-    return out
+def run_of(places: np.ndarray) -> np.ndarray | slice:
+    """Places as a slice where they follow one another, so that nothing is gathered."""
+    first, stop = int(places[0]), int(places[-1]) + 1
+    follow = stop - first == len(places) and bool((places[1:] > places[:-1]).all())
+    return slice(first, stop) if follow else places
+
+
+@dataclass(frozen=True)
+class Columns:
+    """[Z_1 | Z_2 | …] of rows, put together where it is needed: all of it at once would cost a pass and its memory.
+
+    Attributes:
+        blocks: K arrays (n, D2_k).
+        places: (N,), where in the blocks each row stands.
+    """
+
+    blocks: Sequence[np.ndarray]
+    places: np.ndarray
+
+    @property
+    def dtype(self) -> np.dtype:
+        return np.result_type(*self.blocks)
+
+    @property
+    def width(self) -> int:
+        return sum(block.shape[1] for block in self.blocks)
+
+    def take(self, chosen: np.ndarray | slice, out: np.ndarray) -> None:
+        """Writes some rows into (b, ΣD2_k)."""
+        places = run_of(self.places[chosen])
+        np.concatenate([block[places] for block in self.blocks], axis=1, out=out)
+
+    def joined(self) -> np.ndarray:
+        """All rows in one contiguous array."""
+        out = np.empty((len(self.places), self.width), self.dtype)
+        for start in range(0, len(out), BLOCK_ROWS):
+            rows = slice(start, start + BLOCK_ROWS)
+            self.take(rows, out[rows])
+        return out

@@ -6,23 +6,30 @@ other needs: products by the one between factorisations by the other cost severa
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 import numpy as np
 from scipy.linalg import get_blas_funcs
 
-# Rows of one step that copies a triangle to the other side: the step stays in cache.
-_TILE = 128
+# Values that one step of a pass over a matrix takes: they stay in cache.
+STEP_VALUES = 2**16
 
 
-def gram(x: np.ndarray) -> np.ndarray:
-    """XᵀX of C-ordered rows (n, D) for half the work of a general product: (D, D), in the rows' precision."""
-    (multiply,) = get_blas_funcs(("syrk",), (x,))
-    product = multiply(1.0, x.T, lower=True).T
-    for start in range(0, len(product), _TILE):
-        stop = start + _TILE
-        tile = product[start:stop, start:stop]
-        tile[:] = np.triu(tile) + np.triu(tile, 1).T
-        product[stop:, start:stop] = product[start:stop, stop:].T
-    return product
+def add_gram(total: np.ndarray, x: np.ndarray) -> None:
+    """Upper triangle of total += that of XᵀX, for half the work of a general product.
+
+    Args:
+        total: (D, D), C-ordered, in the rows' precision; what is below its diagonal is left alone.
+        x: C-ordered rows (n, D).
+    """
+    (update,) = get_blas_funcs(("syrk",), (total,))
+    update(1.0, x.T, beta=1.0, c=total.T, lower=True, overwrite_c=True)
+
+
+def add_cross(total: np.ndarray, x: np.ndarray, y: np.ndarray) -> None:
+    """Total += XᵀY, for C-ordered rows (n, D) and (n, q) and a C-ordered (D, q) in their common precision."""
+    (update,) = get_blas_funcs(("gemm",), (total,))
+    update(1.0, y.T, x.T, beta=1.0, c=total.T, trans_b=True, overwrite_c=True)
 
 
 def cross(x: np.ndarray, y: np.ndarray) -> np.ndarray:
@@ -35,3 +42,34 @@ def column_sums(rows: np.ndarray) -> np.ndarray:
     """Sums of the columns of C-ordered rows (n, D): (D,), several times as fast as sum(axis=0)."""
     (multiply,) = get_blas_funcs(("gemv",), (rows,))
     return multiply(1.0, rows.T, np.ones(len(rows), rows.dtype))
+
+
+def steps(shape: tuple[int, ...], *, upper: bool = False) -> Iterator[tuple[slice, slice]]:
+    """Rows and columns of the steps of a pass over a matrix, or over what holds its upper triangle."""
+    rows = max(1, STEP_VALUES // shape[1])
+    for start in range(0, shape[0], rows):
+        yield slice(start, start + rows), slice(start if upper else 0, None)
+
+
+def upper_copy(matrix: np.ndarray) -> np.ndarray:
+    """A copy of the upper triangle of (D, D); what is below its diagonal is not to be read."""
+    copy = np.empty_like(matrix)
+    for step in steps(matrix.shape, upper=True):
+        copy[step] = matrix[step]
+    return copy
+
+
+def symmetric(matrix: np.ndarray) -> np.ndarray:
+    """(D, D), of which only the upper triangle counts → the whole symmetric matrix."""
+    return np.triu(matrix) + np.triu(matrix, 1).T
+
+
+def one_norm(matrix: np.ndarray) -> float:
+    """Largest sum of a column's absolute values, of a symmetric matrix by its upper triangle (D, D)."""
+    sums = np.zeros(len(matrix), matrix.dtype)
+    for rows, columns in steps(matrix.shape, upper=True):
+        size = np.abs(matrix[rows, columns])
+        size[:, : len(size)] = np.triu(size[:, : len(size)])
+        sums[columns] += size.sum(axis=0)
+        sums[rows] += size.sum(axis=1) - np.diagonal(size)
+    return float(sums.max())

@@ -6,18 +6,17 @@ M_jk = <Z_j − XW_j, Z_k − XW_k>_f are summed over folds, r minimises min_t t
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from functools import cache
-from itertools import islice
 
 import numpy as np
 from scipy.linalg import get_blas_funcs, get_lapack_funcs, solve
 
 from hf_emms.errors import EmmsError
+from hf_emms.scoring.blas import steps, upper_copy
 from hf_emms.scoring.methods import Solution
 from hf_emms.scoring.simplex import minimise_quadratic
 from hf_emms.scoring.statistics import Fold, Standardised
-from hf_emms.scoring.targets import Targets
 
 # Relative to unit-variance features; 12 points are a whole number of Fibonacci steps.
 RIDGES = np.geomspace(1e-4, 1e3, 12)
@@ -41,8 +40,15 @@ def cross_validate(statistics: Standardised) -> Solution:
             f"all {int(statistics.n)} rows fall into one fold; held-out scoring needs rows in at least two",
             "pass more rows or more groups, raise folds, or choose method='exact'",
         )
-    ridge = _best_ridge(statistics)
-    residual = statistics.held_out_labels - _explained(statistics.folds(), statistics.working_targets, ridge)
+    dear = len(statistics.x_scale) > CHEAP_WIDTH
+    sample = statistics.some_columns(COLUMNS_FOR_RIDGE) if dear else statistics
+    splits = {fold: statistics.split_xx(fold) for fold in statistics.filled[: FOLDS_FOR_RIDGE if dear else None]}
+    ridge = _best_ridge(sample, [sample.fold(fold, split) for fold, split in splits.items()], 1 if dear else None)
+    explained = [
+        _explained(statistics, statistics.fold(fold, splits.pop(fold, None)), ridge, spend=True)
+        for fold in statistics.filled
+    ]
+    residual = statistics.held_out_labels - np.stack(explained)
     weights = minimise_quadratic(residual.sum(axis=0))
     losses = np.einsum("j,fjk,k->f", weights, residual, weights)
     blank = float(weights @ statistics.held_out_labels.sum(axis=0) @ weights)
@@ -52,50 +58,69 @@ def cross_validate(statistics: Standardised) -> Solution:
     return Solution(score, weights, 1.0 - float(losses.sum()) / blank, stderr, tuple(map(float, -per_row)), ridge)
 
 
-def _best_ridge(statistics: Standardised) -> float:
-    """The ridge with the least held-out loss; each one that is tried costs a Cholesky factor a fold."""
-    dear = len(statistics.x_scale) > CHEAP_WIDTH
-    sample = statistics.some_columns(COLUMNS_FOR_RIDGE) if dear else statistics
-    folds = list(islice(sample.folds(), FOLDS_FOR_RIDGE if dear else None))
-    labels = sample.held_out_labels[: len(folds)].sum(axis=0)
+def _best_ridge(statistics: Standardised, folds: list[Fold], scouts: int | None) -> float:
+    """The ridge with the least loss on these folds, the first ones; each one tried costs a Cholesky factor a fold.
+
+    Some scouts among the folds are searched alone, and the others only where the least value lies and beside it.
+    """
+    labels = statistics.held_out_labels
 
     @cache
-    def loss(index: int) -> float:
-        pooled = labels - _explained(folds, sample.working_targets, float(RIDGES[index])).sum(axis=0)
+    def residual(index: int, fold: int) -> np.ndarray:
+        return labels[fold] - _explained(statistics, folds[fold], float(RIDGES[index]))
+
+    @cache
+    def loss(index: int, count: int) -> float:
+        pooled = np.sum([residual(index, fold) for fold in range(count)], axis=0)
         weights = minimise_quadratic(pooled)
         return float(weights @ pooled @ weights)
 
-    return float(RIDGES[fibonacci_search(loss, len(RIDGES))])
+    start = fibonacci_search(lambda index: loss(index, scouts or len(folds)), len(RIDGES))
+    return float(RIDGES[descend(lambda index: loss(index, len(folds)), start, len(RIDGES))])
 
 
-def _explained(folds: Iterable[Fold], targets: Targets, ridge: float) -> np.ndarray:
-    """By how much the held-out cross-products of labels shrink, fold by fold: (F, K, K)."""
-    return np.stack([_fold_explained(fold, targets, ridge) for fold in folds])
+def _explained(statistics: Standardised, fold: Fold, ridge: float, *, spend: bool = False) -> np.ndarray:
+    """By how much a fold's cross-products of labels shrink: WᵀV + VᵀW − WᵀSW with S = X_fᵀX_f and V = X_fᵀZ, (K, K).
 
-
-def _fold_explained(fold: Fold, targets: Targets, ridge: float) -> np.ndarray:
-    solution = _ridge_solve(fold.rest_xx, fold.rest_xy, fold.rest_n * ridge)
-    (symm,) = get_blas_funcs(("symm",), (fold.xx,))
-    fitted = symm(1.0, fold.xx.T, solution.T, side=1).T
-    cross = targets.inner(fold.xy, solution)
-    return cross + cross.T - targets.inner(solution, fitted)
-
-
-def _ridge_solve(xx: np.ndarray, xy: np.ndarray, ridge: float) -> np.ndarray:
-    """(xx + ridge·I)⁻¹ xy: (D, D) and (D, q) → (D, q).
-
-    scipy's BLAS throughout, as in `_fold_explained`: it and numpy's keep a thread pool each, and the pools' waiting
-    threads take the cores from one another when calls alternate.
+    `spend` says that the fold's products with labels may be overwritten.
     """
-    system = xx.copy()
-    system.flat[:: len(system) + 1] += ridge
-    (factorise,), (divide,) = get_lapack_funcs(("potrf",), (xx,)), get_blas_funcs(("trsm",), (xx,))
-    factor, failed = factorise(system.T, lower=True, clean=False, overwrite_a=True)
-    if failed:  # float32 lost the small ridge beside the large eigenvalues; float64 does not
+    penalty, own, inner = fold.rest * ridge, fold.xx.own, statistics.working_targets.inner
+    solution = _ridge_solve(fold.xx.rest, fold.xy.rest, penalty, spend=spend)
+    # S + penalty = LLᵀ, and ‖LᵀW‖² is half the work of SW; worth a factor where W is wide.
+    factor = _cholesky(own, penalty) if solution.shape[1] > len(solution) else None
+    if factor is not None:
+        left = fold.xy.own if spend else fold.xy.own.copy()
+        for step in steps(left.shape):
+            left[step] += penalty / 2.0 * solution[step]
+        products = 2.0 * inner(solution, left)
+        (multiply,) = get_blas_funcs(("trmm",), (factor,))
+        root = multiply(1.0, factor, solution.T, side=1, lower=1, overwrite_b=True).T
+        products -= inner(root, root)
+    else:
+        (multiply,) = get_blas_funcs(("symm",), (solution,))
+        left = multiply(-1.0, own.T, solution.T, beta=2.0, c=fold.xy.own.T, side=1, lower=1, overwrite_c=spend).T
+        products = inner(solution, left)  # of W and 2V − SW
+    return statistics.n * (products + products.T) / 2.0
+
+
+def _ridge_solve(xx: np.ndarray, xy: np.ndarray, ridge: float, *, spend: bool) -> np.ndarray:
+    """(xx + ridge·I)⁻¹ xy: upper triangle of (D, D) and (D, q) → (D, q), in the memory of xy where that is spent."""
+    factor = _cholesky(xx, ridge)
+    if factor is None:  # float32 lost the small ridge beside the large eigenvalues; float64 does not
         precise = xx.astype(np.float64) + ridge * np.eye(len(xx))
         return np.ascontiguousarray(solve(precise, xy, assume_a="pos", check_finite=False), xx.dtype)
-    half = divide(1.0, factor, xy.T, side=1, lower=1, trans_a=1)
+    (divide,) = get_blas_funcs(("trsm",), (factor,))
+    half = divide(1.0, factor, xy.T, side=1, lower=1, trans_a=1, overwrite_b=spend)
     return divide(1.0, factor, half, side=1, lower=1, overwrite_b=True).T
+
+
+def _cholesky(xx: np.ndarray, ridge: float) -> np.ndarray | None:
+    """Fortran-ordered lower factor of xx + ridge·I, of which the upper triangle is given; None where it has none."""
+    system = upper_copy(xx)
+    system.flat[:: len(system) + 1] += ridge
+    (factorise,) = get_lapack_funcs(("potrf",), (system,))
+    factor, failed = factorise(system.T, lower=True, clean=False, overwrite_a=True)
+    return None if failed else factor
 
 
 def fibonacci_search(loss: Callable[[int], float], size: int) -> int:
@@ -110,3 +135,11 @@ def fibonacci_search(loss: Callable[[int], float], size: int) -> int:
             low = left
         span, shorter = shorter, span - shorter
     return low + 1
+
+
+def descend(loss: Callable[[int], float], start: int, size: int) -> int:
+    """Index of the least loss among 0..size-1 near `start`: steps downhill until both neighbours are no lower."""
+    step = -1 if start > 0 and loss(start - 1) < loss(start) else 1
+    while 0 <= start + step < size and loss(start + step) < loss(start):
+        start += step
+    return start

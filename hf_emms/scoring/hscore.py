@@ -21,5 +21,5 @@ def hscore(moments: Moments) -> float:
     statistics = standardise(moments)
     share = statistics.sums.y.sum(axis=0) / statistics.n
     present = share > 0
-    whitened = whiten(statistics, statistics.total)[:, present]
+    whitened = whiten(statistics)[:, present]
     return float((whitened**2 / share[present]).sum())

@@ -8,6 +8,7 @@ import numpy as np
 from scipy.linalg import eigh
 
 from hf_emms.errors import EmmsError
+from hf_emms.scoring.blas import symmetric
 from hf_emms.scoring.methods import ROUNDINGS
 from hf_emms.scoring.moments import Moments
 from hf_emms.scoring.statistics import rotate_rows, standardise
@@ -45,10 +46,11 @@ def logme(moments: Moments, *, targets: Regressand = "auto", common: bool = Fals
     origin = sums.origin_x
     n, x, y = float(moments.n), sums.x.sum(axis=0), sums.y.sum(axis=0)
     half = np.outer(origin, x + 0.5 * n * origin)
-    xx, xy = sums.xx.sum(axis=0) + half + half.T, sums.xy.sum(axis=0)
+    centred, xy = symmetric(sums.xx.sum(axis=0)), sums.xy.sum(axis=0)
+    xx = centred + half + half.T
     sigma, vectors = eigh(xx, check_finite=False, driver="evd")
     # Rounding noise is relative to the centred products: a large mean is added to them in float64.
-    noise = ROUNDINGS * float(np.finfo(moments.dtype).eps) * float(np.linalg.norm(sums.xx.sum(axis=0)))
+    noise = ROUNDINGS * float(np.finfo(moments.dtype).eps) * float(np.linalg.norm(centred))
     kept = sigma > max(noise, np.finfo(np.float64).eps * len(sigma) * sigma[-1])
     project = vectors[:, kept].T / np.sqrt(sigma[kept])[:, None]
     if by_text and targets != "f-labels":

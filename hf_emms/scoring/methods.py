@@ -11,8 +11,9 @@ from dataclasses import dataclass, field
 import numpy as np
 from scipy.linalg import eigh, get_blas_funcs, get_lapack_funcs
 
+from hf_emms.scoring.blas import one_norm
 from hf_emms.scoring.simplex import minimise_quadratic, project_simplex
-from hf_emms.scoring.statistics import Normal, Standardised
+from hf_emms.scoring.statistics import Standardised
 
 # An eigenvalue of XᵀX below this many rounding errors of the largest one is rounding noise: the noise of D x D products
 # is a matrix of random signs, whose norm stays below one rounding error of the largest eigenvalue.
@@ -47,11 +48,11 @@ class Solution:
 
 def exact(statistics: Standardised) -> Solution:
     """Global optimum of the paper's objective (arXiv 2308.06262, equation 3) over W and t together."""
-    total, d2 = statistics.total, statistics.targets.d2
-    residual = total.zz - _explained(statistics, total)
+    d2, zz = statistics.targets.d2, statistics.zz
+    residual = zz - _explained(statistics)
     weights = minimise_quadratic(residual)
     loss = max(float(weights @ residual @ weights), 0.0)
-    return Solution(-loss / d2, weights, 1.0 - loss / float(weights @ total.zz @ weights))
+    return Solution(-loss / d2, weights, 1.0 - loss / float(weights @ zz @ weights))
 
 
 def one_pass(statistics: Standardised) -> Solution:
@@ -59,12 +60,12 @@ def one_pass(statistics: Standardised) -> Solution:
 
     Source: `EMMS` in the official repository's metrics.py, without its factor D2².
     """
-    total, targets = statistics.total, statistics.targets
-    explained = _explained(statistics, total)
+    targets, zz = statistics.targets, statistics.zz
+    explained = _explained(statistics)
     start = np.full(targets.k, 1.0 / targets.k)
-    weights = project_simplex(np.linalg.lstsq(total.zz, explained @ start, rcond=None)[0])
-    loss = float(start @ explained @ start - 2.0 * weights @ explained @ start + weights @ total.zz @ weights)
-    return Solution(-loss / targets.d2, weights, 1.0 - loss / float(weights @ total.zz @ weights))
+    weights = project_simplex(np.linalg.lstsq(zz, explained @ start, rcond=None)[0])
+    loss = float(start @ explained @ start - 2.0 * weights @ explained @ start + weights @ zz @ weights)
+    return Solution(-loss / targets.d2, weights, 1.0 - loss / float(weights @ zz @ weights))
 
 
 def alternating(statistics: Standardised, *, tolerance: float = 1e-9, max_iterations: int = 20_000) -> Solution:
@@ -79,57 +80,56 @@ def alternating(statistics: Standardised, *, tolerance: float = 1e-9, max_iterat
         tolerance: stop once an iteration lowers the objective by less than this share of it.
         max_iterations: iterations at most.
     """
-    total, targets = statistics.total, statistics.targets
-    values, vectors = _spectrum(statistics, total)
-    rotated = vectors.T @ total.xy
+    targets, zz = statistics.targets, statistics.zz
+    values, vectors = _spectrum(statistics)
+    rotated = vectors.T @ statistics.xy_in(np.float64)
     grams = targets.row_products(rotated, rotated)
     weights = np.full(targets.k, 1.0 / targets.k)
     coefficients = np.zeros((len(values), targets.k))
     slowness = 1.0 - values / values.max(initial=np.finfo(float).tiny)
     kept = slowness**STEPS_ON_W
     gained = (1.0 - kept) / values
-    step_t = 1.0 / np.linalg.eigvalsh(total.zz)[-1]
+    step_t = 1.0 / np.linalg.eigvalsh(zz)[-1]
     trace: list[float] = []
     for _ in range(max_iterations):
         coefficients = kept[:, None] * coefficients + np.outer(gained, weights)
         applied = np.einsum("rjk,rk->rj", grams, coefficients)
         fit = applied.sum(axis=0)
-        weights = project_simplex(weights - step_t * (total.zz @ weights - fit))
+        weights = project_simplex(weights - step_t * (zz @ weights - fit))
         power = float(np.einsum("r,rj,rj->", values, coefficients, applied))
-        trace.append((power - 2.0 * float(weights @ fit) + float(weights @ total.zz @ weights)) / targets.d2)
+        trace.append((power - 2.0 * float(weights @ fit) + float(weights @ zz @ weights)) / targets.d2)
         if len(trace) > 1 and trace[-2] - trace[-1] <= tolerance * max(trace[-1], tolerance):
             break
     loss = trace[-1] * targets.d2
-    return Solution(-trace[-1], weights, 1.0 - loss / float(weights @ total.zz @ weights), trace=tuple(trace))
+    return Solution(-trace[-1], weights, 1.0 - loss / float(weights @ zz @ weights), trace=tuple(trace))
 
 
-def _explained(statistics: Standardised, total: Normal) -> np.ndarray:
+def _explained(statistics: Standardised) -> np.ndarray:
     """B: (K, K) inner products of the F-labels' projections on the columns of X."""
-    targets = statistics.working_targets
-    whitened = whiten(statistics, total)
-    return targets.row_products(whitened, whitened).sum(axis=0, dtype=np.float64)
+    whitened = whiten(statistics)
+    return statistics.working_targets.inner(whitened, whitened)
 
 
-def whiten(statistics: Standardised, total: Normal) -> np.ndarray:
+def whiten(statistics: Standardised) -> np.ndarray:
     """L⁻¹XᵀY with XᵀX = LLᵀ; directions that are rounding noise are left out, as a pseudo-inverse would.
 
     In the input's precision where XᵀX is well conditioned for it, in float64 otherwise.
     """
     dtype = statistics.dtype
     rounding = float(np.finfo(dtype).eps)
-    system = total.xx.astype(dtype)
+    system = statistics.xx_in(dtype)
     factorise, condition = get_lapack_funcs(("potrf", "pocon"), (system,))
-    norm = np.abs(system).sum(axis=0).max()
+    norm = one_norm(system)
     factor, failed = factorise(system.T, lower=True, clean=False, overwrite_a=True)
     if not failed and condition(factor, norm, uplo="L")[0] > rounding:
         (divide,) = get_blas_funcs(("trsm",), (factor,))
-        return divide(1.0, factor, total.xy.astype(dtype).T, side=1, lower=1, trans_a=1, overwrite_b=True).T
-    values, vectors = _spectrum(statistics, total)
-    return ((vectors.T @ total.xy) / np.sqrt(values)[:, None]).astype(dtype)
+        return divide(1.0, factor, statistics.xy_in(dtype).T, side=1, lower=1, trans_a=1, overwrite_b=True).T
+    values, vectors = _spectrum(statistics)
+    return ((vectors.T @ statistics.xy_in(np.float64)) / np.sqrt(values)[:, None]).astype(dtype)
 
 
-def _spectrum(statistics: Standardised, total: Normal) -> tuple[np.ndarray, np.ndarray]:
+def _spectrum(statistics: Standardised) -> tuple[np.ndarray, np.ndarray]:
     """Eigenvalues (r,) and eigenvectors (D, r) of XᵀX that are no rounding noise."""
-    values, vectors = eigh(total.xx, check_finite=False, driver="evd")
+    values, vectors = eigh(statistics.xx_in(np.float64), lower=False, check_finite=False, driver="evd")
     kept = values > max(ROUNDINGS * float(np.finfo(statistics.dtype).eps) * values[-1], 0.0)
     return values[kept], vectors[:, kept]

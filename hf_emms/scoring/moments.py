@@ -12,10 +12,11 @@ from zipfile import BadZipFile
 import numpy as np
 
 from hf_emms.errors import EmmsError
-from hf_emms.scoring.arrays import Labels, as_labels, as_matrix, stack_columns
+from hf_emms.scoring.arrays import Columns, Labels, as_labels, as_matrix
 from hf_emms.scoring.folds import assign_folds, group_ids
 from hf_emms.scoring.label_table import LabelTable
-from hf_emms.scoring.sums import Rows, Sums
+from hf_emms.scoring.products import Rows
+from hf_emms.scoring.sums import Sums
 
 FORMAT = 1
 
@@ -117,13 +118,14 @@ class Moments:
         self.dtype = np.result_type(self.dtype, x.dtype)
         folds = assign_folds(ids, self.folds, self.seed)
         order = np.argsort(folds, kind="stable")
-        y = self.label_rows(labels, order)
-        self.n += len(x)
         if len(x) > self.capacity:
-            self._fold(Rows(np.ascontiguousarray(x), y, folds[order], order))
+            rows = Rows(np.ascontiguousarray(x), self._label_source(labels, order), folds[order], order)
+            self.n += len(x)
+            self._fold(rows)
             return
         # Copies: the caller may read the next batch into the same buffers.
-        self._waiting.append(Rows(x[order], y, folds[order]))
+        self._waiting.append(Rows(x[order], self.label_rows(labels, order), folds[order]))
+        self.n += len(x)
         if sum(map(len, self._waiting)) > self.capacity:
             self._flush()
 
@@ -158,10 +160,11 @@ class Moments:
         arrays: dict[str, np.ndarray] = {name: np.asarray(value) for name, value in header.items()}
         arrays |= {"widths": np.asarray(self.widths), "zero": np.zeros(0, self.dtype)}
         arrays |= {f"table_{k}": table for k, table in enumerate(self.tables or ())}
-        arrays |= {f"sum_{name}": array for name, array in (self._sums.arrays() if self._sums else {}).items()}
+        sums = self._sums.complete().arrays() if self._sums else {}
+        arrays |= {f"sum_{name}": array for name, array in sums.items()}
         waiting = self._joined()
         if waiting is not None:
-            arrays |= {"rows_x": waiting.x, "rows_y": waiting.y, "rows_folds": waiting.folds}
+            arrays |= {"rows_x": waiting.x, "rows_y": waiting.labels(), "rows_folds": waiting.folds}
         target = Path(path)
         handle, partial = tempfile.mkstemp(dir=target.parent, prefix=target.name, suffix=".part")
         with os.fdopen(handle, "wb") as stream:
@@ -227,15 +230,20 @@ class Moments:
         Raises:
             EmmsError: labels other than these moments were made for.
         """
+        y = self._label_source(labels, order)
+        return y.joined() if isinstance(y, Columns) else y
+
+    def _label_source(self, labels: Labels, order: np.ndarray) -> np.ndarray | Columns:
+        """`label_rows`, with columns that are not put together yet."""
         if self.tables is None:
             if isinstance(labels, LabelTable):
-                blocks, order = list(labels.tables), labels.codes[order]
+                columns = Columns(labels.tables, labels.codes[order])
             else:
-                blocks = labels
-            found = tuple(block.shape[1] for block in blocks)
+                columns = Columns(labels, order)
+            found = tuple(block.shape[1] for block in columns.blocks)
             if found != self.widths:
                 raise EmmsError(f"label_embeddings have widths {found} but these moments were made for {self.widths}")
-            return stack_columns(blocks, np.result_type(*blocks), order)
+            return columns
         if not isinstance(labels, LabelTable) or (labels.n_texts, labels.widths) != (
             self.label_size,
             self.widths,

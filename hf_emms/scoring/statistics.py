@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from functools import cached_property
 from itertools import pairwise
@@ -12,8 +11,11 @@ from scipy.linalg import qr
 
 from hf_emms.errors import EmmsError
 from hf_emms.scoring.blas import cross
+from hf_emms.scoring.centring import Side, Split, centred_total, split_fold
+from hf_emms.scoring.label_pairs import label_pairs
 from hf_emms.scoring.moments import Moments
-from hf_emms.scoring.sums import Rows, Sums, column_squares, label_pairs, subtract_outer
+from hf_emms.scoring.products import Rows
+from hf_emms.scoring.sums import Sums, column_squares
 from hf_emms.scoring.targets import ColumnTargets, Targets, TextTargets
 from hf_emms.words import counted
 
@@ -22,37 +24,18 @@ CONSTANT_ROUNDINGS = 32.0
 
 
 @dataclass(frozen=True)
-class Normal:
-    """The normal equations of standardised X and Z over some rows, divided by their number.
-
-    Attributes:
-        xx: (D, D), XᵀX / n.
-        xy: (D, q), XᵀY / n in the basis of the targets.
-        zz: (K, K), Σ_d Z_jᵀZ_k / n.
-    """
-
-    xx: np.ndarray
-    xy: np.ndarray
-    zz: np.ndarray
-
-
-@dataclass(frozen=True)
 class Fold:
-    """Sums over one fold and over the rest of the rows, both centred on the mean of the rest.
+    """A fold that is held out, and the rest of the rows.
 
     Attributes:
-        rest_n: rows outside the fold.
-        rest_xx: (D, D), of the rows outside the fold.
-        rest_xy: (D, q), likewise.
-        xx: (D, D), of the fold's rows.
-        xy: (D, q), likewise.
+        rest: share of the rows that lie in the rest.
+        xx: products of features (D, D), upper triangles.
+        xy: products of features and labels (D, q).
     """
 
-    rest_n: float
-    rest_xx: np.ndarray
-    rest_xy: np.ndarray
-    xx: np.ndarray
-    xy: np.ndarray
+    rest: float
+    xx: Split
+    xy: Split
 
 
 @dataclass(frozen=True)
@@ -103,19 +86,35 @@ class Standardised:
         return replace(targets, grams=targets.grams.astype(self.dtype)) if isinstance(targets, TextTargets) else targets
 
     @cached_property
-    def total(self) -> Normal:
-        """Normal equations over all rows, centred on their mean."""
-        sums = self.sums
-        n, x, y = self.n, sums.x.sum(axis=0), sums.y.sum(axis=0)
-        zz = self._label_products(n, y, sums.yy.sum(axis=0), y / n) / n
-        xx = sums.xx.sum(axis=0)
-        subtract_outer(xx, x, x / n)
-        xx *= self.x_scale[:, None] * (self.x_scale / n)
-        xy = sums.xy.sum(axis=0)
-        subtract_outer(xy, x, sums.whole_y.sum(axis=0) / n)
-        xy *= self.x_scale[:, None]
-        xy *= self.y_scale / n
-        return Normal(xx, xy, zz)
+    def zz(self) -> np.ndarray:
+        """(K, K), Σ_d Z_jᵀZ_k / N over all rows, centred on their mean."""
+        y = self.sums.y.sum(axis=0)
+        return self._label_products(self.n, y, self.sums.yy.sum(axis=0), y / self.n) / self.n
+
+    @cached_property
+    def xx(self) -> np.ndarray:
+        """`xx_in` the input's precision, to be left as it is."""
+        return self.xx_in(self.dtype)
+
+    @cached_property
+    def xy(self) -> np.ndarray:
+        """`xy_in` the input's precision, to be left as it is."""
+        return self.xy_in(self.dtype)
+
+    def xx_in(self, dtype: np.dtype | type) -> np.ndarray:
+        """(D, D), the upper triangle of XᵀX / N over all rows, centred on their mean, from sums in float64."""
+        x = self.sums.x.sum(axis=0)
+        return centred_total(self.sums.xx, x, x / self.n, (self.x_scale / self.n, self.x_scale), dtype, upper=True)
+
+    def xy_in(self, dtype: np.dtype | type) -> np.ndarray:
+        """(D, q), XᵀY / N likewise, in the basis of the targets."""
+        x, mean = self.sums.x.sum(axis=0), self.sums.whole_y.sum(axis=0) / self.n
+        return centred_total(self.sums.xy, x, mean, (self.x_scale / self.n, self.y_scale), dtype)
+
+    @property
+    def filled(self) -> np.ndarray:
+        """Numbers of the folds that hold rows."""
+        return np.flatnonzero(self.sums.n)
 
     @cached_property
     def held_out_labels(self) -> np.ndarray:
@@ -128,31 +127,20 @@ class Standardised:
                 out.append(self._label_products(n, y, yy, (total_y - y) / (self.n - n)))
         return np.stack(out)
 
-    def folds(self) -> Iterator[Fold]:
-        """Every filled fold. Scaled once into the working precision; the rest is low-rank corrections there."""
-        sums = self.sums
-        scale_xx = np.multiply.outer(self.x_scale, self.x_scale)
-        scale_xy = np.multiply.outer(self.x_scale, self.y_scale)
-        total_xx = self._scaled(sums.xx.sum(axis=0), scale_xx)
-        total_xy = self._scaled(sums.xy.sum(axis=0), scale_xy)
-        scaled_x, scaled_y = sums.x * self.x_scale, sums.whole_y * self.y_scale
-        total_x, total_y = scaled_x.sum(axis=0), scaled_y.sum(axis=0)
-        for index in np.flatnonzero(sums.n):
-            n, x, y = float(sums.n[index]), scaled_x[index], scaled_y[index]
-            rest_x, rest_y = total_x - x, total_y - y
-            mean_x, mean_y = rest_x / (self.n - n), rest_y / (self.n - n)
-            xx, xy = self._scaled(sums.xx[index], scale_xx), self._scaled(sums.xy[index], scale_xy)
-            rest_xx, rest_xy = total_xx - xx, total_xy - xy
-            for product, left, right in (
-                (rest_xx, rest_x, mean_x),
-                (rest_xy, rest_x, mean_y),
-                (xx, mean_x, x),
-                (xx, x - n * mean_x, mean_x),
-                (xy, mean_x, y),
-                (xy, x - n * mean_x, mean_y),
-            ):
-                subtract_outer(product, left, right)
-            yield Fold(self.n - n, rest_xx, rest_xy, xx, xy)
+    def fold(self, index: int, xx: Split | None = None) -> Fold:
+        """One that holds rows, with the outcome of `split_xx` where it is known already."""
+        n, sums = float(self.sums.n[index]), self.sums
+        x, y = self._side(index, sums.x, self.x_scale), self._side(index, sums.whole_y, self.y_scale)
+        xy = split_fold(sums.xy[index], self.xy, (n, self.n), x, y)
+        return Fold(1.0 - n / self.n, xx or self.split_xx(index), xy)
+
+    def split_xx(self, index: int) -> Split:
+        """`Fold.xx`, which does not depend on the labels."""
+        x = self._side(index, self.sums.x, self.x_scale)
+        return split_fold(self.sums.xx[index], self.xx, (float(self.sums.n[index]), self.n), x, x, upper=True)
+
+    def _side(self, index: int, sums: np.ndarray, scale: np.ndarray) -> Side:
+        return Side.of(index, self.sums.n, sums, scale)
 
     def some_columns(self, limit: int) -> Standardised:
         """The same rows with at most `limit` evenly spaced columns of each F-label."""
@@ -171,9 +159,6 @@ class Standardised:
             origin_y=self.sums.origin_y[columns],
         )
         return replace(self, sums=sums, y_scale=self.y_scale[columns], widths=widths)
-
-    def _scaled(self, product: np.ndarray, scale: np.ndarray) -> np.ndarray:
-        return np.multiply(product, scale, out=np.empty(product.shape, self.dtype), casting="same_kind")
 
     def _label_products(self, n: float, y: np.ndarray, yy: np.ndarray, mean: np.ndarray) -> np.ndarray:
         """Σ_d Σ_rows (z_j − mean_j)(z_k − mean_k) of standardised labels: (K, K)."""

@@ -2,64 +2,28 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
-from itertools import combinations_with_replacement
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 
 import numpy as np
-from scipy.sparse import csr_array
 
 from hf_emms.scoring.arrays import BLOCK_ROWS
-from hf_emms.scoring.blas import column_sums, cross, gram
+from hf_emms.scoring.blas import steps, symmetric
+from hf_emms.scoring.label_pairs import label_pairs
+from hf_emms.scoring.products import ColumnProducts, Products, Rows, TextProducts
 
-# Rows of one matrix product: enough for its full speed, few enough for float32 sums.
+# Rows whose products are summed up in the input's precision: few enough for float32.
 PRODUCT_ROWS = 8192
 
-# Rows of one step of an outer product: the step stays in cache.
-OUTER_ROWS = 32
-
-
-@dataclass
-class Rows:
-    """Rows that are not folded into sums yet: x (n, D1), y (n, q) or codes (n,), folds (n,).
-
-    `places` (n,) tells where in x the features of each row stand, where that is not their own order.
-    """
-
-    x: np.ndarray
-    y: np.ndarray
-    folds: np.ndarray
-    places: np.ndarray | None = None
-
-    def __len__(self) -> int:
-        return len(self.folds)
-
-
-@dataclass(frozen=True)
-class Pair:
-    """F-labels j <= k: where the columns that both have stand in [Z_1 | … | Z_K]."""
-
-    j: int
-    k: int
-    common: int
-    left: slice
-    right: slice
-
-
-def label_pairs(widths: Sequence[int]) -> list[Pair]:
-    """Every pair of F-labels of these widths, in the order of `Sums.yy`."""
-    starts = np.cumsum((0, *widths)).tolist()
-    pairs = []
-    for j, k in combinations_with_replacement(range(len(widths)), 2):
-        common = min(widths[j], widths[k])
-        pairs.append(Pair(j, k, common, slice(starts[j], starts[j] + common), slice(starts[k], starts[k] + common)))
-    return pairs
+# Rows, evenly spaced, whose mean is the origin.
+ORIGIN_ROWS = 512
 
 
 @dataclass
 class Sums:
     """Per-fold sums over rows x (features minus `origin_x`) and y (labels minus `origin_y`), all float64.
 
+    xx holds upper triangles: what is below the diagonals counts nowhere.
     Only xy takes the labels as they came: x is centred already, and a centred copy of all labels would cost a pass.
 
     y is the F-labels side by side (q = ΣD2_k), or, for a label table, the indicator of the row's text (q = U).
@@ -106,50 +70,34 @@ class Sums:
     def copy(self) -> Sums:
         return Sums(**{name: array.copy() for name, array in self.arrays().items()})
 
+    def complete(self) -> Sums:
+        """The same sums with whole symmetric matrices xx."""
+        return replace(self, xx=np.stack([symmetric(product) for product in self.xx]))
+
     def add_rows(self, rows: Rows, widths: Sequence[int]) -> None:
         if not self.n.any():
-            # Products of centred columns keep their digits; the mean of the first rows is centre enough.
-            first = slice(PRODUCT_ROWS)
-            self.origin_x = column_sums(rows.x[first]) / len(rows.x[first])
+            # Products of centred columns keep their digits; the mean of some rows is centre enough.
+            some = np.linspace(0, len(rows) - 1, min(len(rows), ORIGIN_ROWS)).astype(np.int64)
+            self.origin_x = rows.features(some).mean(axis=0, dtype=np.float64)
             if not self.by_text:
-                self.origin_y = column_sums(rows.y[first]) / len(rows.y[first])
-        origin = self.origin_x.astype(rows.x.dtype)
-        # One buffer for all slices: fresh memory of this size costs as much as what is written to it.
-        buffer = np.empty((min(PRODUCT_ROWS, len(rows)), rows.x.shape[1]), rows.x.dtype)
-        for fold, chosen in self._slices(rows.folds):
-            x = _less(rows.x, chosen if rows.places is None else rows.places[chosen], origin, buffer)
-            self.n[fold] += len(x)
-            self.x[fold] += column_sums(x)
-            self.xx[fold] += gram(x)
-            if self.by_text:
-                self._add_texts(fold, x, rows.y[chosen])
-            else:
-                self._add_columns(fold, x, rows.y[chosen], widths)
-
-    def _slices(self, folds: np.ndarray) -> Iterator[tuple[int, np.ndarray | slice]]:
-        """Where a fold's rows are: a slice where they stand together, so that nothing is gathered."""
+                labels = rows.take_labels(some, np.empty((len(some), self.y.shape[1]), rows.y.dtype))
+                self.origin_y = labels.mean(axis=0, dtype=np.float64)
+        products = self._products(rows, widths)
         for fold in range(len(self.n)):
-            members = np.flatnonzero(folds == fold)
-            together = len(members) and members[-1] - members[0] + 1 == len(members)
+            members = np.flatnonzero(rows.folds == fold)
             for start in range(0, len(members), PRODUCT_ROWS):
                 part = members[start : start + PRODUCT_ROWS]
-                yield fold, slice(part[0], part[-1] + 1) if together else part
+                products.set_to(part)
+                self.n[fold] += len(part)
+                for name in ("x", "y", "xy", "yy"):
+                    getattr(self, name)[fold] += getattr(products, name)
+                for step in steps(products.xx.shape, upper=True):
+                    self.xx[fold][step] += products.xx[step]
 
-    def _add_columns(self, fold: int, x: np.ndarray, y: np.ndarray, widths: Sequence[int]) -> None:
-        origin = self.origin_y.astype(y.dtype)
-        self.xy[fold] += cross(x, y)
-        pairs = label_pairs(widths)
-        for start in range(0, len(y), BLOCK_ROWS):
-            block = y[start : start + BLOCK_ROWS] - origin
-            self.y[fold] += column_sums(block)
-            for total, pair in zip(self.yy[fold], pairs, strict=True):
-                total[: pair.common] += np.einsum("nd,nd->d", block[:, pair.left], block[:, pair.right])
-
-    def _add_texts(self, fold: int, x: np.ndarray, codes: np.ndarray) -> None:
-        texts = self.y.shape[1]
-        self.y[fold] += np.bincount(codes, minlength=texts)
-        indicator = csr_array((np.ones(len(codes), x.dtype), (codes, np.arange(len(codes)))), (texts, len(codes)))
-        self.xy[fold] += (indicator @ x).T
+    def _products(self, rows: Rows, widths: Sequence[int]) -> Products:
+        if self.by_text:
+            return TextProducts(rows, self.origin_x, self.y.shape[1])
+        return ColumnProducts(rows, self.origin_x, self.origin_y, widths)
 
     def add_sums(self, other: Sums, widths: Sequence[int]) -> None:
         if not self.n.any():
@@ -176,28 +124,6 @@ class Sums:
             added = self.y[:, pair.left] * b + self.y[:, pair.right] * a + n * a * b
             yy[:, index, : pair.common] += added
         return Sums(self.n, x, xx, self.y + n * shift_y, xy, yy, origin_x, origin_y)
-
-
-def _less(rows: np.ndarray, chosen: np.ndarray | slice, origin: np.ndarray, buffer: np.ndarray) -> np.ndarray:
-    """The chosen rows − origin, in the buffer."""
-    if isinstance(chosen, slice):
-        return np.subtract(rows[chosen], origin, out=buffer[: chosen.stop - chosen.start])
-    out = buffer[: len(chosen)]
-    np.take(rows, chosen, axis=0, out=out, mode="clip")  # the other modes buffer what they write
-    out -= origin
-    return out
-
-
-def subtract_outer(product: np.ndarray, left: np.ndarray, right: np.ndarray) -> None:
-    """Product −= outer(left, right), in place.
-
-    Not BLAS's `ger`: it wakes threads for a pass that takes less time than they need to get up.
-    """
-    left, right = left.astype(product.dtype), right.astype(product.dtype)
-    buffer = np.empty((OUTER_ROWS, len(right)), product.dtype)
-    for start in range(0, len(left), OUTER_ROWS):
-        part = product[start : start + OUTER_ROWS]
-        part -= np.multiply(left[start : start + OUTER_ROWS, None], right, out=buffer[: len(part)])
 
 
 def column_squares(rows: np.ndarray) -> np.ndarray:

@@ -43,17 +43,16 @@ class ColumnTargets:
         out = np.empty((len(left), self.k, self.k), dtype=left.dtype)
         for j in range(self.k):
             for k in range(self.k):
-                a, b = self._pair(left, right, j, k)
-                out[:, j, k] = np.einsum("rd,rd->r", a, b)
+                out[:, j, k] = np.vecdot(*self._pair(left, right, j, k))
         return out
 
     def inner(self, left: np.ndarray, right: np.ndarray) -> np.ndarray:
         """Σ_rd left_j[r, d]·right_k[r, d]: (r, q) and (r, q) → (K, K), float64."""
         out = np.empty((self.k, self.k))
         for j in range(self.k):
-            for k in range(self.k):
-                out[j, k] = np.einsum("rd,rd->d", *self._pair(left, right, j, k)).sum(dtype=np.float64)
-        return out
+            for k in range(j if left is right else 0, self.k):
+                out[j, k] = np.vecdot(*self._pair(left, right, j, k)).sum(dtype=np.float64)
+        return np.triu(out) + np.triu(out, 1).T if left is right else out
 
 
 @dataclass(frozen=True)
@@ -77,7 +76,7 @@ class TextTargets:
         out = np.empty((len(left), self.k, self.k), dtype=left.dtype)
         for j in range(self.k):
             for k in range(self.k):
-                out[:, j, k] = np.einsum("ru,ru->r", left @ self.grams[j, k], right)
+                out[:, j, k] = np.vecdot(left @ self.grams[j, k], right)
         return out
 
     def inner(self, left: np.ndarray, right: np.ndarray) -> np.ndarray:
