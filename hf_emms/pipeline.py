@@ -24,7 +24,7 @@ from hf_emms.features.layers import layer_names
 from hf_emms.hub import Repo
 from hf_emms.jobs import JobSettings
 from hf_emms.plan import DEFAULT_MAX_SAMPLES, Plan, Request, engine_for, open_cache, plan, row_key
-from hf_emms.ranking import Encoder, Ranking, Row, ranked
+from hf_emms.ranking import Encoder, Ranking, Row, emms_score, ranked
 from hf_emms.scoring.estimators import DEFAULT_ESTIMATORS
 from hf_emms.scoring.label_table import LabelTable
 from hf_emms.words import counted
@@ -293,7 +293,7 @@ def _race_notes(top: int | None, rows: tuple[Row, ...]) -> list[str]:
 
 
 def _encoders(plan: Plan, labels: LabelTable, rows: tuple[Row, ...]) -> tuple[Encoder, ...]:
-    weights = [row.scores["emms"].details["weights"] for row in rows if "emms" in row.scores]
+    weights = [score.details["weights"] for row in rows if (score := emms_score(row.scores))]
     means = np.mean(weights, axis=0).tolist() if weights else [None] * len(labels.names)
     revisions = {encoder.id: encoder.revision for encoder in plan.encoders}
     return tuple(

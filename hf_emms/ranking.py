@@ -18,6 +18,9 @@ SCHEMA_VERSION = 1
 # A difference counts when it exceeds this many standard errors of the paired fold differences.
 TIE_WIDTH = 2.0
 
+# Estimators that report an R² and weights of the F-labels, the better one first.
+EMMS = ("emms_knn", "emms")
+
 _PARQUET_KEY = b"hf_emms.ranking"
 
 
@@ -295,6 +298,11 @@ def _placed(rows: list[Row], estimator: str, above: int) -> list[Row]:
     ]
 
 
+def emms_score(scores: Mapping[str, RowScore]) -> RowScore | None:
+    """The score of EMMS, with its neighbours where both are there; None where a row has neither."""
+    return next((scores[name] for name in EMMS if name in scores), None)
+
+
 def _record(ranking: Ranking, row: Row) -> dict[str, Any]:
     record: dict[str, Any] = {
         "rank": row.rank,
@@ -308,8 +316,8 @@ def _record(ranking: Ranking, row: Row) -> dict[str, Any]:
         record[estimator] = score.value if score else None
         if any(other.scores[estimator].stderr is not None for other in ranking.rows if estimator in other.scores):
             record[f"{estimator}_stderr"] = score.stderr if score else None
-        if estimator == "emms":
-            record["emms_r2"] = score.details.get("r2") if score else None
+        if estimator in EMMS:
+            record[f"{estimator}_r2"] = score.details.get("r2") if score else None
     if ranking.layers:
         record["layer"] = row.layer
     return record | {

@@ -7,10 +7,10 @@ import io
 from collections.abc import Sequence
 from typing import Any
 
-from hf_emms.ranking import Ranking, Row, RowScore
+from hf_emms.ranking import EMMS, Ranking, Row, RowScore
 
 MISSING = "–"
-_TITLES = {"emms": "EMMS", "logme": "LogME", "knn": "k-NN", "hscore": "H-score"}
+_TITLES = {"emms_knn": "EMMS + k-NN", "emms": "EMMS", "logme": "LogME", "knn": "k-NN", "hscore": "H-score"}
 
 
 def title_of(estimator: str) -> str:
@@ -69,7 +69,7 @@ def cells(ranking: Ranking, *, top: int | None = None) -> tuple[list[str], list[
     """Header and cells of the table for people: rounded, the error of the first score, "=" before a shared rank."""
     header = ["rank", "checkpoint"]
     for estimator in ranking.estimators:
-        header += [title_of(estimator), *(["R²"] if estimator == "emms" else [])]
+        header += [title_of(estimator), *(["R²"] if estimator == _explaining(ranking) else [])]
     header += ["layer"] if ranking.layers else []
     header += [*(["rows"] if _raced(ranking) else []), "params", "width", "seconds"]
     return header, [_cells(ranking, row) for row in ranking.rows[:top]]
@@ -125,13 +125,18 @@ def _cells(ranking: Ranking, row: Row) -> list[str]:
     for place, estimator in enumerate(ranking.estimators):
         score = row.scores.get(estimator)
         line.append(number(score.value) if score and place else with_error(score))
-        if estimator == "emms":
+        if estimator == _explaining(ranking):
             line.append(number(score.details.get("r2")) if score else MISSING)
     line += [row.layer or MISSING] if ranking.layers else []
     seconds = f"{row.seconds.features + row.seconds.scoring:.1f}" if row.error is None else MISSING
     if _raced(ranking):
         line.append(MISSING if row.error is not None else f"{row.n or ranking.n:,}")
     return [*line, size(row.parameters), str(row.width or MISSING), seconds]
+
+
+def _explaining(ranking: Ranking) -> str | None:
+    """The estimator whose R² is shown."""
+    return next((name for name in EMMS if name in ranking.estimators), None)
 
 
 def _raced(ranking: Ranking) -> bool:

@@ -97,7 +97,7 @@ def test_the_head_says_what_was_measured(tiny: Path, emms_cache: Path) -> None:
         revision.startswith("local-")
         for revision in (ranking.dataset_revision, row.revision or "", ranking.encoders[0].revision)
     )
-    assert set(row.scores) == {"emms", "logme", "knn"}
+    assert set(row.scores) == {"emms_knn", "emms", "logme", "knn"}
     assert len(row.scores["emms"].folds) == ranking.folds == 5
     assert row.parameters
     assert row.seconds.features > 0

@@ -9,7 +9,7 @@ from msgspec import Meta
 
 from hf_emms.cards.command import is_commit, rank_command
 from hf_emms.errors import EmmsError
-from hf_emms.ranking import Ranking, Row
+from hf_emms.ranking import Ranking, Row, emms_score
 
 LAYOUT_VERSION = 1
 
@@ -136,7 +136,7 @@ def of_checkpoint(ranking: Ranking, checkpoint: str, *, leaderboard: str | None 
             f"a race stopped {checkpoint!r} after {row.n:,} of {ranking.n:,} rows: its score is not that of the others",
             f"rank it on all rows: {rank_command(ranking, (checkpoint,))}",
         )
-    emms = row.scores.get("emms")
+    emms = emms_score(row.scores)
     first = [other.checkpoint for other in _scored(ranking)[:TOP_ROWS]]
     return msgspec.structs.replace(
         _common(ranking, TOP_ROWS, tuple(dict.fromkeys((checkpoint, *first))), leaderboard),

@@ -15,7 +15,7 @@ from hf_emms.cards import escape
 from hf_emms.cards.chart import chart
 from hf_emms.cards.entries import Entry, Place, Score
 from hf_emms.errors import redacted
-from hf_emms.ranking import Ranking
+from hf_emms.ranking import EMMS, Ranking
 
 if TYPE_CHECKING:
     import jinja2
@@ -60,7 +60,7 @@ def rendered_template(name: str, **values: Any) -> str:
 
 def _section(template: str, about: str, entries: Sequence[Entry]) -> str:
     estimators = tuple(dict.fromkeys(name for entry in entries for name in entry.estimators))
-    controls = [escape.text(views.title_of(name)) for name in estimators if name != "emms"]
+    controls = [escape.text(views.title_of(name)) for name in estimators if name not in EMMS]
     body = rendered_template(template, entries=entries, estimators=estimators, controls=controls).strip("\n")
     data = redacted(splice.with_data(records.packed(tuple(entries), about)))
     return f"{splice.START}\n{data}\n\n{body}\n{splice.END}\n"

@@ -36,7 +36,7 @@ class Options:
     @property
     def moment_folds(self) -> int:
         """In-sample methods need no folds, and one is cheaper than five."""
-        return self.folds if self.method == "cv" or "emms" in self.estimators else 1
+        return self.folds if self.method == "cv" or any(get_estimator(name).folds for name in self.estimators) else 1
 
 
 OPTIONS = tuple(field.name for field in fields(Options))

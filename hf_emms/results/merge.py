@@ -11,7 +11,7 @@ import numpy as np
 
 from hf_emms.advice import with_advice, without_advice
 from hf_emms.errors import EmmsError
-from hf_emms.ranking import Encoder, Ranking, Row, Seconds, ranked
+from hf_emms.ranking import Encoder, Ranking, Row, Seconds, emms_score, ranked
 
 _SLUG_LENGTH = 60
 
@@ -83,7 +83,8 @@ def _slug(text: str) -> str:
 
 def _weighted(encoders: tuple[Encoder, ...], rows: tuple[Row, ...]) -> tuple[Encoder, ...]:
     """The encoders with their mean weights in the EMMS scores of these rows."""
-    weights = [row.scores["emms"].details.get("weights") for row in rows if "emms" in row.scores]
+    scores = [score for row in rows if (score := emms_score(row.scores))]
+    weights = [score.details.get("weights") for score in scores]
     known = [weight for weight in weights if weight is not None and len(weight) == len(encoders)]
     if not known:
         return encoders

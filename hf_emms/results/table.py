@@ -34,7 +34,7 @@ def parquet(ranking: Ranking, path: str) -> bytes:
 def _record(ranking: Ranking, path: str, row: Row) -> dict[str, Any]:
     record: dict[str, Any] = {name: getattr(ranking, name) for name in _OF_THE_RANKING}
     record |= {name: getattr(row, name) for name in _OF_THE_ROW}
-    for name in ("emms", "logme", "knn"):
+    for name in ("emms_knn", "emms", "logme", "knn"):
         score = row.scores.get(name)
         record[name] = score.value if score else None
         record[f"{name}_stderr"] = score.stderr if score else None
@@ -66,6 +66,8 @@ def _schema() -> pa.Schema:
             ("rank", whole),
             ("tied", pa.bool_()),
             ("checkpoint", text),
+            ("emms_knn", real),
+            ("emms_knn_stderr", real),
             ("emms", real),
             ("emms_stderr", real),
             ("emms_r2", real),

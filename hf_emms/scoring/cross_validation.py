@@ -49,13 +49,26 @@ def cross_validate(statistics: Standardised) -> Solution:
         for fold in statistics.filled
     ]
     residual = statistics.held_out_labels - np.stack(explained)
-    weights = minimise_quadratic(residual.sum(axis=0))
+    return held_out_solution(statistics, residual, minimise_quadratic(residual.sum(axis=0)), ridge)
+
+
+def held_out_solution(statistics: Standardised, residual: np.ndarray, weights: np.ndarray, ridge: float) -> Solution:
+    """The solution that held-out cross-residuals say.
+
+    Args:
+        statistics: of all rows.
+        residual: (F, K, K), sums over each filled fold.
+        weights: (K,), on the simplex.
+        ridge: that left them.
+    """
+    sizes = statistics.sums.n[statistics.sums.n > 0]
     losses = np.einsum("j,fjk,k->f", weights, residual, weights)
     blank = float(weights @ statistics.held_out_labels.sum(axis=0) @ weights)
     per_row = losses / sizes / statistics.targets.d2
     stderr = float(np.std(per_row, ddof=1) / np.sqrt(len(per_row)))
     score = -float(losses.sum()) / statistics.n / statistics.targets.d2
-    return Solution(score, weights, 1.0 - float(losses.sum()) / blank, stderr, tuple(map(float, -per_row)), ridge)
+    r2 = 1.0 - float(losses.sum()) / blank
+    return Solution(score, weights, r2, stderr, tuple(map(float, -per_row)), ridge)
 
 
 def _best_ridge(statistics: Standardised, folds: list[Fold], scouts: int | None) -> float:
@@ -85,7 +98,7 @@ def _explained(statistics: Standardised, fold: Fold, ridge: float, *, spend: boo
     `spend` says that the fold's products with labels may be overwritten.
     """
     penalty, own, inner = fold.rest * ridge, fold.xx.own, statistics.working_targets.inner
-    solution = _ridge_solve(fold.xx.rest, fold.xy.rest, penalty, spend=spend)
+    solution = ridge_solve(fold.xx.rest, fold.xy.rest, penalty, spend=spend)
     # S + penalty = LLᵀ, and ‖LᵀW‖² is half the work of SW; worth a factor where W is wide.
     factor = _cholesky(own, penalty) if solution.shape[1] > len(solution) else None
     if factor is not None:
@@ -103,7 +116,7 @@ def _explained(statistics: Standardised, fold: Fold, ridge: float, *, spend: boo
     return statistics.n * (products + products.T) / 2.0
 
 
-def _ridge_solve(xx: np.ndarray, xy: np.ndarray, ridge: float, *, spend: bool) -> np.ndarray:
+def ridge_solve(xx: np.ndarray, xy: np.ndarray, ridge: float, *, spend: bool) -> np.ndarray:
     """(xx + ridge·I)⁻¹ xy: upper triangle of (D, D) and (D, q) → (D, q), in the memory of xy where that is spent."""
     factor = _cholesky(xx, ridge)
     if factor is None:  # float32 lost the small ridge beside the large eigenvalues; float64 does not

@@ -4,18 +4,20 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import Any
 
 import numpy as np
 
 from hf_emms.errors import EmmsError
 from hf_emms.plugins import Registry
-from hf_emms.scoring.emms import score_moments
+from hf_emms.scoring.emms import EmmsResult, score_moments
 from hf_emms.scoring.hscore import hscore
 from hf_emms.scoring.knn import knn
 from hf_emms.scoring.label_table import LabelTable
 from hf_emms.scoring.logme import logme
 from hf_emms.scoring.moments import Moments
+from hf_emms.scoring.stacking import stack
 
 
 @dataclass(frozen=True)
@@ -33,6 +35,11 @@ class Evidence:
     features: np.ndarray | None = None
     labels: LabelTable | list[np.ndarray] | None = None
     groups: np.ndarray | None = None
+
+    @cached_property
+    def held_out(self) -> EmmsResult:
+        """EMMS by `cv`, which several estimators start from."""
+        return score_moments(self.moments, "cv")
 
 
 @dataclass(frozen=True)
@@ -66,7 +73,7 @@ class Estimator:
 
 def _emms(method: str) -> Callable[[Evidence], Score]:
     def score(evidence: Evidence) -> Score:
-        result = score_moments(evidence.moments, method)
+        result = evidence.held_out if method == "cv" else score_moments(evidence.moments, method)
         details = {
             "weights": list(result.weights),
             "r2": result.r2,
@@ -78,10 +85,29 @@ def _emms(method: str) -> Callable[[Evidence], Score]:
     return score
 
 
-def _knn(evidence: Evidence) -> Score:
+def _rows(evidence: Evidence) -> tuple[np.ndarray, LabelTable | list[np.ndarray], np.ndarray]:
     if evidence.features is None or evidence.labels is None or evidence.groups is None:
-        raise EmmsError("k-NN needs rows, but only moments were given", "pass features, labels and groups")
-    value, stderr = knn(evidence.features, evidence.labels, evidence.groups)
+        raise EmmsError("neighbours need rows, but only moments were given", "pass features, labels and groups")
+    return evidence.features, evidence.labels, evidence.groups
+
+
+def _emms_knn(evidence: Evidence) -> Score:
+    rows, alone = _rows(evidence), evidence.held_out
+    assert alone.ridge is not None
+    stacked = stack(*rows, folds=evidence.moments.folds, seed=evidence.moments.seed, ridge=alone.ridge)
+    found = stacked.solution
+    details = {
+        "weights": list(map(float, found.weights)),
+        "r2": found.r2,
+        "ridge": found.ridge,
+        "neighbours": stacked.neighbours,
+        "notes": list(alone.notes),
+    }
+    return Score(found.score, found.stderr, found.folds, details)
+
+
+def _knn(evidence: Evidence) -> Score:
+    value, stderr = knn(*_rows(evidence))
     return Score(value, stderr)
 
 
@@ -90,6 +116,13 @@ ESTIMATORS: Registry[Estimator] = Registry(
     Estimator,
     (
         Estimator("emms", "EMMS, held-out residual", _emms("cv"), folds=True),
+        Estimator(
+            "emms_knn",
+            "EMMS with neighbours: held-out, ridge and 3 nearest rows",
+            _emms_knn,
+            needs_rows=True,
+            folds=True,
+        ),
         Estimator("emms_exact", "EMMS, the paper's objective at its optimum", _emms("exact")),
         Estimator("emms_one_pass", "EMMS as the official function computes it", _emms("one_pass")),
         Estimator("emms_alternating", "EMMS, the paper's Algorithm 1", _emms("alternating")),
@@ -102,7 +135,7 @@ ESTIMATORS: Registry[Estimator] = Registry(
     names=lambda estimator: (estimator.name,),
 )
 
-DEFAULT_ESTIMATORS = ("emms", "logme", "knn")
+DEFAULT_ESTIMATORS = ("emms_knn", "emms", "logme", "knn")
 
 
 def get_estimator(name: str) -> Estimator:

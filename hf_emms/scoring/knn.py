@@ -28,16 +28,27 @@ def knn(
     Raises:
         EmmsError: every row is of one group.
     """
-    unit = features - features.mean(axis=0)
-    unit /= np.maximum(np.linalg.norm(unit, axis=1, keepdims=True), np.finfo(unit.dtype).tiny)
-    neighbours, usable = _neighbours(unit, np.unique(groups, return_inverse=True)[1], k)
+    neighbours, usable = nearest(features - features.mean(axis=0), np.unique(groups, return_inverse=True)[1], k)
     if isinstance(labels, LabelTable) and labels.categorical:
         return _vote(labels.codes, neighbours, usable, labels.n_texts)
     return _mean_label(_dense(labels), neighbours, usable)
 
 
-def _neighbours(unit: np.ndarray, groups: np.ndarray, k: int) -> tuple[np.ndarray, np.ndarray]:
-    """Row numbers of the k nearest rows of other groups, nearest first, and which of them exist: both (N, k)."""
+def nearest(features: np.ndarray, groups: np.ndarray, k: int) -> tuple[np.ndarray, np.ndarray]:
+    """The k nearest rows of other groups by cosine.
+
+    Args:
+        features: (N, D1), centred.
+        groups: (N,).
+        k: neighbours.
+
+    Returns:
+        Row numbers, nearest first, and which of them exist, both (N, min(k, N − 1)).
+
+    Raises:
+        EmmsError: every row is of one group.
+    """
+    unit = features / np.maximum(np.linalg.norm(features, axis=1, keepdims=True), np.finfo(features.dtype).tiny)
     rows = len(unit)
     k = min(k, rows - 1)
     if k < 1 or (groups == groups[0]).all():

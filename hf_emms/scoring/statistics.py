@@ -174,11 +174,15 @@ class Standardised:
         return out
 
 
-def standardise(moments: Moments) -> Standardised:
+def standardise(moments: Moments, *, scaled: bool = False) -> Standardised:
     """Standardise X and Z per column, on the moments.
 
     With fewer rows than features the rows themselves are still there: standardised, then rotated into n dimensions
     (QR of Xᵀ), which changes no inner product and so no ridge or least-squares solution.
+
+    Args:
+        moments: of all rows.
+        scaled: the features are standardised, or rotated thereafter, and stay as they are.
 
     Raises:
         EmmsError: no rows, labels that do not vary, or values too large for the input's precision.
@@ -186,7 +190,10 @@ def standardise(moments: Moments) -> Standardised:
     if moments.n == 0:
         raise EmmsError("features is empty: no rows were folded in", "call update(features, labels) first")
     rows = moments.waiting_rows()
-    if rows is None or moments.n >= moments.d1:
+    if scaled:
+        source, sums = moments, moments.folded()
+        x_scale, constant = np.ones(moments.d1), 0
+    elif rows is None or moments.n >= moments.d1:
         source, sums = moments, moments.folded()
         squares = np.einsum("fdd->d", sums.xx)
         x_scale = _inverse_deviation(moments.n, sums.x.sum(axis=0), squares, sums.origin_x, moments.dtype)
@@ -251,10 +258,15 @@ def rotate_rows(x: np.ndarray) -> np.ndarray:
     return np.ascontiguousarray(qr(x.T, mode="r", overwrite_a=True, check_finite=False)[0][: len(x)].T)
 
 
-def _rotated(moments: Moments, rows: Rows) -> tuple[Moments, int]:
-    mean = rows.x.mean(axis=0, dtype=np.float64)
-    x = rows.x - mean.astype(rows.x.dtype)
-    squares = column_squares(x)
-    scale = _inverse_deviation(len(x), x.sum(axis=0, dtype=np.float64), squares, mean, moments.dtype)
+def standardise_rows(rows: np.ndarray) -> tuple[np.ndarray, int]:
+    """Columns of mean 0 and variance 1, those that are constant up to rounding 0: (n, D), and how many these are."""
+    mean = rows.mean(axis=0, dtype=np.float64)
+    x = rows - mean.astype(rows.dtype)
+    scale = _inverse_deviation(len(x), x.sum(axis=0, dtype=np.float64), column_squares(x), mean, rows.dtype)
     x *= scale.astype(x.dtype)
-    return moments.with_features(rotate_rows(x)), int((scale == 0.0).sum())
+    return x, int((scale == 0.0).sum())
+
+
+def _rotated(moments: Moments, rows: Rows) -> tuple[Moments, int]:
+    x, constant = standardise_rows(rows.x)
+    return moments.with_features(rotate_rows(x)), constant

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 from scipy.stats import spearmanr
 
+from hf_emms.scoring.knn import knn
 from hf_emms.scoring.label_table import LabelTable
+from hf_emms.scoring.statistics import standardise_rows
 
 TRANSRATE_DISTORTION = 1e-4
 PARC_ROWS = 500
@@ -57,4 +61,9 @@ def parc(features: np.ndarray, labels: LabelTable, groups: np.ndarray) -> float:
     return 100.0 * float(spearmanr(*distances).statistic)
 
 
-BASELINES = {"linear_probe": linear_probe, "transrate": transrate, "parc": parc}
+def knn_flabels(features: np.ndarray, labels: LabelTable, groups: np.ndarray) -> float:
+    """hf_emms's k-NN on standardised features and on F-labels, classes too: the neighbours' half of `emms_knn`."""
+    return knn(standardise_rows(features)[0], replace(labels, categorical=False), groups)[0]
+
+
+BASELINES = {"linear_probe": linear_probe, "transrate": transrate, "parc": parc, "knn_flabels": knn_flabels}

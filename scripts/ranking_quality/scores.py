@@ -44,9 +44,9 @@ ROLES = {
 
 # sample size → how many draws of it; None is every training row
 DRAWS = {200: 2, 500: 1, None: 1}
-ON_SMALL_SAMPLES = ("emms", "emms_exact", "logme", "logme_common", "knn")
-ON_OTHER_LABELS = ("emms", "logme_flabels")
-ON_OTHER_LAYERS = ("emms", "logme", "logme_flabels", "knn")
+ON_SMALL_SAMPLES = ("emms_knn", "emms", "emms_exact", "logme", "logme_common", "knn")
+ON_OTHER_LABELS = ("emms_knn", "emms", "logme_flabels")
+ON_OTHER_LAYERS = ("emms_knn", "emms", "logme", "logme_flabels", "knn")
 OTHER_LAYERS = ("last", "mean")
 
 

@@ -44,7 +44,7 @@ COLUMNS = {
     "revision": "Revision",
 }
 DEFAULT_COLUMNS = ("other", "parameters", "downloads", "licence", "seconds", "n", "revision")
-SORTS = ("rank", "checkpoint", "emms", "logme", "knn", *(name for name in COLUMNS if name != "other"))
+SORTS = ("rank", "checkpoint", "emms_knn", "emms", "logme", "knn", *(name for name in COLUMNS if name != "other"))
 COSTS = {"parameters": "Parameters", "seconds": "Seconds"}
 SCOPES = {"task": "This task", "all": "All tasks"}
 ROWS_AT_ONCE = 200

@@ -1,0 +1,140 @@
+"""EMMS with neighbours: the ridge and the nearest rows together, held out by fold."""
+
+from __future__ import annotations
+
+from itertools import product
+
+import numpy as np
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from sklearn.linear_model import Ridge
+from sklearn.neighbors import NearestNeighbors
+from sklearn.preprocessing import StandardScaler, normalize
+
+import hf_emms
+from hf_emms import EmmsError, LabelTable, Moments
+from hf_emms.scoring.estimators import ESTIMATORS, Evidence, Score
+from hf_emms.scoring.folds import assign_folds, group_ids
+from hf_emms.scoring.stacking import NEIGHBOURS
+
+SETTINGS = settings(deadline=None, max_examples=25, suppress_health_check=[HealthCheck.too_slow])
+
+
+def problem(rows: int, width: int, *, texts: int | None = None, seed: int = 0) -> tuple[np.ndarray, object]:
+    """Features, and labels that neither head explains alone: a linear part, a bent one and noise."""
+    rng = np.random.default_rng(seed)
+    x = rng.normal(size=(rows, width)) * rng.uniform(0.1, 9, width) + rng.normal(size=width)
+    hidden = StandardScaler().fit_transform(x)[:, :2]
+    if texts is None:
+        bent = np.hstack([hidden, np.sign(hidden[:, :1] * hidden[:, 1:])])
+        return x, [bent @ rng.normal(size=(3, wide)) + 0.3 * rng.normal(size=(rows, wide)) for wide in (4, 6)]
+    codes = (texts * (np.arctan2(*hidden.T) / (2 * np.pi) + 0.5)).astype(int).clip(0, texts - 1)
+    return x, LabelTable(codes, (rng.normal(size=(texts, 5)), rng.normal(size=(texts, 3))))
+
+
+def scored(name: str, x: np.ndarray, labels: object, groups: object = None, folds: int = 5) -> Score:
+    keys = group_ids(groups, len(x))
+    moments = Moments.like(labels, x.shape[1], folds=folds)
+    moments.update(x, labels, keys)
+    return ESTIMATORS[name].score(Evidence(moments, x, labels, keys))
+
+
+def slow_score(x: np.ndarray, labels: object, ridge: float, share: float, weights: list[float]) -> float:
+    """The definition, fold by fold with scikit-learn, at given weights of heads and F-labels."""
+    blocks = [table[labels.codes] for table in labels.tables] if isinstance(labels, LabelTable) else labels
+    widest = max(block.shape[1] for block in blocks)
+    padded = [
+        np.pad(
+            StandardScaler().fit_transform(block) * np.sqrt(widest / block.shape[1]),
+            ((0, 0), (0, widest - block.shape[1])),
+        )
+        for block in blocks
+    ]
+    z = sum(weight * block for weight, block in zip(weights, padded, strict=True))
+    x = StandardScaler().fit_transform(x)
+    folds = assign_folds(group_ids(None, len(x)), 5, 0)
+    left = np.empty_like(z)
+    for fold in range(5):
+        held, rest = folds == fold, folds != fold
+        linear = Ridge(alpha=ridge * rest.sum()).fit(x[rest], z[rest]).predict(x[held])
+        found = NearestNeighbors(n_neighbors=NEIGHBOURS).fit(normalize(x[rest])).kneighbors(normalize(x[held]))[1]
+        left[held] = z[held] - (1 - share) * linear - share * z[rest][found].mean(axis=1)
+    return -float((left**2).mean())
+
+
+@pytest.mark.parametrize(("width", "texts"), [(12, None), (12, 7), (260, None), (260, 7)])
+def test_the_score_is_what_its_definition_says_and_no_other_mixture_is_better(width: int, texts: int | None) -> None:
+    x, labels = problem(200, width, texts=texts)
+    found = scored("emms_knn", x, labels)
+    share, ridge, weights = (found.details[name] for name in ("neighbours", "ridge", "weights"))
+    assert found.value == pytest.approx(slow_score(x, labels, ridge, share, weights), rel=1e-6)
+    for other, one in product((share - 0.05, share, share + 0.05), (weights[0] - 0.05, weights[0], weights[0] + 0.05)):
+        if 0 <= other <= 1 and 0 <= one <= 1:
+            assert slow_score(x, labels, ridge, other, [one, 1 - one]) <= found.value + 1e-9
+
+
+@SETTINGS
+@given(st.integers(40, 160), st.integers(2, 200), st.sampled_from([None, 5]), st.integers(0, 1000))
+def test_a_second_head_never_makes_the_score_worse(rows: int, width: int, texts: int | None, seed: int) -> None:
+    x, labels = problem(rows, width, texts=texts, seed=seed)
+    alone, both = scored("emms", x, labels), scored("emms_knn", x, labels)
+    assert both.value >= alone.value - 1e-6
+    assert both.details["r2"] >= alone.details["r2"] - 0.05
+    assert 0 <= both.details["neighbours"] <= 1
+    assert np.mean(both.folds) == pytest.approx(both.value, abs=0.2)
+
+
+def test_labels_that_features_tell_only_by_their_neighbourhood_are_explained() -> None:
+    rng = np.random.default_rng(0)
+    x = rng.choice([-1.0, 1.0], size=(400, 2)) + 0.1 * rng.normal(size=(400, 2))
+    labels = LabelTable((x[:, 0] * x[:, 1] > 0).astype(int), (np.eye(2),))
+    assert scored("emms", x, labels).details["r2"] < 0.05
+    both = scored("emms_knn", x, labels)
+    assert both.details["r2"] > 0.95
+    assert both.details["neighbours"] > 0.9
+
+
+@pytest.mark.parametrize("texts", [None, 6])
+def test_copies_of_a_row_in_its_own_group_are_no_neighbours(texts: int | None) -> None:
+    x, labels = problem(150, 6, texts=texts)
+    twice = np.tile(np.arange(150), 2)
+    copied = labels.take(twice) if isinstance(labels, LabelTable) else [block[twice] for block in labels]
+    apart = scored("emms_knn", x[twice], copied, groups=twice)
+    assert apart.value == pytest.approx(scored("emms_knn", x, labels).value, rel=0.1)
+    assert scored("emms_knn", x[twice], copied).value > 0.85 * apart.value
+
+
+@SETTINGS
+@given(st.integers(0, 1000), st.sampled_from([None, 5]))
+def test_neither_the_order_of_rows_nor_scales_of_columns_matter(seed: int, texts: int | None) -> None:
+    x, labels = problem(90, 8, texts=texts, seed=seed)
+    rng = np.random.default_rng(seed)
+    groups, order = np.arange(90), rng.permutation(90)
+    moved = (x * rng.uniform(0.1, 10, 8) + rng.uniform(-5, 5, 8))[order]
+    shuffled = labels.take(order) if isinstance(labels, LabelTable) else [3 * block[order] + 1 for block in labels]
+    expected = scored("emms_knn", x, labels, groups).value
+    assert scored("emms_knn", moved, shuffled, groups[order]).value == pytest.approx(expected, abs=1e-7)
+
+
+def test_float32_rows_give_the_score_of_float64_rows() -> None:
+    x, labels = problem(300, 40)
+    single = scored("emms_knn", x.astype(np.float32), [block.astype(np.float32) for block in labels])
+    assert single.value == pytest.approx(scored("emms_knn", x, labels).value, abs=1e-5)
+
+
+def test_moments_alone_are_refused() -> None:
+    x, labels = problem(60, 4)
+    moments = Moments.like(labels, 4)
+    moments.update(x, labels)
+    with pytest.raises(EmmsError, match="neighbours need rows"):
+        ESTIMATORS["emms_knn"].score(Evidence(moments))
+
+
+def test_a_ranking_is_ordered_by_both_heads_unless_told_otherwise() -> None:
+    ranking = hf_emms.rank("demo_glosses", ["emms-demo/bert-distilled", "emms-demo/bert-random"], max_samples=120)
+    assert ranking.estimators[0] == "emms_knn"
+    values = [row.scores["emms_knn"].value for row in ranking.rows]
+    assert values == sorted(values, reverse=True)
+    assert ranking.rows[0].checkpoint == "emms-demo/bert-distilled"
+    assert sum(encoder.weight for encoder in ranking.encoders) == pytest.approx(1)
