@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from hf_emms.ranking import Ranking
 
 DEFAULT_TOP = 3
+SHARED = "Ranks with = are shared: the difference is within the noise of the folds."
 RELATIVE = "Scores are relative: they compare checkpoints on this dataset, sample and label set, and nothing else."
 
 
@@ -182,7 +183,7 @@ def summary(ranking: Ranking, kept: Path | None) -> str:
         *_labels(ranking),
         *(note for note in ranking.notes if note != advice),
         *(f"{row.checkpoint}: {note}" for row in ranking.rows for note in row.notes),
-        "Ranks with = are shared: the difference is within the noise of the folds.",
+        *([SHARED] if any(row.tied for row in ranking.rows) else []),
         *([advice] if advice else []),
         RELATIVE,
     ]

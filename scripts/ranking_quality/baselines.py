@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 import numpy as np
+from scipy.special import softmax
 from scipy.stats import spearmanr
 
 from hf_emms.scoring.knn import knn
@@ -13,6 +14,7 @@ from hf_emms.scoring.statistics import standardise_rows
 
 TRANSRATE_DISTORTION = 1e-4
 PARC_ROWS = 500
+SFDA_STRENGTH = 5.0
 PROBE_STRENGTH = 0.1
 FOLDS = 5
 
@@ -61,9 +63,52 @@ def parc(features: np.ndarray, labels: LabelTable, groups: np.ndarray) -> float:
     return 100.0 * float(spearmanr(*distances).statistic)
 
 
+def sfda(features: np.ndarray, labels: LabelTable, groups: np.ndarray) -> float | None:
+    """SFDA (Shao et al., ECCV 2022, arXiv 2207.03036); None where labels are no classes.
+
+    Its Fisher space is that of linear discriminants with a shrunk scatter within classes. Each row moves towards the
+    mean of the other classes the less it is sure of its own; the score is the mean probability of the own class then.
+    """
+    if not labels.categorical:
+        return None
+    codes = np.unique(labels.codes, return_inverse=True)[1]
+    x = features.astype(np.float64)
+    within = _within(x, codes)
+    shrinkage = max(float(np.exp(-SFDA_STRENGTH * np.linalg.norm(within, 2))), np.finfo(np.float64).eps)
+    own = softmax(_discriminants(x, codes, within, shrinkage), axis=1)[np.arange(len(x)), codes, None]
+    means = _class_means(x, codes)
+    others = (means.sum(axis=0) - means) / (len(means) - 1)
+    x = own * x + (1.0 - own) * others[codes]
+    return float(_discriminants(x, codes, _within(x, codes), shrinkage)[np.arange(len(x)), codes].mean())
+
+
+def _class_means(x: np.ndarray, codes: np.ndarray) -> np.ndarray:
+    return np.stack([x[codes == one].mean(axis=0) for one in range(codes.max() + 1)])
+
+
+def _within(x: np.ndarray, codes: np.ndarray) -> np.ndarray:
+    centred = x - _class_means(x, codes)[codes]
+    return centred.T @ centred / len(x)
+
+
+def _discriminants(x: np.ndarray, codes: np.ndarray, within: np.ndarray, shrinkage: float) -> np.ndarray:
+    """Probabilities of the classes by linear discriminants, (N, classes)."""
+    scatter = (1.0 - shrinkage) * within + shrinkage * np.trace(within) / len(within) * np.eye(len(within))
+    means = _class_means(x, codes)
+    directions = means @ np.linalg.pinv(scatter, hermitian=True)
+    offsets = np.log(np.bincount(codes) / len(codes)) - 0.5 * (directions * means).sum(axis=1)
+    return softmax(x @ directions.T + offsets, axis=1)
+
+
 def knn_flabels(features: np.ndarray, labels: LabelTable, groups: np.ndarray) -> float:
     """hf_emms's k-NN on standardised features and on F-labels, classes too: the neighbours' half of `emms_knn`."""
     return knn(standardise_rows(features)[0], replace(labels, categorical=False), groups)[0]
 
 
-BASELINES = {"linear_probe": linear_probe, "transrate": transrate, "parc": parc, "knn_flabels": knn_flabels}
+BASELINES = {
+    "linear_probe": linear_probe,
+    "transrate": transrate,
+    "sfda": sfda,
+    "parc": parc,
+    "knn_flabels": knn_flabels,
+}

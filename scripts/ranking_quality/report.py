@@ -25,6 +25,7 @@ NAMES = {
     "knn_flabels": "k-NN on standardised features and F-labels",
     "linear_probe": "linear probe",
     "transrate": "TransRate",
+    "sfda": "SFDA",
     "parc": "PARC",
     "dataset-blind": "*control:* mean rank elsewhere (dataset-blind)",
     "parameters": "*control:* parameter count",
