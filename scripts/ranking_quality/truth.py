@@ -6,11 +6,12 @@ import json
 import time
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
+from functools import partial
 from pathlib import Path
 
 from hf_emms.errors import EmmsError
 from ranking_quality.places import RESULTS, work
-from ranking_quality.protocol import EPOCHS, GOALS, SEEDS, Entrant, Goal, pool
+from ranking_quality.protocol import EPOCHS, GOALS, MORE_SEEDS, SEEDS, UNSTEADY, Entrant, Goal, pool
 
 # what no run of this machine has measured yet is guessed
 GUESS_SECONDS = 15.0
@@ -79,6 +80,22 @@ def jobs() -> Iterator[Job]:
                     yield Job(goal, entrant, rate, seed)
 
 
+def more_jobs(done: list[dict]) -> Iterator[Job]:
+    """Further seeds of unsteady targets, at the rate whose mean validation score was best."""
+    for seed in MORE_SEEDS:
+        for goal in GOALS:
+            for entrant in pool(goal) if goal.name in UNSTEADY else ():
+                own = [r for r in done if (r["target"], r["candidate"]) == (goal.name, entrant.name)]
+                planned = [r for r in own if r["seed"] in SEEDS]
+                if len(planned) == len(SEEDS) * len(entrant.rates):
+                    yield Job(goal, entrant, _best_rate(planned), seed)
+
+
+def _best_rate(records: list[dict]) -> float:
+    rates = {record["rate"] for record in records}
+    return max(rates, key=lambda rate: sum(record["validation"] for record in records if record["rate"] == rate))
+
+
 def run(names: set[str] | None = None, again: bool = False) -> None:
     """Run what is missing, with an estimate of the time left after every fine-tuning.
 
@@ -91,7 +108,11 @@ def run(names: set[str] | None = None, again: bool = False) -> None:
     torch.set_num_threads(1)
     done = finished(again)
     keys = {key_of(record) for record in done}
-    waiting = [job for job in jobs() if job.key not in keys and (names is None or job.goal.name in names)]
+    for plan in (jobs, partial(more_jobs, done)):
+        _run([job for job in plan() if job.key not in keys and (names is None or job.goal.name in names)], done)
+
+
+def _run(waiting: list[Job], done: list[dict]) -> None:
     while waiting:
         job = _next(waiting, done)
         waiting.remove(job)
