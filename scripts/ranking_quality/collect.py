@@ -35,7 +35,7 @@ def _protocol() -> dict[str, Any]:
     versions = {name: metadata.version(name) for name in PACKAGES}
     settings = {
         "seeds": protocol.SEEDS,
-        "more_seeds": {name: protocol.MORE_SEEDS for name in sorted(protocol.UNSTEADY)},
+        "more_seeds": dict.fromkeys(sorted(protocol.UNSTEADY), protocol.MORE_SEEDS),
         "batch": protocol.BATCH,
         "epochs": protocol.EPOCHS,
         "fine_tuning_rows": protocol.FINE_TUNING_ROWS,
