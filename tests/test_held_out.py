@@ -77,10 +77,13 @@ def test_float32_scores_are_those_of_float64() -> None:
 
 
 @pytest.mark.parametrize("size", [1, 2, 12])
-def test_descending_ends_at_the_least_of_a_valley_from_anywhere(size: int) -> None:
+def test_descending_ends_at_the_least_of_the_valley_ahead(size: int) -> None:
     for least in range(size):
         for start in range(size):
-            assert descend(lambda index, least=least: abs(index - least), start, size) == least
+            for step in (-1, 1):
+                ahead = (least - start) * step >= 0
+                found = descend(lambda index, least=least: abs(index - least), start, step, size)
+                assert found == (least if ahead else start)
 
 
 def test_the_ridge_that_is_found_on_some_folds_is_the_best_of_their_neighbours() -> None:

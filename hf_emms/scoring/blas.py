@@ -15,21 +15,22 @@ from scipy.linalg import get_blas_funcs
 STEP_VALUES = 2**16
 
 
-def add_gram(total: np.ndarray, x: np.ndarray) -> None:
-    """Upper triangle of total += that of XᵀX, for half the work of a general product.
+def add_gram(total: np.ndarray, x: np.ndarray, *, kept: float = 1.0) -> None:
+    """Upper triangle of total = kept · total + XᵀX, for half the work of a general product.
 
     Args:
         total: (D, D), C-ordered, in the rows' precision; what is below its diagonal is left alone.
         x: C-ordered rows (n, D).
+        kept: with 0 what was there does not count, not even NaN.
     """
     (update,) = get_blas_funcs(("syrk",), (total,))
-    update(1.0, x.T, beta=1.0, c=total.T, lower=True, overwrite_c=True)
+    update(1.0, x.T, beta=kept, c=total.T, lower=True, overwrite_c=True)
 
 
-def add_cross(total: np.ndarray, x: np.ndarray, y: np.ndarray) -> None:
-    """Total += XᵀY, for C-ordered rows (n, D) and (n, q) and a C-ordered (D, q) in their common precision."""
+def add_cross(total: np.ndarray, x: np.ndarray, y: np.ndarray, *, kept: float = 1.0) -> None:
+    """Total = kept · total + XᵀY, for C-ordered rows (n, D), (n, q) and a C-ordered (D, q) in their precision."""
     (update,) = get_blas_funcs(("gemm",), (total,))
-    update(1.0, y.T, x.T, beta=1.0, c=total.T, trans_b=True, overwrite_c=True)
+    update(1.0, y.T, x.T, beta=kept, c=total.T, trans_b=True, overwrite_c=True)
 
 
 def cross(x: np.ndarray, y: np.ndarray) -> np.ndarray:
@@ -49,14 +50,6 @@ def steps(shape: tuple[int, ...], *, upper: bool = False) -> Iterator[tuple[slic
     rows = max(1, STEP_VALUES // shape[1])
     for start in range(0, shape[0], rows):
         yield slice(start, start + rows), slice(start if upper else 0, None)
-
-
-def upper_copy(matrix: np.ndarray) -> np.ndarray:
-    """A copy of the upper triangle of (D, D); what is below its diagonal is not to be read."""
-    copy = np.empty_like(matrix)
-    for step in steps(matrix.shape, upper=True):
-        copy[step] = matrix[step]
-    return copy
 
 
 def symmetric(matrix: np.ndarray) -> np.ndarray:

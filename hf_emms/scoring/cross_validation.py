@@ -13,7 +13,7 @@ import numpy as np
 from scipy.linalg import get_blas_funcs, get_lapack_funcs, solve
 
 from hf_emms.errors import EmmsError
-from hf_emms.scoring.blas import steps, upper_copy
+from hf_emms.scoring.blas import steps
 from hf_emms.scoring.methods import Solution
 from hf_emms.scoring.simplex import minimise_quadratic
 from hf_emms.scoring.statistics import Fold, Standardised
@@ -74,7 +74,8 @@ def held_out_solution(statistics: Standardised, residual: np.ndarray, weights: n
 def _best_ridge(statistics: Standardised, folds: list[Fold], scouts: int | None) -> float:
     """The ridge with the least loss on these folds, the first ones; each one tried costs a Cholesky factor a fold.
 
-    Some scouts among the folds are searched alone, and the others only where the least value lies and beside it.
+    Some scouts among the folds are searched alone. All of them then compare the best with its better neighbour, as
+    the scouts have it, and go on in that direction while it pays.
     """
     labels = statistics.held_out_labels
 
@@ -88,8 +89,12 @@ def _best_ridge(statistics: Standardised, folds: list[Fold], scouts: int | None)
         weights = minimise_quadratic(pooled)
         return float(weights @ pooled @ weights)
 
-    start = fibonacci_search(lambda index: loss(index, scouts or len(folds)), len(RIDGES))
-    return float(RIDGES[descend(lambda index: loss(index, len(folds)), start, len(RIDGES))])
+    def scouted(index: int) -> float:
+        return loss(index, scouts or len(folds)) if 0 <= index < len(RIDGES) else np.inf
+
+    start = fibonacci_search(scouted, len(RIDGES))
+    step = -1 if scouted(start - 1) < scouted(start + 1) else 1
+    return float(RIDGES[descend(lambda index: loss(index, len(folds)), start, step, len(RIDGES))])
 
 
 def _explained(statistics: Standardised, fold: Fold, ridge: float, *, spend: bool = False) -> np.ndarray:
@@ -129,7 +134,7 @@ def ridge_solve(xx: np.ndarray, xy: np.ndarray, ridge: float, *, spend: bool) ->
 
 def _cholesky(xx: np.ndarray, ridge: float) -> np.ndarray | None:
     """Fortran-ordered lower factor of xx + ridge·I, of which the upper triangle is given; None where it has none."""
-    system = upper_copy(xx)
+    system = xx.copy()
     system.flat[:: len(system) + 1] += ridge
     (factorise,) = get_lapack_funcs(("potrf",), (system,))
     factor, failed = factorise(system.T, lower=True, clean=False, overwrite_a=True)
@@ -150,9 +155,8 @@ def fibonacci_search(loss: Callable[[int], float], size: int) -> int:
     return low + 1
 
 
-def descend(loss: Callable[[int], float], start: int, size: int) -> int:
-    """Index of the least loss among 0..size-1 near `start`: steps downhill until both neighbours are no lower."""
-    step = -1 if start > 0 and loss(start - 1) < loss(start) else 1
+def descend(loss: Callable[[int], float], start: int, step: int, size: int) -> int:
+    """Index among 0..size-1 where the loss falls no further on the way from `start` in steps of 1 or -1."""
     while 0 <= start + step < size and loss(start + step) < loss(start):
         start += step
     return start

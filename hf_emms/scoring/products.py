@@ -77,7 +77,7 @@ class Products:
 
     def set_to(self, chosen: np.ndarray) -> None:
         """The sums over some rows, instead of those that were here."""
-        for total in (self.x, self.xx, self.y, self.xy, self.yy):
+        for total in (self.x, self.y, self.yy):
             total.fill(0.0)
         for start in range(0, len(chosen), CHUNK_ROWS):
             part = chosen[start : start + CHUNK_ROWS]
@@ -86,10 +86,11 @@ class Products:
                 block = self._rows.features(part[first : first + BLOCK_ROWS])
                 np.subtract(block, self._origin_x, out=x[first : first + len(block)])
             self.x += column_sums(x)
-            add_gram(self.xx, x)
-            self._add_labels(part, x)
+            kept = 1.0 if start else 0.0  # the first chunk overwrites
+            add_gram(self.xx, x, kept=kept)
+            self._add_labels(part, x, kept)
 
-    def _add_labels(self, part: np.ndarray, x: np.ndarray) -> None:
+    def _add_labels(self, part: np.ndarray, x: np.ndarray, kept: float) -> None:
         raise NotImplementedError
 
 
@@ -102,10 +103,12 @@ class TextProducts(Products):
         self._yx = np.zeros((texts, len(origin_x)), rows.x.dtype)
         self.y, self.xy, self.yy = np.zeros(texts), self._yx.T, np.zeros((0, 1))
 
-    def _add_labels(self, part: np.ndarray, x: np.ndarray) -> None:
+    def _add_labels(self, part: np.ndarray, x: np.ndarray, kept: float) -> None:
         codes, texts = self._rows.take_labels(part, self._codes[: len(part)]), len(self.y)
         self.y += np.bincount(codes, minlength=texts)
         indicator = csr_array((np.ones(len(codes), x.dtype), (codes, np.arange(len(codes)))), (texts, len(codes)))
+        if not kept:
+            self._yx.fill(0.0)
         self._yx += indicator @ x
 
 
@@ -123,12 +126,12 @@ class ColumnProducts(Products):
         self.xy = np.zeros((len(origin_x), q), np.result_type(rows.x, dtype))
         self.yy = np.zeros((len(self._pairs), max(widths)))
 
-    def _add_labels(self, part: np.ndarray, x: np.ndarray) -> None:
+    def _add_labels(self, part: np.ndarray, x: np.ndarray, kept: float) -> None:
         y = self._labels[: len(part)]
         for start in range(0, len(part), BLOCK_ROWS):
             rows = slice(start, start + BLOCK_ROWS)
             self._add_squares(self._rows.take_labels(part[rows], y[rows]))
-        add_cross(self.xy, x, y)
+        add_cross(self.xy, x, y, kept=kept)
 
     def _add_squares(self, block: np.ndarray) -> None:
         centred = np.subtract(block, self._origin_y, out=self._block[: len(block)])

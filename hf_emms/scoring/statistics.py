@@ -154,7 +154,7 @@ class Standardised:
         sums = replace(
             self.sums,
             y=self.sums.y[:, columns],
-            xy=self.sums.xy[:, :, columns],
+            xy=self.sums.xy.take(columns, axis=2),
             yy=self.sums.yy[:, :, chosen],
             origin_y=self.sums.origin_y[columns],
         )

@@ -88,11 +88,17 @@ class Sums:
             for start in range(0, len(members), PRODUCT_ROWS):
                 part = members[start : start + PRODUCT_ROWS]
                 products.set_to(part)
+                self._add(fold, products)
                 self.n[fold] += len(part)
-                for name in ("x", "y", "xy", "yy"):
-                    getattr(self, name)[fold] += getattr(products, name)
-                for step in steps(products.xx.shape, upper=True):
-                    self.xx[fold][step] += products.xx[step]
+
+    def _add(self, fold: int, products: Products) -> None:
+        pairs = [(getattr(self, name)[fold], getattr(products, name)) for name in ("x", "y", "xy", "yy")]
+        pairs += [(self.xx[fold][step], products.xx[step]) for step in steps(products.xx.shape, upper=True)]
+        for total, product in pairs:
+            if self.n[fold]:
+                total += product
+            else:
+                np.copyto(total, product)  # reads no zeros
 
     def _products(self, rows: Rows, widths: Sequence[int]) -> Products:
         if self.by_text:
