@@ -43,7 +43,8 @@ Args:
     label_table: embeddings of the distinct labels: {text: (D2,) or (K, D2)}, (U, D2), (U, K, D2), a list of K arrays
         (U, D2_k) or a hf_emms.LabelTable. Class ids number its rows.
     class_names (list of str): the text of every class id.
-    estimators (list of str): scores to return beside, such as "logme" and "knn" (which holds all rows in memory).
+    estimators (list of str): scores to return beside, such as "logme", "emms_knn" (by which `hf-emms rank` orders) and
+        "knn"; the last two hold all rows in memory.
     device (str): where the encoders run. Default "auto".
 
 Returns:
