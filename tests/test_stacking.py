@@ -16,6 +16,7 @@ import hf_emms
 from hf_emms import EmmsError, LabelTable, Moments
 from hf_emms.scoring.estimators import ESTIMATORS, Evidence, Score
 from hf_emms.scoring.folds import assign_folds, group_ids
+from hf_emms.scoring.knn import nearest
 from hf_emms.scoring.stacking import NEIGHBOURS
 
 SETTINGS = settings(deadline=None, max_examples=25, suppress_health_check=[HealthCheck.too_slow])
@@ -121,6 +122,18 @@ def test_float32_rows_give_the_score_of_float64_rows() -> None:
     x, labels = problem(300, 40)
     single = scored("emms_knn", x.astype(np.float32), [block.astype(np.float32) for block in labels])
     assert single.value == pytest.approx(scored("emms_knn", x, labels).value, abs=1e-5)
+
+
+def test_among_many_rows_neighbours_are_the_nearest_of_evenly_spaced_ones() -> None:
+    rng = np.random.default_rng(0)
+    x, folds, k = rng.normal(size=(300, 6)), rng.integers(0, 5, 300), 4
+    found, usable = nearest(x, folds, k, most=60)
+    candidates = np.linspace(0, 299, 60).astype(int)
+    for row in range(300):
+        others = candidates[folds[candidates] != folds[row]]
+        cosines = normalize(x[others]) @ normalize(x[[row]])[0]
+        assert found[row].tolist() == others[np.argsort(-cosines)[:k]].tolist()
+    assert usable.all()
 
 
 def test_moments_alone_are_refused() -> None:

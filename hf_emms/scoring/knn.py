@@ -8,7 +8,10 @@ from hf_emms.errors import EmmsError
 from hf_emms.scoring.label_table import LabelTable
 from hf_emms.scoring.statistics import CONSTANT_ROUNDINGS
 
-CHUNK = 1024
+# Neighbours are looked for among so many rows at most, evenly spaced: the cost then grows with N and not with its square.
+MOST_CANDIDATES = 20_000
+# Similarities of one step: 64 MB in float32.
+STEP = 2**24
 
 
 def knn(
@@ -34,13 +37,16 @@ def knn(
     return _mean_label(_dense(labels), neighbours, usable)
 
 
-def nearest(features: np.ndarray, groups: np.ndarray, k: int) -> tuple[np.ndarray, np.ndarray]:
+def nearest(
+    features: np.ndarray, groups: np.ndarray, k: int, *, most: int = MOST_CANDIDATES
+) -> tuple[np.ndarray, np.ndarray]:
     """The k nearest rows of other groups by cosine.
 
     Args:
         features: (N, D1), centred.
         groups: (N,).
         k: neighbours.
+        most: rows that may become neighbours; of more rows only so many, evenly spaced, are looked at.
 
     Returns:
         Row numbers, nearest first, and which of them exist, both (N, min(k, N − 1)).
@@ -50,19 +56,22 @@ def nearest(features: np.ndarray, groups: np.ndarray, k: int) -> tuple[np.ndarra
     """
     unit = features / np.maximum(np.linalg.norm(features, axis=1, keepdims=True), np.finfo(features.dtype).tiny)
     rows = len(unit)
-    k = min(k, rows - 1)
+    k = min(k, rows - 1, most)
     if k < 1 or (groups == groups[0]).all():
         raise EmmsError(f"all {rows} rows are of one group; k-NN finds no neighbour outside it", "pass more groups")
+    candidates = np.arange(rows) if rows <= most else np.linspace(0, rows - 1, most).astype(np.int64)
+    theirs, their_groups = (unit, groups) if rows <= most else (unit[candidates], groups[candidates])
     neighbours = np.empty((rows, k), dtype=np.int64)
     usable = np.empty((rows, k), dtype=bool)
-    for start in range(0, rows, CHUNK):
-        part = slice(start, start + CHUNK)
-        similarity = unit[part] @ unit.T
-        similarity[groups[part, None] == groups] = -np.inf
+    step = max(1, STEP // len(candidates))
+    for start in range(0, rows, step):
+        part = slice(start, start + step)
+        similarity = unit[part] @ theirs.T
+        similarity[groups[part, None] == their_groups] = -np.inf
         near = np.argpartition(similarity, -k, axis=1)[:, -k:]
         closeness = np.take_along_axis(similarity, near, axis=1)
         order = np.argsort(-closeness, axis=1, kind="stable")
-        neighbours[part] = np.take_along_axis(near, order, axis=1)
+        neighbours[part] = candidates[np.take_along_axis(near, order, axis=1)]
         usable[part] = np.isfinite(np.take_along_axis(closeness, order, axis=1))
     return neighbours, usable
 
