@@ -8,7 +8,7 @@ from hf_emms.errors import EmmsError
 from hf_emms.scoring.label_table import LabelTable
 from hf_emms.scoring.statistics import CONSTANT_ROUNDINGS
 
-# Neighbours are looked for among so many rows at most, evenly spaced: the cost then grows with N and not with its square.
+# Neighbours are looked for among so many rows at most, evenly spaced, so that the cost grows with N, not its square.
 MOST_CANDIDATES = 20_000
 # Similarities of one step: 64 MB in float32.
 STEP = 2**24
