@@ -12,6 +12,7 @@ from hf_emms.features.files import require_vocabulary
 from hf_emms.features.images import ImageInput
 from hf_emms.features.pixels import ImageProcessor
 from hf_emms.features.plan import ExtractionPlan
+from hf_emms.features.shared_tokenizers import shared_tokenizer
 from hf_emms.features.text import TextInput
 from hf_emms.features.windows import TextPairInput, read_template
 
@@ -47,11 +48,9 @@ def read_tokenizer(plan: ExtractionPlan) -> Any:
     Raises:
         EmmsError: it has none, or it cannot be loaded.
     """
-    from transformers import AutoTokenizer
-
     require_vocabulary(plan.repo, plan.model_folder)
     try:
-        return AutoTokenizer.from_pretrained(plan.model_folder, trust_remote_code=plan.code, local_files_only=True)
+        return shared_tokenizer(plan)
     except FAILURES as error:
         raise unusable(plan, "tokenizer", error) from error
 
