@@ -13,6 +13,7 @@ import io
 import json
 import os
 import platform
+import resource
 import statistics
 import subprocess
 import sys
@@ -26,6 +27,7 @@ import numpy as np
 
 from hf_emms import LabelTable, Moments, emms
 from hf_emms.scoring.emms import score_moments
+from hf_emms.scoring.moments import needed_bytes
 from hf_emms.scoring.simplex import project_simplex
 
 ROUNDS = 7
@@ -165,6 +167,22 @@ def memory_probe(what: str, rows: int) -> None:
     print(json.dumps({"mb": memory_mb("VmHWM") - before, "rate": rate}))
 
 
+def wide_probe(method: str, rows: int, d1: int = 8_192, classes: int = 100, folds: int = 5) -> None:
+    """Runs in a process of its own; prints the bytes that a run tells before it scores, those it took, and seconds."""
+    rng = np.random.default_rng(0)
+    x = rng.standard_normal((rows, d1), np.float32)
+    labels = LabelTable(rng.integers(0, classes, rows), tuple(rng.normal(size=(classes, 1024)) for _ in range(3)))
+    emms(x[:64, :8], labels.take(np.arange(64)))  # libraries are loaded, threads started
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+    started = time.perf_counter()
+    moments = Moments.like(labels, d1, folds=folds)
+    moments.update(x, labels)
+    score_moments(moments, method)
+    seconds = time.perf_counter() - started
+    taken = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024 - before
+    print(json.dumps({"told": needed_bytes(rows, d1, classes, folds), "taken": taken, "seconds": seconds}))
+
+
 def stream(rows: int, batch: int = 1000, d1: int = 768) -> float:
     """Scores a stream of made-up rows; returns how many a second were folded in, making them up not counted."""
     rng = np.random.default_rng(0)
@@ -197,6 +215,10 @@ def bench_memory(rounds: int) -> None:
         found = [probe("stream", rows) for _ in range(rounds if rows < 1_000_000 else 1)]
         columns = [spread([one[name] for one in found], digits=",.0f") for name in ("mb", "rate")]
         print(f"| streamed, D1=768 D2=1,024, cv | {rows:,} | {' | '.join(columns)} |")
+    print("\n| D1=8,192, 100 classes, 20,000 rows | told before, GB | taken at most, GB | seconds |\n|---|---|---|---|")
+    for method in ("exact", "cv"):
+        found = probe(f"wide-{method}", 20_000)
+        print(f"| {method} | {found['told'] / 1e9:.1f} | {found['taken'] / 1e9:.1f} | {found['seconds']:.0f} |")
 
 
 def bench_extraction(rounds: int) -> None:
@@ -287,7 +309,11 @@ def main() -> None:
     parser.add_argument("--write", type=Path, metavar="FILE", help="also write what is printed, as a page")
     arguments = parser.parse_args()
     if arguments.what[0] == "memory-probe":
-        memory_probe(arguments.what[1], int(arguments.what[2]))
+        what, rows = arguments.what[1], int(arguments.what[2])
+        if what.startswith("wide-"):
+            wide_probe(what.removeprefix("wide-"), rows)
+        else:
+            memory_probe(what, rows)
         return
     command = " ".join(["python scripts/benchmark.py", *arguments.what, f"--rounds {arguments.rounds}"])
     page = [f"# Benchmark\n\n`{command}`, median [min … max].\n\n{machine()}.\n"]

@@ -8,7 +8,7 @@ import sys
 import numpy as np
 import pytest
 
-from hf_emms.engines.parts import Part, memory_note
+from hf_emms.engines.parts import memory_note
 from hf_emms.engines.settings import Settings
 from hf_emms.scoring.label_table import LabelTable
 from hf_emms.scoring.moments import needed_bytes
@@ -46,7 +46,6 @@ def test_the_estimate_is_near_the_peak(rows: int, width: int) -> None:
 
 def test_only_much_memory_is_announced() -> None:
     labels = LabelTable(np.arange(10) % 2, (np.eye(2, dtype=np.float32),))
-    rows = np.arange(20_000)
-    part = Part([], rows, rows, rows.astype(np.uint64))
-    assert memory_note(part, 512, labels, Settings(("emms",))) is None
-    assert memory_note(part, 8192, labels, Settings(("emms",))) == "scoring 8,192 features takes about 4.8 GB of memory"
+    assert memory_note(20_000, 512, labels, Settings(("emms",))) is None
+    told = memory_note(20_000, 8192, labels, Settings(("emms",)))
+    assert told == "scoring 8,192 features takes about 4.8 GB of memory"

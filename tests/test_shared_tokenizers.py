@@ -24,7 +24,10 @@ def tokenizer_of(folder: Path) -> object:
 
 @pytest.fixture
 def folder(tmp_path: Path) -> Path:
-    return build(tmp_path, "bert")
+    """A checkpoint whose tokenizer no other test has read."""
+    made = build(tmp_path, "bert")
+    edit(made / "tokenizer_config.json", of=str(tmp_path))
+    return made
 
 
 @pytest.fixture
@@ -67,6 +70,7 @@ def test_whatever_a_tokenizer_may_depend_on_gives_another(
 def test_one_that_reads_less_cuts_for_itself_alone(folder: Path) -> None:
     config = transformers.BertConfig.from_pretrained(folder, max_position_embeddings=6)
     short = build(folder.parent, "short", lambda: transformers.BertModel(config), reads_text=True)
+    shutil.copy(folder / "tokenizer_config.json", short)
     assert tokenizer_of(short) is tokenizer_of(folder)
     long, cutting = (
         load_extractor(repo_of(one), "text", "text-classification", device="cpu") for one in (folder, short)

@@ -56,7 +56,7 @@ def _scored(name: str, repo: Repo, work: Work, labels: LabelTable) -> Row:
     featured = time.perf_counter()
     part = whole(work.target)
     for one in extracted.layers.values():
-        note = memory_note(part, one.about.width, labels, work.settings)
+        note = memory_note(len(part.rows), one.about.width, labels, work.settings)
         if note is not None:
             work.progress.noted(f"{name}: {note}")
     evidence = {

@@ -131,8 +131,8 @@ def _rows_by_input(input_of_row: np.ndarray, inputs: int) -> Callable[[int], np.
     return rows_of
 
 
-def memory_note(part: Part, width: int, labels: LabelTable, settings: Settings) -> str | None:
+def memory_note(rows: int, width: int, labels: LabelTable, settings: Settings) -> str | None:
     """What a user should know before scoring takes a lot of memory; None where it does not."""
     size = labels.n_texts if kept_by_text(labels) else sum(labels.widths)
-    needed = needed_bytes(len(part.rows), width, size, settings.folds)
+    needed = needed_bytes(rows, width, size, settings.folds)
     return f"scoring {width:,} features takes about {needed / 1e9:.1f} GB of memory" if needed >= NOTED_BYTES else None

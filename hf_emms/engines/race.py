@@ -23,7 +23,7 @@ from hf_emms.engines.failures import failures, one_line
 from hf_emms.engines.feeding import batches_of
 from hf_emms.engines.layers import Verdict, row_fields
 from hf_emms.engines.loaded import Loaded
-from hf_emms.engines.parts import moments_of, part_of
+from hf_emms.engines.parts import memory_note, moments_of, part_of
 from hf_emms.engines.prefetch import Prefetch, downloads_ahead
 from hf_emms.engines.scores import evidence_of, needs_rows, scores_of
 from hf_emms.engines.sharing import sharing_pictures
@@ -195,6 +195,9 @@ def _take(racer: Racer, features: np.ndarray, work: Work, labels: LabelTable) ->
     racer.moments = moments if racer.moments is None else racer.moments.merge(moments)
     racer.features.append(features)
     racer.inputs, racer.rows = racer.inputs + len(features), racer.rows + len(part.rows)
+    note = memory_note(racer.rows, moments.d1, labels, work.settings)
+    if note is not None:
+        work.progress.noted(f"{racer.name}: {note}")
     _look(racer, work, labels)
     racer.seconds[1] += time.perf_counter() - started
 
