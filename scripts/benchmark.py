@@ -265,7 +265,7 @@ def bench_race(rounds: int) -> None:
     import bench_race
 
     print("\n### A race for the best 3 of 30 checkpoints against a full run\n")
-    print("\n".join(bench_race.compare(min(rounds, 2), 2_000, cpu_time=False)))
+    print("\n".join(bench_race.compare(min(rounds, 2), [2_000, 5_000], cpu_time=False)))
 
 
 BENCHES: dict[str, Callable[[int], None]] = {

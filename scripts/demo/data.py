@@ -143,14 +143,14 @@ def glosses() -> None:
     )
 
 
-def target_synsets() -> list[sources.Synset]:
+def target_synsets(per_class: int = GLOSSES_PER_CLASS) -> list[sources.Synset]:
     """The synsets of the demo table in the table's order; no training may see their glosses."""
     pool: dict[int, list[sources.Synset]] = {number: [] for number in GLOSS_CLASSES}
     seen = set()
     # ordered by hash, so that a word more in UNWANTED replaces a few rows and not all of them
     for synset in sorted((s for s in sources.wordnet() if s.lexicographer in pool), key=_hash):
         chosen = pool[synset.lexicographer]
-        if usable(synset) and len(chosen) < GLOSSES_PER_CLASS and synset.gloss not in seen:
+        if usable(synset) and len(chosen) < per_class and synset.gloss not in seen:
             seen.add(synset.gloss)
             chosen.append(synset)
     return sorted((synset for chosen in pool.values() for synset in chosen), key=_hash)
