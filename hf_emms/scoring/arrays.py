@@ -152,8 +152,10 @@ class Columns:
 
     def take(self, chosen: np.ndarray | slice, out: np.ndarray) -> None:
         """Writes some rows into (b, ΣD2_k)."""
-        places = run_of(self.places[chosen])
-        np.concatenate([block[places] for block in self.blocks], axis=1, out=out)
+        places, stop = run_of(self.places[chosen]), 0
+        for block in self.blocks:
+            start, stop = stop, stop + block.shape[1]
+            out[:, start:stop] = block[places]
 
     def joined(self) -> np.ndarray:
         """All rows in one contiguous array."""

@@ -6,6 +6,7 @@ in cache and no copy of all rows is made.
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -53,7 +54,7 @@ class Rows:
         return out
 
 
-class Products:
+class Products(ABC):
     """Sums over rows of one fold about the origins, in the rows' precision.
 
     `x` (D1,) and the upper triangle of `xx` (D1, D1); `y`, `xy` and `yy` are those of `Sums`, by the subclasses.
@@ -90,8 +91,9 @@ class Products:
             add_gram(self.xx, x, kept=kept)
             self._add_labels(part, x, kept)
 
+    @abstractmethod
     def _add_labels(self, part: np.ndarray, x: np.ndarray, kept: float) -> None:
-        raise NotImplementedError
+        """Adds a chunk's labels, with the chunk's centred features x, to `kept` times what is there."""
 
 
 class TextProducts(Products):
