@@ -8,11 +8,13 @@ import re
 import subprocess
 import sys
 import textwrap
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
+from counting import counted_calls
 from hub_stub import HubStub, serve
 
 from hf_emms import demo
@@ -190,6 +192,23 @@ def test_a_folder_is_pinned_by_what_is_in_it(tmp_path: Path) -> None:
     renamed = content_revision(folder)
     (folder / "other.json").write_text("[]")
     assert len({before.revision, renamed, content_revision(folder)}) == 3
+
+
+def test_a_folder_is_read_again_only_where_something_changed(tmp_path: Path) -> None:
+    folder = demo.folder_of("emms-demo/vit-random")
+    assert folder is not None
+    revision = content_revision(folder)
+    with counted_calls(Path.open, lambda frame: "opened") as opened:
+        assert content_revision(folder) == revision
+    assert not opened
+    file = tmp_path / "config.json"
+    seen = set()
+    for pause, text in ((0, "[]"), (0, "{}"), (2.1, "12"), (0, "34")):
+        file.write_text(text)
+        os.utime(file, (0, 0))  # some tools set back when a file was changed
+        time.sleep(pause)
+        seen.add(content_revision(tmp_path))
+    assert len(seen) == 4
 
 
 def test_a_relative_folder_shaped_like_a_hub_id_is_the_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import os
 import re
+import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,6 +18,9 @@ from hf_emms.hub.patience import Watch, patiently
 _HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*(/[\w.-]+)?")
 _DATA_FILES = (".parquet", ".json", ".jsonl", ".csv", ".tsv")
 _CHUNK = 1 << 20
+_SETTLED_NS = 2 * 10**9
+# Folder or file → what the file system said of its files, and its revision.
+_revisions: dict[Path, tuple[tuple[object, ...], str]] = {}
 # What exports and trainings leave in a checkpoint's repository, and no loading needs.
 LEFT_OUT = ("onnx/*", "openvino/*", "coreml/*", "runs/*", "checkpoint-*/*", "original/*")
 
@@ -169,18 +173,32 @@ def looks_like_path(id: str) -> bool:
 def content_revision(path: Path) -> str:
     """Hashes names and bytes of a file, or of all files of a folder but the hidden ones.
 
+    A process reads them again only where one has changed since, as far as the file system tells.
+
     Returns:
         "local-" and 16 hex digits.
     """
+    files = {file: file.stat() for file in ([path] if path.is_file() else _visible_files(path))}
+    state = tuple(
+        (file, found.st_ino, found.st_size, found.st_mtime_ns, found.st_ctime_ns) for file, found in files.items()
+    )
+    known, revision = _revisions.get(path.absolute(), ((), ""))
+    if known == state:
+        return revision
+    # What changes within a tick of the file system's clock looks as if it had not.
+    settled = time.time_ns() - max((max(one[3:]) for one in state), default=0) > _SETTLED_NS
     digest = hashlib.blake2b(digest_size=8)
-    for file in [path] if path.is_file() else _visible_files(path):
+    for file, found in files.items():
         name = file.name if file == path else file.relative_to(path).as_posix()
         # Lengths keep (name, content) pairs apart: "a" + "bc" is not "ab" + "c".
-        digest.update(f"{len(name)}:{name}:{file.stat().st_size}:".encode())
+        digest.update(f"{len(name)}:{name}:{found.st_size}:".encode())
         with file.open("rb") as stream:
             while chunk := stream.read(_CHUNK):
                 digest.update(chunk)
-    return f"local-{digest.hexdigest()}"
+    revision = f"local-{digest.hexdigest()}"
+    if settled:
+        _revisions[path.absolute()] = state, revision
+    return revision
 
 
 def _is_path(path: Path, id: str) -> bool:
