@@ -283,6 +283,16 @@ def test_long_tables_are_drawn_in_parts(tmp_path):
     assert table.table(View(rows=1200), ranking, found).count("<tr") == 251
 
 
+def test_the_samples_of_each_row_are_shown_where_a_race_stopped_some(tmp_path):
+    rows = scored("org/winner", -0.1, 10), scored("org/stopped", -0.2, 10)
+    for name, second in (("full", rows[1]), ("race", msgspec.structs.replace(rows[1], n=250))):
+        write(tmp_path / name, "beans.json", of_rows("beans", rows[0], second))
+        snapshot = snapshot_of(tmp_path / name)
+        (entry,) = snapshot.entries.values()
+        page = table.table(View(), entry.ranking, snapshot)
+        assert ("Samples" in page, "250" in page) == ((True, True) if name == "race" else (False, False))
+
+
 def test_csv_holds_numbers_as_they_are_and_no_formulas(tmp_path):
     write(tmp_path, "hostile", hostile())
     found = snapshot_of(tmp_path)

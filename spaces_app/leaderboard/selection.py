@@ -43,7 +43,7 @@ COLUMNS = {
     "architecture": "Architecture",
     "revision": "Revision",
 }
-DEFAULT_COLUMNS = ("other", "parameters", "downloads", "licence", "seconds", "n", "revision")
+DEFAULT_COLUMNS = ("other", "parameters", "downloads", "licence", "seconds", "revision")
 SORTS = ("rank", "checkpoint", "emms_knn", "emms", "logme", "knn", *(name for name in COLUMNS if name != "other"))
 COSTS = {"parameters": "Parameters", "seconds": "Seconds"}
 SCOPES = {"task": "This task", "all": "All tasks"}

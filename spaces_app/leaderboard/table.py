@@ -111,7 +111,10 @@ def _columns(view: View, ranking: Ranking) -> list[tuple[str, str, str, Cell]]:
     }
     if "other" in view.columns:
         columns += [(name, estimator_title(name), "number", _plain_score(name)) for name in others]
-    return columns + [(name, COLUMNS[name], *cells[name]) for name in view.columns if name in cells]
+    # The heading tells the number of rows, but for those that a race stopped earlier.
+    raced = "n" not in view.columns and any(row.n is not None for row in ranking.rows)
+    shown = (*view.columns, "n") if raced else view.columns
+    return columns + [(name, COLUMNS[name], *cells[name]) for name in shown if name in cells]
 
 
 def _header(name: str, title: str, css: str, view: View) -> str:
