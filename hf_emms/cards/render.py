@@ -70,9 +70,11 @@ def _score_of(place: Place, estimator: str) -> Score | None:
     return next((score for score in place.scores if score.estimator == estimator), None)
 
 
-def _score(score: Score | None) -> str:
+def _score(score: Score | None, error: bool) -> str:
     if score is None:
         return views.MISSING
+    if not error:
+        return views.number(score.value)
     # Spaces that do not break: a narrow table cell keeps the number and its error together.
     return views.number(score.value) + (f"\u00a0±\u00a0{score.stderr:.4f}" if score.stderr is not None else "")
 
