@@ -8,7 +8,7 @@ t on that of F-labels the loss is Σ_f ‖Σ_h w_h E_h t‖², least over both (
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -29,6 +29,8 @@ NEIGHBOURS = 3
 # Heads and F-labels are weighed in turn; each turn lowers the loss, most of it in the first two.
 TURNS = 20
 SETTLED = 1e-6
+# Rows whose labels are held as columns at a time.
+BLOCK = 2_048
 
 
 @dataclass(frozen=True)
@@ -50,23 +52,13 @@ class _Rows:
 
     Attributes:
         x: (n, D).
-        y: (n, q) standardised columns, or (n,) codes where the basis is q texts.
         folds: (n,).
-        texts: q where the basis is texts, else None.
+        y: numbers of r rows to their labels: (r, q) standardised columns, or indicators of q texts.
     """
 
     x: np.ndarray
-    y: np.ndarray
     folds: np.ndarray
-    texts: int | None
-
-    def labels(self, rows: np.ndarray) -> np.ndarray:
-        """Labels of some rows, (r, q)."""
-        if self.texts is None:
-            return self.y[rows]
-        indicator = np.zeros((len(rows), self.texts), self.x.dtype)
-        indicator[np.arange(len(rows)), self.y[rows]] = 1.0
-        return indicator
+    y: Callable[[np.ndarray], np.ndarray]
 
     @cached_property
     def neighbours(self) -> tuple[np.ndarray, np.ndarray]:
@@ -77,9 +69,9 @@ class _Rows:
     def near(self, rows: np.ndarray) -> np.ndarray:
         """The mean label of the neighbours of some rows, (r, q)."""
         found, shares = (part[rows].T for part in self.neighbours)
-        total = self.labels(found[0]) * shares[0][:, None]
+        total = self.y(found[0]) * shares[0][:, None]
         for one, share in zip(found[1:], shares[1:], strict=True):
-            total += self.labels(one) * share[:, None]
+            total += self.y(one) * share[:, None]
         return total
 
 
@@ -111,27 +103,32 @@ def _prepared(x: np.ndarray, labels: Labels, groups: np.ndarray, folds: int, see
     moments = Moments.like(labels, x.shape[1], folds=folds, seed=seed)
     moments.update_checked(x, labels, groups)
     statistics = standardise(moments, scaled=True)
-    assigned = assign_folds(groups, folds, seed)
-    y = moments.label_rows(labels, np.arange(len(x)))
-    if moments.tables is not None:
-        return statistics, _Rows(x, y, assigned, moments.label_size)
-    y *= statistics.y_scale.astype(y.dtype)
-    return statistics, _Rows(x, y, assigned, None)
+    if moments.tables is None:
+        scale = statistics.y_scale.astype(x.dtype)
+        return statistics, _Rows(
+            x, assign_folds(groups, folds, seed), lambda rows: moments.label_rows(labels, rows) * scale
+        )
+    texts = np.eye(moments.label_size, dtype=x.dtype)
+    return statistics, _Rows(x, assign_folds(groups, folds, seed), lambda rows: texts[moments.label_rows(labels, rows)])
 
 
 def _products(statistics: Standardised, rows: _Rows, ridge: float) -> Iterator[np.ndarray]:
     """Of every filled fold the sums of products of residuals, of each head with each: (2, 2, K, K)."""
-    targets = statistics.working_targets
-    total_x, total_y = rows.x.sum(axis=0, dtype=np.float64), statistics.sums.whole_y.sum(axis=0) * statistics.y_scale
+    sums, targets = statistics.sums, statistics.working_targets
+    x, y = sums.x + sums.n[:, None] * sums.origin_x, sums.whole_y * statistics.y_scale
     for number in statistics.filled:
-        fold = statistics.fold(number)
-        held = np.flatnonzero(rows.folds == number)
-        x, y = rows.x[held], rows.labels(held)
-        mean_x = (total_x - x.sum(axis=0, dtype=np.float64)) / (statistics.n - len(held))
-        mean_y = (total_y - y.sum(axis=0, dtype=np.float64)) / (statistics.n - len(held))
+        fold, rest = statistics.fold(number), statistics.n - sums.n[number]
+        mean_x, mean_y = ((side.sum(axis=0) - side[number]) / rest for side in (x, y))
         solution = ridge_solve(fold.xx.rest, fold.xy.rest, fold.rest * ridge, spend=True)
-        left = (y - mean_y.astype(y.dtype) - (x - mean_x.astype(x.dtype)) @ solution, y - rows.near(held))
-        yield np.array([[targets.inner(one, other) for other in left] for one in left])
+        # The ridge's guess is x·W and this, a row of its own.
+        offset = (mean_y - mean_x @ solution).astype(solution.dtype)
+        total = np.zeros((2, 2, targets.k, targets.k))
+        held = np.flatnonzero(rows.folds == number)
+        for part in np.split(held, range(BLOCK, len(held), BLOCK)):
+            label = rows.y(part)
+            left = label - rows.x[part] @ solution - offset, label - rows.near(part)
+            total += [[targets.inner(one, other) for other in left] for one in left]
+        yield total
 
 
 def _least(products: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
