@@ -18,7 +18,7 @@ from hf_emms.cards import render_section
 from hf_emms.cli.output import kept_file
 from hf_emms.data import load_target
 from hf_emms.engines.progress import Silent
-from hf_emms.engines.stopping import FEWEST_INPUTS, Standing, clearly_below, growing, standing
+from hf_emms.engines.stopping import FEWEST_INPUTS, Standing, clearly_below, growing, out_of_reach, standing
 from hf_emms.errors import EmmsError
 from hf_emms.ranking import Ranking, Row, RowScore, ranked
 from hf_emms.results.merge import merged
@@ -121,9 +121,20 @@ def test_what_the_folds_cannot_tell_apart_stays_in_the_race() -> None:
         return Standing(float(np.mean(folds)), np.array(folds))
 
     mark = its(0.5, 0.6, 0.5, 0.6, 0.5)
-    assert clearly_below(its(0.1, 0.2, 0.1, 0.2, 0.1), mark)
-    assert not clearly_below(its(0.1, 0.9, 0.1, 0.9, 0.1), mark)
-    assert not clearly_below(mark, mark)
+    assert clearly_below(its(0.1, 0.2, 0.1, 0.2, 0.1), mark, 0.95)
+    assert not clearly_below(its(0.1, 0.9, 0.1, 0.9, 0.1), mark, 0.95)
+    assert not clearly_below(mark, mark, 0.8)
+
+
+def test_who_is_behind_now_but_gains_enough_stays_in_the_race() -> None:
+    def looks(before: float, now: float) -> list[tuple[int, RowScore]]:
+        folds = np.array([0.0, 0.01, 0.0, 0.01, 0.0])
+        return [(n, RowScore(value, folds=tuple(value + folds))) for n, value in ((100, before), (200, now))]
+
+    best = looks(-0.2, -0.2)
+    assert out_of_reach(looks(-0.3, -0.3), best, 1000)
+    assert not out_of_reach(looks(-0.5, -0.3), best, 1000)  # expected at -0.14
+    assert not out_of_reach(looks(0.1, -0.1), best, 1000)  # ahead now
 
 
 def test_a_row_on_all_rows_outranks_and_outlives_one_that_was_stopped(full: Ranking) -> None:

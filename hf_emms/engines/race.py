@@ -1,7 +1,7 @@
 """A race: every checkpoint starts on a small sample, and only those that may still come in on top see all of it.
 
 Successive halving (arXiv 1502.07943) with the stopping rule of racing (Maron and Moore 1994): the sample doubles from
-round to round, and a checkpoint stops when the confidence interval of its score lies below that of the K-th best.
+round to round, and a checkpoint stops when it lies clearly below the K-th best (`stopping.out_of_reach`).
 """
 
 from __future__ import annotations
@@ -27,14 +27,7 @@ from hf_emms.engines.parts import memory_note, moments_of, part_of
 from hf_emms.engines.prefetch import Prefetch, downloads_ahead
 from hf_emms.engines.scores import evidence_of, needs_rows, scores_of
 from hf_emms.engines.sharing import sharing_pictures
-from hf_emms.engines.stopping import (
-    CONFIDENCE,
-    FEWEST_INPUTS,
-    FIRST_CONFIDENCE,
-    clearly_below,
-    growing,
-    standing,
-)
+from hf_emms.engines.stopping import FEWEST_INPUTS, growing, out_of_reach, standing
 from hf_emms.errors import EmmsError
 from hf_emms.ranking import Row, RowScore, Seconds
 from hf_emms.scoring.estimators import Estimator
@@ -108,7 +101,6 @@ class RaceEngine:
         work = sharing_pictures(work)
         inputs = len(work.target.inputs)
         sizes = iter(growing(inputs, FEWEST_INPUTS * inputs // max(1, work.target.n_read)))
-        confidence = FIRST_CONFIDENCE
         size = 0
         with downloads_ahead(work) as prefetch, closing(Loaded()) as loaded:
             labels = work.labels()
@@ -122,18 +114,13 @@ class RaceEngine:
                         racing.remove(racer)
                         yield _finished(racer, work, labels, error)
                     loaded.keep(_best_first(racing, len(work.target)))
-                for racer in self._out_of_reach(racing, len(work.target), confidence):
+                for racer in self._out_of_reach(racing, len(work.target)):
                     racing.remove(racer)
                     yield _finished(racer, work, labels)
-                confidence = CONFIDENCE
 
-    def _out_of_reach(self, racing: Sequence[Racer], total: int, confidence: float) -> list[Racer]:
-        standings = [(standing(racer.looks, total), racer) for racer in racing if racer.looks]
-        if len(standings) <= self._top:
-            return []
-        standings.sort(key=lambda pair: -pair[0].value)
-        mark = standings[self._top - 1][0]
-        return [racer for its, racer in standings[self._top :] if clearly_below(its, mark, confidence)]
+    def _out_of_reach(self, racing: Sequence[Racer], total: int) -> list[Racer]:
+        seen = sorted((racer for racer in racing if racer.looks), key=lambda racer: -standing(racer.looks, total).value)
+        return [racer for racer in seen[self._top :] if out_of_reach(racer.looks, seen[self._top - 1].looks, total)]
 
 
 def _best_first(racing: Sequence[Racer], total: int) -> list[str]:

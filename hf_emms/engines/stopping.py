@@ -13,14 +13,17 @@ from hf_emms.ranking import RowScore
 
 # Inputs that are read for the first look: fewer leave folds of a few rows, whose scores say nothing.
 FEWEST_INPUTS = 50
-# Of the two-sided confidence interval, over folds. The first round compares all checkpoints by few rows a fold: to be
-# as wary there as later on would stop one of the best twice as often.
-CONFIDENCE, FIRST_CONFIDENCE = 0.95, 0.99
+# Of the two-sided confidence intervals over folds: of the difference on the rows so far, and of that on all rows as it
+# is expected. The latter is made of two looks and varies twice as much, but only has to confirm the former.
+CONFIDENCE, CONFIRMED = 0.95, 0.8
+
+Looks = Sequence[tuple[int, RowScore]]
+"""Rows and score of each look at a checkpoint, the latest one last."""
 
 
 @dataclass(frozen=True)
 class Standing:
-    """A score as it is expected on all rows: its value, and that of each fold."""
+    """A score on some rows: its value, and that of each fold."""
 
     value: float
     folds: np.ndarray
@@ -34,27 +37,41 @@ def growing(inputs: int, fewest: int = FEWEST_INPUTS) -> list[int]:
     return sizes[::-1]
 
 
-def standing(looks: Sequence[tuple[int, RowScore]], total: int) -> Standing:
+def out_of_reach(looks: Looks, best: Looks, total: int) -> bool:
+    """Whether a checkpoint is clearly below one of the best, now and as it is expected on all rows.
+
+    Args:
+        looks: at the checkpoint.
+        best: at the other one.
+        total: N.
+    """
+    return clearly_below(_latest(looks), _latest(best), CONFIDENCE) and clearly_below(
+        standing(looks, total), standing(best, total), CONFIRMED
+    )
+
+
+def standing(looks: Looks, total: int) -> Standing:
     """What a score will be on all rows.
 
     The excess error of a fitted regression falls as 1/n: what it gained since the look before, at n/2, times
     (1 − n/N), is still to come. So a wide checkpoint, whose regression starts slowly, isn't stopped for that.
 
     Args:
-        looks: rows and score of each look, the latest one last.
+        looks: at the checkpoint.
         total: N.
     """
-    rows, now = looks[-1]
-    folds = np.array(now.folds)
-    if len(looks) < 2 or len(looks[-2][1].folds) != len(folds):
-        return Standing(now.value, folds)
+    rows, _ = looks[-1]
+    now = _latest(looks)
+    if len(looks) < 2 or len(looks[-2][1].folds) != len(now.folds):
+        return now
     before_rows, before = looks[-2]
     # Of an error c/n the gain between two looks is c·(1/n₁ − 1/n₂), what is to come c·(1/n₂ − 1/N).
     ahead = (1 / rows - 1 / total) / (1 / before_rows - 1 / rows)
-    return Standing(now.value + ahead * (now.value - before.value), folds + ahead * (folds - np.array(before.folds)))
+    gained = now.folds - np.array(before.folds)
+    return Standing(now.value + ahead * (now.value - before.value), now.folds + ahead * gained)
 
 
-def clearly_below(its: Standing, mark: Standing, confidence: float = CONFIDENCE) -> bool:
+def clearly_below(its: Standing, mark: Standing, confidence: float) -> bool:
     """Whether the confidence interval of the paired difference over folds lies below zero."""
     if len(its.folds) != len(mark.folds) or len(its.folds) < 2:
         return False
@@ -62,3 +79,8 @@ def clearly_below(its: Standing, mark: Standing, confidence: float = CONFIDENCE)
     stderr = float(differences.std(ddof=1)) / math.sqrt(len(differences))
     width = float(stdtrit(len(differences) - 1, (1 + confidence) / 2))
     return mark.value - its.value > width * stderr
+
+
+def _latest(looks: Looks) -> Standing:
+    _, score = looks[-1]
+    return Standing(score.value, np.array(score.folds))
