@@ -54,6 +54,7 @@ class Racer:
         about: what its row tells.
         cached: whether its features came from the cache.
         looks: rows and score of every look at it.
+        verdict: scores by all estimators and notes, once it has seen all rows.
         seconds: of features and of scoring.
     """
 
@@ -66,6 +67,7 @@ class Racer:
     about: About | None = None
     cached: bool = False
     looks: list[tuple[int, RowScore]] = field(default_factory=list)
+    verdict: tuple[dict[str, RowScore], tuple[str, ...]] | None = None
     seconds: list[float] = field(default_factory=lambda: [0.0, 0.0])
 
 
@@ -190,14 +192,17 @@ def _take(racer: Racer, features: np.ndarray, work: Work, labels: LabelTable) ->
 
 
 def _look(racer: Racer, work: Work, labels: LabelTable) -> None:
-    first = work.settings.estimators[:1]
+    first, *_ = estimators = work.settings.estimators
+    if racer.inputs == len(work.target.inputs):
+        # All estimators at once: they share what is dear.
+        racer.verdict = _scores(racer, work, labels, estimators)
+        racer.looks.append((racer.rows, racer.verdict[0][first]))
+        return
     try:
-        scores, _ = _scores(racer, work, labels, first)
+        scores, _ = _scores(racer, work, labels, (first,))
     except EmmsError:
-        if racer.inputs == len(work.target.inputs):
-            raise
         return  # part of the rows may show one label only; more of them will tell
-    racer.looks.append((racer.rows, scores[first[0]]))
+    racer.looks.append((racer.rows, scores[first]))
 
 
 def _scores(
@@ -221,7 +226,7 @@ def _finished(racer: Racer, work: Work, labels: LabelTable, error: str | None = 
 def _row(racer: Racer, work: Work, labels: LabelTable) -> Row:
     started = time.perf_counter()
     try:
-        scores, notes = _scores(racer, work, labels, work.settings.estimators)
+        scores, notes = racer.verdict or _scores(racer, work, labels, work.settings.estimators)
     except failures() as error:
         return Row(racer.name, racer.repo.revision, error=one_line(error))
     scoring = racer.seconds[1] + time.perf_counter() - started

@@ -13,9 +13,9 @@ from hf_emms.ranking import RowScore
 
 # Inputs that are read for the first look: fewer leave folds of a few rows, whose scores say nothing.
 FEWEST_INPUTS = 50
-# Of the two-sided confidence intervals over folds: of the difference on the rows so far, and of that on all rows as it
-# is expected. The latter is made of two looks and varies twice as much, but only has to confirm the former.
-CONFIDENCE, CONFIRMED = 0.95, 0.8
+# How sure it must be, over folds, that a checkpoint lies below on the rows so far, and on all rows as is expected. The
+# latter is made of two looks and varies twice as much, but only has to confirm the former.
+CONFIDENCE, CONFIRMED = 0.95, 0.9
 
 Looks = Sequence[tuple[int, RowScore]]
 """Rows and score of each look at a checkpoint, the latest one last."""
@@ -72,12 +72,12 @@ def standing(looks: Looks, total: int) -> Standing:
 
 
 def clearly_below(its: Standing, mark: Standing, confidence: float) -> bool:
-    """Whether the confidence interval of the paired difference over folds lies below zero."""
+    """Whether the paired difference over folds is below zero, by a one-sided t-test."""
     if len(its.folds) != len(mark.folds) or len(its.folds) < 2:
         return False
     differences = mark.folds - its.folds
     stderr = float(differences.std(ddof=1)) / math.sqrt(len(differences))
-    width = float(stdtrit(len(differences) - 1, (1 + confidence) / 2))
+    width = float(stdtrit(len(differences) - 1, confidence))
     return mark.value - its.value > width * stderr
 
 
