@@ -23,6 +23,7 @@ from tiny_checkpoints import build
 import hf_emms
 from hf_emms.cli import app, main
 from hf_emms.ranking import Ranking
+from hf_emms.scoring.estimators import DEFAULT_ESTIMATORS
 
 GOOD, POOR = "emms-demo/resnet-distilled", "emms-demo/vit-random"
 PROGRAM = [sys.executable, "-c", "from hf_emms.cli import main; main()"]
@@ -210,6 +211,11 @@ def test_debug_shows_the_traceback(cli: Cli, monkeypatch: pytest.MonkeyPatch, wa
 
 def test_version(cli: Cli) -> None:
     assert hf_emms.__version__ in cli("--version").out
+
+
+def test_help_names_the_default_estimators(cli: Cli) -> None:
+    told = " ".join(cli("rank", "--help").out.split())
+    assert f"[default: {', '.join(DEFAULT_ESTIMATORS)}]" in told
 
 
 def test_help_needs_no_heavy_import() -> None:

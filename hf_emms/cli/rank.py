@@ -46,7 +46,7 @@ RELATIVE = "Scores are relative: they compare checkpoints on this dataset, sampl
     "estimators",
     multiple=True,
     metavar="NAME",
-    help="The first one orders the rows [default: emms, logme, knn].",
+    help="The first one orders the rows [default: emms_knn, emms, logme, knn].",
 )
 @click.option("--max-samples", type=click.IntRange(min=0), metavar="N", help="Rows to use; 0 for all [default: 5000].")
 @click.option("--sampling", type=click.Choice(["balanced", "proportional"]), help="How rows are drawn.")

@@ -68,7 +68,8 @@ class Endpoints:
             max_parameters: only checkpoints with at most so many parameters, such as 100000000; 0 for no limit.
             licence: only checkpoints with this licence, such as "apache-2.0"; empty for any.
             library: only checkpoints of this library, such as "transformers"; empty for any.
-            sort: rank, checkpoint, emms, logme, knn, parameters, downloads or seconds; "-" before it: largest first.
+            sort: rank, checkpoint, emms_knn, emms, logme, knn, parameters, downloads or seconds; "-" before it: largest
+                first.
             limit: how many rows to give at most.
 
         Returns:
