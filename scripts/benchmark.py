@@ -13,7 +13,6 @@ import io
 import json
 import os
 import platform
-import resource
 import statistics
 import subprocess
 import sys
@@ -150,12 +149,17 @@ def memory_mb(field: str) -> float:
     return next(int(line.split()[1]) / 1024 for line in lines if line.startswith(field))
 
 
+def memory_now() -> float:
+    """MB of this process, whose peak (VmHWM) begins anew."""
+    Path("/proc/self/clear_refs").write_text("5")
+    return memory_mb("VmRSS")
+
+
 def memory_probe(what: str, rows: int) -> None:
     """Runs in a process of its own; prints the MB that scoring takes beside its input, and rows folded in a second."""
     x, labels = classes_problem(n=rows) if what != "stream" else (None, None)
     z = dense(labels) if what == "official" else None
-    Path("/proc/self/clear_refs").write_text("5")  # resets VmHWM
-    before = memory_mb("VmRSS")
+    before = memory_now()
     rate = None
     if what == "stream":
         rate = stream(rows)
@@ -173,13 +177,13 @@ def wide_probe(method: str, rows: int, d1: int = 8_192, classes: int = 100, fold
     x = rng.standard_normal((rows, d1), np.float32)
     labels = LabelTable(rng.integers(0, classes, rows), tuple(rng.normal(size=(classes, 1024)) for _ in range(3)))
     emms(x[:64, :8], labels.take(np.arange(64)))  # libraries are loaded, threads started
-    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+    before = memory_now()
     started = time.perf_counter()
     moments = Moments.like(labels, d1, folds=folds)
     moments.update(x, labels)
     score_moments(moments, method)
     seconds = time.perf_counter() - started
-    taken = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024 - before
+    taken = (memory_mb("VmHWM") - before) * 2**20
     print(json.dumps({"told": needed_bytes(rows, d1, classes, folds), "taken": taken, "seconds": seconds}))
 
 

@@ -11,6 +11,8 @@ import pytest
 import transformers
 from tiny_checkpoints import tokenizer
 
+pytestmark = pytest.mark.skipif(not sys.platform.startswith("linux"), reason="peaks are read from /proc")
+
 # Not the system's ru_maxrss, which starts at the memory of the process that started this one.
 PEAK = """
 def peak():

@@ -103,13 +103,14 @@ def _prepared(x: np.ndarray, labels: Labels, groups: np.ndarray, folds: int, see
     moments = Moments.like(labels, x.shape[1], folds=folds, seed=seed)
     moments.update_checked(x, labels, groups)
     statistics = standardise(moments, scaled=True)
-    if moments.tables is None:
-        scale = statistics.y_scale.astype(x.dtype)
-        return statistics, _Rows(
-            x, assign_folds(groups, folds, seed), lambda rows: moments.label_rows(labels, rows) * scale
-        )
-    texts = np.eye(moments.label_size, dtype=x.dtype)
-    return statistics, _Rows(x, assign_folds(groups, folds, seed), lambda rows: texts[moments.label_rows(labels, rows)])
+    scale = statistics.y_scale.astype(x.dtype)
+    texts = None if moments.tables is None else np.eye(moments.label_size, dtype=x.dtype)
+
+    def y(rows: np.ndarray) -> np.ndarray:
+        own = moments.label_rows(labels, rows)
+        return own * scale if texts is None else texts[own]
+
+    return statistics, _Rows(x, assign_folds(groups, folds, seed), y)
 
 
 def _products(statistics: Standardised, rows: _Rows, ridge: float) -> Iterator[np.ndarray]:

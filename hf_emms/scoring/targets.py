@@ -12,7 +12,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from hf_emms.scoring.blas import cross
+from hf_emms.scoring.blas import cross, symmetric
 
 
 @dataclass(frozen=True)
@@ -52,7 +52,7 @@ class ColumnTargets:
         for j in range(self.k):
             for k in range(j if left is right else 0, self.k):
                 out[j, k] = np.vecdot(*self._pair(left, right, j, k)).sum(dtype=np.float64)
-        return np.triu(out) + np.triu(out, 1).T if left is right else out
+        return symmetric(out) if left is right else out
 
 
 @dataclass(frozen=True)

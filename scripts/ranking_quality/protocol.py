@@ -31,6 +31,8 @@ FINE_TUNING_ROWS = 1_000  # the first of the training rows; estimators may see a
 SIDE = 64  # pixels: what every image candidate is fed
 WEIGHT_DECAY = 0.01
 WARM_UP = 0.1  # share of the steps
+# Estimators that see samples of the training rows too.
+ON_SMALL_SAMPLES = ("emms_knn", "emms", "emms_exact", "logme", "logme_common", "knn")
 
 
 @dataclass(frozen=True)

@@ -8,6 +8,7 @@ import numpy as np
 
 from hf_emms.agreement import over_targets, weighted_tau
 from ranking_quality.places import RESULTS
+from ranking_quality.protocol import ON_SMALL_SAMPLES
 from ranking_quality.results import Measured, Target, controls, load
 
 NAMES = {
@@ -34,7 +35,6 @@ NAMES = {
 }
 ESTIMATORS = tuple(name for name in NAMES if not NAMES[name].startswith("*"))
 SIZES = ("200", "500", "all")
-ON_SMALL_SAMPLES = ("emms_knn", "emms", "emms_exact", "logme", "logme_common", "knn")
 LABELS = {
     "demo": "demo, K = 3",
     "static": "static table, K = 1",

@@ -27,7 +27,7 @@ from ranking_quality.baselines import BASELINES
 from ranking_quality.candidates import checkpoint
 from ranking_quality.places import use_demo_scripts, work
 from ranking_quality.problems import folder_of
-from ranking_quality.protocol import GOALS, Entrant, Goal, pool
+from ranking_quality.protocol import GOALS, ON_SMALL_SAMPLES, Entrant, Goal, pool
 from ranking_quality.truth import finished
 
 SETTINGS = Settings(tuple(ESTIMATORS), device="cpu", layers=("spread", "last", "mean"))
@@ -44,7 +44,6 @@ ROLES = {
 
 # sample size → how many draws of it; None is every training row
 DRAWS = {200: 2, 500: 1, None: 1}
-ON_SMALL_SAMPLES = ("emms_knn", "emms", "emms_exact", "logme", "logme_common", "knn")
 ON_OTHER_LABELS = ("emms_knn", "emms", "logme_flabels")
 ON_OTHER_LAYERS = ("emms_knn", "emms", "logme", "logme_flabels", "knn")
 OTHER_LAYERS = ("last", "mean")
