@@ -13,7 +13,7 @@ __version__ = "0.1.0"
 _HOMES = {
     "EmmsError": "hf_emms.errors",
     "EmmsResult": "hf_emms.scoring.emms",
-    "LabelTable": "hf_emms.scoring.label_table",
+    "LabelTable": "hf_emms.scoring.label_basis",
     "Moments": "hf_emms.scoring.moments",
     "Ranking": "hf_emms.ranking",
     "emms": "hf_emms.scoring.emms",
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from hf_emms.pipeline import rank
     from hf_emms.ranking import Ranking
     from hf_emms.scoring.emms import EmmsResult, emms
-    from hf_emms.scoring.label_table import LabelTable
+    from hf_emms.scoring.label_basis import LabelTable
     from hf_emms.scoring.moments import Moments
 
 

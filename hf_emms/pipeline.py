@@ -12,22 +12,19 @@ from typing import TYPE_CHECKING
 import msgspec
 import numpy as np
 
-from hf_emms import jobs
-from hf_emms.advice import with_advice
 from hf_emms.cache import Cache
-from hf_emms.engines.engine import Work
-from hf_emms.engines.progress import Progress, Silent
-from hf_emms.engines.settings import Settings
-from hf_emms.engines.versions import versions
+from hf_emms.engines import job_engine
+from hf_emms.engines.base import Progress, Settings, Silent, Work, versions
+from hf_emms.engines.job_engine import JobSettings
 from hf_emms.errors import EmmsError
-from hf_emms.features.layers import layer_names
+from hf_emms.features.hidden_layers import layer_names
+from hf_emms.formatting import counted
 from hf_emms.hub import Repo
-from hf_emms.jobs import JobSettings
 from hf_emms.plan import DEFAULT_MAX_SAMPLES, Plan, Request, engine_for, open_cache, plan, row_key
 from hf_emms.ranking import Encoder, Ranking, Row, emms_score, ranked
 from hf_emms.scoring.estimators import DEFAULT_ESTIMATORS
-from hf_emms.scoring.label_table import LabelTable
-from hf_emms.words import counted
+from hf_emms.scoring.label_basis import LabelTable
+from hf_emms.views import with_advice
 
 if TYPE_CHECKING:
     import datasets
@@ -161,7 +158,7 @@ def rank(
             raise EmmsError(
                 "engine='jobs' needs to know where the ranking comes back", "job=JobSettings('ORG/emms-results')"
             )
-        return jobs.follow(jobs.start(request, job), progress.noted)
+        return job_engine.follow(job_engine.start(request, job), progress.noted)
     return run(plan(request, progress), progress)
 
 
@@ -229,7 +226,7 @@ def _table(encoder: Repo, plan: Plan, cache: Cache, progress: Progress) -> np.nd
     stored = cache.get("labels", key)
     if stored is not None:
         return stored["table"]
-    from hf_emms.labels import embed_texts
+    from hf_emms.features.label_embeddings import embed_texts
 
     progress.noted(f"embedding {counted(len(texts), 'label text')} with {encoder.id}")
     table = embed_texts(

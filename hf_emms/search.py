@@ -8,11 +8,11 @@ from dataclasses import dataclass
 
 from hf_emms.errors import EmmsError
 from hf_emms.features.architectures import FED, find_architecture, other_modality
+from hf_emms.features.feature_plan import known_to_transformers, model_type_of
 from hf_emms.features.files import weight_files
-from hf_emms.features.plan import known_to_transformers, model_type_of
+from hf_emms.formatting import counted
 from hf_emms.hub import Found, Sort, count_parameters, find_models, logged_in, page, read_config
 from hf_emms.tasks import Task
-from hf_emms.words import counted
 
 # A list is read no further than this, however few of it can be used.
 MOST_LOOKED_AT = 2000

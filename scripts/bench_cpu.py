@@ -2,7 +2,7 @@
 
     python scripts/bench_cpu.py [text|text-bfloat16|resnet|mobilenet|convnext|vit …] [--rounds 5] [--threads 1]
 
-The measures are those of hf_emms/features/on_cpu.py, one added to the other. Every contestant is a process of its own,
+The measures are those of hf_emms/features/device.py, one added to the other. Every contestant is a process of its own,
 because a process keeps memory or does not; all have loaded the same random weights and warmed up. Pictures are decoded
 and resized before, as for every checkpoint but the first of a run.
 """
@@ -24,9 +24,9 @@ import transformers
 from bench_extraction import features_of, made_up_pictures, made_up_texts, write_checkpoint
 from bench_side import Side
 
-from hf_emms.features import on_cpu
+from hf_emms.features import device
+from hf_emms.features.images import PixelStore, keeping
 from hf_emms.features.load import load_extractor
-from hf_emms.features.pixels import PixelStore, keeping
 from hf_emms.hub import Repo
 
 MEASURES = {"keep_freed_memory": "memory kept", "pack_linears": "+ packed weights", "interleave": "+ channels_last"}
@@ -90,7 +90,7 @@ def _write(what: str, folder: Path) -> None:
 def answer(what: str, folder: str, measures: int) -> None:
     """One contestant: the first so many measures; answers every line on its standard input with its seconds."""
     for name in list(MEASURES)[measures:]:
-        setattr(on_cpu, name, lambda *model: None)
+        setattr(device, name, lambda *model: None)
     modality, dtype = "image" if what in IMAGE_MODELS else "text", "bfloat16" if "bfloat16" in what else "auto"
     repo = Repo(folder, "model", "local", Path(folder))
     extractor = load_extractor(repo, modality, "benchmark", device="cpu", dtype=dtype)

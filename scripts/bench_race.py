@@ -25,7 +25,7 @@ import transformers
 from datasets import ClassLabel, Dataset, Features, Value
 
 import hf_emms
-from hf_emms.engines.progress import Silent
+from hf_emms.engines.base import Silent
 from hf_emms.hub import content_revision
 from hf_emms.ranking import Ranking, Row
 

@@ -34,7 +34,7 @@ import numpy as np
 WIDTH, INPUTS = 768, 5_000  # of a base-sized checkpoint, and of the default sample
 
 # What cannot be measured here.
-GPU_SPEEDUP = 100.0  # as in hf_emms.forecast: a data-centre GPU against one CPU core
+GPU_SPEEDUP = 100.0  # as in hf_emms.plan: a data-centre GPU against one CPU core
 LINK_BYTES = 1.25e9  # a second and node: 10 Gbit/s
 GPUS_A_NODE = 8
 # Requests in five minutes of a free account (huggingface.co/docs/hub/rate-limits); others have more.
@@ -168,11 +168,11 @@ def _small_parts(folder: Path) -> dict[str, Any]:
     import ray
 
     from hf_emms.cache import Cache
-    from hf_emms.engines.parts import Part, moments_of
-    from hf_emms.engines.scores import evidence_of, scores_of
-    from hf_emms.engines.settings import Settings
+    from hf_emms.engines.base import Settings
+    from hf_emms.engines.checkpoint import evidence_of, scores_of
+    from hf_emms.engines.shards import Part, moments_of
     from hf_emms.scoring.estimators import DEFAULT_ESTIMATORS
-    from hf_emms.scoring.label_table import LabelTable
+    from hf_emms.scoring.label_basis import LabelTable
 
     rng = np.random.default_rng(0)
     features = rng.normal(size=(INPUTS, WIDTH)).astype(np.float32)

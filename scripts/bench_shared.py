@@ -17,8 +17,8 @@ from typing import Any
 import numpy as np
 
 from hf_emms.data import load_target
+from hf_emms.features.images import PixelStore, keeping
 from hf_emms.features.load import load_extractor
-from hf_emms.features.pixels import PixelStore, keeping
 from hf_emms.hub import resolve
 from hf_emms.presets import dataset_preset
 

@@ -26,8 +26,8 @@ import numpy as np
 
 from hf_emms import LabelTable, Moments, emms
 from hf_emms.scoring.emms import score_moments
+from hf_emms.scoring.linalg import project_simplex
 from hf_emms.scoring.moments import needed_bytes
-from hf_emms.scoring.simplex import project_simplex
 
 ROUNDS = 7
 PAUSE = 0.2  # seconds until the threads of the contestant before, which wait for more work, leave the cores

@@ -28,12 +28,12 @@ from sklearn.preprocessing import StandardScaler
 
 from hf_emms.data import Target, load_target
 from hf_emms.features import towers
+from hf_emms.features.label_embeddings import embed_texts
 from hf_emms.features.load import load_extractor
 from hf_emms.hub import resolve
-from hf_emms.labels import embed_texts
 from hf_emms.presets import encoder_preset
 from hf_emms.scoring.estimators import Evidence, get_estimator
-from hf_emms.scoring.label_table import LabelTable
+from hf_emms.scoring.label_basis import LabelTable
 from hf_emms.scoring.moments import Moments
 
 PICTURES = ("swin-distilled", "vit-random")

@@ -22,9 +22,9 @@ from sklearn.preprocessing import StandardScaler
 
 import hf_emms
 from hf_emms.data import Target, load_target
+from hf_emms.features.label_embeddings import embed_texts
 from hf_emms.features.load import load_extractor
 from hf_emms.hub import resolve
-from hf_emms.labels import embed_texts
 from hf_emms.presets import encoder_preset
 from hf_emms.scoring.estimators import ESTIMATORS
 

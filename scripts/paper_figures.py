@@ -18,10 +18,10 @@ import sys
 from collections.abc import Mapping
 from pathlib import Path
 
-from hf_emms.agreement import dataset_blind, read_truth, weighted_tau
-from hf_emms.agreement.measures import FEWEST
 from hf_emms.errors import EmmsError
-from hf_emms.ranking_views import MISSING, aligned
+from hf_emms.evaluation import dataset_blind, read_truth, weighted_tau
+from hf_emms.evaluation.measures import FEWEST
+from hf_emms.views import MISSING, aligned
 
 RESULTS = Path(__file__).parent / "paper" / "finetune_results.json"
 CONTROL = "dataset-blind"

@@ -122,7 +122,7 @@ def _leaderboard(name: str, size: tuple[int, int], query: str = "") -> Page:
 @contextmanager
 def demo_rankings() -> Iterator[str]:
     """A folder with the demo's rankings; they are computed where the cache doesn't have them."""
-    from hf_emms.cli.demo import write_rankings
+    from hf_emms.cli.demo_command import write_rankings
 
     with tempfile.TemporaryDirectory() as temporary:
         folder = Path(temporary) / "demo"  # its name is on the page

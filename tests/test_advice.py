@@ -13,12 +13,12 @@ from rankings import emms_score, example
 
 import hf_emms
 from hf_emms import demo
-from hf_emms.advice import unresolved
-from hf_emms.cli.rank import summary
+from hf_emms.cli.rank_command import summary
 from hf_emms.data import load_target
 from hf_emms.data.request import References
 from hf_emms.ranking import Row, RowScore, ranked
 from hf_emms.results import merged
+from hf_emms.views import unresolved
 
 # Over these folds the difference is 0.01 and its standard error 0.01: as good as two standard errors on 4 n rows.
 FIRST, SECOND = (0.53, 0.50, 0.50), (0.50, 0.50, 0.50)

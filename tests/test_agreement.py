@@ -14,9 +14,9 @@ from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 from scipy import stats
 
-from hf_emms import agreement
-from hf_emms.agreement.bootstrap import resampled
+from hf_emms import evaluation
 from hf_emms.errors import EmmsError
+from hf_emms.evaluation.bootstrap import resampled
 
 SCRIPT = Path(__file__).parents[1] / "scripts" / "paper_figures.py"
 TAUS = ("weighted_tau", "kendall_tau", "pearson", "spearman")
@@ -32,7 +32,7 @@ def ordered(pair):
 @given(pairs)
 def test_every_measure_keeps_its_bounds(pair):
     scores, truth = pair
-    values = agreement.measured(scores, truth)
+    values = evaluation.measured(scores, truth)
     for name in TAUS:
         assert math.isnan(values[name]) is not ordered(pair)
         assert not ordered(pair) or -1 - 1e-9 <= values[name] <= 1 + 1e-9
@@ -45,7 +45,7 @@ def test_every_measure_keeps_its_bounds(pair):
 @given(pairs)
 def test_orders_do_not_depend_on_the_scale_of_the_scores(pair):
     scores, truth = pair
-    values, others = agreement.measured(scores, truth), agreement.measured(np.exp(scores / 10) * 3 - 1, truth)
+    values, others = evaluation.measured(scores, truth), evaluation.measured(np.exp(scores / 10) * 3 - 1, truth)
     for name in {*values} - {"pearson"}:
         assert others[name] == pytest.approx(values[name], nan_ok=True), name
 
@@ -53,22 +53,22 @@ def test_orders_do_not_depend_on_the_scale_of_the_scores(pair):
 @given(pairs)
 def test_weighted_tau_is_that_of_the_papers_evaluation_and_symmetric(pair):
     scores, truth = pair
-    value = agreement.weighted_tau(scores, truth)
+    value = evaluation.weighted_tau(scores, truth)
     assert value == pytest.approx(stats.weightedtau(scores, truth, rank=True).statistic, nan_ok=True)
-    assert value == pytest.approx(agreement.weighted_tau(truth, scores), nan_ok=True)
+    assert value == pytest.approx(evaluation.weighted_tau(truth, scores), nan_ok=True)
 
 
 def test_a_mistake_among_the_best_costs_more_than_one_among_the_worst():
     truth = [5, 4, 3, 2, 1]
     top, bottom = [4, 5, 3, 2, 1], [5, 4, 3, 1, 2]
-    assert agreement.kendall_tau(top, truth) == agreement.kendall_tau(bottom, truth)
-    assert agreement.weighted_tau(top, truth) < agreement.weighted_tau(bottom, truth)
+    assert evaluation.kendall_tau(top, truth) == evaluation.kendall_tau(bottom, truth)
+    assert evaluation.weighted_tau(top, truth) < evaluation.weighted_tau(bottom, truth)
 
 
 @given(st.lists(numbers, min_size=3, max_size=12, unique=True))
 def test_the_same_order_is_perfect_and_the_reverse_is_not(values):
     truth = np.array(values)
-    perfect, reverse = agreement.measured(truth, truth), agreement.measured(-truth, truth)
+    perfect, reverse = evaluation.measured(truth, truth), evaluation.measured(-truth, truth)
     assert [perfect[name] for name in TAUS] == pytest.approx([1] * 4)
     assert [reverse[name] for name in TAUS] == pytest.approx([-1] * 4)
     assert (perfect["regret"], perfect["rank_of_pick"], perfect["top_recall"]) == (0, 1, 1)
@@ -77,18 +77,18 @@ def test_the_same_order_is_perfect_and_the_reverse_is_not(values):
 
 def test_ties_for_the_best_score_are_worth_what_a_coin_gets():
     scores, truth = [1.0, 1.0, 0.0, 0.0], [80.0, 90.0, 70.0, 60.0]
-    assert agreement.picks(scores).tolist() == [0, 1]
-    assert agreement.regret(scores, truth) == 5
-    assert agreement.rank_of_pick(scores, truth) == 1.5
-    nothing = agreement.measured([0.0] * 4, truth)
+    assert evaluation.picks(scores).tolist() == [0, 1]
+    assert evaluation.regret(scores, truth) == 5
+    assert evaluation.rank_of_pick(scores, truth) == 1.5
+    nothing = evaluation.measured([0.0] * 4, truth)
     assert nothing["regret"] == 15
     assert nothing["pick_in_top"] == nothing["top_recall"] == 0.75
     assert all(math.isnan(nothing[name]) for name in TAUS)
 
 
 def test_equal_truths_share_the_top():
-    assert agreement.rank_of_pick([3, 2, 1, 0], [7, 7, 9, 7]) == 2
-    assert agreement.pick_in_top([3, 2, 1, 0], [7, 7, 9, 7]) == 1
+    assert evaluation.rank_of_pick([3, 2, 1, 0], [7, 7, 9, 7]) == 2
+    assert evaluation.pick_in_top([3, 2, 1, 0], [7, 7, 9, 7]) == 1
 
 
 @pytest.mark.parametrize(
@@ -102,7 +102,7 @@ def test_equal_truths_share_the_top():
     ],
 )
 def test_what_cannot_be_measured_is_refused(scores, truth, told):
-    for measure in (*agreement.MEASURES.values(), agreement.over_checkpoints):
+    for measure in (*evaluation.MEASURES.values(), evaluation.over_checkpoints):
         with pytest.raises(EmmsError, match=told):
             measure(scores, truth)
 
@@ -114,7 +114,7 @@ def test_a_resample_has_the_measures_of_the_checkpoints_drawn(pair, seed):
     draw = np.random.default_rng(seed).multinomial(len(scores), np.full(len(scores), 1 / len(scores)))
     drawn = np.repeat(scores, draw), np.repeat(truth, draw)
     for name, values in resampled(scores, truth, draw[None].astype(float)).items():
-        expected = agreement.MEASURES[name](*drawn)
+        expected = evaluation.MEASURES[name](*drawn)
         assert values[0] == pytest.approx(expected, nan_ok=True, abs=1e-9), name
 
 
@@ -128,34 +128,34 @@ def test_an_interval_holds_the_value_and_its_seed_repeats_it():
     generator = np.random.default_rng(0)
     truth = generator.normal(size=30)
     scores = truth + generator.normal(size=30)
-    ends = agreement.over_checkpoints(scores, truth, seed=4)
-    assert ends == agreement.over_checkpoints(scores, truth, seed=4)
-    assert ends != agreement.over_checkpoints(scores, truth, seed=5)
+    ends = evaluation.over_checkpoints(scores, truth, seed=4)
+    assert ends == evaluation.over_checkpoints(scores, truth, seed=4)
+    assert ends != evaluation.over_checkpoints(scores, truth, seed=5)
     for name in TAUS:
-        assert ends[name].low < agreement.MEASURES[name](scores, truth) < ends[name].high
-    narrow = agreement.over_checkpoints(scores, truth, level=0.5, seed=4)["pearson"]
+        assert ends[name].low < evaluation.MEASURES[name](scores, truth) < ends[name].high
+    narrow = evaluation.over_checkpoints(scores, truth, level=0.5, seed=4)["pearson"]
     assert ends["pearson"].low < narrow.low < narrow.high < ends["pearson"].high
 
 
 def test_the_interval_of_a_mean_over_targets():
-    low, high = agreement.over_targets([0.2, 0.4, math.nan, 0.9])
+    low, high = evaluation.over_targets([0.2, 0.4, math.nan, 0.9])
     assert 0.2 <= low < 0.5 < high <= 0.9
-    assert agreement.over_targets([0.3, 0.3]) == pytest.approx((0.3, 0.3))
-    assert all(map(math.isnan, agreement.over_targets([math.nan])))
+    assert evaluation.over_targets([0.3, 0.3]) == pytest.approx((0.3, 0.3))
+    assert all(map(math.isnan, evaluation.over_targets([math.nan])))
 
 
 @given(st.data())
 def test_the_blind_ranker_never_sees_the_dataset_that_it_ranks(data):
     rows = data.draw(st.lists(st.lists(numbers, min_size=4, max_size=4), min_size=2, max_size=4))
     truths = {f"d{place}": dict(zip("abcd", row, strict=True)) for place, row in enumerate(rows)}
-    blind = agreement.dataset_blind(truths)
+    blind = evaluation.dataset_blind(truths)
     other = data.draw(st.lists(numbers, min_size=4, max_size=4))
     assume(other != rows[0])
-    assert agreement.dataset_blind(truths | {"d0": dict(zip("abcd", other, strict=True))})["d0"] == blind["d0"]
+    assert evaluation.dataset_blind(truths | {"d0": dict(zip("abcd", other, strict=True))})["d0"] == blind["d0"]
 
 
 def test_the_blind_ranker_leaves_out_what_no_other_dataset_has():
-    blind = agreement.dataset_blind({"x": {"a": 3, "b": 2, "new": 9}, "y": {"a": 1, "b": 2}})
+    blind = evaluation.dataset_blind({"x": {"a": 3, "b": 2, "new": 9}, "y": {"a": 1, "b": 2}})
     assert blind["x"]["b"] > blind["x"]["a"]
     assert set(blind["x"]) == {"a", "b"}
 

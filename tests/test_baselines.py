@@ -5,10 +5,9 @@ import pytest
 from scipy.stats import multivariate_normal
 
 from hf_emms import EmmsError, LabelTable, Moments
+from hf_emms.scoring.baselines import knn, logme
 from hf_emms.scoring.estimators import ESTIMATORS, Evidence, get_estimator
 from hf_emms.scoring.folds import group_ids
-from hf_emms.scoring.knn import knn
-from hf_emms.scoring.logme import logme
 
 
 def classes(seed=0, n=200, d1=8, u=4, noise=1.0):

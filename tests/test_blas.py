@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from hf_emms.scoring.blas import add_cross, add_gram, column_sums, cross, one_norm, steps, symmetric
+from hf_emms.scoring.linalg import add_cross, add_gram, column_sums, cross, one_norm, steps, symmetric
 
 SIZES = st.integers(1, 40)
 

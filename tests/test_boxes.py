@@ -12,10 +12,10 @@ from PIL import Image
 from rows import error_of, image_rows, png
 
 from hf_emms.data import load_target
-from hf_emms.data.pictures import picture_size
+from hf_emms.data.image_files import picture_size
 from hf_emms.tasks import get_task
-from hf_emms.tasks.boxes import BOXES, are_parts, box_in_words, encode_boxes, measure_box
-from hf_emms.tasks.smooth import bumps
+from hf_emms.tasks.base import bumps
+from hf_emms.tasks.referring_expression import BOXES, are_parts, box_in_words, encode_boxes, measure_box
 
 SIZE = (200, 100)
 MIDDLE = (0.5, 0.5, 0.5, 0.2)

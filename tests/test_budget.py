@@ -5,8 +5,8 @@ from __future__ import annotations
 import pytest
 import torch
 
-from hf_emms.features.budget import SHARE, Budget, affordable
-from hf_emms.features.running import PIXELS, TOKENS, fitting_images
+from hf_emms.features.device import SHARE, Budget, affordable
+from hf_emms.features.extractor import PIXELS, TOKENS, fitting_images
 
 BOUNDS = {"least": 1_024, "most": 262_144}
 

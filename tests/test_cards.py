@@ -17,18 +17,18 @@ from hypothesis import strategies as st
 from markdown_it import MarkdownIt
 from rankings import example
 
-from hf_emms import splice
 from hf_emms.cards import (
-    escape,
     rank_command,
+    render,
     render_dataset_section,
     render_section,
+    splice,
     update_dataset_card,
     update_model_card,
 )
 from hf_emms.errors import EmmsError
 from hf_emms.ranking import Ranking, Row, ranked
-from hf_emms.ranking_views import one_line
+from hf_emms.views import one_line
 
 GOLDEN = Path(__file__).parent / "golden"
 TOKEN = "hf_" + "a1B2" * 8
@@ -280,7 +280,7 @@ def test_nothing_in_a_ranking_breaks_out_of_the_section(evil: str) -> None:
 
 @given(st.text())
 def test_escaped_text_is_nothing_but_text(text: str) -> None:
-    inline = MarkdownIt("commonmark").enable(["table", "strikethrough"]).parseInline(f"a {escape.text(text)} z")[0]
+    inline = MarkdownIt("commonmark").enable(["table", "strikethrough"]).parseInline(f"a {render.text(text)} z")[0]
     assert {token.type for token in inline.children or ()} <= {"text", "text_special"}
     shown = "".join(token.content for token in inline.children or ())
     assert shown.replace("\u2060", "").split() == f"a {one_line(text)} z".replace("\u2060", "").split()
@@ -288,9 +288,9 @@ def test_escaped_text_is_nothing_but_text(text: str) -> None:
 
 @given(st.text())
 def test_code_spans_and_blocks_end_where_they_should(text: str) -> None:
-    span = MarkdownIt("commonmark").parseInline(f"a {escape.code(text)} z")[0]
+    span = MarkdownIt("commonmark").parseInline(f"a {render.code(text)} z")[0]
     assert [token.type for token in span.children or ()] == ["text", "code_inline", "text"]
-    blocks = MarkdownIt("commonmark").parse(f"a\n\n{escape.block(text, 'text')}\n\nz")
+    blocks = MarkdownIt("commonmark").parse(f"a\n\n{render.block(text, 'text')}\n\nz")
     assert [token.type for token in blocks if token.type in ("fence", "paragraph_open")] == [
         "paragraph_open",
         "fence",

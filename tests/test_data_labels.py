@@ -8,7 +8,7 @@ import pytest
 from rows import error_of, image_rows, pictures, texts
 
 from hf_emms.data import load_target
-from hf_emms.tasks.text import clean_answer, clean_question
+from hf_emms.tasks.label_texts import clean_answer, clean_question
 
 NAMES = ["sky_blue", "grass", "dog"]
 

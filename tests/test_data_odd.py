@@ -12,9 +12,9 @@ from PIL import Image
 from rows import error_of, image_rows, labels_of, pictures, texts
 
 from hf_emms.data import Images, load_target
-from hf_emms.data.keep import sample_key
-from hf_emms.data.place import Place
 from hf_emms.data.request import Request
+from hf_emms.data.sample_cache import sample_key
+from hf_emms.data.sources import Place
 from hf_emms.hub import Repo
 from hf_emms.presets import dataset_preset
 

@@ -14,10 +14,9 @@ from rows import error_of, image_rows, pictures, png
 
 from hf_emms.cache import Cache
 from hf_emms.data import Images, Pairs, Target, load_target
-from hf_emms.data.join import Joined
-from hf_emms.data.keep import keep_sample, kept_sample
-from hf_emms.data.place import Place
-from hf_emms.data.unfold import UnusableError
+from hf_emms.data.rows import UnusableError
+from hf_emms.data.sample_cache import keep_sample, kept_sample
+from hf_emms.data.sources import Joined, Place
 
 REAL_DATA = Path(__file__).parents[2] / "shared" / "data"
 SHORT = "\nGive a very brief answer."

@@ -11,7 +11,7 @@ from hf_emms import EmmsError, LabelTable, Moments, emms
 from hf_emms.scoring.cross_validation import RIDGES, fibonacci_search
 from hf_emms.scoring.emms import METHODS, score_moments
 from hf_emms.scoring.folds import assign_folds
-from hf_emms.scoring.simplex import minimise_quadratic, project_simplex
+from hf_emms.scoring.linalg import minimise_quadratic, project_simplex
 
 GOLDEN = json.loads((Path(__file__).parent / "golden" / "emms_scores.json").read_text())
 

@@ -20,8 +20,8 @@ from rows import answered
 from tiny_checkpoints import build
 
 import hf_emms
-from hf_emms.engines.on_ray import shard_size
-from hf_emms.engines.progress import Silent
+from hf_emms.engines.base import Silent
+from hf_emms.engines.ray_engine import shard_size
 from hf_emms.errors import EmmsError
 from hf_emms.ranking import Ranking, Row
 

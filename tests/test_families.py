@@ -29,7 +29,7 @@ from tiny_families import (
 
 from hf_emms.errors import EmmsError
 from hf_emms.features.architectures import architectures
-from hf_emms.features.plan import plan_extraction
+from hf_emms.features.feature_plan import plan_extraction
 from hf_emms.features.torchvision_models import save_torchvision
 
 

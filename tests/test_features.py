@@ -20,9 +20,9 @@ from safetensors.torch import load_file, save_file
 from tiny_checkpoints import CAPTIONERS, IMAGE_MODELS, TEXT_MODELS, TEXTS, build, repo_of
 
 from hf_emms.errors import EmmsError
+from hf_emms.features.device import HalvingForward
+from hf_emms.features.feature_plan import plan_extraction
 from hf_emms.features.load import choose_device
-from hf_emms.features.memory import HalvingForward
-from hf_emms.features.plan import plan_extraction
 
 SEEN = [*IMAGE_MODELS, *CAPTIONERS]
 FALLBACKS = {"xlnet"}

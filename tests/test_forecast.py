@@ -8,8 +8,7 @@ import msgspec
 import pytest
 from rankings import example
 
-from hf_emms.forecast import rate
-from hf_emms.plan import Request
+from hf_emms.plan import Request, rate
 from hf_emms.ranking import Ranking, Row, Seconds
 
 REQUEST = Request("beans")

@@ -15,14 +15,14 @@ from tiny_checkpoints import TEXTS, build, repo_of
 from tiny_pairs import build_pair
 
 from hf_emms.data import Pairs
-from hf_emms.engines.feeding import batches_of, folded_there, moments_from
-from hf_emms.engines.parts import Part, streamed_moments
-from hf_emms.engines.settings import Settings
+from hf_emms.engines.base import Settings
+from hf_emms.engines.extraction import batches_of, folded_there, moments_from
+from hf_emms.engines.shards import Part, streamed_moments
+from hf_emms.features.device import brought, moved, pinned
+from hf_emms.features.extractor import Running
 from hf_emms.features.load import load_extractor
-from hf_emms.features.running import Running
-from hf_emms.features.transfer import brought, moved, pinned
 from hf_emms.scoring.emms import score_moments
-from hf_emms.scoring.label_table import LabelTable
+from hf_emms.scoring.label_basis import LabelTable
 
 pytestmark = pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA GPU here")
 

@@ -11,12 +11,12 @@ from rankings import example
 from rows import answered
 
 import hf_emms
-from hf_emms.cards.command import rank_command
-from hf_emms.cli.rank import summary
+from hf_emms.cards.entries import rank_command
+from hf_emms.cli.rank_command import summary
 from hf_emms.data import load_target
-from hf_emms.engines.progress import Silent
+from hf_emms.engines.base import Silent
+from hf_emms.features.label_embeddings import embed_texts
 from hf_emms.hub import resolve
-from hf_emms.labels import embed_texts
 from hf_emms.pipeline import _labels
 from hf_emms.plan import Request, open_cache, plan
 from hf_emms.ranking import Encoder, Ranking

@@ -15,7 +15,7 @@ from safetensors.torch import load_file
 from tiny_checkpoints import TEXT_MODELS, TEXTS, build, repo_of
 
 from hf_emms.errors import EmmsError
-from hf_emms.labels import embed_texts
+from hf_emms.features.label_embeddings import embed_texts
 
 
 @pytest.fixture(scope="module")

@@ -12,11 +12,11 @@ from rankings import emms_score, example
 from tiny_checkpoints import build
 
 import hf_emms
-from hf_emms import ranking_views as views
-from hf_emms.cards.command import rank_command
+from hf_emms import views
+from hf_emms.cards.entries import rank_command
 from hf_emms.cli import main
 from hf_emms.ranking import Ranking, Row, ranked
-from hf_emms.results.merge import path_of
+from hf_emms.results.repository import path_of
 
 TEXT, CNN = "emms-demo/bert-distilled", "emms-demo/resnet-distilled"
 SMALL: dict[str, Any] = {

@@ -17,7 +17,7 @@ from tiny_checkpoints import CAPTIONERS, IMAGE_MODELS, TEXT_MODELS, TEXTS, build
 from tiny_families import IMAGE_FAMILIES, TEXT_FAMILIES, TIMM_MODELS, captioner, googlenet, timm_checkpoint
 
 from hf_emms.errors import EmmsError
-from hf_emms.features.layers import LayerError, LayerReader, layer_names, pick, spread
+from hf_emms.features.hidden_layers import LayerError, LayerReader, layer_names, pick, spread
 from hf_emms.features.load import Extractor
 from hf_emms.features.pooling import Pooling
 from hf_emms.hub import resolve

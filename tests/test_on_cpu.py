@@ -24,7 +24,7 @@ from tiny_pairs import PAIR_MODELS, build_pair
 from torch import nn
 
 from hf_emms.data import load_target
-from hf_emms.features import on_cpu
+from hf_emms.features import device
 from hf_emms.features.load import load_extractor
 from hf_emms.hub import resolve
 from hf_emms.presets import dataset_preset
@@ -62,8 +62,8 @@ def check_same_features(extractor: Any, read: Callable[[], np.ndarray]) -> None:
     model = extractor._model
     plain(model)
     before = read()
-    on_cpu.pack_linears(model, least=1)
-    on_cpu.interleave(model)
+    device.pack_linears(model, least=1)
+    device.interleave(model)
     linears = [module for module in model.modules() if type(module) is nn.Linear]
     assert len(packed(model)) == (len(linears) if PACKS else 0)
     np.testing.assert_allclose(read(), before, rtol=0, atol=SLACK * np.abs(before).max())
@@ -123,7 +123,7 @@ INPUTS = {
 def test_a_packed_layer_takes_inputs_of_any_form(name: str, bias: bool) -> None:
     layer = nn.Linear(512, 384, bias=bias)
     expected = layer(INPUTS[name])
-    on_cpu.pack_linears(layer)
+    device.pack_linears(layer)
     assert packed(layer) == [""]
     with torch.inference_mode():
         found = layer(INPUTS[name])
@@ -134,7 +134,7 @@ def test_a_packed_layer_takes_inputs_of_any_form(name: str, bias: bool) -> None:
 @packs
 def test_a_packed_layer_says_that_numbers_are_of_another_type() -> None:
     layer = nn.Linear(512, 384)
-    on_cpu.pack_linears(layer)
+    device.pack_linears(layer)
     with pytest.raises(RuntimeError, match="must have the same dtype"):
         layer(torch.randn(5, 512).double())
 
@@ -148,7 +148,7 @@ def test_weights_names_and_hooks_of_a_packed_layer_stay() -> None:
     before = {name: (id(value), value.clone()) for name, value in tied.named_parameters()}
     seen: list[Any] = []
     model[0].register_forward_hook(lambda module, inputs, output: seen.append(output.shape))
-    on_cpu.pack_linears(tied)
+    device.pack_linears(tied)
     with torch.inference_mode():
         model(torch.randn(2, 512))
         torch.testing.assert_close(
@@ -165,7 +165,7 @@ def test_weights_names_and_hooks_of_a_packed_layer_stay() -> None:
 @packs
 def test_a_packed_model_is_gone_when_nobody_holds_it() -> None:
     model = nn.Sequential(nn.Linear(512, 512))
-    on_cpu.pack_linears(model)
+    device.pack_linears(model)
     layer = weakref.ref(model[0])
     del model
     assert layer() is None  # without the collector: the next checkpoint needs the memory
@@ -206,7 +206,7 @@ def _own_forward() -> nn.Module:
 def test_other_layers_are_left_alone(make: Callable[[], nn.Module]) -> None:
     model = make()
     forwards = [vars(module).get("forward") for module in model.modules()]
-    on_cpu.pack_linears(model)
+    device.pack_linears(model)
     assert [vars(module).get("forward") for module in model.modules()] == forwards
 
 

@@ -15,7 +15,7 @@ from tiny_pairs import DETECTORS, PAIR_MODELS, build_pair
 
 from hf_emms.data import Pairs
 from hf_emms.errors import EmmsError
-from hf_emms.features.pair_extractor import PairExtractor
+from hf_emms.features.pairs import PairExtractor
 from hf_emms.features.towers import SHARPNESS, projected_patches
 
 FALLBACKS = {"metaclip_2", "align"}

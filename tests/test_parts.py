@@ -9,12 +9,12 @@ import pytest
 import torch
 
 from hf_emms.data import Target
-from hf_emms.engines.feeding import folded_there
-from hf_emms.engines.parts import moments_of, part_of, streamed_moments, whole
-from hf_emms.engines.settings import Settings
+from hf_emms.engines.base import Settings
+from hf_emms.engines.extraction import folded_there
+from hf_emms.engines.shards import moments_of, part_of, streamed_moments, whole
 from hf_emms.hub import Repo
 from hf_emms.scoring.emms import score_moments
-from hf_emms.scoring.label_table import LabelTable
+from hf_emms.scoring.label_basis import LabelTable
 from hf_emms.scoring.moments import Moments
 from hf_emms.tasks import get_task
 

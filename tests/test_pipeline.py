@@ -14,8 +14,7 @@ from tiny_checkpoints import build
 import hf_emms
 from hf_emms.cache import Cache
 from hf_emms.demo import folder_of
-from hf_emms.engines.failures import one_line
-from hf_emms.engines.progress import Silent
+from hf_emms.engines.base import Silent, one_line
 from hf_emms.errors import EmmsError
 from hf_emms.plan import Request, plan
 from hf_emms.ranking import Ranking, Row

@@ -15,8 +15,8 @@ from rows import png
 from tiny_checkpoints import build, repo_of
 
 from hf_emms.data import Images, Pairs
+from hf_emms.features.images import BUDGET, ImageProcessor, KeptImages, PixelStore, keeping
 from hf_emms.features.load import load_extractor
-from hf_emms.features.pixels import BUDGET, ImageProcessor, KeptImages, PixelStore, keeping
 
 SIZED = {
     "vit": transformers.ViTImageProcessor(size={"height": 48, "width": 48}),

@@ -12,7 +12,7 @@ from hub.faults import Fault
 from hub.fixtures import run_client
 
 from hf_emms import demo
-from hf_emms.engines.prefetch import AHEAD, Prefetch
+from hf_emms.engines.local import AHEAD, Prefetch
 from hf_emms.errors import EmmsError
 from hf_emms.hub import CALLED_OFF, Repo
 

@@ -9,7 +9,7 @@ import pytest
 
 from hf_emms import demo
 from hf_emms.data import load_target
-from hf_emms.engines.progress import Silent
+from hf_emms.engines.base import Silent
 from hf_emms.errors import EmmsError
 from hf_emms.plan import Request, plan
 from hf_emms.presets import (

@@ -20,11 +20,11 @@ from hub.fixtures import client_environment, run_client
 from hub_client import cli, home, hub
 from rankings import example
 
-from hf_emms import ranking_views as views
+from hf_emms import views
 from hf_emms.errors import EmmsError
 from hf_emms.ranking import Ranking, Row, RowScore, Seconds, ranked
 from hf_emms.results import merged, path_of
-from hf_emms.results.table import parquet
+from hf_emms.results.repository import parquet
 
 __all__ = ["cli", "home", "hub"]
 

@@ -13,15 +13,15 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import hf_emms
-from hf_emms.annotate import model_cards
 from hf_emms.cards import render_section
+from hf_emms.cards.publish import model_cards
 from hf_emms.cli.output import kept_file
 from hf_emms.data import load_target
-from hf_emms.engines.progress import Silent
-from hf_emms.engines.stopping import FEWEST_INPUTS, Standing, clearly_below, growing, out_of_reach, standing
+from hf_emms.engines.base import Silent
+from hf_emms.engines.race import FEWEST_INPUTS, Standing, clearly_below, growing, out_of_reach, standing
 from hf_emms.errors import EmmsError
 from hf_emms.ranking import Ranking, Row, RowScore, ranked
-from hf_emms.results.merge import merged
+from hf_emms.results.repository import merged
 
 DATASET = "demo_captions"
 TOP = 2

@@ -11,11 +11,11 @@ from counting import counted_calls
 from tiny_checkpoints import TEXTS, build, repo_of
 
 import hf_emms
-from hf_emms.engines.loaded import Loaded
-from hf_emms.engines.progress import Silent
+from hf_emms.engines.base import Silent
+from hf_emms.engines.race import Loaded
 from hf_emms.errors import EmmsError
+from hf_emms.features.extractor import Running
 from hf_emms.features.load import load_extractor
-from hf_emms.features.running import Running
 
 ENCODER = "emms-demo/encoder-minilm-static"
 GLOSSES = "demo_glosses"

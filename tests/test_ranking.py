@@ -14,7 +14,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from rankings import emms_score, example
 
-from hf_emms import ranking_views as views
+from hf_emms import views
 from hf_emms.errors import EmmsError
 from hf_emms.ranking import SCHEMA_VERSION, Ranking, Row, RowScore, plain, ranked
 

@@ -139,7 +139,7 @@ def test_spans_are_scored_as_squad_does():
 def test_transrate_and_parc_prefer_features_that_tell_the_classes():
     from ranking_quality.baselines import parc, transrate
 
-    from hf_emms.scoring.label_table import LabelTable
+    from hf_emms.scoring.label_basis import LabelTable
 
     rng = np.random.default_rng(0)
     codes = rng.integers(0, 4, 200)

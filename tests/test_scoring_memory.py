@@ -8,9 +8,9 @@ import sys
 import numpy as np
 import pytest
 
-from hf_emms.engines.parts import memory_note
-from hf_emms.engines.settings import Settings
-from hf_emms.scoring.label_table import LabelTable
+from hf_emms.engines.base import Settings
+from hf_emms.engines.shards import memory_note
+from hf_emms.scoring.label_basis import LabelTable
 from hf_emms.scoring.moments import needed_bytes
 
 PROGRAM = """

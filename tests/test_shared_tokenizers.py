@@ -13,9 +13,9 @@ from counting import counted_calls
 from feature_rows import rows
 from tiny_checkpoints import TEXTS, build, repo_of
 
+from hf_emms.features.feature_plan import plan_extraction
 from hf_emms.features.load import load_extractor
-from hf_emms.features.plan import plan_extraction
-from hf_emms.features.shared_tokenizers import shared_tokenizer
+from hf_emms.features.text import shared_tokenizer
 
 
 def tokenizer_of(folder: Path) -> object:

@@ -12,8 +12,8 @@ from rows import THINGS, answered, error_of
 
 from hf_emms.cache import Cache
 from hf_emms.data import Pairs, Spans, Target, load_target
-from hf_emms.data.keep import keep_sample, kept_sample
-from hf_emms.data.place import Place
+from hf_emms.data.sample_cache import keep_sample, kept_sample
+from hf_emms.data.sources import Place
 from hf_emms.data.spans import find_spans, places_like
 
 

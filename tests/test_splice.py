@@ -9,7 +9,7 @@ import pytest
 from hypothesis import assume, example, given
 from hypothesis import strategies as st
 
-from hf_emms import splice
+from hf_emms.cards import splice
 from hf_emms.errors import EmmsError
 
 BOM = b"\xef\xbb\xbf"

@@ -14,9 +14,9 @@ from sklearn.preprocessing import StandardScaler, normalize
 
 import hf_emms
 from hf_emms import EmmsError, LabelTable, Moments
+from hf_emms.scoring.baselines import nearest
 from hf_emms.scoring.estimators import ESTIMATORS, Evidence, Score
 from hf_emms.scoring.folds import assign_folds, group_ids
-from hf_emms.scoring.knn import nearest
 from hf_emms.scoring.stacking import NEIGHBOURS
 
 SETTINGS = settings(deadline=None, max_examples=25, suppress_health_check=[HealthCheck.too_slow])

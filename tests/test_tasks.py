@@ -2,7 +2,7 @@
 
 import pytest
 
-from hf_emms.cli.labels import ROLE_HELP
+from hf_emms.cli.rank_command import ROLE_HELP
 from hf_emms.errors import EmmsError
 from hf_emms.tasks import ROLES, TASKS, clean_class_name, get_task
 

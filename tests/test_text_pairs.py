@@ -14,7 +14,7 @@ from tiny_checkpoints import TEXT_MODELS, build, without_context
 
 from hf_emms.data import Pairs
 from hf_emms.errors import EmmsError
-from hf_emms.features.text_pair_extractor import TextPairExtractor
+from hf_emms.features.text_pairs import TextPairExtractor
 from hf_emms.features.windows import cut_windows
 
 TOWERS = {"clip-text", "siglip-text"}

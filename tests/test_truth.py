@@ -7,9 +7,9 @@ from pathlib import Path
 import pytest
 from rankings import example
 
-from hf_emms.agreement import read_truth
-from hf_emms.agreement.names import dataset_of, matched
 from hf_emms.errors import EmmsError
+from hf_emms.evaluation import read_truth
+from hf_emms.evaluation.card_truth import dataset_of, matched
 from hf_emms.ranking import Row
 
 EXPECTED = {"org/a": 84.2, "org/b": 80.0}

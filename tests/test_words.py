@@ -3,7 +3,7 @@
 import datasets
 
 from hf_emms.data import load_target
-from hf_emms.words import counted
+from hf_emms.formatting import counted
 
 
 def test_one_is_no_plural() -> None:

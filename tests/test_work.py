@@ -21,13 +21,12 @@ from transformers import PreTrainedModel
 import hf_emms
 from hf_emms import emms
 from hf_emms.data import Images
-from hf_emms.engines.progress import Silent
+from hf_emms.engines.base import Silent
 from hf_emms.features.load import load_extractor
 from hf_emms.pipeline import run
 from hf_emms.plan import Request, plan
 from hf_emms.scoring.cross_validation import _cholesky
-from hf_emms.scoring.moments import Moments
-from hf_emms.scoring.sums import Sums
+from hf_emms.scoring.moments import Moments, Sums
 
 # Three families with the same image processor.
 CHECKPOINTS = ("emms-demo/resnet-distilled", "emms-demo/vit-drawings", "emms-demo/convnext-distilled-short")

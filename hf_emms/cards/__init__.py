@@ -1,8 +1,8 @@
 """Rankings as sections of model cards and dataset cards. Data and bytes in, text and bytes out."""
 
-from hf_emms.cards.command import pinned, rank_command
+from hf_emms.cards.entries import pinned, rank_command
+from hf_emms.cards.publish import update_dataset_card, update_model_card
 from hf_emms.cards.render import render_dataset_section, render_section, rendered_template
-from hf_emms.cards.update import update_dataset_card, update_model_card
 
 __all__ = [
     "pinned",

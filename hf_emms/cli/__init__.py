@@ -10,18 +10,16 @@ import traceback
 import click
 
 from hf_emms import __version__
-from hf_emms.cli.agreement import compare, validate
-from hf_emms.cli.cache import cache
-from hf_emms.cli.card import card
-from hf_emms.cli.demo import demo
-from hf_emms.cli.leaderboard import leaderboard
-from hf_emms.cli.metric import metric
-from hf_emms.cli.presets import checkpoints, datasets, presets
-from hf_emms.cli.publish import publish
-from hf_emms.cli.rank import rank
-from hf_emms.cli.results import publish_results, pull
-from hf_emms.cli.score import score
-from hf_emms.cli.search import search
+from hf_emms.cli.cache_commands import cache
+from hf_emms.cli.card_command import card
+from hf_emms.cli.demo_command import demo
+from hf_emms.cli.evaluation_commands import compare, validate
+from hf_emms.cli.leaderboard_command import leaderboard
+from hf_emms.cli.presets_commands import checkpoints, datasets, presets
+from hf_emms.cli.publish_commands import metric, publish, publish_results, pull
+from hf_emms.cli.rank_command import rank
+from hf_emms.cli.score_command import score
+from hf_emms.cli.search_command import search
 from hf_emms.errors import EmmsError, redacted
 
 __all__ = ["app", "main"]

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from typing import Literal, get_args
 
-from hf_emms.engines.engine import Engine
+from hf_emms.engines.base import Engine
 from hf_emms.engines.local import LocalEngine
 from hf_emms.errors import EmmsError
 
@@ -34,7 +34,7 @@ def engine_of(name: str, *, ray_address: str | None = None, shard_inputs: int | 
         # Ray reads it when it is imported: its processes then listen on the loopback device, where nobody else is.
         os.environ.setdefault("RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER", "0")
     try:
-        from hf_emms.engines.on_ray import RayEngine
+        from hf_emms.engines.ray_engine import RayEngine
     except ModuleNotFoundError as error:
         if error.name != "ray":
             raise

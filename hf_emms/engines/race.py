@@ -1,4 +1,7 @@
-"""A race: every checkpoint starts on a small sample, and only those that may still come in on top see all of it.
+"""When a race is over for a checkpoint: at what sizes it is looked at, and what its scores tell of all rows.
+
+Checkpoints that stay loaded between the rounds of a race, as far as their weights together are small.
+A race: every checkpoint starts on a small sample, and only those that may still come in on top see all of it.
 
 Successive halving (arXiv 1502.07943) with the stopping rule of racing (Maron and Moore 1994): the sample doubles from
 round to round, and a checkpoint stops when it lies clearly below the K-th best (`stopping.out_of_reach`).
@@ -9,33 +12,149 @@ from __future__ import annotations
 import logging
 import math
 import time
-from collections.abc import Generator, Sequence
-from contextlib import closing
+from collections.abc import Callable, Generator, Iterator, Sequence
+from contextlib import closing, contextmanager
 from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import TYPE_CHECKING
 
 import numpy as np
+from scipy.special import stdtrit
 
-from hf_emms.engines.engine import Work
-from hf_emms.engines.extraction import About, KeptFeatures, about_of, filled, load
-from hf_emms.engines.failures import failures, one_line
-from hf_emms.engines.feeding import batches_of
-from hf_emms.engines.layers import Verdict, row_fields
-from hf_emms.engines.loaded import Loaded
-from hf_emms.engines.parts import memory_note, moments_of, part_of
-from hf_emms.engines.prefetch import Prefetch, downloads_ahead
-from hf_emms.engines.scores import evidence_of, needs_rows, scores_of
-from hf_emms.engines.sharing import sharing_pictures
-from hf_emms.engines.stopping import FEWEST_INPUTS, growing, out_of_reach, standing
+from hf_emms.engines.base import Work, failures, one_line
+from hf_emms.engines.checkpoint import Verdict, evidence_of, needs_rows, row_fields, scores_of
+from hf_emms.engines.extraction import About, KeptFeatures, about_of, batches_of, filled, load
+from hf_emms.engines.local import Prefetch, downloads_ahead, sharing_pictures
+from hf_emms.engines.shards import memory_note, moments_of, part_of
 from hf_emms.errors import EmmsError
 from hf_emms.ranking import Row, RowScore, Seconds
 from hf_emms.scoring.estimators import Estimator
-from hf_emms.scoring.label_table import LabelTable
+from hf_emms.scoring.label_basis import LabelTable
 from hf_emms.scoring.moments import Moments
 
 if TYPE_CHECKING:
+    from hf_emms.features.extractor import Running
     from hf_emms.hub import Repo
+
+
+# Inputs that are read for the first look: fewer leave folds of a few rows, whose scores say nothing.
+FEWEST_INPUTS = 50
+# How sure it must be, over folds, that a checkpoint lies below on the rows so far, and on all rows as is expected. The
+# latter is made of two looks and varies twice as much, but only has to confirm the former.
+CONFIDENCE, CONFIRMED = 0.95, 0.9
+
+Looks = Sequence[tuple[int, RowScore]]
+"""Rows and score of each look at a checkpoint, the latest one last."""
+
+
+@dataclass(frozen=True)
+class Standing:
+    """A score on some rows: its value, and that of each fold."""
+
+    value: float
+    folds: np.ndarray
+
+
+def growing(inputs: int, fewest: int = FEWEST_INPUTS) -> list[int]:
+    """Sizes of the rounds: doubling, from the smallest that still leaves a first look at half of it, up to all."""
+    sizes = [inputs]
+    while sizes[-1] >= 4 * fewest:
+        sizes.append(sizes[-1] // 2)
+    return sizes[::-1]
+
+
+def out_of_reach(looks: Looks, best: Looks, total: int) -> bool:
+    """Whether a checkpoint is clearly below one of the best, now and as it is expected on all rows.
+
+    Args:
+        looks: at the checkpoint.
+        best: at the other one.
+        total: N.
+    """
+    return clearly_below(_latest(looks), _latest(best), CONFIDENCE) and clearly_below(
+        standing(looks, total), standing(best, total), CONFIRMED
+    )
+
+
+def standing(looks: Looks, total: int) -> Standing:
+    """What a score will be on all rows.
+
+    The excess error of a fitted regression falls as 1/n: what it gained since the look before, at n/2, times
+    (1 − n/N), is still to come. So a wide checkpoint, whose regression starts slowly, isn't stopped for that.
+
+    Args:
+        looks: at the checkpoint.
+        total: N.
+    """
+    rows, _ = looks[-1]
+    now = _latest(looks)
+    if len(looks) < 2 or len(looks[-2][1].folds) != len(now.folds):
+        return now
+    before_rows, before = looks[-2]
+    # Of an error c/n the gain between two looks is c·(1/n₁ − 1/n₂), what is to come c·(1/n₂ − 1/N).
+    ahead = (1 / rows - 1 / total) / (1 / before_rows - 1 / rows)
+    gained = now.folds - np.array(before.folds)
+    return Standing(now.value + ahead * (now.value - before.value), now.folds + ahead * gained)
+
+
+def clearly_below(its: Standing, mark: Standing, confidence: float) -> bool:
+    """Whether the paired difference over folds is below zero, by a one-sided t-test."""
+    if len(its.folds) != len(mark.folds) or len(its.folds) < 2:
+        return False
+    differences = mark.folds - its.folds
+    stderr = float(differences.std(ddof=1)) / math.sqrt(len(differences))
+    width = float(stdtrit(len(differences) - 1, confidence))
+    return mark.value - its.value > width * stderr
+
+
+def _latest(looks: Looks) -> Standing:
+    _, score = looks[-1]
+    return Standing(score.value, np.array(score.folds))
+
+
+# Weights that may wait for the next round, packed copies included: what a race takes beside its largest checkpoint.
+MOST_BYTES = 10**9
+
+
+class Loaded:
+    """Loaded checkpoints by name.
+
+    Args:
+        most_bytes: of weights that may wait.
+    """
+
+    def __init__(self, most_bytes: int = MOST_BYTES) -> None:
+        self._most_bytes = most_bytes
+        self._waiting: dict[str, Running] = {}
+
+    @contextmanager
+    def lent(self, name: str, load: Callable[[], Running]) -> Iterator[Running]:
+        """A checkpoint to be run: the one that waits, else a newly loaded one. Closed where the run fails."""
+        extractor = self._waiting.pop(name, None) or load()
+        try:
+            yield extractor
+        except BaseException:
+            extractor.close()
+            raise
+        self._waiting[name] = extractor
+
+    def keep(self, names: Sequence[str]) -> None:
+        """Closes all but those of these names that fit; the first ones go before the others."""
+        left = self._most_bytes
+        kept = {}
+        for name in names:
+            extractor = self._waiting.get(name)
+            if extractor is not None and extractor.weight_bytes <= left:
+                left -= extractor.weight_bytes
+                kept[name] = self._waiting.pop(name)
+        for extractor in self._waiting.values():
+            extractor.close()
+        self._waiting = kept
+
+    def close(self) -> None:
+        """Closes all."""
+        self.keep(())
+
 
 _LOG = logging.getLogger(__name__)
 

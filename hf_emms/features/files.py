@@ -9,8 +9,8 @@ from pathlib import Path
 from typing import Any
 
 from hf_emms.errors import EmmsError
+from hf_emms.formatting import counted
 from hf_emms.hub import LEFT_OUT, Repo, fetch
-from hf_emms.words import counted
 
 _DESCRIPTIONS = ("*.json", "*.txt", "*.model", "*.jinja")
 _SINGLE, _INDEX = "model.safetensors", "model.safetensors.index.json"

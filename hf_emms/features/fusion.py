@@ -1,4 +1,9 @@
-"""What becomes the feature row of a picture and a text, family by family.
+"""Features of a picture and a text from models that read the text together with the picture.
+
+What of the picture does not depend on the text is computed once a picture. The heads that a model answers with are
+not used: fine-tuning for other answers replaces them.
+
+What becomes the feature row of a picture and a text, family by family.
 
 The label (an answer, a box) is never an input: a model sees the picture and the question or expression, and nothing
 that was written about the answer.
@@ -10,12 +15,129 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
-from torch import Tensor
+import torch
+from torch import Tensor, nn
+from transformers.modeling_outputs import BaseModelOutput
 
 from hf_emms.errors import EmmsError
-from hf_emms.features import fused, towers
-from hf_emms.features.pooling import Inputs
+from hf_emms.features import towers
+from hf_emms.features.device import Inputs
+from hf_emms.features.pooling import mean_over
+from hf_emms.features.towers import SHARPNESS
 from hf_emms.plugins import by_reference
+
+# --- ViLT -------------------------------------------------------------------------------------------------
+
+
+def vilt_picture(model: Any, pixels: Tensor) -> Tensor:
+    """Embedded patches behind their CLS token, (b, 1 + patches, D)."""
+    mask = torch.ones_like(pixels[:, 0], dtype=torch.int64)
+    embedded, _, (places, (_, width)) = model.embeddings.visual_embed(pixels, mask, max_image_length=-1)
+    # ViLT draws patches in a random order: put back, features are the same on every run.
+    order = (places[..., 0] * width + places[..., 1]).argsort(1)
+    patches = embedded[:, 1:].take_along_dim(order[..., None], 1)
+    return torch.cat([embedded[:, :1], patches], dim=1)
+
+
+def vilt(model: Any, inputs: Inputs) -> Tensor:
+    """[CLS; mean of the question's tokens; mean of the picture's tokens], all after both have met."""
+    tokens, picture = inputs["attention_mask"], inputs["picture"]
+    hidden = model(
+        input_ids=inputs["input_ids"],
+        attention_mask=tokens,
+        image_embeds=picture,
+        pixel_mask=torch.ones_like(picture[..., 0], dtype=torch.int64),
+    ).last_hidden_state
+    read, seen = hidden.split([tokens.shape[1], picture.shape[1]], dim=1)
+    return torch.cat([hidden[:, 0], mean_over(read, inputs), seen[:, 1:].mean(1)], dim=1)
+
+
+# --- BLIP -------------------------------------------------------------------------------------------------
+
+
+def blip_picture(model: Any, pixels: Tensor) -> Tensor:
+    tokens: Tensor = model.vision_model(pixel_values=pixels).last_hidden_state
+    return tokens
+
+
+def blip(model: Any, inputs: Inputs) -> Tensor:
+    """[mean of the question's tokens, which attend to the picture; mean of the picture's tokens]."""
+    picture = inputs["picture"]
+    read = model.text_encoder(
+        input_ids=inputs["input_ids"],
+        attention_mask=inputs["attention_mask"],
+        encoder_hidden_states=picture,
+        encoder_attention_mask=torch.ones_like(picture[..., 0], dtype=torch.int64),
+    ).last_hidden_state
+    return torch.cat([mean_over(read, inputs), picture.mean(1)], dim=1)
+
+
+# --- GIT --------------------------------------------------------------------------------------------------
+
+
+class GivenTokens(nn.Module):
+    """Stands where GIT encodes a picture, and passes on tokens that were computed before."""
+
+    def forward(self, pixel_values: Tensor, interpolate_pos_encoding: bool = False) -> BaseModelOutput:
+        return BaseModelOutput(last_hidden_state=pixel_values[:, 0])
+
+
+def git_prepared(model: Any) -> None:
+    """Moves GIT's image encoder out of its forward, so that it runs once a picture."""
+    model.own_image_encoder = model.image_encoder
+    model.image_encoder = GivenTokens()
+
+
+def git_picture(model: Any, pixels: Tensor) -> Tensor:
+    tokens: Tensor = model.own_image_encoder(pixels).last_hidden_state
+    return tokens
+
+
+def git(model: Any, inputs: Inputs) -> Tensor:
+    """[last token of the question; mean of its tokens; mean of the projected picture].
+
+    The question follows the picture, without the token that would end it: the answer comes next.
+    """
+    ids, mask = inputs["input_ids"], inputs["attention_mask"]
+    lengths = mask.sum(1, keepdim=True)
+    last = lengths - 1
+    ended = (ids.gather(1, last) == model.config.eos_token_id) & (lengths > 1)
+    last = last - ended.long()
+    read_mask = (torch.arange(ids.shape[1], device=ids.device) <= last).long()
+    outputs = model(
+        input_ids=ids, attention_mask=mask, pixel_values=inputs["picture"][:, None], output_hidden_states=True
+    )
+    seen, read = outputs.last_hidden_state.split([inputs["picture"].shape[1], ids.shape[1]], dim=1)
+    final = read.take_along_dim(last[..., None], 1)[:, 0]
+    projected = outputs.hidden_states[0][:, : seen.shape[1]].mean(1)
+    return torch.cat([final, mean_over(read, {"attention_mask": read_mask}), projected], dim=1)
+
+
+# --- Grounding DINO ---------------------------------------------------------------------------------------
+
+
+def whole_picture(model: Any, pixels: Tensor) -> Tensor:
+    """The pixels themselves, of models whose layers all see the text."""
+    return pixels
+
+
+def as_phrase(text: str) -> str:
+    """An expression as Grounding DINO was trained on: lower case, a full stop at the end."""
+    return f"{text.strip().rstrip('.').lower()}."
+
+
+def grounding_dino(model: Any, inputs: Inputs) -> Tensor:
+    """[expected state; expected box] of the decoder's queries, weighted by their best logit for the text.
+
+    The box head is part of what a detector learned and keeps when it is fine-tuned, so its boxes count as features.
+    """
+    outputs = model(
+        pixel_values=inputs["picture"], input_ids=inputs["input_ids"], attention_mask=inputs["attention_mask"]
+    )
+    weights = (SHARPNESS * outputs.logits.float().amax(2)).softmax(1).to(outputs.pred_boxes.dtype)
+    expected = [torch.einsum("bqd,bq->bd", part, weights) for part in (outputs.last_hidden_state, outputs.pred_boxes)]
+    return torch.cat(expected, dim=1)
+
 
 Encode = Callable[[Any, Tensor], Tensor]
 _WHERE = f"averaged to at most {towers.GRID} × {towers.GRID}"
@@ -80,28 +202,28 @@ FUSIONS: dict[str, Towers | Fused] = {
     "vilt": Fused(
         "first token (CLS), mean of the text's tokens and mean of the picture's, after all layers",
         "",
-        fused.vilt_picture,
-        fused.vilt,
+        vilt_picture,
+        vilt,
     ),
     "blip": Fused(
         "mean of the text's tokens, which attend to the picture, and mean of the picture's tokens",
         "text_encoder",
-        fused.blip_picture,
-        fused.blip,
+        blip_picture,
+        blip,
     ),
     "git": Fused(
         "last token of the text behind the picture, mean of the text's tokens, and mean of the projected picture",
         "",
-        fused.git_picture,
-        fused.git,
-        fused.git_prepared,
+        git_picture,
+        git,
+        git_prepared,
     ),
     "grounding_dino": Fused(
         "state and box of the decoder's queries, weighted by their best logit for the text",
         "model.text_backbone",
-        fused.whole_picture,
-        fused.grounding_dino,
-        phrase=fused.as_phrase,
+        whole_picture,
+        grounding_dino,
+        phrase=as_phrase,
     ),
 }
 

@@ -13,23 +13,20 @@ import torch
 
 from hf_emms.data import Pairs, Spans
 from hf_emms.errors import EmmsError
-from hf_emms.features import on_cpu
 from hf_emms.features.architectures import FED, families
-from hf_emms.features.extractor import Extractor
+from hf_emms.features.extractor import Extractor, Running
+from hf_emms.features.feature_plan import ExtractionPlan, plan_extraction
 from hf_emms.features.files import fetch_weights
 from hf_emms.features.fusion import Fused, find_fusion
+from hf_emms.features.hidden_layers import LAST
 from hf_emms.features.images import ImageInput
-from hf_emms.features.layers import LAST
-from hf_emms.features.pair_extractor import PairExtractor
-from hf_emms.features.pairs import PairInput
-from hf_emms.features.plan import ExtractionPlan, plan_extraction
-from hf_emms.features.readers import FAILURES, picture_input, read_tokenizer, text_input, text_pair_input, unusable
-from hf_emms.features.running import Running
-from hf_emms.features.text_pair_extractor import TextPairExtractor
+from hf_emms.features.pairs import PairExtractor, PairInput
+from hf_emms.features.processors import FAILURES, picture_input, read_tokenizer, text_input, text_pair_input, unusable
+from hf_emms.features.text_pairs import TextPairExtractor
+from hf_emms.formatting import counted
 from hf_emms.hub import Repo
 from hf_emms.plugins import by_reference
 from hf_emms.tasks.base import Modality
-from hf_emms.words import counted
 
 DEVICES = ("auto", "cpu", "cuda", "mps")
 _NEED_POOLER = ("pooler_output", "unmasked_pooler_output", "image_fallback", "two_towers", "unmasked_two_towers")
@@ -76,7 +73,7 @@ def load_extractor(
         model, pooling = _model(plan, safetensors)
         model = model.to(place).eval()
         if place.type == "cpu":
-            on_cpu.prepare(model, interleaved=_is_tested(plan))
+            device.prepare(model, interleaved=_is_tested(plan))
         if modality == "text+text":
             source = text_pair_input(model, text_input(plan, model, tokenizer))
             return TextPairExtractor(plan, model, source, pooling, layers, Spans if spans else Pairs)

@@ -14,7 +14,8 @@ import torch
 from torch import Tensor
 from torch.nn.functional import adaptive_avg_pool2d, normalize
 
-from hf_emms.features.pooling import Inputs, pooled_or_tensor
+from hf_emms.features.device import Inputs
+from hf_emms.features.pooling import pooled_or_tensor
 
 GRID = 7  # cells a side of a map, at most: the final map of a CNN at 224 pixels; a finer one is averaged
 # Logits of detectors are weighed by softmax(4 × logit): at 1 the hundreds of patches or queries that fit badly would

@@ -1,11 +1,21 @@
 """The Hugging Face Hub: the only room that talks to its API."""
 
 from hf_emms.hub.account import Account, require_proposal, require_push, who_am_i
-from hf_emms.hub.connection import Kind, RepoNotFoundError, explained, page
-from hf_emms.hub.evaluations import Evaluation, evaluations
+from hf_emms.hub.client import CALLED_OFF, Kind, RepoNotFoundError, deadline, explained, hub_error_behind, page, retried
+from hf_emms.hub.commits import TRIES_AMONG_MANY, Outcome, Read, create_dataset, propose, push, read_file
 from hf_emms.hub.jobs import DONE, Hardware, Job, hardware, job_log, job_stage, require_jobs, start_job
-from hf_emms.hub.patience import CALLED_OFF, deadline, hub_error_behind, retried
-from hf_emms.hub.read import (
+from hf_emms.hub.model_info import (
+    SORTS,
+    Evaluation,
+    Found,
+    Sort,
+    count_parameters,
+    evaluations,
+    find_models,
+    logged_in,
+    read_config,
+)
+from hf_emms.hub.repos import (
     LEFT_OUT,
     Repo,
     RepoFile,
@@ -16,17 +26,7 @@ from hf_emms.hub.read import (
     on_this_machine,
     resolve,
 )
-from hf_emms.hub.search import SORTS, Found, Sort, count_parameters, find_models, logged_in, read_config
 from hf_emms.hub.spaces import publish_space, wait_for_space
-from hf_emms.hub.write import (
-    TRIES_AMONG_MANY,
-    Outcome,
-    Read,
-    create_dataset,
-    propose,
-    push,
-    read_file,
-)
 
 __all__ = [
     "CALLED_OFF",

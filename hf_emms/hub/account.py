@@ -6,8 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from hf_emms.errors import EmmsError
-from hf_emms.hub.connection import Kind, endpoint, page
-from hf_emms.hub.patience import patiently, status_of
+from hf_emms.hub.client import Kind, endpoint, page, patiently, status_of
 
 _LOGIN = "hf auth login"
 _TOKENS = "https://huggingface.co/settings/tokens"

@@ -8,8 +8,7 @@ from dataclasses import dataclass
 
 from hf_emms.errors import EmmsError
 from hf_emms.hub.account import Account
-from hf_emms.hub.connection import endpoint
-from hf_emms.hub.patience import patiently, status_of
+from hf_emms.hub.client import endpoint, patiently, status_of
 
 DONE = "COMPLETED"
 

@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 from hf_emms.errors import EmmsError
-from hf_emms.hub.connection import endpoint, explained, page
+from hf_emms.hub.client import endpoint, explained, page
 
 _POLL_SECONDS = 3.0
 _FAILED = ("BUILD_ERROR", "CONFIG_ERROR", "RUNTIME_ERROR", "NO_APP_FILE", "DELETING")

@@ -11,9 +11,17 @@ import pyarrow as pa
 from datasets import Features
 
 from hf_emms.errors import EmmsError
-from hf_emms.metrics.batch import Batch, OneBatch, check_layout, checked
-from hf_emms.metrics.score import OPTIONS, options_from, score
-from hf_emms.metrics.storage import StoredRows, alternatives, features_of, to_arrow
+from hf_emms.metrics.batch import (
+    Batch,
+    OneBatch,
+    StoredRows,
+    alternatives,
+    check_layout,
+    checked,
+    features_of,
+    to_arrow,
+)
+from hf_emms.metrics.compute import OPTIONS, options_from, score
 
 # Rows that wait before they are written: single rows would cost more than their bytes.
 WRITE_ROWS = 1000

@@ -9,9 +9,9 @@ from typing import Any
 import numpy as np
 
 from hf_emms.errors import EmmsError
-from hf_emms.scoring.blas import column_sums
-from hf_emms.scoring.label_table import LabelTable
-from hf_emms.words import counted
+from hf_emms.formatting import counted
+from hf_emms.scoring.label_basis import LabelTable
+from hf_emms.scoring.linalg import column_sums
 
 # Rows of one pass over features or labels: they stay in cache, and float32 sums of so few stay exact enough.
 BLOCK_ROWS = 64

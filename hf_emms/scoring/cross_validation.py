@@ -13,10 +13,9 @@ import numpy as np
 from scipy.linalg import get_blas_funcs, get_lapack_funcs, solve
 
 from hf_emms.errors import EmmsError
-from hf_emms.scoring.blas import steps
-from hf_emms.scoring.methods import Solution
-from hf_emms.scoring.simplex import minimise_quadratic
-from hf_emms.scoring.statistics import Fold, Standardised
+from hf_emms.scoring.linalg import minimise_quadratic, steps
+from hf_emms.scoring.objective import Solution
+from hf_emms.scoring.standardise import Fold, Standardised
 
 # Relative to unit-variance features; 12 points are a whole number of Fibonacci steps.
 RIDGES = np.geomspace(1e-4, 1e3, 12)

@@ -15,10 +15,8 @@ from torch import Tensor
 
 from hf_emms.scoring.arrays import as_matrix
 from hf_emms.scoring.folds import assign_folds
-from hf_emms.scoring.label_pairs import label_pairs
-from hf_emms.scoring.label_table import LabelTable
-from hf_emms.scoring.moments import Moments
-from hf_emms.scoring.sums import PRODUCT_ROWS, Sums
+from hf_emms.scoring.label_basis import LabelTable, label_pairs
+from hf_emms.scoring.moments import PRODUCT_ROWS, Moments, Sums
 
 
 class DeviceMoments:

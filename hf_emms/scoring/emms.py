@@ -12,9 +12,9 @@ from hf_emms.errors import EmmsError
 from hf_emms.scoring.arrays import as_labels, as_matrix
 from hf_emms.scoring.cross_validation import cross_validate
 from hf_emms.scoring.folds import group_ids
-from hf_emms.scoring.methods import Solution, alternating, exact, one_pass
 from hf_emms.scoring.moments import Moments
-from hf_emms.scoring.statistics import Standardised, standardise
+from hf_emms.scoring.objective import Solution, alternating, exact, one_pass
+from hf_emms.scoring.standardise import Standardised, standardise
 
 METHODS: dict[str, Callable[[Standardised], Solution]] = {
     "cv": cross_validate,

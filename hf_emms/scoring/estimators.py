@@ -11,11 +11,9 @@ import numpy as np
 
 from hf_emms.errors import EmmsError
 from hf_emms.plugins import Registry
+from hf_emms.scoring.baselines import hscore, knn, logme
 from hf_emms.scoring.emms import EmmsResult, score_moments
-from hf_emms.scoring.hscore import hscore
-from hf_emms.scoring.knn import knn
-from hf_emms.scoring.label_table import LabelTable
-from hf_emms.scoring.logme import logme
+from hf_emms.scoring.label_basis import LabelTable
 from hf_emms.scoring.moments import Moments
 from hf_emms.scoring.stacking import stack
 

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from hf_emms.errors import EmmsError
-from hf_emms.words import counted
+from hf_emms.formatting import counted
 
 
 def assign_folds(groups: Any, folds: int, seed: int) -> np.ndarray:

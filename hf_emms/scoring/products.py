@@ -14,8 +14,8 @@ import numpy as np
 from scipy.sparse import csr_array
 
 from hf_emms.scoring.arrays import BLOCK_ROWS, Columns, run_of
-from hf_emms.scoring.blas import add_cross, add_gram, column_sums
-from hf_emms.scoring.label_pairs import label_pairs
+from hf_emms.scoring.label_basis import label_pairs
+from hf_emms.scoring.linalg import add_cross, add_gram, column_sums
 
 # Rows of one matrix product: enough for its full speed, few enough to be in cache when it reads them.
 CHUNK_ROWS = 1024

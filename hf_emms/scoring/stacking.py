@@ -15,13 +15,13 @@ from functools import cached_property
 import numpy as np
 
 from hf_emms.scoring.arrays import Labels
+from hf_emms.scoring.baselines import nearest
 from hf_emms.scoring.cross_validation import held_out_solution, ridge_solve
 from hf_emms.scoring.folds import assign_folds
-from hf_emms.scoring.knn import nearest
-from hf_emms.scoring.methods import Solution
+from hf_emms.scoring.linalg import minimise_quadratic
 from hf_emms.scoring.moments import Moments
-from hf_emms.scoring.simplex import minimise_quadratic
-from hf_emms.scoring.statistics import Standardised, rotate_rows, standardise, standardise_rows
+from hf_emms.scoring.objective import Solution
+from hf_emms.scoring.standardise import Standardised, rotate_rows, standardise, standardise_rows
 
 # Fewer than k-NN alone takes, as the ridge has averaged the noise already: best of 1, 3, 5, 7, 10, 20 and 40 on the dev
 # half of docs/quality.md.

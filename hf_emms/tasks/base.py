@@ -1,13 +1,16 @@
-"""What a task is: which columns it reads, what feeds the checkpoint, what becomes the F-label."""
+"""What a task is: which columns it reads, what feeds the checkpoint, what becomes the F-label.
+
+Columns that several tasks share.
+Numbers as several columns: a linear map from features then also sees where a number lies.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, Literal
+from typing import Any, Literal
 
-if TYPE_CHECKING:
-    import numpy as np
+import numpy as np
 
 # What a checkpoint is fed; "text+text" is a pair such as a question and its context.
 Modality = Literal["image", "text", "image+text", "text+text"]
@@ -103,3 +106,20 @@ class Task:
     def roles(self) -> dict[str, Role]:
         """Every role by name, inputs first."""
         return {role.name: role for role in (*self.inputs, self.label)}
+
+
+IMAGE = Role("image", ("image", "img", "picture", "photo", "jpg", "png", "images"), ("image", "images"))
+
+
+def bumps(values: np.ndarray, centers: np.ndarray) -> np.ndarray:
+    """Gaussian bumps, each as wide as its centre is far from its neighbours.
+
+    Args:
+        values: float64, shape (U,).
+        centers: float64, shape (C,), increasing, two or more.
+
+    Returns:
+        float64, shape (U, C), between 0 and 1.
+    """
+    widths = np.maximum(np.abs(np.gradient(centers)), np.finfo(np.float64).tiny)
+    return np.exp(-0.5 * ((values[:, None] - centers) / widths) ** 2)

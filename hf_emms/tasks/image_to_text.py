@@ -1,8 +1,7 @@
 """Pictures and what people wrote about them."""
 
-from hf_emms.tasks.base import Role, Task
-from hf_emms.tasks.roles import IMAGE
-from hf_emms.tasks.text import clean_caption
+from hf_emms.tasks.base import IMAGE, Role, Task
+from hf_emms.tasks.label_texts import clean_caption
 
 IMAGE_TO_TEXT = Task(
     id="image-to-text",

@@ -1,9 +1,135 @@
-"""Pictures with an expression each that picks one thing out, and the box around it."""
+"""Boxes as labels: read from the formats of datasets, written in words, encoded smoothly.
 
-from hf_emms.tasks.base import Role, Task
-from hf_emms.tasks.boxes import BOXES
-from hf_emms.tasks.roles import IMAGE
-from hf_emms.tasks.text import clean_caption
+Pictures with an expression each that picks one thing out, and the box around it.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from contextlib import suppress
+from functools import partial
+from typing import Any
+
+import numpy as np
+
+from hf_emms.tasks.base import IMAGE, Numbers, Role, Task, bumps
+from hf_emms.tasks.label_texts import clean_caption
+
+_PLACES = np.linspace(0, 1, 8)
+_SIZES = np.linspace(math.log(1 / 32), 0, 6)
+
+_COLUMNS = ("far left", "left", "center", "right", "far right")
+_ROWS = ("top", "upper", "middle", "lower", "bottom")
+_AREAS = ((0.12, "tiny"), (0.25, "small"), (0.45, "medium"), (0.7, "large"), (math.inf, "huge"))
+_WIDE = 1.5
+_EDGE, _DOUBTFUL = 1e-9, 0.5
+# Parts may stand out of their picture a little, and most boxes in pixels are wider than this.
+_A_WHOLE = 1.5
+
+
+def measure_box(raw: Any, size: tuple[int, int] | None, form: str) -> tuple[float, ...]:
+    """Reads a box as the parts of its picture that it covers; what stands out of the picture is cut off.
+
+    Args:
+        raw: four numbers.
+        size: (width, height) of the upright picture in pixels; None where the numbers are parts of it.
+        form: "xywh" (upper left corner), "xyxy" (two corners) or "cxcywh" (centre).
+
+    Returns:
+        Centre x and y, width and height, each 0 to 1.
+
+    Raises:
+        ValueError: no four numbers, or nothing of the box is in the picture.
+    """
+    a, b, c, d = _four_numbers(raw)
+    width, height = size or (1, 1)
+    if form == "xyxy":
+        left, top, right, bottom = a, b, c, d
+    elif form == "cxcywh":
+        left, top, right, bottom = a - c / 2, b - d / 2, a + c / 2, b + d / 2
+    else:
+        left, top, right, bottom = a, b, a + c, b + d
+    if right <= left or bottom <= top:
+        raise ValueError(f"a box has no area: {[a, b, c, d]} as {form}")
+    left, right = max(0.0, left / width), min(1.0, right / width)
+    top, bottom = max(0.0, top / height), min(1.0, bottom / height)
+    if right <= left or bottom <= top:
+        raise ValueError(f"a box lies outside its picture of {width} x {height}: {[a, b, c, d]} as {form}")
+    return ((left + right) / 2, (top + bottom) / 2, right - left, bottom - top)
+
+
+def are_parts(raws: Sequence[Any]) -> bool:
+    """Whether boxes are parts of their pictures: most stay within 1, and some of the numbers are fractions.
+
+    One box says nothing: [0, 0, 1, 1] is a whole picture, or its first pixel.
+
+    Args:
+        raws: all boxes of a dataset; what is no box doesn't count.
+    """
+    boxes = []
+    for raw in raws:
+        with suppress(ValueError):
+            boxes.append(_four_numbers(raw))
+    if not boxes:
+        return False
+    numbers = np.array(boxes)
+    fractions = numbers != np.round(numbers)
+    return bool(fractions.any() and np.median(np.abs(numbers).max(axis=1)) <= _A_WHOLE)
+
+
+def box_in_words(box: tuple[float, ...]) -> str:
+    """A box (cx, cy, w, h) as one of a few hundred phrases: how large, of which shape, and where."""
+    cx, cy, width, height = box
+    side = math.sqrt(width * height)
+    size = next(word for limit, word in _AREAS if side < limit)
+    shape = " wide" if width > _WIDE * height else " tall" if height > _WIDE * width else ""
+    return f"a {size}{shape} box at the {_word(_ROWS, cy)}, {_word(_COLUMNS, cx)}"
+
+
+def encode_boxes(boxes: np.ndarray) -> np.ndarray:
+    """Boxes (cx, cy, w, h), float64 (U, 4), as float32 (U, 32).
+
+    The four numbers, bumps over both places, and bumps over the logarithms of both sizes: a linear map from features
+    then tells places and small sizes apart, not their averages alone.
+    """
+    cx, cy = boxes[:, 0], boxes[:, 1]
+    log_w, log_h = np.log(np.maximum(boxes[:, 2:], 1e-6)).T
+    columns = [boxes, bumps(cx, _PLACES), bumps(cy, _PLACES), bumps(log_w, _SIZES), bumps(log_h, _SIZES)]
+    return np.hstack(columns).astype(np.float32)
+
+
+def doubt_boxes(boxes: np.ndarray) -> str | None:
+    """Says so where most boxes end at the right or lower edge, as three of four do whose corners are read as sizes."""
+    ends = boxes[:, :2] + boxes[:, 2:] / 2
+    share = (ends > 1 - _EDGE).any(axis=1).mean()
+    told = f"{share:.0%} of the boxes reach the right or lower edge of their pictures or beyond"
+    return f"{told}: does --box-format say how they are written?" if share > _DOUBTFUL else None
+
+
+def _four_numbers(raw: Any) -> tuple[float, float, float, float]:
+    try:
+        a, b, c, d = (float(value) for value in raw)
+    except (TypeError, ValueError):
+        raise ValueError(f"a box is four numbers, not {str(raw)[:60]}") from None
+    if not all(map(math.isfinite, (a, b, c, d))):
+        raise ValueError(f"a box has a number that is not finite: {[a, b, c, d]}")
+    return a, b, c, d
+
+
+def _word(words: tuple[str, ...], place: float) -> str:
+    return words[min(int(place * len(words)), len(words) - 1)]
+
+
+BOXES = Numbers(
+    measure=partial(measure_box, form="xywh"),
+    encode=encode_boxes,
+    describe=box_in_words,
+    formats={form: partial(measure_box, form=form) for form in ("xywh", "xyxy", "cxcywh")},
+    are_parts=are_parts,
+    doubt=doubt_boxes,
+)
+
 
 REFERRING_EXPRESSION = Task(
     id="referring-expression",

@@ -8,9 +8,9 @@ import numpy as np
 from scipy.special import softmax
 from scipy.stats import spearmanr
 
-from hf_emms.scoring.knn import knn
-from hf_emms.scoring.label_table import LabelTable
-from hf_emms.scoring.statistics import standardise_rows
+from hf_emms.scoring.baselines import knn
+from hf_emms.scoring.label_basis import LabelTable
+from hf_emms.scoring.standardise import standardise_rows
 
 TRANSRATE_DISTORTION = 1e-4
 PARC_ROWS = 500

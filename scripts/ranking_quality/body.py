@@ -12,8 +12,8 @@ import torch
 import transformers
 from torch import Tensor
 
+from hf_emms.features.feature_plan import ExtractionPlan, plan_extraction
 from hf_emms.features.fusion import Fused, find_fusion
-from hf_emms.features.plan import ExtractionPlan, plan_extraction
 from hf_emms.features.pooling import POOLINGS
 from hf_emms.hub import resolve
 from ranking_quality.candidates import checkpoint

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping, Sequence
 
 import numpy as np
 
-from hf_emms.agreement import over_targets, weighted_tau
+from hf_emms.evaluation import over_targets, weighted_tau
 from ranking_quality.places import RESULTS
 from ranking_quality.protocol import ON_SMALL_SAMPLES
 from ranking_quality.results import Measured, Target, controls, load

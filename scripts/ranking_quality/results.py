@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from hf_emms.agreement import dataset_blind, measured
+from hf_emms.evaluation import dataset_blind, measured
 
 MEASURES = ("weighted_tau", "kendall_tau", "pearson", "regret", "pick_in_top")
 

@@ -14,14 +14,14 @@ import numpy as np
 from hf_emms.cache import Cache, default_root
 from hf_emms.data import Target, load_target
 from hf_emms.data.sampling import balanced_order
+from hf_emms.engines.base import Settings
 from hf_emms.engines.extraction import About, extract
-from hf_emms.engines.settings import Settings
 from hf_emms.errors import EmmsError
+from hf_emms.features.label_embeddings import embed_texts
 from hf_emms.hub import resolve
-from hf_emms.labels import embed_texts
 from hf_emms.presets import encoder_preset
 from hf_emms.scoring.estimators import ESTIMATORS, Evidence
-from hf_emms.scoring.label_table import LabelTable
+from hf_emms.scoring.label_basis import LabelTable
 from hf_emms.scoring.moments import Moments
 from ranking_quality.baselines import BASELINES
 from ranking_quality.candidates import checkpoint

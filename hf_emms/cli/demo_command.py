@@ -1,0 +1,122 @@
+"""hf-emms demo: the whole road on data and checkpoints that ship with the package."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from hf_emms.cli import output
+from hf_emms.cli.rank_command import RELATIVE
+from hf_emms.errors import EmmsError
+from hf_emms.formatting import counted
+
+if TYPE_CHECKING:
+    from hf_emms.ranking import Ranking
+
+
+_DATASETS = {
+    "captions": "demo_captions",
+    "fashion": "demo_fashion",
+    "glosses": "demo_glosses",
+    "questions": "demo_vqa",
+    "spans": "demo_spans",
+    "boxes": "demo_boxes",
+}
+
+
+@click.command(short_help="Rank the embedded demo checkpoints: no network, less than a minute.")
+@click.option(
+    "--format",
+    "format",
+    type=click.Choice(["table", "json"]),
+    default="table",
+    show_default=True,
+    help="Form of the output.",
+)
+@click.option(
+    "--output",
+    "-o",
+    "folder",
+    type=click.Path(file_okay=False, path_type=Path),
+    default=Path("hf_emms_demo"),
+    show_default=True,
+    metavar="DIR",
+    help="Where files go.",
+)
+def demo(format: str, folder: Path) -> None:
+    """Rank small checkpoints on six small datasets, one a task; everything ships with hf-emms.
+
+    Prints a table for each dataset (--format json: the captions ranking alone), and writes the rankings and a
+    model-card section to a folder.
+    """
+    rankings = {}
+    for name, ranking in write_rankings(folder):
+        rankings[name] = ranking
+        if format == "table":
+            output.emit(f"{_title(ranking)}\n")
+            output.print_ranking(ranking, "table")
+            output.emit("")
+    captions = rankings["captions"]
+    if format == "json":
+        output.emit(captions.to_json())
+    card = _write_card(captions, folder)
+    output.say(
+        f"{RELATIVE}\n\n"
+        f"Rankings:           {folder}/{{{','.join(rankings)}}}.json\n"
+        f"Model-card section: {card}\n\n"
+        "Next, your own data or a dataset of the Hub:\n"
+        "  hf-emms rank --dataset ./FOLDER\n"
+        "  hf-emms rank --dataset beans --max-samples 500\n"
+        "  hf-emms presets\n\n"
+        "The rankings in your browser (pip install 'hf-emms[space]'):\n"
+        f"  hf-emms leaderboard --results {folder}"
+    )
+
+
+def write_rankings(folder: Path) -> Iterator[tuple[str, Ranking]]:
+    """Ranks the demo's datasets, one after the other; each ranking is in the folder when it is given.
+
+    Raises:
+        EmmsError: the folder cannot be written.
+    """
+    _make(folder)
+    for name, preset in _DATASETS.items():
+        ranking = _ranked(preset)
+        output.write_ranking(ranking, folder / f"{name}.json")
+        yield name, ranking
+
+
+def _make(folder: Path) -> None:
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise EmmsError(f"cannot write to {folder}: {error.strerror or error}", "--output DIR") from error
+
+
+def _ranked(preset: str) -> Ranking:
+    from hf_emms.cli.output import StderrProgress
+    from hf_emms.pipeline import run
+    from hf_emms.plan import Request, plan
+
+    with StderrProgress() as progress, output.stdout_for_data_only():
+        planned = plan(Request(preset), progress)
+        progress.checkpoints = len(planned.candidates)
+        return run(planned, progress)
+
+
+def _title(ranking: Ranking) -> str:
+    return f"{ranking.dataset}: {ranking.task}, {counted(ranking.n, 'row')}, {counted(ranking.n_labels, 'label text')}"
+
+
+def _write_card(ranking: Ranking, folder: Path) -> Path:
+    from hf_emms.cards import render_section
+
+    best = ranking.best
+    if best is None:
+        raise EmmsError("no demo checkpoint could be scored", "hf-emms --debug demo shows the tracebacks")
+    path = folder / f"card-{best.checkpoint.rpartition('/')[2]}.md"
+    path.write_text(render_section(ranking, best.checkpoint), encoding="utf-8")
+    return path

@@ -1,0 +1,187 @@
+"""hf-emms validate and hf-emms compare."""
+
+from __future__ import annotations
+
+import shutil
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from hf_emms.cli import output
+from hf_emms.cli.card_command import read_ranking
+
+if TYPE_CHECKING:
+    from hf_emms.evaluation import Comparison, Validation
+
+
+FORMATS = ("table", "json", "tsv", "md")
+_CARDS = "cards"
+
+
+@click.command(short_help="Check rankings against fine-tuning results.")
+@click.option(
+    "--ranking",
+    "files",
+    multiple=True,
+    required=True,
+    type=click.Path(path_type=Path),
+    metavar="FILE",
+    help="What hf-emms rank --output wrote; repeat for several targets.",
+)
+@click.option(
+    "--truth",
+    required=True,
+    metavar="FILE|cards",
+    help="CSV, TSV or JSON with checkpoint, score (and dataset); or the checkpoints' own model cards.",
+)
+@click.option("--metric", metavar="NAME", help="Column of the scores, or metric of the cards [default: inferred].")
+@click.option("--lower-is-better", is_flag=True, help="The scores are losses or error rates.")
+@click.option("--estimator", "estimators", multiple=True, metavar="NAME", help="Which ones [default: all].")
+@click.option("--plot", type=click.Path(path_type=Path), metavar="FILE", help="Draw it: .png, .svg or .pdf.")
+@click.option("--resamples", type=click.IntRange(min=1), default=1000, show_default=True, help="Of the intervals.")
+@click.option("--seed", type=int, default=0, show_default=True, help="Of the intervals.")
+@click.option("--format", "format", type=click.Choice(FORMATS), help="[default: table; tsv in a pipe]")
+def validate(
+    files: tuple[Path, ...],
+    truth: str,
+    metric: str | None,
+    lower_is_better: bool,
+    estimators: tuple[str, ...],
+    plot: Path | None,
+    resamples: int,
+    seed: int,
+    format: str | None,
+) -> None:
+    """Check rankings against what fine-tuning really gave.
+
+    Shows for every estimator, beside controls (*) that know nothing of the dataset, how well its order agrees with the
+    truth and what following it would have cost.
+    """
+    from hf_emms import evaluation
+    from hf_emms.evaluation.figure import check_figure, write_figure
+
+    if plot is not None:
+        check_figure(plot)
+    rankings = [read_ranking(file) for file in files]
+    with output.stdout_for_data_only():
+        known = (
+            evaluation.truth_from_cards(rankings, metric=metric, lower_is_better=lower_is_better)
+            if truth == _CARDS
+            else evaluation.read_truth(Path(truth), metric=metric, lower_is_better=lower_is_better)
+        )
+        found = evaluation.validate(rankings, known, estimators=estimators, resamples=resamples, seed=seed)
+    drawn = estimators or (rankings[0].estimators[0],)
+    _print_validation(found, format or output.default_format(), drawn[0])
+    output.say("\n".join(_explained(found)))
+    if plot is not None:
+        write_figure(found, plot, drawn)
+        output.say(f"plot: {plot}")
+
+
+@click.command(short_help="Show how two rankings differ.")
+@click.argument("a", type=click.Path(path_type=Path))
+@click.argument("b", type=click.Path(path_type=Path))
+@click.option("--format", "format", type=click.Choice(FORMATS), help="[default: table; tsv in a pipe]")
+def compare(a: Path, b: Path, format: str | None) -> None:
+    """Show how ranking B differs from ranking A: settings, moves, agreement, missing checkpoints.
+
+    Ranks are counted among the checkpoints that both have scored; a change within shared ranks is no move.
+    """
+    from hf_emms import evaluation
+
+    found = evaluation.compare(read_ranking(a), read_ranking(b))
+    for warning in found.warnings:
+        output.say(f"Warning: {warning}")
+    _print_comparison(found, format or output.default_format())
+
+
+def _print_validation(found: Validation, format: str, drawn: str) -> None:
+    from hf_emms.evaluation import tables
+    from hf_emms.evaluation.tables import scatter
+
+    if format == "json":
+        output.emit(found.to_json())
+        return
+    if format == "tsv":
+        records = tables.records(found)
+        output.print_records([*records[0]], [[*record.values()] for record in records], "tsv")
+        return
+    parts = []
+    for heading, lines in tables.tables(found):
+        header, rows = tables.cells(lines)
+        parts.append(_table(heading, header, rows, format))
+    # Several would scroll the table away; --plot draws them all.
+    if format == "table" and len(found.targets) == 1:
+        width = min(shutil.get_terminal_size().columns, 80)
+        parts.append(scatter(found.targets[0], drawn, found.metric, found.lower_is_better, width))
+    output.emit("\n\n".join(parts))
+
+
+def _print_comparison(found: Comparison, format: str) -> None:
+    from hf_emms.evaluation import tables
+
+    if format == "json":
+        output.emit(found.to_json())
+    elif format == "tsv":
+        records = tables.moves(found)
+        header = ["checkpoint", "rank_a", "rank_b", "up", "state"]
+        output.print_records(header, [[record[name] for name in header] for record in records], "tsv")
+    else:
+        header, rows = tables.move_cells(found)
+        parts = [_table("", header, rows, format)] if rows else []
+        bullet = "- " if format == "md" else ""
+        parts.append("\n".join(bullet + line for line in tables.verdict(found)))
+        if found.settings:
+            parts.append(_table("settings that differ", ["setting", "A", "B"], tables.setting_rows(found), format))
+        output.emit("\n\n".join(parts))
+
+
+def _table(heading: str, header: Sequence[str], rows: Sequence[Sequence[str]], format: str) -> str:
+    from hf_emms.views import aligned, escaped
+
+    if format == "md":
+        lines = [header, ["---"] * len(header), *([escaped(cell) for cell in row] for row in rows)]
+        text = "\n".join("| " + " | ".join(line) + " |" for line in lines)
+        return f"**{escaped(heading)}**\n\n{text}" if heading else text
+    left = ("scores", "pick", "checkpoint", "setting", "A" * ("setting" in header), "B" * ("setting" in header))
+    header, rows = _fitted(header, rows, left)
+    return "\n".join([*([heading] if heading else []), *aligned(header, rows, left=left)])
+
+
+def _fitted(
+    header: Sequence[str], rows: Sequence[Sequence[str]], left: Sequence[str]
+) -> tuple[list[str], list[list[str]]]:
+    """A narrow terminal gets fewer columns instead of broken lines; a file gets all of them."""
+    from hf_emms.evaluation.tables import DISPENSABLE
+    from hf_emms.views import aligned
+
+    lines = [[*header], *map(list, rows)]
+    for title in DISPENSABLE:
+        wide = max(map(len, aligned(lines[0], lines[1:], left=left)))
+        if sys.stdout.isatty() and title in lines[0] and wide > shutil.get_terminal_size().columns:
+            place = lines[0].index(title)
+            lines = [line[:place] + line[place + 1 :] for line in lines]
+    return lines[0], lines[1:]
+
+
+def _explained(found: Validation) -> list[str]:
+    """What a reader of the table needs to know about it, for stderr."""
+    lines = ["", f"truth: {found.metric} of {found.source}" + (", lower is better" if found.lower_is_better else "")]
+    for target in found.targets:
+        gone: tuple[tuple[str, Any], ...] = (
+            ("no truth for", target.without_truth),
+            ("not in the ranking", target.without_row),
+            ("failed in the ranking", target.failed),
+        )
+        lines += [f"{target.dataset}: {what}: {', '.join(names)}" for what, names in gone if names]
+    over = "targets for the means, else checkpoints" if found.means else "checkpoints"
+    return [
+        *lines,
+        *found.notes,
+        f"95 %: bootstrap over {over} ({found.resamples:,} resamples, seed {found.seed}); rough where they are few.",
+        "regret: the best truth minus that of the pick, in the truth's points. top 3: is the pick one of the best?",
+        "* knows nothing of the dataset; random is what a coin gets. An estimator has to beat these.",
+    ]

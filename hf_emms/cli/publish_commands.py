@@ -1,0 +1,199 @@
+"""hf-emms metric install|uninstall|path.
+
+hf-emms publish …: what goes to the Hub.
+hf-emms publish results and hf-emms pull results.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from hf_emms.cli import output
+from hf_emms.cli.card_command import read_ranking
+from hf_emms.errors import EmmsError
+from hf_emms.formatting import counted
+from hf_emms.metrics import install as installation
+
+if TYPE_CHECKING:
+    from hf_emms.ranking import Ranking
+
+
+@click.group(short_help='Put evaluate.load("emms") in place, or take it away.')
+def metric() -> None:
+    """The metric for the evaluate library.
+
+    evaluate.load("emms") finds it in the modules cache of evaluate (HF_MODULES_CACHE). `import hf_emms` puts it there
+    too, unless HF_EMMS_INSTALL_METRIC=0 is set.
+    """
+
+
+@metric.command()
+def install() -> None:
+    """Put the metric where evaluate.load("emms") looks for it; prints the module's path."""
+    output.emit(str(installation.install()))
+    output.say('evaluate.load("emms") finds it, online and offline')
+
+
+@metric.command()
+def uninstall() -> None:
+    """Take the metric away; `import hf_emms` will not put it back."""
+    gone = installation.uninstall()
+    output.say("\n".join(f"removed {folder}" for folder in gone) or "there was nothing to remove")
+    output.say("hf-emms metric install puts it back")
+
+
+@metric.command()
+def path() -> None:
+    """Print the metric's own folder, which evaluate.load takes as well and hf-emms publish metric uploads."""
+    output.emit(str(installation.source_folder()))
+    try:
+        state = "installed as" if installation.is_installed() else "not installed as"
+        output.say(f"{state} {installation.installed_module()}")
+    except EmmsError as error:
+        output.say(f"not installed: {error}")
+
+
+@click.group(short_help="Publish to the Hub: rankings, the metric, the leaderboard.")
+def publish() -> None:
+    """Write to repositories of your own on the Hub; `hf auth login` first."""
+
+
+@publish.command(short_help="Publish the metric as a Gradio Space.")
+@click.option("--repo-id", required=True, metavar="USER/emms", help="The Space.")
+@click.option("--private", is_flag=True, help="Make a new Space private.")
+def metric(repo_id: str, private: bool) -> None:
+    """Publish the metric as a Gradio Space, for evaluate.load("USER/emms"); prints the commit's address."""
+    from hf_emms.metrics.install import publish_metric
+
+    output.emit(publish_metric(repo_id, private=private))
+    output.say(f'published: evaluate.load("{repo_id}") loads it where hf-emms is installed')
+
+
+@publish.command(short_help="Publish the leaderboard as a Gradio Space.")
+@click.option("--repo-id", required=True, metavar="ORG/emms-leaderboard", help="The Space; made where there is none.")
+@click.option("--results", required=True, metavar="ORG/emms-results", help="The results dataset that it shows.")
+@click.option("--private", is_flag=True, help="Make a new Space private.")
+@click.option(
+    "--secret",
+    "secrets",
+    multiple=True,
+    metavar="NAME",
+    help="Environment variable whose value becomes a secret of the Space, such as HF_TOKEN for a private dataset.",
+)
+@click.option("--wait/--no-wait", default=True, show_default=True, help="Wait until it is built and runs.")
+@click.option("--dry-run", is_flag=True, help="List the files and write nothing.")
+def space(repo_id: str, results: str, private: bool, secrets: tuple[str, ...], wait: bool, dry_run: bool) -> None:
+    """Publish the leaderboard as a Gradio Space in one commit; prints its address.
+
+    An existing Space is updated. Secrets are set through the Hub's settings and are in no file.
+    """
+    from hf_emms import space as leaderboard
+
+    if dry_run:
+        output.emit("\n".join(leaderboard.files()))
+        output.say(f"nothing was written: these files would go to the Space {repo_id}, which would show {results}")
+        return
+    published = leaderboard.publish(
+        repo_id,
+        results,
+        private=private,
+        secrets=secrets,
+        wait=wait,
+        progress=lambda stage: output.say(f"the Space is at {stage}"),
+    )
+    output.emit(published.url)
+    output.say(f"commit: {published.commit}")
+
+
+@click.command("results")
+@click.option("--repo-id", required=True, metavar="ORG/emms-results", help="The dataset; made where there is none.")
+@click.option(
+    "--ranking",
+    "files",
+    multiple=True,
+    type=click.Path(path_type=Path),
+    metavar="FILE",
+    help="What hf-emms rank --output wrote; repeat for several [default: every ranking that is kept of Hub datasets].",
+)
+@click.option("--private", is_flag=True, help="Make a new dataset private.")
+def publish_results(repo_id: str, files: tuple[Path, ...], private: bool) -> None:
+    """Publish rankings as a dataset; prints the commit's address.
+
+    Adds to what is there: checkpoints of a ranking with the same settings join it, a result that is there already makes
+    no commit.
+    """
+    from hf_emms import hub, results
+
+    account = hub.who_am_i()
+    hub.require_push(account, repo_id, "dataset", instead=f"--repo-id {account.name}/emms-results")
+    rankings = [read_ranking(file) for file in files] if files else _kept()
+    outcome = results.publish(rankings, repo_id, private=private)
+    output.emit(outcome.url)
+    what = counted(len(rankings), "ranking")
+    output.say(f"{repo_id} holds {what} already" if outcome.state == "unchanged" else f"published {what} in {repo_id}")
+
+
+@click.group(short_help="Read from the Hub: published rankings.")
+def pull() -> None:
+    """Read what was published on the Hub."""
+
+
+@pull.command("results")
+@click.option("--repo-id", required=True, metavar="ORG/emms-results[@REVISION]", help="The dataset.")
+@click.option(
+    "--output",
+    "-o",
+    "folder",
+    type=click.Path(path_type=Path, file_okay=False),
+    default=Path("emms-results"),
+    show_default=True,
+    metavar="DIR",
+    help="Where the rankings go, one JSON file each.",
+)
+@click.option("--format", "format", type=click.Choice(output.LIST_FORMATS), help="[default: table; tsv in a pipe]")
+def pull_results(repo_id: str, folder: Path, format: str | None) -> None:
+    """Fetch published rankings; prints one line for each file."""
+    from hf_emms import results
+
+    with output.stdout_for_data_only():
+        rankings, problems = results.pull(repo_id)
+    lines = []
+    for path, ranking in rankings.items():
+        file = folder / f"{path}.json"
+        try:
+            file.parent.mkdir(parents=True, exist_ok=True)
+            file.write_text(ranking.to_json(), encoding="utf-8")
+        except OSError as error:
+            raise EmmsError(f"cannot write {file}: {error.strerror or error}", "--output DIR") from error
+        best = ranking.best.checkpoint if ranking.best else ""
+        lines.append((str(file), ranking.dataset_id, ranking.task, len(ranking.rows), best))
+    output.print_records(("file", "dataset", "task", "checkpoints", "best"), lines, format or output.default_format())
+    for problem in problems:
+        output.say(f"not read: {problem}")
+    if problems:
+        raise EmmsError(f"{len(problems)} of the rankings in {repo_id} could not be read", "see above")
+
+
+def _kept() -> list[Ranking]:
+    """The rankings that earlier runs kept, of datasets that others can get too."""
+    from hf_emms.cache import default_root
+    from hf_emms.cards.entries import is_commit
+
+    folder = default_root() / "rankings"
+    rankings = []
+    for file in sorted(folder.glob("*.json")):
+        try:
+            ranking = read_ranking(file)
+        except EmmsError as error:
+            output.say(f"left out: {file}: {error.message}")
+            continue
+        if is_commit(ranking.dataset_revision):
+            rankings.append(ranking)
+        else:
+            output.say(f"left out: {file}: {ranking.dataset_id} is no dataset of the Hub (--ranking publishes it)")
+    if not rankings:
+        raise EmmsError(f"no ranking is kept in {folder}", "--ranking FILE names one; hf-emms rank … writes it")
+    return rankings

@@ -1,0 +1,123 @@
+"""hf-emms score: the user's own arrays."""
+
+from __future__ import annotations
+
+import json
+import zipfile
+from dataclasses import asdict
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from hf_emms.cli import output
+from hf_emms.errors import EmmsError
+
+if TYPE_CHECKING:
+    import numpy as np
+
+
+@click.command(short_help="Score arrays of your own.")
+@click.argument("file", type=click.Path(exists=True, dir_okay=False, path_type=Path), metavar="FEATURES.npz")
+@click.option("--features-key", default="features", show_default=True, help="Array (N, D1).")
+@click.option(
+    "--labels-key",
+    "labels_keys",
+    multiple=True,
+    help="Array (N, D2) or (N, D2, K); repeat for F-labels of different widths.  [default: label_embeddings]",
+)
+@click.option("--codes-key", default="codes", show_default=True, help="Integers (N,): row of the table.")
+@click.option("--table-key", "table_keys", multiple=True, help="Array (U, D2), one an F-label.  [default: table]")
+@click.option("--groups-key", help="Array (N,): what rows share with near-copies.  [default: groups, if it is there]")
+@click.option("--method", default="cv", show_default=True, help="cv, exact, one_pass or alternating.")
+@click.option("--folds", type=click.IntRange(min=2), default=5, show_default=True, help="Of held-out scores.")
+@click.option("--seed", type=int, default=0, show_default=True, help="Of the folds.")
+@click.option(
+    "--format",
+    "format",
+    type=click.Choice(["table", "json"]),
+    default="table",
+    show_default=True,
+    help="Form of the output.",
+)
+def score(
+    file: Path,
+    features_key: str,
+    labels_keys: tuple[str, ...],
+    codes_key: str,
+    table_keys: tuple[str, ...],
+    groups_key: str | None,
+    method: str,
+    folds: int,
+    seed: int,
+    format: str,
+) -> None:
+    """Score one .npz file with features and label embeddings.
+
+    It holds "features" (N, D1) and "label_embeddings" (N, D2) or (N, D2, K); for labels that repeat, "codes" (N,) and
+    "table" (U, D2) instead.
+    """
+    from hf_emms.scoring.emms import emms
+
+    arrays = _arrays(file)
+    features = _named(arrays, features_key, file, "--features-key")
+    labels = _labels(arrays, file, labels_keys, codes_key, table_keys)
+    groups = _named(arrays, groups_key, file, "--groups-key") if groups_key else arrays.get("groups")
+    result = asdict(emms(features, labels, method=method, groups=groups, folds=folds, seed=seed))
+    if format == "json":
+        output.emit(json.dumps(result, indent=2))
+    else:
+        output.emit("\n".join(_lines(result)))
+
+
+def _arrays(file: Path) -> dict[str, np.ndarray]:
+    import numpy as np
+
+    try:
+        loaded = np.load(file, allow_pickle=False)
+        if not isinstance(loaded, np.lib.npyio.NpzFile):
+            raise ValueError("it holds one array without a name")
+        with loaded:
+            return {name: loaded[name] for name in loaded.files}
+    except (ValueError, OSError, EOFError, zipfile.BadZipFile) as error:
+        raise EmmsError(
+            f"cannot read {file}: {error}", "np.savez(FILE, features=X, label_embeddings=Z) writes one"
+        ) from error
+
+
+def _labels(
+    arrays: dict[str, np.ndarray],
+    file: Path,
+    labels_keys: tuple[str, ...],
+    codes_key: str,
+    table_keys: tuple[str, ...],
+) -> Any:
+    from hf_emms.scoring.label_basis import LabelTable
+
+    if not labels_keys and (table_keys or ("label_embeddings" not in arrays and codes_key in arrays)):
+        codes = _named(arrays, codes_key, file, "--codes-key")
+        tables = tuple(_named(arrays, key, file, "--table-key") for key in table_keys or ("table",))
+        return LabelTable(codes, tables)
+    blocks = [_named(arrays, key, file, "--labels-key") for key in labels_keys or ("label_embeddings",)]
+    return blocks if len(blocks) > 1 else blocks[0]
+
+
+def _named(arrays: dict[str, np.ndarray], key: str, file: Path, option: str) -> np.ndarray:
+    if key not in arrays:
+        held = ", ".join(arrays) or "nothing"
+        raise EmmsError(f"{file} has no array {key!r}", f"{option} names one of: {held}")
+    return arrays[key]
+
+
+def _lines(result: dict[str, Any]) -> list[str]:
+    spread = f" ± {result['stderr']:.6f}" if result["stderr"] is not None else ""
+    weights = ", ".join(f"{weight:.3f}" for weight in result["weights"])
+    ridge = [f"ridge    {result['ridge']:.3g}"] if result["ridge"] is not None else []
+    return [
+        f"score    {result['score']:.6f}{spread}",
+        f"R²       {result['r2']:.4f}",
+        f"weights  {weights}",
+        *ridge,
+        f"n, d1    {result['n']}, {result['d1']}",
+        *result["notes"],
+    ]

@@ -1,0 +1,161 @@
+"""What the workers of a cluster run: plain functions of plain data, which any of them may run again."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from functools import partial
+from typing import TYPE_CHECKING, TypeVar
+
+import numpy as np
+
+from hf_emms import demo
+from hf_emms.engines.base import Settings, failures, one_line, versions
+from hf_emms.engines.checkpoint import Verdict, evidence_of, verdict
+from hf_emms.engines.extraction import About, about_of, batches_of, filled, load, moments_from
+from hf_emms.engines.shards import Part, moments_of
+from hf_emms.errors import EmmsError
+from hf_emms.scoring.estimators import Evidence
+from hf_emms.scoring.label_basis import LabelTable
+from hf_emms.scoring.moments import Moments
+
+if TYPE_CHECKING:
+    from hf_emms.hub import Repo
+    from hf_emms.tasks import Task
+
+
+T = TypeVar("T")
+# Layer → its moments, and its features, float32 (m, D1).
+MomentsOf = dict[str, Moments]
+FeaturesOf = dict[str, np.ndarray]
+
+
+@dataclass(frozen=True)
+class Piece:
+    """What is small of a part's extraction.
+
+    Attributes:
+        about: layer → the checkpoint.
+        refused: layer → why the checkpoint cannot give it, in one line.
+        seconds: that it took, loading included.
+    """
+
+    about: dict[str, About]
+    refused: dict[str, str]
+    seconds: float
+
+
+@dataclass(frozen=True)
+class Judgement:
+    """What the estimators say of a checkpoint, and the seconds that they took."""
+
+    verdict: Verdict
+    seconds: float
+
+
+def extract_part(
+    repo: Repo, task: Task, part: Part, labels: LabelTable, settings: Settings, keep: bool
+) -> tuple[Piece, MomentsOf, FeaturesOf | None]:
+    """Runs a checkpoint over a part of the inputs.
+
+    Args:
+        repo: the checkpoint.
+        task: what it is ranked for.
+        part: the inputs.
+        labels: of all rows of the target.
+        settings: how.
+        keep: whether the features are wanted beside the moments.
+
+    Returns:
+        What is small, the moments, and the features, or None.
+
+    Raises:
+        EmmsError: in one line, why the checkpoint cannot be loaded or run.
+    """
+    return _told(lambda: _extract_part(repo, task, part, labels, settings, keep))
+
+
+def moments_of_features(features: FeaturesOf, part: Part, labels: LabelTable, settings: Settings) -> MomentsOf:
+    """Moments of features that are there already."""
+    return _told(lambda: _moments_of(features, part, labels, settings))
+
+
+def merge(left: MomentsOf, right: MomentsOf) -> MomentsOf:
+    """One node of the tree of merges."""
+    return {layer: own.merge(right[layer]) for layer, own in left.items()}
+
+
+def score(moments: MomentsOf, part: Part, labels: LabelTable, settings: Settings, *features: FeaturesOf) -> Judgement:
+    """Scores a checkpoint.
+
+    Args:
+        moments: of all rows.
+        part: all rows; its inputs are not looked at.
+        labels: of all rows.
+        settings: how.
+        features: of one part after the other, where an estimator needs rows.
+
+    Raises:
+        EmmsError: in one line, why it has no score.
+    """
+
+    def evidence(layer: str) -> Evidence:
+        rows = np.concatenate([one[layer] for one in features]) if features else None
+        # A copy: what lies in the object store cannot be written to, and the last rows are still to be folded in.
+        return evidence_of(rows, moments[layer].copy(), part, labels, settings)
+
+    def scored() -> Judgement:
+        started = time.perf_counter()
+        judged = verdict({layer: partial(evidence, layer) for layer in moments}, {}, settings)
+        return Judgement(judged, time.perf_counter() - started)
+
+    return _told(scored)
+
+
+def worker_versions() -> dict[str, str]:
+    """What a worker has installed."""
+    return versions()
+
+
+def _extract_part(
+    repo: Repo, task: Task, part: Part, labels: LabelTable, settings: Settings, keep: bool
+) -> tuple[Piece, MomentsOf, FeaturesOf | None]:
+    started = time.perf_counter()
+    extractor = load(_here(repo), task, settings, part.inputs)
+    try:
+        if keep:
+            rows = filled(batches_of(extractor, part, settings), len(part.inputs), extractor.width)
+            features = {layer: np.ascontiguousarray(rows[:, own]) for layer, own in extractor.columns.items()}
+            moments = _moments_of(features, part, labels, settings)
+        else:
+            features = None
+            moments = moments_from(extractor, part, labels, settings)
+    finally:
+        extractor.close()
+    about = {layer: about_of(extractor, layer) for layer in extractor.columns}
+    refused = {layer: one_line(error) for layer, error in extractor.refused.items()}
+    return Piece(about, refused, time.perf_counter() - started), moments, features
+
+
+def _moments_of(features: FeaturesOf, part: Part, labels: LabelTable, settings: Settings) -> MomentsOf:
+    return {layer: moments_of(own, part, labels, settings) for layer, own in features.items()}
+
+
+def _here(repo: Repo) -> Repo:
+    """The checkpoint as this machine finds it: embedded ones lie wherever hf_emms is installed."""
+    folder = demo.folder_of(repo.id) or repo.folder
+    if folder is not None and not folder.exists():
+        raise EmmsError(
+            f"the folder {repo.id} is not on the node that was to run it",
+            "put it on storage that every node sees, or on the Hub",
+        )
+    return replace(repo, folder=folder)
+
+
+def _told(call: Callable[[], T]) -> T:
+    """Turns whatever a checkpoint raises into an error that the driver can read, whatever it has installed."""
+    try:
+        return call()
+    except failures() as error:
+        raise EmmsError(one_line(error)) from None

@@ -1,0 +1,139 @@
+"""Parts of a target, and the moments of their rows, which merge into those of the whole."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, TypeVar
+
+import numpy as np
+
+from hf_emms.engines.base import Settings
+from hf_emms.scoring.label_basis import LabelTable
+from hf_emms.scoring.moments import Moments, kept_by_text, needed_bytes
+
+if TYPE_CHECKING:
+    from hf_emms.data import Target
+
+
+# Rows that enter the moments at once: enough for fast products, few enough to stay small.
+CHUNK_ROWS = 2048
+
+# Scoring that needs more than this is announced.
+NOTED_BYTES = 10**9
+
+Features = TypeVar("Features")
+Batches = Iterable[tuple[np.ndarray, np.ndarray]]
+"""Positions int64 (b,) among the inputs of a part, and their features float32 (b, D1)."""
+
+
+@dataclass(frozen=True)
+class Part:
+    """Some inputs of a target with all rows that they feed.
+
+    A row's fold depends on its group alone, so parts never change folds.
+
+    Attributes:
+        inputs: the m inputs: strings, or `Images`.
+        rows: int64, shape (n,): which rows of the target they feed.
+        input_of_row: int64, shape (n,): which of the m inputs feeds each.
+        groups: uint64, shape (n,): as in the target.
+    """
+
+    inputs: Sequence[Any]
+    rows: np.ndarray
+    input_of_row: np.ndarray
+    groups: np.ndarray
+
+
+def whole(target: Target) -> Part:
+    """All of a target."""
+    return Part(target.inputs, np.arange(len(target)), target.input_of_row, target.groups)
+
+
+def part_of(target: Target, inputs: slice) -> Part:
+    """A run of a target's inputs; they are in the order of a hash, so that the first m are a sample as good as any."""
+    start, stop, _ = inputs.indices(len(target.inputs))
+    rows = np.flatnonzero((target.input_of_row >= start) & (target.input_of_row < stop))
+    return Part(target.inputs[start:stop], rows, target.input_of_row[rows] - start, target.groups[rows])
+
+
+def moments_of(features: np.ndarray, part: Part, labels: LabelTable, settings: Settings) -> Moments:
+    """Moments of a part's rows.
+
+    Args:
+        features: float32 (m, D1), of the part's inputs.
+        part: the rows.
+        labels: of all rows of the target.
+        settings: folds and their seed.
+    """
+    moments = Moments.like(labels, features.shape[1], folds=settings.folds, seed=settings.seed)
+    for start in range(0, len(part.rows), CHUNK_ROWS):
+        chunk = slice(start, start + CHUNK_ROWS)
+        moments.update(features[part.input_of_row[chunk]], labels.take(part.rows[chunk]), part.groups[chunk])
+    return moments
+
+
+def streamed_moments(
+    batches: Batches, columns: Mapping[str, slice], part: Part, labels: LabelTable, settings: Settings
+) -> dict[str, Moments]:
+    """`moments_of` each layer straight from batches: no array of all features exists.
+
+    Args:
+        batches: every input of the part once, in any order.
+        columns: layer → its columns of the features.
+        part: the rows.
+        labels: of all rows of the target.
+        settings: folds and their seed.
+    """
+    moments = empty_moments(columns, labels, settings)
+    for features, places, taken, groups in with_rows(batches, part, labels):
+        for layer, own in columns.items():
+            moments[layer].update(features[places, own], taken, groups)
+    return moments
+
+
+def empty_moments(columns: Mapping[str, slice], labels: LabelTable, settings: Settings) -> dict[str, Moments]:
+    """Layer → moments of its columns of the features, of no rows yet."""
+    return {
+        layer: Moments.like(labels, own.stop - own.start, folds=settings.folds, seed=settings.seed)
+        for layer, own in columns.items()
+    }
+
+
+def with_rows(
+    batches: Iterable[tuple[np.ndarray, Features]], part: Part, labels: LabelTable
+) -> Iterator[tuple[Features, np.ndarray, LabelTable, np.ndarray]]:
+    """Batches with the rows that they feed.
+
+    Args:
+        batches: see `Batches`; their features may be anything.
+        part: the rows.
+        labels: of all rows of the target.
+
+    Yields:
+        The features of b inputs, which of them each of r rows has, int64 (r,), the rows' labels and groups.
+    """
+    rows_of = _rows_by_input(part.input_of_row, len(part.inputs))
+    for positions, features in batches:
+        rows = [rows_of(position) for position in positions]
+        places = np.repeat(np.arange(len(positions)), [len(group) for group in rows])
+        chosen = np.concatenate(rows)
+        yield features, places, labels.take(part.rows[chosen]), part.groups[chosen]
+
+
+def _rows_by_input(input_of_row: np.ndarray, inputs: int) -> Callable[[int], np.ndarray]:
+    order = np.argsort(input_of_row, kind="stable")
+    ends = np.cumsum(np.bincount(input_of_row, minlength=inputs))
+
+    def rows_of(position: int) -> np.ndarray:
+        return order[ends[position - 1] if position else 0 : ends[position]]
+
+    return rows_of
+
+
+def memory_note(rows: int, width: int, labels: LabelTable, settings: Settings) -> str | None:
+    """What a user should know before scoring takes a lot of memory; None where it does not."""
+    size = labels.n_texts if kept_by_text(labels) else sum(labels.widths)
+    needed = needed_bytes(rows, width, size, settings.folds)
+    return f"scoring {width:,} features takes about {needed / 1e9:.1f} GB of memory" if needed >= NOTED_BYTES else None

@@ -1,0 +1,199 @@
+"""How two rankings differ: in what they were asked, in their order, in the checkpoints that they have."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import msgspec
+
+from hf_emms.evaluation import measures
+from hf_emms.evaluation.card_truth import matched, stopped_early
+from hf_emms.formatting import counted
+from hf_emms.ranking import Ranking, Row, ranked
+
+SCHEMA_VERSION = 1
+
+_SETTINGS = (
+    *("dataset_id", "dataset_revision", "config", "split", "columns", "task", "n", "n_inputs", "n_labels", "skipped"),
+    *("seed", "folds", "max_samples", "sampling", "race", "captions", "prompt", "label_form", "box_format"),
+    *("device", "dtype", "layers", "estimators"),
+)
+_SAME_QUESTION = ("dataset_id", "config", "split", "task")
+
+
+class Setting(msgspec.Struct, frozen=True):
+    """A setting with different values in the two rankings."""
+
+    name: str
+    first: Any
+    second: Any
+
+
+class Move(msgspec.Struct, frozen=True):
+    """A checkpoint that both rankings have scored.
+
+    Attributes:
+        checkpoint: as the first ranking names it.
+        first: its rank in the first one, among the checkpoints that both have.
+        second: likewise in the second one.
+        first_tied: whether the rank is shared.
+        second_tied: likewise in the second one.
+        up: ranks that it rose by, negative where it fell; 0 where its shared places overlap.
+    """
+
+    checkpoint: str
+    first: int
+    second: int
+    first_tied: bool
+    second_tied: bool
+    up: int
+
+
+class Comparison(msgspec.Struct, frozen=True, kw_only=True):
+    """How two rankings differ.
+
+    Attributes:
+        schema_version: of this structure.
+        estimators: what orders the first and the second one.
+        settings: those that differ.
+        moves: of the checkpoints that both have scored, in the order of the first one.
+        agreement: weighted_tau, kendall_tau and top_overlap (share of the first three) of the scores; None where
+            fewer than three checkpoints are common or nothing has an order.
+        picks: the best checkpoint of each, among those that both have scored.
+        same_pick: "yes", "within ties" where either ranking has both picks on its first rank, or "no".
+        only_first: scored in the first one, absent from the second one.
+        only_second: the other way round.
+        failed_first: failed in the first one.
+        failed_second: failed in the second one.
+        warnings: why the rankings should not be compared.
+    """
+
+    schema_version: int = SCHEMA_VERSION
+    estimators: tuple[str, str]
+    settings: tuple[Setting, ...]
+    moves: tuple[Move, ...]
+    agreement: dict[str, float | None]
+    picks: tuple[str, str] | None
+    same_pick: str | None
+    only_first: tuple[str, ...] = ()
+    only_second: tuple[str, ...] = ()
+    failed_first: tuple[str, ...] = ()
+    failed_second: tuple[str, ...] = ()
+    warnings: tuple[str, ...] = ()
+
+    def to_json(self) -> str:
+        """All of it as JSON text."""
+        return msgspec.json.format(msgspec.json.encode(self), indent=2).decode()
+
+
+def compare(first: Ranking, second: Ranking) -> Comparison:
+    """Says how the second ranking differs from the first one.
+
+    Ranks are counted anew among the checkpoints that both have scored, so that one more checkpoint moves no other.
+    """
+    # A name means a row whatever became of it; only then the failed ones go.
+    pairs = matched(first.rows, [row.checkpoint for row in second.rows])
+    back = {theirs: ours for ours, theirs in pairs.items()}
+    ours, theirs = first.estimators[0], second.estimators[0]
+    alive = {row.checkpoint for row in second.rows if row.error is None}
+    common = [row for row in first.rows if row.error is None and pairs.get(row.checkpoint) in alive]
+    before = ranked(common, ours)
+    names = {row.checkpoint for row in common}
+    after = ranked(
+        [
+            msgspec.structs.replace(row, checkpoint=back[row.checkpoint])
+            for row in second.rows
+            if back.get(row.checkpoint) in names
+        ],
+        theirs,
+    )
+    picks = (before[0].checkpoint, after[0].checkpoint) if before else None
+    return Comparison(
+        estimators=(ours, theirs),
+        settings=tuple(_settings(first, second, common, pairs)),
+        moves=_moves(before, after),
+        agreement=_agreement(before, after, ours, theirs),
+        picks=picks,
+        same_pick=_same_pick(before, after) if picks else None,
+        only_first=tuple(row.checkpoint for row in first.rows if row.error is None and row.checkpoint not in pairs),
+        only_second=tuple(row.checkpoint for row in second.rows if row.error is None and row.checkpoint not in back),
+        failed_first=tuple(row.checkpoint for row in first.rows if row.error is not None),
+        failed_second=tuple(row.checkpoint for row in second.rows if row.error is not None),
+        warnings=tuple(_warnings(first, second, common)),
+    )
+
+
+def _settings(first: Ranking, second: Ranking, common: Sequence[Row], pairs: Mapping[str, str]) -> list[Setting]:
+    values: list[tuple[str, Any, Any]] = [(name, getattr(first, name), getattr(second, name)) for name in _SETTINGS]
+    values.append(("encoders", _encoders(first), _encoders(second)))
+    for package in dict.fromkeys([*first.versions, *second.versions]):
+        values.append((f"version of {package}", first.versions.get(package), second.versions.get(package)))
+    for row in common:
+        other = second.row(pairs[row.checkpoint])
+        values.append((f"revision of {row.checkpoint}", row.revision, other.revision))
+        values.append((f"layer of {row.checkpoint}", row.layer, other.layer))
+    return [Setting(name, ours, theirs) for name, ours, theirs in values if ours != theirs]
+
+
+def _encoders(ranking: Ranking) -> list[str]:
+    return ["@".join(filter(None, (one.id, one.revision))) for one in ranking.encoders]
+
+
+def _warnings(first: Ranking, second: Ranking, common: Sequence[Row]) -> list[str]:
+    different = [name for name in _SAME_QUESTION if getattr(first, name) != getattr(second, name)]
+    warnings = []
+    if different:
+        told = ", ".join(f"{name} {getattr(first, name)} and {getattr(second, name)}" for name in different)
+        warnings.append(f"the rankings answer different questions: {told}")
+    elif first.dataset_revision != second.dataset_revision:
+        warnings.append("the dataset was in another state: its revisions differ")
+    for name, ranking in (("first", first), ("second", second)):
+        stopped = stopped_early(ranking.rows)
+        if stopped:
+            warnings.append(f"of the {name} ranking, {stopped}")
+    if len(common) < measures.FEWEST:
+        warnings.append(
+            f"both rankings have scored {counted(len(common), 'checkpoint')}; agreement needs {measures.FEWEST}"
+        )
+    return warnings
+
+
+def _moves(before: Sequence[Row], after: Sequence[Row]) -> tuple[Move, ...]:
+    then, now = _places(before), _places(after)
+    rows = {row.checkpoint: row for row in after}
+    moves = []
+    for row in before:
+        other = rows[row.checkpoint]
+        (best, worst), (best_now, worst_now) = then[row.checkpoint], now[row.checkpoint]
+        overlap = best <= worst_now and best_now <= worst
+        moves.append(Move(row.checkpoint, best, best_now, row.tied, other.tied, 0 if overlap else best - best_now))
+    return tuple(moves)
+
+
+def _places(rows: Sequence[Row]) -> dict[str, tuple[int, int]]:
+    """The first and the last place that a row may stand on: those of all rows with its rank."""
+    last = {row.rank: place for place, row in enumerate(rows, 1)}
+    return {row.checkpoint: (row.rank or 0, last[row.rank]) for row in rows}
+
+
+def _agreement(before: Sequence[Row], after: Sequence[Row], ours: str, theirs: str) -> dict[str, float | None]:
+    if len(before) < measures.FEWEST:
+        return dict.fromkeys(("weighted_tau", "kendall_tau", "top_overlap"))
+    there = {row.checkpoint: row.scores[theirs].value for row in after}
+    scores = [row.scores[ours].value for row in before], [there[row.checkpoint] for row in before]
+    values = {
+        "weighted_tau": measures.weighted_tau(*scores),
+        "kendall_tau": measures.kendall_tau(*scores),
+        "top_overlap": measures.top_recall(*scores),
+    }
+    return {name: None if math.isnan(value) else value for name, value in values.items()}
+
+
+def _same_pick(before: Sequence[Row], after: Sequence[Row]) -> str:
+    if before[0].checkpoint == after[0].checkpoint:
+        return "yes"
+    picks = {before[0].checkpoint, after[0].checkpoint}
+    tied = any(picks <= {row.checkpoint for row in rows if row.rank == 1} for rows in (before, after))
+    return "within ties" if tied else "no"

@@ -1,0 +1,152 @@
+"""The scatter plot as a picture; needs matplotlib (hf-emms[plot])."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from hf_emms.errors import EmmsError
+from hf_emms.evaluation.validate import Point, Target, Validation
+from hf_emms.views import one_line, title_of
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+
+
+SUFFIXES = (".png", ".svg", ".pdf")
+_COLUMNS = 3
+_INCHES = (5.2, 4.2)
+_SIDES = ((1, 0), (-1, 0), (0, 1), (0, -1), (1, 1), (-1, 1), (1, -1), (-1, -1))
+_DISTANCES = (7, 19, 38, 60)  # in points of type
+_DOT = 6  # half of a dot with some air, in pixels
+
+_Place = tuple[int, tuple[int, int]]
+
+
+def check_figure(path: Path) -> None:
+    """Fails before the work, not after it.
+
+    Raises:
+        EmmsError: a suffix that cannot be drawn, or matplotlib is not installed.
+    """
+    if path.suffix.lower() not in SUFFIXES:
+        raise EmmsError(
+            f"--plot {path}: the suffix {path.suffix!r} says no format that hf-emms draws",
+            f"use one of: {', '.join(SUFFIXES)}",
+        )
+    try:
+        import matplotlib  # noqa: F401
+    except ImportError as error:
+        raise EmmsError("--plot needs matplotlib, which is not installed", "pip install 'hf-emms[plot]'") from error
+
+
+def write_figure(validation: Validation, path: Path, names: Sequence[str]) -> None:
+    """Draws one panel for each target and each of the estimators or controls named.
+
+    Raises:
+        EmmsError: no such score, the suffix, no matplotlib, or the file cannot be written.
+    """
+    check_figure(path)
+    from matplotlib import rc_context
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure
+
+    panels = [
+        (target, name)
+        for target in validation.targets
+        for name in names
+        if any(name in p.scores for p in target.points)
+    ]
+    if not panels:
+        raise EmmsError(f"there is nothing to draw of {', '.join(names)}", "--estimator names what a ranking has")
+    columns = min(_COLUMNS, len(panels))
+    rows = math.ceil(len(panels) / columns)
+    figure = Figure(figsize=(_INCHES[0] * columns, _INCHES[1] * rows), layout="constrained")
+    renderer = FigureCanvasAgg(figure).get_renderer()  # labels are placed by their size in pixels
+    axes = figure.subplots(rows, columns, squeeze=False).ravel()
+    for axis, (target, name) in zip(axes, panels, strict=False):
+        _panel(axis, target, name, validation)
+    for axis in axes[len(panels) :]:
+        axis.set_axis_off()
+    figure.draw_without_rendering()
+    for axis, (target, name) in zip(axes, panels, strict=False):
+        _label(axis, [one for one in target.points if name in one.scores], name, renderer)
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        # No date and a fixed salt: the same numbers make the same file.
+        with rc_context({"svg.hashsalt": "hf-emms", "svg.fonttype": "none"}):
+            figure.savefig(path, dpi=150, metadata={"Date": None} if path.suffix.lower() == ".svg" else None)
+    except OSError as error:
+        raise EmmsError(f"cannot write {path}: {error.strerror or error}", "--plot FILE") from error
+
+
+def _panel(axis: Axes, target: Target, name: str, validation: Validation) -> None:
+    points = [one for one in target.points if name in one.scores]
+    line = next(line for line in target.lines if line.name == name)
+    axis.scatter([one.scores[name] for one in points], [one.truth for one in points], s=28, zorder=3)
+    value = line.values.get("weighted_tau")
+    tau = "" if value is None else f"   weighted τ {value:.2f}"
+    axis.set_title(f"{target.dataset}: {title_of(name)}{tau}", fontsize=10)
+    axis.set_xlabel(f"{title_of(name)} (higher is better)")
+    axis.set_ylabel(validation.metric + (" (lower is better)" if validation.lower_is_better else ""))
+    if validation.lower_is_better:
+        axis.invert_yaxis()
+    axis.margins(0.16, 0.14)
+    axis.grid(alpha=0.25)
+    axis.spines[["top", "right"]].set_visible(False)
+
+
+def _label(axis: Axes, points: Sequence[Point], name: str, renderer: Any) -> None:
+    """Writes each name at the first place around its point that is free; where none is, at the least crowded one."""
+    from matplotlib.transforms import Bbox
+
+    frame = axis.get_window_extent(renderer)
+    dots = axis.transData.transform([(point.scores[name], point.truth) for point in points])
+    taken = [Bbox.from_extents(x - _DOT, y - _DOT, x + _DOT, y + _DOT) for x, y in dots]
+    for point in points:
+        tried: list[tuple[float, _Place, Any]] = []
+        for place in _places():
+            note = _note(axis, point, name, place)
+            box = note.get_window_extent(renderer)
+            note.remove()
+            inside = frame.x0 <= box.x0 and box.x1 <= frame.x1 and frame.y0 <= box.y0 and box.y1 <= frame.y1
+            crowd = sum(_shared(box, other) for other in taken) + (0 if inside else box.width * box.height)
+            tried.append((crowd, place, box))
+            if crowd == 0:
+                break
+        _, place, box = min(tried, key=lambda one: one[0])
+        # The line is not part of the box: it may cross what is near the point.
+        _note(axis, point, name, place, line=place[0] > _DISTANCES[0])
+        taken.append(box)
+
+
+def _note(axis: Axes, point: Point, name: str, place: _Place, *, line: bool = False) -> Any:
+    far, (x, y) = place
+    return axis.annotate(
+        _short(point.checkpoint),
+        (point.scores[name], point.truth),
+        (x * far, y * far),
+        textcoords="offset points",
+        ha={1: "left", 0: "center", -1: "right"}[x],
+        va={1: "bottom", 0: "center", -1: "top"}[y],
+        fontsize=7,
+        arrowprops={"arrowstyle": "-", "color": "#888888", "lw": 0.6} if line else None,
+    )
+
+
+def _places() -> list[_Place]:
+    """Beside a point, above and below it; then the same farther away, with a line to the point."""
+    return [(far, side) for far in _DISTANCES for side in _SIDES]
+
+
+def _shared(box: Any, other: Any) -> float:
+    width = min(box.x1, other.x1) - max(box.x0, other.x0)
+    height = min(box.y1, other.y1) - max(box.y0, other.y0)
+    return max(width, 0.0) * max(height, 0.0)
+
+
+def _short(checkpoint: str) -> str:
+    name = one_line(checkpoint).rstrip("/").rpartition("/")[2]
+    return name if len(name) <= 32 else f"{name[:15]}…{name[-16:]}"

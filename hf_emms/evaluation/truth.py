@@ -1,0 +1,180 @@
+"""What fine-tuning gave, read from a table that users have: CSV, TSV or JSON."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from hf_emms.errors import EmmsError
+from hf_emms.views import one_line
+
+_CHECKPOINT = ("checkpoint", "model", "id", "model_id", "model_name", "name")
+_DATASET = ("dataset", "dataset_id", "target")
+_SCORE = "score"
+_SUFFIXES = (".csv", ".tsv", ".json", ".jsonl")
+_LOSSES = ("loss", "error", "wer", "cer", "perplexity", "ppl", "mse", "rmse", "mae")
+
+
+@dataclass(frozen=True)
+class Truth:
+    """Scores after fine-tuning.
+
+    Attributes:
+        source: where they come from, in words.
+        metric: what they are.
+        scores: dataset → checkpoint → value as read; the dataset is None where the table names none.
+        lower_is_better: whether a small value is a good one.
+        notes: what was inferred, averaged or left out.
+    """
+
+    source: str
+    metric: str
+    scores: Mapping[str | None, Mapping[str, float]]
+    lower_is_better: bool = False
+    notes: tuple[str, ...] = ()
+
+    def higher_is_better(self, dataset: str | None) -> dict[str, float]:
+        """The values of a dataset, negated where a small one is good."""
+        sign = -1.0 if self.lower_is_better else 1.0
+        return {name: sign * value for name, value in self.scores[dataset].items()}
+
+
+def read_truth(path: Path, *, metric: str | None = None, lower_is_better: bool = False) -> Truth:
+    """Reads a table with a column of checkpoints, one of scores and, for several targets, one of datasets.
+
+    JSON may be a list of such rows, {checkpoint: score} or {dataset: {checkpoint: score}}. Checkpoints named in
+    several rows (seeds) get the mean.
+
+    Args:
+        path: a .csv, .tsv, .json or .jsonl file.
+        metric: the column of the scores; where it is None, "score" or the only column with numbers.
+        lower_is_better: whether a small score is a good one.
+
+    Raises:
+        EmmsError: the file cannot be read, or it doesn't say which column is which.
+    """
+    rows = _rows(path)
+    if not rows:
+        raise EmmsError(f"{path} has no rows", "write one line for each checkpoint below a header: checkpoint,score")
+    columns = list(dict.fromkeys(name for row in rows for name in row))
+    checkpoint = _named(columns, _CHECKPOINT)
+    if checkpoint is None:
+        raise EmmsError(
+            f"{path} has no column with checkpoints; its columns are {_listed(columns)}",
+            f"name one of them {_CHECKPOINT[0]!r}",
+        )
+    dataset = _named(columns, _DATASET)
+    score = _score_column(path, rows, [name for name in columns if name not in (checkpoint, dataset)], metric)
+    notes = []
+    if not lower_is_better and any(word in _LOSSES for word in score.lower().replace("-", "_").split("_")):
+        notes.append(f"{score!r} was read as higher is better; --lower-is-better turns it round")
+    return _gathered(path, rows, (checkpoint, dataset, score), lower_is_better, notes)
+
+
+def number_of(value: Any) -> float | None:
+    """A finite number from a cell ("84.2", "84.2%", 84.2), or None."""
+    if isinstance(value, bool):
+        return None
+    try:
+        number = float(value.strip().removesuffix("%") if isinstance(value, str) else value)
+    except (TypeError, ValueError):
+        return None
+    return number if math.isfinite(number) else None
+
+
+def _gathered(
+    path: Path, rows: Sequence[Mapping[str, Any]], columns: tuple[str, str | None, str], lower: bool, notes: list[str]
+) -> Truth:
+    checkpoint, dataset, score = columns
+    found: dict[str | None, dict[str, list[float]]] = {}
+    empty = []
+    for row in rows:
+        name = str(row.get(checkpoint) or "").strip()
+        value = number_of(row.get(score))
+        if not name:
+            continue
+        if value is None:
+            empty.append(name)
+            continue
+        key = str(row.get(dataset) or "").strip() or None if dataset else None
+        found.setdefault(key, {}).setdefault(name, []).append(value)
+    if not found:
+        raise EmmsError(f"{path} has no number in column {score!r}", "--metric NAME names another column")
+    if empty:
+        notes.append(f"no number in column {score!r}: {_listed(empty)}")
+    repeated = [name for table in found.values() for name, values in table.items() if len(values) > 1]
+    if repeated:
+        notes.append(f"several rows, averaged: {_listed(dict.fromkeys(repeated))}")
+    means = {key: {name: sum(all) / len(all) for name, all in table.items()} for key, table in found.items()}
+    return Truth(str(path), score, means, lower, tuple(map(one_line, notes)))
+
+
+def _rows(path: Path) -> list[dict[str, Any]]:
+    suffix = path.suffix.lower()
+    if suffix not in _SUFFIXES:
+        raise EmmsError(
+            f"--truth {path}: the suffix {path.suffix!r} says no format that hf-emms reads",
+            f"pass a file that ends in {', '.join(_SUFFIXES)}, or: --truth cards",
+        )
+    try:
+        text = path.read_text(encoding="utf-8-sig")
+        if suffix == ".json":
+            return _json_rows(path, json.loads(text))
+        if suffix == ".jsonl":
+            return _json_rows(path, [json.loads(line) for line in text.splitlines() if line.strip()])
+    except OSError as error:
+        raise EmmsError(f"cannot read {path}: {error.strerror or error}", "--truth FILE") from error
+    except ValueError as error:  # also text that is not UTF-8
+        raise EmmsError(f"{path} cannot be read as {suffix[1:]}: {error}", "save it as UTF-8") from error
+    header = text.partition("\n")[0]
+    delimiter = max("\t;,", key=header.count)
+    reader = csv.DictReader(io.StringIO(text), delimiter=delimiter, skipinitialspace=True)
+    return [{str(name).strip(): value for name, value in row.items() if name is not None} for row in reader]
+
+
+def _json_rows(path: Path, data: Any) -> list[dict[str, Any]]:
+    if isinstance(data, list) and all(isinstance(row, dict) for row in data):
+        return data
+    if isinstance(data, dict) and data:
+        tables = [value for value in data.values() if isinstance(value, dict)]
+        if len(tables) == len(data):
+            return [
+                {"dataset": dataset, "checkpoint": name, _SCORE: value}
+                for dataset, table in data.items()
+                for name, value in table.items()
+            ]
+        if not tables:
+            return [{"checkpoint": name, _SCORE: value} for name, value in data.items()]
+    raise EmmsError(
+        f"{path} holds no table of scores",
+        'write [{"checkpoint": …, "score": …}, …], {"CHECKPOINT": SCORE} or {"DATASET": {"CHECKPOINT": SCORE}}',
+    )
+
+
+def _score_column(path: Path, rows: Sequence[Mapping[str, Any]], columns: list[str], metric: str | None) -> str:
+    if metric is not None:
+        if metric not in columns:
+            raise EmmsError(f"{path} has no column {metric!r}", f"--metric takes one of: {_listed(columns)}")
+        return metric
+    numeric = [name for name in columns if any(number_of(row.get(name)) is not None for row in rows)]
+    if _SCORE in numeric:
+        return _SCORE
+    if len(numeric) != 1:
+        what = f"several columns with numbers: {_listed(numeric)}" if numeric else "no column with numbers"
+        raise EmmsError(f"{path} has {what}", "--metric NAME says which column holds the scores")
+    return numeric[0]
+
+
+def _named(columns: Sequence[str], wanted: Sequence[str]) -> str | None:
+    by_name = {name.lower().replace(" ", "_"): name for name in reversed(columns)}
+    return next((by_name[name] for name in wanted if name in by_name), None)
+
+
+def _listed(names: Any) -> str:
+    return ", ".join(map(str, names)) or "none"

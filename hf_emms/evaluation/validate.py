@@ -1,0 +1,306 @@
+"""What a validation found, as plain data.
+
+Did a ranking tell the truth? Its estimators and some controls against what fine-tuning gave.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+
+import msgspec
+
+from hf_emms.errors import EmmsError
+from hf_emms.evaluation import bootstrap, measures
+from hf_emms.evaluation.card_truth import dataset_of, matched, stopped_early
+from hf_emms.evaluation.truth import Truth
+from hf_emms.formatting import counted
+from hf_emms.ranking import Ranking
+
+SCHEMA_VERSION = 1
+
+PARAMETERS = "parameters"
+BLIND = "dataset-blind"
+RANDOM = "random"
+
+
+class Line(msgspec.Struct, frozen=True):
+    """How one list of scores agrees with the truth.
+
+    Attributes:
+        name: an estimator, or a control.
+        control: whether it knows nothing of the dataset: the number of parameters, the mean rank on the truth's other
+            datasets ("dataset-blind"), or nothing at all ("random": what a coin gets).
+        n: checkpoints compared; targets, in a mean.
+        values: measure → value; None where it is not defined, e.g. without any order.
+        intervals: measure → the ends of its interval.
+        picks: the checkpoints with the best score; more than one where they are equal.
+        unscored: checkpoints with a truth but without this score.
+    """
+
+    name: str
+    control: bool
+    n: int
+    values: dict[str, float | None] = {}
+    intervals: dict[str, tuple[float | None, float | None]] = {}
+    picks: tuple[str, ...] = ()
+    unscored: tuple[str, ...] = ()
+
+
+class Point(msgspec.Struct, frozen=True):
+    """One checkpoint with both numbers.
+
+    Attributes:
+        checkpoint: as the ranking names it.
+        truth: as the table has it.
+        scores: estimator or control → score.
+    """
+
+    checkpoint: str
+    truth: float
+    scores: dict[str, float]
+
+
+class Target(msgspec.Struct, frozen=True, kw_only=True):
+    """One ranking against the truth.
+
+    Attributes:
+        dataset: as the ranking names it.
+        task: the Hub's task id.
+        n: rows that the ranking was computed on.
+        lines: the ranking's estimators, then the controls.
+        points: what was compared, the truly best first.
+        without_truth: scored checkpoints that the truth does not have.
+        without_row: names in the truth that are not in the ranking.
+        failed: checkpoints with a truth whose row failed.
+    """
+
+    dataset: str
+    task: str
+    n: int
+    lines: tuple[Line, ...]
+    points: tuple[Point, ...]
+    without_truth: tuple[str, ...] = ()
+    without_row: tuple[str, ...] = ()
+    failed: tuple[str, ...] = ()
+
+
+class Validation(msgspec.Struct, frozen=True, kw_only=True):
+    """Rankings against the truth.
+
+    Attributes:
+        schema_version: of this structure.
+        source: where the truth comes from.
+        metric: what the truth measures; regret is in its points.
+        lower_is_better: whether a small truth is a good one.
+        resamples: of the intervals.
+        seed: of the intervals.
+        targets: one for each ranking.
+        means: over the targets, where there are several.
+        notes: what a reader should know.
+    """
+
+    schema_version: int = SCHEMA_VERSION
+    source: str
+    metric: str
+    lower_is_better: bool
+    resamples: int
+    seed: int
+    targets: tuple[Target, ...]
+    means: tuple[Line, ...] = ()
+    notes: tuple[str, ...] = ()
+
+    def to_json(self) -> str:
+        """All of it as JSON text; what is not defined is null."""
+        return msgspec.json.format(msgspec.json.encode(self), indent=2).decode()
+
+
+# Measures that make sense as a mean over targets: a rank depends on how many were ranked.
+_AVERAGED = ("weighted_tau", "kendall_tau", "pearson", "spearman", "regret", "pick_in_top", "top_recall")
+
+
+def validate(
+    rankings: Sequence[Ranking],
+    truth: Truth,
+    *,
+    estimators: Sequence[str] = (),
+    resamples: int = bootstrap.RESAMPLES,
+    seed: int = 0,
+) -> Validation:
+    """Measures how far the rankings agree with the truth.
+
+    Args:
+        rankings: one for each target.
+        truth: what fine-tuning gave, for all targets.
+        estimators: those to look at; all of each ranking where there are none.
+        resamples: of each interval: over the checkpoints of a target, and over the targets for the means.
+        seed: of the intervals.
+
+    Raises:
+        EmmsError: the truth lacks a ranking's dataset or names none where there are several, an estimator is in no
+            ranking, or a ranking and the truth share fewer than three checkpoints.
+    """
+    _check(rankings, truth, estimators)
+    blind = measures.dataset_blind({name: truth.higher_is_better(name) for name in truth.scores if name is not None})
+    targets = tuple(
+        _target(name, ranking, truth, blind, estimators, resamples, seed)
+        for name, ranking in zip(_names(rankings), rankings, strict=True)
+    )
+    means = _means(targets, resamples, seed) if len(targets) > 1 else ()
+    return Validation(
+        source=truth.source,
+        metric=truth.metric,
+        lower_is_better=truth.lower_is_better,
+        resamples=resamples,
+        seed=seed,
+        targets=targets,
+        means=means,
+        notes=(*truth.notes, *_races(rankings), *_remarks(targets)),
+    )
+
+
+def _check(rankings: Sequence[Ranking], truth: Truth, estimators: Sequence[str]) -> None:
+    if not rankings:
+        raise EmmsError("there is no ranking to validate", "--ranking FILE")
+    datasets = dict.fromkeys(ranking.dataset_id for ranking in rankings)
+    if None in truth.scores and len(truth.scores) > 1:
+        raise EmmsError(f"some rows of {truth.source} name no dataset", "fill the column of the datasets in every row")
+    if None in truth.scores and len(datasets) > 1:
+        raise EmmsError(
+            f"the rankings are of {len(datasets)} datasets ({', '.join(datasets)}), and {truth.source} names none",
+            "add a column dataset",
+        )
+    known = dict.fromkeys(name for ranking in rankings for name in ranking.estimators)
+    for name in estimators:
+        if name not in known:
+            raise EmmsError(f"no ranking has the estimator {name!r}", f"they have: {', '.join(known)}")
+
+
+def _names(rankings: Sequence[Ranking]) -> list[str]:
+    """The datasets, numbered where several rankings are of the same one."""
+    all = [ranking.dataset for ranking in rankings]
+    return [
+        f"{name} #{all[: place + 1].count(name)}" if all.count(name) > 1 else name for place, name in enumerate(all)
+    ]
+
+
+def _target(
+    name: str,
+    ranking: Ranking,
+    truth: Truth,
+    blind: Mapping[str, Mapping[str, float]],
+    estimators: Sequence[str],
+    resamples: int,
+    seed: int,
+) -> Target:
+    dataset = dataset_of(ranking, truth.scores)
+    pairs = matched(ranking.rows, truth.scores[dataset])
+    rows = [row for row in ranking.rows if row.error is None and row.checkpoint in pairs]
+    scored = [row.checkpoint for row in ranking.rows if row.error is None]
+    raw = {row.checkpoint: truth.scores[dataset][pairs[row.checkpoint]] for row in rows}
+    good = truth.higher_is_better(dataset)
+    if len(rows) < measures.FEWEST:
+        raise EmmsError(
+            f"the ranking of {ranking.dataset!r} and {truth.source} share {counted(len(rows), 'checkpoint')}; "
+            f"at least {measures.FEWEST} are needed",
+            f"the ranking has {_few(scored)}; the truth has {_few(truth.scores[dataset])}",
+        )
+    named = [one for one in ranking.estimators if not estimators or one in estimators]
+    columns: dict[str, dict[str, float]] = {
+        one: {row.checkpoint: row.scores[one].value for row in rows if one in row.scores} for one in named
+    }
+    columns[PARAMETERS] = {row.checkpoint: float(row.parameters) for row in rows if row.parameters}
+    if len(truth.scores) > 1 and dataset is not None:
+        elsewhere = blind[dataset]
+        columns[BLIND] = {one: elsewhere[pairs[one]] for one in raw if pairs[one] in elsewhere}
+    columns[RANDOM] = dict.fromkeys(raw, 0.0)
+    wanted = {row.checkpoint: good[pairs[row.checkpoint]] for row in rows}
+    best_first = sorted(raw, key=lambda one: (-wanted[one], one))
+    return Target(
+        dataset=name,
+        task=ranking.task,
+        n=ranking.n,
+        lines=tuple(_line(one, one not in named, column, wanted, resamples, seed) for one, column in columns.items()),
+        points=tuple(
+            Point(one, raw[one], {key: column[one] for key, column in columns.items() if one in column})
+            for one in best_first
+        ),
+        without_truth=tuple(one for one in scored if one not in pairs),
+        without_row=tuple(one for one in truth.scores[dataset] if one not in pairs.values()),
+        failed=tuple(row.checkpoint for row in ranking.rows if row.error is not None and row.checkpoint in pairs),
+    )
+
+
+def _line(
+    name: str, control: bool, column: Mapping[str, float], truth: Mapping[str, float], resamples: int, seed: int
+) -> Line:
+    unscored = tuple(checkpoint for checkpoint in truth if checkpoint not in column)
+    if len(column) < measures.FEWEST:
+        return Line(name, control, len(column), unscored=unscored)
+    scores, wanted = [*column.values()], [truth[checkpoint] for checkpoint in column]
+    values = measures.measured(scores, wanted)
+    # A coin's intervals would be those of the truth alone.
+    intervals = {} if name == RANDOM else bootstrap.over_checkpoints(scores, wanted, resamples=resamples, seed=seed)
+    best = measures.picks(scores)
+    return Line(
+        name,
+        control,
+        len(column),
+        _without_nan(values),
+        {key: (_number(ends.low), _number(ends.high)) for key, ends in intervals.items()},
+        tuple(sorted([*column][place] for place in best)) if name != RANDOM else (),
+        unscored,
+    )
+
+
+def _means(targets: Sequence[Target], resamples: int, seed: int) -> tuple[Line, ...]:
+    means = []
+    for name in dict.fromkeys(line.name for target in targets for line in target.lines):
+        lines = [line for target in targets for line in target.lines if line.name == name and line.values]
+        columns = {
+            measure: [value for line in lines if (value := line.values[measure]) is not None] for measure in _AVERAGED
+        }
+        ends = {key: bootstrap.over_targets(column, resamples=resamples, seed=seed) for key, column in columns.items()}
+        means.append(
+            Line(
+                name,
+                lines[0].control if lines else False,
+                len(lines),
+                {key: sum(column) / len(column) if column else None for key, column in columns.items()},
+                {key: (_number(one.low), _number(one.high)) for key, one in ends.items()},
+            )
+        )
+    return tuple(means)
+
+
+def _races(rankings: Iterable[Ranking]) -> list[str]:
+    told = ((ranking.dataset, stopped_early(ranking.rows)) for ranking in rankings)
+    return [f"{dataset}: {stopped}" for dataset, stopped in told if stopped]
+
+
+def _remarks(targets: Iterable[Target]) -> list[str]:
+    notes = []
+    for target in targets:
+        few = len(target.points)
+        if few <= measures.TOP:
+            notes.append(f"{target.dataset}: with {few} checkpoints every pick is in the top {measures.TOP}")
+        for line in target.lines:
+            if line.control and not line.n:
+                continue
+            if line.unscored:
+                notes.append(f"{target.dataset}: {line.name} has no score for {', '.join(line.unscored)}")
+            if line.values and line.values["weighted_tau"] is None and line.name != RANDOM:
+                notes.append(f"{target.dataset}: {line.name} or the truth has equal values only, so there is no tau")
+    return notes
+
+
+def _without_nan(values: Mapping[str, float]) -> dict[str, float | None]:
+    return {name: _number(value) for name, value in values.items()}
+
+
+def _number(value: float) -> float | None:
+    return None if value != value else float(value)
+
+
+def _few(names: Iterable[str]) -> str:
+    all = [*names]
+    return ", ".join(all[:5]) + (f" and {len(all) - 5} more" if len(all) > 5 else "") if all else "none"

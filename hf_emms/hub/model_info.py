@@ -1,0 +1,263 @@
+"""Searching the Hub for checkpoints: what its API tells of each, without downloading any.
+
+The evaluation results that a checkpoint's repository tells of itself.
+"""
+
+from __future__ import annotations
+
+import heapq
+import json
+import math
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any, Literal, get_args
+
+from hf_emms.errors import EmmsError
+from hf_emms.hub.client import endpoint, explained, page, patiently
+from hf_emms.hub.repos import Repo, fetch
+
+Sort = Literal["downloads", "likes", "trending_score", "created_at", "last_modified"]
+SORTS: tuple[str, ...] = get_args(Sort)
+
+_EXPANDED = ("sha", "config", "siblings", "safetensors", "downloads", "likes", "library_name", "gated")
+_FIELDS = {"trending_score": "trendingScore", "created_at": "createdAt", "last_modified": "lastModified"}
+
+
+@dataclass(frozen=True)
+class Found:
+    """A checkpoint as the Hub's API describes it.
+
+    Attributes:
+        id: "ORG/NAME".
+        revision: the sha of its main branch.
+        config: what the Hub keeps of config.json (architectures, model_type); empty where there is none.
+        files: paths of all files.
+        parameters: from the headers of its safetensors files, where the Hub has read them.
+        downloads: in the last 30 days.
+        likes: how many users like it.
+        library: e.g. "transformers", "timm".
+        gated: whether its owner wants to know who uses it.
+        order: the value that the list is sorted by, the largest first.
+    """
+
+    id: str
+    revision: str
+    config: dict[str, Any]
+    files: tuple[str, ...]
+    parameters: int | None
+    downloads: int
+    likes: int
+    library: str | None
+    gated: bool
+    order: Any
+
+
+def find_models(
+    *,
+    pipeline_tags: Sequence[str],
+    author: str | None = None,
+    text: str | None = None,
+    tags: Sequence[str] = (),
+    sort: Sort = "downloads",
+) -> Iterator[Found]:
+    """Lists checkpoints, the first by `sort` first; pages are asked for as they are needed.
+
+    Args:
+        pipeline_tags: Hub tasks; a checkpoint is tagged with one of them.
+        author: a user or organisation.
+        text: what an id contains.
+        tags: tags that a checkpoint has: libraries, languages, licences, "base_model:…".
+        sort: the order.
+
+    Raises:
+        EmmsError: the Hub cannot be reached, or refuses.
+    """
+    from huggingface_hub import HfApi
+
+    api = HfApi(endpoint=endpoint())
+    lists = [
+        api.list_models(
+            pipeline_tag=pipeline_tag,
+            author=author,
+            search=text,
+            filter=list(tags) or None,
+            sort=sort,
+            expand=[*_EXPANDED, *([_FIELDS[sort]] if sort in _FIELDS else [])],  # type: ignore[list-item]
+        )
+        for pipeline_tag in pipeline_tags
+    ]
+    merged = heapq.merge(
+        *(map(partial(_found, sort=sort), models) for models in lists), key=lambda found: found.order, reverse=True
+    )
+    while True:
+        with explained("search", "model", None):
+            found = next(merged, None)  # the client itself asks again for a page that did not come
+        if found is None:
+            return
+        yield found
+
+
+def count_parameters(found: Found) -> int | None:
+    """The parameters in the headers of a checkpoint's safetensors files: a few KB each, no weights.
+
+    Returns:
+        None where a header is not that of a safetensors file.
+
+    Raises:
+        EmmsError: the Hub cannot be reached, or refuses.
+    """
+    from huggingface_hub import HfApi
+    from huggingface_hub.errors import NotASafetensorsRepoError, SafetensorsParsingError
+
+    api = HfApi(endpoint=endpoint())
+    with explained(found.id, "model", None):
+        try:
+            metadata = patiently(
+                f"the header of {found.id}",
+                lambda watch: api.get_safetensors_metadata(found.id, revision=found.revision),
+            )
+        except (NotASafetensorsRepoError, SafetensorsParsingError):
+            return None
+    return sum(metadata.parameter_count.values())
+
+
+def logged_in() -> bool:
+    """Whether a token of the Hub is configured."""
+    from huggingface_hub import get_token
+
+    return get_token() is not None
+
+
+def read_config(found: Found) -> dict[str, Any]:
+    """config.json of a checkpoint, where the Hub's own summary does not say enough.
+
+    Raises:
+        EmmsError: it cannot be had, or is no JSON object.
+    """
+    from huggingface_hub import HfApi
+
+    api = HfApi(endpoint=endpoint())
+    with explained(found.id, "model", None):
+        path = patiently(
+            f"config.json of {found.id}",
+            lambda watch: api.hf_hub_download(found.id, "config.json", revision=found.revision),
+        )
+    try:
+        config = json.loads(Path(path).read_text(encoding="utf-8"))
+    except ValueError as error:
+        raise EmmsError(f"config.json of {found.id} is no JSON: {error}") from error
+    if not isinstance(config, dict):
+        raise EmmsError(f"config.json of {found.id} is no JSON object")
+    return config
+
+
+def _found(model: Any, sort: Sort) -> Found:
+    weights = model.safetensors
+    return Found(
+        id=model.id,
+        revision=model.sha,
+        config=model.config or {},
+        files=tuple(sibling.rfilename for sibling in model.siblings or ()),
+        parameters=weights.total if weights is not None else None,
+        downloads=model.downloads or 0,
+        likes=model.likes or 0,
+        library=model.library_name,
+        gated=bool(model.gated),
+        order=getattr(model, sort),
+    )
+
+
+_CARD = "README.md"
+_FOLDER = ".eval_results"
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """One number of a repository.
+
+    Attributes:
+        dataset: its Hub id, as written there.
+        config: of the dataset, where it is said.
+        split: of the dataset, where it is said.
+        metric: its type, e.g. "accuracy"; in .eval_results the task of the benchmark.
+        value: the number.
+        file: where it stands in the repository.
+    """
+
+    dataset: str
+    config: str | None
+    split: str | None
+    metric: str
+    value: float
+    file: str
+
+
+def evaluations(repo: Repo) -> list[Evaluation]:
+    """What the model-index of a card and the files in .eval_results say, in their order.
+
+    What is no number, or says not of which metric on which dataset, is left out.
+
+    Raises:
+        EmmsError: the files cannot be had, or are not what they should be.
+    """
+    from huggingface_hub import constants
+
+    folder = fetch(repo, [_CARD, f"{_FOLDER}/*.yaml"])
+    card = folder / _CARD
+    if repo.folder is None and constants.HF_HUB_OFFLINE and not card.is_file():
+        raise EmmsError(
+            f"the card of {repo.id!r} is not in the local cache, and HF_HUB_OFFLINE is set",
+            "unset HF_HUB_OFFLINE and run once online, or pass --truth FILE",
+        )
+    found = []
+    for file in [card, *sorted((folder / _FOLDER).glob("*.yaml"))]:
+        if file.is_file():
+            path = file.relative_to(folder).as_posix()
+            found += list(_of_card(repo, file) if file == card else _of_results(repo, file, path))
+    return [one for one in found if one.dataset and one.metric and math.isfinite(one.value)]
+
+
+def _of_card(repo: Repo, file: Path) -> Iterator[Evaluation]:
+    import yaml
+    from huggingface_hub import ModelCard
+
+    try:
+        results = ModelCard(file.read_text(encoding="utf-8-sig")).data.get("eval_results") or []
+    except (ValueError, yaml.YAMLError) as error:
+        raise _unreadable(repo, _CARD, error) from error
+    for one in results:
+        value = _number(one.metric_value)
+        dataset, metric = _text(one.dataset_type), _text(one.metric_type)
+        yield Evaluation(dataset, one.dataset_config, one.dataset_split, metric, value, _CARD)
+
+
+def _of_results(repo: Repo, file: Path, path: str) -> Iterator[Evaluation]:
+    import yaml
+    from huggingface_hub import parse_eval_result_entries
+
+    try:
+        results = parse_eval_result_entries(yaml.safe_load(file.read_text(encoding="utf-8-sig")) or [])
+    except (ValueError, KeyError, TypeError, AttributeError, yaml.YAMLError) as error:
+        raise _unreadable(repo, path, error) from error
+    for one in results:
+        yield Evaluation(_text(one.dataset_id), None, None, _text(one.task_id), _number(one.value), path)
+
+
+def _text(value: Any) -> str:
+    return "" if value is None else str(value)
+
+
+def _number(value: Any) -> float:
+    try:
+        return float(value)
+    except (TypeError, ValueError):
+        return math.nan
+
+
+def _unreadable(repo: Repo, path: str, error: BaseException) -> EmmsError:
+    reason = " ".join(str(error).split())[:200]
+    return EmmsError(
+        f"the evaluation results in {path} of {repo.id!r} cannot be read: {reason}", page(repo.id, "model")
+    )

@@ -1,0 +1,220 @@
+"""Where checkpoints and datasets come from: the Hub, a folder, the embedded demo."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import re
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import hf_emms.demo as demo
+from hf_emms.errors import EmmsError
+from hf_emms.hub.client import Kind, Watch, endpoint, explained, page, patiently
+
+_HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*(/[\w.-]+)?")
+_DATA_FILES = (".parquet", ".json", ".jsonl", ".csv", ".tsv")
+_CHUNK = 1 << 20
+_SETTLED_NS = 2 * 10**9
+# Folder or file → what the file system said of its files, and its revision.
+_revisions: dict[Path, tuple[tuple[object, ...], str]] = {}
+# What exports and trainings leave in a checkpoint's repository, and no loading needs.
+LEFT_OUT = ("onnx/*", "openvino/*", "coreml/*", "runs/*", "checkpoint-*/*", "original/*")
+
+
+@dataclass(frozen=True)
+class Repo:
+    """A checkpoint or a dataset at one exact state.
+
+    Attributes:
+        id: "ORG/NAME", "emms-demo/NAME" or the path of a folder or file, as the user typed it.
+        kind: "model" or "dataset".
+        revision: the commit's 40 hex digits, or "local-" and 16 hex digits of the content.
+        folder: the folder (or single file) of a local or embedded repository; None for one of the Hub.
+    """
+
+    id: str
+    kind: Kind
+    revision: str
+    folder: Path | None = None
+
+
+@dataclass(frozen=True)
+class RepoFile:
+    """A file of a repository: its size in bytes, and whether it is on this machine."""
+
+    bytes: int
+    cached: bool
+
+
+def resolve(id: str, kind: Kind, *, revision: str | None = None) -> Repo:
+    """Finds a repository and pins its state.
+
+    Args:
+        id: a path, ``emms-demo/NAME``, or ``ORG/NAME[@REVISION]`` (branch, tag, commit, refs/pr/N).
+        kind: "model" or "dataset".
+        revision: the revision of a Hub repository; one behind an "@" in the id wins.
+
+    Returns:
+        The repository. Offline, a branch or tag is looked up among those that the local cache has seen.
+
+    Raises:
+        RepoNotFoundError: the Hub has no such repository.
+        EmmsError: no such folder or revision, access refused, or offline and not in the cache.
+    """
+    path = Path(id).expanduser()
+    if _is_path(path, id):
+        return Repo(id, kind, content_revision(path), path.absolute())
+    if looks_like_path(id):
+        raise EmmsError(f"there is no file or folder {id!r}", f"a Hub {kind} is written ORG/NAME[@REVISION]")
+    name, _, pinned = id.partition("@")
+    embedded = demo.folder_of(name)
+    if embedded is not None:
+        return Repo(name, kind, content_revision(embedded), embedded)
+    if not _HUB_ID.fullmatch(name):
+        raise EmmsError(f"{id!r} is neither a folder nor a Hub id", "write ORG/NAME[@REVISION] or ./FOLDER")
+
+    from huggingface_hub import HfApi, constants
+
+    wanted = pinned or revision
+    api = HfApi(endpoint=endpoint())
+
+    def ask(watch: Watch) -> str:
+        found = api.resolve_revision(name, repo_type=kind, revision=wanted, local_files_only=constants.HF_HUB_OFFLINE)
+        return found.resolved
+
+    with explained(name, kind, wanted):
+        return Repo(name, kind, patiently(f"{kind} {name!r}", ask))
+
+
+def listing(repo: Repo) -> dict[str, RepoFile]:
+    """The files of a repository by path; one request, none offline (then the cached files).
+
+    Raises:
+        EmmsError: the Hub cannot be reached, or refuses.
+    """
+    if repo.folder is not None:
+        return _on_disk(repo.folder)
+    from huggingface_hub import HfApi, constants, try_to_load_from_cache
+    from huggingface_hub.file_download import repo_folder_name
+    from huggingface_hub.hf_api import RepoFile as HubFile
+
+    if constants.HF_HUB_OFFLINE:
+        name = repo_folder_name(repo_id=repo.id, repo_type=repo.kind)
+        return _on_disk(Path(constants.HF_HUB_CACHE, name, "snapshots", repo.revision))
+
+    def ask(watch: Watch) -> list[HubFile]:
+        tree = HfApi(endpoint=endpoint()).list_repo_tree(
+            repo.id, repo_type=repo.kind, revision=repo.revision, recursive=True
+        )
+        return [entry for entry in tree if isinstance(entry, HubFile)]
+
+    with explained(repo.id, repo.kind, repo.revision):
+        entries = patiently(f"the files of {repo.kind} {repo.id!r}", ask)
+    files = {}
+    for entry in entries:
+        cached = try_to_load_from_cache(repo.id, entry.path, revision=repo.revision, repo_type=repo.kind)
+        files[entry.path] = RepoFile(entry.size, isinstance(cached, str))
+    return files
+
+
+def fetch(repo: Repo, allow_patterns: Sequence[str]) -> Path:
+    """Brings the files that match the patterns onto this machine; those that are there cost no request.
+
+    Args:
+        repo: what `resolve` returned.
+        allow_patterns: shell patterns, e.g. ``["*.json", "*.safetensors"]``.
+
+    Returns:
+        The folder that holds them; a local repository's own folder as it is.
+
+    Raises:
+        EmmsError: the files cannot be had (access, network, offline), or none matches.
+    """
+    if repo.folder is not None:
+        return repo.folder
+    from huggingface_hub import snapshot_download
+
+    def download(watch: Watch) -> str:
+        return snapshot_download(
+            repo.id,
+            repo_type=repo.kind,
+            revision=repo.revision,
+            allow_patterns=list(allow_patterns),
+            ignore_patterns=list(LEFT_OUT),
+            endpoint=endpoint(),
+            tqdm_class=watch.bar(),
+        )
+
+    with explained(repo.id, repo.kind, repo.revision):
+        folder = patiently(f"{repo.kind} {repo.id!r}", download)
+    if not Path(folder).is_dir():
+        raise EmmsError(
+            f"{repo.kind} {repo.id!r} has no file that matches {', '.join(allow_patterns)}",
+            f"look at its files: {page(repo.id, repo.kind)}/tree/{repo.revision}",
+        )
+    return Path(folder)
+
+
+def on_this_machine(id: str) -> bool:
+    """Whether `resolve` looks for this name on this machine only."""
+    return _is_path(Path(id).expanduser(), id) or looks_like_path(id)
+
+
+def looks_like_path(id: str) -> bool:
+    """Whether the text can only be a path, whether or not something is there."""
+    nested = id.count("/") > 1 and "@" not in id
+    return id.startswith((".", "/", "~", os.sep)) or id.endswith(_DATA_FILES) or "\\" in id or nested
+
+
+def content_revision(path: Path) -> str:
+    """Hashes names and bytes of a file, or of all files of a folder but the hidden ones.
+
+    A process reads them again only where one has changed since, as far as the file system tells.
+
+    Returns:
+        "local-" and 16 hex digits.
+    """
+    files = {file: file.stat() for file in ([path] if path.is_file() else _visible_files(path))}
+    state = tuple(
+        (file, found.st_ino, found.st_size, found.st_mtime_ns, found.st_ctime_ns) for file, found in files.items()
+    )
+    known, revision = _revisions.get(path.absolute(), ((), ""))
+    if known == state:
+        return revision
+    # What changes within a tick of the file system's clock looks as if it had not.
+    settled = time.time_ns() - max((max(one[3:]) for one in state), default=0) > _SETTLED_NS
+    digest = hashlib.blake2b(digest_size=8)
+    for file, found in files.items():
+        name = file.name if file == path else file.relative_to(path).as_posix()
+        # Lengths keep (name, content) pairs apart: "a" + "bc" is not "ab" + "c".
+        digest.update(f"{len(name)}:{name}:{found.st_size}:".encode())
+        with file.open("rb") as stream:
+            while chunk := stream.read(_CHUNK):
+                digest.update(chunk)
+    revision = f"local-{digest.hexdigest()}"
+    if settled:
+        _revisions[path.absolute()] = state, revision
+    return revision
+
+
+def _is_path(path: Path, id: str) -> bool:
+    # Nothing at all would be the folder that the program runs in.
+    return bool(id) and path.exists() and not id.startswith(demo.DEMO_PREFIX)
+
+
+def _on_disk(path: Path) -> dict[str, RepoFile]:
+    if path.is_file():
+        return {path.name: RepoFile(path.stat().st_size, True)}
+    files = _visible_files(path) if path.is_dir() else []
+    return {file.relative_to(path).as_posix(): RepoFile(file.stat().st_size, True) for file in files}
+
+
+def _visible_files(folder: Path) -> list[Path]:
+    def visible(file: Path) -> bool:
+        parts = file.relative_to(folder).parts
+        return file.is_file() and not any(part.startswith(".") or part == "__pycache__" for part in parts)
+
+    return sorted(filter(visible, folder.rglob("*")), key=lambda file: file.relative_to(folder).as_posix())

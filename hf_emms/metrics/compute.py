@@ -1,0 +1,163 @@
+"""From rows and options to the dictionary that ``compute`` returns."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, fields
+from typing import Any
+
+import numpy as np
+
+from hf_emms.errors import EmmsError
+from hf_emms.metrics.batch import Rows
+from hf_emms.scoring.arrays import Labels, as_labels
+from hf_emms.scoring.emms import METHODS, score_moments
+from hf_emms.scoring.estimators import Evidence, get_estimator
+from hf_emms.scoring.folds import group_ids
+from hf_emms.scoring.label_basis import LabelTable
+from hf_emms.scoring.moments import Moments
+
+
+@dataclass(frozen=True)
+class Options:
+    """What ``compute`` takes beside the rows; the fields are its arguments."""
+
+    method: str = "cv"
+    groups: Any = None
+    folds: int = 5
+    seed: int = 0
+    encoders: tuple[str, ...] = ()
+    label_table: Any = None
+    class_names: Sequence[str] | None = None
+    estimators: tuple[str, ...] = ()
+    device: str = "auto"
+
+    @property
+    def moment_folds(self) -> int:
+        """In-sample methods need no folds, and one is cheaper than five."""
+        return self.folds if self.method == "cv" or any(get_estimator(name).folds for name in self.estimators) else 1
+
+
+OPTIONS = tuple(field.name for field in fields(Options))
+
+
+def options_from(given: Mapping[str, Any]) -> Options:
+    """Checks names and values before any row is looked at.
+
+    Raises:
+        EmmsError: an unknown option, method or estimator, or a value out of range.
+    """
+    for name in given:
+        if name not in OPTIONS:
+            close = difflib.get_close_matches(name, OPTIONS, n=1)
+            hint = f"did you mean {close[0]}?" if close else f"choose from {', '.join(OPTIONS)}"
+            raise EmmsError(f"the metric emms has no option {name!r}", hint)
+    named = {name: _names(given[name]) for name in ("encoders", "estimators") if name in given}
+    options = Options(**{**given, **named})
+    if options.method not in METHODS:
+        raise EmmsError(f"unknown method {options.method!r}", f"choose one of {', '.join(METHODS)}")
+    if not _is_whole(options.folds) or options.folds < 2:
+        raise EmmsError(f"folds={options.folds!r}; it must be a whole number of at least 2", "folds=5")
+    if not _is_whole(options.seed):
+        raise EmmsError(f"seed={options.seed!r}; it must be a whole number", "seed=0")
+    for name in options.estimators:
+        get_estimator(name)
+    return options
+
+
+def score(rows: Rows, options: Options) -> dict[str, Any]:
+    """Scores rows.
+
+    Args:
+        rows: they are gone through batch by batch; k-NN alone holds them all.
+        options: checked by `options_from`.
+
+    Returns:
+        score, stderr, weights, r2, n, d1, method, and one value for every estimator asked for: plain Python values.
+
+    Raises:
+        EmmsError: fewer than two rows, or labels or groups that do not fit.
+    """
+    n = len(rows)
+    if n < 2:
+        raise EmmsError(
+            f"{n or 'no'} row was given; a score compares rows, and needs at least two",
+            "pass hundreds of rows of the dataset that you want to fine-tune on",
+        )
+    groups = group_ids(options.groups, n)
+    table = _table(rows, options)
+    moments = _moments(rows, table, groups, options)
+    result = score_moments(moments, options.method)
+    evidence = Evidence(moments)
+    if any(get_estimator(name).needs_rows for name in options.estimators):
+        features = np.concatenate([batch.x for batch in rows.batches()])
+        evidence = Evidence(moments, features, table if table is not None else _dense(rows), groups)
+    return {
+        "score": result.score,
+        "stderr": result.stderr,
+        "weights": list(result.weights),
+        "r2": float(result.r2),
+        "n": result.n,
+        "d1": result.d1,
+        "method": result.method,
+        **{name: float(get_estimator(name).score(evidence).value) for name in options.estimators},
+    }
+
+
+def _names(value: Any) -> tuple[str, ...]:
+    names = (value,) if isinstance(value, str) else tuple(value or ())
+    if not all(isinstance(name, str) for name in names):
+        raise EmmsError(f"{value!r} does not name encoders or estimators", 'pass names: encoders=["demo"]')
+    return names
+
+
+def _is_whole(value: Any) -> bool:
+    return isinstance(value, (int, np.integer)) and not isinstance(value, bool)
+
+
+def _table(rows: Rows, options: Options) -> LabelTable | None:
+    if next(rows.batches()).kind == "embeddings":
+        if options.encoders or options.label_table is not None:
+            name = "encoders" if options.encoders else "label_table"
+            raise EmmsError(
+                f"references are embeddings already, so {name} has nothing to do",
+                f"leave {name} out, or pass class ids or texts as references",
+            )
+        return None
+    # First use of any of the Hub, presets or an encoder: scoring embeddings needs none of them.
+    from hf_emms.metrics.references import table_for
+
+    references = np.concatenate([batch.y for batch in rows.batches()])
+    table = table_for(
+        references,
+        encoders=options.encoders,
+        label_table=options.label_table,
+        class_names=options.class_names,
+        device=options.device,
+    )
+    as_labels(table, len(rows))
+    return table
+
+
+def _moments(rows: Rows, table: LabelTable | None, groups: np.ndarray, options: Options) -> Moments:
+    moments: Moments | None = None
+    for part, x, labels in _parts(rows, table):
+        if moments is None:
+            moments = Moments.like(labels, x.shape[1], folds=options.moment_folds, seed=int(options.seed))
+        moments.update_checked(x, labels, groups[part])
+    assert moments is not None
+    return moments
+
+
+def _parts(rows: Rows, table: LabelTable | None) -> Iterator[tuple[slice, np.ndarray, Labels]]:
+    start = 0
+    for batch in rows.batches():
+        part = slice(start, start + len(batch))
+        yield part, batch.x, batch.blocks if table is None else table.take(part)
+        start = part.stop
+
+
+def _dense(rows: Rows) -> list[np.ndarray]:
+    columns = zip(*(batch.blocks for batch in rows.batches()), strict=True)
+    return [np.concatenate(column) for column in columns]

@@ -1,0 +1,102 @@
+"""Matrix products by scipy's BLAS, which the factorisations use too.
+
+numpy and scipy each bring an OpenBLAS with a pool of threads. Waiting threads of one pool spin on the cores that the
+other needs: products by the one between factorisations by the other cost several times what they should.
+
+The two small problems on the probability simplex that EMMS needs.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import numpy as np
+from scipy.linalg import get_blas_funcs
+from scipy.optimize import nnls
+
+# Values that one step of a pass over a matrix takes: they stay in cache.
+STEP_VALUES = 2**16
+
+
+def add_gram(total: np.ndarray, x: np.ndarray, *, kept: float = 1.0) -> None:
+    """Upper triangle of total = kept · total + XᵀX, for half the work of a general product.
+
+    Args:
+        total: (D, D), C-ordered, in the rows' precision; what is below its diagonal is left alone.
+        x: C-ordered rows (n, D).
+        kept: with 0 what was there does not count, not even NaN.
+    """
+    (update,) = get_blas_funcs(("syrk",), (total,))
+    update(1.0, x.T, beta=kept, c=total.T, lower=True, overwrite_c=True)
+
+
+def add_cross(total: np.ndarray, x: np.ndarray, y: np.ndarray, *, kept: float = 1.0) -> None:
+    """Total = kept · total + XᵀY, for C-ordered rows (n, D), (n, q) and a C-ordered (D, q) in their precision."""
+    (update,) = get_blas_funcs(("gemm",), (total,))
+    update(1.0, y.T, x.T, beta=kept, c=total.T, trans_b=True, overwrite_c=True)
+
+
+def cross(x: np.ndarray, y: np.ndarray) -> np.ndarray:
+    """XᵀY of C-ordered rows (n, D) and (n, q): (D, q), C-ordered, in their common precision."""
+    (multiply,) = get_blas_funcs(("gemm",), (x, y))
+    return multiply(1.0, y.T, x.T, trans_b=True).T
+
+
+def column_sums(rows: np.ndarray) -> np.ndarray:
+    """Sums of the columns of C-ordered rows (n, D): (D,), several times as fast as sum(axis=0)."""
+    (multiply,) = get_blas_funcs(("gemv",), (rows,))
+    return multiply(1.0, rows.T, np.ones(len(rows), rows.dtype))
+
+
+def steps(shape: tuple[int, ...], *, upper: bool = False) -> Iterator[tuple[slice, slice]]:
+    """Rows and columns of the steps of a pass over a matrix, or over what holds its upper triangle."""
+    rows = max(1, STEP_VALUES // shape[1])
+    for start in range(0, shape[0], rows):
+        yield slice(start, start + rows), slice(start if upper else 0, None)
+
+
+def symmetric(matrix: np.ndarray) -> np.ndarray:
+    """(D, D), of which only the upper triangle counts → the whole symmetric matrix."""
+    return np.triu(matrix) + np.triu(matrix, 1).T
+
+
+def one_norm(matrix: np.ndarray) -> float:
+    """Largest sum of a column's absolute values, of a symmetric matrix by its upper triangle (D, D)."""
+    sums = np.zeros(len(matrix), matrix.dtype)
+    for rows, columns in steps(matrix.shape, upper=True):
+        size = np.abs(matrix[rows, columns])
+        size[:, : len(size)] = np.triu(size[:, : len(size)])
+        sums[columns] += size.sum(axis=0)
+        sums[rows] += size.sum(axis=1) - np.diagonal(size)
+    return float(sums.max())
+
+
+def project_simplex(point: np.ndarray) -> np.ndarray:
+    """Euclidean projection of a point, shape (K,), on {t >= 0, sum t = 1}.
+
+    Source: Duchi et al. 2008, figure 1.
+    """
+    descending = np.sort(point)[::-1]
+    excess = (np.cumsum(descending) - 1.0) / np.arange(1, len(point) + 1)
+    support = np.nonzero(descending > excess)[0][-1]
+    return np.maximum(point - excess[support], 0.0)
+
+
+def minimise_quadratic(matrix: np.ndarray) -> np.ndarray:
+    """The argmin of tᵀ M t on the simplex for a symmetric positive semi-definite M, shape (K, K).
+
+    With M = RᵀR this is the point of least norm in the convex hull of R's columns, which one non-negative least
+    squares problem solves exactly (Lawson and Hanson 1974, chapter 23): min ‖[R; 1ᵀ]u − [0; 1]‖, t = u / sum u.
+
+    Returns:
+        float64, shape (K,): the weights t.
+    """
+    size = len(matrix)
+    scale = np.trace(matrix) / size
+    if size == 1 or not scale > 0.0:
+        return np.full(size, 1.0 / size)
+    values, vectors = np.linalg.eigh((matrix + matrix.T) / (2.0 * scale))
+    root = np.sqrt(np.clip(values, 0.0, None))[:, None] * vectors.T
+    system = np.vstack([root, np.ones(size)])
+    solution, _ = nnls(system, np.append(np.zeros(size), 1.0))
+    return solution / solution.sum()

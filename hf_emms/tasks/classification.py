@@ -1,0 +1,65 @@
+"""Pictures and their classes, one or several.
+
+Texts and their classes, one or several.
+"""
+
+from hf_emms.tasks.base import Role, Task
+from hf_emms.tasks.label_texts import clean_class_name
+
+IMAGE_CLASSIFICATION = Task(
+    id="image-classification",
+    modality="image",
+    inputs=(Role("image", ("image", "img", "picture", "photo", "pixel_values"), ("image", "images")),),
+    label=Role(
+        "label",
+        (
+            "label",
+            "labels",
+            "class",
+            "classes",
+            "class_name",
+            "category",
+            "fine_label",
+            "coarse_label",
+            "variant",
+            "target",
+        ),
+        ("class", "string", "integer", "classes", "strings", "integers"),
+    ),
+    categorical=True,
+    label_text=clean_class_name,
+    sources=("image-feature-extraction",),
+)
+
+
+TEXT_CLASSIFICATION = Task(
+    id="text-classification",
+    modality="text",
+    inputs=(
+        Role(
+            "text",
+            ("text", "sentence", "content", "gloss", "review", "document", "question", "tweet"),
+            ("string",),
+        ),
+    ),
+    label=Role(
+        "label",
+        (
+            "label",
+            "labels",
+            "class",
+            "classes",
+            "category",
+            "coarse_label",
+            "fine_label",
+            "sentiment",
+            "emotion",
+            "target",
+        ),
+        ("class", "string", "integer", "classes", "strings", "integers"),
+    ),
+    categorical=True,
+    label_text=clean_class_name,
+    aliases=("sentence-classification",),
+    sources=("fill-mask", "feature-extraction", "sentence-similarity"),
+)

@@ -1,0 +1,42 @@
+"""Texts and a number each."""
+
+import math
+from typing import Any
+
+import numpy as np
+
+from hf_emms.tasks.base import Numbers, Role, Task, bumps
+from hf_emms.tasks.label_texts import clean_caption
+
+_BUMPS = 8
+
+
+def _measure(raw: Any, size: tuple[int, int] | None) -> tuple[float, ...]:
+    value = float(raw)
+    if not math.isfinite(value):
+        raise ValueError(f"the label is {value}")
+    return (value,)
+
+
+def _encode(values: np.ndarray) -> np.ndarray:
+    # From 0 to 1: large numbers that differ little would be one number in float32.
+    places = (values - values.min()) / (np.ptp(values) or 1.0)
+    return np.hstack([places, bumps(places[:, 0], np.linspace(0, 1, _BUMPS))]).astype(np.float32)
+
+
+REGRESSION = Task(
+    id="text-regression",
+    modality="text",
+    inputs=(Role("text", ("text", "sentence", "content", "gloss", "review", "document", "essay"), ("string",)),),
+    label=Role(
+        "label",
+        ("score", "value", "rating", "stars", "label", "target"),
+        ("float", "integer"),
+    ),
+    categorical=False,
+    label_text=clean_caption,
+    aliases=("regression",),
+    sources=("text-classification", "fill-mask", "feature-extraction", "sentence-similarity"),
+    numbers=Numbers(_measure, _encode, describe=lambda values: f"{values[0]:.4g}"),
+    form="numbers",
+)

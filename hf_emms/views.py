@@ -1,0 +1,227 @@
+"""A ranking as text: flat records for programs, a short table for people.
+
+What to do where the first rank is shared: take more rows, or stop asking.
+"""
+
+from __future__ import annotations
+
+import csv
+import io
+import math
+from collections.abc import Sequence
+from typing import Any
+
+import msgspec
+
+from hf_emms.ranking import EMMS, TIE_WIDTH, Ranking, Row, RowScore, gain_and_stderr
+
+MISSING = "–"
+_TITLES = {"emms_knn": "EMMS + k-NN", "emms": "EMMS", "logme": "LogME", "knn": "k-NN", "hscore": "H-score"}
+
+
+def title_of(estimator: str) -> str:
+    """What people call an estimator."""
+    return _TITLES.get(estimator, estimator)
+
+
+def to_csv(ranking: Ranking) -> str:
+    """Comma-separated values with a header line."""
+    rows = ranking.records()
+    text = io.StringIO()
+    writer = csv.DictWriter(text, fieldnames=list(rows[0]), lineterminator="\n")
+    writer.writeheader()
+    writer.writerows(rows)
+    return text.getvalue()
+
+
+def to_tsv(ranking: Ranking) -> str:
+    """Tab-separated values with a header line; whitespace inside a value becomes one space."""
+    rows = ranking.records()
+    lines = ["\t".join(rows[0])]
+    lines += ["\t".join(one_line(value) for value in row.values()) for row in rows]
+    return "\n".join(lines) + "\n"
+
+
+def to_markdown(ranking: Ranking, *, top: int | None = None) -> str:
+    """The people's table in Markdown, failed rows below it; `top` keeps the first few rows only."""
+    header, rows = cells(ranking, top=top)
+    rule = [":---" if column == 1 else "---:" for column in range(len(header))]
+    lines = ["| " + " | ".join(line) + " |" for line in [header, rule, *[[*map(escaped, row)] for row in rows]]]
+    failed = [f"- {escaped(name)}: {escaped(error)}" for name, error in failures(ranking)] if top is None else []
+    return "\n".join([*lines, *(["", "Failed:", "", *failed] if failed else [])]) + "\n"
+
+
+def to_text(ranking: Ranking) -> str:
+    """The people's table in plain aligned text, failed rows below it."""
+    header, rows = cells(ranking)
+    lines = aligned(header, rows, left=("checkpoint",))
+    lines += [f"failed: {name}: {error}" for name, error in failures(ranking)]
+    return "\n".join(lines) + "\n"
+
+
+def aligned(header: Sequence[str], rows: Sequence[Sequence[str]], *, left: Sequence[str] = ()) -> list[str]:
+    """Lines of a plain table; columns go to the right but for those named in `left`."""
+    widths = [max(len(line[column]) for line in [header, *rows]) for column in range(len(header))]
+    return [
+        "  ".join(
+            cell.ljust(width) if title in left else cell.rjust(width)
+            for title, cell, width in zip(header, line, widths, strict=True)
+        ).rstrip()
+        for line in [header, ["-" * width for width in widths], *rows]
+    ]
+
+
+def cells(ranking: Ranking, *, top: int | None = None) -> tuple[list[str], list[list[str]]]:
+    """Header and cells of the table for people: rounded, the error of the first score, "=" before a shared rank."""
+    header = ["rank", "checkpoint"]
+    for estimator in ranking.estimators:
+        header += [title_of(estimator), *(["R²"] if estimator == _explaining(ranking) else [])]
+    header += ["layer"] if ranking.layers else []
+    header += [*(["rows"] if _raced(ranking) else []), "params", "width", "seconds"]
+    return header, [_cells(ranking, row) for row in ranking.rows[:top]]
+
+
+def failures(ranking: Ranking) -> list[tuple[str, str]]:
+    """Checkpoint and error of every failed row, each on one line."""
+    return [(one_line(row.checkpoint), one_line(row.error)) for row in ranking.rows if row.error is not None]
+
+
+def rank_of(row: Row) -> str:
+    """A rank for people: "=2" where it is shared."""
+    if row.rank is None:
+        return MISSING
+    return f"={row.rank}" if row.tied else str(row.rank)
+
+
+def number(value: float | None) -> str:
+    """A score with four decimals, or four digits where it is large."""
+    if value is None:
+        return MISSING
+    return f"{value:.4f}" if abs(value) < 100 else f"{value:.4g}"
+
+
+def with_error(score: RowScore | None) -> str:
+    """A score with its standard error, where it has one."""
+    if score is None:
+        return MISSING
+    return number(score.value) + (f" ± {score.stderr:.4f}" if score.stderr is not None else "")
+
+
+def size(parameters: int | None) -> str:
+    """A number of parameters for people: 309k, 4.7M, 1.3B."""
+    if parameters is None:
+        return MISSING
+    for unit, scale in (("B", 1e9), ("M", 1e6), ("k", 1e3)):
+        if parameters >= scale:
+            amount = parameters / scale
+            return f"{amount:.0f}{unit}" if amount >= 100 or unit == "k" else f"{amount:.1f}{unit}"
+    return str(parameters)
+
+
+def one_line(value: Any) -> str:
+    """A value on one line; what could steer a terminal is shown escaped."""
+    text = "" if value is None else " ".join(str(value).split())
+    if text.isprintable():
+        return text
+    return "".join(char if char.isprintable() else repr(char)[1:-1] for char in text)
+
+
+def _cells(ranking: Ranking, row: Row) -> list[str]:
+    line = [rank_of(row), one_line(row.checkpoint)]
+    for place, estimator in enumerate(ranking.estimators):
+        score = row.scores.get(estimator)
+        line.append(number(score.value) if score and place else with_error(score))
+        if estimator == _explaining(ranking):
+            line.append(number(score.details.get("r2")) if score else MISSING)
+    line += [row.layer or MISSING] if ranking.layers else []
+    seconds = f"{row.seconds.features + row.seconds.scoring:.1f}" if row.error is None else MISSING
+    if _raced(ranking):
+        line.append(MISSING if row.error is not None else f"{row.n or ranking.n:,}")
+    return [*line, size(row.parameters), str(row.width or MISSING), seconds]
+
+
+def _explaining(ranking: Ranking) -> str | None:
+    """The estimator whose R² is shown."""
+    return next((name for name in EMMS if name in ranking.estimators), None)
+
+
+def _raced(ranking: Ranking) -> bool:
+    """Whether rows may have seen different numbers of rows; of merged rankings, the latest may be no race."""
+    return ranking.race is not None or any(row.n is not None for row in ranking.rows)
+
+
+def escaped(text: str) -> str:
+    """Text that cannot break out of a Markdown table cell."""
+    for char in "\\|`*_<>[]":
+        text = text.replace(char, "\\" + char)
+    return text
+
+
+NAMED = 3
+# Beyond so many times the rows, an estimate from a handful of folds says "many", not how many.
+_ABSURD = 20
+
+
+def unresolved(ranking: Ranking) -> str | None:
+    """Says which checkpoints share the first rank, and whether more rows would tell them apart.
+
+    Returns:
+        One line; None where the first rank isn't shared, a race stopped its checkpoints, or the first estimator has no
+        folds, whose ties are equal values.
+    """
+    leaders = [row for row in ranking.rows if row.rank == 1]
+    scores = [row.scores[ranking.estimators[0]] for row in leaders]
+    if len(leaders) < 2 or leaders[0].n is not None or any(len(score.folds) < 2 for score in scores):
+        return None
+    names = [row.checkpoint for row in leaders[:NAMED]]
+    more = len(leaders) - len(names)
+    told = f"{', '.join(names)} and {more} more" if more else f"{', '.join(names[:-1])} and {names[-1]}"
+    needed = max(_rows_to_resolve(_drawn(ranking), *gain_and_stderr(scores[0], other)) for other in scores[1:])
+    obstacle = _obstacle(ranking, needed)
+    if obstacle is None:
+        rows = min(_rounded_up(needed), ranking.available or math.inf)
+        return f"{told} share the first rank: about {rows:,} rows may tell them apart, --max-samples {rows}"
+    way_out = "either is a good choice, or fine-tune both" if len(leaders) == 2 else "each is a good choice"
+    return f"{told} share the first rank: more rows will hardly tell them apart ({obstacle}); {way_out}"
+
+
+def with_advice(ranking: Ranking) -> Ranking:
+    """The ranking with its advice as the last of its notes, where there is some."""
+    advice = unresolved(ranking)
+    return ranking if advice is None else msgspec.structs.replace(ranking, notes=(*ranking.notes, advice))
+
+
+def without_advice(ranking: Ranking) -> Ranking:
+    """The ranking without what `with_advice` adds: other rows call for other advice."""
+    advice = unresolved(ranking)
+    return msgspec.structs.replace(ranking, notes=tuple(note for note in ranking.notes if note != advice))
+
+
+def _drawn(ranking: Ranking) -> int:
+    """Rows as --max-samples counts them: the spans of one question are one."""
+    return ranking.n_inputs if ranking.label_form == "spans" else ranking.n
+
+
+def _rows_to_resolve(n: int, gain: float, stderr: float) -> float:
+    """Rows on which a difference that stays as it is would count: the standard error falls as 1/√n."""
+    return n * (TIE_WIDTH * stderr / gain) ** 2 if gain > 0 else math.inf
+
+
+def _obstacle(ranking: Ranking, needed: float) -> str | None:
+    """Why more rows are no way out."""
+    drawn = _drawn(ranking)
+    if ranking.available is not None and drawn >= ranking.available:
+        return f"all {drawn:,} were used"
+    if math.isinf(needed):
+        return "their scores are equal"
+    told = f"it would take about {_rounded_up(needed):,}"
+    if ranking.available is not None and needed > ranking.available:
+        return f"{told}, the split has {ranking.available:,}"
+    return told if needed > _ABSURD * drawn else None
+
+
+def _rounded_up(rows: float) -> int:
+    """At least so many rows, in two digits."""
+    whole = math.ceil(round(rows, 6))
+    unit = 10 ** max(0, len(str(whole)) - 2)
+    return -(-whole // unit) * unit
