@@ -18,7 +18,7 @@ from hf_emms.engines.base import Progress, Settings, Silent, Work, versions
 from hf_emms.engines.job_engine import JobSettings
 from hf_emms.errors import EmmsError
 from hf_emms.features.hidden_layers import layer_names
-from hf_emms.formatting import counted
+from hf_emms.formatting import pluralize
 from hf_emms.hub import Repo
 from hf_emms.plan import DEFAULT_MAX_SAMPLES, Plan, Request, engine_for, open_cache, plan, row_key
 from hf_emms.ranking import Encoder, Ranking, Row, emms_score, ranked
@@ -164,7 +164,7 @@ def rank(
 
 def run(plan: Plan, progress: Progress) -> Ranking:
     """Runs what a plan lists. Every finished row is on disk before the next checkpoint starts."""
-    request, target = plan.request, plan.target
+    request, sample = plan.request, plan.sample
     cache = open_cache(request, progress)
     rows = [candidate.row for candidate in plan.candidates if candidate.row is not None]
     for row in rows:
@@ -172,11 +172,11 @@ def run(plan: Plan, progress: Progress) -> Ranking:
         progress.finished(row)
     labels = functools.cache(lambda: _labels(plan, cache, progress))
     to_run = {candidate.id: candidate.repo for candidate in plan.candidates if candidate.repo and not candidate.row}
-    work = Work(to_run, target, labels, _settings(request), cache, progress)
+    work = Work(to_run, sample, labels, _settings(request), cache, progress)
     with closing(engine_for(request).rows(work)) as finished:
         for row in finished:
             if row.error is None and row.n is None:
-                key = row_key(to_run[row.checkpoint], request, target, plan.encoders)
+                key = row_key(to_run[row.checkpoint], request, sample, plan.encoders)
                 cache.put_json("rows", key, msgspec.to_builtins(row))
             rows.append(row)
     return _ranking(plan, labels(), ranked(rows, request.estimators[0]))
@@ -201,19 +201,19 @@ def _names(names: str | Iterable[str] | None) -> tuple[str, ...]:
 
 
 def _labels(plan: Plan, cache: Cache, progress: Progress) -> LabelTable:
-    """F-labels of the target's rows: each encoder embeds each distinct text once; numbers are one more F-label."""
-    target = plan.target
-    tables = [target.mixed(_table(encoder, plan, cache, progress)) for encoder in plan.encoders]
+    """F-labels of the sample's rows: each encoder embeds each distinct text once; numbers are one more F-label."""
+    sample = plan.sample
+    tables = [sample.mixed(_table(encoder, plan, cache, progress)) for encoder in plan.encoders]
     names = [encoder.id for encoder in plan.encoders]
-    if target.label_numbers is not None:
-        tables.append(target.label_numbers)
-        names.append(target.numbers_name)
-    texts = target.label_texts if target.mixtures is None else ()
-    return LabelTable(target.codes, tuple(tables), tuple(names), texts, target.categorical)
+    if sample.label_numbers is not None:
+        tables.append(sample.label_numbers)
+        names.append(sample.numbers_name)
+    texts = sample.label_texts if sample.mixtures is None else ()
+    return LabelTable(sample.codes, tuple(tables), tuple(names), texts, sample.categorical)
 
 
 def _table(encoder: Repo, plan: Plan, cache: Cache, progress: Progress) -> np.ndarray:
-    texts, request = plan.target.label_texts, plan.request
+    texts, request = plan.sample.label_texts, plan.request
     key = {
         "id": encoder.id,
         "revision": encoder.revision,
@@ -228,7 +228,7 @@ def _table(encoder: Repo, plan: Plan, cache: Cache, progress: Progress) -> np.nd
         return stored["table"]
     from hf_emms.features.label_embeddings import embed_texts
 
-    progress.noted(f"embedding {counted(len(texts), 'label text')} with {encoder.id}")
+    progress.noted(f"embedding {pluralize(len(texts), 'label text')} with {encoder.id}")
     table = embed_texts(
         encoder,
         texts,
@@ -242,28 +242,28 @@ def _table(encoder: Repo, plan: Plan, cache: Cache, progress: Progress) -> np.nd
 
 
 def _ranking(plan: Plan, labels: LabelTable, rows: tuple[Row, ...]) -> Ranking:
-    request, target = plan.request, plan.target
+    request, sample = plan.request, plan.sample
     ranking = Ranking(
-        dataset=target.dataset,
-        dataset_id=target.repo.id,
-        dataset_revision=target.repo.revision,
-        config=target.config,
-        split=target.split,
-        columns=dict(target.columns),
-        task=target.task.id,
-        n=len(target.codes),
-        n_inputs=target.n_read,
-        n_labels=len(target.label_texts),
-        skipped=target.skipped,
+        dataset=sample.dataset,
+        dataset_id=sample.repo.id,
+        dataset_revision=sample.repo.revision,
+        config=sample.config,
+        split=sample.split,
+        columns=dict(sample.columns),
+        task=sample.task.id,
+        n=len(sample.codes),
+        n_inputs=sample.n_read,
+        n_labels=len(sample.label_texts),
+        skipped=sample.skipped,
         seed=request.seed,
         folds=request.folds,
         max_samples=request.max_samples,
-        available=target.available,
+        available=sample.available,
         sampling=request.sampling,
         race=request.race,
         captions=request.references,
         prompt=request.prompt,
-        label_form=target.form if target.task.numbers or target.task.spans_of else None,
+        label_form=sample.form if sample.task.numbers or sample.task.spans_of else None,
         box_format=request.box_format,
         device=request.device,
         dtype=request.dtype,
@@ -284,7 +284,7 @@ def _race_notes(top: int | None, rows: tuple[Row, ...]) -> list[str]:
         return []
     sizes = " to ".join(f"{size:,}" for size in sorted({min(stopped), max(stopped)}))
     return [
-        f"race for the best {top}: stopped early were {len(stopped)} of {counted(len(rows), 'checkpoint')}, "
+        f"race for the best {top}: stopped early were {len(stopped)} of {pluralize(len(rows), 'checkpoint')}, "
         f"after {sizes} rows"
     ]
 

@@ -20,7 +20,7 @@ from hf_emms.engines.race import RaceEngine
 from hf_emms.errors import EmmsError
 from hf_emms.features.architectures import FED
 from hf_emms.features.files import needed_files, weight_files
-from hf_emms.formatting import counted
+from hf_emms.formatting import pluralize
 from hf_emms.hub import Repo, RepoFile, listing, resolve
 from hf_emms.presets import DatasetPreset, checkpoint_preset, dataset_preset, encoder_preset, encoder_presets
 from hf_emms.ranking import Ranking, Row
@@ -30,7 +30,7 @@ from hf_emms.tasks import Modality, get_task
 if TYPE_CHECKING:
     import datasets
 
-    from hf_emms.data import Target
+    from hf_emms.data import Sample
     from hf_emms.data.request import References, Sampling
     from hf_emms.tasks.base import LabelForm
 
@@ -101,7 +101,7 @@ class Plan:
     """What a ranking will run on, everything resolved."""
 
     request: Request
-    target: Target
+    sample: Sample
     encoders: tuple[Repo, ...]
     candidates: tuple[Candidate, ...]
     notes: tuple[str, ...]
@@ -113,7 +113,7 @@ def plan(request: Request, progress: Progress) -> Plan:
     Raises:
         EmmsError: the dataset, an encoder or an argument is not usable.
     """
-    from hf_emms.data import load_target
+    from hf_emms.data import load_sample
 
     for name in request.estimators:
         get_estimator(name)
@@ -125,7 +125,7 @@ def plan(request: Request, progress: Progress) -> Plan:
     # Before a long download rather than after it, but numbers need no encoder, and the columns may turn out to be some.
     encoders = _encoders(request, preset) if _surely_texts(request, preset) else ()
     cache = open_cache(request, progress)
-    target = load_target(
+    sample = load_sample(
         request.dataset,
         task=request.task,
         config=request.config,
@@ -141,18 +141,18 @@ def plan(request: Request, progress: Progress) -> Plan:
         box_format=request.box_format,
         cache=cache,
     )
-    encoders = () if target.form == "numbers" else encoders or _encoders(request, preset)
-    own = preset.checkpoints if preset is not None and preset.task == target.task.id else ()
-    ids = request.checkpoints or own or checkpoint_preset(target.task.id)
+    encoders = () if sample.form == "numbers" else encoders or _encoders(request, preset)
+    own = preset.checkpoints if preset is not None and preset.task == sample.task.id else ()
+    ids = request.checkpoints or own or checkpoint_preset(sample.task.id)
     unique = tuple(dict.fromkeys(ids))
-    notes = [*target.notes]
+    notes = [*sample.notes]
     if request.encoders and not encoders:
         notes.append("labels are numbers, which no encoder embeds: --label-form both adds their words")
     if len(unique) < len(ids):
-        notes.append(f"named twice and ranked once: {counted(len(ids) - len(unique), 'checkpoint')}")
+        notes.append(f"named twice and ranked once: {pluralize(len(ids) - len(unique), 'checkpoint')}")
     found = zip(unique, _resolved(unique), strict=True)
-    candidates = tuple(_candidate(id, repo, request, target, encoders, cache) for id, repo in found)
-    return Plan(request, target, encoders, candidates, tuple(notes))
+    candidates = tuple(_candidate(id, repo, request, sample, encoders, cache) for id, repo in found)
+    return Plan(request, sample, encoders, candidates, tuple(notes))
 
 
 def open_cache(request: Request, progress: Progress) -> Cache:
@@ -173,15 +173,15 @@ def engine_for(request: Request) -> Engine:
     return engine_of(request.engine, ray_address=request.ray_address, shard_inputs=request.shard_size)
 
 
-def row_key(repo: Repo, request: Request, target: Target, encoders: tuple[Repo, ...]) -> dict[str, Any]:
+def row_key(repo: Repo, request: Request, sample: Sample, encoders: tuple[Repo, ...]) -> dict[str, Any]:
     """The cache key of a finished row: everything that changes it."""
     layers = {"layers": list(request.layers)} if request.layers else {}
     return {
         **layers,
         "id": repo.id,
         "revision": repo.revision,
-        "target": target.fingerprint,
-        "task": target.task.id,
+        "sample": sample.fingerprint,
+        "task": sample.task.id,
         "encoders": [[encoder.id, encoder.revision] for encoder in encoders],
         "estimators": list(request.estimators),
         "seed": request.seed,
@@ -245,11 +245,11 @@ def _resolved(ids: Sequence[str]) -> list[Repo | EmmsError]:
 
 
 def _candidate(
-    id: str, repo: Repo | EmmsError, request: Request, target: Target, encoders: tuple[Repo, ...], cache: Cache
+    id: str, repo: Repo | EmmsError, request: Request, sample: Sample, encoders: tuple[Repo, ...], cache: Cache
 ) -> Candidate:
     if isinstance(repo, EmmsError):
         return Candidate(id, None, Row(id, error=one_line(repo)))
-    stored = cache.get_json("rows", row_key(repo, request, target, encoders)) if request.resume else None
+    stored = cache.get_json("rows", row_key(repo, request, sample, encoders)) if request.resume else None
     row = msgspec.convert(stored, Row) if stored is not None else None
     return Candidate(id, repo, msgspec.structs.replace(row, checkpoint=id, cached="row") if row else None)
 
@@ -302,7 +302,7 @@ def rate(request: Request, modality: Modality) -> Rate:
         if row.parameters and row.n is None and row.seconds.features >= _TELLING_SECONDS
     ]
     if measured:
-        return Rate(median(measured), f"as fast as {counted(len(measured), 'checkpoint')} before")
+        return Rate(median(measured), f"as fast as {pluralize(len(measured), 'checkpoint')} before")
     gpu = request.device.startswith(("cuda", "mps"))
     seconds = CPU_SECONDS[modality] / (GPU_SPEEDUP if gpu else 1)
     return Rate(seconds, f"rule of thumb: {seconds * 1e9:g} ns × parameters × {FED[modality]}")
@@ -329,11 +329,11 @@ def cost(repo: Repo, request: Request, inputs: int | None, rate: Rate) -> Cost:
 
 def forecast(plan: Plan) -> tuple[dict[Repo, Cost], Rate]:
     """The cost of everything in a plan that is still to be done, encoders included."""
-    speed = rate(plan.request, plan.target.task.modality)
+    speed = rate(plan.request, plan.sample.task.modality)
     costs = {encoder: cost(encoder, plan.request, None, speed) for encoder in plan.encoders}
     for candidate in plan.candidates:
         if candidate.repo is not None and candidate.row is None:
-            costs[candidate.repo] = cost(candidate.repo, plan.request, plan.target.n_read, speed)
+            costs[candidate.repo] = cost(candidate.repo, plan.request, plan.sample.n_read, speed)
     return costs, speed
 
 

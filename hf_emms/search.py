@@ -10,7 +10,7 @@ from hf_emms.errors import EmmsError
 from hf_emms.features.architectures import FED, find_architecture, other_modality
 from hf_emms.features.feature_plan import known_to_transformers, model_type_of
 from hf_emms.features.files import weight_files
-from hf_emms.formatting import counted
+from hf_emms.formatting import pluralize
 from hf_emms.hub import Found, Sort, count_parameters, find_models, logged_in, page, read_config
 from hf_emms.tasks import Task
 
@@ -85,7 +85,7 @@ def search(
         if found.downloads < min_downloads:
             if sort == "downloads":
                 return  # those that follow have still fewer
-            on_dropped(found.id, counted(found.downloads, "download"))
+            on_dropped(found.id, pluralize(found.downloads, "download"))
             continue
         try:
             hit = _hit(found, task, max_parameters)

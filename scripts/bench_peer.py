@@ -24,7 +24,7 @@ from statistics import median
 from bench_side import Side
 from demo import sources
 
-from hf_emms.data import load_target
+from hf_emms.data import load_sample
 
 PEER = "transformer-ranker==0.2.0"
 ENVIRONMENT = sources.BUILD.parent / "peer"
@@ -45,7 +45,7 @@ def peer_python() -> Path:
 
 def glosses(count: int) -> list[str]:
     """The embedded 2,000 glosses, and as many others of WordNet as it takes."""
-    texts = list(load_target("demo_glosses", max_samples=None).inputs)
+    texts = list(load_sample("demo_glosses", max_samples=None).inputs)
     if count > len(texts):
         if not (sources.SHARE / "wordnet").exists():
             sources.fetch_debian("wordnet-base")

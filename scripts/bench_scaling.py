@@ -169,8 +169,8 @@ def _small_parts(folder: Path) -> dict[str, Any]:
 
     from hf_emms.cache import Cache
     from hf_emms.engines.base import Settings
-    from hf_emms.engines.checkpoint import evidence_of, scores_of
-    from hf_emms.engines.shards import Part, moments_of
+    from hf_emms.engines.checkpoint import scores_of, scoring_inputs
+    from hf_emms.engines.shards import Shard, moments_of
     from hf_emms.scoring.estimators import DEFAULT_ESTIMATORS
     from hf_emms.scoring.label_basis import LabelTable
 
@@ -179,7 +179,7 @@ def _small_parts(folder: Path) -> dict[str, Any]:
     settings, rows = Settings(DEFAULT_ESTIMATORS), np.arange(INPUTS)
     tables = tuple(rng.normal(size=(100, 384)) for _ in range(3))
     labels = LabelTable(rng.integers(0, 100, INPUTS), tables)
-    part = Part((), rows, rows, rows.astype(np.uint64))
+    part = Shard((), rows, rows, rows.astype(np.uint64))
     half = moments_of(features, part, labels, settings)
     half.folded()
     ray.init(num_cpus=1, include_dashboard=False, log_to_driver=False, logging_level="ERROR")
@@ -199,7 +199,7 @@ def _small_parts(folder: Path) -> dict[str, Any]:
         "features_seconds": keep,
         "moments_bytes": len(pickle.dumps(half, protocol=5)),
         "merge_seconds": best(lambda: half.merge(half)),
-        "score_seconds": best(lambda: scores_of(evidence_of(features, None, part, labels, settings), settings)),
+        "score_seconds": best(lambda: scores_of(scoring_inputs(features, None, part, labels, settings), settings)),
         "hub_requests": _hub_requests(folder),
     }
 

@@ -16,7 +16,7 @@ from typing import Any
 
 import numpy as np
 
-from hf_emms.data import load_target
+from hf_emms.data import load_sample
 from hf_emms.features.images import PixelStore, keeping
 from hf_emms.features.load import load_extractor
 from hf_emms.hub import resolve
@@ -42,7 +42,7 @@ def compare(rounds: int = 5, rows: int = 640) -> list[str]:
     """Lines of a markdown table."""
     lines = ["| dataset | pictures | CPU seconds | with kept pictures | ratio [min … max] |", "|---|---|---|---|---|"]
     for dataset in DATASETS:
-        names, inputs = dataset_preset(dataset).checkpoints, load_target(dataset, max_samples=rows).inputs
+        names, inputs = dataset_preset(dataset).checkpoints, load_sample(dataset, max_samples=rows).inputs
         features(names[:1], inputs)
         spent = []
         for _ in range(rounds):

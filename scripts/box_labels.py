@@ -26,13 +26,13 @@ from sklearn.neural_network import MLPRegressor
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
-from hf_emms.data import Target, load_target
+from hf_emms.data import Sample, load_sample
 from hf_emms.features import towers
 from hf_emms.features.label_embeddings import embed_texts
 from hf_emms.features.load import load_extractor
 from hf_emms.hub import resolve
 from hf_emms.presets import encoder_preset
-from hf_emms.scoring.estimators import Evidence, get_estimator
+from hf_emms.scoring.estimators import ScoringInputs, get_estimator
 from hf_emms.scoring.label_basis import LabelTable
 from hf_emms.scoring.moments import Moments
 
@@ -52,7 +52,7 @@ def main() -> None:
     parser.add_argument("--splits", type=int, default=2, help="of a fine-tuning")
     parser.add_argument("--output", type=Path)
     options = parser.parse_args()
-    target = load_target(options.dataset, label_form="numbers")
+    target = load_sample(options.dataset, label_form="numbers")
     boxes = boxes_of(target)
     tables = forms(target)
     found = {}
@@ -89,13 +89,13 @@ def report(found: dict[str, dict[str, dict[str, float]]]) -> None:
 # ---- labels ---------------------------------------------------------------------------------------------------
 
 
-def boxes_of(target: Target) -> np.ndarray:
+def boxes_of(target: Sample) -> np.ndarray:
     """(cx, cy, w, h) of every row, float64 (N, 4)."""
     assert target.label_numbers is not None
     return target.label_numbers[target.codes, :4].astype(np.float64)
 
 
-def forms(target: Target) -> dict[str, list[np.ndarray]]:
+def forms(target: Sample) -> dict[str, list[np.ndarray]]:
     """F-labels of every row by form: arrays (N, D2)."""
     assert target.label_numbers is not None
     boxes = boxes_of(target)
@@ -128,14 +128,14 @@ def embeddings(texts: list[str]) -> list[np.ndarray]:
     return [embed_texts(resolve(id, "model"), distinct.tolist())[codes] for id in encoder_preset("demo")]
 
 
-def emms(rows: np.ndarray, blocks: list[np.ndarray], target: Target) -> float:
+def emms(rows: np.ndarray, blocks: list[np.ndarray], target: Sample) -> float:
     """Held-out EMMS of features for F-labels."""
     stacked, codes = np.unique(np.hstack(blocks), axis=0, return_inverse=True)
     ends = np.cumsum([block.shape[1] for block in blocks])[:-1]
     labels = LabelTable(codes.ravel(), tuple(np.split(stacked, ends, axis=1)), categorical=False)
     moments = Moments.like(labels, rows.shape[1], folds=5, seed=0)
     moments.update(rows, labels, target.groups)
-    return float(get_estimator("emms").score(Evidence(moments, rows, labels, target.groups)).value)
+    return float(get_estimator("emms").score(ScoringInputs(moments, rows, labels, target.groups)).value)
 
 
 # ---- truths ---------------------------------------------------------------------------------------------------
@@ -166,13 +166,13 @@ def probe(head: Callable[[], RidgeCV | MLPRegressor], rows: np.ndarray, boxes: n
     return float(iou(cross_val_predict(model, rows, boxes, groups=groups, cv=GroupKFold(5)), boxes).mean())
 
 
-def tuned(id: str, target: Target, boxes: np.ndarray, epochs: int, splits: int) -> float:
+def tuned(id: str, target: Sample, boxes: np.ndarray, epochs: int, splits: int) -> float:
     """Mean IoU of the whole checkpoint with a head, trained on 70 % of the pictures."""
     folds = GroupShuffleSplit(splits, test_size=0.3, random_state=0).split(boxes, groups=target.groups)
     return float(np.mean([_tuned_once(id, target, boxes, train, test, epochs) for train, test in folds]))
 
 
-def _tuned_once(id: str, target: Target, boxes: np.ndarray, train: np.ndarray, test: np.ndarray, epochs: int) -> float:
+def _tuned_once(id: str, target: Sample, boxes: np.ndarray, train: np.ndarray, test: np.ndarray, epochs: int) -> float:
     from transformers import AutoImageProcessor, AutoModel, AutoTokenizer
 
     torch.manual_seed(0)
@@ -217,7 +217,7 @@ def _batches(rows: np.ndarray, epochs: int, size: int = 32) -> Iterator[np.ndarr
 # ---- candidates -----------------------------------------------------------------------------------------------
 
 
-def features_of(id: str, target: Target) -> np.ndarray:
+def features_of(id: str, target: Sample) -> np.ndarray:
     """Features of every input, float32 (M, D1)."""
     extractor = load_extractor(resolve(id, "model"), target.task.modality, target.task.id, device="cpu")
     features = np.empty((len(target.inputs), extractor.width), np.float32)

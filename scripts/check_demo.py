@@ -21,7 +21,7 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
 import hf_emms
-from hf_emms.data import Target, load_target
+from hf_emms.data import Sample, load_sample
 from hf_emms.features.label_embeddings import embed_texts
 from hf_emms.features.load import load_extractor
 from hf_emms.hub import resolve
@@ -46,7 +46,7 @@ def main() -> int:
 
 def check(dataset: str) -> float:
     """Print a dataset's table and return τ of EMMS."""
-    target = load_target(dataset)
+    target = load_sample(dataset)
     ranking = hf_emms.rank(dataset, max_samples=None, estimators=tuple(ESTIMATORS))
     for row in ranking.rows:
         if row.error:
@@ -66,11 +66,11 @@ def check(dataset: str) -> float:
     return float(taus["emms"])
 
 
-def _probe_name(target: Target) -> str:
+def _probe_name(target: Sample) -> str:
     return "accuracy of a logistic regression" if target.task.categorical else "recall@10 of a ridge regression"
 
 
-def probe(target: Target, checkpoint: str) -> float:
+def probe(target: Sample, checkpoint: str) -> float:
     """How well a linear model on a checkpoint's features does, held out by group.
 
     Args:
@@ -91,7 +91,7 @@ def probe(target: Target, checkpoint: str) -> float:
     return max(_recall(rows, labels, target.groups, ridge) for ridge in RIDGES)
 
 
-def _joined_labels(target: Target) -> np.ndarray:
+def _joined_labels(target: Sample) -> np.ndarray:
     """The encoders' embeddings of the label texts side by side, each centred and of unit length, (U, ΣD2)."""
     tables = []
     for encoder in encoder_preset("demo"):

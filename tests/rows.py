@@ -15,7 +15,7 @@ import pyarrow.parquet as pq
 import pytest
 from PIL import Image
 
-from hf_emms.data import Target
+from hf_emms.data import Sample
 from hf_emms.errors import EmmsError
 
 
@@ -51,7 +51,7 @@ def texts(n: int, classes: list[str], **more: Any) -> datasets.Dataset:
     return datasets.Dataset.from_dict({**columns, **more})
 
 
-def labels_of(target: Target) -> dict[Any, list[str]]:
+def labels_of(target: Sample) -> dict[Any, list[str]]:
     """Input (as text or bytes of its pixels) → label texts of its rows."""
     found: dict[Any, list[str]] = {}
     for row, code in enumerate(target.codes):

@@ -14,7 +14,7 @@ from rankings import emms_score, example
 import hf_emms
 from hf_emms import demo
 from hf_emms.cli.rank_command import summary
-from hf_emms.data import load_target
+from hf_emms.data import load_sample
 from hf_emms.data.request import References
 from hf_emms.ranking import Row, RowScore, ranked
 from hf_emms.results import merged
@@ -104,7 +104,7 @@ def test_a_sample_knows_how_many_rows_there_are(
     captions = [["x", "y"], ["x", "z"], ["y", "z"], ["w", "v"], ["x", "v"]]
     pictures = [Image.new("RGB", (8, 8), (shade, 0, 0)) for shade in (0, 50, 100, 150, 150)]
     data = datasets.Dataset.from_dict({"image": pictures, "captions": captions})
-    target = load_target(data, task="image-to-text", references=references, max_samples=most)
+    target = load_sample(data, task="image-to-text", references=references, max_samples=most)
     assert target.available == available
 
 

@@ -6,7 +6,7 @@ from scipy.stats import multivariate_normal
 
 from hf_emms import EmmsError, LabelTable, Moments
 from hf_emms.scoring.baselines import knn, logme
-from hf_emms.scoring.estimators import ESTIMATORS, Evidence, get_estimator
+from hf_emms.scoring.estimators import ESTIMATORS, ScoringInputs, get_estimator
 from hf_emms.scoring.folds import group_ids
 
 
@@ -24,7 +24,7 @@ def moments_of(x, labels):
 
 
 def evidence_of(x, labels):
-    return Evidence(moments_of(x, labels), x, labels, group_ids(None, len(x)))
+    return ScoringInputs(moments_of(x, labels), x, labels, group_ids(None, len(x)))
 
 
 def slow_logme(x, y):

@@ -11,10 +11,10 @@ import pytest
 from PIL import Image
 from rows import error_of, image_rows, png
 
-from hf_emms.data import load_target
+from hf_emms.data import load_sample
 from hf_emms.data.image_files import picture_size
 from hf_emms.tasks import get_task
-from hf_emms.tasks.base import bumps
+from hf_emms.tasks.base import rbf_features
 from hf_emms.tasks.referring_expression import BOXES, are_parts, box_in_words, encode_boxes, measure_box
 
 SIZE = (200, 100)
@@ -62,7 +62,7 @@ def test_one_pixel_in_the_corner_is_no_whole_picture_where_boxes_are_pixels(scal
     """Pictures of 20 x 20: the same boxes in pixels and as parts, and [0, 0, 1, 1] among them."""
     boxes = [[scale * value for value in (n, n, 10, 5)] for n in range(1, 6)] + [[0, 0, 1, 1]]
     rows = image_rows(scenes(boxes, (20, 20)), expression=[f"e {n}" for n in range(6)], bbox=boxes)
-    target = load_target(rows)
+    target = load_sample(rows)
     assert target.label_numbers is not None
     widths = sorted(target.label_numbers[:, 2].tolist())
     assert widths == pytest.approx(sorted([0.5] * 5 + [wide]))
@@ -122,7 +122,7 @@ def test_boxes_in_columns_hold_the_numbers_and_where_they_are() -> None:
 
 def test_bumps_peak_at_their_centres() -> None:
     centers = np.linspace(0, 1, 5)
-    heights = bumps(centers, centers)
+    heights = rbf_features(centers, centers)
     assert np.array_equal(heights.argmax(axis=1), np.arange(5))
     assert np.allclose(heights.max(axis=1), 1)
 
@@ -150,7 +150,7 @@ def scenes(boxes: list[list[float]], size: tuple[int, int] = (40, 20)) -> list[b
 def test_expressions_of_one_box_are_inputs_of_their_own_that_share_picture_and_label() -> None:
     boxes = [[0.0, 0.0, 20.0, 10.0], [20.0, 10.0, 20.0, 10.0]]
     rows = image_rows(scenes(boxes), answer=[["the left one", "The  red one"], ["the right one"]], bbox=boxes)
-    target = load_target(rows)
+    target = load_sample(rows)
     assert target.task.id == "referring-expression"
     assert sorted(text for _, text in target.inputs) == ["The  red one", "the left one", "the right one"]
     assert (len(target.inputs.firsts), len(set(target.groups.tolist())), target.skipped) == (2, 2, 0)  # type: ignore[attr-defined]
@@ -161,7 +161,7 @@ def test_expressions_of_one_box_are_inputs_of_their_own_that_share_picture_and_l
 def test_a_box_becomes_text_numbers_or_both(form: str, texts: int, numbers: bool) -> None:
     boxes = [[0, 0, 10, 10], [1, 0, 10, 10], [30, 10, 10, 10], [29, 10, 10, 10]]
     rows = image_rows(scenes(boxes), expression=list("abcd"), box=boxes)
-    target = load_target(rows, label_form=form)  # type: ignore[arg-type]
+    target = load_sample(rows, label_form=form)  # type: ignore[arg-type]
     assert (target.form, len(target.label_texts)) == (form, texts)
     assert (target.label_numbers is not None) == numbers
     # Near boxes share their words, but not their numbers.
@@ -176,20 +176,20 @@ def test_a_box_becomes_text_numbers_or_both(form: str, texts: int, numbers: bool
 def test_the_format_and_the_form_are_part_of_the_sample() -> None:
     boxes = [[0, 0, 10, 10], [5, 5, 20, 20], [10, 2, 30, 18]]
     rows = image_rows(scenes(boxes), expression=list("abc"), box=boxes)
-    variants = [load_target(rows), load_target(rows, box_format="xyxy"), load_target(rows, label_form="text")]
+    variants = [load_sample(rows), load_sample(rows, box_format="xyxy"), load_sample(rows, label_form="text")]
     assert len({one.fingerprint for one in variants}) == 3
-    assert "--box-format xywh|xyxy|cxcywh" in str(error_of(lambda: load_target(rows, box_format="yx")).hint)
+    assert "--box-format xywh|xyxy|cxcywh" in str(error_of(lambda: load_sample(rows, box_format="yx")).hint)
 
 
 def test_boxes_that_cannot_be_used_are_left_out_and_the_first_one_is_told() -> None:
     boxes = [[float(n % 30), 0, 5, 5] for n in range(60)]
     boxes[7], boxes[9] = [90.0, 0, 5, 5], [1.0, 2, 3]
-    target = load_target(image_rows(scenes(boxes), expression=[f"e {n}" for n in range(60)], box=boxes))
+    target = load_sample(image_rows(scenes(boxes), expression=[f"e {n}" for n in range(60)], box=boxes))
     assert (len(target), target.skipped) == (58, 2)
     assert any("2 rows left out" in note for note in target.notes)
     wrong = [[n, 10, 5, 5] for n in range(20, 60)]
     error = error_of(
-        lambda: load_target(
+        lambda: load_sample(
             image_rows(scenes(wrong), expression=[f"e {n}" for n in range(40)], box=wrong), box_format="xyxy"
         )
     )
@@ -201,7 +201,7 @@ def test_boxes_that_cannot_be_used_are_left_out_and_the_first_one_is_told() -> N
 def test_corners_that_are_read_as_sizes_are_doubted() -> None:
     boxes = [[2.0 * n, 14 - n, 2 * n + 9, 19 - n] for n in range(14)]
     rows = image_rows(scenes(boxes), expression=[f"e {n}" for n in range(14)], box=boxes)
-    wrong, right = load_target(rows), load_target(rows, box_format="xyxy")
+    wrong, right = load_sample(rows), load_sample(rows, box_format="xyxy")
     assert any("right or lower edge" in note and "--box-format" in note for note in wrong.notes)
     assert not any("edge" in note for note in right.notes)
 
@@ -209,7 +209,7 @@ def test_corners_that_are_read_as_sizes_are_doubted() -> None:
 def test_options_for_numbers_are_refused_where_labels_are_texts() -> None:
     rows = image_rows(scenes([[0]] * 4), caption=list("abcd"))
     for option in ({"label_form": "both"}, {"box_format": "xyxy"}):
-        assert "is no number" in error_of(lambda option=option: load_target(rows, **option)).message  # type: ignore[misc]
+        assert "is no number" in error_of(lambda option=option: load_sample(rows, **option)).message  # type: ignore[misc]
     boxed = image_rows(scenes([[0]] * 2), expression=["a", "b"], box=[[0, 0, 5, 5], [9, 9, 5, 5]])
-    assert "one box" in error_of(lambda: load_target(boxed, references="all")).message
+    assert "one box" in error_of(lambda: load_sample(boxed, references="all")).message
     assert get_task("visual grounding").id == "referring-expression"

@@ -15,7 +15,7 @@ from PIL import Image
 from rows import error_of, image_rows, labels_of, pictures, png, texts
 
 from hf_emms import demo
-from hf_emms.data import Images, load_target
+from hf_emms.data import Images, load_sample
 from hf_emms.data.sampling import balanced_order, proportional_order
 
 REAL_DATA = Path(__file__).parents[2] / "shared" / "data"
@@ -28,31 +28,31 @@ needs_real_data = pytest.mark.skipif(not REAL_DATA.is_dir(), reason="needs ../sh
 def test_class_ids_become_names_and_numbers_without_names_stay_with_a_note() -> None:
     features = datasets.Features({"text": datasets.Value("string"), "label": datasets.ClassLabel(names=["a_b", "c"])})
     named = datasets.Dataset.from_dict({"text": list("wxyz"), "label": [0, 1, 0, 1]}, features=features)
-    assert load_target(named).label_texts == ("a b", "c")
-    numbered = load_target(datasets.Dataset.from_dict({"text": list("wxyz"), "label": [0, 11, 0, 2]}))
+    assert load_sample(named).label_texts == ("a b", "c")
+    numbered = load_sample(datasets.Dataset.from_dict({"text": list("wxyz"), "label": [0, 11, 0, 2]}))
     assert numbered.label_texts == ("0", "11", "2")
     assert any("numbers without names" in note for note in numbered.notes)
 
 
 def test_classes_that_cleaning_would_merge_keep_their_raw_names() -> None:
-    target = load_target(texts(6, ["a_b", "a b", "c_d"]))
+    target = load_sample(texts(6, ["a_b", "a b", "c_d"]))
     assert target.label_texts == ("a b", "a_b", "c d")
     assert any("merge" in note for note in target.notes)
 
 
 def test_a_prompt_wraps_class_names_and_needs_a_place_for_them() -> None:
-    assert load_target(texts(4, ["a_b", "c"]), prompt="a {}.").label_texts == ("a a b.", "a c.")
-    assert "{}" in error_of(lambda: load_target(texts(4, ["a", "b"]), prompt="a photo")).message
+    assert load_sample(texts(4, ["a_b", "c"]), prompt="a {}.").label_texts == ("a a b.", "a c.")
+    assert "{}" in error_of(lambda: load_sample(texts(4, ["a", "b"]), prompt="a photo")).message
     rows = image_rows(pictures(2), caption=["a", "b"])
-    assert "classes" in error_of(lambda: load_target(rows, prompt="a {}")).message
+    assert "classes" in error_of(lambda: load_sample(rows, prompt="a {}")).message
 
 
 def test_labels_that_cannot_rank_are_refused() -> None:
-    assert "the same label" in error_of(lambda: load_target(texts(6, ["only"]))).message
-    assert "it is no class" in error_of(lambda: load_target(texts(30, [f"free {i}" for i in range(30)]))).message
+    assert "the same label" in error_of(lambda: load_sample(texts(6, ["only"]))).message
+    assert "it is no class" in error_of(lambda: load_sample(texts(30, [f"free {i}" for i in range(30)]))).message
     features = datasets.Features({"text": datasets.Value("string"), "label": datasets.ClassLabel(names=["a", "b"])})
     secret = datasets.Dataset.from_dict({"text": list("wxyz"), "label": [-1] * 4}, features=features)
-    error = error_of(lambda: load_target(secret))
+    error = error_of(lambda: load_sample(secret))
     assert "no label in column 'label' (empty or −1): 4 of 4 rows" in error.message
     assert "--split" in str(error.hint)
 
@@ -73,7 +73,7 @@ def caption_sets() -> dict[str, datasets.Dataset]:
 
 @pytest.mark.parametrize("form", ["rows", "list", "columns"])
 def test_several_captions_of_a_picture_become_rows_that_share_input_and_group(form: str) -> None:
-    target = load_target(caption_sets()[form], references="all")
+    target = load_sample(caption_sets()[form], references="all")
     assert (len(target), len(target.inputs)) == (6, 3)
     assert labels_of(target) == {(i, 0, 7): [f"blue {i}", f"red {i}"] for i in range(3)}
     assert set(Counter(target.groups.tolist()).values()) == {2}
@@ -83,12 +83,12 @@ def test_several_captions_of_a_picture_become_rows_that_share_input_and_group(fo
 @pytest.mark.parametrize("form", ["rows", "list", "columns"])
 def test_one_caption_a_picture_is_the_first_or_a_seeded_one(form: str) -> None:
     rows = caption_sets()[form]
-    first = load_target(rows, references="first")
+    first = load_sample(rows, references="first")
     assert labels_of(first) == {(i, 0, 7): [f"red {i}"] for i in range(3)}
     picks = set()
     for seed in range(6):
-        one = load_target(rows, references="one-per-image", seed=seed)
-        assert labels_of(one) == labels_of(load_target(rows, references="one-per-image", seed=seed))
+        one = load_sample(rows, references="one-per-image", seed=seed)
+        assert labels_of(one) == labels_of(load_sample(rows, references="one-per-image", seed=seed))
         assert len(one) == len(one.inputs) == 3
         picks.add(tuple(one.label_texts[code] for code in one.codes))
     assert len(picks) > 1
@@ -96,11 +96,11 @@ def test_one_caption_a_picture_is_the_first_or_a_seeded_one(form: str) -> None:
 
 def test_a_limit_draws_whole_pictures_and_one_caption_each_when_asked() -> None:
     rows = caption_sets()["rows"]
-    assert set(Counter(load_target(rows, max_samples=4, references="all").groups.tolist()).values()) == {2}
+    assert set(Counter(load_sample(rows, max_samples=4, references="all").groups.tolist()).values()) == {2}
     for references in ("first", "one-per-image", "mean"):
-        target = load_target(rows, max_samples=2, references=references)
+        target = load_sample(rows, max_samples=2, references=references)
         assert (len(target), len(target.inputs)) == (2, 2)
-    assert "captions" in error_of(lambda: load_target(texts(4, ["a", "b"]), references="first")).message
+    assert "captions" in error_of(lambda: load_sample(texts(4, ["a", "b"]), references="first")).message
 
 
 # ---- sampling -------------------------------------------------------------------------------------------------
@@ -111,16 +111,16 @@ def skewed(n: int = 200) -> datasets.Dataset:
 
 
 def test_a_balanced_sample_is_even_and_gives_the_rest_to_larger_classes() -> None:
-    target = load_target(skewed(), max_samples=50)
+    target = load_sample(skewed(), max_samples=50)
     counts = {target.label_texts[code]: count for code, count in Counter(target.codes.tolist()).items()}
     assert sorted(counts.values()) == [16, 17, 17]
-    spilled = load_target(skewed(), max_samples=100)
+    spilled = load_sample(skewed(), max_samples=100)
     counts = {spilled.label_texts[code]: count for code, count in Counter(spilled.codes.tolist()).items()}
     assert counts == {"big": 60, "mid": 20, "small": 20}
 
 
 def test_a_proportional_sample_keeps_the_proportions() -> None:
-    target = load_target(skewed(), max_samples=50, sampling="proportional")
+    target = load_sample(skewed(), max_samples=50, sampling="proportional")
     counts = {target.label_texts[code]: count for code, count in Counter(target.codes.tolist()).items()}
     assert counts["big"] == pytest.approx(40, abs=1)
     assert counts["mid"] == pytest.approx(5, abs=1)
@@ -129,7 +129,7 @@ def test_a_proportional_sample_keeps_the_proportions() -> None:
 def test_the_sample_depends_on_the_seed_and_not_on_the_order_of_rows() -> None:
     rows = skewed()
     shuffled = rows.select(random.Random(1).sample(range(len(rows)), len(rows)))
-    one, same, other = (load_target(r, max_samples=40, seed=s) for r, s in ((rows, 0), (shuffled, 0), (rows, 1)))
+    one, same, other = (load_sample(r, max_samples=40, seed=s) for r, s in ((rows, 0), (shuffled, 0), (rows, 1)))
     assert one.inputs == same.inputs
     assert np.array_equal(one.codes, same.codes)
     assert one.fingerprint == same.fingerprint
@@ -141,15 +141,15 @@ def test_everything_that_makes_the_sample_is_in_the_fingerprint() -> None:
     rows = texts(40, ["a_1", "b_2"])
     changed = rows.map(lambda row: {"text": row["text"].replace("number 7", "number seven")})
     variants = [
-        load_target(rows),
-        load_target(changed),
-        load_target(rows, max_samples=20),
-        load_target(rows, max_samples=20, sampling="proportional"),
-        load_target(rows, prompt="a {}"),
-        load_target(rows.rename_column("text", "sentence")),
+        load_sample(rows),
+        load_sample(changed),
+        load_sample(rows, max_samples=20),
+        load_sample(rows, max_samples=20, sampling="proportional"),
+        load_sample(rows, prompt="a {}"),
+        load_sample(rows.rename_column("text", "sentence")),
     ]
     assert len({one.fingerprint for one in variants}) == len(variants)
-    assert load_target(rows).fingerprint == variants[0].fingerprint
+    assert load_sample(rows).fingerprint == variants[0].fingerprint
 
 
 def test_orders_visit_every_row_once() -> None:
@@ -167,7 +167,7 @@ def test_a_few_broken_rows_are_left_out_and_counted() -> None:
     encoded = pictures(60)
     encoded[7] = encoded[7][:40]
     encoded[9] = b"no picture at all"
-    target = load_target(image_rows(encoded, label=["a", "b"] * 30))
+    target = load_sample(image_rows(encoded, label=["a", "b"] * 30))
     assert (len(target), target.skipped) == (58, 2)
     assert any("2 rows left out" in note for note in target.notes)
     assert all(target.inputs[i].size == (8, 6) for i in range(len(target.inputs)))
@@ -176,13 +176,13 @@ def test_a_few_broken_rows_are_left_out_and_counted() -> None:
 def test_broken_rows_are_replaced_while_there_are_others() -> None:
     encoded = pictures(60)
     encoded[7] = b"broken"
-    assert len(load_target(image_rows(encoded, label=["a", "b"] * 30), max_samples=50)) == 50
+    assert len(load_sample(image_rows(encoded, label=["a", "b"] * 30), max_samples=50)) == 50
 
 
 @pytest.mark.parametrize("limit", [None, 40])
 def test_too_many_broken_rows_are_an_error_with_count_and_example(limit: int | None) -> None:
     encoded = [b if i % 4 else b"broken" for i, b in enumerate(pictures(60))]
-    error = error_of(lambda: load_target(image_rows(encoded, label=["a", "b"] * 30), max_samples=limit))
+    error = error_of(lambda: load_sample(image_rows(encoded, label=["a", "b"] * 30), max_samples=limit))
     assert "5%" in error.message
     assert "known format" in error.message
     if limit is None:
@@ -192,29 +192,29 @@ def test_too_many_broken_rows_are_an_error_with_count_and_example(limit: int | N
 def test_a_row_or_two_are_left_out_of_a_few_as_well() -> None:
     encoded = pictures(8)
     encoded[3] = b"broken"
-    target = load_target(image_rows(encoded, label=["a", "b"] * 4))
+    target = load_sample(image_rows(encoded, label=["a", "b"] * 4))
     assert (len(target), target.skipped) == (7, 1)
     encoded[4] = encoded[5] = b"broken"
-    error = error_of(lambda: load_target(image_rows(encoded, label=["a", "b"] * 4)))
+    error = error_of(lambda: load_sample(image_rows(encoded, label=["a", "b"] * 4)))
     assert "3 of 8 rows could not be read, and 2 rows or 5% may be left out; the first one: " in error.message
     unlabelled = texts(8, ["a", "b"]).map(lambda row, i: {"label": row["label"] if i else None}, with_indices=True)
-    assert (len(load_target(unlabelled)), load_target(unlabelled).skipped) == (7, 1)
+    assert (len(load_sample(unlabelled)), load_sample(unlabelled).skipped) == (7, 1)
     stream = unlabelled.to_iterable_dataset()
-    assert len(load_target(stream, columns={"label": "label"}, max_samples=7)) == 7
+    assert len(load_sample(stream, columns={"label": "label"}, max_samples=7)) == 7
 
 
 def test_none_that_can_be_read_is_an_error_however_few_there_are() -> None:
-    assert "2 of 2 rows" in error_of(lambda: load_target(image_rows([b"a", b"b"], label=["a", "b"]))).message
+    assert "2 of 2 rows" in error_of(lambda: load_sample(image_rows([b"a", b"b"], label=["a", "b"]))).message
     empty = datasets.Dataset.from_dict({"text": ["a", "b"], "label": ["", " "]})
-    assert "2 of 2 rows" in error_of(lambda: load_target(empty)).message
+    assert "2 of 2 rows" in error_of(lambda: load_sample(empty)).message
 
 
 def test_empty_texts_and_missing_captions_are_left_out() -> None:
     rows = texts(60, ["a", "b"])
     holes = rows.map(lambda row, i: {"text": [" ", None][i % 2] if i < 2 else row["text"]}, with_indices=True)
-    assert (len(load_target(holes)), load_target(holes).skipped) == (58, 2)
+    assert (len(load_sample(holes)), load_sample(holes).skipped) == (58, 2)
     captions: list[Any] = [["one", None, ""], *[[f"caption {i}"] for i in range(39)]]
-    target = load_target(image_rows(pictures(40), captions=captions))
+    target = load_sample(image_rows(pictures(40), captions=captions))
     assert (len(target), target.skipped) == (40, 0)
 
 
@@ -233,10 +233,10 @@ def test_pictures_come_out_rgb_and_upright() -> None:
 
 
 def test_equal_pictures_and_equal_texts_are_held_once() -> None:
-    target = load_target(image_rows([png((1, 1, 1))] * 3 + pictures(3), label=["a", "b"] * 3))
+    target = load_sample(image_rows([png((1, 1, 1))] * 3 + pictures(3), label=["a", "b"] * 3))
     assert (len(target), len(target.inputs)) == (6, 4)
     assert Counter(Counter(target.groups.tolist()).values()) == {1: 3, 3: 1}
-    assert len(load_target(datasets.Dataset.from_dict({"text": ["x", "x", "y"], "label": list("aba")})).inputs) == 2
+    assert len(load_sample(datasets.Dataset.from_dict({"text": ["x", "x", "y"], "label": list("aba")})).inputs) == 2
 
 
 # ---- real data ------------------------------------------------------------------------------------------------
@@ -244,7 +244,7 @@ def test_equal_pictures_and_equal_texts_are_held_once() -> None:
 
 @pytest.mark.parametrize("name", demo.names("datasets"))
 def test_the_embedded_datasets_load_under_their_ids(name: str) -> None:
-    target = load_target(name, max_samples=120)
+    target = load_sample(name, max_samples=120)
     # Eight of the questions on WordNet definitions have no answer.
     assert target.n_read == 120 - 8 * name.endswith("spans")
     assert target.repo.folder == demo.folder_of(name)
@@ -253,7 +253,7 @@ def test_the_embedded_datasets_load_under_their_ids(name: str) -> None:
 
 @needs_real_data
 def test_cifar10_as_laid_out_on_the_hub() -> None:
-    target = load_target(str(REAL_DATA / "uoft-cs--cifar10"), config="plain_text", max_samples=200)
+    target = load_sample(str(REAL_DATA / "uoft-cs--cifar10"), config="plain_text", max_samples=200)
     assert target.task.id == "image-classification"
     assert target.columns == {"image": "img", "label": "label"}
     assert len(target.label_texts) == 10
@@ -271,7 +271,7 @@ def test_cifar10_as_laid_out_on_the_hub() -> None:
     ],
 )
 def test_real_texts_as_laid_out_on_the_hub(folder: str, options: dict[str, Any], n_classes: int) -> None:
-    target = load_target(str(REAL_DATA / folder), max_samples=400, **options)
+    target = load_sample(str(REAL_DATA / folder), max_samples=400, **options)
     assert target.task.id == "text-classification"
     assert len(target.label_texts) == n_classes
     assert target.split == "train"

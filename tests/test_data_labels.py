@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from rows import error_of, image_rows, pictures, texts
 
-from hf_emms.data import load_target
+from hf_emms.data import load_sample
 from hf_emms.tasks.label_texts import clean_answer, clean_question
 
 NAMES = ["sky_blue", "grass", "dog"]
@@ -23,7 +23,7 @@ def several(form: str) -> datasets.Dataset:
 
 @pytest.mark.parametrize("form", ["ids", "names", "numbers"])
 def test_several_classes_of_a_picture_are_the_mean_of_their_texts(form: str) -> None:
-    target = load_target(several(form))
+    target = load_sample(several(form))
     assert target.task.id == "image-classification"
     assert target.label_texts == (("0", "1", "2") if form == "numbers" else ("dog", "grass", "sky blue"))
     assert not target.categorical
@@ -35,49 +35,49 @@ def test_several_classes_of_a_picture_are_the_mean_of_their_texts(form: str) -> 
 
 
 def test_one_of_several_classes_or_each_of_them_may_count() -> None:
-    first = load_target(several("ids"), references="first")
+    first = load_sample(several("ids"), references="first")
     assert (len(first), first.mixtures, first.categorical) == (6, None, True)
-    every = load_target(several("ids"), references="all")
+    every = load_sample(several("ids"), references="all")
     assert (len(every), len(every.inputs), every.categorical) == (10, 6, True)
 
 
 def test_balanced_sampling_goes_by_the_rarest_class_of_a_row() -> None:
     classes = [["common"]] * 60 + [["common", "rare"]] * 10
-    target = load_target(image_rows(pictures(70), labels=classes), max_samples=20)
+    target = load_sample(image_rows(pictures(70), labels=classes), max_samples=20)
     assert np.bincount(target.codes).tolist() == [10, 10]
 
 
 def test_texts_of_several_classes_are_read_too_and_streams_of_them() -> None:
     rows = texts(40, ["x"]).remove_columns("label").add_column("labels", [["a"], ["a", "b"]] * 20)
-    assert load_target(rows).label_texts == ("a", "b")
-    assert len(load_target(rows.to_iterable_dataset(), max_samples=10)) == 10
+    assert load_sample(rows).label_texts == ("a", "b")
+    assert len(load_sample(rows.to_iterable_dataset(), max_samples=10)) == 10
 
 
 def test_values_are_an_f_label_of_numbers() -> None:
     rows = datasets.Dataset.from_dict({"text": list("abcdef"), "score": [0.5, 1.0, 1.0, 2.5, 4.0, 5.0]})
-    target = load_target(rows)
+    target = load_sample(rows)
     assert (target.task.id, target.form, target.columns["label"]) == ("text-regression", "numbers", "score")
     assert target.label_numbers is not None
     assert target.label_numbers.shape == (5, 9)
     places = sorted(target.label_numbers[target.codes, 0].tolist())
     assert places == pytest.approx([0, 1 / 9, 1 / 9, 4 / 9, 7 / 9, 1])
-    assert load_target(rows, label_form="text").label_texts == ("0.5", "1", "2.5", "4", "5")
+    assert load_sample(rows, label_form="text").label_texts == ("0.5", "1", "2.5", "4", "5")
     assert any("an F-label of 9 columns" in note for note in target.notes)
 
 
 def test_whole_numbers_are_classes_unless_the_task_says_that_they_are_values() -> None:
     rows = datasets.Dataset.from_dict({"text": list("abcd"), "label": [1, 2, 1, 5]})
-    assert load_target(rows).task.id == "text-classification"
-    assert load_target(rows, task="regression").form == "numbers"
+    assert load_sample(rows).task.id == "text-classification"
+    assert load_sample(rows, task="regression").form == "numbers"
 
 
 def test_a_value_that_is_none_is_left_out() -> None:
     values = [float(n) for n in range(60)]
     values[3] = float("nan")
     rows = datasets.Dataset.from_dict({"text": [f"t {n}" for n in range(60)], "score": values})
-    assert (len(load_target(rows)), load_target(rows).skipped) == (59, 1)
+    assert (len(load_sample(rows)), load_sample(rows).skipped) == (59, 1)
     same = datasets.Dataset.from_dict({"text": list("abc"), "score": [1.0, 1.0, 1.0]})
-    assert "the same label" in error_of(lambda: load_target(same)).message
+    assert "the same label" in error_of(lambda: load_sample(same)).message
 
 
 @pytest.mark.parametrize(

@@ -13,16 +13,16 @@ import pytest
 from rows import error_of, image_rows, pictures, png
 
 from hf_emms.cache import Cache
-from hf_emms.data import Images, Pairs, Target, load_target
+from hf_emms.data import Images, Pairs, Sample, load_sample
 from hf_emms.data.rows import UnusableError
 from hf_emms.data.sample_cache import keep_sample, kept_sample
-from hf_emms.data.sources import Joined, Place
+from hf_emms.data.sources import DatasetRef, Joined
 
 REAL_DATA = Path(__file__).parents[2] / "shared" / "data"
 SHORT = "\nGive a very brief answer."
 
 
-def answers_of(target: Target) -> dict[Any, str]:
+def answers_of(target: Sample) -> dict[Any, str]:
     """(first part as a pixel or text, second part) → label text, where a label is one text."""
     found = {}
     for row, code in enumerate(target.codes):
@@ -44,7 +44,7 @@ def asked(n: int, questions: int = 2) -> datasets.Dataset:
 
 
 def test_questions_on_pictures_hold_each_picture_and_each_question_once() -> None:
-    target = load_target(asked(3))
+    target = load_sample(asked(3))
     assert target.task.id == "visual-question-answering"
     assert isinstance(target.inputs, Pairs)
     assert isinstance(target.inputs.firsts, Images)
@@ -63,7 +63,7 @@ def test_questions_on_pictures_hold_each_picture_and_each_question_once() -> Non
 def test_a_sample_is_spread_over_pictures_and_does_not_depend_on_the_order_of_rows() -> None:
     rows = asked(50, 10)
     shuffled = rows.select(random.Random(1).sample(range(len(rows)), len(rows)))
-    one, same, other = (load_target(r, max_samples=40, seed=s) for r, s in ((rows, 0), (shuffled, 0), (rows, 1)))
+    one, same, other = (load_sample(r, max_samples=40, seed=s) for r, s in ((rows, 0), (shuffled, 0), (rows, 1)))
     assert answers_of(one) == answers_of(same)
     assert one.fingerprint == same.fingerprint != other.fingerprint
     assert len(set(one.groups.tolist())) > 20
@@ -90,7 +90,7 @@ def turns(n: int = 12, each: int = 6) -> datasets.Dataset:
 
 
 def test_turns_become_questions_and_answers_without_the_prompt() -> None:
-    target = load_target(turns())
+    target = load_sample(turns())
     assert target.columns == {"image": "images", "question": "texts.user", "answer": "texts.assistant"}
     assert len(target) == 72
     assert answers_of(target)[3, "What is 4 in 3?"] == "thing 1"
@@ -98,7 +98,7 @@ def test_turns_become_questions_and_answers_without_the_prompt() -> None:
 
 
 def test_a_sample_of_turns_is_spread_over_pictures_too() -> None:
-    assert len(set(load_target(turns(40, 10), max_samples=40).groups.tolist())) > 18
+    assert len(set(load_sample(turns(40, 10), max_samples=40).groups.tolist())) > 18
 
 
 def test_a_stream_of_turns_reads_a_few_rows() -> None:
@@ -111,7 +111,7 @@ def test_a_stream_of_turns_reads_a_few_rows() -> None:
             yield row
 
     stream = datasets.IterableDataset.from_generator(given, features=rows.features)
-    target = load_target(stream, max_samples=8)
+    target = load_sample(stream, max_samples=8)
     assert (len(target), target.task.id) == (8, "visual-question-answering")
     assert len(read) < 200
     assert len(set(target.groups.tolist())) >= 2
@@ -120,11 +120,11 @@ def test_a_stream_of_turns_reads_a_few_rows() -> None:
 def test_rows_of_several_pictures_or_without_an_answer_are_left_out() -> None:
     good = turns(60, 1)
     two = good.select([0]).map(lambda row: {"images": row["images"] * 2})
-    target = load_target(datasets.concatenate_datasets([good, two]))
+    target = load_sample(datasets.concatenate_datasets([good, two]))
     assert (len(target), target.skipped) == (60, 1)
     assert any("a row has 2 pictures" in note for note in target.notes)
     blank = asked(30).map(lambda row, i: {"answer": " " if i == 3 else row["answer"]}, with_indices=True)
-    assert (len(load_target(blank)), load_target(blank).skipped) == (59, 1)
+    assert (len(load_sample(blank)), load_sample(blank).skipped) == (59, 1)
 
 
 # ---- several answers ------------------------------------------------------------------------------------------
@@ -137,7 +137,7 @@ def annotated() -> datasets.Dataset:
 
 
 def test_answers_of_several_annotators_are_a_weighted_mean() -> None:
-    target = load_target(annotated())
+    target = load_sample(annotated())
     assert target.label_texts == ("maybe", "no", "yes")
     assert target.mixtures is not None
     table = target.mixed(np.eye(3, dtype=np.float32))
@@ -151,29 +151,29 @@ def test_answers_of_several_annotators_are_a_weighted_mean() -> None:
 
 @pytest.mark.parametrize(("references", "said"), [("majority", {"yes", "no"}), ("first", {"yes", "no"})])
 def test_one_answer_may_stand_for_all(references: Any, said: set[str]) -> None:
-    target = load_target(annotated(), references=references)
+    target = load_sample(annotated(), references=references)
     assert target.mixtures is None
     assert set(target.label_texts) == said
     assert len(target) == 2
 
 
 def test_every_answer_may_be_a_row() -> None:
-    target = load_target(annotated(), references="all")
+    target = load_sample(annotated(), references="all")
     assert (len(target), len(target.inputs), target.mixtures) == (8, 2, None)
     assert sorted(Counter(target.groups.tolist()).values()) == [4, 4]
 
 
 def test_other_labels_of_the_same_inputs_are_another_sample_of_them() -> None:
-    samples = [load_target(annotated(), references=how) for how in ("mean", "first", "majority")]
+    samples = [load_sample(annotated(), references=how) for how in ("mean", "first", "majority")]
     assert len({one.fingerprint for one in samples}) == 3
     assert len({one.inputs_fingerprint for one in samples}) == 1
-    assert load_target(annotated().select([0, 1, 0])).inputs_fingerprint == samples[0].inputs_fingerprint
-    assert load_target(asked(2)).inputs_fingerprint != samples[0].inputs_fingerprint
+    assert load_sample(annotated().select([0, 1, 0])).inputs_fingerprint == samples[0].inputs_fingerprint
+    assert load_sample(asked(2)).inputs_fingerprint != samples[0].inputs_fingerprint
 
 
 def test_answers_in_rows_of_their_own_are_gathered() -> None:
     rows = image_rows([png((1, 0, 0))] * 3 + [png((2, 0, 0))], question=["a?"] * 4, answer=["x", "y", "x", "z"])
-    target = load_target(rows)
+    target = load_sample(rows)
     assert len(target) == 2
     assert sorted(target.mixed(np.eye(3, dtype=np.float32)).max(axis=1).tolist()) == [pytest.approx(2 / 3), 1]
 
@@ -195,7 +195,7 @@ def paragraphs(n: int = 20) -> datasets.Dataset:
 
 
 def test_questions_on_texts_share_a_group_by_context_and_may_have_no_answer() -> None:
-    target = load_target(paragraphs())
+    target = load_sample(paragraphs())
     assert target.task.id == "question-answering"
     assert target.columns == {"question": "question", "context": "context", "answer": "answers.text"}
     said = answers_of(target)
@@ -207,7 +207,7 @@ def test_questions_on_texts_share_a_group_by_context_and_may_have_no_answer() ->
 
 @pytest.mark.skipif(not REAL_DATA.is_dir(), reason="needs ../shared/data, real rows outside the repo")
 def test_real_paragraphs_as_laid_out_on_the_hub() -> None:
-    target = load_target(str(REAL_DATA / "google--xquad"), config="xquad.en")
+    target = load_sample(str(REAL_DATA / "google--xquad"), config="xquad.en")
     # Three questions are asked twice; each is its answer and three other spans.
     assert (target.task.id, len(target), len(set(target.groups.tolist()))) == ("question-answering", 4 * 1187, 240)
 
@@ -216,34 +216,34 @@ def test_real_paragraphs_as_laid_out_on_the_hub() -> None:
 
 
 def test_a_struct_stands_for_its_field_that_the_task_knows() -> None:
-    target = load_target(paragraphs(), task="qa", columns={"answer": "answers"})
+    target = load_sample(paragraphs(), task="qa", columns={"answer": "answers"})
     assert target.columns["answer"] == "answers.text"
-    error = error_of(lambda: load_target(paragraphs(), task="qa", columns={"answer": "answers.answer_start"}))
+    error = error_of(lambda: load_sample(paragraphs(), task="qa", columns={"answer": "answers.answer_start"}))
     assert "holds integers" in error.message
     assert "answers.text (strings)" in str(error.hint)
 
 
 def test_questions_beside_pictures_are_no_captions_and_answers_alone_are() -> None:
-    assert load_target(asked(3)).task.id == "visual-question-answering"
-    assert load_target(asked(3).remove_columns("question")).task.id == "image-to-text"
-    assert load_target(asked(3), task="captioning").columns == {"image": "image", "text": "answer"}
+    assert load_sample(asked(3)).task.id == "visual-question-answering"
+    assert load_sample(asked(3).remove_columns("question")).task.id == "image-to-text"
+    assert load_sample(asked(3), task="captioning").columns == {"image": "image", "text": "answer"}
 
 
 def test_a_question_column_that_is_missing_is_named_among_those_that_are_there() -> None:
     rows = asked(3).rename_column("question", "number")
     error = error_of(
-        lambda: load_target(
+        lambda: load_sample(
             rows.cast_column("answer", datasets.Value("string")), task="vqa", columns={"question": "asked"}
         )
     )
     assert (
         "there is no column 'asked'; the dataset has image (image), number (string), answer (string)" in error.message
     )
-    lost = error_of(lambda: load_target(paragraphs().remove_columns("context"), task="qa"))
+    lost = error_of(lambda: load_sample(paragraphs().remove_columns("context"), task="qa"))
     assert "no column for the" in lost.message
     assert "question (string)" in lost.message
     assert "--context-column COLUMN (string)" in str(lost.hint)
-    unknown = error_of(lambda: load_target(rows, task="vqa", columns={"label": "answer"}))
+    unknown = error_of(lambda: load_sample(rows, task="vqa", columns={"label": "answer"}))
     assert "--image-column COLUMN, --question-column COLUMN, --answer-column COLUMN" in str(unknown.hint)
 
 
@@ -252,10 +252,10 @@ def test_a_question_column_that_is_missing_is_named_among_those_that_are_there()
 
 @pytest.mark.parametrize("rows", [annotated(), paragraphs()], ids=["pictures", "texts"])
 def test_a_kept_sample_is_the_sample(tmp_path: Path, rows: datasets.Dataset) -> None:
-    target = load_target(rows)
+    target = load_sample(rows)
     cache = Cache(tmp_path)
     keep_sample(cache, {"a": 1}, target)
-    kept = kept_sample(cache, {"a": 1}, Place(target.dataset, target.repo, None, None, None, False, False))
+    kept = kept_sample(cache, {"a": 1}, DatasetRef(target.dataset, target.repo, None, None, None, False, False))
     assert kept is not None
     assert kept.label_texts == target.label_texts
     assert [second for _, second in kept.inputs] == [second for _, second in target.inputs]

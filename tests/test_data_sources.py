@@ -16,7 +16,7 @@ from hub_stub import HubStub, serve
 from rows import error_of, image_rows, labels_of, pictures, png, texts, write_text_file
 from test_hub import run
 
-from hf_emms.data import load_target
+from hf_emms.data import load_sample
 
 # ---- the forms a dataset comes in -----------------------------------------------------------------------------
 
@@ -27,7 +27,7 @@ def test_one_file_and_a_folder_of_it_are_read(tmp_path: Path, form: str, as_fold
     file = tmp_path / "set" / f"train.{form}"
     file.parent.mkdir()
     write_text_file(file)
-    target = load_target(str(file.parent if as_folder else file))
+    target = load_sample(str(file.parent if as_folder else file))
     assert target.task.id == "text-classification"
     assert target.columns == {"text": "text", "label": "label"}
     assert target.label_texts == ("ham", "spam mail")
@@ -41,7 +41,7 @@ def test_pictures_in_class_folders_are_read(tmp_path: Path) -> None:
             file = tmp_path / "set" / "train" / name / f"{i}.png"
             file.parent.mkdir(parents=True, exist_ok=True)
             file.write_bytes(png((i, place, 0)))
-    target = load_target(str(tmp_path / "set"))
+    target = load_sample(str(tmp_path / "set"))
     assert target.task.id == "image-classification"
     assert target.label_texts == ("apple pie", "ice cream")
     assert labels_of(target)[2, 1, 0] == ["ice cream"]
@@ -58,7 +58,7 @@ def test_a_folder_of_pictures_with_captions_in_a_metadata_file_is_read(tmp_path:
         else ["file_name,caption", *(f'{file},"{text}"' for file, text in rows)]
     )
     (tmp_path / name).write_text("\n".join(lines) + "\n")
-    target = load_target(str(tmp_path))
+    target = load_sample(str(tmp_path))
     assert target.task.id == "image-to-text"
     assert labels_of(target)[3, 0, 0] == ["a picture, number 3"]
 
@@ -69,11 +69,11 @@ def test_a_folder_in_the_hubs_layout_keeps_its_configurations_apart(tmp_path: Pa
         folder.mkdir()
         rows = [{"sentence": f"{config} {i}", "label": label if i % 2 else "no"} for i in range(4)]
         pq.write_table(pa.Table.from_pylist(rows), folder / "train-00000-of-00001.parquet")
-    assert load_target(str(tmp_path), config="hard").label_texts == ("no", "perhaps")
+    assert load_sample(str(tmp_path), config="hard").label_texts == ("no", "perhaps")
     readme = "---\nconfigs:\n" + "".join(f"- config_name: {c}\n  data_files: {c}/*.parquet\n" for c in ("easy", "hard"))
     (tmp_path / "README.md").write_text(readme + "---\n")
-    assert load_target(str(tmp_path), config="easy").label_texts == ("no", "yes")
-    error = error_of(lambda: load_target(str(tmp_path)))
+    assert load_sample(str(tmp_path), config="easy").label_texts == ("no", "yes")
+    error = error_of(lambda: load_sample(str(tmp_path)))
     assert "easy" in error.message
     assert "--config" in str(error.hint)
 
@@ -84,7 +84,7 @@ def test_pictures_in_a_parquet_file_that_datasets_did_not_write_are_found_by_sha
     binary = [{"img": b, "label": "ab"[i % 2]} for i, b in enumerate(pictures(4))]
     pq.write_table(pa.Table.from_pylist(binary), tmp_path / "binary.parquet")
     for name in ("struct", "binary"):
-        target = load_target(str(tmp_path / f"{name}.parquet"))
+        target = load_sample(str(tmp_path / f"{name}.parquet"))
         assert target.task.id == "image-classification"
         assert target.inputs[0].size == (8, 6)
 
@@ -174,15 +174,15 @@ def test_presets_fall_back_and_say_what_they_found_instead(tmp_path: Path) -> No
     ("dataset", "hint"), [(42, "preset"), ("no such thing!", "ORG/NAME"), ("./absent", "ORG/NAME")]
 )
 def test_what_is_no_dataset_is_refused_with_what_to_pass(dataset: Any, hint: str) -> None:
-    assert hint in str(error_of(lambda: load_target(dataset)).hint)
+    assert hint in str(error_of(lambda: load_sample(dataset)).hint)
 
 
 def test_an_empty_folder_and_a_strange_file_say_what_can_be_read(tmp_path: Path) -> None:
-    assert "parquet" in str(error_of(lambda: load_target(str(tmp_path))).hint)
+    assert "parquet" in str(error_of(lambda: load_sample(str(tmp_path))).hint)
     (tmp_path / "data.xyz").write_text("x")
-    assert ".parquet" in str(error_of(lambda: load_target(str(tmp_path / "data.xyz"))).hint)
+    assert ".parquet" in str(error_of(lambda: load_sample(str(tmp_path / "data.xyz"))).hint)
     (tmp_path / "broken.parquet").write_bytes(b"PAR1 but not really")
-    assert "broken.parquet" in error_of(lambda: load_target(str(tmp_path / "broken.parquet"))).message
+    assert "broken.parquet" in error_of(lambda: load_sample(str(tmp_path / "broken.parquet"))).message
 
 
 # ---- splits, tasks, columns -----------------------------------------------------------------------------------
@@ -190,19 +190,19 @@ def test_an_empty_folder_and_a_strange_file_say_what_can_be_read(tmp_path: Path)
 
 def test_the_split_to_fine_tune_on_is_chosen_and_said() -> None:
     splits = {"test": texts(4, ["a", "b"]), "validation": texts(6, ["a", "b"]), "train": texts(8, ["a", "b"])}
-    target = load_target(datasets.DatasetDict(splits))
+    target = load_sample(datasets.DatasetDict(splits))
     assert (target.split, len(target)) == ("train", 8)
     assert any("split train chosen among test, validation, train" in note for note in target.notes)
-    assert len(load_target(datasets.DatasetDict(splits), split="test")) == 4
+    assert len(load_sample(datasets.DatasetDict(splits), split="test")) == 4
     del splits["train"]
-    assert load_target(datasets.DatasetDict(splits)).split == "validation"
-    assert "test, validation" in str(error_of(lambda: load_target(datasets.DatasetDict(splits), split="dev")).hint)
+    assert load_sample(datasets.DatasetDict(splits)).split == "validation"
+    assert "test, validation" in str(error_of(lambda: load_sample(datasets.DatasetDict(splits), split="dev")).hint)
 
 
 def test_columns_that_are_named_win_over_those_that_are_inferred() -> None:
     rows = texts(8, ["a", "b"], fine=["c", "d", "e", "f"] * 2)
-    assert load_target(rows).label_texts == ("a", "b")
-    target = load_target(rows, columns={"label": "fine"})
+    assert load_sample(rows).label_texts == ("a", "b")
+    target = load_sample(rows, columns={"label": "fine"})
     assert target.label_texts == ("c", "d", "e", "f")
     assert any("label = fine" in note for note in target.notes)
 
@@ -212,18 +212,18 @@ def test_columns_of_unusual_names_are_found_by_their_types() -> None:
         {"utterance": datasets.Value("string"), "intent": datasets.ClassLabel(names=["ask", "say"])}
     )
     rows = datasets.Dataset.from_dict({"utterance": list("pqrs"), "intent": [0, 1, 0, 1]}, features=features)
-    target = load_target(rows)
+    target = load_sample(rows)
     assert target.columns == {"text": "utterance", "label": "intent"}
     assert labels_of(target)["q"] == ["say"]
 
 
 def test_columns_that_fit_no_task_are_listed_with_types_and_flags() -> None:
     rows = datasets.Dataset.from_dict({"x": [1.0, 2.0], "name": ["a", "b"]})
-    error = error_of(lambda: load_target(rows))
+    error = error_of(lambda: load_sample(rows))
     assert "x (float), name (string)" in error.message
     assert all(flag in str(error.hint) for flag in ("--task", "--image-column", "--text-column", "--label-column"))
-    assert "with image = name" in error_of(lambda: load_target(rows, columns={"image": "name"})).message
-    known = error_of(lambda: load_target(rows, task="image-classification"))
+    assert "with image = name" in error_of(lambda: load_sample(rows, columns={"image": "name"})).message
+    known = error_of(lambda: load_sample(rows, task="image-classification"))
     assert "x (float), name (string)" in known.message
     assert "-column" in str(known.hint)
 
@@ -239,17 +239,17 @@ def test_columns_that_fit_no_task_are_listed_with_types_and_flags() -> None:
 )
 def test_a_column_that_is_absent_or_of_the_wrong_type_is_refused(columns: dict[str, str], said: str) -> None:
     rows = texts(4, ["a", "b"], number=[1, 2, 3, 4], nested=[[["a"]]] * 4)
-    error = error_of(lambda: load_target(rows, task="text-classification", columns=columns))
+    error = error_of(lambda: load_sample(rows, task="text-classification", columns=columns))
     assert said in error.message + str(error.hint)
     assert "-column" in str(error.hint)
 
 
 def test_columns_that_fit_two_tasks_ask_for_the_task() -> None:
     rows = image_rows(pictures(4), caption=["w", "x", "y", "z"], label=["a", "b", "a", "b"])
-    error = error_of(lambda: load_target(rows))
+    error = error_of(lambda: load_sample(rows))
     assert "--task image-classification or --task image-to-text" in str(error.hint)
-    assert load_target(rows, task="captioning").columns["text"] == "caption"
-    assert load_target(rows, columns={"text": "caption"}).task.id == "image-to-text"
+    assert load_sample(rows, task="captioning").columns["text"] == "caption"
+    assert load_sample(rows, columns={"text": "caption"}).task.id == "image-to-text"
 
 
 # ---- streams --------------------------------------------------------------------------------------------------
@@ -269,7 +269,7 @@ def counted(n: int, read: list[int]) -> datasets.IterableDataset:
 
 def test_a_stream_is_read_no_further_than_needed() -> None:
     read: list[int] = []
-    target = load_target(counted(100_000, read), max_samples=90)
+    target = load_sample(counted(100_000, read), max_samples=90)
     assert sorted(Counter(target.codes.tolist()).values()) == [30, 30, 30]
     assert len(read) < 5_000
     assert target.total_rows is None
@@ -278,23 +278,23 @@ def test_a_stream_is_read_no_further_than_needed() -> None:
 
 
 def test_a_stream_needs_a_number_of_rows() -> None:
-    assert "--max-samples" in str(error_of(lambda: load_target(counted(10, []))).hint)
+    assert "--max-samples" in str(error_of(lambda: load_sample(counted(10, []))).hint)
 
 
 def test_a_stream_whose_types_only_its_rows_tell_is_read(tmp_path: Path) -> None:
     write_text_file(tmp_path / "train.jsonl")
-    target = load_target(str(tmp_path / "train.jsonl"), streaming=True, max_samples=4)
+    target = load_sample(str(tmp_path / "train.jsonl"), streaming=True, max_samples=4)
     assert target.task.id == "text-classification"
     assert set(Counter(target.codes.tolist()).values()) == {2}
     pictured = counted(30, []).map(lambda row: {**row, "label": f"class_{row['label']}"})
-    assert load_target(pictured, max_samples=12).label_texts == ("class 0", "class 1", "class 2")
+    assert load_sample(pictured, max_samples=12).label_texts == ("class 0", "class 1", "class 2")
 
 
 def test_a_streamed_folder_gives_rows_of_the_folder(tmp_path: Path) -> None:
     rows = [{"image": {"bytes": b, "path": None}, "caption": f"picture {i}"} for i, b in enumerate(pictures(40))]
     features = datasets.Features({"image": datasets.Image(), "caption": datasets.Value("string")})
     datasets.Dataset.from_list(rows, features=features).to_parquet(tmp_path / "train.parquet")
-    target = load_target(str(tmp_path), streaming=True, max_samples=10)
+    target = load_sample(str(tmp_path), streaming=True, max_samples=10)
     assert len(target) == 10
     for pixel, captions in labels_of(target).items():
         assert captions == [f"picture {pixel[0]}"]

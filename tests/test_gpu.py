@@ -17,9 +17,9 @@ from tiny_pairs import build_pair
 from hf_emms.data import Pairs
 from hf_emms.engines.base import Settings
 from hf_emms.engines.extraction import batches_of, folded_there, moments_from
-from hf_emms.engines.shards import Part, streamed_moments
-from hf_emms.features.device import brought, moved, pinned
-from hf_emms.features.extractor import Running
+from hf_emms.engines.shards import Shard, streamed_moments
+from hf_emms.features.device import moved, pinned, to_numpy
+from hf_emms.features.extractor import BaseExtractor
 from hf_emms.features.load import load_extractor
 from hf_emms.scoring.emms import score_moments
 from hf_emms.scoring.label_basis import LabelTable
@@ -51,7 +51,7 @@ def exact() -> Iterator[None]:
     torch.backends.cudnn.allow_tf32 = before
 
 
-def load(zoo: Path, case: str, device: str, **options: Any) -> Running:
+def load(zoo: Path, case: str, device: str, **options: Any) -> BaseExtractor:
     name, modality, _ = CASES[case]
     folder = build_pair(zoo, name) if modality == "image+text" else build(zoo, name)
     task = TASKS.get(modality, "image-classification" if modality == "image" else "text-classification")
@@ -91,7 +91,7 @@ def test_batches_come_over_pinned_and_whole() -> None:
             heavy.copy_((heavy @ heavy).clamp(max=1))
             yield np.array([number]), heavy[:1, :64] * number
 
-    for count, (positions, features) in enumerate(brought(batches())):
+    for count, (positions, features) in enumerate(to_numpy(batches())):
         assert positions.tolist() == [count]
         np.testing.assert_array_equal(features, np.full((1, 64), count, np.float32))
     assert count == 19
@@ -135,7 +135,7 @@ def test_rows_are_folded_there_and_score_the_same(zoo: Path) -> None:
     words = " ".join(TEXTS).split()
     texts = [" ".join(rng.choice(words, 6)) for _ in range(5_000)]  # more than may wait as rows
     labels = LabelTable(rng.integers(0, 5, len(texts)), (rng.normal(size=(5, 3)),))
-    part = Part(texts, np.arange(len(texts)), np.arange(len(texts)), np.arange(len(texts), dtype=np.uint64))
+    part = Shard(texts, np.arange(len(texts)), np.arange(len(texts)), np.arange(len(texts), dtype=np.uint64))
     settings = Settings(("emms",))
     found = moments_from(extractor, part, labels, settings)["last"]
     reference = streamed_moments(batches_of(extractor, part, settings), extractor.columns, part, labels, settings)

@@ -13,7 +13,7 @@ from rows import answered
 import hf_emms
 from hf_emms.cards.entries import rank_command
 from hf_emms.cli.rank_command import summary
-from hf_emms.data import load_target
+from hf_emms.data import load_sample
 from hf_emms.engines.base import Silent
 from hf_emms.features.label_embeddings import embed_texts
 from hf_emms.hub import resolve
@@ -81,7 +81,7 @@ def test_an_f_label_of_several_texts_is_the_mean_of_their_embeddings() -> None:
     rows = datasets.Dataset.from_dict({"text": ["x", "y", "z"], "labels": captions})
     request = Request(rows, (CHECKPOINT,), encoders=(ENCODER,), cache=False)
     labels = _labels(plan(request, Silent()), open_cache(request, Silent()), Silent())
-    target = load_target(rows)
+    target = load_sample(rows)
     texts = ("a cat", "a cow", "a dog", "a red cat")
     assert target.label_texts == texts
     cat, cow, dog, red = embed_texts(resolve(ENCODER, "model"), texts)

@@ -16,7 +16,7 @@ from lookalike_repos import CAPTIONS, FALLBACKS, IMAGE_CLASSES, REPOS
 from lookalikes import COLORS, SHAPES, Lookalike, answer_of, caption, captions, picture, put, renamed
 from tiny_pairs import build_pair
 
-from hf_emms.data import load_target
+from hf_emms.data import load_sample
 from hf_emms.presets import dataset_preset, dataset_presets, usable_datasets
 
 NAMES = [name for name in usable_datasets() if name in REPOS]
@@ -59,7 +59,7 @@ def every(repos: dict[str, tuple[Lookalike, ...]]) -> list[Lookalike]:
 
 
 def load_all(hub: Hub, home: Path, calls: Iterable[str]) -> dict[str, Report]:
-    """The reports of many calls of `load_target`, made by one client."""
+    """The reports of many calls of `load_sample`, made by one client."""
     lines = ", ".join(f"{call!r}: {call}" for call in calls)
     return run_client(hub, f"{_LOAD}\n    print(json.dumps({{{lines}}}))", home)
 
@@ -184,7 +184,7 @@ def test_the_folder_that_a_preset_asks_for_is_read(tmp_path: Path, name: str) ->
     (tmp_path / "metadata.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
     for number in range(12):
         (tmp_path / f"{number}.png").write_bytes(picture(number))
-    target = load_target(str(tmp_path), task=preset.task)
+    target = load_sample(str(tmp_path), task=preset.task)
     assert (len(target), dict(target.columns)) == (12, dict(preset.columns))
 
 

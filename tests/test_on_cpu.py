@@ -23,7 +23,7 @@ from tiny_families import IMAGE_FAMILIES, googlenet, timm_checkpoint
 from tiny_pairs import PAIR_MODELS, build_pair
 from torch import nn
 
-from hf_emms.data import load_target
+from hf_emms.data import load_sample
 from hf_emms.features import device
 from hf_emms.features.load import load_extractor
 from hf_emms.hub import resolve
@@ -63,7 +63,7 @@ def check_same_features(extractor: Any, read: Callable[[], np.ndarray]) -> None:
     plain(model)
     before = read()
     device.pack_linears(model, least=1)
-    device.interleave(model)
+    device.to_channels_last(model)
     linears = [module for module in model.modules() if type(module) is nn.Linear]
     assert len(packed(model)) == (len(linears) if PACKS else 0)
     np.testing.assert_allclose(read(), before, rtol=0, atol=SLACK * np.abs(before).max())
@@ -98,7 +98,7 @@ def test_pairs_have_the_same_features(name: str, zoo: Path) -> None:
 
 @pytest.mark.parametrize("dataset", DEMO)
 def test_embedded_checkpoints_have_the_same_features(dataset: str) -> None:
-    preset, inputs = dataset_preset(dataset), load_target(dataset, max_samples=6).inputs
+    preset, inputs = dataset_preset(dataset), load_sample(dataset, max_samples=6).inputs
     for name in preset.checkpoints:
         extractor = load_extractor(resolve(name, "model"), TASKS[preset.task].modality, preset.task, device="cpu")
         check_same_features(extractor, lambda extractor=extractor: extracting.rows(extractor, inputs))

@@ -8,10 +8,10 @@ import numpy as np
 import pytest
 import torch
 
-from hf_emms.data import Target
+from hf_emms.data import Sample
 from hf_emms.engines.base import Settings
 from hf_emms.engines.extraction import folded_there
-from hf_emms.engines.shards import moments_of, part_of, streamed_moments, whole
+from hf_emms.engines.shards import moments_of, shard_of, streamed_moments, whole
 from hf_emms.hub import Repo
 from hf_emms.scoring.emms import score_moments
 from hf_emms.scoring.label_basis import LabelTable
@@ -23,11 +23,11 @@ SETTINGS = Settings(("emms",), seed=3, folds=4)
 
 
 @pytest.fixture(scope="module")
-def target() -> Target:
+def target() -> Sample:
     """Inputs that feed none, one or several rows, in no order."""
     rng = np.random.default_rng(1)
     input_of_row = rng.integers(0, INPUTS, ROWS)
-    return Target(
+    return Sample(
         dataset="made",
         repo=Repo("made", "dataset", ""),
         config=None,
@@ -48,7 +48,7 @@ def target() -> Target:
 
 
 @pytest.fixture(scope="module")
-def labels(target: Target) -> LabelTable:
+def labels(target: Sample) -> LabelTable:
     return LabelTable(target.codes, (np.random.default_rng(2).normal(size=(5, 3)),))
 
 
@@ -59,9 +59,9 @@ def features() -> np.ndarray:
 
 @pytest.mark.parametrize("size", [1, 7, 45, 89, 90, 1000])
 def test_moments_of_parts_merge_into_those_of_the_whole(
-    target: Target, labels: LabelTable, features: np.ndarray, size: int
+    target: Sample, labels: LabelTable, features: np.ndarray, size: int
 ) -> None:
-    parts = [part_of(target, slice(start, start + size)) for start in range(0, INPUTS, size)]
+    parts = [shard_of(target, slice(start, start + size)) for start in range(0, INPUTS, size)]
     assert sorted(np.concatenate([part.rows for part in parts])) == list(range(ROWS))
     pieces = [
         moments_of(features[start : start + size], part, labels, SETTINGS)
@@ -81,9 +81,9 @@ def in_any_order(features: np.ndarray) -> list[tuple[np.ndarray, np.ndarray]]:
 
 
 def test_batches_in_any_order_give_the_moments_of_a_part(
-    target: Target, labels: LabelTable, features: np.ndarray
+    target: Sample, labels: LabelTable, features: np.ndarray
 ) -> None:
-    part = part_of(target, slice(20, 60))
+    part = shard_of(target, slice(20, 60))
     batches = in_any_order(features)
     streamed = streamed_moments(batches, {"last": slice(0, WIDTH)}, part, labels, SETTINGS)["last"]
     kept = moments_of(features[20:60], part, labels, SETTINGS)
@@ -92,9 +92,9 @@ def test_batches_in_any_order_give_the_moments_of_a_part(
 
 
 def test_batches_of_a_device_give_the_moments_of_each_layer(
-    target: Target, labels: LabelTable, features: np.ndarray
+    target: Sample, labels: LabelTable, features: np.ndarray
 ) -> None:
-    part = part_of(target, slice(20, 60))
+    part = shard_of(target, slice(20, 60))
     batches = in_any_order(features)
     columns = {"last": slice(0, 4), "0": slice(4, WIDTH)}
     expected = streamed_moments(batches, columns, part, labels, SETTINGS)

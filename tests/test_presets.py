@@ -8,7 +8,7 @@ import re
 import pytest
 
 from hf_emms import demo
-from hf_emms.data import load_target
+from hf_emms.data import load_sample
 from hf_emms.engines.base import Silent
 from hf_emms.errors import EmmsError
 from hf_emms.plan import Request, plan
@@ -75,17 +75,17 @@ def test_names_are_found_however_they_are_typed() -> None:
 
 def test_a_mistyped_name_suggests_the_preset() -> None:
     with pytest.raises(EmmsError, match="no preset is named 'cifar11'") as caught:
-        load_target("cifar11")
+        load_sample("cifar11")
     assert "did you mean cifar10" in str(caught.value.hint)
     with pytest.raises(EmmsError) as far:
-        load_target("zzzz")
+        load_sample("zzzz")
     assert all(name in str(far.value.hint) for name in usable_datasets())
 
 
 @pytest.mark.parametrize("name", ["flickrstyle10k_humor", "flickrstyle10k_romantic"])
 def test_a_dataset_that_is_not_on_the_hub_tells_which_folder_to_pass(name: str) -> None:
     with pytest.raises(EmmsError) as caught:
-        load_target(name)
+        load_sample(name)
     assert f"{name!r} is not on the Hub" in caught.value.message
     assert "metadata.jsonl" in str(caught.value.hint)
     assert "--dataset ./FOLDER --task image-to-text" in str(caught.value.hint)
@@ -127,7 +127,7 @@ def test_the_demo_presets_name_what_ships() -> None:
         assert preset.id in demo.names("datasets")
         assert preset.encoders == "demo"
         named |= set(preset.checkpoints)
-        target = load_target(name, max_samples=20)
+        target = load_sample(name, max_samples=20)
         assert (target.dataset, target.task.id) == (name, preset.task)
     assert named == set(demo.names("checkpoints"))
 

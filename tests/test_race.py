@@ -16,9 +16,9 @@ import hf_emms
 from hf_emms.cards import render_section
 from hf_emms.cards.publish import model_cards
 from hf_emms.cli.output import kept_file
-from hf_emms.data import load_target
+from hf_emms.data import load_sample
 from hf_emms.engines.base import Silent
-from hf_emms.engines.race import FEWEST_INPUTS, Standing, clearly_below, growing, out_of_reach, standing
+from hf_emms.engines.race import FEWEST_INPUTS, ProjectedScore, clearly_below, growing, is_eliminated, projected_score
 from hf_emms.errors import EmmsError
 from hf_emms.ranking import Ranking, Row, RowScore, ranked
 from hf_emms.results.repository import merged
@@ -111,14 +111,14 @@ def test_a_regression_is_expected_where_its_excess_error_will_lie(limit: float, 
         value = limit - error / n
         return n, RowScore(value, folds=(value, value + 1.0))
 
-    expected = standing([look(rows), look(2 * rows)], 1000)
+    expected = projected_score([look(rows), look(2 * rows)], 1000)
     assert expected.value == pytest.approx(limit - error / 1000)
     assert expected.folds == pytest.approx([limit - error / 1000, limit - error / 1000 + 1])
 
 
 def test_what_the_folds_cannot_tell_apart_stays_in_the_race() -> None:
-    def its(*folds: float) -> Standing:
-        return Standing(float(np.mean(folds)), np.array(folds))
+    def its(*folds: float) -> ProjectedScore:
+        return ProjectedScore(float(np.mean(folds)), np.array(folds))
 
     mark = its(0.5, 0.6, 0.5, 0.6, 0.5)
     assert clearly_below(its(0.1, 0.2, 0.1, 0.2, 0.1), mark, 0.95)
@@ -132,9 +132,9 @@ def test_who_is_behind_now_but_gains_enough_stays_in_the_race() -> None:
         return [(n, RowScore(value, folds=tuple(value + folds))) for n, value in ((100, before), (200, now))]
 
     best = looks(-0.2, -0.2)
-    assert out_of_reach(looks(-0.3, -0.3), best, 1000)
-    assert not out_of_reach(looks(-0.5, -0.3), best, 1000)  # expected at -0.14
-    assert not out_of_reach(looks(0.1, -0.1), best, 1000)  # ahead now
+    assert is_eliminated(looks(-0.3, -0.3), best, 1000)
+    assert not is_eliminated(looks(-0.5, -0.3), best, 1000)  # expected at -0.14
+    assert not is_eliminated(looks(0.1, -0.1), best, 1000)  # ahead now
 
 
 def test_a_row_on_all_rows_outranks_and_outlives_one_that_was_stopped(full: Ranking) -> None:
@@ -188,7 +188,7 @@ def test_a_sample_of_a_few_rows_is_run_whole(size: int) -> None:
 
 def test_a_part_with_one_label_only_stops_nobody() -> None:
     texts = [f"{i} apples" for i in range(400)]
-    drawn = load_target(datasets.Dataset.from_dict({"text": texts, "label": ["a", "b"] * 200}))
+    drawn = load_sample(datasets.Dataset.from_dict({"text": texts, "label": ["a", "b"] * 200}))
     last = set(list(drawn.inputs)[-40:])
     labels = ["rare" if text in last else "common" for text in texts]
     found = raced(datasets.Dataset.from_dict({"text": texts, "label": labels}))

@@ -12,9 +12,9 @@ from tiny_checkpoints import TEXTS, build, repo_of
 
 import hf_emms
 from hf_emms.engines.base import Silent
-from hf_emms.engines.race import Loaded
+from hf_emms.engines.race import ExtractorPool
 from hf_emms.errors import EmmsError
-from hf_emms.features.extractor import Running
+from hf_emms.features.extractor import BaseExtractor
 from hf_emms.features.load import load_extractor
 
 ENCODER = "emms-demo/encoder-minilm-static"
@@ -64,7 +64,7 @@ def test_what_a_race_says_of_cut_texts_is_true_of_all_rounds(tmp_path: Path) -> 
 
 
 @pytest.fixture
-def extractors(tmp_path: Path) -> Iterator[dict[str, Running]]:
+def extractors(tmp_path: Path) -> Iterator[dict[str, BaseExtractor]]:
     repo = repo_of(build(tmp_path, "bert"))
     made = {name: load_extractor(repo, "text", "text-classification", device="cpu") for name in "abc"}
     yield made
@@ -72,12 +72,12 @@ def extractors(tmp_path: Path) -> Iterator[dict[str, Running]]:
         extractor.close()
 
 
-def lend(loaded: Loaded, name: str, extractors: dict[str, Running]) -> None:
+def lend(loaded: ExtractorPool, name: str, extractors: dict[str, BaseExtractor]) -> None:
     with loaded.lent(name, lambda: extractors[name]) as lent:
         assert lent is extractors[name]
 
 
-def waits(extractor: Running) -> bool:
+def waits(extractor: BaseExtractor) -> bool:
     """Whether it can still be run."""
     try:
         return len(list(extractor.batches(TEXTS[:1]))) == 1
@@ -85,9 +85,9 @@ def waits(extractor: Running) -> bool:
         return False
 
 
-def test_the_first_that_fit_wait_and_the_others_are_closed(extractors: dict[str, Running]) -> None:
+def test_the_first_that_fit_wait_and_the_others_are_closed(extractors: dict[str, BaseExtractor]) -> None:
     each = extractors["a"].weight_bytes
-    loaded = Loaded(2 * each)
+    loaded = ExtractorPool(2 * each)
     for name in "abc":
         lend(loaded, name, extractors)
     loaded.keep(["c", "a", "b"])
@@ -100,8 +100,8 @@ def test_the_first_that_fit_wait_and_the_others_are_closed(extractors: dict[str,
     assert not waits(extractors["c"])
 
 
-def test_one_that_fails_does_not_wait(extractors: dict[str, Running]) -> None:
-    loaded = Loaded()
+def test_one_that_fails_does_not_wait(extractors: dict[str, BaseExtractor]) -> None:
+    loaded = ExtractorPool()
     with pytest.raises(EmmsError, match="an odd input"), loaded.lent("a", lambda: extractors["a"]):
         raise EmmsError("an odd input")
     assert not waits(extractors["a"])

@@ -15,7 +15,7 @@ from sklearn.preprocessing import StandardScaler, normalize
 import hf_emms
 from hf_emms import EmmsError, LabelTable, Moments
 from hf_emms.scoring.baselines import nearest
-from hf_emms.scoring.estimators import ESTIMATORS, Evidence, Score
+from hf_emms.scoring.estimators import ESTIMATORS, Score, ScoringInputs
 from hf_emms.scoring.folds import assign_folds, group_ids
 from hf_emms.scoring.stacking import NEIGHBOURS
 
@@ -38,7 +38,7 @@ def scored(name: str, x: np.ndarray, labels: object, groups: object = None, fold
     keys = group_ids(groups, len(x))
     moments = Moments.like(labels, x.shape[1], folds=folds)
     moments.update(x, labels, keys)
-    return ESTIMATORS[name].score(Evidence(moments, x, labels, keys))
+    return ESTIMATORS[name].score(ScoringInputs(moments, x, labels, keys))
 
 
 def slow_score(x: np.ndarray, labels: object, ridge: float, share: float, weights: list[float]) -> float:
@@ -141,7 +141,7 @@ def test_moments_alone_are_refused() -> None:
     moments = Moments.like(labels, 4)
     moments.update(x, labels)
     with pytest.raises(EmmsError, match="neighbours need rows"):
-        ESTIMATORS["emms_knn"].score(Evidence(moments))
+        ESTIMATORS["emms_knn"].score(ScoringInputs(moments))
 
 
 def test_a_ranking_is_ordered_by_both_heads_unless_told_otherwise() -> None:

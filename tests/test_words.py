@@ -2,19 +2,19 @@
 
 import datasets
 
-from hf_emms.data import load_target
-from hf_emms.formatting import counted
+from hf_emms.data import load_sample
+from hf_emms.formatting import pluralize
 
 
 def test_one_is_no_plural() -> None:
-    assert [counted(count, "row") for count in (0, 1, 2, 1034)] == ["0 rows", "1 row", "2 rows", "1,034 rows"]
-    assert [counted(count, "entry", "entries") for count in (1, 2)] == ["1 entry", "2 entries"]
+    assert [pluralize(count, "row") for count in (0, 1, 2, 1034)] == ["0 rows", "1 row", "2 rows", "1,034 rows"]
+    assert [pluralize(count, "entry", "entries") for count in (1, 2)] == ["1 entry", "2 entries"]
 
 
 def test_notes_of_a_sample_count_what_there_is_one_of() -> None:
     texts = [f"text {number}" for number in range(40)]
     data = datasets.Dataset.from_dict({"text": ["", *texts], "label": ["a", *"ab" * 20]})
-    told = " | ".join(load_target(data, columns={"label": "label"}).notes)
+    told = " | ".join(load_sample(data, columns={"label": "label"}).notes)
     assert "| 1 row left out (the first one: the text is empty)" in told
-    assert "2 classes of 1 row |" in " | ".join(load_target(data.select([1, 2])).notes) + " |"
-    assert "2 classes of 1 to 2 rows" in " | ".join(load_target(data.select([1, 2, 3])).notes)
+    assert "2 classes of 1 row |" in " | ".join(load_sample(data.select([1, 2])).notes) + " |"
+    assert "2 classes of 1 to 2 rows" in " | ".join(load_sample(data.select([1, 2, 3])).notes)

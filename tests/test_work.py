@@ -102,8 +102,8 @@ def test_pictures_are_decoded_once_for_all_checkpoints_with_the_same_processor(
         Request("demo_captions", (*CHECKPOINTS, smaller), encoders=(ENCODER,), estimators=("emms",), race=race),
         Silent(),
     )
-    inputs = CountedImages(planned.target.inputs.encoded)
-    rows = run(replace(planned, target=replace(planned.target, inputs=inputs)), Silent()).rows
+    inputs = CountedImages(planned.sample.inputs.encoded)
+    rows = run(replace(planned, sample=replace(planned.sample, inputs=inputs)), Silent()).rows
     assert [row.error for row in rows] == [None] * 4
     processors = 2
     if race is None:

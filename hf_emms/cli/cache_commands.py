@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import click
 
 from hf_emms.cli import output
-from hf_emms.formatting import counted
+from hf_emms.formatting import pluralize
 
 if TYPE_CHECKING:
     from hf_emms.cache import Cache, Entry
@@ -103,7 +103,7 @@ def _open() -> Cache:
 
 
 def _total(entries: Sequence[Entry]) -> str:
-    return f"{counted(len(entries), 'entry', 'entries')}, {_size(sum(entry.bytes for entry in entries))}"
+    return f"{pluralize(len(entries), 'entry', 'entries')}, {_size(sum(entry.bytes for entry in entries))}"
 
 
 def _size(count: float) -> str:

@@ -11,7 +11,7 @@ import click
 from hf_emms.cli import output
 from hf_emms.cli.rank_command import RELATIVE
 from hf_emms.errors import EmmsError
-from hf_emms.formatting import counted
+from hf_emms.formatting import pluralize
 
 if TYPE_CHECKING:
     from hf_emms.ranking import Ranking
@@ -108,7 +108,9 @@ def _ranked(preset: str) -> Ranking:
 
 
 def _title(ranking: Ranking) -> str:
-    return f"{ranking.dataset}: {ranking.task}, {counted(ranking.n, 'row')}, {counted(ranking.n_labels, 'label text')}"
+    return (
+        f"{ranking.dataset}: {ranking.task}, {pluralize(ranking.n, 'row')}, {pluralize(ranking.n_labels, 'label text')}"
+    )
 
 
 def _write_card(ranking: Ranking, folder: Path) -> Path:

@@ -14,7 +14,7 @@ import click
 from hf_emms.cli import output
 from hf_emms.cli.card_command import read_ranking
 from hf_emms.errors import EmmsError
-from hf_emms.formatting import counted
+from hf_emms.formatting import pluralize
 from hf_emms.metrics import install as installation
 
 if TYPE_CHECKING:
@@ -61,10 +61,10 @@ def publish() -> None:
     """Write to repositories of your own on the Hub; `hf auth login` first."""
 
 
-@publish.command(short_help="Publish the metric as a Gradio Space.")
+@publish.command("metric", short_help="Publish the metric as a Gradio Space.")
 @click.option("--repo-id", required=True, metavar="USER/emms", help="The Space.")
 @click.option("--private", is_flag=True, help="Make a new Space private.")
-def metric(repo_id: str, private: bool) -> None:
+def publish_metric_space(repo_id: str, private: bool) -> None:
     """Publish the metric as a Gradio Space, for evaluate.load("USER/emms"); prints the commit's address."""
     from hf_emms.metrics.install import publish_metric
 
@@ -132,7 +132,7 @@ def publish_results(repo_id: str, files: tuple[Path, ...], private: bool) -> Non
     rankings = [read_ranking(file) for file in files] if files else _kept()
     outcome = results.publish(rankings, repo_id, private=private)
     output.emit(outcome.url)
-    what = counted(len(rankings), "ranking")
+    what = pluralize(len(rankings), "ranking")
     output.say(f"{repo_id} holds {what} already" if outcome.state == "unchanged" else f"published {what} in {repo_id}")
 
 

@@ -16,7 +16,7 @@ import click
 
 from hf_emms.cli import output
 from hf_emms.errors import EmmsError
-from hf_emms.formatting import counted
+from hf_emms.formatting import pluralize
 
 if TYPE_CHECKING:
     from hf_emms.engines.job_engine import JobSettings
@@ -302,8 +302,8 @@ def summary(ranking: Ranking, kept: Path | None) -> str:
     where = ranking.dataset + (f" ({ranking.dataset_id})" if ranking.dataset_id != ranking.dataset else "")
     lines = [
         "",
-        f"{where}, {ranking.split} split, {ranking.task}: {counted(ranking.n, 'row')}, "
-        f"{counted(ranking.n_inputs, 'input')}, {counted(ranking.n_labels, 'label text')}",
+        f"{where}, {ranking.split} split, {ranking.task}: {pluralize(ranking.n, 'row')}, "
+        f"{pluralize(ranking.n_inputs, 'input')}, {pluralize(ranking.n_labels, 'label text')}",
         *_labels(ranking),
         *(note for note in ranking.notes if note != advice),
         *(f"{row.checkpoint}: {note}" for row in ranking.rows for note in row.notes),
@@ -364,11 +364,11 @@ def _print_plan(plan: Plan, format: str, quiet: bool) -> None:
     if quiet:
         output.emit("\n".join(candidate.id for candidate in plan.candidates))
         return
-    target = plan.target
+    target = plan.sample
     output.say(f"dataset {target.repo.id} at {target.repo.revision}, {target.split} split, {target.task.id}")
     output.say(
-        f"{counted(len(target.codes), 'row')}, {counted(target.n_read, 'input')}, "
-        f"{counted(len(target.label_texts), 'label text')}"
+        f"{pluralize(len(target.codes), 'row')}, {pluralize(target.n_read, 'input')}, "
+        f"{pluralize(len(target.label_texts), 'label text')}"
     )
     for encoder in plan.encoders:
         output.say(f"label encoder {encoder.id} at {encoder.revision}")
@@ -377,7 +377,9 @@ def _print_plan(plan: Plan, format: str, quiet: bool) -> None:
     costs, speed = forecast(plan)
     rows = [_planned(one, costs.get(one.repo) if one.repo else None) for one in plan.candidates]
     total = Cost(*(sum(getattr(cost, name) for cost in costs.values()) for name in ("files", "bytes", "cached")))
-    output.say(f"{counted(total.files, 'file')}: {_size(total.bytes)} to download, {_size(total.cached)} here already")
+    output.say(
+        f"{pluralize(total.files, 'file')}: {_size(total.bytes)} to download, {_size(total.cached)} here already"
+    )
     seconds = sum(cost.seconds or 0 for cost in costs.values())
     output.say(f"about {seconds:,.0f} s ({speed.source}), without downloads")
     listing = format if format in output.LIST_FORMATS else "tsv"

@@ -1,6 +1,6 @@
 """What a user should know of a sample, in words.
 
-Turns a collected sample into a target: labels, codes, canonical order, notes, fingerprint.
+Turns a collected sample into a sample: labels, codes, canonical order, notes, fingerprint.
 """
 
 from __future__ import annotations
@@ -13,12 +13,12 @@ from typing import Any
 
 import numpy as np
 
-from hf_emms.data.sample import Images, Pairs, Spans, Target
+from hf_emms.data.sample import Images, Pairs, Sample, Spans
 from hf_emms.data.sample_labels import OTHERS, Labels, number_labels, span_rows, text_labels
 from hf_emms.data.sampling import Collector
 from hf_emms.data.sources import Source
 from hf_emms.errors import EmmsError
-from hf_emms.formatting import counted
+from hf_emms.formatting import pluralize
 from hf_emms.tasks import column_flag
 
 _FEW = 5
@@ -48,13 +48,13 @@ def sample_notes(
     if collector.unsized:
         notes.append(f"every {task.label.name} is read as parts of its picture, not as pixels")
     if labels.numbers is not None:
-        shape = counted(labels.numbers.shape[1], "column")
+        shape = pluralize(labels.numbers.shape[1], "column")
         notes.append(f"the {task.label.name} is an F-label of {shape}" + (" and a text" * (labels.form == "both")))
     if layout.kinds[layout.label_columns[0]] in ("integer", "integers") and task.categorical:
         notes.append("labels are numbers without names; names would make better label texts")
     if skipped:
         first = f" (the first one: {collector.example})" if collector.example else ""
-        notes.append(f"{counted(skipped, 'row')} left out{first}")
+        notes.append(f"{pluralize(skipped, 'row')} left out{first}")
     return notes
 
 
@@ -67,7 +67,7 @@ def _of_classes(collector: Collector, labels: Labels, total: int | None) -> list
     counts = np.bincount(labels.codes)
     how = collector.request.sampling or "balanced"
     fewest, most = int(np.min(counts)), int(np.max(counts))
-    spread = counted(most, "row") if fewest == most else f"{fewest} to {counted(most, 'row')}"
+    spread = pluralize(most, "row") if fewest == most else f"{fewest} to {pluralize(most, 'row')}"
     notes = [f"{rows:,}{of_total} rows, {how}: {len(counts)} classes of {spread}"]
     if np.median(counts) < _FEW:
         notes.append(f"most classes have fewer than {_FEW} rows: draw more with --max-samples")
@@ -78,8 +78,8 @@ def _of_spans(collector: Collector, labels: Labels, n_inputs: int, n_groups: int
     task = collector.layout.task
     label, asked, context = task.label.name, task.inputs[0].name, task.spans_of
     notes = [
-        f"{counted(len(labels.codes), 'span')} of {counted(n_groups, str(context))}, for {counted(n_inputs, asked)}: "
-        f"the {label} and {OTHERS} others of as many words, where there is room"
+        f"{pluralize(len(labels.codes), 'span')} of {pluralize(n_groups, str(context))}, "
+        f"for {pluralize(n_inputs, asked)}: the {label} and {OTHERS} others of as many words, where there is room"
     ]
     left = len(collector.inputs) - n_inputs
     if left:
@@ -90,18 +90,18 @@ def _of_spans(collector: Collector, labels: Labels, n_inputs: int, n_groups: int
 def _of_inputs(collector: Collector, labels: Labels, n_inputs: int, n_groups: int) -> str:
     task = collector.layout.task
     of_pictures = task.group is None and task.modality == "image"
-    inputs = counted(n_inputs, "picture" if of_pictures else "text")
+    inputs = pluralize(n_inputs, "picture" if of_pictures else "text")
     if len(task.inputs) > 1:
-        inputs = f"{counted(n_inputs, 'pair')} of {task.inputs[0].name} and {task.inputs[1].name}"
-    shared = f", {counted(n_groups, task.group)}" if task.group else ""
+        inputs = f"{pluralize(n_inputs, 'pair')} of {task.inputs[0].name} and {task.inputs[1].name}"
+    shared = f", {pluralize(n_groups, task.group)}" if task.group else ""
     label = "caption" if task.id == "image-to-text" else task.label.name
     several = labels.mixtures is not None or len(collector.rows) > n_inputs or collector.request.references != "mean"
     kept = _KEPT[collector.request.references].format(label=label) if several and task.numbers is None else ""
-    return f"{counted(len(labels.codes), 'row')} from {inputs}{shared}" + (f": {kept}" if kept else "")
+    return f"{pluralize(len(labels.codes), 'row')} from {inputs}{shared}" + (f": {kept}" if kept else "")
 
 
-def assemble(source: Source, collector: Collector, unlabelled: int, total: int | None) -> Target:
-    """Builds the target from the rows that were read.
+def assemble(source: Source, collector: Collector, unlabelled: int, total: int | None) -> Sample:
+    """Builds the sample from the rows that were read.
 
     Raises:
         EmmsError: fewer than two distinct labels, or labels that are no classes.
@@ -113,7 +113,7 @@ def assemble(source: Source, collector: Collector, unlabelled: int, total: int |
 
     shared = [role.name for role in task.inputs].index(task.group or task.input.name)
     groups = np.array([collector.inputs[number][shared] for number in numbers.tolist()], dtype=np.uint64)
-    # The order of content: the same sample is the same target in whatever order its files came.
+    # The order of content: the same sample is the same sample in whatever order its files came.
     order = np.lexsort((labels.codes, *spans.T[::-1], numbers, groups))
     numbers, groups, codes, spans = numbers[order], groups[order], labels.codes[order], spans[order]
     read = np.append(True, numbers[1:] != numbers[:-1])
@@ -137,7 +137,7 @@ def assemble(source: Source, collector: Collector, unlabelled: int, total: int |
     ]
     skipped = collector.skipped + unlabelled
     n_groups = len(np.unique(groups))
-    return Target(
+    return Sample(
         dataset=source.name,
         repo=repo,
         config=source.config,

@@ -15,7 +15,7 @@ from hf_emms.tasks import ROLES, TASKS, Role, Task, column_flag
 _SEVERAL = {"string": "strings", "class": "classes", "integer": "integers", "float": "floats", "image": "images"}
 
 
-def kinds_of(features: Mapping[str, Any]) -> dict[str, str]:
+def column_types(features: Mapping[str, Any]) -> dict[str, str]:
     """What each column holds.
 
     Returns:
@@ -115,7 +115,7 @@ def find_task(kinds: Mapping[str, str], given: Mapping[str, str]) -> tuple[Task,
     """Infers the task from the columns.
 
     Args:
-        kinds: column → kind, from `kinds_of`.
+        kinds: column → kind, from `column_types`.
         given: role → column, as far as the user says.
 
     Returns:
@@ -151,7 +151,7 @@ def find_columns(task: Task, kinds: Mapping[str, str], given: Mapping[str, str])
 
     Args:
         task: the task.
-        kinds: column → kind, from `kinds_of`.
+        kinds: column → kind, from `column_types`.
         given: role → column, as far as the user or a preset says; several columns are joined by commas.
 
     Returns:

@@ -1,4 +1,4 @@
-"""load_target: the one way from a dataset to a target."""
+"""load_target: the one way from a dataset to a sample."""
 
 from __future__ import annotations
 
@@ -10,11 +10,11 @@ import numpy as np
 
 from hf_emms.cache import Cache
 from hf_emms.data.assemble import assemble
-from hf_emms.data.columns import check_column, column_of, describe, find_columns, find_task, kinds_of, undecoded
+from hf_emms.data.columns import check_column, column_of, column_types, describe, find_columns, find_task, undecoded
 from hf_emms.data.reading import reading
 from hf_emms.data.request import References, Request, Sampling
-from hf_emms.data.rows import Layout, namer
-from hf_emms.data.sample import Target
+from hf_emms.data.rows import RowSchema, namer
+from hf_emms.data.sample import Sample
 from hf_emms.data.sample_cache import keep_sample, kept_sample, sample_key
 from hf_emms.data.sampling import (
     ALLOWED,
@@ -30,7 +30,7 @@ from hf_emms.data.sampling import (
 from hf_emms.data.sources import Source, find, open_memory
 from hf_emms.data.streaming import read_prefix
 from hf_emms.errors import EmmsError
-from hf_emms.formatting import counted
+from hf_emms.formatting import pluralize
 from hf_emms.presets import DatasetPreset
 from hf_emms.tasks import Task, column_flag, get_task
 from hf_emms.tasks.base import LabelForm
@@ -38,7 +38,7 @@ from hf_emms.tasks.base import LabelForm
 _CHUNK = {"image": 64, "text": 512}
 
 
-def load_target(
+def load_sample(
     dataset: Any,
     *,
     task: str | None = None,
@@ -54,7 +54,7 @@ def load_target(
     label_form: LabelForm | None = None,
     box_format: str | None = None,
     cache: Cache | None = None,
-) -> Target:
+) -> Sample:
     """Draws a seeded sample from a dataset and says what is what in it.
 
     Args:
@@ -95,21 +95,21 @@ def load_target(
         return _target(place.open(), place.preset, request, task, given)
     # A stream is read from the network each time, and not at all offline.
     key = sample_key(place, request, task, given)
-    target = kept_sample(cache, key, place)
-    if target is None:
-        target = _target(place.open(), place.preset, request, task, given)
-        keep_sample(cache, key, target)
-    return target
+    sample = kept_sample(cache, key, place)
+    if sample is None:
+        sample = _target(place.open(), place.preset, request, task, given)
+        keep_sample(cache, key, sample)
+    return sample
 
 
 def _target(
     source: Source, preset: DatasetPreset | None, request: Request, task: str | None, given: Mapping[str, str]
-) -> Target:
-    kinds = kinds_of(source.rows.features) | dict.fromkeys(source.joined, "image")
+) -> Sample:
+    kinds = column_types(source.rows.features) | dict.fromkeys(source.joined, "image")
     chosen, columns = _roles(source, kinds, task, given, preset)
     _check_names(chosen, columns, source.rows.features)
     name = _in_words(namer(source.rows.features, columns[chosen.label.name].split(",")[0]), preset, columns)
-    layout = Layout(chosen, columns, kinds, name, source.joined)
+    layout = RowSchema(chosen, columns, kinds, name, source.joined)
     _check_request(request, layout)
     rows = _plain_rows(source, layout)
     total = source.total
@@ -136,7 +136,7 @@ def _in_words(
     return in_words if words else name
 
 
-def _check_request(request: Request, layout: Layout) -> None:
+def _check_request(request: Request, layout: RowSchema) -> None:
     task = layout.task
     if not task.categorical and (request.prompt or request.sampling == "balanced"):
         raise EmmsError(f"{task.id} has no classes: --prompt and --sampling balanced are for those")
@@ -208,7 +208,7 @@ def _check_expected(task: Task, role: str, column: str, kinds: Mapping[str, str]
         ) from error
 
 
-def _plain_rows(source: Source, layout: Layout) -> Any:
+def _plain_rows(source: Source, layout: RowSchema) -> Any:
     """The needed columns only, without any format of the user's, pictures left encoded."""
     plain = source.only(layout.needed)
     for name in layout.needed:
@@ -218,7 +218,7 @@ def _plain_rows(source: Source, layout: Layout) -> Any:
     return plain
 
 
-def _collect(rows: Any, layout: Layout, request: Request) -> tuple[Collector, int]:
+def _collect(rows: Any, layout: RowSchema, request: Request) -> tuple[Collector, int]:
     """Reads items in their order of drawing until the sample is full; also counts the rows without a label."""
     items = scan_items(rows, layout, request.seed)
     unlabelled = items.empty
@@ -244,7 +244,7 @@ def _collect(rows: Any, layout: Layout, request: Request) -> tuple[Collector, in
     return collector, unlabelled
 
 
-def _unsized(rows: Any, layout: Layout) -> bool:
+def _unsized(rows: Any, layout: RowSchema) -> bool:
     """Whether labels are parts of their pictures, not in pixels: the whole column tells, not one row."""
     numbers = layout.task.numbers
     if numbers is None or numbers.are_parts is None:
@@ -252,7 +252,7 @@ def _unsized(rows: Any, layout: Layout) -> bool:
     return numbers.are_parts(column_values(rows, layout.label_columns[0]))
 
 
-def _classes(rows: Any, layout: Layout) -> np.ndarray:
+def _classes(rows: Any, layout: RowSchema) -> np.ndarray:
     """The class that each row is drawn by, int64 (N,); −1 without one. Of several classes it is the rarest."""
     values = column_values(rows, layout.label_columns[0])
     names = [
@@ -268,6 +268,6 @@ def _classes(rows: Any, layout: Layout) -> np.ndarray:
 def _check_labelled(unlabelled: int, total: int, label: str) -> None:
     if too_many(unlabelled, total):
         raise EmmsError(
-            f"no label in column {label!r} (empty or −1): {unlabelled} of {counted(total, 'row')}, and {ALLOWED}",
+            f"no label in column {label!r} (empty or −1): {unlabelled} of {pluralize(total, 'row')}, and {ALLOWED}",
             "take a split with labels (--split train) or another column (--label-column)",
         )

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 from hf_emms.errors import EmmsError
-from hf_emms.hub import Repo, deadline, explained, hub_error_behind, page
+from hf_emms.hub import Repo, deadline, hub_error_behind, page, translate_hub_errors
 
 SCRIPT_HINT = "loading scripts no longer run; try @refs/convert/parquet behind the id"
 _PAUSES = (
@@ -36,7 +36,7 @@ def reading(dataset: str, repo: Repo, config: str | None) -> Iterator[None]:
     from datasets.data_files import EmptyDatasetError
 
     try:
-        with _bounded_patience(), explained(repo.id, repo.kind, repo.revision), _unwrapped():
+        with _bounded_patience(), translate_hub_errors(repo.id, repo.kind, repo.revision), _unwrapped():
             yield
     except EmmsError:
         raise

@@ -19,7 +19,7 @@ class UnusableError(ValueError):
 
 
 @dataclass(frozen=True)
-class Layout:
+class RowSchema:
     """How the rows of one dataset are read for a task.
 
     Attributes:

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True)
-class Target:
+class Sample:
     """The sample that checkpoints are ranked on.
 
     Rows and inputs are in the order of their content's hash, so the same sample is the same target in whatever order
@@ -66,7 +66,7 @@ class Target:
     notes: tuple[str, ...]
     fingerprint: str
     inputs_fingerprint: str
-    mixtures: Mixtures | None = None
+    mixtures: SoftLabels | None = None
     label_numbers: np.ndarray | None = None
     form: LabelForm = "text"
     available: int | None = None
@@ -95,7 +95,7 @@ class Target:
 
 
 @dataclass(frozen=True)
-class Mixtures:
+class SoftLabels:
     """Labels as weighted means of texts: entry i says that text ``texts[i]`` has ``weights[i]`` in ``labels[i]``.
 
     Attributes:
@@ -111,7 +111,7 @@ class Mixtures:
     count: int
 
     @classmethod
-    def of(cls, entries: Sequence[tuple[int, int, float]], count: int) -> Mixtures:
+    def of(cls, entries: Sequence[tuple[int, int, float]], count: int) -> SoftLabels:
         """From (label, text, weight) entries."""
         labels, texts, weights = zip(*entries, strict=True)
         return cls(np.array(labels, np.int64), np.array(texts, np.int64), np.array(weights, np.float32), count)

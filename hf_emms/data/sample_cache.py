@@ -12,9 +12,9 @@ import numpy as np
 
 from hf_emms.cache import Cache
 from hf_emms.data.request import Request
-from hf_emms.data.sample import Images, Mixtures, Pairs, Spans, Target
+from hf_emms.data.sample import Images, Pairs, Sample, SoftLabels, Spans
 from hf_emms.data.sampling import encoded
-from hf_emms.data.sources import Place
+from hf_emms.data.sources import DatasetRef
 from hf_emms.hub import Repo
 from hf_emms.plugins import plugin_versions
 from hf_emms.tasks import get_task
@@ -32,7 +32,7 @@ _OF_PRESET = ("columns", "join", "words")
 _MIXTURE = ("labels", "texts", "weights")
 
 
-def sample_key(place: Place, request: Request, task: str | None, columns: Mapping[str, str]) -> dict[str, Any]:
+def sample_key(place: DatasetRef, request: Request, task: str | None, columns: Mapping[str, str]) -> dict[str, Any]:
     """The cache key of a sample: everything that changes it."""
     return {
         "id": place.repo.id,
@@ -50,28 +50,28 @@ def sample_key(place: Place, request: Request, task: str | None, columns: Mappin
     }
 
 
-def keep_sample(cache: Cache, key: Mapping[str, Any], target: Target) -> None:
+def keep_sample(cache: Cache, key: Mapping[str, Any], sample: Sample) -> None:
     """Puts a sample into the cache, pictures as they were encoded."""
-    spans = target.inputs if isinstance(target.inputs, Spans) else None
-    inputs = target.inputs if spans is None else spans.pairs
-    facts = {name: getattr(target, name) for name in _FACTS}
-    facts |= {"task": target.task.id, "repo": [target.repo.id, target.repo.revision]}
-    arrays = {name: getattr(target, name) for name in _ARRAYS}
+    spans = sample.inputs if isinstance(sample.inputs, Spans) else None
+    inputs = sample.inputs if spans is None else spans.pairs
+    facts = {name: getattr(sample, name) for name in _FACTS}
+    facts |= {"task": sample.task.id, "repo": [sample.repo.id, sample.repo.revision]}
+    arrays = {name: getattr(sample, name) for name in _ARRAYS}
     for number, part in enumerate((inputs.firsts, inputs.seconds) if isinstance(inputs, Pairs) else (inputs,)):
         arrays |= _packed(number, part)
     if isinstance(inputs, Pairs):
         arrays["parts"] = inputs.parts
     if spans is not None:
         arrays["places"] = spans.places
-    if target.mixtures is not None:
-        facts["count"] = target.mixtures.count
-        arrays |= {f"mixture_{name}": getattr(target.mixtures, name) for name in _MIXTURE}
-    if target.label_numbers is not None:
-        arrays["label_numbers"] = target.label_numbers
+    if sample.mixtures is not None:
+        facts["count"] = sample.mixtures.count
+        arrays |= {f"mixture_{name}": getattr(sample.mixtures, name) for name in _MIXTURE}
+    if sample.label_numbers is not None:
+        arrays["label_numbers"] = sample.label_numbers
     cache.put("samples", key, {"facts": np.frombuffer(msgspec.json.encode(facts), np.uint8), **arrays})
 
 
-def kept_sample(cache: Cache, key: Mapping[str, Any], place: Place) -> Target | None:
+def kept_sample(cache: Cache, key: Mapping[str, Any], place: DatasetRef) -> Sample | None:
     """The sample that was drawn before for the same request, or None."""
     stored = cache.get("samples", key)
     if stored is None:
@@ -84,13 +84,13 @@ def kept_sample(cache: Cache, key: Mapping[str, Any], place: Place) -> Target | 
     facts |= {name: stored[name] for name in _ARRAYS}
     if count:
         labels, texts, weights = (stored[f"mixture_{name}"] for name in _MIXTURE)
-        facts["mixtures"] = Mixtures(labels, texts, weights, count)
+        facts["mixtures"] = SoftLabels(labels, texts, weights, count)
     inputs = _unpacked(0, stored, pictures=task.modality.startswith("image"))
     if "parts" in stored:
         inputs = Pairs(inputs, _unpacked(1, stored), stored["parts"])
     if "places" in stored:
         inputs = Spans(inputs, stored["places"])
-    return Target(
+    return Sample(
         dataset=place.name,
         repo=replace(place.repo, revision=revision) if id == place.repo.id else Repo(id, "dataset", revision),
         task=task,

@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 
 from hf_emms.data.request import Request
-from hf_emms.data.sample import Mixtures
+from hf_emms.data.sample import SoftLabels
 from hf_emms.data.sampling import Collector, hash64
 from hf_emms.data.spans import Span, places_like
 from hf_emms.errors import EmmsError
@@ -30,7 +30,7 @@ class Labels:
 
     texts: tuple[str, ...]
     codes: np.ndarray
-    mixtures: Mixtures | None = None
+    mixtures: SoftLabels | None = None
     numbers: np.ndarray | None = None
     form: LabelForm = "text"
 
@@ -57,7 +57,7 @@ def text_labels(task: Task, raws: Sequence[Sequence[str]], request: Request, not
     texts = tuple(sorted({text for blend in distinct for text, _ in blend}))
     place = {text: number for number, text in enumerate(texts)}
     entries = [(code, place[text], weight) for code, blend in enumerate(distinct) for text, weight in blend]
-    return Labels(texts, codes, Mixtures.of(entries, len(distinct)))
+    return Labels(texts, codes, SoftLabels.of(entries, len(distinct)))
 
 
 def number_labels(task: Task, raws: Sequence[tuple[float, ...]], form: LabelForm | None, notes: list[str]) -> Labels:
@@ -83,7 +83,7 @@ def number_labels(task: Task, raws: Sequence[tuple[float, ...]], form: LabelForm
     codes = np.array([code_of[raw] for raw in raws], dtype=np.int64)
     numbers = task.numbers.encode(np.array(distinct, dtype=np.float64)).astype(np.float32, copy=False)
     entries = [(code, place[task.numbers.describe(raw)], 1.0) for raw, code in code_of.items()]
-    return Labels(texts, codes, Mixtures.of(entries, len(distinct)), numbers, chosen)
+    return Labels(texts, codes, SoftLabels.of(entries, len(distinct)), numbers, chosen)
 
 
 def _cleaned(task: Task, raws: Sequence[str], prompt: str | None, notes: list[str]) -> dict[str, str]:
@@ -185,7 +185,7 @@ def span_rows(collector: Collector, notes: list[str]) -> SpanRows | None:
 
 def _drawn(text: str, answers: Sequence[Span], number: int, request: Request) -> list[tuple[Span, bool]]:
     """The spans of one input and whether each is the answer. The draw depends on the seed and the input alone."""
-    chosen = _chosen(answers, request)
+    chosen = _chosen_spans(answers, request)
     rows = dict.fromkeys(chosen, True)
     for answer in chosen:
         places = places_like(text, answer, answers)
@@ -195,7 +195,7 @@ def _drawn(text: str, answers: Sequence[Span], number: int, request: Request) ->
     return list(rows.items())
 
 
-def _chosen(answers: Sequence[Span], request: Request) -> Sequence[Span]:
+def _chosen_spans(answers: Sequence[Span], request: Request) -> Sequence[Span]:
     """Those of an input's answers that count. Places have no mean: the most frequent one stands for it."""
     if request.references == "all":
         return sorted(set(answers))

@@ -17,10 +17,10 @@ import numpy as np
 from hf_emms.data.columns import column_of, value_of
 from hf_emms.data.image_files import image_problem, picture_size
 from hf_emms.data.request import Request
-from hf_emms.data.rows import Layout, UnusableError
+from hf_emms.data.rows import RowSchema, UnusableError
 from hf_emms.data.spans import Span
 from hf_emms.errors import EmmsError
-from hf_emms.formatting import counted
+from hf_emms.formatting import pluralize
 from hf_emms.tasks import column_flag
 
 
@@ -119,7 +119,7 @@ class Collector:
         example: why the first one was left out.
     """
 
-    layout: Layout
+    layout: RowSchema
     request: Request
     unsized: bool = False
     parts: tuple[dict[int, Any], ...] = field(init=False)
@@ -191,7 +191,7 @@ class Collector:
                 f", or --box-format {'|'.join(task.numbers.formats)}" if task.numbers and task.numbers.formats else ""
             )
             raise EmmsError(
-                f"{self.skipped} of {counted(self.seen, 'row')} could not be read, and {ALLOWED}; "
+                f"{self.skipped} of {pluralize(self.seen, 'row')} could not be read, and {ALLOWED}; "
                 f"the first one: {self.example}",
                 f"repair the data, or name other columns: {flags}{forms}",
             )
@@ -259,7 +259,7 @@ class Items:
     empty: int
 
 
-def scan_items(rows: Any, layout: Layout, seed: int) -> Items:
+def scan_items(rows: Any, layout: RowSchema, seed: int) -> Items:
     """A random number per item that depends on the seed and the input's content, not on its place.
 
     Pictures held as bytes go in by length and first 4 KiB, pictures held as files by the last two parts of their path:
@@ -311,7 +311,7 @@ def iterate(rows: Any, order: np.ndarray, chunk: int) -> Iterator[tuple[int, Map
             yield number, {name: values[place] for name, values in columns.items()}
 
 
-def _cheap_rows(batch: Any, columns: list[str], layout: Layout) -> Iterator[dict[str, Any]]:
+def _cheap_rows(batch: Any, columns: list[str], layout: RowSchema) -> Iterator[dict[str, Any]]:
     """Rows of an Arrow table: texts as Python values, pictures still in Arrow but for those that are fields."""
     heavy = {name for name in columns if layout.kinds[name] in ("image", "images") and name not in layout.joined}
     values = [batch.column(name) if name in heavy else batch.column(name).to_pylist() for name in columns]

@@ -23,7 +23,7 @@ _CONVERTED = "refs/convert/parquet"
 
 
 @dataclass(frozen=True)
-class Place:
+class DatasetRef:
     """A dataset, found and pinned, not yet opened.
 
     Attributes:
@@ -84,7 +84,9 @@ class Place:
         return replace(source, name=self.name)
 
 
-def find(dataset: str, config: str | None, split: str | None, *, streaming: bool, max_samples: int | None) -> Place:
+def find(
+    dataset: str, config: str | None, split: str | None, *, streaming: bool, max_samples: int | None
+) -> DatasetRef:
     """Finds what the user named; a preset fills in what the user left open.
 
     Raises:
@@ -92,7 +94,7 @@ def find(dataset: str, config: str | None, split: str | None, *, streaming: bool
     """
     preset = None if looks_like_path(dataset) else dataset_preset(dataset)
     if preset is None:
-        return Place(dataset, _resolved(dataset), None, config, split, streaming, "@" in dataset)
+        return DatasetRef(dataset, _resolved(dataset), None, config, split, streaming, "@" in dataset)
     preset.check_usable()
     gone: list[str] = []
     for one in preset.sources():
@@ -102,7 +104,7 @@ def find(dataset: str, config: str | None, split: str | None, *, streaming: bool
             gone.append(str(one.id))
             continue
         large = one.stream and max_samples is not None and not streaming
-        return Place(
+        return DatasetRef(
             dataset,
             repo,
             one,

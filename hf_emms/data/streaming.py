@@ -8,10 +8,10 @@ from typing import Any
 
 from hf_emms.data.columns import feature_of, value_of
 from hf_emms.data.request import Request
-from hf_emms.data.rows import Layout, UnusableError
+from hf_emms.data.rows import RowSchema, UnusableError
 from hf_emms.data.sampling import MAX_SKIPPED, encoded, hash64, too_many
 from hf_emms.errors import EmmsError
-from hf_emms.formatting import counted
+from hf_emms.formatting import pluralize
 
 # A stream is shuffled within a buffer that is read before the first row comes out, and held in memory: smaller for
 # pictures, and for small samples.
@@ -23,7 +23,7 @@ _PATIENCE = 10
 _MOST_OF_A_ROW = 4
 
 
-def read_prefix(rows: Any, layout: Layout, request: Request) -> tuple[Any, str]:
+def read_prefix(rows: Any, layout: RowSchema, request: Request) -> tuple[Any, str]:
     """Reads enough of a stream into memory to draw a sample from.
 
     Args:
@@ -55,7 +55,7 @@ def read_prefix(rows: Any, layout: Layout, request: Request) -> tuple[Any, str]:
     else:
         seen: set[int] = set()
         kept, read = _first(shuffled, margin, lambda row: _worth(row, layout, request, seen))
-    note = f"streamed: drawn from the first {counted(read, 'row')} of a shuffled stream, not from the whole split"
+    note = f"streamed: drawn from the first {pluralize(read, 'row')} of a shuffled stream, not from the whole split"
     return datasets.Dataset.from_list([dict(row) for row in kept], features=features), note
 
 
@@ -71,7 +71,7 @@ def _first(rows: Iterable[Mapping[str, Any]], wanted: int, worth: Any) -> tuple[
     return kept, len(kept)
 
 
-def _worth(row: Mapping[str, Any], layout: Layout, request: Request, seen: set[int]) -> int:
+def _worth(row: Mapping[str, Any], layout: RowSchema, request: Request, seen: set[int]) -> int:
     """How many rows of the sample one dataset row makes, as far as it is worth to count on them."""
     if layout.spread:
         return min(layout.count(row), _MOST_OF_A_ROW)

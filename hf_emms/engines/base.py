@@ -22,7 +22,7 @@ from hf_emms.ranking import Row
 from hf_emms.scoring.label_basis import LabelTable
 
 if TYPE_CHECKING:
-    from hf_emms.data import Target
+    from hf_emms.data import Sample
     from hf_emms.hub import Repo
 
 
@@ -32,15 +32,15 @@ class Work:
 
     Attributes:
         checkpoints: name in the ranking → checkpoint, in the order of the plan.
-        target: the rows.
-        labels: gives the F-labels of the N rows of the target; an engine may start downloads before it asks.
+        sample: the rows.
+        labels: gives the F-labels of the N rows of the sample; an engine may start downloads before it asks.
         settings: how checkpoints are run and scored.
         cache: of this machine: where features are looked for and kept.
         progress: is told what happens.
     """
 
     checkpoints: dict[str, Repo]
-    target: Target
+    sample: Sample
     labels: Callable[[], LabelTable]
     settings: Settings
     cache: Cache

@@ -12,15 +12,15 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from hf_emms.engines.base import Settings, one_line
-from hf_emms.engines.shards import Part, moments_of
+from hf_emms.engines.shards import Shard, moments_of
 from hf_emms.errors import EmmsError
 from hf_emms.ranking import RowScore, plain
-from hf_emms.scoring.estimators import ESTIMATORS, Evidence
+from hf_emms.scoring.estimators import ESTIMATORS, ScoringInputs
 from hf_emms.scoring.label_basis import LabelTable
 from hf_emms.scoring.moments import Moments
 
 if TYPE_CHECKING:
-    from hf_emms.engines.extraction import About
+    from hf_emms.engines.extraction import FeatureInfo
 
 
 def needs_rows(settings: Settings) -> bool:
@@ -28,29 +28,29 @@ def needs_rows(settings: Settings) -> bool:
     return any(ESTIMATORS[name].needs_rows for name in settings.estimators)
 
 
-def evidence_of(
-    features: np.ndarray | None, moments: Moments | None, part: Part, labels: LabelTable, settings: Settings
-) -> Evidence:
+def scoring_inputs(
+    features: np.ndarray | None, moments: Moments | None, part: Shard, labels: LabelTable, settings: Settings
+) -> ScoringInputs:
     """What estimators look at.
 
     Args:
         features: float32 (m, D1) of the inputs; None where no estimator needs rows and there are moments.
         moments: of all rows; made from the features where None.
         part: the rows.
-        labels: of all rows of the target.
+        labels: of all rows of the sample.
         settings: how.
     """
     if features is None:
         assert moments is not None
-        return Evidence(moments)
+        return ScoringInputs(moments)
     if moments is None:
         moments = moments_of(features, part, labels, settings)
     rows = features[part.input_of_row] if needs_rows(settings) else None
-    return Evidence(moments, rows, labels.take(part.rows), part.groups)
+    return ScoringInputs(moments, rows, labels.take(part.rows), part.groups)
 
 
 def scores_of(
-    evidence: Evidence, settings: Settings, known: Mapping[str, RowScore] | None = None
+    evidence: ScoringInputs, settings: Settings, known: Mapping[str, RowScore] | None = None
 ) -> tuple[dict[str, RowScore], tuple[str, ...]]:
     """Every estimator's score, and notes; one (but the first) that cannot score these rows becomes a note.
 
@@ -74,7 +74,7 @@ def scores_of(
     return scores, tuple(notes)
 
 
-def _score(name: str, evidence: Evidence) -> RowScore:
+def _score(name: str, evidence: ScoringInputs) -> RowScore:
     score = ESTIMATORS[name].score(evidence)
     numbers = [score.value, *score.folds, *([] if score.stderr is None else [score.stderr])]
     if not np.isfinite(numbers).all():
@@ -83,7 +83,7 @@ def _score(name: str, evidence: Evidence) -> RowScore:
 
 
 @dataclass(frozen=True)
-class Verdict:
+class LayerScores:
     """What the estimators say of a checkpoint.
 
     Attributes:
@@ -101,9 +101,9 @@ class Verdict:
         return max(self.scores, key=lambda layer: self.scores[layer][estimator].value)
 
 
-def verdict(
-    evidence: Mapping[str, Callable[[], Evidence]], refused: Mapping[str, EmmsError], settings: Settings
-) -> Verdict:
+def layer_scores(
+    evidence: Mapping[str, Callable[[], ScoringInputs]], refused: Mapping[str, EmmsError], settings: Settings
+) -> LayerScores:
     """Scores every layer.
 
     Args:
@@ -124,34 +124,35 @@ def verdict(
             failed[layer] = error
     if not scores:
         raise next(iter(failed.values()))
-    return Verdict(scores, notes, {layer: one_line(error) for layer, error in failed.items()})
+    return LayerScores(scores, notes, {layer: one_line(error) for layer, error in failed.items()})
 
 
-def row_fields(verdict: Verdict, about: Mapping[str, About], settings: Settings) -> dict[str, Any]:
-    """The fields of a `Row` that tell of scores and checkpoint.
+def row_fields(layer_scores: LayerScores, about: Mapping[str, FeatureInfo], settings: Settings) -> dict[str, Any]:
+    """The fields of a `Row` that report scores and checkpoint.
 
     Args:
-        verdict: on the checkpoint.
+        layer_scores: of the checkpoint.
         about: layer → the checkpoint.
         settings: the first estimator picks the layer; without layers asked for, the row names none.
     """
-    best = verdict.best(settings.estimators[0])
+    best = layer_scores.best(settings.estimators[0])
     told = about[best]
     fields: dict[str, Any] = {
-        "scores": verdict.scores[best],
+        "scores": layer_scores.scores[best],
         "parameters": told.parameters,
         "width": told.width,
         "architecture": told.architecture,
         "pooling": told.pooling,
         "notes": (
             *told.notes,
-            *verdict.notes[best],
-            *(f"no score at layer {layer}: {why}" for layer, why in verdict.refused.items()),
+            *layer_scores.notes[best],
+            *(f"no score at layer {layer}: {why}" for layer, why in layer_scores.refused.items()),
         ),
     }
     if settings.layers:
         fields["layer"] = best
         fields["layers"] = {
-            layer: {name: score.value for name, score in scores.items()} for layer, scores in verdict.scores.items()
+            layer: {name: score.value for name, score in scores.items()}
+            for layer, scores in layer_scores.scores.items()
         }
     return fields

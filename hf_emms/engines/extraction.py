@@ -15,7 +15,7 @@ import numpy as np
 from hf_emms.cache import Cache
 from hf_emms.engines.base import Settings
 from hf_emms.engines.checkpoint import needs_rows
-from hf_emms.engines.shards import Batches, Features, Part, empty_moments, streamed_moments, whole, with_rows
+from hf_emms.engines.shards import Batches, Features, Shard, empty_moments, streamed_moments, whole, with_rows
 from hf_emms.features.hidden_layers import LAST, LayerError
 from hf_emms.scoring.label_basis import LabelTable
 from hf_emms.scoring.moments import Moments
@@ -23,9 +23,9 @@ from hf_emms.scoring.moments import Moments
 if TYPE_CHECKING:
     import torch
 
-    from hf_emms.data import Target
+    from hf_emms.data import Sample
     from hf_emms.features.device import Batch
-    from hf_emms.features.extractor import Running
+    from hf_emms.features.extractor import BaseExtractor
     from hf_emms.features.feature_plan import ExtractionPlan
     from hf_emms.hub import Repo
     from hf_emms.tasks import Task
@@ -38,15 +38,15 @@ Told = Callable[[int], None]
 
 
 def batches_of(
-    extractor: Running, part: Part, settings: Settings, on_inputs: Told = lambda count: None
+    extractor: BaseExtractor, part: Shard, settings: Settings, on_inputs: Told = lambda count: None
 ) -> Iterator[tuple[np.ndarray, np.ndarray]]:
     """Features of a part's inputs, batch by batch, see `Batches`; `on_inputs` is told how many inputs a batch had."""
     return _told(extractor.batches(part.inputs, batch_size=settings.batch_size), on_inputs)
 
 
 def moments_from(
-    extractor: Running,
-    part: Part,
+    extractor: BaseExtractor,
+    part: Shard,
     labels: LabelTable,
     settings: Settings,
     on_inputs: Told = lambda count: None,
@@ -65,7 +65,7 @@ def moments_from(
 def folded_there(
     batches: Iterable[Batch],
     columns: Mapping[str, slice],
-    part: Part,
+    part: Shard,
     labels: LabelTable,
     settings: Settings,
     device: torch.device,
@@ -81,7 +81,7 @@ def folded_there(
     return {layer: own.moments() for layer, own in moments.items()}
 
 
-def _folds_there(forms: Mapping[str, Moments], part: Part, extractor: Running) -> bool:
+def _folds_there(forms: Mapping[str, Moments], part: Shard, extractor: BaseExtractor) -> bool:
     """Whether there are rows to be folded (few are kept as they are), and room for the sums."""
     from hf_emms.features.device import free_memory
     from hf_emms.scoring.device_moments import device_bytes
@@ -98,7 +98,7 @@ def _told(batches: Iterable[tuple[np.ndarray, Features]], on_inputs: Told) -> It
         on_inputs(len(positions))
 
 
-class About(msgspec.Struct, frozen=True):
+class FeatureInfo(msgspec.Struct, frozen=True):
     """What a row tells of the checkpoint; kept beside its features. The first fields are those of `Row`.
 
     Attributes:
@@ -126,7 +126,7 @@ class About(msgspec.Struct, frozen=True):
 
         return (*self.remarks, *window_notes(self.windowed, self.window), *cut_notes(self.cut, self.limit))
 
-    def joined(self, other: About) -> About:
+    def joined(self, other: FeatureInfo) -> FeatureInfo:
         """About the inputs of both, which went through the same checkpoint."""
         remarks = tuple(dict.fromkeys((*self.remarks, *other.remarks)))
         return msgspec.structs.replace(
@@ -152,7 +152,7 @@ class Extraction:
 
     features: np.ndarray | None
     moments: Moments | None
-    about: About
+    about: FeatureInfo
     cached: bool = False
 
 
@@ -171,26 +171,26 @@ class Extractions:
 
 def extract(
     repo: Repo,
-    target: Target,
+    sample: Sample,
     labels: LabelTable,
     settings: Settings,
     cache: Cache,
     on_inputs: Callable[[int], None] = lambda count: None,
 ) -> Extractions:
-    """What a checkpoint makes of a target's inputs. It is loaded only where the cache does not have its features.
+    """What a checkpoint makes of a sample's inputs. It is loaded only where the cache does not have its features.
 
     Raises:
         EmmsError: the checkpoint cannot be loaded, or fails on an input.
     """
-    kept = KeptFeatures(repo, target, settings, cache)
+    kept = CachedFeatures(repo, sample, settings, cache)
     found = {layer: kept.load(layer) for layer in settings.read_layers}
     there = {layer: extraction for layer, extraction in found.items() if extraction is not None}
     missing = tuple(layer for layer in found if layer not in there)
     if not missing:
-        on_inputs(len(target.inputs))
+        on_inputs(len(sample.inputs))
         return Extractions(there, {})
     try:
-        made = _extracted(repo, target, labels, settings, kept, missing, on_inputs)
+        made = _extracted(repo, sample, labels, settings, kept, missing, on_inputs)
     except LayerError as error:
         if not there:
             raise
@@ -201,27 +201,27 @@ def extract(
 
 def _extracted(
     repo: Repo,
-    target: Target,
+    sample: Sample,
     labels: LabelTable,
     settings: Settings,
-    kept: KeptFeatures,
+    kept: CachedFeatures,
     layers: tuple[str, ...],
     on_inputs: Callable[[int], None],
 ) -> Extractions:
     """One run over the inputs, for all the layers."""
-    extractor = load(repo, target.task, settings, target.inputs, layers)
+    extractor = load(repo, sample.task, settings, sample.inputs, layers)
     try:
-        part = whole(target)
+        part = whole(sample)
         if not kept.enabled and not needs_rows(settings):
             moments = moments_from(extractor, part, labels, settings, on_inputs)
-            streamed = {layer: Extraction(None, moments[layer], about_of(extractor, layer)) for layer in moments}
+            streamed = {layer: Extraction(None, moments[layer], feature_info(extractor, layer)) for layer in moments}
             return Extractions(streamed, extractor.refused)
         features = filled(batches_of(extractor, part, settings, on_inputs), len(part.inputs), extractor.width)
     finally:
         extractor.close()
     made = {}
     for layer, own in extractor.columns.items():
-        about = about_of(extractor, layer)
+        about = feature_info(extractor, layer)
         kept.store(features[:, own], about, layer)
         made[layer] = Extraction(features[:, own], None, about)
     return Extractions(made, extractor.refused)
@@ -229,7 +229,7 @@ def _extracted(
 
 def load(
     repo: Repo, task: Task, settings: Settings, inputs: Sequence[Any], layers: tuple[str, ...] | None = None
-) -> Running:
+) -> BaseExtractor:
     """Loads a checkpoint for inputs of one kind, to give some layers; without, all that the settings ask for.
 
     Raises:
@@ -259,10 +259,10 @@ def filled(batches: Batches, inputs: int, width: int) -> np.ndarray:
     return features
 
 
-def about_of(extractor: Running, layer: str) -> About:
+def feature_info(extractor: BaseExtractor, layer: str) -> FeatureInfo:
     """What a row tells of a checkpoint; its notes grow while batches are taken."""
     own = extractor.columns[layer]
-    return About(
+    return FeatureInfo(
         extractor.parameters,
         own.stop - own.start,
         extractor.architecture,
@@ -275,8 +275,8 @@ def about_of(extractor: Running, layer: str) -> About:
     )
 
 
-class KeptFeatures:
-    """The place in a cache of one checkpoint's features of one target.
+class CachedFeatures:
+    """The place in a cache of one checkpoint's features of one sample.
 
     Attributes:
         enabled: whether the cache keeps anything.
@@ -285,11 +285,11 @@ class KeptFeatures:
         EmmsError: the checkpoint's configuration cannot be had or used; only where the cache is enabled.
     """
 
-    def __init__(self, repo: Repo, target: Target, settings: Settings, cache: Cache) -> None:
+    def __init__(self, repo: Repo, sample: Sample, settings: Settings, cache: Cache) -> None:
         self.enabled = cache.enabled
         self._cache = cache
-        self._target = target
-        self._plan = _plan(repo, target, settings) if cache.enabled else None
+        self._target = sample
+        self._plan = _plan(repo, sample, settings) if cache.enabled else None
 
     def load(self, layer: str = LAST) -> Extraction | None:
         """What is stored of a layer."""
@@ -298,10 +298,10 @@ class KeptFeatures:
         stored = self._cache.get("features", features_key(self._plan, self._target, layer))
         if stored is None:
             return None
-        about = msgspec.json.decode(stored["about"].tobytes(), type=About)
+        about = msgspec.json.decode(stored["about"].tobytes(), type=FeatureInfo)
         return Extraction(stored["features"], None, about, cached=True)
 
-    def store(self, features: np.ndarray, about: About, layer: str = LAST) -> None:
+    def store(self, features: np.ndarray, about: FeatureInfo, layer: str = LAST) -> None:
         """Keeps features of a layer, float32 (M, D1)."""
         if self._plan is not None:
             encoded = np.frombuffer(msgspec.json.encode(about), np.uint8)
@@ -309,7 +309,7 @@ class KeptFeatures:
             self._cache.put("features", key, {"features": np.ascontiguousarray(features), "about": encoded})
 
 
-def bring(repo: Repo, target: Target, settings: Settings, cache: Cache) -> None:
+def prefetch_weights(repo: Repo, sample: Sample, settings: Settings, cache: Cache) -> None:
     """Downloads what `extract` will load, and nothing where the cache has the features.
 
     Raises:
@@ -317,30 +317,30 @@ def bring(repo: Repo, target: Target, settings: Settings, cache: Cache) -> None:
     """
     from hf_emms.features.files import fetch_weights
 
-    plan = _plan(repo, target, settings)
-    if not all(cache.holds("features", features_key(plan, target, layer)) for layer in settings.read_layers):
+    plan = _plan(repo, sample, settings)
+    if not all(cache.holds("features", features_key(plan, sample, layer)) for layer in settings.read_layers):
         fetch_weights(repo, subfolder=plan.subfolder, allow_pickle=settings.allow_pickle)
 
 
-def features_key(plan: ExtractionPlan, target: Target, layer: str = LAST) -> dict[str, Any]:
+def features_key(plan: ExtractionPlan, sample: Sample, layer: str = LAST) -> dict[str, Any]:
     """The cache key of a checkpoint's features: everything that changes them."""
     key = {
         "id": plan.repo.id,
         "revision": plan.repo.revision,
-        "inputs": target.inputs_fingerprint,
-        "task": target.task.id,
+        "inputs": sample.inputs_fingerprint,
+        "task": sample.task.id,
         "extractor": plan.fingerprint,
     }
     return key if layer == LAST else {**key, "layer": layer}
 
 
-def _plan(repo: Repo, target: Target, settings: Settings) -> ExtractionPlan:
+def _plan(repo: Repo, sample: Sample, settings: Settings) -> ExtractionPlan:
     from hf_emms.features.feature_plan import plan_extraction
 
     return plan_extraction(
         repo,
-        target.task.modality,
-        target.task.id,
+        sample.task.modality,
+        sample.task.id,
         dtype=settings.dtype,
         trust_remote_code=settings.trust_remote_code,
     )

@@ -18,8 +18,8 @@ from types import TracebackType
 
 from hf_emms.engines import checkpoint
 from hf_emms.engines.base import Work, failures, one_line
-from hf_emms.engines.checkpoint import evidence_of
-from hf_emms.engines.extraction import bring, extract
+from hf_emms.engines.checkpoint import scoring_inputs
+from hf_emms.engines.extraction import extract, prefetch_weights
 from hf_emms.engines.shards import memory_note, whole
 from hf_emms.hub import CALLED_OFF, Repo
 from hf_emms.ranking import Row, Seconds
@@ -41,10 +41,13 @@ class Prefetch:
     """
 
     def __init__(
-        self, repos: Iterable[Repo], bring: Callable[[Repo], None], on_wait: Callable[[str], None] = lambda id: None
+        self,
+        repos: Iterable[Repo],
+        prefetch_weights: Callable[[Repo], None],
+        on_wait: Callable[[str], None] = lambda id: None,
     ) -> None:
         self._waiting = list(dict.fromkeys(repo for repo in repos if repo.folder is None))
-        self._bring = bring
+        self._bring = prefetch_weights
         self._on_wait = on_wait
         self._running: dict[Repo, AsyncResult[None]] = {}
         self._over = threading.Event()
@@ -65,7 +68,7 @@ class Prefetch:
         """Waits until a repository is there, and starts with those behind it.
 
         Raises:
-            Exception: what `bring` raised for it.
+            Exception: what `prefetch_weights` raised for it.
         """
         result = self._running.pop(repo, None)
         if result is None:
@@ -87,18 +90,18 @@ def downloads_ahead(work: Work) -> Prefetch:
     """Brings what an engine's checkpoints will load, in their order."""
     return Prefetch(
         work.checkpoints.values(),
-        lambda repo: bring(repo, work.target, work.settings, work.cache),
+        lambda repo: prefetch_weights(repo, work.sample, work.settings, work.cache),
         lambda id: work.progress.noted(f"waiting for the download of {id}"),
     )
 
 
 def sharing_pictures(work: Work) -> Work:
     """The same work; pictures are decoded and resized once for all checkpoints with the same image processor."""
-    if "image" not in work.target.task.modality or len(work.checkpoints) < 2:
+    if "image" not in work.sample.task.modality or len(work.checkpoints) < 2:
         return work
     from hf_emms.features.images import PixelStore, keeping
 
-    return replace(work, target=replace(work.target, inputs=keeping(work.target.inputs, PixelStore())))
+    return replace(work, sample=replace(work.sample, inputs=keeping(work.sample.inputs, PixelStore())))
 
 
 _LOG = logging.getLogger(__name__)
@@ -113,7 +116,7 @@ class LocalEngine:
         with downloads_ahead(work) as prefetch:
             labels = work.labels()
             for name, repo in work.checkpoints.items():
-                work.progress.started(name, len(work.target.inputs))
+                work.progress.started(name, len(work.sample.inputs))
                 row = _row(name, repo, work, labels, prefetch)
                 work.progress.finished(row)
                 yield row
@@ -131,18 +134,18 @@ def _row(name: str, repo: Repo, work: Work, labels: LabelTable, prefetch: Prefet
 def _scored(name: str, repo: Repo, work: Work, labels: LabelTable) -> Row:
     started = time.perf_counter()
     told = partial(work.progress.advanced, name)
-    extracted = extract(repo, work.target, labels, work.settings, work.cache, told)
+    extracted = extract(repo, work.sample, labels, work.settings, work.cache, told)
     featured = time.perf_counter()
-    part = whole(work.target)
+    part = whole(work.sample)
     for one in extracted.layers.values():
         note = memory_note(len(part.rows), one.about.width, labels, work.settings)
         if note is not None:
             work.progress.noted(f"{name}: {note}")
     evidence = {
-        layer: partial(evidence_of, one.features, one.moments, part, labels, work.settings)
+        layer: partial(scoring_inputs, one.features, one.moments, part, labels, work.settings)
         for layer, one in extracted.layers.items()
     }
-    verdict = checkpoint.verdict(evidence, extracted.refused, work.settings)
+    verdict = checkpoint.layer_scores(evidence, extracted.refused, work.settings)
     about = {layer: one.about for layer, one in extracted.layers.items()}
     return Row(
         name,

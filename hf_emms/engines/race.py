@@ -22,10 +22,10 @@ import numpy as np
 from scipy.special import stdtrit
 
 from hf_emms.engines.base import Work, failures, one_line
-from hf_emms.engines.checkpoint import Verdict, evidence_of, needs_rows, row_fields, scores_of
-from hf_emms.engines.extraction import About, KeptFeatures, about_of, batches_of, filled, load
+from hf_emms.engines.checkpoint import LayerScores, needs_rows, row_fields, scores_of, scoring_inputs
+from hf_emms.engines.extraction import CachedFeatures, FeatureInfo, batches_of, feature_info, filled, load
 from hf_emms.engines.local import Prefetch, downloads_ahead, sharing_pictures
-from hf_emms.engines.shards import memory_note, moments_of, part_of
+from hf_emms.engines.shards import memory_note, moments_of, shard_of
 from hf_emms.errors import EmmsError
 from hf_emms.ranking import Row, RowScore, Seconds
 from hf_emms.scoring.estimators import Estimator
@@ -33,7 +33,7 @@ from hf_emms.scoring.label_basis import LabelTable
 from hf_emms.scoring.moments import Moments
 
 if TYPE_CHECKING:
-    from hf_emms.features.extractor import Running
+    from hf_emms.features.extractor import BaseExtractor
     from hf_emms.hub import Repo
 
 
@@ -48,7 +48,7 @@ Looks = Sequence[tuple[int, RowScore]]
 
 
 @dataclass(frozen=True)
-class Standing:
+class ProjectedScore:
     """A score on some rows: its value, and that of each fold."""
 
     value: float
@@ -63,7 +63,7 @@ def growing(inputs: int, fewest: int = FEWEST_INPUTS) -> list[int]:
     return sizes[::-1]
 
 
-def out_of_reach(looks: Looks, best: Looks, total: int) -> bool:
+def is_eliminated(looks: Looks, best: Looks, total: int) -> bool:
     """Whether a checkpoint is clearly below one of the best, now and as it is expected on all rows.
 
     Args:
@@ -72,11 +72,11 @@ def out_of_reach(looks: Looks, best: Looks, total: int) -> bool:
         total: N.
     """
     return clearly_below(_latest(looks), _latest(best), CONFIDENCE) and clearly_below(
-        standing(looks, total), standing(best, total), CONFIRMED
+        projected_score(looks, total), projected_score(best, total), CONFIRMED
     )
 
 
-def standing(looks: Looks, total: int) -> Standing:
+def projected_score(looks: Looks, total: int) -> ProjectedScore:
     """What a score will be on all rows.
 
     The excess error of a fitted regression falls as 1/n: what it gained since the look before, at n/2, times
@@ -94,10 +94,10 @@ def standing(looks: Looks, total: int) -> Standing:
     # Of an error c/n the gain between two looks is c·(1/n₁ − 1/n₂), what is to come c·(1/n₂ − 1/N).
     ahead = (1 / rows - 1 / total) / (1 / before_rows - 1 / rows)
     gained = now.folds - np.array(before.folds)
-    return Standing(now.value + ahead * (now.value - before.value), now.folds + ahead * gained)
+    return ProjectedScore(now.value + ahead * (now.value - before.value), now.folds + ahead * gained)
 
 
-def clearly_below(its: Standing, mark: Standing, confidence: float) -> bool:
+def clearly_below(its: ProjectedScore, mark: ProjectedScore, confidence: float) -> bool:
     """Whether the paired difference over folds is below zero, by a one-sided t-test."""
     if len(its.folds) != len(mark.folds) or len(its.folds) < 2:
         return False
@@ -107,16 +107,16 @@ def clearly_below(its: Standing, mark: Standing, confidence: float) -> bool:
     return mark.value - its.value > width * stderr
 
 
-def _latest(looks: Looks) -> Standing:
+def _latest(looks: Looks) -> ProjectedScore:
     _, score = looks[-1]
-    return Standing(score.value, np.array(score.folds))
+    return ProjectedScore(score.value, np.array(score.folds))
 
 
 # Weights that may wait for the next round, packed copies included: what a race takes beside its largest checkpoint.
 MOST_BYTES = 10**9
 
 
-class Loaded:
+class ExtractorPool:
     """Loaded checkpoints by name.
 
     Args:
@@ -125,10 +125,10 @@ class Loaded:
 
     def __init__(self, most_bytes: int = MOST_BYTES) -> None:
         self._most_bytes = most_bytes
-        self._waiting: dict[str, Running] = {}
+        self._waiting: dict[str, BaseExtractor] = {}
 
     @contextmanager
-    def lent(self, name: str, load: Callable[[], Running]) -> Iterator[Running]:
+    def lent(self, name: str, load: Callable[[], BaseExtractor]) -> Iterator[BaseExtractor]:
         """A checkpoint to be run: the one that waits, else a newly loaded one. Closed where the run fails."""
         extractor = self._waiting.pop(name, None) or load()
         try:
@@ -183,7 +183,7 @@ class Racer:
     rows: int = 0
     features: list[np.ndarray] = field(default_factory=list)
     moments: Moments | None = None
-    about: About | None = None
+    about: FeatureInfo | None = None
     cached: bool = False
     looks: list[tuple[int, RowScore]] = field(default_factory=list)
     verdict: tuple[dict[str, RowScore], tuple[str, ...]] | None = None
@@ -220,10 +220,10 @@ class RaceEngine:
     def rows(self, work: Work) -> Generator[Row, None, None]:
         """See `Engine.rows`. Rows of checkpoints that stopped early say after how many rows (`Row.n`)."""
         work = sharing_pictures(work)
-        inputs = len(work.target.inputs)
-        sizes = iter(growing(inputs, FEWEST_INPUTS * inputs // max(1, work.target.n_read)))
+        inputs = len(work.sample.inputs)
+        sizes = iter(growing(inputs, FEWEST_INPUTS * inputs // max(1, work.sample.n_read)))
         size = 0
-        with downloads_ahead(work) as prefetch, closing(Loaded()) as loaded:
+        with downloads_ahead(work) as prefetch, closing(ExtractorPool()) as loaded:
             labels = work.labels()
             racing = [Racer(name, repo) for name, repo in work.checkpoints.items()]
             while racing:
@@ -234,30 +234,34 @@ class RaceEngine:
                     if error is not None or size == inputs:
                         racing.remove(racer)
                         yield _finished(racer, work, labels, error)
-                    loaded.keep(_best_first(racing, len(work.target)))
-                for racer in self._out_of_reach(racing, len(work.target)):
+                    loaded.keep(_best_first(racing, len(work.sample)))
+                for racer in self._out_of_reach(racing, len(work.sample)):
                     racing.remove(racer)
                     yield _finished(racer, work, labels)
 
     def _out_of_reach(self, racing: Sequence[Racer], total: int) -> list[Racer]:
-        seen = sorted((racer for racer in racing if racer.looks), key=lambda racer: -standing(racer.looks, total).value)
-        return [racer for racer in seen[self._top :] if out_of_reach(racer.looks, seen[self._top - 1].looks, total)]
+        seen = sorted(
+            (racer for racer in racing if racer.looks), key=lambda racer: -projected_score(racer.looks, total).value
+        )
+        return [racer for racer in seen[self._top :] if is_eliminated(racer.looks, seen[self._top - 1].looks, total)]
 
 
 def _best_first(racing: Sequence[Racer], total: int) -> list[str]:
     """Names of those that have been looked at, and of the others behind them."""
 
     def expected(racer: Racer) -> float:
-        return standing(racer.looks, total).value if racer.looks else -math.inf
+        return projected_score(racer.looks, total).value if racer.looks else -math.inf
 
     return [racer.name for racer in sorted(racing, key=expected, reverse=True)]
 
 
-def _advance(racer: Racer, size: int, work: Work, labels: LabelTable, prefetch: Prefetch, loaded: Loaded) -> str | None:
+def _advance(
+    racer: Racer, size: int, work: Work, labels: LabelTable, prefetch: Prefetch, loaded: ExtractorPool
+) -> str | None:
     """Feeds a racer up to so many inputs and looks at it; at the start also half way. Returns why it failed."""
     work.progress.started(racer.name, size - racer.inputs)
     # Two looks tell where a score goes, if there is more to come.
-    begins = racer.inputs == 0 and size < len(work.target.inputs)
+    begins = racer.inputs == 0 and size < len(work.sample.inputs)
     try:
         prefetch.take(racer.repo)
         _feed(racer, [size // 2, size] if begins else [size], work, labels, loaded)
@@ -267,11 +271,11 @@ def _advance(racer: Racer, size: int, work: Work, labels: LabelTable, prefetch: 
     return None
 
 
-def _feed(racer: Racer, stops: Sequence[int], work: Work, labels: LabelTable, loaded: Loaded) -> None:
+def _feed(racer: Racer, stops: Sequence[int], work: Work, labels: LabelTable, loaded: ExtractorPool) -> None:
     """Runs a checkpoint up to each stop. It is not loaded where the cache has its features, or where it still is."""
     started = time.perf_counter()
     (layer,) = work.settings.read_layers
-    kept = KeptFeatures(racer.repo, work.target, work.settings, work.cache)
+    kept = CachedFeatures(racer.repo, work.sample, work.settings, work.cache)
     stored = kept.load(layer)
     if stored is not None and stored.features is not None:
         racer.about, racer.cached = stored.about, True
@@ -279,26 +283,26 @@ def _feed(racer: Racer, stops: Sequence[int], work: Work, labels: LabelTable, lo
             work.progress.advanced(racer.name, stop - racer.inputs)
             _take(racer, stored.features[racer.inputs : stop], work, labels)
         return
-    inputs = work.target.inputs
-    with loaded.lent(racer.name, lambda: load(racer.repo, work.target.task, work.settings, inputs)) as extractor:
+    inputs = work.sample.inputs
+    with loaded.lent(racer.name, lambda: load(racer.repo, work.sample.task, work.settings, inputs)) as extractor:
         extractor.count_anew()
-        part = part_of(work.target, slice(racer.inputs, stops[-1]))
+        part = shard_of(work.sample, slice(racer.inputs, stops[-1]))
         told = partial(work.progress.advanced, racer.name)
         features = filled(batches_of(extractor, part, work.settings, told), len(part.inputs), extractor.width)
-        about = about_of(extractor, layer)
+        about = feature_info(extractor, layer)
     racer.about = about if racer.about is None else racer.about.joined(about)
     racer.seconds[0] += time.perf_counter() - started
     before = racer.inputs
     for stop in stops:
         _take(racer, features[racer.inputs - before : stop - before], work, labels)
-    if racer.inputs == len(work.target.inputs):
+    if racer.inputs == len(work.sample.inputs):
         kept.store(np.concatenate(racer.features), racer.about, layer)
 
 
 def _take(racer: Racer, features: np.ndarray, work: Work, labels: LabelTable) -> None:
     """Folds in the features of the next inputs, and looks at the racer."""
     started = time.perf_counter()
-    part = part_of(work.target, slice(racer.inputs, racer.inputs + len(features)))
+    part = shard_of(work.sample, slice(racer.inputs, racer.inputs + len(features)))
     moments = moments_of(features, part, labels, work.settings)
     racer.moments = moments if racer.moments is None else racer.moments.merge(moments)
     racer.features.append(features)
@@ -312,7 +316,7 @@ def _take(racer: Racer, features: np.ndarray, work: Work, labels: LabelTable) ->
 
 def _look(racer: Racer, work: Work, labels: LabelTable) -> None:
     first, *_ = estimators = work.settings.estimators
-    if racer.inputs == len(work.target.inputs):
+    if racer.inputs == len(work.sample.inputs):
         # All estimators at once: they share what is dear.
         racer.verdict = _scores(racer, work, labels, estimators)
         racer.looks.append((racer.rows, racer.verdict[0][first]))
@@ -328,11 +332,11 @@ def _scores(
     racer: Racer, work: Work, labels: LabelTable, estimators: tuple[str, ...]
 ) -> tuple[dict[str, RowScore], tuple[str, ...]]:
     settings = replace(work.settings, estimators=estimators)
-    part = part_of(work.target, slice(0, racer.inputs))
+    part = shard_of(work.sample, slice(0, racer.inputs))
     features = np.concatenate(racer.features) if needs_rows(settings) else None
     rows, score = racer.looks[-1] if racer.looks else (0, None)
     known = {work.settings.estimators[0]: score} if score is not None and rows == racer.rows else {}
-    return scores_of(evidence_of(features, racer.moments, part, labels, settings), settings, known)
+    return scores_of(scoring_inputs(features, racer.moments, part, labels, settings), settings, known)
 
 
 def _finished(racer: Racer, work: Work, labels: LabelTable, error: str | None = None) -> Row:
@@ -355,8 +359,8 @@ def _row(racer: Racer, work: Work, labels: LabelTable) -> Row:
     return Row(
         racer.name,
         racer.repo.revision,
-        n=racer.rows if racer.rows < len(work.target) else None,
+        n=racer.rows if racer.rows < len(work.sample) else None,
         seconds=Seconds(round(racer.seconds[0], 3), round(scoring, 3)),
         cached="features" if racer.cached else "none",
-        **row_fields(Verdict({layer: scores}, {layer: notes}, {}), {layer: about}, work.settings),
+        **row_fields(LayerScores({layer: scores}, {layer: notes}, {}), {layer: about}, work.settings),
     )

@@ -21,9 +21,9 @@ import ray
 from hf_emms.engines import ray_tasks
 from hf_emms.engines.base import Work, failures, one_line, versions
 from hf_emms.engines.checkpoint import needs_rows, row_fields
-from hf_emms.engines.extraction import About, KeptFeatures
+from hf_emms.engines.extraction import CachedFeatures, FeatureInfo
 from hf_emms.engines.ray_tasks import worker_versions
-from hf_emms.engines.shards import part_of, whole
+from hf_emms.engines.shards import shard_of, whole
 from hf_emms.errors import EmmsError
 from hf_emms.features.files import weight_files
 from hf_emms.hub import Repo, listing
@@ -38,7 +38,7 @@ _SETTINGS = {
     # One task a core: threads of its own would fight those of the others.
     "OMP_NUM_THREADS": "1",
 }
-_PATIENCE_SECONDS = 10.0
+_CONNECT_SECONDS = 10.0
 _WHERE = "ray status, run on the cluster, tells whether it is up: --ray-address HOST:6379"
 _INSTALL = "pip install {} on every node of the cluster"
 
@@ -103,7 +103,7 @@ def _check_reachable(address: str | None) -> None:
     if not port.isdecimal():
         return
     try:
-        socket.create_connection((host.strip("[]"), int(port)), _PATIENCE_SECONDS).close()
+        socket.create_connection((host.strip("[]"), int(port)), _CONNECT_SECONDS).close()
     except OSError as error:
         raise EmmsError(f"nothing answers at the Ray address {address}: {error.strerror or error}", _WHERE) from error
 
@@ -131,7 +131,7 @@ _LOADED = 2
 # How often Ray starts a task anew whose worker is lost. What a checkpoint raises, it would raise again.
 _RETRIES: dict[str, Any] = {"max_retries": 3, "retry_exceptions": False}
 # Finished tasks are looked at in groups: a run of many would spend its time asking.
-_PATIENCE_SECONDS = 0.1
+_POLL_SECONDS = 0.1
 
 
 class RayEngine:
@@ -159,7 +159,7 @@ class RayEngine:
 
 
 @dataclass
-class _Flight:
+class _PendingCheckpoint:
     """A checkpoint whose tasks are under way.
 
     Attributes:
@@ -172,11 +172,11 @@ class _Flight:
     """
 
     repo: Repo
-    kept: KeptFeatures
+    kept: CachedFeatures
     judgement: ObjectRef
     pieces: list[ObjectRef] = field(default_factory=list)
     features: list[ObjectRef] = field(default_factory=list)
-    about: dict[str, About] | None = None
+    about: dict[str, FeatureInfo] | None = None
 
     def __post_init__(self) -> None:
         self.under_way = [*self.pieces, self.judgement]
@@ -193,18 +193,18 @@ class _Run:
         self._on_gpu = _on_gpu(work.settings.device, cluster)
         self._slots = max(1, cluster.gpus if self._on_gpu else cluster.cpus)
         self._keep = work.cache.enabled or needs_rows(work.settings)
-        self._inputs = len(work.target.inputs)
+        self._inputs = len(work.sample.inputs)
         self._size = shard_inputs or shard_size(self._inputs, len(work.checkpoints), self._slots)
         self._starts = range(0, self._inputs, self._size)
         self._parts: list[ObjectRef] = []
-        self._flights: dict[str, _Flight] = {}
+        self._flights: dict[str, _PendingCheckpoint] = {}
 
     def rows(self) -> Generator[Row, None, None]:
-        labels, target = self._work.labels(), self._work.target
+        labels, sample = self._work.labels(), self._work.sample
         self._labels = ray.put(labels)
         self._settings = ray.put(self._work.settings)
-        self._all_rows = ray.put(replace(whole(target), inputs=()))
-        self._parts = [ray.put(part_of(target, slice(start, start + self._size))) for start in self._starts]
+        self._all_rows = ray.put(replace(whole(sample), inputs=()))
+        self._parts = [ray.put(shard_of(sample, slice(start, start + self._size))) for start in self._starts]
         waiting = deque(self._work.checkpoints.items())
         ahead = self._slots + 1  # enough to leave no slot idle, few enough to keep the object store small
         while waiting or self._flights:
@@ -221,16 +221,16 @@ class _Run:
 
     def _start(self, name: str, repo: Repo) -> Row | None:
         """Hands a checkpoint to the cluster; its row where that is of no use."""
-        self._work.progress.started(name, len(self._work.target.inputs))
+        self._work.progress.started(name, len(self._work.sample.inputs))
         try:
             self._flights[name] = self._flight(repo)
         except failures() as error:
             return self._finished(Row(name, repo.revision, error=one_line(error)))
         return None
 
-    def _flight(self, repo: Repo) -> _Flight:
+    def _flight(self, repo: Repo) -> _PendingCheckpoint:
         work = self._work
-        kept = KeptFeatures(repo, work.target, work.settings, work.cache)
+        kept = CachedFeatures(repo, work.sample, work.settings, work.cache)
         found = {layer: kept.load(layer) for layer in work.settings.read_layers}
         stored = {layer: one for layer, one in found.items() if one is not None}
         if len(stored) == len(found):
@@ -238,16 +238,16 @@ class _Run:
             moments = _task(ray_tasks.moments_of_features).remote(
                 features, self._all_rows, self._labels, self._settings
             )
-            return _Flight(
+            return _PendingCheckpoint(
                 repo, kept, self._score(moments, [features]), about={layer: one.about for layer, one in stored.items()}
             )
         extract = _task(ray_tasks.extract_part, num_returns=3, **self._resources(repo))
         parts = [
-            extract.remote(repo, work.target.task, part, self._labels, self._settings, self._keep)
+            extract.remote(repo, work.sample.task, part, self._labels, self._settings, self._keep)
             for part in self._parts
         ]
         pieces, moments, features = (list(refs) for refs in zip(*parts, strict=True))
-        return _Flight(repo, kept, self._score(_merged(moments), features), pieces, features)
+        return _PendingCheckpoint(repo, kept, self._score(_merged(moments), features), pieces, features)
 
     def _score(self, moments: ObjectRef, features: list[ObjectRef]) -> ObjectRef:
         rows = features if needs_rows(self._work.settings) else []
@@ -270,7 +270,7 @@ class _Run:
         under_way = {ref: name for name, flight in self._flights.items() for ref in flight.under_way}
         if not under_way:
             return
-        ready, _ = ray.wait(list(under_way), num_returns=len(under_way), timeout=_PATIENCE_SECONDS)
+        ready, _ = ray.wait(list(under_way), num_returns=len(under_way), timeout=_POLL_SECONDS)
         if not ready:
             ready, _ = ray.wait(list(under_way))
         for ref in ready:
@@ -283,12 +283,12 @@ class _Run:
                 del self._flights[name]
                 yield self._finished(row)
 
-    def _row(self, name: str, flight: _Flight, ref: ObjectRef) -> Row | None:
+    def _row(self, name: str, flight: _PendingCheckpoint, ref: ObjectRef) -> Row | None:
         """What a finished task means: a failed row, a whole one, or nothing yet."""
         flight.under_way.remove(ref)
         try:
             result = ray.get(ref)
-            if isinstance(result, ray_tasks.Judgement):
+            if isinstance(result, ray_tasks.ScoreResult):
                 return self._scored(name, flight, result)
         except (ray.exceptions.RayError, *failures()) as error:
             flight.cancel()
@@ -297,24 +297,26 @@ class _Run:
         self._work.progress.advanced(name, len(range(self._starts[place], self._inputs)[: self._size]))
         return None
 
-    def _scored(self, name: str, flight: _Flight, judgement: ray_tasks.Judgement) -> Row:
-        pieces: list[ray_tasks.Piece] = ray.get(flight.pieces)
-        about, verdict = flight.about, judgement.verdict
+    def _scored(self, name: str, flight: _PendingCheckpoint, judgement: ray_tasks.ScoreResult) -> Row:
+        pieces: list[ray_tasks.ShardResult] = ray.get(flight.pieces)
+        about, layer_scores = flight.about, judgement.layer_scores
         if about is not None:
             self._work.progress.advanced(name, self._inputs)
         else:
-            about = {layer: reduce(About.joined, (piece.about[layer] for piece in pieces)) for layer in pieces[0].about}
-            verdict = replace(verdict, refused=verdict.refused | pieces[0].refused)
+            about = {
+                layer: reduce(FeatureInfo.joined, (piece.about[layer] for piece in pieces)) for layer in pieces[0].about
+            }
+            layer_scores = replace(layer_scores, refused=layer_scores.refused | pieces[0].refused)
             self._keep_features(flight, about)
         return Row(
             name,
             flight.repo.revision,
             seconds=Seconds(round(sum(piece.seconds for piece in pieces), 3), round(judgement.seconds, 3)),
             cached="none" if flight.about is None else "features",
-            **row_fields(verdict, about, self._work.settings),
+            **row_fields(layer_scores, about, self._work.settings),
         )
 
-    def _keep_features(self, flight: _Flight, about: dict[str, About]) -> None:
+    def _keep_features(self, flight: _PendingCheckpoint, about: dict[str, FeatureInfo]) -> None:
         """Brings all features to this machine's cache, one part after the other."""
         if not self._work.cache.enabled:
             return

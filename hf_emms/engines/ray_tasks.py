@@ -12,11 +12,11 @@ import numpy as np
 
 from hf_emms import demo
 from hf_emms.engines.base import Settings, failures, one_line, versions
-from hf_emms.engines.checkpoint import Verdict, evidence_of, verdict
-from hf_emms.engines.extraction import About, about_of, batches_of, filled, load, moments_from
-from hf_emms.engines.shards import Part, moments_of
+from hf_emms.engines.checkpoint import LayerScores, layer_scores, scoring_inputs
+from hf_emms.engines.extraction import FeatureInfo, batches_of, feature_info, filled, load, moments_from
+from hf_emms.engines.shards import Shard, moments_of
 from hf_emms.errors import EmmsError
-from hf_emms.scoring.estimators import Evidence
+from hf_emms.scoring.estimators import ScoringInputs
 from hf_emms.scoring.label_basis import LabelTable
 from hf_emms.scoring.moments import Moments
 
@@ -32,7 +32,7 @@ FeaturesOf = dict[str, np.ndarray]
 
 
 @dataclass(frozen=True)
-class Piece:
+class ShardResult:
     """What is small of a part's extraction.
 
     Attributes:
@@ -41,29 +41,29 @@ class Piece:
         seconds: that it took, loading included.
     """
 
-    about: dict[str, About]
+    about: dict[str, FeatureInfo]
     refused: dict[str, str]
     seconds: float
 
 
 @dataclass(frozen=True)
-class Judgement:
+class ScoreResult:
     """What the estimators say of a checkpoint, and the seconds that they took."""
 
-    verdict: Verdict
+    layer_scores: LayerScores
     seconds: float
 
 
 def extract_part(
-    repo: Repo, task: Task, part: Part, labels: LabelTable, settings: Settings, keep: bool
-) -> tuple[Piece, MomentsOf, FeaturesOf | None]:
+    repo: Repo, task: Task, part: Shard, labels: LabelTable, settings: Settings, keep: bool
+) -> tuple[ShardResult, MomentsOf, FeaturesOf | None]:
     """Runs a checkpoint over a part of the inputs.
 
     Args:
         repo: the checkpoint.
         task: what it is ranked for.
         part: the inputs.
-        labels: of all rows of the target.
+        labels: of all rows of the sample.
         settings: how.
         keep: whether the features are wanted beside the moments.
 
@@ -76,7 +76,7 @@ def extract_part(
     return _told(lambda: _extract_part(repo, task, part, labels, settings, keep))
 
 
-def moments_of_features(features: FeaturesOf, part: Part, labels: LabelTable, settings: Settings) -> MomentsOf:
+def moments_of_features(features: FeaturesOf, part: Shard, labels: LabelTable, settings: Settings) -> MomentsOf:
     """Moments of features that are there already."""
     return _told(lambda: _moments_of(features, part, labels, settings))
 
@@ -86,7 +86,9 @@ def merge(left: MomentsOf, right: MomentsOf) -> MomentsOf:
     return {layer: own.merge(right[layer]) for layer, own in left.items()}
 
 
-def score(moments: MomentsOf, part: Part, labels: LabelTable, settings: Settings, *features: FeaturesOf) -> Judgement:
+def score(
+    moments: MomentsOf, part: Shard, labels: LabelTable, settings: Settings, *features: FeaturesOf
+) -> ScoreResult:
     """Scores a checkpoint.
 
     Args:
@@ -100,15 +102,15 @@ def score(moments: MomentsOf, part: Part, labels: LabelTable, settings: Settings
         EmmsError: in one line, why it has no score.
     """
 
-    def evidence(layer: str) -> Evidence:
+    def evidence(layer: str) -> ScoringInputs:
         rows = np.concatenate([one[layer] for one in features]) if features else None
         # A copy: what lies in the object store cannot be written to, and the last rows are still to be folded in.
-        return evidence_of(rows, moments[layer].copy(), part, labels, settings)
+        return scoring_inputs(rows, moments[layer].copy(), part, labels, settings)
 
-    def scored() -> Judgement:
+    def scored() -> ScoreResult:
         started = time.perf_counter()
-        judged = verdict({layer: partial(evidence, layer) for layer in moments}, {}, settings)
-        return Judgement(judged, time.perf_counter() - started)
+        judged = layer_scores({layer: partial(evidence, layer) for layer in moments}, {}, settings)
+        return ScoreResult(judged, time.perf_counter() - started)
 
     return _told(scored)
 
@@ -119,8 +121,8 @@ def worker_versions() -> dict[str, str]:
 
 
 def _extract_part(
-    repo: Repo, task: Task, part: Part, labels: LabelTable, settings: Settings, keep: bool
-) -> tuple[Piece, MomentsOf, FeaturesOf | None]:
+    repo: Repo, task: Task, part: Shard, labels: LabelTable, settings: Settings, keep: bool
+) -> tuple[ShardResult, MomentsOf, FeaturesOf | None]:
     started = time.perf_counter()
     extractor = load(_here(repo), task, settings, part.inputs)
     try:
@@ -133,12 +135,12 @@ def _extract_part(
             moments = moments_from(extractor, part, labels, settings)
     finally:
         extractor.close()
-    about = {layer: about_of(extractor, layer) for layer in extractor.columns}
+    about = {layer: feature_info(extractor, layer) for layer in extractor.columns}
     refused = {layer: one_line(error) for layer, error in extractor.refused.items()}
-    return Piece(about, refused, time.perf_counter() - started), moments, features
+    return ShardResult(about, refused, time.perf_counter() - started), moments, features
 
 
-def _moments_of(features: FeaturesOf, part: Part, labels: LabelTable, settings: Settings) -> MomentsOf:
+def _moments_of(features: FeaturesOf, part: Shard, labels: LabelTable, settings: Settings) -> MomentsOf:
     return {layer: moments_of(own, part, labels, settings) for layer, own in features.items()}
 
 

@@ -1,4 +1,4 @@
-"""Parts of a target, and the moments of their rows, which merge into those of the whole."""
+"""Parts of a sample, and the moments of their rows, which merge into those of the whole."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from hf_emms.scoring.label_basis import LabelTable
 from hf_emms.scoring.moments import Moments, kept_by_text, needed_bytes
 
 if TYPE_CHECKING:
-    from hf_emms.data import Target
+    from hf_emms.data import Sample
 
 
 # Rows that enter the moments at once: enough for fast products, few enough to stay small.
@@ -28,16 +28,16 @@ Batches = Iterable[tuple[np.ndarray, np.ndarray]]
 
 
 @dataclass(frozen=True)
-class Part:
-    """Some inputs of a target with all rows that they feed.
+class Shard:
+    """Some inputs of a sample with all rows that they feed.
 
     A row's fold depends on its group alone, so parts never change folds.
 
     Attributes:
         inputs: the m inputs: strings, or `Images`.
-        rows: int64, shape (n,): which rows of the target they feed.
+        rows: int64, shape (n,): which rows of the sample they feed.
         input_of_row: int64, shape (n,): which of the m inputs feeds each.
-        groups: uint64, shape (n,): as in the target.
+        groups: uint64, shape (n,): as in the sample.
     """
 
     inputs: Sequence[Any]
@@ -46,25 +46,25 @@ class Part:
     groups: np.ndarray
 
 
-def whole(target: Target) -> Part:
-    """All of a target."""
-    return Part(target.inputs, np.arange(len(target)), target.input_of_row, target.groups)
+def whole(sample: Sample) -> Shard:
+    """All of a sample."""
+    return Shard(sample.inputs, np.arange(len(sample)), sample.input_of_row, sample.groups)
 
 
-def part_of(target: Target, inputs: slice) -> Part:
-    """A run of a target's inputs; they are in the order of a hash, so that the first m are a sample as good as any."""
-    start, stop, _ = inputs.indices(len(target.inputs))
-    rows = np.flatnonzero((target.input_of_row >= start) & (target.input_of_row < stop))
-    return Part(target.inputs[start:stop], rows, target.input_of_row[rows] - start, target.groups[rows])
+def shard_of(sample: Sample, inputs: slice) -> Shard:
+    """A run of a sample's inputs; they are in the order of a hash, so that the first m are a sample as good as any."""
+    start, stop, _ = inputs.indices(len(sample.inputs))
+    rows = np.flatnonzero((sample.input_of_row >= start) & (sample.input_of_row < stop))
+    return Shard(sample.inputs[start:stop], rows, sample.input_of_row[rows] - start, sample.groups[rows])
 
 
-def moments_of(features: np.ndarray, part: Part, labels: LabelTable, settings: Settings) -> Moments:
+def moments_of(features: np.ndarray, part: Shard, labels: LabelTable, settings: Settings) -> Moments:
     """Moments of a part's rows.
 
     Args:
         features: float32 (m, D1), of the part's inputs.
         part: the rows.
-        labels: of all rows of the target.
+        labels: of all rows of the sample.
         settings: folds and their seed.
     """
     moments = Moments.like(labels, features.shape[1], folds=settings.folds, seed=settings.seed)
@@ -75,7 +75,7 @@ def moments_of(features: np.ndarray, part: Part, labels: LabelTable, settings: S
 
 
 def streamed_moments(
-    batches: Batches, columns: Mapping[str, slice], part: Part, labels: LabelTable, settings: Settings
+    batches: Batches, columns: Mapping[str, slice], part: Shard, labels: LabelTable, settings: Settings
 ) -> dict[str, Moments]:
     """`moments_of` each layer straight from batches: no array of all features exists.
 
@@ -83,7 +83,7 @@ def streamed_moments(
         batches: every input of the part once, in any order.
         columns: layer → its columns of the features.
         part: the rows.
-        labels: of all rows of the target.
+        labels: of all rows of the sample.
         settings: folds and their seed.
     """
     moments = empty_moments(columns, labels, settings)
@@ -102,14 +102,14 @@ def empty_moments(columns: Mapping[str, slice], labels: LabelTable, settings: Se
 
 
 def with_rows(
-    batches: Iterable[tuple[np.ndarray, Features]], part: Part, labels: LabelTable
+    batches: Iterable[tuple[np.ndarray, Features]], part: Shard, labels: LabelTable
 ) -> Iterator[tuple[Features, np.ndarray, LabelTable, np.ndarray]]:
     """Batches with the rows that they feed.
 
     Args:
         batches: see `Batches`; their features may be anything.
         part: the rows.
-        labels: of all rows of the target.
+        labels: of all rows of the sample.
 
     Yields:
         The features of b inputs, which of them each of r rows has, int64 (r,), the rows' labels and groups.

@@ -10,7 +10,7 @@ from collections.abc import Iterable, Sequence
 
 from hf_emms.errors import EmmsError
 from hf_emms.evaluation.truth import Truth
-from hf_emms.formatting import counted
+from hf_emms.formatting import pluralize
 from hf_emms.hub import Evaluation, Repo, evaluations, resolve
 from hf_emms.ranking import Ranking, Row
 from hf_emms.views import one_line
@@ -182,7 +182,7 @@ def _commonest(ranking: Ranking, found: dict[str, tuple[Repo, list[Evaluation]]]
     common = sorted(name for name, count in counts.items() if count == most)
     if len(common) > 1:
         raise EmmsError(
-            f"results of several metrics on {ranking.dataset_id} are in {counted(most, 'card')}: {', '.join(common)}",
+            f"results of several metrics on {ranking.dataset_id} are in {pluralize(most, 'card')}: {', '.join(common)}",
             f"--metric {common[0]}",
         )
     return common[0]

@@ -10,7 +10,7 @@ import msgspec
 
 from hf_emms.evaluation import measures
 from hf_emms.evaluation.card_truth import matched, stopped_early
-from hf_emms.formatting import counted
+from hf_emms.formatting import pluralize
 from hf_emms.ranking import Ranking, Row, ranked
 
 SCHEMA_VERSION = 1
@@ -155,7 +155,7 @@ def _warnings(first: Ranking, second: Ranking, common: Sequence[Row]) -> list[st
             warnings.append(f"of the {name} ranking, {stopped}")
     if len(common) < measures.FEWEST:
         warnings.append(
-            f"both rankings have scored {counted(len(common), 'checkpoint')}; agreement needs {measures.FEWEST}"
+            f"both rankings have scored {pluralize(len(common), 'checkpoint')}; agreement needs {measures.FEWEST}"
         )
     return warnings
 

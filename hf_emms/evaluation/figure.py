@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from hf_emms.errors import EmmsError
-from hf_emms.evaluation.validate import Point, Target, Validation
+from hf_emms.evaluation.validate import Point, TargetResult, Validation
 from hf_emms.views import one_line, title_of
 
 if TYPE_CHECKING:
@@ -82,7 +82,7 @@ def write_figure(validation: Validation, path: Path, names: Sequence[str]) -> No
         raise EmmsError(f"cannot write {path}: {error.strerror or error}", "--plot FILE") from error
 
 
-def _panel(axis: Axes, target: Target, name: str, validation: Validation) -> None:
+def _panel(axis: Axes, target: TargetResult, name: str, validation: Validation) -> None:
     points = [one for one in target.points if name in one.scores]
     line = next(line for line in target.lines if line.name == name)
     axis.scatter([one.scores[name] for one in points], [one.truth for one in points], s=28, zorder=3)

@@ -10,15 +10,15 @@ from string import ascii_letters
 from typing import Any
 
 from hf_emms.evaluation.compare import Comparison, Move
-from hf_emms.evaluation.validate import Line, Target, Validation
-from hf_emms.formatting import counted
+from hf_emms.evaluation.validate import EstimatorResult, TargetResult, Validation
+from hf_emms.formatting import pluralize
 from hf_emms.views import MISSING, number, one_line, title_of
 
 _WIDTH, _HEIGHT = 64, 14
 _SEVERAL, _MANY = "+", "•"
 
 
-def scatter(target: Target, name: str, metric: str, lower_is_better: bool = False, width: int = 80) -> str:
+def scatter(target: TargetResult, name: str, metric: str, lower_is_better: bool = False, width: int = 80) -> str:
     """Checkpoints as letters, the truth upwards and the score to the right; below it who is who.
 
     Args:
@@ -96,17 +96,17 @@ def records(validation: Validation) -> list[dict[str, Any]]:
     return flat
 
 
-def cells(lines: Sequence[Line]) -> tuple[list[str], list[list[str]]]:
+def cells(lines: Sequence[EstimatorResult]) -> tuple[list[str], list[list[str]]]:
     """Header and cells of one table for people; controls come last."""
     picked = any(line.picks for line in lines)
     header = ["scores", "weighted τ", "95 %", "τ", "Pearson", "regret", "95 % of regret", "top 3", "n"]
     return header + ["pick"] * picked, [_cells(line, picked) for line in lines]
 
 
-def tables(validation: Validation) -> list[tuple[str, tuple[Line, ...]]]:
+def tables(validation: Validation) -> list[tuple[str, tuple[EstimatorResult, ...]]]:
     """A heading and its lines: each target, then the means where there are any."""
     titles = {target.dataset: f"{target.dataset} ({len(target.points)} checkpoints)" for target in validation.targets}
-    titles[MEANS] = f"mean over {counted(len(validation.targets), 'target')}"
+    titles[MEANS] = f"mean over {pluralize(len(validation.targets), 'target')}"
     return [(titles[name], lines) for name, lines in _tables(validation)]
 
 
@@ -171,7 +171,7 @@ def setting_rows(comparison: Comparison) -> list[list[str]]:
     return [[one.name, _value(one.first), _value(one.second)] for one in comparison.settings]
 
 
-def _tables(validation: Validation) -> list[tuple[str, tuple[Line, ...]]]:
+def _tables(validation: Validation) -> list[tuple[str, tuple[EstimatorResult, ...]]]:
     means = [(MEANS, validation.means)] if validation.means else []
     return [*((target.dataset, target.lines) for target in validation.targets), *means]
 
@@ -181,7 +181,7 @@ def _measures(validation: Validation) -> tuple[str, ...]:
     return tuple(dict.fromkeys(name for line in lines for name in line.values))
 
 
-def _cells(line: Line, picked: bool) -> list[str]:
+def _cells(line: EstimatorResult, picked: bool) -> list[str]:
     value, ends = line.values, line.intervals
     shown = [
         title(line.name) + (" *" if line.control else ""),

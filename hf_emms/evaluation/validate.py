@@ -13,7 +13,7 @@ from hf_emms.errors import EmmsError
 from hf_emms.evaluation import bootstrap, measures
 from hf_emms.evaluation.card_truth import dataset_of, matched, stopped_early
 from hf_emms.evaluation.truth import Truth
-from hf_emms.formatting import counted
+from hf_emms.formatting import pluralize
 from hf_emms.ranking import Ranking
 
 SCHEMA_VERSION = 1
@@ -23,7 +23,7 @@ BLIND = "dataset-blind"
 RANDOM = "random"
 
 
-class Line(msgspec.Struct, frozen=True):
+class EstimatorResult(msgspec.Struct, frozen=True):
     """How one list of scores agrees with the truth.
 
     Attributes:
@@ -60,7 +60,7 @@ class Point(msgspec.Struct, frozen=True):
     scores: dict[str, float]
 
 
-class Target(msgspec.Struct, frozen=True, kw_only=True):
+class TargetResult(msgspec.Struct, frozen=True, kw_only=True):
     """One ranking against the truth.
 
     Attributes:
@@ -77,7 +77,7 @@ class Target(msgspec.Struct, frozen=True, kw_only=True):
     dataset: str
     task: str
     n: int
-    lines: tuple[Line, ...]
+    lines: tuple[EstimatorResult, ...]
     points: tuple[Point, ...]
     without_truth: tuple[str, ...] = ()
     without_row: tuple[str, ...] = ()
@@ -105,8 +105,8 @@ class Validation(msgspec.Struct, frozen=True, kw_only=True):
     lower_is_better: bool
     resamples: int
     seed: int
-    targets: tuple[Target, ...]
-    means: tuple[Line, ...] = ()
+    targets: tuple[TargetResult, ...]
+    means: tuple[EstimatorResult, ...] = ()
     notes: tuple[str, ...] = ()
 
     def to_json(self) -> str:
@@ -191,7 +191,7 @@ def _target(
     estimators: Sequence[str],
     resamples: int,
     seed: int,
-) -> Target:
+) -> TargetResult:
     dataset = dataset_of(ranking, truth.scores)
     pairs = matched(ranking.rows, truth.scores[dataset])
     rows = [row for row in ranking.rows if row.error is None and row.checkpoint in pairs]
@@ -200,7 +200,7 @@ def _target(
     good = truth.higher_is_better(dataset)
     if len(rows) < measures.FEWEST:
         raise EmmsError(
-            f"the ranking of {ranking.dataset!r} and {truth.source} share {counted(len(rows), 'checkpoint')}; "
+            f"the ranking of {ranking.dataset!r} and {truth.source} share {pluralize(len(rows), 'checkpoint')}; "
             f"at least {measures.FEWEST} are needed",
             f"the ranking has {_few(scored)}; the truth has {_few(truth.scores[dataset])}",
         )
@@ -215,7 +215,7 @@ def _target(
     columns[RANDOM] = dict.fromkeys(raw, 0.0)
     wanted = {row.checkpoint: good[pairs[row.checkpoint]] for row in rows}
     best_first = sorted(raw, key=lambda one: (-wanted[one], one))
-    return Target(
+    return TargetResult(
         dataset=name,
         task=ranking.task,
         n=ranking.n,
@@ -232,16 +232,16 @@ def _target(
 
 def _line(
     name: str, control: bool, column: Mapping[str, float], truth: Mapping[str, float], resamples: int, seed: int
-) -> Line:
+) -> EstimatorResult:
     unscored = tuple(checkpoint for checkpoint in truth if checkpoint not in column)
     if len(column) < measures.FEWEST:
-        return Line(name, control, len(column), unscored=unscored)
+        return EstimatorResult(name, control, len(column), unscored=unscored)
     scores, wanted = [*column.values()], [truth[checkpoint] for checkpoint in column]
     values = measures.measured(scores, wanted)
     # A coin's intervals would be those of the truth alone.
     intervals = {} if name == RANDOM else bootstrap.over_checkpoints(scores, wanted, resamples=resamples, seed=seed)
     best = measures.picks(scores)
-    return Line(
+    return EstimatorResult(
         name,
         control,
         len(column),
@@ -252,7 +252,7 @@ def _line(
     )
 
 
-def _means(targets: Sequence[Target], resamples: int, seed: int) -> tuple[Line, ...]:
+def _means(targets: Sequence[TargetResult], resamples: int, seed: int) -> tuple[EstimatorResult, ...]:
     means = []
     for name in dict.fromkeys(line.name for target in targets for line in target.lines):
         lines = [line for target in targets for line in target.lines if line.name == name and line.values]
@@ -261,7 +261,7 @@ def _means(targets: Sequence[Target], resamples: int, seed: int) -> tuple[Line, 
         }
         ends = {key: bootstrap.over_targets(column, resamples=resamples, seed=seed) for key, column in columns.items()}
         means.append(
-            Line(
+            EstimatorResult(
                 name,
                 lines[0].control if lines else False,
                 len(lines),
@@ -277,7 +277,7 @@ def _races(rankings: Iterable[Ranking]) -> list[str]:
     return [f"{dataset}: {stopped}" for dataset, stopped in told if stopped]
 
 
-def _remarks(targets: Iterable[Target]) -> list[str]:
+def _remarks(targets: Iterable[TargetResult]) -> list[str]:
     notes = []
     for target in targets:
         few = len(target.points)

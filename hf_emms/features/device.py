@@ -45,7 +45,7 @@ def prepare(model: nn.Module, *, interleaved: bool) -> None:
     keep_freed_memory()
     pack_linears(model)
     if interleaved:
-        interleave(model)
+        to_channels_last(model)
 
 
 @cache
@@ -97,7 +97,7 @@ def packed_bytes(model: nn.Module) -> int:
     return sum(weights.nbytes for weights in packed)
 
 
-def interleave(model: nn.Module) -> None:
+def to_channels_last(model: nn.Module) -> None:
     """Has convolutions pass on maps in `channels_last`, which their weights decide."""
     torch.nn.utils.convert_conv2d_weight_memory_format(model, torch.channels_last)
 
@@ -264,7 +264,7 @@ def moved(tensor: Tensor, device: torch.device, dtype: torch.dtype) -> Tensor:
     return there.to(dtype) if there.is_floating_point() else there
 
 
-def brought(batches: Iterable[Batch]) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+def to_numpy(batches: Iterable[Batch]) -> Iterator[tuple[np.ndarray, np.ndarray]]:
     """Batches with their features on the CPU; from a GPU one behind, so that it is never idle for a copy."""
     waiting: tuple[np.ndarray, Tensor, torch.cuda.Event] | None = None
     for positions, features in batches:

@@ -16,13 +16,13 @@ from torch import Tensor
 
 from hf_emms.errors import EmmsError
 from hf_emms.features import device, hidden_layers
-from hf_emms.features.device import Batch, Budget, HalvingForward, Inputs, brought, moved
+from hf_emms.features.device import Batch, Budget, HalvingForward, Inputs, moved, to_numpy
 from hf_emms.features.feature_plan import ExtractionPlan
 from hf_emms.features.hidden_layers import LAST, LayerError, refused_of_pairs
 from hf_emms.features.images import ImageInput, image_batches
 from hf_emms.features.pooling import find_pooling
 from hf_emms.features.text import TextInput, text_batches
-from hf_emms.formatting import counted
+from hf_emms.formatting import pluralize
 
 # Pixels and tokens a batch. On a CPU larger batches gain nothing and leave the cache (measured: 512 to 2,048 tokens
 # of a MiniLM are within 5 %, a MobileNet runs 1.2 times as fast with 8 images as with 32); a GPU needs more to be
@@ -38,7 +38,7 @@ Result = TypeVar("Result")
 _FAILURES = (RuntimeError, ValueError, TypeError, IndexError, KeyError, AttributeError)
 
 
-class Running(ABC):
+class BaseExtractor(ABC):
     """A loaded checkpoint that turns inputs into feature rows.
 
     Asked for several layers, it gives their features side by side, all from one forward.
@@ -122,7 +122,7 @@ class Running(ABC):
         Raises:
             EmmsError: the checkpoint fails on an input, or one input alone does not fit into memory.
         """
-        return self._run_over(inputs, batch_size, brought)
+        return self._run_over(inputs, batch_size, to_numpy)
 
     def device_batches(self, inputs: Sequence[Any], *, batch_size: int | None = None) -> Iterator[Batch]:
         """`batches` whose features stay where they were made: nothing waits for the device."""
@@ -143,7 +143,7 @@ class Running(ABC):
         finally:
             halvings = sum(run.halvings for run in self._runs)
             if halvings:
-                self._notes["memory"] = f"out of memory: the batch was halved {counted(halvings, 'time')}"
+                self._notes["memory"] = f"out of memory: the batch was halved {pluralize(halvings, 'time')}"
 
     @property
     def weight_bytes(self) -> int:
@@ -244,7 +244,7 @@ def cut_notes(count: int, limit: int) -> tuple[str, ...]:
     return (f"{count:,} {texts} cut at {limit:,} tokens, the most that it reads",) if count else ()
 
 
-class Extractor(Running):
+class Extractor(BaseExtractor):
     """A checkpoint with its processor or tokenizer, ready to turn inputs of one kind into features."""
 
     def __init__(

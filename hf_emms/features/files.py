@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from hf_emms.errors import EmmsError
-from hf_emms.formatting import counted
+from hf_emms.formatting import pluralize
 from hf_emms.hub import LEFT_OUT, Repo, fetch
 
 _DESCRIPTIONS = ("*.json", "*.txt", "*.model", "*.jinja")
@@ -138,7 +138,7 @@ def _present(repo: Repo, folder: Path, names: list[str]) -> list[Path]:
     missing = [name for name in names if not (folder / name).is_file()]
     if missing:
         raise EmmsError(
-            f"{repo.id} lacks {missing[0]} (missing: {len(missing)} of {counted(len(names), 'weight file')})",
+            f"{repo.id} lacks {missing[0]} (missing: {len(missing)} of {pluralize(len(names), 'weight file')})",
             refetch(repo, folder / missing[0]),
         )
     return [folder / name for name in names]

@@ -12,7 +12,7 @@ from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING, Any
 
 from hf_emms.errors import EmmsError
-from hf_emms.formatting import counted
+from hf_emms.formatting import pluralize
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -148,7 +148,7 @@ def pick(layer: str, last: Tensor, states: Sequence[Tensor], first: int) -> Tens
     if not (0 if number >= 0 else first) <= position < len(states):
         start = "0 (what enters the first one)" if first else "1"
         raise LayerError(
-            f"it has {counted(len(hidden), 'hidden layer')} and no layer {number}",
+            f"it has {pluralize(len(hidden), 'hidden layer')} and no layer {number}",
             f"--layer {LAST}, or --layer N with N from {start} to {len(hidden)}, or -{len(hidden)} to -1",
         )
     return states[position]

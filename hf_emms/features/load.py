@@ -14,7 +14,8 @@ import torch
 from hf_emms.data import Pairs, Spans
 from hf_emms.errors import EmmsError
 from hf_emms.features.architectures import FED, families
-from hf_emms.features.extractor import Extractor, Running
+from hf_emms.features.device import prepare as prepare_model
+from hf_emms.features.extractor import BaseExtractor, Extractor
 from hf_emms.features.feature_plan import ExtractionPlan, plan_extraction
 from hf_emms.features.files import fetch_weights
 from hf_emms.features.fusion import Fused, find_fusion
@@ -23,7 +24,7 @@ from hf_emms.features.images import ImageInput
 from hf_emms.features.pairs import PairExtractor, PairInput
 from hf_emms.features.processors import FAILURES, picture_input, read_tokenizer, text_input, text_pair_input, unusable
 from hf_emms.features.text_pairs import TextPairExtractor
-from hf_emms.formatting import counted
+from hf_emms.formatting import pluralize
 from hf_emms.hub import Repo
 from hf_emms.plugins import by_reference
 from hf_emms.tasks.base import Modality
@@ -44,7 +45,7 @@ def load_extractor(
     trust_remote_code: bool = False,
     layers: tuple[str, ...] = (LAST,),
     spans: bool = False,
-) -> Running:
+) -> BaseExtractor:
     """Loads a checkpoint with its own processor or tokenizer.
 
     Args:
@@ -73,7 +74,7 @@ def load_extractor(
         model, pooling = _model(plan, safetensors)
         model = model.to(place).eval()
         if place.type == "cpu":
-            device.prepare(model, interleaved=_is_tested(plan))
+            prepare_model(model, interleaved=_is_tested(plan))
         if modality == "text+text":
             source = text_pair_input(model, text_input(plan, model, tokenizer))
             return TextPairExtractor(plan, model, source, pooling, layers, Spans if spans else Pairs)
@@ -162,7 +163,7 @@ def _check_complete(plan: ExtractionPlan, missing: set[str]) -> str:
     missing = {name for name in missing if name.split(".")[0] not in plan.architecture.unused}
     if missing:
         raise EmmsError(
-            f"the weights of {plan.repo.id} lack {counted(len(missing), 'tensor')} that its architecture "
+            f"the weights of {plan.repo.id} lack {pluralize(len(missing), 'tensor')} that its architecture "
             f"({plan.architecture.family}) needs, e.g. {min(missing)}",
             "random numbers would take their place: check that config.json and weights belong together",
         )
@@ -176,7 +177,7 @@ def _pair_extractor(
     pictures: ImageInput,
     tokenizer: Any,
     layers: tuple[str, ...],
-) -> Running:
+) -> BaseExtractor:
     if plan.architecture.loader == "AutoModel" and not all(hasattr(model, name) for name in _TWO_TOWERS):
         raise EmmsError(
             f"{plan.repo.id} ({plan.architecture.family}) has no image tower and text tower that meet in one space",

@@ -19,8 +19,8 @@ from torch import Tensor
 
 from hf_emms.data import Pairs
 from hf_emms.errors import EmmsError
-from hf_emms.features.device import Batch, Inputs, brought
-from hf_emms.features.extractor import PROBED, TOKENS, Running, fitting_images
+from hf_emms.features.device import Batch, Inputs, to_numpy
+from hf_emms.features.extractor import PROBED, TOKENS, BaseExtractor, fitting_images
 from hf_emms.features.feature_plan import ExtractionPlan
 from hf_emms.features.fusion import Fused, Towers
 from hf_emms.features.hidden_layers import LAST
@@ -131,7 +131,7 @@ def tokens_beside(kept: Tensor) -> int:
 
 def _in_order(batches: Iterator[Batch], count: int) -> Tensor:
     """The rows of batches in the order of their positions, float32 (count, E)."""
-    there = brought(batches)
+    there = to_numpy(batches)
     first = next(there)
     ordered = np.empty((count, first[1].shape[1]), np.float32)
     for positions, rows in chain([first], there):
@@ -177,7 +177,7 @@ _KEPT = {"cpu": 2**23, "mps": 2**25, "cuda": 2**27}
 _PROBED_WORDS = 64  # texts beside pictures are short
 
 
-class PairExtractor(Running):
+class PairExtractor(BaseExtractor):
     """A checkpoint with its image processor and tokenizer, ready to turn pictures with texts into features."""
 
     def __init__(

@@ -24,7 +24,7 @@ from hf_emms.data import Pairs, Spans
 from hf_emms.errors import EmmsError
 from hf_emms.features import windows
 from hf_emms.features.device import Batch, Inputs
-from hf_emms.features.extractor import PROBED, PROBED_WORDS, Running
+from hf_emms.features.extractor import PROBED, PROBED_WORDS, BaseExtractor
 from hf_emms.features.feature_plan import ExtractionPlan
 from hf_emms.features.hidden_layers import LAST
 from hf_emms.features.text import TextInput
@@ -170,7 +170,7 @@ READINGS: dict[type, Reading] = {
 }
 
 
-class TextPairExtractor(Running):
+class TextPairExtractor(BaseExtractor):
     """A checkpoint with its tokenizer, ready to turn questions with contexts, or spans of them, into features.
 
     Args:

@@ -1,7 +1,16 @@
 """The Hugging Face Hub: the only room that talks to its API."""
 
 from hf_emms.hub.account import Account, require_proposal, require_push, who_am_i
-from hf_emms.hub.client import CALLED_OFF, Kind, RepoNotFoundError, deadline, explained, hub_error_behind, page, retried
+from hf_emms.hub.client import (
+    CALLED_OFF,
+    Kind,
+    RepoNotFoundError,
+    deadline,
+    hub_error_behind,
+    page,
+    retried,
+    translate_hub_errors,
+)
 from hf_emms.hub.commits import TRIES_AMONG_MANY, Outcome, Read, create_dataset, propose, push, read_file
 from hf_emms.hub.jobs import DONE, Hardware, Job, hardware, job_log, job_stage, require_jobs, start_job
 from hf_emms.hub.model_info import (
@@ -51,7 +60,6 @@ __all__ = [
     "create_dataset",
     "deadline",
     "evaluations",
-    "explained",
     "fetch",
     "find_models",
     "hardware",
@@ -74,6 +82,7 @@ __all__ = [
     "resolve",
     "retried",
     "start_job",
+    "translate_hub_errors",
     "wait_for_space",
     "who_am_i",
 ]

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from hf_emms.errors import EmmsError
-from hf_emms.hub.client import Kind, endpoint, page, patiently, status_of
+from hf_emms.hub.client import Kind, endpoint, page, status_of, with_deadline
 
 _LOGIN = "hf auth login"
 _TOKENS = "https://huggingface.co/settings/tokens"
@@ -53,7 +53,7 @@ def who_am_i() -> Account:
         raise EmmsError("HF_HUB_OFFLINE is set: nothing can be written to the Hub", "unset HF_HUB_OFFLINE")
 
     try:
-        told = patiently("your account", lambda watch: HfApi(endpoint=endpoint()).whoami())
+        told = with_deadline("your account", lambda watch: HfApi(endpoint=endpoint()).whoami())
     except errors.LocalTokenNotFoundError as error:
         raise EmmsError("you are not logged in to the Hub", f"{_LOGIN} (with a token that may write)") from error
     except errors.HTTPError as error:

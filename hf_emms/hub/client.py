@@ -38,7 +38,7 @@ def endpoint() -> str | None:
 
 
 @contextmanager
-def explained(id: str, kind: Kind, revision: str | None) -> Iterator[None]:
+def translate_hub_errors(id: str, kind: Kind, revision: str | None) -> Iterator[None]:
     """Turns the Hub client's errors into one line that says what to do."""
     from huggingface_hub import errors
 
@@ -174,7 +174,7 @@ def deadline() -> float:
         raise EmmsError(f"HF_EMMS_DEADLINE is {given!r}", "it takes seconds: HF_EMMS_DEADLINE=120") from None
 
 
-def patiently(what: str, call: Callable[[Watch], T]) -> T:
+def with_deadline(what: str, call: Callable[[Watch], T]) -> T:
     """Makes a request of huggingface_hub that changes nothing, again if need be; see `retried`.
 
     The client's own retries come on top. It may sleep longer than the deadline, so it works in a thread that can be

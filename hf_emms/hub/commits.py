@@ -13,7 +13,16 @@ from typing import Any, Literal
 
 from hf_emms.errors import EmmsError
 from hf_emms.hub.account import Account
-from hf_emms.hub.client import Kind, deadline, endpoint, explained, page, patiently, retry_after_of, status_of
+from hf_emms.hub.client import (
+    Kind,
+    deadline,
+    endpoint,
+    page,
+    retry_after_of,
+    status_of,
+    translate_hub_errors,
+    with_deadline,
+)
 
 Read = Callable[[str], bytes | None]
 """The content of a file at the commit that is changed; None where there is none."""
@@ -47,8 +56,8 @@ def read_file(id: str, kind: Kind, path: str) -> bytes | None:
     Raises:
         EmmsError: no such repository, no access, or the Hub cannot be reached.
     """
-    with explained(id, kind, None):
-        return patiently(f"{path} of {kind} {id!r}", lambda watch: _reader(id, kind, _head(id, kind, "main"))(path))
+    with translate_hub_errors(id, kind, None):
+        return with_deadline(f"{path} of {kind} {id!r}", lambda watch: _reader(id, kind, _head(id, kind, "main"))(path))
 
 
 def create_dataset(id: str, *, private: bool = False) -> None:
@@ -59,8 +68,8 @@ def create_dataset(id: str, *, private: bool = False) -> None:
     """
     from huggingface_hub import HfApi
 
-    with explained(id, "dataset", None):
-        patiently(
+    with translate_hub_errors(id, "dataset", None):
+        with_deadline(
             f"making dataset {id!r}",
             lambda watch: HfApi(endpoint=endpoint()).create_repo(
                 id, repo_type="dataset", private=private, exist_ok=True
@@ -90,7 +99,7 @@ def push(id: str, kind: Kind, change: Change, *, title: str, description: str = 
             return Outcome("unchanged", page(id, kind))
         return Outcome("pushed", _commit(id, kind, "main", head, changed, title, description).commit_url)
 
-    with explained(id, kind, None):
+    with translate_hub_errors(id, kind, None):
         return _insisting(attempt, id, kind, tries)
 
 
@@ -134,7 +143,7 @@ def propose(
         made = _commit(id, kind, "main", head, on_main, title, description, create_pr=True)
         return Outcome("opened", made.pr_url or page(id, kind))
 
-    with explained(id, kind, None):
+    with translate_hub_errors(id, kind, None):
         return _insisting(attempt, id, kind, tries)
 
 

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 from hf_emms.errors import EmmsError
 from hf_emms.hub.account import Account
-from hf_emms.hub.client import endpoint, patiently, status_of
+from hf_emms.hub.client import endpoint, status_of, with_deadline
 
 DONE = "COMPLETED"
 
@@ -42,7 +42,7 @@ def hardware() -> dict[str, Hardware]:
     if constants.HF_HUB_OFFLINE:
         raise EmmsError("HF_HUB_OFFLINE is set: no job can be started", "unset HF_HUB_OFFLINE")
     with _explained("the hardware of jobs"):
-        found = patiently("the hardware of jobs", lambda watch: HfApi(endpoint=endpoint()).list_jobs_hardware())
+        found = with_deadline("the hardware of jobs", lambda watch: HfApi(endpoint=endpoint()).list_jobs_hardware())
     flavors = {}
     for one in found:
         accelerator = one.accelerator
@@ -132,7 +132,7 @@ def job_stage(job: Job) -> tuple[str, str]:
         return str(getattr(status.stage, "value", status.stage)), status.message or ""
 
     with _explained(f"job {job.id}"):
-        return patiently(f"job {job.id}", ask)
+        return with_deadline(f"job {job.id}", ask)
 
 
 @contextmanager

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any, Literal, get_args
 
 from hf_emms.errors import EmmsError
-from hf_emms.hub.client import endpoint, explained, page, patiently
+from hf_emms.hub.client import endpoint, page, translate_hub_errors, with_deadline
 from hf_emms.hub.repos import Repo, fetch
 
 Sort = Literal["downloads", "likes", "trending_score", "created_at", "last_modified"]
@@ -92,7 +92,7 @@ def find_models(
         *(map(partial(_found, sort=sort), models) for models in lists), key=lambda found: found.order, reverse=True
     )
     while True:
-        with explained("search", "model", None):
+        with translate_hub_errors("search", "model", None):
             found = next(merged, None)  # the client itself asks again for a page that did not come
         if found is None:
             return
@@ -112,9 +112,9 @@ def count_parameters(found: Found) -> int | None:
     from huggingface_hub.errors import NotASafetensorsRepoError, SafetensorsParsingError
 
     api = HfApi(endpoint=endpoint())
-    with explained(found.id, "model", None):
+    with translate_hub_errors(found.id, "model", None):
         try:
-            metadata = patiently(
+            metadata = with_deadline(
                 f"the header of {found.id}",
                 lambda watch: api.get_safetensors_metadata(found.id, revision=found.revision),
             )
@@ -139,8 +139,8 @@ def read_config(found: Found) -> dict[str, Any]:
     from huggingface_hub import HfApi
 
     api = HfApi(endpoint=endpoint())
-    with explained(found.id, "model", None):
-        path = patiently(
+    with translate_hub_errors(found.id, "model", None):
+        path = with_deadline(
             f"config.json of {found.id}",
             lambda watch: api.hf_hub_download(found.id, "config.json", revision=found.revision),
         )

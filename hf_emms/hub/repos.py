@@ -12,7 +12,7 @@ from pathlib import Path
 
 import hf_emms.demo as demo
 from hf_emms.errors import EmmsError
-from hf_emms.hub.client import Kind, Watch, endpoint, explained, page, patiently
+from hf_emms.hub.client import Kind, Watch, endpoint, page, translate_hub_errors, with_deadline
 
 _HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*(/[\w.-]+)?")
 _DATA_FILES = (".parquet", ".json", ".jsonl", ".csv", ".tsv")
@@ -85,8 +85,8 @@ def resolve(id: str, kind: Kind, *, revision: str | None = None) -> Repo:
         found = api.resolve_revision(name, repo_type=kind, revision=wanted, local_files_only=constants.HF_HUB_OFFLINE)
         return found.resolved
 
-    with explained(name, kind, wanted):
-        return Repo(name, kind, patiently(f"{kind} {name!r}", ask))
+    with translate_hub_errors(name, kind, wanted):
+        return Repo(name, kind, with_deadline(f"{kind} {name!r}", ask))
 
 
 def listing(repo: Repo) -> dict[str, RepoFile]:
@@ -111,8 +111,8 @@ def listing(repo: Repo) -> dict[str, RepoFile]:
         )
         return [entry for entry in tree if isinstance(entry, HubFile)]
 
-    with explained(repo.id, repo.kind, repo.revision):
-        entries = patiently(f"the files of {repo.kind} {repo.id!r}", ask)
+    with translate_hub_errors(repo.id, repo.kind, repo.revision):
+        entries = with_deadline(f"the files of {repo.kind} {repo.id!r}", ask)
     files = {}
     for entry in entries:
         cached = try_to_load_from_cache(repo.id, entry.path, revision=repo.revision, repo_type=repo.kind)
@@ -148,8 +148,8 @@ def fetch(repo: Repo, allow_patterns: Sequence[str]) -> Path:
             tqdm_class=watch.bar(),
         )
 
-    with explained(repo.id, repo.kind, repo.revision):
-        folder = patiently(f"{repo.kind} {repo.id!r}", download)
+    with translate_hub_errors(repo.id, repo.kind, repo.revision):
+        folder = with_deadline(f"{repo.kind} {repo.id!r}", download)
     if not Path(folder).is_dir():
         raise EmmsError(
             f"{repo.kind} {repo.id!r} has no file that matches {', '.join(allow_patterns)}",

@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 from hf_emms.errors import EmmsError
-from hf_emms.hub.client import endpoint, explained, page
+from hf_emms.hub.client import endpoint, page, translate_hub_errors
 
 _POLL_SECONDS = 3.0
 _FAILED = ("BUILD_ERROR", "CONFIG_ERROR", "RUNTIME_ERROR", "NO_APP_FILE", "DELETING")
@@ -45,7 +45,7 @@ def publish_space(
     """
     from huggingface_hub import HfApi
 
-    with explained(id, "space", None):
+    with translate_hub_errors(id, "space", None):
         api = HfApi(endpoint=endpoint())
         api.create_repo(id, repo_type="space", space_sdk="gradio", private=private, exist_ok=True)
         # Before the commit: the build that it starts is then the only one.
@@ -82,7 +82,7 @@ def wait_for_space(id: str, *, seconds: float = 900.0, progress: Callable[[str],
 
     api, end, before = HfApi(endpoint=endpoint()), time.monotonic() + seconds, ""
     while True:
-        with explained(id, "space", None):
+        with translate_hub_errors(id, "space", None):
             stage = str(api.get_space_runtime(id).stage)
         if stage != before and progress is not None:
             progress(stage)

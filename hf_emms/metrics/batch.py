@@ -14,7 +14,7 @@ import pyarrow as pa
 from datasets import Features, List, Value
 
 from hf_emms.errors import EmmsError
-from hf_emms.formatting import counted
+from hf_emms.formatting import pluralize
 from hf_emms.scoring.arrays import as_matrix
 
 
@@ -189,7 +189,7 @@ def checked(predictions: Any, references: Any, first_row: int = 0) -> Batch:
         y = _references(references)
         if len(x) != len(y):
             raise EmmsError(
-                f"predictions has {counted(len(x), 'row')} but references has {len(y)}",
+                f"predictions has {pluralize(len(x), 'row')} but references has {len(y)}",
                 "pass one reference for each prediction, in the same order",
             )
     except EmmsError as error:
@@ -208,7 +208,7 @@ def check_layout(batch: Batch, layout: tuple[int, Kind, tuple[int, ...]], first_
     if batch.layout == layout:
         return
     raise EmmsError(
-        f"rows {first_row} and following have {_described(batch.layout)}; the {counted(first_row, 'row')} before: "
+        f"rows {first_row} and following have {_described(batch.layout)}; the {pluralize(first_row, 'row')} before: "
         f"{_described(layout)}",
         "one computation takes one checkpoint and one set of labels; call compute() before you start another",
     )

@@ -13,7 +13,7 @@ from hf_emms.errors import EmmsError
 from hf_emms.metrics.batch import Rows
 from hf_emms.scoring.arrays import Labels, as_labels
 from hf_emms.scoring.emms import METHODS, score_moments
-from hf_emms.scoring.estimators import Evidence, get_estimator
+from hf_emms.scoring.estimators import ScoringInputs, get_estimator
 from hf_emms.scoring.folds import group_ids
 from hf_emms.scoring.label_basis import LabelTable
 from hf_emms.scoring.moments import Moments
@@ -89,10 +89,10 @@ def score(rows: Rows, options: Options) -> dict[str, Any]:
     table = _table(rows, options)
     moments = _moments(rows, table, groups, options)
     result = score_moments(moments, options.method)
-    evidence = Evidence(moments)
+    evidence = ScoringInputs(moments)
     if any(get_estimator(name).needs_rows for name in options.estimators):
         features = np.concatenate([batch.x for batch in rows.batches()])
-        evidence = Evidence(moments, features, table if table is not None else _dense(rows), groups)
+        evidence = ScoringInputs(moments, features, table if table is not None else _dense(rows), groups)
     return {
         "score": result.score,
         "stderr": result.stderr,

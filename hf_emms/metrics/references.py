@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from hf_emms.errors import EmmsError
-from hf_emms.formatting import counted
+from hf_emms.formatting import pluralize
 from hf_emms.hub import Repo, resolve
 from hf_emms.presets import encoder_preset, encoder_presets
 from hf_emms.scoring.label_basis import LabelTable
@@ -68,7 +68,7 @@ def _texts(references: np.ndarray, class_names: Sequence[str] | None) -> tuple[n
     if references.min() < 0 or references.max() >= len(class_names):
         raise EmmsError(
             f"references reach from {references.min()} to {references.max()} but class_names has "
-            f"{counted(len(class_names), 'name')}",
+            f"{pluralize(len(class_names), 'name')}",
             _NAMES_HINT,
         )
     return references, tuple(map(clean_class_name, class_names))
@@ -140,6 +140,7 @@ def _looked_up(references: np.ndarray, texts: tuple[str, ...]) -> np.ndarray:
     if missing:
         shown = ", ".join(map(repr, missing[:3])) + (", …" if len(missing) > 3 else "")
         raise EmmsError(
-            f"label_table has no embedding of {counted(len(missing), 'text')}: {shown}", "add them, or use encoders=[…]"
+            f"label_table has no embedding of {pluralize(len(missing), 'text')}: {shown}",
+            "add them, or use encoders=[…]",
         )
     return np.fromiter((codes[text] for text in references), np.int64, count=len(references))

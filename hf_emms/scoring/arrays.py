@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from hf_emms.errors import EmmsError
-from hf_emms.formatting import counted
+from hf_emms.formatting import pluralize
 from hf_emms.scoring.label_basis import LabelTable
 from hf_emms.scoring.linalg import column_sums
 
@@ -58,7 +58,7 @@ def as_labels(value: Any, rows: int) -> Labels:
     if isinstance(value, LabelTable):
         for k, table in enumerate(value.tables):
             as_matrix(table, f"label_embeddings.tables[{k}]")
-        _check_rows(len(value), rows, "label_embeddings", counted(len(value), "code"))
+        _check_rows(len(value), rows, "label_embeddings", pluralize(len(value), "code"))
         return value
     if isinstance(value, (list, tuple)) and len(value) and np.ndim(value[0]) == 2:
         blocks = [as_matrix(block, f"label_embeddings[{k}]") for k, block in enumerate(value)]
@@ -83,7 +83,7 @@ def _split_last_axis(array: np.ndarray) -> list[np.ndarray]:
 def _check_rows(found: int, rows: int, name: str, what: str) -> None:
     if found != rows:
         raise EmmsError(
-            f"{name} has {what} but features has {counted(rows, 'row')}",
+            f"{name} has {what} but features has {pluralize(rows, 'row')}",
             "pass one label for each feature row, in the same order",
         )
 

@@ -19,7 +19,7 @@ from hf_emms.scoring.stacking import stack
 
 
 @dataclass(frozen=True)
-class Evidence:
+class ScoringInputs:
     """What an estimator may look at.
 
     Attributes:
@@ -64,13 +64,13 @@ class Estimator:
 
     name: str
     summary: str
-    score: Callable[[Evidence], Score]
+    score: Callable[[ScoringInputs], Score]
     needs_rows: bool = False
     folds: bool = False
 
 
-def _emms(method: str) -> Callable[[Evidence], Score]:
-    def score(evidence: Evidence) -> Score:
+def _emms(method: str) -> Callable[[ScoringInputs], Score]:
+    def score(evidence: ScoringInputs) -> Score:
         result = evidence.held_out if method == "cv" else score_moments(evidence.moments, method)
         details = {
             "weights": list(result.weights),
@@ -83,13 +83,13 @@ def _emms(method: str) -> Callable[[Evidence], Score]:
     return score
 
 
-def _rows(evidence: Evidence) -> tuple[np.ndarray, LabelTable | list[np.ndarray], np.ndarray]:
+def _rows(evidence: ScoringInputs) -> tuple[np.ndarray, LabelTable | list[np.ndarray], np.ndarray]:
     if evidence.features is None or evidence.labels is None or evidence.groups is None:
         raise EmmsError("neighbours need rows, but only moments were given", "pass features, labels and groups")
     return evidence.features, evidence.labels, evidence.groups
 
 
-def _emms_knn(evidence: Evidence) -> Score:
+def _emms_knn(evidence: ScoringInputs) -> Score:
     rows, alone = _rows(evidence), evidence.held_out
     assert alone.ridge is not None
     stacked = stack(*rows, folds=evidence.moments.folds, seed=evidence.moments.seed, ridge=alone.ridge)
@@ -104,7 +104,7 @@ def _emms_knn(evidence: Evidence) -> Score:
     return Score(found.score, found.stderr, found.folds, details)
 
 
-def _knn(evidence: Evidence) -> Score:
+def _knn(evidence: ScoringInputs) -> Score:
     value, stderr = knn(*_rows(evidence))
     return Score(value, stderr)
 

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from hf_emms.errors import EmmsError
-from hf_emms.formatting import counted
+from hf_emms.formatting import pluralize
 
 
 def assign_folds(groups: Any, folds: int, seed: int) -> np.ndarray:
@@ -40,7 +40,7 @@ def group_ids(groups: Any, rows: int) -> np.ndarray:
     keys = _group_keys(groups)
     if len(keys) != rows:
         raise EmmsError(
-            f"groups has {counted(len(keys), 'entry', 'entries')} but features has {counted(rows, 'row')}",
+            f"groups has {pluralize(len(keys), 'entry', 'entries')} but features has {pluralize(rows, 'row')}",
             "pass one group id a row",
         )
     return keys

@@ -18,7 +18,7 @@ from itertools import combinations_with_replacement
 import numpy as np
 
 from hf_emms.errors import EmmsError
-from hf_emms.formatting import counted
+from hf_emms.formatting import pluralize
 from hf_emms.scoring.linalg import cross, symmetric
 
 
@@ -62,7 +62,7 @@ class LabelTable:
             raise EmmsError(f"tables has shapes {shapes}; every table must be (U, D2) with the same U")
         if codes.size and (codes.min() < 0 or codes.max() >= self.n_texts):
             raise EmmsError(
-                f"codes reach from {codes.min()} to {codes.max()} but tables has {counted(self.n_texts, 'row')}",
+                f"codes reach from {codes.min()} to {codes.max()} but tables has {pluralize(self.n_texts, 'row')}",
                 "every code must be a row number of the tables",
             )
 

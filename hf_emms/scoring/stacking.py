@@ -27,8 +27,8 @@ from hf_emms.scoring.standardise import Standardised, rotate_rows, standardise, 
 # half of docs/quality.md.
 NEIGHBOURS = 3
 # Heads and F-labels are weighed in turn; each turn lowers the loss, most of it in the first two.
-TURNS = 20
-SETTLED = 1e-6
+MAX_ITER = 20
+TOL = 1e-6
 # Rows whose labels are held as columns at a time.
 BLOCK = 2_048
 
@@ -135,9 +135,9 @@ def _products(statistics: Standardised, rows: _Rows, ridge: float) -> Iterator[n
 def _least(products: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Weights of the heads (H,) and of the F-labels (K,) with the least loss, of sums (H, H, K, K)."""
     heads = np.full(len(products), 1.0 / len(products))
-    for _ in range(TURNS):
+    for _ in range(MAX_ITER):
         weights = minimise_quadratic(np.einsum("h,hgjk,g->jk", heads, products, heads))
         before, heads = heads, minimise_quadratic(np.einsum("j,hgjk,k->hg", weights, products, weights))
-        if np.abs(heads - before).max() < SETTLED:
+        if np.abs(heads - before).max() < TOL:
             break
     return heads, weights

@@ -15,7 +15,7 @@ import numpy as np
 from scipy.linalg import qr
 
 from hf_emms.errors import EmmsError
-from hf_emms.formatting import counted
+from hf_emms.formatting import pluralize
 from hf_emms.scoring.label_basis import ColumnTargets, Targets, TextTargets, label_pairs
 from hf_emms.scoring.linalg import cross, steps
 from hf_emms.scoring.moments import Moments, Sums, column_squares
@@ -23,7 +23,7 @@ from hf_emms.scoring.products import Rows
 
 
 @dataclass(frozen=True)
-class Side:
+class FoldStats:
     """The columns of features, or of labels: how they are scaled, and where one fold's rows lie.
 
     Attributes:
@@ -39,7 +39,7 @@ class Side:
     shift: np.ndarray
 
     @classmethod
-    def of(cls, index: int, n: np.ndarray, sums: np.ndarray, scale: np.ndarray) -> Side:
+    def of(cls, index: int, n: np.ndarray, sums: np.ndarray, scale: np.ndarray) -> FoldStats:
         """Of a fold, from the sizes (F,) and the sums (F, c) of all folds."""
         total = sums.sum(axis=0)
         mean = (total - sums[index]) * scale / (n.sum() - n[index])
@@ -83,7 +83,7 @@ def centred_total(
 
 
 def split_fold(
-    product: np.ndarray, total: np.ndarray, n: tuple[float, float], x: Side, y: Side, *, upper: bool = False
+    product: np.ndarray, total: np.ndarray, n: tuple[float, float], x: FoldStats, y: FoldStats, *, upper: bool = False
 ) -> Split:
     """A fold and the rest. Scaled once into the precision of `total`; what centres it is taken off there.
 
@@ -230,8 +230,8 @@ class Standardised:
         x = self._side(index, self.sums.x, self.x_scale)
         return split_fold(self.sums.xx[index], self.xx, (float(self.sums.n[index]), self.n), x, x, upper=True)
 
-    def _side(self, index: int, sums: np.ndarray, scale: np.ndarray) -> Side:
-        return Side.of(index, self.sums.n, sums, scale)
+    def _side(self, index: int, sums: np.ndarray, scale: np.ndarray) -> FoldStats:
+        return FoldStats.of(index, self.sums.n, sums, scale)
 
     def some_columns(self, limit: int) -> Standardised:
         """The same rows with at most `limit` evenly spaced columns of each F-label."""
@@ -335,7 +335,7 @@ def _label_scale(moments: Moments, sums: Sums) -> tuple[np.ndarray, tuple[np.nda
     for k, block in enumerate(blocks):
         if not block.any():
             raise EmmsError(
-                f"label_embeddings[{k}] does not vary over {counted(int(moments.n), 'row')}: nothing to explain",
+                f"label_embeddings[{k}] does not vary over {pluralize(int(moments.n), 'row')}: nothing to explain",
                 "pass labels with at least two distinct values",
             )
     if moments.tables is None:

@@ -111,7 +111,7 @@ class Task:
 IMAGE = Role("image", ("image", "img", "picture", "photo", "jpg", "png", "images"), ("image", "images"))
 
 
-def bumps(values: np.ndarray, centers: np.ndarray) -> np.ndarray:
+def rbf_features(values: np.ndarray, centers: np.ndarray) -> np.ndarray:
     """Gaussian bumps, each as wide as its centre is far from its neighbours.
 
     Args:

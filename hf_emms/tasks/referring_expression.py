@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 
-from hf_emms.tasks.base import IMAGE, Numbers, Role, Task, bumps
+from hf_emms.tasks.base import IMAGE, Numbers, Role, Task, rbf_features
 from hf_emms.tasks.label_texts import clean_caption
 
 _PLACES = np.linspace(0, 1, 8)
@@ -95,7 +95,13 @@ def encode_boxes(boxes: np.ndarray) -> np.ndarray:
     """
     cx, cy = boxes[:, 0], boxes[:, 1]
     log_w, log_h = np.log(np.maximum(boxes[:, 2:], 1e-6)).T
-    columns = [boxes, bumps(cx, _PLACES), bumps(cy, _PLACES), bumps(log_w, _SIZES), bumps(log_h, _SIZES)]
+    columns = [
+        boxes,
+        rbf_features(cx, _PLACES),
+        rbf_features(cy, _PLACES),
+        rbf_features(log_w, _SIZES),
+        rbf_features(log_h, _SIZES),
+    ]
     return np.hstack(columns).astype(np.float32)
 
 

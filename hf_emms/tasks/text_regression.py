@@ -5,7 +5,7 @@ from typing import Any
 
 import numpy as np
 
-from hf_emms.tasks.base import Numbers, Role, Task, bumps
+from hf_emms.tasks.base import Numbers, Role, Task, rbf_features
 from hf_emms.tasks.label_texts import clean_caption
 
 _BUMPS = 8
@@ -21,7 +21,7 @@ def _measure(raw: Any, size: tuple[int, int] | None) -> tuple[float, ...]:
 def _encode(values: np.ndarray) -> np.ndarray:
     # From 0 to 1: large numbers that differ little would be one number in float32.
     places = (values - values.min()) / (np.ptp(values) or 1.0)
-    return np.hstack([places, bumps(places[:, 0], np.linspace(0, 1, _BUMPS))]).astype(np.float32)
+    return np.hstack([places, rbf_features(places[:, 0], np.linspace(0, 1, _BUMPS))]).astype(np.float32)
 
 
 REGRESSION = Task(

@@ -12,15 +12,15 @@ from pathlib import Path
 import numpy as np
 
 from hf_emms.cache import Cache, default_root
-from hf_emms.data import Target, load_target
+from hf_emms.data import Sample, load_sample
 from hf_emms.data.sampling import balanced_order
 from hf_emms.engines.base import Settings
-from hf_emms.engines.extraction import About, extract
+from hf_emms.engines.extraction import FeatureInfo, extract
 from hf_emms.errors import EmmsError
 from hf_emms.features.label_embeddings import embed_texts
 from hf_emms.hub import resolve
 from hf_emms.presets import encoder_preset
-from hf_emms.scoring.estimators import ESTIMATORS, Evidence
+from hf_emms.scoring.estimators import ESTIMATORS, ScoringInputs
 from hf_emms.scoring.label_basis import LabelTable
 from hf_emms.scoring.moments import Moments
 from ranking_quality.baselines import BASELINES
@@ -69,7 +69,7 @@ class Scored:
 
     values: dict[str, float]
     seconds: dict[str, float]
-    about: About
+    about: FeatureInfo
 
 
 def label_sets() -> dict[str, tuple[str, ...]]:
@@ -82,9 +82,9 @@ def label_sets() -> dict[str, tuple[str, ...]]:
     return {"demo": demo, **singles, "minilm": (str(sources.MINILM),), "random": ()}
 
 
-def target_of(goal: Goal) -> Target:
+def target_of(goal: Goal) -> Sample:
     """The training rows of a target as hf_emms reads them."""
-    return load_target(str(folder_of(goal)), task=goal.task, split="train", columns=ROLES[goal.task])
+    return load_sample(str(folder_of(goal)), task=goal.task, split="train", columns=ROLES[goal.task])
 
 
 def run(names: set[str] | None = None, missing: bool = False) -> None:
@@ -142,7 +142,7 @@ def score(goal: Goal, entrants: list[Entrant]) -> Iterator[tuple[Entrant, Scored
         yield entrant, Scored(values, seconds, layers["spread"].about)
 
 
-def _labels(name: str, encoders: tuple[str, ...], target: Target, cache: Cache) -> LabelTable:
+def _labels(name: str, encoders: tuple[str, ...], target: Sample, cache: Cache) -> LabelTable:
     if encoders:
         tables = [target.mixed(_table(encoder, target, cache)) for encoder in encoders]
     else:
@@ -156,7 +156,7 @@ def _labels(name: str, encoders: tuple[str, ...], target: Target, cache: Cache) 
     return LabelTable(target.codes, tuple(tables), tuple(names), texts, target.categorical)
 
 
-def _table(encoder: str, target: Target, cache: Cache) -> np.ndarray:
+def _table(encoder: str, target: Sample, cache: Cache) -> np.ndarray:
     repo = resolve(encoder, "model")
     texts = hashlib.sha256("\0".join(target.label_texts).encode()).hexdigest()
     key = {"id": repo.id, "revision": repo.revision, "texts": texts, "for": "ranking quality"}
@@ -169,7 +169,7 @@ def _table(encoder: str, target: Target, cache: Cache) -> np.ndarray:
 
 
 def _scores(
-    layers: dict[str, np.ndarray], labels: dict[str, LabelTable], target: Target
+    layers: dict[str, np.ndarray], labels: dict[str, LabelTable], target: Sample
 ) -> tuple[dict[str, float], dict[str, float]]:
     values: dict[str, float] = {}
     seconds: dict[str, float] = {}
@@ -207,7 +207,7 @@ def _estimate(
 ) -> None:
     moments = Moments.like(labels, sample.features.shape[1], folds=SETTINGS.folds, seed=SETTINGS.seed)
     moments.update(sample.features, labels, sample.groups)
-    evidence = Evidence(moments, sample.features, labels, sample.groups)
+    evidence = ScoringInputs(moments, sample.features, labels, sample.groups)
     chosen = {f"{layer}-layer": ON_OTHER_LAYERS for layer in OTHER_LAYERS}
     chosen["demo"] = tuple(ESTIMATORS) if sample.rows == "all" else ON_SMALL_SAMPLES
     for estimator in chosen.get(name, ON_OTHER_LABELS):
@@ -231,7 +231,7 @@ def _add_baselines(sample: _Sample, labels: LabelTable, values: dict[str, float]
             seconds[name] = time.perf_counter() - start
 
 
-def _drawn(target: Target, size: int, draw: int) -> np.ndarray:
+def _drawn(target: Sample, size: int, draw: int) -> np.ndarray:
     """Rows as hf_emms draws them: evenly over classes where there are any."""
     keys = np.random.default_rng(1_000 + draw).integers(0, 2**63, len(target)).astype(np.uint64)
     order = balanced_order(keys, target.codes) if target.categorical else np.argsort(keys)

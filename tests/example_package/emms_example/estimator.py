@@ -2,10 +2,10 @@
 
 import numpy as np
 
-from hf_emms.scoring.estimators import Estimator, Evidence, Score
+from hf_emms.scoring.estimators import Estimator, Score, ScoringInputs
 
 
-def class_spread(evidence: Evidence) -> Score:
+def class_spread(evidence: ScoringInputs) -> Score:
     """The share of the features' variance that lies between classes: 0 to 1."""
     rows = np.asarray(evidence.features, dtype=np.float64)
     codes = evidence.labels.codes
