@@ -12,16 +12,16 @@ from typing import TYPE_CHECKING
 import msgspec
 import numpy as np
 
+from hf_emms import ranking_job
 from hf_emms.cache import Cache
-from hf_emms.engines import job_engine
 from hf_emms.engines.base import Progress, Settings, Silent, Work, versions
-from hf_emms.engines.job_engine import JobSettings
 from hf_emms.errors import EmmsError
 from hf_emms.features.hidden_layers import layer_names
 from hf_emms.formatting import pluralize
 from hf_emms.hub import Repo
 from hf_emms.plan import DEFAULT_MAX_SAMPLES, Plan, Request, engine_for, open_cache, plan, row_key
 from hf_emms.ranking import Encoder, Ranking, Row, emms_score, ranked
+from hf_emms.ranking_job import JobSettings
 from hf_emms.scoring.estimators import DEFAULT_ESTIMATORS
 from hf_emms.scoring.label_basis import LabelTable
 from hf_emms.views import with_advice
@@ -158,7 +158,7 @@ def rank(
             raise EmmsError(
                 "engine='jobs' needs to know where the ranking comes back", "job=JobSettings('ORG/emms-results')"
             )
-        return job_engine.follow(job_engine.start(request, job), progress.noted)
+        return ranking_job.follow(ranking_job.start(request, job), progress.noted)
     return run(plan(request, progress), progress)
 
 

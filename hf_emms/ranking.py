@@ -24,7 +24,7 @@ EMMS = ("emms_knn", "emms")
 _PARQUET_KEY = b"hf_emms.ranking"
 
 
-class RowScore(msgspec.Struct, frozen=True):
+class Score(msgspec.Struct, frozen=True):
     """What one estimator says about one checkpoint.
 
     Attributes:
@@ -74,7 +74,7 @@ class Row(msgspec.Struct, frozen=True):
     rank: int | None = None
     tied: bool = False
     n: int | None = None
-    scores: dict[str, RowScore] = {}
+    scores: dict[str, Score] = {}
     parameters: int | None = None
     width: int | None = None
     architecture: str | None = None
@@ -298,7 +298,7 @@ def _placed(rows: list[Row], estimator: str, above: int) -> list[Row]:
     ]
 
 
-def emms_score(scores: Mapping[str, RowScore]) -> RowScore | None:
+def emms_score(scores: Mapping[str, Score]) -> Score | None:
     """The score of EMMS, with its neighbours where both are there; None where a row has neither."""
     return next((scores[name] for name in EMMS if name in scores), None)
 
@@ -332,7 +332,7 @@ def _record(ranking: Ranking, row: Row) -> dict[str, Any]:
     }
 
 
-def gain_and_stderr(first: RowScore, second: RowScore) -> tuple[float, float]:
+def gain_and_stderr(first: Score, second: Score) -> tuple[float, float]:
     """What one score is ahead of another, and the standard error of the paired differences over folds.
 
     Without folds in common the standard error is 0: the values are all that is known.
@@ -344,6 +344,6 @@ def gain_and_stderr(first: RowScore, second: RowScore) -> tuple[float, float]:
     return gain, float(paired.std(ddof=1) / math.sqrt(len(paired)))
 
 
-def _clearly_better(first: RowScore, second: RowScore) -> bool:
+def _clearly_better(first: Score, second: Score) -> bool:
     gain, stderr = gain_and_stderr(first, second)
     return gain > TIE_WIDTH * stderr and gain > 0

@@ -13,7 +13,7 @@ from typing import Any
 
 import msgspec
 
-from hf_emms.ranking import EMMS, TIE_WIDTH, Ranking, Row, RowScore, gain_and_stderr
+from hf_emms.ranking import EMMS, TIE_WIDTH, Ranking, Row, Score, gain_and_stderr
 
 MISSING = "–"
 _TITLES = {"emms_knn": "EMMS + k-NN", "emms": "EMMS", "logme": "LogME", "knn": "k-NN", "hscore": "H-score"}
@@ -100,7 +100,7 @@ def number(value: float | None) -> str:
     return f"{value:.4f}" if abs(value) < 100 else f"{value:.4g}"
 
 
-def with_error(score: RowScore | None) -> str:
+def with_error(score: Score | None) -> str:
     """A score with its standard error, where it has one."""
     if score is None:
         return MISSING

@@ -9,7 +9,7 @@ import argparse
 import time
 
 from hf_emms.cards import update_model_card
-from hf_emms.ranking import Encoder, Ranking, Row, RowScore, ranked
+from hf_emms.ranking import Encoder, Ranking, Row, Score, ranked
 
 
 def ranking(dataset: int, checkpoints: int) -> Ranking:
@@ -18,8 +18,8 @@ def ranking(dataset: int, checkpoints: int) -> Ranking:
     for number in range(checkpoints):
         value = -0.2 - (number * 7919 + dataset * 104729) % 1009 / 2018
         folds = tuple(value + step / 1000 for step in (-2, -1, 0, 1, 2))
-        emms = RowScore(value, 0.001, folds, {"weights": [0.4, 0.6], "r2": 0.3})
-        scores = {"emms": emms, "logme": RowScore(value / 2), "knn": RowScore(0.8, 0.01)}
+        emms = Score(value, 0.001, folds, {"weights": [0.4, 0.6], "r2": 0.3})
+        scores = {"emms": emms, "logme": Score(value / 2), "knn": Score(0.8, 0.01)}
         rows.append(
             Row(f"org/checkpoint-{number}", "a" * 40, scores=scores, parameters=86_000_000, width=768, pooling="mean")
         )

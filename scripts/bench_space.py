@@ -20,7 +20,7 @@ from typing import Any
 import numpy as np
 from screenshots import ROOT, opened, served
 
-from hf_emms.ranking import Encoder, Ranking, Row, RowScore, Seconds, ranked
+from hf_emms.ranking import Encoder, Ranking, Row, Score, Seconds, ranked
 
 RANKINGS, ROWS, CLIENTS = 200, 100, 50
 TASKS = ("image-classification", "text-classification", "image-to-text", "question-answering")
@@ -60,9 +60,9 @@ def fill(folder: Path) -> None:
 def _row(rng: np.random.Generator, checkpoint: int) -> Row:
     folds = tuple((rng.normal(-0.5, 0.2) + rng.normal(0, 0.01, 5)).tolist())
     scores = {
-        "emms": RowScore(float(np.mean(folds)), 0.005, folds, {"weights": [1.0], "r2": 0.4, "ridge": 0.1}),
-        "logme": RowScore(float(rng.normal())),
-        "knn": RowScore(float(rng.uniform()), 0.01),
+        "emms": Score(float(np.mean(folds)), 0.005, folds, {"weights": [1.0], "r2": 0.4, "ridge": 0.1}),
+        "logme": Score(float(rng.normal())),
+        "knn": Score(float(rng.uniform()), 0.01),
     }
     size = int(10 ** rng.uniform(6, 9.5))
     name = f"org-{checkpoint % 37}/checkpoint-{checkpoint:04}"

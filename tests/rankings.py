@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from hf_emms.ranking import Encoder, Ranking, Row, RowScore, Seconds, ranked
+from hf_emms.ranking import Encoder, Ranking, Row, Score, Seconds, ranked
 
 NAMES = ("a", "b", "c", "d")
 
 
-def emms_score(*folds: float) -> RowScore:
+def emms_score(*folds: float) -> Score:
     details = {"weights": [0.5, 0.5], "r2": 0.25, "ridge": 0.1, "notes": []}
-    return RowScore(sum(folds) / len(folds), 0.002, folds, details)
+    return Score(sum(folds) / len(folds), 0.002, folds, details)
 
 
 def example(**changes: object) -> Ranking:
@@ -18,7 +18,7 @@ def example(**changes: object) -> Ranking:
         Row(
             "org/worse",
             "b" * 40,
-            scores={"emms": emms_score(-0.52, -0.54, -0.53), "logme": RowScore(-1.5)},
+            scores={"emms": emms_score(-0.52, -0.54, -0.53), "logme": Score(-1.5)},
             parameters=85_000_000,
             width=768,
             architecture="BertModel",
@@ -28,7 +28,7 @@ def example(**changes: object) -> Ranking:
         Row(
             "org/best",
             "a" * 40,
-            scores={"emms": emms_score(-0.30, -0.32, -0.31), "logme": RowScore(-1.1), "knn": RowScore(0.8, 0.01)},
+            scores={"emms": emms_score(-0.30, -0.32, -0.31), "logme": Score(-1.1), "knn": Score(0.8, 0.01)},
             parameters=309_248,
             width=512,
             architecture="ResNetModel",
@@ -39,7 +39,7 @@ def example(**changes: object) -> Ranking:
         Row(
             "org/close",
             "d" * 40,
-            scores={"emms": emms_score(-0.33, -0.29, -0.34), "logme": RowScore(-1.2), "knn": RowScore(0.7, 0.01)},
+            scores={"emms": emms_score(-0.33, -0.29, -0.34), "logme": Score(-1.2), "knn": Score(0.7, 0.01)},
             parameters=1_300_000_000,
             width=1024,
             seconds=Seconds(3.0, 0.5),
@@ -78,7 +78,7 @@ def ranking(org: str = "org", scores: tuple[float, ...] = (-0.1, -0.2, -0.3, -0.
         Row(
             f"{org}/{name}",
             digit * 40,
-            scores={"emms": emms_score(score, score - 0.001, score + 0.001), "knn": RowScore(-score)},
+            scores={"emms": emms_score(score, score - 0.001, score + 0.001), "knn": Score(-score)},
             parameters=place + 1,
         )
         for place, (name, digit, score) in enumerate(zip(NAMES, "1234", scores, strict=True))

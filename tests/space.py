@@ -10,7 +10,7 @@ import msgspec
 import pytest
 from rankings import emms_score, example
 
-from hf_emms.ranking import Ranking, Row, RowScore, Seconds, ranked
+from hf_emms.ranking import Ranking, Row, Score, Seconds, ranked
 
 SPACE = Path(__file__).parents[1] / "spaces_app"
 
@@ -42,7 +42,7 @@ def write(folder: Path, name: str, ranking: Ranking) -> None:
 def scored(checkpoint: str, score: float, parameters: int, seconds: float = 1.0, commit: str = "a") -> Row:
     """A row whose fold scores lie close around one value."""
     folds = (score - 0.001, score, score + 0.001)
-    scores = {"emms": emms_score(*folds), "logme": RowScore(score - 1), "knn": RowScore(1 + score)}
+    scores = {"emms": emms_score(*folds), "logme": Score(score - 1), "knn": Score(1 + score)}
     return Row(checkpoint, commit * 40, scores=scores, parameters=parameters, width=64, seconds=Seconds(seconds, 0.1))
 
 

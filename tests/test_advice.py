@@ -16,7 +16,7 @@ from hf_emms import demo
 from hf_emms.cli.rank_command import summary
 from hf_emms.data import load_sample
 from hf_emms.data.request import References
-from hf_emms.ranking import Row, RowScore, ranked
+from hf_emms.ranking import Row, Score, ranked
 from hf_emms.results import merged
 from hf_emms.views import unresolved
 
@@ -70,7 +70,7 @@ def test_three_checkpoints_are_named_and_the_rest_counted() -> None:
 
 def test_a_clear_winner_and_scores_without_folds_call_for_no_advice() -> None:
     assert advice((0.6, 0.6, 0.6), SECOND) is None
-    equal = [Row(name, scores={"emms": RowScore(0.5)}) for name in ("org/a", "org/b")]
+    equal = [Row(name, scores={"emms": Score(0.5)}) for name in ("org/a", "org/b")]
     assert ranked(equal, "emms")[0].tied
     assert unresolved(example(rows=ranked(equal, "emms"))) is None
     stopped = tuple(msgspec.structs.replace(row, n=50) for row in rows(FIRST, SECOND))

@@ -12,7 +12,7 @@ import pytest
 from command_line import CommandLine, Done
 from rankings import NAMES, emms_score, example, ranking
 
-from hf_emms.ranking import Ranking, Row, RowScore, ranked
+from hf_emms.ranking import Ranking, Row, Score, ranked
 
 ROOT = Path(__file__).parents[1]
 
@@ -78,7 +78,7 @@ def test_a_change_within_shared_ranks_is_no_move(cli: CommandLine, tmp_path: Pat
 
 def test_one_more_checkpoint_moves_no_other(cli: CommandLine, tmp_path: Path) -> None:
     first = ranking()
-    newcomer = Row("org/new", scores={"emms": emms_score(-0.01, -0.011, -0.012), "knn": RowScore(1.0)})
+    newcomer = Row("org/new", scores={"emms": emms_score(-0.01, -0.011, -0.012), "knn": Score(1.0)})
     second = ranking()
     second = example(rows=ranked([*second.rows, newcomer], "emms"), estimators=("emms", "knn"))
     found = json.loads(compared(cli, tmp_path, first, second).out)

@@ -21,10 +21,10 @@ from hub.fixtures import client_environment
 from hub_client import hub
 
 from hf_emms.cli.rank_command import _request, rank
-from hf_emms.engines.job_engine import JobSettings, arguments_of, job_spec
 from hf_emms.errors import EmmsError
 from hf_emms.plan import Request
 from hf_emms.ranking import Ranking
+from hf_emms.ranking_job import JobSettings, arguments_of, job_spec
 
 __all__ = ["hub"]
 

@@ -22,7 +22,7 @@ from rankings import example
 
 from hf_emms import views
 from hf_emms.errors import EmmsError
-from hf_emms.ranking import Ranking, Row, RowScore, Seconds, ranked
+from hf_emms.ranking import Ranking, Row, Score, Seconds, ranked
 from hf_emms.results import merged, path_of
 from hf_emms.results.repository import parquet
 
@@ -58,7 +58,7 @@ def with_rows(*rows: Row, **changes: object) -> Ranking:
 def scored(name: str, value: float, **changes: object) -> Row:
     folds = (value, value + 0.01, value - 0.01)
     details = {"weights": [value % 1, 1 - value % 1], "r2": 0.1}
-    return Row(name, "a" * 40, scores={"emms": RowScore(value, 0.01, folds, details)}, **changes)  # type: ignore[arg-type]
+    return Row(name, "a" * 40, scores={"emms": Score(value, 0.01, folds, details)}, **changes)  # type: ignore[arg-type]
 
 
 def names(ranking: Ranking) -> list[str]:

@@ -20,7 +20,7 @@ from hf_emms.data import load_sample
 from hf_emms.engines.base import Silent
 from hf_emms.engines.race import FEWEST_INPUTS, ProjectedScore, clearly_below, growing, is_eliminated, projected_score
 from hf_emms.errors import EmmsError
-from hf_emms.ranking import Ranking, Row, RowScore, ranked
+from hf_emms.ranking import Ranking, Row, Score, ranked
 from hf_emms.results.repository import merged
 
 DATASET = "demo_captions"
@@ -107,9 +107,9 @@ def test_samples_double_up_to_all_inputs(inputs: int) -> None:
 
 @given(limit=st.floats(-1, 0), error=st.floats(0, 100), rows=st.integers(10, 400))
 def test_a_regression_is_expected_where_its_excess_error_will_lie(limit: float, error: float, rows: int) -> None:
-    def look(n: int) -> tuple[int, RowScore]:
+    def look(n: int) -> tuple[int, Score]:
         value = limit - error / n
-        return n, RowScore(value, folds=(value, value + 1.0))
+        return n, Score(value, folds=(value, value + 1.0))
 
     expected = projected_score([look(rows), look(2 * rows)], 1000)
     assert expected.value == pytest.approx(limit - error / 1000)
@@ -127,9 +127,9 @@ def test_what_the_folds_cannot_tell_apart_stays_in_the_race() -> None:
 
 
 def test_who_is_behind_now_but_gains_enough_stays_in_the_race() -> None:
-    def looks(before: float, now: float) -> list[tuple[int, RowScore]]:
+    def looks(before: float, now: float) -> list[tuple[int, Score]]:
         folds = np.array([0.0, 0.01, 0.0, 0.01, 0.0])
-        return [(n, RowScore(value, folds=tuple(value + folds))) for n, value in ((100, before), (200, now))]
+        return [(n, Score(value, folds=tuple(value + folds))) for n, value in ((100, before), (200, now))]
 
     best = looks(-0.2, -0.2)
     assert is_eliminated(looks(-0.3, -0.3), best, 1000)
@@ -138,7 +138,7 @@ def test_who_is_behind_now_but_gains_enough_stays_in_the_race() -> None:
 
 
 def test_a_row_on_all_rows_outranks_and_outlives_one_that_was_stopped(full: Ranking) -> None:
-    score = RowScore(9.0, folds=(9.0, 9.0))
+    score = Score(9.0, folds=(9.0, 9.0))
     stopped = msgspec.structs.replace(full.rows[0], n=100, scores={**full.rows[0].scores, "emms": score})
     rows = ranked((stopped, *full.rows[1:], Row("later", n=200, scores={"emms": score})), "emms")
     assert [row.checkpoint for row in rows[-2:]] == ["later", stopped.checkpoint]

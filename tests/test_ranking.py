@@ -16,7 +16,7 @@ from rankings import emms_score, example
 
 from hf_emms import views
 from hf_emms.errors import EmmsError
-from hf_emms.ranking import SCHEMA_VERSION, Ranking, Row, RowScore, plain, ranked
+from hf_emms.ranking import SCHEMA_VERSION, Ranking, Row, Score, plain, ranked
 
 
 def order(*rows: Row) -> list[tuple[str, int | None, bool]]:
@@ -31,7 +31,7 @@ def test_json_round_trip_loses_nothing() -> None:
 
 @given(st.lists(st.floats(allow_nan=False, allow_infinity=False), min_size=1, max_size=6), st.text())
 def test_json_round_trip_keeps_every_digit_and_character(values: list[float], text: str) -> None:
-    score = RowScore(values[0], abs(values[-1]), tuple(values), {"text": text})
+    score = Score(values[0], abs(values[-1]), tuple(values), {"text": text})
     ranking = example(rows=ranked([Row(text, scores={"emms": score}), Row("x", error=text)], "emms"))
     assert Ranking.from_json(ranking.to_json()) == ranking
 
@@ -111,13 +111,13 @@ def test_ranks_never_fall_along_the_order() -> None:
 
 
 def test_without_folds_only_equal_values_tie() -> None:
-    rows = [Row(name, scores={"emms": RowScore(value)}) for name, value in [("a", 0.1), ("b", 0.2), ("c", 0.1)]]
+    rows = [Row(name, scores={"emms": Score(value)}) for name, value in [("a", 0.1), ("b", 0.2), ("c", 0.1)]]
     assert order(*rows) == [("b", 1, False), ("a", 2, True), ("c", 2, True)]
 
 
 def test_failed_rows_come_last_without_a_rank() -> None:
     failed = Row("a", rank=1, error="broken")
-    assert order(failed, Row("b", scores={"emms": RowScore(-9.0)})) == [("b", 1, False), ("a", None, False)]
+    assert order(failed, Row("b", scores={"emms": Score(-9.0)})) == [("b", 1, False), ("a", None, False)]
 
 
 def test_the_order_of_the_rows_given_does_not_matter() -> None:

@@ -9,38 +9,33 @@ import pytest
 
 PACKAGE = Path(__file__).parents[1] / "hf_emms"
 
-# From the top of the house to its foundations: a room may import only rooms that stand below it.
-ROOMS = (
+# From the top to the bottom: a module or package may import only what is below it, `TYPE_CHECKING` included.
+LAYERS = (
     "cli",
     "pipeline",
-    "jobs",
-    "forecast",
+    "ranking_job",
     "plan",
     "search",
-    "publish",
     "space",
-    "agreement",
-    "annotate",
-    "results",
-    "cards",
     "metrics",
     "engines",
-    "labels",
     "features",
+    "results",
     "data",
-    "hub",
     "presets",
+    "options",
+    "evaluation",
+    "cards",
+    "views",
     "tasks",
-    "advice",
-    "ranking_views",
-    "ranking",
-    "cache",
-    "demo",
     "scoring",
+    "ranking",
     "plugins",
-    "splice",
+    "hub",
+    "demo",
+    "cache",
+    "formatting",
     "errors",
-    "words",
 )
 LAZY = ("torch", "transformers", "datasets", "torchvision", "gradio", "evaluate", "pyarrow")
 
@@ -49,7 +44,7 @@ def modules():
     return sorted(path for path in PACKAGE.rglob("*.py") if path != PACKAGE / "__init__.py")
 
 
-def room_of(path):
+def layer_of(path):
     return path.relative_to(PACKAGE).parts[0].removesuffix(".py")
 
 
@@ -61,7 +56,7 @@ def imported_names(tree):
             yield node.module or ""
 
 
-def rooms_imported(path):
+def layers_imported(path):
     for name in imported_names(ast.parse(path.read_text())):
         parts = name.split(".")
         if parts[0] == "hf_emms" and len(parts) > 1:
@@ -76,20 +71,20 @@ def top_level_imports(path):
 
 @pytest.mark.parametrize("path", modules(), ids=lambda path: str(path.relative_to(PACKAGE)))
 def test_imports_point_downwards(path):
-    room = room_of(path)
-    assert room in ROOMS, f"{room} is a new room: give it its place in ROOMS"
-    back = [other for other in rooms_imported(path) if other != room and ROOMS.index(other) <= ROOMS.index(room)]
-    assert not back, f"{room} imports {back}, which stand above it"
+    layer = layer_of(path)
+    assert layer in LAYERS, f"{layer} is new: give it its place in LAYERS"
+    back = [other for other in layers_imported(path) if other != layer and LAYERS.index(other) <= LAYERS.index(layer)]
+    assert not back, f"{layer} imports {back}, which are above it"
 
 
-def test_scoring_needs_nothing_but_plugins_errors_and_words():
+def test_scoring_needs_nothing_but_records_plugins_and_errors():
     for path in (PACKAGE / "scoring").glob("*.py"):
-        assert set(rooms_imported(path)) <= {"scoring", "plugins", "errors", "words"}, path.name
+        assert set(layers_imported(path)) <= {"scoring", "ranking", "plugins", "formatting", "errors"}, path.name
 
 
-def test_only_the_hub_room_talks_to_the_hub():
+def test_only_the_hub_package_talks_to_the_hub():
     for path in modules():
-        if room_of(path) != "hub":
+        if layer_of(path) != "hub":
             assert "huggingface_hub" not in top_level_imports(path) or "HfApi" not in path.read_text(), path.name
 
 

@@ -19,9 +19,9 @@ from hf_emms.errors import EmmsError
 from hf_emms.formatting import pluralize
 
 if TYPE_CHECKING:
-    from hf_emms.engines.job_engine import JobSettings
     from hf_emms.plan import Candidate, Cost, Plan, Request
     from hf_emms.ranking import Ranking
+    from hf_emms.ranking_job import JobSettings
 
 
 # Every role of `tasks.ROLES`, which is not imported for the sake of a quick --help.
@@ -103,22 +103,22 @@ def settings_of(engine: str, results_repo: str | None, options: dict[str, Any]) 
         raise EmmsError(
             "--engine jobs needs a dataset that the ranking comes back through", "--results-repo ORG/emms-results"
         )
-    from hf_emms.engines.job_engine import JobSettings
+    from hf_emms.ranking_job import JobSettings
 
     return JobSettings(results_repo, **given)
 
 
 def rank_on_jobs(request: Request, settings: JobSettings, *, quiet: bool, dry_run: bool) -> Ranking | None:
     """Starts the job and follows it; only prints it where `dry_run`."""
-    from hf_emms.engines import job_engine
+    from hf_emms import ranking_job
 
     if dry_run:
         _print_spec(request, settings)
         return None
-    job = job_engine.start(request, settings)
+    job = ranking_job.start(request, settings)
     output.say(f"job {job.id} on {settings.flavor}: {job.url}", quiet=quiet)
     try:
-        return job_engine.follow(job, lambda line: output.say(line, quiet=quiet))
+        return ranking_job.follow(job, lambda line: output.say(line, quiet=quiet))
     except KeyboardInterrupt:
         output.say(
             f"The job goes on: {job.url}\n"
@@ -129,11 +129,11 @@ def rank_on_jobs(request: Request, settings: JobSettings, *, quiet: bool, dry_ru
 
 
 def _print_spec(request: Request, settings: JobSettings) -> None:
-    from hf_emms.engines import job_engine
+    from hf_emms import ranking_job
 
-    output.emit(json.dumps(vars(job_engine.job_spec(request, settings)), indent=2))
+    output.emit(json.dumps(vars(ranking_job.job_spec(request, settings)), indent=2))
     try:
-        hardware, most = job_engine.price(settings)
+        hardware, most = ranking_job.price(settings)
     except EmmsError as error:
         output.say(f"what it costs is not known: {error}")
     else:
@@ -288,7 +288,7 @@ def _rank_here(
     if ranking is None:
         _print_plan(planned, format or output.default_format(), quiet)
     elif results_repo is not None:
-        from hf_emms.engines.job_engine import published
+        from hf_emms.ranking_job import published
 
         output.say(published(ranking, results_repo), quiet=quiet)
     return ranking

@@ -14,7 +14,7 @@ import numpy as np
 from hf_emms.engines.base import Settings, one_line
 from hf_emms.engines.shards import Shard, moments_of
 from hf_emms.errors import EmmsError
-from hf_emms.ranking import RowScore, plain
+from hf_emms.ranking import Score, plain
 from hf_emms.scoring.estimators import ESTIMATORS, ScoringInputs
 from hf_emms.scoring.label_basis import LabelTable
 from hf_emms.scoring.moments import Moments
@@ -50,8 +50,8 @@ def scoring_inputs(
 
 
 def scores_of(
-    evidence: ScoringInputs, settings: Settings, known: Mapping[str, RowScore] | None = None
-) -> tuple[dict[str, RowScore], tuple[str, ...]]:
+    evidence: ScoringInputs, settings: Settings, known: Mapping[str, Score] | None = None
+) -> tuple[dict[str, Score], tuple[str, ...]]:
     """Every estimator's score, and notes; one (but the first) that cannot score these rows becomes a note.
 
     Args:
@@ -62,7 +62,7 @@ def scores_of(
     Raises:
         EmmsError: the first one cannot.
     """
-    scores: dict[str, RowScore] = {}
+    scores: dict[str, Score] = {}
     notes: list[str] = []
     for place, name in enumerate(settings.estimators):
         try:
@@ -74,12 +74,12 @@ def scores_of(
     return scores, tuple(notes)
 
 
-def _score(name: str, evidence: ScoringInputs) -> RowScore:
+def _score(name: str, evidence: ScoringInputs) -> Score:
     score = ESTIMATORS[name].score(evidence)
     numbers = [score.value, *score.folds, *([] if score.stderr is None else [score.stderr])]
     if not np.isfinite(numbers).all():
         raise EmmsError(f"{name} gave {score.value} ± {score.stderr}, which is not a finite number")
-    return RowScore(float(score.value), plain(score.stderr), tuple(map(float, score.folds)), plain(score.details))
+    return Score(float(score.value), plain(score.stderr), tuple(map(float, score.folds)), plain(score.details))
 
 
 @dataclass(frozen=True)
@@ -92,7 +92,7 @@ class LayerScores:
         refused: layer → why there are no scores of it, in one line.
     """
 
-    scores: dict[str, dict[str, RowScore]]
+    scores: dict[str, dict[str, Score]]
     notes: dict[str, tuple[str, ...]]
     refused: dict[str, str]
 
@@ -115,7 +115,7 @@ def layer_scores(
         EmmsError: no layer has a score by the first estimator.
     """
     failed = dict(refused)
-    scores: dict[str, dict[str, RowScore]] = {}
+    scores: dict[str, dict[str, Score]] = {}
     notes: dict[str, tuple[str, ...]] = {}
     for layer, make in evidence.items():
         try:

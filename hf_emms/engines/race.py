@@ -27,7 +27,7 @@ from hf_emms.engines.extraction import CachedFeatures, FeatureInfo, batches_of, 
 from hf_emms.engines.local import Prefetch, downloads_ahead, sharing_pictures
 from hf_emms.engines.shards import memory_note, moments_of, shard_of
 from hf_emms.errors import EmmsError
-from hf_emms.ranking import Row, RowScore, Seconds
+from hf_emms.ranking import Row, Score, Seconds
 from hf_emms.scoring.estimators import Estimator
 from hf_emms.scoring.label_basis import LabelTable
 from hf_emms.scoring.moments import Moments
@@ -43,7 +43,7 @@ FEWEST_INPUTS = 50
 # latter is made of two looks and varies twice as much, but only has to confirm the former.
 CONFIDENCE, CONFIRMED = 0.95, 0.9
 
-Looks = Sequence[tuple[int, RowScore]]
+Looks = Sequence[tuple[int, Score]]
 """Rows and score of each look at a checkpoint, the latest one last."""
 
 
@@ -185,8 +185,8 @@ class Racer:
     moments: Moments | None = None
     about: FeatureInfo | None = None
     cached: bool = False
-    looks: list[tuple[int, RowScore]] = field(default_factory=list)
-    verdict: tuple[dict[str, RowScore], tuple[str, ...]] | None = None
+    looks: list[tuple[int, Score]] = field(default_factory=list)
+    verdict: tuple[dict[str, Score], tuple[str, ...]] | None = None
     seconds: list[float] = field(default_factory=lambda: [0.0, 0.0])
 
 
@@ -330,7 +330,7 @@ def _look(racer: Racer, work: Work, labels: LabelTable) -> None:
 
 def _scores(
     racer: Racer, work: Work, labels: LabelTable, estimators: tuple[str, ...]
-) -> tuple[dict[str, RowScore], tuple[str, ...]]:
+) -> tuple[dict[str, Score], tuple[str, ...]]:
     settings = replace(work.settings, estimators=estimators)
     part = shard_of(work.sample, slice(0, racer.inputs))
     features = np.concatenate(racer.features) if needs_rows(settings) else None

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from functools import cached_property
-from typing import Any
 
 import numpy as np
 
 from hf_emms.errors import EmmsError
 from hf_emms.plugins import Registry
+from hf_emms.ranking import Score
 from hf_emms.scoring.baselines import hscore, knn, logme
 from hf_emms.scoring.emms import EmmsResult, score_moments
 from hf_emms.scoring.label_basis import LabelTable
@@ -38,16 +38,6 @@ class ScoringInputs:
     def held_out(self) -> EmmsResult:
         """EMMS by `cv`, which several estimators start from."""
         return score_moments(self.moments, "cv")
-
-
-@dataclass(frozen=True)
-class Score:
-    """One estimator's verdict; higher is better, comparable only within one dataset, sample and label set."""
-
-    value: float
-    stderr: float | None = None
-    folds: tuple[float, ...] = ()
-    details: dict[str, Any] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
