@@ -210,9 +210,9 @@ def _nothing() -> None:
 
 def _hub_requests(folder: Path) -> dict[str, int]:
     """Requests for one checkpoint of the stand-in Hub that the tests use, from resolving it to its weights."""
-    sys.path.insert(0, str(Path(__file__).parents[1] / "tests"))
-    from hub import running_hub
-    from hub.fixtures import run_client
+    sys.path.insert(0, str(Path(__file__).parents[1]))
+    from tests.hub import running_hub
+    from tests.hub.fixtures import run_client
 
     with running_hub(demo=True) as hub:
         code = """

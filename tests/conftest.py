@@ -18,13 +18,15 @@ from typing import Any
 
 import pytest
 
-pytest_plugins = ("hub.fixtures", "environments", "browser")
+from tests import ROOT
+
+pytest_plugins = ("tests.hub.fixtures", "tests.helpers.environments", "tests.helpers.browser")
 
 # A shell that starts tests in the background has them ignore SIGINT, and so would the commands that they interrupt.
 signal.signal(signal.SIGINT, signal.default_int_handler)
 
 # The Space is an application of its own: its modules lie beside its app.py.
-sys.path.insert(0, str(Path(__file__).parents[1] / "spaces_app"))
+sys.path.insert(0, str(ROOT / "spaces_app"))
 
 _HOME = Path(tempfile.mkdtemp(prefix="hf-emms-tests-"))
 os.environ.update(

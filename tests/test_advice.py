@@ -9,7 +9,6 @@ import datasets
 import msgspec
 import pytest
 from PIL import Image
-from rankings import emms_score, example
 
 import hf_emms
 from hf_emms import demo
@@ -19,6 +18,7 @@ from hf_emms.data.request import References
 from hf_emms.ranking import Row, Score, ranked
 from hf_emms.results import merged
 from hf_emms.views import unresolved
+from tests.helpers.rankings import emms_score, example
 
 # Over these folds the difference is 0.01 and its standard error 0.01: as good as two standard errors on 4 n rows.
 FIRST, SECOND = (0.53, 0.50, 0.50), (0.50, 0.50, 0.50)

@@ -6,10 +6,10 @@ from pathlib import Path
 
 import msgspec
 import pytest
-from rankings import example
 
 from hf_emms.plan import Request, rate
 from hf_emms.ranking import Ranking, Row, Seconds
+from tests.helpers.rankings import example
 
 REQUEST = Request("beans")
 

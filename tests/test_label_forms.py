@@ -7,8 +7,6 @@ from pathlib import Path
 import datasets
 import numpy as np
 import pytest
-from rankings import example
-from rows import answered
 
 import hf_emms
 from hf_emms.cards.entries import rank_command
@@ -20,6 +18,8 @@ from hf_emms.hub import resolve
 from hf_emms.pipeline import _labels
 from hf_emms.plan import Request, open_cache, plan
 from hf_emms.ranking import Encoder, Ranking
+from tests.helpers.rankings import example
+from tests.helpers.rows import answered
 
 ENCODER = "emms-demo/encoder-minilm-static"
 CHECKPOINT = "emms-demo/bert-random"

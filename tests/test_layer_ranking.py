@@ -8,8 +8,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from rankings import emms_score, example
-from tiny_checkpoints import build
 
 import hf_emms
 from hf_emms import views
@@ -17,6 +15,8 @@ from hf_emms.cards.entries import rank_command
 from hf_emms.cli import main
 from hf_emms.ranking import Ranking, Row, ranked
 from hf_emms.results.repository import path_of
+from tests.helpers.rankings import emms_score, example
+from tests.helpers.tiny_checkpoints import build
 
 TEXT, CNN = "emms-demo/bert-distilled", "emms-demo/resnet-distilled"
 SMALL: dict[str, Any] = {

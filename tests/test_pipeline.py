@@ -9,7 +9,6 @@ import datasets
 import msgspec
 import numpy as np
 import pytest
-from tiny_checkpoints import build
 
 import hf_emms
 from hf_emms.cache import Cache
@@ -18,6 +17,7 @@ from hf_emms.engines.base import Silent, one_line
 from hf_emms.errors import EmmsError
 from hf_emms.plan import Request, plan
 from hf_emms.ranking import Ranking, Row
+from tests.helpers.tiny_checkpoints import build
 
 GOOD, POOR = "emms-demo/resnet-distilled", "emms-demo/vit-random"
 

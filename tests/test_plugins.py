@@ -10,8 +10,10 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from command_line import CommandLine
-from environments import ROOT, fresh_environment, run
+
+from tests import ROOT
+from tests.helpers.command_line import CommandLine
+from tests.helpers.environments import fresh_environment, run
 
 EXAMPLE = ROOT / "tests" / "example_package"
 RANK = ("rank", "--dataset", "emms-demo/wordnet-glosses", "--max-samples", "200", "--folds", "3")

@@ -12,11 +12,11 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from rankings import emms_score, example
 
 from hf_emms import views
 from hf_emms.errors import EmmsError
 from hf_emms.ranking import SCHEMA_VERSION, Ranking, Row, Score, plain, ranked
+from tests.helpers.rankings import emms_score, example
 
 
 def order(*rows: Row) -> list[tuple[str, int | None, bool]]:

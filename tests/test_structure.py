@@ -3,11 +3,12 @@
 import ast
 import subprocess
 import sys
-from pathlib import Path
 
 import pytest
 
-PACKAGE = Path(__file__).parents[1] / "hf_emms"
+from tests import ROOT
+
+PACKAGE = ROOT / "hf_emms"
 
 # From the top to the bottom: a module or package may import only what is below it, `TYPE_CHECKING` included.
 LAYERS = (

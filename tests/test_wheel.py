@@ -4,7 +4,8 @@ import json
 from pathlib import Path
 
 import pytest
-from environments import run
+
+from tests.helpers.environments import run
 
 pytestmark = pytest.mark.slow
 

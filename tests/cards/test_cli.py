@@ -1,0 +1,434 @@
+"""hf-emms card against a Hub over real HTTP: shown, pushed, proposed, and what users see when something goes wrong."""
+
+from __future__ import annotations
+
+import itertools
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from hf_emms.cards import update_dataset_card, update_model_card
+from hf_emms.ranking import Ranking
+from tests.helpers.command_line import CommandLine, Done
+from tests.helpers.hub_client import commands, home, hub
+from tests.helpers.rankings import example
+from tests.hub import Hub
+from tests.hub.fixtures import client_environment
+
+__all__ = ["home", "hub"]
+
+BOM = b"\xef\xbb\xbf"
+README = BOM + b"---\r\nlanguage: no # Norwegian\r\nlicense: mit\r\n---\r\n\r\n# Best\r\n\r\nNo line break at the end"
+_numbers = itertools.count(1)
+
+
+@pytest.fixture(scope="module")
+def cli(hub: Hub, home: Path) -> Iterator[CommandLine]:
+    """Commands share one process; at the end no token may be found in anything that they wrote."""
+    with commands(hub, home) as running:
+        yield running
+    tokens = [token.encode() for token in hub.tokens._tokens]
+    assert tokens
+    for done in running.done:
+        assert not any(token in (done.out + done.err).encode() for token in tokens)
+    for folder in (home, hub.store.folder):
+        for file in folder.rglob("*"):
+            assert not file.is_file() or not any(token in file.read_bytes() for token in tokens), file
+
+
+@pytest.fixture
+def org(hub: Hub) -> Iterator[str]:
+    """An organisation of this test's own, with three checkpoints."""
+    name = f"org-{next(_numbers)}"
+    for checkpoint in ("best", "close", "worse"):
+        hub.store.put_files(f"{name}/{checkpoint}", {"README.md": README, "config.json": b"{}"})
+    yield name
+    hub.faults.clear()
+
+
+def ranking_of(org: str, **changes: object) -> Ranking:
+    """The example, with its checkpoints under an organisation."""
+    text = example(**changes).to_json()
+    for checkpoint in ("best", "close", "worse", "broken"):
+        text = text.replace(f'"org/{checkpoint}"', f'"{org}/{checkpoint}"')
+    return Ranking.from_json(text)
+
+
+@pytest.fixture
+def ranking(org: str, tmp_path: Path) -> Path:
+    file = tmp_path / "ranking.json"
+    file.write_text(ranking_of(org).to_json())
+    return file
+
+
+@pytest.fixture
+def other_ranking(org: str, tmp_path: Path) -> Path:
+    file = tmp_path / "other.parquet"
+    ranking_of(org, dataset="food", dataset_id="org/food").to_parquet(file)
+    return file
+
+
+def readme(hub: Hub, id: str, revision: str = "main", kind: str = "model") -> bytes:
+    return hub.store.read(id, "README.md", kind, revision)  # type: ignore[arg-type]
+
+
+def commits(hub: Hub, id: str) -> int:
+    return len(hub.store.repo(id).commits)
+
+
+def pulls(hub: Hub, id: str) -> list[tuple[int, str]]:
+    return [(one.num, one.status) for one in hub.store.repo(id).discussions]
+
+
+def told(done: Done, *texts: str) -> None:
+    """The command failed with one error that holds these texts, and without a traceback."""
+    assert done.code == 1, done
+    assert done.err.count("Error: ") == 1
+    assert "Traceback" not in done.err
+    for text in texts:
+        assert text in done.err
+
+
+# ---- shown and pushed ------------------------------------------------------------------------------------------
+
+
+def test_the_change_is_shown_as_a_diff_and_nothing_is_written(
+    hub: Hub, cli: CommandLine, org: str, ranking: Path, tmp_path: Path
+) -> None:
+    done = cli.run("card", "--ranking", ranking, "--repo-id", f"{org}/best")
+    assert done.code == 0
+    assert done.out.startswith("--- a/README.md\n+++ b/README.md\n@@ ")
+    assert "--create-pr" in done.err
+    assert readme(hub, f"{org}/best") == README
+    (tmp_path / "README.md").write_bytes(README)
+    subprocess.run(["git", "apply"], input=done.out.encode(), cwd=tmp_path, check=True)
+    expected = update_model_card(README, [(ranking_of(org), f"{org}/best")], f"{org}/best")
+    assert (tmp_path / "README.md").read_bytes() == expected
+
+
+def test_push_leaves_every_other_byte(hub: Hub, cli: CommandLine, org: str, ranking: Path) -> None:
+    token = hub.token(user="ada", orgs=[org])
+    done = cli.run("card", "--ranking", ranking, "--repo-id", f"{org}/best", "--push", token=token)
+    assert done.code == 0
+    assert done.out.startswith(f"{hub.url}/{org}/best/commit/")
+    written = readme(hub, f"{org}/best")
+    assert written.startswith(README)
+    assert written.count(b"\n") == written.count(b"\r\n")
+    before = commits(hub, f"{org}/best")
+    again = cli.run("card", "--ranking", ranking, "--repo-id", f"{org}/best", "--push", token=token)
+    assert "nothing to change" in again.err
+    assert commits(hub, f"{org}/best") == before
+
+
+def test_a_repository_without_a_readme_gets_one(hub: Hub, cli: CommandLine, org: str, ranking: Path) -> None:
+    hub.store.put_files(f"{org}/bare", {"config.json": b"{}"})
+    asked = ["card", "--ranking", ranking, "--repo-id", f"{org}/bare", "--checkpoint", f"{org}/best"]
+    shown = cli.run(*asked)
+    assert shown.out.startswith("--- /dev/null\n+++ b/README.md\n")
+    done = cli.run(*asked, "--push", token=hub.token(user=org))
+    assert done.code == 0
+    assert readme(hub, f"{org}/bare").startswith(b"---\ntags:\n- emms\n---\n\n# bare\n")
+
+
+def test_two_rankings_at_once_are_two_rows(
+    hub: Hub, cli: CommandLine, org: str, ranking: Path, other_ranking: Path
+) -> None:
+    asked = ["card", "--ranking", ranking, "--ranking", other_ranking, "--repo-id", f"{org}/best", "--push"]
+    assert cli.run(*asked, token=hub.token(user=org)).code == 0
+    assert readme(hub, f"{org}/best").count(b"of 3 |") == 2
+
+
+def test_a_dataset_card_tells_what_to_start_from(hub: Hub, cli: CommandLine, ranking: Path) -> None:
+    id = "AI-Lab-Makerere/beans"
+    hub.store.put_files(id, {"README.md": b"---\nlicense: mit\n---\n"}, "dataset")
+    asked = ["card", "--ranking", ranking, "--dataset-id", id]
+    assert "+## Checkpoints to start from" in cli.run(*asked).out
+    assert cli.run(*asked, "--create-pr", token=hub.token(user="ada")).code == 0
+    proposed = readme(hub, id, "refs/pr/1", "dataset")
+    expected = Ranking.from_json(ranking.read_text())
+    assert proposed == update_dataset_card(b"---\nlicense: mit\n---\n", [expected], id)
+    told(cli.run("card", "--ranking", ranking, "--dataset-id", "org/food"), "of the dataset 'AI-Lab-Makerere/beans'")
+
+
+# ---- pull requests ---------------------------------------------------------------------------------------------
+
+
+def test_a_pull_request_is_opened_once_and_updated_later(
+    hub: Hub, cli: CommandLine, org: str, ranking: Path, other_ranking: Path
+) -> None:
+    id, token = f"{org}/best", hub.token(user="ada")
+    first = cli.run("card", "--ranking", ranking, "--repo-id", id, "--create-pr", token=token)
+    assert first.out.strip() == f"{hub.url}/{id}/discussions/1"
+    same = cli.run("card", "--ranking", ranking, "--repo-id", id, "--create-pr", token=token)
+    assert "nothing to change" in same.err
+    more = cli.run("card", "--ranking", other_ranking, "--repo-id", id, "--create-pr", token=token)
+    assert "updated the pull request" in more.err
+    assert pulls(hub, id) == [(1, "open")]
+    assert readme(hub, id) == README
+    proposed = readme(hub, id, "refs/pr/1")
+    assert proposed.startswith(README)
+    assert proposed.count(b"of 3 |") == 2
+
+
+def test_a_merged_pull_request_is_not_opened_again(hub: Hub, cli: CommandLine, org: str, ranking: Path) -> None:
+    id, token = f"{org}/best", hub.token(user="ada")
+    asked = ["card", "--ranking", ranking, "--repo-id", id, "--create-pr"]
+    cli.run(*asked, token=token)
+    hub.store.put_files(id, {"README.md": readme(hub, id, "refs/pr/1")})
+    hub.store.repo(id).discussions[0].status = "merged"
+    assert "nothing to change" in cli.run(*asked, token=token).err
+    assert len(pulls(hub, id)) == 1
+
+
+def test_a_pull_request_that_was_closed_stays_closed(hub: Hub, cli: CommandLine, org: str, ranking: Path) -> None:
+    id, token = f"{org}/best", hub.token(user="ada")
+    asked = ["card", "--ranking", ranking, "--repo-id", id, "--create-pr"]
+    cli.run(*asked, token=token)
+    hub.store.repo(id).discussions[0].status = "closed"
+    assert "--ask-again" in cli.run(*asked, token=token).err
+    assert pulls(hub, id) == [(1, "closed")]
+    cli.run(*asked, "--ask-again", token=token)
+    assert pulls(hub, id) == [(1, "closed"), (2, "open")]
+    assert "nothing to change" in cli.run(*asked, token=token).err
+
+
+def test_after_a_merge_news_is_proposed_anew(
+    hub: Hub, cli: CommandLine, org: str, ranking: Path, other_ranking: Path
+) -> None:
+    id, token = f"{org}/best", hub.token(user="ada")
+    cli.run("card", "--ranking", ranking, "--repo-id", id, "--create-pr", token=token)
+    hub.store.put_files(id, {"README.md": readme(hub, id, "refs/pr/1")})
+    hub.store.repo(id).discussions[0].status = "merged"
+    done = cli.run("card", "--ranking", other_ranking, "--repo-id", id, "--create-pr", token=token)
+    assert "opened a pull request" in done.err
+    assert readme(hub, id, "refs/pr/2").count(b"of 3 |") == 2
+
+
+def test_the_pull_request_of_somebody_else_is_left_alone(hub: Hub, cli: CommandLine, org: str, ranking: Path) -> None:
+    id = f"{org}/best"
+    for user in ("ada", "bob"):
+        cli.run("card", "--ranking", ranking, "--repo-id", id, "--create-pr", token=hub.token(user=user))
+    assert pulls(hub, id) == [(1, "open"), (2, "open")]
+
+
+# ---- rights ----------------------------------------------------------------------------------------------------
+
+
+def test_rights_are_checked_before_anything_else(hub: Hub, cli: CommandLine, org: str, tmp_path: Path) -> None:
+    missing = tmp_path / "no-such-ranking.json"
+    push = ["card", "--ranking", missing, "--repo-id", f"{org}/best", "--push"]
+    propose = [*push[:-1], "--create-pr"]
+    told(cli.run(*push), "not logged in", "hf auth login")
+    told(cli.run(*push, token="hf_" + "x" * 34), "does not accept your token", "hf auth login")
+    read = hub.token(user=org, role="read")
+    told(cli.run(*push, token=read), "read-only", f"{org}/best", "hf auth login")
+    told(cli.run(*propose, token=read), "read-only", "hf auth login")
+    told(cli.run(*push, token=hub.token(user="ada", orgs=["lab"])), f"belongs to '{org}'", "ada, lab", "--create-pr")
+    told(cli.run(*push, token=hub.token(user="ada", orgs={org: "read"})), "only read", f"'{org}'")
+    fine = hub.token(user=org, role="fineGrained", scopes={"else": ["repo.write"]})
+    told(cli.run(*push, token=fine), "fine-grained token")
+    told(cli.run(*push, token=hub.token(user=org)), "cannot read", "no-such-ranking.json")
+    assert hub.count(f"* */{org}/best/*") == 0
+
+
+def test_a_fine_grained_token_for_the_repository_is_enough(hub: Hub, cli: CommandLine, org: str, ranking: Path) -> None:
+    id = f"{org}/best"
+    token = hub.token(user=org, role="fineGrained", scopes={id: ["repo.write"]})
+    assert cli.run("card", "--ranking", ranking, "--repo-id", id, "--push", token=token).code == 0
+
+
+def test_offline_nothing_is_written(cli: CommandLine, hub: Hub, home: Path, org: str, ranking: Path) -> None:
+    offline = CommandLine(client_environment(hub, home, HF_HUB_OFFLINE="1"), home)
+    done = offline.run("card", "--ranking", ranking, "--repo-id", f"{org}/best", "--push", token=hub.token(user=org))
+    offline.close()
+    told(done, "HF_HUB_OFFLINE")
+
+
+# ---- what goes wrong -------------------------------------------------------------------------------------------
+
+
+def test_what_was_committed_meanwhile_is_read_again(hub: Hub, cli: CommandLine, org: str, ranking: Path) -> None:
+    id = f"{org}/best"
+    hub.fail(f"POST */{id}/preupload/*", "slow", seconds=1.0)
+    seen = hub.count(f"POST */{id}/preupload/*")
+
+    def edit() -> None:
+        while hub.count(f"POST */{id}/preupload/*") == seen:
+            time.sleep(0.01)
+        hub.store.put_files(id, {"README.md": README + b"\r\nedited meanwhile\r\n"})
+
+    editor = threading.Thread(target=edit)
+    editor.start()
+    done = cli.run("card", "--ranking", ranking, "--repo-id", id, "--push", token=hub.token(user=org))
+    editor.join()
+    assert done.code == 0
+    assert [entry.status for entry in hub.requests if f"/{id}/commit/" in entry.path] == [412, 200]
+    written = readme(hub, id)
+    assert written.startswith(README + b"\r\nedited meanwhile\r\n")
+    assert b"hf-emms:start" in written
+
+
+PASSING = {
+    "412 once": (412, {}),
+    "429 with Retry-After": (429, {"retry_after": 1}),
+    "500": (500, {}),
+    "503": (503, {}),
+    "the answer is cut": ("cut", {}),
+    "no answer": ("drop", {}),
+}
+
+
+@pytest.mark.parametrize("create_pr", [False, True], ids=["push", "pr"])
+@pytest.mark.parametrize("fault", PASSING)
+def test_what_passes_is_waited_for_and_written_once(
+    hub: Hub, cli: CommandLine, org: str, ranking: Path, fault: str, create_pr: bool
+) -> None:
+    id, (kind, options) = f"{org}/best", PASSING[fault]
+    before = commits(hub, id)
+    hub.fail(f"POST */{id}/commit/*", kind, **options)
+    flag, token = ("--create-pr", hub.token(user="ada")) if create_pr else ("--push", hub.token(user=org))
+    done = cli.run("card", "--ranking", ranking, "--repo-id", id, flag, token=token)
+    assert done.code == 0, done
+    assert "Error" not in done.err
+    assert commits(hub, id) == before + 1
+    assert len(pulls(hub, id)) == create_pr
+
+
+LASTING = {
+    412: ("changed by somebody else", "run the same command again"),
+    429: ("asks for a pause", "run the same command again"),
+    503: ("failed 3 times", "run the same command again"),
+    "drop": ("connection broke", "run the same command again"),
+    403: ("refused", "hf auth login"),
+}
+
+
+@pytest.mark.parametrize("kind", LASTING)
+def test_what_lasts_is_said_after_three_tries(
+    hub: Hub, cli: CommandLine, org: str, ranking: Path, kind: int | str
+) -> None:
+    id = f"{org}/best"
+    hub.fail(f"POST */{id}/commit/*", kind, None)
+    done = cli.run("card", "--ranking", ranking, "--repo-id", id, "--push", token=hub.token(user=org))
+    told(done, id, *LASTING[kind])
+    assert hub.count(f"POST */{id}/commit/*") == (1 if kind == 403 else 3)
+    assert readme(hub, id) == README
+
+
+def test_broken_markers_are_refused(hub: Hub, cli: CommandLine, org: str, ranking: Path) -> None:
+    id = f"{org}/best"
+    hub.store.put_files(id, {"README.md": b"# Title\n<!-- hf-emms:start -->\n"})
+    done = cli.run("card", "--ranking", ranking, "--repo-id", id, "--push", token=hub.token(user=org))
+    told(done, "start in line 2", id)
+
+
+def test_metadata_that_the_hub_refuses_is_left_to_its_owner(
+    hub: Hub, cli: CommandLine, org: str, ranking: Path
+) -> None:
+    id = f"{org}/best"
+    hub.store.put_files(id, {"README.md": b"---\ntags: [unclosed\n---\n"})
+    done = cli.run("card", "--ranking", ranking, "--repo-id", id, "--push", token=hub.token(user=org))
+    told(done, "refuses the README", id, "by hand")
+
+
+def test_a_missing_and_a_gated_repository_are_told_apart(hub: Hub, cli: CommandLine, org: str, ranking: Path) -> None:
+    asked = ["card", "--ranking", ranking, "--checkpoint", f"{org}/best", "--repo-id"]
+    told(cli.run(*asked, f"{org}/none"), f"no model '{org}/none'")
+    hub.store.put_files(f"{org}/gated", {"README.md": b"# Gated\n"}, gated="auto")
+    told(cli.run(*asked, f"{org}/gated"), "gated", "hf auth login")
+
+
+def test_usage_is_explained(cli: CommandLine, ranking: Path) -> None:
+    assert cli.run("card", "--ranking", ranking).code == 2
+    assert cli.run("card", "--ranking", ranking, "--repo-id", "a/b", "--all").code == 2
+    assert cli.run("card", "--ranking", ranking, "--repo-id", "a/b", "--push", "--create-pr").code == 2
+
+
+# ---- a whole ranking -------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def mixed(hub: Hub, org: str, tmp_path: Path) -> tuple[str, Path]:
+    """A ranking with two checkpoints of one's own and one of somebody else."""
+    mine = f"my-{org}"
+    for name in ("best", "worse"):
+        hub.store.put_files(f"{mine}/{name}", {"README.md": README})
+    text = ranking_of(org).to_json()
+    for name in ("best", "worse"):
+        text = text.replace(f'"{org}/{name}"', f'"{mine}/{name}"')
+    file = tmp_path / "mixed.json"
+    file.write_text(text)
+    return mine, file
+
+
+def test_all_pushes_to_own_cards_and_shows_the_others(
+    hub: Hub, cli: CommandLine, org: str, mixed: tuple[str, Path]
+) -> None:
+    mine, file = mixed
+    token = hub.token(user=mine)
+    only_shown = cli.run("card", "--ranking", file, "--all", "--dry-run")
+    assert only_shown.code == 0
+    assert only_shown.out.count("--- a/README.md") == 3
+    assert readme(hub, f"{mine}/best") == README
+    done = cli.run("card", "--ranking", file, "--all", token=token)
+    assert done.code == 0
+    assert done.out.count("--- a/README.md") == 1
+    assert f"left out: {org}/broken: not scored" in done.err
+    assert readme(hub, f"{mine}/best").startswith(README + b"\r\n")
+    assert b"hf-emms:start" in readme(hub, f"{mine}/worse")
+    assert readme(hub, f"{org}/close") == README
+    assert pulls(hub, f"{org}/close") == []
+    proposed = cli.run("card", "--ranking", file, "--all", "--create-pr", token=token)
+    assert proposed.out == ""
+    assert pulls(hub, f"{org}/close") == [(1, "open")]
+    assert pulls(hub, f"{mine}/best") == []
+
+
+def test_what_failed_is_made_up_for_later(hub: Hub, cli: CommandLine, org: str, mixed: tuple[str, Path]) -> None:
+    mine, file = mixed
+    token = hub.token(user=mine)
+    hub.fail(f"POST */{org}/close/commit/*", 403)
+    stopped = cli.run("card", "--ranking", file, "--all", "--create-pr", token=token)
+    told(stopped, "1 of 3 cards could not be done", "run the same command again")
+    assert b"hf-emms:start" in readme(hub, f"{mine}/worse")  # one failure does not stop the others
+    before = [commits(hub, f"{mine}/{name}") for name in ("best", "worse")]
+    done = cli.run("card", "--ranking", file, "--all", "--create-pr", token=token)
+    assert done.code == 0
+    assert done.err.count("nothing to change") == 2
+    assert [commits(hub, f"{mine}/{name}") for name in ("best", "worse")] == before
+    assert pulls(hub, f"{org}/close") == [(1, "open")]
+
+
+def test_a_killed_run_goes_on_where_it_was(
+    hub: Hub, cli: CommandLine, home: Path, org: str, mixed: tuple[str, Path]
+) -> None:
+    mine, file = mixed
+    token = hub.token(user=mine)
+    hub.fail(f"GET */{org}/close/*", "slow", None, seconds=20)
+    command = [str(Path(sys.executable).with_name("hf-emms")), "card", "--ranking", str(file), "--all", "--create-pr"]
+    running = subprocess.Popen(command, env=client_environment(hub, home, HF_TOKEN=token), stderr=subprocess.DEVNULL)
+    while not hub.count(f"GET */{org}/close/*"):
+        assert running.poll() is None
+        time.sleep(0.05)
+    running.kill()
+    running.wait()
+    hub.faults.clear()
+    done_before = commits(hub, f"{mine}/best")
+    assert b"hf-emms:start" in readme(hub, f"{mine}/best")
+    assert b"hf-emms:start" not in readme(hub, f"{mine}/worse")
+    assert cli.run("card", "--ranking", file, "--all", "--create-pr", token=token).code == 0
+    assert commits(hub, f"{mine}/best") == done_before
+    assert b"hf-emms:start" in readme(hub, f"{mine}/worse")
+    assert pulls(hub, f"{org}/close") == [(1, "open")]
+
+
+def test_all_needs_rights_for_what_it_will_write(hub: Hub, cli: CommandLine, mixed: tuple[str, Path]) -> None:
+    mine, file = mixed
+    told(cli.run("card", "--ranking", file, "--all"), "not logged in", "hf auth login")
+    told(cli.run("card", "--ranking", file, "--all", token=hub.token(user=mine, role="read")), "read-only")
+    assert readme(hub, f"{mine}/best") == README

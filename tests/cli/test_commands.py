@@ -1,0 +1,386 @@
+"""What a user types and what comes back: stdout, stderr, exit code, files."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+import os
+import pty
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import NamedTuple
+
+import click
+import numpy as np
+import pytest
+
+import hf_emms
+from hf_emms.cli import app, main
+from hf_emms.ranking import Ranking
+from hf_emms.scoring.estimators import DEFAULT_ESTIMATORS
+from tests.helpers.tiny_checkpoints import build
+
+GOOD, POOR = "emms-demo/resnet-distilled", "emms-demo/vit-random"
+PROGRAM = [sys.executable, "-c", "from hf_emms.cli import main; main()"]
+
+
+class Result(NamedTuple):
+    code: int
+    out: str
+    err: str
+
+
+Cli = Callable[..., Result]
+
+
+@pytest.fixture
+def cli(monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str], emms_cache: Path) -> Cli:
+    """Runs the command line in this process, with a cache of its own."""
+
+    def run(*words: object) -> Result:
+        monkeypatch.setattr(sys, "argv", ["hf-emms", *map(str, words)])
+        capfd.readouterr()
+        with pytest.raises(SystemExit) as caught:
+            main()
+        out, err = capfd.readouterr()
+        return Result(int(caught.value.code or 0), out, err)
+
+    return run
+
+
+@pytest.fixture(scope="module")
+def encoder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return build(tmp_path_factory.mktemp("tiny"), "bert")
+
+
+@pytest.fixture
+def rank(encoder: Path) -> list[str]:
+    """A small ranking; tests add words to it."""
+    words = f"rank --dataset demo_captions --max-samples 100 -e {encoder} --estimator emms --estimator knn"
+    return [*words.split(), "-c", POOR, "-c", GOOD]
+
+
+def best_first(text: str) -> list[str]:
+    return [line["checkpoint"] for line in csv.DictReader(io.StringIO(text), delimiter="\t")]
+
+
+def test_data_goes_to_stdout_and_the_rest_to_stderr(cli: Cli, rank: list[str]) -> None:
+    result = cli(*rank)
+    assert result.code == 0
+    assert sorted(best_first(result.out)) == sorted([GOOD, POOR])
+    for said in ("[2/2]", "demo_captions", "test split", "100 rows", "Scores are relative", "Results: "):
+        assert said in result.err
+        assert said not in result.out
+    kept = Path(result.err.split("Results: ")[1].strip())
+    assert Ranking.from_json(kept.read_text()).n == 100
+
+
+def test_every_format_holds_the_same_ranking(cli: Cli, rank: list[str]) -> None:
+    ranking = Ranking.from_json(cli(*rank, "--format", "json").out)
+    order = [row.checkpoint for row in ranking.rows]
+    assert best_first(cli(*rank, "--format", "tsv").out) == order
+    assert [line["checkpoint"] for line in csv.DictReader(io.StringIO(cli(*rank, "--format", "csv").out))] == order
+    for format in ("table", "md"):
+        text = cli(*rank, "--format", format).out
+        assert order[0] in next(line for line in text.splitlines() if "emms-demo" in line)
+        assert "\x1b" not in text
+    assert "EMMS" in text
+
+
+def test_quiet_prints_ids_only(cli: Cli, rank: list[str]) -> None:
+    order = best_first(cli(*rank).out)
+    result = cli(*rank, "--quiet", "-c", "./nowhere")
+    assert result == Result(0, "\n".join(order) + "\n", "")
+
+
+@pytest.mark.parametrize("suffix", ["json", "parquet", "csv", "tsv", "md", "txt"])
+def test_output_files_follow_their_suffix(cli: Cli, rank: list[str], tmp_path: Path, suffix: str) -> None:
+    path = tmp_path / "new folder" / f"ranking.{suffix}"
+    assert str(path) in cli(*rank, "-o", path).err
+    if suffix == "json":
+        assert Ranking.from_json(path.read_text()).rows
+    elif suffix == "parquet":
+        assert Ranking.from_parquet(path).rows
+    else:
+        assert GOOD in path.read_text()
+
+
+def test_an_output_that_cannot_be_written_fails_before_the_run(cli: Cli, rank: list[str], tmp_path: Path) -> None:
+    result = cli(*rank, "-o", tmp_path / "ranking.xlsx")
+    assert (result.code, result.out) == (1, "")
+    assert ".xlsx" in result.err
+    assert "[1/2]" not in result.err
+
+
+def test_a_cache_that_cannot_be_written_costs_no_result(
+    cli: Cli, rank: list[str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    (tmp_path / "file").touch()
+    monkeypatch.setenv("HF_EMMS_CACHE", str(tmp_path / "file"))
+    result = cli(*rank)
+    assert result.code == 0
+    assert len(best_first(result.out)) == 2
+    assert "cannot write to the cache" in result.err
+    assert "Nothing was kept" in result.err
+
+
+def test_failed_rows_and_strict(cli: Cli, rank: list[str]) -> None:
+    lenient = cli(*rank, "-c", "./nowhere", "--format", "table")
+    assert lenient.code == 0
+    assert lenient.out.splitlines()[-1].startswith("failed: ./nowhere: there is no file or folder")
+    strict = cli(*rank, "-c", "./nowhere", "--strict")
+    assert strict.code == 1
+    assert len(best_first(strict.out)) == 3
+    assert "Error: --strict" in strict.err
+
+
+def test_a_run_without_any_score_fails(cli: Cli, encoder: Path) -> None:
+    result = cli("rank", "--dataset", "demo_captions", "--max-samples", 50, "-e", encoder, "-c", "./nowhere")
+    assert result.code == 1
+    assert "Error: no checkpoint could be scored" in result.err
+
+
+def test_checkpoints_come_from_a_file_or_stdin(cli: Cli, rank: list[str], tmp_path: Path) -> None:
+    listed = tmp_path / "list.txt"
+    listed.write_text(f"# candidates\n{GOOD}  # distilled\n\n{POOR}\n")
+    words = [word for word in rank if word not in ("-c", GOOD, POOR)]
+    assert sorted(best_first(cli(*words, "--checkpoints-file", listed).out)) == sorted([GOOD, POOR])
+
+
+def test_a_dry_run_runs_nothing(cli: Cli, rank: list[str]) -> None:
+    result = cli(*rank, "--dry-run", "--format", "json")
+    assert result.code == 0
+    assert [line["state"] for line in json.loads(result.out)] == ["local folder"] * 2
+    assert "100 rows" in result.err
+    assert "label encoder" in result.err
+    cli(*rank[:-2])  # the first checkpoint alone
+    assert "finished earlier" in cli(*rank, "--dry-run").out.splitlines()[1]
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ["rank"],
+        ["rank", "--dataset", "x", "--max-samples", "many"],
+        ["rank", "--dataset", "x", "--format", "xml"],
+        ["rank", "--dataset", "x", "--top", "2"],
+        ["nonsense"],
+        ["cache", "rm"],
+        ["cache", "prune"],
+        ["cache", "prune", "--older-than", "soon"],
+    ],
+)
+def test_wrong_usage_is_2(cli: Cli, words: list[str]) -> None:
+    result = cli(*words)
+    assert (result.code, result.out) == (2, "")
+    assert "Error" in result.err
+
+
+def test_a_known_error_is_one_line_and_a_way_out(cli: Cli, encoder: Path) -> None:
+    result = cli("rank", "--dataset", "./no-such-folder", "-e", encoder)
+    assert (result.code, result.out) == (1, "")
+    assert "Error: " in result.err
+    assert "./no-such-folder" in result.err
+    assert "→" in result.err
+    assert "Traceback" not in result.err
+
+
+def test_encoders_out_of_reach_leave_those_that_ship(cli: Cli) -> None:
+    # Before the dataset is read where the task is known, after it where the columns have to tell.
+    for dataset in (("./folder", "--task", "captioning"), ("emms-demo/emoji-captions",)):
+        result = cli("rank", "--dataset", *dataset)
+        assert result.code == 1
+        assert "label encoder" in result.err
+        assert "--encoder demo" in result.err
+
+
+@pytest.mark.parametrize("way", ["--debug", "HF_EMMS_DEBUG"])
+def test_debug_shows_the_traceback(cli: Cli, monkeypatch: pytest.MonkeyPatch, way: str) -> None:
+    if way == "HF_EMMS_DEBUG":
+        monkeypatch.setenv(way, "1")
+    result = cli(*([way] if way == "--debug" else []), "rank", "--dataset", "./no-such-folder")
+    assert result.code == 1
+    assert "Traceback" in result.err
+    assert "Error: " in result.err
+
+
+def test_version(cli: Cli) -> None:
+    assert hf_emms.__version__ in cli("--version").out
+
+
+def test_help_names_the_default_estimators(cli: Cli) -> None:
+    told = " ".join(cli("rank", "--help").out.split())
+    assert f"[default: {', '.join(DEFAULT_ESTIMATORS)}]" in told
+
+
+def test_help_needs_no_heavy_import() -> None:
+    code = (
+        "import sys; sys.argv = ['hf-emms', 'rank', '--help']\n"
+        "from hf_emms.cli import main\n"
+        "try: main()\n"
+        "except SystemExit: print(sorted({'torch', 'transformers', 'datasets', 'numpy', 'huggingface_hub', 'rich'}"
+        " & set(sys.modules)), file=sys.stderr)"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert "--dataset" in done.stdout
+    assert done.stderr.strip() == "[]"
+
+
+def test_every_option_is_explained() -> None:
+    bare = [
+        f"{command.name} {option.opts[0]}"
+        for command in app.commands.values()
+        for option in command.params
+        if isinstance(option, click.Option) and not option.help
+    ]
+    assert bare == []
+
+
+def test_a_reader_that_goes_away_is_no_error(rank: list[str], emms_cache: Path) -> None:
+    process = subprocess.Popen([*PROGRAM, "presets"], stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+    assert process.stdout is not None
+    process.stdout.close()
+    _, err = process.communicate()
+    assert (process.returncode, err) == (0, b"")
+
+
+def test_a_terminal_gets_colours_and_no_broken_lines(cli: Cli, rank: list[str], emms_cache: Path) -> None:
+    cli(*rank)  # so that the run in the terminal is short
+    leader, follower = pty.openpty()
+    environment = os.environ | {"COLUMNS": "60", "TERM": "xterm", "HF_EMMS_CACHE": str(emms_cache)}
+    environment.pop("NO_COLOR", None)
+    process = subprocess.Popen([*PROGRAM, *rank], stdout=follower, stderr=subprocess.DEVNULL, env=environment)
+    os.close(follower)
+    shown = b""
+    try:
+        while chunk := os.read(leader, 4096):
+            shown += chunk
+    except OSError:  # how Linux says that the terminal's other side is closed
+        pass
+    os.close(leader)
+    assert process.wait() == 0
+    text = shown.decode()
+    assert "\x1b[1m" in text
+    assert "EMMS" in text
+    assert "seconds" not in text  # the first column to go where it is narrow
+
+
+def test_cache_ls_rm_prune(cli: Cli, rank: list[str], emms_cache: Path, encoder: Path) -> None:
+    cli(*rank)
+    listed = json.loads(cli("cache", "ls", "--format", "json").out)
+    assert sorted((entry["kind"], entry["id"]) for entry in listed) == sorted(
+        [(kind, id) for kind in ("features", "rows") for id in (GOOD, POOR)] + [("labels", str(encoder))]
+    )
+    assert "removed 2 entries" in cli("cache", "rm", GOOD).err
+    assert cli("cache", "rm", GOOD).code == 1
+    (labels,) = [entry["digest"] for entry in listed if entry["kind"] == "labels"]
+    assert "removed 1 entry," in cli("cache", "rm", labels[:10]).err
+    assert len(cli("cache", "ls", "--quiet").out.split()) == 2
+    assert "removed 0 entries" in cli("cache", "prune", "--older-than", "1d", "--max-size", "1GB").err
+    assert "removed 2 entries" in cli("cache", "prune", "--max-size", "0").err
+    cli(*rank)
+    cli("cache", "rm", "--all")
+    assert cli("cache", "ls").out.splitlines() == ["kind\tid\trevision\tsize\tused\tdigest"]
+
+
+def test_presets_lists_what_can_be_typed(cli: Cli) -> None:
+    rows = json.loads(cli("presets", "--format", "json").out)
+    assert {"task", "dataset", "checkpoint", "encoder", "estimator"} == {row["kind"] for row in rows}
+    assert {"demo_captions", "coco_captions", "cifar10"} <= {row["name"] for row in rows}
+
+
+@pytest.fixture
+def arrays(tmp_path: Path) -> Path:
+    rng = np.random.default_rng(0)
+    x = rng.normal(size=(80, 6))
+    table = rng.normal(size=(4, 5))
+    codes = np.argmax(x[:, :4], axis=1)
+    z = x @ rng.normal(size=(6, 5)) + rng.normal(size=(80, 5))
+    np.savez(
+        tmp_path / "a.npz",
+        features=x,
+        label_embeddings=z,
+        codes=codes,
+        table=table,
+        groups=np.arange(80) // 2,
+        z2=z[:, :3],
+    )
+    return tmp_path / "a.npz"
+
+
+def test_score_gives_what_emms_gives(cli: Cli, arrays: Path) -> None:
+    held = np.load(arrays)
+    x, z, groups = held["features"], held["label_embeddings"], held["groups"]
+    result = json.loads(cli("score", arrays, "--format", "json").out)
+    assert result["score"] == pytest.approx(hf_emms.emms(x, z, groups=groups).score, rel=1e-12)
+    exact = json.loads(cli("score", arrays, "--method", "exact", "--format", "json").out)
+    assert exact["score"] == pytest.approx(hf_emms.emms(x, z, method="exact").score, rel=1e-12)
+    two = cli("score", arrays, "--labels-key", "label_embeddings", "--labels-key", "z2", "--format", "json").out
+    expected = hf_emms.emms(x, [z, held["z2"]], groups=groups)
+    assert json.loads(two)["weights"] == pytest.approx(list(expected.weights))
+    table = hf_emms.LabelTable(held["codes"], (held["table"],))
+    coded = json.loads(cli("score", arrays, "--table-key", "table", "--format", "json").out)
+    assert coded["score"] == pytest.approx(hf_emms.emms(x, table, groups=groups).score, rel=1e-12)
+    assert "R²" in cli("score", arrays).out
+
+
+def test_score_says_what_is_wrong_with_a_file(cli: Cli, arrays: Path, tmp_path: Path) -> None:
+    result = cli("score", arrays, "--features-key", "X")
+    assert result.code == 1
+    assert "no array 'X'" in result.err
+    assert "label_embeddings" in result.err
+    np.savez(tmp_path / "pickled.npz", features=np.array([{}], dtype=object))
+    np.save(tmp_path / "single.npy", np.zeros(3))
+    (tmp_path / "text.npz").write_text("not an archive")
+    for name in ("pickled.npz", "single.npy", "text.npz"):
+        result = cli("score", tmp_path / name)
+        assert result.code == 1
+        assert name in result.err
+    assert cli("score", tmp_path / "missing.npz").code == 2
+
+
+def _started(words: list[str], emms_cache: Path) -> subprocess.Popen[str]:
+    environment = os.environ | {"HF_EMMS_CACHE": str(emms_cache)}
+    return subprocess.Popen(
+        [*PROGRAM, *words], env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    )
+
+
+def _wait_for_a_row(process: subprocess.Popen[str], emms_cache: Path) -> None:
+    deadline = time.monotonic() + 120
+    while not list(emms_cache.glob("rows/*.json")):
+        assert process.poll() is None, process.communicate()
+        assert time.monotonic() < deadline, "no row was finished"
+        time.sleep(0.005)
+
+
+@pytest.mark.parametrize("how", [signal.SIGKILL, signal.SIGINT], ids=["SIGKILL", "SIGINT"])
+def test_a_killed_run_goes_on_where_it_stopped(cli: Cli, encoder: Path, emms_cache: Path, how: signal.Signals) -> None:
+    # Slow enough to be hit in the middle: one picture a batch.
+    words = ["rank", "--dataset", "demo_captions", "--max-samples", "200", "--batch-size", "1"]
+    words += ["-e", str(encoder), "--estimator", "emms"]
+    for checkpoint in (POOR, "emms-demo/regnet-random", GOOD, "emms-demo/resnet-fashion"):
+        words += ["-c", checkpoint]
+    process = _started(words, emms_cache)
+    _wait_for_a_row(process, emms_cache)
+    process.send_signal(how)
+    out, err = process.communicate()
+    assert out == ""
+    if how == signal.SIGINT:
+        assert process.returncode == 130
+        assert "run the same command again" in err
+        assert "Traceback" not in err
+    else:
+        assert process.returncode == -signal.SIGKILL
+    finished = {path: path.read_bytes() for path in emms_cache.glob("rows/*.json")}
+    assert 1 <= len(finished) < 4
+
+    ranking = Ranking.from_json(cli(*words, "--format", "json").out)
+    assert sum(row.cached == "row" for row in ranking.rows) == len(finished)
+    assert [row.error for row in ranking.rows] == [None] * 4
+    assert {path: path.read_bytes() for path in finished} == finished

@@ -1,0 +1,78 @@
+"""hf emms …: what `hf extensions install OWNER/hf-emms` needs of this repository, and what it leaves behind works.
+
+The install itself downloads from GitHub; what it writes is written here by the client's own code.
+"""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import tomllib
+from datetime import UTC, datetime
+from pathlib import Path
+
+import pytest
+from huggingface_hub.cli.extensions import ExtensionManifest
+
+from hf_emms import __version__
+from tests import ROOT
+
+BIN = Path(sys.executable).parent
+
+
+@pytest.fixture
+def installed(tmp_path: Path) -> dict[str, str]:
+    """The environment of a user who has the extension."""
+    manifest = ExtensionManifest(
+        owner="OWNER",
+        repo="hf-emms",
+        repo_id="OWNER/hf-emms",
+        short_name="emms",
+        executable_path=str(BIN / "hf-emms"),
+        type="python",
+        installed_at=datetime.now(UTC),
+        description="Rank checkpoints",
+    )
+    manifest.save(tmp_path / ".local/share/hf/extensions/hf-emms")
+    kept = {name: value for name, value in os.environ.items() if not name.startswith("HF_")}
+    return {**kept, "HOME": str(tmp_path), "HF_HUB_DISABLE_UPDATE_CHECK": "1"}
+
+
+def hf(environment: dict[str, str], *arguments: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [str(BIN / "hf"), *arguments], env=environment, capture_output=True, text=True, timeout=120, check=False
+    )
+
+
+def test_hf_runs_our_commands_and_hands_their_arguments_on(installed: dict[str, str]) -> None:
+    version = hf(installed, "emms", "--version")
+    assert version.returncode == 0, version.stderr
+    assert version.stdout.split()[-1] == __version__
+    usage = hf(installed, "emms", "rank")
+    assert usage.returncode == 2
+    assert "--dataset" in usage.stderr
+
+
+def test_hf_lists_the_extension(installed: dict[str, str]) -> None:
+    assert "Rank checkpoints [extension OWNER/hf-emms]" in " ".join(hf(installed, "--help").stdout.split())
+
+
+def test_hf_has_no_command_of_this_name_itself(tmp_path: Path, installed: dict[str, str]) -> None:
+    shown = hf({**installed, "HOME": str(tmp_path / "nobody")}, "--help").stdout
+    assert "datasets" in shown.split()
+    assert "emms" not in shown.split()
+
+
+def test_the_repository_is_installed_as_a_python_package() -> None:
+    # A file of this name at the root would be taken for the extension itself, a script.
+    assert not (ROOT / "hf-emms").exists()
+    assert not (ROOT / "manifest.json").exists()
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    assert project["scripts"]["hf-emms"] == "hf_emms.cli:main"
+
+
+def test_the_first_description_in_the_project_file_is_the_one_that_hf_shows() -> None:
+    lines = [line.strip() for line in (ROOT / "pyproject.toml").read_text().splitlines()]
+    shown = next(line for line in lines if line.startswith("description")).partition("=")[2].strip().strip("\"'")
+    assert shown == tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["description"]

@@ -1,0 +1,144 @@
+"""hf-emms search: candidates on the Hub that can be ranked, without downloading any."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from hf_emms import demo
+from hf_emms.errors import EmmsError
+from hf_emms.search import number_of
+from hf_emms.tasks import TASKS
+from tests.helpers.command_line import CommandLine, Done
+from tests.helpers.hub_client import cli, home
+from tests.hub import Hub, running_hub
+from tests.hub.fixtures import client_environment
+
+__all__ = ["cli", "home"]
+
+
+def checkpoint(name: str, task: str, **more: bytes) -> dict[str, bytes]:
+    folder = demo.folder_of(demo.DEMO_PREFIX + name)
+    assert folder is not None
+    card = f"---\npipeline_tag: {task}\nlibrary_name: transformers\ntags:\n- pictures\n---\n".encode()
+    return {**{path.name: path.read_bytes() for path in folder.iterdir()}, "README.md": card, **more}
+
+
+@pytest.fixture(scope="module")
+def hub(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Hub]:
+    """Checkpoints that can be used and such that cannot, the most downloaded first."""
+    own, backbone = "image-classification", "image-feature-extraction"
+    vit = checkpoint("vit-random", own)
+    pickled = {"pytorch_model.bin" if name == "model.safetensors" else name: vit[name] for name in vit}
+    without = {name: vit[name] for name in vit if name != "config.json"}
+    with running_hub(tmp_path_factory.mktemp("hub")) as running:
+        for place, (id, files) in enumerate(
+            {
+                "ada/vit": vit,
+                "ada/text": checkpoint("bert-random", own),
+                "ada/backbone": checkpoint("resnet-distilled", backbone),
+                "ada/pickled": pickled,
+                "bob/no-config": without,
+                "bob/new": {**vit, "config.json": b'{"model_type": "tomorrow"}'},
+                "bob/fallback": {**vit, "config.json": b'{"model_type": "levit"}'},
+                "bob/timm": {**vit, "config.json": b'{"architecture": "resnet18", "pretrained_cfg": {}}'},
+                "bob/gated": vit,
+                "bob/unread": vit,
+                "bob/other-task": checkpoint("vit-random", "depth-estimation"),
+            }.items()
+        ):
+            running.store.put_files(id, files, downloads=1000 - 100 * place, likes=place)
+        running.store.repo("bob/gated").gated = "auto"
+        running.store.repo("bob/unread").headers_read = False
+        running.page_size = 2
+        yield running
+
+
+def search(cli: CommandLine, *arguments: str, **options: Any) -> Done:
+    done = cli.run("search", "--task", "image-classification", *arguments, **options)
+    assert done.code == 0, done.err
+    return done
+
+
+def ids(done: Done) -> list[str]:
+    return done.out.split()
+
+
+def test_ids_come_on_stdout_most_downloaded_first_backbones_among_them(cli: CommandLine) -> None:
+    assert ids(search(cli)) == ["ada/vit", "ada/backbone", "bob/fallback", "bob/timm", "bob/unread"]
+
+
+def test_what_was_left_out_is_told_with_the_reason(hub: Hub, cli: CommandLine) -> None:
+    told = search(cli).err
+    for id, reason in {
+        "ada/text": "bert reads no images",
+        "ada/pickled": "no safetensors (pickled weights only)",
+        "bob/no-config": "no config.json",
+        "bob/new": "does not know the architecture 'tomorrow'",
+        "bob/gated": f"gated: accept its terms at {hub.url}/bob/gated, then hf auth login",
+    }.items():
+        assert any(line.startswith(f"left out {id}: ") and reason in line for line in told.splitlines()), id
+    assert "5 found, 5 left out" in told
+    assert "left out" not in search(cli, "--quiet").err
+
+
+def test_nothing_but_descriptions_is_read(hub: Hub, cli: CommandLine) -> None:
+    """Where the Hub tells no size, it is read from the header: a Range of the file's first 100 KB."""
+    began = len(hub.requests)
+    search(cli)
+    weights = [entry for entry in hub.requests[began:] if "/cdn/" in entry.path]
+    assert {entry.path.partition("/models/")[2] for entry in weights} == {"bob/unread/model.safetensors"}
+    assert {entry.range for entry in weights} == {"bytes=0-100000"}
+
+
+def test_sizes_are_compared_whoever_tells_them(cli: CommandLine) -> None:
+    rows = json.loads(search(cli, "--format", "json").out)
+    sizes = {row["id"]: row["parameters"] for row in rows}
+    assert sizes["bob/unread"] == sizes["ada/vit"] < sizes["ada/backbone"]
+    done = search(cli, "--max-params", f"{sizes['ada/vit'] / 1000}K")
+    assert "ada/backbone" not in ids(done)
+    assert {"ada/vit", "bob/unread"} <= set(ids(done))
+    assert f"left out ada/backbone: {sizes['ada/backbone']:,} parameters" in done.err
+
+
+def test_filters_order_and_limit(cli: CommandLine) -> None:
+    assert ids(search(cli, "--author", "ada")) == ["ada/vit", "ada/backbone"]
+    assert ids(search(cli, "--text", "backbone")) == ["ada/backbone"]
+    assert ids(search(cli, "--limit", "1")) == ["ada/vit"]
+    assert ids(search(cli, "--min-downloads", "700")) == ["ada/vit", "ada/backbone"]
+    assert ids(search(cli, "--sort", "likes", "--limit", "2")) == ["bob/unread", "bob/timm"]
+    assert ids(search(cli, "--filter", "pictures", "--library", "transformers", "--limit", "1")) == ["ada/vit"]
+    assert ids(search(cli, "--filter", "drawings")) == []
+    assert ids(search(cli, "--pipeline-tag", "depth-estimation")) == ["bob/other-task"]
+
+
+def test_whoever_is_logged_in_sees_what_is_gated(hub: Hub, cli: CommandLine) -> None:
+    assert "bob/gated" in ids(search(cli, token=hub.token(user="eve", role="read")))
+
+
+def test_the_ids_can_be_piped_to_rank(hub: Hub, home: Path) -> None:
+    rank = "rank --dataset demo_captions --max-samples 40 -e emms-demo/encoder-minilm-static --dry-run -q"
+    emms = f"emms() {{ {sys.executable} -c 'from hf_emms.cli import main; main()' \"$@\"; }}"
+    command = f"{emms}; emms search --task image-classification --limit 2 | emms {rank} --checkpoints-file -"
+    environment = client_environment(hub, home)
+    done = subprocess.run(["bash", "-c", command], env=environment, capture_output=True, text=True, timeout=120)
+    assert done.stdout.split() == ["ada/vit", "ada/backbone"], done.stderr
+
+
+@pytest.mark.parametrize(("text", "number"), [("22000", 22_000), ("22k", 22_000), ("1.5B", 1_500_000_000)])
+def test_sizes_are_written_as_people_do(text: str, number: int) -> None:
+    assert number_of(text) == number
+
+
+def test_what_is_no_size_or_task_is_refused(cli: CommandLine) -> None:
+    with pytest.raises(EmmsError, match="'much'"):
+        number_of("much")
+    done = cli.run("search", "--task", "image-clasification")
+    assert done.code == 1
+    assert all(task in done.err for task in TASKS)

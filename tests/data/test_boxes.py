@@ -1,0 +1,215 @@
+"""Boxes as labels: every format comes to the same four numbers, and those to words and columns."""
+
+from __future__ import annotations
+
+import io
+import math
+from typing import Any
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from hf_emms.data import load_sample
+from hf_emms.data.image_files import picture_size
+from hf_emms.tasks import get_task
+from hf_emms.tasks.base import rbf_features
+from hf_emms.tasks.referring_expression import BOXES, are_parts, box_in_words, encode_boxes, measure_box
+from tests.helpers.rows import error_of, image_rows, png
+
+SIZE = (200, 100)
+MIDDLE = (0.5, 0.5, 0.5, 0.2)
+
+
+@pytest.mark.parametrize(
+    ("form", "raw"),
+    [
+        ("xywh", [50, 40, 100, 20]),
+        ("xyxy", [50, 40, 150, 60]),
+        ("cxcywh", [100.0, 50.0, 100.0, 20.0]),
+        ("xywh", [0.25, 0.4, 0.5, 0.2]),
+        ("xyxy", [0.25, 0.4, 0.75, 0.6]),
+        ("cxcywh", (0.5, 0.5, 0.5, 0.2)),
+    ],
+)
+def test_the_same_box_in_every_format(form: str, raw: list[float]) -> None:
+    size = None if are_parts([raw]) else SIZE
+    assert measure_box(raw, size, form) == pytest.approx(MIDDLE)
+    assert BOXES.formats[form](raw, size) == pytest.approx(MIDDLE)
+
+
+@pytest.mark.parametrize(
+    ("boxes", "parts"),
+    [
+        ([[0.25, 0.4, 0.5, 0.2], [0, 0, 1, 1]], True),
+        ([[0, 0, 1, 1], [0, 0, 1, 0.5], [0.1, 0.1, 1.02, 0.9]], True),  # a little beyond the edge
+        ([[0.1, 0.1, 0.2, 0.2], [0.3, 0.1, 0.2, 0.2], [30, 10, 20, 20]], True),  # one that is wrong
+        ([[0, 0, 1, 1], [5, 5, 10, 10], [7, 8, 9, 10]], False),
+        ([[0, 0, 1, 1]] * 3, False),
+        ([[0.0, 0.0, 1.0, 1.0]] * 3, False),
+        ([[0.5, 0.5, 0.5, 0.5], [10.5, 3.2, 7, 8], [1.5, 6.2, 7, 8]], False),
+        ([None, [0.1, 0.2], [0.1, 0.2, 0.3, 0.4]], True),
+        ([None, [1, 2, 3]], False),
+        ([], False),
+    ],
+)
+def test_all_boxes_together_tell_whether_they_are_parts_or_pixels(boxes: list[Any], parts: bool) -> None:
+    assert are_parts(boxes) == parts
+
+
+@pytest.mark.parametrize(("scale", "wide"), [(1, 1 / 20), (1 / 20, 1.0)])
+def test_one_pixel_in_the_corner_is_no_whole_picture_where_boxes_are_pixels(scale: float, wide: float) -> None:
+    """Pictures of 20 x 20: the same boxes in pixels and as parts, and [0, 0, 1, 1] among them."""
+    boxes = [[scale * value for value in (n, n, 10, 5)] for n in range(1, 6)] + [[0, 0, 1, 1]]
+    rows = image_rows(scenes(boxes, (20, 20)), expression=[f"e {n}" for n in range(6)], bbox=boxes)
+    target = load_sample(rows)
+    assert target.label_numbers is not None
+    widths = sorted(target.label_numbers[:, 2].tolist())
+    assert widths == pytest.approx(sorted([0.5] * 5 + [wide]))
+    assert any("as parts of its picture" in note for note in target.notes) == (scale < 1)
+
+
+def test_boxes_are_read_as_xywh_unless_said() -> None:
+    assert BOXES.measure([50, 40, 100, 20], SIZE) == pytest.approx(MIDDLE)
+
+
+def test_what_stands_out_of_the_picture_is_cut_off() -> None:
+    assert measure_box([150, -20, 100, 60], SIZE, "xywh") == pytest.approx((0.875, 0.2, 0.25, 0.4))
+
+
+@pytest.mark.parametrize(
+    ("raw", "said"),
+    [
+        ([1, 2, 3], "four numbers"),
+        ([1, 2, 3, 4, 5], "four numbers"),
+        (["a", 2, 3, 4], "four numbers"),
+        (None, "four numbers"),
+        ([1, 2, math.nan, 4], "not finite"),
+        ([10, 10, 0, 5], "no area"),
+        ([10, 10, 5, -5], "no area"),
+        ([300, 10, 5, 5], "outside its picture of 200 x 100"),
+    ],
+)
+def test_a_box_that_is_none_says_why(raw: list[float], said: str) -> None:
+    with pytest.raises(ValueError, match=said):
+        measure_box(raw, SIZE, "xywh")
+
+
+@pytest.mark.parametrize(
+    ("box", "words"),
+    [
+        ((0.5, 0.5, 0.1, 0.1), "a tiny box at the middle, center"),
+        ((0.05, 0.95, 0.1, 0.3), "a small tall box at the bottom, far left"),
+        ((0.7, 0.3, 0.6, 0.3), "a medium wide box at the upper, right"),
+        ((1.0, 1.0, 1.0, 1.0), "a huge box at the bottom, far right"),
+    ],
+)
+def test_boxes_in_words(box: tuple[float, ...], words: str) -> None:
+    assert box_in_words(box) == words
+
+
+def test_boxes_in_columns_hold_the_numbers_and_where_they_are() -> None:
+    boxes = np.random.default_rng(0).uniform(0.05, 0.95, (40, 4))
+    encoded = encode_boxes(boxes)
+    assert (encoded.dtype, encoded.shape) == (np.float32, (40, 32))
+    assert np.allclose(encoded[:, :4], boxes, atol=1e-6)
+    assert np.isfinite(encoded).all()
+    # Near boxes are near in the bumps, far ones are not.
+    moved = encode_boxes(boxes + np.array([0.01, 0, 0, 0]))
+    far = encode_boxes(np.mod(boxes + np.array([0.5, 0, 0, 0]), 1))
+    assert np.abs(encoded - moved)[:, 4:12].max() < 0.1 < np.abs(encoded - far)[:, 4:12].max(axis=1).min()
+
+
+def test_bumps_peak_at_their_centres() -> None:
+    centers = np.linspace(0, 1, 5)
+    heights = rbf_features(centers, centers)
+    assert np.array_equal(heights.argmax(axis=1), np.arange(5))
+    assert np.allclose(heights.max(axis=1), 1)
+
+
+# ---- in datasets ----------------------------------------------------------------------------------------------
+
+
+def turned(size: tuple[int, int]) -> bytes:
+    """A picture that a camera held on its side has written."""
+    buffer, exif = io.BytesIO(), Image.Exif()
+    exif[0x0112] = 6
+    Image.new("RGB", size, (9, 9, 9)).save(buffer, "jpeg", exif=exif)
+    return buffer.getvalue()
+
+
+def test_sizes_are_of_the_upright_picture() -> None:
+    assert picture_size(turned((40, 20))) == (20, 40)
+    assert picture_size(png((1, 1, 1), (40, 20))) == (40, 20)
+
+
+def scenes(boxes: list[list[float]], size: tuple[int, int] = (40, 20)) -> list[bytes]:
+    return [png((n, 0, 0), size) for n in range(len(boxes))]
+
+
+def test_expressions_of_one_box_are_inputs_of_their_own_that_share_picture_and_label() -> None:
+    boxes = [[0.0, 0.0, 20.0, 10.0], [20.0, 10.0, 20.0, 10.0]]
+    rows = image_rows(scenes(boxes), answer=[["the left one", "The  red one"], ["the right one"]], bbox=boxes)
+    target = load_sample(rows)
+    assert target.task.id == "referring-expression"
+    assert sorted(text for _, text in target.inputs) == ["The  red one", "the left one", "the right one"]
+    assert (len(target.inputs.firsts), len(set(target.groups.tolist())), target.skipped) == (2, 2, 0)  # type: ignore[attr-defined]
+    assert len(np.unique(target.codes)) == 2
+
+
+@pytest.mark.parametrize(("form", "texts", "numbers"), [("text", 2, False), ("numbers", 2, True), ("both", 2, True)])
+def test_a_box_becomes_text_numbers_or_both(form: str, texts: int, numbers: bool) -> None:
+    boxes = [[0, 0, 10, 10], [1, 0, 10, 10], [30, 10, 10, 10], [29, 10, 10, 10]]
+    rows = image_rows(scenes(boxes), expression=list("abcd"), box=boxes)
+    target = load_sample(rows, label_form=form)  # type: ignore[arg-type]
+    assert (target.form, len(target.label_texts)) == (form, texts)
+    assert (target.label_numbers is not None) == numbers
+    # Near boxes share their words, but not their numbers.
+    assert len(np.unique(target.codes)) == (4 if numbers else 2)
+    if numbers:
+        embedded = np.eye(2, dtype=np.float32)
+        assert np.array_equal(target.mixed(embedded).sum(axis=0), [2, 2])
+        assert target.label_numbers.shape == (4, 32)  # type: ignore[union-attr]
+    assert target.numbers_name == "box (numbers)"
+
+
+def test_the_format_and_the_form_are_part_of_the_sample() -> None:
+    boxes = [[0, 0, 10, 10], [5, 5, 20, 20], [10, 2, 30, 18]]
+    rows = image_rows(scenes(boxes), expression=list("abc"), box=boxes)
+    variants = [load_sample(rows), load_sample(rows, box_format="xyxy"), load_sample(rows, label_form="text")]
+    assert len({one.fingerprint for one in variants}) == 3
+    assert "--box-format xywh|xyxy|cxcywh" in str(error_of(lambda: load_sample(rows, box_format="yx")).hint)
+
+
+def test_boxes_that_cannot_be_used_are_left_out_and_the_first_one_is_told() -> None:
+    boxes = [[float(n % 30), 0, 5, 5] for n in range(60)]
+    boxes[7], boxes[9] = [90.0, 0, 5, 5], [1.0, 2, 3]
+    target = load_sample(image_rows(scenes(boxes), expression=[f"e {n}" for n in range(60)], box=boxes))
+    assert (len(target), target.skipped) == (58, 2)
+    assert any("2 rows left out" in note for note in target.notes)
+    wrong = [[n, 10, 5, 5] for n in range(20, 60)]
+    error = error_of(
+        lambda: load_sample(
+            image_rows(scenes(wrong), expression=[f"e {n}" for n in range(40)], box=wrong), box_format="xyxy"
+        )
+    )
+    assert "no area" in error.message
+    assert "--box-format xywh|xyxy|cxcywh" in str(error.hint)
+    assert "--box-column" in str(error.hint)
+
+
+def test_corners_that_are_read_as_sizes_are_doubted() -> None:
+    boxes = [[2.0 * n, 14 - n, 2 * n + 9, 19 - n] for n in range(14)]
+    rows = image_rows(scenes(boxes), expression=[f"e {n}" for n in range(14)], box=boxes)
+    wrong, right = load_sample(rows), load_sample(rows, box_format="xyxy")
+    assert any("right or lower edge" in note and "--box-format" in note for note in wrong.notes)
+    assert not any("edge" in note for note in right.notes)
+
+
+def test_options_for_numbers_are_refused_where_labels_are_texts() -> None:
+    rows = image_rows(scenes([[0]] * 4), caption=list("abcd"))
+    for option in ({"label_form": "both"}, {"box_format": "xyxy"}):
+        assert "is no number" in error_of(lambda option=option: load_sample(rows, **option)).message  # type: ignore[misc]
+    boxed = image_rows(scenes([[0]] * 2), expression=["a", "b"], box=[[0, 0, 5, 5], [9, 9, 5, 5]])
+    assert "one box" in error_of(lambda: load_sample(boxed, references="all")).message
+    assert get_task("visual grounding").id == "referring-expression"

@@ -1,0 +1,110 @@
+"""What becomes a label: several classes, numbers, cleaned answers."""
+
+from __future__ import annotations
+
+import datasets
+import numpy as np
+import pytest
+
+from hf_emms.data import load_sample
+from hf_emms.tasks.label_texts import clean_answer, clean_question
+from tests.helpers.rows import error_of, image_rows, pictures, texts
+
+NAMES = ["sky_blue", "grass", "dog"]
+
+
+def several(form: str) -> datasets.Dataset:
+    """The same classes of six pictures as ids with names, as names, as numbers."""
+    ids = [[0], [1, 0], [2], [0, 1], [2, 1, 0], [1]]
+    values = {"ids": ids, "names": [[NAMES[i] for i in one] for one in ids], "numbers": ids}[form]
+    rows = image_rows(pictures(6), classes=values)
+    return rows.cast_column("classes", datasets.List(datasets.ClassLabel(names=NAMES))) if form == "ids" else rows
+
+
+@pytest.mark.parametrize("form", ["ids", "names", "numbers"])
+def test_several_classes_of_a_picture_are_the_mean_of_their_texts(form: str) -> None:
+    target = load_sample(several(form))
+    assert target.task.id == "image-classification"
+    assert target.label_texts == (("0", "1", "2") if form == "numbers" else ("dog", "grass", "sky blue"))
+    assert not target.categorical
+    table = target.mixed(np.eye(3, dtype=np.float32))[target.codes]
+    means = {tuple(round(float(value), 3) for value in row) for row in table}
+    assert (0.333, 0.333, 0.333) in means
+    assert len(means) == 5  # the order of classes does not matter
+    assert any("3 classes, 1.7 a row" in note for note in target.notes)
+
+
+def test_one_of_several_classes_or_each_of_them_may_count() -> None:
+    first = load_sample(several("ids"), references="first")
+    assert (len(first), first.mixtures, first.categorical) == (6, None, True)
+    every = load_sample(several("ids"), references="all")
+    assert (len(every), len(every.inputs), every.categorical) == (10, 6, True)
+
+
+def test_balanced_sampling_goes_by_the_rarest_class_of_a_row() -> None:
+    classes = [["common"]] * 60 + [["common", "rare"]] * 10
+    target = load_sample(image_rows(pictures(70), labels=classes), max_samples=20)
+    assert np.bincount(target.codes).tolist() == [10, 10]
+
+
+def test_texts_of_several_classes_are_read_too_and_streams_of_them() -> None:
+    rows = texts(40, ["x"]).remove_columns("label").add_column("labels", [["a"], ["a", "b"]] * 20)
+    assert load_sample(rows).label_texts == ("a", "b")
+    assert len(load_sample(rows.to_iterable_dataset(), max_samples=10)) == 10
+
+
+def test_values_are_an_f_label_of_numbers() -> None:
+    rows = datasets.Dataset.from_dict({"text": list("abcdef"), "score": [0.5, 1.0, 1.0, 2.5, 4.0, 5.0]})
+    target = load_sample(rows)
+    assert (target.task.id, target.form, target.columns["label"]) == ("text-regression", "numbers", "score")
+    assert target.label_numbers is not None
+    assert target.label_numbers.shape == (5, 9)
+    places = sorted(target.label_numbers[target.codes, 0].tolist())
+    assert places == pytest.approx([0, 1 / 9, 1 / 9, 4 / 9, 7 / 9, 1])
+    assert load_sample(rows, label_form="text").label_texts == ("0.5", "1", "2.5", "4", "5")
+    assert any("an F-label of 9 columns" in note for note in target.notes)
+
+
+def test_whole_numbers_are_classes_unless_the_task_says_that_they_are_values() -> None:
+    rows = datasets.Dataset.from_dict({"text": list("abcd"), "label": [1, 2, 1, 5]})
+    assert load_sample(rows).task.id == "text-classification"
+    assert load_sample(rows, task="regression").form == "numbers"
+
+
+def test_a_value_that_is_none_is_left_out() -> None:
+    values = [float(n) for n in range(60)]
+    values[3] = float("nan")
+    rows = datasets.Dataset.from_dict({"text": [f"t {n}" for n in range(60)], "score": values})
+    assert (len(load_sample(rows)), load_sample(rows).skipped) == (59, 1)
+    same = datasets.Dataset.from_dict({"text": list("abc"), "score": [1.0, 1.0, 1.0]})
+    assert "the same label" in error_of(lambda: load_sample(same)).message
+
+
+@pytest.mark.parametrize(
+    ("raw", "clean"),
+    [
+        ("Yes.", "yes"),
+        (" The  Dog ", "the dog"),
+        ("U.S.", "u.s."),
+        (".", "."),
+        ("3.5", "3.5"),
+        ("no answer", "no answer"),
+    ],
+)
+def test_answers_lose_case_space_and_full_stop(raw: str, clean: str) -> None:
+    assert clean_answer(raw) == clean
+
+
+@pytest.mark.parametrize(
+    ("raw", "clean"),
+    [
+        ("What is it?\nAnswer briefly.", "What is it?"),
+        ("What is the colour of the bus\nConcise answer only.", "What is the colour of the bus"),
+        ("How many?\nYour response must be concise. ", "How many?"),
+        ("What is it?\nChoices: a cat, a dog.", "What is it?\nChoices: a cat, a dog."),
+        ("Which one?\nA: cat\nB: dog\nAnswer briefly.", "Which one?\nA: cat\nB: dog\nAnswer briefly."),
+        ("Give a short answer.", "Give a short answer."),
+    ],
+)
+def test_questions_lose_the_line_that_asks_for_brevity_and_nothing_else(raw: str, clean: str) -> None:
+    assert clean_question(raw) == clean

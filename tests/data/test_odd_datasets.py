@@ -1,0 +1,129 @@
+"""Datasets as they also come: deep pixels, fields of columns, names with dots, labels that read alike."""
+
+from __future__ import annotations
+
+import dataclasses
+import io
+
+import datasets
+import numpy as np
+import pytest
+from PIL import Image
+
+from hf_emms.data import Images, load_sample
+from hf_emms.data.request import Request
+from hf_emms.data.sample_cache import sample_key
+from hf_emms.data.sources import DatasetRef
+from hf_emms.hub import Repo
+from hf_emms.presets import dataset_preset
+from tests.helpers.rows import error_of, image_rows, labels_of, pictures, texts
+
+# ---- pictures -------------------------------------------------------------------------------------------------
+
+
+def encoded(pixels: np.ndarray, form: str = "png") -> bytes:
+    buffer = io.BytesIO()
+    Image.fromarray(pixels).save(buffer, form)
+    return buffer.getvalue()
+
+
+def test_sixteen_bit_gray_is_scaled_and_not_clipped_to_white() -> None:
+    deep = np.array([[0, 257, 0x8080, 0xFFFF]], np.uint16)
+    assert np.asarray(Images([encoded(deep)])[0])[0, :, 0].tolist() == [0, 1, 128, 255]
+
+
+def test_pixels_of_unknown_range_are_no_white_pictures() -> None:
+    odd = [encoded(np.eye(size, dtype=np.float32), "tiff") for size in (4, 5, 6)]
+    rows = image_rows([*odd, *pictures(3)], label=["a", "b"] * 3)
+    assert "mode F" in error_of(lambda: load_sample(rows)).message
+
+
+# ---- columns --------------------------------------------------------------------------------------------------
+
+
+def labelled(classes: list[int]) -> datasets.Dataset:
+    """Texts whose class is a field of a column."""
+    names = datasets.ClassLabel(names=["x", "y"])
+    features = datasets.Features({"text": datasets.Value("string"), "meta": {"label": names}})
+    meta = [{"label": one} for one in classes]
+    return datasets.Dataset.from_dict({"text": [f"text {i}" for i in range(len(classes))], "meta": meta}, features)
+
+
+def test_the_class_of_a_streamed_row_may_be_a_field() -> None:
+    stream = labelled([0, 1] * 20).to_iterable_dataset()
+    target = load_sample(stream, columns={"label": "meta.label"}, max_samples=10)
+    assert target.label_texts == ("x", "y")
+    assert np.bincount(target.codes).tolist() == [5, 5]
+
+
+def test_rows_without_a_label_are_no_class_of_a_stream() -> None:
+    few = labelled([-1, *[0, 1] * 20]).to_iterable_dataset()
+    assert len(load_sample(few, columns={"label": "meta.label"}, max_samples=30)) == 30
+    many = labelled([-1, 0, 1] * 20).to_iterable_dataset()
+    error = error_of(lambda: load_sample(many, columns={"label": "meta.label"}, max_samples=30))
+    assert "no label in column" in error.message
+
+
+def test_a_picture_may_be_a_field() -> None:
+    flat = image_rows(pictures(6), label=["a", "b"] * 3)
+    nested = datasets.Dataset.from_dict(
+        {"data": [{"shot": one} for one in flat.cast_column("image", datasets.Image(decode=False))["image"]]},
+        datasets.Features({"data": {"shot": datasets.Image()}}),
+    ).add_column("label", flat["label"])
+    assert labels_of(load_sample(nested, columns={"image": "data.shot"})) == labels_of(load_sample(flat))
+
+
+def test_a_dot_in_a_name_is_told_from_a_field() -> None:
+    rows = texts(6, ["a", "b"]).rename_column("text", "my.text")
+    error = error_of(lambda: load_sample(rows, columns={"text": "my.text"}))
+    assert "'my.text'" in error.message
+    assert "--text-column" in str(error.hint)
+
+
+def test_a_kept_sample_is_that_of_the_preset_as_it_is_now() -> None:
+    trec = dataset_preset("trec")
+    assert trec is not None
+    repo = Repo("CogComp/trec", "dataset", "a" * 40)
+    keys = [
+        sample_key(DatasetRef("trec", repo, one, None, "train", True, True), Request(10), None, {})
+        for one in (trec, dataclasses.replace(trec, words={}), dataclasses.replace(trec, note="a new note"))
+    ]
+    assert keys[0] != keys[1]
+    assert keys[0] == keys[2]
+
+
+# ---- labels that are numbers ----------------------------------------------------------------------------------
+
+
+def dated(step: float) -> datasets.Dataset:
+    """Texts and seconds since 1970."""
+    return datasets.Dataset.from_dict({"text": list("pqrstuvw"), "score": [1.7e9 + step * i for i in range(8)]})
+
+
+def test_large_numbers_that_differ_little_stay_apart() -> None:
+    target = load_sample(dated(1.0))
+    assert target.label_numbers is not None
+    assert len(np.unique(target.label_numbers, axis=0)) == 8
+    assert np.array_equal(target.label_numbers, load_sample(dated(1024.0)).label_numbers)
+
+
+def test_numbers_that_read_alike_make_no_f_label_of_their_words() -> None:
+    error = error_of(lambda: load_sample(dated(1.0), label_form="both"))
+    assert "'1.7e+09'" in error.message
+    assert "--label-form numbers" in str(error.hint)
+
+
+@pytest.mark.parametrize("columns", [{"text": "text,more"}, {"label": "label,more"}])
+def test_two_columns_are_not_one_text_or_class(columns: dict[str, str]) -> None:
+    rows = texts(6, ["a", "b"], more=list("pqrstu"))
+    error = error_of(lambda: load_sample(rows, task="text-classification", columns=columns))
+    assert "is one column" in error.message
+    assert "-column" in str(error.hint)
+
+
+def test_a_column_that_is_none_is_looked_for() -> None:
+    assert load_sample(texts(6, ["a", "b"]), columns={"label": None}).columns["label"] == "label"  # type: ignore[dict-item]
+
+
+def test_nothing_is_not_the_folder_that_the_program_runs_in() -> None:
+    assert "neither a folder nor a Hub id" in error_of(lambda: load_sample("")).message

@@ -1,0 +1,276 @@
+"""Questions on pictures and on texts: from rows of every layout to pairs, answers and groups."""
+
+from __future__ import annotations
+
+import random
+from collections import Counter
+from pathlib import Path
+from typing import Any
+
+import datasets
+import numpy as np
+import pytest
+
+from hf_emms.cache import Cache
+from hf_emms.data import Images, Pairs, Sample, load_sample
+from hf_emms.data.rows import UnusableError
+from hf_emms.data.sample_cache import keep_sample, kept_sample
+from hf_emms.data.sources import DatasetRef, Joined
+from tests import ROOT
+from tests.helpers.rows import error_of, image_rows, pictures, png
+
+REAL_DATA = ROOT.parent / "shared" / "data"
+SHORT = "\nGive a very brief answer."
+
+
+def answers_of(target: Sample) -> dict[Any, str]:
+    """(first part as a pixel or text, second part) → label text, where a label is one text."""
+    found = {}
+    for row, code in enumerate(target.codes):
+        first, second = target.inputs[int(target.input_of_row[row])]
+        key = first if isinstance(first, str) else first.getpixel((0, 0))[0]
+        found[key, second] = target.label_texts[code]
+    return found
+
+
+def asked(n: int, questions: int = 2) -> datasets.Dataset:
+    """Pictures with some questions each, a row each."""
+    encoded = [png((i, 0, 0)) for i in range(n) for _ in range(questions)]
+    texts = [f"what is {place}?" for _ in range(n) for place in range(questions)]
+    answers = [f"Answer {(i + place) % 5}." for i in range(n) for place in range(questions)]
+    return image_rows(encoded, question=texts, answer=answers)
+
+
+# ---- pictures and questions -----------------------------------------------------------------------------------
+
+
+def test_questions_on_pictures_hold_each_picture_and_each_question_once() -> None:
+    target = load_sample(asked(3))
+    assert target.task.id == "visual-question-answering"
+    assert isinstance(target.inputs, Pairs)
+    assert isinstance(target.inputs.firsts, Images)
+    assert (len(target.inputs), len(target.inputs.firsts), len(target.inputs.seconds)) == (6, 3, 2)
+    assert answers_of(target) == {
+        (i, f"what is {place}?"): f"answer {(i + place) % 5}" for i in range(3) for place in range(2)
+    }
+    assert not target.categorical
+    by_picture = {target.inputs[int(i)][0].getpixel((0, 0)): set() for i in target.input_of_row}
+    for row, group in enumerate(target.groups.tolist()):
+        by_picture[target.inputs[int(target.input_of_row[row])][0].getpixel((0, 0))].add(group)
+    assert sorted(map(len, by_picture.values())) == [1, 1, 1]
+    assert any("6 rows from 6 pairs of image and question, 3 images" in note for note in target.notes)
+
+
+def test_a_sample_is_spread_over_pictures_and_does_not_depend_on_the_order_of_rows() -> None:
+    rows = asked(50, 10)
+    shuffled = rows.select(random.Random(1).sample(range(len(rows)), len(rows)))
+    one, same, other = (load_sample(r, max_samples=40, seed=s) for r, s in ((rows, 0), (shuffled, 0), (rows, 1)))
+    assert answers_of(one) == answers_of(same)
+    assert one.fingerprint == same.fingerprint != other.fingerprint
+    assert len(set(one.groups.tolist())) > 20
+    assert len(one) == 40
+
+
+def turns(n: int = 12, each: int = 6) -> datasets.Dataset:
+    """Rows as instruction sets have them: one picture in a list, and turns."""
+    talk = [
+        [
+            {"user": f"What is {t} in {i}?{SHORT}", "assistant": f"Thing {(i + t) % 3}.", "source": "s"}
+            for t in range(each)
+        ]
+        for i in range(n)
+    ]
+    encoded = [[{"bytes": png((i, 0, 0)), "path": None}] for i in range(n)]
+    features = datasets.Features(
+        {
+            "images": datasets.List(datasets.Image()),
+            "texts": datasets.List(dict.fromkeys(("user", "assistant", "source"), datasets.Value("string"))),
+        }
+    )
+    return datasets.Dataset.from_dict({"images": encoded, "texts": talk}, features=features)
+
+
+def test_turns_become_questions_and_answers_without_the_prompt() -> None:
+    target = load_sample(turns())
+    assert target.columns == {"image": "images", "question": "texts.user", "answer": "texts.assistant"}
+    assert len(target) == 72
+    assert answers_of(target)[3, "What is 4 in 3?"] == "thing 1"
+    assert len(target.inputs.firsts) == 12  # type: ignore[attr-defined]
+
+
+def test_a_sample_of_turns_is_spread_over_pictures_too() -> None:
+    assert len(set(load_sample(turns(40, 10), max_samples=40).groups.tolist())) > 18
+
+
+def test_a_stream_of_turns_reads_a_few_rows() -> None:
+    read: list[int] = []
+    rows = turns(400, 6)
+
+    def given() -> Any:
+        for number, row in enumerate(rows.cast_column("images", datasets.List(datasets.Image(decode=False)))):
+            read.append(number)
+            yield row
+
+    stream = datasets.IterableDataset.from_generator(given, features=rows.features)
+    target = load_sample(stream, max_samples=8)
+    assert (len(target), target.task.id) == (8, "visual-question-answering")
+    assert len(read) < 200
+    assert len(set(target.groups.tolist())) >= 2
+
+
+def test_rows_of_several_pictures_or_without_an_answer_are_left_out() -> None:
+    good = turns(60, 1)
+    two = good.select([0]).map(lambda row: {"images": row["images"] * 2})
+    target = load_sample(datasets.concatenate_datasets([good, two]))
+    assert (len(target), target.skipped) == (60, 1)
+    assert any("a row has 2 pictures" in note for note in target.notes)
+    blank = asked(30).map(lambda row, i: {"answer": " " if i == 3 else row["answer"]}, with_indices=True)
+    assert (len(load_sample(blank)), load_sample(blank).skipped) == (59, 1)
+
+
+# ---- several answers ------------------------------------------------------------------------------------------
+
+
+def annotated() -> datasets.Dataset:
+    """Four annotators' answers to each of two questions."""
+    answers = [["Yes", "yes.", "no", "yes"], ["no", "no", "maybe", "no"]]
+    return image_rows(pictures(2), question=["a?", "b?"], answers=answers)
+
+
+def test_answers_of_several_annotators_are_a_weighted_mean() -> None:
+    target = load_sample(annotated())
+    assert target.label_texts == ("maybe", "no", "yes")
+    assert target.mixtures is not None
+    table = target.mixed(np.eye(3, dtype=np.float32))
+    by_question = {
+        target.inputs[int(i)][1]: table[code] for i, code in zip(target.input_of_row, target.codes, strict=True)
+    }
+    assert by_question["a?"].tolist() == [0, 0.25, 0.75]
+    assert by_question["b?"].tolist() == [0.25, 0.75, 0]
+    assert any("the mean of each one's answers" in note for note in target.notes)
+
+
+@pytest.mark.parametrize(("references", "said"), [("majority", {"yes", "no"}), ("first", {"yes", "no"})])
+def test_one_answer_may_stand_for_all(references: Any, said: set[str]) -> None:
+    target = load_sample(annotated(), references=references)
+    assert target.mixtures is None
+    assert set(target.label_texts) == said
+    assert len(target) == 2
+
+
+def test_every_answer_may_be_a_row() -> None:
+    target = load_sample(annotated(), references="all")
+    assert (len(target), len(target.inputs), target.mixtures) == (8, 2, None)
+    assert sorted(Counter(target.groups.tolist()).values()) == [4, 4]
+
+
+def test_other_labels_of_the_same_inputs_are_another_sample_of_them() -> None:
+    samples = [load_sample(annotated(), references=how) for how in ("mean", "first", "majority")]
+    assert len({one.fingerprint for one in samples}) == 3
+    assert len({one.inputs_fingerprint for one in samples}) == 1
+    assert load_sample(annotated().select([0, 1, 0])).inputs_fingerprint == samples[0].inputs_fingerprint
+    assert load_sample(asked(2)).inputs_fingerprint != samples[0].inputs_fingerprint
+
+
+def test_answers_in_rows_of_their_own_are_gathered() -> None:
+    rows = image_rows([png((1, 0, 0))] * 3 + [png((2, 0, 0))], question=["a?"] * 4, answer=["x", "y", "x", "z"])
+    target = load_sample(rows)
+    assert len(target) == 2
+    assert sorted(target.mixed(np.eye(3, dtype=np.float32)).max(axis=1).tolist()) == [pytest.approx(2 / 3), 1]
+
+
+# ---- texts and questions --------------------------------------------------------------------------------------
+
+
+def paragraphs(n: int = 20) -> datasets.Dataset:
+    """Rows in SQuAD's format; every fifth question has no answer."""
+    found = [{"text": [f"Word {i}"] * (i % 5 > 0), "answer_start": [3] * (i % 5 > 0)} for i in range(n)]
+    return datasets.Dataset.from_dict(
+        {
+            "title": ["t"] * n,
+            "context": [f"On {i // 2} stands a word." for i in range(n)],
+            "question": [f"which one is {i}?" for i in range(n)],
+            "answers": found,
+        }
+    )
+
+
+def test_questions_on_texts_share_a_group_by_context_and_may_have_no_answer() -> None:
+    target = load_sample(paragraphs())
+    assert target.task.id == "question-answering"
+    assert target.columns == {"question": "question", "context": "context", "answer": "answers.text"}
+    said = answers_of(target)
+    assert said["which one is 5?", "On 2 stands a word."] == "no answer"
+    assert said["which one is 6?", "On 3 stands a word."] == "word 6"
+    assert (len(target.inputs.seconds), len(set(target.groups.tolist()))) == (10, 10)  # type: ignore[attr-defined]
+    assert any("without answer: 4; their label text is 'no answer'" in note for note in target.notes)
+
+
+@pytest.mark.skipif(not REAL_DATA.is_dir(), reason="needs ../shared/data, real rows outside the repo")
+def test_real_paragraphs_as_laid_out_on_the_hub() -> None:
+    target = load_sample(str(REAL_DATA / "google--xquad"), config="xquad.en")
+    # Three questions are asked twice; each is its answer and three other spans.
+    assert (target.task.id, len(target), len(set(target.groups.tolist()))) == ("question-answering", 4 * 1187, 240)
+
+
+# ---- which columns --------------------------------------------------------------------------------------------
+
+
+def test_a_struct_stands_for_its_field_that_the_task_knows() -> None:
+    target = load_sample(paragraphs(), task="qa", columns={"answer": "answers"})
+    assert target.columns["answer"] == "answers.text"
+    error = error_of(lambda: load_sample(paragraphs(), task="qa", columns={"answer": "answers.answer_start"}))
+    assert "holds integers" in error.message
+    assert "answers.text (strings)" in str(error.hint)
+
+
+def test_questions_beside_pictures_are_no_captions_and_answers_alone_are() -> None:
+    assert load_sample(asked(3)).task.id == "visual-question-answering"
+    assert load_sample(asked(3).remove_columns("question")).task.id == "image-to-text"
+    assert load_sample(asked(3), task="captioning").columns == {"image": "image", "text": "answer"}
+
+
+def test_a_question_column_that_is_missing_is_named_among_those_that_are_there() -> None:
+    rows = asked(3).rename_column("question", "number")
+    error = error_of(
+        lambda: load_sample(
+            rows.cast_column("answer", datasets.Value("string")), task="vqa", columns={"question": "asked"}
+        )
+    )
+    assert (
+        "there is no column 'asked'; the dataset has image (image), number (string), answer (string)" in error.message
+    )
+    lost = error_of(lambda: load_sample(paragraphs().remove_columns("context"), task="qa"))
+    assert "no column for the" in lost.message
+    assert "question (string)" in lost.message
+    assert "--context-column COLUMN (string)" in str(lost.hint)
+    unknown = error_of(lambda: load_sample(rows, task="vqa", columns={"label": "answer"}))
+    assert "--image-column COLUMN, --question-column COLUMN, --answer-column COLUMN" in str(unknown.hint)
+
+
+# ---- kept and joined ------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("rows", [annotated(), paragraphs()], ids=["pictures", "texts"])
+def test_a_kept_sample_is_the_sample(tmp_path: Path, rows: datasets.Dataset) -> None:
+    target = load_sample(rows)
+    cache = Cache(tmp_path)
+    keep_sample(cache, {"a": 1}, target)
+    kept = kept_sample(cache, {"a": 1}, DatasetRef(target.dataset, target.repo, None, None, None, False, False))
+    assert kept is not None
+    assert kept.label_texts == target.label_texts
+    assert [second for _, second in kept.inputs] == [second for _, second in target.inputs]
+    assert np.array_equal(kept.inputs.parts, target.inputs.parts)  # type: ignore[attr-defined]
+    eye = np.eye(len(target.label_texts), dtype=np.float32)
+    assert np.array_equal(kept.mixed(eye), target.mixed(eye))
+
+
+@pytest.mark.parametrize("streamed", [False, True])
+def test_pictures_of_another_configuration_are_read_by_their_ids(streamed: bool) -> None:
+    rows = image_rows(pictures(5), id=[f"n{i}" for i in range(5)])
+    joined = Joined(rows.to_iterable_dataset() if streamed else rows, "id", "image")
+    joined.fetch(["n3", "n1"])
+    assert joined("n3")["bytes"] == pictures(5)[3]
+    with pytest.raises(UnusableError, match="no picture with the id 'n9'"):
+        joined("n9")
+    assert "'image_id'" in error_of(lambda: Joined(rows, "image_id", "image")).message

@@ -1,0 +1,278 @@
+"""From rows to a target: labels, captions, sampling, rows that cannot be read."""
+
+from __future__ import annotations
+
+import io
+import random
+from collections import Counter
+from typing import Any
+
+import datasets
+import numpy as np
+import pytest
+from PIL import Image
+
+from hf_emms import demo
+from hf_emms.data import Images, load_sample
+from hf_emms.data.sampling import balanced_order, proportional_order
+from tests import ROOT
+from tests.helpers.rows import error_of, image_rows, labels_of, pictures, png, texts
+
+REAL_DATA = ROOT.parent / "shared" / "data"
+needs_real_data = pytest.mark.skipif(not REAL_DATA.is_dir(), reason="needs ../shared/data, real rows outside the repo")
+
+
+# ---- labels ---------------------------------------------------------------------------------------------------
+
+
+def test_class_ids_become_names_and_numbers_without_names_stay_with_a_note() -> None:
+    features = datasets.Features({"text": datasets.Value("string"), "label": datasets.ClassLabel(names=["a_b", "c"])})
+    named = datasets.Dataset.from_dict({"text": list("wxyz"), "label": [0, 1, 0, 1]}, features=features)
+    assert load_sample(named).label_texts == ("a b", "c")
+    numbered = load_sample(datasets.Dataset.from_dict({"text": list("wxyz"), "label": [0, 11, 0, 2]}))
+    assert numbered.label_texts == ("0", "11", "2")
+    assert any("numbers without names" in note for note in numbered.notes)
+
+
+def test_classes_that_cleaning_would_merge_keep_their_raw_names() -> None:
+    target = load_sample(texts(6, ["a_b", "a b", "c_d"]))
+    assert target.label_texts == ("a b", "a_b", "c d")
+    assert any("merge" in note for note in target.notes)
+
+
+def test_a_prompt_wraps_class_names_and_needs_a_place_for_them() -> None:
+    assert load_sample(texts(4, ["a_b", "c"]), prompt="a {}.").label_texts == ("a a b.", "a c.")
+    assert "{}" in error_of(lambda: load_sample(texts(4, ["a", "b"]), prompt="a photo")).message
+    rows = image_rows(pictures(2), caption=["a", "b"])
+    assert "classes" in error_of(lambda: load_sample(rows, prompt="a {}")).message
+
+
+def test_labels_that_cannot_rank_are_refused() -> None:
+    assert "the same label" in error_of(lambda: load_sample(texts(6, ["only"]))).message
+    assert "it is no class" in error_of(lambda: load_sample(texts(30, [f"free {i}" for i in range(30)]))).message
+    features = datasets.Features({"text": datasets.Value("string"), "label": datasets.ClassLabel(names=["a", "b"])})
+    secret = datasets.Dataset.from_dict({"text": list("wxyz"), "label": [-1] * 4}, features=features)
+    error = error_of(lambda: load_sample(secret))
+    assert "no label in column 'label' (empty or −1): 4 of 4 rows" in error.message
+    assert "--split" in str(error.hint)
+
+
+# ---- captions -------------------------------------------------------------------------------------------------
+
+
+def caption_sets() -> dict[str, datasets.Dataset]:
+    """The same 3 pictures × 2 captions: as rows, as a list, as numbered columns."""
+    encoded = pictures(3)
+    two = [[f"Red {i}", f"Blue {i}"] for i in range(3)]
+    return {
+        "rows": image_rows([b for b in encoded for _ in "xy"], caption=[text for pair in two for text in pair]),
+        "list": image_rows(encoded, captions=two),
+        "columns": image_rows(encoded, caption_0=[pair[0] for pair in two], caption_1=[pair[1] for pair in two]),
+    }
+
+
+@pytest.mark.parametrize("form", ["rows", "list", "columns"])
+def test_several_captions_of_a_picture_become_rows_that_share_input_and_group(form: str) -> None:
+    target = load_sample(caption_sets()[form], references="all")
+    assert (len(target), len(target.inputs)) == (6, 3)
+    assert labels_of(target) == {(i, 0, 7): [f"blue {i}", f"red {i}"] for i in range(3)}
+    assert set(Counter(target.groups.tolist()).values()) == {2}
+    assert any("6 rows from 3 pictures" in note for note in target.notes)
+
+
+@pytest.mark.parametrize("form", ["rows", "list", "columns"])
+def test_one_caption_a_picture_is_the_first_or_a_seeded_one(form: str) -> None:
+    rows = caption_sets()[form]
+    first = load_sample(rows, references="first")
+    assert labels_of(first) == {(i, 0, 7): [f"red {i}"] for i in range(3)}
+    picks = set()
+    for seed in range(6):
+        one = load_sample(rows, references="one-per-image", seed=seed)
+        assert labels_of(one) == labels_of(load_sample(rows, references="one-per-image", seed=seed))
+        assert len(one) == len(one.inputs) == 3
+        picks.add(tuple(one.label_texts[code] for code in one.codes))
+    assert len(picks) > 1
+
+
+def test_a_limit_draws_whole_pictures_and_one_caption_each_when_asked() -> None:
+    rows = caption_sets()["rows"]
+    assert set(Counter(load_sample(rows, max_samples=4, references="all").groups.tolist()).values()) == {2}
+    for references in ("first", "one-per-image", "mean"):
+        target = load_sample(rows, max_samples=2, references=references)
+        assert (len(target), len(target.inputs)) == (2, 2)
+    assert "captions" in error_of(lambda: load_sample(texts(4, ["a", "b"]), references="first")).message
+
+
+# ---- sampling -------------------------------------------------------------------------------------------------
+
+
+def skewed(n: int = 200) -> datasets.Dataset:
+    return texts(n, ["big"] * 8 + ["mid"] + ["small"])
+
+
+def test_a_balanced_sample_is_even_and_gives_the_rest_to_larger_classes() -> None:
+    target = load_sample(skewed(), max_samples=50)
+    counts = {target.label_texts[code]: count for code, count in Counter(target.codes.tolist()).items()}
+    assert sorted(counts.values()) == [16, 17, 17]
+    spilled = load_sample(skewed(), max_samples=100)
+    counts = {spilled.label_texts[code]: count for code, count in Counter(spilled.codes.tolist()).items()}
+    assert counts == {"big": 60, "mid": 20, "small": 20}
+
+
+def test_a_proportional_sample_keeps_the_proportions() -> None:
+    target = load_sample(skewed(), max_samples=50, sampling="proportional")
+    counts = {target.label_texts[code]: count for code, count in Counter(target.codes.tolist()).items()}
+    assert counts["big"] == pytest.approx(40, abs=1)
+    assert counts["mid"] == pytest.approx(5, abs=1)
+
+
+def test_the_sample_depends_on_the_seed_and_not_on_the_order_of_rows() -> None:
+    rows = skewed()
+    shuffled = rows.select(random.Random(1).sample(range(len(rows)), len(rows)))
+    one, same, other = (load_sample(r, max_samples=40, seed=s) for r, s in ((rows, 0), (shuffled, 0), (rows, 1)))
+    assert one.inputs == same.inputs
+    assert np.array_equal(one.codes, same.codes)
+    assert one.fingerprint == same.fingerprint
+    assert one.inputs != other.inputs
+    assert one.fingerprint != other.fingerprint
+
+
+def test_everything_that_makes_the_sample_is_in_the_fingerprint() -> None:
+    rows = texts(40, ["a_1", "b_2"])
+    changed = rows.map(lambda row: {"text": row["text"].replace("number 7", "number seven")})
+    variants = [
+        load_sample(rows),
+        load_sample(changed),
+        load_sample(rows, max_samples=20),
+        load_sample(rows, max_samples=20, sampling="proportional"),
+        load_sample(rows, prompt="a {}"),
+        load_sample(rows.rename_column("text", "sentence")),
+    ]
+    assert len({one.fingerprint for one in variants}) == len(variants)
+    assert load_sample(rows).fingerprint == variants[0].fingerprint
+
+
+def test_orders_visit_every_row_once() -> None:
+    rng = np.random.default_rng(0)
+    keys = rng.integers(0, 2**63, 500).astype(np.uint64)
+    classes = rng.integers(0, 7, 500)
+    for order in (balanced_order(keys, classes), proportional_order(keys, classes)):
+        assert np.array_equal(np.sort(order), np.arange(500))
+
+
+# ---- rows that cannot be read ---------------------------------------------------------------------------------
+
+
+def test_a_few_broken_rows_are_left_out_and_counted() -> None:
+    encoded = pictures(60)
+    encoded[7] = encoded[7][:40]
+    encoded[9] = b"no picture at all"
+    target = load_sample(image_rows(encoded, label=["a", "b"] * 30))
+    assert (len(target), target.skipped) == (58, 2)
+    assert any("2 rows left out" in note for note in target.notes)
+    assert all(target.inputs[i].size == (8, 6) for i in range(len(target.inputs)))
+
+
+def test_broken_rows_are_replaced_while_there_are_others() -> None:
+    encoded = pictures(60)
+    encoded[7] = b"broken"
+    assert len(load_sample(image_rows(encoded, label=["a", "b"] * 30), max_samples=50)) == 50
+
+
+@pytest.mark.parametrize("limit", [None, 40])
+def test_too_many_broken_rows_are_an_error_with_count_and_example(limit: int | None) -> None:
+    encoded = [b if i % 4 else b"broken" for i, b in enumerate(pictures(60))]
+    error = error_of(lambda: load_sample(image_rows(encoded, label=["a", "b"] * 30), max_samples=limit))
+    assert "5%" in error.message
+    assert "known format" in error.message
+    if limit is None:
+        assert "15 of 60 rows" in error.message
+
+
+def test_a_row_or_two_are_left_out_of_a_few_as_well() -> None:
+    encoded = pictures(8)
+    encoded[3] = b"broken"
+    target = load_sample(image_rows(encoded, label=["a", "b"] * 4))
+    assert (len(target), target.skipped) == (7, 1)
+    encoded[4] = encoded[5] = b"broken"
+    error = error_of(lambda: load_sample(image_rows(encoded, label=["a", "b"] * 4)))
+    assert "3 of 8 rows could not be read, and 2 rows or 5% may be left out; the first one: " in error.message
+    unlabelled = texts(8, ["a", "b"]).map(lambda row, i: {"label": row["label"] if i else None}, with_indices=True)
+    assert (len(load_sample(unlabelled)), load_sample(unlabelled).skipped) == (7, 1)
+    stream = unlabelled.to_iterable_dataset()
+    assert len(load_sample(stream, columns={"label": "label"}, max_samples=7)) == 7
+
+
+def test_none_that_can_be_read_is_an_error_however_few_there_are() -> None:
+    assert "2 of 2 rows" in error_of(lambda: load_sample(image_rows([b"a", b"b"], label=["a", "b"]))).message
+    empty = datasets.Dataset.from_dict({"text": ["a", "b"], "label": ["", " "]})
+    assert "2 of 2 rows" in error_of(lambda: load_sample(empty)).message
+
+
+def test_empty_texts_and_missing_captions_are_left_out() -> None:
+    rows = texts(60, ["a", "b"])
+    holes = rows.map(lambda row, i: {"text": [" ", None][i % 2] if i < 2 else row["text"]}, with_indices=True)
+    assert (len(load_sample(holes)), load_sample(holes).skipped) == (58, 2)
+    captions: list[Any] = [["one", None, ""], *[[f"caption {i}"] for i in range(39)]]
+    target = load_sample(image_rows(pictures(40), captions=captions))
+    assert (len(target), target.skipped) == (40, 0)
+
+
+# ---- pictures -------------------------------------------------------------------------------------------------
+
+
+def test_pictures_come_out_rgb_and_upright() -> None:
+    buffer = io.BytesIO()
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    Image.new("L", (8, 6), 200).save(buffer, "jpeg", exif=exif)
+    images = Images([buffer.getvalue(), png((1, 2, 3))])
+    assert (images[0].mode, images[0].size) == ("RGB", (6, 8))
+    assert images[1].getpixel((0, 0)) == (1, 2, 3)
+    assert [image.size for image in images[1:]] == [(8, 6)]
+
+
+def test_equal_pictures_and_equal_texts_are_held_once() -> None:
+    target = load_sample(image_rows([png((1, 1, 1))] * 3 + pictures(3), label=["a", "b"] * 3))
+    assert (len(target), len(target.inputs)) == (6, 4)
+    assert Counter(Counter(target.groups.tolist()).values()) == {1: 3, 3: 1}
+    assert len(load_sample(datasets.Dataset.from_dict({"text": ["x", "x", "y"], "label": list("aba")})).inputs) == 2
+
+
+# ---- real data ------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("name", demo.names("datasets"))
+def test_the_embedded_datasets_load_under_their_ids(name: str) -> None:
+    target = load_sample(name, max_samples=120)
+    # Eight of the questions on WordNet definitions have no answer.
+    assert target.n_read == 120 - 8 * name.endswith("spans")
+    assert target.repo.folder == demo.folder_of(name)
+    assert (target.split, target.skipped) == ("test", 0)
+
+
+@needs_real_data
+def test_cifar10_as_laid_out_on_the_hub() -> None:
+    target = load_sample(str(REAL_DATA / "uoft-cs--cifar10"), config="plain_text", max_samples=200)
+    assert target.task.id == "image-classification"
+    assert target.columns == {"image": "img", "label": "label"}
+    assert len(target.label_texts) == 10
+    assert set(np.bincount(target.codes)) == {20}
+    assert target.inputs[0].size == (32, 32)
+
+
+@needs_real_data
+@pytest.mark.parametrize(
+    ("folder", "options", "n_classes"),
+    [
+        ("nyu-mll--glue", {"config": "sst2"}, 2),
+        ("CogComp--trec", {"columns": {"label": "coarse_label"}}, 6),
+        ("CogComp--trec", {"columns": {"label": "fine_label"}}, 50),
+    ],
+)
+def test_real_texts_as_laid_out_on_the_hub(folder: str, options: dict[str, Any], n_classes: int) -> None:
+    target = load_sample(str(REAL_DATA / folder), max_samples=400, **options)
+    assert target.task.id == "text-classification"
+    assert len(target.label_texts) == n_classes
+    assert target.split == "train"
+    assert len(target) == 400

@@ -1,0 +1,300 @@
+"""Opening datasets in every supported form; splits, tasks and columns."""
+
+from __future__ import annotations
+
+import io
+import json
+from collections import Counter
+from pathlib import Path
+from typing import Any
+
+import datasets
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+from hf_emms.data import load_sample
+from tests.helpers.hub_stub import HubStub, serve
+from tests.helpers.rows import error_of, image_rows, labels_of, pictures, png, texts, write_text_file
+from tests.hub_client.test_resolve import run
+
+# ---- the forms a dataset comes in -----------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("form", ["parquet", "json", "jsonl", "csv", "tsv"])
+@pytest.mark.parametrize("as_folder", [False, True])
+def test_one_file_and_a_folder_of_it_are_read(tmp_path: Path, form: str, as_folder: bool) -> None:
+    file = tmp_path / "set" / f"train.{form}"
+    file.parent.mkdir()
+    write_text_file(file)
+    target = load_sample(str(file.parent if as_folder else file))
+    assert target.task.id == "text-classification"
+    assert target.columns == {"text": "text", "label": "label"}
+    assert target.label_texts == ("ham", "spam mail")
+    assert labels_of(target)["text 3"] == ["spam mail"]
+    assert (target.split, len(target), target.total_rows, target.skipped) == ("train", 6, 6, 0)
+
+
+def test_pictures_in_class_folders_are_read(tmp_path: Path) -> None:
+    for place, name in enumerate(["apple_pie", "ice_cream"]):
+        for i in range(3):
+            file = tmp_path / "set" / "train" / name / f"{i}.png"
+            file.parent.mkdir(parents=True, exist_ok=True)
+            file.write_bytes(png((i, place, 0)))
+    target = load_sample(str(tmp_path / "set"))
+    assert target.task.id == "image-classification"
+    assert target.label_texts == ("apple pie", "ice cream")
+    assert labels_of(target)[2, 1, 0] == ["ice cream"]
+
+
+@pytest.mark.parametrize("name", ["metadata.jsonl", "metadata.csv"])
+def test_a_folder_of_pictures_with_captions_in_a_metadata_file_is_read(tmp_path: Path, name: str) -> None:
+    rows = [(f"{i}.png", f"A Picture, number {i}") for i in range(4)]
+    for i, (file, _) in enumerate(rows):
+        (tmp_path / file).write_bytes(png((i, 0, 0)))
+    lines = (
+        [json.dumps({"file_name": file, "caption": text}) for file, text in rows]
+        if name.endswith("jsonl")
+        else ["file_name,caption", *(f'{file},"{text}"' for file, text in rows)]
+    )
+    (tmp_path / name).write_text("\n".join(lines) + "\n")
+    target = load_sample(str(tmp_path))
+    assert target.task.id == "image-to-text"
+    assert labels_of(target)[3, 0, 0] == ["a picture, number 3"]
+
+
+def test_a_folder_in_the_hubs_layout_keeps_its_configurations_apart(tmp_path: Path) -> None:
+    for config, label in (("easy", "yes"), ("hard", "perhaps")):
+        folder = tmp_path / config
+        folder.mkdir()
+        rows = [{"sentence": f"{config} {i}", "label": label if i % 2 else "no"} for i in range(4)]
+        pq.write_table(pa.Table.from_pylist(rows), folder / "train-00000-of-00001.parquet")
+    assert load_sample(str(tmp_path), config="hard").label_texts == ("no", "perhaps")
+    readme = "---\nconfigs:\n" + "".join(f"- config_name: {c}\n  data_files: {c}/*.parquet\n" for c in ("easy", "hard"))
+    (tmp_path / "README.md").write_text(readme + "---\n")
+    assert load_sample(str(tmp_path), config="easy").label_texts == ("no", "yes")
+    error = error_of(lambda: load_sample(str(tmp_path)))
+    assert "easy" in error.message
+    assert "--config" in str(error.hint)
+
+
+def test_pictures_in_a_parquet_file_that_datasets_did_not_write_are_found_by_shape(tmp_path: Path) -> None:
+    rows = [{"image": {"bytes": b, "path": None}, "label": "ab"[i % 2]} for i, b in enumerate(pictures(4))]
+    pq.write_table(pa.Table.from_pylist(rows), tmp_path / "struct.parquet")
+    binary = [{"img": b, "label": "ab"[i % 2]} for i, b in enumerate(pictures(4))]
+    pq.write_table(pa.Table.from_pylist(binary), tmp_path / "binary.parquet")
+    for name in ("struct", "binary"):
+        target = load_sample(str(tmp_path / f"{name}.parquet"))
+        assert target.task.id == "image-classification"
+        assert target.inputs[0].size == (8, 6)
+
+
+def test_a_hub_dataset_is_read_over_http_at_its_pinned_revision(tmp_path: Path) -> None:
+    def parquet(word: str) -> bytes:
+        buffer = io.BytesIO()
+        rows = [{"text": f"{word} {i}", "label": "ab"[i % 2]} for i in range(8)]
+        pq.write_table(pa.Table.from_pylist(rows), buffer)
+        return buffer.getvalue()
+
+    readme = b"---\nlicense: mit\n---\n"
+    with serve(HubStub()) as hub:
+        files = {"README.md": readme, "data/train-00000-of-00001.parquet": parquet("main")}
+        main = hub.add("dataset", "org/texts", files)
+        files["data/train-00000-of-00001.parquet"] = parquet("converted")
+        hub.add("dataset", "org/texts", files, ref="refs/convert/parquet")
+        code = """
+            from hf_emms.data import load_target
+            targets = [load_target(id, streaming=s, max_samples=4) for id, s in {calls}]
+            gone = report(lambda: load_target("flickr8k"))
+            print(json.dumps([[t.repo.revision, sorted(t.inputs), t.label_texts, t.split] for t in targets] + [gone]))
+            """
+        calls = [("org/texts", False), ("org/texts@refs/convert/parquet", False), ("org/texts", True)]
+        on_main, converted, streamed, gone = run(code.format(calls=calls), tmp_path, HF_ENDPOINT=hub.url)
+        asked = len(hub.requests)
+        offline = run(code.format(calls=calls[:2]), tmp_path, HF_ENDPOINT=hub.url, HF_HUB_OFFLINE="1")
+        assert len(hub.requests) == asked
+        hub.add("dataset", "org/texts", {"README.md": readme}, ref="v2")
+        seen = 'print(json.dumps(resolve("org/texts@v2", "dataset").revision))'
+        run(seen, tmp_path, HF_ENDPOINT=hub.url)
+        loading = "from hf_emms.data import load_target\n"
+        other = loading + 'print(json.dumps(report(lambda: load_target("org/texts@v2"))))'
+        absent = run(other, tmp_path, HF_ENDPOINT=hub.url, HF_HUB_OFFLINE="1")
+    assert "not in the local cache (another revision is)" in absent["message"]
+    assert on_main[0] == streamed[0] == main
+    assert on_main[1][0].startswith("main ")
+    assert on_main[2:] == [["a", "b"], "train"]
+    assert converted[1][0].startswith("converted ")
+    assert streamed[1][0].startswith("main ")
+    assert offline[:2] == [on_main, converted]
+    assert gone["error"] == "RepoNotFoundError"
+    assert "jxie/flickr8k" in gone["message"]
+
+
+def test_presets_fall_back_and_say_what_they_found_instead(tmp_path: Path) -> None:
+    def parquet(rows: list[dict[str, Any]], features: datasets.Features | None = None) -> bytes:
+        datasets.Dataset.from_list(rows, features=features).to_parquet(tmp_path / "file")
+        return (tmp_path / "file").read_bytes()
+
+    features = datasets.Features({"image": datasets.Image(), "caption": datasets.List(datasets.Value("string"))})
+    captions = [
+        {"image": {"bytes": b, "path": None}, "caption": [f"one {i}", "two"]} for i, b in enumerate(pictures(3))
+    ]
+    news = [{"headline": f"headline {i}", "label": "ab"[i % 2]} for i in range(4)]
+    code = """
+        from hf_emms.data import load_target
+        target = load_target("flickr30k")
+        print(json.dumps([
+            [target.dataset, target.repo.id, target.split, len(target), target.notes],
+            report(lambda: load_target("ag_news")),
+            report(lambda: load_target("imdb")),
+            len(load_target("ag_news", columns={"text": "headline"})),
+            report(lambda: load_target("emotion")),
+        ]))
+        """
+    with serve(HubStub()) as hub:
+        hub.add(
+            "dataset", "lmms-lab-encoder/flickr30k", {"data/test-00000-of-00001.parquet": parquet(captions, features)}
+        )
+        hub.add("dataset", "fancyzhx/ag_news", {"data/train-00000-of-00001.parquet": parquet(news)})
+        hub.add("dataset", "stanfordnlp/imdb", {"data/test-00000-of-00001.parquet": parquet(news)})
+        hub.add("dataset", "dair-ai/emotion", {"data/train-00000-of-00001.parquet": b""}, gated=True)
+        stood_in, columns, split, named, gated = run(code, tmp_path / "home", HF_ENDPOINT=hub.url)
+    assert stood_in[:4] == ["flickr30k", "lmms-lab-encoder/flickr30k", "test", 3]
+    assert "AnyModal/flickr30k is not on the Hub any more; lmms-lab-encoder/flickr30k stands in" in stood_in[4]
+    assert "column 'text'" in columns["message"]
+    assert "headline (string), label (string)" in columns["message"]
+    assert "'stanfordnlp/imdb' has no split 'train'" in split["message"]
+    assert "test" in split["hint"]
+    assert named == 4
+    assert "gated" in gated["message"]
+    assert "hf auth login" in gated["hint"]
+
+
+@pytest.mark.parametrize(
+    ("dataset", "hint"), [(42, "preset"), ("no such thing!", "ORG/NAME"), ("./absent", "ORG/NAME")]
+)
+def test_what_is_no_dataset_is_refused_with_what_to_pass(dataset: Any, hint: str) -> None:
+    assert hint in str(error_of(lambda: load_sample(dataset)).hint)
+
+
+def test_an_empty_folder_and_a_strange_file_say_what_can_be_read(tmp_path: Path) -> None:
+    assert "parquet" in str(error_of(lambda: load_sample(str(tmp_path))).hint)
+    (tmp_path / "data.xyz").write_text("x")
+    assert ".parquet" in str(error_of(lambda: load_sample(str(tmp_path / "data.xyz"))).hint)
+    (tmp_path / "broken.parquet").write_bytes(b"PAR1 but not really")
+    assert "broken.parquet" in error_of(lambda: load_sample(str(tmp_path / "broken.parquet"))).message
+
+
+# ---- splits, tasks, columns -----------------------------------------------------------------------------------
+
+
+def test_the_split_to_fine_tune_on_is_chosen_and_said() -> None:
+    splits = {"test": texts(4, ["a", "b"]), "validation": texts(6, ["a", "b"]), "train": texts(8, ["a", "b"])}
+    target = load_sample(datasets.DatasetDict(splits))
+    assert (target.split, len(target)) == ("train", 8)
+    assert any("split train chosen among test, validation, train" in note for note in target.notes)
+    assert len(load_sample(datasets.DatasetDict(splits), split="test")) == 4
+    del splits["train"]
+    assert load_sample(datasets.DatasetDict(splits)).split == "validation"
+    assert "test, validation" in str(error_of(lambda: load_sample(datasets.DatasetDict(splits), split="dev")).hint)
+
+
+def test_columns_that_are_named_win_over_those_that_are_inferred() -> None:
+    rows = texts(8, ["a", "b"], fine=["c", "d", "e", "f"] * 2)
+    assert load_sample(rows).label_texts == ("a", "b")
+    target = load_sample(rows, columns={"label": "fine"})
+    assert target.label_texts == ("c", "d", "e", "f")
+    assert any("label = fine" in note for note in target.notes)
+
+
+def test_columns_of_unusual_names_are_found_by_their_types() -> None:
+    features = datasets.Features(
+        {"utterance": datasets.Value("string"), "intent": datasets.ClassLabel(names=["ask", "say"])}
+    )
+    rows = datasets.Dataset.from_dict({"utterance": list("pqrs"), "intent": [0, 1, 0, 1]}, features=features)
+    target = load_sample(rows)
+    assert target.columns == {"text": "utterance", "label": "intent"}
+    assert labels_of(target)["q"] == ["say"]
+
+
+def test_columns_that_fit_no_task_are_listed_with_types_and_flags() -> None:
+    rows = datasets.Dataset.from_dict({"x": [1.0, 2.0], "name": ["a", "b"]})
+    error = error_of(lambda: load_sample(rows))
+    assert "x (float), name (string)" in error.message
+    assert all(flag in str(error.hint) for flag in ("--task", "--image-column", "--text-column", "--label-column"))
+    assert "with image = name" in error_of(lambda: load_sample(rows, columns={"image": "name"})).message
+    known = error_of(lambda: load_sample(rows, task="image-classification"))
+    assert "x (float), name (string)" in known.message
+    assert "-column" in str(known.hint)
+
+
+@pytest.mark.parametrize(
+    ("columns", "said"),
+    [
+        ({"label": "labl"}, "text (string), label (string)"),
+        ({"text": "number"}, "holds integer"),
+        ({"image": "text"}, "no image column"),
+        ({"label": "nested"}, "holds list"),
+    ],
+)
+def test_a_column_that_is_absent_or_of_the_wrong_type_is_refused(columns: dict[str, str], said: str) -> None:
+    rows = texts(4, ["a", "b"], number=[1, 2, 3, 4], nested=[[["a"]]] * 4)
+    error = error_of(lambda: load_sample(rows, task="text-classification", columns=columns))
+    assert said in error.message + str(error.hint)
+    assert "-column" in str(error.hint)
+
+
+def test_columns_that_fit_two_tasks_ask_for_the_task() -> None:
+    rows = image_rows(pictures(4), caption=["w", "x", "y", "z"], label=["a", "b", "a", "b"])
+    error = error_of(lambda: load_sample(rows))
+    assert "--task image-classification or --task image-to-text" in str(error.hint)
+    assert load_sample(rows, task="captioning").columns["text"] == "caption"
+    assert load_sample(rows, columns={"text": "caption"}).task.id == "image-to-text"
+
+
+# ---- streams --------------------------------------------------------------------------------------------------
+
+
+def counted(n: int, read: list[int]) -> datasets.IterableDataset:
+    def rows() -> Any:
+        for i in range(n):
+            read.append(i)
+            yield {"text": f"text {i}", "label": i % 3}
+
+    features = datasets.Features(
+        {"text": datasets.Value("string"), "label": datasets.ClassLabel(names=["a", "b", "c"])}
+    )
+    return datasets.IterableDataset.from_generator(rows, features=features)
+
+
+def test_a_stream_is_read_no_further_than_needed() -> None:
+    read: list[int] = []
+    target = load_sample(counted(100_000, read), max_samples=90)
+    assert sorted(Counter(target.codes.tolist()).values()) == [30, 30, 30]
+    assert len(read) < 5_000
+    assert target.total_rows is None
+    (note,) = (note for note in target.notes if note.startswith("streamed"))
+    assert 90 <= int(note.split("first ")[1].split()[0]) < 300
+
+
+def test_a_stream_needs_a_number_of_rows() -> None:
+    assert "--max-samples" in str(error_of(lambda: load_sample(counted(10, []))).hint)
+
+
+def test_a_stream_whose_types_only_its_rows_tell_is_read(tmp_path: Path) -> None:
+    write_text_file(tmp_path / "train.jsonl")
+    target = load_sample(str(tmp_path / "train.jsonl"), streaming=True, max_samples=4)
+    assert target.task.id == "text-classification"
+    assert set(Counter(target.codes.tolist()).values()) == {2}
+    pictured = counted(30, []).map(lambda row: {**row, "label": f"class_{row['label']}"})
+    assert load_sample(pictured, max_samples=12).label_texts == ("class 0", "class 1", "class 2")
+
+
+def test_a_streamed_folder_gives_rows_of_the_folder(tmp_path: Path) -> None:
+    rows = [{"image": {"bytes": b, "path": None}, "caption": f"picture {i}"} for i, b in enumerate(pictures(40))]
+    features = datasets.Features({"image": datasets.Image(), "caption": datasets.Value("string")})
+    datasets.Dataset.from_list(rows, features=features).to_parquet(tmp_path / "train.parquet")
+    target = load_sample(str(tmp_path), streaming=True, max_samples=10)
+    assert len(target) == 10
+    for pixel, captions in labels_of(target).items():
+        assert captions == [f"picture {pixel[0]}"]

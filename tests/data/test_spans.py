@@ -1,0 +1,197 @@
+"""Answers that stand in their contexts: which spans become rows, and when answers are texts instead."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import datasets
+import numpy as np
+import pytest
+
+from hf_emms.cache import Cache
+from hf_emms.data import Pairs, Sample, Spans, load_sample
+from hf_emms.data.sample_cache import keep_sample, kept_sample
+from hf_emms.data.sources import DatasetRef
+from hf_emms.data.spans import find_spans, places_like
+from tests.helpers.rows import THINGS, answered, error_of
+
+
+def told(target: Sample) -> dict[str, list[tuple[str, int]]]:
+    """Question → what its spans say, and whether each is the answer, from left to right."""
+    assert isinstance(target.inputs, Spans)
+    found: dict[str, list[tuple[str, int]]] = {}
+    for place, code in zip(target.input_of_row, target.codes.tolist(), strict=True):
+        question, _, said = target.inputs[int(place)]
+        found.setdefault(question, []).append((said, code))
+    return found
+
+
+def test_an_answer_and_three_spans_of_as_many_words_are_the_rows_of_a_question() -> None:
+    target = load_sample(answered())
+    assert (target.task.id, target.form, target.categorical) == ("question-answering", "spans", True)
+    assert target.label_texts == ("not the answer", "the answer")
+    spans = told(target)
+    assert (len(target), len(target.inputs), target.n_read, len(spans)) == (80, 80, 20, 20)
+    for i in range(20):
+        rows = spans[f"what is {i}?"]
+        answer = THINGS[i // 2 % len(THINGS)]
+        assert [said for said, code in rows if code] == [answer]
+        others = [said for said, code in rows if not code]
+        assert len(set(others)) == 3
+        assert {len(said.split()) for said in others} == {len(answer.split())}
+        assert not any(said in answer or answer in said for said in others)
+        # as answers do, they leave the punctuation around them out
+        assert not any(said[0] in ",;." or said[-1] in ",;." for said in others)
+    assert any("80 spans of 10 contexts, for 20 questions" in note for note in target.notes)
+
+
+def test_spans_of_one_context_share_a_group() -> None:
+    target = load_sample(answered())
+    groups: dict[str, set[int]] = {}
+    for place, group in zip(target.input_of_row, target.groups.tolist(), strict=True):
+        groups.setdefault(target.inputs[int(place)][1], set()).add(group)
+    assert sorted(map(len, groups.values())) == [1] * 10
+    assert len(set.union(*groups.values())) == 10
+
+
+def test_the_draw_depends_on_the_seed_and_the_question_alone() -> None:
+    rows = answered()
+    one, same, other = load_sample(rows), load_sample(rows.select(range(19, -1, -1))), load_sample(rows, seed=1)
+    assert told(one) == told(same)
+    assert (one.fingerprint, one.inputs_fingerprint) == (same.fingerprint, same.inputs_fingerprint)
+    assert told(one) != told(other)
+    assert one.inputs_fingerprint != other.inputs_fingerprint
+    few = load_sample(rows, max_samples=6)
+    assert few.n_read == 6
+    assert told(few).items() <= told(one).items()
+
+
+def test_questions_without_a_span_are_left_out_and_counted() -> None:
+    answers = answered()["answers"][:]
+    answers[3] = {"text": [], "answer_start": []}
+    answers[4] = {"text": ["a word that is not there"], "answer_start": [3]}
+    target = load_sample(answered(answers=answers))
+    assert (target.n_read, target.available) == (18, 18)
+    assert not {"what is 3?", "what is 4?"} & set(told(target))
+    assert "questions left out, because no answer stands in their context: 2" in target.notes
+    assert not any("no answer'" in note for note in target.notes)
+
+
+def test_most_questions_may_be_unanswerable_if_the_others_are_answered_by_spans() -> None:
+    answers = [one if i % 3 == 0 else {"text": [], "answer_start": []} for i, one in enumerate(answered()["answers"])]
+    target = load_sample(answered(answers=answers))
+    assert (target.form, target.n_read) == ("spans", 7)
+
+
+@pytest.mark.parametrize(
+    ("answers", "noted"),
+    [
+        (["yes", "no"] * 10, False),
+        (["cat" if i % 5 == 4 else f"they did {i}" for i in range(20)], True),
+        (["Harbour"] * 10 + ["no"] * 10, False),
+    ],
+    ids=["yes or no", "few stand there", "another case"],
+)
+def test_answers_in_words_of_their_own_are_texts_as_ever(answers: list[str], noted: bool) -> None:
+    rows = answered().remove_columns("answers").add_column("answer", answers)
+    target = load_sample(rows)
+    assert target.form == "text"
+    assert isinstance(target.inputs, Pairs)
+    assert len(target) == 20
+    assert any("stands in the context of 2 of 20 rows only" in note for note in target.notes) == noted
+
+
+def test_the_form_may_be_asked_for() -> None:
+    texts = load_sample(answered(), label_form="text")
+    assert (texts.form, len(texts), texts.label_texts) == ("text", 20, tuple(sorted(THINGS)))
+    assert isinstance(texts.inputs, Pairs)
+    assert load_sample(answered(), label_form="spans").fingerprint == load_sample(answered()).fingerprint
+    rare = answered().remove_columns("answers").add_column("answer", ["mat", *[f"nothing {i}" for i in range(19)]])
+    assert load_sample(rare).form == "text"
+    few = answered().remove_columns("answers").add_column("answer", [*["harbour"] * 3, *["x1 x2"] * 17])
+    assert load_sample(few, label_form="spans").n_read == 2
+
+
+def test_what_has_no_spans_says_so() -> None:
+    rows = answered().remove_columns("answers").add_column("answer", ["yes", "no"] * 10)
+    error = error_of(lambda: load_sample(rows, label_form="spans"))
+    assert error.message == "no answer stands in its context beside other words: there are no spans to tell apart"
+    assert "--label-form text" in str(error.hint)
+    classes = datasets.Dataset.from_dict({"text": ["a", "b"], "label": ["x", "y"]})
+    assert "no span of a text" in error_of(lambda: load_sample(classes, label_form="spans")).message
+    assert "is no number" in error_of(lambda: load_sample(answered(), label_form="both")).message
+
+
+def test_a_context_of_nothing_but_its_answer_keeps_that_alone() -> None:
+    rows = answered()
+    rows = rows.map(lambda row: {"context": row["answers"]["text"][0]} if row["question"] == "what is 6?" else {})
+    rows = rows.map(lambda row: {"answers": {"text": row["answers"]["text"], "answer_start": [0]}})
+    target = load_sample(rows)
+    assert told(target)["what is 6?"] == [("green boat", 1)]
+    alone = rows.map(lambda row: {"context": row["answers"]["text"][0]})
+    assert load_sample(alone).form == "text"
+
+
+ANNOTATED = [{"text": ["green boat", "boat", "boat", "sea"], "answer_start": [14, 20, 20, 29]}]
+
+
+@pytest.mark.parametrize(
+    ("references", "answers"),
+    [("mean", ["boat"]), ("majority", ["boat"]), ("first", ["green boat"]), ("all", ["green boat", "boat", "sea"])],
+)
+def test_no_answer_of_any_annotator_is_among_the_others(references: Any, answers: list[str]) -> None:
+    rows = {"context": ["They sail the green boat on the sea to an island, or so."], "question": ["what?"]}
+    for seed in range(5):
+        data = datasets.Dataset.from_dict({**rows, "answers": ANNOTATED})
+        spans = told(load_sample(data, references=references, seed=seed))["what?"]
+        assert [said for said, code in spans if code] == answers
+        words = {word for said, code in spans if not code for word in said.split()}
+        assert words
+        assert not words & {"green", "boat", "sea"}
+
+
+def test_spans_are_found_by_their_start_else_as_whole_words_else_anywhere() -> None:
+    text = "The artist saw art; more art was sold."
+    assert find_spans(text, [("art", 16)]) == [(15, 18)]
+    assert find_spans(text, [("art", 25)]) == [(25, 28)]
+    assert find_spans(text, [("art", None), (" saw ", None), ("tist", None), ("Art", None)]) == [
+        (15, 18),
+        (11, 14),
+        (6, 10),
+    ]
+    assert find_spans("他在北京大学学习。", [("北京", None)]) == [(2, 4)]
+
+
+def test_scripts_without_spaces_count_characters() -> None:
+    text = "他在北京大学学习。"
+    places = places_like(text, (2, 4), [(2, 4)])
+    assert [text[start:stop] for start, stop in places] == ["他在", "大学", "学学", "学习"]
+    accented = "Der Bär, «groß» und ﬂink — läuft!"
+    places = places_like(accented, (4, 7), [(4, 7)])
+    assert [accented[start:stop] for start, stop in places] == ["Der", "groß", "und", "ﬂink", "läuft"]
+
+
+def test_a_kept_sample_of_spans_is_the_sample(tmp_path: Path) -> None:
+    target = load_sample(answered())
+    keep_sample(Cache(tmp_path), {"a": 1}, target)
+    place = DatasetRef(target.dataset, target.repo, None, None, None, False, False)
+    kept = kept_sample(Cache(tmp_path), {"a": 1}, place)
+    assert kept is not None
+    assert told(kept) == told(target)
+    assert (kept.form, kept.categorical, kept.n_read) == ("spans", True, 20)
+    assert np.array_equal(kept.codes, target.codes)
+
+
+def test_the_start_may_be_a_column_beside_the_answer() -> None:
+    rows = datasets.Dataset.from_dict(
+        {
+            "context": ["a cat and a cat", "a dog or a dog"],
+            "question": ["which?", "who?"],
+            "answer": ["cat", "dog"],
+            "answer_start": [12, 11],
+        }
+    )
+    inputs = load_sample(rows, task="qa").inputs
+    assert isinstance(inputs, Spans)
+    assert {(12, 15), (11, 14)} <= set(map(tuple, inputs.places[:, 1:].tolist()))

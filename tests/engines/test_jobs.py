@@ -1,0 +1,218 @@
+"""Rankings as Hugging Face Jobs, over HTTP: a stand-in Hub runs the command, the ranking comes back as a dataset."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import click
+import pytest
+
+from hf_emms.cli.rank_command import _request, rank
+from hf_emms.errors import EmmsError
+from hf_emms.plan import Request
+from hf_emms.ranking import Ranking
+from hf_emms.ranking_job import JobSettings, arguments_of, job_spec
+from tests.helpers.command_line import CommandLine
+from tests.helpers.hub_client import hub
+from tests.hub import Hub
+from tests.hub.fixtures import client_environment
+
+__all__ = ["hub"]
+
+GOOD, POOR = "emms-demo/resnet-distilled", "emms-demo/vit-random"
+RESULTS = "ada/emms-results"
+WORDS = ["rank", "--dataset", "demo_captions", "--max-samples", "100", "-e", "demo", "--estimator", "emms"]
+JOB = ["--engine", "jobs", "--results-repo", RESULTS]
+
+
+@pytest.fixture(scope="module")
+def environment(hub: Hub, tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
+    return client_environment(hub, tmp_path_factory.mktemp("client"), HF_EMMS_DEADLINE="8")
+
+
+@pytest.fixture(scope="module")
+def cli(environment: dict[str, str], tmp_path_factory: pytest.TempPathFactory) -> Iterator[CommandLine]:
+    running = CommandLine(environment, tmp_path_factory.mktemp("work"))
+    yield running
+    running.close()
+
+
+@pytest.fixture
+def token(hub: Hub) -> str:
+    return hub.token(user="ada")
+
+
+# ---- what a job is asked to do ---------------------------------------------------------------------------------
+
+
+def changed_requests() -> list[Request]:
+    """A request for each field, with another value than the default."""
+    others: dict[str, Any] = {
+        "checkpoints": ("org/a", "org/b@main"),
+        "columns": {"image": "img", "label": "fine label"},
+        "max_samples": None,
+        "race": 5,
+        "encoders": ("demo", "org/encoder"),
+        "estimators": ("logme", "knn"),
+        "layers": ("mean", "-2"),
+        "batch_size": 4,
+    }
+    choices = {option.name: option.type.choices for option in rank.params if isinstance(option.type, click.Choice)}
+    requests = [Request("org/data")]
+    for field in dataclasses.fields(Request)[1:]:
+        if field.name in ("engine", "ray_address", "shard_size"):
+            continue
+        if field.name in others:
+            value = others[field.name]
+        elif field.name in choices:
+            value = next(choice for choice in choices[field.name] if choice != field.default)
+        elif isinstance(field.default, bool):
+            value = not field.default
+        else:
+            value = 7 if isinstance(field.default, int) else "other"
+        requests.append(dataclasses.replace(Request("org/data"), **{field.name: value}))
+    return requests
+
+
+@pytest.mark.parametrize("request_", changed_requests(), ids=str)
+def test_the_command_of_a_job_says_all_that_was_asked(request_: Request) -> None:
+    context = rank.make_context("rank", arguments_of(request_))
+    options = dict(context.params)
+    for name in ("checkpoints_file", "format", "quiet", "target", "strict", "dry_run", "results_repo"):
+        options.pop(name)
+    for name in ("jobs_flavor", "jobs_timeout", "jobs_package"):
+        options.pop(name)
+    assert _request(options.pop("checkpoints"), options) == request_
+
+
+@pytest.mark.parametrize(
+    "request_",
+    [
+        Request("./folder"),
+        Request(str(Path(__file__))),
+        Request("org/data", checkpoints=("org/a", "/models/mine")),
+        Request("org/data", encoders=("~/encoder",)),
+        Request(object()),  # type: ignore[arg-type]
+    ],
+    ids=str,
+)
+def test_what_only_this_machine_has_is_refused(request_: Request) -> None:
+    with pytest.raises(EmmsError, match="on this machine only"):
+        job_spec(request_, JobSettings(RESULTS))
+
+
+@pytest.mark.parametrize(("timeout", "minutes"), [("90m", 90), ("2h", 120), ("1.5d", 2160), ("30", 0.5), ("90s", 1.5)])
+def test_timeouts_are_read_as_the_hub_reads_them(timeout: str, minutes: float) -> None:
+    assert JobSettings(RESULTS, timeout=timeout).minutes == minutes
+
+
+def test_a_timeout_that_is_none_is_refused() -> None:
+    with pytest.raises(EmmsError, match="'soon'"):
+        JobSettings(RESULTS, timeout="soon")
+
+
+# ---- over HTTP -------------------------------------------------------------------------------------------------
+
+
+def test_a_dry_run_prints_the_job_its_price_and_no_token(hub: Hub, cli: CommandLine, token: str) -> None:
+    words = ["-c", POOR, "--flavor", "a10g-small", "--jobs-timeout", "90m", "--dry-run"]
+    done = cli.run(*WORDS, *JOB, *words, token=token)
+    assert done.code == 0, done
+    spec = json.loads(done.out)
+    assert spec["command"][:2] == ["uv", "run"]
+    assert spec["command"][spec["command"].index("hf-emms") + 1] == "rank"
+    assert POOR in spec["command"]
+    assert (spec["flavor"], spec["timeout"], spec["secrets"]) == ("a10g-small", "90m", ["HF_TOKEN"])
+    assert "1 × A10G (24 GB)" in done.err
+    assert "at most 1.50 USD" in done.err
+    assert token not in done.out + done.err
+    assert not hub.jobs
+
+
+def test_a_job_ranks_and_its_ranking_comes_back(hub: Hub, cli: CommandLine, token: str, tmp_path: Path) -> None:
+    here, there = tmp_path / "here.json", tmp_path / "there.json"
+    checkpoints = ["-c", POOR, "-c", GOOD, "-c", "lab/nowhere"]
+    done = cli.run(*WORDS, *JOB, *checkpoints, "-o", there, token=token)
+    assert done.code == 0, done
+    (job,) = hub.jobs.values()
+    assert job.stage == "COMPLETED"
+    assert job.spec["secrets"] == {"HF_TOKEN": token}
+    assert job.spec["timeoutSeconds"] == 7200
+    assert token not in done.out + done.err + json.dumps(job.spec["command"]) + json.dumps(job.log)
+    assert f"{hub.url}/jobs/ada/{job.id}" in done.err
+    assert f"[2/3] {POOR}" in done.err or f"[3/3] {POOR}" in done.err
+    assert cli.run(*WORDS, *checkpoints, "-o", here, token=token).code == 0
+    alone, far = (Ranking.from_json(file.read_text()) for file in (here, there))
+    assert [row.checkpoint for row in far.rows] == [row.checkpoint for row in alone.rows]
+    for row in far.rows[:2]:
+        assert row.scores["emms"].value == pytest.approx(alone.row(row.checkpoint).scores["emms"].value, abs=1e-6)
+    assert far.rows[2].error
+
+
+def test_a_job_that_fails_says_where_its_log_is(hub: Hub, cli: CommandLine, token: str) -> None:
+    done = cli.run(*WORDS, *JOB, "--estimator", "emss", token=token)
+    job = list(hub.jobs.values())[-1]
+    assert (done.code, done.out) == (1, "")
+    assert "unknown estimator 'emss'" in done.err  # of the job's log
+    assert "the job ended at ERROR: Exit code: 1" in done.err
+    assert f"its log: {hub.url}/jobs/ada/{job.id}" in done.err
+
+
+def test_nothing_is_started_that_cannot_end_well(hub: Hub, cli: CommandLine, token: str) -> None:
+    started = len(hub.jobs)
+    refused = {
+        "the Hub has no flavor 'h9000'": (["--flavor", "h9000"], token),
+        "belongs to 'grace'": (["--results-repo", "grace/results"], token),
+        "your read token cannot start jobs": ([], hub.token(user="ada", role="read")),
+        "cannot start jobs\n": ([], hub.token(user="ada", role="fineGrained", scopes={"ada": ["repo.write"]})),
+        "you are not logged in": ([], None),
+    }
+    for message, (words, used) in refused.items():
+        done = cli.run(*WORDS, *JOB, *words, token=used)
+        assert done.code == 1
+        assert message in done.err
+    assert len(hub.jobs) == started
+
+
+@pytest.mark.parametrize(
+    ("status", "message"), [(402, "billing"), (503, "the Hub refused a job (503"), (403, "job.write")]
+)
+def test_a_refusal_of_the_hub_is_told_and_not_tried_again(
+    hub: Hub, cli: CommandLine, token: str, status: int, message: str
+) -> None:
+    before = hub.count("POST /api/jobs/ada")
+    hub.fail("POST /api/jobs/ada", status)
+    done = cli.run(*WORDS, *JOB, token=token)
+    assert done.code == 1
+    assert message in done.err
+    assert hub.count("POST /api/jobs/ada") == before + 1
+
+
+def test_an_interrupted_command_leaves_the_job_and_says_how_to_end_it(
+    hub: Hub, environment: dict[str, str], token: str
+) -> None:
+    before = set(hub.jobs)
+    program = [sys.executable, "-c", "from hf_emms.cli import main; main()", *WORDS, *JOB, "-c", POOR]
+    with subprocess.Popen(
+        program, env={**environment, "HF_TOKEN": token}, stderr=subprocess.PIPE, text=True
+    ) as process:
+        until = time.monotonic() + 60
+        while not hub.count("GET /api/jobs/ada/*/logs") or set(hub.jobs) == before:
+            assert time.monotonic() < until
+            time.sleep(0.02)
+        time.sleep(0.2)
+        os.kill(process.pid, signal.SIGINT)
+        _, said = process.communicate(timeout=30)
+    (id,) = set(hub.jobs) - before
+    assert process.returncode == 130
+    assert f"hf jobs cancel {id} ends it" in said
+    assert hub.jobs[id].stage in ("RUNNING", "COMPLETED")

@@ -1,0 +1,180 @@
+"""Measures between scores and truth: against scipy, against what they promise, and on the paper's own figures."""
+
+from __future__ import annotations
+
+import json
+import math
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+from hypothesis import assume, given, settings
+from hypothesis import strategies as st
+from scipy import stats
+
+from hf_emms import evaluation
+from hf_emms.errors import EmmsError
+from hf_emms.evaluation.bootstrap import resampled
+from tests import ROOT
+
+SCRIPT = ROOT / "scripts" / "paper_figures.py"
+TAUS = ("weighted_tau", "kendall_tau", "pearson", "spearman")
+
+numbers = st.integers(-20, 20).map(float)  # small integers tie often
+pairs = st.lists(st.tuples(numbers, numbers), min_size=3, max_size=12).map(lambda rows: np.array(rows).T)
+
+
+def ordered(pair):
+    return len({*pair[0]}) > 1 and len({*pair[1]}) > 1
+
+
+@given(pairs)
+def test_every_measure_keeps_its_bounds(pair):
+    scores, truth = pair
+    values = evaluation.measured(scores, truth)
+    for name in TAUS:
+        assert math.isnan(values[name]) is not ordered(pair)
+        assert not ordered(pair) or -1 - 1e-9 <= values[name] <= 1 + 1e-9
+    assert 0 <= values["regret"] <= truth.max() - truth.min()
+    assert 1 <= values["rank_of_pick"] <= len(truth)
+    assert 0 <= values["pick_in_top"] <= 1
+    assert 0 <= values["top_recall"] <= 1 + 1e-9
+
+
+@given(pairs)
+def test_orders_do_not_depend_on_the_scale_of_the_scores(pair):
+    scores, truth = pair
+    values, others = evaluation.measured(scores, truth), evaluation.measured(np.exp(scores / 10) * 3 - 1, truth)
+    for name in {*values} - {"pearson"}:
+        assert others[name] == pytest.approx(values[name], nan_ok=True), name
+
+
+@given(pairs)
+def test_weighted_tau_is_that_of_the_papers_evaluation_and_symmetric(pair):
+    scores, truth = pair
+    value = evaluation.weighted_tau(scores, truth)
+    assert value == pytest.approx(stats.weightedtau(scores, truth, rank=True).statistic, nan_ok=True)
+    assert value == pytest.approx(evaluation.weighted_tau(truth, scores), nan_ok=True)
+
+
+def test_a_mistake_among_the_best_costs_more_than_one_among_the_worst():
+    truth = [5, 4, 3, 2, 1]
+    top, bottom = [4, 5, 3, 2, 1], [5, 4, 3, 1, 2]
+    assert evaluation.kendall_tau(top, truth) == evaluation.kendall_tau(bottom, truth)
+    assert evaluation.weighted_tau(top, truth) < evaluation.weighted_tau(bottom, truth)
+
+
+@given(st.lists(numbers, min_size=3, max_size=12, unique=True))
+def test_the_same_order_is_perfect_and_the_reverse_is_not(values):
+    truth = np.array(values)
+    perfect, reverse = evaluation.measured(truth, truth), evaluation.measured(-truth, truth)
+    assert [perfect[name] for name in TAUS] == pytest.approx([1] * 4)
+    assert [reverse[name] for name in TAUS] == pytest.approx([-1] * 4)
+    assert (perfect["regret"], perfect["rank_of_pick"], perfect["top_recall"]) == (0, 1, 1)
+    assert reverse["regret"] == truth.max() - truth.min()
+
+
+def test_ties_for_the_best_score_are_worth_what_a_coin_gets():
+    scores, truth = [1.0, 1.0, 0.0, 0.0], [80.0, 90.0, 70.0, 60.0]
+    assert evaluation.picks(scores).tolist() == [0, 1]
+    assert evaluation.regret(scores, truth) == 5
+    assert evaluation.rank_of_pick(scores, truth) == 1.5
+    nothing = evaluation.measured([0.0] * 4, truth)
+    assert nothing["regret"] == 15
+    assert nothing["pick_in_top"] == nothing["top_recall"] == 0.75
+    assert all(math.isnan(nothing[name]) for name in TAUS)
+
+
+def test_equal_truths_share_the_top():
+    assert evaluation.rank_of_pick([3, 2, 1, 0], [7, 7, 9, 7]) == 2
+    assert evaluation.pick_in_top([3, 2, 1, 0], [7, 7, 9, 7]) == 1
+
+
+@pytest.mark.parametrize(
+    ("scores", "truth", "told"),
+    [
+        ([1, 2], [1, 2], "at least 3"),
+        ([1, 2, 3], [1, 2], "3 scores and 2 truths"),
+        ([1, 2, math.nan], [1, 2, 3], "scores have a value that is not finite"),
+        ([1, 2, 3], [1, 2, math.inf], "truth have a value that is not finite"),
+        ([[1, 2, 3]], [1, 2, 3], "shape"),
+    ],
+)
+def test_what_cannot_be_measured_is_refused(scores, truth, told):
+    for measure in (*evaluation.MEASURES.values(), evaluation.over_checkpoints):
+        with pytest.raises(EmmsError, match=told):
+            measure(scores, truth)
+
+
+@settings(max_examples=60)
+@given(pairs, st.integers(0, 1000))
+def test_a_resample_has_the_measures_of_the_checkpoints_drawn(pair, seed):
+    scores, truth = pair
+    draw = np.random.default_rng(seed).multinomial(len(scores), np.full(len(scores), 1 / len(scores)))
+    drawn = np.repeat(scores, draw), np.repeat(truth, draw)
+    for name, values in resampled(scores, truth, draw[None].astype(float)).items():
+        expected = evaluation.MEASURES[name](*drawn)
+        assert values[0] == pytest.approx(expected, nan_ok=True, abs=1e-9), name
+
+
+def test_a_resample_of_equal_values_has_no_correlation():
+    scores, truth = np.array([0.1, 0.1, 0.1, 0.7]), np.array([0.3, 0.2, 0.1, 0.4])
+    values = resampled(scores, truth, np.array([[1.0, 1, 1, 0]]))
+    assert all(np.isnan(values[name][0]) for name in TAUS)
+
+
+def test_an_interval_holds_the_value_and_its_seed_repeats_it():
+    generator = np.random.default_rng(0)
+    truth = generator.normal(size=30)
+    scores = truth + generator.normal(size=30)
+    ends = evaluation.over_checkpoints(scores, truth, seed=4)
+    assert ends == evaluation.over_checkpoints(scores, truth, seed=4)
+    assert ends != evaluation.over_checkpoints(scores, truth, seed=5)
+    for name in TAUS:
+        assert ends[name].low < evaluation.MEASURES[name](scores, truth) < ends[name].high
+    narrow = evaluation.over_checkpoints(scores, truth, level=0.5, seed=4)["pearson"]
+    assert ends["pearson"].low < narrow.low < narrow.high < ends["pearson"].high
+
+
+def test_the_interval_of_a_mean_over_targets():
+    low, high = evaluation.over_targets([0.2, 0.4, math.nan, 0.9])
+    assert 0.2 <= low < 0.5 < high <= 0.9
+    assert evaluation.over_targets([0.3, 0.3]) == pytest.approx((0.3, 0.3))
+    assert all(map(math.isnan, evaluation.over_targets([math.nan])))
+
+
+@given(st.data())
+def test_the_blind_ranker_never_sees_the_dataset_that_it_ranks(data):
+    rows = data.draw(st.lists(st.lists(numbers, min_size=4, max_size=4), min_size=2, max_size=4))
+    truths = {f"d{place}": dict(zip("abcd", row, strict=True)) for place, row in enumerate(rows)}
+    blind = evaluation.dataset_blind(truths)
+    other = data.draw(st.lists(numbers, min_size=4, max_size=4))
+    assume(other != rows[0])
+    assert evaluation.dataset_blind(truths | {"d0": dict(zip("abcd", other, strict=True))})["d0"] == blind["d0"]
+
+
+def test_the_blind_ranker_leaves_out_what_no_other_dataset_has():
+    blind = evaluation.dataset_blind({"x": {"a": 3, "b": 2, "new": 9}, "y": {"a": 1, "b": 2}})
+    assert blind["x"]["b"] > blind["x"]["a"]
+    assert set(blind["x"]) == {"a", "b"}
+
+
+def paper_figures(*arguments):
+    return subprocess.run([sys.executable, SCRIPT, *arguments], capture_output=True, text=True, check=False)
+
+
+def test_the_control_on_the_papers_results(tmp_path):
+    mine = tmp_path / "mine.csv"
+    results = json.loads((SCRIPT.parent / "paper" / "finetune_results.json").read_text())
+    cars = results["image_classification_cnn"]["cars"]
+    mine.write_text("dataset,model,score\n" + "".join(f"cars,{name},{value}\n" for name, value in cars.items()))
+    done = paper_figures(mine)
+    assert done.returncode == 0, done.stderr
+    means = [line.split()[1:] for line in done.stdout.splitlines() if line.startswith("mean")]
+    assert means == [["0.837", "1.000"], ["0.777"], ["0.557"]]
+    assert "mine (1 of 11)" in done.stdout
+    assert "resnet34" in paper_figures("--names").stdout
+    missing = paper_figures(tmp_path / "none.csv")
+    assert (missing.returncode, missing.stdout) == (1, "")
+    assert "none.csv" in missing.stderr

@@ -1,0 +1,114 @@
+"""hf-emms compare: how two rankings differ, and what is no difference."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Iterator
+from pathlib import Path
+
+import msgspec
+import pytest
+
+from hf_emms.ranking import Ranking, Row, Score, ranked
+from tests import ROOT
+from tests.helpers.command_line import CommandLine, Done
+from tests.helpers.rankings import NAMES, emms_score, example, ranking
+
+
+@pytest.fixture(scope="module")
+def cli(tmp_path_factory: pytest.TempPathFactory) -> Iterator[CommandLine]:
+    running = CommandLine({**os.environ, "PYTHONPATH": str(ROOT)}, tmp_path_factory.mktemp("client"))
+    yield running
+    running.close()
+
+
+def compared(cli: CommandLine, tmp_path: Path, first: Ranking, second: Ranking, format: str = "json") -> Done:
+    for name, one in (("a.json", first), ("b.json", second)):
+        (tmp_path / name).write_text(one.to_json())
+    return cli.run("compare", tmp_path / "a.json", tmp_path / "b.json", "--format", format)
+
+
+def test_moves_settings_and_agreement_of_two_rankings(cli: CommandLine, tmp_path: Path) -> None:
+    other = ranking(scores=(-0.3, -0.2, -0.1, -0.4), seed=7, versions={"torch": "3.0"})
+    done = compared(cli, tmp_path, ranking(), other)
+    found = json.loads(done.out)
+    assert {one["checkpoint"]: one["up"] for one in found["moves"]} == {"org/a": -2, "org/b": 0, "org/c": 2, "org/d": 0}
+    settings = {one["name"]: (one["first"], one["second"]) for one in found["settings"]}
+    assert settings["seed"] == (0, 7)
+    assert settings["version of torch"] == ("2.13.0", "3.0")
+    assert (found["same_pick"], found["picks"]) == ("no", ["org/a", "org/c"])
+    assert found["agreement"]["top_overlap"] == 1
+    assert found["agreement"]["kendall_tau"] == pytest.approx(0)
+    text = compared(cli, tmp_path, ranking(), other, "table").out
+    assert "↓2" in text
+    assert "different picks: org/a and org/c" in text
+    tsv = compared(cli, tmp_path, ranking(), other, "tsv").out.splitlines()
+    assert tsv[1].split("\t") == ["org/a", "1", "3", "-2", "both"]
+    assert "| seed | 0 | 7 |" in compared(cli, tmp_path, ranking(), other, "md").out
+
+
+def test_a_ranking_agrees_with_itself(cli: CommandLine, tmp_path: Path) -> None:
+    found = json.loads(compared(cli, tmp_path, example(), example()).out)
+    assert not found["settings"]
+    assert not found["warnings"]
+    assert found["same_pick"] == "yes"
+    assert found["agreement"] == {"weighted_tau": 1, "kendall_tau": 1, "top_overlap": 1}
+    assert all(one["up"] == 0 for one in found["moves"])
+    assert found["failed_first"] == found["failed_second"] == ["org/broken"]
+
+
+def test_a_change_within_shared_ranks_is_no_move(cli: CommandLine, tmp_path: Path) -> None:
+    def noisy(first: float, second: float, noise: float = 0.05) -> Ranking:
+        rows = [
+            Row("org/x", scores={"emms": emms_score(first - noise, first + noise, first)}),
+            Row("org/y", scores={"emms": emms_score(second + noise, second - noise, second)}),
+            Row("org/z", scores={"emms": emms_score(-0.9, -0.91, -0.92)}),
+        ]
+        return example(rows=ranked(rows, "emms"), estimators=("emms",))
+
+    found = json.loads(compared(cli, tmp_path, noisy(-0.30, -0.31), noisy(-0.31, -0.30)).out)
+    assert [one["up"] for one in found["moves"]] == [0, 0, 0]
+    assert found["same_pick"] == "within ties"
+    assert "picks that tie" in cli.run("compare", tmp_path / "a.json", tmp_path / "b.json", "--format", "table").out
+    found = json.loads(compared(cli, tmp_path, noisy(-0.30, -0.31), noisy(-0.30, -0.31, noise=0.0)).out)
+    assert [(one["first"], one["second"], one["up"]) for one in found["moves"]] == [(1, 1, 0), (1, 2, 0), (3, 3, 0)]
+
+
+def test_one_more_checkpoint_moves_no_other(cli: CommandLine, tmp_path: Path) -> None:
+    first = ranking()
+    newcomer = Row("org/new", scores={"emms": emms_score(-0.01, -0.011, -0.012), "knn": Score(1.0)})
+    second = ranking()
+    second = example(rows=ranked([*second.rows, newcomer], "emms"), estimators=("emms", "knn"))
+    found = json.loads(compared(cli, tmp_path, first, second).out)
+    assert [one["up"] for one in found["moves"]] == [0, 0, 0, 0]
+    assert found["only_second"] == ["org/new"]
+
+
+def test_rankings_of_different_datasets_are_warned_of(cli: CommandLine, tmp_path: Path) -> None:
+    done = compared(cli, tmp_path, ranking(), ranking("else", dataset_id="org/food", task="text-classification"))
+    assert done.code == 0
+    assert "Warning: the rankings answer different questions" in done.err
+    found = json.loads(done.out)
+    assert (found["agreement"]["weighted_tau"], found["picks"]) == (None, None)
+    assert found["only_first"] == [f"org/{name}" for name in NAMES]
+    same = compared(cli, tmp_path, ranking(), ranking(dataset_revision="9" * 40))
+    assert "its revisions differ" in same.err
+    missing = cli.run("compare", tmp_path / "a.json", tmp_path / "none.json")
+    assert (missing.code, missing.out) == (1, "")
+    assert "none.json" in missing.err
+
+
+def test_layers_label_forms_and_races_are_settings(cli: CommandLine, tmp_path: Path) -> None:
+    rows = [msgspec.structs.replace(row, layer="3", n=200 if row.rank == 4 else None) for row in ranking().rows]
+    changed = ranking(layers=("3",), race=3, label_form="both", box_format="xyxy", rows=ranked(rows, "emms"))
+    found = json.loads(compared(cli, tmp_path, ranking(), changed).out)
+    settings = {one["name"]: one["second"] for one in found["settings"]}
+    assert settings.pop("layer of org/a") == "3"
+    assert {name: settings[name] for name in ("layers", "race", "label_form", "box_format")} == {
+        "layers": ["3"],
+        "race": 3,
+        "label_form": "both",
+        "box_format": "xyxy",
+    }
+    assert ["org/d stopped early" in warning for warning in found["warnings"]] == [True]

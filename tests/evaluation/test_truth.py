@@ -1,0 +1,116 @@
+"""Tables that users have, and which of their names means which checkpoint."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from hf_emms.errors import EmmsError
+from hf_emms.evaluation import read_truth
+from hf_emms.evaluation.card_truth import dataset_of, matched
+from hf_emms.ranking import Row
+from tests.helpers.rankings import example
+
+EXPECTED = {"org/a": 84.2, "org/b": 80.0}
+
+
+def write(folder: Path, name: str, text: str) -> Path:
+    path = folder / name
+    path.write_text(text, encoding="utf-8")
+    return path
+
+
+@pytest.mark.parametrize(
+    ("name", "text"),
+    [
+        ("t.csv", "checkpoint,score\norg/a,84.2\norg/b,80\n"),
+        ("t.csv", "\ufeffModel Name;Accuracy\r\norg/a;84.2%\r\norg/b;80.0\r\n"),
+        ("t.csv", "id,notes,acc\norg/a,good,84.2\norg/b,,80\n,,\n"),
+        ("t.csv", "checkpoint, score, seed\norg/a, 84.2, 1\norg/b, 80, 1\n"),
+        ("t.tsv", "checkpoint\tscore\norg/a\t84.2\norg/b\t80\n"),
+        ("t.json", '[{"model": "org/a", "acc": 84.2}, {"model": "org/b", "acc": 80}]'),
+        ("t.json", '{"org/a": 84.2, "org/b": 80}'),
+        ("t.jsonl", '{"id": "org/a", "acc": 84.2}\n{"id": "org/b", "acc": 80}\n'),
+    ],
+)
+def test_tables_of_many_kinds_say_the_same(tmp_path: Path, name: str, text: str) -> None:
+    assert read_truth(write(tmp_path, name, text)).scores == {None: EXPECTED}
+
+
+def test_a_table_may_have_datasets_and_seeds(tmp_path: Path) -> None:
+    rows = "checkpoint,target,acc\norg/a,x,1\norg/a,x,2\norg/b,x,nan\norg/a,y,7\n"
+    truth = read_truth(write(tmp_path, "t.csv", rows))
+    assert truth.scores == {"x": {"org/a": 1.5}, "y": {"org/a": 7}}
+    assert truth.metric == "acc"
+    assert truth.notes == ("no number in column 'acc': org/b", "several rows, averaged: org/a")
+    nested = read_truth(write(tmp_path, "t.json", '{"x": {"org/a": 1.5}, "y": {"org/a": 7}}'))
+    assert nested.scores == truth.scores
+
+
+def test_the_metric_can_be_named_and_turned_round(tmp_path: Path) -> None:
+    file = write(tmp_path, "t.csv", "model,f1,eval_loss\norg/a,1,0.5\norg/b,2,0.25\n")
+    truth = read_truth(file, metric="eval_loss", lower_is_better=True)
+    assert truth.scores == {None: {"org/a": 0.5, "org/b": 0.25}}
+    assert truth.higher_is_better(None) == {"org/a": -0.5, "org/b": -0.25}
+    assert not truth.notes
+    assert "--lower-is-better" in read_truth(file, metric="eval_loss").notes[0]
+
+
+@pytest.mark.parametrize(
+    ("name", "text", "told"),
+    [
+        ("t.csv", "", "no rows"),
+        ("t.csv", "who,score\norg/a,1\n", "no column with checkpoints; its columns are who, score"),
+        ("t.csv", "model,f1,acc\norg/a,1,2\n", "several columns with numbers: f1, acc"),
+        ("t.csv", "model,acc\norg/a,good\n", "no column with numbers"),
+        ("t.json", "[1, 2]", "holds no table"),
+        ("t.json", "{", "cannot be read as json"),
+        ("t.txt", "model score", "'.txt'"),
+    ],
+)
+def test_what_is_no_table_is_refused(tmp_path: Path, name: str, text: str, told: str) -> None:
+    with pytest.raises(EmmsError, match=told):
+        read_truth(write(tmp_path, name, text))
+
+
+def test_a_metric_that_is_no_column_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(EmmsError, match="no column 'bleu'") as caught:
+        read_truth(write(tmp_path, "t.csv", "model,acc\norg/a,1\n"), metric="bleu")
+    assert "acc" in str(caught.value.hint)
+
+
+@pytest.mark.parametrize(
+    ("checkpoint", "name", "same"),
+    [
+        ("org/a", "org/a", True),
+        ("org/a@v1", "org/a", True),
+        ("org/a", "org/a@v1", True),
+        ("org/a@v1", "org/a@v1", True),
+        ("org/a@v1", "org/a@v2", False),
+        ("org/a", "org/a@" + "c" * 40, True),
+        ("org/a", "org/a@ccccccc", True),
+        ("org/a", "org/a@" + "d" * 40, False),
+        ("org/a", "org/A", False),
+        ("org/a", "a", False),
+        ("./runs/a", "runs/a/", True),
+    ],
+)
+def test_which_name_means_which_checkpoint(checkpoint: str, name: str, same: bool) -> None:
+    assert matched([Row(checkpoint, "c" * 40)], [name]) == ({checkpoint: name} if same else {})
+
+
+def test_a_name_that_could_mean_two_means_none() -> None:
+    rows = [Row("org/a@v1"), Row("org/a@v2")]
+    assert matched(rows, ["org/a"]) == {}
+    assert matched(rows, ["org/a", "org/a@v2"]) == {"org/a@v1": "org/a", "org/a@v2": "org/a@v2"}
+    assert matched([Row("org/a")], ["org/a@v1", "org/a@v2"]) == {}
+
+
+def test_datasets_go_by_their_name_their_id_or_their_short_name() -> None:
+    ranking = example()  # "beans", AI-Lab-Makerere/beans
+    assert dataset_of(ranking, [None]) is None
+    assert dataset_of(ranking, ["x", "AI-Lab-Makerere/beans"]) == "AI-Lab-Makerere/beans"
+    assert dataset_of(ranking, ["x", "Beans"]) == "Beans"
+    with pytest.raises(EmmsError, match="nothing on 'beans'"):
+        dataset_of(ranking, ["x", "y"])

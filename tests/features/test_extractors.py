@@ -1,0 +1,464 @@
+"""Features of real (tiny, random) checkpoints of every family, from real folders."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import subprocess
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+import transformers
+from PIL import Image
+from safetensors.torch import load_file, save_file
+
+from hf_emms.errors import EmmsError
+from hf_emms.features.device import HalvingForward
+from hf_emms.features.feature_plan import plan_extraction
+from hf_emms.features.load import choose_device
+from tests.helpers.feature_rows import load, pictures, rows
+from tests.helpers.tiny_checkpoints import CAPTIONERS, IMAGE_MODELS, TEXT_MODELS, TEXTS, build, repo_of
+
+SEEN = [*IMAGE_MODELS, *CAPTIONERS]
+FALLBACKS = {"xlnet"}
+
+
+@pytest.fixture(scope="module")
+def zoo(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("zoo")
+
+
+@pytest.fixture(scope="module")
+def images() -> list[Image.Image]:
+    return pictures()
+
+
+def copy_of(folder: Path, to: Path) -> Path:
+    return shutil.copytree(folder, to)
+
+
+def edit_config(folder: Path, **changes: Any) -> None:
+    path = folder / "config.json"
+    path.write_text(json.dumps({**json.loads(path.read_text()), **changes}))
+
+
+# --- every family -----------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("name", SEEN)
+def test_image_features_do_not_depend_on_the_batch(name: str, zoo: Path, images: list[Image.Image]) -> None:
+    extractor = load(build(zoo, name))
+    together, alone, threes = (rows(extractor, images, size) for size in (None, 1, 3))
+    assert np.isfinite(together).all()
+    assert extractor.notes == ()
+    np.testing.assert_allclose(alone, together, atol=1e-5)
+    np.testing.assert_allclose(threes, together, atol=1e-5)
+
+
+@pytest.mark.parametrize("name", TEXT_MODELS)
+def test_text_features_do_not_depend_on_batch_or_padding(name: str, zoo: Path) -> None:
+    extractor = load(build(zoo, name), "text")
+    together, alone = rows(extractor, TEXTS), rows(extractor, TEXTS, 1)
+    assert np.isfinite(together).all()
+    assert together.std(0).mean() > 1e-3
+    assert bool(extractor.notes) == (name in FALLBACKS)
+    np.testing.assert_allclose(alone, together, atol=1e-5)
+
+
+@pytest.mark.parametrize("name", ["bert", "roberta", "modernbert", "deberta-v2", "gpt2", "opt", "t5"])
+def test_text_features_are_the_mean_of_the_last_layer(name: str, zoo: Path) -> None:
+    folder = build(zoo, name)
+    kind = transformers.T5EncoderModel if name == "t5" else transformers.AutoModel
+    model = kind.from_pretrained(folder).eval()
+    tokenizer = transformers.AutoTokenizer.from_pretrained(folder)
+    texts = [text for text in TEXTS if text]
+    with torch.no_grad():
+        expected = [
+            model(input_ids=tokenizer(text, return_tensors="pt")["input_ids"]).last_hidden_state[0].mean(0)
+            for text in texts
+        ]
+    np.testing.assert_allclose(rows(load(folder, "text"), texts), torch.stack(expected), atol=1e-5)
+
+
+@pytest.mark.parametrize(("name", "head"), [("resnet", "classifier"), ("vit", "classifier"), ("beit", "classifier")])
+def test_image_features_feed_the_checkpoints_own_classifier(
+    name: str, head: str, zoo: Path, images: list[Image.Image]
+) -> None:
+    folder = build(zoo, name)
+    model = transformers.AutoModelForImageClassification.from_pretrained(folder).eval()
+    pixels = transformers.AutoImageProcessor.from_pretrained(folder)(images, return_tensors="pt")
+    with torch.no_grad():
+        expected = model(**pixels).logits
+        logits = getattr(model, head)(torch.from_numpy(rows(load(folder), images)))
+    torch.testing.assert_close(logits, expected, atol=1e-5, rtol=1e-4)
+
+
+def test_clip_checkpoint_loads_only_the_tower_it_needs(zoo: Path) -> None:
+    folder = build(zoo, "clip")
+    whole = transformers.AutoModel.from_pretrained(folder)
+    extractor = load(folder)
+    assert extractor.parameters == sum(p.numel() for p in whole.vision_model.parameters())
+    assert extractor.architecture == "CLIP vision tower"
+
+
+@pytest.mark.parametrize("mode", ["L", "RGBA", "P", "LA", "1", "I;16"])
+def test_images_of_any_mode_are_read_as_rgb(mode: str, zoo: Path) -> None:
+    gray = Image.new("L", (40, 40), 255)
+    image = Image.new("I;16", (40, 40), 65_535) if mode == "I;16" else gray.convert(mode)
+    extractor = load(build(zoo, "vit"))
+    np.testing.assert_allclose(rows(extractor, [image]), rows(extractor, [gray.convert("RGB")]), atol=1e-5)
+
+
+# --- captioners -------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("name", "table", "start"),
+    [
+        ("vision-encoder-decoder", "decoder.bert.embeddings.word_embeddings.weight", 1),
+        ("blip", "text_decoder.bert.embeddings.word_embeddings.weight", 1),
+        ("git", "git.embeddings.word_embeddings.weight", 1),
+    ],
+)
+def test_captioner_sees_the_image_and_no_word(
+    name: str, table: str, start: int, zoo: Path, tmp_path: Path, images: list[Image.Image]
+) -> None:
+    folder = build(zoo, name)
+    before = rows(load(folder), images)
+    assert before.std(0).min() > 0  # both halves, the encoder's and the decoder's, see the image
+
+    weights = load_file(folder / "model.safetensors")
+    words = copy_of(folder, tmp_path / "words")
+    others = torch.arange(len(weights[table])) != start
+    changed = {**weights, table: torch.where(others[:, None], weights[table] + 1, weights[table])}
+    # Tied output weights follow the table, and say nothing about what was read.
+    save_file(changed, words / "model.safetensors", metadata={"format": "pt"})
+    np.testing.assert_array_equal(rows(load(words), images), before)
+
+    changed = {**weights, table: torch.where(others[:, None], weights[table], -weights[table])}
+    save_file(changed, words / "model.safetensors", metadata={"format": "pt"})
+    after = rows(load(words), images)
+    half = 16
+    np.testing.assert_array_equal(after[:, :half], before[:, :half])
+    assert np.abs(after[:, half:] - before[:, half:]).max() > 1e-3
+
+
+def test_captioner_without_a_start_token_is_refused(zoo: Path, tmp_path: Path) -> None:
+    folder = copy_of(build(zoo, "vision-encoder-decoder"), tmp_path / "captioner")
+    edit_config(folder, decoder_start_token_id=None)
+    generation = folder / "generation_config.json"
+    generation.unlink(missing_ok=True)
+    with pytest.raises(EmmsError, match="decoder_start_token_id"):
+        load(folder)
+
+
+# --- what is refused, and how it is said ------------------------------------------------------------------
+
+
+def test_truncated_weights_name_file_and_repository(zoo: Path, tmp_path: Path) -> None:
+    folder = copy_of(build(zoo, "vit"), tmp_path / "broken")
+    path = folder / "model.safetensors"
+    path.write_bytes(path.read_bytes()[:-1000])
+    with pytest.raises(EmmsError, match=r"model\.safetensors of .*broken is truncated or corrupt"):
+        load(folder)
+
+
+def test_pickled_weights_need_the_flag(zoo: Path, tmp_path: Path, images: list[Image.Image]) -> None:
+    folder = copy_of(build(zoo, "vit"), tmp_path / "pickled")
+    expected = rows(load(folder), images)
+    torch.save(load_file(folder / "model.safetensors"), folder / "pytorch_model.bin")
+    (folder / "model.safetensors").unlink()
+    with pytest.raises(EmmsError, match="--allow-pickle"):
+        load(folder)
+    np.testing.assert_array_equal(rows(load(folder, allow_pickle=True), images), expected)
+
+
+def test_a_missing_shard_is_named(zoo: Path, tmp_path: Path) -> None:
+    folder = copy_of(build(zoo, "vit"), tmp_path / "sharded")
+    model = transformers.AutoModelForImageClassification.from_pretrained(folder)
+    (folder / "model.safetensors").unlink()
+    model.save_pretrained(folder, max_shard_size="10KB")
+    assert rows(load(folder), [Image.new("RGB", (32, 32))]).shape == (1, 16)
+    shard = sorted(folder.glob("model-*.safetensors"))[1]
+    shard.unlink()
+    with pytest.raises(EmmsError, match=f"lacks {shard.name}"):
+        load(folder)
+
+
+@pytest.mark.parametrize(
+    ("name", "file", "message"),
+    [
+        ("vit", "config.json", r"has no config\.json"),
+        ("vit", "model.safetensors", "no weights as safetensors"),
+        ("vit", "preprocessor_config.json", r"image processor \(preprocessor_config\.json\)"),
+        ("bert", "tokenizer.json", "has no tokenizer"),
+    ],
+)
+def test_a_missing_file_is_named(name: str, file: str, message: str, zoo: Path, tmp_path: Path) -> None:
+    folder = copy_of(build(zoo, name), tmp_path / name)
+    for path in folder.glob(file):
+        path.unlink()
+    with pytest.raises(EmmsError, match=message):
+        load(folder, "text" if name in TEXT_MODELS else "image")
+
+
+@pytest.mark.parametrize("content", ["{", "[]", '{"hidden_size": 3}'])
+def test_a_broken_config_is_an_error(content: str, zoo: Path, tmp_path: Path) -> None:
+    folder = copy_of(build(zoo, "vit"), tmp_path / "vit")
+    (folder / "config.json").write_text(content)
+    with pytest.raises(EmmsError, match=r"config\.json"):
+        load(folder)
+
+
+def test_weights_that_transformers_would_make_up_are_an_error(zoo: Path, tmp_path: Path) -> None:
+    folder = copy_of(build(zoo, "vit"), tmp_path / "vit")
+    weights = load_file(folder / "model.safetensors")
+    weights.pop("vit.layernorm.weight")
+    save_file(weights, folder / "model.safetensors", metadata={"format": "pt"})
+    with pytest.raises(EmmsError, match=r"lack 1 tensor that .* layernorm\.weight"):
+        load(folder)
+
+
+def test_weights_of_another_shape_are_an_error(zoo: Path, tmp_path: Path) -> None:
+    folder = copy_of(build(zoo, "vit"), tmp_path / "vit")
+    edit_config(folder, hidden_size=24)
+    with pytest.raises(EmmsError, match=r"do not fit its config\.json"):
+        load(folder)
+
+
+def test_tokens_beyond_the_vocabulary_are_an_error(zoo: Path, tmp_path: Path) -> None:
+    folder = tmp_path / "small"
+    config = transformers.AutoConfig.from_pretrained(build(zoo, "bert"), vocab_size=10)
+    transformers.BertModel(config).save_pretrained(folder)
+    transformers.AutoTokenizer.from_pretrained(build(zoo, "bert")).save_pretrained(folder)
+    with pytest.raises(EmmsError, match="do not belong together"):
+        rows(load(folder, "text"), TEXTS)
+
+
+def test_a_text_checkpoint_is_no_image_checkpoint(zoo: Path) -> None:
+    with pytest.raises(EmmsError, match="reads no images"):
+        load(build(zoo, "bert"), "image")
+
+
+def test_an_architecture_nobody_knows_is_an_error(zoo: Path, tmp_path: Path) -> None:
+    folder = copy_of(build(zoo, "vit"), tmp_path / "vit")
+    edit_config(folder, model_type="vit-of-tomorrow")
+    with pytest.raises(EmmsError, match="does not know the architecture 'vit-of-tomorrow'"):
+        load(folder)
+
+
+CODE = """
+import torch
+from transformers import PretrainedConfig, PreTrainedModel
+from transformers.modeling_outputs import BaseModelOutput
+
+
+class SmallConfig(PretrainedConfig):
+    model_type = "own-code"
+
+
+class SmallModel(PreTrainedModel):
+    config_class = SmallConfig
+
+    def __init__(self, config):
+        super().__init__(config)
+        self.scale = torch.nn.Parameter(torch.ones(3, 1, 1))
+        self.post_init()
+
+    def forward(self, pixel_values):
+        return BaseModelOutput(last_hidden_state=pixel_values * self.scale)
+"""
+
+
+def test_code_of_a_repository_runs_only_with_the_flag(zoo: Path, tmp_path: Path) -> None:
+    folder = tmp_path / "own_code"
+    folder.mkdir()
+    shutil.copy(build(zoo, "vit") / "preprocessor_config.json", folder)
+    (folder / "small.py").write_text(CODE)
+    auto = {"AutoConfig": "small.SmallConfig", "AutoModel": "small.SmallModel"}
+    (folder / "config.json").write_text(json.dumps({"model_type": "own-code", "auto_map": auto}))
+    save_file({"scale": torch.full((3, 1, 1), 2.0)}, folder / "model.safetensors", metadata={"format": "pt"})
+    with pytest.raises(EmmsError, match="--trust-remote-code"):
+        load(folder)
+    extractor = load(folder, trust_remote_code=True)
+    white = Image.new("RGB", (32, 32), "white")
+    np.testing.assert_allclose(rows(extractor, [white]), [[2, 2, 2]], atol=1e-6)  # a map: its global average
+    assert "fallback" in extractor.notes[0]
+
+
+def test_unknown_names_list_the_known_ones(zoo: Path) -> None:
+    with pytest.raises(EmmsError, match="float32, float16, bfloat16"):
+        load(build(zoo, "vit"), dtype="int8")
+    with pytest.raises(EmmsError, match="cpu, cuda, mps"):
+        choose_device("tpu")
+
+
+def test_a_checkpoint_that_fails_on_its_inputs_is_an_error(zoo: Path, tmp_path: Path) -> None:
+    folder = copy_of(build(zoo, "vit"), tmp_path / "vit")
+    path = folder / "preprocessor_config.json"
+    path.write_text(json.dumps({**json.loads(path.read_text()), "size": {"height": 24, "width": 24}}))
+    with pytest.raises(EmmsError, match="failed on its inputs"):
+        load(folder)
+
+
+# --- fallback, dtypes, notes ------------------------------------------------------------------------------
+
+
+def test_an_architecture_without_a_row_falls_back_and_says_so(zoo: Path) -> None:
+    extractor = load(build(zoo, "xlnet"), "text")
+    assert "no row for 'xlnet'" in extractor.notes[0]
+    assert extractor.architecture == "xlnet"
+
+
+def test_fallback_does_without_a_pooler_that_the_file_lacks(
+    tmp_path: Path, zoo: Path, images: list[Image.Image]
+) -> None:
+    config = transformers.YolosConfig(
+        image_size=[32, 32],
+        patch_size=8,
+        hidden_size=16,
+        num_hidden_layers=1,
+        num_attention_heads=2,
+        intermediate_size=32,
+        num_detection_tokens=2,
+    )
+    model = transformers.YolosModel(config, add_pooling_layer=False).eval()
+    model.save_pretrained(tmp_path)
+    shutil.copy(build(zoo, "vit") / "preprocessor_config.json", tmp_path)
+    extractor = load(tmp_path)
+    assert "no row for 'yolos'" in extractor.notes[0]
+    pixels = transformers.AutoImageProcessor.from_pretrained(tmp_path)(images, return_tensors="pt")
+    with torch.no_grad():
+        expected = model(**pixels).last_hidden_state.mean(1)
+    np.testing.assert_allclose(rows(extractor, images), expected, atol=1e-5)
+    assert extractor.fingerprint == plan_extraction(repo_of(tmp_path), "image", "t").fingerprint
+
+
+def test_half_precision_folders_are_computed_in_float32(zoo: Path, tmp_path: Path) -> None:
+    folder = copy_of(build(zoo, "bert"), tmp_path / "half")
+    transformers.AutoModelForMaskedLM.from_pretrained(folder, dtype=torch.float16).save_pretrained(folder)
+    full = rows(load(build(zoo, "bert"), "text"), TEXTS)
+    half = rows(load(folder, "text"), TEXTS)
+    assert 0 < np.abs(half - full).max() < 5e-3
+    np.testing.assert_allclose(half, rows(load(folder, "text"), TEXTS, 1), atol=1e-5)
+
+
+@pytest.mark.parametrize("dtype", ["bfloat16", "float16"])
+def test_lower_precision_on_request(dtype: str, zoo: Path, images: list[Image.Image]) -> None:
+    folder = build(zoo, "vit")
+    exact, rough = load(folder), load(folder, dtype=dtype)
+    assert 0 < np.abs(rows(exact, images) - rows(rough, images)).max() < 0.1
+    assert exact.fingerprint != rough.fingerprint
+
+
+def test_texts_that_were_cut_are_counted(zoo: Path) -> None:
+    extractor = load(build(zoo, "roberta"), "text")
+    long = "the cat " * 100
+    features = rows(extractor, [long, "cat", long + "sits", "the dog"])
+    np.testing.assert_array_equal(features[0], features[2])
+    # 40 positions, the first of which lies behind the padding id (1).
+    assert extractor.notes == ("2 texts were cut at 38 tokens, the most that it reads",)
+
+
+def test_the_plan_is_known_without_torch_and_matches_the_extractor(zoo: Path) -> None:
+    folder = build(zoo, "vit")
+    program = (
+        "import sys; from pathlib import Path; from hf_emms.hub import Repo; "
+        "from hf_emms.features.plan import plan_extraction; "
+        f"folder = Path({str(folder)!r}); "
+        "print(plan_extraction(Repo('x', 'model', 'y', folder), 'image', 't').fingerprint); "
+        "assert 'torch' not in sys.modules"
+    )
+    answer = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
+    assert answer.stdout.strip() == load(folder).fingerprint
+    assert plan_extraction(repo_of(folder), "image", "t").architecture.family == "ViT"
+
+
+def test_a_config_of_timm_is_recognised(tmp_path: Path) -> None:
+    (tmp_path / "config.json").write_text(json.dumps({"architecture": "densenet121", "pretrained_cfg": {}}))
+    architecture = plan_extraction(repo_of(tmp_path), "image", "t").architecture
+    assert (architecture.family, architecture.loader) == ("timm densenet121", "TimmWrapperModel")
+
+
+def test_loading_says_nothing_on_the_terminal(zoo: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    for name in ("vit", "gpt2", "clip"):
+        folder = build(zoo, name)
+        capfd.readouterr()
+        rows(load(folder, "text" if name in TEXT_MODELS else "image"), TEXTS if name == "gpt2" else [])
+        assert capfd.readouterr() == ("", "")
+
+
+# --- batching ---------------------------------------------------------------------------------------------
+
+
+class Counted(Sequence[Image.Image]):
+    """Images that count how often they are decoded."""
+
+    def __init__(self, images: Sequence[Image.Image]) -> None:
+        self.images, self.decoded = images, 0
+
+    def __len__(self) -> int:
+        return len(self.images)
+
+    def __getitem__(self, index: Any) -> Any:
+        self.decoded += 1
+        return self.images[index]
+
+
+def test_images_are_decoded_a_few_batches_ahead_and_no_further(zoo: Path, images: list[Image.Image]) -> None:
+    many = Counted(images * 10)
+    batches = load(build(zoo, "vit")).batches(many, batch_size=5)
+    next(batches)
+    batches.close()
+    assert 5 <= many.decoded <= 15
+
+
+def test_an_error_while_decoding_reaches_the_caller(zoo: Path, tmp_path: Path) -> None:
+    path = tmp_path / "cut.png"
+    Image.new("RGB", (64, 64), "red").save(path)
+    path.write_bytes(path.read_bytes()[:40])
+
+    class Files(Counted):
+        def __getitem__(self, index: Any) -> Any:
+            return Image.open(self.images[index]).convert("RGB")
+
+    with pytest.raises(OSError, match=r"cut\.png|truncated|cannot identify"):
+        rows(load(build(zoo, "vit")), Files([path]))
+
+
+def test_a_closed_extractor_says_so(zoo: Path) -> None:
+    extractor = load(build(zoo, "vit"))
+    extractor.close()
+    with pytest.raises(EmmsError, match="closed"):
+        next(extractor.batches([Image.new("RGB", (32, 32))]))
+
+
+def test_batches_halve_until_they_fit() -> None:
+    sizes: list[int] = []
+
+    def forward(inputs: dict[str, torch.Tensor]) -> torch.Tensor:
+        data = inputs["pixel_values"]
+        sizes.append(len(data))
+        # More than three rows ask for more memory than any machine has: the allocator's own error.
+        torch.empty(1 if len(data) <= 3 else 1 << 50)
+        return data * 2
+
+    run = HalvingForward(forward)
+    data = torch.arange(26.0).reshape(13, 2)
+    torch.testing.assert_close(run({"pixel_values": data}), data * 2)
+    assert sizes == [13, 6, 3, 3, 3, 3, 1]
+    assert run.halvings == 2
+    sizes.clear()
+    run({"pixel_values": data})
+    assert sizes == [3, 3, 3, 3, 1]  # remembered
+
+
+def test_one_input_that_does_not_fit_is_an_error() -> None:
+    run = HalvingForward(lambda inputs: torch.empty(1 << 50))
+    with pytest.raises(EmmsError, match="does not fit into memory"):
+        run({"input_ids": torch.zeros(4, 10)})

@@ -1,0 +1,182 @@
+"""Every family of the table and every candidate of the paper, as a tiny checkpoint with random weights."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+import timm
+import torch
+import torchvision
+import transformers
+
+from hf_emms.errors import EmmsError
+from hf_emms.features.architectures import architectures
+from hf_emms.features.feature_plan import plan_extraction
+from hf_emms.features.torchvision_models import save_torchvision
+from tests import ROOT
+from tests.helpers.feature_rows import load, pictures, rows
+from tests.helpers.tiny_checkpoints import CAPTIONERS, IMAGE_MODELS, TEXT_MODELS, TEXTS, build, repo_of
+from tests.helpers.tiny_families import (
+    CAPTIONER_PAIRS,
+    IMAGE_FAMILIES,
+    START,
+    TEXT_FAMILIES,
+    TIMM_MODELS,
+    captioner,
+    googlenet,
+    shaken,
+    timm_checkpoint,
+)
+
+
+@pytest.fixture(scope="module")
+def zoo(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("zoo")
+
+
+def same_alone_and_together(extractor, inputs) -> np.ndarray:
+    together = rows(extractor, inputs)
+    assert together.shape == (len(inputs), extractor.width)
+    assert np.isfinite(together).all()
+    scale = np.abs(together).max()
+    assert (together / scale).std(0).max() > 1e-3
+    np.testing.assert_allclose(rows(extractor, inputs, 1) / scale, together / scale, atol=1e-5)
+    return together
+
+
+def test_every_row_that_reads_pictures_or_texts_has_a_tiny_checkpoint() -> None:
+    built = {*IMAGE_MODELS, *IMAGE_FAMILIES, *CAPTIONERS, *TEXT_MODELS, *TEXT_FAMILIES, "timm_wrapper", "torchvision"}
+    alone = [row for row in architectures() if row.modality in ("image", "text")]
+    missing = [row.family for row in alone if not built & {*row.model_types}]
+    assert missing == []
+
+
+def test_no_two_rows_of_the_table_claim_the_same_checkpoints() -> None:
+    claims = [(row.modality, name) for row in architectures() for name in row.model_types]
+    assert len(claims) == len({*claims})
+
+
+@pytest.mark.parametrize("name", IMAGE_FAMILIES)
+def test_image_families(name: str, zoo: Path) -> None:
+    extractor = load(build(zoo, name, IMAGE_FAMILIES[name]))
+    assert same_alone_and_together(extractor, pictures()).shape[1] == 16
+    assert extractor.notes == ()
+
+
+@pytest.mark.parametrize("name", TEXT_FAMILIES)
+def test_text_families_do_not_see_the_padding(name: str, zoo: Path) -> None:
+    extractor = load(build(zoo, name, TEXT_FAMILIES[name], reads_text=True), "text")
+    assert same_alone_and_together(extractor, TEXTS).shape[1] == 16
+    assert extractor.notes == ()
+
+
+def test_pvt_gives_what_its_own_classifier_reads(zoo: Path) -> None:
+    folder = build(zoo, "pvt", IMAGE_FAMILIES["pvt"])
+    model = transformers.PvtForImageClassification.from_pretrained(folder).eval()
+    pixels = transformers.AutoImageProcessor.from_pretrained(folder)(pictures(), return_tensors="pt")
+    with torch.no_grad():
+        logits = model.classifier(torch.from_numpy(rows(load(folder), pictures())))
+        torch.testing.assert_close(logits, model(**pixels).logits, atol=1e-5, rtol=1e-4)
+
+
+# --- timm and torchvision ---------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("name", TIMM_MODELS)
+def test_timm_checkpoints(name: str, zoo: Path) -> None:
+    extractor = load(timm_checkpoint(zoo, name))
+    assert extractor.architecture == f"timm {name}"
+    assert same_alone_and_together(extractor, pictures()[:3]).shape[1] == TIMM_MODELS[name][2]
+
+
+@pytest.mark.parametrize("name", ["densenet121", "vit_small_patch16_224"])
+def test_timm_gives_what_its_own_classifier_reads(name: str, zoo: Path) -> None:
+    folder = timm_checkpoint(zoo, name)
+    model = timm.create_model(f"local-dir:{folder}", pretrained=True).eval()
+    transform = timm.data.create_transform(**timm.data.resolve_model_data_config(model), is_training=False)
+    with torch.no_grad():
+        expected = model(torch.stack([transform(picture) for picture in pictures()]))
+        logits = model.get_classifier()(torch.from_numpy(rows(load(folder), pictures())))
+    torch.testing.assert_close(logits, expected, atol=1e-4, rtol=1e-3)
+
+
+def test_timm_features_are_kept_apart_by_its_version(
+    zoo: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = timm_checkpoint(zoo, "densenet121")
+    before = plan_extraction(repo_of(folder), "image", "t").fingerprint
+    (tmp_path / "timm-9.9.dist-info").mkdir()
+    (tmp_path / "timm-9.9.dist-info" / "METADATA").write_text("Metadata-Version: 2.1\nName: timm\nVersion: 9.9\n")
+    monkeypatch.syspath_prepend(tmp_path)
+    assert plan_extraction(repo_of(folder), "image", "t").fingerprint != before
+
+
+def test_without_timm_its_checkpoints_name_the_extra(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "config.json").write_text(json.dumps({"architecture": "resnet50", "pretrained_cfg": {}}))
+    monkeypatch.setitem(sys.modules, "timm", None)  # as good as not installed, to the import system
+    with pytest.raises(EmmsError, match="timm, which is not installed") as error:
+        plan_extraction(repo_of(tmp_path), "image", "t")
+    assert error.value.hint == "pip install 'hf-emms[timm]'"
+
+
+def test_googlenet_of_torchvision(zoo: Path) -> None:
+    extractor = load(googlenet(zoo))
+    assert extractor.architecture == "torchvision googlenet"
+    assert same_alone_and_together(extractor, pictures()[:3]).shape[1] == 1024
+
+
+def test_torchvision_gives_what_its_own_classifier_reads(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    torch.manual_seed(7)
+    trained = torchvision.models.mnasnet0_5(weights=None).eval()
+    shaken(trained)
+    weights = torchvision.models.MNASNet0_5_Weights.IMAGENET1K_V1
+    kept = tmp_path / "hub" / "checkpoints"
+    kept.mkdir(parents=True)
+    torch.save(trained.state_dict(), kept / weights.url.rpartition("/")[2])
+    monkeypatch.setenv("TORCH_HOME", str(tmp_path))
+    save_torchvision("mnasnet0_5", tmp_path / "saved")
+    pixels = torch.stack([weights.transforms(antialias=True)(picture) for picture in pictures()[:3]])
+    with torch.no_grad():
+        logits = trained.classifier(torch.from_numpy(rows(load(tmp_path / "saved"), pictures()[:3])))
+        torch.testing.assert_close(logits, trained(pixels), atol=1e-3, rtol=1e-3)
+
+
+def test_what_torchvision_does_not_have_is_an_error(tmp_path: Path) -> None:
+    with pytest.raises(EmmsError, match="torchvision has no 'googlenet9'"):
+        save_torchvision("googlenet9", tmp_path)
+
+
+# --- captioners -------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("name", CAPTIONER_PAIRS)
+def test_captioners_see_the_picture_and_no_caption(name: str, zoo: Path) -> None:
+    extractor = load(captioner(zoo, name))
+    words: set[int] = set()
+
+    def read(module: torch.nn.Module, arguments: tuple) -> None:
+        if isinstance(module, torch.nn.Embedding) and module.num_embeddings == 400:
+            words.update(arguments[0].unique().tolist())
+
+    handle = torch.nn.modules.module.register_module_forward_pre_hook(read)
+    try:
+        features = same_alone_and_together(extractor, pictures())
+    finally:
+        handle.remove()
+    assert features.shape[1] == 16 + 24
+    assert features.std(0).min() > 0  # every column depends on the picture
+    assert words == {START}
+
+
+# --- the page ---------------------------------------------------------------------------------------------
+
+
+def test_the_page_of_architectures_is_what_the_code_says() -> None:
+    script = ROOT / "scripts" / "architectures_table.py"
+    done = subprocess.run([sys.executable, str(script), "--check"], check=False)
+    assert done.returncode == 0, f"python {script} rewrites docs/architectures.md"

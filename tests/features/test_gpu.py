@@ -1,0 +1,146 @@
+"""A real GPU: the same features and scores as on the CPU, batches that fit, copies that nobody waits for."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+from hf_emms.data import Pairs
+from hf_emms.engines.base import Settings
+from hf_emms.engines.extraction import batches_of, folded_there, moments_from
+from hf_emms.engines.shards import Shard, streamed_moments
+from hf_emms.features.device import moved, pinned, to_numpy
+from hf_emms.features.extractor import BaseExtractor
+from hf_emms.features.load import load_extractor
+from hf_emms.scoring.emms import score_moments
+from hf_emms.scoring.label_basis import LabelTable
+from tests.helpers.extracting import TASKS, rows, some_pairs
+from tests.helpers.feature_rows import pictures
+from tests.helpers.tiny_checkpoints import TEXTS, build, repo_of
+from tests.helpers.tiny_pairs import build_pair
+
+pytestmark = pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA GPU here")
+
+GPU = torch.device("cuda")
+# What a checkpoint is, and what it reads.
+CASES: dict[str, tuple[str, str, Sequence[Any]]] = {
+    "texts": ("bert", "text", TEXTS),
+    "pictures": ("vit", "image", pictures()),
+    "towers": ("clip", "image+text", some_pairs()),
+    "fused": ("vilt", "image+text", some_pairs()),
+    "text pairs": ("bert", "text+text", Pairs(TEXTS, TEXTS, np.array([(0, 2), (1, 1), (2, 0)]))),
+}
+
+
+@pytest.fixture(scope="module")
+def zoo(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("zoo")
+
+
+@pytest.fixture(autouse=True)
+def exact() -> Iterator[None]:
+    """Convolutions in float32: TF32, their default on a GPU, keeps three digits."""
+    before = torch.backends.cudnn.allow_tf32
+    torch.backends.cudnn.allow_tf32 = False
+    yield
+    torch.backends.cudnn.allow_tf32 = before
+
+
+def load(zoo: Path, case: str, device: str, **options: Any) -> BaseExtractor:
+    name, modality, _ = CASES[case]
+    folder = build_pair(zoo, name) if modality == "image+text" else build(zoo, name)
+    task = TASKS.get(modality, "image-classification" if modality == "image" else "text-classification")
+    return load_extractor(repo_of(folder), modality, task, device=device, **options)
+
+
+@pytest.mark.parametrize("case", CASES)
+def test_features_are_those_of_the_cpu(zoo: Path, case: str) -> None:
+    there, here = load(zoo, case, "cuda"), load(zoo, case, "cpu")
+    inputs = CASES[case][2]
+    for batch_size in (None, 2, 1):
+        expected = rows(here, inputs, batch_size)
+        np.testing.assert_allclose(rows(there, inputs, batch_size), expected, rtol=1e-3, atol=1e-4)
+    assert there.notes == here.notes  # the probe's long texts do not count as texts that were cut
+
+
+def test_features_stay_on_the_gpu_if_asked_for(zoo: Path) -> None:
+    extractor = load(zoo, "texts", "cuda")
+    kept = [(positions, features) for positions, features in extractor.device_batches(TEXTS, batch_size=2)]
+    assert all(features.is_cuda and features.dtype == torch.float32 for _, features in kept)
+    expected = rows(extractor, TEXTS, 2)
+    for positions, features in kept:
+        np.testing.assert_allclose(features.cpu().numpy(), expected[positions], rtol=1e-5, atol=1e-6)
+
+
+def test_batches_come_over_pinned_and_whole() -> None:
+    data = torch.arange(12, dtype=torch.float32).reshape(3, 4)
+    assert pinned(data, GPU).is_pinned()
+    assert not pinned(data, torch.device("cpu")).is_pinned()
+    assert moved(data, GPU, torch.bfloat16).dtype == torch.bfloat16
+    assert moved(data.long(), GPU, torch.bfloat16).dtype == torch.int64
+    # Each copy is under way while much is computed; a batch read too early would hold other numbers.
+    heavy = torch.ones(4_096, 4_096, device=GPU)
+
+    def batches() -> Iterator[tuple[np.ndarray, torch.Tensor]]:
+        for number in range(20):
+            heavy.copy_((heavy @ heavy).clamp(max=1))
+            yield np.array([number]), heavy[:1, :64] * number
+
+    for count, (positions, features) in enumerate(to_numpy(batches())):
+        assert positions.tolist() == [count]
+        np.testing.assert_array_equal(features, np.full((1, 64), count, np.float32))
+    assert count == 19
+
+
+def test_batches_shrink_with_the_memory_that_is_free(zoo: Path) -> None:
+    extractor = load(zoo, "texts", "cuda")
+    texts = [" ".join(TEXTS)] * 20_000
+
+    def largest() -> int:
+        return max(len(positions) for positions, _ in extractor.batches(texts))
+
+    roomy = largest()
+    torch.cuda.empty_cache()
+    hog = torch.empty(torch.cuda.mem_get_info()[0] - 2**27, dtype=torch.uint8, device=GPU)
+    tight = largest()
+    del hog
+    torch.cuda.empty_cache()
+    assert tight < roomy
+    assert "halved" not in " ".join(extractor.notes)  # the probe said what fits
+
+
+def test_a_batch_that_does_not_fit_halves_itself(zoo: Path) -> None:
+    extractor = load(zoo, "texts", "cuda")
+    texts = [" ".join(TEXTS)] * 20_000
+    expected = rows(extractor, texts[:1])
+    total = torch.cuda.get_device_properties(GPU).total_memory
+    torch.cuda.empty_cache()
+    torch.cuda.set_per_process_memory_fraction((torch.cuda.memory_reserved() + 2**26) / total)
+    try:
+        found = rows(extractor, texts, len(texts))
+    finally:
+        torch.cuda.set_per_process_memory_fraction(1.0)
+    assert "halved" in " ".join(extractor.notes)
+    np.testing.assert_allclose(found[[0, -1]], expected.repeat(2, 0), rtol=1e-3, atol=1e-4)
+
+
+def test_rows_are_folded_there_and_score_the_same(zoo: Path) -> None:
+    extractor = load(zoo, "texts", "cuda")
+    rng = np.random.default_rng(0)
+    words = " ".join(TEXTS).split()
+    texts = [" ".join(rng.choice(words, 6)) for _ in range(5_000)]  # more than may wait as rows
+    labels = LabelTable(rng.integers(0, 5, len(texts)), (rng.normal(size=(5, 3)),))
+    part = Shard(texts, np.arange(len(texts)), np.arange(len(texts)), np.arange(len(texts), dtype=np.uint64))
+    settings = Settings(("emms",))
+    found = moments_from(extractor, part, labels, settings)["last"]
+    reference = streamed_moments(batches_of(extractor, part, settings), extractor.columns, part, labels, settings)
+    assert found.n == len(texts)
+    assert score_moments(found).score == pytest.approx(score_moments(reference["last"]).score, rel=1e-4)
+    batches = extractor.device_batches(texts)
+    again = folded_there(batches, extractor.columns, part, labels, settings, GPU)["last"]
+    np.testing.assert_array_equal(again.folded().n, found.folded().n)

@@ -1,0 +1,280 @@
+"""On a CPU checkpoints run faster and give the same features; what is no plain layer, or the user's, is left alone."""
+
+from __future__ import annotations
+
+import json
+import os
+import platform
+import subprocess
+import sys
+import weakref
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+import transformers
+from torch import nn
+
+from hf_emms.data import load_sample
+from hf_emms.features import device
+from hf_emms.features.load import load_extractor
+from hf_emms.hub import resolve
+from hf_emms.presets import dataset_preset
+from hf_emms.tasks import TASKS
+from tests.helpers import extracting
+from tests.helpers.feature_rows import load, pictures, rows
+from tests.helpers.tiny_checkpoints import CAPTIONERS, IMAGE_MODELS, TEXT_MODELS, TEXTS, VISION, build
+from tests.helpers.tiny_families import IMAGE_FAMILIES, googlenet, timm_checkpoint
+from tests.helpers.tiny_pairs import PAIR_MODELS, build_pair
+
+# Together they rank every embedded checkpoint that reads pictures, texts or both.
+DEMO = ("demo_captions", "demo_glosses", "demo_vqa", "demo_boxes")
+TIMM = ("resnet34", "densenet121", "swin_tiny_patch4_window7_224", "vit_small_patch16_224")
+PACKS = platform.machine() in ("x86_64", "AMD64") and torch.backends.mkldnn.is_available()
+packs = pytest.mark.skipif(not PACKS, reason="weights are packed on x86 with oneDNN")
+glibc = pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="asks glibc")
+SLACK = 2e-5  # of the largest feature
+
+
+@pytest.fixture(scope="module")
+def zoo(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("zoo")
+
+
+def packed(model: nn.Module) -> list[str]:
+    return [
+        name for name, module in model.named_modules() if isinstance(module, nn.Linear) and "forward" in vars(module)
+    ]
+
+
+def plain(model: nn.Module) -> None:
+    """Takes back what was done to it."""
+    for name in packed(model):
+        del model.get_submodule(name).forward
+    torch.nn.utils.convert_conv2d_weight_memory_format(model, torch.contiguous_format)
+
+
+def check_same_features(extractor: Any, read: Callable[[], np.ndarray]) -> None:
+    """With every layer packed and channels side by side, against neither."""
+    model = extractor._model
+    plain(model)
+    before = read()
+    device.pack_linears(model, least=1)
+    device.to_channels_last(model)
+    linears = [module for module in model.modules() if type(module) is nn.Linear]
+    assert len(packed(model)) == (len(linears) if PACKS else 0)
+    np.testing.assert_allclose(read(), before, rtol=0, atol=SLACK * np.abs(before).max())
+
+
+# --- the same features ------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("name", [*IMAGE_MODELS, *IMAGE_FAMILIES, *CAPTIONERS])
+def test_pictures_have_the_same_features(name: str, zoo: Path) -> None:
+    extractor = load(build(zoo, name, IMAGE_FAMILIES.get(name)))
+    check_same_features(extractor, lambda: rows(extractor, pictures()))
+
+
+@pytest.mark.parametrize("name", [*TIMM, "googlenet"])
+def test_pictures_have_the_same_features_in_timm_and_torchvision(name: str, zoo: Path) -> None:
+    extractor = load(googlenet(zoo) if name == "googlenet" else timm_checkpoint(zoo, name))
+    check_same_features(extractor, lambda: rows(extractor, pictures()[:3]))
+
+
+@pytest.mark.parametrize("name", TEXT_MODELS)
+def test_texts_have_the_same_features(name: str, zoo: Path) -> None:
+    extractor = load(build(zoo, name), "text")
+    check_same_features(extractor, lambda: rows(extractor, TEXTS))
+
+
+@pytest.mark.parametrize("name", PAIR_MODELS)
+def test_pairs_have_the_same_features(name: str, zoo: Path) -> None:
+    extractor = extracting.load(build_pair(zoo / "pairs", name))
+    check_same_features(extractor, lambda: extracting.rows(extractor, extracting.some_pairs()))
+
+
+@pytest.mark.parametrize("dataset", DEMO)
+def test_embedded_checkpoints_have_the_same_features(dataset: str) -> None:
+    preset, inputs = dataset_preset(dataset), load_sample(dataset, max_samples=6).inputs
+    for name in preset.checkpoints:
+        extractor = load_extractor(resolve(name, "model"), TASKS[preset.task].modality, preset.task, device="cpu")
+        check_same_features(extractor, lambda extractor=extractor: extracting.rows(extractor, inputs))
+
+
+# --- layers -----------------------------------------------------------------------------------------------
+
+INPUTS = {
+    "rows": torch.randn(5, 512),
+    "one row": torch.randn(512),
+    "batches": torch.randn(2, 3, 4, 512),
+    "no rows": torch.randn(2, 0, 512),
+    "every other number": torch.randn(4, 1024)[:, ::2],
+    "transposed": torch.randn(3, 512, 6).transpose(1, 2),
+    "one for all": torch.randn(1, 1, 512).expand(2, 7, 512),
+}
+
+
+@packs
+@pytest.mark.parametrize("bias", [True, False])
+@pytest.mark.parametrize("name", INPUTS)
+def test_a_packed_layer_takes_inputs_of_any_form(name: str, bias: bool) -> None:
+    layer = nn.Linear(512, 384, bias=bias)
+    expected = layer(INPUTS[name])
+    device.pack_linears(layer)
+    assert packed(layer) == [""]
+    with torch.inference_mode():
+        found = layer(INPUTS[name])
+    assert found.shape == expected.shape
+    torch.testing.assert_close(found, expected.detach(), atol=1e-5, rtol=1e-5)
+
+
+@packs
+def test_a_packed_layer_says_that_numbers_are_of_another_type() -> None:
+    layer = nn.Linear(512, 384)
+    device.pack_linears(layer)
+    with pytest.raises(RuntimeError, match="must have the same dtype"):
+        layer(torch.randn(5, 512).double())
+
+
+@packs
+def test_weights_names_and_hooks_of_a_packed_layer_stay() -> None:
+    model = nn.Sequential(nn.Linear(512, 384), nn.ReLU(), nn.Linear(384, 512))
+    model[2].weight = nn.Parameter(model[0].weight.T.contiguous())
+    tied = nn.ModuleDict({"model": model, "again": nn.Linear(512, 384)})
+    tied["again"].weight = model[0].weight
+    before = {name: (id(value), value.clone()) for name, value in tied.named_parameters()}
+    seen: list[Any] = []
+    model[0].register_forward_hook(lambda module, inputs, output: seen.append(output.shape))
+    device.pack_linears(tied)
+    with torch.inference_mode():
+        model(torch.randn(2, 512))
+        torch.testing.assert_close(
+            tied["again"](torch.ones(1, 512)),
+            nn.functional.linear(torch.ones(1, 512), model[0].weight, tied["again"].bias),
+        )
+    assert seen == [(2, 384)]
+    assert packed(tied) == ["model.0", "model.2", "again"]
+    after = dict(tied.named_parameters())
+    assert list(after) == list(before)
+    assert all(id(after[name]) == place and torch.equal(after[name], value) for name, (place, value) in before.items())
+
+
+@packs
+def test_a_packed_model_is_gone_when_nobody_holds_it() -> None:
+    model = nn.Sequential(nn.Linear(512, 512))
+    device.pack_linears(model)
+    layer = weakref.ref(model[0])
+    del model
+    assert layer() is None  # without the collector: the next checkpoint needs the memory
+
+
+class Scaled(nn.Linear):
+    def forward(self, input: torch.Tensor) -> torch.Tensor:
+        return 2 * super().forward(input)
+
+
+def _quantised() -> nn.Module:
+    layer = nn.Linear(512, 512)
+    layer.weight = nn.Parameter(torch.ones(512, 512, dtype=torch.int8), requires_grad=False)
+    return layer
+
+
+def _own_forward() -> nn.Module:
+    layer = nn.Linear(512, 512)
+    layer.forward = lambda input: input
+    return layer
+
+
+@pytest.mark.parametrize(
+    "make",
+    [
+        lambda: Scaled(512, 512),
+        lambda: nn.utils.parametrizations.weight_norm(nn.Linear(512, 512)),
+        lambda: nn.utils.spectral_norm(nn.Linear(512, 512)),
+        _quantised,
+        lambda: nn.Linear(512, 512, dtype=torch.float16),
+        lambda: nn.Linear(512, 512, dtype=torch.float64),
+        lambda: nn.Linear(512, 512, device="meta"),
+        lambda: nn.Linear(64, 64),
+        lambda: nn.MultiheadAttention(512, 4),
+        _own_forward,
+    ],
+)
+def test_other_layers_are_left_alone(make: Callable[[], nn.Module]) -> None:
+    model = make()
+    forwards = [vars(module).get("forward") for module in model.modules()]
+    device.pack_linears(model)
+    assert [vars(module).get("forward") for module in model.modules()] == forwards
+
+
+@pytest.mark.parametrize(("name", "interleaved"), [("clip", True), ("metaclip_2", False)])
+def test_only_code_that_tests_run_gets_channels_side_by_side(name: str, interleaved: bool, zoo: Path) -> None:
+    model = extracting.load(build_pair(zoo / "pairs", name))._model
+    weights = [module.weight for module in model.modules() if isinstance(module, nn.Conv2d)]
+    assert [not weight.is_contiguous() for weight in weights] == [interleaved]
+
+
+@packs
+def test_a_checkpoint_with_large_layers_is_packed_as_it_is_loaded(zoo: Path) -> None:
+    config = {**VISION, "hidden_size": 256, "intermediate_size": 512, "num_hidden_layers": 1}
+    extractor = load(build(zoo, "large", lambda: transformers.ViTModel(transformers.ViTConfig(**config))))
+    names = packed(extractor._model)
+    assert names
+    assert all(extractor._model.get_submodule(name).weight.numel() == 256 * 512 for name in names)
+
+
+# --- memory -----------------------------------------------------------------------------------------------
+
+MEMORY = """
+import json, resource, torch
+from pathlib import Path
+from hf_emms.features import on_cpu
+
+def resident():
+    return int(Path("/proc/self/statm").read_text().split()[1]) * resource.getpagesize() / 2**20
+
+def faults(rounds):
+    start = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
+    for _ in range(rounds):
+        held = [torch.ones(2**21) for _ in range(12)]
+        del held
+    return resource.getrusage(resource.RUSAGE_SELF).ru_minflt - start
+
+on_cpu.keep_freed_memory()
+faults(3)
+before = faults(10), resident()
+on_cpu.give_back_freed_memory()
+print(json.dumps([*before, resident()]))
+"""
+
+
+PAGES = 10 * 12 * 2**23 // 4096  # that the rounds touch
+
+
+def memory(**variables: str) -> tuple[float, float, float]:
+    """Page faults of a process that allocates and frees; MB that it holds then, and after it has given them back."""
+    done = subprocess.run([sys.executable, "-c", MEMORY], env=os.environ | variables, capture_output=True, check=True)
+    return tuple(json.loads(done.stdout))
+
+
+@glibc
+def test_freed_memory_is_kept_until_it_is_given_back() -> None:
+    faults, held, left = memory()
+    assert faults < 0.05 * PAGES
+    assert left < held - 80  # 12 tensors of 8 MB
+
+
+@glibc
+@pytest.mark.parametrize(
+    "setting",
+    [
+        {"MALLOC_TRIM_THRESHOLD_": "131072"},
+        {"GLIBC_TUNABLES": "glibc.malloc.tcache_count=7"},
+    ],
+)
+def test_what_the_user_tells_the_allocator_holds(setting: dict[str, str]) -> None:
+    faults, _, _ = memory(**setting)
+    assert faults > 0.5 * PAGES

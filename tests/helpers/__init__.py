@@ -1,0 +1,1 @@
+"""What tests share: inputs, tiny checkpoints, running commands, servers and a browser."""

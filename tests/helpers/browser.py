@@ -1,0 +1,57 @@
+"""A real browser for tests of pages: one Chromium for the session, one fresh context a test, no error unnoticed."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+
+from tests import ROOT
+
+sys.path.insert(0, str(ROOT / "scripts"))
+
+from screenshots import CHROMIUM_ARGUMENTS, chromium, served
+
+__all__ = ["served"]
+
+# What pages cannot reach from here: fonts, and what Gradio asks the Hub about its own Space.
+_OF_THE_NETWORK = ("net::ERR_", "Failed to load resource", "Space not found")
+
+
+@pytest.fixture(scope="session")
+def browser() -> Iterator[Any]:
+    """A headless Chromium; the tests are skipped where there is none."""
+    sync_api = pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
+    if chromium() is None:
+        pytest.skip("there is no Chromium here: install it, or name one in CHROMIUM")
+    with sync_api.sync_playwright() as playwright:
+        running = playwright.chromium.launch(executable_path=chromium(), args=CHROMIUM_ARGUMENTS)
+        yield running
+        running.close()
+
+
+@pytest.fixture
+def open_page(browser: Any) -> Iterator[Any]:
+    """Opens addresses in fresh contexts; afterwards no page may have logged an error."""
+    contexts, problems = [], []
+
+    def console(message: Any) -> None:
+        if message.type == "error" and not any(part in message.text for part in _OF_THE_NETWORK):
+            problems.append(message.text)
+
+    def opened(address: str, **options: Any) -> Any:
+        context = browser.new_context(**({"viewport": {"width": 1280, "height": 900}} | options))
+        contexts.append(context)
+        page = context.new_page()
+        page.set_default_timeout(20_000)
+        page.on("console", console)
+        page.on("pageerror", lambda error: problems.append(str(error)))
+        page.goto(address, wait_until="load")
+        return page
+
+    yield opened
+    for context in contexts:
+        context.close()
+    assert not problems, problems

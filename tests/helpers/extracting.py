@@ -1,0 +1,54 @@
+"""How tests load a checkpoint, take all of its rows, and count what a part of it reads."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from PIL import Image
+
+from hf_emms.data import Pairs
+from hf_emms.features.load import load_extractor
+from tests.helpers.tiny_checkpoints import TEXTS, repo_of
+
+TASKS = {"image+text": "visual-question-answering", "text+text": "question-answering"}
+
+
+def some_pairs() -> Pairs:
+    """Every text with the first three pictures, mixed; the last picture and the last text are in no pair."""
+    rng = np.random.default_rng(0)
+    sizes = [(40, 50), (32, 32), (64, 30), (40, 50)]
+    pictures = [Image.fromarray(rng.integers(0, 255, (*size, 3), dtype=np.uint8)) for size in sizes]
+    parts = np.array([(picture, text) for picture in range(3) for text in range(len(TEXTS))])
+    return Pairs(pictures, [*TEXTS, "unused"], np.random.default_rng(1).permutation(parts))
+
+
+def load(folder: Path, modality: str = "image+text", **options: Any) -> Any:
+    return load_extractor(repo_of(folder), modality, TASKS[modality], device="cpu", **options)
+
+
+def rows(extractor: Any, inputs: Sequence[Any], batch_size: int | None = None) -> np.ndarray:
+    features = np.full((len(inputs), extractor.width), np.nan, dtype=np.float32)
+    seen: list[int] = []
+    for positions, batch in extractor.batches(inputs, batch_size=batch_size):
+        assert (positions.dtype, batch.dtype) == (np.int64, np.float32)
+        assert batch_size is None or len(positions) <= batch_size
+        features[positions] = batch
+        seen += positions.tolist()
+    assert sorted(seen) == list(range(len(inputs)))
+    return features
+
+
+class Reads:
+    """How many rows a module of a model has read."""
+
+    def __init__(self, module: torch.nn.Module, argument: str) -> None:
+        self.rows = 0
+        self._argument = argument
+        self._handle = module.register_forward_pre_hook(self._count, with_kwargs=True)
+
+    def _count(self, module: Any, positional: tuple[Any, ...], named: dict[str, Any]) -> None:
+        self.rows += len(named[self._argument] if self._argument in named else positional[0])

@@ -1,0 +1,41 @@
+"""What tests of commands over HTTP share: a Hub of the test file's own, and a process that knows no other Hub."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+
+from tests.helpers.command_line import CommandLine
+from tests.hub import Hub, running_hub
+from tests.hub.fixtures import client_environment
+
+# Seconds that commands try to reach a Hub that fails.
+DEADLINE = "8"
+
+
+@contextmanager
+def commands(hub: Hub, home: Path, deadline: str = DEADLINE) -> Iterator[CommandLine]:
+    """Commands of one process against a Hub, with caches in a folder."""
+    running = CommandLine(client_environment(hub, home, HF_EMMS_DEADLINE=deadline), home)
+    yield running
+    running.close()
+
+
+@pytest.fixture(scope="module")
+def hub(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Hub]:
+    with running_hub(tmp_path_factory.mktemp("hub")) as running:
+        yield running
+
+
+@pytest.fixture(scope="module")
+def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("client")
+
+
+@pytest.fixture(scope="module")
+def cli(hub: Hub, home: Path) -> Iterator[CommandLine]:
+    with commands(hub, home) as running:
+        yield running

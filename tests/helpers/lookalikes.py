@@ -1,0 +1,245 @@
+"""Repositories that look like those of the dataset presets: columns, types, splits, configurations and quirks.
+
+The pictures and texts are made up, and the same every time: 30 rows in the split that a preset takes, 6 in the others.
+"""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, replace
+from functools import cache
+from typing import Any
+
+import datasets
+import pyarrow.parquet as pq
+from datasets import ClassLabel, Features, List, Value
+from PIL import Image, ImageDraw
+
+from tests.hub import Hub
+
+ROWS, FEW = 30, 6
+STRING = Value("string")
+IMAGE = datasets.Image()
+COLORS = ("red", "green", "blue", "orange", "purple", "gray")
+SHAPES = ("circle", "square")
+Row = dict[str, Any]
+
+
+@dataclass(frozen=True)
+class Lookalike:
+    """One configuration of a dataset repository.
+
+    Attributes:
+        id: the repository.
+        splits: rows of each split.
+        features: its columns.
+        row: the row of a number; numbers go on from split to split.
+        config: its name; data of the only one lie in data/.
+        ref: where it is committed.
+        sha: the commit that a preset pins.
+    """
+
+    id: str
+    splits: Mapping[str, int]
+    features: Features
+    row: Callable[[int], Row]
+    config: str = "default"
+    ref: str = "main"
+    sha: str | None = None
+
+
+@cache
+def picture(number: int, mode: str = "RGB", size: tuple[int, int] = (48, 36)) -> bytes:
+    """A circle or square of one colour, at a place and of a size that tell pictures apart."""
+    image = Image.new("RGB", size, (235, 235 - number % 40, 255 - number % 50))
+    draw = ImageDraw.Draw(image)
+    corner = (3 + number % 17, 2 + number % 11)
+    box = (*corner, corner[0] + 14, corner[1] + 12 + number % 5)
+    (draw.rectangle if number % 2 else draw.ellipse)(box, fill=COLORS[number % len(COLORS)])
+    stream = io.BytesIO()
+    image.convert(mode).save(stream, "png")
+    return stream.getvalue()
+
+
+def image(number: int, mode: str = "RGB") -> Row:
+    return {"bytes": picture(number, mode), "path": f"{number:06}.png"}
+
+
+def caption(number: int, words: str = "on a light wall") -> str:
+    return f"A {COLORS[number % len(COLORS)]} {SHAPES[number % 2]} {words}, picture {number}."
+
+
+def captions(number: int) -> list[str]:
+    return [caption(number, words) for words in ("on a light wall", "before a pale sky", "alone", "drawn", "seen")]
+
+
+def classes(
+    id: str,
+    splits: Iterable[str],
+    names: Iterable[str],
+    column: str = "label",
+    *,
+    image_column: str = "image",
+    mode: str = "RGB",
+    more: Mapping[str, tuple[Any, Callable[[int], Any]]] | None = None,
+    **where: Any,
+) -> Lookalike:
+    """Pictures and a ClassLabel."""
+    label, more = ClassLabel(names=list(names)), more or {}
+
+    def row(number: int) -> Row:
+        others = {name: value(number) for name, (_, value) in more.items()}
+        return {image_column: image(number, mode), column: number % len(label.names), **others}
+
+    features = Features({image_column: IMAGE, column: label, **{name: kind for name, (kind, _) in more.items()}})
+    return Lookalike(id, sizes(*splits), features, row, **where)
+
+
+def texts(id: str, splits: Iterable[str], names: Iterable[str], columns: tuple[str, str], **where: Any) -> Lookalike:
+    """Texts and a ClassLabel."""
+    label = ClassLabel(names=list(names))
+    text, target = columns
+
+    def row(number: int) -> Row:
+        return {text: f"{caption(number)} It counts as {number % 7}.", target: number % len(label.names)}
+
+    return Lookalike(id, sizes(*splits), Features({text: STRING, target: label}), row, **where)
+
+
+def captioned(id: str, splits: Iterable[str], columns: Mapping[str, Any], row: Callable[[int], Row]) -> Lookalike:
+    """Pictures and what is said of them."""
+    return Lookalike(id, sizes(*splits), Features({"image": IMAGE, **columns}), lambda n: {"image": image(n), **row(n)})
+
+
+def sizes(*splits: str) -> dict[str, int]:
+    return {name: FEW if place else ROWS for place, name in enumerate(splits)}
+
+
+def answer_of(number: int) -> str:
+    return COLORS[number % len(COLORS)]
+
+
+def cauldron(config: str, suffix: str) -> Lookalike:
+    """A list of pictures, and several turns about them with a prompt behind each question."""
+    turn = {"user": STRING, "assistant": STRING, "source": STRING}
+
+    def row(number: int) -> Row:
+        asked = [
+            (f"What colour is the {SHAPES[number % 2]}?", answer_of(number).capitalize()),
+            ("What shape is it?", SHAPES[number % 2].capitalize()),
+        ]
+        turns = [{"user": question + suffix, "assistant": f"{answer}.", "source": config} for question, answer in asked]
+        return {"images": [image(number)], "texts": turns}
+
+    return Lookalike(
+        "HuggingFaceM4/the_cauldron",
+        sizes("train"),
+        Features({"images": List(IMAGE), "texts": List(turn)}),
+        row,
+        config,
+    )
+
+
+def gqa(id: str) -> tuple[Lookalike, Lookalike]:
+    """Questions in one configuration, the pictures that several of them share in another."""
+
+    def asked(number: int) -> Row:
+        seen = number // 2
+        question, answer = ("Is it round?", "no" if seen % 2 else "yes")
+        if number % 2:
+            question, answer = "What colour is the shape?", answer_of(seen)
+        full = f"It is {answer}."
+        return {"id": f"{number:08}", "imageId": f"n{seen}", "question": question, "answer": answer, "fullAnswer": full}
+
+    columns = dict.fromkeys(("id", "imageId", "question", "answer", "fullAnswer"), STRING)
+    instructions = Lookalike(id, sizes("testdev"), Features(columns), asked, "testdev_balanced_instructions")
+    shown = Features({"id": STRING, "image": IMAGE})
+    return instructions, Lookalike(
+        id, {"testdev": ROWS // 2}, shown, lambda n: {"id": f"n{n}", "image": image(n)}, "testdev_balanced_images"
+    )
+
+
+def refcoco(id: str, *splits: str) -> Lookalike:
+    """Several expressions for one box, in pixels: x, y, width, height. There is no training split."""
+    numbers = List(Value("float32"))
+    columns = {"question_id": STRING, "question": STRING, "answer": List(STRING), "segmentation": numbers}
+
+    def row(number: int) -> Row:
+        said = f"{answer_of(number)} {SHAPES[number % 2]}"
+        box = [3.0 + number % 17, 2.0 + number % 11, 14.0, 12.0 + number % 5]
+        asked = "Please carefully observe the area and come up with a caption for it."
+        shape = [box[0], box[1], box[0] + box[2], box[1] + box[3]]
+        answers = [said, f"the {said} at {number}"]
+        return {"question_id": str(number), "question": asked, "answer": answers, "segmentation": shape, "bbox": box}
+
+    return captioned(id, splits, {**columns, "bbox": numbers}, row)
+
+
+def squad(id: str, config: str, *, unanswerable: bool) -> Lookalike:
+    """Paragraphs that two questions share; a question without an answer has an empty list."""
+    columns = {**dict.fromkeys(("id", "title", "context", "question"), STRING)}
+    answers = {"text": List(STRING), "answer_start": List(Value("int32"))}
+
+    def row(number: int) -> Row:
+        seen = number // 2
+        context = (
+            f"In picture {seen} a {answer_of(seen)} {SHAPES[seen % 2]} stands before a wall. Nothing else is near."
+        )
+        question, answer = ("What colour is the shape?", answer_of(seen))
+        if number % 2:
+            question, answer = "What stands before a wall?", f"a {answer_of(seen)} {SHAPES[seen % 2]}"
+        found = {"text": [answer], "answer_start": [context.index(answer)]}
+        if unanswerable and number % 5 == 0:
+            found = {"text": [], "answer_start": []}
+        return {"id": f"{number:08}", "title": "Shapes", "context": context, "question": question, "answers": found}
+
+    return Lookalike(id, sizes("train", "validation"), Features({**columns, "answers": answers}), row, config)
+
+
+def put(hub: Hub, lookalikes: Iterable[Lookalike]) -> None:
+    """Commits repositories to a Hub, each with a card that names its configurations."""
+    by_repo: dict[tuple[str, str], list[Lookalike]] = {}
+    for one in lookalikes:
+        by_repo.setdefault((one.id, one.ref), []).append(one)
+    for (id, ref), parts in by_repo.items():
+        files: dict[str, bytes] = {}
+        card = "---\nconfigs:\n"
+        for part in parts:
+            files |= _files(part)
+            card += f"- config_name: {part.config}\n  data_files:\n"
+            card += "".join(f"  - split: {name}\n    path: {_folder(part)}/{name}-*\n" for name in part.splits)
+        converted = ref.startswith("refs/convert/")
+        described = {} if converted else {"README.md": f"{card}---\n\n# {id}\n".encode()}
+        hub.store.put_files(id, {**described, **files}, "dataset", ref=ref, sha=parts[0].sha)
+
+
+def renamed(one: Lookalike, column: str, new: str) -> Lookalike:
+    """The same repository with another name for a column."""
+    if column not in one.features:
+        return one
+
+    def row(number: int) -> Row:
+        return {new if name == column else name: value for name, value in one.row(number).items()}
+
+    features = {new if name == column else name: kind for name, kind in one.features.items()}
+    return replace(one, features=Features(features), row=row)
+
+
+def _folder(one: Lookalike) -> str:
+    return "data" if one.config == "default" else one.config
+
+
+def _files(one: Lookalike) -> dict[str, bytes]:
+    files, start = {}, 0
+    for split, count in one.splits.items():
+        rows = [one.row(number) for number in range(start, start + count)]
+        start += count
+        stream = io.BytesIO()
+        table = datasets.Dataset.from_list(rows, features=one.features)
+        # As push_to_hub writes it: the types of columns stand in the file's metadata.
+        pq.write_table(table.data.table.cast(one.features.arrow_schema), stream)
+        converted = one.ref.startswith("refs/convert/")
+        name = f"{one.config}/{split}/0000" if converted else f"{_folder(one)}/{split}-00000-of-00001"
+        files[f"{name}.parquet"] = stream.getvalue()
+    return files

@@ -1,0 +1,98 @@
+"""The Space under test: its modules, rankings to show, and a running server."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import msgspec
+import pytest
+
+from hf_emms.ranking import Ranking, Row, Score, Seconds, ranked
+from tests import ROOT
+from tests.helpers.rankings import emms_score, example
+
+SPACE = ROOT / "spaces_app"
+
+HOSTILE = (
+    "<img src=x onerror=\"window.ran='img'\">",
+    "</td></table><script>window.ran='script'</script>",
+    "[click](javascript:window.ran='markdown')",
+    "javascript:window.ran='link'//org/name",
+    "${window.ran='template'}{{constructor.constructor('window.ran=1')()}}",
+    "org/name\" onmouseover=\"window.ran='attribute'",
+    '=HYPERLINK("http://localhost","x")',
+)
+
+
+@dataclass(frozen=True)
+class Running:
+    """A server of the Space, and the folder that it shows."""
+
+    url: str
+    results: Path
+
+
+def write(folder: Path, name: str, ranking: Ranking) -> None:
+    path = folder / f"{name}.json"
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(ranking.to_json(), encoding="utf-8")
+
+
+def scored(checkpoint: str, score: float, parameters: int, seconds: float = 1.0, commit: str = "a") -> Row:
+    """A row whose fold scores lie close around one value."""
+    folds = (score - 0.001, score, score + 0.001)
+    scores = {"emms": emms_score(*folds), "logme": Score(score - 1), "knn": Score(1 + score)}
+    return Row(checkpoint, commit * 40, scores=scores, parameters=parameters, width=64, seconds=Seconds(seconds, 0.1))
+
+
+def of_rows(dataset: str, *rows: Row, **changes: object) -> Ranking:
+    fields = {"dataset": dataset, "dataset_id": f"org/{dataset}", "rows": ranked(rows, "emms")}
+    return example(**(fields | changes))
+
+
+def hostile() -> Ranking:
+    """Rows that are failed and rows that are scored, under names that would like to be code."""
+    rows = [scored(name, -0.1 - place / 10, 1000 * (place + 1)) for place, name in enumerate(HOSTILE)]
+    failed = Row("org/failed", "b" * 40, error="<b onclick=\"window.ran='error'\">broken</b>")
+    return of_rows(
+        HOSTILE[0], *rows, failed, dataset_id=HOSTILE[1], split=HOSTILE[4], notes=HOSTILE, task="feature-extraction"
+    )
+
+
+def fill(folder: Path) -> None:
+    """Rankings of two tasks, some of them alike; one broken file; hostile names."""
+    write(folder, "image/beans", example())
+    food = of_rows(
+        "food",
+        scored("org/best", -0.4, 309_248),
+        scored("org/close", -0.3, 1_300_000_000),
+        scored("org/worse", -0.6, 85_000_000),
+        scored("org/small", -0.7, 9_000),
+    )
+    write(folder, "image/food", food)
+    write(folder, "text/news", of_rows("news", scored("org/bert", -0.2, 110_000_000), task="text-classification"))
+    write(folder, "hostile", hostile())
+    (folder / "broken.json").write_text('{"schema_version": 1, "rows": [')
+
+
+def with_facts(ranking: Ranking, **facts: object) -> str:
+    """A ranking file whose rows know more than hf_emms writes: downloads, library, license."""
+    content = msgspec.json.decode(ranking.to_json())
+    for row in content["rows"]:
+        row |= facts
+    return msgspec.json.encode(content).decode()
+
+
+@pytest.fixture(scope="session")
+def space(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Running]:
+    """The running Space over `fill`, shared by the session; it looks for new files every second."""
+    pytest.importorskip("gradio", reason="the Space needs gradio")
+    from tests.helpers.browser import served
+
+    results = tmp_path_factory.mktemp("space") / "results"
+    fill(results)
+    settings = {"EMMS_RESULTS": str(results), "EMMS_RESULTS_REPO": "org/emms-results", "EMMS_REFRESH_SECONDS": "1"}
+    with served(SPACE / "app.py", **settings) as url:
+        yield Running(url, results)

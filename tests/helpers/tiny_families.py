@@ -1,0 +1,125 @@
+"""Tiny checkpoints of the families that tiny_checkpoints.py leaves out: the rest of the table, and the paper's."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import timm
+import torch
+import transformers
+from timm.models import save_for_hf
+
+from hf_emms.features.torchvision_models import save_torchvision
+from tests.helpers.tiny_checkpoints import TEXT, VISION, build
+
+T = transformers
+
+_SWIN: dict[str, Any] = {"image_size": 32, "patch_size": 2, "depths": [1, 1], "num_heads": [2, 2], "window_size": 4}
+
+IMAGE_FAMILIES: dict[str, Callable[[], Any]] = {
+    "dinov2_with_registers": lambda: T.Dinov2WithRegistersModel(
+        T.Dinov2WithRegistersConfig(
+            image_size=32, patch_size=8, hidden_size=16, num_hidden_layers=2, num_attention_heads=2
+        )
+    ),
+    "dinov3_vit": lambda: T.DINOv3ViTModel(T.DINOv3ViTConfig(num_register_tokens=2, **VISION)),
+    "pvt": lambda: T.PvtForImageClassification(
+        T.PvtConfig(
+            image_size=32,
+            hidden_sizes=[8, 8, 8, 16],
+            depths=[1, 1, 1, 1],
+            num_attention_heads=[1, 1, 1, 2],
+            mlp_ratios=[2, 2, 2, 2],
+        )
+    ),
+}
+TEXT_FAMILIES: dict[str, Callable[[], Any]] = {
+    "xlm-roberta": lambda: T.XLMRobertaModel(T.XLMRobertaConfig(pad_token_id=1, **TEXT)),
+    "camembert": lambda: T.CamembertModel(T.CamembertConfig(pad_token_id=1, **TEXT)),
+    "gpt_neox": lambda: T.GPTNeoXModel(T.GPTNeoXConfig(bos_token_id=1, eos_token_id=2, **TEXT)),
+    "qwen2": lambda: T.Qwen2Model(T.Qwen2Config(num_key_value_heads=2, **TEXT)),
+    "mt5": lambda: T.MT5EncoderModel(
+        T.MT5Config(vocab_size=400, d_model=16, d_kv=8, d_ff=32, num_layers=2, num_heads=2)
+    ),
+}
+
+_ENCODERS: dict[str, Callable[[], Any]] = {
+    "vit": lambda: T.ViTConfig(**VISION),
+    "swin": lambda: T.SwinConfig(embed_dim=8, **_SWIN),
+    "swinv2": lambda: T.Swinv2Config(embed_dim=8, **_SWIN),
+}
+_DECODER = {**TEXT, "hidden_size": 24, "is_decoder": True, "add_cross_attention": True}
+_DECODERS: dict[str, Callable[[], Any]] = {
+    "bert": lambda: T.BertConfig(**_DECODER),
+    "roberta": lambda: T.RobertaConfig(pad_token_id=1, **_DECODER),
+    "bart": lambda: T.BartConfig(
+        vocab_size=400, max_position_embeddings=40, d_model=24, decoder_layers=2, decoder_attention_heads=2,
+        decoder_ffn_dim=32, is_decoder=True, add_cross_attention=True,
+    ),
+}  # fmt: skip
+# The nine captioners of the paper; their feature is 16 columns of the encoder beside 24 of the decoder.
+CAPTIONER_PAIRS = {f"{encoder}-{decoder}": (encoder, decoder) for encoder in _ENCODERS for decoder in _DECODERS}
+START = 1
+
+# Architecture of timm, arguments that make it small, pixels a side, features.
+TIMM_MODELS: dict[str, tuple[dict[str, Any], int, int]] = {
+    "resnet34": ({"block_args": {}, "channels": (8, 8, 8, 16)}, 64, 16),
+    "densenet121": ({"growth_rate": 4, "block_config": [1, 1, 1, 1]}, 64, 8),
+    "mnasnet_small": ({}, 64, 1280),
+    "mobilenetv2_035": ({}, 64, 1280),
+    "inception_v3": ({}, 96, 2048),
+    "deit_tiny_patch16_224": ({"depth": 2, "img_size": 32, "patch_size": 8, "embed_dim": 24}, 32, 24),
+    # MoCo v3's ViT-S: timm's layout with twelve heads instead of six.
+    "vit_small_patch16_224": ({"depth": 2, "img_size": 32, "patch_size": 8, "embed_dim": 24, "num_heads": 12}, 32, 24),
+    "pvt_v2_b0": ({"depths": (1, 1, 1, 1)}, 64, 256),
+    "swin_tiny_patch4_window7_224": (
+        {"depths": (1, 1), "num_heads": (2, 2), "embed_dim": 8, "window_size": 4, "img_size": 32}, 32, 16,
+    ),
+}  # fmt: skip
+
+
+def captioner(root: Path, name: str) -> Path:
+    """The folder of one of `CAPTIONER_PAIRS`."""
+    encoder, decoder = CAPTIONER_PAIRS[name]
+    return build(root, name, partial(_captioner, _ENCODERS[encoder](), _DECODERS[decoder]()))
+
+
+def _captioner(encoder: Any, decoder: Any) -> Any:
+    config = T.VisionEncoderDecoderConfig.from_encoder_decoder_configs(encoder, decoder)
+    config.decoder_start_token_id = START
+    return T.VisionEncoderDecoderModel(config=config)
+
+
+def timm_checkpoint(root: Path, name: str) -> Path:
+    """The folder of one of `TIMM_MODELS`, as timm uploads it: config.json and weights with a classifier."""
+    folder = root / f"timm-{name}"
+    if not folder.exists():
+        arguments, pixels, _ = TIMM_MODELS[name]
+        torch.manual_seed(7)
+        model = timm.create_model(name, pretrained=False, num_classes=5, **arguments)
+        shaken(model)
+        save_for_hf(model, folder, model_args=arguments, safe_serialization=True)
+        config = json.loads((folder / "config.json").read_text())
+        for key in ("input_size", "test_input_size"):
+            config["pretrained_cfg"][key] = [3, pixels, pixels]
+        (folder / "config.json").write_text(json.dumps(config))
+    return folder
+
+
+def googlenet(root: Path) -> Path:
+    """The folder of a GoogLeNet with random weights, from torchvision."""
+    folder = root / "googlenet"
+    if not folder.exists():
+        save_torchvision("googlenet", folder, weights=None)
+    return folder
+
+
+def shaken(model: torch.nn.Module) -> None:
+    """Moves every parameter off its initial value, which hides mistakes: ones, zeros, dying signals."""
+    with torch.no_grad():
+        for parameter in model.parameters():
+            parameter.add_(torch.randn_like(parameter), alpha=0.05)

@@ -1,0 +1,128 @@
+"""What hf-emms reads from a Hub: everything at one commit, only what is needed, and nothing twice."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+from safetensors.numpy import load, save
+
+from tests.helpers.command_line import CommandLine
+from tests.helpers.reading import ENCODER, GOOD, cli, files_of, home, hub, model, parquet, rank, rows, sentences
+from tests.hub import Hub
+from tests.hub.fixtures import client_environment, run_client
+
+__all__ = ["cli", "home", "hub", "model"]
+
+
+def test_a_repository_that_moves_in_the_middle_changes_nothing(hub: Hub, tmp_path: Path) -> None:
+    """Everything is resolved first; then all three repositories get other contents, and only then is it run."""
+    shas = {
+        "moving": hub.store.put_files("org/moving", files_of()),
+        "encoder": hub.store.put_files("org/encoder", files_of("encoder-minilm-static")),
+        "data": hub.store.put_files("org/moving-data", {"train.parquet": parquet(sentences(40))}, "dataset"),
+    }
+    hub.store.put_files("org/text", files_of("bert-random"))
+    token = hub.token(user="ada", orgs=["org"])
+    code = f"""
+        import json
+        from huggingface_hub import HfApi
+        from hf_emms.engines.progress import Silent
+        from hf_emms.pipeline import run
+        from hf_emms.plan import Request, plan
+        fixed = dict(max_samples=40, encoders=("org/encoder",), estimators=("emms",), resume=False, cache=False)
+        planned = plan(Request("org/moving-data", ("org/text",), **fixed), Silent())
+        pictures = plan(Request("demo_captions", ("org/moving",), **fixed), Silent())
+        still = run(plan(Request("demo_captions", ("{GOOD}",), **fixed), Silent()), Silent())
+        api = HfApi(token="{token}")
+        api.upload_file(path_or_fileobj=b"broken", path_in_repo="config.json", repo_id="org/text")
+        api.upload_file(path_or_fileobj=b"{{}}", path_in_repo="model.safetensors", repo_id="org/moving")
+        api.upload_file(path_or_fileobj=b"{{}}", path_in_repo="model.safetensors", repo_id="org/encoder")
+        api.delete_file("train.parquet", "org/moving-data", repo_type="dataset")
+        texts, moved = run(planned, Silent()), run(pictures, Silent())
+        print(json.dumps({{
+            "errors": [texts.rows[0].error, moved.rows[0].error],
+            "same": moved.rows[0].scores["emms"].value == still.rows[0].scores["emms"].value,
+            "shas": [moved.rows[0].revision, moved.encoders[0].revision, texts.dataset_revision],
+        }}))
+        """
+    told = run_client(hub, code, tmp_path)
+    assert told == {"errors": [None, None], "same": True, "shas": [shas["moving"], shas["encoder"], shas["data"]]}
+
+
+def test_a_second_run_asks_for_no_file_and_an_offline_one_for_nothing(hub: Hub, tmp_path: Path) -> None:
+    hub.store.put_files("org/kept", files_of("bert-random"))
+    hub.store.put_files("org/kept-encoder", files_of("encoder-minilm-static"))
+    hub.store.put_files("org/kept-data", {"train.parquet": parquet(sentences(60))}, "dataset")
+    environment = client_environment(hub, tmp_path)
+    arguments = ["rank", "--dataset", "org/kept-data", "-c", "org/kept", "-e", "org/kept-encoder", "--format", "json"]
+
+    def run(*more: str, **extra: str) -> tuple[Any, list[str]]:
+        began = len(hub.requests)
+        line = CommandLine({**environment, **extra}, tmp_path)
+        done = line.run(*arguments, *more)
+        line.close()
+        assert done.code == 0, done.err
+        (row,) = json.loads(done.out)["rows"]
+        assert row["error"] is None
+        return [row["scores"], row["revision"]], [entry.line for entry in hub.requests[began:]]
+
+    first, asked = run()
+    assert any("safetensors" in line for line in asked)
+    again, asked = run("--no-resume")
+    assert again == first
+    assert not any(".safetensors" in line or line.endswith(".parquet") for line in asked if line.startswith("GET"))
+    assert run(HF_HUB_OFFLINE="1") == (first, [])
+    # Without our own cache, from the Hub's and that of `datasets`.
+    assert run("--no-cache", HF_HUB_OFFLINE="1") == (first, [])
+
+
+def test_only_the_files_that_are_needed_are_downloaded(hub: Hub, cli: CommandLine) -> None:
+    """Shards by the index; no twins in other formats, no exports, no leftovers of a training."""
+    files = files_of()
+    tensors = load(files.pop("model.safetensors"))
+    halves = [dict(list(tensors.items())[0::2]), dict(list(tensors.items())[1::2])]
+    names = [f"model-0000{number}-of-00002.safetensors" for number in (1, 2)]
+    index = {
+        "metadata": {},
+        "weight_map": {key: name for name, half in zip(names, halves, strict=True) for key in half},
+    }
+    twins = ("pytorch_model.bin", "tf_model.h5", "flax_model.msgpack", "onnx/model.onnx", "onnx/config.json")
+    hub.store.put_files(
+        "org/sharded",
+        {
+            **files,
+            **{name: save(half, {"format": "pt"}) for name, half in zip(names, halves, strict=True)},
+            "model.safetensors.index.json": json.dumps(index),
+            "model-00003-of-00003.safetensors": b"of another conversion",
+            "checkpoint-500/trainer_state.json": b"{}",
+            **dict.fromkeys(twins, b"twin"),
+        },
+    )
+    told = rows(rank(cli, "org/sharded", GOOD))
+    assert told["org/sharded"]["error"] is None
+    assert told["org/sharded"]["scores"] == told[GOOD]["scores"]
+    got = {entry.path.rpartition("/org/sharded/")[2] for entry in hub.requests if "/cdn/" in entry.path}
+    got = {path for path in got if path.startswith(("model", "pytorch", "tf", "flax", "onnx"))}
+    assert got == set(names)
+    assert not hub.count("* /org/sharded/resolve/*onnx*")
+    assert not hub.count("* /org/sharded/resolve/*checkpoint-500*")
+
+
+def test_a_dry_run_tells_files_and_bytes_and_downloads_none(hub: Hub, cli: CommandLine, model: str) -> None:
+    def planned() -> dict[str, Any]:
+        arguments = ["rank", "--dataset", "demo_captions", "--max-samples", "40", "-e", ENCODER, "--dry-run"]
+        done = cli.run(*arguments, "--estimator", "emms", "-c", model, "--format", "json")
+        assert done.code == 0, done.err
+        (row,) = json.loads(done.out)
+        return row
+
+    before = hub.bytes_sent(f"*/cdn/*{model}/*")
+    needed = {name: len(content) for name, content in files_of().items() if name != "README.md"}
+    row = planned()
+    assert (row["state"], row["files"], row["download_bytes"]) == ("to download", len(needed), sum(needed.values()))
+    assert row["seconds"] is not None
+    assert hub.bytes_sent(f"*/cdn/*{model}/*") == before
+    rank(cli, model)
+    assert planned()["state"] == "finished earlier"

@@ -1,0 +1,250 @@
+"""hf-emms reads from a Hub over real HTTP: pinned, only what is needed, in plain words when something goes wrong."""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import time
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+from tests.helpers.command_line import CommandLine, Done
+from tests.helpers.reading import ENCODER, GOOD, cli, files_of, home, hub, model, parquet, rank, rows, sentences
+from tests.hub import Hub
+from tests.hub.fixtures import run_client
+
+__all__ = ["cli", "home", "hub", "model"]
+
+
+def the_error(done: Done, id: str) -> str:
+    """The error of one row, beside a row that was scored: nothing else is lost."""
+    told = rows(done)
+    assert done.code == 0, done.err
+    assert told[GOOD]["error"] is None
+    assert id in told[id]["error"]
+    assert "\n" not in told[id]["error"]
+    assert "Traceback" not in done.err
+    return str(told[id]["error"])
+
+
+# ---- what passes ---------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("status", [429, 500, 502, 503])
+def test_a_failure_that_passes_is_waited_out(hub: Hub, cli: CommandLine, model: str, status: int) -> None:
+    hub.fail(f"GET /api/models/{model}*", status, times=1)
+    hub.fail(f"GET */cdn/*{model}/model.safetensors", status, times=1)
+    assert rows(rank(cli, model))[model]["error"] is None
+
+
+def test_retry_after_is_respected(hub: Hub, cli: CommandLine, model: str) -> None:
+    hub.fail(f"GET /api/models/{model}*", 429, times=1, retry_after=3)
+    began = time.monotonic()
+    assert rows(rank(cli, model))[model]["error"] is None
+    assert time.monotonic() - began >= 3
+
+
+def test_a_file_that_is_cut_goes_on_where_it_stopped(hub: Hub, tmp_path: Path) -> None:
+    """The client writes 10 MiB at a time, and goes on behind the last piece."""
+    content = np.random.default_rng(0).bytes(25 << 20)
+    hub.store.put_files("org/cut", {"model.safetensors": content})
+    hub.fail("GET */cdn/*org/cut/model.safetensors", "cut", times=1, after=15 << 20)
+    code = """
+        import hashlib, json
+        from hf_emms.hub import fetch, resolve
+        path = fetch(resolve("org/cut", "model"), ["model.safetensors"]) / "model.safetensors"
+        print(json.dumps(hashlib.sha256(path.read_bytes()).hexdigest()))
+        """
+    assert run_client(hub, code, tmp_path) == hashlib.sha256(content).hexdigest()
+    parts = [entry for entry in hub.requests if entry.line.endswith("org/cut/model.safetensors") and entry.sent]
+    assert [(entry.range, entry.sent) for entry in parts] == [
+        (None, 15 << 20),
+        (f"bytes={10 << 20}-", 15 << 20),
+    ]
+
+
+def test_a_slow_body_and_a_stale_etag_give_the_same_scores(hub: Hub, cli: CommandLine, model: str) -> None:
+    hub.fail(f"GET */cdn/*{model}/model.safetensors", "slow", times=1, seconds=1.5)
+    hub.fail(f"HEAD */{model}/resolve/*/model.safetensors", "stale-etag", times=1)
+    told = rows(rank(cli, model, GOOD))
+    assert told[model]["scores"] == told[GOOD]["scores"]
+
+
+def test_a_renamed_repository_is_found_under_its_old_name(hub: Hub, cli: CommandLine, model: str) -> None:
+    hub.store.move(hub.store.repo(model), f"{model}-renamed")
+    assert rows(rank(cli, model))[model]["error"] is None
+
+
+# ---- what does not: one failed row ---------------------------------------------------------------------------------
+
+
+def test_a_hub_that_stays_down_is_given_up_at_the_deadline(hub: Hub, cli: CommandLine, model: str) -> None:
+    hub.fail(f"* /api/models/{model}*", 503, times=None, message="Down for maintenance")
+    began = time.monotonic()
+    error = the_error(rank(cli, model, GOOD, HF_EMMS_DEADLINE="3"), model)
+    cli.run("--help", HF_EMMS_DEADLINE="30")
+    assert time.monotonic() - began < 25
+    assert "could not serve" in error
+    assert "503: Down for maintenance" in error
+    assert "again later" in error
+
+
+def test_a_wait_longer_than_the_deadline_is_not_waited_for(hub: Hub, cli: CommandLine, model: str) -> None:
+    hub.fail(f"GET */cdn/*{model}/model.safetensors", 429, times=None, retry_after=3600)
+    error = the_error(rank(cli, model, GOOD, HF_EMMS_DEADLINE="3"), model)
+    cli.run("--help", HF_EMMS_DEADLINE="30")
+    assert "asks to wait 3,600 s" in error
+    assert "HF_EMMS_DEADLINE" in error
+
+
+def test_a_hub_that_says_nothing_is_given_up_at_the_deadline(hub: Hub, cli: CommandLine, model: str) -> None:
+    hub.fail(f"GET */cdn/*{model}/model.safetensors", "slow", times=None, seconds=200)
+    error = the_error(rank(cli, model, GOOD, HF_EMMS_DEADLINE="3"), model)
+    cli.run("--help", HF_EMMS_DEADLINE="30")
+    assert "nothing arrived for 3 s" in error
+
+
+def test_a_gated_checkpoint_names_the_page_and_the_command(hub: Hub, cli: CommandLine, model: str) -> None:
+    hub.store.repo(model).gated = "manual"
+    error = the_error(rank(cli, model, GOOD), model)
+    assert "gated" in error
+    assert f"{hub.url}/{model}" in error
+    assert "hf auth login" in error
+
+
+def test_a_private_checkpoint_and_none_at_all_look_the_same(hub: Hub, cli: CommandLine, model: str) -> None:
+    hub.store.repo(model).private = True
+    error = the_error(rank(cli, model, GOOD), model)
+    assert "no model" in error
+    assert "private" in error
+    assert "hf auth login" in error
+    assert "no model 'org/absent'" in the_error(rank(cli, "org/absent", GOOD), "org/absent")
+
+
+def test_a_wrong_revision_says_where_revisions_are_listed(hub: Hub, cli: CommandLine, model: str) -> None:
+    told = rows(rank(cli, f"{model}@v9", GOOD))
+    assert "no revision 'v9'" in told[f"{model}@v9"]["error"]
+    assert f"{hub.url}/{model}/tree/main" in told[f"{model}@v9"]["error"]
+
+
+@pytest.mark.parametrize(
+    ("left_out", "words"),
+    [
+        ("config.json", ("config.json", "transformers")),
+        ("model.safetensors", ("no weights as safetensors", "--allow-pickle")),
+        ("preprocessor_config.json", ("preprocessor_config.json",)),
+    ],
+)
+def test_a_missing_file_is_named(hub: Hub, cli: CommandLine, left_out: str, words: tuple[str, ...]) -> None:
+    id = f"org/without-{left_out.replace('.', '-')}"
+    hub.store.put_files(id, {name: content for name, content in files_of().items() if name != left_out})
+    error = the_error(rank(cli, id, GOOD), id)
+    assert all(word in error for word in words)
+
+
+def test_disabled_repositories_are_refused_in_the_hubs_words(hub: Hub, cli: CommandLine, model: str) -> None:
+    hub.store.repo(model).disabled = True
+    assert "Access to this resource is disabled" in the_error(rank(cli, model, GOOD), model)
+
+
+# ---- datasets ------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("fault", "words"),
+    [
+        ("gated", ("gated", "/datasets/org/", "hf auth login")),
+        ("private", ("no dataset", "private", "hf auth login")),
+        ("empty", ("no data file",)),
+        ("down", ("could not serve", "503")),
+        ("cut", ("closed connection", "network")),
+        ("columns", ("columns", "--text-column", "--label-column")),
+    ],
+)
+def test_a_dataset_that_cannot_be_used_ends_the_run_before_any_checkpoint(
+    hub: Hub, cli: CommandLine, fault: str, words: tuple[str, ...]
+) -> None:
+    id = f"org/data-{fault}"
+    content = parquet(sentences(60))
+    if fault == "columns":
+        sink = io.BytesIO()
+        pq.write_table(pa.table({"a": [1.5, 2.5], "b": [2.5, 1.5]}), sink)
+        content = sink.getvalue()
+    files = {"README.md": b"# Data\n"} if fault == "empty" else {"data/train-00000-of-00001.parquet": content}
+    hub.store.put_files(id, files, "dataset")
+    repo = hub.store.repo(id, "dataset")
+    repo.gated = "manual" if fault == "gated" else False
+    repo.private = fault == "private"
+    if fault == "down":
+        hub.fail(f"* /api/datasets/{id}*", 503, times=None)
+    if fault == "cut":
+        hub.fail(f"GET */cdn/*{id}/*.parquet", "cut", times=None)
+    done = rank(cli, GOOD, dataset=id, HF_EMMS_DEADLINE="3")
+    cli.run("--help", HF_EMMS_DEADLINE="30")
+    hub.faults.clear()
+    assert done.code == 1
+    assert done.out == ""
+    (line, hint) = done.err.strip().splitlines()[-2:]
+    assert line.startswith("Error: ")
+    assert hint.startswith("  → ")
+    assert all(word in line + hint for word in words), done.err
+
+
+def test_a_token_opens_what_is_gated_and_private_and_is_never_shown(hub: Hub, cli: CommandLine, home: Path) -> None:
+    token = hub.token(user="ada", role="read", orgs=["org"])
+    hub.store.put_files("org/secret", files_of(), private=True)
+    hub.store.put_files("org/closed", files_of(), gated="manual")
+    named = ["-c", "org/secret", "-c", "org/closed", "-e", ENCODER, "--estimator", "emms", "--format", "json"]
+    done = cli.run("--debug", "rank", "--dataset", "demo_captions", "--max-samples", "40", *named, token=token)
+    assert [row["error"] for row in rows(done).values()] == [None, None]
+    assert token not in done.out + done.err
+    assert not any(token.encode() in path.read_bytes() for path in home.rglob("*") if path.is_file())
+
+
+def test_a_stream_reads_no_more_than_the_rows_and_columns_it_needs(hub: Hub, tmp_path: Path) -> None:
+    """A file of 45 MB in row groups of 1.5 MB: of 3,000 rows the first few hundred are needed."""
+    noise = np.random.default_rng(0)
+    texts = [f"{number} {noise.bytes(500).hex()}" for number in range(3000)]
+    content = parquet(texts, unused=[noise.bytes(14_000) for _ in texts])
+    hub.store.put_files("org/large", {"train.parquet": content}, "dataset")
+    code = """
+        import json
+        from hf_emms.cache import Cache
+        from hf_emms.data import load_target
+        from pathlib import Path
+        arguments = {"streaming": True, "max_samples": 20, "task": "text-classification"}
+        first = load_target("org/large", cache=Cache(Path("CACHE")), **arguments)
+        again = load_target("org/large", cache=Cache(Path("CACHE")), **arguments)
+        same = list(first.inputs) == list(again.inputs) and (first.codes == again.codes).all()
+        print(json.dumps([len(first), bool(same), first.fingerprint == again.fingerprint, first.notes == again.notes]))
+        """.replace("CACHE", str(tmp_path / "cache"))
+    assert run_client(hub, code, tmp_path) == [20, True, True, True]
+    assert hub.bytes_sent("*org/large*") < 0.5 * len(content)
+    read = hub.count("*org/large*")
+    assert run_client(hub, code, tmp_path, HF_HUB_OFFLINE="1") == [20, True, True, True]
+    assert hub.count("*org/large*") == read
+
+
+def test_the_parquet_copy_of_the_hub_stands_in_for_a_loading_script(hub: Hub, tmp_path: Path) -> None:
+    hub.store.put_files("org/scripted", {"scripted.py": b"import datasets\n", "README.md": b"# Old\n"}, "dataset")
+    copies = {f"{config}/train/0000.parquet": parquet(sentences(rows)) for config, rows in (("one", 30), ("two", 50))}
+    copy = hub.store.put_files("org/scripted", copies, "dataset", ref="refs/convert/parquet")
+    code = """
+        import json
+        from hf_emms.data import load_target
+        from hf_emms.errors import EmmsError
+        two = load_target("org/scripted", config="two")
+        try:
+            asked = load_target("org/scripted")
+        except EmmsError as error:
+            asked = [error.message, error.hint]
+        print(json.dumps([len(two), two.repo.revision, two.notes, asked]))
+        """
+    count, revision, notes, asked = run_client(hub, code, tmp_path)
+    assert (count, revision) == (50, copy)
+    assert any("refs/convert/parquet" in note for note in notes)
+    assert asked == ["'org/scripted' has several configurations: one, two", "--config NAME"]

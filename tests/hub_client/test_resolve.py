@@ -1,0 +1,250 @@
+"""Resolving and fetching: folders, the embedded demo, and a Hub over real HTTP."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import subprocess
+import sys
+import textwrap
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from hf_emms import demo
+from hf_emms.errors import EmmsError
+from hf_emms.hub import content_revision, fetch, resolve
+from tests import ROOT
+from tests.helpers.counting import counted_calls
+from tests.helpers.hub_stub import HubStub, serve
+
+TOKEN = "hf_thisTokenMustNeverBeShown"
+
+
+@pytest.fixture
+def hub() -> Iterator[HubStub]:
+    with serve(HubStub()) as running:
+        yield running
+
+
+def run(code: str, home: Path, **env: str) -> Any:
+    """Runs code that prints one JSON value, in a process with an environment of its own."""
+    code = textwrap.dedent(
+        """
+        import json
+        from hf_emms.errors import EmmsError
+        from hf_emms.hub import fetch, resolve
+        def report(call):
+            try:
+                return call()
+            except EmmsError as error:
+                return {"error": type(error).__name__, "message": error.message, "hint": error.hint}
+        """
+    ) + textwrap.dedent(code)
+    environment = {key: value for key, value in os.environ.items() if not key.startswith("HF_")}
+    environment |= {"HF_HOME": str(home), "HF_HUB_DISABLE_XET": "1", "HF_HUB_DISABLE_TELEMETRY": "1", **env}
+    environment["PYTHONPATH"] = str(ROOT)
+    done = subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, text=True, timeout=120)
+    assert done.returncode == 0, done.stderr
+    assert TOKEN not in done.stdout + done.stderr
+    return json.loads(done.stdout.splitlines()[-1])
+
+
+MODEL = {"config.json": b'{"model_type": "bert"}', "model.safetensors": b"\0" * 64, "pytorch_model.bin": b"pickle"}
+
+
+def test_a_branch_a_pull_request_a_tag_and_a_commit_are_pinned_to_their_sha(hub: HubStub, tmp_path: Path) -> None:
+    main = hub.add("model", "org/tiny", MODEL)
+    pull = hub.add("model", "org/tiny", {**MODEL, "config.json": b"{}"}, ref="refs/pr/1")
+    tag = hub.add("model", "org/tiny", {**MODEL, "added": b"1"}, ref="v1")
+    found = run(
+        f"""
+        ids = ["org/tiny", "org/tiny@main", "org/tiny@refs/pr/1", "org/tiny@v1", "org/tiny@{pull}"]
+        shas = [resolve(id, "model").revision for id in ids]
+        print(json.dumps([*shas, resolve("org/tiny", "model", revision="v1").revision, resolve(ids[2], "model").id]))
+        """,
+        tmp_path,
+        HF_ENDPOINT=hub.url,
+    )
+    assert found == [main, main, pull, tag, pull, tag, "org/tiny"]
+
+
+def test_fetch_brings_only_the_files_asked_for_at_the_pinned_commit(hub: HubStub, tmp_path: Path) -> None:
+    hub.add("model", "org/tiny", MODEL)
+    pull = hub.add("model", "org/tiny", {**MODEL, "config.json": b'{"from": "pr"}'}, ref="refs/pr/1")
+    names, config, folder = run(
+        """
+        folder = fetch(resolve("org/tiny@refs/pr/1", "model"), ["*.json", "*.safetensors"])
+        names = sorted(path.name for path in folder.iterdir())
+        print(json.dumps([names, (folder / "config.json").read_text(), str(folder)]))
+        """,
+        tmp_path,
+        HF_ENDPOINT=hub.url,
+    )
+    assert names == ["config.json", "model.safetensors"]
+    assert config == '{"from": "pr"}'
+    assert folder.endswith(pull)
+    assert not any("pytorch_model.bin" in line for line in hub.requests if "resolve" in line)
+
+
+def test_the_endpoint_may_be_set_after_the_client_was_imported(hub: HubStub, tmp_path: Path) -> None:
+    sha = hub.add("model", "org/tiny", MODEL)
+    found = run(
+        f"""
+        import os, huggingface_hub.constants
+        os.environ["HF_ENDPOINT"] = "{hub.url}/"
+        repo = resolve("org/tiny", "model")
+        print(json.dumps([repo.revision, (fetch(repo, ["config.json"]) / "config.json").exists()]))
+        """,
+        tmp_path,
+    )
+    assert found == [sha, True]
+
+
+def test_what_was_seen_online_resolves_offline_and_the_rest_says_so(hub: HubStub, tmp_path: Path) -> None:
+    sha = hub.add("model", "org/tiny", MODEL, ref="refs/pr/1")
+    hub.add("model", "org/tiny", MODEL)
+    online = """
+        repo = resolve("org/tiny@refs/pr/1", "model")
+        print(json.dumps([repo.revision, str(fetch(repo, ["config.json"]))]))
+        """
+    assert run(online, tmp_path, HF_ENDPOINT=hub.url)[0] == sha
+    asked = len(hub.requests)
+    offline = run(online, tmp_path, HF_ENDPOINT=hub.url, HF_HUB_OFFLINE="1")
+    assert offline[0] == sha
+    assert len(hub.requests) == asked
+    weights, unknown, dataset = run(
+        """
+        weights = report(lambda: str(fetch(resolve("org/tiny@refs/pr/1", "model"), ["*.safetensors"])))
+        unknown = report(lambda: resolve("org/other", "model").revision)
+        print(json.dumps([weights, unknown, report(lambda: resolve("org/tiny", "dataset").revision)]))
+        """,
+        tmp_path,
+        HF_ENDPOINT=hub.url,
+        HF_HUB_OFFLINE="1",
+    )
+    for answer in (weights, unknown, dataset):
+        assert "cache" in answer["message"]
+        assert "HF_HUB_OFFLINE" in answer["message"]
+        assert "HF_HUB_OFFLINE" in answer["hint"]
+    assert "org/other" in unknown["message"]
+
+
+def test_a_hub_that_cannot_be_reached_is_said_with_its_address(tmp_path: Path) -> None:
+    answer = run(
+        'print(json.dumps(report(lambda: resolve("org/tiny", "model").revision)))',
+        tmp_path,
+        HF_ENDPOINT="http://127.0.0.1:9",
+    )
+    assert "http://127.0.0.1:9 cannot be reached" in answer["message"]
+    assert "network" in answer["hint"]
+
+
+def test_each_refusal_of_the_hub_names_the_page_or_command_that_helps(hub: HubStub, tmp_path: Path) -> None:
+    hub.add("model", "org/tiny", MODEL)
+    hub.add("model", "org/gated", MODEL, gated=True)
+    missing, revision, gated, nothing, odd = run(
+        """
+        print(json.dumps([
+            report(lambda: resolve("org/absent", "dataset").revision),
+            report(lambda: resolve("org/tiny@refs/pr/77", "model").revision),
+            report(lambda: str(fetch(resolve("org/gated", "model"), ["*.json"]))),
+            report(lambda: str(fetch(resolve("org/tiny", "model"), ["*.onnx"]))),
+            report(lambda: resolve("org/ti ny", "model").revision),
+        ]))
+        """,
+        tmp_path,
+        HF_ENDPOINT=hub.url,
+        HF_TOKEN=TOKEN,
+    )
+    assert missing["error"] == "RepoNotFoundError"
+    assert "org/absent" in missing["message"]
+    assert f"{hub.url}/datasets/org/absent" in missing["hint"]
+    assert "hf auth login" in missing["hint"]
+    assert "refs/pr/77" in revision["message"]
+    assert f"{hub.url}/org/tiny" in revision["hint"]
+    assert "gated" in gated["message"]
+    assert f"{hub.url}/org/gated" in gated["hint"]
+    assert "hf auth login" in gated["hint"]
+    assert "*.onnx" in nothing["message"]
+    assert "org/ti ny" in odd["message"]
+
+
+def test_a_folder_is_pinned_by_what_is_in_it(tmp_path: Path) -> None:
+    folder = tmp_path / "model"
+    folder.mkdir()
+    (folder / "config.json").write_text("{}")
+    before = resolve(str(folder), "model")
+    assert re.fullmatch(r"local-[0-9a-f]{16}", before.revision)
+    assert before.folder == folder
+    assert fetch(before, ["*.json"]) == folder
+    (folder / ".cache").mkdir()
+    (folder / ".cache" / "lock").write_text("x")
+    assert resolve(str(folder), "model").revision == before.revision
+    copy = tmp_path / "copy"
+    copy.mkdir()
+    (copy / "config.json").write_text("{}")
+    assert content_revision(copy) == before.revision
+    (folder / "config.json").rename(folder / "other.json")
+    renamed = content_revision(folder)
+    (folder / "other.json").write_text("[]")
+    assert len({before.revision, renamed, content_revision(folder)}) == 3
+
+
+def test_a_folder_is_read_again_only_where_something_changed(tmp_path: Path) -> None:
+    folder = demo.folder_of("emms-demo/vit-random")
+    assert folder is not None
+    revision = content_revision(folder)
+    with counted_calls(Path.open, lambda frame: "opened") as opened:
+        assert content_revision(folder) == revision
+    assert not opened
+    file = tmp_path / "config.json"
+    seen = set()
+    for pause, text in ((0, "[]"), (0, "{}"), (2.1, "12"), (0, "34")):
+        file.write_text(text)
+        os.utime(file, (0, 0))  # some tools set back when a file was changed
+        time.sleep(pause)
+        seen.add(content_revision(tmp_path))
+    assert len(seen) == 4
+
+
+def test_a_relative_folder_shaped_like_a_hub_id_is_the_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "org" / "name").mkdir(parents=True)
+    monkeypatch.chdir(tmp_path)
+    assert resolve("org/name", "model").folder == tmp_path / "org" / "name"
+
+
+@pytest.mark.parametrize("typed", ["./absent", "/absent/model", "~/absent", "a/b/c", "absent.jsonl"])
+def test_a_path_without_anything_there_is_no_hub_id(typed: str) -> None:
+    with pytest.raises(EmmsError) as caught:
+        resolve(typed, "model")
+    assert typed in caught.value.message
+    assert "ORG/NAME" in str(caught.value.hint)
+
+
+def test_embedded_repositories_resolve_to_their_folders() -> None:
+    for name in demo.names("datasets"):
+        repo = resolve(name, "dataset")
+        assert repo.folder == demo.folder_of(name)
+        assert repo.revision.startswith("local-")
+
+
+@pytest.mark.parametrize(
+    ("typed", "meant"),
+    [
+        ("resnet-destilled", "did you mean emms-demo/resnet-distilled or "),
+        ("Fashion_MNIST", "did you mean emms-demo/fashion-mnist? "),
+        ("absent", "hf-emms presets lists what is"),
+    ],
+)
+def test_an_unknown_embedded_repository_is_met_with_the_closest_few(typed: str, meant: str) -> None:
+    with pytest.raises(EmmsError, match=f"emms-demo/{typed}") as caught:
+        resolve(f"emms-demo/{typed}", "model")
+    hint = str(caught.value.hint)
+    assert hint.startswith(meant)
+    assert hint.endswith("hf-emms presets lists what is")
+    assert hint.count("emms-demo/") <= 3

@@ -1,0 +1,85 @@
+"""The whole road over real HTTP, each step a process of its own: rank, propose a card, update it, publish, pull."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from hf_emms import demo
+from hf_emms.ranking import Ranking
+from tests.hub import Hub
+from tests.hub.fixtures import client_environment
+
+README = b"\xef\xbb\xbf---\r\nlanguage: no # Norwegian\r\n---\r\n# A card\r\n"
+CHECKPOINTS = ("zoo/resnet-distilled", "zoo/regnet-random")
+
+
+def upload(hub: Hub, name: str, id: str, kind: str = "model", **files: bytes) -> None:
+    folder = demo.folder_of(name)
+    assert folder is not None
+    content = {path.relative_to(folder).as_posix(): path for path in folder.rglob("*") if path.is_file()}
+    hub.store.put_files(id, {**content, **files}, kind)  # type: ignore[arg-type]
+
+
+@pytest.fixture
+def zoo(hub: Hub) -> Hub:
+    """Checkpoints, a label encoder and a dataset, and nothing that a client could have embedded under these names."""
+    for id in CHECKPOINTS:
+        upload(hub, f"emms-demo/{id.partition('/')[2]}", id, **{"README.md": README})
+    upload(hub, "emms-demo/encoder-minilm-static", "zoo/encoder")
+    upload(hub, "emms-demo/fashion-mnist", "zoo/fashion", "dataset")
+    return hub
+
+
+def test_rank_propose_update_publish_pull(zoo: Hub, tmp_path: Path) -> None:
+    token = zoo.token(user="ada", orgs=["lab"])
+    environment = client_environment(zoo, tmp_path / "client", OMP_NUM_THREADS="1")
+    outputs = []
+
+    def run(*arguments: str, **extra: str) -> str:
+        command = [str(Path(sys.executable).with_name("hf-emms")), *arguments]
+        done = subprocess.run(
+            command, env={**environment, **extra}, cwd=tmp_path, capture_output=True, text=True, timeout=300
+        )
+        assert done.returncode == 0, done.stdout + done.stderr
+        outputs.append(done.stdout + done.stderr)
+        return done.stdout
+
+    def rank(seed: int, file: str) -> Ranking:
+        names = [word for id in CHECKPOINTS for word in ("--checkpoint", id)]
+        words = ["--max-samples", "80", "--folds", "3", "--estimator", "emms", "--encoder", "zoo/encoder"]
+        run("rank", "--dataset", "zoo/fashion", *words, *names, "--seed", str(seed), "--output", file)
+        return Ranking.from_json((tmp_path / file).read_bytes())
+
+    first = rank(0, "first.json")
+    id = CHECKPOINTS[1]
+    card = ("card", "--repo-id", id, "--create-pr")
+    assert run(*card, "--ranking", "first.json", HF_TOKEN=token).strip().endswith(f"/{id}/discussions/1")
+    proposed = zoo.store.read(id, "README.md", revision="refs/pr/1")
+    assert proposed.startswith(README)
+    assert f"**{first.row(id).rank}** of 2".encode() in proposed
+    assert first.row(id).revision == zoo.store.repo(id).refs["refs/heads/main"]
+
+    second = rank(1, "second.json")
+    run(*card, "--ranking", "second.json", HF_TOKEN=token)
+    updated = zoo.store.read(id, "README.md", revision="refs/pr/1")
+    assert updated.startswith(README)
+    assert updated.count(b" of 2 |") == 1
+    assert b"seed 1, 3 folds" in updated
+    assert zoo.store.read(id, "README.md") == README
+    assert [(one.num, one.status) for one in zoo.store.repo(id).discussions] == [(1, "open")]
+
+    publish = ("publish", "results", "--repo-id", "lab/emms-results")
+    run(*publish, "--ranking", "first.json", "--ranking", "second.json", HF_TOKEN=token)
+    lines = run("pull", "results", "--repo-id", "lab/emms-results", "--output", "pulled").splitlines()[1:]
+    pulled = [Ranking.from_json((tmp_path / line.split("\t")[0]).read_bytes()) for line in lines]
+    assert {ranking.seed: ranking.records() for ranking in pulled} == {
+        ranking.seed: [{**record, "cached": "none"} for record in ranking.records()] for ranking in (first, second)
+    }
+
+    written = [file.read_bytes() for file in tmp_path.rglob("*") if file.is_file()]
+    assert not any(token in text for text in outputs)
+    assert not any(token.encode() in content for content in written)

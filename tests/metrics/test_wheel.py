@@ -1,0 +1,75 @@
+"""`evaluate.load("emms")` after installing the wheel, in a fresh environment without a network."""
+
+import pytest
+
+from tests.helpers.environments import fresh_environment, run
+
+pytestmark = pytest.mark.slow
+
+# Nothing listens there, and names of hosts are looked up nowhere: as without a network, but without waiting.
+OFFLINE = {
+    "HF_ENDPOINT": "http://127.0.0.1:9",
+    "HTTP_PROXY": "http://127.0.0.1:9",
+    "HTTPS_PROXY": "http://127.0.0.1:9",
+    "NO_PROXY": "",
+    "HF_HUB_OFFLINE": "1",
+}
+THREE_LINES = """
+import evaluate
+emms = evaluate.load("emms")
+results = emms.compute(predictions=features, references=label_embeddings)
+"""
+ARRAYS = """
+import numpy as np
+rng = np.random.default_rng(0)
+features = rng.normal(size=(100, 5))
+label_embeddings = features @ rng.normal(size=(5, 3)) + rng.normal(size=(100, 3))
+"""
+SHOW = """
+import sys
+print(sys.modules["hf_emms"].__file__, results["n"], {name: type(value).__name__ for name, value in results.items()})
+"""
+
+
+@pytest.mark.parametrize("first", ["import hf_emms", None])
+def test_the_three_lines(installed, tmp_path, first):
+    """In the process that imports hf_emms, and in any process after `hf-emms metric install`."""
+    if first is None:
+        assert run([str(installed / "hf-emms"), "metric", "install"], tmp_path, **OFFLINE).returncode == 0
+    code = ARRAYS + (f"{first}\n" if first else "") + THREE_LINES + SHOW
+    done = run([str(installed / "python"), "-c", code], tmp_path, **OFFLINE)
+    assert done.returncode == 0, done.stderr
+    where, rows, types = done.stdout.split(maxsplit=2)
+    assert where.startswith(str(installed.parent))
+    assert rows == "100"
+    assert eval(types) == {
+        "score": "float",
+        "stderr": "float",
+        "weights": "list",
+        "r2": "float",
+        "n": "int",
+        "d1": "int",
+        "method": "str",
+    }
+
+
+def test_the_published_folder_is_in_the_wheel_and_loads_by_its_path(installed, tmp_path):
+    folder = run([str(installed / "hf-emms"), "metric", "path"], tmp_path).stdout.strip()
+    assert folder.startswith(str(installed.parent))
+    code = f"import pathlib; print(sorted(path.name for path in pathlib.Path({folder!r}).iterdir() if path.is_file()))"
+    names = run([str(installed / "python"), "-c", code], tmp_path).stdout
+    assert names.strip() == str(["README.md", "__init__.py", "app.py", "emms.py", "requirements.txt", "screenshot.png"])
+    code = ARRAYS + THREE_LINES.replace('"emms"', repr(folder)) + SHOW
+    done = run([str(installed / "python"), "-c", code], tmp_path, **OFFLINE)
+    assert " 100 " in done.stdout, done.stderr
+
+
+def test_without_hf_emms_one_line_says_what_to_install(installed, tmp_path):
+    folder = run([str(installed / "hf-emms"), "metric", "path"], tmp_path).stdout.strip()
+    bare = fresh_environment(tmp_path / "bare")
+    for name in ("emms", folder):
+        code = f"import evaluate; evaluate.load({name!r})"
+        done = run([str(bare / "python"), "-c", code], tmp_path, **OFFLINE)
+        assert done.stderr.splitlines()[-1] == (
+            'ImportError: the metric "emms" needs the package hf-emms: pip install --upgrade hf-emms'
+        )

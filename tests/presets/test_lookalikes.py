@@ -1,0 +1,290 @@
+"""Every dataset preset against a look-alike of its repository, over real HTTP."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from hf_emms.data import load_sample
+from hf_emms.presets import dataset_preset, dataset_presets, usable_datasets
+from tests.helpers.command_line import CommandLine
+from tests.helpers.lookalike_repos import CAPTIONS, FALLBACKS, IMAGE_CLASSES, REPOS
+from tests.helpers.lookalikes import COLORS, SHAPES, Lookalike, answer_of, caption, captions, picture, put, renamed
+from tests.helpers.tiny_pairs import build_pair
+from tests.hub import Hub, running_hub
+from tests.hub.fixtures import client_environment, run_client
+
+NAMES = [name for name in usable_datasets() if name in REPOS]
+TURNS, BOXES = ("coco_qa", "clevr"), ("refcoco", "refcocoplus", "refcocog")
+_LOAD = """
+    import json
+    from datasets import config
+    from hf_emms.data import load_target
+    from hf_emms.errors import EmmsError
+
+    config.SLEEP_TIME_ON_THREADS_SHUTDOWN = 0  # five seconds after every stream
+
+    def loaded(name, **how):
+        try:
+            target = load_target(name, max_samples=200, **how)
+        except EmmsError as error:
+            return {"error": error.message, "hint": error.hint}
+        facts = ("dataset", "config", "split", "columns", "label_texts", "notes", "total_rows")
+        found = {fact: getattr(target, fact) for fact in facts}
+        return {**found, "task": target.task.id, "rows": len(target), "inputs": len(target.inputs),
+                "groups": len(set(target.groups.tolist())), "texts": texts_of(target),
+                "id": target.repo.id, "revision": target.repo.revision}
+
+    def texts_of(target):
+        input = target.inputs[0]
+        return [part for part in (input if isinstance(input, tuple) else (input,)) if isinstance(part, str)]
+"""
+Report = dict[str, Any]
+
+
+@pytest.fixture(scope="module")
+def hub(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Hub]:
+    with running_hub(tmp_path_factory.mktemp("hub")) as running:
+        put(running, every(REPOS))
+        yield running
+
+
+def every(repos: dict[str, tuple[Lookalike, ...]]) -> list[Lookalike]:
+    return [part for parts in repos.values() for part in parts]
+
+
+def load_all(hub: Hub, home: Path, calls: Iterable[str]) -> dict[str, Report]:
+    """The reports of many calls of `load_sample`, made by one client."""
+    lines = ", ".join(f"{call!r}: {call}" for call in calls)
+    return run_client(hub, f"{_LOAD}\n    print(json.dumps({{{lines}}}))", home)
+
+
+@pytest.fixture(scope="module")
+def reports(hub: Hub, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Report]:
+    calls = [call for name in NAMES for call in (f"loaded('{name}')", f"loaded('{name}', split='nowhere')")]
+    return load_all(hub, tmp_path_factory.mktemp("client"), calls)
+
+
+def test_every_preset_that_names_a_repository_has_a_lookalike() -> None:
+    named = {preset.name for preset in dataset_presets() if preset.id and not preset.id.startswith("emms-demo/")}
+    assert set(REPOS) == named
+    for name, parts in REPOS.items():
+        preset = dataset_preset(name)
+        assert preset is not None
+        assert parts[0].id == preset.id
+        assert set(parts[0].splits) == set(preset.splits)
+        assert preset.revision in (None, parts[0].sha, parts[0].ref)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_a_preset_loads_what_its_repository_holds(reports: dict[str, Report], name: str) -> None:
+    found, preset = reports[f"loaded('{name}')"], dataset_preset(name)
+    assert preset is not None
+    assert "error" not in found, found
+    assert (found["dataset"], found["id"], found["task"]) == (name, preset.id, preset.task)
+    assert (found["config"], found["split"], found["columns"]) == (preset.config, preset.split, dict(preset.columns))
+    assert found["rows"] == expected_rows(name)
+    assert len(found["label_texts"]) > 1
+    assert all(sensible(text) for text in found["label_texts"]), found["label_texts"]
+    assert any("streamed" in note for note in found["notes"]) == preset.stream
+    if preset.revision and not preset.revision.startswith("refs/"):
+        assert found["revision"] == preset.revision
+
+
+def expected_rows(name: str) -> int:
+    """30, but for several captions of a picture in rows of their own, several turns, expressions, and spans."""
+    return {"coco_captions": 15, "squad": 4 * 30, "squad_v2": 4 * (30 - 6)}.get(
+        name, 60 if name in (*TURNS, *BOXES) else 30
+    )
+
+
+def sensible(text: str) -> bool:
+    """Whether a label is words: no prompt, no path, nothing around it."""
+    return text == text.strip() and bool(re.search("[A-Za-z0-9]", text)) and not re.search(r"[_\n{}\[\]]", text)
+
+
+@pytest.mark.parametrize("name", [name for name in NAMES if name in IMAGE_CLASSES and name != "voc2007"])
+def test_class_names_become_words(reports: dict[str, Report], name: str) -> None:
+    (one,) = REPOS[name]
+    preset = dataset_preset(name)
+    assert preset is not None
+    names = {text.replace("_", " ") for text in one.features[preset.columns["label"]].names}
+    assert set(reports[f"loaded('{name}')"]["label_texts"]) == names
+
+
+@pytest.mark.parametrize("name", [preset.name for preset in dataset_presets() if preset.words])
+def test_abbreviated_labels_are_written_out(reports: dict[str, Report], name: str) -> None:
+    preset = dataset_preset(name)
+    assert preset is not None
+    names = REPOS[name][0].features[preset.columns["label"]].names
+    assert set(preset.words) == set(names)
+    assert set(reports[f"loaded('{name}')"]["label_texts"]) == set(preset.words.values())
+
+
+@pytest.mark.parametrize("name", [name for name in NAMES if name in CAPTIONS])
+def test_captions_of_one_picture_are_one_input(reports: dict[str, Report], name: str) -> None:
+    found = reports[f"loaded('{name}')"]
+    assert found["inputs"] == (15 if name == "coco_captions" else 30)
+    assert {text.lower() for text in captions(0)[:2]} <= set(found["label_texts"])
+
+
+@pytest.mark.parametrize("name", TURNS)
+def test_turns_become_questions_and_answers_without_prompts(reports: dict[str, Report], name: str) -> None:
+    found = reports[f"loaded('{name}')"]
+    assert set(found["label_texts"]) == {*COLORS, *SHAPES}
+    assert found["texts"][0] in ("What shape is it?", "What colour is the circle?", "What colour is the square?")
+    assert (found["inputs"], found["groups"]) == (60, 30)
+
+
+def test_pictures_of_another_configuration_are_joined_by_their_ids(reports: dict[str, Report]) -> None:
+    found = reports["loaded('gqa')"]
+    assert set(found["label_texts"]) == {*COLORS, "yes", "no"}
+    assert (found["inputs"], found["groups"]) == (30, 15)
+
+
+@pytest.mark.parametrize(("name", "unanswerable"), [("squad", 0), ("squad_v2", 6)])
+def test_questions_share_a_paragraph_whose_spans_are_the_answer_or_not(
+    reports: dict[str, Report], name: str, unanswerable: int
+) -> None:
+    found = reports[f"loaded('{name}')"]
+    assert found["groups"] == 15
+    assert set(found["label_texts"]) == {"the answer", "not the answer"}
+    left_out = f"questions left out, because no answer stands in their context: {unanswerable}"
+    assert (left_out in found["notes"]) == bool(unanswerable)
+
+
+@pytest.mark.parametrize("name", BOXES)
+def test_a_box_goes_with_each_of_its_expressions(reports: dict[str, Report], name: str) -> None:
+    found = reports[f"loaded('{name}')"]
+    assert (found["inputs"], found["groups"]) == (60, 30)
+    assert all(re.fullmatch(r"a \w+( wide| tall)? box at the \w+, [\w ]+", text) for text in found["label_texts"])
+
+
+def test_a_picture_may_have_several_classes(reports: dict[str, Report]) -> None:
+    found = reports["loaded('voc2007')"]
+    assert found["label_texts"] == ["aeroplane", "bicycle", "bird", "boat", "bottle", "bus"]
+
+
+LOCAL = [preset.name for preset in dataset_presets() if preset.local]
+
+
+@pytest.mark.parametrize("name", LOCAL)
+def test_the_folder_that_a_preset_asks_for_is_read(tmp_path: Path, name: str) -> None:
+    preset = dataset_preset(name)
+    assert preset is not None
+    assert preset.local is not None
+    texts = {"caption": caption, "question": lambda n: "What colour is it?", "answer": answer_of}
+    fields = [field for field in re.findall(r'"(\w+)"', preset.local) if field != "file_name"]
+    rows = [{"file_name": f"{n}.png", **{field: texts[field](n) for field in fields}} for n in range(12)]
+    (tmp_path / "metadata.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    for number in range(12):
+        (tmp_path / f"{number}.png").write_bytes(picture(number))
+    target = load_sample(str(tmp_path), task=preset.task)
+    assert (len(target), dict(target.columns)) == (12, dict(preset.columns))
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_a_split_that_is_not_there_lists_those_that_are(reports: dict[str, Report], name: str) -> None:
+    found = reports[f"loaded('{name}', split='nowhere')"]
+    assert "has no split 'nowhere'" in found["error"]
+    assert all(split in found["hint"] for split in REPOS[name][0].splits)
+
+
+# ---- repositories that are not what a preset expects ----------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def without_labels(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Report]:
+    """What is said where the column of labels has another name."""
+    home = tmp_path_factory.mktemp("renamed")
+    repos = {name: tuple(renamed(one, label_column(name), "surprise") for one in REPOS[name]) for name in NAMES}
+    with running_hub(home / "hub") as running:
+        put(running, every(repos))
+        return load_all(running, home / "client", [f"loaded('{name}')" for name in NAMES])
+
+
+def label_column(name: str) -> str:
+    """The first column of labels; of a field, the column that it is in."""
+    preset = dataset_preset(name)
+    assert preset is not None
+    return list(preset.columns.values())[-1].split(",")[0].split(".")[0]
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_a_column_of_another_name_is_an_error_that_lists_what_was_found(
+    without_labels: dict[str, Report], name: str
+) -> None:
+    found = without_labels[f"loaded('{name}')"]
+    assert f"the preset {name!r} expects" in found["error"]
+    assert label_column(name) in found["error"]
+    assert "surprise" in found["error"]
+    assert "-column" in found["hint"]
+
+
+@pytest.fixture(scope="module")
+def moved(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Report]:
+    """What is loaded where the first repository of a preset is gone."""
+    home = tmp_path_factory.mktemp("moved")
+    with running_hub(home / "hub") as running:
+        put(running, every(FALLBACKS))
+        return load_all(running, home / "client", [f"loaded('{name}')" for name in FALLBACKS if name in NAMES])
+
+
+@pytest.mark.parametrize("name", [name for name in FALLBACKS if name in NAMES])
+def test_another_repository_stands_in_for_one_that_is_gone(moved: dict[str, Report], name: str) -> None:
+    found, preset = moved[f"loaded('{name}')"], dataset_preset(name)
+    assert preset is not None
+    assert (found["dataset"], found["id"]) == (name, FALLBACKS[name][0].id)
+    assert found["rows"] >= 30
+    assert f"{preset.id} is not on the Hub any more" in found["notes"][0] + found["notes"][1]
+
+
+# ---- ranked ---------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def cli(hub: Hub, tmp_path_factory: pytest.TempPathFactory) -> Iterator[CommandLine]:
+    home = tmp_path_factory.mktemp("cli")
+    running = CommandLine(client_environment(hub, home), home)
+    yield running
+    running.close()
+
+
+@pytest.fixture(scope="module")
+def towers(tmp_path_factory: pytest.TempPathFactory) -> list[str]:
+    """Two folders of checkpoints that read a picture and a text."""
+    folder = tmp_path_factory.mktemp("towers")
+    return [str(build_pair(folder, name)) for name in ("clip", "dual-vit")]
+
+
+@pytest.mark.parametrize(
+    ("name", "checkpoints"),
+    [
+        ("cifar10", ("resnet-distilled", "vit-random")),
+        ("voc2007", ("resnet-distilled", "vit-random")),
+        ("fashion_mnist", ("resnet-fashion", "regnet-random")),
+        ("flickr8k", ("vit-gpt2-captions", "swin-distilled")),
+        ("trec", ("bert-distilled", "bert-random")),
+        ("sst2", ("albert-distilled", "bert-random")),
+        ("squad", ("bert-distilled", "bert-random")),
+        ("squad_v2", ("albert-distilled", "electra-distilled")),
+        ("gqa", ()),
+        ("clevr", ()),
+        ("refcoco", ()),
+    ],
+)
+def test_a_preset_is_ranked_on(cli: CommandLine, towers: list[str], name: str, checkpoints: tuple[str, ...]) -> None:
+    ids = [f"emms-demo/{one}" for one in checkpoints] or towers
+    named = [word for id in ids for word in ("-c", id)]
+    encoder = ("-e", "emms-demo/encoder-minilm-static")
+    done = cli.run("rank", "--dataset", name, *named, *encoder, "--folds", "3", "--format", "json")
+    assert done.code == 0, done.err
+    ranking = json.loads(done.out)
+    assert (ranking["dataset"], ranking["n"]) == (name, expected_rows(name))
+    assert [row["error"] for row in ranking["rows"]] == [None, None]
+    assert all(isinstance(row["scores"]["emms"]["value"], float) for row in ranking["rows"])

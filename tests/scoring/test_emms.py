@@ -1,0 +1,342 @@
+"""What a user may rely on from `hf_emms.emms`: reference values, every form of input, clear refusals."""
+
+import json
+
+import numpy as np
+import pytest
+import torch
+
+from hf_emms import EmmsError, LabelTable, Moments, emms
+from hf_emms.scoring.cross_validation import RIDGES, fibonacci_search
+from hf_emms.scoring.emms import METHODS, score_moments
+from hf_emms.scoring.folds import assign_folds
+from hf_emms.scoring.linalg import minimise_quadratic, project_simplex
+from tests import ROOT
+
+GOLDEN = json.loads((ROOT / "tests" / "golden" / "emms_scores.json").read_text())
+
+
+def golden_problem(problem):
+    rng = np.random.default_rng(problem["seed"])
+    n, d1, d2, latent = (problem[key] for key in ("N", "D1", "D2", "latent"))
+    hidden = rng.normal(size=(n, latent))
+    x = hidden @ rng.normal(size=(latent, d1)) + rng.normal(size=(n, d1))
+    z = np.empty((n, d2, problem["K"]))
+    for k, noise in enumerate(problem["noise"]):
+        z[:, :, k] = hidden @ rng.normal(size=(latent, d2)) + noise * rng.normal(size=(n, d2))
+    return x, z
+
+
+def small_problem(seed=0, n=120, d1=10, widths=(6, 6), latent=4):
+    rng = np.random.default_rng(seed)
+    hidden = rng.normal(size=(n, latent))
+    x = hidden @ rng.normal(size=(latent, d1)) + rng.normal(size=(n, d1))
+    z = [
+        hidden @ rng.normal(size=(latent, width)) + (k + 1) * rng.normal(size=(n, width))
+        for k, width in enumerate(widths)
+    ]
+    return x, z
+
+
+def standardised(block):
+    return (block - block.mean(axis=0)) / block.std(axis=0)
+
+
+def held_out_by_rows(x, z, ridge, folds=5, seed=0):
+    """The held-out cross-residuals as a person would compute them: row by row, fold by fold."""
+    fold = assign_folds(np.arange(len(x), dtype=np.uint64), folds, seed)
+    x, z = standardised(x), [standardised(block) for block in z]
+    out = np.zeros((len(z), len(z)))
+    for f in range(folds):
+        train, test = fold != f, fold == f
+        centre = x[train].mean(axis=0)
+        system = (x[train] - centre).T @ (x[train] - centre) / train.sum() + ridge * np.eye(x.shape[1])
+        residuals = []
+        for block in z:
+            mean = block[train].mean(axis=0)
+            weights = np.linalg.solve(system, (x[train] - centre).T @ (block[train] - mean) / train.sum())
+            residuals.append(block[test] - mean - (x[test] - centre) @ weights)
+        out += np.array([[np.sum(a * b) for b in residuals] for a in residuals])
+    return out / len(x)
+
+
+@pytest.mark.parametrize("problem", GOLDEN, ids=lambda problem: f"seed{problem['seed']}")
+def test_reproduces_the_reference_values(problem):
+    x, z = golden_problem(problem)
+    best = emms(x, z, method="exact")
+    assert best.score == pytest.approx(problem["exact_score"], abs=1e-8)
+    assert best.weights == pytest.approx(problem["exact_weights"], abs=1e-5)
+    official = emms(x, z, method="one_pass")
+    assert official.score == pytest.approx(problem["official_one_pass_score"], abs=1e-8)
+    descent = emms(x, z, method="alternating")
+    assert descent.score == pytest.approx(best.score, abs=1e-4)
+    assert np.all(np.diff(descent.trace) <= 1e-12)
+    assert -descent.score == descent.trace[-1]
+
+
+@pytest.mark.parametrize("d1", [10, 60])
+def test_held_out_score_is_what_refitting_on_rows_gives(d1):
+    x, z = small_problem(d1=d1)
+    result = emms(x, z)
+    expected = []
+    for ridge in RIDGES:
+        residual = held_out_by_rows(x, z, ridge)
+        weights = minimise_quadratic(residual)
+        expected.append(weights @ residual @ weights / 6)
+    assert -result.score == pytest.approx(min(expected), rel=1e-9)
+    assert result.ridge == pytest.approx(RIDGES[int(np.argmin(expected))])
+    assert np.mean(result.folds) == pytest.approx(result.score, rel=0.1)
+    assert result.stderr == pytest.approx(np.std(result.folds, ddof=1) / np.sqrt(5))
+    assert 0.0 < result.r2 < 1.0
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_every_form_of_the_same_labels_gives_the_same_score(method):
+    rng = np.random.default_rng(1)
+    tables = tuple(rng.normal(size=(7, 5)) for _ in range(3))
+    codes = rng.integers(0, 7, size=150)
+    x = tables[0][codes] @ rng.normal(size=(5, 9)) + rng.normal(size=(150, 9))
+    table = LabelTable(codes, tables)
+    blocks = [block[codes] for block in tables]
+    reference = emms(x, blocks, method=method)
+    for labels in (table, np.stack(blocks, axis=2), LabelTable(codes, tables, categorical=False)):
+        result = emms(x, labels, method=method)
+        assert result.score == pytest.approx(reference.score, abs=1e-9)
+        assert result.weights == pytest.approx(reference.weights, abs=1e-6)
+        assert result.r2 == pytest.approx(reference.r2, abs=1e-8)
+    single = emms(x, blocks[0], method=method)
+    assert single.weights == (1.0,)
+    assert single.score == pytest.approx(emms(x, blocks[:1], method=method).score)
+
+
+def test_a_ridge_chosen_on_some_columns_and_folds_is_as_good_as_the_best():
+    x, z = small_problem(n=900, d1=600, widths=(130, 130), latent=12)
+    result = emms(x, z)
+    losses = []
+    for ridge in RIDGES:
+        residual = held_out_by_rows(x, z, ridge)
+        weights = minimise_quadratic(residual)
+        losses.append(weights @ residual @ weights / 130)
+    assert -result.score <= 1.01 * min(losses)
+    assert -result.score == pytest.approx(losses[int(np.argmin(np.abs(RIDGES - result.ridge)))], rel=1e-9)
+
+
+def test_classes_and_their_columns_agree_on_wide_features():
+    rng = np.random.default_rng(0)
+    codes = rng.integers(0, 12, size=1300)
+    tables = tuple(rng.normal(size=(12, 6)) for _ in range(2))
+    x = rng.normal(size=(12, 1040))[codes] + 6 * rng.normal(size=(1300, 1040))
+    by_class = emms(x, LabelTable(codes, tables))
+    by_column = emms(x, [table[codes] for table in tables])
+    assert by_class.ridge == by_column.ridge
+    assert by_class.score == pytest.approx(by_column.score, abs=1e-8)
+    assert by_class.folds == pytest.approx(by_column.folds, abs=1e-8)
+
+
+def test_label_widths_may_differ_and_neither_width_is_favoured():
+    x, z = small_problem(widths=(12, 4), n=400)
+    alone = [emms(x, block).r2 for block in z]
+    together = emms(x, z)
+    assert sum(together.weights) == pytest.approx(1.0)
+    assert min(together.weights) > 0.2
+    assert together.r2 > min(alone)
+    swapped = emms(x, z[::-1])
+    assert swapped.score == pytest.approx(together.score, abs=1e-10)
+    assert swapped.weights == pytest.approx(together.weights[::-1], abs=1e-7)
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_better_features_score_higher(method):
+    x, z = small_problem(n=300)
+    noisy = x + 3 * np.random.default_rng(9).normal(size=x.shape)
+    assert emms(x, z, method=method).score > emms(noisy, z, method=method).score
+
+
+def test_wide_features_are_scored_on_held_out_rows():
+    x, z = small_problem(n=80, d1=300)
+    result = emms(x, z)
+    assert result.score < -0.05
+    in_sample = emms(x, z, method="exact")
+    assert in_sample.score == pytest.approx(0.0, abs=1e-9)
+    assert "use cv" in " ".join(in_sample.notes)
+
+
+def test_more_features_than_the_usual_limit():
+    rng = np.random.default_rng(0)
+    hidden = rng.normal(size=(90, 4))
+    x = (hidden @ rng.normal(size=(4, 5000)) + rng.normal(size=(90, 5000))).astype(np.float32)
+    z = hidden @ rng.normal(size=(4, 3)) + 0.1 * rng.normal(size=(90, 3))
+    assert emms(x, z).r2 > 0.8
+
+
+@pytest.mark.parametrize("method", METHODS)
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test_columns_that_carry_nothing_change_nothing(method, dtype):
+    x, z = small_problem(n=200)
+    x = x.astype(dtype)
+    constant = np.full((200, 1), 3.5, dtype)
+    jitter = (1000 + 1e-5 * np.random.default_rng(3).normal(size=(200, 1))).astype(np.float32).astype(dtype)
+    padded = np.hstack([x, constant, jitter] if dtype == np.float32 else [x, constant])
+    expected, result = emms(x, z, method=method), emms(padded, z, method=method)
+    assert result.score == pytest.approx(expected.score, abs=1e-6)
+    assert "do not vary" in " ".join(result.notes)
+
+
+@pytest.mark.parametrize("method", ["exact", "one_pass"])
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test_duplicated_and_dependent_columns_are_handled(method, dtype):
+    x, z = small_problem(n=200)
+    x = x.astype(dtype)
+    dependent = np.hstack([x, x[:, :3], x @ np.ones((x.shape[1], 1), dtype)])
+    assert emms(dependent, z, method=method).score == pytest.approx(emms(x, z, method=method).score, abs=1e-5)
+    assert np.isfinite(emms(dependent, z).score)
+
+
+def test_half_precision_and_tensors_are_accepted():
+    x, z = small_problem(n=200)
+    reference = emms(x.astype(np.float32), z).score
+    assert emms(x.astype(np.float16), z).score == pytest.approx(reference, abs=1e-2)
+    assert emms(torch.tensor(x, dtype=torch.float32, requires_grad=True), z).score == pytest.approx(reference)
+    assert emms(torch.tensor(x, dtype=torch.bfloat16), z).score == pytest.approx(reference, abs=3e-2)
+    assert emms(x.astype(np.float32), torch.tensor(z[0])).n == 200
+
+
+def test_the_callers_arrays_are_left_as_they_were():
+    x, z = small_problem()
+    before = x.copy(), [block.copy() for block in z]
+    for method in METHODS:
+        emms(x, z, method=method)
+    assert np.array_equal(x, before[0])
+    assert all(np.array_equal(a, b) for a, b in zip(z, before[1], strict=True))
+
+
+def test_near_copies_in_one_group_do_not_leak():
+    x, z = small_problem(n=60, d1=40)
+    copies = np.repeat(x, 5, axis=0) + 1e-3 * np.random.default_rng(1).normal(size=(300, 40))
+    labels = [np.repeat(block, 5, axis=0) for block in z]
+    leaky = emms(copies, labels)
+    grouped = emms(copies, labels, groups=np.repeat(np.arange(60), 5))
+    assert leaky.score > 0.5 * emms(x, z).score
+    assert grouped.score == pytest.approx(emms(x, z).score, abs=0.02)
+
+
+def test_groups_may_be_strings_and_decide_the_folds_alone():
+    x, z = small_problem()
+    names = np.array([f"image-{i // 3}" for i in range(len(x))])
+    order = np.random.default_rng(0).permutation(len(x))
+    straight = emms(x, z, groups=names)
+    shuffled = emms(x[order], [block[order] for block in z], groups=list(names[order]))
+    assert shuffled.score == pytest.approx(straight.score, abs=1e-10)
+    assert emms(x, z, groups=names, seed=1).score != straight.score
+
+
+@pytest.mark.parametrize(
+    ("arguments", "says"),
+    [
+        (lambda x, z: (np.where(np.arange(x.size).reshape(x.shape) == 7, np.nan, x), z), r"features.*NaN.*\(0, 7\)"),
+        (lambda x, z: (x, [z[0], np.full_like(z[1], np.inf)]), r"label_embeddings\[1\].*NaN or Inf"),
+        (lambda x, z: (x[:0], z), r"features has shape \(0, 10\)"),
+        (lambda x, z: (x[:, 0], z), r"features has shape \(120,\)"),
+        (lambda x, z: (x[:-1], z), r"label_embeddings\[0\] has shape \(120, 6\) but features has 119 rows"),
+        (lambda x, z: (x.astype(complex), z), r"features has dtype complex128 and shape \(120, 10\)"),
+        (lambda x, z: (x.astype(object), z), r"features has dtype object"),
+        (lambda x, z: (x, np.array(["cat"] * 120)), r"label_embeddings has dtype <U3"),
+        (lambda x, z: ([[1.0, 2.0], [3.0]], z), r"features is not a rectangular array"),
+        (lambda x, z: (x, np.zeros((120, 4))), r"label_embeddings\[0\] does not vary over 120 rows"),
+        (lambda x, z: (x, LabelTable(np.zeros(119, int), (np.eye(2),))), r"label_embeddings has 119 codes"),
+        (lambda x, z: (x.astype(np.float32) * 1e30, z), r"too large for float32"),
+    ],
+)
+def test_bad_input_is_named_with_its_shape(arguments, says):
+    with np.errstate(over="ignore", invalid="ignore"), pytest.raises(EmmsError, match=says) as caught:
+        emms(*arguments(*small_problem()))
+    assert caught.value.hint
+
+
+@pytest.mark.parametrize(
+    ("options", "says"),
+    [
+        ({"method": "best"}, "unknown method 'best'"),
+        ({"folds": 1}, "folds=1"),
+        ({"groups": np.zeros(120, int)}, "all 120 rows fall into one fold"),
+        ({"groups": [1, 2, 3]}, "groups has 3 entries"),
+        ({"groups": np.linspace(0, 1, 120)}, "groups has dtype float64"),
+    ],
+)
+def test_bad_options_are_refused(options, says):
+    with pytest.raises(EmmsError, match=says):
+        emms(*small_problem(), **options)
+
+
+@pytest.mark.parametrize(
+    ("codes", "tables", "says"),
+    [
+        (np.array([0.5]), (np.eye(2),), "codes has dtype float64"),
+        (np.array([0, 2]), (np.eye(2),), "codes reach from 0 to 2"),
+        (np.array([-1, 0]), (np.eye(2),), "codes reach from -1 to 0"),
+        (np.array([0]), (), "tables is empty"),
+        (np.array([0]), (np.eye(2), np.eye(3)), "shapes"),
+    ],
+)
+def test_label_tables_are_checked(codes, tables, says):
+    with pytest.raises(EmmsError, match=says):
+        LabelTable(codes, tables)
+
+
+def test_fewer_rows_than_folds_still_score_or_say_why():
+    x, z = small_problem(n=4, d1=3)
+    result = emms(x, z, folds=50)
+    assert np.isfinite(result.score)
+    assert "of 50 folds" in " ".join(result.notes)
+    with pytest.raises(EmmsError, match="does not vary over 1 row:"):
+        emms(x[:1], [block[:1] for block in z])
+
+
+def test_empty_moments_are_refused():
+    with pytest.raises(EmmsError, match="no rows"):
+        score_moments(Moments(3, [2]))
+
+
+@pytest.mark.parametrize("size", [1, 2, 3, 7, 20, 25])
+def test_search_finds_the_least_of_a_valley(size):
+    for least in range(size):
+        asked = []
+        found = fibonacci_search(lambda i, least=least, asked=asked: asked.append(i) or abs(i - least), size)
+        assert found == least
+        assert all(0 <= index < size for index in asked)
+
+
+def test_simplex_projection_and_programme_against_brute_force():
+    rng = np.random.default_rng(0)
+    grid = np.array([(a, b, 100 - a - b) for a in range(101) for b in range(101 - a)]) / 100
+    for _ in range(20):
+        root = rng.normal(size=(3, 3))
+        weights = minimise_quadratic(root.T @ root)
+        assert weights.sum() == pytest.approx(1.0)
+        assert weights.min() >= 0.0
+        best = np.einsum("ij,jk,ik->i", grid, root.T @ root, grid).min()
+        assert weights @ (root.T @ root) @ weights <= best + 1e-9
+        point = rng.normal(size=3)
+        assert np.sum((project_simplex(point) - point) ** 2) <= np.sum((grid - point) ** 2, axis=1).min() + 1e-9
+
+
+@pytest.mark.parametrize(("n", "d1"), [(400, 60), (100, 150)])
+def test_directions_of_little_variance_count_in_float32_too(n, d1):
+    """Untrained networks: a few directions dwarf all others, which still explain labels."""
+    rng = np.random.default_rng(0)
+    hidden = rng.normal(size=(n, 30))
+    loud = 300 * rng.normal(size=(n, 1)) @ rng.normal(size=(1, d1))
+    x = (hidden @ rng.normal(size=(30, d1)) + loud).astype(np.float32)
+    z = hidden @ rng.normal(size=(30, 8)) + 0.5 * rng.normal(size=(n, 8))
+    precise = emms(x.astype(np.float64), z, method="exact").score
+    best = emms(x, z, method="exact").score
+    assert best == pytest.approx(precise, abs=2e-3)
+    assert emms(x, z, method="alternating").score == pytest.approx(best, abs=1e-4)
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_features_that_never_vary_explain_nothing(method):
+    _, z = small_problem()
+    result = emms(np.ones((120, 3)), z, method=method)
+    assert result.r2 == pytest.approx(0.0, abs=1e-9)
+    assert "3 of 3 feature columns" in " ".join(result.notes)

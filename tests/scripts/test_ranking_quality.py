@@ -1,0 +1,152 @@
+"""The ranking-quality experiment: its committed results say what its page says, and its steps do what they promise."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from collections import defaultdict
+
+import numpy as np
+import pytest
+from scipy.stats import weightedtau
+
+from tests import ROOT
+
+SCRIPTS = ROOT / "scripts"
+PAGE = ROOT / "docs" / "quality.md"
+RESULTS = SCRIPTS / "ranking_quality" / "results.json"
+
+sys.path.insert(0, str(SCRIPTS))
+
+
+@pytest.fixture(scope="module")
+def targets():
+    return json.loads(RESULTS.read_text(encoding="utf-8"))["targets"]
+
+
+@pytest.fixture
+def work(tmp_path, monkeypatch):
+    monkeypatch.setenv("HF_EMMS_QUALITY", str(tmp_path))
+    return tmp_path
+
+
+def truth_of(runs):
+    """What fine-tuning gave, computed here once more: the rate that validates best, its mean test score."""
+    by_rate = defaultdict(list)
+    for rate, _, validation, test, _ in runs:
+        by_rate[rate].append((validation, test))
+    validation, test = max((np.mean(own, axis=0) for own in by_rate.values()), key=lambda means: means[0])
+    return test
+
+
+def printed(title):
+    """A table of the page: name → column → cell."""
+    lines = PAGE.read_text(encoding="utf-8").split(f"### {title}\n\n")[1].split("\n\n")[0].strip().splitlines()
+    head, _, *rows = [[cell.strip() for cell in line.strip("|").split("|")] for line in lines]
+    return {row[0]: dict(zip(head[1:], row[1:], strict=True)) for row in rows}
+
+
+def test_the_page_shows_what_the_script_prints():
+    command = [sys.executable, str(SCRIPTS / "ranking_quality.py"), "report"]
+    tables = subprocess.run(command, capture_output=True, text=True, check=True, env={"PYTHONPATH": str(ROOT)}).stdout
+    shown = PAGE.read_text(encoding="utf-8").split("<!-- tables -->")[1].split("<!-- /tables -->")[0]
+    assert shown.strip() == tables.strip()
+
+
+def test_the_readme_quotes_the_page():
+    lines = (ROOT / "README.md").read_text(encoding="utf-8").split("## How good")[1].split("\n## ")[0].splitlines()
+    rows = [line for line in lines if line.startswith("|")]
+    assert len(rows) > 20
+    assert set(rows) <= set(PAGE.read_text(encoding="utf-8").splitlines())
+
+
+@pytest.mark.parametrize("estimator", ["emms", "emms_exact", "logme", "logme_flabels", "knn"])
+def test_every_tau_of_the_page_follows_from_the_results(targets, estimator):
+    rows = {name: row for name, row in printed("Weighted τ by target").items() if f"(`{estimator}`" in name}
+    (row,) = rows.values()
+    for name, target in targets.items():
+        truth = [truth_of(target["runs"][candidate]) for candidate in target["candidates"]]
+        tau = weightedtau(target["scores"][f"{estimator}|demo|all|0"], truth).statistic
+        assert row[name] == f"{tau:.2f}", name
+
+
+def test_no_candidate_of_a_target_was_trained_on_its_labels(targets):
+    from ranking_quality.protocol import GOALS
+
+    for goal in GOALS:
+        assert not set(goal.left_out) & set(targets.get(goal.name, {"candidates": ()})["candidates"])
+
+
+def test_the_rate_is_chosen_by_validation_and_never_by_test():
+    from ranking_quality.results import Target
+
+    runs = {"a": [[1e-3, 0, 80.0, 60.0, 1.0], [1e-4, 0, 70.0, 90.0, 1.0], [1e-3, 1, 82.0, 64.0, 1.0]]}
+    assert Target("t", {"candidates": ["a"], "runs": runs}).truth == {"a": 62.0}
+
+
+def test_splits_share_no_group():
+    from ranking_quality.rows import split_rows
+
+    pictures = [i // 3 for i in range(300)]
+    rows = {"text": [f"row {i}" for i in range(300)], "picture": pictures}
+    table = split_rows(rows, seed=0, shares=(0.5, 0.2, 0.3), group="picture")
+    seen = [set(split.columns["picture"]) for split in table.values()]
+    assert sum(map(len, seen)) == len(set().union(*seen))
+    assert [len(split.columns["text"]) for split in table.values()] == [150, 60, 90]
+
+
+def test_an_interrupted_run_keeps_whole_lines_and_the_newest_candidate(work):
+    from ranking_quality.truth import finished
+
+    old = {"target": "t", "candidate": "a", "rate": 1.0, "seed": 0, "revision": "old"}
+    new = old | {"revision": "new", "seed": 1}
+    other = old | {"candidate": "b"}
+    lines = [json.dumps(record) for record in (old, new, other)]
+    (work / "fine_tunings.jsonl").write_text("\n".join([*lines, lines[0][:20]]), encoding="utf-8")
+    assert finished(again=True) == [new, other]
+
+
+def test_full_fine_tuning_learns_what_its_rows_teach():
+    from ranking_quality.body import load, words
+    from ranking_quality.finetune import MakeHead, Part, fine_tune
+    from ranking_quality.heads import Classifier, accuracy
+    from ranking_quality.protocol import Entrant
+
+    body = load(Entrant("bert-random", "text", (2e-3,)), "text-classification")
+    before = body.model.get_input_embeddings().weight.detach().clone()
+    rng = np.random.default_rng(0)
+    nouns = (("dog", "cat", "horse"), ("plate", "spoon", "cup"))
+    labels = [int(label) for label in rng.integers(0, 2, 640)]
+    texts = [f"the {rng.choice(nouns[label])} near the {rng.choice(['door', 'wall', 'tree'])}" for label in labels]
+    parts = [
+        Part(words(body, texts[rows]), lambda answers, rows=rows: accuracy(answers, labels[rows]))
+        for rows in (slice(0, 512), slice(512, 576), slice(576, 640))
+    ]
+    head = MakeHead(lambda width: Classifier(width, labels[:512]))
+    outcome = fine_tune(body, head, *parts, epochs=2, rate=2e-3, seed=0)
+    assert outcome.test > 95
+    assert outcome.steps == 32
+    assert not before.equal(body.model.get_input_embeddings().weight)
+
+
+def test_spans_are_scored_as_squad_does():
+    from ranking_quality.heads import f1
+
+    assert f1(["the red Apple.", "a cat", ""], ["red apple", "small cat", "x"]) == pytest.approx(100 * (1 + 2 / 3) / 3)
+
+
+def test_transrate_and_parc_prefer_features_that_tell_the_classes():
+    from ranking_quality.baselines import parc, transrate
+
+    from hf_emms.scoring.label_basis import LabelTable
+
+    rng = np.random.default_rng(0)
+    codes = rng.integers(0, 4, 200)
+    labels = LabelTable(codes, (np.eye(4, dtype=np.float32),))
+    noise = rng.normal(size=(200, 8)).astype(np.float32)
+    telling = noise.copy()
+    telling[:, :4] += 4 * np.eye(4, dtype=np.float32)[codes]
+    groups = np.arange(200)
+    for estimator in (transrate, parc):
+        assert estimator(telling, labels, groups) > estimator(noise, labels, groups)

@@ -1,0 +1,144 @@
+"""The Space for programs: gradio_client, an MCP client, many clients at once."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import threading
+import urllib.request
+from concurrent.futures import ThreadPoolExecutor
+
+import pytest
+
+from tests.helpers.rankings import example
+from tests.helpers.space import space
+
+__all__ = ["space"]
+
+ENDPOINTS = {"list_rankings", "get_ranking", "recommend_checkpoints", "compare_datasets", "validate_ranking"}
+
+
+@pytest.fixture(scope="module")
+def client(space):
+    gradio_client = pytest.importorskip("gradio_client")
+    connected = gradio_client.Client(space.url, verbose=False, analytics_enabled=False)
+    yield connected
+    connected.close()
+
+
+def test_only_the_named_endpoints_are_public_and_each_is_described(client):
+    endpoints = client.view_api(return_format="dict")["named_endpoints"]
+    assert set(endpoints) == {f"/{name}" for name in ENDPOINTS}
+    described = endpoints["/recommend_checkpoints"]
+    assert [one["parameter_name"] for one in described["parameters"]] == ["task", "max_parameters", "licence", "limit"]
+
+
+def test_rankings_are_listed_and_given(client):
+    listed = client.predict(task="image-classification", api_name="/list_rankings")
+    assert {one["id"] for one in listed} >= {"image/beans", "image/food"}
+    best = client.predict(
+        ranking="image/beans",
+        search="",
+        max_parameters=100e6,
+        licence="",
+        library="",
+        sort="-emms",
+        limit=1,
+        api_name="/get_ranking",
+    )
+    assert best["matching"] == 2
+    assert [row["checkpoint"] for row in best["rows"]] == ["org/best"]
+    assert best["rows"][0]["emms"] == example().row("org/best").scores["emms"].value
+
+
+def test_a_shortlist_under_a_budget(client):
+    answer = client.predict(task="image-classification", max_parameters=100e6, api_name="/recommend_checkpoints")
+    assert [one["checkpoint"] for one in answer["checkpoints"]] == ["org/best", "org/worse", "org/small"]
+    assert answer["checkpoints"][0]["rankings"][0]["dataset"] == "beans"
+    assert answer["command"].startswith("hf-emms rank --dataset ./my-dataset --task image-classification")
+
+
+def test_datasets_are_compared(client):
+    answer = client.predict(task="image-classification", api_name="/compare_datasets")
+    first = answer["checkpoints"][0]
+    assert (first["checkpoint"], first["mean_rank"]) == ("org/close", 1.0)
+    assert first["ranks"]["image/food"] == 1
+
+
+def test_a_file_is_checked(client):
+    good = client.predict(ranking_json=example().to_json(), api_name="/validate_ranking")
+    bad = client.predict(ranking_json="{}", api_name="/validate_ranking")
+    assert (good["valid"], bad["valid"]) == (True, False)
+    assert "schema_version is missing" in bad["problem"]
+
+
+def test_unknown_names_are_answered_with_known_ones(client):
+    for arguments, api, message in (
+        ({"ranking": "../../etc/passwd"}, "/get_ranking", "list_rankings names them"),
+        ({"ranking": "image/beans", "sort": "price"}, "/get_ranking", "cannot sort by 'price'"),
+        ({"task": "image-to-music"}, "/recommend_checkpoints", "there are rankings of"),
+    ):
+        with pytest.raises(Exception, match=message):
+            client.predict(**arguments, api_name=api)
+
+
+def test_an_agent_asks_over_mcp(space):
+    pytest.importorskip("mcp", reason="gradio's MCP server needs mcp: pip install 'gradio[mcp]'")
+    from mcp import ClientSession
+    from mcp.client.streamable_http import streamable_http_client
+
+    async def ask():
+        async with (
+            streamable_http_client(f"{space.url}/gradio_api/mcp/") as (read, write, _),
+            ClientSession(read, write) as session,
+        ):
+            await session.initialize()
+            tools = {tool.name: tool for tool in (await session.list_tools()).tools}
+            name = next(name for name in tools if name.endswith("recommend_checkpoints"))
+            arguments = {"task": "image-classification", "max_parameters": 100e6}
+            return tools, name, await session.call_tool(name, arguments)
+
+    tools, name, answer = alone(ask)
+    assert {tool.rpartition("app_")[2] for tool in tools} == ENDPOINTS
+    assert "which pretrained checkpoint should I fine-tune" in tools[name].description
+    assert "100M" in json.dumps(tools[name].inputSchema)
+    assert not answer.isError
+    assert "org/best" in answer.content[0].text
+    assert "org/close" not in answer.content[0].text
+
+
+def alone(coroutine):
+    """Runs a coroutine in a thread of its own: the browser's event loop may be running in this one."""
+    found = []
+    thread = threading.Thread(target=lambda: found.append(asyncio.run(coroutine())))
+    thread.start()
+    thread.join(timeout=60)
+    return found[0]
+
+
+def test_fifty_clients_at_once(space):
+    config = json.loads(fetch(f"{space.url}/config"))
+    restore = next(one["id"] for one in config["dependencies"] if one["targets"][0][1] == "load" and one["backend_fn"])
+
+    def visit(number):
+        page = fetch(space.url)
+        query = "?task=image-classification&ranking=image%2Fbeans"
+        body = json.dumps({"data": [query], "fn_index": restore, "session_hash": f"visitor{number}"}).encode()
+        request = urllib.request.Request(
+            f"{space.url}/gradio_api/run/predict", body, {"content-type": "application/json"}
+        )
+        return b"EMMS leaderboard" in page and b"org/best" in fetch(request)
+
+    with ThreadPoolExecutor(50) as pool:
+        assert all(pool.map(visit, range(50)))
+
+
+def fetch(target):
+    with urllib.request.urlopen(target, timeout=60) as answer:
+        return answer.read()
+
+
+def test_no_file_of_the_server_can_be_had(space):
+    for path in ("/gradio_api/file=/etc/passwd", f"/gradio_api/file={space.results}/broken.json"):
+        with pytest.raises(urllib.error.HTTPError, match=r"40[34]"):
+            fetch(f"{space.url}{path}")

@@ -1,0 +1,392 @@
+"""What the Space makes of ranking files and addresses, without a server: reading, refreshing, choosing, checking."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+import os
+
+import msgspec
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from leaderboard import across, cost, lines, markup, schema, selection, shortlist, submit, table
+from leaderboard.selection import View
+from leaderboard.store import Folder, Store
+
+from hf_emms import ranking as package
+from hf_emms import results
+from tests.helpers.rankings import example
+from tests.helpers.space import HOSTILE, fill, hostile, of_rows, scored, with_facts, write
+
+
+def snapshot_of(folder):
+    store = Store(lambda: folder, folder.name)
+    store.refresh()
+    return store.snapshot
+
+
+@pytest.fixture
+def shown(tmp_path):
+    fill(tmp_path)
+    return snapshot_of(tmp_path)
+
+
+def in_space(ranking):
+    return schema.read(ranking.to_json())
+
+
+# Reading
+
+
+def test_the_schema_is_the_packages_and_reads_without_loss():
+    for name in ("Ranking", "Row", "Encoder", "Seconds"):
+        written = {field.name for field in msgspec.structs.fields(getattr(package, name))}
+        read = {field.name for field in msgspec.structs.fields(getattr(schema, name))}
+        assert written <= read, name
+        assert read - written <= {"downloads", "library", "license"}, name
+    again = msgspec.json.encode(in_space(example()))
+    assert package.Ranking.from_json(again) == example()
+    assert schema.SCHEMA_VERSION == package.SCHEMA_VERSION
+    assert schema.PARQUET_KEY == package._PARQUET_KEY
+
+
+def test_numbers_are_not_called_a_label_encoder():
+    told = table.described(in_space(example(encoders=(package.Encoder("box (numbers)", ""),))))
+    assert "· labels as numbers: box ·" in told
+    assert "encoder" not in told
+
+
+WRONG = {
+    "cut off": (lambda data: json.dumps(data)[:200], "it is not JSON"),
+    "a list": (lambda data: "[]", "the file should be an object, but is a list"),
+    "not a ranking": (lambda data: "{}", "the field schema_version is missing"),
+    "newer": (
+        lambda data: json.dumps(data | {"schema_version": 2}),
+        "schema version 2; this leaderboard reads version 1",
+    ),
+    "no dataset": (
+        lambda data: json.dumps({k: v for k, v in data.items() if k != "dataset"}),
+        "field dataset is missing",
+    ),
+    "text for number": (lambda data: json.dumps(data | {"n": "many"}), "n should be a whole number, but is a text"),
+    "no rows": (lambda data: json.dumps(data | {"rows": []}), "rows is empty"),
+    "no scores": (
+        lambda data: json.dumps(data | {"rows": [{"checkpoint": "a/b"}]}),
+        "neither a score of emms nor an err",
+    ),
+    "a rank of text": (
+        lambda data: json.dumps(data | {"rows": [data["rows"][0] | {"rank": "first"}]}),
+        r"rows\[0\].rank should be a whole number or null, but is a text",
+    ),
+}
+
+
+@pytest.mark.parametrize("change", WRONG)
+def test_what_is_wrong_with_a_file_is_said_in_words(change):
+    make, message = WRONG[change]
+    with pytest.raises(schema.NotARankingError, match=message):
+        schema.read(make(json.loads(example().to_json())))
+
+
+def test_deep_and_binary_files_are_refused_too():
+    for content in (b"[" * 100_000, b"\xff\xfe\x00", b'{"schema_version": ' + b"[" * 100_000):
+        with pytest.raises(schema.NotARankingError):
+            schema.read(content)
+
+
+def test_a_folder_is_read_with_what_is_broken_named(tmp_path, shown):
+    assert sorted(shown.entries) == ["hostile", "image/beans", "image/food", "text/news"]
+    assert [problem.partition(":")[0] for problem in shown.problems] == ["broken.json"]
+
+
+def test_parquet_is_read_and_the_rows_of_a_results_dataset_are_left_to_its_json(tmp_path):
+    example().to_parquet(tmp_path / "alone.parquet")
+    (tmp_path / "cut.parquet").write_bytes((tmp_path / "alone.parquet").read_bytes()[:100])
+    pq.write_table(pa.table({"a": [1]}), tmp_path / "other.parquet")
+    (tmp_path / "data.parquet").write_bytes(results.parquet(example(), "x"))
+    found = snapshot_of(tmp_path)
+    assert list(found.entries) == ["alone"]
+    assert found.entries["alone"].ranking == in_space(example())
+    assert sorted(problem.partition(":")[0] for problem in found.problems) == ["cut.parquet", "other.parquet"]
+
+
+def test_a_results_dataset_is_read_from_its_folder_of_rankings(tmp_path):
+    path = results.path_of(example())
+    write(tmp_path / "rankings", path, example())
+    (tmp_path / "other.json").write_text("{}")
+    assert list(snapshot_of(tmp_path).entries) == [path]
+
+
+def test_a_file_beyond_the_limit_is_skipped(tmp_path, monkeypatch):
+    write(tmp_path, "big", example())
+    monkeypatch.setattr("leaderboard.store.MAX_FILE_BYTES", 100)
+    found = snapshot_of(tmp_path)
+    assert not found.entries
+    assert "more than" in found.problems[0]
+
+
+def test_a_refresh_reads_what_changed_and_keeps_what_pages_hold(tmp_path):
+    write(tmp_path, "beans", example())
+    write(tmp_path, "food", of_rows("food", scored("a/b", -0.1, 10)))
+    store = Store(lambda: tmp_path, "here")
+    store.refresh()
+    before = store.snapshot
+    store.refresh()
+    assert store.snapshot is before
+    write(tmp_path, "food", of_rows("food", scored("a/c", -0.1, 10)))
+    os.utime(tmp_path / "food.json", (1, 1))
+    store.refresh()
+    after = store.snapshot
+    assert after.version == before.version + 1
+    assert before.entries["food"].ranking.rows[0].checkpoint == "a/b"
+    assert after.entries["food"].ranking.rows[0].checkpoint == "a/c"
+    assert after.entries["beans"].ranking is before.entries["beans"].ranking
+
+
+def test_when_the_source_fails_the_last_copy_is_shown(tmp_path):
+    write(tmp_path, "beans", example())
+    answers = [tmp_path, OSError("no network")]
+
+    def locate():
+        answer = answers.pop(0)
+        if isinstance(answer, OSError):
+            raise answer
+        return answer
+
+    store = Store(locate, "ORG/results")
+    store.refresh()
+    store.refresh()
+    assert list(store.snapshot.entries) == ["beans"]
+    assert "last copy" in store.snapshot.problems[0]
+
+
+def test_a_missing_folder_is_no_rankings(tmp_path):
+    entries, problems = Folder(tmp_path / "none").read()
+    assert not entries
+    assert problems == ("there is no folder none",)
+
+
+# Addresses
+
+TEXT = st.text(max_size=40).map(str.strip)
+VIEWS = st.builds(
+    View,
+    tab=st.sampled_from(list(selection.TABS)),
+    task=TEXT,
+    ranking=TEXT,
+    q=TEXT,
+    at_least=st.sampled_from(["", *selection.SIZES]),
+    at_most=st.sampled_from(["", *selection.SIZES]),
+    library=st.lists(TEXT, unique=True, max_size=3).map(tuple),
+    licence=st.lists(TEXT, unique=True, max_size=3).map(tuple),
+    columns=st.sets(st.sampled_from(list(selection.COLUMNS))).map(
+        lambda chosen: tuple(name for name in selection.COLUMNS if name in chosen)
+    ),
+    sort=st.sampled_from(selection.SORTS).flatmap(lambda name: st.sampled_from([name, f"-{name}"])),
+    rows=st.integers(1, 999_999),
+    scope=st.sampled_from(list(selection.SCOPES)),
+    cost=st.sampled_from(list(selection.COSTS)),
+    own=TEXT,
+)
+
+
+@given(VIEWS)
+def test_every_view_is_a_link(view):
+    assert selection.from_query(selection.to_query(view)) == view
+
+
+@given(st.text())
+def test_every_address_is_a_view(query):
+    view = selection.from_query(query)
+    assert selection.from_query(selection.to_query(view)) == view
+
+
+def test_a_view_goes_to_the_ranking_it_names_or_to_none(shown):
+    view, entry = selection.resolved(View(ranking="image/food"), shown)
+    assert (view.task, entry.id) == ("image-classification", "image/food")
+    assert selection.resolved(View(task="text-classification"), shown)[1].id == "text/news"
+    assert selection.resolved(View(ranking="gone"), shown) == (View(ranking="gone"), None)
+
+
+# Markup
+
+
+@given(st.text())
+def test_escaped_text_is_only_text(text):
+    escaped = markup.escape(text)
+    assert not set(escaped) & set("<>\"'{}$`")
+
+
+@pytest.mark.parametrize("name", HOSTILE)
+def test_only_what_was_measured_on_the_hub_is_linked(name):
+    assert markup.hub_address(name, "a" * 40) is None
+    assert not markup.is_id(name)
+
+
+def test_links_lead_to_the_hub():
+    commit = "0" * 40
+    assert markup.hub_address("org/name@main", commit) == "https://huggingface.co/org/name"
+    assert markup.hub_address("org/name", commit, "datasets/") == "https://huggingface.co/datasets/org/name"
+    for name, revision in (("org/name", "local-12"), ("../x", commit), ("org/../x", commit), ("emms-demo/x", None)):
+        assert markup.hub_address(name, revision) is None
+
+
+# Choosing
+
+
+def beans(shown):
+    return shown.entries["image/beans"].ranking
+
+
+def chosen(shown, **view):
+    return [line.row.checkpoint for line in table.chosen(View(**view), beans(shown), shown)]
+
+
+def test_filters_and_orders(shown):
+    assert chosen(shown) == [row.checkpoint for row in example().rows]
+    assert chosen(shown, q="ORG b") == ["org/best", "org/broken"]
+    assert chosen(shown, at_least="1M") == ["org/close", "org/worse"]
+    assert chosen(shown, at_most="100M", at_least="10M") == ["org/worse"]
+    assert chosen(shown, sort="-knn") == ["org/best", "org/close", "org/worse", "org/broken"]
+    assert chosen(shown, sort="parameters") == ["org/best", "org/worse", "org/close", "org/broken"]
+    assert chosen(shown, licence=("mit",)) == []
+
+
+def test_what_files_know_of_licences_filters(tmp_path):
+    (tmp_path / "a.json").write_text(with_facts(example(), license="mit", library="timm", downloads=1200))
+    found = snapshot_of(tmp_path)
+    assert (found.licences, found.libraries) == (("mit",), ("timm",))
+    lines_ = table.chosen(View(licence=("mit",), library=("timm",)), found.entries["a"].ranking, found)
+    assert len(lines_) == 4
+    assert "1k" in table.table(View(), found.entries["a"].ranking, found)
+
+
+def test_a_click_on_a_header_turns_the_order():
+    assert lines.turned("rank", "emms") == "-emms"
+    assert lines.turned("-emms", "emms") == "emms"
+    assert lines.turned("emms", "emms") == "-emms"
+    assert lines.turned("-emms", "parameters") == "parameters"
+    assert lines.turned("parameters", "parameters") == "-parameters"
+
+
+def test_long_tables_are_drawn_in_parts(tmp_path):
+    write(tmp_path, "long", of_rows("long", *(scored(f"org/c{i}", -i / 1000, 1000 + i) for i in range(250))))
+    found = snapshot_of(tmp_path)
+    ranking = found.entries["long"].ranking
+    short = table.table(View(), ranking, found)
+    assert short.count("<tr") == 201
+    assert "the first 200 drawn" in short
+    assert table.table(View(rows=1200), ranking, found).count("<tr") == 251
+
+
+def test_the_samples_of_each_row_are_shown_where_a_race_stopped_some(tmp_path):
+    rows = scored("org/winner", -0.1, 10), scored("org/stopped", -0.2, 10)
+    for name, second in (("full", rows[1]), ("race", msgspec.structs.replace(rows[1], n=250))):
+        write(tmp_path / name, "beans.json", of_rows("beans", rows[0], second))
+        snapshot = snapshot_of(tmp_path / name)
+        (entry,) = snapshot.entries.values()
+        page = table.table(View(), entry.ranking, snapshot)
+        assert ("Samples" in page, "250" in page) == ((True, True) if name == "race" else (False, False))
+
+
+def test_csv_holds_numbers_as_they_are_and_no_formulas(tmp_path):
+    write(tmp_path, "hostile", hostile())
+    found = snapshot_of(tmp_path)
+    ranking = found.entries["hostile"].ranking
+    rows = list(csv.DictReader(io.StringIO(table.to_csv(View(), ranking, found))))
+    assert len(rows) == len(HOSTILE) + 1
+    assert not [row["checkpoint"] for row in rows if row["checkpoint"].startswith(("=", "+", "-", "@"))]
+    assert float(rows[0]["emms"]) == ranking.rows[0].scores["emms"].value
+
+
+def test_the_mean_rank_is_taken_over_what_is_shared(shown):
+    cells = across.grid(View(task="image-classification"), shown)
+    assert set(cells.shared) == {"image/food", "image/beans"}
+    assert cells.means == {"org/close": 1.0, "org/best": 1.5, "org/worse": 3.0}
+    assert "org/small" in cells.rows
+    alone = across.grid(View(task="text-classification"), shown)
+    assert (alone.shared, alone.means) == ((), {})
+
+
+def test_the_shortlist_weighs_the_number_of_rankings(shown):
+    found = shortlist.shortlist(View(task="image-classification"), shown)
+    assert [(one.row.checkpoint, round(one.standing, 3)) for one in found] == [
+        ("org/close", 0.833),
+        ("org/best", 0.722),
+        ("org/worse", 0.278),
+        ("org/small", 0.25),
+    ]
+    small = shortlist.shortlist(View(task="image-classification", at_most="1M"), shown)
+    assert [one.row.checkpoint for one in small] == ["org/best", "org/small"]
+
+
+def test_no_hostile_name_gets_into_the_command(shown):
+    view = View(task="feature-extraction", own="x; rm -rf ~")
+    found = shortlist.shortlist(view, shown, length=20)
+    assert len(found) == len(HOSTILE)
+    command = shortlist.command(view, found)
+    assert command == "hf-emms rank --dataset 'x; rm -rf ~' --task feature-extraction"
+
+
+def test_the_front_is_what_nothing_cheaper_beats(shown):
+    ranking = shown.entries["image/food"].ranking
+    found = cost.points(View(), ranking, shown)
+    assert [point.line.row.checkpoint for point in found] == ["org/small", "org/best", "org/worse", "org/close"]
+    assert [point.line.row.checkpoint for point in cost.front(found)] == ["org/small", "org/best", "org/close"]
+
+
+@pytest.mark.parametrize("values", [[(1, -0.5)], [(1, -0.5), (1, -0.5)], [(1, 0.0), (10**12, 1e6)]])
+def test_the_plot_can_draw_extremes(tmp_path, values):
+    rows = [scored(f"org/{place}", score, size) for place, (size, score) in enumerate(values)]
+    write(tmp_path, "x", of_rows("x", *rows))
+    found = snapshot_of(tmp_path)
+    drawn = cost.plot(View(tab="cost"), found.entries["x"].ranking, found)
+    assert drawn.count("<circle") == len(values)
+    assert "nan" not in drawn
+
+
+# Submitting
+
+
+def changed(**changes):
+    return json.dumps(json.loads(example().to_json()) | changes)
+
+
+def test_a_good_ranking_may_be_submitted():
+    found = submit.checked(example().to_json())
+    assert found.ranking == in_space(example())
+    assert found.remarks == ("1 checkpoint failed and will be shown without a rank",)
+
+
+def test_it_goes_where_the_command_line_would_put_it():
+    other = example(config="a b", seed=3, prompt="a photo of {}", sampling="balanced")
+    for ranking in (example(), other):
+        assert submit.path_of(in_space(ranking)) == f"rankings/{results.path_of(ranking)}.json"
+
+
+BAD = {
+    "nothing": (" ", "nothing in it"),
+    "no ranking": ("[]", "this is not a ranking: the file should be an object"),
+    "too large": ("x" * (submit.MAX_BYTES + 1), "at most 3 MB"),
+    "too long a name": (changed(dataset="x" * 300), "dataset should have 1 to 200"),
+    "a time": (changed(created="yesterday"), "created should be a time"),
+    "twice": (changed(rows=json.loads(example().to_json())["rows"][:1] * 2), "in the list twice"),
+    "order": (changed(rows=json.loads(example().to_json())["rows"][2::-1]), "stands below a row"),
+    "many": (
+        of_rows("x", *(scored(f"a/{i}", -0.1, 1) for i in range(submit.MAX_ROWS + 1)))
+        .to_json(indent=None)
+        .replace('"notes":[]', '"notes": []'),
+        "at most",
+    ),
+}
+
+
+@pytest.mark.parametrize("case", BAD)
+def test_a_bad_submission_is_told_why(case):
+    content, message = BAD[case]
+    with pytest.raises(submit.SubmissionError, match=message):
+        submit.checked(content)

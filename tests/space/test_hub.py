@@ -1,0 +1,279 @@
+"""The Space and the Hub: published by a command, fed by a results dataset, answering with pull requests."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import subprocess
+import sys
+import time
+import urllib.request
+from pathlib import Path
+
+import pytest
+import yaml
+
+from tests.helpers.browser import served
+from tests.helpers.rankings import example
+from tests.helpers.space import SPACE, of_rows, scored
+from tests.hub.fixtures import client_environment
+
+RESULTS = "ada/emms-results"
+
+
+@pytest.fixture
+def command(hub, tmp_path):
+    """Runs hf-emms against the stand-in Hub."""
+
+    def run(*arguments, **environment):
+        script = "import sys; sys.argv[0] = 'hf-emms'; from hf_emms.cli import main; main()"
+        settings = client_environment(hub, tmp_path / "client", **environment)
+        return subprocess.run(
+            [sys.executable, "-c", script, *arguments], env=settings, capture_output=True, text=True, check=False
+        )
+
+    return run
+
+
+@pytest.fixture
+def results(hub):
+    """A results dataset with one ranking."""
+    put(hub, "one", example())
+    return RESULTS
+
+
+def put(hub, name, ranking):
+    if not any(repo.id == RESULTS for repo in hub.store.repos.values()):
+        hub.store.create_repo(RESULTS, "dataset")
+    hub.store.put_files(RESULTS, {f"rankings/{name}.json": ranking.to_json().encode()}, "dataset")
+
+
+def test_a_dry_run_lists_the_files_and_asks_nobody(hub, command):
+    done = command("publish", "space", "--repo-id", "ada/board", "--results", RESULTS, "--dry-run")
+    assert done.returncode == 0, done.stderr
+    listed = done.stdout.split()
+    assert {"app.py", "README.md", "requirements.txt", "leaderboard/page.py", "leaderboard/page.js"} <= set(listed)
+    assert not [path for path in listed if "pycache" in path or not (SPACE / path).is_file()]
+    assert hub.count() == 0
+
+
+def test_the_space_is_made_in_one_commit_with_its_secret_in_no_file(hub, command, results):
+    token = hub.token(user="ada")
+    arguments = ("publish", "space", "--repo-id", "ada/board", "--results", results, "--secret", "HF_TOKEN")
+    done = command(*arguments, HF_TOKEN=token)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout == f"{hub.url}/spaces/ada/board\n"
+    assert "the Space is at RUNNING" in done.stderr
+    assert token not in done.stdout + done.stderr
+    assert hub.count("POST /api/spaces/ada/board/commit/main") == 1
+    space = hub.store.repo("ada/board", "space").space
+    assert space.secrets["HF_TOKEN"]["value"] == token
+    assert space.variables["EMMS_RESULTS_REPO"]["value"] == results
+    paths = [path for path in hub.store.paths("ada/board", "space") if path != ".gitattributes"]
+    for path in paths:
+        content = hub.store.read("ada/board", path, "space")
+        assert content == (SPACE / path).read_bytes()
+        assert token.encode() not in content
+    card = yaml.safe_load(hub.store.read("ada/board", "README.md", "space").decode().split("---")[1])
+    assert (card["sdk"], card["hf_oauth"], card["app_file"]) == ("gradio", True, "app.py")
+
+
+def test_an_update_takes_old_modules_away_and_leaves_the_owners_files(hub, command, results):
+    hub.store.create_repo("ada/board", "space", sdk="gradio")
+    hub.store.put_files("ada/board", {"leaderboard/gone.py": b"old", "notes.txt": b"mine"}, "space")
+    done = command("publish", "space", "--repo-id", "ada/board", "--results", results, HF_TOKEN=hub.token(user="ada"))
+    assert done.returncode == 0, done.stderr
+    paths = hub.store.paths("ada/board", "space")
+    assert "leaderboard/gone.py" not in paths
+    assert "notes.txt" in paths
+
+
+def test_a_space_that_cannot_be_built_is_an_error_with_its_logs(hub, command, results):
+    hub.store.create_repo("ada/board", "space", sdk="gradio")
+    repo = hub.store.repo("ada/board", "space")
+    repo.space.stage = "BUILD_ERROR"
+    hub.store.save(repo)
+    done = command("publish", "space", "--repo-id", "ada/board", "--results", results, HF_TOKEN=hub.token(user="ada"))
+    assert done.returncode == 1
+    assert "stopped at BUILD_ERROR" in done.stderr
+    assert "?logs=build" in done.stderr
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["--results", "ada/nothing"], "no dataset 'ada/nothing'"),
+        (["--results", RESULTS, "--secret", "NO_SUCH"], "no environment variable NO_SUCH"),
+        (["--results", RESULTS, "--repo-id", "eve/board"], "eve/board"),
+    ],
+)
+def test_what_cannot_be_published_is_told_before_anything_is_written(hub, command, results, arguments, message):
+    done = command("publish", "space", "--repo-id", "ada/board", *arguments, HF_TOKEN=hub.token(user="ada"))
+    assert done.returncode == 1
+    assert message in done.stderr
+    assert hub.count("POST /api/spaces/*/commit/*") == 0
+
+
+def test_requirements_and_front_matter_pin_one_gradio():
+    requirements = (SPACE / "requirements.txt").read_text()
+    pinned = re.search(r"^gradio\[[\w,]+\]==([\d.]+)$", requirements, re.MULTILINE)[1]
+    assert f"sdk_version: {pinned}\n" in (SPACE / "README.md").read_text()
+    assert not re.search("torch|transformers|hf.emms", requirements)
+
+
+def test_the_space_imports_nothing_heavy_and_nothing_of_the_package():
+    code = "import sys, app; print(json.dumps(sorted(sys.modules)))".replace("import sys", "import json, sys")
+    done = subprocess.run([sys.executable, "-c", code], cwd=SPACE, capture_output=True, text=True, check=True)
+    loaded = {name.partition(".")[0] for name in json.loads(done.stdout.splitlines()[-1])}
+    assert not loaded & {"torch", "transformers", "datasets", "hf_emms"}
+
+
+# A results dataset behind the page
+
+
+def hub_settings(hub, tmp_path, **extra):
+    settings = client_environment(hub, tmp_path / "space", **extra)
+    wanted = ("HF_", "EMMS_", "SPACE_", "OAUTH_", "OPENID_")
+    return {name: value for name, value in settings.items() if name.startswith(wanted)} | {"HF_HUB_OFFLINE": "0"}
+
+
+def listed(url):
+    gradio_client = pytest.importorskip("gradio_client")
+    client = gradio_client.Client(url, verbose=False, analytics_enabled=False)
+    try:
+        return {one["id"] for one in client.predict(task="", api_name="/list_rankings")}, client
+    finally:
+        client.close()
+
+
+def until(condition, seconds=30):
+    end = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < end, "it did not happen in time"
+        time.sleep(0.5)
+
+
+def test_the_page_follows_the_results_dataset_and_knows_licences_from_the_hub(hub, results, tmp_path):
+    hub.store.create_repo("org/best", "model")
+    card = b"---\nlicense: apache-2.0\nlibrary_name: timm\n---\n"
+    hub.store.put_files("org/best", {"README.md": card}, "model")
+    with served(
+        SPACE / "app.py", **hub_settings(hub, tmp_path, EMMS_RESULTS_REPO=results, EMMS_REFRESH_SECONDS="1")
+    ) as url:
+        until(lambda: listed(url)[0] == {"one"})
+        put(hub, "two", of_rows("food", scored("org/new", -0.1, 10)))
+        until(lambda: listed(url)[0] == {"one", "two"})
+        until(lambda: rows(url)["org/best"]["licence"] == "apache-2.0")
+        assert rows(url)["org/best"]["library"] == "timm"
+        assert rows(url)["org/close"]["licence"] is None
+
+
+def rows(url):
+    gradio_client = pytest.importorskip("gradio_client")
+    client = gradio_client.Client(url, verbose=False, analytics_enabled=False)
+    answer = client.predict(ranking="one", api_name="/get_ranking")
+    client.close()
+    return {row["checkpoint"]: row for row in answer["rows"]}
+
+
+# Submissions
+
+PROPOSE = """
+import json, sys
+sys.path.insert(0, {space!r})
+from pathlib import Path
+from leaderboard import submit
+ranking = submit.checked(Path({file!r}).read_bytes()).ranking
+try:
+    url = submit.open_pull_request(ranking, {repo!r}, {token!r})
+    print(json.dumps({{"url": url, "path": submit.path_of(ranking)}}))
+except submit.SubmissionError as error:
+    print(json.dumps({{"error": str(error)}}))
+"""
+
+
+@pytest.fixture
+def propose(client, tmp_path):
+    def run(token, repo=RESULTS, ranking=None):
+        file = tmp_path / "ranking.json"
+        file.write_text((ranking or example()).to_json())
+        return client(PROPOSE.format(space=str(SPACE), file=str(file), repo=repo, token=token))
+
+    return run
+
+
+def test_a_submission_becomes_a_pull_request_of_the_user(hub, results, propose):
+    answer = propose(hub.token(user="eve"))
+    assert re.fullmatch(rf"{hub.url}/datasets/{RESULTS}/discussions/\d+", answer["url"])
+    number = answer["url"].rpartition("/")[2]
+    repo = hub.store.repo(RESULTS, "dataset")
+    assert repo.discussion(int(number)).author == "eve"
+    proposed = hub.store.read(RESULTS, answer["path"], "dataset", f"refs/pr/{number}")
+    assert json.loads(proposed) == json.loads(example().to_json())
+    assert hub.store.paths(RESULTS, "dataset") == [".gitattributes", "rankings/one.json"]
+
+
+def test_a_submission_never_replaces_what_is_there(hub, results, propose):
+    token = hub.token(user="eve")
+    path = propose(token)["path"]
+    other = of_rows("beans", scored("org/other", -0.2, 10), dataset_id="AI-Lab-Makerere/beans")
+    hub.store.put_files(RESULTS, {path: other.to_json().encode()}, "dataset")
+    number = propose(token)["url"].rpartition("/")[2]
+    at = f"refs/pr/{number}"
+    assert hub.store.read(RESULTS, path, "dataset", at) == other.to_json().encode()
+    assert len(hub.store.paths(RESULTS, "dataset", at)) == 4
+
+
+def test_a_refused_submission_says_why_and_shows_no_token(hub, results, propose):
+    for token, repo, message in (
+        ("hf_wrong" + "0" * 30, RESULTS, "sign in again"),
+        (hub.token(user="eve", role="read"), RESULTS, "may not open pull requests"),
+        (hub.token(user="eve"), "ada/nothing", "there is no dataset ada/nothing"),
+    ):
+        answer = propose(token, repo)
+        assert message in answer["error"]
+        assert token not in answer["error"]
+
+
+def test_where_users_can_sign_in_the_page_asks_for_it(hub, results, tmp_path, open_page):
+    pytest.importorskip("authlib", reason="signing in needs gradio[oauth]")
+    oauth = {"OAUTH_CLIENT_ID": "id", "OAUTH_CLIENT_SECRET": "secret-of-the-app", "OAUTH_SCOPES": "openid profile"}
+    settings = hub_settings(hub, tmp_path, EMMS_RESULTS_REPO=results)
+    settings |= oauth | {"SYSTEM": "spaces", "SPACE_ID": "ada/board", "OPENID_PROVIDER_URL": hub.url}
+    with served(SPACE / "app.py", **settings) as url:
+        page = open_page(f"{url}/?tab=submit")
+        page.get_by_role("button", name="Sign in with Hugging Face").wait_for()
+        page.get_by_label("or its content").fill(example().to_json())
+        page.get_by_role("button", name="Open a pull request").click()
+        page.get_by_text("Sign in first").wait_for()
+        for path in ("", "/config"):
+            with urllib.request.urlopen(url + path) as answer:
+                assert b"secret-of-the-app" not in answer.read()
+
+
+@pytest.mark.slow
+def test_the_published_folder_runs_by_itself(hub, command, results, tmp_path):
+    """In a fresh environment with only its requirements, from the index that pip uses."""
+    done = command("publish", "space", "--repo-id", "ada/board", "--results", results, HF_TOKEN=hub.token(user="ada"))
+    assert done.returncode == 0, done.stderr
+    folder = tmp_path / "board"
+    for path in hub.store.paths("ada/board", "space"):
+        (folder / path).parent.mkdir(parents=True, exist_ok=True)
+        (folder / path).write_bytes(hub.store.read("ada/board", path, "space"))
+    python = tmp_path / "venv" / "bin" / "python"
+    subprocess.run([sys.executable, "-m", "venv", str(tmp_path / "venv")], check=True)
+    install = [str(python), "-m", "pip", "install", "--quiet", "-r", str(folder / "requirements.txt")]
+    installed = subprocess.run(install, capture_output=True, text=True, check=False)
+    if installed.returncode and "No matching distribution" not in installed.stderr:
+        pytest.skip(f"pip reaches no index here: {installed.stderr.strip().splitlines()[-1]}")
+    assert installed.returncode == 0, installed.stderr
+    shown = Path(tmp_path / "shown")
+    shown.mkdir()
+    (shown / "beans.json").write_text(example().to_json())
+    with served(folder / "app.py", python=python, EMMS_RESULTS=str(shown), PYTHONPATH="") as url:
+        assert listed(url)[0] == {"beans"}
+        tools = urllib.request.Request(f"{url}/gradio_api/mcp/schema")
+        with urllib.request.urlopen(tools) as answer:
+            assert b"recommend_checkpoints" in answer.read()
+    assert not (Path(os.environ["HF_HOME"]) / "token").exists()
