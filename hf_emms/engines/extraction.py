@@ -1,11 +1,11 @@
-"""A part's inputs go through a checkpoint, and come out as features or, folded where they were made, as moments.
+"""A part's inputs go through a checkpoint, and come out as features, or as the moments of its rows.
 
 The features of one checkpoint: from the cache, or from a run of it.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -15,85 +15,27 @@ import numpy as np
 from hf_emms.cache import Cache
 from hf_emms.engines.base import Settings
 from hf_emms.engines.checkpoint import needs_rows
-from hf_emms.engines.shards import Batches, Features, Shard, empty_moments, streamed_moments, whole, with_rows
+from hf_emms.engines.shards import Batches, Shard, streamed_moments, whole
 from hf_emms.features.hidden_layers import LAST, LayerError
 from hf_emms.scoring.label_basis import LabelTable
 from hf_emms.scoring.moments import Moments
 
 if TYPE_CHECKING:
-    import torch
-
     from hf_emms.data import Sample
-    from hf_emms.features.device import Batch
     from hf_emms.features.extractor import BaseExtractor
     from hf_emms.features.feature_plan import ExtractionPlan
     from hf_emms.hub import Repo
     from hf_emms.tasks import Task
 
 
-# Of a GPU's free memory that sums may take: the forwards need the rest.
-SUMS_SHARE = 0.25
-
-Told = Callable[[int], None]
-
-
 def batches_of(
-    extractor: BaseExtractor, part: Shard, settings: Settings, on_inputs: Told = lambda count: None
-) -> Iterator[tuple[np.ndarray, np.ndarray]]:
-    """Features of a part's inputs, batch by batch, see `Batches`; `on_inputs` is told how many inputs a batch had."""
-    return _told(extractor.batches(part.inputs, batch_size=settings.batch_size), on_inputs)
-
-
-def moments_from(
     extractor: BaseExtractor,
     part: Shard,
-    labels: LabelTable,
     settings: Settings,
-    on_inputs: Told = lambda count: None,
-) -> dict[str, Moments]:
-    """Layer → moments of a part's rows, without their features.
-
-    On a CUDA GPU, the features stay there and only their sums come back.
-    """
-    columns = extractor.columns
-    if extractor.device.type == "cuda" and _folds_there(empty_moments(columns, labels, settings), part, extractor):
-        batches = extractor.device_batches(part.inputs, batch_size=settings.batch_size)
-        return folded_there(_told(batches, on_inputs), columns, part, labels, settings, extractor.device)
-    return streamed_moments(batches_of(extractor, part, settings, on_inputs), columns, part, labels, settings)
-
-
-def folded_there(
-    batches: Iterable[Batch],
-    columns: Mapping[str, slice],
-    part: Shard,
-    labels: LabelTable,
-    settings: Settings,
-    device: torch.device,
-) -> dict[str, Moments]:
-    """`streamed_moments` of batches of a device, by that device."""
-    from hf_emms.scoring.device_moments import DeviceMoments
-
-    forms = empty_moments(columns, labels, settings)
-    moments = {layer: DeviceMoments(form, device) for layer, form in forms.items()}
-    for features, places, taken, groups in with_rows(batches, part, labels):
-        for layer, own in columns.items():
-            moments[layer].update(features[:, own], places, taken, groups)
-    return {layer: own.moments() for layer, own in moments.items()}
-
-
-def _folds_there(forms: Mapping[str, Moments], part: Shard, extractor: BaseExtractor) -> bool:
-    """Whether there are rows to be folded (few are kept as they are), and room for the sums."""
-    from hf_emms.features.device import free_memory
-    from hf_emms.scoring.device_moments import device_bytes
-
-    if any(len(part.rows) <= form.capacity for form in forms.values()):
-        return False
-    needed = sum(device_bytes(form) for form in forms.values())
-    return needed <= SUMS_SHARE * free_memory(extractor.device)
-
-
-def _told(batches: Iterable[tuple[np.ndarray, Features]], on_inputs: Told) -> Iterator[tuple[np.ndarray, Features]]:
-    for positions, features in batches:
+    on_inputs: Callable[[int], None] = lambda count: None,
+) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+    """Features of a part's inputs, batch by batch, see `Batches`; `on_inputs` gets the number of inputs of each."""
+    for positions, features in extractor.batches(part.inputs, batch_size=settings.batch_size):
         yield positions, features
         on_inputs(len(positions))
 
@@ -213,7 +155,8 @@ def _extracted(
     try:
         part = whole(sample)
         if not kept.enabled and not needs_rows(settings):
-            moments = moments_from(extractor, part, labels, settings, on_inputs)
+            batches = batches_of(extractor, part, settings, on_inputs)
+            moments = streamed_moments(batches, extractor.columns, part, labels, settings)
             streamed = {layer: Extraction(None, moments[layer], feature_info(extractor, layer)) for layer in moments}
             return Extractions(streamed, extractor.refused)
         features = filled(batches_of(extractor, part, settings, on_inputs), len(part.inputs), extractor.width)

@@ -13,8 +13,8 @@ import numpy as np
 from hf_emms import demo
 from hf_emms.engines.base import Settings, failures, one_line, versions
 from hf_emms.engines.checkpoint import LayerScores, layer_scores, scoring_inputs
-from hf_emms.engines.extraction import FeatureInfo, batches_of, feature_info, filled, load, moments_from
-from hf_emms.engines.shards import Shard, moments_of
+from hf_emms.engines.extraction import FeatureInfo, batches_of, feature_info, filled, load
+from hf_emms.engines.shards import Shard, moments_of, streamed_moments
 from hf_emms.errors import EmmsError
 from hf_emms.scoring.estimators import ScoringInputs
 from hf_emms.scoring.label_basis import LabelTable
@@ -132,7 +132,8 @@ def _extract_part(
             moments = _moments_of(features, part, labels, settings)
         else:
             features = None
-            moments = moments_from(extractor, part, labels, settings)
+            batches = batches_of(extractor, part, settings)
+            moments = streamed_moments(batches, extractor.columns, part, labels, settings)
     finally:
         extractor.close()
     about = {layer: feature_info(extractor, layer) for layer in extractor.columns}

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -22,7 +22,6 @@ CHUNK_ROWS = 2048
 # Scoring that needs more than this is announced.
 NOTED_BYTES = 10**9
 
-Features = TypeVar("Features")
 Batches = Iterable[tuple[np.ndarray, np.ndarray]]
 """Positions int64 (b,) among the inputs of a part, and their features float32 (b, D1)."""
 
@@ -86,40 +85,19 @@ def streamed_moments(
         labels: of all rows of the sample.
         settings: folds and their seed.
     """
-    moments = empty_moments(columns, labels, settings)
-    for features, places, taken, groups in with_rows(batches, part, labels):
-        for layer, own in columns.items():
-            moments[layer].update(features[places, own], taken, groups)
-    return moments
-
-
-def empty_moments(columns: Mapping[str, slice], labels: LabelTable, settings: Settings) -> dict[str, Moments]:
-    """Layer → moments of its columns of the features, of no rows yet."""
-    return {
+    moments = {
         layer: Moments.like(labels, own.stop - own.start, folds=settings.folds, seed=settings.seed)
         for layer, own in columns.items()
     }
-
-
-def with_rows(
-    batches: Iterable[tuple[np.ndarray, Features]], part: Shard, labels: LabelTable
-) -> Iterator[tuple[Features, np.ndarray, LabelTable, np.ndarray]]:
-    """Batches with the rows that they feed.
-
-    Args:
-        batches: see `Batches`; their features may be anything.
-        part: the rows.
-        labels: of all rows of the sample.
-
-    Yields:
-        The features of b inputs, which of them each of r rows has, int64 (r,), the rows' labels and groups.
-    """
     rows_of = _rows_by_input(part.input_of_row, len(part.inputs))
     for positions, features in batches:
         rows = [rows_of(position) for position in positions]
         places = np.repeat(np.arange(len(positions)), [len(group) for group in rows])
         chosen = np.concatenate(rows)
-        yield features, places, labels.take(part.rows[chosen]), part.groups[chosen]
+        taken, groups = labels.take(part.rows[chosen]), part.groups[chosen]
+        for layer, own in columns.items():
+            moments[layer].update(features[places, own], taken, groups)
+    return moments
 
 
 def _rows_by_input(input_of_row: np.ndarray, inputs: int) -> Callable[[int], np.ndarray]:

@@ -8,7 +8,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import nullcontext
-from typing import Any, TypeVar
+from typing import Any
 
 import numpy as np
 import torch
@@ -33,7 +33,6 @@ _MOST_IMAGES = 256
 # Inputs of the batch that tells what memory they take, and words of each text: many enough to outweigh what a forward
 # takes whatever it is given.
 PROBED, PROBED_WORDS = 8, 512
-Result = TypeVar("Result")
 # What a model may raise on inputs that it cannot take.
 _FAILURES = (RuntimeError, ValueError, TypeError, IndexError, KeyError, AttributeError)
 
@@ -81,11 +80,6 @@ class BaseExtractor(ABC):
         return (*self.remarks, *window_notes(self.windowed, self.window), *cut_notes(self.cut, self.limit))
 
     @property
-    def device(self) -> torch.device:
-        """Where it runs."""
-        return self._device
-
-    @property
     def remarks(self) -> tuple[str, ...]:
         """The notes that are true of any part of the inputs alike."""
         return tuple(self._notes.values())
@@ -122,19 +116,10 @@ class BaseExtractor(ABC):
         Raises:
             EmmsError: the checkpoint fails on an input, or one input alone does not fit into memory.
         """
-        return self._run_over(inputs, batch_size, to_numpy)
-
-    def device_batches(self, inputs: Sequence[Any], *, batch_size: int | None = None) -> Iterator[Batch]:
-        """`batches` whose features stay where they were made: nothing waits for the device."""
-        return self._run_over(inputs, batch_size, iter)
-
-    def _run_over(
-        self, inputs: Sequence[Any], batch_size: int | None, handed: Callable[[Iterator[Batch]], Iterator[Result]]
-    ) -> Iterator[Result]:
         if self._model is None:
             raise EmmsError(f"the extractor of {self._plan.repo.id} was closed")
         try:
-            yield from handed(self._batches(inputs, batch_size))
+            yield from to_numpy(self._batches(inputs, batch_size))
         except EmmsError:
             raise
         except _FAILURES as error:

@@ -351,12 +351,6 @@ class Moments:
         twin._waiting = [Rows(x, rows.y, rows.folds)]
         return twin
 
-    def with_sums(self, sums: Sums) -> Moments:
-        """Moments of the same form of the rows that these sums are over."""
-        twin = Moments(self.d1, self.widths, folds=self.folds, seed=self.seed, tables=self.tables)
-        twin.n, twin.dtype, twin._sums = int(sums.n.sum()), self.dtype, sums
-        return twin
-
     def label_rows(self, labels: Labels, order: np.ndarray) -> np.ndarray:
         """The label side of rows in an order, shape (n, q), or (n,) codes where labels are kept by text.
 

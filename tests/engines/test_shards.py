@@ -6,11 +6,9 @@ from functools import reduce
 
 import numpy as np
 import pytest
-import torch
 
 from hf_emms.data import Sample
 from hf_emms.engines.base import Settings
-from hf_emms.engines.extraction import folded_there
 from hf_emms.engines.shards import moments_of, shard_of, streamed_moments, whole
 from hf_emms.hub import Repo
 from hf_emms.scoring.emms import score_moments
@@ -89,17 +87,3 @@ def test_batches_in_any_order_give_the_moments_of_a_part(
     kept = moments_of(features[20:60], part, labels, SETTINGS)
     assert streamed.n == kept.n == len(part.rows)
     assert score_moments(streamed).score == pytest.approx(score_moments(kept).score, rel=1e-6)
-
-
-def test_batches_of_a_device_give_the_moments_of_each_layer(
-    target: Sample, labels: LabelTable, features: np.ndarray
-) -> None:
-    part = shard_of(target, slice(20, 60))
-    batches = in_any_order(features)
-    columns = {"last": slice(0, 4), "0": slice(4, WIDTH)}
-    expected = streamed_moments(batches, columns, part, labels, SETTINGS)
-    there = [(positions, torch.from_numpy(rows)) for positions, rows in batches]
-    found = folded_there(there, columns, part, labels, SETTINGS, torch.device("cpu"))
-    for layer, own in expected.items():
-        assert found[layer].n == own.n
-        assert score_moments(found[layer]).score == pytest.approx(score_moments(own).score, rel=1e-6)

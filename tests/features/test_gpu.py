@@ -1,4 +1,4 @@
-"""A real GPU: the same features and scores as on the CPU, batches that fit, copies that nobody waits for."""
+"""A real GPU: the same features as on the CPU, batches that fit, copies that nobody waits for."""
 
 from __future__ import annotations
 
@@ -11,14 +11,9 @@ import pytest
 import torch
 
 from hf_emms.data import Pairs
-from hf_emms.engines.base import Settings
-from hf_emms.engines.extraction import batches_of, folded_there, moments_from
-from hf_emms.engines.shards import Shard, streamed_moments
 from hf_emms.features.device import moved, pinned, to_numpy
 from hf_emms.features.extractor import BaseExtractor
 from hf_emms.features.load import load_extractor
-from hf_emms.scoring.emms import score_moments
-from hf_emms.scoring.label_basis import LabelTable
 from tests.helpers.extracting import TASKS, rows, some_pairs
 from tests.helpers.feature_rows import pictures
 from tests.helpers.tiny_checkpoints import TEXTS, build, repo_of
@@ -66,15 +61,6 @@ def test_features_are_those_of_the_cpu(zoo: Path, case: str) -> None:
         expected = rows(here, inputs, batch_size)
         np.testing.assert_allclose(rows(there, inputs, batch_size), expected, rtol=1e-3, atol=1e-4)
     assert there.notes == here.notes  # the probe's long texts do not count as texts that were cut
-
-
-def test_features_stay_on_the_gpu_if_asked_for(zoo: Path) -> None:
-    extractor = load(zoo, "texts", "cuda")
-    kept = [(positions, features) for positions, features in extractor.device_batches(TEXTS, batch_size=2)]
-    assert all(features.is_cuda and features.dtype == torch.float32 for _, features in kept)
-    expected = rows(extractor, TEXTS, 2)
-    for positions, features in kept:
-        np.testing.assert_allclose(features.cpu().numpy(), expected[positions], rtol=1e-5, atol=1e-6)
 
 
 def test_batches_come_over_pinned_and_whole() -> None:
@@ -127,20 +113,3 @@ def test_a_batch_that_does_not_fit_halves_itself(zoo: Path) -> None:
         torch.cuda.set_per_process_memory_fraction(1.0)
     assert "halved" in " ".join(extractor.notes)
     np.testing.assert_allclose(found[[0, -1]], expected.repeat(2, 0), rtol=1e-3, atol=1e-4)
-
-
-def test_rows_are_folded_there_and_score_the_same(zoo: Path) -> None:
-    extractor = load(zoo, "texts", "cuda")
-    rng = np.random.default_rng(0)
-    words = " ".join(TEXTS).split()
-    texts = [" ".join(rng.choice(words, 6)) for _ in range(5_000)]  # more than may wait as rows
-    labels = LabelTable(rng.integers(0, 5, len(texts)), (rng.normal(size=(5, 3)),))
-    part = Shard(texts, np.arange(len(texts)), np.arange(len(texts)), np.arange(len(texts), dtype=np.uint64))
-    settings = Settings(("emms",))
-    found = moments_from(extractor, part, labels, settings)["last"]
-    reference = streamed_moments(batches_of(extractor, part, settings), extractor.columns, part, labels, settings)
-    assert found.n == len(texts)
-    assert score_moments(found).score == pytest.approx(score_moments(reference["last"]).score, rel=1e-4)
-    batches = extractor.device_batches(texts)
-    again = folded_there(batches, extractor.columns, part, labels, settings, GPU)["last"]
-    np.testing.assert_array_equal(again.folded().n, found.folded().n)
