@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import numpy as np
-import pictures
-import sources
-import texts
 import torch
-from model_cards import Card, write_model_card
-from training import store, train
 from transformers import GPT2Config, VisionEncoderDecoderConfig, VisionEncoderDecoderModel, ViTConfig, ViTImageProcessor
+
+from scripts.demo import pictures, sources, texts
+from scripts.demo.model_cards import Card, write_model_card
+from scripts.demo.training import store, train
 
 NAME = "vit-gpt2-captions"
 WIDTH = 32

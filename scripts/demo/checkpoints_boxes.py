@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import noto
-import pair_training
-import pictures
 import torch
-import words
-from training import train
 from transformers import OwlViTConfig, OwlViTForObjectDetection, OwlViTImageProcessor
+
+from scripts.demo import noto, pair_training, pictures, words
+from scripts.demo.training import train
 
 TRAINED, RANDOM = "owlvit-scenes", "owlvit-random"
 STEPS = 1_200

@@ -6,11 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
-import pictures
-import sources
 import torch
-from model_cards import Card, write_model_card
-from training import store, train
 from transformers import (
     ConvNextConfig,
     ConvNextModel,
@@ -27,6 +23,10 @@ from transformers import (
     ViTImageProcessor,
     ViTModel,
 )
+
+from scripts.demo import pictures, sources
+from scripts.demo.model_cards import Card, write_model_card
+from scripts.demo.training import store, train
 
 FASHION_ROWS = 12_000
 

@@ -5,11 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 
-import sources
-import texts
 import torch
-from model_cards import Card, write_model_card
-from training import store, train
 from transformers import (
     AlbertConfig,
     AlbertModel,
@@ -22,6 +18,10 @@ from transformers import (
     ElectraModel,
     PreTrainedModel,
 )
+
+from scripts.demo import sources, texts
+from scripts.demo.model_cards import Card, write_model_card
+from scripts.demo.training import store, train
 
 MASKED = 0.15  # share of tokens to guess in masked-LM training
 MASK_ID = 4

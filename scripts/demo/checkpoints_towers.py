@@ -4,14 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-import checkpoints_image
-import noto
-import pair_training
-import pictures
-import sources
 import torch
-import words
-from training import train
 from transformers import (
     AutoTokenizer,
     BertConfig,
@@ -27,6 +20,9 @@ from transformers import (
     ViTImageProcessor,
     ViTModel,
 )
+
+from scripts.demo import checkpoints_image, noto, pair_training, pictures, sources, words
+from scripts.demo.training import train
 
 DISTILLED, SHORT, RANDOM = "twotower-distilled", "twotower-short", "clip-random"
 SHARED = 48  # width of the space of the two distilled towers

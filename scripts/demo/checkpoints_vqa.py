@@ -2,14 +2,7 @@
 
 from __future__ import annotations
 
-import noto
-import pair_training
-import pictures
-import questions
-import shapes
 import torch
-import words
-from training import train
 from transformers import (
     BlipConfig,
     BlipForQuestionAnswering,
@@ -18,6 +11,9 @@ from transformers import (
     ViltForQuestionAnswering,
     ViltImageProcessor,
 )
+
+from scripts.demo import noto, pair_training, pictures, questions, shapes, words
+from scripts.demo.training import train
 
 VILT, VILT_RANDOM, BLIP = "vilt-vqa", "vilt-random", "blip-vqa"
 STEPS = {VILT: 1_000, BLIP: 800}

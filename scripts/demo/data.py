@@ -7,12 +7,13 @@ import re
 from pathlib import Path
 
 import numpy as np
-import sources
 from datasets import ClassLabel, Dataset, Features, Value
 from datasets import Image as ImageFeature
 from PIL import Image
-from scenes import Thing, compose, draw, read_things
-from tables import PALETTE, png, write_dataset
+
+from scripts.demo import sources
+from scripts.demo.scenes import Thing, compose, draw, read_things
+from scripts.demo.tables import PALETTE, png, write_dataset
 
 SEED = 20
 SCENES = 640

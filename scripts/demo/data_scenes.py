@@ -6,16 +6,14 @@ import itertools
 from collections.abc import Callable, Sequence
 from typing import Any
 
-import expressions
 import numpy as np
-import questions
-import scenes
-import sources
-from data import things
 from datasets import Dataset, Features, List, Value
 from datasets import Image as ImageFeature
 from PIL import Image
-from tables import PALETTE, png, write_dataset
+
+from scripts.demo import expressions, questions, scenes, sources
+from scripts.demo.data import things
+from scripts.demo.tables import PALETTE, png, write_dataset
 
 SEED = 23
 ASKED_SCENES = 125  # with four questions each

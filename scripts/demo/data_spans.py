@@ -7,11 +7,10 @@ import re
 from collections import Counter
 from dataclasses import dataclass
 
-import data
-import sources
-import texts
 from datasets import Dataset, Features, List, Value
-from tables import write_dataset
+
+from scripts.demo import data, sources, texts
+from scripts.demo.tables import write_dataset
 
 SEED = 24
 FILES = (5, 20, 13, 6)  # lexicographer files: animal, plant, food, artifact

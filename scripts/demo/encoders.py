@@ -4,15 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-import checkpoints_text
 import numpy as np
-import sources
-import texts
 import torch
-from model_cards import Card, write_model_card
-from scenes import compose
-from training import store, train
 from transformers import BertConfig, BertModel, GPT2Config, GPT2Model, PreTrainedModel
+
+from scripts.demo import checkpoints_text, sources, texts
+from scripts.demo.model_cards import Card, write_model_card
+from scripts.demo.scenes import compose
+from scripts.demo.training import store, train
 
 STATIC = "encoder-minilm-static"
 SMALL = "encoder-minilm-albert"

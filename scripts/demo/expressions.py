@@ -7,8 +7,9 @@ from dataclasses import dataclass
 
 import numpy as np
 from PIL import Image
-from questions import KINDS
-from scenes import BACKGROUNDS, CANVAS, Thing
+
+from scripts.demo.questions import KINDS
+from scripts.demo.scenes import BACKGROUNDS, CANVAS, Thing
 
 OTHERS = (
     "telescope",

@@ -1,7 +1,7 @@
 """Make the embedded demo from nothing: fetch the sources, then write datasets, checkpoints and label encoders.
 
-python scripts/demo/make.py                     everything, about three quarters of an hour on one core
-python scripts/demo/make.py --only resnet-fashion --only wordnet-glosses
+python -m scripts.demo.make                     everything, about three quarters of an hour on one core
+python -m scripts.demo.make --only resnet-fashion --only wordnet-glosses
 """
 
 from __future__ import annotations
@@ -11,18 +11,21 @@ import time
 from collections.abc import Callable
 from functools import partial
 
-import captioner
-import checkpoints_boxes
-import checkpoints_image
-import checkpoints_text
-import checkpoints_towers
-import checkpoints_vqa
-import data
-import data_scenes
-import data_spans
-import encoders
-import sources
 import torch
+
+from scripts.demo import (
+    captioner,
+    checkpoints_boxes,
+    checkpoints_image,
+    checkpoints_text,
+    checkpoints_towers,
+    checkpoints_vqa,
+    data,
+    data_scenes,
+    data_spans,
+    encoders,
+    sources,
+)
 
 
 def jobs() -> dict[str, Callable[[], None]]:

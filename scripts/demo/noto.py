@@ -5,15 +5,12 @@ from __future__ import annotations
 from dataclasses import dataclass
 from functools import cache
 
-import expressions
 import numpy as np
-import questions
-import scenes
-import shapes
-import sources
-from data import things
 from PIL import Image
-from scenes import CANVAS, Thing
+
+from scripts.demo import expressions, questions, scenes, shapes, sources
+from scripts.demo.data import things
+from scripts.demo.scenes import CANVAS, Thing
 
 ASKED, SHAPED, REFERRED = 5_000, 1_500, 5_000
 SEED = 25

@@ -5,17 +5,14 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
-import noto
 import numpy as np
-import pictures
-import sources
-import texts
 import torch
-import words
-from model_cards import Card, write_model_card
 from PIL import Image
-from training import store
 from transformers import BaseImageProcessor, PreTrainedModel, PreTrainedTokenizerFast
+
+from scripts.demo import noto, pictures, sources, texts, words
+from scripts.demo.model_cards import Card, write_model_card
+from scripts.demo.training import store
 
 NOTHING_WEIGHT = 0.2  # three cells out of four are empty
 _DATA = ("Noto Emoji", "drawn shapes")

@@ -6,10 +6,11 @@ from dataclasses import dataclass
 from functools import cache
 
 import numpy as np
-import sources
 import torch
 from PIL import Image
-from scenes import Thing, compose, draw
+
+from scripts.demo import sources
+from scripts.demo.scenes import Thing, compose, draw
 
 SIDE = 64  # pixels: input of every demo checkpoint
 TEACHER_SIDE = 160  # pixels: 1.4 × cheaper than EfficientNet-Lite0's own 224 with the same classes on top
@@ -105,9 +106,6 @@ def distillation_set() -> tuple[np.ndarray, np.ndarray]:
 
 def _teach(images: list[Image.Image]) -> np.ndarray:
     """EfficientNet-Lite0's pooled features, float32 (N, 1280)."""
-    import sys
-
-    sys.path.append(str(sources.BUILD / "pip"))
     import timm
 
     teacher = timm.create_model("tf_efficientnet_lite0", pretrained=False)

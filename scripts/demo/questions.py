@@ -5,7 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
-from scenes import BACKGROUNDS, PLACES, STACKED, Scene, Thing, an
+
+from scripts.demo.scenes import BACKGROUNDS, PLACES, STACKED, Scene, Thing, an
 
 OF_A_KIND = 3  # things of a kind in the demo's table: so few that each is in many of its pictures
 COUNTS = ("none", "one", "two", "three", "four")

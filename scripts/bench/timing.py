@@ -1,0 +1,132 @@
+"""Clocks of the benchmarks: contestants in turn, in this process or each in one of its own, and peak memory."""
+
+from __future__ import annotations
+
+import json
+import os
+import statistics
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Literal, NamedTuple
+
+ROOT = Path(__file__).resolve().parents[2]
+PAUSE = 0.2  # seconds until the threads of the contestant before, which wait for more work, leave the cores
+# Each library reads a variable of its own.
+_THREAD_COUNTS = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS", "RAYON_NUM_THREADS")
+
+
+class Seconds(NamedTuple):
+    """Seconds by two clocks.
+
+    Attributes:
+        wall: elapsed.
+        cpu: of all threads together, which says the same on a busy machine but counts what runs at the same time.
+    """
+
+    wall: float
+    cpu: float
+
+
+def timed(run: Callable[[], object]) -> Seconds:
+    """Seconds of one call."""
+    wall, cpu = time.perf_counter(), time.process_time()
+    run()
+    return Seconds(time.perf_counter() - wall, time.process_time() - cpu)
+
+
+def interleave(contestants: dict[str, Callable[[], object]], rounds: int) -> dict[str, list[Seconds]]:
+    """Seconds of each contestant in each round, after a round that warms up; every other round goes backwards."""
+    seconds: dict[str, list[Seconds]] = {name: [] for name in contestants}
+    for current in range(rounds + 1):
+        for name, run in list(contestants.items())[:: 1 if current % 2 else -1]:
+            time.sleep(PAUSE)
+            spent = timed(run)
+            if current:
+                seconds[name].append(spent)
+    return seconds
+
+
+def ratios(of: Sequence[Seconds], to: Sequence[Seconds], clock: Literal["wall", "cpu"] = "wall") -> list[float]:
+    """One contestant's seconds over another's, for each round."""
+    return [getattr(a, clock) / getattr(b, clock) for a, b in zip(of, to, strict=True)]
+
+
+def spread(values: Sequence[float], unit: str = "", digits: str = ".3g", bold: bool = False) -> str:
+    """The values as "median [min … max]"."""
+    low, middle, high = (f"{value:{digits}}" for value in (min(values), statistics.median(values), max(values)))
+    middle = f"**{middle}{unit}**" if bold else f"{middle}{unit}"
+    return f"{middle} [{low} … {high}]"
+
+
+class Contestant:
+    """A process that prints a line once it is ready, and then one for each line it is sent; lines are JSON.
+
+    Attributes:
+        about: the first line.
+    """
+
+    def __init__(self, command: Sequence[str], threads: int, path: Path | None = ROOT) -> None:
+        inherited = {name: value for name, value in os.environ.items() if name != "PYTHONPATH"}
+        environment = inherited | dict.fromkeys(_THREAD_COUNTS, str(threads)) | {"HF_HUB_OFFLINE": "1"}
+        if path is not None:
+            environment["PYTHONPATH"] = str(path)
+        self._process = subprocess.Popen(
+            command,
+            env=environment,
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.DEVNULL,
+            text=True,
+        )
+        self.about: Any = self._answer()
+
+    def __enter__(self) -> Contestant:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._process.communicate()
+
+    def seconds(self, request: object) -> Seconds:
+        """Seconds of what is asked for, as the process measures them."""
+        self._process.stdin.write(f"{request}\n")
+        self._process.stdin.flush()
+        return Seconds(*self._answer())
+
+    def _answer(self) -> Any:
+        line = self._process.stdout.readline()
+        if not line:
+            raise ChildProcessError(f"{' '.join(self._process.args)} ended with {self._process.wait()}")
+        return json.loads(line)
+
+
+def in_turn(contestants: Sequence[Contestant], request: object, rounds: int) -> list[list[Seconds]]:
+    """Seconds of each contestant (outer list) in each round; every other round goes backwards."""
+    rows = []
+    for current in range(rounds):
+        spent = {one: one.seconds(request) for one in contestants[:: 1 if current % 2 else -1]}
+        rows.append([spent[one] for one in contestants])
+    return [list(column) for column in zip(*rows, strict=True)]
+
+
+def memory_mb(field: Literal["VmRSS", "VmHWM"]) -> float:
+    """MB of this process as Linux counts them: now (VmRSS), or the most since the last reset (VmHWM)."""
+    lines = Path("/proc/self/status").read_text().splitlines()
+    return next(int(line.split()[1]) / 1024 for line in lines if line.startswith(field))
+
+
+def reset_peak() -> float:
+    """Let the peak (VmHWM) begin anew; returns the MB of now."""
+    Path("/proc/self/clear_refs").write_text("5")
+    return memory_mb("VmRSS")
+
+
+def fresh_process(module: str, *arguments: object) -> Any:
+    """What `python -m scripts.bench.MODULE …` prints, as JSON: a measurement that needs a process of its own."""
+    command = [sys.executable, "-m", f"scripts.bench.{module}", *map(str, arguments)]
+    return json.loads(subprocess.run(command, cwd=ROOT, check=True, capture_output=True, text=True).stdout)

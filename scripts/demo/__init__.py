@@ -1,0 +1,1 @@
+"""Makes the embedded demo: datasets, checkpoints and label encoders."""

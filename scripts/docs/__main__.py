@@ -1,0 +1,28 @@
+"""Builds parts of the documentation.
+
+python -m scripts.docs architectures [--check]                     the tables of docs/architectures.md
+python -m scripts.docs screenshots [NAME …]                        pictures of the leaderboard and of the metric's page
+python -m scripts.docs model_card [--ranking FILE …] [--checkpoint NAME]   docs/images/model-card.png
+python -m scripts.docs notebook                                    runs docs/rank_your_dataset.ipynb, keeps its outputs
+python -m scripts.docs paper [FILE …]                              your scores against the paper's fine-tunings
+"""
+
+from __future__ import annotations
+
+import sys
+from importlib import import_module
+
+NAMES = ("architectures", "screenshots", "model_card", "notebook", "paper")
+
+
+def main() -> None:
+    """Leave the arguments behind the name to its module."""
+    if sys.argv[1:2] in ([], ["-h"], ["--help"]) or sys.argv[1] not in NAMES:
+        sys.exit(__doc__)
+    name = sys.argv.pop(1)
+    sys.argv[0] = f"python -m scripts.docs {name}"
+    sys.exit(import_module(f"scripts.docs.{name}").main())
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,59 @@
+"""Writes the tables of docs/architectures.md from the table of architectures in the code.
+
+python -m scripts.docs architectures            # rewrites the page
+python -m scripts.docs architectures --check    # exits with 1 where the page is out of date
+"""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+from hf_emms.features.architectures import Architecture, architectures
+from hf_emms.features.fusion import find_fusion
+from hf_emms.features.pooling import find_pooling
+
+PAGE = Path(__file__).parents[2] / "docs" / "architectures.md"
+MARK = "<!-- table: {} -->"
+END = "<!-- end of table -->"
+MODALITIES = ("image", "text", "image+text")
+
+
+def table(modality: str) -> str:
+    """The rows of one kind of input, in Markdown."""
+    lines = ["| Family | `model_type` | Class | Feature | Hidden layer | Source |", "|" + " :--- |" * 6]
+    lines += [_line(row) for row in architectures() if row.modality == modality]
+    return "\n".join(lines)
+
+
+def page(text: str) -> str:
+    """The page with its tables as the code has them."""
+    for modality in MODALITIES:
+        before, mark, after = text.partition(MARK.format(modality))
+        _, end, rest = after.partition(END)
+        text = f"{before}{mark}\n{table(modality)}\n{end}{rest}"
+    return text
+
+
+def _line(row: Architecture) -> str:
+    summary, layer = _pooled(row)
+    types = ", ".join(f"`{name}`" for name in row.model_types)
+    loader = row.loader.rpartition(":")[2]
+    cells = (row.family, types, f"`{loader}`", summary, layer or "–", row.source)
+    return "| " + " | ".join(cell.replace("|", "\\|") for cell in cells) + " |"
+
+
+def _pooled(row: Architecture) -> tuple[str, str]:
+    if row.modality in ("image", "text"):
+        pooling = find_pooling(row.pooling)
+        return pooling.summary, pooling.layer_summary
+    return find_fusion(row.pooling).summary, ""
+
+
+def main() -> int:
+    text = PAGE.read_text(encoding="utf-8")
+    new = page(text)
+    if "--check" in sys.argv[1:]:
+        return int(new != text)
+    PAGE.write_text(new, encoding="utf-8")
+    return 0

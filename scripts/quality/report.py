@@ -1,0 +1,200 @@
+"""Markdown tables from the committed results, losers included."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+
+import numpy as np
+
+from hf_emms.evaluation import over_targets, weighted_tau
+from scripts.quality.protocol import ON_SMALL_SAMPLES
+from scripts.quality.results import Measured, Target, controls, load
+
+NAMES = {
+    "emms_knn": "EMMS + k-NN, held out (`emms_knn`, the default)",
+    "emms": "EMMS, held out (`emms`)",
+    "emms_r2": "EMMS, held-out R²",
+    "emms_exact": "EMMS, the paper's objective (`emms_exact`)",
+    "emms_one_pass": "EMMS, official function (`emms_one_pass`)",
+    "emms_alternating": "EMMS, Algorithm 1 (`emms_alternating`)",
+    "logme": "LogME on classes, or F-labels where there are none (`logme`)",
+    "logme_flabels": "LogME on F-labels (`logme_flabels`)",
+    "logme_common": "LogME as widespread code has it (`logme_common`)",
+    "hscore": "H-score (`hscore`)",
+    "knn": "k-NN (`knn`)",
+    "knn_flabels": "k-NN on standardised features and F-labels",
+    "linear_probe": "linear probe",
+    "transrate": "TransRate",
+    "sfda": "SFDA",
+    "parc": "PARC",
+    "dataset-blind": "*control:* mean rank elsewhere (dataset-blind)",
+    "parameters": "*control:* parameter count",
+    "feature width": "*control:* feature width",
+    "random": "*control:* random",
+}
+ESTIMATORS = tuple(name for name in NAMES if not NAMES[name].startswith("*"))
+SIZES = ("200", "500", "all")
+LABELS = {
+    "demo": "demo, K = 3",
+    "static": "static table, K = 1",
+    "albert": "small ALBERT, K = 1",
+    "gpt2": "WordNet GPT-2, K = 1",
+    "minilm": "all-MiniLM-L6-v2, K = 1",
+    "random": "a random vector a text, K = 1",
+}
+LAYERED = ("image-classification", "text-classification", "image-to-text")
+PerTarget = Mapping[str, Measured]
+
+
+def tables() -> str:
+    """Every table, in the order of docs/quality.md."""
+    _, targets = load()
+    found: dict[str, PerTarget] = {
+        name: {t.name: m for t in targets if (m := t.measures(name))} for name in ESTIMATORS
+    } | controls(targets)
+    parts = [
+        ("Targets", _targets(targets)),
+        ("Agreement with fine-tuning", _overview(found, targets)),
+        ("Weighted τ by task", _by_task(found, targets)),
+        ("Weighted τ by target", _by_target(found, targets)),
+        ("Sample size", _sizes(targets)),
+        ("Label encoders", _labels(targets)),
+        ("Layers", _layers(targets)),
+        ("Cost", _costs(targets)),
+        ("What fine-tuning gave", _truths(targets)),
+    ]
+    return "\n\n".join(f"### {title}\n\n{table}" for title, table in parts) + "\n"
+
+
+def _table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
+    lines = ["| " + " | ".join(head) + " |", "|" + "---|" * len(head)]
+    return "\n".join(lines + ["| " + " | ".join(row) + " |" for row in rows])
+
+
+def _targets(targets: list[Target]) -> str:
+    rows = []
+    for target in targets:
+        ordered = sorted(target.truth.items(), key=lambda pair: -pair[1])
+        runs = [run for own in target.record["runs"].values() for run in own]
+        halves = target.by_seed(0), target.by_seed(1)
+        steady = weighted_tau(*(list(half.values()) for half in halves)) if all(halves) else None
+        rows.append(
+            (
+                target.name,
+                target.record["task"],
+                target.record["half"],
+                str(len(ordered)),
+                str(len(runs)),
+                f"{target.record['measure']} {ordered[-1][1]:.1f} to {ordered[0][1]:.1f}",
+                ordered[0][0],
+                "–" if steady is None else f"{steady:.2f}",
+            )
+        )
+    head = ("target", "task", "half", "candidates", "fine-tunings", "test scores", "best", "weighted τ of two seeds")
+    return _table(head, rows)
+
+
+def _mean(found: PerTarget, measure: str, names: Iterable[str] | None = None) -> float:
+    values = [found[name][measure] for name in (found if names is None else names) if name in found]
+    return float(np.nanmean(values)) if values else float("nan")
+
+
+def _overview(found: Mapping[str, PerTarget], targets: list[Target]) -> str:
+    halves = {half: [t.name for t in targets if t.record["half"] == half] for half in ("held", "dev")}
+    rows = []
+    for name in sorted(found, key=lambda name: -_mean(found[name], "weighted_tau")):
+        own = found[name]
+        if not own:
+            continue
+        low, high = over_targets([own[target]["weighted_tau"] for target in own])
+        missing = "" if len(own) == len(targets) else f" ({len(own)} targets)"
+        rows.append(
+            (
+                NAMES[name] + missing,
+                f"{_mean(own, 'weighted_tau'):.2f} [{low:.2f}, {high:.2f}]",
+                *(f"{_mean(own, 'weighted_tau', halves[half]):.2f}" for half in ("held", "dev")),
+                *(f"{_mean(own, measure):.2f}" for measure in ("kendall_tau", "pearson")),
+                *(f"{_mean(own, 'regret', names):.1f}" for names in (None, halves["held"])),
+                f"{_mean(own, 'pick_in_top'):.0%}",
+            )
+        )
+    head = ("ranked by", "weighted τ [95 %]", "held", "dev", "τ", "Pearson", "regret", "regret, held", "in top 3")
+    return _table(head, rows)
+
+
+def _by_task(found: Mapping[str, PerTarget], targets: list[Target]) -> str:
+    tasks = list(dict.fromkeys(target.record["task"] for target in targets))
+    of = {task: [target.name for target in targets if target.record["task"] == task] for task in tasks}
+    rows = [
+        (NAMES[name], *(_or_dash(_mean(own, "weighted_tau", of[task])) for task in tasks))
+        for name, own in found.items()
+    ]
+    return _table(("ranked by", *tasks), rows)
+
+
+def _by_target(found: Mapping[str, PerTarget], targets: list[Target]) -> str:
+    rows = [
+        (NAMES[name], *(_or_dash(_mean(own, "weighted_tau", [target.name])) for target in targets))
+        for name, own in found.items()
+    ]
+    return _table(("ranked by", *(target.name for target in targets)), rows)
+
+
+def _or_dash(value: float) -> str:
+    return "–" if np.isnan(value) else f"{value:.2f}"
+
+
+def _sizes(targets: list[Target]) -> str:
+    """Only targets that have more rows than the larger sample."""
+    full = [t for t in targets if all(t.measures("emms", rows=size) for size in SIZES)]
+    rows = []
+    for name in ON_SMALL_SAMPLES:
+        cells = []
+        for size in SIZES:
+            own = [t.measures(name, rows=size) for t in full]
+            cells.append(f"{np.mean([m['weighted_tau'] for m in own]):.2f} / {np.mean([m['regret'] for m in own]):.1f}")
+        rows.append((NAMES[name], *cells))
+    return _table(("weighted τ / regret", "N = 200", "N = 500", "all rows"), rows)
+
+
+def _labels(targets: list[Target]) -> str:
+    rows = []
+    for labels, text in LABELS.items():
+        cells = []
+        for name in ("emms_knn", "emms", "logme_flabels"):
+            own = [m for t in targets if (m := t.measures(name, labels))]
+            cells.append(f"{np.mean([m['weighted_tau'] for m in own]):.2f} / {np.mean([m['regret'] for m in own]):.1f}")
+        rows.append((text, *cells))
+    return _table(("label encoders (weighted τ / regret)", "EMMS + k-NN", "EMMS, held out", "LogME on F-labels"), rows)
+
+
+def _layers(targets: list[Target]) -> str:
+    """Targets whose candidates show hidden layers."""
+    showing = [t for t in targets if t.record["task"] in LAYERED]
+    rows = []
+    for name in ("emms_knn", "emms", "logme", "knn"):
+        cells = []
+        for labels in ("demo", "last-layer", "mean-layer"):
+            own = [m for t in showing if (m := t.measures(name, labels))]
+            cells.append(f"{np.mean([m['weighted_tau'] for m in own]):.2f} / {np.mean([m['regret'] for m in own]):.1f}")
+        rows.append((NAMES[name], *cells))
+    head = (f"weighted τ / regret ({len(showing)} targets)", "spread (the default)", "last layer", "mean of layers")
+    return _table(head, rows)
+
+
+def _costs(targets: list[Target]) -> str:
+    tuned = [run[4] for t in targets for runs in t.record["runs"].values() for run in runs]
+    rows = [("one fine-tuning", f"{np.median(tuned):.1f} s", f"{max(tuned):.0f} s")]
+    for name in ESTIMATORS:
+        spent = [own[name] for t in targets for own in t.record["seconds"].values() if name in own]
+        if spent:
+            rows.append((NAMES[name], f"{np.median(spent) * 1000:.0f} ms", f"{max(spent):.1f} s"))
+    return _table(("work on one candidate", "median", "most"), rows)
+
+
+def _truths(targets: list[Target]) -> str:
+    names = list(dict.fromkeys(name for target in targets for name in target.candidates))
+    rows = [
+        (name, *(f"{target.truth[name]:.1f}" if name in target.truth else "" for target in targets)) for name in names
+    ]
+    return _table(("candidate", *(target.name for target in targets)), rows)
