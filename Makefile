@@ -17,17 +17,17 @@ lint: $(VENV)/.installed-dev
 	$(BIN)/mypy
 
 bench: $(VENV)/.installed-dev
-	$(BIN)/python scripts/benchmark.py --write docs/benchmark.md
+	$(BIN)/python -m scripts.bench all --write docs/benchmark.md
 
 # docs/quality.md. `quality` scores again, from features in the cache where they are there, against the committed
 # fine-tunings; `quality-full` fine-tunes every candidate on every target: hours.
 quality: $(VENV)/.installed-dev
-	$(BIN)/python scripts/ranking_quality.py scores
-	$(BIN)/python scripts/ranking_quality.py collect
-	$(BIN)/python scripts/ranking_quality.py report --write
+	$(BIN)/python -m scripts.quality scores
+	$(BIN)/python -m scripts.quality collect
+	$(BIN)/python -m scripts.quality report --write
 
 quality-full: $(VENV)/.installed-dev
-	$(BIN)/python scripts/ranking_quality.py truth --again
+	$(BIN)/python -m scripts.quality truth --again
 	$(MAKE) quality
 
 clean:

@@ -9,6 +9,7 @@ python -m scripts.docs paper [FILE …]                              your scores
 
 from __future__ import annotations
 
+import argparse
 import sys
 from importlib import import_module
 
@@ -17,10 +18,12 @@ NAMES = ("architectures", "screenshots", "model_card", "notebook", "paper")
 
 def main() -> None:
     """Leave the arguments behind the name to its module."""
-    if sys.argv[1:2] in ([], ["-h"], ["--help"]) or sys.argv[1] not in NAMES:
-        sys.exit(__doc__)
-    name = sys.argv.pop(1)
-    sys.argv[0] = f"python -m scripts.docs {name}"
+    parser = argparse.ArgumentParser(
+        prog="python -m scripts.docs", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("name", choices=NAMES, metavar="NAME")
+    name = parser.parse_args(sys.argv[1:2]).name
+    sys.argv[:2] = [f"python -m scripts.docs {name}"]
     sys.exit(import_module(f"scripts.docs.{name}").main())
 
 

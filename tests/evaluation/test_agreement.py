@@ -18,7 +18,6 @@ from hf_emms.errors import EmmsError
 from hf_emms.evaluation.bootstrap import resampled
 from tests import ROOT
 
-SCRIPT = ROOT / "scripts" / "paper_figures.py"
 TAUS = ("weighted_tau", "kendall_tau", "pearson", "spearman")
 
 numbers = st.integers(-20, 20).map(float)  # small integers tie often
@@ -161,12 +160,18 @@ def test_the_blind_ranker_leaves_out_what_no_other_dataset_has():
 
 
 def paper_figures(*arguments):
-    return subprocess.run([sys.executable, SCRIPT, *arguments], capture_output=True, text=True, check=False)
+    return subprocess.run(
+        [sys.executable, "-m", "scripts.docs", "paper", *arguments],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
 
 
 def test_the_control_on_the_papers_results(tmp_path):
     mine = tmp_path / "mine.csv"
-    results = json.loads((SCRIPT.parent / "paper" / "finetune_results.json").read_text())
+    results = json.loads((ROOT / "scripts" / "docs" / "finetune_results.json").read_text())
     cars = results["image_classification_cnn"]["cars"]
     mine.write_text("dataset,model,score\n" + "".join(f"cars,{name},{value}\n" for name, value in cars.items()))
     done = paper_figures(mine)

@@ -2,17 +2,12 @@
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Iterator
 from typing import Any
 
 import pytest
 
-from tests import ROOT
-
-sys.path.insert(0, str(ROOT / "scripts"))
-
-from screenshots import CHROMIUM_ARGUMENTS, chromium, served
+from scripts.docs.screenshots import CHROMIUM_ARGUMENTS, chromium, served
 
 __all__ = ["served"]
 

@@ -2,16 +2,11 @@
 
 import importlib.util
 import re
-import sys
 
 import numpy as np
 import pytest
 
-from tests import ROOT
-
-sys.path.insert(0, str(ROOT / "scripts"))
-
-import screenshots
+from scripts.docs import screenshots
 
 pytestmark = [
     pytest.mark.slow,

@@ -13,11 +13,8 @@ from scipy.stats import weightedtau
 
 from tests import ROOT
 
-SCRIPTS = ROOT / "scripts"
 PAGE = ROOT / "docs" / "quality.md"
-RESULTS = SCRIPTS / "ranking_quality" / "results.json"
-
-sys.path.insert(0, str(SCRIPTS))
+RESULTS = ROOT / "scripts" / "quality" / "results.json"
 
 
 @pytest.fixture(scope="module")
@@ -48,8 +45,8 @@ def printed(title):
 
 
 def test_the_page_shows_what_the_script_prints():
-    command = [sys.executable, str(SCRIPTS / "ranking_quality.py"), "report"]
-    tables = subprocess.run(command, capture_output=True, text=True, check=True, env={"PYTHONPATH": str(ROOT)}).stdout
+    command = [sys.executable, "-m", "scripts.quality", "report"]
+    tables = subprocess.run(command, capture_output=True, text=True, check=True, cwd=ROOT).stdout
     shown = PAGE.read_text(encoding="utf-8").split("<!-- tables -->")[1].split("<!-- /tables -->")[0]
     assert shown.strip() == tables.strip()
 
@@ -72,21 +69,21 @@ def test_every_tau_of_the_page_follows_from_the_results(targets, estimator):
 
 
 def test_no_candidate_of_a_target_was_trained_on_its_labels(targets):
-    from ranking_quality.protocol import GOALS
+    from scripts.quality.protocol import GOALS
 
     for goal in GOALS:
         assert not set(goal.left_out) & set(targets.get(goal.name, {"candidates": ()})["candidates"])
 
 
 def test_the_rate_is_chosen_by_validation_and_never_by_test():
-    from ranking_quality.results import Target
+    from scripts.quality.results import Target
 
     runs = {"a": [[1e-3, 0, 80.0, 60.0, 1.0], [1e-4, 0, 70.0, 90.0, 1.0], [1e-3, 1, 82.0, 64.0, 1.0]]}
     assert Target("t", {"candidates": ["a"], "runs": runs}).truth == {"a": 62.0}
 
 
 def test_splits_share_no_group():
-    from ranking_quality.rows import split_rows
+    from scripts.quality.rows import split_rows
 
     pictures = [i // 3 for i in range(300)]
     rows = {"text": [f"row {i}" for i in range(300)], "picture": pictures}
@@ -97,7 +94,7 @@ def test_splits_share_no_group():
 
 
 def test_an_interrupted_run_keeps_whole_lines_and_the_newest_candidate(work):
-    from ranking_quality.truth import finished
+    from scripts.quality.truth import finished
 
     old = {"target": "t", "candidate": "a", "rate": 1.0, "seed": 0, "revision": "old"}
     new = old | {"revision": "new", "seed": 1}
@@ -108,10 +105,9 @@ def test_an_interrupted_run_keeps_whole_lines_and_the_newest_candidate(work):
 
 
 def test_full_fine_tuning_learns_what_its_rows_teach():
-    from ranking_quality.body import load, words
-    from ranking_quality.finetune import MakeHead, Part, fine_tune
-    from ranking_quality.heads import Classifier, accuracy
-    from ranking_quality.protocol import Entrant
+    from scripts.quality.candidates import load, words
+    from scripts.quality.fine_tuning import Classifier, MakeHead, Part, accuracy, fine_tune
+    from scripts.quality.protocol import Entrant
 
     body = load(Entrant("bert-random", "text", (2e-3,)), "text-classification")
     before = body.model.get_input_embeddings().weight.detach().clone()
@@ -131,15 +127,14 @@ def test_full_fine_tuning_learns_what_its_rows_teach():
 
 
 def test_spans_are_scored_as_squad_does():
-    from ranking_quality.heads import f1
+    from scripts.quality.fine_tuning import f1
 
     assert f1(["the red Apple.", "a cat", ""], ["red apple", "small cat", "x"]) == pytest.approx(100 * (1 + 2 / 3) / 3)
 
 
 def test_transrate_and_parc_prefer_features_that_tell_the_classes():
-    from ranking_quality.baselines import parc, transrate
-
     from hf_emms.scoring.label_basis import LabelTable
+    from scripts.quality.baselines import parc, transrate
 
     rng = np.random.default_rng(0)
     codes = rng.integers(0, 4, 200)
