@@ -1,46 +1,23 @@
-"""Candidates from the Hub: checkpoints that can be ranked for a task, and why others cannot."""
+"""Search of the Hub for checkpoints that can be ranked for a task."""
 
 from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import replace
 
 from hf_emms.errors import EmmsError
 from hf_emms.features.architectures import FED, find_architecture, other_modality
 from hf_emms.features.feature_plan import known_to_transformers, model_type_of
 from hf_emms.features.files import weight_files
 from hf_emms.formatting import pluralize
-from hf_emms.hub import Found, Sort, count_parameters, find_models, logged_in, page, read_config
+from hf_emms.hub import HubModel, Sort, count_parameters, find_models, logged_in, page, read_config
 from hf_emms.tasks import Task
 
 # A list is read no further than this, however few of it can be used.
-MOST_LOOKED_AT = 2000
+MAX_LISTED = 2000
 
 _UNITS = {"": 1, "K": 10**3, "M": 10**6, "B": 10**9}
-
-
-@dataclass(frozen=True)
-class Hit:
-    """A checkpoint that can be ranked for the task.
-
-    Attributes:
-        id: "ORG/NAME".
-        revision: the sha of its main branch.
-        architecture: the family in `features.architectures`; "NAME (fallback)" for one that has no row there.
-        parameters: of the whole checkpoint, where its header tells.
-        downloads: in the last 30 days.
-        likes: how many users like it.
-        library: what it is tagged with.
-    """
-
-    id: str
-    revision: str
-    architecture: str
-    parameters: int | None
-    downloads: int
-    likes: int
-    library: str | None
 
 
 def search(
@@ -55,45 +32,48 @@ def search(
     sort: Sort = "downloads",
     limit: int = 20,
     on_dropped: Callable[[str, str], None] = lambda id, reason: None,
-) -> Iterator[Hit]:
-    """Finds checkpoints that `hf_emms` can load for a task. Downloads none: only their descriptions are read.
+) -> Iterator[HubModel]:
+    """Finds checkpoints that can be ranked for a task. Downloads none: only their descriptions are read.
 
     Args:
-        task: what they are to be ranked for.
+        task: the task to rank them for.
         pipeline_tag: the task they are tagged with; `task` itself and its `sources` by default.
         author: a user or organisation.
         text: what the id contains.
-        tags: tags that all of them have, libraries among them.
+        tags: tags that all of them have: libraries, languages, licences, "base_model:…".
         max_parameters: the most parameters.
         min_downloads: the fewest downloads in the last 30 days.
         sort: the order.
         limit: how many.
-        on_dropped: is told the id and the reason of each that was passed over.
+        on_dropped: called with the id of each that is left out, and the reason.
+
+    Yields:
+        Checkpoints with their architecture and, where a header names it, their size.
 
     Raises:
         EmmsError: the Hub cannot be reached, or refuses.
     """
     pipeline_tags = (pipeline_tag,) if pipeline_tag else (task.id, *task.sources)
     listed = find_models(pipeline_tags=pipeline_tags, author=author, text=text, tags=tags, sort=sort)
-    kept = 0
-    for looked_at, found in enumerate(listed):
-        if kept == limit:
+    count = 0
+    for position, found in enumerate(listed):
+        if count == limit:
             return
-        if looked_at == MOST_LOOKED_AT:
-            on_dropped("…", f"the list is read no further than {MOST_LOOKED_AT:,} checkpoints")
+        if position == MAX_LISTED:
+            on_dropped("…", f"the list is read no further than {MAX_LISTED:,} checkpoints")
             return
         if found.downloads < min_downloads:
             if sort == "downloads":
-                return  # those that follow have still fewer
+                return  # the next ones have still fewer
             on_dropped(found.id, pluralize(found.downloads, "download"))
             continue
         try:
-            hit = _hit(found, task, max_parameters)
+            candidate = _candidate(found, task, max_parameters)
         except EmmsError as error:
             on_dropped(found.id, error.message)
             continue
-        kept += 1
-        yield hit
+        count += 1
+        yield candidate
 
 
 def number_of(text: str) -> int:
@@ -108,11 +88,11 @@ def number_of(text: str) -> int:
     return round(float(match[1]) * _UNITS[match[2]])
 
 
-def _hit(found: Found, task: Task, max_parameters: int | None) -> Hit:
-    """The checkpoint as a candidate.
+def _candidate(found: HubModel, task: Task, max_parameters: int | None) -> HubModel:
+    """The checkpoint with its architecture and size.
 
     Raises:
-        EmmsError: it is none; the message is the reason.
+        EmmsError: it cannot be ranked; the message is the reason.
     """
     if not weight_files(found.files):
         pickled = bool(weight_files(found.files, allow_pickle=True))
@@ -125,10 +105,10 @@ def _hit(found: Found, task: Task, max_parameters: int | None) -> Hit:
         parameters = count_parameters(found)
     if max_parameters is not None and (parameters is None or parameters > max_parameters):
         raise EmmsError("unknown size" if parameters is None else f"{parameters:,} parameters")
-    return Hit(found.id, found.revision, architecture, parameters, found.downloads, found.likes, found.library)
+    return replace(found, architecture=architecture, parameters=parameters)
 
 
-def _architecture(found: Found, task: Task) -> str:
+def _architecture(found: HubModel, task: Task) -> str:
     if "config.json" not in found.files:
         raise EmmsError("no config.json")
     model_type = model_type_of(found.config) or model_type_of(read_config(found))

@@ -8,13 +8,12 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from hf_emms.cli import output
+from hf_emms.hub.model_info import SORTS
 
 if TYPE_CHECKING:
-    from hf_emms.search import Hit
-
+    from hf_emms.hub import HubModel
 
 _COLUMNS = ("id", "parameters", "downloads", "likes", "architecture", "library", "revision")
-_SORTS = ("downloads", "likes", "trending_score", "created_at", "last_modified")
 
 
 @click.command(short_help="Find checkpoints on the Hub that can be ranked.")
@@ -26,7 +25,7 @@ _SORTS = ("downloads", "likes", "trending_score", "created_at", "last_modified")
 @click.option("--library", metavar="NAME", help="E.g. transformers or timm.")
 @click.option("--max-params", metavar="N", help="The most parameters: 22K, 100M, 1.5B.")
 @click.option("--min-downloads", type=click.IntRange(min=0), default=0, metavar="N", help="In the last 30 days.")
-@click.option("--sort", type=click.Choice(_SORTS), default="downloads", show_default=True, help="Most or latest first.")
+@click.option("--sort", type=click.Choice(SORTS), default="downloads", show_default=True, help="Most or latest first.")
 @click.option("--limit", type=click.IntRange(min=1), default=20, show_default=True, metavar="N", help="How many.")
 @click.option(
     "--format",
@@ -73,7 +72,7 @@ def search(
     output.say(f"{len(hits)} found, {sum(reasons.values())} left out", quiet=quiet)
 
 
-def _print(hits: list[Hit], format: str) -> None:
+def _print(hits: list[HubModel], format: str) -> None:
     if format == "ids":
         if hits:
             output.emit("\n".join(hit.id for hit in hits))

@@ -1,4 +1,4 @@
-"""What goes wrong while ``datasets`` reads, in words, and how long it may try."""
+"""Errors of ``datasets`` in words."""
 
 from __future__ import annotations
 
@@ -6,17 +6,9 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 from hf_emms.errors import EmmsError
-from hf_emms.hub import Repo, deadline, hub_error_behind, page, translate_hub_errors
+from hf_emms.hub import Repo, limited_streaming, page, translate_hub_errors
 
 SCRIPT_HINT = "loading scripts no longer run; try @refs/convert/parquet behind the id"
-_PAUSES = (
-    "STREAMING_READ_RETRY_INTERVAL",
-    "STREAMING_READ_SERVER_UNAVAILABLE_RETRY_INTERVAL",
-    "STREAMING_READ_RATE_LIMIT_RETRY_INTERVAL",
-    "STREAMING_OPEN_RETRY_INTERVAL",
-)
-_TRIES = ("STREAMING_READ_MAX_RETRIES", "STREAMING_OPEN_MAX_RETRIES")
-_SECONDS_A_TRY = 60
 
 
 class NoReadableFileError(EmmsError):
@@ -36,7 +28,7 @@ def reading(dataset: str, repo: Repo, config: str | None) -> Iterator[None]:
     from datasets.data_files import EmptyDatasetError
 
     try:
-        with _bounded_patience(), translate_hub_errors(repo.id, repo.kind, repo.revision), _unwrapped():
+        with limited_streaming(), translate_hub_errors(repo.id, repo.kind, repo.revision):
             yield
     except EmmsError:
         raise
@@ -69,35 +61,3 @@ def _hint(dataset: str, error: BaseException) -> str:
     if isinstance(error, ConnectionError):
         return "check the network (or HF_ENDPOINT), or pass a folder: ./FOLDER"
     return "check that its files are whole and of one layout, or pass --config or another --split"
-
-
-@contextmanager
-def _unwrapped() -> Iterator[None]:
-    """Raises the Hub client's own error in place of one that ``datasets`` made of it."""
-    import datasets
-
-    try:
-        yield
-    except (datasets.exceptions.DatasetsError, OSError, RuntimeError) as error:
-        behind = hub_error_behind(error)
-        if behind is None or behind is error:
-            raise
-        raise behind from behind.__cause__
-
-
-@contextmanager
-def _bounded_patience() -> Iterator[None]:
-    """Holds the retries of streams, up to twenty minutes by default, within the deadline."""
-    from datasets import config
-
-    longest = deadline()
-    bounded = {name: min(getattr(config, name), longest) for name in _PAUSES}
-    bounded |= {name: min(getattr(config, name), 1 + int(longest // _SECONDS_A_TRY)) for name in _TRIES}
-    before = {name: getattr(config, name) for name in bounded}
-    try:
-        for name, value in bounded.items():
-            setattr(config, name, value)
-        yield
-    finally:
-        for name, value in before.items():
-            setattr(config, name, value)

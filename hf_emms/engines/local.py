@@ -21,7 +21,7 @@ from hf_emms.engines.base import Work, failures, one_line
 from hf_emms.engines.checkpoint import scoring_inputs
 from hf_emms.engines.extraction import extract, prefetch_weights
 from hf_emms.engines.shards import memory_note, whole
-from hf_emms.hub import CALLED_OFF, Repo
+from hf_emms.hub import CANCELLED, Repo
 from hf_emms.ranking import Row, Seconds
 from hf_emms.scoring.label_basis import LabelTable
 
@@ -52,7 +52,7 @@ class Prefetch:
         self._running: dict[Repo, AsyncResult[None]] = {}
         self._over = threading.Event()
         # Its thread is a daemon, which does not keep the program from ending.
-        self._pool = ThreadPool(1, CALLED_OFF.set, (self._over,))
+        self._pool = ThreadPool(1, CANCELLED.set, (self._over,))
 
     def __enter__(self) -> Prefetch:
         self._start()

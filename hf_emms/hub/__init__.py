@@ -1,27 +1,24 @@
-"""The Hugging Face Hub: the only room that talks to its API."""
+"""The Hugging Face Hub: the only package that makes requests to it."""
 
-from hf_emms.hub.account import Account, require_proposal, require_push, who_am_i
+from hf_emms.hub.account import Account, logged_in, require_jobs, require_proposal, require_push, who_am_i
 from hf_emms.hub.client import (
-    CALLED_OFF,
+    CANCELLED,
     Kind,
     RepoNotFoundError,
-    deadline,
-    hub_error_behind,
+    limited_streaming,
     page,
     retried,
     translate_hub_errors,
 )
 from hf_emms.hub.commits import TRIES_AMONG_MANY, Outcome, Read, create_dataset, propose, push, read_file
-from hf_emms.hub.jobs import DONE, Hardware, Job, hardware, job_log, job_stage, require_jobs, start_job
+from hf_emms.hub.jobs import DONE, Hardware, Job, hardware, job_log, job_stage, start_job
 from hf_emms.hub.model_info import (
-    SORTS,
     Evaluation,
-    Found,
+    HubModel,
     Sort,
     count_parameters,
     evaluations,
     find_models,
-    logged_in,
     read_config,
 )
 from hf_emms.hub.repos import (
@@ -38,15 +35,14 @@ from hf_emms.hub.repos import (
 from hf_emms.hub.spaces import publish_space, wait_for_space
 
 __all__ = [
-    "CALLED_OFF",
+    "CANCELLED",
     "DONE",
     "LEFT_OUT",
-    "SORTS",
     "TRIES_AMONG_MANY",
     "Account",
     "Evaluation",
-    "Found",
     "Hardware",
+    "HubModel",
     "Job",
     "Kind",
     "Outcome",
@@ -58,14 +54,13 @@ __all__ = [
     "content_revision",
     "count_parameters",
     "create_dataset",
-    "deadline",
     "evaluations",
     "fetch",
     "find_models",
     "hardware",
-    "hub_error_behind",
     "job_log",
     "job_stage",
+    "limited_streaming",
     "listing",
     "logged_in",
     "looks_like_path",

@@ -3,14 +3,22 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
 from dataclasses import dataclass
+from typing import Any
 
 from hf_emms.errors import EmmsError
 from hf_emms.hub.account import Account
-from hf_emms.hub.client import endpoint, status_of, with_deadline
+from hf_emms.hub.client import endpoint, request, translate_hub_errors
 
 DONE = "COMPLETED"
+
+_HINTS = {
+    401: "hf auth login",
+    402: "jobs are paid by the minute: https://huggingface.co/settings/billing",
+    403: "hf auth login with a token that may start jobs (job.write)",
+    None: "hf jobs ps lists what runs; then run the same command again",
+}
+_MINUTES = {"second": 1 / 60, "minute": 1, "hour": 60}
 
 
 @dataclass(frozen=True)
@@ -37,34 +45,14 @@ def hardware() -> dict[str, Hardware]:
     Raises:
         EmmsError: offline, or the Hub cannot be reached.
     """
-    from huggingface_hub import HfApi, constants
+    from huggingface_hub import constants
 
     if constants.HF_HUB_OFFLINE:
         raise EmmsError("HF_HUB_OFFLINE is set: no job can be started", "unset HF_HUB_OFFLINE")
-    with _explained("the hardware of jobs"):
-        found = with_deadline("the hardware of jobs", lambda watch: HfApi(endpoint=endpoint()).list_jobs_hardware())
-    flavors = {}
-    for one in found:
-        accelerator = one.accelerator
-        parts = [one.cpu, one.ram]
-        if accelerator is not None:
-            parts.append(f"{accelerator.quantity} × {accelerator.model} ({accelerator.vram})")
-        minutes = {"second": 1 / 60, "minute": 1, "hour": 60}.get(one.unit_label, 1)
-        flavors[one.name] = Hardware(one.name, ", ".join(parts), one.unit_cost_usd / minutes)
-    return flavors
-
-
-def require_jobs(account: Account) -> None:
-    """Refuses when the token may not start jobs.
-
-    Raises:
-        EmmsError: says what the token lacks.
-    """
-    if not account.grants(account.name, "job.write"):
-        raise EmmsError(
-            f"your {account.role} token cannot start jobs",
-            "hf auth login with a token that may write (fine-grained: job.write)",
-        )
+    flavors = request(
+        lambda api: [_hardware(one) for one in api.list_jobs_hardware()], "the hardware of jobs", hints=_HINTS
+    )
+    return {flavor.name: flavor for flavor in flavors}
 
 
 def start_job(
@@ -91,11 +79,11 @@ def start_job(
     Raises:
         EmmsError: refused, or the Hub cannot be reached.
     """
-    from huggingface_hub import HfApi, get_token
+    from huggingface_hub import get_token
 
     values = {"HF_TOKEN": get_token()}
-    with _explained("a job"):
-        started = HfApi(endpoint=endpoint()).run_job(
+    started = request(
+        lambda api: api.run_job(
             image=image,
             command=list(command),
             env=dict(environment),
@@ -103,7 +91,11 @@ def start_job(
             flavor=flavor,
             timeout=timeout,
             namespace=account.name,
-        )
+        ),
+        "a job",
+        tries=1,
+        hints=_HINTS,
+    )
     return Job(started.id, account.name, started.url)
 
 
@@ -115,41 +107,24 @@ def job_log(job: Job, *, follow: bool = True) -> Iterator[str]:
     """
     from huggingface_hub import HfApi
 
-    with _explained(f"the log of job {job.id}"):
+    with translate_hub_errors(f"the log of job {job.id}", hints=_HINTS):
         yield from HfApi(endpoint=endpoint()).fetch_job_logs(job_id=job.id, namespace=job.namespace, follow=follow)
 
 
 def job_stage(job: Job) -> tuple[str, str]:
-    """Where a job stands: the stage (`DONE` where it has succeeded), and what the Hub says to it.
+    """The stage of a job (`DONE` where it has succeeded), and the Hub's message about it.
 
     Raises:
         EmmsError: the Hub cannot be reached.
     """
-    from huggingface_hub import HfApi
-
-    def ask(watch: object) -> tuple[str, str]:
-        status = HfApi(endpoint=endpoint()).inspect_job(job_id=job.id, namespace=job.namespace).status
-        return str(getattr(status.stage, "value", status.stage)), status.message or ""
-
-    with _explained(f"job {job.id}"):
-        return with_deadline(f"job {job.id}", ask)
+    status = request(
+        lambda api: api.inspect_job(job_id=job.id, namespace=job.namespace).status, f"job {job.id}", hints=_HINTS
+    )
+    return str(getattr(status.stage, "value", status.stage)), status.message or ""
 
 
-@contextmanager
-def _explained(what: str) -> Iterator[None]:
-    from huggingface_hub import errors
-
-    try:
-        yield
-    except errors.HfHubHTTPError as error:
-        status = status_of(error)
-        detail = f"{status}: {error.server_message}" if error.server_message else str(status)
-        hints = {
-            401: "hf auth login",
-            402: "jobs are paid by the minute: https://huggingface.co/settings/billing",
-            403: "hf auth login with a token that may start jobs (job.write)",
-        }
-        hint = hints.get(status or 0, "hf jobs ps lists what runs; then run the same command again")
-        raise EmmsError(f"the Hub refused {what} ({detail})", hint) from error
-    except errors.HTTPError as error:
-        raise EmmsError(f"the Hub cannot be reached for {what}: {error}", "hf jobs ps lists what runs") from error
+def _hardware(one: Any) -> Hardware:
+    parts = [one.cpu, one.ram]
+    if one.accelerator is not None:
+        parts.append(f"{one.accelerator.quantity} × {one.accelerator.model} ({one.accelerator.vram})")
+    return Hardware(one.name, ", ".join(parts), one.unit_cost_usd / _MINUTES.get(one.unit_label, 1))

@@ -1,7 +1,4 @@
-"""Searching the Hub for checkpoints: what its API tells of each, without downloading any.
-
-The evaluation results that a checkpoint's repository tells of itself.
-"""
+"""Checkpoints as the Hub describes them: search, sizes, configurations, and the evaluation results in their cards."""
 
 from __future__ import annotations
 
@@ -10,12 +7,11 @@ import json
 import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
 from typing import Any, Literal, get_args
 
 from hf_emms.errors import EmmsError
-from hf_emms.hub.client import endpoint, page, translate_hub_errors, with_deadline
+from hf_emms.hub.client import endpoint, page, request
 from hf_emms.hub.repos import Repo, fetch
 
 Sort = Literal["downloads", "likes", "trending_score", "created_at", "last_modified"]
@@ -26,20 +22,21 @@ _FIELDS = {"trending_score": "trendingScore", "created_at": "createdAt", "last_m
 
 
 @dataclass(frozen=True)
-class Found:
+class HubModel:
     """A checkpoint as the Hub's API describes it.
 
     Attributes:
         id: "ORG/NAME".
         revision: the sha of its main branch.
-        config: what the Hub keeps of config.json (architectures, model_type); empty where there is none.
+        config: the Hub's summary of config.json (architectures, model_type); empty where there is none.
         files: paths of all files.
         parameters: from the headers of its safetensors files, where the Hub has read them.
         downloads: in the last 30 days.
         likes: how many users like it.
         library: e.g. "transformers", "timm".
         gated: whether its owner wants to know who uses it.
-        order: the value that the list is sorted by, the largest first.
+        architecture: the family in `features.architectures`, "NAME (fallback)" for one that has no row there; None
+            where nobody has looked.
     """
 
     id: str
@@ -51,7 +48,7 @@ class Found:
     likes: int
     library: str | None
     gated: bool
-    order: Any
+    architecture: str | None = None
 
 
 def find_models(
@@ -61,7 +58,7 @@ def find_models(
     text: str | None = None,
     tags: Sequence[str] = (),
     sort: Sort = "downloads",
-) -> Iterator[Found]:
+) -> Iterator[HubModel]:
     """Lists checkpoints, the first by `sort` first; pages are asked for as they are needed.
 
     Args:
@@ -88,18 +85,13 @@ def find_models(
         )
         for pipeline_tag in pipeline_tags
     ]
-    merged = heapq.merge(
-        *(map(partial(_found, sort=sort), models) for models in lists), key=lambda found: found.order, reverse=True
-    )
-    while True:
-        with translate_hub_errors("search", "model", None):
-            found = next(merged, None)  # the client itself asks again for a page that did not come
-        if found is None:
-            return
-        yield found
+    merged = heapq.merge(*lists, key=lambda model: getattr(model, sort), reverse=True)
+    # An interrupted generator cannot go on: no second try, but that of the client itself.
+    while (found := request(lambda _: next(merged, None), "a search of the Hub", tries=1)) is not None:
+        yield _hub_model(found)
 
 
-def count_parameters(found: Found) -> int | None:
+def count_parameters(model: HubModel) -> int | None:
     """The parameters in the headers of a checkpoint's safetensors files: a few KB each, no weights.
 
     Returns:
@@ -108,54 +100,36 @@ def count_parameters(found: Found) -> int | None:
     Raises:
         EmmsError: the Hub cannot be reached, or refuses.
     """
-    from huggingface_hub import HfApi
     from huggingface_hub.errors import NotASafetensorsRepoError, SafetensorsParsingError
 
-    api = HfApi(endpoint=endpoint())
-    with translate_hub_errors(found.id, "model", None):
-        try:
-            metadata = with_deadline(
-                f"the header of {found.id}",
-                lambda watch: api.get_safetensors_metadata(found.id, revision=found.revision),
-            )
-        except (NotASafetensorsRepoError, SafetensorsParsingError):
-            return None
+    try:
+        metadata = request(
+            lambda api: api.get_safetensors_metadata(model.id, revision=model.revision), model.id, "model"
+        )
+    except (NotASafetensorsRepoError, SafetensorsParsingError):
+        return None
     return sum(metadata.parameter_count.values())
 
 
-def logged_in() -> bool:
-    """Whether a token of the Hub is configured."""
-    from huggingface_hub import get_token
-
-    return get_token() is not None
-
-
-def read_config(found: Found) -> dict[str, Any]:
-    """config.json of a checkpoint, where the Hub's own summary does not say enough.
+def read_config(model: HubModel) -> dict[str, Any]:
+    """config.json of a checkpoint, where the Hub's own summary is not enough.
 
     Raises:
-        EmmsError: it cannot be had, or is no JSON object.
+        EmmsError: it cannot be downloaded, or is no JSON object.
     """
-    from huggingface_hub import HfApi
-
-    api = HfApi(endpoint=endpoint())
-    with translate_hub_errors(found.id, "model", None):
-        path = with_deadline(
-            f"config.json of {found.id}",
-            lambda watch: api.hf_hub_download(found.id, "config.json", revision=found.revision),
-        )
+    path = request(lambda api: api.hf_hub_download(model.id, "config.json", revision=model.revision), model.id, "model")
     try:
         config = json.loads(Path(path).read_text(encoding="utf-8"))
     except ValueError as error:
-        raise EmmsError(f"config.json of {found.id} is no JSON: {error}") from error
+        raise EmmsError(f"config.json of {model.id} is no JSON: {error}") from error
     if not isinstance(config, dict):
-        raise EmmsError(f"config.json of {found.id} is no JSON object")
+        raise EmmsError(f"config.json of {model.id} is no JSON object")
     return config
 
 
-def _found(model: Any, sort: Sort) -> Found:
+def _hub_model(model: Any) -> HubModel:
     weights = model.safetensors
-    return Found(
+    return HubModel(
         id=model.id,
         revision=model.sha,
         config=model.config or {},
@@ -165,7 +139,6 @@ def _found(model: Any, sort: Sort) -> Found:
         likes=model.likes or 0,
         library=model.library_name,
         gated=bool(model.gated),
-        order=getattr(model, sort),
     )
 
 
@@ -175,15 +148,15 @@ _FOLDER = ".eval_results"
 
 @dataclass(frozen=True)
 class Evaluation:
-    """One number of a repository.
+    """One evaluation result of a checkpoint's repository.
 
     Attributes:
         dataset: its Hub id, as written there.
-        config: of the dataset, where it is said.
-        split: of the dataset, where it is said.
+        config: of the dataset, where it is given.
+        split: of the dataset, where it is given.
         metric: its type, e.g. "accuracy"; in .eval_results the task of the benchmark.
         value: the number.
-        file: where it stands in the repository.
+        file: the path in the repository.
     """
 
     dataset: str
@@ -195,12 +168,12 @@ class Evaluation:
 
 
 def evaluations(repo: Repo) -> list[Evaluation]:
-    """What the model-index of a card and the files in .eval_results say, in their order.
+    """The results in the model-index of a card and in the files in .eval_results, in their order.
 
-    What is no number, or says not of which metric on which dataset, is left out.
+    Entries without a number, a metric or a dataset are left out.
 
     Raises:
-        EmmsError: the files cannot be had, or are not what they should be.
+        EmmsError: the files cannot be downloaded or parsed.
     """
     from huggingface_hub import constants
 

@@ -1,4 +1,4 @@
-"""Where checkpoints and datasets come from: the Hub, a folder, the embedded demo."""
+"""Repositories of checkpoints and datasets: on the Hub, in a folder, or in the embedded demo."""
 
 from __future__ import annotations
 
@@ -12,15 +12,15 @@ from pathlib import Path
 
 import hf_emms.demo as demo
 from hf_emms.errors import EmmsError
-from hf_emms.hub.client import Kind, Watch, endpoint, page, translate_hub_errors, with_deadline
+from hf_emms.hub.client import Kind, Watch, page, request
 
 _HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*(/[\w.-]+)?")
 _DATA_FILES = (".parquet", ".json", ".jsonl", ".csv", ".tsv")
 _CHUNK = 1 << 20
 _SETTLED_NS = 2 * 10**9
-# Folder or file → what the file system said of its files, and its revision.
+# Folder or file → the state of its files in the file system, and its revision.
 _revisions: dict[Path, tuple[tuple[object, ...], str]] = {}
-# What exports and trainings leave in a checkpoint's repository, and no loading needs.
+# Exports and leftovers of training in a checkpoint's repository, which loading does not need.
 LEFT_OUT = ("onnx/*", "openvino/*", "coreml/*", "runs/*", "checkpoint-*/*", "original/*")
 
 
@@ -76,17 +76,16 @@ def resolve(id: str, kind: Kind, *, revision: str | None = None) -> Repo:
     if not _HUB_ID.fullmatch(name):
         raise EmmsError(f"{id!r} is neither a folder nor a Hub id", "write ORG/NAME[@REVISION] or ./FOLDER")
 
-    from huggingface_hub import HfApi, constants
+    from huggingface_hub import constants
 
-    wanted = pinned or revision
-    api = HfApi(endpoint=endpoint())
-
-    def ask(watch: Watch) -> str:
-        found = api.resolve_revision(name, repo_type=kind, revision=wanted, local_files_only=constants.HF_HUB_OFFLINE)
-        return found.resolved
-
-    with translate_hub_errors(name, kind, wanted):
-        return Repo(name, kind, with_deadline(f"{kind} {name!r}", ask))
+    wanted, offline = pinned or revision, constants.HF_HUB_OFFLINE
+    sha = request(
+        lambda api: api.resolve_revision(name, repo_type=kind, revision=wanted, local_files_only=offline).resolved,
+        name,
+        kind,
+        wanted,
+    )
+    return Repo(name, kind, sha)
 
 
 def listing(repo: Repo) -> dict[str, RepoFile]:
@@ -97,7 +96,7 @@ def listing(repo: Repo) -> dict[str, RepoFile]:
     """
     if repo.folder is not None:
         return _on_disk(repo.folder)
-    from huggingface_hub import HfApi, constants, try_to_load_from_cache
+    from huggingface_hub import constants, try_to_load_from_cache
     from huggingface_hub.file_download import repo_folder_name
     from huggingface_hub.hf_api import RepoFile as HubFile
 
@@ -105,51 +104,49 @@ def listing(repo: Repo) -> dict[str, RepoFile]:
         name = repo_folder_name(repo_id=repo.id, repo_type=repo.kind)
         return _on_disk(Path(constants.HF_HUB_CACHE, name, "snapshots", repo.revision))
 
-    def ask(watch: Watch) -> list[HubFile]:
-        tree = HfApi(endpoint=endpoint()).list_repo_tree(
-            repo.id, repo_type=repo.kind, revision=repo.revision, recursive=True
-        )
-        return [entry for entry in tree if isinstance(entry, HubFile)]
-
-    with translate_hub_errors(repo.id, repo.kind, repo.revision):
-        entries = with_deadline(f"the files of {repo.kind} {repo.id!r}", ask)
+    entries = request(
+        lambda api: list(api.list_repo_tree(repo.id, repo_type=repo.kind, revision=repo.revision, recursive=True)),
+        repo.id,
+        repo.kind,
+        repo.revision,
+    )
     files = {}
-    for entry in entries:
+    for entry in (entry for entry in entries if isinstance(entry, HubFile)):
         cached = try_to_load_from_cache(repo.id, entry.path, revision=repo.revision, repo_type=repo.kind)
         files[entry.path] = RepoFile(entry.size, isinstance(cached, str))
     return files
 
 
 def fetch(repo: Repo, allow_patterns: Sequence[str]) -> Path:
-    """Brings the files that match the patterns onto this machine; those that are there cost no request.
+    """Downloads the files that match the patterns; those in the cache cost no request.
 
     Args:
         repo: what `resolve` returned.
         allow_patterns: shell patterns, e.g. ``["*.json", "*.safetensors"]``.
 
     Returns:
-        The folder that holds them; a local repository's own folder as it is.
+        The folder that holds them; a local repository's own folder.
 
     Raises:
         EmmsError: the files cannot be had (access, network, offline), or none matches.
     """
     if repo.folder is not None:
         return repo.folder
-    from huggingface_hub import snapshot_download
-
-    def download(watch: Watch) -> str:
-        return snapshot_download(
+    watch = Watch()
+    folder = request(
+        lambda api: api.snapshot_download(
             repo.id,
             repo_type=repo.kind,
             revision=repo.revision,
             allow_patterns=list(allow_patterns),
             ignore_patterns=list(LEFT_OUT),
-            endpoint=endpoint(),
-            tqdm_class=watch.bar(),
-        )
-
-    with translate_hub_errors(repo.id, repo.kind, repo.revision):
-        folder = with_deadline(f"{repo.kind} {repo.id!r}", download)
+            tqdm_class=watch.progress_bar(),
+        ),
+        repo.id,
+        repo.kind,
+        repo.revision,
+        watch=watch,
+    )
     if not Path(folder).is_dir():
         raise EmmsError(
             f"{repo.kind} {repo.id!r} has no file that matches {', '.join(allow_patterns)}",
@@ -172,7 +169,7 @@ def looks_like_path(id: str) -> bool:
 def content_revision(path: Path) -> str:
     """Hashes names and bytes of a file, or of all files of a folder but the hidden ones.
 
-    A process reads them again only where one has changed since, as far as the file system tells.
+    A process reads them again only where the file system shows that one has changed since.
 
     Returns:
         "local-" and 16 hex digits.

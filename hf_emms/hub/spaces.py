@@ -1,17 +1,22 @@
-"""Spaces: made, filled, and waited for."""
+"""Spaces: created, filled, and waited for."""
 
 from __future__ import annotations
 
 import time
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from hf_emms.errors import EmmsError
-from hf_emms.hub.client import endpoint, page, translate_hub_errors
+from hf_emms.hub.client import page, request
 
+if TYPE_CHECKING:
+    from huggingface_hub import HfApi
+
+_TRIES = 3
 _POLL_SECONDS = 3.0
 _FAILED = ("BUILD_ERROR", "CONFIG_ERROR", "RUNTIME_ERROR", "NO_APP_FILE", "DELETING")
-_AT_REST = ("RUNNING", "PAUSED", "SLEEPING", "STOPPED")
+_BUILT = ("RUNNING", "PAUSED", "SLEEPING", "STOPPED")
 
 
 def publish_space(
@@ -25,15 +30,15 @@ def publish_space(
     variables: Mapping[str, str] | None = None,
     secrets: Mapping[str, str] | None = None,
 ) -> str:
-    """Uploads a folder to a Gradio Space in one commit; the Space is made if it is not there.
+    """Uploads a folder to a Gradio Space in one commit; the Space is created where there is none.
 
     Args:
         id: "USER/NAME".
-        folder: what the Space will hold; files it has besides stay.
+        folder: what the Space will hold; its other files stay.
         message: of the commit.
-        private: of a Space that is made anew.
-        ignore: shell patterns of files that stay behind.
-        replace: shell patterns of files of the Space that go when the folder doesn't have them.
+        private: of a new Space.
+        ignore: shell patterns of files that are not uploaded.
+        replace: shell patterns of files of the Space that are deleted when the folder doesn't have them.
         variables: settings of the Space that everybody may read.
         secrets: settings that nobody can read; they are in no file.
 
@@ -43,10 +48,8 @@ def publish_space(
     Raises:
         EmmsError: no right to write there, or the Hub cannot be reached.
     """
-    from huggingface_hub import HfApi
 
-    with translate_hub_errors(id, "space", None):
-        api = HfApi(endpoint=endpoint())
+    def publish(api: HfApi) -> str:
         api.create_repo(id, repo_type="space", space_sdk="gradio", private=private, exist_ok=True)
         # Before the commit: the build that it starts is then the only one.
         for name, value in (variables or {}).items():
@@ -61,7 +64,9 @@ def publish_space(
             ignore_patterns=list(ignore),
             delete_patterns=list(replace) or None,
         )
-    return str(commit.commit_url)
+        return str(commit.commit_url)
+
+    return request(publish, id, "space", tries=_TRIES)
 
 
 def wait_for_space(id: str, *, seconds: float = 900.0, progress: Callable[[str], None] | None = None) -> str:
@@ -70,24 +75,21 @@ def wait_for_space(id: str, *, seconds: float = 900.0, progress: Callable[[str],
     Args:
         id: "USER/NAME".
         seconds: how long to wait at most.
-        progress: is told every new stage.
+        progress: called with every new stage.
 
     Returns:
-        The stage: "RUNNING", or one in which it rests ("PAUSED", "SLEEPING", "STOPPED").
+        The stage: "RUNNING", or "PAUSED", "SLEEPING" or "STOPPED".
 
     Raises:
         EmmsError: it could not be built or started, it takes too long, or the Hub cannot be reached.
     """
-    from huggingface_hub import HfApi
-
-    api, end, before = HfApi(endpoint=endpoint()), time.monotonic() + seconds, ""
+    end, before = time.monotonic() + seconds, ""
     while True:
-        with translate_hub_errors(id, "space", None):
-            stage = str(api.get_space_runtime(id).stage)
+        stage = request(lambda api: str(api.get_space_runtime(id).stage), id, "space")
         if stage != before and progress is not None:
             progress(stage)
         before = stage
-        if stage in _AT_REST:
+        if stage in _BUILT:
             return stage
         if stage in _FAILED:
             raise EmmsError(f"the Space {id!r} stopped at {stage}", f"read its logs: {page(id, 'space')}?logs=build")

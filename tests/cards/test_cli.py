@@ -302,7 +302,7 @@ def test_what_passes_is_waited_for_and_written_once(
 LASTING = {
     412: ("changed by somebody else", "run the same command again"),
     429: ("asks for a pause", "run the same command again"),
-    503: ("failed 3 times", "run the same command again"),
+    503: ("could not serve", "(503", "run the same command again"),
     "drop": ("connection broke", "run the same command again"),
     403: ("refused", "hf auth login"),
 }

@@ -172,8 +172,8 @@ def test_nothing_is_started_that_cannot_end_well(hub: Hub, cli: CommandLine, tok
     refused = {
         "the Hub has no flavor 'h9000'": (["--flavor", "h9000"], token),
         "belongs to 'grace'": (["--results-repo", "grace/results"], token),
-        "your read token cannot start jobs": ([], hub.token(user="ada", role="read")),
-        "cannot start jobs\n": ([], hub.token(user="ada", role="fineGrained", scopes={"ada": ["repo.write"]})),
+        "your token is read-only: it cannot start jobs": ([], hub.token(user="ada", role="read")),
+        "your fine-grained token does not allow you to start jobs\n": ([], hub.token(user="ada", role="fineGrained", scopes={"ada": ["repo.write"]})),
         "you are not logged in": ([], None),
     }
     for message, (words, used) in refused.items():
@@ -184,7 +184,7 @@ def test_nothing_is_started_that_cannot_end_well(hub: Hub, cli: CommandLine, tok
 
 
 @pytest.mark.parametrize(
-    ("status", "message"), [(402, "billing"), (503, "the Hub refused a job (503"), (403, "job.write")]
+    ("status", "message"), [(402, "billing"), (503, "the Hub could not serve a job (503"), (403, "job.write")]
 )
 def test_a_refusal_of_the_hub_is_told_and_not_tried_again(
     hub: Hub, cli: CommandLine, token: str, status: int, message: str

@@ -11,7 +11,7 @@ import pytest
 from hf_emms import demo
 from hf_emms.engines.local import AHEAD, Prefetch
 from hf_emms.errors import EmmsError
-from hf_emms.hub import CALLED_OFF, Repo
+from hf_emms.hub import CANCELLED, Repo
 from tests.hub import Hub
 from tests.hub.faults import Fault
 from tests.hub.fixtures import run_client
@@ -63,7 +63,7 @@ def test_who_has_to_wait_is_told_and_local_folders_are_not_waited_for(tmp_path: 
 
 def test_leaving_calls_off_what_is_on_its_way() -> None:
     called_off: list[threading.Event | None] = []
-    with Prefetch(REPOS, lambda repo: called_off.append(CALLED_OFF.get())):
+    with Prefetch(REPOS, lambda repo: called_off.append(CANCELLED.get())):
         eventually(lambda: called_off)
     assert called_off[0] is not None
     assert called_off[0].is_set()
