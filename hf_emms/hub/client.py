@@ -262,7 +262,7 @@ def _result(running: AsyncResult[T], watch: Watch) -> T:
             return running.get(max(0.01, most - watch.idle))
         except ResultTimeoutError:
             if watch.idle >= most:
-                raise TooSlowError(f"nothing arrived from the Hub for {most:g} s") from None
+                raise TooSlowError(f"nothing arrived for {most:g} s") from None
 
 
 def _wait(error: BaseException, pause: float) -> float | None:
@@ -375,7 +375,7 @@ def _unreachable(error: BaseException, what: str, hints: Hints) -> EmmsError:
         )
     if isinstance(error, HTTPError):
         return EmmsError(
-            f"the connection to the Hub broke for {what}: {error}",
+            f"the connection broke while asking the Hub for {what}: {error}",
             hints.get(None, f"check the network and proxy; then {_AGAIN}"),
         )
     return EmmsError(

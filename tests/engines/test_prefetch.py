@@ -77,7 +77,7 @@ def test_the_next_checkpoint_arrives_while_one_computes(hub: Hub, tmp_path: Path
         hub.store.put_files(f"org/model-{number}", {path.name: path for path in folder.iterdir()})
     code = """
         import json, time
-        from hf_emms.engines.progress import Silent
+        from hf_emms.engines.base import Silent
         from hf_emms.hub import listing
         from hf_emms.pipeline import run
         from hf_emms.plan import Request, plan
@@ -107,7 +107,7 @@ def test_the_hub_is_asked_for_several_checkpoints_at_a_time(hub: Hub, tmp_path: 
     hub.faults.add(Fault("GET /api/models/*", "slow", times=None, seconds=2.0))
     code = """
         import json, time
-        from hf_emms.engines.progress import Silent
+        from hf_emms.engines.base import Silent
         from hf_emms.plan import Request, plan
 
         ids = tuple(f"org/model-{number}" for number in range(4))

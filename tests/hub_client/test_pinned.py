@@ -28,7 +28,7 @@ def test_a_repository_that_moves_in_the_middle_changes_nothing(hub: Hub, tmp_pat
     code = f"""
         import json
         from huggingface_hub import HfApi
-        from hf_emms.engines.progress import Silent
+        from hf_emms.engines.base import Silent
         from hf_emms.pipeline import run
         from hf_emms.plan import Request, plan
         fixed = dict(max_samples=40, encoders=("org/encoder",), estimators=("emms",), resume=False, cache=False)

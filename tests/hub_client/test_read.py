@@ -214,11 +214,11 @@ def test_a_stream_reads_no_more_than_the_rows_and_columns_it_needs(hub: Hub, tmp
     code = """
         import json
         from hf_emms.cache import Cache
-        from hf_emms.data import load_target
+        from hf_emms.data import load_sample
         from pathlib import Path
         arguments = {"streaming": True, "max_samples": 20, "task": "text-classification"}
-        first = load_target("org/large", cache=Cache(Path("CACHE")), **arguments)
-        again = load_target("org/large", cache=Cache(Path("CACHE")), **arguments)
+        first = load_sample("org/large", cache=Cache(Path("CACHE")), **arguments)
+        again = load_sample("org/large", cache=Cache(Path("CACHE")), **arguments)
         same = list(first.inputs) == list(again.inputs) and (first.codes == again.codes).all()
         print(json.dumps([len(first), bool(same), first.fingerprint == again.fingerprint, first.notes == again.notes]))
         """.replace("CACHE", str(tmp_path / "cache"))
@@ -235,11 +235,11 @@ def test_the_parquet_copy_of_the_hub_stands_in_for_a_loading_script(hub: Hub, tm
     copy = hub.store.put_files("org/scripted", copies, "dataset", ref="refs/convert/parquet")
     code = """
         import json
-        from hf_emms.data import load_target
+        from hf_emms.data import load_sample
         from hf_emms.errors import EmmsError
-        two = load_target("org/scripted", config="two")
+        two = load_sample("org/scripted", config="two")
         try:
-            asked = load_target("org/scripted")
+            asked = load_sample("org/scripted")
         except EmmsError as error:
             asked = [error.message, error.hint]
         print(json.dumps([len(two), two.repo.revision, two.notes, asked]))

@@ -24,14 +24,14 @@ TURNS, BOXES = ("coco_qa", "clevr"), ("refcoco", "refcocoplus", "refcocog")
 _LOAD = """
     import json
     from datasets import config
-    from hf_emms.data import load_target
+    from hf_emms.data import load_sample
     from hf_emms.errors import EmmsError
 
     config.SLEEP_TIME_ON_THREADS_SHUTDOWN = 0  # five seconds after every stream
 
     def loaded(name, **how):
         try:
-            target = load_target(name, max_samples=200, **how)
+            target = load_sample(name, max_samples=200, **how)
         except EmmsError as error:
             return {"error": error.message, "hint": error.hint}
         facts = ("dataset", "config", "split", "columns", "label_texts", "notes", "total_rows")
