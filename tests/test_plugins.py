@@ -171,7 +171,7 @@ def test_help_imports_no_package_and_answers_at_once(faulty: CommandLine) -> Non
 
 def test_the_documentation_shows_code_that_is_run() -> None:
     shown = re.findall(r"^```(python|toml)\n(.*?)^```", (ROOT / "docs" / "extending.md").read_text(), re.M | re.S)
-    files = [*EXAMPLE.rglob("*"), ROOT / "hf_emms" / "tasks" / "regression.py"]
+    files = [*EXAMPLE.rglob("*"), ROOT / "hf_emms" / "tasks" / "text_regression.py"]
     sources = [file.read_text() for file in files if file.suffix in (".py", ".toml")]
     assert len(shown) == 6
     for _, block in shown:

@@ -103,7 +103,7 @@ def test_the_command_of_a_job_says_all_that_was_asked(request_: Request) -> None
         Request("org/data", encoders=("~/encoder",)),
         Request(object()),  # type: ignore[arg-type]
     ],
-    ids=str,
+    ids=["folder", "file", "checkpoint", "encoder", "object"],
 )
 def test_what_only_this_machine_has_is_refused(request_: Request) -> None:
     with pytest.raises(EmmsError, match="on this machine only"):

@@ -70,10 +70,10 @@ def test_six_checkpoints_need_the_memory_of_the_largest(large: list[str]) -> Non
 KEEP = """
 import json, sys
 from pathlib import Path
-from hf_emms.engines.loaded import Loaded
+from hf_emms.engines.race import ExtractorPool
 from hf_emms.features.load import load_extractor
 from hf_emms.hub import resolve
-loaded = Loaded(int(sys.argv[1]))
+loaded = ExtractorPool(int(sys.argv[1]))
 for name in sys.argv[2:]:
     load = lambda: load_extractor(resolve(name, "model"), "text", "text-classification", device="cpu")
     with loaded.lent(name, load) as extractor:

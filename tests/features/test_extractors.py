@@ -369,7 +369,7 @@ def test_the_plan_is_known_without_torch_and_matches_the_extractor(zoo: Path) ->
     folder = build(zoo, "vit")
     program = (
         "import sys; from pathlib import Path; from hf_emms.hub import Repo; "
-        "from hf_emms.features.plan import plan_extraction; "
+        "from hf_emms.features.feature_plan import plan_extraction; "
         f"folder = Path({str(folder)!r}); "
         "print(plan_extraction(Repo('x', 'model', 'y', folder), 'image', 't').fingerprint); "
         "assert 'torch' not in sys.modules"

@@ -231,7 +231,7 @@ def test_a_checkpoint_with_large_layers_is_packed_as_it_is_loaded(zoo: Path) -> 
 MEMORY = """
 import json, resource, torch
 from pathlib import Path
-from hf_emms.features import on_cpu
+from hf_emms.features import device
 
 def resident():
     return int(Path("/proc/self/statm").read_text().split()[1]) * resource.getpagesize() / 2**20
@@ -243,10 +243,10 @@ def faults(rounds):
         del held
     return resource.getrusage(resource.RUSAGE_SELF).ru_minflt - start
 
-on_cpu.keep_freed_memory()
+device.keep_freed_memory()
 faults(3)
 before = faults(10), resident()
-on_cpu.give_back_freed_memory()
+device.give_back_freed_memory()
 print(json.dumps([*before, resident()]))
 """
 

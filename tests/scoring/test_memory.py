@@ -18,7 +18,7 @@ import sys
 from pathlib import Path
 import numpy as np
 from hf_emms.scoring.emms import emms
-from hf_emms.scoring.label_table import LabelTable
+from hf_emms.scoring.label_basis import LabelTable
 
 def status(field):
     lines = Path("/proc/self/status").read_text().splitlines()
