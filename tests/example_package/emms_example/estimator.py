@@ -5,10 +5,10 @@ import numpy as np
 from hf_emms.scoring.estimators import Estimator, Score, ScoringInputs
 
 
-def class_spread(evidence: ScoringInputs) -> Score:
+def class_spread(inputs: ScoringInputs) -> Score:
     """The share of the features' variance that lies between classes: 0 to 1."""
-    rows = np.asarray(evidence.features, dtype=np.float64)
-    codes = evidence.labels.codes
+    rows = np.asarray(inputs.features, dtype=np.float64)
+    codes = inputs.labels.codes
     counts = np.bincount(codes)
     sums = np.zeros((len(counts), rows.shape[1]))
     np.add.at(sums, codes, rows)
