@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     import datasets
 
     from hf_emms.data.request import References, Sampling
-    from hf_emms.tasks.base import LabelForm
+    from hf_emms.options import LabelForm
 
 # Part of the key of every label table: raise it when the same texts give other embeddings.
 LABELS_VERSION = 1

@@ -32,7 +32,7 @@ if TYPE_CHECKING:
 
     from hf_emms.data import Sample
     from hf_emms.data.request import References, Sampling
-    from hf_emms.tasks.base import LabelForm
+    from hf_emms.options import LabelForm
 
 
 # Enough rows for a steady order (1,500 already are), few enough for an afternoon on one machine.

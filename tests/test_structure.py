@@ -24,7 +24,6 @@ LAYERS = (
     "results",
     "data",
     "presets",
-    "options",
     "evaluation",
     "cards",
     "views",
@@ -36,6 +35,7 @@ LAYERS = (
     "demo",
     "cache",
     "formatting",
+    "options",
     "errors",
 )
 LAZY = ("torch", "transformers", "datasets", "torchvision", "gradio", "evaluate", "pyarrow")

@@ -65,7 +65,7 @@ def _of_classes(collector: Collector, labels: Labels, total: int | None) -> list
         count = sum(len(set(raws)) for _, raws in collector.rows) / rows
         return [f"{rows:,}{of_total} rows, {len(labels.texts)} classes, {count:.1f} a row: F-labels are their means"]
     counts = np.bincount(labels.codes)
-    how = collector.request.sampling or "balanced"
+    how = collector.options.sampling or "balanced"
     fewest, most = int(np.min(counts)), int(np.max(counts))
     spread = pluralize(most, "row") if fewest == most else f"{fewest} to {pluralize(most, 'row')}"
     notes = [f"{rows:,}{of_total} rows, {how}: {len(counts)} classes of {spread}"]
@@ -95,8 +95,8 @@ def _of_inputs(collector: Collector, labels: Labels, n_inputs: int, n_groups: in
         inputs = f"{pluralize(n_inputs, 'pair')} of {task.inputs[0].name} and {task.inputs[1].name}"
     shared = f", {pluralize(n_groups, task.group)}" if task.group else ""
     label = "caption" if task.id == "image-to-text" else task.label.name
-    several = labels.mixtures is not None or len(collector.rows) > n_inputs or collector.request.references != "mean"
-    kept = _KEPT[collector.request.references].format(label=label) if several and task.numbers is None else ""
+    several = labels.mixtures is not None or len(collector.rows) > n_inputs or collector.options.references != "mean"
+    kept = _KEPT[collector.options.references].format(label=label) if several and task.numbers is None else ""
     return f"{pluralize(len(labels.codes), 'row')} from {inputs}{shared}" + (f": {kept}" if kept else "")
 
 
@@ -106,7 +106,7 @@ def assemble(source: Source, collector: Collector, unlabelled: int, total: int |
     Raises:
         EmmsError: fewer than two distinct labels, or labels that are no classes.
     """
-    layout, request, task = collector.layout, collector.request, collector.layout.task
+    layout, options, task = collector.layout, collector.options, collector.layout.task
     notes = list(source.notes)
     numbers, spans, labels = _rows(collector, notes)
     _check_labels(labels, collector)
@@ -132,8 +132,8 @@ def assemble(source: Source, collector: Collector, unlabelled: int, total: int |
         repo = replace(repo, revision=f"local-{_digest(content)[:16]}")
     identity = [
         *(repo.revision, source.config, source.split, task.id, sorted(layout.columns.items())),
-        *(request.sampling, request.references, request.seed, request.max_samples, request.prompt, labels.texts),
-        *(labels.form, request.box_format),
+        *(options.sampling, options.references, options.seed, options.max_samples, options.prompt, labels.texts),
+        *(labels.form, options.box_format),
     ]
     skipped = collector.skipped + unlabelled
     n_groups = len(np.unique(groups))
@@ -163,16 +163,16 @@ def assemble(source: Source, collector: Collector, unlabelled: int, total: int |
 
 def _rows(collector: Collector, notes: list[str]) -> tuple[np.ndarray, np.ndarray, Labels]:
     """The input of each row, uint64 (N,), the span of it, int64 (N, 2), zeros where it is all of it, and the labels."""
-    task, request = collector.layout.task, collector.request
+    task, options = collector.layout.task, collector.options
     in_spans = span_rows(collector, notes)
     if in_spans is not None:
         return in_spans.numbers, in_spans.spans, in_spans.labels
     numbers = np.array([number for number, _ in collector.rows], dtype=np.uint64)
     whole = np.zeros((len(numbers), 2), dtype=np.int64)
     if task.numbers is None:
-        return numbers, whole, text_labels(task, [raws for _, raws in collector.rows], request, notes)
+        return numbers, whole, text_labels(task, [raws for _, raws in collector.rows], options, notes)
     raws = [raws[0] for _, raws in collector.rows]
-    return numbers, whole, number_labels(task, raws, request.label_form, notes)
+    return numbers, whole, number_labels(task, raws, options.label_form, notes)
 
 
 def _available(collector: Collector, used: int, skipped: int, total: int | None) -> int | None:
@@ -180,7 +180,7 @@ def _available(collector: Collector, used: int, skipped: int, total: int | None)
     if not collector.full:
         return used
     # A row of the split makes at most one of the sample, but for lists of inputs and separate texts.
-    several = collector.layout.spread or collector.request.references == "all"
+    several = collector.layout.spread or collector.options.references == "all"
     return None if several or total is None else total - skipped
 
 

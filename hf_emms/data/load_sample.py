@@ -12,7 +12,7 @@ from hf_emms.cache import Cache
 from hf_emms.data.assemble import assemble
 from hf_emms.data.columns import check_column, column_of, column_types, describe, find_columns, find_task, undecoded
 from hf_emms.data.reading import reading
-from hf_emms.data.request import References, Request, Sampling
+from hf_emms.options import Options
 from hf_emms.data.rows import RowSchema, namer
 from hf_emms.data.sample import Sample
 from hf_emms.data.sample_cache import keep_sample, kept_sample, sample_key
@@ -33,51 +33,22 @@ from hf_emms.errors import EmmsError
 from hf_emms.formatting import pluralize
 from hf_emms.presets import DatasetPreset
 from hf_emms.tasks import Task, column_flag, get_task
-from hf_emms.tasks.base import LabelForm
+from hf_emms.options import LabelForm
 
 _CHUNK = {"image": 64, "text": 512}
 
 
-def load_sample(
-    dataset: Any,
-    *,
-    task: str | None = None,
-    config: str | None = None,
-    split: str | None = None,
-    columns: Mapping[str, str] | None = None,
-    max_samples: int | None = None,
-    sampling: Sampling | None = None,
-    references: References = "mean",
-    seed: int = 0,
-    streaming: bool = False,
-    prompt: str | None = None,
-    label_form: LabelForm | None = None,
-    box_format: str | None = None,
-    cache: Cache | None = None,
-) -> Sample:
-    """Draws a seeded sample from a dataset and says what is what in it.
+def load_sample(options: Options, cache: Cache | None = None) -> Sample:
+    """Draws a seeded sample from a dataset and says what its columns are.
+
+    Rows are drawn by content: the order of files and rows does not matter, except in streams. Without a split in the
+    options or the preset, training splits come first.
 
     Args:
-        dataset: a preset name, ``ORG/NAME[@REVISION]``, ``emms-demo/NAME``, a folder (pictures in class folders or with
-            a metadata file; parquet, json, jsonl, csv, tsv; the Hub's layout), one such file, or a ``datasets`` object.
-        task: the Hub's task id or an alias; inferred from the columns when None.
-        config: the configuration (subset) of the dataset.
-        split: the split; when None the preset's, else training splits first.
-        columns: role → column, e.g. ``{"image": "img"}``; several caption columns are joined by commas, and
-            "answers.text" is a field of a column. The rest is inferred.
-        max_samples: rows to draw; all when None. A question that becomes several spans counts as one.
-        sampling: "balanced" draws evenly over classes (the default for classes), "proportional" as they come.
-        references: what becomes of several texts of one input (captions, answers, classes): "mean" makes the mean of
-            their embeddings its F-label; "first", "majority" and "one-per-image" (by the seed) keep one; "all" makes
-            one row of each.
-        seed: decides which rows and texts are drawn. Rows are drawn by content: the order of files and rows does not
-            matter, but for streams.
-        streaming: read only as many rows as needed, from the start of the split in shuffled order.
-        prompt: a template for class names, e.g. "a photo of a {}".
-        label_form: "text", "numbers" or "both": which F-labels boxes and values make; the task's by default. Of answers
-            "spans", where half of them stand in their contexts the default, or "text".
-        box_format: "xywh", "xyxy" or "cxcywh", in pixels or as parts of the picture.
-        cache: where samples of streams are looked for and kept.
+        options: which dataset, and how it is read. The dataset is a preset name, ``ORG/NAME[@REVISION]``,
+            ``emms-demo/NAME``, a folder (pictures in class folders or with a metadata file; parquet, json, jsonl, csv,
+            tsv; the Hub's layout), one such file, or a ``datasets`` object.
+        cache: where samples of streams are looked for and written.
 
     Returns:
         The sample.
@@ -86,40 +57,36 @@ def load_sample(
         EmmsError: the dataset, split, task or columns cannot be found; fewer than two labels; more than 5 % of the rows
             (and more than two) cannot be read.
     """
-    given = {role: column for role, column in (columns or {}).items() if column is not None}
-    request = Request(max_samples, sampling, references, seed, prompt, label_form, box_format)
-    if not isinstance(dataset, str):
-        return _target(open_memory(dataset, split), None, request, task, given)
-    place = find(dataset, config, split, streaming=streaming, max_samples=max_samples)
+    if not isinstance(options.dataset, str):
+        return _target(open_memory(options.dataset, options.split), None, options)
+    place = find(options)
     if not place.streaming or cache is None:
-        return _target(place.open(), place.preset, request, task, given)
+        return _target(place.open(), place.preset, options)
     # A stream is read from the network each time, and not at all offline.
-    key = sample_key(place, request, task, given)
+    key = sample_key(place, options)
     sample = kept_sample(cache, key, place)
     if sample is None:
-        sample = _target(place.open(), place.preset, request, task, given)
+        sample = _target(place.open(), place.preset, options)
         keep_sample(cache, key, sample)
     return sample
 
 
-def _target(
-    source: Source, preset: DatasetPreset | None, request: Request, task: str | None, given: Mapping[str, str]
-) -> Sample:
+def _target(source: Source, preset: DatasetPreset | None, options: Options) -> Sample:
     kinds = column_types(source.rows.features) | dict.fromkeys(source.joined, "image")
-    chosen, columns = _roles(source, kinds, task, given, preset)
+    chosen, columns = _roles(source, kinds, options, preset)
     _check_names(chosen, columns, source.rows.features)
     name = _in_words(namer(source.rows.features, columns[chosen.label.name].split(",")[0]), preset, columns)
     layout = RowSchema(chosen, columns, kinds, name, source.joined)
-    _check_request(request, layout)
+    _check_request(options, layout)
     rows = _plain_rows(source, layout)
     total = source.total
     if source.streaming:
         with reading(source.name, source.repo, source.config):
-            rows, note = read_prefix(rows, layout, request)
+            rows, note = read_prefix(rows, layout, options)
             for column, pictures in source.joined.items():
                 pictures.fetch(rows[column])
         source.notes.append(note)
-    collector, unlabelled = _collect(rows, layout, request)
+    collector, unlabelled = _collect(rows, layout, options)
     return assemble(source, collector, unlabelled, total)
 
 
@@ -136,37 +103,37 @@ def _in_words(
     return in_words if words else name
 
 
-def _check_request(request: Request, layout: RowSchema) -> None:
+def _check_request(options: Options, layout: RowSchema) -> None:
     task = layout.task
-    if not task.categorical and (request.prompt or request.sampling == "balanced"):
+    if not task.categorical and (options.prompt or options.sampling == "balanced"):
         raise EmmsError(f"{task.id} has no classes: --prompt and --sampling balanced are for those")
     one_label = task.numbers is not None or (task.categorical and not layout.multi_label)
-    if one_label and request.references != "mean":
+    if one_label and options.references != "mean":
         raise EmmsError(
-            f"a row has one {task.label.name}: --references (--captions) {request.references} is for several texts of "
+            f"a row has one {task.label.name}: --references (--captions) {options.references} is for several texts of "
             "an input, such as captions",
             "leave it out",
         )
-    if request.label_form == "spans" and task.spans_of is None:
+    if options.label_form == "spans" and task.spans_of is None:
         raise EmmsError(
             f"the {task.label.name} of {task.id} is no span of a text, which --label-form spans is for", "leave it out"
         )
-    numeric = request.label_form not in ((None, "text", "spans") if task.spans_of else (None,))
-    if task.numbers is None and (numeric or request.box_format):
+    numeric = options.label_form not in ((None, "text", "spans") if task.spans_of else (None,))
+    if task.numbers is None and (numeric or options.box_format):
         raise EmmsError(f"the {task.label.name} of {task.id} is no number: --label-form and --box-format are for those")
     formats = task.numbers.formats if task.numbers else {}
-    if request.box_format and request.box_format not in formats:
-        raise EmmsError(f"box_format is {request.box_format!r}", f"--box-format {'|'.join(formats)}")
+    if options.box_format and options.box_format not in formats:
+        raise EmmsError(f"box_format is {options.box_format!r}", f"--box-format {'|'.join(formats)}")
 
 
 def _roles(
     source: Source,
     kinds: Mapping[str, str],
-    task: str | None,
-    given: Mapping[str, str],
+    options: Options,
     preset: DatasetPreset | None,
 ) -> tuple[Task, dict[str, str]]:
     """The task and its columns: what the user says, then what the preset says, then what the columns look like."""
+    task, given = options.task, options.columns
     if task is None and preset is None:
         chosen, filled = find_task(kinds, given)
         source.notes.append(f"task {chosen.id} inferred from the columns")
@@ -218,20 +185,20 @@ def _plain_rows(source: Source, layout: RowSchema) -> Any:
     return plain
 
 
-def _collect(rows: Any, layout: RowSchema, request: Request) -> tuple[Collector, int]:
+def _collect(rows: Any, layout: RowSchema, options: Options) -> tuple[Collector, int]:
     """Reads items in their order of drawing until the sample is full; also counts the rows without a label."""
-    items = scan_items(rows, layout, request.seed)
+    items = scan_items(rows, layout, options.seed)
     unlabelled = items.empty
     if layout.task.categorical:
         classes = _classes(rows, layout)
         labelled = classes >= 0
         unlabelled += int((~labelled).sum())
         _check_labelled(unlabelled, len(classes), layout.columns[layout.task.label.name])
-        draw = proportional_order if request.sampling == "proportional" else balanced_order
+        draw = proportional_order if options.sampling == "proportional" else balanced_order
         order = np.flatnonzero(labelled)[draw(items.keys[labelled], classes[labelled])]
     else:
         order = plain_order(items.keys)
-    collector = Collector(layout, request, _unsized(rows, layout))
+    collector = Collector(layout, options, _unsized(rows, layout))
     last = None
     chunk = _CHUNK["image" if layout.task.modality.startswith("image") else "text"]
     for item, (_, row) in zip(order.tolist(), iterate(rows, items.rows[order], chunk), strict=True):

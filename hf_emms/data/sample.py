@@ -12,7 +12,7 @@ import numpy as np
 from hf_emms.data.image_files import as_rgb
 from hf_emms.hub import Repo
 from hf_emms.tasks import Task
-from hf_emms.tasks.base import LabelForm
+from hf_emms.options import LabelForm
 
 if TYPE_CHECKING:
     from PIL.Image import Image

@@ -11,7 +11,7 @@ import msgspec
 import numpy as np
 
 from hf_emms.cache import Cache
-from hf_emms.data.request import Request
+from hf_emms.options import Options
 from hf_emms.data.sample import Images, Pairs, Sample, SoftLabels, Spans
 from hf_emms.data.sampling import encoded
 from hf_emms.data.sources import DatasetRef
@@ -19,7 +19,7 @@ from hf_emms.hub import Repo
 from hf_emms.plugins import plugin_versions
 from hf_emms.tasks import get_task
 
-# Part of every key: raise it when the same request would draw another sample.
+# Part of every key: raise it when the same options would draw another sample.
 SAMPLE_VERSION = 3
 
 _ARRAYS = ("input_of_row", "codes", "groups")
@@ -32,7 +32,7 @@ _OF_PRESET = ("columns", "join", "words")
 _MIXTURE = ("labels", "texts", "weights")
 
 
-def sample_key(place: DatasetRef, request: Request, task: str | None, columns: Mapping[str, str]) -> dict[str, Any]:
+def sample_key(place: DatasetRef, options: Options, task: str | None, columns: Mapping[str, str]) -> dict[str, Any]:
     """The cache key of a sample: everything that changes it."""
     return {
         "id": place.repo.id,
@@ -42,7 +42,7 @@ def sample_key(place: DatasetRef, request: Request, task: str | None, columns: M
         "split": place.split,
         "task": task,
         "columns": dict(columns),
-        "request": asdict(request),
+        "options": asdict(options),
         "preset": {name: dict(getattr(place.preset, name)) for name in _OF_PRESET} if place.preset else None,
         # A task of another package cleans labels as its version does.
         "versions": {"datasets": version("datasets"), **plugin_versions()},
@@ -72,7 +72,7 @@ def keep_sample(cache: Cache, key: Mapping[str, Any], sample: Sample) -> None:
 
 
 def kept_sample(cache: Cache, key: Mapping[str, Any], place: DatasetRef) -> Sample | None:
-    """The sample that was drawn before for the same request, or None."""
+    """The sample that was drawn before for the same options, or None."""
     stored = cache.get("samples", key)
     if stored is None:
         return None

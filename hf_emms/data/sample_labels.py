@@ -12,13 +12,13 @@ from typing import Any
 
 import numpy as np
 
-from hf_emms.data.request import Request
+from hf_emms.options import Options
 from hf_emms.data.sample import SoftLabels
 from hf_emms.data.sampling import Collector, hash64
 from hf_emms.data.spans import Span, places_like
 from hf_emms.errors import EmmsError
 from hf_emms.tasks import Task
-from hf_emms.tasks.base import LabelForm
+from hf_emms.options import LabelForm
 
 # A label as the texts that it is the weighted mean of, in order; most are one text of weight 1.
 Blend = tuple[tuple[str, float], ...]
@@ -35,20 +35,20 @@ class Labels:
     form: LabelForm = "text"
 
 
-def text_labels(task: Task, raws: Sequence[Sequence[str]], request: Request, notes: list[str]) -> Labels:
+def text_labels(task: Task, raws: Sequence[Sequence[str]], options: Options, notes: list[str]) -> Labels:
     """Labels that are texts.
 
     Args:
         task: what they are for.
         raws: the raw texts of each row, repeats included.
-        request: which of several texts count.
+        options: which of several texts count.
         notes: what had to be decided is added here.
 
     Returns:
         One label for each distinct choice of texts; mixtures only where a label is more than one text.
     """
-    text_of = _cleaned(task, sorted({raw for row in raws for raw in row}), request.prompt, notes)
-    blends = [_blend(_chosen(row, text_of, request), text_of) for row in raws]
+    text_of = _cleaned(task, sorted({raw for row in raws for raw in row}), options.prompt, notes)
+    blends = [_blend(_chosen(row, text_of, options), text_of) for row in raws]
     distinct = sorted(set(blends))
     code_of = {blend: code for code, blend in enumerate(distinct)}
     codes = np.array([code_of[blend] for blend in blends], dtype=np.int64)
@@ -99,15 +99,15 @@ def _cleaned(task: Task, raws: Sequence[str], prompt: str | None, notes: list[st
     return {raw: prompt.replace("{}", text) for raw, text in cleaned.items()} if prompt else cleaned
 
 
-def _chosen(raws: Sequence[str], text_of: dict[str, str], request: Request) -> Sequence[str]:
+def _chosen(raws: Sequence[str], text_of: dict[str, str], options: Options) -> Sequence[str]:
     """Those of a row's texts that count."""
-    if len(raws) == 1 or request.references in ("mean", "all"):
+    if len(raws) == 1 or options.references in ("mean", "all"):
         return raws
-    if request.references == "majority":
+    if options.references == "majority":
         most, _ = Counter(text_of[raw] for raw in raws).most_common(1)[0]
         return [next(raw for raw in raws if text_of[raw] == most)]
-    if request.references == "one-per-image":
-        return [min(raws, key=lambda raw: _lot(request.seed, raw))]
+    if options.references == "one-per-image":
+        return [min(raws, key=lambda raw: _lot(options.seed, raw))]
     return raws[:1]
 
 
@@ -152,12 +152,12 @@ def span_rows(collector: Collector, notes: list[str]) -> SpanRows | None:
     Raises:
         EmmsError: spans are asked for, and there are none.
     """
-    task, request = collector.layout.task, collector.request
-    if task.spans_of is None or request.label_form not in (None, "spans"):
+    task, options = collector.layout.task, collector.options
+    if task.spans_of is None or options.label_form not in (None, "spans"):
         return None
     label, found = task.label.name, {number for number, spans in collector.spans.items() if spans}
     labelled = {number for number, raws in collector.rows if raws != [task.empty]}
-    asked = request.label_form == "spans"
+    asked = options.label_form == "spans"
     if not asked and len(found) < _ENOUGH * len(labelled):
         if found:
             stand = f"the {label} stands in the {task.spans_of} of {len(found):,} of {len(labelled):,} rows only"
@@ -166,7 +166,7 @@ def span_rows(collector: Collector, notes: list[str]) -> SpanRows | None:
     rows = [
         (number, span, is_answer)
         for number in sorted(found)
-        for span, is_answer in _drawn(collector.text_of(number), collector.spans[number], number, request)
+        for span, is_answer in _drawn(collector.text_of(number), collector.spans[number], number, options)
     ]
     if all(is_answer for *_, is_answer in rows):
         if not asked:
@@ -183,24 +183,24 @@ def span_rows(collector: Collector, notes: list[str]) -> SpanRows | None:
     )
 
 
-def _drawn(text: str, answers: Sequence[Span], number: int, request: Request) -> list[tuple[Span, bool]]:
+def _drawn(text: str, answers: Sequence[Span], number: int, options: Options) -> list[tuple[Span, bool]]:
     """The spans of one input and whether each is the answer. The draw depends on the seed and the input alone."""
-    chosen = _chosen_spans(answers, request)
+    chosen = _chosen_spans(answers, options)
     rows = dict.fromkeys(chosen, True)
     for answer in chosen:
         places = places_like(text, answer, answers)
         for turn in range(min(OTHERS, len(places))):
-            lot = hash64(str(request.seed).encode(), *(str(part).encode() for part in (number, answer, turn)))
+            lot = hash64(str(options.seed).encode(), *(str(part).encode() for part in (number, answer, turn)))
             rows.setdefault(places.pop(lot % len(places)), False)
     return list(rows.items())
 
 
-def _chosen_spans(answers: Sequence[Span], request: Request) -> Sequence[Span]:
+def _chosen_spans(answers: Sequence[Span], options: Options) -> Sequence[Span]:
     """Those of an input's answers that count. Places have no mean: the most frequent one stands for it."""
-    if request.references == "all":
+    if options.references == "all":
         return sorted(set(answers))
-    if request.references == "first":
+    if options.references == "first":
         return answers[:1]
-    if request.references == "one-per-image":
-        return [min(answers, key=lambda span: (hash64(f"{request.seed} {span}".encode()), span))]
+    if options.references == "one-per-image":
+        return [min(answers, key=lambda span: (hash64(f"{options.seed} {span}".encode()), span))]
     return [span for span, _ in Counter(answers).most_common(1)]

@@ -16,7 +16,7 @@ import numpy as np
 
 from hf_emms.data.columns import column_of, value_of
 from hf_emms.data.image_files import image_problem, picture_size
-from hf_emms.data.request import Request
+from hf_emms.options import Options
 from hf_emms.data.rows import RowSchema, UnusableError
 from hf_emms.data.spans import Span
 from hf_emms.errors import EmmsError
@@ -108,7 +108,7 @@ class Collector:
 
     Attributes:
         layout: how rows are read.
-        request: how many rows, and which texts of an input.
+        options: how many rows, and which texts of an input.
         unsized: whether labels are measured without the size of their pictures, as parts of them.
         parts: for each part of the input, hash of content → content (encoded picture or text).
         inputs: hash of an input → hashes of its parts.
@@ -120,7 +120,7 @@ class Collector:
     """
 
     layout: RowSchema
-    request: Request
+    options: Options
     unsized: bool = False
     parts: tuple[dict[int, Any], ...] = field(init=False)
     inputs: dict[int, tuple[int, ...]] = field(default_factory=dict)
@@ -137,7 +137,7 @@ class Collector:
     @property
     def full(self) -> bool:
         """Whether the sample has all its rows. More texts of its last input may still come."""
-        wanted = self.request.max_samples
+        wanted = self.options.max_samples
         return wanted is not None and len(self.rows) >= wanted
 
     @property
@@ -145,7 +145,7 @@ class Collector:
         """Whether each label makes a row of its own."""
         task = self.layout.task
         single = task.categorical and not self.layout.multi_label
-        return single or task.numbers is not None or self.request.references == "all"
+        return single or task.numbers is not None or self.options.references == "all"
 
     def add(self, row: Mapping[str, Any], place: int) -> None:
         """Takes one item of a dataset row, or counts why not.
@@ -200,7 +200,7 @@ class Collector:
         self.skipped += 1
         self.example = self.example or problem
         # Past this point even a sample whose other rows are all good would be refused.
-        wanted = self.request.max_samples
+        wanted = self.options.max_samples
         if wanted is not None and too_many(self.skipped, wanted + self.skipped):
             self.finish()
 
@@ -217,7 +217,7 @@ class Collector:
         numbers = self.layout.task.numbers
         if numbers is None:
             return labels
-        form = self.request.box_format
+        form = self.options.box_format
         measure = numbers.formats[form] if form else numbers.measure
         size = picture_size(contents[0]) if isinstance(contents[0], bytes) and not self.unsized else None
         try:

@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 from hf_emms.data.columns import feature_of, value_of
-from hf_emms.data.request import Request
+from hf_emms.options import Options
 from hf_emms.data.rows import RowSchema, UnusableError
 from hf_emms.data.sampling import MAX_SKIPPED, encoded, hash64, too_many
 from hf_emms.errors import EmmsError
@@ -23,21 +23,21 @@ _PATIENCE = 10
 _MOST_OF_A_ROW = 4
 
 
-def read_prefix(rows: Any, layout: RowSchema, request: Request) -> tuple[Any, str]:
+def read_prefix(rows: Any, layout: RowSchema, options: Options) -> tuple[Any, str]:
     """Reads enough of a stream into memory to draw a sample from.
 
     Args:
         rows: a ``datasets.IterableDataset`` with the needed columns, pictures encoded.
         layout: how its rows are read.
-        request: how many rows; balanced sampling reads on for classes that have not come yet.
+        options: how many rows; balanced sampling reads on for classes that have not come yet.
 
     Returns:
         A ``datasets.Dataset`` in memory, and a note that says how it came about.
 
     Raises:
-        EmmsError: the request has no number of rows.
+        EmmsError: the options has no number of rows.
     """
-    wanted = request.max_samples
+    wanted = options.max_samples
     if wanted is None:
         raise EmmsError("a stream is read up to a number of rows", "add --max-samples 1000, or leave --streaming out")
     import datasets
@@ -45,16 +45,16 @@ def read_prefix(rows: Any, layout: RowSchema, request: Request) -> tuple[Any, st
     task, features = layout.task, rows.features
     label = layout.label_columns[0]
     buffer = min(_BUFFER["image" if task.modality.startswith("image") else "text"], _BUFFER_PER_ROW * wanted)
-    shuffled = rows.shuffle(seed=request.seed, buffer_size=buffer)
+    shuffled = rows.shuffle(seed=options.seed, buffer_size=buffer)
     margin = wanted + int(2 * MAX_SKIPPED * wanted) + 1
-    if task.categorical and request.sampling != "proportional" and not layout.multi_label:
+    if task.categorical and options.sampling != "proportional" and not layout.multi_label:
         classes = getattr(feature_of(features, label), "num_classes", None)
         kept, read = _evenly(shuffled, lambda row: layout.name(value_of(row, label)), classes, wanted)
     elif task.categorical:
         kept, read = _first(shuffled, margin, lambda row: 1)
     else:
         seen: set[int] = set()
-        kept, read = _first(shuffled, margin, lambda row: _worth(row, layout, request, seen))
+        kept, read = _first(shuffled, margin, lambda row: _worth(row, layout, options, seen))
     note = f"streamed: drawn from the first {pluralize(read, 'row')} of a shuffled stream, not from the whole split"
     return datasets.Dataset.from_list([dict(row) for row in kept], features=features), note
 
@@ -71,7 +71,7 @@ def _first(rows: Iterable[Mapping[str, Any]], wanted: int, worth: Any) -> tuple[
     return kept, len(kept)
 
 
-def _worth(row: Mapping[str, Any], layout: RowSchema, request: Request, seen: set[int]) -> int:
+def _worth(row: Mapping[str, Any], layout: RowSchema, options: Options, seen: set[int]) -> int:
     """How many rows of the sample one dataset row makes, as far as it is worth to count on them."""
     if layout.spread:
         return min(layout.count(row), _MOST_OF_A_ROW)
@@ -80,7 +80,7 @@ def _worth(row: Mapping[str, Any], layout: RowSchema, request: Request, seen: se
         labels = layout.labels(row, 0)
     except UnusableError:
         return 0
-    if request.references == "all":
+    if options.references == "all":
         return len(labels)
     before = len(seen)
     seen.add(hash64(*map(encoded, contents)))

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Protocol
 from hf_emms import __version__
 from hf_emms.cache import Cache
 from hf_emms.errors import EmmsError, redacted
-from hf_emms.features.hidden_layers import SPREAD
+from hf_emms.options import Options
 from hf_emms.plugins import plugin_versions
 from hf_emms.ranking import Row
 from hf_emms.scoring.label_basis import LabelTable
@@ -34,7 +34,7 @@ class Work:
         checkpoints: name in the ranking → checkpoint, in the order of the plan.
         sample: the rows.
         labels: gives the F-labels of the N rows of the sample; an engine may start downloads before it asks.
-        settings: how checkpoints are run and scored.
+        options: how checkpoints are run and scored.
         cache: of this machine: where features are looked for and kept.
         progress: is told what happens.
     """
@@ -42,7 +42,7 @@ class Work:
     checkpoints: dict[str, Repo]
     sample: Sample
     labels: Callable[[], LabelTable]
-    settings: Settings
+    options: Options
     cache: Cache
     progress: Progress
 
@@ -92,38 +92,6 @@ class Silent:
 
     def noted(self, message: str) -> None:
         pass
-
-
-@dataclass(frozen=True)
-class Settings:
-    """How checkpoints are run and scored.
-
-    Attributes:
-        estimators: names; the first one decides whether a checkpoint is scored or failed.
-        seed: of the folds.
-        folds: number of folds.
-        device: "auto", "cpu", "cuda", "mps".
-        dtype: "auto", "float32", "bfloat16", "float16".
-        batch_size: inputs a batch; None lets the extractor choose.
-        allow_pickle: load pickled weights.
-        trust_remote_code: run code that a checkpoint brings along.
-        layers: asked for, see `features.layers`; a checkpoint's row is that of the best of them.
-    """
-
-    estimators: tuple[str, ...]
-    seed: int = 0
-    folds: int = 5
-    device: str = "auto"
-    dtype: str = "auto"
-    batch_size: int | None = None
-    allow_pickle: bool = False
-    trust_remote_code: bool = False
-    layers: tuple[str, ...] = ()
-
-    @property
-    def read_layers(self) -> tuple[str, ...]:
-        """The layers that are read: those asked for, else the last with two earlier ones beside it."""
-        return self.layers or (SPREAD,)
 
 
 _PACKAGES = ("torch", "transformers", "datasets", "numpy")

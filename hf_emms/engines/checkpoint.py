@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from hf_emms.engines.base import Settings, one_line
+from hf_emms.engines.base import, one_line
+from hf_emms.options import Options
 from hf_emms.engines.shards import Shard, moments_of
 from hf_emms.errors import EmmsError
 from hf_emms.ranking import Score, plain
@@ -23,13 +24,13 @@ if TYPE_CHECKING:
     from hf_emms.engines.extraction import FeatureInfo
 
 
-def needs_rows(settings: Settings) -> bool:
+def needs_rows(options: Options) -> bool:
     """Whether an estimator needs features of single rows, not moments alone."""
-    return any(ESTIMATORS[name].needs_rows for name in settings.estimators)
+    return any(ESTIMATORS[name].needs_rows for name in options.estimators)
 
 
 def scoring_inputs(
-    features: np.ndarray | None, moments: Moments | None, part: Shard, labels: LabelTable, settings: Settings
+    features: np.ndarray | None, moments: Moments | None, part: Shard, labels: LabelTable, options: Options
 ) -> ScoringInputs:
     """What estimators look at.
 
@@ -38,25 +39,25 @@ def scoring_inputs(
         moments: of all rows; made from the features where None.
         part: the rows.
         labels: of all rows of the sample.
-        settings: how.
+        options: how.
     """
     if features is None:
         assert moments is not None
         return ScoringInputs(moments)
     if moments is None:
-        moments = moments_of(features, part, labels, settings)
-    rows = features[part.input_of_row] if needs_rows(settings) else None
+        moments = moments_of(features, part, labels, options)
+    rows = features[part.input_of_row] if needs_rows(options) else None
     return ScoringInputs(moments, rows, labels.take(part.rows), part.groups)
 
 
 def scores_of(
-    evidence: ScoringInputs, settings: Settings, known: Mapping[str, Score] | None = None
+    evidence: ScoringInputs, options: Options, known: Mapping[str, Score] | None = None
 ) -> tuple[dict[str, Score], tuple[str, ...]]:
     """Every estimator's score, and notes; one (but the first) that cannot score these rows becomes a note.
 
     Args:
         evidence: what estimators look at.
-        settings: which estimators.
+        options: which estimators.
         known: scores of the same evidence that need not be computed again.
 
     Raises:
@@ -64,7 +65,7 @@ def scores_of(
     """
     scores: dict[str, Score] = {}
     notes: list[str] = []
-    for place, name in enumerate(settings.estimators):
+    for place, name in enumerate(options.estimators):
         try:
             scores[name] = known[name] if known and name in known else _score(name, evidence)
         except EmmsError as error:
@@ -102,14 +103,14 @@ class LayerScores:
 
 
 def layer_scores(
-    evidence: Mapping[str, Callable[[], ScoringInputs]], refused: Mapping[str, EmmsError], settings: Settings
+    evidence: Mapping[str, Callable[[], ScoringInputs]], refused: Mapping[str, EmmsError], options: Options
 ) -> LayerScores:
     """Scores every layer.
 
     Args:
         evidence: layer → makes what estimators look at; only that of one layer lives at a time.
         refused: layer → why its features could not be had.
-        settings: how.
+        options: how.
 
     Raises:
         EmmsError: no layer has a score by the first estimator.
@@ -119,7 +120,7 @@ def layer_scores(
     notes: dict[str, tuple[str, ...]] = {}
     for layer, make in evidence.items():
         try:
-            scores[layer], notes[layer] = scores_of(make(), settings)
+            scores[layer], notes[layer] = scores_of(make(), options)
         except EmmsError as error:
             failed[layer] = error
     if not scores:
@@ -127,15 +128,15 @@ def layer_scores(
     return LayerScores(scores, notes, {layer: one_line(error) for layer, error in failed.items()})
 
 
-def row_fields(layer_scores: LayerScores, about: Mapping[str, FeatureInfo], settings: Settings) -> dict[str, Any]:
+def row_fields(layer_scores: LayerScores, about: Mapping[str, FeatureInfo], options: Options) -> dict[str, Any]:
     """The fields of a `Row` that report scores and checkpoint.
 
     Args:
         layer_scores: of the checkpoint.
         about: layer → the checkpoint.
-        settings: the first estimator picks the layer; without layers asked for, the row names none.
+        options: the first estimator picks the layer; without layers asked for, the row names none.
     """
-    best = layer_scores.best(settings.estimators[0])
+    best = layer_scores.best(options.estimators[0])
     told = about[best]
     fields: dict[str, Any] = {
         "scores": layer_scores.scores[best],
@@ -149,7 +150,7 @@ def row_fields(layer_scores: LayerScores, about: Mapping[str, FeatureInfo], sett
             *(f"no score at layer {layer}: {why}" for layer, why in layer_scores.refused.items()),
         ),
     }
-    if settings.layers:
+    if options.layers:
         fields["layer"] = best
         fields["layers"] = {
             layer: {name: score.value for name, score in scores.items()}

@@ -13,7 +13,7 @@ import msgspec
 import numpy as np
 
 from hf_emms.cache import Cache
-from hf_emms.engines.base import Settings
+from hf_emms.options import Options
 from hf_emms.engines.checkpoint import needs_rows
 from hf_emms.engines.shards import Batches, Shard, streamed_moments, whole
 from hf_emms.features.hidden_layers import LAST, LayerError
@@ -31,11 +31,11 @@ if TYPE_CHECKING:
 def batches_of(
     extractor: BaseExtractor,
     part: Shard,
-    settings: Settings,
+    options: Options,
     on_inputs: Callable[[int], None] = lambda count: None,
 ) -> Iterator[tuple[np.ndarray, np.ndarray]]:
     """Features of a part's inputs, batch by batch, see `Batches`; `on_inputs` gets the number of inputs of each."""
-    for positions, features in extractor.batches(part.inputs, batch_size=settings.batch_size):
+    for positions, features in extractor.batches(part.inputs, batch_size=options.batch_size):
         yield positions, features
         on_inputs(len(positions))
 
@@ -115,7 +115,7 @@ def extract(
     repo: Repo,
     sample: Sample,
     labels: LabelTable,
-    settings: Settings,
+    options: Options,
     cache: Cache,
     on_inputs: Callable[[int], None] = lambda count: None,
 ) -> Extractions:
@@ -124,15 +124,15 @@ def extract(
     Raises:
         EmmsError: the checkpoint cannot be loaded, or fails on an input.
     """
-    kept = CachedFeatures(repo, sample, settings, cache)
-    found = {layer: kept.load(layer) for layer in settings.read_layers}
+    kept = CachedFeatures(repo, sample, options, cache)
+    found = {layer: kept.load(layer) for layer in options.read_layers}
     there = {layer: extraction for layer, extraction in found.items() if extraction is not None}
     missing = tuple(layer for layer in found if layer not in there)
     if not missing:
         on_inputs(len(sample.inputs))
         return Extractions(there, {})
     try:
-        made = _extracted(repo, sample, labels, settings, kept, missing, on_inputs)
+        made = _extracted(repo, sample, labels, options, kept, missing, on_inputs)
     except LayerError as error:
         if not there:
             raise
@@ -145,21 +145,21 @@ def _extracted(
     repo: Repo,
     sample: Sample,
     labels: LabelTable,
-    settings: Settings,
+    options: Options,
     kept: CachedFeatures,
     layers: tuple[str, ...],
     on_inputs: Callable[[int], None],
 ) -> Extractions:
     """One run over the inputs, for all the layers."""
-    extractor = load(repo, sample.task, settings, sample.inputs, layers)
+    extractor = load(repo, sample.task, options, sample.inputs, layers)
     try:
         part = whole(sample)
-        if not kept.enabled and not needs_rows(settings):
-            batches = batches_of(extractor, part, settings, on_inputs)
-            moments = streamed_moments(batches, extractor.columns, part, labels, settings)
+        if not kept.enabled and not needs_rows(options):
+            batches = batches_of(extractor, part, options, on_inputs)
+            moments = streamed_moments(batches, extractor.columns, part, labels, options)
             streamed = {layer: Extraction(None, moments[layer], feature_info(extractor, layer)) for layer in moments}
             return Extractions(streamed, extractor.refused)
-        features = filled(batches_of(extractor, part, settings, on_inputs), len(part.inputs), extractor.width)
+        features = filled(batches_of(extractor, part, options, on_inputs), len(part.inputs), extractor.width)
     finally:
         extractor.close()
     made = {}
@@ -171,9 +171,9 @@ def _extracted(
 
 
 def load(
-    repo: Repo, task: Task, settings: Settings, inputs: Sequence[Any], layers: tuple[str, ...] | None = None
+    repo: Repo, task: Task, options: Options, inputs: Sequence[Any], layers: tuple[str, ...] | None = None
 ) -> BaseExtractor:
-    """Loads a checkpoint for inputs of one kind, to give some layers; without, all that the settings ask for.
+    """Loads a checkpoint for inputs of one kind, to give some layers; without, all that the options ask for.
 
     Raises:
         EmmsError: it cannot be loaded.
@@ -185,11 +185,11 @@ def load(
         repo,
         task.modality,
         task.id,
-        device=settings.device,
-        dtype=settings.dtype,
-        allow_pickle=settings.allow_pickle,
-        trust_remote_code=settings.trust_remote_code,
-        layers=layers or settings.read_layers,
+        device=options.device,
+        dtype=options.dtype,
+        allow_pickle=options.allow_pickle,
+        trust_remote_code=options.trust_remote_code,
+        layers=layers or options.read_layers,
         spans=isinstance(inputs, Spans),
     )
 
@@ -228,11 +228,11 @@ class CachedFeatures:
         EmmsError: the checkpoint's configuration cannot be had or used; only where the cache is enabled.
     """
 
-    def __init__(self, repo: Repo, sample: Sample, settings: Settings, cache: Cache) -> None:
+    def __init__(self, repo: Repo, sample: Sample, options: Options, cache: Cache) -> None:
         self.enabled = cache.enabled
         self._cache = cache
         self._target = sample
-        self._plan = _plan(repo, sample, settings) if cache.enabled else None
+        self._plan = _plan(repo, sample, options) if cache.enabled else None
 
     def load(self, layer: str = LAST) -> Extraction | None:
         """What is stored of a layer."""
@@ -252,7 +252,7 @@ class CachedFeatures:
             self._cache.put("features", key, {"features": np.ascontiguousarray(features), "about": encoded})
 
 
-def prefetch_weights(repo: Repo, sample: Sample, settings: Settings, cache: Cache) -> None:
+def prefetch_weights(repo: Repo, sample: Sample, options: Options, cache: Cache) -> None:
     """Downloads what `extract` will load, and nothing where the cache has the features.
 
     Raises:
@@ -260,9 +260,9 @@ def prefetch_weights(repo: Repo, sample: Sample, settings: Settings, cache: Cach
     """
     from hf_emms.features.files import fetch_weights
 
-    plan = _plan(repo, sample, settings)
-    if not all(cache.holds("features", features_key(plan, sample, layer)) for layer in settings.read_layers):
-        fetch_weights(repo, subfolder=plan.subfolder, allow_pickle=settings.allow_pickle)
+    plan = _plan(repo, sample, options)
+    if not all(cache.holds("features", features_key(plan, sample, layer)) for layer in options.read_layers):
+        fetch_weights(repo, subfolder=plan.subfolder, allow_pickle=options.allow_pickle)
 
 
 def features_key(plan: ExtractionPlan, sample: Sample, layer: str = LAST) -> dict[str, Any]:
@@ -277,13 +277,13 @@ def features_key(plan: ExtractionPlan, sample: Sample, layer: str = LAST) -> dic
     return key if layer == LAST else {**key, "layer": layer}
 
 
-def _plan(repo: Repo, sample: Sample, settings: Settings) -> ExtractionPlan:
+def _plan(repo: Repo, sample: Sample, options: Options) -> ExtractionPlan:
     from hf_emms.features.feature_plan import plan_extraction
 
     return plan_extraction(
         repo,
         sample.task.modality,
         sample.task.id,
-        dtype=settings.dtype,
-        trust_remote_code=settings.trust_remote_code,
+        dtype=options.dtype,
+        trust_remote_code=options.trust_remote_code,
     )

@@ -90,7 +90,7 @@ def downloads_ahead(work: Work) -> Prefetch:
     """Brings what an engine's checkpoints will load, in their order."""
     return Prefetch(
         work.checkpoints.values(),
-        lambda repo: prefetch_weights(repo, work.sample, work.settings, work.cache),
+        lambda repo: prefetch_weights(repo, work.sample, work.options, work.cache),
         lambda id: work.progress.noted(f"waiting for the download of {id}"),
     )
 
@@ -134,23 +134,23 @@ def _row(name: str, repo: Repo, work: Work, labels: LabelTable, prefetch: Prefet
 def _scored(name: str, repo: Repo, work: Work, labels: LabelTable) -> Row:
     started = time.perf_counter()
     told = partial(work.progress.advanced, name)
-    extracted = extract(repo, work.sample, labels, work.settings, work.cache, told)
+    extracted = extract(repo, work.sample, labels, work.options, work.cache, told)
     featured = time.perf_counter()
     part = whole(work.sample)
     for one in extracted.layers.values():
-        note = memory_note(len(part.rows), one.about.width, labels, work.settings)
+        note = memory_note(len(part.rows), one.about.width, labels, work.options)
         if note is not None:
             work.progress.noted(f"{name}: {note}")
     evidence = {
-        layer: partial(scoring_inputs, one.features, one.moments, part, labels, work.settings)
+        layer: partial(scoring_inputs, one.features, one.moments, part, labels, work.options)
         for layer, one in extracted.layers.items()
     }
-    verdict = checkpoint.layer_scores(evidence, extracted.refused, work.settings)
+    verdict = checkpoint.layer_scores(evidence, extracted.refused, work.options)
     about = {layer: one.about for layer, one in extracted.layers.items()}
     return Row(
         name,
         repo.revision,
         seconds=Seconds(round(featured - started, 3), round(time.perf_counter() - featured, 3)),
         cached="features" if all(one.cached for one in extracted.layers.values()) else "none",
-        **checkpoint.row_fields(verdict, about, work.settings),
+        **checkpoint.row_fields(verdict, about, work.options),
     )

@@ -274,8 +274,8 @@ def _advance(
 def _feed(racer: Racer, stops: Sequence[int], work: Work, labels: LabelTable, loaded: ExtractorPool) -> None:
     """Runs a checkpoint up to each stop. It is not loaded where the cache has its features, or where it still is."""
     started = time.perf_counter()
-    (layer,) = work.settings.read_layers
-    kept = CachedFeatures(racer.repo, work.sample, work.settings, work.cache)
+    (layer,) = work.options.read_layers
+    kept = CachedFeatures(racer.repo, work.sample, work.options, work.cache)
     stored = kept.load(layer)
     if stored is not None and stored.features is not None:
         racer.about, racer.cached = stored.about, True
@@ -284,11 +284,11 @@ def _feed(racer: Racer, stops: Sequence[int], work: Work, labels: LabelTable, lo
             _take(racer, stored.features[racer.inputs : stop], work, labels)
         return
     inputs = work.sample.inputs
-    with loaded.lent(racer.name, lambda: load(racer.repo, work.sample.task, work.settings, inputs)) as extractor:
+    with loaded.lent(racer.name, lambda: load(racer.repo, work.sample.task, work.options, inputs)) as extractor:
         extractor.count_anew()
         part = shard_of(work.sample, slice(racer.inputs, stops[-1]))
         told = partial(work.progress.advanced, racer.name)
-        features = filled(batches_of(extractor, part, work.settings, told), len(part.inputs), extractor.width)
+        features = filled(batches_of(extractor, part, work.options, told), len(part.inputs), extractor.width)
         about = feature_info(extractor, layer)
     racer.about = about if racer.about is None else racer.about.joined(about)
     racer.seconds[0] += time.perf_counter() - started
@@ -303,11 +303,11 @@ def _take(racer: Racer, features: np.ndarray, work: Work, labels: LabelTable) ->
     """Folds in the features of the next inputs, and looks at the racer."""
     started = time.perf_counter()
     part = shard_of(work.sample, slice(racer.inputs, racer.inputs + len(features)))
-    moments = moments_of(features, part, labels, work.settings)
+    moments = moments_of(features, part, labels, work.options)
     racer.moments = moments if racer.moments is None else racer.moments.merge(moments)
     racer.features.append(features)
     racer.inputs, racer.rows = racer.inputs + len(features), racer.rows + len(part.rows)
-    note = memory_note(racer.rows, moments.d1, labels, work.settings)
+    note = memory_note(racer.rows, moments.d1, labels, work.options)
     if note is not None:
         work.progress.noted(f"{racer.name}: {note}")
     _look(racer, work, labels)
@@ -315,7 +315,7 @@ def _take(racer: Racer, features: np.ndarray, work: Work, labels: LabelTable) ->
 
 
 def _look(racer: Racer, work: Work, labels: LabelTable) -> None:
-    first, *_ = estimators = work.settings.estimators
+    first, *_ = estimators = work.options.estimators
     if racer.inputs == len(work.sample.inputs):
         # All estimators at once: they share what is dear.
         racer.verdict = _scores(racer, work, labels, estimators)
@@ -331,12 +331,12 @@ def _look(racer: Racer, work: Work, labels: LabelTable) -> None:
 def _scores(
     racer: Racer, work: Work, labels: LabelTable, estimators: tuple[str, ...]
 ) -> tuple[dict[str, Score], tuple[str, ...]]:
-    settings = replace(work.settings, estimators=estimators)
+    options = replace(work.options, estimators=estimators)
     part = shard_of(work.sample, slice(0, racer.inputs))
-    features = np.concatenate(racer.features) if needs_rows(settings) else None
+    features = np.concatenate(racer.features) if needs_rows(options) else None
     rows, score = racer.looks[-1] if racer.looks else (0, None)
-    known = {work.settings.estimators[0]: score} if score is not None and rows == racer.rows else {}
-    return scores_of(scoring_inputs(features, racer.moments, part, labels, settings), settings, known)
+    known = {work.options.estimators[0]: score} if score is not None and rows == racer.rows else {}
+    return scores_of(scoring_inputs(features, racer.moments, part, labels, options), options, known)
 
 
 def _finished(racer: Racer, work: Work, labels: LabelTable, error: str | None = None) -> Row:
@@ -349,18 +349,18 @@ def _finished(racer: Racer, work: Work, labels: LabelTable, error: str | None = 
 def _row(racer: Racer, work: Work, labels: LabelTable) -> Row:
     started = time.perf_counter()
     try:
-        scores, notes = racer.verdict or _scores(racer, work, labels, work.settings.estimators)
+        scores, notes = racer.verdict or _scores(racer, work, labels, work.options.estimators)
     except failures() as error:
         return Row(racer.name, racer.repo.revision, error=one_line(error))
     scoring = racer.seconds[1] + time.perf_counter() - started
     about = racer.about
     assert about is not None
-    (layer,) = work.settings.read_layers
+    (layer,) = work.options.read_layers
     return Row(
         racer.name,
         racer.repo.revision,
         n=racer.rows if racer.rows < len(work.sample) else None,
         seconds=Seconds(round(racer.seconds[0], 3), round(scoring, 3)),
         cached="features" if racer.cached else "none",
-        **row_fields(LayerScores({layer: scores}, {layer: notes}, {}), {layer: about}, work.settings),
+        **row_fields(LayerScores({layer: scores}, {layer: notes}, {}), {layer: about}, work.options),
     )

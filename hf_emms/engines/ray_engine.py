@@ -190,9 +190,9 @@ class _Run:
     def __init__(self, work: Work, cluster: Cluster, shard_inputs: int | None) -> None:
         self._work = work
         self._cluster = cluster
-        self._on_gpu = _on_gpu(work.settings.device, cluster)
+        self._on_gpu = _on_gpu(work.options.device, cluster)
         self._slots = max(1, cluster.gpus if self._on_gpu else cluster.cpus)
-        self._keep = work.cache.enabled or needs_rows(work.settings)
+        self._keep = work.cache.enabled or needs_rows(work.options)
         self._inputs = len(work.sample.inputs)
         self._size = shard_inputs or shard_size(self._inputs, len(work.checkpoints), self._slots)
         self._starts = range(0, self._inputs, self._size)
@@ -202,7 +202,7 @@ class _Run:
     def rows(self) -> Generator[Row, None, None]:
         labels, sample = self._work.labels(), self._work.sample
         self._labels = ray.put(labels)
-        self._settings = ray.put(self._work.settings)
+        self._settings = ray.put(self._work.options)
         self._all_rows = ray.put(replace(whole(sample), inputs=()))
         self._parts = [ray.put(shard_of(sample, slice(start, start + self._size))) for start in self._starts]
         waiting = deque(self._work.checkpoints.items())
@@ -230,8 +230,8 @@ class _Run:
 
     def _flight(self, repo: Repo) -> _PendingCheckpoint:
         work = self._work
-        kept = CachedFeatures(repo, work.sample, work.settings, work.cache)
-        found = {layer: kept.load(layer) for layer in work.settings.read_layers}
+        kept = CachedFeatures(repo, work.sample, work.options, work.cache)
+        found = {layer: kept.load(layer) for layer in work.options.read_layers}
         stored = {layer: one for layer, one in found.items() if one is not None}
         if len(stored) == len(found):
             features = ray.put({layer: one.features for layer, one in stored.items()})
@@ -250,12 +250,12 @@ class _Run:
         return _PendingCheckpoint(repo, kept, self._score(_merged(moments), features), pieces, features)
 
     def _score(self, moments: ObjectRef, features: list[ObjectRef]) -> ObjectRef:
-        rows = features if needs_rows(self._work.settings) else []
+        rows = features if needs_rows(self._work.options) else []
         return _task(ray_tasks.score).remote(moments, self._all_rows, self._labels, self._settings, *rows)
 
     def _resources(self, repo: Repo) -> dict[str, float]:
         files = listing(repo)
-        weights = sum(files[path].bytes for path in weight_files(files, allow_pickle=self._work.settings.allow_pickle))
+        weights = sum(files[path].bytes for path in weight_files(files, allow_pickle=self._work.options.allow_pickle))
         if weights > self._cluster.memory:
             raise EmmsError(
                 f"the weights take {weights / 1e9:.1f} GB, but no node offers more than "
@@ -313,7 +313,7 @@ class _Run:
             flight.repo.revision,
             seconds=Seconds(round(sum(piece.seconds for piece in pieces), 3), round(judgement.seconds, 3)),
             cached="none" if flight.about is None else "features",
-            **row_fields(layer_scores, about, self._work.settings),
+            **row_fields(layer_scores, about, self._work.options),
         )
 
     def _keep_features(self, flight: _PendingCheckpoint, about: dict[str, FeatureInfo]) -> None:

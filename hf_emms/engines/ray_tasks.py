@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING, TypeVar
 import numpy as np
 
 from hf_emms import demo
-from hf_emms.engines.base import Settings, failures, one_line, versions
+from hf_emms.engines.base import failures, one_line, versions
+from hf_emms.options import Options
 from hf_emms.engines.checkpoint import LayerScores, layer_scores, scoring_inputs
 from hf_emms.engines.extraction import FeatureInfo, batches_of, feature_info, filled, load
 from hf_emms.engines.shards import Shard, moments_of, streamed_moments
@@ -55,7 +56,7 @@ class ScoreResult:
 
 
 def extract_part(
-    repo: Repo, task: Task, part: Shard, labels: LabelTable, settings: Settings, keep: bool
+    repo: Repo, task: Task, part: Shard, labels: LabelTable, options: Options, keep: bool
 ) -> tuple[ShardResult, MomentsOf, FeaturesOf | None]:
     """Runs a checkpoint over a part of the inputs.
 
@@ -64,7 +65,7 @@ def extract_part(
         task: what it is ranked for.
         part: the inputs.
         labels: of all rows of the sample.
-        settings: how.
+        options: how.
         keep: whether the features are wanted beside the moments.
 
     Returns:
@@ -73,12 +74,12 @@ def extract_part(
     Raises:
         EmmsError: in one line, why the checkpoint cannot be loaded or run.
     """
-    return _told(lambda: _extract_part(repo, task, part, labels, settings, keep))
+    return _told(lambda: _extract_part(repo, task, part, labels, options, keep))
 
 
-def moments_of_features(features: FeaturesOf, part: Shard, labels: LabelTable, settings: Settings) -> MomentsOf:
+def moments_of_features(features: FeaturesOf, part: Shard, labels: LabelTable, options: Options) -> MomentsOf:
     """Moments of features that are there already."""
-    return _told(lambda: _moments_of(features, part, labels, settings))
+    return _told(lambda: _moments_of(features, part, labels, options))
 
 
 def merge(left: MomentsOf, right: MomentsOf) -> MomentsOf:
@@ -87,7 +88,7 @@ def merge(left: MomentsOf, right: MomentsOf) -> MomentsOf:
 
 
 def score(
-    moments: MomentsOf, part: Shard, labels: LabelTable, settings: Settings, *features: FeaturesOf
+    moments: MomentsOf, part: Shard, labels: LabelTable, options: Options, *features: FeaturesOf
 ) -> ScoreResult:
     """Scores a checkpoint.
 
@@ -95,7 +96,7 @@ def score(
         moments: of all rows.
         part: all rows; its inputs are not looked at.
         labels: of all rows.
-        settings: how.
+        options: how.
         features: of one part after the other, where an estimator needs rows.
 
     Raises:
@@ -105,11 +106,11 @@ def score(
     def evidence(layer: str) -> ScoringInputs:
         rows = np.concatenate([one[layer] for one in features]) if features else None
         # A copy: what lies in the object store cannot be written to, and the last rows are still to be folded in.
-        return scoring_inputs(rows, moments[layer].copy(), part, labels, settings)
+        return scoring_inputs(rows, moments[layer].copy(), part, labels, options)
 
     def scored() -> ScoreResult:
         started = time.perf_counter()
-        judged = layer_scores({layer: partial(evidence, layer) for layer in moments}, {}, settings)
+        judged = layer_scores({layer: partial(evidence, layer) for layer in moments}, {}, options)
         return ScoreResult(judged, time.perf_counter() - started)
 
     return _told(scored)
@@ -121,19 +122,19 @@ def worker_versions() -> dict[str, str]:
 
 
 def _extract_part(
-    repo: Repo, task: Task, part: Shard, labels: LabelTable, settings: Settings, keep: bool
+    repo: Repo, task: Task, part: Shard, labels: LabelTable, options: Options, keep: bool
 ) -> tuple[ShardResult, MomentsOf, FeaturesOf | None]:
     started = time.perf_counter()
-    extractor = load(_here(repo), task, settings, part.inputs)
+    extractor = load(_here(repo), task, options, part.inputs)
     try:
         if keep:
-            rows = filled(batches_of(extractor, part, settings), len(part.inputs), extractor.width)
+            rows = filled(batches_of(extractor, part, options), len(part.inputs), extractor.width)
             features = {layer: np.ascontiguousarray(rows[:, own]) for layer, own in extractor.columns.items()}
-            moments = _moments_of(features, part, labels, settings)
+            moments = _moments_of(features, part, labels, options)
         else:
             features = None
-            batches = batches_of(extractor, part, settings)
-            moments = streamed_moments(batches, extractor.columns, part, labels, settings)
+            batches = batches_of(extractor, part, options)
+            moments = streamed_moments(batches, extractor.columns, part, labels, options)
     finally:
         extractor.close()
     about = {layer: feature_info(extractor, layer) for layer in extractor.columns}
@@ -141,8 +142,8 @@ def _extract_part(
     return ShardResult(about, refused, time.perf_counter() - started), moments, features
 
 
-def _moments_of(features: FeaturesOf, part: Shard, labels: LabelTable, settings: Settings) -> MomentsOf:
-    return {layer: moments_of(own, part, labels, settings) for layer, own in features.items()}
+def _moments_of(features: FeaturesOf, part: Shard, labels: LabelTable, options: Options) -> MomentsOf:
+    return {layer: moments_of(own, part, labels, options) for layer, own in features.items()}
 
 
 def _here(repo: Repo) -> Repo:

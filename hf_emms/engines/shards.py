@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from hf_emms.engines.base import Settings
+from hf_emms.options import Options
 from hf_emms.scoring.label_basis import LabelTable
 from hf_emms.scoring.moments import Moments, kept_by_text, needed_bytes
 
@@ -57,16 +57,16 @@ def shard_of(sample: Sample, inputs: slice) -> Shard:
     return Shard(sample.inputs[start:stop], rows, sample.input_of_row[rows] - start, sample.groups[rows])
 
 
-def moments_of(features: np.ndarray, part: Shard, labels: LabelTable, settings: Settings) -> Moments:
+def moments_of(features: np.ndarray, part: Shard, labels: LabelTable, options: Options) -> Moments:
     """Moments of a part's rows.
 
     Args:
         features: float32 (m, D1), of the part's inputs.
         part: the rows.
         labels: of all rows of the sample.
-        settings: folds and their seed.
+        options: folds and their seed.
     """
-    moments = Moments.like(labels, features.shape[1], folds=settings.folds, seed=settings.seed)
+    moments = Moments.like(labels, features.shape[1], folds=options.folds, seed=options.seed)
     for start in range(0, len(part.rows), CHUNK_ROWS):
         chunk = slice(start, start + CHUNK_ROWS)
         moments.update(features[part.input_of_row[chunk]], labels.take(part.rows[chunk]), part.groups[chunk])
@@ -74,7 +74,7 @@ def moments_of(features: np.ndarray, part: Shard, labels: LabelTable, settings: 
 
 
 def streamed_moments(
-    batches: Batches, columns: Mapping[str, slice], part: Shard, labels: LabelTable, settings: Settings
+    batches: Batches, columns: Mapping[str, slice], part: Shard, labels: LabelTable, options: Options
 ) -> dict[str, Moments]:
     """`moments_of` each layer straight from batches: no array of all features exists.
 
@@ -83,10 +83,10 @@ def streamed_moments(
         columns: layer → its columns of the features.
         part: the rows.
         labels: of all rows of the sample.
-        settings: folds and their seed.
+        options: folds and their seed.
     """
     moments = {
-        layer: Moments.like(labels, own.stop - own.start, folds=settings.folds, seed=settings.seed)
+        layer: Moments.like(labels, own.stop - own.start, folds=options.folds, seed=options.seed)
         for layer, own in columns.items()
     }
     rows_of = _rows_by_input(part.input_of_row, len(part.inputs))
@@ -110,8 +110,8 @@ def _rows_by_input(input_of_row: np.ndarray, inputs: int) -> Callable[[int], np.
     return rows_of
 
 
-def memory_note(rows: int, width: int, labels: LabelTable, settings: Settings) -> str | None:
+def memory_note(rows: int, width: int, labels: LabelTable, options: Options) -> str | None:
     """What a user should know before scoring takes a lot of memory; None where it does not."""
     size = labels.n_texts if kept_by_text(labels) else sum(labels.widths)
-    needed = needed_bytes(rows, width, size, settings.folds)
+    needed = needed_bytes(rows, width, size, options.folds)
     return f"scoring {width:,} features takes about {needed / 1e9:.1f} GB of memory" if needed >= NOTED_BYTES else None

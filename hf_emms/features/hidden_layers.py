@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from hf_emms.errors import EmmsError
 from hf_emms.formatting import pluralize
+from hf_emms.options import LAST, MEAN, SPREAD
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -24,21 +25,8 @@ class LayerError(EmmsError):
     """A checkpoint cannot give a layer that was asked for."""
 
 
-LAST, MEAN, SPREAD = "last", "mean", "spread"
 # What every checkpoint has, with hidden layers to show or without.
 ALWAYS = (LAST, SPREAD)
-
-
-def layer_names(names: str | int | Iterable[str | int]) -> tuple[str, ...]:
-    """Layers as they are written in keys and tables, each once.
-
-    Raises:
-        EmmsError: a name that is none of "spread", "last" and "mean" nor a whole number, or no name at all.
-    """
-    given = list(names) if isinstance(names, Iterable) and not isinstance(names, str) else [names]
-    if not given:
-        raise EmmsError("no layer was named", f"--layer {SPREAD}, {LAST}, {MEAN} or a number")
-    return tuple(dict.fromkeys(_name(str(one).strip()) for one in given))
 
 
 class LayerReader:
@@ -122,7 +110,7 @@ def pick(layer: str, last: Tensor, states: Sequence[Tensor], first: int) -> Tens
     """The feature of one layer.
 
     Args:
-        layer: a name of `layer_names` other than "spread".
+        layer: a name of `options.layer_names` other than "spread".
         last: the feature that the table of architectures describes, (b, D1).
         states: pooled hidden states as the model lists them, (b, D) each; widths may differ.
         first: which of them is the first hidden layer (1 behind an embedding, else 0).
@@ -180,15 +168,6 @@ def beside_words(beside: Sequence[int], summary: str) -> str:
 def words(layer: str, summary: str) -> str:
     """What is pooled at a layer other than "last" and "spread", in words."""
     return f"{'average of all hidden layers' if layer == MEAN else f'hidden layer {layer}'}: {summary}"
-
-
-def _name(name: str) -> str:
-    if name in (SPREAD, LAST, MEAN):
-        return name
-    try:
-        return str(int(name))
-    except ValueError:
-        raise EmmsError(f"unknown layer {name!r}", f"--layer {SPREAD}, {LAST}, {MEAN} or a number") from None
 
 
 def _widths(widths: Sequence[int]) -> str:

@@ -56,7 +56,7 @@ def load_extractor(
         dtype: "auto" or "float32", "float16", "bfloat16".
         allow_pickle: take pytorch_model.bin where there are no safetensors.
         trust_remote_code: run the repository's Python files where transformers doesn't know it.
-        layers: which layers become features, as `layers.layer_names` writes them.
+        layers: which layers become features, as `options.layer_names` writes them.
         spans: it will be given `Spans` of pairs of texts, not the pairs.
 
     Returns:

@@ -12,9 +12,10 @@ from typing import Any, Literal
 
 import numpy as np
 
+from hf_emms.options import LabelForm
+
 # What a checkpoint is fed; "text+text" is a pair such as a question and its context.
 Modality = Literal["image", "text", "image+text", "text+text"]
-LabelForm = Literal["text", "numbers", "both", "spans"]
 
 
 @dataclass(frozen=True)

@@ -1,0 +1,327 @@
+"""The settings of a ranking, each defined once.
+
+A field of `Options` is a setting: its name is the argument of `hf_emms.rank`, and its metadata (`Setting`) is what the
+command line, the help, the command lines of jobs and cards, the cache keys and the settings recorded in a ranking are
+made from. To add a setting, add a field here and use it where it acts; `rank` lists it as a keyword.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import shlex
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, Literal
+
+from hf_emms.errors import EmmsError
+
+if TYPE_CHECKING:
+    import datasets
+
+Group = Literal["Data", "Checkpoints", "Labels", "Scoring", "Running", "Output", "Safety"]
+Stage = Literal["sample", "features", "scores"]
+References = Literal["mean", "first", "all", "majority", "one-per-image"]
+Sampling = Literal["balanced", "proportional"]
+LabelForm = Literal["text", "numbers", "both", "spans"]
+
+# Layers by name: what the table of architectures says; the average over hidden layers; the first and the middle hidden
+# layer in addition to the last.
+LAST, MEAN, SPREAD = "last", "mean", "spread"
+
+# Enough rows for a steady order (1,500 already are), few enough for an afternoon on one machine.
+DEFAULT_MAX_SAMPLES = 5000
+DEFAULT_ESTIMATORS = ("emms_knn", "emms", "logme", "knn")
+DEFAULT_RACE = 3
+
+# Role of a column → help of its flag. Roles of other packages' tasks are given by --column ROLE=NAME.
+COLUMN_ROLES = {
+    "image": "Column with the images [default: inferred].",
+    "text": "Column with the texts or captions [default: inferred].",
+    "label": "Column with the classes or values [default: inferred].",
+    "question": "Column with the questions; texts.user is a field of a column [default: inferred].",
+    "answer": "Column with the answers [default: inferred].",
+    "context": "Column with the texts that questions are about [default: inferred].",
+    "expression": "Column with the expressions that refer to boxes [default: inferred].",
+    "box": "Column with the boxes [default: inferred].",
+}
+
+
+@dataclass(frozen=True)
+class Setting:
+    """What is known of a setting besides its name, type and default.
+
+    Attributes:
+        help: one line.
+        group: heading in the help.
+        stage: the first stage whose result it changes; None where it changes no result.
+        flag: on the command line; by default the name, with hyphens.
+        short: one-letter flag.
+        metavar: what the value is, in the help.
+        choices: the values that are allowed, besides the default.
+        minimum: smallest allowed number.
+        shared: whether a command that makes a ranking again on another machine passes it on.
+        everyday: whether it is among the settings that the help lists first.
+    """
+
+    help: str
+    group: Group
+    stage: Stage | None = None
+    flag: str = ""
+    short: str = ""
+    metavar: str | None = None
+    choices: tuple[str, ...] = ()
+    minimum: int | None = None
+    shared: bool = True
+    everyday: bool = False
+
+
+def _setting(default: Any, help: str, group: Group, stage: Stage | None = None, **details: Any) -> Any:
+    metadata = {"setting": Setting(help, group, stage, **details)}
+    if isinstance(default, dict):
+        return field(default_factory=dict, metadata=metadata)
+    return field(default=default, metadata=metadata)
+
+
+@dataclass(frozen=True)
+class Options:
+    """All settings of a ranking, checked. The arguments of `hf_emms.rank` explain them.
+
+    Raises:
+        EmmsError: a value that is not allowed.
+    """
+
+    dataset: str | datasets.Dataset = _setting(
+        dataclasses.MISSING, "Preset, Hub dataset id, folder or file.", "Data", metavar="NAME", everyday=True
+    )
+    checkpoints: tuple[str, ...] = _setting(
+        (),
+        "What to rank; repeat for several.",
+        "Checkpoints",
+        flag="--checkpoint",
+        short="-c",
+        metavar="ID|DIR",
+        everyday=True,
+    )
+    task: str | None = _setting(
+        None, "The Hub's task id [default: inferred].", "Data", "sample", metavar="ID", everyday=True
+    )
+    config: str | None = _setting(None, "Dataset configuration.", "Data", metavar="NAME")
+    split: str | None = _setting(None, "Dataset split.", "Data", metavar="NAME", everyday=True)
+    columns: Mapping[str, str] = _setting(
+        {}, "The same for a role of any task.", "Data", "sample", flag="--column", metavar="ROLE=NAME"
+    )
+    max_samples: int | None = _setting(
+        DEFAULT_MAX_SAMPLES,
+        f"Rows to use; 0 for all [default: {DEFAULT_MAX_SAMPLES}].",
+        "Data",
+        "sample",
+        metavar="N",
+        minimum=2,
+        everyday=True,
+    )
+    sampling: Sampling | None = _setting(
+        None, "How rows are drawn.", "Data", "sample", choices=("balanced", "proportional")
+    )
+    race: int | None = _setting(
+        None, "Stop checkpoints early that cannot come in among the best.", "Scoring", "scores", minimum=1
+    )
+    references: References = _setting(
+        "mean",
+        "Which captions, answers or classes of one input count.",
+        "Labels",
+        "sample",
+        choices=("mean", "first", "all", "majority", "one-per-image"),
+    )
+    prompt: str | None = _setting(
+        None, "Template of label texts, e.g. 'a photo of a {}'.", "Labels", "sample", metavar="TEXT"
+    )
+    label_form: LabelForm | None = _setting(
+        None,
+        "F-labels of boxes, values and answers [default: by task and data].",
+        "Labels",
+        "sample",
+        choices=("text", "numbers", "both", "spans"),
+    )
+    box_format: str | None = _setting(
+        None,
+        "How boxes are written, in pixels or as parts of the picture [default: xywh].",
+        "Labels",
+        "sample",
+        choices=("xywh", "xyxy", "cxcywh"),
+    )
+    encoders: tuple[str, ...] = _setting(
+        (),
+        "Label encoders: paper, base, demo or ids.",
+        "Labels",
+        flag="--encoder",
+        short="-e",
+        metavar="SET|ID",
+        everyday=True,
+    )
+    estimators: tuple[str, ...] = _setting(
+        DEFAULT_ESTIMATORS,
+        f"The first one orders the rows [default: {', '.join(DEFAULT_ESTIMATORS)}].",
+        "Scoring",
+        "scores",
+        flag="--estimator",
+        metavar="NAME",
+    )
+    seed: int = _setting(0, "Of the sample and the folds.", "Scoring", "sample", minimum=-(2**63))
+    folds: int = _setting(5, "Of held-out scores.", "Scoring", "scores", minimum=1)
+    device: str = _setting("auto", "cpu, cuda, mps.", "Running", "features", everyday=True)
+    dtype: str = _setting(
+        "auto",
+        "Precision of the checkpoints.",
+        "Running",
+        "features",
+        choices=("auto", "float32", "bfloat16", "float16"),
+    )
+    batch_size: int | None = _setting(None, "Inputs a batch [default: chosen].", "Running", metavar="N", minimum=1)
+    layers: tuple[str, ...] = _setting(
+        (),
+        f"Hidden layers to take features from; of several, each checkpoint's best counts [default: {SPREAD}].",
+        "Checkpoints",
+        "features",
+        flag="--layer",
+        metavar="spread|last|mean|N",
+    )
+    resume: bool = _setting(True, "Use rows that an earlier run finished.", "Running")
+    cache: bool = _setting(True, "Read and write the cache.", "Running")
+    streaming: bool = _setting(
+        False, "Stream the dataset instead of downloading all of it.", "Data", flag="--stream"
+    )
+    allow_pickle: bool = _setting(False, "Load pickled weights (they can run code).", "Safety")
+    trust_remote_code: bool = _setting(
+        False, "Run code that a checkpoint brings along.", "Safety", "features"
+    )
+    engine: str = _setting(
+        "local",
+        "Where checkpoints run: this process, a Ray cluster (pip install 'hf-emms[ray]'), a Hugging Face Job.",
+        "Running",
+        choices=("local", "ray", "jobs"),
+        shared=False,
+    )
+    ray_address: str | None = _setting(
+        None,
+        "A running Ray cluster, HOST:PORT or auto [default: RAY_ADDRESS, else one on this machine for this run].",
+        "Running",
+        metavar="ADDRESS",
+        shared=False,
+    )
+    shard_size: int | None = _setting(
+        None, "Inputs a Ray task [default: chosen].", "Running", metavar="N", minimum=1, shared=False
+    )
+
+    def __post_init__(self) -> None:
+        for name, setting in SETTINGS.items():
+            value, default = getattr(self, name), DEFAULTS.get(name)
+            if setting.choices and value != default and value not in setting.choices:
+                raise EmmsError(f"{name} is {value!r}", f"{flag_of(name)} {'|'.join(setting.choices)}")
+            if setting.minimum is not None and value is not None and not setting.minimum <= value < 2**63:
+                raise EmmsError(
+                    f"{name} is {value}", f"{flag_of(name)} N with N from {setting.minimum} on, below 2**63"
+                )
+        if self.prompt is not None and "{}" not in self.prompt:
+            raise EmmsError(f"the prompt {self.prompt!r} has no {{}} for the class", '--prompt "a photo of a {}"')
+
+    @classmethod
+    def of(cls, dataset: Any, **arguments: Any) -> Options:
+        """Options from what users pass: one name or several, None for the default.
+
+        Raises:
+            EmmsError: a value that is not allowed.
+        """
+        for name, value in arguments.items():
+            default = DEFAULTS[name]
+            if isinstance(default, tuple):
+                several = (value,) if isinstance(value, str | int) else tuple(value or ())
+                arguments[name] = (layer_names(several) if name == "layers" and value is not None else several) or default
+            elif name == "columns":
+                arguments[name] = {role: column for role, column in (value or {}).items() if column is not None}
+        return cls(dataset, **arguments)
+
+    @property
+    def read_layers(self) -> tuple[str, ...]:
+        """The layers that are read: those asked for, or the last with two earlier ones."""
+        return self.layers or (SPREAD,)
+
+    def of_stage(self, *stages: Stage) -> dict[str, Any]:
+        """Name → value of the settings that first act in these stages, as JSON holds them: a part of a cache key."""
+        return {
+            name: _as_json(getattr(self, name)) for name, setting in SETTINGS.items() if setting.stage in stages
+        }
+
+    def changed(self) -> dict[str, Any]:
+        """Name → value of the settings that differ from their defaults."""
+        return {name: value for name in SETTINGS if (value := getattr(self, name)) != DEFAULTS.get(name)}
+
+
+SETTINGS: dict[str, Setting] = {one.name: one.metadata["setting"] for one in dataclasses.fields(Options)}
+DEFAULTS: dict[str, Any] = {
+    one.name: {} if one.default_factory is not dataclasses.MISSING else one.default
+    for one in dataclasses.fields(Options)
+    if one.name != "dataset"
+}
+
+
+def flag_of(name: str) -> str:
+    """The flag of a setting on the command line; of one that is on by default, the flag that turns it off."""
+    flag = SETTINGS[name].flag or f"--{name.replace('_', '-')}"
+    return flag if DEFAULTS.get(name) is not True else f"--no-{flag[2:]}"
+
+
+def arguments_of(values: Mapping[str, Any]) -> Iterator[tuple[str, str | None]]:
+    """The flags of ``hf-emms rank`` for settings, each with its value; None after a flag that takes none.
+
+    Args:
+        values: name → value; None (but for `max_samples`) and the settings that stay on one machine are left out.
+    """
+    for name, value in values.items():
+        if not SETTINGS[name].shared:
+            continue
+        flag = flag_of(name)
+        if name == "columns":
+            for role, column in sorted(value.items()):
+                yield (f"--{role}-column", column) if role in COLUMN_ROLES else (flag, f"{role}={column}")
+        elif name == "race":
+            if value is not None:
+                yield from (("--race", None), ("--top", str(value)))
+        elif name == "max_samples":
+            yield flag, str(value or 0)
+        elif isinstance(value, tuple | list):
+            yield from ((flag, str(one)) for one in value)
+        elif isinstance(value, bool):
+            if value != DEFAULTS[name]:
+                yield flag, None
+        elif value is not None:
+            yield flag, str(value)
+
+
+def words_of(values: Mapping[str, Any]) -> list[str]:
+    """`arguments_of` as the words of a command line."""
+    return [word for pair in arguments_of(values) for word in pair if word is not None]
+
+
+def layer_names(names: str | int | Iterable[str | int]) -> tuple[str, ...]:
+    """Layers as they are written in keys and tables, each once.
+
+    Raises:
+        EmmsError: a name that is none of "spread", "last" and "mean" nor a whole number, or no name at all.
+    """
+    given = [names] if isinstance(names, str | int) else list(names)
+    if not given:
+        raise EmmsError("no layer was named", f"--layer {SPREAD}, {LAST}, {MEAN} or a number")
+    return tuple(dict.fromkeys(_layer_name(str(one).strip()) for one in given))
+
+
+def _as_json(value: Any) -> Any:
+    return list(value) if isinstance(value, tuple) else dict(value) if isinstance(value, Mapping) else value
+
+
+def _layer_name(name: str) -> str:
+    if name in (SPREAD, LAST, MEAN):
+        return name
+    try:
+        return str(int(name))
+    except ValueError:
+        raise EmmsError(f"unknown layer {name!r}", f"--layer {SPREAD}, {LAST}, {MEAN} or a number") from None
