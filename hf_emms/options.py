@@ -8,7 +8,6 @@ made from. To add a setting, add a field here and use it where it acts; `rank` l
 from __future__ import annotations
 
 import dataclasses
-import shlex
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Literal
@@ -53,7 +52,8 @@ class Setting:
     Attributes:
         help: one line.
         group: heading in the help.
-        stage: the first stage whose result it changes; None where it changes no result.
+        stages: whose results it changes; they are cached under it.
+        recorded: whether a ranking records it among its settings.
         flag: on the command line; by default the name, with hyphens.
         short: one-letter flag.
         metavar: what the value is, in the help.
@@ -65,7 +65,8 @@ class Setting:
 
     help: str
     group: Group
-    stage: Stage | None = None
+    stages: tuple[Stage, ...] = ()
+    recorded: bool = False
     flag: str = ""
     short: str = ""
     metavar: str | None = None
@@ -75,8 +76,8 @@ class Setting:
     everyday: bool = False
 
 
-def _setting(default: Any, help: str, group: Group, stage: Stage | None = None, **details: Any) -> Any:
-    metadata = {"setting": Setting(help, group, stage, **details)}
+def _setting(default: Any, help: str, group: Group, *stages: Stage, **details: Any) -> Any:
+    metadata = {"setting": Setting(help, group, stages, **details)}
     if isinstance(default, dict):
         return field(default_factory=dict, metadata=metadata)
     return field(default=default, metadata=metadata)
@@ -118,12 +119,13 @@ class Options:
         metavar="N",
         minimum=2,
         everyday=True,
+        recorded=True,
     )
     sampling: Sampling | None = _setting(
-        None, "How rows are drawn.", "Data", "sample", choices=("balanced", "proportional")
+        None, "How rows are drawn.", "Data", "sample", choices=("balanced", "proportional"), recorded=True
     )
     race: int | None = _setting(
-        None, "Stop checkpoints early that cannot come in among the best.", "Scoring", "scores", minimum=1
+        None, "Stop checkpoints early that cannot come in among the best.", "Scoring", minimum=1, recorded=True
     )
     references: References = _setting(
         "mean",
@@ -131,9 +133,10 @@ class Options:
         "Labels",
         "sample",
         choices=("mean", "first", "all", "majority", "one-per-image"),
+        recorded=True,
     )
     prompt: str | None = _setting(
-        None, "Template of label texts, e.g. 'a photo of a {}'.", "Labels", "sample", metavar="TEXT"
+        None, "Template of label texts, e.g. 'a photo of a {}'.", "Labels", "sample", metavar="TEXT", recorded=True
     )
     label_form: LabelForm | None = _setting(
         None,
@@ -141,6 +144,7 @@ class Options:
         "Labels",
         "sample",
         choices=("text", "numbers", "both", "spans"),
+        recorded=True,
     )
     box_format: str | None = _setting(
         None,
@@ -148,6 +152,7 @@ class Options:
         "Labels",
         "sample",
         choices=("xywh", "xyxy", "cxcywh"),
+        recorded=True,
     )
     encoders: tuple[str, ...] = _setting(
         (),
@@ -166,15 +171,18 @@ class Options:
         flag="--estimator",
         metavar="NAME",
     )
-    seed: int = _setting(0, "Of the sample and the folds.", "Scoring", "sample", minimum=-(2**63))
-    folds: int = _setting(5, "Of held-out scores.", "Scoring", "scores", minimum=1)
-    device: str = _setting("auto", "cpu, cuda, mps.", "Running", "features", everyday=True)
+    seed: int = _setting(
+        0, "Of the sample and the folds.", "Scoring", "sample", "scores", minimum=-(2**63), recorded=True
+    )
+    folds: int = _setting(5, "Of held-out scores.", "Scoring", "scores", minimum=1, recorded=True)
+    device: str = _setting("auto", "cpu, cuda, mps.", "Running", "features", everyday=True, recorded=True)
     dtype: str = _setting(
         "auto",
         "Precision of the checkpoints.",
         "Running",
         "features",
         choices=("auto", "float32", "bfloat16", "float16"),
+        recorded=True,
     )
     batch_size: int | None = _setting(None, "Inputs a batch [default: chosen].", "Running", metavar="N", minimum=1)
     layers: tuple[str, ...] = _setting(
@@ -184,16 +192,13 @@ class Options:
         "features",
         flag="--layer",
         metavar="spread|last|mean|N",
+        recorded=True,
     )
     resume: bool = _setting(True, "Use rows that an earlier run finished.", "Running")
     cache: bool = _setting(True, "Read and write the cache.", "Running")
-    streaming: bool = _setting(
-        False, "Stream the dataset instead of downloading all of it.", "Data", flag="--stream"
-    )
+    streaming: bool = _setting(False, "Stream the dataset instead of downloading all of it.", "Data", flag="--stream")
     allow_pickle: bool = _setting(False, "Load pickled weights (they can run code).", "Safety")
-    trust_remote_code: bool = _setting(
-        False, "Run code that a checkpoint brings along.", "Safety", "features"
-    )
+    trust_remote_code: bool = _setting(False, "Run code that a checkpoint brings along.", "Safety", "features")
     engine: str = _setting(
         "local",
         "Where checkpoints run: this process, a Ray cluster (pip install 'hf-emms[ray]'), a Hugging Face Job.",
@@ -235,7 +240,9 @@ class Options:
             default = DEFAULTS[name]
             if isinstance(default, tuple):
                 several = (value,) if isinstance(value, str | int) else tuple(value or ())
-                arguments[name] = (layer_names(several) if name == "layers" and value is not None else several) or default
+                if name == "layers" and value is not None:
+                    several = layer_names(several)
+                arguments[name] = several or default
             elif name == "columns":
                 arguments[name] = {role: column for role, column in (value or {}).items() if column is not None}
         return cls(dataset, **arguments)
@@ -246,10 +253,13 @@ class Options:
         return self.layers or (SPREAD,)
 
     def of_stage(self, *stages: Stage) -> dict[str, Any]:
-        """Name → value of the settings that first act in these stages, as JSON holds them: a part of a cache key."""
-        return {
-            name: _as_json(getattr(self, name)) for name, setting in SETTINGS.items() if setting.stage in stages
-        }
+        """Name → value of the settings that change results of these stages, as JSON holds them: for a cache key."""
+        wanted = set(stages)
+        return {name: _as_json(getattr(self, name)) for name, one in SETTINGS.items() if wanted & set(one.stages)}
+
+    def recorded(self) -> dict[str, Any]:
+        """Name → value of the settings that a ranking records, as JSON holds them."""
+        return {name: _as_json(getattr(self, name)) for name, one in SETTINGS.items() if one.recorded}
 
     def changed(self) -> dict[str, Any]:
         """Name → value of the settings that differ from their defaults."""

@@ -14,23 +14,21 @@ import numpy as np
 
 from hf_emms import ranking_job
 from hf_emms.cache import Cache
-from hf_emms.engines.base import Progress, Settings, Silent, Work, versions
+from hf_emms.engines.base import Progress, Silent, Work, versions
 from hf_emms.errors import EmmsError
-from hf_emms.features.hidden_layers import layer_names
 from hf_emms.formatting import pluralize
 from hf_emms.hub import Repo
-from hf_emms.plan import DEFAULT_MAX_SAMPLES, Plan, Request, engine_for, open_cache, plan, row_key
+from hf_emms.options import DEFAULT_MAX_SAMPLES, SETTINGS, Options
+from hf_emms.plan import Plan, engine_for, open_cache, plan, row_key
 from hf_emms.ranking import Encoder, Ranking, Row, emms_score, ranked
 from hf_emms.ranking_job import JobSettings
-from hf_emms.scoring.estimators import DEFAULT_ESTIMATORS
 from hf_emms.scoring.label_basis import LabelTable
 from hf_emms.views import with_advice
 
 if TYPE_CHECKING:
     import datasets
 
-    from hf_emms.data.request import References, Sampling
-    from hf_emms.options import LabelForm
+    from hf_emms.options import LabelForm, References, Sampling
 
 # Part of the key of every label table: raise it when the same texts give other embeddings.
 LABELS_VERSION = 1
@@ -121,83 +119,36 @@ def rank(
         >>> ranking.best.checkpoint  # doctest: +SKIP
         'emms-demo/bert-distilled'
     """
-    request = Request(
-        dataset,
-        _names(checkpoints),
-        task=task,
-        config=config,
-        split=split,
-        columns=columns or {},
-        max_samples=max_samples,
-        sampling=sampling,
-        race=race,
-        references=references,
-        prompt=prompt,
-        label_form=label_form,
-        box_format=box_format,
-        encoders=_names(encoders),
-        estimators=_names(estimators) or DEFAULT_ESTIMATORS,
-        seed=seed,
-        folds=folds,
-        device=device,
-        dtype=dtype,
-        batch_size=batch_size,
-        layers=() if layers is None else layer_names(layers),
-        resume=resume,
-        cache=cache,
-        streaming=streaming,
-        allow_pickle=allow_pickle,
-        trust_remote_code=trust_remote_code,
-        engine=engine,
-        ray_address=ray_address,
-        shard_size=shard_size,
-    )
+    given = locals()
+    options = Options.of(**{name: value for name, value in given.items() if name in SETTINGS})
     progress = progress or Silent()
     if engine == "jobs":
         if job is None:
             raise EmmsError(
                 "engine='jobs' needs to know where the ranking comes back", "job=JobSettings('ORG/emms-results')"
             )
-        return ranking_job.follow(ranking_job.start(request, job), progress.noted)
-    return run(plan(request, progress), progress)
+        return ranking_job.follow(ranking_job.start(options, job), progress.noted)
+    return run(plan(options, progress), progress)
 
 
 def run(plan: Plan, progress: Progress) -> Ranking:
     """Runs what a plan lists. Every finished row is on disk before the next checkpoint starts."""
-    request, sample = plan.request, plan.sample
-    cache = open_cache(request, progress)
+    options, sample = plan.options, plan.sample
+    cache = open_cache(options, progress)
     rows = [candidate.row for candidate in plan.candidates if candidate.row is not None]
     for row in rows:
         progress.started(row.checkpoint, 0)
         progress.finished(row)
     labels = functools.cache(lambda: _labels(plan, cache, progress))
     to_run = {candidate.id: candidate.repo for candidate in plan.candidates if candidate.repo and not candidate.row}
-    work = Work(to_run, sample, labels, _settings(request), cache, progress)
-    with closing(engine_for(request).rows(work)) as finished:
+    work = Work(to_run, sample, labels, options, cache, progress)
+    with closing(engine_for(options).rows(work)) as finished:
         for row in finished:
             if row.error is None and row.n is None:
-                key = row_key(to_run[row.checkpoint], request, sample, plan.encoders)
+                key = row_key(to_run[row.checkpoint], options, sample, plan.encoders)
                 cache.put_json("rows", key, msgspec.to_builtins(row))
             rows.append(row)
-    return _ranking(plan, labels(), ranked(rows, request.estimators[0]))
-
-
-def _settings(request: Request) -> Settings:
-    return Settings(
-        request.estimators,
-        seed=request.seed,
-        folds=request.folds,
-        device=request.device,
-        dtype=request.dtype,
-        batch_size=request.batch_size,
-        layers=request.layers,
-        allow_pickle=request.allow_pickle,
-        trust_remote_code=request.trust_remote_code,
-    )
-
-
-def _names(names: str | Iterable[str] | None) -> tuple[str, ...]:
-    return (names,) if isinstance(names, str) else tuple(names or ())
+    return _ranking(plan, labels(), ranked(rows, options.estimators[0]))
 
 
 def _labels(plan: Plan, cache: Cache, progress: Progress) -> LabelTable:
@@ -213,13 +164,13 @@ def _labels(plan: Plan, cache: Cache, progress: Progress) -> LabelTable:
 
 
 def _table(encoder: Repo, plan: Plan, cache: Cache, progress: Progress) -> np.ndarray:
-    texts, request = plan.sample.label_texts, plan.request
+    texts, options = plan.sample.label_texts, plan.options
     key = {
         "id": encoder.id,
         "revision": encoder.revision,
         "texts": hashlib.sha256("\0".join(texts).encode()).hexdigest(),
-        "device": request.device,
-        "trust_remote_code": request.trust_remote_code,
+        "device": options.device,
+        "trust_remote_code": options.trust_remote_code,
         "versions": versions(),
         "code": LABELS_VERSION,
     }
@@ -232,9 +183,9 @@ def _table(encoder: Repo, plan: Plan, cache: Cache, progress: Progress) -> np.nd
     table = embed_texts(
         encoder,
         texts,
-        device=request.device,
-        allow_pickle=request.allow_pickle,
-        trust_remote_code=request.trust_remote_code,
+        device=options.device,
+        allow_pickle=options.allow_pickle,
+        trust_remote_code=options.trust_remote_code,
         on_note=progress.noted,
     )
     cache.put("labels", key, {"table": table})
@@ -242,7 +193,7 @@ def _table(encoder: Repo, plan: Plan, cache: Cache, progress: Progress) -> np.nd
 
 
 def _ranking(plan: Plan, labels: LabelTable, rows: tuple[Row, ...]) -> Ranking:
-    request, sample = plan.request, plan.sample
+    options, sample = plan.options, plan.sample
     ranking = Ranking(
         dataset=sample.dataset,
         dataset_id=sample.repo.id,
@@ -255,24 +206,24 @@ def _ranking(plan: Plan, labels: LabelTable, rows: tuple[Row, ...]) -> Ranking:
         n_inputs=sample.n_read,
         n_labels=len(sample.label_texts),
         skipped=sample.skipped,
-        seed=request.seed,
-        folds=request.folds,
-        max_samples=request.max_samples,
+        seed=options.seed,
+        folds=options.folds,
+        max_samples=options.max_samples,
         available=sample.available,
-        sampling=request.sampling,
-        race=request.race,
-        captions=request.references,
-        prompt=request.prompt,
+        sampling=options.sampling,
+        race=options.race,
+        captions=options.references,
+        prompt=options.prompt,
         label_form=sample.form if sample.task.numbers or sample.task.spans_of else None,
-        box_format=request.box_format,
-        device=request.device,
-        dtype=request.dtype,
-        layers=request.layers,
+        box_format=options.box_format,
+        device=options.device,
+        dtype=options.dtype,
+        layers=options.layers,
         encoders=_encoders(plan, labels, rows),
-        estimators=request.estimators,
+        estimators=options.estimators,
         versions=versions(),
         created=datetime.now(UTC).isoformat(timespec="seconds"),
-        notes=(*plan.notes, *_race_notes(request.race, rows)),
+        notes=(*plan.notes, *_race_notes(options.race, rows)),
         rows=rows,
     )
     return with_advice(ranking)

@@ -5,8 +5,8 @@ What a plan will cost: files, bytes and seconds, before anything is downloaded o
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
 from multiprocessing.pool import ThreadPool
 from statistics import median
 from typing import TYPE_CHECKING, Any
@@ -22,63 +22,23 @@ from hf_emms.features.architectures import FED
 from hf_emms.features.files import needed_files, weight_files
 from hf_emms.formatting import pluralize
 from hf_emms.hub import Repo, RepoFile, listing, resolve
+from hf_emms.options import Options
 from hf_emms.presets import DatasetPreset, checkpoint_preset, dataset_preset, encoder_preset, encoder_presets
 from hf_emms.ranking import Ranking, Row
-from hf_emms.scoring.estimators import DEFAULT_ESTIMATORS, get_estimator
+from hf_emms.scoring.estimators import get_estimator
 from hf_emms.tasks import Modality, get_task
 
 if TYPE_CHECKING:
-    import datasets
-
     from hf_emms.data import Sample
-    from hf_emms.data.request import References, Sampling
-    from hf_emms.options import LabelForm
 
 
-# Enough rows for a steady order (1,500 already are), few enough for an afternoon on one machine.
-DEFAULT_MAX_SAMPLES = 5000
 DEFAULT_ENCODERS = ("base",)
 
 # Part of the key of every finished row: raise it when the same inputs give another row.
-ROW_VERSION = 3
+ROW_VERSION = 4
 
 # Checkpoints that are looked up at a time.
 _AT_ONCE = 4
-
-
-@dataclass(frozen=True)
-class Request:
-    """Everything that decides a ranking; the fields are the arguments of `rank`, explained there."""
-
-    dataset: str | datasets.Dataset
-    checkpoints: tuple[str, ...] = ()
-    task: str | None = None
-    config: str | None = None
-    split: str | None = None
-    columns: Mapping[str, str] = field(default_factory=dict)
-    max_samples: int | None = DEFAULT_MAX_SAMPLES
-    sampling: Sampling | None = None
-    race: int | None = None
-    references: References = "mean"
-    prompt: str | None = None
-    label_form: LabelForm | None = None
-    box_format: str | None = None
-    encoders: tuple[str, ...] = ()
-    estimators: tuple[str, ...] = DEFAULT_ESTIMATORS
-    seed: int = 0
-    folds: int = 5
-    device: str = "auto"
-    dtype: str = "auto"
-    batch_size: int | None = None
-    layers: tuple[str, ...] = ()
-    resume: bool = True
-    cache: bool = True
-    streaming: bool = False
-    allow_pickle: bool = False
-    trust_remote_code: bool = False
-    engine: str = "local"
-    ray_address: str | None = None
-    shard_size: int | None = None
 
 
 @dataclass(frozen=True)
@@ -100,14 +60,14 @@ class Candidate:
 class Plan:
     """What a ranking will run on, everything resolved."""
 
-    request: Request
+    options: Options
     sample: Sample
     encoders: tuple[Repo, ...]
     candidates: tuple[Candidate, ...]
     notes: tuple[str, ...]
 
 
-def plan(request: Request, progress: Progress) -> Plan:
+def plan(options: Options, progress: Progress) -> Plan:
     """Reads the dataset and resolves every checkpoint and encoder; runs none of them.
 
     Raises:
@@ -115,102 +75,70 @@ def plan(request: Request, progress: Progress) -> Plan:
     """
     from hf_emms.data import load_sample
 
-    for name in request.estimators:
+    for name in options.estimators:
         get_estimator(name)
-    engine_for(request)
-    _check_numbers(request)
-    preset = dataset_preset(request.dataset) if isinstance(request.dataset, str) else None
+    engine_for(options)
+    preset = dataset_preset(options.dataset) if isinstance(options.dataset, str) else None
     if preset is not None:
         preset.check_usable()
     # Before a long download rather than after it, but numbers need no encoder, and the columns may turn out to be some.
-    encoders = _encoders(request, preset) if _surely_texts(request, preset) else ()
-    cache = open_cache(request, progress)
-    sample = load_sample(
-        request.dataset,
-        task=request.task,
-        config=request.config,
-        split=request.split,
-        columns=request.columns or None,
-        max_samples=request.max_samples,
-        sampling=request.sampling,
-        references=request.references,
-        seed=request.seed,
-        streaming=request.streaming,
-        prompt=request.prompt,
-        label_form=request.label_form,
-        box_format=request.box_format,
-        cache=cache,
-    )
-    encoders = () if sample.form == "numbers" else encoders or _encoders(request, preset)
+    encoders = _encoders(options, preset) if _surely_texts(options, preset) else ()
+    cache = open_cache(options, progress)
+    sample = load_sample(options, cache)
+    encoders = () if sample.form == "numbers" else encoders or _encoders(options, preset)
     own = preset.checkpoints if preset is not None and preset.task == sample.task.id else ()
-    ids = request.checkpoints or own or checkpoint_preset(sample.task.id)
+    ids = options.checkpoints or own or checkpoint_preset(sample.task.id)
     unique = tuple(dict.fromkeys(ids))
     notes = [*sample.notes]
-    if request.encoders and not encoders:
+    if options.encoders and not encoders:
         notes.append("labels are numbers, which no encoder embeds: --label-form both adds their words")
     if len(unique) < len(ids):
         notes.append(f"named twice and ranked once: {pluralize(len(ids) - len(unique), 'checkpoint')}")
     found = zip(unique, _resolved(unique), strict=True)
-    candidates = tuple(_candidate(id, repo, request, sample, encoders, cache) for id, repo in found)
-    return Plan(request, sample, encoders, candidates, tuple(notes))
+    candidates = tuple(_candidate(id, repo, options, sample, encoders, cache) for id, repo in found)
+    return Plan(options, sample, encoders, candidates, tuple(notes))
 
 
-def open_cache(request: Request, progress: Progress) -> Cache:
-    """The cache that a request asks for; problems with it are told to `progress`."""
-    return Cache(default_root() if request.cache else None, progress.noted)
+def open_cache(options: Options, progress: Progress) -> Cache:
+    """The cache that a options asks for; problems with it are told to `progress`."""
+    return Cache(default_root() if options.cache else None, progress.noted)
 
 
-def engine_for(request: Request) -> Engine:
-    """The engine that a request asks for.
+def engine_for(options: Options) -> Engine:
+    """The engine that a options asks for.
 
     Raises:
         EmmsError: there is none of that name, its package is not installed, or it cannot do what is asked.
     """
-    if request.race is not None:
-        if request.engine != "local":
-            raise EmmsError(f"--race runs in this process, not on --engine {request.engine}", "leave one of them out")
-        return RaceEngine(request.race, get_estimator(request.estimators[0]), request.layers)
-    return engine_of(request.engine, ray_address=request.ray_address, shard_inputs=request.shard_size)
+    if options.race is not None:
+        if options.engine != "local":
+            raise EmmsError(f"--race runs in this process, not on --engine {options.engine}", "leave one of them out")
+        return RaceEngine(options.race, get_estimator(options.estimators[0]), options.layers)
+    return engine_of(options.engine, ray_address=options.ray_address, shard_inputs=options.shard_size)
 
 
-def row_key(repo: Repo, request: Request, sample: Sample, encoders: tuple[Repo, ...]) -> dict[str, Any]:
+def row_key(repo: Repo, options: Options, sample: Sample, encoders: tuple[Repo, ...]) -> dict[str, Any]:
     """The cache key of a finished row: everything that changes it."""
-    layers = {"layers": list(request.layers)} if request.layers else {}
     return {
-        **layers,
         "id": repo.id,
         "revision": repo.revision,
         "sample": sample.fingerprint,
         "task": sample.task.id,
         "encoders": [[encoder.id, encoder.revision] for encoder in encoders],
-        "estimators": list(request.estimators),
-        "seed": request.seed,
-        "folds": request.folds,
-        "device": request.device,
-        "dtype": request.dtype,
-        "trust_remote_code": request.trust_remote_code,
+        "options": options.of_stage("features", "scores"),
         "versions": versions(),
         "code": ROW_VERSION,
     }
 
 
-def _check_numbers(request: Request) -> None:
-    """Refuses at once what would fail every checkpoint."""
-    fewest = {"folds": 1, "batch_size": 1, "seed": -(2**63)}
-    for name, least in fewest.items():
-        value = getattr(request, name)
-        if value is not None and not least <= value < 2**63:
-            raise EmmsError(f"{name} is {value}", f"--{name.replace('_', '-')} N with N from {least} on, below 2**63")
-
-
-def _surely_texts(request: Request, preset: DatasetPreset | None) -> bool:
+def _surely_texts(options: Options, preset: DatasetPreset | None) -> bool:
     """Whether it is known before the dataset is read that labels become texts, which encoders embed."""
-    task = request.task or (preset.task if preset else None)
-    return task is not None and (request.label_form or get_task(task).form) != "numbers"
+    task = options.task or (preset.task if preset else None)
+    return task is not None and (options.label_form or get_task(task).form) != "numbers"
 
 
-def _encoders(request: Request, preset: DatasetPreset | None) -> tuple[Repo, ...]:
-    names = request.encoders or ((preset.encoders,) if preset and preset.encoders else DEFAULT_ENCODERS)
+def _encoders(options: Options, preset: DatasetPreset | None) -> tuple[Repo, ...]:
+    names = options.encoders or ((preset.encoders,) if preset and preset.encoders else DEFAULT_ENCODERS)
     return tuple(map(_encoder, _expanded(names)))
 
 
@@ -245,11 +173,11 @@ def _resolved(ids: Sequence[str]) -> list[Repo | EmmsError]:
 
 
 def _candidate(
-    id: str, repo: Repo | EmmsError, request: Request, sample: Sample, encoders: tuple[Repo, ...], cache: Cache
+    id: str, repo: Repo | EmmsError, options: Options, sample: Sample, encoders: tuple[Repo, ...], cache: Cache
 ) -> Candidate:
     if isinstance(repo, EmmsError):
         return Candidate(id, None, Row(id, error=one_line(repo)))
-    stored = cache.get_json("rows", row_key(repo, request, sample, encoders)) if request.resume else None
+    stored = cache.get_json("rows", row_key(repo, options, sample, encoders)) if options.resume else None
     row = msgspec.convert(stored, Row) if stored is not None else None
     return Candidate(id, repo, msgspec.structs.replace(row, checkpoint=id, cached="row") if row else None)
 
@@ -292,30 +220,30 @@ class Rate:
     source: str
 
 
-def rate(request: Request, modality: Modality) -> Rate:
+def rate(options: Options, modality: Modality) -> Rate:
     """How fast checkpoints run here: the median of earlier rankings on this device, or a rule of thumb."""
     measured = [
         row.seconds.features / (row.parameters * ranking.n_inputs)
         for ranking in _earlier_rankings()
-        if ranking.device == request.device and _modality(ranking) == modality
+        if ranking.device == options.device and _modality(ranking) == modality
         for row in ranking.rows
         if row.parameters and row.n is None and row.seconds.features >= _TELLING_SECONDS
     ]
     if measured:
         return Rate(median(measured), f"as fast as {pluralize(len(measured), 'checkpoint')} before")
-    gpu = request.device.startswith(("cuda", "mps"))
+    gpu = options.device.startswith(("cuda", "mps"))
     seconds = CPU_SECONDS[modality] / (GPU_SPEEDUP if gpu else 1)
     return Rate(seconds, f"rule of thumb: {seconds * 1e9:g} ns × parameters × {FED[modality]}")
 
 
-def cost(repo: Repo, request: Request, inputs: int | None, rate: Rate) -> Cost:
+def cost(repo: Repo, options: Options, inputs: int | None, rate: Rate) -> Cost:
     """What a checkpoint (or, without inputs, an encoder) will download and how long it will run."""
     try:
         files = listing(repo)
     except EmmsError as error:
         return Cost(problem=error.message)
-    needed = needed_files(files, code=request.trust_remote_code, allow_pickle=request.allow_pickle)
-    weights = weight_files(files, allow_pickle=request.allow_pickle)
+    needed = needed_files(files, code=options.trust_remote_code, allow_pickle=options.allow_pickle)
+    weights = weight_files(files, allow_pickle=options.allow_pickle)
     if not weights:
         return Cost(problem="no weights as safetensors")
     parameters = _total(files[path] for path in weights) / _BYTES_A_PARAMETER
@@ -329,11 +257,11 @@ def cost(repo: Repo, request: Request, inputs: int | None, rate: Rate) -> Cost:
 
 def forecast(plan: Plan) -> tuple[dict[Repo, Cost], Rate]:
     """The cost of everything in a plan that is still to be done, encoders included."""
-    speed = rate(plan.request, plan.sample.task.modality)
-    costs = {encoder: cost(encoder, plan.request, None, speed) for encoder in plan.encoders}
+    speed = rate(plan.options, plan.sample.task.modality)
+    costs = {encoder: cost(encoder, plan.options, None, speed) for encoder in plan.encoders}
     for candidate in plan.candidates:
         if candidate.repo is not None and candidate.row is None:
-            costs[candidate.repo] = cost(candidate.repo, plan.request, plan.sample.n_read, speed)
+            costs[candidate.repo] = cost(candidate.repo, plan.options, plan.sample.n_read, speed)
     return costs, speed
 
 

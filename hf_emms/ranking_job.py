@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import os
 import re
 from collections.abc import Callable, Iterable, Iterator
@@ -12,7 +11,7 @@ from typing import Any
 from hf_emms import __version__, hub, results
 from hf_emms.errors import EmmsError
 from hf_emms.hub import Hardware, Job
-from hf_emms.plan import Request
+from hf_emms.options import Options, words_of
 from hf_emms.presets import dataset_preset, encoder_presets
 from hf_emms.ranking import Ranking
 
@@ -63,14 +62,14 @@ class JobSpec:
     secrets: tuple[str, ...] = ("HF_TOKEN",)
 
 
-def job_spec(request: Request, settings: JobSettings) -> JobSpec:
-    """The job that does what a request asks for.
+def job_spec(options: Options, settings: JobSettings) -> JobSpec:
+    """The job that does what a options asks for.
 
     Raises:
         EmmsError: it names something that only this machine has.
     """
     package = settings.package or f"hf-emms=={__version__}"
-    command = ("uv", "run", "--with", package, "hf-emms", "rank", *arguments_of(request))
+    command = ("uv", "run", "--with", package, "hf-emms", "rank", *arguments_of(options))
     environment = {"PYTHONUNBUFFERED": "1"}
     if os.environ.get("HF_ENDPOINT"):
         environment["HF_ENDPOINT"] = os.environ["HF_ENDPOINT"]
@@ -96,13 +95,13 @@ def price(settings: JobSettings) -> tuple[Hardware, float]:
     return chosen, chosen.usd_a_minute * settings.minutes
 
 
-def start(request: Request, settings: JobSettings) -> Job:
-    """Starts the job of a request, once everything has been checked that can be.
+def start(options: Options, settings: JobSettings) -> Job:
+    """Starts the job of a options, once everything has been checked that can be.
 
     Raises:
         EmmsError: no rights, no such hardware, something that only this machine has, or refused.
     """
-    spec = job_spec(request, settings)
+    spec = job_spec(options, settings)
     account = hub.who_am_i()
     hub.require_jobs(account)
     repo = settings.results_repo
@@ -156,58 +155,24 @@ def published(ranking: Ranking, results_repo: str) -> str:
     return f"published in {results_repo}: {results.JSON_FOLDER}/{results.path_of(ranking)}.json"
 
 
-def arguments_of(request: Request) -> list[str]:
-    """The words after ``hf-emms rank`` that make this request on another machine.
+def arguments_of(options: Options) -> list[str]:
+    """The words after ``hf-emms rank`` that make this options on another machine.
 
     Raises:
         EmmsError: it names something that only this machine has.
     """
-    for kind, id in _names(request):
+    for kind, id in _names(options):
         if not isinstance(id, str) or hub.on_this_machine(id):
             told = id if isinstance(id, str) else "a Dataset in memory"
             raise EmmsError(
                 f"the {kind} {told} is on this machine only; a job cannot reach it",
                 "put it on the Hub, or --engine local",
             )
-    words = []
-    for field in dataclasses.fields(Request):
-        value = getattr(request, field.name)
-        if value != field.default:
-            words += _WORDS.get(field.name, _option(field.name))(value)
-    return words
+    return words_of(options.changed())
 
 
-def _names(request: Request) -> Iterator[tuple[str, Any]]:
-    if not (isinstance(request.dataset, str) and dataset_preset(request.dataset)):
-        yield "dataset", request.dataset
-    yield from (("checkpoint", id) for id in request.checkpoints)
-    yield from (("label encoder", id) for id in request.encoders if id not in encoder_presets())
-
-
-def _option(field: str) -> Callable[[Any], list[str]]:
-    """The option of a field's name: with its value, or alone where it only turns something on."""
-    name = f"--{field.replace('_', '-')}"
-    return lambda value: [name] if value is True else [name, str(value)]
-
-
-def _each(name: str) -> Callable[[Any], list[str]]:
-    return lambda values: [word for value in values for word in (name, value)]
-
-
-# The fields of a request that the command line says in another way.
-_WORDS: dict[str, Callable[[Any], list[str]]] = {
-    "checkpoints": _each("--checkpoint"),
-    "encoders": _each("--encoder"),
-    "estimators": _each("--estimator"),
-    "layers": _each("--layer"),
-    "columns": lambda columns: [word for role, name in columns.items() for word in ("--column", f"{role}={name}")],
-    "max_samples": lambda most: ["--max-samples", str(most or 0)],
-    "race": lambda top: ["--race", "--top", str(top)],
-    "resume": lambda resume: ["--no-resume"],
-    "cache": lambda cache: ["--no-cache"],
-    "streaming": lambda streaming: ["--stream"],
-    # The job itself runs in one process, on all of its machine.
-    "engine": lambda engine: [],
-    "ray_address": lambda address: [],
-    "shard_size": lambda size: [],
-}
+def _names(options: Options) -> Iterator[tuple[str, Any]]:
+    if not (isinstance(options.dataset, str) and dataset_preset(options.dataset)):
+        yield "dataset", options.dataset
+    yield from (("checkpoint", id) for id in options.checkpoints)
+    yield from (("label encoder", id) for id in options.encoders if id not in encoder_presets())

@@ -8,13 +8,13 @@ from pathlib import Path
 import datasets
 import msgspec
 import pytest
+from hf_emms.data.request import References
 from PIL import Image
 
 import hf_emms
 from hf_emms import demo
 from hf_emms.cli.rank_command import summary
 from hf_emms.data import load_sample
-from hf_emms.data.request import References
 from hf_emms.ranking import Row, Score, ranked
 from hf_emms.results import merged
 from hf_emms.views import unresolved

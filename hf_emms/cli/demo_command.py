@@ -98,11 +98,12 @@ def _make(folder: Path) -> None:
 
 def _ranked(preset: str) -> Ranking:
     from hf_emms.cli.output import StderrProgress
+    from hf_emms.options import Options
     from hf_emms.pipeline import run
-    from hf_emms.plan import Request, plan
+    from hf_emms.plan import plan
 
     with StderrProgress() as progress, output.stdout_for_data_only():
-        planned = plan(Request(preset), progress)
+        planned = plan(Options(preset), progress)
         progress.checkpoints = len(planned.candidates)
         return run(planned, progress)
 

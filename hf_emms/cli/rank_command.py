@@ -1,101 +1,40 @@
-"""Options of ``hf-emms rank`` that say which columns are what, and how labels become F-labels.
-
-hf-emms rank --engine jobs.
-hf-emms rank.
-"""
+"""hf-emms rank: here, on a Ray cluster, or as a Hugging Face Job."""
 
 from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
+import cloup
 
 from hf_emms.cli import output
+from hf_emms.cli.rank_options import option_groups, options_from
 from hf_emms.errors import EmmsError
 from hf_emms.formatting import pluralize
+from hf_emms.options import DEFAULTS, Options
 
 if TYPE_CHECKING:
-    from hf_emms.plan import Candidate, Cost, Plan, Request
+    from hf_emms.plan import Candidate, Cost, Plan
     from hf_emms.ranking import Ranking
     from hf_emms.ranking_job import JobSettings
-
-
-# Every role of `tasks.ROLES`, which is not imported for the sake of a quick --help.
-ROLE_HELP = {
-    "image": "Column with the images [default: inferred].",
-    "text": "Column with the texts or captions [default: inferred].",
-    "label": "Column with the classes or values [default: inferred].",
-    "question": "Column with the questions; texts.user is a field of a column [default: inferred].",
-    "answer": "Column with the answers [default: inferred].",
-    "context": "Column with the texts that questions are on [default: inferred].",
-    "expression": "Column with the expressions that refer to boxes [default: inferred].",
-    "box": "Column with the boxes [default: inferred].",
-}
-
-
-def column_options(command: Callable[..., Any]) -> Callable[..., Any]:
-    """Adds a --ROLE-column for every role of our tasks, and --column for those of other packages."""
-    extra = "The same for a role of any task."
-    command = click.option("--column", "columns", multiple=True, metavar="ROLE=NAME", help=extra)(command)
-    for role in reversed(ROLE_HELP):
-        command = click.option(f"--{role}-column", metavar="NAME", help=ROLE_HELP[role])(command)
-    return command
-
-
-def label_options(command: Callable[..., Any]) -> Callable[..., Any]:
-    """Adds what becomes of several texts of one input, and of labels that are numbers."""
-    command = click.option(
-        "--box-format",
-        type=click.Choice(["xywh", "xyxy", "cxcywh"]),
-        help="How boxes are written, in pixels or as parts of the picture [default: xywh].",
-    )(command)
-    command = click.option(
-        "--label-form",
-        type=click.Choice(["text", "numbers", "both", "spans"]),
-        help="F-labels of boxes, values and answers [default: by task and data].",
-    )(command)
-    return click.option(
-        "--references",
-        "--captions",
-        "references",
-        type=click.Choice(["mean", "first", "all", "majority", "one-per-image"]),
-        default="mean",
-        show_default=True,
-        help="Which captions, answers or classes of one input count.",
-    )(command)
-
-
-def named_columns(options: dict[str, Any]) -> dict[str, str]:
-    """Takes the columns out of a command's options: role → column.
-
-    Raises:
-        EmmsError: a --column that is not ROLE=NAME.
-    """
-    found = {role: options.pop(f"{role}_column") for role in ROLE_HELP}
-    for pair in options.pop("columns"):
-        role, _, column = pair.partition("=")
-        if not role or not column:
-            raise EmmsError(f"--column {pair!r} does not say which role it is for", "--column ROLE=NAME")
-        found[role] = column
-    return {role: column for role, column in found.items() if column}
 
 
 INTERRUPTED = 130
 
 
-def settings_of(engine: str, results_repo: str | None, options: dict[str, Any]) -> JobSettings | None:
+def job_settings(engine: str, results_repo: str | None, given: dict[str, Any]) -> JobSettings | None:
     """The job's settings, taken out of the options; None for the other engines.
 
     Raises:
         EmmsError: they do not go together.
     """
-    given = {name: value for name in ("flavor", "timeout", "package") if (value := options.pop(f"jobs_{name}"))}
+    job = {name: value for name in ("flavor", "timeout", "package") if (value := given.pop(f"jobs_{name}"))}
     if engine != "jobs":
-        for name in given:
+        for name in job:
             option = "--flavor" if name == "flavor" else f"--jobs-{name}"
             raise EmmsError(f"{option} is for a job, but the engine is {engine}", "--engine jobs")
         return None
@@ -105,17 +44,17 @@ def settings_of(engine: str, results_repo: str | None, options: dict[str, Any]) 
         )
     from hf_emms.ranking_job import JobSettings
 
-    return JobSettings(results_repo, **given)
+    return JobSettings(results_repo, **job)
 
 
-def rank_on_jobs(request: Request, settings: JobSettings, *, quiet: bool, dry_run: bool) -> Ranking | None:
+def rank_on_jobs(options: Options, settings: JobSettings, *, quiet: bool, dry_run: bool) -> Ranking | None:
     """Starts the job and follows it; only prints it where `dry_run`."""
     from hf_emms import ranking_job
 
     if dry_run:
-        _print_spec(request, settings)
+        _print_spec(options, settings)
         return None
-    job = ranking_job.start(request, settings)
+    job = ranking_job.start(options, settings)
     output.say(f"job {job.id} on {settings.flavor}: {job.url}", quiet=quiet)
     try:
         return ranking_job.follow(job, lambda line: output.say(line, quiet=quiet))
@@ -128,10 +67,10 @@ def rank_on_jobs(request: Request, settings: JobSettings, *, quiet: bool, dry_ru
         sys.exit(INTERRUPTED)
 
 
-def _print_spec(request: Request, settings: JobSettings) -> None:
+def _print_spec(options: Options, settings: JobSettings) -> None:
     from hf_emms import ranking_job
 
-    output.emit(json.dumps(vars(ranking_job.job_spec(request, settings)), indent=2))
+    output.emit(json.dumps(vars(ranking_job.job_spec(options, settings)), indent=2))
     try:
         hardware, most = ranking_job.price(settings)
     except EmmsError as error:
@@ -144,93 +83,39 @@ def _print_spec(request: Request, settings: JobSettings) -> None:
     output.say("nothing was started")
 
 
-DEFAULT_TOP = 3
 SHARED = "Ranks with = are shared: the difference is within the noise of the folds."
 RELATIVE = "Scores are relative: they compare checkpoints on this dataset, sample and label set, and nothing else."
 
 
-@click.command(short_help="Rank checkpoints for a dataset.")
-@click.option("--dataset", required=True, metavar="NAME", help="Preset, Hub dataset id, folder or file.")
-@click.option("--config", metavar="NAME", help="Dataset configuration.")
-@click.option("--split", metavar="NAME", help="Dataset split.")
-@click.option("--task", metavar="ID", help="The Hub's task id [default: inferred].")
-@column_options
-@click.option(
-    "--checkpoint", "-c", "checkpoints", multiple=True, metavar="ID|DIR", help="What to rank; repeat for several."
-)
-@click.option("--checkpoints-file", type=click.File(), metavar="FILE|-", help="One checkpoint a line.")
-@click.option(
-    "--encoder",
-    "-e",
-    "encoders",
-    multiple=True,
-    metavar="SET|ID",
-    help="Label encoders: paper, base, demo or ids.",
-)
-@click.option(
-    "--estimator",
-    "estimators",
-    multiple=True,
-    metavar="NAME",
-    help="The first one orders the rows [default: emms_knn, emms, logme, knn].",
-)
-@click.option("--max-samples", type=click.IntRange(min=0), metavar="N", help="Rows to use; 0 for all [default: 5000].")
-@click.option("--sampling", type=click.Choice(["balanced", "proportional"]), help="How rows are drawn.")
-@label_options
-@click.option("--prompt", metavar="TEXT", help="Template of label texts, e.g. 'a photo of a {}'.")
-@click.option("--race", is_flag=True, help="Stop checkpoints early that cannot come in among the best.")
-@click.option("--top", type=click.IntRange(min=1), metavar="K", help="How many best ones a race is for [default: 3].")
-@click.option("--seed", type=int, default=0, show_default=True, help="Of the sample and the folds.")
-@click.option("--folds", type=click.IntRange(min=2), default=5, show_default=True, help="Of held-out scores.")
-@click.option("--device", default="auto", show_default=True, help="cpu, cuda, mps.")
-@click.option(
-    "--dtype",
-    type=click.Choice(["auto", "float32", "bfloat16", "float16"]),
-    default="auto",
-    show_default=True,
-    help="Precision of the checkpoints.",
-)
-@click.option("--batch-size", type=click.IntRange(min=1), metavar="N", help="Inputs a batch [default: chosen].")
-@click.option(
-    "--engine",
-    type=click.Choice(["local", "ray", "jobs"]),
-    default="local",
-    show_default=True,
-    help="Where checkpoints run: this process, a Ray cluster (pip install 'hf-emms[ray]'), a Hugging Face Job.",
-)
-@click.option(
-    "--ray-address",
-    metavar="ADDRESS",
-    help="A running Ray cluster, HOST:PORT or auto [default: RAY_ADDRESS, else one on this machine for this run].",
-)
-@click.option("--shard-size", type=click.IntRange(min=1), metavar="N", help="Inputs a Ray task [default: chosen].")
-@click.option("--flavor", "jobs_flavor", metavar="NAME", help="Hardware of a job [default: cpu-basic].")
-@click.option("--jobs-timeout", metavar="TIME", help="When the Hub ends a job, e.g. 90m, 2h [default: 2h].")
-@click.option("--jobs-package", metavar="SPEC", help="What a job installs [default: this version of hf-emms].")
-@click.option(
-    "--results-repo",
-    metavar="ORG/emms-results",
-    help="Also publish the ranking in this dataset; a job's ranking comes back through it.",
-)
-@click.option(
-    "--layer",
-    "layers",
-    multiple=True,
-    metavar="spread|last|mean|N",
-    help="Hidden layers to take features from; of several, each checkpoint's best counts [default: spread].",
-)
-@click.option("--format", "format", type=click.Choice(output.FORMATS), help="[default: table; tsv in a pipe]")
-@click.option("--quiet", "-q", is_flag=True, help="Print the checkpoint ids only, best first.")
-@click.option("--output", "-o", "target", type=click.Path(path_type=Path), metavar="FILE", help="Also write a file.")
-@click.option("--resume/--no-resume", default=True, help="Use rows that an earlier run finished.")
-@click.option("--no-cache", is_flag=True, help="Neither read nor write the cache.")
-@click.option("--strict", is_flag=True, help="Exit with 1 when any checkpoint failed.")
-@click.option("--dry-run", is_flag=True, help="Tell what would be downloaded and run, and how long.")
-@click.option("--stream", is_flag=True, help="Stream the dataset instead of downloading all of it.")
-@click.option("--allow-pickle", is_flag=True, help="Load pickled weights (they can run code).")
-@click.option("--trust-remote-code", is_flag=True, help="Run code that a checkpoint brings along.")
+_OWN_FLAGS = {
+    "Checkpoints": [
+        cloup.option("--checkpoints-file", type=click.File(), metavar="FILE|-", help="One checkpoint a line."),
+    ],
+    "Running": [
+        cloup.option("--flavor", "jobs_flavor", metavar="NAME", help="Hardware of a job [default: cpu-basic]."),
+        cloup.option("--jobs-timeout", metavar="TIME", help="When the Hub ends a job, e.g. 90m, 2h [default: 2h]."),
+        cloup.option("--jobs-package", metavar="SPEC", help="What a job installs [default: this version of hf-emms]."),
+        cloup.option("--dry-run", is_flag=True, help="Print what would be downloaded and run, and how long."),
+    ],
+    "Output": [
+        cloup.option("--format", "format", type=click.Choice(output.FORMATS), help="[default: table; tsv in a pipe]"),
+        cloup.option(
+            "--output", "-o", "target", type=click.Path(path_type=Path), metavar="FILE", help="Also write a file."
+        ),
+        cloup.option("--quiet", "-q", is_flag=True, help="Print the checkpoint ids only, best first."),
+        cloup.option("--strict", is_flag=True, help="Exit with 1 when any checkpoint failed."),
+        cloup.option(
+            "--results-repo",
+            metavar="ORG/emms-results",
+            help="Also publish the ranking in this dataset; a job's ranking comes back through it.",
+        ),
+    ],
+}
+
+
+@cloup.command(short_help="Rank checkpoints for a dataset.")
+@option_groups(_OWN_FLAGS)
 def rank(
-    checkpoints: tuple[str, ...],
     checkpoints_file: Iterable[str] | None,
     format: str | None,
     quiet: bool,
@@ -238,7 +123,7 @@ def rank(
     strict: bool,
     dry_run: bool,
     results_repo: str | None,
-    **options: Any,
+    **given: Any,
 ) -> None:
     """Rank checkpoints for a dataset without fine-tuning any of them.
 
@@ -246,19 +131,20 @@ def rank(
     """
     if target is not None:
         output.output_format(target)  # a suffix that cannot be written fails now, not after hours
-    settings = settings_of(options["engine"], results_repo, options)
-    request = _request((*checkpoints, *_listed(checkpoints_file)), options)
+    given["checkpoints"] = (*given["checkpoints"], *_listed(checkpoints_file))
+    settings = job_settings(given["engine"] or DEFAULTS["engine"], results_repo, given)
+    options = options_from(given)
     if settings is None:
-        ranking = _rank_here(request, results_repo, format, quiet=quiet, dry_run=dry_run)
+        ranking = _rank_here(options, results_repo, format, quiet=quiet, dry_run=dry_run)
     else:
-        ranking = rank_on_jobs(request, settings, quiet=quiet, dry_run=dry_run)
+        ranking = rank_on_jobs(options, settings, quiet=quiet, dry_run=dry_run)
     if ranking is None:
         return
     if quiet:
         output.emit("\n".join(row.checkpoint for row in ranking.rows if row.error is None))
     else:
         output.print_ranking(ranking, format or output.default_format())
-    kept = target or (output.kept_file(ranking) if request.cache else None)
+    kept = target or (output.kept_file(ranking) if options.cache else None)
     if kept is not None and not output.write_ranking(ranking, kept, required=target is not None):
         kept = None
     output.say(summary(ranking, kept), quiet=quiet)
@@ -269,9 +155,9 @@ def rank(
 
 
 def _rank_here(
-    request: Request, results_repo: str | None, format: str | None, *, quiet: bool, dry_run: bool
+    options: Options, results_repo: str | None, format: str | None, *, quiet: bool, dry_run: bool
 ) -> Ranking | None:
-    """Runs a request, or prints what it would take."""
+    """Runs a options, or prints what it would take."""
     from hf_emms.cli.output import StderrProgress
     from hf_emms.pipeline import run
     from hf_emms.plan import plan
@@ -282,7 +168,7 @@ def _rank_here(
         account = hub.who_am_i()
         hub.require_push(account, results_repo, "dataset", instead=f"--results-repo {account.name}/emms-results")
     with StderrProgress(quiet=quiet) as progress, output.stdout_for_data_only():
-        planned = plan(request, progress)
+        planned = plan(options, progress)
         progress.checkpoints = len(planned.candidates)
         ranking = None if dry_run else run(planned, progress)
     if ranking is None:
@@ -324,32 +210,6 @@ def _labels(ranking: Ranking) -> list[str]:
     numbers = [encoder.id.removesuffix(" (numbers)") for encoder in ranking.encoders if not encoder.revision]
     told = (("label encoders", encoders), ("labels as numbers", numbers))
     return [f"{what}: {', '.join(names)}" for what, names in told if names]
-
-
-def _request(checkpoints: tuple[str, ...], options: dict[str, Any]) -> Request:
-    from hf_emms.features.hidden_layers import layer_names
-    from hf_emms.plan import Request
-
-    columns = named_columns(options)
-    most = options.pop("max_samples")
-    race, top = options.pop("race"), options.pop("top")
-    if top and not race:
-        raise click.UsageError("--top K goes with --race; without it every checkpoint is ranked on all rows.")
-    estimators = options.pop("estimators")
-    if most is not None:
-        options["max_samples"] = most or None
-    if estimators:
-        options["estimators"] = estimators
-    if options["layers"]:
-        options["layers"] = layer_names(options["layers"])
-    return Request(
-        checkpoints=checkpoints,
-        columns=columns,
-        cache=not options.pop("no_cache"),
-        streaming=options.pop("stream"),
-        race=(top or DEFAULT_TOP) if race else None,
-        **options,
-    )
 
 
 def _listed(file: Iterable[str] | None) -> list[str]:

@@ -1,4 +1,4 @@
-"""load_target: the one way from a dataset to a sample."""
+"""From a dataset to a sample: the stages in order."""
 
 from __future__ import annotations
 
@@ -12,7 +12,6 @@ from hf_emms.cache import Cache
 from hf_emms.data.assemble import assemble
 from hf_emms.data.columns import check_column, column_of, column_types, describe, find_columns, find_task, undecoded
 from hf_emms.data.reading import reading
-from hf_emms.options import Options
 from hf_emms.data.rows import RowSchema, namer
 from hf_emms.data.sample import Sample
 from hf_emms.data.sample_cache import keep_sample, kept_sample, sample_key
@@ -31,9 +30,9 @@ from hf_emms.data.sources import Source, find, open_memory
 from hf_emms.data.streaming import read_prefix
 from hf_emms.errors import EmmsError
 from hf_emms.formatting import pluralize
+from hf_emms.options import Options
 from hf_emms.presets import DatasetPreset
 from hf_emms.tasks import Task, column_flag, get_task
-from hf_emms.options import LabelForm
 
 _CHUNK = {"image": 64, "text": 512}
 
@@ -58,26 +57,26 @@ def load_sample(options: Options, cache: Cache | None = None) -> Sample:
             (and more than two) cannot be read.
     """
     if not isinstance(options.dataset, str):
-        return _target(open_memory(options.dataset, options.split), None, options)
+        return _sample(open_memory(options.dataset, options.split), None, options)
     place = find(options)
     if not place.streaming or cache is None:
-        return _target(place.open(), place.preset, options)
+        return _sample(place.open(), place.preset, options)
     # A stream is read from the network each time, and not at all offline.
     key = sample_key(place, options)
     sample = kept_sample(cache, key, place)
     if sample is None:
-        sample = _target(place.open(), place.preset, options)
+        sample = _sample(place.open(), place.preset, options)
         keep_sample(cache, key, sample)
     return sample
 
 
-def _target(source: Source, preset: DatasetPreset | None, options: Options) -> Sample:
+def _sample(source: Source, preset: DatasetPreset | None, options: Options) -> Sample:
     kinds = column_types(source.rows.features) | dict.fromkeys(source.joined, "image")
     chosen, columns = _roles(source, kinds, options, preset)
     _check_names(chosen, columns, source.rows.features)
     name = _in_words(namer(source.rows.features, columns[chosen.label.name].split(",")[0]), preset, columns)
     layout = RowSchema(chosen, columns, kinds, name, source.joined)
-    _check_request(options, layout)
+    _check_options(options, layout)
     rows = _plain_rows(source, layout)
     total = source.total
     if source.streaming:
@@ -103,7 +102,7 @@ def _in_words(
     return in_words if words else name
 
 
-def _check_request(options: Options, layout: RowSchema) -> None:
+def _check_options(options: Options, layout: RowSchema) -> None:
     task = layout.task
     if not task.categorical and (options.prompt or options.sampling == "balanced"):
         raise EmmsError(f"{task.id} has no classes: --prompt and --sampling balanced are for those")

@@ -11,8 +11,8 @@ import numpy as np
 
 from hf_emms.data.image_files import as_rgb
 from hf_emms.hub import Repo
-from hf_emms.tasks import Task
 from hf_emms.options import LabelForm
+from hf_emms.tasks import Task
 
 if TYPE_CHECKING:
     from PIL.Image import Image

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, replace
+from dataclasses import replace
 from importlib.metadata import version
 from typing import Any
 
@@ -11,11 +11,11 @@ import msgspec
 import numpy as np
 
 from hf_emms.cache import Cache
-from hf_emms.options import Options
 from hf_emms.data.sample import Images, Pairs, Sample, SoftLabels, Spans
 from hf_emms.data.sampling import encoded
 from hf_emms.data.sources import DatasetRef
 from hf_emms.hub import Repo
+from hf_emms.options import Options
 from hf_emms.plugins import plugin_versions
 from hf_emms.tasks import get_task
 
@@ -32,7 +32,7 @@ _OF_PRESET = ("columns", "join", "words")
 _MIXTURE = ("labels", "texts", "weights")
 
 
-def sample_key(place: DatasetRef, options: Options, task: str | None, columns: Mapping[str, str]) -> dict[str, Any]:
+def sample_key(place: DatasetRef, options: Options) -> dict[str, Any]:
     """The cache key of a sample: everything that changes it."""
     return {
         "id": place.repo.id,
@@ -40,9 +40,7 @@ def sample_key(place: DatasetRef, options: Options, task: str | None, columns: M
         "dataset": place.name,
         "config": place.config,
         "split": place.split,
-        "task": task,
-        "columns": dict(columns),
-        "options": asdict(options),
+        "options": options.of_stage("sample"),
         "preset": {name: dict(getattr(place.preset, name)) for name in _OF_PRESET} if place.preset else None,
         # A task of another package cleans labels as its version does.
         "versions": {"datasets": version("datasets"), **plugin_versions()},

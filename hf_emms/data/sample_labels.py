@@ -12,13 +12,12 @@ from typing import Any
 
 import numpy as np
 
-from hf_emms.options import Options
 from hf_emms.data.sample import SoftLabels
 from hf_emms.data.sampling import Collector, hash64
 from hf_emms.data.spans import Span, places_like
 from hf_emms.errors import EmmsError
+from hf_emms.options import LabelForm, Options
 from hf_emms.tasks import Task
-from hf_emms.options import LabelForm
 
 # A label as the texts that it is the weighted mean of, in order; most are one text of weight 1.
 Blend = tuple[tuple[str, float], ...]

@@ -16,11 +16,11 @@ import numpy as np
 
 from hf_emms.data.columns import column_of, value_of
 from hf_emms.data.image_files import image_problem, picture_size
-from hf_emms.options import Options
 from hf_emms.data.rows import RowSchema, UnusableError
 from hf_emms.data.spans import Span
 from hf_emms.errors import EmmsError
 from hf_emms.formatting import pluralize
+from hf_emms.options import Options
 from hf_emms.tasks import column_flag
 
 

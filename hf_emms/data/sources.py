@@ -17,6 +17,7 @@ from hf_emms.data.reading import SCRIPT_HINT, NoReadableFileError, reading
 from hf_emms.data.rows import UnusableError
 from hf_emms.errors import EmmsError
 from hf_emms.hub import Repo, RepoNotFoundError, listing, looks_like_path, resolve, retried
+from hf_emms.options import Options
 from hf_emms.presets import DatasetPreset, dataset_names, dataset_preset, usable_datasets
 
 _CONVERTED = "refs/convert/parquet"
@@ -84,17 +85,17 @@ class DatasetRef:
         return replace(source, name=self.name)
 
 
-def find(
-    dataset: str, config: str | None, split: str | None, *, streaming: bool, max_samples: int | None
-) -> DatasetRef:
+def find(options: Options) -> DatasetRef:
     """Finds what the user named; a preset fills in what the user left open.
 
     Raises:
         EmmsError: there is no such preset, dataset, folder or file, or it cannot be used.
     """
+    dataset, streaming = str(options.dataset), options.streaming
     preset = None if looks_like_path(dataset) else dataset_preset(dataset)
     if preset is None:
-        return DatasetRef(dataset, _resolved(dataset), None, config, split, streaming, "@" in dataset)
+        repo = _resolved(dataset)
+        return DatasetRef(dataset, repo, None, options.config, options.split, streaming, "@" in dataset)
     preset.check_usable()
     gone: list[str] = []
     for one in preset.sources():
@@ -103,13 +104,13 @@ def find(
         except RepoNotFoundError:
             gone.append(str(one.id))
             continue
-        large = one.stream and max_samples is not None and not streaming
+        large = one.stream and options.max_samples is not None and not streaming
         return DatasetRef(
             dataset,
             repo,
             one,
-            config or one.config,
-            split or one.split,
+            options.config or one.config,
+            options.split or one.split,
             streaming or large,
             one.revision is not None,
             (

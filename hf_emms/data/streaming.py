@@ -7,11 +7,11 @@ from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 from hf_emms.data.columns import feature_of, value_of
-from hf_emms.options import Options
 from hf_emms.data.rows import RowSchema, UnusableError
 from hf_emms.data.sampling import MAX_SKIPPED, encoded, hash64, too_many
 from hf_emms.errors import EmmsError
 from hf_emms.formatting import pluralize
+from hf_emms.options import Options
 
 # A stream is shuffled within a buffer that is read before the first row comes out, and held in memory: smaller for
 # pictures, and for small samples.

@@ -11,10 +11,10 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from hf_emms.engines.base import, one_line
-from hf_emms.options import Options
+from hf_emms.engines.base import one_line
 from hf_emms.engines.shards import Shard, moments_of
 from hf_emms.errors import EmmsError
+from hf_emms.options import Options
 from hf_emms.ranking import Score, plain
 from hf_emms.scoring.estimators import ESTIMATORS, ScoringInputs
 from hf_emms.scoring.label_basis import LabelTable

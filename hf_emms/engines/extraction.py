@@ -13,10 +13,10 @@ import msgspec
 import numpy as np
 
 from hf_emms.cache import Cache
-from hf_emms.options import Options
 from hf_emms.engines.checkpoint import needs_rows
 from hf_emms.engines.shards import Batches, Shard, streamed_moments, whole
 from hf_emms.features.hidden_layers import LAST, LayerError
+from hf_emms.options import Options
 from hf_emms.scoring.label_basis import LabelTable
 from hf_emms.scoring.moments import Moments
 

@@ -8,10 +8,10 @@ import io
 import datasets
 import numpy as np
 import pytest
+from hf_emms.data.request import Request
 from PIL import Image
 
 from hf_emms.data import Images, load_sample
-from hf_emms.data.request import Request
 from hf_emms.data.sample_cache import sample_key
 from hf_emms.data.sources import DatasetRef
 from hf_emms.hub import Repo

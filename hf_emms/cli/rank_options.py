@@ -1,0 +1,110 @@
+"""The flags of ``hf-emms rank``, made from the settings in `hf_emms.options` and grouped as its help shows them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import click
+import cloup
+
+from hf_emms.errors import EmmsError
+from hf_emms.options import COLUMN_ROLES, DEFAULT_RACE, DEFAULTS, SETTINGS, Options, flag_of
+
+EVERYDAY = "Everyday"
+GROUPS = (EVERYDAY, "Data", "Checkpoints", "Labels", "Scoring", "Running", "Output", "Safety")
+
+Decorator = Callable[[Any], Any]
+
+
+def option_groups(own: dict[str, Sequence[Decorator]]) -> Decorator:
+    """Adds a flag for every setting to a command, and the command's own flags, by group.
+
+    Args:
+        own: group → flags of the command that are no settings of a ranking.
+    """
+    flags: dict[str, list[Decorator]] = {group: [] for group in GROUPS}
+    for name, setting in SETTINGS.items():
+        group = EVERYDAY if setting.everyday else setting.group
+        flags[group] += _column_flags() if name == "columns" else [_flag(name)]
+        if name == "race":
+            flags[group].append(
+                cloup.option(
+                    "--top",
+                    type=click.IntRange(min=1),
+                    metavar="K",
+                    help=f"How many best ones a race is for [default: {DEFAULT_RACE}].",
+                )
+            )
+    for group, more in own.items():
+        flags[group] += more
+
+    def add(command: Any) -> Any:
+        for group in reversed(GROUPS):
+            command = cloup.option_group(group, *flags[group])(command)
+        return command
+
+    return add
+
+
+def options_from(given: dict[str, Any]) -> Options:
+    """The options of a command line.
+
+    Args:
+        given: parameters of the command as click parsed them; those of settings are taken out.
+
+    Raises:
+        EmmsError: a value that is not allowed.
+        click.UsageError: flags that do not go together.
+    """
+    values = {name: given.pop(name) for name in SETTINGS if name not in ("columns", "race")}
+    race, top = given.pop("race"), given.pop("top")
+    if top and not race:
+        raise click.UsageError("--top K goes with --race; without it every checkpoint is ranked on all rows.")
+    values["race"] = (top or DEFAULT_RACE) if race else None
+    values["columns"] = _columns(given)
+    most = values.pop("max_samples")
+    arguments = {name: value for name, value in values.items() if value not in (None, ())}
+    if most is not None:
+        arguments["max_samples"] = most or None
+    return Options.of(**arguments)
+
+
+def _flag(name: str) -> Decorator:
+    setting, default = SETTINGS[name], DEFAULTS.get(name)
+    on = setting.flag or f"--{name.replace('_', '-')}"
+    words = [*([setting.short] if setting.short else []), on, name]
+    shown = "" if default in (None, (), False, True) or "[default" in setting.help else f" [default: {default}]"
+    details: dict[str, Any] = {"help": setting.help + shown, "metavar": setting.metavar}
+    if name == "race":
+        return cloup.option(on, name, is_flag=True, help=setting.help)
+    if default is True:
+        return cloup.option(f"{on}/{flag_of(name)}", name, default=None, help=setting.help)
+    if default is False:
+        return cloup.option(on, name, is_flag=True, default=None, help=setting.help)
+    if isinstance(default, tuple):
+        return cloup.option(*words, multiple=True, **details)
+    if setting.choices:
+        details |= {"type": click.Choice(setting.choices), "metavar": None}
+    elif setting.minimum is not None:
+        details["type"] = click.IntRange(min=0 if name == "max_samples" else setting.minimum)
+        details["metavar"] = setting.metavar or "N"
+    return cloup.option(*words, required=name == "dataset", default=None, **details)
+
+
+def _column_flags() -> list[Decorator]:
+    """A --ROLE-column for every role of our tasks, and --column for those of other packages."""
+    roles = [cloup.option(f"--{role}-column", metavar="NAME", help=help) for role, help in COLUMN_ROLES.items()]
+    extra = SETTINGS["columns"]
+    return [*roles, cloup.option(flag_of("columns"), "columns", multiple=True, metavar=extra.metavar, help=extra.help)]
+
+
+def _columns(given: dict[str, Any]) -> dict[str, str]:
+    """Takes the columns out of a command's parameters: role → column."""
+    found = {role: given.pop(f"{role}_column") for role in COLUMN_ROLES}
+    for pair in given.pop("columns"):
+        role, _, column = pair.partition("=")
+        if not role or not column:
+            raise EmmsError(f"--column {pair!r} does not say which role it is for", "--column ROLE=NAME")
+        found[role] = column
+    return {role: column for role, column in found.items() if column}
