@@ -125,7 +125,12 @@ class Options:
         None, "How rows are drawn.", "Data", "sample", choices=("balanced", "proportional"), recorded=True
     )
     race: int | None = _setting(
-        None, "Stop checkpoints early that cannot come in among the best.", "Scoring", minimum=1, recorded=True
+        None,
+        "Stop checkpoints early that cannot come in among the best.",
+        "Scoring",
+        minimum=1,
+        recorded=True,
+        everyday=True,
     )
     references: References = _setting(
         "mean",
@@ -239,7 +244,7 @@ class Options:
         for name, value in arguments.items():
             default = DEFAULTS[name]
             if isinstance(default, tuple):
-                several = (value,) if isinstance(value, str | int) else tuple(value or ())
+                several = () if value is None else _several(value)
                 if name == "layers" and value is not None:
                     several = layer_names(several)
                 arguments[name] = several or default
@@ -318,10 +323,14 @@ def layer_names(names: str | int | Iterable[str | int]) -> tuple[str, ...]:
     Raises:
         EmmsError: a name that is none of "spread", "last" and "mean" nor a whole number, or no name at all.
     """
-    given = [names] if isinstance(names, str | int) else list(names)
+    given = _several(names)
     if not given:
         raise EmmsError("no layer was named", f"--layer {SPREAD}, {LAST}, {MEAN} or a number")
     return tuple(dict.fromkeys(_layer_name(str(one).strip()) for one in given))
+
+
+def _several(value: Any) -> tuple[Any, ...]:
+    return tuple(value) if isinstance(value, Iterable) and not isinstance(value, str) else (value,)
 
 
 def _as_json(value: Any) -> Any:

@@ -8,17 +8,17 @@ from pathlib import Path
 import datasets
 import msgspec
 import pytest
-from hf_emms.data.request import References
 from PIL import Image
 
 import hf_emms
 from hf_emms import demo
 from hf_emms.cli.rank_command import summary
-from hf_emms.data import load_sample
+from hf_emms.options import References
 from hf_emms.ranking import Row, Score, ranked
 from hf_emms.results import merged
 from hf_emms.views import unresolved
 from tests.helpers.rankings import emms_score, example
+from tests.helpers.samples import load_sample
 
 # Over these folds the difference is 0.01 and its standard error 0.01: as good as two standard errors on 4 n rows.
 FIRST, SECOND = (0.53, 0.50, 0.50), (0.50, 0.50, 0.50)

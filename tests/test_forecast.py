@@ -7,11 +7,12 @@ from pathlib import Path
 import msgspec
 import pytest
 
-from hf_emms.plan import Request, rate
+from hf_emms.options import Options
+from hf_emms.plan import rate
 from hf_emms.ranking import Ranking, Row, Seconds
 from tests.helpers.rankings import example
 
-REQUEST = Request("beans")
+REQUEST = Options("beans")
 
 
 def timed(seconds: float, n: int | None = None) -> Row:

@@ -11,15 +11,16 @@ import pytest
 import hf_emms
 from hf_emms.cards.entries import rank_command
 from hf_emms.cli.rank_command import summary
-from hf_emms.data import load_sample
 from hf_emms.engines.base import Silent
 from hf_emms.features.label_embeddings import embed_texts
 from hf_emms.hub import resolve
+from hf_emms.options import Options
 from hf_emms.pipeline import _labels
-from hf_emms.plan import Request, open_cache, plan
+from hf_emms.plan import open_cache, plan
 from hf_emms.ranking import Encoder, Ranking
 from tests.helpers.rankings import example
 from tests.helpers.rows import answered
+from tests.helpers.samples import load_sample
 
 ENCODER = "emms-demo/encoder-minilm-static"
 CHECKPOINT = "emms-demo/bert-random"
@@ -57,9 +58,9 @@ def test_the_summary_does_not_call_numbers_an_encoder(encoders: tuple[Encoder, .
 
 
 def test_encoders_that_are_not_used_are_told() -> None:
-    found = plan(Request(rated(), (CHECKPOINT,), encoders=(ENCODER,), cache=False), Silent())
+    found = plan(Options(rated(), (CHECKPOINT,), encoders=(ENCODER,), cache=False), Silent())
     assert any("which no encoder embeds" in note for note in found.notes)
-    assert not any("no encoder" in note for note in plan(Request(rated(), (CHECKPOINT,), cache=False), Silent()).notes)
+    assert not any("no encoder" in note for note in plan(Options(rated(), (CHECKPOINT,), cache=False), Silent()).notes)
 
 
 def test_the_command_that_makes_it_again_names_the_form_and_no_encoder(of_numbers: Ranking) -> None:
@@ -79,7 +80,7 @@ def test_numbers_stand_beside_the_encoders_of_their_words() -> None:
 def test_an_f_label_of_several_texts_is_the_mean_of_their_embeddings() -> None:
     captions = [["a red cat", "a cat"], ["a dog"], ["a cat", "a cat", "a dog", "a cow"]]
     rows = datasets.Dataset.from_dict({"text": ["x", "y", "z"], "labels": captions})
-    request = Request(rows, (CHECKPOINT,), encoders=(ENCODER,), cache=False)
+    request = Options(rows, (CHECKPOINT,), encoders=(ENCODER,), cache=False)
     labels = _labels(plan(request, Silent()), open_cache(request, Silent()), Silent())
     target = load_sample(rows)
     texts = ("a cat", "a cow", "a dog", "a red cat")

@@ -15,7 +15,8 @@ from hf_emms.cache import Cache
 from hf_emms.demo import folder_of
 from hf_emms.engines.base import Silent, one_line
 from hf_emms.errors import EmmsError
-from hf_emms.plan import Request, plan
+from hf_emms.options import Options
+from hf_emms.plan import plan
 from hf_emms.ranking import Ranking, Row
 from tests.helpers.tiny_checkpoints import build
 
@@ -221,7 +222,7 @@ def test_a_wrong_argument_fails_before_anything_runs(
 
 
 def test_a_plan_tells_what_is_done_and_what_cannot_be(tiny: Path, emms_cache: Path) -> None:
-    request = Request(
+    request = Options(
         "demo_captions",
         (GOOD, POOR, "./nowhere"),
         max_samples=150,

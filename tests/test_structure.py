@@ -12,6 +12,7 @@ PACKAGE = ROOT / "hf_emms"
 
 # From the top to the bottom: a module or package may import only what is below it, `TYPE_CHECKING` included.
 LAYERS = (
+    "__main__",
     "cli",
     "pipeline",
     "ranking_job",

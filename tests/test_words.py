@@ -2,8 +2,8 @@
 
 import datasets
 
-from hf_emms.data import load_sample
 from hf_emms.formatting import pluralize
+from tests.helpers.samples import load_sample
 
 
 def test_one_is_no_plural() -> None:

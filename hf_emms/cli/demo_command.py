@@ -97,7 +97,7 @@ def _make(folder: Path) -> None:
 
 
 def _ranked(preset: str) -> Ranking:
-    from hf_emms.cli.output import StderrProgress
+    from hf_emms.cli.progress_bars import StderrProgress
     from hf_emms.options import Options
     from hf_emms.pipeline import run
     from hf_emms.plan import plan

@@ -1,7 +1,4 @@
-"""Progress of a ranking on stderr: bars on a terminal, one line a checkpoint everywhere.
-
-What goes where: data on stdout, everything else on stderr.
-"""
+"""What goes where: data on stdout, everything else on stderr."""
 
 from __future__ import annotations
 
@@ -11,105 +8,13 @@ import os
 import re
 import shutil
 import sys
-import time
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
-from types import TracebackType
 from typing import Any
 
 import click
-from rich.console import Console
-from rich.progress import (
-    BarColumn,
-    MofNCompleteColumn,
-    Progress,
-    ProgressColumn,
-    Task,
-    TaskID,
-    TextColumn,
-    TimeRemainingColumn,
-)
-from rich.text import Text
 
 from hf_emms.errors import EmmsError
-from hf_emms.ranking import Row
-from hf_emms.views import number, title_of
-
-# A terminal has so many lines; a cluster runs more checkpoints at once.
-_MOST_BARS = 12
-
-
-class _Rate(ProgressColumn):
-    def render(self, task: Task) -> Text:
-        return Text(f"{task.speed:,.0f} samples/s" if task.speed else "", style="cyan")
-
-
-class StderrProgress:
-    """Reports to stderr; silent when `quiet`. A context manager, so that bars never outlive an error."""
-
-    def __init__(self, *, quiet: bool = False) -> None:
-        self._console = Console(file=sys.stderr, quiet=quiet, highlight=False, soft_wrap=True)
-        self._bars = Progress(
-            TextColumn("{task.description}"),
-            BarColumn(bar_width=24),
-            MofNCompleteColumn(),
-            _Rate(),
-            TimeRemainingColumn(),
-            console=self._console,
-            transient=True,
-            disable=quiet or not self._console.is_terminal,
-        )
-        self.checkpoints = 0
-        self._done = 0
-        self._running: dict[str, tuple[TaskID, float]] = {}
-
-    def __enter__(self) -> StderrProgress:
-        self._bars.start()
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self._bars.stop()
-
-    def started(self, checkpoint: str, inputs: int) -> None:
-        self._drop(checkpoint)  # a race starts a checkpoint once a round
-        shown = sum(task.visible and not task.finished for task in self._bars.tasks)
-        bar = self._bars.add_task(checkpoint, total=inputs, visible=inputs > 0 and shown < _MOST_BARS)
-        self._running[checkpoint] = (bar, time.perf_counter())
-
-    def advanced(self, checkpoint: str, inputs: int) -> None:
-        bar, _ = self._running[checkpoint]
-        self._bars.advance(bar, inputs)
-        if next(task for task in self._bars.tasks if task.id == bar).finished:
-            self._bars.update(bar, visible=False)
-
-    def finished(self, row: Row) -> None:
-        self._done += 1
-        since = self._drop(row.checkpoint)
-        took = "from the cache" if row.cached == "row" else f"{time.perf_counter() - since:.1f} s"
-        if row.error is not None:
-            result = f"failed: {row.error}"
-        else:
-            name, score = next(iter(row.scores.items()))
-            result = f"{title_of(name)} {number(score.value)}"
-            if row.n is not None:
-                result += f", stopped after {row.n:,} rows"
-        self._say(f"[{self._done}/{self.checkpoints}] {row.checkpoint}: {result} ({took})")
-
-    def noted(self, message: str) -> None:
-        self._say(message)
-
-    def _drop(self, checkpoint: str) -> float:
-        """Removes the bar of a checkpoint; when it started, or now."""
-        bar, since = self._running.pop(checkpoint, (None, time.perf_counter()))
-        if bar is not None:
-            self._bars.remove_task(bar)
-        return since
-
-    def _say(self, line: str) -> None:
-        self._console.print(Text(line))
-
 
 FORMATS = ("table", "json", "csv", "tsv", "md")
 # Columns that a narrow terminal does without, the first one first.

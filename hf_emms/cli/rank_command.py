@@ -12,7 +12,7 @@ import click
 import cloup
 
 from hf_emms.cli import output
-from hf_emms.cli.rank_options import option_groups, options_from
+from hf_emms.cli.rank_options import EVERYDAY, option_groups, options_from
 from hf_emms.errors import EmmsError
 from hf_emms.formatting import pluralize
 from hf_emms.options import DEFAULTS, Options
@@ -88,6 +88,12 @@ RELATIVE = "Scores are relative: they compare checkpoints on this dataset, sampl
 
 
 _OWN_FLAGS = {
+    EVERYDAY: [
+        cloup.option(
+            "--output", "-o", "target", type=click.Path(path_type=Path), metavar="FILE", help="Also write a file."
+        ),
+        cloup.option("--dry-run", is_flag=True, help="Print what would be downloaded and run, and how long."),
+    ],
     "Checkpoints": [
         cloup.option("--checkpoints-file", type=click.File(), metavar="FILE|-", help="One checkpoint a line."),
     ],
@@ -95,13 +101,9 @@ _OWN_FLAGS = {
         cloup.option("--flavor", "jobs_flavor", metavar="NAME", help="Hardware of a job [default: cpu-basic]."),
         cloup.option("--jobs-timeout", metavar="TIME", help="When the Hub ends a job, e.g. 90m, 2h [default: 2h]."),
         cloup.option("--jobs-package", metavar="SPEC", help="What a job installs [default: this version of hf-emms]."),
-        cloup.option("--dry-run", is_flag=True, help="Print what would be downloaded and run, and how long."),
     ],
     "Output": [
         cloup.option("--format", "format", type=click.Choice(output.FORMATS), help="[default: table; tsv in a pipe]"),
-        cloup.option(
-            "--output", "-o", "target", type=click.Path(path_type=Path), metavar="FILE", help="Also write a file."
-        ),
         cloup.option("--quiet", "-q", is_flag=True, help="Print the checkpoint ids only, best first."),
         cloup.option("--strict", is_flag=True, help="Exit with 1 when any checkpoint failed."),
         cloup.option(
@@ -158,7 +160,7 @@ def _rank_here(
     options: Options, results_repo: str | None, format: str | None, *, quiet: bool, dry_run: bool
 ) -> Ranking | None:
     """Runs a options, or prints what it would take."""
-    from hf_emms.cli.output import StderrProgress
+    from hf_emms.cli.progress_bars import StderrProgress
     from hf_emms.pipeline import run
     from hf_emms.plan import plan
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import click
@@ -17,7 +17,7 @@ GROUPS = (EVERYDAY, "Data", "Checkpoints", "Labels", "Scoring", "Running", "Outp
 Decorator = Callable[[Any], Any]
 
 
-def option_groups(own: dict[str, Sequence[Decorator]]) -> Decorator:
+def option_groups(own: Mapping[str, Sequence[Decorator]]) -> Decorator:
     """Adds a flag for every setting to a command, and the command's own flags, by group.
 
     Args:
@@ -87,9 +87,10 @@ def _flag(name: str) -> Decorator:
     if setting.choices:
         details |= {"type": click.Choice(setting.choices), "metavar": None}
     elif setting.minimum is not None:
-        details["type"] = click.IntRange(min=0 if name == "max_samples" else setting.minimum)
+        least = 0 if name == "max_samples" else setting.minimum
+        details["type"] = click.IntRange(min=least) if least >= 0 else int
         details["metavar"] = setting.metavar or "N"
-    return cloup.option(*words, required=name == "dataset", default=None, **details)
+    return cloup.option(*words, required=name == "dataset", **details)
 
 
 def _column_flags() -> list[Decorator]:

@@ -109,7 +109,7 @@ def _check_options(options: Options, layout: RowSchema) -> None:
     one_label = task.numbers is not None or (task.categorical and not layout.multi_label)
     if one_label and options.references != "mean":
         raise EmmsError(
-            f"a row has one {task.label.name}: --references (--captions) {options.references} is for several texts of "
+            f"a row has one {task.label.name}: --references {options.references} is for several texts of "
             "an input, such as captions",
             "leave it out",
         )

@@ -12,11 +12,11 @@ import numpy as np
 
 from hf_emms import demo
 from hf_emms.engines.base import failures, one_line, versions
-from hf_emms.options import Options
 from hf_emms.engines.checkpoint import LayerScores, layer_scores, scoring_inputs
 from hf_emms.engines.extraction import FeatureInfo, batches_of, feature_info, filled, load
 from hf_emms.engines.shards import Shard, moments_of, streamed_moments
 from hf_emms.errors import EmmsError
+from hf_emms.options import Options
 from hf_emms.scoring.estimators import ScoringInputs
 from hf_emms.scoring.label_basis import LabelTable
 from hf_emms.scoring.moments import Moments
@@ -87,9 +87,7 @@ def merge(left: MomentsOf, right: MomentsOf) -> MomentsOf:
     return {layer: own.merge(right[layer]) for layer, own in left.items()}
 
 
-def score(
-    moments: MomentsOf, part: Shard, labels: LabelTable, options: Options, *features: FeaturesOf
-) -> ScoreResult:
+def score(moments: MomentsOf, part: Shard, labels: LabelTable, options: Options, *features: FeaturesOf) -> ScoreResult:
     """Scores a checkpoint.
 
     Args:

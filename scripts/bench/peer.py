@@ -22,6 +22,7 @@ from pathlib import Path
 from statistics import median
 
 from hf_emms.data import load_sample
+from hf_emms.options import Options
 from scripts.bench.timing import Contestant, in_turn, ratios, spread
 from scripts.demo import sources
 
@@ -43,7 +44,7 @@ def peer_python() -> Path:
 
 def glosses(count: int) -> list[str]:
     """The embedded 2,000 glosses, and as many others of WordNet as it takes."""
-    texts = list(load_sample("demo_glosses", max_samples=None).inputs)
+    texts = list(load_sample(Options("demo_glosses", max_samples=None)).inputs)
     if count > len(texts):
         if not (sources.SHARE / "wordnet").exists():
             sources.fetch_debian("wordnet-base")

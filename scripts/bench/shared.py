@@ -19,6 +19,7 @@ from hf_emms.data import load_sample
 from hf_emms.features.images import PixelStore, keeping
 from hf_emms.features.load import load_extractor
 from hf_emms.hub import resolve
+from hf_emms.options import Options
 from hf_emms.presets import dataset_preset
 from scripts.bench.timing import interleave, ratios, spread
 
@@ -48,7 +49,10 @@ def run(options: argparse.Namespace) -> None:
     print("\n### Pictures through ten checkpoints with the same image processor\n")
     print("| dataset | pictures | CPU seconds | with cached pictures | ratio [min … max] |\n|---|---|---|---|---|")
     for dataset in DATASETS:
-        names, inputs = dataset_preset(dataset).checkpoints, load_sample(dataset, max_samples=options.rows).inputs
+        names, inputs = (
+            dataset_preset(dataset).checkpoints,
+            load_sample(Options(dataset, max_samples=options.rows)).inputs,
+        )
         contestants = {
             "plain": lambda names=names, inputs=inputs: features(names, inputs),
             "cached": lambda names=names, inputs=inputs: features(names, keeping(inputs, PixelStore())),

@@ -14,11 +14,11 @@ import numpy as np
 from hf_emms.cache import Cache, default_root
 from hf_emms.data import Sample, load_sample
 from hf_emms.data.sampling import balanced_order
-from hf_emms.engines.base import Settings
 from hf_emms.engines.extraction import FeatureInfo, extract
 from hf_emms.errors import EmmsError
 from hf_emms.features.label_embeddings import embed_texts
 from hf_emms.hub import resolve
+from hf_emms.options import Options
 from hf_emms.presets import encoder_preset
 from hf_emms.scoring.estimators import ESTIMATORS, ScoringInputs
 from hf_emms.scoring.label_basis import LabelTable
@@ -30,7 +30,7 @@ from scripts.quality.problems import folder_of
 from scripts.quality.protocol import GOALS, ON_SMALL_SAMPLES, Entrant, Goal, pool, work
 from scripts.quality.truth import finished
 
-SETTINGS = Settings(tuple(ESTIMATORS), device="cpu", layers=("spread", "last", "mean"))
+SETTINGS = Options("unused", estimators=tuple(ESTIMATORS), device="cpu", layers=("spread", "last", "mean"))
 RANDOM_WIDTH = 64
 
 ROLES = {
@@ -81,7 +81,8 @@ def label_sets() -> dict[str, tuple[str, ...]]:
 
 def target_of(goal: Goal) -> Sample:
     """The training rows of a target as hf_emms reads them."""
-    return load_sample(str(folder_of(goal)), task=goal.task, split="train", columns=ROLES[goal.task])
+    folder = str(folder_of(goal))
+    return load_sample(Options(folder, task=goal.task, split="train", columns=ROLES[goal.task], max_samples=None))
 
 
 def run(names: set[str] | None = None, missing: bool = False) -> None:

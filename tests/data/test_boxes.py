@@ -10,12 +10,12 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from hf_emms.data import load_sample
 from hf_emms.data.image_files import picture_size
 from hf_emms.tasks import get_task
 from hf_emms.tasks.base import rbf_features
 from hf_emms.tasks.referring_expression import BOXES, are_parts, box_in_words, encode_boxes, measure_box
 from tests.helpers.rows import error_of, image_rows, png
+from tests.helpers.samples import load_sample
 
 SIZE = (200, 100)
 MIDDLE = (0.5, 0.5, 0.5, 0.2)

@@ -8,15 +8,16 @@ import io
 import datasets
 import numpy as np
 import pytest
-from hf_emms.data.request import Request
 from PIL import Image
 
-from hf_emms.data import Images, load_sample
+from hf_emms.data import Images
 from hf_emms.data.sample_cache import sample_key
 from hf_emms.data.sources import DatasetRef
 from hf_emms.hub import Repo
+from hf_emms.options import Options
 from hf_emms.presets import dataset_preset
 from tests.helpers.rows import error_of, image_rows, labels_of, pictures, texts
+from tests.helpers.samples import load_sample
 
 # ---- pictures -------------------------------------------------------------------------------------------------
 
@@ -85,7 +86,7 @@ def test_a_kept_sample_is_that_of_the_preset_as_it_is_now() -> None:
     assert trec is not None
     repo = Repo("CogComp/trec", "dataset", "a" * 40)
     keys = [
-        sample_key(DatasetRef("trec", repo, one, None, "train", True, True), Request(10), None, {})
+        sample_key(DatasetRef("trec", repo, one, None, "train", True, True), Options("trec", max_samples=10))
         for one in (trec, dataclasses.replace(trec, words={}), dataclasses.replace(trec, note="a new note"))
     ]
     assert keys[0] != keys[1]

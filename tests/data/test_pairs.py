@@ -12,12 +12,13 @@ import numpy as np
 import pytest
 
 from hf_emms.cache import Cache
-from hf_emms.data import Images, Pairs, Sample, load_sample
+from hf_emms.data import Images, Pairs, Sample
 from hf_emms.data.rows import UnusableError
 from hf_emms.data.sample_cache import keep_sample, kept_sample
 from hf_emms.data.sources import DatasetRef, Joined
 from tests import ROOT
 from tests.helpers.rows import error_of, image_rows, pictures, png
+from tests.helpers.samples import load_sample
 
 REAL_DATA = ROOT.parent / "shared" / "data"
 SHORT = "\nGive a very brief answer."

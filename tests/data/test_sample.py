@@ -13,10 +13,11 @@ import pytest
 from PIL import Image
 
 from hf_emms import demo
-from hf_emms.data import Images, load_sample
+from hf_emms.data import Images
 from hf_emms.data.sampling import balanced_order, proportional_order
 from tests import ROOT
 from tests.helpers.rows import error_of, image_rows, labels_of, pictures, png, texts
+from tests.helpers.samples import load_sample
 
 REAL_DATA = ROOT.parent / "shared" / "data"
 needs_real_data = pytest.mark.skipif(not REAL_DATA.is_dir(), reason="needs ../shared/data, real rows outside the repo")

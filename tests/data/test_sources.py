@@ -13,9 +13,9 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from hf_emms.data import load_sample
 from tests.helpers.hub_stub import HubStub, serve
 from tests.helpers.rows import error_of, image_rows, labels_of, pictures, png, texts, write_text_file
+from tests.helpers.samples import load_sample
 from tests.hub_client.test_resolve import run
 
 # ---- the forms a dataset comes in -----------------------------------------------------------------------------
@@ -104,8 +104,9 @@ def test_a_hub_dataset_is_read_over_http_at_its_pinned_revision(tmp_path: Path) 
         hub.add("dataset", "org/texts", files, ref="refs/convert/parquet")
         code = """
             from hf_emms.data import load_sample
-            targets = [load_sample(id, streaming=s, max_samples=4) for id, s in {calls}]
-            gone = report(lambda: load_sample("flickr8k"))
+            from hf_emms.options import Options
+            targets = [load_sample(Options(id, streaming=s, max_samples=4)) for id, s in {calls}]
+            gone = report(lambda: load_sample(Options("flickr8k")))
             print(json.dumps([[t.repo.revision, sorted(t.inputs), t.label_texts, t.split] for t in targets] + [gone]))
             """
         calls = [("org/texts", False), ("org/texts@refs/convert/parquet", False), ("org/texts", True)]
@@ -116,8 +117,8 @@ def test_a_hub_dataset_is_read_over_http_at_its_pinned_revision(tmp_path: Path) 
         hub.add("dataset", "org/texts", {"README.md": readme}, ref="v2")
         seen = 'print(json.dumps(resolve("org/texts@v2", "dataset").revision))'
         run(seen, tmp_path, HF_ENDPOINT=hub.url)
-        loading = "from hf_emms.data import load_sample\n"
-        other = loading + 'print(json.dumps(report(lambda: load_sample("org/texts@v2"))))'
+        loading = "from hf_emms.data import load_sample\nfrom hf_emms.options import Options\n"
+        other = loading + 'print(json.dumps(report(lambda: load_sample(Options("org/texts@v2")))))'
         absent = run(other, tmp_path, HF_ENDPOINT=hub.url, HF_HUB_OFFLINE="1")
     assert "not in the local cache (another revision is)" in absent["message"]
     assert on_main[0] == streamed[0] == main
@@ -142,13 +143,14 @@ def test_presets_fall_back_and_say_what_they_found_instead(tmp_path: Path) -> No
     news = [{"headline": f"headline {i}", "label": "ab"[i % 2]} for i in range(4)]
     code = """
         from hf_emms.data import load_sample
-        target = load_sample("flickr30k")
+        from hf_emms.options import Options
+        target = load_sample(Options("flickr30k"))
         print(json.dumps([
             [target.dataset, target.repo.id, target.split, len(target), target.notes],
-            report(lambda: load_sample("ag_news")),
-            report(lambda: load_sample("imdb")),
-            len(load_sample("ag_news", columns={"text": "headline"})),
-            report(lambda: load_sample("emotion")),
+            report(lambda: load_sample(Options("ag_news"))),
+            report(lambda: load_sample(Options("imdb"))),
+            len(load_sample(Options("ag_news", columns={"text": "headline"}))),
+            report(lambda: load_sample(Options("emotion"))),
         ]))
         """
     with serve(HubStub()) as hub:

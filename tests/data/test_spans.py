@@ -10,11 +10,12 @@ import numpy as np
 import pytest
 
 from hf_emms.cache import Cache
-from hf_emms.data import Pairs, Sample, Spans, load_sample
+from hf_emms.data import Pairs, Sample, Spans
 from hf_emms.data.sample_cache import keep_sample, kept_sample
 from hf_emms.data.sources import DatasetRef
 from hf_emms.data.spans import find_spans, places_like
 from tests.helpers.rows import THINGS, answered, error_of
+from tests.helpers.samples import load_sample
 
 
 def told(target: Sample) -> dict[str, list[tuple[str, int]]]:

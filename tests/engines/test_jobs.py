@@ -16,9 +16,10 @@ from typing import Any
 import click
 import pytest
 
-from hf_emms.cli.rank_command import _request, rank
+from hf_emms.cli.rank_command import rank
+from hf_emms.cli.rank_options import options_from
 from hf_emms.errors import EmmsError
-from hf_emms.plan import Request
+from hf_emms.options import Options
 from hf_emms.ranking import Ranking
 from hf_emms.ranking_job import JobSettings, arguments_of, job_spec
 from tests.helpers.command_line import CommandLine
@@ -54,7 +55,7 @@ def token(hub: Hub) -> str:
 # ---- what a job is asked to do ---------------------------------------------------------------------------------
 
 
-def changed_requests() -> list[Request]:
+def changed_requests() -> list[Options]:
     """A request for each field, with another value than the default."""
     others: dict[str, Any] = {
         "checkpoints": ("org/a", "org/b@main"),
@@ -65,10 +66,11 @@ def changed_requests() -> list[Request]:
         "estimators": ("logme", "knn"),
         "layers": ("mean", "-2"),
         "batch_size": 4,
+        "prompt": "a {}",
     }
     choices = {option.name: option.type.choices for option in rank.params if isinstance(option.type, click.Choice)}
-    requests = [Request("org/data")]
-    for field in dataclasses.fields(Request)[1:]:
+    requests = [Options("org/data")]
+    for field in dataclasses.fields(Options)[1:]:
         if field.name in ("engine", "ray_address", "shard_size"):
             continue
         if field.name in others:
@@ -79,33 +81,28 @@ def changed_requests() -> list[Request]:
             value = not field.default
         else:
             value = 7 if isinstance(field.default, int) else "other"
-        requests.append(dataclasses.replace(Request("org/data"), **{field.name: value}))
+        requests.append(dataclasses.replace(Options("org/data"), **{field.name: value}))
     return requests
 
 
 @pytest.mark.parametrize("request_", changed_requests(), ids=str)
-def test_the_command_of_a_job_says_all_that_was_asked(request_: Request) -> None:
+def test_the_command_of_a_job_says_all_that_was_asked(request_: Options) -> None:
     context = rank.make_context("rank", arguments_of(request_))
-    options = dict(context.params)
-    for name in ("checkpoints_file", "format", "quiet", "target", "strict", "dry_run", "results_repo"):
-        options.pop(name)
-    for name in ("jobs_flavor", "jobs_timeout", "jobs_package"):
-        options.pop(name)
-    assert _request(options.pop("checkpoints"), options) == request_
+    assert options_from(dict(context.params)) == request_
 
 
 @pytest.mark.parametrize(
     "request_",
     [
-        Request("./folder"),
-        Request(str(Path(__file__))),
-        Request("org/data", checkpoints=("org/a", "/models/mine")),
-        Request("org/data", encoders=("~/encoder",)),
-        Request(object()),  # type: ignore[arg-type]
+        Options("./folder"),
+        Options(str(Path(__file__))),
+        Options("org/data", checkpoints=("org/a", "/models/mine")),
+        Options("org/data", encoders=("~/encoder",)),
+        Options(object()),  # type: ignore[arg-type]
     ],
     ids=["folder", "file", "checkpoint", "encoder", "object"],
 )
-def test_what_only_this_machine_has_is_refused(request_: Request) -> None:
+def test_what_only_this_machine_has_is_refused(request_: Options) -> None:
     with pytest.raises(EmmsError, match="on this machine only"):
         job_spec(request_, JobSettings(RESULTS))
 

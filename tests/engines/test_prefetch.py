@@ -80,7 +80,8 @@ def test_the_next_checkpoint_arrives_while_one_computes(hub: Hub, tmp_path: Path
         from hf_emms.engines.base import Silent
         from hf_emms.hub import listing
         from hf_emms.pipeline import run
-        from hf_emms.plan import Request, plan
+        from hf_emms.plan import plan
+        from hf_emms.options import Options
 
         class Slow(Silent):
             seen = []
@@ -90,7 +91,7 @@ def test_the_next_checkpoint_arrives_while_one_computes(hub: Hub, tmp_path: Path
                     self.seen += [files["model.safetensors"].cached for files in map(listing, repos)]
 
         ids = tuple(f"org/model-{number}" for number in range(3))
-        planned = plan(Request("demo_captions", ids, max_samples=40, estimators=("emms",),
+        planned = plan(Options("demo_captions", ids, max_samples=40, estimators=("emms",),
                                encoders=("emms-demo/encoder-minilm-static",)), Silent())
         repos = [candidate.repo for candidate in planned.candidates]
         ranking = run(planned, Slow())
@@ -108,10 +109,11 @@ def test_the_hub_is_asked_for_several_checkpoints_at_a_time(hub: Hub, tmp_path: 
     code = """
         import json, time
         from hf_emms.engines.base import Silent
-        from hf_emms.plan import Request, plan
+        from hf_emms.plan import plan
+        from hf_emms.options import Options
 
         ids = tuple(f"org/model-{number}" for number in range(4))
-        request = Request("demo_captions", ids, max_samples=40, encoders=("emms-demo/encoder-minilm-static",))
+        request = Options("demo_captions", ids, max_samples=40, encoders=("emms-demo/encoder-minilm-static",))
         started = time.monotonic()
         planned = plan(request, Silent())
         seconds = time.monotonic() - started

@@ -16,12 +16,12 @@ import hf_emms
 from hf_emms.cards import render_section
 from hf_emms.cards.publish import model_cards
 from hf_emms.cli.output import kept_file
-from hf_emms.data import load_sample
 from hf_emms.engines.base import Silent
 from hf_emms.engines.race import FEWEST_INPUTS, ProjectedScore, clearly_below, growing, is_eliminated, projected_score
 from hf_emms.errors import EmmsError
 from hf_emms.ranking import Ranking, Row, Score, ranked
 from hf_emms.results.repository import merged
+from tests.helpers.samples import load_sample
 
 DATASET = "demo_captions"
 TOP = 2

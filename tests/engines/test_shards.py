@@ -8,16 +8,16 @@ import numpy as np
 import pytest
 
 from hf_emms.data import Sample
-from hf_emms.engines.base import Settings
 from hf_emms.engines.shards import moments_of, shard_of, streamed_moments, whole
 from hf_emms.hub import Repo
+from hf_emms.options import Options
 from hf_emms.scoring.emms import score_moments
 from hf_emms.scoring.label_basis import LabelTable
 from hf_emms.scoring.moments import Moments
 from hf_emms.tasks import get_task
 
 INPUTS, ROWS, WIDTH = 90, 220, 6
-SETTINGS = Settings(("emms",), seed=3, folds=4)
+SETTINGS = Options("unused", estimators=("emms",), seed=3, folds=4)
 
 
 @pytest.fixture(scope="module")

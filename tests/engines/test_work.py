@@ -21,8 +21,9 @@ from hf_emms import emms
 from hf_emms.data import Images
 from hf_emms.engines.base import Silent
 from hf_emms.features.load import load_extractor
+from hf_emms.options import Options
 from hf_emms.pipeline import run
-from hf_emms.plan import Request, plan
+from hf_emms.plan import plan
 from hf_emms.scoring.cross_validation import _cholesky
 from hf_emms.scoring.moments import Moments, Sums
 from tests.helpers.counting import counted_calls
@@ -99,7 +100,7 @@ def test_pictures_are_decoded_once_for_all_checkpoints_with_the_same_processor(
 ) -> None:
     smaller = str(build(tmp_path, "vit"))
     planned = plan(
-        Request("demo_captions", (*CHECKPOINTS, smaller), encoders=(ENCODER,), estimators=("emms",), race=race),
+        Options("demo_captions", (*CHECKPOINTS, smaller), encoders=(ENCODER,), estimators=("emms",), race=race),
         Silent(),
     )
     inputs = CountedImages(planned.sample.inputs.encoded)

@@ -14,10 +14,11 @@ import torch
 import transformers
 
 from hf_emms.errors import EmmsError
-from hf_emms.features.hidden_layers import LayerError, LayerReader, layer_names, pick, spread
+from hf_emms.features.hidden_layers import LayerError, LayerReader, pick, spread
 from hf_emms.features.load import Extractor
 from hf_emms.features.pooling import Pooling
 from hf_emms.hub import resolve
+from hf_emms.options import layer_names
 from tests.helpers.feature_rows import load, pictures, rows
 from tests.helpers.tiny_checkpoints import CAPTIONERS, IMAGE_MODELS, TEXT_MODELS, TEXTS, build
 from tests.helpers.tiny_families import (

@@ -18,7 +18,6 @@ import torch
 import transformers
 from torch import nn
 
-from hf_emms.data import load_sample
 from hf_emms.features import device
 from hf_emms.features.load import load_extractor
 from hf_emms.hub import resolve
@@ -26,6 +25,7 @@ from hf_emms.presets import dataset_preset
 from hf_emms.tasks import TASKS
 from tests.helpers import extracting
 from tests.helpers.feature_rows import load, pictures, rows
+from tests.helpers.samples import load_sample
 from tests.helpers.tiny_checkpoints import CAPTIONERS, IMAGE_MODELS, TEXT_MODELS, TEXTS, VISION, build
 from tests.helpers.tiny_families import IMAGE_FAMILIES, googlenet, timm_checkpoint
 from tests.helpers.tiny_pairs import PAIR_MODELS, build_pair

@@ -30,11 +30,12 @@ def test_a_repository_that_moves_in_the_middle_changes_nothing(hub: Hub, tmp_pat
         from huggingface_hub import HfApi
         from hf_emms.engines.base import Silent
         from hf_emms.pipeline import run
-        from hf_emms.plan import Request, plan
+        from hf_emms.plan import plan
+        from hf_emms.options import Options
         fixed = dict(max_samples=40, encoders=("org/encoder",), estimators=("emms",), resume=False, cache=False)
-        planned = plan(Request("org/moving-data", ("org/text",), **fixed), Silent())
-        pictures = plan(Request("demo_captions", ("org/moving",), **fixed), Silent())
-        still = run(plan(Request("demo_captions", ("{GOOD}",), **fixed), Silent()), Silent())
+        planned = plan(Options("org/moving-data", ("org/text",), **fixed), Silent())
+        pictures = plan(Options("demo_captions", ("org/moving",), **fixed), Silent())
+        still = run(plan(Options("demo_captions", ("{GOOD}",), **fixed), Silent()), Silent())
         api = HfApi(token="{token}")
         api.upload_file(path_or_fileobj=b"broken", path_in_repo="config.json", repo_id="org/text")
         api.upload_file(path_or_fileobj=b"{{}}", path_in_repo="model.safetensors", repo_id="org/moving")

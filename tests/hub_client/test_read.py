@@ -215,10 +215,11 @@ def test_a_stream_reads_no_more_than_the_rows_and_columns_it_needs(hub: Hub, tmp
         import json
         from hf_emms.cache import Cache
         from hf_emms.data import load_sample
+        from hf_emms.options import Options
         from pathlib import Path
-        arguments = {"streaming": True, "max_samples": 20, "task": "text-classification"}
-        first = load_sample("org/large", cache=Cache(Path("CACHE")), **arguments)
-        again = load_sample("org/large", cache=Cache(Path("CACHE")), **arguments)
+        options = Options("org/large", streaming=True, max_samples=20, task="text-classification")
+        first = load_sample(options, Cache(Path("CACHE")))
+        again = load_sample(options, Cache(Path("CACHE")))
         same = list(first.inputs) == list(again.inputs) and (first.codes == again.codes).all()
         print(json.dumps([len(first), bool(same), first.fingerprint == again.fingerprint, first.notes == again.notes]))
         """.replace("CACHE", str(tmp_path / "cache"))
@@ -237,9 +238,10 @@ def test_the_parquet_copy_of_the_hub_stands_in_for_a_loading_script(hub: Hub, tm
         import json
         from hf_emms.data import load_sample
         from hf_emms.errors import EmmsError
-        two = load_sample("org/scripted", config="two")
+        from hf_emms.options import Options
+        two = load_sample(Options("org/scripted", config="two"))
         try:
-            asked = load_sample("org/scripted")
+            asked = load_sample(Options("org/scripted"))
         except EmmsError as error:
             asked = [error.message, error.hint]
         print(json.dumps([len(two), two.repo.revision, two.notes, asked]))

@@ -10,11 +10,11 @@ from typing import Any
 
 import pytest
 
-from hf_emms.data import load_sample
 from hf_emms.presets import dataset_preset, dataset_presets, usable_datasets
 from tests.helpers.command_line import CommandLine
 from tests.helpers.lookalike_repos import CAPTIONS, FALLBACKS, IMAGE_CLASSES, REPOS
 from tests.helpers.lookalikes import COLORS, SHAPES, Lookalike, answer_of, caption, captions, picture, put, renamed
+from tests.helpers.samples import load_sample
 from tests.helpers.tiny_pairs import build_pair
 from tests.hub import Hub, running_hub
 from tests.hub.fixtures import client_environment, run_client
@@ -26,12 +26,13 @@ _LOAD = """
     from datasets import config
     from hf_emms.data import load_sample
     from hf_emms.errors import EmmsError
+    from hf_emms.options import Options
 
     config.SLEEP_TIME_ON_THREADS_SHUTDOWN = 0  # five seconds after every stream
 
     def loaded(name, **how):
         try:
-            target = load_sample(name, max_samples=200, **how)
+            target = load_sample(Options.of(name, max_samples=200, **how))
         except EmmsError as error:
             return {"error": error.message, "hint": error.hint}
         facts = ("dataset", "config", "split", "columns", "label_texts", "notes", "total_rows")

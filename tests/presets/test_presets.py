@@ -8,10 +8,10 @@ import re
 import pytest
 
 from hf_emms import demo
-from hf_emms.data import load_sample
 from hf_emms.engines.base import Silent
 from hf_emms.errors import EmmsError
-from hf_emms.plan import Request, plan
+from hf_emms.options import Options
+from hf_emms.plan import plan
 from hf_emms.presets import (
     DatasetPreset,
     checkpoint_preset,
@@ -22,6 +22,7 @@ from hf_emms.presets import (
     usable_datasets,
 )
 from hf_emms.tasks import TASKS, get_task
+from tests.helpers.samples import load_sample
 
 PAPER = {
     *("fgvc_aircraft", "caltech101", "stanford_cars", "cifar10", "cifar100", "dtd", "flowers102", "food101"),
@@ -134,10 +135,10 @@ def test_the_demo_presets_name_what_ships() -> None:
 
 def test_a_preset_that_cannot_be_used_is_said_before_anything_is_looked_for() -> None:
     with pytest.raises(EmmsError, match="'daquar' is not on the Hub"):
-        plan(Request("daquar", encoders=("org/not-there",)), Silent())
+        plan(Options("daquar", encoders=("org/not-there",)), Silent())
 
 
 def test_checkpoints_of_a_preset_are_for_its_task_only() -> None:
-    request = Request("demo_captions", task="image-classification", columns={"label": "caption"}, max_samples=10)
+    request = Options("demo_captions", task="image-classification", columns={"label": "caption"}, max_samples=10)
     found = plan(dataclasses.replace(request, encoders=("demo",), cache=False), Silent())
     assert [one.id for one in found.candidates] == list(checkpoint_preset("image-classification"))

@@ -8,8 +8,8 @@ import sys
 import numpy as np
 import pytest
 
-from hf_emms.engines.base import Settings
 from hf_emms.engines.shards import memory_note
+from hf_emms.options import Options
 from hf_emms.scoring.label_basis import LabelTable
 from hf_emms.scoring.moments import needed_bytes
 
@@ -46,6 +46,6 @@ def test_the_estimate_is_near_the_peak(rows: int, width: int) -> None:
 
 def test_only_much_memory_is_announced() -> None:
     labels = LabelTable(np.arange(10) % 2, (np.eye(2, dtype=np.float32),))
-    assert memory_note(20_000, 512, labels, Settings(("emms",))) is None
-    told = memory_note(20_000, 8192, labels, Settings(("emms",)))
+    assert memory_note(20_000, 512, labels, Options("unused", estimators=("emms",))) is None
+    told = memory_note(20_000, 8192, labels, Options("unused", estimators=("emms",)))
     assert told == "scoring 8,192 features takes about 4.8 GB of memory"

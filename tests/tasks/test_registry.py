@@ -2,9 +2,8 @@
 
 import pytest
 
-from hf_emms.cli.rank_command import ROLE_HELP
 from hf_emms.errors import EmmsError
-from hf_emms.tasks import ROLES, TASKS, clean_class_name, get_task
+from hf_emms.tasks import TASKS, clean_class_name, get_task
 
 
 def test_every_task_is_found_under_its_id_and_its_aliases() -> None:
@@ -15,10 +14,6 @@ def test_every_task_is_found_under_its_id_and_its_aliases() -> None:
     for task in TASKS.values():
         for name in (task.id, *task.aliases):
             assert get_task(name) is task
-
-
-def test_every_role_of_our_tasks_has_a_flag_of_its_own() -> None:
-    assert set(ROLE_HELP) == set(ROLES)
 
 
 @pytest.mark.parametrize("typed", ["captioning", "Image_Captioning", "image to text"])

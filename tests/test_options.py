@@ -1,0 +1,66 @@
+"""A setting is defined once, in `hf_emms.options`; everything else follows from that definition."""
+
+from __future__ import annotations
+
+import inspect
+from typing import Any
+
+import pytest
+
+import hf_emms
+from hf_emms.cli.rank_command import rank as command
+from hf_emms.errors import EmmsError
+from hf_emms.options import COLUMN_ROLES, DEFAULTS, SETTINGS, Options, flag_of, words_of
+from hf_emms.tasks import ROLES
+
+# Arguments of `rank` that are no settings of a ranking: where it comes back from, and who hears of its progress.
+BESIDES = {"job", "progress"}
+
+
+def test_rank_takes_every_setting_and_nothing_else() -> None:
+    parameters = inspect.signature(hf_emms.rank).parameters
+    assert set(parameters) - BESIDES == set(SETTINGS)
+
+
+@pytest.mark.parametrize("name", sorted(DEFAULTS))
+def test_the_default_of_rank_means_the_default_of_the_setting(name: str) -> None:
+    default = inspect.signature(hf_emms.rank).parameters[name].default
+    assert getattr(Options.of("org/data", **{name: default}), name) == DEFAULTS[name]
+
+
+@pytest.mark.parametrize("name", sorted(set(SETTINGS) - {"columns"}))
+def test_every_setting_has_its_flag_with_its_help(name: str) -> None:
+    flags = {flag: option for option in command.params for flag in (*option.opts, *option.secondary_opts)}
+    assert SETTINGS[name].help in flags[flag_of(name)].help
+
+
+def test_every_role_of_our_tasks_has_a_flag() -> None:
+    assert set(COLUMN_ROLES) == set(ROLES)
+
+
+def test_the_command_line_has_what_differs_from_the_defaults_only() -> None:
+    options = Options.of(
+        "org/data", checkpoints="org/a", max_samples=None, columns={"image": "img", "other": "x"}, cache=False
+    )
+    assert words_of(options.changed()) == [
+        *("--dataset", "org/data", "--checkpoint", "org/a", "--image-column", "img", "--column", "other=x"),
+        *("--max-samples", "0", "--no-cache"),
+    ]
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [("sampling", "even"), ("references", "last"), ("max_samples", 1), ("folds", 0), ("seed", 2**63), ("prompt", "a")],
+)
+def test_a_value_that_is_not_allowed_is_named_with_its_flag(name: str, value: Any) -> None:
+    with pytest.raises(EmmsError) as raised:
+        Options.of("org/data", **{name: value})
+    assert str(value) in raised.value.message
+    assert flag_of(name) in str(raised.value.hint)
+
+
+def test_what_a_cache_key_holds_follows_from_the_stages_of_the_settings() -> None:
+    options = Options("org/data")
+    assert set(options.of_stage("features")) == {"device", "dtype", "layers", "trust_remote_code"}
+    assert {"seed", "references", "max_samples"} <= set(options.of_stage("sample"))
+    assert "batch_size" not in {**options.of_stage("sample", "features", "scores"), **options.recorded()}
