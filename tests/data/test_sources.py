@@ -13,9 +13,9 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from tests.helpers.hub_stub import HubStub, serve
 from tests.helpers.rows import error_of, image_rows, labels_of, pictures, png, texts, write_text_file
 from tests.helpers.samples import load_sample
+from tests.hub import Hub
 from tests.hub_client.test_resolve import run
 
 # ---- the forms a dataset comes in -----------------------------------------------------------------------------
@@ -89,7 +89,7 @@ def test_pictures_in_a_parquet_file_that_datasets_did_not_write_are_found_by_sha
         assert target.inputs[0].size == (8, 6)
 
 
-def test_a_hub_dataset_is_read_over_http_at_its_pinned_revision(tmp_path: Path) -> None:
+def test_a_hub_dataset_is_read_over_http_at_its_pinned_revision(hub: Hub, tmp_path: Path) -> None:
     def parquet(word: str) -> bytes:
         buffer = io.BytesIO()
         rows = [{"text": f"{word} {i}", "label": "ab"[i % 2]} for i in range(8)]
@@ -97,29 +97,28 @@ def test_a_hub_dataset_is_read_over_http_at_its_pinned_revision(tmp_path: Path) 
         return buffer.getvalue()
 
     readme = b"---\nlicense: mit\n---\n"
-    with serve(HubStub()) as hub:
-        files = {"README.md": readme, "data/train-00000-of-00001.parquet": parquet("main")}
-        main = hub.add("dataset", "org/texts", files)
-        files["data/train-00000-of-00001.parquet"] = parquet("converted")
-        hub.add("dataset", "org/texts", files, ref="refs/convert/parquet")
-        code = """
-            from hf_emms.data import load_sample
-            from hf_emms.options import Options
-            targets = [load_sample(Options(id, streaming=s, max_samples=4)) for id, s in {calls}]
-            gone = report(lambda: load_sample(Options("flickr8k")))
-            print(json.dumps([[t.repo.revision, sorted(t.inputs), t.label_texts, t.split] for t in targets] + [gone]))
-            """
-        calls = [("org/texts", False), ("org/texts@refs/convert/parquet", False), ("org/texts", True)]
-        on_main, converted, streamed, gone = run(code.format(calls=calls), tmp_path, HF_ENDPOINT=hub.url)
-        asked = len(hub.requests)
-        offline = run(code.format(calls=calls[:2]), tmp_path, HF_ENDPOINT=hub.url, HF_HUB_OFFLINE="1")
-        assert len(hub.requests) == asked
-        hub.add("dataset", "org/texts", {"README.md": readme}, ref="v2")
-        seen = 'print(json.dumps(resolve("org/texts@v2", "dataset").revision))'
-        run(seen, tmp_path, HF_ENDPOINT=hub.url)
-        loading = "from hf_emms.data import load_sample\nfrom hf_emms.options import Options\n"
-        other = loading + 'print(json.dumps(report(lambda: load_sample(Options("org/texts@v2")))))'
-        absent = run(other, tmp_path, HF_ENDPOINT=hub.url, HF_HUB_OFFLINE="1")
+    files = {"README.md": readme, "data/train-00000-of-00001.parquet": parquet("main")}
+    main = hub.store.put_files("org/texts", files, "dataset")
+    files["data/train-00000-of-00001.parquet"] = parquet("converted")
+    hub.store.put_files("org/texts", files, "dataset", ref="refs/convert/parquet")
+    code = """
+        from hf_emms.data import load_sample
+        from hf_emms.options import Options
+        targets = [load_sample(Options(id, streaming=s, max_samples=4)) for id, s in {calls}]
+        gone = report(lambda: load_sample(Options("flickr8k")))
+        print(json.dumps([[t.repo.revision, sorted(t.inputs), t.label_texts, t.split] for t in targets] + [gone]))
+        """
+    calls = [("org/texts", False), ("org/texts@refs/convert/parquet", False), ("org/texts", True)]
+    on_main, converted, streamed, gone = run(code.format(calls=calls), hub, tmp_path)
+    asked = len(hub.requests)
+    offline = run(code.format(calls=calls[:2]), hub, tmp_path, HF_HUB_OFFLINE="1")
+    assert len(hub.requests) == asked
+    hub.store.put_files("org/texts", {"README.md": readme}, "dataset", ref="v2")
+    seen = 'print(json.dumps(resolve("org/texts@v2", "dataset").revision))'
+    run(seen, hub, tmp_path)
+    loading = "from hf_emms.data import load_sample\nfrom hf_emms.options import Options\n"
+    other = loading + 'print(json.dumps(report(lambda: load_sample(Options("org/texts@v2")))))'
+    absent = run(other, hub, tmp_path, HF_HUB_OFFLINE="1")
     assert "not in the local cache (another revision is)" in absent["message"]
     assert on_main[0] == streamed[0] == main
     assert on_main[1][0].startswith("main ")
@@ -131,7 +130,7 @@ def test_a_hub_dataset_is_read_over_http_at_its_pinned_revision(tmp_path: Path) 
     assert "jxie/flickr8k" in gone["message"]
 
 
-def test_presets_fall_back_and_say_what_they_found_instead(tmp_path: Path) -> None:
+def test_presets_fall_back_and_say_what_they_found_instead(hub: Hub, tmp_path: Path) -> None:
     def parquet(rows: list[dict[str, Any]], features: datasets.Features | None = None) -> bytes:
         datasets.Dataset.from_list(rows, features=features).to_parquet(tmp_path / "file")
         return (tmp_path / "file").read_bytes()
@@ -153,14 +152,13 @@ def test_presets_fall_back_and_say_what_they_found_instead(tmp_path: Path) -> No
             report(lambda: load_sample(Options("emotion"))),
         ]))
         """
-    with serve(HubStub()) as hub:
-        hub.add(
-            "dataset", "lmms-lab-encoder/flickr30k", {"data/test-00000-of-00001.parquet": parquet(captions, features)}
-        )
-        hub.add("dataset", "fancyzhx/ag_news", {"data/train-00000-of-00001.parquet": parquet(news)})
-        hub.add("dataset", "stanfordnlp/imdb", {"data/test-00000-of-00001.parquet": parquet(news)})
-        hub.add("dataset", "dair-ai/emotion", {"data/train-00000-of-00001.parquet": b""}, gated=True)
-        stood_in, columns, split, named, gated = run(code, tmp_path / "home", HF_ENDPOINT=hub.url)
+    hub.store.put_files(
+        "lmms-lab-encoder/flickr30k", {"data/test-00000-of-00001.parquet": parquet(captions, features)}, "dataset"
+    )
+    hub.store.put_files("fancyzhx/ag_news", {"data/train-00000-of-00001.parquet": parquet(news)}, "dataset")
+    hub.store.put_files("stanfordnlp/imdb", {"data/test-00000-of-00001.parquet": parquet(news)}, "dataset")
+    hub.store.put_files("dair-ai/emotion", {"data/train-00000-of-00001.parquet": b""}, "dataset", gated="manual")
+    stood_in, columns, split, named, gated = run(code, hub, tmp_path / "home")
     assert stood_in[:4] == ["flickr30k", "lmms-lab-encoder/flickr30k", "test", 3]
     assert "AnyModal/flickr30k is not on the Hub any more; lmms-lab-encoder/flickr30k stands in" in stood_in[4]
     assert "column 'text'" in columns["message"]

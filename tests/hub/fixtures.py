@@ -45,12 +45,13 @@ def run_client(hub: Hub, code: str, home: Path, **extra: str) -> Any:
     """Runs Python code that prints JSON in its last line; returns that value.
 
     Raises:
-        AssertionError: the process failed; its output is in the message.
+        AssertionError: the process failed or printed its token; its output is in the message.
     """
     environment = client_environment(hub, home, **extra)
     command = [sys.executable, "-c", textwrap.dedent(code)]
     done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=300)
     assert done.returncode == 0, done.stdout + done.stderr
+    assert environment.get("HF_TOKEN", "no token") not in done.stdout + done.stderr
     return json.loads(done.stdout.splitlines()[-1])
 
 

@@ -2,14 +2,10 @@
 
 from __future__ import annotations
 
-import json
 import os
 import re
-import subprocess
-import sys
 import textwrap
 import time
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -18,81 +14,66 @@ import pytest
 from hf_emms import demo
 from hf_emms.errors import EmmsError
 from hf_emms.hub import content_revision, fetch, resolve
-from tests import ROOT
 from tests.helpers.counting import counted_calls
-from tests.helpers.hub_stub import HubStub, serve
+from tests.hub import Hub
+from tests.hub.fixtures import run_client
 
-TOKEN = "hf_thisTokenMustNeverBeShown"
+PRELUDE = """
+import json
+from hf_emms.errors import EmmsError
+from hf_emms.hub import fetch, resolve
+def report(call):
+    try:
+        return call()
+    except EmmsError as error:
+        return {"error": type(error).__name__, "message": error.message, "hint": error.hint}
+"""
 
 
-@pytest.fixture
-def hub() -> Iterator[HubStub]:
-    with serve(HubStub()) as running:
-        yield running
-
-
-def run(code: str, home: Path, **env: str) -> Any:
-    """Runs code that prints one JSON value, in a process with an environment of its own."""
-    code = textwrap.dedent(
-        """
-        import json
-        from hf_emms.errors import EmmsError
-        from hf_emms.hub import fetch, resolve
-        def report(call):
-            try:
-                return call()
-            except EmmsError as error:
-                return {"error": type(error).__name__, "message": error.message, "hint": error.hint}
-        """
-    ) + textwrap.dedent(code)
-    environment = {key: value for key, value in os.environ.items() if not key.startswith("HF_")}
-    environment |= {"HF_HOME": str(home), "HF_HUB_DISABLE_XET": "1", "HF_HUB_DISABLE_TELEMETRY": "1", **env}
-    environment["PYTHONPATH"] = str(ROOT)
-    done = subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, text=True, timeout=120)
-    assert done.returncode == 0, done.stderr
-    assert TOKEN not in done.stdout + done.stderr
-    return json.loads(done.stdout.splitlines()[-1])
+def run(code: str, hub: Hub, home: Path, **env: str) -> Any:
+    """Runs code that prints one JSON value, as a client of the Hub with caches in a folder."""
+    return run_client(hub, PRELUDE + textwrap.dedent(code), home, **env)
 
 
 MODEL = {"config.json": b'{"model_type": "bert"}', "model.safetensors": b"\0" * 64, "pytorch_model.bin": b"pickle"}
 
 
-def test_a_branch_a_pull_request_a_tag_and_a_commit_are_pinned_to_their_sha(hub: HubStub, tmp_path: Path) -> None:
-    main = hub.add("model", "org/tiny", MODEL)
-    pull = hub.add("model", "org/tiny", {**MODEL, "config.json": b"{}"}, ref="refs/pr/1")
-    tag = hub.add("model", "org/tiny", {**MODEL, "added": b"1"}, ref="v1")
+def test_a_branch_a_pull_request_a_tag_and_a_commit_are_pinned_to_their_sha(hub: Hub, tmp_path: Path) -> None:
+    main = hub.store.put_files("org/tiny", MODEL)
+    pull = hub.store.put_files("org/tiny", {**MODEL, "config.json": b"{}"}, ref="refs/pr/1")
+    tag = hub.store.put_files("org/tiny", {**MODEL, "added": b"1"}, ref="v1")
     found = run(
         f"""
         ids = ["org/tiny", "org/tiny@main", "org/tiny@refs/pr/1", "org/tiny@v1", "org/tiny@{pull}"]
         shas = [resolve(id, "model").revision for id in ids]
         print(json.dumps([*shas, resolve("org/tiny", "model", revision="v1").revision, resolve(ids[2], "model").id]))
         """,
+        hub,
         tmp_path,
-        HF_ENDPOINT=hub.url,
     )
     assert found == [main, main, pull, tag, pull, tag, "org/tiny"]
 
 
-def test_fetch_brings_only_the_files_asked_for_at_the_pinned_commit(hub: HubStub, tmp_path: Path) -> None:
-    hub.add("model", "org/tiny", MODEL)
-    pull = hub.add("model", "org/tiny", {**MODEL, "config.json": b'{"from": "pr"}'}, ref="refs/pr/1")
+def test_fetch_brings_only_the_files_asked_for_at_the_pinned_commit(hub: Hub, tmp_path: Path) -> None:
+    hub.store.put_files("org/tiny", MODEL)
+    pull = hub.store.put_files("org/tiny", {**MODEL, "config.json": b'{"from": "pr"}'}, ref="refs/pr/1")
     names, config, folder = run(
         """
         folder = fetch(resolve("org/tiny@refs/pr/1", "model"), ["*.json", "*.safetensors"])
         names = sorted(path.name for path in folder.iterdir())
         print(json.dumps([names, (folder / "config.json").read_text(), str(folder)]))
         """,
+        hub,
         tmp_path,
-        HF_ENDPOINT=hub.url,
     )
     assert names == ["config.json", "model.safetensors"]
     assert config == '{"from": "pr"}'
     assert folder.endswith(pull)
-    assert not any("pytorch_model.bin" in line for line in hub.requests if "resolve" in line)
+    assert not hub.count("* /org/tiny/resolve/*/pytorch_model.bin")
 
 
-def test_the_endpoint_may_be_set_after_the_client_was_imported(hub: HubStub, tmp_path: Path) -> None:
-    sha = hub.add("model", "org/tiny", MODEL)
+def test_the_endpoint_may_be_set_after_the_client_was_imported(hub: Hub, tmp_path: Path) -> None:
+    sha = hub.store.put_files("org/tiny", MODEL)
     found = run(
         f"""
         import os, huggingface_hub.constants
@@ -100,21 +81,23 @@ def test_the_endpoint_may_be_set_after_the_client_was_imported(hub: HubStub, tmp
         repo = resolve("org/tiny", "model")
         print(json.dumps([repo.revision, (fetch(repo, ["config.json"]) / "config.json").exists()]))
         """,
+        hub,
         tmp_path,
+        HF_ENDPOINT="",
     )
     assert found == [sha, True]
 
 
-def test_what_was_seen_online_resolves_offline_and_the_rest_says_so(hub: HubStub, tmp_path: Path) -> None:
-    sha = hub.add("model", "org/tiny", MODEL, ref="refs/pr/1")
-    hub.add("model", "org/tiny", MODEL)
+def test_what_was_seen_online_resolves_offline_and_the_rest_says_so(hub: Hub, tmp_path: Path) -> None:
+    sha = hub.store.put_files("org/tiny", MODEL, ref="refs/pr/1")
+    hub.store.put_files("org/tiny", MODEL)
     online = """
         repo = resolve("org/tiny@refs/pr/1", "model")
         print(json.dumps([repo.revision, str(fetch(repo, ["config.json"]))]))
         """
-    assert run(online, tmp_path, HF_ENDPOINT=hub.url)[0] == sha
+    assert run(online, hub, tmp_path)[0] == sha
     asked = len(hub.requests)
-    offline = run(online, tmp_path, HF_ENDPOINT=hub.url, HF_HUB_OFFLINE="1")
+    offline = run(online, hub, tmp_path, HF_HUB_OFFLINE="1")
     assert offline[0] == sha
     assert len(hub.requests) == asked
     weights, unknown, dataset = run(
@@ -123,8 +106,8 @@ def test_what_was_seen_online_resolves_offline_and_the_rest_says_so(hub: HubStub
         unknown = report(lambda: resolve("org/other", "model").revision)
         print(json.dumps([weights, unknown, report(lambda: resolve("org/tiny", "dataset").revision)]))
         """,
+        hub,
         tmp_path,
-        HF_ENDPOINT=hub.url,
         HF_HUB_OFFLINE="1",
     )
     for answer in (weights, unknown, dataset):
@@ -134,9 +117,10 @@ def test_what_was_seen_online_resolves_offline_and_the_rest_says_so(hub: HubStub
     assert "org/other" in unknown["message"]
 
 
-def test_a_hub_that_cannot_be_reached_is_said_with_its_address(tmp_path: Path) -> None:
+def test_a_hub_that_cannot_be_reached_is_said_with_its_address(hub: Hub, tmp_path: Path) -> None:
     answer = run(
         'print(json.dumps(report(lambda: resolve("org/tiny", "model").revision)))',
+        hub,
         tmp_path,
         HF_ENDPOINT="http://127.0.0.1:9",
     )
@@ -144,9 +128,9 @@ def test_a_hub_that_cannot_be_reached_is_said_with_its_address(tmp_path: Path) -
     assert "network" in answer["hint"]
 
 
-def test_each_refusal_of_the_hub_names_the_page_or_command_that_helps(hub: HubStub, tmp_path: Path) -> None:
-    hub.add("model", "org/tiny", MODEL)
-    hub.add("model", "org/gated", MODEL, gated=True)
+def test_each_refusal_of_the_hub_names_the_page_or_command_that_helps(hub: Hub, tmp_path: Path) -> None:
+    hub.store.put_files("org/tiny", MODEL)
+    hub.store.put_files("org/gated", MODEL, gated="manual")
     missing, revision, gated, nothing, odd = run(
         """
         print(json.dumps([
@@ -157,9 +141,9 @@ def test_each_refusal_of_the_hub_names_the_page_or_command_that_helps(hub: HubSt
             report(lambda: resolve("org/ti ny", "model").revision),
         ]))
         """,
+        hub,
         tmp_path,
-        HF_ENDPOINT=hub.url,
-        HF_TOKEN=TOKEN,
+        HF_TOKEN=hub.token(user="ada", role="read"),
     )
     assert missing["error"] == "RepoNotFoundError"
     assert "org/absent" in missing["message"]
