@@ -36,7 +36,7 @@ _TRANSIENT = (408, 429, 500, 502, 503, 504)
 _TRIES_OF_BROKEN_JSON = 3
 _AGAIN = "run the same command again later: what is finished is not done twice"
 # Raised by code that reads an answer of another form than the API's.
-_MALFORMED = (json.JSONDecodeError, UnicodeDecodeError, KeyError, IndexError, TypeError, AttributeError)
+_MALFORMED = (ValueError, LookupError, TypeError, AttributeError)
 _STREAMING_PAUSES = (
     "STREAMING_READ_RETRY_INTERVAL",
     "STREAMING_READ_SERVER_UNAVAILABLE_RETRY_INTERVAL",
@@ -323,15 +323,15 @@ def _translated(error: Exception, id: str, kind: Kind | None, revision: str | No
         return None
     if isinstance(error, errors.HFValidationError):
         return EmmsError(f"{id!r} is not a Hub id: {error}", "write ORG/NAME[@REVISION] or ./FOLDER")
-    if isinstance(error, _MALFORMED) and _while_reading_an_answer(error):
+    cause = next((one for one in _chain(error) if isinstance(one, _client_errors())), None)
+    if cause is None:
+        if not isinstance(error, _MALFORMED) or not _while_reading_an_answer(error):
+            return None
         reason = " ".join(f"{type(error).__name__}: {error}".split())[:200]
         return EmmsError(
             f"what {endpoint()} answers for {what} is not the answer of a Hub ({reason})",
             "check HF_ENDPOINT, and whether a proxy asks for a login",
         )
-    cause = next((one for one in _chain(error) if isinstance(one, _client_errors())), None)
-    if cause is None:
-        return None
     response = _response(cause)
     if response is None:
         return _unreachable(cause, what, hints)

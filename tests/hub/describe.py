@@ -12,8 +12,7 @@ from typing import Any
 
 import yaml
 
-from .records import Commit, File, Repo
-from .store import Store, lfs_pointer
+from .store import Commit, File, Repo, Store, lfs_pointer
 
 
 class _CardLoader(yaml.SafeLoader):

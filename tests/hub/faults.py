@@ -28,6 +28,7 @@ class Fault:
         seconds: how long a slow body takes.
         etag: the ETag of a "stale-etag".
         headers: further headers of a status.
+        body: what a status is answered with, in place of an error in JSON.
     """
 
     pattern: str
@@ -39,6 +40,7 @@ class Fault:
     seconds: float = 1.0
     etag: str = "0" * 40
     headers: Mapping[str, str] = field(default_factory=dict)
+    body: bytes | None = None
 
     def __post_init__(self) -> None:
         if not isinstance(self.kind, int) and self.kind not in KINDS:
@@ -48,6 +50,8 @@ class Fault:
         """The answer of a status fault."""
         waits = {} if self.retry_after is None else {"Retry-After": str(self.retry_after)}
         assert isinstance(self.kind, int)
+        if self.body is not None:
+            return Response(self.kind, self.body, self.headers)
         return reply({"error": self.message}, self.kind, {"X-Error-Message": self.message, **waits, **self.headers})
 
 

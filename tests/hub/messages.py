@@ -11,9 +11,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from urllib.parse import unquote
 
-from .auth import Token
-
 if TYPE_CHECKING:
+    from .access import Token
     from .server import Hub
 
 

@@ -13,8 +13,7 @@ import pyarrow.parquet
 from hf_emms import demo
 from hf_emms.presets import checkpoint_preset, dataset_preset, encoder_preset
 
-from .records import Kind
-from .store import Store
+from .store import Kind, Store
 
 ORG = "emms-zoo"
 # Fixed, so that the commits have the same shas every time.

@@ -16,16 +16,15 @@ from typing import Any
 from urllib.parse import parse_qs, unquote, urlsplit
 
 from . import (  # noqa: F401  (each registers its routes)
-    routes_account,
-    routes_discussions,
-    routes_files,
-    routes_jobs,
-    routes_lfs,
-    routes_read,
-    routes_spaces,
-    routes_write,
+    account,
+    discussions,
+    files,
+    jobs,
+    read,
+    spaces,
+    write,
 )
-from .auth import Tokens
+from .access import Tokens
 from .faults import Fault, Faults, with_stale_etag
 from .jobs import Job
 from .messages import HubError, Request, Response, Slice, Stream, dispatch

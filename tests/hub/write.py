@@ -11,8 +11,7 @@ from typing import Any
 from .access import authenticated, commit_of, discussable, page, writable
 from .discussions import commit_event, open_pull_request
 from .messages import HubError, Request, Response, reply, route
-from .records import Commit, File, Repo, full_ref
-from .store import is_lfs
+from .store import Commit, File, Repo, full_ref, is_lfs
 
 
 def _committable(request: Request, kinds: str, id: str, ref: str) -> Repo:

@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-from .access import authenticated, kind_of, page, readable, writable
-from .auth import Token, account, may_download
+from .access import Token, account, authenticated, kind_of, may_download, page, readable, writable
 from .describe import front_matter
 from .messages import HubError, Request, Response, reply, route
-from .records import Kind
-from .store import now
+from .store import Kind, now
 
 
 @route("GET", "/api/whoami-v2")

@@ -7,12 +7,10 @@ import re
 from typing import Any
 from urllib.parse import parse_qs, urlencode
 
-from .access import commit_of, file_of, kind_of, readable
-from .auth import may_see
+from .access import commit_of, file_of, kind_of, may_see, readable
 from .describe import BRIEF, FULL, info
 from .messages import HubError, Request, Response, reply, route
-from .records import Commit, File, Repo
-from .store import lfs_pointer
+from .store import Commit, File, Repo, lfs_pointer
 
 _UNITS = {"": 1, "K": 10**3, "M": 10**6, "B": 10**9, "T": 10**12}
 

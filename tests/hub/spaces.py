@@ -7,8 +7,7 @@ from typing import Any
 from .access import readable, writable
 from .describe import runtime
 from .messages import HubError, Request, Response, reply, route
-from .records import Repo, Space
-from .store import now
+from .store import Repo, Space, now
 
 
 def _space(repo: Repo) -> Space:
