@@ -1,8 +1,84 @@
-"""Numbers in sentences."""
+"""Numbers, sizes and durations in sentences, and back."""
 
 from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+
+from hf_emms.errors import EmmsError
+
+MISSING = "–"
+_COUNTS = {"": 1.0, "k": 1e3, "m": 1e6, "b": 1e9}
+_BYTES = {
+    prefix + b: scale for prefix, scale in {"": 1.0, "k": 1e3, "m": 1e6, "g": 1e9, "t": 1e12}.items() for b in ("", "b")
+}
+_SECONDS = {"s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0, "w": 604800.0}
 
 
 def pluralize(count: int, noun: str, plural: str | None = None) -> str:
     """A number with its noun: "1 row", "1,034 rows"; `plural` where it doesn't end in s."""
     return f"{count:,} {noun if count == 1 else plural or noun + 's'}"
+
+
+def format_count(count: int | None) -> str:
+    """A number of parameters: "309k", "4.7M", "1.3B"; a dash where it is unknown."""
+    if count is None:
+        return MISSING
+    for unit, scale in (("B", 1e9), ("M", 1e6), ("k", 1e3)):
+        if count >= scale:
+            amount = count / scale
+            return f"{amount:.0f}{unit}" if amount >= 100 or unit == "k" else f"{amount:.1f}{unit}"
+    return str(count)
+
+
+def format_bytes(count: float) -> str:
+    """A size: "12 B", "1.5 MB", "20.0 GB"."""
+    for unit, scale in (("TB", 1e12), ("GB", 1e9), ("MB", 1e6), ("kB", 1e3)):
+        if count >= scale:
+            return f"{count / scale:,.1f} {unit}"
+    return f"{count:.0f} B"
+
+
+def format_duration(seconds: float) -> str:
+    """A duration in its largest unit: "42s", "3h", "2w"."""
+    unit, scale = next(((unit, scale) for unit, scale in reversed(_SECONDS.items()) if seconds >= scale), ("s", 1.0))
+    return f"{seconds / scale:.0f}{unit}"
+
+
+def parse_count(text: str) -> int:
+    """The number behind "22000", "22K", "100M" or "1.5B".
+
+    Raises:
+        EmmsError: it is none.
+    """
+    return round(_parse(text, _COUNTS, "number", "22000, 22K, 100M or 1.5B"))
+
+
+def parse_bytes(text: str) -> int:
+    """The bytes behind "1000", "500MB" or "5 GB".
+
+    Raises:
+        EmmsError: it is no size.
+    """
+    return round(_parse(text, _BYTES, "size", "500MB or 5GB"))
+
+
+def parse_duration(text: str, *, bare_seconds: bool = False) -> float:
+    """The seconds behind "90s", "30m", "12h", "30d" or "8w".
+
+    Args:
+        text: a number and its unit.
+        bare_seconds: whether a number without unit is one of seconds.
+
+    Raises:
+        EmmsError: it is no duration.
+    """
+    units = {"": 1.0, **_SECONDS} if bare_seconds else _SECONDS
+    return _parse(text, units, "duration", "90s, 30m, 12h, 30d or 8w")
+
+
+def _parse(text: str, units: Mapping[str, float], kind: str, examples: str) -> float:
+    match = re.fullmatch(r"(\d+(?:\.\d+)?)\s*([a-z]*)", text.strip().lower())
+    if match is None or match[2] not in units:
+        raise EmmsError(f"{text!r} is no {kind}", f"write {examples}")
+    return float(match[1]) * units[match[2]]

@@ -10,6 +10,7 @@ from typing import Any
 
 from hf_emms import __version__, hub, results
 from hf_emms.errors import EmmsError
+from hf_emms.formatting import parse_duration
 from hf_emms.hub import Hardware, Job
 from hf_emms.options import Options, words_of
 from hf_emms.presets import dataset_preset, encoder_presets
@@ -18,8 +19,6 @@ from hf_emms.ranking import Ranking
 # Debian with Python and uv, which huggingface_hub takes for scripts too.
 IMAGE = "ghcr.io/astral-sh/uv:python3.12-bookworm"
 
-_TIMEOUT = re.compile(r"(\d+(?:\.\d+)?)([smhd]?)")
-_UNITS = {"": 1 / 60, "s": 1 / 60, "m": 1, "h": 60, "d": 1440}
 _PUBLISHED = re.compile(r"published in (\S+): (\S+)\s*")
 
 
@@ -30,7 +29,7 @@ class JobSettings:
     Attributes:
         results_repo: "ORG/emms-results": the dataset that the ranking comes back through; made where there is none.
         flavor: of the hardware.
-        timeout: after which the Hub ends it: seconds, or a number with s, m, h or d.
+        timeout: after which the Hub ends it: seconds, or a number with s, m, h, d or w.
         package: what the job installs; None: this version of hf-emms.
     """
 
@@ -40,14 +39,12 @@ class JobSettings:
     package: str | None = None
 
     def __post_init__(self) -> None:
-        if not _TIMEOUT.fullmatch(self.timeout):
-            raise EmmsError(f"the job's timeout is {self.timeout!r}", "--jobs-timeout 90m, 2h, 1d or seconds")
+        _ = self.minutes  # refuses what is none
 
     @property
     def minutes(self) -> float:
         """The timeout in minutes."""
-        count, unit = _TIMEOUT.fullmatch(self.timeout).groups()  # type: ignore[union-attr]
-        return float(count) * _UNITS[unit]
+        return parse_duration(self.timeout, bare_seconds=True) / 60
 
 
 @dataclass(frozen=True)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 
@@ -16,8 +15,6 @@ from hf_emms.tasks import Task
 
 # A list is read no further than this, however few of it can be used.
 MAX_LISTED = 2000
-
-_UNITS = {"": 1, "K": 10**3, "M": 10**6, "B": 10**9}
 
 
 def search(
@@ -74,18 +71,6 @@ def search(
             continue
         count += 1
         yield candidate
-
-
-def number_of(text: str) -> int:
-    """The number that "100M", "1.5B", "22K" or "22000" stands for.
-
-    Raises:
-        EmmsError: it stands for none.
-    """
-    match = re.fullmatch(r"(\d+(?:\.\d+)?)([KMB]?)", text.strip().upper())
-    if match is None:
-        raise EmmsError(f"{text!r} is no number of parameters", "write 22000, 22K, 100M or 1.5B")
-    return round(float(match[1]) * _UNITS[match[2]])
 
 
 def _candidate(found: HubModel, task: Task, max_parameters: int | None) -> HubModel:

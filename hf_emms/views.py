@@ -13,9 +13,9 @@ from typing import Any
 
 import msgspec
 
+from hf_emms.formatting import MISSING, format_count
 from hf_emms.ranking import EMMS, TIE_WIDTH, Ranking, Row, Score, gain_and_stderr
 
-MISSING = "–"
 _TITLES = {"emms_knn": "EMMS + k-NN", "emms": "EMMS", "logme": "LogME", "knn": "k-NN", "hscore": "H-score"}
 
 
@@ -107,17 +107,6 @@ def with_error(score: Score | None) -> str:
     return number(score.value) + (f" ± {score.stderr:.4f}" if score.stderr is not None else "")
 
 
-def size(parameters: int | None) -> str:
-    """A number of parameters for people: 309k, 4.7M, 1.3B."""
-    if parameters is None:
-        return MISSING
-    for unit, scale in (("B", 1e9), ("M", 1e6), ("k", 1e3)):
-        if parameters >= scale:
-            amount = parameters / scale
-            return f"{amount:.0f}{unit}" if amount >= 100 or unit == "k" else f"{amount:.1f}{unit}"
-    return str(parameters)
-
-
 def one_line(value: Any) -> str:
     """A value on one line; what could steer a terminal is shown escaped."""
     text = "" if value is None else " ".join(str(value).split())
@@ -137,7 +126,7 @@ def _cells(ranking: Ranking, row: Row) -> list[str]:
     seconds = f"{row.seconds.features + row.seconds.scoring:.1f}" if row.error is None else MISSING
     if _raced(ranking):
         line.append(MISSING if row.error is not None else f"{row.n or ranking.n:,}")
-    return [*line, size(row.parameters), str(row.width or MISSING), seconds]
+    return [*line, format_count(row.parameters), str(row.width or MISSING), seconds]
 
 
 def _explaining(ranking: Ranking) -> str | None:

@@ -185,15 +185,6 @@ def test_hostile_text_cannot_steer_a_terminal_or_break_a_table() -> None:
     assert row.replace("\\|", "").count("|") == 10
 
 
-@pytest.mark.parametrize(
-    ("parameters", "text"),
-    [(None, "–"), (999, "999"), (309_248, "309k"), (4_650_000, "4.7M"), (85_000_000, "85.0M"),
-     (334_000_000, "334M"), (1_300_000_000, "1.3B")],
-)  # fmt: skip
-def test_sizes_are_short(parameters: int | None, text: str) -> None:
-    assert views.size(parameters) == text
-
-
 def test_large_scores_keep_four_digits() -> None:
     assert views.number(-12345.678) == "-1.235e+04"
     assert views.number(0.12345) == "0.1235"

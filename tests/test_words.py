@@ -2,13 +2,7 @@
 
 import datasets
 
-from hf_emms.formatting import pluralize
 from tests.helpers.samples import load_sample
-
-
-def test_one_is_no_plural() -> None:
-    assert [pluralize(count, "row") for count in (0, 1, 2, 1034)] == ["0 rows", "1 row", "2 rows", "1,034 rows"]
-    assert [pluralize(count, "entry", "entries") for count in (1, 2)] == ["1 entry", "2 entries"]
 
 
 def test_notes_of_a_sample_count_what_there_is_one_of() -> None:

@@ -20,6 +20,7 @@ from hf_emms.cards import entries as records
 from hf_emms.cards import splice
 from hf_emms.cards.entries import Entry, Place, Score
 from hf_emms.errors import redacted
+from hf_emms.formatting import format_count
 from hf_emms.ranking import EMMS, Ranking
 from hf_emms.views import number, one_line, title_of
 
@@ -227,7 +228,7 @@ def _environment() -> jinja2.Environment:
         score=_score,
         score_of=_score_of,
         number=views.number,
-        size=views.size,
+        size=format_count,
         title_of=views.title_of,
         chart=chart,
         leaderboard=space,

@@ -8,6 +8,7 @@ from typing import Any
 import click
 
 from hf_emms.cli import output
+from hf_emms.formatting import format_bytes, format_count
 
 _FORMAT = click.option(
     "--format", "format", type=click.Choice(output.LIST_FORMATS), help="[default: table; tsv in a pipe]"
@@ -142,8 +143,8 @@ def _splits(splits: Mapping[str, int | None]) -> str:
 
 
 def _size(count: int | None) -> str:
-    return "unknown" if count is None else f"{count / 1e9:.1f} GB" if count >= 1e9 else f"{count / 1e6:.0f} MB"
+    return _known(count and format_bytes(count))
 
 
 def _count(count: int | None) -> str:
-    return "unknown" if count is None else f"{count / 1e6:.1f}M"
+    return _known(count and format_count(count))

@@ -14,7 +14,7 @@ import cloup
 from hf_emms.cli import output
 from hf_emms.cli.rank_options import EVERYDAY, option_groups, options_from
 from hf_emms.errors import EmmsError
-from hf_emms.formatting import pluralize
+from hf_emms.formatting import format_bytes, pluralize
 from hf_emms.options import DEFAULTS, Options
 
 if TYPE_CHECKING:
@@ -240,7 +240,8 @@ def _print_plan(plan: Plan, format: str, quiet: bool) -> None:
     rows = [_planned(one, costs.get(one.repo) if one.repo else None) for one in plan.candidates]
     total = Cost(*(sum(getattr(cost, name) for cost in costs.values()) for name in ("files", "bytes", "cached")))
     output.say(
-        f"{pluralize(total.files, 'file')}: {_size(total.bytes)} to download, {_size(total.cached)} here already"
+        f"{pluralize(total.files, 'file')}: {format_bytes(total.bytes)} to download, "
+        f"{format_bytes(total.cached)} here already"
     )
     seconds = sum(cost.seconds or 0 for cost in costs.values())
     output.say(f"about {seconds:,.0f} s ({speed.source}), without downloads")
@@ -256,14 +257,6 @@ def _planned(candidate: Candidate, cost: Cost | None) -> tuple[Any, ...]:
         return (candidate.id, revision, state, None, None, None, None)
     seconds = None if cost.seconds is None else round(cost.seconds, 1)
     return (candidate.id, revision, _state(candidate, cost), cost.files, cost.bytes, cost.cached, seconds)
-
-
-def _size(count: int) -> str:
-    value, unit = next(
-        ((count / size, unit) for size, unit in ((1e9, "GB"), (1e6, "MB"), (1e3, "KB")) if count >= size),
-        (count, "bytes"),
-    )
-    return f"{value:,.1f} {unit}" if unit != "bytes" else f"{count} bytes"
 
 
 def _state(candidate: Candidate, cost: Cost | None = None) -> str:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from hf_emms.cli import output
+from hf_emms.formatting import parse_count
 from hf_emms.hub.model_info import SORTS
 
 if TYPE_CHECKING:
@@ -48,7 +49,6 @@ def search(
     The ids can be piped on: hf-emms search --task image-classification | hf-emms rank --dataset ./FOLDER
     --checkpoints-file -
     """
-    from hf_emms.search import number_of
     from hf_emms.search import search as find
     from hf_emms.tasks import get_task
 
@@ -63,7 +63,7 @@ def search(
             find(
                 get_task(task),
                 tags=(*tags, *([library] if library else ())),
-                max_parameters=number_of(max_params) if max_params else None,
+                max_parameters=parse_count(max_params) if max_params else None,
                 on_dropped=dropped,
                 **options,
             )

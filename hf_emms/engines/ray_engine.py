@@ -26,6 +26,7 @@ from hf_emms.engines.ray_tasks import worker_versions
 from hf_emms.engines.shards import shard_of, whole
 from hf_emms.errors import EmmsError
 from hf_emms.features.files import weight_files
+from hf_emms.formatting import format_bytes
 from hf_emms.hub import Repo, listing
 from hf_emms.ranking import Row, Seconds
 
@@ -258,8 +259,8 @@ class _Run:
         weights = sum(files[path].bytes for path in weight_files(files, allow_pickle=self._work.options.allow_pickle))
         if weights > self._cluster.memory:
             raise EmmsError(
-                f"the weights take {weights / 1e9:.1f} GB, but no node offers more than "
-                f"{self._cluster.memory / 1e9:.1f} GB of memory",
+                f"the weights take {format_bytes(weights)}, but no node offers more than "
+                f"{format_bytes(self._cluster.memory)} of memory",
                 "add a larger node to the cluster, or leave the checkpoint out",
             )
         memory = min(_LOADED * weights + _BESIDE_BYTES, self._cluster.memory)

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from hf_emms.formatting import format_bytes
 from hf_emms.options import Options
 from hf_emms.scoring.label_basis import LabelTable
 from hf_emms.scoring.moments import Moments, kept_by_text, needed_bytes
@@ -114,4 +115,4 @@ def memory_note(rows: int, width: int, labels: LabelTable, options: Options) -> 
     """What a user should know before scoring takes a lot of memory; None where it does not."""
     size = labels.n_texts if kept_by_text(labels) else sum(labels.widths)
     needed = needed_bytes(rows, width, size, options.folds)
-    return f"scoring {width:,} features takes about {needed / 1e9:.1f} GB of memory" if needed >= NOTED_BYTES else None
+    return f"scoring {width:,} features takes about {format_bytes(needed)} of memory" if needed >= NOTED_BYTES else None

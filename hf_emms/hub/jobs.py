@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from hf_emms.errors import EmmsError
+from hf_emms.formatting import parse_duration
 from hf_emms.hub.account import Account
 from hf_emms.hub.client import endpoint, request, translate_hub_errors
 
@@ -72,7 +73,7 @@ def start_job(
         image: of the container.
         command: with its arguments.
         flavor: of the hardware.
-        timeout: after which the Hub ends it: seconds, or a number with s, m, h or d.
+        timeout: after which the Hub ends it: seconds, or a number with s, m, h, d or w.
         environment: variables that everybody who sees the job may read.
         secrets: names of secret variables; HF_TOKEN is the token in use.
 
@@ -89,7 +90,7 @@ def start_job(
             env=dict(environment),
             secrets={name: values[name] for name in secrets},
             flavor=flavor,
-            timeout=timeout,
+            timeout=parse_duration(timeout, bare_seconds=True),
             namespace=account.name,
         ),
         "a job",

@@ -12,8 +12,6 @@ from typing import Any
 import pytest
 
 from hf_emms import demo
-from hf_emms.errors import EmmsError
-from hf_emms.search import number_of
 from hf_emms.tasks import TASKS
 from tests.helpers.command_line import CommandLine, Done
 from tests.helpers.hub_client import cli, home
@@ -131,14 +129,10 @@ def test_the_ids_can_be_piped_to_rank(hub: Hub, home: Path) -> None:
     assert done.stdout.split() == ["ada/vit", "ada/backbone"], done.stderr
 
 
-@pytest.mark.parametrize(("text", "number"), [("22000", 22_000), ("22k", 22_000), ("1.5B", 1_500_000_000)])
-def test_sizes_are_written_as_people_do(text: str, number: int) -> None:
-    assert number_of(text) == number
-
-
 def test_what_is_no_size_or_task_is_refused(cli: CommandLine) -> None:
-    with pytest.raises(EmmsError, match="'much'"):
-        number_of("much")
+    done = cli.run("search", "--task", "image-classification", "--max-params", "much")
+    assert (done.code, done.out) == (1, "")
+    assert "'much' is no number\n  → write 22000, 22K, 100M or 1.5B" in done.err
     done = cli.run("search", "--task", "image-clasification")
     assert done.code == 1
     assert all(task in done.err for task in TASKS)
