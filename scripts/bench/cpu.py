@@ -27,7 +27,7 @@ from hf_emms.hub import Repo
 from scripts.bench.extraction import features_of, made_up_pictures, made_up_texts, write_checkpoint
 from scripts.bench.timing import Contestant, Seconds, in_turn, ratios, spread, timed
 
-MEASURES = {"keep_freed_memory": "memory kept", "pack_linears": "+ packed weights", "interleave": "+ channels_last"}
+MEASURES = {"keep_freed_memory": "memory reused", "pack_linears": "+ packed weights", "interleave": "+ channels_last"}
 IMAGE_MODELS = {
     "resnet": lambda: transformers.ResNetModel(transformers.ResNetConfig()),
     "mobilenet": lambda: transformers.MobileNetV2Model(transformers.MobileNetV2Config()),

@@ -131,15 +131,15 @@ def _lines(folders: list[str], rounds: int, rows: int, cpu_time: bool) -> list[s
         full_seconds, full_inputs, full = timed(dataset, folders, rows, None, clock)
         race_seconds, race_inputs, race = timed(dataset, folders, rows, TOP, clock)
         ratios.append(race_seconds / full_seconds)
-    stopped: dict[int, int] = {}
+    eliminated: dict[int, int] = {}
     for row in race.rows:
-        stopped[row.n or race.n] = stopped.get(row.n or race.n, 0) + 1
+        eliminated[row.n or race.n] = eliminated.get(row.n or race.n, 0) + 1
     return [
         f"{len(folders)} checkpoints, {race.n:,} glosses, best {TOP}:",
         "",
         f"- race / full run, {'CPU time' if cpu_time else 'time'}: {spread(ratios, digits='.2f', bold=True)}",
         f"- inputs through checkpoints: {race_inputs:,} of {full_inputs:,} ({race_inputs / full_inputs:.2f})",
-        "- stopped after " + ", ".join(f"{count:,} rows: {stopped[count]}" for count in sorted(stopped)),
+        "- eliminated after " + ", ".join(f"{count:,} rows: {eliminated[count]}" for count in sorted(eliminated)),
         f"- best of the full run: {', '.join(best(full))}",
         f"- best of the race: {', '.join(best(race))}",
         "",

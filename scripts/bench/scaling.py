@@ -1,7 +1,7 @@
 """How `--engine ray` grows: measured on one and two workers here, simulated from measured parts beyond that.
 
     python -m scripts.bench scaling measure --output parts.json      # some minutes
-    python -m scripts.bench scaling simulate --parts parts.json      # seconds
+    python -m scripts.bench scaling simulate [--parts parts.json]    # seconds; default: the parts of docs/scaling.md
 
 `measure` times whole rankings on Ray clusters of one and two worker processes in turn, and each part of one by itself.
 `simulate` schedules the tasks of a large ranking over GPUs, with the parts as measured and the assumptions below.
@@ -32,6 +32,7 @@ import numpy as np
 
 from scripts.bench.timing import spread, timed
 
+PARTS = Path(__file__).with_name("parts.json")
 WIDTH, INPUTS = 768, 5_000  # of a base-sized checkpoint, and of the default sample
 
 # What cannot be measured here.
@@ -270,7 +271,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     measuring.add_argument("--texts", type=int, default=800)
     measuring.add_argument("--rounds", type=int, default=3)
     measuring.add_argument("--output", type=Path, required=True)
-    commands.add_parser("simulate").add_argument("--parts", type=Path, required=True)
+    commands.add_parser("simulate").add_argument(
+        "--parts", type=Path, default=PARTS, help="default: those of docs/scaling.md"
+    )
 
 
 def run(options: argparse.Namespace) -> None:

@@ -1,0 +1,36 @@
+"""The Markdown pages of the repository, and the code that they show."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+from tests import ROOT
+
+PAGES = sorted([*ROOT.glob("*.md"), *(ROOT / "docs").glob("*.md"), ROOT / "scripts" / "README.md"])
+
+
+def name_of(page: Path) -> str:
+    return str(page.relative_to(ROOT))
+
+
+def fences(page: Path, *languages: str) -> list[str]:
+    """The fenced code blocks of these languages."""
+    blocks = re.findall(r"^```(\w*)\n(.*?)^```", page.read_text(encoding="utf-8"), re.M | re.S)
+    return [block for language, block in blocks if language in languages]
+
+
+def code_spans(page: Path) -> list[str]:
+    """Inline code, line breaks in it as spaces."""
+    prose = re.sub(r"^```.*?^```", "", page.read_text(encoding="utf-8"), flags=re.M | re.S)
+    return [" ".join(span.split()) for span in re.findall(r"`([^`]+)`", prose)]
+
+
+def commands(page: Path) -> list[str]:
+    """Command lines: of shell blocks, of indented blocks, behind "$ ", and in inline code."""
+    text = page.read_text(encoding="utf-8")
+    lines = [line for block in fences(page, "sh", "bash") for line in block.splitlines()]
+    shown = [line for block in fences(page, "text", "") for line in block.splitlines()]
+    lines += [line.removeprefix("$ ") for line in shown if line.startswith("$ ")]
+    lines += re.findall(r"^ {4}(\S.*)$", re.sub(r"^```.*?^```", "", text, flags=re.M | re.S), re.M)
+    return [*lines, *code_spans(page)]

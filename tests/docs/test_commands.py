@@ -1,0 +1,108 @@
+"""Every command line of the documentation parses: commands, options, choices, scripts and make targets exist."""
+
+from __future__ import annotations
+
+import importlib.util
+import re
+import shlex
+
+import click
+import pytest
+
+from hf_emms.cli import app
+from scripts.bench.__main__ import BENCHES
+from scripts.docs.__main__ import NAMES
+from tests import ROOT
+from tests.docs.pages import PAGES, code_spans, commands, name_of
+
+PLACEHOLDER = re.compile(r"[A-Z_/.{}@-]*[A-Z][A-Z_/.{}@-]*|.*…")
+STEPS = ("truth", "scores", "collect", "report")
+
+
+def parts(line):
+    """The commands of a line with pipes and the like, as lists of words."""
+    words = shlex.split(line.replace("'", "\\'") if line.count("'") % 2 else line, comments=True)
+    found = [[]]
+    for word in words:
+        if word in ("|", "&&", ";"):
+            found.append([])
+        else:
+            found[-1].append(word)
+    return [one for one in found if one]
+
+
+def hf_emms_lines(page):
+    lines = []
+    for line in commands(page):
+        if re.match(r"(hf[- ]emms|[^#]*\| hf-emms) ", line):
+            lines += [words for words in parts(line.replace("hf emms ", "hf-emms ", 1)) if words[0] == "hf-emms"]
+    return lines
+
+
+def check(words):
+    """Resolve the command, then each option and the value behind it."""
+    command, rest = app, list(words[1:])
+    while isinstance(command, click.Group) and rest and not rest[0].startswith("-"):
+        name = rest.pop(0)
+        if PLACEHOLDER.fullmatch(name):
+            return
+        command = command.get_command(click.Context(command), name)
+        assert command is not None, name
+    options = {name: one for one in command.params for name in (*one.opts, *one.secondary_opts)}
+    while rest:
+        name, equals, value = rest.pop(0).partition("=")
+        if not name.startswith("-") or name in ("-", "--help", "-h"):
+            continue
+        assert name in options, name
+        option = options[name]
+        if option.is_flag or option.count:
+            continue
+        values = (value if equals else rest.pop(0)).split("|")
+        if isinstance(option.type, click.Choice):
+            assert set(values) <= set(option.type.choices), values
+        elif not any(PLACEHOLDER.fullmatch(one) for one in values) and not isinstance(
+            option.type, click.Path | click.File
+        ):
+            option.type.convert(values[0], option, None)
+
+
+@pytest.mark.parametrize("page", PAGES, ids=name_of)
+def test_commands_parse(page):
+    for words in hf_emms_lines(page):
+        try:
+            check(words)
+        except (AssertionError, click.ClickException, IndexError) as error:
+            pytest.fail(f"{' '.join(words)}: {error!r}")
+
+
+def test_there_are_commands():
+    assert sum(len(hf_emms_lines(page)) for page in PAGES) > 80
+
+
+@pytest.mark.parametrize("page", PAGES, ids=name_of)
+def test_options_in_the_text_exist(page):
+    commands = list(every_command(app))
+    known = {name for command in commands for one in command.params for name in (*one.opts, *one.secondary_opts)}
+    for span in code_spans(page):
+        if span.startswith("--"):
+            assert span.split()[0].partition("=")[0] in known | {"--names", "--write", "--rounds", "--rows"}, span
+
+
+def every_command(command):
+    yield command
+    if isinstance(command, click.Group):
+        for name in command.list_commands(click.Context(command)):
+            yield from every_command(command.get_command(click.Context(command), name))
+
+
+@pytest.mark.parametrize("page", PAGES, ids=name_of)
+def test_scripts_and_make_targets_exist(page):
+    targets = re.findall(r"^([\w-]+):", (ROOT / "Makefile").read_text(encoding="utf-8"), re.M)
+    for line in commands(page):
+        for module, name in re.findall(r"python -m (scripts[\w.]*)(?: ([a-z_]+))?", line):
+            spec = importlib.util.find_spec(module)
+            assert spec is not None, line
+            known = {"scripts.bench": {*BENCHES, "all"}, "scripts.docs": {*NAMES}, "scripts.quality": {*STEPS}}
+            assert not name or name in known.get(module, {name}), line
+        if found := re.match(r"make ([\w-]+)", line):
+            assert found[1] in targets, line

@@ -1,0 +1,120 @@
+"""Links lead somewhere, named files and objects exist, and figures are those that were measured."""
+
+from __future__ import annotations
+
+import ast
+import importlib
+import re
+import tomllib
+
+import pytest
+import yaml
+
+import hf_emms
+from tests import ROOT
+from tests.docs.pages import PAGES, code_spans, fences, name_of
+
+PATH = re.compile(r"(?:hf_emms|tests|scripts|docs|spaces_app|templates|\.ci|\.github)/[\w./*{}-]*")
+NUMBERS = re.compile(r"[\d.]+×?\*{0,2} \[[\d.]+ … [\d.]+\]")
+
+
+def anchors(page):
+    headings = re.findall(r"^#+ (.*)$", page.read_text(encoding="utf-8"), re.M)
+    return {re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-") for heading in headings}
+
+
+def resolves(name):
+    """Whether a dotted name is a module of the repository or something in one."""
+    parts = name.split(".")
+    for end in range(len(parts), 0, -1):
+        try:
+            found = importlib.import_module(".".join(parts[:end]))
+        except ModuleNotFoundError:
+            continue
+        for part in parts[end:]:
+            found = getattr(found, part, None)
+        return found is not None
+    return False
+
+
+@pytest.mark.parametrize("page", PAGES, ids=name_of)
+def test_links_lead_somewhere(page):
+    for target in re.findall(r"\]\(([^)\s]+)\)", page.read_text(encoding="utf-8")):
+        if "://" in target:
+            continue
+        path, _, anchor = target.partition("#")
+        file = (page.parent / path).resolve() if path else page
+        assert file.exists(), target
+        assert not anchor or anchor in anchors(file), target
+
+
+@pytest.mark.parametrize("page", PAGES, ids=name_of)
+def test_named_files_and_objects_exist(page):
+    for span in code_spans(page):
+        if PATH.fullmatch(span):
+            assert any(ROOT.glob(span.rstrip("/"))), span
+        elif re.fullmatch(r"(hf_emms|scripts)(\.\w+)+(\(.*\))?", span):
+            assert resolves(span.partition("(")[0]), span
+
+
+@pytest.mark.parametrize("page", PAGES, ids=name_of)
+def test_python_examples_import_what_exists(page):
+    for block in fences(page, "python"):
+        tree = ast.parse(block)
+        for node in ast.walk(tree):
+            if isinstance(node, ast.ImportFrom) and node.module.startswith("hf_emms"):
+                for alias in node.names:
+                    assert resolves(f"{node.module}.{alias.name}"), alias.name
+        for name in set(re.findall(r"\b(?:hf_emms|evaluation)\.\w+", block)):
+            assert resolves(name if name.startswith("hf_emms") else f"hf_emms.{name}"), name
+
+
+def test_the_index_lists_every_page():
+    index = (ROOT / "docs" / "README.md").read_text(encoding="utf-8")
+    pages = {file.name for pattern in ("*.md", "*.ipynb") for file in (ROOT / "docs").glob(pattern)} - {"README.md"}
+    assert {name for name in pages if f"({name})" not in index} == set()
+
+
+def test_the_readme_is_short():
+    assert len((ROOT / "README.md").read_text(encoding="utf-8").splitlines()) <= 150
+
+
+def test_the_readme_quotes_figures_that_were_measured():
+    speed = (ROOT / "README.md").read_text(encoding="utf-8").split("## How fast")[1].split("\n## ")[0]
+    measured = "".join((ROOT / "docs" / f"{page}.md").read_text(encoding="utf-8") for page in ("benchmark", "scaling"))
+    quoted = NUMBERS.findall(speed)
+    assert len(quoted) == len([line for line in speed.splitlines() if line.startswith("| ")]) - 1
+    assert [figure for figure in quoted if figure not in measured] == []
+
+
+def test_the_demo_page_shows_the_tables_of_the_readme():
+    table = next(block for block in fences(ROOT / "README.md", "text") if "demo_fashion" in block)
+    shown = (ROOT / "docs" / "demo.md").read_text(encoding="utf-8")
+    assert [line for line in table.splitlines() if line != "…" and line not in shown] == []
+
+
+def test_the_simulation_is_that_of_the_page():
+    import json
+
+    from scripts.bench.scaling import PARTS, Parts, simulate
+
+    table = simulate(Parts(**json.loads(PARTS.read_text())))
+    assert table in (ROOT / "docs" / "scaling.md").read_text(encoding="utf-8")
+
+
+def test_the_version_is_one():
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+    citation = yaml.safe_load((ROOT / "CITATION.cff").read_text(encoding="utf-8"))
+    assert citation["version"] == hf_emms.__version__
+    assert citation["license"] == project["license"]
+    assert f"## {hf_emms.__version__}" in (ROOT / "CHANGELOG.md").read_text(encoding="utf-8")
+
+
+def test_the_workflow_and_the_hooks_call_what_exists():
+    workflow = yaml.safe_load((ROOT / ".github" / "workflows" / "ci.yml").read_text(encoding="utf-8"))
+    steps = [step["run"] for job in workflow["jobs"].values() for step in job["steps"] if "run" in step]
+    assert steps == [".ci/run"]
+    assert (ROOT / ".ci" / "run").stat().st_mode & 0o111
+    hooks = yaml.safe_load((ROOT / ".pre-commit-config.yaml").read_text(encoding="utf-8"))["repos"][0]["hooks"]
+    lint = (ROOT / "Makefile").read_text(encoding="utf-8").split("\nlint:")[1].split("\n\n")[0]
+    assert all(f"$(BIN)/{hook['entry'].removesuffix(' --fix')}" in lint for hook in hooks)
