@@ -65,8 +65,10 @@ def test_python_examples_import_what_exists(page):
             if isinstance(node, ast.ImportFrom) and node.module.startswith("hf_emms"):
                 for alias in node.names:
                     assert resolves(f"{node.module}.{alias.name}"), alias.name
-        for name in set(re.findall(r"\b(?:hf_emms|evaluation)\.\w+", block)):
-            assert resolves(name if name.startswith("hf_emms") else f"hf_emms.{name}"), name
+                    for name in re.findall(rf"\b{alias.name}\.(\w+)", block) if alias.name.islower() else ():
+                        assert resolves(f"{node.module}.{alias.name}.{name}"), name
+        for name in set(re.findall(r"\bhf_emms\.\w+", block)):
+            assert resolves(name), name
 
 
 def test_the_index_lists_every_page():
