@@ -4,7 +4,7 @@
     python -m scripts.bench all [--write FILE]  those of docs/benchmark.md, one after the other (`make bench`)
 
 Contestants run in turn, so that a drifting machine affects all alike. What is compared is the ratio within each round,
-reported as median [min … max]. A benchmark that needs a registry which cannot be reached says so, and `all` goes on.
+reported as median [min … max]. `all` continues after a benchmark whose packages cannot be fetched.
 """
 
 from __future__ import annotations

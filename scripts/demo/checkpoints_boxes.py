@@ -13,8 +13,8 @@ STEPS = 1_200
 GRID = 8  # patches a side
 OWN, FOREIGN = 3, 3  # expressions a picture is asked for: of its own things, of other pictures'
 _FOUND = 4.0  # weight of a cell that an expression means; about one in thirty is
-_NAMING = 0.5  # weight of what stands in a cell
-_BOX = 2.0  # weight of the boxes beside the expressions
+_NAMING = 0.5  # weight of what is in a cell
+_BOX = 2.0  # weight of the boxes, relative to the expressions
 
 
 def make_trained() -> None:
@@ -77,10 +77,10 @@ def _write(name: str, model: OwlViTForObjectDetection, how: str, steps: int = 0,
 def _fit(model: OwlViTForObjectDetection, steps: int, seed: int) -> float:
     referred = noto.referred()
     pixels = pair_training.pixels_of(referred.images)
-    numbers = pair_training.cells_of(referred.standing, GRID, GRID)
-    inside, boxes = _targets(referred.standing)
-    said = [text for scene in referred.said for several in scene[:OWN] for text in _twice(several)]
-    texts = pair_training.tokenised(words.byte_pairs(), said)
+    numbers = pair_training.cells_of(referred.placements, GRID, GRID)
+    inside, boxes = _targets(referred.placements)
+    phrases = [text for scene in referred.phrases for several in scene[:OWN] for text in _twice(several)]
+    texts = pair_training.tokenised(words.byte_pairs(), phrases)
     cells = torch.nn.Linear(model.config.vision_config.hidden_size, 1 + len(noto.shown()))
     draw = torch.Generator().manual_seed(seed)
 
@@ -114,20 +114,20 @@ def _twice(several: tuple[str, ...]) -> tuple[str, str]:
 
 
 def _numbers(referred: noto.Boxes, rows: torch.Tensor) -> torch.Tensor:
-    return torch.tensor([referred.standing[i].numbers[:OWN] for i in rows.tolist()])
+    return torch.tensor([referred.placements[i].numbers[:OWN] for i in rows.tolist()])
 
 
-def _targets(standing: tuple[noto.Standing, ...]) -> tuple[torch.Tensor, torch.Tensor]:
+def _targets(placements: tuple[noto.Placement, ...]) -> tuple[torch.Tensor, torch.Tensor]:
     """Whether each cell's centre is in the box of each of the first OWN things, and the box of the thing there.
 
     Returns:
         float32 (N, cells, OWN); centre, width and height as shares of the picture, float32 (N, cells, 4).
     """
-    inside = torch.zeros(len(standing), GRID * GRID, OWN)
-    boxes = torch.zeros(len(standing), GRID * GRID, 4)
-    for i, one in enumerate(standing):
+    inside = torch.zeros(len(placements), GRID * GRID, OWN)
+    boxes = torch.zeros(len(placements), GRID * GRID, 4)
+    for i, one in enumerate(placements):
         for at in range(OWN):
-            alone = noto.Standing(one.numbers[at : at + 1], one.boxes[at : at + 1])
+            alone = noto.Placement(one.numbers[at : at + 1], one.boxes[at : at + 1])
             inside[i, :, at] = torch.from_numpy(noto.cells((alone,), GRID, GRID)[0] > 0)
             left, top, width, height = one.boxes[at]
             boxes[i][inside[i, :, at] > 0] = torch.tensor([left + width / 2, top + height / 2, width, height])

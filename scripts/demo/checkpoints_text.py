@@ -128,8 +128,8 @@ def distil(model: PreTrainedModel, steps: int, seed: int) -> float:
 
     def loss_of(rows: torch.Tensor) -> torch.Tensor:
         longest = int(mask[rows].sum(1).max())
-        ids, keep = tokens[rows, :longest], mask[rows, :longest]
-        guess = head(texts.mean_pool(model(input_ids=ids, attention_mask=keep).last_hidden_state, keep))
+        ids, attended = tokens[rows, :longest], mask[rows, :longest]
+        guess = head(texts.mean_pool(model(input_ids=ids, attention_mask=attended).last_hidden_state, attended))
         guess, wanted = torch.nn.functional.normalize(guess), target[rows]
         # besides the angle, which other text of the batch is near
         agree = (guess @ guess.T - wanted @ wanted.T).square().mean()
@@ -147,9 +147,9 @@ def _masked(model: PreTrainedModel, steps: int, seed: int) -> float:
 
     def loss_of(rows: torch.Tensor) -> torch.Tensor:
         longest = int(mask[rows].sum(1).max())
-        ids, keep = tokens[rows, :longest], mask[rows, :longest]
-        hidden = (torch.rand(ids.shape, generator=draw) < MASKED) & keep.bool()
+        ids, attended = tokens[rows, :longest], mask[rows, :longest]
+        hidden = (torch.rand(ids.shape, generator=draw) < MASKED) & attended.bool()
         labels = ids.masked_fill(~hidden, -100)
-        return guesser(input_ids=ids.masked_fill(hidden, MASK_ID), attention_mask=keep, labels=labels).loss
+        return guesser(input_ids=ids.masked_fill(hidden, MASK_ID), attention_mask=attended, labels=labels).loss
 
     return train([guesser], loss_of, len(tokens), steps=steps, rate=1e-3, seed=seed)

@@ -28,9 +28,9 @@ DISTILLED, SHORT, RANDOM = "twotower-distilled", "twotower-short", "clip-random"
 SHARED = 48  # width of the space of the two distilled towers
 STEPS = {DISTILLED: 900, SHORT: 250}
 DISTILLATION_STEPS = 300
-_NAMING = 0.5  # weight of the places of things beside the contrast of whole pictures
+_NAMING = 0.5  # weight of the places of things, relative to the contrast of whole pictures
 _WORDS = 30.0  # weight of the words of a text, of which a contrast with pictures would forget all that show nothing
-_THINGS = 10.0  # weight of what is in a picture, told from its one embedding
+_THINGS = 10.0  # weight of what is in a picture, predicted from its one embedding
 _TEXTS = 2 * noto.TEXTS  # texts of a picture
 _SIDE = {"height": pictures.SIDE, "width": pictures.SIDE}
 _PLAIN = {"image_mean": [0.5] * 3, "image_std": [0.5] * 3}
@@ -145,7 +145,7 @@ def _fit(
     steps: int,
     seed: int,
 ) -> float:
-    """Contrast pictures with texts, and their cells with the names of what stands there.
+    """Contrast pictures with texts, and their cells with the names of what is there.
 
     Args:
         model: has get_image_features and get_text_features.
@@ -159,8 +159,8 @@ def _fit(
     """
     asked, referred = noto.asked(), noto.referred()
     pixels = pair_training.pixels_of((*asked.images, *referred.images))
-    numbers = pair_training.cells_of((*asked.standing, *referred.standing), 8, 8)
-    own = [_statements(scene) for scene in asked.asked] + [_expressions(scene) for scene in referred.said]
+    numbers = pair_training.cells_of((*asked.placements, *referred.placements), 8, 8)
+    own = [_statements(scene) for scene in asked.asked] + [_expressions(scene) for scene in referred.phrases]
     pairs = pair_training.tokenised(tokenizer, [text for several in own for text in several])
     names = pair_training.name_texts(tokenizer)
     heads = torch.nn.ModuleDict(
@@ -192,10 +192,10 @@ def _fit(
         named = pair_training.naming_loss(torch.cat([empty, logits], 2), numbers[rows])
         named = named + pair_training.naming_loss(heads["cells"](seen.last_hidden_state[:, 1:]), numbers[rows])
         present = torch.zeros(len(rows), len(tokenizer)).scatter_(1, read["input_ids"], 1.0)
-        told = torch.nn.functional.binary_cross_entropy_with_logits(heads["words"](scale * text), present)
-        standing = torch.zeros(len(rows), 1 + len(names.ids)).scatter_(1, numbers[rows], 1.0)[:, 1:]
-        shown = torch.nn.functional.binary_cross_entropy_with_logits(heads["things"](scale * whole), standing)
-        return sum(either) / 2 + _NAMING * named + _WORDS * told + _THINGS * shown
+        present_loss = torch.nn.functional.binary_cross_entropy_with_logits(heads["words"](scale * text), present)
+        placements = torch.zeros(len(rows), 1 + len(names.ids)).scatter_(1, numbers[rows], 1.0)[:, 1:]
+        shown = torch.nn.functional.binary_cross_entropy_with_logits(heads["things"](scale * whole), placements)
+        return sum(either) / 2 + _NAMING * named + _WORDS * present_loss + _THINGS * shown
 
     return train([model, heads], loss_of, len(pixels), steps=steps, rate=2e-3, seed=seed)
 
@@ -207,7 +207,7 @@ def _statements(pairs: tuple[tuple[str, str], ...]) -> list[str]:
 
 def _expressions(scene: tuple[tuple[str, ...], ...]) -> list[str]:
     """As many expressions as statements, of all things of a scene."""
-    several = [text for said in scene for text in said]
+    several = [text for phrases in scene for text in phrases]
     return [several[i % len(several)] for i in range(_TEXTS)]
 
 

@@ -18,8 +18,8 @@ from scripts.demo.training import train
 VILT, VILT_RANDOM, BLIP = "vilt-vqa", "vilt-random", "blip-vqa"
 STEPS = {VILT: 1_000, BLIP: 800}
 PATCH = 8
-WIDE, HIGH = 64, 48  # pixels: a scene as ViLT sees it, which keeps its shape
-_NAMING = 0.5  # weight of the places of things beside the answers
+WIDE, HIGH = 64, 48  # pixels: a scene as ViLT sees it, in its own shape
+_NAMING = 0.5  # weight of the places of things, relative to the answers
 _PLAIN = {"image_mean": [0.5] * 3, "image_std": [0.5] * 3}
 
 
@@ -79,7 +79,7 @@ def _write_vilt(name: str, model: ViltForQuestionAnswering, how: str, steps: int
 def _fit_vilt(model: ViltForQuestionAnswering, steps: int, seed: int) -> float:
     asked = noto.asked()
     pixels = pair_training.pixels_of(asked.images, WIDE, HIGH)
-    numbers = pair_training.cells_of(asked.standing, WIDE // PATCH, HIGH // PATCH)
+    numbers = pair_training.cells_of(asked.placements, WIDE // PATCH, HIGH // PATCH)
     pairs, target = _asked(asked)
     head = torch.nn.Linear(model.config.hidden_size, 1 + len(noto.shown()))
     draw = torch.Generator().manual_seed(seed)
@@ -158,7 +158,7 @@ def _blip(width: int) -> BlipForQuestionAnswering:
 def _fit_blip(model: BlipForQuestionAnswering, steps: int, seed: int) -> float:
     asked = noto.asked()
     pixels = pair_training.pixels_of(asked.images)
-    numbers = pair_training.cells_of(asked.standing, pictures.SIDE // PATCH, pictures.SIDE // PATCH)
+    numbers = pair_training.cells_of(asked.placements, pictures.SIDE // PATCH, pictures.SIDE // PATCH)
     pairs, target = _asked(asked)
     written = pair_training.tokenised(words.word_pieces(), answers())
     labels = written.ids.masked_fill(written.mask == 0, -100)[:, : int(written.mask.sum(1).max())]

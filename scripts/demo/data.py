@@ -17,8 +17,8 @@ from scripts.demo.tables import PALETTE, png, write_dataset
 
 SEED = 20
 SCENES = 640
-OBJECTS = 130  # each in about ten scenes, so that good features can tell it
-# mostly two things side by side: where many layouts mix, label embeddings tell layouts apart rather than things, and
+OBJECTS = 130  # each in about ten scenes, so that good features can recognise it
+# mostly two things side by side: where many layouts mix, label embeddings separate layouts rather than things, and
 # any convolution sees a layout, random weights included
 LAYOUTS = (0.80, 0.06, 0.04, 0.04, 0.04, 0.02)
 FASHION_ROWS = 1_000

@@ -94,7 +94,7 @@ def emoji_boxes() -> None:
         picture, boxes = expressions.draw(scene, picture_of)
         cell = png(picture, PALETTE)
         referred = itertools.islice(zip(scene.expressions, boxes, strict=True), 3)
-        rows += [(cell, list(said), list(box)) for said, box in referred]
+        rows += [(cell, list(phrases), list(box)) for phrases, box in referred]
     _write(
         "emoji-boxes",
         _BOXES,
@@ -112,11 +112,11 @@ def emoji_boxes() -> None:
     )
 
 
-def _write(name: str, columns: dict[str, Any], rows: Sequence[tuple[Any, ...]], **told: str) -> None:
-    """Writes rows, those of a picture together; `told` is what `write_dataset` wants to know."""
+def _write(name: str, columns: dict[str, Any], rows: Sequence[tuple[Any, ...]], **card: str) -> None:
+    """Writes rows, those of a picture together; `card` are further arguments of `write_dataset`."""
     values = dict(zip(columns, map(list, zip(*rows, strict=True)), strict=True))
     table = Dataset.from_dict(values, features=Features(columns))
-    write_dataset(name, table, licence="mit", pictures_repeat=True, **told)
+    write_dataset(name, table, licence="mit", pictures_repeat=True, **card)
 
 
 def _fluent() -> Callable[[scenes.Thing], Image.Image]:

@@ -19,7 +19,7 @@ UNANSWERABLE_PER_FILE = 9
 MAX_PER_ANSWER = 6  # an answer that occurs once teaches nothing, a frequent one is a guess
 _QUOTED = 'What kind of thing does the word "{noun}" name?'
 _TEMPLATES = ("What kind of thing is {article} {noun}?", "What is {article} {noun} a kind of?", _QUOTED)
-# behind these words a gloss no longer says what the thing is, but tells something about it
+# after these words a gloss no longer says what the thing is
 _DETAILS = re.compile(
     r"\b(that|which|who|having|with|without|used|whose|where|when|for|by|in|from|on|to|containing)\b|;"
 )
@@ -30,7 +30,7 @@ _UNWANTED_NOUNS = {"kaffir cat"}
 
 @dataclass(frozen=True)
 class Definition:
-    """A noun's definition and where in it the noun's hypernym stands."""
+    """A noun's definition and where in it the noun's hypernym is."""
 
     noun: str
     kind: str
@@ -51,7 +51,7 @@ class Definition:
     def ask(self) -> str:
         """A question for the hypernym."""
         article = "an" if self.noun[0] in "aeiou" else "a"
-        # names of dishes and drinks often take no article; their definitions tell
+        # names of dishes and drinks often take no article; their definitions show it
         bare = self.kind == "food" and not re.match(r"(a|an|any) ", self.gloss)
         template = _QUOTED if bare else _TEMPLATES[_hash(self.key)[0] % len(_TEMPLATES)]
         return template.format(article=article, noun=self.noun)
@@ -139,7 +139,7 @@ def _hypernym_in_gloss(synset: sources.Synset, by_key: dict[str, sources.Synset]
 
 
 def _find(word: str, gloss: str) -> int | None:
-    """Where a word stands in a gloss, but not as a part of another ("rod" in "rod-shaped")."""
+    """Where a word is in a gloss, but not as a part of another ("rod" in "rod-shaped")."""
     found = re.search(rf"(?<![\w-]){re.escape(word)}(?![\w-])", gloss)
     return None if found is None else found.start()
 

@@ -121,8 +121,8 @@ def _copy_minilm(model: PreTrainedModel, steps: int, seed: int) -> float:
 
     def loss_of(rows: torch.Tensor) -> torch.Tensor:
         longest = int(mask[rows].sum(1).max())
-        ids, keep = tokens[rows, :longest], mask[rows, :longest]
-        guess = texts.mean_pool(model(input_ids=ids, attention_mask=keep).last_hidden_state, keep)
+        ids, attended = tokens[rows, :longest], mask[rows, :longest]
+        guess = texts.mean_pool(model(input_ids=ids, attention_mask=attended).last_hidden_state, attended)
         angles = [torch.nn.functional.normalize(side) for side in (guess, target[rows])]
         agree = (angles[0] @ angles[0].T - angles[1] @ angles[1].T).square().mean()
         return (guess - target[rows]).square().mean() + 10 * agree

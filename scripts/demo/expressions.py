@@ -75,10 +75,10 @@ def refer(things: list[Thing], count: int, seed: int) -> list[Referred]:
         placed = _place(shown, rng)
         if placed is None:
             continue
-        said = tuple(_expressions(at, placed, rng) for at in range(len(placed)))
-        if min(map(len, said)) >= 2:
+        phrases = tuple(_expressions(at, placed, rng) for at in range(len(placed)))
+        if min(map(len, phrases)) >= 2:
             del deck[1 - len(shown) :]
-            scenes.append(Referred(placed, str(rng.choice(BACKGROUNDS)), said))
+            scenes.append(Referred(placed, str(rng.choice(BACKGROUNDS)), phrases))
     return scenes
 
 
@@ -103,37 +103,37 @@ def _clear(a: Placed, b: Placed) -> bool:
 
 
 def _expressions(at: int, placed: tuple[Placed, ...], rng: np.random.Generator) -> tuple[str, ...]:
-    """Two or three expressions that fit this thing only; fewer where a person could not tell."""
+    """Two or three expressions that fit this thing only; fewer where a person could not tell them apart."""
     one, name = placed[at], placed[at].thing.one
     twin = next((other for i, other in enumerate(placed) if i != at and other.thing == one.thing), None)
     others = [other for other in placed if other.thing != one.thing]
-    said = [f"the {name}", *_where(one)] if twin is None else _against(one, twin, others)
-    return tuple(said[i] for i in rng.permutation(len(said))[:3])
+    phrases = [f"the {name}", *_where(one)] if twin is None else _against(one, twin, others)
+    return tuple(phrases[i] for i in rng.permutation(len(phrases))[:3])
 
 
 def _where(one: Placed) -> list[str]:
     """Where in the picture a thing is that is there once."""
     name = one.thing.one
-    said = []
+    phrases = []
     if abs(one.x - CANVAS[0] / 2) >= _APART[0]:
-        said.append(f"the {name} on the {'left' if one.x < CANVAS[0] / 2 else 'right'}")
+        phrases.append(f"the {name} on the {'left' if one.x < CANVAS[0] / 2 else 'right'}")
     if abs(one.y - CANVAS[1] / 2) >= _APART[1]:
-        said.append(f"the {name} at the {'top' if one.y < CANVAS[1] / 2 else 'bottom'}")
-    return said or [f"the {name} in the middle"]
+        phrases.append(f"the {name} at the {'top' if one.y < CANVAS[1] / 2 else 'bottom'}")
+    return phrases or [f"the {name} in the middle"]
 
 
 def _against(one: Placed, twin: Placed, others: list[Placed]) -> list[str]:
     """What sets a thing apart from its twin."""
     name = one.thing.one
-    said = []
+    phrases = []
     if abs(one.x - twin.x) >= _APART[0]:
-        said.append(f"the {'left' if one.x < twin.x else 'right'} {name}")
+        phrases.append(f"the {'left' if one.x < twin.x else 'right'} {name}")
     if abs(one.y - twin.y) >= _APART[1]:
-        said.append(f"the {'upper' if one.y < twin.y else 'lower'} {name}")
+        phrases.append(f"the {'upper' if one.y < twin.y else 'lower'} {name}")
     if max(one.side, twin.side) >= _LARGER * min(one.side, twin.side):
-        said.append(f"the {'larger' if one.side > twin.side else 'smaller'} {name}")
-    said += [f"the {name} next to the {o.thing.one}" for o in others if _far(one, o) < _NEARER * _far(twin, o)]
-    return said
+        phrases.append(f"the {'larger' if one.side > twin.side else 'smaller'} {name}")
+    phrases += [f"the {name} next to the {o.thing.one}" for o in others if _far(one, o) < _NEARER * _far(twin, o)]
+    return phrases
 
 
 def _far(a: Placed, b: Placed) -> float:

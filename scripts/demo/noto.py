@@ -15,7 +15,7 @@ from scripts.demo.scenes import CANVAS, Thing
 ASKED, SHAPED, REFERRED = 5_000, 1_500, 5_000
 SEED = 25
 TEXTS = 4  # of a scene that is asked about
-NOTHING = 0  # class of a cell where nothing stands; things count from 1
+NOTHING = 0  # class of an empty cell; things count from 1
 
 
 @dataclass(frozen=True)
@@ -25,26 +25,26 @@ class Questions:
     Attributes:
         images: pictures, N of different sizes.
         asked: questions and answers, N × TEXTS.
-        standing: for each picture the things in it by number and where, see `Standing`.
+        placements: for each picture the things in it by number and where, see `Placement`.
     """
 
     images: tuple[Image.Image, ...]
     asked: tuple[tuple[tuple[str, str], ...], ...]
-    standing: tuple[Standing, ...]
+    placements: tuple[Placement, ...]
 
 
 @dataclass(frozen=True)
 class Boxes:
-    """Pictures with boxes: expressions of every thing in them, and where it stands."""
+    """Pictures with boxes: expressions of every thing in them, and where it is."""
 
     images: tuple[Image.Image, ...]
-    said: tuple[tuple[tuple[str, ...], ...], ...]
-    standing: tuple[Standing, ...]
+    phrases: tuple[tuple[tuple[str, ...], ...], ...]
+    placements: tuple[Placement, ...]
 
 
 @dataclass(frozen=True)
-class Standing:
-    """What stands where: number of each thing, its box (left, top, width, height) as shares of the picture."""
+class Placement:
+    """What is where: number of each thing, its box (left, top, width, height) as shares of the picture."""
 
     numbers: tuple[int, ...]
     boxes: tuple[tuple[float, ...], ...]
@@ -69,36 +69,36 @@ def asked() -> Questions:
     """Scenes of Noto emoji and drawn shapes, with questions."""
     by_name = {thing.emoji_name: thing for thing in shown()}
     kinds = {kind: [by_name[name] for name in names] for kind, names in questions.KINDS.items()}
-    images, texts, standing = [], [], []
+    images, texts, placements = [], [], []
     for i, one in enumerate(questions.ask(kinds, ASKED, SEED)):
         images.append(scenes.draw(one.scene, _pictures().__getitem__, SEED + i))
         texts.append(one.questions)
         half = scenes.CELL / 2
         boxes = [(x - half, y - half, 2 * half, 2 * half) for x, y in one.scene.places]
-        standing.append(_standing(one.scene.things, boxes))
+        placements.append(_placement(one.scene.things, boxes))
     for image, pairs in shapes.draw_all(SHAPED, TEXTS, SEED):
         images.append(image)
         texts.append(pairs)
-        standing.append(Standing((), ()))
-    return Questions(tuple(images), tuple(texts), tuple(standing))
+        placements.append(Placement((), ()))
+    return Questions(tuple(images), tuple(texts), tuple(placements))
 
 
 @cache
 def referred() -> Boxes:
     """Scenes of Noto emoji with the same thing twice, with expressions and boxes."""
-    images, said, standing = [], [], []
+    images, phrases, placements = [], [], []
     for one in expressions.refer(list(shown()), REFERRED, SEED):
         image, boxes = expressions.draw(one, _pictures().__getitem__)
         images.append(image)
-        said.append(one.expressions)
-        standing.append(_standing([placed.thing for placed in one.placed], boxes))
-    return Boxes(tuple(images), tuple(said), tuple(standing))
+        phrases.append(one.expressions)
+        placements.append(_placement([placed.thing for placed in one.placed], boxes))
+    return Boxes(tuple(images), tuple(phrases), tuple(placements))
 
 
-def _standing(present: list[Thing] | tuple[Thing, ...], boxes: list[expressions.Box]) -> Standing:
+def _placement(present: list[Thing] | tuple[Thing, ...], boxes: list[expressions.Box]) -> Placement:
     numbers = tuple(shown().index(thing) + 1 for thing in present)
     width, height = CANVAS
-    return Standing(numbers, tuple((x / width, y / height, w / width, h / height) for x, y, w, h in boxes))
+    return Placement(numbers, tuple((x / width, y / height, w / width, h / height) for x, y, w, h in boxes))
 
 
 def resized(images: tuple[Image.Image, ...], size: tuple[int, int]) -> np.ndarray:
@@ -111,12 +111,12 @@ def resized(images: tuple[Image.Image, ...], size: tuple[int, int]) -> np.ndarra
     return np.stack([np.asarray(image.resize(size, Image.Resampling.BICUBIC)) for image in images])
 
 
-def cells(standing: tuple[Standing, ...], columns: int, rows: int) -> np.ndarray:
+def cells(placements: tuple[Placement, ...], columns: int, rows: int) -> np.ndarray:
     """The number of the thing in whose box the centre of each cell is, int64 (N, rows · columns)."""
-    grid = np.zeros((len(standing), rows, columns), np.int64)
+    grid = np.zeros((len(placements), rows, columns), np.int64)
     x, y = (np.arange(columns) + 0.5) / columns, (np.arange(rows) + 0.5) / rows
-    for i, one in enumerate(standing):
+    for i, one in enumerate(placements):
         for number, (left, top, width, height) in zip(one.numbers, one.boxes, strict=True):
             inside = np.ix_((top <= y) & (y <= top + height), (left <= x) & (x <= left + width))
             grid[i][inside] = number
-    return grid.reshape(len(standing), -1)
+    return grid.reshape(len(placements), -1)

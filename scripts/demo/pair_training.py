@@ -42,7 +42,7 @@ def name_texts(tokenizer: PreTrainedTokenizerFast) -> Texts:
 
 
 def naming_loss(logits: torch.Tensor, numbers: torch.Tensor) -> torch.Tensor:
-    """How badly cells say what stands in them.
+    """How badly cells predict what is in them.
 
     Args:
         logits: (B, cells, 1 + things), nothing first.
@@ -61,9 +61,9 @@ def shaken(pixels: torch.Tensor, generator: torch.Generator) -> torch.Tensor:
     return batch * gain + shift
 
 
-def cells_of(standing: tuple[noto.Standing, ...], columns: int, rows: int) -> torch.Tensor:
+def cells_of(placements: tuple[noto.Placement, ...], columns: int, rows: int) -> torch.Tensor:
     """As `noto.cells`, for torch."""
-    return torch.from_numpy(noto.cells(standing, columns, rows))
+    return torch.from_numpy(noto.cells(placements, columns, rows))
 
 
 def pixels_of(images: tuple[Image.Image, ...], width: int = pictures.SIDE, height: int = pictures.SIDE) -> torch.Tensor:

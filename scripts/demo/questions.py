@@ -38,7 +38,7 @@ class Asked:
 
 
 def ask(things: dict[str, list[Thing]], count: int, seed: int) -> list[Asked]:
-    """Make scenes with four questions each: what stands where, what kind, how many, is there one.
+    """Make scenes with four questions each: what is where, what kind, how many, is there one.
 
     Args:
         things: kind → things of that kind.

@@ -32,7 +32,7 @@ class Thing:
 
 @dataclass(frozen=True)
 class Scene:
-    """What stands where: things and centres (x, y) in pixels, the caption, the background colour."""
+    """What is where: things and centres (x, y) in pixels, the caption, the background colour."""
 
     things: tuple[Thing, ...]
     places: tuple[tuple[int, int], ...]

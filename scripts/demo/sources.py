@@ -69,7 +69,7 @@ NOTO_GROUPS = (
     "Objects",
     "Symbols",
 )
-PICTURE_SIZE = 128  # pixels; every source picture is kept as a square RGBA of this size
+PICTURE_SIZE = 128  # pixels; every source picture is stored as a square RGBA of this size
 
 
 def fetch() -> None:

@@ -20,7 +20,7 @@ def png(image: Image.Image, palette: int | None = None) -> dict[str, bytes]:
 
     Args:
         image: the picture.
-        palette: how many colours to keep; all by default.
+        palette: how many colours; all by default.
     """
     buffer = io.BytesIO()
     if palette is not None:
@@ -46,7 +46,7 @@ def write_dataset(
         name: of the folder.
         table: the rows of its only split, "test".
         title: for people.
-        licence: a Hub licence id; "other" stands for WordNet's.
+        licence: a Hub licence id; "other" means WordNet's.
         task: the Hub's task category.
         text: what it holds, from which source under which terms.
         origin: what the Hub's `source_datasets` should say.

@@ -63,7 +63,7 @@ def tokenizer(framed: bool = True) -> PreTrainedTokenizerFast:
     """Lower-casing WordPiece of VOCABULARY pieces.
 
     Args:
-        framed: put [CLS] and [SEP] around a text. The mean over tokens tells a text's length with them.
+        framed: put [CLS] and [SEP] around a text. With them the mean over tokens depends on a text's length.
     """
     return word_pieces(_vocabulary(), framed)
 
@@ -128,7 +128,7 @@ def write_tokenizer(words: PreTrainedTokenizerFast, folder: Path) -> None:
     """Write tokenizer.json, without the white space that is a third of it, and tokenizer_config.json."""
     words.save_pretrained(folder)
     path = folder / "tokenizer.json"
-    # how the last batch of training was cut and padded is kept too, and would be the default of every later one
+    # how the last batch of training was cut and padded is stored too, and would be the default of every later one
     content = json.loads(path.read_text(encoding="utf-8")) | {"truncation": None, "padding": None}
     path.write_text(json.dumps(content, ensure_ascii=False, separators=(",", ":")), encoding="utf-8")
 

@@ -21,9 +21,9 @@ _START, _END = "<|startoftext|>", "<|endoftext|>"
 def corpus() -> tuple[str, ...]:
     """Every text that the training scenes hold, once."""
     asked = [text for pairs in noto.asked().asked for pair in pairs for text in pair]
-    said = [text for scene in noto.referred().said for expressions in scene for text in expressions]
+    phrases = [text for scene in noto.referred().phrases for expressions in scene for text in expressions]
     names = [form for thing in noto.shown() for form in (thing.one, thing.many)]
-    return tuple(dict.fromkeys([*asked, *said, *names, *questions.KINDS, *questions.COUNTS]))
+    return tuple(dict.fromkeys([*asked, *phrases, *names, *questions.KINDS, *questions.COUNTS]))
 
 
 @cache

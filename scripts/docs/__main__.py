@@ -3,7 +3,7 @@
 python -m scripts.docs architectures [--check]                     the tables of docs/architectures.md
 python -m scripts.docs screenshots [NAME …]                        pictures of the leaderboard and of the metric's page
 python -m scripts.docs model_card [--ranking FILE …] [--checkpoint NAME]   docs/images/model-card.png
-python -m scripts.docs notebook                                    runs docs/rank_your_dataset.ipynb, keeps its outputs
+python -m scripts.docs notebook                                    runs docs/rank_your_dataset.ipynb
 python -m scripts.docs paper [FILE …]                              your scores against the paper's fine-tunings
 """
 

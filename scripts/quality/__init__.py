@@ -1,1 +1,1 @@
-"""Does the ranking tell the truth? Full fine-tuning of every candidate on every target, beside every estimator."""
+"""Does a ranking agree with fine-tuning? Every candidate fine-tuned on every target, against every estimator."""

@@ -16,7 +16,7 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from scripts.quality.protocol import GOALS
+from scripts.quality.protocol import TARGETS
 
 PAGE = Path(__file__).resolve().parents[2] / "docs" / "quality.md"
 BEGIN, END = "<!-- tables -->", "<!-- /tables -->"
@@ -28,7 +28,7 @@ def main() -> None:
     steps = parser.add_subparsers(dest="step", required=True)
     for name, text in (("truth", "fine-tune every candidate on every target"), ("scores", "run every estimator")):
         step = steps.add_parser(name, help=text)
-        step.add_argument("--target", action="append", choices=[goal.name for goal in GOALS])
+        step.add_argument("--target", action="append", choices=[target.name for target in TARGETS])
         if name == "truth":
             step.add_argument("--again", action="store_true", help="also what the committed results have")
         else:

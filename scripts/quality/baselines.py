@@ -1,4 +1,4 @@
-"""Estimators of the literature that hf_emms does not have, small enough to stand here."""
+"""Estimators of the literature that hf_emms does not have, each in a few lines."""
 
 from __future__ import annotations
 

@@ -19,7 +19,7 @@ from hf_emms.features.fusion import Fused, find_fusion
 from hf_emms.features.pooling import POOLINGS
 from hf_emms.hub import resolve
 from scripts.demo import sources
-from scripts.quality.protocol import DUALS, SIDE, Entrant, work
+from scripts.quality.protocol import DUALS, SIDE, Candidate, work
 
 TOKENS = 64  # the most tokens of a text; the micro checkpoints read no more
 MINILM_LAYERS = {"minilm-6-layers": 6, "minilm-3-layers": 3, "minilm-0-layers": 0}
@@ -60,8 +60,8 @@ def _make_lite0(folder: Path) -> None:
     network = model.timm_model
     weights = torch.load(sources.LITE0, weights_only=True)
     # other names, same layers in the same order: load_state_dict checks every shape
-    kept = list(weights.values())[: len(network.state_dict())]
-    network.load_state_dict(dict(zip(network.state_dict(), kept, strict=True)))
+    chosen = list(weights.values())[: len(network.state_dict())]
+    network.load_state_dict(dict(zip(network.state_dict(), chosen, strict=True)))
     model.save_pretrained(folder)
 
 
@@ -89,7 +89,7 @@ def _make_dual(folder: Path, parts: tuple[str, str]) -> None:
 
 
 @dataclass
-class Body:
+class Backbone:
     """A candidate's network.
 
     Attributes:
@@ -147,9 +147,9 @@ class Body:
         return {name: tensor for name, tensor in inputs.items() if name in known}
 
 
-def load(entrant: Entrant, task: str) -> Body:
+def load(candidate: Candidate, task: str) -> Backbone:
     """Load a candidate in float32."""
-    plan = plan_extraction(resolve(checkpoint(entrant.name), "model"), entrant.modality, task)
+    plan = plan_extraction(resolve(checkpoint(candidate.name), "model"), candidate.modality, task)
     options = {"add_pooling_layer": False} if plan.architecture.poolerless else {}
     loader = getattr(transformers, plan.architecture.loader)
     model = loader.from_pretrained(plan.model_folder, dtype=torch.float32, local_files_only=True, **options)
@@ -159,14 +159,14 @@ def load(entrant: Entrant, task: str) -> Body:
         # transformers' MobileNetV2 has 0.997, the other framework's convention: only the last batch would count
         if isinstance(module, torch.nn.BatchNorm2d) and module.momentum is not None and module.momentum > 0.5:
             module.momentum = 0.1
-    if "image" in entrant.modality:
+    if "image" in candidate.modality:
         model.to(memory_format=torch.channels_last)  # 1.7 times as fast on a CPU
-    return Body(model, plan, entrant.half)
+    return Backbone(model, plan, candidate.half)
 
 
-def pixels(body: Body, pictures: Sequence[Any]) -> Inputs:
+def pixels(backbone: Backbone, pictures: Sequence[Any]) -> Inputs:
     """Pictures as the candidate's own processor gives them, all rows at once."""
-    processor = transformers.AutoImageProcessor.from_pretrained(body.plan.model_folder, local_files_only=True)
+    processor = transformers.AutoImageProcessor.from_pretrained(backbone.plan.model_folder, local_files_only=True)
     parts = [
         processor(images=[image.convert("RGB") for image in pictures[start : start + 256]], return_tensors="pt")
         for start in range(0, len(pictures), 256)
@@ -175,22 +175,22 @@ def pixels(body: Body, pictures: Sequence[Any]) -> Inputs:
     return {"pixel_values": values.contiguous(memory_format=torch.channels_last)}
 
 
-def words(body: Body, texts: Sequence[str]) -> Inputs:
+def words(backbone: Backbone, texts: Sequence[str]) -> Inputs:
     """Texts as the candidate's own tokenizer gives them, all rows at once."""
-    tokenizer = transformers.AutoTokenizer.from_pretrained(body.plan.model_folder, local_files_only=True)
+    tokenizer = transformers.AutoTokenizer.from_pretrained(backbone.plan.model_folder, local_files_only=True)
     longest = min(TOKENS, tokenizer.model_max_length)
     encoded = tokenizer(list(texts), padding="max_length", truncation=True, max_length=longest, return_tensors="pt")
     return {"input_ids": encoded["input_ids"], "attention_mask": encoded["attention_mask"]}
 
 
-def prepare_pairs(body: Body, questions: Sequence[str], contexts: Sequence[str]) -> tuple[Inputs, Tensor]:
+def prepare_pairs(backbone: Backbone, questions: Sequence[str], contexts: Sequence[str]) -> tuple[Inputs, Tensor]:
     """Questions with their contexts in one sequence each; contexts are cut where it is too long.
 
     Returns:
-        Tensors of N rows, "context" telling which tokens are the context's; where each token stands in its context,
+        Tensors of N rows, "context" marking the context's tokens; where each token is in its context,
         int64 (N, T, 2).
     """
-    tokenizer = transformers.AutoTokenizer.from_pretrained(body.plan.model_folder, local_files_only=True)
+    tokenizer = transformers.AutoTokenizer.from_pretrained(backbone.plan.model_folder, local_files_only=True)
     encoded = tokenizer(
         list(questions),
         list(contexts),

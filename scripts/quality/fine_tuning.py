@@ -17,7 +17,7 @@ import torch
 from torch import Tensor, nn
 from torchvision.ops import box_convert, box_iou, generalized_box_iou_loss
 
-from scripts.quality.candidates import Body, Inputs, take
+from scripts.quality.candidates import Backbone, Inputs, take
 from scripts.quality.protocol import BATCH, WARM_UP, WEIGHT_DECAY
 
 Encode = Callable[[Inputs], Tensor]
@@ -92,9 +92,9 @@ class Captioner(nn.Module):
         return nn.functional.cross_entropy(self.out(hidden).flatten(0, 1), tokens[:, 1:].flatten(), ignore_index=0)
 
     def _decode(self, tokens: Tensor, seen: Tensor, state: Tensor) -> tuple[Tensor, Tensor]:
-        """Hidden states; what was seen stands beside every word."""
-        beside = seen[:, None].expand(-1, tokens.shape[1], -1)
-        return self.decoder(torch.cat([self.embed(tokens), beside], 2), state)
+        """Hidden states; the feature is joined to every word."""
+        repeated = seen[:, None].expand(-1, tokens.shape[1], -1)
+        return self.decoder(torch.cat([self.embed(tokens), repeated], 2), state)
 
     def answers(self, features: Tensor, inputs: Inputs) -> list[str]:
         seen = torch.tanh(self.first(features))
@@ -182,8 +182,8 @@ def bleu(answers: Sequence[str], wanted: Sequence[str]) -> float:
 
 def iou(answers: Sequence, wanted: Sequence) -> float:
     """Mean intersection over union of boxes (cx, cy, w, h), in points."""
-    said, right = (box_convert(torch.tensor(boxes), "cxcywh", "xyxy") for boxes in (answers, wanted))
-    return 100.0 * float(box_iou(said, right).diagonal().mean())
+    found, right = (box_convert(torch.tensor(boxes), "cxcywh", "xyxy") for boxes in (answers, wanted))
+    return 100.0 * float(box_iou(found, right).diagonal().mean())
 
 
 def f1(answers: Sequence[str], wanted: Sequence[str]) -> float:
@@ -192,15 +192,15 @@ def f1(answers: Sequence[str], wanted: Sequence[str]) -> float:
 
 
 def _f1(answer: str, wanted: str) -> float:
-    said, right = (Counter(_plain(text)) for text in (answer, wanted))
-    common = (said & right).total()
-    return 2 * common / (said.total() + right.total()) if common else 0.0
+    found, right = (Counter(_plain(text)) for text in (answer, wanted))
+    common = (found & right).total()
+    return 2 * common / (found.total() + right.total()) if common else 0.0
 
 
 def _plain(text: str) -> list[str]:
     """Words without case, punctuation and articles, as SQuAD compares them."""
-    kept = "".join(letter for letter in text.lower() if letter not in string.punctuation)
-    return [word for word in kept.split() if word not in ("a", "an", "the")]
+    letters = "".join(letter for letter in text.lower() if letter not in string.punctuation)
+    return [word for word in letters.split() if word not in ("a", "an", "the")]
 
 
 MEASURES = {"accuracy": accuracy, "BLEU": bleu, "F1": f1, "IoU": iou}
@@ -249,7 +249,7 @@ class Standardise(nn.Module):
 
 
 def fine_tune(
-    body: Body,
+    backbone: Backbone,
     make_head: MakeHead,
     train: Part,
     validation: Part,
@@ -259,31 +259,31 @@ def fine_tune(
     rate: float,
     seed: int,
 ) -> Outcome:
-    """Train body and head together with a one-cycle schedule.
+    """Train backbone and head together with a one-cycle schedule.
 
     Args:
-        body: the candidate, as loaded; its weights change.
-        make_head: makes the head; says what it reads before there is one.
+        backbone: the candidate, as loaded; its weights change.
+        make_head: makes the head; declares what it reads before it is made.
         train: rows to train on; the head knows their labels.
         validation: rows that choose the rate.
         test: rows that are reported.
         epochs: how often every training row is seen.
-        rate: peak rate of the body; the head has its own.
+        rate: peak rate of the backbone; the head has its own.
         seed: of the head's weights and the order of rows.
     """
     torch.manual_seed(seed)
-    encode = body.tokens if make_head.of_tokens else body.features
-    standardise = Standardise(_features(body, encode, train.inputs))
+    encode = backbone.tokens if make_head.of_tokens else backbone.features
+    standardise = Standardise(_features(backbone, encode, train.inputs))
     head = make_head.make(len(standardise.mean))
     steps = epochs * (len(train) // BATCH)
-    weights = [p for p in body.model.parameters() if p.requires_grad]
+    weights = [p for p in backbone.model.parameters() if p.requires_grad]
     groups = [{"params": weights, "lr": rate}, {"params": list(head.parameters()), "lr": head.rate}]
     optimizer = torch.optim.AdamW(groups, weight_decay=WEIGHT_DECAY, fused=True)
     schedule = torch.optim.lr_scheduler.OneCycleLR(
         optimizer, max_lr=[rate, head.rate], total_steps=steps, pct_start=WARM_UP
     )
     start = time.perf_counter()
-    body.model.train()
+    backbone.model.train()
     loss = torch.zeros(())
     for _ in range(epochs):
         for rows in torch.randperm(len(train))[: steps // epochs * BATCH].split(BATCH):
@@ -295,14 +295,14 @@ def fine_tune(
             optimizer.step()
             schedule.step()
     seconds = time.perf_counter() - start
-    scores = [part.score(_answers(body, encode, standardise, head, part.inputs)) for part in (validation, test)]
+    scores = [part.score(_answers(backbone, encode, standardise, head, part.inputs)) for part in (validation, test)]
     return Outcome(scores[0], scores[1], seconds, steps, loss.item())
 
 
 @torch.no_grad()
-def _features(body: Body, encode: Encode, inputs: Inputs) -> Tensor:
+def _features(backbone: Backbone, encode: Encode, inputs: Inputs) -> Tensor:
     """Features of the first rows as training will see them: with the statistics of a batch, not with stored ones."""
-    body.model.train()
+    backbone.model.train()
     found = []
     for rows in torch.arange(FIRST_ROWS).split(BATCH):
         batch = take(inputs, rows)
@@ -312,8 +312,8 @@ def _features(body: Body, encode: Encode, inputs: Inputs) -> Tensor:
 
 
 @torch.inference_mode()
-def _answers(body: Body, encode: Encode, standardise: Standardise, head: Head, inputs: Inputs) -> list:
-    body.model.eval()
+def _answers(backbone: Backbone, encode: Encode, standardise: Standardise, head: Head, inputs: Inputs) -> list:
+    backbone.model.eval()
     head.eval()
     count = len(next(iter(inputs.values())))
     answers: list = []

@@ -1,4 +1,4 @@
-"""A target as a candidate meets it in fine-tuning: parts, head and measure."""
+"""A target as a candidate reads it in fine-tuning: parts, head and measure."""
 
 from __future__ import annotations
 
@@ -11,11 +11,11 @@ from datasets import Dataset
 from torch import Tensor
 
 from scripts.demo import sources
-from scripts.quality.candidates import Body, Inputs, pixels, prepare_pairs, words
+from scripts.quality.candidates import Backbone, Inputs, pixels, prepare_pairs, words
 from scripts.quality.fine_tuning import MEASURES, Boxer, Captioner, Classifier, MakeHead, Part, SpanFinder
-from scripts.quality.protocol import FINE_TUNING_ROWS, Goal, work
+from scripts.quality.protocol import FINE_TUNING_ROWS, Target, work
 from scripts.quality.rows import SPLITS, read, write
-from scripts.quality.targets import TARGETS
+from scripts.quality.targets import MAKERS
 
 # task → the columns of the inputs, the column of the label
 COLUMNS = {
@@ -36,13 +36,13 @@ class Problem:
     make_head: MakeHead
 
 
-def folder_of(goal: Goal) -> Path:
+def folder_of(target: Target) -> Path:
     """A target's dataset folder, written on first use."""
-    folder = work() / "targets" / goal.name
+    folder = work() / "targets" / target.name
     if not folder.exists():
         sources.fetch()
         fresh = folder.with_suffix(".writing")
-        write(fresh, TARGETS[goal.name]())
+        write(fresh, MAKERS[target.name]())
         fresh.rename(folder)
     return folder
 
@@ -58,8 +58,8 @@ def _splits(folder: Path) -> dict[str, Dataset]:
 _READ: dict[tuple[Path, str], dict[str, Inputs]] = {}
 
 
-def _inputs(folder: Path, columns: tuple[str, ...], body: Body) -> dict[str, Inputs]:
-    key = (folder, body.reading)
+def _inputs(folder: Path, columns: tuple[str, ...], backbone: Backbone) -> dict[str, Inputs]:
+    key = (folder, backbone.reading)
     if key not in _READ:
         for other in [other for other in _READ if other[0] != folder]:
             del _READ[other]
@@ -67,29 +67,29 @@ def _inputs(folder: Path, columns: tuple[str, ...], body: Body) -> dict[str, Inp
             name: {
                 key: tensor
                 for column in columns
-                for key, tensor in (pixels if column == "image" else words)(body, rows[column][:]).items()
+                for key, tensor in (pixels if column == "image" else words)(backbone, rows[column][:]).items()
             }
             for name, rows in _splits(folder).items()
         }
     return _READ[key]
 
 
-def problem(goal: Goal, body: Body) -> Problem:
+def problem(target: Target, backbone: Backbone) -> Problem:
     """A target's rows, run through the candidate's own processor or tokenizer."""
-    folder = folder_of(goal)
+    folder = folder_of(target)
     splits = _splits(folder)
-    measure = MEASURES[goal.measure]
-    if goal.task == "question-answering":
-        return _span_problem(splits, body, measure)
-    columns, label = COLUMNS[goal.task]
+    measure = MEASURES[target.measure]
+    if target.task == "question-answering":
+        return _span_problem(splits, backbone, measure)
+    columns, label = COLUMNS[target.task]
     wanted = {name: _boxes(rows) if label == "box" else rows[label][:] for name, rows in splits.items()}
-    if goal.task == "visual-question-answering":
+    if target.task == "visual-question-answering":
         # an answer that no training row has can only be missed
         names = sorted(set(wanted["train"]))
         wanted = {name: [names.index(one) if one in names else -1 for one in own] for name, own in wanted.items()}
-    inputs = _inputs(folder, columns, body)
+    inputs = _inputs(folder, columns, backbone)
     parts = {name: Part(inputs[name], partial(_score, measure, own)) for name, own in wanted.items()}
-    head = {"image-to-text": Captioner, "referring-expression": Boxer}.get(goal.task, Classifier)
+    head = {"image-to-text": Captioner, "referring-expression": Boxer}.get(target.task, Classifier)
     return Problem(parts, MakeHead(lambda width: head(width, wanted["train"])))
 
 
@@ -106,12 +106,12 @@ def _score(measure: Callable, wanted: list, answers: list) -> float:
     return measure(answers, wanted)
 
 
-def _span_problem(splits: dict[str, Dataset], body: Body, measure: Callable) -> Problem:
+def _span_problem(splits: dict[str, Dataset], backbone: Backbone, measure: Callable) -> Problem:
     """Questions on contexts: the head finds tokens, the measure compares the text that they cover."""
     parts, spans = {}, []
     for name, rows in splits.items():
         contexts = rows["context"][:]
-        inputs, offsets = prepare_pairs(body, rows["question"][:], contexts)
+        inputs, offsets = prepare_pairs(backbone, rows["question"][:], contexts)
         texts = [answers["text"][0] for answers in rows["answers"]]
         if name == "train":
             starts = [answers["answer_start"][0] for answers in rows["answers"]]
@@ -132,8 +132,8 @@ def _span(offsets: Tensor, context: Tensor, start: int, end: int) -> tuple[int, 
 def _score_spans(
     measure: Callable, contexts: list[str], offsets: Tensor, wanted: list[str], spans: list[tuple[int, int]]
 ) -> float:
-    said = [
+    found = [
         context[int(where[first, 0]) : int(where[last, 1])]
         for context, where, (first, last) in zip(contexts, offsets, spans, strict=True)
     ]
-    return measure(said, wanted)
+    return measure(found, wanted)

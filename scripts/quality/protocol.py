@@ -32,7 +32,7 @@ EPOCHS = {
 }
 TRAIN_ROWS, VALIDATION_ROWS, TEST_ROWS = 1_500, 400, 1_000
 FINE_TUNING_ROWS = 1_000  # the first of the training rows; estimators may see all of them
-SIDE = 64  # pixels: what every image candidate is fed
+SIDE = 64  # pixels: the input of every image candidate
 WEIGHT_DECAY = 0.01
 WARM_UP = 0.1  # share of the steps
 # Estimators that see samples of the training rows too.
@@ -40,7 +40,7 @@ ON_SMALL_SAMPLES = ("emms_knn", "emms", "emms_exact", "logme", "logme_common", "
 
 
 @dataclass(frozen=True)
-class Goal:
+class Target:
     """One target.
 
     Attributes:
@@ -59,33 +59,33 @@ class Goal:
 
 
 # In the order in which they run: a run cut short has something of every task.
-GOALS: tuple[Goal, ...] = (
-    Goal("fashion", "image-classification", "dev", "accuracy", ("resnet-fashion",)),
-    Goal("trec", "text-classification", "held", "accuracy"),
-    Goal("emoji-scenes", "image-to-text", "dev", "BLEU"),
-    Goal("wordnet-spans", "question-answering", "dev", "F1"),
-    Goal("cifar10", "image-classification", "held", "accuracy"),
-    Goal("glosses", "text-classification", "dev", "accuracy"),
-    Goal("xquad", "question-answering", "held", "F1"),
-    Goal("garment-scenes", "image-to-text", "held", "BLEU", ("resnet-fashion",)),
-    Goal("easy-vqa", "visual-question-answering", "held", "accuracy"),
-    Goal("emoji-groups", "image-classification", "held", "accuracy"),
-    Goal("sst2", "text-classification", "held", "accuracy"),
-    Goal("emoji-vqa", "visual-question-answering", "dev", "accuracy"),
-    Goal("digits", "image-classification", "dev", "accuracy"),
-    Goal("emoji-boxes", "referring-expression", "held", "IoU"),
+TARGETS: tuple[Target, ...] = (
+    Target("fashion", "image-classification", "dev", "accuracy", ("resnet-fashion",)),
+    Target("trec", "text-classification", "held", "accuracy"),
+    Target("emoji-scenes", "image-to-text", "dev", "BLEU"),
+    Target("wordnet-spans", "question-answering", "dev", "F1"),
+    Target("cifar10", "image-classification", "held", "accuracy"),
+    Target("glosses", "text-classification", "dev", "accuracy"),
+    Target("xquad", "question-answering", "held", "F1"),
+    Target("garment-scenes", "image-to-text", "held", "BLEU", ("resnet-fashion",)),
+    Target("easy-vqa", "visual-question-answering", "held", "accuracy"),
+    Target("emoji-groups", "image-classification", "held", "accuracy"),
+    Target("sst2", "text-classification", "held", "accuracy"),
+    Target("emoji-vqa", "visual-question-answering", "dev", "accuracy"),
+    Target("digits", "image-classification", "dev", "accuracy"),
+    Target("emoji-boxes", "referring-expression", "held", "IoU"),
 )
 
 
 @dataclass(frozen=True)
-class Entrant:
+class Candidate:
     """One candidate checkpoint.
 
     Attributes:
         name: short name.
         modality: "image", "text" or "image+text".
-        rates: peak learning rates of its body that are tried, the likelier one first.
-        cost: 0, 1 or 2: about how many powers of five dearer than the others it is; the dear ones run later.
+        rates: peak learning rates of its backbone that are tried, the likelier one first.
+        cost: 0, 1 or 2: about how many powers of five more expensive than the others it is; expensive ones run later.
         half: whether its matrix products run in bfloat16 while it is fine-tuned (weights stay in float32).
     """
 
@@ -104,9 +104,9 @@ DUALS: dict[str, tuple[str, str]] = {
     "vit-drawings+bert-distilled": ("vit-drawings", "bert-distilled"),
 }
 
-ENTRANTS: tuple[Entrant, ...] = (
+CANDIDATES: tuple[Candidate, ...] = (
     *(
-        Entrant(name, "image", MICRO_RATES)
+        Candidate(name, "image", MICRO_RATES)
         for name in (
             "resnet-distilled",
             "swin-distilled",
@@ -120,9 +120,9 @@ ENTRANTS: tuple[Entrant, ...] = (
             "vit-random",
         )
     ),
-    Entrant("efficientnet-lite0", "image", (5e-4, 1.5e-3), cost=2),
+    Candidate("efficientnet-lite0", "image", (5e-4, 1.5e-3), cost=2),
     *(
-        Entrant(name, "text", MICRO_RATES)
+        Candidate(name, "text", MICRO_RATES)
         for name in (
             "bert-distilled",
             "albert-distilled",
@@ -135,11 +135,11 @@ ENTRANTS: tuple[Entrant, ...] = (
             "encoder-wordnet-gpt2",
         )
     ),
-    Entrant("minilm-6-layers", "text", (2e-4, 6e-4), cost=2, half=True),
-    Entrant("minilm-3-layers", "text", (2e-4, 6e-4), cost=2, half=True),
-    Entrant("minilm-0-layers", "text", MICRO_RATES, cost=1),
+    Candidate("minilm-6-layers", "text", (2e-4, 6e-4), cost=2, half=True),
+    Candidate("minilm-3-layers", "text", (2e-4, 6e-4), cost=2, half=True),
+    Candidate("minilm-0-layers", "text", MICRO_RATES, cost=1),
     *(
-        Entrant(name, "image+text", MICRO_RATES)
+        Candidate(name, "image+text", MICRO_RATES)
         for name in (
             "twotower-distilled",
             "twotower-short",
@@ -151,7 +151,7 @@ ENTRANTS: tuple[Entrant, ...] = (
             "blip-vqa",
         )
     ),
-    *(Entrant(name, "image+text", MICRO_RATES, cost=1) for name in DUALS),
+    *(Candidate(name, "image+text", MICRO_RATES, cost=1) for name in DUALS),
 )
 
 MODALITY = {
@@ -164,9 +164,9 @@ MODALITY = {
 }
 
 
-def pool(goal: Goal) -> tuple[Entrant, ...]:
+def candidates_of(target: Target) -> tuple[Candidate, ...]:
     """The candidates of a target."""
-    return tuple(e for e in ENTRANTS if e.modality == MODALITY[goal.task] and e.name not in goal.left_out)
+    return tuple(e for e in CANDIDATES if e.modality == MODALITY[target.task] and e.name not in target.left_out)
 
 
 def work() -> Path:

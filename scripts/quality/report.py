@@ -8,7 +8,7 @@ import numpy as np
 
 from hf_emms.evaluation import over_targets, weighted_tau
 from scripts.quality.protocol import ON_SMALL_SAMPLES
-from scripts.quality.results import Measured, Target, controls, load
+from scripts.quality.results import Measured, TargetResult, controls, load
 
 NAMES = {
     "emms_knn": "EMMS + k-NN, held out (`emms_knn`, the default)",
@@ -71,7 +71,7 @@ def _table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
     return "\n".join(lines + ["| " + " | ".join(row) + " |" for row in rows])
 
 
-def _targets(targets: list[Target]) -> str:
+def _targets(targets: list[TargetResult]) -> str:
     rows = []
     for target in targets:
         ordered = sorted(target.truth.items(), key=lambda pair: -pair[1])
@@ -99,7 +99,7 @@ def _mean(found: PerTarget, measure: str, names: Iterable[str] | None = None) ->
     return float(np.nanmean(values)) if values else float("nan")
 
 
-def _overview(found: Mapping[str, PerTarget], targets: list[Target]) -> str:
+def _overview(found: Mapping[str, PerTarget], targets: list[TargetResult]) -> str:
     halves = {half: [t.name for t in targets if t.record["half"] == half] for half in ("held", "dev")}
     rows = []
     for name in sorted(found, key=lambda name: -_mean(found[name], "weighted_tau")):
@@ -122,7 +122,7 @@ def _overview(found: Mapping[str, PerTarget], targets: list[Target]) -> str:
     return _table(head, rows)
 
 
-def _by_task(found: Mapping[str, PerTarget], targets: list[Target]) -> str:
+def _by_task(found: Mapping[str, PerTarget], targets: list[TargetResult]) -> str:
     tasks = list(dict.fromkeys(target.record["task"] for target in targets))
     of = {task: [target.name for target in targets if target.record["task"] == task] for task in tasks}
     rows = [
@@ -132,7 +132,7 @@ def _by_task(found: Mapping[str, PerTarget], targets: list[Target]) -> str:
     return _table(("ranked by", *tasks), rows)
 
 
-def _by_target(found: Mapping[str, PerTarget], targets: list[Target]) -> str:
+def _by_target(found: Mapping[str, PerTarget], targets: list[TargetResult]) -> str:
     rows = [
         (NAMES[name], *(_or_dash(_mean(own, "weighted_tau", [target.name])) for target in targets))
         for name, own in found.items()
@@ -144,7 +144,7 @@ def _or_dash(value: float) -> str:
     return "–" if np.isnan(value) else f"{value:.2f}"
 
 
-def _sizes(targets: list[Target]) -> str:
+def _sizes(targets: list[TargetResult]) -> str:
     """Only targets that have more rows than the larger sample."""
     full = [t for t in targets if all(t.measures("emms", rows=size) for size in SIZES)]
     rows = []
@@ -157,7 +157,7 @@ def _sizes(targets: list[Target]) -> str:
     return _table(("weighted τ / regret", "N = 200", "N = 500", "all rows"), rows)
 
 
-def _labels(targets: list[Target]) -> str:
+def _labels(targets: list[TargetResult]) -> str:
     rows = []
     for labels, text in LABELS.items():
         cells = []
@@ -168,7 +168,7 @@ def _labels(targets: list[Target]) -> str:
     return _table(("label encoders (weighted τ / regret)", "EMMS + k-NN", "EMMS, held out", "LogME on F-labels"), rows)
 
 
-def _layers(targets: list[Target]) -> str:
+def _layers(targets: list[TargetResult]) -> str:
     """Targets whose candidates show hidden layers."""
     showing = [t for t in targets if t.record["task"] in LAYERED]
     rows = []
@@ -182,7 +182,7 @@ def _layers(targets: list[Target]) -> str:
     return _table(head, rows)
 
 
-def _costs(targets: list[Target]) -> str:
+def _costs(targets: list[TargetResult]) -> str:
     tuned = [run[4] for t in targets for runs in t.record["runs"].values() for run in runs]
     rows = [("one fine-tuning", f"{np.median(tuned):.1f} s", f"{max(tuned):.0f} s")]
     for name in ESTIMATORS:
@@ -192,7 +192,7 @@ def _costs(targets: list[Target]) -> str:
     return _table(("work on one candidate", "median", "most"), rows)
 
 
-def _truths(targets: list[Target]) -> str:
+def _truths(targets: list[TargetResult]) -> str:
     names = list(dict.fromkeys(name for target in targets for name in target.candidates))
     rows = [
         (name, *(f"{target.truth[name]:.1f}" if name in target.truth else "" for target in targets)) for name in names

@@ -16,7 +16,7 @@ import numpy as np
 
 from hf_emms.evaluation import dataset_blind, measured
 from scripts.quality import protocol
-from scripts.quality.protocol import GOALS, RESULTS, Goal
+from scripts.quality.protocol import RESULTS, TARGETS, Target
 
 PACKAGES = ("torch", "transformers", "datasets", "numpy", "scipy", "scikit-learn", "timm", "sacrebleu")
 FEWEST = 3  # candidates; with fewer there is nothing to rank
@@ -26,7 +26,7 @@ Measured = dict[str, float]
 
 
 @dataclass(frozen=True)
-class Target:
+class TargetResult:
     """One target of results.json."""
 
     name: str
@@ -59,7 +59,7 @@ class Target:
 
     @property
     def at_random(self) -> Measured:
-        """What to expect of a coin: no order, the mean candidate."""
+        """The expectation of a random order: no agreement, the mean candidate."""
         values = list(self.truth.values())
         chance = {"regret": max(values) - float(np.mean(values)), "pick_in_top": 3 / len(values)}
         return dict.fromkeys(MEASURES, 0.0) | chance
@@ -73,13 +73,13 @@ def _best(runs: list[list[float]]) -> float:
     return float(np.mean([run[3] for run in chosen]))
 
 
-def load() -> tuple[dict[str, Any], list[Target]]:
+def load() -> tuple[dict[str, Any], list[TargetResult]]:
     """The protocol and the targets of results.json."""
     content = json.loads(RESULTS.read_text(encoding="utf-8"))
-    return content["protocol"], [Target(name, record) for name, record in content["targets"].items()]
+    return content["protocol"], [TargetResult(name, record) for name, record in content["targets"].items()]
 
 
-def controls(targets: list[Target]) -> dict[str, dict[str, Measured]]:
+def controls(targets: list[TargetResult]) -> dict[str, dict[str, Measured]]:
     """Control → target → measures: what knows nothing of features and labels."""
     blind = dataset_blind({target.name: target.truth for target in targets})
     found: dict[str, dict[str, Measured]] = defaultdict(dict)
@@ -99,7 +99,7 @@ def collect() -> None:
 
     runs = finished()
     before = json.loads(RESULTS.read_text(encoding="utf-8"))["targets"] if RESULTS.exists() else {}
-    every = {goal.name: _target(goal, runs) or before.get(goal.name) for goal in GOALS}
+    every = {target.name: _target(target, runs) or before.get(target.name) for target in TARGETS}
     targets = {name: target for name, target in every.items() if target}
     text = json.dumps({"protocol": _protocol(), "targets": targets}, separators=(",", ":"))
     # one line a target, so that a difference between two runs can be read
@@ -120,27 +120,27 @@ def _protocol() -> dict[str, Any]:
         "fine_tuning_rows": protocol.FINE_TUNING_ROWS,
         "weight_decay": protocol.WEIGHT_DECAY,
         "warm_up": protocol.WARM_UP,
-        "rates": {entrant.name: entrant.rates for entrant in protocol.ENTRANTS},
+        "rates": {candidate.name: candidate.rates for candidate in protocol.CANDIDATES},
     }
     return settings | {"versions": versions}
 
 
-def _target(goal: Goal, runs: list[dict]) -> dict[str, Any] | None:
+def _target(target: Target, runs: list[dict]) -> dict[str, Any] | None:
     """Everything about one target: runs as [rate, seed, validation, test, seconds], scores by setting."""
     from scripts.quality.scores import scores_path
 
-    if not scores_path(goal).exists():
+    if not scores_path(target).exists():
         return None
-    scored = json.loads(scores_path(goal).read_text(encoding="utf-8"))
-    mine = [run for run in runs if run["target"] == goal.name]
+    scored = json.loads(scores_path(target).read_text(encoding="utf-8"))
+    mine = [run for run in runs if run["target"] == target.name]
     names = [name for name in scored if any(run["candidate"] == name for run in mine)]
     if len(names) < FEWEST:
         return None
     settings = [key for key in scored[names[0]]["scores"] if all(key in scored[name]["scores"] for name in names)]
     return {
-        "task": goal.task,
-        "half": goal.half,
-        "measure": goal.measure,
+        "task": target.task,
+        "half": target.half,
+        "measure": target.measure,
         "candidates": names,
         "revisions": [next(run["revision"] for run in mine if run["candidate"] == name) for name in names],
         "parameters": [scored[name]["parameters"] for name in names],

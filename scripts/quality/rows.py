@@ -64,7 +64,7 @@ def split_rows(
         classes: their names.
         seed: of the draw.
         shares: of all rows; by default the protocol's numbers of rows.
-        group: a column whose equal rows stay in one split; by default, of rows with the same input the first is kept.
+        group: a column whose equal rows stay in one split; by default, only the first row of an input is used.
     """
     values = next(iter(rows.values())) if group is None else rows[group]
     keys = [value["bytes"] if isinstance(value, dict) else value for value in values]

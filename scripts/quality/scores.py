@@ -27,7 +27,7 @@ from scripts.demo import sources
 from scripts.quality.baselines import BASELINES
 from scripts.quality.candidates import checkpoint
 from scripts.quality.problems import folder_of
-from scripts.quality.protocol import GOALS, ON_SMALL_SAMPLES, Entrant, Goal, pool, work
+from scripts.quality.protocol import ON_SMALL_SAMPLES, TARGETS, Candidate, Target, candidates_of, work
 from scripts.quality.truth import finished
 
 SETTINGS = Options("unused", estimators=tuple(ESTIMATORS), device="cpu", layers=("spread", "last", "mean"))
@@ -51,7 +51,7 @@ OTHER_LAYERS = ("last", "mean")
 
 @dataclass(frozen=True)
 class Setting:
-    """One column of the table of scores: an estimator on a label set and a sample."""
+    """One column of the table of scores: an estimator on a label set and a subset."""
 
     estimator: str
     labels: str
@@ -79,10 +79,10 @@ def label_sets() -> dict[str, tuple[str, ...]]:
     return {"demo": demo, **singles, "minilm": (str(sources.MINILM),), "random": ()}
 
 
-def target_of(goal: Goal) -> Sample:
+def sample_of(target: Target) -> Sample:
     """The training rows of a target as hf_emms reads them."""
-    folder = str(folder_of(goal))
-    return load_sample(Options(folder, task=goal.task, split="train", columns=ROLES[goal.task], max_samples=None))
+    folder = str(folder_of(target))
+    return load_sample(Options(folder, task=target.task, split="train", columns=ROLES[target.task], max_samples=None))
 
 
 def run(names: set[str] | None = None, missing: bool = False) -> None:
@@ -96,101 +96,101 @@ def run(names: set[str] | None = None, missing: bool = False) -> None:
 
     torch.set_num_threads(1)
     tuned = {(record["target"], record["candidate"]) for record in finished()}
-    for goal in GOALS:
-        if names is not None and goal.name not in names:
+    for target in TARGETS:
+        if names is not None and target.name not in names:
             continue
         start = time.perf_counter()
-        path = scores_path(goal)
+        path = scores_path(target)
         found = json.loads(path.read_text(encoding="utf-8")) if missing and path.exists() else {}
-        waiting = [e for e in pool(goal) if (goal.name, e.name) in tuned and e.name not in found]
+        waiting = [e for e in candidates_of(target) if (target.name, e.name) in tuned and e.name not in found]
         path.parent.mkdir(exist_ok=True)
-        for entrant, scored in score(goal, waiting):
+        for candidate, scored in score(target, waiting):
             about = scored.about
-            found[entrant.name] = {
+            found[candidate.name] = {
                 "parameters": about.parameters,
                 "width": about.width,
                 "scores": scored.values,
                 "seconds": scored.seconds,
             }
             path.write_text(json.dumps(found), encoding="utf-8")
-        print(f"{goal.name:15s} {len(waiting)} candidates scored in {time.perf_counter() - start:.0f} s", flush=True)
+        print(f"{target.name:15s} {len(waiting)} candidates scored in {time.perf_counter() - start:.0f} s", flush=True)
 
 
-def scores_path(goal: Goal) -> Path:
-    """Where a target's scores are kept."""
-    return work() / "scores" / f"{goal.name}.json"
+def scores_path(target: Target) -> Path:
+    """The file of a target's scores."""
+    return work() / "scores" / f"{target.name}.json"
 
 
-def score(goal: Goal, entrants: list[Entrant]) -> Iterator[tuple[Entrant, Scored]]:
+def score(target: Target, candidates: list[Candidate]) -> Iterator[tuple[Candidate, Scored]]:
     """Candidates of a target, scored by everything."""
-    if not entrants:
+    if not candidates:
         return
-    target = target_of(goal)
+    sample = sample_of(target)
     cache = Cache(default_root())
-    labels = {name: _labels(name, encoders, target, cache) for name, encoders in label_sets().items()}
-    for entrant in entrants:
+    labels = {name: _labels(name, encoders, sample, cache) for name, encoders in label_sets().items()}
+    for candidate in candidates:
         try:
-            repo = resolve(checkpoint(entrant.name), "model")
-            layers = extract(repo, target, labels["demo"], SETTINGS, cache).layers
+            repo = resolve(checkpoint(candidate.name), "model")
+            layers = extract(repo, sample, labels["demo"], SETTINGS, cache).layers
         except EmmsError as error:
-            print(f"{goal.name:15s} {entrant.name:27s} left out: {error.message}", flush=True)
+            print(f"{target.name:15s} {candidate.name:27s} left out: {error.message}", flush=True)
             continue
-        features = {name: layer.features[target.input_of_row] for name, layer in layers.items()}
-        values, seconds = _scores(features, labels, target)
-        yield entrant, Scored(values, seconds, layers["spread"].about)
+        features = {name: layer.features[sample.input_of_row] for name, layer in layers.items()}
+        values, seconds = _scores(features, labels, sample)
+        yield candidate, Scored(values, seconds, layers["spread"].about)
 
 
-def _labels(name: str, encoders: tuple[str, ...], target: Sample, cache: Cache) -> LabelTable:
+def _labels(name: str, encoders: tuple[str, ...], sample: Sample, cache: Cache) -> LabelTable:
     if encoders:
-        tables = [target.mixed(_table(encoder, target, cache)) for encoder in encoders]
+        tables = [sample.mixed(_table(encoder, sample, cache)) for encoder in encoders]
     else:
-        shape = (len(target.label_texts), RANDOM_WIDTH)
-        tables = [target.mixed(np.random.default_rng(0).normal(size=shape).astype(np.float32))]
+        shape = (len(sample.label_texts), RANDOM_WIDTH)
+        tables = [sample.mixed(np.random.default_rng(0).normal(size=shape).astype(np.float32))]
     names = [*encoders] or [name]
-    if target.label_numbers is not None and encoders:
-        tables.append(target.label_numbers)
-        names.append(target.numbers_name)
-    texts = target.label_texts if target.mixtures is None else ()
-    return LabelTable(target.codes, tuple(tables), tuple(names), texts, target.categorical)
+    if sample.label_numbers is not None and encoders:
+        tables.append(sample.label_numbers)
+        names.append(sample.numbers_name)
+    texts = sample.label_texts if sample.mixtures is None else ()
+    return LabelTable(sample.codes, tuple(tables), tuple(names), texts, sample.categorical)
 
 
-def _table(encoder: str, target: Sample, cache: Cache) -> np.ndarray:
+def _table(encoder: str, sample: Sample, cache: Cache) -> np.ndarray:
     repo = resolve(encoder, "model")
-    texts = hashlib.sha256("\0".join(target.label_texts).encode()).hexdigest()
+    texts = hashlib.sha256("\0".join(sample.label_texts).encode()).hexdigest()
     key = {"id": repo.id, "revision": repo.revision, "texts": texts, "for": "ranking quality"}
     stored = cache.get("labels", key)
     if stored is not None:
         return stored["table"]
-    table = embed_texts(repo, target.label_texts, device="cpu")
+    table = embed_texts(repo, sample.label_texts, device="cpu")
     cache.put("labels", key, {"table": table})
     return table
 
 
 def _scores(
-    layers: dict[str, np.ndarray], labels: dict[str, LabelTable], target: Sample
+    layers: dict[str, np.ndarray], labels: dict[str, LabelTable], sample: Sample
 ) -> tuple[dict[str, float], dict[str, float]]:
     values: dict[str, float] = {}
     seconds: dict[str, float] = {}
     for size, draws in DRAWS.items():
-        if size is not None and size >= len(target):
+        if size is not None and size >= len(sample):
             continue
         for draw in range(draws):
-            rows = np.arange(len(target)) if size is None else _drawn(target, size, draw)
-            sample = _Sample(layers["spread"][rows], target.groups[rows], "all" if size is None else str(size), draw)
+            rows = np.arange(len(sample)) if size is None else _drawn(sample, size, draw)
+            subset = _Subset(layers["spread"][rows], sample.groups[rows], "all" if size is None else str(size), draw)
             for name, table in labels.items():
                 if size is None or name == "demo":
-                    _estimate(sample, name, table.take(rows), values, seconds)
+                    _estimate(subset, name, table.take(rows), values, seconds)
             if size is None:
-                _add_baselines(sample, labels["demo"], values, seconds)
+                _add_baselines(subset, labels["demo"], values, seconds)
     for layer in OTHER_LAYERS:
         # a family that shows no hidden layers has its last one only
-        sample = _Sample(layers.get(layer, layers["last"]), target.groups, "all", 0)
-        _estimate(sample, f"{layer}-layer", labels["demo"], values, seconds)
+        subset = _Subset(layers.get(layer, layers["last"]), sample.groups, "all", 0)
+        _estimate(subset, f"{layer}-layer", labels["demo"], values, seconds)
     return values, seconds
 
 
 @dataclass(frozen=True)
-class _Sample:
+class _Subset:
     features: np.ndarray
     groups: np.ndarray
     rows: str
@@ -201,36 +201,36 @@ class _Sample:
 
 
 def _estimate(
-    sample: _Sample, name: str, labels: LabelTable, values: dict[str, float], seconds: dict[str, float]
+    subset: _Subset, name: str, labels: LabelTable, values: dict[str, float], seconds: dict[str, float]
 ) -> None:
-    moments = Moments.like(labels, sample.features.shape[1], folds=SETTINGS.folds, seed=SETTINGS.seed)
-    moments.update(sample.features, labels, sample.groups)
-    evidence = ScoringInputs(moments, sample.features, labels, sample.groups)
+    moments = Moments.like(labels, subset.features.shape[1], folds=SETTINGS.folds, seed=SETTINGS.seed)
+    moments.update(subset.features, labels, subset.groups)
+    evidence = ScoringInputs(moments, subset.features, labels, subset.groups)
     chosen = {f"{layer}-layer": ON_OTHER_LAYERS for layer in OTHER_LAYERS}
-    chosen["demo"] = tuple(ESTIMATORS) if sample.rows == "all" else ON_SMALL_SAMPLES
+    chosen["demo"] = tuple(ESTIMATORS) if subset.rows == "all" else ON_SMALL_SAMPLES
     for estimator in chosen.get(name, ON_OTHER_LABELS):
         if estimator == "hscore" and not labels.categorical:
             continue
         start = time.perf_counter()
         result = ESTIMATORS[estimator].score(evidence)
-        values[sample.key(estimator, name)] = result.value
-        if sample.rows == "all" and name == "demo":
+        values[subset.key(estimator, name)] = result.value
+        if subset.rows == "all" and name == "demo":
             seconds[estimator] = time.perf_counter() - start
         if estimator == "emms":
-            values[sample.key("emms_r2", name)] = result.details["r2"]
+            values[subset.key("emms_r2", name)] = result.details["r2"]
 
 
-def _add_baselines(sample: _Sample, labels: LabelTable, values: dict[str, float], seconds: dict[str, float]) -> None:
+def _add_baselines(subset: _Subset, labels: LabelTable, values: dict[str, float], seconds: dict[str, float]) -> None:
     for name, baseline in BASELINES.items():
         start = time.perf_counter()
-        value = baseline(sample.features, labels, sample.groups)
+        value = baseline(subset.features, labels, subset.groups)
         if value is not None:
-            values[sample.key(name, "demo")] = value
+            values[subset.key(name, "demo")] = value
             seconds[name] = time.perf_counter() - start
 
 
-def _drawn(target: Sample, size: int, draw: int) -> np.ndarray:
+def _drawn(sample: Sample, size: int, draw: int) -> np.ndarray:
     """Rows as hf_emms draws them: evenly over classes where there are any."""
-    keys = np.random.default_rng(1_000 + draw).integers(0, 2**63, len(target)).astype(np.uint64)
-    order = balanced_order(keys, target.codes) if target.categorical else np.argsort(keys)
+    keys = np.random.default_rng(1_000 + draw).integers(0, 2**63, len(sample)).astype(np.uint64)
+    order = balanced_order(keys, sample.codes) if sample.categorical else np.argsort(keys)
     return np.sort(order[:size])

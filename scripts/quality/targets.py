@@ -175,7 +175,7 @@ def xquad() -> Table:
 
 
 def _sentence(context: str, start: int, end: int) -> tuple[str, int]:
-    """The sentences that a span stands in, and where they begin."""
+    """The sentences that hold a span, and where they begin."""
     breaks = [found.end() for found in SENTENCE_END.finditer(context)]
     begin = max((at for at in breaks if at <= start), default=0)
     stop = min((at for at in breaks if at >= end), default=len(context))
@@ -219,9 +219,9 @@ def emoji_boxes() -> Table:
     for number, scene in enumerate(expressions.refer(shown, ROWS // 3, PAIR_SEED)):
         picture, boxes = expressions.draw(scene, picture_of)
         cell = png(picture)
-        for said, box in zip(scene.expressions, boxes, strict=True):
+        for phrases, box in zip(scene.expressions, boxes, strict=True):
             rows["image"].append(cell)
-            rows["expression"].append(said[rng.integers(len(said))])
+            rows["expression"].append(phrases[rng.integers(len(phrases))])
             rows["box"].append(list(box))
             rows["picture"].append(number)
     return _split_by_picture(rows)
@@ -248,7 +248,7 @@ def _fluent() -> tuple[dict[str, Thing], Callable[[Thing], Image.Image]]:
     return things, lambda thing: sources.fluent_picture(by_name[thing.emoji_name])
 
 
-TARGETS: dict[str, Callable[[], Table]] = {
+MAKERS: dict[str, Callable[[], Table]] = {
     "fashion": fashion,
     "cifar10": cifar10,
     "emoji-groups": emoji_groups,

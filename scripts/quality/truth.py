@@ -10,7 +10,18 @@ from functools import partial
 from pathlib import Path
 
 from hf_emms.errors import EmmsError
-from scripts.quality.protocol import EPOCHS, GOALS, MORE_SEEDS, RESULTS, SEEDS, UNSTEADY, Entrant, Goal, pool, work
+from scripts.quality.protocol import (
+    EPOCHS,
+    MORE_SEEDS,
+    RESULTS,
+    SEEDS,
+    TARGETS,
+    UNSTEADY,
+    Candidate,
+    Target,
+    candidates_of,
+    work,
+)
 
 # what no run of this machine has measured yet is guessed
 GUESS_SECONDS = 15.0
@@ -20,14 +31,14 @@ GUESS_SECONDS = 15.0
 class Job:
     """One fine-tuning."""
 
-    goal: Goal
-    entrant: Entrant
+    target: Target
+    candidate: Candidate
     rate: float
     seed: int
 
     @property
     def key(self) -> tuple:
-        return (self.goal.name, self.entrant.name, self.rate, self.seed)
+        return (self.target.name, self.candidate.name, self.rate, self.seed)
 
 
 def log_path() -> Path:
@@ -48,8 +59,8 @@ def finished(again: bool = False) -> list[dict]:
         records += [json.loads(line) for line in lines if line.endswith("}")]
     # of a candidate that was made anew only the new runs count
     newest = {(record["target"], record["candidate"]): record["revision"] for record in records}
-    kept = [record for record in records if newest[record["target"], record["candidate"]] == record["revision"]]
-    return list({key_of(record): record for record in kept}.values())
+    current = [record for record in records if newest[record["target"], record["candidate"]] == record["revision"]]
+    return list({key_of(record): record for record in current}.values())
 
 
 def committed_runs() -> list[dict]:
@@ -73,21 +84,21 @@ def key_of(record: dict) -> tuple:
 def jobs() -> Iterator[Job]:
     """The whole plan: the first seed of all targets comes first."""
     for seed in SEEDS:
-        for goal in GOALS:
-            for entrant in pool(goal):
-                for rate in entrant.rates:
-                    yield Job(goal, entrant, rate, seed)
+        for target in TARGETS:
+            for candidate in candidates_of(target):
+                for rate in candidate.rates:
+                    yield Job(target, candidate, rate, seed)
 
 
 def more_jobs(done: list[dict]) -> Iterator[Job]:
     """Further seeds of unsteady targets, at the rate whose mean validation score was best."""
     for seed in MORE_SEEDS:
-        for goal in GOALS:
-            for entrant in pool(goal) if goal.name in UNSTEADY else ():
-                own = [r for r in done if (r["target"], r["candidate"]) == (goal.name, entrant.name)]
+        for target in TARGETS:
+            for candidate in candidates_of(target) if target.name in UNSTEADY else ():
+                own = [r for r in done if (r["target"], r["candidate"]) == (target.name, candidate.name)]
                 planned = [r for r in own if r["seed"] in SEEDS]
-                if len(planned) == len(SEEDS) * len(entrant.rates):
-                    yield Job(goal, entrant, _best_rate(planned), seed)
+                if len(planned) == len(SEEDS) * len(candidate.rates):
+                    yield Job(target, candidate, _best_rate(planned), seed)
 
 
 def _best_rate(records: list[dict]) -> float:
@@ -108,7 +119,7 @@ def run(names: set[str] | None = None, again: bool = False) -> None:
     done = finished(again)
     keys = {key_of(record) for record in done}
     for plan in (jobs, partial(more_jobs, done)):
-        _run([job for job in plan() if job.key not in keys and (names is None or job.goal.name in names)], done)
+        _run([job for job in plan() if job.key not in keys and (names is None or job.target.name in names)], done)
 
 
 def _run(waiting: list[Job], done: list[dict]) -> None:
@@ -119,7 +130,7 @@ def _run(waiting: list[Job], done: list[dict]) -> None:
         try:
             record = _fine_tuned(job)
         except EmmsError as error:
-            print(f"{job.goal.name:15s} {job.entrant.name:27s} left out: {error.message}", flush=True)
+            print(f"{job.target.name:15s} {job.candidate.name:27s} left out: {error.message}", flush=True)
             continue
         record["wall"] = round(time.perf_counter() - start, 2)
         with log_path().open("a", encoding="utf-8") as log:
@@ -127,7 +138,7 @@ def _run(waiting: list[Job], done: list[dict]) -> None:
         done.append(record)
         left = sum(_expected(other, done) for other in waiting)
         print(
-            f"{job.goal.name:15s} {job.entrant.name:27s} rate {job.rate:.0e} seed {job.seed}  "
+            f"{job.target.name:15s} {job.candidate.name:27s} rate {job.rate:.0e} seed {job.seed}  "
             f"validation {record['validation']:5.1f}  test {record['test']:5.1f}  {record['wall']:5.1f} s  "
             f"{len(waiting)} left, about {left / 60:.0f} min",
             flush=True,
@@ -135,8 +146,8 @@ def _run(waiting: list[Job], done: list[dict]) -> None:
 
 
 def _expected(job: Job, done: list[dict]) -> float:
-    same = [r for r in done if r["candidate"] == job.entrant.name]
-    here = [r for r in same if r["target"] == job.goal.name]
+    same = [r for r in done if r["candidate"] == job.candidate.name]
+    here = [r for r in same if r["target"] == job.target.name]
     walls = [r.get("wall", r["seconds"]) for r in here or same]
     return sum(walls) / len(walls) if walls else GUESS_SECONDS
 
@@ -151,9 +162,9 @@ def _next(waiting: list[Job], done: list[dict]) -> Job:
     def phase(job: Job) -> int:
         """One fine-tuning of every candidate, the cheap ones first; the other rates; the other seeds."""
         if job.seed == SEEDS[0]:
-            return job.entrant.cost + (0 if job.rate == job.entrant.rates[0] else 3)
-        chosen = best.get((job.goal.name, job.entrant.name))
-        return 6 + job.entrant.cost + (0 if chosen is None or chosen[1] == job.rate else 3)
+            return job.candidate.cost + (0 if job.rate == job.candidate.rates[0] else 3)
+        chosen = best.get((job.target.name, job.candidate.name))
+        return 6 + job.candidate.cost + (0 if chosen is None or chosen[1] == job.rate else 3)
 
     return min(waiting, key=phase)
 
@@ -163,23 +174,23 @@ def _fine_tuned(job: Job) -> dict:
     from scripts.quality.fine_tuning import fine_tune
     from scripts.quality.problems import problem
 
-    body = load(job.entrant, job.goal.task)
-    ready = problem(job.goal, body)
+    backbone = load(job.candidate, job.target.task)
+    ready = problem(job.target, backbone)
     outcome = fine_tune(
-        body,
+        backbone,
         ready.make_head,
         ready.parts["train"],
         ready.parts["validation"],
         ready.parts["test"],
-        epochs=EPOCHS[job.goal.task],
+        epochs=EPOCHS[job.target.task],
         rate=job.rate,
         seed=job.seed,
     )
     return {
-        "target": job.goal.name,
-        "candidate": job.entrant.name,
+        "target": job.target.name,
+        "candidate": job.candidate.name,
         "rate": job.rate,
         "seed": job.seed,
-        "revision": body.revision,
+        "revision": backbone.revision,
         **{name: round(value, 4) for name, value in asdict(outcome).items()},
     }

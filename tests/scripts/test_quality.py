@@ -71,17 +71,17 @@ def test_every_tau_of_the_page_follows_from_the_results(targets, estimator):
 
 
 def test_no_candidate_of_a_target_was_trained_on_its_labels(targets):
-    from scripts.quality.protocol import GOALS
+    from scripts.quality.protocol import TARGETS
 
-    for goal in GOALS:
-        assert not set(goal.left_out) & set(targets.get(goal.name, {"candidates": ()})["candidates"])
+    for target in TARGETS:
+        assert not set(target.left_out) & set(targets.get(target.name, {"candidates": ()})["candidates"])
 
 
 def test_the_rate_is_chosen_by_validation_and_never_by_test():
-    from scripts.quality.results import Target
+    from scripts.quality.results import TargetResult
 
     runs = {"a": [[1e-3, 0, 80.0, 60.0, 1.0], [1e-4, 0, 70.0, 90.0, 1.0], [1e-3, 1, 82.0, 64.0, 1.0]]}
-    assert Target("t", {"candidates": ["a"], "runs": runs}).truth == {"a": 62.0}
+    assert TargetResult("t", {"candidates": ["a"], "runs": runs}).truth == {"a": 62.0}
 
 
 def test_splits_share_no_group():
@@ -109,23 +109,23 @@ def test_an_interrupted_run_keeps_whole_lines_and_the_newest_candidate(work):
 def test_full_fine_tuning_learns_what_its_rows_teach():
     from scripts.quality.candidates import load, words
     from scripts.quality.fine_tuning import Classifier, MakeHead, Part, accuracy, fine_tune
-    from scripts.quality.protocol import Entrant
+    from scripts.quality.protocol import Candidate
 
-    body = load(Entrant("bert-random", "text", (2e-3,)), "text-classification")
-    before = body.model.get_input_embeddings().weight.detach().clone()
+    backbone = load(Candidate("bert-random", "text", (2e-3,)), "text-classification")
+    before = backbone.model.get_input_embeddings().weight.detach().clone()
     rng = np.random.default_rng(0)
     nouns = (("dog", "cat", "horse"), ("plate", "spoon", "cup"))
     labels = [int(label) for label in rng.integers(0, 2, 640)]
     texts = [f"the {rng.choice(nouns[label])} near the {rng.choice(['door', 'wall', 'tree'])}" for label in labels]
     parts = [
-        Part(words(body, texts[rows]), lambda answers, rows=rows: accuracy(answers, labels[rows]))
+        Part(words(backbone, texts[rows]), lambda answers, rows=rows: accuracy(answers, labels[rows]))
         for rows in (slice(0, 512), slice(512, 576), slice(576, 640))
     ]
     head = MakeHead(lambda width: Classifier(width, labels[:512]))
-    outcome = fine_tune(body, head, *parts, epochs=2, rate=2e-3, seed=0)
+    outcome = fine_tune(backbone, head, *parts, epochs=2, rate=2e-3, seed=0)
     assert outcome.test > 95
     assert outcome.steps == 32
-    assert not before.equal(body.model.get_input_embeddings().weight)
+    assert not before.equal(backbone.model.get_input_embeddings().weight)
 
 
 def test_spans_are_scored_as_squad_does():
