@@ -1,7 +1,7 @@
-"""Results on disk, under a key that holds everything that changes them.
+"""A cache of results on disk, under keys of everything that changes them.
 
 An entry is one file, named by the SHA-256 of its key: arrays as safetensors, finished rows as JSON. The file
-carries its key and a checksum, so that a damaged entry is noticed, removed and computed again.
+holds its key and a checksum, so that a damaged entry is noticed, removed and computed again.
 """
 
 from __future__ import annotations
@@ -10,7 +10,6 @@ import hashlib
 import json
 import logging
 import os
-import tempfile
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -19,11 +18,12 @@ from typing import Any
 
 import numpy as np
 
+from hf_emms.atomic_files import UNFINISHED, atomic_file
 from hf_emms.errors import EmmsError
 
 Key = Mapping[str, Any]
 
-# Part of every key: raise it when what an entry holds changes shape.
+# Part of every key; raise it when the content of entries changes.
 LAYOUT_VERSION = 1
 
 _LEFTOVER_SECONDS = 3600.0
@@ -68,7 +68,7 @@ class Cache:
 
     Args:
         root: the folder, made on first use; None stores and finds nothing.
-        on_problem: is told in one sentence when an entry was damaged or could not be written.
+        on_problem: called with one sentence when an entry was damaged or could not be written.
     """
 
     def __init__(self, root: Path | None, on_problem: Callable[[str], None] = _LOG.warning) -> None:
@@ -80,7 +80,7 @@ class Cache:
         return self.root is not None
 
     def get(self, kind: str, key: Key) -> dict[str, np.ndarray] | None:
-        """The arrays stored under a key, or None where there are none that are whole."""
+        """The arrays stored under a key; None where there are none, or damaged ones."""
         path = self._path(kind, key, "safetensors")
         return self._load(path, _read_arrays) if path else None
 
@@ -93,11 +93,11 @@ class Cache:
         """Stores arrays (by name) under a key; a full or read-only disk is reported, not raised."""
         path = self._path(kind, key, "safetensors")
         if path:
-            whole = {name: np.ascontiguousarray(array) for name, array in arrays.items()}
-            self._store(path, lambda temporary: _write_arrays(temporary, key, whole))
+            contiguous = {name: np.ascontiguousarray(array) for name, array in arrays.items()}
+            self._store(path, lambda file: _write_arrays(file, key, contiguous))
 
     def get_json(self, kind: str, key: Key) -> Any:
-        """The plain value stored under a key, or None where there is none that is whole."""
+        """The plain value stored under a key; None where there is none, or a damaged one."""
         path = self._path(kind, key, "json")
         return self._load(path, _read_json) if path else None
 
@@ -105,7 +105,7 @@ class Cache:
         """Stores a plain value (what JSON can hold) under a key; write problems are reported, not raised."""
         path = self._path(kind, key, "json")
         if path:
-            self._store(path, lambda temporary: _write_json(temporary, key, value))
+            self._store(path, lambda file: _write_json(file, key, value))
 
     def entries(self) -> list[Entry]:
         """What is stored, last used first."""
@@ -140,7 +140,7 @@ class Cache:
         return gone
 
     def clear(self) -> list[Entry]:
-        """Removes every entry, and nothing else that lies in the folder."""
+        """Removes every entry, and no other files in the folder."""
         self._remove_leftovers()
         gone = self.entries()
         for entry in gone:
@@ -148,26 +148,26 @@ class Cache:
         return gone
 
     def prune(self, *, older_than: float | None = None, max_bytes: int | None = None) -> list[Entry]:
-        """Removes the entries that were not used for longest, and what killed runs left behind.
+        """Removes the least recently used entries, and unfinished files of killed runs.
 
         Args:
-            older_than: seconds; entries that were not used for longer go.
+            older_than: in seconds: entries that were not used for longer are removed.
             max_bytes: the size to which the cache shrinks.
         """
         self._remove_leftovers()
-        now, kept, gone = time.time(), 0, []
+        now, size, gone = time.time(), 0, []
         for entry in self.entries():
             too_old = older_than is not None and now - entry.used > older_than
-            too_much = max_bytes is not None and kept + entry.bytes > max_bytes
+            too_much = max_bytes is not None and size + entry.bytes > max_bytes
             if too_old or too_much:
                 entry.path.unlink(missing_ok=True)
                 gone.append(entry)
             else:
-                kept += entry.bytes
+                size += entry.bytes
         return gone
 
     def _remove_leftovers(self) -> None:
-        for path in self.root.glob("*/.writing-*") if self.root else ():
+        for path in self.root.glob(f"*/{UNFINISHED}*") if self.root else ():
             try:
                 if time.time() - path.stat().st_mtime > _LEFTOVER_SECONDS:
                     path.unlink()
@@ -197,22 +197,14 @@ class Cache:
     def _store(self, path: Path, write: Callable[[Path], None]) -> None:
         from safetensors import SafetensorError
 
-        temporary: Path | None = None
         try:
-            path.parent.mkdir(parents=True, exist_ok=True)
-            handle, name = tempfile.mkstemp(prefix=".writing-", dir=path.parent)
-            os.close(handle)
-            temporary = Path(name)
-            write(temporary)
-            temporary.replace(path)
+            with atomic_file(path) as file:
+                write(file)
         except (OSError, SafetensorError) as error:
             self._on_problem(
-                f"cannot write to the cache ({_first_line(error)}); this result is not kept. "
+                f"cannot write to the cache ({_first_line(error)}); this result is not cached. "
                 "HF_EMMS_CACHE names another folder"
             )
-        finally:
-            if temporary is not None:
-                temporary.unlink(missing_ok=True)
 
 
 def digest_of(key: Key) -> str:

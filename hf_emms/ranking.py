@@ -225,8 +225,12 @@ class Ranking(msgspec.Struct, frozen=True, kw_only=True):
         import pyarrow as pa
         import pyarrow.parquet as pq
 
+        from hf_emms.atomic_files import atomic_file
+
         table = pa.Table.from_pylist(self.records())
-        pq.write_table(table.replace_schema_metadata({_PARQUET_KEY: self.to_json(indent=None).encode()}), path)
+        table = table.replace_schema_metadata({_PARQUET_KEY: self.to_json(indent=None).encode()})
+        with atomic_file(Path(path)) as file:
+            pq.write_table(table, file)
 
     @classmethod
     def from_parquet(cls, path: Path | str) -> Ranking:

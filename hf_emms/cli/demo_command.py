@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 import click
 
+from hf_emms.atomic_files import write_atomic
 from hf_emms.cli import output
 from hf_emms.cli.rank_command import RELATIVE
 from hf_emms.errors import EmmsError
@@ -121,5 +122,5 @@ def _write_card(ranking: Ranking, folder: Path) -> Path:
     if best is None:
         raise EmmsError("no demo checkpoint could be scored", "hf-emms --debug demo shows the tracebacks")
     path = folder / f"card-{best.checkpoint.rpartition('/')[2]}.md"
-    path.write_text(render_section(ranking, best.checkpoint), encoding="utf-8")
+    write_atomic(path, render_section(ranking, best.checkpoint))
     return path

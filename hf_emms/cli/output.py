@@ -14,6 +14,7 @@ from typing import Any
 
 import click
 
+from hf_emms.atomic_files import write_atomic
 from hf_emms.errors import EmmsError
 
 FORMATS = ("table", "json", "csv", "tsv", "md")
@@ -97,11 +98,10 @@ def write_ranking(ranking: Any, path: Path, *, required: bool = True) -> bool:
     """
     suffix = output_format(path)
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
         if suffix == "parquet":
             ranking.to_parquet(path)
         else:
-            path.write_text(rendered(ranking, suffix), encoding="utf-8")
+            write_atomic(path, rendered(ranking, suffix))
     except OSError as error:
         if required:
             raise EmmsError(f"cannot write {path}: {error.strerror or error}", "--output FILE") from error

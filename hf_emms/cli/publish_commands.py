@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 
 import click
 
+from hf_emms.atomic_files import write_atomic
 from hf_emms.cli import output
 from hf_emms.cli.card_command import read_ranking
 from hf_emms.errors import EmmsError
@@ -164,8 +165,7 @@ def pull_results(repo_id: str, folder: Path, format: str | None) -> None:
     for path, ranking in rankings.items():
         file = folder / f"{path}.json"
         try:
-            file.parent.mkdir(parents=True, exist_ok=True)
-            file.write_text(ranking.to_json(), encoding="utf-8")
+            write_atomic(file, ranking.to_json())
         except OSError as error:
             raise EmmsError(f"cannot write {file}: {error.strerror or error}", "--output DIR") from error
         best = ranking.best.checkpoint if ranking.best else ""

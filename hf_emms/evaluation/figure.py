@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from hf_emms.atomic_files import atomic_file
 from hf_emms.errors import EmmsError
 from hf_emms.evaluation.validate import Point, TargetResult, Validation
 from hf_emms.views import one_line, title_of
@@ -74,10 +75,10 @@ def write_figure(validation: Validation, path: Path, names: Sequence[str]) -> No
     for axis, (target, name) in zip(axes, panels, strict=False):
         _label(axis, [one for one in target.points if name in one.scores], name, renderer)
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
         # No date and a fixed salt: the same numbers make the same file.
-        with rc_context({"svg.hashsalt": "hf-emms", "svg.fonttype": "none"}):
-            figure.savefig(path, dpi=150, metadata={"Date": None} if path.suffix.lower() == ".svg" else None)
+        with rc_context({"svg.hashsalt": "hf-emms", "svg.fonttype": "none"}), atomic_file(path) as file:
+            suffix = path.suffix.lower()
+            figure.savefig(file, format=suffix[1:], dpi=150, metadata={"Date": None} if suffix == ".svg" else None)
     except OSError as error:
         raise EmmsError(f"cannot write {path}: {error.strerror or error}", "--plot FILE") from error
 

@@ -5,8 +5,6 @@ Everything that scoring needs to know of N rows, in memory that does not grow wi
 
 from __future__ import annotations
 
-import os
-import tempfile
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -15,6 +13,7 @@ from zipfile import BadZipFile
 
 import numpy as np
 
+from hf_emms.atomic_files import atomic_file
 from hf_emms.errors import EmmsError
 from hf_emms.scoring.arrays import BLOCK_ROWS, Columns, Labels, as_labels, as_matrix
 from hf_emms.scoring.folds import assign_folds, group_ids
@@ -298,11 +297,8 @@ class Moments:
         waiting = self._joined()
         if waiting is not None:
             arrays |= {"rows_x": waiting.x, "rows_y": waiting.labels(), "rows_folds": waiting.folds}
-        target = Path(path)
-        handle, partial = tempfile.mkstemp(dir=target.parent, prefix=target.name, suffix=".part")
-        with os.fdopen(handle, "wb") as stream:
+        with atomic_file(Path(path)) as file, file.open("wb") as stream:
             np.savez(stream, **arrays)  # type: ignore[arg-type]
-        Path(partial).replace(target)
 
     @classmethod
     def load(cls, path: str | Path) -> Moments:
