@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import ast
+import importlib
 import re
 from pathlib import Path
 
@@ -34,3 +36,24 @@ def commands(page: Path) -> list[str]:
     lines += [line.removeprefix("$ ") for line in shown if line.startswith("$ ")]
     lines += re.findall(r"^ {4}(\S.*)$", re.sub(r"^```.*?^```", "", text, flags=re.M | re.S), re.M)
     return [*lines, *code_spans(page)]
+
+
+def imports(source: str) -> list[str]:
+    """Dotted names that code imports from hf_emms and scripts, inside functions too."""
+    nodes = [node for node in ast.walk(ast.parse(source)) if isinstance(node, ast.ImportFrom)]
+    names = [f"{node.module}.{alias.name}" for node in nodes for alias in node.names]
+    return [name for name in names if name.startswith(("hf_emms.", "scripts."))]
+
+
+def resolves(name: str) -> bool:
+    """Whether a dotted name is a module of the repository or something in one."""
+    parts = name.split(".")
+    for end in range(len(parts), 0, -1):
+        try:
+            found = importlib.import_module(".".join(parts[:end]))
+        except ModuleNotFoundError:
+            continue
+        for part in parts[end:]:
+            found = getattr(found, part, None)
+        return found is not None
+    return False

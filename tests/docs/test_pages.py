@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import ast
-import importlib
 import re
 import tomllib
 
@@ -12,7 +10,7 @@ import yaml
 
 import hf_emms
 from tests import ROOT
-from tests.docs.pages import PAGES, code_spans, fences, name_of
+from tests.docs.pages import PAGES, code_spans, fences, imports, name_of, resolves
 
 PATH = re.compile(r"(?:hf_emms|tests|scripts|docs|spaces_app|templates|\.ci|\.github)/[\w./*{}-]*")
 NUMBERS = re.compile(r"[\d.]+×?\*{0,2} \[[\d.]+ … [\d.]+\]")
@@ -21,20 +19,6 @@ NUMBERS = re.compile(r"[\d.]+×?\*{0,2} \[[\d.]+ … [\d.]+\]")
 def anchors(page):
     headings = re.findall(r"^#+ (.*)$", page.read_text(encoding="utf-8"), re.M)
     return {re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-") for heading in headings}
-
-
-def resolves(name):
-    """Whether a dotted name is a module of the repository or something in one."""
-    parts = name.split(".")
-    for end in range(len(parts), 0, -1):
-        try:
-            found = importlib.import_module(".".join(parts[:end]))
-        except ModuleNotFoundError:
-            continue
-        for part in parts[end:]:
-            found = getattr(found, part, None)
-        return found is not None
-    return False
 
 
 @pytest.mark.parametrize("page", PAGES, ids=name_of)
@@ -60,15 +44,21 @@ def test_named_files_and_objects_exist(page):
 @pytest.mark.parametrize("page", PAGES, ids=name_of)
 def test_python_examples_import_what_exists(page):
     for block in fences(page, "python"):
-        tree = ast.parse(block)
-        for node in ast.walk(tree):
-            if isinstance(node, ast.ImportFrom) and node.module.startswith("hf_emms"):
-                for alias in node.names:
-                    assert resolves(f"{node.module}.{alias.name}"), alias.name
-                    for name in re.findall(rf"\b{alias.name}\.(\w+)", block) if alias.name.islower() else ():
-                        assert resolves(f"{node.module}.{alias.name}.{name}"), name
+        for imported in imports(block):
+            assert resolves(imported), imported
+            alias = imported.rpartition(".")[2]
+            for name in re.findall(rf"\b{alias}\.(\w+)", block) if alias.islower() else ():
+                assert resolves(f"{imported}.{name}"), name
         for name in set(re.findall(r"\bhf_emms\.\w+", block)):
             assert resolves(name), name
+
+
+def test_contributing_names_what_is_in_the_files():
+    text = (ROOT / "CONTRIBUTING.md").read_text(encoding="utf-8")
+    pairs = re.findall(r"`(\w+)` in `([\w/]+\.py)`", text)
+    assert len(pairs) >= 3
+    for name, path in pairs:
+        assert re.search(rf"^(class )?{name}\b", (ROOT / path).read_text(encoding="utf-8"), re.M), (name, path)
 
 
 def test_the_index_lists_every_page():
