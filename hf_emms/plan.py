@@ -18,7 +18,7 @@ from hf_emms.engines.base import Engine, Progress, one_line, versions
 from hf_emms.engines.choice import engine_of
 from hf_emms.engines.race import RaceEngine
 from hf_emms.errors import EmmsError
-from hf_emms.features.architectures import FED
+from hf_emms.features.architectures import INPUT_NAMES
 from hf_emms.features.files import needed_files, weight_files
 from hf_emms.formatting import pluralize
 from hf_emms.hub import Repo, RepoFile, listing, resolve
@@ -233,7 +233,7 @@ def rate(options: Options, modality: Modality) -> Rate:
         return Rate(median(measured), f"as fast as {pluralize(len(measured), 'checkpoint')} before")
     gpu = options.device.startswith(("cuda", "mps"))
     seconds = CPU_SECONDS[modality] / (GPU_SPEEDUP if gpu else 1)
-    return Rate(seconds, f"rule of thumb: {seconds * 1e9:g} ns × parameters × {FED[modality]}")
+    return Rate(seconds, f"rule of thumb: {seconds * 1e9:g} ns × parameters × {INPUT_NAMES[modality]}")
 
 
 def cost(repo: Repo, options: Options, inputs: int | None, rate: Rate) -> Cost:

@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 
 from hf_emms.errors import EmmsError
-from hf_emms.features.architectures import FED, find_architecture, other_modality
+from hf_emms.features.architectures import INPUT_NAMES, find_architecture, reads_other_inputs
 from hf_emms.features.feature_plan import known_to_transformers, model_type_of
 from hf_emms.features.files import weight_files
 from hf_emms.formatting import pluralize
@@ -102,8 +102,8 @@ def _architecture(found: HubModel, task: Task) -> str:
     row = find_architecture(model_type, task.modality)
     if row is not None:
         return row.family
-    if other_modality(model_type, task.modality):
-        raise EmmsError(f"{model_type} reads no {FED[task.modality]}")
+    if reads_other_inputs(model_type, task.modality):
+        raise EmmsError(f"{model_type} reads no {INPUT_NAMES[task.modality]}")
     if not known_to_transformers(model_type):
         raise EmmsError(f"the installed transformers does not know the architecture {model_type!r}")
     return f"{model_type} (fallback)"

@@ -55,7 +55,7 @@ def test_a_ranking_without_layers_scores_the_first_and_the_middle_beside_the_las
     assert (spread.scores, spread.pooling, spread.width) == (plain.scores, plain.pooling, plain.width)
     last = of(hf_emms.rank("demo_glosses", TEXT, layers="last", **SMALL))
     assert plain.width == 2 * last.width  # it has two layers
-    assert plain.pooling == f"{last.pooling}; beside it hidden layer 1: mean of its tokens, padding left out"
+    assert plain.pooling == f"{last.pooling}; with hidden layer 1: mean of its tokens, padding left out"
 
 
 def test_layers_are_kept_apart_in_the_cache(emms_cache: Path) -> None:

@@ -21,7 +21,7 @@ from hf_emms.scoring.label_basis import LabelTable
 from hf_emms.scoring.moments import Moments
 
 if TYPE_CHECKING:
-    from hf_emms.engines.extraction import FeatureInfo
+    from hf_emms.features.feature_plan import FeatureInfo
 
 
 def needs_rows(options: Options) -> bool:

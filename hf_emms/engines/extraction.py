@@ -15,6 +15,8 @@ import numpy as np
 from hf_emms.cache import Cache
 from hf_emms.engines.checkpoint import needs_rows
 from hf_emms.engines.shards import Batches, Shard, streamed_moments, whole
+from hf_emms.features.feature_plan import ExtractionPlan, FeatureInfo, plan_extraction
+from hf_emms.features.files import fetch_weights
 from hf_emms.features.hidden_layers import LAST, LayerError
 from hf_emms.options import Options
 from hf_emms.scoring.label_basis import LabelTable
@@ -22,14 +24,13 @@ from hf_emms.scoring.moments import Moments
 
 if TYPE_CHECKING:
     from hf_emms.data import Sample
-    from hf_emms.features.extractor import BaseExtractor
-    from hf_emms.features.feature_plan import ExtractionPlan
+    from hf_emms.features.extractor import Extractor
     from hf_emms.hub import Repo
     from hf_emms.tasks import Task
 
 
 def batches_of(
-    extractor: BaseExtractor,
+    extractor: Extractor,
     part: Shard,
     options: Options,
     on_inputs: Callable[[int], None] = lambda count: None,
@@ -38,47 +39,6 @@ def batches_of(
     for positions, features in extractor.batches(part.inputs, batch_size=options.batch_size):
         yield positions, features
         on_inputs(len(positions))
-
-
-class FeatureInfo(msgspec.Struct, frozen=True):
-    """What a row tells of the checkpoint; kept beside its features. The first fields are those of `Row`.
-
-    Attributes:
-        remarks: notes that are true of any part of the inputs alike.
-        cut: how many texts were cut.
-        limit: the tokens at which they were.
-        windowed: how many inputs were read in several windows; one whose spans are in two parts counts in both.
-        window: tokens of a window.
-    """
-
-    parameters: int
-    width: int
-    architecture: str
-    pooling: str
-    remarks: tuple[str, ...] = msgspec.field(default=(), name="notes")
-    cut: int = 0
-    limit: int = 0
-    windowed: int = 0
-    window: int = 0
-
-    @property
-    def notes(self) -> tuple[str, ...]:
-        """What a reader of the row should know."""
-        from hf_emms.features.extractor import cut_notes, window_notes
-
-        return (*self.remarks, *window_notes(self.windowed, self.window), *cut_notes(self.cut, self.limit))
-
-    def joined(self, other: FeatureInfo) -> FeatureInfo:
-        """About the inputs of both, which went through the same checkpoint."""
-        remarks = tuple(dict.fromkeys((*self.remarks, *other.remarks)))
-        return msgspec.structs.replace(
-            self,
-            remarks=remarks,
-            cut=self.cut + other.cut,
-            limit=max(self.limit, other.limit),
-            windowed=self.windowed + other.windowed,
-            window=max(self.window, other.window),
-        )
 
 
 @dataclass(frozen=True)
@@ -156,15 +116,15 @@ def _extracted(
         part = whole(sample)
         if not kept.enabled and not needs_rows(options):
             batches = batches_of(extractor, part, options, on_inputs)
-            moments = streamed_moments(batches, extractor.columns, part, labels, options)
-            streamed = {layer: Extraction(None, moments[layer], feature_info(extractor, layer)) for layer in moments}
+            moments = streamed_moments(batches, extractor.layer_slices, part, labels, options)
+            streamed = {layer: Extraction(None, moments[layer], extractor.info(layer)) for layer in moments}
             return Extractions(streamed, extractor.refused)
         features = filled(batches_of(extractor, part, options, on_inputs), len(part.inputs), extractor.width)
     finally:
         extractor.close()
     made = {}
-    for layer, own in extractor.columns.items():
-        about = feature_info(extractor, layer)
+    for layer, own in extractor.layer_slices.items():
+        about = extractor.info(layer)
         kept.store(features[:, own], about, layer)
         made[layer] = Extraction(features[:, own], None, about)
     return Extractions(made, extractor.refused)
@@ -172,7 +132,7 @@ def _extracted(
 
 def load(
     repo: Repo, task: Task, options: Options, inputs: Sequence[Any], layers: tuple[str, ...] | None = None
-) -> BaseExtractor:
+) -> Extractor:
     """Loads a checkpoint for inputs of one kind, to give some layers; without, all that the options ask for.
 
     Raises:
@@ -200,22 +160,6 @@ def filled(batches: Batches, inputs: int, width: int) -> np.ndarray:
     for positions, batch in batches:
         features[positions] = batch
     return features
-
-
-def feature_info(extractor: BaseExtractor, layer: str) -> FeatureInfo:
-    """What a row tells of a checkpoint; its notes grow while batches are taken."""
-    own = extractor.columns[layer]
-    return FeatureInfo(
-        extractor.parameters,
-        own.stop - own.start,
-        extractor.architecture,
-        extractor.summary(layer),
-        extractor.remarks,
-        extractor.cut,
-        extractor.limit,
-        extractor.windowed,
-        extractor.window,
-    )
 
 
 class CachedFeatures:
@@ -258,8 +202,6 @@ def prefetch_weights(repo: Repo, sample: Sample, options: Options, cache: Cache)
     Raises:
         EmmsError: it cannot be downloaded, or cannot be used.
     """
-    from hf_emms.features.files import fetch_weights
-
     plan = _plan(repo, sample, options)
     if not all(cache.holds("features", features_key(plan, sample, layer)) for layer in options.read_layers):
         fetch_weights(repo, subfolder=plan.subfolder, allow_pickle=options.allow_pickle)
@@ -278,8 +220,6 @@ def features_key(plan: ExtractionPlan, sample: Sample, layer: str = LAST) -> dic
 
 
 def _plan(repo: Repo, sample: Sample, options: Options) -> ExtractionPlan:
-    from hf_emms.features.feature_plan import plan_extraction
-
     return plan_extraction(
         repo,
         sample.task.modality,

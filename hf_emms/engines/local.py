@@ -99,9 +99,9 @@ def sharing_pictures(work: Work) -> Work:
     """The same work; pictures are decoded and resized once for all checkpoints with the same image processor."""
     if "image" not in work.sample.task.modality or len(work.checkpoints) < 2:
         return work
-    from hf_emms.features.images import PixelStore, keeping
+    from hf_emms.features.images import PixelCache, with_pixel_cache
 
-    return replace(work, sample=replace(work.sample, inputs=keeping(work.sample.inputs, PixelStore())))
+    return replace(work, sample=replace(work.sample, inputs=with_pixel_cache(work.sample.inputs, PixelCache())))
 
 
 _LOG = logging.getLogger(__name__)

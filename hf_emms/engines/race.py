@@ -23,17 +23,18 @@ from scipy.special import stdtrit
 
 from hf_emms.engines.base import Work, failures, one_line
 from hf_emms.engines.checkpoint import LayerScores, needs_rows, row_fields, scores_of, scoring_inputs
-from hf_emms.engines.extraction import CachedFeatures, FeatureInfo, batches_of, feature_info, filled, load
+from hf_emms.engines.extraction import CachedFeatures, batches_of, filled, load
 from hf_emms.engines.local import Prefetch, downloads_ahead, sharing_pictures
 from hf_emms.engines.shards import memory_note, moments_of, shard_of
 from hf_emms.errors import EmmsError
+from hf_emms.features.feature_plan import FeatureInfo
 from hf_emms.ranking import Row, Score, Seconds
 from hf_emms.scoring.estimators import Estimator
 from hf_emms.scoring.label_basis import LabelTable
 from hf_emms.scoring.moments import Moments
 
 if TYPE_CHECKING:
-    from hf_emms.features.extractor import BaseExtractor
+    from hf_emms.features.extractor import Extractor
     from hf_emms.hub import Repo
 
 
@@ -125,10 +126,10 @@ class ExtractorPool:
 
     def __init__(self, most_bytes: int = MOST_BYTES) -> None:
         self._most_bytes = most_bytes
-        self._waiting: dict[str, BaseExtractor] = {}
+        self._waiting: dict[str, Extractor] = {}
 
     @contextmanager
-    def lent(self, name: str, load: Callable[[], BaseExtractor]) -> Iterator[BaseExtractor]:
+    def lent(self, name: str, load: Callable[[], Extractor]) -> Iterator[Extractor]:
         """A checkpoint to be run: the one that waits, else a newly loaded one. Closed where the run fails."""
         extractor = self._waiting.pop(name, None) or load()
         try:
@@ -285,12 +286,12 @@ def _feed(racer: Racer, stops: Sequence[int], work: Work, labels: LabelTable, lo
         return
     inputs = work.sample.inputs
     with loaded.lent(racer.name, lambda: load(racer.repo, work.sample.task, work.options, inputs)) as extractor:
-        extractor.count_anew()
+        extractor.reset_counts()
         part = shard_of(work.sample, slice(racer.inputs, stops[-1]))
         told = partial(work.progress.advanced, racer.name)
         features = filled(batches_of(extractor, part, work.options, told), len(part.inputs), extractor.width)
-        about = feature_info(extractor, layer)
-    racer.about = about if racer.about is None else racer.about.joined(about)
+        about = extractor.info(layer)
+    racer.about = about if racer.about is None else racer.about.merge(about)
     racer.seconds[0] += time.perf_counter() - started
     before = racer.inputs
     for stop in stops:

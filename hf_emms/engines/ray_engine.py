@@ -21,10 +21,11 @@ import ray
 from hf_emms.engines import ray_tasks
 from hf_emms.engines.base import Work, failures, one_line, versions
 from hf_emms.engines.checkpoint import needs_rows, row_fields
-from hf_emms.engines.extraction import CachedFeatures, FeatureInfo
+from hf_emms.engines.extraction import CachedFeatures
 from hf_emms.engines.ray_tasks import worker_versions
 from hf_emms.engines.shards import shard_of, whole
 from hf_emms.errors import EmmsError
+from hf_emms.features.feature_plan import FeatureInfo
 from hf_emms.features.files import weight_files
 from hf_emms.formatting import format_bytes
 from hf_emms.hub import Repo, listing
@@ -305,7 +306,7 @@ class _Run:
             self._work.progress.advanced(name, self._inputs)
         else:
             about = {
-                layer: reduce(FeatureInfo.joined, (piece.about[layer] for piece in pieces)) for layer in pieces[0].about
+                layer: reduce(FeatureInfo.merge, (piece.about[layer] for piece in pieces)) for layer in pieces[0].about
             }
             layer_scores = replace(layer_scores, refused=layer_scores.refused | pieces[0].refused)
             self._keep_features(flight, about)

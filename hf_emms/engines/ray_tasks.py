@@ -13,9 +13,10 @@ import numpy as np
 from hf_emms import demo
 from hf_emms.engines.base import failures, one_line, versions
 from hf_emms.engines.checkpoint import LayerScores, layer_scores, scoring_inputs
-from hf_emms.engines.extraction import FeatureInfo, batches_of, feature_info, filled, load
+from hf_emms.engines.extraction import batches_of, filled, load
 from hf_emms.engines.shards import Shard, moments_of, streamed_moments
 from hf_emms.errors import EmmsError
+from hf_emms.features.feature_plan import FeatureInfo
 from hf_emms.options import Options
 from hf_emms.scoring.estimators import ScoringInputs
 from hf_emms.scoring.label_basis import LabelTable
@@ -127,15 +128,15 @@ def _extract_part(
     try:
         if keep:
             rows = filled(batches_of(extractor, part, options), len(part.inputs), extractor.width)
-            features = {layer: np.ascontiguousarray(rows[:, own]) for layer, own in extractor.columns.items()}
+            features = {layer: np.ascontiguousarray(rows[:, own]) for layer, own in extractor.layer_slices.items()}
             moments = _moments_of(features, part, labels, options)
         else:
             features = None
             batches = batches_of(extractor, part, options)
-            moments = streamed_moments(batches, extractor.columns, part, labels, options)
+            moments = streamed_moments(batches, extractor.layer_slices, part, labels, options)
     finally:
         extractor.close()
-    about = {layer: feature_info(extractor, layer) for layer in extractor.columns}
+    about = {layer: extractor.info(layer) for layer in extractor.layer_slices}
     refused = {layer: one_line(error) for layer, error in extractor.refused.items()}
     return ShardResult(about, refused, time.perf_counter() - started), moments, features
 

@@ -1,7 +1,6 @@
-"""Which transformers class loads a family of checkpoints, and what of it is the feature.
+"""The table of architectures: which class loads a family of checkpoints, and which pooling gives its feature.
 
-A new architecture is one row here, or in a package of the user's. `pooling` names an entry of `pooling.POOLINGS`, or
-of `fusion.FUSIONS` where a picture and a text are read.
+A new architecture is one row, here or in a package of the user's.
 """
 
 from __future__ import annotations
@@ -14,22 +13,23 @@ from hf_emms.tasks.base import Modality
 
 @dataclass(frozen=True)
 class Architecture:
-    """One family of checkpoints.
+    """One family of checkpoints with one kind of input; CLIP and SigLIP have a row for each tower.
 
     Attributes:
         family: its name in reports.
-        model_types: the `model_type` of config.json that belong to it.
-        modality: what the checkpoint is fed here; CLIP and SigLIP have a row for each tower.
-        loader: the transformers class that loads it, without heads that features don't need; "package.module:CLASS"
+        model_types: `model_type` in config.json.
+        modality: of its inputs.
+        loader: the class of transformers that loads it, without heads that features don't need; "package.module:CLASS"
             is one of another package.
-        pooling: what becomes the feature row; "package.module:NAME" is a `pooling.Pooling` of another package.
-        source: where the choice comes from.
+        pooling: an entry of `pooling.POOLINGS`, of `fusion.FUSIONS` for images with texts or of `text_pairs.STATES` for
+            pairs of texts; "package.module:NAME" is one of another package.
+        source: of that choice.
         poolerless: the class takes `add_pooling_layer=False`; its pooler isn't used and often isn't saved.
-        pads_to_limit: texts are padded to the full length, because the family was trained that way.
+        pads_to_limit: texts are padded to the full length, as in the family's training.
         first_layer: which of its `hidden_states` is hidden layer 1: most families list their embeddings before.
-        requires: a package that must be installed beside transformers; the extra of hf-emms has the same name.
-        unused: parts that the loaded class has and features don't need: they may lack weights, and are dropped.
-        package: the package that adds the row and its version; empty for ours.
+        requires: a package that must be installed besides transformers; the extra of hf-emms has the same name.
+        unused: parts of the class that features don't need: they may lack weights, and are dropped.
+        package: the package that adds the row and its version; empty for rows of hf_emms.
     """
 
     family: str
@@ -47,9 +47,9 @@ class Architecture:
 
 
 EMMS = "EMMS (arXiv 2308.06262)"
-TOWERS = "ours: see towers.py"
-FUSED = "ours: see fused.py"
 CLASSIFIER = "input of the classifier in the model's ...ForImageClassification"
+CAPTIONERS = "hf_emms: features/pooling.py"
+FUSION = "hf_emms: features/fusion.py"
 
 ARCHITECTURES: tuple[Architecture, ...] = (
     # Convolutional image encoders: the pooled map that feeds their classifier, as EMMS does for CNNs.
@@ -115,12 +115,10 @@ ARCHITECTURES: tuple[Architecture, ...] = (
         "image",
         "VisionEncoderDecoderModel",
         "captioner_cross_attention",
-        "ours: see captioners.py",
+        CAPTIONERS,
     ),
-    Architecture(
-        "BLIP", ("blip",), "image", "BlipForConditionalGeneration", "captioner_blip", "ours: see captioners.py"
-    ),
-    Architecture("GIT", ("git",), "image", "GitModel", "captioner_git", "ours: see captioners.py"),
+    Architecture("BLIP", ("blip",), "image", "BlipForConditionalGeneration", "captioner_blip", CAPTIONERS),
+    Architecture("GIT", ("git",), "image", "GitModel", "captioner_git", CAPTIONERS),
     # Text encoders: EMMS takes the mean of the last hidden layer.
     Architecture("BERT", ("bert",), "text", "BertModel", "masked_mean", EMMS, poolerless=True),
     Architecture("RoBERTa", ("roberta",), "text", "RobertaModel", "masked_mean", EMMS, poolerless=True),
@@ -159,48 +157,51 @@ ARCHITECTURES: tuple[Architecture, ...] = (
         pads_to_limit=True,
     ),
     # Pictures with texts, read in two towers.
-    Architecture("CLIP", ("clip",), "image+text", "CLIPModel", "two_towers", TOWERS),
-    Architecture("SigLIP", ("siglip",), "image+text", "SiglipModel", "unmasked_two_towers", TOWERS, pads_to_limit=True),
+    Architecture("CLIP", ("clip",), "image+text", "CLIPModel", "two_towers", FUSION),
+    Architecture("SigLIP", ("siglip",), "image+text", "SiglipModel", "unmasked_two_towers", FUSION, pads_to_limit=True),
     Architecture(
         "VisionTextDualEncoder",
         ("vision-text-dual-encoder",),
         "image+text",
         "VisionTextDualEncoderModel",
         "two_towers",
-        TOWERS,
+        FUSION,
     ),
-    Architecture("OWL-ViT", ("owlvit",), "image+text", "OwlViTForObjectDetection", "owlvit", TOWERS),
-    Architecture("OWLv2", ("owlv2",), "image+text", "Owlv2ForObjectDetection", "owlv2", TOWERS),
+    Architecture("OWL-ViT", ("owlvit",), "image+text", "OwlViTForObjectDetection", "owlvit", FUSION),
+    Architecture("OWLv2", ("owlv2",), "image+text", "Owlv2ForObjectDetection", "owlv2", FUSION),
     # Pictures with texts, read together.
-    Architecture("ViLT", ("vilt",), "image+text", "ViltModel", "vilt", FUSED, poolerless=True),
-    Architecture("BLIP", ("blip",), "image+text", "BlipForQuestionAnswering", "blip", FUSED, unused=("text_decoder",)),
-    Architecture("GIT", ("git",), "image+text", "GitModel", "git", FUSED),
+    Architecture("ViLT", ("vilt",), "image+text", "ViltModel", "vilt", FUSION, poolerless=True),
+    Architecture("BLIP", ("blip",), "image+text", "BlipForQuestionAnswering", "blip", FUSION, unused=("text_decoder",)),
+    Architecture("GIT", ("git",), "image+text", "GitModel", "git", FUSION),
     Architecture(
         "Grounding DINO",
         ("grounding-dino",),
         "image+text",
         "GroundingDinoForObjectDetection",
         "grounding_dino",
-        FUSED,
+        FUSION,
     ),
 )
 
-# What reads a text as tokens also reads a question with its context.
-_OF_TEXT_PAIRS = {"masked_mean": "question_context", "encoder_masked_mean": "encoder_question_context"}
+# Families whose feature is pooled from a text's tokens also read a pair of texts.
+_TEXT_PAIRS = {"masked_mean": "question_context", "encoder_masked_mean": "encoder_question_context"}
 ARCHITECTURES += tuple(
-    replace(row, modality="text+text", pooling=_OF_TEXT_PAIRS[row.pooling], source="ours: see contexts.py")
+    replace(row, modality="text+text", pooling=_TEXT_PAIRS[row.pooling], source="hf_emms: features/text_pairs.py")
     for row in ARCHITECTURES
-    if row.modality == "text" and row.pooling in _OF_TEXT_PAIRS
+    if row.modality == "text" and row.pooling in _TEXT_PAIRS
 )
 
-FALLBACKS: dict[Modality, Architecture] = {
-    "image": Architecture("", (), "image", "AutoModel", "image_fallback", "the documented fallback"),
-    "text": Architecture("", (), "text", "AutoModel", "text_fallback", "the documented fallback"),
-    "image+text": Architecture("", (), "image+text", "AutoModel", "two_towers", "the documented fallback"),
-    "text+text": Architecture("", (), "text+text", "AutoModel", "question_context_fallback", "the documented fallback"),
+_FALLBACK_POOLINGS: dict[Modality, str] = {
+    "image": "image_fallback",
+    "text": "text_fallback",
+    "image+text": "two_towers",
+    "text+text": "question_context_fallback",
 }
-# What a checkpoint is fed, in words.
-FED: dict[Modality, str] = {
+FALLBACKS = {
+    modality: Architecture("", (), modality, "AutoModel", pooling, "the documented fallback")
+    for modality, pooling in _FALLBACK_POOLINGS.items()
+}
+INPUT_NAMES: dict[Modality, str] = {
     "image": "images",
     "text": "texts",
     "image+text": "images with texts",
@@ -210,24 +211,19 @@ FED: dict[Modality, str] = {
 _ROWS = {(row.modality, name): row for row in ARCHITECTURES for name in row.model_types}
 
 
-def architectures() -> tuple[Architecture, ...]:
-    """Every row of the table."""
-    return ARCHITECTURES
-
-
 def find_architecture(model_type: str, modality: Modality) -> Architecture | None:
     """The row of a `model_type` of config.json, or None where only the fallback is left.
 
     Raises:
         EmmsError: several packages have a row for it, or the one that has cannot be loaded.
     """
-    own = _ROWS.get((modality, model_type))
-    added = [(plugin, row) for plugin, row in _added(model_type) if row.modality == modality]
-    check_alone((plugin for plugin, _ in added), built_in=own is not None)
-    return added[0][1] if added else own
+    built_in = _ROWS.get((modality, model_type))
+    added = [(plugin, row) for plugin, row in _plugin_rows(model_type) if row.modality == modality]
+    check_alone((plugin for plugin, _ in added), built_in=built_in is not None)
+    return added[0][1] if added else built_in
 
 
-def other_modality(model_type: str, modality: Modality) -> bool:
+def reads_other_inputs(model_type: str, modality: Modality) -> bool:
     """Whether a known family reads other kinds of input only.
 
     Families that read images with texts may still have an image tower that the fallback finds.
@@ -243,12 +239,12 @@ def families(modality: Modality) -> tuple[str, ...]:
     return tuple(row.family for row in ARCHITECTURES if row.modality == modality)
 
 
-def _added(model_type: str) -> list[tuple[Plugin, Architecture]]:
-    """The rows that other packages have for a `model_type`: the name of their entry point."""
+def _plugin_rows(model_type: str) -> list[tuple[Plugin, Architecture]]:
+    """The rows of other packages for a `model_type`, which is the name of their entry point."""
     found = []
     for plugin in plugins("hf_emms.architectures").get(model_type, ()):
         for row in plugin.load(Architecture):
             if model_type not in row.model_types:
-                raise plugin.error(f"is for {', '.join(row.model_types)}: the entry point has to have such a name")
+                raise plugin.error(f"is for {', '.join(row.model_types)}: the entry point needs one of these names")
             found.append((plugin, replace(row, package=f"{plugin.package} {plugin.version}")))
     return found

@@ -1,102 +1,98 @@
-"""A model on its device: what every kind of extractor shares.
-
-Texts or pictures to feature rows.
-"""
+"""A loaded checkpoint that turns inputs into feature rows, and the one for single texts or images and their layers."""
 
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import nullcontext
 from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor
+from torch.nn.functional import normalize
 
 from hf_emms.errors import EmmsError
-from hf_emms.features import device, hidden_layers
-from hf_emms.features.device import Batch, Budget, HalvingForward, Inputs, moved, to_numpy
-from hf_emms.features.feature_plan import ExtractionPlan
-from hf_emms.features.hidden_layers import LAST, LayerError, refused_of_pairs
-from hf_emms.features.images import ImageInput, image_batches
-from hf_emms.features.pooling import find_pooling
-from hf_emms.features.text import TextInput, text_batches
+from hf_emms.features.device import Batch, BatchedForward, Inputs, packed_bytes, release_freed_memory, to_numpy
+from hf_emms.features.feature_plan import ExtractionPlan, FeatureInfo
+from hf_emms.features.hidden_layers import (
+    ALWAYS,
+    LayerError,
+    describe_layer,
+    pick,
+    spread,
+)
+from hf_emms.features.images import ImageReader, image_batches
+from hf_emms.features.pooling import Pooling, find_pooling, no_layers
+from hf_emms.features.text import TextReader, text_batches
 from hf_emms.formatting import pluralize
+from hf_emms.options import LAST, SPREAD
 
-# Pixels and tokens a batch. On a CPU larger batches gain nothing and leave the cache (measured: 512 to 2,048 tokens
-# of a MiniLM are within 5 %, a MobileNet runs 1.2 times as fast with 8 images as with 32); a GPU needs more to be
-# busy, and gets at most this, see `Budget`.
+# Pixels and tokens a batch, see `BatchedForward`. Larger batches leave the cache of a CPU, and a GPU needs large ones.
 PIXELS = {"cpu": 8 * 224**2, "mps": 32 * 224**2, "cuda": 128 * 224**2}
 TOKENS = {"cpu": 1_024, "mps": 16_384, "cuda": 262_144}
-_MOST_IMAGES = 256
-# Inputs of the batch that tells what memory they take, and words of each text: many enough to outweigh what a forward
-# takes whatever it is given.
-PROBED, PROBED_WORDS = 8, 512
+# Inputs of the batch that measures memory, and words of each text: enough to outweigh what any forward takes.
+PROBE_SIZE, PROBE_WORDS = 8, 512
 # What a model may raise on inputs that it cannot take.
 _FAILURES = (RuntimeError, ValueError, TypeError, IndexError, KeyError, AttributeError)
 
 
-class BaseExtractor(ABC):
-    """A loaded checkpoint that turns inputs into feature rows.
+def count_pixels(inputs: Inputs) -> int:
+    """Pixels of a batch, of all images together."""
+    return inputs["pixel_values"][:, 0].numel()
 
-    Asked for several layers, it gives their features side by side, all from one forward.
+
+def count_tokens(inputs: Inputs) -> int:
+    """Tokens of a batch, padding included."""
+    return inputs["input_ids"].numel()
+
+
+def example_texts(count: int, words: int) -> list[str]:
+    """So many texts of so many words."""
+    return ["a " * words] * count
+
+
+def example_images(count: int) -> list[Any]:
+    """So many images."""
+    from PIL import Image
+
+    return [Image.new("RGB", (64, 64))] * count
+
+
+class Extractor(ABC):
+    """A loaded checkpoint that turns inputs into feature rows, those of several layers from one forward.
+
+    Args:
+        plan: how it was loaded.
+        model: of transformers, in evaluation mode.
+        pooling: what is the feature, in words.
 
     Attributes:
-        width: columns of a feature row: D1, or the sum of them over layers.
-        parameters: parameters of the loaded part (a vision tower without its text tower).
-        architecture: the family, as in `architectures.py`.
-        pooling: what becomes the feature row at layer "last", in words; of any layer: `summary`.
+        width: columns of a feature row, those of all layers together.
+        layer_slices: layer → its part of a feature row.
+        refused: layer → why this checkpoint does not have it. Never all that were asked for.
+        parameters: of the loaded part (a vision tower without its text tower).
+        architecture: the family.
+        pooling: what is the feature at layer "last", in words.
         fingerprint: changes whenever features of the same checkpoint would.
-        cut: how many texts were cut so far.
-        limit: the tokens at which they were; 0 while none was.
-        windowed: how many inputs were read in several windows so far.
-        window: tokens of a window; 0 while none was.
+        cut: how many texts were cut so far, at `cut_length` tokens.
+        windowed: how many inputs were read in several windows of `window_length` tokens so far.
     """
 
     width: int
+    layer_slices: dict[str, slice]
+    refused: dict[str, LayerError]
 
     def __init__(self, plan: ExtractionPlan, model: Any, pooling: str) -> None:
         self._plan = plan
         self._model = model
         self._device: torch.device = model.device
         self._notes = dict(plan.notes)
-        self._runs: list[HalvingForward] = []
-        self._probing = False
-        self._given: tuple[str, ...] = (LAST,)
-        self._refused: dict[str, LayerError] = {}
-        self.cut = 0
-        self.limit = 0
-        self.windowed = 0
-        self.window = 0
+        self._forwards: list[BatchedForward] = []
         self.architecture = plan.architecture.family
         self.pooling = pooling
         self.fingerprint = plan.fingerprint
         self.parameters = sum(parameter.numel() for parameter in model.parameters())
-
-    @property
-    def notes(self) -> tuple[str, ...]:
-        """What a user should know about how the features came about; grows while batches are taken."""
-        return (*self.remarks, *window_notes(self.windowed, self.window), *cut_notes(self.cut, self.limit))
-
-    @property
-    def remarks(self) -> tuple[str, ...]:
-        """The notes that are true of any part of the inputs alike."""
-        return tuple(self._notes.values())
-
-    @property
-    def columns(self) -> dict[str, slice]:
-        """Layer → its columns in a feature row."""
-        return dict.fromkeys(self._given, slice(0, self.width))
-
-    @property
-    def refused(self) -> dict[str, LayerError]:
-        """Layer → why this checkpoint cannot give it. Never all of them."""
-        return self._refused
-
-    def summary(self, layer: str) -> str:
-        """What becomes the feature at a layer, in words."""
-        return self.pooling
+        self.reset_counts()
 
     def batches(
         self, inputs: Sequence[Any], *, batch_size: int | None = None
@@ -104,10 +100,9 @@ class BaseExtractor(ABC):
         """Runs the checkpoint over inputs.
 
         Args:
-            inputs: M texts, M images of which `inputs[i]` decodes one (PIL), or M `Pairs` or `Spans` of a kind that it
-                reads.
-            batch_size: the most inputs a batch (of `Spans`, the most pairs); None: what suits the device. It halves
-                itself when memory runs out.
+            inputs: M texts, M images of which `inputs[i]` decodes one (PIL), or M `Pairs` or `Spans`, as the
+                checkpoint was loaded for.
+            batch_size: the most inputs a batch (of `Spans`, the most pairs); None: what suits the device.
 
         Yields:
             Positions in `inputs`, int64 (b,), and their features, float32 (b, D1). Every position comes once,
@@ -126,20 +121,43 @@ class BaseExtractor(ABC):
             reason = str(error).splitlines()[0] if str(error) else ""
             raise EmmsError(f"{self._plan.repo.id} failed on its inputs: {type(error).__name__}: {reason}") from error
         finally:
-            halvings = sum(run.halvings for run in self._runs)
+            halvings = sum(forward.halvings for forward in self._forwards)
             if halvings:
                 self._notes["memory"] = f"out of memory: the batch was halved {pluralize(halvings, 'time')}"
 
-    @property
-    def weight_bytes(self) -> int:
-        """Bytes of the weights, and of what a CPU keeps beside them."""
-        return sum(tensor.nbytes for tensor in (*self._model.parameters(), *self._model.buffers())) + (
-            device.packed_bytes(self._model)
+    def info(self, layer: str = LAST) -> FeatureInfo:
+        """What a ranking reports about the features of a layer; counts and notes grow while batches are taken."""
+        part = self.layer_slices[layer]
+        return FeatureInfo(
+            parameters=self.parameters,
+            width=part.stop - part.start,
+            architecture=self.architecture,
+            pooling=self.describe(layer),
+            general_notes=tuple(self._notes.values()),
+            cut=self.cut,
+            cut_length=self.cut_length,
+            windowed=self.windowed,
+            window_length=self.window_length,
         )
 
-    def count_anew(self) -> None:
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """What a user should know about the features so far."""
+        return self.info(next(iter(self.layer_slices))).notes
+
+    def describe(self, layer: str) -> str:
+        """What is the feature at a layer, in words."""
+        return self.pooling
+
+    @property
+    def weight_bytes(self) -> int:
+        """Bytes of the weights and their packed copies."""
+        tensors = (*self._model.parameters(), *self._model.buffers())
+        return sum(tensor.nbytes for tensor in tensors) + packed_bytes(self._model)
+
+    def reset_counts(self) -> None:
         """Forgets how many inputs were cut or windowed so far."""
-        self.cut = self.windowed = 0
+        self.cut = self.cut_length = self.windowed = self.window_length = 0
 
     def close(self) -> None:
         """Frees the model's memory. The extractor cannot be used afterwards."""
@@ -149,144 +167,166 @@ class BaseExtractor(ABC):
         elif self._device.type == "mps":
             torch.mps.empty_cache()
         else:
-            device.give_back_freed_memory()
+            release_freed_memory()
 
     @abstractmethod
     def _batches(self, inputs: Sequence[Any], batch_size: int | None) -> Iterator[Batch]: ...
 
-    def _ask_joined(self, asked: tuple[str, ...]) -> None:
-        """Takes the layers that were asked for, where rows are joined from several parts."""
-        self._refused = refused_of_pairs(asked, self._plan.repo.id)
-        self._given = tuple(layer for layer in asked if layer not in self._refused)
+    @abstractmethod
+    def _examples(self, count: int, words: int) -> Sequence[Any]:
+        """So many inputs, with texts of so many words."""
 
-    def _budget(self, units: Mapping[str, int], count: Callable[[Inputs], int]) -> Budget:
-        return Budget(units, count, self._device)
+    def _forward(
+        self,
+        function: Callable[[Inputs], Tensor],
+        max_elements: Mapping[str, int],
+        count: Callable[[Inputs], int],
+    ) -> BatchedForward:
+        forward = BatchedForward(
+            function, self._device, dtype=self._model.dtype, max_elements=max_elements, count=count
+        )
+        self._forwards.append(forward)
+        return forward
 
-    def _pixels(self) -> Budget:
-        return self._budget(PIXELS, lambda inputs: inputs["pixel_values"][:, 0].numel())
-
-    def _tokens(self) -> Budget:
-        return self._budget(TOKENS, lambda inputs: inputs["input_ids"].numel())
-
-    def _halving(self, function: Callable[[Inputs], Tensor], budget: Budget, *, keep: bool = False) -> HalvingForward:
-        """The function run on the device; its result is float32, or as it was if it is to be kept."""
-
-        def forward(inputs: Inputs) -> Tensor:
-            with torch.inference_mode(), budget.probed(inputs) if self._probing else nullcontext():
-                there = {name: moved(tensor, self._device, self._model.dtype) for name, tensor in inputs.items()}
-                result = function(there)
-                return result if keep else result.float()
-
-        self._runs.append(HalvingForward(forward))
-        return self._runs[-1]
-
-    def _probe(self, example: Sequence[Any], batch: Sequence[Any]) -> int:
-        """The feature width, from one small input: no configuration tells it for every family.
-
-        On a GPU, a batch of `PROBED` inputs then tells what memory they take.
-        """
-        width = self._width(example)
-        if self._device.type == "cuda":
-            self._probing = True
-            try:
-                for _ in self.batches(batch, batch_size=len(batch)):
-                    pass
-            finally:
-                self._probing = False
-        return width
-
-    def _width(self, example: Sequence[Any]) -> int:
-        ((_, features),) = self.batches(example)
+    def _probe(self) -> None:
+        """Runs an example: no configuration gives the feature width of every family. On a GPU, measures memory too."""
+        ((_, features),) = self.batches(self._examples(1, 1))
         if features.ndim != 2:
             raise EmmsError(
                 f"{self._plan.repo.id} gives features of shape {features.shape}, not one row an input",
                 "add a row for its architecture to hf_emms/features/architectures.py",
             )
-        return int(features.shape[1])
+        self.width = features.shape[1]
+        if self._device.type == "cuda":
+            for forward in self._forwards:
+                forward.probing = True
+            for _ in self.batches(self._examples(PROBE_SIZE, PROBE_WORDS), batch_size=PROBE_SIZE):
+                pass
+            for forward in self._forwards:
+                forward.probing = False
+        self.reset_counts()
 
-    def _note_cut(self, count: int, limit: int) -> None:
-        if self._probing:
-            return
+    def _note_cut(self, count: int, length: int) -> None:
         self.cut += count
-        self.limit = limit
+        self.cut_length = length
 
 
-def window_notes(count: int, limit: int) -> tuple[str, ...]:
-    """Says how many inputs did not fit into the tokens that the model reads at once, if any."""
-    inputs = "input was" if count == 1 else "inputs were"
-    told = f"{count:,} {inputs} longer than the {limit:,} tokens that it reads: overlapping windows, merged"
-    return (told,) if count else ()
+class SingleInputExtractor(Extractor):
+    """Features of texts or images, at one or several layers.
 
-
-def fitting_images(budget: Budget, pixels: int) -> int:
-    """Images of so many pixels a batch."""
-    return min(_MOST_IMAGES, max(1, budget.units() // pixels))
-
-
-def cut_notes(count: int, limit: int) -> tuple[str, ...]:
-    """Says how many texts were cut at how many tokens, if any."""
-    texts = "text was" if count == 1 else "texts were"
-    return (f"{count:,} {texts} cut at {limit:,} tokens, the most that it reads",) if count else ()
-
-
-class Extractor(BaseExtractor):
-    """A checkpoint with its processor or tokenizer, ready to turn inputs of one kind into features."""
+    Args:
+        plan: how it was loaded.
+        model: of transformers.
+        reader: of its inputs.
+        pooling: as `pooling.find_pooling` takes it.
+        layers: as `options.layer_names` writes them.
+    """
 
     def __init__(
         self,
         plan: ExtractionPlan,
         model: Any,
-        source: ImageInput | TextInput,
+        reader: ImageReader | TextReader,
         pooling: str,
-        asked: tuple[str, ...] = (hidden_layers.LAST,),
+        layers: tuple[str, ...] = (LAST,),
     ) -> None:
-        self._pooling = find_pooling(pooling)
+        found = find_pooling(pooling)
         self._scaled = ", scaled to length one" if plan.normalise else ""
-        super().__init__(plan, model, self._pooling.summary + self._scaled)
-        self._source = source
-        self._reader = hidden_layers.LayerReader(
-            self._pooling, plan.architecture.first_layer, asked, unit=plan.normalise
-        )
-        self._size = self._tokens() if isinstance(source, TextInput) else self._pixels()
-        self._run = self._halving(self._features, self._size)
-        self.width = self._probe(self._examples(1, "a"), self._examples(PROBED, "a " * PROBED_WORDS))
+        super().__init__(plan, model, found.summary + self._scaled)
+        self._reader = reader
+        self._layer_summary = found.layer_summary + self._scaled
+        self._layers = LayerReader(found, plan.architecture.first_layer, layers, normalise=plan.normalise)
+        self.layer_slices, self.refused = self._layers.slices, self._layers.refused
+        sizes = (TOKENS, count_tokens) if isinstance(reader, TextReader) else (PIXELS, count_pixels)
+        self._features = self._forward(lambda inputs: self._layers(self._model, inputs), *sizes)
+        self._probe()
 
-    @property
-    def columns(self) -> dict[str, slice]:
-        return self._reader.columns
-
-    @property
-    def refused(self) -> dict[str, hidden_layers.LayerError]:
-        return self._reader.refused
-
-    def summary(self, layer: str) -> str:
-        if layer == hidden_layers.LAST:
+    def describe(self, layer: str) -> str:
+        if layer == LAST:
             return self.pooling
-        if layer == hidden_layers.SPREAD:
-            beside = self._reader.beside
-            words = hidden_layers.beside_words(beside, self._pooling.layer_summary) + self._scaled if beside else ""
-            return self.pooling + words
-        return hidden_layers.words(layer, self._pooling.layer_summary) + self._scaled
+        if layer == SPREAD and not self._layers.spread_layers:
+            return self.pooling
+        described = describe_layer(layer, self._layer_summary, self._layers.spread_layers)
+        return self.pooling + described if layer == SPREAD else described
 
     def _batches(self, inputs: Sequence[Any], batch_size: int | None) -> Iterator[Batch]:
-        source = self._source
-        if isinstance(source, TextInput):
-            return text_batches(
-                source,
-                inputs,
-                self._run,
-                budget=self._size.units(),
-                batch_size=batch_size,
-                on_cut=lambda count: self._note_cut(count, source.limit),
-            )
-        return image_batches(source, inputs, self._run, batch_size or fitting_images(self._size, source.pixels))
+        reader = self._reader
+        if isinstance(reader, ImageReader):
+            return image_batches(reader, inputs, self._features, batch_size)
+        return text_batches(
+            reader, inputs, self._features, batch_size, lambda count: self._note_cut(count, reader.max_length)
+        )
 
-    def _features(self, inputs: Inputs) -> Tensor:
-        return torch.cat(self._reader(self._model, inputs), dim=1)
+    def _examples(self, count: int, words: int) -> Sequence[Any]:
+        return example_images(count) if isinstance(self._reader, ImageReader) else example_texts(count, words)
 
-    def _examples(self, count: int, text: str) -> Sequence[Any]:
-        if isinstance(self._source, TextInput):
-            return [text] * count
-        from PIL import Image
 
-        return [Image.new("RGB", (64, 64))] * count
+class LayerReader:
+    """Features of several layers from one forward.
+
+    Args:
+        pooling: of the checkpoint.
+        first: which of its hidden states is hidden layer 1.
+        layers: as `options.layer_names` writes them.
+        normalise: whether each layer's feature is scaled to length one.
+
+    Attributes:
+        slices: layer → its part of a feature row; known after the first batch.
+        refused: layer → why the model does not have it. Never all of them.
+        spread_layers: numbers of the hidden layers that "spread" adds to the last; known after the first batch.
+    """
+
+    def __init__(self, pooling: Pooling, first: int, layers: tuple[str, ...], *, normalise: bool = False) -> None:
+        self._pooling = pooling
+        self._first = first
+        self._layers = layers
+        self._normalise = normalise
+        self._shows_layers = pooling.layers is not None
+        self.slices: dict[str, slice] = {}
+        self.refused: dict[str, LayerError] = {}
+        self.spread_layers: tuple[int, ...] = ()
+
+    def __call__(self, model: Any, inputs: Inputs) -> Tensor:
+        """A batch's features, float32 (b, D1), those of the layers in the order of `slices`.
+
+        Raises:
+            LayerError: the model has none of the layers.
+        """
+        parts = self._read(model, inputs)
+        if not parts:
+            raise next(iter(self.refused.values()))
+        start = 0
+        for layer, part in parts.items():
+            self.slices[layer] = slice(start, start + part.shape[1])
+            start += part.shape[1]
+        return torch.cat(list(parts.values()), dim=1)
+
+    def _read(self, model: Any, inputs: Inputs) -> dict[str, Tensor]:
+        layers = tuple(layer for layer in self._layers if layer not in self.refused)
+        if all(layer == LAST or (layer == SPREAD and not self._shows_layers) for layer in layers):
+            return dict.fromkeys(layers, self._scaled(self._pooling.features(model, inputs))) if layers else {}
+        try:
+            if self._pooling.layers is None:
+                raise no_layers(model)
+            last, states = self._pooling.layers(model, inputs)
+        except LayerError as error:
+            self._shows_layers = False
+            self.refused |= {layer: error for layer in layers if layer not in ALWAYS}
+            return self._read(model, inputs)
+        self.spread_layers = spread(len(states) - self._first) if self._pooling.spreads else ()
+        parts = {}
+        for layer in layers:
+            try:
+                parts[layer] = self._feature(layer, last, states)
+            except LayerError as error:
+                self.refused[layer] = error
+        return parts
+
+    def _feature(self, layer: str, last: Tensor, states: Sequence[Tensor]) -> Tensor:
+        if layer != SPREAD:
+            return self._scaled(pick(layer, last, states, self._first))
+        hidden = (states[self._first + number - 1] for number in self.spread_layers)
+        return torch.cat([self._scaled(part) for part in (*hidden, last)], dim=1)
+
+    def _scaled(self, features: Tensor) -> Tensor:
+        return normalize(features.float(), dim=1) if self._normalise else features.float()

@@ -1,6 +1,6 @@
-"""Checkpoints in the layout of sentence-transformers: a transformers model and how to pool it.
+"""How a checkpoint's features are made, decided from its configuration files alone: without weights and torch.
 
-What will be done with a checkpoint, known from its configuration files alone: no weights, no torch.
+Also what a ranking reports about features that were made.
 """
 
 from __future__ import annotations
@@ -13,79 +13,20 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
+import msgspec
+
 from hf_emms.errors import EmmsError
-from hf_emms.features.architectures import FALLBACKS, FED, Architecture, families, find_architecture, other_modality
+from hf_emms.features.architectures import (
+    FALLBACKS,
+    INPUT_NAMES,
+    Architecture,
+    families,
+    find_architecture,
+    reads_other_inputs,
+)
 from hf_emms.features.files import fetch_descriptions, read_json
 from hf_emms.hub import Repo
 from hf_emms.tasks.base import Modality
-
-# Both spellings of 1_Pooling/config.json: flags up to sentence-transformers 5.0, one word since.
-_POOLINGS = {"cls": "cls_token", "mean": "masked_mean", "max": "masked_max", "lasttoken": "last_token"}
-_FLAGS = {
-    "pooling_mode_cls_token": "cls",
-    "pooling_mode_mean_tokens": "mean",
-    "pooling_mode_max_tokens": "max",
-    "pooling_mode_lasttoken": "lasttoken",
-}
-
-
-@dataclass(frozen=True)
-class SentenceLayout:
-    """What modules.json of a sentence-transformers repository says.
-
-    Attributes:
-        subfolder: where the transformers model lies.
-        pooling: an entry of `pooling.POOLINGS`.
-        normalise: whether embeddings are scaled to length one.
-        max_length: the longest text in tokens, None where it is not said.
-        left_out: modules behind the pooling that hf_emms does not apply.
-    """
-
-    subfolder: str
-    pooling: str
-    normalise: bool
-    max_length: int | None
-    left_out: tuple[str, ...] = ()
-
-
-def read_layout(repo: Repo, folder: Path) -> SentenceLayout | None:
-    """The sentence-transformers layout of a folder, or None where it has none.
-
-    Raises:
-        EmmsError: the layout uses a pooling that hf_emms does not know.
-    """
-    if not (folder / "modules.json").is_file():
-        return None
-    modules = [
-        (module["type"].rpartition(".")[2], module["path"]) for module in read_json(repo, folder / "modules.json")
-    ]
-    kinds = dict(modules)
-    if "Transformer" not in kinds or "Pooling" not in kinds:
-        return None
-    settings = folder / kinds["Transformer"] / "sentence_bert_config.json"
-    return SentenceLayout(
-        subfolder=kinds["Transformer"],
-        pooling=_pooling(repo, read_json(repo, folder / kinds["Pooling"] / "config.json")),
-        normalise="Normalize" in kinds,
-        max_length=read_json(repo, settings).get("max_seq_length") if settings.is_file() else None,
-        left_out=tuple(kind for kind, _ in modules if kind not in ("Transformer", "Pooling", "Normalize")),
-    )
-
-
-def _pooling(repo: Repo, settings: dict[str, Any]) -> str:
-    modes = [mode for flag, mode in _FLAGS.items() if settings.get(flag)]
-    unknown = [flag for flag, on in settings.items() if flag.startswith("pooling_mode_") and on is True]
-    unknown = [flag for flag in unknown if flag not in _FLAGS]
-    if "pooling_mode" in settings:
-        named = settings["pooling_mode"]
-        modes = [named] if isinstance(named, str) else list(named)
-    if unknown or len(modes) != 1 or modes[0] not in _POOLINGS:
-        raise EmmsError(
-            f"{repo.id} pools with {', '.join(unknown or modes) or 'nothing'} (1_Pooling/config.json)",
-            f"hf_emms knows one of {', '.join(_POOLINGS)}",
-        )
-    return _POOLINGS[modes[0]]
-
 
 # Part of every cache key: raise it when the same checkpoint would give other features than before.
 FEATURES_VERSION = 3
@@ -99,14 +40,14 @@ class ExtractionPlan:
 
     Attributes:
         repo: the checkpoint.
-        folder: where its configuration files are.
+        folder: of its configuration files.
         config: config.json.
         architecture: the row of the table, or the fallback.
-        pooling: an entry of `pooling.POOLINGS`.
-        dtype: "float32", "float16" or "bfloat16": what the model computes in.
-        subfolder: where in the repository the transformers model lies.
-        normalise: whether features are scaled to length one (sentence-transformers layouts that say so).
-        max_length: the longest text in tokens that the layout allows, None where it doesn't say.
+        pooling: an entry of `pooling.POOLINGS` or `fusion.FUSIONS`.
+        dtype: what the model computes in: "float32", "float16" or "bfloat16".
+        subfolder: of the transformers model in the repository.
+        normalise: whether features are scaled to length one (sentence-transformers).
+        max_length: the longest text in tokens (sentence-transformers); None where it is not given.
         code: whether Python files of the repository are run.
         notes: what a user should know, by topic.
     """
@@ -154,31 +95,29 @@ def plan_extraction(
 
     Args:
         repo: the checkpoint.
-        modality: what it will be fed.
+        modality: of its inputs.
         task_id: the Hub task, for messages.
         dtype: "auto" (float32: the same features on every device), "float32", "float16" or "bfloat16".
         trust_remote_code: whether Python files of the repository may run.
 
-    Returns:
-        The plan; its fingerprint belongs into cache keys.
-
     Raises:
-        EmmsError: no or unreadable config.json, a checkpoint of the other modality, an unknown dtype, or an
-            architecture that only the repository's own code knows.
+        EmmsError: no or unreadable config.json, a checkpoint for other inputs, an unknown dtype, or an architecture
+            that only the repository's own code knows.
     """
     if dtype not in DTYPES:
         raise EmmsError(f"unknown dtype {dtype!r}", f"one of {', '.join(DTYPES)}")
     folder = fetch_descriptions(repo, code=trust_remote_code)
-    layout = read_layout(repo, folder) if modality in ("text", "text+text") else None
-    config = _read_config(repo, folder / (layout.subfolder if layout else ""))
-    architecture = find_architecture(config["model_type"], modality)
-    if architecture is None and other_modality(config["model_type"], modality):
-        fed = FED[modality]
+    settings = _sentence_transformers(repo, folder) if modality in ("text", "text+text") else {}
+    config = _read_config(repo, folder / settings.get("subfolder", ""))
+    model_type = config["model_type"]
+    architecture = find_architecture(model_type, modality)
+    if architecture is None and reads_other_inputs(model_type, modality):
+        inputs = INPUT_NAMES[modality]
         hint = f"leave it out of --checkpoint, or choose another --task than {task_id}"
         if "+" in modality:
-            hint = f"families that read {fed}: {', '.join(families(modality))}"
+            hint = f"families that read {inputs}: {', '.join(families(modality))}"
         raise EmmsError(
-            f"{repo.id} is a {config['model_type']} checkpoint, which reads no {fed}; {task_id} feeds it {fed}", hint
+            f"{repo.id} is a {model_type} checkpoint, which reads no {inputs}; {task_id} needs {inputs}", hint
         )
     row = architecture or FALLBACKS[modality]
     if row.requires and not find_spec(row.requires):
@@ -186,25 +125,29 @@ def plan_extraction(
             f"{repo.id} is a checkpoint of {row.requires}, which is not installed",
             f"pip install 'hf-emms[{row.requires}]'",
         )
-    plan = ExtractionPlan(
+    code = architecture is None and _needs_code(repo, config, trust_remote_code)
+    notes = [("fallback", _fallback_note(model_type, modality))] if architecture is None else []
+    if modality == "text+text":  # the pooling is for single texts
+        settings = {name: settings[name] for name in settings if name not in ("pooling", "normalise")}
+    return ExtractionPlan(
         repo,
         folder,
         config,
         replace(row, family=_family(row, config)),
-        pooling=row.pooling,
-        dtype="float32" if dtype == "auto" else dtype,
+        settings.pop("pooling", row.pooling),
+        "float32" if dtype == "auto" else dtype,
+        code=code,
+        notes=(*notes, *settings.pop("notes", ())),
+        **settings,
     )
-    if architecture is None:
-        plan = _fallback(plan, trust_remote_code)
-    return plan if layout is None else _with_layout(plan, layout)
 
 
 def model_type_of(config: Any) -> str | None:
-    """The `model_type` of a config.json; timm's own files name none, but are known by their pretrained_cfg."""
+    """The `model_type` of a config.json. Those of timm name none, but have a pretrained_cfg."""
     if not isinstance(config, dict):
         return None
-    named = config.get("model_type", "timm_wrapper" if "pretrained_cfg" in config else None)
-    return named if isinstance(named, str) else None
+    model_type = config.get("model_type", "timm_wrapper" if "pretrained_cfg" in config else None)
+    return model_type if isinstance(model_type, str) else None
 
 
 def known_to_transformers(model_type: str) -> bool:
@@ -229,39 +172,156 @@ def _family(row: Architecture, config: dict[str, Any]) -> str:
     return row.family or config["model_type"]
 
 
-def _fallback(plan: ExtractionPlan, trust_remote_code: bool) -> ExtractionPlan:
-    model_type = plan.config["model_type"]
-    code = False
-    if not known_to_transformers(model_type):
-        code = "auto_map" in plan.config
-        if not code:
-            raise EmmsError(
-                f"transformers {version('transformers')} does not know the architecture {model_type!r} "
-                f"of {plan.repo.id}",
-                "pip install -U transformers",
-            )
-        if not trust_remote_code:
-            raise EmmsError(
-                f"{plan.repo.id} brings its own code for the architecture {model_type!r}, which is not run",
-                "read the code first; if you trust it: --trust-remote-code",
-            )
-    note = (
-        f"no row for {model_type!r} in the table of architectures; fallback: "
-        + {
-            "image": "image features or pooled output if the model has them, else the mean of tokens or map",
-            "text": "text features if the model has them, else the mean of the last layer's tokens",
-            "image+text": "its image features and its text features, and the similarity of patches if it can be told",
-            "text+text": "means of the last layer's tokens",
-        }[plan.architecture.modality]
+# --- checkpoints without a row in the table ---------------------------------------------------------------
+
+
+def _needs_code(repo: Repo, config: dict[str, Any], trust_remote_code: bool) -> bool:
+    """Whether only the repository's own code knows the architecture.
+
+    Raises:
+        EmmsError: it does and may not run, or nobody knows the architecture.
+    """
+    model_type = config["model_type"]
+    if known_to_transformers(model_type):
+        return False
+    if "auto_map" not in config:
+        raise EmmsError(
+            f"transformers {version('transformers')} does not know the architecture {model_type!r} of {repo.id}",
+            "pip install -U transformers",
+        )
+    if not trust_remote_code:
+        raise EmmsError(
+            f"{repo.id} has its own code for the architecture {model_type!r}, which is not run",
+            "read the code first; if you trust it: --trust-remote-code",
+        )
+    return True
+
+
+def _fallback_note(model_type: str, modality: Modality) -> str:
+    features = {
+        "image": "image features or pooled output if the model has them, else the mean of tokens or map",
+        "text": "text features if the model has them, else the mean of the last layer's tokens",
+        "image+text": "its image features and its text features, and the similarity of patches if the model gives it",
+        "text+text": "means of the last layer's tokens",
+    }
+    return f"no row for {model_type!r} in the table of architectures; fallback: {features[modality]}"
+
+
+# --- sentence-transformers --------------------------------------------------------------------------------
+
+# Both spellings of 1_Pooling/config.json: flags up to sentence-transformers 5.0, one word since.
+_SENTENCE_POOLINGS = {"cls": "cls_token", "mean": "masked_mean", "max": "masked_max", "lasttoken": "last_token"}
+_SENTENCE_FLAGS = {
+    "pooling_mode_cls_token": "cls",
+    "pooling_mode_mean_tokens": "mean",
+    "pooling_mode_max_tokens": "max",
+    "pooling_mode_lasttoken": "lasttoken",
+}
+
+
+def _sentence_transformers(repo: Repo, folder: Path) -> dict[str, Any]:
+    """The fields of the plan that modules.json of a sentence-transformers repository gives; none for others.
+
+    Raises:
+        EmmsError: its pooling is unknown.
+    """
+    if not (folder / "modules.json").is_file():
+        return {}
+    types = [(module["type"].rpartition(".")[2], module["path"]) for module in read_json(repo, folder / "modules.json")]
+    paths = dict(types)
+    if "Transformer" not in paths or "Pooling" not in paths:
+        return {}
+    lengths = folder / paths["Transformer"] / "sentence_bert_config.json"
+    unused = [name for name, _ in types if name not in ("Transformer", "Pooling", "Normalize")]
+    return {
+        "subfolder": paths["Transformer"],
+        "pooling": _sentence_pooling(repo, read_json(repo, folder / paths["Pooling"] / "config.json")),
+        "normalise": "Normalize" in paths,
+        "max_length": read_json(repo, lengths).get("max_seq_length") if lengths.is_file() else None,
+        "notes": [("modules", f"left out of its modules.json: {', '.join(unused)}")] if unused else [],
+    }
+
+
+def _sentence_pooling(repo: Repo, settings: dict[str, Any]) -> str:
+    modes = [mode for flag, mode in _SENTENCE_FLAGS.items() if settings.get(flag)]
+    unknown = [flag for flag, on in settings.items() if flag.startswith("pooling_mode_") and on is True]
+    unknown = [flag for flag in unknown if flag not in _SENTENCE_FLAGS]
+    if "pooling_mode" in settings:
+        named = settings["pooling_mode"]
+        modes = [named] if isinstance(named, str) else list(named)
+    if unknown or len(modes) != 1 or modes[0] not in _SENTENCE_POOLINGS:
+        raise EmmsError(
+            f"{repo.id} pools with {', '.join(unknown or modes) or 'nothing'} (1_Pooling/config.json)",
+            f"hf_emms knows one of {', '.join(_SENTENCE_POOLINGS)}",
+        )
+    return _SENTENCE_POOLINGS[modes[0]]
+
+
+# --- errors and reports -----------------------------------------------------------------------------------
+
+# What transformers raises for files that it cannot use.
+LOAD_FAILURES = (OSError, ValueError, RuntimeError, KeyError, TypeError, AttributeError, ImportError)
+
+
+def load_error(plan: ExtractionPlan, part: str, error: BaseException) -> EmmsError:
+    """The error that says why a part of the checkpoint cannot be loaded."""
+    lines = str(error).splitlines() or [type(error).__name__]
+    if isinstance(error, ImportError):
+        reason = " ".join(" ".join(lines).split())
+        package = plan.architecture.requires
+        hint = f"pip install -U {package}" if package else None
+        return EmmsError(f"{plan.repo.id} needs a package that is not installed: {reason}", hint)
+    return EmmsError(
+        f"the {part} of {plan.repo.id} cannot be loaded: {lines[0]}",
+        f"it is loaded from {plan.model_folder} as {plan.architecture.loader}",
     )
-    return replace(plan, code=code, notes=(("fallback", note),))
 
 
-def _with_layout(plan: ExtractionPlan, layout: SentenceLayout) -> ExtractionPlan:
-    notes = plan.notes
-    if layout.left_out:
-        notes = (*notes, ("layout", f"left out of its modules.json: {', '.join(layout.left_out)}"))
-    plan = replace(plan, subfolder=layout.subfolder, max_length=layout.max_length, notes=notes)
-    if plan.architecture.modality == "text+text":
-        return plan  # the layout's pooling is for single texts
-    return replace(plan, pooling=layout.pooling, normalise=layout.normalise)
+class FeatureInfo(msgspec.Struct, frozen=True):
+    """What a ranking reports about a checkpoint's features at one layer; cached with them.
+
+    Attributes:
+        parameters: of the loaded part of the model (a vision tower without its text tower).
+        width: D1.
+        architecture: the family.
+        pooling: what is the feature, in words.
+        general_notes: notes that don't depend on the inputs.
+        cut: how many texts were cut, each at `cut_length` tokens.
+        windowed: how many inputs were read in overlapping windows of `window_length` tokens.
+    """
+
+    parameters: int
+    width: int
+    architecture: str
+    pooling: str
+    general_notes: tuple[str, ...] = msgspec.field(default=(), name="notes")
+    cut: int = 0
+    cut_length: int = msgspec.field(default=0, name="limit")
+    windowed: int = 0
+    window_length: int = msgspec.field(default=0, name="window")
+
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """What a reader of the ranking should know."""
+        notes = list(self.general_notes)
+        if self.windowed:
+            inputs = "input was" if self.windowed == 1 else "inputs were"
+            notes.append(
+                f"{self.windowed:,} {inputs} longer than the {self.window_length:,} tokens that it reads: overlapping "
+                "windows, merged"
+            )
+        if self.cut:
+            texts = "text was" if self.cut == 1 else "texts were"
+            notes.append(f"{self.cut:,} {texts} cut at {self.cut_length:,} tokens, the most that it reads")
+        return tuple(notes)
+
+    def merge(self, other: FeatureInfo) -> FeatureInfo:
+        """The information about two sets of inputs of the same checkpoint; one in both counts twice."""
+        return msgspec.structs.replace(
+            self,
+            general_notes=tuple(dict.fromkeys((*self.general_notes, *other.general_notes))),
+            cut=self.cut + other.cut,
+            cut_length=max(self.cut_length, other.cut_length),
+            windowed=self.windowed + other.windowed,
+            window_length=max(self.window_length, other.window_length),
+        )

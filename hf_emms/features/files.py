@@ -1,4 +1,4 @@
-"""What lies in a checkpoint's folder, and what is refused before anything is loaded."""
+"""The files of a checkpoint: which are downloaded, and checks before anything is loaded."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ def read_json(repo: Repo, path: Path) -> Any:
     """The content of a JSON file of a repository.
 
     Raises:
-        EmmsError: the file is missing or no JSON.
+        EmmsError: the file is missing or not JSON.
     """
     try:
         return json.loads(path.read_text(encoding="utf-8"))
@@ -31,26 +31,26 @@ def read_json(repo: Repo, path: Path) -> Any:
             f"{repo.id} has no {path.name}", "hf_emms reads checkpoints in the layout of transformers"
         ) from None
     except (ValueError, OSError) as error:
-        raise EmmsError(f"{path.name} of {repo.id} cannot be read: {error}", refetch(repo, path)) from None
+        raise EmmsError(f"{path.name} of {repo.id} cannot be read: {error}", _refetch_hint(repo, path)) from None
 
 
 def fetch_descriptions(repo: Repo, *, code: bool = False) -> Path:
-    """The folder with the configurations and vocabularies of a checkpoint, and its Python files if asked."""
+    """Downloads the configurations and vocabularies of a checkpoint, and its Python files if asked; their folder."""
     return fetch(repo, (*_DESCRIPTIONS, "*.py") if code else _DESCRIPTIONS)
 
 
 def needed_files(paths: Collection[str], *, code: bool = False, allow_pickle: bool = False) -> list[str]:
-    """Which files of a checkpoint are downloaded, told from their names alone.
+    """Which files of a checkpoint are downloaded, by their names alone.
 
     Args:
         paths: all files of the repository.
-        code: whether its Python files are wanted.
+        code: whether Python files are among them.
         allow_pickle: whether pickled weights are, where there are no safetensors.
     """
-    kept = [path for path in paths if not any(fnmatchcase(path, pattern) for pattern in LEFT_OUT)]
+    paths = [path for path in paths if not any(fnmatchcase(path, pattern) for pattern in LEFT_OUT)]
     patterns = (*_DESCRIPTIONS, "*.py") if code else _DESCRIPTIONS
-    described = [path for path in kept if any(fnmatchcase(path, pattern) for pattern in patterns)]
-    return [*described, *weight_files(kept, allow_pickle=allow_pickle)]
+    descriptions = [path for path in paths if any(fnmatchcase(path, pattern) for pattern in patterns)]
+    return [*descriptions, *weight_files(paths, allow_pickle=allow_pickle)]
 
 
 def weight_files(paths: Collection[str], *, allow_pickle: bool = False) -> list[str]:
@@ -68,11 +68,11 @@ def weight_files(paths: Collection[str], *, allow_pickle: bool = False) -> list[
 
 
 def fetch_weights(repo: Repo, *, subfolder: str = "", allow_pickle: bool = False) -> bool:
-    """Makes sure that a checkpoint's weights are on this machine and whole.
+    """Downloads a checkpoint's weights where they are missing, and checks that they are whole.
 
     Args:
         repo: the checkpoint.
-        subfolder: where in the repository the transformers model lies.
+        subfolder: of the transformers model in the repository.
         allow_pickle: take pytorch_model.bin where there are no safetensors.
 
     Returns:
@@ -104,7 +104,7 @@ def fetch_weights(repo: Repo, *, subfolder: str = "", allow_pickle: bool = False
 
 
 def require_vocabulary(repo: Repo, folder: Path) -> None:
-    """Refuses a checkpoint without vocabulary: transformers would make up an empty tokenizer.
+    """Refuses a checkpoint without a vocabulary: transformers would create an empty tokenizer.
 
     Raises:
         EmmsError: no vocabulary file in the folder.
@@ -112,12 +112,12 @@ def require_vocabulary(repo: Repo, folder: Path) -> None:
     if not any(path for name in _VOCABULARIES for path in folder.glob(name)):
         raise EmmsError(
             f"{repo.id} has no tokenizer (none of {', '.join(_VOCABULARIES)})",
-            "save it beside the weights: tokenizer.save_pretrained(FOLDER)",
+            "save it next to the weights: tokenizer.save_pretrained(FOLDER)",
         )
 
 
-def refetch(repo: Repo, path: Path) -> str:
-    """The command that brings a damaged file back."""
+def _refetch_hint(repo: Repo, path: Path) -> str:
+    """The command that replaces a damaged file."""
     if repo.folder is not None:
         return f"write it again: {path}"
     return f"hf download {repo.id} {path.name} --revision {repo.revision} --force-download"
@@ -131,7 +131,7 @@ def _shard_names(repo: Repo, folder: Path) -> list[str]:
     try:
         return sorted(set(read_json(repo, index)["weight_map"].values()))
     except (KeyError, TypeError, AttributeError):
-        raise EmmsError(f"{_INDEX} of {repo.id} has no weight_map", refetch(repo, index)) from None
+        raise EmmsError(f"{_INDEX} of {repo.id} has no weight_map", _refetch_hint(repo, index)) from None
 
 
 def _present(repo: Repo, folder: Path, names: list[str]) -> list[Path]:
@@ -139,13 +139,13 @@ def _present(repo: Repo, folder: Path, names: list[str]) -> list[Path]:
     if missing:
         raise EmmsError(
             f"{repo.id} lacks {missing[0]} (missing: {len(missing)} of {pluralize(len(names), 'weight file')})",
-            refetch(repo, folder / missing[0]),
+            _refetch_hint(repo, folder / missing[0]),
         )
     return [folder / name for name in names]
 
 
 def _check_safetensors(repo: Repo, path: Path) -> None:
-    """Reads the header, which tells whether the file has the length that it should."""
+    """Reads the header, which says how long the file has to be."""
     from safetensors import SafetensorError, safe_open
 
     try:
@@ -154,5 +154,5 @@ def _check_safetensors(repo: Repo, path: Path) -> None:
     except (SafetensorError, OSError) as error:
         size = path.stat().st_size
         raise EmmsError(
-            f"{path.name} of {repo.id} is truncated or corrupt ({size:,} bytes; {error})", refetch(repo, path)
+            f"{path.name} of {repo.id} is truncated or corrupt ({size:,} bytes; {error})", _refetch_hint(repo, path)
         ) from None

@@ -1,146 +1,31 @@
-"""Features of a picture and a text from models that read the text together with the picture.
+"""Features of a picture with a text, family by family: from a tower each, or from a model that reads both together.
 
-What of the picture does not depend on the text is computed once a picture. The heads that a model answers with are
-not used: fine-tuning for other answers replaces them.
-
-What becomes the feature row of a picture and a text, family by family.
-
-The label (an answer, a box) is never an input: a model sees the picture and the question or expression, and nothing
-that was written about the answer.
+What of a picture does not depend on the text is computed once a picture. The label (an answer, a box) is never an
+input, and heads that a model answers with are not used: fine-tuning for other answers replaces them.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from math import isqrt
 from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.nn.functional import adaptive_avg_pool2d, normalize
 from transformers.modeling_outputs import BaseModelOutput
 
 from hf_emms.errors import EmmsError
-from hf_emms.features import towers
 from hf_emms.features.device import Inputs
-from hf_emms.features.pooling import mean_over
-from hf_emms.features.towers import SHARPNESS
+from hf_emms.features.pooling import masked_mean, pooled_or_tensor
 from hf_emms.plugins import by_reference
 
-# --- ViLT -------------------------------------------------------------------------------------------------
-
-
-def vilt_picture(model: Any, pixels: Tensor) -> Tensor:
-    """Embedded patches behind their CLS token, (b, 1 + patches, D)."""
-    mask = torch.ones_like(pixels[:, 0], dtype=torch.int64)
-    embedded, _, (places, (_, width)) = model.embeddings.visual_embed(pixels, mask, max_image_length=-1)
-    # ViLT draws patches in a random order: put back, features are the same on every run.
-    order = (places[..., 0] * width + places[..., 1]).argsort(1)
-    patches = embedded[:, 1:].take_along_dim(order[..., None], 1)
-    return torch.cat([embedded[:, :1], patches], dim=1)
-
-
-def vilt(model: Any, inputs: Inputs) -> Tensor:
-    """[CLS; mean of the question's tokens; mean of the picture's tokens], all after both have met."""
-    tokens, picture = inputs["attention_mask"], inputs["picture"]
-    hidden = model(
-        input_ids=inputs["input_ids"],
-        attention_mask=tokens,
-        image_embeds=picture,
-        pixel_mask=torch.ones_like(picture[..., 0], dtype=torch.int64),
-    ).last_hidden_state
-    read, seen = hidden.split([tokens.shape[1], picture.shape[1]], dim=1)
-    return torch.cat([hidden[:, 0], mean_over(read, inputs), seen[:, 1:].mean(1)], dim=1)
-
-
-# --- BLIP -------------------------------------------------------------------------------------------------
-
-
-def blip_picture(model: Any, pixels: Tensor) -> Tensor:
-    tokens: Tensor = model.vision_model(pixel_values=pixels).last_hidden_state
-    return tokens
-
-
-def blip(model: Any, inputs: Inputs) -> Tensor:
-    """[mean of the question's tokens, which attend to the picture; mean of the picture's tokens]."""
-    picture = inputs["picture"]
-    read = model.text_encoder(
-        input_ids=inputs["input_ids"],
-        attention_mask=inputs["attention_mask"],
-        encoder_hidden_states=picture,
-        encoder_attention_mask=torch.ones_like(picture[..., 0], dtype=torch.int64),
-    ).last_hidden_state
-    return torch.cat([mean_over(read, inputs), picture.mean(1)], dim=1)
-
-
-# --- GIT --------------------------------------------------------------------------------------------------
-
-
-class GivenTokens(nn.Module):
-    """Stands where GIT encodes a picture, and passes on tokens that were computed before."""
-
-    def forward(self, pixel_values: Tensor, interpolate_pos_encoding: bool = False) -> BaseModelOutput:
-        return BaseModelOutput(last_hidden_state=pixel_values[:, 0])
-
-
-def git_prepared(model: Any) -> None:
-    """Moves GIT's image encoder out of its forward, so that it runs once a picture."""
-    model.own_image_encoder = model.image_encoder
-    model.image_encoder = GivenTokens()
-
-
-def git_picture(model: Any, pixels: Tensor) -> Tensor:
-    tokens: Tensor = model.own_image_encoder(pixels).last_hidden_state
-    return tokens
-
-
-def git(model: Any, inputs: Inputs) -> Tensor:
-    """[last token of the question; mean of its tokens; mean of the projected picture].
-
-    The question follows the picture, without the token that would end it: the answer comes next.
-    """
-    ids, mask = inputs["input_ids"], inputs["attention_mask"]
-    lengths = mask.sum(1, keepdim=True)
-    last = lengths - 1
-    ended = (ids.gather(1, last) == model.config.eos_token_id) & (lengths > 1)
-    last = last - ended.long()
-    read_mask = (torch.arange(ids.shape[1], device=ids.device) <= last).long()
-    outputs = model(
-        input_ids=ids, attention_mask=mask, pixel_values=inputs["picture"][:, None], output_hidden_states=True
-    )
-    seen, read = outputs.last_hidden_state.split([inputs["picture"].shape[1], ids.shape[1]], dim=1)
-    final = read.take_along_dim(last[..., None], 1)[:, 0]
-    projected = outputs.hidden_states[0][:, : seen.shape[1]].mean(1)
-    return torch.cat([final, mean_over(read, {"attention_mask": read_mask}), projected], dim=1)
-
-
-# --- Grounding DINO ---------------------------------------------------------------------------------------
-
-
-def whole_picture(model: Any, pixels: Tensor) -> Tensor:
-    """The pixels themselves, of models whose layers all see the text."""
-    return pixels
-
-
-def as_phrase(text: str) -> str:
-    """An expression as Grounding DINO was trained on: lower case, a full stop at the end."""
-    return f"{text.strip().rstrip('.').lower()}."
-
-
-def grounding_dino(model: Any, inputs: Inputs) -> Tensor:
-    """[expected state; expected box] of the decoder's queries, weighted by their best logit for the text.
-
-    The box head is part of what a detector learned and keeps when it is fine-tuned, so its boxes count as features.
-    """
-    outputs = model(
-        pixel_values=inputs["picture"], input_ids=inputs["input_ids"], attention_mask=inputs["attention_mask"]
-    )
-    weights = (SHARPNESS * outputs.logits.float().amax(2)).softmax(1).to(outputs.pred_boxes.dtype)
-    expected = [torch.einsum("bqd,bq->bd", part, weights) for part in (outputs.last_hidden_state, outputs.pred_boxes)]
-    return torch.cat(expected, dim=1)
-
-
-Encode = Callable[[Any, Tensor], Tensor]
-_WHERE = f"averaged to at most {towers.GRID} × {towers.GRID}"
+GRID = 7  # cells a side of a map, at most: the final map of a CNN at 224 pixels; a finer one is averaged
+# Detectors' logits are weighted by softmax(4 × logit): at 1 the hundreds of patches or queries that fit badly would
+# together outweigh the one that fits.
+SHARPNESS = 4
+_MAX_PREFIX = 8  # tokens before the patches: CLS and registers
 
 
 @dataclass(frozen=True)
@@ -150,14 +35,14 @@ class Towers:
     Attributes:
         summary: what the row is, in words.
         text_part: the submodule that reads texts; "" is the model itself.
-        picture: pixel values (b, 3, H, W) to what is kept of each picture (b, …).
-        text: token ids and mask (b, T) to what is kept of each text (b, E).
-        join: what is kept of r pictures and of r texts to rows (r, D1).
+        picture: model and pixel values (b, 3, H, W) to an encoding of each picture (b, …).
+        text: model, token ids and mask (b, T) to an embedding of each text (b, E).
+        join: encodings of r pictures and embeddings of r texts to rows (r, D1).
     """
 
     summary: str
     text_part: str
-    picture: Encode
+    picture: Callable[[Any, Tensor], Tensor]
     text: Callable[[Any, Inputs], Tensor]
     join: Callable[[Tensor, Tensor], Tensor]
 
@@ -169,36 +54,275 @@ class Fused:
     Attributes:
         summary: what the row is, in words.
         text_part: the submodule that reads texts; "" is the model itself.
-        picture: pixel values (b, 3, H, W) to what is kept of each picture (b, …).
-        fuse: `{"picture", "input_ids", "attention_mask"}` of r pairs to rows (r, D1).
+        picture: model and pixel values (b, 3, H, W) to an encoding of each picture (b, …).
+        fuse: model and `{"picture", "input_ids", "attention_mask"}` of r pairs to rows (r, D1).
         prepare: changes the model once after loading.
-        phrase: a text as the family was trained to read it.
+        phrase: writes a text as in the family's training.
     """
 
     summary: str
     text_part: str
-    picture: Encode
+    picture: Callable[[Any, Tensor], Tensor]
     fuse: Callable[[Any, Inputs], Tensor]
     prepare: Callable[[Any], None] = lambda model: None
     phrase: Callable[[str], str] = str
 
 
+# --- two towers: CLIP, SigLIP, dual encoders, and any model that embeds both kinds in one space -----------
+
+
+def picture_embedding(model: Any, pixels: Tensor) -> Tensor:
+    """The picture in the common space, and cells of its patches there, all of length one: (b, 1 + cells, E)."""
+    outputs = model.get_image_features(pixel_values=pixels)
+    whole = normalize(pooled_or_tensor(outputs), dim=1)[:, None]
+    patches = projected_patches(model, getattr(outputs, "last_hidden_state", None))
+    if patches is None or patches.shape[1] != whole.shape[2]:
+        return whole
+    cells = shrink_map(normalize(patches, dim=1)).flatten(2).transpose(1, 2)
+    return torch.cat([whole, cells], dim=1)
+
+
+def text_embedding(model: Any, inputs: Inputs) -> Tensor:
+    """The text in the common space, of length one: (b, E)."""
+    return normalize(pooled_or_tensor(model.get_text_features(**inputs)), dim=1)
+
+
+def unmasked_text_embedding(model: Any, inputs: Inputs) -> Tensor:
+    """`text_embedding` of families that were trained without an attention mask."""
+    return text_embedding(model, {"input_ids": inputs["input_ids"]})
+
+
+def join_embeddings(pictures: Tensor, texts: Tensor) -> Tensor:
+    """[picture; text; product; cosines of the cells with the text], (r, 3·E + cells).
+
+    The map of cosines says where in the picture the text is, which boxes need and the embeddings don't say.
+
+    Args:
+        pictures: of `picture_embedding`, (r, 1 + cells, E).
+        texts: of `text_embedding`, (r, E).
+    """
+    whole = pictures[:, 0]
+    cosines = torch.einsum("rce,re->rc", pictures[:, 1:], texts)
+    return torch.cat([whole, texts, whole * texts, cosines], dim=1)
+
+
+def projected_patches(model: Any, hidden: Tensor | None) -> Tensor | None:
+    """The tower's pooling and projection of each patch alone, (b, E, h, w).
+
+    None where the model shows no patches, or they make no square.
+    """
+    tower = getattr(model, "vision_model", None)
+    grid = None if hidden is None or tower is None else _patch_grid(hidden)
+    if grid is None:
+        return None
+    cells = _pool_each(tower, grid.flatten(2).transpose(1, 2))
+    if hasattr(model, "visual_projection"):
+        cells = model.visual_projection(cells)
+    return cells.transpose(1, 2).unflatten(2, grid.shape[2:])
+
+
+def shrink_map(grid: Tensor) -> Tensor:
+    """A map (b, C, h, w) averaged to at most GRID cells a side."""
+    height, width = grid.shape[2:]
+    return adaptive_avg_pool2d(grid, (min(GRID, height), min(GRID, width)))
+
+
+def _patch_grid(hidden: Tensor) -> Tensor | None:
+    """Tokens (b, T, D) or a map (b, D, h, w) as a map; tokens before the patches are left out."""
+    if hidden.ndim == 4:
+        return hidden
+    side = isqrt(hidden.shape[1])
+    prefix = hidden.shape[1] - side * side
+    if prefix > _MAX_PREFIX:
+        return None
+    return hidden[:, prefix:].transpose(1, 2).unflatten(2, (side, side))
+
+
+def _pool_each(tower: Any, tokens: Tensor) -> Tensor:
+    """The tower's pooling of each token (b, T, D) alone."""
+    pooler = getattr(tower, "head", None) or getattr(tower, "pooler", None)
+    if pooler is None:
+        # CLIP normalises the token that it pools, and no other.
+        return tower.post_layernorm(tokens) if hasattr(tower, "post_layernorm") else tokens
+    if hasattr(pooler, "attention") or hasattr(pooler, "dense"):
+        # SigLIP's attention pooling and the pooler of ViT and BERT read sequences: here sequences of one.
+        return pooler(tokens.reshape(-1, 1, tokens.shape[2])).reshape(len(tokens), tokens.shape[1], -1)
+    return tokens  # the average of one token
+
+
+# --- two towers: OWL-ViT and OWLv2 ------------------------------------------------------------------------
+
+
+def owl_picture(model: Any, pixels: Tensor) -> Tensor:
+    """Each patch before any text, (b, patches, E + 6).
+
+    Its class embedding of length one, shift and scale of its logit, and its box (cx, cy, w, h).
+    """
+    grid, _ = model.image_embedder(pixel_values=pixels)
+    patches = grid.flatten(1, 2)
+    head = model.class_head
+    return torch.cat(
+        [
+            normalize(head.dense0(patches), dim=2),
+            head.logit_shift(patches),
+            head.elu(head.logit_scale(patches)) + 1,
+            model.box_predictor(patches, grid),
+        ],
+        dim=2,
+    )
+
+
+def owl_text(model: Any, inputs: Inputs) -> Tensor:
+    """The query's embedding, of length one."""
+    return text_embedding(model.owlvit if hasattr(model, "owlvit") else model.owlv2, inputs)
+
+
+def join_owl(pictures: Tensor, texts: Tensor) -> Tensor:
+    """[expected class embedding; text; product; expected box; map of logits], (r, 3·E + 4 + cells).
+
+    Expectations are weighted by the text's logits. A detector keeps its box head when it is fine-tuned, so boxes count
+    as features.
+
+    Args:
+        pictures: of `owl_picture`, (r, patches, E + 6).
+        texts: of `owl_text`, (r, E).
+    """
+    classes, shift, scale, boxes = pictures.split([texts.shape[1], 1, 1, 4], dim=2)
+    logits = (torch.einsum("rpe,re->rp", classes, texts) + shift[..., 0]) * scale[..., 0]
+    weights = (SHARPNESS * logits).softmax(1)
+    expected = torch.einsum("rpe,rp->re", classes, weights)
+    box = torch.einsum("rpe,rp->re", boxes, weights)
+    side = isqrt(logits.shape[1])
+    cells = shrink_map(logits.unflatten(1, (1, side, -1))).flatten(1)
+    return torch.cat([expected, texts, expected * texts, box, cells], dim=1)
+
+
+# --- read together: ViLT ----------------------------------------------------------------------------------
+
+
+def vilt_picture(model: Any, pixels: Tensor) -> Tensor:
+    """Embedded patches after their CLS token, (b, 1 + patches, D)."""
+    mask = torch.ones_like(pixels[:, 0], dtype=torch.int64)
+    embedded, _, (cells, (_, width)) = model.embeddings.visual_embed(pixels, mask, max_image_length=-1)
+    # ViLT shuffles the patches; sorted again, features are the same on every run.
+    order = (cells[..., 0] * width + cells[..., 1]).argsort(1)
+    patches = embedded[:, 1:].take_along_dim(order[..., None], 1)
+    return torch.cat([embedded[:, :1], patches], dim=1)
+
+
+def vilt(model: Any, inputs: Inputs) -> Tensor:
+    """[CLS; mean of the text's tokens; mean of the picture's tokens], after all layers."""
+    tokens, picture = inputs["attention_mask"], inputs["picture"]
+    hidden = model(
+        input_ids=inputs["input_ids"],
+        attention_mask=tokens,
+        image_embeds=picture,
+        pixel_mask=torch.ones_like(picture[..., 0], dtype=torch.int64),
+    ).last_hidden_state
+    words, patches = hidden.split([tokens.shape[1], picture.shape[1]], dim=1)
+    return torch.cat([hidden[:, 0], masked_mean(words, inputs), patches[:, 1:].mean(1)], dim=1)
+
+
+# --- read together: BLIP ----------------------------------------------------------------------------------
+
+
+def blip_picture(model: Any, pixels: Tensor) -> Tensor:
+    tokens: Tensor = model.vision_model(pixel_values=pixels).last_hidden_state
+    return tokens
+
+
+def blip(model: Any, inputs: Inputs) -> Tensor:
+    """[mean of the text's tokens, which attend to the picture; mean of the picture's tokens]."""
+    picture = inputs["picture"]
+    words = model.text_encoder(
+        input_ids=inputs["input_ids"],
+        attention_mask=inputs["attention_mask"],
+        encoder_hidden_states=picture,
+        encoder_attention_mask=torch.ones_like(picture[..., 0], dtype=torch.int64),
+    ).last_hidden_state
+    return torch.cat([masked_mean(words, inputs), picture.mean(1)], dim=1)
+
+
+# --- read together: GIT -----------------------------------------------------------------------------------
+
+
+class GivenTokens(nn.Module):
+    """Replaces GIT's image encoder, and passes on tokens that were computed before."""
+
+    def forward(self, pixel_values: Tensor, interpolate_pos_encoding: bool = False) -> BaseModelOutput:
+        return BaseModelOutput(last_hidden_state=pixel_values[:, 0])
+
+
+def prepare_git(model: Any) -> None:
+    """Moves GIT's image encoder out of its forward, so that it runs once a picture."""
+    model.picture_encoder = model.image_encoder
+    model.image_encoder = GivenTokens()
+
+
+def git_picture(model: Any, pixels: Tensor) -> Tensor:
+    tokens: Tensor = model.picture_encoder(pixels).last_hidden_state
+    return tokens
+
+
+def git(model: Any, inputs: Inputs) -> Tensor:
+    """[last token of the text; mean of its tokens; mean of the projected picture].
+
+    The text follows the picture, without the token that would end it: the answer comes next.
+    """
+    ids, mask = inputs["input_ids"], inputs["attention_mask"]
+    lengths = mask.sum(1, keepdim=True)
+    last = lengths - 1
+    ended = (ids.gather(1, last) == model.config.eos_token_id) & (lengths > 1)
+    last = last - ended.long()
+    text_mask = (torch.arange(ids.shape[1], device=ids.device) <= last).long()
+    outputs = model(
+        input_ids=ids, attention_mask=mask, pixel_values=inputs["picture"][:, None], output_hidden_states=True
+    )
+    patches, words = outputs.last_hidden_state.split([inputs["picture"].shape[1], ids.shape[1]], dim=1)
+    final = words.take_along_dim(last[..., None], 1)[:, 0]
+    projected = outputs.hidden_states[0][:, : patches.shape[1]].mean(1)
+    return torch.cat([final, masked_mean(words, {"attention_mask": text_mask}), projected], dim=1)
+
+
+# --- read together: Grounding DINO ------------------------------------------------------------------------
+
+
+def pixels_only(model: Any, pixels: Tensor) -> Tensor:
+    """The pixels themselves, for models whose layers all see the text."""
+    return pixels
+
+
+def as_phrase(text: str) -> str:
+    """A text as in Grounding DINO's training: lower case, a full stop at the end."""
+    return f"{text.strip().rstrip('.').lower()}."
+
+
+def grounding_dino(model: Any, inputs: Inputs) -> Tensor:
+    """[expected state; expected box] of the decoder's queries, weighted by their best logit for the text."""
+    outputs = model(
+        pixel_values=inputs["picture"], input_ids=inputs["input_ids"], attention_mask=inputs["attention_mask"]
+    )
+    weights = (SHARPNESS * outputs.logits.float().amax(2)).softmax(1).to(outputs.pred_boxes.dtype)
+    expected = [torch.einsum("bqd,bq->bd", part, weights) for part in (outputs.last_hidden_state, outputs.pred_boxes)]
+    return torch.cat(expected, dim=1)
+
+
+# --- the table --------------------------------------------------------------------------------------------
+
 _JOINED = (
     "picture, text and their product, each embedding projected and scaled to length one, "
-    f"and the cosines of the text with the projected patches, {_WHERE}"
+    f"and the cosines of the text with the projected patches, averaged to at most {GRID} × {GRID}"
 )
 _OWL = (
     "class embedding and box of the patches, weighted by the text's logits, the text, its product with the class "
-    f"embedding, and the map of logits, {_WHERE}"
+    f"embedding, and the map of logits, averaged to at most {GRID} × {GRID}"
 )
 
 FUSIONS: dict[str, Towers | Fused] = {
-    "two_towers": Towers(_JOINED, "text_model", towers.picture_embedding, towers.text_embedding, towers.joined),
-    "unmasked_two_towers": Towers(
-        _JOINED, "text_model", towers.picture_embedding, towers.unmasked_text_embedding, towers.joined
-    ),
-    "owlvit": Towers(_OWL, "owlvit.text_model", towers.owl_picture, towers.owl_text, towers.owl_joined),
-    "owlv2": Towers(_OWL, "owlv2.text_model", towers.owl_picture, towers.owl_text, towers.owl_joined),
+    "two_towers": Towers(_JOINED, "text_model", picture_embedding, text_embedding, join_embeddings),
+    "unmasked_two_towers": Towers(_JOINED, "text_model", picture_embedding, unmasked_text_embedding, join_embeddings),
+    "owlvit": Towers(_OWL, "owlvit.text_model", owl_picture, owl_text, join_owl),
+    "owlv2": Towers(_OWL, "owlv2.text_model", owl_picture, owl_text, join_owl),
     "vilt": Fused(
         "first token (CLS), mean of the text's tokens and mean of the picture's, after all layers",
         "",
@@ -216,12 +340,12 @@ FUSIONS: dict[str, Towers | Fused] = {
         "",
         git_picture,
         git,
-        git_prepared,
+        prepare_git,
     ),
     "grounding_dino": Fused(
         "state and box of the decoder's queries, weighted by their best logit for the text",
         "model.text_backbone",
-        whole_picture,
+        pixels_only,
         grounding_dino,
         phrase=as_phrase,
     ),

@@ -1,4 +1,4 @@
-"""Label texts to label embeddings, through the same text forward that makes features."""
+"""Label embeddings (F-labels): label texts through the same forward that makes features of texts."""
 
 from __future__ import annotations
 
@@ -20,19 +20,19 @@ def embed_texts(
     trust_remote_code: bool = False,
     on_note: Callable[[str], None] = lambda note: None,
 ) -> np.ndarray:
-    """Embeds label texts with one encoder: one F-label table.
+    """Embeds label texts with one encoder: the label embeddings (F-labels) of one encoder.
 
     The mean of the last layer's tokens without padding (EMMS), CLIP's projected text features, or what a
-    sentence-transformers layout says. A row depends on its text alone, not on the batch it was in.
+    sentence-transformers repository defines. A row depends on its text alone, not on its batch.
 
     Args:
-        encoder: any text checkpoint: encoder, decoder, CLIP text tower, sentence-transformers layout.
-        texts: U texts; each is embedded as often as it is given.
+        encoder: any text checkpoint: encoder, decoder, CLIP text tower, sentence-transformers.
+        texts: U texts.
         device: as for `load_extractor`.
         dtype: as for `load_extractor`.
         allow_pickle: as for `load_extractor`.
         trust_remote_code: as for `load_extractor`.
-        on_note: told what a user should know, e.g. how many texts were cut at the encoder's limit.
+        on_note: is called with what a user should know, e.g. how many texts were cut at the encoder's limit.
 
     Returns:
         Embeddings in the order of the texts, float32 (U, D2).
@@ -41,7 +41,8 @@ def embed_texts(
         EmmsError: no texts, or an encoder that cannot be loaded.
     """
     if not texts:
-        raise EmmsError("there is no label text to embed", "the label column of the data set is empty")
+        raise EmmsError("there is no label text to embed", "the label column of the dataset is empty")
+    from hf_emms.features.device import in_order
     from hf_emms.features.load import load_extractor
 
     extractor = load_extractor(
@@ -53,10 +54,8 @@ def embed_texts(
         allow_pickle=allow_pickle,
         trust_remote_code=trust_remote_code,
     )
-    embeddings = np.empty((len(texts), extractor.width), dtype=np.float32)
     try:
-        for positions, rows in extractor.batches(texts):
-            embeddings[positions] = rows
+        embeddings = in_order(extractor.batches(texts), len(texts))
     finally:
         extractor.close()
     for note in extractor.notes:

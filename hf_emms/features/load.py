@@ -1,4 +1,4 @@
-"""From a repository to an `Extractor`: weights, processor and device, with every refusal in plain words."""
+"""From a repository to an extractor: processor, weights and device, with every refusal in plain words."""
 
 from __future__ import annotations
 
@@ -6,32 +6,31 @@ import logging
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import replace
 from typing import Any
 
 import torch
 
-from hf_emms.data import Pairs, Spans
 from hf_emms.errors import EmmsError
-from hf_emms.features.architectures import FED, families
-from hf_emms.features.device import prepare as prepare_model
-from hf_emms.features.extractor import BaseExtractor, Extractor
-from hf_emms.features.feature_plan import ExtractionPlan, plan_extraction
+from hf_emms.features.architectures import INPUT_NAMES, families
+from hf_emms.features.device import prepare_for_cpu
+from hf_emms.features.extractor import Extractor, SingleInputExtractor
+from hf_emms.features.feature_plan import LOAD_FAILURES, ExtractionPlan, load_error, plan_extraction
 from hf_emms.features.files import fetch_weights
 from hf_emms.features.fusion import Fused, find_fusion
-from hf_emms.features.hidden_layers import LAST
-from hf_emms.features.images import ImageInput
-from hf_emms.features.pairs import PairExtractor, PairInput
-from hf_emms.features.processors import FAILURES, picture_input, read_tokenizer, text_input, text_pair_input, unusable
-from hf_emms.features.text_pairs import TextPairExtractor
+from hf_emms.features.image_text import ImageTextExtractor
+from hf_emms.features.images import read_image_processor
+from hf_emms.features.text import read_tokenizer, text_reader
+from hf_emms.features.text_pairs import SpanExtractor, TextPairExtractor
+from hf_emms.features.windows import text_pair_reader
 from hf_emms.formatting import pluralize
 from hf_emms.hub import Repo
+from hf_emms.options import LAST
 from hf_emms.plugins import by_reference
 from hf_emms.tasks.base import Modality
 
 DEVICES = ("auto", "cpu", "cuda", "mps")
 _NEED_POOLER = ("pooler_output", "unmasked_pooler_output", "image_fallback", "two_towers", "unmasked_two_towers")
-_TWO_TOWERS = ("get_image_features", "get_text_features", "text_model")  # what the fallback for pairs needs
+_TWO_TOWERS = ("get_image_features", "get_text_features", "text_model")  # of a fallback for pictures with texts
 
 
 def load_extractor(
@@ -45,19 +44,19 @@ def load_extractor(
     trust_remote_code: bool = False,
     layers: tuple[str, ...] = (LAST,),
     spans: bool = False,
-) -> BaseExtractor:
-    """Loads a checkpoint with its own processor or tokenizer.
+) -> Extractor:
+    """Loads a checkpoint with its own image processor or tokenizer.
 
     Args:
         repo: the checkpoint.
-        modality: what it is fed.
+        modality: of its inputs.
         task_id: the Hub task, for messages.
         device: "auto" (cuda, else mps, else cpu), or one of them; "cuda:1" picks one of several.
-        dtype: "auto" or "float32", "float16", "bfloat16".
+        dtype: "auto" (float32), "float32", "float16" or "bfloat16".
         allow_pickle: take pytorch_model.bin where there are no safetensors.
-        trust_remote_code: run the repository's Python files where transformers doesn't know it.
+        trust_remote_code: run the repository's Python files where transformers doesn't know the architecture.
         layers: which layers become features, as `options.layer_names` writes them.
-        spans: it will be given `Spans` of pairs of texts, not the pairs.
+        spans: inputs will be `Spans` of pairs of texts, not `Pairs`.
 
     Returns:
         The extractor; close it to free the memory.
@@ -66,23 +65,32 @@ def load_extractor(
         EmmsError: refused, incomplete, corrupt or unsuitable; the message names the file and the repository.
     """
     plan = plan_extraction(repo, modality, task_id, dtype=dtype, trust_remote_code=trust_remote_code)
-    place = choose_device(device)
+    torch_device = choose_device(device)
     safetensors = fetch_weights(repo, subfolder=plan.subfolder, allow_pickle=allow_pickle)
     with _quiet():
-        images = picture_input(plan, place) if "image" in modality else None
+        images = read_image_processor(plan, torch_device) if "image" in modality else None
         tokenizer = read_tokenizer(plan) if "text" in modality else None
-        model, pooling = _model(plan, safetensors)
-        model = model.to(place).eval()
-        if place.type == "cpu":
-            prepare_model(model, interleaved=_is_tested(plan))
+        model, pooling = _load_model(plan, safetensors)
+        model = model.to(torch_device).eval()
+        if torch_device.type == "cpu":
+            prepare_for_cpu(model, channels_last=_is_tested(plan))
         if modality == "text+text":
-            source = text_pair_input(model, text_input(plan, model, tokenizer))
-            return TextPairExtractor(plan, model, source, pooling, layers, Spans if spans else Pairs)
+            reader = text_pair_reader(model, text_reader(plan, model, tokenizer))
+            return (SpanExtractor if spans else TextPairExtractor)(plan, model, reader, pooling, layers)
         if images is None:
-            return Extractor(plan, model, text_input(plan, model, tokenizer), pooling, layers)
+            return SingleInputExtractor(plan, model, text_reader(plan, model, tokenizer), pooling, layers)
         if tokenizer is None:
-            return Extractor(plan, model, images, pooling, layers)
-        return _pair_extractor(plan, model, pooling, images, tokenizer, layers)
+            return SingleInputExtractor(plan, model, images, pooling, layers)
+        if plan.architecture.loader == "AutoModel" and not all(hasattr(model, name) for name in _TWO_TOWERS):
+            raise EmmsError(
+                f"{plan.repo.id} ({plan.architecture.family}) has no image tower and text tower with a common space",
+                f"families that read {INPUT_NAMES[modality]}: {', '.join(families(modality))}",
+            )
+        fusion = find_fusion(pooling)
+        texts = text_reader(plan, model.get_submodule(fusion.text_part), tokenizer)
+        if isinstance(fusion, Fused):
+            fusion.prepare(model)
+        return ImageTextExtractor(plan, model, images, texts, fusion, layers)
 
 
 def choose_device(device: str) -> torch.device:
@@ -102,16 +110,12 @@ def choose_device(device: str) -> torch.device:
     return torch.device(device)
 
 
-def _model(plan: ExtractionPlan, safetensors: bool) -> tuple[Any, str]:
-    loader = _loader(plan)
-    options: dict[str, Any] = {"add_pooling_layer": False} if plan.architecture.poolerless else {}
-    if plan.pooling == "text_embeds" and "projection_dim" in plan.config:
-        # The text tower's own projection_dim is wrong in some CLIP configurations; the whole model's holds.
-        options["projection_dim"] = plan.config["projection_dim"]
-    if plan.architecture.loader == "TimmWrapperModel" and "model_args" in plan.config:
-        # timm 1.0.31 saves the number of classes there as well; the wrapper passes its own and would fail on two.
-        own = plan.config["model_args"] or {}
-        options["model_args"] = {name: value for name, value in own.items() if name != "num_classes"}
+def _load_model(plan: ExtractionPlan, safetensors: bool) -> tuple[Any, str]:
+    """The model on the CPU, and the pooling: a fallback changes it where the weights have no pooler."""
+    import transformers
+
+    name = plan.architecture.loader
+    loader = by_reference(name) if ":" in name else getattr(transformers, name)
     try:
         model, report = loader.from_pretrained(
             plan.model_folder,
@@ -121,12 +125,12 @@ def _model(plan: ExtractionPlan, safetensors: bool) -> tuple[Any, str]:
             local_files_only=True,
             output_loading_info=True,
             ignore_mismatched_sizes=True,  # reported below, with names and shapes
-            **options,
+            **_load_options(plan),
         )
-    except FAILURES as error:
-        raise unusable(plan, "weights", error) from error
+    except LOAD_FAILURES as error:
+        raise load_error(plan, "weights", error) from error
     if hasattr(model.config, "use_cache"):
-        model.config.use_cache = False  # one forward a text: keys and values need no keeping
+        model.config.use_cache = False  # one forward a text needs no cached keys and values
     for name, saved, needed in sorted(report["mismatched_keys"]):
         raise EmmsError(
             f"the weights of {plan.repo.id} do not fit its config.json: {name} has shape {tuple(saved)}, "
@@ -139,22 +143,20 @@ def _model(plan: ExtractionPlan, safetensors: bool) -> tuple[Any, str]:
     return model, pooling
 
 
-def _is_tested(plan: ExtractionPlan) -> bool:
-    """Whether our tests run the checkpoint's code: a row of our own table, not the fallback or a repository's."""
-    row = plan.architecture
-    return not (plan.code or row.package or row.loader == "AutoModel")
-
-
-def _loader(plan: ExtractionPlan) -> Any:
-    """The class that loads the weights: of transformers, or of the package that added the architecture."""
-    import transformers
-
-    name = plan.architecture.loader
-    return by_reference(name) if ":" in name else getattr(transformers, name)
+def _load_options(plan: ExtractionPlan) -> dict[str, Any]:
+    options: dict[str, Any] = {"add_pooling_layer": False} if plan.architecture.poolerless else {}
+    if plan.pooling == "text_embeds" and "projection_dim" in plan.config:
+        # The text tower's own projection_dim is wrong in some CLIP configurations; that of the whole model is right.
+        options["projection_dim"] = plan.config["projection_dim"]
+    if plan.architecture.loader == "TimmWrapperModel" and "model_args" in plan.config:
+        # timm 1.0.31 saves the number of classes there as well; the wrapper passes its own and would fail on two.
+        arguments = plan.config["model_args"] or {}
+        options["model_args"] = {name: value for name, value in arguments.items() if name != "num_classes"}
+    return options
 
 
 def _check_complete(plan: ExtractionPlan, missing: set[str]) -> str:
-    """Refuses weights that transformers made up. Returns the pooling: the fallback can do without a pooler."""
+    """Refuses weights that transformers initialised at random; returns the pooling."""
     pooling = plan.pooling
     if pooling == "image_fallback" and any("pooler" in name for name in missing):
         pooling = "spatial_mean"
@@ -165,36 +167,20 @@ def _check_complete(plan: ExtractionPlan, missing: set[str]) -> str:
         raise EmmsError(
             f"the weights of {plan.repo.id} lack {pluralize(len(missing), 'tensor')} that its architecture "
             f"({plan.architecture.family}) needs, e.g. {min(missing)}",
-            "random numbers would take their place: check that config.json and weights belong together",
+            "they would be random numbers: check that config.json and weights belong together",
         )
     return pooling
 
 
-def _pair_extractor(
-    plan: ExtractionPlan,
-    model: Any,
-    fusion: str,
-    pictures: ImageInput,
-    tokenizer: Any,
-    layers: tuple[str, ...],
-) -> BaseExtractor:
-    if plan.architecture.loader == "AutoModel" and not all(hasattr(model, name) for name in _TWO_TOWERS):
-        raise EmmsError(
-            f"{plan.repo.id} ({plan.architecture.family}) has no image tower and text tower that meet in one space",
-            f"families that read {FED[plan.architecture.modality]}: {', '.join(families('image+text'))}",
-        )
-    found = find_fusion(fusion)
-    text = text_input(plan, model.get_submodule(found.text_part), tokenizer)
-    source = PairInput(pictures, text)
-    if isinstance(found, Fused):
-        found.prepare(model)
-        source = replace(source, phrase=found.phrase)
-    return PairExtractor(plan, model, source, found, layers)
+def _is_tested(plan: ExtractionPlan) -> bool:
+    """Whether our tests run the checkpoint's code: a row of our own table, not the fallback or a repository's."""
+    row = plan.architecture
+    return not (plan.code or row.package or row.loader == "AutoModel")
 
 
 @contextmanager
 def _quiet() -> Iterator[None]:
-    """Keeps progress bars and advice of transformers off the terminal; what matters is an EmmsError."""
+    """Hides progress bars and warnings of transformers; what matters is an EmmsError."""
     from transformers.utils import logging as transformers_logging
 
     verbosity = transformers_logging.get_verbosity()

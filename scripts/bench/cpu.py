@@ -21,13 +21,17 @@ from typing import Any
 import transformers
 
 from hf_emms.features import device
-from hf_emms.features.images import PixelStore, keeping
+from hf_emms.features.images import PixelCache, with_pixel_cache
 from hf_emms.features.load import load_extractor
 from hf_emms.hub import Repo
 from scripts.bench.extraction import features_of, made_up_pictures, made_up_texts, write_checkpoint
 from scripts.bench.timing import Contestant, Seconds, in_turn, ratios, spread, timed
 
-MEASURES = {"keep_freed_memory": "memory reused", "pack_linears": "+ packed weights", "interleave": "+ channels_last"}
+MEASURES = {
+    "keep_freed_memory": "memory reused",
+    "pack_linears": "+ packed weights",
+    "to_channels_last": "+ channels_last",
+}
 IMAGE_MODELS = {
     "resnet": lambda: transformers.ResNetModel(transformers.ResNetConfig()),
     "mobilenet": lambda: transformers.MobileNetV2Model(transformers.MobileNetV2Config()),
@@ -98,7 +102,9 @@ def answer(what: str, folder: str, measures: int) -> None:
     modality, dtype = "image" if what in IMAGE_MODELS else "text", "bfloat16" if "bfloat16" in what else "auto"
     repo = Repo(folder, "model", "local", Path(folder))
     extractor = load_extractor(repo, modality, "benchmark", device="cpu", dtype=dtype)
-    inputs: Any = keeping(made_up_pictures(IMAGES), PixelStore()) if modality == "image" else made_up_texts(TEXTS)
+    inputs: Any = (
+        with_pixel_cache(made_up_pictures(IMAGES), PixelCache()) if modality == "image" else made_up_texts(TEXTS)
+    )
     features_of(extractor, inputs)
     print(json.dumps("ready"), flush=True)
     for _ in sys.stdin:

@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 
 from hf_emms.data import load_sample
-from hf_emms.features.images import PixelStore, keeping
+from hf_emms.features.images import PixelCache, with_pixel_cache
 from hf_emms.features.load import load_extractor
 from hf_emms.hub import resolve
 from hf_emms.options import Options
@@ -55,7 +55,7 @@ def run(options: argparse.Namespace) -> None:
         )
         contestants = {
             "plain": lambda names=names, inputs=inputs: features(names, inputs),
-            "cached": lambda names=names, inputs=inputs: features(names, keeping(inputs, PixelStore())),
+            "cached": lambda names=names, inputs=inputs: features(names, with_pixel_cache(inputs, PixelCache())),
         }
         pairs = zip(*(run() for run in contestants.values()), strict=True)
         assert all(np.array_equal(one, other) for one, other in pairs)

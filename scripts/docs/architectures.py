@@ -9,7 +9,7 @@ from __future__ import annotations
 import sys
 from pathlib import Path
 
-from hf_emms.features.architectures import Architecture, architectures
+from hf_emms.features.architectures import ARCHITECTURES, Architecture
 from hf_emms.features.fusion import find_fusion
 from hf_emms.features.pooling import find_pooling
 
@@ -22,7 +22,7 @@ MODALITIES = ("image", "text", "image+text")
 def table(modality: str) -> str:
     """The rows of one kind of input, in Markdown."""
     lines = ["| Family | `model_type` | Class | Feature | Hidden layer | Source |", "|" + " :--- |" * 6]
-    lines += [_line(row) for row in architectures() if row.modality == modality]
+    lines += [_line(row) for row in ARCHITECTURES if row.modality == modality]
     return "\n".join(lines)
 
 

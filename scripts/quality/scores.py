@@ -14,8 +14,9 @@ import numpy as np
 from hf_emms.cache import Cache, default_root
 from hf_emms.data import Sample, load_sample
 from hf_emms.data.sampling import balanced_order
-from hf_emms.engines.extraction import FeatureInfo, extract
+from hf_emms.engines.extraction import extract
 from hf_emms.errors import EmmsError
+from hf_emms.features.feature_plan import FeatureInfo
 from hf_emms.features.label_embeddings import embed_texts
 from hf_emms.hub import resolve
 from hf_emms.options import Options

@@ -12,7 +12,7 @@ import hf_emms
 from hf_emms.engines.base import Silent
 from hf_emms.engines.race import ExtractorPool
 from hf_emms.errors import EmmsError
-from hf_emms.features.extractor import BaseExtractor
+from hf_emms.features.extractor import Extractor
 from hf_emms.features.load import load_extractor
 from tests.helpers.counting import counted_calls
 from tests.helpers.tiny_checkpoints import TEXTS, build, repo_of
@@ -64,7 +64,7 @@ def test_what_a_race_says_of_cut_texts_is_true_of_all_rounds(tmp_path: Path) -> 
 
 
 @pytest.fixture
-def extractors(tmp_path: Path) -> Iterator[dict[str, BaseExtractor]]:
+def extractors(tmp_path: Path) -> Iterator[dict[str, Extractor]]:
     repo = repo_of(build(tmp_path, "bert"))
     made = {name: load_extractor(repo, "text", "text-classification", device="cpu") for name in "abc"}
     yield made
@@ -72,12 +72,12 @@ def extractors(tmp_path: Path) -> Iterator[dict[str, BaseExtractor]]:
         extractor.close()
 
 
-def lend(loaded: ExtractorPool, name: str, extractors: dict[str, BaseExtractor]) -> None:
+def lend(loaded: ExtractorPool, name: str, extractors: dict[str, Extractor]) -> None:
     with loaded.lent(name, lambda: extractors[name]) as lent:
         assert lent is extractors[name]
 
 
-def waits(extractor: BaseExtractor) -> bool:
+def waits(extractor: Extractor) -> bool:
     """Whether it can still be run."""
     try:
         return len(list(extractor.batches(TEXTS[:1]))) == 1
@@ -85,7 +85,7 @@ def waits(extractor: BaseExtractor) -> bool:
         return False
 
 
-def test_the_first_that_fit_wait_and_the_others_are_closed(extractors: dict[str, BaseExtractor]) -> None:
+def test_the_first_that_fit_wait_and_the_others_are_closed(extractors: dict[str, Extractor]) -> None:
     each = extractors["a"].weight_bytes
     loaded = ExtractorPool(2 * each)
     for name in "abc":
@@ -100,7 +100,7 @@ def test_the_first_that_fit_wait_and_the_others_are_closed(extractors: dict[str,
     assert not waits(extractors["c"])
 
 
-def test_one_that_fails_does_not_wait(extractors: dict[str, BaseExtractor]) -> None:
+def test_one_that_fails_does_not_wait(extractors: dict[str, Extractor]) -> None:
     loaded = ExtractorPool()
     with pytest.raises(EmmsError, match="an odd input"), loaded.lent("a", lambda: extractors["a"]):
         raise EmmsError("an odd input")

@@ -6,7 +6,7 @@ import json
 import shutil
 import subprocess
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +18,7 @@ from PIL import Image
 from safetensors.torch import load_file, save_file
 
 from hf_emms.errors import EmmsError
-from hf_emms.features.device import HalvingForward
+from hf_emms.features.device import BatchedForward
 from hf_emms.features.feature_plan import plan_extraction
 from hf_emms.features.load import choose_device
 from tests.helpers.feature_rows import load, pictures, rows
@@ -438,6 +438,10 @@ def test_a_closed_extractor_says_so(zoo: Path) -> None:
         next(extractor.batches([Image.new("RGB", (32, 32))]))
 
 
+def on_cpu(function: Callable[[dict[str, torch.Tensor]], torch.Tensor]) -> BatchedForward:
+    return BatchedForward(function, torch.device("cpu"), max_elements={"cpu": 1}, count=len)
+
+
 def test_batches_halve_until_they_fit() -> None:
     sizes: list[int] = []
 
@@ -448,7 +452,7 @@ def test_batches_halve_until_they_fit() -> None:
         torch.empty(1 if len(data) <= 3 else 1 << 50)
         return data * 2
 
-    run = HalvingForward(forward)
+    run = on_cpu(forward)
     data = torch.arange(26.0).reshape(13, 2)
     torch.testing.assert_close(run({"pixel_values": data}), data * 2)
     assert sizes == [13, 6, 3, 3, 3, 3, 1]
@@ -459,6 +463,6 @@ def test_batches_halve_until_they_fit() -> None:
 
 
 def test_one_input_that_does_not_fit_is_an_error() -> None:
-    run = HalvingForward(lambda inputs: torch.empty(1 << 50))
+    run = on_cpu(lambda inputs: torch.empty(1 << 50))
     with pytest.raises(EmmsError, match="does not fit into memory"):
         run({"input_ids": torch.zeros(4, 10)})

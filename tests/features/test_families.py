@@ -15,7 +15,7 @@ import torchvision
 import transformers
 
 from hf_emms.errors import EmmsError
-from hf_emms.features.architectures import architectures
+from hf_emms.features.architectures import ARCHITECTURES
 from hf_emms.features.feature_plan import plan_extraction
 from hf_emms.features.torchvision_models import save_torchvision
 from tests import ROOT
@@ -51,13 +51,13 @@ def same_alone_and_together(extractor, inputs) -> np.ndarray:
 
 def test_every_row_that_reads_pictures_or_texts_has_a_tiny_checkpoint() -> None:
     built = {*IMAGE_MODELS, *IMAGE_FAMILIES, *CAPTIONERS, *TEXT_MODELS, *TEXT_FAMILIES, "timm_wrapper", "torchvision"}
-    alone = [row for row in architectures() if row.modality in ("image", "text")]
+    alone = [row for row in ARCHITECTURES if row.modality in ("image", "text")]
     missing = [row.family for row in alone if not built & {*row.model_types}]
     assert missing == []
 
 
 def test_no_two_rows_of_the_table_claim_the_same_checkpoints() -> None:
-    claims = [(row.modality, name) for row in architectures() for name in row.model_types]
+    claims = [(row.modality, name) for row in ARCHITECTURES for name in row.model_types]
     assert len(claims) == len({*claims})
 
 

@@ -14,7 +14,7 @@ from safetensors.torch import load_file, save_file
 
 from hf_emms.data import Pairs
 from hf_emms.errors import EmmsError
-from hf_emms.features.towers import SHARPNESS
+from hf_emms.features.fusion import SHARPNESS
 from tests.helpers.extracting import Reads, load, rows, some_pairs
 from tests.helpers.tiny_checkpoints import build
 from tests.helpers.tiny_pairs import FUSED, build_pair
@@ -43,7 +43,7 @@ def inputs_of(folder: Path, pairs: Pairs, i: int, phrase: Any = str) -> dict[str
     [
         ("vilt", "embeddings.patch_embeddings", "pixel_values"),
         ("blip-vqa", "vision_model", "pixel_values"),
-        ("git", "own_image_encoder", "pixel_values"),
+        ("git", "picture_encoder", "pixel_values"),
     ],
 )
 def test_pictures_are_encoded_once(name: str, part: str, argument: str, zoo: Path, pairs: Pairs) -> None:

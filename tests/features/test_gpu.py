@@ -11,8 +11,8 @@ import pytest
 import torch
 
 from hf_emms.data import Pairs
-from hf_emms.features.device import moved, pinned, to_numpy
-from hf_emms.features.extractor import BaseExtractor
+from hf_emms.features.device import pinned, to_device, to_numpy
+from hf_emms.features.extractor import Extractor
 from hf_emms.features.load import load_extractor
 from tests.helpers.extracting import TASKS, rows, some_pairs
 from tests.helpers.feature_rows import pictures
@@ -46,7 +46,7 @@ def exact() -> Iterator[None]:
     torch.backends.cudnn.allow_tf32 = before
 
 
-def load(zoo: Path, case: str, device: str, **options: Any) -> BaseExtractor:
+def load(zoo: Path, case: str, device: str, **options: Any) -> Extractor:
     name, modality, _ = CASES[case]
     folder = build_pair(zoo, name) if modality == "image+text" else build(zoo, name)
     task = TASKS.get(modality, "image-classification" if modality == "image" else "text-classification")
@@ -67,8 +67,8 @@ def test_batches_come_over_pinned_and_whole() -> None:
     data = torch.arange(12, dtype=torch.float32).reshape(3, 4)
     assert pinned(data, GPU).is_pinned()
     assert not pinned(data, torch.device("cpu")).is_pinned()
-    assert moved(data, GPU, torch.bfloat16).dtype == torch.bfloat16
-    assert moved(data.long(), GPU, torch.bfloat16).dtype == torch.int64
+    assert to_device(data, GPU, torch.bfloat16).dtype == torch.bfloat16
+    assert to_device(data.long(), GPU, torch.bfloat16).dtype == torch.int64
     # Each copy is under way while much is computed; a batch read too early would hold other numbers.
     heavy = torch.ones(4_096, 4_096, device=GPU)
 

@@ -14,8 +14,8 @@ import torch
 import transformers
 
 from hf_emms.errors import EmmsError
-from hf_emms.features.hidden_layers import LayerError, LayerReader, pick, spread
-from hf_emms.features.load import Extractor
+from hf_emms.features.extractor import Extractor, LayerReader
+from hf_emms.features.hidden_layers import LayerError, pick, spread
 from hf_emms.features.pooling import Pooling
 from hf_emms.hub import resolve
 from hf_emms.options import layer_names
@@ -51,7 +51,7 @@ def made(zoo: Path, name: str) -> Path:
 
 def by_layer(extractor: Extractor, inputs: list, batch_size: int | None = None) -> dict[str, np.ndarray]:
     features = rows(extractor, inputs, batch_size)
-    return {layer: features[:, own] for layer, own in extractor.columns.items()}
+    return {layer: features[:, own] for layer, own in extractor.layer_slices.items()}
 
 
 @contextmanager
@@ -214,7 +214,7 @@ def test_spread_is_the_last_layer_where_hidden_ones_are_not_shown_or_repeat_a_pa
         extractor = load(folder, layers=("spread", "last"))
         got = by_layer(extractor, pictures())
         np.testing.assert_array_equal(got["spread"], got["last"])
-        assert extractor.summary("spread") == extractor.summary("last")
+        assert extractor.describe("spread") == extractor.describe("last")
 
 
 # --- one forward, and what cannot be had ------------------------------------------------------------------
@@ -245,7 +245,7 @@ def test_a_model_that_turns_out_to_show_no_layers_is_not_asked_again() -> None:
     for _ in range(3):
         reader(None, {"x": torch.ones(2, 4)})
     assert ran == ["layers", "features", "features", "features"]
-    assert (set(reader.columns), set(reader.refused)) == ({"spread"}, {"1"})
+    assert (set(reader.slices), set(reader.refused)) == ({"spread"}, {"1"})
 
 
 def test_without_hidden_layers_only_the_mean_is_refused() -> None:
@@ -257,7 +257,7 @@ def test_without_hidden_layers_only_the_mean_is_refused() -> None:
 
 def test_layers_of_different_widths_are_not_averaged(zoo: Path) -> None:
     extractor = load(made(zoo, "resnet"), layers=("mean", "last"))
-    assert set(extractor.columns) == {"last"}
+    assert set(extractor.layer_slices) == {"last"}
     assert extractor.refused["mean"].message == "its 2 hidden layers are 8 and 16 wide, which cannot be averaged"
     with pytest.raises(EmmsError, match="cannot be averaged") as error:
         load(made(zoo, "resnet"), layers=("mean",))
@@ -266,7 +266,7 @@ def test_layers_of_different_widths_are_not_averaged(zoo: Path) -> None:
 
 def test_a_family_that_shows_no_layers_still_gives_its_last(zoo: Path) -> None:
     extractor = load(googlenet(zoo), layers=("1", "last"))
-    assert set(extractor.columns) == {"last"}
+    assert set(extractor.layer_slices) == {"last"}
     assert "does not show its hidden layers" in extractor.refused["1"].message
     with pytest.raises(EmmsError, match="does not show its hidden layers"):
         load(googlenet(zoo), layers=("1",))
@@ -274,6 +274,6 @@ def test_a_family_that_shows_no_layers_still_gives_its_last(zoo: Path) -> None:
 
 def test_layers_say_what_was_pooled(zoo: Path) -> None:
     extractor = load(made(zoo, "bert"), "text", layers=("last", "mean", "1"))
-    assert extractor.summary("last") == extractor.pooling == "mean of the last layer's tokens, padding left out"
-    assert extractor.summary("mean") == "average of all hidden layers: mean of its tokens, padding left out"
-    assert extractor.summary("1") == "hidden layer 1: mean of its tokens, padding left out"
+    assert extractor.describe("last") == extractor.pooling == "mean of the last layer's tokens, padding left out"
+    assert extractor.describe("mean") == "average of all hidden layers: mean of its tokens, padding left out"
+    assert extractor.describe("1") == "hidden layer 1: mean of its tokens, padding left out"

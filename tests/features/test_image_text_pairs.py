@@ -12,8 +12,8 @@ from PIL import Image
 
 from hf_emms.data import Pairs
 from hf_emms.errors import EmmsError
-from hf_emms.features.pairs import PairExtractor
-from hf_emms.features.towers import SHARPNESS, projected_patches
+from hf_emms.features.fusion import SHARPNESS, projected_patches
+from hf_emms.features.image_text import ImageTextExtractor
 from tests.helpers.extracting import Reads, load, rows, some_pairs
 from tests.helpers.tiny_checkpoints import TEXTS, build
 from tests.helpers.tiny_pairs import DETECTORS, PAIR_MODELS, build_pair
@@ -34,7 +34,7 @@ def pairs() -> Pairs:
 @pytest.mark.parametrize("name", PAIR_MODELS)
 def test_a_row_depends_on_its_pair_alone(name: str, zoo: Path, pairs: Pairs) -> None:
     extractor = load(build_pair(zoo, name))
-    assert isinstance(extractor, PairExtractor)
+    assert isinstance(extractor, ImageTextExtractor)
     together = rows(extractor, pairs)
     assert np.isfinite(together).all()
     for batch_size in (1, 4):

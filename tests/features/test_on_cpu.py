@@ -62,7 +62,7 @@ def check_same_features(extractor: Any, read: Callable[[], np.ndarray]) -> None:
     model = extractor._model
     plain(model)
     before = read()
-    device.pack_linears(model, least=1)
+    device.pack_linears(model, min_weights=1)
     device.to_channels_last(model)
     linears = [module for module in model.modules() if type(module) is nn.Linear]
     assert len(packed(model)) == (len(linears) if PACKS else 0)
@@ -210,11 +210,11 @@ def test_other_layers_are_left_alone(make: Callable[[], nn.Module]) -> None:
     assert [vars(module).get("forward") for module in model.modules()] == forwards
 
 
-@pytest.mark.parametrize(("name", "interleaved"), [("clip", True), ("metaclip_2", False)])
-def test_only_code_that_tests_run_gets_channels_side_by_side(name: str, interleaved: bool, zoo: Path) -> None:
+@pytest.mark.parametrize(("name", "channels_last"), [("clip", True), ("metaclip_2", False)])
+def test_only_code_that_tests_run_gets_channels_side_by_side(name: str, channels_last: bool, zoo: Path) -> None:
     model = extracting.load(build_pair(zoo / "pairs", name))._model
     weights = [module.weight for module in model.modules() if isinstance(module, nn.Conv2d)]
-    assert [not weight.is_contiguous() for weight in weights] == [interleaved]
+    assert [not weight.is_contiguous() for weight in weights] == [channels_last]
 
 
 @packs
@@ -246,7 +246,7 @@ def faults(rounds):
 device.keep_freed_memory()
 faults(3)
 before = faults(10), resident()
-device.give_back_freed_memory()
+device.release_freed_memory()
 print(json.dumps([*before, resident()]))
 """
 

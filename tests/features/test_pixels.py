@@ -13,7 +13,8 @@ import transformers
 from PIL import Image
 
 from hf_emms.data import Images, Pairs
-from hf_emms.features.images import BUDGET, ImageProcessor, KeptImages, PixelStore, keeping
+from hf_emms.features.device import in_order
+from hf_emms.features.images import CachedImages, ImageProcessor, PixelCache, with_pixel_cache
 from hf_emms.features.load import load_extractor
 from tests.helpers.rows import png
 from tests.helpers.tiny_checkpoints import build, repo_of
@@ -37,9 +38,9 @@ class Counting(ImageProcessor):
         super().__init__(own, key)
         self.pictures = 0
 
-    def resized(self, images: Any) -> torch.Tensor:
+    def resize(self, images: Any) -> torch.Tensor:
         self.pictures += len(images)
-        return super().resized(images)
+        return super().resize(images)
 
 
 def pictures(count: int, side: int = 60) -> Images:
@@ -57,7 +58,7 @@ def png_of(pixels: np.ndarray) -> bytes:
 def test_what_is_kept_gives_the_same_pixel_values_bit_by_bit(name: str) -> None:
     images = pictures(5)
     processor = ImageProcessor(SIZED[name], name)
-    kept = KeptImages(images, PixelStore())
+    kept = CachedImages(images, PixelCache())
     plain = processor([images[i] for i in range(5)])
     for _ in range(2):
         assert torch.equal(kept.read(processor, [3, 4]), plain[3:])
@@ -66,13 +67,13 @@ def test_what_is_kept_gives_the_same_pixel_values_bit_by_bit(name: str) -> None:
 
 def test_pictures_are_kept_as_bytes_where_the_processor_comes_apart() -> None:
     image = pictures(1)[0]
-    assert ImageProcessor(SIZED["convnext"], "a").resized([image]).dtype == torch.uint8
-    assert ImageProcessor(SIZED["efficientnet"], "a").resized([image]).dtype == torch.float32
+    assert ImageProcessor(SIZED["convnext"], "a").resize([image]).dtype == torch.uint8
+    assert ImageProcessor(SIZED["efficientnet"], "a").resize([image]).dtype == torch.float32
 
 
 def test_a_picture_is_decoded_once_for_all_processors_of_a_key_and_all_parts() -> None:
-    processor, images = Counting(SIZED["vit"]), keeping(pictures(6), PixelStore())
-    assert isinstance(images, KeptImages)
+    processor, images = Counting(SIZED["vit"]), with_pixel_cache(pictures(6), PixelCache())
+    assert isinstance(images, CachedImages)
     images.read(processor, [0, 1, 2])
     images[2:].read(processor, [0, 1, 2, 3])
     images.read(processor, range(6))
@@ -83,7 +84,7 @@ def test_a_picture_is_decoded_once_for_all_processors_of_a_key_and_all_parts() -
 
 
 def test_a_processor_that_may_run_code_of_its_own_keeps_nothing() -> None:
-    processor, images = Counting(SIZED["vit"], None), KeptImages(pictures(2), PixelStore())
+    processor, images = Counting(SIZED["vit"], None), CachedImages(pictures(2), PixelCache())
     assert torch.equal(images.read(processor, [0, 1]), processor([images[0], images[1]]))
     assert processor.pictures == 0
 
@@ -91,7 +92,7 @@ def test_a_processor_that_may_run_code_of_its_own_keeps_nothing() -> None:
 def test_the_budget_holds_and_the_processor_in_use_goes_before_others() -> None:
     each = 3 * 48 * 48
     first, second, images = Counting(SIZED["vit"], "a"), Counting(SIZED["vit"], "b"), pictures(4)
-    kept = KeptImages(images, PixelStore(3 * each + 1))
+    kept = CachedImages(images, PixelCache(3 * each + 1))
     for _ in range(2):
         kept.read(first, range(4))
     assert first.pictures == 4 + 1  # the fourth found no room
@@ -104,18 +105,28 @@ def test_the_budget_holds_and_the_processor_in_use_goes_before_others() -> None:
 
 def test_pairs_keep_their_pictures_and_texts_are_left_alone() -> None:
     pairs = Pairs(pictures(2), ["a", "b"], np.array([[0, 1], [1, 0]]))
-    store = PixelStore(BUDGET)
-    assert isinstance(keeping(pairs, store).firsts, KeptImages)  # type: ignore[attr-defined]
-    assert keeping(["a", "b"], store) == ["a", "b"]
+    store = PixelCache()
+    assert isinstance(with_pixel_cache(pairs, store).firsts, CachedImages)  # type: ignore[attr-defined]
+    assert with_pixel_cache(["a", "b"], store) == ["a", "b"]
 
 
 @pytest.mark.parametrize("name", ["vit", "resnet"])
 def test_a_checkpoint_gives_the_same_features_from_kept_pictures(tmp_path: Path, name: str) -> None:
     images = Images([png((i, 3 * i, 7)) for i in range(11)])
     extractor = load_extractor(repo_of(build(tmp_path, name)), "image", "image-classification", device="cpu")
-    kept = keeping(images, PixelStore())
+    kept = with_pixel_cache(images, PixelCache())
     plain, first, again = (
         np.concatenate([rows for _, rows in extractor.batches(source, batch_size=4)]) for source in (images, kept, kept)
     )
     np.testing.assert_array_equal(first, plain)
     np.testing.assert_array_equal(again, plain)
+
+
+def test_features_of_pictures_that_keep_their_shape_do_not_depend_on_the_batch(tmp_path: Path) -> None:
+    folder, images = build(tmp_path, "resnet"), pictures(5)
+    transformers.CLIPImageProcessor(size={"shortest_edge": 32}, do_center_crop=False).save_pretrained(folder)
+    extractor = load_extractor(repo_of(folder), "image", "image-classification", device="cpu")
+    cached = with_pixel_cache(images, PixelCache())
+    alone = in_order(extractor.batches(images, batch_size=1), 5)
+    for inputs in (images, cached, cached):
+        np.testing.assert_allclose(in_order(extractor.batches(inputs), 5), alone, atol=1e-5)

@@ -12,14 +12,14 @@ import transformers
 
 from hf_emms.features.feature_plan import plan_extraction
 from hf_emms.features.load import load_extractor
-from hf_emms.features.text import shared_tokenizer
+from hf_emms.features.text import read_tokenizer
 from tests.helpers.counting import counted_calls
 from tests.helpers.feature_rows import rows
 from tests.helpers.tiny_checkpoints import TEXTS, build, repo_of
 
 
 def tokenizer_of(folder: Path) -> object:
-    return shared_tokenizer(plan_extraction(repo_of(folder), "text", "text-classification"))
+    return read_tokenizer(plan_extraction(repo_of(folder), "text", "text-classification"))
 
 
 @pytest.fixture

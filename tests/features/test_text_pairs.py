@@ -85,15 +85,15 @@ def test_every_context_token_counts_once_in_a_window_that_fits() -> None:
     for tokens in (0, 1, 17, 18, 19, 40, 101):
         context = list(range(tokens))
         windows = cut_windows([7, 8], context, 20)
-        counted = [window.second[i] for window in windows for i in range(*window.own)]
+        counted = [window.second[i] for window in windows for i in range(*window.counted)]
         assert counted == context
         assert all(len(window.first) + len(window.second) <= 20 for window in windows)
         for before, after in pairwise(windows):
             shared = set(before.second) & set(after.second)
             assert len(shared) >= 4
             # Whichever side of the meeting a token stands on, two tokens at least are around it.
-            assert before.own[1] <= len(before.second) - 2
-            assert after.own[0] >= 2
+            assert before.counted[1] <= len(before.second) - 2
+            assert after.counted[0] >= 2
 
 
 def test_the_end_of_a_long_context_is_read(zoo: Path) -> None:
