@@ -154,12 +154,12 @@ def run(plan: Plan, progress: Progress) -> Ranking:
 def _labels(plan: Plan, cache: Cache, progress: Progress) -> LabelTable:
     """F-labels of the sample's rows: each encoder embeds each distinct text once; numbers are one more F-label."""
     sample = plan.sample
-    tables = [sample.mixed(_table(encoder, plan, cache, progress)) for encoder in plan.encoders]
+    tables = [sample.label_embeddings(_table(encoder, plan, cache, progress)) for encoder in plan.encoders]
     names = [encoder.id for encoder in plan.encoders]
     if sample.label_numbers is not None:
         tables.append(sample.label_numbers)
         names.append(sample.numbers_name)
-    texts = sample.label_texts if sample.mixtures is None else ()
+    texts = sample.label_texts if sample.soft_labels is None else ()
     return LabelTable(sample.codes, tuple(tables), tuple(names), texts, sample.categorical)
 
 

@@ -1,18 +1,139 @@
-"""What a column holds, in a word, and how a column or a field of one is read from a row.
-
-Which column is what: from column types and names to roles, and from roles to a task.
-"""
+"""Which columns of a dataset are read, and as what: from column names and types to a task and its roles."""
 
 from __future__ import annotations
 
 import re
 from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import Any
 
+from hf_emms.data.reading import JoinedImages, Source
 from hf_emms.errors import EmmsError
-from hf_emms.tasks import ROLES, TASKS, Role, Task, column_flag
+from hf_emms.options import Options
+from hf_emms.presets import DatasetPreset
+from hf_emms.tasks import ROLES, TASKS, Role, Task, column_flag, get_task
 
-_SEVERAL = {"string": "strings", "class": "classes", "integer": "integers", "float": "floats", "image": "images"}
+_PLURALS = {"string": "strings", "class": "classes", "integer": "integers", "float": "floats", "image": "images"}
+_NUMBERED = re.compile(r"(.*?)_?\d+")
+# How a column may be recognised, surest first: by its name (an image by its type), a class by its type, any by it.
+_BY_NAME, _BY_CLASS, _BY_TYPE = range(3)
+# Types of which the only column is the one that is meant.
+_CLEAR_TYPES = ("image", "class", "string", "strings", "integer")
+
+
+@dataclass(frozen=True)
+class RowSchema:
+    """How the rows of one dataset are read for a task.
+
+    Attributes:
+        task: the task.
+        columns: role → column, inputs first; several columns of one role are joined by commas.
+        types: column → type, see `column_types`.
+        class_names: the names of class ids in the label column; None where it holds none.
+        words: abbreviated label → the words that it stands for.
+        joined: column of ids → images by id.
+    """
+
+    task: Task
+    columns: Mapping[str, str]
+    types: Mapping[str, str]
+    class_names: list[str] | None
+    words: Mapping[str, str]
+    joined: Mapping[str, JoinedImages]
+
+    @property
+    def needed(self) -> list[str]:
+        """The dataset's columns that are read, each once."""
+        names = [name for several in self.columns.values() for name in several.split(",")]
+        return list(dict.fromkeys(map(column_of, [*names, *filter(None, [self.start_column])])))
+
+    @property
+    def label_column(self) -> str:
+        """The label's column, or several, joined by commas."""
+        return self.columns[self.task.label.name]
+
+    @property
+    def label_columns(self) -> list[str]:
+        return self.label_column.split(",")
+
+    @property
+    def label_type(self) -> str:
+        """The type of the label's first column."""
+        return self.types[self.label_columns[0]]
+
+    @property
+    def start_column(self) -> str | None:
+        """The column or field that holds at which character of its text each label starts, as in SQuAD."""
+        column, dot, _ = self.label_column.partition(".")
+        name = f"{column}.answer_start" if dot else "answer_start"
+        fits = self.task.spans_of is not None and self.types.get(name) in ("integer", "integers")
+        return name if fits and not self.parallel else None
+
+    @property
+    def list_roles(self) -> tuple[Role, ...]:
+        """The texts of the input that a row holds a list of: one item an element."""
+        return tuple(role for role in self.task.inputs if self.types[self.columns[role.name]] == "strings")
+
+    @property
+    def parallel(self) -> bool:
+        """Whether a list of labels goes along with the list of inputs, and is not one label's several texts."""
+        return bool(self.list_roles) and all(self.types[name] == "strings" for name in self.label_columns)
+
+    @property
+    def multi_label(self) -> bool:
+        """Whether a row has several classes."""
+        return self.task.categorical and self.label_type in _PLURALS.values()
+
+    @property
+    def of_images(self) -> bool:
+        return self.task.modality.startswith("image")
+
+    def label_name(self, value: Any) -> str | None:
+        """A raw class or other value as text; None where it stands for no label."""
+        if value is None:
+            return None
+        if self.class_names is None or isinstance(value, str):
+            name = str(value).strip() or None
+        else:
+            # −1 is what datasets writes in test splits whose labels are secret.
+            name = self.class_names[value] if 0 <= value < len(self.class_names) else None
+        return name and self.words.get(name, name)
+
+
+def columns_of(source: Source, preset: DatasetPreset | None, options: Options) -> RowSchema:
+    """The task and its columns: as the options name them, else as the preset does, else by names and types.
+
+    Args:
+        source: what was chosen is added to its notes.
+        preset: the preset of the dataset, if it has one.
+        options: the settings of the ranking.
+
+    Raises:
+        EmmsError: columns are absent or of the wrong type, no task or several fit, or an option is not for this task.
+    """
+    features, given = source.rows.features, options.columns
+    types = column_types(features) | dict.fromkeys(source.joined, "image")
+    if options.task is None and preset is None:
+        task, columns = find_task(types, given)
+        source.notes.append(f"task {task.id} inferred from the columns")
+    else:
+        task = get_task(options.task or (preset.task if preset else ""))
+        expected = dict(preset.columns) if preset and preset.task == task.id else {}
+        for role, column in expected.items():
+            if role not in given:
+                _check_expected(task, role, column, types, source.name)
+        columns = find_columns(task, types, {**expected, **given})
+    found = [f"{role} = {column} ({types[column.split(',')[0]]})" for role, column in columns.items()]
+    source.notes.append(f"columns {', '.join(found)}")
+    _check_names(task, columns, features)
+
+    label, _, field = columns[task.label.name].split(",")[0].partition(".")
+    feature = _element(features[label])
+    names = getattr(_element(feature[field]) if field else feature, "names", None)
+    words = preset.words if preset and columns == dict(preset.columns) else {}
+    schema = RowSchema(task, columns, types, names, words, source.joined)
+    _check_options(options, schema)
+    return schema
 
 
 def column_types(features: Mapping[str, Any]) -> dict[str, str]:
@@ -20,20 +141,17 @@ def column_types(features: Mapping[str, Any]) -> dict[str, str]:
 
     Returns:
         column → "image", "class", "string", "integer", "float", their plurals (a list a row), "struct", "list" or the
-        type's own name. The fields of structs, and of lists of them, stand behind their column as "answers.text".
+        type's own name. The fields of structs, and of lists of them, follow their column as "answers.text".
     """
-    kinds = {}
+    types = {}
     for name, feature in features.items():
-        kinds[name] = _kind(feature)
-        for field, inner, listed in _fields(feature):
-            kind = _kind(inner)
-            kinds[f"{name}.{field}"] = _SEVERAL.get(kind, "list") if listed else kind
-    return kinds
-
-
-def describe(kinds: Mapping[str, str]) -> str:
-    """Columns and their kinds, for messages."""
-    return ", ".join(f"{name} ({kind})" for name, kind in kinds.items())
+        types[name] = _type_of(feature)
+        element = _element(feature)
+        if isinstance(element, Mapping) and _type_of(element) == "struct":
+            for field, inner in element.items():
+                one = _type_of(inner)
+                types[f"{name}.{field}"] = one if element is feature else _PLURALS.get(one, "list")
+    return types
 
 
 def column_of(name: str) -> str:
@@ -41,96 +159,26 @@ def column_of(name: str) -> str:
     return name.partition(".")[0]
 
 
-def feature_of(features: Mapping[str, Any], name: str) -> Any:
-    """The type of one element of a column or field, whether rows hold one or a list."""
-    column, _, field = name.partition(".")
-    feature = _element(features[column])
-    return _element(feature[field]) if field else feature
-
-
-def value_of(row: Mapping[str, Any], name: str) -> Any:
-    """The value of a column or field: of a list of structs, the list of that field."""
-    column, _, field = name.partition(".")
-    value = row[column]
-    if not field or value is None:
-        return value
-    return value.get(field) if isinstance(value, Mapping) else [one and one.get(field) for one in value]
-
-
-def undecoded(feature: Any) -> Any:
-    """The same type with its pictures as they are encoded."""
-    import datasets
-
-    if isinstance(feature, datasets.Image):
-        return datasets.Image(decode=False)
-    if isinstance(feature, Mapping):
-        return {name: undecoded(one) for name, one in feature.items()}
-    inner = undecoded(feature.feature) if _is_list(feature) else None
-    return feature if inner is None or inner == feature.feature else datasets.List(inner)
-
-
-def _fields(feature: Any) -> list[tuple[str, Any, bool]]:
-    inner = _element(feature)
-    if not isinstance(inner, Mapping) or _kind(inner) == "image":
-        return []
-    return [(name, one, inner is not feature) for name, one in inner.items()]
-
-
-def _element(feature: Any) -> Any:
-    return feature.feature if _is_list(feature) else feature
-
-
-def _is_list(feature: Any) -> bool:
-    return type(feature).__name__ in ("List", "LargeList", "Sequence")
-
-
-def _kind(feature: Any) -> str:
-    name = type(feature).__name__
-    if name == "Image":
-        return "image"
-    if name == "ClassLabel":
-        return "class"
-    if isinstance(feature, Mapping):
-        return "image" if set(feature) == {"bytes", "path"} else "struct"
-    if _is_list(feature):
-        return _SEVERAL.get(_kind(feature.feature), "list")
-    dtype = str(getattr(feature, "dtype", name))
-    if dtype in ("string", "large_string", "string_view"):
-        return "string"
-    if dtype in ("binary", "large_binary"):
-        return "image"
-    if dtype == "bool" or dtype.startswith(("int", "uint")):
-        return "integer"
-    return "float" if dtype.startswith("float") else dtype
-
-
-_NUMBERED = re.compile(r"(.*?)_?\d+")
-# How a column may be recognised, surest first: by its name (a picture by its type), a class by its type, any by it.
-_BY_NAME, _BY_CLASS, _BY_TYPE = range(3)
-# Types of which the only column is the one that is meant.
-_TELLING = ("image", "class", "string", "strings", "integer")
-
-
-def find_task(kinds: Mapping[str, str], given: Mapping[str, str]) -> tuple[Task, dict[str, str]]:
+def find_task(types: Mapping[str, str], given: Mapping[str, str]) -> tuple[Task, dict[str, str]]:
     """Infers the task from the columns.
 
     Args:
-        kinds: column → kind, from `column_types`.
+        types: column → type, from `column_types`.
         given: role → column, as far as the user says.
 
     Returns:
         The only task whose roles can all be filled, and role → column. One that reads all columns of another and more
-        is preferred to it: questions and answers beside pictures are no captions.
+        is preferred: with images, a question and an answer are no captions.
 
     Raises:
         EmmsError: no task fits, or several do.
     """
-    pictures = {"image", "images"} & set(kinds.values())
-    # Who ranks for a task on the texts beside pictures, or for one of another package, will name it.
-    tasks = {id: one for id, one in TASKS.built_in.items() if one.modality.startswith("image") or not pictures}
+    images = {"image", "images"} & set(types.values())
+    # Tasks on the texts of a dataset with images, and tasks of other packages, have to be named.
+    tasks = {id: one for id, one in TASKS.built_in.items() if one.modality.startswith("image") or not images}
     for how in (_BY_NAME, _BY_CLASS, _BY_TYPE):
-        # A type alone does not tell two texts apart.
-        found = {id: _fill(t, kinds, given, how) for id, t in tasks.items() if how != _BY_TYPE or len(t.inputs) == 1}
+        # Two texts cannot be distinguished by type.
+        found = {id: _fill(t, types, given, how) for id, t in tasks.items() if how != _BY_TYPE or len(t.inputs) == 1}
         fits = {id: columns for id, columns in found.items() if columns is not None}
         fits = {id: columns for id, columns in fits.items() if not any(_beats(one, id, fits) for one in fits)}
         if len(fits) == 1:
@@ -141,17 +189,17 @@ def find_task(kinds: Mapping[str, str], given: Mapping[str, str]) -> tuple[Task,
             raise EmmsError(f"the columns fit several tasks: {options}", f"--task {' or --task '.join(fits)}")
     flags = ", ".join(f"--{role}-column" for role in ROLES)
     raise EmmsError(
-        f"no task fits the columns {describe(kinds)}" + (f" with {_pairs(given)}" if given else ""),
+        f"no task fits the columns {_described(types)}" + (f" with {_pairs(given)}" if given else ""),
         f"name the task (--task {'|'.join(TASKS)}) and its columns ({flags})",
     )
 
 
-def find_columns(task: Task, kinds: Mapping[str, str], given: Mapping[str, str]) -> dict[str, str]:
+def find_columns(task: Task, types: Mapping[str, str], given: Mapping[str, str]) -> dict[str, str]:
     """Finds the columns of a known task.
 
     Args:
         task: the task.
-        kinds: column → kind, from `column_types`.
+        types: column → type, from `column_types`.
         given: role → column, as far as the user or a preset says; several columns are joined by commas.
 
     Returns:
@@ -160,22 +208,22 @@ def find_columns(task: Task, kinds: Mapping[str, str], given: Mapping[str, str])
     Raises:
         EmmsError: a given column does not exist or holds the wrong type, or one cannot be found.
     """
-    given = {name: check_column(task, name, column, kinds) for name, column in given.items()}
-    # Of two texts, a type does not tell which is which.
+    given = {name: check_column(task, name, column, types) for name, column in given.items()}
+    # Two texts cannot be distinguished by type.
     ways = (_BY_NAME, _BY_CLASS) if task.modality == "text+text" else (_BY_NAME, _BY_CLASS, _BY_TYPE)
     for how in ways:
-        columns = _fill(task, kinds, given, how)
+        columns = _fill(task, types, given, how)
         if columns is not None:
             return columns
-    filled = _filled(task, kinds, given, ways[-1])
+    filled = _filled(task, types, given, ways[-1])
     missing = next(role for role in (task.label, *task.inputs) if role.name not in filled)
     raise EmmsError(
-        f"no column for the {missing.name} of {task.id} among {describe(kinds)}",
-        f"name it: {column_flag(missing.name)} ({' or '.join(missing.kinds)})",
+        f"no column for the {missing.name} of {task.id} among {_described(types)}",
+        f"name it: {column_flag(missing.name)} ({' or '.join(missing.types)})",
     )
 
 
-def check_column(task: Task, role_name: str, column: str, kinds: Mapping[str, str]) -> str:
+def check_column(task: Task, role_name: str, column: str, types: Mapping[str, str]) -> str:
     """Checks that a named column exists and holds what its role needs.
 
     Returns:
@@ -190,21 +238,21 @@ def check_column(task: Task, role_name: str, column: str, kinds: Mapping[str, st
             f"{task.id} has no {role_name} column",
             f"its columns are {', '.join(map(column_flag, task.roles))}",
         )
-    return ",".join(_checked(task, role, name, kinds) for name in column.split(","))
+    return ",".join(_checked(task, role, name, types) for name in column.split(","))
 
 
-def _checked(task: Task, role: Role, name: str, kinds: Mapping[str, str]) -> str:
+def _checked(task: Task, role: Role, name: str, types: Mapping[str, str]) -> str:
     hint = column_flag(role.name)
-    if name not in kinds:
-        raise EmmsError(f"there is no column {name!r}; the dataset has {describe(kinds)}", hint)
-    if kinds[name] in role.kinds:
+    if name not in types:
+        raise EmmsError(f"there is no column {name!r}; the dataset has {_described(types)}", hint)
+    if types[name] in role.types:
         return name
-    fields = [one for one in role.candidates if one.startswith(f"{name}.") and kinds.get(one) in role.kinds]
+    fields = [one for one in role.candidates if one.startswith(f"{name}.") and types.get(one) in role.types]
     if fields:
         return fields[0]
     raise EmmsError(
-        f"column {name!r} holds {kinds[name]}; the {role.name} of {task.id} must be {' or '.join(role.kinds)}",
-        f"{hint}; the dataset has {describe(kinds)}",
+        f"column {name!r} holds {types[name]}; the {role.name} of {task.id} must be {' or '.join(role.types)}",
+        f"{hint}; the dataset has {_described(types)}",
     )
 
 
@@ -218,43 +266,119 @@ def _pairs(columns: Mapping[str, str]) -> str:
     return ", ".join(f"{role} = {column}" for role, column in columns.items())
 
 
-def _fill(task: Task, kinds: Mapping[str, str], given: Mapping[str, str], how: int) -> dict[str, str] | None:
+def _fill(task: Task, types: Mapping[str, str], given: Mapping[str, str], how: int) -> dict[str, str] | None:
     """Every role of a task filled, inputs first, or None."""
     if not set(given) <= set(task.roles):
         return None
-    taken = _filled(task, kinds, given, how)
+    taken = _filled(task, types, given, how)
     if set(taken) != set(task.roles):
         return None
-    fits = all(kinds.get(one) in task.roles[name].kinds for name in taken for one in taken[name].split(","))
+    fits = all(types.get(one) in task.roles[name].types for name in taken for one in taken[name].split(","))
     return {name: taken[name] for name in task.roles} if fits else None
 
 
-def _filled(task: Task, kinds: Mapping[str, str], given: Mapping[str, str], how: int) -> dict[str, str]:
-    """The roles that can be filled. The label goes first: it is told apart by its type more often."""
+def _filled(task: Task, types: Mapping[str, str], given: Mapping[str, str], how: int) -> dict[str, str]:
+    """The roles that can be filled. The label goes first: its type is the more distinctive one."""
     taken = dict(given)
     for role in (task.label, *task.inputs):
         if role.name not in taken:
-            column = _pick(role, kinds, tuple(taken.values()), how, plural=not task.categorical)
+            column = _pick(role, types, tuple(taken.values()), how, plural=not task.categorical)
             if column is not None:
                 taken[role.name] = column
     return taken
 
 
-def _pick(role: Role, kinds: Mapping[str, str], taken: tuple[str, ...], how: int, *, plural: bool) -> str | None:
+def _pick(role: Role, types: Mapping[str, str], taken: tuple[str, ...], how: int, *, plural: bool) -> str | None:
     """The column for a role: by name, by a numbered series of names, by the only one of its type."""
-    free = {name: kind for name, kind in kinds.items() if name not in taken and kind in role.kinds}
+    free = {name: type for name, type in types.items() if name not in taken and type in role.types}
     by_lower = {name.lower(): name for name in free}
     for candidate in role.candidates:
         if candidate in by_lower:
             return by_lower[candidate]
-    if plural and "strings" in role.kinds:
+    if plural and "strings" in role.types:
         series = [n for n in free if (m := _NUMBERED.fullmatch(n.lower())) and m[1] in role.candidates]
         if series:
             return ",".join(sorted(series, key=lambda name: (len(name), name)))
-    for kind in role.kinds:
-        only = [name for name, its_kind in free.items() if its_kind == kind and "." not in name]
-        sure = kind in ("image", "images") or (kind == "class" and how >= _BY_CLASS)
-        telling = kind in _TELLING and (plural or kind != "strings")
-        if len(only) == 1 and (sure or (how == _BY_TYPE and telling)):
+    for type in role.types:
+        only = [name for name in free if free[name] == type and "." not in name]
+        sure = type in ("image", "images") or (type == "class" and how >= _BY_CLASS)
+        clear = type in _CLEAR_TYPES and (plural or type != "strings")
+        if len(only) == 1 and (sure or (how == _BY_TYPE and clear)):
             return only[0]
     return None
+
+
+def _check_expected(task: Task, role: str, column: str, types: Mapping[str, str], name: str) -> None:
+    try:
+        check_column(task, role, column, types)
+    except EmmsError as error:
+        raise EmmsError(
+            f"the preset {name!r} expects the {role} in column {column!r}, but the dataset has {_described(types)}",
+            column_flag(role),
+        ) from error
+
+
+def _check_names(task: Task, columns: Mapping[str, str], features: Mapping[str, Any]) -> None:
+    for role, names in columns.items():
+        several = names.split(",")
+        if len(several) > 1 and (role != task.label.name or task.categorical or task.numbers):
+            raise EmmsError(
+                f"the {role} of {task.id} is one column, not {' and '.join(several)}",
+                f"join them in a column of their own, then: {column_flag(role)}",
+            )
+        for name in several:
+            if column_of(name) not in features:
+                raise EmmsError(
+                    f"the column {name!r} cannot be the {role}: a dot in a name separates a field from its column",
+                    f"give it a name without a dot, then: {column_flag(role)}",
+                )
+
+
+def _check_options(options: Options, schema: RowSchema) -> None:
+    task = schema.task
+    if not task.categorical and (options.prompt or options.sampling == "balanced"):
+        raise EmmsError(f"{task.id} has no classes: --prompt and --sampling balanced are for those")
+    one_label = task.numbers is not None or (task.categorical and not schema.multi_label)
+    if one_label and options.references != "mean":
+        raise EmmsError(
+            f"a row has one {task.label.name}: --references {options.references} is for several texts of "
+            "an input, such as captions",
+            "leave it out",
+        )
+    if options.label_form == "spans" and task.spans_of is None:
+        raise EmmsError(
+            f"the {task.label.name} of {task.id} is no span of a text, which --label-form spans is for", "leave it out"
+        )
+    numeric = options.label_form not in ((None, "text", "spans") if task.spans_of else (None,))
+    if task.numbers is None and (numeric or options.box_format):
+        raise EmmsError(f"the {task.label.name} of {task.id} is no number: --label-form and --box-format are for those")
+    formats = task.numbers.formats if task.numbers else {}
+    if options.box_format and options.box_format not in formats:
+        raise EmmsError(f"box_format is {options.box_format!r}", f"--box-format {'|'.join(formats)}")
+
+
+def _described(types: Mapping[str, str]) -> str:
+    return ", ".join(f"{name} ({one})" for name, one in types.items())
+
+
+def _element(feature: Any) -> Any:
+    """The type of a list's elements; of anything else, the type itself."""
+    return getattr(feature, "feature", feature)
+
+
+def _type_of(feature: Any) -> str:
+    name = type(feature).__name__
+    if name in ("Image", "ClassLabel"):
+        return "image" if name == "Image" else "class"
+    if isinstance(feature, Mapping):
+        return "image" if set(feature) == {"bytes", "path"} else "struct"
+    if _element(feature) is not feature:
+        return _PLURALS.get(_type_of(_element(feature)), "list")
+    dtype = str(getattr(feature, "dtype", name))
+    if dtype in ("string", "large_string", "string_view"):
+        return "string"
+    if dtype in ("binary", "large_binary"):
+        return "image"
+    if dtype == "bool" or dtype.startswith(("int", "uint")):
+        return "integer"
+    return "float" if dtype.startswith("float") else dtype

@@ -1,26 +1,203 @@
-"""Errors of ``datasets`` in words."""
+"""Opens a dataset with ``datasets`` and picks its split: from the Hub, a folder, a file or memory; or as a stream."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
 
+from hf_emms.data.inputs import UnusableError
 from hf_emms.errors import EmmsError
-from hf_emms.hub import Repo, limited_streaming, page, translate_hub_errors
+from hf_emms.hub import Repo, limited_streaming, listing, page, retried, translate_hub_errors
 
-SCRIPT_HINT = "loading scripts no longer run; try @refs/convert/parquet behind the id"
+SPLIT_ORDER = ("train", "training", "validation", "valid", "val", "dev", "test", "testdev")
+_FORMATS = {".parquet": "parquet", ".json": "json", ".jsonl": "json", ".csv": "csv", ".tsv": "csv"}
+_FIRST_ROWS = 100
+_HOLE, _RANGE = 1 << 16, 1 << 22
+_SCRIPT_HINT = "loading scripts no longer run; try @refs/convert/parquet behind the id"
 
 
 class NoReadableFileError(EmmsError):
     """The repository holds nothing that ``datasets`` reads: a loading script, or no data at all."""
 
 
+@dataclass(frozen=True)
+class Source:
+    """One split of a dataset, open.
+
+    Attributes:
+        name: the dataset as the user typed it.
+        repo: the repository; its revision is still empty for a dataset in memory.
+        config: the configuration that was asked for.
+        split: the split.
+        rows: a ``datasets.Dataset``, or an ``IterableDataset`` when streaming.
+        total: rows of the split, where known.
+        notes: what was chosen for the user, in words.
+        builder: what ``datasets`` reads a stream with.
+        joined: column of ids → the images of another configuration, by id.
+    """
+
+    name: str
+    repo: Repo
+    config: str | None
+    split: str
+    rows: Any
+    total: int | None
+    notes: list[str] = field(default_factory=list)
+    builder: Any = None
+    joined: dict[str, JoinedImages] = field(default_factory=dict)
+
+    @property
+    def streaming(self) -> bool:
+        return not hasattr(self.rows, "num_rows")
+
+    def select(self, columns: Sequence[str]) -> Any:
+        """The rows with these columns alone, images encoded, no format set; of streamed parquet no other is read."""
+        rows = self.rows
+        if self.builder is not None and hasattr(self.builder.config, "columns"):
+            self.builder.config.columns = list(columns)
+            rows = self.builder.as_streaming_dataset(split=self.split)
+        rows = rows.with_format(None).select_columns(list(columns))
+        for name in columns:
+            encoded = _undecoded(rows.features[name])
+            if encoded != rows.features[name]:
+                rows = rows.cast_column(name, encoded)
+        return rows
+
+    def translate_errors(self) -> AbstractContextManager[None]:
+        """Translates the errors of reading a stream, see `translate_errors`."""
+        return translate_errors(self.name, self.repo, self.config)
+
+
+class JoinedImages:
+    """Looks images up by id. Nothing is copied: a map-style dataset is read by row number.
+
+    Args:
+        rows: a ``datasets.Dataset`` or ``IterableDataset``.
+        key: its column of ids.
+        image: its column of images.
+
+    Raises:
+        EmmsError: it has no such columns.
+    """
+
+    def __init__(self, rows: Any, key: str, image: str) -> None:
+        import datasets
+
+        if not {key, image} <= set(rows.column_names):
+            found = ", ".join(rows.column_names)
+            raise EmmsError(
+                f"pictures are expected in the columns {key!r} and {image!r}; there are {found}",
+                "pass a folder that holds pictures and texts together: --dataset ./FOLDER",
+            )
+        rows = rows.select_columns([key, image])
+        if isinstance(rows.features[image], datasets.Image):
+            rows = rows.cast_column(image, datasets.Image(decode=False))
+        self._rows, self._key, self._image = rows, key, image
+        self._fetched: dict[Any, Any] = {}
+        self._row_of = {id: number for number, id in enumerate(rows[key])} if hasattr(rows, "num_rows") else {}
+
+    def fetch(self, ids: Iterable[Any]) -> None:
+        """Reads a stream until it has given the images of these ids, and holds them."""
+        wanted = set(ids) - set(self._row_of) - set(self._fetched)
+        for row in self._rows if wanted else ():
+            if row[self._key] in wanted:
+                self._fetched[row[self._key]] = row[self._image]
+                wanted.discard(row[self._key])
+                if not wanted:
+                    return
+
+    def __getitem__(self, id: Any) -> Any:
+        """The image of an id, encoded.
+
+        Raises:
+            UnusableError: there is none.
+        """
+        if id in self._fetched:
+            return self._fetched[id]
+        if id not in self._row_of:
+            raise UnusableError(f"there is no picture with the id {id!r}")
+        return self._rows[self._row_of[id]][self._image]
+
+
+def open_memory(name: str, repo: Repo, dataset: Any, split: str | None) -> Source:
+    """Wraps a Dataset, DatasetDict or their streaming forms.
+
+    Raises:
+        EmmsError: no such split, or something that is no dataset.
+    """
+    import datasets
+
+    notes: list[str] = []
+    if isinstance(dataset, Mapping):
+        split = choose_split(name, list(dataset), split, notes)
+        dataset = dataset[split]
+    if not isinstance(dataset, (datasets.Dataset, datasets.IterableDataset)):
+        raise EmmsError(
+            f"dataset is a {type(dataset).__name__}",
+            "pass a Hub id, a preset name, a folder, or a datasets.Dataset",
+        )
+    total = dataset.num_rows if isinstance(dataset, datasets.Dataset) else None
+    rows = dataset if total is not None else _with_features(dataset)
+    return Source(name, repo, None, str(dataset.split or split or "all"), rows, total, notes)
+
+
+def open_repo(
+    name: str, repo: Repo, config: str | None, split: str | None, *, streaming: bool, converted: bool = False
+) -> Source:
+    """Opens a Hub dataset, a folder or a file.
+
+    Args:
+        name: of the dataset, for messages.
+        repo: where it is.
+        config: the configuration (subset).
+        split: the split; chosen when None, training splits first.
+        streaming: whether to read rows as they are needed.
+        converted: whether the repository is the Hub's parquet copy, which has a folder for each configuration.
+
+    Raises:
+        NoReadableFileError: it holds a loading script or nothing.
+        EmmsError: it cannot be read as a dataset.
+    """
+    notes: list[str] = []
+    with translate_errors(name, repo, config):
+        builder = _builder(repo, config, converted)
+        splits = [str(one) for one in builder.config.data_files or builder.info.splits or {}]
+        split = choose_split(name, splits, split, notes)
+        if not streaming:
+            retried(builder.download_and_prepare)
+            rows = builder.as_dataset(split=split)
+            return Source(name, repo, config, split, rows, rows.num_rows, notes)
+        _limit_read_ahead(builder.config)
+        rows = _with_features(builder.as_streaming_dataset(split=split))
+    total = getattr((builder.info.splits or {}).get(split), "num_examples", None) or None
+    return Source(name, repo, config, split, rows, total, notes, builder)
+
+
+def choose_split(dataset: str, splits: Sequence[str], wanted: str | None, notes: list[str]) -> str:
+    """The wanted split, or the one that a checkpoint would be fine-tuned on.
+
+    Raises:
+        EmmsError: there is no split of this name.
+    """
+    if wanted is not None:
+        if wanted not in splits:
+            raise EmmsError(f"{dataset!r} has no split {wanted!r}", f"--split takes one of: {', '.join(splits)}")
+        return wanted
+    chosen = next((name for name in SPLIT_ORDER if name in splits), splits[0])
+    if len(splits) > 1:
+        notes.append(f"split {chosen} chosen among {', '.join(splits)}")
+    return chosen
+
+
 @contextmanager
-def reading(dataset: str, repo: Repo, config: str | None) -> Iterator[None]:
+def translate_errors(dataset: str, repo: Repo, config: str | None) -> Iterator[None]:
     """Turns what ``datasets`` and the Hub raise into one line that says what to do.
 
     Args:
-        dataset: as the user typed it.
+        dataset: its name, for messages.
         repo: where it is.
         config: the configuration that was asked for.
     """
@@ -38,26 +215,106 @@ def reading(dataset: str, repo: Repo, config: str | None) -> Iterator[None]:
             "put pictures in one folder per class, or parquet, json, jsonl, csv or tsv files; "
             "for a dataset with a loading script try @refs/convert/parquet behind its id",
         ) from error
-    except (datasets.exceptions.DatasetsError, OSError, RuntimeError) as error:
-        root = error.__cause__ or error
-        kind = NoReadableFileError if "script" in str(error) else EmmsError
-        raise kind(f"{dataset!r} cannot be read: {_first_line(root)}", _hint(dataset, error)) from error
-    except ValueError as error:
-        if "config" in str(error).lower():
+    except (datasets.exceptions.DatasetsError, OSError, RuntimeError, ValueError) as error:
+        text = str(error)
+        if isinstance(error, ValueError) and "config" in text.lower():
             asked = f"has no configuration {config!r}" if config else "has several configurations"
-            raise EmmsError(f"{dataset!r} {asked}: {' '.join(str(error).split())}", "--config NAME") from error
-        raise EmmsError(f"{dataset!r} cannot be read: {_first_line(error)}", _hint(dataset, error)) from error
+            raise EmmsError(f"{dataset!r} {asked}: {' '.join(text.split())}", "--config NAME") from error
+        hint = "check that its files are whole and of one layout, or pass --config or another --split"
+        if "gated" in text:
+            hint = f"accept its terms at {page(dataset.partition('@')[0], 'dataset')}, then log in: hf auth login"
+        elif "script" in text:
+            hint = _SCRIPT_HINT
+        elif isinstance(error, ConnectionError):
+            hint = "check the network (or HF_ENDPOINT), or pass a folder: ./FOLDER"
+        root = error.__cause__ or error
+        reason = (str(root).strip() or type(root).__name__).splitlines()[0]
+        kind = NoReadableFileError if "script" in text else EmmsError
+        raise kind(f"{dataset!r} cannot be read: {reason}", hint) from error
 
 
-def _first_line(error: BaseException) -> str:
-    return (str(error).strip() or type(error).__name__).splitlines()[0]
+def _builder(repo: Repo, config: str | None, converted: bool) -> Any:
+    import datasets
+
+    if repo.folder is None:
+        return _hub_builder(repo, config, converted)
+    if repo.folder.is_file():
+        suffix = repo.folder.suffix.lower()
+        if suffix not in _FORMATS:
+            known = f"known are: {', '.join(sorted(_FORMATS))}"
+            raise EmmsError(f"the file {repo.id!r} is not of a known format", known)
+        options = {"sep": "\t"} if suffix == ".tsv" else {}
+        files = {"train": str(repo.folder)}
+        return datasets.load_dataset_builder(_FORMATS[suffix], data_files=files, **options)
+    # A folder in the Hub's layout may keep each configuration in a folder of its own, without a README to say so.
+    if config and (repo.folder / config).is_dir() and not (repo.folder / "README.md").exists():
+        return datasets.load_dataset_builder(str(repo.folder / config))
+    return datasets.load_dataset_builder(str(repo.folder), config)
 
 
-def _hint(dataset: str, error: BaseException) -> str:
-    if "gated" in str(error):
-        return f"accept its terms at {page(dataset.partition('@')[0], 'dataset')}, then log in: hf auth login"
-    if "script" in str(error):
-        return SCRIPT_HINT
-    if isinstance(error, ConnectionError):
-        return "check the network (or HF_ENDPOINT), or pass a folder: ./FOLDER"
-    return "check that its files are whole and of one layout, or pass --config or another --split"
+def _hub_builder(repo: Repo, config: str | None, converted: bool) -> Any:
+    import datasets
+
+    part = {"data_dir": config} if converted and config else {"name": config}
+    try:
+        found = retried(lambda: datasets.load_dataset_builder(repo.id, revision=repo.revision, **part))
+    except ValueError as error:
+        if "Couldn't find cache" not in str(error):
+            raise
+        found = None
+    if found is not None and found.hash == repo.revision:
+        return found
+    # Whatever went wrong, ``datasets`` has looked into its cache and taken the latest copy, whatever its revision.
+    if found is not None and Path((pinned := _at_revision(repo, found)).cache_dir).is_dir():
+        return pinned
+    if f"{repo.id.rpartition('/')[2]}.py" in listing(repo):
+        raise NoReadableFileError(f"{repo.id!r} is a loading script, which no longer runs", _SCRIPT_HINT)
+    raise EmmsError(
+        f"dataset {repo.id!r} at {repo.revision!r} is not in the local cache (another revision is)",
+        "run once online, or name the cached revision: --dataset ORG/NAME@REVISION",
+    )
+
+
+def _at_revision(repo: Repo, latest: Any) -> Any:
+    """A builder like the given one, of the copy that is cached at the pinned revision."""
+    return type(latest)(
+        dataset_name=latest.dataset_name,
+        config_name=latest.config.name,
+        version=str(latest.config.version),
+        hash=repo.revision,
+        repo_id=repo.id,
+    )
+
+
+def _limit_read_ahead(config: Any) -> None:
+    """Lets streamed parquet be read a few MiB at a time: Arrow's default is 32, far beyond a row group."""
+    if not hasattr(config, "fragment_scan_options"):
+        return
+    import pyarrow
+    import pyarrow.dataset
+
+    cache = pyarrow.CacheOptions(lazy=True, hole_size_limit=_HOLE, range_size_limit=_RANGE)
+    config.fragment_scan_options = pyarrow.dataset.ParquetFragmentScanOptions(cache_options=cache)
+
+
+def _with_features(rows: Any) -> Any:
+    """A stream that knows its column types; those of json, csv and generators show in their first rows only."""
+    if rows.features is not None:
+        return rows
+    import datasets
+
+    first = list(rows.take(_FIRST_ROWS))
+    return rows.cast(datasets.Dataset.from_list(first).features) if first else rows.cast(datasets.Features({}))
+
+
+def _undecoded(feature: Any) -> Any:
+    """The same type with its images as they are encoded."""
+    import datasets
+
+    if isinstance(feature, datasets.Image):
+        return datasets.Image(decode=False)
+    if isinstance(feature, Mapping):
+        return {name: _undecoded(one) for name, one in feature.items()}
+    inner = getattr(feature, "feature", None)
+    encoded = inner and _undecoded(inner)
+    return feature if encoded == inner else datasets.List(encoded)

@@ -1,181 +1,240 @@
-"""From a dataset row to the items in it: an input and its labels each."""
+"""From rows of a dataset to the items in them, and from items to the rows of a sample."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from hf_emms.data.columns import column_of, feature_of, value_of
-from hf_emms.data.image_files import encoded_picture
-from hf_emms.data.spans import Span, find_spans
-from hf_emms.tasks import Role, Task
+from hf_emms.data.columns import RowSchema
+from hf_emms.data.inputs import UnusableError, as_bytes, check_decodes, encoded_image, hash64, image_size
+from hf_emms.errors import EmmsError
+from hf_emms.formatting import pluralize
+from hf_emms.options import Options
+from hf_emms.tasks import Role, column_flag
 
-_LISTS = ("strings", "classes", "integers", "floats", "images")
+# Of the rows that are read, and in any case so many: of eight rows a single one would be more.
+MAX_SKIPPED = 0.05
+FEW_SKIPPED = 2
+ALLOWED = f"{FEW_SKIPPED} rows or {MAX_SKIPPED:.0%} may be left out"
 
 
-class UnusableError(ValueError):
-    """A row or an item that has to be left out; the message says why."""
+def too_many(left_out: int, total: int) -> bool:
+    """Whether so many rows are left out that the others cannot represent all."""
+    return left_out > max(FEW_SKIPPED, MAX_SKIPPED * total) or left_out == total > 0
 
 
-@dataclass(frozen=True)
-class RowSchema:
-    """How the rows of one dataset are read for a task.
+def value_of(row: Mapping[str, Any], name: str) -> Any:
+    """The value of a column or field: of a list of structs, the list of that field."""
+    column, _, field = name.partition(".")
+    value = row[column]
+    if not field or value is None:
+        return value
+    return value.get(field) if isinstance(value, Mapping) else [one and one.get(field) for one in value]
+
+
+def read_input(schema: RowSchema, row: Mapping[str, Any], index: int) -> tuple[Any, ...]:
+    """The parts of an item's input: texts, and images encoded.
+
+    Args:
+        schema: how rows are read.
+        row: a row of the dataset.
+        index: which of its items.
+
+    Raises:
+        UnusableError: one of them is missing.
+    """
+    lists = schema.list_roles
+    if len({len(value_of(row, schema.columns[role.name]) or ()) for role in lists}) > 1:
+        raise UnusableError(f"{' and '.join(role.name + 's' for role in lists)} of a row differ in number")
+    return tuple(_read_part(schema, row, role, index if role in lists else None) for role in schema.task.inputs)
+
+
+def read_labels(schema: RowSchema, row: Mapping[str, Any], index: int) -> list[Any]:
+    """The raw labels of an item, in the dataset's order: texts, or values that `Task.numbers` measures.
+
+    Raises:
+        UnusableError: there is none, and the task has no text for that.
+    """
+    task, values = schema.task, _label_values(schema, row, index)
+    if task.numbers is not None:
+        labels = [value for value in values if value is not None]
+    else:
+        labels = [text for value in values if (text := _label_text(schema, value)) is not None]
+    if not labels and task.empty is not None:
+        return [task.empty]
+    if not labels:
+        raise UnusableError(f"no {task.label.name} in column {schema.label_column!r}")
+    return labels
+
+
+def _read_part(schema: RowSchema, row: Mapping[str, Any], role: Role, index: int | None) -> Any:
+    column = schema.columns[role.name]
+    value = value_of(row, column)
+    if schema.types[column] in ("image", "images"):
+        return encoded_image(schema.joined[column][value] if column in schema.joined else value)
+    text = value[index] if index is not None else value
+    text = role.clean(text) if role.clean and isinstance(text, str) else text
+    if not isinstance(text, str) or not text.strip():
+        raise UnusableError(f"the {role.name} is empty")
+    return text
+
+
+def _label_values(schema: RowSchema, row: Mapping[str, Any], index: int) -> list[Any]:
+    """What the label columns hold of an item, empty values included.
+
+    Raises:
+        UnusableError: there are fewer labels than inputs.
+    """
+    values: list[Any] = []
+    for name in schema.label_columns:
+        value = value_of(row, name)
+        if schema.parallel:
+            if len(value or ()) <= index:
+                role = schema.list_roles[0].name
+                raise UnusableError(f"there is no {schema.task.label.name} to the last {role}")
+            value = value[index]
+        several = isinstance(value, (list, tuple)) and schema.task.numbers is None
+        values += value if several else [value]
+    return values
+
+
+def _label_text(schema: RowSchema, value: Any) -> str | None:
+    if schema.task.categorical or not isinstance(value, str):
+        return schema.label_name(value)
+    return value if value.strip() else None
+
+
+def _read_answers(schema: RowSchema, row: Mapping[str, Any], index: int) -> list[tuple[str, int | None]]:
+    """The labels of an item that may be spans of its input, and at which character each starts where that is known."""
+    if schema.task.spans_of is None:
+        return []
+    values = _label_values(schema, row, index)
+    given = value_of(row, schema.start_column) if schema.start_column else None
+    starts = given if isinstance(given, list) else [given]
+    starts = starts if len(starts) == len(values) else [None] * len(values)
+    return [(text, start) for text, start in zip(values, starts, strict=True) if text]
+
+
+@dataclass
+class DrawnRows:
+    """The rows that are drawn for a sample, up to its size.
 
     Attributes:
-        task: the task.
-        columns: role → column; several columns of one role are joined by commas.
-        kinds: column → kind.
-        name: a raw class or number to its text; None where the row has no label.
-        joined: column of ids → the picture that an id stands for.
+        schema: how rows are read.
+        options: how many rows, and which texts of an input.
+        relative: whether labels are measured without the size of their images, as parts of them.
+        unlabelled: rows that were not drawn because they hold no label or no item.
+        parts: for each part of the input, hash of content → content (encoded image or text).
+        inputs: hash of an input → hashes of its parts.
+        rows: (hash of the input, raw labels), one a row of the sample.
+        answers: hash of an input → the labels that may be spans of it, see `Task.spans_of`, and where each starts.
+        seen: items read.
+        skipped: items left out.
+        example: why the first one was left out.
     """
 
-    task: Task
-    columns: Mapping[str, str]
-    kinds: Mapping[str, str]
-    name: Callable[[Any], str | None]
-    joined: Mapping[str, Callable[[Any], Any]] = field(default_factory=dict)
+    schema: RowSchema
+    options: Options
+    relative: bool
+    unlabelled: int
+    parts: tuple[dict[int, Any], ...] = field(init=False)
+    inputs: dict[int, tuple[int, ...]] = field(default_factory=dict)
+    rows: list[tuple[int, list[Any]]] = field(default_factory=list)
+    answers: dict[int, list[tuple[str, int | None]]] = field(default_factory=dict)
+    seen: int = 0
+    skipped: int = 0
+    example: str | None = None
+    _row_of: dict[int, int] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        self.parts = tuple({} for _ in self.schema.task.inputs)
 
     @property
-    def needed(self) -> list[str]:
-        """The dataset's columns that are read, each once."""
-        names = [name for joined in self.columns.values() for name in joined.split(",")]
-        return list(dict.fromkeys(map(column_of, [*names, *filter(None, [self.start_column])])))
+    def full(self) -> bool:
+        """Whether the sample has all its rows. More texts of its last input may still come."""
+        wanted = self.options.max_samples
+        return wanted is not None and len(self.rows) >= wanted
 
     @property
-    def label_columns(self) -> list[str]:
-        return self.columns[self.task.label.name].split(",")
+    def separate(self) -> bool:
+        """Whether each label makes a row of its own."""
+        task = self.schema.task
+        one_class = task.categorical and not self.schema.multi_label
+        return one_class or task.numbers is not None or self.options.references == "all"
 
-    @property
-    def start_column(self) -> str | None:
-        """The column or field that says at which character of its text each label starts, as in SQuAD."""
-        column, dot, _ = self.columns[self.task.label.name].partition(".")
-        name = f"{column}.answer_start" if dot else "answer_start"
-        fits = self.task.spans_of is not None and self.kinds.get(name) in ("integer", "integers")
-        return name if fits and not self.parallel else None
+    def part_of(self, input: int, role: str) -> Any:
+        """The content of a role of an input, by the input's hash."""
+        which = [one.name for one in self.schema.task.inputs].index(role)
+        return self.parts[which][self.inputs[input][which]]
 
-    @property
-    def spread(self) -> tuple[Role, ...]:
-        """The texts of the input that a row holds a list of: one item an element."""
-        return tuple(role for role in self.task.inputs if self.kinds[self.columns[role.name]] == "strings")
-
-    @property
-    def parallel(self) -> bool:
-        """Whether a list of labels goes along with the list of inputs, and is not one label's several texts."""
-        return bool(self.spread) and all(self.kinds[name] == "strings" for name in self.label_columns)
-
-    @property
-    def multi_label(self) -> bool:
-        """Whether a row has several classes."""
-        return self.task.categorical and self.kinds[self.label_columns[0]] in _LISTS
-
-    def count(self, row: Mapping[str, Any]) -> int:
-        """How many items a row holds."""
-        return len(value_of(row, self.columns[self.spread[0].name]) or ()) if self.spread else 1
-
-    def parts(self, row: Mapping[str, Any], place: int) -> tuple[Any, ...]:
-        """The contents of an item's input: texts, pictures encoded and known to decode.
+    def add(self, row: Mapping[str, Any], index: int) -> None:
+        """Takes one item of a dataset's row, or counts why not.
 
         Raises:
-            UnusableError: one of them is missing or cannot be read.
+            EmmsError: so many were left out that the sample can no longer be trusted.
         """
-        spread = self.spread
-        if len({len(value_of(row, self.columns[role.name]) or ()) for role in spread}) > 1:
-            raise UnusableError(f"{' and '.join(role.name + 's' for role in spread)} of a row differ in number")
-        return tuple(self._part(row, role, place if role in spread else None) for role in self.task.inputs)
+        self.seen += 1
+        try:
+            contents = read_input(self.schema, row, index)
+            hashes = tuple(hash64(as_bytes(content)) for content in contents)
+            for known, hash, content in zip(self.parts, hashes, contents, strict=True):
+                if isinstance(content, bytes) and hash not in known:
+                    check_decodes(content)
+            labels = self._measured(read_labels(self.schema, row, index), contents)
+            answers = _read_answers(self.schema, row, index)
+        except UnusableError as problem:
+            self._skip(str(problem))
+            return
+        input = hashes[0] if len(hashes) == 1 else hash64(*(one.to_bytes(8, "little") for one in hashes))
+        if self.full and input not in self._row_of:
+            return
+        for known, hash, content in zip(self.parts, hashes, contents, strict=True):
+            known[hash] = content
+        self.inputs[input] = hashes
+        self.answers.setdefault(input, []).extend(answers)
+        if input in self._row_of and not self.separate and not self.schema.task.categorical:
+            self.rows[self._row_of[input]][1].extend(labels)
+            return
+        for several in [[label] for label in labels] if self.separate else [labels]:
+            if not self.full:
+                self._row_of[input] = len(self.rows)
+                self.rows.append((input, several))
 
-    def labels(self, row: Mapping[str, Any], place: int) -> list[Any]:
-        """The raw labels of an item, in the dataset's order: texts, or values that `Task.numbers` measures.
+    def check(self) -> None:
+        """Checks that most of the rows could be read.
 
         Raises:
-            UnusableError: there is none, and the task has no text for that.
+            EmmsError: more than 5 % (and more than two) were left out, or the sample is empty.
         """
-        values = self._values(row, place)
-        if self.task.numbers is None:
-            values = [text for value in values if (text := self._text(value)) is not None]
-        else:
-            values = [value for value in values if value is not None]
-        if not values and self.task.empty is not None:
-            return [self.task.empty]
-        if not values:
-            raise UnusableError(f"no {self.task.label.name} in column {self.columns[self.task.label.name]!r}")
-        return values
+        if not self.rows and not self.skipped:
+            raise EmmsError("the split has no rows", "--split NAME")
+        if too_many(self.skipped, self.seen):
+            task = self.schema.task
+            flags = ", ".join(map(column_flag, task.roles))
+            formats = "|".join(task.numbers.formats) if task.numbers else ""
+            raise EmmsError(
+                f"{self.skipped} of {pluralize(self.seen, 'row')} could not be read, and {ALLOWED}; "
+                f"the first one: {self.example}",
+                f"repair the data, or name other columns: {flags}" + (f", or --box-format {formats}" * bool(formats)),
+            )
 
-    def spans(self, row: Mapping[str, Any], place: int, contents: tuple[Any, ...]) -> list[Span]:
-        """Where an item's labels stand in the input that they may be spans of, in the dataset's order.
+    def _measured(self, labels: list[Any], contents: tuple[Any, ...]) -> list[Any]:
+        numbers = self.schema.task.numbers
+        if numbers is None:
+            return labels
+        form = self.options.box_format
+        measure = numbers.formats[form] if form else numbers.measure
+        size = image_size(contents[0]) if isinstance(contents[0], bytes) and not self.relative else None
+        try:
+            return [measure(label, size) for label in labels]
+        except (TypeError, ValueError) as problem:
+            raise UnusableError(str(problem)) from problem
 
-        Args:
-            row: the dataset's row.
-            place: which of its items.
-            contents: the item's input, see `parts`.
-        """
-        if self.task.spans_of is None:
-            return []
-        text = contents[[role.name for role in self.task.inputs].index(self.task.spans_of)]
-        values = self._values(row, place)
-        told = value_of(row, self.start_column) if self.start_column else None
-        starts = told if isinstance(told, list) else [told]
-        starts = starts if len(starts) == len(values) else [None] * len(values)
-        return find_spans(text, [(said, start) for said, start in zip(values, starts, strict=True) if said])
-
-    def _values(self, row: Mapping[str, Any], place: int) -> list[Any]:
-        """What the label columns hold of an item, empty values included.
-
-        Raises:
-            UnusableError: there are fewer labels than inputs.
-        """
-        values: list[Any] = []
-        for name in self.label_columns:
-            value = value_of(row, name)
-            if self.parallel:
-                if len(value or ()) <= place:
-                    raise UnusableError(f"there is no {self.task.label.name} to the last {self.spread[0].name}")
-                value = value[place]
-            whole = self.task.numbers is not None or not isinstance(value, (list, tuple))
-            values += [value] if whole else value
-        return values
-
-    def _text(self, value: Any) -> str | None:
-        if self.task.categorical or not isinstance(value, str):
-            return self.name(value)
-        return value if value.strip() else None
-
-    def _part(self, row: Mapping[str, Any], role: Role, place: int | None) -> Any:
-        column = self.columns[role.name]
-        value = value_of(row, column)
-        if self.kinds[column] in ("image", "images"):
-            return _picture(self.joined[column](value) if column in self.joined else value)
-        text = value[place] if place is not None else value
-        text = role.clean(text) if role.clean and isinstance(text, str) else text
-        if not isinstance(text, str) or not text.strip():
-            raise UnusableError(f"the {role.name} is empty")
-        return text
-
-
-def namer(features: Mapping[str, Any], column: str) -> Callable[[Any], str | None]:
-    """How raw values of a label column become names; None for a row without a label."""
-    names = getattr(feature_of(features, column), "names", None)
-
-    def name(value: Any) -> str | None:
-        if value is None:
-            return None
-        if names is not None and not isinstance(value, str):
-            # −1 is what datasets writes in test splits whose labels are secret.
-            return names[value] if 0 <= value < len(names) else None
-        return str(value).strip() or None
-
-    return name
-
-
-def _picture(value: Any) -> bytes:
-    if isinstance(value, (list, tuple)):
-        if len(value) != 1:
-            raise UnusableError(f"a row has {len(value)} pictures, and one is needed")
-        value = value[0]
-    try:
-        encoded = encoded_picture(value)
-    except OSError as error:
-        raise UnusableError(f"a picture's file cannot be read: {error}") from error
-    if not encoded:
-        raise UnusableError("there is no picture")
-    return encoded
+    def _skip(self, problem: str) -> None:
+        self.skipped += 1
+        self.example = self.example or problem
+        # Past this point even a sample whose other rows are all good would be refused.
+        wanted = self.options.max_samples
+        if wanted is not None and too_many(self.skipped, wanted + self.skipped):
+            self.check()

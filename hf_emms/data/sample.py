@@ -1,29 +1,40 @@
-"""What a dataset becomes: inputs held once, label texts held once, and how rows refer to both."""
+"""The sample of a dataset that checkpoints are ranked on, made from the rows that were drawn and their labels."""
 
 from __future__ import annotations
 
-import io
+import hashlib
+import json
 from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, overload
+from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 
-from hf_emms.data.image_files import as_rgb
+from hf_emms.data.inputs import Images, Pairs, Spans
+from hf_emms.data.labels import OTHER_SPANS, Labels, SoftLabels
+from hf_emms.data.reading import Source
+from hf_emms.data.rows import DrawnRows
+from hf_emms.errors import EmmsError
+from hf_emms.formatting import pluralize
 from hf_emms.hub import Repo
 from hf_emms.options import LabelForm
-from hf_emms.tasks import Task
+from hf_emms.tasks import Task, column_flag
 
-if TYPE_CHECKING:
-    from PIL.Image import Image
+_FEW = 5
+_REFERENCES = {
+    "all": "a row for each {label}",
+    "first": "the first {label} of each",
+    "one-per-image": "one {label} of each",
+    "majority": "the most frequent {label} of each",
+    "mean": "the mean of each one's {label}s",
+}
 
 
 @dataclass(frozen=True)
 class Sample:
     """The sample that checkpoints are ranked on.
 
-    Rows and inputs are in the order of their content's hash, so the same sample is the same target in whatever order
-    files came.
+    Rows and inputs are in the order of their content's hash, so that the order of files does not matter.
 
     Attributes:
         dataset: the dataset as the user typed it.
@@ -33,16 +44,16 @@ class Sample:
         task: what it is ranked for.
         columns: role → column; several columns of one role are joined by commas.
         inputs: the M distinct inputs: strings, `Images`, `Pairs`, or `Spans`.
-        input_of_row: int64, shape (N,): which input feeds each row.
+        input_of_row: int64, shape (N,): the input of each row.
         label_texts: the T distinct label texts, sorted.
         codes: int64, shape (N,): which of the U distinct labels each row has.
-        groups: uint64, shape (N,): hash of the content that rows share a fold by, see `Task.group`.
+        groups: uint64, shape (N,): hash of the content whose rows share a fold, see `Task.group`.
         skipped: dataset rows left out because they could not be read or lack a label.
-        total_rows: rows of the split; None where a stream does not say.
+        total_rows: rows of the split; None where a stream does not have the number.
         notes: what was inferred, in words.
         fingerprint: 32 hex digits over everything that makes the sample what it is.
         inputs_fingerprint: 32 hex digits over the inputs alone: other labels of the same inputs need no new features.
-        mixtures: which texts each label is the mean of; None where label u is text u.
+        soft_labels: which texts each label is the mean of; None where label u is text u.
         label_numbers: float32, shape (U, D2): one more F-label, of labels that are numbers.
         form: which F-labels the labels make: of their texts, of their numbers, or both; "spans" where rows are spans
             of a text, labelled by whether they are the answer.
@@ -66,7 +77,7 @@ class Sample:
     notes: tuple[str, ...]
     fingerprint: str
     inputs_fingerprint: str
-    mixtures: SoftLabels | None = None
+    soft_labels: SoftLabels | None = None
     label_numbers: np.ndarray | None = None
     form: LabelForm = "text"
     available: int | None = None
@@ -77,7 +88,7 @@ class Sample:
     @property
     def categorical(self) -> bool:
         """Whether each row has one class out of few."""
-        return (self.task.categorical or self.form == "spans") and self.mixtures is None
+        return (self.task.categorical or self.form == "spans") and self.soft_labels is None
 
     @property
     def n_read(self) -> int:
@@ -86,121 +97,182 @@ class Sample:
 
     @property
     def numbers_name(self) -> str:
-        """What the F-label of numbers is called beside those of the encoders."""
+        """What the F-label of numbers is called among those of the encoders."""
         return f"{self.task.label.name} (numbers)"
 
-    def mixed(self, embedded: np.ndarray) -> np.ndarray:
+    def label_embeddings(self, embedded: np.ndarray) -> np.ndarray:
         """Embeddings of the texts, (T, D2), to those of the labels, (U, D2)."""
-        return embedded if self.mixtures is None else self.mixtures.mean_of(embedded)
+        return embedded if self.soft_labels is None else self.soft_labels.mean_of(embedded)
 
 
-@dataclass(frozen=True)
-class SoftLabels:
-    """Labels as weighted means of texts: entry i says that text ``texts[i]`` has ``weights[i]`` in ``labels[i]``.
+def assemble(source: Source, drawn: DrawnRows, labels: Labels) -> Sample:
+    """The sample of the drawn rows: inputs and rows in the order of their content, notes and fingerprints.
 
-    Attributes:
-        labels: int64, shape (E,).
-        texts: int64, shape (E,).
-        weights: float32, shape (E,); they sum to 1 for each label.
-        count: U, the number of labels.
+    Raises:
+        EmmsError: fewer than two distinct labels, or labels that are no classes.
     """
+    _check_labels(drawn, labels)
+    schema, options, task = drawn.schema, drawn.options, drawn.schema.task
+    grouped_by = [role.name for role in task.inputs].index(task.group or task.input.name)
+    groups = np.array([drawn.inputs[input][grouped_by] for input in labels.inputs.tolist()], dtype=np.uint64)
+    order = np.lexsort((labels.codes, *labels.spans.T[::-1], labels.inputs, groups))
+    hashes, groups, codes, spans = labels.inputs[order], groups[order], labels.codes[order], labels.spans[order]
+    # Whether a row's input, and its span of it, are others than those of the row before.
+    new_input = np.append(True, hashes[1:] != hashes[:-1])
+    new_span = new_input | np.append(True, (spans[1:] != spans[:-1]).any(axis=1))
+    inputs, in_spans = _inputs(drawn, hashes[new_input].tolist()), labels.form == "spans"
+    n_inputs, n_groups = len(inputs), len(np.unique(groups))
+    if isinstance(inputs, Pairs) and in_spans:
+        inputs = Spans(inputs, np.column_stack([np.cumsum(new_input) - 1, spans])[new_span])
 
-    labels: np.ndarray
-    texts: np.ndarray
-    weights: np.ndarray
-    count: int
-
-    @classmethod
-    def of(cls, entries: Sequence[tuple[int, int, float]], count: int) -> SoftLabels:
-        """From (label, text, weight) entries."""
-        labels, texts, weights = zip(*entries, strict=True)
-        return cls(np.array(labels, np.int64), np.array(texts, np.int64), np.array(weights, np.float32), count)
-
-    def mean_of(self, embedded: np.ndarray) -> np.ndarray:
-        """Rows of the texts, float32 (T, D2), to rows of the labels, float32 (U, D2)."""
-        mixed = np.zeros((self.count, embedded.shape[1]), dtype=np.float32)
-        np.add.at(mixed, self.labels, embedded[self.texts] * self.weights[:, None])
-        return mixed
-
-
-class Images(Sequence):
-    """Pictures held as encoded bytes; indexing decodes one to RGB.
-
-    The camera's orientation tag (EXIF) is applied, as ``datasets`` does; transparency is dropped, as image processors
-    do.
-    """
-
-    def __init__(self, encoded: Sequence[bytes]) -> None:
-        self.encoded = tuple(encoded)
-
-    def __len__(self) -> int:
-        return len(self.encoded)
-
-    @overload
-    def __getitem__(self, index: int) -> Image: ...
-    @overload
-    def __getitem__(self, index: slice) -> Images: ...
-    def __getitem__(self, index: int | slice) -> Image | Images:
-        if isinstance(index, slice):
-            return Images(self.encoded[index])
-        from PIL import Image, ImageOps
-
-        with Image.open(io.BytesIO(self.encoded[index])) as picture:
-            return as_rgb(ImageOps.exif_transpose(picture))
-
-
-@dataclass(frozen=True)
-class Pairs(Sequence):
-    """Inputs of two parts, such as pictures and questions; each distinct part is held once.
-
-    Attributes:
-        firsts: the distinct first parts: `Images` or texts.
-        seconds: the distinct second parts: texts.
-        parts: int64, shape (M, 2): which first and which second part make each input.
-    """
-
-    firsts: Sequence[Any]
-    seconds: Sequence[str]
-    parts: np.ndarray
-
-    def __len__(self) -> int:
-        return len(self.parts)
-
-    @overload
-    def __getitem__(self, index: int) -> tuple[Any, str]: ...
-    @overload
-    def __getitem__(self, index: slice) -> Pairs: ...
-    def __getitem__(self, index: int | slice) -> tuple[Any, str] | Pairs:
-        if isinstance(index, slice):
-            return Pairs(self.firsts, self.seconds, self.parts[index])
-        first, second = self.parts[index]
-        return self.firsts[first], self.seconds[second]
+    soft = labels.soft
+    of_inputs = [hashes] * (len(task.inputs) > 1) + [spans] * in_spans
+    of_labels = [] if soft is None else [soft.labels, soft.texts, soft.weights]
+    of_labels += [] if labels.numbers is None else [labels.numbers]
+    content = b"".join(array.tobytes() for array in (groups, codes, *of_inputs, *of_labels))
+    repo = source.repo
+    if not repo.revision:
+        repo = replace(repo, revision=f"local-{_digest(content)[:16]}")
+    identity = [
+        *(repo.revision, source.config, source.split, task.id, sorted(schema.columns.items())),
+        *(options.sampling, options.references, options.seed, options.max_samples, options.prompt, labels.texts),
+        *(labels.form, options.box_format),
+    ]
+    skipped, total = drawn.skipped + drawn.unlabelled, source.total
+    # A row of the split makes at most one of the sample, but for lists of inputs and separate texts.
+    several = bool(schema.list_roles) or options.references == "all"
+    most = None if several or total is None else total - skipped
+    return Sample(
+        dataset=source.name,
+        repo=repo,
+        config=source.config,
+        split=source.split,
+        task=task,
+        columns=dict(schema.columns),
+        inputs=inputs,
+        input_of_row=np.cumsum(new_span) - 1,
+        label_texts=labels.texts,
+        codes=codes,
+        groups=groups,
+        skipped=skipped,
+        total_rows=total,
+        notes=(*source.notes, *_notes(drawn, labels, n_inputs, n_groups, skipped, total)),
+        fingerprint=_digest(content + json.dumps(identity, ensure_ascii=False).encode("utf-8", "surrogatepass")),
+        inputs_fingerprint=_digest(b"".join(array[new_span].tobytes() for array in (hashes, *[spans] * in_spans))),
+        soft_labels=soft,
+        label_numbers=labels.numbers,
+        form=labels.form,
+        available=most if drawn.full else (n_inputs if in_spans else len(codes)),
+    )
 
 
-@dataclass(frozen=True)
-class Spans(Sequence):
-    """Spans of the second texts of pairs; a checkpoint reads each pair once, whole.
+def _inputs(drawn: DrawnRows, hashes: Sequence[int]) -> Sequence[Any]:
+    """The contents of inputs in the order of their hashes, each distinct part once."""
+    parts: list[Any] = []
+    numbers = []
+    for column, contents in zip(np.array([drawn.inputs[one] for one in hashes], np.uint64).T, drawn.parts, strict=True):
+        unique, number = np.unique(column, return_inverse=True)
+        part = [contents[int(hash)] for hash in unique]
+        parts.append(Images(part) if isinstance(part[0], bytes) else part)
+        numbers.append(number)
+    if len(parts) == 1:
+        return parts[0]  # sorted by their hash, as the rows are
+    return Pairs(parts[0], parts[1], np.stack(numbers, axis=1).astype(np.int64))
 
-    Attributes:
-        pairs: texts, such as questions and contexts.
-        places: int64, shape (M, 3): the pair of each span, and where in its second text it starts and ends, in
-            characters, from and up to.
-    """
 
-    pairs: Pairs
-    places: np.ndarray
+def _check_labels(drawn: DrawnRows, labels: Labels) -> None:
+    schema, task, column = drawn.schema, drawn.schema.task, drawn.schema.label_column
+    if task.numbers is not None and labels.form != "numbers" and len(labels.texts) < 2:
+        raise EmmsError(
+            f"in words every {task.label.name} of the sample is the same: {labels.texts[0]!r}",
+            "--label-form numbers, or draw more rows (--max-samples)",
+        )
+    if len(np.unique(labels.codes)) < 2:
+        raise EmmsError(
+            f"every row of the sample has the same {task.label.name} in column {column!r}: {labels.texts[0]!r}",
+            f"a ranking needs at least two; draw more rows (--max-samples) or name {column_flag(task.label.name)}",
+        )
+    named = schema.label_type in ("class", "classes") or not task.categorical or labels.soft is not None
+    n_rows = len(drawn.rows)
+    if not named and len(labels.texts) == n_rows >= 20:
+        raise EmmsError(
+            f"column {column!r} holds {n_rows} different values in {n_rows} rows: it is no class",
+            f"name the column of the class: {column_flag(task.label.name)}",
+        )
 
-    def __len__(self) -> int:
-        return len(self.places)
 
-    @overload
-    def __getitem__(self, index: int) -> tuple[str, str, str]: ...
-    @overload
-    def __getitem__(self, index: slice) -> Spans: ...
-    def __getitem__(self, index: int | slice) -> tuple[str, str, str] | Spans:
-        """A run of the spans, or one: both texts, and what it says."""
-        if isinstance(index, slice):
-            return Spans(self.pairs, self.places[index])
-        pair, start, stop = self.places[index].tolist()
-        first, second = self.pairs[pair]
-        return first, second, second[start:stop]
+def _digest(content: bytes) -> str:
+    """32 hex digits."""
+    return hashlib.blake2b(content, digest_size=16).hexdigest()
+
+
+# ---- notes -----------------------------------------------------------------------------------------------------------
+
+
+def _notes(
+    drawn: DrawnRows, labels: Labels, n_inputs: int, n_groups: int, skipped: int, total: int | None
+) -> list[str]:
+    """How many rows there are, what became of several texts of one input, and what was left out."""
+    schema, task, label = drawn.schema, drawn.schema.task, drawn.schema.task.label.name
+    if labels.form == "spans":
+        notes = _notes_on_spans(drawn, labels, n_inputs, n_groups)
+    elif task.categorical:
+        notes = _notes_on_classes(drawn, labels, total)
+    else:
+        notes = [_note_on_inputs(drawn, labels, n_inputs, n_groups)]
+    empty = sum(raws == [task.empty] for _, raws in drawn.rows) if labels.form != "spans" else 0
+    if empty:
+        notes.append(f"rows without {label}: {empty}; their label text is {task.empty!r}")
+    if drawn.relative:
+        notes.append(f"every {label} is read as parts of its picture, not as pixels")
+    if labels.numbers is not None:
+        columns = pluralize(labels.numbers.shape[1], "column")
+        notes.append(f"the {label} is an F-label of {columns}" + (" and a text" * (labels.form == "both")))
+    if schema.label_type in ("integer", "integers") and task.categorical:
+        notes.append("labels are numbers without names; names would make better label texts")
+    if skipped:
+        first = f" (the first one: {drawn.example})" if drawn.example else ""
+        notes.append(f"{pluralize(skipped, 'row')} left out{first}")
+    return notes
+
+
+def _notes_on_classes(drawn: DrawnRows, labels: Labels, total: int | None) -> list[str]:
+    n_rows = len(labels.codes)
+    rows = f"{n_rows:,} of {total:,} rows" if total else f"{n_rows:,} rows"
+    if labels.soft is not None:
+        mean = sum(len(set(raws)) for _, raws in drawn.rows) / n_rows
+        return [f"{rows}, {len(labels.texts)} classes, {mean:.1f} a row: F-labels are their means"]
+    counts = np.bincount(labels.codes)
+    fewest, most = int(np.min(counts)), int(np.max(counts))
+    sizes = pluralize(most, "row") if fewest == most else f"{fewest} to {pluralize(most, 'row')}"
+    notes = [f"{rows}, {drawn.options.sampling or 'balanced'}: {len(counts)} classes of {sizes}"]
+    if np.median(counts) < _FEW:
+        notes.append(f"most classes have fewer than {_FEW} rows: draw more with --max-samples")
+    return notes
+
+
+def _notes_on_spans(drawn: DrawnRows, labels: Labels, n_inputs: int, n_groups: int) -> list[str]:
+    task = drawn.schema.task
+    label, asked, context = task.label.name, task.inputs[0].name, task.spans_of
+    notes = [
+        f"{pluralize(len(labels.codes), 'span')} of {pluralize(n_groups, str(context))}, "
+        f"for {pluralize(n_inputs, asked)}: the {label} and {OTHER_SPANS} others of as many words, where there is room"
+    ]
+    left_out = len(drawn.inputs) - n_inputs
+    if left_out:
+        notes.append(f"{asked}s left out, because no {label} occurs in their {context}: {left_out:,}")
+    return notes
+
+
+def _note_on_inputs(drawn: DrawnRows, labels: Labels, n_inputs: int, n_groups: int) -> str:
+    task, references = drawn.schema.task, drawn.options.references
+    inputs = pluralize(n_inputs, "picture" if task.group is None and task.modality == "image" else "text")
+    if len(task.inputs) > 1:
+        inputs = f"{pluralize(n_inputs, 'pair')} of {task.inputs[0].name} and {task.inputs[1].name}"
+    groups = f", {pluralize(n_groups, task.group)}" if task.group else ""
+    note = f"{pluralize(len(labels.codes), 'row')} from {inputs}{groups}"
+    several = labels.soft is not None or len(drawn.rows) > n_inputs or references != "mean"
+    if not several or task.numbers is not None:
+        return note
+    label = "caption" if task.id == "image-to-text" else task.label.name
+    return f"{note}: {_REFERENCES[references].format(label=label)}"

@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 
 from hf_emms.data import Images, Pairs
-from hf_emms.data.image_files import as_rgb
+from hf_emms.data.inputs import as_rgb
 from hf_emms.features.device import Batch, BatchedForward, pinned
 from hf_emms.features.feature_plan import LOAD_FAILURES, ExtractionPlan, load_error
 

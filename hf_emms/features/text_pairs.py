@@ -195,9 +195,9 @@ class SpanExtractor(TextPairExtractor):
     input_name = "spans of texts"
 
     def _chunk(self, spans: Any, max_tokens: int, batch_size: int | None) -> Iterator[tuple[np.ndarray, np.ndarray]]:
-        used, pair_of = np.unique(spans.places[:, 0], return_inverse=True)
+        used, pair_of = np.unique(spans.bounds[:, 0], return_inverse=True)
         pairs = Pairs(spans.pairs.firsts, spans.pairs.seconds, spans.pairs.parts[used])
-        text_of, characters = pairs.parts[pair_of, 1].tolist(), spans.places[:, 1:].tolist()
+        text_of, characters = pairs.parts[pair_of, 1].tolist(), spans.bounds[:, 1:].tolist()
         fast = self._reader.text.tokenizer.is_fast
         seconds, offsets = self._reader.tokenize(pairs.seconds, pairs.parts[:, 1], offsets=fast)
         runs = [

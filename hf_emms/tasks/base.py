@@ -25,14 +25,14 @@ class Role:
     Attributes:
         name: what the column is to the task ("image", "text", "label").
         candidates: column names that are tried first, in this order; "texts.user" is a field of a column.
-        kinds: which column types fit: "image", "string", "strings" (a list), "class", "integer" and others that
-            `data.kinds` knows.
+        types: which column types fit: "image", "string", "strings" (a list), "class", "integer" and others that
+            `data.columns` knows.
         clean: takes out of an input text what does not belong to it; None where nothing does.
     """
 
     name: str
     candidates: tuple[str, ...]
-    kinds: tuple[str, ...]
+    types: tuple[str, ...]
     clean: Callable[[str], str] | None = None
 
 

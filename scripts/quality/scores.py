@@ -143,15 +143,15 @@ def score(target: Target, candidates: list[Candidate]) -> Iterator[tuple[Candida
 
 def _labels(name: str, encoders: tuple[str, ...], sample: Sample, cache: Cache) -> LabelTable:
     if encoders:
-        tables = [sample.mixed(_table(encoder, sample, cache)) for encoder in encoders]
+        tables = [sample.label_embeddings(_table(encoder, sample, cache)) for encoder in encoders]
     else:
         shape = (len(sample.label_texts), RANDOM_WIDTH)
-        tables = [sample.mixed(np.random.default_rng(0).normal(size=shape).astype(np.float32))]
+        tables = [sample.label_embeddings(np.random.default_rng(0).normal(size=shape).astype(np.float32))]
     names = [*encoders] or [name]
     if sample.label_numbers is not None and encoders:
         tables.append(sample.label_numbers)
         names.append(sample.numbers_name)
-    texts = sample.label_texts if sample.mixtures is None else ()
+    texts = sample.label_texts if sample.soft_labels is None else ()
     return LabelTable(sample.codes, tuple(tables), tuple(names), texts, sample.categorical)
 
 

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from hf_emms.data.image_files import picture_size
+from hf_emms.data.inputs import image_size
 from hf_emms.tasks import get_task
 from hf_emms.tasks.base import rbf_features
 from hf_emms.tasks.referring_expression import BOXES, are_parts, box_in_words, encode_boxes, measure_box
@@ -53,7 +53,7 @@ def test_the_same_box_in_every_format(form: str, raw: list[float]) -> None:
         ([], False),
     ],
 )
-def test_all_boxes_together_tell_whether_they_are_parts_or_pixels(boxes: list[Any], parts: bool) -> None:
+def test_all_boxes_together_decide_whether_they_are_parts_or_pixels(boxes: list[Any], parts: bool) -> None:
     assert are_parts(boxes) == parts
 
 
@@ -62,23 +62,23 @@ def test_one_pixel_in_the_corner_is_no_whole_picture_where_boxes_are_pixels(scal
     """Pictures of 20 x 20: the same boxes in pixels and as parts, and [0, 0, 1, 1] among them."""
     boxes = [[scale * value for value in (n, n, 10, 5)] for n in range(1, 6)] + [[0, 0, 1, 1]]
     rows = image_rows(scenes(boxes, (20, 20)), expression=[f"e {n}" for n in range(6)], bbox=boxes)
-    target = load_sample(rows)
-    assert target.label_numbers is not None
-    widths = sorted(target.label_numbers[:, 2].tolist())
+    sample = load_sample(rows)
+    assert sample.label_numbers is not None
+    widths = sorted(sample.label_numbers[:, 2].tolist())
     assert widths == pytest.approx(sorted([0.5] * 5 + [wide]))
-    assert any("as parts of its picture" in note for note in target.notes) == (scale < 1)
+    assert any("as parts of its picture" in note for note in sample.notes) == (scale < 1)
 
 
-def test_boxes_are_read_as_xywh_unless_said() -> None:
+def test_boxes_are_read_as_xywh_by_default() -> None:
     assert BOXES.measure([50, 40, 100, 20], SIZE) == pytest.approx(MIDDLE)
 
 
-def test_what_stands_out_of_the_picture_is_cut_off() -> None:
+def test_what_lies_outside_the_picture_is_cut_off() -> None:
     assert measure_box([150, -20, 100, 60], SIZE, "xywh") == pytest.approx((0.875, 0.2, 0.25, 0.4))
 
 
 @pytest.mark.parametrize(
-    ("raw", "said"),
+    ("raw", "reason"),
     [
         ([1, 2, 3], "four numbers"),
         ([1, 2, 3, 4, 5], "four numbers"),
@@ -90,8 +90,8 @@ def test_what_stands_out_of_the_picture_is_cut_off() -> None:
         ([300, 10, 5, 5], "outside its picture of 200 x 100"),
     ],
 )
-def test_a_box_that_is_none_says_why(raw: list[float], said: str) -> None:
-    with pytest.raises(ValueError, match=said):
+def test_a_box_that_cannot_be_read_is_refused_with_the_reason(raw: list[float], reason: str) -> None:
+    with pytest.raises(ValueError, match=reason):
         measure_box(raw, SIZE, "xywh")
 
 
@@ -139,8 +139,8 @@ def turned(size: tuple[int, int]) -> bytes:
 
 
 def test_sizes_are_of_the_upright_picture() -> None:
-    assert picture_size(turned((40, 20))) == (20, 40)
-    assert picture_size(png((1, 1, 1), (40, 20))) == (40, 20)
+    assert image_size(turned((40, 20))) == (20, 40)
+    assert image_size(png((1, 1, 1), (40, 20))) == (40, 20)
 
 
 def scenes(boxes: list[list[float]], size: tuple[int, int] = (40, 20)) -> list[bytes]:
@@ -150,27 +150,27 @@ def scenes(boxes: list[list[float]], size: tuple[int, int] = (40, 20)) -> list[b
 def test_expressions_of_one_box_are_inputs_of_their_own_that_share_picture_and_label() -> None:
     boxes = [[0.0, 0.0, 20.0, 10.0], [20.0, 10.0, 20.0, 10.0]]
     rows = image_rows(scenes(boxes), answer=[["the left one", "The  red one"], ["the right one"]], bbox=boxes)
-    target = load_sample(rows)
-    assert target.task.id == "referring-expression"
-    assert sorted(text for _, text in target.inputs) == ["The  red one", "the left one", "the right one"]
-    assert (len(target.inputs.firsts), len(set(target.groups.tolist())), target.skipped) == (2, 2, 0)  # type: ignore[attr-defined]
-    assert len(np.unique(target.codes)) == 2
+    sample = load_sample(rows)
+    assert sample.task.id == "referring-expression"
+    assert sorted(text for _, text in sample.inputs) == ["The  red one", "the left one", "the right one"]
+    assert (len(sample.inputs.firsts), len(set(sample.groups.tolist())), sample.skipped) == (2, 2, 0)  # type: ignore[attr-defined]
+    assert len(np.unique(sample.codes)) == 2
 
 
 @pytest.mark.parametrize(("form", "texts", "numbers"), [("text", 2, False), ("numbers", 2, True), ("both", 2, True)])
 def test_a_box_becomes_text_numbers_or_both(form: str, texts: int, numbers: bool) -> None:
     boxes = [[0, 0, 10, 10], [1, 0, 10, 10], [30, 10, 10, 10], [29, 10, 10, 10]]
     rows = image_rows(scenes(boxes), expression=list("abcd"), box=boxes)
-    target = load_sample(rows, label_form=form)  # type: ignore[arg-type]
-    assert (target.form, len(target.label_texts)) == (form, texts)
-    assert (target.label_numbers is not None) == numbers
+    sample = load_sample(rows, label_form=form)  # type: ignore[arg-type]
+    assert (sample.form, len(sample.label_texts)) == (form, texts)
+    assert (sample.label_numbers is not None) == numbers
     # Near boxes share their words, but not their numbers.
-    assert len(np.unique(target.codes)) == (4 if numbers else 2)
+    assert len(np.unique(sample.codes)) == (4 if numbers else 2)
     if numbers:
         embedded = np.eye(2, dtype=np.float32)
-        assert np.array_equal(target.mixed(embedded).sum(axis=0), [2, 2])
-        assert target.label_numbers.shape == (4, 32)  # type: ignore[union-attr]
-    assert target.numbers_name == "box (numbers)"
+        assert np.array_equal(sample.label_embeddings(embedded).sum(axis=0), [2, 2])
+        assert sample.label_numbers.shape == (4, 32)  # type: ignore[union-attr]
+    assert sample.numbers_name == "box (numbers)"
 
 
 def test_the_format_and_the_form_are_part_of_the_sample() -> None:
@@ -181,12 +181,12 @@ def test_the_format_and_the_form_are_part_of_the_sample() -> None:
     assert "--box-format xywh|xyxy|cxcywh" in str(error_of(lambda: load_sample(rows, box_format="yx")).hint)
 
 
-def test_boxes_that_cannot_be_used_are_left_out_and_the_first_one_is_told() -> None:
+def test_boxes_that_cannot_be_used_are_left_out_and_the_first_one_is_named() -> None:
     boxes = [[float(n % 30), 0, 5, 5] for n in range(60)]
     boxes[7], boxes[9] = [90.0, 0, 5, 5], [1.0, 2, 3]
-    target = load_sample(image_rows(scenes(boxes), expression=[f"e {n}" for n in range(60)], box=boxes))
-    assert (len(target), target.skipped) == (58, 2)
-    assert any("2 rows left out" in note for note in target.notes)
+    sample = load_sample(image_rows(scenes(boxes), expression=[f"e {n}" for n in range(60)], box=boxes))
+    assert (len(sample), sample.skipped) == (58, 2)
+    assert any("2 rows left out" in note for note in sample.notes)
     wrong = [[n, 10, 5, 5] for n in range(20, 60)]
     error = error_of(
         lambda: load_sample(
@@ -198,7 +198,7 @@ def test_boxes_that_cannot_be_used_are_left_out_and_the_first_one_is_told() -> N
     assert "--box-column" in str(error.hint)
 
 
-def test_corners_that_are_read_as_sizes_are_doubted() -> None:
+def test_corners_that_are_read_as_sizes_are_warned_of() -> None:
     boxes = [[2.0 * n, 14 - n, 2 * n + 9, 19 - n] for n in range(14)]
     rows = image_rows(scenes(boxes), expression=[f"e {n}" for n in range(14)], box=boxes)
     wrong, right = load_sample(rows), load_sample(rows, box_format="xyxy")

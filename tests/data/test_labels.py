@@ -23,28 +23,28 @@ def several(form: str) -> datasets.Dataset:
 
 @pytest.mark.parametrize("form", ["ids", "names", "numbers"])
 def test_several_classes_of_a_picture_are_the_mean_of_their_texts(form: str) -> None:
-    target = load_sample(several(form))
-    assert target.task.id == "image-classification"
-    assert target.label_texts == (("0", "1", "2") if form == "numbers" else ("dog", "grass", "sky blue"))
-    assert not target.categorical
-    table = target.mixed(np.eye(3, dtype=np.float32))[target.codes]
+    sample = load_sample(several(form))
+    assert sample.task.id == "image-classification"
+    assert sample.label_texts == (("0", "1", "2") if form == "numbers" else ("dog", "grass", "sky blue"))
+    assert not sample.categorical
+    table = sample.label_embeddings(np.eye(3, dtype=np.float32))[sample.codes]
     means = {tuple(round(float(value), 3) for value in row) for row in table}
     assert (0.333, 0.333, 0.333) in means
     assert len(means) == 5  # the order of classes does not matter
-    assert any("3 classes, 1.7 a row" in note for note in target.notes)
+    assert any("3 classes, 1.7 a row" in note for note in sample.notes)
 
 
 def test_one_of_several_classes_or_each_of_them_may_count() -> None:
     first = load_sample(several("ids"), references="first")
-    assert (len(first), first.mixtures, first.categorical) == (6, None, True)
+    assert (len(first), first.soft_labels, first.categorical) == (6, None, True)
     every = load_sample(several("ids"), references="all")
     assert (len(every), len(every.inputs), every.categorical) == (10, 6, True)
 
 
 def test_balanced_sampling_goes_by_the_rarest_class_of_a_row() -> None:
     classes = [["common"]] * 60 + [["common", "rare"]] * 10
-    target = load_sample(image_rows(pictures(70), labels=classes), max_samples=20)
-    assert np.bincount(target.codes).tolist() == [10, 10]
+    sample = load_sample(image_rows(pictures(70), labels=classes), max_samples=20)
+    assert np.bincount(sample.codes).tolist() == [10, 10]
 
 
 def test_texts_of_several_classes_are_read_too_and_streams_of_them() -> None:
@@ -55,14 +55,14 @@ def test_texts_of_several_classes_are_read_too_and_streams_of_them() -> None:
 
 def test_values_are_an_f_label_of_numbers() -> None:
     rows = datasets.Dataset.from_dict({"text": list("abcdef"), "score": [0.5, 1.0, 1.0, 2.5, 4.0, 5.0]})
-    target = load_sample(rows)
-    assert (target.task.id, target.form, target.columns["label"]) == ("text-regression", "numbers", "score")
-    assert target.label_numbers is not None
-    assert target.label_numbers.shape == (5, 9)
-    places = sorted(target.label_numbers[target.codes, 0].tolist())
+    sample = load_sample(rows)
+    assert (sample.task.id, sample.form, sample.columns["label"]) == ("text-regression", "numbers", "score")
+    assert sample.label_numbers is not None
+    assert sample.label_numbers.shape == (5, 9)
+    places = sorted(sample.label_numbers[sample.codes, 0].tolist())
     assert places == pytest.approx([0, 1 / 9, 1 / 9, 4 / 9, 7 / 9, 1])
     assert load_sample(rows, label_form="text").label_texts == ("0.5", "1", "2.5", "4", "5")
-    assert any("an F-label of 9 columns" in note for note in target.notes)
+    assert any("an F-label of 9 columns" in note for note in sample.notes)
 
 
 def test_whole_numbers_are_classes_unless_the_task_says_that_they_are_values() -> None:

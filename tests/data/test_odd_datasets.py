@@ -52,9 +52,9 @@ def labelled(classes: list[int]) -> datasets.Dataset:
 
 def test_the_class_of_a_streamed_row_may_be_a_field() -> None:
     stream = labelled([0, 1] * 20).to_iterable_dataset()
-    target = load_sample(stream, columns={"label": "meta.label"}, max_samples=10)
-    assert target.label_texts == ("x", "y")
-    assert np.bincount(target.codes).tolist() == [5, 5]
+    sample = load_sample(stream, columns={"label": "meta.label"}, max_samples=10)
+    assert sample.label_texts == ("x", "y")
+    assert np.bincount(sample.codes).tolist() == [5, 5]
 
 
 def test_rows_without_a_label_are_no_class_of_a_stream() -> None:
@@ -74,19 +74,19 @@ def test_a_picture_may_be_a_field() -> None:
     assert labels_of(load_sample(nested, columns={"image": "data.shot"})) == labels_of(load_sample(flat))
 
 
-def test_a_dot_in_a_name_is_told_from_a_field() -> None:
+def test_a_dot_in_a_name_is_not_that_of_a_field() -> None:
     rows = texts(6, ["a", "b"]).rename_column("text", "my.text")
     error = error_of(lambda: load_sample(rows, columns={"text": "my.text"}))
     assert "'my.text'" in error.message
     assert "--text-column" in str(error.hint)
 
 
-def test_a_kept_sample_is_that_of_the_preset_as_it_is_now() -> None:
+def test_a_cached_sample_is_that_of_the_preset_as_it_is_now() -> None:
     trec = dataset_preset("trec")
     assert trec is not None
     repo = Repo("CogComp/trec", "dataset", "a" * 40)
     keys = [
-        sample_key(DatasetRef("trec", repo, one, None, "train", True, True), Options("trec", max_samples=10))
+        sample_key(DatasetRef("trec", repo, "train", streaming=True, preset=one), Options("trec", max_samples=10))
         for one in (trec, dataclasses.replace(trec, words={}), dataclasses.replace(trec, note="a new note"))
     ]
     assert keys[0] != keys[1]
@@ -102,10 +102,10 @@ def dated(step: float) -> datasets.Dataset:
 
 
 def test_large_numbers_that_differ_little_stay_apart() -> None:
-    target = load_sample(dated(1.0))
-    assert target.label_numbers is not None
-    assert len(np.unique(target.label_numbers, axis=0)) == 8
-    assert np.array_equal(target.label_numbers, load_sample(dated(1024.0)).label_numbers)
+    sample = load_sample(dated(1.0))
+    assert sample.label_numbers is not None
+    assert len(np.unique(sample.label_numbers, axis=0)) == 8
+    assert np.array_equal(sample.label_numbers, load_sample(dated(1024.0)).label_numbers)
 
 
 def test_numbers_that_read_alike_make_no_f_label_of_their_words() -> None:

@@ -13,9 +13,11 @@ import pytest
 
 from hf_emms.cache import Cache
 from hf_emms.data import Images, Pairs, Sample
-from hf_emms.data.rows import UnusableError
-from hf_emms.data.sample_cache import keep_sample, kept_sample
-from hf_emms.data.sources import DatasetRef, Joined
+from hf_emms.data.inputs import UnusableError
+from hf_emms.data.reading import JoinedImages
+from hf_emms.data.sample_cache import cached_sample, store_sample
+from hf_emms.data.sources import DatasetRef
+from hf_emms.options import Options
 from tests import ROOT
 from tests.helpers.rows import error_of, image_rows, pictures, png
 from tests.helpers.samples import load_sample
@@ -24,13 +26,13 @@ REAL_DATA = ROOT.parent / "shared" / "data"
 SHORT = "\nGive a very brief answer."
 
 
-def answers_of(target: Sample) -> dict[Any, str]:
+def answers_of(sample: Sample) -> dict[Any, str]:
     """(first part as a pixel or text, second part) → label text, where a label is one text."""
     found = {}
-    for row, code in enumerate(target.codes):
-        first, second = target.inputs[int(target.input_of_row[row])]
+    for row, code in enumerate(sample.codes):
+        first, second = sample.inputs[int(sample.input_of_row[row])]
         key = first if isinstance(first, str) else first.getpixel((0, 0))[0]
-        found[key, second] = target.label_texts[code]
+        found[key, second] = sample.label_texts[code]
     return found
 
 
@@ -46,20 +48,20 @@ def asked(n: int, questions: int = 2) -> datasets.Dataset:
 
 
 def test_questions_on_pictures_hold_each_picture_and_each_question_once() -> None:
-    target = load_sample(asked(3))
-    assert target.task.id == "visual-question-answering"
-    assert isinstance(target.inputs, Pairs)
-    assert isinstance(target.inputs.firsts, Images)
-    assert (len(target.inputs), len(target.inputs.firsts), len(target.inputs.seconds)) == (6, 3, 2)
-    assert answers_of(target) == {
+    sample = load_sample(asked(3))
+    assert sample.task.id == "visual-question-answering"
+    assert isinstance(sample.inputs, Pairs)
+    assert isinstance(sample.inputs.firsts, Images)
+    assert (len(sample.inputs), len(sample.inputs.firsts), len(sample.inputs.seconds)) == (6, 3, 2)
+    assert answers_of(sample) == {
         (i, f"what is {place}?"): f"answer {(i + place) % 5}" for i in range(3) for place in range(2)
     }
-    assert not target.categorical
-    by_picture = {target.inputs[int(i)][0].getpixel((0, 0)): set() for i in target.input_of_row}
-    for row, group in enumerate(target.groups.tolist()):
-        by_picture[target.inputs[int(target.input_of_row[row])][0].getpixel((0, 0))].add(group)
+    assert not sample.categorical
+    by_picture = {sample.inputs[int(i)][0].getpixel((0, 0)): set() for i in sample.input_of_row}
+    for row, group in enumerate(sample.groups.tolist()):
+        by_picture[sample.inputs[int(sample.input_of_row[row])][0].getpixel((0, 0))].add(group)
     assert sorted(map(len, by_picture.values())) == [1, 1, 1]
-    assert any("6 rows from 6 pairs of image and question, 3 images" in note for note in target.notes)
+    assert any("6 rows from 6 pairs of image and question, 3 images" in note for note in sample.notes)
 
 
 def test_a_sample_is_spread_over_pictures_and_does_not_depend_on_the_order_of_rows() -> None:
@@ -92,11 +94,11 @@ def turns(n: int = 12, each: int = 6) -> datasets.Dataset:
 
 
 def test_turns_become_questions_and_answers_without_the_prompt() -> None:
-    target = load_sample(turns())
-    assert target.columns == {"image": "images", "question": "texts.user", "answer": "texts.assistant"}
-    assert len(target) == 72
-    assert answers_of(target)[3, "What is 4 in 3?"] == "thing 1"
-    assert len(target.inputs.firsts) == 12  # type: ignore[attr-defined]
+    sample = load_sample(turns())
+    assert sample.columns == {"image": "images", "question": "texts.user", "answer": "texts.assistant"}
+    assert len(sample) == 72
+    assert answers_of(sample)[3, "What is 4 in 3?"] == "thing 1"
+    assert len(sample.inputs.firsts) == 12  # type: ignore[attr-defined]
 
 
 def test_a_sample_of_turns_is_spread_over_pictures_too() -> None:
@@ -113,18 +115,18 @@ def test_a_stream_of_turns_reads_a_few_rows() -> None:
             yield row
 
     stream = datasets.IterableDataset.from_generator(given, features=rows.features)
-    target = load_sample(stream, max_samples=8)
-    assert (len(target), target.task.id) == (8, "visual-question-answering")
+    sample = load_sample(stream, max_samples=8)
+    assert (len(sample), sample.task.id) == (8, "visual-question-answering")
     assert len(read) < 200
-    assert len(set(target.groups.tolist())) >= 2
+    assert len(set(sample.groups.tolist())) >= 2
 
 
 def test_rows_of_several_pictures_or_without_an_answer_are_left_out() -> None:
     good = turns(60, 1)
     two = good.select([0]).map(lambda row: {"images": row["images"] * 2})
-    target = load_sample(datasets.concatenate_datasets([good, two]))
-    assert (len(target), target.skipped) == (60, 1)
-    assert any("a row has 2 pictures" in note for note in target.notes)
+    sample = load_sample(datasets.concatenate_datasets([good, two]))
+    assert (len(sample), sample.skipped) == (60, 1)
+    assert any("a row has 2 pictures" in note for note in sample.notes)
     blank = asked(30).map(lambda row, i: {"answer": " " if i == 3 else row["answer"]}, with_indices=True)
     assert (len(load_sample(blank)), load_sample(blank).skipped) == (59, 1)
 
@@ -139,30 +141,30 @@ def annotated() -> datasets.Dataset:
 
 
 def test_answers_of_several_annotators_are_a_weighted_mean() -> None:
-    target = load_sample(annotated())
-    assert target.label_texts == ("maybe", "no", "yes")
-    assert target.mixtures is not None
-    table = target.mixed(np.eye(3, dtype=np.float32))
+    sample = load_sample(annotated())
+    assert sample.label_texts == ("maybe", "no", "yes")
+    assert sample.soft_labels is not None
+    table = sample.label_embeddings(np.eye(3, dtype=np.float32))
     by_question = {
-        target.inputs[int(i)][1]: table[code] for i, code in zip(target.input_of_row, target.codes, strict=True)
+        sample.inputs[int(i)][1]: table[code] for i, code in zip(sample.input_of_row, sample.codes, strict=True)
     }
     assert by_question["a?"].tolist() == [0, 0.25, 0.75]
     assert by_question["b?"].tolist() == [0.25, 0.75, 0]
-    assert any("the mean of each one's answers" in note for note in target.notes)
+    assert any("the mean of each one's answers" in note for note in sample.notes)
 
 
-@pytest.mark.parametrize(("references", "said"), [("majority", {"yes", "no"}), ("first", {"yes", "no"})])
-def test_one_answer_may_stand_for_all(references: Any, said: set[str]) -> None:
-    target = load_sample(annotated(), references=references)
-    assert target.mixtures is None
-    assert set(target.label_texts) == said
-    assert len(target) == 2
+@pytest.mark.parametrize(("references", "texts"), [("majority", {"yes", "no"}), ("first", {"yes", "no"})])
+def test_one_answer_may_count_for_all(references: Any, texts: set[str]) -> None:
+    sample = load_sample(annotated(), references=references)
+    assert sample.soft_labels is None
+    assert set(sample.label_texts) == texts
+    assert len(sample) == 2
 
 
 def test_every_answer_may_be_a_row() -> None:
-    target = load_sample(annotated(), references="all")
-    assert (len(target), len(target.inputs), target.mixtures) == (8, 2, None)
-    assert sorted(Counter(target.groups.tolist()).values()) == [4, 4]
+    sample = load_sample(annotated(), references="all")
+    assert (len(sample), len(sample.inputs), sample.soft_labels) == (8, 2, None)
+    assert sorted(Counter(sample.groups.tolist()).values()) == [4, 4]
 
 
 def test_other_labels_of_the_same_inputs_are_another_sample_of_them() -> None:
@@ -175,9 +177,12 @@ def test_other_labels_of_the_same_inputs_are_another_sample_of_them() -> None:
 
 def test_answers_in_rows_of_their_own_are_gathered() -> None:
     rows = image_rows([png((1, 0, 0))] * 3 + [png((2, 0, 0))], question=["a?"] * 4, answer=["x", "y", "x", "z"])
-    target = load_sample(rows)
-    assert len(target) == 2
-    assert sorted(target.mixed(np.eye(3, dtype=np.float32)).max(axis=1).tolist()) == [pytest.approx(2 / 3), 1]
+    sample = load_sample(rows)
+    assert len(sample) == 2
+    assert sorted(sample.label_embeddings(np.eye(3, dtype=np.float32)).max(axis=1).tolist()) == [
+        pytest.approx(2 / 3),
+        1,
+    ]
 
 
 # ---- texts and questions --------------------------------------------------------------------------------------
@@ -197,29 +202,29 @@ def paragraphs(n: int = 20) -> datasets.Dataset:
 
 
 def test_questions_on_texts_share_a_group_by_context_and_may_have_no_answer() -> None:
-    target = load_sample(paragraphs())
-    assert target.task.id == "question-answering"
-    assert target.columns == {"question": "question", "context": "context", "answer": "answers.text"}
-    said = answers_of(target)
-    assert said["which one is 5?", "On 2 stands a word."] == "no answer"
-    assert said["which one is 6?", "On 3 stands a word."] == "word 6"
-    assert (len(target.inputs.seconds), len(set(target.groups.tolist()))) == (10, 10)  # type: ignore[attr-defined]
-    assert any("without answer: 4; their label text is 'no answer'" in note for note in target.notes)
+    sample = load_sample(paragraphs())
+    assert sample.task.id == "question-answering"
+    assert sample.columns == {"question": "question", "context": "context", "answer": "answers.text"}
+    answers = answers_of(sample)
+    assert answers["which one is 5?", "On 2 stands a word."] == "no answer"
+    assert answers["which one is 6?", "On 3 stands a word."] == "word 6"
+    assert (len(sample.inputs.seconds), len(set(sample.groups.tolist()))) == (10, 10)  # type: ignore[attr-defined]
+    assert any("without answer: 4; their label text is 'no answer'" in note for note in sample.notes)
 
 
 @pytest.mark.skipif(not REAL_DATA.is_dir(), reason="needs ../shared/data, real rows outside the repo")
 def test_real_paragraphs_as_laid_out_on_the_hub() -> None:
-    target = load_sample(str(REAL_DATA / "google--xquad"), config="xquad.en")
+    sample = load_sample(str(REAL_DATA / "google--xquad"), config="xquad.en")
     # Three questions are asked twice; each is its answer and three other spans.
-    assert (target.task.id, len(target), len(set(target.groups.tolist()))) == ("question-answering", 4 * 1187, 240)
+    assert (sample.task.id, len(sample), len(set(sample.groups.tolist()))) == ("question-answering", 4 * 1187, 240)
 
 
 # ---- which columns --------------------------------------------------------------------------------------------
 
 
-def test_a_struct_stands_for_its_field_that_the_task_knows() -> None:
-    target = load_sample(paragraphs(), task="qa", columns={"answer": "answers"})
-    assert target.columns["answer"] == "answers.text"
+def test_a_struct_may_be_named_instead_of_its_field_that_the_task_knows() -> None:
+    sample = load_sample(paragraphs(), task="qa", columns={"answer": "answers"})
+    assert sample.columns["answer"] == "answers.text"
     error = error_of(lambda: load_sample(paragraphs(), task="qa", columns={"answer": "answers.answer_start"}))
     assert "holds integers" in error.message
     assert "answers.text (strings)" in str(error.hint)
@@ -249,29 +254,30 @@ def test_a_question_column_that_is_missing_is_named_among_those_that_are_there()
     assert "--image-column COLUMN, --question-column COLUMN, --answer-column COLUMN" in str(unknown.hint)
 
 
-# ---- kept and joined ------------------------------------------------------------------------------------------
+# ---- cached and joined ------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("rows", [annotated(), paragraphs()], ids=["pictures", "texts"])
-def test_a_kept_sample_is_the_sample(tmp_path: Path, rows: datasets.Dataset) -> None:
-    target = load_sample(rows)
-    cache = Cache(tmp_path)
-    keep_sample(cache, {"a": 1}, target)
-    kept = kept_sample(cache, {"a": 1}, DatasetRef(target.dataset, target.repo, None, None, None, False, False))
-    assert kept is not None
-    assert kept.label_texts == target.label_texts
-    assert [second for _, second in kept.inputs] == [second for _, second in target.inputs]
-    assert np.array_equal(kept.inputs.parts, target.inputs.parts)  # type: ignore[attr-defined]
-    eye = np.eye(len(target.label_texts), dtype=np.float32)
-    assert np.array_equal(kept.mixed(eye), target.mixed(eye))
+def test_a_cached_sample_is_the_sample(tmp_path: Path, rows: datasets.Dataset) -> None:
+    sample = load_sample(rows)
+    cache, options = Cache(tmp_path), Options("org/name")
+    ref = DatasetRef(sample.dataset, sample.repo, streaming=True)
+    store_sample(cache, ref, options, sample)
+    cached = cached_sample(cache, ref, options)
+    assert cached is not None
+    assert cached.label_texts == sample.label_texts
+    assert [second for _, second in cached.inputs] == [second for _, second in sample.inputs]
+    assert np.array_equal(cached.inputs.parts, sample.inputs.parts)  # type: ignore[attr-defined]
+    eye = np.eye(len(sample.label_texts), dtype=np.float32)
+    assert np.array_equal(cached.label_embeddings(eye), sample.label_embeddings(eye))
 
 
 @pytest.mark.parametrize("streamed", [False, True])
 def test_pictures_of_another_configuration_are_read_by_their_ids(streamed: bool) -> None:
     rows = image_rows(pictures(5), id=[f"n{i}" for i in range(5)])
-    joined = Joined(rows.to_iterable_dataset() if streamed else rows, "id", "image")
+    joined = JoinedImages(rows.to_iterable_dataset() if streamed else rows, "id", "image")
     joined.fetch(["n3", "n1"])
-    assert joined("n3")["bytes"] == pictures(5)[3]
+    assert joined["n3"]["bytes"] == pictures(5)[3]
     with pytest.raises(UnusableError, match="no picture with the id 'n9'"):
-        joined("n9")
-    assert "'image_id'" in error_of(lambda: Joined(rows, "image_id", "image")).message
+        joined["n9"]
+    assert "'image_id'" in error_of(lambda: JoinedImages(rows, "image_id", "image")).message

@@ -1,4 +1,4 @@
-"""From rows to a target: labels, captions, sampling, rows that cannot be read."""
+"""From rows to a sample: labels, captions, sampling, rows that cannot be read."""
 
 from __future__ import annotations
 
@@ -36,9 +36,9 @@ def test_class_ids_become_names_and_numbers_without_names_stay_with_a_note() -> 
 
 
 def test_classes_that_cleaning_would_merge_keep_their_raw_names() -> None:
-    target = load_sample(texts(6, ["a_b", "a b", "c_d"]))
-    assert target.label_texts == ("a b", "a_b", "c d")
-    assert any("merge" in note for note in target.notes)
+    sample = load_sample(texts(6, ["a_b", "a b", "c_d"]))
+    assert sample.label_texts == ("a b", "a_b", "c d")
+    assert any("merge" in note for note in sample.notes)
 
 
 def test_a_prompt_wraps_class_names_and_needs_a_place_for_them() -> None:
@@ -74,11 +74,11 @@ def caption_sets() -> dict[str, datasets.Dataset]:
 
 @pytest.mark.parametrize("form", ["rows", "list", "columns"])
 def test_several_captions_of_a_picture_become_rows_that_share_input_and_group(form: str) -> None:
-    target = load_sample(caption_sets()[form], references="all")
-    assert (len(target), len(target.inputs)) == (6, 3)
-    assert labels_of(target) == {(i, 0, 7): [f"blue {i}", f"red {i}"] for i in range(3)}
-    assert set(Counter(target.groups.tolist()).values()) == {2}
-    assert any("6 rows from 3 pictures" in note for note in target.notes)
+    sample = load_sample(caption_sets()[form], references="all")
+    assert (len(sample), len(sample.inputs)) == (6, 3)
+    assert labels_of(sample) == {(i, 0, 7): [f"blue {i}", f"red {i}"] for i in range(3)}
+    assert set(Counter(sample.groups.tolist()).values()) == {2}
+    assert any("6 rows from 3 pictures" in note for note in sample.notes)
 
 
 @pytest.mark.parametrize("form", ["rows", "list", "columns"])
@@ -99,8 +99,8 @@ def test_a_limit_draws_whole_pictures_and_one_caption_each_when_asked() -> None:
     rows = caption_sets()["rows"]
     assert set(Counter(load_sample(rows, max_samples=4, references="all").groups.tolist()).values()) == {2}
     for references in ("first", "one-per-image", "mean"):
-        target = load_sample(rows, max_samples=2, references=references)
-        assert (len(target), len(target.inputs)) == (2, 2)
+        sample = load_sample(rows, max_samples=2, references=references)
+        assert (len(sample), len(sample.inputs)) == (2, 2)
     assert "captions" in error_of(lambda: load_sample(texts(4, ["a", "b"]), references="first")).message
 
 
@@ -112,8 +112,8 @@ def skewed(n: int = 200) -> datasets.Dataset:
 
 
 def test_a_balanced_sample_is_even_and_gives_the_rest_to_larger_classes() -> None:
-    target = load_sample(skewed(), max_samples=50)
-    counts = {target.label_texts[code]: count for code, count in Counter(target.codes.tolist()).items()}
+    sample = load_sample(skewed(), max_samples=50)
+    counts = {sample.label_texts[code]: count for code, count in Counter(sample.codes.tolist()).items()}
     assert sorted(counts.values()) == [16, 17, 17]
     spilled = load_sample(skewed(), max_samples=100)
     counts = {spilled.label_texts[code]: count for code, count in Counter(spilled.codes.tolist()).items()}
@@ -121,8 +121,8 @@ def test_a_balanced_sample_is_even_and_gives_the_rest_to_larger_classes() -> Non
 
 
 def test_a_proportional_sample_keeps_the_proportions() -> None:
-    target = load_sample(skewed(), max_samples=50, sampling="proportional")
-    counts = {target.label_texts[code]: count for code, count in Counter(target.codes.tolist()).items()}
+    sample = load_sample(skewed(), max_samples=50, sampling="proportional")
+    counts = {sample.label_texts[code]: count for code, count in Counter(sample.codes.tolist()).items()}
     assert counts["big"] == pytest.approx(40, abs=1)
     assert counts["mid"] == pytest.approx(5, abs=1)
 
@@ -168,10 +168,10 @@ def test_a_few_broken_rows_are_left_out_and_counted() -> None:
     encoded = pictures(60)
     encoded[7] = encoded[7][:40]
     encoded[9] = b"no picture at all"
-    target = load_sample(image_rows(encoded, label=["a", "b"] * 30))
-    assert (len(target), target.skipped) == (58, 2)
-    assert any("2 rows left out" in note for note in target.notes)
-    assert all(target.inputs[i].size == (8, 6) for i in range(len(target.inputs)))
+    sample = load_sample(image_rows(encoded, label=["a", "b"] * 30))
+    assert (len(sample), sample.skipped) == (58, 2)
+    assert any("2 rows left out" in note for note in sample.notes)
+    assert all(sample.inputs[i].size == (8, 6) for i in range(len(sample.inputs)))
 
 
 def test_broken_rows_are_replaced_while_there_are_others() -> None:
@@ -193,8 +193,8 @@ def test_too_many_broken_rows_are_an_error_with_count_and_example(limit: int | N
 def test_a_row_or_two_are_left_out_of_a_few_as_well() -> None:
     encoded = pictures(8)
     encoded[3] = b"broken"
-    target = load_sample(image_rows(encoded, label=["a", "b"] * 4))
-    assert (len(target), target.skipped) == (7, 1)
+    sample = load_sample(image_rows(encoded, label=["a", "b"] * 4))
+    assert (len(sample), sample.skipped) == (7, 1)
     encoded[4] = encoded[5] = b"broken"
     error = error_of(lambda: load_sample(image_rows(encoded, label=["a", "b"] * 4)))
     assert "3 of 8 rows could not be read, and 2 rows or 5% may be left out; the first one: " in error.message
@@ -215,8 +215,8 @@ def test_empty_texts_and_missing_captions_are_left_out() -> None:
     holes = rows.map(lambda row, i: {"text": [" ", None][i % 2] if i < 2 else row["text"]}, with_indices=True)
     assert (len(load_sample(holes)), load_sample(holes).skipped) == (58, 2)
     captions: list[Any] = [["one", None, ""], *[[f"caption {i}"] for i in range(39)]]
-    target = load_sample(image_rows(pictures(40), captions=captions))
-    assert (len(target), target.skipped) == (40, 0)
+    sample = load_sample(image_rows(pictures(40), captions=captions))
+    assert (len(sample), sample.skipped) == (40, 0)
 
 
 # ---- pictures -------------------------------------------------------------------------------------------------
@@ -234,9 +234,9 @@ def test_pictures_come_out_rgb_and_upright() -> None:
 
 
 def test_equal_pictures_and_equal_texts_are_held_once() -> None:
-    target = load_sample(image_rows([png((1, 1, 1))] * 3 + pictures(3), label=["a", "b"] * 3))
-    assert (len(target), len(target.inputs)) == (6, 4)
-    assert Counter(Counter(target.groups.tolist()).values()) == {1: 3, 3: 1}
+    sample = load_sample(image_rows([png((1, 1, 1))] * 3 + pictures(3), label=["a", "b"] * 3))
+    assert (len(sample), len(sample.inputs)) == (6, 4)
+    assert Counter(Counter(sample.groups.tolist()).values()) == {1: 3, 3: 1}
     assert len(load_sample(datasets.Dataset.from_dict({"text": ["x", "x", "y"], "label": list("aba")})).inputs) == 2
 
 
@@ -245,21 +245,21 @@ def test_equal_pictures_and_equal_texts_are_held_once() -> None:
 
 @pytest.mark.parametrize("name", demo.names("datasets"))
 def test_the_embedded_datasets_load_under_their_ids(name: str) -> None:
-    target = load_sample(name, max_samples=120)
+    sample = load_sample(name, max_samples=120)
     # Eight of the questions on WordNet definitions have no answer.
-    assert target.n_read == 120 - 8 * name.endswith("spans")
-    assert target.repo.folder == demo.folder_of(name)
-    assert (target.split, target.skipped) == ("test", 0)
+    assert sample.n_read == 120 - 8 * name.endswith("spans")
+    assert sample.repo.folder == demo.folder_of(name)
+    assert (sample.split, sample.skipped) == ("test", 0)
 
 
 @needs_real_data
 def test_cifar10_as_laid_out_on_the_hub() -> None:
-    target = load_sample(str(REAL_DATA / "uoft-cs--cifar10"), config="plain_text", max_samples=200)
-    assert target.task.id == "image-classification"
-    assert target.columns == {"image": "img", "label": "label"}
-    assert len(target.label_texts) == 10
-    assert set(np.bincount(target.codes)) == {20}
-    assert target.inputs[0].size == (32, 32)
+    sample = load_sample(str(REAL_DATA / "uoft-cs--cifar10"), config="plain_text", max_samples=200)
+    assert sample.task.id == "image-classification"
+    assert sample.columns == {"image": "img", "label": "label"}
+    assert len(sample.label_texts) == 10
+    assert set(np.bincount(sample.codes)) == {20}
+    assert sample.inputs[0].size == (32, 32)
 
 
 @needs_real_data
@@ -272,8 +272,8 @@ def test_cifar10_as_laid_out_on_the_hub() -> None:
     ],
 )
 def test_real_texts_as_laid_out_on_the_hub(folder: str, options: dict[str, Any], n_classes: int) -> None:
-    target = load_sample(str(REAL_DATA / folder), max_samples=400, **options)
-    assert target.task.id == "text-classification"
-    assert len(target.label_texts) == n_classes
-    assert target.split == "train"
-    assert len(target) == 400
+    sample = load_sample(str(REAL_DATA / folder), max_samples=400, **options)
+    assert sample.task.id == "text-classification"
+    assert len(sample.label_texts) == n_classes
+    assert sample.split == "train"
+    assert len(sample) == 400

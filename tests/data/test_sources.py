@@ -27,12 +27,12 @@ def test_one_file_and_a_folder_of_it_are_read(tmp_path: Path, form: str, as_fold
     file = tmp_path / "set" / f"train.{form}"
     file.parent.mkdir()
     write_text_file(file)
-    target = load_sample(str(file.parent if as_folder else file))
-    assert target.task.id == "text-classification"
-    assert target.columns == {"text": "text", "label": "label"}
-    assert target.label_texts == ("ham", "spam mail")
-    assert labels_of(target)["text 3"] == ["spam mail"]
-    assert (target.split, len(target), target.total_rows, target.skipped) == ("train", 6, 6, 0)
+    sample = load_sample(str(file.parent if as_folder else file))
+    assert sample.task.id == "text-classification"
+    assert sample.columns == {"text": "text", "label": "label"}
+    assert sample.label_texts == ("ham", "spam mail")
+    assert labels_of(sample)["text 3"] == ["spam mail"]
+    assert (sample.split, len(sample), sample.total_rows, sample.skipped) == ("train", 6, 6, 0)
 
 
 def test_pictures_in_class_folders_are_read(tmp_path: Path) -> None:
@@ -41,10 +41,10 @@ def test_pictures_in_class_folders_are_read(tmp_path: Path) -> None:
             file = tmp_path / "set" / "train" / name / f"{i}.png"
             file.parent.mkdir(parents=True, exist_ok=True)
             file.write_bytes(png((i, place, 0)))
-    target = load_sample(str(tmp_path / "set"))
-    assert target.task.id == "image-classification"
-    assert target.label_texts == ("apple pie", "ice cream")
-    assert labels_of(target)[2, 1, 0] == ["ice cream"]
+    sample = load_sample(str(tmp_path / "set"))
+    assert sample.task.id == "image-classification"
+    assert sample.label_texts == ("apple pie", "ice cream")
+    assert labels_of(sample)[2, 1, 0] == ["ice cream"]
 
 
 @pytest.mark.parametrize("name", ["metadata.jsonl", "metadata.csv"])
@@ -58,9 +58,9 @@ def test_a_folder_of_pictures_with_captions_in_a_metadata_file_is_read(tmp_path:
         else ["file_name,caption", *(f'{file},"{text}"' for file, text in rows)]
     )
     (tmp_path / name).write_text("\n".join(lines) + "\n")
-    target = load_sample(str(tmp_path))
-    assert target.task.id == "image-to-text"
-    assert labels_of(target)[3, 0, 0] == ["a picture, number 3"]
+    sample = load_sample(str(tmp_path))
+    assert sample.task.id == "image-to-text"
+    assert labels_of(sample)[3, 0, 0] == ["a picture, number 3"]
 
 
 def test_a_folder_in_the_hubs_layout_keeps_its_configurations_apart(tmp_path: Path) -> None:
@@ -84,9 +84,9 @@ def test_pictures_in_a_parquet_file_that_datasets_did_not_write_are_found_by_sha
     binary = [{"img": b, "label": "ab"[i % 2]} for i, b in enumerate(pictures(4))]
     pq.write_table(pa.Table.from_pylist(binary), tmp_path / "binary.parquet")
     for name in ("struct", "binary"):
-        target = load_sample(str(tmp_path / f"{name}.parquet"))
-        assert target.task.id == "image-classification"
-        assert target.inputs[0].size == (8, 6)
+        sample = load_sample(str(tmp_path / f"{name}.parquet"))
+        assert sample.task.id == "image-classification"
+        assert sample.inputs[0].size == (8, 6)
 
 
 def test_a_hub_dataset_is_read_over_http_at_its_pinned_revision(hub: Hub, tmp_path: Path) -> None:
@@ -143,9 +143,9 @@ def test_presets_fall_back_and_say_what_they_found_instead(hub: Hub, tmp_path: P
     code = """
         from hf_emms.data import load_sample
         from hf_emms.options import Options
-        target = load_sample(Options("flickr30k"))
+        sample = load_sample(Options("flickr30k"))
         print(json.dumps([
-            [target.dataset, target.repo.id, target.split, len(target), target.notes],
+            [sample.dataset, sample.repo.id, sample.split, len(sample), sample.notes],
             report(lambda: load_sample(Options("ag_news"))),
             report(lambda: load_sample(Options("imdb"))),
             len(load_sample(Options("ag_news", columns={"text": "headline"}))),
@@ -158,9 +158,9 @@ def test_presets_fall_back_and_say_what_they_found_instead(hub: Hub, tmp_path: P
     hub.store.put_files("fancyzhx/ag_news", {"data/train-00000-of-00001.parquet": parquet(news)}, "dataset")
     hub.store.put_files("stanfordnlp/imdb", {"data/test-00000-of-00001.parquet": parquet(news)}, "dataset")
     hub.store.put_files("dair-ai/emotion", {"data/train-00000-of-00001.parquet": b""}, "dataset", gated="manual")
-    stood_in, columns, split, named, gated = run(code, hub, tmp_path / "home")
-    assert stood_in[:4] == ["flickr30k", "lmms-lab-encoder/flickr30k", "test", 3]
-    assert "AnyModal/flickr30k is not on the Hub any more; lmms-lab-encoder/flickr30k stands in" in stood_in[4]
+    fallback, columns, split, named, gated = run(code, hub, tmp_path / "home")
+    assert fallback[:4] == ["flickr30k", "lmms-lab-encoder/flickr30k", "test", 3]
+    assert "AnyModal/flickr30k is not on the Hub any more; lmms-lab-encoder/flickr30k is used instead" in fallback[4]
     assert "column 'text'" in columns["message"]
     assert "headline (string), label (string)" in columns["message"]
     assert "'stanfordnlp/imdb' has no split 'train'" in split["message"]
@@ -188,11 +188,11 @@ def test_an_empty_folder_and_a_strange_file_say_what_can_be_read(tmp_path: Path)
 # ---- splits, tasks, columns -----------------------------------------------------------------------------------
 
 
-def test_the_split_to_fine_tune_on_is_chosen_and_said() -> None:
+def test_the_split_to_fine_tune_on_is_chosen_with_a_note() -> None:
     splits = {"test": texts(4, ["a", "b"]), "validation": texts(6, ["a", "b"]), "train": texts(8, ["a", "b"])}
-    target = load_sample(datasets.DatasetDict(splits))
-    assert (target.split, len(target)) == ("train", 8)
-    assert any("split train chosen among test, validation, train" in note for note in target.notes)
+    sample = load_sample(datasets.DatasetDict(splits))
+    assert (sample.split, len(sample)) == ("train", 8)
+    assert any("split train chosen among test, validation, train" in note for note in sample.notes)
     assert len(load_sample(datasets.DatasetDict(splits), split="test")) == 4
     del splits["train"]
     assert load_sample(datasets.DatasetDict(splits)).split == "validation"
@@ -202,9 +202,9 @@ def test_the_split_to_fine_tune_on_is_chosen_and_said() -> None:
 def test_columns_that_are_named_win_over_those_that_are_inferred() -> None:
     rows = texts(8, ["a", "b"], fine=["c", "d", "e", "f"] * 2)
     assert load_sample(rows).label_texts == ("a", "b")
-    target = load_sample(rows, columns={"label": "fine"})
-    assert target.label_texts == ("c", "d", "e", "f")
-    assert any("label = fine" in note for note in target.notes)
+    sample = load_sample(rows, columns={"label": "fine"})
+    assert sample.label_texts == ("c", "d", "e", "f")
+    assert any("label = fine" in note for note in sample.notes)
 
 
 def test_columns_of_unusual_names_are_found_by_their_types() -> None:
@@ -212,9 +212,9 @@ def test_columns_of_unusual_names_are_found_by_their_types() -> None:
         {"utterance": datasets.Value("string"), "intent": datasets.ClassLabel(names=["ask", "say"])}
     )
     rows = datasets.Dataset.from_dict({"utterance": list("pqrs"), "intent": [0, 1, 0, 1]}, features=features)
-    target = load_sample(rows)
-    assert target.columns == {"text": "utterance", "label": "intent"}
-    assert labels_of(target)["q"] == ["say"]
+    sample = load_sample(rows)
+    assert sample.columns == {"text": "utterance", "label": "intent"}
+    assert labels_of(sample)["q"] == ["say"]
 
 
 def test_columns_that_fit_no_task_are_listed_with_types_and_flags() -> None:
@@ -229,7 +229,7 @@ def test_columns_that_fit_no_task_are_listed_with_types_and_flags() -> None:
 
 
 @pytest.mark.parametrize(
-    ("columns", "said"),
+    ("columns", "message"),
     [
         ({"label": "labl"}, "text (string), label (string)"),
         ({"text": "number"}, "holds integer"),
@@ -237,10 +237,10 @@ def test_columns_that_fit_no_task_are_listed_with_types_and_flags() -> None:
         ({"label": "nested"}, "holds list"),
     ],
 )
-def test_a_column_that_is_absent_or_of_the_wrong_type_is_refused(columns: dict[str, str], said: str) -> None:
+def test_a_column_that_is_absent_or_of_the_wrong_type_is_refused(columns: dict[str, str], message: str) -> None:
     rows = texts(4, ["a", "b"], number=[1, 2, 3, 4], nested=[[["a"]]] * 4)
     error = error_of(lambda: load_sample(rows, task="text-classification", columns=columns))
-    assert said in error.message + str(error.hint)
+    assert message in error.message + str(error.hint)
     assert "-column" in str(error.hint)
 
 
@@ -269,11 +269,11 @@ def counted(n: int, read: list[int]) -> datasets.IterableDataset:
 
 def test_a_stream_is_read_no_further_than_needed() -> None:
     read: list[int] = []
-    target = load_sample(counted(100_000, read), max_samples=90)
-    assert sorted(Counter(target.codes.tolist()).values()) == [30, 30, 30]
+    sample = load_sample(counted(100_000, read), max_samples=90)
+    assert sorted(Counter(sample.codes.tolist()).values()) == [30, 30, 30]
     assert len(read) < 5_000
-    assert target.total_rows is None
-    (note,) = (note for note in target.notes if note.startswith("streamed"))
+    assert sample.total_rows is None
+    (note,) = (note for note in sample.notes if note.startswith("streamed"))
     assert 90 <= int(note.split("first ")[1].split()[0]) < 300
 
 
@@ -281,11 +281,11 @@ def test_a_stream_needs_a_number_of_rows() -> None:
     assert "--max-samples" in str(error_of(lambda: load_sample(counted(10, []))).hint)
 
 
-def test_a_stream_whose_types_only_its_rows_tell_is_read(tmp_path: Path) -> None:
+def test_the_types_of_a_stream_may_be_inferred_from_its_rows(tmp_path: Path) -> None:
     write_text_file(tmp_path / "train.jsonl")
-    target = load_sample(str(tmp_path / "train.jsonl"), streaming=True, max_samples=4)
-    assert target.task.id == "text-classification"
-    assert set(Counter(target.codes.tolist()).values()) == {2}
+    sample = load_sample(str(tmp_path / "train.jsonl"), streaming=True, max_samples=4)
+    assert sample.task.id == "text-classification"
+    assert set(Counter(sample.codes.tolist()).values()) == {2}
     pictured = counted(30, []).map(lambda row: {**row, "label": f"class_{row['label']}"})
     assert load_sample(pictured, max_samples=12).label_texts == ("class 0", "class 1", "class 2")
 
@@ -294,7 +294,7 @@ def test_a_streamed_folder_gives_rows_of_the_folder(tmp_path: Path) -> None:
     rows = [{"image": {"bytes": b, "path": None}, "caption": f"picture {i}"} for i, b in enumerate(pictures(40))]
     features = datasets.Features({"image": datasets.Image(), "caption": datasets.Value("string")})
     datasets.Dataset.from_list(rows, features=features).to_parquet(tmp_path / "train.parquet")
-    target = load_sample(str(tmp_path), streaming=True, max_samples=10)
-    assert len(target) == 10
-    for pixel, captions in labels_of(target).items():
+    sample = load_sample(str(tmp_path), streaming=True, max_samples=10)
+    assert len(sample) == 10
+    for pixel, captions in labels_of(sample).items():
         assert captions == [f"picture {pixel[0]}"]

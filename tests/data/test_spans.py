@@ -1,4 +1,4 @@
-"""Answers that stand in their contexts: which spans become rows, and when answers are texts instead."""
+"""Answers that occur in their contexts: which spans become rows, and when answers are texts instead."""
 
 from __future__ import annotations
 
@@ -11,47 +11,48 @@ import pytest
 
 from hf_emms.cache import Cache
 from hf_emms.data import Pairs, Sample, Spans
-from hf_emms.data.sample_cache import keep_sample, kept_sample
+from hf_emms.data.labels import find_spans, similar_spans
+from hf_emms.data.sample_cache import cached_sample, store_sample
 from hf_emms.data.sources import DatasetRef
-from hf_emms.data.spans import find_spans, places_like
+from hf_emms.options import Options
 from tests.helpers.rows import THINGS, answered, error_of
 from tests.helpers.samples import load_sample
 
 
-def told(target: Sample) -> dict[str, list[tuple[str, int]]]:
-    """Question → what its spans say, and whether each is the answer, from left to right."""
-    assert isinstance(target.inputs, Spans)
+def answers_of(sample: Sample) -> dict[str, list[tuple[str, int]]]:
+    """Question → the texts of its spans, and whether each is the answer, from left to right."""
+    assert isinstance(sample.inputs, Spans)
     found: dict[str, list[tuple[str, int]]] = {}
-    for place, code in zip(target.input_of_row, target.codes.tolist(), strict=True):
-        question, _, said = target.inputs[int(place)]
-        found.setdefault(question, []).append((said, code))
+    for place, code in zip(sample.input_of_row, sample.codes.tolist(), strict=True):
+        question, _, text = sample.inputs[int(place)]
+        found.setdefault(question, []).append((text, code))
     return found
 
 
 def test_an_answer_and_three_spans_of_as_many_words_are_the_rows_of_a_question() -> None:
-    target = load_sample(answered())
-    assert (target.task.id, target.form, target.categorical) == ("question-answering", "spans", True)
-    assert target.label_texts == ("not the answer", "the answer")
-    spans = told(target)
-    assert (len(target), len(target.inputs), target.n_read, len(spans)) == (80, 80, 20, 20)
+    sample = load_sample(answered())
+    assert (sample.task.id, sample.form, sample.categorical) == ("question-answering", "spans", True)
+    assert sample.label_texts == ("not the answer", "the answer")
+    spans = answers_of(sample)
+    assert (len(sample), len(sample.inputs), sample.n_read, len(spans)) == (80, 80, 20, 20)
     for i in range(20):
         rows = spans[f"what is {i}?"]
         answer = THINGS[i // 2 % len(THINGS)]
-        assert [said for said, code in rows if code] == [answer]
-        others = [said for said, code in rows if not code]
+        assert [text for text, code in rows if code] == [answer]
+        others = [text for text, code in rows if not code]
         assert len(set(others)) == 3
-        assert {len(said.split()) for said in others} == {len(answer.split())}
-        assert not any(said in answer or answer in said for said in others)
+        assert {len(text.split()) for text in others} == {len(answer.split())}
+        assert not any(text in answer or answer in text for text in others)
         # as answers do, they leave the punctuation around them out
-        assert not any(said[0] in ",;." or said[-1] in ",;." for said in others)
-    assert any("80 spans of 10 contexts, for 20 questions" in note for note in target.notes)
+        assert not any(text[0] in ",;." or text[-1] in ",;." for text in others)
+    assert any("80 spans of 10 contexts, for 20 questions" in note for note in sample.notes)
 
 
 def test_spans_of_one_context_share_a_group() -> None:
-    target = load_sample(answered())
+    sample = load_sample(answered())
     groups: dict[str, set[int]] = {}
-    for place, group in zip(target.input_of_row, target.groups.tolist(), strict=True):
-        groups.setdefault(target.inputs[int(place)][1], set()).add(group)
+    for place, group in zip(sample.input_of_row, sample.groups.tolist(), strict=True):
+        groups.setdefault(sample.inputs[int(place)][1], set()).add(group)
     assert sorted(map(len, groups.values())) == [1] * 10
     assert len(set.union(*groups.values())) == 10
 
@@ -59,30 +60,30 @@ def test_spans_of_one_context_share_a_group() -> None:
 def test_the_draw_depends_on_the_seed_and_the_question_alone() -> None:
     rows = answered()
     one, same, other = load_sample(rows), load_sample(rows.select(range(19, -1, -1))), load_sample(rows, seed=1)
-    assert told(one) == told(same)
+    assert answers_of(one) == answers_of(same)
     assert (one.fingerprint, one.inputs_fingerprint) == (same.fingerprint, same.inputs_fingerprint)
-    assert told(one) != told(other)
+    assert answers_of(one) != answers_of(other)
     assert one.inputs_fingerprint != other.inputs_fingerprint
     few = load_sample(rows, max_samples=6)
     assert few.n_read == 6
-    assert told(few).items() <= told(one).items()
+    assert answers_of(few).items() <= answers_of(one).items()
 
 
 def test_questions_without_a_span_are_left_out_and_counted() -> None:
     answers = answered()["answers"][:]
     answers[3] = {"text": [], "answer_start": []}
     answers[4] = {"text": ["a word that is not there"], "answer_start": [3]}
-    target = load_sample(answered(answers=answers))
-    assert (target.n_read, target.available) == (18, 18)
-    assert not {"what is 3?", "what is 4?"} & set(told(target))
-    assert "questions left out, because no answer stands in their context: 2" in target.notes
-    assert not any("no answer'" in note for note in target.notes)
+    sample = load_sample(answered(answers=answers))
+    assert (sample.n_read, sample.available) == (18, 18)
+    assert not {"what is 3?", "what is 4?"} & set(answers_of(sample))
+    assert "questions left out, because no answer occurs in their context: 2" in sample.notes
+    assert not any("no answer'" in note for note in sample.notes)
 
 
 def test_most_questions_may_be_unanswerable_if_the_others_are_answered_by_spans() -> None:
     answers = [one if i % 3 == 0 else {"text": [], "answer_start": []} for i, one in enumerate(answered()["answers"])]
-    target = load_sample(answered(answers=answers))
-    assert (target.form, target.n_read) == ("spans", 7)
+    sample = load_sample(answered(answers=answers))
+    assert (sample.form, sample.n_read) == ("spans", 7)
 
 
 @pytest.mark.parametrize(
@@ -92,15 +93,15 @@ def test_most_questions_may_be_unanswerable_if_the_others_are_answered_by_spans(
         (["cat" if i % 5 == 4 else f"they did {i}" for i in range(20)], True),
         (["Harbour"] * 10 + ["no"] * 10, False),
     ],
-    ids=["yes or no", "few stand there", "another case"],
+    ids=["yes or no", "few occur there", "another case"],
 )
-def test_answers_in_words_of_their_own_are_texts_as_ever(answers: list[str], noted: bool) -> None:
+def test_answers_in_words_of_their_own_are_texts(answers: list[str], noted: bool) -> None:
     rows = answered().remove_columns("answers").add_column("answer", answers)
-    target = load_sample(rows)
-    assert target.form == "text"
-    assert isinstance(target.inputs, Pairs)
-    assert len(target) == 20
-    assert any("stands in the context of 2 of 20 rows only" in note for note in target.notes) == noted
+    sample = load_sample(rows)
+    assert sample.form == "text"
+    assert isinstance(sample.inputs, Pairs)
+    assert len(sample) == 20
+    assert any("occurs in the context of 2 of 20 rows only" in note for note in sample.notes) == noted
 
 
 def test_the_form_may_be_asked_for() -> None:
@@ -114,10 +115,10 @@ def test_the_form_may_be_asked_for() -> None:
     assert load_sample(few, label_form="spans").n_read == 2
 
 
-def test_what_has_no_spans_says_so() -> None:
+def test_spans_of_what_has_none_are_refused() -> None:
     rows = answered().remove_columns("answers").add_column("answer", ["yes", "no"] * 10)
     error = error_of(lambda: load_sample(rows, label_form="spans"))
-    assert error.message == "no answer stands in its context beside other words: there are no spans to tell apart"
+    assert error.message == "no answer occurs in its context among other words: there are no spans to choose from"
     assert "--label-form text" in str(error.hint)
     classes = datasets.Dataset.from_dict({"text": ["a", "b"], "label": ["x", "y"]})
     assert "no span of a text" in error_of(lambda: load_sample(classes, label_form="spans")).message
@@ -128,8 +129,8 @@ def test_a_context_of_nothing_but_its_answer_keeps_that_alone() -> None:
     rows = answered()
     rows = rows.map(lambda row: {"context": row["answers"]["text"][0]} if row["question"] == "what is 6?" else {})
     rows = rows.map(lambda row: {"answers": {"text": row["answers"]["text"], "answer_start": [0]}})
-    target = load_sample(rows)
-    assert told(target)["what is 6?"] == [("green boat", 1)]
+    sample = load_sample(rows)
+    assert answers_of(sample)["what is 6?"] == [("green boat", 1)]
     alone = rows.map(lambda row: {"context": row["answers"]["text"][0]})
     assert load_sample(alone).form == "text"
 
@@ -145,9 +146,9 @@ def test_no_answer_of_any_annotator_is_among_the_others(references: Any, answers
     rows = {"context": ["They sail the green boat on the sea to an island, or so."], "question": ["what?"]}
     for seed in range(5):
         data = datasets.Dataset.from_dict({**rows, "answers": ANNOTATED})
-        spans = told(load_sample(data, references=references, seed=seed))["what?"]
-        assert [said for said, code in spans if code] == answers
-        words = {word for said, code in spans if not code for word in said.split()}
+        spans = answers_of(load_sample(data, references=references, seed=seed))["what?"]
+        assert [text for text, code in spans if code] == answers
+        words = {word for text, code in spans if not code for word in text.split()}
         assert words
         assert not words & {"green", "boat", "sea"}
 
@@ -166,22 +167,22 @@ def test_spans_are_found_by_their_start_else_as_whole_words_else_anywhere() -> N
 
 def test_scripts_without_spaces_count_characters() -> None:
     text = "他在北京大学学习。"
-    places = places_like(text, (2, 4), [(2, 4)])
+    places = similar_spans(text, (2, 4), [(2, 4)])
     assert [text[start:stop] for start, stop in places] == ["他在", "大学", "学学", "学习"]
     accented = "Der Bär, «groß» und ﬂink — läuft!"
-    places = places_like(accented, (4, 7), [(4, 7)])
+    places = similar_spans(accented, (4, 7), [(4, 7)])
     assert [accented[start:stop] for start, stop in places] == ["Der", "groß", "und", "ﬂink", "läuft"]
 
 
-def test_a_kept_sample_of_spans_is_the_sample(tmp_path: Path) -> None:
-    target = load_sample(answered())
-    keep_sample(Cache(tmp_path), {"a": 1}, target)
-    place = DatasetRef(target.dataset, target.repo, None, None, None, False, False)
-    kept = kept_sample(Cache(tmp_path), {"a": 1}, place)
-    assert kept is not None
-    assert told(kept) == told(target)
-    assert (kept.form, kept.categorical, kept.n_read) == ("spans", True, 20)
-    assert np.array_equal(kept.codes, target.codes)
+def test_a_cached_sample_of_spans_is_the_sample(tmp_path: Path) -> None:
+    sample = load_sample(answered())
+    ref, options = DatasetRef(sample.dataset, sample.repo, streaming=True), Options("org/name")
+    store_sample(Cache(tmp_path), ref, options, sample)
+    cached = cached_sample(Cache(tmp_path), ref, options)
+    assert cached is not None
+    assert answers_of(cached) == answers_of(sample)
+    assert (cached.form, cached.categorical, cached.n_read) == ("spans", True, 20)
+    assert np.array_equal(cached.codes, sample.codes)
 
 
 def test_the_start_may_be_a_column_beside_the_answer() -> None:
@@ -195,4 +196,4 @@ def test_the_start_may_be_a_column_beside_the_answer() -> None:
     )
     inputs = load_sample(rows, task="qa").inputs
     assert isinstance(inputs, Spans)
-    assert {(12, 15), (11, 14)} <= set(map(tuple, inputs.places[:, 1:].tolist()))
+    assert {(12, 15), (11, 14)} <= set(map(tuple, inputs.bounds[:, 1:].tolist()))

@@ -87,7 +87,7 @@ def test_a_span_is_the_mean_of_its_tokens_in_the_whole_pair(name: str, zoo: Path
     assert extractor.width == hidden.shape[1]
     assert "mean of the span's tokens" in extractor.pooling
     said = spans_of((1, 0, "sits on"))
-    assert said.places.tolist() == [[0, 8, 15]]
+    assert said.bounds.tolist() == [[0, 8, 15]]
     np.testing.assert_allclose(rows(extractor, said)[0], hidden[torch.tensor(inside)].mean(0), atol=1e-5)
 
 

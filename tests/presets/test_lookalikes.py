@@ -155,7 +155,7 @@ def test_questions_share_a_paragraph_whose_spans_are_the_answer_or_not(
     found = reports[f"loaded('{name}')"]
     assert found["groups"] == 15
     assert set(found["label_texts"]) == {"the answer", "not the answer"}
-    left_out = f"questions left out, because no answer stands in their context: {unanswerable}"
+    left_out = f"questions left out, because no answer occurs in their context: {unanswerable}"
     assert (left_out in found["notes"]) == bool(unanswerable)
 
 
