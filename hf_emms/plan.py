@@ -225,7 +225,7 @@ def rate(options: Options, modality: Modality) -> Rate:
     measured = [
         row.seconds.features / (row.parameters * ranking.n_inputs)
         for ranking in _earlier_rankings()
-        if ranking.device == options.device and _modality(ranking) == modality
+        if ranking.settings.get("device") == options.device and _modality(ranking) == modality
         for row in ranking.rows
         if row.parameters and row.n is None and row.seconds.features >= _TELLING_SECONDS
     ]

@@ -1,8 +1,12 @@
-"""A ranking: plain, schema-versioned data that every table, card and page is made from."""
+"""A ranking: plain, schema-versioned data that every table, card and page is made from.
+
+The leaderboard Space is published with this module; it imports nothing but msgspec, numpy and `hf_emms.errors`.
+"""
 
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Mapping, Sequence
 from itertools import groupby
 from pathlib import Path
@@ -13,7 +17,7 @@ import numpy as np
 
 from hf_emms.errors import EmmsError
 
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 2
 
 # A difference counts when it exceeds this many standard errors of the paired fold differences.
 TIE_WIDTH = 2.0
@@ -22,6 +26,8 @@ TIE_WIDTH = 2.0
 EMMS = ("emms_knn", "emms")
 
 _PARQUET_KEY = b"hf_emms.ranking"
+_COMMIT = re.compile(r"[0-9a-f]{40}")
+_WRITES_ONE = "hf-emms rank … --format json writes one"
 
 
 class Score(msgspec.Struct, frozen=True):
@@ -67,6 +73,9 @@ class Row(msgspec.Struct, frozen=True):
         error: why there is no score, in one line.
         layer: the layer that gave the features; None where no layer was asked for.
         layers: layer → estimator → score, of every layer that was asked for; `scores` has those of `layer` in full.
+        downloads: of the checkpoint on the Hub, where the writer of the file knew them.
+        library: likewise, the library of the checkpoint.
+        license: likewise, its licence.
     """
 
     checkpoint: str
@@ -85,6 +94,9 @@ class Row(msgspec.Struct, frozen=True):
     error: str | None = None
     layer: str | None = None
     layers: dict[str, dict[str, float]] = {}
+    downloads: int | None = None
+    library: str | None = None
+    license: str | None = None
 
 
 class Encoder(msgspec.Struct, frozen=True):
@@ -118,20 +130,9 @@ class Ranking(msgspec.Struct, frozen=True, kw_only=True):
         n_inputs: distinct inputs among them.
         n_labels: distinct label texts among them.
         skipped: rows that could not be decoded.
-        seed: of the sample and the folds.
-        folds: number of folds.
-        max_samples: the most rows that were asked for; None for all.
         available: the most rows that the split has for a sample; None where that is not known.
-        sampling: "balanced" or "proportional", where it was asked for.
-        race: K, where checkpoints that could not come in among the best K were stopped early; None for a full run.
-        captions: which texts of an input count: `references` of the request.
-        prompt: template of the label texts.
-        label_form: which F-labels numbers make: "text", "numbers" or "both"; "spans" where rows are spans of a text, of
-            which some are the label; None where labels can only be texts.
-        box_format: how the dataset writes boxes, where that was said.
-        device: as asked for.
-        dtype: as asked for.
-        layers: as asked for; empty where no layer was.
+        settings: name → value of the settings that were used, see `Options.recorded`; `label_form` is the one that
+            was used, None where labels can only be texts.
         encoders: what embedded the label texts.
         estimators: names; the first one orders the rows.
         versions: package → version.
@@ -144,7 +145,7 @@ class Ranking(msgspec.Struct, frozen=True, kw_only=True):
     dataset: str
     dataset_id: str
     dataset_revision: str
-    config: str | None
+    config: str | None = None
     split: str
     columns: dict[str, str]
     task: str
@@ -152,19 +153,8 @@ class Ranking(msgspec.Struct, frozen=True, kw_only=True):
     n_inputs: int
     n_labels: int
     skipped: int = 0
-    seed: int
-    folds: int
-    max_samples: int | None = None
     available: int | None = None
-    sampling: str | None = None
-    race: int | None = None
-    captions: str | None = None
-    prompt: str | None = None
-    label_form: str | None = None
-    box_format: str | None = None
-    device: str = "auto"
-    dtype: str = "auto"
-    layers: tuple[str, ...] = ()
+    settings: dict[str, Any] = {}
     encoders: tuple[Encoder, ...]
     estimators: tuple[str, ...]
     versions: dict[str, str]
@@ -174,7 +164,8 @@ class Ranking(msgspec.Struct, frozen=True, kw_only=True):
 
     def __post_init__(self) -> None:
         if not self.rows or not self.estimators:
-            raise EmmsError("a ranking needs at least one row and one estimator")
+            empty = "estimators" if self.rows else "rows"
+            raise EmmsError(f"{empty} is empty: a ranking needs at least one row and one estimator")
 
     @property
     def best(self) -> Row | None:
@@ -204,21 +195,34 @@ class Ranking(msgspec.Struct, frozen=True, kw_only=True):
 
     @classmethod
     def from_json(cls, text: str | bytes) -> Ranking:
-        """Reads what `to_json` wrote.
+        """Reads what `to_json` wrote, in this or an earlier version of the schema.
 
         Raises:
-            EmmsError: not a ranking, damaged, or written by a newer version.
+            EmmsError: not a ranking, damaged, or written by a newer version; the message says where in the file.
         """
         try:
             version = msgspec.json.decode(text, type=_Versioned).schema_version
             if version > SCHEMA_VERSION:
                 raise EmmsError(
-                    f"the ranking has schema version {version}; this hf_emms reads up to {SCHEMA_VERSION}",
+                    f"the ranking has schema version {version}; only versions up to {SCHEMA_VERSION} can be read",
                     "pip install --upgrade hf-emms",
                 )
-            return msgspec.json.decode(text, type=cls)
-        except msgspec.DecodeError as error:  # also a field of the wrong type
-            raise EmmsError(f"this is not a ranking: {error}", "hf-emms rank … --format json writes one") from error
+            if version < SCHEMA_VERSION:
+                ranking = msgspec.convert(_from_version_1(msgspec.json.decode(text)), cls)
+            else:
+                ranking = msgspec.json.decode(text, type=cls)
+        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:  # also a field of the wrong type
+            raise EmmsError(f"this is not a ranking: {_in_words(str(error))}", _WRITES_ONE) from error
+        first = ranking.estimators[0]
+        for place, row in enumerate(ranking.rows):
+            if row.error is None and first not in row.scores:
+                problem = f"rows[{place}] has neither a score of {first} nor an error"
+            elif row.error is None and (row.rank is None or row.rank < 1):
+                problem = f"rows[{place}].rank should be 1 or more, for it has a score"
+            else:
+                continue
+            raise EmmsError(f"this is not a ranking: {problem}", _WRITES_ONE)
+        return ranking
 
     def to_parquet(self, path: Path | str) -> None:
         """Writes one flat row a checkpoint; the file's metadata holds the whole ranking."""
@@ -245,14 +249,65 @@ class Ranking(msgspec.Struct, frozen=True, kw_only=True):
         try:
             metadata = pq.read_schema(path).metadata or {}
         except (OSError, pa.ArrowInvalid) as error:
-            raise EmmsError(f"cannot read {path} as Parquet: {error}") from error
+            raise EmmsError(f"cannot read {Path(path).name} as Parquet: it is missing or damaged") from error
         if _PARQUET_KEY not in metadata:
-            raise EmmsError(f"{path} was not written by hf_emms", "hf-emms rank … --output ranking.parquet")
+            raise EmmsError(f"{Path(path).name} is Parquet, but hf_emms has not written it", "hf-emms rank … --output ranking.parquet")
         return cls.from_json(metadata[_PARQUET_KEY])
 
 
 class _Versioned(msgspec.Struct):
     schema_version: int
+
+
+class _SettingsOfVersion1(msgspec.Struct, kw_only=True):
+    """What `Ranking.settings` holds now were fields of the ranking."""
+
+    max_samples: int | None = None
+    sampling: str | None = None
+    race: int | None = None
+    references: str | None = msgspec.field(default=None, name="captions")
+    prompt: str | None = None
+    label_form: str | None = None
+    box_format: str | None = None
+    seed: int
+    folds: int
+    device: str = "auto"
+    dtype: str = "auto"
+    layers: list[str] = []
+
+
+def _from_version_1(content: dict[str, Any]) -> dict[str, Any]:
+    settings = msgspec.structs.asdict(msgspec.convert(content, _SettingsOfVersion1))
+    return content | {"schema_version": SCHEMA_VERSION, "settings": settings}
+
+
+_TYPES = {
+    "int": "a whole number",
+    "float": "a number",
+    "str": "a text",
+    "bool": "true or false",
+    "array": "a list",
+    "object": "an object",
+}
+
+
+def _in_words(problem: str) -> str:
+    """What msgspec reports, for whoever made the file."""
+    found = re.fullmatch(r"(.*?)(?: - at `\$\.?(.*)`)?", problem, re.DOTALL)
+    what, place = (found[1], found[2] or "the file") if found else (problem, "the file")
+    if missing := re.match(r"Object missing required field `(\w+)`", what):
+        return f"the field {missing[1]} is missing" + (f" in {place}" if place != "the file" else "")
+    if wrong := re.match(r"Expected `([^`]+)`, got `([^`]+)`", what):
+        wanted = " or ".join(_TYPES.get(part.strip(), part.strip()) for part in wrong[1].split("|"))
+        return f"{place} should be {wanted}, but is {_TYPES.get(wrong[2], wrong[2])}"
+    if re.match(r"JSON is malformed|Input data was truncated|.*codec can't decode", what):
+        return f"it is not JSON: {what[0].lower()}{what[1:]}"
+    return what
+
+
+def is_commit(revision: str | None) -> bool:
+    """Whether a revision is a commit of the Hub, and not the content hash of a folder."""
+    return revision is not None and _COMMIT.fullmatch(revision) is not None
 
 
 def plain(value: Any) -> Any:
@@ -322,7 +377,7 @@ def _record(ranking: Ranking, row: Row) -> dict[str, Any]:
             record[f"{estimator}_stderr"] = score.stderr if score else None
         if estimator in EMMS:
             record[f"{estimator}_r2"] = score.details.get("r2") if score else None
-    if ranking.layers:
+    if ranking.settings.get("layers"):
         record["layer"] = row.layer
     return record | {
         "parameters": row.parameters,

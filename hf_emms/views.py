@@ -76,7 +76,7 @@ def cells(ranking: Ranking, *, top: int | None = None) -> tuple[list[str], list[
     header = ["rank", "checkpoint"]
     for estimator in ranking.estimators:
         header += [title_of(estimator), *(["R²"] if estimator == _explaining(ranking) else [])]
-    header += ["layer"] if ranking.layers else []
+    header += ["layer"] if ranking.settings.get("layers") else []
     header += [*(["rows"] if _raced(ranking) else []), "params", "width", "seconds"]
     return header, [_cells(ranking, row) for row in ranking.rows[:top]]
 
@@ -122,7 +122,7 @@ def _cells(ranking: Ranking, row: Row) -> list[str]:
         line.append(number(score.value) if score and place else with_error(score))
         if estimator == _explaining(ranking):
             line.append(number(score.details.get("r2")) if score else MISSING)
-    line += [row.layer or MISSING] if ranking.layers else []
+    line += [row.layer or MISSING] if ranking.settings.get("layers") else []
     seconds = f"{row.seconds.features + row.seconds.scoring:.1f}" if row.error is None else MISSING
     if _raced(ranking):
         line.append(MISSING if row.error is not None else f"{row.n or ranking.n:,}")
@@ -136,7 +136,7 @@ def _explaining(ranking: Ranking) -> str | None:
 
 def _raced(ranking: Ranking) -> bool:
     """Whether rows may have seen different numbers of rows; of merged rankings, the latest may be no race."""
-    return ranking.race is not None or any(row.n is not None for row in ranking.rows)
+    return ranking.settings.get("race") is not None or any(row.n is not None for row in ranking.rows)
 
 
 def escaped(text: str) -> str:
@@ -188,7 +188,7 @@ def without_advice(ranking: Ranking) -> Ranking:
 
 def _drawn(ranking: Ranking) -> int:
     """Rows as --max-samples counts them: the spans of one question are one."""
-    return ranking.n_inputs if ranking.label_form == "spans" else ranking.n
+    return ranking.n_inputs if ranking.settings.get("label_form") == "spans" else ranking.n
 
 
 def _rows_to_resolve(n: int, gain: float, stderr: float) -> float:

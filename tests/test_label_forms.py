@@ -100,7 +100,7 @@ def test_spans_are_rows_of_two_classes_for_every_estimator(emms_cache: Path) -> 
     assert [row.error for row in ranking.rows] == [None, None]
     assert [row.checkpoint for row in ranking.rows] == ["emms-demo/bert-distilled", CHECKPOINT]
     assert all(set(row.scores) == set(names) for row in ranking.rows)
-    assert (ranking.label_form, ranking.n_labels, ranking.max_samples) == ("spans", 2, 60)
+    assert (ranking.settings["label_form"], ranking.n_labels, ranking.settings["max_samples"]) == ("spans", 2, 60)
     assert 3.9 * ranking.n_inputs < ranking.n <= 4 * ranking.n_inputs <= 240
     assert "--label-form spans" in rank_command(ranking, [CHECKPOINT])
     assert ranking.rows[0].pooling == "mean of the span's tokens, read with question and context"

@@ -14,7 +14,7 @@ from hf_emms import views
 from hf_emms.cards.entries import rank_command
 from hf_emms.cli import main
 from hf_emms.ranking import Ranking, Row, ranked
-from hf_emms.results.repository import path_of
+from hf_emms.merging import path_of
 from tests.helpers.rankings import emms_score, example
 from tests.helpers.tiny_checkpoints import build
 
@@ -141,7 +141,7 @@ def test_the_command_line_takes_several_layers(
     command = ["rank", "--dataset", "demo_glosses", "-c", bert, "-e", bert, "--max-samples", 60, "--estimator", "emms"]
     assert typed(monkeypatch, *command, "--layer", "mean", "--layer", "-1", "--format", "json") == 0
     ranking = Ranking.from_json(capfd.readouterr().out)
-    assert ranking.layers == ("mean", "-1")
+    assert ranking.settings["layers"] == ["mean", "-1"]
     assert {*of(ranking).layers} == {"mean", "-1"}
     assert typed(monkeypatch, *command, "--layer", "middle") != 0
     said = capfd.readouterr().err

@@ -87,7 +87,7 @@ def test_one_bad_checkpoint_never_ends_a_run(tiny: Path, emms_cache: Path, trunc
 def test_the_head_says_what_was_measured(tiny: Path, emms_cache: Path) -> None:
     ranking = ranked(tiny, [GOOD], seed=3)
     assert (ranking.dataset, ranking.dataset_id) == ("demo_captions", "emms-demo/emoji-captions")
-    assert (ranking.task, ranking.n, ranking.n_inputs, ranking.seed) == ("image-to-text", 150, 150, 3)
+    assert (ranking.task, ranking.n, ranking.n_inputs, ranking.settings["seed"]) == ("image-to-text", 150, 150, 3)
     assert ranking.columns == {"image": "image", "text": "caption"}
     assert {"hf_emms", "torch", "transformers", "datasets", "numpy"} <= set(ranking.versions)
     assert [encoder.id for encoder in ranking.encoders] == [str(tiny / "bert"), str(tiny / "gpt2")]
@@ -98,7 +98,7 @@ def test_the_head_says_what_was_measured(tiny: Path, emms_cache: Path) -> None:
         for revision in (ranking.dataset_revision, row.revision or "", ranking.encoders[0].revision)
     )
     assert set(row.scores) == {"emms_knn", "emms", "logme", "knn"}
-    assert len(row.scores["emms"].folds) == ranking.folds == 5
+    assert len(row.scores["emms"].folds) == ranking.settings["folds"] == 5
     assert row.parameters
     assert row.seconds.features > 0
     assert Ranking.from_json(ranking.to_json()) == ranking

@@ -15,7 +15,10 @@ from hypothesis import strategies as st
 
 from hf_emms import views
 from hf_emms.errors import EmmsError
+from hf_emms.merging import path_of
+from hf_emms.options import Options
 from hf_emms.ranking import SCHEMA_VERSION, Ranking, Row, Score, plain, ranked
+from tests import ROOT
 from tests.helpers.rankings import emms_score, example
 
 
@@ -38,8 +41,9 @@ def test_json_round_trip_keeps_every_digit_and_character(values: list[float], te
 
 def test_json_has_the_documented_shape() -> None:
     content = json.loads(example().to_json())
-    assert content["schema_version"] == SCHEMA_VERSION == 1
-    assert {"dataset", "config", "split", "dataset_revision", "n", "seed", "task", "versions"} <= set(content)
+    assert content["schema_version"] == SCHEMA_VERSION == 2
+    assert {"dataset", "config", "split", "dataset_revision", "n", "settings", "task", "versions"} <= set(content)
+    assert content["settings"] == Options("x", folds=3).recorded()
     assert content["encoders"][0] == {"id": "org/first", "revision": "1" * 40, "width": 512, "weight": 0.5}
     first = content["rows"][0]
     assert first["checkpoint"] == "org/best"
@@ -62,12 +66,57 @@ def test_parquet_round_trip_loses_nothing_and_reads_flat(tmp_path: Path) -> None
 
 def test_a_newer_schema_is_refused_with_a_way_out() -> None:
     newer = json.loads(example().to_json()) | {"schema_version": SCHEMA_VERSION + 1}
-    with pytest.raises(EmmsError, match="schema version 2") as caught:
+    with pytest.raises(EmmsError, match="schema version 3") as caught:
         Ranking.from_json(json.dumps(newer))
     assert "upgrade" in str(caught.value.hint)
 
 
-@pytest.mark.parametrize("text", ["", "[]", "{}", '{"schema_version": 1}', '{"schema_version": "a"}', b"\xff"])
+def test_a_file_of_version_1_is_read() -> None:
+    """The golden file was written by hf_emms 0.1.0, whose rankings had each setting as a field."""
+    ranking = Ranking.from_json((ROOT / "tests" / "golden" / "ranking_v1.json").read_bytes())
+    assert ranking.schema_version == SCHEMA_VERSION
+    assert set(ranking.settings) == set(Options("x").recorded())
+    wanted = {"seed": 3, "folds": 5, "max_samples": 300, "sampling": "proportional", "references": "first"}
+    assert ranking.settings | wanted | {"layers": ["last", "2"], "race": None, "dtype": "auto"} == ranking.settings
+    assert [row.rank for row in ranking.rows] == [1, 2, None]
+    assert ranking.rows[0].scores["emms"].value == pytest.approx(-0.4044227168417108)
+    # The path that version 0.1.0 gave it in a results dataset.
+    assert path_of(ranking) == "image-to-text/emms-demo--emoji-captions/default-test-n300-seed3-36b26f9544a2"
+    assert Ranking.from_json(ranking.to_json()) == ranking
+
+
+WRONG = {
+    "cut off": (lambda data: json.dumps(data)[:200], "it is not JSON"),
+    "a list": (lambda data: "[]", "the file should be an object, but is a list"),
+    "not a ranking": (lambda data: "{}", "the field schema_version is missing"),
+    "newer": (lambda data: json.dumps(data | {"schema_version": 3}), "schema version 3; only versions up to 2"),
+    "no dataset": (lambda data: json.dumps({k: v for k, v in data.items() if k != "dataset"}), "field dataset is miss"),
+    "version 1 without seed": (lambda data: json.dumps(data | {"schema_version": 1}), "the field seed is missing"),
+    "text for number": (lambda data: json.dumps(data | {"n": "many"}), "n should be a whole number, but is a text"),
+    "no rows": (lambda data: json.dumps(data | {"rows": []}), "rows is empty"),
+    "no estimators": (lambda data: json.dumps(data | {"estimators": []}), "estimators is empty"),
+    "no score": (lambda data: json.dumps(data | {"rows": [{"checkpoint": "a/b"}]}), "neither a score of emms nor an e"),
+    "a rank of text": (
+        lambda data: json.dumps(data | {"rows": [data["rows"][0] | {"rank": "first"}]}),
+        r"rows\[0\].rank should be a whole number or null, but is a text",
+    ),
+    "no rank": (
+        lambda data: json.dumps(data | {"rows": [data["rows"][0] | {"rank": None}]}),
+        r"rows\[0\].rank should be 1 or more",
+    ),
+    "deep": (lambda data: "[" * 100_000, "not a ranking"),
+    "deep in an object": (lambda data: '{"schema_version": ' + "[" * 100_000, "not a ranking"),
+}
+
+
+@pytest.mark.parametrize("change", WRONG)
+def test_what_is_wrong_with_a_file_is_said_in_words(change: str) -> None:
+    make, message = WRONG[change]
+    with pytest.raises(EmmsError, match=message):
+        Ranking.from_json(make(json.loads(example().to_json())))
+
+
+@pytest.mark.parametrize("text", ["", "[]", "{}", '{"schema_version": 1}', '{"schema_version": 2}', '{"schema_version": "a"}', b"\xff"])
 def test_what_is_no_ranking_is_refused(text: str | bytes) -> None:
     with pytest.raises(EmmsError, match="not a ranking"):
         Ranking.from_json(text)

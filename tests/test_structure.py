@@ -27,6 +27,7 @@ LAYERS = (
     "presets",
     "evaluation",
     "cards",
+    "merging",
     "views",
     "tasks",
     "scoring",

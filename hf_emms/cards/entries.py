@@ -1,48 +1,52 @@
-"""The command line that makes a ranking again.
-
-What a section remembers: one entry for each dataset, as plain data that lies in the README itself.
-"""
+"""What a card's section shows of each ranking, as plain data that the README itself holds; and the command it names."""
 
 from __future__ import annotations
 
 import re
 import shlex
 from collections.abc import Sequence
-from typing import Annotated, Any
+from typing import Any
 
 import msgspec
-from msgspec import Meta
 
 from hf_emms import views
 from hf_emms.errors import EmmsError
-from hf_emms.ranking import Ranking, Row, emms_score
-from hf_emms.tasks import ROLES
+from hf_emms.merging import comparable_settings
+from hf_emms.options import DEFAULTS, SETTINGS, arguments_of
+from hf_emms.ranking import EMMS, SCHEMA_VERSION, Ranking, Row, Score, emms_score, is_commit
 
-_ON_A_NEW_LINE = ("split", "max-samples", "encoder", "estimator", "checkpoint")
-_SHA = re.compile(r"[0-9a-f]{40}")
+LAYOUT_VERSION = 2
+
+TOP_ROWS = 5
+TOP_ROWS_OF_A_DATASET = 10
+
+# Settings that the command has even where they are the defaults, which may change.
+_ALWAYS = ("max_samples", "seed", "folds")
+_ON_A_NEW_LINE = ("--split", "--max-samples", "--encoder", "--estimator", "--checkpoint")
+_LARGEST = 1e100
 
 
 def rank_command(ranking: Ranking, checkpoints: Sequence[str]) -> str:
     """The command that scores some checkpoints of a ranking again, at the same revisions."""
-    dataset = pinned(ranking.dataset_id, ranking.dataset_revision, unpinned=ranking.dataset)
-    flags = [("dataset", dataset), ("config", ranking.config), ("split", ranking.split), ("task", ranking.task)]
-    for role, column in sorted(ranking.columns.items()):
-        flags.append((f"{role}-column", column) if role in ROLES else ("column", f"{role}={column}"))
-    flags += [("max-samples", str(ranking.max_samples or 0)), ("seed", str(ranking.seed))]
-    flags += [("folds", str(ranking.folds)), ("sampling", ranking.sampling)]
-    flags += [("references", None if ranking.captions == "mean" else ranking.captions), ("prompt", ranking.prompt)]
-    flags += [("label-form", ranking.label_form), ("box-format", ranking.box_format)]
-    # Labels that are numbers need no encoder, and have no revision.
-    flags += [("encoder", pinned(encoder.id, encoder.revision)) for encoder in ranking.encoders if encoder.revision]
-    flags += [("layer", layer) for layer in ranking.layers]
-    flags += [("estimator", estimator) for estimator in ranking.estimators]
-    flags += [("checkpoint", pinned(name, ranking.row(name).revision)) for name in checkpoints]
+    settings = {
+        "dataset": pinned(ranking.dataset_id, ranking.dataset_revision, unpinned=ranking.dataset),
+        **{name: getattr(ranking, name) or None for name in ("config", "split", "task")},
+        "columns": ranking.columns,
+        **{
+            name: value
+            for name, value in comparable_settings(ranking).items()
+            if name in SETTINGS and (name in _ALWAYS or value != DEFAULTS[name])
+        },
+        # Labels that are numbers need no encoder, and have no revision.
+        "encoders": [pinned(encoder.id, encoder.revision) for encoder in ranking.encoders if encoder.revision],
+        "estimators": ranking.estimators,
+        "checkpoints": [pinned(name, ranking.row(name).revision) for name in checkpoints],
+    }
     command = "hf-emms rank"
-    for flag, value in flags:
-        if value:
-            # Values stand on one line each, so that none can end the code block.
-            gap = " \\\n  " if flag in _ON_A_NEW_LINE else " "
-            command += f"{gap}--{flag} {shlex.quote(views.one_line(value))}"
+    for flag, value in arguments_of(settings):
+        # Each value on one line, so that none can end the code block.
+        words = [flag] if value is None else [flag, shlex.quote(views.one_line(value))]
+        command += (" \\\n  " if flag in _ON_A_NEW_LINE else " ") + " ".join(words)
     return command
 
 
@@ -53,122 +57,52 @@ def pinned(id: str, revision: str | None, *, unpinned: str | None = None) -> str
     return unpinned or id
 
 
-def is_commit(revision: str | None) -> bool:
-    """Whether a revision is a commit of the Hub, and not the content hash of a folder."""
-    return revision is not None and _SHA.fullmatch(revision) is not None
-
-
-LAYOUT_VERSION = 1
-
-# A README's data may come from anywhere: what cannot be drawn is refused when it is read.
-_Number = Annotated[float, Meta(ge=-1e100, le=1e100)]
-_Error = Annotated[float, Meta(ge=0, le=1e100)]
-
-TOP_ROWS = 5
-TOP_ROWS_OF_A_DATASET = 10
-
-
-class Score(msgspec.Struct, frozen=True, omit_defaults=True):
-    """One estimator's value, with its standard error where there is one."""
-
-    estimator: str
-    value: _Number
-    stderr: _Error | None = None
-
-
-class Place(msgspec.Struct, frozen=True, omit_defaults=True):
-    """One line of a chart or of a table of the best."""
-
-    checkpoint: str
-    rank: int
-    scores: Annotated[tuple[Score, ...], Meta(min_length=1)]
-    tied: bool = False
-    parameters: int | None = None
-    on_hub: bool = False
-
-    @property
-    def score(self) -> Score:
-        """The one that the order comes from."""
-        return self.scores[0]
-
-
-class Entry(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
-    """One ranking, as far as a card tells of it.
+class Entry(msgspec.Struct, frozen=True, kw_only=True):
+    """What a card shows of one ranking.
 
     Attributes:
-        dataset: as the user named it.
-        dataset_id: the repository or folder behind that name.
-        dataset_revision: commit sha, "local-" and a content hash, or empty.
-        config: dataset configuration.
-        split: dataset split.
-        task: the Hub's task id.
+        ranking: with the rows that the card shows: the first ones, and the card's checkpoint if it is none of them.
         ranked: how many checkpoints have a rank.
-        top: the first of them.
-        n: rows scored.
-        n_inputs: distinct inputs among them.
-        n_labels: distinct label texts among them.
-        seed: of the sample and the folds.
-        folds: number of folds.
-        columns: role → column.
-        encoders: id and revision of what embedded the label texts.
-        versions: package → version.
-        created: UTC time in ISO 8601.
-        command: what makes the numbers again; None for a dataset that nobody else has.
+        checkpoint: the card's; None in a dataset's card.
+        command: makes the numbers again; None for a dataset that nobody else has.
         leaderboard: the Space (ORG/NAME) that shows the whole ranking.
-        own: the row of the card's checkpoint; None in a dataset's card.
-        revision: of the card's checkpoint.
-        r2: held-out R² of the card's checkpoint.
-        weights: of the label encoders in its EMMS score.
-        width: number of features.
-        architecture: the class that was run.
-        pooling: what became the feature row.
     """
 
-    dataset: str
-    dataset_id: str
-    dataset_revision: str
-    config: str | None = None
-    split: str
-    task: str
+    ranking: Ranking
     ranked: int
-    top: Annotated[tuple[Place, ...], Meta(min_length=1)]
-    n: int
-    n_inputs: int
-    n_labels: int
-    seed: int
-    folds: int
-    columns: dict[str, str]
-    encoders: tuple[tuple[str, str], ...]
-    versions: dict[str, str]
-    created: str
+    checkpoint: str | None = None
     command: str | None = None
     leaderboard: str | None = None
-    own: Place | None = None
-    revision: str | None = None
-    r2: _Number | None = None
-    weights: tuple[_Number, ...] = ()
-    width: int | None = None
-    architecture: str | None = None
-    pooling: str | None = None
 
     @property
     def key(self) -> tuple[str, str | None, str, str]:
         """What a newer ranking replaces: the one of the same dataset, config, split and task."""
-        return self.dataset_id, self.config, self.split, self.task
+        ranking = self.ranking
+        return ranking.dataset_id, ranking.config, ranking.split, ranking.task
 
     @property
-    def on_hub(self) -> bool:
-        return is_commit(self.dataset_revision)
+    def top(self) -> tuple[Row, ...]:
+        """The first rows."""
+        return self.ranking.rows[: TOP_ROWS_OF_A_DATASET if self.checkpoint is None else TOP_ROWS]
+
+    @property
+    def row(self) -> Row | None:
+        """Of the card's checkpoint."""
+        return None if self.checkpoint is None else self.ranking.row(self.checkpoint)
+
+    @property
+    def emms(self) -> Score | None:
+        """The EMMS score of the card's checkpoint."""
+        return emms_score(self.row.scores) if self.row else None
 
     @property
     def estimators(self) -> tuple[str, ...]:
-        """Of all rows that the entry tells of, in the ranking's order."""
-        rows = (self.own, *self.top) if self.own else self.top
-        return tuple(dict.fromkeys(score.estimator for row in rows for score in row.scores))
+        """Those that scored any of the rows, in the ranking's order."""
+        return tuple(name for name in self.ranking.estimators if any(name in row.scores for row in self.ranking.rows))
 
 
 def of_checkpoint(ranking: Ranking, checkpoint: str, *, leaderboard: str | None = None) -> Entry:
-    """What a checkpoint's card tells of a ranking.
+    """What a checkpoint's card shows of a ranking.
 
     Raises:
         EmmsError: the ranking does not hold the checkpoint, or has no score for it.
@@ -176,42 +110,32 @@ def of_checkpoint(ranking: Ranking, checkpoint: str, *, leaderboard: str | None 
     row = ranking.row(checkpoint)
     if row.rank is None:
         raise EmmsError(
-            f"the ranking has no score for {checkpoint!r}: {row.error}", "a card tells of scored checkpoints only"
+            f"the ranking has no score for {checkpoint!r}: {row.error}", "a card shows scored checkpoints only"
         )
     if row.n is not None:
         raise EmmsError(
             f"a race stopped {checkpoint!r} after {row.n:,} of {ranking.n:,} rows: its score is not that of the others",
             f"rank it on all rows: {rank_command(ranking, (checkpoint,))}",
         )
-    emms = emms_score(row.scores)
-    first = [other.checkpoint for other in _scored(ranking)[:TOP_ROWS]]
-    return msgspec.structs.replace(
-        _common(ranking, TOP_ROWS, tuple(dict.fromkeys((checkpoint, *first))), leaderboard),
-        own=_place(ranking, row),
-        revision=row.revision,
-        r2=emms.details.get("r2") if emms else None,
-        weights=tuple(emms.details.get("weights") or ()) if emms else (),
-        width=row.width,
-        architecture=row.architecture,
-        pooling=row.pooling,
-    )
+    first = _scored(ranking)[:TOP_ROWS]
+    rows = first if row in first else [*first, row]
+    return _entry(ranking, rows, (row, *(other for other in first if other is not row)), row, leaderboard)
 
 
 def of_dataset(ranking: Ranking, *, leaderboard: str | None = None) -> Entry:
-    """What a dataset's card tells of a ranking.
+    """What a dataset's card shows of a ranking.
 
     Raises:
         EmmsError: the ranking has no scored checkpoint.
     """
-    scored = _scored(ranking)
+    scored = _scored(ranking)[:TOP_ROWS_OF_A_DATASET]
     if not scored:
         raise EmmsError("the ranking has no scored checkpoint", "hf-emms rank … says why in its rows")
-    shown = tuple(row.checkpoint for row in scored[:TOP_ROWS_OF_A_DATASET])
-    return _common(ranking, TOP_ROWS_OF_A_DATASET, shown, leaderboard)
+    return _entry(ranking, scored, scored, None, leaderboard)
 
 
 def with_entry(entries: tuple[Entry, ...], new: Entry) -> tuple[Entry, ...]:
-    """The entries with one put in the place of its predecessor, or behind the others."""
+    """The entries with one that replaces its predecessor, or follows the others."""
     old = next((entry for entry in entries if entry.key == new.key), None)
     if old is None:
         return (*entries, new)
@@ -222,11 +146,15 @@ def with_entry(entries: tuple[Entry, ...], new: Entry) -> tuple[Entry, ...]:
 
 def packed(entries: tuple[Entry, ...], about: str) -> dict[str, Any]:
     """Entries as plain data for `splice.with_data`; `about` is "model" or "dataset"."""
-    return {"version": LAYOUT_VERSION, "about": about, "entries": msgspec.to_builtins(entries)}
+    plain = msgspec.to_builtins(entries)
+    for entry in plain:
+        rows = entry["ranking"]["rows"]
+        entry["ranking"]["rows"] = [_without_empty(row | {"seconds": None, "cached": None}) for row in rows]
+    return {"version": LAYOUT_VERSION, "about": about, "entries": plain}
 
 
 def unpacked(data: Any, about: str) -> tuple[Entry, ...]:
-    """Entries from what `splice.data_of` read; none for None.
+    """Entries from what `splice.data_of` read, in this or the earlier layout; none for None.
 
     Raises:
         EmmsError: written by a newer version, for another kind of card, or damaged.
@@ -244,11 +172,12 @@ def unpacked(data: Any, about: str) -> tuple[Entry, ...]:
             )
         if head.about != about:
             raise EmmsError(f"the section of this {about} card was written for a {head.about} card", again)
-        entries = msgspec.convert(head.entries, tuple[Entry, ...])
-        if about == "model" and any(entry.own is None for entry in entries):
-            raise msgspec.ValidationError("an entry without the card's checkpoint")
+        plain = [_from_layout_1(entry) for entry in head.entries] if head.version == 1 else head.entries
+        entries = msgspec.convert(plain, tuple[Entry, ...])
+        for entry in entries:
+            _check(entry, about)
         return entries
-    except msgspec.ValidationError as error:
+    except (msgspec.ValidationError, LookupError, TypeError, AttributeError) as error:
         raise EmmsError(f"the data of the card's section is damaged: {error}", again) from error
 
 
@@ -258,44 +187,84 @@ class _Packed(msgspec.Struct):
     entries: list[Any]
 
 
+def _check(entry: Entry, about: str) -> None:
+    """Refuses what cannot be drawn: the data of a README may come from anywhere."""
+    rows = entry.ranking.rows
+    if about == "model" and all(row.checkpoint != entry.checkpoint for row in rows):
+        raise msgspec.ValidationError("an entry without the card's checkpoint")
+    for row in rows:
+        if row.rank is None or entry.ranking.estimators[0] not in row.scores:
+            raise msgspec.ValidationError(f"{row.checkpoint!r} has no rank or no score")
+        for score in row.scores.values():
+            numbers = [score.value, score.details.get("r2"), *(score.details.get("weights") or ())]
+            if not all(number is None or abs(number) <= _LARGEST for number in numbers):
+                raise msgspec.ValidationError(f"{row.checkpoint!r} has a number that cannot be shown")
+            if score.stderr is not None and not 0 <= score.stderr <= _LARGEST:
+                raise msgspec.ValidationError(f"{row.checkpoint!r} has an error that cannot be shown")
+
+
 def _scored(ranking: Ranking) -> list[Row]:
     """Rows with a score on all rows of the sample."""
     return [row for row in ranking.rows if row.rank is not None and row.n is None]
 
 
-def _place(ranking: Ranking, row: Row) -> Place:
-    scores = [(name, row.scores[name]) for name in ranking.estimators if name in row.scores]
-    return Place(
-        row.checkpoint,
-        row.rank or 0,
-        tuple(Score(name, score.value, score.stderr) for name, score in scores),
-        row.tied,
-        row.parameters,
-        is_commit(row.revision),
-    )
-
-
-def _common(ranking: Ranking, top: int, reproduced: tuple[str, ...], leaderboard: str | None) -> Entry:
-    scored = _scored(ranking)
-    placed = [row for row in ranking.rows if row.rank is not None]
+def _entry(
+    ranking: Ranking, rows: Sequence[Row], again: Sequence[Row], checkpoint: Row | None, leaderboard: str | None
+) -> Entry:
+    """Args: the rows that are shown, those that the command ranks again, and that of the card's checkpoint."""
+    shown = tuple(_shown(row, whole=row is checkpoint) for row in rows)
+    command = rank_command(ranking, [row.checkpoint for row in again]) if ranking.dataset_revision else None
     return Entry(
-        dataset=ranking.dataset,
-        dataset_id=ranking.dataset_id,
-        dataset_revision=ranking.dataset_revision,
-        config=ranking.config,
-        split=ranking.split,
-        task=ranking.task,
-        ranked=len(placed),
-        top=tuple(_place(ranking, row) for row in scored[:top]),
-        n=ranking.n,
-        n_inputs=ranking.n_inputs,
-        n_labels=ranking.n_labels,
-        seed=ranking.seed,
-        folds=ranking.folds,
-        columns=ranking.columns,
-        encoders=tuple((encoder.id, encoder.revision) for encoder in ranking.encoders),
-        versions=ranking.versions,
-        created=ranking.created,
-        command=rank_command(ranking, reproduced) if ranking.dataset_revision else None,
+        ranking=msgspec.structs.replace(ranking, rows=shown, notes=()),
+        ranked=sum(row.rank is not None for row in ranking.rows),
+        checkpoint=checkpoint.checkpoint if checkpoint else None,
+        command=command,
         leaderboard=leaderboard,
     )
+
+
+def _shown(row: Row, *, whole: bool) -> Row:
+    """A row as far as a card shows it: more of the card's own checkpoint."""
+    scores = {
+        name: Score(score.value, score.stderr, (), {key: score.details.get(key) for key in ("r2", "weights")})
+        if whole
+        else Score(score.value, score.stderr)
+        for name, score in row.scores.items()
+    }
+    more = {name: getattr(row, name) for name in ("width", "architecture", "pooling")} if whole else {}
+    return Row(
+        row.checkpoint, row.revision, row.rank, tied=row.tied, scores=scores, parameters=row.parameters, **more
+    )
+
+
+def _without_empty(value: Any) -> Any:
+    """Plain data without what reads back as the default."""
+    if not isinstance(value, dict):
+        return value
+    short = {name: _without_empty(item) for name, item in value.items()}
+    return {name: item for name, item in short.items() if item is not None and item is not False and item not in ((), {})}
+
+
+def _from_layout_1(old: dict[str, Any]) -> dict[str, Any]:
+    """An entry of layout 1: fields of the ranking one by one, scores as a list, the details of the card's row apart."""
+    own = old.get("own")
+    places = old["top"] if own is None or own in old["top"] else [*old["top"], own]
+    revisions = dict(re.findall(r"--checkpoint (\S+)@([0-9a-f]{40})\b", old.get("command") or ""))
+    rows = []
+    for place in places:
+        scores = {score["estimator"]: {**score} for score in place["scores"]}
+        row = place | {"revision": revisions.get(place["checkpoint"].partition("@")[0]), "scores": scores}
+        if place is own or place == own:
+            row |= {name: old.get(name) for name in ("revision", "width", "architecture", "pooling")}
+            emms = next((scores[name] for name in EMMS if name in scores), {})
+            emms["details"] = {"r2": old.get("r2"), "weights": old.get("weights")}
+        rows.append(row)
+    ranking = old | {
+        "schema_version": SCHEMA_VERSION,
+        "settings": {"seed": old["seed"], "folds": old["folds"]},
+        "encoders": [{"id": id, "revision": revision} for id, revision in old["encoders"]],
+        "estimators": list(dict.fromkeys(name for row in rows for name in row["scores"])),
+        "rows": rows,
+    }
+    kept = {name: old.get(name) for name in ("ranked", "command", "leaderboard")}
+    return kept | {"ranking": ranking, "checkpoint": own["checkpoint"] if own else None}

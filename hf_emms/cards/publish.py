@@ -10,13 +10,12 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
-from hf_emms import cards, hub
-from hf_emms.cards import entries as records
-from hf_emms.cards import render, splice
-from hf_emms.cards.entries import Entry, is_commit
-from hf_emms.cards.render import dataset_section, model_section
+from hf_emms import hub
+from hf_emms.cards import splice
+from hf_emms.cards.entries import Entry, of_checkpoint, of_dataset, unpacked, with_entry
+from hf_emms.cards.render import dataset_section, model_section, rendered_template, text
 from hf_emms.errors import EmmsError
-from hf_emms.ranking import Ranking, Row
+from hf_emms.ranking import Ranking, Row, is_commit
 
 
 def update_model_card(
@@ -40,7 +39,7 @@ def update_model_card(
     Raises:
         EmmsError: the markers or the data between them are broken, or a ranking has no score for the checkpoint.
     """
-    new = [records.of_checkpoint(ranking, name, leaderboard=leaderboard) for ranking, name in rankings]
+    new = [of_checkpoint(ranking, name, leaderboard=leaderboard) for ranking, name in rankings]
     entries = _merged(readme, new, "model")
     return splice.put(readme or _new("tags:\n- emms\n", repo_id), model_section(entries))
 
@@ -49,22 +48,22 @@ def update_dataset_card(
     readme: bytes | None, rankings: Sequence[Ranking], repo_id: str, *, leaderboard: str | None = None
 ) -> bytes:
     """A dataset's README with the checkpoints to start from; see `update_model_card`."""
-    new = [records.of_dataset(ranking, leaderboard=leaderboard) for ranking in rankings]
+    new = [of_dataset(ranking, leaderboard=leaderboard) for ranking in rankings]
     entries = _merged(readme, new, "dataset")
     tasks = "".join(f"- {task}\n" for task in dict.fromkeys(ranking.task for ranking in rankings))
     return splice.put(readme or _new(f"task_categories:\n{tasks}", repo_id), dataset_section(entries))
 
 
 def _merged(readme: bytes | None, new: Sequence[Entry], about: str) -> tuple[Entry, ...]:
-    entries = records.unpacked(splice.data_of(readme or b""), about)
+    entries = unpacked(splice.data_of(readme or b""), about)
     for entry in new:
-        entries = records.with_entry(entries, entry)
+        entries = with_entry(entries, entry)
     return entries
 
 
 def _new(front_matter: str, repo_id: str) -> bytes:
     """The least that the Hub takes for a card."""
-    return f"---\n{front_matter}---\n\n# {render.text(repo_id.rpartition('/')[2])}\n".encode()
+    return f"---\n{front_matter}---\n\n# {text(repo_id.rpartition('/')[2])}\n".encode()
 
 
 README = "README.md"
@@ -108,7 +107,7 @@ def model_card(
     """
     named = [(ranking, _row(ranking, repo_id, checkpoint).checkpoint) for ranking in rankings]
     # What cannot be told at all is said before the Hub is asked anything.
-    cards.update_model_card(None, named, repo_id, leaderboard=leaderboard)
+    update_model_card(None, named, repo_id, leaderboard=leaderboard)
     return _model_card(named, repo_id, leaderboard)
 
 
@@ -124,12 +123,12 @@ def dataset_card(rankings: Sequence[Ranking], repo_id: str, *, leaderboard: str 
                 f"the ranking is of the dataset {ranking.dataset_id!r}, not of {repo_id!r}",
                 f"--dataset-id {ranking.dataset_id}",
             )
-    cards.update_dataset_card(None, rankings, repo_id, leaderboard=leaderboard)
+    update_dataset_card(None, rankings, repo_id, leaderboard=leaderboard)
     return Card(
         repo_id,
         "dataset",
         tuple(rankings),
-        lambda readme: cards.update_dataset_card(readme, rankings, repo_id, leaderboard=leaderboard),
+        lambda readme: update_dataset_card(readme, rankings, repo_id, leaderboard=leaderboard),
     )
 
 
@@ -188,7 +187,7 @@ def propose(card: Card, account: hub.Account, *, again: bool = False) -> hub.Out
     Raises:
         EmmsError: broken markers, or the Hub cannot be reached.
     """
-    description = cards.rendered_template("pr_description.md.jinja", card=card)
+    description = rendered_template("pr_description.md.jinja", card=card)
     return hub.propose(
         card.repo_id,
         card.kind,
@@ -202,7 +201,7 @@ def propose(card: Card, account: hub.Account, *, again: bool = False) -> hub.Out
 
 def _model_card(named: Sequence[tuple[Ranking, str]], repo_id: str, leaderboard: str | None) -> Card:
     def updated(readme: bytes | None) -> bytes:
-        return cards.update_model_card(readme, named, repo_id, leaderboard=leaderboard)
+        return update_model_card(readme, named, repo_id, leaderboard=leaderboard)
 
     return Card(repo_id, "model", tuple(ranking for ranking, _ in named), updated)
 

@@ -1,7 +1,6 @@
-"""Text from the Hub, as it may stand in a README: it can format nothing, link nowhere and call nobody.
+"""Entries → Markdown, through the templates.
 
-A small chart in plain text: where each checkpoint's score lies, with its error.
-Entries → Markdown, through the templates.
+Text from the Hub is escaped for each place in a README: it can format nothing, link nowhere and mention nobody.
 """
 
 from __future__ import annotations
@@ -15,14 +14,12 @@ from importlib import resources
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from hf_emms import views
-from hf_emms.cards import entries as records
 from hf_emms.cards import splice
-from hf_emms.cards.entries import Entry, Place, Score
+from hf_emms.cards.entries import Entry, of_checkpoint, of_dataset, packed
 from hf_emms.errors import redacted
 from hf_emms.formatting import format_count
-from hf_emms.ranking import EMMS, Ranking
-from hf_emms.views import number, one_line, title_of
+from hf_emms.ranking import EMMS, Ranking, Score, is_commit
+from hf_emms.views import number, one_line, rank_of, title_of, with_error
 
 if TYPE_CHECKING:
     import jinja2
@@ -90,42 +87,37 @@ _WIDTH = 36
 _NAME = 40
 
 
-def chart(places: Sequence[Place], own: Place | None = None) -> str:
-    """One line a checkpoint: its rank, its name, a dot at its score and a bar of two standard errors around.
+def chart(entry: Entry) -> str:
+    """One line a checkpoint: its rank, its name, a dot at its first score and a bar of two standard errors around it.
 
-    The axis runs from the lowest to the highest value shown; scores have no zero that would mean something.
-
-    Args:
-        places: the lines, best first.
-        own: the checkpoint that the card is about; marked, and added below where it is not among `places`.
+    The axis runs from the lowest to the highest value shown; scores have no zero that would mean something. The card's
+    checkpoint is marked.
     """
-    shown = list(places)
-    if own is not None and all(place.checkpoint != own.checkpoint for place in shown):
-        shown.append(own)
-    ends = [place.score.value + sign * _reach(place) for place in shown for sign in (-1, 1)]
+    rows, estimator = entry.ranking.rows, entry.ranking.estimators[0]
+    scores = [row.scores[estimator] for row in rows]
+    ends = [score.value + sign * _reach(score) for score in scores for sign in (-1, 1)]
     low, high = min(ends), max(ends)
-    names = [_fitted(one_line(place.checkpoint)) for place in shown]
-    ranks = [f"={place.rank}" if place.tied else str(place.rank) for place in shown]
+    names = [_fitted(one_line(row.checkpoint)) for row in rows]
+    ranks = [rank_of(row) for row in rows]
     name_width, rank_width = max(map(_columns, names)), max(map(len, ranks))
     left, right = number(low), number(high)
-    title = title_of(shown[0].score.estimator)
     margin = " " * (rank_width + 2 + name_width + 2)
-    lines = [margin + left + title.center(max(_WIDTH - len(left) - len(right), 0)) + right]
-    for place, name, rank in zip(shown, names, ranks, strict=True):
-        mark = " ◀" if own is not None and place.checkpoint == own.checkpoint else ""
+    lines = [margin + left + title_of(estimator).center(max(_WIDTH - len(left) - len(right), 0)) + right]
+    for row, score, name, rank in zip(rows, scores, names, ranks, strict=True):
+        mark = " ◀" if row.checkpoint == entry.checkpoint else ""
         padded = name + " " * (name_width - _columns(name))
-        lines.append(f"{rank:>{rank_width}}  {padded}  {_line(place, low, high)}{mark}")
+        lines.append(f"{rank:>{rank_width}}  {padded}  {_line(score, low, high)}{mark}")
     return "\n".join(line.rstrip() for line in lines)
 
 
-def _reach(place: Place) -> float:
-    return 2 * (place.score.stderr or 0.0)
+def _reach(score: Score) -> float:
+    return 2 * (score.stderr or 0.0)
 
 
-def _line(place: Place, low: float, high: float) -> str:
+def _line(score: Score, low: float, high: float) -> str:
     scale = (_WIDTH - 1) / (high - low) if high > low else 0.0
-    dot = round((place.score.value - low) * scale) if scale else _WIDTH // 2
-    arm = round(_reach(place) * scale)
+    dot = round((score.value - low) * scale) if scale else _WIDTH // 2
+    arm = round(_reach(score) * scale)
     cells = ["─" if abs(position - dot) <= arm else " " for position in range(_WIDTH)]
     cells[dot] = "●"
     return "".join(cells)
@@ -136,14 +128,14 @@ def _fitted(name: str) -> str:
 
 
 def _columns(name: str) -> int:
-    """How wide a name stands in a monospaced font."""
+    """The width of a name in a monospaced font."""
     if name.isascii():
         return len(name)
     return sum(2 if unicodedata.east_asian_width(char) in "WF" else 1 for char in name)
 
 
 def render_section(ranking: Ranking, checkpoint: str, *, leaderboard: str | None = None) -> str:
-    """The section of a model card that tells of one ranking only.
+    """The section of a model card with one ranking only.
 
     Args:
         ranking: the ranking that holds the checkpoint.
@@ -156,12 +148,12 @@ def render_section(ranking: Ranking, checkpoint: str, *, leaderboard: str | None
     Raises:
         EmmsError: the ranking doesn't hold the checkpoint, or has no score for it.
     """
-    return model_section([records.of_checkpoint(ranking, checkpoint, leaderboard=leaderboard)])
+    return model_section([of_checkpoint(ranking, checkpoint, leaderboard=leaderboard)])
 
 
 def render_dataset_section(ranking: Ranking, *, leaderboard: str | None = None) -> str:
-    """The section of a dataset card that tells of one ranking only; see `render_section`."""
-    return dataset_section([records.of_dataset(ranking, leaderboard=leaderboard)])
+    """The section of a dataset card with one ranking only; see `render_section`."""
+    return dataset_section([of_dataset(ranking, leaderboard=leaderboard)])
 
 
 def model_section(entries: Sequence[Entry]) -> str:
@@ -181,27 +173,15 @@ def rendered_template(name: str, **values: Any) -> str:
 
 def _section(template: str, about: str, entries: Sequence[Entry]) -> str:
     estimators = tuple(dict.fromkeys(name for entry in entries for name in entry.estimators))
-    controls = [text(views.title_of(name)) for name in estimators if name not in EMMS]
+    controls = [text(title_of(name)) for name in estimators if name not in EMMS]
     body = rendered_template(template, entries=entries, estimators=estimators, controls=controls).strip("\n")
-    data = redacted(splice.with_data(records.packed(tuple(entries), about)))
+    data = redacted(splice.with_data(packed(tuple(entries), about)))
     return f"{splice.START}\n{data}\n\n{body}\n{splice.END}\n"
 
 
-def _score_of(place: Place, estimator: str) -> Score | None:
-    return next((score for score in place.scores if score.estimator == estimator), None)
-
-
 def _score(score: Score | None, error: bool) -> str:
-    if score is None:
-        return views.MISSING
-    if not error:
-        return views.number(score.value)
-    # Spaces that do not break: a narrow table cell keeps the number and its error together.
-    return views.number(score.value) + (f"\u00a0±\u00a0{score.stderr:.4f}" if score.stderr is not None else "")
-
-
-def _rank(place: Place) -> str:
-    return f"={place.rank}" if place.tied else str(place.rank)
+    """Spaces that do not break: a narrow table cell keeps the number and its error together."""
+    return with_error(score).replace(" ", "\u00a0") if error or score is None else number(score.value)
 
 
 @cache
@@ -223,15 +203,15 @@ def _environment() -> jinja2.Environment:
         code=code,
         block=block,
         repo=repo,
+        is_commit=is_commit,
+        space=space,
         count="{:,}".format,
-        rank=_rank,
+        rank=rank_of,
         score=_score,
-        score_of=_score_of,
-        number=views.number,
+        number=number,
         size=format_count,
-        title_of=views.title_of,
+        title_of=title_of,
         chart=chart,
-        leaderboard=space,
     )
     return environment
 

@@ -112,21 +112,12 @@ def write_ranking(ranking: Any, path: Path, *, required: bool = True) -> bool:
 def kept_file(ranking: Any) -> Path:
     """Where a ranking is kept when no --output names a file: the same settings, the same file."""
     from hf_emms.cache import default_root, digest_of
+    from hf_emms.merging import path_of
 
-    head = {
-        "n": ranking.n,
-        "seed": ranking.seed,
-        "folds": ranking.folds,
-        "estimators": list(ranking.estimators),
-    }
-    head |= {"dataset": ranking.dataset_id, "revision": ranking.dataset_revision, "task": ranking.task}
-    head |= {"config": ranking.config, "split": ranking.split, "columns": ranking.columns}
-    head |= {"encoders": [encoder.id for encoder in ranking.encoders], "prompt": ranking.prompt}
-    head |= {"references": ranking.captions, "label_form": ranking.label_form, "box_format": ranking.box_format}
-    head |= {"sampling": ranking.sampling, "race": ranking.race, "dtype": ranking.dtype, "layers": list(ranking.layers)}
-    head |= {"checkpoints": sorted(row.checkpoint for row in ranking.rows)}
+    settings = {"path": path_of(ranking), "race": ranking.settings.get("race")}
+    settings["checkpoints"] = sorted(row.checkpoint for row in ranking.rows)
     name = re.sub(r"[^\w.-]+", "-", Path(ranking.dataset).name) or "dataset"
-    return default_root() / "rankings" / f"{name}-{digest_of(head)[:12]}.json"
+    return default_root() / "rankings" / f"{name}-{digest_of(settings)[:12]}.json"
 
 
 def output_format(path: Path) -> str:

@@ -180,7 +180,7 @@ def pull_results(repo_id: str, folder: Path, format: str | None) -> None:
 def _kept() -> list[Ranking]:
     """The rankings that earlier runs kept, of datasets that others can get too."""
     from hf_emms.cache import default_root
-    from hf_emms.cards.entries import is_commit
+    from hf_emms.ranking import is_commit
 
     folder = default_root() / "rankings"
     rankings = []

@@ -15,10 +15,9 @@ from hf_emms.ranking import Ranking, Row, ranked
 
 SCHEMA_VERSION = 1
 
-_SETTINGS = (
+_FACTS = (
     *("dataset_id", "dataset_revision", "config", "split", "columns", "task", "n", "n_inputs", "n_labels", "skipped"),
-    *("seed", "folds", "max_samples", "sampling", "race", "captions", "prompt", "label_form", "box_format"),
-    *("device", "dtype", "layers", "estimators"),
+    "estimators",
 )
 _SAME_QUESTION = ("dataset_id", "config", "split", "task")
 
@@ -126,7 +125,9 @@ def compare(first: Ranking, second: Ranking) -> Comparison:
 
 
 def _settings(first: Ranking, second: Ranking, common: Sequence[Row], pairs: Mapping[str, str]) -> list[Setting]:
-    values: list[tuple[str, Any, Any]] = [(name, getattr(first, name), getattr(second, name)) for name in _SETTINGS]
+    values: list[tuple[str, Any, Any]] = [(name, getattr(first, name), getattr(second, name)) for name in _FACTS]
+    for name in first.settings | second.settings:
+        values.append((name, first.settings.get(name), second.settings.get(name)))
     values.append(("encoders", _encoders(first), _encoders(second)))
     for package in dict.fromkeys([*first.versions, *second.versions]):
         values.append((f"version of {package}", first.versions.get(package), second.versions.get(package)))

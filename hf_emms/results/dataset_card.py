@@ -8,9 +8,8 @@ from typing import Any
 import msgspec
 
 from hf_emms.cards import rendered_template, splice
-from hf_emms.cards.entries import is_commit
 from hf_emms.errors import EmmsError
-from hf_emms.ranking import Ranking
+from hf_emms.ranking import Ranking, is_commit
 
 LAYOUT_VERSION = 1
 

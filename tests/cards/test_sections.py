@@ -180,7 +180,7 @@ def test_the_section_of_another_kind_of_card_is_not_overwritten() -> None:
 
 
 def test_a_section_of_a_newer_version_is_not_overwritten() -> None:
-    card = update_model_card(None, [(example(), "org/best")], "org/best").replace(b'{"version":1', b'{"version":9')
+    card = update_model_card(None, [(example(), "org/best")], "org/best").replace(b'{"version":2', b'{"version":9')
     with pytest.raises(EmmsError, match="newer hf_emms") as refused:
         update_model_card(card, [(example(), "org/best")], "org/best")
     assert "pip install" in str(refused.value.hint)
@@ -191,10 +191,11 @@ DAMAGE = {
     "no number": ('"r2":0.25', '"r2":NaN'),
     "a number without end": ('"value":-0.31', '"value":1e999'),
     "an error below zero": ('"stderr":0.002', '"stderr":-1'),
-    "no score": ('"scores":[', '"scores":[],"was":['),
-    "no rows": ('"top":[', '"top":[],"was":['),
-    "no checkpoint": ('"own":', '"was":'),
-    "not an object": ('{"version":1', '[{"version":1'),
+    "no score": ('"scores":{', '"scores":{},"was":{'),
+    "no rows": ('"rows":[', '"rows":[],"was":['),
+    "no checkpoint": ('"checkpoint":"org/best","command"', '"checkpoint":"org/none","command"'),
+    "no list of weights": ('"weights":[', '"weights":7,"was":['),
+    "not an object": ('{"version":2', '[{"version":2'),
 }
 
 
@@ -206,6 +207,31 @@ def test_damaged_data_is_refused(damage: str) -> None:
     card = whole.replace(old, new)
     with pytest.raises(EmmsError, match=r"damaged|lost its data"):
         update_model_card(card, [(example(), "org/best")], "org/best")
+
+
+def test_a_section_of_the_first_layout_is_read_and_drawn_as_it_was() -> None:
+    """The golden file was written by version 0.1.0 before its data held the ranking."""
+    old = (GOLDEN / "model_card_v1.md").read_bytes()
+    assert b'{"version":1' in old
+    both = update_model_card(old, [(other(), "org/close")], "org/best")
+    assert b'{"version":2' in both
+    beans, food = rows_of(both)
+    assert beans == rows_of(old)[0]
+    assert "org/food" in food
+    assert both.decode().split("<details>")[1].strip() == (
+        old.decode().split("<details open>")[1].removesuffix(f"{splice.END}\n").strip()
+    )
+    again = update_model_card(old, [(example(), "org/best")], "org/best", leaderboard="org/board")
+    assert again == update_model_card(None, [(example(), "org/best")], "org/best", leaderboard="org/board").replace(
+        b"---\ntags:\n- emms\n---\n\n# best\n\n", b""
+    )
+
+
+@pytest.mark.parametrize("damage", ['"top":[', '"own":{', '"encoders":[', '"seed":', '"scores":['])
+def test_damaged_data_of_the_first_layout_is_refused(damage: str) -> None:
+    old = (GOLDEN / "model_card_v1.md").read_text()
+    with pytest.raises(EmmsError, match="damaged"):
+        update_model_card(old.replace(damage, f'"was{damage[1:]}').encode(), [(example(), "org/best")], "org/best")
 
 
 # ---- the command -----------------------------------------------------------------------------------------------
@@ -262,7 +288,7 @@ def test_nothing_in_a_ranking_breaks_out_of_the_section(evil: str) -> None:
     for section in (render_section(ranking, evil), render_dataset_section(ranking)):
         assert section.count("<!--") == 3
         assert splice.span_of(section.encode()) is not None
-        assert splice.data_of(section.encode())["entries"][0]["dataset"] == evil
+        assert splice.data_of(section.encode())["entries"][0]["ranking"]["dataset"] == evil
         assert "49" not in section
         page = html(section)
         for tag in ("script", "img", "h1", "b", "strong", "em", "s"):

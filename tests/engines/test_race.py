@@ -20,7 +20,7 @@ from hf_emms.engines.base import Silent
 from hf_emms.engines.race import FEWEST_INPUTS, ProjectedScore, clearly_below, growing, is_eliminated, projected_score
 from hf_emms.errors import EmmsError
 from hf_emms.ranking import Ranking, Row, Score, ranked
-from hf_emms.results.repository import merged
+from hf_emms.merging import merged
 from tests.helpers.samples import load_sample
 
 DATASET = "demo_captions"

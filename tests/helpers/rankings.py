@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from typing import Any
+
+from hf_emms.options import Options
 from hf_emms.ranking import Encoder, Ranking, Row, Score, Seconds, ranked
 
 NAMES = ("a", "b", "c", "d")
@@ -12,8 +15,8 @@ def emms_score(*folds: float) -> Score:
     return Score(sum(folds) / len(folds), 0.002, folds, details)
 
 
-def example(**changes: object) -> Ranking:
-    """Four checkpoints: two that tie, one that is clearly worse, one that failed."""
+def example(**changes: Any) -> Ranking:
+    """Four checkpoints: two that tie, one that is clearly worse, one that failed; changes of fields or settings."""
     rows = [
         Row(
             "org/worse",
@@ -47,7 +50,7 @@ def example(**changes: object) -> Ranking:
             notes=("3 texts were cut at 512 tokens",),
         ),
     ]
-    fields: dict[str, object] = {
+    fields: dict[str, Any] = {
         "dataset": "beans",
         "dataset_id": "AI-Lab-Makerere/beans",
         "dataset_revision": "e" * 40,
@@ -59,9 +62,7 @@ def example(**changes: object) -> Ranking:
         "n_inputs": 1030,
         "n_labels": 3,
         "skipped": 1,
-        "seed": 0,
-        "folds": 3,
-        "max_samples": 5000,
+        "settings": Options("beans", folds=3).recorded(),
         "encoders": (Encoder("org/first", "1" * 40, 512, 0.5), Encoder("org/second", "2" * 40, 768, 0.5)),
         "estimators": ("emms", "logme", "knn"),
         "versions": {"hf_emms": "0.1.0", "torch": "2.13.0", "transformers": "5.24.0"},
@@ -69,7 +70,8 @@ def example(**changes: object) -> Ranking:
         "notes": ("column 'image' feeds the checkpoints",),
         "rows": ranked(rows, "emms"),
     }
-    return Ranking(**(fields | changes))  # type: ignore[arg-type]
+    settings = {name: changes.pop(name) for name in [*changes] if name in fields["settings"]}
+    return Ranking(**(fields | {"settings": fields["settings"] | settings} | changes))
 
 
 def ranking(org: str = "org", scores: tuple[float, ...] = (-0.1, -0.2, -0.3, -0.4), **changes: object) -> Ranking:

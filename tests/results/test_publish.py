@@ -16,7 +16,6 @@ import pytest
 import yaml
 
 from hf_emms import views
-from hf_emms.errors import EmmsError
 from hf_emms.ranking import Ranking, Row, Score, Seconds, ranked
 from hf_emms.results import merged, path_of
 from hf_emms.results.repository import parquet
@@ -133,16 +132,18 @@ def test_a_failed_row_never_replaces_a_score() -> None:
 
 def test_rows_that_a_race_stopped_say_of_how_many_rows_their_scores_are() -> None:
     both = merged(with_rows(scored("org/a", 0.3, n=200), race=1), with_rows(scored("org/b", 0.2), created="later"))
-    assert both.race is None
+    assert both.settings["race"] is None
     header, cells = views.cells(both)
     assert {line[1]: line[header.index("rows")] for line in cells} == {"org/a": "200", "org/b": "1,034"}
     read = pq.read_table(io.BytesIO(parquet(both, "x"))).to_pylist()
     assert {row["checkpoint"]: row["n"] for row in read} == {"org/a": 200, "org/b": 1034}
 
 
-def test_a_row_with_neither_score_nor_error_is_refused() -> None:
-    with pytest.raises(EmmsError, match=r"'org/a' in .* no score by 'emms'"):
-        merged(example(rows=(Row("org/a", rank=1),)), with_rows(scored("org/b", 0.1)))
+def test_a_setting_that_is_new_tells_rankings_apart_where_it_has_a_value() -> None:
+    plain = example()
+    unset, new = (example(settings=plain.settings | {"new_option": value}) for value in (None, "x"))
+    assert path_of(unset) == path_of(plain) != path_of(new)
+    assert merged(plain, unset) is plain
 
 
 def test_times_are_no_result() -> None:
@@ -213,7 +214,7 @@ def test_a_damaged_file_does_not_hide_the_others(lab: Hub, cli: CommandLine, tok
 
 
 def test_a_file_of_a_newer_version_is_not_overwritten(lab: Hub, cli: CommandLine, token: str, tmp_path: Path) -> None:
-    newer = example().to_json().replace('"schema_version": 1', '"schema_version": 99').encode()
+    newer = example().to_json().replace('"schema_version": 2', '"schema_version": 99').encode()
     lab.store.put_files(ID, {f"rankings/{path_of(example())}.json": newer}, "dataset")
     done = cli.run("publish", "results", "--repo-id", ID, "--ranking", write(tmp_path, example()), token=token)
     assert done.code == 1
@@ -282,7 +283,7 @@ def test_load_dataset_reads_all_rankings_as_one_table(lab: Hub, cli: CommandLine
     assert by_name["org/a"]["logme"] is None
     assert by_name["org/best"]["emms"] == pytest.approx(-0.31)
     assert by_name["org/best"]["ranking"] == path_of(example())
-    assert by_name["org/best"]["schema_version"] == 1
+    assert by_name["org/best"]["schema_version"] == 2
     assert {score["estimator"] for score in by_name["org/best"]["scores"]} == {"emms", "logme", "knn"}
     assert by_name["org/broken"]["error"]
 
