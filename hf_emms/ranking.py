@@ -251,7 +251,10 @@ class Ranking(msgspec.Struct, frozen=True, kw_only=True):
         except (OSError, pa.ArrowInvalid) as error:
             raise EmmsError(f"cannot read {Path(path).name} as Parquet: it is missing or damaged") from error
         if _PARQUET_KEY not in metadata:
-            raise EmmsError(f"{Path(path).name} is Parquet, but hf_emms has not written it", "hf-emms rank … --output ranking.parquet")
+            raise EmmsError(
+                f"{Path(path).name} is Parquet, but hf_emms has not written it",
+                "hf-emms rank … --output ranking.parquet",
+            )
         return cls.from_json(metadata[_PARQUET_KEY])
 
 

@@ -1,4 +1,4 @@
-"""The leaderboard Space: where its files are, how it runs here, and how it gets to the Hub."""
+"""The leaderboard Space: its files, a local server of it, and its publication on the Hub."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import importlib.util
 import os
 import subprocess
 import sys
+import tempfile
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from fnmatch import fnmatch
@@ -15,15 +16,16 @@ from pathlib import Path
 from hf_emms import hub
 from hf_emms.errors import EmmsError
 
-# What lies beside the files of the Space and is none of them.
 _LEFT_OUT = ("*.pyc", "__pycache__/*", "*/__pycache__/*", "results/*", ".*")
-# Modules that a newer version no longer has go; what the owner has added elsewhere stays.
-_REPLACED = ("leaderboard/*",)
+# The modules of this package that the Space uses. None imports anything else of it.
+_SHIPPED = ("errors.py", "formatting.py", "ranking.py", "views.py", "merging.py")
+# Modules that a newer version no longer has are deleted; other files of the owner stay.
+_REPLACED = ("leaderboard/*", "hf_emms/*")
 
 
 @dataclass(frozen=True)
 class Published:
-    """Where the Space is, and what became of it."""
+    """A published Space: its page, the commit, and the stage that it reached."""
 
     url: str
     commit: str
@@ -31,10 +33,10 @@ class Published:
 
 
 def source_folder() -> Path:
-    """The Space's files: inside the installed package; in a checkout they lie beside it.
+    """The Space's files: inside the installed package; in a checkout they are next to it.
 
     Raises:
-        EmmsError: they are in neither place.
+        EmmsError: they are in neither folder.
     """
     package = Path(str(resources.files("hf_emms")))
     for folder in (package / "spaces_app", package.parent / "spaces_app"):
@@ -43,11 +45,22 @@ def source_folder() -> Path:
     raise EmmsError("this installation lacks the files of the leaderboard", "pip install --force-reinstall hf-emms")
 
 
-def files() -> list[str]:
-    """The paths of the files that are published."""
-    folder = source_folder()
-    paths = sorted(path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file())
-    return [path for path in paths if not any(fnmatch(path, pattern) for pattern in _LEFT_OUT)]
+def files() -> dict[str, bytes]:
+    """Path → content of the files that are published: the Space's own, and the modules of hf_emms that it uses."""
+    folder, package = source_folder(), Path(str(resources.files("hf_emms")))
+    paths = {path.relative_to(folder).as_posix(): path for path in sorted(folder.rglob("*")) if path.is_file()}
+    own = {name: path for name, path in paths.items() if not any(fnmatch(name, pattern) for pattern in _LEFT_OUT)}
+    sources = own | {f"hf_emms/{name}": package / name for name in _SHIPPED}
+    title = b'"""The modules of hf-emms that the leaderboard uses."""\n'
+    return {name: path.read_bytes() for name, path in sources.items()} | {"hf_emms/__init__.py": title}
+
+
+def write_files(folder: Path) -> None:
+    """Writes `files` to a folder, which is a whole Space then."""
+    for name, content in files().items():
+        path = folder / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(content)
 
 
 def publish(
@@ -64,38 +77,39 @@ def publish(
     Args:
         repo_id: "ORG/emms-leaderboard".
         results: the results dataset that it shows, "ORG/emms-results".
-        private: of a Space that is made anew.
+        private: of a new Space.
         secrets: names of environment variables whose values become secrets of the Space.
         wait: whether to wait until it runs.
-        progress: is told every new stage.
+        progress: called with every new stage.
 
     Raises:
         EmmsError: no such dataset, a secret without a value, no rights, the Space fails, or no Hub.
     """
     values = _secret_values(secrets)
     hub.resolve(results, "dataset")
-    commit = hub.publish_space(
-        repo_id,
-        source_folder(),
-        message="EMMS leaderboard",
-        private=private,
-        ignore=_LEFT_OUT,
-        replace=_REPLACED,
-        variables={"EMMS_RESULTS_REPO": results},
-        secrets=values,
-    )
+    with tempfile.TemporaryDirectory() as folder:
+        write_files(Path(folder))
+        commit = hub.publish_space(
+            repo_id,
+            Path(folder),
+            message="EMMS leaderboard",
+            private=private,
+            replace=_REPLACED,
+            variables={"EMMS_RESULTS_REPO": results},
+            secrets=values,
+        )
     stage = hub.wait_for_space(repo_id, progress=progress) if wait else None
     return Published(hub.page(repo_id, "space"), commit, stage)
 
 
 def serve(settings: Mapping[str, str]) -> int:
-    """Runs the Space here until it is interrupted.
+    """Runs the Space on this machine until it is interrupted.
 
     Args:
         settings: environment variables of the app.
 
     Returns:
-        The exit status: 0 when the user has ended it.
+        The exit status; 0 where the user ended it.
 
     Raises:
         EmmsError: gradio is not installed.

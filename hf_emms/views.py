@@ -81,6 +81,16 @@ def cells(ranking: Ranking, *, top: int | None = None) -> tuple[list[str], list[
     return header, [_cells(ranking, row) for row in ranking.rows[:top]]
 
 
+def settings_text(ranking: Ranking) -> str:
+    """The settings that have a value, on one line: "max_samples 5000, seed 0"."""
+    shown = (
+        f"{name} {', '.join(map(str, value)) if isinstance(value, list) else value}"
+        for name, value in ranking.settings.items()
+        if value is not None and value != []
+    )
+    return one_line(", ".join(shown))
+
+
 def failures(ranking: Ranking) -> list[tuple[str, str]]:
     """Checkpoint and error of every failed row, each on one line."""
     return [(one_line(row.checkpoint), one_line(row.error)) for row in ranking.rows if row.error is not None]

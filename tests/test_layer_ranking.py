@@ -13,8 +13,8 @@ import hf_emms
 from hf_emms import views
 from hf_emms.cards.entries import rank_command
 from hf_emms.cli import main
-from hf_emms.ranking import Ranking, Row, ranked
 from hf_emms.merging import path_of
+from hf_emms.ranking import Ranking, Row, ranked
 from tests.helpers.rankings import emms_score, example
 from tests.helpers.tiny_checkpoints import build
 

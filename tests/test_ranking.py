@@ -116,7 +116,9 @@ def test_what_is_wrong_with_a_file_is_said_in_words(change: str) -> None:
         Ranking.from_json(make(json.loads(example().to_json())))
 
 
-@pytest.mark.parametrize("text", ["", "[]", "{}", '{"schema_version": 1}', '{"schema_version": 2}', '{"schema_version": "a"}', b"\xff"])
+@pytest.mark.parametrize(
+    "text", ["", "[]", "{}", '{"schema_version": 1}', '{"schema_version": 2}', '{"schema_version": "a"}', b"\xff"]
+)
 def test_what_is_no_ranking_is_refused(text: str | bytes) -> None:
     with pytest.raises(EmmsError, match="not a ranking"):
         Ranking.from_json(text)

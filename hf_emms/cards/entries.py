@@ -232,9 +232,7 @@ def _shown(row: Row, *, whole: bool) -> Row:
         for name, score in row.scores.items()
     }
     more = {name: getattr(row, name) for name in ("width", "architecture", "pooling")} if whole else {}
-    return Row(
-        row.checkpoint, row.revision, row.rank, tied=row.tied, scores=scores, parameters=row.parameters, **more
-    )
+    return Row(row.checkpoint, row.revision, row.rank, tied=row.tied, scores=scores, parameters=row.parameters, **more)
 
 
 def _without_empty(value: Any) -> Any:
@@ -242,7 +240,9 @@ def _without_empty(value: Any) -> Any:
     if not isinstance(value, dict):
         return value
     short = {name: _without_empty(item) for name, item in value.items()}
-    return {name: item for name, item in short.items() if item is not None and item is not False and item not in ((), {})}
+    return {
+        name: item for name, item in short.items() if item is not None and item is not False and item not in ((), {})
+    }
 
 
 def _from_layout_1(old: dict[str, Any]) -> dict[str, Any]:

@@ -1,4 +1,5 @@
-"""The leaderboard Space, in small modules: data (schema, store, facts), views (table, across, …), page and endpoints.
+"""The leaderboard Space, in small modules: data (store, facts), views (table, across, …), page and endpoints.
 
-A Space runs this folder by itself: nothing here imports torch, transformers or hf_emms.
+A Space runs this folder by itself: torch and transformers are not there, and of hf_emms only the modules
+that `hf_emms.space` ships with it.
 """

@@ -5,10 +5,12 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
+from hf_emms.formatting import pluralize
+from hf_emms.ranking import Row
+from hf_emms.views import MISSING, rank_of, with_error
 from leaderboard import markup
 from leaderboard.lines import Line, lines, matching
-from leaderboard.markup import MISSING, escape
-from leaderboard.schema import Row
+from leaderboard.markup import escape
 from leaderboard.selection import View, label, to_query
 from leaderboard.store import Entry, Snapshot
 
@@ -126,9 +128,8 @@ def _cell(row: Row | None, worst: int, entry: Entry) -> str:
         return f'<td class="number absent" title="failed: {escape(row.error)}">failed</td>'
     shade = _SHADES - 1 - int((_SHADES - 1) * (row.rank - 1) / max(worst - 1, 1) + 0.5)
     score = row.scores[entry.ranking.estimators[0]]
-    error = f" ± {score.stderr:.4f}" if score.stderr is not None else ""
-    title = f"{entry.ranking.estimators[0]} {markup.number(score.value)}{error}"
-    return f'<td class="number shade{shade}" title="{escape(title)}">{markup.rank(row.rank, row.tied)}</td>'
+    title = f"{entry.ranking.estimators[0]} {with_error(score)}"
+    return f'<td class="number shade{shade}" title="{escape(title)}">{rank_of(row)}</td>'
 
 
 def _explained(cells: Grid) -> str:
@@ -141,8 +142,8 @@ def _explained(cells: Grid) -> str:
         text = "No two checkpoints are ranked in more than one of these rankings, so there is no mean rank."
     datasets, checkpoints = cells.left_out
     if datasets or checkpoints:
-        text += f" Not shown: {markup.counted(datasets, 'ranking')} with fewer checkpoints, "
-        text += f"{markup.counted(checkpoints, 'checkpoint')} further down."
+        text += f" Not shown: {pluralize(datasets, 'ranking')} with fewer checkpoints, "
+        text += f"{pluralize(checkpoints, 'checkpoint')} further down."
     return f'<p class="small">{text}</p>'
 
 

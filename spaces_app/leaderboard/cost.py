@@ -6,10 +6,12 @@ import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
+from hf_emms.formatting import pluralize
+from hf_emms.ranking import Ranking, Score
+from hf_emms.views import number, size, title_of, with_error
 from leaderboard import markup
-from leaderboard.lines import Line, estimator_title, lines, matching
-from leaderboard.markup import counted, escape
-from leaderboard.schema import Ranking, Score
+from leaderboard.lines import Line, lines, matching
+from leaderboard.markup import escape
 from leaderboard.selection import COSTS, View
 from leaderboard.store import Snapshot
 
@@ -69,7 +71,7 @@ def _svg(view: View, ranking: Ranking, found: Sequence[Point], best: Sequence[Po
     up, score_ticks = _linear_axis(
         [end for point in found for end in (point.score.value - _error(point), point.score.value + _error(point))]
     )
-    title, cost_title = estimator_title(ranking.estimators[0]), COSTS[view.cost]
+    title, cost_title = title_of(ranking.estimators[0]), COSTS[view.cost]
     path = "M" + " L".join(f"{across(point.cost):.1f},{up(point.score.value):.1f}" for point in best)
     on_front = {point.line.row.checkpoint for point in best}
     order = sorted(found, key=lambda point: point.line.row.checkpoint in on_front)
@@ -89,8 +91,7 @@ def _svg(view: View, ranking: Ranking, found: Sequence[Point], best: Sequence[Po
 
 def _mark(point: Point, across: Callable, up: Callable, on_front: bool, view: View) -> str:
     row, value, error = point.line.row, point.score.value, _error(point)
-    margin = f" ± {error:.4f}" if error else ""
-    text = escape(f"{row.checkpoint}: {markup.number(value)}{margin}, {_cost(point, view)}")
+    text = escape(f"{row.checkpoint}: {with_error(point.score)}, {_cost(point, view)}")
     x = f"{across(point.cost):.1f}"
     mark = (
         f'<g class="point{" best" if on_front else ""}"><title>{text}</title>'
@@ -162,11 +163,11 @@ def _linear_axis(values: Sequence[float]) -> tuple[Callable[[float], float], lis
 
 
 def _tick(at: float, view: View) -> str:
-    return f"{at:g} s" if view.cost == "seconds" else markup.size(round(at)).replace(".0", "")
+    return f"{at:g} s" if view.cost == "seconds" else size(round(at)).replace(".0", "")
 
 
 def _cost(point: Point, view: View) -> str:
-    return f"{markup.seconds(point.cost)} s" if view.cost == "seconds" else f"{markup.size(int(point.cost))} parameters"
+    return f"{markup.seconds(point.cost)} s" if view.cost == "seconds" else f"{size(int(point.cost))} parameters"
 
 
 def _error(point: Point) -> float:
@@ -175,9 +176,9 @@ def _error(point: Point) -> float:
 
 def _missing(view: View, ranking: Ranking, snapshot: Snapshot, drawn: int) -> str:
     absent = len(matching(lines(ranking, snapshot), view)) - drawn
-    return f"Not drawn: {counted(absent, 'checkpoint')} without a score or a cost." if absent else ""
+    return f"Not drawn: {pluralize(absent, 'checkpoint')} without a score or a cost." if absent else ""
 
 
 def _in_words(point: Point, view: View) -> str:
     link = markup.hub_link(point.line.row.checkpoint, point.line.row.revision)
-    return f"<li>{link}: {markup.number(point.score.value)}, {escape(_cost(point, view))}</li>"
+    return f"<li>{link}: {number(point.score.value)}, {escape(_cost(point, view))}</li>"

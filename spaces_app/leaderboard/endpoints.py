@@ -41,7 +41,7 @@ class Endpoints:
                         "dataset_id": ranking.dataset_id,
                         "split": ranking.split,
                         "n": ranking.n,
-                        "seed": ranking.seed,
+                        "seed": ranking.settings.get("seed"),
                         "checkpoints": len(ranking.rows),
                         "best": best,
                         "created": ranking.created,
@@ -84,7 +84,10 @@ class Endpoints:
         limits = View(q=search, licence=_one(licence), library=_one(library))
         found = _within(lines.matching(lines.lines(entry.ranking, snapshot), limits), max_parameters)
         ordered = lines.in_order(found, sort)[: max(0, min(limit, _MOST))]
-        head = {name: getattr(entry.ranking, name) for name in ("dataset", "dataset_id", "task", "split", "n", "seed")}
+        head = {
+            name: getattr(entry.ranking, name) for name in ("dataset", "dataset_id", "task", "split", "n", "settings")
+        }
+        head["seed"] = entry.ranking.settings.get("seed")
         return {**head, "matching": len(found), "rows": [lines.record(line, entry.ranking) for line in ordered]}
 
     def recommend_checkpoints(

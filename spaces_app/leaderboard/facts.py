@@ -7,8 +7,8 @@ import time
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 
+from hf_emms.ranking import Row
 from leaderboard.markup import hub_address
-from leaderboard.schema import Row
 
 logger = logging.getLogger(__name__)
 
@@ -43,13 +43,13 @@ class FactsOfCheckpoints:
         api = HfApi(token=False)
         for id in stale[:PER_REFRESH]:
             try:
-                told = api.model_info(id, expand=["downloads", "library_name", "tags"], timeout=10)
+                info = api.model_info(id, expand=["downloads", "library_name", "tags"], timeout=10)
             except (errors.RepositoryNotFoundError, errors.HFValidationError):
                 self._known[id] = (now, Facts())
                 continue
             except (errors.HTTPError, errors.OfflineModeIsEnabled, OSError) as error:
                 logger.warning("the Hub was not asked about %d checkpoints: %s", len(stale), type(error).__name__)
                 break
-            licences = [tag.removeprefix("license:") for tag in told.tags or () if tag.startswith("license:")]
-            self._known[id] = (now, Facts(told.downloads, told.library_name, licences[0] if licences else None))
+            licences = [tag.removeprefix("license:") for tag in info.tags or () if tag.startswith("license:")]
+            self._known[id] = (now, Facts(info.downloads, info.library_name, licences[0] if licences else None))
         return {id: self._known[id][1] for id in ids if id in self._known}

@@ -6,12 +6,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from hf_emms.ranking import Ranking, Row, Score, emms_score
 from leaderboard.facts import Facts
-from leaderboard.schema import Ranking, Row, Score
 from leaderboard.selection import SIZES, View
 from leaderboard.store import Snapshot
 
-_TITLES = {"emms_knn": "EMMS + k-NN", "emms": "EMMS", "logme": "LogME", "knn": "k-NN", "hscore": "H-score"}
 _SMALLEST_FIRST = ("rank", "checkpoint", "parameters", "seconds", "library", "licence", "architecture", "revision")
 
 
@@ -28,11 +27,6 @@ class Line:
 
     def score(self, estimator: str) -> Score | None:
         return self.row.scores.get(estimator)
-
-
-def estimator_title(estimator: str) -> str:
-    """What people call an estimator."""
-    return _TITLES.get(estimator, estimator)
 
 
 def lines(ranking: Ranking, snapshot: Snapshot) -> list[Line]:
@@ -99,7 +93,7 @@ def turned(sort: str, column: str) -> str:
 
 def r2(line: Line) -> float | None:
     """The held-out R² that EMMS reports."""
-    score = line.score("emms_knn") or line.score("emms")
+    score = emms_score(line.row.scores)
     found = score.details.get("r2") if score else None
     return float(found) if isinstance(found, int | float) else None
 

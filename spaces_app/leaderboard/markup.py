@@ -9,11 +9,11 @@ import html
 import re
 from urllib.parse import quote
 
-MISSING = "–"
+from hf_emms.ranking import is_commit
+
 HUB = "https://huggingface.co"
 
 _HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]{0,95}/[A-Za-z0-9][\w.-]{0,95}", re.ASCII)
-_COMMIT = re.compile(r"[0-9a-f]{40}")
 # Gradio's HTML component is a template: what could be read as one is written as an entity.
 _TEMPLATE = str.maketrans({"{": "&#123;", "}": "&#125;", "$": "&#36;", "`": "&#96;"})
 
@@ -22,15 +22,6 @@ def escape(value: object) -> str:
     """Text that is only text, in HTML content and in quoted attributes; what cannot be seen becomes �."""
     text = "".join(char if char.isprintable() else "�" for char in " ".join(str(value).split()))
     return html.escape(text).translate(_TEMPLATE)
-
-
-def counted(count: int, noun: str) -> str:
-    """A number with its noun: "1 ranking", "1,034 rankings"."""
-    return f"{count:,} {noun}{'' if count == 1 else 's'}"
-
-
-def is_commit(revision: str | None) -> bool:
-    return revision is not None and _COMMIT.fullmatch(revision) is not None
 
 
 def hub_address(name: str, revision: str | None, kind: str = "") -> str | None:
@@ -69,30 +60,5 @@ def view_link(query: str, content: str, *, label: str = "", css: str = "") -> st
     return f'<a data-view href="?{html.escape(query)}"{more}>{content}</a>'
 
 
-def number(value: float | None, digits: int = 4) -> str:
-    """A score with four decimals, or four digits where it is large."""
-    if value is None:
-        return MISSING
-    return f"{value:.{digits}f}" if abs(value) < 100 else f"{value:.{digits}g}"
-
-
-def size(count: int | None) -> str:
-    """A count for people: 309k, 4.7M, 1.3B."""
-    if count is None:
-        return MISSING
-    for unit, scale in (("B", 1e9), ("M", 1e6), ("k", 1e3)):
-        if count >= scale:
-            amount = count / scale
-            return f"{amount:.0f}{unit}" if amount >= 100 or unit == "k" else f"{amount:.1f}{unit}"
-    return str(count)
-
-
 def seconds(value: float) -> str:
     return f"{value:.2f}" if value < 10 else f"{value:,.0f}"
-
-
-def rank(place: int | None, tied: bool) -> str:
-    """A rank; "=2" where it is shared."""
-    if place is None:
-        return MISSING
-    return f"={place}" if tied else str(place)

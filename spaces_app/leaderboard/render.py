@@ -6,6 +6,7 @@ import html
 import json
 from dataclasses import dataclass
 
+from hf_emms.formatting import pluralize
 from leaderboard import across, cost, markup, shortlist, table
 from leaderboard.markup import escape
 from leaderboard.selection import View, resolved, title, to_query
@@ -52,10 +53,10 @@ def show(wanted: View, snapshot: Snapshot, *, replaces: bool = False) -> Shown:
 
 def newer(address: str, snapshot: Snapshot) -> str:
     """A line that offers the newest data to a page that shows older; empty if it has the newest."""
-    told = json.loads(address) if address else {}
-    if not told or told.get("version") == snapshot.version:
+    shown = json.loads(address) if address else {}
+    if not shown or shown.get("version") == snapshot.version:
         return ""
-    link = f'<a data-view href="?{html.escape(str(told.get("query", "")))}">Show them</a>'
+    link = f'<a data-view href="?{html.escape(str(shown.get("query", "")))}">Show them</a>'
     return f'<div class="emms-view emms-notice" role="status"><p>New results have arrived. {link}</p></div>'
 
 
@@ -65,7 +66,7 @@ def about_the_data(snapshot: Snapshot, repo_id: str) -> str:
     origin = escape(snapshot.origin)
     if repo_id and markup.is_id(repo_id):
         origin = f'<a href="{markup.HUB}/datasets/{repo_id}" target="_blank" rel="noopener">{origin}</a>'
-    held = f"{markup.counted(len(snapshot.entries), 'ranking')} with {markup.counted(rows, 'row')}"
+    held = f"{pluralize(len(snapshot.entries), 'ranking')} with {pluralize(rows, 'row')}"
     text = f"<strong>About the data:</strong> {held} from {origin}."
     if snapshot.problems:
         listed = "; ".join(escape(problem) for problem in snapshot.problems[:_SHOWN_PROBLEMS])
@@ -91,7 +92,7 @@ def _content(view: View, entry: Entry | None, snapshot: Snapshot) -> tuple[str, 
 
 def _nothing(snapshot: Snapshot) -> str:
     if snapshot.version == 0:
-        return "The rankings are being read. This page will tell when they are here."
+        return "The rankings are being read. This page shows a line when they are here."
     return "There are no rankings yet. The tab Submit says how to add one."
 
 

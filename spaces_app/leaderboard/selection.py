@@ -164,7 +164,7 @@ def label(entry: Entry, snapshot: Snapshot) -> str:
     alike = sum(other.ranking.dataset == ranking.dataset for other in snapshot.of_task(ranking.task))
     if alike == 1:
         return ranking.dataset
-    details = [f"n {ranking.n:,}", f"seed {ranking.seed}", ranking.created[:10]]
+    details = [f"n {ranking.n:,}", f"seed {ranking.settings.get('seed')}", ranking.created[:10]]
     return " · ".join([ranking.dataset, *([ranking.config] if ranking.config else []), ranking.split, *details])
 
 

@@ -6,11 +6,12 @@ import shlex
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
+from hf_emms.ranking import Row
+from hf_emms.views import MISSING, rank_of, size
 from leaderboard import markup
 from leaderboard.facts import Facts
 from leaderboard.lines import lines, matching
-from leaderboard.markup import MISSING, escape
-from leaderboard.schema import Row
+from leaderboard.markup import escape
 from leaderboard.selection import View, label, to_query
 from leaderboard.store import Entry, Snapshot
 
@@ -28,25 +29,25 @@ _HEADS = (
 
 @dataclass(frozen=True)
 class Candidate:
-    """A checkpoint with what speaks for it.
+    """A checkpoint with its ranks in several rankings.
 
     Attributes:
-        row: its row in the ranking where it stands best.
+        row: its row in the ranking where it is best.
         facts: from the Hub.
         standing: 1 where it leads every ranking, 0 where it is last; one neutral ranking (0.5) is added to the mean, so
-            that a single good place counts less than several.
-        places: (entry, rank, tied, how many were ranked), the best first.
+            that a single good rank counts less than several.
+        ranks: (entry, its row there, how many were ranked), the best first.
     """
 
     row: Row
     facts: Facts
     standing: float
-    places: tuple[tuple[Entry, int, bool, int], ...]
+    ranks: tuple[tuple[Entry, Row, int], ...]
 
 
 def shortlist(view: View, snapshot: Snapshot, length: int = LENGTH) -> list[Candidate]:
     """The checkpoints of a task that pass the view's filters, the best standing first."""
-    places: dict[str, list[tuple[Entry, int, bool, int]]] = {}
+    ranks: dict[str, list[tuple[Entry, Row, int]]] = {}
     rows: dict[str, tuple[Row, Facts]] = {}
     standings: dict[str, list[float]] = {}
     for entry in snapshot.of_task(view.task):
@@ -55,13 +56,15 @@ def shortlist(view: View, snapshot: Snapshot, length: int = LENGTH) -> list[Cand
             row = line.row
             if row.rank is None or ranked < 2:
                 continue
-            places.setdefault(row.checkpoint, []).append((entry, row.rank, row.tied, ranked))
+            ranks.setdefault(row.checkpoint, []).append((entry, row, ranked))
             standings.setdefault(row.checkpoint, []).append(1 - (row.rank - 1) / (ranked - 1))
             if row.checkpoint not in rows or row.rank < (rows[row.checkpoint][0].rank or 0):
                 rows[row.checkpoint] = (row, line.facts)
     found = [
-        Candidate(*rows[name], _shrunk(standings[name]), tuple(sorted(where, key=lambda place: place[1] / place[3])))
-        for name, where in places.items()
+        Candidate(
+            *rows[name], _shrunk(standings[name]), tuple(sorted(where, key=lambda one: (one[1].rank or 0) / one[2]))
+        )
+        for name, where in ranks.items()
     ]
     found.sort(key=lambda one: (-one.standing, one.row.parameters or float("inf"), one.row.checkpoint))
     return found[:length]
@@ -82,7 +85,7 @@ def answer(view: View, snapshot: Snapshot) -> tuple[str, str]:
     rows = "".join(
         f'<tr><td class="number place">{place}</td>'
         f'<th scope="row" class="checkpoint">{markup.hub_link(one.row.checkpoint, one.row.revision)}</th>'
-        f'<td class="number">{markup.size(one.row.parameters)}</td>'
+        f'<td class="number">{size(one.row.parameters)}</td>'
         f'<td class="text">{escape(one.facts.licence or MISSING)}</td>'
         f'<td class="number">{one.standing:.2f}</td><td class="text">{_evidence(one, view, snapshot)}</td></tr>'
         for place, one in enumerate(found, 1)
@@ -93,7 +96,7 @@ def answer(view: View, snapshot: Snapshot) -> tuple[str, str]:
         '<div class="sideways" tabindex="0" role="region" aria-label="Shortlist"><table class="board plain">'
         f'<caption class="unseen">Shortlist</caption><thead><tr>{head}</tr></thead><tbody>{rows}</tbody></table></div>'
         '<p class="small">Standing: 1 leads every ranking of this task, 0 is last in all; a neutral ranking is added, '
-        "so that one good place counts less than several. It comes from <em>other people's</em> datasets: the command "
+        "so that one good rank counts less than several. It comes from <em>other people's</em> datasets: the command "
         "below ranks the shortlist on yours.</p>"
     ), command(view, found)
 
@@ -103,15 +106,14 @@ def _shrunk(standings: Sequence[float]) -> float:
 
 
 def _evidence(one: Candidate, view: View, snapshot: Snapshot) -> str:
-    shown = [_place(place, view, snapshot) for place in one.places[:3]]
-    more = len(one.places) - len(shown)
+    shown = [_rank(*rank, view, snapshot) for rank in one.ranks[:3]]
+    more = len(one.ranks) - len(shown)
     return ", ".join(shown) + (f" and {more} more" if more else "")
 
 
-def _place(place: tuple[Entry, int, bool, int], view: View, snapshot: Snapshot) -> str:
-    entry, rank, tied, ranked = place
+def _rank(entry: Entry, row: Row, ranked: int, view: View, snapshot: Snapshot) -> str:
     query = to_query(replace(view, tab="rankings", task=entry.ranking.task, ranking=entry.id))
-    return f"{markup.view_link(query, escape(label(entry, snapshot)))} ({markup.rank(rank, tied)} of {ranked})"
+    return f"{markup.view_link(query, escape(label(entry, snapshot)))} ({rank_of(row)} of {ranked})"
 
 
 def as_data(one: Candidate) -> dict[str, object]:
@@ -125,7 +127,7 @@ def as_data(one: Candidate) -> dict[str, object]:
         "downloads": one.facts.downloads,
         "standing": round(one.standing, 4),
         "rankings": [
-            {"ranking": entry.id, "dataset": entry.ranking.dataset, "rank": rank, "tied": tied, "of": ranked}
-            for entry, rank, tied, ranked in one.places
+            {"ranking": entry.id, "dataset": entry.ranking.dataset, "rank": row.rank, "tied": row.tied, "of": ranked}
+            for entry, row, ranked in one.ranks
         ],
     }

@@ -13,9 +13,10 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 
-from leaderboard import schema
+from hf_emms.errors import EmmsError
+from hf_emms.merging import JSON_FOLDER
+from hf_emms.ranking import Ranking, Row
 from leaderboard.facts import Facts, FactsOfCheckpoints
-from leaderboard.schema import Ranking
 
 MAX_FILE_BYTES = 20_000_000
 MAX_FILES = 5_000
@@ -56,7 +57,7 @@ class Snapshot:
     def of_task(self, task: str) -> list[Entry]:
         return [entry for entry in self.entries.values() if entry.ranking.task == task]
 
-    def facts_of(self, row: schema.Row) -> Facts:
+    def facts_of(self, row: Row) -> Facts:
         """What is known of a checkpoint's downloads, library and licence: from the file first, then from the Hub."""
         hub = self.facts.get(row.checkpoint.partition("@")[0], Facts())
         return Facts(
@@ -87,8 +88,8 @@ class Folder:
 
     def read(self) -> tuple[dict[str, Entry], tuple[str, ...]]:
         """The entries by id, and the problems."""
-        # A results dataset keeps its rankings in a folder of their own, beside the same rows as Parquet.
-        root = self._folder / "rankings" if (self._folder / "rankings").is_dir() else self._folder
+        # A results dataset has its rankings in a folder of their own, next to the same rows as Parquet.
+        root = self._folder / JSON_FOLDER if (self._folder / JSON_FOLDER).is_dir() else self._folder
         if not root.is_dir():
             return {}, (f"there is no folder {root.name}",)
         files = sorted(path for path in root.rglob("*") if path.suffix in (".json", ".parquet") and path.is_file())
@@ -123,10 +124,21 @@ def _read(path: Path) -> Ranking | str | None:
     """A ranking, what is wrong with the file, or None for one that is none of ours to read."""
     try:
         if path.suffix == ".json":
-            return schema.read(path.read_bytes())
-        return None if schema.is_rows_of_a_dataset(path) else schema.read_parquet(path)
-    except schema.NotARankingError as error:
-        return str(error)
+            return Ranking.from_json(path.read_bytes())
+        return None if _is_rows_of_a_dataset(path) else Ranking.from_parquet(path)
+    except EmmsError as error:
+        return error.message
+
+
+def _is_rows_of_a_dataset(path: Path) -> bool:
+    """Whether a Parquet file holds the rows of a ranking that is in the same results dataset as JSON."""
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    try:
+        return {"ranking", "checkpoint", "schema_version"} <= set(pq.read_schema(path).names)
+    except (OSError, pa.ArrowInvalid):
+        return False
 
 
 def _ordered(entries: Mapping[str, Entry]) -> dict[str, Entry]:

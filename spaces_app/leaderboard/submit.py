@@ -3,20 +3,18 @@
 from __future__ import annotations
 
 import hashlib
-import json
-import re
 from dataclasses import dataclass
 from datetime import datetime
 from itertools import pairwise
 
-from leaderboard import schema
-from leaderboard.markup import counted, is_commit
-from leaderboard.schema import NotARankingError, Ranking
+from hf_emms.errors import EmmsError
+from hf_emms.formatting import pluralize
+from hf_emms.merging import JSON_FOLDER, path_of
+from hf_emms.ranking import Ranking, is_commit
 
 MAX_BYTES = 3_000_000
 MAX_ROWS = 2_000
 _LONGEST_NAME = 200
-_SLUG_LENGTH = 60
 
 
 class SubmissionError(ValueError):
@@ -43,9 +41,9 @@ def checked(content: bytes | str) -> Checked:
     if len(data) > MAX_BYTES:
         raise SubmissionError(f"it has {len(data) / 1e6:.1f} MB; at most {MAX_BYTES / 1e6:.0f} MB are taken")
     try:
-        ranking = schema.read(data)
-    except NotARankingError as error:
-        raise SubmissionError(f"this is not a ranking: {error}") from error
+        ranking = Ranking.from_json(data)
+    except EmmsError as error:
+        raise SubmissionError(error.message) from error
     if len(ranking.rows) > MAX_ROWS:
         raise SubmissionError(f"it has {len(ranking.rows):,} checkpoints; at most {MAX_ROWS:,} are taken")
     _check_names(ranking)
@@ -53,25 +51,9 @@ def checked(content: bytes | str) -> Checked:
     return Checked(ranking, _remarks(ranking))
 
 
-def path_of(ranking: Ranking) -> str:
-    """Where a results dataset keeps a ranking: the path that `hf-emms publish results` would give it."""
-    compared = {
-        "task": ranking.task,
-        "dataset": [ranking.dataset_id, ranking.dataset_revision, ranking.config, ranking.split],
-        "columns": ranking.columns,
-        "sizes": [ranking.n, ranking.n_inputs, ranking.n_labels],
-        "sample": [ranking.max_samples, ranking.sampling, ranking.captions, ranking.seed],
-        "labels": [
-            ranking.prompt,
-            ranking.label_form,
-            ranking.box_format,
-            *([encoder.id, encoder.revision] for encoder in ranking.encoders),
-        ],
-        "scores": [ranking.folds, ranking.estimators, ranking.dtype, *([ranking.layers] if ranking.layers else [])],
-    }
-    digest = hashlib.sha256(json.dumps(compared, sort_keys=True).encode()).hexdigest()[:12]
-    name = f"{_slug(ranking.config or 'default')}-{_slug(ranking.split)}-n{ranking.n}-seed{ranking.seed}-{digest}"
-    return f"rankings/{_slug(ranking.task)}/{_slug(ranking.dataset_id)}/{name}.json"
+def file_of(ranking: Ranking) -> str:
+    """The file of a ranking in a results dataset, as `hf-emms publish results` names it."""
+    return f"{JSON_FOLDER}/{path_of(ranking)}.json"
 
 
 def open_pull_request(ranking: Ranking, repo_id: str, token: str) -> str:
@@ -85,17 +67,17 @@ def open_pull_request(ranking: Ranking, repo_id: str, token: str) -> str:
     """
     from huggingface_hub import CommitOperationAdd, HfApi, errors
 
-    api, path = HfApi(token=token), path_of(ranking)
-    content = schema.to_json(ranking)
+    api, path = HfApi(token=token), file_of(ranking)
+    content = ranking.to_json().encode()
     try:
         if api.file_exists(repo_id, path, repo_type="dataset"):
-            # Others' checkpoints lie there; they are not to be replaced.
+            # It holds checkpoints of others, which must not be replaced.
             path = f"{path.removesuffix('.json')}-{hashlib.sha256(content).hexdigest()[:8]}.json"
         commit = api.create_commit(
             repo_id,
             [CommitOperationAdd(path, content)],
             commit_message=f"Add ranking: {ranking.dataset_id}, {ranking.task}"[:120],
-            commit_description=f"{counted(len(ranking.rows), 'checkpoint')}, n {ranking.n}, seed {ranking.seed}.",
+            commit_description=f"{pluralize(len(ranking.rows), 'checkpoint')}, n {ranking.n}.",
             repo_type="dataset",
             create_pr=True,
         )
@@ -116,7 +98,7 @@ def open_pull_request(ranking: Ranking, repo_id: str, token: str) -> str:
 
 def command(ranking: Ranking, repo_id: str) -> str:
     """What opens the same pull request from a command line."""
-    return f"hf upload {repo_id} ranking.json {path_of(ranking)} --repo-type dataset --create-pr"
+    return f"hf upload {repo_id} ranking.json {file_of(ranking)} --repo-type dataset --create-pr"
 
 
 def _check_names(ranking: Ranking) -> None:
@@ -140,7 +122,7 @@ def _check_order(ranking: Ranking) -> None:
     scored = [(place, row) for place, row in enumerate(ranking.rows) if row.error is None]
     for (_, above), (place, row) in pairwise(scored):
         if row.scores[first].value > above.scores[first].value or (row.rank or 0) < (above.rank or 0):
-            raise SubmissionError(f"rows[{place}] stands below a row with a lower {first} score or a higher rank")
+            raise SubmissionError(f"rows[{place}] is below a row with a lower {first} score or a higher rank")
 
 
 def _remarks(ranking: Ranking) -> tuple[str, ...]:
@@ -150,11 +132,7 @@ def _remarks(ranking: Ranking) -> tuple[str, ...]:
     if not is_commit(ranking.dataset_revision):
         remarks.append("the dataset has no commit of the Hub: others cannot repeat this")
     if local:
-        remarks.append(f"{counted(local, 'checkpoint')} without a commit of the Hub will not be linked")
+        remarks.append(f"{pluralize(local, 'checkpoint')} without a commit of the Hub will not be linked")
     if failed:
-        remarks.append(f"{counted(failed, 'checkpoint')} failed and will be shown without a rank")
+        remarks.append(f"{pluralize(failed, 'checkpoint')} failed and will be shown without a rank")
     return tuple(remarks)
-
-
-def _slug(text: str) -> str:
-    return re.sub(r"[^A-Za-z0-9_.-]+", "--", text).strip("-.")[:_SLUG_LENGTH] or "x"

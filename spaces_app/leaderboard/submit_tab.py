@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import gradio as gr
 
+from hf_emms.formatting import pluralize
 from leaderboard import submit
-from leaderboard.markup import HUB, counted, escape, is_id
+from leaderboard.markup import HUB, escape, is_id
 from leaderboard.submit import MAX_BYTES, MAX_ROWS, Checked, SubmissionError
 
 _PRIVATE = {"api_visibility": "private"}
@@ -30,64 +31,64 @@ def submit_tab(repo_id: str, sign_in: bool) -> None:
         if sign_in and repo_id:
             gr.LoginButton()
             send = gr.Button("Open a pull request", elem_id="emms-send")
-    verdict = gr.HTML(elem_id="emms-verdict")
+    answer = gr.HTML(elem_id="emms-answer")
     command = gr.Code(
         language="shell", label="Open a pull request from a command line", interactive=False, visible=False
     )
 
-    def judge(file: bytes | None, pasted: str) -> tuple[str, dict]:
+    def checked(file: bytes | None, pasted: str) -> tuple[str, dict]:
         return checked_in_words(file, pasted, repo_id)
 
-    check.click(judge, [file, pasted], [verdict, command], **_PRIVATE)
+    check.click(checked, [file, pasted], [answer, command], **_PRIVATE)
     if sign_in and repo_id:
 
         def propose(file: bytes | None, pasted: str, token: gr.OAuthToken | None) -> str:
             return proposed(file, pasted, repo_id, token.token if token else None)
 
-        send.click(propose, [file, pasted], verdict, **_PRIVATE)
+        send.click(propose, [file, pasted], answer, **_PRIVATE)
 
 
 def checked_in_words(file: bytes | None, pasted: str, repo_id: str) -> tuple[str, dict]:
-    """The verdict as HTML, and an update of the command."""
+    """The result as HTML, and an update of the command."""
     try:
         found = submit.checked(file if file is not None else pasted or "")
     except SubmissionError as error:
-        return verdict_of(str(error)), gr.update(visible=False)
+        return message(str(error)), gr.update(visible=False)
     shown = gr.update(visible=bool(repo_id), value=submit.command(found.ranking, repo_id) if repo_id else "")
-    return _praise(found, repo_id), shown
+    return _accepted(found, repo_id), shown
 
 
 def proposed(file: bytes | None, pasted: str, repo_id: str, token: str | None) -> str:
-    """Checks and submits; the verdict as HTML."""
+    """Checks and submits; the result as HTML."""
     try:
         found = submit.checked(file if file is not None else pasted or "")
         if token is None:
             raise SubmissionError("sign in first: the pull request is opened in your name")
         address = escape(submit.open_pull_request(found.ranking, repo_id, token))
     except SubmissionError as error:
-        return verdict_of(str(error))
-    return verdict_of(
+        return message(str(error))
+    return message(
         f'Thank you. <a href="{address}" target="_blank" rel="noopener">Your pull request</a> is open.', good=True
     )
 
 
-def verdict_of(text: str, *, good: bool = False) -> str:
-    """A verdict as HTML; what is wrong is text, what is good is HTML."""
+def message(text: str, *, good: bool = False) -> str:
+    """A message as HTML; of an error `text` is text, else HTML."""
     content = text if good else escape(text[:1].upper() + text[1:])
     css, role = ("good", "status") if good else ("bad", "alert")
-    return f'<div class="emms-view emms-verdict"><p class="{css}" role="{role}">{content}</p></div>'
+    return f'<div class="emms-view emms-answer"><p class="{css}" role="{role}">{content}</p></div>'
 
 
-def _praise(found: Checked, repo_id: str) -> str:
+def _accepted(found: Checked, repo_id: str) -> str:
     ranking = found.ranking
     text = (
-        f"This is a ranking of {counted(len(ranking.rows), 'checkpoint')} for {escape(ranking.dataset)}, "
+        f"This is a ranking of {pluralize(len(ranking.rows), 'checkpoint')} for {escape(ranking.dataset)}, "
         f"{escape(ranking.task)}."
     )
     text += "".join(f" Note: {escape(remark)}." for remark in found.remarks)
     if not repo_id:
-        return verdict_of(f"{text} This leaderboard shows a folder: put the file there.", good=True)
+        return message(f"{text} This leaderboard shows a folder: put the file there.", good=True)
     where = escape(repo_id)
     if is_id(repo_id):
         where = f'<a href="{HUB}/datasets/{where}" target="_blank" rel="noopener">{where}</a>'
-    return verdict_of(f"{text} It can go to {where} as a pull request.", good=True)
+    return message(f"{text} It can go to {where} as a pull request.", good=True)

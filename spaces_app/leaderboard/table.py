@@ -9,10 +9,11 @@ from dataclasses import replace
 
 import msgspec
 
-from leaderboard import markup, schema
-from leaderboard.lines import Line, estimator_title, in_order, lines, matching, r2, record, turned, value
-from leaderboard.markup import MISSING, escape
-from leaderboard.schema import Ranking, Score
+from hf_emms.ranking import Ranking, Score, is_commit
+from hf_emms.views import MISSING, number, rank_of, settings_text, size, title_of
+from leaderboard import markup
+from leaderboard.lines import Line, in_order, lines, matching, r2, record, turned, value
+from leaderboard.markup import escape
 from leaderboard.selection import COLUMNS, ROWS_AT_ONCE, SORTS, View, to_query
 from leaderboard.store import Snapshot
 
@@ -20,8 +21,8 @@ Cell = Callable[[Line], str]
 
 CAVEAT = (
     "Higher is better <strong>within this table only</strong>: a score depends on the dataset, the sample, the seed "
-    "and the label encoders. Ranks with = are shared: the folds don't tell those checkpoints apart. ± is one standard "
-    "error."
+    "and the label encoders. Ranks with = are shared: their difference is within the noise of the folds. ± is one "
+    "standard error."
 )
 
 
@@ -42,7 +43,7 @@ def table(view: View, ranking: Ranking, snapshot: Snapshot) -> str:
     return (
         f'{described(ranking)}<div class="sideways" tabindex="0" role="region" aria-label="Ranking">'
         f'<table class="board"><caption class="unseen">Checkpoints for {escape(ranking.dataset)}, '
-        f"{escape(ranking.task)}, ranked by {escape(estimator_title(first))}</caption>"
+        f"{escape(ranking.task)}, ranked by {escape(title_of(first))}</caption>"
         f"<thead><tr>{head}</tr></thead><tbody>{body}</tbody></table></div>"
         f'<p class="small" role="status">{_counted(found, view, ranking)}</p><p class="small">{CAVEAT}</p>'
     )
@@ -53,15 +54,15 @@ def described(ranking: Ranking) -> str:
     dataset = markup.hub_link(ranking.dataset_id, ranking.dataset_revision, "datasets/")
     encoders = [markup.hub_link(encoder.id, encoder.revision) for encoder in ranking.encoders if encoder.revision]
     numbers = [escape(encoder.id.removesuffix(" (numbers)")) for encoder in ranking.encoders if not encoder.revision]
-    told = (("label encoders", encoders), ("labels as numbers:", numbers))
-    labels = " · ".join(f"{what} {', '.join(names)}" for what, names in told if names)
+    parts = (("label encoders", encoders), ("labels as numbers:", numbers))
+    labels = " · ".join(f"{what} {', '.join(names)}" for what, names in parts if names)
     config = f"{escape(ranking.config)}, " if ranking.config else ""
     return (
         f"<h2>{escape(ranking.dataset)}</h2>"
         f'<p class="small">{dataset}, {config}split {escape(ranking.split)} at '
         f"<code>{escape(ranking.dataset_revision[:12] or MISSING)}</code> · {ranking.n:,} rows · "
-        f"{ranking.n_labels:,} label texts · seed {ranking.seed} · {ranking.folds} folds · "
-        f"{labels} · {escape(ranking.created[:10])}</p>"
+        f"{ranking.n_labels:,} label texts · {labels} · {escape(ranking.created[:10])}</p>"
+        f'<p class="small">settings: {escape(settings_text(ranking))}</p>'
     )
 
 
@@ -78,7 +79,7 @@ def to_csv(view: View, ranking: Ranking, snapshot: Snapshot, delimiter: str = ",
 def to_json(view: View, ranking: Ranking, snapshot: Snapshot) -> str:
     """The ranking file with the rows that are shown."""
     rows = tuple(line.row for line in chosen(view, ranking, snapshot))
-    return schema.to_json(msgspec.structs.replace(ranking, rows=rows)).decode()
+    return msgspec.structs.replace(ranking, rows=rows).to_json()
 
 
 def _harmless(cell: object) -> object:
@@ -93,14 +94,14 @@ def _columns(view: View, ranking: Ranking) -> list[tuple[str, str, str, Cell]]:
     first, *others = ranking.estimators
     best = min((row.rank for row in ranking.rows if row.rank is not None), default=None)
     columns: list[tuple[str, str, str, Cell]] = [
-        ("rank", "Rank", "number place", lambda line: markup.rank(line.row.rank, line.row.tied)),
+        ("rank", "Rank", "number place", lambda line: rank_of(line.row)),
         ("checkpoint", "Checkpoint", "checkpoint", _checkpoint),
-        (first, estimator_title(first), "score", _bar(ranking, first, best)),
+        (first, title_of(first), "score", _bar(ranking, first, best)),
     ]
     cells: dict[str, tuple[str, Cell]] = {
-        "r2": ("number", lambda line: markup.number(r2(line), 3)),
-        "parameters": ("number", lambda line: markup.size(line.row.parameters)),
-        "downloads": ("number", lambda line: markup.size(line.facts.downloads)),
+        "r2": ("number", lambda line: number(r2(line))),
+        "parameters": ("number", lambda line: size(line.row.parameters)),
+        "downloads": ("number", lambda line: size(line.facts.downloads)),
         "library": ("text", lambda line: escape(line.facts.library or MISSING)),
         "licence": ("text", lambda line: escape(line.facts.licence or MISSING)),
         "seconds": ("number", lambda line: MISSING if line.seconds is None else markup.seconds(line.seconds)),
@@ -110,8 +111,8 @@ def _columns(view: View, ranking: Ranking) -> list[tuple[str, str, str, Cell]]:
         "revision": ("text", _revision),
     }
     if "other" in view.columns:
-        columns += [(name, estimator_title(name), "number", _plain_score(name)) for name in others]
-    # The heading tells the number of rows, but for those that a race stopped earlier.
+        columns += [(name, title_of(name), "number", _plain_score(name)) for name in others]
+    # The heading has the number of rows, but for those that a race stopped earlier.
     raced = "n" not in view.columns and any(row.n is not None for row in ranking.rows)
     shown = (*view.columns, "n") if raced else view.columns
     return columns + [(name, COLUMNS[name], *cells[name]) for name in shown if name in cells]
@@ -147,7 +148,7 @@ def _revision(line: Line) -> str:
     revision = line.row.revision
     if revision is None:
         return MISSING
-    short = f"<code>{escape(revision[:7] if markup.is_commit(revision) else revision[:13])}</code>"
+    short = f"<code>{escape(revision[:7] if is_commit(revision) else revision[:13])}</code>"
     address = markup.hub_address(line.row.checkpoint, revision)
     if address is None:
         return short
@@ -157,7 +158,7 @@ def _revision(line: Line) -> str:
 def _plain_score(name: str) -> Cell:
     def cell(line: Line) -> str:
         score = line.score(name)
-        return markup.number(score.value if score else None)
+        return number(score.value if score else None)
 
     return cell
 
@@ -178,7 +179,7 @@ def _bar(ranking: Ranking, estimator: str, best: int | None) -> Cell:
         error = f" ± {score.stderr:.4f}" if score.stderr is not None else ""
         css = "bar best" if line.row.rank == best else "bar"
         return (
-            f'<span class="figure">{markup.number(score.value)}<span class="error">{error}</span></span>'
+            f'<span class="figure">{number(score.value)}<span class="error">{error}</span></span>'
             f'<span class="{css}" aria-hidden="true"><i style="width:{share(score.value)}%"></i>'
             f'<b style="left:{share(left)}%;width:{round(share(right) - share(left), 1)}%"></b></span>'
         )

@@ -19,8 +19,8 @@ from hf_emms.cli.output import kept_file
 from hf_emms.engines.base import Silent
 from hf_emms.engines.race import FEWEST_INPUTS, ProjectedScore, clearly_below, growing, is_eliminated, projected_score
 from hf_emms.errors import EmmsError
-from hf_emms.ranking import Ranking, Row, Score, ranked
 from hf_emms.merging import merged
+from hf_emms.ranking import Ranking, Row, Score, ranked
 from tests.helpers.samples import load_sample
 
 DATASET = "demo_captions"

@@ -77,7 +77,8 @@ def test_rank_propose_update_publish_pull(zoo: Hub, tmp_path: Path) -> None:
     lines = run("pull", "results", "--repo-id", "lab/emms-results", "--output", "pulled").splitlines()[1:]
     pulled = [Ranking.from_json((tmp_path / line.split("\t")[0]).read_bytes()) for line in lines]
     assert {ranking.settings["seed"]: ranking.records() for ranking in pulled} == {
-        ranking.settings["seed"]: [{**record, "cached": "none"} for record in ranking.records()] for ranking in (first, second)
+        ranking.settings["seed"]: [{**record, "cached": "none"} for record in ranking.records()]
+        for ranking in (first, second)
     }
 
     written = [file.read_bytes() for file in tmp_path.rglob("*") if file.is_file()]

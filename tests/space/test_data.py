@@ -13,12 +13,13 @@ import pyarrow.parquet as pq
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from leaderboard import across, cost, lines, markup, schema, selection, shortlist, submit, table
+from leaderboard import across, cost, lines, markup, selection, shortlist, submit, table
 from leaderboard.selection import View
 from leaderboard.store import Folder, Store
 
-from hf_emms import ranking as package
 from hf_emms import results
+from hf_emms.ranking import Encoder
+from tests import ROOT
 from tests.helpers.rankings import example
 from tests.helpers.space import HOSTILE, fill, hostile, of_rows, scored, with_facts, write
 
@@ -35,67 +36,27 @@ def shown(tmp_path):
     return snapshot_of(tmp_path)
 
 
-def in_space(ranking):
-    return schema.read(ranking.to_json())
-
-
 # Reading
 
 
-def test_the_schema_is_the_packages_and_reads_without_loss():
-    for name in ("Ranking", "Row", "Encoder", "Seconds"):
-        written = {field.name for field in msgspec.structs.fields(getattr(package, name))}
-        read = {field.name for field in msgspec.structs.fields(getattr(schema, name))}
-        assert written <= read, name
-        assert read - written <= {"downloads", "library", "license"}, name
-    again = msgspec.json.encode(in_space(example()))
-    assert package.Ranking.from_json(again) == example()
-    assert schema.SCHEMA_VERSION == package.SCHEMA_VERSION
-    assert schema.PARQUET_KEY == package._PARQUET_KEY
-
-
 def test_numbers_are_not_called_a_label_encoder():
-    told = table.described(in_space(example(encoders=(package.Encoder("box (numbers)", ""),))))
-    assert "· labels as numbers: box ·" in told
-    assert "encoder" not in told
+    text = table.described(example(encoders=(Encoder("box (numbers)", ""),)))
+    assert "· labels as numbers: box ·" in text
+    assert "encoder" not in text
 
 
-WRONG = {
-    "cut off": (lambda data: json.dumps(data)[:200], "it is not JSON"),
-    "a list": (lambda data: "[]", "the file should be an object, but is a list"),
-    "not a ranking": (lambda data: "{}", "the field schema_version is missing"),
-    "newer": (
-        lambda data: json.dumps(data | {"schema_version": 2}),
-        "schema version 2; this leaderboard reads version 1",
-    ),
-    "no dataset": (
-        lambda data: json.dumps({k: v for k, v in data.items() if k != "dataset"}),
-        "field dataset is missing",
-    ),
-    "text for number": (lambda data: json.dumps(data | {"n": "many"}), "n should be a whole number, but is a text"),
-    "no rows": (lambda data: json.dumps(data | {"rows": []}), "rows is empty"),
-    "no scores": (
-        lambda data: json.dumps(data | {"rows": [{"checkpoint": "a/b"}]}),
-        "neither a score of emms nor an err",
-    ),
-    "a rank of text": (
-        lambda data: json.dumps(data | {"rows": [data["rows"][0] | {"rank": "first"}]}),
-        r"rows\[0\].rank should be a whole number or null, but is a text",
-    ),
-}
+def test_every_setting_of_a_ranking_is_shown():
+    shown_settings = table.described(example(settings=example().settings | {"new_option": ["<b>", 7], "prompt": None}))
+    assert "seed 0, folds 3" in shown_settings
+    assert "new_option &lt;b&gt;, 7" in shown_settings
+    assert "prompt" not in shown_settings
 
 
-@pytest.mark.parametrize("change", WRONG)
-def test_what_is_wrong_with_a_file_is_said_in_words(change):
-    make, message = WRONG[change]
-    with pytest.raises(schema.NotARankingError, match=message):
-        schema.read(make(json.loads(example().to_json())))
-
-
-def test_deep_and_binary_files_are_refused_too():
-    for content in (b"[" * 100_000, b"\xff\xfe\x00", b'{"schema_version": ' + b"[" * 100_000):
-        with pytest.raises(schema.NotARankingError):
-            schema.read(content)
+def test_files_of_schema_version_1_are_read(tmp_path):
+    (tmp_path / "old.json").write_bytes((ROOT / "tests" / "golden" / "ranking_v1.json").read_bytes())
+    found = snapshot_of(tmp_path)
+    assert not found.problems
+    assert "seed 3, folds 5" in table.table(View(), found.entries["old"].ranking, found)
 
 
 def test_a_folder_is_read_with_what_is_broken_named(tmp_path, shown):
@@ -110,7 +71,7 @@ def test_parquet_is_read_and_the_rows_of_a_results_dataset_are_left_to_its_json(
     (tmp_path / "data.parquet").write_bytes(results.parquet(example(), "x"))
     found = snapshot_of(tmp_path)
     assert list(found.entries) == ["alone"]
-    assert found.entries["alone"].ranking == in_space(example())
+    assert found.entries["alone"].ranking == example()
     assert sorted(problem.partition(":")[0] for problem in found.problems) == ["cut.parquet", "other.parquet"]
 
 
@@ -358,14 +319,14 @@ def changed(**changes):
 
 def test_a_good_ranking_may_be_submitted():
     found = submit.checked(example().to_json())
-    assert found.ranking == in_space(example())
+    assert found.ranking == example()
     assert found.remarks == ("1 checkpoint failed and will be shown without a rank",)
 
 
 def test_it_goes_where_the_command_line_would_put_it():
     other = example(config="a b", seed=3, prompt="a photo of {}", sampling="balanced")
     for ranking in (example(), other):
-        assert submit.path_of(in_space(ranking)) == f"rankings/{results.path_of(ranking)}.json"
+        assert submit.file_of(ranking) == f"rankings/{results.path_of(ranking)}.json"
 
 
 BAD = {
@@ -375,7 +336,7 @@ BAD = {
     "too long a name": (changed(dataset="x" * 300), "dataset should have 1 to 200"),
     "a time": (changed(created="yesterday"), "created should be a time"),
     "twice": (changed(rows=json.loads(example().to_json())["rows"][:1] * 2), "in the list twice"),
-    "order": (changed(rows=json.loads(example().to_json())["rows"][2::-1]), "stands below a row"),
+    "order": (changed(rows=json.loads(example().to_json())["rows"][2::-1]), "is below a row"),
     "many": (
         of_rows("x", *(scored(f"a/{i}", -0.1, 1) for i in range(submit.MAX_ROWS + 1)))
         .to_json(indent=None)

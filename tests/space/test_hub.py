@@ -7,6 +7,7 @@ import os
 import re
 import subprocess
 import sys
+import textwrap
 import time
 import urllib.request
 from pathlib import Path
@@ -14,12 +15,14 @@ from pathlib import Path
 import pytest
 import yaml
 
+from hf_emms.space import files, write_files
 from tests.helpers.browser import served
 from tests.helpers.rankings import example
 from tests.helpers.space import SPACE, of_rows, scored
 from tests.hub.fixtures import client_environment
 
 RESULTS = "ada/emms-results"
+SHIPPED = {f"hf_emms/{name}.py" for name in ("__init__", "errors", "formatting", "merging", "ranking", "views")}
 
 
 @pytest.fixture
@@ -54,7 +57,8 @@ def test_a_dry_run_lists_the_files_and_asks_nobody(hub, command):
     assert done.returncode == 0, done.stderr
     listed = done.stdout.split()
     assert {"app.py", "README.md", "requirements.txt", "leaderboard/page.py", "leaderboard/page.js"} <= set(listed)
-    assert not [path for path in listed if "pycache" in path or not (SPACE / path).is_file()]
+    assert {path for path in listed if not (SPACE / path).is_file()} == SHIPPED
+    assert not [path for path in listed if "pycache" in path]
     assert hub.count() == 0
 
 
@@ -73,7 +77,9 @@ def test_the_space_is_made_in_one_commit_with_its_secret_in_no_file(hub, command
     paths = [path for path in hub.store.paths("ada/board", "space") if path != ".gitattributes"]
     for path in paths:
         content = hub.store.read("ada/board", path, "space")
-        assert content == (SPACE / path).read_bytes()
+        assert content == files()[path]
+        if path not in SHIPPED:
+            assert content == (SPACE / path).read_bytes()
         assert token.encode() not in content
     card = yaml.safe_load(hub.store.read("ada/board", "README.md", "space").decode().split("---")[1])
     assert (card["sdk"], card["hf_oauth"], card["app_file"]) == ("gradio", True, "app.py")
@@ -122,11 +128,23 @@ def test_requirements_and_front_matter_pin_one_gradio():
     assert not re.search("torch|transformers|hf.emms", requirements)
 
 
-def test_the_space_imports_nothing_heavy_and_nothing_of_the_package():
-    code = "import sys, app; print(json.dumps(sorted(sys.modules)))".replace("import sys", "import json, sys")
-    done = subprocess.run([sys.executable, "-c", code], cwd=SPACE, capture_output=True, text=True, check=True)
-    loaded = {name.partition(".")[0] for name in json.loads(done.stdout.splitlines()[-1])}
-    assert not loaded & {"torch", "transformers", "datasets", "hf_emms"}
+def test_what_is_published_runs_by_itself_and_imports_nothing_heavy(tmp_path):
+    write_files(tmp_path)
+    script = """
+        import json, sys
+        import app, hf_emms
+        from hf_emms.ranking import Ranking
+        print(json.dumps([hf_emms.__file__, sorted(sys.modules)]))
+    """
+    environment = {name: value for name, value in os.environ.items() if name != "PYTHONPATH"}
+    command = [sys.executable, "-c", textwrap.dedent(script)]
+    done = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True, check=True)
+    package, modules = json.loads(done.stdout.splitlines()[-1])
+    assert package == str(tmp_path / "hf_emms" / "__init__.py")
+    assert not {name.partition(".")[0] for name in modules} & {"torch", "transformers", "datasets"}
+    assert {name.replace(".", "/") for name in modules if name.startswith("hf_emms.")} <= {
+        path.removesuffix(".py") for path in SHIPPED
+    }
 
 
 # A results dataset behind the page
