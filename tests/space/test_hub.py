@@ -205,7 +205,7 @@ from leaderboard import submit
 ranking = submit.checked(Path({file!r}).read_bytes()).ranking
 try:
     url = submit.open_pull_request(ranking, {repo!r}, {token!r})
-    print(json.dumps({{"url": url, "path": submit.path_of(ranking)}}))
+    print(json.dumps({{"url": url, "path": submit.file_of(ranking)}}))
 except submit.SubmissionError as error:
     print(json.dumps({{"error": str(error)}}))
 """
