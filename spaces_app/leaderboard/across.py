@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
-from hf_emms.formatting import pluralize
+from hf_emms.formatting import MISSING, pluralize
 from hf_emms.ranking import Row
-from hf_emms.views import MISSING, rank_of, with_error
+from hf_emms.views import rank_of, with_error
 from leaderboard import markup
 from leaderboard.lines import Line, lines, matching
 from leaderboard.markup import escape

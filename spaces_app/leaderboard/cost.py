@@ -6,9 +6,9 @@ import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
-from hf_emms.formatting import pluralize
+from hf_emms.formatting import format_count, pluralize
 from hf_emms.ranking import Ranking, Score
-from hf_emms.views import number, size, title_of, with_error
+from hf_emms.views import number, title_of, with_error
 from leaderboard import markup
 from leaderboard.lines import Line, lines, matching
 from leaderboard.markup import escape
@@ -163,11 +163,13 @@ def _linear_axis(values: Sequence[float]) -> tuple[Callable[[float], float], lis
 
 
 def _tick(at: float, view: View) -> str:
-    return f"{at:g} s" if view.cost == "seconds" else size(round(at)).replace(".0", "")
+    return f"{at:g} s" if view.cost == "seconds" else format_count(round(at)).replace(".0", "")
 
 
 def _cost(point: Point, view: View) -> str:
-    return f"{markup.seconds(point.cost)} s" if view.cost == "seconds" else f"{size(int(point.cost))} parameters"
+    return (
+        f"{markup.seconds(point.cost)} s" if view.cost == "seconds" else f"{format_count(int(point.cost))} parameters"
+    )
 
 
 def _error(point: Point) -> float:

@@ -6,8 +6,9 @@ import shlex
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
+from hf_emms.formatting import MISSING, format_count
 from hf_emms.ranking import Row
-from hf_emms.views import MISSING, rank_of, size
+from hf_emms.views import rank_of
 from leaderboard import markup
 from leaderboard.facts import Facts
 from leaderboard.lines import lines, matching
@@ -85,7 +86,7 @@ def answer(view: View, snapshot: Snapshot) -> tuple[str, str]:
     rows = "".join(
         f'<tr><td class="number place">{place}</td>'
         f'<th scope="row" class="checkpoint">{markup.hub_link(one.row.checkpoint, one.row.revision)}</th>'
-        f'<td class="number">{size(one.row.parameters)}</td>'
+        f'<td class="number">{format_count(one.row.parameters)}</td>'
         f'<td class="text">{escape(one.facts.licence or MISSING)}</td>'
         f'<td class="number">{one.standing:.2f}</td><td class="text">{_evidence(one, view, snapshot)}</td></tr>'
         for place, one in enumerate(found, 1)

@@ -9,8 +9,9 @@ from dataclasses import replace
 
 import msgspec
 
+from hf_emms.formatting import MISSING, format_count
 from hf_emms.ranking import Ranking, Score, is_commit
-from hf_emms.views import MISSING, number, rank_of, settings_text, size, title_of
+from hf_emms.views import number, rank_of, settings_text, title_of
 from leaderboard import markup
 from leaderboard.lines import Line, in_order, lines, matching, r2, record, turned, value
 from leaderboard.markup import escape
@@ -100,8 +101,8 @@ def _columns(view: View, ranking: Ranking) -> list[tuple[str, str, str, Cell]]:
     ]
     cells: dict[str, tuple[str, Cell]] = {
         "r2": ("number", lambda line: number(r2(line))),
-        "parameters": ("number", lambda line: size(line.row.parameters)),
-        "downloads": ("number", lambda line: size(line.facts.downloads)),
+        "parameters": ("number", lambda line: format_count(line.row.parameters)),
+        "downloads": ("number", lambda line: format_count(line.facts.downloads)),
         "library": ("text", lambda line: escape(line.facts.library or MISSING)),
         "licence": ("text", lambda line: escape(line.facts.licence or MISSING)),
         "seconds": ("number", lambda line: MISSING if line.seconds is None else markup.seconds(line.seconds)),
