@@ -23,7 +23,7 @@ from hf_emms.features.files import needed_files, weight_files
 from hf_emms.formatting import pluralize
 from hf_emms.hub import Repo, RepoFile, listing, resolve
 from hf_emms.options import Options
-from hf_emms.presets import DatasetPreset, checkpoint_preset, dataset_preset, encoder_preset, encoder_presets
+from hf_emms.presets import DatasetPreset, dataset_preset, default_checkpoints, expand_encoders
 from hf_emms.ranking import Ranking, Row
 from hf_emms.scoring.estimators import get_estimator
 from hf_emms.tasks import Modality, get_task
@@ -87,7 +87,7 @@ def plan(options: Options, progress: Progress) -> Plan:
     sample = load_sample(options, cache)
     encoders = () if sample.form == "numbers" else encoders or _encoders(options, preset)
     own = preset.checkpoints if preset is not None and preset.task == sample.task.id else ()
-    ids = options.checkpoints or own or checkpoint_preset(sample.task.id)
+    ids = options.checkpoints or own or default_checkpoints(sample.task.id)
     unique = tuple(dict.fromkeys(ids))
     notes = [*sample.notes]
     if options.encoders and not encoders:
@@ -139,12 +139,7 @@ def _surely_texts(options: Options, preset: DatasetPreset | None) -> bool:
 
 def _encoders(options: Options, preset: DatasetPreset | None) -> tuple[Repo, ...]:
     names = options.encoders or ((preset.encoders,) if preset and preset.encoders else DEFAULT_ENCODERS)
-    return tuple(map(_encoder, _expanded(names)))
-
-
-def _expanded(names: Sequence[str]) -> tuple[str, ...]:
-    ids = [id for name in names for id in (encoder_preset(name) if name in encoder_presets() else (name,))]
-    return tuple(dict.fromkeys(ids))
+    return tuple(map(_encoder, expand_encoders(names)))
 
 
 def _encoder(id: str) -> Repo:

@@ -20,14 +20,7 @@ _TASK = click.option("--task", metavar="ID", help="Those of one task only.")
 @_FORMAT
 def presets(format: str | None) -> None:
     """List what --task, --dataset, --encoder and --estimator take, and which checkpoints are ranked by default."""
-    from hf_emms.presets import (
-        checkpoint_lists,
-        checkpoint_preset,
-        dataset_presets,
-        encoder_preset,
-        encoder_presets,
-        usable_datasets,
-    )
+    from hf_emms.presets import checkpoint_presets, dataset_presets, encoder_presets, usable_datasets
     from hf_emms.scoring.estimators import ESTIMATORS
     from hf_emms.tasks import TASKS
 
@@ -35,16 +28,16 @@ def presets(format: str | None) -> None:
     for task in TASKS.values():
         rows.append(("task", task.id, task.id, f"columns {', '.join(task.roles)}"))
     usable = usable_datasets()
-    for preset in dataset_presets():
+    for preset in dataset_presets().values():
         held = preset.id or "not on the Hub: pass a folder"
         note = "" if preset.name in usable or preset.id is None else " (not supported yet)"
         rows.append(("dataset", preset.name, preset.task, held + note))
-    for task_id in checkpoint_lists():
+    for task_id, listed in checkpoint_presets().items():
         if task_id in TASKS:
-            rows += [("checkpoint", task_id, task_id, id) for id in checkpoint_preset(task_id)]
-    for preset in dataset_presets():
+            rows += [("checkpoint", task_id, task_id, one.name) for one in listed]
+    for preset in dataset_presets().values():
         rows += [("checkpoint", preset.name, preset.task, id) for id in preset.checkpoints]
-    rows += [("encoder", name, "", id) for name in encoder_presets() for id in encoder_preset(name)]
+    rows += [("encoder", name, "", id) for name, ids in encoder_presets().items() for id in ids]
     rows += [("estimator", estimator.name, "", estimator.summary) for estimator in ESTIMATORS.values()]
     output.print_records(("kind", "name", "task", "what"), rows, format or output.default_format())
 
@@ -59,7 +52,7 @@ def datasets(task: str | None, format: str | None) -> None:
     """
     from hf_emms.presets import dataset_presets
 
-    wanted = _one_of(task, {preset.task for preset in dataset_presets()})
+    wanted = _one_of(task, {preset.task for preset in dataset_presets().values()})
     header = ("name", "task", "dataset", "rows", "bytes", "licence", "verified", "note")
     rows = [
         (
@@ -72,7 +65,7 @@ def datasets(task: str | None, format: str | None) -> None:
             preset.verified,
             preset.blocked or preset.note,
         )
-        for preset in dataset_presets()
+        for preset in dataset_presets().values()
         if wanted(preset.task)
     ]
     shown: dict[str, Callable[[Any], str]] = {"dataset": lambda id: id or "not on the Hub", "rows": _splits}
@@ -87,14 +80,15 @@ def checkpoints(task: str | None, format: str | None) -> None:
 
     Not verified: the entry is from memory. What differs is said in the checkpoint's row of the ranking.
     """
-    from hf_emms.presets import checkpoint_lists, checkpoint_presets
+    from hf_emms.presets import checkpoint_presets
 
-    wanted = _one_of(task, checkpoint_lists())
+    wanted = _one_of(task, checkpoint_presets())
     header = ("checkpoint", "task", "revision", "parameters", "weights", "verified")
     rows = [
         (one.id, task_id, one.revision, one.parameters, one.weights, one.verified)
-        for task_id in filter(wanted, checkpoint_lists())
-        for one in checkpoint_presets(task_id)
+        for task_id, listed in checkpoint_presets().items()
+        if wanted(task_id)
+        for one in listed
     ]
     shown = {"revision": lambda value: value or "main", "parameters": _count, "weights": _known, "verified": _yes}
     _print(header, rows, format, shown)

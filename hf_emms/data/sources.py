@@ -12,7 +12,7 @@ from hf_emms.data.reading import JoinedImages, NoReadableFileError, Source, open
 from hf_emms.errors import EmmsError
 from hf_emms.hub import Repo, RepoNotFoundError, listing, looks_like_path, resolve
 from hf_emms.options import Options
-from hf_emms.presets import DatasetPreset, dataset_names, dataset_preset, usable_datasets
+from hf_emms.presets import DatasetPreset, dataset_preset, dataset_presets, usable_datasets
 
 _CONVERTED = "refs/convert/parquet"
 _IN_MEMORY = "in-memory dataset"
@@ -140,7 +140,7 @@ def _resolved(dataset: str) -> Repo:
         # One word was probably meant as a preset: the Hub's ids have an owner.
         if "/" in dataset or looks_like_path(dataset) or Path(dataset).exists():
             raise
-        close = difflib.get_close_matches(dataset.lower(), dataset_names(), n=3)
+        close = difflib.get_close_matches(dataset.lower(), dataset_presets(), n=3)
         presets = f"did you mean {' or '.join(close)}?" if close else f"presets: {', '.join(usable_datasets())}."
         hint = f"{presets} A Hub dataset is ORG/NAME, a folder ./NAME"
         raise EmmsError(f"no preset is named {dataset!r}; {error.message}", hint) from error

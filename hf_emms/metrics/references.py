@@ -11,7 +11,7 @@ import numpy as np
 from hf_emms.errors import EmmsError
 from hf_emms.formatting import pluralize
 from hf_emms.hub import Repo, resolve
-from hf_emms.presets import encoder_preset, encoder_presets
+from hf_emms.presets import expand_encoders
 from hf_emms.scoring.label_basis import LabelTable
 from hf_emms.tasks import clean_class_name
 
@@ -44,7 +44,7 @@ def table_for(
         )
     if encoders:
         codes, texts = _texts(references, class_names)
-        repos = [_resolved(id) for name in encoders for id in _expanded(name)]
+        repos = [_resolved(id) for id in expand_encoders(encoders)]
         tables = tuple(_embedded(repo, texts, device) for repo in repos)
         return LabelTable(codes, tables, tuple(repo.id for repo in repos), texts, _are_classes(references, texts))
     tables, texts = _given(label_table, class_names)
@@ -72,10 +72,6 @@ def _texts(references: np.ndarray, class_names: Sequence[str] | None) -> tuple[n
             _NAMES_HINT,
         )
     return references, tuple(map(clean_class_name, class_names))
-
-
-def _expanded(name: str) -> tuple[str, ...]:
-    return encoder_preset(name) if name in encoder_presets() else (name,)
 
 
 def _resolved(id: str) -> Repo:

@@ -1,8 +1,8 @@
-"""Short names for datasets, checkpoints and label encoders. The names live in the YAML files beside this."""
+"""Presets: datasets, checkpoints and label encoders by short names, from the YAML files in this folder."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from functools import cache
 from importlib import resources
@@ -48,7 +48,7 @@ class DatasetPreset:
             yield replace(self, **{"revision": None, **other})
 
     def check_usable(self) -> None:
-        """Says why this dataset cannot be ranked on, if it cannot.
+        """Refuses a dataset that cannot be ranked on.
 
         Raises:
             EmmsError: its task is not supported yet, it is not on the Hub, or it is blocked.
@@ -86,73 +86,9 @@ class CheckpointPreset:
         return f"{self.id}@{self.revision}" if self.revision else self.id
 
 
-def dataset_names() -> tuple[str, ...]:
-    """Every dataset preset, the unsupported ones included."""
-    return tuple(_datasets())
-
-
-def dataset_presets() -> tuple[DatasetPreset, ...]:
-    """Every dataset preset."""
-    return tuple(_datasets().values())
-
-
-def usable_datasets() -> tuple[str, ...]:
-    """The dataset presets that can be ranked on without a folder of one's own."""
-    return tuple(name for name, one in _datasets().items() if one.task in TASKS and one.id and not one.blocked)
-
-
-def dataset_preset(name: str) -> DatasetPreset | None:
-    """The preset of this name (case and hyphens do not matter), or None where there is none."""
-    return _datasets().get(name.strip().lower().replace("-", "_"))
-
-
-def checkpoint_preset(task_id: str) -> tuple[str, ...]:
-    """The checkpoints that are ranked for a task when none is named, as ``ORG/NAME[@REVISION]``.
-
-    Raises:
-        EmmsError: there is no list for this task.
-    """
-    return tuple(one.name for one in checkpoint_presets(task_id))
-
-
-def checkpoint_lists() -> tuple[str, ...]:
-    """The tasks that have a list of default checkpoints."""
-    return tuple(_read("checkpoints"))
-
-
-def checkpoint_presets(task_id: str) -> tuple[CheckpointPreset, ...]:
-    """The same checkpoints, with what is known about them.
-
-    Raises:
-        EmmsError: there is no list for this task.
-    """
-    listed = _from_list("checkpoints", task_id, "there is no default list of checkpoints for", "--checkpoint ORG/NAME")
-    return tuple(CheckpointPreset(**fields) for fields in listed)
-
-
-def encoder_preset(name: str) -> tuple[str, ...]:
-    """The text encoders of a set ("paper", "base", "demo").
-
-    Raises:
-        EmmsError: there is no set of this name.
-    """
-    return _from_list("encoders", name, "there is no set of label encoders named", "--encoder ORG/NAME")
-
-
-def encoder_presets() -> tuple[str, ...]:
-    """The names of the encoder sets."""
-    return tuple(_read("encoders"))
-
-
-def _from_list(kind: str, name: str, complaint: str, flag: str) -> tuple[Any, ...]:
-    lists = _read(kind)
-    if name not in lists:
-        raise EmmsError(f"{complaint} {name!r}", f"pass {flag}, or one of: {', '.join(lists)}")
-    return tuple(lists[name])
-
-
 @cache
-def _datasets() -> dict[str, DatasetPreset]:
+def dataset_presets() -> Mapping[str, DatasetPreset]:
+    """Every dataset preset by its name, the unsupported ones included."""
     presets = {}
     for name, fields in _read("datasets").items():
         lists = {key: tuple(fields[key]) for key in ("fallbacks", "checkpoints") if key in fields}
@@ -160,7 +96,51 @@ def _datasets() -> dict[str, DatasetPreset]:
     return presets
 
 
+def dataset_preset(name: str) -> DatasetPreset | None:
+    """The preset of this name (case and hyphens do not matter), or None where there is none."""
+    return dataset_presets().get(name.strip().lower().replace("-", "_"))
+
+
+def usable_datasets() -> tuple[str, ...]:
+    """The dataset presets that can be ranked on without downloading a folder by hand."""
+    presets = dataset_presets().values()
+    return tuple(one.name for one in presets if one.task in TASKS and one.id and not one.blocked)
+
+
 @cache
+def checkpoint_presets() -> Mapping[str, tuple[CheckpointPreset, ...]]:
+    """Task → the checkpoints that are ranked when none is named."""
+    return {
+        task: tuple(CheckpointPreset(**fields) for fields in listed) for task, listed in _read("checkpoints").items()
+    }
+
+
+def default_checkpoints(task_id: str) -> tuple[str, ...]:
+    """The checkpoints that are ranked for a task when none is named, as ``ORG/NAME[@REVISION]``.
+
+    Raises:
+        EmmsError: there is no list for this task.
+    """
+    lists = checkpoint_presets()
+    if task_id not in lists:
+        raise EmmsError(
+            f"there is no default list of checkpoints for {task_id!r}",
+            f"pass --checkpoint ORG/NAME, or one of: {', '.join(lists)}",
+        )
+    return tuple(one.name for one in lists[task_id])
+
+
+@cache
+def encoder_presets() -> Mapping[str, tuple[str, ...]]:
+    """The sets of text encoders by their names ("paper", "base", "demo")."""
+    return {name: tuple(ids) for name, ids in _read("encoders").items()}
+
+
+def expand_encoders(names: Iterable[str]) -> tuple[str, ...]:
+    """The ids behind names of encoder sets and ids, each once."""
+    return tuple(dict.fromkeys(id for name in names for id in encoder_presets().get(name, (name,))))
+
+
 def _read(kind: str) -> dict[str, Any]:
     text = resources.files(__package__).joinpath(f"{kind}.yaml").read_text(encoding="utf-8")
     return yaml.safe_load(text)

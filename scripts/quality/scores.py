@@ -20,7 +20,7 @@ from hf_emms.features.feature_plan import FeatureInfo
 from hf_emms.features.label_embeddings import embed_texts
 from hf_emms.hub import resolve
 from hf_emms.options import Options
-from hf_emms.presets import encoder_preset
+from hf_emms.presets import encoder_presets
 from hf_emms.scoring.estimators import ESTIMATORS, ScoringInputs
 from hf_emms.scoring.label_basis import LabelTable
 from hf_emms.scoring.moments import Moments
@@ -75,7 +75,7 @@ class Scored:
 
 def label_sets() -> dict[str, tuple[str, ...]]:
     """Encoder sets by name; "random" has no encoder: every text gets a random vector."""
-    demo = encoder_preset("demo")
+    demo = encoder_presets()["demo"]
     singles = {id.rpartition("-")[2]: (id,) for id in demo}
     return {"demo": demo, **singles, "minilm": (str(sources.MINILM),), "random": ()}
 

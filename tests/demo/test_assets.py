@@ -12,7 +12,7 @@ from PIL import Image
 
 from hf_emms import demo
 from hf_emms.errors import EmmsError
-from hf_emms.presets import dataset_names, dataset_preset, encoder_preset
+from hf_emms.presets import dataset_preset, dataset_presets, encoder_presets
 
 LIMIT = 12_000_000  # bytes
 SAFE = {".json", ".md", ".parquet", ".safetensors"}
@@ -145,8 +145,8 @@ def test_captions_tell_the_scenes_apart(tmp_path):
 
 
 def test_presets_name_what_ships():
-    assert set(encoder_preset("demo")) == set(ENCODERS)
-    for name in (name for name in dataset_names() if name.startswith("demo_")):
+    assert set(encoder_presets()["demo"]) == set(ENCODERS)
+    for name in (name for name in dataset_presets() if name.startswith("demo_")):
         preset = dataset_preset(name)
         assert preset.id in DATASETS
         assert set(preset.checkpoints) <= set(CHECKPOINTS)

@@ -11,7 +11,7 @@ from typing import Any
 import pyarrow.parquet
 
 from hf_emms import demo
-from hf_emms.presets import checkpoint_preset, dataset_preset, encoder_preset
+from hf_emms.presets import dataset_preset, default_checkpoints, encoder_presets
 
 from .store import Kind, Store
 
@@ -52,9 +52,9 @@ def seed(store: Store) -> None:
         "text-classification": [*text, *encoders],
     }
     for task, folders in candidates.items():
-        _stand_ins(store, checkpoint_preset(task), folders)
+        _stand_ins(store, default_checkpoints(task), folders)
     for name in _ENCODER_SETS:
-        _stand_ins(store, encoder_preset(name), encoders)
+        _stand_ins(store, encoder_presets()[name], encoders)
     for name, (embedded, shares) in _DATASETS.items():
         _put_dataset(store, name, _folder(demo.DEMO_PREFIX + embedded), shares)
 

@@ -13,7 +13,7 @@ from click.testing import CliRunner
 from hf_emms import demo
 from hf_emms.cli import app
 from hf_emms.errors import EmmsError
-from hf_emms.presets import checkpoint_lists, checkpoint_preset, dataset_names, dataset_presets
+from hf_emms.presets import checkpoint_presets, dataset_presets, default_checkpoints
 
 
 def listed(*arguments: str) -> list[dict[str, Any]]:
@@ -29,7 +29,7 @@ def listed(*arguments: str) -> list[dict[str, Any]]:
 
 def test_datasets_are_listed_with_size_licence_and_whether_the_source_is_verified() -> None:
     rows = {row["name"]: row for row in listed("datasets")}
-    assert tuple(rows) == dataset_names()
+    assert tuple(rows) == tuple(dataset_presets())
     squad = rows["squad"]
     assert (squad["rows"], squad["bytes"]) == ("train 87,599, validation 10,570", "16278203")
     assert (squad["licence"], squad["verified"]) == ("cc-by-sa-4.0", "yes")
@@ -61,7 +61,7 @@ def test_lists_are_filtered_by_task(command: str) -> None:
 def test_checkpoints_are_listed_with_pin_and_weights() -> None:
     rows = listed("checkpoints")
     named = [row["checkpoint"] + ("" if row["revision"] == "main" else f"@{row['revision']}") for row in rows]
-    assert named == [id for task in checkpoint_lists() for id in checkpoint_preset(task)]
+    assert named == [id for task in checkpoint_presets() for id in default_checkpoints(task)]
     deit = next(row for row in rows if row["checkpoint"].startswith("facebook/deit"))
     assert (deit["revision"], deit["weights"], deit["verified"]) == ("refs/pr/3", "safetensors", "yes")
     clip = next(row for row in rows if row["checkpoint"] == "openai/clip-vit-base-patch32")
@@ -74,7 +74,7 @@ def test_presets_list_everything_that_ships() -> None:
 
 
 def test_licences_of_the_demo_are_those_of_its_cards() -> None:
-    for preset in dataset_presets():
+    for preset in dataset_presets().values():
         folder = demo.folder_of(preset.id) if preset.id else None
         if folder is not None:
             front = (folder / "README.md").read_text().split("---\n")[1]

@@ -72,7 +72,9 @@ def reports(hub: Hub, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Rep
 
 
 def test_every_preset_that_names_a_repository_has_a_lookalike() -> None:
-    named = {preset.name for preset in dataset_presets() if preset.id and not preset.id.startswith("emms-demo/")}
+    named = {
+        preset.name for preset in dataset_presets().values() if preset.id and not preset.id.startswith("emms-demo/")
+    }
     assert set(REPOS) == named
     for name, parts in REPOS.items():
         preset = dataset_preset(name)
@@ -118,7 +120,7 @@ def test_class_names_become_words(reports: dict[str, Report], name: str) -> None
     assert set(reports[f"loaded('{name}')"]["label_texts"]) == names
 
 
-@pytest.mark.parametrize("name", [preset.name for preset in dataset_presets() if preset.words])
+@pytest.mark.parametrize("name", [preset.name for preset in dataset_presets().values() if preset.words])
 def test_abbreviated_labels_are_written_out(reports: dict[str, Report], name: str) -> None:
     preset = dataset_preset(name)
     assert preset is not None
@@ -171,7 +173,7 @@ def test_a_picture_may_have_several_classes(reports: dict[str, Report]) -> None:
     assert found["label_texts"] == ["aeroplane", "bicycle", "bird", "boat", "bottle", "bus"]
 
 
-LOCAL = [preset.name for preset in dataset_presets() if preset.local]
+LOCAL = [preset.name for preset in dataset_presets().values() if preset.local]
 
 
 @pytest.mark.parametrize("name", LOCAL)

@@ -14,11 +14,11 @@ from hf_emms.options import Options
 from hf_emms.plan import plan
 from hf_emms.presets import (
     DatasetPreset,
-    checkpoint_preset,
-    dataset_names,
     dataset_preset,
-    encoder_preset,
+    dataset_presets,
+    default_checkpoints,
     encoder_presets,
+    expand_encoders,
     usable_datasets,
 )
 from hf_emms.tasks import TASKS, get_task
@@ -34,7 +34,7 @@ HUB_ID = re.compile(r"[\w.-]+/[\w.-]+")
 
 
 def all_presets() -> list:
-    return [preset for name in dataset_names() if (preset := dataset_preset(name))]
+    return list(dataset_presets().values())
 
 
 def test_the_24_datasets_of_the_paper_are_there() -> None:
@@ -42,7 +42,7 @@ def test_the_24_datasets_of_the_paper_are_there() -> None:
     assert len(PAPER) == 24
 
 
-@pytest.mark.parametrize("name", dataset_names())
+@pytest.mark.parametrize("name", dataset_presets())
 def test_every_preset_is_complete(name: str) -> None:
     preset = dataset_preset(name)
     assert preset is not None
@@ -102,27 +102,26 @@ def test_a_preset_for_a_task_that_is_not_supported_yet_lists_those_that_are() ->
 
 def test_checkpoints_of_a_task_carry_their_pinned_revisions() -> None:
     for task in TASKS:
-        assert len(checkpoint_preset(task)) >= 5
-        for id in checkpoint_preset(task):
+        assert len(default_checkpoints(task)) >= 5
+        for id in default_checkpoints(task):
             assert re.fullmatch(r"[\w.-]+/[\w.-]+(@refs/pr/\d+)?", id)
-    assert "facebook/deit-base-patch16-224@refs/pr/3" in checkpoint_preset("image-classification")
+    assert "facebook/deit-base-patch16-224@refs/pr/3" in default_checkpoints("image-classification")
     with pytest.raises(EmmsError, match="depth") as caught:
-        checkpoint_preset("depth-estimation")
+        default_checkpoints("depth-estimation")
     assert "image-to-text" in str(caught.value.hint)
 
 
 def test_encoder_sets() -> None:
     assert {"paper", "base", "demo"} <= set(encoder_presets())
-    assert [len(encoder_preset(name)) for name in ("paper", "base", "demo")] == [3, 3, 3]
-    with pytest.raises(EmmsError, match="papr") as caught:
-        encoder_preset("papr")
-    assert "paper" in str(caught.value.hint)
+    assert [len(encoder_presets()[name]) for name in ("paper", "base", "demo")] == [3, 3, 3]
+    first, *others = encoder_presets()["base"]
+    assert expand_encoders(["org/name", first, "base", "org/name"]) == ("org/name", first, *others)
 
 
 def test_the_demo_presets_name_what_ships() -> None:
-    assert set(encoder_preset("demo")) == set(demo.names("encoders"))
+    assert set(encoder_presets()["demo"]) == set(demo.names("encoders"))
     named: set[str] = set()
-    for name in (name for name in dataset_names() if name.startswith("demo_")):
+    for name in (name for name in dataset_presets() if name.startswith("demo_")):
         preset = dataset_preset(name)
         assert preset is not None
         assert preset.id in demo.names("datasets")
@@ -141,4 +140,4 @@ def test_a_preset_that_cannot_be_used_is_said_before_anything_is_looked_for() ->
 def test_checkpoints_of_a_preset_are_for_its_task_only() -> None:
     request = Options("demo_captions", task="image-classification", columns={"label": "caption"}, max_samples=10)
     found = plan(dataclasses.replace(request, encoders=("demo",), cache=False), Silent())
-    assert [one.id for one in found.candidates] == list(checkpoint_preset("image-classification"))
+    assert [one.id for one in found.candidates] == list(default_checkpoints("image-classification"))
