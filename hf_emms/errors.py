@@ -1,4 +1,4 @@
-"""The one error type that users meet, and what no text for users may hold."""
+"""The error that users see; it never shows access tokens."""
 
 import re
 
@@ -11,11 +11,11 @@ def redacted(text: str) -> str:
 
 
 class EmmsError(ValueError):
-    """Something the user can act on; a ValueError, which is what users of other libraries catch.
+    """An error that the user can act on; a ValueError, as other libraries raise.
 
     Args:
-        message: What happened and which value caused it.
-        hint: The command or argument that fixes it.
+        message: what happened, and which value caused it.
+        hint: the command or argument that fixes it.
     """
 
     def __init__(self, message: str, hint: str | None = None) -> None:

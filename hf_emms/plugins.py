@@ -1,7 +1,7 @@
 """Tasks, estimators and architectures that other installed packages add, found by their entry points.
 
-The name of an entry point is what is looked up: a task's id, an estimator's name, a `model_type`. Metadata alone tells
-which names there are; a package is imported when one of its names is asked for, or all are listed.
+The name of an entry point is a task's id, an estimator's name or a `model_type`. Names are read from the packages'
+metadata; a package is imported when one of its names is looked up, or all are listed.
 """
 
 from __future__ import annotations
@@ -40,9 +40,9 @@ class Plugin:
     """An entry point of another package, not yet imported.
 
     Attributes:
-        package: who adds it.
+        package: the package's name.
         version: of the package.
-        entry: where it is.
+        entry: the entry point.
     """
 
     package: str
@@ -57,7 +57,7 @@ class Plugin:
         """Imports it.
 
         Args:
-            kind: what it has to be: one of these, or a tuple or list of them.
+            kind: the class of which it has to be one instance, or a tuple or list of instances.
 
         Raises:
             EmmsError: it cannot be imported, or is something else.
@@ -74,7 +74,7 @@ class Plugin:
         return found
 
     def error(self, problem: str) -> EmmsError:
-        """An error that says whose fault it is, and how to go on."""
+        """An error that names the package, and how to go on without it."""
         return EmmsError(
             f"the {GROUPS[self.entry.group]} {self.name!r} of the package {self.package} {self.version} {problem}",
             f"repair or update the package, or go on without it: pip uninstall {self.package}",
@@ -83,7 +83,7 @@ class Plugin:
 
 @cache
 def plugins(group: str) -> dict[str, tuple[Plugin, ...]]:
-    """What installed packages add to a group, by name; several of one name cannot be told apart."""
+    """The entry points of a group in installed packages, by name; several packages may use one name."""
     found: dict[str, tuple[Plugin, ...]] = {}
     for entry in metadata.entry_points(group=group):
         if entry.dist is not None:
@@ -94,56 +94,59 @@ def plugins(group: str) -> dict[str, tuple[Plugin, ...]]:
 
 def plugin_versions() -> dict[str, str]:
     """The packages that add something, and their versions: scores may depend on them."""
-    added = [plugin for group in GROUPS for same_name in plugins(group).values() for plugin in same_name]
-    return {plugin.package: plugin.version for plugin in added}
+    return {one.package: one.version for group in GROUPS for named in plugins(group).values() for one in named}
 
 
-def check_alone(rivals: Iterable[Plugin], *, built_in: bool) -> None:
-    """Refuses a name that means two things.
+def check_unique(named: Iterable[Plugin], *, built_in: bool) -> None:
+    """Refuses a name that several packages define.
+
+    Args:
+        named: the plugins of that name.
+        built_in: whether hf_emms defines it too.
 
     Raises:
-        EmmsError: it does; both are named.
+        EmmsError: names the packages.
     """
-    rivals = list(rivals)
-    owners = [*(["hf_emms itself"] if built_in else []), *(f"the package {one.package}" for one in rivals)]
+    named = list(named)
+    owners = [*(["hf_emms itself"] if built_in else []), *(f"the package {one.package}" for one in named)]
     if len(owners) > 1:
-        first = rivals[-1]
+        last = named[-1]
         raise EmmsError(
-            f"the {GROUPS[first.entry.group]} {first.name!r} comes from {' and from '.join(owners)}",
-            f"give it another name in the entry points of {first.package}, or: pip uninstall {first.package}",
+            f"the {GROUPS[last.entry.group]} {last.name!r} comes from {' and from '.join(owners)}",
+            f"give it another name in the entry points of {last.package}, or: pip uninstall {last.package}",
         )
 
 
 class Registry(Mapping[str, T], Generic[T]):
     """Built-in entries, and those of other packages, by name.
 
-    A name that stands for two things, or whose package cannot be loaded, raises an EmmsError when it is looked up;
+    A name that several packages define, or whose package cannot be loaded, raises an EmmsError when it is looked up;
     iteration leaves it out, with a warning.
 
     Args:
         group: of the entry points.
-        kind: what the entries are.
-        built_in: ours.
-        names: the name of an entry, then its other names.
+        kind: the class of the entries.
+        built_in: the entries of hf_emms.
+        names: returns the name of an entry, then its aliases.
     """
 
     def __init__(self, group: str, kind: type[T], built_in: Iterable[T], names: Callable[[T], tuple[str, ...]]) -> None:
         self._group, self._kind, self._names = group, kind, names
-        self._own = {names(one)[0]: one for one in built_in}
-        self._own_aliases = {alias: one for one in self._own.values() for alias in names(one)[1:]}
+        self._built_in = {names(one)[0]: one for one in built_in}
+        self._aliases = {alias: one for one in self._built_in.values() for alias in names(one)[1:]}
         self._loaded: dict[str, T] = {}
         self._warned: set[str] = set()
 
     @property
     def built_in(self) -> Mapping[str, T]:
-        """Ours alone: what is chosen from when nobody has named anything."""
-        return self._own
+        """The entries of hf_emms: the choice when nothing is named."""
+        return self._built_in
 
     def __getitem__(self, name: str) -> T:
         added = plugins(self._group).get(name, ())
-        check_alone(added, built_in=name in self._own or name in self._own_aliases)
-        if name in self._own:
-            return self._own[name]
+        check_unique(added, built_in=name in self._built_in or name in self._aliases)
+        if name in self._built_in:
+            return self._built_in[name]
         if name not in self._loaded:
             if not added:
                 raise KeyError(name)
@@ -151,10 +154,10 @@ class Registry(Mapping[str, T], Generic[T]):
         return self._loaded[name]
 
     def __contains__(self, name: object) -> bool:
-        return name in self._own or name in plugins(self._group)
+        return name in self._built_in or name in plugins(self._group)
 
     def __iter__(self) -> Iterator[str]:
-        for name in dict.fromkeys((*self._own, *plugins(self._group))):
+        for name in dict.fromkeys((*self._built_in, *plugins(self._group))):
             try:
                 self[name]
             except EmmsError as error:
@@ -168,15 +171,15 @@ class Registry(Mapping[str, T], Generic[T]):
         return sum(1 for _ in self)
 
     def find(self, name: str) -> T | None:
-        """The entry of this name or other name, or None.
+        """The entry of this name or alias, or None.
 
         Raises:
-            EmmsError: the name stands for two things, or its package cannot be loaded.
+            EmmsError: several packages define the name, or its package cannot be loaded.
         """
         if name in self:
             return self[name]
-        if name in self._own_aliases:
-            return self._own_aliases[name]
+        if name in self._aliases:
+            return self._aliases[name]
         return next((one for one in self.values() if name in self._names(one)), None)
 
     def _load(self, plugin: Plugin) -> T:
@@ -186,9 +189,9 @@ class Registry(Mapping[str, T], Generic[T]):
         name, *aliases = self._names(found[0])
         if name != plugin.name:
             raise plugin.error(f"calls itself {name!r}: the entry point has to have that name")
-        taken = {*self._own, *self._own_aliases, *plugins(self._group)}.intersection(aliases)
+        taken = {*self._built_in, *self._aliases, *plugins(self._group)}.intersection(aliases)
         if taken:
-            raise plugin.error(f"takes the other name {min(taken)!r}, which hf_emms or another package has")
+            raise plugin.error(f"has the alias {min(taken)!r}, which hf_emms or another package uses")
         return found[0]
 
 

@@ -1,7 +1,7 @@
 """The embedded demo: small real datasets, checkpoints and label encoders that ship with the package.
 
-They look like Hub repositories (`emms-demo/resnet-distilled`) and are read from folders beside this file.
-scripts/demo/ makes them; NOTICE says where they come from.
+They have ids like Hub repositories (`emms-demo/resnet-distilled`) and are read from this folder.
+scripts/demo/ makes them; NOTICE lists their sources.
 """
 
 from __future__ import annotations
@@ -27,10 +27,10 @@ def folder_of(repo_id: str) -> Path | None:
         repo_id: e.g. "emms-demo/resnet-distilled".
 
     Returns:
-        Its folder, or None if the id is not one of the demo's (does not start with DEMO_PREFIX).
+        Its folder; None where the id does not start with DEMO_PREFIX.
 
     Raises:
-        EmmsError: if the id starts with DEMO_PREFIX but nothing of that name ships.
+        EmmsError: it does, but there is none of that name.
     """
     if not repo_id.startswith(DEMO_PREFIX):
         return None

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 
-from hf_emms.plugins import Plugin, check_alone, plugins
+from hf_emms.plugins import Plugin, check_unique, plugins
 from hf_emms.tasks.base import Modality
 
 
@@ -219,7 +219,7 @@ def find_architecture(model_type: str, modality: Modality) -> Architecture | Non
     """
     built_in = _ROWS.get((modality, model_type))
     added = [(plugin, row) for plugin, row in _plugin_rows(model_type) if row.modality == modality]
-    check_alone((plugin for plugin, _ in added), built_in=built_in is not None)
+    check_unique((plugin for plugin, _ in added), built_in=built_in is not None)
     return added[0][1] if added else built_in
 
 

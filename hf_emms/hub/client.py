@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 Kind = Literal["model", "dataset", "space"]
-# What is said by HTTP status, where it is not what `translate_hub_errors` would say; None: by any other.
+# HTTP status → hint, in place of that of `translate_hub_errors`; None: for any other status.
 Hints = Mapping[int | None, str]
 
 # Set by whoever makes requests in a thread: once the event is set, a download ends at its next chunk.
