@@ -11,7 +11,7 @@ from typing import Any
 from hf_emms import __version__, hub, results
 from hf_emms.errors import EmmsError
 from hf_emms.formatting import parse_duration
-from hf_emms.hub import Hardware, Job
+from hf_emms.hub import Hardware, Job, JobSpec
 from hf_emms.options import Options, words_of
 from hf_emms.presets import dataset_preset, encoder_presets
 from hf_emms.ranking import Ranking
@@ -47,20 +47,8 @@ class JobSettings:
         return parse_duration(self.timeout, bare_seconds=True) / 60
 
 
-@dataclass(frozen=True)
-class JobSpec:
-    """What the Hub is asked to run; secrets by name only. The fields are those of `hub.start_job`."""
-
-    image: str
-    command: tuple[str, ...]
-    flavor: str
-    timeout: str
-    environment: dict[str, str]
-    secrets: tuple[str, ...] = ("HF_TOKEN",)
-
-
 def job_spec(options: Options, settings: JobSettings) -> JobSpec:
-    """The job that does what a options asks for.
+    """The job that does what the options ask for.
 
     Raises:
         EmmsError: it names something that only this machine has.
@@ -93,7 +81,7 @@ def price(settings: JobSettings) -> tuple[Hardware, float]:
 
 
 def start(options: Options, settings: JobSettings) -> Job:
-    """Starts the job of a options, once everything has been checked that can be.
+    """Starts the job of a ranking, once everything has been checked that can be.
 
     Raises:
         EmmsError: no rights, no such hardware, something that only this machine has, or refused.
@@ -104,7 +92,7 @@ def start(options: Options, settings: JobSettings) -> Job:
     repo = settings.results_repo
     hub.require_push(account, repo, "dataset", instead=f"--results-repo {account.name}/emms-results")
     price(settings)
-    return hub.start_job(account, **vars(spec))
+    return hub.start_job(account, spec)
 
 
 def follow(job: Job, say: Callable[[str], None]) -> Ranking:

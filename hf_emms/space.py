@@ -14,11 +14,12 @@ from importlib import resources
 from pathlib import Path
 
 from hf_emms import hub
+from hf_emms.atomic_files import write_atomic
 from hf_emms.errors import EmmsError
 
 _LEFT_OUT = ("*.pyc", "__pycache__/*", "*/__pycache__/*", "results/*", ".*")
 # The modules of this package that the Space uses. None imports anything else of it.
-_SHIPPED = ("errors.py", "formatting.py", "ranking.py", "views.py", "merging.py")
+_SHIPPED = ("atomic_files.py", "errors.py", "formatting.py", "ranking.py", "views.py", "merging.py")
 # Modules that a newer version no longer has are deleted; other files of the owner stay.
 _REPLACED = ("leaderboard/*", "hf_emms/*")
 
@@ -58,9 +59,7 @@ def files() -> dict[str, bytes]:
 def write_files(folder: Path) -> None:
     """Writes `files` to a folder, which is a whole Space then."""
     for name, content in files().items():
-        path = folder / name
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_bytes(content)
+        write_atomic(folder / name, content)
 
 
 def publish(

@@ -11,7 +11,7 @@ from hf_emms.hub.client import (
     translate_hub_errors,
 )
 from hf_emms.hub.commits import TRIES_AMONG_MANY, Outcome, Read, create_dataset, propose, push, read_file
-from hf_emms.hub.jobs import DONE, Hardware, Job, hardware, job_log, job_stage, start_job
+from hf_emms.hub.jobs import DONE, Hardware, Job, JobSpec, hardware, job_log, job_stage, start_job
 from hf_emms.hub.model_info import (
     Evaluation,
     HubModel,
@@ -44,6 +44,7 @@ __all__ = [
     "Hardware",
     "HubModel",
     "Job",
+    "JobSpec",
     "Kind",
     "Outcome",
     "Read",

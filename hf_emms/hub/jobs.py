@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -32,6 +32,27 @@ class Hardware:
 
 
 @dataclass(frozen=True)
+class JobSpec:
+    """A job to start.
+
+    Attributes:
+        image: of the container.
+        command: with its arguments.
+        flavor: of the hardware.
+        timeout: after which the Hub ends it: seconds, or a number with s, m, h, d or w.
+        environment: variables that everybody who sees the job may read.
+        secrets: names of secret variables; HF_TOKEN is the token in use.
+    """
+
+    image: str
+    command: tuple[str, ...]
+    flavor: str
+    timeout: str
+    environment: dict[str, str]
+    secrets: tuple[str, ...] = ("HF_TOKEN",)
+
+
+@dataclass(frozen=True)
 class Job:
     """A job on the Hub: its id, whose it is, and its page."""
 
@@ -56,26 +77,8 @@ def hardware() -> dict[str, Hardware]:
     return {flavor.name: flavor for flavor in flavors}
 
 
-def start_job(
-    account: Account,
-    *,
-    image: str,
-    command: Sequence[str],
-    flavor: str,
-    timeout: str,
-    environment: Mapping[str, str],
-    secrets: Sequence[str],
-) -> Job:
-    """Starts a job. Sent once only: a request that is repeated might pay twice.
-
-    Args:
-        account: in whose name it runs.
-        image: of the container.
-        command: with its arguments.
-        flavor: of the hardware.
-        timeout: after which the Hub ends it: seconds, or a number with s, m, h, d or w.
-        environment: variables that everybody who sees the job may read.
-        secrets: names of secret variables; HF_TOKEN is the token in use.
+def start_job(account: Account, spec: JobSpec) -> Job:
+    """Starts a job in the name of an account. Sent once only: a request that is repeated might pay twice.
 
     Raises:
         EmmsError: refused, or the Hub cannot be reached.
@@ -85,12 +88,12 @@ def start_job(
     values = {"HF_TOKEN": get_token()}
     started = request(
         lambda api: api.run_job(
-            image=image,
-            command=list(command),
-            env=dict(environment),
-            secrets={name: values[name] for name in secrets},
-            flavor=flavor,
-            timeout=parse_duration(timeout, bare_seconds=True),
+            image=spec.image,
+            command=list(spec.command),
+            env=spec.environment,
+            secrets={name: values[name] for name in spec.secrets},
+            flavor=spec.flavor,
+            timeout=parse_duration(spec.timeout, bare_seconds=True),
             namespace=account.name,
         ),
         "a job",

@@ -22,7 +22,9 @@ from tests.helpers.space import SPACE, of_rows, scored
 from tests.hub.fixtures import client_environment
 
 RESULTS = "ada/emms-results"
-SHIPPED = {f"hf_emms/{name}.py" for name in ("__init__", "errors", "formatting", "merging", "ranking", "views")}
+SHIPPED = {
+    f"hf_emms/{name}.py" for name in ("__init__", "atomic_files", "errors", "formatting", "merging", "ranking", "views")
+}
 
 
 @pytest.fixture
