@@ -1,10 +1,10 @@
-"""The whole road: resolve, embed the labels, run every checkpoint, rank."""
+"""The pipeline: resolve, embed the labels, run every checkpoint, rank."""
 
 from __future__ import annotations
 
 import functools
 import hashlib
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import closing
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
@@ -84,7 +84,7 @@ def rank(
             "majority", "one-per-image" (by the seed), or "all", each as a row of its own.
         prompt: template of the label texts, with ``{}`` where the label goes.
         label_form: which F-labels boxes and values make: "text", "numbers" or "both"; the task's by default. Of answers
-            "spans" of their contexts, the default where they stand there, or "text".
+            "spans" of their contexts, the default if they are substrings of these, or "text".
         box_format: "xywh", "xyxy" or "cxcywh".
         encoders: sets ("paper", "base", "demo") or ids of the label encoders.
         estimators: names; the first one orders the rows.
@@ -93,19 +93,19 @@ def rank(
         device: "auto", "cpu", "cuda" or "mps".
         dtype: "auto", "float32", "bfloat16" or "float16".
         batch_size: inputs a batch; chosen by default.
-        layers: "spread" (the first and the middle hidden layer beside the last; the default), "last" (what the table
-            of architectures says), "mean" over all hidden layers, or the number of one; each checkpoint's row is
+        layers: "spread" (the first and the middle hidden layer besides the last; the default), "last" (what the table
+            of architectures names), "mean" over all hidden layers, or the number of one; each checkpoint's row is
             that of the best of several.
         resume: take rows that an earlier run with the same settings finished.
-        cache: look for features, label embeddings and rows in the cache, and keep them there.
+        cache: read features, label embeddings and rows from the cache, and store them there.
         streaming: read the dataset without downloading all of it.
         allow_pickle: load checkpoints that have pickled weights only.
-        trust_remote_code: run code that checkpoints bring along.
+        trust_remote_code: run code from checkpoint repositories.
         engine: where checkpoints run: "local" (this process), "ray" (a Ray cluster) or "jobs" (a Hugging Face Job).
         ray_address: of a running Ray cluster; by default RAY_ADDRESS, or one on this machine for this run.
         shard_size: inputs a Ray task; chosen by default.
         job: hardware of a Hugging Face Job, and the results dataset that its ranking comes back through.
-        progress: is told what happens.
+        progress: receives events; by default nothing is reported.
 
     Returns:
         The ranking; a checkpoint that failed is a row with an error.
@@ -133,25 +133,35 @@ def rank(
 
 def run(plan: Plan, progress: Progress) -> Ranking:
     """Runs what a plan lists. Every finished row is on disk before the next checkpoint starts."""
+    cache = open_cache(plan.options, progress)
+    labels = functools.cache(lambda: embed_labels(plan, cache, progress))
+    rows = [*_known_rows(plan, progress), *_run_checkpoints(plan, labels, cache, progress)]
+    return _ranking(plan, labels(), ranked(rows, plan.options.estimators[0]))
+
+
+def _known_rows(plan: Plan, progress: Progress) -> Iterator[Row]:
+    """Rows of an earlier run, and those of checkpoints that could not be resolved."""
+    for candidate in plan.candidates:
+        if candidate.row is not None:
+            progress.started(candidate.id, 0)
+            progress.finished(candidate.row)
+            yield candidate.row
+
+
+def _run_checkpoints(plan: Plan, labels: Callable[[], LabelTable], cache: Cache, progress: Progress) -> Iterator[Row]:
+    """Rows of the other checkpoints: features, moments, scores. Rows on all of the sample are cached."""
     options, sample = plan.options, plan.sample
-    cache = open_cache(options, progress)
-    rows = [candidate.row for candidate in plan.candidates if candidate.row is not None]
-    for row in rows:
-        progress.started(row.checkpoint, 0)
-        progress.finished(row)
-    labels = functools.cache(lambda: _labels(plan, cache, progress))
-    to_run = {candidate.id: candidate.repo for candidate in plan.candidates if candidate.repo and not candidate.row}
-    work = Work(to_run, sample, labels, options, cache, progress)
+    repos = {one.id: one.repo for one in plan.candidates if one.repo is not None and one.row is None}
+    work = Work(repos, sample, labels, options, cache, progress)
     with closing(engine_for(options).rows(work)) as finished:
         for row in finished:
             if row.error is None and row.n is None:
-                key = row_key(to_run[row.checkpoint], options, sample, plan.encoders)
+                key = row_key(repos[row.checkpoint], options, sample, plan.encoders)
                 cache.put_json("rows", key, msgspec.to_builtins(row))
-            rows.append(row)
-    return _ranking(plan, labels(), ranked(rows, options.estimators[0]))
+            yield row
 
 
-def _labels(plan: Plan, cache: Cache, progress: Progress) -> LabelTable:
+def embed_labels(plan: Plan, cache: Cache, progress: Progress) -> LabelTable:
     """F-labels of the sample's rows: each encoder embeds each distinct text once; numbers are one more F-label."""
     sample = plan.sample
     tables = [sample.label_embeddings(_table(encoder, plan, cache, progress)) for encoder in plan.encoders]
@@ -220,12 +230,12 @@ def _ranking(plan: Plan, labels: LabelTable, rows: tuple[Row, ...]) -> Ranking:
 
 
 def _race_notes(top: int | None, rows: tuple[Row, ...]) -> list[str]:
-    stopped = [row.n for row in rows if row.n is not None]
-    if top is None or not stopped:
+    eliminated = [row.n for row in rows if row.n is not None]
+    if top is None or not eliminated:
         return []
-    sizes = " to ".join(f"{size:,}" for size in sorted({min(stopped), max(stopped)}))
+    sizes = " to ".join(f"{size:,}" for size in sorted({min(eliminated), max(eliminated)}))
     return [
-        f"race for the best {top}: stopped early were {len(stopped)} of {pluralize(len(rows), 'checkpoint')}, "
+        f"race for the best {top}: stopped early were {len(eliminated)} of {pluralize(len(rows), 'checkpoint')}, "
         f"after {sizes} rows"
     ]
 

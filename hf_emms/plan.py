@@ -1,12 +1,11 @@
-"""What a ranking will run on: everything named, found and pinned before anything runs.
-
-What a plan will cost: files, bytes and seconds, before anything is downloaded or run.
-"""
+"""What a ranking will run on, resolved and pinned before anything runs, and what that will cost."""
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from multiprocessing.pool import ThreadPool
 from statistics import median
 from typing import TYPE_CHECKING, Any
@@ -14,15 +13,15 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 
 from hf_emms.cache import Cache, default_root
-from hf_emms.engines.base import Engine, Progress, one_line, versions
-from hf_emms.engines.choice import engine_of
+from hf_emms.engines.base import Engine, Progress, or_failed_row, versions
+from hf_emms.engines.local import LocalEngine
 from hf_emms.engines.race import RaceEngine
 from hf_emms.errors import EmmsError
 from hf_emms.features.architectures import INPUT_NAMES
 from hf_emms.features.files import needed_files, weight_files
 from hf_emms.formatting import pluralize
 from hf_emms.hub import Repo, RepoFile, listing, resolve
-from hf_emms.options import Options
+from hf_emms.options import Options, flag_of
 from hf_emms.presets import DatasetPreset, dataset_preset, default_checkpoints, expand_encoders
 from hf_emms.ranking import Ranking, Row
 from hf_emms.scoring.estimators import get_estimator
@@ -37,8 +36,18 @@ DEFAULT_ENCODERS = ("base",)
 # Part of the key of every finished row: raise it when the same inputs give another row.
 ROW_VERSION = 4
 
-# Checkpoints that are looked up at a time.
-_AT_ONCE = 4
+# Checkpoints that are looked up at the same time.
+_THREADS = 4
+
+# Seconds for one input and one parameter, on one CPU core or two: two operations for each parameter and token, 197
+# tokens for an image of 224 × 224, some 32 for a text, 200 for a pair of texts, 5 · 10¹⁰ operations a second. Right
+# within a factor of about three.
+CPU_SECONDS: dict[Modality, float] = {"image": 8e-9, "text": 1.3e-9, "image+text": 9e-9, "text+text": 8e-9}
+GPU_SPEEDUP = 100
+# The time of shorter runs is mostly that of loading.
+_MIN_SECONDS = 5.0
+_MAX_RANKINGS = 50
+_BYTES_PER_PARAMETER = 4
 
 
 @dataclass(frozen=True)
@@ -47,8 +56,8 @@ class Candidate:
 
     Attributes:
         id: as the user named it.
-        repo: the checkpoint at its exact revision; None where it could not be resolved.
-        row: its finished row, where one is in the cache, or the failed row of one that could not be resolved.
+        repo: the checkpoint at its exact revision; None if it could not be resolved.
+        row: its finished row, if the cache has it, or its failed row if it could not be resolved.
     """
 
     id: str
@@ -81,40 +90,56 @@ def plan(options: Options, progress: Progress) -> Plan:
     preset = dataset_preset(options.dataset) if isinstance(options.dataset, str) else None
     if preset is not None:
         preset.check_usable()
-    # Before a long download rather than after it, but numbers need no encoder, and the columns may turn out to be some.
-    encoders = _encoders(options, preset) if _surely_texts(options, preset) else ()
+    # If it is known already that there will be label texts, a wrong encoder fails before a long download.
+    encoders = _resolve_encoders(options, preset) if _surely_texts(options, preset) else ()
     cache = open_cache(options, progress)
     sample = load_sample(options, cache)
-    encoders = () if sample.form == "numbers" else encoders or _encoders(options, preset)
-    own = preset.checkpoints if preset is not None and preset.task == sample.task.id else ()
-    ids = options.checkpoints or own or default_checkpoints(sample.task.id)
-    unique = tuple(dict.fromkeys(ids))
+    if sample.form == "numbers":
+        encoders = ()
+    elif not encoders:
+        encoders = _resolve_encoders(options, preset)
+    of_preset = preset.checkpoints if preset is not None and preset.task == sample.task.id else ()
+    ids = options.checkpoints or of_preset or default_checkpoints(sample.task.id)
+    candidates = _candidates(tuple(dict.fromkeys(ids)), options, sample, encoders, cache)
     notes = [*sample.notes]
     if options.encoders and not encoders:
         notes.append("labels are numbers, which no encoder embeds: --label-form both adds their words")
-    if len(unique) < len(ids):
-        notes.append(f"named twice and ranked once: {pluralize(len(ids) - len(unique), 'checkpoint')}")
-    found = zip(unique, _resolved(unique), strict=True)
-    candidates = tuple(_candidate(id, repo, options, sample, encoders, cache) for id, repo in found)
+    if len(candidates) < len(ids):
+        notes.append(f"named twice and ranked once: {pluralize(len(ids) - len(candidates), 'checkpoint')}")
     return Plan(options, sample, encoders, candidates, tuple(notes))
 
 
 def open_cache(options: Options, progress: Progress) -> Cache:
-    """The cache that a options asks for; problems with it are told to `progress`."""
+    """The cache that the options ask for; it reports problems to `progress`."""
     return Cache(default_root() if options.cache else None, progress.noted)
 
 
 def engine_for(options: Options) -> Engine:
-    """The engine that a options asks for.
+    """The engine that the options ask for.
 
     Raises:
-        EmmsError: there is none of that name, its package is not installed, or it cannot do what is asked.
+        EmmsError: its package is not installed, or it does not support the other options.
     """
+    if options.engine == "local":
+        for name in ("ray_address", "shard_size"):
+            if getattr(options, name) is not None:
+                raise EmmsError(f"{flag_of(name)} is for a Ray cluster, but the engine is local", "--engine ray")
     if options.race is not None:
         if options.engine != "local":
             raise EmmsError(f"--race runs in this process, not on --engine {options.engine}", "leave one of them out")
         return RaceEngine(options.race, get_estimator(options.estimators[0]), options.layers)
-    return engine_of(options.engine, ray_address=options.ray_address, shard_inputs=options.shard_size)
+    if options.engine == "local":
+        return LocalEngine()
+    if options.ray_address is None and "RAY_ADDRESS" not in os.environ:
+        # Ray reads this when it is imported: its processes then listen on the loopback device only.
+        os.environ.setdefault("RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER", "0")
+    try:
+        from hf_emms.engines.ray_engine import RayEngine
+    except ModuleNotFoundError as error:
+        if error.name != "ray":
+            raise
+        raise EmmsError("--engine ray needs Ray, which is not installed", "pip install 'hf-emms[ray]'") from None
+    return RayEngine(options.ray_address, options.shard_size)
 
 
 def row_key(repo: Repo, options: Options, sample: Sample, encoders: tuple[Repo, ...]) -> dict[str, Any]:
@@ -137,55 +162,31 @@ def _surely_texts(options: Options, preset: DatasetPreset | None) -> bool:
     return task is not None and (options.label_form or get_task(task).form) != "numbers"
 
 
-def _encoders(options: Options, preset: DatasetPreset | None) -> tuple[Repo, ...]:
+def _resolve_encoders(options: Options, preset: DatasetPreset | None) -> tuple[Repo, ...]:
     names = options.encoders or ((preset.encoders,) if preset and preset.encoders else DEFAULT_ENCODERS)
-    return tuple(map(_encoder, expand_encoders(names)))
-
-
-def _encoder(id: str) -> Repo:
     try:
-        return resolve(id, "model")
+        return tuple(resolve(id, "model") for id in expand_encoders(names))
     except EmmsError as error:
         hint = f"{error.hint}; or --encoder demo: those ship with hf-emms"
         raise EmmsError(f"a label encoder cannot be used: {error.message}", hint) from error
 
 
-def _resolved(ids: Sequence[str]) -> list[Repo | EmmsError]:
-    """Checkpoints at their exact revisions, or why there is none, several at a time.
-
-    The Hub answers slowly, and a folder is read to its end.
-    """
-
-    def found(id: str) -> Repo | EmmsError:
-        try:
-            return resolve(id, "model")
-        except EmmsError as error:
-            return error
-
+def _candidates(
+    ids: Sequence[str], options: Options, sample: Sample, encoders: tuple[Repo, ...], cache: Cache
+) -> tuple[Candidate, ...]:
+    """Resolves checkpoints, several at a time: the Hub takes long to answer, and a folder is read completely."""
     # Its threads are daemons, which do not keep an interrupted program from ending.
-    with ThreadPool(_AT_ONCE) as pool:
-        return pool.map(found, ids, chunksize=1)
-
-
-def _candidate(
-    id: str, repo: Repo | EmmsError, options: Options, sample: Sample, encoders: tuple[Repo, ...], cache: Cache
-) -> Candidate:
-    if isinstance(repo, EmmsError):
-        return Candidate(id, None, Row(id, error=one_line(repo)))
-    stored = cache.get_json("rows", row_key(repo, options, sample, encoders)) if options.resume else None
-    row = msgspec.convert(stored, Row) if stored is not None else None
-    return Candidate(id, repo, msgspec.structs.replace(row, checkpoint=id, cached="row") if row else None)
-
-
-# Seconds for one input and one parameter, on one CPU core or two: two operations a parameter and token, 197 tokens a
-# picture of 224 × 224, some 32 a text, 200 a pair of texts, 50 thousand million operations a second. Right within a
-# factor of three or so.
-CPU_SECONDS: dict[Modality, float] = {"image": 8e-9, "text": 1.3e-9, "image+text": 9e-9, "text+text": 8e-9}
-GPU_SPEEDUP = 100
-# Runs shorter than this tell how long loading takes, not how fast a checkpoint runs.
-_TELLING_SECONDS = 5.0
-_MOST_RANKINGS = 50
-_BYTES_A_PARAMETER = 4
+    with ThreadPool(_THREADS) as pool:
+        resolved = pool.map(lambda id: or_failed_row(id, None, partial(resolve, id, "model")), ids, chunksize=1)
+    candidates = []
+    for id, repo in zip(ids, resolved, strict=True):
+        if isinstance(repo, Row):
+            candidates.append(Candidate(id, None, repo))
+            continue
+        stored = cache.get_json("rows", row_key(repo, options, sample, encoders)) if options.resume else None
+        row = msgspec.convert({**stored, "checkpoint": id, "cached": "row"}, Row) if stored is not None else None
+        candidates.append(Candidate(id, repo, row))
+    return tuple(candidates)
 
 
 @dataclass(frozen=True)
@@ -193,11 +194,11 @@ class Cost:
     """What one checkpoint or encoder costs.
 
     Attributes:
-        files: how many are needed.
+        files: number of files that are needed.
         bytes: to download.
         cached: bytes that are on this machine already.
-        seconds: for the features, by the rate of `rate`; None for an encoder, or without weights.
-        problem: why nothing can be told.
+        seconds: of computing features, by the `Rate`; None for an encoder.
+        problem: why the rest is unknown.
     """
 
     files: int = 0
@@ -209,7 +210,7 @@ class Cost:
 
 @dataclass(frozen=True)
 class Rate:
-    """Seconds for one input and one parameter, and where the figure comes from."""
+    """Seconds for one input and one parameter, and where the number comes from."""
 
     seconds: float
     source: str
@@ -222,7 +223,7 @@ def rate(options: Options, modality: Modality) -> Rate:
         for ranking in _earlier_rankings()
         if ranking.settings.get("device") == options.device and _modality(ranking) == modality
         for row in ranking.rows
-        if row.parameters and row.n is None and row.seconds.features >= _TELLING_SECONDS
+        if row.parameters and row.n is None and row.seconds.features >= _MIN_SECONDS
     ]
     if measured:
         return Rate(median(measured), f"as fast as {pluralize(len(measured), 'checkpoint')} before")
@@ -232,7 +233,7 @@ def rate(options: Options, modality: Modality) -> Rate:
 
 
 def cost(repo: Repo, options: Options, inputs: int | None, rate: Rate) -> Cost:
-    """What a checkpoint (or, without inputs, an encoder) will download and how long it will run."""
+    """What a checkpoint (or, without inputs, an encoder) will download, and how long it will run."""
     try:
         files = listing(repo)
     except EmmsError as error:
@@ -241,7 +242,7 @@ def cost(repo: Repo, options: Options, inputs: int | None, rate: Rate) -> Cost:
     weights = weight_files(files, allow_pickle=options.allow_pickle)
     if not weights:
         return Cost(problem="no weights as safetensors")
-    parameters = _total(files[path] for path in weights) / _BYTES_A_PARAMETER
+    parameters = _total(files[path] for path in weights) / _BYTES_PER_PARAMETER
     return Cost(
         len(needed),
         _total(files[path] for path in needed if not files[path].cached),
@@ -272,12 +273,12 @@ def _total(files: Iterable[RepoFile]) -> int:
 
 
 def _earlier_rankings() -> list[Ranking]:
-    """The latest rankings that the command line has kept."""
+    """The latest rankings that the command line has saved."""
     paths = sorted((default_root() / "rankings").glob("*.json"), key=lambda path: path.stat().st_mtime)
     rankings = []
-    for path in paths[-_MOST_RANKINGS:]:
+    for path in paths[-_MAX_RANKINGS:]:
         try:
             rankings.append(Ranking.from_json(path.read_text(encoding="utf-8")))
         except (EmmsError, OSError):
-            continue  # of another version, or gone meanwhile
+            continue  # of a newer version, or removed meanwhile
     return rankings

@@ -15,7 +15,7 @@ from hf_emms.engines.base import Silent
 from hf_emms.features.label_embeddings import embed_texts
 from hf_emms.hub import resolve
 from hf_emms.options import Options
-from hf_emms.pipeline import _labels
+from hf_emms.pipeline import embed_labels
 from hf_emms.plan import open_cache, plan
 from hf_emms.ranking import Encoder, Ranking
 from tests.helpers.rankings import example
@@ -81,7 +81,7 @@ def test_an_f_label_of_several_texts_is_the_mean_of_their_embeddings() -> None:
     captions = [["a red cat", "a cat"], ["a dog"], ["a cat", "a cat", "a dog", "a cow"]]
     rows = datasets.Dataset.from_dict({"text": ["x", "y", "z"], "labels": captions})
     request = Options(rows, (CHECKPOINT,), encoders=(ENCODER,), cache=False)
-    labels = _labels(plan(request, Silent()), open_cache(request, Silent()), Silent())
+    labels = embed_labels(plan(request, Silent()), open_cache(request, Silent()), Silent())
     target = load_sample(rows)
     texts = ("a cat", "a cow", "a dog", "a red cat")
     assert target.label_texts == texts

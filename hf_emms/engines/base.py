@@ -1,17 +1,13 @@
-"""What an engine is: it turns checkpoints into rows, wherever the work runs.
-
-What an engine tells about its work while it goes on.
-How checkpoints are run and scored.
-Versions of the packages that a score may depend on.
-What may go wrong with somebody else's checkpoint, and how a row says it.
-"""
+"""What an engine is: it turns checkpoints into rows of a ranking, wherever they run."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Generator
+import logging
+from collections.abc import Callable, Generator, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from importlib import metadata
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Protocol, TypeVar
 
 from hf_emms import __version__
 from hf_emms.cache import Cache
@@ -25,6 +21,11 @@ if TYPE_CHECKING:
     from hf_emms.data import Sample
     from hf_emms.hub import Repo
 
+T = TypeVar("T")
+
+_PACKAGES = ("torch", "transformers", "datasets", "numpy")
+_LOG = logging.getLogger(__name__)
+
 
 @dataclass(frozen=True)
 class Work:
@@ -32,11 +33,11 @@ class Work:
 
     Attributes:
         checkpoints: name in the ranking → checkpoint, in the order of the plan.
-        sample: the rows.
-        labels: gives the F-labels of the N rows of the sample; an engine may start downloads before it asks.
+        sample: the inputs, and the rows made of them.
+        labels: returns the F-labels of the sample's N rows; an engine may start downloads before it calls this.
         options: how checkpoints are run and scored.
-        cache: of this machine: where features are looked for and kept.
-        progress: is told what happens.
+        cache: where features are looked for and stored.
+        progress: receives the events.
     """
 
     checkpoints: dict[str, Repo]
@@ -51,10 +52,10 @@ class Engine(Protocol):
     """Runs checkpoints."""
 
     def rows(self, work: Work) -> Generator[Row, None, None]:
-        """Yields one row a checkpoint, without a rank, as soon as it is finished, in any order.
+        """Yields one row for each checkpoint, without a rank, as soon as it is finished, in any order.
 
-        The reader keeps a row before it asks for the next one. One that cannot be loaded, run or scored is a row
-        with an error. Closing the generator, or an interruption inside it, ends all work that it has begun.
+        The caller stores a row before it asks for the next one. A checkpoint that cannot be loaded, run or scored
+        gives a row with an error. Closing the generator, or an interruption inside it, ends all work it has started.
 
         Raises:
             EmmsError: no checkpoint can be run at all.
@@ -63,23 +64,23 @@ class Engine(Protocol):
 
 
 class Progress(Protocol):
-    """Is told what happens, in this order for every checkpoint; several checkpoints may be under way at once."""
+    """Receives events, for every checkpoint in this order; several checkpoints may be running at once."""
 
     def started(self, checkpoint: str, inputs: int) -> None:
-        """A checkpoint will be fed this many inputs."""
+        """A checkpoint is going to be run on this many inputs."""
 
     def advanced(self, checkpoint: str, inputs: int) -> None:
-        """So many more inputs have gone through a checkpoint."""
+        """This many more inputs have been run."""
 
     def finished(self, row: Row) -> None:
         """The checkpoint has its row, scored or failed."""
 
     def noted(self, message: str) -> None:
-        """Something a user should know, at any time."""
+        """A message for the user, at any time."""
 
 
 class Silent:
-    """Tells nobody."""
+    """A `Progress` that reports nothing."""
 
     def started(self, checkpoint: str, inputs: int) -> None:
         pass
@@ -94,16 +95,38 @@ class Silent:
         pass
 
 
-_PACKAGES = ("torch", "transformers", "datasets", "numpy")
-
-
 def versions() -> dict[str, str]:
-    """Package → installed version: ours, those below it, and those that add to it."""
+    """Package → installed version, of all packages that a score may depend on, plugins included."""
     return {"hf_emms": __version__, **{name: metadata.version(name) for name in _PACKAGES}, **plugin_versions()}
 
 
+def or_failed_row(checkpoint: str, revision: str | None, call: Callable[[], T]) -> T | Row:
+    """The result of a call, or a failed row if the checkpoint it runs raises an error.
+
+    Args:
+        checkpoint: name in the ranking.
+        revision: of the checkpoint, as in `Row`.
+        call: loads, runs or scores the checkpoint.
+    """
+    try:
+        with checkpoint_errors():
+            return call()
+    except EmmsError as error:
+        _LOG.debug("%s failed", checkpoint, exc_info=True)
+        return Row(checkpoint, revision, error=error.message)
+
+
+@contextmanager
+def checkpoint_errors() -> Iterator[None]:
+    """Turns what a checkpoint may raise into an `EmmsError` of one line, which every process can unpickle."""
+    try:
+        yield
+    except failures() as error:
+        raise EmmsError(one_line(error)) from error
+
+
 def failures() -> tuple[type[Exception], ...]:
-    """What a checkpoint of somebody else may raise while it loads and runs."""
+    """What a checkpoint may raise while it is loaded, run and scored."""
     from safetensors import SafetensorError
 
     return (
@@ -123,7 +146,7 @@ def failures() -> tuple[type[Exception], ...]:
 
 
 def one_line(error: BaseException) -> str:
-    """An error as one line: what happened, then the hint; rows are published, so no token may stand in it."""
+    """Message and hint of an error as one line, without tokens: rows are published."""
     if isinstance(error, EmmsError):
         parts = [error.message, error.hint or ""]
     else:

@@ -1,159 +1,157 @@
-"""From features or moments to the scores of a row.
-
-One checkpoint at several layers: what each is worth, and the row of the best.
-"""
+"""One checkpoint: from features or moments to scores, and to its row."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+import time
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from hf_emms.engines.base import one_line
+from hf_emms.engines.extraction import Extraction, needs_rows
 from hf_emms.engines.shards import Shard, moments_of
 from hf_emms.errors import EmmsError
+from hf_emms.hub import Repo
 from hf_emms.options import Options
-from hf_emms.ranking import Score, plain
+from hf_emms.ranking import Row, Score, Seconds, plain
 from hf_emms.scoring.estimators import ESTIMATORS, ScoringInputs
 from hf_emms.scoring.label_basis import LabelTable
 from hf_emms.scoring.moments import Moments
 
-if TYPE_CHECKING:
-    from hf_emms.features.feature_plan import FeatureInfo
+
+@dataclass(frozen=True)
+class LayerScores:
+    """The scores of a checkpoint, by layer.
+
+    Attributes:
+        scores: layer → estimator → score; at least one layer.
+        notes: layer → what a reader of its scores should know.
+        failed: layer → why it has no scores, in one line.
+        seconds: wall time of the estimators.
+    """
+
+    scores: dict[str, dict[str, Score]]
+    notes: dict[str, tuple[str, ...]]
+    failed: dict[str, str]
+    seconds: float
 
 
-def needs_rows(options: Options) -> bool:
-    """Whether an estimator needs features of single rows, not moments alone."""
-    return any(ESTIMATORS[name].needs_rows for name in options.estimators)
+def scored_row(
+    name: str, repo: Repo, extraction: Extraction, scores: LayerScores, options: Options, n: int | None = None
+) -> Row:
+    """The row of a checkpoint, without a rank.
+
+    Args:
+        name: in the ranking.
+        repo: the checkpoint.
+        extraction: information about its features; the features themselves are not used.
+        scores: by the estimators of the options; the first one chooses the layer.
+        options: the row names a layer only if layers were asked for.
+        n: rows that were scored, if not all.
+    """
+    first = options.estimators[0]
+    best = max(scores.scores, key=lambda layer: scores.scores[layer][first].value)  # of equal ones the first
+    info, failed = extraction.info[best], extraction.refused | scores.failed
+    values = {
+        layer: {estimator: score.value for estimator, score in of_layer.items()}
+        for layer, of_layer in scores.scores.items()
+    }
+    return Row(
+        name,
+        repo.revision,
+        n=n,
+        scores=scores.scores[best],
+        parameters=info.parameters,
+        width=info.width,
+        architecture=info.architecture,
+        pooling=info.pooling,
+        seconds=Seconds(round(extraction.seconds, 3), round(scores.seconds, 3)),
+        cached="features" if extraction.cached else "none",
+        notes=(
+            *info.notes,
+            *scores.notes[best],
+            *(f"no score at layer {layer}: {reason}" for layer, reason in failed.items()),
+        ),
+        layer=best if options.layers else None,
+        layers=values if options.layers else {},
+    )
+
+
+def score_layers(layers: Iterable[str], inputs_of: Callable[[str], ScoringInputs], options: Options) -> LayerScores:
+    """Scores every layer with every estimator of the options.
+
+    Args:
+        layers: in the order in which they were asked for.
+        inputs_of: makes what estimators need of a layer; only that of one layer is in memory at a time.
+        options: which estimators.
+
+    Raises:
+        EmmsError: no layer has a score by the first estimator.
+    """
+    started = time.perf_counter()
+    scores: dict[str, dict[str, Score]] = {}
+    notes: dict[str, tuple[str, ...]] = {}
+    failed: dict[str, str] = {}
+    for layer in layers:
+        try:
+            scores[layer], notes[layer] = score_estimators(inputs_of(layer), options)
+        except EmmsError as error:
+            failed[layer] = one_line(error)
+    if not scores:
+        raise EmmsError(next(iter(failed.values())))
+    return LayerScores(scores, notes, failed, time.perf_counter() - started)
 
 
 def scoring_inputs(
-    features: np.ndarray | None, moments: Moments | None, part: Shard, labels: LabelTable, options: Options
+    features: np.ndarray | None, moments: Moments | None, shard: Shard, labels: LabelTable, options: Options
 ) -> ScoringInputs:
-    """What estimators look at.
+    """What estimators need.
 
     Args:
-        features: float32 (m, D1) of the inputs; None where no estimator needs rows and there are moments.
-        moments: of all rows; made from the features where None.
-        part: the rows.
+        features: float32 (m, D1) of the shard's inputs; None if no estimator needs rows and there are moments.
+        moments: of the shard's rows; made from the features if None.
+        shard: the rows.
         labels: of all rows of the sample.
-        options: how.
+        options: estimators, folds and their seed.
     """
     if features is None:
         assert moments is not None
         return ScoringInputs(moments)
     if moments is None:
-        moments = moments_of(features, part, labels, options)
-    rows = features[part.input_of_row] if needs_rows(options) else None
-    return ScoringInputs(moments, rows, labels.take(part.rows), part.groups)
+        moments = moments_of(features, shard, labels, options)
+    rows = features[shard.input_of_row] if needs_rows(options) else None
+    return ScoringInputs(moments, rows, labels.take(shard.rows), shard.groups)
 
 
-def scores_of(
-    evidence: ScoringInputs, options: Options, known: Mapping[str, Score] | None = None
+def score_estimators(
+    inputs: ScoringInputs, options: Options, known: Mapping[str, Score] | None = None
 ) -> tuple[dict[str, Score], tuple[str, ...]]:
-    """Every estimator's score, and notes; one (but the first) that cannot score these rows becomes a note.
+    """Estimator → score, and notes; an estimator after the first that cannot score these rows becomes a note.
 
     Args:
-        evidence: what estimators look at.
+        inputs: what is scored.
         options: which estimators.
-        known: scores of the same evidence that need not be computed again.
+        known: scores of the same inputs that need not be computed again.
 
     Raises:
-        EmmsError: the first one cannot.
+        EmmsError: the first estimator cannot score these rows.
     """
     scores: dict[str, Score] = {}
     notes: list[str] = []
-    for place, name in enumerate(options.estimators):
+    for name in options.estimators:
         try:
-            scores[name] = known[name] if known and name in known else _score(name, evidence)
+            scores[name] = known[name] if known and name in known else _finite_score(name, inputs)
         except EmmsError as error:
-            if place == 0:
+            if not scores:
                 raise
             notes.append(f"no {name} score: {one_line(error)}")
     return scores, tuple(notes)
 
 
-def _score(name: str, evidence: ScoringInputs) -> Score:
-    score = ESTIMATORS[name].score(evidence)
+def _finite_score(name: str, inputs: ScoringInputs) -> Score:
+    score = ESTIMATORS[name].score(inputs)
     numbers = [score.value, *score.folds, *([] if score.stderr is None else [score.stderr])]
     if not np.isfinite(numbers).all():
         raise EmmsError(f"{name} gave {score.value} ± {score.stderr}, which is not a finite number")
     return Score(float(score.value), plain(score.stderr), tuple(map(float, score.folds)), plain(score.details))
-
-
-@dataclass(frozen=True)
-class LayerScores:
-    """What the estimators say of a checkpoint.
-
-    Attributes:
-        scores: layer → estimator → score, of every layer that could be scored; at least one.
-        notes: layer → what a reader of its scores should know.
-        refused: layer → why there are no scores of it, in one line.
-    """
-
-    scores: dict[str, dict[str, Score]]
-    notes: dict[str, tuple[str, ...]]
-    refused: dict[str, str]
-
-    def best(self, estimator: str) -> str:
-        """The layer with the best score by an estimator; of equal ones, the one that was asked for first."""
-        return max(self.scores, key=lambda layer: self.scores[layer][estimator].value)
-
-
-def layer_scores(
-    evidence: Mapping[str, Callable[[], ScoringInputs]], refused: Mapping[str, EmmsError], options: Options
-) -> LayerScores:
-    """Scores every layer.
-
-    Args:
-        evidence: layer → makes what estimators look at; only that of one layer lives at a time.
-        refused: layer → why its features could not be had.
-        options: how.
-
-    Raises:
-        EmmsError: no layer has a score by the first estimator.
-    """
-    failed = dict(refused)
-    scores: dict[str, dict[str, Score]] = {}
-    notes: dict[str, tuple[str, ...]] = {}
-    for layer, make in evidence.items():
-        try:
-            scores[layer], notes[layer] = scores_of(make(), options)
-        except EmmsError as error:
-            failed[layer] = error
-    if not scores:
-        raise next(iter(failed.values()))
-    return LayerScores(scores, notes, {layer: one_line(error) for layer, error in failed.items()})
-
-
-def row_fields(layer_scores: LayerScores, about: Mapping[str, FeatureInfo], options: Options) -> dict[str, Any]:
-    """The fields of a `Row` that report scores and checkpoint.
-
-    Args:
-        layer_scores: of the checkpoint.
-        about: layer → the checkpoint.
-        options: the first estimator picks the layer; without layers asked for, the row names none.
-    """
-    best = layer_scores.best(options.estimators[0])
-    told = about[best]
-    fields: dict[str, Any] = {
-        "scores": layer_scores.scores[best],
-        "parameters": told.parameters,
-        "width": told.width,
-        "architecture": told.architecture,
-        "pooling": told.pooling,
-        "notes": (
-            *told.notes,
-            *layer_scores.notes[best],
-            *(f"no score at layer {layer}: {why}" for layer, why in layer_scores.refused.items()),
-        ),
-    }
-    if options.layers:
-        fields["layer"] = best
-        fields["layers"] = {
-            layer: {name: score.value for name, score in scores.items()}
-            for layer, scores in layer_scores.scores.items()
-        }
-    return fields

@@ -1,24 +1,23 @@
-"""A part's inputs go through a checkpoint, and come out as features, or as the moments of its rows.
-
-The features of one checkpoint: from the cache, or from a run of it.
-"""
+"""The features of a checkpoint, by layer: from the cache, or from running it on a shard of the inputs."""
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 import msgspec
 import numpy as np
 
 from hf_emms.cache import Cache
-from hf_emms.engines.checkpoint import needs_rows
-from hf_emms.engines.shards import Batches, Shard, streamed_moments, whole
+from hf_emms.engines.base import one_line
+from hf_emms.engines.shards import Shard, streamed_moments, whole
 from hf_emms.features.feature_plan import ExtractionPlan, FeatureInfo, plan_extraction
 from hf_emms.features.files import fetch_weights
 from hf_emms.features.hidden_layers import LAST, LayerError
 from hf_emms.options import Options
+from hf_emms.scoring.estimators import ESTIMATORS
 from hf_emms.scoring.label_basis import LabelTable
 from hf_emms.scoring.moments import Moments
 
@@ -29,46 +28,33 @@ if TYPE_CHECKING:
     from hf_emms.tasks import Task
 
 
-def batches_of(
-    extractor: Extractor,
-    part: Shard,
-    options: Options,
-    on_inputs: Callable[[int], None] = lambda count: None,
-) -> Iterator[tuple[np.ndarray, np.ndarray]]:
-    """Features of a part's inputs, batch by batch, see `Batches`; `on_inputs` gets the number of inputs of each."""
-    for positions, features in extractor.batches(part.inputs, batch_size=options.batch_size):
-        yield positions, features
-        on_inputs(len(positions))
-
-
 @dataclass(frozen=True)
 class Extraction:
-    """What a checkpoint makes of all inputs at one layer.
+    """What a checkpoint gives for m inputs, by layer.
 
     Attributes:
-        features: float32 (M, D1); None where nobody needs the rows.
-        moments: of the rows, where there are no features.
-        about: the checkpoint.
-        cached: whether the cache had it.
+        info: layer → what a row reports about its features.
+        features: layer → float32 (m, D1); empty where only moments are needed.
+        moments: layer → moments of the rows of these inputs; empty where there are features.
+        refused: layer → why the checkpoint cannot give it, in one line.
+        seconds: wall time, loading included.
+        cached: whether all of it came from the cache.
     """
 
-    features: np.ndarray | None
-    moments: Moments | None
-    about: FeatureInfo
+    info: dict[str, FeatureInfo]
+    features: dict[str, np.ndarray] = field(default_factory=dict)
+    moments: dict[str, Moments] = field(default_factory=dict)
+    refused: dict[str, str] = field(default_factory=dict)
+    seconds: float = 0.0
     cached: bool = False
 
-
-@dataclass(frozen=True)
-class Extractions:
-    """What a checkpoint makes of all inputs.
-
-    Attributes:
-        layers: layer → what it gives; at least one.
-        refused: layer → why the checkpoint cannot give it.
-    """
-
-    layers: dict[str, Extraction]
-    refused: dict[str, LayerError]
+    def merge(self, other: Extraction) -> Extraction:
+        """Information and seconds of two shards of inputs of one checkpoint, without features and moments."""
+        return Extraction(
+            {layer: info.merge(other.info[layer]) for layer, info in self.info.items()},
+            refused=self.refused | other.refused,
+            seconds=self.seconds + other.seconds,
+        )
 
 
 def extract(
@@ -78,62 +64,99 @@ def extract(
     options: Options,
     cache: Cache,
     on_inputs: Callable[[int], None] = lambda count: None,
-) -> Extractions:
-    """What a checkpoint makes of a sample's inputs. It is loaded only where the cache does not have its features.
+) -> Extraction:
+    """What a checkpoint gives for all inputs of a sample. It is loaded only if the cache lacks some of its features.
 
     Raises:
         EmmsError: the checkpoint cannot be loaded, or fails on an input.
     """
-    kept = CachedFeatures(repo, sample, options, cache)
-    found = {layer: kept.load(layer) for layer in options.read_layers}
-    there = {layer: extraction for layer, extraction in found.items() if extraction is not None}
-    missing = tuple(layer for layer in found if layer not in there)
+    started = time.perf_counter()
+    store = FeatureCache(repo, sample, options, cache)
+    cached = store.load()
+    missing = tuple(layer for layer in options.read_layers if layer not in cached.info)
     if not missing:
         on_inputs(len(sample.inputs))
-        return Extractions(there, {})
+        return replace(cached, seconds=time.perf_counter() - started)
     try:
-        made = _extracted(repo, sample, labels, options, kept, missing, on_inputs)
+        computed = run_on_shard(
+            repo,
+            sample.task,
+            whole(sample),
+            labels,
+            options,
+            keep=needs_rows(options) or cache.enabled,
+            layers=missing,
+            on_inputs=on_inputs,
+        )
     except LayerError as error:
-        if not there:
+        if not cached.info:
             raise
-        return Extractions(there, dict.fromkeys(missing, error))
-    both = there | made.layers
-    return Extractions({layer: both[layer] for layer in found if layer in both}, made.refused)
+        computed = Extraction({}, refused=dict.fromkeys(missing, one_line(error)))
+    for layer, features in computed.features.items():
+        store.save(layer, features, computed.info[layer])
+    info, features_of = cached.info | computed.info, cached.features | computed.features
+    return Extraction(
+        {layer: info[layer] for layer in options.read_layers if layer in info},
+        features_of,
+        computed.moments,
+        computed.refused,
+        time.perf_counter() - started,
+        cached=not computed.info,
+    )
 
 
-def _extracted(
+def run_on_shard(
     repo: Repo,
-    sample: Sample,
+    task: Task,
+    shard: Shard,
     labels: LabelTable,
     options: Options,
-    kept: CachedFeatures,
-    layers: tuple[str, ...],
-    on_inputs: Callable[[int], None],
-) -> Extractions:
-    """One run over the inputs, for all the layers."""
-    extractor = load(repo, sample.task, options, sample.inputs, layers)
+    *,
+    keep: bool,
+    layers: tuple[str, ...] | None = None,
+    on_inputs: Callable[[int], None] = lambda count: None,
+) -> Extraction:
+    """Loads a checkpoint and runs it on a shard once, for all layers.
+
+    Args:
+        repo: the checkpoint.
+        task: what it is ranked for.
+        shard: the inputs.
+        labels: of all rows of the sample.
+        options: how.
+        keep: whether the features are wanted; if not, moments are accumulated batch by batch, and no array of all
+            features exists.
+        layers: the layers; None for those of the options.
+        on_inputs: called with the number of inputs after each batch.
+
+    Raises:
+        EmmsError: the checkpoint cannot be loaded, or fails on an input.
+    """
+    started = time.perf_counter()
+    features, moments = {}, {}
+    extractor = load(repo, task, options, shard.inputs, layers)
     try:
-        part = whole(sample)
-        if not kept.enabled and not needs_rows(options):
-            batches = batches_of(extractor, part, options, on_inputs)
-            moments = streamed_moments(batches, extractor.layer_slices, part, labels, options)
-            streamed = {layer: Extraction(None, moments[layer], extractor.info(layer)) for layer in moments}
-            return Extractions(streamed, extractor.refused)
-        features = filled(batches_of(extractor, part, options, on_inputs), len(part.inputs), extractor.width)
+        if keep:
+            side_by_side = read_features(extractor, shard, options, on_inputs)
+            features = {layer: side_by_side[:, columns] for layer, columns in extractor.layer_slices.items()}
+        else:
+            batches = _batches(extractor, shard, options, on_inputs)
+            moments = streamed_moments(batches, extractor.layer_slices, shard, labels, options)
     finally:
         extractor.close()
-    made = {}
-    for layer, own in extractor.layer_slices.items():
-        about = extractor.info(layer)
-        kept.store(features[:, own], about, layer)
-        made[layer] = Extraction(features[:, own], None, about)
-    return Extractions(made, extractor.refused)
+    return Extraction(
+        {layer: extractor.info(layer) for layer in extractor.layer_slices},
+        features,
+        moments,
+        {layer: one_line(error) for layer, error in extractor.refused.items()},
+        time.perf_counter() - started,
+    )
 
 
 def load(
     repo: Repo, task: Task, options: Options, inputs: Sequence[Any], layers: tuple[str, ...] | None = None
 ) -> Extractor:
-    """Loads a checkpoint for inputs of one kind, to give some layers; without, all that the options ask for.
+    """Loads a checkpoint for inputs of one kind, to give these layers, or those of the options.
 
     Raises:
         EmmsError: it cannot be loaded.
@@ -154,50 +177,63 @@ def load(
     )
 
 
-def filled(batches: Batches, inputs: int, width: int) -> np.ndarray:
-    """The features of batches in the order of the inputs, float32 (m, D1)."""
-    features = np.empty((inputs, width), np.float32)
-    for positions, batch in batches:
+def read_features(
+    extractor: Extractor, shard: Shard, options: Options, on_inputs: Callable[[int], None] = lambda count: None
+) -> np.ndarray:
+    """The features of a shard's inputs in their order, float32 (m, width of the extractor)."""
+    features = np.empty((len(shard.inputs), extractor.width), np.float32)
+    for positions, batch in _batches(extractor, shard, options, on_inputs):
         features[positions] = batch
     return features
 
 
-class CachedFeatures:
-    """The place in a cache of one checkpoint's features of one sample.
+def _batches(
+    extractor: Extractor, shard: Shard, options: Options, on_inputs: Callable[[int], None]
+) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+    """See `shards.Batches`."""
+    for positions, features in extractor.batches(shard.inputs, batch_size=options.batch_size):
+        yield positions, features
+        on_inputs(len(positions))
 
-    Attributes:
-        enabled: whether the cache keeps anything.
+
+def needs_rows(options: Options) -> bool:
+    """Whether an estimator needs features of single rows, not moments alone."""
+    return any(ESTIMATORS[name].needs_rows for name in options.estimators)
+
+
+class FeatureCache:
+    """The entries of a cache with one checkpoint's features of one sample.
 
     Raises:
-        EmmsError: the checkpoint's configuration cannot be had or used; only where the cache is enabled.
+        EmmsError: the checkpoint's configuration cannot be read or used; only if the cache is enabled.
     """
 
     def __init__(self, repo: Repo, sample: Sample, options: Options, cache: Cache) -> None:
-        self.enabled = cache.enabled
         self._cache = cache
-        self._target = sample
-        self._plan = _plan(repo, sample, options) if cache.enabled else None
+        self._keys: dict[str, dict[str, Any]] = {}
+        if cache.enabled:
+            plan = _plan(repo, sample, options)
+            self._keys = {layer: features_key(plan, sample, layer) for layer in options.read_layers}
 
-    def load(self, layer: str = LAST) -> Extraction | None:
-        """What is stored of a layer."""
-        if self._plan is None:
-            return None
-        stored = self._cache.get("features", features_key(self._plan, self._target, layer))
-        if stored is None:
-            return None
-        about = msgspec.json.decode(stored["about"].tobytes(), type=FeatureInfo)
-        return Extraction(stored["features"], None, about, cached=True)
+    def load(self) -> Extraction:
+        """What is cached of the layers of the options, perhaps none."""
+        info, features = {}, {}
+        for layer, key in self._keys.items():
+            stored = self._cache.get("features", key)
+            if stored is not None and "info" in stored:
+                features[layer] = stored["features"]
+                info[layer] = msgspec.json.decode(stored["info"].tobytes(), type=FeatureInfo)
+        return Extraction(info, features, cached=True)
 
-    def store(self, features: np.ndarray, about: FeatureInfo, layer: str = LAST) -> None:
-        """Keeps features of a layer, float32 (M, D1)."""
-        if self._plan is not None:
-            encoded = np.frombuffer(msgspec.json.encode(about), np.uint8)
-            key = features_key(self._plan, self._target, layer)
-            self._cache.put("features", key, {"features": np.ascontiguousarray(features), "about": encoded})
+    def save(self, layer: str, features: np.ndarray, info: FeatureInfo) -> None:
+        """Stores the features of a layer, float32 (M, D1)."""
+        if self._keys:
+            encoded = np.frombuffer(msgspec.json.encode(info), np.uint8)
+            self._cache.put("features", self._keys[layer], {"features": features, "info": encoded})
 
 
 def prefetch_weights(repo: Repo, sample: Sample, options: Options, cache: Cache) -> None:
-    """Downloads what `extract` will load, and nothing where the cache has the features.
+    """Downloads what `extract` will load; nothing if the cache has all features.
 
     Raises:
         EmmsError: it cannot be downloaded, or cannot be used.
@@ -207,7 +243,7 @@ def prefetch_weights(repo: Repo, sample: Sample, options: Options, cache: Cache)
         fetch_weights(repo, subfolder=plan.subfolder, allow_pickle=options.allow_pickle)
 
 
-def features_key(plan: ExtractionPlan, sample: Sample, layer: str = LAST) -> dict[str, Any]:
+def features_key(plan: ExtractionPlan, sample: Sample, layer: str) -> dict[str, Any]:
     """The cache key of a checkpoint's features: everything that changes them."""
     key = {
         "id": plan.repo.id,

@@ -1,15 +1,11 @@
-"""When a race is over for a checkpoint: at what sizes it is looked at, and what its scores tell of all rows.
-
-Checkpoints that stay loaded between the rounds of a race, as far as their weights together are small.
-A race: every checkpoint starts on a small sample, and only those that may still come in on top see all of it.
+"""A race: every checkpoint starts on a small sample, and only those that may still be among the best see all of it.
 
 Successive halving (arXiv 1502.07943) with the stopping rule of racing (Maron and Moore 1994): the sample doubles from
-round to round, and a checkpoint stops when it lies clearly below the K-th best (`stopping.out_of_reach`).
+round to round, and a checkpoint is eliminated when it is clearly below the K-th best, see `is_eliminated`.
 """
 
 from __future__ import annotations
 
-import logging
 import math
 import time
 from collections.abc import Callable, Generator, Iterator, Sequence
@@ -21,14 +17,13 @@ from typing import TYPE_CHECKING
 import numpy as np
 from scipy.special import stdtrit
 
-from hf_emms.engines.base import Work, failures, one_line
-from hf_emms.engines.checkpoint import LayerScores, needs_rows, row_fields, scores_of, scoring_inputs
-from hf_emms.engines.extraction import CachedFeatures, batches_of, filled, load
-from hf_emms.engines.local import Prefetch, downloads_ahead, sharing_pictures
+from hf_emms.engines.base import Work, or_failed_row
+from hf_emms.engines.checkpoint import LayerScores, score_estimators, scored_row, scoring_inputs
+from hf_emms.engines.extraction import Extraction, FeatureCache, load, needs_rows, read_features
+from hf_emms.engines.local import Prefetch, prefetch_checkpoints, with_shared_pixels
 from hf_emms.engines.shards import memory_note, moments_of, shard_of
 from hf_emms.errors import EmmsError
-from hf_emms.features.feature_plan import FeatureInfo
-from hf_emms.ranking import Row, Score, Seconds
+from hf_emms.ranking import Row, Score
 from hf_emms.scoring.estimators import Estimator
 from hf_emms.scoring.label_basis import LabelTable
 from hf_emms.scoring.moments import Moments
@@ -37,170 +32,28 @@ if TYPE_CHECKING:
     from hf_emms.features.extractor import Extractor
     from hf_emms.hub import Repo
 
-
-# Inputs that are read for the first look: fewer leave folds of a few rows, whose scores say nothing.
+# Inputs of the first score: fewer leave folds of a few rows, whose scores mean nothing.
 FEWEST_INPUTS = 50
-# How sure it must be, over folds, that a checkpoint lies below on the rows so far, and on all rows as is expected. The
-# latter is made of two looks and varies twice as much, but only has to confirm the former.
+# Confidence, over folds, that a checkpoint is below on the rows so far, and on all rows as projected. The latter
+# follows from two scores and varies twice as much, but only has to confirm the former.
 CONFIDENCE, CONFIRMED = 0.95, 0.9
+# Bytes of weights, packed copies included, that stay loaded for the next round besides the checkpoint in use.
+MAX_IDLE_BYTES = 10**9
 
-Looks = Sequence[tuple[int, Score]]
-"""Rows and score of each look at a checkpoint, the latest one last."""
-
-
-@dataclass(frozen=True)
-class ProjectedScore:
-    """A score on some rows: its value, and that of each fold."""
-
-    value: float
-    folds: np.ndarray
-
-
-def growing(inputs: int, fewest: int = FEWEST_INPUTS) -> list[int]:
-    """Sizes of the rounds: doubling, from the smallest that still leaves a first look at half of it, up to all."""
-    sizes = [inputs]
-    while sizes[-1] >= 4 * fewest:
-        sizes.append(sizes[-1] // 2)
-    return sizes[::-1]
-
-
-def is_eliminated(looks: Looks, best: Looks, total: int) -> bool:
-    """Whether a checkpoint is clearly below one of the best, now and as it is expected on all rows.
-
-    Args:
-        looks: at the checkpoint.
-        best: at the other one.
-        total: N.
-    """
-    return clearly_below(_latest(looks), _latest(best), CONFIDENCE) and clearly_below(
-        projected_score(looks, total), projected_score(best, total), CONFIRMED
-    )
-
-
-def projected_score(looks: Looks, total: int) -> ProjectedScore:
-    """What a score will be on all rows.
-
-    The excess error of a fitted regression falls as 1/n: what it gained since the look before, at n/2, times
-    (1 − n/N), is still to come. So a wide checkpoint, whose regression starts slowly, isn't stopped for that.
-
-    Args:
-        looks: at the checkpoint.
-        total: N.
-    """
-    rows, _ = looks[-1]
-    now = _latest(looks)
-    if len(looks) < 2 or len(looks[-2][1].folds) != len(now.folds):
-        return now
-    before_rows, before = looks[-2]
-    # Of an error c/n the gain between two looks is c·(1/n₁ − 1/n₂), what is to come c·(1/n₂ − 1/N).
-    ahead = (1 / rows - 1 / total) / (1 / before_rows - 1 / rows)
-    gained = now.folds - np.array(before.folds)
-    return ProjectedScore(now.value + ahead * (now.value - before.value), now.folds + ahead * gained)
-
-
-def clearly_below(its: ProjectedScore, mark: ProjectedScore, confidence: float) -> bool:
-    """Whether the paired difference over folds is below zero, by a one-sided t-test."""
-    if len(its.folds) != len(mark.folds) or len(its.folds) < 2:
-        return False
-    differences = mark.folds - its.folds
-    stderr = float(differences.std(ddof=1)) / math.sqrt(len(differences))
-    width = float(stdtrit(len(differences) - 1, confidence))
-    return mark.value - its.value > width * stderr
-
-
-def _latest(looks: Looks) -> ProjectedScore:
-    _, score = looks[-1]
-    return ProjectedScore(score.value, np.array(score.folds))
-
-
-# Weights that may wait for the next round, packed copies included: what a race takes beside its largest checkpoint.
-MOST_BYTES = 10**9
-
-
-class ExtractorPool:
-    """Loaded checkpoints by name.
-
-    Args:
-        most_bytes: of weights that may wait.
-    """
-
-    def __init__(self, most_bytes: int = MOST_BYTES) -> None:
-        self._most_bytes = most_bytes
-        self._waiting: dict[str, Extractor] = {}
-
-    @contextmanager
-    def lent(self, name: str, load: Callable[[], Extractor]) -> Iterator[Extractor]:
-        """A checkpoint to be run: the one that waits, else a newly loaded one. Closed where the run fails."""
-        extractor = self._waiting.pop(name, None) or load()
-        try:
-            yield extractor
-        except BaseException:
-            extractor.close()
-            raise
-        self._waiting[name] = extractor
-
-    def keep(self, names: Sequence[str]) -> None:
-        """Closes all but those of these names that fit; the first ones go before the others."""
-        left = self._most_bytes
-        kept = {}
-        for name in names:
-            extractor = self._waiting.get(name)
-            if extractor is not None and extractor.weight_bytes <= left:
-                left -= extractor.weight_bytes
-                kept[name] = self._waiting.pop(name)
-        for extractor in self._waiting.values():
-            extractor.close()
-        self._waiting = kept
-
-    def close(self) -> None:
-        """Closes all."""
-        self.keep(())
-
-
-_LOG = logging.getLogger(__name__)
-
-
-@dataclass
-class Racer:
-    """A checkpoint in the race, and what is known of it so far.
-
-    Attributes:
-        name: in the ranking.
-        repo: the checkpoint.
-        inputs: how many inputs it has been fed.
-        rows: how many rows these feed.
-        features: float32 (m, D1), one array a round.
-        moments: of all rows so far.
-        about: what its row tells.
-        cached: whether its features came from the cache.
-        looks: rows and score of every look at it.
-        verdict: scores by all estimators and notes, once it has seen all rows.
-        seconds: of features and of scoring.
-    """
-
-    name: str
-    repo: Repo
-    inputs: int = 0
-    rows: int = 0
-    features: list[np.ndarray] = field(default_factory=list)
-    moments: Moments | None = None
-    about: FeatureInfo | None = None
-    cached: bool = False
-    looks: list[tuple[int, Score]] = field(default_factory=list)
-    verdict: tuple[dict[str, Score], tuple[str, ...]] | None = None
-    seconds: list[float] = field(default_factory=lambda: [0.0, 0.0])
+History = Sequence[tuple[int, Score]]
+"""Number of rows and score after each round, the latest one last."""
 
 
 class RaceEngine:
     """Runs checkpoints in this process, in rounds.
 
     Args:
-        top: K: how many checkpoints must be told apart on all rows.
+        top: K: how many best checkpoints must be distinguished on all rows.
         estimator: the first one, which decides.
-        layers: as asked for.
+        layers: as in the options.
 
     Raises:
-        EmmsError: nobody would win: K below 1, scores without folds, or scores of several layers.
+        EmmsError: K below 1, scores without folds, or several layers.
     """
 
     def __init__(self, top: int, estimator: Estimator, layers: Sequence[str] = ()) -> None:
@@ -219,149 +72,277 @@ class RaceEngine:
         self._top = top
 
     def rows(self, work: Work) -> Generator[Row, None, None]:
-        """See `Engine.rows`. Rows of checkpoints that stopped early say after how many rows (`Row.n`)."""
-        work = sharing_pictures(work)
-        inputs = len(work.sample.inputs)
-        sizes = iter(growing(inputs, FEWEST_INPUTS * inputs // max(1, work.sample.n_read)))
-        size = 0
-        with downloads_ahead(work) as prefetch, closing(ExtractorPool()) as loaded:
-            labels = work.labels()
-            racing = [Racer(name, repo) for name, repo in work.checkpoints.items()]
-            while racing:
-                # Once only the best are left nobody can be stopped: they see all the rest at once.
-                size = next(sizes) if len(racing) > self._top else inputs
-                for racer in list(racing):
-                    error = _advance(racer, size, work, labels, prefetch, loaded)
-                    if error is not None or size == inputs:
-                        racing.remove(racer)
-                        yield _finished(racer, work, labels, error)
-                    loaded.keep(_best_first(racing, len(work.sample)))
-                for racer in self._out_of_reach(racing, len(work.sample)):
-                    racing.remove(racer)
-                    yield _finished(racer, work, labels)
+        """See `Engine.rows`. Rows of eliminated checkpoints have the number of rows they were scored on (`Row.n`)."""
+        work = with_shared_pixels(work)
+        inputs, n = len(work.sample.inputs), len(work.sample)
+        sizes = iter(round_sizes(inputs, FEWEST_INPUTS * inputs // max(1, work.sample.n_read)))
+        with prefetch_checkpoints(work) as prefetch, closing(ExtractorPool()) as pool:
+            race = _Race(work, work.labels(), prefetch, pool)
+            running = [RaceCandidate(name, repo) for name, repo in work.checkpoints.items()]
+            while running:
+                # Once only the best are left none can be eliminated: they see all the remaining inputs at once.
+                size = next(sizes) if len(running) > self._top else inputs
+                for candidate in list(running):
+                    row = race.advance(candidate, size)
+                    if row is not None:
+                        running.remove(candidate)
+                        yield row
+                    pool.retain([one.name for one in _best_first(running, n)])
+                for candidate in self._eliminated(running, n):
+                    running.remove(candidate)
+                    yield race.finish(candidate)
 
-    def _out_of_reach(self, racing: Sequence[Racer], total: int) -> list[Racer]:
-        seen = sorted(
-            (racer for racer in racing if racer.looks), key=lambda racer: -projected_score(racer.looks, total).value
-        )
-        return [racer for racer in seen[self._top :] if is_eliminated(racer.looks, seen[self._top - 1].looks, total)]
+    def _eliminated(self, running: Sequence[RaceCandidate], n: int) -> list[RaceCandidate]:
+        scored = [candidate for candidate in _best_first(running, n) if candidate.history]
+        return [one for one in scored[self._top :] if is_eliminated(one.history, scored[self._top - 1].history, n)]
 
 
-def _best_first(racing: Sequence[Racer], total: int) -> list[str]:
-    """Names of those that have been looked at, and of the others behind them."""
+@dataclass
+class RaceCandidate:
+    """A checkpoint in the race, and what is known of it so far.
 
-    def expected(racer: Racer) -> float:
-        return projected_score(racer.looks, total).value if racer.looks else -math.inf
+    Attributes:
+        name: in the ranking.
+        repo: the checkpoint.
+        inputs: how many inputs have been run.
+        rows: how many rows use these.
+        features: float32 (m, D1), one array for each round.
+        moments: of all rows so far.
+        extraction: information about its features.
+        history: rows and score after each round.
+        final: the scores of all estimators and notes, once it has seen all rows.
+        scoring_seconds: wall time of the estimators.
+    """
 
-    return [racer.name for racer in sorted(racing, key=expected, reverse=True)]
+    name: str
+    repo: Repo
+    inputs: int = 0
+    rows: int = 0
+    features: list[np.ndarray] = field(default_factory=list)
+    moments: Moments | None = None
+    extraction: Extraction | None = None
+    history: list[tuple[int, Score]] = field(default_factory=list)
+    final: tuple[dict[str, Score], tuple[str, ...]] | None = None
+    scoring_seconds: float = 0.0
 
 
-def _advance(
-    racer: Racer, size: int, work: Work, labels: LabelTable, prefetch: Prefetch, loaded: ExtractorPool
-) -> str | None:
-    """Feeds a racer up to so many inputs and looks at it; at the start also half way. Returns why it failed."""
-    work.progress.started(racer.name, size - racer.inputs)
-    # Two looks tell where a score goes, if there is more to come.
-    begins = racer.inputs == 0 and size < len(work.sample.inputs)
-    try:
-        prefetch.take(racer.repo)
-        _feed(racer, [size // 2, size] if begins else [size], work, labels, loaded)
-    except failures() as error:
-        _LOG.debug("%s failed", racer.name, exc_info=True)
-        return one_line(error)
-    return None
+@dataclass(frozen=True)
+class _Race:
+    """What the steps of a race share."""
 
+    work: Work
+    labels: LabelTable
+    prefetch: Prefetch
+    pool: ExtractorPool
 
-def _feed(racer: Racer, stops: Sequence[int], work: Work, labels: LabelTable, loaded: ExtractorPool) -> None:
-    """Runs a checkpoint up to each stop. It is not loaded where the cache has its features, or where it still is."""
-    started = time.perf_counter()
-    (layer,) = work.options.read_layers
-    kept = CachedFeatures(racer.repo, work.sample, work.options, work.cache)
-    stored = kept.load(layer)
-    if stored is not None and stored.features is not None:
-        racer.about, racer.cached = stored.about, True
+    def advance(self, candidate: RaceCandidate, size: int) -> Row | None:
+        """Runs a candidate on its next inputs, up to so many in all, and scores it.
+
+        Returns:
+            Its row if it has seen all inputs or has failed.
+        """
+        inputs = len(self.work.sample.inputs)
+        self.work.progress.started(candidate.name, size - candidate.inputs)
+        # A projection needs two scores: the first round has one half way.
+        stops = [size // 2, size] if candidate.inputs == 0 and size < inputs else [size]
+        failed = or_failed_row(candidate.name, candidate.repo.revision, partial(self._run, candidate, stops))
+        if failed is not None:
+            self.work.progress.finished(failed)
+            return failed
+        return self.finish(candidate) if size == inputs else None
+
+    def finish(self, candidate: RaceCandidate) -> Row:
+        """The row of a candidate that has seen all inputs or is eliminated."""
+        row = or_failed_row(candidate.name, candidate.repo.revision, partial(self._row, candidate))
+        self.work.progress.finished(row)
+        return row
+
+    def _run(self, candidate: RaceCandidate, stops: Sequence[int]) -> None:
+        """Scores a candidate at each stop. It is loaded only if neither cache nor pool has what is needed."""
+        work, sample = self.work, self.work.sample
+        self.prefetch.wait_for(candidate.repo)
+        started = time.perf_counter()
+        (layer,) = work.options.read_layers
+        store = FeatureCache(candidate.repo, sample, work.options, work.cache)
+        candidate.extraction = cached = store.load() if candidate.extraction is None else candidate.extraction
+        first = candidate.inputs
+        if layer in cached.features:
+            work.progress.advanced(candidate.name, stops[-1] - first)
+            features = cached.features[layer][first : stops[-1]]
+        else:
+            shard = shard_of(sample, slice(first, stops[-1]))
+            load_it = partial(load, candidate.repo, sample.task, work.options, sample.inputs)
+            with self.pool.use(candidate.name, load_it) as extractor:
+                extractor.reset_counts()
+                report = partial(work.progress.advanced, candidate.name)
+                features = read_features(extractor, shard, work.options, report)
+                info = {layer: extractor.info(layer)}
+            extraction = Extraction(info, seconds=time.perf_counter() - started)
+            candidate.extraction = extraction if not cached.info else cached.merge(extraction)
         for stop in stops:
-            work.progress.advanced(racer.name, stop - racer.inputs)
-            _take(racer, stored.features[racer.inputs : stop], work, labels)
-        return
-    inputs = work.sample.inputs
-    with loaded.lent(racer.name, lambda: load(racer.repo, work.sample.task, work.options, inputs)) as extractor:
-        extractor.reset_counts()
-        part = shard_of(work.sample, slice(racer.inputs, stops[-1]))
-        told = partial(work.progress.advanced, racer.name)
-        features = filled(batches_of(extractor, part, work.options, told), len(part.inputs), extractor.width)
-        about = extractor.info(layer)
-    racer.about = about if racer.about is None else racer.about.merge(about)
-    racer.seconds[0] += time.perf_counter() - started
-    before = racer.inputs
-    for stop in stops:
-        _take(racer, features[racer.inputs - before : stop - before], work, labels)
-    if racer.inputs == len(work.sample.inputs):
-        kept.store(np.concatenate(racer.features), racer.about, layer)
+            self._add(candidate, features[candidate.inputs - first : stop - first])
+        if candidate.inputs == len(sample.inputs) and not candidate.extraction.cached:
+            store.save(layer, np.concatenate(candidate.features), candidate.extraction.info[layer])
+
+    def _add(self, candidate: RaceCandidate, features: np.ndarray) -> None:
+        """Accumulates the features of the next inputs, and scores the candidate on all rows so far."""
+        started = time.perf_counter()
+        shard = shard_of(self.work.sample, slice(candidate.inputs, candidate.inputs + len(features)))
+        moments = moments_of(features, shard, self.labels, self.work.options)
+        candidate.moments = moments if candidate.moments is None else candidate.moments.merge(moments)
+        candidate.features.append(features)
+        candidate.inputs += len(features)
+        candidate.rows += len(shard.rows)
+        note = memory_note(candidate.rows, moments.d1, self.labels, self.work.options)
+        if note is not None:
+            self.work.progress.noted(f"{candidate.name}: {note}")
+        self._score(candidate)
+        candidate.scoring_seconds += time.perf_counter() - started
+
+    def _score(self, candidate: RaceCandidate) -> None:
+        first, *_ = estimators = self.work.options.estimators
+        if candidate.inputs == len(self.work.sample.inputs):
+            # All estimators at once: they share expensive steps.
+            candidate.final = self._scores(candidate, estimators)
+            candidate.history.append((candidate.rows, candidate.final[0][first]))
+            return
+        try:
+            scores, _ = self._scores(candidate, (first,))
+        except EmmsError:
+            return  # the rows so far may have one label only
+        candidate.history.append((candidate.rows, scores[first]))
+
+    def _scores(
+        self, candidate: RaceCandidate, estimators: tuple[str, ...]
+    ) -> tuple[dict[str, Score], tuple[str, ...]]:
+        options = replace(self.work.options, estimators=estimators)
+        shard = shard_of(self.work.sample, slice(0, candidate.inputs))
+        features = np.concatenate(candidate.features) if needs_rows(options) else None
+        rows, score = candidate.history[-1] if candidate.history else (0, None)
+        known = {self.work.options.estimators[0]: score} if score is not None and rows == candidate.rows else {}
+        inputs = scoring_inputs(features, candidate.moments, shard, self.labels, options)
+        return score_estimators(inputs, options, known)
+
+    def _row(self, candidate: RaceCandidate) -> Row:
+        started = time.perf_counter()
+        scores, notes = candidate.final or self._scores(candidate, self.work.options.estimators)
+        seconds = candidate.scoring_seconds + time.perf_counter() - started
+        (layer,) = self.work.options.read_layers
+        assert candidate.extraction is not None
+        n = candidate.rows if candidate.rows < len(self.work.sample) else None
+        layer_scores = LayerScores({layer: scores}, {layer: notes}, {}, seconds)
+        return scored_row(candidate.name, candidate.repo, candidate.extraction, layer_scores, self.work.options, n)
 
 
-def _take(racer: Racer, features: np.ndarray, work: Work, labels: LabelTable) -> None:
-    """Folds in the features of the next inputs, and looks at the racer."""
-    started = time.perf_counter()
-    part = shard_of(work.sample, slice(racer.inputs, racer.inputs + len(features)))
-    moments = moments_of(features, part, labels, work.options)
-    racer.moments = moments if racer.moments is None else racer.moments.merge(moments)
-    racer.features.append(features)
-    racer.inputs, racer.rows = racer.inputs + len(features), racer.rows + len(part.rows)
-    note = memory_note(racer.rows, moments.d1, labels, work.options)
-    if note is not None:
-        work.progress.noted(f"{racer.name}: {note}")
-    _look(racer, work, labels)
-    racer.seconds[1] += time.perf_counter() - started
+class ExtractorPool:
+    """Checkpoints that stay loaded between rounds, by name.
+
+    Args:
+        max_idle_bytes: of weights that are loaded and not in use.
+    """
+
+    def __init__(self, max_idle_bytes: int = MAX_IDLE_BYTES) -> None:
+        self._max_idle_bytes = max_idle_bytes
+        self._idle: dict[str, Extractor] = {}
+
+    @contextmanager
+    def use(self, name: str, load: Callable[[], Extractor]) -> Iterator[Extractor]:
+        """A checkpoint to be run, loaded if it isn't yet. It is closed if the block raises an error."""
+        extractor = self._idle.pop(name, None) or load()
+        try:
+            yield extractor
+        except BaseException:
+            extractor.close()
+            raise
+        self._idle[name] = extractor
+
+    def retain(self, names: Sequence[str]) -> None:
+        """Closes all except those of these names that fit; the first names have priority."""
+        free = self._max_idle_bytes
+        retained = {}
+        for name in names:
+            extractor = self._idle.get(name)
+            if extractor is not None and extractor.weight_bytes <= free:
+                free -= extractor.weight_bytes
+                retained[name] = self._idle.pop(name)
+        for extractor in self._idle.values():
+            extractor.close()
+        self._idle = retained
+
+    def close(self) -> None:
+        """Closes all."""
+        self.retain(())
 
 
-def _look(racer: Racer, work: Work, labels: LabelTable) -> None:
-    first, *_ = estimators = work.options.estimators
-    if racer.inputs == len(work.sample.inputs):
-        # All estimators at once: they share what is dear.
-        racer.verdict = _scores(racer, work, labels, estimators)
-        racer.looks.append((racer.rows, racer.verdict[0][first]))
-        return
-    try:
-        scores, _ = _scores(racer, work, labels, (first,))
-    except EmmsError:
-        return  # part of the rows may show one label only; more of them will tell
-    racer.looks.append((racer.rows, scores[first]))
+def round_sizes(inputs: int, fewest: int = FEWEST_INPUTS) -> list[int]:
+    """Inputs in each round: doubling up to all, from the smallest number whose half is still enough for a score."""
+    sizes = [inputs]
+    while sizes[-1] >= 4 * fewest:
+        sizes.append(sizes[-1] // 2)
+    return sizes[::-1]
 
 
-def _scores(
-    racer: Racer, work: Work, labels: LabelTable, estimators: tuple[str, ...]
-) -> tuple[dict[str, Score], tuple[str, ...]]:
-    options = replace(work.options, estimators=estimators)
-    part = shard_of(work.sample, slice(0, racer.inputs))
-    features = np.concatenate(racer.features) if needs_rows(options) else None
-    rows, score = racer.looks[-1] if racer.looks else (0, None)
-    known = {work.options.estimators[0]: score} if score is not None and rows == racer.rows else {}
-    return scores_of(scoring_inputs(features, racer.moments, part, labels, options), options, known)
+@dataclass(frozen=True)
+class ProjectedScore:
+    """A score, of all folds together and of each fold."""
+
+    value: float
+    folds: np.ndarray
 
 
-def _finished(racer: Racer, work: Work, labels: LabelTable, error: str | None = None) -> Row:
-    """The row of a racer that has come to its end, at the last round or before."""
-    row = _row(racer, work, labels) if error is None else Row(racer.name, racer.repo.revision, error=error)
-    work.progress.finished(row)
-    return row
+def is_eliminated(history: History, best: History, n: int) -> bool:
+    """Whether a checkpoint is clearly below one of the best, now and as projected on all rows.
 
-
-def _row(racer: Racer, work: Work, labels: LabelTable) -> Row:
-    started = time.perf_counter()
-    try:
-        scores, notes = racer.verdict or _scores(racer, work, labels, work.options.estimators)
-    except failures() as error:
-        return Row(racer.name, racer.repo.revision, error=one_line(error))
-    scoring = racer.seconds[1] + time.perf_counter() - started
-    about = racer.about
-    assert about is not None
-    (layer,) = work.options.read_layers
-    return Row(
-        racer.name,
-        racer.repo.revision,
-        n=racer.rows if racer.rows < len(work.sample) else None,
-        seconds=Seconds(round(racer.seconds[0], 3), round(scoring, 3)),
-        cached="features" if racer.cached else "none",
-        **row_fields(LayerScores({layer: scores}, {layer: notes}, {}), {layer: about}, work.options),
+    Args:
+        history: of the checkpoint.
+        best: of the other one.
+        n: N, all rows.
+    """
+    return clearly_below(_latest(history), _latest(best), CONFIDENCE) and clearly_below(
+        projected_score(history, n), projected_score(best, n), CONFIRMED
     )
+
+
+def projected_score(history: History, n: int) -> ProjectedScore:
+    """What a score will be on all rows.
+
+    The excess error of a fitted regression falls as 1/n: what the score gained in the last round times
+    (1/n₂ − 1/N) / (1/n₁ − 1/n₂) is still to come. So a wide checkpoint, whose regression needs more rows, isn't
+    eliminated for that.
+
+    Args:
+        history: of the checkpoint.
+        n: N, all rows.
+    """
+    rows, _ = history[-1]
+    now = _latest(history)
+    if len(history) < 2 or len(history[-2][1].folds) != len(now.folds):
+        return now
+    rows_before, before = history[-2]
+    ahead = (1 / rows - 1 / n) / (1 / rows_before - 1 / rows)
+    gained = now.folds - np.array(before.folds)
+    return ProjectedScore(now.value + ahead * (now.value - before.value), now.folds + ahead * gained)
+
+
+def clearly_below(score: ProjectedScore, other: ProjectedScore, confidence: float) -> bool:
+    """Whether the paired difference over folds is below zero, by a one-sided t-test."""
+    if len(score.folds) != len(other.folds) or len(score.folds) < 2:
+        return False
+    differences = other.folds - score.folds
+    stderr = float(differences.std(ddof=1)) / math.sqrt(len(differences))
+    width = float(stdtrit(len(differences) - 1, confidence))
+    return other.value - score.value > width * stderr
+
+
+def _latest(history: History) -> ProjectedScore:
+    _, score = history[-1]
+    return ProjectedScore(score.value, np.array(score.folds))
+
+
+def _best_first(running: Sequence[RaceCandidate], n: int) -> list[RaceCandidate]:
+    """Candidates by projected score, those without a score last."""
+
+    def projected(candidate: RaceCandidate) -> float:
+        return projected_score(candidate.history, n).value if candidate.history else -math.inf
+
+    return sorted(running, key=projected, reverse=True)

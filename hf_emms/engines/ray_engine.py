@@ -1,7 +1,4 @@
-"""A Ray cluster: reached or started, looked over, and left as it was found.
-
-Checkpoints on a Ray cluster: a task for each part of the inputs, moments merged in a tree, scores where they are.
-"""
+"""Checkpoints on a Ray cluster: a task for each shard of the inputs, moments merged in a tree, then scored."""
 
 from __future__ import annotations
 
@@ -12,24 +9,22 @@ from collections import deque
 from collections.abc import Callable, Generator, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
-from functools import reduce
+from functools import partial, reduce
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import ray
 
 from hf_emms.engines import ray_tasks
-from hf_emms.engines.base import Work, failures, one_line, versions
-from hf_emms.engines.checkpoint import needs_rows, row_fields
-from hf_emms.engines.extraction import CachedFeatures
-from hf_emms.engines.ray_tasks import worker_versions
+from hf_emms.engines.base import Work, one_line, or_failed_row, versions
+from hf_emms.engines.checkpoint import LayerScores, scored_row
+from hf_emms.engines.extraction import Extraction, FeatureCache, needs_rows
 from hf_emms.engines.shards import shard_of, whole
 from hf_emms.errors import EmmsError
-from hf_emms.features.feature_plan import FeatureInfo
 from hf_emms.features.files import weight_files
 from hf_emms.formatting import format_bytes
 from hf_emms.hub import Repo, listing
-from hf_emms.ranking import Row, Seconds
+from hf_emms.ranking import Row
 
 if TYPE_CHECKING:
     from ray import ObjectRef
@@ -37,11 +32,11 @@ if TYPE_CHECKING:
 
 _SETTINGS = {
     "RAY_USAGE_STATS_ENABLED": "0",
-    # One task a core: threads of its own would fight those of the others.
+    # There is one task for each core: more threads would compete for cores.
     "OMP_NUM_THREADS": "1",
 }
 _CONNECT_SECONDS = 10.0
-_WHERE = "ray status, run on the cluster, tells whether it is up: --ray-address HOST:6379"
+_WHERE = "ray status, run on the cluster, shows whether it is up: --ray-address HOST:6379"
 _INSTALL = "pip install {} on every node of the cluster"
 
 
@@ -65,8 +60,8 @@ def connected(address: str | None) -> Iterator[Cluster]:
     Raises:
         EmmsError: it cannot be reached, or its nodes have other versions than this machine.
     """
-    mine = not ray.is_initialized()
-    if mine:
+    connect = not ray.is_initialized()
+    if connect:
         _connect(address or os.environ.get("RAY_ADDRESS") or None)
     try:
         _check_versions()
@@ -74,7 +69,7 @@ def connected(address: str | None) -> Iterator[Cluster]:
         memory = max(node["Resources"].get("memory", 0.0) for node in ray.nodes() if node["Alive"])
         yield Cluster(int(offered.get("CPU", 1)), int(offered.get("GPU", 0)), memory)
     finally:
-        if mine:
+        if connect:
             ray.shutdown()
 
 
@@ -100,7 +95,7 @@ def _connect(address: str | None) -> None:
 
 
 def _check_reachable(address: str | None) -> None:
-    """Ray itself would try for minutes."""
+    """Fails soon where Ray itself would try for minutes."""
     host, _, port = (address or "").removeprefix("ray://").rpartition(":")
     if not port.isdecimal():
         return
@@ -111,28 +106,28 @@ def _check_reachable(address: str | None) -> None:
 
 
 def _check_versions() -> None:
-    """Rows are kept under this machine's versions: a worker with others would make them say what is not so."""
+    """Rows are cached under this machine's versions, so the workers must have the same."""
     try:
-        theirs = ray.get(ray.remote(worker_versions).options(num_cpus=0).remote())
+        theirs = ray.get(ray.remote(versions).options(num_cpus=0).remote())
     except ray.exceptions.RayError as error:
         reason = str(error).strip().splitlines()[-1]
         hint = _INSTALL.format(f"hf-emms=={versions()['hf_emms']}")
         raise EmmsError(f"the workers of the Ray cluster cannot run hf_emms: {reason}", hint) from error
     other = {name: version for name, version in versions().items() if theirs.get(name) != version}
     if other:
-        told = ", ".join(f"{name} {theirs.get(name, 'missing')} (here {version})" for name, version in other.items())
+        found = ", ".join(f"{name} {theirs.get(name, 'missing')} (here {version})" for name, version in other.items())
         wanted = " ".join(f"{name.replace('_', '-')}=={version}" for name, version in other.items())
-        raise EmmsError(f"the workers of the Ray cluster have other versions: {told}", _INSTALL.format(wanted))
+        raise EmmsError(f"the workers of the Ray cluster have other versions: {found}", _INSTALL.format(wanted))
 
 
 # A task loads the checkpoint: fewer inputs are not worth it.
 _FEWEST_INPUTS = 256
-# Bytes of a task beside the weights: libraries, a batch. Weights in half precision double when they are loaded.
-_BESIDE_BYTES = 1 << 30
-_LOADED = 2
-# How often Ray starts a task anew whose worker is lost. What a checkpoint raises, it would raise again.
+# Bytes that a task needs besides the weights: libraries, a batch. Weights in half precision double when loaded.
+_TASK_BYTES = 1 << 30
+_WEIGHTS_FACTOR = 2
+# How often Ray restarts a task whose worker is lost. What a checkpoint raises, it would raise again.
 _RETRIES: dict[str, Any] = {"max_retries": 3, "retry_exceptions": False}
-# Finished tasks are looked at in groups: a run of many would spend its time asking.
+# Finished tasks are collected in groups: with many tasks, asking for each one alone would take most of the time.
 _POLL_SECONDS = 0.1
 
 
@@ -141,7 +136,7 @@ class RayEngine:
 
     Args:
         address: see `connected`.
-        shard_inputs: inputs a task; None: what keeps the cluster busy.
+        shard_inputs: inputs of a task; None: what keeps the cluster busy.
     """
 
     def __init__(self, address: str | None = None, shard_inputs: int | None = None) -> None:
@@ -149,7 +144,7 @@ class RayEngine:
         self._shard_inputs = shard_inputs
 
     def rows(self, work: Work) -> Generator[Row, None, None]:
-        """See `Engine.rows`. The seconds of a row are those of all its tasks together."""
+        """See `Engine.rows`. The seconds of a row are the sum over its tasks."""
         if not work.checkpoints:
             return
         with connected(self._address) as cluster:
@@ -161,30 +156,32 @@ class RayEngine:
 
 
 @dataclass
-class _PendingCheckpoint:
-    """A checkpoint whose tasks are under way.
+class PendingCheckpoint:
+    """A checkpoint whose tasks are running.
 
     Attributes:
+        name: in the ranking.
         repo: the checkpoint.
-        kept: where its features are kept.
-        judgement: of the last task.
-        pieces: what is small of each part, in the order of the inputs.
-        features: of each part, likewise; None where they are not wanted.
-        about: layer → the checkpoint, where the cache had all its features.
+        store: where its features are cached.
+        scores: result of the last task.
+        extractions: information about the features of each shard, in the order of the inputs.
+        features: of each shard, likewise.
+        cached: what the cache has, if it has all features.
     """
 
+    name: str
     repo: Repo
-    kept: CachedFeatures
-    judgement: ObjectRef
-    pieces: list[ObjectRef] = field(default_factory=list)
+    store: FeatureCache
+    scores: ObjectRef
+    extractions: list[ObjectRef] = field(default_factory=list)
     features: list[ObjectRef] = field(default_factory=list)
-    about: dict[str, FeatureInfo] | None = None
+    cached: Extraction | None = None
 
     def __post_init__(self) -> None:
-        self.under_way = [*self.pieces, self.judgement]
+        self.running = [*self.extractions, self.scores]
 
     def cancel(self) -> None:
-        for ref in self.under_way:
+        for ref in self.running:
             ray.cancel(ref, force=True)
 
 
@@ -198,62 +195,53 @@ class _Run:
         self._inputs = len(work.sample.inputs)
         self._size = shard_inputs or shard_size(self._inputs, len(work.checkpoints), self._slots)
         self._starts = range(0, self._inputs, self._size)
-        self._parts: list[ObjectRef] = []
-        self._flights: dict[str, _PendingCheckpoint] = {}
+        self._pending: dict[str, PendingCheckpoint] = {}
 
     def rows(self) -> Generator[Row, None, None]:
         labels, sample = self._work.labels(), self._work.sample
         self._labels = ray.put(labels)
-        self._settings = ray.put(self._work.options)
+        self._options = ray.put(self._work.options)
         self._all_rows = ray.put(replace(whole(sample), inputs=()))
-        self._parts = [ray.put(shard_of(sample, slice(start, start + self._size))) for start in self._starts]
+        self._shards = [ray.put(shard_of(sample, slice(start, start + self._size))) for start in self._starts]
         waiting = deque(self._work.checkpoints.items())
-        ahead = self._slots + 1  # enough to leave no slot idle, few enough to keep the object store small
-        while waiting or self._flights:
-            while waiting and len(self._flights) < ahead:
-                failed = self._start(*waiting.popleft())
-                if failed is not None:
-                    yield failed
-            yield from self._landed()
+        most = self._slots + 1  # enough to leave no slot idle, few enough to keep the object store small
+        while waiting or self._pending:
+            while waiting and len(self._pending) < most:
+                name, repo = waiting.popleft()
+                self._work.progress.started(name, self._inputs)
+                pending = or_failed_row(name, repo.revision, partial(self._submit, name, repo))
+                if isinstance(pending, Row):
+                    yield self._finished(pending)
+                else:
+                    self._pending[name] = pending
+            yield from self._completed()
 
     def cancel(self) -> None:
-        """Ends what is under way."""
-        for flight in self._flights.values():
-            flight.cancel()
+        """Ends what is running."""
+        for pending in self._pending.values():
+            pending.cancel()
 
-    def _start(self, name: str, repo: Repo) -> Row | None:
-        """Hands a checkpoint to the cluster; its row where that is of no use."""
-        self._work.progress.started(name, len(self._work.sample.inputs))
-        try:
-            self._flights[name] = self._flight(repo)
-        except failures() as error:
-            return self._finished(Row(name, repo.revision, error=one_line(error)))
-        return None
-
-    def _flight(self, repo: Repo) -> _PendingCheckpoint:
+    def _submit(self, name: str, repo: Repo) -> PendingCheckpoint:
+        """Starts the tasks of a checkpoint."""
         work = self._work
-        kept = CachedFeatures(repo, work.sample, work.options, work.cache)
-        found = {layer: kept.load(layer) for layer in work.options.read_layers}
-        stored = {layer: one for layer, one in found.items() if one is not None}
-        if len(stored) == len(found):
-            features = ray.put({layer: one.features for layer, one in stored.items()})
-            moments = _task(ray_tasks.moments_of_features).remote(
-                features, self._all_rows, self._labels, self._settings
-            )
-            return _PendingCheckpoint(
-                repo, kept, self._score(moments, [features]), about={layer: one.about for layer, one in stored.items()}
-            )
-        extract = _task(ray_tasks.extract_part, num_returns=3, **self._resources(repo))
-        parts = [
-            extract.remote(repo, work.sample.task, part, self._labels, self._settings, self._keep)
-            for part in self._parts
+        store = FeatureCache(repo, work.sample, work.options, work.cache)
+        cached = store.load()
+        if len(cached.info) == len(work.options.read_layers):
+            features = ray.put(cached.features)
+            moments = _task(ray_tasks.moments_of_features).remote(features, self._all_rows, self._labels, self._options)
+            scores = self._score(moments, [features])
+            return PendingCheckpoint(name, repo, store, scores, cached=replace(cached, features={}))
+        extract = _task(ray_tasks.extract_shard, num_returns=3, **self._resources(repo))
+        results = [
+            extract.remote(repo, work.sample.task, shard, self._labels, self._options, self._keep)
+            for shard in self._shards
         ]
-        pieces, moments, features = (list(refs) for refs in zip(*parts, strict=True))
-        return _PendingCheckpoint(repo, kept, self._score(_merged(moments), features), pieces, features)
+        extractions, moments, features = (list(refs) for refs in zip(*results, strict=True))
+        return PendingCheckpoint(name, repo, store, self._score(_merged(moments), features), extractions, features)
 
     def _score(self, moments: ObjectRef, features: list[ObjectRef]) -> ObjectRef:
         rows = features if needs_rows(self._work.options) else []
-        return _task(ray_tasks.score).remote(moments, self._all_rows, self._labels, self._settings, *rows)
+        return _task(ray_tasks.score).remote(moments, self._all_rows, self._labels, self._options, *rows)
 
     def _resources(self, repo: Repo) -> dict[str, float]:
         files = listing(repo)
@@ -264,69 +252,56 @@ class _Run:
                 f"{format_bytes(self._cluster.memory)} of memory",
                 "add a larger node to the cluster, or leave the checkpoint out",
             )
-        memory = min(_LOADED * weights + _BESIDE_BYTES, self._cluster.memory)
+        memory = min(_WEIGHTS_FACTOR * weights + _TASK_BYTES, self._cluster.memory)
         return {"num_cpus": 1, "num_gpus": float(self._on_gpu), "memory": memory}
 
-    def _landed(self) -> Generator[Row, None, None]:
-        """Waits until something is finished; yields the rows that it completes."""
-        under_way = {ref: name for name, flight in self._flights.items() for ref in flight.under_way}
-        if not under_way:
+    def _completed(self) -> Generator[Row, None, None]:
+        """Waits until a task is finished; yields the rows that are complete then."""
+        running = {ref: name for name, pending in self._pending.items() for ref in pending.running}
+        if not running:
             return
-        ready, _ = ray.wait(list(under_way), num_returns=len(under_way), timeout=_POLL_SECONDS)
+        ready, _ = ray.wait(list(running), num_returns=len(running), timeout=_POLL_SECONDS)
         if not ready:
-            ready, _ = ray.wait(list(under_way))
+            ready, _ = ray.wait(list(running))
         for ref in ready:
-            name = under_way[ref]
-            flight = self._flights.get(name)
-            if flight is None:  # it has failed meanwhile
+            pending = self._pending.get(running[ref])
+            if pending is None:  # it has failed meanwhile
                 continue
-            row = self._row(name, flight, ref)
+            pending.running.remove(ref)
+            row = or_failed_row(pending.name, pending.repo.revision, partial(self._row, pending, ref))
             if row is not None:
-                del self._flights[name]
+                if row.error is not None:
+                    pending.cancel()
+                del self._pending[pending.name]
                 yield self._finished(row)
 
-    def _row(self, name: str, flight: _PendingCheckpoint, ref: ObjectRef) -> Row | None:
-        """What a finished task means: a failed row, a whole one, or nothing yet."""
-        flight.under_way.remove(ref)
-        try:
-            result = ray.get(ref)
-            if isinstance(result, ray_tasks.ScoreResult):
-                return self._scored(name, flight, result)
-        except (ray.exceptions.RayError, *failures()) as error:
-            flight.cancel()
-            return Row(name, flight.repo.revision, error=_reason(error))
-        place = flight.pieces.index(ref)
-        self._work.progress.advanced(name, len(range(self._starts[place], self._inputs)[: self._size]))
+    def _row(self, pending: PendingCheckpoint, ref: ObjectRef) -> Row | None:
+        """The row of a checkpoint if a finished task is its last one."""
+        result = _result(ref)
+        if isinstance(result, LayerScores):
+            return self._scored(pending, result)
+        start = self._starts[pending.extractions.index(ref)]
+        self._work.progress.advanced(pending.name, len(range(start, self._inputs)[: self._size]))
         return None
 
-    def _scored(self, name: str, flight: _PendingCheckpoint, judgement: ray_tasks.ScoreResult) -> Row:
-        pieces: list[ray_tasks.ShardResult] = ray.get(flight.pieces)
-        about, layer_scores = flight.about, judgement.layer_scores
-        if about is not None:
-            self._work.progress.advanced(name, self._inputs)
+    def _scored(self, pending: PendingCheckpoint, scores: LayerScores) -> Row:
+        extraction = pending.cached
+        if extraction is not None:
+            self._work.progress.advanced(pending.name, self._inputs)
         else:
-            about = {
-                layer: reduce(FeatureInfo.merge, (piece.about[layer] for piece in pieces)) for layer in pieces[0].about
-            }
-            layer_scores = replace(layer_scores, refused=layer_scores.refused | pieces[0].refused)
-            self._keep_features(flight, about)
-        return Row(
-            name,
-            flight.repo.revision,
-            seconds=Seconds(round(sum(piece.seconds for piece in pieces), 3), round(judgement.seconds, 3)),
-            cached="none" if flight.about is None else "features",
-            **row_fields(layer_scores, about, self._work.options),
-        )
+            extraction = reduce(Extraction.merge, map(_result, pending.extractions))
+            self._cache_features(pending, extraction)
+        return scored_row(pending.name, pending.repo, extraction, scores, self._work.options)
 
-    def _keep_features(self, flight: _PendingCheckpoint, about: dict[str, FeatureInfo]) -> None:
-        """Brings all features to this machine's cache, one part after the other."""
+    def _cache_features(self, pending: PendingCheckpoint, extraction: Extraction) -> None:
+        """Copies all features to this machine's cache, one shard after the other."""
         if not self._work.cache.enabled:
             return
-        for layer, told in about.items():
-            whole = np.empty((self._inputs, told.width), np.float32)
-            for start, ref in zip(self._starts, flight.features, strict=True):
-                whole[start : start + self._size] = ray.get(ref)[layer]
-            flight.kept.store(whole, told, layer)
+        for layer, info in extraction.info.items():
+            features = np.empty((self._inputs, info.width), np.float32)
+            for start, ref in zip(self._starts, pending.features, strict=True):
+                features[start : start + self._size] = _result(ref)[layer]
+            pending.store.save(layer, features, info)
 
     def _finished(self, row: Row) -> Row:
         self._work.progress.finished(row)
@@ -334,7 +309,7 @@ class _Run:
 
 
 def shard_size(inputs: int, checkpoints: int, slots: int) -> int:
-    """Inputs a task: two tasks a slot, so that none is idle long, but none so small that loading is most of it."""
+    """Inputs of a task: two tasks for each slot, so that none is idle long, but not so few that loading dominates."""
     tasks = math.ceil(2 * slots / checkpoints)
     return min(inputs, max(_FEWEST_INPUTS, math.ceil(inputs / tasks)))
 
@@ -359,13 +334,20 @@ def _merged(moments: list[ObjectRef]) -> ObjectRef:
     return moments[0]
 
 
-def _reason(error: Exception) -> str:
-    """Why a task has failed, in one line."""
-    cause: BaseException = error
-    while isinstance(cause, ray.exceptions.RayTaskError):
-        cause = cause.cause
-    if isinstance(cause, (ray.exceptions.WorkerCrashedError, ray.exceptions.OutOfMemoryError)):
-        tries = _RETRIES["max_retries"] + 1
-        lost = EmmsError(f"its worker died {tries} times, mostly for want of memory", "--shard-size N, or larger nodes")
-        return one_line(lost)
-    return one_line(cause)
+def _result(ref: ObjectRef) -> Any:
+    """The result of a task.
+
+    Raises:
+        EmmsError: in one line, why it has failed.
+    """
+    try:
+        return ray.get(ref)
+    except ray.exceptions.RayError as error:
+        cause: BaseException = error
+        while isinstance(cause, ray.exceptions.RayTaskError):
+            cause = cause.cause
+        if isinstance(cause, (ray.exceptions.WorkerCrashedError, ray.exceptions.OutOfMemoryError)):
+            tries = _RETRIES["max_retries"] + 1
+            reason = f"its worker died {tries} times, mostly because memory ran out"
+            raise EmmsError(reason, "--shard-size N, or larger nodes") from error
+        raise EmmsError(one_line(cause)) from error

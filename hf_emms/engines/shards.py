@@ -1,4 +1,4 @@
-"""Parts of a sample, and the moments of their rows, which merge into those of the whole."""
+"""Shards of a sample, and the moments of their rows, which merge into those of the whole sample."""
 
 from __future__ import annotations
 
@@ -17,26 +17,26 @@ if TYPE_CHECKING:
     from hf_emms.data import Sample
 
 
-# Rows that enter the moments at once: enough for fast products, few enough to stay small.
+# Rows that are added to the moments at once: enough for fast products, few enough to need little memory.
 CHUNK_ROWS = 2048
 
-# Scoring that needs more than this is announced.
+# Scoring that needs more memory than this gives a note.
 NOTED_BYTES = 10**9
 
 Batches = Iterable[tuple[np.ndarray, np.ndarray]]
-"""Positions int64 (b,) among the inputs of a part, and their features float32 (b, D1)."""
+"""Positions int64 (b,) among the inputs of a shard, and their features float32 (b, D1)."""
 
 
 @dataclass(frozen=True)
 class Shard:
-    """Some inputs of a sample with all rows that they feed.
+    """Some inputs of a sample with all rows that use them.
 
-    A row's fold depends on its group alone, so parts never change folds.
+    A row's fold depends on its group alone, so shards never change folds.
 
     Attributes:
         inputs: the m inputs: strings, or `Images`.
-        rows: int64, shape (n,): which rows of the sample they feed.
-        input_of_row: int64, shape (n,): which of the m inputs feeds each.
+        rows: int64, shape (n,): which rows of the sample use them.
+        input_of_row: int64, shape (n,): which of the m inputs each of them uses.
         groups: uint64, shape (n,): as in the sample.
     """
 
@@ -52,52 +52,52 @@ def whole(sample: Sample) -> Shard:
 
 
 def shard_of(sample: Sample, inputs: slice) -> Shard:
-    """A run of a sample's inputs; they are in the order of a hash, so that the first m are a sample as good as any."""
+    """Consecutive inputs of a sample; they are in the order of a hash, so that the first m are a random sample."""
     start, stop, _ = inputs.indices(len(sample.inputs))
     rows = np.flatnonzero((sample.input_of_row >= start) & (sample.input_of_row < stop))
     return Shard(sample.inputs[start:stop], rows, sample.input_of_row[rows] - start, sample.groups[rows])
 
 
-def moments_of(features: np.ndarray, part: Shard, labels: LabelTable, options: Options) -> Moments:
-    """Moments of a part's rows.
+def moments_of(features: np.ndarray, shard: Shard, labels: LabelTable, options: Options) -> Moments:
+    """Moments of a shard's rows.
 
     Args:
-        features: float32 (m, D1), of the part's inputs.
-        part: the rows.
+        features: float32 (m, D1), of the shard's inputs.
+        shard: the rows.
         labels: of all rows of the sample.
         options: folds and their seed.
     """
     moments = Moments.like(labels, features.shape[1], folds=options.folds, seed=options.seed)
-    for start in range(0, len(part.rows), CHUNK_ROWS):
+    for start in range(0, len(shard.rows), CHUNK_ROWS):
         chunk = slice(start, start + CHUNK_ROWS)
-        moments.update(features[part.input_of_row[chunk]], labels.take(part.rows[chunk]), part.groups[chunk])
+        moments.update(features[shard.input_of_row[chunk]], labels.take(shard.rows[chunk]), shard.groups[chunk])
     return moments
 
 
 def streamed_moments(
-    batches: Batches, columns: Mapping[str, slice], part: Shard, labels: LabelTable, options: Options
+    batches: Batches, columns: Mapping[str, slice], shard: Shard, labels: LabelTable, options: Options
 ) -> dict[str, Moments]:
-    """`moments_of` each layer straight from batches: no array of all features exists.
+    """`moments_of` each layer straight from batches, so that no array of all features exists.
 
     Args:
-        batches: every input of the part once, in any order.
+        batches: every input of the shard once, in any order.
         columns: layer → its columns of the features.
-        part: the rows.
+        shard: the rows.
         labels: of all rows of the sample.
         options: folds and their seed.
     """
     moments = {
-        layer: Moments.like(labels, own.stop - own.start, folds=options.folds, seed=options.seed)
-        for layer, own in columns.items()
+        layer: Moments.like(labels, its.stop - its.start, folds=options.folds, seed=options.seed)
+        for layer, its in columns.items()
     }
-    rows_of = _rows_by_input(part.input_of_row, len(part.inputs))
+    rows_of = _rows_by_input(shard.input_of_row, len(shard.inputs))
     for positions, features in batches:
         rows = [rows_of(position) for position in positions]
         places = np.repeat(np.arange(len(positions)), [len(group) for group in rows])
         chosen = np.concatenate(rows)
-        taken, groups = labels.take(part.rows[chosen]), part.groups[chosen]
-        for layer, own in columns.items():
-            moments[layer].update(features[places, own], taken, groups)
+        taken, groups = labels.take(shard.rows[chosen]), shard.groups[chosen]
+        for layer, its in columns.items():
+            moments[layer].update(features[places, its], taken, groups)
     return moments
 
 
@@ -112,7 +112,7 @@ def _rows_by_input(input_of_row: np.ndarray, inputs: int) -> Callable[[int], np.
 
 
 def memory_note(rows: int, width: int, labels: LabelTable, options: Options) -> str | None:
-    """What a user should know before scoring takes a lot of memory; None where it does not."""
+    """A note for the user if scoring takes a lot of memory, else None."""
     size = labels.n_texts if kept_by_text(labels) else sum(labels.widths)
     needed = needed_bytes(rows, width, size, options.folds)
     return f"scoring {width:,} features takes about {format_bytes(needed)} of memory" if needed >= NOTED_BYTES else None

@@ -164,7 +164,7 @@ def _small_parts(folder: Path) -> dict[str, Any]:
     import ray
 
     from hf_emms.cache import Cache
-    from hf_emms.engines.checkpoint import scores_of, scoring_inputs
+    from hf_emms.engines.checkpoint import score_estimators, scoring_inputs
     from hf_emms.engines.shards import Shard, moments_of
     from hf_emms.options import Options
     from hf_emms.scoring.estimators import DEFAULT_ESTIMATORS
@@ -195,7 +195,9 @@ def _small_parts(folder: Path) -> dict[str, Any]:
         "features_seconds": fetch,
         "moments_bytes": len(pickle.dumps(half, protocol=5)),
         "merge_seconds": best(lambda: half.merge(half)),
-        "score_seconds": best(lambda: scores_of(scoring_inputs(features, None, part, labels, settings), settings)),
+        "score_seconds": best(
+            lambda: score_estimators(scoring_inputs(features, None, part, labels, settings), settings)
+        ),
     }
 
 

@@ -132,13 +132,13 @@ def score(target: Target, candidates: list[Candidate]) -> Iterator[tuple[Candida
     for candidate in candidates:
         try:
             repo = resolve(checkpoint(candidate.name), "model")
-            layers = extract(repo, sample, labels["demo"], SETTINGS, cache).layers
+            extraction = extract(repo, sample, labels["demo"], SETTINGS, cache)
         except EmmsError as error:
             print(f"{target.name:15s} {candidate.name:27s} left out: {error.message}", flush=True)
             continue
-        features = {name: layer.features[sample.input_of_row] for name, layer in layers.items()}
+        features = {layer: of_layer[sample.input_of_row] for layer, of_layer in extraction.features.items()}
         values, seconds = _scores(features, labels, sample)
-        yield candidate, Scored(values, seconds, layers["spread"].about)
+        yield candidate, Scored(values, seconds, extraction.info["spread"])
 
 
 def _labels(name: str, encoders: tuple[str, ...], sample: Sample, cache: Cache) -> LabelTable:

@@ -76,11 +76,11 @@ from hf_emms.hub import resolve
 loaded = ExtractorPool(int(sys.argv[1]))
 for name in sys.argv[2:]:
     load = lambda: load_extractor(resolve(name, "model"), "text", "text-classification", device="cpu")
-    with loaded.lent(name, load) as extractor:
+    with loaded.use(name, load) as extractor:
         for _ in extractor.batches(["a text"] * 8):
             pass
         weights = extractor.weight_bytes / 2**20
-    loaded.keep(sys.argv[2:])
+    loaded.retain(sys.argv[2:])
 print(json.dumps([weights, peak()]))
 """
 

@@ -35,7 +35,7 @@ def test_no_more_than_the_bound_lie_ready() -> None:
             eventually(lambda place=place: len(brought) == min(place + AHEAD, len(REPOS)))
             time.sleep(0.05)
             assert brought == REPOS[: place + AHEAD]
-            prefetch.take(repo)
+            prefetch.wait_for(repo)
     assert brought == REPOS
 
 
@@ -45,19 +45,19 @@ def test_an_error_waits_for_its_turn_and_stops_nothing() -> None:
             raise EmmsError("broken")
 
     with Prefetch(REPOS[:3], bring) as prefetch:
-        prefetch.take(REPOS[0])
+        prefetch.wait_for(REPOS[0])
         with pytest.raises(EmmsError, match="broken"):
-            prefetch.take(REPOS[1])
-        prefetch.take(REPOS[2])
+            prefetch.wait_for(REPOS[1])
+        prefetch.wait_for(REPOS[2])
 
 
 def test_who_has_to_wait_is_told_and_local_folders_are_not_waited_for(tmp_path: Path) -> None:
     local = Repo("./folder", "model", "local-0", tmp_path)
     slow, told = threading.Event(), []
     with Prefetch([local, REPOS[0]], lambda repo: slow.wait() and None, told.append) as prefetch:
-        prefetch.take(local)
+        prefetch.wait_for(local)
         threading.Timer(1.5, slow.set).start()
-        prefetch.take(REPOS[0])
+        prefetch.wait_for(REPOS[0])
     assert told == ["org/model-0"]
 
 

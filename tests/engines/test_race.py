@@ -17,7 +17,14 @@ from hf_emms.cards import render_section
 from hf_emms.cards.publish import model_cards
 from hf_emms.cli.output import kept_file
 from hf_emms.engines.base import Silent
-from hf_emms.engines.race import FEWEST_INPUTS, ProjectedScore, clearly_below, growing, is_eliminated, projected_score
+from hf_emms.engines.race import (
+    FEWEST_INPUTS,
+    ProjectedScore,
+    clearly_below,
+    is_eliminated,
+    projected_score,
+    round_sizes,
+)
 from hf_emms.errors import EmmsError
 from hf_emms.merging import merged
 from hf_emms.ranking import Ranking, Row, Score, ranked
@@ -99,7 +106,7 @@ def test_what_cannot_race_is_refused_before_anything_is_looked_for() -> None:
 
 @given(st.integers(2, 100_000))
 def test_samples_double_up_to_all_inputs(inputs: int) -> None:
-    sizes = growing(inputs)
+    sizes = round_sizes(inputs)
     assert sizes[-1] == inputs
     assert all(2 * small <= large <= 2 * small + 1 for small, large in pairwise(sizes))
     assert sizes[0] < 4 * FEWEST_INPUTS

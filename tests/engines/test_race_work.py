@@ -73,7 +73,7 @@ def extractors(tmp_path: Path) -> Iterator[dict[str, Extractor]]:
 
 
 def lend(loaded: ExtractorPool, name: str, extractors: dict[str, Extractor]) -> None:
-    with loaded.lent(name, lambda: extractors[name]) as lent:
+    with loaded.use(name, lambda: extractors[name]) as lent:
         assert lent is extractors[name]
 
 
@@ -90,11 +90,11 @@ def test_the_first_that_fit_wait_and_the_others_are_closed(extractors: dict[str,
     loaded = ExtractorPool(2 * each)
     for name in "abc":
         lend(loaded, name, extractors)
-    loaded.keep(["c", "a", "b"])
+    loaded.retain(["c", "a", "b"])
     assert {name: waits(extractor) for name, extractor in extractors.items()} == {"a": True, "b": False, "c": True}
-    loaded.keep(["c"])
+    loaded.retain(["c"])
     assert not waits(extractors["a"])
-    with loaded.lent("c", lambda: pytest.fail("loaded again")):
+    with loaded.use("c", lambda: pytest.fail("loaded again")):
         pass
     loaded.close()
     assert not waits(extractors["c"])
@@ -102,9 +102,9 @@ def test_the_first_that_fit_wait_and_the_others_are_closed(extractors: dict[str,
 
 def test_one_that_fails_does_not_wait(extractors: dict[str, Extractor]) -> None:
     loaded = ExtractorPool()
-    with pytest.raises(EmmsError, match="an odd input"), loaded.lent("a", lambda: extractors["a"]):
+    with pytest.raises(EmmsError, match="an odd input"), loaded.use("a", lambda: extractors["a"]):
         raise EmmsError("an odd input")
     assert not waits(extractors["a"])
     lend(loaded, "b", extractors)
-    with loaded.lent("a", lambda: extractors["c"]) as lent:
+    with loaded.use("a", lambda: extractors["c"]) as lent:
         assert lent is extractors["c"]

@@ -113,7 +113,7 @@ class TestOnACluster:
         def kill() -> None:
             until = time.monotonic() + 60
             while not killed and time.monotonic() < until:
-                for pid in descendants("ray::extract_part"):
+                for pid in descendants("ray::extract_shard"):
                     os.kill(pid, signal.SIGKILL)
                     killed.append(pid)
                     break
@@ -186,7 +186,7 @@ def test_interrupted_it_leaves_no_process_behind(encoder: str, tmp_path: Path) -
     environment = {**os.environ, "HF_EMMS_CACHE": str(tmp_path), "RAY_TMPDIR": "/tmp", "MARK": mark.partition("=")[2]}
     with subprocess.Popen(program, env=environment, stderr=subprocess.PIPE, text=True) as process:
         until = time.monotonic() + 60
-        while not list(descendants("ray::extract_part")):
+        while not list(descendants("ray::extract_shard")):
             assert time.monotonic() < until
             assert process.poll() is None
             time.sleep(0.02)
@@ -204,7 +204,7 @@ def test_interrupted_it_leaves_no_process_behind(encoder: str, tmp_path: Path) -
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"engine": "rey"}, "unknown engine 'rey'"),
+        ({"engine": "rey"}, "engine is 'rey'"),
         ({"engine": "local", "ray_address": "auto"}, "--ray-address is for a Ray cluster"),
         ({"engine": "ray", "ray_address": "127.0.0.1:9"}, "nothing answers at the Ray address 127.0.0.1:9"),
         ({"engine": "local", "shard_size": 7}, "--shard-size is for a Ray cluster"),
