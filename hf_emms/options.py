@@ -1,16 +1,17 @@
 """The settings of a ranking, each defined once.
 
-A field of `Options` is a setting: its name is the argument of `hf_emms.rank`, and its metadata (`Setting`) is what the
-command line, the help, the command lines of jobs and cards, the cache keys and the settings recorded in a ranking are
-made from. To add a setting, add a field here and use it where it acts; `rank` lists it as a keyword.
+A field of `Options` is a setting: its name is the argument of `hf_emms.rank`, and its `Setting` is what the flags, the
+help, the command lines of jobs and cards, the cache keys and the settings recorded in a ranking are made from. To add a
+setting, add a field here and use it where it acts; `rank` lists it as a keyword.
 """
 
 from __future__ import annotations
 
 import dataclasses
+import functools
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, Literal
+from dataclasses import MISSING, dataclass, field
+from typing import TYPE_CHECKING, Any, Literal, Self
 
 from hf_emms.errors import EmmsError
 
@@ -47,14 +48,15 @@ COLUMN_ROLES = {
 
 @dataclass(frozen=True)
 class Setting:
-    """What is known of a setting besides its name, type and default.
+    """What is known of a setting besides its type.
 
     Attributes:
+        default: its default; `MISSING` if it has none.
         help: one line.
         group: heading in the help.
         stages: whose results it changes; they are cached under it.
         recorded: whether a ranking records it among its settings.
-        flag: on the command line; by default the name, with hyphens.
+        on: its flag on the command line; by default the name, with hyphens.
         short: one-letter flag.
         metavar: what the value is, in the help.
         choices: the values that are allowed, besides the default.
@@ -63,11 +65,12 @@ class Setting:
         everyday: whether it is among the settings that the help lists first.
     """
 
+    default: Any
     help: str
     group: Group
     stages: tuple[Stage, ...] = ()
     recorded: bool = False
-    flag: str = ""
+    on: str = ""
     short: str = ""
     metavar: str | None = None
     choices: tuple[str, ...] = ()
@@ -75,12 +78,30 @@ class Setting:
     shared: bool = True
     everyday: bool = False
 
+    @property
+    def flag(self) -> str:
+        """The flag that changes it; of a setting that is on by default, the flag that turns it off."""
+        return self.on if self.default is not True else f"--no-{self.on[2:]}"
 
-def _setting(default: Any, help: str, group: Group, *stages: Stage, **details: Any) -> Any:
-    metadata = {"setting": Setting(help, group, stages, **details)}
+
+Settings = Mapping[str, Setting]
+"""Name of a setting → what is known of it."""
+
+
+def setting(default: Any, help: str, group: Group, *stages: Stage, **details: Any) -> Any:
+    """A field of `Options`; the arguments are those of `Setting`."""
+    metadata = {"setting": Setting(default, help, group, stages, **details)}
     if isinstance(default, dict):
         return field(default_factory=dict, metadata=metadata)
     return field(default=default, metadata=metadata)
+
+
+def settings_of(options: type[Options]) -> dict[str, Setting]:
+    """The settings that are the fields of a class of options."""
+    table = {one.name: one.metadata["setting"] for one in dataclasses.fields(options)}
+    return {
+        name: dataclasses.replace(known, on=known.on or f"--{name.replace('_', '-')}") for name, known in table.items()
+    }
 
 
 @dataclass(frozen=True)
@@ -91,27 +112,27 @@ class Options:
         EmmsError: a value that is not allowed.
     """
 
-    dataset: str | datasets.Dataset = _setting(
-        dataclasses.MISSING, "Preset, Hub dataset id, folder or file.", "Data", metavar="NAME", everyday=True
+    dataset: str | datasets.Dataset = setting(
+        MISSING, "Preset, Hub dataset id, folder or file.", "Data", metavar="NAME", everyday=True
     )
-    checkpoints: tuple[str, ...] = _setting(
+    checkpoints: tuple[str, ...] = setting(
         (),
         "What to rank; repeat for several.",
         "Checkpoints",
-        flag="--checkpoint",
+        on="--checkpoint",
         short="-c",
         metavar="ID|DIR",
         everyday=True,
     )
-    task: str | None = _setting(
+    task: str | None = setting(
         None, "The Hub's task id [default: inferred].", "Data", "sample", metavar="ID", everyday=True
     )
-    config: str | None = _setting(None, "Dataset configuration.", "Data", metavar="NAME")
-    split: str | None = _setting(None, "Dataset split.", "Data", metavar="NAME", everyday=True)
-    columns: Mapping[str, str] = _setting(
-        {}, "The same for a role of any task.", "Data", "sample", flag="--column", metavar="ROLE=NAME"
+    config: str | None = setting(None, "Dataset configuration.", "Data", metavar="NAME")
+    split: str | None = setting(None, "Dataset split.", "Data", metavar="NAME", everyday=True)
+    columns: Mapping[str, str] = setting(
+        {}, "The same for a role of any task.", "Data", "sample", on="--column", metavar="ROLE=NAME"
     )
-    max_samples: int | None = _setting(
+    max_samples: int | None = setting(
         DEFAULT_MAX_SAMPLES,
         f"Rows to use; 0 for all [default: {DEFAULT_MAX_SAMPLES}].",
         "Data",
@@ -121,18 +142,18 @@ class Options:
         everyday=True,
         recorded=True,
     )
-    sampling: Sampling | None = _setting(
+    sampling: Sampling | None = setting(
         None, "How rows are drawn.", "Data", "sample", choices=("balanced", "proportional"), recorded=True
     )
-    race: int | None = _setting(
+    race: int | None = setting(
         None,
-        "Stop checkpoints early that cannot come in among the best.",
+        "Stop checkpoints early that cannot be among the best.",
         "Scoring",
         minimum=1,
         recorded=True,
         everyday=True,
     )
-    references: References = _setting(
+    references: References = setting(
         "mean",
         "Which captions, answers or classes of one input count.",
         "Labels",
@@ -140,10 +161,10 @@ class Options:
         choices=("mean", "first", "all", "majority", "one-per-image"),
         recorded=True,
     )
-    prompt: str | None = _setting(
+    prompt: str | None = setting(
         None, "Template of label texts, e.g. 'a photo of a {}'.", "Labels", "sample", metavar="TEXT", recorded=True
     )
-    label_form: LabelForm | None = _setting(
+    label_form: LabelForm | None = setting(
         None,
         "F-labels of boxes, values and answers [default: by task and data].",
         "Labels",
@@ -151,7 +172,7 @@ class Options:
         choices=("text", "numbers", "both", "spans"),
         recorded=True,
     )
-    box_format: str | None = _setting(
+    box_format: str | None = setting(
         None,
         "How boxes are written, in pixels or as parts of the picture [default: xywh].",
         "Labels",
@@ -159,29 +180,29 @@ class Options:
         choices=("xywh", "xyxy", "cxcywh"),
         recorded=True,
     )
-    encoders: tuple[str, ...] = _setting(
+    encoders: tuple[str, ...] = setting(
         (),
         "Label encoders: paper, base, demo or ids.",
         "Labels",
-        flag="--encoder",
+        on="--encoder",
         short="-e",
         metavar="SET|ID",
         everyday=True,
     )
-    estimators: tuple[str, ...] = _setting(
+    estimators: tuple[str, ...] = setting(
         DEFAULT_ESTIMATORS,
         f"The first one orders the rows [default: {', '.join(DEFAULT_ESTIMATORS)}].",
         "Scoring",
         "scores",
-        flag="--estimator",
+        on="--estimator",
         metavar="NAME",
     )
-    seed: int = _setting(
+    seed: int = setting(
         0, "Of the sample and the folds.", "Scoring", "sample", "scores", minimum=-(2**63), recorded=True
     )
-    folds: int = _setting(5, "Of held-out scores.", "Scoring", "scores", minimum=1, recorded=True)
-    device: str = _setting("auto", "cpu, cuda, mps.", "Running", "features", everyday=True, recorded=True)
-    dtype: str = _setting(
+    folds: int = setting(5, "Of held-out scores.", "Scoring", "scores", minimum=1, recorded=True)
+    device: str = setting("auto", "cpu, cuda, mps.", "Running", "features", everyday=True, recorded=True)
+    dtype: str = setting(
         "auto",
         "Precision of the checkpoints.",
         "Running",
@@ -189,60 +210,64 @@ class Options:
         choices=("auto", "float32", "bfloat16", "float16"),
         recorded=True,
     )
-    batch_size: int | None = _setting(None, "Inputs a batch [default: chosen].", "Running", metavar="N", minimum=1)
-    layers: tuple[str, ...] = _setting(
+    batch_size: int | None = setting(None, "Inputs a batch [default: chosen].", "Running", metavar="N", minimum=1)
+    layers: tuple[str, ...] = setting(
         (),
         f"Hidden layers to take features from; of several, each checkpoint's best counts [default: {SPREAD}].",
         "Checkpoints",
         "features",
-        flag="--layer",
+        on="--layer",
         metavar="spread|last|mean|N",
         recorded=True,
     )
-    resume: bool = _setting(True, "Use rows that an earlier run finished.", "Running")
-    cache: bool = _setting(True, "Read and write the cache.", "Running")
-    streaming: bool = _setting(False, "Stream the dataset instead of downloading all of it.", "Data", flag="--stream")
-    allow_pickle: bool = _setting(False, "Load pickled weights (they can run code).", "Safety")
-    trust_remote_code: bool = _setting(False, "Run code that a checkpoint brings along.", "Safety", "features")
-    engine: str = _setting(
+    resume: bool = setting(True, "Use rows that an earlier run finished.", "Running")
+    cache: bool = setting(True, "Read and write the cache.", "Running")
+    streaming: bool = setting(False, "Stream the dataset instead of downloading all of it.", "Data", on="--stream")
+    allow_pickle: bool = setting(False, "Load pickled weights (they can run code).", "Safety")
+    trust_remote_code: bool = setting(False, "Run code from checkpoint repositories.", "Safety", "features")
+    engine: str = setting(
         "local",
         "Where checkpoints run: this process, a Ray cluster (pip install 'hf-emms[ray]'), a Hugging Face Job.",
         "Running",
         choices=("local", "ray", "jobs"),
         shared=False,
     )
-    ray_address: str | None = _setting(
+    ray_address: str | None = setting(
         None,
         "A running Ray cluster, HOST:PORT or auto [default: RAY_ADDRESS, else one on this machine for this run].",
         "Running",
         metavar="ADDRESS",
         shared=False,
     )
-    shard_size: int | None = _setting(
+    shard_size: int | None = setting(
         None, "Inputs a Ray task [default: chosen].", "Running", metavar="N", minimum=1, shared=False
     )
 
     def __post_init__(self) -> None:
-        for name, setting in SETTINGS.items():
-            value, default = getattr(self, name), DEFAULTS.get(name)
-            if setting.choices and value != default and value not in setting.choices:
-                raise EmmsError(f"{name} is {value!r}", f"{flag_of(name)} {'|'.join(setting.choices)}")
-            if setting.minimum is not None and value is not None and not setting.minimum <= value < 2**63:
-                raise EmmsError(
-                    f"{name} is {value}", f"{flag_of(name)} N with N from {setting.minimum} on, below 2**63"
-                )
+        for name, known in self.settings().items():
+            value = getattr(self, name)
+            if known.choices and value != known.default and value not in known.choices:
+                raise EmmsError(f"{name} is {value!r}", f"{known.flag} {'|'.join(known.choices)}")
+            if known.minimum is not None and value is not None and not known.minimum <= value < 2**63:
+                raise EmmsError(f"{name} is {value}", f"{known.flag} N with N from {known.minimum} on, below 2**63")
         if self.prompt is not None and "{}" not in self.prompt:
             raise EmmsError(f"the prompt {self.prompt!r} has no {{}} for the class", '--prompt "a photo of a {}"')
 
     @classmethod
-    def of(cls, dataset: Any, **arguments: Any) -> Options:
+    @functools.cache
+    def settings(cls) -> Settings:
+        """Name → setting, in the order of the fields."""
+        return settings_of(cls)
+
+    @classmethod
+    def of(cls, dataset: Any, **arguments: Any) -> Self:
         """Options from what users pass: one name or several, None for the default.
 
         Raises:
             EmmsError: a value that is not allowed.
         """
         for name, value in arguments.items():
-            default = DEFAULTS[name]
+            default = cls.settings()[name].default
             if isinstance(default, tuple):
                 several = () if value is None else _several(value)
                 if name == "layers" and value is not None:
@@ -260,61 +285,51 @@ class Options:
     def of_stage(self, *stages: Stage) -> dict[str, Any]:
         """Name → value of the settings that change results of these stages, as JSON holds them: for a cache key."""
         wanted = set(stages)
-        return {name: _as_json(getattr(self, name)) for name, one in SETTINGS.items() if wanted & set(one.stages)}
+        return {name: _as_json(getattr(self, name)) for name, one in self.settings().items() if wanted & {*one.stages}}
 
     def recorded(self) -> dict[str, Any]:
         """Name → value of the settings that a ranking records, as JSON holds them."""
-        return {name: _as_json(getattr(self, name)) for name, one in SETTINGS.items() if one.recorded}
+        return {name: _as_json(getattr(self, name)) for name, one in self.settings().items() if one.recorded}
 
     def changed(self) -> dict[str, Any]:
         """Name → value of the settings that differ from their defaults."""
-        return {name: value for name in SETTINGS if (value := getattr(self, name)) != DEFAULTS.get(name)}
+        return {name: value for name, one in self.settings().items() if (value := getattr(self, name)) != one.default}
 
 
-SETTINGS: dict[str, Setting] = {one.name: one.metadata["setting"] for one in dataclasses.fields(Options)}
-DEFAULTS: dict[str, Any] = {
-    one.name: {} if one.default_factory is not dataclasses.MISSING else one.default
-    for one in dataclasses.fields(Options)
-    if one.name != "dataset"
-}
+SETTINGS = Options.settings()
 
 
-def flag_of(name: str) -> str:
-    """The flag of a setting on the command line; of one that is on by default, the flag that turns it off."""
-    flag = SETTINGS[name].flag or f"--{name.replace('_', '-')}"
-    return flag if DEFAULTS.get(name) is not True else f"--no-{flag[2:]}"
-
-
-def arguments_of(values: Mapping[str, Any]) -> Iterator[tuple[str, str | None]]:
+def arguments_of(values: Mapping[str, Any], settings: Settings = SETTINGS) -> Iterator[tuple[str, str | None]]:
     """The flags of ``hf-emms rank`` for settings, each with its value; None after a flag that takes none.
 
     Args:
         values: name → value; None (but for `max_samples`) and the settings that stay on one machine are left out.
+        settings: what is known of them.
     """
     for name, value in values.items():
-        if not SETTINGS[name].shared:
+        known = settings[name]
+        if not known.shared:
             continue
-        flag = flag_of(name)
         if name == "columns":
             for role, column in sorted(value.items()):
-                yield (f"--{role}-column", column) if role in COLUMN_ROLES else (flag, f"{role}={column}")
+                yield (f"--{role}-column", column) if role in COLUMN_ROLES else (known.flag, f"{role}={column}")
         elif name == "race":
             if value is not None:
                 yield from (("--race", None), ("--top", str(value)))
         elif name == "max_samples":
-            yield flag, str(value or 0)
+            yield known.flag, str(value or 0)
         elif isinstance(value, tuple | list):
-            yield from ((flag, str(one)) for one in value)
+            yield from ((known.flag, str(one)) for one in value)
         elif isinstance(value, bool):
-            if value != DEFAULTS[name]:
-                yield flag, None
+            if value != known.default:
+                yield known.flag, None
         elif value is not None:
-            yield flag, str(value)
+            yield known.flag, str(value)
 
 
-def words_of(values: Mapping[str, Any]) -> list[str]:
+def words_of(values: Mapping[str, Any], settings: Settings = SETTINGS) -> list[str]:
     """`arguments_of` as the words of a command line."""
-    return [word for pair in arguments_of(values) for word in pair if word is not None]
+    return [word for pair in arguments_of(values, settings) for word in pair if word is not None]
 
 
 def layer_names(names: str | int | Iterable[str | int]) -> tuple[str, ...]:

@@ -21,7 +21,7 @@ from hf_emms.features.architectures import INPUT_NAMES
 from hf_emms.features.files import needed_files, weight_files
 from hf_emms.formatting import pluralize
 from hf_emms.hub import Repo, RepoFile, listing, resolve
-from hf_emms.options import Options, flag_of
+from hf_emms.options import SETTINGS, Options
 from hf_emms.presets import DatasetPreset, dataset_preset, default_checkpoints, expand_encoders
 from hf_emms.ranking import Ranking, Row
 from hf_emms.scoring.estimators import get_estimator
@@ -123,7 +123,7 @@ def engine_for(options: Options) -> Engine:
     if options.engine == "local":
         for name in ("ray_address", "shard_size"):
             if getattr(options, name) is not None:
-                raise EmmsError(f"{flag_of(name)} is for a Ray cluster, but the engine is local", "--engine ray")
+                raise EmmsError(f"{SETTINGS[name].flag} is for a Ray cluster, but the engine is local", "--engine ray")
     if options.race is not None:
         if options.engine != "local":
             raise EmmsError(f"--race runs in this process, not on --engine {options.engine}", "leave one of them out")

@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 import inspect
+from dataclasses import dataclass
 from typing import Any
 
+import cloup
 import pytest
+from click.testing import CliRunner
 
 import hf_emms
 from hf_emms.cli.rank_command import rank as command
+from hf_emms.cli.rank_options import option_groups, options_from
 from hf_emms.errors import EmmsError
-from hf_emms.options import COLUMN_ROLES, DEFAULTS, SETTINGS, Options, flag_of, words_of
+from hf_emms.options import COLUMN_ROLES, SETTINGS, Options, setting, words_of
 from hf_emms.tasks import ROLES
 
 # Arguments of `rank` that are no settings of a ranking: where it comes back from, and who hears of its progress.
@@ -22,16 +26,39 @@ def test_rank_takes_every_setting_and_nothing_else() -> None:
     assert set(parameters) - BESIDES == set(SETTINGS)
 
 
-@pytest.mark.parametrize("name", sorted(DEFAULTS))
+@pytest.mark.parametrize("name", sorted(set(SETTINGS) - {"dataset"}))
 def test_the_default_of_rank_means_the_default_of_the_setting(name: str) -> None:
     default = inspect.signature(hf_emms.rank).parameters[name].default
-    assert getattr(Options.of("org/data", **{name: default}), name) == DEFAULTS[name]
+    assert getattr(Options.of("org/data", **{name: default}), name) == SETTINGS[name].default
 
 
 @pytest.mark.parametrize("name", sorted(set(SETTINGS) - {"columns"}))
 def test_every_setting_has_its_flag_with_its_help(name: str) -> None:
     flags = {flag: option for option in command.params for flag in (*option.opts, *option.secondary_opts)}
-    assert SETTINGS[name].help in flags[flag_of(name)].help
+    assert SETTINGS[name].help in flags[SETTINGS[name].flag].help
+
+
+def test_a_setting_that_is_added_in_one_place_is_a_flag_a_keyword_a_word_and_recorded() -> None:
+    @dataclass(frozen=True)
+    class MoreOptions(Options):
+        warmup: int = setting(
+            3, "Rows that are left out.", "Scoring", "scores", metavar="ROWS", minimum=1, recorded=True
+        )
+
+    @cloup.command()
+    @option_groups({}, MoreOptions.settings())
+    def command(**given: Any) -> None: ...
+
+    help = " ".join(CliRunner().invoke(command, ["--help"]).output.split())
+    assert "--warmup ROWS Rows that are left out. [default: 3]" in help
+    parsed = command.make_context("rank", ["--dataset", "org/data", "--warmup", "7"]).params
+    options = options_from(dict(parsed), MoreOptions)
+    assert options == MoreOptions.of("org/data", warmup=7)
+    assert options.recorded()["warmup"] == options.of_stage("scores")["warmup"] == 7
+    assert words_of(options.changed(), options.settings()) == ["--dataset", "org/data", "--warmup", "7"]
+    with pytest.raises(EmmsError, match="warmup is 0") as raised:
+        MoreOptions.of("org/data", warmup=0)
+    assert "--warmup N" in str(raised.value.hint)
 
 
 def test_every_role_of_our_tasks_has_a_flag() -> None:
@@ -56,7 +83,7 @@ def test_a_value_that_is_not_allowed_is_named_with_its_flag(name: str, value: An
     with pytest.raises(EmmsError) as raised:
         Options.of("org/data", **{name: value})
     assert str(value) in raised.value.message
-    assert flag_of(name) in str(raised.value.hint)
+    assert SETTINGS[name].flag in str(raised.value.hint)
 
 
 def test_what_a_cache_key_holds_follows_from_the_stages_of_the_settings() -> None:

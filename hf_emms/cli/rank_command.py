@@ -15,7 +15,7 @@ from hf_emms.cli import output
 from hf_emms.cli.rank_options import EVERYDAY, option_groups, options_from
 from hf_emms.errors import EmmsError
 from hf_emms.formatting import format_bytes, pluralize
-from hf_emms.options import DEFAULTS, Options
+from hf_emms.options import SETTINGS, Options
 
 if TYPE_CHECKING:
     from hf_emms.plan import Candidate, Cost, Plan
@@ -134,7 +134,7 @@ def rank(
     if target is not None:
         output.output_format(target)  # a suffix that cannot be written fails now, not after hours
     given["checkpoints"] = (*given["checkpoints"], *_listed(checkpoints_file))
-    settings = job_settings(given["engine"] or DEFAULTS["engine"], results_repo, given)
+    settings = job_settings(given["engine"] or SETTINGS["engine"].default, results_repo, given)
     options = options_from(given)
     if settings is None:
         ranking = _rank_here(options, results_repo, format, quiet=quiet, dry_run=dry_run)
