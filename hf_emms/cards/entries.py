@@ -12,7 +12,7 @@ import msgspec
 from hf_emms import views
 from hf_emms.errors import EmmsError
 from hf_emms.merging import comparable_settings
-from hf_emms.options import DEFAULTS, SETTINGS, arguments_of
+from hf_emms.options import SETTINGS, arguments_of
 from hf_emms.ranking import EMMS, SCHEMA_VERSION, Ranking, Row, Score, emms_score, is_commit
 
 LAYOUT_VERSION = 2
@@ -35,7 +35,7 @@ def rank_command(ranking: Ranking, checkpoints: Sequence[str]) -> str:
         **{
             name: value
             for name, value in comparable_settings(ranking).items()
-            if name in SETTINGS and (name in _ALWAYS or value != DEFAULTS[name])
+            if name in SETTINGS and (name in _ALWAYS or value != SETTINGS[name].default)
         },
         # Labels that are numbers need no encoder, and have no revision.
         "encoders": [pinned(encoder.id, encoder.revision) for encoder in ranking.encoders if encoder.revision],
