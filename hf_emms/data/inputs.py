@@ -7,12 +7,9 @@ import io
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, overload
+from typing import Any
 
 import numpy as np
-
-if TYPE_CHECKING:
-    from PIL.Image import Image
 
 # EXIF's orientation tag, and its values under which width and height change places.
 _ORIENTATION, _TURNED = 0x0112, (5, 6, 7, 8)
@@ -25,7 +22,7 @@ class UnusableError(ValueError):
 
 
 class Images(Sequence):
-    """Images held as encoded bytes; indexing decodes one to RGB.
+    """Images held as encoded bytes; indexing decodes one to a PIL image in RGB, slicing gives `Images`.
 
     The camera's orientation tag (EXIF) is applied, as ``datasets`` does; transparency is dropped, as image processors
     do.
@@ -37,11 +34,7 @@ class Images(Sequence):
     def __len__(self) -> int:
         return len(self.encoded)
 
-    @overload
-    def __getitem__(self, index: int) -> Image: ...
-    @overload
-    def __getitem__(self, index: slice) -> Images: ...
-    def __getitem__(self, index: int | slice) -> Image | Images:
+    def __getitem__(self, index: Any) -> Any:
         if isinstance(index, slice):
             return Images(self.encoded[index])
         from PIL import Image, ImageOps
@@ -52,7 +45,7 @@ class Images(Sequence):
 
 @dataclass(frozen=True)
 class Pairs(Sequence):
-    """Inputs of two parts, such as images and questions; each distinct part is held once.
+    """Inputs of two parts, such as images and questions; each distinct part is held once. A slice is `Pairs`.
 
     Attributes:
         firsts: the distinct first parts: `Images` or texts.
@@ -67,11 +60,7 @@ class Pairs(Sequence):
     def __len__(self) -> int:
         return len(self.parts)
 
-    @overload
-    def __getitem__(self, index: int) -> tuple[Any, str]: ...
-    @overload
-    def __getitem__(self, index: slice) -> Pairs: ...
-    def __getitem__(self, index: int | slice) -> tuple[Any, str] | Pairs:
+    def __getitem__(self, index: Any) -> Any:
         if isinstance(index, slice):
             return Pairs(self.firsts, self.seconds, self.parts[index])
         first, second = self.parts[index]
@@ -94,11 +83,7 @@ class Spans(Sequence):
     def __len__(self) -> int:
         return len(self.bounds)
 
-    @overload
-    def __getitem__(self, index: int) -> tuple[str, str, str]: ...
-    @overload
-    def __getitem__(self, index: slice) -> Spans: ...
-    def __getitem__(self, index: int | slice) -> tuple[str, str, str] | Spans:
+    def __getitem__(self, index: Any) -> Any:
         """Several spans, or one: both texts and the text of the span."""
         if isinstance(index, slice):
             return Spans(self.pairs, self.bounds[index])

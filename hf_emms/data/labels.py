@@ -119,8 +119,8 @@ def _number_labels(
 ) -> tuple[np.ndarray, tuple[str, ...], SoftLabels | None, np.ndarray | None, LabelForm]:
     """Codes, texts, soft labels, numbers and their form from the measured numbers of each row."""
     assert task.numbers is not None
-    problem = task.numbers.doubt(np.array(raws, dtype=np.float64))
-    notes += [problem] if problem else []
+    warning = task.numbers.warn(np.array(raws, dtype=np.float64))
+    notes += [warning] if warning else []
     form = form or task.form
     if form == "text":
         texts, codes = _coded([task.numbers.describe(raw) for raw in raws])

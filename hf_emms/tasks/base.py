@@ -52,7 +52,7 @@ class Numbers:
         formats: other ways in which datasets write such labels, by the names that users type.
         are_parts: whether raw labels, all of a dataset's, are parts of their pictures, not in pixels; None where
             labels have nothing to do with the picture's size.
-        doubt: the numbers of N rows, float64 (N, P), to what makes them doubtful, in words; None where nothing does.
+        warn: the numbers of N rows, float64 (N, P), to a warning in words where they look wrong, else None.
     """
 
     measure: Measure
@@ -60,7 +60,7 @@ class Numbers:
     describe: Callable[[tuple[float, ...]], str]
     formats: Mapping[str, Measure] = field(default_factory=dict)
     are_parts: Callable[[Sequence[Any]], bool] | None = None
-    doubt: Callable[[np.ndarray], str | None] = lambda numbers: None
+    warn: Callable[[np.ndarray], str | None] = lambda numbers: None
 
 
 @dataclass(frozen=True)

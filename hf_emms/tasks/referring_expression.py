@@ -105,7 +105,7 @@ def encode_boxes(boxes: np.ndarray) -> np.ndarray:
     return np.hstack(columns).astype(np.float32)
 
 
-def doubt_boxes(boxes: np.ndarray) -> str | None:
+def warn_of_boxes(boxes: np.ndarray) -> str | None:
     """Says so where most boxes end at the right or lower edge, as three of four do whose corners are read as sizes."""
     ends = boxes[:, :2] + boxes[:, 2:] / 2
     share = (ends > 1 - _EDGE).any(axis=1).mean()
@@ -133,7 +133,7 @@ BOXES = Numbers(
     describe=box_in_words,
     formats={form: partial(measure_box, form=form) for form in ("xywh", "xyxy", "cxcywh")},
     are_parts=are_parts,
-    doubt=doubt_boxes,
+    warn=warn_of_boxes,
 )
 
 
