@@ -109,8 +109,8 @@ def warn_of_boxes(boxes: np.ndarray) -> str | None:
     """Says so where most boxes end at the right or lower edge, as three of four do whose corners are read as sizes."""
     ends = boxes[:, :2] + boxes[:, 2:] / 2
     share = (ends > 1 - _EDGE).any(axis=1).mean()
-    told = f"{share:.0%} of the boxes reach the right or lower edge of their pictures or beyond"
-    return f"{told}: does --box-format say how they are written?" if share > _DOUBTFUL else None
+    found = f"{share:.0%} of the boxes reach the right or lower edge of their pictures or beyond"
+    return f"{found}: does --box-format say how they are written?" if share > _DOUBTFUL else None
 
 
 def _four_numbers(raw: Any) -> tuple[float, float, float, float]:
