@@ -18,7 +18,7 @@ from hf_emms.data.reading import Source
 from hf_emms.data.rows import ALLOWED, MAX_SKIPPED, DrawnRows, read_input, read_labels, too_many, value_of
 from hf_emms.errors import EmmsError
 from hf_emms.formatting import pluralize
-from hf_emms.options import Options, flag_of
+from hf_emms.options import Options
 
 # How many rows are read at a time.
 _CHUNK = {"image": 64, "text": 512}
@@ -221,8 +221,7 @@ def _start_of_stream(rows: Any, source: Source, schema: RowSchema, options: Opti
     """
     wanted = options.max_samples
     if wanted is None:
-        hint = f"add {flag_of('max_samples')} 1000, or leave {flag_of('streaming')} out"
-        raise EmmsError("a stream is read up to a number of rows", hint)
+        raise EmmsError("a stream is read up to a number of rows", "add --max-samples 1000, or leave --stream out")
     import datasets
 
     features, task = rows.features, schema.task

@@ -13,7 +13,6 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from hf_emms.options import flag_of
 from tests.helpers.rows import error_of, image_rows, labels_of, pictures, png, texts, write_text_file
 from tests.helpers.samples import load_sample
 from tests.hub import Hub
@@ -280,7 +279,7 @@ def test_a_stream_is_read_no_further_than_needed() -> None:
 
 def test_a_stream_needs_a_number_of_rows() -> None:
     hint = str(error_of(lambda: load_sample(counted(10, []))).hint)
-    assert hint == f"add {flag_of('max_samples')} 1000, or leave {flag_of('streaming')} out"
+    assert hint == "add --max-samples 1000, or leave --stream out"
 
 
 def test_the_types_of_a_stream_may_be_inferred_from_its_rows(tmp_path: Path) -> None:
