@@ -47,7 +47,10 @@ class Architecture:
 
 
 EMMS = "EMMS (arXiv 2308.06262)"
+CLIP_PAPER = "arXiv 2103.00020, section 3.2: linear probes use the tower before its projection"
+SIGLIP_PAPER = "arXiv 2303.15343: attention pooling is the tower's output"
 CLASSIFIER = "input of the classifier in the model's ...ForImageClassification"
+TORCHVISION = "hf_emms.features.torchvision_models:TorchvisionModel"
 CAPTIONERS = "hf_emms: features/pooling.py"
 FUSION = "hf_emms: features/fusion.py"
 
@@ -65,25 +68,13 @@ ARCHITECTURES: tuple[Architecture, ...] = (
         "timm", ("timm_wrapper",), "image", "TimmWrapperModel", "timm", CLASSIFIER, first_layer=0, requires="timm"
     ),
     # What neither transformers nor timm has: GoogLeNet. torchvision shows no hidden layers.
-    Architecture(
-        "torchvision",
-        ("torchvision",),
-        "image",
-        "hf_emms.features.torchvision_models:TorchvisionModel",
-        "torchvision",
-        CLASSIFIER,
-    ),
+    Architecture("torchvision", ("torchvision",), "image", TORCHVISION, "torchvision", CLASSIFIER),
     # Image transformers.
     Architecture("ViT", ("vit",), "image", "ViTModel", "cls_token", EMMS, poolerless=True),
     Architecture("DeiT", ("deit",), "image", "DeiTModel", "cls_token", EMMS, poolerless=True),
     Architecture("DINOv2", ("dinov2",), "image", "Dinov2Model", "cls_token", EMMS),
     Architecture(
-        "DINOv2 with registers",
-        ("dinov2_with_registers",),
-        "image",
-        "Dinov2WithRegistersModel",
-        "cls_token",
-        EMMS,
+        "DINOv2 with registers", ("dinov2_with_registers",), "image", "Dinov2WithRegistersModel", "cls_token", EMMS
     ),
     Architecture("DINOv3 ViT", ("dinov3_vit",), "image", "DINOv3ViTModel", "cls_token", EMMS),
     # BEiT's pooler has no weights of its own choosing: the mean of patches or CLS, as its config says.
@@ -93,12 +84,7 @@ ARCHITECTURES: tuple[Architecture, ...] = (
     Architecture("PVT", ("pvt",), "image", "PvtModel", "late_cls_token", EMMS, first_layer=0),
     Architecture("PVTv2", ("pvt_v2",), "image", "PvtV2Model", "spatial_mean", EMMS, first_layer=0),
     Architecture(
-        "CLIP vision tower",
-        ("clip", "clip_vision_model"),
-        "image",
-        "CLIPVisionModel",
-        "pooler_output",
-        "arXiv 2103.00020, section 3.2: linear probes use the tower before its projection",
+        "CLIP vision tower", ("clip", "clip_vision_model"), "image", "CLIPVisionModel", "pooler_output", CLIP_PAPER
     ),
     Architecture(
         "SigLIP vision tower",
@@ -106,7 +92,7 @@ ARCHITECTURES: tuple[Architecture, ...] = (
         "image",
         "SiglipVisionModel",
         "pooler_output",
-        "arXiv 2303.15343: attention pooling is the tower's output",
+        SIGLIP_PAPER,
     ),
     # Captioners see the image and a start token, never a caption.
     Architecture(
@@ -140,12 +126,7 @@ ARCHITECTURES: tuple[Architecture, ...] = (
     Architecture("mT5 encoder", ("mt5",), "text", "MT5EncoderModel", "masked_mean", "Sentence-T5 (arXiv 2108.08877)"),
     Architecture("BART encoder", ("bart",), "text", "BartModel", "encoder_masked_mean", "as for T5"),
     Architecture(
-        "CLIP text tower",
-        ("clip", "clip_text_model"),
-        "text",
-        "CLIPTextModelWithProjection",
-        "text_embeds",
-        EMMS,
+        "CLIP text tower", ("clip", "clip_text_model"), "text", "CLIPTextModelWithProjection", "text_embeds", EMMS
     ),
     Architecture(
         "SigLIP text tower",
@@ -174,12 +155,7 @@ ARCHITECTURES: tuple[Architecture, ...] = (
     Architecture("BLIP", ("blip",), "image+text", "BlipForQuestionAnswering", "blip", FUSION, unused=("text_decoder",)),
     Architecture("GIT", ("git",), "image+text", "GitModel", "git", FUSION),
     Architecture(
-        "Grounding DINO",
-        ("grounding-dino",),
-        "image+text",
-        "GroundingDinoForObjectDetection",
-        "grounding_dino",
-        FUSION,
+        "Grounding DINO", ("grounding-dino",), "image+text", "GroundingDinoForObjectDetection", "grounding_dino", FUSION
     ),
 )
 

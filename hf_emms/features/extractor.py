@@ -61,19 +61,14 @@ def example_images(count: int) -> list[Any]:
 class Extractor(ABC):
     """A loaded checkpoint that turns inputs into feature rows, those of several layers from one forward.
 
-    Args:
-        plan: how it was loaded.
-        model: of transformers, in evaluation mode.
-        pooling: what is the feature, in words.
-
     Attributes:
+        plan: how it was loaded.
         width: columns of a feature row, those of all layers together.
         layer_slices: layer → its part of a feature row.
         refused: layer → why this checkpoint does not have it. Never all that were asked for.
         parameters: of the loaded part (a vision tower without its text tower).
         architecture: the family.
         pooling: what is the feature at layer "last", in words.
-        fingerprint: changes whenever features of the same checkpoint would.
         cut: how many texts were cut so far, at `cut_length` tokens.
         windowed: how many inputs were read in several windows of `window_length` tokens so far.
     """
@@ -83,14 +78,13 @@ class Extractor(ABC):
     refused: dict[str, LayerError]
 
     def __init__(self, plan: ExtractionPlan, model: Any, pooling: str) -> None:
-        self._plan = plan
+        self.plan = plan
         self._model = model
         self._device: torch.device = model.device
         self._notes = dict(plan.notes)
         self._forwards: list[BatchedForward] = []
         self.architecture = plan.architecture.family
         self.pooling = pooling
-        self.fingerprint = plan.fingerprint
         self.parameters = sum(parameter.numel() for parameter in model.parameters())
         self.reset_counts()
 
@@ -112,14 +106,14 @@ class Extractor(ABC):
             EmmsError: the checkpoint fails on an input, or one input alone does not fit into memory.
         """
         if self._model is None:
-            raise EmmsError(f"the extractor of {self._plan.repo.id} was closed")
+            raise EmmsError(f"the extractor of {self.plan.repo.id} was closed")
         try:
             yield from to_numpy(self._batches(inputs, batch_size))
         except EmmsError:
             raise
         except _FAILURES as error:
             reason = str(error).splitlines()[0] if str(error) else ""
-            raise EmmsError(f"{self._plan.repo.id} failed on its inputs: {type(error).__name__}: {reason}") from error
+            raise EmmsError(f"{self.plan.repo.id} failed on its inputs: {type(error).__name__}: {reason}") from error
         finally:
             halvings = sum(forward.halvings for forward in self._forwards)
             if halvings:
@@ -193,7 +187,7 @@ class Extractor(ABC):
         ((_, features),) = self.batches(self._examples(1, 1))
         if features.ndim != 2:
             raise EmmsError(
-                f"{self._plan.repo.id} gives features of shape {features.shape}, not one row an input",
+                f"{self.plan.repo.id} gives features of shape {features.shape}, not one row an input",
                 "add a row for its architecture to hf_emms/features/architectures.py",
             )
         self.width = features.shape[1]

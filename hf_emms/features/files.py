@@ -83,13 +83,20 @@ def fetch_weights(repo: Repo, *, subfolder: str = "", allow_pickle: bool = False
     """
     prefix = f"{subfolder}/" if subfolder else ""
     folder = fetch(repo, [prefix + _SINGLE, prefix + _INDEX]) / subfolder
-    shards = _shard_names(repo, folder)
-    if shards:
+    if (folder / _SINGLE).is_file():
+        _check_safetensors(repo, folder / _SINGLE)
+        return True
+    if (folder / _INDEX).is_file():
+        shards = _shard_names(repo, folder / _INDEX)
         fetch(repo, [prefix + name for name in shards])
-    files = _present(repo, folder, shards) if shards else [path for path in [folder / _SINGLE] if path.is_file()]
-    for path in files:
-        _check_safetensors(repo, path)
-    if files:
+        missing = [name for name in shards if not (folder / name).is_file()]
+        if missing:
+            raise EmmsError(
+                f"{repo.id} lacks {missing[0]} (missing: {len(missing)} of {pluralize(len(shards), 'weight file')})",
+                _refetch_hint(repo, folder / missing[0]),
+            )
+        for name in shards:
+            _check_safetensors(repo, folder / name)
         return True
     if not allow_pickle:
         raise EmmsError(
@@ -123,25 +130,12 @@ def _refetch_hint(repo: Repo, path: Path) -> str:
     return f"hf download {repo.id} {path.name} --revision {repo.revision} --force-download"
 
 
-def _shard_names(repo: Repo, folder: Path) -> list[str]:
-    """The files that the index names, where the weights are in several."""
-    index = folder / _INDEX
-    if (folder / _SINGLE).is_file() or not index.is_file():
-        return []
+def _shard_names(repo: Repo, index: Path) -> list[str]:
+    """The files that the index of weights in several files names."""
     try:
         return sorted(set(read_json(repo, index)["weight_map"].values()))
     except (KeyError, TypeError, AttributeError):
         raise EmmsError(f"{_INDEX} of {repo.id} has no weight_map", _refetch_hint(repo, index)) from None
-
-
-def _present(repo: Repo, folder: Path, names: list[str]) -> list[Path]:
-    missing = [name for name in names if not (folder / name).is_file()]
-    if missing:
-        raise EmmsError(
-            f"{repo.id} lacks {missing[0]} (missing: {len(missing)} of {pluralize(len(names), 'weight file')})",
-            _refetch_hint(repo, folder / missing[0]),
-        )
-    return [folder / name for name in names]
 
 
 def _check_safetensors(repo: Repo, path: Path) -> None:

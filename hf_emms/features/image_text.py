@@ -84,7 +84,7 @@ class ImageTextExtractor(Extractor):
 
     def _batches(self, inputs: Sequence[Any], batch_size: int | None) -> Iterator[Batch]:
         if not isinstance(inputs, Pairs):
-            raise EmmsError(f"{self._plan.repo.id} reads pictures with texts, not {type(inputs).__name__}")
+            raise EmmsError(f"{self.plan.repo.id} reads pictures with texts, not {type(inputs).__name__}")
         used, text_of = np.unique(inputs.parts[:, 1], return_inverse=True)
         texts = [inputs.seconds[i] for i in used]
         read = self._fused if isinstance(self._fusion, Fused) else self._joined

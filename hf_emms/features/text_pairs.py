@@ -104,7 +104,7 @@ class TextPairExtractor(Extractor):
 
     def _batches(self, inputs: Sequence[Any], batch_size: int | None) -> Iterator[Batch]:
         if not isinstance(inputs, self.input_type):
-            raise EmmsError(f"{self._plan.repo.id} reads {self.input_name} here, not {type(inputs).__name__}")
+            raise EmmsError(f"{self.plan.repo.id} reads {self.input_name} here, not {type(inputs).__name__}")
         max_tokens = self._read.batch_elements()
         for start in range(0, len(inputs), _CHUNK):
             for positions, rows in self._chunk(inputs[start : start + _CHUNK], max_tokens, batch_size):

@@ -6,7 +6,7 @@ import json
 import shutil
 import subprocess
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -18,10 +18,9 @@ from PIL import Image
 from safetensors.torch import load_file, save_file
 
 from hf_emms.errors import EmmsError
-from hf_emms.features.device import BatchedForward
 from hf_emms.features.feature_plan import plan_extraction
 from hf_emms.features.load import choose_device
-from tests.helpers.feature_rows import load, pictures, rows
+from tests.helpers.extracting import load, pictures, rows
 from tests.helpers.tiny_checkpoints import CAPTIONERS, IMAGE_MODELS, TEXT_MODELS, TEXTS, build, repo_of
 
 SEEN = [*IMAGE_MODELS, *CAPTIONERS]
@@ -336,7 +335,7 @@ def test_fallback_does_without_a_pooler_that_the_file_lacks(
     with torch.no_grad():
         expected = model(**pixels).last_hidden_state.mean(1)
     np.testing.assert_allclose(rows(extractor, images), expected, atol=1e-5)
-    assert extractor.fingerprint == plan_extraction(repo_of(tmp_path), "image", "t").fingerprint
+    assert extractor.plan.fingerprint == plan_extraction(repo_of(tmp_path), "image", "t").fingerprint
 
 
 def test_half_precision_folders_are_computed_in_float32(zoo: Path, tmp_path: Path) -> None:
@@ -353,7 +352,7 @@ def test_lower_precision_on_request(dtype: str, zoo: Path, images: list[Image.Im
     folder = build(zoo, "vit")
     exact, rough = load(folder), load(folder, dtype=dtype)
     assert 0 < np.abs(rows(exact, images) - rows(rough, images)).max() < 0.1
-    assert exact.fingerprint != rough.fingerprint
+    assert exact.plan.fingerprint != rough.plan.fingerprint
 
 
 def test_texts_that_were_cut_are_counted(zoo: Path) -> None:
@@ -375,7 +374,7 @@ def test_the_plan_is_known_without_torch_and_matches_the_extractor(zoo: Path) ->
         "assert 'torch' not in sys.modules"
     )
     answer = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
-    assert answer.stdout.strip() == load(folder).fingerprint
+    assert answer.stdout.strip() == load(folder).plan.fingerprint
     assert plan_extraction(repo_of(folder), "image", "t").architecture.family == "ViT"
 
 
@@ -436,33 +435,3 @@ def test_a_closed_extractor_says_so(zoo: Path) -> None:
     extractor.close()
     with pytest.raises(EmmsError, match="closed"):
         next(extractor.batches([Image.new("RGB", (32, 32))]))
-
-
-def on_cpu(function: Callable[[dict[str, torch.Tensor]], torch.Tensor]) -> BatchedForward:
-    return BatchedForward(function, torch.device("cpu"), max_elements={"cpu": 1}, count=len)
-
-
-def test_batches_halve_until_they_fit() -> None:
-    sizes: list[int] = []
-
-    def forward(inputs: dict[str, torch.Tensor]) -> torch.Tensor:
-        data = inputs["pixel_values"]
-        sizes.append(len(data))
-        # More than three rows ask for more memory than any machine has: the allocator's own error.
-        torch.empty(1 if len(data) <= 3 else 1 << 50)
-        return data * 2
-
-    run = on_cpu(forward)
-    data = torch.arange(26.0).reshape(13, 2)
-    torch.testing.assert_close(run({"pixel_values": data}), data * 2)
-    assert sizes == [13, 6, 3, 3, 3, 3, 1]
-    assert run.halvings == 2
-    sizes.clear()
-    run({"pixel_values": data})
-    assert sizes == [3, 3, 3, 3, 1]  # remembered
-
-
-def test_one_input_that_does_not_fit_is_an_error() -> None:
-    run = on_cpu(lambda inputs: torch.empty(1 << 50))
-    with pytest.raises(EmmsError, match="does not fit into memory"):
-        run({"input_ids": torch.zeros(4, 10)})

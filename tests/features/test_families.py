@@ -19,7 +19,7 @@ from hf_emms.features.architectures import ARCHITECTURES
 from hf_emms.features.feature_plan import plan_extraction
 from hf_emms.features.torchvision_models import save_torchvision
 from tests import ROOT
-from tests.helpers.feature_rows import load, pictures, rows
+from tests.helpers.extracting import load, pictures, rows
 from tests.helpers.tiny_checkpoints import CAPTIONERS, IMAGE_MODELS, TEXT_MODELS, TEXTS, build, repo_of
 from tests.helpers.tiny_families import (
     CAPTIONER_PAIRS,

@@ -13,10 +13,9 @@ import torch
 from hf_emms.data import Pairs
 from hf_emms.features.device import pinned, to_device, to_numpy
 from hf_emms.features.extractor import Extractor
-from hf_emms.features.load import load_extractor
-from tests.helpers.extracting import TASKS, rows, some_pairs
-from tests.helpers.feature_rows import pictures
-from tests.helpers.tiny_checkpoints import TEXTS, build, repo_of
+from tests.helpers import extracting
+from tests.helpers.extracting import pictures, rows, some_pairs
+from tests.helpers.tiny_checkpoints import TEXTS, build
 from tests.helpers.tiny_pairs import build_pair
 
 pytestmark = pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA GPU here")
@@ -49,8 +48,7 @@ def exact() -> Iterator[None]:
 def load(zoo: Path, case: str, device: str, **options: Any) -> Extractor:
     name, modality, _ = CASES[case]
     folder = build_pair(zoo, name) if modality == "image+text" else build(zoo, name)
-    task = TASKS.get(modality, "image-classification" if modality == "image" else "text-classification")
-    return load_extractor(repo_of(folder), modality, task, device=device, **options)
+    return extracting.load(folder, modality, device=device, **options)
 
 
 @pytest.mark.parametrize("case", CASES)

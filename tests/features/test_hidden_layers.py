@@ -19,7 +19,7 @@ from hf_emms.features.hidden_layers import LayerError, pick, spread
 from hf_emms.features.pooling import Pooling
 from hf_emms.hub import resolve
 from hf_emms.options import layer_names
-from tests.helpers.feature_rows import load, pictures, rows
+from tests.helpers.extracting import load, pictures, rows
 from tests.helpers.tiny_checkpoints import CAPTIONERS, IMAGE_MODELS, TEXT_MODELS, TEXTS, build
 from tests.helpers.tiny_families import (
     IMAGE_FAMILIES,

@@ -1,4 +1,4 @@
-"""How tests load a checkpoint, take all of its rows, and count what a part of it reads."""
+"""Inputs, and how tests load a checkpoint, take all of its features, and count what a part of it reads."""
 
 from __future__ import annotations
 
@@ -14,23 +14,34 @@ from hf_emms.data import Pairs
 from hf_emms.features.load import load_extractor
 from tests.helpers.tiny_checkpoints import TEXTS, repo_of
 
-TASKS = {"image+text": "visual-question-answering", "text+text": "question-answering"}
+TASKS = {
+    "image": "image-classification",
+    "text": "text-classification",
+    "image+text": "visual-question-answering",
+    "text+text": "question-answering",
+}
+SIZES = [(40, 50), (32, 32), (64, 30), (33, 80), (50, 50), (32, 48), (90, 40)]
+
+
+def pictures(sizes: Sequence[tuple[int, int]] = SIZES) -> list[Image.Image]:
+    """Pictures of noise, all of different sizes."""
+    rng = np.random.default_rng(0)
+    return [Image.fromarray(rng.integers(0, 255, (*size, 3), dtype=np.uint8)) for size in sizes]
 
 
 def some_pairs() -> Pairs:
     """Every text with the first three pictures, mixed; the last picture and the last text are in no pair."""
-    rng = np.random.default_rng(0)
-    sizes = [(40, 50), (32, 32), (64, 30), (40, 50)]
-    pictures = [Image.fromarray(rng.integers(0, 255, (*size, 3), dtype=np.uint8)) for size in sizes]
     parts = np.array([(picture, text) for picture in range(3) for text in range(len(TEXTS))])
-    return Pairs(pictures, [*TEXTS, "unused"], np.random.default_rng(1).permutation(parts))
+    shuffled = np.random.default_rng(1).permutation(parts)
+    return Pairs(pictures([*SIZES[:3], SIZES[0]]), [*TEXTS, "unused"], shuffled)
 
 
-def load(folder: Path, modality: str = "image+text", **options: Any) -> Any:
-    return load_extractor(repo_of(folder), modality, TASKS[modality], device="cpu", **options)
+def load(folder: Path, modality: str = "image", *, device: str = "cpu", **options: Any) -> Any:
+    return load_extractor(repo_of(folder), modality, TASKS[modality], device=device, **options)
 
 
 def rows(extractor: Any, inputs: Sequence[Any], batch_size: int | None = None) -> np.ndarray:
+    """All features in the order of the inputs; every position has to come exactly once, in batches of the size."""
     features = np.full((len(inputs), extractor.width), np.nan, dtype=np.float32)
     seen: list[int] = []
     for positions, batch in extractor.batches(inputs, batch_size=batch_size):

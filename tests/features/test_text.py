@@ -14,7 +14,7 @@ from hf_emms.features.feature_plan import plan_extraction
 from hf_emms.features.load import load_extractor
 from hf_emms.features.text import read_tokenizer
 from tests.helpers.counting import counted_calls
-from tests.helpers.feature_rows import rows
+from tests.helpers.extracting import rows
 from tests.helpers.tiny_checkpoints import TEXTS, build, repo_of
 
 

@@ -1,4 +1,4 @@
-"""On a CPU checkpoints run faster and give the same features; what is no plain layer, or the user's, is left alone."""
+"""Devices: a prepared CPU gives the same features, batches fit into memory."""
 
 from __future__ import annotations
 
@@ -18,13 +18,16 @@ import torch
 import transformers
 from torch import nn
 
+from hf_emms.errors import EmmsError
 from hf_emms.features import device
+from hf_emms.features.device import MEMORY_SHARE, BatchedForward, affordable
+from hf_emms.features.extractor import PIXELS, TOKENS, count_pixels, count_tokens
+from hf_emms.features.images import images_that_fit
 from hf_emms.features.load import load_extractor
 from hf_emms.hub import resolve
 from hf_emms.presets import dataset_preset
 from hf_emms.tasks import TASKS
-from tests.helpers import extracting
-from tests.helpers.feature_rows import load, pictures, rows
+from tests.helpers.extracting import load, pictures, rows, some_pairs
 from tests.helpers.samples import load_sample
 from tests.helpers.tiny_checkpoints import CAPTIONERS, IMAGE_MODELS, TEXT_MODELS, TEXTS, VISION, build
 from tests.helpers.tiny_families import IMAGE_FAMILIES, googlenet, timm_checkpoint
@@ -92,8 +95,8 @@ def test_texts_have_the_same_features(name: str, zoo: Path) -> None:
 
 @pytest.mark.parametrize("name", PAIR_MODELS)
 def test_pairs_have_the_same_features(name: str, zoo: Path) -> None:
-    extractor = extracting.load(build_pair(zoo / "pairs", name))
-    check_same_features(extractor, lambda: extracting.rows(extractor, extracting.some_pairs()))
+    extractor = load(build_pair(zoo / "pairs", name), "image+text")
+    check_same_features(extractor, lambda: rows(extractor, some_pairs()))
 
 
 @pytest.mark.parametrize("dataset", DEMO)
@@ -101,7 +104,7 @@ def test_embedded_checkpoints_have_the_same_features(dataset: str) -> None:
     preset, inputs = dataset_preset(dataset), load_sample(dataset, max_samples=6).inputs
     for name in preset.checkpoints:
         extractor = load_extractor(resolve(name, "model"), TASKS[preset.task].modality, preset.task, device="cpu")
-        check_same_features(extractor, lambda extractor=extractor: extracting.rows(extractor, inputs))
+        check_same_features(extractor, lambda extractor=extractor: rows(extractor, inputs))
 
 
 # --- layers -----------------------------------------------------------------------------------------------
@@ -212,7 +215,7 @@ def test_other_layers_are_left_alone(make: Callable[[], nn.Module]) -> None:
 
 @pytest.mark.parametrize(("name", "channels_last"), [("clip", True), ("metaclip_2", False)])
 def test_only_code_that_tests_run_gets_channels_side_by_side(name: str, channels_last: bool, zoo: Path) -> None:
-    model = extracting.load(build_pair(zoo / "pairs", name))._model
+    model = load(build_pair(zoo / "pairs", name), "image+text")._model
     weights = [module.weight for module in model.modules() if isinstance(module, nn.Conv2d)]
     assert [not weight.is_contiguous() for weight in weights] == [channels_last]
 
@@ -231,7 +234,11 @@ def test_a_checkpoint_with_large_layers_is_packed_as_it_is_loaded(zoo: Path) -> 
 MEMORY = """
 import json, resource, torch
 from pathlib import Path
+from hf_emms.errors import EmmsError
 from hf_emms.features import device
+from hf_emms.features.device import MEMORY_SHARE, BatchedForward, affordable
+from hf_emms.features.extractor import PIXELS, TOKENS, count_pixels, count_tokens
+from hf_emms.features.images import images_that_fit
 
 def resident():
     return int(Path("/proc/self/statm").read_text().split()[1]) * resource.getpagesize() / 2**20
@@ -278,3 +285,77 @@ def test_freed_memory_is_kept_until_it_is_given_back() -> None:
 def test_what_the_user_tells_the_allocator_holds(setting: dict[str, str]) -> None:
     faults, _, _ = memory(**setting)
     assert faults > 0.5 * PAGES
+
+
+# --- batches ----------------------------------------------------------------------------------------------
+
+BOUNDS = {"least": 1_024, "most": 262_144}
+
+
+@pytest.mark.parametrize(
+    ("free", "units", "taken", "expected"),
+    [
+        (10 * 2**30, 4_096, 128 * 2**20, int(MEMORY_SHARE * 80 * 4_096)),  # a probe of 1/80 of what is free
+        (2**30, 4_096, 128 * 2**20, int(MEMORY_SHARE * 8 * 4_096)),  # less memory, smaller batches
+        (10 * 2**30, 4_096, 1_280 * 2**20, int(MEMORY_SHARE * 8 * 4_096)),  # and so for a larger model
+        (70 * 2**30, 4_096, 128 * 2**20, BOUNDS["most"]),
+        (2**20, 4_096, 128 * 2**20, BOUNDS["least"]),
+        (0, 4_096, 128 * 2**20, BOUNDS["least"]),
+        (2**30, 4_096, 0, BOUNDS["most"]),  # what takes nothing fits
+    ],
+)
+def test_a_batch_takes_its_share_of_free_memory_within_bounds(free: int, units: int, taken: int, expected: int) -> None:
+    assert affordable(free, units, taken, **BOUNDS) == expected
+
+
+def token_forward(device: str) -> BatchedForward:
+    return BatchedForward(
+        lambda inputs: inputs["input_ids"], torch.device(device), max_elements=TOKENS, count=count_tokens
+    )
+
+
+@pytest.mark.parametrize("kind", ["cpu", "mps", "cuda"])
+def test_without_a_probe_a_batch_is_as_large_as_the_kind_of_device_allows(kind: str) -> None:
+    assert token_forward(kind).batch_elements() == TOKENS[kind]
+
+
+def test_an_unknown_kind_of_device_gets_what_a_cpu_gets() -> None:
+    assert token_forward("meta").batch_elements() == TOKENS["cpu"]
+
+
+@pytest.mark.parametrize(("side", "images"), [(224, 8), (112, 32), (16, 256), (2_000, 1)])
+def test_images_a_batch_follow_their_size(side: int, images: int) -> None:
+    forward = BatchedForward(
+        lambda inputs: inputs["pixel_values"], torch.device("cpu"), max_elements=PIXELS, count=count_pixels
+    )
+    assert images_that_fit(forward, side**2) == images
+
+
+def on_cpu(function: Callable[[dict[str, torch.Tensor]], torch.Tensor]) -> BatchedForward:
+    return BatchedForward(function, torch.device("cpu"), max_elements={"cpu": 1}, count=len)
+
+
+def test_batches_halve_until_they_fit() -> None:
+    sizes: list[int] = []
+
+    def forward(inputs: dict[str, torch.Tensor]) -> torch.Tensor:
+        data = inputs["pixel_values"]
+        sizes.append(len(data))
+        # More than three rows ask for more memory than any machine has: the allocator's own error.
+        torch.empty(1 if len(data) <= 3 else 1 << 50)
+        return data * 2
+
+    run = on_cpu(forward)
+    data = torch.arange(26.0).reshape(13, 2)
+    torch.testing.assert_close(run({"pixel_values": data}), data * 2)
+    assert sizes == [13, 6, 3, 3, 3, 3, 1]
+    assert run.halvings == 2
+    sizes.clear()
+    run({"pixel_values": data})
+    assert sizes == [3, 3, 3, 3, 1]  # remembered
+
+
+def test_one_input_that_does_not_fit_is_an_error() -> None:
+    run = on_cpu(lambda inputs: torch.empty(1 << 50))
+    with pytest.raises(EmmsError, match="does not fit into memory"):
+        run({"input_ids": torch.zeros(4, 10)})
