@@ -22,7 +22,7 @@ JSON_FOLDER = "rankings"
 
 # Recorded settings that change no score of a checkpoint that saw all rows.
 _WITHOUT_EFFECT = ("race", "device")
-# The settings that paths were made of first. They keep their places, so that paths stay; other ones are added.
+# The digest of these settings is that of hf_emms 0.1.0, so that paths stay; other settings are added to it.
 _SAMPLE = ("max_samples", "sampling", "references", "seed")
 _LABELS = ("prompt", "label_form", "box_format")
 _SCORES = ("folds", "dtype", "layers")

@@ -31,7 +31,7 @@ _WRITES_ONE = "hf-emms rank … --format json writes one"
 
 
 class Score(msgspec.Struct, frozen=True):
-    """What one estimator says about one checkpoint.
+    """The score of one checkpoint by one estimator.
 
     Attributes:
         value: higher is better, within one ranking.
@@ -114,7 +114,7 @@ class Encoder(msgspec.Struct, frozen=True):
 class Ranking(msgspec.Struct, frozen=True, kw_only=True):
     """Checkpoints in order, with everything that is needed to get the same order again.
 
-    A score says which checkpoint suits *this* dataset, sample and label set better; scores of two rankings
+    A score shows which checkpoint suits *this* dataset, sample and label set better; scores of two rankings
     cannot be compared.
 
     Attributes:
@@ -263,7 +263,7 @@ class _Versioned(msgspec.Struct):
 
 
 class _SettingsOfVersion1(msgspec.Struct, kw_only=True):
-    """What `Ranking.settings` holds now were fields of the ranking."""
+    """The settings, each a field of the ranking in version 1."""
 
     max_samples: int | None = None
     sampling: str | None = None
@@ -327,7 +327,7 @@ def plain(value: Any) -> Any:
 
 
 def ranked(rows: Sequence[Row], estimator: str) -> tuple[Row, ...]:
-    """Rows in order of one estimator, with ranks that admit what the folds cannot tell apart.
+    """Rows in order of one estimator, with shared ranks where the difference is within the noise of the folds.
 
     A row's rank is 1 + the number of rows that are *clearly* better: by more than twice the standard error
     of the paired differences over folds (every checkpoint has the same folds). So neighbours within the noise
@@ -395,7 +395,7 @@ def _record(ranking: Ranking, row: Row) -> dict[str, Any]:
 
 
 def gain_and_stderr(first: Score, second: Score) -> tuple[float, float]:
-    """What one score is ahead of another, and the standard error of the paired differences over folds.
+    """The difference of two scores, and the standard error of the paired differences over folds.
 
     Without folds in common the standard error is 0: the values are all that is known.
     """

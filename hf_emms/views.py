@@ -1,6 +1,6 @@
-"""A ranking as text: flat records for programs, a short table for people.
+"""A ranking as text: all numbers for programs, a rounded table for people, and advice where the first rank is shared.
 
-What to do where the first rank is shared: take more rows, or stop asking.
+The leaderboard Space is published with this module.
 """
 
 from __future__ import annotations
@@ -43,16 +43,15 @@ def to_tsv(ranking: Ranking) -> str:
 
 
 def to_markdown(ranking: Ranking, *, top: int | None = None) -> str:
-    """The people's table in Markdown, failed rows below it; `top` keeps the first few rows only."""
+    """The rounded table in Markdown, failed rows below it; with `top`, the first few rows only."""
     header, rows = cells(ranking, top=top)
-    rule = [":---" if column == 1 else "---:" for column in range(len(header))]
-    lines = ["| " + " | ".join(line) + " |" for line in [header, rule, *[[*map(escaped, row)] for row in rows]]]
+    lines = markdown_table(header, rows, left=("checkpoint",))
     failed = [f"- {escaped(name)}: {escaped(error)}" for name, error in failures(ranking)] if top is None else []
     return "\n".join([*lines, *(["", "Failed:", "", *failed] if failed else [])]) + "\n"
 
 
 def to_text(ranking: Ranking) -> str:
-    """The people's table in plain aligned text, failed rows below it."""
+    """The rounded table in plain aligned text, failed rows below it."""
     header, rows = cells(ranking)
     lines = aligned(header, rows, left=("checkpoint",))
     lines += [f"failed: {name}: {error}" for name, error in failures(ranking)]
@@ -60,7 +59,7 @@ def to_text(ranking: Ranking) -> str:
 
 
 def aligned(header: Sequence[str], rows: Sequence[Sequence[str]], *, left: Sequence[str] = ()) -> list[str]:
-    """Lines of a plain table; columns go to the right but for those named in `left`."""
+    """Lines of a plain table; columns are aligned to the right but for those named in `left`."""
     widths = [max(len(line[column]) for line in [header, *rows]) for column in range(len(header))]
     return [
         "  ".join(
@@ -71,8 +70,14 @@ def aligned(header: Sequence[str], rows: Sequence[Sequence[str]], *, left: Seque
     ]
 
 
+def markdown_table(header: Sequence[str], rows: Sequence[Sequence[str]], *, left: Sequence[str] = ()) -> list[str]:
+    """Lines of a table in Markdown; columns are aligned to the right but for those named in `left`."""
+    rule = [":---" if title in left else "---:" for title in header]
+    return ["| " + " | ".join(line) + " |" for line in [header, rule, *[[*map(escaped, row)] for row in rows]]]
+
+
 def cells(ranking: Ranking, *, top: int | None = None) -> tuple[list[str], list[list[str]]]:
-    """Header and cells of the table for people: rounded, the error of the first score, "=" before a shared rank."""
+    """Header and cells of the rounded table: the standard error of the first score, "=" before a shared rank."""
     header = ["rank", "checkpoint"]
     for estimator in ranking.estimators:
         header += [title_of(estimator), *(["R²"] if estimator == _explaining(ranking) else [])]
@@ -150,19 +155,19 @@ def _raced(ranking: Ranking) -> bool:
 
 
 def escaped(text: str) -> str:
-    """Text that cannot break out of a Markdown table cell."""
+    """Text escaped for a cell of a Markdown table."""
     for char in "\\|`*_<>[]":
         text = text.replace(char, "\\" + char)
     return text
 
 
-NAMED = 3
-# Beyond so many times the rows, an estimate from a handful of folds says "many", not how many.
-_ABSURD = 20
+_NAMED = 3
+# An estimate from a handful of folds is too rough to name more rows than so many times those that were used.
+_TOO_MANY = 20
 
 
 def unresolved(ranking: Ranking) -> str | None:
-    """Says which checkpoints share the first rank, and whether more rows would tell them apart.
+    """Which checkpoints share the first rank, and whether more rows would tell them apart, in words.
 
     Returns:
         One line; None where the first rank isn't shared, a race stopped its checkpoints, or the first estimator has no
@@ -172,16 +177,16 @@ def unresolved(ranking: Ranking) -> str | None:
     scores = [row.scores[ranking.estimators[0]] for row in leaders]
     if len(leaders) < 2 or leaders[0].n is not None or any(len(score.folds) < 2 for score in scores):
         return None
-    names = [row.checkpoint for row in leaders[:NAMED]]
+    names = [row.checkpoint for row in leaders[:_NAMED]]
     more = len(leaders) - len(names)
-    told = f"{', '.join(names)} and {more} more" if more else f"{', '.join(names[:-1])} and {names[-1]}"
+    shared = f"{', '.join(names)} and {more} more" if more else f"{', '.join(names[:-1])} and {names[-1]}"
     needed = max(_rows_to_resolve(_drawn(ranking), *gain_and_stderr(scores[0], other)) for other in scores[1:])
     obstacle = _obstacle(ranking, needed)
     if obstacle is None:
         rows = min(_rounded_up(needed), ranking.available or math.inf)
-        return f"{told} share the first rank: about {rows:,} rows may tell them apart, --max-samples {rows}"
-    way_out = "either is a good choice, or fine-tune both" if len(leaders) == 2 else "each is a good choice"
-    return f"{told} share the first rank: more rows will hardly tell them apart ({obstacle}); {way_out}"
+        return f"{shared} share the first rank: about {rows:,} rows may tell them apart, --max-samples {rows}"
+    choice = "either is a good choice, or fine-tune both" if len(leaders) == 2 else "each is a good choice"
+    return f"{shared} share the first rank: more rows will hardly tell them apart ({obstacle}); {choice}"
 
 
 def with_advice(ranking: Ranking) -> Ranking:
@@ -207,16 +212,16 @@ def _rows_to_resolve(n: int, gain: float, stderr: float) -> float:
 
 
 def _obstacle(ranking: Ranking, needed: float) -> str | None:
-    """Why more rows are no way out."""
+    """Why more rows do not help; None where they may."""
     drawn = _drawn(ranking)
     if ranking.available is not None and drawn >= ranking.available:
         return f"all {drawn:,} were used"
     if math.isinf(needed):
         return "their scores are equal"
-    told = f"it would take about {_rounded_up(needed):,}"
+    estimate = f"it would take about {_rounded_up(needed):,}"
     if ranking.available is not None and needed > ranking.available:
-        return f"{told}, the split has {ranking.available:,}"
-    return told if needed > _ABSURD * drawn else None
+        return f"{estimate}, the split has {ranking.available:,}"
+    return estimate if needed > _TOO_MANY * drawn else None
 
 
 def _rounded_up(rows: float) -> int:

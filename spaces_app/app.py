@@ -1,7 +1,7 @@
 """The leaderboard Space.
 
 Settings come from the environment: EMMS_RESULTS_REPO is the results dataset, "ORG/NAME"; EMMS_RESULTS is a
-folder to read instead; EMMS_REFRESH_SECONDS says how often they are read again.
+folder to read instead; EMMS_REFRESH_SECONDS is the time between two readings.
 """
 
 from __future__ import annotations

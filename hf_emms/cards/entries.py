@@ -1,4 +1,4 @@
-"""What a card's section shows of each ranking, as plain data that the README itself holds; and the command it names."""
+"""What a card's section shows of each ranking, as plain data inside the README; and the command that is shown."""
 
 from __future__ import annotations
 
@@ -130,7 +130,7 @@ def of_dataset(ranking: Ranking, *, leaderboard: str | None = None) -> Entry:
     """
     scored = _scored(ranking)[:TOP_ROWS_OF_A_DATASET]
     if not scored:
-        raise EmmsError("the ranking has no scored checkpoint", "hf-emms rank … says why in its rows")
+        raise EmmsError("the ranking has no scored checkpoint", "the failed rows of the ranking have the reasons")
     return _entry(ranking, scored, scored, None, leaderboard)
 
 
@@ -266,5 +266,5 @@ def _from_layout_1(old: dict[str, Any]) -> dict[str, Any]:
         "estimators": list(dict.fromkeys(name for row in rows for name in row["scores"])),
         "rows": rows,
     }
-    kept = {name: old.get(name) for name in ("ranked", "command", "leaderboard")}
-    return kept | {"ranking": ranking, "checkpoint": own["checkpoint"] if own else None}
+    same = {name: old.get(name) for name in ("ranked", "command", "leaderboard")}
+    return same | {"ranking": ranking, "checkpoint": own["checkpoint"] if own else None}

@@ -1,7 +1,4 @@
-"""A README with our section brought up to date.
-
-Cards on the Hub: what a ranking would change in a README, shown, committed or proposed.
-"""
+"""Cards on the Hub: the change that rankings make in a README, shown, committed or proposed."""
 
 from __future__ import annotations
 
@@ -25,7 +22,7 @@ def update_model_card(
     *,
     leaderboard: str | None = None,
 ) -> bytes:
-    """A model's README with what some rankings say about it.
+    """A model's README with a section on some rankings.
 
     Args:
         readme: as it is; None where there is none yet.
@@ -81,7 +78,7 @@ class Card:
     Attributes:
         repo_id: "ORG/NAME".
         kind: "model" or "dataset".
-        rankings: what it tells of.
+        rankings: that it shows.
         updated: the README's new bytes from its old ones (None where there is none).
     """
 
@@ -106,7 +103,7 @@ def model_card(
         EmmsError: a ranking doesn't hold the checkpoint, or has no score for it.
     """
     named = [(ranking, _row(ranking, repo_id, checkpoint).checkpoint) for ranking in rankings]
-    # What cannot be told at all is said before the Hub is asked anything.
+    # A ranking that cannot be shown is an error before the first request.
     update_model_card(None, named, repo_id, leaderboard=leaderboard)
     return _model_card(named, repo_id, leaderboard)
 
@@ -150,7 +147,7 @@ def model_cards(rankings: Sequence[Ranking], *, leaderboard: str | None = None) 
             elif not is_commit(row.revision):
                 left_out.append(f"{row.checkpoint}: not a repository of the Hub")
             elif any(ranking is other for other, _ in known):
-                left_out.append(f"{row.checkpoint}: another revision stands above it")
+                left_out.append(f"{row.checkpoint}: another revision is ranked above it")
             else:
                 known.append((ranking, row.checkpoint))
     made = [_model_card(known, name, leaderboard) for name, known in named.items() if known]
@@ -225,7 +222,7 @@ def _row(ranking: Ranking, repo_id: str, checkpoint: str | None) -> Row:
         return ranking.row(repo_id)
     if len(found) > 1:
         names = ", ".join(row.checkpoint for row in found)
-        raise EmmsError(f"the ranking holds {repo_id!r} at several revisions: {names}", "--checkpoint NAME picks one")
+        raise EmmsError(f"the ranking has several revisions of {repo_id!r}: {names}", "--checkpoint NAME picks one")
     return found[0]
 
 

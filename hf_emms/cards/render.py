@@ -217,6 +217,6 @@ def _environment() -> jinja2.Environment:
 
 
 def _template_folders() -> list[Path]:
-    """Inside the installed package; in a checkout they lie beside it."""
+    """Inside the installed package; in a checkout they are next to it."""
     package = Path(str(resources.files("hf_emms")))
     return [package / "templates", package.parent / "templates"]

@@ -1,6 +1,6 @@
 """One section inside somebody's README: found by its markers, replaced, every other byte left as it is.
 
-Bytes in, bytes out. The section begins with a comment that holds its data as JSON, so that one entry can be updated
+Bytes in, bytes out. The section begins with a comment with its data as JSON, so that one entry can be updated
 later without the others being known again.
 """
 
@@ -24,13 +24,13 @@ _JSON_ESCAPES = {"--": "\\u002d\\u002d", "<": "\\u003c", ">": "\\u003e", "&": "\
 
 
 def span_of(readme: bytes) -> tuple[int, int] | None:
-    """Where the section stands: the offsets of the first byte of its markers and of the byte behind them.
+    """The place of the section: the offsets of the first byte of its markers and of the byte behind them.
 
     Returns:
         None where there is no section.
 
     Raises:
-        EmmsError: the markers are damaged, lonely or doubled.
+        EmmsError: a marker is damaged, or they are not one start and one end.
     """
     found: list[tuple[bytes, int, int, int]] = []
     for match in _MARKER.finditer(readme):
@@ -41,7 +41,7 @@ def span_of(readme: bytes) -> tuple[int, int] | None:
         number = readme.count(b"\n", 0, begin) + 1
         if line.removeprefix(_BOM).strip() != marker:
             raise EmmsError(
-                f"line {number} of the README holds a damaged marker of hf_emms, or other text beside it",
+                f"line {number} of the README holds a damaged marker of hf_emms, or other text on its line",
                 f"put {marker.decode()} on a line of its own, or remove the whole section",
             )
         found.append((kind, number, begin, begin + len(marker)))

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import shutil
-import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -55,9 +54,9 @@ def validate(
     seed: int,
     format: str | None,
 ) -> None:
-    """Check rankings against what fine-tuning really gave.
+    """Check rankings against fine-tuning results.
 
-    Shows for every estimator, beside controls (*) that know nothing of the dataset, how well its order agrees with the
+    Shows for every estimator, and for controls (*) that do not use the dataset, how well its order agrees with the
     truth and what following it would have cost.
     """
     from hf_emms import evaluation
@@ -133,38 +132,22 @@ def _print_comparison(found: Comparison, format: str) -> None:
         header, rows = tables.move_cells(found)
         parts = [_table("", header, rows, format)] if rows else []
         bullet = "- " if format == "md" else ""
-        parts.append("\n".join(bullet + line for line in tables.verdict(found)))
+        parts.append("\n".join(bullet + line for line in tables.summary(found)))
         if found.settings:
             parts.append(_table("settings that differ", ["setting", "A", "B"], tables.setting_rows(found), format))
         output.emit("\n\n".join(parts))
 
 
 def _table(heading: str, header: Sequence[str], rows: Sequence[Sequence[str]], format: str) -> str:
-    from hf_emms.views import aligned, escaped
-
-    if format == "md":
-        lines = [header, ["---"] * len(header), *([escaped(cell) for cell in row] for row in rows)]
-        text = "\n".join("| " + " | ".join(line) + " |" for line in lines)
-        return f"**{escaped(heading)}**\n\n{text}" if heading else text
-    left = ("scores", "pick", "checkpoint", "setting", "A" * ("setting" in header), "B" * ("setting" in header))
-    header, rows = _fitted(header, rows, left)
-    return "\n".join([*([heading] if heading else []), *aligned(header, rows, left=left)])
-
-
-def _fitted(
-    header: Sequence[str], rows: Sequence[Sequence[str]], left: Sequence[str]
-) -> tuple[list[str], list[list[str]]]:
-    """A narrow terminal gets fewer columns instead of broken lines; a file gets all of them."""
     from hf_emms.evaluation.tables import DISPENSABLE
-    from hf_emms.views import aligned
+    from hf_emms.views import escaped, markdown_table
 
-    lines = [[*header], *map(list, rows)]
-    for title in DISPENSABLE:
-        wide = max(map(len, aligned(lines[0], lines[1:], left=left)))
-        if sys.stdout.isatty() and title in lines[0] and wide > shutil.get_terminal_size().columns:
-            place = lines[0].index(title)
-            lines = [line[:place] + line[place + 1 :] for line in lines]
-    return lines[0], lines[1:]
+    left = ("scores", "pick", "checkpoint", "setting") + ("A", "B") * ("setting" in header)
+    if format == "md":
+        lines = [f"**{escaped(heading)}**", ""] if heading else []
+        return "\n".join(lines + markdown_table(header, rows, left=left))
+    lines = [heading] if heading else []
+    return "\n".join(lines + output.fitted(header, rows, left=left, dispensable=DISPENSABLE))
 
 
 def _explained(found: Validation) -> list[str]:
@@ -183,5 +166,5 @@ def _explained(found: Validation) -> list[str]:
         *found.notes,
         f"95 %: bootstrap over {over} ({found.resamples:,} resamples, seed {found.seed}); rough where they are few.",
         "regret: the best truth minus that of the pick, in the truth's points. top 3: is the pick one of the best?",
-        "* knows nothing of the dataset; random is what a coin gets. An estimator has to beat these.",
+        "* a control, which does not use the dataset; random is what a coin gets. An estimator has to beat these.",
     ]

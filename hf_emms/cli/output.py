@@ -79,6 +79,22 @@ def print_records(header: Sequence[str], rows: Sequence[Sequence[Any]], format: 
         emit("\n".join("\t".join(line) for line in [header, *texts]))
 
 
+def fitted(
+    header: Sequence[str], rows: Sequence[Sequence[str]], *, left: Sequence[str], dispensable: Sequence[str]
+) -> list[str]:
+    """Lines of a table; a narrow terminal gets fewer columns instead of broken lines, a file gets all of them."""
+    from hf_emms.views import aligned
+
+    cells = [[*header], *map(list, rows)]
+    lines = aligned(cells[0], cells[1:], left=left)
+    for title in dispensable:
+        if sys.stdout.isatty() and title in cells[0] and max(map(len, lines)) > shutil.get_terminal_size().columns:
+            column = cells[0].index(title)
+            cells = [line[:column] + line[column + 1 :] for line in cells]
+            lines = aligned(cells[0], cells[1:], left=left)
+    return lines
+
+
 def print_ranking(ranking: Any, format: str) -> None:
     """Prints a ranking to stdout; a table on a terminal gets colours and fits its width."""
     if format == "table" and sys.stdout.isatty():
@@ -140,13 +156,7 @@ def _print_table(ranking: Any) -> None:
     """The table with colours; a narrow terminal gets fewer columns instead of broken lines."""
     from hf_emms import views
 
-    header, rows = views.cells(ranking)
-    lines = views.aligned(header, rows, left=("checkpoint",))
-    for title in _DISPENSABLE:
-        if max(map(len, lines)) > shutil.get_terminal_size().columns:
-            column = header.index(title)
-            header, *rows = [[*line[:column], *line[column + 1 :]] for line in [header, *rows]]
-            lines = views.aligned(header, rows, left=("checkpoint",))
+    lines = fitted(*views.cells(ranking), left=("checkpoint",), dispensable=_DISPENSABLE)
     emit(_styled(lines[0], bold=True))
     emit(_styled(lines[1], dim=True))
     for place, (line, row) in enumerate(zip(lines[2:], ranking.rows, strict=True)):

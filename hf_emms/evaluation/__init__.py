@@ -1,6 +1,6 @@
-"""Does a ranking tell the truth, and do two rankings tell the same? Measures of agreement, and reports made of them."""
+"""How well rankings agree with fine-tuning results, and with each other: measures, and reports made of them."""
 
-from hf_emms.evaluation.bootstrap import Interval, over_checkpoints, over_targets
+from hf_emms.evaluation.bootstrap import over_checkpoints, over_targets
 from hf_emms.evaluation.card_truth import truth_from_cards
 from hf_emms.evaluation.compare import Comparison, compare
 from hf_emms.evaluation.measures import (
@@ -23,7 +23,6 @@ from hf_emms.evaluation.validate import Validation, validate
 __all__ = [
     "MEASURES",
     "Comparison",
-    "Interval",
     "Truth",
     "Validation",
     "compare",

@@ -1,9 +1,8 @@
-"""How sure a measure is: percentile intervals from resampling checkpoints, or targets."""
+"""Percentile intervals of the measures, from resampling checkpoints or targets."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -14,13 +13,8 @@ RESAMPLES = 1000
 LEVEL = 0.95
 
 Matrix = NDArray[np.float64]
-
-
-class Interval(NamedTuple):
-    """The ends of an interval; NaN where no resample defines the measure."""
-
-    low: float
-    high: float
+# Lower and upper end; NaN where no resample defines the measure.
+Interval = tuple[float, float]
 
 
 def over_checkpoints(
@@ -62,13 +56,13 @@ def over_targets(
     """
     known = np.asarray([value for value in values if not np.isnan(value)])
     if not known.size:
-        return Interval(float("nan"), float("nan"))
+        return float("nan"), float("nan")
     drawn = np.random.default_rng(seed).integers(known.size, size=(resamples, known.size))
     return _interval(known[drawn].mean(axis=1), level)
 
 
 def resampled(x: Vector, y: Vector, draws: Matrix) -> dict[str, Vector]:
-    """The measures of samples in which checkpoint i stands ``draws[b, i]`` times.
+    """The measures of samples that hold checkpoint i ``draws[b, i]`` times.
 
     Args:
         x: (n,) scores.
@@ -92,9 +86,9 @@ def resampled(x: Vector, y: Vector, draws: Matrix) -> dict[str, Vector]:
 def _interval(values: Vector, level: float) -> Interval:
     known = values[~np.isnan(values)]
     if not known.size:
-        return Interval(float("nan"), float("nan"))
+        return float("nan"), float("nan")
     low, high = np.quantile(known, [(1 - level) / 2, (1 + level) / 2])
-    return Interval(float(low), float(high))
+    return float(low), float(high)
 
 
 def _weights(first: Vector, second: Vector, draws: Matrix) -> Matrix:

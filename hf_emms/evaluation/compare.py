@@ -1,4 +1,4 @@
-"""How two rankings differ: in what they were asked, in their order, in the checkpoints that they have."""
+"""How two rankings differ: in their settings, in their order, in the checkpoints that they have."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import Any
 import msgspec
 
 from hf_emms.evaluation import measures
-from hf_emms.evaluation.card_truth import matched, stopped_early
+from hf_emms.evaluation.truth import matched, stopped_early
 from hf_emms.formatting import pluralize
 from hf_emms.ranking import Ranking, Row, ranked
 
@@ -19,15 +19,7 @@ _FACTS = (
     *("dataset_id", "dataset_revision", "config", "split", "columns", "task", "n", "n_inputs", "n_labels", "skipped"),
     "estimators",
 )
-_SAME_QUESTION = ("dataset_id", "config", "split", "task")
-
-
-class Setting(msgspec.Struct, frozen=True):
-    """A setting with different values in the two rankings."""
-
-    name: str
-    first: Any
-    second: Any
+_COMPARABLE = ("dataset_id", "config", "split", "task")
 
 
 class Move(msgspec.Struct, frozen=True):
@@ -56,7 +48,7 @@ class Comparison(msgspec.Struct, frozen=True, kw_only=True):
     Attributes:
         schema_version: of this structure.
         estimators: what orders the first and the second one.
-        settings: those that differ.
+        settings: name, first and second value of those that differ.
         moves: of the checkpoints that both have scored, in the order of the first one.
         agreement: weighted_tau, kendall_tau and top_overlap (share of the first three) of the scores; None where
             fewer than three checkpoints are common or nothing has an order.
@@ -71,7 +63,7 @@ class Comparison(msgspec.Struct, frozen=True, kw_only=True):
 
     schema_version: int = SCHEMA_VERSION
     estimators: tuple[str, str]
-    settings: tuple[Setting, ...]
+    settings: tuple[dict[str, Any], ...]
     moves: tuple[Move, ...]
     agreement: dict[str, float | None]
     picks: tuple[str, str] | None
@@ -88,7 +80,7 @@ class Comparison(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def compare(first: Ranking, second: Ranking) -> Comparison:
-    """Says how the second ranking differs from the first one.
+    """How the second ranking differs from the first one.
 
     Ranks are counted anew among the checkpoints that both have scored, so that one more checkpoint moves no other.
     """
@@ -124,7 +116,7 @@ def compare(first: Ranking, second: Ranking) -> Comparison:
     )
 
 
-def _settings(first: Ranking, second: Ranking, common: Sequence[Row], pairs: Mapping[str, str]) -> list[Setting]:
+def _settings(first: Ranking, second: Ranking, common: Sequence[Row], pairs: Mapping[str, str]) -> list[dict[str, Any]]:
     values: list[tuple[str, Any, Any]] = [(name, getattr(first, name), getattr(second, name)) for name in _FACTS]
     for name in first.settings | second.settings:
         values.append((name, first.settings.get(name), second.settings.get(name)))
@@ -135,7 +127,7 @@ def _settings(first: Ranking, second: Ranking, common: Sequence[Row], pairs: Map
         other = second.row(pairs[row.checkpoint])
         values.append((f"revision of {row.checkpoint}", row.revision, other.revision))
         values.append((f"layer of {row.checkpoint}", row.layer, other.layer))
-    return [Setting(name, ours, theirs) for name, ours, theirs in values if ours != theirs]
+    return [{"name": name, "first": ours, "second": theirs} for name, ours, theirs in values if ours != theirs]
 
 
 def _encoders(ranking: Ranking) -> list[str]:
@@ -143,13 +135,13 @@ def _encoders(ranking: Ranking) -> list[str]:
 
 
 def _warnings(first: Ranking, second: Ranking, common: Sequence[Row]) -> list[str]:
-    different = [name for name in _SAME_QUESTION if getattr(first, name) != getattr(second, name)]
+    different = [name for name in _COMPARABLE if getattr(first, name) != getattr(second, name)]
     warnings = []
     if different:
-        told = ", ".join(f"{name} {getattr(first, name)} and {getattr(second, name)}" for name in different)
-        warnings.append(f"the rankings answer different questions: {told}")
+        values = ", ".join(f"{name} {getattr(first, name)} and {getattr(second, name)}" for name in different)
+        warnings.append(f"the rankings answer different questions: {values}")
     elif first.dataset_revision != second.dataset_revision:
-        warnings.append("the dataset was in another state: its revisions differ")
+        warnings.append("the revisions of the dataset differ")
     for name, ranking in (("first", first), ("second", second)):
         stopped = stopped_early(ranking.rows)
         if stopped:
@@ -174,7 +166,7 @@ def _moves(before: Sequence[Row], after: Sequence[Row]) -> tuple[Move, ...]:
 
 
 def _places(rows: Sequence[Row]) -> dict[str, tuple[int, int]]:
-    """The first and the last place that a row may stand on: those of all rows with its rank."""
+    """The first and the last place that a row may have: those of all rows with its rank."""
     last = {row.rank: place for place, row in enumerate(rows, 1)}
     return {row.checkpoint: (row.rank or 0, last[row.rank]) for row in rows}
 

@@ -1,4 +1,4 @@
-"""Measures between scores and truth: how near a list of scores is to what fine-tuning gave.
+"""Measures of agreement between scores and truth (fine-tuning results).
 
 Everywhere a higher score and a higher truth are better (negate an error rate). Ties are never broken by the order of
 the input: where several checkpoints have the best score, a coin picks among them and the measures are what to expect.
@@ -111,7 +111,7 @@ def picks(scores: ArrayLike) -> NDArray[np.intp]:
 
 
 def dataset_blind(truths: Mapping[str, Mapping[str, float]]) -> dict[str, dict[str, float]]:
-    """Scores that know nothing of a dataset: how well a checkpoint did on all the other ones.
+    """Scores that do not use a dataset: how well a checkpoint did on all the other ones.
 
     It is the control that an estimator has to beat: a checkpoint that is good everywhere needs no estimator.
 

@@ -1,7 +1,4 @@
-"""A scatter plot in plain text: what a ranking said against what fine-tuning gave.
-
-Validations and comparisons as text: records for programs, tables for people.
-"""
+"""Validations and comparisons as text: records for programs, tables and a scatter plot for people."""
 
 from __future__ import annotations
 
@@ -19,7 +16,7 @@ _SEVERAL, _MANY = "+", "•"
 
 
 def scatter(target: TargetResult, name: str, metric: str, lower_is_better: bool = False, width: int = 80) -> str:
-    """Checkpoints as letters, the truth upwards and the score to the right; below it who is who.
+    """Checkpoints as letters, the truth upwards and the score to the right; below it the names of the letters.
 
     Args:
         target: what was compared.
@@ -62,10 +59,11 @@ def _place(offset: float, reach: float, places: int) -> int:
 
 
 def _legend(shown: Sequence[tuple[str, float, float]], marks: str, width: int) -> list[str]:
-    """Who is who, the truly best first; long names lose their middle."""
-    room = width - max(len(_digits(truth)) for _, _, truth in shown) - 6
+    """The name of each letter, the truly best first; long names lose their middle."""
+    columns = width - max(len(_digits(truth)) for _, _, truth in shown) - 6
     names = [one_line(name) for name, _, _ in shown]
-    names = [name if len(name) <= room else f"{name[: room // 2 - 1]}…{name[-(room - room // 2) :]}" for name in names]
+    half = columns // 2
+    names = [name if len(name) <= columns else f"{name[: half - 1]}…{name[half - columns :]}" for name in names]
     widest = max(map(len, names))
     return [
         f"  {mark}  {name:<{widest}}  {_digits(truth)}"
@@ -78,7 +76,7 @@ def _digits(value: float) -> str:
 
 
 MEANS = "mean"
-# What a narrow terminal does without, the first one first.
+# Columns that a narrow terminal leaves out, the first one first.
 DISPENSABLE = ("n", "τ", "Pearson", "95 % of regret")
 
 
@@ -110,11 +108,6 @@ def tables(validation: Validation) -> list[tuple[str, tuple[EstimatorResult, ...
     return [(titles[name], lines) for name, lines in _tables(validation)]
 
 
-def title(name: str) -> str:
-    """What people call an estimator or a control."""
-    return title_of(name)
-
-
 def moves(comparison: Comparison) -> list[dict[str, Any]]:
     """One flat record a checkpoint: the common ones in the first ranking's order, then what only one of them has."""
     found = [
@@ -143,8 +136,8 @@ def move_cells(comparison: Comparison) -> tuple[list[str], list[list[str]]]:
     ]
 
 
-def verdict(comparison: Comparison) -> list[str]:
-    """What a reader wants to know first, one sentence a line."""
+def summary(comparison: Comparison) -> list[str]:
+    """The comparison in words, one sentence a line."""
     moved = [one for one in comparison.moves if one.up]
     count = len(comparison.moves)
     lines = [f"{len(moved)} of {count} common checkpoints moved beyond what their ranks share"]
@@ -168,7 +161,7 @@ def verdict(comparison: Comparison) -> list[str]:
 
 def setting_rows(comparison: Comparison) -> list[list[str]]:
     """Name and both values of the settings that differ."""
-    return [[one.name, _value(one.first), _value(one.second)] for one in comparison.settings]
+    return [[one["name"], _value(one["first"]), _value(one["second"])] for one in comparison.settings]
 
 
 def _tables(validation: Validation) -> list[tuple[str, tuple[EstimatorResult, ...]]]:
@@ -184,7 +177,7 @@ def _measures(validation: Validation) -> tuple[str, ...]:
 def _cells(line: EstimatorResult, picked: bool) -> list[str]:
     value, ends = line.values, line.intervals
     shown = [
-        title(line.name) + (" *" if line.control else ""),
+        title_of(line.name) + (" *" if line.control else ""),
         _signed(value.get("weighted_tau")),
         _ends(ends.get("weighted_tau"), _signed),
         _signed(value.get("kendall_tau")),

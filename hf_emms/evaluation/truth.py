@@ -1,4 +1,4 @@
-"""What fine-tuning gave, read from a table that users have: CSV, TSV or JSON."""
+"""Fine-tuning results from a CSV, TSV or JSON file, and which of its names mean which checkpoint of a ranking."""
 
 from __future__ import annotations
 
@@ -6,18 +6,20 @@ import csv
 import io
 import json
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from hf_emms.errors import EmmsError
+from hf_emms.ranking import Ranking, Row
 from hf_emms.views import one_line
 
 _CHECKPOINT = ("checkpoint", "model", "id", "model_id", "model_name", "name")
 _DATASET = ("dataset", "dataset_id", "target")
 _SCORE = "score"
 _SUFFIXES = (".csv", ".tsv", ".json", ".jsonl")
+_SHORTEST_SHA = 7
 _LOSSES = ("loss", "error", "wer", "cer", "perplexity", "ppl", "mse", "rmse", "mae")
 
 
@@ -178,3 +180,81 @@ def _named(columns: Sequence[str], wanted: Sequence[str]) -> str | None:
 
 def _listed(names: Any) -> str:
     return ", ".join(map(str, names)) or "none"
+
+
+def matched(rows: Sequence[Row], names: Iterable[str]) -> dict[str, str]:
+    """Pairs checkpoints of a ranking with the names of a table.
+
+    The same text always means the same checkpoint. Otherwise ``ORG/NAME`` means ``ORG/NAME@REVISION`` where only one
+    state of it is there on either side, and two revisions have to agree, be it by the commit of the row. Upper and
+    lower case differ, as they do on the Hub's pages.
+
+    Returns:
+        checkpoint → name.
+    """
+    free = dict.fromkeys(names)
+    pairs = {}
+    for row in rows:
+        if row.checkpoint in free:
+            pairs[row.checkpoint] = row.checkpoint
+            del free[row.checkpoint]
+    left = [row for row in rows if row.checkpoint not in pairs]
+    for row in left:
+        alike = [name for name in free if _means(name, row)]
+        rivals = [other for other in left if any(_means(name, other) for name in alike)]
+        if len(alike) == 1 and len(rivals) == 1:
+            pairs[row.checkpoint] = alike[0]
+    return pairs
+
+
+def stopped_early(rows: Iterable[Row]) -> str | None:
+    """The checkpoints that a race stopped before they had seen all rows, in words; None where there are none."""
+    names = [row.checkpoint for row in rows if row.n is not None]
+    many = "scores are of fewer rows, which compare roughly at most"
+    return f"{', '.join(names)} stopped early in a race: their {many}" if names else None
+
+
+def dataset_of(ranking: Ranking, names: Iterable[str | None]) -> str | None:
+    """The name that a table has for a ranking's dataset; None in a table that names none.
+
+    Raises:
+        EmmsError: the table has other datasets only.
+    """
+    known = list(names)
+    if known == [None]:
+        return None
+    for wanted in (ranking.dataset, ranking.dataset_id):
+        if wanted in known:
+            return wanted
+    ours = {_loose(ranking.dataset), _loose(ranking.dataset_id)}
+    alike = [name for name in known if name is not None and _loose(name) in ours]
+    if len(alike) == 1:
+        return alike[0]
+    raise EmmsError(
+        f"the truth has nothing on {ranking.dataset!r} ({ranking.dataset_id})",
+        f"it has: {', '.join(map(str, known))}",
+    )
+
+
+def _means(name: str, row: Row) -> bool:
+    ours, _, our_revision = _path(row.checkpoint).partition("@")
+    theirs, _, their_revision = _path(name).partition("@")
+    if ours != theirs:
+        return False
+    if not their_revision or their_revision == our_revision:
+        return True
+    if len(their_revision) >= _SHORTEST_SHA and (row.revision or "").startswith(their_revision):
+        return True
+    return not our_revision and not _is_sha(their_revision)
+
+
+def _is_sha(revision: str) -> bool:
+    return len(revision) >= _SHORTEST_SHA and all(digit in "0123456789abcdef" for digit in revision)
+
+
+def _path(name: str) -> str:
+    return name.removeprefix("./").rstrip("/")
+
+
+def _loose(name: str) -> str:
+    return name.rstrip("/").rpartition("/")[2].lower().replace("-", "_")

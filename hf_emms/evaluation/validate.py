@@ -1,7 +1,4 @@
-"""What a validation found, as plain data.
-
-Did a ranking tell the truth? Its estimators and some controls against what fine-tuning gave.
-"""
+"""Rankings against fine-tuning results: how well estimators and controls agree with them, as plain data."""
 
 from __future__ import annotations
 
@@ -11,8 +8,7 @@ import msgspec
 
 from hf_emms.errors import EmmsError
 from hf_emms.evaluation import bootstrap, measures
-from hf_emms.evaluation.card_truth import dataset_of, matched, stopped_early
-from hf_emms.evaluation.truth import Truth
+from hf_emms.evaluation.truth import Truth, dataset_of, matched, stopped_early
 from hf_emms.formatting import pluralize
 from hf_emms.ranking import Ranking
 
@@ -28,7 +24,7 @@ class EstimatorResult(msgspec.Struct, frozen=True):
 
     Attributes:
         name: an estimator, or a control.
-        control: whether it knows nothing of the dataset: the number of parameters, the mean rank on the truth's other
+        control: whether it does not use the dataset: the number of parameters, the mean rank on the truth's other
             datasets ("dataset-blind"), or nothing at all ("random": what a coin gets).
         n: checkpoints compared; targets, in a mean.
         values: measure → value; None where it is not defined, e.g. without any order.
@@ -130,7 +126,7 @@ def validate(
 
     Args:
         rankings: one for each target.
-        truth: what fine-tuning gave, for all targets.
+        truth: fine-tuning results, for all targets.
         estimators: those to look at; all of each ranking where there are none.
         resamples: of each interval: over the checkpoints of a target, and over the targets for the means.
         seed: of the intervals.
@@ -246,7 +242,7 @@ def _line(
         control,
         len(column),
         _without_nan(values),
-        {key: (_number(ends.low), _number(ends.high)) for key, ends in intervals.items()},
+        {key: (_number(ends[0]), _number(ends[1])) for key, ends in intervals.items()},
         tuple(sorted([*column][place] for place in best)) if name != RANDOM else (),
         unscored,
     )
@@ -266,15 +262,15 @@ def _means(targets: Sequence[TargetResult], resamples: int, seed: int) -> tuple[
                 lines[0].control if lines else False,
                 len(lines),
                 {key: sum(column) / len(column) if column else None for key, column in columns.items()},
-                {key: (_number(one.low), _number(one.high)) for key, one in ends.items()},
+                {key: (_number(one[0]), _number(one[1])) for key, one in ends.items()},
             )
         )
     return tuple(means)
 
 
 def _races(rankings: Iterable[Ranking]) -> list[str]:
-    told = ((ranking.dataset, stopped_early(ranking.rows)) for ranking in rankings)
-    return [f"{dataset}: {stopped}" for dataset, stopped in told if stopped]
+    stopped = ((ranking.dataset, stopped_early(ranking.rows)) for ranking in rankings)
+    return [f"{dataset}: {words}" for dataset, words in stopped if words]
 
 
 def _remarks(targets: Iterable[TargetResult]) -> list[str]:

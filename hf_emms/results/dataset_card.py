@@ -31,7 +31,7 @@ class Listed(msgspec.Struct, frozen=True, omit_defaults=True):
 
 
 def listed(ranking: Ranking, path: str) -> Listed:
-    """What the table says of a ranking."""
+    """The line of a ranking."""
     best = ranking.best
     return Listed(
         path=path,

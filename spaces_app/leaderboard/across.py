@@ -1,4 +1,4 @@
-"""The tab Across datasets: checkpoints × rankings as a heat map of ranks, and the mean rank over what they share."""
+"""The tab Across datasets: checkpoints × rankings as a heat map of ranks, and the mean rank over those that they share."""
 
 from __future__ import annotations
 
@@ -52,9 +52,9 @@ def grid(view: View, snapshot: Snapshot) -> Grid:
     shared, members = _shared([entry.id for entry in most], rows)
     means = _mean_ranks(shared, {name: rows[name] for name in members})
     order = sorted(rows, key=lambda name: (means.get(name, float("inf")), -len(rows[name]), name.lower()))
-    kept = {name: rows[name] for name in order[:MAX_CHECKPOINTS]}
-    left_out = (len(entries) - len(shown), len(rows) - len(kept))
-    return Grid(tuple(shown), kept, shared, means, left_out)
+    first = {name: rows[name] for name in order[:MAX_CHECKPOINTS]}
+    left_out = (len(entries) - len(shown), len(rows) - len(first))
+    return Grid(tuple(shown), first, shared, means, left_out)
 
 
 def heat_map(view: View, snapshot: Snapshot) -> str:
@@ -136,7 +136,7 @@ def _explained(cells: Grid) -> str:
     if cells.shared:
         text = (
             f"Mean rank: over the {len(cells.shared)} rankings marked ●, among the {len(cells.means)} checkpoints "
-            "that all of these have ranked. Other checkpoints have none: their ranks come from other company."
+            "that all of these have ranked. Other checkpoints have none: their ranks are among other checkpoints."
         )
     else:
         text = "No two checkpoints are ranked in more than one of these rankings, so there is no mean rank."

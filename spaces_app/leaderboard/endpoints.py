@@ -60,7 +60,7 @@ class Endpoints:
         limit: int = 100,
     ) -> dict[str, Any]:
         """Gives the checkpoints of one ranking with their scores, best first. Higher scores are better, and scores of
-        different rankings cannot be compared. Checkpoints with the same rank and tied=true are not told apart.
+        different rankings cannot be compared. Checkpoints with the same rank and tied=true differ by less than the noise.
 
         Args:
             ranking: the id of a ranking, from list_rankings.
@@ -102,7 +102,7 @@ class Endpoints:
             limit: how many checkpoints to give at most.
 
         Returns:
-            The shortlist, best standing first (1 leads every ranking, 0 is last), and the command that ranks it on
+            The shortlist, the best standing first (1 leads every ranking, 0 is last), and the command that ranks it on
             one's own dataset.
         """
         snapshot = self._store.snapshot
@@ -111,11 +111,11 @@ class Endpoints:
         view = View(task=task, licence=_one(licence))
         found = shortlist.shortlist(view, snapshot, length=_MOST)
         small = [one for one in found if not max_parameters or (one.row.parameters or _UNKNOWN) <= max_parameters]
-        kept = small[: max(0, min(limit, _MOST))]
+        best = small[: max(0, min(limit, _MOST))]
         return {
             "task": task,
-            "checkpoints": [shortlist.as_data(one) for one in kept],
-            "command": shortlist.command(view, kept) if kept else "",
+            "checkpoints": [shortlist.as_data(one) for one in best],
+            "command": shortlist.command(view, best) if best else "",
         }
 
     def compare_datasets(self, task: str) -> dict[str, Any]:

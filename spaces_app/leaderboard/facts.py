@@ -1,4 +1,4 @@
-"""What the Hub knows about checkpoints and no ranking holds: downloads, library, licence."""
+"""Facts of checkpoints from the Hub: downloads, library, licence."""
 
 from __future__ import annotations
 

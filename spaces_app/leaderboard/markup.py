@@ -29,7 +29,7 @@ def hub_address(name: str, revision: str | None, kind: str = "") -> str | None:
 
     Args:
         name: "ORG/NAME[@REVISION]" as the ranking has it.
-        revision: what was measured; only a commit says that it came from the Hub.
+        revision: what was measured; a commit where it came from the Hub.
         kind: "" for a model, "datasets/" for a dataset.
     """
     id = name.partition("@")[0]
@@ -39,7 +39,7 @@ def hub_address(name: str, revision: str | None, kind: str = "") -> str | None:
 
 
 def is_id(name: str) -> bool:
-    """Whether a name can stand in a command: ORG/NAME, perhaps with @REVISION."""
+    """Whether a name can be part of a command: ORG/NAME, perhaps with @REVISION."""
     id, _, revision = name.partition("@")
     return bool(_HUB_ID.fullmatch(id)) and re.fullmatch(r"[\w./-]*", revision, re.ASCII) is not None
 

@@ -17,7 +17,7 @@ window.emms = (() => {
   }
 
   function tell(query) {
-    // A Space lies in a frame of huggingface.co, whose address can follow along.
+    // A Space is in a frame of huggingface.co, whose address can follow along.
     if (window.parent !== window) window.parent.postMessage({ queryString: query }, "https://huggingface.co");
   }
 

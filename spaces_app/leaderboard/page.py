@@ -1,7 +1,7 @@
-"""The page: Gradio's components, and what follows from what.
+"""The page: Gradio's components and their events.
 
 One function shows a view; every control, every link inside the page, and the browser's back and forward lead there. The
-browser is told the view's URL through the hidden component `address`, see page.js.
+browser gets the view's URL through the hidden component `address`, see page.js.
 """
 
 from __future__ import annotations
@@ -51,7 +51,7 @@ _INTRODUCTION = (
 
 
 def head() -> str:
-    """What the page's head holds: the script that keeps the URL."""
+    """The page's head: the script that keeps the URL up to date."""
     return f"<script>{(HERE / 'page.js').read_text(encoding='utf-8')}</script>"
 
 
@@ -171,7 +171,7 @@ def _wire(page: gr.Blocks, parts: Parts, tab_items: dict[str, gr.Tab], store: St
     around = [parts.bar, parts.filters]
 
     def restore(query: str) -> list[Any]:
-        """Shows what a URL says: every control, the tab and its content."""
+        """Shows the view of a URL: every control, the tab and its content."""
         snapshot = store.snapshot
         shown = render.show(from_query(query), snapshot, replaces=True)
         data = render.about_the_data(snapshot, repo_id)
@@ -204,7 +204,7 @@ def _wire(page: gr.Blocks, parts: Parts, tab_items: dict[str, gr.Tab], store: St
 
     for name, component in parts.controls.items():
         more = [parts.controls["ranking"]] if name == "task" else []
-        # A Textbox tells of an input only where a key has made a letter: not of deleting, cutting and pasting.
+        # A Textbox has an input event only where a key has made a letter: not of deleting, cutting and pasting.
         event = component.change if isinstance(component, gr.Textbox) else component.input  # type: ignore[attr-defined]
         on(event, partial(follow, name), inputs, [*shown_in, *more], trigger_mode="always_last")
     for name, item in tab_items.items():

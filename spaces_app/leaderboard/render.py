@@ -93,7 +93,7 @@ def _content(view: View, entry: Entry | None, snapshot: Snapshot) -> tuple[str, 
 def _nothing(snapshot: Snapshot) -> str:
     if snapshot.version == 0:
         return "The rankings are being read. This page shows a line when they are here."
-    return "There are no rankings yet. The tab Submit says how to add one."
+    return "There are no rankings yet. The tab Submit shows how to add one."
 
 
 def _notice(view: View, entry: Entry | None) -> str:

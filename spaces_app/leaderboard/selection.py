@@ -141,8 +141,8 @@ def from_query(query: str) -> View:
 def resolved(view: View, snapshot: Snapshot) -> tuple[View, Entry | None]:
     """The view as it can be shown with these rankings, and its entry.
 
-    A ranking brings its task along; without one, the first of the task is taken; without a task, the first of all. A
-    ranking or task that is not there is kept in the view, without an entry: the page says so.
+    A ranking determines its task; without one, the first of the task is taken; without a task, the first of all. A
+    ranking or task that is not there stays in the view, without an entry: the page reports it.
     """
     known = replace(
         view,

@@ -1,6 +1,6 @@
 """The rankings that are shown: read from a folder or a results dataset, and read again in the background.
 
-A snapshot never changes. A refresh puts a new one in its place, so that a page that is being made keeps its data. A
+A snapshot never changes. A refresh puts a new one in its place, so that a page that is being made has one state of the data. A
 file that cannot be read is named in the snapshot's problems and costs nothing else.
 """
 
@@ -40,7 +40,7 @@ class Snapshot:
         entries: by id, in order of task, dataset and age (newest first).
         problems: which files were skipped and why, in words.
         origin: where the rankings come from, for people.
-        facts: checkpoint id → what the Hub says about it.
+        facts: checkpoint id → from the Hub.
         version: counts the changes.
     """
 

@@ -18,7 +18,7 @@ _LONGEST_NAME = 200
 
 
 class SubmissionError(ValueError):
-    """The ranking was not taken; the message says what to do."""
+    """The ranking was not taken; the message is for its author."""
 
 
 @dataclass(frozen=True)
@@ -33,7 +33,7 @@ def checked(content: bytes | str) -> Checked:
     """A ranking that may be submitted.
 
     Raises:
-        SubmissionError: says in plain words what is wrong with it.
+        SubmissionError: in plain words what is wrong with it.
     """
     data = content.encode("utf-8", "replace") if isinstance(content, str) else content
     if not data.strip():
@@ -92,7 +92,7 @@ def open_pull_request(ranking: Ranking, repo_id: str, token: str) -> str:
     except (errors.HTTPError, errors.OfflineModeIsEnabled, OSError) as error:
         raise SubmissionError("the Hub cannot be reached: try again later") from error
     if not commit.pr_url:
-        raise SubmissionError("the dataset holds exactly this ranking already")
+        raise SubmissionError("the dataset has exactly this ranking already")
     return str(commit.pr_url)
 
 

@@ -131,9 +131,9 @@ def test_an_interval_holds_the_value_and_its_seed_repeats_it():
     assert ends == evaluation.over_checkpoints(scores, truth, seed=4)
     assert ends != evaluation.over_checkpoints(scores, truth, seed=5)
     for name in TAUS:
-        assert ends[name].low < evaluation.MEASURES[name](scores, truth) < ends[name].high
+        assert ends[name][0] < evaluation.MEASURES[name](scores, truth) < ends[name][1]
     narrow = evaluation.over_checkpoints(scores, truth, level=0.5, seed=4)["pearson"]
-    assert ends["pearson"].low < narrow.low < narrow.high < ends["pearson"].high
+    assert ends["pearson"][0] < narrow[0] < narrow[1] < ends["pearson"][1]
 
 
 def test_the_interval_of_a_mean_over_targets():

@@ -93,7 +93,7 @@ def test_rankings_of_different_datasets_are_warned_of(cli: CommandLine, tmp_path
     assert (found["agreement"]["weighted_tau"], found["picks"]) == (None, None)
     assert found["only_first"] == [f"org/{name}" for name in NAMES]
     same = compared(cli, tmp_path, ranking(), ranking(dataset_revision="9" * 40))
-    assert "its revisions differ" in same.err
+    assert "the revisions of the dataset differ" in same.err
     missing = cli.run("compare", tmp_path / "a.json", tmp_path / "none.json")
     assert (missing.code, missing.out) == (1, "")
     assert "none.json" in missing.err

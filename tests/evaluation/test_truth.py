@@ -8,7 +8,7 @@ import pytest
 
 from hf_emms.errors import EmmsError
 from hf_emms.evaluation import read_truth
-from hf_emms.evaluation.card_truth import dataset_of, matched
+from hf_emms.evaluation.truth import dataset_of, matched
 from hf_emms.ranking import Row
 from tests.helpers.rankings import example
 
