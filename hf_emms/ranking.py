@@ -208,7 +208,7 @@ class Ranking(msgspec.Struct, frozen=True, kw_only=True):
                     "pip install --upgrade hf-emms",
                 )
             if version < SCHEMA_VERSION:
-                ranking = msgspec.convert(_from_version_1(msgspec.json.decode(text)), cls)
+                ranking = _from_version_1(msgspec.json.decode(text))
             else:
                 ranking = msgspec.json.decode(text, type=cls)
         except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:  # also a field of the wrong type
@@ -279,9 +279,10 @@ class _SettingsOfVersion1(msgspec.Struct, kw_only=True):
     layers: list[str] = []
 
 
-def _from_version_1(content: dict[str, Any]) -> dict[str, Any]:
+def _from_version_1(content: dict[str, Any]) -> Ranking:
+    ranking = msgspec.convert(content | {"schema_version": SCHEMA_VERSION}, Ranking)
     settings = msgspec.structs.asdict(msgspec.convert(content, _SettingsOfVersion1))
-    return content | {"schema_version": SCHEMA_VERSION, "settings": settings}
+    return msgspec.structs.replace(ranking, settings=settings)
 
 
 _TYPES = {

@@ -1,4 +1,4 @@
-"""The tab Across datasets: checkpoints × rankings as a heat map of ranks, and the mean rank over those that they share."""
+"""The tab Across datasets: checkpoints × rankings as a heat map of ranks, and mean ranks."""
 
 from __future__ import annotations
 

@@ -60,7 +60,7 @@ class Endpoints:
         limit: int = 100,
     ) -> dict[str, Any]:
         """Gives the checkpoints of one ranking with their scores, best first. Higher scores are better, and scores of
-        different rankings cannot be compared. Checkpoints with the same rank and tied=true differ by less than the noise.
+        different rankings cannot be compared. Checkpoints that are tied differ by less than the noise.
 
         Args:
             ranking: the id of a ranking, from list_rankings.

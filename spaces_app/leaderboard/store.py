@@ -1,6 +1,6 @@
 """The rankings that are shown: read from a folder or a results dataset, and read again in the background.
 
-A snapshot never changes. A refresh puts a new one in its place, so that a page that is being made has one state of the data. A
+A snapshot never changes. A refresh puts a new one in its place, so that each page shows one state of the data. A
 file that cannot be read is named in the snapshot's problems and costs nothing else.
 """
 

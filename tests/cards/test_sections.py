@@ -25,6 +25,7 @@ from hf_emms.cards import (
     update_model_card,
 )
 from hf_emms.errors import EmmsError
+from hf_emms.options import SETTINGS, Options, flag_of
 from hf_emms.ranking import Ranking, Row, ranked
 from hf_emms.views import one_line
 from tests import ROOT
@@ -262,6 +263,18 @@ def test_the_command_pins_what_the_hub_holds() -> None:
     assert words[-4:] == ["--checkpoint", "./folder", "--checkpoint", f"org/x@{'f' * 40}"]
 
 
+@pytest.mark.parametrize("name", [name for name in Options("x").recorded() if name not in ("race", "device")])
+def test_the_command_has_every_recorded_setting_that_changes_a_score(name: str) -> None:
+    values = {"layers": ["2"], "prompt": "a {}", "box_format": "xyxy", "max_samples": 77, "seed": 5, "folds": 7}
+    value = values.get(name) or SETTINGS[name].choices[-1]
+    words = typed(rank_command(example(**{name: value}), ["org/best"]))
+    assert words[words.index(flag_of(name)) + 1] == (value[0] if name == "layers" else str(value))
+
+
+def test_a_setting_that_only_a_newer_version_has_is_left_out_of_the_command() -> None:
+    assert "new" not in rank_command(example(settings=example().settings | {"new_option": "new"}), ["org/best"])
+
+
 # ---- text from the Hub -----------------------------------------------------------------------------------------
 
 EVIL = [
@@ -278,7 +291,15 @@ def hostile(evil: str) -> Ranking:
         example().rows[0], checkpoint=evil, revision=evil, architecture=evil, pooling=evil, error=None
     )
     text = {"dataset": evil, "dataset_id": evil, "dataset_revision": evil, "config": evil, "split": evil}
-    text |= {"task": evil, "prompt": evil, "created": evil, "columns": {evil: evil}, "versions": {evil: evil}}
+    text |= {
+        "task": evil,
+        "prompt": evil,
+        "seed": evil,
+        "folds": evil,
+        "created": evil,
+        "columns": {evil: evil},
+        "versions": {evil: evil},
+    }
     return example(**text, rows=ranked([row, *example().rows], "emms"))
 
 
