@@ -25,7 +25,7 @@ from hf_emms.cards import (
     update_model_card,
 )
 from hf_emms.errors import EmmsError
-from hf_emms.options import SETTINGS, Options, flag_of
+from hf_emms.options import SETTINGS, Options
 from hf_emms.ranking import Ranking, Row, ranked
 from hf_emms.views import one_line
 from tests import ROOT
@@ -268,7 +268,7 @@ def test_the_command_has_every_recorded_setting_that_changes_a_score(name: str) 
     values = {"layers": ["2"], "prompt": "a {}", "box_format": "xyxy", "max_samples": 77, "seed": 5, "folds": 7}
     value = values.get(name) or SETTINGS[name].choices[-1]
     words = typed(rank_command(example(**{name: value}), ["org/best"]))
-    assert words[words.index(flag_of(name)) + 1] == (value[0] if name == "layers" else str(value))
+    assert words[words.index(SETTINGS[name].flag) + 1] == (value[0] if name == "layers" else str(value))
 
 
 def test_a_setting_that_only_a_newer_version_has_is_left_out_of_the_command() -> None:
