@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import zipfile
-from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -63,7 +62,7 @@ def score(
     features = _named(arrays, features_key, file, "--features-key")
     labels = _labels(arrays, file, labels_keys, codes_key, table_keys)
     groups = _named(arrays, groups_key, file, "--groups-key") if groups_key else arrays.get("groups")
-    result = asdict(emms(features, labels, method=method, groups=groups, folds=folds, seed=seed))
+    result = emms(features, labels, method=method, groups=groups, folds=folds, seed=seed).to_dict()
     if format == "json":
         output.emit(json.dumps(result, indent=2))
     else:

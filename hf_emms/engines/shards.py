@@ -11,7 +11,7 @@ import numpy as np
 from hf_emms.formatting import format_bytes
 from hf_emms.options import Options
 from hf_emms.scoring.label_basis import LabelTable
-from hf_emms.scoring.moments import Moments, kept_by_text, needed_bytes
+from hf_emms.scoring.moments import Moments, needed_bytes
 
 if TYPE_CHECKING:
     from hf_emms.data import Sample
@@ -113,6 +113,5 @@ def _rows_by_input(input_of_row: np.ndarray, inputs: int) -> Callable[[int], np.
 
 def memory_note(rows: int, width: int, labels: LabelTable, options: Options) -> str | None:
     """A note for the user if scoring takes a lot of memory, else None."""
-    size = labels.n_texts if kept_by_text(labels) else sum(labels.widths)
-    needed = needed_bytes(rows, width, size, options.folds)
+    needed = needed_bytes(rows, width, labels.basis().size, options.folds)
     return f"scoring {width:,} features takes about {format_bytes(needed)} of memory" if needed >= NOTED_BYTES else None

@@ -11,7 +11,7 @@ import numpy as np
 
 from hf_emms.errors import EmmsError
 from hf_emms.metrics.batch import Rows
-from hf_emms.scoring.arrays import Labels, as_labels
+from hf_emms.scoring.arrays import as_labels
 from hf_emms.scoring.emms import METHODS, score_moments
 from hf_emms.scoring.estimators import ScoringInputs, get_estimator
 from hf_emms.scoring.folds import group_ids
@@ -150,14 +150,14 @@ def _moments(rows: Rows, table: LabelTable | None, groups: np.ndarray, options: 
     return moments
 
 
-def _parts(rows: Rows, table: LabelTable | None) -> Iterator[tuple[slice, np.ndarray, Labels]]:
+def _parts(rows: Rows, table: LabelTable | None) -> Iterator[tuple[slice, np.ndarray, LabelTable]]:
     start = 0
     for batch in rows.batches():
         part = slice(start, start + len(batch))
-        yield part, batch.x, batch.blocks if table is None else table.take(part)
+        yield part, batch.x, LabelTable.of_rows(batch.blocks) if table is None else table.take(part)
         start = part.stop
 
 
-def _dense(rows: Rows) -> list[np.ndarray]:
+def _dense(rows: Rows) -> LabelTable:
     columns = zip(*(batch.blocks for batch in rows.batches()), strict=True)
-    return [np.concatenate(column) for column in columns]
+    return LabelTable.of_rows([np.concatenate(column) for column in columns])

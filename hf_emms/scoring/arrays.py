@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -12,11 +10,6 @@ from hf_emms.errors import EmmsError
 from hf_emms.formatting import pluralize
 from hf_emms.scoring.label_basis import LabelTable
 from hf_emms.scoring.linalg import column_sums
-
-# Rows of one pass over features or labels: they stay in cache, and float32 sums of so few stay exact enough.
-BLOCK_ROWS = 64
-
-Labels = LabelTable | list[np.ndarray]
 
 
 def as_matrix(value: Any, name: str) -> np.ndarray:
@@ -42,15 +35,12 @@ def as_matrix(value: Any, name: str) -> np.ndarray:
     return array
 
 
-def as_labels(value: Any, rows: int) -> Labels:
+def as_labels(value: Any, rows: int) -> LabelTable:
     """Check label embeddings in any of the accepted forms.
 
     Args:
         value: (N, D2), (N, D2, K), a list of K arrays (N, D2_k), or a `LabelTable`.
         rows: N, the number of feature rows.
-
-    Returns:
-        The `LabelTable` as it came, or a list of K arrays of shape (N, D2_k).
 
     Raises:
         EmmsError: wrong type, dtype or shape, NaN or Inf, or not one label a row.
@@ -66,7 +56,7 @@ def as_labels(value: Any, rows: int) -> Labels:
         blocks = _split_last_axis(_as_float_array(value, "label_embeddings"))
     for k, block in enumerate(blocks):
         _check_rows(len(block), rows, f"label_embeddings[{k}]", f"shape {block.shape}")
-    return blocks
+    return LabelTable.of_rows(blocks)
 
 
 def _split_last_axis(array: np.ndarray) -> list[np.ndarray]:
@@ -121,46 +111,3 @@ def _check_finite(array: np.ndarray, name: str) -> None:
             f"{name} of shape {array.shape} holds {int(bad.sum())} NaN or Inf values, the first at {where}",
             f"drop or repair those rows first: {name}[np.isfinite({name}).all(axis=1)]",
         )
-
-
-def run_of(places: np.ndarray) -> np.ndarray | slice:
-    """Places as a slice where they follow one another, so that nothing is gathered."""
-    first, stop = int(places[0]), int(places[-1]) + 1
-    follow = stop - first == len(places) and bool((places[1:] > places[:-1]).all())
-    return slice(first, stop) if follow else places
-
-
-@dataclass(frozen=True)
-class Columns:
-    """[Z_1 | Z_2 | …] of rows, put together where it is needed: all of it at once would cost a pass and its memory.
-
-    Attributes:
-        blocks: K arrays (n, D2_k).
-        places: (N,), where in the blocks each row stands.
-    """
-
-    blocks: Sequence[np.ndarray]
-    places: np.ndarray
-
-    @property
-    def dtype(self) -> np.dtype:
-        return np.result_type(*self.blocks)
-
-    @property
-    def width(self) -> int:
-        return sum(block.shape[1] for block in self.blocks)
-
-    def take(self, chosen: np.ndarray | slice, out: np.ndarray) -> None:
-        """Writes some rows into (b, ΣD2_k)."""
-        places, stop = run_of(self.places[chosen]), 0
-        for block in self.blocks:
-            start, stop = stop, stop + block.shape[1]
-            out[:, start:stop] = block[places]
-
-    def joined(self) -> np.ndarray:
-        """All rows in one contiguous array."""
-        out = np.empty((len(self.places), self.width), self.dtype)
-        for start in range(0, len(out), BLOCK_ROWS):
-            rows = slice(start, start + BLOCK_ROWS)
-            self.take(rows, out[rows])
-        return out

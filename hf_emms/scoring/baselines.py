@@ -1,8 +1,4 @@
-"""LogME: maximum evidence of a linear model from features to labels (You et al. 2021, arXiv 2102.11005), on moments.
-
-k nearest neighbours, leave-one-out: the simple control that beats most metrics (arXiv 2503.18528).
-H-score: between-class variance of whitened features (Bao et al., ICIP 2019).
-"""
+"""Controls that are listed next to EMMS: LogME, k nearest neighbours, H-score."""
 
 from __future__ import annotations
 
@@ -12,68 +8,60 @@ import numpy as np
 from scipy.linalg import eigh
 
 from hf_emms.errors import EmmsError
+from hf_emms.scoring.emms import ROUNDINGS, whiten
 from hf_emms.scoring.label_basis import LabelTable
-from hf_emms.scoring.linalg import symmetric
+from hf_emms.scoring.linalg import CONSTANT_ROUNDINGS, as_slice, symmetric
 from hf_emms.scoring.moments import Moments
-from hf_emms.scoring.objective import ROUNDINGS, whiten
-from hf_emms.scoring.standardise import CONSTANT_ROUNDINGS, rotate_rows, standardise
+from hf_emms.scoring.standardise import rotate_rows, standardise
 
-Regressand = Literal["auto", "classes", "f-labels"]
-
+# As in the authors' code of LogME.
 ITERATIONS = 11
 CONVERGED = 1e-3
 EPSILON = 1e-5
 
 
-def logme(moments: Moments, *, targets: Regressand = "auto", common: bool = False) -> float:
-    """Mean log evidence per row over the label columns; higher is better.
+def logme(moments: Moments, *, targets: Literal["auto", "classes", "f-labels"] = "auto", common: bool = False) -> float:
+    """LogME: mean log evidence per row of a linear model from features to each label column; higher is better.
 
-    Features stay as they are (neither centred nor scaled), as in the authors' code.
+    For a column y with prior precision α and noise precision β (fixed point of MacKay's updates):
+    (n·log β + D1·log α − log|αI + βXᵀX| − β‖Xm − y‖² − α‖m‖² − n·log 2π) / 2n.
+    Features are neither centred nor scaled, as in the authors' code.
+
+    Source: You et al. 2021 (arXiv 2102.11005), algorithm 1.
 
     Args:
-        moments: the folded rows.
+        moments: of all rows.
         targets: what is regressed on: one-hot "classes" or the standardised columns of the "f-labels";
-            "auto" takes classes where the labels are a table.
-        common: the evidence as the widespread code has it, which leaves out (D1 − rank)·log alpha and so is far too
-            high when D1 > N. Kept for comparison with published figures.
+            "auto" takes classes where the labels are kept by text.
+        common: the evidence as the widespread code has it, which leaves out (D1 − rank)·log α and so is far too
+            high when D1 > N. For comparison with published figures.
 
     Raises:
         EmmsError: no rows, or classes asked of dense labels.
     """
-    by_text = moments.tables is not None
+    by_text = moments.basis.by_text
     if targets == "classes" and not by_text:
         raise EmmsError("LogME on classes needs class ids, but the labels are dense", "pass a LabelTable")
-    statistics = standardise(moments)
-    rows = moments.waiting_rows()
-    wide = rows is not None and moments.n < moments.d1
-    source = moments.with_features(rotate_rows(rows.x.copy())) if rows is not None and wide else moments
-    sums = source.folded()
-    origin = sums.origin_x
-    n, x, y = float(moments.n), sums.x.sum(axis=0), sums.y.sum(axis=0)
+    basis = standardise(moments).basis
+    rows = moments.rows()
+    if rows is not None and moments.n < moments.d1:
+        sums = moments.with_features(rotate_rows(rows.x.copy())).sums()
+    else:
+        sums = moments.sums()
+    origin, n = sums.origin_x, float(moments.n)
+    x, y = sums.x.sum(axis=0), sums.whole_y.sum(axis=0)
     half = np.outer(origin, x + 0.5 * n * origin)
     centred, xy = symmetric(sums.xx.sum(axis=0)), sums.xy.sum(axis=0)
-    xx = centred + half + half.T
-    sigma, vectors = eigh(xx, check_finite=False, driver="evd")
+    sigma, vectors = eigh(centred + half + half.T, check_finite=False, driver="evd")
     # Rounding noise is relative to the centred products: a large mean is added to them in float64.
     noise = ROUNDINGS * float(np.finfo(moments.dtype).eps) * float(np.linalg.norm(centred))
     kept = sigma > max(noise, np.finfo(np.float64).eps * len(sigma) * sigma[-1])
     project = vectors[:, kept].T / np.sqrt(sigma[kept])[:, None]
     if by_text and targets != "f-labels":
-        columns = [(xy + np.outer(origin, y), y)]
-    elif statistics.tables is not None:
-        columns = [(xy @ table, y @ table**2) for table in statistics.tables]
+        columns, squares = xy + np.outer(origin, y), y
     else:
-        level = np.concatenate([np.full(w, max(moments.widths) / w) for w in moments.widths])
-        columns = [
-            (
-                (xy - np.outer(x, sums.whole_y.sum(axis=0) / n)) * statistics.y_scale,
-                n * level * (statistics.y_scale > 0),
-            )
-        ]
-    evidence = [
-        _evidence(sigma[kept], (project @ cross) ** 2, squares, n, moments.d1, common) for cross, squares in columns
-    ]
-    return float(np.mean(np.concatenate(evidence)))
+        columns, squares = basis.expand(xy - np.outer(x, y / n)), n * basis.variances()
+    return float(np.mean(_evidence(sigma[kept], (project @ columns) ** 2, squares, n, moments.d1, common)))
 
 
 def _evidence(
@@ -119,15 +107,15 @@ MOST_CANDIDATES = 20_000
 STEP = 2**24
 
 
-def knn(
-    features: np.ndarray, labels: LabelTable | list[np.ndarray], groups: np.ndarray, *, k: int = 10
-) -> tuple[float, float]:
-    """How well a row's neighbours by cosine tell its label, neighbours of its own group left out.
+def knn(features: np.ndarray, labels: LabelTable, groups: np.ndarray, *, k: int = 10) -> tuple[float, float]:
+    """How well the k nearest rows by cosine predict a row's label, leaving its own group out.
+
+    A control that beats most metrics (arXiv 2503.18528).
 
     Args:
         features: (N, D1).
-        labels: a categorical `LabelTable` is scored by majority vote; anything else by the neighbours' mean F-label.
-        groups: (N,), what near-copies share.
+        labels: categorical ones are scored by majority vote, others by the neighbours' mean F-label.
+        groups: (N,), ids.
         k: neighbours.
 
     Returns:
@@ -137,9 +125,10 @@ def knn(
         EmmsError: every row is of one group.
     """
     neighbours, usable = nearest(features - features.mean(axis=0), np.unique(groups, return_inverse=True)[1], k)
-    if isinstance(labels, LabelTable) and labels.categorical:
+    if labels.categorical:
         return _vote(labels.codes, neighbours, usable, labels.n_texts)
-    return _mean_label(_dense(labels), neighbours, usable)
+    rows = as_slice(labels.codes)
+    return _mean_label([table[rows] for table in labels.tables], neighbours, usable)
 
 
 def nearest(
@@ -192,15 +181,15 @@ def _vote(codes: np.ndarray, neighbours: np.ndarray, usable: np.ndarray, classes
 
 def _mean_label(blocks: list[np.ndarray], neighbours: np.ndarray, usable: np.ndarray) -> tuple[float, float]:
     weight = usable / np.maximum(usable.sum(axis=1, keepdims=True), 1)
-    loss, blank = np.zeros(len(neighbours)), np.zeros(len(neighbours))
+    loss, null_loss = np.zeros(len(neighbours)), np.zeros(len(neighbours))
     for block in blocks:
         z = _standardised(block)
         if not z.shape[1]:
             raise EmmsError("a label embedding is the same in all rows; k-NN has nothing to explain")
         guess = sum(weight[:, i, None] * z[neighbours[:, i]] for i in range(neighbours.shape[1]))
         loss += ((z - guess) ** 2).mean(axis=1)
-        blank += (z**2).mean(axis=1)
-    share = loss / blank.mean()
+        null_loss += (z**2).mean(axis=1)
+    share = loss / null_loss.mean()
     return float(1.0 - share.mean()), float(share.std(ddof=1) / np.sqrt(len(share)))
 
 
@@ -213,22 +202,17 @@ def _standardised(block: np.ndarray) -> np.ndarray:
     return ((block[:, varies] - mean[varies]) / deviation[varies]).astype(np.result_type(block, np.float32))
 
 
-def _dense(labels: LabelTable | list[np.ndarray]) -> list[np.ndarray]:
-    return [table[labels.codes] for table in labels.tables] if isinstance(labels, LabelTable) else labels
-
-
 def hscore(moments: Moments) -> float:
-    """trace(cov(X)⁺ cov(E[X | class])); higher is better.
+    """H-score: trace(cov(X)⁺ cov(E[X | class])), the between-class variance of whitened features; higher is better.
+
+    Source: Bao et al., ICIP 2019, definition 2.
 
     Raises:
         EmmsError: the labels are dense, so that there are no classes.
     """
-    if moments.tables is None:
-        raise EmmsError(
-            "the H-score needs classes, but the labels are texts of their own", "leave out --estimator hscore"
-        )
+    if not moments.basis.by_text:
+        raise EmmsError("the H-score needs classes, but no labels repeat", "leave out --estimator hscore")
     statistics = standardise(moments)
     share = statistics.sums.y.sum(axis=0) / statistics.n
     present = share > 0
-    whitened = whiten(statistics)[:, present]
-    return float((whitened**2 / share[present]).sum())
+    return float((whiten(statistics)[:, present] ** 2 / share[present]).sum())

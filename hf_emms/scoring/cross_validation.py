@@ -13,70 +13,71 @@ import numpy as np
 from scipy.linalg import get_blas_funcs, get_lapack_funcs, solve
 
 from hf_emms.errors import EmmsError
+from hf_emms.ranking import Score
 from hf_emms.scoring.linalg import minimise_quadratic, steps
-from hf_emms.scoring.objective import Solution
 from hf_emms.scoring.standardise import Fold, Standardised
 
 # Relative to unit-variance features; 12 points are a whole number of Fibonacci steps.
 RIDGES = np.geomspace(1e-4, 1e3, 12)
 
-# What chooses the ridge where a Cholesky factor is dear: some label columns of each F-label, and some of the folds.
+# The ridge is chosen on some label columns of each F-label and some of the folds where a Cholesky factor is expensive.
 # The loss is flat around its least value, which hardly differs between columns; the score itself uses all of both.
 COLUMNS_FOR_RIDGE = 48
 FOLDS_FOR_RIDGE = 3
 CHEAP_WIDTH = 512
 
 
-def cross_validate(statistics: Standardised) -> Solution:
+def cross_validate(statistics: Standardised) -> Score:
     """Held-out score, its standard error over folds, the weights and the ridge strength.
 
     Raises:
         EmmsError: fewer than two folds hold rows.
     """
-    sizes = statistics.sums.n[statistics.sums.n > 0]
-    if len(sizes) < 2:
+    if len(statistics.filled) < 2:
         raise EmmsError(
             f"all {int(statistics.n)} rows fall into one fold; held-out scoring needs rows in at least two",
             "pass more rows or more groups, raise folds, or choose method='exact'",
         )
-    dear = len(statistics.x_scale) > CHEAP_WIDTH
-    sample = statistics.some_columns(COLUMNS_FOR_RIDGE) if dear else statistics
-    splits = {fold: statistics.split_xx(fold) for fold in statistics.filled[: FOLDS_FOR_RIDGE if dear else None]}
-    ridge = _best_ridge(sample, [sample.fold(fold, split) for fold, split in splits.items()], 1 if dear else None)
+    expensive = len(statistics.x_scale) > CHEAP_WIDTH
+    sample = statistics.some_columns(COLUMNS_FOR_RIDGE) if expensive else statistics
+    searched = statistics.filled[: FOLDS_FOR_RIDGE if expensive else None]
+    splits = {fold: statistics.split_xx(fold) for fold in searched}
+    folds = [sample.fold(fold, split) for fold, split in splits.items()]
+    ridge = _best_ridge(sample, folds, 1 if expensive else len(folds))
     explained = [
-        _explained(statistics, statistics.fold(fold, splits.pop(fold, None)), ridge, spend=True)
+        _explained(statistics, statistics.fold(fold, splits.pop(fold, None)), ridge, overwrite=True)
         for fold in statistics.filled
     ]
-    residual = statistics.held_out_labels - np.stack(explained)
-    return held_out_solution(statistics, residual, minimise_quadratic(residual.sum(axis=0)), ridge)
+    residual = statistics.test_labels - np.stack(explained)
+    return held_out_score(statistics, residual, minimise_quadratic(residual.sum(axis=0)), ridge)
 
 
-def held_out_solution(statistics: Standardised, residual: np.ndarray, weights: np.ndarray, ridge: float) -> Solution:
-    """The solution that held-out cross-residuals say.
+def held_out_score(statistics: Standardised, residual: np.ndarray, weights: np.ndarray, ridge: float) -> Score:
+    """The score of held-out cross-residuals.
 
     Args:
         statistics: of all rows.
         residual: (F, K, K), sums over each filled fold.
         weights: (K,), on the simplex.
-        ridge: that left them.
+        ridge: with which the residuals were made.
     """
-    sizes = statistics.sums.n[statistics.sums.n > 0]
     losses = np.einsum("j,fjk,k->f", weights, residual, weights)
-    blank = float(weights @ statistics.held_out_labels.sum(axis=0) @ weights)
-    per_row = losses / sizes / statistics.targets.d2
+    null_loss = float(weights @ statistics.test_labels.sum(axis=0) @ weights)
+    per_row = losses / statistics.sums.n[statistics.filled] / statistics.basis.d2
     stderr = float(np.std(per_row, ddof=1) / np.sqrt(len(per_row)))
-    score = -float(losses.sum()) / statistics.n / statistics.targets.d2
-    r2 = 1.0 - float(losses.sum()) / blank
-    return Solution(score, weights, r2, stderr, tuple(map(float, -per_row)), ridge)
+    score = -float(losses.sum()) / statistics.n / statistics.basis.d2
+    r2 = 1.0 - float(losses.sum()) / null_loss
+    details = {"weights": weights.tolist(), "r2": r2, "ridge": ridge}
+    return Score(score, stderr, tuple((-per_row).tolist()), details)
 
 
-def _best_ridge(statistics: Standardised, folds: list[Fold], scouts: int | None) -> float:
+def _best_ridge(statistics: Standardised, folds: list[Fold], few: int) -> float:
     """The ridge with the least loss on these folds, the first ones; each one tried costs a Cholesky factor a fold.
 
-    Some scouts among the folds are searched alone. All of them then compare the best with its better neighbour, as
-    the scouts have it, and go on in that direction while it pays.
+    A coarse search sees a few of the folds. All of them then compare its best ridge with the better one of its
+    neighbours, and go on in that direction while the loss falls.
     """
-    labels = statistics.held_out_labels
+    labels = statistics.test_labels
 
     @cache
     def residual(index: int, fold: int) -> np.ndarray:
@@ -88,25 +89,25 @@ def _best_ridge(statistics: Standardised, folds: list[Fold], scouts: int | None)
         weights = minimise_quadratic(pooled)
         return float(weights @ pooled @ weights)
 
-    def scouted(index: int) -> float:
-        return loss(index, scouts or len(folds)) if 0 <= index < len(RIDGES) else np.inf
+    def coarse(index: int) -> float:
+        return loss(index, few) if 0 <= index < len(RIDGES) else np.inf
 
-    start = fibonacci_search(scouted, len(RIDGES))
-    step = -1 if scouted(start - 1) < scouted(start + 1) else 1
+    start = fibonacci_search(coarse, len(RIDGES))
+    step = -1 if coarse(start - 1) < coarse(start + 1) else 1
     return float(RIDGES[descend(lambda index: loss(index, len(folds)), start, step, len(RIDGES))])
 
 
-def _explained(statistics: Standardised, fold: Fold, ridge: float, *, spend: bool = False) -> np.ndarray:
+def _explained(statistics: Standardised, fold: Fold, ridge: float, *, overwrite: bool = False) -> np.ndarray:
     """By how much a fold's cross-products of labels shrink: WᵀV + VᵀW − WᵀSW with S = X_fᵀX_f and V = X_fᵀZ, (K, K).
 
-    `spend` says that the fold's products with labels may be overwritten.
+    With `overwrite` the memory of the fold's products with labels is used for others.
     """
-    penalty, own, inner = fold.rest * ridge, fold.xx.own, statistics.working_targets.inner
-    solution = ridge_solve(fold.xx.rest, fold.xy.rest, penalty, spend=spend)
+    penalty, test, inner = fold.train_share * ridge, fold.xx.test, statistics.basis.inner
+    solution = ridge_solve(fold.xx.train, fold.xy.train, penalty, overwrite=overwrite)
     # S + penalty = LLᵀ, and ‖LᵀW‖² is half the work of SW; worth a factor where W is wide.
-    factor = _cholesky(own, penalty) if solution.shape[1] > len(solution) else None
+    factor = _cholesky(test, penalty) if solution.shape[1] > len(solution) else None
     if factor is not None:
-        left = fold.xy.own if spend else fold.xy.own.copy()
+        left = fold.xy.test if overwrite else fold.xy.test.copy()
         for step in steps(left.shape):
             left[step] += penalty / 2.0 * solution[step]
         products = 2.0 * inner(solution, left)
@@ -115,24 +116,24 @@ def _explained(statistics: Standardised, fold: Fold, ridge: float, *, spend: boo
         products -= inner(root, root)
     else:
         (multiply,) = get_blas_funcs(("symm",), (solution,))
-        left = multiply(-1.0, own.T, solution.T, beta=2.0, c=fold.xy.own.T, side=1, lower=1, overwrite_c=spend).T
+        left = multiply(-1.0, test.T, solution.T, beta=2.0, c=fold.xy.test.T, side=1, lower=1, overwrite_c=overwrite).T
         products = inner(solution, left)  # of W and 2V − SW
     return statistics.n * (products + products.T) / 2.0
 
 
-def ridge_solve(xx: np.ndarray, xy: np.ndarray, ridge: float, *, spend: bool) -> np.ndarray:
-    """(xx + ridge·I)⁻¹ xy: upper triangle of (D, D) and (D, q) → (D, q), in the memory of xy where that is spent."""
+def ridge_solve(xx: np.ndarray, xy: np.ndarray, ridge: float, *, overwrite: bool) -> np.ndarray:
+    """(xx + ridge·I)⁻¹ xy: upper triangle of (D, D) and (D, q) → (D, q), with `overwrite` in the memory of xy."""
     factor = _cholesky(xx, ridge)
-    if factor is None:  # float32 lost the small ridge beside the large eigenvalues; float64 does not
+    if factor is None:  # float32 loses a small ridge next to large eigenvalues
         precise = xx.astype(np.float64) + ridge * np.eye(len(xx))
         return np.ascontiguousarray(solve(precise, xy, assume_a="pos", check_finite=False), xx.dtype)
     (divide,) = get_blas_funcs(("trsm",), (factor,))
-    half = divide(1.0, factor, xy.T, side=1, lower=1, trans_a=1, overwrite_b=spend)
+    half = divide(1.0, factor, xy.T, side=1, lower=1, trans_a=1, overwrite_b=overwrite)
     return divide(1.0, factor, half, side=1, lower=1, overwrite_b=True).T
 
 
 def _cholesky(xx: np.ndarray, ridge: float) -> np.ndarray | None:
-    """Fortran-ordered lower factor of xx + ridge·I, of which the upper triangle is given; None where it has none."""
+    """Fortran-ordered lower factor of xx + ridge·I, of which the upper triangle is given; None if not definite."""
     system = xx.copy()
     system.flat[:: len(system) + 1] += ridge
     (factorise,) = get_lapack_funcs(("potrf",), (system,))
@@ -141,7 +142,7 @@ def _cholesky(xx: np.ndarray, ridge: float) -> np.ndarray | None:
 
 
 def fibonacci_search(loss: Callable[[int], float], size: int) -> int:
-    """Index of the least loss among 0..size-1, for a loss that falls and then rises (Kiefer 1953)."""
+    """Index of the least loss among 0..size-1, for a loss that falls, then rises (Kiefer 1953)."""
     span, shorter = 2, 1
     while span <= size:
         span, shorter = span + shorter, span

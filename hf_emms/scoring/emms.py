@@ -1,58 +1,85 @@
-"""EMMS: how well a checkpoint's features explain what foundation models make of the labels."""
+"""EMMS: how well a checkpoint's features explain what foundation models make of the labels (arXiv 2308.06262).
+
+`cv` holds rows out, see `cross_validation`. The in-sample methods need two K x K matrices or the spectrum of XᵀX only:
+with standardised X and Z, P_X the projection on X's columns, A_jk = <Z_j, Z_k> / N and B_jk = <Z_j, P_X Z_k> / N, the
+paper's objective at the best W is tᵀ(A − B)t / D2.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
+from scipy.linalg import eigh, get_blas_funcs, get_lapack_funcs
 
 from hf_emms.errors import EmmsError
+from hf_emms.ranking import Score
 from hf_emms.scoring.arrays import as_labels, as_matrix
 from hf_emms.scoring.cross_validation import cross_validate
 from hf_emms.scoring.folds import group_ids
+from hf_emms.scoring.linalg import minimise_quadratic, one_norm, project_simplex
 from hf_emms.scoring.moments import Moments
-from hf_emms.scoring.objective import Solution, alternating, exact, one_pass
 from hf_emms.scoring.standardise import Standardised, standardise
 
-METHODS: dict[str, Callable[[Standardised], Solution]] = {
-    "cv": cross_validate,
-    "exact": exact,
-    "one_pass": one_pass,
-    "alternating": alternating,
-}
+# An eigenvalue of XᵀX below this many rounding errors of the largest one is rounding noise: the noise of D x D products
+# is a matrix of random signs, whose norm stays below one rounding error of the largest eigenvalue.
+ROUNDINGS = 2.0
+
+# Gradient steps on W before each step on t in the alternating method.
+STEPS_ON_W = 10_000
 
 
-@dataclass(frozen=True)
-class EmmsResult:
-    """A score and what it rests on. Compare scores only within one dataset, sample and label set.
+class EmmsResult(Score, frozen=True, kw_only=True):
+    """A `Score` by EMMS. Compare scores only within one dataset, sample and label set.
+
+    `value` is minus the mean squared residual of the weighted, standardised F-label: higher is better, 0 is perfect.
+    `stderr` and `folds` are those of `cv`; `details` holds the weights, R² and ridge.
 
     Attributes:
-        score: minus the mean squared residual of the weighted, standardised F-label; higher is better, 0 is perfect.
-        stderr: standard error of the score over folds (`cv`), else None.
-        weights: K weights of the F-labels, >= 0, sum 1.
-        r2: share of the weighted F-label's variance that is explained (held out with `cv`).
+        method: "cv", "exact", "one_pass" or "alternating".
         n: rows.
         d1: feature width.
-        ridge: ridge strength that held out best, relative to unit-variance features (`cv`), else None.
-        method: "cv", "exact", "one_pass" or "alternating".
-        folds: score of every fold (`cv`), else empty.
         trace: objective after every iteration (`alternating`), else empty.
-        notes: what a reader should know, in words.
     """
 
-    score: float
-    stderr: float | None
-    weights: tuple[float, ...]
-    r2: float
+    method: str
     n: int
     d1: int
-    ridge: float | None
-    method: str
-    folds: tuple[float, ...] = ()
-    trace: tuple[float, ...] = field(default=(), repr=False)
-    notes: tuple[str, ...] = ()
+    trace: tuple[float, ...] = ()
+
+    def __float__(self) -> float:
+        return self.value
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain values by name, as the properties and fields here name them."""
+        names = ("score", "stderr", "weights", "r2", "n", "d1", "ridge", "method", "folds", "trace", "notes")
+        return {name: getattr(self, name) for name in names}
+
+    @property
+    def score(self) -> float:
+        return self.value
+
+    @property
+    def weights(self) -> tuple[float, ...]:
+        """K weights of the F-labels, >= 0, sum 1."""
+        return tuple(self.details["weights"])
+
+    @property
+    def r2(self) -> float:
+        """Share of the weighted F-label's variance that is explained (held out with `cv`)."""
+        return float(self.details["r2"])
+
+    @property
+    def ridge(self) -> float | None:
+        """Ridge strength that held out best, relative to unit-variance features (`cv`), else None."""
+        ridge: float | None = self.details["ridge"]
+        return ridge
+
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """What a reader should know, in words."""
+        return tuple(self.details["notes"])
 
 
 def emms(
@@ -71,7 +98,7 @@ def emms(
         label_embeddings: the F-labels: (N, D2), (N, D2, K), a list of K arrays (N, D2_k), or a `LabelTable`.
         method: "cv" (held-out ridge), "exact" (the paper's objective at its optimum), "one_pass" (the official
             function without its factor D2²) or "alternating" (the paper's Algorithm 1).
-        groups: (N,), what rows share with their near-copies (the image of five captions); None: every row is its own.
+        groups: (N,), ids; rows of one group share a fold (five captions of one image). None: every row is its own.
         folds: folds of the held-out score, at least 2 (ignored by the other methods).
         seed: seed of the assignment of groups to folds.
 
@@ -100,35 +127,28 @@ def emms(
 
 
 def score_moments(moments: Moments, method: str = "cv") -> EmmsResult:
-    """Score rows that were folded into moments (`cv` needs moments of at least two folds).
+    """Score the rows of moments (`cv` needs at least two folds).
 
     Raises:
         EmmsError: no rows, constant labels, an unknown method, or rows in one fold only.
     """
     statistics = standardise(moments)
-    solution = _method(method)(statistics)
+    found = _method(method)(statistics)
+    details = dict(found.details)
+    trace = details.pop("trace", ())
+    details["notes"] = _notes(moments, statistics, method)
     return EmmsResult(
-        score=solution.score,
-        stderr=solution.stderr,
-        weights=tuple(float(weight) for weight in solution.weights),
-        r2=solution.r2,
-        n=moments.n,
-        d1=moments.d1,
-        ridge=solution.ridge,
-        method=method,
-        folds=solution.folds,
-        trace=solution.trace,
-        notes=_notes(moments, statistics, method),
+        found.value, found.stderr, found.folds, details, method=method, n=moments.n, d1=moments.d1, trace=trace
     )
 
 
-def _method(name: str) -> Callable[[Standardised], Solution]:
+def _method(name: str) -> Callable[[Standardised], Score]:
     if name not in METHODS:
         raise EmmsError(f"unknown method {name!r}", f"choose one of {', '.join(METHODS)}")
     return METHODS[name]
 
 
-def _notes(moments: Moments, statistics: Standardised, method: str) -> tuple[str, ...]:
+def _notes(moments: Moments, statistics: Standardised, method: str) -> list[str]:
     notes = []
     if statistics.constant_columns:
         notes.append(
@@ -136,7 +156,105 @@ def _notes(moments: Moments, statistics: Standardised, method: str) -> tuple[str
         )
     if method != "cv" and moments.n <= moments.d1:
         notes.append(f"{moments.n} rows cannot tell {moments.d1} features apart: the in-sample residual is 0; use cv")
-    filled = int(np.count_nonzero(statistics.sums.n))
+    filled = len(statistics.filled)
     if method == "cv" and filled < moments.folds:
         notes.append(f"the groups fill {filled} of {moments.folds} folds")
-    return tuple(notes)
+    return notes
+
+
+def exact(statistics: Standardised) -> Score:
+    """Global optimum of the paper's objective (equation 3) over W and t together."""
+    residual = statistics.zz - _explained(statistics)
+    weights = minimise_quadratic(residual)
+    return _in_sample(statistics, max(float(weights @ residual @ weights), 0.0), weights)
+
+
+def one_pass(statistics: Standardised) -> Score:
+    """The official function: one least squares for W at t = 1/K, one for t, one projection; W is not refitted.
+
+    Source: `EMMS` in the official repository's metrics.py, without its factor D2².
+    """
+    zz, explained = statistics.zz, _explained(statistics)
+    start = np.full(len(zz), 1.0 / len(zz))
+    weights = project_simplex(np.linalg.lstsq(zz, explained @ start, rcond=None)[0])
+    loss = float(start @ explained @ start - 2.0 * weights @ explained @ start + weights @ zz @ weights)
+    return _in_sample(statistics, loss, weights)
+
+
+def alternating(statistics: Standardised, *, tolerance: float = 1e-9, max_iterations: int = 20_000) -> Score:
+    """Algorithm 1 of the paper: gradient steps on W and projected gradient steps on t, in turn.
+
+    Both steps are as long as the Lipschitz constants of their gradients allow, so the objective never rises. W starts
+    at 0 and stays in the span of V(XᵀZ_k), V the eigenvectors of XᵀX: D x K coefficients describe it, and any
+    number of gradient steps at one t is a geometric series in each of them.
+
+    Args:
+        statistics: the standardised moments.
+        tolerance: stop once an iteration lowers the objective by less than this share of it.
+        max_iterations: iterations at most.
+    """
+    d2, zz = statistics.basis.d2, statistics.zz
+    values, vectors = _spectrum(statistics)
+    rotated = vectors.T @ statistics.xy_in(np.float64)
+    grams = statistics.basis.row_products(rotated, rotated)
+    weights = np.full(len(zz), 1.0 / len(zz))
+    coefficients = np.zeros((len(values), len(zz)))
+    decay = (1.0 - values / values.max(initial=np.finfo(float).tiny)) ** STEPS_ON_W
+    gained = (1.0 - decay) / values
+    step_t = 1.0 / np.linalg.eigvalsh(zz)[-1]
+    trace: list[float] = []
+    for _ in range(max_iterations):
+        coefficients = decay[:, None] * coefficients + np.outer(gained, weights)
+        applied = np.einsum("rjk,rk->rj", grams, coefficients)
+        fit = applied.sum(axis=0)
+        weights = project_simplex(weights - step_t * (zz @ weights - fit))
+        power = float(np.einsum("r,rj,rj->", values, coefficients, applied))
+        loss = power - 2.0 * float(weights @ fit) + float(weights @ zz @ weights)
+        trace.append(loss / d2)
+        if len(trace) > 1 and trace[-2] - trace[-1] <= tolerance * max(trace[-1], tolerance):
+            break
+    return _in_sample(statistics, loss, weights, trace=tuple(trace))
+
+
+METHODS: dict[str, Callable[[Standardised], Score]] = {
+    "cv": cross_validate,
+    "exact": exact,
+    "one_pass": one_pass,
+    "alternating": alternating,
+}
+
+
+def _in_sample(statistics: Standardised, loss: float, weights: np.ndarray, **details: Any) -> Score:
+    """The score of a loss tᵀ(A − B)t at weights t, shape (K,)."""
+    r2 = 1.0 - loss / float(weights @ statistics.zz @ weights)
+    return Score(-loss / statistics.basis.d2, details={"weights": weights.tolist(), "r2": r2, "ridge": None, **details})
+
+
+def _explained(statistics: Standardised) -> np.ndarray:
+    """B: (K, K) inner products of the F-labels' projections on the columns of X."""
+    whitened = whiten(statistics)
+    return statistics.basis.inner(whitened, whitened)
+
+
+def whiten(statistics: Standardised) -> np.ndarray:
+    """L⁻¹XᵀY with XᵀX = LLᵀ; directions that are rounding noise are left out, as a pseudo-inverse would.
+
+    In the input's precision where XᵀX is well conditioned for it, in float64 otherwise.
+    """
+    dtype = statistics.dtype
+    system = statistics.xx_in(dtype)
+    factorise, condition = get_lapack_funcs(("potrf", "pocon"), (system,))
+    norm = one_norm(system)
+    factor, failed = factorise(system.T, lower=True, clean=False, overwrite_a=True)
+    if not failed and condition(factor, norm, uplo="L")[0] > float(np.finfo(dtype).eps):
+        (divide,) = get_blas_funcs(("trsm",), (factor,))
+        return divide(1.0, factor, statistics.xy_in(dtype).T, side=1, lower=1, trans_a=1, overwrite_b=True).T
+    values, vectors = _spectrum(statistics)
+    return ((vectors.T @ statistics.xy_in(np.float64)) / np.sqrt(values)[:, None]).astype(dtype)
+
+
+def _spectrum(statistics: Standardised) -> tuple[np.ndarray, np.ndarray]:
+    """Eigenvalues (r,) and eigenvectors (D, r) of XᵀX that are no rounding noise."""
+    values, vectors = eigh(statistics.xx_in(np.float64), lower=False, check_finite=False, driver="evd")
+    kept = values > max(ROUNDINGS * float(np.finfo(statistics.dtype).eps) * values[-1], 0.0)
+    return values[kept], vectors[:, kept]

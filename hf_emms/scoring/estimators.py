@@ -20,24 +20,35 @@ from hf_emms.scoring.stacking import stack
 
 @dataclass(frozen=True)
 class ScoringInputs:
-    """What an estimator may look at.
+    """What an estimator scores.
 
     Attributes:
-        moments: all rows, folded.
+        moments: of all rows.
         features: (N, D1) rows, for estimators that need them.
-        labels: one label a row, likewise.
-        groups: (N,), what near-copies share, likewise.
+        labels: one a row, likewise.
+        groups: (N,), group ids, likewise.
     """
 
     moments: Moments
     features: np.ndarray | None = None
-    labels: LabelTable | list[np.ndarray] | None = None
+    labels: LabelTable | None = None
     groups: np.ndarray | None = None
 
     @cached_property
     def held_out(self) -> EmmsResult:
         """EMMS by `cv`, which several estimators start from."""
         return score_moments(self.moments, "cv")
+
+    @property
+    def rows(self) -> tuple[np.ndarray, LabelTable, np.ndarray]:
+        """Features, labels and groups.
+
+        Raises:
+            EmmsError: there are only moments.
+        """
+        if self.features is None or self.labels is None or self.groups is None:
+            raise EmmsError("neighbours need rows, but only moments were given", "pass features, labels and groups")
+        return self.features, self.labels, self.groups
 
 
 @dataclass(frozen=True)
@@ -48,7 +59,7 @@ class Estimator:
         name: what users type after --estimator.
         summary: one line for help and cards.
         score: the function.
-        needs_rows: whether it needs the rows beside the moments.
+        needs_rows: whether it needs the rows, not only their moments.
         folds: whether a score has a value for each fold, by which a race stops checkpoints.
     """
 
@@ -60,43 +71,19 @@ class Estimator:
 
 
 def _emms(method: str) -> Callable[[ScoringInputs], Score]:
-    def score(evidence: ScoringInputs) -> Score:
-        result = evidence.held_out if method == "cv" else score_moments(evidence.moments, method)
-        details = {
-            "weights": list(result.weights),
-            "r2": result.r2,
-            "ridge": result.ridge,
-            "notes": list(result.notes),
-        }
-        return Score(result.score, result.stderr, result.folds, details)
+    def score(inputs: ScoringInputs) -> Score:
+        found = inputs.held_out if method == "cv" else score_moments(inputs.moments, method)
+        return Score(found.value, found.stderr, found.folds, found.details)
 
     return score
 
 
-def _rows(evidence: ScoringInputs) -> tuple[np.ndarray, LabelTable | list[np.ndarray], np.ndarray]:
-    if evidence.features is None or evidence.labels is None or evidence.groups is None:
-        raise EmmsError("neighbours need rows, but only moments were given", "pass features, labels and groups")
-    return evidence.features, evidence.labels, evidence.groups
-
-
-def _emms_knn(evidence: ScoringInputs) -> Score:
-    rows, alone = _rows(evidence), evidence.held_out
+def _emms_knn(inputs: ScoringInputs) -> Score:
+    alone = inputs.held_out
     assert alone.ridge is not None
-    stacked = stack(*rows, folds=evidence.moments.folds, seed=evidence.moments.seed, ridge=alone.ridge)
-    found = stacked.solution
-    details = {
-        "weights": list(map(float, found.weights)),
-        "r2": found.r2,
-        "ridge": found.ridge,
-        "neighbours": stacked.neighbours,
-        "notes": list(alone.notes),
-    }
-    return Score(found.score, found.stderr, found.folds, details)
-
-
-def _knn(evidence: ScoringInputs) -> Score:
-    value, stderr = knn(*_rows(evidence))
-    return Score(value, stderr)
+    found, neighbours = stack(*inputs.rows, folds=inputs.moments.folds, seed=inputs.moments.seed, ridge=alone.ridge)
+    details = {**found.details, "neighbours": neighbours, "notes": list(alone.notes)}
+    return Score(found.value, found.stderr, found.folds, details)
 
 
 ESTIMATORS: Registry[Estimator] = Registry(
@@ -118,7 +105,7 @@ ESTIMATORS: Registry[Estimator] = Registry(
         Estimator("logme_flabels", "LogME on the F-labels", lambda e: Score(logme(e.moments, targets="f-labels"))),
         Estimator("logme_common", "LogME as widespread code has it", lambda e: Score(logme(e.moments, common=True))),
         Estimator("hscore", "H-score", lambda e: Score(hscore(e.moments))),
-        Estimator("knn", "10 nearest neighbours, leave-one-out", _knn, needs_rows=True),
+        Estimator("knn", "10 nearest neighbours, leave-one-out", lambda e: Score(*knn(*e.rows)), needs_rows=True),
     ),
     names=lambda estimator: (estimator.name,),
 )

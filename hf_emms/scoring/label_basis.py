@@ -1,25 +1,26 @@
-"""Labels that repeat: one code a row, one embedding a distinct text.
+"""The labels of rows, and the basis in which sums over them are kept: distinct texts, or the columns of the F-labels.
 
-Which columns two F-labels of different widths have in common.
-How products over the label side shrink to the K x K numbers that the weights act on.
-
-Every method needs only sums over label columns d of (something of F-label j)[d] * (something of F-label k)[d]. Two
-bases hold those somethings: the F-labels' own columns, or the distinct texts (with the Gram matrix of their
-embeddings).
+An F-label is the matrix (N, D2_k) of embeddings that one encoder makes of the N label texts. Every method needs only
+sums over its columns d of (something of F-label j)[d] * (something of F-label k)[d]. Where few texts repeat, these
+follow from sums per text and the Gram matrices of the embeddings; otherwise the columns themselves are summed up.
 F-labels narrower than the widest count as padded with zero columns and scaled to the same total variance.
 """
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import cached_property
 from itertools import combinations_with_replacement
+from typing import ClassVar, Self
 
 import numpy as np
+from scipy.sparse import csr_array
 
 from hf_emms.errors import EmmsError
 from hf_emms.formatting import pluralize
-from hf_emms.scoring.linalg import cross, symmetric
+from hf_emms.scoring.linalg import add_cross, cross, inverse_deviation, symmetric
 
 
 @dataclass(frozen=True)
@@ -34,6 +35,7 @@ class LabelTable:
         names: K names of the F-labels (the encoders), for reports.
         texts: the U label texts, or empty where they are not known.
         categorical: whether the codes are classes (few, exchangeable) and not texts that happen to repeat.
+        dense: whether the tables hold rows, not texts: another batch of rows has other tables.
 
     Raises:
         EmmsError: codes or tables of the wrong type or shape, or a code outside 0..U-1.
@@ -44,6 +46,7 @@ class LabelTable:
     names: tuple[str, ...] = ()
     texts: tuple[str, ...] = ()
     categorical: bool = True
+    dense: bool = False
 
     def __post_init__(self) -> None:
         codes = np.asarray(self.codes)
@@ -66,6 +69,11 @@ class LabelTable:
                 "every code must be a row number of the tables",
             )
 
+    @classmethod
+    def of_rows(cls, blocks: Sequence[np.ndarray]) -> LabelTable:
+        """Labels that are a row of their own each, from K arrays (N, D2_k)."""
+        return cls(np.arange(len(blocks[0])), tuple(blocks), categorical=False, dense=True)
+
     def __len__(self) -> int:
         return len(self.codes)
 
@@ -79,12 +87,17 @@ class LabelTable:
 
     def take(self, rows: Sequence[int] | np.ndarray | slice) -> LabelTable:
         """The same tables with the codes of some rows only."""
-        return LabelTable(self.codes[rows], self.tables, self.names, self.texts, self.categorical)
+        return replace(self, codes=self.codes[rows])
+
+    def basis(self) -> LabelBasis:
+        """The cheaper basis: texts where they are fewer than label columns, or classes; columns otherwise."""
+        by_text = not self.dense and (self.categorical or self.n_texts <= sum(self.widths))
+        return TextBasis(self.tables) if by_text else ColumnBasis(self.widths)
 
 
 @dataclass(frozen=True)
 class Pair:
-    """F-labels j <= k: where the columns that both have stand in [Z_1 | … | Z_K]."""
+    """F-labels j <= k: where the columns that both have are in [Z_1 | … | Z_K]."""
 
     j: int
     k: int
@@ -93,87 +106,298 @@ class Pair:
     right: slice
 
 
-def label_pairs(widths: Sequence[int]) -> list[Pair]:
-    """Every pair of F-labels of these widths, in the order of `Sums.yy`."""
+def _pairs(widths: Sequence[int]) -> tuple[Pair, ...]:
     starts = np.cumsum((0, *widths)).tolist()
     pairs = []
     for j, k in combinations_with_replacement(range(len(widths)), 2):
         common = min(widths[j], widths[k])
         pairs.append(Pair(j, k, common, slice(starts[j], starts[j] + common), slice(starts[k], starts[k] + common)))
-    return pairs
+    return tuple(pairs)
 
 
-@dataclass(frozen=True)
-class ColumnTargets:
-    """Arrays whose last axis is [Z_1 | … | Z_K], already standardised.
+class LabelBasis(ABC):
+    """What the q columns y of the label side are, and how K x K products of F-labels follow from products of them.
 
     Attributes:
         widths: the K widths D2_k.
+        tables: float64 (U, D2_k), the F-labels of the texts; empty where y holds the F-labels themselves.
+        scale: (q,), which standardises y.
+        pairs: F-labels j <= k whose products of columns are summed up beside the sums of y.
+        by_text: whether y holds the indicators of U texts.
     """
 
-    widths: tuple[int, ...]
+    by_text: ClassVar[bool]
 
-    @property
-    def d2(self) -> int:
-        return max(self.widths)
+    def __init__(self, widths: Sequence[int], tables: tuple[np.ndarray, ...], scale: np.ndarray) -> None:
+        self.widths = tuple(int(width) for width in widths)
+        self.tables = tables
+        self.scale = scale
+        self.pairs = () if self.by_text else _pairs(self.widths)
 
     @property
     def k(self) -> int:
         return len(self.widths)
 
-    def _pair(self, left: np.ndarray, right: np.ndarray, j: int, k: int) -> tuple[np.ndarray, np.ndarray]:
-        starts = np.cumsum((0, *self.widths))
-        common = min(self.widths[j], self.widths[k])
-        return left[:, starts[j] : starts[j] + common], right[:, starts[k] : starts[k] + common]
-
-    def row_products(self, left: np.ndarray, right: np.ndarray) -> np.ndarray:
-        """Σ_d left_j[a, d]·right_k[a, d]: (r, q) and (r, q) → (r, K, K)."""
-        out = np.empty((len(left), self.k, self.k), dtype=left.dtype)
-        for j in range(self.k):
-            for k in range(self.k):
-                out[:, j, k] = np.vecdot(*self._pair(left, right, j, k))
-        return out
-
-    def inner(self, left: np.ndarray, right: np.ndarray) -> np.ndarray:
-        """Σ_rd left_j[r, d]·right_k[r, d]: (r, q) and (r, q) → (K, K), float64."""
-        out = np.empty((self.k, self.k))
-        for j in range(self.k):
-            for k in range(j if left is right else 0, self.k):
-                out[j, k] = np.vecdot(*self._pair(left, right, j, k)).sum(dtype=np.float64)
-        return symmetric(out) if left is right else out
-
-
-@dataclass(frozen=True)
-class TextTargets:
-    """Arrays whose last axis is the U distinct texts.
-
-    Attributes:
-        grams: (K, K, U, U): inner products of the standardised embeddings of F-labels j and k.
-        d2: the widest F-label's width.
-    """
-
-    grams: np.ndarray
-    d2: int
+    @property
+    def d2(self) -> int:
+        """The widest F-label's width."""
+        return max(self.widths)
 
     @property
-    def k(self) -> int:
-        return len(self.grams)
+    def size(self) -> int:
+        """q: the number of texts, or ΣD2_k."""
+        return len(self.scale)
+
+    @cached_property
+    def level(self) -> np.ndarray:
+        """(ΣD2_k,): factors that give narrow F-labels the total variance of the widest."""
+        return np.concatenate([np.full(width, np.sqrt(self.d2 / width)) for width in self.widths])
+
+    def matches(self, other: LabelBasis) -> bool:
+        """Whether sums in both bases may be added."""
+        same = (self.by_text, self.widths) == (other.by_text, other.widths)
+        return same and all(map(np.array_equal, self.tables, other.tables))
+
+    def split(self, columns: np.ndarray) -> list[np.ndarray]:
+        """(…, ΣD2_k) → K arrays (…, D2_k)."""
+        return np.split(columns, np.cumsum(self.widths)[:-1], axis=-1)
+
+    # Rows and their sums
+
+    @abstractmethod
+    def blocks(self, labels: LabelTable, order: np.ndarray) -> tuple[Sequence[np.ndarray], np.ndarray]:
+        """Arrays that hold the label side of rows (columns, or codes in one column), and the place of each row there.
+
+        Raises:
+            EmmsError: labels of other widths or another table.
+        """
+
+    @abstractmethod
+    def origin(self, rows: np.ndarray) -> np.ndarray:
+        """(q,): about which y is summed up, from some rows of the label side."""
+
+    @abstractmethod
+    def empty_cross(self, d1: int, x: np.dtype, y: np.dtype) -> np.ndarray:
+        """Zeros (D1, q) for `add_cross`, of features and labels of these types."""
+
+    @abstractmethod
+    def add_block(self, rows: np.ndarray, origin: np.ndarray, y: np.ndarray, yy: np.ndarray) -> None:
+        """Adds rows of the label side to sums y (q,) and products of pairs yy (pairs, D2), both about the origin."""
+
+    @abstractmethod
+    def add_cross(self, x: np.ndarray, rows: np.ndarray, xy: np.ndarray, *, beta: float) -> None:
+        """Adds XᵀY of features (n, D1) and rows of the label side to `beta` (0 or 1) times xy."""
+
+    # Standardised labels
+
+    @abstractmethod
+    def standardised(self, n: float, y: np.ndarray, yy: np.ndarray, origin: np.ndarray, dtype: np.dtype) -> Self:
+        """The basis whose y, times `scale`, gives F-labels of mean 0 and, over their columns, equal total variance.
+
+        Args:
+            n: rows.
+            y: (q,), sums about the origin.
+            yy: (pairs, D2), products about the origin.
+            origin: (q,).
+            dtype: precision of the labels, in which constant columns differ by rounding.
+
+        Raises:
+            EmmsError: an F-label that does not vary.
+        """
+
+    @abstractmethod
+    def encode(self, rows: np.ndarray, dtype: np.dtype) -> np.ndarray:
+        """Rows of the label side → standardised y (r, q)."""
+
+    @abstractmethod
+    def expand(self, matrix: np.ndarray) -> np.ndarray:
+        """(r, q) of standardised y → (r, ΣD2_k) of the standardised columns of the F-labels."""
+
+    @abstractmethod
+    def variances(self) -> np.ndarray:
+        """(ΣD2_k,): variances of the standardised columns of the F-labels; 0 where one is constant."""
+
+    @abstractmethod
+    def inner(self, left: np.ndarray, right: np.ndarray) -> np.ndarray:
+        """Σ_rd left_j[r, d]·right_k[r, d]: (r, q) and (r, q) of standardised y → (K, K), float64."""
+
+    @abstractmethod
+    def row_products(self, left: np.ndarray, right: np.ndarray) -> np.ndarray:
+        """Σ_d left_j[r, d]·right_k[r, d]: (r, q) and (r, q) of standardised y → (r, K, K)."""
+
+    @abstractmethod
+    def products(self, n: float, y: np.ndarray, yy: np.ndarray, mean: np.ndarray) -> np.ndarray:
+        """Σ_d Σ_rows (z_j − mean_j)(z_k − mean_k) of standardised F-labels, from sums over n rows: (K, K)."""
+
+    @abstractmethod
+    def some_columns(self, limit: int) -> tuple[LabelBasis, np.ndarray, np.ndarray]:
+        """A basis of at most `limit` evenly spaced columns of each F-label, if that is fewer; which of y, and of yy."""
+
+    def _scale(
+        self, n: float, total: np.ndarray, squares: np.ndarray, origin: np.ndarray, dtype: np.dtype
+    ) -> np.ndarray:
+        """(ΣD2_k,), level / standard deviation; 0 for constant columns."""
+        scale = self.level * inverse_deviation(n, total, squares, origin, dtype)
+        for k, block in enumerate(self.split(scale)):
+            if not block.any():
+                raise EmmsError(
+                    f"label_embeddings[{k}] does not vary over {pluralize(int(n), 'row')}: nothing to explain",
+                    "pass labels with at least two distinct values",
+                )
+        return scale
+
+
+class ColumnBasis(LabelBasis):
+    """y = [Z_1 | … | Z_K], q = ΣD2_k."""
+
+    by_text = False
+
+    def __init__(self, widths: Sequence[int], scale: np.ndarray | None = None) -> None:
+        super().__init__(widths, (), np.ones(sum(widths)) if scale is None else scale)
+
+    def blocks(self, labels: LabelTable, order: np.ndarray) -> tuple[Sequence[np.ndarray], np.ndarray]:
+        if labels.widths != self.widths:
+            raise EmmsError(
+                f"label_embeddings have widths {labels.widths} but these moments were made for {self.widths}"
+            )
+        return labels.tables, labels.codes[order]
+
+    def origin(self, rows: np.ndarray) -> np.ndarray:
+        return rows.mean(axis=0, dtype=np.float64)
+
+    def empty_cross(self, d1: int, x: np.dtype, y: np.dtype) -> np.ndarray:
+        return np.zeros((d1, self.size), np.result_type(x, y))
+
+    def add_block(self, rows: np.ndarray, origin: np.ndarray, y: np.ndarray, yy: np.ndarray) -> None:
+        centred = rows - origin
+        y += centred.sum(axis=0)
+        for total, pair in zip(yy, self.pairs, strict=True):
+            total[: pair.common] += np.einsum("nd,nd->d", centred[:, pair.left], centred[:, pair.right])
+
+    def add_cross(self, x: np.ndarray, rows: np.ndarray, xy: np.ndarray, *, beta: float) -> None:
+        add_cross(xy, x, rows, beta=beta)
+
+    def standardised(self, n: float, y: np.ndarray, yy: np.ndarray, origin: np.ndarray, dtype: np.dtype) -> ColumnBasis:
+        squares = np.concatenate([yy[i, : pair.common] for i, pair in enumerate(self.pairs) if pair.j == pair.k])
+        return ColumnBasis(self.widths, self._scale(n, y, squares, origin, dtype))
+
+    def encode(self, rows: np.ndarray, dtype: np.dtype) -> np.ndarray:
+        return rows * self.scale.astype(dtype)
+
+    def expand(self, matrix: np.ndarray) -> np.ndarray:
+        return matrix * self.scale
+
+    def variances(self) -> np.ndarray:
+        return self.level**2 * (self.scale > 0)
+
+    def inner(self, left: np.ndarray, right: np.ndarray) -> np.ndarray:
+        out = np.empty((self.k, self.k))
+        for pair in self.pairs:
+            out[pair.j, pair.k] = np.vecdot(left[:, pair.left], right[:, pair.right]).sum(dtype=np.float64)
+            if left is not right and pair.j != pair.k:
+                out[pair.k, pair.j] = np.vecdot(left[:, pair.right], right[:, pair.left]).sum(dtype=np.float64)
+        return symmetric(out) if left is right else out
 
     def row_products(self, left: np.ndarray, right: np.ndarray) -> np.ndarray:
-        """Like `ColumnTargets.row_products`, (r, U) and (r, U) → (r, K, K)."""
+        out = np.empty((len(left), self.k, self.k), dtype=left.dtype)
+        for pair in self.pairs:
+            out[:, pair.j, pair.k] = np.vecdot(left[:, pair.left], right[:, pair.right])
+            out[:, pair.k, pair.j] = np.vecdot(left[:, pair.right], right[:, pair.left])
+        return out
+
+    def products(self, n: float, y: np.ndarray, yy: np.ndarray, mean: np.ndarray) -> np.ndarray:
+        out = np.empty((self.k, self.k))
+        for sums, pair in zip(yy, self.pairs, strict=True):
+            a, b = pair.left, pair.right
+            centred = sums[: pair.common] - y[a] * mean[b] - mean[a] * y[b] + n * mean[a] * mean[b]
+            out[pair.j, pair.k] = out[pair.k, pair.j] = centred @ (self.scale[a] * self.scale[b])
+        return out
+
+    def some_columns(self, limit: int) -> tuple[LabelBasis, np.ndarray, np.ndarray]:
+        if self.d2 <= limit:
+            return self, np.arange(self.size), np.arange(self.d2)
+        common = np.linspace(0, self.d2 - 1, limit).astype(np.int64)
+        starts = np.cumsum((0, *self.widths))
+        chosen = [start + common[common < width] for start, width in zip(starts, self.widths, strict=False)]
+        columns = np.concatenate(chosen)
+        return ColumnBasis([len(block) for block in chosen], self.scale[columns]), columns, common
+
+
+class TextBasis(LabelBasis):
+    """y holds the indicators of U texts: q = U."""
+
+    by_text = True
+
+    def __init__(self, tables: Sequence[np.ndarray]) -> None:
+        own = tuple(np.asarray(table, dtype=np.float64) for table in tables)
+        super().__init__([table.shape[1] for table in own], own, np.ones(len(own[0])))
+
+    @cached_property
+    def _grams(self) -> np.ndarray:
+        """(K, K, U, U): inner products of the embeddings by F-labels j and k."""
+        grams = np.empty((self.k, self.k, self.size, self.size))
+        for pair in _pairs(self.widths):
+            left, right = (self.tables[index][:, : pair.common] for index in (pair.j, pair.k))
+            grams[pair.j, pair.k] = cross(left.T, right.T)
+            grams[pair.k, pair.j] = grams[pair.j, pair.k].T
+        return grams
+
+    def _contract(self, matrix: np.ndarray) -> np.ndarray:
+        """Σ_uv matrix[u, v]·<z_j[u], z_k[v]>: (U, U) → (K, K)."""
+        return np.einsum("uv,jkuv->jk", matrix, self._grams)
+
+    def blocks(self, labels: LabelTable, order: np.ndarray) -> tuple[Sequence[np.ndarray], np.ndarray]:
+        if labels.dense or (labels.n_texts, labels.widths) != (self.size, self.widths):
+            raise EmmsError("these moments were made for a LabelTable; pass one with the same tables")
+        return (labels.codes[:, None],), order
+
+    def origin(self, rows: np.ndarray) -> np.ndarray:
+        return np.zeros(self.size)
+
+    def empty_cross(self, d1: int, x: np.dtype, y: np.dtype) -> np.ndarray:
+        return np.zeros((self.size, d1), x).T
+
+    def add_block(self, rows: np.ndarray, origin: np.ndarray, y: np.ndarray, yy: np.ndarray) -> None:
+        np.add.at(y, rows[:, 0], 1.0)
+
+    def add_cross(self, x: np.ndarray, rows: np.ndarray, xy: np.ndarray, *, beta: float) -> None:
+        indicator = csr_array((np.ones(len(x), x.dtype), (rows[:, 0], np.arange(len(x)))), (self.size, len(x)))
+        if not beta:
+            xy.fill(0.0)
+        yx = xy.T
+        yx += indicator @ x
+
+    def standardised(self, n: float, y: np.ndarray, yy: np.ndarray, origin: np.ndarray, dtype: np.dtype) -> TextBasis:
+        share = y / n
+        means = [share @ table for table in self.tables]
+        centred = [table - mean for table, mean in zip(self.tables, means, strict=True)]
+        squares = np.concatenate([n * (share @ table**2) for table in centred])
+        scale = self._scale(n, np.zeros_like(squares), squares, np.concatenate(means), dtype)
+        return TextBasis([table * block for table, block in zip(centred, self.split(scale), strict=True)])
+
+    def encode(self, rows: np.ndarray, dtype: np.dtype) -> np.ndarray:
+        return (rows == np.arange(self.size)).astype(dtype)
+
+    def expand(self, matrix: np.ndarray) -> np.ndarray:
+        return np.hstack([matrix @ table for table in self.tables])
+
+    def variances(self) -> np.ndarray:
+        varies = np.concatenate([table.any(axis=0) for table in self.tables])
+        return self.level**2 * varies
+
+    def inner(self, left: np.ndarray, right: np.ndarray) -> np.ndarray:
+        return self._contract(cross(left, right).astype(np.float64))
+
+    def row_products(self, left: np.ndarray, right: np.ndarray) -> np.ndarray:
         out = np.empty((len(left), self.k, self.k), dtype=left.dtype)
         for j in range(self.k):
             for k in range(self.k):
-                out[:, j, k] = np.vecdot(left @ self.grams[j, k], right)
+                out[:, j, k] = np.vecdot(left @ self._grams[j, k], right)
         return out
 
-    def inner(self, left: np.ndarray, right: np.ndarray) -> np.ndarray:
-        """Like `ColumnTargets.inner`, (r, U) and (r, U) → (K, K)."""
-        return self.contract(cross(left, right).astype(np.float64))
+    def products(self, n: float, y: np.ndarray, yy: np.ndarray, mean: np.ndarray) -> np.ndarray:
+        outer = np.outer(y, mean)
+        return self._contract(np.diag(y) - outer - outer.T + n * np.outer(mean, mean))
 
-    def contract(self, matrix: np.ndarray) -> np.ndarray:
-        """Σ_uv matrix[u, v]·<z_j[u], z_k[v]>: (U, U) → (K, K)."""
-        return np.einsum("uv,jkuv->jk", matrix, self.grams)
-
-
-Targets = ColumnTargets | TextTargets
+    def some_columns(self, limit: int) -> tuple[LabelBasis, np.ndarray, np.ndarray]:
+        return self, np.arange(self.size), np.arange(self.d2)

@@ -1,9 +1,8 @@
-"""Matrix products by scipy's BLAS, which the factorisations use too.
+"""Linear algebra of scoring: products and passes that stay in cache, statistics of columns, the probability simplex.
 
-numpy and scipy each bring an OpenBLAS with a pool of threads. Waiting threads of one pool spin on the cores that the
-other needs: products by the one between factorisations by the other cost several times what they should.
-
-The two small problems on the probability simplex that EMMS needs.
+Products run on scipy's BLAS, which the factorisations use too. numpy and scipy each bring an OpenBLAS with a pool of
+threads, and waiting threads of one pool spin on the cores that the other needs: products by the one between
+factorisations by the other cost several times what they should.
 """
 
 from __future__ import annotations
@@ -14,26 +13,31 @@ import numpy as np
 from scipy.linalg import get_blas_funcs
 from scipy.optimize import nnls
 
-# Values that one step of a pass over a matrix takes: they stay in cache.
+# Values of one step of a pass over a matrix, and rows of one pass over features or labels: they stay in cache, and
+# float32 sums of so few rows stay exact enough.
 STEP_VALUES = 2**16
+BLOCK_ROWS = 64
+
+# A column whose standard deviation is below this many rounding errors of its values carries only rounding noise.
+CONSTANT_ROUNDINGS = 32.0
 
 
-def add_gram(total: np.ndarray, x: np.ndarray, *, kept: float = 1.0) -> None:
-    """Upper triangle of total = kept · total + XᵀX, for half the work of a general product.
+def add_gram(total: np.ndarray, x: np.ndarray, *, beta: float = 1.0) -> None:
+    """Upper triangle of total = beta · total + XᵀX, for half the work of a general product.
 
     Args:
         total: (D, D), C-ordered, in the rows' precision; what is below its diagonal is left alone.
         x: C-ordered rows (n, D).
-        kept: with 0 what was there does not count, not even NaN.
+        beta: with 0 the values before do not count, not even NaN.
     """
     (update,) = get_blas_funcs(("syrk",), (total,))
-    update(1.0, x.T, beta=kept, c=total.T, lower=True, overwrite_c=True)
+    update(1.0, x.T, beta=beta, c=total.T, lower=True, overwrite_c=True)
 
 
-def add_cross(total: np.ndarray, x: np.ndarray, y: np.ndarray, *, kept: float = 1.0) -> None:
-    """Total = kept · total + XᵀY, for C-ordered rows (n, D), (n, q) and a C-ordered (D, q) in their precision."""
+def add_cross(total: np.ndarray, x: np.ndarray, y: np.ndarray, *, beta: float = 1.0) -> None:
+    """Total = beta · total + XᵀY, for C-ordered rows (n, D), (n, q) and a C-ordered (D, q) in their precision."""
     (update,) = get_blas_funcs(("gemm",), (total,))
-    update(1.0, y.T, x.T, beta=kept, c=total.T, trans_b=True, overwrite_c=True)
+    update(1.0, y.T, x.T, beta=beta, c=total.T, trans_b=True, overwrite_c=True)
 
 
 def cross(x: np.ndarray, y: np.ndarray) -> np.ndarray:
@@ -46,6 +50,42 @@ def column_sums(rows: np.ndarray) -> np.ndarray:
     """Sums of the columns of C-ordered rows (n, D): (D,), several times as fast as sum(axis=0)."""
     (multiply,) = get_blas_funcs(("gemv",), (rows,))
     return multiply(1.0, rows.T, np.ones(len(rows), rows.dtype))
+
+
+def column_squares(rows: np.ndarray) -> np.ndarray:
+    """Σ_n rows[n, d]² of every column d: (D,), float64."""
+    out = np.zeros(rows.shape[1])
+    for start in range(0, len(rows), BLOCK_ROWS):
+        block = rows[start : start + BLOCK_ROWS]
+        out += np.einsum("nd,nd->d", block, block)
+    return out
+
+
+def inverse_deviation(
+    n: float, total: np.ndarray, squares: np.ndarray, origin: np.ndarray, dtype: np.dtype
+) -> np.ndarray:
+    """1 / standard deviation of each column, 0 where it is constant up to rounding.
+
+    Args:
+        n: rows.
+        total: (D,), sums about the origin.
+        squares: (D,), sums of squares about the origin.
+        origin: (D,).
+        dtype: precision of the rows.
+    """
+    mean = total / n
+    variance = np.maximum(squares / n - mean**2, 0.0)
+    rounding = CONSTANT_ROUNDINGS * np.finfo(dtype).eps * np.sqrt((mean + origin) ** 2 + variance)
+    deviation = np.sqrt(variance)
+    varies = deviation > np.maximum(rounding, np.finfo(np.float64).tiny)
+    return np.divide(1.0, deviation, out=np.zeros_like(deviation), where=varies)
+
+
+def as_slice(places: np.ndarray) -> np.ndarray | slice:
+    """Row numbers as a slice where they are consecutive, so that nothing is copied."""
+    first, stop = int(places[0]), int(places[-1]) + 1
+    consecutive = stop - first == len(places) and bool((places[1:] > places[:-1]).all())
+    return slice(first, stop) if consecutive else places
 
 
 def steps(shape: tuple[int, ...], *, upper: bool = False) -> Iterator[tuple[slice, slice]]:

@@ -177,7 +177,7 @@ def _small_parts(folder: Path) -> dict[str, Any]:
     labels = LabelTable(rng.integers(0, 100, INPUTS), tables)
     part = Shard((), rows, rows, rows.astype(np.uint64))
     half = moments_of(features, part, labels, settings)
-    half.folded()
+    half.sums()
     ray.init(num_cpus=1, include_dashboard=False, log_to_driver=False, logging_level="ERROR")
     nothing = ray.remote(_nothing)
     ray.get(nothing.remote())

@@ -68,8 +68,8 @@ def test_moments_of_parts_merge_into_those_of_the_whole(
     merged = reduce(Moments.merge, pieces)
     alone = moments_of(features, whole(target), labels, SETTINGS)
     assert score_moments(merged).score == pytest.approx(score_moments(alone).score, rel=1e-6)
-    np.testing.assert_array_equal(merged.folded().n, alone.folded().n)
-    np.testing.assert_array_equal(merged.folded().y, alone.folded().y)
+    np.testing.assert_array_equal(merged.sums().n, alone.sums().n)
+    np.testing.assert_array_equal(merged.sums().y, alone.sums().y)
 
 
 def in_any_order(features: np.ndarray) -> list[tuple[np.ndarray, np.ndarray]]:

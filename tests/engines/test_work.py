@@ -25,7 +25,8 @@ from hf_emms.options import Options
 from hf_emms.pipeline import run
 from hf_emms.plan import plan
 from hf_emms.scoring.cross_validation import _cholesky
-from hf_emms.scoring.moments import Moments, Sums
+from hf_emms.scoring.moments import Moments
+from hf_emms.scoring.sums import Sums
 from tests.helpers.counting import counted_calls
 from tests.helpers.tiny_checkpoints import TEXTS, build, repo_of
 
@@ -135,8 +136,8 @@ def test_rows_enter_the_products_once_and_many_at_a_time() -> None:
         for start in range(0, rows, 8):
             batch = values[start : start + 8]
             moments.update(batch[:, :16], batch[:, 16:], groups=range(start, start + len(batch)))
-        moments.folded()
-        moments.folded()
+        moments.sums()
+        moments.sums()
     assert sum(sizes) == rows
     assert len(sizes) <= rows / moments.capacity + 1
 

@@ -23,7 +23,7 @@ def moments_of(x, labels):
     return moments
 
 
-def evidence_of(x, labels):
+def inputs_of(x, labels):
     return ScoringInputs(moments_of(x, labels), x, labels, group_ids(None, len(x)))
 
 
@@ -46,7 +46,7 @@ def slow_logme(x, y):
 
 
 @pytest.mark.parametrize(("n", "d1"), [(200, 8), (40, 90)])
-def test_logme_is_the_evidence_of_the_labels(n, d1):
+def test_logme_is_the_inputs_of_the_labels(n, d1):
     x, labels = classes(n=n, d1=d1, noise=3.0)
     expected = np.mean([slow_logme(x, (labels.codes == u).astype(float)) for u in range(4)])
     assert logme(moments_of(x, labels)) == pytest.approx(expected, abs=2e-3)
@@ -71,7 +71,7 @@ def test_the_widespread_logme_code_overrates_wide_features_and_agrees_on_narrow_
 @pytest.mark.parametrize(("n", "d1"), [(200, 8), (40, 90)])
 def test_logme_on_f_labels_is_the_same_from_tables_and_from_columns(n, d1):
     x, labels = classes(n=n, d1=d1)
-    dense = [table[labels.codes] for table in labels.tables]
+    dense = LabelTable.of_rows([table[labels.codes] for table in labels.tables])
     expected = logme(moments_of(x, dense))
     assert logme(moments_of(x, labels), targets="f-labels") == pytest.approx(expected, abs=1e-9)
     assert logme(moments_of(x, labels)) != pytest.approx(expected, abs=1e-3)
@@ -83,9 +83,9 @@ def test_hscore_is_the_trace_of_whitened_class_means():
     x, labels = classes()
     means = np.stack([x[labels.codes == code].mean(axis=0) for code in labels.codes])
     expected = np.trace(np.linalg.pinv(np.cov(x.T, bias=True)) @ np.cov(means.T, bias=True))
-    assert get_estimator("hscore").score(evidence_of(x, labels)).value == pytest.approx(expected, rel=1e-8)
+    assert get_estimator("hscore").score(inputs_of(x, labels)).value == pytest.approx(expected, rel=1e-8)
     with pytest.raises(EmmsError, match="needs classes"):
-        get_estimator("hscore").score(evidence_of(x, [labels.tables[0][labels.codes]]))
+        get_estimator("hscore").score(inputs_of(x, LabelTable.of_rows([labels.tables[0][labels.codes]])))
 
 
 def test_knn_votes_among_the_nearest_rows_of_other_groups():
@@ -117,16 +117,17 @@ def test_knn_leaves_columns_out_that_differ_by_rounding_only():
     rng = np.random.default_rng(3)
     x, z = rng.normal(size=(97, 4)), rng.normal(size=(97, 3)).astype(np.float32)
     same = np.full((97, 29), 0.1, np.float32) * np.linspace(1, 3, 29, dtype=np.float32)
+    padded, plain, constant = (LabelTable.of_rows([block]) for block in (np.hstack([z, same]), z, same))
     with np.errstate(all="raise"):
-        assert knn(x, [np.hstack([z, same])], np.arange(97)) == pytest.approx(knn(x, [z], np.arange(97)))
+        assert knn(x, padded, np.arange(97)) == pytest.approx(knn(x, plain, np.arange(97)))
     with pytest.raises(EmmsError, match="the same in all rows"):
-        knn(x, [same], np.arange(97))
+        knn(x, constant, np.arange(97))
 
 
 def test_knn_explains_dense_labels_when_neighbours_agree():
     rng = np.random.default_rng(0)
     hidden = rng.normal(size=(400, 2))
-    z = [np.hstack([hidden, hidden[:, :1] * 5 + 3])]
+    z = LabelTable.of_rows([np.hstack([hidden, hidden[:, :1] * 5 + 3])])
     good, _ = knn(hidden + 0.01 * rng.normal(size=hidden.shape), z, np.arange(400))
     bad, _ = knn(rng.normal(size=(400, 2)), z, np.arange(400))
     assert good > 0.4
@@ -140,7 +141,7 @@ def test_every_estimator_prefers_the_better_features(name):
     good, labels = classes(seed=3, n=300, noise=0.5)
     bad = good + 4 * np.random.default_rng(1).normal(size=good.shape)
     score = get_estimator(name).score
-    better, worse = score(evidence_of(good, labels)), score(evidence_of(bad, labels))
+    better, worse = score(inputs_of(good, labels)), score(inputs_of(bad, labels))
     assert better.value > worse.value
 
 

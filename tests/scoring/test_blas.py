@@ -33,8 +33,8 @@ def test_products_are_added_where_the_sums_are(n: int, width: int, other: int, d
     np.testing.assert_allclose(xy, 1 + x.T @ y, rtol=1e-4, atol=1e-4)
     xx.fill(np.nan)
     xy.fill(np.nan)
-    add_gram(xx, x, kept=0.0)
-    add_cross(xy, x, y, kept=0.0)
+    add_gram(xx, x, beta=0.0)
+    add_cross(xy, x, y, beta=0.0)
     np.testing.assert_allclose(np.triu(xx), np.triu(x.T @ x), rtol=1e-4, atol=1e-4)
     np.testing.assert_allclose(xy, x.T @ y, rtol=1e-4, atol=1e-4)
 

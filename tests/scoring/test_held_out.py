@@ -13,7 +13,7 @@ from hf_emms.scoring.standardise import standardise
 ROWS, FOLDS = 900, 4
 
 
-def rows_and_labels(kind: str) -> tuple[np.ndarray, LabelTable | list[np.ndarray], np.ndarray]:
+def rows_and_labels(kind: str) -> tuple[np.ndarray, LabelTable, np.ndarray]:
     """Features, labels, and the standardised label columns that products are made of."""
     rng = np.random.default_rng(0)
     x = rng.normal(size=(ROWS, 70)) * rng.gamma(1, size=70) + rng.normal(0, 5, 70)
@@ -21,15 +21,15 @@ def rows_and_labels(kind: str) -> tuple[np.ndarray, LabelTable | list[np.ndarray
         codes = rng.integers(0, 9, ROWS)
         return x, LabelTable(codes, (rng.normal(size=(9, 5)),)), np.eye(9)[codes]
     z = rng.normal(size=(ROWS, 90)) + rng.normal(0, 5, 90)
-    return x, [z], (z - z.mean(axis=0)) / z.std(axis=0)
+    return x, LabelTable.of_rows([z]), (z - z.mean(axis=0)) / z.std(axis=0)
 
 
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
 @pytest.mark.parametrize("kind", ["columns", "texts"])
-def test_a_fold_and_the_rest_are_sums_over_rows_about_the_mean_of_the_rest(kind: str, dtype: type) -> None:
+def test_both_sides_of_a_fold_are_sums_over_rows_about_the_training_mean(kind: str, dtype: type) -> None:
     x, labels, y = rows_and_labels(kind)
     moments = Moments.like(labels, x.shape[1], folds=FOLDS)
-    moments.update(x.astype(dtype), [labels[0].astype(dtype)] if kind == "columns" else labels)
+    moments.update(x.astype(dtype), [table.astype(dtype) for table in labels.tables] if labels.dense else labels)
     statistics = standardise(moments)
     x = (x - x.mean(axis=0)) / x.std(axis=0)
     member = assign_folds(np.arange(ROWS, dtype=np.uint64), FOLDS, 0)
@@ -37,11 +37,11 @@ def test_a_fold_and_the_rest_are_sums_over_rows_about_the_mean_of_the_rest(kind:
     np.testing.assert_allclose(np.triu(statistics.xx), np.triu(x.T @ x) / ROWS, **tolerance)
     np.testing.assert_allclose(statistics.xy, x.T @ y / ROWS, **tolerance)
     for index in range(FOLDS):
-        own, rest = member == index, member != index
+        test, train = member == index, member != index
         found = statistics.fold(index)
-        assert found.rest == rest.mean()
-        left, right = x - x[rest].mean(axis=0), y - y[rest].mean(axis=0)
-        for chosen, xx, xy in ((own, found.xx.own, found.xy.own), (rest, found.xx.rest, found.xy.rest)):
+        assert found.train_share == train.mean()
+        left, right = x - x[train].mean(axis=0), y - y[train].mean(axis=0)
+        for chosen, xx, xy in ((test, found.xx.test, found.xy.test), (train, found.xx.train, found.xy.train)):
             assert (xx.dtype, xy.dtype) == (dtype, dtype)
             np.testing.assert_allclose(np.triu(xx), np.triu(left[chosen].T @ left[chosen]) / ROWS, **tolerance)
             np.testing.assert_allclose(xy, left[chosen].T @ right[chosen] / ROWS, **tolerance)

@@ -20,19 +20,19 @@ def problem(seed=0, n=240, d1=6, coded=False):
     x = tables[0][codes] @ rng.normal(size=(4, d1)) + rng.normal(size=(n, d1)) + 3.0
     if coded:
         return x, LabelTable(codes, tables)
-    return x, [table[codes] + 0.3 * rng.normal(size=(n, table.shape[1])) for table in tables]
+    return x, LabelTable.of_rows([table[codes] + 0.3 * rng.normal(size=(n, table.shape[1])) for table in tables])
 
 
 def part(labels, rows):
-    return labels.take(rows) if isinstance(labels, LabelTable) else [block[rows] for block in labels]
+    return [table[rows] for table in labels.tables] if labels.dense else labels.take(rows)
 
 
-def folded(x, labels, rows, *, flush=False, **options):
+def moments_of(x, labels, rows, *, flush=False, **options):
     """Moments of some rows, their row number being their id; `flush` forces sums where rows would still wait."""
     moments = Moments.like(labels, x.shape[1], **options)
     moments.update(x[rows], part(labels, rows), groups=np.asarray(rows))
     if flush:
-        moments.folded()
+        moments.sums()
     return moments
 
 
@@ -46,9 +46,11 @@ def folded(x, labels, rows, *, flush=False, **options):
 )
 def test_any_order_batching_and_sharding_gives_the_same_score(coded, cuts, seed, flush, method):
     x, labels = problem(coded=coded)
-    expected = score_moments(folded(x, labels, np.arange(len(x))), method)
+    expected = score_moments(moments_of(x, labels, np.arange(len(x))), method)
     order = np.random.default_rng(seed).permutation(len(x))
-    shards = [folded(x, labels, rows, flush=f) for rows, f in zip(np.split(order, sorted(cuts)), flush, strict=False)]
+    shards = [
+        moments_of(x, labels, rows, flush=f) for rows, f in zip(np.split(order, sorted(cuts)), flush, strict=False)
+    ]
     total = shards[0]
     for shard in shards[1:]:
         total = total.merge(shard)
@@ -64,7 +66,7 @@ def test_any_order_batching_and_sharding_gives_the_same_score(coded, cuts, seed,
 def test_merge_is_associative_and_commutative(coded, flush):
     x, labels = problem(coded=coded)
     a, b, c = (
-        folded(x, labels, rows, flush=f) for rows, f in zip(np.split(np.arange(240), [50, 170]), flush, strict=True)
+        moments_of(x, labels, rows, flush=f) for rows, f in zip(np.split(np.arange(240), [50, 170]), flush, strict=True)
     )
     values = [score_moments(m).score for m in (a.merge(b).merge(c), a.merge(b.merge(c)), c.merge(a).merge(b))]
     assert values == pytest.approx([values[0]] * 3, abs=1e-10)
@@ -72,7 +74,7 @@ def test_merge_is_associative_and_commutative(coded, flush):
 
 def test_merge_leaves_both_sides_as_they_were():
     x, labels = problem()
-    a, b = folded(x, labels, range(100), flush=True), folded(x, labels, range(100, 240), flush=True)
+    a, b = moments_of(x, labels, range(100), flush=True), moments_of(x, labels, range(100, 240), flush=True)
     before = score_moments(a).score, score_moments(b).score
     a.merge(b)
     assert (score_moments(a).score, score_moments(b).score) == before
@@ -82,11 +84,11 @@ def test_merge_leaves_both_sides_as_they_were():
 @pytest.mark.parametrize("flush", [False, True])
 def test_saved_moments_go_on_where_they_stopped(tmp_path, coded, flush):
     x, labels = problem(coded=coded)
-    first = folded(x, labels, range(100), flush=flush, folds=4, seed=7)
+    first = moments_of(x, labels, range(100), flush=flush, folds=4, seed=7)
     first.save(tmp_path / "a.npz")
     loaded = Moments.load(tmp_path / "a.npz")
     loaded.update(x[100:], part(labels, slice(100, 240)), groups=np.arange(100, 240))
-    expected = score_moments(folded(x, labels, range(240), folds=4, seed=7))
+    expected = score_moments(moments_of(x, labels, range(240), folds=4, seed=7))
     assert score_moments(loaded).score == pytest.approx(expected.score, abs=1e-10)
     assert score_moments(loaded).n == 240
     assert [path.name for path in tmp_path.iterdir()] == ["a.npz"]
@@ -103,7 +105,7 @@ def test_a_broken_file_is_named(tmp_path, content):
 def test_a_truncated_file_is_named(tmp_path):
     x, labels = problem()
     path = tmp_path / "cut.npz"
-    folded(x, labels, range(240)).save(path)
+    moments_of(x, labels, range(240)).save(path)
     path.write_bytes(path.read_bytes()[:-200])
     with pytest.raises(EmmsError, match=r"cut\.npz"):
         Moments.load(path)
@@ -113,23 +115,23 @@ def test_a_truncated_file_is_named(tmp_path):
 def test_moments_of_other_folds_do_not_merge(change):
     x, labels = problem()
     with pytest.raises(EmmsError, match=next(iter(change))):
-        folded(x, labels, range(9)).merge(folded(x, labels, range(9), **change))
+        moments_of(x, labels, range(9)).merge(moments_of(x, labels, range(9), **change))
 
 
 def test_moments_of_other_label_tables_do_not_merge():
     x, labels = problem(coded=True)
     other = LabelTable(labels.codes, tuple(table + 1 for table in labels.tables))
     with pytest.raises(EmmsError, match="label tables"):
-        folded(x, labels, range(9)).merge(folded(x, other, range(9)))
+        moments_of(x, labels, range(9)).merge(moments_of(x, other, range(9)))
 
 
 def test_batches_of_another_width_are_refused():
     x, labels = problem()
-    moments = folded(x, labels, range(9))
+    moments = moments_of(x, labels, range(9))
     with pytest.raises(EmmsError, match="d1=6"):
         moments.update(x[:, :3], labels)
     with pytest.raises(EmmsError, match="widths"):
-        moments.update(x, labels[0])
+        moments.update(x, labels.tables[0])
 
 
 def test_float32_sums_stay_close_to_float64_far_from_zero():
@@ -145,8 +147,8 @@ def test_labels_in_any_order_of_arrival_keep_their_precision():
     x, labels = problem(n=9000, coded=True)
     x = x + 50 * labels.codes[:, None]
     order = np.argsort(labels.codes, kind="stable")
-    straight = folded(x.astype(np.float32), labels, np.arange(9000), flush=True)
-    by_class = folded(x.astype(np.float32), labels, order, flush=True)
+    straight = moments_of(x.astype(np.float32), labels, np.arange(9000), flush=True)
+    by_class = moments_of(x.astype(np.float32), labels, order, flush=True)
     assert score_moments(by_class).score == pytest.approx(score_moments(straight).score, rel=1e-3)
 
 
@@ -170,14 +172,14 @@ def test_memory_does_not_grow_with_rows(coded):
 def test_texts_that_hardly_repeat_are_kept_as_columns_and_classes_as_sums():
     codes = np.arange(50)
     tables = (np.random.default_rng(0).normal(size=(50, 4)),)
-    assert Moments.like(LabelTable(codes, tables, categorical=False), 3).tables is None
-    assert Moments.like(LabelTable(codes, tables, categorical=True), 3).tables is not None
+    assert Moments.like(LabelTable(codes, tables, categorical=False), 3).basis.by_text is False
+    assert Moments.like(LabelTable(codes, tables, categorical=True), 3).basis.by_text is True
 
 
 @pytest.mark.parametrize("coded", [False, True])
 def test_batches_may_be_read_into_the_same_buffers(coded):
     x, labels = problem(coded=coded)
-    labels = labels if coded else labels[:1]
+    labels = labels if coded else LabelTable.of_rows(labels.tables[:1])
     fresh, reused = Moments.like(labels, 6), Moments.like(labels, 6)
     x_buffer = np.empty((60, 6))
     z_buffer = part(labels, np.arange(60)) if coded else [np.empty((60, 4))]

@@ -22,28 +22,30 @@ from hf_emms.scoring.stacking import NEIGHBOURS
 SETTINGS = settings(deadline=None, max_examples=25, suppress_health_check=[HealthCheck.too_slow])
 
 
-def problem(rows: int, width: int, *, texts: int | None = None, seed: int = 0) -> tuple[np.ndarray, object]:
-    """Features, and labels that neither head explains alone: a linear part, a bent one and noise."""
+def problem(rows: int, width: int, *, texts: int | None = None, seed: int = 0) -> tuple[np.ndarray, LabelTable]:
+    """Features, and labels that neither base learner explains alone: a linear part, a bent one and noise."""
     rng = np.random.default_rng(seed)
     x = rng.normal(size=(rows, width)) * rng.uniform(0.1, 9, width) + rng.normal(size=width)
     hidden = StandardScaler().fit_transform(x)[:, :2]
     if texts is None:
         bent = np.hstack([hidden, np.sign(hidden[:, :1] * hidden[:, 1:])])
-        return x, [bent @ rng.normal(size=(3, wide)) + 0.3 * rng.normal(size=(rows, wide)) for wide in (4, 6)]
+        return x, LabelTable.of_rows(
+            [bent @ rng.normal(size=(3, wide)) + 0.3 * rng.normal(size=(rows, wide)) for wide in (4, 6)]
+        )
     codes = (texts * (np.arctan2(*hidden.T) / (2 * np.pi) + 0.5)).astype(int).clip(0, texts - 1)
     return x, LabelTable(codes, (rng.normal(size=(texts, 5)), rng.normal(size=(texts, 3))))
 
 
-def scored(name: str, x: np.ndarray, labels: object, groups: object = None, folds: int = 5) -> Score:
+def scored(name: str, x: np.ndarray, labels: LabelTable, groups: object = None, folds: int = 5) -> Score:
     keys = group_ids(groups, len(x))
     moments = Moments.like(labels, x.shape[1], folds=folds)
     moments.update(x, labels, keys)
     return ESTIMATORS[name].score(ScoringInputs(moments, x, labels, keys))
 
 
-def slow_score(x: np.ndarray, labels: object, ridge: float, share: float, weights: list[float]) -> float:
-    """The definition, fold by fold with scikit-learn, at given weights of heads and F-labels."""
-    blocks = [table[labels.codes] for table in labels.tables] if isinstance(labels, LabelTable) else labels
+def slow_score(x: np.ndarray, labels: LabelTable, ridge: float, share: float, weights: list[float]) -> float:
+    """The definition, fold by fold with scikit-learn, at given weights of base learners and F-labels."""
+    blocks = [table[labels.codes] for table in labels.tables]
     widest = max(block.shape[1] for block in blocks)
     padded = [
         np.pad(
@@ -77,7 +79,7 @@ def test_the_score_is_what_its_definition_says_and_no_other_mixture_is_better(wi
 
 @SETTINGS
 @given(st.integers(40, 160), st.integers(2, 200), st.sampled_from([None, 5]), st.integers(0, 1000))
-def test_a_second_head_never_makes_the_score_worse(rows: int, width: int, texts: int | None, seed: int) -> None:
+def test_a_second_base_learner_never_makes_the_score_worse(rows: int, width: int, texts: int | None, seed: int) -> None:
     x, labels = problem(rows, width, texts=texts, seed=seed)
     alone, both = scored("emms", x, labels), scored("emms_knn", x, labels)
     assert both.value >= alone.value - 1e-6
@@ -100,7 +102,7 @@ def test_labels_that_features_tell_only_by_their_neighbourhood_are_explained() -
 def test_copies_of_a_row_in_its_own_group_are_no_neighbours(texts: int | None) -> None:
     x, labels = problem(150, 6, texts=texts)
     twice = np.tile(np.arange(150), 2)
-    copied = labels.take(twice) if isinstance(labels, LabelTable) else [block[twice] for block in labels]
+    copied = labels.take(twice)
     apart = scored("emms_knn", x[twice], copied, groups=twice)
     assert apart.value == pytest.approx(scored("emms_knn", x, labels).value, rel=0.1)
     assert scored("emms_knn", x[twice], copied).value > 0.85 * apart.value
@@ -113,14 +115,18 @@ def test_neither_the_order_of_rows_nor_scales_of_columns_matter(seed: int, texts
     rng = np.random.default_rng(seed)
     groups, order = np.arange(90), rng.permutation(90)
     moved = (x * rng.uniform(0.1, 10, 8) + rng.uniform(-5, 5, 8))[order]
-    shuffled = labels.take(order) if isinstance(labels, LabelTable) else [3 * block[order] + 1 for block in labels]
+    shuffled = labels.take(order)
+    if texts is None:
+        shuffled = LabelTable.of_rows([3 * block[order] + 1 for block in labels.tables])
     expected = scored("emms_knn", x, labels, groups).value
     assert scored("emms_knn", moved, shuffled, groups[order]).value == pytest.approx(expected, abs=1e-7)
 
 
 def test_float32_rows_give_the_score_of_float64_rows() -> None:
     x, labels = problem(300, 40)
-    single = scored("emms_knn", x.astype(np.float32), [block.astype(np.float32) for block in labels])
+    single = scored(
+        "emms_knn", x.astype(np.float32), LabelTable.of_rows([block.astype(np.float32) for block in labels.tables])
+    )
     assert single.value == pytest.approx(scored("emms_knn", x, labels).value, abs=1e-5)
 
 
@@ -144,7 +150,7 @@ def test_moments_alone_are_refused() -> None:
         ESTIMATORS["emms_knn"].score(ScoringInputs(moments))
 
 
-def test_a_ranking_is_ordered_by_both_heads_unless_told_otherwise() -> None:
+def test_a_ranking_is_ordered_by_both_base_learners_unless_told_otherwise() -> None:
     ranking = hf_emms.rank("demo_glosses", ["emms-demo/bert-distilled", "emms-demo/bert-random"], max_samples=120)
     assert ranking.estimators[0] == "emms_knn"
     values = [row.scores["emms_knn"].value for row in ranking.rows]

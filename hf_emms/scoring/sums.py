@@ -1,0 +1,224 @@
+"""Per-fold sums over rows, and how rows and other sums are added to them.
+
+Rows come a chunk at a time, each gathered, centred, summed up and multiplied before the next, so that all of it happens
+in cache and no copy of all rows is made. Products of few rows are summed up in the rows' precision, those in float64.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from hf_emms.scoring.label_basis import LabelBasis
+from hf_emms.scoring.linalg import BLOCK_ROWS, add_gram, as_slice, column_sums, steps, symmetric
+
+# Rows of one matrix product: enough for its full speed, few enough to be in cache when it reads them.
+CHUNK_ROWS = 1024
+
+# Rows whose products are summed up in the input's precision: few enough for float32.
+PRODUCT_ROWS = 8192
+
+# Rows, evenly spaced, whose mean is the origin.
+ORIGIN_ROWS = 512
+
+
+class Gathered:
+    """Rows of [B_1 | B_2 | …], put together where they are needed: all at once would cost a pass and its memory.
+
+    Args:
+        blocks: arrays (n, width).
+        places: (N,), where in the blocks each row is.
+    """
+
+    def __init__(self, blocks: Sequence[np.ndarray], places: np.ndarray) -> None:
+        self.blocks = blocks
+        self.places = places
+        self.dtype = np.result_type(*blocks)
+        self.width = sum(block.shape[1] for block in blocks)
+
+    def take(self, chosen: np.ndarray | slice, out: np.ndarray) -> np.ndarray:
+        """Writes some rows into (b, width)."""
+        places, stop = as_slice(self.places[chosen]), 0
+        for block in self.blocks:
+            start, stop = stop, stop + block.shape[1]
+            out[:, start:stop] = block[places]
+        return out
+
+    def joined(self) -> np.ndarray:
+        """All rows in one contiguous array."""
+        out = np.empty((len(self.places), self.width), self.dtype)
+        for start in range(0, len(out), BLOCK_ROWS):
+            rows = slice(start, start + BLOCK_ROWS)
+            self.take(rows, out[rows])
+        return out
+
+
+@dataclass
+class Rows:
+    """Rows that are not accumulated yet.
+
+    Attributes:
+        x: (n, D1), features.
+        places: (N,), where in x the features of each row are.
+        y: N rows of the label side, see `LabelBasis.blocks`.
+        folds: (N,).
+    """
+
+    x: np.ndarray
+    places: np.ndarray
+    y: Gathered
+    folds: np.ndarray
+
+    @classmethod
+    def of(cls, x: np.ndarray, y: np.ndarray, folds: np.ndarray) -> Rows:
+        """Rows whose features and labels are in their order."""
+        places = np.arange(len(x))
+        return cls(x, places, Gathered((y,), places), folds)
+
+    def __len__(self) -> int:
+        return len(self.folds)
+
+    def features(self, chosen: np.ndarray) -> np.ndarray:
+        """Of some rows: (b, D1)."""
+        return self.x[as_slice(self.places[chosen])]
+
+
+@dataclass
+class Sums:
+    """Per-fold sums over rows x (features minus `origin_x`) and y (labels minus `origin_y`), all float64.
+
+    xx holds upper triangles: what is below the diagonals counts nowhere.
+    Only xy takes the labels as they came: x is centred already, and a centred copy of all labels would cost a pass.
+
+    y is in a `LabelBasis` with q columns.
+
+    Shape: n (F,), x (F, D1), xx (F, D1, D1), y (F, q), xy (F, D1, q), yy (F, pairs, max D2_k): the per-column
+    products of the basis' pairs of F-labels over the columns both have; origin_x (D1,), origin_y (q,).
+    """
+
+    n: np.ndarray
+    x: np.ndarray
+    xx: np.ndarray
+    y: np.ndarray
+    xy: np.ndarray
+    yy: np.ndarray
+    origin_x: np.ndarray
+    origin_y: np.ndarray
+
+    @classmethod
+    def empty(cls, folds: int, d1: int, basis: LabelBasis) -> Sums:
+        return cls(
+            n=np.zeros(folds),
+            x=np.zeros((folds, d1)),
+            xx=np.zeros((folds, d1, d1)),
+            y=np.zeros((folds, basis.size)),
+            xy=np.zeros((folds, d1, basis.size)),
+            yy=np.zeros((folds, len(basis.pairs), basis.d2)),
+            origin_x=np.zeros(d1),
+            origin_y=np.zeros(basis.size),
+        )
+
+    @property
+    def whole_y(self) -> np.ndarray:
+        """(F, q): sums of the labels as they came."""
+        return self.y + self.n[:, None] * self.origin_y
+
+    def arrays(self) -> dict[str, np.ndarray]:
+        return dict(vars(self))
+
+    def copy(self) -> Sums:
+        return Sums(**{name: array.copy() for name, array in self.arrays().items()})
+
+    def complete(self) -> Sums:
+        """The same sums with whole symmetric matrices xx."""
+        return replace(self, xx=np.stack([symmetric(product) for product in self.xx]))
+
+    def add_rows(self, rows: Rows, basis: LabelBasis) -> None:
+        if not self.n.any():
+            # Products of centred columns keep their digits; the mean of some rows is centre enough.
+            some = np.linspace(0, len(rows) - 1, min(len(rows), ORIGIN_ROWS)).astype(np.int64)
+            self.origin_x = rows.features(some).mean(axis=0, dtype=np.float64)
+            self.origin_y = basis.origin(rows.y.take(some, np.empty((len(some), rows.y.width), rows.y.dtype)))
+        products = _Products(rows, basis, self.origin_x, self.origin_y)
+        for fold in range(len(self.n)):
+            members = np.flatnonzero(rows.folds == fold)
+            for start in range(0, len(members), PRODUCT_ROWS):
+                part = members[start : start + PRODUCT_ROWS]
+                products.set_to(part)
+                self._add(fold, products)
+                self.n[fold] += len(part)
+
+    def _add(self, fold: int, products: _Products) -> None:
+        pairs = [(getattr(self, name)[fold], getattr(products, name)) for name in ("x", "y", "xy", "yy")]
+        pairs += [(self.xx[fold][step], products.xx[step]) for step in steps(products.xx.shape, upper=True)]
+        for total, product in pairs:
+            if self.n[fold]:
+                total += product
+            else:
+                np.copyto(total, product)  # reads no zeros
+
+    def add_sums(self, other: Sums, basis: LabelBasis) -> None:
+        if not self.n.any():
+            self.origin_x, self.origin_y = other.origin_x.copy(), other.origin_y.copy()
+        moved = other.about(self.origin_x, self.origin_y, basis)
+        for name in ("n", "x", "xx", "y", "xy", "yy"):
+            getattr(self, name)[:] += getattr(moved, name)
+
+    def about(self, origin_x: np.ndarray, origin_y: np.ndarray, basis: LabelBasis) -> Sums:
+        """The same sums as they would be about other origins."""
+        shift_x, shift_y = self.origin_x - origin_x, self.origin_y - origin_y
+        if not shift_x.any() and not shift_y.any():
+            return self
+        n = self.n[:, None]
+        cross = self.x[:, :, None] * shift_x
+        xx = self.xx + cross + cross.transpose(0, 2, 1) + n[:, :, None] * np.outer(shift_x, shift_x)
+        xy = self.xy + shift_x[:, None] * self.whole_y[:, None, :]
+        yy = self.yy.copy()
+        for index, pair in enumerate(basis.pairs):
+            a, b = shift_y[pair.left], shift_y[pair.right]
+            yy[:, index, : pair.common] += self.y[:, pair.left] * b + self.y[:, pair.right] * a + n * a * b
+        return Sums(self.n, self.x + n * shift_x, xx, self.y + n * shift_y, xy, yy, origin_x, origin_y)
+
+
+class _Products:
+    """The `Sums` over rows of one fold, in the rows' precision.
+
+    Args:
+        rows: from which `set_to` chooses.
+        basis: of their labels.
+        origin_x: (D1,).
+        origin_y: (q,).
+    """
+
+    def __init__(self, rows: Rows, basis: LabelBasis, origin_x: np.ndarray, origin_y: np.ndarray) -> None:
+        d1, dtype = rows.x.shape[1], rows.x.dtype
+        self._rows, self._basis = rows, basis
+        self._origin_x, self._origin_y = origin_x.astype(dtype), origin_y.astype(rows.y.dtype)
+        size = min(CHUNK_ROWS, len(rows))
+        self._chunk_x = np.empty((size, d1), dtype)
+        self._chunk_y = np.empty((size, rows.y.width), rows.y.dtype)
+        self.x = np.zeros(d1)
+        self.xx = np.zeros((d1, d1), dtype)
+        self.y = np.zeros(basis.size)
+        self.xy = basis.empty_cross(d1, rows.x.dtype, rows.y.dtype)
+        self.yy = np.zeros((len(basis.pairs), basis.d2))
+
+    def set_to(self, chosen: np.ndarray) -> None:
+        """The sums over some rows, instead of those before."""
+        rows, basis = self._rows, self._basis
+        for total in (self.x, self.y, self.yy):
+            total.fill(0.0)
+        for start in range(0, len(chosen), CHUNK_ROWS):
+            part = chosen[start : start + CHUNK_ROWS]
+            x, y = self._chunk_x[: len(part)], self._chunk_y[: len(part)]
+            blocks = [slice(first, first + BLOCK_ROWS) for first in range(0, len(part), BLOCK_ROWS)]
+            beta = 1.0 if start else 0.0  # the first chunk overwrites
+            for block in blocks:
+                np.subtract(rows.features(part[block]), self._origin_x, out=x[block])
+            self.x += column_sums(x)
+            add_gram(self.xx, x, beta=beta)
+            for block in blocks:
+                basis.add_block(rows.y.take(part[block], y[block]), self._origin_y, self.y, self.yy)
+            basis.add_cross(x, y, self.xy, beta=beta)
