@@ -181,8 +181,13 @@ class LabelBasis(ABC):
         """Zeros (D1, q) for `add_cross`, of features and labels of these types."""
 
     @abstractmethod
-    def add_block(self, rows: np.ndarray, origin: np.ndarray, y: np.ndarray, yy: np.ndarray) -> None:
-        """Adds rows of the label side to sums y (q,) and products of pairs yy (pairs, D2), both about the origin."""
+    def add_block(
+        self, rows: np.ndarray, origin: np.ndarray, y: np.ndarray, yy: np.ndarray, scratch: np.ndarray
+    ) -> None:
+        """Adds rows of the label side to sums y (q,) and products of pairs yy (pairs, D2), both about the origin.
+
+        `scratch` is memory for as many rows, which saves the page faults of a fresh array.
+        """
 
     @abstractmethod
     def add_cross(self, x: np.ndarray, rows: np.ndarray, xy: np.ndarray, *, beta: float) -> None:
@@ -268,8 +273,10 @@ class ColumnBasis(LabelBasis):
     def empty_cross(self, d1: int, x: np.dtype, y: np.dtype) -> np.ndarray:
         return np.zeros((d1, self.size), np.result_type(x, y))
 
-    def add_block(self, rows: np.ndarray, origin: np.ndarray, y: np.ndarray, yy: np.ndarray) -> None:
-        centred = rows - origin
+    def add_block(
+        self, rows: np.ndarray, origin: np.ndarray, y: np.ndarray, yy: np.ndarray, scratch: np.ndarray
+    ) -> None:
+        centred = np.subtract(rows, origin, out=scratch)
         y += centred.sum(axis=0)
         for total, pair in zip(yy, self.pairs, strict=True):
             total[: pair.common] += np.einsum("nd,nd->d", centred[:, pair.left], centred[:, pair.right])
@@ -357,7 +364,9 @@ class TextBasis(LabelBasis):
     def empty_cross(self, d1: int, x: np.dtype, y: np.dtype) -> np.ndarray:
         return np.zeros((self.size, d1), x).T
 
-    def add_block(self, rows: np.ndarray, origin: np.ndarray, y: np.ndarray, yy: np.ndarray) -> None:
+    def add_block(
+        self, rows: np.ndarray, origin: np.ndarray, y: np.ndarray, yy: np.ndarray, scratch: np.ndarray
+    ) -> None:
         np.add.at(y, rows[:, 0], 1.0)
 
     def add_cross(self, x: np.ndarray, rows: np.ndarray, xy: np.ndarray, *, beta: float) -> None:

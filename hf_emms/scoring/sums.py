@@ -199,6 +199,7 @@ class _Products:
         size = min(CHUNK_ROWS, len(rows))
         self._chunk_x = np.empty((size, d1), dtype)
         self._chunk_y = np.empty((size, rows.y.width), rows.y.dtype)
+        self._scratch = np.empty((BLOCK_ROWS, rows.y.width), rows.y.dtype)
         self.x = np.zeros(d1)
         self.xx = np.zeros((d1, d1), dtype)
         self.y = np.zeros(basis.size)
@@ -220,5 +221,6 @@ class _Products:
             self.x += column_sums(x)
             add_gram(self.xx, x, beta=beta)
             for block in blocks:
-                basis.add_block(rows.y.take(part[block], y[block]), self._origin_y, self.y, self.yy)
+                labels = rows.y.take(part[block], y[block])
+                basis.add_block(labels, self._origin_y, self.y, self.yy, self._scratch[: len(labels)])
             basis.add_cross(x, y, self.xy, beta=beta)
