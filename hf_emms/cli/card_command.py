@@ -7,8 +7,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
+import cloup
 
-from hf_emms.cli import output
+from hf_emms.cli.output import out
 from hf_emms.errors import EmmsError
 
 if TYPE_CHECKING:
@@ -26,32 +27,38 @@ _STATES = {
 }
 
 
-@click.command(short_help="Put a ranking into model and dataset cards.")
-@click.option(
-    "--ranking",
-    "files",
-    required=True,
-    multiple=True,
-    type=click.Path(path_type=Path),
-    metavar="FILE",
-    help="What hf-emms rank --output wrote (.json or .parquet); repeat for several datasets.",
+@cloup.command(short_help="Put a ranking into model and dataset cards.")
+@cloup.option_group(
+    "Card",
+    cloup.option(
+        "--ranking",
+        "files",
+        required=True,
+        multiple=True,
+        type=click.Path(path_type=Path),
+        metavar="FILE",
+        help="What hf-emms rank --output wrote (.json or .parquet); repeat for several datasets.",
+    ),
+    cloup.option("--repo-id", metavar="ORG/NAME", help="The model whose card it is."),
+    cloup.option(
+        "--dataset-id", metavar="ORG/NAME", help="The dataset whose card it is: the best checkpoints to start from."
+    ),
+    cloup.option(
+        "--all",
+        "every",
+        is_flag=True,
+        help="The cards of all checkpoints: your own are committed to, those of others are shown.",
+    ),
+    cloup.option("--checkpoint", metavar="NAME", help="The model's name in the ranking [default: --repo-id]."),
+    cloup.option("--leaderboard", metavar="ORG/SPACE", help="The Space that shows the whole ranking, for a link."),
 )
-@click.option("--repo-id", metavar="ORG/NAME", help="The model whose card it is.")
-@click.option(
-    "--dataset-id", metavar="ORG/NAME", help="The dataset whose card it is: the best checkpoints to start from."
+@cloup.option_group(
+    "Publishing",
+    cloup.option("--push", is_flag=True, help="Commit to the repository instead of showing the change."),
+    cloup.option("--create-pr", is_flag=True, help="Open a pull request, or update the one that you opened before."),
+    cloup.option("--ask-again", is_flag=True, help="Open a pull request even where its owner closed an earlier one."),
+    cloup.option("--dry-run", is_flag=True, help="With --all: only show what would change."),
 )
-@click.option(
-    "--all",
-    "every",
-    is_flag=True,
-    help="The cards of all checkpoints: your own are committed to, those of others are shown.",
-)
-@click.option("--checkpoint", metavar="NAME", help="The model's name in the ranking [default: --repo-id].")
-@click.option("--push", is_flag=True, help="Commit to the repository instead of showing the change.")
-@click.option("--create-pr", is_flag=True, help="Open a pull request, or update the one that you opened before.")
-@click.option("--ask-again", is_flag=True, help="Open a pull request even where its owner closed an earlier one.")
-@click.option("--dry-run", is_flag=True, help="With --all: only show what would change.")
-@click.option("--leaderboard", metavar="ORG/SPACE", help="The Space that shows the whole ranking, for a link.")
 def card(
     files: tuple[Path, ...],
     repo_id: str | None,
@@ -64,7 +71,7 @@ def card(
     dry_run: bool,
     leaderboard: str | None,
 ) -> None:
-    """Write what a ranking says into the README of a checkpoint or of a dataset.
+    """Write a ranking into the README of a checkpoint or of a dataset.
 
     Prints the change as a unified diff. Only the lines between our markers are touched; those of other datasets stay.
     """
@@ -87,11 +94,11 @@ def card(
         one = publish.dataset_card(rankings, dataset_id or "", leaderboard=leaderboard)
     if account is None:
         shown = _show(one)
-        output.say("--push commits this, --create-pr proposes it." if shown else f"nothing to change in {one.repo_id}")
+        out.message("--push commits this, --create-pr proposes it." if shown else f"nothing to change in {one.repo_id}")
         return
     outcome = publish.push(one) if push else publish.propose(one, account, again=ask_again)
-    output.emit(outcome.url)
-    output.say(_told(one, outcome))
+    out.data(outcome.url)
+    out.message(_outcome_line(one, outcome))
 
 
 def read_ranking(file: Path) -> Ranking:
@@ -136,17 +143,17 @@ def _all(files: tuple[Path, ...], *, create_pr: bool, again: bool, dry_run: bool
     if account is not None:
         _check_rights(account, made, create_pr)
     for reason in left_out:
-        output.say(f"left out: {reason}")
+        out.message(f"left out: {reason}")
     failed = 0
     for number, one in enumerate(made, start=1):
         try:
-            told = _treat(one, account, create_pr=create_pr, again=again)
+            line = _treat(one, account, create_pr=create_pr, again=again)
         except EmmsError as error:
             failed += 1
-            told = f"{one.repo_id}: {error}"
-        output.say(f"[{number}/{len(made)}] {told}")
+            line = f"{one.repo_id}: {error}"
+        out.message(f"[{number}/{len(made)}] {line}")
     if account is not None and not create_pr and not all(account.owns(one.repo_id) for one in made):
-        output.say("--create-pr proposes the changes of other people's cards to them.")
+        out.message("--create-pr proposes the changes of other people's cards to them.")
     if failed:
         raise EmmsError(f"{failed} of {len(made)} cards could not be done", "run the same command again")
 
@@ -162,13 +169,13 @@ def _check_rights(account: Account, made: list[Card], create_pr: bool) -> None:
 
 
 def _treat(one: Card, account: Account | None, *, create_pr: bool, again: bool) -> str:
-    """Commits to an own card, proposes or shows the change of another; says what was done."""
+    """Commits to an own card, proposes or shows the change of another; returns what was done."""
     from hf_emms.cards import publish
 
     if account is not None and account.owns(one.repo_id):
-        return _told(one, publish.push(one))
+        return _outcome_line(one, publish.push(one))
     if account is not None and create_pr:
-        return _told(one, publish.propose(one, account, again=again))
+        return _outcome_line(one, publish.propose(one, account, again=again))
     return f"{one.repo_id}: shown only" if _show(one) else f"{one.repo_id}: nothing to change"
 
 
@@ -181,9 +188,9 @@ def _show(one: Card) -> bool:
         # What could steer the terminal is shown escaped; a pipe gets the bytes that patch needs.
         diff = "".join(char if char.isprintable() or char in "\n\t" else repr(char)[1:-1] for char in diff)
     if diff:
-        output.emit(diff)
+        out.data(diff)
     return bool(diff)
 
 
-def _told(one: Card, outcome: Outcome) -> str:
+def _outcome_line(one: Card, outcome: Outcome) -> str:
     return f"{_STATES[outcome.state]} {one.repo_id}: {outcome.url}"

@@ -1,4 +1,4 @@
-"""hf-emms demo: the whole road on data and checkpoints that ship with the package."""
+"""hf-emms demo: the whole pipeline on data and checkpoints that ship with the package."""
 
 from __future__ import annotations
 
@@ -7,9 +7,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
+import cloup
 
 from hf_emms.atomic_files import write_atomic
-from hf_emms.cli import output
+from hf_emms.cli.output import format_option, out, stdout_for_data_only, write_ranking
 from hf_emms.cli.rank_command import RELATIVE
 from hf_emms.errors import EmmsError
 from hf_emms.formatting import pluralize
@@ -28,16 +29,9 @@ _DATASETS = {
 }
 
 
-@click.command(short_help="Rank the embedded demo checkpoints: no network, less than a minute.")
-@click.option(
-    "--format",
-    "format",
-    type=click.Choice(["table", "json"]),
-    default="table",
-    show_default=True,
-    help="Form of the output.",
-)
-@click.option(
+@cloup.command(short_help="Rank the embedded demo checkpoints: no network, less than a minute.")
+@format_option(("table", "json"), piped="table")
+@cloup.option(
     "--output",
     "-o",
     "folder",
@@ -47,7 +41,7 @@ _DATASETS = {
     metavar="DIR",
     help="Where files go.",
 )
-def demo(format: str, folder: Path) -> None:
+def demo(folder: Path) -> None:
     """Rank small checkpoints on six small datasets, one a task; everything ships with hf-emms.
 
     Prints a table for each dataset (--format json: the captions ranking alone), and writes the rankings and a
@@ -56,15 +50,15 @@ def demo(format: str, folder: Path) -> None:
     rankings = {}
     for name, ranking in write_rankings(folder):
         rankings[name] = ranking
-        if format == "table":
-            output.emit(f"{_title(ranking)}\n")
-            output.print_ranking(ranking, "table")
-            output.emit("")
+        if out.format == "table":
+            out.data(f"{_title(ranking)}\n")
+            out.ranking(ranking)
+            out.data("")
     captions = rankings["captions"]
-    if format == "json":
-        output.emit(captions.to_json())
+    if out.format == "json":
+        out.data(captions.to_json())
     card = _write_card(captions, folder)
-    output.say(
+    out.message(
         f"{RELATIVE}\n\n"
         f"Rankings:           {folder}/{{{','.join(rankings)}}}.json\n"
         f"Model-card section: {card}\n\n"
@@ -86,7 +80,7 @@ def write_rankings(folder: Path) -> Iterator[tuple[str, Ranking]]:
     _make(folder)
     for name, preset in _DATASETS.items():
         ranking = _ranked(preset)
-        output.write_ranking(ranking, folder / f"{name}.json")
+        write_ranking(ranking, folder / f"{name}.json")
         yield name, ranking
 
 
@@ -103,7 +97,7 @@ def _ranked(preset: str) -> Ranking:
     from hf_emms.pipeline import run
     from hf_emms.plan import plan
 
-    with StderrProgress() as progress, output.stdout_for_data_only():
+    with StderrProgress() as progress, stdout_for_data_only():
         planned = plan(Options(preset), progress)
         progress.checkpoints = len(planned.candidates)
         return run(planned, progress)

@@ -8,9 +8,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
+import cloup
 
-from hf_emms.cli import output
 from hf_emms.cli.card_command import read_ranking
+from hf_emms.cli.output import fitted, format_option, out, stdout_for_data_only
 
 if TYPE_CHECKING:
     from hf_emms.evaluation import Comparison, Validation
@@ -20,29 +21,38 @@ FORMATS = ("table", "json", "tsv", "md")
 _CARDS = "cards"
 
 
-@click.command(short_help="Check rankings against fine-tuning results.")
-@click.option(
-    "--ranking",
-    "files",
-    multiple=True,
-    required=True,
-    type=click.Path(path_type=Path),
-    metavar="FILE",
-    help="What hf-emms rank --output wrote; repeat for several targets.",
+@cloup.command(short_help="Check rankings against fine-tuning results.")
+@cloup.option_group(
+    "Data",
+    cloup.option(
+        "--ranking",
+        "files",
+        multiple=True,
+        required=True,
+        type=click.Path(path_type=Path),
+        metavar="FILE",
+        help="What hf-emms rank --output wrote; repeat for several targets.",
+    ),
+    cloup.option(
+        "--truth",
+        required=True,
+        metavar="FILE|cards",
+        help="CSV, TSV or JSON with checkpoint, score (and dataset); or the checkpoints' own model cards.",
+    ),
+    cloup.option("--metric", metavar="NAME", help="Column of the scores, or metric of the cards [default: inferred]."),
+    cloup.option("--lower-is-better", is_flag=True, help="The scores are losses or error rates."),
 )
-@click.option(
-    "--truth",
-    required=True,
-    metavar="FILE|cards",
-    help="CSV, TSV or JSON with checkpoint, score (and dataset); or the checkpoints' own model cards.",
+@cloup.option_group(
+    "Statistics",
+    cloup.option("--estimator", "estimators", multiple=True, metavar="NAME", help="Which ones [default: all]."),
+    cloup.option("--resamples", type=click.IntRange(min=1), default=1000, show_default=True, help="Of the intervals."),
+    cloup.option("--seed", type=int, default=0, show_default=True, help="Of the intervals."),
 )
-@click.option("--metric", metavar="NAME", help="Column of the scores, or metric of the cards [default: inferred].")
-@click.option("--lower-is-better", is_flag=True, help="The scores are losses or error rates.")
-@click.option("--estimator", "estimators", multiple=True, metavar="NAME", help="Which ones [default: all].")
-@click.option("--plot", type=click.Path(path_type=Path), metavar="FILE", help="Draw it: .png, .svg or .pdf.")
-@click.option("--resamples", type=click.IntRange(min=1), default=1000, show_default=True, help="Of the intervals.")
-@click.option("--seed", type=int, default=0, show_default=True, help="Of the intervals.")
-@click.option("--format", "format", type=click.Choice(FORMATS), help="[default: table; tsv in a pipe]")
+@cloup.option_group(
+    "Output",
+    cloup.option("--plot", type=click.Path(path_type=Path), metavar="FILE", help="Draw it: .png, .svg or .pdf."),
+    format_option(FORMATS),
+)
 def validate(
     files: tuple[Path, ...],
     truth: str,
@@ -52,7 +62,6 @@ def validate(
     plot: Path | None,
     resamples: int,
     seed: int,
-    format: str | None,
 ) -> None:
     """Check rankings against fine-tuning results.
 
@@ -65,7 +74,7 @@ def validate(
     if plot is not None:
         check_figure(plot)
     rankings = [read_ranking(file) for file in files]
-    with output.stdout_for_data_only():
+    with stdout_for_data_only():
         known = (
             evaluation.truth_from_cards(rankings, metric=metric, lower_is_better=lower_is_better)
             if truth == _CARDS
@@ -73,18 +82,18 @@ def validate(
         )
         found = evaluation.validate(rankings, known, estimators=estimators, resamples=resamples, seed=seed)
     drawn = estimators or (rankings[0].estimators[0],)
-    _print_validation(found, format or output.default_format(), drawn[0])
-    output.say("\n".join(_explained(found)))
+    _print_validation(found, drawn[0])
+    out.message("\n".join(_explained(found)))
     if plot is not None:
         write_figure(found, plot, drawn)
-        output.say(f"plot: {plot}")
+        out.message(f"plot: {plot}")
 
 
-@click.command(short_help="Show how two rankings differ.")
-@click.argument("a", type=click.Path(path_type=Path))
-@click.argument("b", type=click.Path(path_type=Path))
-@click.option("--format", "format", type=click.Choice(FORMATS), help="[default: table; tsv in a pipe]")
-def compare(a: Path, b: Path, format: str | None) -> None:
+@cloup.command(short_help="Show how two rankings differ.")
+@cloup.argument("a", type=click.Path(path_type=Path))
+@cloup.argument("b", type=click.Path(path_type=Path))
+@format_option(FORMATS)
+def compare(a: Path, b: Path) -> None:
     """Show how ranking B differs from ranking A: settings, moves, agreement, missing checkpoints.
 
     Ranks are counted among the checkpoints that both have scored; a change within shared ranks is no move.
@@ -93,61 +102,61 @@ def compare(a: Path, b: Path, format: str | None) -> None:
 
     found = evaluation.compare(read_ranking(a), read_ranking(b))
     for warning in found.warnings:
-        output.say(f"Warning: {warning}")
-    _print_comparison(found, format or output.default_format())
+        out.message(f"Warning: {warning}")
+    _print_comparison(found)
 
 
-def _print_validation(found: Validation, format: str, drawn: str) -> None:
+def _print_validation(found: Validation, drawn: str) -> None:
     from hf_emms.evaluation import tables
     from hf_emms.evaluation.tables import scatter
 
-    if format == "json":
-        output.emit(found.to_json())
+    if out.format == "json":
+        out.data(found.to_json())
         return
-    if format == "tsv":
+    if out.format == "tsv":
         records = tables.records(found)
-        output.print_records([*records[0]], [[*record.values()] for record in records], "tsv")
+        out.records([*records[0]], [[*record.values()] for record in records])
         return
     parts = []
     for heading, lines in tables.tables(found):
         header, rows = tables.cells(lines)
-        parts.append(_table(heading, header, rows, format))
+        parts.append(_table(heading, header, rows))
     # Several would scroll the table away; --plot draws them all.
-    if format == "table" and len(found.targets) == 1:
+    if out.format == "table" and len(found.targets) == 1:
         width = min(shutil.get_terminal_size().columns, 80)
         parts.append(scatter(found.targets[0], drawn, found.metric, found.lower_is_better, width))
-    output.emit("\n\n".join(parts))
+    out.data("\n\n".join(parts))
 
 
-def _print_comparison(found: Comparison, format: str) -> None:
+def _print_comparison(found: Comparison) -> None:
     from hf_emms.evaluation import tables
 
-    if format == "json":
-        output.emit(found.to_json())
-    elif format == "tsv":
+    if out.format == "json":
+        out.data(found.to_json())
+    elif out.format == "tsv":
         records = tables.moves(found)
         header = ["checkpoint", "rank_a", "rank_b", "up", "state"]
-        output.print_records(header, [[record[name] for name in header] for record in records], "tsv")
+        out.records(header, [[record[name] for name in header] for record in records])
     else:
         header, rows = tables.move_cells(found)
-        parts = [_table("", header, rows, format)] if rows else []
-        bullet = "- " if format == "md" else ""
+        parts = [_table("", header, rows)] if rows else []
+        bullet = "- " if out.format == "md" else ""
         parts.append("\n".join(bullet + line for line in tables.summary(found)))
         if found.settings:
-            parts.append(_table("settings that differ", ["setting", "A", "B"], tables.setting_rows(found), format))
-        output.emit("\n\n".join(parts))
+            parts.append(_table("settings that differ", ["setting", "A", "B"], tables.setting_rows(found)))
+        out.data("\n\n".join(parts))
 
 
-def _table(heading: str, header: Sequence[str], rows: Sequence[Sequence[str]], format: str) -> str:
+def _table(heading: str, header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
     from hf_emms.evaluation.tables import DISPENSABLE
     from hf_emms.views import escaped, markdown_table
 
     left = ("scores", "pick", "checkpoint", "setting") + ("A", "B") * ("setting" in header)
-    if format == "md":
+    if out.format == "md":
         lines = [f"**{escaped(heading)}**", ""] if heading else []
         return "\n".join(lines + markdown_table(header, rows, left=left))
     lines = [heading] if heading else []
-    return "\n".join(lines + output.fitted(header, rows, left=left, dispensable=DISPENSABLE))
+    return "\n".join(lines + fitted(header, rows, left=left, dispensable=DISPENSABLE))
 
 
 def _explained(found: Validation) -> list[str]:

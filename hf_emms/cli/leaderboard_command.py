@@ -7,14 +7,15 @@ import sys
 from pathlib import Path
 
 import click
+import cloup
 
-from hf_emms.cli import output
+from hf_emms.cli.output import out
 from hf_emms.errors import EmmsError
 
 
-@click.command(short_help="Browse rankings in the browser.")
-@click.option("--results", metavar="DIR|REPO", help="Ranking files, or a results dataset [default: those of the demo].")
-@click.option("--port", type=click.IntRange(1, 65535), help="[default: the first free one from 7860 on]")
+@cloup.command(short_help="Browse rankings in the browser.")
+@cloup.option("--results", metavar="DIR|REPO", help="Ranking files, or a results dataset [default: those of the demo].")
+@cloup.option("--port", type=click.IntRange(1, 65535), help="[default: the first free one from 7860 on]")
 def leaderboard(results: str | None, port: int | None) -> None:
     """Serve the leaderboard here: tables, comparisons, a shortlist, and the same for programs (API and MCP).
 
@@ -49,9 +50,9 @@ def _demo_rankings() -> Path:
     from hf_emms.cli.demo_command import write_rankings
 
     folder = default_root() / "demo"
-    output.say("no --results: showing the demo's rankings (computed once, then kept)")
+    out.message("no --results: showing the demo's rankings (computed once, then cached)")
     for name, _ in write_rankings(folder):
-        output.say(f"ranked: {name}")
+        out.message(f"ranked: {name}")
     return folder
 
 

@@ -10,34 +10,99 @@ import shutil
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
+import cloup
 
 from hf_emms.atomic_files import write_atomic
 from hf_emms.errors import EmmsError
 
+if TYPE_CHECKING:
+    from hf_emms.ranking import Ranking
+
+Decorator = Callable[[Any], Any]
+
 FORMATS = ("table", "json", "csv", "tsv", "md")
+LIST_FORMATS = ("table", "json", "tsv")
 # Columns that a narrow terminal does without, the first one first.
 _DISPENSABLE = ("seconds", "width", "params")
-LIST_FORMATS = ("table", "json", "tsv")
+# Exit code of an interrupted command.
+INTERRUPTED = 130
 
 
-def emit(text: str) -> None:
-    """Writes data to stdout. A reader that has gone away (``| head``) ends the program quietly."""
-    try:
-        click.echo(text, nl=not text.endswith("\n"))
-        sys.stdout.flush()
-    except BrokenPipeError:
-        # The interpreter flushes stdout once more at exit, and would complain about the closed pipe.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        sys.exit(0)
+class Output:
+    """Prints for a command: data to stdout, everything else to stderr. How is set once, when the flags are parsed.
+
+    Attributes:
+        format: of the data, one of `FORMATS` or one that the command adds.
+        quiet: whether messages are left out.
+        debug: whether errors show their traceback.
+    """
+
+    format = "table"
+    quiet = False
+    debug = False
+
+    def reset(self, *, debug: bool) -> None:
+        """Starts a command, whose own flags may then change the format and make it quiet."""
+        self.format, self.quiet, self.debug = "table", False, debug
+
+    def data(self, text: str) -> None:
+        """Writes to stdout. A reader that has gone away (``| head``) ends the program quietly."""
+        try:
+            click.echo(text, nl=not text.endswith("\n"))
+            sys.stdout.flush()
+        except BrokenPipeError:
+            # The interpreter flushes stdout once more at exit, and would complain about the closed pipe.
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+            sys.exit(0)
+
+    def message(self, text: str = "") -> None:
+        """Writes to stderr, unless quiet."""
+        if not self.quiet:
+            click.echo(text, err=True)
+
+    def records(self, header: Sequence[str], rows: Sequence[Sequence[Any]]) -> None:
+        """Prints a list that is not a ranking: as a table (all columns to the left), json or tsv."""
+        from hf_emms.views import aligned, one_line
+
+        texts = [[one_line(value) for value in row] for row in rows]
+        if self.format == "json":
+            self.data(json.dumps([dict(zip(header, row, strict=True)) for row in rows], indent=2))
+        elif self.format == "table":
+            self.data("\n".join(aligned(header, texts, left=header)))
+        else:
+            self.data("\n".join("\t".join(line) for line in [header, *texts]))
+
+    def ranking(self, ranking: Ranking) -> None:
+        """Prints a ranking; a table on a terminal gets colours and fits its width."""
+        if self.format == "table" and sys.stdout.isatty():
+            self.data("\n".join(_coloured_table(ranking)))
+        else:
+            self.data(rendered(ranking, self.format))
 
 
-def say(text: str = "", *, quiet: bool = False) -> None:
-    """Writes what is not data to stderr."""
-    if not quiet:
-        click.echo(text, err=True)
+out = Output()
+
+
+def format_option(formats: Sequence[str] = LIST_FORMATS, piped: str = "tsv") -> Decorator:
+    """The flag --format, which sets that of `out`: by default a table, and `piped` where stdout is no terminal."""
+
+    def set_format(context: click.Context, parameter: click.Parameter, value: str | None) -> None:
+        out.format = value or ("table" if sys.stdout.isatty() else piped)
+
+    help = "[default: table]" if piped == "table" else f"[default: table; {piped} in a pipe]"
+    return cloup.option("--format", type=click.Choice(formats), callback=set_format, expose_value=False, help=help)
+
+
+def quiet_option(help: str) -> Decorator:
+    """The flag --quiet, which silences the messages of `out`."""
+
+    def set_quiet(context: click.Context, parameter: click.Parameter, value: bool) -> None:
+        out.quiet = value
+
+    return cloup.option("--quiet", "-q", is_flag=True, callback=set_quiet, expose_value=False, help=help)
 
 
 @contextlib.contextmanager
@@ -47,16 +112,11 @@ def stdout_for_data_only() -> Iterator[None]:
         yield
 
 
-def default_format() -> str:
-    """A table for people, tab-separated values for programs."""
-    return "table" if sys.stdout.isatty() else "tsv"
-
-
-def rendered(ranking: Any, format: str) -> str:
+def rendered(ranking: Ranking, format: str) -> str:
     """A ranking in one of `FORMATS`; the table is plain text."""
     from hf_emms import views
 
-    render: dict[str, Callable[[Any], str]] = {
+    render: dict[str, Callable[[Ranking], str]] = {
         "table": views.to_text,
         "json": lambda ranking: ranking.to_json(),
         "csv": views.to_csv,
@@ -64,19 +124,6 @@ def rendered(ranking: Any, format: str) -> str:
         "md": views.to_markdown,
     }
     return render[format](ranking)
-
-
-def print_records(header: Sequence[str], rows: Sequence[Sequence[Any]], format: str) -> None:
-    """Prints a list that is not a ranking as a table (all columns to the left), json or tsv."""
-    from hf_emms.views import aligned, one_line
-
-    texts = [[one_line(value) for value in row] for row in rows]
-    if format == "json":
-        emit(json.dumps([dict(zip(header, row, strict=True)) for row in rows], indent=2))
-    elif format == "table":
-        emit("\n".join(aligned(header, texts, left=header)))
-    else:
-        emit("\n".join("\t".join(line) for line in [header, *texts]))
 
 
 def fitted(
@@ -95,19 +142,11 @@ def fitted(
     return lines
 
 
-def print_ranking(ranking: Any, format: str) -> None:
-    """Prints a ranking to stdout; a table on a terminal gets colours and fits its width."""
-    if format == "table" and sys.stdout.isatty():
-        _print_table(ranking)
-    else:
-        emit(rendered(ranking, format))
-
-
-def write_ranking(ranking: Any, path: Path, *, required: bool = True) -> bool:
+def write_ranking(ranking: Ranking, path: Path, *, required: bool = True) -> bool:
     """Writes a ranking to a file in the format of its suffix: .json, .parquet, .csv, .tsv, .md or .txt.
 
     Returns:
-        Whether it was written; False only where it was not `required`.
+        Whether it was written; False only if it was not `required`.
 
     Raises:
         EmmsError: another suffix, or a required file cannot be written.
@@ -125,8 +164,8 @@ def write_ranking(ranking: Any, path: Path, *, required: bool = True) -> bool:
     return True
 
 
-def kept_file(ranking: Any) -> Path:
-    """Where a ranking is kept when no --output names a file: the same settings, the same file."""
+def cached_file(ranking: Ranking) -> Path:
+    """Where a ranking is written if no --output names a file: the same settings, the same file."""
     from hf_emms.cache import default_root, digest_of
     from hf_emms.merging import path_of
 
@@ -146,23 +185,23 @@ def output_format(path: Path) -> str:
     formats = {name: name for name in (*FORMATS[1:], "parquet")} | {"txt": "table"}
     if suffix not in formats:
         raise EmmsError(
-            f"--output {path}: the suffix {path.suffix!r} says no format that hf-emms writes",
+            f"--output {path}: {path.suffix!r} is not the suffix of a format that hf-emms writes",
             "use one of: " + ", ".join(f".{name}" for name in formats),
         )
     return formats[suffix]
 
 
-def _print_table(ranking: Any) -> None:
-    """The table with colours; a narrow terminal gets fewer columns instead of broken lines."""
+def _coloured_table(ranking: Ranking) -> Iterator[str]:
+    """The lines of the table; a narrow terminal gets fewer columns instead of broken lines."""
     from hf_emms import views
 
     lines = fitted(*views.cells(ranking), left=("checkpoint",), dispensable=_DISPENSABLE)
-    emit(_styled(lines[0], bold=True))
-    emit(_styled(lines[1], dim=True))
+    yield _styled(lines[0], bold=True)
+    yield _styled(lines[1], dim=True)
     for place, (line, row) in enumerate(zip(lines[2:], ranking.rows, strict=True)):
-        emit(_styled(line, fg="red") if row.error is not None else line if place else _styled(line, bold=True))
+        yield _styled(line, fg="red") if row.error is not None else line if place else _styled(line, bold=True)
     for name, error in views.failures(ranking):
-        emit(_styled(f"failed: {name}: {error}", fg="red"))
+        yield _styled(f"failed: {name}: {error}", fg="red")
 
 
 def _styled(text: str, **style: Any) -> str:

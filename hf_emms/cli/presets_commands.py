@@ -5,20 +5,17 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Any
 
-import click
+import cloup
 
-from hf_emms.cli import output
+from hf_emms.cli.output import format_option, out
 from hf_emms.formatting import format_bytes, format_count
 
-_FORMAT = click.option(
-    "--format", "format", type=click.Choice(output.LIST_FORMATS), help="[default: table; tsv in a pipe]"
-)
-_TASK = click.option("--task", metavar="ID", help="Those of one task only.")
+_TASK = cloup.option("--task", metavar="ID", help="Those of one task only.")
 
 
-@click.command(short_help="List tasks, datasets, checkpoint lists, label encoders and estimators.")
-@_FORMAT
-def presets(format: str | None) -> None:
+@cloup.command(short_help="List tasks, datasets, checkpoint lists, label encoders and estimators.")
+@format_option()
+def presets() -> None:
     """List what --task, --dataset, --encoder and --estimator take, and which checkpoints are ranked by default."""
     from hf_emms.presets import checkpoint_presets, dataset_presets, encoder_presets, usable_datasets
     from hf_emms.scoring.estimators import ESTIMATORS
@@ -39,13 +36,13 @@ def presets(format: str | None) -> None:
         rows += [("checkpoint", preset.name, preset.task, id) for id in preset.checkpoints]
     rows += [("encoder", name, "", id) for name, ids in encoder_presets().items() for id in ids]
     rows += [("estimator", estimator.name, "", estimator.summary) for estimator in ESTIMATORS.values()]
-    output.print_records(("kind", "name", "task", "what"), rows, format or output.default_format())
+    out.records(("kind", "name", "task", "what"), rows)
 
 
-@click.command(short_help="List the datasets that have a short name.")
+@cloup.command(short_help="List the datasets that have a short name.")
 @_TASK
-@_FORMAT
-def datasets(task: str | None, format: str | None) -> None:
+@format_option()
+def datasets(task: str | None) -> None:
     """List the datasets that --dataset takes by a short name: task, size, licence, and whether the source is verified.
 
     Not verified: the repository, a split or a column is from memory. What differs is said when the dataset is loaded.
@@ -69,13 +66,13 @@ def datasets(task: str | None, format: str | None) -> None:
         if wanted(preset.task)
     ]
     shown: dict[str, Callable[[Any], str]] = {"dataset": lambda id: id or "not on the Hub", "rows": _splits}
-    _print(header, rows, format, {**shown, "bytes": _size, "licence": _known, "verified": _yes})
+    _print(header, rows, {**shown, "bytes": _size, "licence": _known, "verified": _yes})
 
 
-@click.command(short_help="List the checkpoints that are ranked when none is named.")
+@cloup.command(short_help="List the checkpoints that are ranked when none is named.")
 @_TASK
-@_FORMAT
-def checkpoints(task: str | None, format: str | None) -> None:
+@format_option()
+def checkpoints(task: str | None) -> None:
     """List the checkpoints that are ranked when none is named: pinned revision, size, weights, and whether verified.
 
     Not verified: the entry is from memory. What differs is said in the checkpoint's row of the ranking.
@@ -91,7 +88,7 @@ def checkpoints(task: str | None, format: str | None) -> None:
         for one in listed
     ]
     shown = {"revision": lambda value: value or "main", "parameters": _count, "weights": _known, "verified": _yes}
-    _print(header, rows, format, shown)
+    _print(header, rows, shown)
 
 
 def _one_of(task: str | None, listed: Any) -> Callable[[str], bool]:
@@ -107,21 +104,18 @@ def _one_of(task: str | None, listed: Any) -> Callable[[str], bool]:
     return lambda one: one == wanted
 
 
-def _print(
-    header: tuple[str, ...], rows: list[tuple[Any, ...]], format: str | None, shown: Mapping[str, Callable[[Any], str]]
-) -> None:
+def _print(header: tuple[str, ...], rows: list[tuple[Any, ...]], shown: Mapping[str, Callable[[Any], str]]) -> None:
     """Prints plain values as JSON, plain numbers as tsv, words in a table, which does without notes."""
-    chosen = format or output.default_format()
-    if chosen == "tsv":
+    if out.format == "tsv":
         shown = {name: words for name, words in shown.items() if name not in ("bytes", "parameters")}
-    if chosen != "json":
+    if out.format != "json":
         rows = [
             tuple(shown[name](value) if name in shown else value for name, value in zip(header, row, strict=True))
             for row in rows
         ]
-    if chosen == "table" and header[-1] == "note":
+    if out.format == "table" and header[-1] == "note":
         header, rows = header[:-1], [row[:-1] for row in rows]
-    output.print_records(header, rows, chosen)
+    out.records(header, rows)
 
 
 def _known(value: Any) -> str:

@@ -1,8 +1,4 @@
-"""hf-emms metric install|uninstall|path.
-
-hf-emms publish …: what goes to the Hub.
-hf-emms publish results and hf-emms pull results.
-"""
+"""hf-emms metric, hf-emms publish and hf-emms pull."""
 
 from __future__ import annotations
 
@@ -10,10 +6,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
+import cloup
 
 from hf_emms.atomic_files import write_atomic
-from hf_emms.cli import output
 from hf_emms.cli.card_command import read_ranking
+from hf_emms.cli.output import format_option, out, stdout_for_data_only
 from hf_emms.errors import EmmsError
 from hf_emms.formatting import pluralize
 from hf_emms.metrics import install as installation
@@ -22,7 +19,7 @@ if TYPE_CHECKING:
     from hf_emms.ranking import Ranking
 
 
-@click.group(short_help='Put evaluate.load("emms") in place, or take it away.')
+@cloup.group(short_help='Put evaluate.load("emms") in place, or take it away.')
 def metric() -> None:
     """The metric for the evaluate library.
 
@@ -34,58 +31,58 @@ def metric() -> None:
 @metric.command()
 def install() -> None:
     """Put the metric where evaluate.load("emms") looks for it; prints the module's path."""
-    output.emit(str(installation.install()))
-    output.say('evaluate.load("emms") finds it, online and offline')
+    out.data(str(installation.install()))
+    out.message('evaluate.load("emms") finds it, online and offline')
 
 
 @metric.command()
 def uninstall() -> None:
     """Take the metric away; `import hf_emms` will not put it back."""
     gone = installation.uninstall()
-    output.say("\n".join(f"removed {folder}" for folder in gone) or "there was nothing to remove")
-    output.say("hf-emms metric install puts it back")
+    out.message("\n".join(f"removed {folder}" for folder in gone) or "there was nothing to remove")
+    out.message("hf-emms metric install puts it back")
 
 
 @metric.command()
 def path() -> None:
     """Print the metric's own folder, which evaluate.load takes as well and hf-emms publish metric uploads."""
-    output.emit(str(installation.source_folder()))
+    out.data(str(installation.source_folder()))
     try:
         state = "installed as" if installation.is_installed() else "not installed as"
-        output.say(f"{state} {installation.installed_module()}")
+        out.message(f"{state} {installation.installed_module()}")
     except EmmsError as error:
-        output.say(f"not installed: {error}")
+        out.message(f"not installed: {error}")
 
 
-@click.group(short_help="Publish to the Hub: rankings, the metric, the leaderboard.")
+@cloup.group(short_help="Publish to the Hub: rankings, the metric, the leaderboard.")
 def publish() -> None:
     """Write to repositories of your own on the Hub; `hf auth login` first."""
 
 
 @publish.command("metric", short_help="Publish the metric as a Gradio Space.")
-@click.option("--repo-id", required=True, metavar="USER/emms", help="The Space.")
-@click.option("--private", is_flag=True, help="Make a new Space private.")
+@cloup.option("--repo-id", required=True, metavar="USER/emms", help="The Space.")
+@cloup.option("--private", is_flag=True, help="Make a new Space private.")
 def publish_metric_space(repo_id: str, private: bool) -> None:
     """Publish the metric as a Gradio Space, for evaluate.load("USER/emms"); prints the commit's address."""
     from hf_emms.metrics.install import publish_metric
 
-    output.emit(publish_metric(repo_id, private=private))
-    output.say(f'published: evaluate.load("{repo_id}") loads it where hf-emms is installed')
+    out.data(publish_metric(repo_id, private=private))
+    out.message(f'published: evaluate.load("{repo_id}") loads it where hf-emms is installed')
 
 
 @publish.command(short_help="Publish the leaderboard as a Gradio Space.")
-@click.option("--repo-id", required=True, metavar="ORG/emms-leaderboard", help="The Space; made where there is none.")
-@click.option("--results", required=True, metavar="ORG/emms-results", help="The results dataset that it shows.")
-@click.option("--private", is_flag=True, help="Make a new Space private.")
-@click.option(
+@cloup.option("--repo-id", required=True, metavar="ORG/emms-leaderboard", help="The Space; made where there is none.")
+@cloup.option("--results", required=True, metavar="ORG/emms-results", help="The results dataset that it shows.")
+@cloup.option("--private", is_flag=True, help="Make a new Space private.")
+@cloup.option(
     "--secret",
     "secrets",
     multiple=True,
     metavar="NAME",
     help="Environment variable whose value becomes a secret of the Space, such as HF_TOKEN for a private dataset.",
 )
-@click.option("--wait/--no-wait", default=True, show_default=True, help="Wait until it is built and runs.")
-@click.option("--dry-run", is_flag=True, help="List the files and write nothing.")
+@cloup.option("--wait/--no-wait", default=True, show_default=True, help="Wait until it is built and runs.")
+@cloup.option("--dry-run", is_flag=True, help="List the files and write nothing.")
 def space(repo_id: str, results: str, private: bool, secrets: tuple[str, ...], wait: bool, dry_run: bool) -> None:
     """Publish the leaderboard as a Gradio Space in one commit; prints its address.
 
@@ -94,8 +91,8 @@ def space(repo_id: str, results: str, private: bool, secrets: tuple[str, ...], w
     from hf_emms import space as leaderboard
 
     if dry_run:
-        output.emit("\n".join(leaderboard.files()))
-        output.say(f"nothing was written: these files would go to the Space {repo_id}, which would show {results}")
+        out.data("\n".join(leaderboard.files()))
+        out.message(f"nothing was written: these files would go to the Space {repo_id}, which would show {results}")
         return
     published = leaderboard.publish(
         repo_id,
@@ -103,23 +100,23 @@ def space(repo_id: str, results: str, private: bool, secrets: tuple[str, ...], w
         private=private,
         secrets=secrets,
         wait=wait,
-        progress=lambda stage: output.say(f"the Space is at {stage}"),
+        progress=lambda stage: out.message(f"the Space is at {stage}"),
     )
-    output.emit(published.url)
-    output.say(f"commit: {published.commit}")
+    out.data(published.url)
+    out.message(f"commit: {published.commit}")
 
 
-@click.command("results")
-@click.option("--repo-id", required=True, metavar="ORG/emms-results", help="The dataset; made where there is none.")
-@click.option(
+@cloup.command("results")
+@cloup.option("--repo-id", required=True, metavar="ORG/emms-results", help="The dataset; made where there is none.")
+@cloup.option(
     "--ranking",
     "files",
     multiple=True,
     type=click.Path(path_type=Path),
     metavar="FILE",
-    help="What hf-emms rank --output wrote; repeat for several [default: every ranking that is kept of Hub datasets].",
+    help="What hf-emms rank --output wrote; repeat for several [default: every saved ranking of a Hub dataset].",
 )
-@click.option("--private", is_flag=True, help="Make a new dataset private.")
+@cloup.option("--private", is_flag=True, help="Make a new dataset private.")
 def publish_results(repo_id: str, files: tuple[Path, ...], private: bool) -> None:
     """Publish rankings as a dataset; prints the commit's address.
 
@@ -130,21 +127,21 @@ def publish_results(repo_id: str, files: tuple[Path, ...], private: bool) -> Non
 
     account = hub.who_am_i()
     hub.require_push(account, repo_id, "dataset", instead=f"--repo-id {account.name}/emms-results")
-    rankings = [read_ranking(file) for file in files] if files else _kept()
+    rankings = [read_ranking(file) for file in files] if files else _cached_rankings()
     outcome = results.publish(rankings, repo_id, private=private)
-    output.emit(outcome.url)
+    out.data(outcome.url)
     what = pluralize(len(rankings), "ranking")
-    output.say(f"{repo_id} holds {what} already" if outcome.state == "unchanged" else f"published {what} in {repo_id}")
+    out.message(f"{repo_id} holds {what} already" if outcome.state == "unchanged" else f"published {what} in {repo_id}")
 
 
-@click.group(short_help="Read from the Hub: published rankings.")
+@cloup.group(short_help="Read from the Hub: published rankings.")
 def pull() -> None:
     """Read what was published on the Hub."""
 
 
 @pull.command("results")
-@click.option("--repo-id", required=True, metavar="ORG/emms-results[@REVISION]", help="The dataset.")
-@click.option(
+@cloup.option("--repo-id", required=True, metavar="ORG/emms-results[@REVISION]", help="The dataset.")
+@cloup.option(
     "--output",
     "-o",
     "folder",
@@ -154,12 +151,12 @@ def pull() -> None:
     metavar="DIR",
     help="Where the rankings go, one JSON file each.",
 )
-@click.option("--format", "format", type=click.Choice(output.LIST_FORMATS), help="[default: table; tsv in a pipe]")
-def pull_results(repo_id: str, folder: Path, format: str | None) -> None:
+@format_option()
+def pull_results(repo_id: str, folder: Path) -> None:
     """Fetch published rankings; prints one line for each file."""
     from hf_emms import results
 
-    with output.stdout_for_data_only():
+    with stdout_for_data_only():
         rankings, problems = results.pull(repo_id)
     lines = []
     for path, ranking in rankings.items():
@@ -170,15 +167,15 @@ def pull_results(repo_id: str, folder: Path, format: str | None) -> None:
             raise EmmsError(f"cannot write {file}: {error.strerror or error}", "--output DIR") from error
         best = ranking.best.checkpoint if ranking.best else ""
         lines.append((str(file), ranking.dataset_id, ranking.task, len(ranking.rows), best))
-    output.print_records(("file", "dataset", "task", "checkpoints", "best"), lines, format or output.default_format())
+    out.records(("file", "dataset", "task", "checkpoints", "best"), lines)
     for problem in problems:
-        output.say(f"not read: {problem}")
+        out.message(f"not read: {problem}")
     if problems:
         raise EmmsError(f"{len(problems)} of the rankings in {repo_id} could not be read", "see above")
 
 
-def _kept() -> list[Ranking]:
-    """The rankings that earlier runs kept, of datasets that others can get too."""
+def _cached_rankings() -> list[Ranking]:
+    """The rankings that earlier runs saved, of datasets of the Hub."""
     from hf_emms.cache import default_root
     from hf_emms.ranking import is_commit
 
@@ -188,12 +185,12 @@ def _kept() -> list[Ranking]:
         try:
             ranking = read_ranking(file)
         except EmmsError as error:
-            output.say(f"left out: {file}: {error.message}")
+            out.message(f"left out: {file}: {error.message}")
             continue
         if is_commit(ranking.dataset_revision):
             rankings.append(ranking)
         else:
-            output.say(f"left out: {file}: {ranking.dataset_id} is no dataset of the Hub (--ranking publishes it)")
+            out.message(f"left out: {file}: {ranking.dataset_id} is no dataset of the Hub (--ranking publishes it)")
     if not rankings:
-        raise EmmsError(f"no ranking is kept in {folder}", "--ranking FILE names one; hf-emms rank … writes it")
+        raise EmmsError(f"there is no ranking in {folder}", "--ranking FILE names one; hf-emms rank … writes it")
     return rankings

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import sys
 from collections.abc import Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -11,7 +10,18 @@ from typing import TYPE_CHECKING, Any
 import click
 import cloup
 
-from hf_emms.cli import output
+from hf_emms.cli.output import (
+    FORMATS,
+    INTERRUPTED,
+    LIST_FORMATS,
+    cached_file,
+    format_option,
+    out,
+    output_format,
+    quiet_option,
+    stdout_for_data_only,
+    write_ranking,
+)
 from hf_emms.cli.rank_options import EVERYDAY, option_groups, options_from
 from hf_emms.errors import EmmsError
 from hf_emms.formatting import format_bytes, pluralize
@@ -21,9 +31,6 @@ if TYPE_CHECKING:
     from hf_emms.plan import Candidate, Cost, Plan
     from hf_emms.ranking import Ranking
     from hf_emms.ranking_job import JobSettings
-
-
-INTERRUPTED = 130
 
 
 def job_settings(engine: str, results_repo: str | None, given: dict[str, Any]) -> JobSettings | None:
@@ -47,7 +54,7 @@ def job_settings(engine: str, results_repo: str | None, given: dict[str, Any]) -
     return JobSettings(results_repo, **job)
 
 
-def rank_on_jobs(options: Options, settings: JobSettings, *, quiet: bool, dry_run: bool) -> Ranking | None:
+def rank_on_jobs(options: Options, settings: JobSettings, *, dry_run: bool) -> Ranking | None:
     """Starts the job and follows it; only prints it where `dry_run`."""
     from hf_emms import ranking_job
 
@@ -55,32 +62,33 @@ def rank_on_jobs(options: Options, settings: JobSettings, *, quiet: bool, dry_ru
         _print_spec(options, settings)
         return None
     job = ranking_job.start(options, settings)
-    output.say(f"job {job.id} on {settings.flavor}: {job.url}", quiet=quiet)
+    out.message(f"job {job.id} on {settings.flavor}: {job.url}")
     try:
-        return ranking_job.follow(job, lambda line: output.say(line, quiet=quiet))
+        return ranking_job.follow(job, out.message)
     except KeyboardInterrupt:
-        output.say(
+        click.echo(
             f"The job goes on: {job.url}\n"
             f"  hf jobs cancel {job.id} ends it; its ranking goes to {settings.results_repo}: "
-            f"hf-emms pull results --repo-id {settings.results_repo}"
+            f"hf-emms pull results --repo-id {settings.results_repo}",
+            err=True,
         )
-        sys.exit(INTERRUPTED)
+        raise click.exceptions.Exit(INTERRUPTED) from None
 
 
 def _print_spec(options: Options, settings: JobSettings) -> None:
     from hf_emms import ranking_job
 
-    output.emit(json.dumps(vars(ranking_job.job_spec(options, settings)), indent=2))
+    out.data(json.dumps(vars(ranking_job.job_spec(options, settings)), indent=2))
     try:
         hardware, most = ranking_job.price(settings)
     except EmmsError as error:
-        output.say(f"what it costs is not known: {error}")
+        out.message(f"the price is not known: {error}")
     else:
-        output.say(
+        out.message(
             f"{hardware.name}: {hardware.summary}; {hardware.usd_a_minute:.4f} USD a minute, "
             f"at most {most:.2f} USD in {settings.timeout}"
         )
-    output.say("nothing was started")
+    out.message("nothing was started")
 
 
 SHARED = "Ranks with = are shared: the difference is within the noise of the folds."
@@ -103,8 +111,8 @@ _OWN_FLAGS = {
         cloup.option("--jobs-package", metavar="SPEC", help="What a job installs [default: this version of hf-emms]."),
     ],
     "Output": [
-        cloup.option("--format", "format", type=click.Choice(output.FORMATS), help="[default: table; tsv in a pipe]"),
-        cloup.option("--quiet", "-q", is_flag=True, help="Print the checkpoint ids only, best first."),
+        format_option(FORMATS),
+        quiet_option("Print the checkpoint ids only, best first."),
         cloup.option("--strict", is_flag=True, help="Exit with 1 when any checkpoint failed."),
         cloup.option(
             "--results-repo",
@@ -119,8 +127,6 @@ _OWN_FLAGS = {
 @option_groups(_OWN_FLAGS)
 def rank(
     checkpoints_file: Iterable[str] | None,
-    format: str | None,
-    quiet: bool,
     target: Path | None,
     strict: bool,
     dry_run: bool,
@@ -132,34 +138,32 @@ def rank(
     Without --checkpoint, the list for the dataset's task is used (see hf-emms presets).
     """
     if target is not None:
-        output.output_format(target)  # a suffix that cannot be written fails now, not after hours
+        output_format(target)  # a suffix that cannot be written fails now, not after hours
     given["checkpoints"] = (*given["checkpoints"], *_listed(checkpoints_file))
     settings = job_settings(given["engine"] or SETTINGS["engine"].default, results_repo, given)
     options = options_from(given)
     if settings is None:
-        ranking = _rank_here(options, results_repo, format, quiet=quiet, dry_run=dry_run)
+        ranking = _rank_here(options, results_repo, dry_run=dry_run)
     else:
-        ranking = rank_on_jobs(options, settings, quiet=quiet, dry_run=dry_run)
+        ranking = rank_on_jobs(options, settings, dry_run=dry_run)
     if ranking is None:
         return
-    if quiet:
-        output.emit("\n".join(row.checkpoint for row in ranking.rows if row.error is None))
+    if out.quiet:
+        out.data("\n".join(row.checkpoint for row in ranking.rows if row.error is None))
     else:
-        output.print_ranking(ranking, format or output.default_format())
-    kept = target or (output.kept_file(ranking) if options.cache else None)
-    if kept is not None and not output.write_ranking(ranking, kept, required=target is not None):
-        kept = None
-    output.say(summary(ranking, kept), quiet=quiet)
+        out.ranking(ranking)
+    saved = target or (cached_file(ranking) if options.cache else None)
+    if saved is not None and not write_ranking(ranking, saved, required=target is not None):
+        saved = None
+    out.message(summary(ranking, saved))
     if ranking.best is None:
-        raise EmmsError("no checkpoint could be scored", "the failed rows say why; --debug shows tracebacks")
+        raise EmmsError("no checkpoint could be scored", "the failed rows have the reasons; --debug shows tracebacks")
     if strict and any(row.error is not None for row in ranking.rows):
-        raise EmmsError("--strict: a checkpoint failed", "its row says why; --debug shows the traceback")
+        raise EmmsError("--strict: a checkpoint failed", "its row has the reason; --debug shows the traceback")
 
 
-def _rank_here(
-    options: Options, results_repo: str | None, format: str | None, *, quiet: bool, dry_run: bool
-) -> Ranking | None:
-    """Runs a options, or prints what it would take."""
+def _rank_here(options: Options, results_repo: str | None, *, dry_run: bool) -> Ranking | None:
+    """Ranks with the local or the Ray engine, or prints the plan."""
     from hf_emms.cli.progress_bars import StderrProgress
     from hf_emms.pipeline import run
     from hf_emms.plan import plan
@@ -169,20 +173,20 @@ def _rank_here(
 
         account = hub.who_am_i()
         hub.require_push(account, results_repo, "dataset", instead=f"--results-repo {account.name}/emms-results")
-    with StderrProgress(quiet=quiet) as progress, output.stdout_for_data_only():
+    with StderrProgress(quiet=out.quiet) as progress, stdout_for_data_only():
         planned = plan(options, progress)
         progress.checkpoints = len(planned.candidates)
         ranking = None if dry_run else run(planned, progress)
     if ranking is None:
-        _print_plan(planned, format or output.default_format(), quiet)
+        _print_plan(planned)
     elif results_repo is not None:
         from hf_emms.ranking_job import published
 
-        output.say(published(ranking, results_repo), quiet=quiet)
+        out.message(published(ranking, results_repo))
     return ranking
 
 
-def summary(ranking: Ranking, kept: Path | None) -> str:
+def summary(ranking: Ranking, saved: Path | None) -> str:
     """What a reader of the table needs to know about it, for stderr."""
     from hf_emms.views import unresolved
 
@@ -199,10 +203,10 @@ def summary(ranking: Ranking, kept: Path | None) -> str:
         *([advice] if advice else []),
         RELATIVE,
     ]
-    if kept is None:
-        lines.append("Nothing was kept; --output FILE writes the results.")
+    if saved is None:
+        lines.append("Nothing was saved; --output FILE writes the results.")
     else:
-        lines.append(f"Results: {kept}")
+        lines.append(f"Results: {saved}")
     return "\n".join(lines)
 
 
@@ -210,8 +214,8 @@ def _labels(ranking: Ranking) -> list[str]:
     """What the F-labels are: embeddings of texts, numbers, or both."""
     encoders = [encoder.id for encoder in ranking.encoders if encoder.revision]
     numbers = [encoder.id.removesuffix(" (numbers)") for encoder in ranking.encoders if not encoder.revision]
-    told = (("label encoders", encoders), ("labels as numbers", numbers))
-    return [f"{what}: {', '.join(names)}" for what, names in told if names]
+    found = (("label encoders", encoders), ("labels as numbers", numbers))
+    return [f"{what}: {', '.join(names)}" for what, names in found if names]
 
 
 def _listed(file: Iterable[str] | None) -> list[str]:
@@ -220,34 +224,35 @@ def _listed(file: Iterable[str] | None) -> list[str]:
     return [line for line in lines if line]
 
 
-def _print_plan(plan: Plan, format: str, quiet: bool) -> None:
+def _print_plan(plan: Plan) -> None:
     from hf_emms.plan import Cost, forecast
 
-    if quiet:
-        output.emit("\n".join(candidate.id for candidate in plan.candidates))
+    if out.quiet:
+        out.data("\n".join(candidate.id for candidate in plan.candidates))
         return
-    target = plan.sample
-    output.say(f"dataset {target.repo.id} at {target.repo.revision}, {target.split} split, {target.task.id}")
-    output.say(
-        f"{pluralize(len(target.codes), 'row')}, {pluralize(target.n_read, 'input')}, "
-        f"{pluralize(len(target.label_texts), 'label text')}"
+    sample = plan.sample
+    out.message(f"dataset {sample.repo.id} at {sample.repo.revision}, {sample.split} split, {sample.task.id}")
+    out.message(
+        f"{pluralize(len(sample.codes), 'row')}, {pluralize(sample.n_read, 'input')}, "
+        f"{pluralize(len(sample.label_texts), 'label text')}"
     )
     for encoder in plan.encoders:
-        output.say(f"label encoder {encoder.id} at {encoder.revision}")
+        out.message(f"label encoder {encoder.id} at {encoder.revision}")
     for note in plan.notes:
-        output.say(note)
+        out.message(note)
     costs, speed = forecast(plan)
     rows = [_planned(one, costs.get(one.repo) if one.repo else None) for one in plan.candidates]
     total = Cost(*(sum(getattr(cost, name) for cost in costs.values()) for name in ("files", "bytes", "cached")))
-    output.say(
+    out.message(
         f"{pluralize(total.files, 'file')}: {format_bytes(total.bytes)} to download, "
         f"{format_bytes(total.cached)} here already"
     )
     seconds = sum(cost.seconds or 0 for cost in costs.values())
-    output.say(f"about {seconds:,.0f} s ({speed.source}), without downloads")
-    listing = format if format in output.LIST_FORMATS else "tsv"
+    out.message(f"about {seconds:,.0f} s ({speed.source}), without downloads")
+    if out.format not in LIST_FORMATS:
+        out.format = "tsv"
     header = ("checkpoint", "revision", "state", "files", "download_bytes", "cached_bytes", "seconds")
-    output.print_records(header, rows, listing)
+    out.records(header, rows)
 
 
 def _planned(candidate: Candidate, cost: Cost | None) -> tuple[Any, ...]:

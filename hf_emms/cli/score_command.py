@@ -8,36 +8,39 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
+import cloup
 
-from hf_emms.cli import output
+from hf_emms.cli.output import format_option, out
 from hf_emms.errors import EmmsError
 
 if TYPE_CHECKING:
     import numpy as np
 
 
-@click.command(short_help="Score arrays of your own.")
-@click.argument("file", type=click.Path(exists=True, dir_okay=False, path_type=Path), metavar="FEATURES.npz")
-@click.option("--features-key", default="features", show_default=True, help="Array (N, D1).")
-@click.option(
-    "--labels-key",
-    "labels_keys",
-    multiple=True,
-    help="Array (N, D2) or (N, D2, K); repeat for F-labels of different widths.  [default: label_embeddings]",
+@cloup.command(short_help="Score arrays of your own.")
+@cloup.argument("file", type=click.Path(exists=True, dir_okay=False, path_type=Path), metavar="FEATURES.npz")
+@cloup.option_group(
+    "Arrays",
+    cloup.option("--features-key", default="features", show_default=True, help="Array (N, D1)."),
+    cloup.option(
+        "--labels-key",
+        "labels_keys",
+        multiple=True,
+        help="Array (N, D2) or (N, D2, K); repeat for F-labels of different widths.  [default: label_embeddings]",
+    ),
+    cloup.option("--codes-key", default="codes", show_default=True, help="Integers (N,): row of the table."),
+    cloup.option("--table-key", "table_keys", multiple=True, help="Array (U, D2), one an F-label.  [default: table]"),
+    cloup.option("--groups-key", help="Array (N,): rows of one group share a fold.  [default: groups, if it is there]"),
 )
-@click.option("--codes-key", default="codes", show_default=True, help="Integers (N,): row of the table.")
-@click.option("--table-key", "table_keys", multiple=True, help="Array (U, D2), one an F-label.  [default: table]")
-@click.option("--groups-key", help="Array (N,): what rows share with near-copies.  [default: groups, if it is there]")
-@click.option("--method", default="cv", show_default=True, help="cv, exact, one_pass or alternating.")
-@click.option("--folds", type=click.IntRange(min=2), default=5, show_default=True, help="Of held-out scores.")
-@click.option("--seed", type=int, default=0, show_default=True, help="Of the folds.")
-@click.option(
-    "--format",
-    "format",
-    type=click.Choice(["table", "json"]),
-    default="table",
-    show_default=True,
-    help="Form of the output.",
+@cloup.option_group(
+    "Scoring",
+    cloup.option("--method", default="cv", show_default=True, help="cv, exact, one_pass or alternating."),
+    cloup.option("--folds", type=click.IntRange(min=2), default=5, show_default=True, help="Of held-out scores."),
+    cloup.option("--seed", type=int, default=0, show_default=True, help="Of the folds."),
+)
+@cloup.option_group(
+    "Output",
+    format_option(("table", "json"), piped="table"),
 )
 def score(
     file: Path,
@@ -49,7 +52,6 @@ def score(
     method: str,
     folds: int,
     seed: int,
-    format: str,
 ) -> None:
     """Score one .npz file with features and label embeddings.
 
@@ -63,10 +65,10 @@ def score(
     labels = _labels(arrays, file, labels_keys, codes_key, table_keys)
     groups = _named(arrays, groups_key, file, "--groups-key") if groups_key else arrays.get("groups")
     result = emms(features, labels, method=method, groups=groups, folds=folds, seed=seed).to_dict()
-    if format == "json":
-        output.emit(json.dumps(result, indent=2))
+    if out.format == "json":
+        out.data(json.dumps(result, indent=2))
     else:
-        output.emit("\n".join(_lines(result)))
+        out.data("\n".join(_lines(result)))
 
 
 def _arrays(file: Path) -> dict[str, np.ndarray]:

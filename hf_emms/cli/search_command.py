@@ -6,8 +6,9 @@ from collections import Counter
 from typing import TYPE_CHECKING, Any
 
 import click
+import cloup
 
-from hf_emms.cli import output
+from hf_emms.cli.output import LIST_FORMATS, format_option, out, quiet_option, stdout_for_data_only
 from hf_emms.formatting import parse_count
 from hf_emms.hub.model_info import SORTS
 
@@ -17,31 +18,37 @@ if TYPE_CHECKING:
 _COLUMNS = ("id", "parameters", "downloads", "likes", "architecture", "library", "revision")
 
 
-@click.command(short_help="Find checkpoints on the Hub that can be ranked.")
-@click.option("--task", required=True, metavar="ID", help="What they are to be ranked for.")
-@click.option("--pipeline-tag", metavar="ID", help="The Hub task they are tagged with [default: --task and backbones].")
-@click.option("--author", metavar="NAME", help="A user or organisation.")
-@click.option("--text", metavar="TEXT", help="What the id contains.")
-@click.option("--filter", "tags", multiple=True, metavar="TAG", help="A tag of the Hub; repeat for several.")
-@click.option("--library", metavar="NAME", help="E.g. transformers or timm.")
-@click.option("--max-params", metavar="N", help="The most parameters: 22K, 100M, 1.5B.")
-@click.option("--min-downloads", type=click.IntRange(min=0), default=0, metavar="N", help="In the last 30 days.")
-@click.option("--sort", type=click.Choice(SORTS), default="downloads", show_default=True, help="Most or latest first.")
-@click.option("--limit", type=click.IntRange(min=1), default=20, show_default=True, metavar="N", help="How many.")
-@click.option(
-    "--format",
-    "format",
-    type=click.Choice(["ids", *output.LIST_FORMATS]),
-    help="[default: table; ids in a pipe]",
+@cloup.command(short_help="Find checkpoints on the Hub that can be ranked.")
+@cloup.option_group(
+    "Filters",
+    cloup.option("--task", required=True, metavar="ID", help="What they are to be ranked for."),
+    cloup.option(
+        "--pipeline-tag", metavar="ID", help="The Hub task they are tagged with [default: --task and backbones]."
+    ),
+    cloup.option("--author", metavar="NAME", help="A user or organisation."),
+    cloup.option("--text", metavar="TEXT", help="What the id contains."),
+    cloup.option("--filter", "tags", multiple=True, metavar="TAG", help="A tag of the Hub; repeat for several."),
+    cloup.option("--library", metavar="NAME", help="E.g. transformers or timm."),
+    cloup.option("--max-params", metavar="N", help="The most parameters: 22K, 100M, 1.5B."),
+    cloup.option("--min-downloads", type=click.IntRange(min=0), default=0, metavar="N", help="In the last 30 days."),
 )
-@click.option("--quiet", "-q", is_flag=True, help="Do not tell what was passed over.")
+@cloup.option_group(
+    "Order",
+    cloup.option(
+        "--sort", type=click.Choice(SORTS), default="downloads", show_default=True, help="Most or latest first."
+    ),
+    cloup.option("--limit", type=click.IntRange(min=1), default=20, show_default=True, metavar="N", help="How many."),
+)
+@cloup.option_group(
+    "Output",
+    format_option(("ids", *LIST_FORMATS), piped="ids"),
+    quiet_option("Leave out what was not taken, and why."),
+)
 def search(
     task: str,
     library: str | None,
     max_params: str | None,
     tags: tuple[str, ...],
-    format: str | None,
-    quiet: bool,
     **options: Any,
 ) -> None:
     """Find checkpoints on the Hub that hf-emms can load. Nothing is downloaded but their descriptions.
@@ -56,9 +63,9 @@ def search(
 
     def dropped(id: str, reason: str) -> None:
         reasons[reason] += 1
-        output.say(f"left out {id}: {reason}", quiet=quiet)
+        out.message(f"left out {id}: {reason}")
 
-    with output.stdout_for_data_only():
+    with stdout_for_data_only():
         hits = list(
             find(
                 get_task(task),
@@ -68,17 +75,17 @@ def search(
                 **options,
             )
         )
-    _print(hits, format or ("table" if output.default_format() == "table" else "ids"))
-    output.say(f"{len(hits)} found, {sum(reasons.values())} left out", quiet=quiet)
+    _print(hits)
+    out.message(f"{len(hits)} found, {sum(reasons.values())} left out")
 
 
-def _print(hits: list[HubModel], format: str) -> None:
-    if format == "ids":
+def _print(hits: list[HubModel]) -> None:
+    if out.format == "ids":
         if hits:
-            output.emit("\n".join(hit.id for hit in hits))
+            out.data("\n".join(hit.id for hit in hits))
         return
     rows = [tuple(getattr(hit, column) for column in _COLUMNS) for hit in hits]
     header: tuple[str, ...] = _COLUMNS
-    if format == "table":  # shas are for programs
+    if out.format == "table":  # shas are for programs
         rows, header = [row[:-1] for row in rows], header[:-1]
-    output.print_records(header, rows, format)
+    out.records(header, rows)

@@ -26,7 +26,7 @@ from hf_emms.scoring.estimators import DEFAULT_ESTIMATORS
 from tests.helpers.tiny_checkpoints import build
 
 GOOD, POOR = "emms-demo/resnet-distilled", "emms-demo/vit-random"
-PROGRAM = [sys.executable, "-c", "from hf_emms.cli import main; main()"]
+PROGRAM = [sys.executable, "-m", "hf_emms"]
 
 
 class Result(NamedTuple):
@@ -126,7 +126,7 @@ def test_a_cache_that_cannot_be_written_costs_no_result(
     assert result.code == 0
     assert len(best_first(result.out)) == 2
     assert "cannot write to the cache" in result.err
-    assert "Nothing was kept" in result.err
+    assert "Nothing was saved" in result.err
 
 
 def test_failed_rows_and_strict(cli: Cli, rank: list[str]) -> None:
@@ -207,6 +207,16 @@ def test_debug_shows_the_traceback(cli: Cli, monkeypatch: pytest.MonkeyPatch, wa
     assert result.code == 1
     assert "Traceback" in result.err
     assert "Error: " in result.err
+
+
+def test_the_package_is_the_command_too() -> None:
+    done = subprocess.run([*PROGRAM, "rank", "--help"], capture_output=True, text=True, check=True)
+    assert done.stdout.startswith("Usage: hf-emms rank")
+
+
+def test_a_quiet_command_in_a_table_leaves_the_next_one_as_it_is(cli: Cli, rank: list[str]) -> None:
+    cli(*rank, "--quiet", "--format", "json")
+    assert "Results: " in cli(*rank).err
 
 
 def test_version(cli: Cli) -> None:

@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 import hf_emms
 from hf_emms.cards import render_section
 from hf_emms.cards.publish import model_cards
-from hf_emms.cli.output import kept_file
+from hf_emms.cli.output import cached_file
 from hf_emms.engines.base import Silent
 from hf_emms.engines.race import (
     FEWEST_INPUTS,
@@ -166,8 +166,8 @@ def test_a_card_tells_of_scores_on_all_rows_only(race: Ranking) -> None:
 
 def test_a_race_is_not_kept_in_the_place_of_a_full_run(full: Ranking) -> None:
     for change in ({"race": TOP}, {"sampling": "proportional"}, {"dtype": "bfloat16"}, {"layers": ("mean",)}):
-        assert kept_file(msgspec.structs.replace(full, **change)) != kept_file(full)
-    assert kept_file(msgspec.structs.replace(full, created="later")) == kept_file(full)
+        assert cached_file(msgspec.structs.replace(full, **change)) != cached_file(full)
+    assert cached_file(msgspec.structs.replace(full, created="later")) == cached_file(full)
 
 
 # ---- samples of which a part says nothing -----------------------------------------------------------------------
