@@ -16,7 +16,7 @@ from hf_emms.options import Options, words_of
 from hf_emms.presets import dataset_preset, encoder_presets
 from hf_emms.ranking import Ranking
 
-# Debian with Python and uv, which huggingface_hub takes for scripts too.
+# Debian with Python and uv; huggingface_hub uses it for scripts too.
 IMAGE = "ghcr.io/astral-sh/uv:python3.12-bookworm"
 
 _PUBLISHED = re.compile(r"published in (\S+): (\S+)\s*")
@@ -27,7 +27,7 @@ class JobSettings:
     """How a job is run.
 
     Attributes:
-        results_repo: "ORG/emms-results": the dataset that the ranking comes back through; made where there is none.
+        results_repo: "ORG/emms-results": the dataset that the ranking is published in and read from; created if needed.
         flavor: of the hardware.
         timeout: after which the Hub ends it: seconds, or a number with s, m, h, d or w.
         package: what the job installs; None: this version of hf-emms.
@@ -51,7 +51,7 @@ def job_spec(options: Options, settings: JobSettings) -> JobSpec:
     """The job that does what the options ask for.
 
     Raises:
-        EmmsError: it names something that only this machine has.
+        EmmsError: they name something that only this machine has.
     """
     package = settings.package or f"hf-emms=={__version__}"
     command = ("uv", "run", "--with", package, "hf-emms", "rank", *arguments_of(options))
@@ -95,18 +95,18 @@ def start(options: Options, settings: JobSettings) -> Job:
     return hub.start_job(account, spec)
 
 
-def follow(job: Job, say: Callable[[str], None]) -> Ranking:
-    """Waits for a job; its log goes to `say`, line by line.
+def follow(job: Job, on_line: Callable[[str], None]) -> Ranking:
+    """Waits for a job; `on_line` receives the lines of its log.
 
     Returns:
         The ranking as it was published: with the checkpoints that others ranked under the same settings.
 
     Raises:
-        EmmsError: the job failed, or the ranking cannot be had.
+        EmmsError: the job failed, or the ranking cannot be read.
     """
     lines = []
     for line in hub.job_log(job):
-        say(line)
+        on_line(line)
         lines.append(line)
     stage, message = hub.job_stage(job)
     if stage != hub.DONE:
@@ -131,7 +131,7 @@ def _place(lines: Iterable[str]) -> tuple[str, str] | None:
 
 
 def published(ranking: Ranking, results_repo: str) -> str:
-    """Publishes a ranking; the line that tells where, which `follow` reads.
+    """Publishes a ranking; returns the line with its place, which `follow` reads.
 
     Raises:
         EmmsError: no rights, or the Hub cannot be reached.
@@ -141,16 +141,16 @@ def published(ranking: Ranking, results_repo: str) -> str:
 
 
 def arguments_of(options: Options) -> list[str]:
-    """The words after ``hf-emms rank`` that make this options on another machine.
+    """The words after ``hf-emms rank`` that give these options on another machine.
 
     Raises:
-        EmmsError: it names something that only this machine has.
+        EmmsError: they name something that only this machine has.
     """
     for kind, id in _names(options):
         if not isinstance(id, str) or hub.on_this_machine(id):
-            told = id if isinstance(id, str) else "a Dataset in memory"
+            named = id if isinstance(id, str) else "a Dataset in memory"
             raise EmmsError(
-                f"the {kind} {told} is on this machine only; a job cannot reach it",
+                f"the {kind} {named} is on this machine only; a job cannot reach it",
                 "put it on the Hub, or --engine local",
             )
     return words_of(options.changed())

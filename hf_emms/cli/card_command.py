@@ -134,7 +134,7 @@ def _allowed(id: str, kind: Kind, push: bool, create_pr: bool, dry_run: bool) ->
 
 
 def _all(files: tuple[Path, ...], *, create_pr: bool, again: bool, dry_run: bool, leaderboard: str | None) -> None:
-    """Every card of some rankings. A card that is right already stays, so a stopped run goes on where it was."""
+    """Every card of some rankings. Cards that are up to date are skipped, so a stopped run can be repeated."""
     from hf_emms import hub
     from hf_emms.cards import publish
 

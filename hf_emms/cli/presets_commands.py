@@ -45,7 +45,7 @@ def presets() -> None:
 def datasets(task: str | None) -> None:
     """List the datasets that --dataset takes by a short name: task, size, licence, and whether the source is verified.
 
-    Not verified: the repository, a split or a column is from memory. What differs is said when the dataset is loaded.
+    Not verified: the repository, a split or a column is from memory. Loading the dataset reports what differs.
     """
     from hf_emms.presets import dataset_presets
 
@@ -75,7 +75,7 @@ def datasets(task: str | None) -> None:
 def checkpoints(task: str | None) -> None:
     """List the checkpoints that are ranked when none is named: pinned revision, size, weights, and whether verified.
 
-    Not verified: the entry is from memory. What differs is said in the checkpoint's row of the ranking.
+    Not verified: the entry is from memory. Differences are reported in the checkpoint's row of the ranking.
     """
     from hf_emms.presets import checkpoint_presets
 

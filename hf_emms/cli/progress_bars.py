@@ -22,8 +22,8 @@ from rich.text import Text
 from hf_emms.ranking import Row
 from hf_emms.views import number, title_of
 
-# A terminal has so many lines; a cluster runs more checkpoints at once.
-_MOST_BARS = 12
+# A terminal has few lines, and a cluster may run many checkpoints at once.
+_MAX_BARS = 12
 
 
 class _Rate(ProgressColumn):
@@ -62,7 +62,7 @@ class StderrProgress:
     def started(self, checkpoint: str, inputs: int) -> None:
         self._drop(checkpoint)  # a race starts a checkpoint once a round
         shown = sum(task.visible and not task.finished for task in self._bars.tasks)
-        bar = self._bars.add_task(checkpoint, total=inputs, visible=inputs > 0 and shown < _MOST_BARS)
+        bar = self._bars.add_task(checkpoint, total=inputs, visible=inputs > 0 and shown < _MAX_BARS)
         self._running[checkpoint] = (bar, time.perf_counter())
 
     def advanced(self, checkpoint: str, inputs: int) -> None:

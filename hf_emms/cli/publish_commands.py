@@ -71,7 +71,7 @@ def publish_metric_space(repo_id: str, private: bool) -> None:
 
 
 @publish.command(short_help="Publish the leaderboard as a Gradio Space.")
-@cloup.option("--repo-id", required=True, metavar="ORG/emms-leaderboard", help="The Space; made where there is none.")
+@cloup.option("--repo-id", required=True, metavar="ORG/emms-leaderboard", help="The Space; created if needed.")
 @cloup.option("--results", required=True, metavar="ORG/emms-results", help="The results dataset that it shows.")
 @cloup.option("--private", is_flag=True, help="Make a new Space private.")
 @cloup.option(
@@ -107,7 +107,7 @@ def space(repo_id: str, results: str, private: bool, secrets: tuple[str, ...], w
 
 
 @cloup.command("results")
-@cloup.option("--repo-id", required=True, metavar="ORG/emms-results", help="The dataset; made where there is none.")
+@cloup.option("--repo-id", required=True, metavar="ORG/emms-results", help="The dataset; created if needed.")
 @cloup.option(
     "--ranking",
     "files",

@@ -67,7 +67,7 @@ def rank_on_jobs(options: Options, settings: JobSettings, *, dry_run: bool) -> R
         return ranking_job.follow(job, out.message)
     except KeyboardInterrupt:
         click.echo(
-            f"The job goes on: {job.url}\n"
+            f"The job continues: {job.url}\n"
             f"  hf jobs cancel {job.id} ends it; its ranking goes to {settings.results_repo}: "
             f"hf-emms pull results --repo-id {settings.results_repo}",
             err=True,
@@ -187,7 +187,7 @@ def _rank_here(options: Options, results_repo: str | None, *, dry_run: bool) -> 
 
 
 def summary(ranking: Ranking, saved: Path | None) -> str:
-    """What a reader of the table needs to know about it, for stderr."""
+    """What a reader of the table should know, for stderr."""
     from hf_emms.views import unresolved
 
     advice = unresolved(ranking)

@@ -102,6 +102,6 @@ def _columns(given: dict[str, Any]) -> dict[str, str]:
     for pair in given.pop("columns"):
         role, _, column = pair.partition("=")
         if not role or not column:
-            raise EmmsError(f"--column {pair!r} does not say which role it is for", "--column ROLE=NAME")
+            raise EmmsError(f"--column {pair!r} names no role", "--column ROLE=NAME")
         found[role] = column
     return {role: column for role, column in found.items() if column}

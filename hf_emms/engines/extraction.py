@@ -34,8 +34,8 @@ class Extraction:
 
     Attributes:
         info: layer → what a row reports about its features.
-        features: layer → float32 (m, D1); empty where only moments are needed.
-        moments: layer → moments of the rows of these inputs; empty where there are features.
+        features: layer → float32 (m, D1); empty if only moments are needed.
+        moments: layer → moments of the rows of these inputs; empty if there are features.
         refused: layer → why the checkpoint cannot give it, in one line.
         seconds: wall time, loading included.
         cached: whether all of it came from the cache.
