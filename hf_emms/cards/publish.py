@@ -5,6 +5,7 @@ from __future__ import annotations
 import difflib
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Literal
 
 from hf_emms import hub
@@ -121,12 +122,8 @@ def dataset_card(rankings: Sequence[Ranking], repo_id: str, *, leaderboard: str 
                 f"--dataset-id {ranking.dataset_id}",
             )
     update_dataset_card(None, rankings, repo_id, leaderboard=leaderboard)
-    return Card(
-        repo_id,
-        "dataset",
-        tuple(rankings),
-        lambda readme: update_dataset_card(readme, rankings, repo_id, leaderboard=leaderboard),
-    )
+    updated = partial(update_dataset_card, rankings=rankings, repo_id=repo_id, leaderboard=leaderboard)
+    return Card(repo_id, "dataset", tuple(rankings), updated)
 
 
 def model_cards(rankings: Sequence[Ranking], *, leaderboard: str | None = None) -> tuple[list[Card], list[str]]:
@@ -197,9 +194,7 @@ def propose(card: Card, account: hub.Account, *, again: bool = False) -> hub.Out
 
 
 def _model_card(named: Sequence[tuple[Ranking, str]], repo_id: str, leaderboard: str | None) -> Card:
-    def updated(readme: bytes | None) -> bytes:
-        return update_model_card(readme, named, repo_id, leaderboard=leaderboard)
-
+    updated = partial(update_model_card, rankings=named, repo_id=repo_id, leaderboard=leaderboard)
     return Card(repo_id, "model", tuple(ranking for ranking, _ in named), updated)
 
 
