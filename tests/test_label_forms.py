@@ -39,7 +39,7 @@ def of_numbers() -> Ranking:
 
 def test_labels_that_are_numbers_need_no_encoder(of_numbers: Ranking) -> None:
     assert [row.error for row in of_numbers.rows] == [None]
-    assert (of_numbers.task, of_numbers.label_form) == ("text-regression", "numbers")
+    assert (of_numbers.task, of_numbers.settings["label_form"]) == ("text-regression", "numbers")
     assert [(one.id, one.revision, one.width) for one in of_numbers.encoders] == [("label (numbers)", "", 9)]
     assert set(of_numbers.rows[0].scores) == {"emms", "logme", "knn"}
     # The length of a text is easily read off its embedding.
@@ -67,7 +67,7 @@ def test_the_command_that_makes_it_again_names_the_form_and_no_encoder(of_number
     command = rank_command(of_numbers, [CHECKPOINT])
     assert "--label-form numbers" in command
     assert "--encoder" not in command
-    assert Ranking.from_json(of_numbers.to_json()).label_form == "numbers"
+    assert Ranking.from_json(of_numbers.to_json()).settings["label_form"] == "numbers"
 
 
 def test_numbers_stand_beside_the_encoders_of_their_words() -> None:
@@ -111,7 +111,7 @@ def test_spans_are_rows_of_two_classes_for_every_estimator(emms_cache: Path) -> 
 
 def test_answers_as_texts_are_other_rows_of_the_same_questions(emms_cache: Path) -> None:
     forms = [hf_emms.rank(answered(), CHECKPOINT, encoders=ENCODER, label_form=form) for form in ("spans", "text")]  # type: ignore[arg-type]
-    assert [(one.label_form, one.n, one.n_inputs) for one in forms] == [("spans", 80, 20), ("text", 20, 20)]
+    assert [(one.settings["label_form"], one.n, one.n_inputs) for one in forms] == [("spans", 80, 20), ("text", 20, 20)]
     assert [one.rows[0].width for one in forms] == [32, 64]
     assert [one.rows[0].cached for one in forms] == ["none", "none"]
 

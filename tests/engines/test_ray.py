@@ -156,7 +156,7 @@ class TestOnACluster:
         options = {"encoders": encoder, "estimators": ["emms", "knn"], "cache": False}
         alone = hf_emms.rank(dataset, [encoder], **options)  # type: ignore[arg-type]
         shared = hf_emms.rank(dataset, [encoder], engine="ray", shard_size=60, **options)  # type: ignore[arg-type]
-        assert (alone.label_form, alone.n, alone.n_inputs) == ("spans", 160, 40)
+        assert (alone.settings["label_form"], alone.n, alone.n_inputs) == ("spans", 160, 40)
         assert_same(shared, alone)
 
     def test_progress_hears_every_input_of_every_checkpoint(self, encoder: str) -> None:
