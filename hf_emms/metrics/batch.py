@@ -15,7 +15,7 @@ from datasets import Features, List, Value
 
 from hf_emms.errors import EmmsError
 from hf_emms.formatting import pluralize
-from hf_emms.scoring.arrays import as_matrix
+from hf_emms.scoring.arrays import as_matrix, as_numpy
 
 
 def alternatives() -> list[Features]:
@@ -262,12 +262,12 @@ def _numbers(value: Any, name: str, *, texts_too: bool = False) -> np.ndarray:
     if isinstance(value, (str, bytes)):
         raise EmmsError(f"{name} is the text {_shown(value)}", f"pass one row a sample: {name}=[…]")
     if isinstance(value, Iterable) and not hasattr(value, "__array__"):
-        value = [_as_array(row) if hasattr(row, "detach") else row for row in value]
+        value = [as_numpy(row) if hasattr(row, "detach") else row for row in value]
         # numpy turns [1, "a"] into two texts.
         if texts_too and any(isinstance(row, str) for row in value):
             value = np.fromiter(value, object, count=len(value))
     try:
-        array = _as_array(value)
+        array = as_numpy(value)
     except (ValueError, TypeError):  # numpy says neither which row nor what to do
         raise _irregular(value, name) from None
     is_text = array.dtype.kind in "US" or (array.dtype == object and any(isinstance(one, str) for one in array.flat))
@@ -280,13 +280,6 @@ def _numbers(value: Any, name: str, *, texts_too: bool = False) -> np.ndarray:
             "pass a checkpoint's hidden states, not its answers; labels go into references",
         )
     return array
-
-
-def _as_array(value: Any) -> np.ndarray:
-    if hasattr(value, "detach"):  # a torch tensor, recognised without importing torch
-        value = value.detach().cpu()
-        value = (value.float() if value.is_floating_point() and value.dtype.itemsize < 4 else value).numpy()
-    return np.asarray(value)
 
 
 def _irregular(rows: Any, name: str) -> EmmsError:

@@ -12,6 +12,7 @@ from hf_emms.errors import EmmsError
 from hf_emms.formatting import pluralize
 from hf_emms.hub import Repo, resolve
 from hf_emms.presets import expand_encoders
+from hf_emms.scoring.arrays import as_numpy
 from hf_emms.scoring.label_basis import LabelTable
 from hf_emms.tasks import clean_class_name
 
@@ -117,10 +118,8 @@ def _given(value: Any, class_names: Sequence[str] | None) -> tuple[tuple[np.ndar
 
 
 def _array(value: Any) -> np.ndarray:
-    if hasattr(value, "detach"):  # a torch tensor, recognised without importing torch
-        value = value.detach().cpu().float().numpy()
     try:
-        return np.asarray(value)
+        return as_numpy(value)
     except ValueError:
         raise EmmsError("label_table is ragged: its rows differ in length", "every text needs one width") from None
 

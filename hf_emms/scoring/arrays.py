@@ -78,12 +78,17 @@ def _check_rows(found: int, rows: int, name: str, what: str) -> None:
         )
 
 
-def _as_float_array(value: Any, name: str) -> np.ndarray:
+def as_numpy(value: Any) -> np.ndarray:
+    """An array of anything that numpy takes, or of a torch tensor; bfloat16 and float16 tensors become float32."""
     if hasattr(value, "detach"):  # a torch tensor, recognised without importing torch
         value = value.detach().cpu()
-        value = (value.float() if value.dtype.itemsize < 4 else value).numpy()
+        value = (value.float() if value.is_floating_point() and value.dtype.itemsize < 4 else value).numpy()
+    return np.asarray(value)
+
+
+def _as_float_array(value: Any, name: str) -> np.ndarray:
     try:
-        array = np.asarray(value)
+        array = as_numpy(value)
     except ValueError as error:
         raise EmmsError(f"{name} is not a rectangular array: {error}", "every row needs the same length") from None
     if array.dtype in (np.float32, np.float64):
