@@ -9,20 +9,13 @@ from typing import Any
 import numpy as np
 import torch
 from torch import Tensor
-from torch.nn.functional import normalize
 
 from hf_emms.errors import EmmsError
 from hf_emms.features.device import Batch, BatchedForward, Inputs, packed_bytes, release_freed_memory, to_numpy
-from hf_emms.features.feature_plan import ExtractionPlan, FeatureInfo
-from hf_emms.features.hidden_layers import (
-    ALWAYS,
-    LayerError,
-    describe_layer,
-    pick,
-    spread,
-)
+from hf_emms.features.feature_plan import ExtractionPlan, FeatureInfo, LayerError
+from hf_emms.features.hidden_layers import LayerReader, describe_layer
 from hf_emms.features.images import ImageReader, image_batches
-from hf_emms.features.pooling import Pooling, find_pooling, no_layers
+from hf_emms.features.pooling import find_pooling
 from hf_emms.features.text import TextReader, text_batches
 from hf_emms.formatting import pluralize
 from hf_emms.options import LAST, SPREAD
@@ -60,6 +53,9 @@ def example_images(count: int) -> list[Any]:
 
 class Extractor(ABC):
     """A loaded checkpoint that turns inputs into feature rows, those of several layers from one forward.
+
+    Subclasses take an `ExtractionPlan`, the model of transformers that was loaded by it, how it reads its inputs, what
+    is pooled, and the layers, as `options.layer_names` writes them.
 
     Attributes:
         plan: how it was loaded.
@@ -206,15 +202,7 @@ class Extractor(ABC):
 
 
 class SingleInputExtractor(Extractor):
-    """Features of texts or images, at one or several layers.
-
-    Args:
-        plan: how it was loaded.
-        model: of transformers.
-        reader: of its inputs.
-        pooling: as `pooling.find_pooling` takes it.
-        layers: as `options.layer_names` writes them.
-    """
+    """Features of texts or images, at one or several layers; `pooling` is a name for `pooling.find_pooling`."""
 
     def __init__(
         self,
@@ -253,74 +241,3 @@ class SingleInputExtractor(Extractor):
 
     def _examples(self, count: int, words: int) -> Sequence[Any]:
         return example_images(count) if isinstance(self._reader, ImageReader) else example_texts(count, words)
-
-
-class LayerReader:
-    """Features of several layers from one forward.
-
-    Args:
-        pooling: of the checkpoint.
-        first: which of its hidden states is hidden layer 1.
-        layers: as `options.layer_names` writes them.
-        normalise: whether each layer's feature is scaled to length one.
-
-    Attributes:
-        slices: layer → its part of a feature row; known after the first batch.
-        refused: layer → why the model does not have it. Never all of them.
-        spread_layers: numbers of the hidden layers that "spread" adds to the last; known after the first batch.
-    """
-
-    def __init__(self, pooling: Pooling, first: int, layers: tuple[str, ...], *, normalise: bool = False) -> None:
-        self._pooling = pooling
-        self._first = first
-        self._layers = layers
-        self._normalise = normalise
-        self._shows_layers = pooling.layers is not None
-        self.slices: dict[str, slice] = {}
-        self.refused: dict[str, LayerError] = {}
-        self.spread_layers: tuple[int, ...] = ()
-
-    def __call__(self, model: Any, inputs: Inputs) -> Tensor:
-        """A batch's features, float32 (b, D1), those of the layers in the order of `slices`.
-
-        Raises:
-            LayerError: the model has none of the layers.
-        """
-        parts = self._read(model, inputs)
-        if not parts:
-            raise next(iter(self.refused.values()))
-        start = 0
-        for layer, part in parts.items():
-            self.slices[layer] = slice(start, start + part.shape[1])
-            start += part.shape[1]
-        return torch.cat(list(parts.values()), dim=1)
-
-    def _read(self, model: Any, inputs: Inputs) -> dict[str, Tensor]:
-        layers = tuple(layer for layer in self._layers if layer not in self.refused)
-        if all(layer == LAST or (layer == SPREAD and not self._shows_layers) for layer in layers):
-            return dict.fromkeys(layers, self._scaled(self._pooling.features(model, inputs))) if layers else {}
-        try:
-            if self._pooling.layers is None:
-                raise no_layers(model)
-            last, states = self._pooling.layers(model, inputs)
-        except LayerError as error:
-            self._shows_layers = False
-            self.refused |= {layer: error for layer in layers if layer not in ALWAYS}
-            return self._read(model, inputs)
-        self.spread_layers = spread(len(states) - self._first) if self._pooling.spreads else ()
-        parts = {}
-        for layer in layers:
-            try:
-                parts[layer] = self._feature(layer, last, states)
-            except LayerError as error:
-                self.refused[layer] = error
-        return parts
-
-    def _feature(self, layer: str, last: Tensor, states: Sequence[Tensor]) -> Tensor:
-        if layer != SPREAD:
-            return self._scaled(pick(layer, last, states, self._first))
-        hidden = (states[self._first + number - 1] for number in self.spread_layers)
-        return torch.cat([self._scaled(part) for part in (*hidden, last)], dim=1)
-
-    def _scaled(self, features: Tensor) -> Tensor:
-        return normalize(features.float(), dim=1) if self._normalise else features.float()

@@ -259,6 +259,11 @@ def _sentence_pooling(repo: Repo, settings: dict[str, Any]) -> str:
 
 # --- errors and reports -----------------------------------------------------------------------------------
 
+
+class LayerError(EmmsError):
+    """A checkpoint does not have a layer."""
+
+
 # What transformers raises for files that it cannot use.
 LOAD_FAILURES = (OSError, ValueError, RuntimeError, KeyError, TypeError, AttributeError, ImportError)
 

@@ -68,7 +68,7 @@ class Fused:
     phrase: Callable[[str], str] = str
 
 
-# --- two towers: CLIP, SigLIP, dual encoders, and any model that embeds both kinds in one space -----------
+# --- two towers: CLIP, SigLIP, dual encoders, any model with a common space; OWL-ViT and OWLv2 -------------
 
 
 def picture_embedding(model: Any, pixels: Tensor) -> Tensor:
@@ -150,9 +150,6 @@ def _pool_each(tower: Any, tokens: Tensor) -> Tensor:
     return tokens  # the average of one token
 
 
-# --- two towers: OWL-ViT and OWLv2 ------------------------------------------------------------------------
-
-
 def owl_picture(model: Any, pixels: Tensor) -> Tensor:
     """Each patch before any text, (b, patches, E + 6).
 
@@ -197,7 +194,7 @@ def join_owl(pictures: Tensor, texts: Tensor) -> Tensor:
     return torch.cat([expected, texts, expected * texts, box, cells], dim=1)
 
 
-# --- read together: ViLT ----------------------------------------------------------------------------------
+# --- read together: ViLT, BLIP, GIT, Grounding DINO -------------------------------------------------------
 
 
 def vilt_picture(model: Any, pixels: Tensor) -> Tensor:
@@ -223,9 +220,6 @@ def vilt(model: Any, inputs: Inputs) -> Tensor:
     return torch.cat([hidden[:, 0], masked_mean(words, inputs), patches[:, 1:].mean(1)], dim=1)
 
 
-# --- read together: BLIP ----------------------------------------------------------------------------------
-
-
 def blip_picture(model: Any, pixels: Tensor) -> Tensor:
     tokens: Tensor = model.vision_model(pixel_values=pixels).last_hidden_state
     return tokens
@@ -241,9 +235,6 @@ def blip(model: Any, inputs: Inputs) -> Tensor:
         encoder_attention_mask=torch.ones_like(picture[..., 0], dtype=torch.int64),
     ).last_hidden_state
     return torch.cat([masked_mean(words, inputs), picture.mean(1)], dim=1)
-
-
-# --- read together: GIT -----------------------------------------------------------------------------------
 
 
 class GivenTokens(nn.Module):
@@ -282,9 +273,6 @@ def git(model: Any, inputs: Inputs) -> Tensor:
     final = words.take_along_dim(last[..., None], 1)[:, 0]
     projected = outputs.hidden_states[0][:, : patches.shape[1]].mean(1)
     return torch.cat([final, masked_mean(words, {"attention_mask": text_mask}), projected], dim=1)
-
-
-# --- read together: Grounding DINO ------------------------------------------------------------------------
 
 
 def pixels_only(model: Any, pixels: Tensor) -> Tensor:

@@ -1,4 +1,4 @@
-"""The feature that the name of a layer picks from a model's pooled hidden states.
+"""Features of hidden layers, all from one forward: what the name of a layer picks from pooled hidden states.
 
 "last" is the feature of the table of architectures. "spread", the default, puts the first and the middle hidden layer
 in front of it: full fine-tuning changes every layer (docs/quality.md). "mean" is the average over hidden layers, "N"
@@ -8,21 +8,85 @@ the N-th of them (1 is the first, -1 the last, 0 the input of the first where th
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from typing import TYPE_CHECKING
+from typing import Any
 
-from hf_emms.errors import EmmsError
+import torch
+from torch import Tensor
+from torch.nn.functional import normalize
+
+from hf_emms.features.device import Inputs
+from hf_emms.features.feature_plan import LayerError
+from hf_emms.features.pooling import Pooling, no_layers
 from hf_emms.formatting import pluralize
 from hf_emms.options import LAST, MEAN, SPREAD
-
-if TYPE_CHECKING:
-    from torch import Tensor
 
 # What every checkpoint has; without hidden layers "spread" is the last one alone.
 ALWAYS = (LAST, SPREAD)
 
 
-class LayerError(EmmsError):
-    """A checkpoint does not have a layer."""
+class LayerReader:
+    """Features of several layers from one forward, each scaled to length one if `normalise`.
+
+    Attributes:
+        slices: layer → its part of a feature row; known after the first batch.
+        refused: layer → why the model does not have it. Never all of them.
+        spread_layers: numbers of the hidden layers that "spread" adds to the last; known after the first batch.
+    """
+
+    def __init__(self, pooling: Pooling, first: int, layers: tuple[str, ...], *, normalise: bool = False) -> None:
+        self._pooling = pooling
+        self._first = first
+        self._layers = layers
+        self._normalise = normalise
+        self._shows_layers = pooling.layers is not None
+        self.slices: dict[str, slice] = {}
+        self.refused: dict[str, LayerError] = {}
+        self.spread_layers: tuple[int, ...] = ()
+
+    def __call__(self, model: Any, inputs: Inputs) -> Tensor:
+        """A batch's features, float32 (b, D1), those of the layers in the order of `slices`.
+
+        Raises:
+            LayerError: the model has none of the layers.
+        """
+        parts = self._read(model, inputs)
+        if not parts:
+            raise next(iter(self.refused.values()))
+        start = 0
+        for layer, part in parts.items():
+            self.slices[layer] = slice(start, start + part.shape[1])
+            start += part.shape[1]
+        return torch.cat(list(parts.values()), dim=1)
+
+    def _read(self, model: Any, inputs: Inputs) -> dict[str, Tensor]:
+        layers = tuple(layer for layer in self._layers if layer not in self.refused)
+        if all(layer == LAST or (layer == SPREAD and not self._shows_layers) for layer in layers):
+            return dict.fromkeys(layers, self._scaled(self._pooling.features(model, inputs))) if layers else {}
+        try:
+            if self._pooling.layers is None:
+                raise no_layers(model)
+            last, states = self._pooling.layers(model, inputs)
+        except LayerError as error:
+            self._shows_layers = False
+            self.refused |= {layer: error for layer in layers if layer not in ALWAYS}
+            return self._read(model, inputs)
+        self.spread_layers = spread(len(states) - self._first) if self._pooling.spreads else ()
+        parts = {}
+        for layer in layers:
+            try:
+                parts[layer] = self._feature(layer, last, states)
+            except LayerError as error:
+                self.refused[layer] = error
+        return parts
+
+    def _feature(self, layer: str, last: Tensor, states: Sequence[Tensor]) -> Tensor:
+        if layer != SPREAD:
+            return self._scaled(pick(layer, last, states, self._first))
+        hidden = (states[self._first + number - 1] for number in self.spread_layers)
+        return torch.cat([self._scaled(part) for part in (*hidden, last)], dim=1)
+
+    def _scaled(self, features: Tensor) -> Tensor:
+        return normalize(features.float(), dim=1) if self._normalise else features.float()
 
 
 def spread(hidden: int) -> tuple[int, ...]:

@@ -38,16 +38,7 @@ _MAX_EXAMPLE_WORDS = 64  # texts with pictures are short
 
 
 class ImageTextExtractor(Extractor):
-    """Features of pictures with texts.
-
-    Args:
-        plan: how it was loaded.
-        model: of transformers.
-        images: reads the pictures.
-        texts: reads the texts.
-        fusion: what becomes of both.
-        layers: as `options.layer_names` writes them.
-    """
+    """Features of pictures with texts."""
 
     def __init__(
         self,

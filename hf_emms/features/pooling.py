@@ -16,7 +16,7 @@ from torch import Tensor
 
 from hf_emms.errors import EmmsError
 from hf_emms.features.device import Inputs
-from hf_emms.features.hidden_layers import LayerError
+from hf_emms.features.feature_plan import LayerError
 from hf_emms.options import LAST
 from hf_emms.plugins import by_reference
 

@@ -72,14 +72,7 @@ def find_states(name: str) -> States:
 class TextPairExtractor(Extractor):
     """Features of pairs of texts: [mean of the first text's tokens; mean of the second's], read together.
 
-    What the windows of a pair say is merged exactly, as if one mean ran over all tokens.
-
-    Args:
-        plan: how it was loaded.
-        model: of transformers.
-        reader: of pairs of texts.
-        states: as `find_states` takes it.
-        layers: as `options.layer_names` writes them.
+    The windows of a pair are merged exactly, as if one mean ran over all tokens. `states` is a name for `find_states`.
     """
 
     summary = "mean of the question's tokens and mean of the context's, read together"
