@@ -13,10 +13,9 @@ import numpy as np
 from hf_emms.cache import Cache
 from hf_emms.engines.base import one_line
 from hf_emms.engines.shards import Shard, streamed_moments, whole
-from hf_emms.features.feature_plan import ExtractionPlan, FeatureInfo, plan_extraction
+from hf_emms.features.feature_plan import ExtractionPlan, FeatureInfo, LayerError, plan_extraction
 from hf_emms.features.files import fetch_weights
-from hf_emms.features.hidden_layers import LAST, LayerError
-from hf_emms.options import Options
+from hf_emms.options import LAST, Options
 from hf_emms.scoring.estimators import ESTIMATORS
 from hf_emms.scoring.label_basis import LabelTable
 from hf_emms.scoring.moments import Moments

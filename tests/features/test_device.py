@@ -135,7 +135,7 @@ def test_a_packed_layer_takes_inputs_of_any_form(name: str, bias: bool) -> None:
 
 
 @packs
-def test_a_packed_layer_says_that_numbers_are_of_another_type() -> None:
+def test_a_packed_layer_reports_inputs_of_another_type() -> None:
     layer = nn.Linear(512, 384)
     device.pack_linears(layer)
     with pytest.raises(RuntimeError, match="must have the same dtype"):
@@ -162,7 +162,7 @@ def test_weights_names_and_hooks_of_a_packed_layer_stay() -> None:
     assert packed(tied) == ["model.0", "model.2", "again"]
     after = dict(tied.named_parameters())
     assert list(after) == list(before)
-    assert all(id(after[name]) == place and torch.equal(after[name], value) for name, (place, value) in before.items())
+    assert all(id(after[name]) == key and torch.equal(after[name], value) for name, (key, value) in before.items())
 
 
 @packs
@@ -214,7 +214,7 @@ def test_other_layers_are_left_alone(make: Callable[[], nn.Module]) -> None:
 
 
 @pytest.mark.parametrize(("name", "channels_last"), [("clip", True), ("metaclip_2", False)])
-def test_only_code_that_tests_run_gets_channels_side_by_side(name: str, channels_last: bool, zoo: Path) -> None:
+def test_only_code_that_tests_run_gets_channels_last(name: str, channels_last: bool, zoo: Path) -> None:
     model = load(build_pair(zoo / "pairs", name), "image+text")._model
     weights = [module.weight for module in model.modules() if isinstance(module, nn.Conv2d)]
     assert [not weight.is_contiguous() for weight in weights] == [channels_last]
@@ -268,7 +268,7 @@ def memory(**variables: str) -> tuple[float, float, float]:
 
 
 @glibc
-def test_freed_memory_is_kept_until_it_is_given_back() -> None:
+def test_freed_memory_is_reused_until_it_is_released() -> None:
     faults, held, left = memory()
     assert faults < 0.05 * PAGES
     assert left < held - 80  # 12 tensors of 8 MB
@@ -282,7 +282,7 @@ def test_freed_memory_is_kept_until_it_is_given_back() -> None:
         {"GLIBC_TUNABLES": "glibc.malloc.tcache_count=7"},
     ],
 )
-def test_what_the_user_tells_the_allocator_holds(setting: dict[str, str]) -> None:
+def test_settings_of_the_user_for_the_allocator_apply(setting: dict[str, str]) -> None:
     faults, _, _ = memory(**setting)
     assert faults > 0.5 * PAGES
 

@@ -156,7 +156,7 @@ def test_captioner_without_a_start_token_is_refused(zoo: Path, tmp_path: Path) -
         load(folder)
 
 
-# --- what is refused, and how it is said ------------------------------------------------------------------
+# --- refusals and their messages --------------------------------------------------------------------------
 
 
 def test_truncated_weights_name_file_and_repository(zoo: Path, tmp_path: Path) -> None:
@@ -308,7 +308,7 @@ def test_a_checkpoint_that_fails_on_its_inputs_is_an_error(zoo: Path, tmp_path: 
 # --- fallback, dtypes, notes ------------------------------------------------------------------------------
 
 
-def test_an_architecture_without_a_row_falls_back_and_says_so(zoo: Path) -> None:
+def test_an_architecture_without_a_row_falls_back_with_a_note(zoo: Path) -> None:
     extractor = load(build(zoo, "xlnet"), "text")
     assert "no row for 'xlnet'" in extractor.notes[0]
     assert extractor.architecture == "xlnet"
@@ -384,7 +384,7 @@ def test_a_config_of_timm_is_recognised(tmp_path: Path) -> None:
     assert (architecture.family, architecture.loader) == ("timm densenet121", "TimmWrapperModel")
 
 
-def test_loading_says_nothing_on_the_terminal(zoo: Path, capfd: pytest.CaptureFixture[str]) -> None:
+def test_loading_prints_nothing(zoo: Path, capfd: pytest.CaptureFixture[str]) -> None:
     for name in ("vit", "gpt2", "clip"):
         folder = build(zoo, name)
         capfd.readouterr()
@@ -430,7 +430,7 @@ def test_an_error_while_decoding_reaches_the_caller(zoo: Path, tmp_path: Path) -
         rows(load(build(zoo, "vit")), Files([path]))
 
 
-def test_a_closed_extractor_says_so(zoo: Path) -> None:
+def test_a_closed_extractor_raises(zoo: Path) -> None:
     extractor = load(build(zoo, "vit"))
     extractor.close()
     with pytest.raises(EmmsError, match="closed"):

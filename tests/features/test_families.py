@@ -105,7 +105,7 @@ def test_timm_gives_what_its_own_classifier_reads(name: str, zoo: Path) -> None:
     torch.testing.assert_close(logits, expected, atol=1e-4, rtol=1e-3)
 
 
-def test_timm_features_are_kept_apart_by_its_version(
+def test_timm_features_are_cached_apart_by_its_version(
     zoo: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     folder = timm_checkpoint(zoo, "densenet121")
@@ -135,9 +135,9 @@ def test_torchvision_gives_what_its_own_classifier_reads(tmp_path: Path, monkeyp
     trained = torchvision.models.mnasnet0_5(weights=None).eval()
     shaken(trained)
     weights = torchvision.models.MNASNet0_5_Weights.IMAGENET1K_V1
-    kept = tmp_path / "hub" / "checkpoints"
-    kept.mkdir(parents=True)
-    torch.save(trained.state_dict(), kept / weights.url.rpartition("/")[2])
+    cached = tmp_path / "hub" / "checkpoints"
+    cached.mkdir(parents=True)
+    torch.save(trained.state_dict(), cached / weights.url.rpartition("/")[2])
     monkeypatch.setenv("TORCH_HOME", str(tmp_path))
     save_torchvision("mnasnet0_5", tmp_path / "saved")
     pixels = torch.stack([weights.transforms(antialias=True)(picture) for picture in pictures()[:3]])
@@ -176,7 +176,7 @@ def test_captioners_see_the_picture_and_no_caption(name: str, zoo: Path) -> None
 # --- the page ---------------------------------------------------------------------------------------------
 
 
-def test_the_page_of_architectures_is_what_the_code_says() -> None:
+def test_the_page_of_architectures_is_up_to_date() -> None:
     command = [sys.executable, "-m", "scripts.docs", "architectures"]
     done = subprocess.run([*command, "--check"], cwd=ROOT, check=False)
     assert done.returncode == 0, "`python -m scripts.docs architectures` rewrites docs/architectures.md"

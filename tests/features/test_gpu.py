@@ -95,7 +95,7 @@ def test_batches_shrink_with_the_memory_that_is_free(zoo: Path) -> None:
     del hog
     torch.cuda.empty_cache()
     assert tight < roomy
-    assert "halved" not in " ".join(extractor.notes)  # the probe said what fits
+    assert "halved" not in " ".join(extractor.notes)  # the probe measured what fits
 
 
 def test_a_batch_that_does_not_fit_halves_itself(zoo: Path) -> None:

@@ -52,7 +52,7 @@ def made(zoo: Path, name: str) -> Path:
 
 def by_layer(extractor: Extractor, inputs: list, batch_size: int | None = None) -> dict[str, np.ndarray]:
     features = rows(extractor, inputs, batch_size)
-    return {layer: features[:, own] for layer, own in extractor.layer_slices.items()}
+    return {layer: features[:, part] for layer, part in extractor.layer_slices.items()}
 
 
 @contextmanager
@@ -108,11 +108,11 @@ def test_numbers_count_hidden_layers_from_both_ends() -> None:
 
 
 @pytest.mark.parametrize(
-    ("hidden", "beside"),
+    ("hidden", "others"),
     [(0, ()), (1, ()), (2, (1,)), (3, (1, 2)), (4, (1, 3)), (6, (1, 4)), (12, (1, 7)), (24, (1, 13))],
 )
-def test_the_first_and_the_middle_layer_stand_beside_the_last(hidden: int, beside: tuple[int, ...]) -> None:
-    assert spread(hidden) == beside
+def test_spread_adds_the_first_and_the_middle_layer_to_the_last(hidden: int, others: tuple[int, ...]) -> None:
+    assert spread(hidden) == others
 
 
 # --- every family -----------------------------------------------------------------------------------------
@@ -156,8 +156,8 @@ def test_the_mean_of_layers_is_that_of_the_models_own_states(name: str, zoo: Pat
         ids = [tokenizer(text, return_tensors="pt")["input_ids"] for text in texts]
         states = [model(input_ids=one, output_hidden_states=True).hidden_states for one in ids]
     got = by_layer(load(folder, "text", layers=("mean", "1", "0")), texts)
-    for layer, own in (("mean", slice(1, None)), ("1", slice(1, 2)), ("0", slice(0, 1))):
-        expected = [torch.stack(one[own]).mean(0)[0].mean(0) for one in states]
+    for layer, part in (("mean", slice(1, None)), ("1", slice(1, 2)), ("0", slice(0, 1))):
+        expected = [torch.stack(one[part]).mean(0)[0].mean(0) for one in states]
         np.testing.assert_allclose(got[layer], torch.stack(expected), atol=1e-5)
 
 
@@ -195,19 +195,19 @@ def test_a_cnns_layers_are_its_stages_averaged_over_the_map(zoo: Path) -> None:
         np.testing.assert_allclose(got[layer], state.mean((2, 3)), atol=1e-5)
 
 
-def test_a_captioners_layers_are_its_decoders_beside_what_the_encoder_saw(zoo: Path) -> None:
+def test_a_captioners_layers_are_its_decoders_next_to_what_the_encoder_saw(zoo: Path) -> None:
     got = by_layer(load(made(zoo, "vit-bert"), layers=("last", "1", "2")), pictures())
     np.testing.assert_array_equal(got["2"], got["last"])
     np.testing.assert_array_equal(got["1"][:, :16], got["last"][:, :16])
     assert np.abs(got["1"][:, 16:] - got["last"][:, 16:]).max() > 1e-3
 
 
-@pytest.mark.parametrize(("name", "beside"), [("albert-distilled", ("1", "2")), ("resnet-distilled", ("1", "3"))])
-def test_spread_is_layers_side_by_side(name: str, beside: tuple[str, ...]) -> None:
+@pytest.mark.parametrize(("name", "others"), [("albert-distilled", ("1", "2")), ("resnet-distilled", ("1", "3"))])
+def test_spread_is_layers_side_by_side(name: str, others: tuple[str, ...]) -> None:
     kind, inputs = ("text", TEXTS) if name.startswith("albert") else ("image", pictures())
     folder = resolve(f"emms-demo/{name}", "model").folder
-    got = by_layer(load(folder, kind, layers=("spread", *beside, "last")), inputs)
-    np.testing.assert_array_equal(got["spread"], np.concatenate([got[layer] for layer in (*beside, "last")], axis=1))
+    got = by_layer(load(folder, kind, layers=("spread", *others, "last")), inputs)
+    np.testing.assert_array_equal(got["spread"], np.concatenate([got[layer] for layer in (*others, "last")], axis=1))
 
 
 def test_spread_is_the_last_layer_where_hidden_ones_are_not_shown_or_repeat_a_part_of_it(zoo: Path) -> None:

@@ -34,8 +34,8 @@ SIZED = {
 class Counting(ImageProcessor):
     """An image processor that counts the pictures it decodes and resizes."""
 
-    def __init__(self, own: Any, key: str | None = "one") -> None:
-        super().__init__(own, key)
+    def __init__(self, processor: Any, key: str | None = "one") -> None:
+        super().__init__(processor, key)
         self.pictures = 0
 
     def resize(self, images: Any) -> torch.Tensor:
@@ -55,17 +55,17 @@ def png_of(pixels: np.ndarray) -> bytes:
 
 
 @pytest.mark.parametrize("name", SIZED)
-def test_what_is_kept_gives_the_same_pixel_values_bit_by_bit(name: str) -> None:
+def test_what_is_cached_gives_the_same_pixel_values_bit_by_bit(name: str) -> None:
     images = pictures(5)
     processor = ImageProcessor(SIZED[name], name)
-    kept = CachedImages(images, PixelCache())
+    cached = CachedImages(images, PixelCache())
     plain = processor([images[i] for i in range(5)])
     for _ in range(2):
-        assert torch.equal(kept.read(processor, [3, 4]), plain[3:])
-        assert torch.equal(kept.read(processor, [0, 1, 2, 3, 4]), plain)
+        assert torch.equal(cached.read(processor, [3, 4]), plain[3:])
+        assert torch.equal(cached.read(processor, [0, 1, 2, 3, 4]), plain)
 
 
-def test_pictures_are_kept_as_bytes_where_the_processor_comes_apart() -> None:
+def test_pictures_are_cached_as_bytes_where_the_steps_of_the_processor_are_separable() -> None:
     image = pictures(1)[0]
     assert ImageProcessor(SIZED["convnext"], "a").resize([image]).dtype == torch.uint8
     assert ImageProcessor(SIZED["efficientnet"], "a").resize([image]).dtype == torch.float32
@@ -83,27 +83,27 @@ def test_a_picture_is_decoded_once_for_all_processors_of_a_key_and_all_parts() -
     assert processor.pictures == 6
 
 
-def test_a_processor_that_may_run_code_of_its_own_keeps_nothing() -> None:
+def test_a_processor_that_may_run_code_of_its_own_caches_nothing() -> None:
     processor, images = Counting(SIZED["vit"], None), CachedImages(pictures(2), PixelCache())
     assert torch.equal(images.read(processor, [0, 1]), processor([images[0], images[1]]))
     assert processor.pictures == 0
 
 
-def test_the_budget_holds_and_the_processor_in_use_goes_before_others() -> None:
+def test_the_cache_keeps_its_size_and_drops_other_processors_first() -> None:
     each = 3 * 48 * 48
     first, second, images = Counting(SIZED["vit"], "a"), Counting(SIZED["vit"], "b"), pictures(4)
-    kept = CachedImages(images, PixelCache(3 * each + 1))
+    cached = CachedImages(images, PixelCache(3 * each + 1))
     for _ in range(2):
-        kept.read(first, range(4))
-    assert first.pictures == 4 + 1  # the fourth found no room
-    kept.read(second, range(4))  # takes the place of the first
-    kept.read(second, range(3))
+        cached.read(first, range(4))
+    assert first.pictures == 4 + 1  # the fourth did not fit
+    cached.read(second, range(4))  # replaces the first
+    cached.read(second, range(3))
     assert second.pictures == 4
-    kept.read(first, range(3))
+    cached.read(first, range(3))
     assert first.pictures == 5 + 3
 
 
-def test_pairs_keep_their_pictures_and_texts_are_left_alone() -> None:
+def test_pictures_of_pairs_are_cached_and_texts_are_left_alone() -> None:
     pairs = Pairs(pictures(2), ["a", "b"], np.array([[0, 1], [1, 0]]))
     store = PixelCache()
     assert isinstance(with_pixel_cache(pairs, store).firsts, CachedImages)  # type: ignore[attr-defined]
@@ -111,13 +111,11 @@ def test_pairs_keep_their_pictures_and_texts_are_left_alone() -> None:
 
 
 @pytest.mark.parametrize("name", ["vit", "resnet"])
-def test_a_checkpoint_gives_the_same_features_from_kept_pictures(tmp_path: Path, name: str) -> None:
+def test_a_checkpoint_gives_the_same_features_from_cached_pictures(tmp_path: Path, name: str) -> None:
     images = Images([png((i, 3 * i, 7)) for i in range(11)])
     extractor = load_extractor(repo_of(build(tmp_path, name)), "image", "image-classification", device="cpu")
-    kept = with_pixel_cache(images, PixelCache())
-    plain, first, again = (
-        np.concatenate([rows for _, rows in extractor.batches(source, batch_size=4)]) for source in (images, kept, kept)
-    )
+    cached = with_pixel_cache(images, PixelCache())
+    plain, first, again = (in_order(extractor.batches(one, batch_size=4), 11) for one in (images, cached, cached))
     np.testing.assert_array_equal(first, plain)
     np.testing.assert_array_equal(again, plain)
 

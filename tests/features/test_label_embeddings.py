@@ -133,11 +133,11 @@ def test_a_sentence_transformers_layout_may_keep_its_model_in_a_subfolder(zoo: P
     np.testing.assert_array_equal(embed(nested, TEXTS), embed(flat, TEXTS))
 
 
-def test_texts_cut_at_the_encoders_limit_are_told(zoo: Path, tmp_path: Path) -> None:
+def test_texts_cut_at_the_encoders_limit_are_noted(zoo: Path, tmp_path: Path) -> None:
     folder = sentence_layout(build(zoo, "bert"), tmp_path / "st", {"pooling_mode": "mean"})
-    told: list[str] = []
-    embed(folder, ["cat", "the small cat " * 20], on_note=told.append)
-    assert told == [f"{folder}: 1 text was cut at 12 tokens, the most that it reads"]
+    notes: list[str] = []
+    embed(folder, ["cat", "the small cat " * 20], on_note=notes.append)
+    assert notes == [f"{folder}: 1 text was cut at 12 tokens, the most that it reads"]
 
 
 def test_a_pooling_nobody_knows_is_an_error(zoo: Path, tmp_path: Path) -> None:

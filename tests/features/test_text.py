@@ -39,7 +39,7 @@ def edit(path: Path, **changes: object) -> None:
     path.write_text(json.dumps({**json.loads(path.read_text()), **changes}))
 
 
-def test_the_same_files_are_read_once_whatever_lies_beside_them(folder: Path, twin: Path) -> None:
+def test_the_same_files_are_read_once_whatever_else_is_in_the_folder(folder: Path, twin: Path) -> None:
     edit(twin / "config.json", num_hidden_layers=1, id2label={"0": "cat"}, _name_or_path="elsewhere")
     (twin / "README.md").write_text("fine-tuned")
     (twin / "model.safetensors").write_bytes(b"other weights")

@@ -93,7 +93,7 @@ def test_every_context_token_counts_once_in_a_window_that_fits() -> None:
         for before, after in pairwise(windows):
             shared = set(before.second) & set(after.second)
             assert len(shared) >= 4
-            # Whichever side of the meeting a token stands on, two tokens at least are around it.
+            # Where two windows meet, each has at least two more tokens.
             assert before.counted[1] <= len(before.second) - 2
             assert after.counted[0] >= 2
 
@@ -220,15 +220,15 @@ def test_a_span_is_the_mean_of_its_tokens_in_the_whole_pair(name: str, zoo: Path
     extractor = load(folder, "text+text", spans=True)
     assert extractor.width == hidden.shape[1]
     assert "mean of the span's tokens" in extractor.pooling
-    said = spans_of((1, 0, "sits on"))
-    assert said.bounds.tolist() == [[0, 8, 15]]
-    np.testing.assert_allclose(rows(extractor, said)[0], hidden[torch.tensor(inside)].mean(0), atol=1e-5)
+    span = spans_of((1, 0, "sits on"))
+    assert span.bounds.tolist() == [[0, 8, 15]]
+    np.testing.assert_allclose(rows(extractor, span)[0], hidden[torch.tensor(inside)].mean(0), atol=1e-5)
 
 
 def test_each_pair_is_read_once_however_many_spans_it_has(zoo: Path, spans: Spans) -> None:
     extractor = load(build(zoo, "bert"), "text+text", spans=True)
     read = Reads(extractor._model, "input_ids")
-    rows(extractor, spans_of(*[(0, 0, said) for said in ("the", "cat", "sits", "on a mat")], (1, 0, "cat")))
+    rows(extractor, spans_of(*[(0, 0, text) for text in ("the", "cat", "sits", "on a mat")], (1, 0, "cat")))
     assert read.rows == 2
 
 
@@ -236,7 +236,7 @@ def test_spans_over_several_windows_are_what_one_pass_would_give(zoo: Path, tmp_
     """With attention and positions off, a token's state does not depend on its window."""
     words = [(start, start + 8) for start in range(0, len(CONTEXTS[2]) - 8, 7)]
     places = [*words, (0, len(CONTEXTS[2])), (100, 700)]
-    given = Spans(Pairs(QUESTIONS, CONTEXTS, np.array([(1, 2)])), np.array([(0, *place) for place in places]))
+    given = Spans(Pairs(QUESTIONS, CONTEXTS, np.array([(1, 2)])), np.array([(0, *bounds) for bounds in places]))
     short, long = (load(folder, "text+text", spans=True) for folder in without_context(zoo, tmp_path))
     np.testing.assert_allclose(rows(short, given), rows(long, given), atol=1e-5)
     assert long.notes == ()
@@ -266,11 +266,11 @@ def test_a_tokenizer_without_offsets_counts_the_tokens_before(zoo: Path, tmp_pat
     slow.save_pretrained(folder)
     extractor = load(folder, "text+text", spans=True)
     read = Reads(extractor._model, "input_ids")
-    cat, on_a_mat, everything = rows(extractor, spans_of(*[(0, 0, said) for said in ("cat", "on a mat", CONTEXTS[0])]))
+    cat, on_a_mat, everything = rows(extractor, spans_of(*[(0, 0, text) for text in ("cat", "on a mat", CONTEXTS[0])]))
     assert read.rows == 1
     words = ("the", "sits", "on", " a ", "mat")
-    parts = rows(extractor, spans_of(*[(0, 0, said) for said in words]))
-    letters = [len(said.strip()) for said in words]
+    parts = rows(extractor, spans_of(*[(0, 0, text) for text in words]))
+    letters = [len(text.strip()) for text in words]
     np.testing.assert_allclose(np.average(parts[2:], axis=0, weights=letters[2:]), on_a_mat, atol=1e-5)
     whole = np.average(np.vstack([parts, cat[None]]), axis=0, weights=[*letters, 3])
     np.testing.assert_allclose(whole, everything, atol=1e-5)

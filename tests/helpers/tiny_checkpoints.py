@@ -218,7 +218,7 @@ TEXT_MODELS = {
 
 
 def without_context(root: Path, to: Path) -> tuple[Path, Path]:
-    """The same BERT with room for 40 and for 400 tokens; with attention and positions off, tokens stand alone."""
+    """The same BERT for 40 and for 400 tokens; without attention and positions, states depend on the token alone."""
     folders = to / "40", to / "400"
     for limit, folder in zip((40, 400), folders, strict=True):
         sizes = {"hidden_size": 16, "num_hidden_layers": 1, "num_attention_heads": 2, "intermediate_size": 32}

@@ -61,7 +61,7 @@ _DECODERS: dict[str, Callable[[], Any]] = {
         decoder_ffn_dim=32, is_decoder=True, add_cross_attention=True,
     ),
 }  # fmt: skip
-# The nine captioners of the paper; their feature is 16 columns of the encoder beside 24 of the decoder.
+# The nine captioners of the paper; their feature is 16 columns of the encoder and 24 of the decoder.
 CAPTIONER_PAIRS = {f"{encoder}-{decoder}": (encoder, decoder) for encoder in _ENCODERS for decoder in _DECODERS}
 START = 1
 
