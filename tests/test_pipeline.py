@@ -15,6 +15,7 @@ from hf_emms.cache import Cache
 from hf_emms.demo import folder_of
 from hf_emms.engines.base import Silent, one_line
 from hf_emms.errors import EmmsError
+from hf_emms.hub import Repo, resolve
 from hf_emms.options import Options
 from hf_emms.plan import plan
 from hf_emms.ranking import Ranking, Row
@@ -254,6 +255,21 @@ def test_numbers_that_would_fail_every_checkpoint_are_refused_at_once(name: str,
     with pytest.raises(EmmsError, match=f"{name} is {value}") as caught:
         hf_emms.rank("demo_glosses", cache=False, **{name: value})  # type: ignore[arg-type]
     assert f"--{name.replace('_', '-')} N" in str(caught.value.hint)
+
+
+def test_whatever_a_checkpoint_raises_while_it_is_looked_up_is_its_failed_row(
+    tiny: Path, emms_cache: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def broken(id: str, kind: str) -> Repo:
+        if id == POOR:
+            raise KeyError("weight_map")
+        return resolve(id, kind)  # type: ignore[arg-type]
+
+    monkeypatch.setattr("hf_emms.plan.resolve", broken)
+    request = Options("demo_captions", (GOOD, POOR), max_samples=150, encoders=(str(tiny / "bert"),))
+    good, poor = plan(request, Silent()).candidates
+    assert (good.row, poor.repo) == (None, None)
+    assert poor.row == Row(POOR, error="KeyError: 'weight_map'")
 
 
 def test_no_token_gets_into_a_failed_row() -> None:
