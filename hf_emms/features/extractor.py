@@ -224,11 +224,10 @@ class SingleInputExtractor(Extractor):
         self._probe()
 
     def describe(self, layer: str) -> str:
-        if layer == LAST:
+        spread_layers = self._layers.spread_layers
+        if layer == LAST or (layer == SPREAD and not spread_layers):
             return self.pooling
-        if layer == SPREAD and not self._layers.spread_layers:
-            return self.pooling
-        described = describe_layer(layer, self._layer_summary, self._layers.spread_layers)
+        described = describe_layer(layer, self._layer_summary, spread_layers)
         return self.pooling + described if layer == SPREAD else described
 
     def _batches(self, inputs: Sequence[Any], batch_size: int | None) -> Iterator[Batch]:

@@ -1,4 +1,4 @@
-"""Classifiers of torchvision as checkpoint folders: for families that neither transformers nor timm has.
+"""Classifiers of torchvision as checkpoint folders, for families that neither transformers nor timm has.
 
 torchvision keeps its weights outside the Hub. `save_torchvision` writes a folder that can be ranked, or uploaded:
 config.json, preprocessor_config.json and the weights as safetensors, all but the classifier's.
@@ -36,7 +36,7 @@ class TorchvisionConfig(PretrainedConfig):
 
 
 class TorchvisionModel(PreTrainedModel):
-    """A classifier of torchvision without its classifier: `pooler_output` (b, D1) is what that would read."""
+    """A torchvision model without its last layer: `pooler_output` (b, D1) is the input of the classifier."""
 
     config_class = TorchvisionConfig
     base_model_prefix = "torchvision_model"
@@ -93,7 +93,7 @@ def _built(architecture: str, arguments: dict[str, Any]) -> torch.nn.Module:
 
 
 def _without_classifier(model: torch.nn.Module) -> torch.nn.Module:
-    """In every classifier of torchvision the last linear layer names the classes."""
+    """The model with its last linear layer, which gives the classes' logits, replaced by the identity."""
     name = [name for name, module in model.named_modules() if isinstance(module, torch.nn.Linear)][-1]
     parent, _, attribute = name.rpartition(".")
     setattr(model.get_submodule(parent), attribute, torch.nn.Identity())
@@ -101,7 +101,7 @@ def _without_classifier(model: torch.nn.Module) -> torch.nn.Module:
 
 
 def _processor(weights: Any) -> Any:
-    """The preprocessing that the weights were evaluated with."""
+    """The image processor that the weights were evaluated with."""
     if weights is None:
         edge, crop, values = 256, 224, _IMAGENET
     else:
