@@ -166,7 +166,7 @@ def test_a_card_tells_of_scores_on_all_rows_only(race: Ranking) -> None:
 
 def test_a_race_is_not_kept_in_the_place_of_a_full_run(full: Ranking) -> None:
     for change in ({"race": TOP}, {"sampling": "proportional"}, {"dtype": "bfloat16"}, {"layers": ("mean",)}):
-        assert cached_file(msgspec.structs.replace(full, **change)) != cached_file(full)
+        assert cached_file(msgspec.structs.replace(full, settings={**full.settings, **change})) != cached_file(full)
     assert cached_file(msgspec.structs.replace(full, created="later")) == cached_file(full)
 
 
