@@ -1,13 +1,15 @@
-"""The error that users see; it never shows access tokens."""
+"""The error that users see, which never shows access tokens, and how a stopped command ends."""
 
 import re
 
 _TOKEN = re.compile(r"\bhf_[A-Za-z0-9]{16,}")
+# User and password, or a token in their place, in an address: https://TOKEN@github.com/…
+_LOGIN = re.compile(r"(?<=://)[^\s/@]+(?=@)")
 
 
 def redacted(text: str) -> str:
-    """The text without access tokens of the Hub."""
-    return _TOKEN.sub("hf_…", text)
+    """The text without access tokens of the Hub, and without the logins of addresses."""
+    return _LOGIN.sub("…", _TOKEN.sub("hf_…", text))
 
 
 class EmmsError(ValueError):
@@ -25,3 +27,13 @@ class EmmsError(ValueError):
 
     def __str__(self) -> str:
         return f"{self.message}\n  → {self.hint}" if self.hint else self.message
+
+
+# Exit codes of a command that Ctrl-C or SIGTERM stops, and what it prints.
+INTERRUPTED, TERMINATED = 130, 143
+STOPPED = "Stopped. Finished checkpoints are cached; run the same command again to continue."
+
+
+def exit_code(stop: BaseException | None) -> int:
+    """Of a command that this interruption stopped: SIGTERM is a ``KeyboardInterrupt(TERMINATED)``."""
+    return TERMINATED if isinstance(stop, KeyboardInterrupt) and TERMINATED in stop.args else INTERRUPTED

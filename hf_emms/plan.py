@@ -16,7 +16,7 @@ from hf_emms.cache import Cache, default_root
 from hf_emms.engines.base import Engine, Progress, or_failed_row, versions
 from hf_emms.engines.local import LocalEngine
 from hf_emms.engines.race import RaceEngine
-from hf_emms.errors import EmmsError
+from hf_emms.errors import EmmsError, redacted
 from hf_emms.features.architectures import INPUT_NAMES
 from hf_emms.features.files import needed_files, weight_files
 from hf_emms.formatting import pluralize
@@ -177,9 +177,9 @@ def _candidates(
     """Resolves checkpoints, several at a time: the Hub takes long to answer, and a folder is read completely."""
     # Its threads are daemons, which do not keep an interrupted program from ending.
     with ThreadPool(_THREADS) as pool:
-        resolved = pool.map(lambda id: or_failed_row(id, None, partial(resolve, id, "model")), ids, chunksize=1)
+        resolved = pool.map(lambda id: or_failed_row(redacted(id), None, partial(resolve, id, "model")), ids, 1)
     candidates = []
-    for id, repo in zip(ids, resolved, strict=True):
+    for id, repo in zip(map(redacted, ids), resolved, strict=True):
         if isinstance(repo, Row):
             candidates.append(Candidate(id, None, repo))
             continue

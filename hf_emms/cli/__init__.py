@@ -16,13 +16,14 @@ from hf_emms.cli.card_command import card
 from hf_emms.cli.demo_command import demo
 from hf_emms.cli.evaluation_commands import compare, validate
 from hf_emms.cli.leaderboard_command import leaderboard
-from hf_emms.cli.output import INTERRUPTED, out
+from hf_emms.cli.output import out
 from hf_emms.cli.presets_commands import checkpoints, datasets, presets
 from hf_emms.cli.publish_commands import metric, publish, publish_results, pull
 from hf_emms.cli.rank_command import rank
 from hf_emms.cli.score_command import score
 from hf_emms.cli.search_command import search
-from hf_emms.errors import EmmsError, redacted
+from hf_emms.cli.streams import safe_streams
+from hf_emms.errors import STOPPED, EmmsError, exit_code
 
 __all__ = ["app", "main"]
 
@@ -49,22 +50,38 @@ app.section("Look up", presets, datasets, checkpoints, cache)
 
 
 def main() -> None:
-    """Runs the command line; exits with 0, 1 (a known error), 2 (usage) or 130 (interrupted)."""
+    """Runs the command line; exits with 0, 1 (an error), 2 (usage), 130 (interrupted) or 143 (terminated)."""
+    with safe_streams() as stdout:
+        code = _run()
+        stdout.flush()
+        if stdout.error is not None and not isinstance(stdout.error, BrokenPipeError):
+            reason = getattr(stdout.error, "strerror", None) or stdout.error
+            click.echo(
+                f"Error: the results cannot be printed: {reason}\n  → --output FILE, or another stdout", err=True
+            )
+            code = code or 1
+    sys.exit(code)
+
+
+def _run() -> int:
     _prepare_libraries()
     try:
         code = app.main(prog_name="hf-emms", standalone_mode=False)
     except click.ClickException as error:
         error.show()
-        code = error.exit_code
+        return error.exit_code
     except EmmsError as error:
         if out.debug:
-            click.echo(redacted(traceback.format_exc()), err=True)
+            click.echo(traceback.format_exc(), err=True)
         click.echo(f"Error: {error}", err=True)
-        code = 1
-    except click.Abort:
-        click.echo("Stopped. Finished checkpoints are cached; run the same command again to continue.", err=True)
-        code = INTERRUPTED
-    sys.exit(code if isinstance(code, int) else 0)
+        return 1
+    except click.Abort as stop:
+        click.echo(STOPPED, err=True)
+        return exit_code(stop.__cause__)
+    except Exception as error:  # noqa: BLE001 (tracebacks go through the streams that mask access tokens)
+        click.echo(f"{traceback.format_exc()}\nError: {type(error).__name__}, which hf-emms did not expect", err=True)
+        return 1
+    return code if isinstance(code, int) else 0
 
 
 def _prepare_libraries() -> None:

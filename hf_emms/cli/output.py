@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import json
 import os
 import re
 import shutil
 import sys
-from collections.abc import Callable, Iterator, Sequence
+import tempfile
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -16,7 +18,7 @@ import click
 import cloup
 
 from hf_emms.atomic_files import write_atomic
-from hf_emms.errors import EmmsError
+from hf_emms.errors import EmmsError, redacted
 
 if TYPE_CHECKING:
     from hf_emms.ranking import Ranking
@@ -27,8 +29,6 @@ FORMATS = ("table", "json", "csv", "tsv", "md")
 LIST_FORMATS = ("table", "json", "tsv")
 # Columns that a narrow terminal does without, the first one first.
 _DISPENSABLE = ("seconds", "width", "params")
-# Exit code of an interrupted command.
-INTERRUPTED = 130
 
 
 class Output:
@@ -49,14 +49,8 @@ class Output:
         self.format, self.quiet, self.debug = "table", False, debug
 
     def data(self, text: str) -> None:
-        """Writes to stdout. A reader that has gone away (``| head``) ends the program quietly."""
-        try:
-            click.echo(text, nl=not text.endswith("\n"))
-            sys.stdout.flush()
-        except BrokenPipeError:
-            # The interpreter flushes stdout once more at exit, and would complain about the closed pipe.
-            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-            sys.exit(0)
+        """Writes to stdout. What cannot be written is reported at the end; that a reader has gone is no error."""
+        click.echo(text, nl=not text.endswith("\n"))
 
     def message(self, text: str = "") -> None:
         """Writes to stderr, unless quiet."""
@@ -113,7 +107,7 @@ def stdout_for_data_only() -> Iterator[None]:
 
 
 def rendered(ranking: Ranking, format: str) -> str:
-    """A ranking in one of `FORMATS`; the table is plain text."""
+    """A ranking in one of `FORMATS`, without access tokens; the table is plain text."""
     from hf_emms import views
 
     render: dict[str, Callable[[Ranking], str]] = {
@@ -123,7 +117,7 @@ def rendered(ranking: Ranking, format: str) -> str:
         "tsv": views.to_tsv,
         "md": views.to_markdown,
     }
-    return render[format](ranking)
+    return redacted(render[format](ranking))
 
 
 def fitted(
@@ -142,14 +136,11 @@ def fitted(
     return lines
 
 
-def write_ranking(ranking: Ranking, path: Path, *, required: bool = True) -> bool:
+def write_ranking(ranking: Ranking, path: Path) -> None:
     """Writes a ranking to a file in the format of its suffix: .json, .parquet, .csv, .tsv, .md or .txt.
 
-    Returns:
-        Whether it was written; False only if it was not `required`.
-
     Raises:
-        EmmsError: another suffix, or a required file cannot be written.
+        EmmsError: another suffix, or the file cannot be written.
     """
     suffix = output_format(path)
     try:
@@ -158,10 +149,39 @@ def write_ranking(ranking: Ranking, path: Path, *, required: bool = True) -> boo
         else:
             write_atomic(path, rendered(ranking, suffix))
     except OSError as error:
-        if required:
-            raise EmmsError(f"cannot write {path}: {error.strerror or error}", "--output FILE") from error
-        return False
-    return True
+        raise EmmsError(f"cannot write {path}: {error.strerror or error}", "--output FILE") from error
+
+
+def check_output(path: Path, inputs: Iterable[str]) -> None:
+    """Checks before the work that an output file can be written, and is none of the inputs.
+
+    Args:
+        path: of --output.
+        inputs: files and folders that the command reads; names of the Hub are skipped.
+
+    Raises:
+        EmmsError: it cannot be written, is a folder, has no suffix of ours, or is or lies in one of the inputs.
+    """
+    output_format(path)
+    hint = "--output FILE in a folder that can be written"
+    target = Path(os.path.realpath(path))
+    try:
+        if target.is_dir():
+            raise EmmsError(f"--output {path} is a folder", f"--output {path / 'ranking.json'}")
+        folder = target.parent
+        while not folder.exists():
+            folder = folder.parent
+        if target.exists() and not os.access(target, os.W_OK):
+            raise PermissionError(errno.EACCES, "it is write-protected")
+        tempfile.TemporaryFile(dir=folder).close()
+        for name in inputs:
+            source = Path(os.path.realpath(name))
+            if not source.exists():
+                continue
+            if source in target.parents or (target.exists() and target.samefile(source)):
+                raise EmmsError(f"--output {path} would overwrite what is read: {name}", "--output FILE elsewhere")
+    except OSError as error:
+        raise EmmsError(f"--output {path} cannot be written: {error.strerror or error}", hint) from error
 
 
 def cached_file(ranking: Ranking) -> Path:

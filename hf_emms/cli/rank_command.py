@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import codecs
 import json
-from collections.abc import Iterable
+import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -12,18 +13,17 @@ import cloup
 
 from hf_emms.cli.output import (
     FORMATS,
-    INTERRUPTED,
     LIST_FORMATS,
     cached_file,
+    check_output,
     format_option,
     out,
-    output_format,
     quiet_option,
     stdout_for_data_only,
     write_ranking,
 )
 from hf_emms.cli.rank_options import EVERYDAY, option_groups, options_from
-from hf_emms.errors import EmmsError
+from hf_emms.errors import INTERRUPTED, EmmsError
 from hf_emms.formatting import format_bytes, pluralize
 from hf_emms.options import SETTINGS, Options
 
@@ -103,7 +103,7 @@ _OWN_FLAGS = {
         cloup.option("--dry-run", is_flag=True, help="Print what would be downloaded and run, and how long."),
     ],
     "Checkpoints": [
-        cloup.option("--checkpoints-file", type=click.File(), metavar="FILE|-", help="One checkpoint a line."),
+        cloup.option("--checkpoints-file", metavar="FILE|-", help="One checkpoint a line."),
     ],
     "Running": [
         cloup.option("--flavor", "jobs_flavor", metavar="NAME", help="Hardware of a job [default: cpu-basic]."),
@@ -126,7 +126,7 @@ _OWN_FLAGS = {
 @cloup.command(short_help="Rank checkpoints for a dataset.")
 @option_groups(_OWN_FLAGS)
 def rank(
-    checkpoints_file: Iterable[str] | None,
+    checkpoints_file: str | None,
     target: Path | None,
     strict: bool,
     dry_run: bool,
@@ -138,7 +138,7 @@ def rank(
     Without --checkpoint, the list for the dataset's task is used (see hf-emms presets).
     """
     if target is not None:
-        output_format(target)  # a suffix that cannot be written fails now, not after hours
+        check_output(target, [given["dataset"], *([checkpoints_file] if checkpoints_file else [])])
     given["checkpoints"] = (*given["checkpoints"], *_listed(checkpoints_file))
     settings = job_settings(given["engine"] or SETTINGS["engine"].default, results_repo, given)
     options = options_from(given)
@@ -148,14 +148,18 @@ def rank(
         ranking = rank_on_jobs(options, settings, dry_run=dry_run)
     if ranking is None:
         return
+    saved, problem = _saved(ranking, target, cache=options.cache)
     if out.quiet:
         out.data("\n".join(row.checkpoint for row in ranking.rows if row.error is None))
     else:
         out.ranking(ranking)
-    saved = target or (cached_file(ranking) if options.cache else None)
-    if saved is not None and not write_ranking(ranking, saved, required=target is not None):
-        saved = None
     out.message(summary(ranking, saved))
+    if results_repo is not None and settings is None:
+        from hf_emms.ranking_job import published
+
+        out.message(published(ranking, results_repo))
+    if problem is not None:
+        raise problem
     if ranking.best is None:
         raise EmmsError("no checkpoint could be scored", "the failed rows have the reasons; --debug shows tracebacks")
     if strict and any(row.error is not None for row in ranking.rows):
@@ -179,11 +183,25 @@ def _rank_here(options: Options, results_repo: str | None, *, dry_run: bool) -> 
         ranking = None if dry_run else run(planned, progress)
     if ranking is None:
         _print_plan(planned)
-    elif results_repo is not None:
-        from hf_emms.ranking_job import published
-
-        out.message(published(ranking, results_repo))
     return ranking
+
+
+def _saved(ranking: Ranking, target: Path | None, *, cache: bool) -> tuple[Path | None, EmmsError | None]:
+    """Writes a ranking to --output or, where that fails or is missing, to the cache.
+
+    Returns:
+        The file, and why --output could not be written.
+    """
+    problem = None
+    for path in (target, cached_file(ranking) if cache else None):
+        if path is not None:
+            try:
+                write_ranking(ranking, path)
+            except EmmsError as error:
+                problem = error if path is target else problem
+            else:
+                return path, problem
+    return None, problem
 
 
 def summary(ranking: Ranking, saved: Path | None) -> str:
@@ -218,10 +236,28 @@ def _labels(ranking: Ranking) -> list[str]:
     return [f"{what}: {', '.join(names)}" for what, names in found if names]
 
 
-def _listed(file: Iterable[str] | None) -> list[str]:
-    """Checkpoints of a file: one a line, "#" starts a comment."""
-    lines = (line.partition("#")[0].strip() for line in file or ())
-    return [line for line in lines if line]
+def _listed(file: str | None) -> list[str]:
+    """Checkpoints of a file ("-": stdin): one a line, "#" starts a comment; UTF-8, or what its byte order mark says.
+
+    Raises:
+        EmmsError: it cannot be read, or names no checkpoint.
+    """
+    if file is None:
+        return []
+    hint = "--checkpoints-file FILE with one checkpoint a line, in UTF-8"
+    try:
+        content = sys.stdin.buffer.read() if file == "-" else Path(file).read_bytes()
+        wide = content.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE))
+        text = content.decode("utf-16" if wide else "utf-8-sig")
+    except (OSError, ValueError) as error:
+        reason = getattr(error, "strerror", None) or "it is not a text in UTF-8"
+        raise EmmsError(f"cannot read --checkpoints-file {file}: {reason}", hint) from error
+    found = [line for line in (line.partition("#")[0].strip() for line in text.splitlines()) if line]
+    if not found:
+        raise EmmsError(
+            f"--checkpoints-file {file} names no checkpoint", "leave it out to rank the task's list (hf-emms presets)"
+        )
+    return found
 
 
 def _print_plan(plan: Plan) -> None:

@@ -12,7 +12,6 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
-from hf_emms import hub
 from hf_emms.errors import EmmsError
 
 OPT_OUT = "HF_EMMS_INSTALL_METRIC"
@@ -178,4 +177,6 @@ def publish_metric(repo_id: str, *, private: bool = False) -> str:
             f"--repo-id {owner if name else 'USER'}/emms",
         )
     message = "EMMS: the metric, its card and its page"
+    from hf_emms import hub
+
     return hub.publish_space(repo_id, source_folder(), message=message, private=private, ignore=_NOT_OF_THE_METRIC)

@@ -69,7 +69,7 @@ def test_the_repository_is_installed_as_a_python_package() -> None:
     assert not (ROOT / "hf-emms").exists()
     assert not (ROOT / "manifest.json").exists()
     project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
-    assert project["scripts"]["hf-emms"] == "hf_emms.cli:main"
+    assert project["scripts"]["hf-emms"] == "hf_emms.__main__:main"
 
 
 def test_the_first_description_in_the_project_file_is_the_one_that_hf_shows() -> None:

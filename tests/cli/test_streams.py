@@ -1,0 +1,132 @@
+"""What happens to a run and its files when stdout or stderr is closed, full or gone."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from hf_emms.ranking import Ranking
+
+PROGRAM = f"{sys.executable} -m hf_emms"
+RANK = (
+    "rank --dataset demo_captions --max-samples 60 -e emms-demo/encoder-minilm-static --estimator emms "
+    "-c emms-demo/vit-random -c emms-demo/resnet-distilled"
+)
+# Prints a line as soon as the program is about to import the command line.
+STOPPABLE = """
+import signal, sys
+import hf_emms.__main__ as program
+install, sys.argv[0] = signal.signal, "hf-emms"
+program.signal.signal = lambda *words: (install(*words), print("up", flush=True))
+program.main()
+"""
+TOKEN = "hf_" + "abcdefghijklmnopqrstuvwxyz12345678"
+
+
+Shell = Callable[[str], "subprocess.CompletedProcess[str]"]
+
+
+@pytest.fixture
+def shell(emms_cache: Path, tmp_path: Path) -> Shell:
+    """Runs a line of bash in an empty folder; the exit code is that of the first command of the line."""
+
+    def run(line: str) -> subprocess.CompletedProcess[str]:
+        script = f"{line}; exit ${{PIPESTATUS[0]}}"
+        environment = os.environ | {"HF_EMMS_CACHE": str(emms_cache)}
+        return subprocess.run(
+            ["bash", "-c", script], capture_output=True, text=True, env=environment, cwd=tmp_path, check=False
+        )
+
+    return run
+
+
+@pytest.mark.parametrize(
+    ("streams", "code"),
+    [
+        ("| true", 0),
+        ("2>&1 | head -2", 0),
+        ("2>/dev/full", 0),
+        ("> /dev/full", 1),
+        ("<&- >&- 2>&-", 1),
+    ],
+)
+def test_no_stream_ends_a_run_or_loses_its_file(shell: Shell, tmp_path: Path, streams: str, code: int) -> None:
+    done = shell(f"{PROGRAM} {RANK} -o ranking.json {streams}")
+    ranking = Ranking.from_json((tmp_path / "ranking.json").read_text())
+    assert [row.error for row in ranking.rows] == [None, None]
+    assert done.returncode == code
+    assert "Traceback" not in done.stderr
+    assert "Exception ignored" not in done.stderr
+    if streams == "> /dev/full":
+        assert "No space left on device" in done.stderr
+
+
+def test_a_ranking_that_cannot_be_written_is_still_printed_and_kept(shell: Shell, tmp_path: Path) -> None:
+    (tmp_path / "folder").mkdir()
+    # The file system refuses the file after the run only: the limit is on the size of files.
+    done = shell(f"(ulimit -f 1; {PROGRAM} {RANK} -o folder/ranking.json --format tsv)")
+    assert done.returncode == 1
+    assert "emms-demo/resnet-distilled" in done.stdout
+    assert "cannot write folder/ranking.json" in done.stderr
+    assert list((tmp_path / "folder").iterdir()) == []
+
+
+@pytest.mark.parametrize("output", ["folder.json", "file/ranking.json", "data.csv", "linked.csv", "/proc/ranking.csv"])
+def test_an_output_that_cannot_be_or_is_the_dataset_is_refused_before_the_work(
+    shell: Shell,
+    tmp_path: Path,
+    output: str,
+) -> None:
+    (tmp_path / "folder.json").mkdir()
+    (tmp_path / "file").touch()
+    content = "text,label\n" + "".join(f"text {number},{number % 2}\n" for number in range(20))
+    (tmp_path / "data.csv").write_text(content)
+    (tmp_path / "linked.csv").symlink_to("data.csv")
+    done = shell(f"{PROGRAM} rank --dataset data.csv -e emms-demo/encoder-minilm-static -o {output}")
+    assert (done.returncode, done.stdout) == (1, "")
+    assert f"--output {output}" in done.stderr
+    assert "[1/" not in done.stderr
+    assert (tmp_path / "data.csv").read_text() == content
+
+
+@pytest.mark.parametrize(
+    ("how", "after", "code"), [(signal.SIGINT, 0.0, 130), (signal.SIGTERM, 0.1, 143), (signal.SIGINT, 1.0, 130)]
+)
+def test_a_command_that_is_stopped_says_so_from_its_first_moment_on(
+    emms_cache: Path, how: signal.Signals, after: float, code: int
+) -> None:
+    line = [sys.executable, "-c", STOPPABLE, *RANK.split()]
+    process = subprocess.Popen(line, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    assert process.stdout is not None
+    process.stdout.readline()
+    time.sleep(after)
+    process.send_signal(how)
+    _, err = process.communicate()
+    assert err.strip().endswith("run the same command again to continue.")
+    assert "Traceback" not in err
+    assert process.returncode == code
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        f"rank --dataset demo_captions --max-samples 20 -e emms-demo/encoder-minilm-static -c {TOKEN}",
+        f"rank --dataset demo_captions --max-samples 20 -e emms-demo/encoder-minilm-static -c org/name@{TOKEN}",
+        f"rank --dataset org/name@{TOKEN}",
+        f"rank --dataset org/name --engine jobs --results-repo a/b --dry-run --jobs-package git+https://{TOKEN}@github.com/a/b",
+        "rank --dataset org/name --engine jobs --results-repo a/b --dry-run --jobs-package git+https://me:pass1word@host/a",
+        f"rank --dataset demo_captions --format {TOKEN}",
+        f"{TOKEN}",
+    ],
+)
+def test_a_token_in_an_argument_is_never_printed(shell: Shell, words: str) -> None:
+    done = shell(f"{PROGRAM} --debug {words}")
+    assert TOKEN not in done.stdout + done.stderr
+    assert "pass1word" not in done.stdout + done.stderr
