@@ -124,7 +124,7 @@ def checkpoint_errors() -> Iterator[None]:
     try:
         yield
     # The one wide guard: files and code of others may raise anything, and the other rows must not be lost for it.
-    except Exception as error:  # noqa: BLE001
+    except Exception as error:
         raise EmmsError(one_line(error)) from error
 
 

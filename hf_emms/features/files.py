@@ -133,9 +133,13 @@ def _refetch_hint(repo: Repo, path: Path) -> str:
 def _shard_names(repo: Repo, index: Path) -> list[str]:
     """The files that the index of weights in several files names."""
     try:
-        return sorted(set(read_json(repo, index)["weight_map"].values()))
+        names = sorted(set(read_json(repo, index)["weight_map"].values()))
     except (KeyError, TypeError, AttributeError):
         raise EmmsError(f"{_INDEX} of {repo.id} has no weight_map", _refetch_hint(repo, index)) from None
+    for name in names:
+        if Path(name).is_absolute() or ".." in Path(name).parts:
+            raise EmmsError(f"{_INDEX} of {repo.id} names {name!r}, outside the repository", _refetch_hint(repo, index))
+    return names
 
 
 def _check_safetensors(repo: Repo, path: Path) -> None:
