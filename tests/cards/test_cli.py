@@ -5,8 +5,6 @@ from __future__ import annotations
 import itertools
 import subprocess
 import sys
-import threading
-import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -17,6 +15,7 @@ from hf_emms.ranking import Ranking
 from tests.helpers.command_line import CommandLine, Done
 from tests.helpers.hub_client import commands, home, hub
 from tests.helpers.rankings import example
+from tests.helpers.waiting import eventually
 from tests.hub import Hub
 from tests.hub.fixtures import client_environment
 
@@ -254,18 +253,12 @@ def test_offline_nothing_is_written(cli: CommandLine, hub: Hub, home: Path, org:
 
 def test_what_was_committed_meanwhile_is_read_again(hub: Hub, cli: CommandLine, org: str, ranking: Path) -> None:
     id = f"{org}/best"
-    hub.fail(f"POST */{id}/preupload/*", "slow", seconds=1.0)
-    seen = hub.count(f"POST */{id}/preupload/*")
 
     def edit() -> None:
-        while hub.count(f"POST */{id}/preupload/*") == seen:
-            time.sleep(0.01)
         hub.store.put_files(id, {"README.md": README + b"\r\nedited meanwhile\r\n"})
 
-    editor = threading.Thread(target=edit)
-    editor.start()
+    hub.fail(f"POST */{id}/preupload/*", "call", call=edit)
     done = cli.run("card", "--ranking", ranking, "--repo-id", id, "--push", token=hub.token(user=org))
-    editor.join()
     assert done.code == 0
     assert [entry.status for entry in hub.requests if f"/{id}/commit/" in entry.path] == [412, 200]
     written = readme(hub, id)
@@ -409,12 +402,11 @@ def test_a_killed_run_goes_on_where_it_was(
 ) -> None:
     mine, file = mixed
     token = hub.token(user=mine)
-    hub.fail(f"GET */{org}/close/*", "slow", None, seconds=20)
+    hub.fail(f"GET */{org}/close/*", "slow", None, seconds=300)
     command = [str(Path(sys.executable).with_name("hf-emms")), "card", "--ranking", str(file), "--all", "--create-pr"]
     running = subprocess.Popen(command, env=client_environment(hub, home, HF_TOKEN=token), stderr=subprocess.DEVNULL)
-    while not hub.count(f"GET */{org}/close/*"):
-        assert running.poll() is None
-        time.sleep(0.05)
+    eventually(lambda: hub.count(f"GET */{org}/close/*") or running.poll() is not None)
+    assert running.poll() is None
     running.kill()
     running.wait()
     hub.faults.clear()

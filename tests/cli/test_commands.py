@@ -10,7 +10,6 @@ import pty
 import signal
 import subprocess
 import sys
-import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import NamedTuple
@@ -24,6 +23,7 @@ from hf_emms.cli import app, main
 from hf_emms.ranking import Ranking
 from hf_emms.scoring.estimators import DEFAULT_ESTIMATORS
 from tests.helpers.tiny_checkpoints import build
+from tests.helpers.waiting import eventually
 
 GOOD, POOR = "emms-demo/resnet-distilled", "emms-demo/vit-random"
 PROGRAM = [sys.executable, "-m", "hf_emms"]
@@ -362,11 +362,8 @@ def _started(words: list[str], emms_cache: Path) -> subprocess.Popen[str]:
 
 
 def _wait_for_a_row(process: subprocess.Popen[str], emms_cache: Path) -> None:
-    deadline = time.monotonic() + 120
-    while not list(emms_cache.glob("rows/*.json")):
-        assert process.poll() is None, process.communicate()
-        assert time.monotonic() < deadline, "no row was finished"
-        time.sleep(0.005)
+    eventually(lambda: list(emms_cache.glob("rows/*.json")) or process.poll() is not None)
+    assert process.poll() is None, process.communicate()
 
 
 @pytest.mark.parametrize("how", [signal.SIGKILL, signal.SIGINT], ids=["SIGKILL", "SIGINT"])

@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import os
+import signal
 import socket
 import subprocess
 import sys
-import time
 import urllib.request
 
 import pytest
 
 from tests.helpers.rankings import example
+from tests.helpers.waiting import PATIENCE, eventually
 
 SCRIPT = "import sys; sys.argv[0] = 'hf-emms'; from hf_emms.cli import main; main()"
 
@@ -26,25 +27,25 @@ def free_port():
         return probe.getsockname()[1]
 
 
+def page(port):
+    """What is served on a port, if anything is."""
+    try:
+        with urllib.request.urlopen(f"http://127.0.0.1:{port}", timeout=PATIENCE) as answer:
+            return answer.read()
+    except OSError:
+        return None
+
+
 def test_it_serves_a_folder(tmp_path):
     pytest.importorskip("gradio", reason="the leaderboard needs gradio")
     (tmp_path / "beans.json").write_text(example().to_json())
     port = free_port()
     server = subprocess.Popen(command("--results", str(tmp_path), "--port", str(port)), start_new_session=True)
     try:
-        end = time.monotonic() + 60
-        while True:
-            try:
-                with urllib.request.urlopen(f"http://127.0.0.1:{port}", timeout=5) as answer:
-                    assert b"EMMS leaderboard" in answer.read()
-                break
-            except OSError:
-                assert server.poll() is None
-                assert time.monotonic() < end
-                time.sleep(0.3)
+        assert b"EMMS leaderboard" in eventually(lambda: page(port) or server.poll() is not None)
     finally:
-        os.killpg(server.pid, 2)
-        assert server.wait(timeout=20) == 0
+        os.killpg(server.pid, signal.SIGINT)
+        assert server.wait(PATIENCE) == 0
 
 
 def test_a_folder_that_is_not_there_and_a_port_in_use():

@@ -13,10 +13,10 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
+from tests.helpers.hub_client import run
 from tests.helpers.rows import error_of, image_rows, labels_of, pictures, png, texts, write_text_file
 from tests.helpers.samples import load_sample
 from tests.hub import Hub
-from tests.hub_client.test_resolve import run
 
 # ---- the forms a dataset comes in -----------------------------------------------------------------------------
 

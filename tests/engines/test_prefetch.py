@@ -12,20 +12,11 @@ from hf_emms import demo
 from hf_emms.engines.local import AHEAD, Prefetch
 from hf_emms.errors import EmmsError
 from hf_emms.hub import CANCELLED, Repo
+from tests.helpers.waiting import PATIENCE, eventually
 from tests.hub import Hub
-from tests.hub.faults import Fault
 from tests.hub.fixtures import run_client
 
 REPOS = [Repo(f"org/model-{number}", "model", "0" * 40) for number in range(6)]
-
-
-def eventually(holds: object, seconds: float = 10.0) -> None:
-    """Waits until a call gives something true."""
-    assert callable(holds)
-    until = time.monotonic() + seconds
-    while not holds():
-        assert time.monotonic() < until
-        time.sleep(0.01)
 
 
 def test_no_more_than_the_bound_lie_ready() -> None:
@@ -84,18 +75,19 @@ def test_the_next_checkpoint_arrives_while_one_computes(hub: Hub, tmp_path: Path
         from hf_emms.options import Options
 
         class Slow(Silent):
-            seen = []
+            seen = [False]
             def advanced(self, checkpoint, inputs):
-                if not self.seen:
-                    time.sleep(2)  # a checkpoint that takes long
-                    self.seen += [files["model.safetensors"].cached for files in map(listing, repos)]
+                until = time.monotonic() + 60
+                while not all(self.seen) and time.monotonic() < until:  # a checkpoint that takes long
+                    self.seen = [files["model.safetensors"].cached for files in map(listing, repos)]
 
         ids = tuple(f"org/model-{number}" for number in range(3))
         planned = plan(Options("demo_captions", ids, max_samples=40, estimators=("emms",),
                                encoders=("emms-demo/encoder-minilm-static",)), Silent())
         repos = [candidate.repo for candidate in planned.candidates]
-        ranking = run(planned, Slow())
-        print(json.dumps([Slow.seen, [row.error for row in ranking.rows]]))
+        slow = Slow()
+        ranking = run(planned, slow)
+        print(json.dumps([slow.seen, [row.error for row in ranking.rows]]))
         """
     assert run_client(hub, code, tmp_path) == [[True, True, True], [None, None, None]]
 
@@ -105,20 +97,19 @@ def test_the_hub_is_asked_for_several_checkpoints_at_a_time(hub: Hub, tmp_path: 
     assert folder is not None
     for number in (0, 1, 3):
         hub.store.put_files(f"org/model-{number}", {path.name: path for path in folder.iterdir()})
-    hub.faults.add(Fault("GET /api/models/*", "slow", times=None, seconds=2.0))
+    together = threading.Barrier(3, timeout=PATIENCE)
+    hub.fail("GET /api/models/*", "call", times=3, call=together.wait)
     code = """
-        import json, time
+        import json
         from hf_emms.engines.base import Silent
         from hf_emms.plan import plan
         from hf_emms.options import Options
 
         ids = tuple(f"org/model-{number}" for number in range(4))
         request = Options("demo_captions", ids, max_samples=40, encoders=("emms-demo/encoder-minilm-static",))
-        started = time.monotonic()
         planned = plan(request, Silent())
-        seconds = time.monotonic() - started
-        print(json.dumps([seconds, [[one.id, one.repo is None] for one in planned.candidates]]))
+        print(json.dumps([[one.id, one.repo is None] for one in planned.candidates]))
         """
-    seconds, found = run_client(hub, code, tmp_path)
+    found = run_client(hub, code, tmp_path)
+    assert not together.broken  # three requests waited for each other
     assert found == [[f"org/model-{number}", number == 2] for number in range(4)]
-    assert seconds < 3 * 2.0  # one after the other, the three that are there alone take longer

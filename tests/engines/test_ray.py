@@ -7,7 +7,6 @@ import signal
 import subprocess
 import sys
 import threading
-import time
 import uuid
 from collections.abc import Iterator
 from pathlib import Path
@@ -24,6 +23,7 @@ from hf_emms.ranking import Ranking, Row
 from tests.helpers.processes import descendants, marked
 from tests.helpers.rows import answered
 from tests.helpers.tiny_checkpoints import build
+from tests.helpers.waiting import PATIENCE, eventually
 
 GOOD, POOR = "emms-demo/resnet-distilled", "emms-demo/vit-random"
 ROWS, SHARD = 150, 60
@@ -111,12 +111,8 @@ class TestOnACluster:
         killed: list[int] = []
 
         def kill() -> None:
-            until = time.monotonic() + 60
-            while not killed and time.monotonic() < until:
-                for pid in descendants("ray::extract_shard"):
-                    os.kill(pid, signal.SIGKILL)
-                    killed.append(pid)
-                    break
+            killed.append(eventually(lambda: next(descendants("ray::extract_shard"), None)))
+            os.kill(killed[0], signal.SIGKILL)
 
         killer = threading.Thread(target=kill)
         killer.start()
@@ -185,20 +181,14 @@ def test_interrupted_it_leaves_no_process_behind(encoder: str, tmp_path: Path) -
     program = [sys.executable, "-c", "from hf_emms.cli import main; main()", *words]
     environment = {**os.environ, "HF_EMMS_CACHE": str(tmp_path), "RAY_TMPDIR": "/tmp", "MARK": mark.partition("=")[2]}
     with subprocess.Popen(program, env=environment, stderr=subprocess.PIPE, text=True) as process:
-        until = time.monotonic() + 60
-        while not list(descendants("ray::extract_shard")):
-            assert time.monotonic() < until
-            assert process.poll() is None
-            time.sleep(0.02)
+        eventually(lambda: list(descendants("ray::extract_shard")) or process.poll() is not None)
+        assert process.poll() is None
         assert marked(mark)
         process.send_signal(signal.SIGINT)
-        _, said = process.communicate(timeout=60)
+        _, said = process.communicate(timeout=PATIENCE)
     assert process.returncode == 130
     assert said.strip().splitlines()[-1].startswith("Stopped.")
-    until = time.monotonic() + 20
-    while marked(mark):
-        assert time.monotonic() < until
-        time.sleep(0.1)
+    eventually(lambda: not marked(mark))
 
 
 @pytest.mark.parametrize(

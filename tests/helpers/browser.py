@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 
 from scripts.docs.screenshots import CHROMIUM_ARGUMENTS, chromium, served
+from tests.helpers.waiting import PATIENCE
 
 __all__ = ["served"]
 
@@ -22,6 +23,7 @@ def browser() -> Iterator[Any]:
     if chromium() is None:
         pytest.skip("there is no Chromium here: install it, or name one in CHROMIUM")
     with sync_api.sync_playwright() as playwright:
+        sync_api.expect.set_options(timeout=PATIENCE * 1000)
         running = playwright.chromium.launch(executable_path=chromium(), args=CHROMIUM_ARGUMENTS)
         yield running
         running.close()
@@ -40,7 +42,7 @@ def open_page(browser: Any) -> Iterator[Any]:
         context = browser.new_context(**({"viewport": {"width": 1280, "height": 900}} | options))
         contexts.append(context)
         page = context.new_page()
-        page.set_default_timeout(20_000)
+        page.set_default_timeout(PATIENCE * 1000)
         page.on("console", console)
         page.on("pageerror", lambda error: problems.append(str(error)))
         page.goto(address, wait_until="load")

@@ -9,15 +9,18 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+from tests.helpers.waiting import PATIENCE
+
 _LOOP = """
 import contextlib, io, json, os, sys, traceback
 from hf_emms.cli import main
 
 answers = os.fdopen(os.dup(1), "w")
+inherited = dict(os.environ)
 for line in sys.stdin:
     asked = json.loads(line)
-    os.environ.pop("HF_TOKEN", None)
-    os.environ.update(asked["environment"])
+    os.environ.clear()
+    os.environ.update(inherited | asked["environment"])
     out, err, code = io.StringIO(), io.StringIO(), 0
     sys.argv = ["hf-emms", *asked["arguments"]]
     with contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):
@@ -77,4 +80,4 @@ class CommandLine:
         """Ends the process."""
         assert self._process.stdin is not None
         self._process.stdin.close()
-        self._process.wait(30)
+        self._process.wait(PATIENCE)

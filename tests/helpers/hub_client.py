@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
+import textwrap
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from tests.helpers.command_line import CommandLine
 from tests.hub import Hub, running_hub
-from tests.hub.fixtures import client_environment
+from tests.hub.fixtures import client_environment, run_client
 
 # Seconds that commands try to reach a Hub that fails.
-DEADLINE = "8"
+DEADLINE = "60"
 
 
 @contextmanager
@@ -39,3 +41,20 @@ def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def cli(hub: Hub, home: Path) -> Iterator[CommandLine]:
     with commands(hub, home) as running:
         yield running
+
+
+_REPORT = """
+import json
+from hf_emms.errors import EmmsError
+from hf_emms.hub import fetch, resolve
+def report(call):
+    try:
+        return call()
+    except EmmsError as error:
+        return {"error": type(error).__name__, "message": error.message, "hint": error.hint}
+"""
+
+
+def run(code: str, hub: Hub, home: Path, **environment: str) -> Any:
+    """Runs code of a client of the Hub, as `run_client`; `report` makes a dict of what a call in it is refused."""
+    return run_client(hub, _REPORT + textwrap.dedent(code), home, **environment)

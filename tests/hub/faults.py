@@ -6,10 +6,11 @@ import threading
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from fnmatch import fnmatchcase
+from typing import Any
 
 from .messages import Response, Slice, reply
 
-KINDS = ("cut", "drop", "slow", "stale-etag")
+KINDS = ("call", "cut", "drop", "slow", "stale-etag")
 
 
 @dataclass
@@ -20,13 +21,15 @@ class Fault:
         pattern: shell pattern for "METHOD /path", e.g. "POST */commit/*" (the path is decoded, without its query).
         kind: a status (429, 503, 412, …), answered instead of the real answer; "drop": the connection is closed
             before the request is looked at; "cut": the request is carried out and the connection closed in the
-            middle of the answer's body; "slow": the body takes its time; "stale-etag": the file's ETag is another.
+            middle of the answer's body; "slow": the body takes its time; "stale-etag": the file's ETag is another;
+            "call": something else happens first.
         times: how often; None for ever.
         retry_after: the Retry-After header of a status.
         message: the error text of a status.
         after: the bytes that a cut lets through; half of them by default.
         seconds: how long a slow body takes.
         etag: the ETag of a "stale-etag".
+        call: what happens at a "call", in the thread that answers.
         headers: further headers of a status.
         body: what a status is answered with, in place of an error in JSON.
     """
@@ -39,6 +42,7 @@ class Fault:
     after: int | None = None
     seconds: float = 1.0
     etag: str = "0" * 40
+    call: Callable[[], Any] | None = None
     headers: Mapping[str, str] = field(default_factory=dict)
     body: bytes | None = None
 
@@ -71,8 +75,8 @@ class Faults:
             self._faults.clear()
 
     def before(self, line: str) -> Fault | None:
-        """The fault that replaces the answer to this request, if one is due."""
-        return self._take(line, lambda fault: isinstance(fault.kind, int) or fault.kind == "drop")
+        """The fault that replaces the answer to this request or comes before it, if one is due."""
+        return self._take(line, lambda fault: isinstance(fault.kind, int) or fault.kind in ("call", "drop"))
 
     def after(self, line: str, response: Response) -> Fault | None:
         """The fault that spoils this answer. Only bodies can be cut or slow, only files have ETags."""

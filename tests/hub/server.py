@@ -175,6 +175,9 @@ class _Handler(BaseHTTPRequestHandler):
         entry.authorized = "Authorization" in self.headers
         self.hub.requests.append(entry)
         fault = self.hub.faults.before(entry.line)
+        if fault is not None and fault.call is not None:
+            fault.call()
+            fault = None
         if fault is None:
             response = self._answer(parts.path, parts.query, body)
             fault = self.hub.faults.after(entry.line, response)

