@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from hypothesis import HealthCheck, settings
 
 from tests import ROOT
 
@@ -39,6 +40,8 @@ os.environ.update(
     RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER="0",  # its processes then use the loopback device
     RAY_USAGE_STATS_ENABLED="0",
 )
+if "PYTEST_XDIST_WORKER" in os.environ:
+    os.environ["OMP_NUM_THREADS"] = "1"  # the other cores are for the other workers
 for name in (
     "HF_TOKEN",
     "HF_EMMS_DEBUG",
@@ -48,6 +51,22 @@ for name in (
     "HF_MODULES_CACHE",
 ):
     os.environ.pop(name, None)
+
+
+# The same examples every time, however long one takes: the tests of a tree pass or fail, on a busy machine too.
+settings.register_profile("tests", deadline=None, suppress_health_check=[HealthCheck.too_slow], derandomize=True)
+settings.load_profile("tests")
+
+# Fixtures of the session that take long to set up: the tests that share one run in one process.
+_SHARED = {"browser": "pages", "space": "pages", "wheel": "wheel"}
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Says what `--dist loadgroup` keeps in one process: a file, or the tests that share a fixture."""
+    for item in items if config.pluginmanager.hasplugin("xdist") else ():
+        shared = {_SHARED[name] for name in getattr(item, "fixturenames", ()) if name in _SHARED}
+        item.add_marker(pytest.mark.xdist_group(min(shared, default=str(item.path))))
 
 
 def _is_loopback(host: Any) -> bool:

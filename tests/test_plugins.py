@@ -55,7 +55,6 @@ def add_package(folder: Path, name: str, group: str, entry: str, code: str = "")
 # ---- an example package, installed with pip -------------------------------------------------------------------
 
 
-@pytest.mark.slow
 def test_a_task_an_estimator_and_an_architecture_of_a_package_rank_together(installed_example: CommandLine) -> None:
     named = ("--task", "word_topic", "--estimator", "class-spread", "--estimator", "emms")
     done = installed_example.run(*RANK, *ENCODER, *named, "-c", "./random", "-c", "./trained", "--format", "json")
@@ -73,14 +72,12 @@ def test_a_task_an_estimator_and_an_architecture_of_a_package_rank_together(inst
     assert 0 < worst["scores"]["class-spread"]["value"] < 1
 
 
-@pytest.mark.slow
 def test_a_task_of_a_package_is_not_inferred_in_place_of_ours(installed_example: CommandLine) -> None:
     done = installed_example.run(*RANK, *ENCODER, "-c", "./trained", "--estimator", "emms", "--format", "json")
     assert done.code == 0, done.err
     assert json.loads(done.out)["task"] == "text-classification"
 
 
-@pytest.mark.slow
 def test_what_a_package_adds_is_listed(installed_example: CommandLine) -> None:
     done = installed_example.run("presets", "--format", "tsv")
     assert "estimator\tclass-spread\t\tshare of the variance" in done.out

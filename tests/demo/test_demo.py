@@ -7,11 +7,7 @@ import subprocess
 import sys
 from pathlib import Path
 
-import pytest
-
 from hf_emms.ranking import Ranking
-
-pytestmark = pytest.mark.slow
 
 # Says on its last line of stderr whether torch was needed.
 PROGRAM = """

@@ -338,7 +338,7 @@ BAD = {
     "twice": (changed(rows=json.loads(example().to_json())["rows"][:1] * 2), "in the list twice"),
     "order": (changed(rows=json.loads(example().to_json())["rows"][2::-1]), "is below a row"),
     "many": (
-        of_rows("x", *(scored(f"a/{i}", -0.1, 1) for i in range(submit.MAX_ROWS + 1)))
+        example(rows=[msgspec.structs.replace(scored(f"a/{i}", -0.1, 1), rank=1) for i in range(submit.MAX_ROWS + 1)])
         .to_json(indent=None)
         .replace('"notes":[]', '"notes": []'),
         "at most",
