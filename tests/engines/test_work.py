@@ -118,7 +118,7 @@ def test_texts_cost_few_multiplications_more_than_their_own_tokens(tmp_path: Pat
     """Sorting leaves little padding: counted are the multiplications of every matrix product of the model."""
     words = TEXTS[2].split()
     rng = np.random.default_rng(0)
-    texts = [" ".join(rng.choice(words, size)) for size in np.clip(rng.lognormal(2, 0.7, 400), 1, 30).astype(int)]
+    texts = [" ".join(rng.choice(words, size)) for size in np.clip(rng.lognormal(2, 0.7, 150), 1, 30).astype(int)]
     extractor = load_extractor(repo_of(build(tmp_path, "bert")), "text", "text-classification", device="cpu")
 
     def multiplications(batch_size: int | None) -> int:

@@ -78,7 +78,7 @@ def test_the_import_takes_no_other_package_along(cache):
 import sys
 before = set(sys.modules)
 import hf_emms
-print({name.partition(".")[0] for name in set(sys.modules) - before} - sys.stdlib_module_names)
+print({name.partition(".")[0] for name in set(sys.modules) - before} - sys.stdlib_module_names - {"__mp_main__"})
 """
     for _ in range(2):
         assert python(code, cache).stdout == "{'hf_emms'}\n"
