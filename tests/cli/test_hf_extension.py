@@ -41,7 +41,7 @@ def installed(tmp_path: Path) -> dict[str, str]:
 
 def hf(environment: dict[str, str], *arguments: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
-        [str(BIN / "hf"), *arguments], env=environment, capture_output=True, text=True, timeout=120, check=False
+        [str(BIN / "hf"), *arguments], env=environment, capture_output=True, text=True, timeout=300, check=False
     )
 
 

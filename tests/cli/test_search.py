@@ -125,7 +125,7 @@ def test_the_ids_can_be_piped_to_rank(hub: Hub, home: Path) -> None:
     emms = f"emms() {{ {sys.executable} -c 'from hf_emms.cli import main; main()' \"$@\"; }}"
     command = f"{emms}; emms search --task image-classification --limit 2 | emms {rank} --checkpoints-file -"
     environment = client_environment(hub, home)
-    done = subprocess.run(["bash", "-c", command], env=environment, capture_output=True, text=True, timeout=120)
+    done = subprocess.run(["bash", "-c", command], env=environment, capture_output=True, text=True, timeout=300)
     assert done.stdout.split() == ["ada/vit", "ada/backbone"], done.stderr
 
 

@@ -112,7 +112,7 @@ def alone(coroutine):
     found = []
     thread = threading.Thread(target=lambda: found.append(asyncio.run(coroutine())))
     thread.start()
-    thread.join(timeout=60)
+    thread.join(timeout=300)
     return found[0]
 
 
@@ -134,7 +134,7 @@ def test_fifty_clients_at_once(space):
 
 
 def fetch(target):
-    with urllib.request.urlopen(target, timeout=60) as answer:
+    with urllib.request.urlopen(target, timeout=300) as answer:
         return answer.read()
 
 

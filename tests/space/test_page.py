@@ -227,7 +227,8 @@ def test_about_says_what_the_score_does_not_say(show):
 
 def test_a_broken_file_is_named_and_costs_nothing_else(show):
     page = show(BEANS)
-    expect(page.get_by_text("About the data:").locator("..")).to_contain_text("broken.json: this is not a ranking: it is not JSON")
+    about = page.get_by_text("About the data:").locator("..")
+    expect(about).to_contain_text("broken.json: this is not a ranking: it is not JSON")
 
 
 def test_hostile_names_are_only_text(show):
