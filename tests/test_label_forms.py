@@ -80,7 +80,7 @@ def test_numbers_stand_beside_the_encoders_of_their_words() -> None:
 def test_an_f_label_of_several_texts_is_the_mean_of_their_embeddings() -> None:
     captions = [["a red cat", "a cat"], ["a dog"], ["a cat", "a cat", "a dog", "a cow"]]
     rows = datasets.Dataset.from_dict({"text": ["x", "y", "z"], "labels": captions})
-    request = Options(rows, (CHECKPOINT,), encoders=(ENCODER,), cache=False)
+    request = Options(rows, (CHECKPOINT,), encoders=(ENCODER,), folds=3, cache=False)
     labels = embed_labels(plan(request, Silent()), open_cache(request, Silent()), Silent())
     target = load_sample(rows)
     texts = ("a cat", "a cow", "a dog", "a red cat")

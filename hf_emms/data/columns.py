@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import difflib
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import Any
 
 from hf_emms.data.reading import JoinedImages, Source
@@ -17,6 +19,12 @@ _PLURALS = {"string": "strings", "class": "classes", "integer": "integers", "flo
 _NUMBERED = re.compile(r"(.*?)_?\d+")
 # How a column may be recognised, surest first: by its name (an image by its type), a class by its type, any by it.
 _BY_NAME, _BY_CLASS, _BY_TYPE = range(3)
+# Names of columns that number or identify rows: never a label or an input unless named.
+_ID_LIKE = re.compile(
+    r"(?i:(.*[_\- .])?(ids?|idx|index|key|uuid|guid|no|nr)|unnamed: ?\d+|(row|line)_?(number|num|id)?)|.*(Id|ID)"
+)
+# How many rows of a stream show what a column holds.
+_SHOWN = 100
 # Types of which the only column is the one that is meant.
 _CLEAR_TYPES = ("image", "class", "string", "strings", "integer")
 
@@ -113,6 +121,8 @@ def columns_of(source: Source, preset: DatasetPreset | None, options: Options) -
     """
     features, given = source.rows.features, options.columns
     types = column_types(features) | dict.fromkeys(source.joined, "image")
+    check_exist(given, types)
+    expected: dict[str, str] = {}
     if options.task is None and preset is None:
         task, columns = find_task(types, given)
         source.notes.append(f"task {task.id} inferred from the columns")
@@ -123,6 +133,8 @@ def columns_of(source: Source, preset: DatasetPreset | None, options: Options) -
             if role not in given:
                 _check_expected(task, role, column, types, source.name)
         columns = find_columns(task, types, {**expected, **given})
+    if task.label.name not in {**expected, **given}:
+        _check_inferred_label(source, task, columns, chosen=options.task is not None or preset is not None)
     found = [f"{role} = {column} ({types[column.split(',')[0]]})" for role, column in columns.items()]
     source.notes.append(f"columns {', '.join(found)}")
     _check_names(task, columns, features)
@@ -134,6 +146,26 @@ def columns_of(source: Source, preset: DatasetPreset | None, options: Options) -
     schema = RowSchema(task, columns, types, names, words, source.joined)
     _check_options(options, schema)
     return schema
+
+
+def check_exist(given: Mapping[str, str], types: Mapping[str, str]) -> None:
+    """Checks that the columns that the user names exist.
+
+    Args:
+        given: role → column; several are joined by commas.
+        types: column → type, from `column_types`.
+
+    Raises:
+        EmmsError: one does not exist.
+    """
+    for role, columns in given.items():
+        for name in columns.split(","):
+            if name not in types and column_of(name) not in types:
+                close = difflib.get_close_matches(name, types, n=1)
+                raise EmmsError(
+                    f"there is no column {name!r}; it has: {_described(types)}",
+                    column_flag(role, close[0] if close else "COLUMN"),
+                )
 
 
 def column_types(features: Mapping[str, Any]) -> dict[str, str]:
@@ -187,6 +219,17 @@ def find_task(types: Mapping[str, str], given: Mapping[str, str]) -> tuple[Task,
         if fits:
             options = "; ".join(f"{id} from {_pairs(columns)}" for id, columns in fits.items())
             raise EmmsError(f"the columns fit several tasks: {options}", f"--task {' or --task '.join(fits)}")
+    if set(types.values()) == {"image"}:
+        raise EmmsError(
+            f"the pictures have no labels: {_described(types)} is the only column, as of one class or none",
+            "put them in one folder per class, two or more, or add a metadata.csv with file_name and caption",
+        )
+    ids = [name for name in types if _is_id_like(name, types[name])]
+    if ids and not given:
+        raise EmmsError(
+            f"none of {_described(types)} is clearly a label: {' and '.join(ids)} looks like a row number or a key",
+            f"name the label: {column_flag('label', '|'.join(types))}",
+        )
     flags = ", ".join(f"--{role}-column" for role in ROLES)
     raise EmmsError(
         f"no task fits the columns {_described(types)}" + (f" with {_pairs(given)}" if given else ""),
@@ -300,12 +343,47 @@ def _pick(role: Role, types: Mapping[str, str], taken: tuple[str, ...], how: int
         if series:
             return ",".join(sorted(series, key=lambda name: (len(name), name)))
     for type in role.types:
-        only = [name for name in free if free[name] == type and "." not in name]
+        only = [n for n in free if free[n] == type and "." not in n and not _is_id_like(n, type)]
         sure = type in ("image", "images") or (type == "class" and how >= _BY_CLASS)
         clear = type in _CLEAR_TYPES and (plural or type != "strings")
         if len(only) == 1 and (sure or (how == _BY_TYPE and clear)):
             return only[0]
     return None
+
+
+def _is_id_like(name: str, type: str) -> bool:
+    """Whether a column of texts or numbers is named as one that numbers or identifies rows."""
+    return type in ("string", "integer", "float") and _ID_LIKE.fullmatch(name) is not None
+
+
+def _check_inferred_label(source: Source, task: Task, columns: Mapping[str, str], *, chosen: bool) -> None:
+    """Refuses a label column that was found by its type alone where it numbers the rows or what it holds is not clear.
+
+    Args:
+        source: where the rows are.
+        task: the task.
+        columns: role → column.
+        chosen: whether the user named the task.
+    """
+    label = columns[task.label.name]
+    if label.lower() in task.label.candidates or label not in source.rows.features:
+        return
+    rows = source.rows.select_columns([label])
+    values = list(rows.take(_SHOWN) if source.streaming else rows.with_format(None)[label])
+    values = [row[label] for row in values] if source.streaming else values
+    numbers = [value for value in values if isinstance(value, (int, float))]
+    if len(numbers) == len(values) > 1 and all(a < b for a, b in pairwise(numbers)):
+        named = f"--task {task.id} {column_flag('label', label)}"
+        raise EmmsError(
+            f"column {label!r} may be a row number, not a label: its values are all different and increase",
+            f"name the label: {column_flag('label')}, or this one if it is meant: {named}",
+        )
+    if task.numbers is not None and not chosen:
+        classes = next(one.id for one in TASKS.built_in.values() if one.categorical and one.modality == task.modality)
+        raise EmmsError(
+            f"the numbers in column {label!r} may be classes or values, and nothing says which",
+            f"--task {classes} {column_flag('label', label)}, or --task {task.id} {column_flag('label', label)}",
+        )
 
 
 def _check_expected(task: Task, role: str, column: str, types: Mapping[str, str], name: str) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from hf_emms.cache import Cache
 from hf_emms.data.columns import columns_of
 from hf_emms.data.labels import make_labels
-from hf_emms.data.sample import Sample, assemble
+from hf_emms.data.sample import Sample, assemble, check_size
 from hf_emms.data.sample_cache import cached_sample, store_sample
 from hf_emms.data.sampling import draw
 from hf_emms.data.sources import find
@@ -37,4 +37,5 @@ def load_sample(options: Options, cache: Cache | None = None) -> Sample:
         labels = make_labels(drawn, source.notes)
         sample = assemble(source, drawn, labels)
         store_sample(cache, ref, options, sample)
+    check_size(sample, options)
     return sample

@@ -2,19 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import AbstractContextManager, contextmanager
+import errno
+import glob
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from hf_emms.data.inputs import UnusableError
+from hf_emms.data.local_files import FORMATS, broken_file, notes_on_unused, texts_as_they_are
 from hf_emms.errors import EmmsError
 from hf_emms.hub import Repo, limited_streaming, listing, page, retried, translate_hub_errors
 
 SPLIT_ORDER = ("train", "training", "validation", "valid", "val", "dev", "test", "testdev")
-_FORMATS = {".parquet": "parquet", ".json": "json", ".jsonl": "json", ".csv": "csv", ".tsv": "csv"}
 _FIRST_ROWS = 100
+_NOT_WRITABLE = (errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOTDIR)
 _HOLE, _RANGE = 1 << 16, 1 << 22
 _SCRIPT_HINT = "loading scripts no longer run; try @refs/convert/parquet behind the id"
 
@@ -37,6 +40,7 @@ class Source:
         notes: what was chosen for the user, in words.
         builder: what ``datasets`` reads a stream with.
         joined: column of ids → the images of another configuration, by id.
+        file: the only file of the split, in words; None where there are several.
     """
 
     name: str
@@ -48,6 +52,7 @@ class Source:
     notes: list[str] = field(default_factory=list)
     builder: Any = None
     joined: dict[str, JoinedImages] = field(default_factory=dict)
+    file: str | None = None
 
     @property
     def streaming(self) -> bool:
@@ -140,7 +145,7 @@ def open_memory(name: str, repo: Repo, dataset: Any, split: str | None) -> Sourc
             "pass a Hub id, a preset name, a folder, or a datasets.Dataset",
         )
     total = dataset.num_rows if isinstance(dataset, datasets.Dataset) else None
-    rows = dataset if total is not None else _with_features(dataset)
+    rows = dataset if total is not None else _with_features(name, dataset)
     return Source(name, repo, None, str(dataset.split or split or "all"), rows, total, notes)
 
 
@@ -166,12 +171,16 @@ def open_repo(
         builder = _builder(repo, config, converted)
         splits = [str(one) for one in builder.config.data_files or builder.info.splits or {}]
         split = choose_split(name, splits, split, notes)
+        files = {of: list(paths) for of, paths in (builder.config.data_files or {}).items()}
+        if repo.folder is not None and repo.folder.is_dir() and not config:
+            notes += notes_on_unused(repo.folder, [file for several in files.values() for file in several])
+        file = Path(files[split][0]).name if len(files.get(split, ())) == 1 else None
         if not streaming:
             retried(builder.download_and_prepare)
             rows = builder.as_dataset(split=split)
-            return Source(name, repo, config, split, rows, rows.num_rows, notes)
+            return Source(name, repo, config, split, rows, rows.num_rows, notes, file=file)
         _limit_read_ahead(builder.config)
-        rows = _with_features(builder.as_streaming_dataset(split=split))
+        rows = _with_features(name, builder.as_streaming_dataset(split=split))
     total = getattr((builder.info.splits or {}).get(split), "num_examples", None) or None
     return Source(name, repo, config, split, rows, total, notes, builder)
 
@@ -204,8 +213,9 @@ def translate_errors(dataset: str, repo: Repo, config: str | None) -> Iterator[N
     import datasets
     from datasets.data_files import EmptyDatasetError
 
+    on_hub = translate_hub_errors(repo.id, repo.kind, repo.revision) if repo.folder is None else nullcontext()
     try:
-        with limited_streaming(), translate_hub_errors(repo.id, repo.kind, repo.revision):
+        with limited_streaming(), on_hub:
             yield
     except EmmsError:
         raise
@@ -215,22 +225,66 @@ def translate_errors(dataset: str, repo: Repo, config: str | None) -> Iterator[N
             "put pictures in one folder per class, or parquet, json, jsonl, csv or tsv files; "
             "for a dataset with a loading script try @refs/convert/parquet behind its id",
         ) from error
-    except (datasets.exceptions.DatasetsError, OSError, RuntimeError, ValueError) as error:
-        text = str(error)
-        if isinstance(error, ValueError) and "config" in text.lower():
-            asked = f"has no configuration {config!r}" if config else "has several configurations"
-            raise EmmsError(f"{dataset!r} {asked}: {' '.join(text.split())}", "--config NAME") from error
-        hint = "check that its files are whole and of one layout, or pass --config or another --split"
-        if "gated" in text:
-            hint = f"accept its terms at {page(dataset.partition('@')[0], 'dataset')}, then log in: hf auth login"
-        elif "script" in text:
-            hint = _SCRIPT_HINT
-        elif isinstance(error, ConnectionError):
-            hint = "check the network (or HF_ENDPOINT), or pass a folder: ./FOLDER"
-        root = error.__cause__ or error
-        reason = (str(root).strip() or type(root).__name__).splitlines()[0]
-        kind = NoReadableFileError if "script" in text else EmmsError
-        raise kind(f"{dataset!r} cannot be read: {reason}", hint) from error
+    # Files that others wrote: ``datasets`` raises whatever its parsers stumble over, StopIteration and TypeError too.
+    except Exception as error:
+        raise _explained(error, dataset, repo, config) from error
+
+
+def _explained(error: Exception, dataset: str, repo: Repo, config: str | None) -> EmmsError:
+    """What kept ``datasets`` from reading a dataset: the cache, a file, the configuration, access."""
+    text = str(error)
+    cache = _cache_problem(error)
+    if cache is not None:
+        return cache
+    broken = broken_file(repo.folder) if repo.folder is not None else None
+    if broken is not None and not (config and "not found" in text):
+        return EmmsError(f"{dataset!r} cannot be read: {broken}", "repair that file, or take it out of the folder")
+    if isinstance(error, ValueError) and "corresponds to no data" in text:
+        return _no_rows(dataset)
+    if isinstance(error, ValueError) and "config" in text.lower():
+        asked = f"has no configuration {config!r}" if config else "has several configurations"
+        return EmmsError(f"{dataset!r} {asked}: {' '.join(text.split())}", "--config NAME")
+    hint = "check that its files are whole and of one layout, or pass --config or another --split"
+    if "gated" in text:
+        hint = f"accept its terms at {page(dataset.partition('@')[0], 'dataset')}, then log in: hf auth login"
+    elif "script" in text:
+        hint = _SCRIPT_HINT
+    elif isinstance(error, ConnectionError):
+        hint = "check the network (or HF_ENDPOINT), or pass a folder: ./FOLDER"
+    root = error.__cause__ or error
+    reason = (str(root).strip() or type(root).__name__).splitlines()[0]
+    if not isinstance(error, (OSError, RuntimeError, ValueError)) and root is error:
+        reason = f"{type(root).__name__}: {reason}"
+    kind = NoReadableFileError if "script" in text else EmmsError
+    return kind(f"{dataset!r} cannot be read: {reason}", hint)
+
+
+def _cache_problem(error: BaseException) -> EmmsError | None:
+    """The error of a cache folder of ``datasets`` or the Hub that is full or cannot be written; None for another."""
+    from datasets import config
+    from huggingface_hub import constants
+
+    caches = [str(config.HF_DATASETS_CACHE), str(constants.HF_HUB_CACHE), str(constants.HF_HOME)]
+    one: BaseException | None = error
+    while one is not None:
+        if isinstance(one, OSError):
+            inside = any(str(one.filename).startswith(cache) for cache in caches)
+            full = one.errno in (errno.ENOSPC, errno.EDQUOT) or "Not enough disk space" in str(one)
+            if full or (inside and one.errno in _NOT_WRITABLE):
+                place = next((cache for cache in caches if str(one.filename).startswith(cache)), caches[0])
+                return EmmsError(
+                    f"the cache {place} cannot be written: {one.strerror or one}",
+                    "free some space, or name a folder that can be written: HF_HOME=/FOLDER hf-emms …",
+                )
+        one = one.__cause__ or one.__context__
+    return None
+
+
+def _no_rows(dataset: str) -> EmmsError:
+    return EmmsError(
+        f"{dataset!r} has no rows in this split: a line of column names alone is no data",
+        "another file or --split NAME",
+    )
 
 
 def _builder(repo: Repo, config: str | None, converted: bool) -> Any:
@@ -240,16 +294,30 @@ def _builder(repo: Repo, config: str | None, converted: bool) -> Any:
         return _hub_builder(repo, config, converted)
     if repo.folder.is_file():
         suffix = repo.folder.suffix.lower()
-        if suffix not in _FORMATS:
-            known = f"known are: {', '.join(sorted(_FORMATS))}"
+        if suffix not in FORMATS:
+            known = f"known are: {', '.join(sorted(FORMATS))}"
             raise EmmsError(f"the file {repo.id!r} is not of a known format", known)
-        options = {"sep": "\t"} if suffix == ".tsv" else {}
-        files = {"train": str(repo.folder)}
-        return datasets.load_dataset_builder(_FORMATS[suffix], data_files=files, **options)
+        if config:
+            raise EmmsError(f"a file has no configurations: {repo.id!r} and --config {config}", "leave --config out")
+        files = {"train": glob.escape(str(repo.folder))}
+        settings: dict[str, Any] = {"sep": "\t"} if suffix == ".tsv" else {}
+        return _csv_with_texts(
+            lambda **more: datasets.load_dataset_builder(FORMATS[suffix], data_files=files, **settings, **more)
+        )
     # A folder in the Hub's layout may keep each configuration in a folder of its own, without a README to say so.
+    folder, name = str(repo.folder), config
     if config and (repo.folder / config).is_dir() and not (repo.folder / "README.md").exists():
-        return datasets.load_dataset_builder(str(repo.folder / config))
-    return datasets.load_dataset_builder(str(repo.folder), config)
+        folder, name = str(repo.folder / config), None
+    return _csv_with_texts(lambda **more: datasets.load_dataset_builder(folder, name, **more))
+
+
+def _csv_with_texts(load: Callable[..., Any]) -> Any:
+    """A builder; one of CSV files anew, such that NA and None are texts."""
+    builder = load()
+    if not hasattr(builder.config, "keep_default_na"):
+        return builder
+    files = [file for several in builder.config.data_files.values() for file in several]
+    return load(**texts_as_they_are(files, builder.config.sep))
 
 
 def _hub_builder(repo: Repo, config: str | None, converted: bool) -> Any:
@@ -297,14 +365,16 @@ def _limit_read_ahead(config: Any) -> None:
     config.fragment_scan_options = pyarrow.dataset.ParquetFragmentScanOptions(cache_options=cache)
 
 
-def _with_features(rows: Any) -> Any:
+def _with_features(name: str, rows: Any) -> Any:
     """A stream that knows its column types; those of json, csv and generators show in their first rows only."""
     if rows.features is not None:
         return rows
     import datasets
 
     first = list(rows.take(_FIRST_ROWS))
-    return rows.cast(datasets.Dataset.from_list(first).features) if first else rows.cast(datasets.Features({}))
+    if not first:
+        raise _no_rows(name)
+    return rows.cast(datasets.Dataset.from_list(first).features)
 
 
 def _undecoded(feature: Any) -> Any:

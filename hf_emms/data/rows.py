@@ -131,7 +131,7 @@ class DrawnRows:
         answers: hash of an input → the labels that may be spans of it, see `Task.spans_of`, and where each starts.
         seen: items read.
         skipped: items left out.
-        example: why the first one was left out.
+        reasons: where the first ones are that were left out, and why.
     """
 
     schema: RowSchema
@@ -144,7 +144,7 @@ class DrawnRows:
     answers: dict[int, list[tuple[str, int | None]]] = field(default_factory=dict)
     seen: int = 0
     skipped: int = 0
-    example: str | None = None
+    reasons: list[str] = field(default_factory=list)
     _row_of: dict[int, int] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
@@ -168,8 +168,13 @@ class DrawnRows:
         which = [one.name for one in self.schema.task.inputs].index(role)
         return self.parts[which][self.inputs[input][which]]
 
-    def add(self, row: Mapping[str, Any], index: int) -> None:
+    def add(self, row: Mapping[str, Any], index: int, where: str = "") -> None:
         """Takes one item of a dataset's row, or counts why not.
+
+        Args:
+            row: a row of the dataset.
+            index: which of its items.
+            where: the row's file and number, in words.
 
         Raises:
             EmmsError: so many were left out that the sample can no longer be trusted.
@@ -184,7 +189,7 @@ class DrawnRows:
             labels = self._measured(read_labels(self.schema, row, index), contents)
             answers = _read_answers(self.schema, row, index)
         except UnusableError as problem:
-            self._skip(str(problem))
+            self._skip(row, where, str(problem))
             return
         input = hashes[0] if len(hashes) == 1 else hash64(*(one.to_bytes(8, "little") for one in hashes))
         if self.full and input not in self._row_of:
@@ -215,7 +220,7 @@ class DrawnRows:
             formats = "|".join(task.numbers.formats) if task.numbers else ""
             raise EmmsError(
                 f"{self.skipped} of {pluralize(self.seen, 'row')} could not be read, and {ALLOWED}; "
-                f"the first one: {self.example}",
+                f"the first one: {self.reasons[0]}",
                 f"repair the data, or name other columns: {flags}" + (f", or --box-format {formats}" * bool(formats)),
             )
 
@@ -231,9 +236,12 @@ class DrawnRows:
         except (TypeError, ValueError) as problem:
             raise UnusableError(str(problem)) from problem
 
-    def _skip(self, problem: str) -> None:
+    def _skip(self, row: Mapping[str, Any], where: str, problem: str) -> None:
         self.skipped += 1
-        self.example = self.example or problem
+        if len(self.reasons) < FEW_SKIPPED:
+            paths = [value["path"] for value in row.values() if isinstance(value, Mapping) and value.get("path")]
+            places = [one for one in (where, *map(str, paths)) if one]
+            self.reasons.append(f"{', '.join(places)}: {problem}" if places else problem)
         # Past this point even a sample whose other rows are all good would be refused.
         wanted = self.options.max_samples
         if wanted is not None and too_many(self.skipped, wanted + self.skipped):

@@ -17,10 +17,12 @@ from hf_emms.data.rows import DrawnRows
 from hf_emms.errors import EmmsError
 from hf_emms.formatting import pluralize
 from hf_emms.hub import Repo
-from hf_emms.options import LabelForm
+from hf_emms.options import LabelForm, Options
 from hf_emms.tasks import Task, column_flag
 
 _FEW = 5
+# So many rows of as many values are no classes at all, unless the dataset says so.
+_MANY = 20
 _REFERENCES = {
     "all": "a row for each {label}",
     "first": "the first {label} of each",
@@ -166,6 +168,22 @@ def assemble(source: Source, drawn: DrawnRows, labels: Labels) -> Sample:
     )
 
 
+def check_size(sample: Sample, options: Options) -> None:
+    """Checks that each fold can hold rows.
+
+    Raises:
+        EmmsError: there are fewer groups of rows than folds.
+    """
+    n_groups = len(np.unique(sample.groups))
+    if n_groups < options.folds:
+        rows = pluralize(len(sample), "row") + (f" of {n_groups} different inputs" if n_groups < len(sample) else "")
+        fewer = f", or --folds {n_groups}" if n_groups > 1 else ""
+        raise EmmsError(
+            f"{rows} cannot fill {options.folds} folds: too few to tell checkpoints apart",
+            f"take a dataset or a split with more rows{fewer}",
+        )
+
+
 def _inputs(drawn: DrawnRows, hashes: Sequence[int]) -> Sequence[Any]:
     """The contents of inputs in the order of their hashes, each distinct part once."""
     parts: list[Any] = []
@@ -192,13 +210,19 @@ def _check_labels(drawn: DrawnRows, labels: Labels) -> None:
             f"every row of the sample has the same {task.label.name} in column {column!r}: {labels.texts[0]!r}",
             f"a ranking needs at least two; draw more rows (--max-samples) or name {column_flag(task.label.name)}",
         )
-    named = schema.label_type in ("class", "classes") or not task.categorical or labels.soft is not None
+    named = schema.label_type in ("class", "classes")
     n_rows = len(drawn.rows)
-    if not named and len(labels.texts) == n_rows >= 20:
+    if not task.categorical or labels.soft is not None or len(labels.texts) < n_rows or (named and n_rows >= _MANY):
+        return
+    if n_rows >= _MANY:
         raise EmmsError(
             f"column {column!r} holds {n_rows} different values in {n_rows} rows: it is no class",
             f"name the column of the class: {column_flag(task.label.name)}",
         )
+    raise EmmsError(
+        f"no class has two rows: column {column!r} holds {n_rows} different values in {pluralize(n_rows, 'row')}",
+        f"draw more rows (--max-samples), or name the column of the class: {column_flag(task.label.name)}",
+    )
 
 
 def _digest(content: bytes) -> str:
@@ -231,8 +255,9 @@ def _notes(
     if schema.label_type in ("integer", "integers") and task.categorical:
         notes.append("labels are numbers without names; names would make better label texts")
     if skipped:
-        first = f" (the first one: {drawn.example})" if drawn.example else ""
-        notes.append(f"{pluralize(skipped, 'row')} left out{first}")
+        more = "; …" if skipped > len(drawn.reasons) else ""
+        reasons = f" ({'; '.join(drawn.reasons)}{more})" if drawn.reasons else ""
+        notes.append(f"{pluralize(skipped, 'row')} left out{reasons}")
     return notes
 
 

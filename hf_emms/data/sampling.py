@@ -15,7 +15,7 @@ import numpy as np
 from hf_emms.data.columns import RowSchema, column_of
 from hf_emms.data.inputs import UnusableError, as_bytes, hash64
 from hf_emms.data.reading import Source
-from hf_emms.data.rows import ALLOWED, MAX_SKIPPED, DrawnRows, read_input, read_labels, too_many, value_of
+from hf_emms.data.rows import ALLOWED, FEW_SKIPPED, MAX_SKIPPED, DrawnRows, read_input, read_labels, too_many, value_of
 from hf_emms.errors import EmmsError
 from hf_emms.formatting import pluralize
 from hf_emms.options import Options
@@ -49,13 +49,19 @@ def draw(source: Source, schema: RowSchema, options: Options) -> DrawnRows:
     rows = source.select(schema.needed)
     if source.streaming:
         rows = _start_of_stream(rows, source, schema, options)
+    # A stream is shuffled, so that the number of a row in it says nothing.
+    of_file = f" of {source.file}" if source.file else ""
+    places = (lambda number: "") if source.streaming else (lambda number: f"row {number + 1:,}{of_file}")
+    without: np.ndarray = np.array([], dtype=np.int64)
     keys, row_of, unlabelled = scan_items(rows, schema, options.seed)
     if schema.task.categorical:
         classes = _classes(rows, schema)
         labelled = classes >= 0
-        unlabelled += int((~labelled).sum())
+        without = np.flatnonzero(~labelled)
+        unlabelled += len(without)
         if too_many(unlabelled, len(classes)):
             of_rows = f"{unlabelled} of {pluralize(len(classes), 'row')}"
+            of_rows += f", the first is {places(int(without[0]))}" if len(without) and places(0) else ""
             raise EmmsError(
                 f"no label in column {schema.label_column!r} (empty or −1): {of_rows}, and {ALLOWED}",
                 "take a split with labels (--split train) or another column (--label-column)",
@@ -69,6 +75,7 @@ def draw(source: Source, schema: RowSchema, options: Options) -> DrawnRows:
     # Whether boxes are parts of their images can be seen from the whole column, not from one row.
     relative = bool(numbers and numbers.are_parts and numbers.are_parts(_values(rows, schema.label_columns[0])))
     drawn, last = DrawnRows(schema, options, relative, unlabelled), None
+    drawn.reasons += [f"{places(int(row))}: no label" for row in without[:FEW_SKIPPED] if not source.streaming]
     index_of = np.arange(len(row_of)) - np.searchsorted(row_of, row_of)
     chunk = _CHUNK["image" if schema.of_images else "text"]
     for item, row in zip(order.tolist(), _in_order(rows, row_of[order], chunk), strict=True):
@@ -76,7 +83,7 @@ def draw(source: Source, schema: RowSchema, options: Options) -> DrawnRows:
         if drawn.full and (drawn.separate or keys[item] != last):
             break
         last = keys[item]
-        drawn.add(row, int(index_of[item]))
+        drawn.add(row, int(index_of[item]), places(int(row_of[item])))
     drawn.check()
     return drawn
 

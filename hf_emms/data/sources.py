@@ -8,9 +8,11 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from hf_emms.data.local_files import check_readable
 from hf_emms.data.reading import JoinedImages, NoReadableFileError, Source, open_memory, open_repo
+from hf_emms.demo import DEMO_PREFIX
 from hf_emms.errors import EmmsError
-from hf_emms.hub import Repo, RepoNotFoundError, listing, looks_like_path, resolve
+from hf_emms.hub import Repo, RepoNotFoundError, listing, looks_like_path, on_this_machine, resolve
 from hf_emms.options import Options
 from hf_emms.presets import DatasetPreset, dataset_preset, dataset_presets, usable_datasets
 
@@ -89,6 +91,8 @@ def find(options: Options) -> DatasetRef:
     """
     dataset, split, config = options.dataset, options.split, options.config
     if not isinstance(dataset, str):
+        if config:
+            raise EmmsError(f"a dataset in memory has no configurations: config is {config!r}", "leave config out")
         return DatasetRef(_IN_MEMORY, Repo(_IN_MEMORY, "dataset", ""), split, data=dataset)
     preset = None if looks_like_path(dataset) else dataset_preset(dataset)
     if preset is None:
@@ -133,7 +137,28 @@ def _only_config(dataset: str, copy: Repo) -> str | None:
     return names[0] if names else None
 
 
+def _check_local(dataset: str) -> None:
+    """Checks a name of something on this machine.
+
+    Raises:
+        EmmsError: it cannot be read, or has a revision, which only the Hub's datasets have.
+    """
+    path, (before, at, revision) = Path(dataset).expanduser(), dataset.rpartition("@")
+    try:
+        if on_this_machine(dataset) and path.exists():
+            check_readable(path)
+        elif at and (before.startswith(DEMO_PREFIX) or Path(before).expanduser().exists()):
+            raise EmmsError(
+                f"{before!r} is on this machine and has no revisions: @{revision}", f"leave it out: --dataset {before}"
+            )
+    except OSError as error:
+        raise EmmsError(
+            f"{dataset!r} cannot be read: {error.strerror or error}", "--dataset ORG/NAME or ./FOLDER"
+        ) from error
+
+
 def _resolved(dataset: str) -> Repo:
+    _check_local(dataset)
     try:
         return resolve(dataset, "dataset")
     except EmmsError as error:

@@ -243,9 +243,7 @@ def test_a_question_column_that_is_missing_is_named_among_those_that_are_there()
             rows.cast_column("answer", datasets.Value("string")), task="vqa", columns={"question": "asked"}
         )
     )
-    assert (
-        "there is no column 'asked'; the dataset has image (image), number (string), answer (string)" in error.message
-    )
+    assert "there is no column 'asked'; it has: image (image), number (string), answer (string)" in error.message
     lost = error_of(lambda: load_sample(paragraphs().remove_columns("context"), task="qa"))
     assert "no column for the" in lost.message
     assert "question (string)" in lost.message

@@ -104,7 +104,7 @@ def test_a_hub_dataset_is_read_over_http_at_its_pinned_revision(hub: Hub, tmp_pa
     code = """
         from hf_emms.data import load_sample
         from hf_emms.options import Options
-        targets = [load_sample(Options(id, streaming=s, max_samples=4)) for id, s in {calls}]
+        targets = [load_sample(Options(id, streaming=s, max_samples=4, folds=2)) for id, s in {calls}]
         gone = report(lambda: load_sample(Options("flickr8k")))
         print(json.dumps([[t.repo.revision, sorted(t.inputs), t.label_texts, t.split] for t in targets] + [gone]))
         """
@@ -143,12 +143,12 @@ def test_presets_fall_back_and_say_what_they_found_instead(hub: Hub, tmp_path: P
     code = """
         from hf_emms.data import load_sample
         from hf_emms.options import Options
-        sample = load_sample(Options("flickr30k"))
+        sample = load_sample(Options("flickr30k", folds=2))
         print(json.dumps([
             [sample.dataset, sample.repo.id, sample.split, len(sample), sample.notes],
             report(lambda: load_sample(Options("ag_news"))),
             report(lambda: load_sample(Options("imdb"))),
-            len(load_sample(Options("ag_news", columns={"text": "headline"}))),
+            len(load_sample(Options("ag_news", columns={"text": "headline"}, folds=2))),
             report(lambda: load_sample(Options("emotion"))),
         ]))
         """

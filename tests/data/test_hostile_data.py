@@ -1,0 +1,226 @@
+"""Folders and files that cannot be read, or not as they look: said in words, never left out silently."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import datasets
+import pytest
+
+from hf_emms.data import load_sample as load
+from hf_emms.options import Options
+from tests.helpers.rows import error_of, image_rows, pictures, png, texts, write_text_file
+from tests.helpers.samples import load_sample
+
+NOBODY = 65534
+LABELLED = "text,label\n" + "".join(f"text {i},{'ab'[i % 2]}\n" for i in range(10))
+
+
+def write(path: Path, content: str) -> Path:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(content)
+    return path
+
+
+def class_folders(folder: Path, *names: str) -> Path:
+    for number, name in enumerate(names):
+        (folder / name).mkdir(parents=True)
+        for i in range(4):
+            (folder / name / f"{i}.png").write_bytes(png((i, number, 0)))
+    return folder
+
+
+@contextmanager
+def without_rights() -> Iterator[Path]:
+    """A folder of a user who is not root, whom no permission would stop."""
+    folder, user = Path(tempfile.mkdtemp()), os.geteuid()
+    folder.chmod(0o777)
+    try:
+        if user == 0:
+            os.seteuid(NOBODY)
+        yield folder
+    finally:
+        os.seteuid(user)
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+# ---- labels that are none --------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("name", ["id", "idx", "index", "key", "uuid", "row_id", "sampleId", "Unnamed: 0"])
+def test_a_column_named_as_a_key_is_never_inferred_as_the_label(tmp_path: Path, name: str) -> None:
+    rows = "".join(f"{i * 7 % 30},some text {i}\n" for i in range(30))
+    error = error_of(lambda: load_sample(str(write(tmp_path / "x.csv", f"{name},text\n{rows}"))))
+    assert f"{name} looks like a row number or a key" in error.message
+    assert f"--label-column {name}|text" in str(error.hint)
+
+
+def test_numbers_that_increase_are_no_label_unless_they_are_named() -> None:
+    rows = datasets.Dataset.from_dict({"text": [f"t {i}" for i in range(12)], "n": [3 * i for i in range(12)]})
+    for one in (rows, rows.to_iterable_dataset()):
+        error = error_of(lambda one=one: load_sample(one, max_samples=12))
+        assert "column 'n' may be a row number" in error.message
+        assert "--task text-regression --label-column n" in str(error.hint)
+    assert load_sample(rows, task="text-regression", columns={"label": "n"}).columns["label"] == "n"
+
+
+def test_numbers_that_may_be_classes_or_values_ask_for_the_task() -> None:
+    rows = datasets.Dataset.from_dict({"text": [f"t {i}" for i in range(12)], "k": [i % 3 for i in range(12)]})
+    hint = str(error_of(lambda: load_sample(rows)).hint)
+    assert hint == "--task text-classification --label-column k, or --task text-regression --label-column k"
+    assert load_sample(rows, task="text-classification", columns={"label": "k"}).label_texts == ("0", "1", "2")
+
+
+def test_a_key_is_passed_over_for_the_label_of_pictures() -> None:
+    rows = image_rows(pictures(8), id=list(range(8)), digit=[0, 1] * 4)
+    assert load_sample(rows).columns["label"] == "digit"
+
+
+def test_rows_that_tell_nothing_are_refused() -> None:
+    for n in (2, 3, 4):
+        assert "no class has two rows" in error_of(lambda n=n: load_sample(texts(n, list("abcd")[:n]))).message
+    few = error_of(lambda: load(Options(texts(4, ["a", "b"]))))
+    assert "4 rows cannot fill 5 folds" in few.message
+    assert "--folds 4" in str(few.hint)
+    assert len(load(Options(texts(6, ["a", "b"])))) == 6
+
+
+# ---- folders ---------------------------------------------------------------------------------------------------
+
+
+def test_a_class_folder_a_picture_or_a_file_without_permission_is_named() -> None:
+    with without_rights() as folder:
+        class_folders(folder / "set", "apple", "pear")
+        for closed in ("apple", "pear/1.png"):
+            (folder / "set" / closed).chmod(0)
+            error = error_of(lambda: load_sample(str(folder / "set")))
+            assert f"{closed!r} in " in error.message
+            assert "Permission denied" in error.message
+            assert "chmod" in str(error.hint)
+            (folder / "set" / closed).chmod(0o700)
+        file = write(folder / "x.csv", LABELLED)
+        file.chmod(0)
+        assert "x.csv' cannot be read: Permission denied" in error_of(lambda: load_sample(str(file))).message
+
+
+@pytest.mark.parametrize("name", ["fi\ng", os.fsdecode(b"fi\xe9g"), "a::b"])
+def test_a_class_folder_of_a_name_that_is_not_read_is_refused(tmp_path: Path, name: str) -> None:
+    folder = class_folders(tmp_path, "apple", "pear", name)
+    error = error_of(lambda: load_sample(str(folder)))
+    assert f"the name {name!r}" in error.message
+
+
+def test_brackets_in_the_name_of_a_class_or_file_are_read_and_of_a_folder_refused(tmp_path: Path) -> None:
+    assert load_sample(str(class_folders(tmp_path / "a", "fig [ripe]", "b*?"))).label_texts == ("b*?", "fig [ripe]")
+    folder = class_folders(tmp_path / "set [v1]", "a", "b")
+    error = error_of(lambda: load_sample(str(folder)))
+    assert "'['" in error.message
+    assert "rename" in str(error.hint)
+    assert len(load_sample(str(write(folder / "x.csv", LABELLED)))) == 10
+
+
+def test_a_pipe_in_a_folder_is_not_waited_for(tmp_path: Path) -> None:
+    os.mkfifo(class_folders(tmp_path, "a", "b") / "a" / "pipe")
+    assert len(load_sample(str(tmp_path))) == 8
+
+
+def test_what_of_a_folder_is_not_read_is_listed(tmp_path: Path) -> None:
+    write(tmp_path / "train.csv", LABELLED)
+    write_text_file(tmp_path / "train.parquet")
+    (note,) = (note for note in load_sample(str(tmp_path)).notes if "not read" in note)
+    assert "train.csv" in note
+    hidden = load_sample(str(class_folders(tmp_path / "h", "a", "b", "__c")))
+    assert any("'__c' is left out" in note for note in hidden.notes)
+
+
+def test_one_class_folder_or_none_is_no_set_of_labels(tmp_path: Path) -> None:
+    error = error_of(lambda: load_sample(str(class_folders(tmp_path, "apple"))))
+    assert "the pictures have no labels" in error.message
+    assert "one folder per class" in str(error.hint)
+
+
+# ---- options that do not apply -----------------------------------------------------------------------------------
+
+
+def test_a_configuration_or_revision_where_there_is_none_is_refused(tmp_path: Path) -> None:
+    file = str(write(tmp_path / "x.csv", LABELLED))
+    for dataset in (file, texts(6, ["a", "b"])):
+        error = error_of(lambda dataset=dataset: load_sample(dataset, config="nosuch"))
+        assert "has no configurations" in error.message
+        assert "nosuch" in error.message
+    for dataset in (file, str(tmp_path), "emms-demo/digits"):
+        error = error_of(lambda dataset=dataset: load_sample(f"{dataset}@v1"))
+        assert "has no revisions: @v1" in error.message
+
+
+def test_a_column_that_is_not_there_is_said_with_those_that_are() -> None:
+    error = error_of(lambda: load_sample(texts(6, ["a", "b"]), columns={"text": "txt"}))
+    assert error.message == "there is no column 'txt'; it has: text (string), label (string)"
+    assert error.hint == "--text-column text"
+
+
+# ---- files -----------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("name", ["x.jsonl", "x.json", "x.csv", "x.parquet"])
+@pytest.mark.parametrize("streaming", [False, True])
+def test_an_empty_file_is_named(tmp_path: Path, name: str, streaming: bool) -> None:
+    write(tmp_path / name, "")
+    for path in (tmp_path, tmp_path / name):
+        error = error_of(lambda path=path: load_sample(str(path), streaming=streaming, max_samples=5))
+        assert f"{name} is empty (0 bytes)" in error.message
+
+
+@pytest.mark.parametrize(
+    "yaml", ["a: [b", "x: !!python/object/apply:os.system [id]", "configs: 3", "configs:\n- 3", "- a"]
+)
+def test_a_broken_readme_is_named(tmp_path: Path, yaml: str) -> None:
+    write(tmp_path / "train.csv", LABELLED)
+    write(tmp_path / "README.md", f"---\n{yaml}\n---\n")
+    assert "in its README.md: " in error_of(lambda: load_sample(str(tmp_path))).message
+
+
+@pytest.mark.parametrize("streaming", [False, True])
+def test_a_line_of_column_names_is_no_data(tmp_path: Path, streaming: bool) -> None:
+    file = write(tmp_path / "x.csv", "text,label\n")
+    assert "has no rows" in error_of(lambda: load_sample(str(file), streaming=streaming, max_samples=5)).message
+
+
+@pytest.mark.parametrize("streaming", [False, True])
+@pytest.mark.parametrize("as_folder", [False, True])
+def test_texts_that_read_as_missing_are_texts(tmp_path: Path, streaming: bool, as_folder: bool) -> None:
+    words = ["NA", "None", "null", "nan", "N/A", "so"]
+    file = write(tmp_path / "x.csv", "text,label\n" + "".join(f"{w},{'NA' if w < 'O' else 'None'}\n" for w in words))
+    sample = load_sample(str(tmp_path if as_folder else file), streaming=streaming, max_samples=6)
+    assert sorted(sample.inputs) == sorted(words)
+    assert sample.label_texts == ("NA", "None")
+
+
+def test_numbers_that_are_missing_are_left_out_by_file_row_and_reason(tmp_path: Path) -> None:
+    rows = [f"t {i},{'NA' if i == 5 else i / 2}" for i in range(40)]
+    sample = load_sample(str(write(tmp_path / "x.csv", "\n".join(["text,score", *rows]))))
+    assert len(sample) == 39
+    assert sample.notes[-1] == "1 row left out (row 6 of x.csv: no label in column 'score')"
+
+
+def test_rows_that_are_left_out_are_listed_with_their_pictures(tmp_path: Path) -> None:
+    folder = class_folders(tmp_path, "a", "b")
+    (folder / "b" / "2.png").write_bytes(b"no picture")
+    assert f"row 7, {folder / 'b' / '2.png'}: a picture cannot be decoded" in load_sample(str(folder)).notes[-1]
+
+
+def test_a_cache_that_cannot_be_written_is_not_blamed_on_the_dataset(monkeypatch: pytest.MonkeyPatch) -> None:
+    with without_rights() as folder:
+        closed: Any = folder / "closed"
+        closed.mkdir(mode=0o500)
+        monkeypatch.setattr("datasets.config.HF_DATASETS_CACHE", closed)
+        file = write(folder / "x.csv", LABELLED)
+        error = error_of(lambda: load_sample(str(file)))
+    assert f"the cache {closed} cannot be written" in error.message
+    assert "HF_HOME=" in str(error.hint)
