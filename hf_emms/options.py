@@ -223,7 +223,7 @@ class Options:
     resume: bool = setting(True, "Use rows that an earlier run finished.", "Running")
     cache: bool = setting(True, "Read and write the cache.", "Running")
     streaming: bool = setting(False, "Stream the dataset instead of downloading all of it.", "Data", on="--stream")
-    allow_pickle: bool = setting(False, "Load pickled weights (they can run code).", "Safety")
+    allow_pickle: bool = setting(False, "Unpickle weights that hold more than tensors (can run code).", "Safety")
     trust_remote_code: bool = setting(False, "Run code from checkpoint repositories.", "Safety", "features")
     engine: str = setting(
         "local",

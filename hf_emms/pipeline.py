@@ -99,7 +99,7 @@ def rank(
         resume: take rows that an earlier run with the same settings finished.
         cache: read features, label embeddings and rows from the cache, and store them there.
         streaming: read the dataset without downloading all of it.
-        allow_pickle: load checkpoints that have pickled weights only.
+        allow_pickle: unpickle weights in full, which can run code, where torch's loader of tensors refuses them.
         trust_remote_code: run code from checkpoint repositories.
         engine: where checkpoints run: "local" (this process), "ray" (a Ray cluster) or "jobs" (a Hugging Face Job).
         ray_address: of a running Ray cluster; by default RAY_ADDRESS, or one on this machine for this run.

@@ -18,7 +18,7 @@ from hf_emms.engines.local import LocalEngine
 from hf_emms.engines.race import RaceEngine
 from hf_emms.errors import EmmsError, redacted
 from hf_emms.features.architectures import INPUT_NAMES
-from hf_emms.features.files import needed_files, weight_files
+from hf_emms.features.files import needed_files, needed_weights
 from hf_emms.formatting import pluralize
 from hf_emms.hub import Repo, RepoFile, listing, resolve
 from hf_emms.options import SETTINGS, Options
@@ -236,17 +236,14 @@ def cost(repo: Repo, options: Options, inputs: int | None, rate: Rate) -> Cost:
     """What a checkpoint (or, without inputs, an encoder) will download, and how long it will run."""
     try:
         files = listing(repo)
+        needed, weights = needed_files(repo, files, code=options.trust_remote_code), needed_weights(repo, files)
     except EmmsError as error:
         return Cost(problem=error.message)
-    needed = needed_files(files, code=options.trust_remote_code, allow_pickle=options.allow_pickle)
-    weights = weight_files(files, allow_pickle=options.allow_pickle)
-    if not weights:
-        return Cost(problem="no weights as safetensors")
-    parameters = _total(files[path] for path in weights) / _BYTES_PER_PARAMETER
+    parameters = _total(weights) / _BYTES_PER_PARAMETER
     return Cost(
         len(needed),
-        _total(files[path] for path in needed if not files[path].cached),
-        _total(files[path] for path in needed if files[path].cached),
+        _total(file for file in needed if not file.cached),
+        _total(file for file in needed if file.cached),
         parameters * inputs * rate.seconds if inputs is not None else None,
     )
 

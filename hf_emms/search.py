@@ -80,8 +80,7 @@ def _candidate(found: HubModel, task: Task, max_parameters: int | None) -> HubMo
         EmmsError: it cannot be ranked; the message is the reason.
     """
     if not weight_files(found.files):
-        pickled = bool(weight_files(found.files, allow_pickle=True))
-        raise EmmsError("no safetensors" + (" (pickled weights only)" if pickled else ""))
+        raise EmmsError("no weights for PyTorch")
     if found.gated and not logged_in():
         raise EmmsError(f"gated: accept its terms at {page(found.id, 'model')}, then hf auth login")
     architecture = _architecture(found, task)

@@ -239,7 +239,7 @@ def prefetch_weights(repo: Repo, sample: Sample, options: Options, cache: Cache)
     """
     plan = _plan(repo, sample, options)
     if not all(cache.holds("features", features_key(plan, sample, layer)) for layer in options.read_layers):
-        fetch_weights(repo, subfolder=plan.subfolder, allow_pickle=options.allow_pickle)
+        fetch_weights(repo, subfolder=plan.subfolder, code=plan.code)
 
 
 def features_key(plan: ExtractionPlan, sample: Sample, layer: str) -> dict[str, Any]:

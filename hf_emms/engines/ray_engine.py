@@ -21,7 +21,7 @@ from hf_emms.engines.checkpoint import LayerScores, scored_row
 from hf_emms.engines.extraction import Extraction, FeatureCache, needs_rows
 from hf_emms.engines.shards import shard_of, whole
 from hf_emms.errors import EmmsError
-from hf_emms.features.files import weight_files
+from hf_emms.features.files import needed_weights
 from hf_emms.formatting import format_bytes
 from hf_emms.hub import Repo, listing
 from hf_emms.ranking import Row
@@ -244,8 +244,7 @@ class _Run:
         return _task(ray_tasks.score).remote(moments, self._all_rows, self._labels, self._options, *rows)
 
     def _resources(self, repo: Repo) -> dict[str, float]:
-        files = listing(repo)
-        weights = sum(files[path].bytes for path in weight_files(files, allow_pickle=self._work.options.allow_pickle))
+        weights = sum(file.bytes for file in needed_weights(repo, listing(repo)))
         if weights > self._cluster.memory:
             raise EmmsError(
                 f"the weights take {format_bytes(weights)}, but no node offers more than "

@@ -11,6 +11,7 @@ from dataclasses import dataclass, replace
 from importlib.metadata import version
 from importlib.util import find_spec
 from pathlib import Path
+from pickle import UnpicklingError
 from typing import Any
 
 import msgspec
@@ -265,7 +266,17 @@ class LayerError(EmmsError):
 
 
 # What transformers raises for files that it cannot use.
-LOAD_FAILURES = (OSError, ValueError, RuntimeError, KeyError, TypeError, AttributeError, ImportError)
+LOAD_FAILURES = (
+    OSError,
+    ValueError,
+    RuntimeError,
+    KeyError,
+    TypeError,
+    AttributeError,
+    ImportError,
+    EOFError,
+    UnpicklingError,
+)
 
 
 def load_error(plan: ExtractionPlan, part: str, error: BaseException) -> EmmsError:

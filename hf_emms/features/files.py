@@ -2,20 +2,52 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
-from collections.abc import Collection
+import logging
+import re
+from collections.abc import Collection, Mapping
+from contextlib import suppress
+from dataclasses import dataclass, replace
 from fnmatch import fnmatchcase
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
+from hf_emms.cache import Cache, default_root
 from hf_emms.errors import EmmsError
 from hf_emms.formatting import pluralize
-from hf_emms.hub import LEFT_OUT, Repo, fetch
+from hf_emms.hub import LEFT_OUT, Repo, RepoFile, conversions, fetch, listing
 
 _DESCRIPTIONS = ("*.json", "*.txt", "*.model", "*.jinja")
-_SINGLE, _INDEX = "model.safetensors", "model.safetensors.index.json"
-_PICKLED = ("pytorch_model.bin", "pytorch_model.bin.index.json", "pytorch_model-*.bin")
+# Names of weights: in one file; the index of several files, and those.
+_SAFETENSORS: Final = ("model.safetensors", "model.safetensors.index.json", "model-*.safetensors")
+_PICKLED: Final = ("pytorch_model.bin", "pytorch_model.bin.index.json", "pytorch_model-*.bin")
+_OTHER_WEIGHTS = {
+    "tf_model*.h5": "for TensorFlow",
+    "model.ckpt*": "for TensorFlow",
+    "flax_model*.msgpack": "for Flax",
+    "adapter_model.*": "of an adapter of another checkpoint",
+    "*.gguf": "for llama.cpp",
+    "*.onnx": "for ONNX Runtime",
+}
 _VOCABULARIES = ("tokenizer.json", "vocab.txt", "vocab.json", "*.model", "tokenizer.tok.json")
+_SHA256 = re.compile("[0-9a-f]{64}")
+_LOG = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class Weights:
+    """The weights of a checkpoint, on this machine.
+
+    Attributes:
+        folder: what `from_pretrained` reads.
+        pickled: whether they are pickled, not safetensors.
+        note: where they come from, if they are not safetensors of the checkpoint's own revision.
+    """
+
+    folder: Path
+    pickled: bool = False
+    note: str | None = None
 
 
 def read_json(repo: Repo, path: Path) -> Any:
@@ -39,75 +71,113 @@ def fetch_descriptions(repo: Repo, *, code: bool = False) -> Path:
     return fetch(repo, (*_DESCRIPTIONS, "*.py") if code else _DESCRIPTIONS)
 
 
-def needed_files(paths: Collection[str], *, code: bool = False, allow_pickle: bool = False) -> list[str]:
-    """Which files of a checkpoint are downloaded, by their names alone.
+def needed_files(repo: Repo, files: Mapping[str, RepoFile], *, code: bool = False) -> list[RepoFile]:
+    """What is downloaded of a checkpoint: descriptions, and the weights that `fetch_weights` takes.
 
     Args:
-        paths: all files of the repository.
+        repo: the checkpoint.
+        files: all of its files, by path.
         code: whether Python files are among them.
-        allow_pickle: whether pickled weights are, where there are no safetensors.
+
+    Raises:
+        EmmsError: it has no weights.
     """
-    paths = [path for path in paths if not any(fnmatchcase(path, pattern) for pattern in LEFT_OUT)]
     patterns = (*_DESCRIPTIONS, "*.py") if code else _DESCRIPTIONS
-    descriptions = [path for path in paths if any(fnmatchcase(path, pattern) for pattern in patterns)]
-    return [*descriptions, *weight_files(paths, allow_pickle=allow_pickle)]
+    described = [path for path in _without_exports(files) if _matches(path, patterns)]
+    return [*(files[path] for path in described), *needed_weights(repo, files)]
 
 
-def weight_files(paths: Collection[str], *, allow_pickle: bool = False) -> list[str]:
-    """The weights among a checkpoint's files: one safetensors file, else its shards, else pickled ones if allowed.
+def needed_weights(repo: Repo, files: Mapping[str, RepoFile]) -> list[RepoFile]:
+    """The files of the weights that `fetch_weights` takes.
+
+    Raises:
+        EmmsError: there are none.
+    """
+    paths = weight_files(files)
+    if any(_matches(_name(path), _PICKLED) for path in paths) and (found := find_conversion(repo)):
+        files = listing(found[1])
+        paths = weight_files(files)
+    if not paths:
+        raise _without_weights(repo, files)
+    return [files[path] for path in paths]
+
+
+def weight_files(paths: Collection[str]) -> list[str]:
+    """The weights among a checkpoint's files, by their names: safetensors, else pickled ones.
 
     Weights in a subfolder (older sentence-transformers layouts) count where the top has none.
     """
     for depth in (0, 1):
-        level = [path for path in paths if path.count("/") == depth]
-        for patterns in ((_SINGLE,), ("model-*.safetensors",), _PICKLED if allow_pickle else ()):
-            found = [path for path in level if any(fnmatchcase(path.rpartition("/")[2], one) for one in patterns)]
-            if found:
-                return found
+        level = [path for path in _without_exports(paths) if path.count("/") == depth]
+        for single, _, shards in (_SAFETENSORS, _PICKLED):
+            for pattern in (single, shards):
+                if found := [path for path in level if fnmatchcase(_name(path), pattern)]:
+                    return found
     return []
 
 
-def fetch_weights(repo: Repo, *, subfolder: str = "", allow_pickle: bool = False) -> bool:
+def fetch_weights(repo: Repo, *, subfolder: str = "", code: bool = False) -> Weights:
     """Downloads a checkpoint's weights where they are missing, and checks that they are whole.
+
+    In this order: safetensors; those of the pull request in which the Hub's bot converted the checkpoint; pickled ones.
 
     Args:
         repo: the checkpoint.
         subfolder: of the transformers model in the repository.
-        allow_pickle: take pytorch_model.bin where there are no safetensors.
-
-    Returns:
-        Whether the weights are safetensors (False: pickled).
+        code: whether Python files of the repository will run.
 
     Raises:
-        EmmsError: no weights, pickled ones that were not allowed, or a missing, truncated or corrupt file.
+        EmmsError: no weights, or a missing, truncated or corrupt file.
     """
-    prefix = f"{subfolder}/" if subfolder else ""
-    folder = fetch(repo, [prefix + _SINGLE, prefix + _INDEX]) / subfolder
-    if (folder / _SINGLE).is_file():
-        _check_safetensors(repo, folder / _SINGLE)
-        return True
-    if (folder / _INDEX).is_file():
-        shards = _shard_names(repo, folder / _INDEX)
-        fetch(repo, [prefix + name for name in shards])
-        missing = [name for name in shards if not (folder / name).is_file()]
-        if missing:
-            raise EmmsError(
-                f"{repo.id} lacks {missing[0]} (missing: {len(missing)} of {pluralize(len(shards), 'weight file')})",
-                _refetch_hint(repo, folder / missing[0]),
+    folder = _fetch_format(repo, subfolder, _SAFETENSORS)
+    if folder is not None:
+        return Weights(folder)
+    found = find_conversion(repo)
+    if found is not None:
+        ref, conversion = found
+        fetch(conversion, ("*config.json", "*.py") if code else ("*config.json",))
+        folder = _fetch_format(conversion, subfolder, _SAFETENSORS)
+        if folder is not None:
+            return Weights(
+                folder,
+                note=f"safetensors that the Hub's SFconvertbot made of this revision's pickled weights, {ref} at "
+                f"{conversion.revision}",
             )
-        for name in shards:
-            _check_safetensors(repo, folder / name)
-        return True
-    if not allow_pickle:
-        raise EmmsError(
-            f"{repo.id} has no weights as safetensors"
-            + (", only pickled ones (pytorch_model.bin)" if any(folder.glob("pytorch_model*.bin")) else ""),
-            "unpickling can run code of the file's author; if you trust it: --allow-pickle",
-        )
-    folder = fetch(repo, [prefix + name for name in _PICKLED]) / subfolder
-    if not any(folder.glob("pytorch_model*.bin")):
-        raise EmmsError(f"{repo.id} has no weights", "it needs model.safetensors or pytorch_model.bin")
-    return False
+    folder = _fetch_format(repo, subfolder, _PICKLED)
+    if folder is None:
+        raise _without_weights(repo, listing(repo))
+    return Weights(
+        folder, pickled=True, note="pickled weights (pytorch_model.bin), read by torch's loader that runs no code"
+    )
+
+
+def find_conversion(repo: Repo) -> tuple[str, Repo] | None:
+    """The pull request with safetensors that the Hub's bot made of a checkpoint's pickled weights.
+
+    Only one whose other weights and config.json are those of the checkpoint's revision. What was found once is cached,
+    and needs no request.
+
+    Returns:
+        Its ref, and the checkpoint at its commit; None where there is none.
+    """
+    if repo.folder is not None:
+        return None
+    memory = Cache(default_root(), _LOG.debug)
+    key = {"id": repo.id, "revision": repo.revision}
+    match memory.get_json("conversions", key):
+        case [str(ref), str(sha)]:
+            return ref, replace(repo, revision=sha)
+    try:
+        found = conversions(repo)
+        wanted = _converted_from(listing(repo)) if found else {}
+        for ref, conversion in found.items():
+            files = listing(conversion)
+            if wanted.items() <= _converted_from(files).items() and any(map(_is_safetensors, weight_files(files))):
+                memory.put_json("conversions", key, [ref, conversion.revision])
+                return ref, conversion
+    except EmmsError as error:  # no discussions, or offline: the pickled weights can be read without risk too
+        _LOG.debug("no conversion of %s: %s", repo.id, error.message)
+    return None
 
 
 def require_vocabulary(repo: Repo, folder: Path) -> None:
@@ -123,27 +193,66 @@ def require_vocabulary(repo: Repo, folder: Path) -> None:
         )
 
 
-def _refetch_hint(repo: Repo, path: Path) -> str:
+def _refetch_hint(repo: Repo, path: Path, prefix: str = "") -> str:
     """The command that replaces a damaged file."""
     if repo.folder is not None:
         return f"write it again: {path}"
-    return f"hf download {repo.id} {path.name} --revision {repo.revision} --force-download"
+    return f"hf download {repo.id} {prefix}{path.name} --revision {repo.revision} --force-download"
+
+
+def _fetch_format(repo: Repo, subfolder: str, names: tuple[str, str, str]) -> Path | None:
+    """Downloads and checks the weights of one format; their folder, or None where there are none.
+
+    Raises:
+        EmmsError: a missing, truncated or corrupt file.
+    """
+    single, index, _ = names
+    prefix = f"{subfolder}/" if subfolder else ""
+    folder = fetch(repo, [prefix + single, prefix + index]) / subfolder
+    if (folder / single).is_file():
+        files = [single]
+    elif (folder / index).is_file():
+        files = _shard_names(repo, folder / index)
+        fetch(repo, [prefix + name for name in files])
+    else:
+        return None
+    missing = [name for name in files if not (folder / name).is_file()]
+    if missing:
+        raise EmmsError(
+            f"{repo.id} lacks {missing[0]} (missing: {len(missing)} of {pluralize(len(files), 'weight file')})",
+            _refetch_hint(repo, folder / missing[0], prefix),
+        )
+    for name in files:
+        hint = _refetch_hint(repo, folder / name, prefix)
+        if _is_safetensors(name):
+            _check_header(repo, folder / name, hint)
+        _check_content(repo, folder / name, hint)
+    return folder
 
 
 def _shard_names(repo: Repo, index: Path) -> list[str]:
-    """The files that the index of weights in several files names."""
+    """The files that the index of weights in several files names.
+
+    Raises:
+        EmmsError: it names none, or one outside its folder.
+    """
     try:
         names = sorted(set(read_json(repo, index)["weight_map"].values()))
     except (KeyError, TypeError, AttributeError):
-        raise EmmsError(f"{_INDEX} of {repo.id} has no weight_map", _refetch_hint(repo, index)) from None
-    for name in names:
-        if Path(name).is_absolute() or ".." in Path(name).parts:
-            raise EmmsError(f"{_INDEX} of {repo.id} names {name!r}, outside the repository", _refetch_hint(repo, index))
+        names = []
+    if not names or not all(isinstance(name, str) for name in names):
+        raise EmmsError(f"{index.name} of {repo.id} has no weight_map", _refetch_hint(repo, index))
+    outside = [name for name in names if Path(name).name != name or "\\" in name]
+    if outside:
+        raise EmmsError(
+            f"{index.name} of {repo.id} names {outside[0]!r}, outside the repository",
+            "this is not how a checkpoint is saved: do not trust it",
+        )
     return names
 
 
-def _check_safetensors(repo: Repo, path: Path) -> None:
-    """Reads the header, which says how long the file has to be."""
+def _check_header(repo: Repo, path: Path, hint: str) -> None:
+    """Reads the header of a safetensors file, which says how long the file has to be."""
     from safetensors import SafetensorError, safe_open
 
     try:
@@ -151,6 +260,60 @@ def _check_safetensors(repo: Repo, path: Path) -> None:
             pass
     except (SafetensorError, OSError) as error:
         size = path.stat().st_size
+        raise EmmsError(f"{path.name} of {repo.id} is truncated or corrupt ({size:,} bytes; {error})", hint) from None
+
+
+def _check_content(repo: Repo, path: Path, hint: str) -> None:
+    """Compares a downloaded file with the SHA-256 that names it in the Hub's cache, once until the file changes."""
+    blob = path.resolve()
+    if repo.folder is not None or not _SHA256.fullmatch(blob.name):
+        return
+    status = blob.stat()
+    checked = default_root() / "checked" / f"{blob.name}-{status.st_size}-{status.st_mtime_ns}"
+    if checked.exists():
+        return
+    with blob.open("rb") as file:
+        digest = hashlib.file_digest(file, "sha256").hexdigest()
+    if digest != blob.name:
         raise EmmsError(
-            f"{path.name} of {repo.id} is truncated or corrupt ({size:,} bytes; {error})", _refetch_hint(repo, path)
-        ) from None
+            f"{path.name} of {repo.id} is damaged: its SHA-256 begins with {digest[:12]}, that of the Hub's file with "
+            f"{blob.name[:12]}",
+            hint,
+        )
+    with suppress(OSError):  # a read-only cache: the next run checks it again
+        checked.parent.mkdir(parents=True, exist_ok=True)
+        checked.touch()
+
+
+def _without_weights(repo: Repo, files: Collection[str]) -> EmmsError:
+    """The error of a repository without weights that PyTorch reads; names those that it has."""
+    for pattern, what in _OTHER_WEIGHTS.items():
+        for path in sorted(files):
+            if fnmatchcase(_name(path), pattern):
+                return EmmsError(
+                    f"{repo.id} has no weights for PyTorch, only weights {what} ({path})",
+                    "choose a checkpoint with model.safetensors or pytorch_model.bin",
+                )
+    return EmmsError(f"{repo.id} has no weights", "it needs model.safetensors or pytorch_model.bin")
+
+
+def _converted_from(files: Mapping[str, RepoFile]) -> dict[str, str]:
+    """Path → hash of what a conversion has to be made from, and of what decides how its weights are used."""
+    patterns = (*_PICKLED, "config.json", "*.py")
+    return {path: file.hash for path, file in files.items() if file.hash and _matches(_name(path), patterns)}
+
+
+def _is_safetensors(path: str) -> bool:
+    return path.endswith(".safetensors")
+
+
+def _name(path: str) -> str:
+    return path.rpartition("/")[2]
+
+
+def _matches(path: str, patterns: Collection[str]) -> bool:
+    return any(fnmatchcase(path, pattern) for pattern in patterns)
+
+
+def _without_exports(paths: Collection[str]) -> list[str]:
+    return [path for path in paths if not _matches(path, LEFT_OUT)]

@@ -3,9 +3,15 @@
 from __future__ import annotations
 
 import logging
+import pickle
+import re
+import shutil
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import replace
+from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import torch
@@ -15,7 +21,7 @@ from hf_emms.features.architectures import INPUT_NAMES, families
 from hf_emms.features.device import prepare_for_cpu
 from hf_emms.features.extractor import Extractor, SingleInputExtractor
 from hf_emms.features.feature_plan import LOAD_FAILURES, ExtractionPlan, load_error, plan_extraction
-from hf_emms.features.files import fetch_weights
+from hf_emms.features.files import Weights, fetch_weights
 from hf_emms.features.fusion import Fused, find_fusion
 from hf_emms.features.image_text import ImageTextExtractor
 from hf_emms.features.images import read_image_processor
@@ -53,7 +59,7 @@ def load_extractor(
         task_id: the Hub task, for messages.
         device: "auto" (cuda, else mps, else cpu), or one of them; "cuda:1" picks one of several.
         dtype: "auto" (float32), "float32", "float16" or "bfloat16".
-        allow_pickle: take pytorch_model.bin where there are no safetensors.
+        allow_pickle: unpickle weights in full where torch's loader that runs no code refuses them.
         trust_remote_code: run the repository's Python files where transformers doesn't know the architecture.
         layers: which layers become features, as `options.layer_names` writes them.
         spans: inputs will be `Spans` of pairs of texts, not `Pairs`.
@@ -66,11 +72,13 @@ def load_extractor(
     """
     plan = plan_extraction(repo, modality, task_id, dtype=dtype, trust_remote_code=trust_remote_code)
     torch_device = choose_device(device)
-    safetensors = fetch_weights(repo, subfolder=plan.subfolder, allow_pickle=allow_pickle)
+    weights = fetch_weights(repo, subfolder=plan.subfolder, code=plan.code)
     with _quiet():
         images = read_image_processor(plan, torch_device) if "image" in modality else None
         tokenizer = read_tokenizer(plan) if "text" in modality else None
-        model, pooling = _load_model(plan, safetensors)
+        model, pooling, note = _load_model(plan, weights, allow_pickle=allow_pickle)
+        if note is not None:
+            plan = replace(plan, notes=(*plan.notes, ("weights", note)))
         model = model.to(torch_device).eval()
         if torch_device.type == "cpu":
             prepare_for_cpu(model, channels_last=_is_tested(plan))
@@ -110,23 +118,21 @@ def choose_device(device: str) -> torch.device:
     return torch.device(device)
 
 
-def _load_model(plan: ExtractionPlan, safetensors: bool) -> tuple[Any, str]:
-    """The model on the CPU, and the pooling: a fallback changes it where the weights have no pooler."""
-    import transformers
-
-    name = plan.architecture.loader
-    loader = by_reference(name) if ":" in name else getattr(transformers, name)
+def _load_model(plan: ExtractionPlan, weights: Weights, *, allow_pickle: bool) -> tuple[Any, str, str | None]:
+    """The model on the CPU, the pooling (a fallback changes it where the weights have no pooler), and a note."""
+    note = weights.note
     try:
-        model, report = loader.from_pretrained(
-            plan.model_folder,
-            dtype=getattr(torch, plan.dtype),
-            use_safetensors=safetensors,
-            trust_remote_code=plan.code,
-            local_files_only=True,
-            output_loading_info=True,
-            ignore_mismatched_sizes=True,  # reported below, with names and shapes
-            **_load_options(plan),
-        )
+        try:
+            model, report = _from_pretrained(plan, weights.folder, weights.pickled)
+        except pickle.UnpicklingError as error:
+            if not allow_pickle:
+                raise _refused_pickle(plan, error) from error
+            with TemporaryDirectory(ignore_cleanup_errors=True) as folder:
+                _unpickle(weights.folder, Path(folder))
+                model, report = _from_pretrained(plan, Path(folder), pickled=True)
+            note = "pickled weights (pytorch_model.bin), unpickled in full because of --allow-pickle"
+    except EmmsError:
+        raise
     except LOAD_FAILURES as error:
         raise load_error(plan, "weights", error) from error
     if hasattr(model.config, "use_cache"):
@@ -140,7 +146,52 @@ def _load_model(plan: ExtractionPlan, safetensors: bool) -> tuple[Any, str]:
     pooling = _check_complete(plan, set(report["missing_keys"]))
     for part in plan.architecture.unused:
         setattr(model, part, None)
-    return model, pooling
+    return model, pooling, note
+
+
+def _from_pretrained(plan: ExtractionPlan, folder: Path, pickled: bool) -> tuple[Any, dict[str, Any]]:
+    """The model, and what transformers reports; of pickles only tensors are read (`weights_only`, its default)."""
+    import transformers
+
+    name = plan.architecture.loader
+    loader = by_reference(name) if ":" in name else getattr(transformers, name)
+    model, report = loader.from_pretrained(
+        folder,
+        dtype=getattr(torch, plan.dtype),
+        use_safetensors=not pickled,
+        trust_remote_code=plan.code,
+        local_files_only=True,
+        output_loading_info=True,
+        ignore_mismatched_sizes=True,  # `_load_model` reports them, with names and shapes
+        **_load_options(plan),
+    )
+    return model, report
+
+
+def _unpickle(folder: Path, to: Path) -> None:
+    """Copies a checkpoint, its weights unpickled in full (this can run code) and written again as tensors alone."""
+    for path in folder.iterdir():
+        if path.match("pytorch_model*.bin"):
+            weights = torch.load(path, map_location="cpu", weights_only=False)
+            torch.save({name: one for name, one in weights.items() if isinstance(one, torch.Tensor)}, to / path.name)
+        elif path.suffix in (".json", ".py"):
+            shutil.copy(path, to)
+
+
+def _refused_pickle(plan: ExtractionPlan, error: pickle.UnpicklingError) -> EmmsError:
+    """Why a pickle cannot be loaded: it asks for more than tensors, or is damaged."""
+    asked = re.search(r"GLOBAL (\S+)", str(error))
+    if asked:
+        return EmmsError(
+            f"the pickled weights of {plan.repo.id} hold more than tensors ({asked[1]}), which could run code of their "
+            "author",
+            "choose a checkpoint with safetensors; if you trust it: --allow-pickle",
+        )
+    reason = next(filter(None, reversed(str(error).partition("\n\nCheck the documentation")[0].splitlines())), "empty")
+    return EmmsError(
+        f"the pickled weights of {plan.repo.id} cannot be read without running code ({reason})",
+        "they are damaged, or of an old format; if you trust them: --allow-pickle",
+    )
 
 
 def _load_options(plan: ExtractionPlan) -> dict[str, Any]:

@@ -20,6 +20,10 @@ _CHUNK = 1 << 20
 _SETTLED_NS = 2 * 10**9
 # Folder or file → the state of its files in the file system, and its revision.
 _revisions: dict[Path, tuple[tuple[object, ...], str]] = {}
+# The author and the title of pull requests by https://huggingface.co/spaces/safetensors/convert.
+_CONVERSION_BOT = "SFconvertbot"
+_CONVERSION_TITLE = "Adding `safetensors` variant of this model"
+_CONVERSION_TRIES = 3
 # Exports and leftovers of training in a checkpoint's repository, which loading does not need.
 LEFT_OUT = ("onnx/*", "openvino/*", "coreml/*", "runs/*", "checkpoint-*/*", "original/*")
 
@@ -43,10 +47,17 @@ class Repo:
 
 @dataclass(frozen=True)
 class RepoFile:
-    """A file of a repository: its size in bytes, and whether it is on this machine."""
+    """A file of a repository.
+
+    Attributes:
+        bytes: its size.
+        cached: whether it is on this machine.
+        hash: of its content, as git names it; empty where it is unknown.
+    """
 
     bytes: int
     cached: bool
+    hash: str = ""
 
 
 def resolve(id: str, kind: Kind, *, revision: str | None = None) -> Repo:
@@ -113,7 +124,7 @@ def listing(repo: Repo) -> dict[str, RepoFile]:
     files = {}
     for entry in (entry for entry in entries if isinstance(entry, HubFile)):
         cached = try_to_load_from_cache(repo.id, entry.path, revision=repo.revision, repo_type=repo.kind)
-        files[entry.path] = RepoFile(entry.size, isinstance(cached, str))
+        files[entry.path] = RepoFile(entry.size, isinstance(cached, str), entry.blob_id)
     return files
 
 
@@ -153,6 +164,32 @@ def fetch(repo: Repo, allow_patterns: Sequence[str]) -> Path:
             f"look at its files: {page(repo.id, repo.kind)}/tree/{repo.revision}",
         )
     return Path(folder)
+
+
+def conversions(repo: Repo) -> dict[str, Repo]:
+    """The open pull requests in which the Hub's bot adds weights as safetensors; ref → the repository at its commit.
+
+    Raises:
+        EmmsError: the repository has no discussions, or the Hub cannot be reached.
+    """
+    opened = request(
+        lambda api: list(
+            api.get_repo_discussions(
+                repo.id,
+                repo_type=repo.kind,
+                author=_CONVERSION_BOT,
+                discussion_type="pull_request",
+                discussion_status="open",
+            )
+        ),
+        repo.id,
+        repo.kind,
+        tries=_CONVERSION_TRIES,
+    )
+    # The server may ignore the filters, and anybody may open a pull request of this title.
+    of_bot = [one for one in opened if one.author == _CONVERSION_BOT and one.title == _CONVERSION_TITLE]
+    refs = [one.git_reference for one in of_bot if one.git_reference is not None and one.status == "open"]
+    return {ref: resolve(repo.id, repo.kind, revision=ref) for ref in refs}
 
 
 def on_this_machine(id: str) -> bool:

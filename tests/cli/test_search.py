@@ -35,6 +35,7 @@ def hub(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Hub]:
     vit = checkpoint("vit-random", own)
     pickled = {"pytorch_model.bin" if name == "model.safetensors" else name: vit[name] for name in vit}
     without = {name: vit[name] for name in vit if name != "config.json"}
+    flax = {"flax_model.msgpack" if name == "model.safetensors" else name: vit[name] for name in vit}
     with running_hub(tmp_path_factory.mktemp("hub")) as running:
         for place, (id, files) in enumerate(
             {
@@ -49,6 +50,7 @@ def hub(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Hub]:
                 "bob/gated": vit,
                 "bob/unread": vit,
                 "bob/other-task": checkpoint("vit-random", "depth-estimation"),
+                "bob/flax": flax,
             }.items()
         ):
             running.store.put_files(id, files, downloads=1000 - 100 * place, likes=place)
@@ -69,20 +71,20 @@ def ids(done: Done) -> list[str]:
 
 
 def test_ids_come_on_stdout_most_downloaded_first_backbones_among_them(cli: CommandLine) -> None:
-    assert ids(search(cli)) == ["ada/vit", "ada/backbone", "bob/fallback", "bob/timm", "bob/unread"]
+    assert ids(search(cli)) == ["ada/vit", "ada/backbone", "ada/pickled", "bob/fallback", "bob/timm", "bob/unread"]
 
 
 def test_what_was_left_out_is_told_with_the_reason(hub: Hub, cli: CommandLine) -> None:
     told = search(cli).err
     for id, reason in {
         "ada/text": "bert reads no images",
-        "ada/pickled": "no safetensors (pickled weights only)",
+        "bob/flax": "no weights for PyTorch",
         "bob/no-config": "no config.json",
         "bob/new": "does not know the architecture 'tomorrow'",
         "bob/gated": f"gated: accept its terms at {hub.url}/bob/gated, then hf auth login",
     }.items():
         assert any(line.startswith(f"left out {id}: ") and reason in line for line in told.splitlines()), id
-    assert "5 found, 5 left out" in told
+    assert "6 found, 5 left out" in told
     assert "left out" not in search(cli, "--quiet").err
 
 

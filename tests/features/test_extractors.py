@@ -167,16 +167,6 @@ def test_truncated_weights_name_file_and_repository(zoo: Path, tmp_path: Path) -
         load(folder)
 
 
-def test_pickled_weights_need_the_flag(zoo: Path, tmp_path: Path, images: list[Image.Image]) -> None:
-    folder = copy_of(build(zoo, "vit"), tmp_path / "pickled")
-    expected = rows(load(folder), images)
-    torch.save(load_file(folder / "model.safetensors"), folder / "pytorch_model.bin")
-    (folder / "model.safetensors").unlink()
-    with pytest.raises(EmmsError, match="--allow-pickle"):
-        load(folder)
-    np.testing.assert_array_equal(rows(load(folder, allow_pickle=True), images), expected)
-
-
 def test_a_missing_shard_is_named(zoo: Path, tmp_path: Path) -> None:
     folder = copy_of(build(zoo, "vit"), tmp_path / "sharded")
     model = transformers.AutoModelForImageClassification.from_pretrained(folder)

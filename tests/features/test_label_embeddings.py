@@ -147,13 +147,13 @@ def test_a_pooling_nobody_knows_is_an_error(zoo: Path, tmp_path: Path) -> None:
         embed(folder, TEXTS)
 
 
-def test_pickled_encoders_need_the_flag(zoo: Path, tmp_path: Path) -> None:
+def test_pickled_tensors_of_an_encoder_are_read_and_the_user_is_informed(zoo: Path, tmp_path: Path) -> None:
     folder = shutil.copytree(build(zoo, "bert"), tmp_path / "pickled")
     torch.save(load_file(folder / "model.safetensors"), folder / "pytorch_model.bin")
     (folder / "model.safetensors").unlink()
-    with pytest.raises(EmmsError, match="--allow-pickle"):
-        embed(folder, TEXTS)
-    np.testing.assert_array_equal(embed(folder, TEXTS, allow_pickle=True), embed(build(zoo, "bert"), TEXTS))
+    notes: list[str] = []
+    np.testing.assert_array_equal(embed(folder, TEXTS, on_note=notes.append), embed(build(zoo, "bert"), TEXTS))
+    assert any("pickled weights" in note for note in notes)
 
 
 def test_no_texts_are_an_error(zoo: Path) -> None:

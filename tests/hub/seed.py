@@ -11,13 +11,16 @@ from typing import Any
 import pyarrow.parquet
 
 from hf_emms import demo
-from hf_emms.presets import dataset_preset, default_checkpoints, encoder_presets
+from hf_emms.presets import checkpoint_presets, dataset_preset, default_checkpoints, encoder_presets
 
 from .store import Kind, Store
 
 ORG = "emms-zoo"
+BOT = "SFconvertbot"
+CONVERSION = "Adding `safetensors` variant of this model"
 # Fixed, so that the commits have the same shas every time.
 _DATE = "2025-01-01T00:00:00.000Z"
+_WEIGHTS = "model.safetensors"
 _ENCODER_SETS = ("base", "paper")
 # Presets that embedded datasets stand in for, with the share of the rows in each split.
 _DATASETS = {
@@ -32,7 +35,8 @@ def seed(store: Store) -> None:
     """Adds what is not there yet.
 
     The demo's repositories stand as emms-zoo/NAME. Ids of presets are backed by demo checkpoints of the right
-    modality; where a preset names a pull request, main has no weights and the pull request has them.
+    modality; where a preset names a pull request, or says so, main has pickled weights only as on the Hub, and the pull
+    request has safetensors.
     """
     image: list[Path] = []
     text: list[Path] = []
@@ -70,24 +74,42 @@ def _files(folder: Path) -> dict[str, bytes]:
 
 
 def _put(
-    store: Store, id: str, files: Mapping[str, bytes], place: int, kind: Kind = "model", ref: str = "main"
+    store: Store,
+    id: str,
+    files: Mapping[str, bytes],
+    place: int,
+    kind: Kind = "model",
+    ref: str = "main",
+    message: str = "Add safetensors",
+    author: str = "",
 ) -> None:
     known = store.repos.get((kind, id))
     if known is None or known.resolve(ref) is None:
         counts: dict[str, Any] = (
             {"downloads": 1000 - 10 * place, "likes": 100 - place, "created_at": _DATE} if known is None else {}
         )
-        store.put_files(id, files, kind, ref=ref, message="Add safetensors", date=_DATE, **counts)
+        store.put_files(id, files, kind, ref=ref, message=message, author=author, date=_DATE, **counts)
 
 
 def _stand_ins(store: Store, ids: Iterable[str], folders: Sequence[Path]) -> None:
+    pickled_on_main = {one.id for listed in checkpoint_presets().values() for one in listed if one.weights == "pickled"}
     for place, (id, folder) in enumerate(zip(ids, cycle(folders), strict=False)):
         name, _, revision = id.partition("@")
         files = _files(folder)
-        described = {path: content for path, content in files.items() if not path.endswith(".safetensors")}
-        _put(store, name, described if revision else files, place)
+        _put(store, name, pickled(files) if revision or name in pickled_on_main else files, place)
         if revision:
-            _put(store, name, files, place, ref=revision)
+            _put(store, name, {_WEIGHTS: files[_WEIGHTS]}, place, ref=revision, message=CONVERSION, author=BOT)
+
+
+def pickled(files: Mapping[str, bytes]) -> dict[str, bytes]:
+    """The files of a checkpoint with its weights in pytorch_model.bin."""
+    import torch
+    from safetensors.torch import load
+
+    content = io.BytesIO()
+    torch.save(dict(sorted(load(files[_WEIGHTS]).items())), content)
+    others = {path: one for path, one in files.items() if path != _WEIGHTS}
+    return {**others, "pytorch_model.bin": content.getvalue()}
 
 
 def _put_dataset(store: Store, preset_name: str, folder: Path, shares: Mapping[str, float]) -> None:

@@ -130,7 +130,7 @@ def test_a_wrong_revision_says_where_revisions_are_listed(hub: Hub, cli: Command
     ("left_out", "words"),
     [
         ("config.json", ("config.json", "transformers")),
-        ("model.safetensors", ("no weights as safetensors", "--allow-pickle")),
+        ("model.safetensors", ("has no weights", "model.safetensors or pytorch_model.bin")),
         ("preprocessor_config.json", ("preprocessor_config.json",)),
     ],
 )

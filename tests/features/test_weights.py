@@ -1,0 +1,198 @@
+"""Which weights are loaded: safetensors, their conversion on the Hub, pickled tensors; and what is refused."""
+
+from __future__ import annotations
+
+import collections
+import json
+import os
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from safetensors.torch import load_file
+
+from hf_emms.errors import EmmsError
+from tests.helpers.extracting import load, pictures, rows
+from tests.helpers.tiny_checkpoints import build
+from tests.hub import Hub
+from tests.hub.seed import BOT, CONVERSION, pickled
+from tests.hub.store import Store
+
+FETCH = """
+    import json, sys
+    from pathlib import Path
+    from hf_emms.errors import EmmsError
+    from hf_emms.features.files import fetch_weights
+    from hf_emms.hub import fetch, resolve
+
+    opened = []
+    sys.addaudithook(lambda event, args: opened.append(str(args[0])) if event == "open" else None)
+
+    def fetched(id="org/tiny"):
+        opened.clear()
+        repo = resolve(id, "model")
+        fetch(repo, ["config.json"])
+        try:
+            weights = fetch_weights(repo)
+        except EmmsError as error:
+            return {"error": error.message, "hint": error.hint}
+        return {"folder": weights.folder.name, "pickled": weights.pickled, "note": weights.note,
+                "hashed": sum("/blobs/" in path and len(Path(path).name) == 64 for path in opened)}
+"""
+
+
+class Harmful:
+    """An object whose unpickling runs a command."""
+
+    def __init__(self, ran: Path) -> None:
+        self.ran = ran
+
+    def __reduce__(self) -> tuple[Callable[[str], int], tuple[str]]:
+        return os.system, (f"touch {self.ran}",)
+
+
+@pytest.fixture(scope="module")
+def vit(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return build(tmp_path_factory.mktemp("zoo"), "vit")
+
+
+@pytest.fixture
+def folder(vit: Path, tmp_path: Path) -> Path:
+    """A copy of a checkpoint without its weights."""
+    copy = shutil.copytree(vit, tmp_path / "copy")
+    (copy / "model.safetensors").unlink()
+    return copy
+
+
+@pytest.fixture(scope="module")
+def files(vit: Path) -> dict[str, bytes]:
+    return {path.name: path.read_bytes() for path in vit.iterdir()}
+
+
+def convert(store: Store, files: dict[str, bytes], author: str = BOT) -> str:
+    weights = {"model.safetensors": files["model.safetensors"]}
+    return store.put_files("org/tiny", weights, ref="refs/pr/3", message=CONVERSION, author=author)
+
+
+# ---- pickled weights ------------------------------------------------------------------------------------------
+
+
+def test_pickled_tensors_are_read_without_the_flag(vit: Path, folder: Path) -> None:
+    torch.save(load_file(vit / "model.safetensors"), folder / "pytorch_model.bin")
+    extractor = load(folder)
+    np.testing.assert_array_equal(rows(extractor, pictures()), rows(load(vit), pictures()))
+    assert any("runs no code" in note for note in extractor.notes)
+
+
+def test_a_pickle_that_would_run_code_is_refused_and_runs_nothing(folder: Path, tmp_path: Path) -> None:
+    torch.save({"weight": torch.zeros(2), "more": Harmful(tmp_path / "ran")}, folder / "pytorch_model.bin")
+    with pytest.raises(EmmsError, match=r"more than tensors \(posix\.system\)") as caught:
+        load(folder)
+    assert "--allow-pickle" in str(caught.value.hint)
+    assert not (tmp_path / "ran").exists()
+
+
+def test_what_is_more_than_tensors_is_unpickled_with_the_flag(vit: Path, folder: Path) -> None:
+    weights = collections.UserDict(load_file(vit / "model.safetensors"))
+    torch.save(weights, folder / "pytorch_model.bin")
+    with pytest.raises(EmmsError, match=r"collections\.UserDict"):
+        load(folder)
+    extractor = load(folder, allow_pickle=True)
+    np.testing.assert_array_equal(rows(extractor, pictures()), rows(load(vit), pictures()))
+    assert any("unpickled in full" in note for note in extractor.notes)
+
+
+@pytest.mark.parametrize("allow_pickle", [False, True])
+@pytest.mark.parametrize("content", [b"", b"garbage" * 100, b"PK\x03\x04" + bytes(200)])
+def test_a_damaged_pickle_is_an_error(folder: Path, content: bytes, allow_pickle: bool) -> None:
+    (folder / "pytorch_model.bin").write_bytes(content)
+    with pytest.raises(EmmsError, match="weights of"):
+        load(folder, allow_pickle=allow_pickle)
+
+
+# ---- what is no checkpoint ------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("outside", ["../outside", "/outside", "..\\outside", "deeper/outside"])
+@pytest.mark.parametrize(("index", "suffix"), [("model.safetensors", ".safetensors"), ("pytorch_model.bin", ".bin")])
+def test_an_index_that_names_a_file_outside_its_folder_is_refused(
+    vit: Path, folder: Path, index: str, suffix: str, outside: str
+) -> None:
+    shutil.copy(vit / "model.safetensors", folder.parent / "outside.safetensors")
+    (folder / f"{index}.index.json").write_text(json.dumps({"weight_map": {"weight": outside + suffix}}))
+    with pytest.raises(EmmsError, match="outside the repository"):
+        load(folder)
+
+
+@pytest.mark.parametrize("content", ["[]", "{}", '{"weight_map": {}}', '{"weight_map": {"a": 1}}'])
+def test_an_index_without_files_is_an_error(folder: Path, content: str) -> None:
+    (folder / "model.safetensors.index.json").write_text(content)
+    with pytest.raises(EmmsError, match="no weight_map"):
+        load(folder)
+
+
+@pytest.mark.parametrize(
+    ("name", "what"),
+    [("tf_model.h5", "TensorFlow"), ("flax_model.msgpack", "Flax"), ("adapter_model.safetensors", "adapter")],
+)
+def test_weights_for_something_else_are_named(folder: Path, name: str, what: str) -> None:
+    (folder / name).write_bytes(b"weights")
+    with pytest.raises(EmmsError, match=f"no weights for PyTorch, only weights .*{what}.*{name}"):
+        load(folder)
+
+
+# ---- on the Hub -----------------------------------------------------------------------------------------------
+
+
+def test_the_conversion_by_the_hubs_bot_is_taken_and_remembered(
+    hub: Hub, client: Callable[..., Any], files: dict[str, bytes]
+) -> None:
+    hub.store.put_files("org/tiny", pickled(files))
+    pull = convert(hub.store, files)
+    hub.store.put_files("org/tiny", {"README.md": b"# Changed since"})
+    code = f"{FETCH}\n    print(json.dumps(fetched()))"
+    found = client(code)
+    assert (found["folder"], found["pickled"]) == (pull, False)
+    assert f"SFconvertbot made of this revision's pickled weights, refs/pr/3 at {pull}" in found["note"]
+    assert not hub.count("* /org/tiny/resolve/*/pytorch_model.bin")
+    assert client(code, HF_HUB_OFFLINE="1") == {**found, "hashed": 0}
+
+
+@pytest.mark.parametrize("problem", ["author", "weights", "no discussions"])
+def test_a_conversion_by_others_or_of_other_weights_is_not_taken(
+    hub: Hub, client: Callable[..., Any], files: dict[str, bytes], problem: str
+) -> None:
+    main = hub.store.put_files("org/tiny", pickled(files))
+    convert(hub.store, files, author="mallory" if problem == "author" else BOT)
+    if problem == "weights":
+        main = hub.store.put_files("org/tiny", {"pytorch_model.bin": b"trained further"})
+    if problem == "no discussions":
+        hub.fail("GET */discussions*", 403)
+    found = client(f"{FETCH}\n    print(json.dumps(fetched()))")
+    assert (found["folder"], found["pickled"]) == (main, True)
+
+
+def test_a_changed_byte_is_noticed_and_a_whole_file_is_hashed_once(
+    hub: Hub, client: Callable[..., Any], files: dict[str, bytes]
+) -> None:
+    hub.store.put_files("org/tiny", files)
+    damaged, whole, again = client(
+        f"""{FETCH}
+    from huggingface_hub import hf_hub_download
+    blob = (fetch(resolve("org/tiny", "model"), ["*.safetensors"]) / "model.safetensors").resolve()
+    content = bytearray(blob.read_bytes())
+    content[-10] ^= 1
+    blob.write_bytes(content)
+    damaged = fetched()
+    hf_hub_download("org/tiny", "model.safetensors", force_download=True)
+    print(json.dumps([damaged, fetched(), fetched()]))
+    """
+    )
+    assert "model.safetensors of org/tiny is damaged" in damaged["error"]
+    assert damaged["hint"].startswith("hf download org/tiny model.safetensors --revision ")
+    assert damaged["hint"].endswith("--force-download")
+    assert (whole["hashed"], again["hashed"]) == (1, 0)

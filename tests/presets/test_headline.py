@@ -1,0 +1,53 @@
+"""The first command that a newcomer types, with all defaults: on a Hub that holds what the real one holds."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+
+import pytest
+
+from hf_emms.presets import default_checkpoints
+from tests.helpers.command_line import CommandLine
+from tests.hub import Hub
+from tests.hub.fixtures import client_environment
+
+CLIP = "openai/clip-vit-base-patch32"
+
+
+@pytest.fixture(scope="module")
+def cli(demo_hub: Hub, tmp_path_factory: pytest.TempPathFactory) -> Iterator[CommandLine]:
+    home = tmp_path_factory.mktemp("headline")
+    running = CommandLine(client_environment(demo_hub, home), home)
+    yield running
+    running.close()
+
+
+def test_rank_coco_captions_with_all_defaults(cli: CommandLine, demo_hub: Hub) -> None:
+    paths = demo_hub.store.paths(CLIP)
+    assert "pytorch_model.bin" in paths
+    assert "model.safetensors" not in paths
+    planned = cli.run("rank", "--dataset", "coco_captions", "--dry-run")
+    assert planned.code == 0, planned.err
+    assert "cannot be used" not in planned.out + planned.err
+    done = cli.run("rank", "--dataset", "coco_captions", "--format", "json")
+    assert done.code == 0, done.err
+    ranking = json.loads(done.out)
+    assert {row["checkpoint"] for row in ranking["rows"]} == set(default_checkpoints("image-to-text"))
+    assert [row["error"] for row in ranking["rows"]] == [None] * len(ranking["rows"])
+    assert f"{CLIP}: pickled weights (pytorch_model.bin), read by torch's loader that runs no code" in done.err
+
+
+def test_a_checkpoint_that_is_pickled_on_main_is_read_from_its_conversion(cli: CommandLine, demo_hub: Hub) -> None:
+    id = "microsoft/git-base-coco"
+    pull = demo_hub.store.repo(id).refs["refs/pr/1"]
+    arguments = ("rank", "--dataset", "coco_captions", "-c", id, "-e", "demo", "--max-samples", "200")
+    planned = cli.run(*arguments, "--dry-run")
+    assert planned.code == 0, planned.err
+    done = cli.run(*arguments, "--format", "json")
+    assert done.code == 0, done.err
+    (row,) = json.loads(done.out)["rows"]
+    assert row["error"] is None
+    assert row["revision"] == demo_hub.store.repo(id).refs["refs/heads/main"]
+    assert any("SFconvertbot" in note and f"refs/pr/1 at {pull}" in note for note in row["notes"])
+    assert not demo_hub.count(f"* /{id}/resolve/*/pytorch_model.bin")
