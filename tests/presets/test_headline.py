@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+import io
 import json
-from collections.abc import Iterator
+import os
+from collections.abc import Callable, Iterator
+from pathlib import Path
 
 import pytest
+import torch
 
+from hf_emms import demo
 from hf_emms.presets import default_checkpoints
 from tests.helpers.command_line import CommandLine
 from tests.hub import Hub
@@ -51,3 +56,31 @@ def test_a_checkpoint_that_is_pickled_on_main_is_read_from_its_conversion(cli: C
     assert row["revision"] == demo_hub.store.repo(id).refs["refs/heads/main"]
     assert any("SFconvertbot" in note and f"refs/pr/1 at {pull}" in note for note in row["notes"])
     assert not demo_hub.count(f"* /{id}/resolve/*/pytorch_model.bin")
+
+
+class Harmful:
+    """An object whose unpickling runs a command."""
+
+    def __init__(self, ran: Path) -> None:
+        self.ran = ran
+
+    def __reduce__(self) -> tuple[Callable[[str], int], tuple[str]]:
+        return os.system, (f"touch {self.ran}",)
+
+
+def test_a_malicious_pickle_is_a_failed_row_and_runs_nothing(hub: Hub, tmp_path: Path) -> None:
+    vit = demo.folder_of("emms-demo/vit-random")
+    assert vit is not None
+    content = io.BytesIO()
+    torch.save({"weight": torch.zeros(2), "more": Harmful(tmp_path / "ran")}, content)
+    files = {path.name: path.read_bytes() for path in vit.iterdir() if path.name != "model.safetensors"}
+    hub.store.put_files("mallory/vit", {**files, "pytorch_model.bin": content.getvalue()})
+    cli = CommandLine(client_environment(hub, tmp_path), tmp_path)
+    arguments = ("--dataset", "demo_fashion", "-c", "mallory/vit", "-c", "emms-demo/vit-random", "--max-samples", "60")
+    done = cli.run("rank", *arguments, "--format", "json")
+    cli.close()
+    assert done.code == 0, done.err
+    errors = {row["checkpoint"]: row["error"] for row in json.loads(done.out)["rows"]}
+    assert errors["emms-demo/vit-random"] is None
+    assert "more than tensors (posix.system)" in errors["mallory/vit"]
+    assert not (tmp_path / "ran").exists()
