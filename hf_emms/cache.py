@@ -43,7 +43,7 @@ def default_root() -> Path:
 
 
 @dataclass(frozen=True)
-class Entry:
+class CacheEntry:
     """One file of the cache.
 
     Attributes:
@@ -107,7 +107,7 @@ class Cache:
         if path:
             self._store(path, lambda file: _write_json(file, key, value))
 
-    def entries(self) -> list[Entry]:
+    def entries(self) -> list[CacheEntry]:
         """What is stored, last used first."""
         if self.root is None or not self.root.is_dir():
             return []
@@ -119,10 +119,12 @@ class Cache:
                 status = path.stat()
             except FileNotFoundError:  # another process removed it meanwhile
                 continue
-            found.append(Entry(path.parent.name, path.stem, path, status.st_size, status.st_mtime, _read_key(path)))
+            found.append(
+                CacheEntry(path.parent.name, path.stem, path, status.st_size, status.st_mtime, _read_key(path))
+            )
         return sorted(found, key=lambda entry: (-entry.used, entry.digest))
 
-    def remove(self, prefix: str) -> list[Entry]:
+    def remove(self, prefix: str) -> list[CacheEntry]:
         """Removes what belongs to a checkpoint or encoder id, or whose digest begins with a prefix.
 
         Raises:
@@ -139,7 +141,7 @@ class Cache:
             entry.path.unlink(missing_ok=True)
         return gone
 
-    def clear(self) -> list[Entry]:
+    def clear(self) -> list[CacheEntry]:
         """Removes every entry, and no other files in the folder."""
         self._remove_leftovers()
         gone = self.entries()
@@ -147,7 +149,7 @@ class Cache:
             entry.path.unlink(missing_ok=True)
         return gone
 
-    def prune(self, *, older_than: float | None = None, max_bytes: int | None = None) -> list[Entry]:
+    def prune(self, *, older_than: float | None = None, max_bytes: int | None = None) -> list[CacheEntry]:
         """Removes the least recently used entries, and unfinished files of killed runs.
 
         Args:

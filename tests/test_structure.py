@@ -95,14 +95,12 @@ def repeated(named_paths):
     return {name: paths for name, paths in paths_of.items() if len(paths) > 1}
 
 
-@pytest.mark.xfail(strict=True, reason="base.py of engines and tasks")
 def test_no_two_modules_have_one_name():
     # The folder of the metric is laid out as `evaluate` wants it.
     own = [path for path in modules() if path.name[:2] != "__" and path.parent != PACKAGE / "metrics" / "emms"]
     assert repeated((path.name, path) for path in own) == {}
 
 
-@pytest.mark.xfail(strict=True, reason="Entry, Request, Rows, Score and _Packed are there twice")
 def test_no_two_classes_have_one_name():
     classes = [
         (node.name, path)

@@ -14,7 +14,7 @@ from hf_emms.errors import EmmsError
 from hf_emms.formatting import format_bytes, format_duration, parse_bytes, parse_duration, pluralize
 
 if TYPE_CHECKING:
-    from hf_emms.cache import Cache, Entry
+    from hf_emms.cache import Cache, CacheEntry
 
 
 class _Amount(click.ParamType):
@@ -93,5 +93,5 @@ def _open() -> Cache:
     return Cache(default_root(), out.message)
 
 
-def _total(entries: Sequence[Entry]) -> str:
+def _total(entries: Sequence[CacheEntry]) -> str:
     return f"{pluralize(len(entries), 'entry', 'entries')}, {format_bytes(sum(entry.bytes for entry in entries))}"

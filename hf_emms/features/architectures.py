@@ -8,7 +8,7 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 
 from hf_emms.plugins import Plugin, check_unique, plugins
-from hf_emms.tasks.base import Modality
+from hf_emms.tasks.task import Modality
 
 
 @dataclass(frozen=True)

@@ -27,7 +27,7 @@ from hf_emms.features.architectures import (
 )
 from hf_emms.features.files import fetch_descriptions, read_json
 from hf_emms.hub import Repo
-from hf_emms.tasks.base import Modality
+from hf_emms.tasks.task import Modality
 
 # Part of every cache key: raise it when the same checkpoint would give other features than before.
 FEATURES_VERSION = 3

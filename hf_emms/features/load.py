@@ -32,7 +32,7 @@ from hf_emms.formatting import pluralize
 from hf_emms.hub import Repo
 from hf_emms.options import LAST
 from hf_emms.plugins import by_reference
-from hf_emms.tasks.base import Modality
+from hf_emms.tasks.task import Modality
 
 DEVICES = ("auto", "cpu", "cuda", "mps")
 _NEED_POOLER = ("pooler_output", "unmasked_pooler_output", "image_fallback", "two_towers", "unmasked_two_towers")

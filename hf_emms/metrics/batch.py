@@ -148,7 +148,7 @@ class Batch:
         return self.x.shape[1], self.kind, self.y.shape[1:]
 
 
-class Rows(Protocol):
+class MetricRows(Protocol):
     """Rows in the order in which they were added; they can be gone through more than once."""
 
     def __len__(self) -> int: ...

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from hf_emms.errors import EmmsError
-from hf_emms.metrics.batch import Rows
+from hf_emms.metrics.batch import MetricRows
 from hf_emms.scoring.arrays import as_labels
 from hf_emms.scoring.emms import METHODS, score_moments
 from hf_emms.scoring.estimators import ScoringInputs, get_estimator
@@ -20,7 +20,7 @@ from hf_emms.scoring.moments import Moments
 
 
 @dataclass(frozen=True)
-class Options:
+class ComputeOptions:
     """What ``compute`` takes beside the rows; the fields are its arguments."""
 
     method: str = "cv"
@@ -39,10 +39,10 @@ class Options:
         return self.folds if self.method == "cv" or any(get_estimator(name).folds for name in self.estimators) else 1
 
 
-OPTIONS = tuple(field.name for field in fields(Options))
+OPTIONS = tuple(field.name for field in fields(ComputeOptions))
 
 
-def options_from(given: Mapping[str, Any]) -> Options:
+def options_from(given: Mapping[str, Any]) -> ComputeOptions:
     """Checks names and values before any row is looked at.
 
     Raises:
@@ -54,7 +54,7 @@ def options_from(given: Mapping[str, Any]) -> Options:
             hint = f"did you mean {close[0]}?" if close else f"choose from {', '.join(OPTIONS)}"
             raise EmmsError(f"the metric emms has no option {name!r}", hint)
     named = {name: _names(given[name]) for name in ("encoders", "estimators") if name in given}
-    options = Options(**{**given, **named})
+    options = ComputeOptions(**{**given, **named})
     if options.method not in METHODS:
         raise EmmsError(f"unknown method {options.method!r}", f"choose one of {', '.join(METHODS)}")
     if not _is_whole(options.folds) or options.folds < 2:
@@ -66,7 +66,7 @@ def options_from(given: Mapping[str, Any]) -> Options:
     return options
 
 
-def score(rows: Rows, options: Options) -> dict[str, Any]:
+def score(rows: MetricRows, options: ComputeOptions) -> dict[str, Any]:
     """Scores rows.
 
     Args:
@@ -116,7 +116,7 @@ def _is_whole(value: Any) -> bool:
     return isinstance(value, (int, np.integer)) and not isinstance(value, bool)
 
 
-def _table(rows: Rows, options: Options) -> LabelTable | None:
+def _table(rows: MetricRows, options: ComputeOptions) -> LabelTable | None:
     if next(rows.batches()).kind == "embeddings":
         if options.encoders or options.label_table is not None:
             name = "encoders" if options.encoders else "label_table"
@@ -140,7 +140,7 @@ def _table(rows: Rows, options: Options) -> LabelTable | None:
     return table
 
 
-def _moments(rows: Rows, table: LabelTable | None, groups: np.ndarray, options: Options) -> Moments:
+def _moments(rows: MetricRows, table: LabelTable | None, groups: np.ndarray, options: ComputeOptions) -> Moments:
     moments: Moments | None = None
     for part, x, labels in _parts(rows, table):
         if moments is None:
@@ -150,7 +150,7 @@ def _moments(rows: Rows, table: LabelTable | None, groups: np.ndarray, options: 
     return moments
 
 
-def _parts(rows: Rows, table: LabelTable | None) -> Iterator[tuple[slice, np.ndarray, LabelTable]]:
+def _parts(rows: MetricRows, table: LabelTable | None) -> Iterator[tuple[slice, np.ndarray, LabelTable]]:
     start = 0
     for batch in rows.batches():
         part = slice(start, start + len(batch))
@@ -158,6 +158,6 @@ def _parts(rows: Rows, table: LabelTable | None) -> Iterator[tuple[slice, np.nda
         start = part.stop
 
 
-def _dense(rows: Rows) -> LabelTable:
+def _dense(rows: MetricRows) -> LabelTable:
     columns = zip(*(batch.blocks for batch in rows.batches()), strict=True)
     return LabelTable.of_rows([np.concatenate(column) for column in columns])

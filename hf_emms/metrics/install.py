@@ -4,7 +4,7 @@ What is put there holds no code but an import of the installed hf_emms. So envir
 hf_emms can share one cache, and an upgrade needs no new file. Everything here is imported by ``import hf_emms``: it
 must be quick, and it knows evaluate's folders without importing evaluate.
 
-What hf_emms writes to the Hub: put together here, sent by the hub room.
+Puts together the metric Space that is published.
 """
 
 from __future__ import annotations

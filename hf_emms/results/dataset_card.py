@@ -63,7 +63,7 @@ def updated(readme: bytes | None, repo_id: str, new: Sequence[Listed]) -> bytes:
     return splice.put(readme or rendered_template("results_readme.md.jinja", repo_id=repo_id).encode(), section)
 
 
-class _Packed(msgspec.Struct):
+class _PackedListing(msgspec.Struct):
     version: int
     rankings: list[Any]
 
@@ -72,7 +72,7 @@ def _unpacked(data: Any) -> tuple[Listed, ...]:
     if data is None:
         return ()
     try:
-        packed = msgspec.convert(data, _Packed)
+        packed = msgspec.convert(data, _PackedListing)
         if packed.version > LAYOUT_VERSION:
             raise EmmsError(
                 f"the results' card was written by a newer hf_emms (layout {packed.version})",

@@ -3,8 +3,8 @@
 Texts and their classes, one or several.
 """
 
-from hf_emms.tasks.base import Role, Task
 from hf_emms.tasks.label_texts import clean_class_name
+from hf_emms.tasks.task import Role, Task
 
 IMAGE_CLASSIFICATION = Task(
     id="image-classification",

@@ -3,8 +3,8 @@
 Pictures with a question each, and what people answered.
 """
 
-from hf_emms.tasks.base import IMAGE, Role, Task
 from hf_emms.tasks.label_texts import clean_answer, clean_question
+from hf_emms.tasks.task import IMAGE, Role, Task
 
 QUESTION_ANSWERING = Task(
     id="question-answering",

@@ -13,8 +13,8 @@ from typing import Any
 
 import numpy as np
 
-from hf_emms.tasks.base import IMAGE, Numbers, Role, Task, rbf_features
 from hf_emms.tasks.label_texts import clean_caption
+from hf_emms.tasks.task import IMAGE, Numbers, Role, Task, rbf_features
 
 _PLACES = np.linspace(0, 1, 8)
 _SIZES = np.linspace(math.log(1 / 32), 0, 6)

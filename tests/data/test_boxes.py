@@ -12,8 +12,8 @@ from PIL import Image
 
 from hf_emms.data.inputs import image_size
 from hf_emms.tasks import get_task
-from hf_emms.tasks.base import rbf_features
 from hf_emms.tasks.referring_expression import BOXES, are_parts, box_in_words, encode_boxes, measure_box
+from hf_emms.tasks.task import rbf_features
 from tests.helpers.rows import error_of, image_rows, png
 from tests.helpers.samples import load_sample
 

@@ -36,7 +36,7 @@ Args:
         (N,) texts or class ids: F-labels come from `encoders` or `label_table`.
     method (str): "cv" (held out, the default), "exact" (the paper's objective at its optimum), "one_pass" (the
         official function) or "alternating" (the paper's Algorithm 1).
-    groups: (N,) integers or strings, what near-copies share, such as the image of five captions; they share a fold.
+    groups: (N,) integers or strings, one for rows that share an input (five captions of an image); they share a fold.
     folds (int): folds of the held-out score. Default 5.
     seed (int): seed of the folds. Default 0.
     encoders (list of str): text encoders, as Hub ids or folders, or a set: "paper", "base", "demo".
