@@ -183,7 +183,7 @@ def test_a_missing_shard_is_named(zoo: Path, tmp_path: Path) -> None:
     ("name", "file", "message"),
     [
         ("vit", "config.json", r"has no config\.json"),
-        ("vit", "model.safetensors", "no weights as safetensors"),
+        ("vit", "model.safetensors", "has no weights"),
         ("vit", "preprocessor_config.json", r"image processor \(preprocessor_config\.json\)"),
         ("bert", "tokenizer.json", "has no tokenizer"),
     ],

@@ -138,6 +138,6 @@ def test_a_preset_that_cannot_be_used_is_said_before_anything_is_looked_for() ->
 
 
 def test_checkpoints_of_a_preset_are_for_its_task_only() -> None:
-    request = Options("demo_captions", task="image-classification", columns={"label": "caption"}, max_samples=10)
+    request = Options("demo_vqa", task="image-classification", columns={"label": "answer"}, max_samples=60)
     found = plan(dataclasses.replace(request, encoders=("demo",), cache=False), Silent())
     assert [one.id for one in found.candidates] == list(default_checkpoints("image-classification"))
