@@ -1,7 +1,4 @@
-"""Batches as evaluate keeps them between ``add_batch`` and ``compute``: Arrow streams, on disk or in memory.
-
-What users pass as predictions and references, checked and named as they named it.
-"""
+"""What users pass as predictions and references: checked, and as evaluate stores it between its calls (Arrow)."""
 
 from __future__ import annotations
 

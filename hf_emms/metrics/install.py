@@ -1,10 +1,8 @@
-"""Puts the metric where ``evaluate.load("emms")`` looks for it: the modules cache of evaluate.
+"""Puts the metric where ``evaluate.load("emms")`` looks for it, the modules cache of evaluate, or on the Hub.
 
 What is put there holds no code but an import of the installed hf_emms. So environments with different versions of
 hf_emms can share one cache, and an upgrade needs no new file. Everything here is imported by ``import hf_emms``: it
 must be quick, and it knows evaluate's folders without importing evaluate.
-
-Puts together the metric Space that is published.
 """
 
 from __future__ import annotations

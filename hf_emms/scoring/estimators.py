@@ -110,8 +110,6 @@ ESTIMATORS: Registry[Estimator] = Registry(
     names=lambda estimator: (estimator.name,),
 )
 
-DEFAULT_ESTIMATORS = ("emms_knn", "emms", "logme", "knn")
-
 
 def get_estimator(name: str) -> Estimator:
     """Look up an estimator.

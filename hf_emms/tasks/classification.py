@@ -1,10 +1,10 @@
-"""Pictures and their classes, one or several.
-
-Texts and their classes, one or several.
-"""
+"""Images or texts with their classes, one or several."""
 
 from hf_emms.tasks.label_texts import clean_class_name
 from hf_emms.tasks.task import Role, Task
+
+# Column types that hold classes, one or several.
+_CLASS_TYPES = ("class", "string", "integer", "classes", "strings", "integers")
 
 IMAGE_CLASSIFICATION = Task(
     id="image-classification",
@@ -24,7 +24,7 @@ IMAGE_CLASSIFICATION = Task(
             "variant",
             "target",
         ),
-        ("class", "string", "integer", "classes", "strings", "integers"),
+        _CLASS_TYPES,
     ),
     categorical=True,
     label_text=clean_class_name,
@@ -56,7 +56,7 @@ TEXT_CLASSIFICATION = Task(
             "emotion",
             "target",
         ),
-        ("class", "string", "integer", "classes", "strings", "integers"),
+        _CLASS_TYPES,
     ),
     categorical=True,
     label_text=clean_class_name,

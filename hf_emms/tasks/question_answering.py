@@ -1,7 +1,4 @@
-"""Questions on a text, and the answers that stand in it.
-
-Pictures with a question each, and what people answered.
-"""
+"""Questions with answers: about a text that contains them, or about an image."""
 
 from hf_emms.tasks.label_texts import clean_answer, clean_question
 from hf_emms.tasks.task import IMAGE, Role, Task

@@ -1,7 +1,4 @@
-"""Boxes as labels: read from the formats of datasets, written in words, encoded smoothly.
-
-Pictures with an expression each that picks one thing out, and the box around it.
-"""
+"""Images with an expression that refers to one object, and its box: read in several formats, in words, as numbers."""
 
 from __future__ import annotations
 

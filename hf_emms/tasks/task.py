@@ -1,7 +1,6 @@
 """What a task is: which columns it reads, what feeds the checkpoint, what becomes the F-label.
 
-Columns that several tasks share.
-Numbers as several columns: a linear map from features then also sees where a number lies.
+Also what several tasks share: a column of images, and numbers as smooth columns.
 """
 
 from __future__ import annotations

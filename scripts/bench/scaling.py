@@ -167,12 +167,11 @@ def _small_parts(folder: Path) -> dict[str, Any]:
     from hf_emms.engines.checkpoint import score_estimators, scoring_inputs
     from hf_emms.engines.shards import Shard, moments_of
     from hf_emms.options import Options
-    from hf_emms.scoring.estimators import DEFAULT_ESTIMATORS
     from hf_emms.scoring.label_basis import LabelTable
 
     rng = np.random.default_rng(0)
     features = rng.normal(size=(INPUTS, WIDTH)).astype(np.float32)
-    settings, rows = Options("unused", estimators=DEFAULT_ESTIMATORS), np.arange(INPUTS)
+    settings, rows = Options("unused"), np.arange(INPUTS)
     tables = tuple(rng.normal(size=(100, 384)) for _ in range(3))
     labels = LabelTable(rng.integers(0, 100, INPUTS), tables)
     part = Shard((), rows, rows, rows.astype(np.uint64))

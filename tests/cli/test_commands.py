@@ -20,8 +20,8 @@ import pytest
 
 import hf_emms
 from hf_emms.cli import app, main
+from hf_emms.options import DEFAULT_ESTIMATORS
 from hf_emms.ranking import Ranking
-from hf_emms.scoring.estimators import DEFAULT_ESTIMATORS
 from tests.helpers.tiny_checkpoints import build
 from tests.helpers.waiting import eventually
 

@@ -6,8 +6,9 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from hf_emms import emms
+from hf_emms.options import DEFAULT_ESTIMATORS
 from hf_emms.scoring.emms import METHODS
-from hf_emms.scoring.estimators import DEFAULT_ESTIMATORS, ESTIMATORS
+from hf_emms.scoring.estimators import ESTIMATORS
 
 SETTINGS = settings(deadline=None, max_examples=30, suppress_health_check=[HealthCheck.too_slow])
 ANY_METHOD = st.sampled_from(sorted(METHODS))
