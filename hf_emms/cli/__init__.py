@@ -16,13 +16,12 @@ from hf_emms.cli.card_command import card
 from hf_emms.cli.demo_command import demo
 from hf_emms.cli.evaluation_commands import compare, validate
 from hf_emms.cli.leaderboard_command import leaderboard
-from hf_emms.cli.output import out
+from hf_emms.cli.output import out, safe_streams
 from hf_emms.cli.presets_commands import checkpoints, datasets, presets
 from hf_emms.cli.publish_commands import metric, publish, publish_results, pull
 from hf_emms.cli.rank_command import rank
 from hf_emms.cli.score_command import score
 from hf_emms.cli.search_command import search
-from hf_emms.cli.streams import safe_streams
 from hf_emms.errors import STOPPED, EmmsError, exit_code
 
 __all__ = ["app", "main"]

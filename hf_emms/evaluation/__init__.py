@@ -1,13 +1,13 @@
 """How well rankings agree with fine-tuning results, and with each other: measures, and reports made of them."""
 
-from hf_emms.evaluation.bootstrap import over_checkpoints, over_targets
-from hf_emms.evaluation.card_truth import truth_from_cards
 from hf_emms.evaluation.compare import Comparison, compare
 from hf_emms.evaluation.measures import (
     MEASURES,
     dataset_blind,
     kendall_tau,
     measured,
+    over_checkpoints,
+    over_targets,
     pearson,
     pick_in_top,
     picks,
@@ -17,7 +17,7 @@ from hf_emms.evaluation.measures import (
     top_recall,
     weighted_tau,
 )
-from hf_emms.evaluation.truth import Truth, read_truth
+from hf_emms.evaluation.truth import Truth, read_truth, truth_from_cards
 from hf_emms.evaluation.validate import Validation, validate
 
 __all__ = [

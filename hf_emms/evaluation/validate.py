@@ -7,7 +7,7 @@ from collections.abc import Iterable, Mapping, Sequence
 import msgspec
 
 from hf_emms.errors import EmmsError
-from hf_emms.evaluation import bootstrap, measures
+from hf_emms.evaluation import measures
 from hf_emms.evaluation.truth import Truth, dataset_of, matched, stopped_early
 from hf_emms.formatting import pluralize
 from hf_emms.ranking import Ranking
@@ -119,7 +119,7 @@ def validate(
     truth: Truth,
     *,
     estimators: Sequence[str] = (),
-    resamples: int = bootstrap.RESAMPLES,
+    resamples: int = measures.RESAMPLES,
     seed: int = 0,
 ) -> Validation:
     """Measures how far the rankings agree with the truth.
@@ -235,7 +235,7 @@ def _line(
     scores, wanted = [*column.values()], [truth[checkpoint] for checkpoint in column]
     values = measures.measured(scores, wanted)
     # A coin's intervals would be those of the truth alone.
-    intervals = {} if name == RANDOM else bootstrap.over_checkpoints(scores, wanted, resamples=resamples, seed=seed)
+    intervals = {} if name == RANDOM else measures.over_checkpoints(scores, wanted, resamples=resamples, seed=seed)
     best = measures.picks(scores)
     return EstimatorResult(
         name,
@@ -255,7 +255,7 @@ def _means(targets: Sequence[TargetResult], resamples: int, seed: int) -> tuple[
         columns = {
             measure: [value for line in lines if (value := line.values[measure]) is not None] for measure in _AVERAGED
         }
-        ends = {key: bootstrap.over_targets(column, resamples=resamples, seed=seed) for key, column in columns.items()}
+        ends = {key: measures.over_targets(column, resamples=resamples, seed=seed) for key, column in columns.items()}
         means.append(
             EstimatorResult(
                 name,

@@ -1,4 +1,4 @@
-"""Rankings as files of a results dataset: published, merged with what is there, read back."""
+"""Rankings as files of a results dataset, published, merged and read back; and the card that lists them."""
 
 from __future__ import annotations
 
@@ -9,10 +9,10 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 
 from hf_emms import hub
+from hf_emms.cards import rendered_template, splice
 from hf_emms.errors import EmmsError
 from hf_emms.merging import JSON_FOLDER, merged, path_of
-from hf_emms.ranking import Ranking, Row
-from hf_emms.results import dataset_card
+from hf_emms.ranking import Ranking, Row, is_commit
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -22,6 +22,7 @@ PARQUET_FOLDER = "data"
 _README = "README.md"
 _TITLE_LENGTH = 120
 _ESTIMATORS = ("emms_knn", "emms", "logme", "knn")
+LAYOUT_VERSION = 1
 
 
 def parquet(ranking: Ranking, path: str) -> bytes:
@@ -175,6 +176,77 @@ def _files(rankings: Sequence[Ranking], repo_id: str, read: hub.Read) -> dict[st
     files |= {f"{PARQUET_FOLDER}/{path}.parquet": parquet(whole, path) for path, whole in changed.items()}
     readme = read(_README)
     if files or readme is None:
-        known = [dataset_card.listed(whole, path) for path, whole in published.items() if whole is not None]
-        files[_README] = dataset_card.updated(readme, repo_id, known)
+        known = [listed(whole, path) for path, whole in published.items() if whole is not None]
+        files[_README] = updated(readme, repo_id, known)
     return files
+
+
+class Listed(msgspec.Struct, frozen=True, omit_defaults=True):
+    """One line of the table."""
+
+    path: str
+    task: str
+    dataset: str
+    split: str
+    n: int
+    checkpoints: int
+    created: str
+    config: str | None = None
+    best: str | None = None
+    dataset_on_hub: bool = False
+    best_on_hub: bool = False
+
+
+def listed(ranking: Ranking, path: str) -> Listed:
+    """The line of a ranking."""
+    best = ranking.best
+    return Listed(
+        path=path,
+        task=ranking.task,
+        dataset=ranking.dataset_id,
+        split=ranking.split,
+        n=ranking.n,
+        checkpoints=sum(row.rank is not None for row in ranking.rows),
+        created=ranking.created,
+        config=ranking.config,
+        best=best.checkpoint if best else None,
+        dataset_on_hub=is_commit(ranking.dataset_revision),
+        best_on_hub=best is not None and is_commit(best.revision),
+    )
+
+
+def updated(readme: bytes | None, repo_id: str, new: Sequence[Listed]) -> bytes:
+    """The card with some rankings added to its table, or brought up to date in it.
+
+    Raises:
+        EmmsError: the card's markers or data are broken, or written by a newer version.
+    """
+    known = {one.path: one for one in _unpacked(splice.data_of(readme or b""))}
+    known |= {one.path: one for one in new}
+    lines = [known[path] for path in sorted(known)]
+    data = splice.with_data({"version": LAYOUT_VERSION, "rankings": msgspec.to_builtins(lines)})
+    table = rendered_template("results_table.md.jinja", lines=lines).strip("\n")
+    section = f"{splice.START}\n{data}\n\n{table}\n{splice.END}\n"
+    return splice.put(readme or rendered_template("results_readme.md.jinja", repo_id=repo_id).encode(), section)
+
+
+class _PackedListing(msgspec.Struct):
+    version: int
+    rankings: list[Any]
+
+
+def _unpacked(data: Any) -> tuple[Listed, ...]:
+    if data is None:
+        return ()
+    try:
+        packed = msgspec.convert(data, _PackedListing)
+        if packed.version > LAYOUT_VERSION:
+            raise EmmsError(
+                f"the results' card was written by a newer hf_emms (layout {packed.version})",
+                "pip install --upgrade hf-emms",
+            )
+        return msgspec.convert(packed.rankings, tuple[Listed, ...])
+    except msgspec.ValidationError as error:
+        raise EmmsError(
+            f"the data in the results' card is damaged: {error}", "remove the lines between its markers"
+        ) from error

@@ -4,10 +4,9 @@ from hf_emms.errors import EmmsError
 from hf_emms.plugins import Registry
 from hf_emms.tasks.classification import IMAGE_CLASSIFICATION, TEXT_CLASSIFICATION
 from hf_emms.tasks.image_to_text import IMAGE_TO_TEXT
-from hf_emms.tasks.label_texts import clean_class_name
 from hf_emms.tasks.question_answering import QUESTION_ANSWERING, VISUAL_QUESTION_ANSWERING
 from hf_emms.tasks.referring_expression import REFERRING_EXPRESSION
-from hf_emms.tasks.task import Modality, Role, Task
+from hf_emms.tasks.task import Modality, Role, Task, clean_class_name
 from hf_emms.tasks.text_regression import REGRESSION
 
 __all__ = ["ROLES", "TASKS", "Modality", "Role", "Task", "clean_class_name", "column_flag", "get_task"]

@@ -1,7 +1,6 @@
 """Images or texts with their classes, one or several."""
 
-from hf_emms.tasks.label_texts import clean_class_name
-from hf_emms.tasks.task import Role, Task
+from hf_emms.tasks.task import Role, Task, clean_class_name
 
 # Column types that hold classes, one or several.
 _CLASS_TYPES = ("class", "string", "integer", "classes", "strings", "integers")

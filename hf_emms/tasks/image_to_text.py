@@ -1,7 +1,6 @@
 """Pictures and what people wrote about them."""
 
-from hf_emms.tasks.label_texts import clean_caption
-from hf_emms.tasks.task import IMAGE, Role, Task
+from hf_emms.tasks.task import IMAGE, Role, Task, clean_caption
 
 IMAGE_TO_TEXT = Task(
     id="image-to-text",

@@ -1,7 +1,6 @@
 """Questions with answers: about a text that contains them, or about an image."""
 
-from hf_emms.tasks.label_texts import clean_answer, clean_question
-from hf_emms.tasks.task import IMAGE, Role, Task
+from hf_emms.tasks.task import IMAGE, Role, Task, clean_answer, clean_question
 
 QUESTION_ANSWERING = Task(
     id="question-answering",

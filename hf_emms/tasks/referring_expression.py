@@ -10,8 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from hf_emms.tasks.label_texts import clean_caption
-from hf_emms.tasks.task import IMAGE, Numbers, Role, Task, rbf_features
+from hf_emms.tasks.task import IMAGE, Numbers, Role, Task, clean_caption, rbf_features
 
 _PLACES = np.linspace(0, 1, 8)
 _SIZES = np.linspace(math.log(1 / 32), 0, 6)

@@ -5,8 +5,7 @@ from typing import Any
 
 import numpy as np
 
-from hf_emms.tasks.label_texts import clean_caption
-from hf_emms.tasks.task import Numbers, Role, Task, rbf_features
+from hf_emms.tasks.task import Numbers, Role, Task, clean_caption, rbf_features
 
 _BUMPS = 8
 

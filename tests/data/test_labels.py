@@ -6,7 +6,7 @@ import datasets
 import numpy as np
 import pytest
 
-from hf_emms.tasks.label_texts import clean_answer, clean_question
+from hf_emms.tasks.task import clean_answer, clean_question
 from tests.helpers.rows import error_of, image_rows, pictures, texts
 from tests.helpers.samples import load_sample
 

@@ -15,7 +15,7 @@ from scipy import stats
 
 from hf_emms import evaluation
 from hf_emms.errors import EmmsError
-from hf_emms.evaluation.bootstrap import resampled
+from hf_emms.evaluation.measures import resampled
 from tests import ROOT
 
 TAUS = ("weighted_tau", "kendall_tau", "pearson", "spearman")
