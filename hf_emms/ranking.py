@@ -330,11 +330,11 @@ def plain(value: Any) -> Any:
 def ranked(rows: Sequence[Row], estimator: str) -> tuple[Row, ...]:
     """Rows in order of one estimator, with shared ranks where the difference is within the noise of the folds.
 
-    A row's rank is 1 + the number of rows that are *clearly* better: by more than twice the standard error
-    of the paired differences over folds (every checkpoint has the same folds). So neighbours within the noise
-    share a rank ("1, 1, 3"). A rank is never smaller than that of a row with a better score. Without folds
-    only equal values tie. Rows that a race stopped come after those that saw all rows, the latest stopped first: scores
-    of different samples don't compare. Rows without a score come last, without a rank.
+    Ranks come in bands: the first one holds the best row and all that cannot be told from it, their difference being
+    at most twice the standard error of the paired differences over folds (every checkpoint has the same folds). The best
+    of the other rows leads the next band, and so on. A row's rank is 1 + the number of rows in the bands above
+    ("1, 1, 3"). Without folds only equal values tie. Rows that a race stopped come after those that saw all rows, the
+    latest stopped first: scores of different samples don't compare. Rows without a score come last, without a rank.
     """
     failed = [msgspec.structs.replace(row, rank=None, tied=False) for row in rows if row.error is not None]
     scored = sorted((row for row in rows if row.error is None), key=_stopped_last)
@@ -352,9 +352,11 @@ def _placed(rows: list[Row], estimator: str, above: int) -> list[Row]:
     """Ranks of rows that were scored on the same sample, behind so many others."""
     rows.sort(key=lambda row: (-row.scores[estimator].value, row.checkpoint))
     ranks: list[int] = []
+    leader = 0
     for position, row in enumerate(rows):
-        better = sum(_clearly_better(other.scores[estimator], row.scores[estimator]) for other in rows[:position])
-        ranks.append(max([above + 1 + better, *ranks[-1:]]))
+        if _clearly_better(rows[leader].scores[estimator], row.scores[estimator]):
+            leader = position
+        ranks.append(above + 1 + leader)
     return [
         msgspec.structs.replace(row, rank=rank, tied=ranks.count(rank) > 1)
         for row, rank in zip(rows, ranks, strict=True)

@@ -161,6 +161,14 @@ def test_ranks_never_fall_along_the_order() -> None:
     assert order(steady, lower, wild) == [("steady", 1, False), ("lower", 2, True), ("wild", 2, True)]
 
 
+def test_a_rank_is_shared_with_the_first_of_its_band() -> None:
+    """A row that cannot be told from those right above it has their rank, though one further up is clearly better."""
+    folds = {"a": (0.9, 0.9, 0.9), "b": (0.5, 0.6, 0.5), "c": (0.52, 0.5, 0.57), "d": (0.51, 0.58, 0.49)}
+    rows = [Row(name, scores={"emms": emms_score(*values)}) for name, values in folds.items()]
+    low = Row("e", scores={"emms": emms_score(0.50, 0.57, 0.48)})  # clearly below "d", not below "b"
+    assert [rank for _, rank, _ in order(*rows, low)] == [1, 2, 2, 2, 2]
+
+
 def test_without_folds_only_equal_values_tie() -> None:
     rows = [Row(name, scores={"emms": Score(value)}) for name, value in [("a", 0.1), ("b", 0.2), ("c", 0.1)]]
     assert order(*rows) == [("b", 1, False), ("a", 2, True), ("c", 2, True)]
