@@ -331,8 +331,8 @@ def ranked(rows: Sequence[Row], estimator: str) -> tuple[Row, ...]:
     """Rows in order of one estimator, with shared ranks where the difference is within the noise of the folds.
 
     Ranks come in bands: the first one holds the best row and all that cannot be told from it, their difference being
-    at most twice the standard error of the paired differences over folds (every checkpoint has the same folds). The best
-    of the other rows leads the next band, and so on. A row's rank is 1 + the number of rows in the bands above
+    at most twice the standard error of the paired differences over folds (every checkpoint has the same folds). The
+    best of the other rows leads the next band, and so on. A row's rank is 1 + the number of rows in the bands above
     ("1, 1, 3"). Without folds only equal values tie. Rows that a race stopped come after those that saw all rows, the
     latest stopped first: scores of different samples don't compare. Rows without a score come last, without a rank.
     """

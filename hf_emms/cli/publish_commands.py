@@ -117,8 +117,9 @@ def space(repo_id: str, results: str, private: bool, secrets: tuple[str, ...], w
     help="What hf-emms rank --output wrote; repeat for several [default: every saved ranking of a Hub dataset].",
 )
 @cloup.option("--private", is_flag=True, help="Make a new dataset private.")
-def publish_results(repo_id: str, files: tuple[Path, ...], private: bool) -> None:
-    """Publish rankings as a dataset; prints the commit's address.
+@cloup.option("--create-pr", is_flag=True, help="Open a pull request at a dataset that is there, instead of a commit.")
+def publish_results(repo_id: str, files: tuple[Path, ...], private: bool, create_pr: bool) -> None:
+    """Publish rankings as a dataset; prints the address of the commit or the pull request.
 
     Adds to what is there: checkpoints of a ranking with the same settings join it, a result that is there already makes
     no commit.
@@ -126,12 +127,16 @@ def publish_results(repo_id: str, files: tuple[Path, ...], private: bool) -> Non
     from hf_emms import hub, results
 
     account = hub.who_am_i()
-    hub.require_push(account, repo_id, "dataset", instead=f"--repo-id {account.name}/emms-results")
+    if create_pr:
+        hub.require_proposal(account, repo_id, "dataset")
+    else:
+        hub.require_push(account, repo_id, "dataset", instead=f"--repo-id {account.name}/emms-results, or --create-pr")
     rankings = [read_ranking(file) for file in files] if files else _cached_rankings()
-    outcome = results.publish(rankings, repo_id, private=private)
+    outcome = results.publish(rankings, repo_id, private=private, proposed_by=account if create_pr else None)
     out.data(outcome.url)
     what = pluralize(len(rankings), "ranking")
-    out.message(f"{repo_id} holds {what} already" if outcome.state == "unchanged" else f"published {what} in {repo_id}")
+    done = f"{'proposed' if create_pr else 'published'} {what} in {repo_id}"
+    out.message(f"{repo_id} holds {what} already" if outcome.state == "unchanged" else done)
 
 
 @cloup.group(short_help="Read from the Hub: published rankings.")

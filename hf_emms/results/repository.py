@@ -11,6 +11,7 @@ import msgspec
 from hf_emms import hub
 from hf_emms.cards import rendered_template, splice
 from hf_emms.errors import EmmsError
+from hf_emms.formatting import pluralize
 from hf_emms.merging import JSON_FOLDER, merged, path_of
 from hf_emms.ranking import Ranking, Row, is_commit
 
@@ -103,8 +104,10 @@ def _schema() -> pa.Schema:
     )
 
 
-def publish(rankings: Sequence[Ranking], repo_id: str, *, private: bool = False) -> hub.Outcome:
-    """Adds rankings to a results dataset in one commit; the dataset is created where there is none.
+def publish(
+    rankings: Sequence[Ranking], repo_id: str, *, private: bool = False, proposed_by: hub.Account | None = None
+) -> hub.Outcome:
+    """Adds rankings to a results dataset in one commit or pull request; without one the dataset is created first.
 
     Rows are merged with those of the ranking at the same path. What others commit meanwhile is read again, so that
     nothing is lost; a result that is there already makes no commit.
@@ -113,22 +116,24 @@ def publish(rankings: Sequence[Ranking], repo_id: str, *, private: bool = False)
         rankings: to add.
         repo_id: "ORG/emms-results".
         private: of a new dataset.
+        proposed_by: who opens a pull request instead of committing.
 
     Raises:
-        EmmsError: no rights, a file there is of a newer version, or the Hub cannot be reached.
+        EmmsError: no rights, no such dataset to propose to, a file there is of a newer version, or the Hub cannot be reached.
     """
     subjects = sorted({f"{ranking.dataset_id}, {ranking.task}" for ranking in rankings})
     title = f"Add rankings: {'; '.join(subjects)}"[:_TITLE_LENGTH]
 
-    def push() -> hub.Outcome:
-        return hub.push(
-            repo_id,
-            "dataset",
-            lambda read: _files(rankings, repo_id, read),
-            title=title,
-            tries=hub.TRIES_AMONG_MANY,
-        )
+    def change(read: hub.Read) -> dict[str, bytes]:
+        return _files(rankings, repo_id, read)
 
+    def push() -> hub.Outcome:
+        return hub.push(repo_id, "dataset", change, title=title, tries=hub.TRIES_AMONG_MANY)
+
+    if proposed_by is not None:
+        rows = sum(len(ranking.rows) for ranking in rankings)
+        text = f"{pluralize(rows, 'checkpoint')}, merged with what is published. Made with `hf-emms publish results`."
+        return hub.propose(repo_id, "dataset", change, account=proposed_by, title=title, description=text, again=True)
     try:
         return push()
     except hub.RepoNotFoundError:

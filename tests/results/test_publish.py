@@ -191,6 +191,20 @@ def test_one_more_checkpoint_joins_the_ranking(lab: Hub, cli: CommandLine, token
     assert lab.store.read(ID, "README.md", "dataset").count(b"\n| [AI-Lab-Makerere/beans](") == 1
 
 
+def test_a_pull_request_adds_to_what_is_published(lab: Hub, cli: CommandLine, token: str, tmp_path: Path) -> None:
+    first, second = (write(tmp_path, with_rows(scored(name, 0.1)), f"{name[-1]}.json") for name in ("org/a", "org/b"))
+    asked = ["publish", "results", "--repo-id", ID, "--create-pr", "--ranking"]
+    assert "no dataset" in cli.run(*asked, first, token=token).err
+    cli.run("publish", "results", "--repo-id", ID, "--ranking", first, token=token)
+    done = cli.run(*asked, second, token=lab.token(user="eve"))
+    assert done.code == 0, done
+    number = done.out.strip().removeprefix(f"{lab.url}/datasets/{ID}/discussions/")
+    path = f"rankings/{path_of(example())}.json"
+    proposed = Ranking.from_json(lab.store.read(ID, path, "dataset", f"refs/pr/{number}"))
+    assert names(proposed) == ["org/a", "org/b"]
+    assert names(published(lab, example())) == ["org/a"]
+
+
 def test_what_was_published_is_pulled_without_loss(lab: Hub, cli: CommandLine, token: str, tmp_path: Path) -> None:
     rankings = [with_rows(scored("org/a", 0.3)), with_rows(scored("org/b", 0.2), dataset_id="org/food")]
     files = [("--ranking", write(tmp_path, one, f"{number}.json")) for number, one in enumerate(rankings)]
