@@ -119,7 +119,7 @@ def publish(
         proposed_by: who opens a pull request instead of committing.
 
     Raises:
-        EmmsError: no rights, no such dataset to propose to, a file there is of a newer version, or the Hub cannot be reached.
+        EmmsError: no rights, no dataset to propose to, a file of a newer version, or the Hub cannot be reached.
     """
     subjects = sorted({f"{ranking.dataset_id}, {ranking.task}" for ranking in rankings})
     title = f"Add rankings: {'; '.join(subjects)}"[:_TITLE_LENGTH]

@@ -95,7 +95,7 @@ def build(store: Store, repo_id: str = "", *, sign_in: bool = False, every: floa
         with gr.Column() as bar:
             controls, filters = _selection_bar()
         with gr.Tabs(elem_id="emms-tabs") as tabs:
-            filled = _tabs(controls, repo_id, sign_in)
+            filled = _tabs(controls, store, repo_id, sign_in)
         data = gr.HTML(apply_default_css=False)
         address = gr.Textbox(visible="hidden", elem_id="emms-address", label="address")
         parts = Parts(controls, tabs, bar, filters, filled.contents, filled.command, notice, data, address)
@@ -131,7 +131,7 @@ def _selection_bar() -> tuple[dict[str, gr.components.Component], gr.Accordion]:
     return found | {"library": library, "licence": licence, "columns": columns}, filters
 
 
-def _tabs(controls: dict[str, gr.components.Component], repo_id: str, sign_in: bool) -> Filled:
+def _tabs(controls: dict[str, gr.components.Component], store: Store, repo_id: str, sign_in: bool) -> Filled:
     """Fills the tabs; adds the controls that only one tab has."""
     items, contents = {}, {}
     for name, title in TABS.items():
@@ -150,7 +150,7 @@ def _tabs(controls: dict[str, gr.components.Component], repo_id: str, sign_in: b
                 choices = [(text, key) for key, text in COSTS.items()]
                 controls["cost"] = gr.Radio(choices, value="parameters", label="Cost", elem_id="emms-cost")
             elif name == "submit":
-                submit_tab(repo_id, sign_in)
+                submit_tab(store, repo_id, sign_in)
             elif name == "about":
                 gr.Markdown((HERE / "about.md").read_text(encoding="utf-8"))
             if name not in WITHOUT_SELECTION:

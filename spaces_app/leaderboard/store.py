@@ -14,8 +14,9 @@ from functools import cached_property
 from pathlib import Path
 
 from hf_emms.errors import EmmsError
-from hf_emms.merging import JSON_FOLDER
+from hf_emms.merging import JSON_FOLDER, merged, path_of
 from hf_emms.ranking import Ranking, Row
+from leaderboard.checks import recomputed
 from leaderboard.facts import Facts, FactsOfCheckpoints
 
 MAX_FILE_BYTES = 20_000_000
@@ -26,10 +27,18 @@ logger = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class Entry:
-    """A ranking and its name in URLs: its path in the results, without suffix."""
+    """A ranking and its name in URLs: its path in the results, without suffix.
+
+    Files with the same settings are one entry: it has the name of the first and the rows of all.
+    """
 
     id: str
     ranking: Ranking
+
+    @cached_property
+    def settings(self) -> str:
+        """The same for entries whose rows can be compared."""
+        return path_of(self.ranking)
 
 
 @dataclass(frozen=True)
@@ -104,8 +113,10 @@ class Folder:
             if isinstance(content, str):
                 problems.append(f"{name.as_posix()}: {content}")
             elif content is not None:
-                found.setdefault(id, Entry(id, content))
-        return _ordered(found), tuple(problems)
+                entry = Entry(id, content)
+                same = found.get(entry.settings)
+                found[entry.settings] = Entry(same.id, merged(same.ranking, content)) if same else entry
+        return _ordered({entry.id: entry for entry in found.values()}), tuple(problems)
 
     def _file(self, path: Path) -> tuple[tuple[int, int], Ranking | str | None]:
         try:
@@ -124,8 +135,8 @@ def _read(path: Path) -> Ranking | str | None:
     """A ranking, what is wrong with the file, or None for one that is none of ours to read."""
     try:
         if path.suffix == ".json":
-            return Ranking.from_json(path.read_bytes())
-        return None if _is_rows_of_a_dataset(path) else Ranking.from_parquet(path)
+            return recomputed(Ranking.from_json(path.read_bytes()))
+        return None if _is_rows_of_a_dataset(path) else recomputed(Ranking.from_parquet(path))
     except EmmsError as error:
         return error.message
 

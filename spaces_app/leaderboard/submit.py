@@ -2,19 +2,23 @@
 
 from __future__ import annotations
 
-import hashlib
 from dataclasses import dataclass
-from datetime import datetime
-from itertools import pairwise
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import msgspec
 
 from hf_emms.errors import EmmsError
 from hf_emms.formatting import pluralize
-from hf_emms.merging import JSON_FOLDER, path_of
-from hf_emms.ranking import Ranking, is_commit
+from hf_emms.merging import JSON_FOLDER, merged, path_of
+from hf_emms.ranking import Ranking, Row, Seconds, is_commit
+from leaderboard import checks
+
+if TYPE_CHECKING:
+    from huggingface_hub import HfApi
 
 MAX_BYTES = 3_000_000
 MAX_ROWS = 2_000
-_LONGEST_NAME = 200
 
 
 class SubmissionError(ValueError):
@@ -46,9 +50,9 @@ def checked(content: bytes | str) -> Checked:
         raise SubmissionError(error.message) from error
     if len(ranking.rows) > MAX_ROWS:
         raise SubmissionError(f"it has {len(ranking.rows):,} checkpoints; at most {MAX_ROWS:,} are taken")
-    _check_names(ranking)
-    _check_order(ranking)
-    return Checked(ranking, _remarks(ranking))
+    if problem := checks.impossible(ranking):
+        raise SubmissionError(problem)
+    return Checked(checks.recomputed(ranking), _remarks(ranking))
 
 
 def file_of(ranking: Ranking) -> str:
@@ -68,19 +72,23 @@ def open_pull_request(ranking: Ranking, repo_id: str, token: str) -> str:
     from huggingface_hub import CommitOperationAdd, HfApi, errors
 
     api, path = HfApi(token=token), file_of(ranking)
-    content = ranking.to_json().encode()
     try:
-        if api.file_exists(repo_id, path, repo_type="dataset"):
-            # It holds checkpoints of others, which must not be replaced.
-            path = f"{path.removesuffix('.json')}-{hashlib.sha256(content).hexdigest()[:8]}.json"
+        head = api.repo_info(repo_id, repo_type="dataset").sha
+        published = _published(api, repo_id, path, head)
+        whole = merged(published, ranking)
+        if whole is published:
+            raise SubmissionError("the dataset has all of this ranking already")
         commit = api.create_commit(
             repo_id,
-            [CommitOperationAdd(path, content)],
+            [CommitOperationAdd(path, whole.to_json().encode())],
             commit_message=f"Add ranking: {ranking.dataset_id}, {ranking.task}"[:120],
             commit_description=f"{pluralize(len(ranking.rows), 'checkpoint')}, n {ranking.n}.",
             repo_type="dataset",
             create_pr=True,
+            parent_commit=head,
         )
+    except EmmsError as error:
+        raise SubmissionError(f"{path} in the dataset cannot be merged with: {error.message}") from error
     except errors.RepositoryNotFoundError as error:
         raise SubmissionError(f"there is no dataset {repo_id}, or you may not see it") from error
     except errors.HfHubHTTPError as error:
@@ -91,38 +99,43 @@ def open_pull_request(ranking: Ranking, repo_id: str, token: str) -> str:
         raise SubmissionError(f"the Hub answered {status}: {hint}") from error
     except (errors.HTTPError, errors.OfflineModeIsEnabled, OSError) as error:
         raise SubmissionError("the Hub cannot be reached: try again later") from error
-    if not commit.pr_url:
-        raise SubmissionError("the dataset has exactly this ranking already")
     return str(commit.pr_url)
 
 
-def command(ranking: Ranking, repo_id: str) -> str:
-    """What opens the same pull request from a command line."""
-    return f"hf upload {repo_id} ranking.json {file_of(ranking)} --repo-type dataset --create-pr"
+def change(ranking: Ranking, published: Ranking | None) -> str:
+    """What merging a ranking changes in the published one of the same settings, in words."""
+    if published is None:
+        return "it is the first with these settings"
+    before = {row.checkpoint: row for row in published.rows}
+    after = {row.checkpoint: row for row in merged(published, ranking).rows}
+    added = sum(name not in before for name in after)
+    replaced = sum(name in before and _result(row) != _result(before[name]) for name, row in after.items())
+    kept = len(before) - replaced
+    return (
+        f"of the published ranking with these settings it keeps {pluralize(kept, 'checkpoint')}, "
+        f"replaces {replaced:,} and adds {added:,}"
+    )
 
 
-def _check_names(ranking: Ranking) -> None:
-    for place, row in enumerate(ranking.rows):
-        if not row.checkpoint.strip() or len(row.checkpoint) > _LONGEST_NAME:
-            raise SubmissionError(f"rows[{place}].checkpoint should have 1 to {_LONGEST_NAME} characters")
-    names = [row.checkpoint for row in ranking.rows]
-    if twice := next((place for place, name in enumerate(names) if name in names[:place]), None):
-        raise SubmissionError(f"rows[{twice}].checkpoint is in the list twice")
-    for name in ("dataset", "dataset_id", "task", "split"):
-        if not 0 < len(getattr(ranking, name)) <= _LONGEST_NAME:
-            raise SubmissionError(f"{name} should have 1 to {_LONGEST_NAME} characters")
+def command(repo_id: str) -> str:
+    """What opens the same pull request from a command line; it merges with what is published."""
+    return f"hf-emms publish results --repo-id {repo_id} --ranking ranking.json --create-pr"
+
+
+def _published(api: HfApi, repo_id: str, path: str, revision: str | None) -> Ranking | None:
+    from huggingface_hub.errors import EntryNotFoundError
+
     try:
-        datetime.fromisoformat(ranking.created)
-    except ValueError:
-        raise SubmissionError("created should be a time such as 2026-11-25T12:00:00+00:00") from None
+        return Ranking.from_json(
+            Path(api.hf_hub_download(repo_id, path, repo_type="dataset", revision=revision)).read_bytes()
+        )
+    except EntryNotFoundError:
+        return None
 
 
-def _check_order(ranking: Ranking) -> None:
-    first = ranking.estimators[0]
-    scored = [(place, row) for place, row in enumerate(ranking.rows) if row.error is None]
-    for (_, above), (place, row) in pairwise(scored):
-        if row.scores[first].value > above.scores[first].value or (row.rank or 0) < (above.rank or 0):
-            raise SubmissionError(f"rows[{place}] is below a row with a lower {first} score or a higher rank")
+def _result(row: Row) -> Row:
+    """A row without what depends on other rows and on the run."""
+    return msgspec.structs.replace(row, rank=None, tied=False, seconds=Seconds(), cached="none")
 
 
 def _remarks(ranking: Ranking) -> tuple[str, ...]:

@@ -5,17 +5,20 @@ from __future__ import annotations
 import gradio as gr
 
 from hf_emms.formatting import pluralize
+from hf_emms.merging import path_of
 from leaderboard import submit
 from leaderboard.markup import HUB, escape, is_id
+from leaderboard.store import Snapshot, Store
 from leaderboard.submit import MAX_BYTES, MAX_ROWS, Checked, SubmissionError
 
 _PRIVATE = {"api_visibility": "private"}
 
 
-def submit_tab(repo_id: str, sign_in: bool) -> None:
+def submit_tab(store: Store, repo_id: str, sign_in: bool) -> None:
     """Makes the tab's components inside the tab that is open.
 
     Args:
+        store: what is published.
         repo_id: the results dataset; "" where there is none to submit to.
         sign_in: whether users can sign in to the Hub here.
     """
@@ -37,7 +40,7 @@ def submit_tab(repo_id: str, sign_in: bool) -> None:
     )
 
     def checked(file: bytes | None, pasted: str) -> tuple[str, dict]:
-        return checked_in_words(file, pasted, repo_id)
+        return checked_in_words(file, pasted, store.snapshot, repo_id)
 
     check.click(checked, [file, pasted], [answer, command], **_PRIVATE)
     if sign_in and repo_id:
@@ -48,14 +51,16 @@ def submit_tab(repo_id: str, sign_in: bool) -> None:
         send.click(propose, [file, pasted], answer, **_PRIVATE)
 
 
-def checked_in_words(file: bytes | None, pasted: str, repo_id: str) -> tuple[str, dict]:
+def checked_in_words(file: bytes | None, pasted: str, snapshot: Snapshot, repo_id: str) -> tuple[str, dict]:
     """The result as HTML, and an update of the command."""
     try:
         found = submit.checked(file if file is not None else pasted or "")
     except SubmissionError as error:
         return message(str(error)), gr.update(visible=False)
-    shown = gr.update(visible=bool(repo_id), value=submit.command(found.ranking, repo_id) if repo_id else "")
-    return _accepted(found, repo_id), shown
+    settings = path_of(found.ranking)
+    shown = gr.update(visible=bool(repo_id), value=submit.command(repo_id) if repo_id else "")
+    published = next((entry.ranking for entry in snapshot.entries.values() if entry.settings == settings), None)
+    return _accepted(found, submit.change(found.ranking, published), repo_id), shown
 
 
 def proposed(file: bytes | None, pasted: str, repo_id: str, token: str | None) -> str:
@@ -79,11 +84,11 @@ def message(text: str, *, good: bool = False) -> str:
     return f'<div class="emms-view emms-answer"><p class="{css}" role="{role}">{content}</p></div>'
 
 
-def _accepted(found: Checked, repo_id: str) -> str:
+def _accepted(found: Checked, change: str, repo_id: str) -> str:
     ranking = found.ranking
     text = (
         f"This is a ranking of {pluralize(len(ranking.rows), 'checkpoint')} for {escape(ranking.dataset)}, "
-        f"{escape(ranking.task)}."
+        f"{escape(ranking.task)}; {change}."
     )
     text += "".join(f" Note: {escape(remark)}." for remark in found.remarks)
     if not repo_id:

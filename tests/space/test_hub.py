@@ -14,6 +14,7 @@ from pathlib import Path
 import pytest
 import yaml
 
+from hf_emms.ranking import Ranking
 from hf_emms.space import files, write_files
 from tests.helpers.browser import served
 from tests.helpers.rankings import example
@@ -223,19 +224,20 @@ def test_a_submission_becomes_a_pull_request_of_the_user(hub, results, propose):
     repo = hub.store.repo(RESULTS, "dataset")
     assert repo.discussion(int(number)).author == "eve"
     proposed = hub.store.read(RESULTS, answer["path"], "dataset", f"refs/pr/{number}")
-    assert json.loads(proposed) == json.loads(example().to_json())
+    assert [row.checkpoint for row in Ranking.from_json(proposed).rows] == [row.checkpoint for row in example().rows]
     assert hub.store.paths(RESULTS, "dataset") == [".gitattributes", "rankings/one.json"]
 
 
-def test_a_submission_never_replaces_what_is_there(hub, results, propose):
+def test_a_submission_adds_to_what_is_there(hub, results, propose):
     token = hub.token(user="eve")
     path = propose(token)["path"]
     other = of_rows("beans", scored("org/other", -0.2, 10), dataset_id="AI-Lab-Makerere/beans")
     hub.store.put_files(RESULTS, {path: other.to_json().encode()}, "dataset")
     number = propose(token)["url"].rpartition("/")[2]
-    at = f"refs/pr/{number}"
-    assert hub.store.read(RESULTS, path, "dataset", at) == other.to_json().encode()
-    assert len(hub.store.paths(RESULTS, "dataset", at)) == 4
+    proposed = Ranking.from_json(hub.store.read(RESULTS, path, "dataset", f"refs/pr/{number}"))
+    assert {row.checkpoint for row in proposed.rows} == {"org/other", *(row.checkpoint for row in example().rows)}
+    hub.store.put_files(RESULTS, {path: proposed.to_json().encode()}, "dataset")
+    assert "has all of this ranking already" in propose(token)["error"]
 
 
 def test_a_refused_submission_says_why_and_shows_no_token(hub, results, propose):

@@ -65,7 +65,7 @@ def test_a_ranking_shows_ties_errors_failures_and_what_is_missing(show):
     rows = page.locator("table.board:visible tbody tr")
     assert rows.nth(0).locator("td").first.inner_text() == "=1"
     assert rows.nth(1).locator("td").first.inner_text() == "=1"
-    assert "± 0.0020" in rows.nth(0).inner_text()
+    assert "± 0.0058" in rows.nth(0).inner_text()
     assert "failed: the weights are truncated" in rows.nth(3).inner_text()
     assert rows.nth(0).locator(".bar.best b").count() == 1
     assert "–" in rows.nth(0).inner_text()
@@ -214,8 +214,10 @@ def test_submitting_tells_good_from_bad(show, tmp_path):
     page.locator("#emms-file input[type=file]").set_input_files(good)
     page.locator("#emms-file").get_by_text("ranking").first.wait_for()
     page.get_by_role("button", name="Check").click()
-    page.get_by_text("This is a ranking of 4 checkpoints for beans, image-classification").wait_for()
-    expect(page.locator(".cm-content")).to_contain_text("hf upload org/emms-results ranking.json")
+    page.get_by_text("This is a ranking of 4 checkpoints for beans, image-classification; of the published").wait_for()
+    expect(page.locator(".cm-content")).to_contain_text(
+        "hf-emms publish results --repo-id org/emms-results --ranking ranking.json --create-pr"
+    )
 
 
 def test_about_says_what_the_score_does_not_say(show):

@@ -1,0 +1,126 @@
+"""What follows from a ranking's fold scores, and what no ranking can say."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta
+
+import msgspec
+import numpy as np
+
+from hf_emms.ranking import EMMS, Ranking, Row, Score, is_commit, ranked
+
+_LONGEST_NAME = 200
+_TOLERANCE = 1e-6
+# A clock may be ahead, and time zones are a day apart.
+_AHEAD = timedelta(days=1)
+
+
+def recomputed(ranking: Ranking) -> Ranking:
+    """The ranking with standard errors, order and ranks as its fold scores give them."""
+    rows = tuple(
+        msgspec.structs.replace(row, scores={name: _with_stderr(score) for name, score in row.scores.items()})
+        for row in ranking.rows
+    )
+    return msgspec.structs.replace(ranking, rows=ranked(rows, ranking.estimators[0]))
+
+
+def impossible(ranking: Ranking) -> str | None:
+    """The first thing in a ranking that cannot be: its place in the file and what is wrong; None where all can be."""
+    return next((f"{place} {problem}" for place, problem in _problems(ranking)), None)
+
+
+def _with_stderr(score: Score) -> Score:
+    if len(score.folds) < 2:
+        return score
+    with np.errstate(over="ignore", invalid="ignore"):
+        stderr = float(np.std(score.folds, ddof=1) / math.sqrt(len(score.folds)))
+    return msgspec.structs.replace(score, stderr=stderr) if math.isfinite(stderr) else score
+
+
+def _problems(ranking: Ranking) -> Iterator[tuple[str, str]]:
+    for name in ("dataset", "dataset_id", "task", "split"):
+        yield from _named(name, getattr(ranking, name))
+    yield from _created(ranking.created)
+    yield from _is_id("dataset_id", ranking.dataset_id, ranking.dataset_revision)
+    for name in ("n", "n_inputs", "n_labels"):
+        yield from _at_least(name, getattr(ranking, name), 1)
+    for place, encoder in enumerate(ranking.encoders):
+        yield from _is_id(f"encoders[{place}].id", encoder.id, encoder.revision)
+    seen: dict[tuple[str, str | None], int] = {}
+    for place, row in enumerate(ranking.rows):
+        same = seen.setdefault((row.checkpoint.partition("@")[0], row.revision), place)
+        if same != place:
+            yield f"rows[{place}].checkpoint", f"is in the list twice: it is that of rows[{same}]"
+        for where, problem in _of_row(row, ranking):
+            yield f"rows[{place}].{where}", problem
+    folds = {len(row.scores[ranking.estimators[0]].folds) for row in ranking.rows if row.error is None and not row.n}
+    if len(folds) > 1:
+        yield "rows", f"should have the same folds, but have {' and '.join(map(str, sorted(folds)))}"
+
+
+def _of_row(row: Row, ranking: Ranking) -> Iterator[tuple[str, str]]:
+    yield from _named("checkpoint", row.checkpoint)
+    yield from _is_id("checkpoint", row.checkpoint.partition("@")[0], row.revision)
+    if row.revision is not None and not is_commit(row.revision) and not row.revision.startswith("local-"):
+        yield "revision", "should be a commit of 40 hex digits, or local- and a content hash"
+    for name in ("parameters", "width", "n"):
+        yield from _at_least(name, getattr(row, name), 1)
+    if row.n is not None and row.n > ranking.n:
+        yield "n", f"should be at most the {ranking.n:,} rows of the ranking"
+    yield from _at_least("downloads", row.downloads, 0)
+    yield from _at_least("seconds.features", row.seconds.features, 0)
+    yield from _at_least("seconds.scoring", row.seconds.scoring, 0)
+    for name, score in row.scores.items():
+        for where, problem in _of_score(name, score):
+            yield f"scores.{name}.{where}", problem
+
+
+def _of_score(name: str, score: Score) -> Iterator[tuple[str, str]]:
+    if name in EMMS and score.value > 0:
+        yield "value", "should be 0 or less: EMMS is a held-out error with a minus before it"
+    if name == "knn" and score.value > 1:
+        yield "value", "should be at most 1: an accuracy or explained share"
+    if score.folds:
+        low, high = min(score.folds), max(score.folds)
+        slack = _TOLERANCE * max(abs(low), abs(high))
+        if not low - slack <= score.value <= high + slack:
+            yield "value", f"should be a mean of its folds, between {low:g} and {high:g}"
+    yield from _at_least("stderr", score.stderr, 0)
+    r2 = score.details.get("r2")
+    if r2 is not None and not (isinstance(r2, int | float) and r2 <= 1):
+        yield "details.r2", "should be a number of at most 1"
+
+
+def _named(place: str, text: str) -> Iterator[tuple[str, str]]:
+    if not text.strip() or len(text) > _LONGEST_NAME:
+        yield place, f"should have 1 to {_LONGEST_NAME} characters"
+
+
+def _created(text: str) -> Iterator[tuple[str, str]]:
+    try:
+        made = datetime.fromisoformat(text)
+    except ValueError:
+        yield "created", "should be a time such as 2026-11-25T12:00:00+00:00"
+        return
+    if made.replace(tzinfo=made.tzinfo or UTC) > datetime.now(UTC) + _AHEAD:
+        yield "created", "is in the future"
+
+
+def _is_id(place: str, id: str, revision: str | None) -> Iterator[tuple[str, str]]:
+    """What has a commit of the Hub has an id of the Hub."""
+    from huggingface_hub.errors import HFValidationError
+    from huggingface_hub.utils import validate_repo_id
+
+    if not is_commit(revision):
+        return
+    try:
+        validate_repo_id(id)
+    except HFValidationError:
+        yield place, "has a commit of the Hub, but is no id of the Hub, ORG/NAME"
+
+
+def _at_least(place: str, value: float | None, least: int) -> Iterator[tuple[str, str]]:
+    if value is not None and value < least:
+        yield place, f"should be at least {least}, but is {value:g}"
