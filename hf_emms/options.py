@@ -9,6 +9,8 @@ from __future__ import annotations
 
 import dataclasses
 import functools
+import operator
+import os
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import MISSING, dataclass, field
 from typing import TYPE_CHECKING, Any, Literal, Self
@@ -246,6 +248,8 @@ class Options:
     def __post_init__(self) -> None:
         for name, known in self.settings().items():
             value = getattr(self, name)
+            if not _fits(name, value, known):
+                raise EmmsError(f"{name} is {value!r}; it must be {_kind(known)}", known.flag)
             if known.choices and value != known.default and value not in known.choices:
                 raise EmmsError(f"{name} is {value!r}", f"{known.flag} {'|'.join(known.choices)}")
             if known.minimum is not None and value is not None and not known.minimum <= value < 2**63:
@@ -267,15 +271,14 @@ class Options:
             EmmsError: a value that is not allowed.
         """
         for name, value in arguments.items():
-            default = cls.settings()[name].default
-            if isinstance(default, tuple):
-                several = () if value is None else _several(value)
-                if name == "layers" and value is not None:
-                    several = layer_names(several)
-                arguments[name] = several or default
-            elif name == "columns":
+            known = cls.settings()[name]
+            if isinstance(known.default, tuple):
+                arguments[name] = known.default if value is None else _named(name, _several(value), known)
+            elif name == "columns" and isinstance(value, Mapping | None):
                 arguments[name] = {role: column for role, column in (value or {}).items() if column is not None}
-        return cls(dataset, **arguments)
+            elif known.minimum is not None and hasattr(value, "__index__") and not isinstance(value, bool):
+                arguments[name] = operator.index(value)
+        return cls(_as_text(dataset), **arguments)
 
     @property
     def read_layers(self) -> tuple[str, ...]:
@@ -346,6 +349,50 @@ def layer_names(names: str | int | Iterable[str | int]) -> tuple[str, ...]:
 
 def _several(value: Any) -> tuple[Any, ...]:
     return tuple(value) if isinstance(value, Iterable) and not isinstance(value, str) else (value,)
+
+
+def _named(name: str, several: tuple[Any, ...], known: Setting) -> tuple[Any, ...]:
+    """Several values of a setting, as they are kept.
+
+    Raises:
+        EmmsError: an empty list: to whoever made it, it does not mean the default.
+    """
+    if not several:
+        raise EmmsError(f"{name} is an empty list", f"name at least one, or leave it out: {known.flag}")
+    return layer_names(several) if name == "layers" else tuple(map(_as_text, several))
+
+
+def _as_text(value: Any) -> Any:
+    """A path as its text; anything else as it is."""
+    return os.fspath(value) if isinstance(value, os.PathLike) else value
+
+
+def _kind(known: Setting) -> str:
+    """What values of a setting are, in words; it follows from its default, its choices and its minimum."""
+    if isinstance(known.default, bool):
+        return "True or False"
+    if isinstance(known.default, tuple):
+        return "names, none of them empty"
+    if isinstance(known.default, dict):
+        return "a column for each role"
+    return "a text that is not empty" if known.minimum is None else "a whole number"
+
+
+def _fits(name: str, value: Any, known: Setting) -> bool:
+    """Whether a value is of the type of its setting."""
+    if name == "dataset" or (value is None and (known.default is None or name == "max_samples")):
+        return True
+    if isinstance(known.default, bool):
+        return isinstance(value, bool)
+    if isinstance(known.default, tuple):
+        return isinstance(value, tuple) and all(map(_is_name, value))
+    if isinstance(known.default, dict):
+        return isinstance(value, Mapping) and all(_is_name(one) for pair in value.items() for one in pair)
+    return _is_name(value) if known.minimum is None else isinstance(value, int) and not isinstance(value, bool)
+
+
+def _is_name(value: Any) -> bool:
+    return isinstance(value, str) and value != ""
 
 
 def _as_json(value: Any) -> Any:

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import inspect
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import cloup
+import numpy as np
 import pytest
 from click.testing import CliRunner
 
@@ -84,6 +86,36 @@ def test_a_value_that_is_not_allowed_is_named_with_its_flag(name: str, value: An
         Options.of("org/data", **{name: value})
     assert str(value) in raised.value.message
     assert SETTINGS[name].flag in str(raised.value.hint)
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "reason"),
+    [
+        *((name, 2.5, "a whole number") for name in ("folds", "seed", "batch_size", "max_samples")),
+        *((name, value, "a whole number") for name, value in (("folds", True), ("seed", "1"))),
+        *((name, value, "True or False") for name, value in (("cache", 1), ("resume", None))),
+        *((name, value, "a text") for name, value in (("task", 3), ("split", ""))),
+        *((name, value, "names") for name, value in (("encoders", [""]), ("checkpoints", [None]), ("estimators", 7))),
+        *(("columns", value, "a column") for value in ({"text": ""}, {"text": 1}, "text")),
+        *((name, [], "an empty list") for name in ("checkpoints", "encoders", "estimators", "layers")),
+    ],
+)
+def test_a_value_of_another_type_or_an_empty_list_is_refused(name: str, value: Any, reason: str) -> None:
+    with pytest.raises(EmmsError, match=rf"{name} is .*{reason}") as raised:
+        Options.of("org/data", **{name: value})
+    assert SETTINGS[name].flag in str(raised.value.hint)
+
+
+def test_paths_and_numbers_of_numpy_are_what_they_stand_for() -> None:
+    options = Options.of(Path("data"), checkpoints=Path("a/b"), encoders=[Path("c")], folds=np.int64(4))
+    assert options == Options("data", ("a/b",), encoders=("c",), folds=4)
+    assert type(options.folds) is int
+
+
+def test_an_empty_name_of_a_column_is_refused_in_the_words_of_the_command_line() -> None:
+    given = command.make_context("rank", ["--dataset", "org/data", "--text-column", ""]).params
+    with pytest.raises(EmmsError, match="--text-column is empty"):
+        options_from({name: value for name, value in given.items() if name not in BESIDES})
 
 
 def test_what_a_cache_key_holds_follows_from_the_stages_of_the_settings() -> None:

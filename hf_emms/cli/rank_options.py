@@ -99,9 +99,12 @@ def _column_flags(setting: Setting) -> list[Decorator]:
 def _columns(given: dict[str, Any]) -> dict[str, str]:
     """Takes the columns out of a command's parameters: role → column."""
     found = {role: given.pop(f"{role}_column") for role in COLUMN_ROLES}
+    for role, column in found.items():
+        if column == "":
+            raise EmmsError(f"--{role}-column is empty", f"--{role}-column NAME, or leave it out")
     for pair in given.pop("columns"):
         role, _, column = pair.partition("=")
         if not role or not column:
             raise EmmsError(f"--column {pair!r} names no role", "--column ROLE=NAME")
         found[role] = column
-    return {role: column for role, column in found.items() if column}
+    return {role: column for role, column in found.items() if column is not None}

@@ -83,6 +83,8 @@ def resolve(id: str, kind: Kind, *, revision: str | None = None) -> Repo:
     name, _, pinned = id.partition("@")
     embedded = demo.folder_of(name)
     if embedded is not None:
+        if pinned:
+            raise EmmsError(f"{name} ships with hf_emms and has no revisions: @{pinned}", f"leave it out: {name}")
         return Repo(name, kind, content_revision(embedded), embedded)
     if not _HUB_ID.fullmatch(name):
         raise EmmsError(f"{id!r} is neither a folder nor a Hub id", "write ORG/NAME[@REVISION] or ./FOLDER")
