@@ -198,8 +198,23 @@ def _table(encoder: Repo, plan: Plan, cache: Cache, progress: Progress) -> np.nd
         trust_remote_code=options.trust_remote_code,
         on_note=progress.noted,
     )
+    _check_embeddings(encoder.id, table)
     cache.put("labels", key, {"table": table})
     return table
+
+
+def _check_embeddings(encoder: str, table: np.ndarray) -> None:
+    """Refuses label embeddings (U, D2) that cannot tell labels apart."""
+    problem = None
+    if not np.isfinite(table).all():
+        problem = "gives NaN or infinite label embeddings"
+    elif len(table) > 1 and not np.ptp(table, axis=0).any():
+        problem = f"gives the same embedding for all {len(table)} label texts"
+    if problem:
+        raise EmmsError(
+            f"the label encoder {encoder} {problem}: its weights may be damaged or all zero",
+            "name another one: --encoder base, or --encoder demo",
+        )
 
 
 def _ranking(plan: Plan, labels: LabelTable, rows: tuple[Row, ...]) -> Ranking:

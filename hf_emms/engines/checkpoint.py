@@ -15,6 +15,7 @@ from hf_emms.errors import EmmsError
 from hf_emms.hub import Repo
 from hf_emms.options import Options
 from hf_emms.ranking import Row, Score, Seconds, plain
+from hf_emms.scoring.emms import NO_VARIATION
 from hf_emms.scoring.estimators import ESTIMATORS, ScoringInputs
 from hf_emms.scoring.label_basis import LabelTable
 from hf_emms.scoring.moments import Moments
@@ -146,6 +147,8 @@ def score_estimators(
             if not scores:
                 raise
             notes.append(f"no {name} score: {one_line(error)}")
+    if any(NO_VARIATION in score.details.get("notes", ()) for score in scores.values()):
+        notes.append(NO_VARIATION)
     return scores, tuple(notes)
 
 

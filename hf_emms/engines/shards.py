@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from hf_emms.formatting import format_bytes
+from hf_emms.errors import EmmsError
+from hf_emms.formatting import format_bytes, pluralize
 from hf_emms.options import Options
 from hf_emms.scoring.label_basis import LabelTable
 from hf_emms.scoring.moments import Moments, needed_bytes
@@ -66,7 +67,11 @@ def moments_of(features: np.ndarray, shard: Shard, labels: LabelTable, options: 
         shard: the rows.
         labels: of all rows of the sample.
         options: folds and their seed.
+
+    Raises:
+        EmmsError: features that are not finite.
     """
+    _check_finite(features)
     moments = Moments.like(labels, features.shape[1], folds=options.folds, seed=options.seed)
     for start in range(0, len(shard.rows), CHUNK_ROWS):
         chunk = slice(start, start + CHUNK_ROWS)
@@ -85,6 +90,9 @@ def streamed_moments(
         shard: the rows.
         labels: of all rows of the sample.
         options: folds and their seed.
+
+    Raises:
+        EmmsError: features that are not finite.
     """
     moments = {
         layer: Moments.like(labels, its.stop - its.start, folds=options.folds, seed=options.seed)
@@ -92,6 +100,7 @@ def streamed_moments(
     }
     rows_of = _rows_by_input(shard.input_of_row, len(shard.inputs))
     for positions, features in batches:
+        _check_finite(features)
         rows = [rows_of(position) for position in positions]
         places = np.repeat(np.arange(len(positions)), [len(group) for group in rows])
         chosen = np.concatenate(rows)
@@ -99,6 +108,15 @@ def streamed_moments(
         for layer, its in columns.items():
             moments[layer].update(features[places, its], taken, groups)
     return moments
+
+
+def _check_finite(features: np.ndarray) -> None:
+    finite = np.isfinite(features).all(axis=1)
+    if not finite.all():
+        raise EmmsError(
+            f"it gives NaN or infinite features for {int((~finite).sum()):,} of {pluralize(len(finite), 'input')}",
+            "--dtype float32; if it runs in that already, its weights are damaged",
+        )
 
 
 def _rows_by_input(input_of_row: np.ndarray, inputs: int) -> Callable[[int], np.ndarray]:

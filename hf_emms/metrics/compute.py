@@ -18,7 +18,7 @@ from hf_emms.presets import expand_encoders
 from hf_emms.scoring.arrays import as_labels, as_numpy
 from hf_emms.scoring.emms import METHODS, score_moments
 from hf_emms.scoring.estimators import ScoringInputs, get_estimator
-from hf_emms.scoring.folds import group_ids
+from hf_emms.scoring.folds import check_folds, group_ids
 from hf_emms.scoring.label_basis import LabelTable
 from hf_emms.scoring.moments import Moments
 from hf_emms.tasks import clean_class_name
@@ -64,10 +64,7 @@ def options_from(given: Mapping[str, Any]) -> ComputeOptions:
     options = ComputeOptions(**{**given, **named})
     if options.method not in METHODS:
         raise EmmsError(f"unknown method {options.method!r}", f"choose one of {', '.join(METHODS)}")
-    if not _is_whole(options.folds) or options.folds < 2:
-        raise EmmsError(f"folds={options.folds!r}; it must be a whole number of at least 2", "folds=5")
-    if not _is_whole(options.seed):
-        raise EmmsError(f"seed={options.seed!r}; it must be a whole number", "seed=0")
+    check_folds(options.folds, options.seed, fewest=2)
     for name in options.estimators:
         get_estimator(name)
     return options
@@ -117,10 +114,6 @@ def _names(value: Any) -> tuple[str, ...]:
     if not all(isinstance(name, str) for name in names):
         raise EmmsError(f"{value!r} does not name encoders or estimators", 'pass names: encoders=["demo"]')
     return names
-
-
-def _is_whole(value: Any) -> bool:
-    return isinstance(value, (int, np.integer)) and not isinstance(value, bool)
 
 
 def _table(rows: MetricRows, options: ComputeOptions) -> LabelTable | None:

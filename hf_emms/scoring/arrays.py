@@ -79,10 +79,25 @@ def _check_rows(found: int, rows: int, name: str, what: str) -> None:
 
 
 def as_numpy(value: Any) -> np.ndarray:
-    """An array of anything that numpy takes, or of a torch tensor; bfloat16 and float16 tensors become float32."""
+    """An array of anything that numpy takes, or of a torch tensor; bfloat16 and float16 tensors become float32.
+
+    Raises:
+        EmmsError: a sparse array or tensor, one without values, or one of which some values are masked.
+    """
     if hasattr(value, "detach"):  # a torch tensor, recognised without importing torch
+        if value.is_meta:
+            raise EmmsError("a tensor on the device 'meta' has no values", "load the model onto a device: cpu or cuda")
+        if "sparse" in str(value.layout):
+            raise EmmsError(f"a tensor of layout {value.layout} was passed", "make it dense first: tensor.to_dense()")
         value = value.detach().cpu()
         value = (value.float() if value.is_floating_point() and value.dtype.itemsize < 4 else value).numpy()
+    if hasattr(value, "toarray") and hasattr(value, "nnz"):  # of scipy
+        raise EmmsError(f"a sparse {type(value).__name__} was passed", "make it dense first: matrix.toarray()")
+    if np.ma.is_masked(value):
+        raise EmmsError(
+            f"{int(np.ma.getmaskarray(value).sum())} values of a masked array are masked: there is nothing to score",
+            "drop those rows, or fill them: array.filled(0)",
+        )
     return np.asarray(value)
 
 
@@ -114,5 +129,5 @@ def _check_finite(array: np.ndarray, name: str) -> None:
         where = tuple(int(axis[0]) for axis in np.nonzero(bad))
         raise EmmsError(
             f"{name} of shape {array.shape} holds {int(bad.sum())} NaN or Inf values, the first at {where}",
-            f"drop or repair those rows first: {name}[np.isfinite({name}).all(axis=1)]",
+            "leave those rows out of features and labels, or look for what made them: half precision overflows",
         )

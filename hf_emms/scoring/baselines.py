@@ -90,7 +90,8 @@ def _evidence(
         weights = (spectrum * explained / (ratio + spectrum) ** 2).sum(axis=0)
         residual = (explained / (1.0 + spectrum / ratio) ** 2).sum(axis=0) + unexplained
         alpha, beta = gamma / (weights + EPSILON), (n - gamma) / (residual + EPSILON)
-        shrinkage = np.log1p(beta / alpha * spectrum).sum(axis=0)  # = Σ log(alpha + beta·sigma) − r·log alpha
+        with np.errstate(divide="ignore"):  # alpha is 0 where no feature varies
+            shrinkage = np.log1p(beta / alpha * spectrum).sum(axis=0)  # = Σ log(alpha + beta·sigma) − r·log alpha
         if common:
             shrinkage += (len(sigma) - d) * np.log(alpha)
         fresh = n * np.log(beta) - shrinkage - beta * residual - alpha * weights - n * np.log(2.0 * np.pi)

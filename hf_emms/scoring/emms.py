@@ -17,7 +17,7 @@ from hf_emms.errors import EmmsError
 from hf_emms.ranking import Score
 from hf_emms.scoring.arrays import as_labels, as_matrix
 from hf_emms.scoring.cross_validation import cross_validate
-from hf_emms.scoring.folds import group_ids
+from hf_emms.scoring.folds import check_folds, group_ids
 from hf_emms.scoring.linalg import minimise_quadratic, one_norm, project_simplex
 from hf_emms.scoring.moments import Moments
 from hf_emms.scoring.standardise import Standardised, standardise
@@ -28,6 +28,8 @@ ROUNDINGS = 2.0
 
 # Gradient steps on W before each step on t in the alternating method.
 STEPS_ON_W = 10_000
+
+NO_VARIATION = "the features are the same in every row, and explain nothing: the weights may be all zero"
 
 
 class EmmsResult(Score, frozen=True, kw_only=True):
@@ -119,8 +121,7 @@ def emms(
     x = as_matrix(features, "features")
     labels = as_labels(label_embeddings, len(x))
     held_out = _method(method) is cross_validate
-    if held_out and folds < 2:
-        raise EmmsError(f"folds={folds}; held-out scoring needs at least 2", "folds=5, or method='exact'")
+    check_folds(folds, seed, fewest=2 if held_out else 1)
     moments = Moments.like(labels, x.shape[1], folds=folds if held_out else 1, seed=seed)
     moments.update_checked(x, labels, group_ids(groups, len(x)))
     return score_moments(moments, method)
@@ -150,7 +151,9 @@ def _method(name: str) -> Callable[[Standardised], Score]:
 
 def _notes(moments: Moments, statistics: Standardised, method: str) -> list[str]:
     notes = []
-    if statistics.constant_columns:
+    if statistics.constant_columns == moments.d1:
+        notes.append(NO_VARIATION)
+    elif statistics.constant_columns:
         notes.append(
             f"ignored, because they do not vary: {statistics.constant_columns} of {moments.d1} feature columns"
         )

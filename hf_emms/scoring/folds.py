@@ -9,6 +9,19 @@ import numpy as np
 
 from hf_emms.errors import EmmsError
 from hf_emms.formatting import pluralize
+from hf_emms.options import MAX_FOLDS
+
+
+def check_folds(folds: Any, seed: Any, fewest: int = 1) -> None:
+    """Checks a number of folds and the seed of their assignment.
+
+    Raises:
+        EmmsError: no whole numbers, fewer than `fewest` folds, more than `MAX_FOLDS`, or a seed of more than 64 bits.
+    """
+    if not _is_whole(folds) or not fewest <= folds <= MAX_FOLDS:
+        raise EmmsError(f"folds={folds!r}; it must be a whole number from {fewest} to {MAX_FOLDS}", "folds=5")
+    if not _is_whole(seed) or not -(2**63) <= seed < 2**63:
+        raise EmmsError(f"seed={seed!r}; it must be a whole number of at most 64 bits", "seed=0")
 
 
 def assign_folds(groups: Any, folds: int, seed: int) -> np.ndarray:
@@ -60,6 +73,10 @@ def _group_keys(groups: Any) -> np.ndarray:
         f"groups has dtype {array.dtype}; it must hold integers, strings or bytes",
         "groups = [str(group) for group in groups]",
     )
+
+
+def _is_whole(value: Any) -> bool:
+    return isinstance(value, (int, np.integer)) and not isinstance(value, bool)
 
 
 def _text_key(group: str | bytes) -> int:

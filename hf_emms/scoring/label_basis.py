@@ -247,7 +247,7 @@ class LabelBasis(ABC):
             if not block.any():
                 raise EmmsError(
                     f"label_embeddings[{k}] does not vary over {pluralize(int(n), 'row')}: nothing to explain",
-                    "pass labels with at least two distinct values",
+                    "pass labels with at least two distinct values; very small ones vanish when they are squared",
                 )
         return scale
 

@@ -61,10 +61,15 @@ def column_squares(rows: np.ndarray) -> np.ndarray:
     return out
 
 
+def smallest(dtype: np.dtype) -> float:
+    """The smallest number whose square has all digits in this precision."""
+    return float(np.sqrt(np.finfo(dtype).tiny))
+
+
 def inverse_deviation(
     n: float, total: np.ndarray, squares: np.ndarray, origin: np.ndarray, dtype: np.dtype
 ) -> np.ndarray:
-    """1 / standard deviation of each column, 0 where it is constant up to rounding.
+    """1 / standard deviation of each column, 0 where it is constant up to rounding, or too small to be squared.
 
     Args:
         n: rows.
@@ -77,7 +82,7 @@ def inverse_deviation(
     variance = np.maximum(squares / n - mean**2, 0.0)
     rounding = CONSTANT_ROUNDINGS * np.finfo(dtype).eps * np.sqrt((mean + origin) ** 2 + variance)
     deviation = np.sqrt(variance)
-    varies = deviation > np.maximum(rounding, np.finfo(np.float64).tiny)
+    varies = deviation > np.maximum(rounding, smallest(dtype))
     return np.divide(1.0, deviation, out=np.zeros_like(deviation), where=varies)
 
 

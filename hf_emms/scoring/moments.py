@@ -12,7 +12,7 @@ import numpy as np
 from hf_emms.atomic_files import atomic_file
 from hf_emms.errors import EmmsError
 from hf_emms.scoring.arrays import as_labels, as_matrix
-from hf_emms.scoring.folds import assign_folds, group_ids
+from hf_emms.scoring.folds import assign_folds, check_folds, group_ids
 from hf_emms.scoring.label_basis import ColumnBasis, LabelBasis, LabelTable, TextBasis
 from hf_emms.scoring.sums import Gathered, Rows, Sums
 
@@ -51,8 +51,9 @@ class Moments:
     def __init__(
         self, d1: int, widths: Sequence[int], *, folds: int = 5, seed: int = 0, tables: Sequence[np.ndarray] = ()
     ) -> None:
-        if d1 < 1 or folds < 1 or not widths or min(widths) < 1:
-            raise EmmsError(f"d1={d1}, widths={list(widths)}, folds={folds}: every size must be at least 1")
+        check_folds(folds, seed)
+        if d1 < 1 or not widths or min(widths) < 1:
+            raise EmmsError(f"d1={d1}, widths={list(widths)}: every size must be at least 1")
         self.basis: LabelBasis = TextBasis(tables) if tables else ColumnBasis(widths)
         if self.basis.widths != tuple(widths):
             raise EmmsError(f"tables have widths {self.basis.widths} but widths={tuple(widths)}")
@@ -115,8 +116,10 @@ class Moments:
         """The moments of both sets of rows, as a new object.
 
         Raises:
-            EmmsError: the two were made for other sizes, folds, seeds or label tables.
+            EmmsError: the two were made for other sizes, folds, seeds or label tables, or one is something else.
         """
+        if not isinstance(other, Moments):
+            raise EmmsError(f"cannot merge moments with a {type(other).__name__}", "merge(other) takes Moments")
         for name, mine, theirs in (
             ("d1", self.d1, other.d1),
             ("widths", self.basis.widths, other.basis.widths),
@@ -146,7 +149,11 @@ class Moments:
         return twin
 
     def save(self, path: str | Path) -> None:
-        """Write to one .npz file, atomically."""
+        """Write to one .npz file, whole or not at all.
+
+        Raises:
+            EmmsError: the file cannot be written.
+        """
         header = {"format": FORMAT, "d1": self.d1, "folds": self.folds, "seed": self.seed, "n": self.n}
         arrays: dict[str, np.ndarray] = {name: np.asarray(value) for name, value in header.items()}
         arrays |= {"widths": np.asarray(self.basis.widths), "zero": np.zeros(0, self.dtype)}
@@ -156,8 +163,11 @@ class Moments:
         rows = self._joined()
         if rows is not None:
             arrays |= {"rows_x": rows.x, "rows_y": rows.y.joined(), "rows_folds": rows.folds}
-        with atomic_file(Path(path)) as file, file.open("wb") as stream:
-            np.savez(stream, **arrays)  # type: ignore[arg-type]
+        try:
+            with atomic_file(Path(path)) as file, file.open("wb") as stream:
+                np.savez(stream, **arrays)  # type: ignore[arg-type]
+        except OSError as error:
+            raise EmmsError(f"cannot write {path}: {error.strerror or error}", "save it elsewhere") from error
 
     @classmethod
     def load(cls, path: str | Path) -> Moments:

@@ -14,7 +14,7 @@ from scipy.linalg import qr
 
 from hf_emms.errors import EmmsError
 from hf_emms.scoring.label_basis import LabelBasis
-from hf_emms.scoring.linalg import column_squares, inverse_deviation, steps
+from hf_emms.scoring.linalg import column_squares, inverse_deviation, smallest, steps
 from hf_emms.scoring.moments import Moments
 from hf_emms.scoring.sums import Sums
 
@@ -227,29 +227,39 @@ def standardise(moments: Moments, *, scaled: bool = False) -> Standardised:
         scaled: the features are standardised, or rotated thereafter, and stay as they are.
 
     Raises:
-        EmmsError: no rows, labels that do not vary, or values too large for the input's precision.
+        EmmsError: no rows, labels that do not vary, or values too large or small for their precision.
     """
     if moments.n == 0:
         raise EmmsError("features is empty: the moments have no rows", "call update(features, labels) first")
-    rows, constant = moments.rows(), 0
+    rows, constant, size = moments.rows(), 0, 0.0
     rotated = not scaled and rows is not None and moments.n < moments.d1
-    if rows is not None and rotated:
-        x, constant = standardise_rows(rows.x)
-        sums = moments.with_features(rotate_rows(x)).sums()
-    else:
-        sums = moments.sums()
-    x_scale = np.ones(len(sums.origin_x))
-    if not (scaled or rotated):
-        squares = np.einsum("fdd->d", sums.xx)
-        x_scale = inverse_deviation(moments.n, sums.x.sum(axis=0), squares, sums.origin_x, moments.dtype)
-        constant = int((x_scale == 0.0).sum())
-    if not (np.isfinite(np.einsum("fdd->", sums.xx)) and np.isfinite(sums.yy.sum())):
+    with np.errstate(over="ignore", invalid="ignore"):  # what is not finite is refused below
+        if rows is not None and rotated:
+            x, constant = standardise_rows(rows.x)
+            size = float(column_squares(rows.x).sum())
+            sums = moments.with_features(rotate_rows(x)).sums()
+        else:
+            sums = moments.sums()
+        x_scale = np.ones(len(sums.origin_x))
+        if not (scaled or rotated):
+            squares = np.einsum("fdd->d", sums.xx)
+            x_scale = inverse_deviation(moments.n, sums.x.sum(axis=0), squares, sums.origin_x, moments.dtype)
+            constant = int((x_scale == 0.0).sum())
+            size = float(squares.sum())
+        finite = np.isfinite(size) and np.isfinite(sums.yy.sum())
+    if not finite:
         raise EmmsError(
             f"features or label_embeddings are too large for {moments.dtype}: their products overflow",
-            "rescale them or pass them as float64",
+            "divide them by a power of ten, or pass them as float64",
         )
     y, yy = sums.y.sum(axis=0), sums.yy.sum(axis=0)
     basis = moments.basis.standardised(moments.n, y, yy, sums.origin_y, moments.dtype)
+    largest = float(np.abs(rows.x if rows is not None and rotated else sums.origin_x).max())
+    if constant == moments.d1 and 0 < largest < smallest(moments.dtype):
+        raise EmmsError(
+            f"features are too small for {moments.dtype}: their products vanish (values of about {largest:.0e})",
+            "multiply them by a power of ten, or pass them as float64",
+        )
     return Standardised(sums, x_scale, basis, moments.d1, constant, moments.dtype)
 
 

@@ -9,12 +9,14 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from safetensors.torch import load_file, save_file
 
 import hf_emms
 from hf_emms.engines.base import or_failed_row
+from hf_emms.errors import EmmsError
 from tests.helpers.tiny_checkpoints import build
 
-GOOD = "emms-demo/resnet-distilled"
+GOOD, ENCODER = "emms-demo/resnet-distilled", "emms-demo/encoder-minilm-static"
 
 Spoil = Callable[[Path], None]
 
@@ -63,9 +65,7 @@ def test_every_spoiled_checkpoint_is_one_failed_row(tmp_path: Path, emms_cache: 
         spoil(tmp_path / name / "vit")
     spoiled = [str(tmp_path / name / "vit") for name in SPOILED]
     ids = [*spoiled, "n" * 300, f"./{'n' * 300}", GOOD]
-    ranking = hf_emms.rank(
-        "demo_captions", ids, max_samples=60, encoders="emms-demo/encoder-minilm-static", estimators="emms", race=race
-    )
+    ranking = hf_emms.rank("demo_captions", ids, max_samples=60, encoders=ENCODER, estimators="emms", race=race)
     rows = {row.checkpoint: row for row in ranking.rows}
     assert sorted(rows) == sorted(ids)
     assert rows[GOOD].error is None
@@ -73,6 +73,41 @@ def test_every_spoiled_checkpoint_is_one_failed_row(tmp_path: Path, emms_cache: 
     assert {id for id in rows if rows[id].error is None} - harmless == {GOOD}
     assert "outside.safetensors" in (rows[str(tmp_path / "weights-outside" / "vit")].error or "")
     assert not any("\n" in (row.error or "") for row in rows.values())
+
+
+def with_weights(factor: float) -> Spoil:
+    def spoil(folder: Path) -> None:
+        path = folder / "model.safetensors"
+        save_file({name: tensor * factor for name, tensor in load_file(path).items()}, path, {"format": "pt"})
+
+    return spoil
+
+
+@pytest.mark.filterwarnings("error::RuntimeWarning")
+def test_weights_that_are_zero_are_noted_and_those_that_are_not_finite_are_refused(
+    tmp_path: Path, emms_cache: Path
+) -> None:
+    for name, factor in (("zero", 0.0), ("nan", float("nan"))):
+        with_weights(factor)(build(tmp_path / name, "vit"))
+    folders = {name: str(tmp_path / name / "vit") for name in ("zero", "nan")}
+    for cache in (True, False):
+        ranking = hf_emms.rank(
+            "demo_captions", [*folders.values(), GOOD], max_samples=60, encoders=ENCODER, cache=cache
+        )
+        rows = {row.checkpoint: row for row in ranking.rows}
+        assert "the same in every row" in " ".join(rows[folders["zero"]].notes)
+        assert "NaN or infinite features for 60 of 60 inputs → --dtype float32" in (rows[folders["nan"]].error or "")
+        assert rows[GOOD].notes == ()
+
+
+@pytest.mark.parametrize(("factor", "reason"), [(0.0, "the same embedding for all"), (float("nan"), "NaN or infinite")])
+def test_an_encoder_that_tells_nothing_is_refused_before_any_checkpoint_runs(
+    tmp_path: Path, emms_cache: Path, factor: float, reason: str
+) -> None:
+    with_weights(factor)(build(tmp_path, "bert"))
+    with pytest.raises(EmmsError, match=reason) as raised:
+        hf_emms.rank("demo_captions", GOOD, max_samples=60, encoders=tmp_path / "bert")
+    assert "--encoder" in str(raised.value.hint)
 
 
 def test_the_guard_of_a_row_takes_any_error_and_no_interruption() -> None:

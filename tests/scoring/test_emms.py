@@ -4,6 +4,7 @@ import json
 
 import numpy as np
 import pytest
+import scipy.sparse
 import torch
 
 from hf_emms import EmmsError, LabelTable, Moments, emms
@@ -245,8 +246,18 @@ def test_groups_may_be_strings_and_decide_the_folds_alone():
         (lambda x, z: (x, np.zeros((120, 4))), r"label_embeddings\[0\] does not vary over 120 rows"),
         (lambda x, z: (x, LabelTable(np.zeros(119, int), (np.eye(2),))), r"label_embeddings has 119 codes"),
         (lambda x, z: (x.astype(np.float32) * 1e30, z), r"too large for float32"),
+        (lambda x, z: (np.tile(x.astype(np.float32) * 1e30, 20), z), r"too large for float32"),
+        (lambda x, z: (x * 1e200, z), r"too large for float64"),
+        (lambda x, z: (x * 1e-200, z), r"too small for float64.*e-20"),
+        (lambda x, z: (np.tile(x.astype(np.float32) * 1e-30, 20), z), r"too small for float32"),
+        (lambda x, z: (x, [block * 1e-160 for block in z]), r"label_embeddings\[0\] does not vary"),
+        (lambda x, z: (np.ma.masked_greater(x, 1.0), z), r"values of a masked array are masked"),
+        (lambda x, z: (scipy.sparse.csr_array(x), z), r"a sparse csr_array was passed"),
+        (lambda x, z: (torch.tensor(x).to_sparse(), z), r"layout torch.sparse_coo"),
+        (lambda x, z: (torch.empty(x.shape, device="meta"), z), r"device 'meta' has no values"),
     ],
 )
+@pytest.mark.filterwarnings("error")
 def test_bad_input_is_named_with_its_shape(arguments, says):
     with np.errstate(over="ignore", invalid="ignore"), pytest.raises(EmmsError, match=says) as caught:
         emms(*arguments(*small_problem()))
@@ -290,6 +301,16 @@ def test_fewer_rows_than_folds_still_score_or_say_why():
     assert "of 50 folds" in " ".join(result.notes)
     with pytest.raises(EmmsError, match="does not vary over 1 row:"):
         emms(x[:1], [block[:1] for block in z])
+
+
+@pytest.mark.parametrize(
+    "given",
+    [{"folds": 2.5}, {"folds": True}, {"folds": 1}, {"folds": 10**8}, {"seed": 1.0}, {"seed": 10**30}, {"seed": None}],
+)
+def test_folds_and_seeds_are_whole_numbers_within_bounds(given):
+    (name,) = given
+    with pytest.raises(EmmsError, match=f"{name}="):
+        emms(*small_problem(), **given)
 
 
 def test_empty_moments_are_refused():
@@ -339,4 +360,4 @@ def test_features_that_never_vary_explain_nothing(method):
     _, z = small_problem()
     result = emms(np.ones((120, 3)), z, method=method)
     assert result.r2 == pytest.approx(0.0, abs=1e-9)
-    assert "3 of 3 feature columns" in " ".join(result.notes)
+    assert "the same in every row" in " ".join(result.notes)

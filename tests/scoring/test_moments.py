@@ -125,6 +125,21 @@ def test_moments_of_other_label_tables_do_not_merge():
         moments_of(x, labels, range(9)).merge(moments_of(x, other, range(9)))
 
 
+def test_moments_merge_with_moments_only():
+    x, labels = problem()
+    with pytest.raises(EmmsError, match="cannot merge moments with a NoneType"):
+        moments_of(x, labels, range(9)).merge(None)
+
+
+def test_a_place_that_cannot_be_written_is_named(tmp_path):
+    (tmp_path / "file").touch()
+    moments = moments_of(*problem(), range(9))
+    for place in (tmp_path, tmp_path / "file" / "moments.npz"):
+        with pytest.raises(EmmsError, match=r"cannot write .*(Is a directory|File exists)"):
+            moments.save(place)
+    assert [path.name for path in tmp_path.iterdir()] == ["file"]
+
+
 def test_batches_of_another_width_are_refused():
     x, labels = problem()
     moments = moments_of(x, labels, range(9))
