@@ -1,7 +1,8 @@
-"""Files that appear whole or not at all."""
+"""Files that appear whole or not at all, and texts in the encodings that other programs write."""
 
 from __future__ import annotations
 
+import codecs
 import os
 import secrets
 from collections.abc import Iterator
@@ -9,6 +10,19 @@ from contextlib import contextmanager
 from pathlib import Path
 
 UNFINISHED = ".writing-"
+
+
+def decoded(content: bytes) -> str:
+    """A text in UTF-8, or in what its byte order mark says.
+
+    Raises:
+        ValueError: it is none.
+    """
+    wide = content.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE))
+    text = content.decode("utf-16" if wide else "utf-8-sig")
+    if "\0" in text:
+        raise ValueError("it is not a text in UTF-8")
+    return text
 
 
 def write_atomic(path: Path, content: bytes | str) -> None:

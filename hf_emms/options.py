@@ -34,8 +34,6 @@ LAST, MEAN, SPREAD = "last", "mean", "spread"
 DEFAULT_MAX_SAMPLES = 5000
 DEFAULT_ESTIMATORS = ("emms_knn", "emms", "logme", "knn")
 DEFAULT_RACE = 3
-# Sums are held for every fold.
-MAX_FOLDS = 1000
 
 # Role of a column → help of its flag. Roles of other packages' tasks are given by --column ROLE=NAME.
 COLUMN_ROLES = {
@@ -65,7 +63,6 @@ class Setting:
         metavar: what the value is, in the help.
         choices: the values that are allowed, besides the default.
         minimum: smallest allowed number.
-        maximum: largest allowed number; a seed of 64 bits is the largest that is kept.
         shared: whether a command that makes a ranking again on another machine passes it on.
         everyday: whether it is among the settings that the help lists first.
     """
@@ -80,7 +77,6 @@ class Setting:
     metavar: str | None = None
     choices: tuple[str, ...] = ()
     minimum: int | None = None
-    maximum: int = 2**63 - 1
     shared: bool = True
     everyday: bool = False
 
@@ -206,7 +202,7 @@ class Options:
     seed: int = setting(
         0, "Of the sample and the folds.", "Scoring", "sample", "scores", minimum=-(2**63), recorded=True
     )
-    folds: int = setting(5, "Of held-out scores.", "Scoring", "scores", minimum=1, maximum=MAX_FOLDS, recorded=True)
+    folds: int = setting(5, "Of held-out scores.", "Scoring", "scores", minimum=1, recorded=True)
     device: str = setting("auto", "cpu, cuda, mps.", "Running", "features", everyday=True, recorded=True)
     dtype: str = setting(
         "auto",
@@ -256,9 +252,8 @@ class Options:
                 raise EmmsError(f"{name} is {value!r}; it must be {_kind(known)}", known.flag)
             if known.choices and value != known.default and value not in known.choices:
                 raise EmmsError(f"{name} is {value!r}", f"{known.flag} {'|'.join(known.choices)}")
-            if known.minimum is not None and value is not None and not known.minimum <= value <= known.maximum:
-                most = f"to {known.maximum}" if known.maximum < 2**63 - 1 else "on, below 2**63"
-                raise EmmsError(f"{name} is {value}", f"{known.flag} N with N from {known.minimum} {most}")
+            if known.minimum is not None and value is not None and not known.minimum <= value < 2**63:
+                raise EmmsError(f"{name} is {value}", f"{known.flag} N with N from {known.minimum} on, below 2**63")
         if self.prompt is not None and "{}" not in self.prompt:
             raise EmmsError(f"the prompt {self.prompt!r} has no {{}} for the class", '--prompt "a photo of a {}"')
 

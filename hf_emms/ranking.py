@@ -10,7 +10,7 @@ import re
 from collections.abc import Mapping, Sequence
 from itertools import groupby
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 import msgspec
 import numpy as np
@@ -24,6 +24,9 @@ TIE_WIDTH = 2.0
 
 # Estimators that report an R² and weights of the F-labels, the better one first.
 EMMS = ("emms_knn", "emms")
+
+# A number of rows, parameters, …: what 64 bits hold.
+Count = Annotated[int, msgspec.Meta(ge=0, le=2**63 - 1)]
 
 _PARQUET_KEY = b"hf_emms.ranking"
 _COMMIT = re.compile(r"[0-9a-f]{40}")
@@ -82,10 +85,10 @@ class Row(msgspec.Struct, frozen=True):
     revision: str | None = None
     rank: int | None = None
     tied: bool = False
-    n: int | None = None
+    n: Count | None = None
     scores: dict[str, Score] = {}
-    parameters: int | None = None
-    width: int | None = None
+    parameters: Count | None = None
+    width: Count | None = None
     architecture: str | None = None
     pooling: str | None = None
     seconds: Seconds = Seconds()
@@ -94,7 +97,7 @@ class Row(msgspec.Struct, frozen=True):
     error: str | None = None
     layer: str | None = None
     layers: dict[str, dict[str, float]] = {}
-    downloads: int | None = None
+    downloads: Count | None = None
     library: str | None = None
     license: str | None = None
 
@@ -107,7 +110,7 @@ class Encoder(msgspec.Struct, frozen=True):
 
     id: str
     revision: str
-    width: int | None = None
+    width: Count | None = None
     weight: float | None = None
 
 
@@ -149,11 +152,11 @@ class Ranking(msgspec.Struct, frozen=True, kw_only=True):
     split: str
     columns: dict[str, str]
     task: str
-    n: int
-    n_inputs: int
-    n_labels: int
-    skipped: int = 0
-    available: int | None = None
+    n: Count
+    n_inputs: Count
+    n_labels: Count
+    skipped: Count = 0
+    available: Count | None = None
     settings: dict[str, Any] = {}
     encoders: tuple[Encoder, ...]
     estimators: tuple[str, ...]
@@ -249,7 +252,10 @@ class Ranking(msgspec.Struct, frozen=True, kw_only=True):
         try:
             metadata = pq.read_schema(path).metadata or {}
         except (OSError, pa.ArrowInvalid) as error:
-            raise EmmsError(f"cannot read {Path(path).name} as Parquet: it is missing or damaged") from error
+            raise EmmsError(
+                f"cannot read {Path(path).name} as Parquet: it is missing or damaged",
+                "hf-emms rank … --output FILE.parquet writes one",
+            ) from error
         if _PARQUET_KEY not in metadata:
             raise EmmsError(
                 f"{Path(path).name} is Parquet, but hf_emms has not written it",
@@ -304,8 +310,10 @@ def _in_words(problem: str) -> str:
     if wrong := re.match(r"Expected `([^`]+)`, got `([^`]+)`", what):
         wanted = " or ".join(_TYPES.get(part.strip(), part.strip()) for part in wrong[1].split("|"))
         return f"{place} should be {wanted}, but is {_TYPES.get(wrong[2], wrong[2])}"
+    if bound := re.match(r"Expected `int` ([<>]=) (\d+)", what):
+        return f"{place} should be {'at least' if bound[1] == '>=' else 'at most'} {bound[2]}"
     if re.match(r"JSON is malformed|Input data was truncated|.*codec can't decode", what):
-        return f"it is not JSON: {what[0].lower()}{what[1:]}"
+        return "it is not JSON: " + re.sub("^[A-Z](?![A-Z])", lambda first: first[0].lower(), what)
     return what
 
 

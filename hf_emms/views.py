@@ -8,7 +8,7 @@ from __future__ import annotations
 import csv
 import io
 import math
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 import msgspec
@@ -27,10 +27,13 @@ def title_of(estimator: str) -> str:
 def to_csv(ranking: Ranking) -> str:
     """Comma-separated values with a header line."""
     rows = ranking.records()
+    return csv_text([[*rows[0]], *([*row.values()] for row in rows)])
+
+
+def csv_text(lines: Iterable[Sequence[Any]]) -> str:
+    """Lines of values as comma-separated values."""
     text = io.StringIO()
-    writer = csv.DictWriter(text, fieldnames=list(rows[0]), lineterminator="\n")
-    writer.writeheader()
-    writer.writerows(rows)
+    csv.writer(text, lineterminator="\n").writerows(lines)
     return text.getvalue()
 
 

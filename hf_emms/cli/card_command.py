@@ -117,6 +117,8 @@ def read_ranking(file: Path) -> Ranking:
         raise EmmsError(
             f"cannot read {file}: {error.strerror or error}", "hf-emms rank … --output FILE.json writes a ranking"
         ) from error
+    except EmmsError as error:
+        raise EmmsError(f"{file}: {error.message}", error.hint) from error
 
 
 def _allowed(id: str, kind: Kind, push: bool, create_pr: bool, dry_run: bool) -> Account | None:

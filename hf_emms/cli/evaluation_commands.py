@@ -45,8 +45,8 @@ _CARDS = "cards"
 @cloup.option_group(
     "Statistics",
     cloup.option("--estimator", "estimators", multiple=True, metavar="NAME", help="Which ones [default: all]."),
-    cloup.option("--resamples", type=click.IntRange(min=1), default=1000, show_default=True, help="Of the intervals."),
-    cloup.option("--seed", type=int, default=0, show_default=True, help="Of the intervals."),
+    cloup.option("--resamples", type=click.IntRange(1, 10**6), default=1000, show_default=True, help="Of intervals."),
+    cloup.option("--seed", type=click.IntRange(min=0), default=0, show_default=True, help="Of intervals."),
 )
 @cloup.option_group(
     "Output",

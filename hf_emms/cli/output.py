@@ -58,14 +58,18 @@ class Output:
             click.echo(text, err=True)
 
     def records(self, header: Sequence[str], rows: Sequence[Sequence[Any]]) -> None:
-        """Prints a list that is not a ranking: as a table (all columns to the left), json or tsv."""
-        from hf_emms.views import aligned, one_line
+        """Prints a list that is not a ranking: as a table (all columns to the left), json, md, csv or tsv."""
+        from hf_emms.views import aligned, csv_text, markdown_table, one_line
 
         texts = [[one_line(value) for value in row] for row in rows]
         if self.format == "json":
             self.data(json.dumps([dict(zip(header, row, strict=True)) for row in rows], indent=2))
         elif self.format == "table":
             self.data("\n".join(aligned(header, texts, left=header)))
+        elif self.format == "md":
+            self.data("\n".join(markdown_table(header, texts, left=header)))
+        elif self.format == "csv":
+            self.data(csv_text([header, *rows]))
         else:
             self.data("\n".join("\t".join(line) for line in [header, *texts]))
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import codecs
 import json
 import sys
 from pathlib import Path
@@ -11,9 +10,9 @@ from typing import TYPE_CHECKING, Any
 import click
 import cloup
 
+from hf_emms.atomic_files import decoded
 from hf_emms.cli.output import (
     FORMATS,
-    LIST_FORMATS,
     cached_file,
     check_output,
     format_option,
@@ -137,6 +136,8 @@ def rank(
 
     Without --checkpoint, the list for the dataset's task is used (see hf-emms presets).
     """
+    if target is not None and dry_run:
+        raise click.UsageError("--dry-run makes no ranking that --output could hold; leave one of them out.")
     if target is not None:
         check_output(target, [given["dataset"], *([checkpoints_file] if checkpoints_file else [])])
     given["checkpoints"] = (*given["checkpoints"], *_listed(checkpoints_file))
@@ -247,8 +248,7 @@ def _listed(file: str | None) -> list[str]:
     hint = "--checkpoints-file FILE with one checkpoint a line, in UTF-8"
     try:
         content = sys.stdin.buffer.read() if file == "-" else Path(file).read_bytes()
-        wide = content.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE))
-        text = content.decode("utf-16" if wide else "utf-8-sig")
+        text = decoded(content)
     except (OSError, ValueError) as error:
         reason = getattr(error, "strerror", None) or "it is not a text in UTF-8"
         raise EmmsError(f"cannot read --checkpoints-file {file}: {reason}", hint) from error
@@ -285,8 +285,6 @@ def _print_plan(plan: Plan) -> None:
     )
     seconds = sum(cost.seconds or 0 for cost in costs.values())
     out.message(f"about {seconds:,.0f} s ({speed.source}), without downloads")
-    if out.format not in LIST_FORMATS:
-        out.format = "tsv"
     header = ("checkpoint", "revision", "state", "files", "download_bytes", "cached_bytes", "seconds")
     out.records(header, rows)
 

@@ -12,7 +12,6 @@ import cloup
 
 from hf_emms.cli.output import format_option, out
 from hf_emms.errors import EmmsError
-from hf_emms.options import MAX_FOLDS
 
 if TYPE_CHECKING:
     import numpy as np
@@ -36,12 +35,8 @@ if TYPE_CHECKING:
 @cloup.option_group(
     "Scoring",
     cloup.option("--method", default="cv", show_default=True, help="cv, exact, one_pass or alternating."),
-    cloup.option(
-        "--folds", type=click.IntRange(2, MAX_FOLDS), default=5, show_default=True, help="Of held-out scores."
-    ),
-    cloup.option(
-        "--seed", type=click.IntRange(-(2**63), 2**63 - 1), default=0, show_default=True, help="Of the folds."
-    ),
+    cloup.option("--folds", type=click.IntRange(min=2), default=5, show_default=True, help="Of held-out scores."),
+    cloup.option("--seed", type=int, default=0, show_default=True, help="Of the folds."),
 )
 @cloup.option_group(
     "Output",

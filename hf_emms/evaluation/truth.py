@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from hf_emms.atomic_files import decoded
 from hf_emms.errors import EmmsError
 from hf_emms.formatting import pluralize
 from hf_emms.hub import Evaluation, Repo, evaluations, resolve
@@ -94,7 +95,7 @@ def number_of(value: Any) -> float | None:
         return None
     try:
         number = float(value.strip().removesuffix("%") if isinstance(value, str) else value)
-    except (TypeError, ValueError):
+    except (TypeError, ValueError, OverflowError):
         return None
     return number if math.isfinite(number) else None
 
@@ -134,19 +135,21 @@ def _rows(path: Path) -> list[dict[str, Any]]:
             f"pass a file that ends in {', '.join(_SUFFIXES)}, or: --truth cards",
         )
     try:
-        text = path.read_text(encoding="utf-8-sig")
+        text = decoded(path.read_bytes())
         if suffix == ".json":
-            return _json_rows(path, json.loads(text))
-        if suffix == ".jsonl":
-            return _json_rows(path, [json.loads(line) for line in text.splitlines() if line.strip()])
+            data = json.loads(text)
+        elif suffix == ".jsonl":
+            data = [json.loads(line) for line in text.splitlines() if line.strip()]
+        else:
+            delimiter = max("\t;,", key=text.partition("\n")[0].count)
+            data = [*csv.DictReader(io.StringIO(text), delimiter=delimiter, skipinitialspace=True)]
     except OSError as error:
         raise EmmsError(f"cannot read {path}: {error.strerror or error}", "--truth FILE") from error
-    except ValueError as error:  # also text that is not UTF-8
+    except (ValueError, RecursionError, csv.Error) as error:  # also text that is not UTF-8
         raise EmmsError(f"{path} cannot be read as {suffix[1:]}: {error}", "save it as UTF-8") from error
-    header = text.partition("\n")[0]
-    delimiter = max("\t;,", key=header.count)
-    reader = csv.DictReader(io.StringIO(text), delimiter=delimiter, skipinitialspace=True)
-    return [{str(name).strip(): value for name, value in row.items() if name is not None} for row in reader]
+    if suffix.startswith(".json"):
+        return _json_rows(path, data)
+    return [{str(name).strip(): value for name, value in row.items() if name is not None} for row in data]
 
 
 def _json_rows(path: Path, data: Any) -> list[dict[str, Any]]:

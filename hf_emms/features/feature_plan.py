@@ -128,6 +128,8 @@ def plan_extraction(
         )
     code = architecture is None and _needs_code(repo, config, trust_remote_code)
     notes = [("fallback", _fallback_note(model_type, modality))] if architecture is None else []
+    if config.get("auto_map") and not code:
+        notes.append(("code", f"the code in its repository is not run: transformers has its own for {model_type!r}"))
     if modality == "text+text":  # the pooling is for single texts
         settings = {name: settings[name] for name in settings if name not in ("pooling", "normalise")}
     return ExtractionPlan(

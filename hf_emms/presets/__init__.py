@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import difflib
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from functools import cache
 from importlib import resources
+from pathlib import Path
 from typing import Any
 
 import yaml
@@ -137,8 +139,18 @@ def encoder_presets() -> Mapping[str, tuple[str, ...]]:
 
 
 def expand_encoders(names: Iterable[str]) -> tuple[str, ...]:
-    """The ids behind names of encoder sets and ids, each once."""
-    return tuple(dict.fromkeys(id for name in names for id in encoder_presets().get(name, (name,))))
+    """The ids behind names of encoder sets and ids, each once.
+
+    Raises:
+        EmmsError: a word that is neither, but close to the name of a set.
+    """
+    sets, ids = encoder_presets(), []
+    for name in names:
+        close = difflib.get_close_matches(name.lower(), sets, n=1, cutoff=0.7)
+        if name not in sets and close and not Path(name).exists():
+            raise EmmsError(f"no set of label encoders is named {name!r}", f"did you mean --encoder {close[0]}?")
+        ids += sets.get(name, (name,))
+    return tuple(dict.fromkeys(ids))
 
 
 def _read(kind: str) -> dict[str, Any]:

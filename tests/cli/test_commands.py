@@ -147,9 +147,36 @@ def test_a_run_without_any_score_fails(cli: Cli, encoder: Path) -> None:
 
 def test_checkpoints_come_from_a_file_or_stdin(cli: Cli, rank: list[str], tmp_path: Path) -> None:
     listed = tmp_path / "list.txt"
-    listed.write_text(f"# candidates\n{GOOD}  # distilled\n\n{POOR}\n")
     words = [word for word in rank if word not in ("-c", GOOD, POOR)]
-    assert sorted(best_first(cli(*words, "--checkpoints-file", listed).out)) == sorted([GOOD, POOR])
+    for encoding in ("utf-8", "utf-8-sig", "utf-16"):
+        listed.write_text(f"# kandidates\n{GOOD}  # distilled, é\n\n{POOR}\n", encoding)
+        assert sorted(best_first(cli(*words, "--checkpoints-file", listed).out)) == sorted([GOOD, POOR])
+
+
+@pytest.mark.parametrize(
+    ("content", "reason"),
+    [
+        (b"", "names no checkpoint"),
+        (b"# nothing\n\n", "names no checkpoint"),
+        ("org/name  # é".encode("latin-1"), "not a text in UTF-8"),
+        ("org/name".encode("utf-16-le"), "not a text in UTF-8"),
+        (None, "No such file"),
+    ],
+)
+def test_a_list_that_cannot_be_read_or_names_none_is_refused(
+    cli: Cli, rank: list[str], tmp_path: Path, content: bytes | None, reason: str
+) -> None:
+    if content is not None:
+        (tmp_path / "list.txt").write_bytes(content)
+    result = cli(*rank, "--checkpoints-file", tmp_path / "list.txt")
+    assert (result.code, result.out) == (1, "")
+    assert reason in result.err
+
+
+def test_a_misspelt_set_of_encoders_is_not_looked_for_on_the_hub(cli: Cli) -> None:
+    result = cli("rank", "--dataset", "demo_captions", "-e", "papr")
+    assert "no set of label encoders is named 'papr'" in result.err
+    assert "--encoder paper" in result.err
 
 
 def test_a_dry_run_runs_nothing(cli: Cli, rank: list[str]) -> None:
@@ -158,6 +185,8 @@ def test_a_dry_run_runs_nothing(cli: Cli, rank: list[str]) -> None:
     assert [line["state"] for line in json.loads(result.out)] == ["local folder"] * 2
     assert "100 rows" in result.err
     assert "label encoder" in result.err
+    for format, first in (("csv", "checkpoint,revision"), ("md", "| checkpoint | revision"), ("table", "checkpoint  ")):
+        assert cli(*rank, "--dry-run", "--format", format).out.startswith(first)
     cli(*rank[:-2])  # the first checkpoint alone
     assert "finished earlier" in cli(*rank, "--dry-run").out.splitlines()[1]
 
@@ -169,6 +198,7 @@ def test_a_dry_run_runs_nothing(cli: Cli, rank: list[str]) -> None:
         ["rank", "--dataset", "x", "--max-samples", "many"],
         ["rank", "--dataset", "x", "--format", "xml"],
         ["rank", "--dataset", "x", "--top", "2"],
+        ["rank", "--dataset", "x", "--dry-run", "--output", "x.json"],
         ["nonsense"],
         ["cache", "rm"],
         ["cache", "prune"],

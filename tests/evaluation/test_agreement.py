@@ -130,6 +130,8 @@ def test_an_interval_holds_the_value_and_its_seed_repeats_it():
     ends = evaluation.over_checkpoints(scores, truth, seed=4)
     assert ends == evaluation.over_checkpoints(scores, truth, seed=4)
     assert ends != evaluation.over_checkpoints(scores, truth, seed=5)
+    many = evaluation.over_checkpoints(scores[:5], truth[:5], seed=4, resamples=10_000)
+    assert all(low < high for low, high in many.values())
     for name in TAUS:
         assert ends[name][0] < evaluation.MEASURES[name](scores, truth) < ends[name][1]
     narrow = evaluation.over_checkpoints(scores, truth, level=0.5, seed=4)["pearson"]

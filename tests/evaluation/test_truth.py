@@ -35,7 +35,10 @@ def write(folder: Path, name: str, text: str) -> Path:
     ],
 )
 def test_tables_of_many_kinds_say_the_same(tmp_path: Path, name: str, text: str) -> None:
-    assert read_truth(write(tmp_path, name, text)).scores == {None: EXPECTED}
+    file = write(tmp_path, name, text)
+    assert read_truth(file).scores == {None: EXPECTED}
+    file.write_text(text.removeprefix("\ufeff"), encoding="utf-16")
+    assert read_truth(file).scores == {None: EXPECTED}
 
 
 def test_a_table_may_have_datasets_and_seeds(tmp_path: Path) -> None:
@@ -66,6 +69,9 @@ def test_the_metric_can_be_named_and_turned_round(tmp_path: Path) -> None:
         ("t.csv", "model,acc\norg/a,good\n", "no column with numbers"),
         ("t.json", "[1, 2]", "holds no table"),
         ("t.json", "{", "cannot be read as json"),
+        ("t.json", "[" * 100_000, "cannot be read as json"),
+        ("t.json", '{"org/a": 1' + "0" * 400 + "}", "no column with numbers"),
+        ("t.csv", "model,acc\norg/a," + "1" * 200_000 + "\n", "cannot be read as csv"),
         ("t.txt", "model score", "'.txt'"),
     ],
 )

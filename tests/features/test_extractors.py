@@ -280,6 +280,15 @@ def test_code_of_a_repository_runs_only_with_the_flag(zoo: Path, tmp_path: Path)
     assert "fallback" in extractor.notes[0]
 
 
+def test_code_of_a_repository_that_is_left_out_is_noted(zoo: Path, tmp_path: Path) -> None:
+    folder = copy_of(build(zoo, "vit"), tmp_path / "vit")
+    config = json.loads((folder / "config.json").read_text())
+    (folder / "config.json").write_text(json.dumps({**config, "auto_map": {"AutoModel": "small.SmallModel"}}))
+    for trusted in (False, True):
+        notes = " ".join(load(folder, trust_remote_code=trusted).notes)
+        assert "the code in its repository is not run: transformers has its own for 'vit'" in notes
+
+
 def test_unknown_names_list_the_known_ones(zoo: Path) -> None:
     with pytest.raises(EmmsError, match="float32, float16, bfloat16"):
         load(build(zoo, "vit"), dtype="int8")
