@@ -144,7 +144,8 @@ def expand_encoders(names: Iterable[str]) -> tuple[str, ...]:
     Raises:
         EmmsError: a word that is neither, but close to the name of a set.
     """
-    sets, ids = encoder_presets(), []
+    sets = encoder_presets()
+    ids: list[str] = []
     for name in names:
         close = difflib.get_close_matches(name.lower(), sets, n=1, cutoff=0.7)
         if name not in sets and close and not Path(name).exists():
