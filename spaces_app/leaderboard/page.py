@@ -276,8 +276,9 @@ def _controls(parts: Parts, shown: render.Shown, snapshot: Snapshot) -> list[Any
     task = shown.view.task
     controls["task"] = gr.update(choices=list(snapshot.tasks), value=task if task in snapshot.tasks else None)
     controls["ranking"] = _ranking_choices(shown, snapshot)
-    controls["library"] = gr.update(choices=list(snapshot.libraries), value=list(shown.view.library))
-    controls["licence"] = gr.update(choices=list(snapshot.licences), value=list(shown.view.licence))
+    for name, known in (("library", snapshot.libraries), ("licence", snapshot.licences)):
+        chosen = getattr(shown.view, name)  # perhaps of checkpoints whose facts are not here yet
+        controls[name] = gr.update(choices=sorted({*known, *chosen}), value=list(chosen))
     return list(controls.values())
 
 

@@ -68,6 +68,8 @@ def about_the_data(snapshot: Snapshot, repo_id: str) -> str:
         origin = f'<a href="{markup.HUB}/datasets/{repo_id}" target="_blank" rel="noopener">{origin}</a>'
     held = f"{pluralize(len(snapshot.entries), 'ranking')} with {pluralize(rows, 'row')}"
     text = f"<strong>About the data:</strong> {held} from {origin}."
+    if snapshot.failure and snapshot.entries:
+        text += f" {escape(snapshot.failure)}; the last copy is shown."
     if snapshot.problems:
         listed = "; ".join(escape(problem) for problem in snapshot.problems[:_SHOWN_PROBLEMS])
         more = len(snapshot.problems) - _SHOWN_PROBLEMS
@@ -91,9 +93,13 @@ def _content(view: View, entry: Entry | None, snapshot: Snapshot) -> tuple[str, 
 
 
 def _nothing(snapshot: Snapshot) -> str:
-    if snapshot.version == 0:
-        return "The rankings are being read. This page shows a line when they are here."
-    return "There are no rankings yet. The tab Submit shows how to add one."
+    origin = escape(snapshot.origin)
+    if snapshot.failure:
+        return f"{escape(snapshot.failure)}, so there is nothing to show. It is tried again every few minutes."
+    if not snapshot.read:
+        return f"The rankings in {origin} are being read. This page shows a line when they are here."
+    skipped = f"; {pluralize(len(snapshot.problems), 'problem')} named below" if snapshot.problems else ""
+    return f"There are no rankings in {origin}{skipped}. The tab Submit shows how to add one."
 
 
 def _notice(view: View, entry: Entry | None) -> str:

@@ -142,20 +142,15 @@ def resolved(view: View, snapshot: Snapshot) -> tuple[View, Entry | None]:
     """The view as it can be shown with these rankings, and its entry.
 
     A ranking determines its task; without one, the first of the task is taken; without a task, the first of all. A
-    ranking or task that is not there stays in the view, without an entry: the page reports it.
+    ranking or task that is not there stays in the view, without an entry: the page reports it. Filters stay.
     """
-    known = replace(
-        view,
-        library=tuple(name for name in view.library if name in snapshot.libraries),
-        licence=tuple(name for name in view.licence if name in snapshot.licences),
-    )
     if view.ranking:
         entry = snapshot.entries.get(view.ranking)
     elif view.task:
         entry = next(iter(snapshot.of_task(view.task)), None)
     else:
         entry = next(iter(snapshot.entries.values()), None)
-    return (replace(known, task=entry.ranking.task, ranking=entry.id), entry) if entry else (known, None)
+    return (replace(view, task=entry.ranking.task, ranking=entry.id), entry) if entry else (view, None)
 
 
 def label(entry: Entry, snapshot: Snapshot) -> str:

@@ -9,9 +9,10 @@ from __future__ import annotations
 import logging
 import threading
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
+from typing import Any
 
 from hf_emms.errors import EmmsError
 from hf_emms.merging import JSON_FOLDER, merged, path_of
@@ -50,6 +51,8 @@ class Snapshot:
         problems: which files were skipped and why, in words.
         origin: where the rankings come from, for people.
         facts: checkpoint id → from the Hub.
+        read: whether the rankings have been read.
+        failure: why they could not be read the last time, in words; empty if they could.
         version: counts the changes.
     """
 
@@ -57,6 +60,8 @@ class Snapshot:
     problems: tuple[str, ...] = ()
     origin: str = ""
     facts: Mapping[str, Facts] = field(default_factory=dict)
+    read: bool = False
+    failure: str = ""
     version: int = 0
 
     @cached_property
@@ -182,11 +187,12 @@ class Store:
                 folder = self._locate()
             except (OSError, ValueError) as error:
                 logger.warning("results not refreshed: %s", error)
-                self._replace(self.snapshot.entries, (f"{self._origin} could not be read; the last copy is shown",))
+                self._change(failure=f"{self._origin} could not be read ({type(error).__name__})")
                 return
             if self._reader is None or self._reader._folder != folder:
                 self._reader = Folder(folder)
-            self._replace(*self._reader.read())
+            entries, problems = self._reader.read()
+            self._change(entries=entries, problems=problems, read=True, failure="")
 
     def refresh_facts(self) -> None:
         """Asks the Hub for what it knows about the checkpoints."""
@@ -195,9 +201,7 @@ class Store:
         rows = (row for entry in self.snapshot.entries.values() for row in entry.ranking.rows)
         facts = self._facts.of(rows)
         with self._lock:
-            now = self.snapshot
-            if facts != now.facts:
-                self.snapshot = Snapshot(now.entries, now.problems, now.origin, facts, now.version + 1)
+            self._change(facts=facts)
 
     def keep_fresh(self, every: float) -> None:
         """Refreshes in a thread of its own, at once and then every so many seconds."""
@@ -213,7 +217,7 @@ class Store:
             if self._stop.wait(every):
                 return
 
-    def _replace(self, entries: Mapping[str, Entry], problems: tuple[str, ...]) -> None:
+    def _change(self, **changes: Any) -> None:
         now = self.snapshot
-        if (dict(entries), problems) != (dict(now.entries), now.problems):
-            self.snapshot = Snapshot(entries, problems, self._origin, now.facts, now.version + 1)
+        if any(getattr(now, name) != value for name, value in changes.items()):
+            self.snapshot = replace(now, **changes, version=now.version + 1)

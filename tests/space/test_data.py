@@ -13,7 +13,7 @@ import pyarrow.parquet as pq
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from leaderboard import across, cost, lines, markup, selection, shortlist, submit, table
+from leaderboard import across, cost, lines, markup, render, selection, shortlist, submit, table
 from leaderboard.checks import recomputed
 from leaderboard.selection import View
 from leaderboard.store import Folder, Store
@@ -123,7 +123,22 @@ def test_when_the_source_fails_the_last_copy_is_shown(tmp_path):
     store.refresh()
     store.refresh()
     assert list(store.snapshot.entries) == ["beans"]
-    assert "last copy" in store.snapshot.problems[0]
+    assert store.snapshot.failure == "ORG/results could not be read (OSError)"
+    assert "the last copy is shown" in render.about_the_data(store.snapshot, "")
+    assert "org/best" in render.show(View(), store.snapshot).content
+
+
+def test_a_page_without_rankings_says_why(tmp_path):
+    def unreachable():
+        raise OSError("no route")
+
+    reading, empty, cut_off = (Store(locate, "ORG/results") for locate in (unreachable, lambda: tmp_path, unreachable))
+    empty.refresh()
+    cut_off.refresh()
+    assert "ORG/results are being read" in render.show(View(), reading.snapshot).content
+    assert "There are no rankings in ORG/results." in render.show(View(), empty.snapshot).content
+    assert "could not be read (OSError)" in render.show(View(), cut_off.snapshot).content
+    assert render.newer('{"version": 0}', empty.snapshot)
 
 
 def test_a_missing_folder_is_no_rankings(tmp_path):
@@ -216,6 +231,15 @@ def test_filters_and_orders(shown):
     assert chosen(shown, sort="-knn") == ["org/best", "org/close", "org/worse", "org/broken"]
     assert chosen(shown, sort="parameters") == ["org/best", "org/worse", "org/close", "org/broken"]
     assert chosen(shown, licence=("mit",)) == []
+
+
+def test_a_filter_that_no_checkpoint_passes_yet_stays(shown):
+    """What the Hub knows of checkpoints may arrive after the page."""
+    wanted = View(ranking="image/beans", licence=("apache-2.0",), library=("timm",))
+    found = render.show(wanted, shown)
+    assert (found.view.licence, found.view.library) == (("apache-2.0",), ("timm",))
+    assert "license=apache-2.0" in found.address
+    assert "No checkpoint passes" in found.content
 
 
 def test_what_files_know_of_licences_filters(tmp_path):
