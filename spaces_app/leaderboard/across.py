@@ -1,9 +1,10 @@
-"""The tab Across datasets: checkpoints × rankings as a heat map of ranks, and mean ranks."""
+"""The tab Across datasets: checkpoints × rankings as a heat map of ranks, and how often each checkpoint wins."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import lru_cache
 
 from hf_emms.formatting import MISSING, pluralize
 from hf_emms.ranking import Row
@@ -11,8 +12,9 @@ from hf_emms.views import rank_of, with_error
 from leaderboard import markup
 from leaderboard.lines import Line, lines, matching
 from leaderboard.markup import escape
-from leaderboard.selection import View, label, to_query
+from leaderboard.selection import ORDERS, View, label, to_query
 from leaderboard.store import Entry, Snapshot
+from leaderboard.wins import Wins, wins
 
 MAX_DATASETS = 40
 MAX_CHECKPOINTS = 200
@@ -26,35 +28,44 @@ class Grid:
     Attributes:
         entries: the rankings, one a column.
         rows: checkpoint → entry id → row; an entry that has not ranked the checkpoint is not there.
-        shared: ids of the entries that the mean rank is taken over.
-        means: checkpoint → mean rank, for those that every shared entry has ranked.
+        wins: checkpoint → how often it wins over all rankings, also those that are not shown.
+        rankings: how many rankings there are.
         left_out: how many rankings and checkpoints are not shown.
     """
 
     entries: tuple[Entry, ...]
     rows: Mapping[str, Mapping[str, Row]]
-    shared: tuple[str, ...]
-    means: Mapping[str, float]
+    wins: Mapping[str, Wins]
+    rankings: int
     left_out: tuple[int, int] = (0, 0)
 
 
+def of_scope(view: View, snapshot: Snapshot) -> list[Entry]:
+    """The entries of a view's task, or of all tasks."""
+    return list(snapshot.entries.values()) if view.scope == "all" else snapshot.of_task(view.task)
+
+
+@lru_cache(maxsize=16)
+def wins_of(snapshot: Snapshot, task: str) -> Mapping[str, Wins]:
+    """How often checkpoints win in the rankings of a task, of all tasks for "". No filter changes it."""
+    entries = snapshot.of_task(task) if task else snapshot.entries.values()
+    return wins([{row.checkpoint: row.rank for row in entry.ranking.rows if row.rank} for entry in entries])
+
+
 def grid(view: View, snapshot: Snapshot) -> Grid:
-    """The grid for a view's task (or all tasks) and filters, best mean rank first."""
-    entries = list(snapshot.entries.values()) if view.scope == "all" else snapshot.of_task(view.task)
+    """The grid for a view's task (or all tasks) and filters, in the view's order."""
+    entries = of_scope(view, snapshot)
     found = {entry.id: _by_checkpoint(matching(lines(entry.ranking, snapshot), view)) for entry in entries}
-    entries = [entry for entry in entries if found[entry.id]]
-    most = sorted(entries, key=lambda entry: -len(found[entry.id]))[:MAX_DATASETS]
-    shown = [entry for entry in entries if entry in most]
+    most = sorted((entry for entry in entries if found[entry.id]), key=lambda entry: -len(found[entry.id]))
+    columns = {entry.id for entry in most[:MAX_DATASETS]}
+    shown = [entry for entry in entries if entry.id in columns]
+    won = wins_of(snapshot, "" if view.scope == "all" else view.task)
     rows: dict[str, dict[str, Row]] = {}
-    for entry in shown:
+    for entry in entries:
         for checkpoint, row in found[entry.id].items():
             rows.setdefault(checkpoint, {})[entry.id] = row
-    shared, members = _shared([entry.id for entry in most], rows)
-    means = _mean_ranks(shared, {name: rows[name] for name in members})
-    order = sorted(rows, key=lambda name: (means.get(name, float("inf")), -len(rows[name]), name.lower()))
-    first = {name: rows[name] for name in order[:MAX_CHECKPOINTS]}
-    left_out = (len(entries) - len(shown), len(rows) - len(first))
-    return Grid(tuple(shown), first, shared, means, left_out)
+    first = {name: rows[name] for name in _ordered(rows, won, view.order)[:MAX_CHECKPOINTS]}
+    return Grid(tuple(shown), first, won, len(entries), (len(most) - len(shown), len(rows) - len(first)))
 
 
 def heat_map(view: View, snapshot: Snapshot) -> str:
@@ -63,9 +74,10 @@ def heat_map(view: View, snapshot: Snapshot) -> str:
     if not cells.rows:
         return '<p class="empty">No checkpoint passes these filters in any ranking.</p>'
     sizes = {entry.id: max((row.rank or 1 for row in entry.ranking.rows), default=1) for entry in cells.entries}
-    head = "".join(_header(entry, view, snapshot, entry.id in cells.shared) for entry in cells.entries)
+    head = "".join(_sorter(name, view) for name in ORDERS)
+    head += "".join(_header(entry, view, snapshot) for entry in cells.entries)
     body = "".join(
-        f'<tr><th scope="row" class="checkpoint">{_name(rows)}</th><td class="number mean">{_mean(cells, name)}</td>'
+        f'<tr><th scope="row" class="checkpoint">{_name(rows)}</th>{_won(cells, name)}'
         + "".join(_cell(rows.get(entry.id), sizes[entry.id], entry) for entry in cells.entries)
         + "</tr>"
         for name, rows in cells.rows.items()
@@ -73,8 +85,7 @@ def heat_map(view: View, snapshot: Snapshot) -> str:
     return (
         f'{_explained(cells)}<div class="sideways" tabindex="0" role="region" aria-label="Ranks across datasets">'
         '<table class="board heat"><caption class="unseen">Ranks of checkpoints across datasets</caption><thead><tr>'
-        f'<th scope="col" class="checkpoint">Checkpoint</th><th scope="col" class="number">Mean rank</th>{head}</tr>'
-        f"</thead><tbody>{body}</tbody></table></div>{_legend()}"
+        f"{head}</tr></thead><tbody>{body}</tbody></table></div>{_legend()}"
     )
 
 
@@ -82,34 +93,29 @@ def _by_checkpoint(found: Sequence[Line]) -> dict[str, Row]:
     return {line.row.checkpoint: line.row for line in found}
 
 
-def _shared(ids: Sequence[str], rows: Mapping[str, Mapping[str, Row]]) -> tuple[tuple[str, ...], list[str]]:
-    """Entries, the fullest first, as long as two checkpoints are ranked in all of them; and those checkpoints."""
-    shared: list[str] = []
-    members = list(rows)
-    for id in ids:
-        left = [name for name in members if id in rows[name] and rows[name][id].rank is not None]
-        if len(left) >= 2:
-            shared, members = [*shared, id], left
-    return (tuple(shared), members) if len(shared) > 1 else ((), [])
+def _ordered(rows: Mapping[str, Mapping[str, Row]], won: Mapping[str, Wins], order: str) -> list[str]:
+    def key(name: str) -> tuple[float, ...]:
+        one = won.get(name)
+        found = (one.share, one.rankings) if one else (-1.0, 0)
+        return found if order.endswith("wins") else found[::-1]
+
+    by_name = sorted(rows, key=str.lower)
+    if order.endswith("checkpoint"):
+        return by_name[::-1] if order.startswith("-") else by_name
+    return sorted(by_name, key=key, reverse=order.startswith("-"))
 
 
-def _mean_ranks(shared: Sequence[str], rows: Mapping[str, Mapping[str, Row]]) -> dict[str, float]:
-    """Means of the ranks that the checkpoints have among themselves."""
-    totals = dict.fromkeys(rows, 0.0)
-    for id in shared:
-        ranks = {name: rows[name][id].rank or 0 for name in rows}
-        for name in rows:
-            totals[name] += 1 + sum(other < ranks[name] for other in ranks.values())
-    return {name: total / len(shared) for name, total in totals.items()} if shared else {}
+def _sorter(name: str, view: View) -> str:
+    css, title = "checkpoint" if name == "checkpoint" else "number", ORDERS[name]
+    return markup.sorting_header(name, title, css, view.order, lambda order: to_query(replace(view, order=order)))
 
 
-def _header(entry: Entry, view: View, snapshot: Snapshot, shared: bool) -> str:
+def _header(entry: Entry, view: View, snapshot: Snapshot) -> str:
     name = escape(label(entry, snapshot)) + (
         f"<small>{escape(entry.ranking.task)}</small>" if view.scope == "all" else ""
     )
     query = to_query(replace(view, tab="rankings", task=entry.ranking.task, ranking=entry.id, rows=View.rows))
-    mark = '<span title="counts for the mean rank" aria-label="counts for the mean rank">●</span>' if shared else ""
-    return f'<th scope="col" class="number">{markup.view_link(query, f"{name}{mark}")}</th>'
+    return f'<th scope="col" class="number">{markup.view_link(query, name)}</th>'
 
 
 def _name(rows: Mapping[str, Row]) -> str:
@@ -117,8 +123,14 @@ def _name(rows: Mapping[str, Row]) -> str:
     return markup.hub_link(row.checkpoint, row.revision)
 
 
-def _mean(cells: Grid, name: str) -> str:
-    return f"{cells.means[name]:.2f}" if name in cells.means else MISSING
+def _won(cells: Grid, name: str) -> str:
+    one = cells.wins.get(name)
+    if one is None:
+        return f'<td class="number">{MISSING}</td><td class="number">0</td>'
+    return (
+        f'<td class="number mean">{one.share:.0%} <span class="error">{one.low:.0%}–{one.high:.0%}</span></td>'
+        f'<td class="number">{one.rankings} of {cells.rankings}</td>'
+    )
 
 
 def _cell(row: Row | None, worst: int, entry: Entry) -> str:
@@ -133,16 +145,13 @@ def _cell(row: Row | None, worst: int, entry: Entry) -> str:
 
 
 def _explained(cells: Grid) -> str:
-    if cells.shared:
-        text = (
-            f"Mean rank: over the {len(cells.shared)} rankings marked ●, among the {len(cells.means)} checkpoints "
-            "that all of these have ranked. Other checkpoints have none: their ranks are among other checkpoints."
-        )
-    else:
-        text = "No two checkpoints are ranked in more than one of these rankings, so there is no mean rank."
+    text = (
+        "Wins: how often the checkpoint would be ranked above an average one of these rankings, from all pairs that "
+        "share a ranking (Bradley–Terry), with its 95 % interval. Rankings: in how many of them it has a rank."
+    )
     datasets, checkpoints = cells.left_out
     if datasets or checkpoints:
-        text += f" Not shown: {pluralize(datasets, 'ranking')} with fewer checkpoints, "
+        text += f" Not shown: {pluralize(datasets, 'column')} with fewer checkpoints, "
         text += f"{pluralize(checkpoints, 'checkpoint')} further down."
     return f'<p class="small">{text}</p>'
 

@@ -69,7 +69,6 @@ def _of_row(row: Row, ranking: Ranking) -> Iterator[tuple[str, str]]:
         yield from _at_least(name, getattr(row, name), 1)
     if row.n is not None and row.n > ranking.n:
         yield "n", f"should be at most the {ranking.n:,} rows of the ranking"
-    yield from _at_least("downloads", row.downloads, 0)
     yield from _at_least("seconds.features", row.seconds.features, 0)
     yield from _at_least("seconds.scoring", row.seconds.scoring, 0)
     for name, score in row.scores.items():

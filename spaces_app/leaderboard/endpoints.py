@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from typing import Any
 
 from leaderboard import across, lines, selection, shortlist, submit
 from leaderboard.selection import View
-from leaderboard.store import Store
+from leaderboard.store import Snapshot, Store
 
 _MOST = 1000
 _UNKNOWN = float("inf")
@@ -83,7 +82,7 @@ class Endpoints:
             raise ValueError(f"cannot sort by {sort!r}; it takes one of {', '.join(selection.SORTS)}")
         limits = View(q=search, licence=_one(licence), library=_one(library))
         found = _within(lines.matching(lines.lines(entry.ranking, snapshot), limits), max_parameters)
-        ordered = lines.in_order(found, sort)[: max(0, min(limit, _MOST))]
+        ordered = lines.in_order(found, sort)[: _within_limits(limit)]
         head = {
             name: getattr(entry.ranking, name) for name in ("dataset", "dataset_id", "task", "split", "n", "settings")
         }
@@ -102,43 +101,54 @@ class Endpoints:
             limit: how many checkpoints to give at most.
 
         Returns:
-            The shortlist, the best standing first (1 leads every ranking, 0 is last), and the command that ranks it on
-            one's own dataset.
+            The shortlist, the largest share of wins first (how often it would be ranked above an average checkpoint),
+            and the command that ranks it on one's own dataset.
         """
-        snapshot = self._store.snapshot
-        if task not in snapshot.tasks:
-            raise ValueError(f"no ranking of the task {task!r}; there are rankings of: {', '.join(snapshot.tasks)}")
+        snapshot = self._known_task(task)
         view = View(task=task, licence=_one(licence))
         found = shortlist.shortlist(view, snapshot, length=_MOST)
         small = [one for one in found if not max_parameters or (one.row.parameters or _UNKNOWN) <= max_parameters]
-        best = small[: max(0, min(limit, _MOST))]
+        best = small[: _within_limits(limit)]
         return {
             "task": task,
             "checkpoints": [shortlist.as_data(one) for one in best],
             "command": shortlist.command(view, best) if best else "",
         }
 
-    def compare_datasets(self, task: str) -> dict[str, Any]:
-        """Compares checkpoints over all rankings of a task: the rank in each, and the mean rank over those they share.
+    def compare_datasets(self, task: str, limit: int = 20, offset: int = 0) -> dict[str, Any]:
+        """Compares checkpoints over all rankings of a task: how often each wins, and its rank in each.
 
         Args:
             task: the Hub's task id, such as "image-classification".
+            limit: how many checkpoints to give at most.
+            offset: how many to leave out before.
 
         Returns:
-            The rankings that count for the mean, and for each checkpoint its mean rank (null where it is not in all of
-            them) and its rank by ranking id (null where it failed).
+            How many rankings and checkpoints there are, and for each checkpoint, the largest share of wins first: wins
+            (how often it would be ranked above an average one, 0 to 1), its 95 % interval, in how many rankings it has
+            a rank, and its rank by ranking id (null where it failed).
         """
-        snapshot = self._store.snapshot
-        cells = across.grid(replace(View(), task=task), snapshot)
+        snapshot = self._known_task(task)
+        won = across.wins_of(snapshot, task)
+        entries = snapshot.of_task(task)
+        names = list(won)[max(0, offset) :][: _within_limits(limit)]
+        ranks: dict[str, dict[str, int | None]] = {name: {} for name in names}
+        for entry in entries:
+            for row in entry.ranking.rows:
+                if row.checkpoint in ranks:
+                    ranks[row.checkpoint][entry.id] = row.rank
         return {
-            "shared": list(cells.shared),
+            "rankings": len(entries),
+            "matching": len(won),
             "checkpoints": [
                 {
                     "checkpoint": name,
-                    "mean_rank": cells.means.get(name),
-                    "ranks": {id: row.rank for id, row in rows.items()},
+                    "wins": round(won[name].share, 4),
+                    "wins_interval": [round(won[name].low, 4), round(won[name].high, 4)],
+                    "ranked_in": won[name].rankings,
+                    "ranks": ranks[name],
                 }
-                for name, rows in cells.rows.items()
+                for name in names
             ],
         }
 
@@ -156,6 +166,16 @@ class Endpoints:
         except submit.SubmissionError as error:
             return {"valid": False, "problem": str(error), "remarks": []}
         return {"valid": True, "problem": None, "remarks": list(found.remarks)}
+
+    def _known_task(self, task: str) -> Snapshot:
+        snapshot = self._store.snapshot
+        if task not in snapshot.tasks:
+            raise ValueError(f"no ranking of the task {task!r}; there are rankings of: {', '.join(snapshot.tasks)}")
+        return snapshot
+
+
+def _within_limits(limit: int) -> int:
+    return max(0, min(limit, _MOST))
 
 
 def _one(name: str) -> tuple[str, ...]:

@@ -11,8 +11,6 @@ from leaderboard.facts import Facts
 from leaderboard.selection import SIZES, View
 from leaderboard.store import Snapshot
 
-_SMALLEST_FIRST = ("rank", "checkpoint", "parameters", "seconds", "library", "licence", "architecture", "revision")
-
 
 @dataclass(frozen=True)
 class Line:
@@ -81,14 +79,6 @@ def value(line: Line, column: str) -> Any:
         "revision": row.revision,
     }
     return values.get(column)
-
-
-def turned(sort: str, column: str) -> str:
-    """The order that a click on a column's header asks for."""
-    usual = column if column in _SMALLEST_FIRST else f"-{column}"
-    if sort != usual:
-        return usual
-    return usual.removeprefix("-") if usual.startswith("-") else f"-{usual}"
 
 
 def r2(line: Line) -> float | None:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import html
 import re
+from collections.abc import Callable
 from urllib.parse import quote
 
 from hf_emms.ranking import is_commit
@@ -14,6 +15,7 @@ from hf_emms.ranking import is_commit
 HUB = "https://huggingface.co"
 
 _HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]{0,95}/[A-Za-z0-9][\w.-]{0,95}", re.ASCII)
+_SMALLEST_FIRST = ("rank", "checkpoint", "parameters", "seconds", "library", "licence", "architecture", "revision")
 # Gradio's HTML component is a template: what could be read as one is written as an entity.
 _TEMPLATE = str.maketrans({"{": "&#123;", "}": "&#125;", "$": "&#36;", "`": "&#96;"})
 
@@ -58,6 +60,23 @@ def view_link(query: str, content: str, *, label: str = "", css: str = "") -> st
     """A link to another view of this page; `content` is HTML, `query` comes from `selection.to_query`."""
     more = (f' aria-label="{escape(label)}"' if label else "") + (f' class="{css}"' if css else "")
     return f'<a data-view href="?{html.escape(query)}"{more}>{content}</a>'
+
+
+def sorting_header(name: str, title: str, css: str, order: str, query: Callable[[str], str]) -> str:
+    """A column's header that sorts by it; `order` is the column that sorts now, "-" before it: the largest first."""
+    sorted_by, down = order.removeprefix("-") == name, order.startswith("-")
+    state = f' aria-sort="{"descending" if down else "ascending"}"' if sorted_by else ""
+    mark = f'<span aria-hidden="true">{"▼" if down else "▲"}</span>' if sorted_by else ""
+    link = view_link(query(turned(order, name)), f"{escape(title)}{mark}")
+    return f'<th scope="col" class="{css}"{state}>{link}</th>'
+
+
+def turned(order: str, column: str) -> str:
+    """The order that a click on a column's header asks for."""
+    usual = column if column in _SMALLEST_FIRST else f"-{column}"
+    if order != usual:
+        return usual
+    return usual.removeprefix("-") if usual.startswith("-") else f"-{usual}"
 
 
 def seconds(value: float) -> str:

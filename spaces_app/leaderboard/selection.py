@@ -45,6 +45,8 @@ COLUMNS = {
 }
 DEFAULT_COLUMNS = ("other", "parameters", "downloads", "licence", "seconds", "revision")
 SORTS = ("rank", "checkpoint", "emms_knn", "emms", "logme", "knn", *(name for name in COLUMNS if name != "other"))
+# What Across datasets sorts by, with titles.
+ORDERS = {"checkpoint": "Checkpoint", "wins": "Wins", "rankings": "Rankings"}
 COSTS = {"parameters": "Parameters", "seconds": "Seconds"}
 SCOPES = {"task": "This task", "all": "All tasks"}
 ROWS_AT_ONCE = 200
@@ -66,6 +68,7 @@ class View:
         licence: any of these.
         columns: of COLUMNS.
         sort: a column, with "-" before it for the largest first.
+        order: of ORDERS, likewise.
         rows: how many rows are drawn.
         scope: which datasets are compared, of SCOPES.
         cost: what is drawn against the score, of COSTS.
@@ -82,6 +85,7 @@ class View:
     licence: tuple[str, ...] = ()
     columns: tuple[str, ...] = DEFAULT_COLUMNS
     sort: str = "rank"
+    order: str = "-wins"
     rows: int = ROWS_AT_ONCE
     scope: str = "task"
     cost: str = "parameters"
@@ -130,6 +134,7 @@ def from_query(query: str) -> View:
         library=tuple(dict.fromkeys(given.get("library", []))),
         licence=tuple(dict.fromkeys(given.get("license", []))),
         columns=columns if "columns" in given else DEFAULT_COLUMNS,
+        order=text("order") if text("order").removeprefix("-") in ORDERS else "-wins",
         sort=text("sort") if text("sort").removeprefix("-") in SORTS else "rank",
         rows=int(rows) if rows.isdecimal() and len(rows) < 7 and int(rows) > 0 else ROWS_AT_ONCE,
         scope=one_of("scope", SCOPES),

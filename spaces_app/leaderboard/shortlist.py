@@ -10,11 +10,13 @@ from hf_emms.formatting import MISSING, format_count
 from hf_emms.ranking import Row
 from hf_emms.views import rank_of
 from leaderboard import markup
+from leaderboard.across import wins_of
 from leaderboard.facts import Facts
 from leaderboard.lines import lines, matching
 from leaderboard.markup import escape
 from leaderboard.selection import View, label, to_query
 from leaderboard.store import Entry, Snapshot
+from leaderboard.wins import Wins
 
 LENGTH = 5
 _OWN = "./my-dataset"
@@ -23,7 +25,7 @@ _HEADS = (
     ("checkpoint", "Checkpoint"),
     ("number", "Parameters"),
     ("text", "Licence"),
-    ("number", "Standing"),
+    ("number", "Wins"),
     ("text", "Ranked in"),
 )
 
@@ -35,39 +37,35 @@ class Candidate:
     Attributes:
         row: its row in the ranking where it is best.
         facts: from the Hub.
-        standing: 1 where it leads every ranking, 0 where it is last; one neutral ranking (0.5) is added to the mean, so
-            that a single good rank counts less than several.
+        wins: how often it wins over all rankings of the task.
         ranks: (entry, its row there, how many were ranked), the best first.
     """
 
     row: Row
     facts: Facts
-    standing: float
+    wins: Wins
     ranks: tuple[tuple[Entry, Row, int], ...]
 
 
 def shortlist(view: View, snapshot: Snapshot, length: int = LENGTH) -> list[Candidate]:
-    """The checkpoints of a task that pass the view's filters, the best standing first."""
+    """The checkpoints of a task that pass the view's filters, the largest share of wins first."""
     ranks: dict[str, list[tuple[Entry, Row, int]]] = {}
     rows: dict[str, tuple[Row, Facts]] = {}
-    standings: dict[str, list[float]] = {}
+    won = wins_of(snapshot, view.task)
     for entry in snapshot.of_task(view.task):
         ranked = sum(row.rank is not None for row in entry.ranking.rows)
         for line in matching(lines(entry.ranking, snapshot), view):
             row = line.row
-            if row.rank is None or ranked < 2:
+            if row.rank is None or row.checkpoint not in won:
                 continue
             ranks.setdefault(row.checkpoint, []).append((entry, row, ranked))
-            standings.setdefault(row.checkpoint, []).append(1 - (row.rank - 1) / (ranked - 1))
             if row.checkpoint not in rows or row.rank < (rows[row.checkpoint][0].rank or 0):
                 rows[row.checkpoint] = (row, line.facts)
     found = [
-        Candidate(
-            *rows[name], _shrunk(standings[name]), tuple(sorted(where, key=lambda one: (one[1].rank or 0) / one[2]))
-        )
+        Candidate(*rows[name], won[name], tuple(sorted(where, key=lambda one: (one[1].rank or 0) / one[2])))
         for name, where in ranks.items()
     ]
-    found.sort(key=lambda one: (-one.standing, one.row.parameters or float("inf"), one.row.checkpoint))
+    found.sort(key=lambda one: (-one.wins.share, one.row.parameters or float("inf"), one.row.checkpoint))
     return found[:length]
 
 
@@ -88,7 +86,7 @@ def answer(view: View, snapshot: Snapshot) -> tuple[str, str]:
         f'<th scope="row" class="checkpoint">{markup.hub_link(one.row.checkpoint, one.row.revision)}</th>'
         f'<td class="number">{format_count(one.row.parameters)}</td>'
         f'<td class="text">{escape(one.facts.licence or MISSING)}</td>'
-        f'<td class="number">{one.standing:.2f}</td><td class="text">{_evidence(one, view, snapshot)}</td></tr>'
+        f'<td class="number">{one.wins.share:.0%}</td><td class="text">{_evidence(one, view, snapshot)}</td></tr>'
         for place, one in enumerate(found, 1)
     )
     head = "".join(f'<th scope="col" class="{css}">{title}</th>' for css, title in _HEADS)
@@ -96,14 +94,10 @@ def answer(view: View, snapshot: Snapshot) -> tuple[str, str]:
         f"<h2>A shortlist for {escape(view.task)}</h2>"
         '<div class="sideways" tabindex="0" role="region" aria-label="Shortlist"><table class="board plain">'
         f'<caption class="unseen">Shortlist</caption><thead><tr>{head}</tr></thead><tbody>{rows}</tbody></table></div>'
-        '<p class="small">Standing: 1 leads every ranking of this task, 0 is last in all; a neutral ranking is added, '
-        "so that one good rank counts less than several. It comes from <em>other people's</em> datasets: the command "
+        '<p class="small">Wins: how often it would be ranked above an average checkpoint of this task\'s rankings; the '
+        "fewer of them have it, the nearer to 50 %. They are of <em>other people's</em> datasets: the command "
         "below ranks the shortlist on yours.</p>"
     ), command(view, found)
-
-
-def _shrunk(standings: Sequence[float]) -> float:
-    return (sum(standings) + 0.5) / (len(standings) + 1)
 
 
 def _evidence(one: Candidate, view: View, snapshot: Snapshot) -> str:
@@ -126,7 +120,8 @@ def as_data(one: Candidate) -> dict[str, object]:
         "licence": one.facts.licence,
         "library": one.facts.library,
         "downloads": one.facts.downloads,
-        "standing": round(one.standing, 4),
+        "wins": round(one.wins.share, 4),
+        "wins_interval": [round(one.wins.low, 4), round(one.wins.high, 4)],
         "rankings": [
             {"ranking": entry.id, "dataset": entry.ranking.dataset, "rank": row.rank, "tied": row.tied, "of": ranked}
             for entry, row, ranked in one.ranks

@@ -42,7 +42,7 @@ class Entry:
         return path_of(self.ranking)
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Snapshot:
     """Everything that is shown at one time.
 

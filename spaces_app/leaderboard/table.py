@@ -13,7 +13,7 @@ from hf_emms.formatting import MISSING, format_count
 from hf_emms.ranking import Ranking, Score, is_commit
 from hf_emms.views import number, rank_of, settings_text, title_of
 from leaderboard import markup
-from leaderboard.lines import Line, in_order, lines, matching, r2, record, turned, value
+from leaderboard.lines import Line, in_order, lines, matching, r2, record, value
 from leaderboard.markup import escape
 from leaderboard.selection import COLUMNS, ROWS_AT_ONCE, SORTS, View, to_query
 from leaderboard.store import Snapshot
@@ -122,12 +122,7 @@ def _columns(view: View, ranking: Ranking) -> list[tuple[str, str, str, Cell]]:
 def _header(name: str, title: str, css: str, view: View) -> str:
     if name not in SORTS or name == "n":
         return f'<th scope="col" class="{css}">{escape(title)}</th>'
-    sorted_by = view.sort.removeprefix("-") == name
-    down = view.sort.startswith("-")
-    state = f' aria-sort="{"descending" if down else "ascending"}"' if sorted_by else ""
-    mark = f'<span aria-hidden="true">{"▼" if down else "▲"}</span>' if sorted_by else ""
-    link = markup.view_link(to_query(replace(view, sort=turned(view.sort, name))), f"{escape(title)}{mark}")
-    return f'<th scope="col" class="{css}"{state}>{link}</th>'
+    return markup.sorting_header(name, title, css, view.sort, lambda sort: to_query(replace(view, sort=sort)))
 
 
 def _row(line: Line, columns: Sequence[tuple[str, str, str, Cell]]) -> str:

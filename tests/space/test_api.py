@@ -61,7 +61,8 @@ def test_a_shortlist_under_a_budget(client):
 def test_datasets_are_compared(client):
     answer = client.predict(task="image-classification", api_name="/compare_datasets")
     first = answer["checkpoints"][0]
-    assert (first["checkpoint"], first["mean_rank"]) == ("org/close", 1.0)
+    assert (first["checkpoint"], first["ranked_in"]) == ("org/close", 2)
+    assert first["wins_interval"][0] < first["wins"] < first["wins_interval"][1]
     assert first["ranks"]["image/food"] == 1
 
 

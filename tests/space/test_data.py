@@ -13,10 +13,11 @@ import pyarrow.parquet as pq
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from leaderboard import across, cost, lines, markup, render, selection, shortlist, submit, table
+from leaderboard import across, cost, markup, render, selection, shortlist, submit, table
 from leaderboard.checks import recomputed
 from leaderboard.selection import View
 from leaderboard.store import Folder, Store
+from leaderboard.wins import wins
 
 from hf_emms import results
 from hf_emms.ranking import Encoder, Score
@@ -164,6 +165,7 @@ VIEWS = st.builds(
         lambda chosen: tuple(name for name in selection.COLUMNS if name in chosen)
     ),
     sort=st.sampled_from(selection.SORTS).flatmap(lambda name: st.sampled_from([name, f"-{name}"])),
+    order=st.sampled_from(list(selection.ORDERS)).flatmap(lambda name: st.sampled_from([name, f"-{name}"])),
     rows=st.integers(1, 999_999),
     scope=st.sampled_from(list(selection.SCOPES)),
     cost=st.sampled_from(list(selection.COSTS)),
@@ -252,11 +254,11 @@ def test_what_files_know_of_licences_filters(tmp_path):
 
 
 def test_a_click_on_a_header_turns_the_order():
-    assert lines.turned("rank", "emms") == "-emms"
-    assert lines.turned("-emms", "emms") == "emms"
-    assert lines.turned("emms", "emms") == "-emms"
-    assert lines.turned("-emms", "parameters") == "parameters"
-    assert lines.turned("parameters", "parameters") == "-parameters"
+    assert markup.turned("rank", "emms") == "-emms"
+    assert markup.turned("-emms", "emms") == "emms"
+    assert markup.turned("emms", "emms") == "-emms"
+    assert markup.turned("-emms", "parameters") == "parameters"
+    assert markup.turned("parameters", "parameters") == "-parameters"
 
 
 def test_long_tables_are_drawn_in_parts(tmp_path):
@@ -289,23 +291,52 @@ def test_csv_holds_numbers_as_they_are_and_no_formulas(tmp_path):
     assert float(rows[0]["emms"]) == ranking.rows[0].scores["emms"].value
 
 
-def test_the_mean_rank_is_taken_over_what_is_shared(shown):
+def test_wins_across_datasets_come_from_the_pairs_that_share_a_ranking(shown):
     cells = across.grid(View(task="image-classification"), shown)
-    assert set(cells.shared) == {"image/food", "image/beans"}
-    assert cells.means == {"org/close": 1.0, "org/best": 1.5, "org/worse": 3.0}
-    assert "org/small" in cells.rows
-    alone = across.grid(View(task="text-classification"), shown)
-    assert (alone.shared, alone.means) == ((), {})
+    assert list(cells.rows) == ["org/close", "org/best", "org/worse", "org/small", "org/broken"]
+    assert cells.wins["org/close"].share > cells.wins["org/best"].share > 0.5 > cells.wins["org/worse"].share
+    assert [cells.wins[name].rankings for name in ("org/close", "org/small")] == [2, 1]
+    assert all(one.low < one.share < one.high for one in cells.wins.values())
+    page = across.heat_map(View(task="image-classification"), shown)
+    assert "2 of 2" in page
+    assert "1 of 2" in page
+
+
+def test_a_ranking_of_other_checkpoints_leaves_the_order_as_it_was(shown, tmp_path):
+    before = across.grid(View(task="image-classification"), shown)
+    others = [scored(f"other/{name}", -0.1 * place, 10) for place, name in enumerate("abcdef", 1)]
+    write(tmp_path, "image/zoo", of_rows("zoo", *others))
+    after = across.grid(View(task="image-classification"), snapshot_of(tmp_path))
+    assert [name for name in after.rows if name in before.rows] == list(before.rows)
+    assert [name for name in after.rows if name.startswith("other")] == [row.checkpoint for row in others]
+    assert after.wins["org/close"].share == pytest.approx(before.wins["org/close"].share, abs=0.05)
+
+
+def test_the_heat_map_sorts_by_what_its_headers_say(shown):
+    names = {
+        order: list(across.grid(View(task="image-classification", order=order), shown).rows)
+        for order in ("wins", "-wins", "-rankings", "checkpoint", "-checkpoint")
+    }
+    assert names["-wins"][0] == names["wins"][-1] == "org/close"
+    assert names["-rankings"][-2:] == ["org/small", "org/broken"]
+    assert names["checkpoint"] == sorted(names["wins"]) == names["-checkpoint"][::-1]
+    page = across.heat_map(View(task="image-classification"), shown)
+    assert 'aria-sort="descending"><a data-view href="?tab=across' in page or "order=wins" in page
+
+
+def test_who_always_wins_is_first_however_few_share_a_ranking():
+    chain = [{"a": 1, "b": 2}, {"b": 1, "c": 2}, {"c": 1, "d": 2}] * 4
+    found = wins(chain)
+    assert list(found) == ["a", "b", "c", "d"]
+    assert wins([{"a": 1}]) == {}
+    even = wins([{"a": 1, "b": 1}] * 3)["a"]
+    assert even.share == pytest.approx(0.5)
+    assert even.high - even.low > found["a"].high - found["a"].low
 
 
 def test_the_shortlist_weighs_the_number_of_rankings(shown):
     found = shortlist.shortlist(View(task="image-classification"), shown)
-    assert [(one.row.checkpoint, round(one.standing, 3)) for one in found] == [
-        ("org/close", 0.833),
-        ("org/best", 0.722),
-        ("org/worse", 0.278),
-        ("org/small", 0.25),
-    ]
+    assert [one.row.checkpoint for one in found] == ["org/close", "org/best", "org/worse", "org/small"]
     small = shortlist.shortlist(View(task="image-classification", at_most="1M"), shown)
     assert [one.row.checkpoint for one in small] == ["org/best", "org/small"]
 
@@ -415,7 +446,8 @@ BAD = {
         "rows.0..scores.emms.value should be a mean of its folds, between -0.5 and -0.3",
     ),
     "an accuracy of 2": (first_rows(scores={"emms": {"value": -1}, "knn": {"value": 2}}), "at most 1"),
-    "negative parameters": (first_rows(parameters=-5), "rows.0..parameters should be at least 1, but is -5"),
+    "negative parameters": (first_rows(parameters=-5), "rows.0..parameters should be at least"),
+    "no parameters": (first_rows(parameters=0), "rows.0..parameters should be at least 1, but is 0"),
     "negative seconds": (first_rows(seconds={"features": -1}), "seconds.features should be at least 0"),
     "more rows than there are": (first_rows(n=5000), "at most the 1,034 rows"),
     "other folds": (first_rows(scores={"emms": {"value": -0.3, "folds": [-0.2, -0.4]}}), "should have the same folds"),
