@@ -1,7 +1,8 @@
 """A cache of results on disk, under keys of everything that changes them.
 
 An entry is one file, named by the SHA-256 of its key: arrays as safetensors, finished rows as JSON. The file
-holds its key and a checksum, so that a damaged entry is noticed, removed and computed again.
+holds its key and a checksum, and who reads it says what it must look like: an entry that is damaged or of another form
+is noticed, removed and computed again.
 """
 
 from __future__ import annotations
@@ -10,12 +11,14 @@ import hashlib
 import json
 import logging
 import os
+import stat
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
+import msgspec
 import numpy as np
 
 from hf_emms.atomic_files import UNFINISHED, atomic_file
@@ -26,7 +29,11 @@ Key = Mapping[str, Any]
 # Part of every key; raise it when the content of entries changes.
 LAYOUT_VERSION = 1
 
+# What reading a file of any content, or making something of it, raises.
+_DAMAGE = (OSError, ValueError, LookupError, TypeError, AttributeError, RecursionError, msgspec.MsgspecError)
 _LEFTOVER_SECONDS = 3600.0
+_SUFFIXES = (".safetensors", ".json")
+T = TypeVar("T")
 _LOG = logging.getLogger(__name__)
 
 
@@ -79,15 +86,21 @@ class Cache:
     def enabled(self) -> bool:
         return self.root is not None
 
-    def get(self, kind: str, key: Key) -> dict[str, np.ndarray] | None:
-        """The arrays stored under a key; None where there are none, or damaged ones."""
+    def get(self, kind: str, key: Key, made_of: Callable[[dict[str, np.ndarray]], T]) -> T | None:
+        """What is made of the arrays stored under a key; None where there are none, or damaged ones.
+
+        Args:
+            kind: of the entry.
+            key: what it was stored under.
+            made_of: gets the arrays by name; whatever it raises means that they are not of the expected form.
+        """
         path = self._path(kind, key, "safetensors")
-        return self._load(path, _read_arrays) if path else None
+        return self._load(path, lambda path: made_of(_read_arrays(path))) if path else None
 
     def holds(self, kind: str, key: Key) -> bool:
         """Whether arrays are stored under a key, without reading them."""
         path = self._path(kind, key, "safetensors")
-        return path is not None and path.exists()
+        return path is not None and _is_entry(path)
 
     def put(self, kind: str, key: Key, arrays: Mapping[str, np.ndarray]) -> None:
         """Stores arrays (by name) under a key; a full or read-only disk is reported, not raised."""
@@ -96,10 +109,10 @@ class Cache:
             contiguous = {name: np.ascontiguousarray(array) for name, array in arrays.items()}
             self._store(path, lambda file: _write_arrays(file, key, contiguous))
 
-    def get_json(self, kind: str, key: Key) -> Any:
-        """The plain value stored under a key; None where there is none, or a damaged one."""
+    def get_json(self, kind: str, key: Key, made_of: Callable[[Any], T]) -> T | None:
+        """What is made of the plain value stored under a key, see `get`."""
         path = self._path(kind, key, "json")
-        return self._load(path, _read_json) if path else None
+        return self._load(path, lambda path: made_of(_read_json(path))) if path else None
 
     def put_json(self, kind: str, key: Key, value: Any) -> None:
         """Stores a plain value (what JSON can hold) under a key; write problems are reported, not raised."""
@@ -109,11 +122,9 @@ class Cache:
 
     def entries(self) -> list[CacheEntry]:
         """What is stored, last used first."""
-        if self.root is None or not self.root.is_dir():
-            return []
         found = []
-        for path in [*self.root.glob("*/*.safetensors"), *self.root.glob("*/*.json")]:
-            if not _is_digest(path.stem):
+        for path in self._files():
+            if path.suffix not in _SUFFIXES or not _is_digest(path.stem):
                 continue
             try:
                 status = path.stat()
@@ -169,12 +180,20 @@ class Cache:
         return gone
 
     def _remove_leftovers(self) -> None:
-        for path in self.root.glob(f"*/{UNFINISHED}*") if self.root else ():
+        for path in self._files():
+            if not path.name.startswith(UNFINISHED):
+                continue
             try:
                 if time.time() - path.stat().st_mtime > _LEFTOVER_SECONDS:
                     path.unlink()
             except FileNotFoundError:  # its writer finished, or another process removed it
                 continue
+
+    def _files(self) -> list[Path]:
+        """The files in the folders of all kinds; no links are followed, out of the cache or to what is no file."""
+        kinds = self.root.iterdir() if self.root is not None and self.root.is_dir() else ()
+        folders = [folder for folder in kinds if folder.is_dir() and not folder.is_symlink()]
+        return [path for folder in folders for path in folder.iterdir() if _is_entry(path)]
 
     def _path(self, kind: str, key: Key, suffix: str) -> Path | None:
         return self.root / kind / f"{digest_of(key)}.{suffix}" if self.root else None
@@ -183,11 +202,13 @@ class Cache:
         from safetensors import SafetensorError
 
         try:
+            if not _is_entry(path) and os.path.lexists(path):
+                raise ValueError("it is no file, but a link, a pipe or a device")
             value = read(path)
             os.utime(path)
         except FileNotFoundError:
             return None
-        except (OSError, ValueError, KeyError, TypeError, SafetensorError) as error:
+        except (*_DAMAGE, SafetensorError) as error:
             self._on_problem(f"the cache entry {path} is damaged ({_first_line(error)}); computing it again")
             try:
                 path.unlink(missing_ok=True)
@@ -213,6 +234,22 @@ def digest_of(key: Key) -> str:
     """SHA-256 of a key in canonical JSON, 64 hex digits."""
     text = json.dumps({**key, "layout": LAYOUT_VERSION}, sort_keys=True, separators=(",", ":"), allow_nan=False)
     return hashlib.sha256(text.encode()).hexdigest()
+
+
+NO_CACHE = Cache(None)
+
+
+def default_cache(enabled: bool, on_problem: Callable[[str], None] = _LOG.debug) -> Cache:
+    """The cache in `default_root`, or one that stores and finds nothing."""
+    return Cache(default_root() if enabled else None, on_problem)
+
+
+def _is_entry(path: Path) -> bool:
+    """Whether a path is a file itself: links could lead out of the cache, and pipes and devices could block."""
+    try:
+        return stat.S_ISREG(path.lstat().st_mode)
+    except OSError:
+        return False
 
 
 def _is_digest(name: str) -> bool:

@@ -184,9 +184,9 @@ def _table(encoder: Repo, plan: Plan, cache: Cache, progress: Progress) -> np.nd
         "versions": versions(),
         "code": LABELS_VERSION,
     }
-    stored = cache.get("labels", key)
+    stored = cache.get("labels", key, lambda stored: _checked_table(stored["table"], len(texts)))
     if stored is not None:
-        return stored["table"]
+        return stored
     from hf_emms.features.label_embeddings import embed_texts
 
     progress.noted(f"embedding {pluralize(len(texts), 'label text')} with {encoder.id}")
@@ -196,10 +196,22 @@ def _table(encoder: Repo, plan: Plan, cache: Cache, progress: Progress) -> np.nd
         device=options.device,
         allow_pickle=options.allow_pickle,
         trust_remote_code=options.trust_remote_code,
+        memory=cache,
         on_note=progress.noted,
     )
     _check_embeddings(encoder.id, table)
     cache.put("labels", key, {"table": table})
+    return table
+
+
+def _checked_table(table: np.ndarray, texts: int) -> np.ndarray:
+    """Label embeddings from the cache.
+
+    Raises:
+        ValueError: they are not one row of numbers a text.
+    """
+    if table.ndim != 2 or len(table) != texts or table.dtype != np.float32 or not np.isfinite(table).all():
+        raise ValueError(f"it holds {table.dtype} numbers of shape {table.shape}, for {texts} label texts")
     return table
 
 

@@ -11,8 +11,9 @@ from statistics import median
 from typing import TYPE_CHECKING, Any
 
 import msgspec
+import numpy as np
 
-from hf_emms.cache import Cache, default_root
+from hf_emms.cache import Cache, default_cache, default_root
 from hf_emms.engines.base import Engine, Progress, or_failed_row, versions
 from hf_emms.engines.local import LocalEngine
 from hf_emms.engines.race import RaceEngine
@@ -23,7 +24,7 @@ from hf_emms.formatting import pluralize
 from hf_emms.hub import Repo, RepoFile, listing, resolve
 from hf_emms.options import SETTINGS, Options
 from hf_emms.presets import DatasetPreset, dataset_preset, default_checkpoints, expand_encoders
-from hf_emms.ranking import Ranking, Row
+from hf_emms.ranking import EMMS, Ranking, Row
 from hf_emms.scoring.estimators import get_estimator
 from hf_emms.tasks import Modality, get_task
 
@@ -111,7 +112,7 @@ def plan(options: Options, progress: Progress) -> Plan:
 
 def open_cache(options: Options, progress: Progress) -> Cache:
     """The cache that the options ask for; it reports problems to `progress`."""
-    return Cache(default_root() if options.cache else None, progress.noted)
+    return default_cache(options.cache, progress.noted)
 
 
 def engine_for(options: Options) -> Engine:
@@ -183,10 +184,26 @@ def _candidates(
         if isinstance(repo, Row):
             candidates.append(Candidate(id, None, repo))
             continue
-        stored = cache.get_json("rows", row_key(repo, options, sample, encoders)) if options.resume else None
-        row = msgspec.convert({**stored, "checkpoint": id, "cached": "row"}, Row) if stored is not None else None
+        key, made_of = row_key(repo, options, sample, encoders), partial(_finished_row, id, options, len(encoders))
+        row = cache.get_json("rows", key, made_of) if options.resume else None
         candidates.append(Candidate(id, repo, row))
     return tuple(candidates)
+
+
+def _finished_row(id: str, options: Options, encoders: int, stored: dict[str, Any]) -> Row:
+    """The row that is stored.
+
+    Raises:
+        ValueError: it is not one of these options, or its numbers are none.
+    """
+    row = msgspec.convert({**stored, "checkpoint": id, "cached": "row"}, Row)
+    if row.error is not None or options.estimators[0] not in row.scores or not set(row.scores) <= {*options.estimators}:
+        raise ValueError("its scores are those of other estimators")
+    for name in EMMS:
+        weights = row.scores[name].details["weights"] if name in row.scores else ()
+        if name in row.scores and not (encoders <= len(weights) <= encoders + 1 and np.isfinite(weights).all()):
+            raise ValueError("its weights are not those of the label encoders")
+    return row
 
 
 @dataclass(frozen=True)
@@ -236,7 +253,9 @@ def cost(repo: Repo, options: Options, inputs: int | None, rate: Rate) -> Cost:
     """What a checkpoint (or, without inputs, an encoder) will download, and how long it will run."""
     try:
         files = listing(repo)
-        needed, weights = needed_files(repo, files, code=options.trust_remote_code), needed_weights(repo, files)
+        memory = default_cache(options.cache)
+        needed = needed_files(repo, files, memory, code=options.trust_remote_code)
+        weights = needed_weights(repo, files, memory)
     except EmmsError as error:
         return Cost(problem=error.message)
     parameters = _total(weights) / _BYTES_PER_PARAMETER

@@ -5,7 +5,9 @@ from __future__ import annotations
 import multiprocessing
 import os
 import time
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -14,6 +16,10 @@ from hf_emms.cache import Cache, default_root, digest_of
 from hf_emms.errors import EmmsError
 
 KEY = {"id": "org/model", "revision": "a" * 40, "seed": 0}
+
+
+def as_it_is(value: Any) -> Any:
+    return value
 
 
 @pytest.fixture
@@ -33,7 +39,7 @@ def test_arrays_come_back_bit_for_bit(cache: Cache) -> None:
         "nothing": np.empty((0, 3), np.float16),
     }
     cache.put("features", KEY, arrays)
-    found = cache.get("features", KEY)
+    found = cache.get("features", KEY, dict)
     assert found is not None
     assert set(found) == set(arrays)
     for name, array in arrays.items():
@@ -44,13 +50,13 @@ def test_arrays_come_back_bit_for_bit(cache: Cache) -> None:
 def test_plain_values_come_back(cache: Cache) -> None:
     value = {"scores": [0.1, 1e-300, -3], "error": None, "name": "ä"}
     cache.put_json("rows", KEY, value)
-    assert cache.get_json("rows", KEY) == value
+    assert cache.get_json("rows", KEY, as_it_is) == value
 
 
 @pytest.mark.parametrize("change", [{"seed": 1}, {"revision": "b" * 40}, {"extra": None}])
 def test_any_change_of_the_key_is_another_entry(cache: Cache, change: dict[str, object]) -> None:
     cache.put_json("rows", KEY, 1)
-    assert cache.get_json("rows", {**KEY, **change}) is None
+    assert cache.get_json("rows", {**KEY, **change}, as_it_is) is None
 
 
 def test_the_order_of_a_keys_fields_does_not_matter() -> None:
@@ -61,8 +67,8 @@ def test_a_disabled_cache_keeps_nothing() -> None:
     cache = Cache(None)
     cache.put("features", KEY, {"x": np.zeros(1)})
     cache.put_json("rows", KEY, 1)
-    assert cache.get("features", KEY) is None
-    assert cache.get_json("rows", KEY) is None
+    assert cache.get("features", KEY, dict) is None
+    assert cache.get_json("rows", KEY, as_it_is) is None
     assert cache.entries() == []
 
 
@@ -80,7 +86,7 @@ def test_a_damaged_entry_is_said_and_removed(cache: Cache, problems: list[str], 
     flipped[-4] ^= 1
     path.write_bytes({"truncated": content[:-3], "flipped": bytes(flipped), "empty": b""}[damage])
 
-    found = cache.get(kind, KEY) if kind == "features" else cache.get_json(kind, KEY)
+    found = cache.get(kind, KEY, dict) if kind == "features" else cache.get_json(kind, KEY, as_it_is)
 
     assert found is None
     assert not path.exists()
@@ -123,7 +129,7 @@ def test_prune_drops_what_was_not_used_for_longest(cache: Cache) -> None:
         entry = next(entry for entry in cache.entries() if entry.key["id"] == name)
         os.utime(entry.path, (time.time() - 1000 * age,) * 2)
     size = cache.entries()[0].bytes
-    cache.get_json("rows", {**KEY, "id": "old"})  # being read makes it the newest
+    cache.get_json("rows", {**KEY, "id": "old"}, as_it_is)  # being read makes it the newest
 
     gone = cache.prune(max_bytes=2 * size + 10)
     assert [entry.key["id"] for entry in gone] == ["middle"]
@@ -148,6 +154,56 @@ def test_prune_and_clear_leave_strange_files_alone(cache: Cache) -> None:
     assert fresh.exists()
 
 
+def test_links_pipes_and_folders_are_no_entries_and_nothing_outside_is_touched(
+    cache: Cache, problems: list[str], tmp_path: Path
+) -> None:
+    assert cache.root is not None
+    outside = Cache(tmp_path / "outside")
+    outside.put_json("rows", KEY, 1)
+    (entry,) = outside.entries()
+    leftover = entry.path.with_name(".writing-1")
+    leftover.touch()
+    os.utime(leftover, (0, 0))
+    cache.put_json("rows", {"id": "mine"}, 1)
+    (cache.root / "linked").symlink_to(tmp_path / "outside" / "rows")
+    (cache.root / "rows" / entry.path.name).symlink_to(entry.path)
+    os.mkfifo(cache.root / "rows" / f"{'a' * 64}.json")
+    (cache.root / "rows" / f"{'b' * 64}.json").symlink_to("/dev/zero")
+    assert [one.key for one in cache.entries()] == [{"id": "mine"}]
+    cache.prune(max_bytes=0)
+    cache.clear()
+    assert entry.path.exists()
+    assert leftover.exists()
+
+
+@pytest.mark.parametrize("make", [os.mkfifo, lambda path: path.symlink_to("/dev/zero"), Path.mkdir])
+def test_what_is_in_the_place_of_an_entry_is_removed_or_reported(
+    cache: Cache, problems: list[str], make: Callable[[Path], None]
+) -> None:
+    cache.put("features", KEY, {"x": np.arange(3)})
+    (entry,) = cache.entries()
+    entry.path.unlink()
+    make(entry.path)
+    assert not cache.holds("features", KEY)
+    assert cache.get("features", KEY, dict) is None
+    assert "it is no file" in problems[0]
+    cache.put("features", KEY, {"x": np.arange(3)})
+    assert cache.holds("features", KEY) == (make is not Path.mkdir)
+
+
+@pytest.mark.parametrize(
+    "error", [KeyError("x"), ValueError("x"), TypeError("x"), AttributeError("x"), RecursionError(), IndexError()]
+)
+def test_an_entry_of_another_form_is_said_and_removed(cache: Cache, problems: list[str], error: Exception) -> None:
+    def made_of(stored: Any) -> None:
+        raise error
+
+    cache.put_json("rows", KEY, {})
+    assert cache.get_json("rows", KEY, made_of) is None
+    assert "damaged" in problems[0]
+    assert cache.entries() == []
+
+
 def _write_often(root: Path, value: int) -> None:
     cache = Cache(root)
     for _ in range(50):
@@ -161,7 +217,7 @@ def test_readers_never_see_half_of_an_entry(tmp_path: Path, problems: list[str])
         writer.start()
     cache, seen = Cache(tmp_path, problems.append), 0
     while any(writer.is_alive() for writer in writers):
-        found = cache.get("features", KEY)
+        found = cache.get("features", KEY, dict)
         if found is not None:
             seen += 1
             assert found["x"].shape == (5000,)

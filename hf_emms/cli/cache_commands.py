@@ -66,7 +66,7 @@ def list_entries() -> None:
 
 @cache.command("rm")
 @cloup.argument("prefixes", nargs=-1, metavar="ID|DIGEST...")
-@cloup.option("--all", "everything", is_flag=True, help="Remove every entry.")
+@cloup.option("--all", "everything", is_flag=True, help="Remove every entry; saved rankings stay.")
 def remove(prefixes: tuple[str, ...], everything: bool) -> None:
     """Remove what belongs to a checkpoint or encoder, or single entries by the beginning of their digest."""
     if everything == bool(prefixes):

@@ -76,9 +76,15 @@ def cached_sample(cache: Cache | None, ref: DatasetRef, options: Options) -> Sam
     """The sample of a stream that was stored for the same options, or None."""
     if cache is None or not ref.streaming:
         return None
-    stored = cache.get("samples", sample_key(ref, options))
-    if stored is None:
-        return None
+    return cache.get("samples", sample_key(ref, options), lambda stored: _sample(ref, stored))
+
+
+def _sample(ref: DatasetRef, stored: Mapping[str, np.ndarray]) -> Sample:
+    """The sample of stored arrays.
+
+    Raises:
+        ValueError: its parts do not fit together.
+    """
     facts = msgspec.json.decode(stored["facts"].tobytes())
     task = get_task(facts.pop("task"))
     id, revision = facts.pop("repo")
@@ -89,6 +95,9 @@ def cached_sample(cache: Cache | None, ref: DatasetRef, options: Options) -> Sam
         inputs = Pairs(inputs, _unpacked(1, stored), stored["parts"])
     if "bounds" in stored:
         inputs = Spans(inputs, stored["bounds"])
+    rows = [facts[name] for name in _ARRAYS]
+    if len({len(one) for one in rows}) > 1 or rows[0].max() >= len(inputs):
+        raise ValueError("its rows do not fit its inputs")
     soft = {name.removeprefix(_SOFT): array for name, array in stored.items() if name.startswith(_SOFT)}
     return Sample(
         dataset=ref.name,

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 import msgspec
 import numpy as np
 
-from hf_emms.cache import Cache
+from hf_emms.cache import Cache, default_cache
 from hf_emms.engines.base import one_line
 from hf_emms.engines.shards import Shard, streamed_moments, whole
 from hf_emms.features.feature_plan import ExtractionPlan, FeatureInfo, LayerError, plan_extraction
@@ -173,6 +173,7 @@ def load(
         trust_remote_code=options.trust_remote_code,
         layers=layers or options.read_layers,
         spans=isinstance(inputs, Spans),
+        memory=default_cache(options.cache),
     )
 
 
@@ -208,7 +209,7 @@ class FeatureCache:
     """
 
     def __init__(self, repo: Repo, sample: Sample, options: Options, cache: Cache) -> None:
-        self._cache = cache
+        self._cache, self._inputs = cache, len(sample.inputs)
         self._keys: dict[str, dict[str, Any]] = {}
         if cache.enabled:
             plan = _plan(repo, sample, options)
@@ -218,11 +219,21 @@ class FeatureCache:
         """What is cached of the layers of the options, perhaps none."""
         info, features = {}, {}
         for layer, key in self._keys.items():
-            stored = self._cache.get("features", key)
-            if stored is not None and "info" in stored:
-                features[layer] = stored["features"]
-                info[layer] = msgspec.json.decode(stored["info"].tobytes(), type=FeatureInfo)
+            stored = self._cache.get("features", key, self._features_of)
+            if stored is not None:
+                features[layer], info[layer] = stored
         return Extraction(info, features, cached=True)
+
+    def _features_of(self, stored: Mapping[str, np.ndarray]) -> tuple[np.ndarray, FeatureInfo]:
+        """What is stored of a layer.
+
+        Raises:
+            ValueError: other than one row of features an input.
+        """
+        features, info = stored["features"], msgspec.json.decode(stored["info"].tobytes(), type=FeatureInfo)
+        if features.shape != (self._inputs, info.width) or features.dtype != np.float32:
+            raise ValueError(f"its shape is {features.shape}, for {self._inputs} inputs")
+        return features, info
 
     def save(self, layer: str, features: np.ndarray, info: FeatureInfo) -> None:
         """Stores the features of a layer, float32 (M, D1)."""
@@ -239,7 +250,7 @@ def prefetch_weights(repo: Repo, sample: Sample, options: Options, cache: Cache)
     """
     plan = _plan(repo, sample, options)
     if not all(cache.holds("features", features_key(plan, sample, layer)) for layer in options.read_layers):
-        fetch_weights(repo, subfolder=plan.subfolder, code=plan.code)
+        fetch_weights(repo, cache, subfolder=plan.subfolder, code=plan.code)
 
 
 def features_key(plan: ExtractionPlan, sample: Sample, layer: str) -> dict[str, Any]:

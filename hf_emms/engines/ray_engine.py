@@ -244,7 +244,7 @@ class _Run:
         return _task(ray_tasks.score).remote(moments, self._all_rows, self._labels, self._options, *rows)
 
     def _resources(self, repo: Repo) -> dict[str, float]:
-        weights = sum(file.bytes for file in needed_weights(repo, listing(repo)))
+        weights = sum(file.bytes for file in needed_weights(repo, listing(repo), self._work.cache))
         if weights > self._cluster.memory:
             raise EmmsError(
                 f"the weights take {format_bytes(weights)}, but no node offers more than "

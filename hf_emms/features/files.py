@@ -7,13 +7,15 @@ import json
 import logging
 import re
 from collections.abc import Collection, Mapping
-from contextlib import suppress
 from dataclasses import dataclass, replace
 from fnmatch import fnmatchcase
+from functools import partial
 from pathlib import Path
 from typing import Any, Final
 
-from hf_emms.cache import Cache, default_root
+import msgspec
+
+from hf_emms.cache import NO_CACHE, Cache
 from hf_emms.errors import EmmsError
 from hf_emms.formatting import pluralize
 from hf_emms.hub import LEFT_OUT, Repo, RepoFile, conversions, fetch, listing
@@ -31,6 +33,8 @@ _OTHER_WEIGHTS = {
     "*.onnx": "for ONNX Runtime",
 }
 _VOCABULARIES = ("tokenizer.json", "vocab.txt", "vocab.json", "*.model", "tokenizer.tok.json")
+# Files that this process has checked.
+_checked: set[tuple[Any, ...]] = set()
 _SHA256 = re.compile("[0-9a-f]{64}")
 _LOG = logging.getLogger(__name__)
 
@@ -71,12 +75,13 @@ def fetch_descriptions(repo: Repo, *, code: bool = False) -> Path:
     return fetch(repo, (*_DESCRIPTIONS, "*.py") if code else _DESCRIPTIONS)
 
 
-def needed_files(repo: Repo, files: Mapping[str, RepoFile], *, code: bool = False) -> list[RepoFile]:
+def needed_files(repo: Repo, files: Mapping[str, RepoFile], memory: Cache, *, code: bool = False) -> list[RepoFile]:
     """What is downloaded of a checkpoint: descriptions, and the weights that `fetch_weights` takes.
 
     Args:
         repo: the checkpoint.
         files: all of its files, by path.
+        memory: as for `fetch_weights`.
         code: whether Python files are among them.
 
     Raises:
@@ -84,17 +89,17 @@ def needed_files(repo: Repo, files: Mapping[str, RepoFile], *, code: bool = Fals
     """
     patterns = (*_DESCRIPTIONS, "*.py") if code else _DESCRIPTIONS
     described = [path for path in _without_exports(files) if _matches(path, patterns)]
-    return [*(files[path] for path in described), *needed_weights(repo, files)]
+    return [*(files[path] for path in described), *needed_weights(repo, files, memory)]
 
 
-def needed_weights(repo: Repo, files: Mapping[str, RepoFile]) -> list[RepoFile]:
+def needed_weights(repo: Repo, files: Mapping[str, RepoFile], memory: Cache) -> list[RepoFile]:
     """The files of the weights that `fetch_weights` takes.
 
     Raises:
         EmmsError: there are none.
     """
     paths = weight_files(files)
-    if any(_matches(_name(path), _PICKLED) for path in paths) and (found := find_conversion(repo)):
+    if any(_matches(_name(path), _PICKLED) for path in paths) and (found := find_conversion(repo, memory)):
         files = listing(found[1])
         paths = weight_files(files)
     if not paths:
@@ -116,34 +121,35 @@ def weight_files(paths: Collection[str]) -> list[str]:
     return []
 
 
-def fetch_weights(repo: Repo, *, subfolder: str = "", code: bool = False) -> Weights:
+def fetch_weights(repo: Repo, memory: Cache = NO_CACHE, *, subfolder: str = "", code: bool = False) -> Weights:
     """Downloads a checkpoint's weights where they are missing, and checks that they are whole.
 
     In this order: safetensors; those of the pull request in which the Hub's bot converted the checkpoint; pickled ones.
 
     Args:
         repo: the checkpoint.
+        memory: holds which weights were checked, and which the Hub has converted.
         subfolder: of the transformers model in the repository.
         code: whether Python files of the repository will run.
 
     Raises:
         EmmsError: no weights, or a missing, truncated or corrupt file.
     """
-    folder = _fetch_format(repo, subfolder, _SAFETENSORS)
+    folder = _fetch_format(repo, subfolder, _SAFETENSORS, memory)
     if folder is not None:
         return Weights(folder)
-    found = find_conversion(repo)
+    found = find_conversion(repo, memory)
     if found is not None:
         ref, conversion = found
         fetch(conversion, ("*config.json", "*.py") if code else ("*config.json",))
-        folder = _fetch_format(conversion, subfolder, _SAFETENSORS)
+        folder = _fetch_format(conversion, subfolder, _SAFETENSORS, memory)
         if folder is not None:
             return Weights(
                 folder,
                 note=f"safetensors that the Hub's SFconvertbot made of this revision's pickled weights, {ref} at "
                 f"{conversion.revision}",
             )
-    folder = _fetch_format(repo, subfolder, _PICKLED)
+    folder = _fetch_format(repo, subfolder, _PICKLED, memory)
     if folder is None:
         raise _without_weights(repo, listing(repo))
     return Weights(
@@ -151,22 +157,23 @@ def fetch_weights(repo: Repo, *, subfolder: str = "", code: bool = False) -> Wei
     )
 
 
-def find_conversion(repo: Repo) -> tuple[str, Repo] | None:
+def find_conversion(repo: Repo, memory: Cache) -> tuple[str, Repo] | None:
     """The pull request with safetensors that the Hub's bot made of a checkpoint's pickled weights.
 
     Only one whose other weights and config.json are those of the checkpoint's revision. What was found once is cached,
-    and needs no request.
+    and needs no request, nor does a checkpoint whose pickled weights are on this machine.
 
     Returns:
         Its ref, and the checkpoint at its commit; None where there is none.
     """
     if repo.folder is not None:
         return None
-    memory = Cache(default_root(), _LOG.debug)
     key = {"id": repo.id, "revision": repo.revision}
-    match memory.get_json("conversions", key):
-        case [str(ref), str(sha)]:
-            return ref, replace(repo, revision=sha)
+    known = memory.get_json("conversions", key, partial(msgspec.convert, type=tuple[str, str]))
+    if known is not None:
+        return known[0], replace(repo, revision=known[1])
+    if _has_pickled(repo):
+        return None
     try:
         found = conversions(repo)
         wanted = _converted_from(listing(repo)) if found else {}
@@ -200,7 +207,7 @@ def _refetch_hint(repo: Repo, path: Path, prefix: str = "") -> str:
     return f"hf download {repo.id} {prefix}{path.name} --revision {repo.revision} --force-download"
 
 
-def _fetch_format(repo: Repo, subfolder: str, names: tuple[str, str, str]) -> Path | None:
+def _fetch_format(repo: Repo, subfolder: str, names: tuple[str, str, str], memory: Cache) -> Path | None:
     """Downloads and checks the weights of one format; their folder, or None where there are none.
 
     Raises:
@@ -226,7 +233,7 @@ def _fetch_format(repo: Repo, subfolder: str, names: tuple[str, str, str]) -> Pa
         hint = _refetch_hint(repo, folder / name, prefix)
         if _is_safetensors(name):
             _check_header(repo, folder / name, hint)
-        _check_content(repo, folder / name, hint)
+        _check_content(repo, folder / name, hint, memory)
     return folder
 
 
@@ -263,14 +270,15 @@ def _check_header(repo: Repo, path: Path, hint: str) -> None:
         raise EmmsError(f"{path.name} of {repo.id} is truncated or corrupt ({size:,} bytes; {error})", hint) from None
 
 
-def _check_content(repo: Repo, path: Path, hint: str) -> None:
+def _check_content(repo: Repo, path: Path, hint: str, memory: Cache) -> None:
     """Compares a downloaded file with the SHA-256 that names it in the Hub's cache, once until the file changes."""
     blob = path.resolve()
     if repo.folder is not None or not _SHA256.fullmatch(blob.name):
         return
     status = blob.stat()
-    checked = default_root() / "checked" / f"{blob.name}-{status.st_size}-{status.st_mtime_ns}"
-    if checked.exists():
+    key = {"id": repo.id, "blob": blob.name, "size": status.st_size, "modified": status.st_mtime_ns}
+    checked = tuple(key.values())
+    if checked in _checked or memory.get_json("checked", key, bool):
         return
     with blob.open("rb") as file:
         digest = hashlib.file_digest(file, "sha256").hexdigest()
@@ -280,9 +288,8 @@ def _check_content(repo: Repo, path: Path, hint: str) -> None:
             f"{blob.name[:12]}",
             hint,
         )
-    with suppress(OSError):  # a read-only cache: the next run checks it again
-        checked.parent.mkdir(parents=True, exist_ok=True)
-        checked.touch()
+    _checked.add(checked)
+    memory.put_json("checked", key, True)
 
 
 def _without_weights(repo: Repo, files: Collection[str]) -> EmmsError:
@@ -301,6 +308,14 @@ def _converted_from(files: Mapping[str, RepoFile]) -> dict[str, str]:
     """Path → hash of what a conversion has to be made from, and of what decides how its weights are used."""
     patterns = (*_PICKLED, "config.json", "*.py")
     return {path: file.hash for path, file in files.items() if file.hash and _matches(_name(path), patterns)}
+
+
+def _has_pickled(repo: Repo) -> bool:
+    """Whether pickled weights of a Hub's checkpoint are on this machine."""
+    from huggingface_hub import try_to_load_from_cache
+
+    found = (try_to_load_from_cache(repo.id, name, revision=repo.revision) for name in _PICKLED[:2])
+    return any(isinstance(path, str) for path in found)
 
 
 def _is_safetensors(path: str) -> bool:

@@ -6,6 +6,7 @@ from collections.abc import Callable, Sequence
 
 import numpy as np
 
+from hf_emms.cache import NO_CACHE, Cache
 from hf_emms.errors import EmmsError
 from hf_emms.hub import Repo
 
@@ -18,6 +19,7 @@ def embed_texts(
     dtype: str = "auto",
     allow_pickle: bool = False,
     trust_remote_code: bool = False,
+    memory: Cache = NO_CACHE,
     on_note: Callable[[str], None] = lambda note: None,
 ) -> np.ndarray:
     """Embeds label texts with one encoder: the label embeddings (F-labels) of one encoder.
@@ -32,6 +34,7 @@ def embed_texts(
         dtype: as for `load_extractor`.
         allow_pickle: as for `load_extractor`.
         trust_remote_code: as for `load_extractor`.
+        memory: as for `load_extractor`.
         on_note: is called with what a user should know, e.g. how many texts were cut at the encoder's limit.
 
     Returns:
@@ -53,6 +56,7 @@ def embed_texts(
         dtype=dtype,
         allow_pickle=allow_pickle,
         trust_remote_code=trust_remote_code,
+        memory=memory,
     )
     try:
         embeddings = in_order(extractor.batches(texts), len(texts))

@@ -16,6 +16,7 @@ from typing import Any
 
 import torch
 
+from hf_emms.cache import NO_CACHE, Cache
 from hf_emms.errors import EmmsError
 from hf_emms.features.architectures import INPUT_NAMES, families
 from hf_emms.features.device import prepare_for_cpu
@@ -50,6 +51,7 @@ def load_extractor(
     trust_remote_code: bool = False,
     layers: tuple[str, ...] = (LAST,),
     spans: bool = False,
+    memory: Cache = NO_CACHE,
 ) -> Extractor:
     """Loads a checkpoint with its own image processor or tokenizer.
 
@@ -63,6 +65,7 @@ def load_extractor(
         trust_remote_code: run the repository's Python files where transformers doesn't know the architecture.
         layers: which layers become features, as `options.layer_names` writes them.
         spans: inputs will be `Spans` of pairs of texts, not `Pairs`.
+        memory: holds which weights were checked, and which the Hub has converted.
 
     Returns:
         The extractor; close it to free the memory.
@@ -72,7 +75,7 @@ def load_extractor(
     """
     plan = plan_extraction(repo, modality, task_id, dtype=dtype, trust_remote_code=trust_remote_code)
     torch_device = choose_device(device)
-    weights = fetch_weights(repo, subfolder=plan.subfolder, code=plan.code)
+    weights = fetch_weights(repo, memory, subfolder=plan.subfolder, code=plan.code)
     with _quiet():
         images = read_image_processor(plan, torch_device) if "image" in modality else None
         tokenizer = read_tokenizer(plan) if "text" in modality else None

@@ -159,9 +159,9 @@ def _table(encoder: str, sample: Sample, cache: Cache) -> np.ndarray:
     repo = resolve(encoder, "model")
     texts = hashlib.sha256("\0".join(sample.label_texts).encode()).hexdigest()
     key = {"id": repo.id, "revision": repo.revision, "texts": texts, "for": "ranking quality"}
-    stored = cache.get("labels", key)
+    stored = cache.get("labels", key, lambda stored: stored["table"])
     if stored is not None:
-        return stored["table"]
+        return stored
     table = embed_texts(repo, sample.label_texts, device="cpu")
     cache.put("labels", key, {"table": table})
     return table

@@ -25,6 +25,7 @@ from tests.hub.store import Store
 FETCH = """
     import json, sys
     from pathlib import Path
+    from hf_emms.cache import default_cache
     from hf_emms.errors import EmmsError
     from hf_emms.features.files import fetch_weights
     from hf_emms.hub import fetch, resolve
@@ -37,7 +38,7 @@ FETCH = """
         repo = resolve(id, "model")
         fetch(repo, ["config.json"])
         try:
-            weights = fetch_weights(repo)
+            weights = fetch_weights(repo, default_cache(True))
         except EmmsError as error:
             return {"error": error.message, "hint": error.hint}
         return {"folder": weights.folder.name, "pickled": weights.pickled, "note": weights.note,
