@@ -1,4 +1,4 @@
-"""The error that users see, which never shows access tokens, and how a stopped command ends."""
+"""The error that users see, without access tokens and control characters, and how a stopped command ends."""
 
 import re
 
@@ -12,6 +12,17 @@ def redacted(text: str) -> str:
     return _LOGIN.sub("…", _TOKEN.sub("hf_…", text))
 
 
+def printable(text: str) -> str:
+    """The text; what could steer a terminal, or cannot be encoded, is shown escaped. Lines and tabs stay."""
+    if text.isprintable():
+        return text
+    return "".join(char if char.isprintable() or char in "\n\t" else repr(char)[1:-1] for char in text)
+
+
+def _shown(text: str) -> str:
+    return printable(redacted(text))
+
+
 class EmmsError(ValueError):
     """An error that the user can act on; a ValueError, as other libraries raise.
 
@@ -21,9 +32,9 @@ class EmmsError(ValueError):
     """
 
     def __init__(self, message: str, hint: str | None = None) -> None:
-        super().__init__(redacted(message))
-        self.message = redacted(message)
-        self.hint = redacted(hint) if hint else hint
+        super().__init__(_shown(message))
+        self.message = _shown(message)
+        self.hint = _shown(hint) if hint else hint
 
     def __str__(self) -> str:
         return f"{self.message}\n  → {self.hint}" if self.hint else self.message

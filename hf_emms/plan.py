@@ -17,7 +17,7 @@ from hf_emms.cache import Cache, default_cache, default_root
 from hf_emms.engines.base import Engine, Progress, or_failed_row, versions
 from hf_emms.engines.local import LocalEngine
 from hf_emms.engines.race import RaceEngine
-from hf_emms.errors import EmmsError, redacted
+from hf_emms.errors import EmmsError, printable, redacted
 from hf_emms.features.architectures import INPUT_NAMES
 from hf_emms.features.files import needed_files, needed_weights
 from hf_emms.formatting import pluralize
@@ -172,15 +172,20 @@ def _resolve_encoders(options: Options, preset: DatasetPreset | None) -> tuple[R
         raise EmmsError(f"a label encoder cannot be used: {error.message}", hint) from error
 
 
+def _shown(id: str) -> str:
+    """The name of a checkpoint in the ranking, which every file can hold."""
+    return printable(redacted(id))
+
+
 def _candidates(
     ids: Sequence[str], options: Options, sample: Sample, encoders: tuple[Repo, ...], cache: Cache
 ) -> tuple[Candidate, ...]:
     """Resolves checkpoints, several at a time: the Hub takes long to answer, and a folder is read completely."""
     # Its threads are daemons, which do not keep an interrupted program from ending.
     with ThreadPool(_THREADS) as pool:
-        resolved = pool.map(lambda id: or_failed_row(redacted(id), None, partial(resolve, id, "model")), ids, 1)
+        resolved = pool.map(lambda id: or_failed_row(_shown(id), None, partial(resolve, id, "model")), ids, 1)
     candidates = []
-    for id, repo in zip(map(redacted, ids), resolved, strict=True):
+    for id, repo in zip(map(_shown, ids), resolved, strict=True):
         if isinstance(repo, Row):
             candidates.append(Candidate(id, None, repo))
             continue

@@ -13,6 +13,7 @@ from typing import Any
 
 import msgspec
 
+from hf_emms.errors import printable
 from hf_emms.formatting import MISSING, format_count
 from hf_emms.ranking import EMMS, TIE_WIDTH, Ranking, Row, Score, gain_and_stderr
 
@@ -127,10 +128,7 @@ def with_error(score: Score | None) -> str:
 
 def one_line(value: Any) -> str:
     """A value on one line; what could steer a terminal is shown escaped."""
-    text = "" if value is None else " ".join(str(value).split())
-    if text.isprintable():
-        return text
-    return "".join(char if char.isprintable() else repr(char)[1:-1] for char in text)
+    return "" if value is None else printable(" ".join(str(value).split()))
 
 
 def _cells(ranking: Ranking, row: Row) -> list[str]:

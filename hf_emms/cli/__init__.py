@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import logging
 import os
 import sys
@@ -67,18 +68,20 @@ def _run() -> int:
     try:
         code = app.main(prog_name="hf-emms", standalone_mode=False)
     except click.ClickException as error:
-        error.show()
+        usage = io.StringIO()
+        error.show(usage)
+        out.error(usage.getvalue().removesuffix("\n"))
         return error.exit_code
     except EmmsError as error:
         if out.debug:
-            click.echo(traceback.format_exc(), err=True)
-        click.echo(f"Error: {error}", err=True)
+            out.error(traceback.format_exc())
+        out.error(f"Error: {error}")
         return 1
     except click.Abort as stop:
-        click.echo(STOPPED, err=True)
+        out.error(STOPPED)
         return exit_code(stop.__cause__)
     except Exception as error:  # noqa: BLE001 (tracebacks go through the streams that mask access tokens)
-        click.echo(f"{traceback.format_exc()}\nError: {type(error).__name__}, which hf-emms did not expect", err=True)
+        out.error(f"{traceback.format_exc()}\nError: {type(error).__name__}, which hf-emms did not expect")
         return 1
     return code if isinstance(code, int) else 0
 

@@ -18,7 +18,7 @@ import click
 import cloup
 
 from hf_emms.atomic_files import write_atomic
-from hf_emms.errors import EmmsError, redacted
+from hf_emms.errors import EmmsError, printable, redacted
 
 if TYPE_CHECKING:
     from hf_emms.ranking import Ranking
@@ -27,8 +27,8 @@ Decorator = Callable[[Any], Any]
 
 FORMATS = ("table", "json", "csv", "tsv", "md")
 LIST_FORMATS = ("table", "json", "tsv")
-# Columns that a narrow terminal does without, the first one first.
-_DISPENSABLE = ("seconds", "width", "params")
+# Characters to which a name is shortened at most.
+_SHORTEST = 12
 
 
 class Output:
@@ -48,24 +48,34 @@ class Output:
         """Starts a command, whose own flags may then change the format and make it quiet."""
         self.format, self.quiet, self.debug = "table", False, debug
 
-    def data(self, text: str) -> None:
-        """Writes to stdout. What cannot be written is reported at the end; that a reader has gone is no error."""
-        click.echo(text, nl=not text.endswith("\n"))
+    def data(self, text: str, *, styled: bool = False) -> None:
+        """Writes to stdout. What cannot be written is reported at the end; that a reader has gone is no error.
+
+        Args:
+            text: a terminal gets control characters escaped, a file or pipe gets them as they are.
+            styled: it holds colours, and nothing else that could steer a terminal.
+        """
+        shown = text if styled or not sys.stdout.isatty() else printable(text)
+        click.echo(shown, nl=not text.endswith("\n"))
 
     def message(self, text: str = "") -> None:
         """Writes to stderr, unless quiet."""
         if not self.quiet:
-            click.echo(text, err=True)
+            self.error(text)
+
+    def error(self, text: str) -> None:
+        """Writes to stderr."""
+        click.echo(printable(text), err=True)
 
     def records(self, header: Sequence[str], rows: Sequence[Sequence[Any]]) -> None:
         """Prints a list that is not a ranking: as a table (all columns to the left), json, md, csv or tsv."""
-        from hf_emms.views import aligned, csv_text, markdown_table, one_line
+        from hf_emms.views import csv_text, markdown_table, one_line
 
         texts = [[one_line(value) for value in row] for row in rows]
         if self.format == "json":
             self.data(json.dumps([dict(zip(header, row, strict=True)) for row in rows], indent=2))
         elif self.format == "table":
-            self.data("\n".join(aligned(header, texts, left=header)))
+            self.data("\n".join(fitted(header, texts, left=header, dispensable=[*reversed(header[1:])])))
         elif self.format == "md":
             self.data("\n".join(markdown_table(header, texts, left=header)))
         elif self.format == "csv":
@@ -76,7 +86,7 @@ class Output:
     def ranking(self, ranking: Ranking) -> None:
         """Prints a ranking; a table on a terminal gets colours and fits its width."""
         if self.format == "table" and sys.stdout.isatty():
-            self.data("\n".join(_coloured_table(ranking)))
+            self.data("\n".join(_coloured_table(ranking)), styled=True)
         else:
             self.data(rendered(ranking, self.format))
 
@@ -127,17 +137,35 @@ def rendered(ranking: Ranking, format: str) -> str:
 def fitted(
     header: Sequence[str], rows: Sequence[Sequence[str]], *, left: Sequence[str], dispensable: Sequence[str]
 ) -> list[str]:
-    """Lines of a table; a narrow terminal gets fewer columns instead of broken lines, a file gets all of them."""
+    """Lines of a table. A narrow terminal gets fewer columns, then shorter names, instead of broken lines."""
     from hf_emms.views import aligned
 
     cells = [[*header], *map(list, rows)]
     lines = aligned(cells[0], cells[1:], left=left)
+    room = shutil.get_terminal_size().columns if sys.stdout.isatty() else sys.maxsize
     for title in dispensable:
-        if sys.stdout.isatty() and title in cells[0] and max(map(len, lines)) > shutil.get_terminal_size().columns:
+        if title in cells[0] and max(map(len, lines)) > room:
             column = cells[0].index(title)
             cells = [line[:column] + line[column + 1 :] for line in cells]
             lines = aligned(cells[0], cells[1:], left=left)
+    excess = max(map(len, lines)) - room
+    if excess > 0:
+        widths = {
+            place: max(len(line[place]) for line in cells) for place, title in enumerate(cells[0]) if title in left
+        }
+        widest = max(widths, key=lambda place: widths[place])
+        for line in cells[1:]:
+            line[widest] = shortened(line[widest], max(widths[widest] - excess, _SHORTEST))
+        lines = aligned(cells[0], cells[1:], left=left)
     return lines
+
+
+def shortened(text: str, length: int) -> str:
+    """A text of at most so many characters; what differs most, the beginning and the end, stays."""
+    if len(text) <= length:
+        return text
+    end = (length - 1) * 2 // 3
+    return f"{text[: length - 1 - end]}…{text[len(text) - end :]}"
 
 
 def write_ranking(ranking: Ranking, path: Path) -> None:
@@ -219,7 +247,9 @@ def _coloured_table(ranking: Ranking) -> Iterator[str]:
     """The lines of the table; a narrow terminal gets fewer columns instead of broken lines."""
     from hf_emms import views
 
-    lines = fitted(*views.cells(ranking), left=("checkpoint",), dispensable=_DISPENSABLE)
+    header, rows = views.cells(ranking)
+    # The rank, the checkpoint and the score that orders the rows are always there.
+    lines = fitted(header, rows, left=("checkpoint",), dispensable=[*reversed(header[3:])])
     yield _styled(lines[0], bold=True)
     yield _styled(lines[1], dim=True)
     for place, (line, row) in enumerate(zip(lines[2:], ranking.rows, strict=True)):

@@ -19,6 +19,7 @@ from rich.progress import (
 )
 from rich.text import Text
 
+from hf_emms.errors import printable
 from hf_emms.ranking import Row
 from hf_emms.views import number, title_of
 
@@ -62,7 +63,7 @@ class StderrProgress:
     def started(self, checkpoint: str, inputs: int) -> None:
         self._drop(checkpoint)  # a race starts a checkpoint once a round
         shown = sum(task.visible and not task.finished for task in self._bars.tasks)
-        bar = self._bars.add_task(checkpoint, total=inputs, visible=inputs > 0 and shown < _MAX_BARS)
+        bar = self._bars.add_task(printable(checkpoint), total=inputs, visible=inputs > 0 and shown < _MAX_BARS)
         self._running[checkpoint] = (bar, time.perf_counter())
 
     def advanced(self, checkpoint: str, inputs: int) -> None:
@@ -95,4 +96,4 @@ class StderrProgress:
         return since
 
     def _say(self, line: str) -> None:
-        self._console.print(Text(line))
+        self._console.print(Text(printable(line)))

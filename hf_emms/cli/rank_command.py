@@ -65,11 +65,10 @@ def rank_on_jobs(options: Options, settings: JobSettings, *, dry_run: bool) -> R
     try:
         return ranking_job.follow(job, out.message)
     except KeyboardInterrupt:
-        click.echo(
+        out.error(
             f"The job continues: {job.url}\n"
             f"  hf jobs cancel {job.id} ends it; its ranking goes to {settings.results_repo}: "
-            f"hf-emms pull results --repo-id {settings.results_repo}",
-            err=True,
+            f"hf-emms pull results --repo-id {settings.results_repo}"
         )
         raise click.exceptions.Exit(INTERRUPTED) from None
 

@@ -143,18 +143,18 @@ def _check_local(dataset: str) -> None:
     Raises:
         EmmsError: it cannot be read, or has a revision, which only the Hub's datasets have.
     """
-    path, (before, at, revision) = Path(dataset).expanduser(), dataset.rpartition("@")
+    before, at, revision = dataset.rpartition("@")
     try:
+        path = Path(dataset).expanduser()
         if on_this_machine(dataset) and path.exists():
             check_readable(path)
         elif at and (before.startswith(DEMO_PREFIX) or Path(before).expanduser().exists()):
             raise EmmsError(
                 f"{before!r} is on this machine and has no revisions: @{revision}", f"leave it out: --dataset {before}"
             )
-    except OSError as error:
-        raise EmmsError(
-            f"{dataset!r} cannot be read: {error.strerror or error}", "--dataset ORG/NAME or ./FOLDER"
-        ) from error
+    except (OSError, RuntimeError) as error:  # a RuntimeError: the home of ~NAME is not known
+        reason = getattr(error, "strerror", None) or error
+        raise EmmsError(f"{dataset[:120]!r} cannot be read: {reason}", "--dataset ORG/NAME or ./FOLDER") from error
 
 
 def _resolved(dataset: str) -> Repo:

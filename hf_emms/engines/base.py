@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Protocol, TypeVar
 
 from hf_emms import __version__
 from hf_emms.cache import Cache
-from hf_emms.errors import EmmsError, redacted
+from hf_emms.errors import EmmsError, printable, redacted
 from hf_emms.options import Options
 from hf_emms.plugins import plugin_versions
 from hf_emms.ranking import Row
@@ -138,4 +138,4 @@ def one_line(error: BaseException) -> str:
         except Exception:  # noqa: BLE001 (an error of others may be unable to say what it is)
             message = ""
         parts = [f"{type(error).__name__}: {message}" if message else type(error).__name__]
-    return redacted(" → ".join(" ".join(part.split())[:MAX_REASON] for part in parts if part))
+    return printable(redacted(" → ".join(" ".join(part.split())[:MAX_REASON] for part in parts if part)))

@@ -17,6 +17,7 @@ from hf_emms.hub.client import Kind, Watch, page, request
 _HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*(/[\w.-]+)?")
 _DATA_FILES = (".parquet", ".json", ".jsonl", ".csv", ".tsv")
 _CHUNK = 1 << 20
+_MOST_SHOWN = 120
 _SETTLED_NS = 2 * 10**9
 # Folder or file → the state of its files in the file system, and its revision.
 _revisions: dict[Path, tuple[tuple[object, ...], str]] = {}
@@ -75,9 +76,9 @@ def resolve(id: str, kind: Kind, *, revision: str | None = None) -> Repo:
         RepoNotFoundError: the Hub has no such repository.
         EmmsError: no such folder or revision, access refused, or offline and not in the cache.
     """
-    path = Path(id).expanduser()
-    if _is_path(path, id):
-        return Repo(id, kind, content_revision(path), path.absolute())
+    local = _local(id, kind)
+    if local is not None:
+        return local
     if looks_like_path(id):
         raise EmmsError(f"there is no file or folder {id!r}", f"a Hub {kind} is written ORG/NAME[@REVISION]")
     name, _, pinned = id.partition("@")
@@ -226,7 +227,7 @@ def content_revision(path: Path) -> str:
     for file, found in files.items():
         name = file.name if file == path else file.relative_to(path).as_posix()
         # Lengths keep (name, content) pairs apart: "a" + "bc" is not "ab" + "c".
-        digest.update(f"{len(name)}:{name}:{found.st_size}:".encode())
+        digest.update(f"{len(name)}:{name}:{found.st_size}:".encode("utf-8", "surrogateescape"))
         with file.open("rb") as stream:
             while chunk := stream.read(_CHUNK):
                 digest.update(chunk)
@@ -234,6 +235,35 @@ def content_revision(path: Path) -> str:
     if settled:
         _revisions[path.absolute()] = state, revision
     return revision
+
+
+def _local(id: str, kind: Kind) -> Repo | None:
+    """The repository that is a file or folder; None where there is none.
+
+    Raises:
+        EmmsError: it cannot be read, or is the empty folder of a checkpoint.
+    """
+    path = Path(id)
+    try:
+        path = path.expanduser()
+        if not _is_path(path, id):
+            return None
+        if kind == "model" and path.is_dir() and not _visible_files(path):
+            raise EmmsError(f"the folder {id!r} holds no files", "name the folder that model.save_pretrained wrote")
+        return Repo(id, kind, content_revision(path), path.absolute())
+    except EmmsError:
+        raise
+    except (OSError, ValueError, RuntimeError) as error:  # of a name that no file system takes, a home that is unknown
+        reason = getattr(error, "strerror", None) or str(error)
+        place = getattr(error, "filename", None)
+        inside = f" ({place})" if place not in (None, id, str(path)) else ""
+        raise EmmsError(
+            f"{_shortened(id)!r} cannot be read: {reason}{inside}", f"a Hub {kind} is written ORG/NAME[@REVISION]"
+        ) from error
+
+
+def _shortened(id: str) -> str:
+    return id if len(id) <= _MOST_SHOWN else f"{id[:_MOST_SHOWN]}…"
 
 
 def _is_path(path: Path, id: str) -> bool:

@@ -7,6 +7,8 @@ import io
 import json
 import os
 import pty
+import re
+import shutil
 import signal
 import subprocess
 import sys
@@ -20,6 +22,7 @@ import pytest
 
 import hf_emms
 from hf_emms.cli import app, main
+from hf_emms.demo import folder_of
 from hf_emms.options import DEFAULT_ESTIMATORS
 from hf_emms.ranking import Ranking
 from tests.helpers.tiny_checkpoints import build
@@ -289,12 +292,11 @@ def test_a_reader_that_goes_away_is_no_error(rank: list[str], emms_cache: Path) 
     assert (process.returncode, err) == (0, b"")
 
 
-def test_a_terminal_gets_colours_and_no_broken_lines(cli: Cli, rank: list[str], emms_cache: Path) -> None:
-    cli(*rank)  # so that the run in the terminal is short
+def in_terminal(words: list[str], emms_cache: Path, **environment: str) -> str:
+    """What a command shows on a terminal of 60 columns, stdout and stderr."""
     leader, follower = pty.openpty()
-    environment = os.environ | {"COLUMNS": "60", "TERM": "xterm", "HF_EMMS_CACHE": str(emms_cache)}
-    environment.pop("NO_COLOR", None)
-    process = subprocess.Popen([*PROGRAM, *rank], stdout=follower, stderr=subprocess.DEVNULL, env=environment)
+    environment = os.environ | {"COLUMNS": "60", "TERM": "xterm", "HF_EMMS_CACHE": str(emms_cache)} | environment
+    process = subprocess.Popen([*PROGRAM, *words], stdout=follower, stderr=follower, env=environment)
     os.close(follower)
     shown = b""
     try:
@@ -303,11 +305,43 @@ def test_a_terminal_gets_colours_and_no_broken_lines(cli: Cli, rank: list[str], 
     except OSError:  # how Linux says that the terminal's other side is closed
         pass
     os.close(leader)
-    assert process.wait() == 0
-    text = shown.decode()
+    process.wait()
+    return shown.decode()
+
+
+def test_a_terminal_gets_colours_and_no_broken_lines(
+    cli: Cli, rank: list[str], emms_cache: Path, tmp_path: Path
+) -> None:
+    long = str(tmp_path / ("a-long-name" * 9))
+    shutil.copytree(folder_of(POOR), long)
+    words = [*rank, "-c", long]
+    cli(*words)  # so that the run in the terminal is short
+    text = in_terminal(words, emms_cache)
     assert "\x1b[1m" in text
-    assert "EMMS" in text
-    assert "seconds" not in text  # the first column to go where it is narrow
+    plain = [re.sub(r"\x1b\[[0-9;]*m", "", line) for line in text.splitlines()]
+    (first,) = (place for place, line in enumerate(plain) if line.startswith("rank"))
+    table = plain[first : first + 5]
+    assert max(map(len, table)) <= 60
+    assert "EMMS" in table[0]
+    assert "seconds" not in table[0]  # the first column to go where it is narrow
+    assert sum("…" in line and "a-long-name" in line for line in table) == 1
+
+
+def test_nothing_steers_a_terminal(rank: list[str], emms_cache: Path, tmp_path: Path) -> None:
+    steering = "x\x1b[2J\u202ey\x07"
+    (tmp_path / "data.csv").write_text(f"text,la{steering}bel\n" + "a,b\n" * 20)
+    for words in (
+        [*rank, "-c", f"org/{steering}", "-c", steering],
+        ["rank", "--dataset", str(tmp_path / "data.csv")],
+        ["rank", "--dataset", steering],
+        ["--debug", "compare", steering, "x"],
+        [f"--{steering}"],
+        ["cache", "rm", steering],
+    ):
+        text = in_terminal(words, emms_cache, NO_COLOR="1")
+        assert "\\x1b[2J" in text or "\\u202e" in text, text
+        assert not {"\u202e", "\x07"} & set(text)
+        assert "\x1b[2J" not in text
 
 
 def test_cache_ls_rm_prune(cli: Cli, rank: list[str], emms_cache: Path, encoder: Path) -> None:

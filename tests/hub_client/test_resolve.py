@@ -12,6 +12,7 @@ import pytest
 from hf_emms import demo
 from hf_emms.errors import EmmsError
 from hf_emms.hub import content_revision, fetch, resolve
+from tests.data.test_hostile_data import without_rights
 from tests.helpers.counting import counted_calls
 from tests.helpers.hub_client import run
 from tests.hub import Hub
@@ -179,6 +180,7 @@ def test_a_folder_is_read_again_only_where_something_changed(tmp_path: Path) -> 
 
 def test_a_relative_folder_shaped_like_a_hub_id_is_the_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "org" / "name").mkdir(parents=True)
+    (tmp_path / "org" / "name" / "config.json").touch()
     monkeypatch.chdir(tmp_path)
     assert resolve("org/name", "model").folder == tmp_path / "org" / "name"
 
@@ -189,6 +191,39 @@ def test_a_path_without_anything_there_is_no_hub_id(typed: str) -> None:
         resolve(typed, "model")
     assert typed in caught.value.message
     assert "ORG/NAME" in str(caught.value.hint)
+
+
+@pytest.mark.parametrize(
+    ("name", "reason"),
+    [
+        ("n" * 300, "File name too long"),
+        ("~nosuchuser/model", "home directory"),
+        ("a\0b", "neither a folder nor a Hub id|null byte"),
+        ("empty", "holds no files"),
+        ("emms-demo/vit-random@v1", "has no revisions: @v1"),
+        ("closed", "Permission denied"),
+    ],
+)
+def test_what_cannot_be_read_as_a_checkpoint_is_named(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str, reason: str
+) -> None:
+    with without_rights() as folder:
+        (folder / "empty").mkdir()
+        (folder / "closed").mkdir()
+        (folder / "closed" / "config.json").touch()
+        (folder / "closed" / "config.json").chmod(0)
+        monkeypatch.chdir(folder)
+        with pytest.raises(EmmsError, match=reason) as caught:
+            resolve(name, "model")
+        monkeypatch.undo()
+    assert caught.value.hint
+
+
+def test_a_file_name_that_is_no_text_changes_the_revision_only(tmp_path: Path) -> None:
+    (tmp_path / "config.json").touch()
+    before = content_revision(tmp_path)
+    (tmp_path / os.fsdecode(b"\xe9")).touch()
+    assert content_revision(tmp_path) != before
 
 
 def test_embedded_repositories_resolve_to_their_folders() -> None:
