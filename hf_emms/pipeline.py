@@ -86,7 +86,7 @@ def rank(
         label_form: which F-labels boxes and values make: "text", "numbers" or "both"; the task's by default. Of answers
             "spans" of their contexts, the default if they are substrings of these, or "text".
         box_format: "xywh", "xyxy" or "cxcywh".
-        encoders: sets ("paper", "base", "demo") or ids of the label encoders.
+        encoders: sets ("base", "paper", "demo") or ids of the label encoders.
         estimators: names; the first one orders the rows.
         seed: of the sample and the folds.
         folds: number of folds of the held-out estimators.

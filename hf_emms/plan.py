@@ -23,7 +23,7 @@ from hf_emms.features.files import needed_files, needed_weights
 from hf_emms.formatting import pluralize
 from hf_emms.hub import Repo, RepoFile, listing, resolve
 from hf_emms.options import SETTINGS, Options
-from hf_emms.presets import DatasetPreset, dataset_preset, default_checkpoints, expand_encoders
+from hf_emms.presets import DatasetPreset, dataset_preset, default_checkpoints, expand_checkpoints, expand_encoders
 from hf_emms.ranking import EMMS, Ranking, Row
 from hf_emms.scoring.estimators import get_estimator
 from hf_emms.tasks import Modality, get_task
@@ -32,7 +32,7 @@ if TYPE_CHECKING:
     from hf_emms.data import Sample
 
 
-DEFAULT_ENCODERS = ("base",)
+DEFAULT_ENCODERS = "base"
 
 # Part of the key of every finished row: raise it when the same inputs give another row.
 ROW_VERSION = 4
@@ -99,10 +99,9 @@ def plan(options: Options, progress: Progress) -> Plan:
         encoders = ()
     elif not encoders:
         encoders = _resolve_encoders(options, preset)
-    of_preset = preset.checkpoints if preset is not None and preset.task == sample.task.id else ()
-    ids = options.checkpoints or of_preset or default_checkpoints(sample.task.id)
+    ids, missing = checkpoint_names(options, preset, sample.task.id)
     candidates = _candidates(tuple(dict.fromkeys(ids)), options, sample, encoders, cache)
-    notes = [*sample.notes]
+    notes = [*sample.notes, *missing]
     if options.encoders and not encoders:
         notes.append("labels are numbers, which no encoder embeds: --label-form both adds their words")
     if len(candidates) < len(ids):
@@ -163,10 +162,26 @@ def _surely_texts(options: Options, preset: DatasetPreset | None) -> bool:
     return task is not None and (options.label_form or get_task(task).form) != "numbers"
 
 
+def encoder_names(options: Options, preset: DatasetPreset | None) -> tuple[str, ...]:
+    """The ids of the label encoders: those asked for, the dataset preset's, or the default."""
+    return expand_encoders(options.encoders or (preset.encoders if preset and preset.encoders else DEFAULT_ENCODERS,))
+
+
+def checkpoint_names(
+    options: Options, preset: DatasetPreset | None, task_id: str
+) -> tuple[tuple[str, ...], tuple[str, ...]]:
+    """The ids that are ranked: those asked for, the dataset preset's, or the task's; and notes on sets of them.
+
+    Raises:
+        EmmsError: none is asked for, and the task has no list.
+    """
+    of_preset = preset.checkpoints if preset is not None and preset.task == task_id else ()
+    return expand_checkpoints(options.checkpoints or of_preset or default_checkpoints(task_id))
+
+
 def _resolve_encoders(options: Options, preset: DatasetPreset | None) -> tuple[Repo, ...]:
-    names = options.encoders or ((preset.encoders,) if preset and preset.encoders else DEFAULT_ENCODERS)
     try:
-        return tuple(resolve(id, "model") for id in expand_encoders(names))
+        return tuple(resolve(id, "model") for id in encoder_names(options, preset))
     except EmmsError as error:
         hint = f"{error.hint}; or --encoder demo: those ship with hf-emms"
         raise EmmsError(f"a label encoder cannot be used: {error.message}", hint) from error
@@ -221,6 +236,7 @@ class Cost:
         cached: bytes that are on this machine already.
         seconds: of computing features, by the `Rate`; None for an encoder.
         problem: why the rest is unknown.
+        weights: bytes of the weights.
     """
 
     files: int = 0
@@ -228,6 +244,7 @@ class Cost:
     cached: int = 0
     seconds: float | None = None
     problem: str | None = None
+    weights: int = 0
 
 
 @dataclass(frozen=True)
@@ -269,6 +286,7 @@ def cost(repo: Repo, options: Options, inputs: int | None, rate: Rate) -> Cost:
         _total(file for file in needed if not file.cached),
         _total(file for file in needed if file.cached),
         parameters * inputs * rate.seconds if inputs is not None else None,
+        weights=_total(weights),
     )
 
 

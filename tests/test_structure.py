@@ -17,6 +17,7 @@ LAYERS = (
     "cli",
     "pipeline",
     "ranking_job",
+    "preflight",
     "plan",
     "search",
     "space",

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import sys
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -25,9 +26,12 @@ from hf_emms.cli.rank_options import EVERYDAY, option_groups, options_from
 from hf_emms.errors import INTERRUPTED, EmmsError
 from hf_emms.formatting import format_bytes, pluralize
 from hf_emms.options import SETTINGS, Options
+from hf_emms.presets import encoder_sets
 
 if TYPE_CHECKING:
-    from hf_emms.plan import Candidate, Cost, Plan
+    from hf_emms.hub import Repo
+    from hf_emms.plan import Candidate, Cost, Plan, Rate
+    from hf_emms.preflight import Preflight
     from hf_emms.ranking import Ranking
     from hf_emms.ranking_job import JobSettings
 
@@ -98,7 +102,9 @@ _OWN_FLAGS = {
         cloup.option(
             "--output", "-o", "target", type=click.Path(path_type=Path), metavar="FILE", help="Also write a file."
         ),
-        cloup.option("--dry-run", is_flag=True, help="Print what would be downloaded and run, and how long."),
+        cloup.option(
+            "--dry-run", is_flag=True, help="Print what would be downloaded and run, how long, and every problem."
+        ),
     ],
     "Checkpoints": [
         cloup.option("--checkpoints-file", metavar="FILE|-", help="One checkpoint a line."),
@@ -171,6 +177,7 @@ def _rank_here(options: Options, results_repo: str | None, *, dry_run: bool) -> 
     from hf_emms.cli.progress_bars import StderrProgress
     from hf_emms.pipeline import run
     from hf_emms.plan import plan
+    from hf_emms.preflight import preflight
 
     if results_repo is not None and not dry_run:
         from hf_emms import hub
@@ -178,12 +185,14 @@ def _rank_here(options: Options, results_repo: str | None, *, dry_run: bool) -> 
         account = hub.who_am_i()
         hub.require_push(account, results_repo, "dataset", instead=f"--results-repo {account.name}/emms-results")
     with StderrProgress(quiet=out.quiet) as progress, stdout_for_data_only():
-        planned = plan(options, progress)
-        progress.checkpoints = len(planned.candidates)
-        ranking = None if dry_run else run(planned, progress)
-    if ranking is None:
-        _print_plan(planned)
-    return ranking
+        if dry_run:
+            found = preflight(options, progress)
+        else:
+            planned = plan(options, progress)
+            progress.checkpoints = len(planned.candidates)
+            return run(planned, progress)
+    _print_preflight(found)
+    return None
 
 
 def _saved(ranking: Ranking, target: Path | None, *, cache: bool) -> tuple[Path | None, EmmsError | None]:
@@ -259,8 +268,25 @@ def _listed(file: str | None) -> list[str]:
     return found
 
 
-def _print_plan(plan: Plan) -> None:
-    from hf_emms.plan import Cost, forecast
+def _print_preflight(found: Preflight) -> None:
+    """Prints the plan of a run, and every problem that it will meet.
+
+    Raises:
+        EmmsError: it could not start.
+    """
+    if found.plan is not None and found.rate is not None:
+        _print_plan(found.plan, found.costs, found.rate)
+    if found.problems:
+        out.message(f"{pluralize(len(found.problems), 'problem')} that this run will meet:")
+    for problem in found.problems:
+        out.message(f"  {problem}")
+    if not found.can_start:
+        fatal = [problem for problem in found.problems if problem.fatal]
+        raise EmmsError(f"this run could not start: {fatal[0].what}: {fatal[0].message}", fatal[0].hint)
+
+
+def _print_plan(plan: Plan, costs: Mapping[Repo, Cost], speed: Rate) -> None:
+    from hf_emms.plan import DEFAULT_ENCODERS, Cost
 
     if out.quiet:
         out.data("\n".join(candidate.id for candidate in plan.candidates))
@@ -271,11 +297,13 @@ def _print_plan(plan: Plan) -> None:
         f"{pluralize(len(sample.codes), 'row')}, {pluralize(sample.n_read, 'input')}, "
         f"{pluralize(len(sample.label_texts), 'label text')}"
     )
+    default = {one.id for one in encoder_sets()[DEFAULT_ENCODERS]} if not plan.options.encoders else set()
     for encoder in plan.encoders:
-        out.message(f"label encoder {encoder.id} at {encoder.revision}")
+        which = f", of the default set {DEFAULT_ENCODERS!r}" if encoder.id in default else ""
+        size = f"{format_bytes(costs[encoder].bytes)} to download"
+        out.message(f"label encoder {encoder.id} at {encoder.revision}{which}: {size}")
     for note in plan.notes:
         out.message(note)
-    costs, speed = forecast(plan)
     rows = [_planned(one, costs.get(one.repo) if one.repo else None) for one in plan.candidates]
     total = Cost(*(sum(getattr(cost, name) for cost in costs.values()) for name in ("files", "bytes", "cached")))
     out.message(

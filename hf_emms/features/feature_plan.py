@@ -26,7 +26,7 @@ from hf_emms.features.architectures import (
     reads_other_inputs,
 )
 from hf_emms.features.files import fetch_descriptions, read_json
-from hf_emms.hub import Repo
+from hf_emms.hub import Repo, fetch, listing
 from hf_emms.tasks.task import Modality
 
 # Part of every cache key: raise it when the same checkpoint would give other features than before.
@@ -110,6 +110,45 @@ def plan_extraction(
     folder = fetch_descriptions(repo, code=trust_remote_code)
     settings = _sentence_transformers(repo, folder) if modality in ("text", "text+text") else {}
     config = _read_config(repo, folder / settings.get("subfolder", ""))
+    architecture, row, code = _read_by(repo, config, modality, task_id, trust_remote_code=trust_remote_code)
+    notes = [("fallback", _fallback_note(config["model_type"], modality))] if architecture is None else []
+    if config.get("auto_map") and not code:
+        model_type = config["model_type"]
+        notes.append(("code", f"the code in its repository is not run: transformers has its own for {model_type!r}"))
+    if modality == "text+text":  # the pooling is for single texts
+        settings = {name: settings[name] for name in settings if name not in ("pooling", "normalise")}
+    return ExtractionPlan(
+        repo,
+        folder,
+        config,
+        replace(row, family=_family(row, config)),
+        settings.pop("pooling", row.pooling),
+        "float32" if dtype == "auto" else dtype,
+        code=code,
+        notes=(*notes, *settings.pop("notes", ())),
+        **settings,
+    )
+
+
+def check_config(repo: Repo, modality: Modality, task_id: str, *, trust_remote_code: bool = False) -> None:
+    """Checks by config.json alone, the only file that is downloaded, that a checkpoint can be read.
+
+    Raises:
+        EmmsError: as `plan_extraction`. Without a config.json at the top nothing is checked.
+    """
+    if "config.json" in listing(repo):
+        config = _read_config(repo, fetch(repo, ["config.json"]))
+        _read_by(repo, config, modality, task_id, trust_remote_code=trust_remote_code)
+
+
+def _read_by(
+    repo: Repo, config: dict[str, Any], modality: Modality, task_id: str, *, trust_remote_code: bool
+) -> tuple[Architecture | None, Architecture, bool]:
+    """The row of the table if there is one, the row or fallback that is used, and whether the repository's code runs.
+
+    Raises:
+        EmmsError: the checkpoint is for other inputs, needs a package, or only its own code knows it.
+    """
     model_type = config["model_type"]
     architecture = find_architecture(model_type, modality)
     if architecture is None and reads_other_inputs(model_type, modality):
@@ -126,23 +165,7 @@ def plan_extraction(
             f"{repo.id} is a checkpoint of {row.requires}, which is not installed",
             f"pip install 'hf-emms[{row.requires}]'",
         )
-    code = architecture is None and _needs_code(repo, config, trust_remote_code)
-    notes = [("fallback", _fallback_note(model_type, modality))] if architecture is None else []
-    if config.get("auto_map") and not code:
-        notes.append(("code", f"the code in its repository is not run: transformers has its own for {model_type!r}"))
-    if modality == "text+text":  # the pooling is for single texts
-        settings = {name: settings[name] for name in settings if name not in ("pooling", "normalise")}
-    return ExtractionPlan(
-        repo,
-        folder,
-        config,
-        replace(row, family=_family(row, config)),
-        settings.pop("pooling", row.pooling),
-        "float32" if dtype == "auto" else dtype,
-        code=code,
-        notes=(*notes, *settings.pop("notes", ())),
-        **settings,
-    )
+    return architecture, row, architecture is None and _needs_code(repo, config, trust_remote_code)
 
 
 def model_type_of(config: Any) -> str | None:

@@ -74,12 +74,14 @@ class DatasetPreset:
 
 @dataclass(frozen=True)
 class CheckpointPreset:
-    """A checkpoint that is ranked by default; the fields are explained at the top of checkpoints.yaml."""
+    """A checkpoint or a label encoder of a list; the fields are explained at the top of checkpoints.yaml."""
 
     id: str
     revision: str | None = None
     weights: str | None = None
     parameters: int | None = None
+    bytes: int | None = None
+    licence: str | None = None
     verified: bool = False
 
     @property
@@ -132,10 +134,46 @@ def default_checkpoints(task_id: str) -> tuple[str, ...]:
     return tuple(one.name for one in lists[task_id])
 
 
+@dataclass(frozen=True)
+class CandidateSet:
+    """Checkpoints under one name; `missing` are those of the paper that have no weights on the Hub, and why."""
+
+    checkpoints: tuple[str, ...]
+    missing: Mapping[str, str] = field(default_factory=dict)
+
+
 @cache
+def candidate_sets() -> Mapping[str, CandidateSet]:
+    """The sets of checkpoints by their names ("paper-cnn", "paper-vit", "paper-captioning")."""
+    return {
+        name: CandidateSet(tuple(fields["checkpoints"]), fields.get("missing", {}))
+        for name, fields in _read("candidates").items()
+    }
+
+
+def expand_checkpoints(names: Iterable[str]) -> tuple[tuple[str, ...], tuple[str, ...]]:
+    """The ids behind names of sets and ids; and, in words, which checkpoints of the sets have no weights on the Hub."""
+    sets = candidate_sets()
+    ids: list[str] = []
+    notes: list[str] = []
+    for name in names:
+        found = sets.get(name)
+        ids += [name] if found is None else found.checkpoints
+        if found is not None and found.missing:
+            without = "; ".join(f"{one} ({why})" for one, why in found.missing.items())
+            notes.append(f"{name}: not on the Hub: {without}")
+    return tuple(ids), tuple(notes)
+
+
+@cache
+def encoder_sets() -> Mapping[str, tuple[CheckpointPreset, ...]]:
+    """The sets of label encoders by their names ("base", "paper", "paper-small", "demo")."""
+    return {name: tuple(CheckpointPreset(**fields) for fields in listed) for name, listed in _read("encoders").items()}
+
+
 def encoder_presets() -> Mapping[str, tuple[str, ...]]:
-    """The sets of text encoders by their names ("paper", "base", "demo")."""
-    return {name: tuple(ids) for name, ids in _read("encoders").items()}
+    """The ids of the label encoders by the names of their sets."""
+    return {name: tuple(one.name for one in listed) for name, listed in encoder_sets().items()}
 
 
 def expand_encoders(names: Iterable[str]) -> tuple[str, ...]:

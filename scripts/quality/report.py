@@ -39,7 +39,7 @@ LABELS = {
     "static": "static table, K = 1",
     "albert": "small ALBERT, K = 1",
     "gpt2": "WordNet GPT-2, K = 1",
-    "minilm": "all-MiniLM-L6-v2, K = 1",
+    "minilm": "all-MiniLM-L6-v2 (`base`, the default), K = 1",
     "random": "a random vector a text, K = 1",
 }
 LAYERED = ("image-classification", "text-classification", "image-to-text")
@@ -59,6 +59,7 @@ def tables() -> str:
         ("Weighted τ by target", _by_target(found, targets)),
         ("Sample size", _sizes(targets)),
         ("Label encoders", _labels(targets)),
+        ("Label encoders by task", _labels_by_task(targets)),
         ("Layers", _layers(targets)),
         ("Cost", _costs(targets)),
         ("What fine-tuning gave", _truths(targets)),
@@ -166,6 +167,17 @@ def _labels(targets: list[TargetResult]) -> str:
             cells.append(f"{np.mean([m['weighted_tau'] for m in own]):.2f} / {np.mean([m['regret'] for m in own]):.1f}")
         rows.append((text, *cells))
     return _table(("label encoders (weighted τ / regret)", "EMMS + k-NN", "EMMS, held out", "LogME on F-labels"), rows)
+
+
+def _labels_by_task(targets: list[TargetResult]) -> str:
+    """Weighted τ of the default estimator."""
+    tasks = list(dict.fromkeys(target.record["task"] for target in targets))
+    of = {task: [target.name for target in targets if target.record["task"] == task] for task in tasks}
+    rows = []
+    for labels, text in LABELS.items():
+        own = {t.name: m for t in targets if (m := t.measures("emms_knn", labels))}
+        rows.append((text, *(f"{_mean(own, 'weighted_tau', of[task]):.2f}" for task in tasks)))
+    return _table(("weighted τ of EMMS + k-NN", *tasks), rows)
 
 
 def _layers(targets: list[TargetResult]) -> str:

@@ -11,7 +11,7 @@ from typing import Any
 import pyarrow.parquet
 
 from hf_emms import demo
-from hf_emms.presets import checkpoint_presets, dataset_preset, default_checkpoints, encoder_presets
+from hf_emms.presets import checkpoint_presets, dataset_preset, default_checkpoints, encoder_presets, encoder_sets
 
 from .store import Kind, Store
 
@@ -21,7 +21,7 @@ CONVERSION = "Adding `safetensors` variant of this model"
 # Fixed, so that the commits have the same shas every time.
 _DATE = "2025-01-01T00:00:00.000Z"
 _WEIGHTS = "model.safetensors"
-_ENCODER_SETS = ("base", "paper")
+_ENCODER_SETS = ("base", "paper", "paper-small")
 # Presets that embedded datasets stand in for, with the share of the rows in each split.
 _DATASETS = {
     "coco_captions": ("emoji-captions", {"train": 0.6, "validation": 0.2, "test": 0.2}),
@@ -92,7 +92,8 @@ def _put(
 
 
 def _stand_ins(store: Store, ids: Iterable[str], folders: Sequence[Path]) -> None:
-    pickled_on_main = {one.id for listed in checkpoint_presets().values() for one in listed if one.weights == "pickled"}
+    lists = [*checkpoint_presets().values(), *encoder_sets().values()]
+    pickled_on_main = {one.id for listed in lists for one in listed if one.weights == "pickled"}
     for place, (id, folder) in enumerate(zip(ids, cycle(folders), strict=False)):
         name, _, revision = id.partition("@")
         files = _files(folder)

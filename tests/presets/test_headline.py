@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import json
 import os
+import re
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -12,12 +13,13 @@ import pytest
 import torch
 
 from hf_emms import demo
-from hf_emms.presets import default_checkpoints
+from hf_emms.presets import default_checkpoints, encoder_presets
 from tests.helpers.command_line import CommandLine
 from tests.hub import Hub
 from tests.hub.fixtures import client_environment
 
 CLIP = "openai/clip-vit-base-patch32"
+(ENCODER,) = encoder_presets()["base"]
 
 
 @pytest.fixture(scope="module")
@@ -29,17 +31,26 @@ def cli(demo_hub: Hub, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Com
 
 
 def test_rank_coco_captions_with_all_defaults(cli: CommandLine, demo_hub: Hub) -> None:
-    paths = demo_hub.store.paths(CLIP)
-    assert "pytorch_model.bin" in paths
-    assert "model.safetensors" not in paths
     planned = cli.run("rank", "--dataset", "coco_captions", "--dry-run")
     assert planned.code == 0, planned.err
+    assert re.search(f"label encoder {ENCODER} at .*, of the default set 'base': [0-9.]+ .B to download", planned.err)
     assert "cannot be used" not in planned.out + planned.err
+    assert "problem" not in planned.err
     done = cli.run("rank", "--dataset", "coco_captions", "--format", "json")
     assert done.code == 0, done.err
     ranking = json.loads(done.out)
     assert {row["checkpoint"] for row in ranking["rows"]} == set(default_checkpoints("image-to-text"))
     assert [row["error"] for row in ranking["rows"]] == [None] * len(ranking["rows"])
+    assert [encoder["id"] for encoder in ranking["encoders"]] == [ENCODER]
+
+
+def test_an_encoder_with_pickled_weights_alone_is_read_without_running_code(cli: CommandLine, demo_hub: Hub) -> None:
+    paths = demo_hub.store.paths(CLIP)
+    assert "pytorch_model.bin" in paths
+    assert "model.safetensors" not in paths
+    few = ("-c", "emms-demo/vit-random", "--max-samples", "60")
+    done = cli.run("rank", "--dataset", "coco_captions", "-e", "paper-small", *few)
+    assert done.code == 0, done.err
     assert f"{CLIP}: pickled weights (pytorch_model.bin), read by torch's loader that runs no code" in done.err
 
 

@@ -14,10 +14,12 @@ from hf_emms.options import Options
 from hf_emms.plan import plan
 from hf_emms.presets import (
     DatasetPreset,
+    candidate_sets,
     dataset_preset,
     dataset_presets,
     default_checkpoints,
     encoder_presets,
+    expand_checkpoints,
     expand_encoders,
     usable_datasets,
 )
@@ -112,10 +114,26 @@ def test_checkpoints_of_a_task_carry_their_pinned_revisions() -> None:
 
 
 def test_encoder_sets() -> None:
-    assert {"paper", "base", "demo"} <= set(encoder_presets())
-    assert [len(encoder_presets()[name]) for name in ("paper", "base", "demo")] == [3, 3, 3]
-    first, *others = encoder_presets()["base"]
-    assert expand_encoders(["org/name", first, "base", "org/name"]) == ("org/name", first, *others)
+    sizes = {name: len(ids) for name, ids in encoder_presets().items()}
+    assert sizes == {"base": 1, "paper": 3, "paper-small": 3, "demo": 3}
+    first, *others = encoder_presets()["paper"]
+    assert expand_encoders(["org/name", first, "paper", "org/name"]) == ("org/name", first, *others)
+
+
+def test_the_candidates_of_the_paper_are_named_by_family() -> None:
+    ids, notes = expand_checkpoints(["paper-cnn", "org/name"])
+    assert len(ids) == 11
+    assert {"microsoft/resnet-34", "timm/densenet201.tv_in1k", "org/name"} <= set(ids)
+    assert "GoogLeNet" in notes[0]
+    assert {name: len(one.checkpoints) for name, one in candidate_sets().items()} == {
+        "paper-cnn": 10,
+        "paper-vit": 12,
+        "paper-captioning": 3,
+    }
+    options = Options("demo_fashion", checkpoints=("paper-cnn",), max_samples=60, cache=False)
+    found = plan(options, Silent())
+    assert [one.id for one in found.candidates] == list(candidate_sets()["paper-cnn"].checkpoints)
+    assert any("GoogLeNet" in note for note in found.notes)
 
 
 def test_the_demo_presets_name_what_ships() -> None:

@@ -39,7 +39,7 @@ Args:
     groups: (N,) integers or strings, one for rows that share an input (five captions of an image); they share a fold.
     folds (int): folds of the held-out score. Default 5.
     seed (int): seed of the folds. Default 0.
-    encoders (list of str): text encoders, as Hub ids or folders, or a set: "paper", "base", "demo".
+    encoders (list of str): text encoders, as Hub ids or folders, or a set: "base", "paper", "demo".
     label_table: embeddings of the distinct labels: {text: (D2,) or (K, D2)}, (U, D2), (U, K, D2), a list of K arrays
         (U, D2_k) or a hf_emms.LabelTable. Class ids number its rows.
     class_names (list of str): the text of every class id.
