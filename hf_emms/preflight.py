@@ -155,7 +155,9 @@ def _without_plan(options: Options, progress: Progress, error: EmmsError) -> Ite
     samples: list[Any] = []
     preset = dataset_preset(options.dataset) if isinstance(options.dataset, str) else None
     found += _tried("dataset", lambda: samples.append(load_sample(options, open_cache(options, progress))))
-    for id in encoder_names(options, preset):
+    encoders: list[str] = []
+    found += _tried("label encoders", lambda: encoders.extend(encoder_names(options, preset)))
+    for id in encoders:
         found += _tried(f"label encoder {id}", lambda id=id: _find(id, options))  # type: ignore[misc]
     task = samples[0].task.id if samples else options.task or (preset.task if preset else None)
     if options.checkpoints or task:
