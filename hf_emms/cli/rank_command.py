@@ -26,7 +26,6 @@ from hf_emms.cli.rank_options import EVERYDAY, option_groups, options_from
 from hf_emms.errors import INTERRUPTED, EmmsError
 from hf_emms.formatting import format_bytes, pluralize
 from hf_emms.options import SETTINGS, Options
-from hf_emms.presets import encoder_sets
 
 if TYPE_CHECKING:
     from hf_emms.hub import Repo
@@ -287,6 +286,7 @@ def _print_preflight(found: Preflight) -> None:
 
 def _print_plan(plan: Plan, costs: Mapping[Repo, Cost], speed: Rate) -> None:
     from hf_emms.plan import DEFAULT_ENCODERS, Cost
+    from hf_emms.presets import encoder_presets
 
     if out.quiet:
         out.data("\n".join(candidate.id for candidate in plan.candidates))
@@ -297,7 +297,7 @@ def _print_plan(plan: Plan, costs: Mapping[Repo, Cost], speed: Rate) -> None:
         f"{pluralize(len(sample.codes), 'row')}, {pluralize(sample.n_read, 'input')}, "
         f"{pluralize(len(sample.label_texts), 'label text')}"
     )
-    default = {one.id for one in encoder_sets()[DEFAULT_ENCODERS]} if not plan.options.encoders else set()
+    default = set(encoder_presets()[DEFAULT_ENCODERS]) if not plan.options.encoders else set()
     for encoder in plan.encoders:
         which = f", of the default set {DEFAULT_ENCODERS!r}" if encoder.id in default else ""
         size = f"{format_bytes(costs[encoder].bytes)} to download"
