@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from hf_emms.cache import default_cache
 from hf_emms.engines.base import Progress
 from hf_emms.errors import EmmsError
 from hf_emms.features.feature_plan import check_config
@@ -171,7 +172,7 @@ def _without_plan(options: Options, progress: Progress, error: EmmsError) -> Ite
 
 def _find(id: str, options: Options) -> None:
     repo = resolve(id, "model")
-    needed_files(repo, listing(repo), code=options.trust_remote_code)
+    needed_files(repo, listing(repo), default_cache(options.cache), code=options.trust_remote_code)
 
 
 def _tried(what: str, check: Callable[[], Any], *, fatal: bool = True) -> Iterator[Problem]:
