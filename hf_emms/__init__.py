@@ -16,17 +16,31 @@ _HOMES = {
     "LabelTable": "hf_emms.scoring.label_basis",
     "Moments": "hf_emms.scoring.moments",
     "Ranking": "hf_emms.ranking",
-    "emms": "hf_emms.scoring.emms",
+    "embed_labels": "hf_emms.from_arrays",
+    "emms": "hf_emms.from_arrays",
     "rank": "hf_emms.pipeline",
+    "score": "hf_emms.from_arrays",
 }
 
-__all__ = ["EmmsError", "EmmsResult", "LabelTable", "Moments", "Ranking", "__version__", "emms", "rank"]
+__all__ = [
+    "EmmsError",
+    "EmmsResult",
+    "LabelTable",
+    "Moments",
+    "Ranking",
+    "__version__",
+    "embed_labels",
+    "emms",
+    "rank",
+    "score",
+]
 
 if TYPE_CHECKING:
     from hf_emms.errors import EmmsError
+    from hf_emms.from_arrays import embed_labels, emms, score
     from hf_emms.pipeline import rank
     from hf_emms.ranking import Ranking
-    from hf_emms.scoring.emms import EmmsResult, emms
+    from hf_emms.scoring.emms import EmmsResult
     from hf_emms.scoring.label_basis import LabelTable
     from hf_emms.scoring.moments import Moments
 

@@ -48,6 +48,9 @@ class Score(msgspec.Struct, frozen=True):
     folds: tuple[float, ...] = ()
     details: dict[str, Any] = {}
 
+    def __float__(self) -> float:
+        return self.value
+
 
 class Seconds(msgspec.Struct, frozen=True):
     """Wall time in seconds: of the features (loading, forward passes) and of all estimators."""

@@ -22,6 +22,7 @@ LAYERS = (
     "search",
     "space",
     "metrics",
+    "from_arrays",
     "engines",
     "features",
     "results",

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
         "--labels-key",
         "labels_keys",
         multiple=True,
-        help="Array (N, D2) or (N, D2, K); repeat for F-labels of different widths.  [default: label_embeddings]",
+        help="Array (N, D2) or (N, K, D2); repeat for F-labels of different widths.  [default: label_embeddings]",
     ),
     cloup.option("--codes-key", default="codes", show_default=True, help="Integers (N,): row of the table."),
     cloup.option("--table-key", "table_keys", multiple=True, help="Array (U, D2), one an F-label.  [default: table]"),
@@ -34,7 +34,9 @@ if TYPE_CHECKING:
 )
 @cloup.option_group(
     "Scoring",
-    cloup.option("--method", default="cv", show_default=True, help="cv, exact, one_pass or alternating."),
+    cloup.option(
+        "--method", default="emms_knn", show_default=True, help="emms_knn, cv, exact, one_pass or alternating."
+    ),
     cloup.option("--folds", type=click.IntRange(min=2), default=5, show_default=True, help="Of held-out scores."),
     cloup.option("--seed", type=int, default=0, show_default=True, help="Of the folds."),
 )
@@ -55,10 +57,10 @@ def score(
 ) -> None:
     """Score one .npz file with features and label embeddings.
 
-    It holds "features" (N, D1) and "label_embeddings" (N, D2) or (N, D2, K); for labels that repeat, "codes" (N,) and
+    It holds "features" (N, D1) and "label_embeddings" (N, D2) or (N, K, D2); for labels that repeat, "codes" (N,) and
     "table" (U, D2) instead.
     """
-    from hf_emms.scoring.emms import emms
+    from hf_emms.from_arrays import emms
 
     arrays = _arrays(file)
     features = _named(arrays, features_key, file, "--features-key")

@@ -12,7 +12,7 @@ from datasets import Features, List, Value
 
 from hf_emms.errors import EmmsError
 from hf_emms.formatting import pluralize
-from hf_emms.scoring.arrays import as_matrix, as_numpy
+from hf_emms.scoring.arrays import as_matrix, as_numpy, f_labels
 
 
 def alternatives() -> list[Features]:
@@ -109,9 +109,6 @@ def _array(column: pa.Array) -> np.ndarray:
 
 Kind = Literal["embeddings", "texts", "class ids"]
 
-# Nobody has so many F-labels; a width here is an array with its last two axes swapped.
-_MOST_F_LABELS = 64
-
 
 @dataclass(frozen=True)
 class Batch:
@@ -171,7 +168,7 @@ def checked(predictions: Any, references: Any, first_row: int = 0) -> Batch:
 
     Args:
         predictions: features (b, D1): array, tensor or lists.
-        references: label embeddings (b, D2) or (b, K, D2), or one class id or text a row.
+        references: label embeddings (b, D2), (b, K, D2) or (b, D2, K), or one class id or text a row.
         first_row: how many rows came before, for the messages.
 
     Raises:
@@ -226,11 +223,7 @@ def _references(value: Any) -> np.ndarray:
     if array.ndim == 1 and array.dtype.kind in "iub":
         return array.astype(np.int64)
     if array.ndim == 3 and array.size:
-        if array.shape[1] > max(_MOST_F_LABELS, array.shape[2]):
-            raise EmmsError(
-                f"references has shape {array.shape}: {array.shape[1]} F-labels of width {array.shape[2]}",
-                "the order is (N, K, D2): references = np.swapaxes(references, 1, 2)",
-            )
+        array = f_labels(array)
         return as_matrix(array.reshape(len(array), -1), "references").reshape(array.shape)
     if array.ndim != 2:
         raise EmmsError(

@@ -21,7 +21,7 @@ from hf_emms.metrics.batch import (
     features_of,
     to_arrow,
 )
-from hf_emms.metrics.compute import OPTIONS, options_from, score
+from hf_emms.metrics.compute import OPTIONS, ComputeOptions, options_from, score
 
 # Rows that wait before they are written: single rows would cost more than their bytes.
 WRITE_ROWS = 1000
@@ -77,7 +77,7 @@ class ScoreOfRows(evaluate.Metric):
             self.add_batch(predictions=predictions, references=references)
         try:
             self._write_waiting()
-            result: dict[str, Any] | None = super().compute(**{**self._defaults, **options})
+            result: dict[str, Any] | None = super().compute(settings=settings)
             return result
         except BaseException:
             self._forget()
@@ -100,9 +100,12 @@ class ScoreOfRows(evaluate.Metric):
         """Every form of predictions and references, as `evaluate.MetricInfo` wants them."""
         return alternatives()
 
-    def _compute(self, *, predictions: list[StoredRows], references: list[StoredRows], **options: Any) -> Any:
+    def _compute(
+        self, *, predictions: list[StoredRows], references: list[StoredRows], settings: ComputeOptions
+    ) -> dict[str, Any]:
+        """What evaluate calls at the end of `compute`, where rows were added before."""
         (rows,) = predictions
-        return score(rows, options_from(options))
+        return score(rows, settings)
 
     def _take(self, batch: Batch) -> None:
         if self.writer is None:

@@ -39,7 +39,7 @@ def as_labels(value: Any, rows: int) -> LabelTable:
     """Check label embeddings in any of the accepted forms.
 
     Args:
-        value: (N, D2), (N, D2, K), a list of K arrays (N, D2_k), or a `LabelTable`.
+        value: (N, D2), (N, K, D2), a list of K arrays (N, D2_k), or a `LabelTable`; see `f_labels` for the axes.
         rows: N, the number of feature rows.
 
     Raises:
@@ -53,21 +53,30 @@ def as_labels(value: Any, rows: int) -> LabelTable:
     if isinstance(value, (list, tuple)) and len(value) and np.ndim(value[0]) == 2:
         blocks = [as_matrix(block, f"label_embeddings[{k}]") for k, block in enumerate(value)]
     else:
-        blocks = _split_last_axis(_as_float_array(value, "label_embeddings"))
+        blocks = _split(_as_float_array(value, "label_embeddings"))
     for k, block in enumerate(blocks):
         _check_rows(len(block), rows, f"label_embeddings[{k}]", f"shape {block.shape}")
     return LabelTable.of_rows(blocks)
 
 
-def _split_last_axis(array: np.ndarray) -> list[np.ndarray]:
+def _split(array: np.ndarray) -> list[np.ndarray]:
     if array.ndim not in (2, 3) or 0 in array.shape:
         raise EmmsError(
-            f"label_embeddings has shape {array.shape}; it must be (N, D2), (N, D2, K), "
+            f"label_embeddings has shape {array.shape}; it must be (N, D2), (N, K, D2), "
             "a list of (N, D2_k) arrays or a LabelTable",
-            "for class ids build a LabelTable(codes, tables)",
+            "for class ids build a LabelTable(codes, tables), or call hf_emms.score(features, class_ids)",
         )
     _check_finite(array, "label_embeddings")
-    return [array] if array.ndim == 2 else [array[:, :, k] for k in range(array.shape[2])]
+    array = f_labels(array)
+    return [array] if array.ndim == 2 else [array[:, k] for k in range(array.shape[1])]
+
+
+def f_labels(array: np.ndarray) -> np.ndarray:
+    """K F-labels in one array, as (rows, K, D2), from (rows, K, D2) or the paper's (rows, D2, K).
+
+    The shorter axis is K: an embedding is wider than the number of encoders. K arrays in a list leave nothing open.
+    """
+    return array.swapaxes(1, 2) if array.ndim == 3 and array.shape[1] > array.shape[2] else array
 
 
 def _check_rows(found: int, rows: int, name: str, what: str) -> None:

@@ -15,9 +15,7 @@ from scipy.linalg import eigh, get_blas_funcs, get_lapack_funcs
 
 from hf_emms.errors import EmmsError
 from hf_emms.ranking import Score
-from hf_emms.scoring.arrays import as_labels, as_matrix
 from hf_emms.scoring.cross_validation import cross_validate
-from hf_emms.scoring.folds import check_folds, group_ids
 from hf_emms.scoring.linalg import minimise_quadratic, one_norm, project_simplex
 from hf_emms.scoring.moments import Moments
 from hf_emms.scoring.standardise import Standardised, standardise
@@ -36,10 +34,10 @@ class EmmsResult(Score, frozen=True, kw_only=True):
     """A `Score` by EMMS. Compare scores only within one dataset, sample and label set.
 
     `value` is minus the mean squared residual of the weighted, standardised F-label: higher is better, 0 is perfect.
-    `stderr` and `folds` are those of `cv`; `details` holds the weights, R² and ridge.
+    `stderr` and `folds` are those of held-out methods; `details` holds the weights, R² and ridge.
 
     Attributes:
-        method: "cv", "exact", "one_pass" or "alternating".
+        method: "emms_knn", "cv", "exact", "one_pass" or "alternating".
         n: rows.
         d1: feature width.
         trace: objective after every iteration (`alternating`), else empty.
@@ -49,9 +47,6 @@ class EmmsResult(Score, frozen=True, kw_only=True):
     n: int
     d1: int
     trace: tuple[float, ...] = ()
-
-    def __float__(self) -> float:
-        return self.value
 
     def to_dict(self) -> dict[str, Any]:
         """Plain values by name, as the properties and fields here name them."""
@@ -69,12 +64,12 @@ class EmmsResult(Score, frozen=True, kw_only=True):
 
     @property
     def r2(self) -> float:
-        """Share of the weighted F-label's variance that is explained (held out with `cv`)."""
+        """Share of the weighted F-label's variance that is explained (held out with `emms_knn` and `cv`)."""
         return float(self.details["r2"])
 
     @property
     def ridge(self) -> float | None:
-        """Ridge strength that held out best, relative to unit-variance features (`cv`), else None."""
+        """Ridge strength that held out best, relative to unit-variance features; None of in-sample methods."""
         ridge: float | None = self.details["ridge"]
         return ridge
 
@@ -82,49 +77,6 @@ class EmmsResult(Score, frozen=True, kw_only=True):
     def notes(self) -> tuple[str, ...]:
         """What a reader should know, in words."""
         return tuple(self.details["notes"])
-
-
-def emms(
-    features: Any,
-    label_embeddings: Any,
-    *,
-    method: str = "cv",
-    groups: Any = None,
-    folds: int = 5,
-    seed: int = 0,
-) -> EmmsResult:
-    """Score one set of features.
-
-    Args:
-        features: (N, D1), numpy or torch, one row a sample.
-        label_embeddings: the F-labels: (N, D2), (N, D2, K), a list of K arrays (N, D2_k), or a `LabelTable`.
-        method: "cv" (held-out ridge), "exact" (the paper's objective at its optimum), "one_pass" (the official
-            function without its factor D2²) or "alternating" (the paper's Algorithm 1).
-        groups: (N,), ids; rows of one group share a fold (five captions of one image). None: every row is its own.
-        folds: folds of the held-out score, at least 2 (ignored by the other methods).
-        seed: seed of the assignment of groups to folds.
-
-    Returns:
-        The score with its standard error, weights, R², n, d1 and ridge.
-
-    Raises:
-        EmmsError: NaN, Inf, empty, non-numeric or mismatched input, an unknown method, or too few rows or groups.
-
-    Example:
-        >>> import numpy as np
-        >>> rng = np.random.default_rng(0)
-        >>> features = rng.normal(size=(200, 8))
-        >>> labels = features @ rng.normal(size=(8, 4)) + 0.1 * rng.normal(size=(200, 4))
-        >>> round(emms(features, labels).r2, 2)
-        1.0
-    """
-    x = as_matrix(features, "features")
-    labels = as_labels(label_embeddings, len(x))
-    held_out = _method(method) is cross_validate
-    check_folds(folds, seed, fewest=2 if held_out else 1)
-    moments = Moments.like(labels, x.shape[1], folds=folds if held_out else 1, seed=seed)
-    moments.update_checked(x, labels, group_ids(groups, len(x)))
-    return score_moments(moments, method)
 
 
 def score_moments(moments: Moments, method: str = "cv") -> EmmsResult:
@@ -145,7 +97,7 @@ def score_moments(moments: Moments, method: str = "cv") -> EmmsResult:
 
 def _method(name: str) -> Callable[[Standardised], Score]:
     if name not in METHODS:
-        raise EmmsError(f"unknown method {name!r}", f"choose one of {', '.join(METHODS)}")
+        raise EmmsError(f"unknown method {name!r} of moments", f"choose one of {', '.join(METHODS)}")
     return METHODS[name]
 
 

@@ -72,18 +72,17 @@ class Estimator:
 
 def _emms(method: str) -> Callable[[ScoringInputs], Score]:
     def score(inputs: ScoringInputs) -> Score:
-        found = inputs.held_out if method == "cv" else score_moments(inputs.moments, method)
-        return Score(found.value, found.stderr, found.folds, found.details)
+        return inputs.held_out if method == "cv" else score_moments(inputs.moments, method)
 
     return score
 
 
-def _emms_knn(inputs: ScoringInputs) -> Score:
+def _emms_knn(inputs: ScoringInputs) -> EmmsResult:
     alone = inputs.held_out
     assert alone.ridge is not None
     found, neighbours = stack(*inputs.rows, folds=inputs.moments.folds, seed=inputs.moments.seed, ridge=alone.ridge)
     details = {**found.details, "neighbours": neighbours, "notes": list(alone.notes)}
-    return Score(found.value, found.stderr, found.folds, details)
+    return EmmsResult(found.value, found.stderr, found.folds, details, method="emms_knn", n=alone.n, d1=alone.d1)
 
 
 ESTIMATORS: Registry[Estimator] = Registry(
@@ -109,6 +108,27 @@ ESTIMATORS: Registry[Estimator] = Registry(
     ),
     names=lambda estimator: (estimator.name,),
 )
+
+
+# Method of `hf_emms.emms` → estimator.
+METHODS = {
+    "emms_knn": "emms_knn",
+    "cv": "emms",
+    "exact": "emms_exact",
+    "one_pass": "emms_one_pass",
+    "alternating": "emms_alternating",
+}
+
+
+def get_method(name: str) -> Estimator:
+    """The estimator behind a method of EMMS, which may also be named as estimators are.
+
+    Raises:
+        EmmsError: no such method.
+    """
+    if name not in METHODS and name not in METHODS.values():
+        raise EmmsError(f"unknown method {name!r}", f"choose one of {', '.join(METHODS)}")
+    return ESTIMATORS[METHODS.get(name, name)]
 
 
 def get_estimator(name: str) -> Estimator:

@@ -1,14 +1,17 @@
-"""Which fold a row belongs to: a hash of its group, so neither order nor sharding can change it."""
+"""Which fold a row belongs to: a hash of its group or of its features; neither order nor sharding can change it."""
 
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Iterable
 from typing import Any
 
 import numpy as np
+from xxhash import xxh3_64_intdigest
 
 from hf_emms.errors import EmmsError
 from hf_emms.formatting import pluralize
+from hf_emms.scoring.linalg import steps
 
 # Sums are held for every fold.
 MAX_FOLDS = 1000
@@ -49,15 +52,33 @@ def assign_folds(groups: Any, folds: int, seed: int) -> np.ndarray:
 
 
 def group_ids(groups: Any, rows: int) -> np.ndarray:
-    """uint64 key of every row's group; a row is its own group when `groups` is None."""
-    if groups is None:
-        return np.arange(rows, dtype=np.uint64)
+    """uint64 key of every row's group, of ids (N,).
+
+    Raises:
+        EmmsError: groups of another type, or not one a row.
+    """
     keys = _group_keys(groups)
     if len(keys) != rows:
         raise EmmsError(
             f"groups has {pluralize(len(keys), 'entry', 'entries')} but features has {pluralize(rows, 'row')}",
             "pass one group id a row",
         )
+    return keys
+
+
+def groups_by_content(batches: Iterable[np.ndarray]) -> np.ndarray:
+    """uint64 keys of groups that are rows of equal features, of batches (b, D1); of rows all equal, each is its own."""
+    keys = np.concatenate([content_keys(batch) for batch in batches])
+    return keys if (keys != keys[:1]).any() else np.arange(len(keys), dtype=np.uint64)
+
+
+def content_keys(features: np.ndarray) -> np.ndarray:
+    """uint64 hash of every row of features in float32, (N, D1) → (N,): the same in any batch and process."""
+    keys = np.empty(len(features), dtype=np.uint64)
+    for part, _ in steps(features.shape):
+        with np.errstate(over="ignore"):
+            rows = np.ascontiguousarray(features[part], dtype=np.float32)
+        keys[part] = np.fromiter(map(xxh3_64_intdigest, rows), np.uint64, count=len(rows))
     return keys
 
 

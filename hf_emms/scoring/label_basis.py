@@ -85,6 +85,11 @@ class LabelTable:
     def widths(self) -> tuple[int, ...]:
         return tuple(int(table.shape[1]) for table in self.tables)
 
+    @property
+    def embeddings(self) -> tuple[np.ndarray, ...]:
+        """The F-labels of the rows: K arrays (N, D2_k)."""
+        return tuple(table[self.codes] for table in self.tables)
+
     def take(self, rows: Sequence[int] | np.ndarray | slice) -> LabelTable:
         """The same tables with the codes of some rows only."""
         return replace(self, codes=self.codes[rows])

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 from zipfile import BadZipFile
 
 import numpy as np
@@ -12,9 +12,12 @@ import numpy as np
 from hf_emms.atomic_files import atomic_file
 from hf_emms.errors import EmmsError
 from hf_emms.scoring.arrays import as_labels, as_matrix
-from hf_emms.scoring.folds import assign_folds, check_folds, group_ids
+from hf_emms.scoring.folds import assign_folds, check_folds, content_keys, group_ids
 from hf_emms.scoring.label_basis import ColumnBasis, LabelBasis, LabelTable, TextBasis
 from hf_emms.scoring.sums import Gathered, Rows, Sums
+
+if TYPE_CHECKING:
+    from hf_emms.scoring.emms import EmmsResult
 
 FORMAT = 1
 
@@ -43,9 +46,11 @@ class Moments:
         >>> moments = Moments(d1=4, widths=[3])
         >>> for start in (0, 50):
         ...     rows = np.random.default_rng(start).normal(size=(50, 7))
-        ...     moments.update(rows[:, :4], rows[:, 4:], groups=range(start, start + 50))
+        ...     moments.update(rows[:, :4], rows[:, 4:])
         >>> moments.n
         100
+        >>> moments.score().r2 < 0.1  # these labels are noise
+        True
     """
 
     def __init__(
@@ -84,9 +89,8 @@ class Moments:
 
         Args:
             features: (b, D1), numpy or torch.
-            labels: (b, D2), (b, D2, K), a list of (b, D2_k) or a `LabelTable` with the tables given at the start.
-            groups: (b,) integers, strings or bytes; rows of one group share a fold. None: every row is a group of its
-                own, numbered in the order of arrival (pass ids when shards are to be merged).
+            labels: (b, D2), (b, K, D2), a list of (b, D2_k) or a `LabelTable` with the tables given at the start.
+            groups: (b,) integers, strings or bytes; rows of one group share a fold. None: rows of equal features do.
 
         Raises:
             EmmsError: bad values, or shapes other than those given at the start.
@@ -94,7 +98,7 @@ class Moments:
         x = as_matrix(features, "features")
         if x.shape[1] != self.d1:
             raise EmmsError(f"features has shape {x.shape} but these moments were made for d1={self.d1}")
-        ids = group_ids(range(self.n, self.n + len(x)) if groups is None else groups, len(x))
+        ids = content_keys(x) if groups is None else group_ids(groups, len(x))
         self.update_checked(x, as_labels(labels, len(x)), ids)
 
     def update_checked(self, x: np.ndarray, labels: LabelTable, ids: np.ndarray) -> None:
@@ -111,6 +115,19 @@ class Moments:
         self._buffer.append(Rows.of(x[order], y.joined(), folds[order]))
         if sum(map(len, self._buffer)) > self.capacity:
             self._flush()
+
+    def score(self, method: str = "cv") -> EmmsResult:
+        """The EMMS score of all rows so far, see `hf_emms.emms`.
+
+        Args:
+            method: any but "emms_knn", which needs the rows themselves.
+
+        Raises:
+            EmmsError: no rows, constant labels, an unknown method, or rows in one fold only.
+        """
+        from hf_emms.scoring.emms import score_moments
+
+        return score_moments(self, method)
 
     def merge(self, other: Moments) -> Moments:
         """The moments of both sets of rows, as a new object.

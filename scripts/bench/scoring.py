@@ -77,7 +77,7 @@ def run(options: argparse.Namespace) -> None:
         "official": lambda: plain_one_pass(x, z),
         "products": lambda: (x.T @ x, x.T @ flat),
         "exact": lambda: emms(x, z, method="exact"),
-        "cv": lambda: emms(x, z),
+        "cv": lambda: emms(x, z, method="cv"),
     }
     _report("captions: N=5,000 D1=768 D2=1,024 K=3, dense float32", interleave(contestants, options.rounds))
     x, labels = classes_problem()
@@ -85,7 +85,7 @@ def run(options: argparse.Namespace) -> None:
     contestants |= {
         "products": lambda: x.T @ x,
         "exact": lambda: emms(x, labels, method="exact"),
-        "cv": lambda: emms(x, labels),
+        "cv": lambda: emms(x, labels, method="cv"),
     }
     title = "classes: N=20,000 D1=2,048, 100 classes, D2=1,024 K=3, float32"
     _report(title, interleave(contestants, max(2, options.rounds // 2)))

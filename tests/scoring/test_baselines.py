@@ -7,7 +7,7 @@ from scipy.stats import multivariate_normal
 from hf_emms import EmmsError, LabelTable, Moments
 from hf_emms.scoring.baselines import knn, logme
 from hf_emms.scoring.estimators import ESTIMATORS, ScoringInputs, get_estimator
-from hf_emms.scoring.folds import group_ids
+from hf_emms.scoring.folds import groups_by_content
 
 
 def classes(seed=0, n=200, d1=8, u=4, noise=1.0):
@@ -24,7 +24,7 @@ def moments_of(x, labels):
 
 
 def inputs_of(x, labels):
-    return ScoringInputs(moments_of(x, labels), x, labels, group_ids(None, len(x)))
+    return ScoringInputs(moments_of(x, labels), x, labels, groups_by_content([x]))
 
 
 def slow_logme(x, y):

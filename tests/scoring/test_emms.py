@@ -78,7 +78,7 @@ def test_reproduces_the_reference_values(problem):
 @pytest.mark.parametrize("d1", [10, 60])
 def test_held_out_score_is_what_refitting_on_rows_gives(d1):
     x, z = small_problem(d1=d1)
-    result = emms(x, z)
+    result = emms(x, z, method="cv", groups=range(len(x)))
     expected = []
     for ridge in RIDGES:
         residual = held_out_by_rows(x, z, ridge)
@@ -112,7 +112,7 @@ def test_every_form_of_the_same_labels_gives_the_same_score(method):
 
 def test_a_ridge_chosen_on_some_columns_and_folds_is_as_good_as_the_best():
     x, z = small_problem(n=900, d1=600, widths=(130, 130), latent=12)
-    result = emms(x, z)
+    result = emms(x, z, method="cv", groups=range(len(x)))
     losses = []
     for ridge in RIDGES:
         residual = held_out_by_rows(x, z, ridge)
@@ -178,7 +178,7 @@ def test_columns_that_carry_nothing_change_nothing(method, dtype):
     constant = np.full((200, 1), 3.5, dtype)
     jitter = (1000 + 1e-5 * np.random.default_rng(3).normal(size=(200, 1))).astype(np.float32).astype(dtype)
     padded = np.hstack([x, constant, jitter] if dtype == np.float32 else [x, constant])
-    expected, result = emms(x, z, method=method), emms(padded, z, method=method)
+    expected, result = (emms(features, z, method=method, groups=range(200)) for features in (x, padded))
     assert result.score == pytest.approx(expected.score, abs=1e-6)
     assert "do not vary" in " ".join(result.notes)
 
@@ -241,7 +241,9 @@ def test_groups_may_be_strings_and_decide_the_folds_alone():
         (lambda x, z: (x[:-1], z), r"label_embeddings\[0\] has shape \(120, 6\) but features has 119 rows"),
         (lambda x, z: (x.astype(complex), z), r"features has dtype complex128 and shape \(120, 10\)"),
         (lambda x, z: (x.astype(object), z), r"features has dtype object"),
-        (lambda x, z: (x, np.array(["cat"] * 120)), r"label_embeddings has dtype <U3"),
+        (lambda x, z: (x, np.arange(120)), r"labels are class ids, 120 different ones in 120 rows"),
+        (lambda x, z: (x, [f"a {i}" for i in range(120)]), r"labels are texts, 120 different ones in 120 rows"),
+        (lambda x, z: (x, np.array([b"cat"] * 120)), r"label_embeddings has dtype \|S3"),
         (lambda x, z: ([[1.0, 2.0], [3.0]], z), r"features is not a rectangular array"),
         (lambda x, z: (x, np.zeros((120, 4))), r"label_embeddings\[0\] does not vary over 120 rows"),
         (lambda x, z: (x, LabelTable(np.zeros(119, int), (np.eye(2),))), r"label_embeddings has 119 codes"),

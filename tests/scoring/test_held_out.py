@@ -29,7 +29,8 @@ def rows_and_labels(kind: str) -> tuple[np.ndarray, LabelTable, np.ndarray]:
 def test_both_sides_of_a_fold_are_sums_over_rows_about_the_training_mean(kind: str, dtype: type) -> None:
     x, labels, y = rows_and_labels(kind)
     moments = Moments.like(labels, x.shape[1], folds=FOLDS)
-    moments.update(x.astype(dtype), [table.astype(dtype) for table in labels.tables] if labels.dense else labels)
+    batch = [table.astype(dtype) for table in labels.tables] if labels.dense else labels
+    moments.update(x.astype(dtype), batch, groups=range(ROWS))
     statistics = standardise(moments)
     x = (x - x.mean(axis=0)) / x.std(axis=0)
     member = assign_folds(np.arange(ROWS, dtype=np.uint64), FOLDS, 0)
@@ -54,12 +55,12 @@ def test_labels_wider_than_features_score_as_their_parts_do(loud: float) -> None
     hidden = rng.normal(size=(300, 8))
     x = hidden @ rng.normal(size=(8, 90)) + rng.normal(size=(300, 90)) + loud * rng.normal(size=(300, 1))
     z = hidden @ rng.normal(size=(8, 120)) + 3 * rng.normal(size=(300, 120))
-    wide = emms(x, z)
-    parts = [emms(x, part) for part in np.split(z, 2, axis=1)]
+    wide = emms(x, z, method="cv")
+    parts = [emms(x, part, method="cv") for part in np.split(z, 2, axis=1)]
     assert all(part.ridge == wide.ridge for part in parts)
     assert wide.score == pytest.approx(np.mean([part.score for part in parts]), rel=1e-9)
     assert wide.folds == pytest.approx(np.mean([part.folds for part in parts], axis=0), rel=1e-9)
-    single = emms(x.astype(np.float32), z.astype(np.float32))
+    single = emms(x.astype(np.float32), z.astype(np.float32), method="cv")
     assert single.score == pytest.approx(wide.score, rel=1e-5)
 
 
@@ -92,7 +93,7 @@ def test_the_ridge_that_is_found_on_some_folds_is_the_best_of_their_neighbours()
     hidden = rng.normal(size=(1300, 5))
     x = hidden @ rng.normal(size=(5, 520)) + rng.normal(size=(1300, 520))
     z = hidden @ rng.normal(size=(5, 20)) + 3 * rng.normal(size=(1300, 20))
-    result = emms(x, z)
+    result = emms(x, z, method="cv", groups=range(1300))
     x, z = ((block - block.mean(axis=0)) / block.std(axis=0) for block in (x, z))
     member = assign_folds(np.arange(1300, dtype=np.uint64), 5, 0)
     losses = np.zeros(len(RIDGES))

@@ -16,7 +16,7 @@ import hf_emms
 from hf_emms import EmmsError, LabelTable, Moments
 from hf_emms.scoring.baselines import nearest
 from hf_emms.scoring.estimators import ESTIMATORS, Score, ScoringInputs
-from hf_emms.scoring.folds import assign_folds, group_ids
+from hf_emms.scoring.folds import assign_folds, group_ids, groups_by_content
 from hf_emms.scoring.stacking import NEIGHBOURS
 
 SETTINGS = settings(deadline=None, max_examples=25, suppress_health_check=[HealthCheck.too_slow])
@@ -37,7 +37,7 @@ def problem(rows: int, width: int, *, texts: int | None = None, seed: int = 0) -
 
 
 def scored(name: str, x: np.ndarray, labels: LabelTable, groups: object = None, folds: int = 5) -> Score:
-    keys = group_ids(groups, len(x))
+    keys = groups_by_content([x]) if groups is None else group_ids(groups, len(x))
     moments = Moments.like(labels, x.shape[1], folds=folds)
     moments.update(x, labels, keys)
     return ESTIMATORS[name].score(ScoringInputs(moments, x, labels, keys))
@@ -56,7 +56,7 @@ def slow_score(x: np.ndarray, labels: LabelTable, ridge: float, share: float, we
     ]
     z = sum(weight * block for weight, block in zip(weights, padded, strict=True))
     x = StandardScaler().fit_transform(x)
-    folds = assign_folds(group_ids(None, len(x)), 5, 0)
+    folds = assign_folds(np.arange(len(x), dtype=np.uint64), 5, 0)
     left = np.empty_like(z)
     for fold in range(5):
         held, rest = folds == fold, folds != fold
@@ -69,7 +69,7 @@ def slow_score(x: np.ndarray, labels: LabelTable, ridge: float, share: float, we
 @pytest.mark.parametrize(("width", "texts"), [(12, None), (12, 7), (260, None), (260, 7)])
 def test_the_score_is_what_its_definition_says_and_no_other_mixture_is_better(width: int, texts: int | None) -> None:
     x, labels = problem(200, width, texts=texts)
-    found = scored("emms_knn", x, labels)
+    found = scored("emms_knn", x, labels, groups=range(200))
     share, ridge, weights = (found.details[name] for name in ("neighbours", "ridge", "weights"))
     assert found.value == pytest.approx(slow_score(x, labels, ridge, share, weights), rel=1e-6)
     for other, one in product((share - 0.05, share, share + 0.05), (weights[0] - 0.05, weights[0], weights[0] + 0.05)):
@@ -105,7 +105,9 @@ def test_copies_of_a_row_in_its_own_group_are_no_neighbours(texts: int | None) -
     copied = labels.take(twice)
     apart = scored("emms_knn", x[twice], copied, groups=twice)
     assert apart.value == pytest.approx(scored("emms_knn", x, labels).value, rel=0.1)
-    assert scored("emms_knn", x[twice], copied).value > 0.85 * apart.value
+    assert scored("emms_knn", x[twice], copied, groups=np.arange(300)).value > 0.85 * apart.value
+    # Without ids, rows of equal features are a group.
+    assert scored("emms_knn", x[twice], copied).value == pytest.approx(apart.value, rel=0.1)
 
 
 @SETTINGS
