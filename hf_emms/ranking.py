@@ -1,6 +1,6 @@
 """A ranking: plain, schema-versioned data that every table, card and page is made from.
 
-The leaderboard Space is published with this module; it imports nothing but msgspec, numpy and `hf_emms.errors`.
+The leaderboard Space is published with this module; it imports nothing but msgspec, numpy and what is published too.
 """
 
 from __future__ import annotations
@@ -16,6 +16,7 @@ import msgspec
 import numpy as np
 
 from hf_emms.errors import EmmsError
+from hf_emms.ranking_methods import RankingMethods
 
 SCHEMA_VERSION = 2
 
@@ -117,7 +118,7 @@ class Encoder(msgspec.Struct, frozen=True):
     weight: float | None = None
 
 
-class Ranking(msgspec.Struct, frozen=True, kw_only=True):
+class Ranking(RankingMethods, msgspec.Struct, frozen=True, kw_only=True):
     """Checkpoints in order, with everything that is needed to get the same order again.
 
     A score shows which checkpoint suits *this* dataset, sample and label set better; scores of two rankings

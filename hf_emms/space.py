@@ -19,7 +19,15 @@ from hf_emms.errors import EmmsError
 
 _LEFT_OUT = ("*.pyc", "__pycache__/*", "*/__pycache__/*", "results/*", ".*")
 # The modules of this package that the Space uses. None imports anything else of it.
-_SHIPPED = ("atomic_files.py", "errors.py", "formatting.py", "ranking.py", "views.py", "merging.py")
+_SHIPPED = (
+    "atomic_files.py",
+    "errors.py",
+    "formatting.py",
+    "ranking.py",
+    "ranking_methods.py",
+    "views.py",
+    "merging.py",
+)
 # Modules that a newer version no longer has are deleted; other files of the owner stay.
 _REPLACED = ("leaderboard/*", "hf_emms/*")
 

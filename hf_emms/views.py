@@ -6,6 +6,7 @@ The leaderboard Space is published with this module.
 from __future__ import annotations
 
 import csv
+import html
 import io
 import math
 from collections.abc import Iterable, Sequence
@@ -52,6 +53,24 @@ def to_markdown(ranking: Ranking, *, top: int | None = None) -> str:
     lines = markdown_table(header, rows, left=("checkpoint",))
     failed = [f"- {escaped(name)}: {escaped(error)}" for name, error in failures(ranking)] if top is None else []
     return "\n".join([*lines, *(["", "Failed:", "", *failed] if failed else [])]) + "\n"
+
+
+def to_html(ranking: Ranking) -> str:
+    """The rounded table in HTML, failed rows below it."""
+    header, rows = cells(ranking)
+    lines = ["<table>", f"<thead>{_html_row('th', header)}</thead>", "<tbody>"]
+    lines += [_html_row("td", row) for row in rows]
+    lines += ["</tbody>", "</table>"]
+    lines += [f"<p>failed: {html.escape(f'{name}: {error}')}</p>" for name, error in failures(ranking)]
+    return "\n".join(lines)
+
+
+def _html_row(tag: str, row: Sequence[str]) -> str:
+    aligned = ["left" if place == 1 else "right" for place in range(len(row))]
+    made = (
+        f'<{tag} style="text-align:{side}">{html.escape(cell)}</{tag}>' for side, cell in zip(aligned, row, strict=True)
+    )
+    return f"<tr>{''.join(made)}</tr>"
 
 
 def to_text(ranking: Ranking) -> str:

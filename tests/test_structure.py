@@ -29,12 +29,14 @@ LAYERS = (
     "data",
     "presets",
     "evaluation",
+    "plots",
     "cards",
     "merging",
     "views",
     "tasks",
     "scoring",
     "ranking",
+    "ranking_methods",
     "plugins",
     "hub",
     "demo",
@@ -44,6 +46,8 @@ LAYERS = (
     "errors",
     "atomic_files",
 )
+# Methods of a record that call what is above it: it is imported in the method.
+CONVENIENCES = ("ranking_methods",)
 LAZY = ("torch", "transformers", "datasets", "torchvision", "gradio", "evaluate", "pyarrow")
 
 
@@ -66,7 +70,10 @@ def imported_names(tree):
 
 
 def layers_imported(path):
-    for name in imported_names(ast.parse(path.read_text())):
+    tree = ast.parse(path.read_text())
+    if layer_of(path) in CONVENIENCES:
+        tree = ast.Module([node for node in tree.body if isinstance(node, ast.ImportFrom)], [])
+    for name in imported_names(tree):
         package, _, rest = name.partition(".")
         if package == "hf_emms" and rest != "__version__":
             layer = rest.partition(".")[0]

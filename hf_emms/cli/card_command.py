@@ -109,16 +109,7 @@ def read_ranking(file: Path) -> Ranking:
     """
     from hf_emms.ranking import Ranking
 
-    if file.suffix == ".parquet":
-        return Ranking.from_parquet(file)
-    try:
-        return Ranking.from_json(file.read_bytes())
-    except OSError as error:
-        raise EmmsError(
-            f"cannot read {file}: {error.strerror or error}", "hf-emms rank … --output FILE.json writes a ranking"
-        ) from error
-    except EmmsError as error:
-        raise EmmsError(f"{file}: {error.message}", error.hint) from error
+    return Ranking.load(file)
 
 
 def _allowed(id: str, kind: Kind, push: bool, create_pr: bool, dry_run: bool) -> Account | None:
