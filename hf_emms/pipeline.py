@@ -7,7 +7,7 @@ import hashlib
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import closing
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 import msgspec
 import numpy as np
@@ -18,6 +18,7 @@ from hf_emms.engines.base import Progress, Silent, Work, versions
 from hf_emms.errors import EmmsError
 from hf_emms.formatting import pluralize
 from hf_emms.hub import Repo
+from hf_emms.models_in_memory import renamed, saved_models
 from hf_emms.options import DEFAULT_MAX_SAMPLES, SETTINGS, Options
 from hf_emms.plan import Plan, engine_for, open_cache, plan, row_key
 from hf_emms.ranking import Encoder, Ranking, Row, emms_score, ranked
@@ -26,17 +27,26 @@ from hf_emms.scoring.label_basis import LabelTable
 from hf_emms.views import with_advice
 
 if TYPE_CHECKING:
+    from os import PathLike
+
     import datasets
+    import pandas as pd  # type: ignore[import-untyped]
+    import transformers
 
     from hf_emms.options import LabelForm, References, Sampling
+
+    DatasetLike: TypeAlias = (
+        str | PathLike[str] | datasets.Dataset | datasets.DatasetDict | pd.DataFrame | list[dict[str, Any]]
+    )
+    CheckpointLike: TypeAlias = str | PathLike[str] | transformers.PreTrainedModel | transformers.Pipeline
 
 # Part of the key of every label table: raise it when the same texts give other embeddings.
 LABELS_VERSION = 1
 
 
 def rank(
-    dataset: str | datasets.Dataset,
-    checkpoints: str | Iterable[str] | None = None,
+    dataset: DatasetLike,
+    checkpoints: CheckpointLike | Iterable[CheckpointLike] | None = None,
     *,
     task: str | None = None,
     config: str | None = None,
@@ -71,8 +81,10 @@ def rank(
     """Ranks checkpoints for a dataset without fine-tuning any of them.
 
     Args:
-        dataset: a preset name, a Hub dataset id, a folder or file, or a `datasets.Dataset`.
-        checkpoints: Hub model ids (``ORG/NAME[@REVISION]``) or folders; the task's preset list by default.
+        dataset: a preset name, a Hub dataset id, a folder or file, a `datasets.Dataset` or `DatasetDict`, a pandas
+            DataFrame, or a list of dictionaries, one a row.
+        checkpoints: Hub model ids (``ORG/NAME[@REVISION]``), folders, and models or pipelines of transformers, in any
+            mixture; the task's preset list by default.
         task: the Hub's task id; inferred from the columns by default.
         config: dataset configuration.
         split: dataset split.
@@ -120,15 +132,16 @@ def rank(
         'emms-demo/bert-distilled'
     """
     given = locals()
-    options = Options.of(**{name: value for name, value in given.items() if name in SETTINGS})
     progress = progress or Silent()
-    if engine == "jobs":
-        if job is None:
-            raise EmmsError(
-                "engine='jobs' needs to know where the ranking comes back", "job=JobSettings('ORG/emms-results')"
-            )
-        return ranking_job.follow(ranking_job.start(options, job), progress.noted)
-    return run(plan(options, progress), progress)
+    with saved_models(checkpoints) as (given["checkpoints"], names):
+        options = Options.of(**{name: value for name, value in given.items() if name in SETTINGS})
+        if engine == "jobs":
+            if job is None:
+                raise EmmsError(
+                    "engine='jobs' needs to know where the ranking comes back", "job=JobSettings('ORG/emms-results')"
+                )
+            return ranking_job.follow(ranking_job.start(options, job), progress.noted)
+        return renamed(run(plan(options, progress), progress), names)
 
 
 def run(plan: Plan, progress: Progress) -> Ranking:

@@ -22,6 +22,7 @@ LAYERS = (
     "search",
     "space",
     "metrics",
+    "models_in_memory",
     "from_arrays",
     "engines",
     "features",

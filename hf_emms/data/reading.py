@@ -128,7 +128,7 @@ class JoinedImages:
 
 
 def open_memory(name: str, repo: Repo, dataset: Any, split: str | None) -> Source:
-    """Wraps a Dataset, DatasetDict or their streaming forms.
+    """Wraps a Dataset, DatasetDict, their streaming forms, a pandas DataFrame, or a list of dictionaries.
 
     Raises:
         EmmsError: no such split, or something that is no dataset.
@@ -139,10 +139,14 @@ def open_memory(name: str, repo: Repo, dataset: Any, split: str | None) -> Sourc
     if isinstance(dataset, Mapping):
         split = choose_split(name, list(dataset), split, notes)
         dataset = dataset[split]
+    elif hasattr(dataset, "iloc"):  # of pandas; its images stay images
+        dataset = datasets.Dataset.from_dict(dataset.to_dict("list"))
+    elif isinstance(dataset, list) and dataset and all(isinstance(row, Mapping) for row in dataset):
+        dataset = datasets.Dataset.from_list(dataset)
     if not isinstance(dataset, (datasets.Dataset, datasets.IterableDataset)):
         raise EmmsError(
             f"dataset is a {type(dataset).__name__}",
-            "pass a Hub id, a preset name, a folder, or a datasets.Dataset",
+            "pass a Hub id, a preset name, a folder, a datasets.Dataset or a DataFrame",
         )
     total = dataset.num_rows if isinstance(dataset, datasets.Dataset) else None
     rows = dataset if total is not None else _with_features(name, dataset)

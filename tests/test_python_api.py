@@ -1,0 +1,210 @@
+"""What people type from memory works: arrays, moments, the metric, rankings; docs/python.md explains each."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import datasets
+import evaluate
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+
+import hf_emms
+from hf_emms.demo import folder_of
+from tests.helpers.rankings import ranking as ranking_of
+
+GOOD, POOR = "emms-demo/bert-distilled", "emms-demo/bert-random"
+
+SNIPPETS = {
+    # Arrays
+    "the score of arrays": "assert float(hf_emms.emms(X, Z)) == hf_emms.emms(X, Z).score <= 0",
+    "it is what rankings are ordered by": 'assert hf_emms.emms(X, Z) == hf_emms.emms(X, Z, method="emms_knn")',
+    "methods by name": """
+        for method in ("emms_knn", "cv", "exact", "one_pass", "alternating"):
+            assert hf_emms.emms(X, Z, method=method).method == method
+    """,
+    "methods as estimators are named": """
+        assert hf_emms.emms(X, Z, method="emms_exact").score == hf_emms.emms(X, Z, method="exact").score
+    """,
+    "what a result holds": """
+        result = hf_emms.emms(X, Z)
+        assert (result.n, result.d1, len(result.weights), len(result.folds)) == (200, 12, 1, 5)
+        assert result.r2 > 0.5 and result.stderr > 0 and result.to_dict()["score"] == result.score
+    """,
+    "any estimator": """
+        logme = hf_emms.score(X, ids, estimator="logme")
+        assert float(logme) > float(hf_emms.score(noise, ids, estimator="logme"))
+    """,
+    "the default of score": "assert float(hf_emms.score(X, Z)) == float(hf_emms.emms(X, Z))",
+    "every estimator by class ids": """
+        for name in ("emms_knn", "emms", "emms_exact", "logme", "logme_flabels", "hscore", "knn"):
+            assert float(hf_emms.score(X, ids, estimator=name)) > float(hf_emms.score(noise, ids, estimator=name))
+    """,
+    "class names": "assert float(hf_emms.score(X, texts)) == float(hf_emms.score(X, ids))",
+    "texts that encoders embed": """
+        score = hf_emms.score(X, texts, encoders="demo")
+        assert float(score) > float(hf_emms.score(noise, texts, encoders="demo"))
+    """,
+    "a column of a data frame": 'assert hf_emms.score(X, frame["label"], estimator="knn").value > 0.5',
+    "embed labels once, score many": """
+        labels = hf_emms.embed_labels(texts, "demo")
+        assert hf_emms.emms(X, labels).score > hf_emms.emms(noise, labels).score
+    """,
+    "embeddings as arrays": """
+        one, two, three = hf_emms.embed_labels(texts, encoders=["demo"]).embeddings
+        assert len(one) == 200
+        hf_emms.emms(X, [one, two, three])
+    """,
+    "both orders of axes are one score": """
+        stacked = np.stack([Z, Z2], axis=1)
+        assert hf_emms.emms(X, stacked).score == hf_emms.emms(X, np.stack([Z, Z2], axis=2)).score
+        assert hf_emms.emms(X, stacked).score == hf_emms.emms(X, [Z, Z2]).score
+    """,
+    "labels of different widths": "assert len(hf_emms.emms(X, [Z, Z2[:, :5]]).weights) == 2",
+    "tensors": "assert hf_emms.emms(torch.tensor(X), torch.tensor(Z)).score == hf_emms.emms(X, Z).score",
+    "groups": 'hf_emms.emms(X, Z, groups=[f"image {row // 5}" for row in range(200)])',
+    "the order of rows does not matter": """
+        assert hf_emms.emms(X[::-1], Z[::-1]).score == pytest.approx(hf_emms.emms(X, Z).score, abs=1e-9)
+    """,
+    "a label table": "hf_emms.emms(X, hf_emms.LabelTable(ids, (np.eye(3),)))",
+    "errors are values' errors": """
+        with pytest.raises(ValueError, match="features has shape"):
+            hf_emms.emms(X[0], Z)
+    """,
+    # Moments
+    "moments in batches": """
+        moments = hf_emms.Moments(d1=12, widths=[16])
+        for start in range(0, 200, 50):
+            moments.update(X[start : start + 50], Z[start : start + 50])
+        assert hf_emms.emms(moments).score == pytest.approx(hf_emms.emms(X, Z, method="cv").score, abs=1e-9)
+        assert moments.score().score == hf_emms.emms(moments).score
+    """,
+    "moments of two machines": """
+        halves = [hf_emms.Moments(12, [16]) for _ in range(2)]
+        for number, half in enumerate(halves):
+            half.update(X[number::2], Z[number::2])
+        whole = halves[0].merge(halves[1])
+        assert whole.score().score == pytest.approx(hf_emms.emms(X, Z, method="cv").score, abs=1e-9)
+    """,
+    "moments on disk": """
+        moments = hf_emms.Moments(12, [16])
+        moments.update(X, Z)
+        moments.save(folder / "moments.npz")
+        assert hf_emms.Moments.load(folder / "moments.npz").score().score == pytest.approx(moments.score().score)
+    """,
+    "any estimator of sums": """
+        moments = hf_emms.Moments.like(hf_emms.LabelTable(ids, (np.eye(3),)), 12)
+        moments.update(X, hf_emms.LabelTable(ids, (np.eye(3),)))
+        assert float(hf_emms.score(moments, estimator="logme")) == pytest.approx(
+            float(hf_emms.score(X, ids, estimator="logme"))
+        )
+    """,
+    # The metric
+    "the metric": """
+        found = metric().compute(predictions=X, references=Z)
+        assert found["score"] == pytest.approx(hf_emms.emms(X, Z).score)
+    """,
+    "the metric in batches": """
+        emms = metric()
+        for start in range(0, 200, 50):
+            emms.add_batch(predictions=X[start : start + 50], references=Z[start : start + 50])
+        assert emms.compute()["score"] == pytest.approx(hf_emms.emms(X, Z).score)
+    """,
+    "the metric on class ids": """
+        found = metric().compute(predictions=X, references=ids, estimators=["logme", "knn"])
+        assert found["score"] == pytest.approx(float(hf_emms.score(X, ids)))
+        assert found["logme"] == pytest.approx(float(hf_emms.score(X, ids, estimator="logme")))
+    """,
+    "the metric on texts": """
+        found = metric().compute(predictions=X, references=texts, encoders="demo")
+        assert found["score"] == pytest.approx(float(hf_emms.score(X, texts, encoders="demo")), abs=1e-6)
+    """,
+    # Rankings
+    "the best": "assert ranking.best.checkpoint == GOOD",
+    "length and iteration": "assert len(ranking) == len([row.checkpoint for row in ranking]) == 2",
+    "a row by name": """
+        assert GOOD in ranking and ranking[GOOD].rank == 1 and ranking[0] == ranking[GOOD]
+        assert float(ranking[GOOD].scores["emms_knn"]) > float(ranking[POOR].scores["emms_knn"])
+    """,
+    "pandas": """
+        table = ranking.to_pandas()
+        assert list(table.checkpoint) == [GOOD, POOR] and table.emms_knn.is_monotonic_decreasing
+    """,
+    "print": 'assert str(ranking).splitlines()[0].split()[:2] == ["rank", "checkpoint"] and GOOD in repr(ranking)',
+    "a notebook": 'assert ranking._repr_html_().startswith("<table>") and GOOD in ranking._repr_html_()',
+    "save and load": """
+        for name in ("ranking.json", "ranking.parquet"):
+            assert hf_emms.Ranking.load(ranking.save(folder / name)) == ranking
+    """,
+    "the section of a card": 'assert "EMMS" in hub_ranking.card("org/a") and "org/b" in hub_ranking.card()',
+    "charts": """
+        axes = ranking.plot(path=folder / "scores.png")
+        assert [label.get_text() for label in axes.get_yticklabels()] == [GOOD, POOR]
+        assert ranking.plot("size").get_xlabel() == "parameters" and (folder / "scores.png").stat().st_size > 1000
+    """,
+    # What rank takes
+    "a dataset in memory": "assert len(hf_emms.rank(datasets.Dataset.from_pandas(frame), GOOD, **quick)) == 1",
+    "splits in memory": """
+        data = datasets.DatasetDict({"train": datasets.Dataset.from_pandas(frame)})
+        assert hf_emms.rank(data, [GOOD], split="train", **quick).n == 60
+    """,
+    "rows as dictionaries": 'assert hf_emms.rank(frame.to_dict("records"), [GOOD], **quick).n == 60',
+    "ids, paths, models and pipelines together": """
+        from transformers import AutoModel, AutoTokenizer, FeatureExtractionPipeline
+
+        model = AutoModel.from_pretrained(path)
+        pipe = FeatureExtractionPipeline(model=model, tokenizer=AutoTokenizer.from_pretrained(path))
+        found = hf_emms.rank(frame, [GOOD, path, model, pipe], **quick)
+        assert [row.error for row in found] == [None] * 4
+        assert {GOOD, str(path), f"{path} (in memory)", f"{path} (in memory) 2"} == {row.checkpoint for row in found}
+        assert found[f"{path} (in memory)"].scores["emms"].value == found[str(path)].scores["emms"].value
+    """,
+}
+
+
+@pytest.fixture(scope="module")
+def names(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, Any]]:
+    """What the snippets find: features and labels that belong together, noise, a data frame, a ranking."""
+    rng = np.random.default_rng(0)
+    ids = rng.integers(0, 3, 200)
+    x = 2 * np.eye(3, 12)[ids] + rng.normal(size=(200, 12))
+    texts = np.array(["cat", "dog", "bird"])[np.unique(ids, return_inverse=True)[1]]
+    order = np.argsort(["cat", "dog", "bird"])  # ids as np.unique numbers the texts
+    frame = pd.DataFrame({"text": [f"a {text} number {row}" for row, text in enumerate(texts)], "label": texts})
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("HF_EMMS_CACHE", str(tmp_path_factory.mktemp("cache")))
+        patch.setenv("MPLBACKEND", "agg")
+        patch.setattr(evaluate.config, "HF_EVALUATE_OFFLINE", True)
+        quick = {"encoders": "demo", "max_samples": 60, "layers": "last"}
+        yield {
+            "hf_emms": hf_emms,
+            "np": np,
+            "pytest": pytest,
+            "torch": torch,
+            "datasets": datasets,
+            "X": x,
+            "Z": x @ rng.normal(size=(12, 16)) + rng.normal(size=(200, 16)),
+            "Z2": x @ rng.normal(size=(12, 16)) + 3 * rng.normal(size=(200, 16)),
+            "noise": rng.normal(size=(200, 12)),
+            "ids": np.argsort(order)[ids],
+            "texts": list(texts),
+            "frame": frame,
+            "quick": quick,
+            "GOOD": GOOD,
+            "POOR": POOR,
+            "path": folder_of(POOR),
+            "ranking": hf_emms.rank("demo_glosses", [POOR, GOOD], **{**quick, "max_samples": 300}),
+            "hub_ranking": ranking_of(),
+            "metric": lambda: evaluate.load("emms", cache_dir=os.environ["HF_EMMS_CACHE"]),
+        }
+
+
+@pytest.mark.parametrize("code", SNIPPETS.values(), ids=SNIPPETS)
+def test_what_people_type(code: str, names: dict[str, Any], tmp_path: Path) -> None:
+    lines = [line[8:] if code.startswith("\n") else line for line in code.splitlines()]
+    exec("\n".join(lines), {**names, "folder": tmp_path})
