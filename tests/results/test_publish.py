@@ -321,3 +321,16 @@ def test_eight_publishers_at_once_lose_nothing(lab: Hub, token: str, tmp_path: P
     data = json.loads(card.split("<!-- hf-emms:data ")[1].split(" -->")[0])
     assert {line["path"] for line in data["rankings"]} == {path_of(one) for one in rankings}
     assert commits(lab) == 1 + 8
+
+
+def test_a_ranking_in_python_is_pushed(lab: Hub, token: str, tmp_path: Path) -> None:
+    file = write(tmp_path, example())
+    code = f"""
+        import json, hf_emms
+        print(json.dumps(hf_emms.Ranking.load({str(file)!r}).push_to_hub("{ID}")))
+        """
+    url = run_client(lab, code, tmp_path / "home", HF_TOKEN=token)
+    assert f"/datasets/{ID}/commit/" in url
+    assert json.loads(lab.store.read(ID, f"rankings/{path_of(example())}.json", "dataset")) == json.loads(
+        example().to_json()
+    )

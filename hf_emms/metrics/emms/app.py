@@ -14,7 +14,8 @@ import pandas as pd  # type: ignore[import-untyped]
 from emms import Emms  # type: ignore[import-not-found]
 
 METHODS = {
-    "held out (default)": "cv",
+    "held out, ridge and nearest rows (default)": "emms_knn",
+    "held out, ridge alone": "cv",
     "the paper's objective at its optimum": "exact",
     "the official function": "one_pass",
     "the paper's Algorithm 1": "alternating",
@@ -29,8 +30,8 @@ score says how well the features explain the labels' embeddings, without any fin
 perfect. **Compare checkpoints on the same rows and labels only**: a score alone says little.
 """
 FORMS = """
-**.npz**: `features` (N, D1) and `references` (N, D2) or (N, K, D2), in one file or two; `label_embeddings` (N, D2, K)
-of `hf-emms score` does as well. **.csv**: one row a sample, a header line is allowed; labels are numbers (an
+**.npz**: `features` (N, D1) and `references` (N, D2) or (N, K, D2), in one file or two; `label_embeddings`, the
+name that `hf-emms score` reads, does as well. **.csv**: one row a sample, a header line is allowed; labels are numbers (an
 embedding), or one column of class names, which three small text encoders embed.
 """
 WAITING = "The score appears here."
@@ -53,7 +54,7 @@ def read_file(path: str, wanted: tuple[str, ...]) -> np.ndarray:
             with np.load(path, allow_pickle=False) as arrays:
                 for key in wanted:
                     if key in arrays.files:
-                        return _f_labels(key, arrays[key])
+                        return np.asarray(arrays[key])
                 held = ", ".join(arrays.files) or "nothing"
         except (ValueError, OSError, EOFError, AttributeError, zipfile.BadZipFile) as error:
             raise ValueError(f"{name} is not an .npz file of plain arrays; np.savez writes one ({error})") from error
@@ -62,10 +63,6 @@ def read_file(path: str, wanted: tuple[str, ...]) -> np.ndarray:
         return read_table(Path(path).read_text(encoding="utf-8-sig"), name)
     except UnicodeDecodeError as error:
         raise ValueError(f"{name} is not a text file; upload .npz or .csv") from error
-
-
-def _f_labels(key: str, array: np.ndarray) -> np.ndarray:
-    return array.swapaxes(1, 2) if key == "label_embeddings" and array.ndim == 3 else array
 
 
 def read_table(text: str, name: str) -> np.ndarray:

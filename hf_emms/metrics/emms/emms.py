@@ -32,26 +32,28 @@ _KWARGS_DESCRIPTION = """
 Args:
     predictions: features of one checkpoint, floats of shape (N, D1): one row a sample.
     references: the labels of the same rows, in one of these forms:
-        (N, D2) floats: one F-label; (N, K, D2) floats: K F-labels;
-        (N,) texts or class ids: F-labels come from `encoders` or `label_table`.
-    method (str): "cv" (held out, the default), "exact" (the paper's objective at its optimum), "one_pass" (the
+        (N, D2) floats: one F-label; (N, K, D2) floats: K F-labels (the shorter axis is K, so (N, D2, K) does as well);
+        (N,) class ids or texts: F-labels come from `encoders` or `label_table`; without either, class ids and texts
+        that repeat are classes, and their F-label is the one-hot code.
+    method (str): "emms_knn" (held out, ridge and 3 nearest rows: what `hf-emms rank` orders by; the default), "cv" (held
+        out, the ridge alone, which needs sums only), "exact" (the paper's objective at its optimum), "one_pass" (the
         official function) or "alternating" (the paper's Algorithm 1).
     groups: (N,) integers or strings, one for rows that share an input (five captions of an image); they share a fold.
+        Default: rows of equal features do. The same ids for every checkpoint compare all of them on the same folds.
     folds (int): folds of the held-out score. Default 5.
     seed (int): seed of the folds. Default 0.
     encoders (list of str): text encoders, as Hub ids or folders, or a set: "base", "paper", "demo".
     label_table: embeddings of the distinct labels: {text: (D2,) or (K, D2)}, (U, D2), (U, K, D2), a list of K arrays
         (U, D2_k) or a hf_emms.LabelTable. Class ids number its rows.
     class_names (list of str): the text of every class id.
-    estimators (list of str): scores to return beside, such as "logme", "emms_knn" (by which `hf-emms rank` orders) and
-        "knn"; the last two hold all rows in memory.
+    estimators (list of str): scores to return beside, such as "logme" and "knn".
     device (str): where the encoders run. Default "auto".
 
 Returns:
     score (float): minus the mean squared residual of the mixed, standardised F-label. At most 0, higher is better.
     stderr (float or None): its standard error over the folds; None for the methods without folds.
     weights (list of K floats): the mixture, not negative, with sum 1.
-    r2 (float): share of the mixed F-label's variance that the features explain, held out with "cv".
+    r2 (float): share of the mixed F-label's variance that the features explain, held out with "emms_knn" and "cv".
     n (int), d1 (int), method (str): what was scored, and how.
     logme (float), knn (float), …: those of `estimators`.
 
