@@ -331,6 +331,5 @@ def test_a_ranking_in_python_is_pushed(lab: Hub, token: str, tmp_path: Path) -> 
         """
     url = run_client(lab, code, tmp_path / "home", HF_TOKEN=token)
     assert f"/datasets/{ID}/commit/" in url
-    assert json.loads(lab.store.read(ID, f"rankings/{path_of(example())}.json", "dataset")) == json.loads(
-        example().to_json()
-    )
+    pushed = Ranking.from_json(lab.store.read(ID, f"rankings/{path_of(example())}.json", "dataset"))
+    assert [row.checkpoint for row in pushed] == [row.checkpoint for row in example()]

@@ -31,8 +31,8 @@ perfect. **Compare checkpoints on the same rows and labels only**: a score alone
 """
 FORMS = """
 **.npz**: `features` (N, D1) and `references` (N, D2) or (N, K, D2), in one file or two; `label_embeddings`, the
-name that `hf-emms score` reads, does as well. **.csv**: one row a sample, a header line is allowed; labels are numbers (an
-embedding), or one column of class names, which three small text encoders embed.
+name that `hf-emms score` reads, does as well. **.csv**: one row a sample, a header line is allowed; labels are numbers
+(an embedding), or one column of class names, which three small text encoders embed.
 """
 WAITING = "The score appears here."
 

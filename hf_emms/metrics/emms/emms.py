@@ -35,8 +35,8 @@ Args:
         (N, D2) floats: one F-label; (N, K, D2) floats: K F-labels (the shorter axis is K, so (N, D2, K) does as well);
         (N,) class ids or texts: F-labels come from `encoders` or `label_table`; without either, class ids and texts
         that repeat are classes, and their F-label is the one-hot code.
-    method (str): "emms_knn" (held out, ridge and 3 nearest rows: what `hf-emms rank` orders by; the default), "cv" (held
-        out, the ridge alone, which needs sums only), "exact" (the paper's objective at its optimum), "one_pass" (the
+    method (str): "emms_knn" (held out, ridge and 3 nearest rows: what `hf-emms rank` orders by; the default), "cv"
+        (held out, the ridge alone, which needs sums only), "exact" (the paper's objective at its optimum), "one_pass" (the
         official function) or "alternating" (the paper's Algorithm 1).
     groups: (N,) integers or strings, one for rows that share an input (five captions of an image); they share a fold.
         Default: rows of equal features do. The same ids for every checkpoint compare all of them on the same folds.
