@@ -2,9 +2,9 @@
 
     python -m scripts.bench metric [--rounds 7]
 
-The same arrays, N=5,000, D1=768, D2=1,024, float32, by `method="cv"`, through `hf_emms.emms`, through `compute`, through `add_batch` and
-`compute`, and through the base class of evaluate, which makes every number a Python object. Peak memory is that of a
-fresh process each.
+The same arrays, N=5,000, D1=768, D2=1,024, float32, by `method="cv"`, through `hf_emms.emms`, through `compute`,
+through `add_batch` and `compute`, and through the base class of evaluate, which makes every number a Python object.
+Peak memory is that of a fresh process each.
 """
 
 from __future__ import annotations

@@ -36,8 +36,8 @@ Args:
         (N,) class ids or texts: F-labels come from `encoders` or `label_table`; without either, class ids and texts
         that repeat are classes, and their F-label is the one-hot code.
     method (str): "emms_knn" (held out, ridge and 3 nearest rows: what `hf-emms rank` orders by; the default), "cv"
-        (held out, the ridge alone, which needs sums only), "exact" (the paper's objective at its optimum), "one_pass" (the
-        official function) or "alternating" (the paper's Algorithm 1).
+        (held out, the ridge alone, which needs sums only), "exact" (the paper's objective at its optimum), "one_pass"
+        (the official function) or "alternating" (the paper's Algorithm 1).
     groups: (N,) integers or strings, one for rows that share an input (five captions of an image); they share a fold.
         Default: rows of equal features do. The same ids for every checkpoint compare all of them on the same folds.
     folds (int): folds of the held-out score. Default 5.
