@@ -1,15 +1,7 @@
 """The Hugging Face Hub: the only package that makes requests to it."""
 
 from hf_emms.hub.account import Account, logged_in, require_jobs, require_proposal, require_push, who_am_i
-from hf_emms.hub.client import (
-    CANCELLED,
-    Kind,
-    RepoNotFoundError,
-    limited_streaming,
-    page,
-    retried,
-    translate_hub_errors,
-)
+from hf_emms.hub.client import limited_streaming, retried, translate_hub_errors
 from hf_emms.hub.commits import TRIES_AMONG_MANY, Outcome, Read, create_dataset, propose, push, read_file
 from hf_emms.hub.jobs import DONE, Hardware, Job, JobSpec, hardware, job_log, job_stage, start_job
 from hf_emms.hub.model_info import (
@@ -21,6 +13,7 @@ from hf_emms.hub.model_info import (
     find_models,
     read_config,
 )
+from hf_emms.hub.refusals import RepoNotFoundError
 from hf_emms.hub.repos import (
     LEFT_OUT,
     Repo,
@@ -33,6 +26,7 @@ from hf_emms.hub.repos import (
     on_this_machine,
     resolve,
 )
+from hf_emms.hub.session import CANCELLED, Kind, page
 from hf_emms.hub.spaces import publish_space, wait_for_space
 
 __all__ = [

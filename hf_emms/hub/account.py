@@ -7,7 +7,8 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from hf_emms.errors import EmmsError
-from hf_emms.hub.client import Kind, page, request
+from hf_emms.hub.client import request
+from hf_emms.hub.session import Kind, page
 
 _LOGIN = "hf auth login"
 _TOKENS = "https://huggingface.co/settings/tokens"

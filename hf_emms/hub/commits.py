@@ -13,7 +13,9 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from hf_emms.errors import EmmsError
 from hf_emms.hub.account import Account
-from hf_emms.hub.client import ConflictError, Kind, page, request
+from hf_emms.hub.client import request
+from hf_emms.hub.refusals import ConflictError
+from hf_emms.hub.session import Kind, page
 
 if TYPE_CHECKING:
     from huggingface_hub import HfApi

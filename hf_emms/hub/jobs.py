@@ -9,7 +9,8 @@ from typing import Any
 from hf_emms.errors import EmmsError
 from hf_emms.formatting import parse_duration
 from hf_emms.hub.account import Account
-from hf_emms.hub.client import endpoint, request, translate_hub_errors
+from hf_emms.hub.client import request, translate_hub_errors
+from hf_emms.hub.session import endpoint
 
 DONE = "COMPLETED"
 

@@ -11,8 +11,9 @@ from pathlib import Path
 from typing import Any, Literal, get_args
 
 from hf_emms.errors import EmmsError
-from hf_emms.hub.client import endpoint, page, request
+from hf_emms.hub.client import request
 from hf_emms.hub.repos import Repo, fetch
+from hf_emms.hub.session import endpoint, page
 
 Sort = Literal["downloads", "likes", "trending_score", "created_at", "last_modified"]
 SORTS: tuple[str, ...] = get_args(Sort)

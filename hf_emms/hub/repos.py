@@ -9,10 +9,15 @@ import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import hf_emms.demo as demo
 from hf_emms.errors import EmmsError
-from hf_emms.hub.client import Kind, Watch, page, request
+from hf_emms.hub.client import request
+from hf_emms.hub.session import Kind, current_watch, page
+
+if TYPE_CHECKING:
+    from huggingface_hub import HfApi
 
 _HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*(/[\w.-]+)?")
 _DATA_FILES = (".parquet", ".json", ".jsonl", ".csv", ".tsv")
@@ -146,21 +151,19 @@ def fetch(repo: Repo, allow_patterns: Sequence[str]) -> Path:
     """
     if repo.folder is not None:
         return repo.folder
-    watch = Watch()
-    folder = request(
-        lambda api: api.snapshot_download(
+
+    def download(api: HfApi) -> str:
+        watch = current_watch()
+        return api.snapshot_download(
             repo.id,
             repo_type=repo.kind,
             revision=repo.revision,
             allow_patterns=list(allow_patterns),
             ignore_patterns=list(LEFT_OUT),
-            tqdm_class=watch.progress_bar(),
-        ),
-        repo.id,
-        repo.kind,
-        repo.revision,
-        watch=watch,
-    )
+            tqdm_class=watch.progress_bar() if watch is not None else None,
+        )
+
+    folder = request(download, repo.id, repo.kind, repo.revision)
     if not Path(folder).is_dir():
         raise EmmsError(
             f"{repo.kind} {repo.id!r} has no file that matches {', '.join(allow_patterns)}",

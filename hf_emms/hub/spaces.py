@@ -8,7 +8,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from hf_emms.errors import EmmsError
-from hf_emms.hub.client import page, request
+from hf_emms.hub.client import request
+from hf_emms.hub.session import page
 
 if TYPE_CHECKING:
     from huggingface_hub import HfApi
