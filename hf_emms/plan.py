@@ -56,7 +56,7 @@ class Candidate:
     """A checkpoint of a plan.
 
     Attributes:
-        id: as the user named it.
+        id: as the user named it; a repository that was renamed has its present name.
         repo: the checkpoint at its exact revision; None if it could not be resolved.
         row: its finished row, if the cache has it, or its failed row if it could not be resolved.
     """
@@ -200,10 +200,16 @@ def _candidates(
     with ThreadPool(_THREADS) as pool:
         resolved = pool.map(lambda id: or_failed_row(_shown(id), None, partial(resolve, id, "model")), ids, 1)
     candidates = []
+    known: set[Repo] = set()
     for id, repo in zip(map(_shown, ids), resolved, strict=True):
         if isinstance(repo, Row):
             candidates.append(Candidate(id, None, repo))
             continue
+        if repo in known:
+            continue
+        known.add(repo)
+        if repo.folder is None:
+            id = "".join((repo.id, *id.partition("@")[1:]))
         key, made_of = row_key(repo, options, sample, encoders), partial(_finished_row, id, options, len(encoders))
         row = cache.get_json("rows", key, made_of) if options.resume else None
         candidates.append(Candidate(id, repo, row))

@@ -71,7 +71,7 @@ def require_push(account: Account, id: str, kind: Kind, *, instead: str) -> None
     Args:
         account: from `who_am_i`.
         id: "ORG/NAME".
-        kind: "model" or "dataset".
+        kind: of the repository.
         instead: what else could be done where the repository belongs to others.
 
     Raises:

@@ -8,12 +8,15 @@ import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal, get_args
+from typing import TYPE_CHECKING, Any, Literal, get_args
 
 from hf_emms.errors import EmmsError
 from hf_emms.hub.client import request
 from hf_emms.hub.repos import Repo, fetch
-from hf_emms.hub.session import endpoint, page
+from hf_emms.hub.session import page
+
+if TYPE_CHECKING:
+    from huggingface_hub import HfApi
 
 Sort = Literal["downloads", "likes", "trending_score", "created_at", "last_modified"]
 SORTS: tuple[str, ...] = get_args(Sort)
@@ -72,24 +75,35 @@ def find_models(
     Raises:
         EmmsError: the Hub cannot be reached, or refuses.
     """
-    from huggingface_hub import HfApi
 
-    api = HfApi(endpoint=endpoint())
-    lists = [
-        api.list_models(
-            pipeline_tag=pipeline_tag,
-            author=author,
-            search=text,
-            filter=list(tags) or None,
-            sort=sort,
-            expand=[*_EXPANDED, *([_FIELDS[sort]] if sort in _FIELDS else [])],  # type: ignore[list-item]
-        )
-        for pipeline_tag in pipeline_tags
-    ]
-    merged = heapq.merge(*lists, key=lambda model: getattr(model, sort), reverse=True)
-    # An interrupted generator cannot go on: no second try, but that of the client itself.
-    while (found := request(lambda _: next(merged, None), "a search of the Hub", tries=1)) is not None:
-        yield _hub_model(found)
+    def listed(api: HfApi) -> Iterator[Any]:
+        lists = [
+            api.list_models(
+                pipeline_tag=pipeline_tag,
+                author=author,
+                search=text,
+                filter=list(tags) or None,
+                sort=sort,
+                expand=[*_EXPANDED, *([_FIELDS[sort]] if sort in _FIELDS else [])],  # type: ignore[list-item]
+            )
+            for pipeline_tag in pipeline_tags
+        ]
+        return heapq.merge(*lists, key=lambda model: _orderable(getattr(model, sort)), reverse=True)
+
+    merged: Iterator[Any] | None = None
+
+    def described(api: HfApi) -> HubModel | None:
+        nonlocal merged
+        going_on = merged or listed(api)
+        found = next(going_on, None)
+        merged = going_on
+        if found is not None and (found.sha is None or found.siblings is None):  # some servers list ids alone
+            found = api.model_info(found.id)
+        return _hub_model(found) if found is not None else None
+
+    # An interrupted generator cannot go on: only the first page is asked for again, but by the client itself.
+    while (model := request(described, "a search of the Hub", tries=1 if merged else None)) is not None:
+        yield model
 
 
 def count_parameters(model: HubModel) -> int | None:
@@ -128,13 +142,18 @@ def read_config(model: HubModel) -> dict[str, Any]:
     return config
 
 
+def _orderable(value: Any) -> tuple[bool, Any]:
+    """A key by which models whose answer lacks a value come last."""
+    return value is not None, value
+
+
 def _hub_model(model: Any) -> HubModel:
     weights = model.safetensors
     return HubModel(
         id=model.id,
         revision=model.sha,
         config=model.config or {},
-        files=tuple(sibling.rfilename for sibling in model.siblings or ()),
+        files=tuple(sibling.rfilename for sibling in model.siblings),
         parameters=weights.total if weights is not None else None,
         downloads=model.downloads or 0,
         likes=model.likes or 0,

@@ -17,6 +17,7 @@ _EXPIRED = (400, 401, 403, 404, 410)
 _MAX_REASON = 200
 _CALLERS = ("hf_emms.hub.client", "hf_emms.hub.session")
 _AGAIN = "run the same command again later: what is finished is not done twice"
+_LATER = f"{_AGAIN}; HF_EMMS_DEADLINE=SECONDS waits longer"
 # Raised by code that reads an answer of another form than the API's.
 _MALFORMED = (ValueError, LookupError, TypeError, AttributeError, AssertionError)
 
@@ -80,7 +81,7 @@ def translated(error: Exception, id: str, kind: Kind | None, revision: str | Non
     what = named(id, kind, revision)
     slow = next((one for one in chain(error) if isinstance(one, TooSlowError)), None)
     if slow is not None:
-        return EmmsError(f"{what}: {slow.message}", f"{_AGAIN}; HF_EMMS_DEADLINE=SECONDS waits longer")
+        return EmmsError(f"{what}: {slow.message}", _LATER)
     if is_incomplete(error):
         return EmmsError(f"a file of {what} arrived incomplete, twice: {' '.join(str(error).split())}", _AGAIN)
     if isinstance(error, EmmsError):
@@ -141,6 +142,8 @@ def _unreachable(error: BaseException, what: str, hints: Hints) -> EmmsError:
             f"{what} is not (or not wholly) in the local cache, and HF_HUB_OFFLINE is set",
             "unset HF_HUB_OFFLINE and run once online, or pass a folder: ./FOLDER",
         )
+    if "Timeout" in type(error).__name__:
+        return EmmsError(f"{what}: nothing arrived in time", hints.get(None, _LATER))
     if isinstance(error, HTTPError):
         return EmmsError(
             f"the connection broke while asking the Hub for {what}: {error}",

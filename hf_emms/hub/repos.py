@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import hashlib
+import logging
 import os
 import re
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import hf_emms.demo as demo
+from hf_emms.cache import Cache, default_root
 from hf_emms.errors import EmmsError
 from hf_emms.hub.client import request
 from hf_emms.hub.session import Kind, current_watch, page
@@ -19,6 +21,7 @@ from hf_emms.hub.session import Kind, current_watch, page
 if TYPE_CHECKING:
     from huggingface_hub import HfApi
 
+_LOG = logging.getLogger(__name__)
 _HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*(/[\w.-]+)?")
 _DATA_FILES = (".parquet", ".json", ".jsonl", ".csv", ".tsv")
 _CHUNK = 1 << 20
@@ -75,7 +78,8 @@ def resolve(id: str, kind: Kind, *, revision: str | None = None) -> Repo:
         revision: the revision of a Hub repository; one behind an "@" in the id wins.
 
     Returns:
-        The repository. Offline, a branch or tag is looked up among those that the local cache has seen.
+        The repository, under its present name if it was renamed. Offline, a branch or tag is looked up among those
+        that the local cache has seen.
 
     Raises:
         RepoNotFoundError: the Hub has no such repository.
@@ -98,13 +102,27 @@ def resolve(id: str, kind: Kind, *, revision: str | None = None) -> Repo:
     from huggingface_hub import constants
 
     wanted, offline = pinned or revision, constants.HF_HUB_OFFLINE
-    sha = request(
-        lambda api: api.resolve_revision(name, repo_type=kind, revision=wanted, local_files_only=offline).resolved,
-        name,
-        kind,
-        wanted,
-    )
-    return Repo(name, kind, sha)
+    memory, key = Cache(default_root(), _LOG.debug), {"id": name, "kind": kind}
+    names: list[str] = []
+
+    def pin(api: HfApi) -> str:
+        info = api.repo_info
+
+        def named_info(*args: Any, **options: Any) -> Any:
+            found = info(*args, **options)
+            names.append(found.id)
+            return found
+
+        api.repo_info = named_info  # type: ignore[method-assign]  # `resolve_revision` asks it, and keeps the sha alone
+        return api.resolve_revision(name, repo_type=kind, revision=wanted, local_files_only=offline).resolved
+
+    sha = request(pin, name, kind, wanted)
+    if not names:  # the answer came from the local cache
+        known = memory.get_json("names", key)
+        return Repo(known if isinstance(known, str) else name, kind, sha)
+    if names[-1] != name:
+        memory.put_json("names", key, names[-1])
+    return Repo(names[-1], kind, sha)
 
 
 def listing(repo: Repo) -> dict[str, RepoFile]:

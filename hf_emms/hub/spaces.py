@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from hf_emms.errors import EmmsError
+from hf_emms.hub.account import require_push, who_am_i
 from hf_emms.hub.client import request
 from hf_emms.hub.session import page
 
@@ -33,6 +35,8 @@ def publish_space(
 ) -> str:
     """Uploads a folder to a Gradio Space in one commit; the Space is created where there is none.
 
+    A Space that was created and could not be filled is deleted again.
+
     Args:
         id: "USER/NAME".
         folder: what the Space will hold; its other files stay.
@@ -47,8 +51,11 @@ def publish_space(
         The address of the commit.
 
     Raises:
-        EmmsError: no right to write there, or the Hub cannot be reached.
+        EmmsError: no right to write there (nothing is created then), or the Hub cannot be reached.
     """
+    account = who_am_i()
+    require_push(account, id, "space", instead=f"--repo-id {account.name}/{id.rpartition('/')[2]}")
+    is_new = not request(lambda api: api.repo_exists(id, repo_type="space"), id, "space")
 
     def publish(api: HfApi) -> str:
         api.create_repo(id, repo_type="space", space_sdk="gradio", private=private, exist_ok=True)
@@ -67,7 +74,13 @@ def publish_space(
         )
         return str(commit.commit_url)
 
-    return request(publish, id, "space", tries=_TRIES)
+    try:
+        return request(publish, id, "space", tries=_TRIES)
+    except BaseException:
+        if is_new:
+            with suppress(EmmsError):
+                request(lambda api: _delete_empty(api, id), id, "space", tries=_TRIES)
+        raise
 
 
 def wait_for_space(id: str, *, seconds: float = 900.0, progress: Callable[[str], None] | None = None) -> str:
@@ -97,3 +110,9 @@ def wait_for_space(id: str, *, seconds: float = 900.0, progress: Callable[[str],
         if time.monotonic() > end:
             raise EmmsError(f"the Space {id!r} is still at {stage} after {seconds:g} s", f"watch {page(id, 'space')}")
         time.sleep(_POLL_SECONDS)
+
+
+def _delete_empty(api: HfApi, id: str) -> None:
+    """Deletes a Space without an app: what failed may have been the answer to a commit that was made."""
+    if not api.file_exists(id, "app.py", repo_type="space"):
+        api.delete_repo(id, repo_type="space", missing_ok=True)

@@ -19,8 +19,8 @@ from .server import Hub
 
 LOGIN_PAGE = b"<!doctype html><title>Log in to the network</title>"
 _HOP_BY_HOP = ("connection", "transfer-encoding", "content-length", "date", "server")
-# Seconds between the bytes of an answer that drips.
-_DRIP_SECONDS = 0.2
+# An answer that drips comes in so many pieces, so many seconds apart.
+_PIECES, _DRIP_SECONDS = 10, 0.3
 
 
 @dataclass(frozen=True)
@@ -38,7 +38,8 @@ class Fault:
 
     Attributes:
         spoil: makes the answer that is sent of the Hub's.
-        ending: how the answer is sent: "whole", "silent" (never), "drip" (a byte at a time), "reset" (the connection is
+        ending: how the answer is sent: "whole", "silent" (never), "drip" (piece by piece, three
+            seconds in all), "reset" (the connection is
             reset in the middle of the body), "cut" (it is closed there).
         carried_out: whether the Hub sees the request at all.
     """
@@ -55,8 +56,8 @@ def status(code: int, body: bytes = b'{"error": "a bad day"}', **headers: str) -
 
 
 def body(content: bytes) -> Fault:
-    """The Hub's headers with another body."""
-    return Fault(lambda answer: Answer(200, answer.headers, content))
+    """Another answer, of somebody who knows nothing of the Hub and finds nothing wrong."""
+    return status(200, content)
 
 
 def without(name: str) -> Fault:
@@ -67,7 +68,9 @@ def without(name: str) -> Fault:
             return {key: strip(inner) for key, inner in value.items() if key != name}
         return [strip(inner) for inner in value] if isinstance(value, list) else value
 
-    return Fault(lambda answer: Answer(answer.status, answer.headers, json.dumps(strip(json.loads(answer.body))).encode()))
+    return Fault(
+        lambda answer: Answer(answer.status, answer.headers, json.dumps(strip(json.loads(answer.body))).encode())
+    )
 
 
 def _flip(answer: Answer) -> Answer:
@@ -81,8 +84,6 @@ def _halve(answer: Answer) -> Answer:
 
 
 SILENT = Fault(ending="silent", carried_out=False)
-# The Hub has done what it was asked for, and nobody is told.
-LOST = Fault(ending="silent")
 DRIP = Fault(ending="drip")
 RESET = Fault(ending="reset")
 CUT = Fault(ending="cut")
@@ -203,8 +204,9 @@ class _Handler(BaseHTTPRequestHandler):
         if self.command == "HEAD":
             return
         if ending == "drip":
-            for byte in answer.body:
-                self.wfile.write(bytes([byte]))
+            size = len(answer.body) // _PIECES + 1
+            for start in range(0, len(answer.body), size):
+                self.wfile.write(answer.body[start : start + size])
                 if self.proxy.closed.wait(_DRIP_SECONDS):
                     break
         elif ending == "whole" or not answer.body:

@@ -22,7 +22,6 @@ from tests.hub.fault_proxy import (
     FLIPPED,
     HALF,
     LOGIN_PAGE,
-    LOST,
     RESET,
     SILENT,
     Fault,
@@ -34,8 +33,9 @@ from tests.hub.fault_proxy import (
 )
 from tests.hub.fixtures import client_environment
 
-SECONDS = "1"
-SLOW = r"nothing arrived for 1 s"
+# Deadlines: for what never comes, and for what comes at once or is asked for once more.
+SOON, LATER = "1", "3"
+SLOW = r"nothing arrived (for . s|in time)"
 BROKEN = rf"the connection broke|cannot be reached|closed connection|{SLOW}"
 BUSY = r"could not serve|asks for a pause|nothing arrived"
 WAIT = r"asks to wait 3,600 s"
@@ -58,6 +58,8 @@ API: dict[str, tuple[Fault, str]] = {
     "a list": (body(b'["a", "b"]'), OTHER),
     "null": (body(b"null"), OTHER),
 }
+# Tried on every request; the others on one of each command.
+EVERYWHERE = ("silent", "429", "login page", "null")
 FILE: dict[str, tuple[Fault, str]] = {
     "silent": (SILENT, SLOW),
     "reset": (RESET, BROKEN),
@@ -77,13 +79,19 @@ class Site:
         proxy: in front of it.
         cli: commands that know the proxy only.
         folder: for files.
+        seconds: of the deadline.
     """
 
     hub: Hub
     proxy: FaultProxy
     cli: CommandLine
     folder: Path
+    seconds: str = LATER
     numbers: Iterator[int] = field(default_factory=lambda: itertools.count(1))
+
+    def run(self, *arguments: str | Path) -> Done:
+        """Runs a command."""
+        return self.cli.run(*arguments, HF_EMMS_DEADLINE=self.seconds)
 
     def new(self, kind: str, files: dict[str, bytes]) -> str:
         """A repository that nothing has cached."""
@@ -96,7 +104,7 @@ class Site:
 def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
     home = tmp_path_factory.mktemp("client")
     with running_hub(tmp_path_factory.mktemp("hub")) as hub, running_proxy(hub) as proxy:
-        environment = client_environment(hub, home, HF_ENDPOINT=proxy.url, HF_EMMS_DEADLINE=SECONDS)
+        environment = client_environment(hub, home, HF_ENDPOINT=proxy.url)
         cli = CommandLine(environment | {"HF_TOKEN": hub.token(user="ada")}, home)
         found = Site(hub, proxy, cli, home)
         checkpoint = files_of()
@@ -109,6 +117,7 @@ def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
 
 @pytest.fixture(autouse=True)
 def faultless(site: Site) -> Iterator[None]:
+    site.seconds = LATER
     yield
     site.proxy.clear()
 
@@ -116,11 +125,11 @@ def faultless(site: Site) -> Iterator[None]:
 def rank(site: Site, dataset: str, *checkpoints: str) -> Done:
     named = [part for id in checkpoints for part in ("-c", id)]
     arguments = ["--dataset", dataset, "--max-samples", "40", "-e", ENCODER, "--estimator", "emms", "--format", "json"]
-    return site.cli.run("rank", *arguments, *named)
+    return site.run("rank", *arguments, *named)
 
 
-def of_checkpoint(site: Site) -> Done:
-    return rank(site, "demo_captions", GOOD, site.new("model", files_of()))
+def of_checkpoint(site: Site, like: str = "vit-random") -> Done:
+    return rank(site, "demo_captions", GOOD, site.new("model", files_of(like)))
 
 
 def of_dataset(site: Site) -> Done:
@@ -135,40 +144,40 @@ def ranking_file(site: Site) -> Path:
 
 
 def search(site: Site) -> Done:
-    return site.cli.run("search", "--task", "image-classification")
+    return site.run("search", "--task", "image-classification")
 
 
 def results(site: Site) -> Done:
     id = f"ada/results-{next(site.numbers)}"
-    return site.cli.run("publish", "results", "--repo-id", id, "--ranking", ranking_file(site))
+    return site.run("publish", "results", "--repo-id", id, "--ranking", ranking_file(site))
 
 
 def card(site: Site) -> Done:
     best, id = example().rows[0].checkpoint, site.new("model", {"README.md": b"# Best\n"})
     named = ["--repo-id", id, "--checkpoint", best, "--push"]
-    return site.cli.run("card", "--ranking", ranking_file(site), *named)
+    return site.run("card", "--ranking", ranking_file(site), *named)
 
 
 def space(site: Site) -> Done:
     shown = site.new("dataset", {"README.md": b"# Results\n"})
     named = ["--repo-id", f"ada/board-{next(site.numbers)}", "--results", shown, "--no-wait"]
-    return site.cli.run("publish", "space", *named)
+    return site.run("publish", "space", *named)
 
 
 def metric(site: Site) -> Done:
-    return site.cli.run("publish", "metric", "--repo-id", "ada/emms")
+    return site.run("publish", "metric", "--repo-id", "ada/emms")
 
 
 def pull(site: Site) -> Done:
     content = {"rankings/x/beans.json": example().to_json().encode()}
-    return site.cli.run("pull", "results", "--repo-id", site.new("dataset", content), "-o", site.folder / "pulled")
+    return site.run("pull", "results", "--repo-id", site.new("dataset", content), "-o", site.folder / "pulled")
 
 
 # Command → what runs it, and requests that it makes: of the API, and of files.
 COMMANDS: dict[str, tuple[Callable[[Site], Done], dict[str, str], dict[str, str]]] = {
     "rank, checkpoint": (
         of_checkpoint,
-        {"revision": "GET /api/models/ada/*/revision/*", "tree": "GET /api/models/ada/*/tree/*"},
+        {"revision": "GET /api/models/ada/model-*[0-9]", "tree": "GET /api/models/ada/*/tree/*"},
         {"weights": "GET /cdn/*.safetensors"},
     ),
     "rank, dataset": (
@@ -195,8 +204,9 @@ CASES = [
     pytest.param(run, pattern, fault, words, id=f"{command}-{request}-{name}")
     for command, (run, of_api, of_files) in COMMANDS.items()
     for requests, faults in ((of_api, API), (of_files, FILE))
-    for request, pattern in requests.items()
+    for place, (request, pattern) in enumerate(requests.items(), 1)
     for name, (fault, words) in faults.items()
+    if place == len(requests) or name in EVERYWHERE
 ]
 
 
@@ -217,9 +227,145 @@ def test_a_fault_that_stays_is_one_error(
     site: Site, run: Callable[[Site], Done], pattern: str, fault: Fault, words: str
 ) -> None:
     site.proxy.fail(pattern, fault)
+    site.seconds = SOON if SLOW in words or words == BUSY else LATER
     before = site.proxy.count(pattern)
     done = run(site)
     assert site.proxy.count(pattern) > before
     found = errors(done)
     assert len(found) == 1, done
     assert re.search(words, found[0]), found
+
+
+PASSING = {
+    "503": status(503),
+    "429": status(429, Retry_After="1"),
+    "reset": RESET,
+    "cut": CUT,
+    "half of the JSON": body(b'{"id": "org/'),
+    "login page": body(LOGIN_PAGE),
+}
+PASSING_OF_FILES = {"reset": RESET, "cut": CUT, "expired": EXPIRED, "half": HALF, "drip": DRIP}
+PASSING_CASES = [
+    pytest.param(run, pattern, fault, id=f"{command}-{request}-{name}")
+    for command, (run, of_api, of_files) in COMMANDS.items()
+    for requests, faults in ((of_api, PASSING), (of_files, PASSING_OF_FILES))
+    for request, pattern in list(requests.items())[-1:]
+    for name, fault in faults.items()
+    if fault is not EXPIRED or "cdn" in pattern  # no other address expires
+]
+
+
+@pytest.mark.parametrize(("run", "pattern", "fault"), PASSING_CASES)
+def test_a_fault_that_passes_is_waited_out(site: Site, run: Callable[[Site], Done], pattern: str, fault: Fault) -> None:
+    site.proxy.fail(pattern, fault, 1)
+    site.seconds = "30"
+    before = site.proxy.count(pattern)
+    done = run(site)
+    assert site.proxy.count(pattern) > before
+    assert done.code == 0, done
+    assert '"error": "' not in done.out
+
+
+def test_a_slow_download_is_not_given_up_while_something_arrives(site: Site) -> None:
+    """It takes three times as long as the deadline."""
+    site.seconds = SOON
+    site.proxy.fail("GET /cdn/*.safetensors", DRIP)
+    assert errors(of_checkpoint(site)) == []
+
+
+def test_a_download_that_breaks_again_and_again_goes_on_where_it_broke(site: Site) -> None:
+    site.proxy.fail("GET /cdn/*.safetensors", RESET, 2)
+    site.seconds = "30"
+    before = len(site.hub.requests)
+    assert errors(of_checkpoint(site, "resnet-distilled")) == []
+    parts = [entry for entry in site.hub.requests[before:] if entry.line.endswith("model.safetensors") and entry.sent]
+    assert len(parts) == 3
+    assert parts[0].sent > parts[1].sent >= parts[2].sent
+
+
+def test_it_is_reported_what_is_waited_for(site: Site) -> None:
+    site.proxy.fail("GET /api/models/ada/*", SILENT)
+    site.seconds = SOON
+    done = of_checkpoint(site)
+    assert re.search(rf"waiting for {site.proxy.url}: model 'ada/model-\d+' .*given up after 1 s", done.err), done.err
+
+
+def test_a_flipped_byte_is_a_failed_row(site: Site) -> None:
+    site.proxy.fail("GET /cdn/*.safetensors", FLIPPED)
+    (error,) = errors(of_checkpoint(site))
+    assert "damaged: its SHA-256" in error
+    assert "--force-download" in error
+
+
+@pytest.mark.parametrize("name", ["siblings", "sha", "downloads", "config", "safetensors", "gated", "likes"])
+def test_a_field_that_a_server_leaves_out_of_its_list_is_no_reason(site: Site, name: str) -> None:
+    site.proxy.fail("GET /api/models", without(name))
+    done = search(site)
+    assert done.code == 0, done.err
+    assert "bob/vit" in done.out
+
+
+@pytest.mark.parametrize(
+    ("run", "pattern", "name"),
+    [
+        (of_checkpoint, "GET /api/models/ada/*", "sha"),
+        (of_dataset, "GET /api/datasets/ada/*/tree/*", "path"),
+        (pull, "GET /api/datasets/ada/*/tree/*", "type"),
+        (results, "GET /api/whoami-v2", "name"),
+        (card, "POST */preupload/*", "uploadMode"),
+        (card, "POST */commit/*", "commitUrl"),
+    ],
+)
+def test_a_field_that_nothing_works_without_is_one_error(
+    site: Site, run: Callable[[Site], Done], pattern: str, name: str
+) -> None:
+    site.proxy.fail(pattern, without(name))
+    (error,) = errors(run(site))
+    assert re.search(OTHER, error)
+
+
+def test_a_list_that_a_server_does_not_have_is_no_missing_model(site: Site) -> None:
+    site.proxy.fail("GET /api/models", status(404, X_Error_Code="RepoNotFound"))
+    (error,) = errors(search(site))
+    assert "a search of the Hub (404" in error
+    assert "no model" not in error
+
+
+@pytest.mark.parametrize("run", [results, card])
+def test_a_commit_whose_answer_was_lost_is_made_once(site: Site, run: Callable[[Site], Done]) -> None:
+    def commits() -> int:
+        before = sum(len(repo.commits) for repo in site.hub.store.repos.values())
+        assert run(site).code == 0
+        return sum(len(repo.commits) for repo in site.hub.store.repos.values()) - before
+
+    made = commits()
+    site.proxy.fail("POST */commit/*", CUT, 1)
+    site.seconds = "30"
+    assert commits() == made
+
+
+@pytest.mark.parametrize("request_of", ["POST */variables", "POST */preupload/*", "POST */commit/*"])
+def test_a_space_that_cannot_be_filled_is_not_left_empty(site: Site, request_of: str) -> None:
+    site.proxy.fail(request_of, status(501))
+    assert len(errors(space(site))) == 1
+    assert ("space", f"ada/board-{next(site.numbers) - 1}") not in site.hub.store.repos
+
+
+def test_a_space_that_was_there_stays(site: Site) -> None:
+    id = f"ada/board-{next(site.numbers)}"
+    site.hub.store.put_files(id, {"README.md": b"---\nsdk: gradio\n---\n"}, "space")
+    site.proxy.fail("POST */commit/*", status(501))
+    shown = site.new("dataset", {"README.md": b"# Results\n"})
+    done = site.run("publish", "space", "--repo-id", id, "--results", shown, "--no-wait")
+    assert done.code == 1
+    assert ("space", id) in site.hub.store.repos
+
+
+def test_rights_are_checked_before_a_space_is_created(site: Site) -> None:
+    shown = site.new("dataset", {"README.md": b"# Results\n"})
+    for named in (["space", "--results", shown, "--repo-id", "bob/board"], ["metric", "--repo-id", "bob/emms"]):
+        before = site.proxy.count("POST *")
+        done = site.run("publish", *named)
+        assert done.code == 1
+        assert "belongs to 'bob'" in done.err
+        assert site.proxy.count("POST *") == before
