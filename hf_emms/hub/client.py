@@ -26,7 +26,6 @@ from hf_emms.hub.session import (
     CURRENT,
     TRANSIENT,
     Kind,
-    TooSlowError,
     Watch,
     asked_to_wait,
     current_watch,
@@ -162,7 +161,7 @@ def _result(running: AsyncResult[T], watch: Watch) -> T:
             return running.get(max(0.01, min(watch.left, _POLL_SECONDS)))
         except ResultTimeoutError:
             if watch.left <= 0:
-                raise TooSlowError(f"nothing arrived for {deadline():g} s") from None
+                raise watch.too_slow() from None
 
 
 def _again(error: BaseException, pause: float) -> tuple[float | None, int | None]:

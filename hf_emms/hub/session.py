@@ -77,10 +77,15 @@ class Watch:
     Args:
         what: is asked for, in words.
         waiting: whether there is nothing but the Hub to wait for; else the wait begins with the first request.
+
+    Attributes:
+        what: is asked for.
+        problem: what was wrong with the last answer that did not end the wait.
     """
 
     def __init__(self, what: str, *, waiting: bool = False) -> None:
         self.what = what
+        self.problem = ""
         self._waiting = waiting
         self._since = time.monotonic() if waiting else None
         self._received: dict[tuple[str, str | None], int] = {}
@@ -124,7 +129,12 @@ class Watch:
         if self._stopped.is_set() or (self._cancelled is not None and self._cancelled.is_set()):
             raise CancelledError
         if self.left <= 0:
-            raise TooSlowError(f"nothing arrived for {deadline():g} s")
+            raise self.too_slow()
+
+    def too_slow(self) -> TooSlowError:
+        """The error of a deadline that is over."""
+        last = f" (the last answer: {self.problem})" if self.problem else ""
+        return TooSlowError(f"nothing arrived for {deadline():g} s{last}")
 
     def asked(self) -> None:
         """A request is sent."""
@@ -134,6 +144,7 @@ class Watch:
     def answered(self) -> None:
         """An answer is complete, or a file has got further."""
         self._since = time.monotonic() if self._waiting else None
+        self.problem = ""
 
     def received(self, path: str, part: str | None, count: int) -> None:
         """So many bytes of a file, or of the part of it that was asked for, have arrived."""
@@ -248,6 +259,7 @@ def _after_headers(response: Any) -> None:
     if watch is None:
         return
     if response.status_code in TRANSIENT:
+        watch.problem = f"{response.status_code} {response.reason_phrase}"
         seconds = asked_to_wait(response)
         if seconds > watch.left:
             raise TooSlowError(
@@ -280,8 +292,12 @@ def _watched_stream() -> type[Any]:
                     self._watch.check()
                     yield chunk
             except httpx.ReadError as error:
-                # huggingface_hub resumes a file after this one, and begins anew after that one.
+                # huggingface_hub resumes a file after a broken protocol, and begins anew after a reset.
+                self._watch.problem = "the connection was reset"
                 raise httpx.RemoteProtocolError(f"the connection was reset: {error}") from error
+            except httpx.TransportError as error:
+                self._watch.problem = str(error)
+                raise
             if self._status not in TRANSIENT:
                 self._watch.answered()
 

@@ -274,7 +274,7 @@ def test_a_slow_download_is_not_given_up_while_something_arrives(site: Site) -> 
 
 
 def test_a_download_that_breaks_again_and_again_goes_on_where_it_broke(site: Site) -> None:
-    site.proxy.fail("GET /cdn/*.safetensors", RESET, 2)
+    site.proxy.fail("GET /cdn/*.safetensors", CUT, 2)
     site.seconds = "30"
     before = len(site.hub.requests)
     assert errors(of_checkpoint(site, "resnet-distilled")) == []

@@ -158,7 +158,7 @@ def test_disabled_repositories_are_refused_in_the_hubs_words(hub: Hub, cli: Comm
         ("private", ("no dataset", "private", "hf auth login")),
         ("empty", ("no data file",)),
         ("down", ("could not serve", "503")),
-        ("cut", ("closed connection", "network")),
+        ("cut", ("closed connection", "again later")),
         ("columns", ("columns", "--text-column", "--label-column")),
     ],
 )
