@@ -209,7 +209,7 @@ def _candidates(
             continue
         known.add(repo)
         if repo.folder is None:
-            id = "".join((repo.id, *id.partition("@")[1:]))
+            id = _shown("".join((repo.id, *id.partition("@")[1:])))
         key, made_of = row_key(repo, options, sample, encoders), partial(_finished_row, id, options, len(encoders))
         row = cache.get_json("rows", key, made_of) if options.resume else None
         candidates.append(Candidate(id, repo, row))

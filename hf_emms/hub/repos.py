@@ -9,8 +9,11 @@ import re
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+
+import msgspec
 
 import hf_emms.demo as demo
 from hf_emms.cache import Cache, default_root
@@ -118,8 +121,8 @@ def resolve(id: str, kind: Kind, *, revision: str | None = None) -> Repo:
 
     sha = request(pin, name, kind, wanted)
     if not names:  # the answer came from the local cache
-        known = memory.get_json("names", key)
-        return Repo(known if isinstance(known, str) else name, kind, sha)
+        known = memory.get_json("names", key, partial(msgspec.convert, type=str))
+        return Repo(known or name, kind, sha)
     if names[-1] != name:
         memory.put_json("names", key, names[-1])
     return Repo(names[-1], kind, sha)
