@@ -16,6 +16,7 @@ _HOMES = {
     "LabelTable": "hf_emms.scoring.label_basis",
     "Moments": "hf_emms.scoring.moments",
     "Ranking": "hf_emms.ranking",
+    "confirm": "hf_emms.finetune.confirm",
     "embed_labels": "hf_emms.from_arrays",
     "emms": "hf_emms.from_arrays",
     "rank": "hf_emms.pipeline",
@@ -29,6 +30,7 @@ __all__ = [
     "Moments",
     "Ranking",
     "__version__",
+    "confirm",
     "embed_labels",
     "emms",
     "rank",
@@ -37,6 +39,7 @@ __all__ = [
 
 if TYPE_CHECKING:
     from hf_emms.errors import EmmsError
+    from hf_emms.finetune.confirm import confirm
     from hf_emms.from_arrays import embed_labels, emms, score
     from hf_emms.pipeline import rank
     from hf_emms.ranking import Ranking

@@ -20,7 +20,7 @@ from hf_emms.errors import EmmsError
 if TYPE_CHECKING:
     import datasets
 
-Group = Literal["Data", "Checkpoints", "Labels", "Scoring", "Running", "Output", "Safety"]
+Group = Literal["Data", "Checkpoints", "Labels", "Scoring", "Confirm", "Running", "Output", "Safety"]
 Stage = Literal["sample", "features", "scores"]
 References = Literal["mean", "first", "all", "majority", "one-per-image"]
 Sampling = Literal["balanced", "proportional"]
@@ -203,6 +203,45 @@ class Options:
         0, "Of the sample and the folds.", "Scoring", "sample", "scores", minimum=-(2**63), recorded=True
     )
     folds: int = setting(5, "Of held-out scores.", "Scoring", "scores", minimum=1, recorded=True)
+    confirm: int | None = setting(
+        None,
+        "Then fine-tune the best N, and report what that measured.",
+        "Confirm",
+        metavar="N",
+        minimum=1,
+        everyday=True,
+    )
+    method: str | None = setting(
+        None,
+        "What is trained: all weights, a LoRA adapter (pip install 'hf-emms[lora]'), the head alone [default: full].",
+        "Confirm",
+        choices=("full", "lora", "head"),
+    )
+    budget: str | None = setting(
+        None,
+        "A quick fine-tuning of few rows and epochs; who is best at it may not be best at yours.",
+        "Confirm",
+        choices=("quick",),
+    )
+    epochs: int | None = setting(None, "The most epochs a run [default: by task].", "Confirm", minimum=1)
+    steps: int | None = setting(None, "Optimizer steps a run, instead of epochs.", "Confirm", minimum=1)
+    learning_rates: tuple[str, ...] = setting(
+        (),
+        "Peak learning rate; repeat for several, of which validation rows choose [default: two, by model size].",
+        "Confirm",
+        on="--learning-rate",
+        metavar="RATE",
+    )
+    seeds: int | None = setting(None, "Runs of each checkpoint at its best rate [default: 1].", "Confirm", minimum=1)
+    confirm_samples: int | None = setting(
+        None, "The most rows for fine-tuning [default: all].", "Confirm", metavar="N", minimum=20
+    )
+    time_limit: str | None = setting(
+        None, "When fine-tuning ends, e.g. 90m, 2h; what is finished counts.", "Confirm", metavar="TIME"
+    )
+    save_model: str | None = setting(
+        None, "Keep the best fine-tuned model in this folder.", "Confirm", metavar="DIR", shared=False
+    )
     device: str = setting("auto", "cpu, cuda, mps.", "Running", "features", everyday=True, recorded=True)
     dtype: str = setting(
         "auto",

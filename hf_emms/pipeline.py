@@ -16,6 +16,8 @@ from hf_emms import ranking_job
 from hf_emms.cache import Cache
 from hf_emms.engines.base import Progress, Silent, Work, versions
 from hf_emms.errors import EmmsError
+from hf_emms.finetune.confirm import confirmed
+from hf_emms.finetune.recipe import check_settings
 from hf_emms.formatting import pluralize
 from hf_emms.hub import Repo
 from hf_emms.models_in_memory import renamed, saved_models
@@ -63,6 +65,16 @@ def rank(
     estimators: str | Iterable[str] | None = None,
     seed: int = 0,
     folds: int = 5,
+    confirm: int | None = None,
+    method: str | None = None,
+    budget: str | None = None,
+    epochs: int | None = None,
+    steps: int | None = None,
+    learning_rates: float | str | Iterable[float | str] | None = None,
+    seeds: int | None = None,
+    confirm_samples: int | None = None,
+    time_limit: str | None = None,
+    save_model: str | None = None,
     device: str = "auto",
     dtype: str = "auto",
     batch_size: int | None = None,
@@ -102,6 +114,17 @@ def rank(
         estimators: names; the first one orders the rows.
         seed: of the sample and the folds.
         folds: number of folds of the held-out estimators.
+        confirm: then fine-tune so many of the best checkpoints, see `hf_emms.confirm`, which explains the arguments
+            from here to `save_model`.
+        method: what is trained.
+        budget: "quick" for few rows and epochs.
+        epochs: the most epochs a run.
+        steps: optimizer steps a run.
+        learning_rates: peaks that are tried.
+        seeds: runs of each checkpoint at its best rate.
+        confirm_samples: the most rows for fine-tuning.
+        time_limit: when fine-tuning ends.
+        save_model: a folder for the best fine-tuned model.
         device: "auto", "cpu", "cuda" or "mps".
         dtype: "auto", "float32", "bfloat16" or "float16".
         batch_size: inputs a batch; chosen by default.
@@ -141,7 +164,12 @@ def rank(
                     "engine='jobs' needs to know where the ranking comes back", "job=JobSettings('ORG/emms-results')"
                 )
             return ranking_job.follow(ranking_job.start(options, job), progress.noted)
-        return renamed(run(plan(options, progress), progress), names)
+        if options.confirm is not None:
+            check_settings(options)
+        ranking = run(plan(options, progress), progress)
+        if options.confirm is not None and ranking.best is not None:
+            ranking = confirmed(ranking, options, progress)
+        return renamed(ranking, names)
 
 
 def run(plan: Plan, progress: Progress) -> Ranking:

@@ -60,6 +60,62 @@ class Seconds(msgspec.Struct, frozen=True):
     scoring: float = 0.0
 
 
+class TrainingRun(msgspec.Struct, frozen=True):
+    """One fine-tuning of a checkpoint.
+
+    Attributes:
+        learning_rate: its peak.
+        seed: of the new head's weights and the order of rows.
+        validation: the score by which runs are chosen; None for a failed one.
+        scores: metric → score on the test rows.
+        stderr: standard error of the first of them over groups of test rows.
+        steps: optimizer steps until it ended.
+        batch_size: rows a step.
+        seconds: wall time.
+        notes: what was changed or found on the way.
+        error: why there is no score, in one line.
+    """
+
+    learning_rate: float
+    seed: int
+    validation: float | None = None
+    scores: dict[str, float] = {}
+    stderr: float | None = None
+    steps: int = 0
+    batch_size: int = 0
+    seconds: float = 0.0
+    notes: tuple[str, ...] = ()
+    error: str | None = None
+
+
+class FineTuned(msgspec.Struct, frozen=True):
+    """What fine-tuning a checkpoint measured. Scores are shares (0.912 is 91.2 points); higher is better.
+
+    Attributes:
+        metric: name of the score by which checkpoints are compared.
+        value: that score on the test rows, the mean over seeds at the chosen learning rate; None where all runs failed.
+        spread: standard deviation between seeds; of one seed, the standard error over groups of test rows.
+        validation: the score on the validation rows, likewise; the best checkpoint is chosen by it.
+        scores: metric → score on the test rows, likewise.
+        learning_rate: the one that validation rows chose.
+        runs: every run, failed ones too.
+        recipe: setting → value, to run it again.
+        rows: part ("train", "validation", "test") → where its rows are from, in words.
+        error: why there is no value, in one line.
+    """
+
+    metric: str
+    value: float | None = None
+    spread: float | None = None
+    validation: float | None = None
+    scores: dict[str, float] = {}
+    learning_rate: float | None = None
+    runs: tuple[TrainingRun, ...] = ()
+    recipe: dict[str, Any] = {}
+    rows: dict[str, str] = {}
+    error: str | None = None
+
+
 class Row(msgspec.Struct, frozen=True):
     """One checkpoint of a ranking.
 
@@ -83,6 +139,7 @@ class Row(msgspec.Struct, frozen=True):
         downloads: of the checkpoint on the Hub, where the writer of the file knew them.
         library: likewise, the library of the checkpoint.
         license: likewise, its licence.
+        fine_tuned: what fine-tuning it measured; None where it was not fine-tuned.
     """
 
     checkpoint: str
@@ -104,6 +161,7 @@ class Row(msgspec.Struct, frozen=True):
     downloads: Count | None = None
     library: str | None = None
     license: str | None = None
+    fine_tuned: FineTuned | None = None
 
 
 class Encoder(msgspec.Struct, frozen=True):
@@ -176,8 +234,19 @@ class Ranking(RankingMethods, msgspec.Struct, frozen=True, kw_only=True):
 
     @property
     def best(self) -> Row | None:
-        """The first row, or None when every checkpoint failed."""
-        return next((row for row in self.rows if row.error is None), None)
+        """The best row by what was measured, or else estimated; None when every checkpoint failed.
+
+        Of fine-tuned checkpoints it is the one with the best score on validation rows.
+        """
+        measured = self.fine_tuned
+        return measured[0] if measured else next((row for row in self.rows if row.error is None), None)
+
+    @property
+    def fine_tuned(self) -> list[Row]:
+        """The rows that fine-tuning measured, the best first by their scores on validation rows."""
+        scored = [(row.fine_tuned.validation, row) for row in self.rows if row.fine_tuned is not None]
+        found = [(validation, row) for validation, row in scored if validation is not None]
+        return [row for _, row in sorted(found, key=lambda one: -one[0])]
 
     def row(self, checkpoint: str) -> Row:
         """The row of a checkpoint.
@@ -395,6 +464,13 @@ def _record(ranking: Ranking, row: Row) -> dict[str, Any]:
             record[f"{estimator}_stderr"] = score.stderr if score else None
         if estimator in EMMS:
             record[f"{estimator}_r2"] = score.details.get("r2") if score else None
+    if any(other.fine_tuned is not None for other in ranking.rows):
+        found = row.fine_tuned
+        record |= {
+            "fine_tuned": found.value if found else None,
+            "fine_tuned_spread": found.spread if found else None,
+            "fine_tuned_metric": found.metric if found else None,
+        }
     if ranking.settings.get("layers"):
         record["layer"] = row.layer
     return record | {

@@ -16,7 +16,7 @@ import msgspec
 
 from hf_emms.errors import printable
 from hf_emms.formatting import MISSING, format_count
-from hf_emms.ranking import EMMS, TIE_WIDTH, Ranking, Row, Score, gain_and_stderr
+from hf_emms.ranking import EMMS, TIE_WIDTH, FineTuned, Ranking, Row, Score, gain_and_stderr
 
 _TITLES = {"emms_knn": "EMMS + k-NN", "emms": "EMMS", "logme": "LogME", "knn": "k-NN", "hscore": "H-score"}
 
@@ -104,6 +104,7 @@ def cells(ranking: Ranking, *, top: int | None = None) -> tuple[list[str], list[
     header = ["rank", "checkpoint"]
     for estimator in ranking.estimators:
         header += [title_of(estimator), *(["R²"] if estimator == _explaining(ranking) else [])]
+    header += ["fine-tuned"] if ranking.fine_tuned else []
     header += ["layer"] if ranking.settings.get("layers") else []
     header += [*(["rows"] if _raced(ranking) else []), "params", "width", "seconds"]
     return header, [_cells(ranking, row) for row in ranking.rows[:top]]
@@ -120,8 +121,14 @@ def settings_text(ranking: Ranking) -> str:
 
 
 def failures(ranking: Ranking) -> list[tuple[str, str]]:
-    """Checkpoint and error of every failed row, each on one line."""
-    return [(one_line(row.checkpoint), one_line(row.error)) for row in ranking.rows if row.error is not None]
+    """Checkpoint and error of every failed row, each on one line; of every one whose fine-tuning failed, too."""
+    failed = [(row.checkpoint, row.error) for row in ranking.rows if row.error is not None]
+    failed += [
+        (row.checkpoint, f"fine-tuning: {row.fine_tuned.error}")
+        for row in ranking.rows
+        if row.fine_tuned is not None and row.fine_tuned.error is not None
+    ]
+    return [(one_line(name), one_line(error)) for name, error in failed]
 
 
 def rank_of(row: Row) -> str:
@@ -157,11 +164,25 @@ def _cells(ranking: Ranking, row: Row) -> list[str]:
         line.append(number(score.value) if score and place else with_error(score))
         if estimator == _explaining(ranking):
             line.append(number(score.details.get("r2")) if score else MISSING)
+    line += [_measured(row)] if ranking.fine_tuned else []
     line += [row.layer or MISSING] if ranking.settings.get("layers") else []
     seconds = f"{row.seconds.features + row.seconds.scoring:.1f}" if row.error is None else MISSING
     if _raced(ranking):
         line.append(MISSING if row.error is not None else f"{row.n or ranking.n:,}")
     return [*line, format_count(row.parameters), str(row.width or MISSING), seconds]
+
+
+def points(value: float | None) -> str:
+    """A share in points: 0.912 is "91.2"."""
+    return MISSING if value is None else f"{100 * value:.1f}"
+
+
+def _measured(row: Row) -> str:
+    """What fine-tuning measured, in points, with its spread."""
+    found = row.fine_tuned
+    if found is None or found.value is None:
+        return MISSING if found is None else "failed"
+    return points(found.value) + (f" ± {points(found.spread)}" if found.spread is not None else "")
 
 
 def _explaining(ranking: Ranking) -> str | None:
@@ -179,6 +200,43 @@ def escaped(text: str) -> str:
     for char in "\\|`*_<>[]":
         text = text.replace(char, "\\" + char)
     return text
+
+
+_ORDINALS = ("first", "second", "third", "fourth", "fifth", "sixth", "seventh", "eighth", "ninth", "tenth")
+
+
+def measured_in_words(ranking: Ranking) -> str | None:
+    """What fine-tuning found, in one sentence; None where nothing was fine-tuned.
+
+    "swin-tiny: accuracy 91.2 (resnet-50: 89.9; dinov2-small: 89.4), up to 5 epochs; the estimate's first was second."
+    """
+    rows = ranking.fine_tuned
+    found = [row.fine_tuned for row in rows if row.fine_tuned is not None]
+    if not found:
+        return None
+    best = found[0]
+    others = "; ".join(f"{row.checkpoint}: {points(one.value)}" for row, one in zip(rows[1:], found[1:], strict=True))
+    sentence = f"{rows[0].checkpoint}: {best.metric} {points(best.value)}" + (f" ({others})" if others else "")
+    recipe = best.recipe
+    budget = f"{recipe['steps']:,} steps" if recipe.get("steps") else f"up to {recipe.get('epochs')} epochs"
+    sentence += f", after {budget}" + (" (a quick budget)" if recipe.get("budget") else "")
+    if len(found) > 1:
+        place = next((place for place, row in enumerate(rows) if row.rank == 1), None)
+        shared = (
+            "one of the estimate's first" if any(row.tied and row.rank == 1 for row in rows) else "the estimate's first"
+        )
+        if place is not None:
+            where = "is the best" if place == 0 else f"was {_ORDINALS[min(place, len(_ORDINALS) - 1)]}"
+            sentence += f"; {shared} {where}"
+        if _within_noise(best, found[1]):
+            sentence += "; the first two differ by less than the noise of the test rows"
+    return sentence + "."
+
+
+def _within_noise(first: FineTuned, second: FineTuned) -> bool:
+    if first.value is None or second.value is None or first.spread is None or second.spread is None:
+        return False
+    return abs(first.value - second.value) < TIE_WIDTH * math.hypot(first.spread, second.spread)
 
 
 _NAMED = 3

@@ -16,6 +16,7 @@ LAYERS = (
     "__main__",
     "cli",
     "pipeline",
+    "finetune",
     "ranking_job",
     "preflight",
     "plan",

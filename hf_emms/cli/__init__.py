@@ -14,6 +14,7 @@ import cloup
 from hf_emms import __version__
 from hf_emms.cli.cache_commands import cache
 from hf_emms.cli.card_command import card
+from hf_emms.cli.confirm_command import confirm
 from hf_emms.cli.demo_command import demo
 from hf_emms.cli.evaluation_commands import compare, validate
 from hf_emms.cli.leaderboard_command import leaderboard
@@ -43,7 +44,7 @@ def app(debug: bool) -> None:
 
 
 publish.add_command(publish_results)
-app.section("Rank", demo, search, rank, score)
+app.section("Rank", demo, search, rank, confirm, score)
 app.section("Check", compare, validate)
 app.section("Publish", card, publish, pull, leaderboard, metric)
 app.section("Look up", presets, datasets, checkpoints, cache)

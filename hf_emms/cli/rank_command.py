@@ -174,6 +174,8 @@ def rank(
 def _rank_here(options: Options, results_repo: str | None, *, dry_run: bool) -> Ranking | None:
     """Ranks with the local or the Ray engine, or prints the plan."""
     from hf_emms.cli.progress_bars import StderrProgress
+    from hf_emms.finetune.confirm import confirmed
+    from hf_emms.finetune.recipe import check_settings
     from hf_emms.pipeline import run
     from hf_emms.plan import plan
     from hf_emms.preflight import preflight
@@ -183,13 +185,19 @@ def _rank_here(options: Options, results_repo: str | None, *, dry_run: bool) -> 
 
         account = hub.who_am_i()
         hub.require_push(account, results_repo, "dataset", instead=f"--results-repo {account.name}/emms-results")
+    if options.confirm is not None:
+        check_settings(options)
     with StderrProgress(quiet=out.quiet) as progress, stdout_for_data_only():
         if dry_run:
             found = preflight(options, progress)
         else:
             planned = plan(options, progress)
             progress.checkpoints = len(planned.candidates)
-            return run(planned, progress)
+            ranking = run(planned, progress)
+            if ranking.best is not None and options.confirm is not None:
+                _saved(ranking, None, cache=options.cache)  # fine-tuning may be interrupted
+                ranking = confirmed(ranking, options, progress)
+            return ranking
     _print_preflight(found)
     return None
 
@@ -214,9 +222,9 @@ def _saved(ranking: Ranking, target: Path | None, *, cache: bool) -> tuple[Path 
 
 def summary(ranking: Ranking, saved: Path | None) -> str:
     """What a reader of the table should know, for stderr."""
-    from hf_emms.views import unresolved
+    from hf_emms.views import measured_in_words, unresolved
 
-    advice = unresolved(ranking)
+    advice, found = unresolved(ranking), measured_in_words(ranking)
     where = ranking.dataset + (f" ({ranking.dataset_id})" if ranking.dataset_id != ranking.dataset else "")
     lines = [
         "",
@@ -226,8 +234,9 @@ def summary(ranking: Ranking, saved: Path | None) -> str:
         *(note for note in ranking.notes if note != advice),
         *(f"{row.checkpoint}: {note}" for row in ranking.rows for note in row.notes),
         *([SHARED] if any(row.tied for row in ranking.rows) else []),
-        *([advice] if advice else []),
+        *([advice] if advice and not found else []),
         RELATIVE,
+        *([found] if found else []),
     ]
     if saved is None:
         lines.append("Nothing was saved; --output FILE writes the results.")

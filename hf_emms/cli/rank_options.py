@@ -13,7 +13,7 @@ from hf_emms.errors import EmmsError
 from hf_emms.options import COLUMN_ROLES, DEFAULT_RACE, SETTINGS, Options, Setting, Settings
 
 EVERYDAY = "Everyday"
-GROUPS = (EVERYDAY, "Data", "Checkpoints", "Labels", "Scoring", "Running", "Output", "Safety")
+GROUPS = (EVERYDAY, "Data", "Checkpoints", "Labels", "Scoring", "Confirm", "Running", "Output", "Safety")
 
 Decorator = Callable[[Any], Any]
 
@@ -65,6 +65,11 @@ def options_from(given: dict[str, Any], options: type[Options] = Options) -> Opt
     if max_samples is not None:
         arguments["max_samples"] = max_samples or None
     return options.of(**arguments)
+
+
+def flags_of(names: Sequence[str]) -> list[Decorator]:
+    """The flags of some settings."""
+    return [_flag(name, SETTINGS[name]) for name in names]
 
 
 def _flag(name: str, setting: Setting) -> Decorator:

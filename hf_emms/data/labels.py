@@ -70,6 +70,7 @@ class Labels:
         soft: which texts each label is the mean of; None where label u is text u.
         numbers: float32, shape (U, D2): one more F-label, of labels that are numbers.
         form: which F-labels the labels make.
+        values: float64, shape (U, P): the numbers themselves, see `tasks.task.Numbers`.
     """
 
     inputs: np.ndarray
@@ -79,6 +80,7 @@ class Labels:
     soft: SoftLabels | None = None
     numbers: np.ndarray | None = None
     form: LabelForm = "text"
+    values: np.ndarray | None = None
 
 
 def make_labels(drawn: DrawnRows, notes: list[str]) -> Labels:
@@ -116,18 +118,19 @@ def _text_labels(
 
 def _number_labels(
     task: Task, raws: Sequence[tuple[float, ...]], form: LabelForm | None, notes: list[str]
-) -> tuple[np.ndarray, tuple[str, ...], SoftLabels | None, np.ndarray | None, LabelForm]:
-    """Codes, texts, soft labels, numbers and their form from the measured numbers of each row."""
+) -> tuple[np.ndarray, tuple[str, ...], SoftLabels | None, np.ndarray | None, LabelForm, np.ndarray | None]:
+    """Codes, texts, soft labels, encoded numbers, their form, and the measured numbers."""
     assert task.numbers is not None
     warning = task.numbers.warn(np.array(raws, dtype=np.float64))
     notes += [warning] if warning else []
     form = form or task.form
     if form == "text":
         texts, codes = _coded([task.numbers.describe(raw) for raw in raws])
-        return codes, tuple(texts), None, None, form
+        return codes, tuple(texts), None, None, form, None
     distinct, codes = _coded(raws)
-    numbers = task.numbers.encode(np.array(distinct, dtype=np.float64)).astype(np.float32, copy=False)
-    return (codes, *_soft_labels([((task.numbers.describe(raw), 1.0),) for raw in distinct]), numbers, form)
+    values = np.array(distinct, dtype=np.float64)
+    numbers = task.numbers.encode(values).astype(np.float32, copy=False)
+    return (codes, *_soft_labels([((task.numbers.describe(raw), 1.0),) for raw in distinct]), numbers, form, values)
 
 
 def _coded(values: Sequence[T]) -> tuple[list[T], np.ndarray]:

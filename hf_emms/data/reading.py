@@ -41,6 +41,7 @@ class Source:
         builder: what ``datasets`` reads a stream with.
         joined: column of ids → the images of another configuration, by id.
         file: the only file of the split, in words; None where there are several.
+        splits: the names of all splits.
     """
 
     name: str
@@ -53,6 +54,7 @@ class Source:
     builder: Any = None
     joined: dict[str, JoinedImages] = field(default_factory=dict)
     file: str | None = None
+    splits: tuple[str, ...] = ()
 
     @property
     def streaming(self) -> bool:
@@ -136,8 +138,10 @@ def open_memory(name: str, repo: Repo, dataset: Any, split: str | None) -> Sourc
     import datasets
 
     notes: list[str] = []
+    splits: tuple[str, ...] = ()
     if isinstance(dataset, Mapping):
-        split = choose_split(name, list(dataset), split, notes)
+        splits = tuple(dataset)
+        split = choose_split(name, splits, split, notes)
         dataset = dataset[split]
     elif hasattr(dataset, "iloc"):  # of pandas; its images stay images
         dataset = datasets.Dataset.from_dict(dataset.to_dict("list"))
@@ -150,7 +154,7 @@ def open_memory(name: str, repo: Repo, dataset: Any, split: str | None) -> Sourc
         )
     total = dataset.num_rows if isinstance(dataset, datasets.Dataset) else None
     rows = dataset if total is not None else _with_features(name, dataset)
-    return Source(name, repo, None, str(dataset.split or split or "all"), rows, total, notes)
+    return Source(name, repo, None, str(dataset.split or split or "all"), rows, total, notes, splits=splits)
 
 
 def open_repo(
@@ -182,11 +186,11 @@ def open_repo(
         if not streaming:
             retried(builder.download_and_prepare)
             rows = builder.as_dataset(split=split)
-            return Source(name, repo, config, split, rows, rows.num_rows, notes, file=file)
+            return Source(name, repo, config, split, rows, rows.num_rows, notes, file=file, splits=tuple(splits))
         _limit_read_ahead(builder.config)
         rows = _with_features(name, builder.as_streaming_dataset(split=split))
     total = getattr((builder.info.splits or {}).get(split), "num_examples", None) or None
-    return Source(name, repo, config, split, rows, total, notes, builder)
+    return Source(name, repo, config, split, rows, total, notes, builder, splits=tuple(splits))
 
 
 def choose_split(dataset: str, splits: Sequence[str], wanted: str | None, notes: list[str]) -> str:

@@ -57,10 +57,12 @@ class Sample:
         inputs_fingerprint: 32 hex digits over the inputs alone: other labels of the same inputs need no new features.
         soft_labels: which texts each label is the mean of; None where label u is text u.
         label_numbers: float32, shape (U, D2): one more F-label, of labels that are numbers.
+        label_values: float64, shape (U, P): those numbers as they were measured, see `tasks.task.Numbers`.
         form: which F-labels the labels make: of their texts, of their numbers, or both; "spans" where rows are spans
             of a text, labelled by whether they are the answer.
         available: the most rows that a sample of the split can have, N where this one is all of it (of spans, the
             pairs); None where that is not known.
+        splits: the names of all splits of the dataset.
     """
 
     dataset: str
@@ -81,8 +83,10 @@ class Sample:
     inputs_fingerprint: str
     soft_labels: SoftLabels | None = None
     label_numbers: np.ndarray | None = None
+    label_values: np.ndarray | None = None
     form: LabelForm = "text"
     available: int | None = None
+    splits: tuple[str, ...] = ()
 
     def __len__(self) -> int:
         return len(self.codes)
@@ -163,8 +167,10 @@ def assemble(source: Source, drawn: DrawnRows, labels: Labels) -> Sample:
         inputs_fingerprint=_digest(b"".join(array[new_span].tobytes() for array in (hashes, *[spans] * in_spans))),
         soft_labels=soft,
         label_numbers=labels.numbers,
+        label_values=labels.values,
         form=labels.form,
         available=most if drawn.full else (n_inputs if in_spans else len(codes)),
+        splits=source.splits,
     )
 
 

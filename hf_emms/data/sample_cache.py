@@ -21,15 +21,16 @@ from hf_emms.plugins import plugin_versions
 from hf_emms.tasks import get_task
 
 # Part of every key: raise it when the same options would draw another sample.
-SAMPLE_VERSION = 3
+SAMPLE_VERSION = 4
 
 _ARRAYS = ("input_of_row", "codes", "groups")
 _FACTS = (
     *("config", "split", "columns", "label_texts", "form", "skipped", "total_rows", "available", "notes"),
-    *("fingerprint", "inputs_fingerprint"),
+    *("fingerprint", "inputs_fingerprint", "splits"),
 )
 # What a preset says of how rows are read.
 _OF_PRESET = ("columns", "join", "words")
+_OF_NUMBERS = ("label_numbers", "label_values")
 _SOFT = "soft_"
 
 
@@ -66,8 +67,7 @@ def store_sample(cache: Cache | None, ref: DatasetRef, options: Options, sample:
         arrays["bounds"] = spans.bounds
     if sample.soft_labels is not None:
         arrays |= {_SOFT + name: np.asarray(value) for name, value in vars(sample.soft_labels).items()}
-    if sample.label_numbers is not None:
-        arrays["label_numbers"] = sample.label_numbers
+    arrays |= {name: value for name in _OF_NUMBERS if (value := getattr(sample, name)) is not None}
     arrays["facts"] = np.frombuffer(msgspec.json.encode(facts), np.uint8)
     cache.put("samples", sample_key(ref, options), arrays)
 
@@ -88,7 +88,7 @@ def _sample(ref: DatasetRef, stored: Mapping[str, np.ndarray]) -> Sample:
     facts = msgspec.json.decode(stored["facts"].tobytes())
     task = get_task(facts.pop("task"))
     id, revision = facts.pop("repo")
-    facts["label_texts"], facts["notes"] = tuple(facts["label_texts"]), tuple(facts["notes"])
+    facts |= {name: tuple(facts[name]) for name in ("label_texts", "notes", "splits")}
     facts |= {name: stored[name] for name in _ARRAYS}
     inputs = _unpacked(0, stored, images=task.modality.startswith("image"))
     if "parts" in stored:
@@ -106,6 +106,7 @@ def _sample(ref: DatasetRef, stored: Mapping[str, np.ndarray]) -> Sample:
         inputs=inputs,
         soft_labels=SoftLabels(**soft | {"count": soft["count"].item()}) if soft else None,
         label_numbers=stored.get("label_numbers"),
+        label_values=stored.get("label_values"),
         **facts,
     )
 

@@ -27,12 +27,12 @@ class ImageProcessor:
     """A checkpoint's image processor, in one step, or in two of which the first can be cached.
 
     Args:
-        processor: of transformers.
+        original: the processor of transformers.
         key: equal for processors that do the same; None where that is unknown.
     """
 
-    def __init__(self, processor: Any, key: str | None) -> None:
-        self._processor = processor
+    def __init__(self, original: Any, key: str | None) -> None:
+        self.original = original
         self.key = key
 
     def __call__(self, images: Sequence[Any]) -> Tensor:
@@ -63,7 +63,7 @@ class ImageProcessor:
         return True
 
     def _run(self, images: Any, **steps: bool) -> Tensor:
-        pixels: Tensor = self._processor(images=images, return_tensors="pt", **steps)["pixel_values"]
+        pixels: Tensor = self.original(images=images, return_tensors="pt", **steps)["pixel_values"]
         return pixels
 
 

@@ -76,15 +76,15 @@ def load_extractor(
     plan = plan_extraction(repo, modality, task_id, dtype=dtype, trust_remote_code=trust_remote_code)
     torch_device = choose_device(device)
     weights = fetch_weights(repo, memory, subfolder=plan.subfolder, code=plan.code)
-    with _quiet():
+    with quiet_transformers():
         images = read_image_processor(plan, torch_device) if "image" in modality else None
         tokenizer = read_tokenizer(plan) if "text" in modality else None
-        model, pooling, note = _load_model(plan, weights, allow_pickle=allow_pickle)
+        model, pooling, note = load_model(plan, weights, allow_pickle=allow_pickle)
         if note is not None:
             plan = replace(plan, notes=(*plan.notes, ("weights", note)))
         model = model.to(torch_device).eval()
         if torch_device.type == "cpu":
-            prepare_for_cpu(model, channels_last=_is_tested(plan))
+            prepare_for_cpu(model, channels_last=is_tested(plan))
         if modality == "text+text":
             reader = text_pair_reader(model, text_reader(plan, model, tokenizer))
             return (SpanExtractor if spans else TextPairExtractor)(plan, model, reader, pooling, layers)
@@ -121,7 +121,7 @@ def choose_device(device: str) -> torch.device:
     return torch.device(device)
 
 
-def _load_model(plan: ExtractionPlan, weights: Weights, *, allow_pickle: bool) -> tuple[Any, str, str | None]:
+def load_model(plan: ExtractionPlan, weights: Weights, *, allow_pickle: bool) -> tuple[Any, str, str | None]:
     """The model on the CPU, the pooling (a fallback changes it where the weights have no pooler), and a note."""
     note = weights.note
     try:
@@ -165,8 +165,8 @@ def _from_pretrained(plan: ExtractionPlan, folder: Path, pickled: bool) -> tuple
         trust_remote_code=plan.code,
         local_files_only=True,
         output_loading_info=True,
-        ignore_mismatched_sizes=True,  # `_load_model` reports them, with names and shapes
-        **_load_options(plan),
+        ignore_mismatched_sizes=True,  # `load_model` reports them, with names and shapes
+        **load_options(plan),
     )
     return model, report
 
@@ -197,7 +197,7 @@ def _refused_pickle(plan: ExtractionPlan, error: pickle.UnpicklingError) -> Emms
     )
 
 
-def _load_options(plan: ExtractionPlan) -> dict[str, Any]:
+def load_options(plan: ExtractionPlan) -> dict[str, Any]:
     options: dict[str, Any] = {"add_pooling_layer": False} if plan.architecture.poolerless else {}
     if plan.pooling == "text_embeds" and "projection_dim" in plan.config:
         # The text tower's own projection_dim is wrong in some CLIP configurations; that of the whole model is right.
@@ -226,14 +226,14 @@ def _check_complete(plan: ExtractionPlan, missing: set[str]) -> str:
     return pooling
 
 
-def _is_tested(plan: ExtractionPlan) -> bool:
+def is_tested(plan: ExtractionPlan) -> bool:
     """Whether our tests run the checkpoint's code: a row of our own table, not the fallback or a repository's."""
     row = plan.architecture
     return not (plan.code or row.package or row.loader == "AutoModel")
 
 
 @contextmanager
-def _quiet() -> Iterator[None]:
+def quiet_transformers() -> Iterator[None]:
     """Hides progress bars and warnings of transformers; what matters is an EmmsError."""
     from transformers.utils import logging as transformers_logging
 

@@ -1,0 +1,1 @@
+"""Fine-tuning of a ranking's shortlist: what its first checkpoints are worth is measured, not estimated."""

@@ -1,0 +1,100 @@
+"""Rows to batches: what each candidate's own image processor and tokenizer make of the inputs of a part."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+import torch
+
+from hf_emms.features.device import Inputs
+from hf_emms.features.images import CachedImages, ImageReader, PixelCache
+from hf_emms.features.text import TextReader
+from hf_emms.finetune.splits import Part
+
+Read = Callable[[np.ndarray], Inputs]
+"""Numbers of rows of a part, int64 (b,), to the tensors of a batch, (b, …) each."""
+
+# Tokens that a text is cut at: training takes memory with the square of them.
+MAX_TOKENS = 512
+
+
+class Rows(torch.utils.data.Dataset):
+    """The rows of a part for `Trainer`: an item is the part and a row's number, which `collate` makes batches of.
+
+    Args:
+        read: gives the inputs of a batch.
+        labels: of all rows, (n, …) each, by the names of the model's arguments; empty for rows to predict.
+        count: n.
+    """
+
+    def __init__(self, read: Read, labels: Inputs, count: int) -> None:
+        self._read, self._labels, self._count = read, labels, count
+
+    def __len__(self) -> int:
+        return self._count
+
+    def __getitem__(self, row: int) -> tuple[Rows, int]:
+        return self, row
+
+    def batch(self, rows: np.ndarray) -> Inputs:
+        """The inputs and labels of some rows."""
+        return {**self._read(rows), **{name: labels[rows] for name, labels in self._labels.items()}}
+
+
+def collate(items: Sequence[tuple[Rows, int]]) -> Inputs:
+    """A batch of items of one part."""
+    return items[0][0].batch(np.array([row for _, row in items]))
+
+
+def with_images_in_memory(part: Part, cache: PixelCache) -> Part:
+    """The part, whose pictures are decoded and resized once for candidates with the same image processor."""
+    from hf_emms.features.images import with_pixel_cache
+
+    return replace(part, inputs=with_pixel_cache(part.inputs, cache))
+
+
+def read_images(reader: ImageReader, part: Part, images: Sequence[Any] | None = None) -> Read:
+    """Pixel values of the part's pictures; they become square where the processor leaves them at various sizes.
+
+    Args:
+        reader: of the candidate.
+        part: whose inputs are pictures, unless `images` are given.
+        images: n pictures, one a row.
+    """
+    pictures = part.inputs if images is None else images
+    positions = part.input_of_row if images is None else np.arange(len(part))
+    if not reader.fixed_size:
+        side = round(reader.pixels**0.5)
+        return lambda rows: {"pixel_values": reader.processor([_square(pictures[i], side) for i in positions[rows]])}
+    if isinstance(pictures, CachedImages):
+        return lambda rows: {"pixel_values": pictures.read(reader.processor, positions[rows].tolist())}
+    return lambda rows: {"pixel_values": reader.processor([pictures[i] for i in positions[rows]])}
+
+
+def read_texts(reader: TextReader, texts: Sequence[str], text_of_row: np.ndarray, notes: list[str]) -> Read:
+    """Token ids and mask of the part's texts, tokenised once.
+
+    Args:
+        reader: of the candidate.
+        texts: the distinct ones.
+        text_of_row: int64, shape (n,).
+        notes: that texts were cut is added here.
+    """
+    reader = limited(reader)
+    used, text_of_row = np.unique(text_of_row, return_inverse=True)
+    tokens, cut = reader.tokenize([texts[i] for i in used])
+    if cut:
+        notes.append(f"texts are cut at {reader.max_length:,} tokens")
+    return lambda rows: reader.pad([tokens[text_of_row[row]] for row in rows])
+
+
+def limited(reader: TextReader) -> TextReader:
+    """The reader with at most `MAX_TOKENS` tokens a text."""
+    return replace(reader, max_length=min(reader.max_length, MAX_TOKENS))
+
+
+def _square(image: Any, side: int) -> Any:
+    return image.resize((side, side))

@@ -1,0 +1,89 @@
+"""Data that tiny checkpoints learn in a few steps, and rankings of such checkpoints."""
+
+from __future__ import annotations
+
+import io
+from pathlib import Path
+from typing import Any
+
+import datasets
+import numpy as np
+from PIL import Image
+
+from hf_emms.hub import resolve
+from hf_emms.ranking import Ranking, Row, Score, ranked
+from tests.helpers.rankings import example
+
+# Settings of runs that take a second.
+FAST: dict[str, Any] = {"epochs": 4, "learning_rates": ("0.01",), "batch_size": 8}
+
+
+class Notes:
+    """A `Progress` that keeps what it is told."""
+
+    def __init__(self) -> None:
+        self.lines: list[str] = []
+        self.steps: dict[str, int] = {}
+        self.planned: dict[str, int] = {}
+
+    def started(self, name: str, steps: int) -> None:
+        self.planned[name], self.steps[name] = steps, 0
+
+    def advanced(self, name: str, steps: int) -> None:
+        self.steps[name] += steps
+
+    def finished(self, row: Row) -> None: ...
+
+    def noted(self, message: str) -> None:
+        self.lines.append(message)
+
+
+def picture(colour: tuple[int, int, int], seed: int) -> dict[str, Any]:
+    """An encoded picture of one colour, with noise that makes every one another."""
+    noise = np.random.default_rng(seed).integers(0, 60, (20, 20, 3))
+    file = io.BytesIO()
+    Image.fromarray(np.clip(np.array(colour) + noise, 0, 255).astype(np.uint8)).save(file, "PNG")
+    return {"bytes": file.getvalue(), "path": None}
+
+
+def colours(count: int, first: int = 0) -> datasets.Dataset:
+    """Pictures that are red or blue."""
+    rows = range(first, first + count)
+    images = [picture((180, 20, 20) if row % 2 else (20, 20, 180), row) for row in rows]
+    features = {"image": datasets.Image(), "label": datasets.ClassLabel(names=["blue", "red"])}
+    return datasets.Dataset.from_dict(
+        {"image": images, "label": [row % 2 for row in rows]}, datasets.Features(features)
+    )
+
+
+def texts(count: int) -> list[str]:
+    """Different texts, every second one about a cat."""
+    words = "a photo of an apple pie on red mat while rain falls over mountain road and children play"
+    return [f"the {'cat' if row % 2 else 'dog'} {words[row % 7 : 9 + 5 * (row % 9)]} {row}" for row in range(count)]
+
+
+def save(data: datasets.Dataset | datasets.DatasetDict, folder: Path) -> str:
+    """Writes a dataset as a folder of parquet files, one a split."""
+    folder.mkdir()
+    splits = data if isinstance(data, dict) else {"train": data}
+    for name, rows in splits.items():
+        rows.to_parquet(folder / f"{name}-00000-of-00001.parquet")
+    return str(folder)
+
+
+def ranking(dataset: str, task: str, columns: dict[str, str], checkpoints: dict[str, float], **fields: Any) -> Ranking:
+    """A ranking of a folder's checkpoints by scores that were written down, without folds."""
+    rows = [
+        Row(name, resolve(name, "model").revision, scores={"emms": Score(score)}, parameters=1000)
+        for name, score in checkpoints.items()
+    ]
+    return example(
+        dataset=dataset,
+        dataset_id=dataset,
+        dataset_revision=resolve(dataset, "dataset").revision,
+        task=task,
+        columns=columns,
+        rows=ranked(rows, "emms"),
+        estimators=("emms",),
+        **fields,
+    )

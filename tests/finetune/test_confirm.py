@@ -1,0 +1,268 @@
+"""From a ranking to a decision: checkpoints are fine-tuned, one by one, and what was finished is kept."""
+
+from __future__ import annotations
+
+import multiprocessing
+import os
+import signal
+from pathlib import Path
+from typing import Any
+
+import datasets
+import pytest
+import torch
+
+import hf_emms
+from hf_emms import EmmsError, Ranking
+from hf_emms.finetune.confirm import choose
+from hf_emms.ranking import Row
+from hf_emms.views import measured_in_words, to_text
+from tests.finetune.make import FAST, Notes, colours, ranking, save, texts
+from tests.helpers.rankings import example
+from tests.helpers.tiny_checkpoints import build
+
+IMAGES = {"image": "image", "label": "label"}
+
+
+@pytest.fixture(scope="module")
+def root(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("confirm")
+
+
+@pytest.fixture(scope="module")
+def folder(root: Path) -> str:
+    return save(colours(60), root / "colours")
+
+
+@pytest.fixture
+def ranked_images(root: Path, folder: str) -> Ranking:
+    checkpoints = {str(build(root, "regnet")): -0.1, str(build(root, "resnet")): -0.2, str(build(root, "vit")): -0.3}
+    return ranking(folder, "image-classification", IMAGES, checkpoints)
+
+
+def broken(root: Path) -> str:
+    """A checkpoint whose outputs are no numbers."""
+    import transformers
+
+    folder = root / "broken"
+    if not folder.exists():
+        model = transformers.AutoModel.from_pretrained(build(root, "resnet"))
+        with torch.no_grad():
+            model.embedder.embedder.convolution.weight.fill_(float("nan"))
+        model.save_pretrained(folder)
+        transformers.AutoImageProcessor.from_pretrained(build(root, "resnet")).save_pretrained(folder)
+    return str(folder)
+
+
+def test_the_shortlist_is_fine_tuned_and_the_best_is_who_measured_best(
+    ranked_images: Ranking, emms_cache: Path
+) -> None:
+    notes = Notes()
+    confirmed = hf_emms.confirm(ranked_images, top=2, progress=notes, **FAST)
+    first, second, third = confirmed.rows
+    assert third.fine_tuned is None
+    for row in (first, second):
+        found = row.fine_tuned
+        assert found.metric == "accuracy"
+        assert set(found.scores) == {"accuracy", "macro F1"}
+        assert 0 <= found.value <= 1
+        assert found.spread is not None
+        assert found.rows["test"] == "12 rows, held out of split train"
+        assert [run.learning_rate for run in found.runs] == [0.01]
+    assert second.fine_tuned.value > 0.8  # red and blue are learned
+    assert confirmed.best is max((first, second), key=lambda row: row.fine_tuned.validation)
+    assert Ranking.from_json(confirmed.to_json()) == confirmed
+    assert "fine-tuned" in to_text(confirmed)
+    assert measured_in_words(confirmed).startswith(f"{confirmed.best.checkpoint}: accuracy ")
+    assert any(line.startswith("fine-tuning 2 checkpoints: 2 runs of up to 4 epochs, about ") for line in notes.lines)
+    assert notes.steps == notes.planned
+
+
+def test_finished_runs_are_not_trained_again(ranked_images: Ranking, emms_cache: Path) -> None:
+    first, second = Notes(), Notes()
+    once = hf_emms.confirm(ranked_images, top=1, progress=first, **FAST)
+    again = hf_emms.confirm(ranked_images, top=1, progress=second, **FAST)
+    assert again == once
+    assert len(first.planned) == 1
+    assert second.planned == {}
+    assert any("(from the cache)" in line for line in second.lines)
+    anew = Notes()
+    hf_emms.confirm(ranked_images, top=1, progress=anew, resume=False, **FAST)
+    assert len(anew.planned) == 1
+
+
+def test_the_same_seed_gives_the_same_result(ranked_images: Ranking, emms_cache: Path) -> None:
+    runs = [hf_emms.confirm(ranked_images, top=1, cache=False, **FAST).rows[0].fine_tuned.runs[0] for _ in range(2)]
+    assert runs[0].scores == runs[1].scores
+    assert runs[0].validation == runs[1].validation
+
+
+def test_validation_rows_choose_the_learning_rate_and_further_seeds_run_at_it(
+    ranked_images: Ranking, emms_cache: Path
+) -> None:
+    settings = {**FAST, "learning_rates": (1e-7, 0.01), "seeds": 3}
+    found = hf_emms.confirm(ranked_images, top=1, **settings).rows[0].fine_tuned
+    assert [(run.learning_rate, run.seed) for run in found.runs][:2] == [(1e-7, 0), (0.01, 0)]
+    assert [(run.learning_rate, run.seed) for run in found.runs][2:] == [
+        (found.learning_rate, 1),
+        (found.learning_rate, 2),
+    ]
+    chosen = [run.scores["accuracy"] for run in found.runs if run.learning_rate == found.learning_rate]
+    assert found.value == pytest.approx(sum(chosen) / 3)
+
+
+def test_a_checkpoint_that_diverges_is_a_failed_entry_after_a_second_try_and_the_others_go_on(
+    root: Path, folder: str, emms_cache: Path
+) -> None:
+    checkpoints = {broken(root): -0.1, str(build(root, "resnet")): -0.2}
+    confirmed = hf_emms.confirm(ranking(folder, "image-classification", IMAGES, checkpoints), top=2, **FAST)
+    failed, good = confirmed.rows
+    assert failed.fine_tuned.value is None
+    assert "no number" in failed.fine_tuned.error
+    assert failed.error is None  # its score stays
+    assert confirmed.best is good
+    assert f"failed: {failed.checkpoint}: fine-tuning: " in to_text(confirmed)
+
+
+def test_nothing_but_failures_is_an_error_with_the_reasons(root: Path, folder: str, emms_cache: Path) -> None:
+    with pytest.raises(EmmsError, match=r"no checkpoint could be fine-tuned: .*no number"):
+        hf_emms.confirm(ranking(folder, "image-classification", IMAGES, {broken(root): -0.1}), top=1, **FAST)
+
+
+def test_a_time_limit_that_has_passed_starts_nothing(ranked_images: Ranking, emms_cache: Path) -> None:
+    with pytest.raises(EmmsError, match="not started: the time limit had passed"):
+        hf_emms.confirm(ranked_images, top=2, time_limit="0.001s", **FAST)
+
+
+@pytest.mark.parametrize("name", ["bert", "gpt2", "t5"])
+def test_texts_with_classes(root: Path, tmp_path: Path, name: str, emms_cache: Path) -> None:
+    data = datasets.Dataset.from_dict({"text": texts(80), "label": ["dog", "cat"] * 40})
+    columns = {"text": "text", "label": "label"}
+    rows = ranking(save(data, tmp_path / "data"), "text-classification", columns, {str(build(root, name)): -0.1})
+    found = hf_emms.confirm(rows, top=1, **FAST).rows[0].fine_tuned
+    assert found.error is None
+    assert found.metric == "accuracy"
+
+
+def test_texts_with_numbers(root: Path, tmp_path: Path, emms_cache: Path) -> None:
+    data = datasets.Dataset.from_dict({"text": texts(80), "label": [1000.0 + 500 * (row % 2) for row in range(80)]})
+    columns = {"text": "text", "label": "label"}
+    rows = ranking(save(data, tmp_path / "data"), "text-regression", columns, {str(build(root, "distilbert")): -0.1})
+    found = hf_emms.confirm(rows, top=1, **{**FAST, "epochs": 12}).rows[0].fine_tuned
+    assert set(found.scores) == {"R²", "Spearman"}
+    assert found.value > 0.5  # cats and dogs differ in their number
+
+
+def test_several_classes_a_row(root: Path, tmp_path: Path, emms_cache: Path) -> None:
+    labels = [["animal", "cat"] if row % 2 else ["animal"] for row in range(60)]
+    data = datasets.Dataset.from_dict({"text": texts(60), "labels": labels})
+    columns = {"text": "text", "label": "labels"}
+    rows = ranking(save(data, tmp_path / "data"), "text-classification", columns, {str(build(root, "bert")): -0.1})
+    found = hf_emms.confirm(rows, top=1, **FAST).rows[0].fine_tuned
+    assert set(found.scores) == {"micro F1", "macro F1", "accuracy"}
+    assert found.value > 0.6  # all are animals
+
+
+def test_a_family_without_a_class_for_the_task_gets_a_head_on_its_feature(
+    root: Path, tmp_path: Path, emms_cache: Path
+) -> None:
+    data = datasets.Dataset.from_dict({"text": texts(80), "label": ["dog", "cat"] * 40})
+    columns = {"text": "text", "label": "label"}
+    folder = str(build(root, "clip-text"))
+    rows = ranking(save(data, tmp_path / "data"), "text-classification", columns, {folder: -0.1})
+    (run,) = hf_emms.confirm(rows, top=1, **FAST).rows[0].fine_tuned.runs
+    assert run.error is None
+    assert any("a linear layer on its pooled feature" in note for note in run.notes)
+
+
+def test_checkpoints_that_share_the_last_rank_are_fine_tuned_too_up_to_twice_as_many() -> None:
+    def rows(*ranks: int) -> list[Row]:
+        return [Row(f"org/{place}", rank=rank, tied=ranks.count(rank) > 1) for place, rank in enumerate(ranks)]
+
+    assert [len(choose(rows(1, 2, 3, 4), top)[0]) for top in (1, 2, 9)] == [1, 2, 4]
+    assert choose(rows(1, 2, 2, 4), 2) == (tuple(rows(1, 2, 2, 4)[:3]), [])
+    chosen, notes = choose(rows(1, 1, 1, 1, 1, 6), 2)
+    assert len(chosen) == 4
+    assert "--confirm 5 takes all" in notes[0]
+
+
+@pytest.mark.parametrize(
+    ("settings", "words"),
+    [
+        ({"epochs": 2, "steps": 3}, "--epochs or --steps"),
+        ({"learning_rates": "fast"}, "--learning-rate 1e-4"),
+        ({"time_limit": "soon"}, "90s"),
+        ({"method": "half"}, "--method full|lora|head"),
+    ],
+)
+def test_wrong_settings_are_named_before_anything_runs(settings: dict[str, Any], words: str) -> None:
+    with pytest.raises(EmmsError) as raised:
+        hf_emms.confirm(example(), **settings)
+    assert words in str(raised.value)
+
+
+def test_a_ranking_of_a_dataset_in_memory_needs_the_dataset(root: Path, emms_cache: Path) -> None:
+    data = colours(60)
+    rows = hf_emms.rank(data, str(build(root, "resnet")), encoders="demo", estimators="emms", confirm=1, **FAST)
+    assert rows.best.fine_tuned.value is not None
+    with pytest.raises(EmmsError, match="in memory"):
+        hf_emms.confirm(rows, top=1)
+    assert hf_emms.confirm(rows, data, top=1, **FAST).best.fine_tuned == rows.best.fine_tuned
+
+
+class Killed(Notes):
+    """Kills its own process at a step, or leaves its results behind."""
+
+    def __init__(self, at: int, file: Path) -> None:
+        super().__init__()
+        self.at, self.file, self.done = at, file, 0
+
+    def started(self, name: str, steps: int) -> None:
+        super().started(name, steps)
+        with self.file.open("a") as file:
+            file.write(name + "\n")
+
+    def advanced(self, name: str, steps: int) -> None:
+        super().advanced(name, steps)
+        self.done += steps
+        if self.done >= self.at:
+            os.kill(os.getpid(), signal.SIGKILL)
+
+
+def _confirm(text: str, cache: str, at: int, started: str, result: str) -> None:
+    os.environ["HF_EMMS_CACHE"] = cache
+    confirmed = hf_emms.confirm(
+        Ranking.from_json(text), top=2, progress=Killed(at, Path(started)), **{**FAST, "learning_rates": (0.01, 0.02)}
+    )
+    Path(result).write_text(confirmed.to_json())
+
+
+def test_a_kill_at_any_step_loses_no_finished_run(ranked_images: Ranking, tmp_path: Path) -> None:
+    """Four runs of 20 steps, killed after some steps of their own again and again until they are through."""
+    processes = multiprocessing.get_context("forkserver")
+    processes.set_forkserver_preload(
+        ["hf_emms.finetune.training", "hf_emms.finetune.confirm", "tests.finetune.test_confirm"]
+    )
+    started, result = tmp_path / "started", tmp_path / "result"
+    kills = 0
+    for at in (1, 7, 13, 23, 5, 29, 11, 19, 1_000):
+        arguments = (ranked_images.to_json(), str(tmp_path / "cache"), at, str(started), str(result))
+        process = processes.Process(target=_confirm, args=arguments)
+        process.start()
+        process.join()
+        if process.exitcode == 0:
+            break
+        assert process.exitcode == -signal.SIGKILL
+        kills += 1
+    assert kills >= 4
+    names = started.read_text().splitlines()
+    order = list(dict.fromkeys(names))
+    assert len(order) == 4
+    # Each run begins again until it is finished, and none that was finished begins again.
+    assert names == sorted(names, key=order.index)
+    (tmp_path / "anew").mkdir()
+    whole = hf_emms.confirm(ranked_images, top=2, cache=False, **{**FAST, "learning_rates": (0.01, 0.02)})
+    resumed = Ranking.from_json(result.read_text())
+    for row, other in zip(resumed.rows[:2], whole.rows[:2], strict=True):
+        assert row.fine_tuned.scores == other.fine_tuned.scores
+        assert row.fine_tuned.validation == other.fine_tuned.validation

@@ -1,0 +1,91 @@
+"""Parts of a fine-tuning share no input; a dataset's own splits are used, and named."""
+
+from __future__ import annotations
+
+from collections import Counter
+
+import datasets
+import pytest
+
+from hf_emms.errors import EmmsError
+from hf_emms.finetune.splits import Span, load_splits
+from hf_emms.options import Options
+from tests.finetune.make import colours, texts
+
+
+def parts(data: object, **settings: object) -> dict:
+    return load_splits(Options.of(data, **settings)).parts
+
+
+def test_rows_that_share_an_input_are_in_one_part() -> None:
+    names = [text for text in texts(40) for _ in range(3)]
+    data = datasets.Dataset.from_dict({"text": names, "label": [row / 7 for row in range(120)]})
+    found = parts(data, task="text-regression")
+    groups = [set(part.groups.tolist()) for part in found.values()]
+    assert sum(map(len, groups)) == len(set.union(*groups)) == 40
+    assert [len(found[name]) for name in ("train", "validation", "test")] == [78, 18, 24]
+    assert sorted(answer for part in found.values() for answer in part.answers) == [row / 7 for row in range(120)]
+
+
+def test_parts_do_not_depend_on_the_order_of_rows_and_hold_every_class() -> None:
+    data = colours(60)
+    first, second = load_splits(Options.of(data)), load_splits(Options.of(data.shuffle(seed=5)))
+    assert first.fingerprint == second.fingerprint
+    assert first.fingerprint != load_splits(Options.of(data, seed=3)).fingerprint
+    for part in first.parts.values():
+        assert abs(Counter(part.answers)["red"] - len(part) / 2) <= 1
+
+
+def test_splits_of_the_dataset_are_used_and_named_and_training_rows_in_them_left_out() -> None:
+    whole = colours(60)
+    data = datasets.DatasetDict(
+        {"train": whole.select(range(50)), "validation": whole.select(range(45, 60)), "test": colours(10, first=60)}
+    )
+    splits = load_splits(Options.of(data))
+    assert splits.in_words == {
+        "train": "45 rows, split train",
+        "validation": "15 rows, split validation",
+        "test": "10 rows, split test",
+    }
+
+
+def test_a_validation_split_alone_is_the_test() -> None:
+    data = datasets.DatasetDict({"train": colours(40), "validation": colours(20, first=40)})
+    splits = load_splits(Options.of(data))
+    assert splits.test.source == "split validation"
+    assert splits.validation.source == "held out of split train"
+
+
+def test_a_test_split_without_labels_is_not_used_and_the_reason_is_noted() -> None:
+    rows = texts(40)
+    data = datasets.DatasetDict(
+        {
+            "train": datasets.Dataset.from_dict({"text": rows[:30], "label": ["a", "b"] * 15}),
+            "test": datasets.Dataset.from_dict({"text": rows[30:], "label": [None] * 10}),
+        }
+    )
+    splits = load_splits(Options.of(data))
+    assert splits.test.source == "held out of split train"
+    assert any("split test is not used for test" in note for note in splits.notes)
+
+
+def test_answers_within_a_text_are_spans_of_it() -> None:
+    contexts = [f"the word {number} stands in this text {number}" for number in range(20)]
+    data = datasets.Dataset.from_dict(
+        {
+            "question": [f"which word, {number}?" for number in range(20)],
+            "context": contexts,
+            "answers": [{"text": [f"word {number}"], "answer_start": [4]} for number in range(20)],
+        }
+    )
+    for part in parts(data).values():
+        for input, answer in zip(part.input_of_row, part.answers, strict=True):
+            question, context = part.inputs[input]
+            assert answer == Span(4, answer.stop, context[4 : answer.stop])
+            assert question.endswith(f"{answer.text.split()[-1]}?")
+
+
+def test_too_few_rows_are_refused() -> None:
+    data = datasets.Dataset.from_dict({"text": texts(6), "label": ["a", "b"] * 3})
+    with pytest.raises(EmmsError, match="6 rows"):
+        load_splits(Options.of(data))

@@ -1,0 +1,176 @@
+"""One run: what ruins a training is repaired or reported, and what fails is tried once more with half the batch."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+
+from hf_emms.finetune.collate import Rows
+from hf_emms.finetune.heads import Network, repaired
+from hf_emms.finetune.recipe import Recipe, default_rates, recipe_for
+from hf_emms.finetune.splits import Part, Splits
+from hf_emms.finetune.task_scores import accuracy, macro_f1, micro_f1, r2, spearman, standard_error
+from hf_emms.finetune.training import DivergedError, Job, train
+from hf_emms.options import Options
+from hf_emms.tasks import get_task
+from tests.helpers.tiny_checkpoints import IMAGE_MODELS
+
+RECIPE = Recipe("full", 4, None, (0.05,), (0,), batch_size=16)
+
+
+def part(rows: int, seed: int) -> Part:
+    """Points of a plane with the side of a line that each is on."""
+    points = np.random.default_rng(seed).normal(size=(rows, 2)).astype(np.float32)
+    sides = tuple("left" if x < y else "right" for x, y in points)
+    return Part("points", points, np.arange(rows), sides, np.arange(rows, dtype=np.uint64), "")
+
+
+class Line(nn.Module):
+    """Classifies points, and has memory for so many at once."""
+
+    def __init__(self, room: int = 100, weight: float = 0.0) -> None:
+        super().__init__()
+        self.linear, self.room = nn.Linear(2, 2), room
+        if weight:
+            nn.init.constant_(self.linear.weight, weight)
+
+    def forward(self, points: torch.Tensor, labels: torch.Tensor | None = None) -> dict[str, torch.Tensor]:
+        if self.training and len(points) > self.room:
+            raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB")
+        logits = self.linear(points)
+        return (
+            {"logits": logits}
+            if labels is None
+            else {"loss": nn.functional.cross_entropy(logits, labels), "logits": logits}
+        )
+
+
+def network(model: nn.Module) -> Network:
+    return Network(
+        model,
+        lambda part: lambda rows: {"points": torch.tensor(part.inputs[part.input_of_row[rows]])},
+        lambda part: {"labels": torch.tensor([int(side == "right") for side in part.answers])},
+        lambda outputs, part: ["right" if row[1] > row[0] else "left" for row in outputs],
+    )
+
+
+def job(folder: Path, **changes: Any) -> Job:
+    splits = Splits(get_task("text-classification"), part(160, 0), part(40, 1), part(40, 2), "points", "", (), "points")
+    fields: dict[str, Any] = {
+        **{"splits": splits, "recipe": RECIPE, "learning_rate": 0.05, "seed": 0, "scores": {"accuracy": accuracy}},
+        **{"device": torch.device("cpu"), "folder": folder / "run"},
+    }
+    return Job(**fields | changes)
+
+
+def test_a_run_learns_and_leaves_nothing_behind(tmp_path: Path) -> None:
+    steps: list[int] = []
+    run = train(lambda: network(Line()), job(tmp_path, on_steps=steps.append))
+    assert run.scores["accuracy"] > 0.8
+    assert run.validation > 0.8
+    assert (run.steps, run.batch_size, sum(steps)) == (40, 16, 40)
+    assert not (tmp_path / "run").exists()
+
+
+def test_where_memory_runs_out_a_step_is_two_half_batches(tmp_path: Path) -> None:
+    run = train(lambda: network(Line(room=8)), job(tmp_path))
+    assert (run.steps, run.batch_size) == (40, 16)
+    assert run.scores["accuracy"] > 0.8
+    assert "memory ran out; trained again with two half batches a step" in run.notes
+    with pytest.raises(torch.OutOfMemoryError):
+        train(lambda: network(Line(room=4)), job(tmp_path))
+
+
+def test_a_loss_that_is_no_number_fails_after_a_second_try(tmp_path: Path) -> None:
+    loads = []
+
+    def load() -> Network:
+        loads.append(1)
+        return network(Line(weight=float("nan")))
+
+    with pytest.raises(DivergedError, match="no number"):
+        train(load, job(tmp_path))
+    assert len(loads) == 2
+
+
+def test_a_rate_at_which_the_loss_does_not_fall_is_noted(tmp_path: Path) -> None:
+    run = train(lambda: network(Line(weight=0.1)), job(tmp_path, learning_rate=1e-9))
+    assert any(note.startswith("the loss did not fall: ") for note in run.notes)
+
+
+def test_a_run_that_no_longer_improves_ends_and_its_best_state_counts(tmp_path: Path) -> None:
+    recipe = Recipe("full", 60, None, (0.05,), (0,), batch_size=16, patience=2)
+    run = train(lambda: network(Line()), job(tmp_path, recipe=recipe))
+    assert run.steps < 600
+    assert run.validation > 0.9
+
+
+def test_a_deadline_ends_a_run_which_still_has_its_scores(tmp_path: Path) -> None:
+    run = train(lambda: network(Line()), job(tmp_path, deadline=0.0))
+    assert run.steps == 1
+    assert "ended by the time limit after 1 of 40 steps" in run.notes
+    assert run.validation is not None
+
+
+def test_a_damaged_state_of_a_killed_run_is_left_out(tmp_path: Path) -> None:
+    whole = train(lambda: network(Line()), job(tmp_path))
+    state = tmp_path / "run" / "checkpoint-10"
+    state.mkdir(parents=True)
+    (state / "trainer_state.json").write_text('{"epoch": 1.0, "global_st')
+    (state / "model.safetensors").write_bytes(b"half a file")
+    assert train(lambda: network(Line()), job(tmp_path)).scores == whole.scores
+
+
+def test_defaults_of_another_framework_are_repaired_and_noted() -> None:
+    model = IMAGE_MODELS["mobilenet_v2"]()
+    model.dropout = nn.Dropout(0.8)
+    model.conv_stem.requires_grad_(False)
+    notes = repaired(model)
+    assert {module.momentum for module in model.modules() if isinstance(module, nn.BatchNorm2d)} == {0.1}
+    assert model.dropout.p == pytest.approx(0.2)
+    assert all(parameter.requires_grad for parameter in model.parameters())
+    assert [note.split()[0] for note in notes] == ["batch", "dropout", notes[2].split()[0]]
+    assert repaired(model) == []
+
+
+def test_rows_come_in_batches_of_one_part() -> None:
+    rows = Rows(lambda numbers: {"x": torch.tensor(numbers)}, {"labels": torch.tensor([5, 6, 7])}, 3)
+    batch = rows[2][0].batch(np.array([2, 0]))
+    assert batch["x"].tolist() == [2, 0]
+    assert batch["labels"].tolist() == [7, 5]
+
+
+def test_what_users_leave_open_follows_from_task_size_and_budget() -> None:
+    assert default_rates(300_000) > default_rates(20_000_000) > default_rates(110_000_000)
+    assert default_rates(None) == default_rates(1)
+    recipe = recipe_for(Options("d", budget="quick", seeds=2, seed=5), "image-classification", 10**8)
+    assert (recipe.epochs, recipe.seeds, recipe.runs, recipe.budget) == (3, (5, 6), 3, "quick")
+    steps = recipe_for(Options("d", steps=7), "text-classification", None)
+    assert (steps.epochs, steps.total_steps(1000)) == (None, 7)
+    assert recipe.total_steps(65) == 9
+
+
+def test_scores_are_what_their_definitions_say() -> None:
+    answers, right = ["a", "a", "b", "c"], ["a", "b", "b", "b"]
+    assert accuracy(answers, right) == 0.5
+    assert macro_f1(answers, right) == pytest.approx((2 / 3 + 0.5 + 0) / 3)
+    several, wanted = [("a",), ("a", "b"), ()], [("a",), ("a",), ("b",)]
+    assert accuracy(several, wanted) == pytest.approx(1 / 3)
+    assert micro_f1(several, wanted) == pytest.approx(2 * 2 / (3 + 3))
+    assert r2([1.0, 2.0, 3.0], [1.0, 2.0, 3.0]) == 1
+    assert r2([2.0, 2.0, 2.0], [1.0, 2.0, 3.0]) == 0
+    assert spearman([1.0, 20.0, 3.0], [1.0, 3.0, 2.0]) == 1
+    assert spearman([1.0, 1.0], [1.0, 2.0]) == 0
+
+
+def test_the_standard_error_of_a_share_is_that_of_its_binomial() -> None:
+    right = ["a"] * 2000
+    answers = ["a" if row % 4 else "b" for row in range(2000)]
+    error = standard_error(accuracy, answers, right, np.arange(2000, dtype=np.uint64))
+    assert error == pytest.approx((0.25 * 0.75 / 2000) ** 0.5, rel=0.5)
+    assert standard_error(accuracy, answers[:3], right[:3], np.zeros(3, np.uint64)) == 0
