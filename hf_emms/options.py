@@ -402,8 +402,8 @@ def _named(name: str, several: tuple[Any, ...], known: Setting) -> tuple[Any, ..
 
 
 def _as_text(value: Any) -> Any:
-    """A path as its text; anything else as it is."""
-    return os.fspath(value) if isinstance(value, os.PathLike) else value
+    """A path or a float as its text; anything else as it is."""
+    return os.fspath(value) if isinstance(value, os.PathLike) else str(value) if isinstance(value, float) else value
 
 
 def _kind(known: Setting) -> str:

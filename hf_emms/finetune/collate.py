@@ -21,7 +21,7 @@ Read = Callable[[np.ndarray], Inputs]
 MAX_TOKENS = 512
 
 
-class Rows(torch.utils.data.Dataset):
+class PartRows(torch.utils.data.Dataset):
     """The rows of a part for `Trainer`: an item is the part and a row's number, which `collate` makes batches of.
 
     Args:
@@ -36,7 +36,7 @@ class Rows(torch.utils.data.Dataset):
     def __len__(self) -> int:
         return self._count
 
-    def __getitem__(self, row: int) -> tuple[Rows, int]:
+    def __getitem__(self, row: int) -> tuple[PartRows, int]:
         return self, row
 
     def batch(self, rows: np.ndarray) -> Inputs:
@@ -44,7 +44,7 @@ class Rows(torch.utils.data.Dataset):
         return {**self._read(rows), **{name: labels[rows] for name, labels in self._labels.items()}}
 
 
-def collate(items: Sequence[tuple[Rows, int]]) -> Inputs:
+def collate(items: Sequence[tuple[PartRows, int]]) -> Inputs:
     """A batch of items of one part."""
     return items[0][0].batch(np.array([row for _, row in items]))
 

@@ -277,11 +277,11 @@ def _run(work: Confirmation, row: Row, repo: Repo, recipe: Recipe, learning_rate
     """One run: from the cache, or trained and stored there before anything else starts."""
     key = run_key(work, repo, recipe, learning_rate, seed)
     name = f"{row.checkpoint}, learning rate {learning_rate:g}" + (f", seed {seed}" if len(recipe.seeds) > 1 else "")
-    stored = work.cache.get_json("finetunings", key) if work.options.resume else None
+    finished = partial(msgspec.convert, type=TrainingRun)
+    stored = work.cache.get_json("finetunings", key, finished) if work.options.resume else None
     if stored is not None:
-        run = msgspec.convert(stored, TrainingRun)
-        work.progress.noted(f"{name}: {_in_words(work, run)} (from the cache)")
-        return run
+        work.progress.noted(f"{name}: {_in_words(work, stored)} (from the cache)")
+        return stored
     if work.deadline is not None and time.monotonic() > work.deadline:
         run = TrainingRun(learning_rate, seed, error="not started: the time limit had passed")
         work.progress.noted(f"{name}: {run.error}")
@@ -307,11 +307,11 @@ def _trained(
 ) -> TrainingRun:
     from hf_emms.features.load import choose_device
     from hf_emms.finetune.heads import load_network
-    from hf_emms.finetune.training import Job, train
+    from hf_emms.finetune.training import RunPlan, train
 
     splits = work.splits
     work.progress.started(name, recipe.total_steps(len(splits.train)))
-    job = Job(
+    one = RunPlan(
         splits,
         recipe,
         learning_rate,
@@ -321,7 +321,7 @@ def _trained(
         folder,
         on_steps=partial(work.progress.advanced, name),
     )
-    return train(lambda: load_network(repo, splits, work.options), job)
+    return train(lambda: load_network(repo, splits, work.options), one)
 
 
 def run_key(work: Confirmation, repo: Repo, recipe: Recipe, learning_rate: float, seed: int) -> dict[str, Any]:

@@ -23,7 +23,7 @@ from hf_emms.features.images import read_image_processor
 from hf_emms.features.load import is_tested, load_model, load_options, quiet_transformers
 from hf_emms.features.pooling import find_pooling
 from hf_emms.features.text import read_tokenizer, text_reader
-from hf_emms.finetune.collate import Read, Rows, read_images, read_texts
+from hf_emms.finetune.collate import PartRows, Read, read_images, read_texts
 from hf_emms.finetune.problems import Problem, problem_of
 from hf_emms.finetune.splits import Part, Splits
 from hf_emms.hub import Repo
@@ -64,9 +64,9 @@ class Network:
     notes: list[str] = field(default_factory=list)
     head: frozenset[str] = frozenset()
 
-    def rows(self, part: Part, *, labelled: bool = True) -> Rows:
+    def rows(self, part: Part, *, labelled: bool = True) -> PartRows:
         """The rows of a part for `Trainer`."""
-        return Rows(self.read(part), self.labels(part) if labelled else {}, len(part))
+        return PartRows(self.read(part), self.labels(part) if labelled else {}, len(part))
 
     def save(self, folder: Path) -> None:
         """Writes the model with what reads its inputs."""

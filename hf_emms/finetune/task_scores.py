@@ -35,9 +35,9 @@ def micro_f1(answers: Sequence[Any], right: Sequence[Any]) -> float:
 
 def r2(answers: Sequence[float], right: Sequence[float]) -> float:
     """Coefficient of determination."""
-    wanted = np.array(right, dtype=np.float64)
+    wanted, found = np.array(right, dtype=np.float64), np.array(answers, dtype=np.float64)
     total = max(float(np.square(wanted - wanted.mean()).sum()), np.finfo(np.float64).tiny)
-    return 1 - float(np.square(wanted - np.array(answers)).sum()) / total
+    return 1 - float(np.square(wanted - found).sum()) / total
 
 
 def spearman(answers: Sequence[float], right: Sequence[float]) -> float:
@@ -87,7 +87,7 @@ def standard_error(score: Score, answers: Sequence[Any], right: Sequence[Any], g
         if left:
             values.append(score([answers[row] for row in left], [right[row] for row in left]))
     count = len(values)
-    return float(np.sqrt((count - 1) / count * np.square(values - np.mean(values)).sum())) if count > 1 else 0.0
+    return float(np.sqrt((count - 1) * np.var(values))) if count > 1 else 0.0
 
 
 def _f1_of_classes(answers: Sequence[Any], right: Sequence[Any]) -> list[float]:

@@ -47,7 +47,7 @@ class DivergedError(ArithmeticError):
 
 
 @dataclass(frozen=True)
-class Job:
+class RunPlan:
     """What a run is given besides its network.
 
     Attributes:
@@ -75,7 +75,7 @@ class Job:
     deadline: float | None = None
 
 
-def train(load: Callable[[], Network], job: Job) -> TrainingRun:
+def train(load: Callable[[], Network], job: RunPlan) -> TrainingRun:
     """Fine-tunes a checkpoint once; where memory runs out or the loss is no number, once more with half the batch.
 
     Args:
@@ -103,7 +103,7 @@ def train(load: Callable[[], Network], job: Job) -> TrainingRun:
 
 
 def _train(
-    load: Callable[[], Network], job: Job, batch_size: int, accumulation: int, notes: tuple[str, ...]
+    load: Callable[[], Network], job: RunPlan, batch_size: int, accumulation: int, notes: tuple[str, ...]
 ) -> TrainingRun:
     started = time.perf_counter()
     set_seed(job.seed)
@@ -134,7 +134,7 @@ def _train(
     )
 
 
-def _trainer(network: Network, job: Job, batch_size: int, accumulation: int, watch: _Watch) -> Trainer:
+def _trainer(network: Network, job: RunPlan, batch_size: int, accumulation: int, watch: _Watch) -> Trainer:
     recipe, first = job.recipe, next(iter(job.scores))
     train = network.rows(job.splits.train)
     validation = network.rows(job.splits.validation)
@@ -245,7 +245,7 @@ def _about_losses(trainer: Trainer) -> list[str]:
 class _Watch(TrainerCallback):
     """Reports steps, ends a run at its deadline, and fails one whose loss is no number."""
 
-    def __init__(self, job: Job) -> None:
+    def __init__(self, job: RunPlan) -> None:
         self._job = job
         self.steps = 0
         self.notes: list[str] = []

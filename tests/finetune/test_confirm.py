@@ -11,9 +11,11 @@ from typing import Any
 import datasets
 import pytest
 import torch
+from click.testing import CliRunner
 
 import hf_emms
 from hf_emms import EmmsError, Ranking
+from hf_emms.cli import app
 from hf_emms.finetune.confirm import choose
 from hf_emms.ranking import Row
 from hf_emms.views import measured_in_words, to_text
@@ -266,3 +268,32 @@ def test_a_kill_at_any_step_loses_no_finished_run(ranked_images: Ranking, tmp_pa
     for row, other in zip(resumed.rows[:2], whole.rows[:2], strict=True):
         assert row.fine_tuned.scores == other.fine_tuned.scores
         assert row.fine_tuned.validation == other.fine_tuned.validation
+
+
+def test_the_command_line_adds_to_the_rankings_file_and_continues(
+    ranked_images: Ranking, tmp_path: Path, emms_cache: Path
+) -> None:
+    file = tmp_path / "ranking.json"
+    file.write_text(ranked_images.to_json())
+    words = ["confirm", "--ranking", str(file), "--top", "1", "--epochs", "2", "--learning-rate", "0.01"]
+    runner = CliRunner()
+    planned = runner.invoke(app, [*words, "--dry-run"])
+    assert planned.stdout.split() == [ranked_images.rows[0].checkpoint]
+    assert "1 run of up to 2 epochs" in planned.stderr
+    assert Ranking.from_json(file.read_text()) == ranked_images
+    done = runner.invoke(app, words)
+    assert done.exit_code == 0, done.output
+    kept = Ranking.from_json(file.read_text())
+    assert kept.best.fine_tuned.recipe["epochs"] == 2
+    assert measured_in_words(kept) in done.stderr
+    assert "(from the cache)" in runner.invoke(app, words).stderr
+
+
+def test_rank_confirms_what_it_ranked(root: Path, folder: str, tmp_path: Path, emms_cache: Path) -> None:
+    words = ["rank", "--dataset", folder, "-c", str(build(root, "resnet")), "-c", str(build(root, "regnet"))]
+    words += ["--encoder", "demo", "--estimator", "emms", "--confirm", "1", "--epochs", "2", "--learning-rate", "0.01"]
+    done = CliRunner().invoke(app, [*words, "--output", str(tmp_path / "ranking.json")])
+    assert done.exit_code == 0, done.output
+    first, second = Ranking.from_json((tmp_path / "ranking.json").read_text()).rows
+    assert first.fine_tuned.value is not None
+    assert second.fine_tuned is None

@@ -10,12 +10,12 @@ import pytest
 import torch
 from torch import nn
 
-from hf_emms.finetune.collate import Rows
+from hf_emms.finetune.collate import PartRows
 from hf_emms.finetune.heads import Network, repaired
 from hf_emms.finetune.recipe import Recipe, default_rates, recipe_for
 from hf_emms.finetune.splits import Part, Splits
 from hf_emms.finetune.task_scores import accuracy, macro_f1, micro_f1, r2, spearman, standard_error
-from hf_emms.finetune.training import DivergedError, Job, train
+from hf_emms.finetune.training import DivergedError, RunPlan, train
 from hf_emms.options import Options
 from hf_emms.tasks import get_task
 from tests.helpers.tiny_checkpoints import IMAGE_MODELS
@@ -59,13 +59,13 @@ def network(model: nn.Module) -> Network:
     )
 
 
-def job(folder: Path, **changes: Any) -> Job:
+def job(folder: Path, **changes: Any) -> RunPlan:
     splits = Splits(get_task("text-classification"), part(160, 0), part(40, 1), part(40, 2), "points", "", (), "points")
     fields: dict[str, Any] = {
         **{"splits": splits, "recipe": RECIPE, "learning_rate": 0.05, "seed": 0, "scores": {"accuracy": accuracy}},
         **{"device": torch.device("cpu"), "folder": folder / "run"},
     }
-    return Job(**fields | changes)
+    return RunPlan(**fields | changes)
 
 
 def test_a_run_learns_and_leaves_nothing_behind(tmp_path: Path) -> None:
@@ -139,7 +139,7 @@ def test_defaults_of_another_framework_are_repaired_and_noted() -> None:
 
 
 def test_rows_come_in_batches_of_one_part() -> None:
-    rows = Rows(lambda numbers: {"x": torch.tensor(numbers)}, {"labels": torch.tensor([5, 6, 7])}, 3)
+    rows = PartRows(lambda numbers: {"x": torch.tensor(numbers)}, {"labels": torch.tensor([5, 6, 7])}, 3)
     batch = rows[2][0].batch(np.array([2, 0]))
     assert batch["x"].tolist() == [2, 0]
     assert batch["labels"].tolist() == [7, 5]
