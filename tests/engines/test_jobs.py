@@ -19,7 +19,7 @@ import pytest
 from hf_emms.cli.rank_command import rank
 from hf_emms.cli.rank_options import options_from
 from hf_emms.errors import EmmsError
-from hf_emms.options import Options
+from hf_emms.options import SETTINGS, Options
 from hf_emms.ranking import Ranking
 from hf_emms.ranking_job import JobSettings, arguments_of, job_spec
 from tests.helpers.command_line import CommandLine
@@ -66,13 +66,13 @@ def changed_requests() -> list[Options]:
         "encoders": ("demo", "org/encoder"),
         "estimators": ("logme", "knn"),
         "layers": ("mean", "-2"),
-        "batch_size": 4,
+        "learning_rates": ("1e-4", "0.01"),
         "prompt": "a {}",
     }
     choices = {option.name: option.type.choices for option in rank.params if isinstance(option.type, click.Choice)}
     requests = [Options("org/data")]
     for field in dataclasses.fields(Options)[1:]:
-        if field.name in ("engine", "ray_address", "shard_size"):
+        if field.name in ("engine", "ray_address", "shard_size", "save_model"):
             continue
         if field.name in others:
             value = others[field.name]
@@ -81,7 +81,7 @@ def changed_requests() -> list[Options]:
         elif isinstance(field.default, bool):
             value = not field.default
         else:
-            value = 7 if isinstance(field.default, int) else "other"
+            value = 27 if isinstance(field.default, int) or SETTINGS[field.name].minimum is not None else "other"
         requests.append(dataclasses.replace(Options("org/data"), **{field.name: value}))
     return requests
 
