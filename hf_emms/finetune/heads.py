@@ -24,7 +24,7 @@ from hf_emms.features.load import is_tested, load_model, load_options, quiet_tra
 from hf_emms.features.pooling import find_pooling
 from hf_emms.features.text import read_tokenizer, text_reader
 from hf_emms.finetune.collate import PartRows, Read, read_images, read_texts
-from hf_emms.finetune.problems import Problem, problem_of
+from hf_emms.finetune.outputs import Outputs, outputs_of
 from hf_emms.finetune.splits import Part, Splits
 from hf_emms.hub import Repo
 from hf_emms.options import Options
@@ -82,19 +82,19 @@ class PooledModel(nn.Module):
         base: the checkpoint, of transformers.
         features: the checkpoint and a batch to features, (b, D1).
         width: D1.
-        problem: what the outputs mean.
+        meaning: what the outputs mean.
     """
 
     accepts_loss_kwargs = False
     mean: Tensor
     scale: Tensor
 
-    def __init__(self, base: Any, features: Callable[[Any, Inputs], Tensor], width: int, problem: Problem) -> None:
+    def __init__(self, base: Any, features: Callable[[Any, Inputs], Tensor], width: int, meaning: Outputs) -> None:
         super().__init__()
-        self.base, self._features, self._problem = base, features, problem
+        self.base, self._features, self._meaning = base, features, meaning
         self.register_buffer("mean", torch.zeros(width))
         self.register_buffer("scale", torch.ones(width))
-        self.head = nn.Linear(width, problem.outputs)
+        self.head = nn.Linear(width, meaning.count)
 
     def forward(
         self,
@@ -107,7 +107,7 @@ class PooledModel(nn.Module):
         features = self._features(self.base, {name: one for name, one in given.items() if one is not None})
         outputs = self.head((features.float() - self.mean) * self.scale)
         return (
-            {"logits": outputs} if labels is None else {"loss": self._problem.loss(outputs, labels), "logits": outputs}
+            {"logits": outputs} if labels is None else {"loss": self._meaning.loss(outputs, labels), "logits": outputs}
         )
 
     def save_pretrained(self, folder: Path) -> None:
@@ -134,12 +134,12 @@ def load_network(repo: Repo, splits: Splits, options: Options) -> Network:
     task = splits.task
     plan = plan_extraction(repo, task.modality, task.id, trust_remote_code=options.trust_remote_code)
     with quiet_transformers():
-        problem = problem_of(splits)
+        meaning = outputs_of(splits)
         notes = [note for _, note in plan.notes]
         if (loader := _class_with_head(plan, task.id)) is not None:
-            network = _with_class(plan, loader, problem, splits, notes)
+            network = _with_class(plan, loader, meaning, splits, notes)
         else:
-            network = _pooled(plan, problem, splits, notes, options)
+            network = _pooled(plan, meaning, splits, notes, options)
     notes += repaired(network.model)
     if "image" in task.modality and is_tested(plan):
         to_channels_last(network.model)
@@ -157,7 +157,7 @@ def _class_with_head(plan: ExtractionPlan, task_id: str) -> Any:
     return loader if CONFIG_MAPPING[plan.config["model_type"]] in loader._model_mapping else None
 
 
-def _with_class(plan: ExtractionPlan, loader: Any, problem: Problem, splits: Splits, notes: list[str]) -> Network:
+def _with_class(plan: ExtractionPlan, loader: Any, meaning: Outputs, splits: Splits, notes: list[str]) -> Network:
     weights = fetch_weights(plan.repo, subfolder=plan.subfolder)
     model, report = loader.from_pretrained(
         weights.folder,
@@ -167,7 +167,7 @@ def _with_class(plan: ExtractionPlan, loader: Any, problem: Problem, splits: Spl
         output_loading_info=True,
         ignore_mismatched_sizes=True,
         **{name: value for name, value in load_options(plan).items() if name == "model_args"},
-        **problem.config,
+        **meaning.config,
     )
     fresh = {*report["missing_keys"], *(name for name, *_ in report["mismatched_keys"])}
     if any("pooler" in name for name in fresh):
@@ -176,30 +176,30 @@ def _with_class(plan: ExtractionPlan, loader: Any, problem: Problem, splits: Spl
     return Network(
         model,
         read,
-        lambda part: {"labels": problem.labels(part)},
-        lambda outputs, part: problem.answers(outputs),
+        lambda part: {"labels": meaning.labels(part)},
+        lambda outputs, part: meaning.answers(outputs),
         processors=processors,
         notes=notes,
         head=frozenset(fresh),
     )
 
 
-def _pooled(plan: ExtractionPlan, problem: Problem, splits: Splits, notes: list[str], options: Options) -> Network:
+def _pooled(plan: ExtractionPlan, meaning: Outputs, splits: Splits, notes: list[str], options: Options) -> Network:
     """A linear layer on the feature that rankings are made of, standardised as it is before training."""
     weights = fetch_weights(plan.repo, subfolder=plan.subfolder, code=plan.code)
     base, pooling, _ = load_model(plan, weights, allow_pickle=options.allow_pickle)
     features = find_pooling(pooling).features
     read, processors = _reading(plan, base, notes)
     found = _first_features(base, features, read(splits.train), len(splits.train))
-    model = PooledModel(base, features, found.shape[1], problem)
+    model = PooledModel(base, features, found.shape[1], meaning)
     deviation = found.std(0)
     model.mean.copy_(found.mean(0))
     model.scale.copy_(1 / (deviation + 1e-6 * found.std() + 1e-12))
     return Network(
         model,
         read,
-        lambda part: {"labels": problem.labels(part)},
-        lambda outputs, part: problem.answers(outputs),
+        lambda part: {"labels": meaning.labels(part)},
+        lambda outputs, part: meaning.answers(outputs),
         processors=processors,
         notes=[*notes, "transformers has no class with a head for it: a linear layer on its pooled feature"],
         head=frozenset({"head.weight", "head.bias"}),

@@ -18,11 +18,11 @@ IGNORED = -100
 
 
 @dataclass(frozen=True)
-class Problem:
+class Outputs:
     """One answer a row from the outputs of one linear layer.
 
     Attributes:
-        outputs: how many, C.
+        count: how many, C.
         labels: a part to the labels of its rows, (n, …).
         loss: outputs, float32 (b, C), and labels (b, …) to the mean loss.
         answers: outputs, float32 (n, C), to one answer a row, as in `Part.answers`.
@@ -30,7 +30,7 @@ class Problem:
         scale: the mean and deviation that outputs are trained to have removed; None where they are answers already.
     """
 
-    outputs: int
+    count: int
     labels: Callable[[Part], Tensor]
     loss: Callable[[Tensor, Tensor], Tensor]
     answers: Callable[[np.ndarray], list[Any]]
@@ -38,8 +38,8 @@ class Problem:
     scale: tuple[float, float] | None = None
 
 
-def problem_of(splits: Splits) -> Problem:
-    """The problem of a task whose answers are classes, several classes a row, or numbers."""
+def outputs_of(splits: Splits) -> Outputs:
+    """What outputs mean for a task whose answers are classes, several classes a row, or numbers."""
     answer = splits.train.answers[0]
     if isinstance(answer, float):
         return _value(splits.train)
@@ -48,11 +48,11 @@ def problem_of(splits: Splits) -> Problem:
     return _classes(splits.train)
 
 
-def _class(train: Part) -> Problem:
+def _class(train: Part) -> Outputs:
     """One class a row."""
     classes = sorted(set(train.answers))
     number_of = {name: number for number, name in enumerate(classes)}
-    return Problem(
+    return Outputs(
         len(classes),
         lambda part: torch.tensor([number_of.get(answer, IGNORED) for answer in part.answers]),
         lambda outputs, labels: cross_entropy(outputs, labels, ignore_index=IGNORED),
@@ -61,7 +61,7 @@ def _class(train: Part) -> Problem:
     )
 
 
-def _classes(train: Part) -> Problem:
+def _classes(train: Part) -> Outputs:
     """Several classes a row, or none."""
     classes = sorted({name for answer in train.answers for name in answer})
     number_of = {name: number for number, name in enumerate(classes)}
@@ -72,7 +72,7 @@ def _classes(train: Part) -> Problem:
             hot[row, [number_of[name] for name in names if name in number_of]] = 1
         return hot
 
-    return Problem(
+    return Outputs(
         len(classes),
         labels,
         binary_cross_entropy_with_logits,
@@ -81,10 +81,10 @@ def _classes(train: Part) -> Problem:
     )
 
 
-def _value(train: Part) -> Problem:
+def _value(train: Part) -> Outputs:
     """A number a row, trained with the mean and deviation of training rows removed."""
     mean, scale = float(np.mean(train.answers)), float(np.std(train.answers)) or 1.0
-    return Problem(
+    return Outputs(
         1,
         lambda part: torch.tensor([(answer - mean) / scale for answer in part.answers], dtype=torch.float32),
         lambda outputs, labels: mse_loss(outputs[:, 0], labels),
