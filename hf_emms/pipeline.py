@@ -20,6 +20,7 @@ from hf_emms.finetune.confirm import confirmed
 from hf_emms.finetune.recipe import check_settings
 from hf_emms.formatting import pluralize
 from hf_emms.hub import Repo
+from hf_emms.known_models import KnownModel, remember
 from hf_emms.models_in_memory import renamed, saved_models
 from hf_emms.options import DEFAULT_MAX_SAMPLES, SETTINGS, Options
 from hf_emms.plan import Plan, engine_for, open_cache, plan, row_key
@@ -197,8 +198,10 @@ def _run_checkpoints(plan: Plan, labels: Callable[[], LabelTable], cache: Cache,
     with closing(engine_for(options).rows(work)) as finished:
         for row in finished:
             if row.error is None and row.n is None:
-                key = row_key(repos[row.checkpoint], options, sample, plan.encoders)
-                cache.put_json("rows", key, msgspec.to_builtins(row))
+                repo = repos[row.checkpoint]
+                cache.put_json("rows", row_key(repo, options, sample, plan.encoders), msgspec.to_builtins(row))
+                if repo.folder is None:
+                    remember(repo.id, KnownModel(row.parameters), cache)
             yield row
 
 

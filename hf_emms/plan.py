@@ -22,6 +22,7 @@ from hf_emms.features.architectures import INPUT_NAMES
 from hf_emms.features.files import needed_files, needed_weights
 from hf_emms.formatting import pluralize
 from hf_emms.hub import Repo, RepoFile, listing, resolve
+from hf_emms.known_models import KnownModel, remember
 from hf_emms.options import SETTINGS, Options
 from hf_emms.presets import DatasetPreset, dataset_preset, default_checkpoints, expand_checkpoints, expand_encoders
 from hf_emms.ranking import EMMS, Ranking, Row
@@ -286,6 +287,8 @@ def cost(repo: Repo, options: Options, inputs: int | None, rate: Rate) -> Cost:
         weights = needed_weights(repo, files, memory)
     except EmmsError as error:
         return Cost(problem=error.message)
+    if repo.folder is None:
+        remember(repo.id, KnownModel(bytes=_total(weights)), memory)
     parameters = _total(weights) / _BYTES_PER_PARAMETER
     return Cost(
         len(needed),

@@ -11,6 +11,7 @@ from hf_emms.features.feature_plan import known_to_transformers, model_type_of
 from hf_emms.features.files import weight_files
 from hf_emms.formatting import pluralize
 from hf_emms.hub import HubModel, Sort, count_parameters, find_models, logged_in, page, read_config
+from hf_emms.known_models import KnownModel, remember
 from hf_emms.tasks import Task
 
 # A list is read no further than this, however few of it can be used.
@@ -89,6 +90,7 @@ def _candidate(found: HubModel, task: Task, max_parameters: int | None) -> HubMo
         parameters = count_parameters(found)
     if max_parameters is not None and (parameters is None or parameters > max_parameters):
         raise EmmsError("unknown size" if parameters is None else f"{parameters:,} parameters")
+    remember(found.id, KnownModel(parameters, licence=found.licence))
     return replace(found, architecture=architecture, parameters=parameters)
 
 

@@ -42,6 +42,7 @@ LAYERS = (
     "plugins",
     "hub",
     "demo",
+    "known_models",
     "cache",
     "formatting",
     "options",

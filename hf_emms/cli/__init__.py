@@ -19,7 +19,7 @@ from hf_emms.cli.demo_command import demo
 from hf_emms.cli.evaluation_commands import compare, validate
 from hf_emms.cli.leaderboard_command import leaderboard
 from hf_emms.cli.output import out, safe_streams
-from hf_emms.cli.presets_commands import checkpoints, datasets, presets
+from hf_emms.cli.presets_commands import checkpoints, datasets, encoders, presets
 from hf_emms.cli.publish_commands import metric, publish, publish_results, pull
 from hf_emms.cli.rank_command import rank
 from hf_emms.cli.score_command import score
@@ -47,7 +47,7 @@ publish.add_command(publish_results)
 app.section("Rank", demo, search, rank, confirm, score)
 app.section("Check", compare, validate)
 app.section("Publish", card, publish, pull, leaderboard, metric)
-app.section("Look up", presets, datasets, checkpoints, cache)
+app.section("Look up", presets, datasets, checkpoints, encoders, cache)
 
 
 def main() -> None:

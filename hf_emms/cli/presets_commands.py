@@ -1,14 +1,17 @@
-"""hf-emms presets, datasets and checkpoints."""
+"""hf-emms presets, datasets, checkpoints and encoders."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import cloup
 
 from hf_emms.cli.output import format_option, out
 from hf_emms.formatting import format_bytes, format_count
+
+if TYPE_CHECKING:
+    from hf_emms.presets import CheckpointPreset
 
 _TASK = cloup.option("--task", metavar="ID", help="Those of one task only.")
 
@@ -16,27 +19,45 @@ _TASK = cloup.option("--task", metavar="ID", help="Those of one task only.")
 @cloup.command(short_help="List tasks, datasets, checkpoint lists, label encoders and estimators.")
 @format_option()
 def presets() -> None:
-    """List what --task, --dataset, --encoder and --estimator take, and which checkpoints are ranked by default."""
-    from hf_emms.presets import checkpoint_presets, dataset_presets, encoder_presets, usable_datasets
+    """List what --task, --dataset, --checkpoint, --encoder and --estimator take, and what is ranked by default.
+
+    Parameters, bytes and licence are from public pages, or what search, --dry-run and rank have learned here.
+    """
+    from hf_emms.presets import (
+        CheckpointPreset,
+        candidate_sets,
+        checkpoint_presets,
+        dataset_presets,
+        encoder_sets,
+        usable_datasets,
+    )
     from hf_emms.scoring.estimators import ESTIMATORS
     from hf_emms.tasks import TASKS
 
-    rows: list[tuple[str, str, str, str]] = []
+    rows: list[tuple[Any, ...]] = []
     for task in TASKS.values():
-        rows.append(("task", task.id, task.id, f"columns {', '.join(task.roles)}"))
+        rows.append(("task", task.id, task.id, f"columns {', '.join(task.roles)}", None, None, None))
     usable = usable_datasets()
     for preset in dataset_presets().values():
         held = preset.id or "not on the Hub: pass a folder"
         note = "" if preset.name in usable or preset.id is None else " (not supported yet)"
-        rows.append(("dataset", preset.name, preset.task, held + note))
+        rows.append(("dataset", preset.name, preset.task, held + note, None, preset.bytes, preset.licence))
     for task_id, listed in checkpoint_presets().items():
         if task_id in TASKS:
-            rows += [("checkpoint", task_id, task_id, one.name) for one in listed]
+            rows += [("checkpoint", task_id, task_id, one.name, *_facts(one)) for one in listed]
     for preset in dataset_presets().values():
-        rows += [("checkpoint", preset.name, preset.task, id) for id in preset.checkpoints]
-    rows += [("encoder", name, "", id) for name, ids in encoder_presets().items() for id in ids]
-    rows += [("estimator", estimator.name, "", estimator.summary) for estimator in ESTIMATORS.values()]
-    out.records(("kind", "name", "task", "what"), rows)
+        rows += [
+            ("checkpoint", preset.name, preset.task, id, *_facts(CheckpointPreset(id))) for id in preset.checkpoints
+        ]
+    for name, found in candidate_sets().items():
+        rows += [("checkpoint", name, "", id, *_facts(CheckpointPreset(id))) for id in found.checkpoints]
+        rows += [("checkpoint", name, "", f"not on the Hub: {one}", None, None, None) for one in found.missing]
+    for name, listed in encoder_sets().items():
+        rows += [("encoder", name, "", one.name, *_facts(one)) for one in listed]
+    for estimator in ESTIMATORS.values():
+        rows.append(("estimator", estimator.name, "", estimator.summary, None, None, None))
+    shown = {"parameters": _count_or_blank, "bytes": _size_or_blank, "licence": lambda value: value or ""}
+    _print(("kind", "name", "task", "what", "parameters", "bytes", "licence"), rows, shown)
 
 
 @cloup.command(short_help="List the datasets that have a short name.")
@@ -66,7 +87,7 @@ def datasets(task: str | None) -> None:
         if wanted(preset.task)
     ]
     shown: dict[str, Callable[[Any], str]] = {"dataset": lambda id: id or "not on the Hub", "rows": _splits}
-    _print(header, rows, {**shown, "bytes": _size, "licence": _known, "verified": _yes})
+    _print(header, rows, {**shown, "bytes": _size, "licence": _licence, "verified": _yes})
 
 
 @cloup.command(short_help="List the checkpoints that are ranked when none is named.")
@@ -80,15 +101,37 @@ def checkpoints(task: str | None) -> None:
     from hf_emms.presets import checkpoint_presets
 
     wanted = _one_of(task, checkpoint_presets())
-    header = ("checkpoint", "task", "revision", "parameters", "weights", "verified")
+    header = ("checkpoint", "task", "revision", "parameters", "bytes", "weights", "licence", "verified")
     rows = [
-        (one.id, task_id, one.revision, one.parameters, one.weights, one.verified)
+        (one.id, task_id, one.revision, *_facts(one)[:2], one.weights, _facts(one)[2], one.verified)
         for task_id, listed in checkpoint_presets().items()
         if wanted(task_id)
         for one in listed
     ]
-    shown = {"revision": lambda value: value or "main", "parameters": _count, "weights": _known, "verified": _yes}
-    _print(header, rows, shown)
+    _print(header, rows, _SHOWN)
+
+
+@cloup.command(short_help="List the sets of label encoders.")
+@format_option()
+def encoders() -> None:
+    """List the sets of label encoders that --encoder takes: size, weights, licence, and whether verified."""
+    from hf_emms.presets import encoder_sets
+
+    header = ("encoder", "set", "parameters", "bytes", "weights", "licence", "verified")
+    rows = [
+        (one.name, name, *_facts(one)[:2], one.weights, _facts(one)[2], one.verified)
+        for name, listed in encoder_sets().items()
+        for one in listed
+    ]
+    _print(header, rows, _SHOWN)
+
+
+def _facts(one: CheckpointPreset) -> tuple[int | None, int | None, str | None]:
+    """Parameters, bytes of the weights and licence: of the preset, else what this machine has learned."""
+    from hf_emms.known_models import known
+
+    learned = known(one.id)
+    return one.parameters or learned.parameters, one.bytes or learned.bytes, one.licence or learned.licence
 
 
 def _one_of(task: str | None, listed: Any) -> Callable[[str], bool]:
@@ -136,3 +179,25 @@ def _size(count: int | None) -> str:
 
 def _count(count: int | None) -> str:
     return _known(count and format_count(count))
+
+
+def _licence(value: str | None) -> str:
+    return value or "not seen"
+
+
+def _count_or_blank(count: int | None) -> str:
+    return format_count(count) if count else ""
+
+
+def _size_or_blank(count: int | None) -> str:
+    return format_bytes(count) if count else ""
+
+
+_SHOWN: Mapping[str, Callable[[Any], str]] = {
+    "revision": lambda value: value or "main",
+    "parameters": _count,
+    "bytes": _size,
+    "weights": _known,
+    "licence": _licence,
+    "verified": _yes,
+}

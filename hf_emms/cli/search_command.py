@@ -15,7 +15,7 @@ from hf_emms.hub.model_info import SORTS
 if TYPE_CHECKING:
     from hf_emms.hub import HubModel
 
-_COLUMNS = ("id", "parameters", "downloads", "likes", "architecture", "library", "revision")
+_COLUMNS = ("id", "parameters", "downloads", "likes", "architecture", "library", "licence", "revision")
 
 
 @cloup.command(short_help="Find checkpoints on the Hub that can be ranked.")

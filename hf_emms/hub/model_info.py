@@ -21,7 +21,8 @@ if TYPE_CHECKING:
 Sort = Literal["downloads", "likes", "trending_score", "created_at", "last_modified"]
 SORTS: tuple[str, ...] = get_args(Sort)
 
-_EXPANDED = ("sha", "config", "siblings", "safetensors", "downloads", "likes", "library_name", "gated")
+_EXPANDED = ("sha", "config", "siblings", "safetensors", "downloads", "likes", "library_name", "gated", "tags")
+_LICENCE = "license:"
 _FIELDS = {"trending_score": "trendingScore", "created_at": "createdAt", "last_modified": "lastModified"}
 
 
@@ -39,6 +40,7 @@ class HubModel:
         likes: how many users like it.
         library: e.g. "transformers", "timm".
         gated: whether its owner wants to know who uses it.
+        licence: as its card names it; None where it names none.
         architecture: the family in `features.architectures`, "NAME (fallback)" for one that has no row there; None
             where nobody has looked.
     """
@@ -52,6 +54,7 @@ class HubModel:
     likes: int
     library: str | None
     gated: bool
+    licence: str | None = None
     architecture: str | None = None
 
 
@@ -159,6 +162,7 @@ def _hub_model(model: Any) -> HubModel:
         likes=model.likes or 0,
         library=model.library_name,
         gated=bool(model.gated),
+        licence=next((tag.removeprefix(_LICENCE) for tag in model.tags or () if tag.startswith(_LICENCE)), None),
     )
 
 

@@ -9,11 +9,12 @@ from typing import Any
 import pytest
 import yaml
 from click.testing import CliRunner
+from safetensors.numpy import load_file
 
 from hf_emms import demo
 from hf_emms.cli import app
 from hf_emms.errors import EmmsError
-from hf_emms.presets import checkpoint_presets, dataset_presets, default_checkpoints
+from hf_emms.presets import checkpoint_presets, dataset_presets, default_checkpoints, encoder_sets
 
 
 def listed(*arguments: str) -> list[dict[str, Any]]:
@@ -33,7 +34,8 @@ def test_datasets_are_listed_with_size_licence_and_whether_the_source_is_verifie
     squad = rows["squad"]
     assert (squad["rows"], squad["bytes"]) == ("train 87,599, validation 10,570", "16278203")
     assert (squad["licence"], squad["verified"]) == ("cc-by-sa-4.0", "yes")
-    assert (rows["sun397"]["licence"], rows["oxford_pets"]["verified"]) == ("unknown", "no")
+    assert (rows["sun397"]["licence"], rows["oxford_pets"]["verified"]) == ("not seen", "no")
+    assert (rows["dtd"]["licence"], rows["cifar10"]["licence"]) == ("not stated", "unknown")
     assert rows["daquar"]["dataset"] == "not on the Hub"
     assert rows["clevr"]["rows"] == "train ?"
 
@@ -46,7 +48,7 @@ def test_json_keeps_plain_values() -> None:
 
 def test_a_table_says_it_in_words() -> None:
     done = CliRunner().invoke(app, ["datasets", "--task", "captioning", "--format", "table"])
-    assert re.search(r"coco_captions_2017 +image-to-text .* 20\.0 GB +unknown +yes$", done.stdout, re.M)
+    assert re.search(r"coco_captions_2017 +image-to-text .* 20\.0 GB +not seen +yes$", done.stdout, re.M)
     assert "note" not in done.stdout.splitlines()[0]
 
 
@@ -67,6 +69,36 @@ def test_checkpoints_are_listed_with_pin_and_weights() -> None:
     clip = next(row for row in rows if row["checkpoint"] == "openai/clip-vit-base-patch32")
     assert clip["weights"] == "pickled"
     assert {row["weights"] for row in rows if row["verified"] == "no"} == {"unknown"}
+
+
+def test_checkpoints_and_encoders_are_listed_with_parameters_and_licence() -> None:
+    for command in ("checkpoints", "encoders"):
+        rows = listed(command)
+        assert all(row["parameters"].isdigit() for row in rows)
+        assert "not seen" not in {row["licence"] for row in rows}
+    base = next(row for row in listed("encoders") if row["set"] == "base")
+    assert (base["encoder"], base["bytes"]) == ("sentence-transformers/all-MiniLM-L6-v2", "91607178")
+
+
+def test_lists_agree_about_a_repository() -> None:
+    lists = [*checkpoint_presets().values(), *encoder_sets().values()]
+    facts: dict[str, set[Any]] = {}
+    for one in (one for several in lists for one in several):
+        facts.setdefault(one.id, set()).add((one.parameters, one.bytes, one.licence, one.weights))
+    assert {id: found for id, found in facts.items() if len(found) > 1} == {}
+
+
+def test_the_parameters_of_embedded_encoders_are_those_of_their_weights() -> None:
+    for one in encoder_sets()["demo"]:
+        folder = demo.folder_of(one.id)
+        assert folder is not None
+        weights = load_file(folder / "model.safetensors")
+        assert one.parameters == sum(tensor.size for tensor in weights.values())
+
+
+def test_candidates_of_the_paper_are_listed_with_those_that_are_not_on_the_hub() -> None:
+    rows = [(row["name"], row["what"]) for row in listed("presets")]
+    assert {("paper-cnn", "not on the Hub: GoogLeNet"), ("paper-vit", "facebook/dino-vits16@refs/pr/1")} <= set(rows)
 
 
 def test_presets_list_everything_that_ships() -> None:

@@ -1,0 +1,54 @@
+"""What searches and rankings on this machine have learned about checkpoints of the Hub; lists show it next time."""
+
+from __future__ import annotations
+
+import functools
+from dataclasses import asdict, dataclass
+
+import msgspec
+
+from hf_emms.cache import Cache, default_cache
+
+_KIND = "models"
+
+
+@dataclass(frozen=True)
+class KnownModel:
+    """What is known of a checkpoint; None where it is not.
+
+    Attributes:
+        parameters: of what was loaded, or of the whole checkpoint by the Hub.
+        bytes: of the weights that are downloaded.
+        licence: as its card names it.
+    """
+
+    parameters: int | None = None
+    bytes: int | None = None
+    licence: str | None = None
+
+
+def remember(id: str, learned: KnownModel, cache: Cache | None = None) -> None:
+    """Adds to what is known of a checkpoint; what is None stays as it was.
+
+    Args:
+        id: "ORG/NAME", with or without "@REVISION".
+        learned: what is new.
+        cache: where it is kept; the user's cache by default.
+    """
+    cache = cache or default_cache(True)
+    before = asdict(known(id, cache))
+    after = before | {name: value for name, value in asdict(learned).items() if value is not None}
+    if after != before:
+        cache.put_json(_KIND, _key(id), after)
+
+
+def known(id: str, cache: Cache | None = None) -> KnownModel:
+    """What is known of a checkpoint; the arguments are those of `remember`."""
+    return (cache or default_cache(True)).get_json(_KIND, _key(id), _read) or KnownModel()
+
+
+_read = functools.partial(msgspec.convert, type=KnownModel)
+
+
+def _key(id: str) -> dict[str, str]:
+    return {"id": id.partition("@")[0]}
