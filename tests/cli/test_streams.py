@@ -33,13 +33,19 @@ TOKEN = "hf_" + "abcdefghijklmnopqrstuvwxyz12345678"
 Shell = Callable[[str], "subprocess.CompletedProcess[str]"]
 
 
+@pytest.fixture(scope="module")
+def cache(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A cache of this file: the first run computes, the others find its rows."""
+    return tmp_path_factory.mktemp("cache")
+
+
 @pytest.fixture
-def shell(emms_cache: Path, tmp_path: Path) -> Shell:
+def shell(cache: Path, tmp_path: Path) -> Shell:
     """Runs a line of bash in an empty folder; the exit code is that of the first command of the line."""
 
     def run(line: str) -> subprocess.CompletedProcess[str]:
         script = f"{line}; exit ${{PIPESTATUS[0]}}"
-        environment = os.environ | {"HF_EMMS_CACHE": str(emms_cache)}
+        environment = os.environ | {"HF_EMMS_CACHE": str(cache)}
         return subprocess.run(
             ["bash", "-c", script], capture_output=True, text=True, env=environment, cwd=tmp_path, check=False
         )
@@ -50,8 +56,8 @@ def shell(emms_cache: Path, tmp_path: Path) -> Shell:
 @pytest.mark.parametrize(
     ("streams", "code"),
     [
-        ("| true", 0),
         ("2>&1 | head -2", 0),
+        ("| true", 0),
         ("2>/dev/full", 0),
         ("> /dev/full", 1),
         ("<&- >&- 2>&-", 1),
@@ -117,8 +123,8 @@ def test_a_command_that_is_stopped_says_so_from_its_first_moment_on(
 @pytest.mark.parametrize(
     "words",
     [
-        f"rank --dataset demo_captions --max-samples 20 -e emms-demo/encoder-minilm-static -c {TOKEN}",
-        f"rank --dataset demo_captions --max-samples 20 -e emms-demo/encoder-minilm-static -c org/name@{TOKEN}",
+        f"rank --dataset demo_captions --max-samples 60 -e emms-demo/encoder-minilm-static -c {TOKEN}",
+        f"rank --dataset demo_captions --max-samples 60 -e emms-demo/encoder-minilm-static -c org/name@{TOKEN}",
         f"rank --dataset org/name@{TOKEN}",
         f"rank --dataset org/name --engine jobs --results-repo a/b --dry-run --jobs-package git+https://{TOKEN}@github.com/a/b",
         "rank --dataset org/name --engine jobs --results-repo a/b --dry-run --jobs-package git+https://me:pass1word@host/a",
