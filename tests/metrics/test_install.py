@@ -11,9 +11,9 @@ import pytest
 
 from hf_emms.errors import EmmsError
 from hf_emms.metrics import install
+from tests.helpers.metric import IMPORT_EVALUATE
 
-THREE_LINES = """
-import evaluate
+COMPUTE = """
 emms = evaluate.load("emms")
 print(emms.compute(predictions=[[1.0], [2.0], [3.0], [4.0]], references=[[1.0], [2.0], [3.1], [3.9]])["n"])
 """
@@ -38,12 +38,12 @@ def python(code, cache, **environment):
 
 def test_importing_puts_it_there_and_any_later_process_finds_it(cache):
     assert python("import hf_emms", cache).stderr == ""
-    done = python(THREE_LINES, cache)
+    done = python(IMPORT_EVALUATE + COMPUTE, cache)
     assert done.stdout == "4\n", done.stderr
 
 
 def test_it_is_found_in_the_process_that_imports(cache):
-    done = python(THREE_LINES.replace("\nemms", "; import hf_emms\nemms"), cache)
+    done = python("import evaluate, hf_emms" + COMPUTE, cache)
     assert done.stdout == "4\n", done.stderr
 
 
@@ -98,7 +98,7 @@ def test_a_damaged_module_is_repaired(cache, damage):
 
 def test_two_processes_at_once(cache):
     """Both find the metric, and nothing half-made is left."""
-    code = "import hf_emms, evaluate; evaluate.load('emms')"
+    code = IMPORT_EVALUATE + "import hf_emms; evaluate.load('emms')"
     environment = {**os.environ, "HF_EVALUATE_OFFLINE": "1", "HF_MODULES_CACHE": str(cache)}
     command = [sys.executable, "-c", code]
     running = [subprocess.Popen(command, env=environment, stderr=subprocess.PIPE, text=True) for _ in range(2)]
@@ -194,7 +194,7 @@ def test_two_versions_side_by_side(cache, tmp_path):
         if path.name != "__init__.py":
             (older / path.name).symlink_to(path)
     (older / "__init__.py").write_text((source / "__init__.py").read_text().replace('= "0.', '= "0.0.'))
-    code = "import evaluate, sys; evaluate.load('emms'); print(sys.modules['hf_emms'].__file__)"
+    code = IMPORT_EVALUATE + "evaluate.load('emms'); print(sys.modules['hf_emms'].__file__)"
     python("import hf_emms", cache)
     python("import hf_emms", cache, PYTHONPATH=str(older.parent))
     assert python(code, cache).stdout == f"{source / '__init__.py'}\n"
@@ -212,7 +212,6 @@ class Hidden:
         if name.split(".")[0] == "hf_emms":
             raise ModuleNotFoundError(f"No module named {name!r}", name=name)
 sys.meta_path.insert(0, Hidden())
-import evaluate
 """
     load = f"""
 for name in ("emms", {str(install.source_folder())!r}):
@@ -221,7 +220,7 @@ for name in ("emms", {str(install.source_folder())!r}):
     except ImportError as error:
         print(error)
 """
-    done = python(hide + load, cache)
+    done = python(hide + IMPORT_EVALUATE + load, cache)
     line = 'the metric "emms" needs the package hf-emms: pip install --upgrade hf-emms'
     assert done.stdout.splitlines() == [line, line], done.stderr
 
@@ -229,6 +228,6 @@ for name in ("emms", {str(install.source_folder())!r}):
 def test_online_the_hub_is_asked_first_and_then_the_cache(cache, hub):
     """The Hub has no evaluate-metric/emms: it says 401 to strangers."""
     python("import hf_emms", cache)
-    done = python(THREE_LINES, cache, HF_EVALUATE_OFFLINE="0", HF_ENDPOINT=hub.url)
+    done = python(IMPORT_EVALUATE + COMPUTE, cache, HF_EVALUATE_OFFLINE="0", HF_ENDPOINT=hub.url)
     assert done.stdout == "4\n", done.stderr
     assert hub.count("* /spaces/evaluate-metric/emms/*") > 0

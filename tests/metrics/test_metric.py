@@ -1,12 +1,9 @@
-"""What `evaluate.load("emms")` computes, however the rows come, and what it says of bad ones."""
+"""What `evaluate.load("emms")` computes, however the rows come."""
 
 import doctest
 import importlib
 import inspect
 import json
-import os
-import subprocess
-import sys
 from pathlib import Path
 
 import evaluate
@@ -17,11 +14,12 @@ import torch
 import hf_emms
 from hf_emms.metrics import install
 from tests import ROOT
+from tests.helpers.metric import NAMES, TABLE, assert_close, load, rows
+
+__all__ = ["load", "rows"]
 
 CARD = install.source_folder() / "README.md"
 GOLDEN = json.loads((ROOT / "tests" / "golden" / "emms_scores.json").read_text())
-NAMES = ["cat", "dog", "bird"]
-TABLE = {name: np.random.default_rng(i).normal(size=6) for i, name in enumerate(NAMES)}
 
 
 def golden_problem(problem):
@@ -32,28 +30,6 @@ def golden_problem(problem):
     x = hidden @ rng.normal(size=(latent, d1)) + rng.normal(size=(n, d1))
     labels = [hidden @ rng.normal(size=(latent, d2)) + noise * rng.normal(size=(n, d2)) for noise in problem["noise"]]
     return x, np.stack(labels, axis=1)
-
-
-@pytest.fixture(scope="module")
-def rows():
-    rng = np.random.default_rng(1)
-    x = rng.normal(size=(300, 12)).astype(np.float32)
-    z = np.stack([x @ rng.normal(size=(12, 5)) + s * rng.normal(size=(300, 5)) for s in (1, 3)], axis=1)
-    return x, z.astype(np.float32)
-
-
-@pytest.fixture
-def load(tmp_path, monkeypatch):
-    """Loads the metric by its name, without the seconds that evaluate spends on looking for the Hub."""
-    monkeypatch.setattr(evaluate.config, "HF_EVALUATE_OFFLINE", True)
-    return lambda **settings: evaluate.load("emms", **{"cache_dir": str(tmp_path / "metrics"), **settings})
-
-
-def close(found, expected):
-    assert list(found) == list(expected)
-    for name, value in expected.items():
-        exact = value is None or isinstance(value, str)
-        assert found[name] == (value if exact else pytest.approx(value, rel=1e-6, abs=1e-6)), name
 
 
 @pytest.mark.parametrize("problem", GOLDEN, ids=lambda problem: f"seed{problem['seed']}")
@@ -99,7 +75,7 @@ def test_batches_give_the_one_shot_result(load, rows, keep_in_memory, size, opti
     for start in range(0, len(x), size):
         metric.add_batch(predictions=x[start : start + size], references=z[start : start + size])
     assert len(metric) == 300
-    close(metric.compute(**options), load().compute(predictions=x, references=z, **options))
+    assert_close(metric.compute(**options), load().compute(predictions=x, references=z, **options))
 
 
 def test_single_rows_and_a_last_batch_with_compute(load, rows):
@@ -107,7 +83,7 @@ def test_single_rows_and_a_last_batch_with_compute(load, rows):
     metric = load()
     for features, labels in zip(x[:200], z[:200], strict=True):
         metric.add(prediction=features, reference=labels)
-    close(
+    assert_close(
         metric.compute(predictions=x[200:], references=z[200:]),
         load().compute(predictions=x, references=z),
     )
@@ -119,7 +95,7 @@ def test_more_rows_than_are_written_at_once(load):
     metric = load()
     for start in range(0, 5000, 700):
         metric.add_batch(predictions=x[start : start + 700], references=z[start : start + 700])
-    close(metric.compute(), load().compute(predictions=x, references=z))
+    assert_close(metric.compute(), load().compute(predictions=x, references=z))
 
 
 def test_a_reused_buffer_does_not_change_what_was_added(load, rows):
@@ -128,7 +104,7 @@ def test_a_reused_buffer_does_not_change_what_was_added(load, rows):
     for start in range(0, 300, 50):
         buffer[:] = x[start : start + 50]
         metric.add_batch(predictions=buffer, references=z[start : start + 50])
-    close(metric.compute(), load().compute(predictions=x, references=z))
+    assert_close(metric.compute(), load().compute(predictions=x, references=z))
 
 
 def test_compute_starts_afresh_and_leaves_no_file(load, rows):
@@ -155,7 +131,9 @@ def test_compute_starts_afresh_and_leaves_no_file(load, rows):
 def test_forms_of_numbers(load, rows, form):
     x, z = rows
     predictions, references = form(x, z)
-    close(load().compute(predictions=predictions, references=references), load().compute(predictions=x, references=z))
+    assert_close(
+        load().compute(predictions=predictions, references=references), load().compute(predictions=x, references=z)
+    )
 
 
 def test_columns_of_a_dataset(load, rows):
@@ -164,7 +142,7 @@ def test_columns_of_a_dataset(load, rows):
     x, z = rows
     data = datasets.Dataset.from_dict({"x": x[:60], "z": z[:60, 0]})
     expected = load().compute(predictions=x[:60], references=z[:60, 0])
-    close(load().compute(predictions=data["x"], references=data["z"]), expected)
+    assert_close(load().compute(predictions=data["x"], references=data["z"]), expected)
 
 
 def test_groups_share_a_fold(load, rows):
@@ -229,157 +207,13 @@ def test_options_may_be_given_to_load(load, rows):
     )
 
 
-BAD = {
-    "ragged predictions": ({"predictions": [[1.0, 2.0], [1.0]]}, r"predictions\[1\] has shape \(1,\)"),
-    "ragged references": ({"references": [[1.0, 2.0], [1.0]]}, r"references\[1\] has shape \(1,\)"),
-    "ragged F-labels": ({"references": [[[1.0, 2.0], [1.0]]] * 2}, r"references\[0\] is ragged"),
-    "NaN": ({"predictions": [[1.0, 2.0], [np.nan, 1.0]]}, r"predictions .* NaN .*\(1, 0\)"),
-    "Inf in references": ({"references": [[1.0], [np.inf]]}, r"references .* Inf .*\(1, 0\)"),
-    "None": ({"predictions": [[1.0, None], [1.0, 2.0]]}, r"predictions\[0\]\[1\] is None"),
-    "answers": ({"predictions": ["a", "b"]}, r"predictions\[0\] is 'a'"),
-    "a text among numbers": ({"predictions": [[1.0, "2"], [1.0, 2.0]]}, r"predictions\[0\]\[1\] is '2'"),
-    "class ids as predictions": ({"predictions": [1, 2]}, r"predictions has shape \(2,\)"),
-    "one text": ({"predictions": "abc"}, "predictions is the text 'abc'"),
-    "a number": ({"predictions": 3.0}, r"predictions has shape \(\)"),
-    "lengths": ({"references": [[1.0]] * 3}, "predictions has 2 rows but references has 3"),
-    "no references": ({"references": None}, "references is missing"),
-    "no rows": ({"predictions": [], "references": []}, r"predictions has shape \(0,\)"),
-    "one row": ({"predictions": [[1.0]], "references": [[1.0]]}, "1 row was given"),
-    "constant labels": ({"references": [[1.0], [1.0]]}, "does not vary over 2 rows"),
-    "numbers as labels": ({"references": [0.5, 1.5]}, r"references .* shape \(2,\)"),
-    "mixed texts": ({"references": ["cat", 3], "label_table": TABLE}, r"references\[1\] is 3"),
-    "texts of texts": ({"references": [["a"], ["b"]]}, r"texts in shape \(2, 1\)"),
-    "ids without F-labels": ({"references": [0, 1]}, "references are class ids, 2 different ones in 2 rows"),
-    "texts without F-labels": ({"references": ["a", "b"]}, "references are texts, 2 different ones in 2 rows"),
-    "two sources": ({"references": ["cat", "dog"], "encoders": "demo", "label_table": TABLE}, "both encoders and"),
-    "ids without names": ({"references": [0, 1], "encoders": "demo"}, "an encoder needs texts"),
-    "ids beyond names": ({"references": [0, 3], "encoders": "demo", "class_names": NAMES}, "reach from 0 to 3"),
-    "ids beyond the table": ({"references": [0, 3], "label_table": np.eye(3)}, "reach from 0 to 3"),
-    "unknown texts": ({"references": ["cat", "fox"], "label_table": TABLE}, "no embedding of 1 text: 'fox'"),
-    "a table without texts": ({"references": ["cat", "fox"], "label_table": np.eye(3)}, "which row is whose"),
-    "a table of unequal rows": ({"references": ["a", "b"], "label_table": {"a": [1], "b": [1, 2]}}, "of shapes"),
-    "a needless table": ({"label_table": TABLE}, "embeddings already, so label_table"),
-    "no such encoder": ({"references": ["a", "b"], "encoders": "no/such"}, "a label encoder cannot be used"),
-    "method": ({"method": "fancy"}, "unknown method 'fancy'"),
-    "option": ({"metod": "cv"}, "no option 'metod'\n.*did you mean method"),
-    "estimator": ({"estimators": ["leep"]}, "unknown estimator 'leep'"),
-    "folds": ({"folds": 1}, "folds=1"),
-    "seed": ({"seed": "x"}, "seed='x'"),
-    "groups": ({"groups": [1, 2, 3]}, "groups has 3 entries"),
-}
-
-
-@pytest.mark.parametrize("change", BAD)
-def test_bad_input_is_explained(load, change):
-    arguments, message = BAD[change]
-    good = {"predictions": [[1.0, 2.0], [2.0, 1.0]], "references": [[1.0], [2.0]]}
-    with pytest.raises(ValueError, match=message) as raised:
-        load().compute(**{**good, **arguments})
-    assert isinstance(raised.value, hf_emms.EmmsError)
-
-
-CHANGES = {
-    "D1": (lambda x, z: (x[:, :3], z), "have D1=3, K=2, D2=5; the 300 rows before: D1=12"),
-    "K": (lambda x, z: (x, z[:, :1]), "K=1, D2=5; .* K=2"),
-    "D2": (lambda x, z: (x, z[:, :, :2]), "D2=2; .* D2=5"),
-    "kind": (lambda x, z: (x, np.arange(300)), "D1=12 and class ids; .* K=2"),
-}
-
-
-@pytest.mark.parametrize("change", CHANGES)
-def test_batches_must_be_alike_and_a_refused_one_is_not_counted(load, rows, change):
-    make, message = CHANGES[change]
-    x, z = rows
-    metric = load()
-    metric.add_batch(predictions=x, references=z)
-    predictions, references = make(x, z)
-    with pytest.raises(ValueError, match=message):
-        metric.add_batch(predictions=predictions, references=references)
-    close(metric.compute(), load().compute(predictions=x, references=z))
-
-
-def test_messages_count_rows_from_the_first_batch(load, rows):
-    x, z = rows
-    metric = load()
-    metric.add_batch(predictions=x, references=z)
-    with pytest.raises(ValueError, match="rows 300 and following: predictions has 300 rows but references has 2"):
-        metric.add_batch(predictions=x, references=z[:2])
-
-
-def test_an_option_that_is_refused_costs_no_rows(load, rows):
-    x, z = rows
-    metric = load()
-    metric.add_batch(predictions=x, references=z)
-    with pytest.raises(ValueError, match="unknown method"):
-        metric.compute(method="fancy")
-    assert metric.compute()["n"] == 300
-
-
-def test_after_a_failure_the_next_computation_starts_clean(load, rows):
-    x, z = rows
-    metric = load()
-    metric.add_batch(predictions=x, references=z)
-    with pytest.raises(ValueError, match="groups has 2 entries"):
-        metric.compute(groups=[1, 2])
-    assert len(metric) == 0
-    assert not list(Path(metric.data_dir).glob("*.arrow"))
-    metric.add_batch(predictions=x[:50], references=z[:50])
-    assert metric.compute()["n"] == 50
-
-
-def test_nothing_added_and_unknown_inputs(load):
-    with pytest.raises(ValueError, match="no rows were added"):
-        load().compute()
-    with pytest.raises(ValueError, match="not groups"):
-        load().add_batch(predictions=[[1.0]], references=[[1.0]], groups=[1])
-    with pytest.raises(ValueError, match="did you mean method"):
-        load(metod="cv")
-
-
-def test_a_cache_that_cannot_be_written(load, tmp_path):
-    (tmp_path / "file").touch()
-    with pytest.raises(ValueError, match=r"cannot write its cache(.|\n)*cache_dir"):
-        load(cache_dir=str(tmp_path / "file"))
-
-
-# Processes of their own need not look for the Hub either.
-ALONE = {**os.environ, "HF_EVALUATE_OFFLINE": "1"}
-PROCESS = """
-import sys, numpy as np, hf_emms, evaluate
-process, cache, dtype = int(sys.argv[1]), sys.argv[2], sys.argv[3]
-rng = np.random.default_rng(0)
-x, z = rng.normal(size=(90, 4)).astype("f4"), rng.normal(size=(90, 2)).astype("f4")
-metric = evaluate.load("emms", num_process=2, process_id=process, experiment_id="e", cache_dir=cache, timeout=300)
-part = slice(process, None, 2)
-metric.add_batch(predictions=x[part].astype(dtype if process else "f4"), references=z[part])
-try:
-    result = metric.compute()
-except ValueError as error:
-    sys.exit(f"{type(error).__name__}: {error}")
-alone = evaluate.load("emms", cache_dir=cache).compute(predictions=x, references=z)
-print(result is None if process else abs(result["score"] - alone["score"]) < 1e-6 and result["n"] == 90)
-"""
-
-
-@pytest.mark.parametrize("dtype", ["f4", "f8"])
-def test_two_processes(tmp_path, dtype):
-    command = [sys.executable, "-c", PROCESS]
-    pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True, "env": ALONE}
-    running = [subprocess.Popen([*command, str(i), str(tmp_path), dtype], **pipes) for i in range(2)]
-    ended = [process.communicate() for process in running]
-    if dtype == "f4":
-        assert [out.strip() for out, _ in ended] == ["True"] * 2, ended
-    else:
-        assert "EmmsError: the processes added rows of different types" in ended[0][1], ended
-
-
 def test_combine_and_save(load, rows, tmp_path):
     x, z = rows
     both = evaluate.combine({"held_out": load(), "paper": load(method="exact")})
     for start in range(0, 300, 100):
         both.add_batch(predictions=x[start : start + 100], references=z[start : start + 100])
     result = both.compute()
-    close(
+    assert_close(
         {"score": result["held_out_score"], "exact": result["paper_score"]},
         {
             "score": load().compute(predictions=x, references=z)["score"],
@@ -436,23 +270,3 @@ def test_the_space_names_this_version_and_one_gradio():
     assert f"hf-emms=={hf_emms.__version__}" in requirements
     gradio = next(line.partition("==")[2] for line in requirements if line.startswith("gradio"))
     assert f"sdk_version: {gradio}\n" in front_matter
-
-
-@pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="only Linux tells a process's own peak")
-def test_two_hundred_thousand_rows_take_no_more_memory_than_fifty_thousand(tmp_path):
-    script = """
-import sys, numpy as np, hf_emms, evaluate
-metric, rng = evaluate.load("emms", cache_dir=sys.argv[2]), np.random.default_rng(0)
-for start in range(0, int(sys.argv[1]), 5000):
-    x = rng.normal(size=(5000, 64)).astype("f4")
-    metric.add_batch(predictions=x, references=x[:, :32] + rng.normal(size=(5000, 32)).astype("f4"))
-assert metric.compute(method="cv")["n"] == int(sys.argv[1])
-print(open("/proc/self/status").read().partition("VmHWM:")[2].split()[0])
-"""
-    peaks = []
-    for count in (50_000, 200_000):
-        command = [sys.executable, "-c", script, str(count), str(tmp_path)]
-        done = subprocess.run(command, capture_output=True, text=True, check=True, env=ALONE)
-        peaks.append(int(done.stdout) / 1024)
-    # The rows themselves are 77 MB at 200,000 and 19 MB at 50,000.
-    assert peaks[1] - peaks[0] < 25, peaks

@@ -1,0 +1,123 @@
+"""What the metric says of input that it cannot score, and what is left afterwards."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+import hf_emms
+from tests.helpers.metric import NAMES, TABLE, assert_close, load, rows
+
+__all__ = ["load", "rows"]
+
+BAD = {
+    "ragged predictions": ({"predictions": [[1.0, 2.0], [1.0]]}, r"predictions\[1\] has shape \(1,\)"),
+    "ragged references": ({"references": [[1.0, 2.0], [1.0]]}, r"references\[1\] has shape \(1,\)"),
+    "ragged F-labels": ({"references": [[[1.0, 2.0], [1.0]]] * 2}, r"references\[0\] is ragged"),
+    "NaN": ({"predictions": [[1.0, 2.0], [np.nan, 1.0]]}, r"predictions .* NaN .*\(1, 0\)"),
+    "Inf in references": ({"references": [[1.0], [np.inf]]}, r"references .* Inf .*\(1, 0\)"),
+    "None": ({"predictions": [[1.0, None], [1.0, 2.0]]}, r"predictions\[0\]\[1\] is None"),
+    "answers": ({"predictions": ["a", "b"]}, r"predictions\[0\] is 'a'"),
+    "a text among numbers": ({"predictions": [[1.0, "2"], [1.0, 2.0]]}, r"predictions\[0\]\[1\] is '2'"),
+    "class ids as predictions": ({"predictions": [1, 2]}, r"predictions has shape \(2,\)"),
+    "one text": ({"predictions": "abc"}, "predictions is the text 'abc'"),
+    "a number": ({"predictions": 3.0}, r"predictions has shape \(\)"),
+    "lengths": ({"references": [[1.0]] * 3}, "predictions has 2 rows but references has 3"),
+    "no references": ({"references": None}, "references is missing"),
+    "no rows": ({"predictions": [], "references": []}, r"predictions has shape \(0,\)"),
+    "one row": ({"predictions": [[1.0]], "references": [[1.0]]}, "1 row was given"),
+    "constant labels": ({"references": [[1.0], [1.0]]}, "does not vary over 2 rows"),
+    "numbers as labels": ({"references": [0.5, 1.5]}, r"references .* shape \(2,\)"),
+    "mixed texts": ({"references": ["cat", 3], "label_table": TABLE}, r"references\[1\] is 3"),
+    "texts of texts": ({"references": [["a"], ["b"]]}, r"texts in shape \(2, 1\)"),
+    "ids without F-labels": ({"references": [0, 1]}, "references are class ids, 2 different ones in 2 rows"),
+    "texts without F-labels": ({"references": ["a", "b"]}, "references are texts, 2 different ones in 2 rows"),
+    "two sources": ({"references": ["cat", "dog"], "encoders": "demo", "label_table": TABLE}, "both encoders and"),
+    "ids without names": ({"references": [0, 1], "encoders": "demo"}, "an encoder needs texts"),
+    "ids beyond names": ({"references": [0, 3], "encoders": "demo", "class_names": NAMES}, "reach from 0 to 3"),
+    "ids beyond the table": ({"references": [0, 3], "label_table": np.eye(3)}, "reach from 0 to 3"),
+    "unknown texts": ({"references": ["cat", "fox"], "label_table": TABLE}, "no embedding of 1 text: 'fox'"),
+    "a table without texts": ({"references": ["cat", "fox"], "label_table": np.eye(3)}, "which row is whose"),
+    "a table of unequal rows": ({"references": ["a", "b"], "label_table": {"a": [1], "b": [1, 2]}}, "of shapes"),
+    "a needless table": ({"label_table": TABLE}, "embeddings already, so label_table"),
+    "no such encoder": ({"references": ["a", "b"], "encoders": "no/such"}, "a label encoder cannot be used"),
+    "method": ({"method": "fancy"}, "unknown method 'fancy'"),
+    "option": ({"metod": "cv"}, "no option 'metod'\n.*did you mean method"),
+    "estimator": ({"estimators": ["leep"]}, "unknown estimator 'leep'"),
+    "folds": ({"folds": 1}, "folds=1"),
+    "seed": ({"seed": "x"}, "seed='x'"),
+    "groups": ({"groups": [1, 2, 3]}, "groups has 3 entries"),
+}
+
+
+@pytest.mark.parametrize("change", BAD)
+def test_bad_input_is_explained(load, change):
+    arguments, message = BAD[change]
+    good = {"predictions": [[1.0, 2.0], [2.0, 1.0]], "references": [[1.0], [2.0]]}
+    with pytest.raises(ValueError, match=message) as raised:
+        load().compute(**{**good, **arguments})
+    assert isinstance(raised.value, hf_emms.EmmsError)
+
+
+CHANGES = {
+    "D1": (lambda x, z: (x[:, :3], z), "have D1=3, K=2, D2=5; the 300 rows before: D1=12"),
+    "K": (lambda x, z: (x, z[:, :1]), "K=1, D2=5; .* K=2"),
+    "D2": (lambda x, z: (x, z[:, :, :2]), "D2=2; .* D2=5"),
+    "kind": (lambda x, z: (x, np.arange(300)), "D1=12 and class ids; .* K=2"),
+}
+
+
+@pytest.mark.parametrize("change", CHANGES)
+def test_batches_must_be_alike_and_a_refused_one_is_not_counted(load, rows, change):
+    make, message = CHANGES[change]
+    x, z = rows
+    metric = load()
+    metric.add_batch(predictions=x, references=z)
+    predictions, references = make(x, z)
+    with pytest.raises(ValueError, match=message):
+        metric.add_batch(predictions=predictions, references=references)
+    assert_close(metric.compute(), load().compute(predictions=x, references=z))
+
+
+def test_messages_count_rows_from_the_first_batch(load, rows):
+    x, z = rows
+    metric = load()
+    metric.add_batch(predictions=x, references=z)
+    with pytest.raises(ValueError, match="rows 300 and following: predictions has 300 rows but references has 2"):
+        metric.add_batch(predictions=x, references=z[:2])
+
+
+def test_an_option_that_is_refused_costs_no_rows(load, rows):
+    x, z = rows
+    metric = load()
+    metric.add_batch(predictions=x, references=z)
+    with pytest.raises(ValueError, match="unknown method"):
+        metric.compute(method="fancy")
+    assert metric.compute()["n"] == 300
+
+
+def test_after_a_failure_the_next_computation_starts_clean(load, rows):
+    x, z = rows
+    metric = load()
+    metric.add_batch(predictions=x, references=z)
+    with pytest.raises(ValueError, match="groups has 2 entries"):
+        metric.compute(groups=[1, 2])
+    assert len(metric) == 0
+    assert not list(Path(metric.data_dir).glob("*.arrow"))
+    metric.add_batch(predictions=x[:50], references=z[:50])
+    assert metric.compute()["n"] == 50
+
+
+def test_nothing_added_and_unknown_inputs(load):
+    with pytest.raises(ValueError, match="no rows were added"):
+        load().compute()
+    with pytest.raises(ValueError, match="not groups"):
+        load().add_batch(predictions=[[1.0]], references=[[1.0]], groups=[1])
+    with pytest.raises(ValueError, match="did you mean method"):
+        load(metod="cv")
+
+
+def test_a_cache_that_cannot_be_written(load, tmp_path):
+    (tmp_path / "file").touch()
+    with pytest.raises(ValueError, match=r"cannot write its cache(.|\n)*cache_dir"):
+        load(cache_dir=str(tmp_path / "file"))
