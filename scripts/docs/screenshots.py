@@ -72,7 +72,7 @@ def served(app: Path, python: Path | str = sys.executable, **environment: str) -
         yield address
     finally:
         process.terminate()
-        process.wait(timeout=20)
+        process.wait()
 
 
 def _wait_for(address: str, process: subprocess.Popen[bytes]) -> None:

@@ -101,8 +101,8 @@ def build(store: Store, repo_id: str = "", *, sign_in: bool = False, every: floa
         parts = Parts(controls, tabs, bar, filters, filled.contents, filled.command, notice, data, address)
         _wire(page, parts, filled.items, store, repo_id)
         gr.Timer(min(every, _NOTICE_SECONDS)).tick(
-            lambda address: _notice(line) if (line := render.newer(address, store.snapshot)) else gr.skip(),
-            address,
+            lambda *shown: gr.skip() if (line := render.newer(*shown, store.snapshot)) is None else _notice(line),
+            [address, notice],
             notice,
             **_QUIET,
         )

@@ -13,6 +13,7 @@ from leaderboard.selection import View, resolved, title, to_query
 from leaderboard.store import Entry, Snapshot
 
 _SHOWN_PROBLEMS = 20
+_ARRIVED = "New results have arrived."
 
 
 @dataclass(frozen=True)
@@ -51,13 +52,18 @@ def show(wanted: View, snapshot: Snapshot, *, replaces: bool = False) -> Shown:
     )
 
 
-def newer(address: str, snapshot: Snapshot) -> str:
-    """A line that offers the newest data to a page that shows older; empty if it has the newest."""
+def newer(address: str, notice: str | None, snapshot: Snapshot) -> str | None:
+    """A line that offers the newest data to a page that shows older.
+
+    Returns:
+        "" where the page has the newest data and still offers it: an answer that was on its way when it was
+        fetched. None where the notice stays as it is.
+    """
     shown = json.loads(address) if address else {}
     if not shown or shown.get("version") == snapshot.version:
-        return ""
+        return "" if _ARRIVED in (notice or "") else None
     link = f'<a data-view href="?{html.escape(str(shown.get("query", "")))}">Show them</a>'
-    return f'<div class="emms-view emms-notice" role="status"><p>New results have arrived. {link}</p></div>'
+    return f'<div class="emms-view emms-notice" role="status"><p>{_ARRIVED} {link}</p></div>'
 
 
 def about_the_data(snapshot: Snapshot, repo_id: str) -> str:

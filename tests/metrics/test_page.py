@@ -26,12 +26,12 @@ def page(address, open_page):
 
 def upload(page, features, labels=None):
     page.get_by_role("tab", name="Upload").click()
-    inputs = page.locator("input[type=file]")
-    inputs.nth(0).set_input_files(str(features))
-    page.get_by_text(features.stem).first.wait_for()
+    page.locator("input[type=file]").first.set_input_files(str(features))
+    uploaded = page.locator(".file-preview")  # not there before the server has the file
+    uploaded.get_by_text(features.stem).first.wait_for()
     if labels is not None:
         page.locator("input[type=file]").last.set_input_files(str(labels))
-        page.get_by_text(labels.stem).first.wait_for()
+        uploaded.get_by_text(labels.stem).first.wait_for()
     page.get_by_role("button", name="Score the files").click()
 
 

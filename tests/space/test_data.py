@@ -139,7 +139,18 @@ def test_a_page_without_rankings_says_why(tmp_path):
     assert "ORG/results are being read" in render.show(View(), reading.snapshot).content
     assert "There are no rankings in ORG/results." in render.show(View(), empty.snapshot).content
     assert "could not be read (OSError)" in render.show(View(), cut_off.snapshot).content
-    assert render.newer('{"version": 0}', empty.snapshot)
+    assert render.newer('{"version": 0}', "", empty.snapshot)
+
+
+def test_a_notice_of_new_results_that_arrives_after_they_are_shown_goes_away(tmp_path):
+    store = Store(lambda: tmp_path, "here")
+    old = json.dumps({"version": store.snapshot.version, "query": ""})
+    store.refresh()
+    now = json.dumps({"version": store.snapshot.version, "query": ""})
+    late = render.newer(old, "", store.snapshot)
+    assert "New results have arrived" in late
+    assert render.newer(now, late, store.snapshot) == ""
+    assert render.newer(now, "Another notice", store.snapshot) is None
 
 
 def test_a_missing_folder_is_no_rankings(tmp_path):
