@@ -21,7 +21,7 @@ from hypothesis import HealthCheck, settings
 
 from tests import ROOT
 
-pytest_plugins = ("tests.hub.fixtures", "tests.helpers.environments", "tests.helpers.browser")
+pytest_plugins = ("tests.hub.fixtures", "tests.helpers.environments", "tests.helpers.browser", "tests.helpers.space")
 
 # A shell that starts tests in the background has them ignore SIGINT, and so would the commands that they interrupt.
 signal.signal(signal.SIGINT, signal.default_int_handler)
@@ -114,6 +114,12 @@ def emms_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     root = tmp_path / "emms-cache"
     monkeypatch.setenv("HF_EMMS_CACHE", str(root))
     return root
+
+
+@pytest.fixture(scope="session")
+def zoo(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The folder in which the tests of a process build tiny checkpoints, each once; they are copied to be changed."""
+    return tmp_path_factory.mktemp("zoo")
 
 
 def pytest_unconfigure() -> None:

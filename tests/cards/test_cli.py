@@ -2,97 +2,20 @@
 
 from __future__ import annotations
 
-import itertools
 import subprocess
-import sys
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 from hf_emms.cards import update_dataset_card, update_model_card
 from hf_emms.ranking import Ranking
-from tests.helpers.command_line import CommandLine, Done
-from tests.helpers.hub_client import commands, home, hub
-from tests.helpers.rankings import example
-from tests.helpers.waiting import eventually
+from tests.helpers.cards import README, cli, commits, org, other_ranking, pulls, ranking, ranking_of, readme, told
+from tests.helpers.command_line import CommandLine
+from tests.helpers.hub_client import home, hub
 from tests.hub import Hub
 from tests.hub.fixtures import client_environment
 
-__all__ = ["home", "hub"]
-
-BOM = b"\xef\xbb\xbf"
-README = BOM + b"---\r\nlanguage: no # Norwegian\r\nlicense: mit\r\n---\r\n\r\n# Best\r\n\r\nNo line break at the end"
-_numbers = itertools.count(1)
-
-
-@pytest.fixture(scope="module")
-def cli(hub: Hub, home: Path) -> Iterator[CommandLine]:
-    """Commands share one process; at the end no token may be found in anything that they wrote."""
-    with commands(hub, home) as running:
-        yield running
-    tokens = [token.encode() for token in hub.tokens._tokens]
-    assert tokens
-    for done in running.done:
-        assert not any(token in (done.out + done.err).encode() for token in tokens)
-    for folder in (home, hub.store.folder):
-        for file in folder.rglob("*"):
-            assert not file.is_file() or not any(token in file.read_bytes() for token in tokens), file
-
-
-@pytest.fixture
-def org(hub: Hub) -> Iterator[str]:
-    """An organisation of this test's own, with three checkpoints."""
-    name = f"org-{next(_numbers)}"
-    for checkpoint in ("best", "close", "worse"):
-        hub.store.put_files(f"{name}/{checkpoint}", {"README.md": README, "config.json": b"{}"})
-    yield name
-    hub.faults.clear()
-
-
-def ranking_of(org: str, **changes: object) -> Ranking:
-    """The example, with its checkpoints under an organisation."""
-    text = example(**changes).to_json()
-    for checkpoint in ("best", "close", "worse", "broken"):
-        text = text.replace(f'"org/{checkpoint}"', f'"{org}/{checkpoint}"')
-    return Ranking.from_json(text)
-
-
-@pytest.fixture
-def ranking(org: str, tmp_path: Path) -> Path:
-    file = tmp_path / "ranking.json"
-    file.write_text(ranking_of(org).to_json())
-    return file
-
-
-@pytest.fixture
-def other_ranking(org: str, tmp_path: Path) -> Path:
-    file = tmp_path / "other.parquet"
-    ranking_of(org, dataset="food", dataset_id="org/food").to_parquet(file)
-    return file
-
-
-def readme(hub: Hub, id: str, revision: str = "main", kind: str = "model") -> bytes:
-    return hub.store.read(id, "README.md", kind, revision)  # type: ignore[arg-type]
-
-
-def commits(hub: Hub, id: str) -> int:
-    return len(hub.store.repo(id).commits)
-
-
-def pulls(hub: Hub, id: str) -> list[tuple[int, str]]:
-    return [(one.num, one.status) for one in hub.store.repo(id).discussions]
-
-
-def told(done: Done, *texts: str) -> None:
-    """The command failed with one error that holds these texts, and without a traceback."""
-    assert done.code == 1, done
-    assert done.err.count("Error: ") == 1
-    assert "Traceback" not in done.err
-    for text in texts:
-        assert text in done.err
-
-
+__all__ = ["cli", "home", "hub", "org", "other_ranking", "ranking"]
 # ---- shown and pushed ------------------------------------------------------------------------------------------
 
 
@@ -340,87 +263,3 @@ def test_usage_is_explained(cli: CommandLine, ranking: Path) -> None:
     assert cli.run("card", "--ranking", ranking).code == 2
     assert cli.run("card", "--ranking", ranking, "--repo-id", "a/b", "--all").code == 2
     assert cli.run("card", "--ranking", ranking, "--repo-id", "a/b", "--push", "--create-pr").code == 2
-
-
-# ---- a whole ranking -------------------------------------------------------------------------------------------
-
-
-@pytest.fixture
-def mixed(hub: Hub, org: str, tmp_path: Path) -> tuple[str, Path]:
-    """A ranking with two checkpoints of one's own and one of somebody else."""
-    mine = f"my-{org}"
-    for name in ("best", "worse"):
-        hub.store.put_files(f"{mine}/{name}", {"README.md": README})
-    text = ranking_of(org).to_json()
-    for name in ("best", "worse"):
-        text = text.replace(f'"{org}/{name}"', f'"{mine}/{name}"')
-    file = tmp_path / "mixed.json"
-    file.write_text(text)
-    return mine, file
-
-
-def test_all_pushes_to_own_cards_and_shows_the_others(
-    hub: Hub, cli: CommandLine, org: str, mixed: tuple[str, Path]
-) -> None:
-    mine, file = mixed
-    token = hub.token(user=mine)
-    only_shown = cli.run("card", "--ranking", file, "--all", "--dry-run")
-    assert only_shown.code == 0
-    assert only_shown.out.count("--- a/README.md") == 3
-    assert readme(hub, f"{mine}/best") == README
-    done = cli.run("card", "--ranking", file, "--all", token=token)
-    assert done.code == 0
-    assert done.out.count("--- a/README.md") == 1
-    assert f"left out: {org}/broken: not scored" in done.err
-    assert readme(hub, f"{mine}/best").startswith(README + b"\r\n")
-    assert b"hf-emms:start" in readme(hub, f"{mine}/worse")
-    assert readme(hub, f"{org}/close") == README
-    assert pulls(hub, f"{org}/close") == []
-    proposed = cli.run("card", "--ranking", file, "--all", "--create-pr", token=token)
-    assert proposed.out == ""
-    assert pulls(hub, f"{org}/close") == [(1, "open")]
-    assert pulls(hub, f"{mine}/best") == []
-
-
-def test_what_failed_is_made_up_for_later(hub: Hub, cli: CommandLine, org: str, mixed: tuple[str, Path]) -> None:
-    mine, file = mixed
-    token = hub.token(user=mine)
-    hub.fail(f"POST */{org}/close/commit/*", 403)
-    stopped = cli.run("card", "--ranking", file, "--all", "--create-pr", token=token)
-    told(stopped, "1 of 3 cards could not be done", "run the same command again")
-    assert b"hf-emms:start" in readme(hub, f"{mine}/worse")  # one failure does not stop the others
-    before = [commits(hub, f"{mine}/{name}") for name in ("best", "worse")]
-    done = cli.run("card", "--ranking", file, "--all", "--create-pr", token=token)
-    assert done.code == 0
-    assert done.err.count("nothing to change") == 2
-    assert [commits(hub, f"{mine}/{name}") for name in ("best", "worse")] == before
-    assert pulls(hub, f"{org}/close") == [(1, "open")]
-
-
-def test_a_killed_run_goes_on_where_it_was(
-    hub: Hub, cli: CommandLine, home: Path, org: str, mixed: tuple[str, Path]
-) -> None:
-    mine, file = mixed
-    token = hub.token(user=mine)
-    hub.fail(f"GET */{org}/close/*", "slow", None, seconds=300)
-    command = [str(Path(sys.executable).with_name("hf-emms")), "card", "--ranking", str(file), "--all", "--create-pr"]
-    running = subprocess.Popen(command, env=client_environment(hub, home, HF_TOKEN=token), stderr=subprocess.DEVNULL)
-    eventually(lambda: hub.count(f"GET */{org}/close/*") or running.poll() is not None)
-    assert running.poll() is None
-    running.kill()
-    running.wait()
-    hub.faults.clear()
-    done_before = commits(hub, f"{mine}/best")
-    assert b"hf-emms:start" in readme(hub, f"{mine}/best")
-    assert b"hf-emms:start" not in readme(hub, f"{mine}/worse")
-    assert cli.run("card", "--ranking", file, "--all", "--create-pr", token=token).code == 0
-    assert commits(hub, f"{mine}/best") == done_before
-    assert b"hf-emms:start" in readme(hub, f"{mine}/worse")
-    assert pulls(hub, f"{org}/close") == [(1, "open")]
-
-
-def test_all_needs_rights_for_what_it_will_write(hub: Hub, cli: CommandLine, mixed: tuple[str, Path]) -> None:
-    mine, file = mixed
-    told(cli.run("card", "--ranking", file, "--all"), "not logged in", "hf auth login")
-    told(cli.run("card", "--ranking", file, "--all", token=hub.token(user=mine, role="read")), "read-only")
-    assert readme(hub, f"{mine}/best") == README

@@ -9,67 +9,21 @@ import os
 import pty
 import re
 import shutil
-import signal
 import subprocess
 import sys
-from collections.abc import Callable
 from pathlib import Path
-from typing import NamedTuple
 
 import click
-import numpy as np
 import pytest
 
 import hf_emms
-from hf_emms.cli import app, main
+from hf_emms.cli import app
 from hf_emms.demo import folder_of
 from hf_emms.options import DEFAULT_ESTIMATORS
 from hf_emms.ranking import Ranking
-from tests.helpers.tiny_checkpoints import build
-from tests.helpers.waiting import eventually
+from tests.helpers.cli import GOOD, POOR, PROGRAM, Cli, Result, best_first, cli, encoder, rank
 
-GOOD, POOR = "emms-demo/resnet-distilled", "emms-demo/vit-random"
-PROGRAM = [sys.executable, "-m", "hf_emms"]
-
-
-class Result(NamedTuple):
-    code: int
-    out: str
-    err: str
-
-
-Cli = Callable[..., Result]
-
-
-@pytest.fixture
-def cli(monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str], emms_cache: Path) -> Cli:
-    """Runs the command line in this process, with a cache of its own."""
-
-    def run(*words: object) -> Result:
-        monkeypatch.setattr(sys, "argv", ["hf-emms", *map(str, words)])
-        capfd.readouterr()
-        with pytest.raises(SystemExit) as caught:
-            main()
-        out, err = capfd.readouterr()
-        return Result(int(caught.value.code or 0), out, err)
-
-    return run
-
-
-@pytest.fixture(scope="module")
-def encoder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return build(tmp_path_factory.mktemp("tiny"), "bert")
-
-
-@pytest.fixture
-def rank(encoder: Path) -> list[str]:
-    """A small ranking; tests add words to it."""
-    words = f"rank --dataset demo_captions --max-samples 100 -e {encoder} --estimator emms --estimator knn"
-    return [*words.split(), "-c", POOR, "-c", GOOD]
-
-
-def best_first(text: str) -> list[str]:
-    return [line["checkpoint"] for line in csv.DictReader(io.StringIO(text), delimiter="\t")]
+__all__ = ["cli", "encoder", "rank"]
 
 
 def test_data_goes_to_stdout_and_the_rest_to_stderr(cli: Cli, rank: list[str]) -> None:
@@ -366,92 +320,3 @@ def test_presets_lists_what_can_be_typed(cli: Cli) -> None:
     rows = json.loads(cli("presets", "--format", "json").out)
     assert {"task", "dataset", "checkpoint", "encoder", "estimator"} == {row["kind"] for row in rows}
     assert {"demo_captions", "coco_captions", "cifar10"} <= {row["name"] for row in rows}
-
-
-@pytest.fixture
-def arrays(tmp_path: Path) -> Path:
-    rng = np.random.default_rng(0)
-    x = rng.normal(size=(80, 6))
-    table = rng.normal(size=(4, 5))
-    codes = np.argmax(x[:, :4], axis=1)
-    z = x @ rng.normal(size=(6, 5)) + rng.normal(size=(80, 5))
-    np.savez(
-        tmp_path / "a.npz",
-        features=x,
-        label_embeddings=z,
-        codes=codes,
-        table=table,
-        groups=np.arange(80) // 2,
-        z2=z[:, :3],
-    )
-    return tmp_path / "a.npz"
-
-
-def test_score_gives_what_emms_gives(cli: Cli, arrays: Path) -> None:
-    held = np.load(arrays)
-    x, z, groups = held["features"], held["label_embeddings"], held["groups"]
-    result = json.loads(cli("score", arrays, "--format", "json").out)
-    assert result["score"] == pytest.approx(hf_emms.emms(x, z, groups=groups).score, rel=1e-12)
-    exact = json.loads(cli("score", arrays, "--method", "exact", "--format", "json").out)
-    assert exact["score"] == pytest.approx(hf_emms.emms(x, z, method="exact").score, rel=1e-12)
-    two = cli("score", arrays, "--labels-key", "label_embeddings", "--labels-key", "z2", "--format", "json").out
-    expected = hf_emms.emms(x, [z, held["z2"]], groups=groups)
-    assert json.loads(two)["weights"] == pytest.approx(list(expected.weights))
-    table = hf_emms.LabelTable(held["codes"], (held["table"],))
-    coded = json.loads(cli("score", arrays, "--table-key", "table", "--format", "json").out)
-    assert coded["score"] == pytest.approx(hf_emms.emms(x, table, groups=groups).score, rel=1e-12)
-    assert "R²" in cli("score", arrays).out
-
-
-def test_score_says_what_is_wrong_with_a_file(cli: Cli, arrays: Path, tmp_path: Path) -> None:
-    result = cli("score", arrays, "--features-key", "X")
-    assert result.code == 1
-    assert "no array 'X'" in result.err
-    assert "label_embeddings" in result.err
-    np.savez(tmp_path / "pickled.npz", features=np.array([{}], dtype=object))
-    np.save(tmp_path / "single.npy", np.zeros(3))
-    (tmp_path / "text.npz").write_text("not an archive")
-    for name in ("pickled.npz", "single.npy", "text.npz"):
-        result = cli("score", tmp_path / name)
-        assert result.code == 1
-        assert name in result.err
-    assert cli("score", tmp_path / "missing.npz").code == 2
-
-
-def _started(words: list[str], emms_cache: Path) -> subprocess.Popen[str]:
-    environment = os.environ | {"HF_EMMS_CACHE": str(emms_cache)}
-    return subprocess.Popen(
-        [*PROGRAM, *words], env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
-    )
-
-
-def _wait_for_a_row(process: subprocess.Popen[str], emms_cache: Path) -> None:
-    eventually(lambda: list(emms_cache.glob("rows/*.json")) or process.poll() is not None)
-    assert process.poll() is None, process.communicate()
-
-
-@pytest.mark.parametrize("how", [signal.SIGKILL, signal.SIGINT], ids=["SIGKILL", "SIGINT"])
-def test_a_killed_run_goes_on_where_it_stopped(cli: Cli, encoder: Path, emms_cache: Path, how: signal.Signals) -> None:
-    # Slow enough to be hit in the middle: one picture a batch.
-    words = ["rank", "--dataset", "demo_captions", "--max-samples", "200", "--batch-size", "1"]
-    words += ["-e", str(encoder), "--estimator", "emms"]
-    for checkpoint in (POOR, "emms-demo/regnet-random", GOOD, "emms-demo/resnet-fashion"):
-        words += ["-c", checkpoint]
-    process = _started(words, emms_cache)
-    _wait_for_a_row(process, emms_cache)
-    process.send_signal(how)
-    out, err = process.communicate()
-    assert out == ""
-    if how == signal.SIGINT:
-        assert process.returncode == 130
-        assert "run the same command again" in err
-        assert "Traceback" not in err
-    else:
-        assert process.returncode == -signal.SIGKILL
-    finished = {path: path.read_bytes() for path in emms_cache.glob("rows/*.json")}
-    assert 1 <= len(finished) < 4
-
-    ranking = Ranking.from_json(cli(*words, "--format", "json").out)
-    assert sum(row.cached == "row" for row in ranking.rows) == len(finished)
-    assert [row.error for row in ranking.rows] == [None] * 4
-    assert {path: path.read_bytes() for path in finished} == finished

@@ -42,11 +42,6 @@ glibc = pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="asks glibc
 SLACK = 2e-5  # of the largest feature
 
 
-@pytest.fixture(scope="module")
-def zoo(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return tmp_path_factory.mktemp("zoo")
-
-
 def packed(model: nn.Module) -> list[str]:
     return [
         name for name, module in model.named_modules() if isinstance(module, nn.Linear) and "forward" in vars(module)

@@ -19,31 +19,18 @@ from safetensors.torch import load_file, save_file
 
 from hf_emms.errors import EmmsError
 from hf_emms.features.feature_plan import plan_extraction
-from hf_emms.features.load import choose_device
-from tests.helpers.extracting import load, pictures, rows
+from tests.helpers.extracting import edit_config, load, pictures, rows
 from tests.helpers.tiny_checkpoints import CAPTIONERS, IMAGE_MODELS, TEXT_MODELS, TEXTS, build, repo_of
 
 SEEN = [*IMAGE_MODELS, *CAPTIONERS]
+
+
 FALLBACKS = {"xlnet"}
-
-
-@pytest.fixture(scope="module")
-def zoo(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return tmp_path_factory.mktemp("zoo")
 
 
 @pytest.fixture(scope="module")
 def images() -> list[Image.Image]:
     return pictures()
-
-
-def copy_of(folder: Path, to: Path) -> Path:
-    return shutil.copytree(folder, to)
-
-
-def edit_config(folder: Path, **changes: Any) -> None:
-    path = folder / "config.json"
-    path.write_text(json.dumps({**json.loads(path.read_text()), **changes}))
 
 
 # --- every family -----------------------------------------------------------------------------------------
@@ -132,7 +119,7 @@ def test_captioner_sees_the_image_and_no_word(
     assert before.std(0).min() > 0  # both halves, the encoder's and the decoder's, see the image
 
     weights = load_file(folder / "model.safetensors")
-    words = copy_of(folder, tmp_path / "words")
+    words = shutil.copytree(folder, tmp_path / "words")
     others = torch.arange(len(weights[table])) != start
     changed = {**weights, table: torch.where(others[:, None], weights[table] + 1, weights[table])}
     # Tied output weights follow the table, and say nothing about what was read.
@@ -148,159 +135,11 @@ def test_captioner_sees_the_image_and_no_word(
 
 
 def test_captioner_without_a_start_token_is_refused(zoo: Path, tmp_path: Path) -> None:
-    folder = copy_of(build(zoo, "vision-encoder-decoder"), tmp_path / "captioner")
+    folder = shutil.copytree(build(zoo, "vision-encoder-decoder"), tmp_path / "captioner")
     edit_config(folder, decoder_start_token_id=None)
     generation = folder / "generation_config.json"
     generation.unlink(missing_ok=True)
     with pytest.raises(EmmsError, match="decoder_start_token_id"):
-        load(folder)
-
-
-# --- refusals and their messages --------------------------------------------------------------------------
-
-
-def test_truncated_weights_name_file_and_repository(zoo: Path, tmp_path: Path) -> None:
-    folder = copy_of(build(zoo, "vit"), tmp_path / "broken")
-    path = folder / "model.safetensors"
-    path.write_bytes(path.read_bytes()[:-1000])
-    with pytest.raises(EmmsError, match=r"model\.safetensors of .*broken is truncated or corrupt"):
-        load(folder)
-
-
-def test_a_missing_shard_is_named(zoo: Path, tmp_path: Path) -> None:
-    folder = copy_of(build(zoo, "vit"), tmp_path / "sharded")
-    model = transformers.AutoModelForImageClassification.from_pretrained(folder)
-    (folder / "model.safetensors").unlink()
-    model.save_pretrained(folder, max_shard_size="10KB")
-    assert rows(load(folder), [Image.new("RGB", (32, 32))]).shape == (1, 16)
-    shard = sorted(folder.glob("model-*.safetensors"))[1]
-    shard.unlink()
-    with pytest.raises(EmmsError, match=f"lacks {shard.name}"):
-        load(folder)
-
-
-@pytest.mark.parametrize(
-    ("name", "file", "message"),
-    [
-        ("vit", "config.json", r"has no config\.json"),
-        ("vit", "model.safetensors", "has no weights"),
-        ("vit", "preprocessor_config.json", r"image processor \(preprocessor_config\.json\)"),
-        ("bert", "tokenizer.json", "has no tokenizer"),
-    ],
-)
-def test_a_missing_file_is_named(name: str, file: str, message: str, zoo: Path, tmp_path: Path) -> None:
-    folder = copy_of(build(zoo, name), tmp_path / name)
-    for path in folder.glob(file):
-        path.unlink()
-    with pytest.raises(EmmsError, match=message):
-        load(folder, "text" if name in TEXT_MODELS else "image")
-
-
-@pytest.mark.parametrize("content", ["{", "[]", '{"hidden_size": 3}'])
-def test_a_broken_config_is_an_error(content: str, zoo: Path, tmp_path: Path) -> None:
-    folder = copy_of(build(zoo, "vit"), tmp_path / "vit")
-    (folder / "config.json").write_text(content)
-    with pytest.raises(EmmsError, match=r"config\.json"):
-        load(folder)
-
-
-def test_weights_that_transformers_would_make_up_are_an_error(zoo: Path, tmp_path: Path) -> None:
-    folder = copy_of(build(zoo, "vit"), tmp_path / "vit")
-    weights = load_file(folder / "model.safetensors")
-    weights.pop("vit.layernorm.weight")
-    save_file(weights, folder / "model.safetensors", metadata={"format": "pt"})
-    with pytest.raises(EmmsError, match=r"lack 1 tensor that .* layernorm\.weight"):
-        load(folder)
-
-
-def test_weights_of_another_shape_are_an_error(zoo: Path, tmp_path: Path) -> None:
-    folder = copy_of(build(zoo, "vit"), tmp_path / "vit")
-    edit_config(folder, hidden_size=24)
-    with pytest.raises(EmmsError, match=r"do not fit its config\.json"):
-        load(folder)
-
-
-def test_tokens_beyond_the_vocabulary_are_an_error(zoo: Path, tmp_path: Path) -> None:
-    folder = tmp_path / "small"
-    config = transformers.AutoConfig.from_pretrained(build(zoo, "bert"), vocab_size=10)
-    transformers.BertModel(config).save_pretrained(folder)
-    transformers.AutoTokenizer.from_pretrained(build(zoo, "bert")).save_pretrained(folder)
-    with pytest.raises(EmmsError, match="do not belong together"):
-        rows(load(folder, "text"), TEXTS)
-
-
-def test_a_text_checkpoint_is_no_image_checkpoint(zoo: Path) -> None:
-    with pytest.raises(EmmsError, match="reads no images"):
-        load(build(zoo, "bert"), "image")
-
-
-def test_an_architecture_nobody_knows_is_an_error(zoo: Path, tmp_path: Path) -> None:
-    folder = copy_of(build(zoo, "vit"), tmp_path / "vit")
-    edit_config(folder, model_type="vit-of-tomorrow")
-    with pytest.raises(EmmsError, match="does not know the architecture 'vit-of-tomorrow'"):
-        load(folder)
-
-
-CODE = """
-import torch
-from transformers import PretrainedConfig, PreTrainedModel
-from transformers.modeling_outputs import BaseModelOutput
-
-
-class SmallConfig(PretrainedConfig):
-    model_type = "own-code"
-
-
-class SmallModel(PreTrainedModel):
-    config_class = SmallConfig
-
-    def __init__(self, config):
-        super().__init__(config)
-        self.scale = torch.nn.Parameter(torch.ones(3, 1, 1))
-        self.post_init()
-
-    def forward(self, pixel_values):
-        return BaseModelOutput(last_hidden_state=pixel_values * self.scale)
-"""
-
-
-def test_code_of_a_repository_runs_only_with_the_flag(zoo: Path, tmp_path: Path) -> None:
-    folder = tmp_path / "own_code"
-    folder.mkdir()
-    shutil.copy(build(zoo, "vit") / "preprocessor_config.json", folder)
-    (folder / "small.py").write_text(CODE)
-    auto = {"AutoConfig": "small.SmallConfig", "AutoModel": "small.SmallModel"}
-    (folder / "config.json").write_text(json.dumps({"model_type": "own-code", "auto_map": auto}))
-    save_file({"scale": torch.full((3, 1, 1), 2.0)}, folder / "model.safetensors", metadata={"format": "pt"})
-    with pytest.raises(EmmsError, match="--trust-remote-code"):
-        load(folder)
-    extractor = load(folder, trust_remote_code=True)
-    white = Image.new("RGB", (32, 32), "white")
-    np.testing.assert_allclose(rows(extractor, [white]), [[2, 2, 2]], atol=1e-6)  # a map: its global average
-    assert "fallback" in extractor.notes[0]
-
-
-def test_code_of_a_repository_that_is_left_out_is_noted(zoo: Path, tmp_path: Path) -> None:
-    folder = copy_of(build(zoo, "vit"), tmp_path / "vit")
-    config = json.loads((folder / "config.json").read_text())
-    (folder / "config.json").write_text(json.dumps({**config, "auto_map": {"AutoModel": "small.SmallModel"}}))
-    for trusted in (False, True):
-        notes = " ".join(load(folder, trust_remote_code=trusted).notes)
-        assert "the code in its repository is not run: transformers has its own for 'vit'" in notes
-
-
-def test_unknown_names_list_the_known_ones(zoo: Path) -> None:
-    with pytest.raises(EmmsError, match="float32, float16, bfloat16"):
-        load(build(zoo, "vit"), dtype="int8")
-    with pytest.raises(EmmsError, match="cpu, cuda, mps"):
-        choose_device("tpu")
-
-
-def test_a_checkpoint_that_fails_on_its_inputs_is_an_error(zoo: Path, tmp_path: Path) -> None:
-    folder = copy_of(build(zoo, "vit"), tmp_path / "vit")
-    path = folder / "preprocessor_config.json"
-    path.write_text(json.dumps({**json.loads(path.read_text()), "size": {"height": 24, "width": 24}}))
-    with pytest.raises(EmmsError, match="failed on its inputs"):
         load(folder)
 
 
@@ -338,7 +177,7 @@ def test_fallback_does_without_a_pooler_that_the_file_lacks(
 
 
 def test_half_precision_folders_are_computed_in_float32(zoo: Path, tmp_path: Path) -> None:
-    folder = copy_of(build(zoo, "bert"), tmp_path / "half")
+    folder = shutil.copytree(build(zoo, "bert"), tmp_path / "half")
     transformers.AutoModelForMaskedLM.from_pretrained(folder, dtype=torch.float16).save_pretrained(folder)
     full = rows(load(build(zoo, "bert"), "text"), TEXTS)
     half = rows(load(folder, "text"), TEXTS)

@@ -34,11 +34,6 @@ from tests.helpers.tiny_families import (
 )
 
 
-@pytest.fixture(scope="module")
-def zoo(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return tmp_path_factory.mktemp("zoo")
-
-
 def same_alone_and_together(extractor, inputs) -> np.ndarray:
     together = rows(extractor, inputs)
     assert together.shape == (len(inputs), extractor.width)

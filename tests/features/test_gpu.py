@@ -31,11 +31,6 @@ CASES: dict[str, tuple[str, str, Sequence[Any]]] = {
 }
 
 
-@pytest.fixture(scope="module")
-def zoo(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return tmp_path_factory.mktemp("zoo")
-
-
 @pytest.fixture(autouse=True)
 def exact() -> Iterator[None]:
     """Convolutions in float32: TF32, their default on a GPU, keeps three digits."""

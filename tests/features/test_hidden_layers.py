@@ -37,11 +37,6 @@ UNEVEN = {"resnet", "regnet", "convnext", "convnextv2", "mobilenet_v1", "mobilen
 UNEVEN |= {"pvt", "pvt_v2"}
 
 
-@pytest.fixture(scope="module")
-def zoo(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return tmp_path_factory.mktemp("zoo")
-
-
 def made(zoo: Path, name: str) -> Path:
     if name in TIMM_MODELS:
         return timm_checkpoint(zoo, name)

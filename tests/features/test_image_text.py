@@ -28,11 +28,6 @@ load = partial(extracting.load, modality="image+text")
 
 
 @pytest.fixture(scope="module")
-def zoo(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return tmp_path_factory.mktemp("pairs")
-
-
-@pytest.fixture(scope="module")
 def pairs() -> Pairs:
     return some_pairs()
 

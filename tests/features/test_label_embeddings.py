@@ -18,11 +18,6 @@ from hf_emms.features.label_embeddings import embed_texts
 from tests.helpers.tiny_checkpoints import TEXT_MODELS, TEXTS, build, repo_of
 
 
-@pytest.fixture(scope="module")
-def zoo(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return tmp_path_factory.mktemp("zoo")
-
-
 def embed(folder: Path, texts: list[str], **options: Any) -> np.ndarray:
     return embed_texts(repo_of(folder), texts, device="cpu", **options)
 

@@ -30,11 +30,6 @@ CONTEXTS = [
 
 
 @pytest.fixture(scope="module")
-def zoo(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return tmp_path_factory.mktemp("text_pairs")
-
-
-@pytest.fixture(scope="module")
 def pairs() -> Pairs:
     parts = np.array([(question, context) for question in range(4) for context in range(4)])
     return Pairs(QUESTIONS, CONTEXTS, np.random.default_rng(1).permutation(parts))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -63,3 +64,8 @@ class Reads:
 
     def _count(self, module: Any, positional: tuple[Any, ...], named: dict[str, Any]) -> None:
         self.rows += len(named[self._argument] if self._argument in named else positional[0])
+
+
+def edit_config(folder: Path, **changes: Any) -> None:
+    path = folder / "config.json"
+    path.write_text(json.dumps({**json.loads(path.read_text()), **changes}))

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import msgspec
 import pytest
@@ -96,3 +97,19 @@ def space(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Running]:
     settings = {"EMMS_RESULTS": str(results), "EMMS_RESULTS_REPO": "org/emms-results", "EMMS_REFRESH_SECONDS": "1"}
     with served(SPACE / "app.py", **settings) as url:
         yield Running(url, results)
+
+
+def snapshot_of(folder: Path) -> Any:
+    """What the Space shows of a folder."""
+    from leaderboard.store import Store
+
+    store = Store(lambda: folder, folder.name)
+    store.refresh()
+    return store.snapshot
+
+
+@pytest.fixture
+def shown(tmp_path: Path) -> Any:
+    """The snapshot of `fill`."""
+    fill(tmp_path)
+    return snapshot_of(tmp_path)

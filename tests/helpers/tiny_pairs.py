@@ -23,7 +23,7 @@ OWL: dict[str, Any] = {
 
 def build_pair(root: Path, name: str) -> Path:
     """The folder of a tiny checkpoint, made once in `root`."""
-    folder = root / name
+    folder = root / "pairs" / name
     if not folder.exists():
         torch.manual_seed(7)
         model = PAIR_MODELS[name]()

@@ -11,9 +11,6 @@ from concurrent.futures import ThreadPoolExecutor
 import pytest
 
 from tests.helpers.rankings import example
-from tests.helpers.space import space
-
-__all__ = ["space"]
 
 ENDPOINTS = {"list_rankings", "get_ranking", "recommend_checkpoints", "compare_datasets", "validate_ranking"}
 

@@ -10,9 +10,7 @@ import pytest
 
 from hf_emms.ranking import Ranking
 from tests.helpers.rankings import example
-from tests.helpers.space import HOSTILE, of_rows, scored, space, write
-
-__all__ = ["space"]
+from tests.helpers.space import HOSTILE, of_rows, scored, write
 
 ANYTHING = re.compile(".*")
 BEANS = "task=image-classification&ranking=image%2Fbeans"

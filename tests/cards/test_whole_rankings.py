@@ -1,0 +1,99 @@
+"""hf-emms card --all: the cards of all checkpoints of a ranking."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from tests.helpers.cards import README, cli, commits, org, pulls, ranking_of, readme, told
+from tests.helpers.command_line import CommandLine
+from tests.helpers.hub_client import home, hub
+from tests.helpers.waiting import eventually
+from tests.hub import Hub
+from tests.hub.fixtures import client_environment
+
+__all__ = ["cli", "home", "hub", "org"]
+
+
+@pytest.fixture
+def mixed(hub: Hub, org: str, tmp_path: Path) -> tuple[str, Path]:
+    """A ranking with two checkpoints of one's own and one of somebody else."""
+    mine = f"my-{org}"
+    for name in ("best", "worse"):
+        hub.store.put_files(f"{mine}/{name}", {"README.md": README})
+    text = ranking_of(org).to_json()
+    for name in ("best", "worse"):
+        text = text.replace(f'"{org}/{name}"', f'"{mine}/{name}"')
+    file = tmp_path / "mixed.json"
+    file.write_text(text)
+    return mine, file
+
+
+def test_all_pushes_to_own_cards_and_shows_the_others(
+    hub: Hub, cli: CommandLine, org: str, mixed: tuple[str, Path]
+) -> None:
+    mine, file = mixed
+    token = hub.token(user=mine)
+    only_shown = cli.run("card", "--ranking", file, "--all", "--dry-run")
+    assert only_shown.code == 0
+    assert only_shown.out.count("--- a/README.md") == 3
+    assert readme(hub, f"{mine}/best") == README
+    done = cli.run("card", "--ranking", file, "--all", token=token)
+    assert done.code == 0
+    assert done.out.count("--- a/README.md") == 1
+    assert f"left out: {org}/broken: not scored" in done.err
+    assert readme(hub, f"{mine}/best").startswith(README + b"\r\n")
+    assert b"hf-emms:start" in readme(hub, f"{mine}/worse")
+    assert readme(hub, f"{org}/close") == README
+    assert pulls(hub, f"{org}/close") == []
+    proposed = cli.run("card", "--ranking", file, "--all", "--create-pr", token=token)
+    assert proposed.out == ""
+    assert pulls(hub, f"{org}/close") == [(1, "open")]
+    assert pulls(hub, f"{mine}/best") == []
+
+
+def test_what_failed_is_made_up_for_later(hub: Hub, cli: CommandLine, org: str, mixed: tuple[str, Path]) -> None:
+    mine, file = mixed
+    token = hub.token(user=mine)
+    hub.fail(f"POST */{org}/close/commit/*", 403)
+    stopped = cli.run("card", "--ranking", file, "--all", "--create-pr", token=token)
+    told(stopped, "1 of 3 cards could not be done", "run the same command again")
+    assert b"hf-emms:start" in readme(hub, f"{mine}/worse")  # one failure does not stop the others
+    before = [commits(hub, f"{mine}/{name}") for name in ("best", "worse")]
+    done = cli.run("card", "--ranking", file, "--all", "--create-pr", token=token)
+    assert done.code == 0
+    assert done.err.count("nothing to change") == 2
+    assert [commits(hub, f"{mine}/{name}") for name in ("best", "worse")] == before
+    assert pulls(hub, f"{org}/close") == [(1, "open")]
+
+
+def test_a_killed_run_goes_on_where_it_was(
+    hub: Hub, cli: CommandLine, home: Path, org: str, mixed: tuple[str, Path]
+) -> None:
+    mine, file = mixed
+    token = hub.token(user=mine)
+    hub.fail(f"GET */{org}/close/*", "slow", None, seconds=300)
+    command = [str(Path(sys.executable).with_name("hf-emms")), "card", "--ranking", str(file), "--all", "--create-pr"]
+    running = subprocess.Popen(command, env=client_environment(hub, home, HF_TOKEN=token), stderr=subprocess.DEVNULL)
+    eventually(lambda: hub.count(f"GET */{org}/close/*") or running.poll() is not None)
+    assert running.poll() is None
+    running.kill()
+    running.wait()
+    hub.faults.clear()
+    done_before = commits(hub, f"{mine}/best")
+    assert b"hf-emms:start" in readme(hub, f"{mine}/best")
+    assert b"hf-emms:start" not in readme(hub, f"{mine}/worse")
+    assert cli.run("card", "--ranking", file, "--all", "--create-pr", token=token).code == 0
+    assert commits(hub, f"{mine}/best") == done_before
+    assert b"hf-emms:start" in readme(hub, f"{mine}/worse")
+    assert pulls(hub, f"{org}/close") == [(1, "open")]
+
+
+def test_all_needs_rights_for_what_it_will_write(hub: Hub, cli: CommandLine, mixed: tuple[str, Path]) -> None:
+    mine, file = mixed
+    told(cli.run("card", "--ranking", file, "--all"), "not logged in", "hf auth login")
+    told(cli.run("card", "--ranking", file, "--all", token=hub.token(user=mine, role="read")), "read-only")
+    assert readme(hub, f"{mine}/best") == README

@@ -1,0 +1,86 @@
+"""Commands that write cards, checkpoints of an organisation, and what their repositories hold afterwards."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from hf_emms.ranking import Ranking
+from tests.helpers.command_line import CommandLine, Done
+from tests.helpers.hub_client import commands
+from tests.helpers.rankings import example
+from tests.hub import Hub
+
+BOM = b"\xef\xbb\xbf"
+README = BOM + b"---\r\nlanguage: no # Norwegian\r\nlicense: mit\r\n---\r\n\r\n# Best\r\n\r\nNo line break at the end"
+_numbers = itertools.count(1)
+
+
+@pytest.fixture(scope="module")
+def cli(hub: Hub, home: Path) -> Iterator[CommandLine]:
+    """Commands share one process; at the end no token may be found in anything that they wrote."""
+    with commands(hub, home) as running:
+        yield running
+    tokens = [token.encode() for token in hub.tokens._tokens]
+    assert tokens
+    for done in running.done:
+        assert not any(token in (done.out + done.err).encode() for token in tokens)
+    for folder in (home, hub.store.folder):
+        for file in folder.rglob("*"):
+            assert not file.is_file() or not any(token in file.read_bytes() for token in tokens), file
+
+
+@pytest.fixture
+def org(hub: Hub) -> Iterator[str]:
+    """An organisation of this test's own, with three checkpoints."""
+    name = f"org-{next(_numbers)}"
+    for checkpoint in ("best", "close", "worse"):
+        hub.store.put_files(f"{name}/{checkpoint}", {"README.md": README, "config.json": b"{}"})
+    yield name
+    hub.faults.clear()
+
+
+def ranking_of(org: str, **changes: object) -> Ranking:
+    """The example, with its checkpoints under an organisation."""
+    text = example(**changes).to_json()
+    for checkpoint in ("best", "close", "worse", "broken"):
+        text = text.replace(f'"org/{checkpoint}"', f'"{org}/{checkpoint}"')
+    return Ranking.from_json(text)
+
+
+@pytest.fixture
+def ranking(org: str, tmp_path: Path) -> Path:
+    file = tmp_path / "ranking.json"
+    file.write_text(ranking_of(org).to_json())
+    return file
+
+
+@pytest.fixture
+def other_ranking(org: str, tmp_path: Path) -> Path:
+    file = tmp_path / "other.parquet"
+    ranking_of(org, dataset="food", dataset_id="org/food").to_parquet(file)
+    return file
+
+
+def readme(hub: Hub, id: str, revision: str = "main", kind: str = "model") -> bytes:
+    return hub.store.read(id, "README.md", kind, revision)  # type: ignore[arg-type]
+
+
+def commits(hub: Hub, id: str) -> int:
+    return len(hub.store.repo(id).commits)
+
+
+def pulls(hub: Hub, id: str) -> list[tuple[int, str]]:
+    return [(one.num, one.status) for one in hub.store.repo(id).discussions]
+
+
+def told(done: Done, *texts: str) -> None:
+    """The command failed with one error that holds these texts, and without a traceback."""
+    assert done.code == 1, done
+    assert done.err.count("Error: ") == 1
+    assert "Traceback" not in done.err
+    for text in texts:
+        assert text in done.err

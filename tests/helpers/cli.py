@@ -1,0 +1,58 @@
+"""The command line in the process of the tests, and a small ranking to run with it."""
+
+from __future__ import annotations
+
+import csv
+import io
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import NamedTuple
+
+import pytest
+
+from hf_emms.cli import main
+from tests.helpers.tiny_checkpoints import build
+
+GOOD, POOR = "emms-demo/resnet-distilled", "emms-demo/vit-random"
+PROGRAM = [sys.executable, "-m", "hf_emms"]
+
+
+class Result(NamedTuple):
+    code: int
+    out: str
+    err: str
+
+
+Cli = Callable[..., Result]
+
+
+@pytest.fixture
+def cli(monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str], emms_cache: Path) -> Cli:
+    """Runs the command line in this process, with a cache of its own."""
+
+    def run(*words: object) -> Result:
+        monkeypatch.setattr(sys, "argv", ["hf-emms", *map(str, words)])
+        capfd.readouterr()
+        with pytest.raises(SystemExit) as caught:
+            main()
+        out, err = capfd.readouterr()
+        return Result(int(caught.value.code or 0), out, err)
+
+    return run
+
+
+@pytest.fixture(scope="module")
+def encoder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return build(tmp_path_factory.mktemp("tiny"), "bert")
+
+
+@pytest.fixture
+def rank(encoder: Path) -> list[str]:
+    """A small ranking; tests add words to it."""
+    words = f"rank --dataset demo_captions --max-samples 100 -e {encoder} --estimator emms --estimator knn"
+    return [*words.split(), "-c", POOR, "-c", GOOD]
+
+
+def best_first(text: str) -> list[str]:
+    return [line["checkpoint"] for line in csv.DictReader(io.StringIO(text), delimiter="\t")]

@@ -1,0 +1,117 @@
+"""What may be submitted to the leaderboard, and where it goes."""
+
+from __future__ import annotations
+
+import json
+
+import msgspec
+import pytest
+from leaderboard import submit
+from leaderboard.checks import recomputed
+
+from hf_emms import results
+from hf_emms.ranking import Score
+from tests.helpers.rankings import example
+from tests.helpers.space import of_rows, scored, snapshot_of, write
+
+
+def changed(**changes):
+    return json.dumps(json.loads(example().to_json()) | changes)
+
+
+def test_a_good_ranking_may_be_submitted():
+    found = submit.checked(example().to_json())
+    assert found.ranking == recomputed(example())
+    assert found.remarks == ("1 checkpoint failed and will be shown without a rank",)
+
+
+def test_ranks_and_errors_follow_from_the_folds(tmp_path):
+    rows = [msgspec.structs.replace(row, rank=1, tied=False) for row in example().rows[2::-1]]
+    score = Score(-0.31, 9.0, (-0.30, -0.32, -0.31))
+    rows[-1] = msgspec.structs.replace(rows[-1], scores={"emms": score})
+    write(tmp_path, "beans", example(rows=tuple(rows)))
+    for ranking in (submit.checked(example(rows=tuple(rows)).to_json()).ranking, beans_of(tmp_path)):
+        assert [(row.checkpoint, row.rank) for row in ranking.rows] == [
+            ("org/best", 1),
+            ("org/close", 1),
+            ("org/worse", 3),
+        ]
+        assert ranking.rows[0].scores["emms"].stderr == pytest.approx(0.01 / 3**0.5)
+
+
+def beans_of(folder):
+    return snapshot_of(folder).entries["beans"].ranking
+
+
+def test_files_with_the_same_settings_are_one_ranking(tmp_path):
+    """They would be one in a results dataset; a checkpoint must not count twice across datasets."""
+    write(tmp_path, "beans", example())
+    again = of_rows("beans", scored("org/new", -0.2, 10), scored("org/best", -0.31, 10), created="2026-11-26T00:00:00")
+    write(tmp_path, "copy", msgspec.structs.replace(again, dataset_id=example().dataset_id))
+    entries = snapshot_of(tmp_path).entries
+    assert list(entries) == ["beans"]
+    assert {row.checkpoint for row in entries["beans"].ranking.rows} == {
+        *(row.checkpoint for row in example().rows),
+        "org/new",
+    }
+
+
+def test_what_a_submission_changes_is_named():
+    published = example()
+    new = of_rows("beans", scored("org/new", -0.2, 10), scored("org/best", -0.31, 10), created="2027-01-01T00:00:00")
+    assert submit.change(new, None) == "it is the first with these settings"
+    assert submit.change(new, published) == (
+        "of the published ranking with these settings it keeps 3 checkpoints, replaces 1 and adds 1"
+    )
+    assert submit.change(published, published).endswith("keeps 4 checkpoints, replaces 0 and adds 0")
+
+
+def test_it_goes_where_the_command_line_would_put_it():
+    other = example(config="a b", seed=3, prompt="a photo of {}", sampling="balanced")
+    for ranking in (example(), other):
+        assert submit.file_of(ranking) == f"rankings/{results.path_of(ranking)}.json"
+
+
+def first_rows(**changes):
+    """A file with changes of its first row."""
+    rows = json.loads(example().to_json())["rows"]
+    return changed(rows=[rows[0] | changes, *rows[1:]])
+
+
+BAD = {
+    "nothing": (" ", "nothing in it"),
+    "no ranking": ("[]", "this is not a ranking: the file should be an object"),
+    "too large": ("x" * (submit.MAX_BYTES + 1), "at most 3 MB"),
+    "too long a name": (changed(dataset="x" * 300), "dataset should have 1 to 200"),
+    "a time": (changed(created="yesterday"), "created should be a time"),
+    "twice": (changed(rows=json.loads(example().to_json())["rows"][:1] * 2), "in the list twice"),
+    "twice by revision": (first_rows(checkpoint="org/close@main", revision="d" * 40), "is that of rows"),
+    "a score above 0": (first_rows(scores={"emms": {"value": 5, "folds": [5, 5, 5]}}), "should be 0 or less"),
+    "a score beyond its folds": (
+        first_rows(scores={"emms": {"value": -0.1, "folds": [-0.3, -0.4, -0.5]}}),
+        "rows.0..scores.emms.value should be a mean of its folds, between -0.5 and -0.3",
+    ),
+    "an accuracy of 2": (first_rows(scores={"emms": {"value": -1}, "knn": {"value": 2}}), "at most 1"),
+    "negative parameters": (first_rows(parameters=-5), "rows.0..parameters should be at least"),
+    "no parameters": (first_rows(parameters=0), "rows.0..parameters should be at least 1, but is 0"),
+    "negative seconds": (first_rows(seconds={"features": -1}), "seconds.features should be at least 0"),
+    "more rows than there are": (first_rows(n=5000), "at most the 1,034 rows"),
+    "other folds": (first_rows(scores={"emms": {"value": -0.3, "folds": [-0.2, -0.4]}}), "should have the same folds"),
+    "no id": (first_rows(checkpoint="org/../name"), "is no id of the Hub"),
+    "no dataset": (changed(dataset_id="a b/c"), "dataset_id has a commit of the Hub, but is no id"),
+    "the future": (changed(created="2999-01-01T00:00:00+00:00"), "created is in the future"),
+    "no rows": (changed(n=0), "n should be at least 1"),
+    "many": (
+        example(rows=[msgspec.structs.replace(scored(f"a/{i}", -0.1, 1), rank=1) for i in range(submit.MAX_ROWS + 1)])
+        .to_json(indent=None)
+        .replace('"notes":[]', '"notes": []'),
+        "at most",
+    ),
+}
+
+
+@pytest.mark.parametrize("case", BAD)
+def test_a_bad_submission_is_told_why(case):
+    content, message = BAD[case]
+    with pytest.raises(submit.SubmissionError, match=message):
+        submit.checked(content)
