@@ -16,13 +16,15 @@ import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import msgspec
-import numpy as np
 
 from hf_emms.atomic_files import UNFINISHED, atomic_file
 from hf_emms.errors import EmmsError
+
+if TYPE_CHECKING:
+    import numpy as np
 
 Key = Mapping[str, Any]
 
@@ -104,6 +106,8 @@ class Cache:
 
     def put(self, kind: str, key: Key, arrays: Mapping[str, np.ndarray]) -> None:
         """Stores arrays (by name) under a key; a full or read-only disk is reported, not raised."""
+        import numpy as np
+
         path = self._path(kind, key, "safetensors")
         if path:
             contiguous = {name: np.ascontiguousarray(array) for name, array in arrays.items()}
@@ -265,7 +269,7 @@ def _checksum(arrays: Mapping[str, np.ndarray]) -> str:
     for name in sorted(arrays):
         array = arrays[name]
         digest.update(f"{name}:{array.dtype.str}:{array.shape};".encode())
-        digest.update(array.reshape(-1).view(np.uint8).data)
+        digest.update(array.reshape(-1).view("uint8").data)
     return digest.hexdigest()
 
 
