@@ -11,6 +11,7 @@ import numpy as np
 from hf_emms.errors import EmmsError
 from hf_emms.formatting import format_bytes, pluralize
 from hf_emms.options import Options
+from hf_emms.scoring.estimators import get_estimator
 from hf_emms.scoring.label_basis import LabelTable
 from hf_emms.scoring.moments import Moments, needed_bytes
 
@@ -131,5 +132,6 @@ def _rows_by_input(input_of_row: np.ndarray, inputs: int) -> Callable[[int], np.
 
 def memory_note(rows: int, width: int, labels: LabelTable, options: Options) -> str | None:
     """A note for the user if scoring takes a lot of memory, else None."""
-    needed = needed_bytes(rows, width, labels.basis().size, options.folds)
+    keep_fits = any(get_estimator(name).needs_rows for name in options.estimators)
+    needed = needed_bytes(rows, width, labels.basis().size, options.folds, keep_fits=keep_fits)
     return f"scoring {width:,} features takes about {format_bytes(needed)} of memory" if needed >= NOTED_BYTES else None

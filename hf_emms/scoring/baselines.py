@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Literal
 
 import numpy as np
-from scipy.linalg import eigh
+from scipy.linalg import eigh, get_blas_funcs
 
 from hf_emms.errors import EmmsError
 from hf_emms.scoring.emms import ROUNDINGS, whiten
@@ -104,8 +104,8 @@ def _evidence(
 
 # Neighbours are looked for among so many rows at most, evenly spaced, so that the cost grows with N, not its square.
 MOST_CANDIDATES = 20_000
-# Similarities of one step: 64 MB in float32.
-STEP = 2**24
+# Similarities of one step: few enough to stay in cache while the largest are taken out.
+STEP = 2**21
 
 
 def knn(features: np.ndarray, labels: LabelTable, groups: np.ndarray, *, k: int = 10) -> tuple[float, float]:
@@ -149,26 +149,34 @@ def nearest(
     Raises:
         EmmsError: every row is of one group.
     """
-    unit = features / np.maximum(np.linalg.norm(features, axis=1, keepdims=True), np.finfo(features.dtype).tiny)
-    rows = len(unit)
+    rows = len(features)
     k = min(k, rows - 1, most)
     if k < 1 or (groups == groups[0]).all():
         raise EmmsError(f"all {rows} rows are of one group; k-NN finds no neighbour outside it", "pass more groups")
+    norms = np.linalg.norm(features, axis=1, keepdims=True)
+    unit = features / np.maximum(norms, np.finfo(features.dtype).tiny)
     candidates = np.arange(rows) if rows <= most else np.linspace(0, rows - 1, most).astype(np.int64)
-    theirs, their_groups = (unit, groups) if rows <= most else (unit[candidates], groups[candidates])
-    neighbours = np.empty((rows, k), dtype=np.int64)
-    usable = np.empty((rows, k), dtype=bool)
+    # In the order of groups, a row's own group is a run of the candidates.
+    order = np.argsort(groups, kind="stable")
+    candidates = candidates[np.argsort(groups[candidates], kind="stable")]
+    theirs, their_groups = unit[candidates], groups[candidates]
+    (multiply,) = get_blas_funcs(("gemm",), (unit,))
+    neighbours, closeness = np.empty((rows, k), dtype=np.int64), np.empty((rows, k), dtype=unit.dtype)
     step = max(1, STEP // len(candidates))
     for start in range(0, rows, step):
-        part = slice(start, start + step)
-        similarity = unit[part] @ theirs.T
-        similarity[groups[part, None] == their_groups] = -np.inf
-        near = np.argpartition(similarity, -k, axis=1)[:, -k:]
-        closeness = np.take_along_axis(similarity, near, axis=1)
-        order = np.argsort(-closeness, axis=1, kind="stable")
-        neighbours[part] = candidates[np.take_along_axis(near, order, axis=1)]
-        usable[part] = np.isfinite(np.take_along_axis(closeness, order, axis=1))
-    return neighbours, usable
+        part = order[start : start + step]
+        similarity = multiply(1.0, theirs.T, unit[part].T, trans_a=True).T
+        present, first = np.unique(groups[part], return_index=True)
+        ends = (np.searchsorted(their_groups, present, side) for side in ("left", "right"))
+        for left, right, top, bottom in zip(*ends, first, (*first[1:], len(part)), strict=True):
+            similarity[top:bottom, left:right] = -np.inf
+        places = np.arange(len(part))
+        for column in range(k):
+            best = similarity.argmax(axis=1)
+            neighbours[part, column] = candidates[best]
+            closeness[part, column] = similarity[places, best]
+            similarity[places, best] = -np.inf
+    return neighbours, np.isfinite(closeness)
 
 
 def _vote(codes: np.ndarray, neighbours: np.ndarray, usable: np.ndarray, classes: int) -> tuple[float, float]:

@@ -7,6 +7,7 @@ M_jk = <Z_j − XW_j, Z_k − XW_k>_f are summed over folds, r minimises min_t t
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import dataclass
 from functools import cache
 
 import numpy as np
@@ -27,8 +28,32 @@ FOLDS_FOR_RIDGE = 3
 CHEAP_WIDTH = 512
 
 
+@dataclass(frozen=True)
+class RidgeFit:
+    """A ridge regression a fold, each fitted on the other folds' rows.
+
+    Attributes:
+        ridge: strength that held out best, relative to unit-variance features.
+        residual: (F, K, K), sums over each filled fold of products of residuals.
+        solutions: the coefficients (D, q) of each filled fold where they were kept, else empty.
+    """
+
+    ridge: float
+    residual: np.ndarray
+    solutions: tuple[np.ndarray, ...] = ()
+
+
 def cross_validate(statistics: Standardised) -> Score:
     """Held-out score, its standard error over folds, the weights and the ridge strength.
+
+    Raises:
+        EmmsError: fewer than two folds hold rows.
+    """
+    return ridge_score(statistics, fit_ridge(statistics))
+
+
+def fit_ridge(statistics: Standardised, *, keep: bool = False) -> RidgeFit:
+    """Fits a ridge regression outside every fold; with `keep` their coefficients are there afterwards.
 
     Raises:
         EmmsError: fewer than two folds hold rows.
@@ -44,12 +69,20 @@ def cross_validate(statistics: Standardised) -> Score:
     splits = {fold: statistics.split_xx(fold) for fold in searched}
     folds = [sample.fold(fold, split) for fold, split in splits.items()]
     ridge = _best_ridge(sample, folds, 1 if expensive else len(folds))
-    explained = [
-        _explained(statistics, statistics.fold(fold, splits.pop(fold, None)), ridge, overwrite=True)
-        for fold in statistics.filled
-    ]
-    residual = statistics.test_labels - np.stack(explained)
-    return held_out_score(statistics, residual, minimise_quadratic(residual.sum(axis=0)), ridge)
+    explained, solutions = [], []
+    for number in statistics.filled:
+        fold = statistics.fold(number, splits.pop(number, None))
+        solution = _solved(fold, ridge, overwrite=True)
+        explained.append(
+            _explained(statistics, fold, solution, ridge, overwrite_products=True, overwrite_solution=not keep)
+        )
+        solutions += [solution] if keep else []
+    return RidgeFit(ridge, statistics.test_labels - np.stack(explained), tuple(solutions))
+
+
+def ridge_score(statistics: Standardised, fit: RidgeFit) -> Score:
+    """The score of ridge regressions at the best weights of the F-labels."""
+    return held_out_score(statistics, fit.residual, minimise_quadratic(fit.residual.sum(axis=0)), fit.ridge)
 
 
 def held_out_score(statistics: Standardised, residual: np.ndarray, weights: np.ndarray, ridge: float) -> Score:
@@ -81,7 +114,8 @@ def _best_ridge(statistics: Standardised, folds: list[Fold], few: int) -> float:
 
     @cache
     def residual(index: int, fold: int) -> np.ndarray:
-        return labels[fold] - _explained(statistics, folds[fold], float(RIDGES[index]))
+        tried = float(RIDGES[index])
+        return labels[fold] - _explained(statistics, folds[fold], _solved(folds[fold], tried), tried)
 
     @cache
     def loss(index: int, count: int) -> float:
@@ -97,26 +131,39 @@ def _best_ridge(statistics: Standardised, folds: list[Fold], few: int) -> float:
     return float(RIDGES[descend(lambda index: loss(index, len(folds)), start, step, len(RIDGES))])
 
 
-def _explained(statistics: Standardised, fold: Fold, ridge: float, *, overwrite: bool = False) -> np.ndarray:
+def _solved(fold: Fold, ridge: float, *, overwrite: bool = False) -> np.ndarray:
+    """Coefficients (D, q) of the ridge regression outside a fold, with `overwrite` in the memory of its products."""
+    return ridge_solve(fold.xx.train, fold.xy.train, fold.train_share * ridge, overwrite=overwrite)
+
+
+def _explained(
+    statistics: Standardised,
+    fold: Fold,
+    solution: np.ndarray,
+    ridge: float,
+    *,
+    overwrite_products: bool = False,
+    overwrite_solution: bool = True,
+) -> np.ndarray:
     """By how much a fold's cross-products of labels shrink: WᵀV + VᵀW − WᵀSW with S = X_fᵀX_f and V = X_fᵀZ, (K, K).
 
-    With `overwrite` the memory of the fold's products with labels is used for others.
+    The memory of the fold's products with labels, and of the solution, is used again where the caller allows it.
     """
     penalty, test, inner = fold.train_share * ridge, fold.xx.test, statistics.basis.inner
-    solution = ridge_solve(fold.xx.train, fold.xy.train, penalty, overwrite=overwrite)
     # S + penalty = LLᵀ, and ‖LᵀW‖² is half the work of SW; worth a factor where W is wide.
     factor = _cholesky(test, penalty) if solution.shape[1] > len(solution) else None
     if factor is not None:
-        left = fold.xy.test if overwrite else fold.xy.test.copy()
+        left = fold.xy.test if overwrite_products else fold.xy.test.copy()
         for step in steps(left.shape):
             left[step] += penalty / 2.0 * solution[step]
         products = 2.0 * inner(solution, left)
         (multiply,) = get_blas_funcs(("trmm",), (factor,))
-        root = multiply(1.0, factor, solution.T, side=1, lower=1, overwrite_b=True).T
+        root = multiply(1.0, factor, solution.T, side=1, lower=1, overwrite_b=overwrite_solution).T
         products -= inner(root, root)
     else:
         (multiply,) = get_blas_funcs(("symm",), (solution,))
-        left = multiply(-1.0, test.T, solution.T, beta=2.0, c=fold.xy.test.T, side=1, lower=1, overwrite_c=overwrite).T
+        right = fold.xy.test.T
+        left = multiply(-1.0, test.T, solution.T, beta=2.0, c=right, side=1, lower=1, overwrite_c=overwrite_products).T
         products = inner(solution, left)  # of W and 2V − SW
     return statistics.n * (products + products.T) / 2.0
 

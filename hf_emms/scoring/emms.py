@@ -86,7 +86,11 @@ def score_moments(moments: Moments, method: str = "cv") -> EmmsResult:
         EmmsError: no rows, constant labels, an unknown method, or rows in one fold only.
     """
     statistics = standardise(moments)
-    found = _method(method)(statistics)
+    return described(moments, statistics, method, _method(method)(statistics))
+
+
+def described(moments: Moments, statistics: Standardised, method: str, found: Score) -> EmmsResult:
+    """A score of moments by a method, with what a reader should know of it."""
     details = dict(found.details)
     trace = details.pop("trace", ())
     details["notes"] = _notes(moments, statistics, method)

@@ -12,10 +12,14 @@ from hf_emms.errors import EmmsError
 from hf_emms.plugins import Registry
 from hf_emms.ranking import Score
 from hf_emms.scoring.baselines import hscore, knn, logme
-from hf_emms.scoring.emms import EmmsResult, score_moments
+from hf_emms.scoring.cross_validation import RidgeFit, fit_ridge, ridge_score
+from hf_emms.scoring.emms import EmmsResult, described, score_moments
+from hf_emms.scoring.folds import assign_folds
 from hf_emms.scoring.label_basis import LabelTable
 from hf_emms.scoring.moments import Moments
 from hf_emms.scoring.stacking import stack
+from hf_emms.scoring.standardise import Standardised, standardise
+from hf_emms.scoring.sums import Gathered, Rows
 
 
 @dataclass(frozen=True)
@@ -35,9 +39,19 @@ class ScoringInputs:
     groups: np.ndarray | None = None
 
     @cached_property
+    def statistics(self) -> Standardised:
+        """The standardised moments."""
+        return standardise(self.moments)
+
+    @cached_property
+    def fit(self) -> RidgeFit:
+        """The ridge regressions of `cv`; with their coefficients where there are rows."""
+        return fit_ridge(self.statistics, keep=self.features is not None)
+
+    @cached_property
     def held_out(self) -> EmmsResult:
         """EMMS by `cv`, which several estimators start from."""
-        return score_moments(self.moments, "cv")
+        return described(self.moments, self.statistics, "cv", ridge_score(self.statistics, self.fit))
 
     @property
     def rows(self) -> tuple[np.ndarray, LabelTable, np.ndarray]:
@@ -78,9 +92,16 @@ def _emms(method: str) -> Callable[[ScoringInputs], Score]:
 
 
 def _emms_knn(inputs: ScoringInputs) -> EmmsResult:
+    x, labels, groups = inputs.rows
+    moments, statistics = inputs.moments, inputs.statistics
+    rows = statistics.rotated or Rows(
+        x,
+        np.arange(len(x)),
+        Gathered(*moments.basis.blocks(labels, np.arange(len(x)))),
+        assign_folds(groups, moments.folds, moments.seed),
+    )
+    found, neighbours = stack(statistics, inputs.fit, rows)
     alone = inputs.held_out
-    assert alone.ridge is not None
-    found, neighbours = stack(*inputs.rows, folds=inputs.moments.folds, seed=inputs.moments.seed, ridge=alone.ridge)
     details = {**found.details, "neighbours": neighbours, "notes": list(alone.notes)}
     return EmmsResult(found.value, found.stderr, found.folds, details, method="emms_knn", n=alone.n, d1=alone.d1)
 

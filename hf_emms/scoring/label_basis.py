@@ -16,7 +16,7 @@ from itertools import combinations_with_replacement
 from typing import ClassVar, Self
 
 import numpy as np
-from scipy.sparse import csr_array
+from scipy.sparse import csr_array, issparse
 
 from hf_emms.errors import EmmsError
 from hf_emms.formatting import pluralize
@@ -216,8 +216,21 @@ class LabelBasis(ABC):
         """
 
     @abstractmethod
-    def encode(self, rows: np.ndarray, dtype: np.dtype) -> np.ndarray:
-        """Rows of the label side → standardised y (r, q)."""
+    def combine(
+        self, weights: csr_array, blocks: Sequence[np.ndarray], places: np.ndarray, dtype: np.dtype
+    ) -> np.ndarray | csr_array:
+        """Weighted sums of the standardised y of rows, not centred: (r, q), sparse where y holds indicators.
+
+        Args:
+            weights: (r, N).
+            blocks: as `blocks` gives them.
+            places: (N,), likewise.
+            dtype: of the result.
+        """
+
+    @abstractmethod
+    def cross(self, x: np.ndarray, y: np.ndarray | csr_array) -> np.ndarray:
+        """XᵀY of features (r, D) and what `combine` gives: (D, q)."""
 
     @abstractmethod
     def expand(self, matrix: np.ndarray) -> np.ndarray:
@@ -229,7 +242,7 @@ class LabelBasis(ABC):
 
     @abstractmethod
     def inner(self, left: np.ndarray, right: np.ndarray) -> np.ndarray:
-        """Σ_rd left_j[r, d]·right_k[r, d]: (r, q) and (r, q) of standardised y → (K, K), float64."""
+        """Σ_rd left_j[r, d]·right_k[r, d]: (r, q) and (r, q) of standardised y, or of `combine` → (K, K), float64."""
 
     @abstractmethod
     def row_products(self, left: np.ndarray, right: np.ndarray) -> np.ndarray:
@@ -293,8 +306,19 @@ class ColumnBasis(LabelBasis):
         squares = np.concatenate([yy[i, : pair.common] for i, pair in enumerate(self.pairs) if pair.j == pair.k])
         return ColumnBasis(self.widths, self._scale(n, y, squares, origin, dtype))
 
-    def encode(self, rows: np.ndarray, dtype: np.dtype) -> np.ndarray:
-        return rows * self.scale.astype(dtype)
+    def combine(
+        self, weights: csr_array, blocks: Sequence[np.ndarray], places: np.ndarray, dtype: np.dtype
+    ) -> np.ndarray:
+        out, scale, stop = np.empty((weights.shape[0], self.size), dtype), self.scale.astype(dtype), 0
+        columns = places[weights.indices]
+        for block in blocks:
+            start, stop = stop, stop + block.shape[1]
+            chosen = csr_array((weights.data, columns, weights.indptr), (len(out), len(block)))
+            np.multiply(chosen @ block, scale[start:stop], out=out[:, start:stop], casting="same_kind")
+        return out
+
+    def cross(self, x: np.ndarray, y: np.ndarray | csr_array) -> np.ndarray:
+        return cross(x, y)
 
     def expand(self, matrix: np.ndarray) -> np.ndarray:
         return matrix * self.scale
@@ -389,8 +413,14 @@ class TextBasis(LabelBasis):
         scale = self._scale(n, np.zeros_like(squares), squares, np.concatenate(means), dtype)
         return TextBasis([table * block for table, block in zip(centred, self.split(scale), strict=True)])
 
-    def encode(self, rows: np.ndarray, dtype: np.dtype) -> np.ndarray:
-        return (rows == np.arange(self.size)).astype(dtype)
+    def combine(
+        self, weights: csr_array, blocks: Sequence[np.ndarray], places: np.ndarray, dtype: np.dtype
+    ) -> csr_array:
+        codes = blocks[0][places[weights.indices], 0]
+        return csr_array((weights.data, codes, weights.indptr), (weights.shape[0], self.size))
+
+    def cross(self, x: np.ndarray, y: np.ndarray | csr_array) -> np.ndarray:
+        return (y.T @ x).T
 
     def expand(self, matrix: np.ndarray) -> np.ndarray:
         return np.hstack([matrix @ table for table in self.tables])
@@ -399,8 +429,9 @@ class TextBasis(LabelBasis):
         varies = np.concatenate([table.any(axis=0) for table in self.tables])
         return self.level**2 * varies
 
-    def inner(self, left: np.ndarray, right: np.ndarray) -> np.ndarray:
-        return self._contract(cross(left, right).astype(np.float64))
+    def inner(self, left: np.ndarray | csr_array, right: np.ndarray | csr_array) -> np.ndarray:
+        products = (left.T @ right).toarray() if issparse(left) else cross(left, right)
+        return self._contract(products.astype(np.float64))
 
     def row_products(self, left: np.ndarray, right: np.ndarray) -> np.ndarray:
         out = np.empty((len(left), self.k, self.k), dtype=left.dtype)

@@ -46,6 +46,12 @@ def cross(x: np.ndarray, y: np.ndarray) -> np.ndarray:
     return multiply(1.0, y.T, x.T, trans_b=True).T
 
 
+def product(rows: np.ndarray, matrix: np.ndarray) -> np.ndarray:
+    """Rows (n, D) times a matrix (D, q), both C-ordered: (n, q), C-ordered, in their common precision."""
+    (multiply,) = get_blas_funcs(("gemm",), (rows, matrix))
+    return multiply(1.0, matrix.T, rows.T).T
+
+
 def column_sums(rows: np.ndarray) -> np.ndarray:
     """Sums of the columns of C-ordered rows (n, D): (D,), several times as fast as sum(axis=0)."""
     (multiply,) = get_blas_funcs(("gemv",), (rows,))

@@ -256,7 +256,7 @@ class Moments:
         return Sums.empty(self.folds, self.d1, self.basis)
 
 
-def needed_bytes(rows: int, d1: int, label_size: int, folds: int) -> int:
+def needed_bytes(rows: int, d1: int, label_size: int, folds: int, *, keep_fits: bool = False) -> int:
     """About how much memory held-out scoring of float32 features takes beside them.
 
     Args:
@@ -264,10 +264,12 @@ def needed_bytes(rows: int, d1: int, label_size: int, folds: int) -> int:
         d1: feature width D1.
         label_size: q, see `LabelBasis.size`.
         folds: number of folds.
+        keep_fits: whether the ridge regression of every fold is kept, as scoring with neighbours does.
 
     Returns:
         Bytes of the float64 sums of every fold and of the working copies; with fewer rows than features these are
         as wide as there are rows.
     """
     width = min(rows, d1)
-    return 8 * folds * width * (width + label_size) + 4 * WORKING_COPIES * width**2
+    fits = 4 * folds * width * label_size if keep_fits else 0
+    return 8 * folds * width * (width + label_size) + 4 * WORKING_COPIES * width**2 + fits

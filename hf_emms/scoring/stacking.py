@@ -5,107 +5,124 @@ the labels equally well, the one where rows of like labels lie together tends to
 For fold f each base learner b leaves residuals E_b of the fold's rows, fitted on the others; with w on the simplex of
 base learners and t on that of F-labels the loss is Σ_f ‖Σ_b w_b E_b t‖², least over both (stacked regression: Breiman
 1996).
+
+Products of residuals of the ridge are those of cross-validation. With G the rows of labels less the mean label of
+their neighbours, products of both are <Y − m_y, G> − <W, (X − m_x)ᵀG>: no row is predicted.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-
 import numpy as np
+from scipy.linalg import qr
+from scipy.sparse import csr_array
 
 from hf_emms.ranking import Score
 from hf_emms.scoring.baselines import nearest
-from hf_emms.scoring.cross_validation import held_out_score, ridge_solve
-from hf_emms.scoring.folds import assign_folds
-from hf_emms.scoring.label_basis import LabelTable
-from hf_emms.scoring.linalg import minimise_quadratic
-from hf_emms.scoring.moments import Moments
-from hf_emms.scoring.standardise import Standardised, rotate_rows, standardise, standardise_rows
-from hf_emms.scoring.sums import Gathered
+from hf_emms.scoring.cross_validation import RidgeFit, held_out_score
+from hf_emms.scoring.linalg import minimise_quadratic, product, symmetric
+from hf_emms.scoring.standardise import FoldStats, Standardised
+from hf_emms.scoring.sums import Rows
 
 # Fewer than k-NN alone takes, as the ridge has averaged the noise already: best of 1, 3, 5, 7, 10, 20 and 40 on the dev
 # half of docs/quality.md.
 NEIGHBOURS = 3
+# Principal components in which neighbours are looked for, and the passes over XᵀX that find them (Halko et al. 2011,
+# algorithm 4.4).
+COMPONENTS = 128
+PASSES = 4
 # Base learners and F-labels are weighed in turn; each turn lowers the loss, most of it in the first two.
 MAX_ITER = 20
 TOL = 1e-6
 # Rows whose labels are held as columns at a time.
 BLOCK = 2_048
+# Rows that may become neighbours: the cost of the search grows with N, not its square.
+MOST_CANDIDATES = 8_192
 
 
-def stack(
-    x: np.ndarray, labels: LabelTable, groups: np.ndarray, *, folds: int, seed: int, ridge: float
-) -> tuple[Score, float]:
+def stack(statistics: Standardised, fit: RidgeFit, rows: Rows) -> tuple[Score, float]:
     """Score features by both base learners.
 
     Args:
-        x: float (N, D1), checked.
-        labels: one a row, checked.
-        groups: (N,); rows of one group share a fold.
-        folds: number of folds F.
-        seed: of the assignment of groups to folds.
-        ridge: strength of the ridge, relative to unit-variance features: the best one of `cross_validate`.
+        statistics: of all rows.
+        fit: the ridge regressions, with their solutions.
+        rows: features, labels and folds of all rows; features are those of `statistics`, rotated where they are there.
 
     Returns:
         The held-out score of both together, and the weight of the neighbours; that of the ridge is the rest.
 
     Raises:
-        EmmsError: labels that do not vary, or rows in one fold only.
+        EmmsError: rows in one fold only.
     """
-    x, _ = standardise_rows(x)
-    if len(x) < x.shape[1]:
-        x = rotate_rows(x)
-    moments = Moments.like(labels, x.shape[1], folds=folds, seed=seed)
-    moments.update_checked(x, labels, groups)
-    statistics = standardise(moments, scaled=True)
-    rows = Gathered(*moments.basis.blocks(labels, np.arange(len(x))))
-    products = np.stack(list(_products(statistics, x, rows, assign_folds(groups, folds, seed), ridge)))
+    found, usable = nearest(components(statistics, rows), rows.folds, NEIGHBOURS, most=MOST_CANDIDATES)
+    shares = usable / usable.sum(axis=1, keepdims=True)
+    products = np.stack(
+        [_products(statistics, rows, fit, number, found, shares) for number in range(len(statistics.filled))]
+    )
     learners, weights = _least(products.sum(axis=0))
     residual = np.einsum("b,fbcjk,c->fjk", learners, products, learners)
-    return held_out_score(statistics, residual, weights, ridge), float(learners[1])
+    return held_out_score(statistics, residual, weights, fit.ridge), float(learners[1])
+
+
+def components(statistics: Standardised, rows: Rows) -> np.ndarray:
+    """Standardised features in their first principal components, or all of them where they are few or rotated: (N, P).
+
+    Rotated rows are fewer than `Standardised.d1`, and their axes depend on their order.
+    """
+    axes = None
+    if len(statistics.x_scale) > COMPONENTS and statistics.rotated is None:
+        axes = principal_axes(statistics.xx).astype(rows.x.dtype)
+    parts = np.split(np.arange(len(rows)), range(BLOCK, len(rows), BLOCK))
+    features = (statistics.features(rows, part) for part in parts)
+    return np.concatenate([part if axes is None else product(part, axes) for part in features])
+
+
+def principal_axes(xx: np.ndarray) -> np.ndarray:
+    """The first eigenvectors of XᵀX, nearly, of which the upper triangle (D, D) is given: (D, COMPONENTS)."""
+    gram = symmetric(xx)
+    axes = np.random.default_rng(0).standard_normal((len(gram), COMPONENTS)).astype(gram.dtype)
+    for _ in range(PASSES):
+        axes = np.ascontiguousarray(qr(product(gram, axes), mode="economic", check_finite=False)[0])
+    return axes
 
 
 def _products(
-    statistics: Standardised, x: np.ndarray, rows: Gathered, folds: np.ndarray, ridge: float
-) -> Iterator[np.ndarray]:
-    """Of every filled fold the sums of products of residuals, of each base learner with each: (2, 2, K, K).
+    statistics: Standardised,
+    rows: Rows,
+    fit: RidgeFit,
+    number: int,
+    found: np.ndarray,
+    shares: np.ndarray,
+) -> np.ndarray:
+    """Sums over a fold of products of residuals, of each base learner with each: (2, 2, K, K).
 
     Args:
         statistics: of all rows.
-        x: (N, D), standardised.
-        rows: of the label side.
-        folds: (N,).
-        ridge: strength.
+        rows: features, labels and folds.
+        fit: the ridge regressions.
+        number: of the fold among the filled ones.
+        found: (N, k), the neighbours of each row.
+        shares: (N, k), their weights, which add up to 1.
     """
-    sums, basis = statistics.sums, statistics.basis
-    found, usable = nearest(x, folds, NEIGHBOURS)
-    shares = (usable / usable.sum(axis=1, keepdims=True)).astype(x.dtype)
-    sum_x, sum_y = sums.x + sums.n[:, None] * sums.origin_x, sums.whole_y * basis.scale
-
-    def labels_of(chosen: np.ndarray) -> np.ndarray:
-        """Standardised labels of some rows: (r, q)."""
-        return basis.encode(rows.take(chosen, np.empty((len(chosen), rows.width), rows.dtype)), x.dtype)
-
-    def near(chosen: np.ndarray) -> np.ndarray:
-        """The mean label of the neighbours of some rows: (r, q)."""
-        total = labels_of(found[chosen, 0]) * shares[chosen, :1]
-        for k in range(1, found.shape[1]):
-            total += labels_of(found[chosen, k]) * shares[chosen, k, None]
-        return total
-
-    for number in statistics.filled:
-        fold, train = statistics.fold(number), statistics.n - sums.n[number]
-        mean_x, mean_y = ((total.sum(axis=0) - total[number]) / train for total in (sum_x, sum_y))
-        solution = ridge_solve(fold.xx.train, fold.xy.train, fold.train_share * ridge, overwrite=True)
-        # The ridge predicts x·W plus this row.
-        offset = (mean_y - mean_x @ solution).astype(solution.dtype)
-        total = np.zeros((2, 2, basis.k, basis.k))
-        test = np.flatnonzero(folds == number)
-        for part in np.split(test, range(BLOCK, len(test), BLOCK)):
-            labels = labels_of(part)
-            left = labels - x[part] @ solution - offset, labels - near(part)
-            total += [[basis.inner(one, other) for other in left] for one in left]
-        yield total
+    sums, basis, solution = statistics.sums, statistics.basis, fit.solutions[number]
+    fold = int(statistics.filled[number])
+    dtype, mean_x = rows.x.dtype, FoldStats.of(fold, sums.n, sums.x, statistics.x_scale).shift
+    mean_y = FoldStats.of(fold, sums.n, sums.whole_y, basis.scale).train_mean
+    near, both = np.zeros((2, basis.k, basis.k))
+    total, cross = np.zeros(basis.size), np.zeros(solution.shape, solution.dtype)
+    test = np.flatnonzero(rows.folds == fold)
+    for part in np.split(test, range(BLOCK, len(test), BLOCK)):
+        own = csr_array((np.ones(len(part)), (np.arange(len(part)), part)), (len(part), len(rows)))
+        places = np.repeat(np.arange(len(part)), found.shape[1])
+        others = csr_array((shares[part].ravel(), (places, found[part].ravel())), own.shape)
+        labels, gaps = (
+            basis.combine(weights.astype(dtype), rows.y.blocks, rows.y.places, dtype) for weights in (own, own - others)
+        )
+        near += basis.inner(gaps, gaps)
+        both += basis.inner(labels, gaps)
+        total += gaps.sum(axis=0)
+        cross += basis.cross(statistics.features(rows, part) - mean_x.astype(dtype), gaps)
+    both -= basis.inner(mean_y[None], total[None]) + basis.inner(solution, cross)
+    return np.array([[fit.residual[number], both], [both.T, near]])
 
 
 def _least(products: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

@@ -16,7 +16,7 @@ from hf_emms.errors import EmmsError
 from hf_emms.scoring.label_basis import LabelBasis
 from hf_emms.scoring.linalg import column_squares, inverse_deviation, smallest, steps
 from hf_emms.scoring.moments import Moments
-from hf_emms.scoring.sums import Sums
+from hf_emms.scoring.sums import Rows, Sums
 
 
 @dataclass(frozen=True)
@@ -133,6 +133,7 @@ class Standardised:
         d1: the user's feature width.
         constant_columns: how many feature columns do not vary.
         dtype: precision of the input, in which the factorisations run.
+        rotated: the rows themselves, standardised and rotated, where they are rotated.
     """
 
     sums: Sums
@@ -141,6 +142,7 @@ class Standardised:
     d1: int
     constant_columns: int
     dtype: np.dtype
+    rotated: Rows | None = None
 
     @cached_property
     def n(self) -> float:
@@ -171,6 +173,13 @@ class Standardised:
         """(D, q), XᵀY / N likewise, in the basis of the labels."""
         x, mean = self.sums.x.sum(axis=0), self.sums.whole_y.sum(axis=0) / self.n
         return centred_total(self.sums.xy, x, mean, (self.x_scale / self.n, self.basis.scale), dtype)
+
+    def features(self, rows: Rows, chosen: np.ndarray) -> np.ndarray:
+        """Standardised features of some rows: (b, D)."""
+        x = rows.features(chosen)
+        out = x - (self.sums.origin_x + self.sums.x.sum(axis=0) / self.n).astype(x.dtype)
+        out *= self.x_scale.astype(x.dtype)
+        return out
 
     @property
     def filled(self) -> np.ndarray:
@@ -216,7 +225,7 @@ class Standardised:
         return replace(self, sums=sums, basis=basis)
 
 
-def standardise(moments: Moments, *, scaled: bool = False) -> Standardised:
+def standardise(moments: Moments) -> Standardised:
     """Standardise X and Z per column, on the moments.
 
     Where all rows are still buffered and fewer than features, they are standardised, then rotated into n dimensions
@@ -224,29 +233,25 @@ def standardise(moments: Moments, *, scaled: bool = False) -> Standardised:
 
     Args:
         moments: of all rows.
-        scaled: the features are standardised, or rotated thereafter, and stay as they are.
 
     Raises:
         EmmsError: no rows, labels that do not vary, or values too large or small for their precision.
     """
     if moments.n == 0:
         raise EmmsError("features is empty: the moments have no rows", "call update(features, labels) first")
-    rows, constant, size = moments.rows(), 0, 0.0
-    rotated = not scaled and rows is not None and moments.n < moments.d1
+    rows, rotated = moments.rows(), None
     with np.errstate(over="ignore", invalid="ignore"):  # what is not finite is refused below
-        if rows is not None and rotated:
+        if rows is not None and moments.n < moments.d1:
             x, constant = standardise_rows(rows.x)
-            size = float(column_squares(rows.x).sum())
-            sums = moments.with_features(rotate_rows(x)).sums()
+            rotated = replace(rows, x=rotate_rows(x))
+            sums = moments.with_features(rotated.x).sums()
+            x_scale, squares = np.ones(len(sums.origin_x)), column_squares(rows.x)
         else:
             sums = moments.sums()
-        x_scale = np.ones(len(sums.origin_x))
-        if not (scaled or rotated):
             squares = np.einsum("fdd->d", sums.xx)
             x_scale = inverse_deviation(moments.n, sums.x.sum(axis=0), squares, sums.origin_x, moments.dtype)
             constant = int((x_scale == 0.0).sum())
-            size = float(squares.sum())
-        finite = np.isfinite(size) and np.isfinite(sums.yy.sum())
+        finite = np.isfinite(squares.sum()) and np.isfinite(sums.yy.sum())
     if not finite:
         raise EmmsError(
             f"features or label_embeddings are too large for {moments.dtype}: their products overflow",
@@ -254,13 +259,13 @@ def standardise(moments: Moments, *, scaled: bool = False) -> Standardised:
         )
     y, yy = sums.y.sum(axis=0), sums.yy.sum(axis=0)
     basis = moments.basis.standardised(moments.n, y, yy, sums.origin_y, moments.dtype)
-    largest = float(np.abs(rows.x if rows is not None and rotated else sums.origin_x).max())
+    largest = float(np.abs(sums.origin_x if rows is None or rotated is None else rows.x).max())
     if constant == moments.d1 and 0 < largest < smallest(moments.dtype):
         raise EmmsError(
             f"features are too small for {moments.dtype}: their products vanish (values of about {largest:.0e})",
             "multiply them by a power of ten, or pass them as float64",
         )
-    return Standardised(sums, x_scale, basis, moments.d1, constant, moments.dtype)
+    return Standardised(sums, x_scale, basis, moments.d1, constant, moments.dtype, rotated)
 
 
 def rotate_rows(x: np.ndarray) -> np.ndarray:

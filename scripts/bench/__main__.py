@@ -22,6 +22,7 @@ from types import ModuleType
 
 BENCHES = {
     "scoring": "EMMS against the official function and against bare matrix products",
+    "logme": "EMMS against LogME on the same F-labels",
     "memory": "peak memory that scoring adds",
     "extraction": "features against a bare forward loop",
     "cpu": "what each measure for CPUs gains",
@@ -33,7 +34,7 @@ BENCHES = {
     "space": "the leaderboard in a browser",
     "scaling": "one and two Ray workers, and a simulation of more",
 }
-OF_THE_PAGE = ("scoring", "memory", "extraction", "cpu", "shared", "peer", "race", "metric")
+OF_THE_PAGE = ("scoring", "logme", "memory", "extraction", "cpu", "shared", "peer", "race", "metric")
 
 
 def bench(name: str) -> tuple[ModuleType, argparse.ArgumentParser]:

@@ -17,15 +17,19 @@ from hf_emms import EmmsError, LabelTable, Moments
 from hf_emms.scoring.baselines import nearest
 from hf_emms.scoring.estimators import ESTIMATORS, Score, ScoringInputs
 from hf_emms.scoring.folds import assign_folds, group_ids, groups_by_content
-from hf_emms.scoring.stacking import NEIGHBOURS
+from hf_emms.scoring.stacking import COMPONENTS, NEIGHBOURS, principal_axes
 
 SETTINGS = settings(deadline=None, max_examples=25, suppress_health_check=[HealthCheck.too_slow])
 
 
-def problem(rows: int, width: int, *, texts: int | None = None, seed: int = 0) -> tuple[np.ndarray, LabelTable]:
+def problem(
+    rows: int, width: int, *, texts: int | None = None, seed: int = 0, rank: int | None = None
+) -> tuple[np.ndarray, LabelTable]:
     """Features, and labels that neither base learner explains alone: a linear part, a bent one and noise."""
     rng = np.random.default_rng(seed)
     x = rng.normal(size=(rows, width)) * rng.uniform(0.1, 9, width) + rng.normal(size=width)
+    if rank is not None:
+        x = x[:, :rank] @ rng.normal(size=(rank, width))
     hidden = StandardScaler().fit_transform(x)[:, :2]
     if texts is None:
         bent = np.hstack([hidden, np.sign(hidden[:, :1] * hidden[:, 1:])])
@@ -66,10 +70,19 @@ def slow_score(x: np.ndarray, labels: LabelTable, ridge: float, share: float, we
     return -float((left**2).mean())
 
 
-@pytest.mark.parametrize(("width", "texts"), [(12, None), (12, 7), (260, None), (260, 7)])
-def test_the_score_is_what_its_definition_says_and_no_other_mixture_is_better(width: int, texts: int | None) -> None:
-    x, labels = problem(200, width, texts=texts)
-    found = scored("emms_knn", x, labels, groups=range(200))
+# The last two have more columns than principal components are looked at, of a rank that these hold.
+@pytest.mark.parametrize(
+    ("rows", "width", "texts", "rank"),
+    [
+        *[(200, 12, None, None), (200, 12, 7, None), (200, 260, None, None), (200, 260, 7, None)],
+        *[(250, 160, None, 40), (250, 160, 7, 40)],
+    ],
+)
+def test_the_score_is_what_its_definition_says_and_no_other_mixture_is_better(
+    rows: int, width: int, texts: int | None, rank: int | None
+) -> None:
+    x, labels = problem(rows, width, texts=texts, rank=rank)
+    found = scored("emms_knn", x, labels, groups=range(rows))
     share, ridge, weights = (found.details[name] for name in ("neighbours", "ridge", "weights"))
     assert found.value == pytest.approx(slow_score(x, labels, ridge, share, weights), rel=1e-6)
     for other, one in product((share - 0.05, share, share + 0.05), (weights[0] - 0.05, weights[0], weights[0] + 0.05)):
@@ -142,6 +155,22 @@ def test_among_many_rows_neighbours_are_the_nearest_of_evenly_spaced_ones() -> N
         cosines = normalize(x[others]) @ normalize(x[[row]])[0]
         assert found[row].tolist() == others[np.argsort(-cosines)[:k]].tolist()
     assert usable.all()
+
+
+def test_principal_axes_hold_the_variance_of_the_first_components() -> None:
+    rng = np.random.default_rng(0)
+    x = rng.normal(size=(900, 300)) * np.geomspace(10, 0.01, 300)
+    x -= x.mean(axis=0)
+    axes = principal_axes(np.triu(x.T @ x))
+    np.testing.assert_allclose(axes.T @ axes, np.eye(COMPONENTS), atol=1e-8)
+    most = (np.linalg.svd(x, compute_uv=False)[:COMPONENTS] ** 2).sum()
+    assert 0.999 * most < ((x @ axes) ** 2).sum() <= most * (1 + 1e-9)
+
+
+def test_labels_without_repeats_and_their_table_give_one_score() -> None:
+    x, labels = problem(300, 20)
+    by_text = LabelTable(np.arange(300), labels.tables, categorical=True)
+    assert scored("emms_knn", x, by_text).value == pytest.approx(scored("emms_knn", x, labels).value, abs=1e-9)
 
 
 def test_moments_alone_are_refused() -> None:
