@@ -159,7 +159,11 @@ def _scored(
     check_folds(folds, seed, fewest=2 if estimator.folds else 1)
     x = as_matrix(features, "features")
     table = _labels(labels, len(x), () if encoders is None else (encoders,) if isinstance(encoders, str) else encoders)
-    ids = groups_by_content([x]) if groups is None else group_ids(groups, len(x))
+    ids = np.zeros(len(x), dtype=np.uint64)  # without folds and neighbours no one asks for groups
+    if groups is not None:
+        ids = group_ids(groups, len(x))
+    elif estimator.folds or estimator.needs_rows:
+        ids = groups_by_content([x])
     moments = Moments.like(table, x.shape[1], folds=folds if estimator.folds else 1, seed=seed)
     moments.update_checked(x, table, ids)
     return estimator.score(ScoringInputs(moments, x, table, ids))

@@ -136,9 +136,11 @@ def _table(rows: MetricRows, options: ComputeOptions) -> LabelTable | None:
 
 
 def _groups(rows: MetricRows, options: ComputeOptions) -> np.ndarray:
-    if options.groups is None:
+    if options.groups is not None:
+        return group_ids(options.groups, len(rows))
+    if any(estimator.folds or estimator.needs_rows for estimator in options.needed):
         return groups_by_content(batch.x for batch in rows.batches())
-    return group_ids(options.groups, len(rows))
+    return np.zeros(len(rows), dtype=np.uint64)
 
 
 def _moments(rows: MetricRows, table: LabelTable | None, groups: np.ndarray, options: ComputeOptions) -> Moments:

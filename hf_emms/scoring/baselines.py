@@ -109,9 +109,12 @@ STEP = 2**21
 
 
 def knn(features: np.ndarray, labels: LabelTable, groups: np.ndarray, *, k: int = 10) -> tuple[float, float]:
-    """How well the k nearest rows by cosine predict a row's label, leaving its own group out.
+    """How well the k nearest rows by cosine predict a row's label, leaving its own group out; higher is better.
 
-    A control that beats most metrics (arXiv 2503.18528).
+    Classes: the share of rows i whose label is the majority vote of their neighbours N(i). Otherwise R² of the mean,
+    1 − Σ_i ‖z_i − mean_{j∈N(i)} z_j‖² / Σ_i ‖z_i‖², z (N, ΣD2_k) standardised.
+
+    Source: Cover and Hart 1967; as a transferability score, a control that beats most others: arXiv 2503.18528.
 
     Args:
         features: (N, D1).
@@ -213,6 +216,8 @@ def _standardised(block: np.ndarray) -> np.ndarray:
 
 def hscore(moments: Moments) -> float:
     """H-score: trace(cov(X)⁺ cov(E[X | class])), the between-class variance of whitened features; higher is better.
+
+    Of features X (N, D1) and classes (N,), from 0 to the number of classes less one.
 
     Source: Bao et al., ICIP 2019, definition 2.
 

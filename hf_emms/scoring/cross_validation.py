@@ -44,7 +44,15 @@ class RidgeFit:
 
 
 def cross_validate(statistics: Standardised) -> Score:
-    """Held-out score, its standard error over folds, the weights and the ridge strength.
+    """EMMS on held-out rows: −Σ_f ‖Σ_k t_k (Z_k − X W_k^(f))‖²_f / (N·D2), with the least t on the simplex.
+
+    Of standardised X (N, D1) and Z_k (N, D2_k); W_k^(f) (D1, D2_k) is the ridge regression on the rows outside fold f,
+    and ‖·‖_f counts those inside. The ridge strength is the one of `RIDGES` with the least loss.
+
+    Source: the objective is equation 3 of arXiv 2308.06262; its estimate by ridge and folds is that of this package.
+
+    Returns:
+        The score, its standard error over folds, the value of each fold, and as details weights, R² and ridge.
 
     Raises:
         EmmsError: fewer than two folds hold rows.

@@ -122,16 +122,23 @@ def _notes(moments: Moments, statistics: Standardised, method: str) -> list[str]
 
 
 def exact(statistics: Standardised) -> Score:
-    """Global optimum of the paper's objective (equation 3) over W and t together."""
+    """The paper's objective at its global optimum: −min ‖XW − Σ_k t_k Z_k‖² / (N·D2) over W and t on the simplex.
+
+    Of standardised X (N, D1) and Z_k (N, D2_k). For any t the best W leaves tᵀ(A − B)t, a programme in K unknowns.
+
+    Source: Meng et al. 2023 (arXiv 2308.06262), equation 3.
+    """
     residual = statistics.zz - _explained(statistics)
     weights = minimise_quadratic(residual)
     return _in_sample(statistics, max(float(weights @ residual @ weights), 0.0), weights)
 
 
 def one_pass(statistics: Standardised) -> Score:
-    """The official function: one least squares for W at t = 1/K, one for t, one projection; W is not refitted.
+    """The official function: one least squares for W (D1, D2) at t = 1/K, one for t (K,), and one projection.
 
-    Source: `EMMS` in the official repository's metrics.py, without its factor D2².
+    The score is −‖XW − Σ_k t_k Z_k‖² / (N·D2) at that W and t, of standardised X (N, D1) and Z_k (N, D2_k).
+
+    Source: `EMMS` in the official repository's metrics.py (Algorithm 2 of arXiv 2308.06262), without its factor D2².
     """
     zz, explained = statistics.zz, _explained(statistics)
     start = np.full(len(zz), 1.0 / len(zz))
@@ -141,7 +148,9 @@ def one_pass(statistics: Standardised) -> Score:
 
 
 def alternating(statistics: Standardised, *, tolerance: float = 1e-9, max_iterations: int = 20_000) -> Score:
-    """Algorithm 1 of the paper: gradient steps on W and projected gradient steps on t, in turn.
+    """Algorithm 1 of the paper: gradient steps on W (D1, D2) and projected gradient steps on t (K,), in turn.
+
+    Both lower ‖XW − Σ_k t_k Z_k‖² / (N·D2), of standardised X (N, D1) and Z_k (N, D2_k). Source: arXiv 2308.06262.
 
     Both steps are as long as the Lipschitz constants of their gradients allow, so the objective never rises. W starts
     at 0 and stays in the span of V(XᵀZ_k), V the eigenvectors of XᵀX: D x K coefficients describe it, and any

@@ -98,7 +98,10 @@ class Moments:
         x = as_matrix(features, "features")
         if x.shape[1] != self.d1:
             raise EmmsError(f"features has shape {x.shape} but these moments were made for d1={self.d1}")
-        ids = content_keys(x) if groups is None else group_ids(groups, len(x))
+        if groups is None:
+            ids = content_keys(x) if self.folds > 1 else np.zeros(len(x), dtype=np.uint64)
+        else:
+            ids = group_ids(groups, len(x))
         self.update_checked(x, as_labels(labels, len(x)), ids)
 
     def update_checked(self, x: np.ndarray, labels: LabelTable, ids: np.ndarray) -> None:
