@@ -55,6 +55,7 @@ class CommandLine:
 
     def __init__(self, environment: Mapping[str, str], folder: Path, python: str | Path = sys.executable) -> None:
         self.done: list[Done] = []
+        self.folder = folder
         self._process = subprocess.Popen(
             [str(python), "-c", _LOOP],
             env=dict(environment),

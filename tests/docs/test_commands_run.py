@@ -1,0 +1,212 @@
+"""Every command line of the documentation ends with 0, on the data that its page describes and a stand-in Hub."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+import re
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+
+import click
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+from hf_emms import demo
+from hf_emms.cli import app
+from tests.docs.pages import PAGES
+from tests.docs.test_commands import hf_emms_lines
+from tests.helpers.command_line import CommandLine
+from tests.hub import Hub, running_hub
+from tests.hub.fixtures import client_environment
+
+pytestmark = pytest.mark.slow
+
+# What a placeholder stands for here.
+STANDS_FOR = {
+    "ORG/NAME": "lab/texts",
+    "ORG/emms-results": "lab/emms-results",
+    "ORG/emms-leaderboard": "lab/emms-leaderboard",
+    "USER/emms": "ada/emms",
+    "DIR": "results",
+    "NAME": "demo_glosses",
+    "COMMAND": "rank",
+    "A": "ranking.json",
+    "B": "small.json",
+    "./FOLDER": "./my_images",
+    "-": "ids.txt",
+}
+# Few rows do: a command that works is to be seen, not what it finds.
+FEW = ("--max-samples", "60")
+# Tests of their own run these: the demo's tables, a server, Ray, Jobs, a package of the user's, the paper's candidates.
+ELSEWHERE = re.compile(
+    r"hf-emms (demo\b|leaderboard|rank --dataset (demo_\w+|NAME)$|.*--engine (ray|jobs)|.*--task gloss-topic"
+    r"|.* --checkpoint paper-|COMMAND)"
+)
+
+
+def is_mention(words: list[str]) -> bool:
+    """Whether a command is named in a sentence and not written out: what it cannot do without is missing."""
+    command, rest = app, words[1:]
+    while isinstance(command, click.Group) and rest and rest[0] in command.commands:
+        command = command.commands[rest.pop(0)]
+    if isinstance(command, click.Group):
+        return not rest or rest == ["…"]
+    if not rest:
+        return any(one.required for one in command.params) or command.name == "prune"  # one of two options
+    return any(isinstance(one, click.Option) and one.required and not {*rest} & {*one.opts} for one in command.params)
+
+
+def lines() -> dict[str, str]:
+    """Command line → the page that has it."""
+    found: dict[str, str] = {}
+    for page in PAGES:
+        for words in hf_emms_lines(page):
+            line = " ".join(words)
+            if not is_mention(words) and not ELSEWHERE.match(line):
+                found.setdefault(line, page.stem)
+    return found
+
+
+LINES = lines()
+
+
+@pytest.fixture(scope="module")
+def hub(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Hub]:
+    with running_hub(tmp_path_factory.mktemp("hub"), demo=True) as running:
+        yield running
+
+
+@pytest.fixture(scope="module")
+def cli(hub: Hub, tmp_path_factory: pytest.TempPathFactory) -> Iterator[CommandLine]:
+    home = tmp_path_factory.mktemp("home")
+    token = hub.token(user="ada", orgs=["lab"])
+    running = CommandLine(client_environment(hub, home, HF_TOKEN=token), home)
+    write_data(home)
+    put_on_the_hub(hub, home)
+    prepare(running, home)
+    yield running
+    running.close()
+
+
+def write_data(home: Path) -> None:
+    """The folders and files that the pages speak of."""
+    import datasets
+
+    def table(name: str) -> datasets.Dataset:
+        folder = demo.folder_of(f"emms-demo/{name}")
+        (file,) = folder.rglob("*.parquet")
+        return datasets.Dataset.from_parquet(str(file), cache_dir=str(home / "arrow"))
+
+    fashion = table("fashion-mnist").select(range(120))
+    names = fashion.features["label"].names
+    for number, row in enumerate(fashion):
+        folder = home / "my_images" / names[row["label"]].replace("/", " ")
+        folder.mkdir(parents=True, exist_ok=True)
+        row["image"].save(folder / f"{number}.png")
+    captions = table("emoji-captions").select(range(80))
+    pictures = next(name for name, one in captions.features.items() if isinstance(one, datasets.Image))
+    texts = next(name for name, one in captions.features.items() if not isinstance(one, datasets.Image))
+    for folder, columns in {
+        "my_captions": lambda row: {"caption": row[texts] if isinstance(row[texts], str) else row[texts][0]},
+        "my_questions": lambda row: {"ask": "what is it?", "reply": str(row[texts]).split()[-1].strip("'].")},
+    }.items():
+        (home / folder).mkdir()
+        rows = []
+        for number, row in enumerate(captions):
+            row[pictures].save(home / folder / f"{number}.png")
+            rows.append({"file_name": f"{number}.png", **columns(row)})
+        write_csv(home / folder / "metadata.csv", rows)
+    glosses = table("wordnet-glosses").select(range(120))
+    classes = glosses.features["label"].names
+    rows = [
+        {"text": row["text"], "label": classes[row["label"]], "body": row["text"], "topic": classes[row["label"]]}
+        for row in glosses
+    ]
+    write_csv(home / "my_texts.csv", rows)
+    write_csv(home / "my_ratings.csv", [{"text": row["text"], "stars": len(row["text"]) / 10} for row in rows])
+    words = [row["text"].split() for row in rows]
+    questions = [
+        {"question": f"what comes first, {n}?", "context": " ".join(one), "answers": one[0]}
+        for n, one in enumerate(words)
+    ]
+    (home / "my_questions.json").write_text("\n".join(map(json.dumps, questions)))
+    for folder, name in {"my_checkpoint": "regnet-random", "my_encoder": "encoder-minilm-albert"}.items():
+        shutil.copytree(demo.folder_of(f"emms-demo/{name}"), home / folder)
+    (home / "ids.txt").write_text("emms-demo/resnet-fashion\nemms-demo/vit-random\nemms-demo/regnet-random\n")
+    write_csv(home / "finetuned.csv", [{"checkpoint": f"emms-demo/{name}", "accuracy": n} for n, name in TRUTH])
+
+
+TRUTH = ((74.8, "bert-distilled"), (69.0, "albert-distilled"), (71.8, "electra-distilled"), (67.0, "bert-random"))
+
+
+def write_csv(path: Path, rows: list[dict[str, object]]) -> None:
+    with path.open("w", newline="") as file:
+        writer = csv.DictWriter(file, rows[0])
+        writer.writeheader()
+        writer.writerows(rows)
+
+
+# Models that pages name, and demo checkpoints that stand for them here.
+MODELS = {
+    "lab/texts": "bert-random",
+    "timm/densenet121.tv_in1k": "resnet-drawings",
+    "timm/resnet50.a1_in1k": "resnet-fashion",
+    "microsoft/resnet-50": "resnet-distilled",
+    "facebook/dinov2-small": "vit-random",
+    "Salesforce/blip-vqa-base": "blip-vqa",
+    "google-bert/bert-base-uncased": "bert-distilled",
+    "answerdotai/ModernBERT-base": "electra-distilled",
+    "sentence-transformers/all-MiniLM-L6-v2": "encoder-minilm-static",
+}
+
+
+def put_on_the_hub(hub: Hub, home: Path) -> None:
+    """The datasets and models of the Hub that the pages name."""
+    for id, name in MODELS.items():
+        folder = demo.folder_of(f"emms-demo/{name}")
+        assert folder is not None
+        hub.store.put_files(id, {file.name: file.read_bytes() for file in folder.iterdir() if file.is_file()})
+    hub.store.put_files("lab/texts", {"texts.csv": (home / "my_texts.csv").read_bytes()}, "dataset")
+    content = io.BytesIO()
+    pictures = parquet_of("fashion-mnist")
+    columns = ["labels" if name == "label" else name for name in pictures.column_names]
+    pq.write_table(pictures.rename_columns(columns).replace_schema_metadata(None), content)
+    hub.store.put_files("AI-Lab-Makerere/beans", {"train.parquet": content.getvalue()}, "dataset")
+
+
+def parquet_of(name: str) -> pa.Table:
+    folder = demo.folder_of(f"emms-demo/{name}")
+    assert folder is not None
+    (file,) = folder.rglob("*.parquet")
+    return pq.read_table(file)
+
+
+def prepare(cli: CommandLine, home: Path) -> None:
+    """Rankings that the pages have made before: of a dataset of the Hub, and of the demo."""
+    for name, dataset, checkpoints in (
+        ("lab.json", "lab/texts", ("lab/texts", "google-bert/bert-base-uncased")),
+        (
+            "demo.json",
+            "demo_glosses",
+            ("emms-demo/bert-distilled", "emms-demo/albert-distilled", "emms-demo/bert-random"),
+        ),
+        ("small.json", "demo_glosses", ("emms-demo/bert-distilled", "emms-demo/albert-distilled")),
+    ):
+        named = [word for id in checkpoints for word in ("-c", id)]
+        done = cli.run("rank", "--dataset", dataset, *named, *FEW, "-e", "demo", "-o", name)
+        assert done.code == 0, done.err
+
+
+@pytest.mark.parametrize("line", LINES)
+def test_the_command_runs(cli: CommandLine, line: str) -> None:
+    kept = "demo.json" if LINES[line] in ("validate", "read-the-table") else "lab.json"
+    shutil.copy(cli.folder / kept, cli.folder / "ranking.json")
+    words = [STANDS_FOR.get(word, word) for word in line.split()[1:] if word != "…"]
+    if words[0] == "rank" and "--max-samples" not in words:
+        words += FEW
+    done = cli.run(*words)
+    assert done.code == 0, f"{LINES[line]}: {done.err[-2000:]}"
