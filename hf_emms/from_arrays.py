@@ -13,7 +13,7 @@ from hf_emms.formatting import pluralize
 from hf_emms.options import DEFAULT_ESTIMATORS
 from hf_emms.scoring.arrays import as_labels, as_matrix, as_numpy, f_labels
 from hf_emms.scoring.emms import EmmsResult
-from hf_emms.scoring.estimators import Estimator, ScoringInputs, get_estimator, get_method
+from hf_emms.scoring.estimators import Estimator, ScoringInputs, get_estimator, get_method, is_emms
 from hf_emms.scoring.folds import check_folds, group_ids, groups_by_content
 from hf_emms.scoring.label_basis import LabelTable
 from hf_emms.scoring.moments import Moments
@@ -159,6 +159,8 @@ def _scored(
     check_folds(folds, seed, fewest=2 if estimator.folds else 1)
     x = as_matrix(features, "features")
     table = _labels(labels, len(x), () if encoders is None else (encoders,) if isinstance(encoders, str) else encoders)
+    if is_emms(estimator) and table.dense:
+        table = table.distinct()
     ids = np.zeros(len(x), dtype=np.uint64)  # without folds and neighbours no one asks for groups
     if groups is not None:
         ids = group_ids(groups, len(x))

@@ -14,7 +14,7 @@ from hf_emms.from_arrays import DEFAULT_ESTIMATOR, table_for
 from hf_emms.metrics.batch import MetricRows
 from hf_emms.scoring.arrays import as_labels
 from hf_emms.scoring.emms import EmmsResult
-from hf_emms.scoring.estimators import Estimator, ScoringInputs, get_estimator, get_method
+from hf_emms.scoring.estimators import Estimator, ScoringInputs, get_estimator, get_method, is_emms
 from hf_emms.scoring.folds import check_folds, group_ids, groups_by_content
 from hf_emms.scoring.label_basis import LabelTable
 from hf_emms.scoring.moments import Moments
@@ -86,12 +86,14 @@ def score(rows: MetricRows, options: ComputeOptions) -> dict[str, Any]:
             "pass hundreds of rows of the dataset that you want to fine-tune on",
         )
     groups = _groups(rows, options)
-    table = _table(rows, options)
-    moments = _moments(rows, table, groups, options)
-    inputs = ScoringInputs(moments)
-    if any(estimator.needs_rows for estimator in options.needed):
+    table, needs_rows = _table(rows, options), any(estimator.needs_rows for estimator in options.needed)
+    if table is None and needs_rows:
+        table = _dense(rows)
+        table = table.distinct() if all(map(is_emms, options.needed)) else table
+    inputs = ScoringInputs(_moments(rows, table, groups, options))
+    if needs_rows:
         features = np.concatenate([batch.x for batch in rows.batches()])
-        inputs = ScoringInputs(moments, features, table if table is not None else _dense(rows), groups)
+        inputs = ScoringInputs(inputs.moments, features, table, groups)
     result, *others = (estimator.score(inputs) for estimator in options.needed)
     assert isinstance(result, EmmsResult)
     return {

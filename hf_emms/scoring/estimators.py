@@ -152,6 +152,11 @@ def get_method(name: str) -> Estimator:
     return ESTIMATORS[METHODS.get(name, name)]
 
 
+def is_emms(estimator: Estimator) -> bool:
+    """Whether it is a method of EMMS, whose score does not depend on how labels are stored."""
+    return estimator.name in METHODS.values()
+
+
 def get_estimator(name: str) -> Estimator:
     """Look up an estimator.
 
