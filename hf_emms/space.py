@@ -102,7 +102,7 @@ def publish(
             message="EMMS leaderboard",
             private=private,
             replace=_REPLACED,
-            variables={"EMMS_RESULTS_REPO": results},
+            variables={"EMMS_RESULTS_REPO": results, **hub.other_endpoint()},
             secrets=values,
         )
     stage = hub.wait_for_space(repo_id, progress=progress) if wait else None

@@ -14,6 +14,7 @@ from importlib import resources
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from hf_emms import hub
 from hf_emms.cards import splice
 from hf_emms.cards.entries import Entry, of_checkpoint, of_dataset, packed
 from hf_emms.errors import redacted
@@ -60,17 +61,17 @@ def block(value: str, language: str = "") -> str:
     return f"{fence}{language}\n{lines}\n{fence}"
 
 
-def repo(id: str, kind: str, *, on_hub: bool) -> str:
+def repo(id: str, kind: hub.Kind, *, on_hub: bool) -> str:
     """A repository's name, as a link to its page where it is one of the Hub."""
     name = id.partition("@")[0]
     if not on_hub or not _HUB_ID.fullmatch(name):
         return code(id)
-    return f"[{text(name)}](https://huggingface.co/{'datasets/' if kind == 'dataset' else ''}{name})"
+    return f"[{text(name)}]({hub.page(name, kind)})"
 
 
 def space(id: str) -> str:
     """A Space as a link."""
-    return f"[{text(id)}](https://huggingface.co/spaces/{id})" if _HUB_ID.fullmatch(id) else code(id)
+    return f"[{text(id)}]({hub.page(id, 'space')})" if _HUB_ID.fullmatch(id) else code(id)
 
 
 def _without_calls(line: str) -> str:
@@ -176,7 +177,7 @@ def _section(template: str, about: str, entries: Sequence[Entry]) -> str:
     controls = [text(title_of(name)) for name in estimators if name not in EMMS]
     body = rendered_template(template, entries=entries, estimators=estimators, controls=controls).strip("\n")
     data = redacted(splice.with_data(packed(tuple(entries), about)))
-    return f"{splice.START}\n{data}\n\n{body}\n{splice.END}\n"
+    return f"{splice.START}\n{data}\n\n{body}\n\n{splice.END}\n"
 
 
 def _score(score: Score | None, error: bool) -> str:

@@ -15,6 +15,9 @@ from hf_emms.errors import EmmsError
 START = "<!-- hf-emms:start -->"
 END = "<!-- hf-emms:end -->"
 
+# Lines as CommonMark counts them, and the block of metadata that the Hub takes off before it reads Markdown.
+_BREAK = re.compile(r"\r\n?|\n")
+_METADATA = re.compile(r"\ufeff?(---[ \t]*(?:\r\n?|\n).*?^---[ \t\r]*$)?", re.MULTILINE | re.DOTALL)
 _BOM = b"\xef\xbb\xbf"
 _MARKER = re.compile(rb"<!--[ \t]*hf-emms:(start|end)")
 _DATA = re.compile(rb"^<!-- hf-emms:data (.*) -->[ \t]*\r?$", re.MULTILINE)
@@ -59,6 +62,9 @@ def span_of(readme: bytes) -> tuple[int, int] | None:
 def put(readme: bytes, section: str) -> bytes:
     """The README with the section in the place of the one that it has, or at its end.
 
+    Where the end is inside a code fence or an HTML comment that nothing closes, it goes before that. Without the lines
+    of the section, the README is what it was before.
+
     Args:
         readme: UTF-8, with or without byte order mark, any line breaks.
         section: from `START` to `END`, with single line feeds.
@@ -76,10 +82,28 @@ def put(readme: bytes, section: str) -> bytes:
     span = span_of(readme)
     if span is not None:
         return readme[: span[0]] + lines + readme[span[1] :]
-    if not readme.removeprefix(_BOM):
-        return readme + lines + ending
-    gap = b"" if readme.endswith(b"\n") else ending
-    return readme + gap + ending + lines + ending
+    place = _open_block(readme)
+    before = readme[:place]
+    gap = b"" if before.endswith(b"\n") or not before.removeprefix(_BOM) else ending
+    return before + gap + lines + ending + readme[place:]
+
+
+def _open_block(readme: bytes) -> int:
+    """The offset of the first byte of a block that nothing closes; of the end where all are closed."""
+    from markdown_it import MarkdownIt
+
+    text = readme.decode()
+    metadata = _METADATA.match(text)
+    start = metadata.end() if metadata else 0
+    probe = f"\n\n{START}\n"
+    last = [token for token in MarkdownIt("commonmark").parse(text[start:] + probe) if not token.level and token.map][
+        -1
+    ]
+    if last.map is None or (last.type == "html_block" and last.content.strip() == START):
+        return len(readme)
+    lines = [0, *(found.end() for found in _BREAK.finditer(text, start))]
+    lines[0] = start
+    return len(text[: lines[last.map[0]]].encode())
 
 
 def check_utf8(readme: bytes) -> None:

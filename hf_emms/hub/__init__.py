@@ -26,7 +26,7 @@ from hf_emms.hub.repos import (
     on_this_machine,
     resolve,
 )
-from hf_emms.hub.session import CANCELLED, Kind, page
+from hf_emms.hub.session import CANCELLED, Kind, other_endpoint, page
 from hf_emms.hub.spaces import publish_space, wait_for_space
 
 __all__ = [
@@ -62,6 +62,7 @@ __all__ = [
     "logged_in",
     "looks_like_path",
     "on_this_machine",
+    "other_endpoint",
     "page",
     "propose",
     "publish_space",

@@ -24,6 +24,7 @@ CANCELLED: ContextVar[threading.Event | None] = ContextVar("CANCELLED", default=
 # Statuses after which the same request may succeed.
 TRANSIENT = (408, 429, 500, 502, 503, 504)
 
+_PUBLIC = "https://huggingface.co"
 _PAGES = {"model": "", "dataset": "datasets/", "space": "spaces/"}
 # The Hub counts requests in windows of five minutes: a client that has to wait is admitted again within one.
 _DEADLINE_SECONDS = 420.0
@@ -61,6 +62,11 @@ def endpoint() -> str:
     from huggingface_hub import constants
 
     return os.environ.get("HF_ENDPOINT", "").rstrip("/") or constants.ENDPOINT
+
+
+def other_endpoint() -> dict[str, str]:
+    """The environment variable of a program that is to use the same Hub; none for huggingface.co."""
+    return {} if endpoint() == _PUBLIC else {"HF_ENDPOINT": endpoint()}
 
 
 def page(id: str, kind: Kind) -> str:

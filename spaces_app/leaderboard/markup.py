@@ -6,13 +6,14 @@ Whatever comes from a file or a URL passes `escape`; links go to the Hub or to a
 from __future__ import annotations
 
 import html
+import os
 import re
 from collections.abc import Callable
 from urllib.parse import quote
 
 from hf_emms.ranking import is_commit
 
-HUB = "https://huggingface.co"
+HUB = os.environ.get("HF_ENDPOINT", "").rstrip("/") or "https://huggingface.co"
 
 _HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]{0,95}/[A-Za-z0-9][\w.-]{0,95}", re.ASCII)
 _SMALLEST_FIRST = ("rank", "checkpoint", "parameters", "seconds", "library", "licence", "architecture", "revision")

@@ -17,6 +17,7 @@ import gradio as gr
 
 from leaderboard import render, table
 from leaderboard.endpoints import Endpoints
+from leaderboard.markup import HUB
 from leaderboard.selection import (
     COLUMNS,
     COSTS,
@@ -52,7 +53,8 @@ _INTRODUCTION = (
 
 def head() -> str:
     """The page's head: the script that keeps the URL up to date."""
-    return f"<script>{(HERE / 'page.js').read_text(encoding='utf-8')}</script>"
+    script = (HERE / "page.js").read_text(encoding="utf-8")
+    return f"<script>{script.replace('https://huggingface.co', HUB)}</script>"
 
 
 @dataclass(frozen=True)

@@ -109,6 +109,14 @@ def test_a_dataset_in_memory_has_no_command_and_no_link() -> None:
     assert "datasets/in" not in section
 
 
+def test_links_lead_to_the_hub_in_use(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HF_ENDPOINT", "https://hub.example.org/")
+    section = update_model_card(None, [(example(), "org/best")], "org/best", leaderboard="org/board").decode()
+    assert "(https://hub.example.org/datasets/AI-Lab-Makerere/beans)" in section
+    assert "(https://hub.example.org/spaces/org/board)" in section
+    assert "huggingface.co" not in section
+
+
 def test_what_no_other_user_has_is_no_link() -> None:
     rows = ranked([Row("./mine", "local-0123456789abcdef", scores=example().rows[0].scores)], "emms")
     section = render_dataset_section(example(rows=rows, dataset_id="./data", dataset_revision="local-0123456789abcdef"))
@@ -224,7 +232,7 @@ def test_a_section_of_the_first_layout_is_read_and_drawn_as_it_was() -> None:
     )
     again = update_model_card(old, [(example(), "org/best")], "org/best", leaderboard="org/board")
     assert again == update_model_card(None, [(example(), "org/best")], "org/best", leaderboard="org/board").replace(
-        b"---\ntags:\n- emms\n---\n\n# best\n\n", b""
+        b"---\ntags:\n- emms\n---\n\n# best\n", b""
     )
 
 

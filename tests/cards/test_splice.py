@@ -8,6 +8,7 @@ import re
 import pytest
 from hypothesis import assume, example, given
 from hypothesis import strategies as st
+from markdown_it import MarkdownIt
 
 from hf_emms.cards import splice
 from hf_emms.errors import EmmsError
@@ -24,7 +25,14 @@ PIECES = [
     "\r\n",
     "\r",
     "```\ncode\n",
+    "\n~~~~ text\n```\n",
+    "- item\n\n  ```\n",
     "<!-- a comment -->",
+    "\n<!-- an open one\n",
+    "-->\n",
+    "\n<pre>\n",
+    "</pre>",
+    "<div>\n",
     "<details>",
     "<!-- hf-emms",
     "hf-emms:start",
@@ -38,6 +46,7 @@ readmes = st.builds(
     st.booleans(),
     st.booleans(),
 )
+METADATA = re.compile(r"\A\ufeff?---[ \t]*\r?\n.*?^---[ \t\r]*$", re.MULTILINE | re.DOTALL)
 values = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False, allow_infinity=False) | st.text(),
     lambda inner: st.lists(inner, max_size=4) | st.dictionaries(st.text(), inner, max_size=4),
@@ -60,14 +69,39 @@ def unix(section: bytes) -> str:
 @example(b"")
 @example(BOM)
 @example(b"---\r\nlanguage: no\r\n---\r\n# Title")
-def test_a_new_section_goes_behind_everything_else(readme: bytes) -> None:
+@example(b"# Title\n\n```\ncode\n")
+@example(b"text\n\n<!-- of the owner\n\nmore")
+def test_without_the_lines_of_a_new_section_everything_is_as_before(readme: bytes) -> None:
     assume(has_no_section(readme))
     done = splice.put(readme, SECTION)
     begin, end = splice.span_of(done) or (0, 0)
-    assert done[: len(readme)] == readme
-    assert not done[len(readme) : begin].strip(b"\r\n")
     assert unix(done[begin:end]) == SECTION.strip("\n")
-    assert done[end:] in (b"\n", b"\r\n")
+    ending = b"\r\n" if done[end:].startswith(b"\r\n") else b"\n"
+    after = done[end:].removeprefix(ending)
+    assert readme in (done[:begin] + after, done[:begin].removesuffix(ending) + after)
+
+
+@given(readmes)
+@example(b"# Title\n\n```\ncode\n")
+@example(b"text\n\n<!-- of the owner\n\nmore")
+@example(b"---\nnote: |\n  ```\n---\n# Title\n")
+@example(b"<div>\n</div>")
+def test_a_new_section_is_inside_no_block_that_is_left_open(readme: bytes) -> None:
+    assume(has_no_section(readme))
+    section = f"{splice.START}\n{splice.with_data({})}\n\n## Ours\n\n<details>\n\n</details>\n\n{splice.END}\n"
+    done = splice.put(readme, section)
+    blocks = MarkdownIt("commonmark").parse(METADATA.sub("", done.decode()))
+    ours = next(place for place, block in enumerate(blocks) if block.content == "Ours")
+    assert blocks[ours - 1].type == "heading_open"
+    assert blocks[ours - 1].level == 0
+
+
+@pytest.mark.parametrize(
+    "opened", ["```\ncode\n", "~~~ python\n```\n", "<!-- note to myself\n\ntext\n", "<pre>\n\na\n"]
+)
+def test_a_block_that_is_left_open_stays_behind_the_section(opened: str) -> None:
+    before = "---\nlicense: mit\n---\n# Title\n\n```\nclosed\n```\n\n"
+    assert splice.put(f"{before}{opened}".encode(), SECTION) == f"{before}{SECTION}{opened}".encode()
 
 
 @given(readmes)

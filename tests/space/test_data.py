@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import os
+import subprocess
+import sys
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -19,7 +21,7 @@ from hf_emms import results
 from hf_emms.ranking import Encoder
 from tests import ROOT
 from tests.helpers.rankings import example
-from tests.helpers.space import HOSTILE, of_rows, scored, snapshot_of, write
+from tests.helpers.space import HOSTILE, SPACE, of_rows, scored, snapshot_of, write
 
 # Reading
 
@@ -201,6 +203,13 @@ def test_escaped_text_is_only_text(text):
 def test_only_what_was_measured_on_the_hub_is_linked(name):
     assert markup.hub_address(name, "a" * 40) is None
     assert not markup.is_id(name)
+
+
+def test_links_lead_to_the_hub_that_the_space_reads():
+    code = "from leaderboard.markup import hub_address; print(hub_address('org/name', 40 * '0'))"
+    environment = {**os.environ, "HF_ENDPOINT": "https://hub.example.org/", "PYTHONPATH": f"{SPACE}:{ROOT}"}
+    done = subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, text=True)
+    assert done.stdout == "https://hub.example.org/org/name\n", done.stderr
 
 
 def test_links_lead_to_the_hub():

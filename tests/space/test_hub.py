@@ -77,6 +77,7 @@ def test_the_space_is_made_in_one_commit_with_its_secret_in_no_file(hub, command
     space = hub.store.repo("ada/board", "space").space
     assert space.secrets["HF_TOKEN"]["value"] == token
     assert space.variables["EMMS_RESULTS_REPO"]["value"] == results
+    assert space.variables["HF_ENDPOINT"]["value"] == hub.url
     paths = [path for path in hub.store.paths("ada/board", "space") if path != ".gitattributes"]
     for path in paths:
         content = hub.store.read("ada/board", path, "space")
