@@ -6,7 +6,7 @@ BIN := $(VENV)/bin
 WORKERS ?= auto
 PYTEST = $(BIN)/python -m pytest -n $(WORKERS) --dist loadgroup
 
-.PHONY: demo test test-slow lint bench quality quality-full clean
+.PHONY: demo test test-slow lint bench quality quality-full hostile clean
 
 demo: $(VENV)/.installed
 	$(BIN)/hf-emms demo
@@ -35,6 +35,10 @@ quality: $(VENV)/.installed-dev
 quality-full: $(VENV)/.installed-dev
 	$(BIN)/python -m scripts.quality truth --again
 	$(MAKE) quality
+
+# Command lines, calls and files that are not as they should be; 1,000 mutated checkpoints; 100 kills.
+hostile: $(VENV)/.installed-dev
+	$(BIN)/python -m scripts.hostile --quiet
 
 clean:
 	rm -rf $(VENV) build dist

@@ -14,7 +14,7 @@ import numpy as np
 
 from hf_emms import ranking_job
 from hf_emms.cache import Cache
-from hf_emms.engines.base import Progress, Silent, Work, versions
+from hf_emms.engines.base import Progress, Silent, Work, checkpoint_errors, versions
 from hf_emms.errors import EmmsError
 from hf_emms.finetune.confirm import confirmed
 from hf_emms.finetune.recipe import check_settings
@@ -234,15 +234,19 @@ def _table(encoder: Repo, plan: Plan, cache: Cache, progress: Progress) -> np.nd
     from hf_emms.features.label_embeddings import embed_texts
 
     progress.noted(f"embedding {pluralize(len(texts), 'label text')} with {encoder.id}")
-    table = embed_texts(
-        encoder,
-        texts,
-        device=options.device,
-        allow_pickle=options.allow_pickle,
-        trust_remote_code=options.trust_remote_code,
-        memory=cache,
-        on_note=progress.noted,
-    )
+    try:
+        with checkpoint_errors():
+            table = embed_texts(
+                encoder,
+                texts,
+                device=options.device,
+                allow_pickle=options.allow_pickle,
+                trust_remote_code=options.trust_remote_code,
+                memory=cache,
+                on_note=progress.noted,
+            )
+    except EmmsError as error:
+        raise _encoder_error(encoder.id, f"cannot be used: {error.message}") from error
     _check_embeddings(encoder.id, table)
     cache.put("labels", key, {"table": table})
     return table
@@ -267,10 +271,13 @@ def _check_embeddings(encoder: str, table: np.ndarray) -> None:
     elif len(table) > 1 and not np.ptp(table, axis=0).any():
         problem = f"gives the same embedding for all {len(table)} label texts"
     if problem:
-        raise EmmsError(
-            f"the label encoder {encoder} {problem}: its weights may be damaged or all zero",
-            "name another one: --encoder base, or --encoder demo",
-        )
+        raise _encoder_error(encoder, f"{problem}: its weights may be damaged or all zero")
+
+
+def _encoder_error(encoder: str, problem: str) -> EmmsError:
+    return EmmsError(
+        f"the label encoder {encoder} {problem}", "name another one: --encoder base, or --encoder demo, which is here"
+    )
 
 
 def _ranking(plan: Plan, labels: LabelTable, rows: tuple[Row, ...]) -> Ranking:

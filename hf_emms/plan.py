@@ -87,7 +87,8 @@ def plan(options: Options, progress: Progress) -> Plan:
     from hf_emms.data import load_sample
 
     for name in options.estimators:
-        get_estimator(name)
+        if get_estimator(name).folds and options.folds < 2:
+            raise EmmsError(f"{name} holds rows out, which takes two folds or more, not {options.folds}", "--folds 5")
     engine_for(options)
     preset = dataset_preset(options.dataset) if isinstance(options.dataset, str) else None
     if preset is not None:

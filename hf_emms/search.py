@@ -51,6 +51,10 @@ def search(
     Raises:
         EmmsError: the Hub cannot be reached, or refuses.
     """
+    from huggingface_hub import constants
+
+    if constants.HF_HUB_OFFLINE:
+        raise EmmsError("HF_HUB_OFFLINE is set: the Hub cannot be searched", "unset HF_HUB_OFFLINE")
     pipeline_tags = (pipeline_tag,) if pipeline_tag else (task.id, *task.sources)
     listed = find_models(pipeline_tags=pipeline_tags, author=author, text=text, tags=tags, sort=sort)
     count = 0

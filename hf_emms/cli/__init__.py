@@ -90,6 +90,7 @@ def _run() -> int:
 def _prepare_libraries() -> None:
     """Environment variables that libraries read when they are imported; what the user has set stays."""
     os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")
+    os.environ.setdefault("DATASETS_VERBOSITY", "critical")
     os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
     # One core is left for decoding images: a thread too many makes small products several times slower.
     os.environ.setdefault("OMP_NUM_THREADS", str(max(1, (os.cpu_count() or 1) - 1)))

@@ -77,6 +77,9 @@ def _arrays(file: Path) -> dict[str, np.ndarray]:
     import numpy as np
 
     try:
+        with file.open("rb") as content:
+            if not content.read(6).startswith((b"PK", b"\x93NUMPY")):
+                raise ValueError("it is no .npz archive")
         loaded = np.load(file, allow_pickle=False)
         if not isinstance(loaded, np.lib.npyio.NpzFile):
             raise ValueError("it holds one array without a name")

@@ -415,7 +415,7 @@ def _check_names(task: Task, columns: Mapping[str, str], features: Mapping[str, 
 def _check_options(options: Options, schema: RowSchema) -> None:
     task = schema.task
     if not task.categorical and (options.prompt or options.sampling == "balanced"):
-        raise EmmsError(f"{task.id} has no classes: --prompt and --sampling balanced are for those")
+        raise EmmsError(f"{task.id} has no classes: --prompt and --sampling balanced are for those", "leave it out")
     one_label = task.numbers is not None or (task.categorical and not schema.multi_label)
     if one_label and options.references != "mean":
         raise EmmsError(
@@ -429,7 +429,10 @@ def _check_options(options: Options, schema: RowSchema) -> None:
         )
     numeric = options.label_form not in ((None, "text", "spans") if task.spans_of else (None,))
     if task.numbers is None and (numeric or options.box_format):
-        raise EmmsError(f"the {task.label.name} of {task.id} is no number: --label-form and --box-format are for those")
+        raise EmmsError(
+            f"the {task.label.name} of {task.id} is no number: --label-form and --box-format are for those",
+            "leave it out",
+        )
     formats = task.numbers.formats if task.numbers else {}
     if options.box_format and options.box_format not in formats:
         raise EmmsError(f"box_format is {options.box_format!r}", f"--box-format {'|'.join(formats)}")

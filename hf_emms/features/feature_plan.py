@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import re
 from dataclasses import dataclass, replace
 from importlib.metadata import version
 from importlib.util import find_spec
@@ -31,6 +32,10 @@ from hf_emms.tasks.task import Modality
 
 # Part of every cache key: raise it when the same checkpoint would give other features than before.
 FEATURES_VERSION = 3
+
+# Names of numbers of layers in configurations; no published model has nearly so many.
+_LAYERS = re.compile(r"(.*_)?(layers?|blocks|depth)")
+_MOST_LAYERS = 10_000
 
 DTYPES = ("auto", "float32", "float16", "bfloat16")
 
@@ -189,7 +194,21 @@ def _read_config(repo: Repo, folder: Path) -> dict[str, Any]:
     if model_type is None:
         hint = "save the checkpoint with transformers: model.save_pretrained(FOLDER)"
         raise EmmsError(f"config.json of {repo.id} names no model_type", hint)
+    _check_layers(repo, config)
     return {**config, "model_type": model_type}
+
+
+def _check_layers(repo: Repo, config: Any) -> None:
+    """Refuses a number of layers below zero, or one that would take for ever to build, also of a part of the model."""
+    parts = config.values() if isinstance(config, dict) else config if isinstance(config, list) else ()
+    for part in parts:
+        _check_layers(repo, part)
+    for name, value in config.items() if isinstance(config, dict) else ():
+        if _LAYERS.fullmatch(name) and isinstance(value, (int, float)) and not 0 <= value <= _MOST_LAYERS:
+            raise EmmsError(
+                f"config.json of {repo.id} asks for {value:,} layers ({name})",
+                "this is not how a checkpoint is saved: do not trust it",
+            )
 
 
 def _family(row: Architecture, config: dict[str, Any]) -> str:

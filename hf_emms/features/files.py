@@ -66,7 +66,7 @@ def read_json(repo: Repo, path: Path) -> Any:
         raise EmmsError(
             f"{repo.id} has no {path.name}", "hf_emms reads checkpoints in the layout of transformers"
         ) from None
-    except (ValueError, OSError) as error:
+    except (ValueError, OSError, RecursionError) as error:
         raise EmmsError(f"{path.name} of {repo.id} cannot be read: {error}", _refetch_hint(repo, path)) from None
 
 

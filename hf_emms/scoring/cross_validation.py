@@ -69,7 +69,7 @@ def fit_ridge(statistics: Standardised, *, keep: bool = False) -> RidgeFit:
     if len(statistics.filled) < 2:
         raise EmmsError(
             f"all {int(statistics.n)} rows fall into one fold; held-out scoring needs rows in at least two",
-            "pass more rows or more groups, raise folds, or choose method='exact'",
+            "take more rows or groups, more folds, or a method that holds no rows out: exact",
         )
     expensive = len(statistics.x_scale) > CHEAP_WIDTH
     sample = statistics.some_columns(COLUMNS_FOR_RIDGE) if expensive else statistics

@@ -46,6 +46,8 @@ SPOILED: dict[str, Spoil] = {
     "size-is-null": config(hidden_size=None),
     "size-is-negative": config(hidden_size=-16),
     "layers-are-object": config(num_hidden_layers={"a": 1}),
+    "layers-are-too-many": config(num_hidden_layers=2**40),
+    "layers-are-negative": config(num_hidden_layers=-1),
     "heads-are-zero": config(num_attention_heads=0),
     "type-is-number": config(model_type=7),
     "type-is-list": config(model_type=["vit"]),
@@ -108,6 +110,14 @@ def test_an_encoder_that_tells_nothing_is_refused_before_any_checkpoint_runs(
     with pytest.raises(EmmsError, match=reason) as raised:
         hf_emms.rank("demo_captions", GOOD, max_samples=60, encoders=tmp_path / "bert")
     assert "--encoder" in str(raised.value.hint)
+
+
+def test_whatever_an_encoder_raises_is_an_error_with_a_way_out(tmp_path: Path, emms_cache: Path) -> None:
+    spoil = SPOILED["size-is-list"]
+    spoil(build(tmp_path, "bert"))
+    with pytest.raises(EmmsError, match=r"the label encoder .*bert cannot be used") as raised:
+        hf_emms.rank("demo_captions", GOOD, max_samples=60, encoders=tmp_path / "bert")
+    assert "--encoder demo" in str(raised.value.hint)
 
 
 def test_the_guard_of_a_row_takes_any_error_and_no_interruption() -> None:

@@ -1,0 +1,100 @@
+"""What hf_emms does with hostile inputs, and whether anything is lost.
+
+    python -m scripts.hostile                      everything (`make hostile`)
+    python -m scripts.hostile inputs               command lines and calls from Python
+    python -m scripts.hostile mutations -n 100     checkpoints with mutated files
+    python -m scripts.hostile kills -n 20          runs that are killed, again and again
+
+Everything is made in a temporary folder, with caches of its own, offline. The exit code is 1 where anything is not as
+expected: a traceback, a lost row, another exit code or message.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import sys
+import tempfile
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+PARTS = ("inputs", "mutations", "kills")
+COUNTS = {"mutations": 1000, "kills": 100}
+
+
+def main() -> int:
+    """Runs the parts that the command line names."""
+    parser = argparse.ArgumentParser(
+        prog="python -m scripts.hostile", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("parts", nargs="*", metavar="PART", help=f"some of {', '.join(PARTS)} [default: all]")
+    parser.add_argument("-n", type=int, metavar="N", help=f"how many [default: {COUNTS}]")
+    parser.add_argument("--seed", type=int, default=0, help="of mutations and kills [default: 0]")
+    parser.add_argument("--quiet", action="store_true", help="only what is not as expected, and the closing lines")
+    given = parser.parse_args()
+    unknown = set(given.parts) - set(PARTS)
+    if unknown:
+        parser.error(f"no part is named {', '.join(sorted(unknown))}")
+    report: Callable[[str], None] = (lambda line: None) if given.quiet else lambda line: print(line, flush=True)
+    started, problems, summary = time.perf_counter(), [], []
+    with tempfile.TemporaryDirectory(prefix="hostile-") as place:
+        folder = Path(place)
+        folder.chmod(0o755)
+        _set_environment(folder)
+        for part in given.parts or PARTS:
+            line, found = _run(part, folder, given, report)
+            summary.append(line)
+            problems += found
+    for problem in problems:
+        print(f"\nNOT AS EXPECTED: {problem}")
+    print("\n".join(summary))
+    print(f"{time.perf_counter() - started:.0f} s, not as expected: {len(problems)}")
+    return 1 if problems else 0
+
+
+def _run(part: str, folder: Path, given: argparse.Namespace, report: Callable[[str], None]) -> tuple[str, list[str]]:
+    """What was tried, and what was not as expected."""
+    count = given.n or COUNTS.get(part, 0)
+    work = folder / part
+    work.mkdir()
+    if part == "mutations":
+        from scripts.hostile.mutations import run_mutations
+
+        return f"{count} mutated checkpoints", run_mutations(count, given.seed, report)
+    if part == "kills":
+        from scripts.hostile.kills import run_kills
+
+        return f"{count} kills", run_kills(count, given.seed, work, report)
+    from scripts.hostile.commands import run_calls, run_commands
+    from scripts.hostile.corpus import COMMANDS, calls
+    from scripts.hostile.files import make_files
+
+    os.chdir(work)
+    make_files(work)
+    found = run_commands(COMMANDS, report)
+    made = calls()
+    found += run_calls(made, report)
+    if (work / "ran").exists():
+        found.append("code of a file of others has run")
+    os.chdir(folder)
+    return f"{len(COMMANDS)} command lines, {len(made)} calls from Python", found
+
+
+def _set_environment(folder: Path) -> None:
+    """Caches of its own, and no network; before anything imports huggingface_hub, which reads it once."""
+    os.environ.update(
+        HF_HOME=str(folder / "home"),
+        HF_EMMS_CACHE=str(folder / "cache"),
+        HF_HUB_OFFLINE="1",
+        HF_HUB_DISABLE_PROGRESS_BARS="1",
+        HF_DATASETS_DISABLE_PROGRESS_BARS="1",
+        OMP_NUM_THREADS="1",
+        COLUMNS="200",
+    )
+    for name in ("HF_TOKEN", "HF_EMMS_DEBUG", "HF_ENDPOINT"):
+        os.environ.pop(name, None)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

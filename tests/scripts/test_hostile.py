@@ -1,0 +1,36 @@
+"""Hostile inputs, mutated checkpoints and kills, as `make hostile` tries them: here the short form."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+
+import pytest
+
+from tests import ROOT
+
+
+def run(*words: str) -> None:
+    done = subprocess.run(
+        [sys.executable, "-m", "scripts.hostile", *words, "--quiet"],
+        capture_output=True,
+        text=True,
+        cwd=ROOT,
+        check=False,
+    )
+    assert done.returncode == 0, (done.stdout + done.stderr)[-5000:]
+    assert "not as expected: 0" in done.stdout
+
+
+def test_a_mutated_checkpoint_is_one_row_and_costs_no_other() -> None:
+    run("mutations", "-n", "40", "--seed", "7")
+
+
+@pytest.mark.slow
+def test_every_hostile_input_is_answered_in_words() -> None:
+    run("inputs")
+
+
+@pytest.mark.slow
+def test_a_killed_run_loses_nothing_and_does_nothing_twice() -> None:
+    run("kills", "-n", "15")
