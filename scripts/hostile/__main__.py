@@ -89,6 +89,8 @@ def _set_environment(folder: Path) -> None:
         HF_HUB_OFFLINE="1",
         HF_HUB_DISABLE_PROGRESS_BARS="1",
         HF_DATASETS_DISABLE_PROGRESS_BARS="1",
+        DATASETS_VERBOSITY="critical",
+        TRANSFORMERS_VERBOSITY="error",
         OMP_NUM_THREADS="1",
         COLUMNS="200",
     )

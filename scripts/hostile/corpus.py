@@ -393,8 +393,9 @@ def _rank_calls() -> list[Call]:
         ranks("where the ranking comes back", engine="jobs"),
         *(
             ranks(f"dataset is a {type(value).__name__}", dataset=value)
-            for value in (None, 42, [{"text": "a"}], b"good.csv", np.zeros(3))
+            for value in (None, 42, b"good.csv", np.zeros(3))
         ),
+        ranks("no task fits", dataset=[{"text": "a"}]),
         ranks("no rows|no task fits|cannot fill", dataset=_in_memory({"text": [], "label": []})),
         ranks("no task fits", dataset=_in_memory({"a": [1.5] * 9})),
         ranks("no task fits|holds", dataset=_in_memory({"text": [["a"]] * 9, "label": [{"b": 1}] * 9})),
@@ -439,7 +440,7 @@ def _score_calls() -> list[Call]:
         scores("features", x * 1e-200),
         scores("features", x * 1e200),
         scores("features", x[:0]),
-        scores("label_embeddings", labels=None),
+        scores("label", labels=None),
         scores("label_embeddings", labels=z[:10]),
         scores("label_embeddings", labels=[z, z[:10]]),
         scores("label_embeddings", labels=np.full((60, 5), np.nan)),
