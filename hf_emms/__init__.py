@@ -16,6 +16,8 @@ _HOMES = {
     "LabelTable": "hf_emms.scoring.label_basis",
     "Moments": "hf_emms.scoring.moments",
     "Ranking": "hf_emms.ranking",
+    "Row": "hf_emms.ranking",
+    "Score": "hf_emms.ranking",
     "confirm": "hf_emms.finetune.confirm",
     "embed_labels": "hf_emms.from_arrays",
     "emms": "hf_emms.from_arrays",
@@ -29,6 +31,8 @@ __all__ = [
     "LabelTable",
     "Moments",
     "Ranking",
+    "Row",
+    "Score",
     "__version__",
     "confirm",
     "embed_labels",
@@ -42,7 +46,7 @@ if TYPE_CHECKING:
     from hf_emms.finetune.confirm import confirm
     from hf_emms.from_arrays import embed_labels, emms, score
     from hf_emms.pipeline import rank
-    from hf_emms.ranking import Ranking
+    from hf_emms.ranking import Ranking, Row, Score
     from hf_emms.scoring.emms import EmmsResult
     from hf_emms.scoring.label_basis import LabelTable
     from hf_emms.scoring.moments import Moments

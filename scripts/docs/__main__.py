@@ -4,6 +4,7 @@ python -m scripts.docs architectures [--check]                     the tables of
 python -m scripts.docs screenshots [NAME …]                        pictures of the leaderboard and of the metric's page
 python -m scripts.docs model_card [--ranking FILE …] [--checkpoint NAME]   docs/images/model-card.png
 python -m scripts.docs notebook                                    runs docs/rank_your_dataset.ipynb
+python -m scripts.docs outputs                                     what commands print in README.md and docs/
 python -m scripts.docs paper [FILE …]                              your scores against the paper's fine-tunings
 """
 
@@ -13,7 +14,7 @@ import argparse
 import sys
 from importlib import import_module
 
-NAMES = ("architectures", "screenshots", "model_card", "notebook", "paper")
+NAMES = ("architectures", "screenshots", "model_card", "notebook", "outputs", "paper")
 
 
 def main() -> None:

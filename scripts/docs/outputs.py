@@ -1,0 +1,102 @@
+"""What commands print in README.md and docs/: `python -m scripts.docs outputs` runs them and writes it there.
+
+A text block that starts with "$ hf-emms …" shows the output of that command; a line "…" leaves lines out. Before it, in
+the same folder, run the page's indented commands that rank demo data, and its table of fine-tunings is written. Seconds
+are those of a quiet machine and stay as they are.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import shlex
+import subprocess
+import sys
+import tempfile
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parents[2]
+PAGES = [ROOT / "README.md", *(ROOT / "docs" / f"{name}.md" for name in ("demo", "read-the-table", "validate"))]
+# A fenced block, or an indented command.
+_STEP = re.compile(
+    r"^```(?:text|csv)?\n(?P<block>.*?)^```|^ {4}(?P<command>hf-emms rank --dataset demo_\w+ [^\n]*)", re.M | re.S
+)
+_LEFT_OUT = "…"
+
+
+@dataclass(frozen=True)
+class Shown:
+    """A block of a page, and what its command prints now, as the block would show it."""
+
+    command: str
+    block: str
+    found: str
+
+
+def outputs(page: Path) -> Iterator[Shown]:
+    """Runs the commands of a page, in their order."""
+    text = page.read_text(encoding="utf-8")
+    with tempfile.TemporaryDirectory() as folder:
+        for step in _STEP.finditer(text):
+            block, command = step["block"], step["command"]
+            if command:
+                _run(command, Path(folder))
+            elif block.startswith("checkpoint,"):
+                Path(folder, "finetuned.csv").write_text(block, encoding="utf-8")
+            elif block.startswith("$ hf-emms "):
+                command = block.splitlines()[0].removeprefix("$ ")
+                found = _run(command, Path(folder))
+                yield Shown(command, block, _as_shown(block, found))
+
+
+def masked(block: str) -> list[str]:
+    """The lines of a block without seconds, which no two runs share."""
+    lines = block.splitlines()
+    timed = any(line.endswith(" seconds") for line in lines)
+    return [re.sub(r"\s+[\d.]+$", "", line) if timed else line for line in lines]
+
+
+def _run(command: str, folder: Path) -> str:
+    """What a command writes to stdout; its table where that is not a terminal."""
+    words = shlex.split(command)[1:]
+    environment = os.environ | {"HF_EMMS_CACHE": str(folder / "cache"), "HF_HUB_OFFLINE": "1", "COLUMNS": "120"}
+    done = subprocess.run(
+        [sys.executable, "-m", "hf_emms", *words, "--format", "table"],
+        cwd=folder,
+        env={**environment, "PYTHONPATH": str(ROOT)},
+        stdout=subprocess.PIPE,
+        text=True,
+        check=True,
+    )
+    return done.stdout
+
+
+def _as_shown(block: str, output: str) -> str:
+    """The block with another output: the same lines are left out, and a checkpoint keeps its seconds."""
+    first, *old = block.splitlines()
+    new = output.rstrip("\n").splitlines()
+    if old and old[0].endswith(" seconds"):
+        seconds = {line.split()[1]: line.split()[-1] for line in old[2:] if line != _LEFT_OUT}
+        new = [_with_seconds(line, seconds) for line in new]
+    if _LEFT_OUT in old:
+        place = old.index(_LEFT_OUT)
+        new = [*new[:place], _LEFT_OUT, *new[len(new) - (len(old) - place - 1) :]]
+    return "\n".join([first, *new]) + "\n"
+
+
+def _with_seconds(line: str, seconds: dict[str, str]) -> str:
+    words = line.split()
+    if len(words) < 3 or words[1] not in seconds:
+        return line
+    return line[: -len(words[-1])].rstrip() + seconds[words[1]].rjust(len(line) - len(line[: -len(words[-1])].rstrip()))
+
+
+def main() -> None:
+    """Write what the commands print now into the pages."""
+    for page in PAGES:
+        text = page.read_text(encoding="utf-8")
+        for shown in outputs(page):
+            text = text.replace(shown.block, shown.found)
+        page.write_text(text, encoding="utf-8")

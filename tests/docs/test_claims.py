@@ -1,0 +1,83 @@
+"""Counts and defaults that sentences of the README and docs/ name are those of the code, the data and the results."""
+
+from __future__ import annotations
+
+import json
+import re
+from typing import get_args
+
+import pytest
+
+from hf_emms import demo
+from hf_emms.features.architectures import families
+from hf_emms.options import DEFAULT_MAX_SAMPLES, SETTINGS
+from hf_emms.scoring import baselines, stacking
+from hf_emms.tasks.task import Modality
+from tests import ROOT
+
+WORDS = {"six": 6, "five": 5, "three": 3}
+
+
+def sentence(page: str, pattern: str) -> list[int]:
+    """The numbers in the one place of a page that a pattern finds."""
+    (found,) = re.findall(pattern, " ".join((ROOT / page).read_text(encoding="utf-8").split()))
+    groups = (found,) if isinstance(found, str) else found
+    return [WORDS.get(one) or int(one.replace(",", "")) for one in groups]
+
+
+@pytest.mark.parametrize(
+    ("page", "pattern"),
+    [
+        ("README.md", r"ranks (\d+) small checkpoints on (\w+) small datasets"),
+        ("docs/demo.md", r"`hf-emms demo` ranks (\d+) small checkpoints on (\w+) small datasets"),
+    ],
+)
+def test_the_size_of_the_demo(page, pattern):
+    tables = re.findall(r"^\$ hf-emms rank --dataset demo_", (ROOT / "docs" / "demo.md").read_text(), re.M)
+    assert sentence(page, pattern) == [len(demo.names("checkpoints")), len(tables)]
+
+
+def test_the_architectures():
+    known = {family for modality in get_args(Modality) for family in families(modality)}
+    assert sentence("README.md", r"some (\d+) architectures of transformers") == [round(len(known), -1)]
+
+
+@pytest.mark.parametrize("page", ["README.md", "docs/quality.md"])
+def test_the_targets_and_fine_tunings(page):
+    results = json.loads((ROOT / "scripts" / "quality" / "results.json").read_text(encoding="utf-8"))["targets"]
+    tasks, sizes = {one["task"] for one in results.values()}, {len(one["candidates"]) for one in results.values()}
+    runs = sum(len(own) for one in results.values() for own in one["runs"].values())
+    numbers = sentence(page, r"(\d+) targets of (\w+) tasks, (\d+) or (\d+) .{0,70}?(\d{3}) (?:runs|full fine-tunings)")
+    assert numbers == [len(results), len(tasks), *sorted(sizes), runs]
+
+
+def test_a_second_seed_is_that_of_the_quality_page():
+    page = (ROOT / "docs" / "quality.md").read_text(encoding="utf-8")
+    (agreement,) = re.findall(
+        r"Fine-tuning with another seed agrees with itself to (0\.\d+)",
+        (ROOT / "README.md").read_text(encoding="utf-8"),
+    )
+    assert re.search(rf"seed.{{0,200}}{re.escape(agreement)}|{re.escape(agreement)}.{{0,200}}seed", page, re.S)
+
+
+@pytest.mark.parametrize(
+    ("page", "pattern", "numbers"),
+    [
+        ("README.md", r"a ridge regression and the (\d+) nearest rows", [stacking.NEIGHBOURS]),
+        ("README.md", r"standard error over (\w+) folds", [SETTINGS["folds"].default]),
+        (
+            "README.md",
+            r"\(([\d,]+) and ([\d,]+) at most become neighbours\)",
+            [stacking.MOST_CANDIDATES, baselines.MOST_CANDIDATES],
+        ),
+        ("docs/rank-images.md", r"`--max-samples` \(([\d,]+)\)", [DEFAULT_MAX_SAMPLES]),
+    ],
+)
+def test_defaults(page, pattern, numbers):
+    assert sentence(page, pattern) == numbers
+
+
+def test_the_oldest_python():
+    project = (ROOT / "pyproject.toml").read_text(encoding="utf-8")
+    (minor,) = sentence("README.md", r"Python 3\.(\d+) or newer")
+    assert f'requires-python = ">=3.{minor}"' in project
