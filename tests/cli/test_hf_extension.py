@@ -8,11 +8,13 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+import textwrap
 import tomllib
 from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
+from huggingface_hub.cli import extensions
 from huggingface_hub.cli.extensions import ExtensionManifest
 
 from hf_emms import __version__
@@ -76,3 +78,19 @@ def test_the_first_description_in_the_project_file_is_the_one_that_hf_shows() ->
     lines = [line.strip() for line in (ROOT / "pyproject.toml").read_text().splitlines()]
     shown = next(line for line in lines if line.startswith("description")).partition("=")[2].strip().strip("\"'")
     assert shown == tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["description"]
+
+
+def test_hf_runs_an_installation_that_is_linked_as_the_page_says(tmp_path: Path) -> None:
+    page = (ROOT / "docs" / "hf-extension.md").read_text()
+    snippet = textwrap.dedent(page.partition("python - <<'EOF'\n")[2].partition("    EOF\n")[0])
+    kept = {name: value for name, value in os.environ.items() if not name.startswith("HF_")}
+    environment = {**kept, "HOME": str(tmp_path), "HF_HUB_DISABLE_UPDATE_CHECK": "1"}
+    environment["PATH"] = f"{BIN}{os.pathsep}{environment['PATH']}"
+    subprocess.run([sys.executable, "-c", snippet], env=environment, check=True, timeout=300)
+    assert hf(environment, "emms", "--version").stdout.split()[-1] == __version__
+
+
+def test_the_page_names_the_limit_of_the_installer() -> None:
+    assert (
+        f"after {extensions._EXTENSIONS_PIP_INSTALL_TIMEOUT} seconds" in (ROOT / "docs" / "hf-extension.md").read_text()
+    )
