@@ -113,6 +113,8 @@ def _results(ranking: Ranking) -> Ranking:
         created="",
         dataset="",
         settings={name: value for name, value in ranking.settings.items() if value and name != "device"},
-        rows=tuple(msgspec.structs.replace(row, seconds=Seconds(), cached="none") for row in ranking.rows),
+        rows=tuple(
+            msgspec.structs.replace(row, seconds=Seconds(), cached="none", downloads=None) for row in ranking.rows
+        ),
         encoders=tuple(msgspec.structs.replace(encoder, weight=None) for encoder in ranking.encoders),
     )

@@ -19,7 +19,7 @@ from hf_emms.errors import EmmsError
 from hf_emms.finetune.confirm import confirmed
 from hf_emms.finetune.recipe import check_settings
 from hf_emms.formatting import pluralize
-from hf_emms.hub import Repo
+from hf_emms.hub import HubFacts, Repo
 from hf_emms.known_models import KnownModel, remember
 from hf_emms.models_in_memory import renamed, saved_models
 from hf_emms.options import DEFAULT_MAX_SAMPLES, SETTINGS, Options
@@ -177,8 +177,18 @@ def run(plan: Plan, progress: Progress) -> Ranking:
     """Runs what a plan lists. Every finished row is on disk before the next checkpoint starts."""
     cache = open_cache(plan.options, progress)
     labels = functools.cache(lambda: embed_labels(plan, cache, progress))
-    rows = [*_known_rows(plan, progress), *_run_checkpoints(plan, labels, cache, progress)]
+    facts = {one.id: one.repo.facts for one in plan.candidates if one.repo is not None}
+    rows = [
+        _with_facts(row, facts.get(row.checkpoint))
+        for row in (*_known_rows(plan, progress), *_run_checkpoints(plan, labels, cache, progress))
+    ]
     return _ranking(plan, labels(), ranked(rows, plan.options.estimators[0]))
+
+
+def _with_facts(row: Row, facts: HubFacts | None) -> Row:
+    if facts is None:
+        return row
+    return msgspec.structs.replace(row, downloads=facts.downloads, library=facts.library, license=facts.licence)
 
 
 def _known_rows(plan: Plan, progress: Progress) -> Iterator[Row]:

@@ -239,6 +239,45 @@ def _within_noise(first: FineTuned, second: FineTuned) -> bool:
     return abs(first.value - second.value) < TIE_WIDTH * math.hypot(first.spread, second.spread)
 
 
+def answer(ranking: Ranking) -> str:
+    """Which checkpoint to fine-tune, in one sentence: by fine-tuning where that was measured, else by the estimate."""
+    if measured := measured_in_words(ranking):
+        return f"Confirmed by fine-tuning: {measured}"
+    scored = [row for row in ranking.rows if row.rank is not None]
+    if not scored:
+        return "No checkpoint has a score here."
+    best, others = scored[0], scored[1:]
+    equal = [row for row in scored if row.rank == best.rank]
+    if len(equal) > 1:
+        smallest = min(equal, key=lambda row: math.inf if row.parameters is None else row.parameters)
+        small = f"; {_sized(smallest)} is the smallest" if smallest.parameters is not None else ""
+        return f"{_in_a_row(equal)} cannot be told apart{small}."
+    if not others:
+        return f"Only {_sized(best)} has a score."
+    return f"Fine-tune {_sized(best)}: {_lead(best, others[0], ranking.estimators[0])}."
+
+
+def _lead(best: Row, second: Row, estimator: str) -> str:
+    if best.n != second.n:
+        return f"a race stopped {second.checkpoint} and all others before it"
+    gain, stderr = gain_and_stderr(best.scores[estimator], second.scores[estimator])
+    if stderr == 0:
+        return f"its {title_of(estimator)} is {number(best.scores[estimator].value)}, that of {second.checkpoint} " + (
+            f"{number(second.scores[estimator].value)}"
+        )
+    return f"ahead of {second.checkpoint} by {gain / stderr:.1f} standard errors"
+
+
+def _sized(row: Row) -> str:
+    return row.checkpoint + (f" ({format_count(row.parameters)} parameters)" if row.parameters is not None else "")
+
+
+def _in_a_row(rows: Sequence[Row]) -> str:
+    names = [row.checkpoint for row in rows[:_NAMED]]
+    more = len(rows) - len(names)
+    return f"{', '.join(names)} and {more} more" if more else f"{', '.join(names[:-1])} and {names[-1]}"
+
+
 _NAMED = 3
 # An estimate from a handful of folds is too rough to name more rows than so many times those that were used.
 _TOO_MANY = 20
@@ -255,9 +294,7 @@ def unresolved(ranking: Ranking) -> str | None:
     scores = [row.scores[ranking.estimators[0]] for row in leaders]
     if len(leaders) < 2 or leaders[0].n is not None or any(len(score.folds) < 2 for score in scores):
         return None
-    names = [row.checkpoint for row in leaders[:_NAMED]]
-    more = len(leaders) - len(names)
-    shared = f"{', '.join(names)} and {more} more" if more else f"{', '.join(names[:-1])} and {names[-1]}"
+    shared = _in_a_row(leaders)
     needed = max(_rows_to_resolve(_drawn(ranking), *gain_and_stderr(scores[0], other)) for other in scores[1:])
     obstacle = _obstacle(ranking, needed)
     if obstacle is None:

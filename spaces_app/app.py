@@ -11,10 +11,13 @@ import os
 from pathlib import Path
 
 from gradio.utils import get_space
+from leaderboard.endpoints import as_json
 from leaderboard.facts import FactsOfCheckpoints
-from leaderboard.page import STYLE, build, head
+from leaderboard.first_paint import FirstPaint
+from leaderboard.page import STYLE, THEME, build, head
 from leaderboard.store import Store
 from leaderboard.submit import MAX_BYTES
+from starlette.middleware import Middleware
 
 HERE = Path(__file__).parent
 REFRESH_SECONDS = 300.0
@@ -44,6 +47,7 @@ def main() -> None:
     store.keep_fresh(every)
     page = build(store, repo_id, sign_in=get_space() is not None and "OAUTH_CLIENT_ID" in os.environ, every=every)
     page.launch(
+        theme=THEME,
         css_paths=STYLE,
         head=head(),
         footer_links=["api", "settings"],
@@ -51,7 +55,12 @@ def main() -> None:
         mcp_server=importlib.util.find_spec("mcp") is not None,
         show_error=True,
         ssr_mode=False,
+        app_kwargs={"middleware": [Middleware(FirstPaint, store=store, style=STYLE.read_text(encoding="utf-8"))]},
+        prevent_thread_lock=True,
     )
+    if page.mcp_server_obj is not None:
+        page.mcp_server_obj.postprocess_output_data = as_json  # Gradio's own writes Python's repr
+    page.block_thread()
 
 
 if __name__ == "__main__":

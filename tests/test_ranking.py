@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import io
 import json
+import re
 from pathlib import Path
 
 import msgspec
@@ -248,3 +249,22 @@ def test_large_scores_keep_four_digits() -> None:
     assert views.number(-12345.678) == "-1.235e+04"
     assert views.number(0.12345) == "0.1235"
     assert views.number(None) == "–"
+
+
+def test_the_answer_is_one_sentence() -> None:
+    row = {row.checkpoint: row for row in example().rows}
+    assert views.answer(example()) == (
+        "org/best and org/close cannot be told apart; org/best (309k parameters) is the smallest."
+    )
+    two = example(rows=ranked([row["org/best"], row["org/worse"], row["org/broken"]], "emms"))
+    assert re.fullmatch(
+        r"Fine-tune org/best \(309k parameters\): ahead of org/worse by [\d.]+ standard errors\.", views.answer(two)
+    )
+    assert views.answer(example(rows=ranked([row["org/best"]], "emms"))).startswith("Only org/best (309k parameters)")
+    assert views.answer(example(rows=(row["org/broken"],))) == "No checkpoint has a score here."
+    no_folds = [Row(name, scores={"emms": Score(value)}) for name, value in (("a", -0.25), ("b", -0.5))]
+    assert (
+        views.answer(example(rows=ranked(no_folds, "emms"))) == "Fine-tune a: its EMMS is -0.2500, that of b -0.5000."
+    )
+    raced = [row["org/best"], msgspec.structs.replace(row["org/worse"], n=100)]
+    assert "a race stopped org/worse" in views.answer(example(rows=ranked(raced, "emms")))

@@ -16,6 +16,7 @@ from hf_emms.hub.model_info import (
 from hf_emms.hub.refusals import RepoNotFoundError
 from hf_emms.hub.repos import (
     LEFT_OUT,
+    HubFacts,
     Repo,
     RepoFile,
     content_revision,
@@ -37,6 +38,7 @@ __all__ = [
     "Account",
     "Evaluation",
     "Hardware",
+    "HubFacts",
     "HubModel",
     "Job",
     "JobSpec",

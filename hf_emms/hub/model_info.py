@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, Literal, get_args
 
 from hf_emms.errors import EmmsError
 from hf_emms.hub.client import request
-from hf_emms.hub.repos import Repo, fetch
+from hf_emms.hub.repos import Repo, fetch, licence_of
 from hf_emms.hub.session import page
 
 if TYPE_CHECKING:
@@ -22,7 +22,6 @@ Sort = Literal["downloads", "likes", "trending_score", "created_at", "last_modif
 SORTS: tuple[str, ...] = get_args(Sort)
 
 _EXPANDED = ("sha", "config", "siblings", "safetensors", "downloads", "likes", "library_name", "gated", "tags")
-_LICENCE = "license:"
 _FIELDS = {"trending_score": "trendingScore", "created_at": "createdAt", "last_modified": "lastModified"}
 
 
@@ -162,7 +161,7 @@ def _hub_model(model: Any) -> HubModel:
         likes=model.likes or 0,
         library=model.library_name,
         gated=bool(model.gated),
-        licence=next((tag.removeprefix(_LICENCE) for tag in model.tags or () if tag.startswith(_LICENCE)), None),
+        licence=licence_of(model.tags),
     )
 
 

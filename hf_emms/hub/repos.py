@@ -8,7 +8,7 @@ import os
 import re
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -28,6 +28,7 @@ _LOG = logging.getLogger(__name__)
 _HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*(/[\w.-]+)?")
 _DATA_FILES = (".parquet", ".json", ".jsonl", ".csv", ".tsv")
 _CHUNK = 1 << 20
+_LICENCE = "license:"
 _MOST_SHOWN = 120
 _SETTLED_NS = 2 * 10**9
 # Folder or file → the state of its files in the file system, and its revision.
@@ -41,6 +42,21 @@ LEFT_OUT = ("onnx/*", "openvino/*", "coreml/*", "runs/*", "checkpoint-*/*", "ori
 
 
 @dataclass(frozen=True)
+class HubFacts:
+    """What the Hub's answer to a name says beside the commit; None where it says nothing.
+
+    Attributes:
+        downloads: in the last 30 days.
+        library: e.g. "transformers", "timm".
+        licence: as its card names it.
+    """
+
+    downloads: int | None = None
+    library: str | None = None
+    licence: str | None = None
+
+
+@dataclass(frozen=True)
 class Repo:
     """A checkpoint or a dataset at one exact state.
 
@@ -49,12 +65,14 @@ class Repo:
         kind: "model" or "dataset".
         revision: the commit's 40 hex digits, or "local-" and 16 hex digits of the content.
         folder: the folder (or single file) of a local or embedded repository; None for one of the Hub.
+        facts: from the Hub; none where it was not asked, as for a commit, a folder, or offline.
     """
 
     id: str
     kind: Kind
     revision: str
     folder: Path | None = None
+    facts: HubFacts = field(default=HubFacts(), compare=False)
 
 
 @dataclass(frozen=True)
@@ -106,26 +124,33 @@ def resolve(id: str, kind: Kind, *, revision: str | None = None) -> Repo:
 
     wanted, offline = pinned or revision, constants.HF_HUB_OFFLINE
     memory, key = Cache(default_root(), _LOG.debug), {"id": name, "kind": kind}
-    names: list[str] = []
+    answers: list[Any] = []
 
     def pin(api: HfApi) -> str:
         info = api.repo_info
 
         def named_info(*args: Any, **options: Any) -> Any:
             found = info(*args, **options)
-            names.append(found.id)
+            answers.append(found)
             return found
 
         api.repo_info = named_info  # type: ignore[method-assign]  # `resolve_revision` asks it, and keeps the sha alone
         return api.resolve_revision(name, repo_type=kind, revision=wanted, local_files_only=offline).resolved
 
     sha = request(pin, name, kind, wanted)
-    if not names:  # the answer came from the local cache
+    if not answers:  # the answer came from the local cache
         known = memory.get_json("names", key, partial(msgspec.convert, type=str))
         return Repo(known or name, kind, sha)
-    if names[-1] != name:
-        memory.put_json("names", key, names[-1])
-    return Repo(names[-1], kind, sha)
+    info = answers[-1]
+    if info.id != name:
+        memory.put_json("names", key, info.id)
+    facts = HubFacts(info.downloads, getattr(info, "library_name", None), licence_of(info.tags))
+    return Repo(info.id, kind, sha, facts=facts)
+
+
+def licence_of(tags: Sequence[str] | None) -> str | None:
+    """The licence among the tags of a repository."""
+    return next((tag.removeprefix(_LICENCE) for tag in tags or () if tag.startswith(_LICENCE)), None)
 
 
 def listing(repo: Repo) -> dict[str, RepoFile]:

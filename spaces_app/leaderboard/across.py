@@ -64,7 +64,7 @@ def grid(view: View, snapshot: Snapshot) -> Grid:
     for entry in entries:
         for checkpoint, row in found[entry.id].items():
             rows.setdefault(checkpoint, {})[entry.id] = row
-    first = {name: rows[name] for name in _ordered(rows, won, view.order)[:MAX_CHECKPOINTS]}
+    first = {name: rows[name] for name in _ordered(rows, won, view.order)[: min(view.rows, MAX_CHECKPOINTS)]}
     return Grid(tuple(shown), first, won, len(entries), (len(most) - len(shown), len(rows) - len(first)))
 
 
@@ -82,11 +82,10 @@ def heat_map(view: View, snapshot: Snapshot) -> str:
         + "</tr>"
         for name, rows in cells.rows.items()
     )
-    return (
-        f'{_explained(cells)}<div class="sideways" tabindex="0" role="region" aria-label="Ranks across datasets">'
-        '<table class="board heat"><caption class="unseen">Ranks of checkpoints across datasets</caption><thead><tr>'
-        f"{head}</tr></thead><tbody>{body}</tbody></table></div>{_legend()}"
+    boxed = markup.boxed_table(
+        "Ranks across datasets", head, body, "board heat", "Ranks of checkpoints across datasets"
     )
+    return f"{boxed}{_legend()}{_explained(cells)}"
 
 
 def _by_checkpoint(found: Sequence[Line]) -> dict[str, Row]:
@@ -111,8 +110,8 @@ def _sorter(name: str, view: View) -> str:
 
 
 def _header(entry: Entry, view: View, snapshot: Snapshot) -> str:
-    name = escape(label(entry, snapshot)) + (
-        f"<small>{escape(entry.ranking.task)}</small>" if view.scope == "all" else ""
+    name = markup.breakable(label(entry, snapshot)) + (
+        f"<small>{markup.breakable(entry.ranking.task)}</small>" if view.scope == "all" else ""
     )
     query = to_query(replace(view, tab="rankings", task=entry.ranking.task, ranking=entry.id, rows=View.rows))
     return f'<th scope="col" class="number">{markup.view_link(query, name)}</th>'

@@ -13,17 +13,24 @@ from hf_emms.ranking import EMMS, Ranking, Row, Score, is_commit, ranked
 
 _LONGEST_NAME = 200
 _TOLERANCE = 1e-6
+# Beyond it sums of squares overflow.
+_LARGEST = 1e100
 # A clock may be ahead, and time zones are a day apart.
 _AHEAD = timedelta(days=1)
 
 
 def recomputed(ranking: Ranking) -> Ranking:
-    """The ranking with standard errors, order and ranks as its fold scores give them."""
-    rows = tuple(
-        msgspec.structs.replace(row, scores={name: _with_stderr(score) for name, score in row.scores.items()})
-        for row in ranking.rows
-    )
-    return msgspec.structs.replace(ranking, rows=ranked(rows, ranking.estimators[0]))
+    """The ranking with standard errors, order and ranks as its fold scores give them.
+
+    A score beyond all bounds is none; a row without a score is a failed one.
+    """
+    first = ranking.estimators[0]
+    rows = []
+    for row in ranking.rows:
+        scores = {name: _with_stderr(score) for name, score in row.scores.items() if _bounded(score)}
+        error = row.error if first in scores or row.error is not None else f"its {first} score is out of bounds"
+        rows.append(msgspec.structs.replace(row, scores=scores, error=error))
+    return msgspec.structs.replace(ranking, rows=ranked(rows, first))
 
 
 def impossible(ranking: Ranking) -> str | None:
@@ -34,9 +41,11 @@ def impossible(ranking: Ranking) -> str | None:
 def _with_stderr(score: Score) -> Score:
     if len(score.folds) < 2:
         return score
-    with np.errstate(over="ignore", invalid="ignore"):
-        stderr = float(np.std(score.folds, ddof=1) / math.sqrt(len(score.folds)))
-    return msgspec.structs.replace(score, stderr=stderr) if math.isfinite(stderr) else score
+    return msgspec.structs.replace(score, stderr=float(np.std(score.folds, ddof=1) / math.sqrt(len(score.folds))))
+
+
+def _bounded(score: Score) -> bool:
+    return all(abs(value) <= _LARGEST for value in (score.value, score.stderr or 0.0, *score.folds))
 
 
 def _problems(ranking: Ranking) -> Iterator[tuple[str, str]]:
@@ -77,6 +86,8 @@ def _of_row(row: Row, ranking: Ranking) -> Iterator[tuple[str, str]]:
 
 
 def _of_score(name: str, score: Score) -> Iterator[tuple[str, str]]:
+    if not _bounded(score):
+        yield "value", f"should be between -{_LARGEST:g} and {_LARGEST:g}, and so should its folds"
     if name in EMMS and score.value > 0:
         yield "value", "should be 0 or less: EMMS is a held-out error with a minus before it"
     if name == "knn" and score.value > 1:

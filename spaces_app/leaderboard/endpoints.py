@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import json
 from typing import Any
 
+from hf_emms.views import answer
 from leaderboard import across, lines, selection, shortlist, submit
 from leaderboard.selection import View
 from leaderboard.store import Snapshot, Store
@@ -18,11 +20,13 @@ class Endpoints:
     def __init__(self, store: Store) -> None:
         self._store = store
 
-    def list_rankings(self, task: str = "") -> list[dict[str, Any]]:
+    def list_rankings(self, task: str = "", limit: int = 50, offset: int = 0) -> list[dict[str, Any]]:
         """Lists the published rankings: which datasets have been ranked, for which task, on how many samples.
 
         Args:
             task: the Hub's task id, such as "image-classification"; empty for all tasks.
+            limit: how many rankings to give at most.
+            offset: how many to leave out before.
 
         Returns:
             One object a ranking: its id (for get_ranking), task, dataset, split, n, checkpoints, best and created.
@@ -46,7 +50,7 @@ class Endpoints:
                         "created": ranking.created,
                     }
                 )
-        return found
+        return found[max(0, offset) :][: _within_limits(limit)]
 
     def get_ranking(
         self,
@@ -56,7 +60,8 @@ class Endpoints:
         licence: str = "",
         library: str = "",
         sort: str = "rank",
-        limit: int = 100,
+        limit: int = 20,
+        offset: int = 0,
     ) -> dict[str, Any]:
         """Gives the checkpoints of one ranking with their scores, best first. Higher scores are better, and scores of
         different rankings cannot be compared. Checkpoints that are tied differ by less than the noise.
@@ -70,9 +75,11 @@ class Endpoints:
             sort: rank, checkpoint, emms_knn, emms, logme, knn, parameters, downloads or seconds; "-" before it: largest
                 first.
             limit: how many rows to give at most.
+            offset: how many to leave out before.
 
         Returns:
-            The ranking's dataset, task, split, n and seed, how many rows match, and the rows.
+            In one sentence which checkpoint to fine-tune, the ranking's dataset, task, split, n and seed, how many rows
+            match, and the rows.
         """
         snapshot = self._store.snapshot
         entry = snapshot.entries.get(ranking)
@@ -82,10 +89,11 @@ class Endpoints:
             raise ValueError(f"cannot sort by {sort!r}; it takes one of {', '.join(selection.SORTS)}")
         limits = View(q=search, licence=_one(licence), library=_one(library))
         found = _within(lines.matching(lines.lines(entry.ranking, snapshot), limits), max_parameters)
-        ordered = lines.in_order(found, sort)[: _within_limits(limit)]
+        ordered = lines.in_order(found, sort)[max(0, offset) :][: _within_limits(limit)]
         head = {
             name: getattr(entry.ranking, name) for name in ("dataset", "dataset_id", "task", "split", "n", "settings")
         }
+        head["answer"] = answer(entry.ranking)
         head["seed"] = entry.ranking.settings.get("seed")
         return {**head, "matching": len(found), "rows": [lines.record(line, entry.ranking) for line in ordered]}
 
@@ -172,6 +180,13 @@ class Endpoints:
         if task not in snapshot.tasks:
             raise ValueError(f"no ranking of the task {task!r}; there are rankings of: {', '.join(snapshot.tasks)}")
         return snapshot
+
+
+def as_json(outputs: Any, root_url: str) -> list[Any]:
+    """The answers of tools for agents as JSON texts, in place of what Gradio's MCP server makes of them."""
+    from mcp.types import TextContent
+
+    return [TextContent(type="text", text=json.dumps(output, ensure_ascii=False)) for output in outputs]
 
 
 def _within_limits(limit: int) -> int:

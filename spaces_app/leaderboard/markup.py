@@ -27,6 +27,14 @@ def escape(value: object) -> str:
     return html.escape(text).translate(_TEMPLATE)
 
 
+def breakable(name: str) -> str:
+    """A name as HTML that is broken into lines after its parts, the owner of a repository first."""
+    owner, slash, rest = name.partition("/")
+    if not slash:
+        return re.sub("_(?=.)", "_<wbr>", escape(name))
+    return f'<span class="owner">{escape(owner)}/</span><wbr>{escape(rest)}'
+
+
 def hub_address(name: str, revision: str | None, kind: str = "") -> str | None:
     """The Hub page of a repository that was measured there; None for a folder, a demo and anything that is no id.
 
@@ -50,11 +58,18 @@ def is_id(name: str) -> bool:
 def hub_link(name: str, revision: str | None, kind: str = "") -> str:
     """A name, linked where the Hub has it."""
     address = hub_address(name, revision, kind)
-    owner, slash, rest = name.partition("/")
-    shown = f'<span class="name"><span class="owner">{escape(owner)}/</span><wbr>{escape(rest)}</span>'
-    if not slash:
-        shown = f'<span class="name">{escape(name)}</span>'
+    shown = f'<span class="name">{breakable(name)}</span>'
     return f'<a href="{address}" target="_blank" rel="noopener">{shown}</a>' if address else shown
+
+
+def hub_mark(name: str, revision: str | None) -> str:
+    """A small link to the Hub's page of a checkpoint; empty for one that was not measured there."""
+    address = hub_address(name, revision)
+    if address is None:
+        return ""
+    return (
+        f' <a class="hub" href="{address}" target="_blank" rel="noopener" aria-label="{escape(name)} on the Hub">↗</a>'
+    )
 
 
 def view_link(query: str, content: str, *, label: str = "", css: str = "") -> str:
@@ -63,13 +78,23 @@ def view_link(query: str, content: str, *, label: str = "", css: str = "") -> st
     return f'<a data-view href="?{html.escape(query)}"{more}>{content}</a>'
 
 
-def sorting_header(name: str, title: str, css: str, order: str, query: Callable[[str], str]) -> str:
+def boxed_table(name: str, head: str, body: str, css: str = "board", caption: str = "") -> str:
+    """A table in a box that scrolls both ways under a header that stays; `head` and `body` are HTML."""
+    return (
+        f'<div class="sideways" tabindex="0" role="region" aria-label="{name}"><table class="{css}">'
+        f'<caption class="unseen">{caption or name}</caption><thead><tr>{head}</tr></thead>'
+        f"<tbody>{body}</tbody></table></div>"
+    )
+
+
+def sorting_header(name: str, title: str, css: str, order: str, query: Callable[[str], str], hint: str = "") -> str:
     """A column's header that sorts by it; `order` is the column that sorts now, "-" before it: the largest first."""
     sorted_by, down = order.removeprefix("-") == name, order.startswith("-")
     state = f' aria-sort="{"descending" if down else "ascending"}"' if sorted_by else ""
     mark = f'<span aria-hidden="true">{"▼" if down else "▲"}</span>' if sorted_by else ""
     link = view_link(query(turned(order, name)), f"{escape(title)}{mark}")
-    return f'<th scope="col" class="{css}"{state}>{link}</th>'
+    tip = f' title="{escape(hint)}"' if hint else ""
+    return f'<th scope="col" class="{css}"{state}{tip}>{link}</th>'
 
 
 def turned(order: str, column: str) -> str:

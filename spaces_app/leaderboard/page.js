@@ -25,6 +25,7 @@ window.emms = (() => {
     if (!address) return;
     const { query, title, replace } = JSON.parse(address);
     document.title = title;
+    document.getElementById("emms-first")?.remove(); // what was sent first; the page is here now
     const target = withKept(query);
     const now = window.location.search || window.location.pathname;
     if (target === now) return;
@@ -73,6 +74,33 @@ window.emms = (() => {
     restore();
   });
   window.addEventListener("popstate", restore);
+
+  // A picker filters its choices by what its field holds: typing replaces the choice of before.
+  let entered = null;
+  document.addEventListener("focusin", ({ target }) => {
+    entered = target.matches?.("#emms-bar input[role=combobox]") ? target : null;
+    entered?.select();
+  });
+  document.addEventListener("click", ({ target }) => {
+    if (target === entered) target.select(); // the click that entered the field has put the cursor somewhere
+    entered = null;
+  });
+
+  // Ticked checkpoints of a table become a link to their comparison.
+  document.addEventListener("change", (event) => {
+    if (!event.target.matches?.("input[data-compare]")) return;
+    const view = event.target.closest(".emms-view");
+    const ticked = [...view.querySelectorAll("input[data-compare]:checked")];
+    if (ticked.length > 5) event.target.checked = false;
+    const names = ticked.slice(0, 5).map((box) => box.dataset.compare);
+    const bar = view.querySelector(".compare");
+    const wanted = parameters();
+    for (const name of ["with", "checkpoint", "tab"]) wanted.delete(name);
+    names.forEach((name) => wanted.append("with", name));
+    bar.hidden = names.length < 2;
+    bar.firstChild.href = `?${wanted}`;
+    bar.firstChild.textContent = `Compare ${names.length} checkpoints`;
+  });
 
   return { sync, download, copy };
 })();

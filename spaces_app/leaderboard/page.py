@@ -43,18 +43,42 @@ _SYNC = "(address) => window.emms.sync(address)"
 # Events that are no endpoints, answered at once and without a veil over what is there.
 _QUIET: dict[str, Any] = {"show_progress": "hidden", "api_visibility": "private", "queue": False}
 
+_FRAME = (
+    "@media (max-width: 640px) { .gradio-container .main.fillable.app { padding: .5rem .75rem; } }"
+    ".dark { --color-accent: #2dd4bf !important; }"
+    "footer, footer button, footer a { color: var(--body-text-color) !important; }"
+)
+
 _EXPORTS = {"copy": "Copy table", "csv": "Download CSV", "json": "Download JSON"}
 
-_INTRODUCTION = (
-    "# Which checkpoint should I fine-tune?\n"
-    "Pretrained checkpoints, ranked for a dataset by EMMS and its controls, without fine-tuning any of them."
+_INTRODUCTION = "# Which checkpoint should I fine-tune?"
+# The system's fonts: Gradio's own has few letters in semibold. Colours of 4.5:1 or more on their grounds.
+THEME = gr.themes.Default(
+    primary_hue="teal",
+    font=["system-ui", "sans-serif"],
+    font_mono=["ui-monospace", "monospace"],
+    spacing_size="sm",
+).set(
+    button_primary_background_fill="*primary_700",
+    button_primary_background_fill_hover="*primary_800",
+    button_primary_background_fill_dark="*primary_700",
+    button_primary_background_fill_hover_dark="*primary_800",
+    button_primary_text_color="white",
+    button_primary_text_color_dark="white",
+    input_placeholder_color="*neutral_500",
+    input_placeholder_color_dark="*neutral_400",
+    color_accent="*primary_700",
+    body_text_color_subdued="*neutral_600",
+    body_text_color_subdued_dark="*neutral_300",
+    block_info_text_color="*neutral_600",
+    block_info_text_color_dark="*neutral_300",
 )
 
 
 def head() -> str:
-    """The page's head: the script that keeps the URL up to date."""
+    """The page's head: the script that keeps the URL up to date, and what css_paths cannot reach outside the page."""
     script = (HERE / "page.js").read_text(encoding="utf-8")
-    return f"<script>{script.replace('https://huggingface.co', HUB)}</script>"
+    return f"<script>{script.replace('https://huggingface.co', HUB)}</script><style>{_FRAME}</style>"
 
 
 @dataclass(frozen=True)
@@ -65,6 +89,7 @@ class Parts:
     tabs: gr.Tabs
     bar: gr.Column
     filters: gr.Accordion
+    answer: gr.HTML
     contents: dict[str, gr.HTML]
     command: gr.Code
     notice: gr.HTML
@@ -92,15 +117,16 @@ def build(store: Store, repo_id: str = "", *, sign_in: bool = False, every: floa
         every: seconds between two refreshes of the store.
     """
     with gr.Blocks(title="EMMS leaderboard", fill_width=True, analytics_enabled=False) as page:
-        gr.Markdown(_INTRODUCTION)
+        gr.Markdown(_INTRODUCTION, elem_id="emms-question")
         notice = gr.HTML(visible=False)
         with gr.Column() as bar:
             controls, filters = _selection_bar()
+            answer = gr.HTML(elem_id="emms-answer-first", padding=False, apply_default_css=False)
         with gr.Tabs(elem_id="emms-tabs") as tabs:
             filled = _tabs(controls, store, repo_id, sign_in)
         data = gr.HTML(apply_default_css=False)
         address = gr.Textbox(visible="hidden", elem_id="emms-address", label="address")
-        parts = Parts(controls, tabs, bar, filters, filled.contents, filled.command, notice, data, address)
+        parts = Parts(controls, tabs, bar, filters, answer, filled.contents, filled.command, notice, data, address)
         _wire(page, parts, filled.items, store, repo_id)
         gr.Timer(min(every, _NOTICE_SECONDS)).tick(
             lambda *shown: gr.skip() if (line := render.newer(*shown, store.snapshot)) is None else _notice(line),
@@ -116,10 +142,10 @@ def build(store: Store, repo_id: str = "", *, sign_in: bool = False, every: floa
 
 
 def _selection_bar() -> tuple[dict[str, gr.components.Component], gr.Accordion]:
-    with gr.Row():
-        task = gr.Dropdown([], label="Task", elem_id="emms-task", min_width=180)
-        ranking = gr.Dropdown([], label="Dataset", elem_id="emms-ranking", min_width=180, scale=2)
-        q = gr.Textbox(label="Search", placeholder="part of a checkpoint's name", elem_id="emms-q", min_width=160)
+    with gr.Row(elem_id="emms-bar"):
+        task = gr.Dropdown([], label="Task", elem_id="emms-task", min_width=140)
+        ranking = gr.Dropdown([], label="Dataset", elem_id="emms-ranking", min_width=140, scale=2)
+        q = gr.Textbox(label="Search", placeholder="part of a checkpoint's name", elem_id="emms-q", min_width=140)
     with gr.Accordion("Filters and columns", open=False, elem_id="emms-filters") as filters:
         with gr.Row():
             at_least = gr.Dropdown([("any", ""), *SIZES], value="", label="Parameters, at least", min_width=130)
@@ -169,7 +195,7 @@ def _tabs(controls: dict[str, gr.components.Component], store: Store, repo_id: s
 
 def _wire(page: gr.Blocks, parts: Parts, tab_items: dict[str, gr.Tab], store: Store, repo_id: str) -> None:
     inputs = [parts.address, *parts.controls.values()]
-    shown_in = [*parts.contents.values(), parts.command, parts.notice, parts.address]
+    shown_in = [parts.answer, *parts.contents.values(), parts.command, parts.notice, parts.address]
     around = [parts.bar, parts.filters]
 
     def restore(query: str) -> list[Any]:
@@ -182,22 +208,22 @@ def _wire(page: gr.Blocks, parts: Parts, tab_items: dict[str, gr.Tab], store: St
 
     def follow(control: str, address: str, *values: Any) -> list[Any]:
         """Shows what follows from a control that was changed. What doesn't change is not sent."""
-        before = replace(_query(address), rows=ROWS_AT_ONCE)
+        before = _whole(_query(address))
         view = _view(before, dict(zip(parts.controls, values, strict=True)))
         if getattr(view, control) == getattr(before, control):  # not the user's doing, but `restore`'s
-            return [gr.skip()] * (len(shown_in) + (control == "task"))
+            return [gr.skip()] * (len(shown_in) + 2 * (control == "task"))
         if control != "task":
             return _contents(parts, render.show(view, store.snapshot))
         snapshot = store.snapshot
-        shown = render.show(replace(view, ranking=""), snapshot)
-        return [*_contents(parts, shown), _ranking_choices(shown, snapshot)]
+        shown = render.show(replace(view, ranking="", q=""), snapshot)  # names of one task are not those of another
+        return [*_contents(parts, shown), _ranking_choices(shown, snapshot), ""]
 
     def turn(tab: str, address: str, *values: Any) -> list[Any]:
         """Shows a tab that was opened."""
         before = _query(address)
         if tab == before.tab:  # opened by `restore`, which has filled it
             return [gr.skip()] * (len(shown_in) + len(around))
-        view = replace(_view(before, dict(zip(parts.controls, values, strict=True))), tab=tab, rows=ROWS_AT_ONCE)
+        view = replace(_view(_whole(before), dict(zip(parts.controls, values, strict=True))), tab=tab)
         return [*_contents(parts, render.show(view, store.snapshot)), *_around(view)]
 
     def on(event: Callable[..., Any], answer: Callable[..., Any], inputs: Any, outputs: Any, **more: Any) -> None:
@@ -205,7 +231,7 @@ def _wire(page: gr.Blocks, parts: Parts, tab_items: dict[str, gr.Tab], store: St
         done.then(None, parts.address, None, js=_SYNC, **_QUIET)
 
     for name, component in parts.controls.items():
-        more = [parts.controls["ranking"]] if name == "task" else []
+        more = [parts.controls["ranking"], parts.controls["q"]] if name == "task" else []
         # A Textbox has an input event only where a key has made a letter: not of deleting, cutting and pasting.
         event = component.change if isinstance(component, gr.Textbox) else component.input  # type: ignore[attr-defined]
         on(event, partial(follow, name), inputs, [*shown_in, *more], trigger_mode="always_last")
@@ -246,6 +272,11 @@ def _query(address: str) -> View:
     return from_query(json.loads(address)["query"]) if address else View()
 
 
+def _whole(view: View) -> View:
+    """The view of the whole ranking from its start."""
+    return replace(view, rows=ROWS_AT_ONCE, checkpoint="", compare=())
+
+
 def _view(before: View, values: dict[str, Any]) -> View:
     """The view that the controls show; what is no control (order, tab) is as before."""
     made = {name: tuple(value) if isinstance(value, list) else (value or "").strip() for name, value in values.items()}
@@ -254,12 +285,12 @@ def _view(before: View, values: dict[str, Any]) -> View:
 
 
 def _contents(parts: Parts, shown: render.Shown) -> list[Any]:
-    """The content of the tab that is open, the command, the notice and the address."""
+    """The answer, the content of the tab that is open, the command, the notice and the address."""
     contents = [shown.content if name == shown.view.tab else gr.skip() for name in parts.contents]
     command = gr.skip()
     if shown.view.tab == "choose":
         command = gr.update(value=shown.command, visible=bool(shown.command))
-    return [*contents, command, _notice(shown.notice), shown.address]
+    return [shown.answer, *contents, command, _notice(shown.notice), shown.address]
 
 
 def _around(view: View) -> list[Any]:

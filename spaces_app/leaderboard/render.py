@@ -7,9 +7,9 @@ import json
 from dataclasses import dataclass
 
 from hf_emms.formatting import pluralize
-from leaderboard import across, cost, markup, shortlist, table
+from leaderboard import across, checkpoint, compare, cost, markup, shortlist, table
 from leaderboard.markup import escape
-from leaderboard.selection import View, resolved, title, to_query
+from leaderboard.selection import WITHOUT_SELECTION, View, resolved, title, to_query
 from leaderboard.store import Entry, Snapshot
 
 _SHOWN_PROBLEMS = 20
@@ -23,6 +23,7 @@ class Shown:
     Attributes:
         view: as it could be shown.
         entry: the ranking, if there is one.
+        answer: HTML of the answer to the page's question; empty where there is none.
         content: HTML of the view's tab.
         command: for the tab that has one.
         notice: HTML of what should be known first; empty if nothing.
@@ -31,6 +32,7 @@ class Shown:
 
     view: View
     entry: Entry | None
+    answer: str
     content: str
     command: str
     notice: str
@@ -47,9 +49,14 @@ def show(wanted: View, snapshot: Snapshot, *, replaces: bool = False) -> Shown:
         "replace": replaces,
         "version": snapshot.version,
     }
-    return Shown(
-        view, entry, f'<div class="emms-view">{content}</div>', command, _notice(view, entry), json.dumps(address)
-    )
+    answer = ""
+    if entry is not None and view.tab not in ("across", "choose", *WITHOUT_SELECTION) and not view.checkpoint:
+        answer = _framed(table.answered(view, entry.ranking, snapshot))
+    return Shown(view, entry, answer, _framed(content), command, _notice(view, entry), json.dumps(address))
+
+
+def _framed(content: str) -> str:
+    return f'<div class="emms-view">{content}</div>'
 
 
 def newer(address: str, notice: str | None, snapshot: Snapshot) -> str | None:
@@ -84,7 +91,7 @@ def about_the_data(snapshot: Snapshot, repo_id: str) -> str:
 
 
 def _content(view: View, entry: Entry | None, snapshot: Snapshot) -> tuple[str, str]:
-    if view.tab in ("submit", "about"):
+    if view.tab in WITHOUT_SELECTION:
         return "", ""
     if not snapshot.entries:
         return f'<p class="empty">{_nothing(snapshot)}</p>', ""
@@ -94,6 +101,10 @@ def _content(view: View, entry: Entry | None, snapshot: Snapshot) -> tuple[str, 
         return shortlist.answer(view, snapshot)
     if entry is None:
         return '<p class="empty">Pick a task and a dataset above.</p>', ""
+    if view.checkpoint:
+        return checkpoint.page(view, snapshot), ""
+    if view.compare:
+        return compare.page(view, entry.ranking, snapshot), ""
     draw = cost.plot if view.tab == "cost" else table.table
     return draw(view, entry.ranking, snapshot), ""
 

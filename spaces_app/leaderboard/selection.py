@@ -16,6 +16,7 @@ TABS = {
     "about": "About",
 }
 WITHOUT_SELECTION = ("submit", "about")
+FILTERS = ("q", "at_least", "at_most", "library", "licence")
 
 SIZES = {
     "100k": 100_000,
@@ -31,8 +32,8 @@ SIZES = {
 
 # Columns that can be chosen, with their titles; rank, checkpoint and the score that orders are always there.
 COLUMNS = {
-    "other": "Other scores",
     "r2": "R²",
+    "other": "Other scores",
     "parameters": "Params",
     "downloads": "Downloads",
     "library": "Library",
@@ -43,7 +44,7 @@ COLUMNS = {
     "architecture": "Architecture",
     "revision": "Revision",
 }
-DEFAULT_COLUMNS = ("other", "parameters", "downloads", "licence", "seconds", "revision")
+DEFAULT_COLUMNS = ("r2", "other", "parameters", "downloads", "licence", "seconds", "revision")
 SORTS = ("rank", "checkpoint", "emms_knn", "emms", "logme", "knn", *(name for name in COLUMNS if name != "other"))
 # What Across datasets sorts by, with titles.
 ORDERS = {"checkpoint": "Checkpoint", "wins": "Wins", "rankings": "Rankings"}
@@ -61,6 +62,8 @@ class View:
         tab: of TABS.
         task: the Hub's task id.
         ranking: id of an entry.
+        checkpoint: whose page is shown in place of the ranking.
+        compare: checkpoints that are shown side by side in place of the ranking.
         q: words that a checkpoint's name must contain.
         at_least: of SIZES.
         at_most: of SIZES.
@@ -78,6 +81,8 @@ class View:
     tab: str = "rankings"
     task: str = ""
     ranking: str = ""
+    checkpoint: str = ""
+    compare: tuple[str, ...] = ()
     q: str = ""
     at_least: str = ""
     at_most: str = ""
@@ -92,8 +97,8 @@ class View:
     own: str = ""
 
 
-_NAMES = {"at_least": "min", "at_most": "max", "licence": "license", "own": "data"}
-_LISTS = ("library", "licence")
+_NAMES = {"at_least": "min", "at_most": "max", "licence": "license", "own": "data", "compare": "with"}
+_LISTS = ("library", "licence", "compare")
 
 
 def to_query(view: View) -> str:
@@ -128,6 +133,8 @@ def from_query(query: str) -> View:
         tab=one_of("tab", TABS),
         task=text("task"),
         ranking=text("ranking"),
+        checkpoint=text("checkpoint"),
+        compare=tuple(dict.fromkeys(given.get("with", []))),
         q=text("q")[:_LONGEST_TEXT],
         at_least=one_of("at_least", SIZES),
         at_most=one_of("at_most", SIZES),
@@ -158,6 +165,17 @@ def resolved(view: View, snapshot: Snapshot) -> tuple[View, Entry | None]:
     return (replace(view, task=entry.ranking.task, ranking=entry.id), entry) if entry else (view, None)
 
 
+def is_filtered(view: View) -> bool:
+    """Whether a filter limits what is shown."""
+    return any(getattr(view, name) for name in FILTERS)
+
+
+def without_filters(view: View) -> View:
+    """The same view of all checkpoints."""
+    usual = View()
+    return replace(view, **{name: getattr(usual, name) for name in FILTERS})
+
+
 def label(entry: Entry, snapshot: Snapshot) -> str:
     """What a ranking is called among those of its task."""
     ranking = entry.ranking
@@ -170,11 +188,12 @@ def label(entry: Entry, snapshot: Snapshot) -> str:
 
 def title(view: View, entry: Entry | None) -> str:
     """The page's title: what is shown."""
+    dataset = entry.ranking.dataset if entry else "no such ranking"
     parts = {
-        "rankings": entry.ranking.dataset if entry else "no such ranking",
+        "rankings": view.checkpoint or " or ".join(view.compare) or dataset,
         "across": "all tasks" if view.scope == "all" else view.task,
         "choose": view.task + (f", up to {view.at_most}" if view.at_most else ""),
-        "cost": entry.ranking.dataset if entry else "no such ranking",
+        "cost": dataset,
     }
     where = parts.get(view.tab, "")
     searched = f" · “{view.q}”" if view.q and view.tab not in WITHOUT_SELECTION else ""

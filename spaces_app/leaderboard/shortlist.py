@@ -92,10 +92,9 @@ def answer(view: View, snapshot: Snapshot) -> tuple[str, str]:
     head = "".join(f'<th scope="col" class="{css}">{title}</th>' for css, title in _HEADS)
     return (
         f"<h2>A shortlist for {escape(view.task)}</h2>"
-        '<div class="sideways" tabindex="0" role="region" aria-label="Shortlist"><table class="board plain">'
-        f'<caption class="unseen">Shortlist</caption><thead><tr>{head}</tr></thead><tbody>{rows}</tbody></table></div>'
-        '<p class="small">Wins: how often it would be ranked above an average checkpoint of this task\'s rankings; the '
-        "fewer of them have it, the nearer to 50 %. They are of <em>other people's</em> datasets: the command "
+        + markup.boxed_table("Shortlist", head, rows, "board plain")
+        + '<p class="small">Wins: how often it would be ranked above an average checkpoint of these rankings; a '
+        "checkpoint that few of them have stays near 50 %. They are of <em>other people's</em> datasets: the command "
         "below ranks the shortlist on yours.</p>"
     ), command(view, found)
 

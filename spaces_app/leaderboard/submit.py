@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -43,10 +44,14 @@ def checked(content: bytes | str) -> Checked:
     if not data.strip():
         raise SubmissionError("there is nothing in it: choose a file or paste a ranking")
     if len(data) > MAX_BYTES:
-        raise SubmissionError(f"it has {len(data) / 1e6:.1f} MB; at most {MAX_BYTES / 1e6:.0f} MB are taken")
+        raise SubmissionError(f"it has more than the {MAX_BYTES / 1e6:.0f} MB that are taken")
     try:
         ranking = Ranking.from_json(data)
     except EmmsError as error:
+        if found := re.search(rb"[:\[,]\s*(NaN|-?Infinity)\b", data):
+            raise SubmissionError(
+                f"it holds {found[1].decode()}, which is no number: a checkpoint without a score is a row with an error"
+            ) from error
         raise SubmissionError(error.message) from error
     if len(ranking.rows) > MAX_ROWS:
         raise SubmissionError(f"it has {len(ranking.rows):,} checkpoints; at most {MAX_ROWS:,} are taken")
@@ -135,7 +140,7 @@ def _published(api: HfApi, repo_id: str, path: str, revision: str | None) -> Ran
 
 def _result(row: Row) -> Row:
     """A row without what depends on other rows and on the run."""
-    return msgspec.structs.replace(row, rank=None, tied=False, seconds=Seconds(), cached="none")
+    return msgspec.structs.replace(row, rank=None, tied=False, seconds=Seconds(), cached="none", downloads=None)
 
 
 def _remarks(ranking: Ranking) -> tuple[str, ...]:

@@ -28,7 +28,9 @@ def submit_tab(store: Store, repo_id: str, sign_in: bool) -> None:
     )
     with gr.Row():
         file = gr.File(label="Ranking file", file_types=[".json"], type="binary", height=180, elem_id="emms-file")
-        pasted = gr.Textbox(label="or its content", lines=7, max_lines=7, max_length=MAX_BYTES, elem_id="emms-pasted")
+        pasted = gr.Textbox(
+            label="or its content", lines=7, max_lines=7, max_length=MAX_BYTES + 1, elem_id="emms-pasted"
+        )
     with gr.Row():
         check = gr.Button("Check", variant="primary", elem_id="emms-check")
         if sign_in and repo_id:

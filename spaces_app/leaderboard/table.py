@@ -4,27 +4,42 @@ from __future__ import annotations
 
 import csv
 import io
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 
 import msgspec
 
 from hf_emms.formatting import MISSING, format_count
-from hf_emms.ranking import Ranking, Score, is_commit
-from hf_emms.views import number, rank_of, settings_text, title_of
+from hf_emms.ranking import Ranking, Score, is_commit, ranked
+from hf_emms.views import answer, number, rank_of, settings_text, title_of
 from leaderboard import markup
+from leaderboard.compare import checkpoint_link
 from leaderboard.lines import Line, in_order, lines, matching, r2, record, value
 from leaderboard.markup import escape
-from leaderboard.selection import COLUMNS, ROWS_AT_ONCE, SORTS, View, to_query
+from leaderboard.selection import (
+    COLUMNS,
+    DEFAULT_COLUMNS,
+    ROWS_AT_ONCE,
+    SORTS,
+    View,
+    is_filtered,
+    to_query,
+    without_filters,
+)
 from leaderboard.store import Snapshot
 
 Cell = Callable[[Line], str]
 
 CAVEAT = (
     "Higher is better <strong>within this table only</strong>: a score depends on the dataset, the sample, the seed "
-    "and the label encoders. Ranks with = are shared: their difference is within the noise of the folds. ± is one "
-    "standard error."
+    "and the label encoders. A line divides bands: checkpoints of one rank (=) cannot be told apart from the best of "
+    "their band, the difference is within the noise of the folds. ± is one standard error."
 )
+_HINTS = {
+    "r2": "R²: how much of the label embeddings' variance held-out rows explain; 1 is all of it, 0 none",
+    "rank": "1 + the number of checkpoints in better bands",
+    "seconds": "wall time of features and estimators",
+}
 
 
 def chosen(view: View, ranking: Ranking, snapshot: Snapshot) -> list[Line]:
@@ -35,23 +50,36 @@ def chosen(view: View, ranking: Ranking, snapshot: Snapshot) -> list[Line]:
 def table(view: View, ranking: Ranking, snapshot: Snapshot) -> str:
     """The table with its caption and what should be known about it."""
     found = chosen(view, ranking, snapshot)
-    columns = _columns(view, ranking)
+    columns = _columns(view, ranking, found)
     first = ranking.estimators[0]
     head = "".join(_header(name, title, css, view) for name, title, css, _ in columns)
-    body = "".join(_row(line, columns) for line in found[: view.rows])
+    body = "".join(_rows(found[: view.rows], columns, banded=view.sort == "rank"))
     if not found:
         body = f'<tr><td class="empty" colspan="{len(columns)}">No checkpoint passes these filters.</td></tr>'
+    caption = f"Checkpoints for {escape(ranking.dataset)}, {escape(ranking.task)}, ranked by {escape(title_of(first))}"
     return (
-        f'{described(ranking)}<div class="sideways" tabindex="0" role="region" aria-label="Ranking">'
-        f'<table class="board"><caption class="unseen">Checkpoints for {escape(ranking.dataset)}, '
-        f"{escape(ranking.task)}, ranked by {escape(title_of(first))}</caption>"
-        f"<thead><tr>{head}</tr></thead><tbody>{body}</tbody></table></div>"
+        described(ranking)
+        + markup.boxed_table("Ranking", head, body, caption=caption)
+        + '<p class="compare" hidden><a data-view data-compare-link href="?">Compare</a></p>'
         f'<p class="small" role="status">{_counted(found, view, ranking)}</p><p class="small">{CAVEAT}</p>'
     )
 
 
+def answered(view: View, ranking: Ranking, snapshot: Snapshot) -> str:
+    """Which checkpoint to fine-tune, of those that pass the filters; and how many pass, if there are filters."""
+    if not is_filtered(view):
+        return f'<p class="answer">{escape(answer(ranking))}</p>'
+    rows = [line.row for line in matching(lines(ranking, snapshot), view)]
+    clear = markup.view_link(to_query(without_filters(view)), "clear filters")
+    count = f"{len(rows):,} of {len(ranking.rows):,} checkpoints pass the filters ({clear})."
+    if not rows:
+        return f'<p class="answer">{count}</p>'
+    some = msgspec.structs.replace(ranking, rows=ranked(rows, ranking.estimators[0]))
+    return f'<p class="answer">{escape(answer(some))}</p><p class="small">{count}</p>'
+
+
 def described(ranking: Ranking) -> str:
-    """What was measured, in one paragraph."""
+    """What was measured: one line, and the rest on request."""
     dataset = markup.hub_link(ranking.dataset_id, ranking.dataset_revision, "datasets/")
     encoders = [markup.hub_link(encoder.id, encoder.revision) for encoder in ranking.encoders if encoder.revision]
     numbers = [escape(encoder.id.removesuffix(" (numbers)")) for encoder in ranking.encoders if not encoder.revision]
@@ -59,11 +87,11 @@ def described(ranking: Ranking) -> str:
     labels = " · ".join(f"{what} {', '.join(names)}" for what, names in parts if names)
     config = f"{escape(ranking.config)}, " if ranking.config else ""
     return (
-        f"<h2>{escape(ranking.dataset)}</h2>"
-        f'<p class="small">{dataset}, {config}split {escape(ranking.split)} at '
-        f"<code>{escape(ranking.dataset_revision[:12] or MISSING)}</code> · {ranking.n:,} rows · "
-        f"{ranking.n_labels:,} label texts · {labels} · {escape(ranking.created[:10])}</p>"
-        f'<p class="small">settings: {escape(settings_text(ranking))}</p>'
+        f'<details class="small"><summary><strong>{escape(ranking.dataset)}</strong>: {ranking.n:,} rows of '
+        f"{config}split {escape(ranking.split)} · {escape(ranking.created[:10])}</summary>"
+        f"<p>{dataset} at <code>{escape(ranking.dataset_revision[:12] or MISSING)}</code> · "
+        f"{ranking.n_inputs:,} inputs · {ranking.n_labels:,} label texts · {labels}</p>"
+        f"<p>settings: {escape(settings_text(ranking))}</p></details>"
     )
 
 
@@ -90,12 +118,12 @@ def _harmless(cell: object) -> object:
     return "" if cell is None else cell
 
 
-def _columns(view: View, ranking: Ranking) -> list[tuple[str, str, str, Cell]]:
-    """Name, title, CSS class and content of the columns that are shown."""
+def _columns(view: View, ranking: Ranking, found: Sequence[Line]) -> list[tuple[str, str, str, Cell]]:
+    """Name, title, CSS class and content of the columns that are shown; of the usual ones those that have a value."""
     first, *others = ranking.estimators
     best = min((row.rank for row in ranking.rows if row.rank is not None), default=None)
     columns: list[tuple[str, str, str, Cell]] = [
-        ("rank", "Rank", "number place", lambda line: rank_of(line.row)),
+        ("rank", "Rank", "number place", _rank),
         ("checkpoint", "Checkpoint", "checkpoint", _checkpoint),
         (first, title_of(first), "score", _bar(ranking, first, best)),
     ]
@@ -111,33 +139,61 @@ def _columns(view: View, ranking: Ranking) -> list[tuple[str, str, str, Cell]]:
         "architecture": ("text", lambda line: escape(line.row.architecture or MISSING)),
         "revision": ("text", _revision),
     }
-    if "other" in view.columns:
-        columns += [(name, title_of(name), "number", _plain_score(name)) for name in others]
     # The heading has the number of rows, but for those that a race stopped earlier.
     raced = "n" not in view.columns and any(row.n is not None for row in ranking.rows)
     shown = (*view.columns, "n") if raced else view.columns
-    return columns + [(name, COLUMNS[name], *cells[name]) for name in shown if name in cells]
+    for name in shown:
+        if name == "other":
+            columns += [(other, title_of(other), "number", _plain_score(other)) for other in others]
+        elif name == "n" or view.columns != DEFAULT_COLUMNS or any(value(line, name) is not None for line in found):
+            columns.append((name, COLUMNS[name], *cells[name]))
+    return columns
 
 
 def _header(name: str, title: str, css: str, view: View) -> str:
     if name not in SORTS or name == "n":
         return f'<th scope="col" class="{css}">{escape(title)}</th>'
-    return markup.sorting_header(name, title, css, view.sort, lambda sort: to_query(replace(view, sort=sort)))
+    return markup.sorting_header(
+        name, title, css, view.sort, lambda sort: to_query(replace(view, sort=sort)), _HINTS.get(name, "")
+    )
 
 
-def _row(line: Line, columns: Sequence[tuple[str, str, str, Cell]]) -> str:
+def _rows(found: Sequence[Line], columns: Sequence[tuple[str, str, str, Cell]], *, banded: bool) -> Iterator[str]:
+    """The rows; with `banded` the first of each band is marked."""
+    above = None
+    for line in found:
+        starts = banded and above is not None and line.row.rank != above
+        above = line.row.rank
+        yield _row(line, columns, "band" if starts else "")
+
+
+def _row(line: Line, columns: Sequence[tuple[str, str, str, Cell]], css: str) -> str:
     cells = "".join(
         f'<th scope="row" class="{css}">{cell(line)}</th>'
         if name == "checkpoint"
         else f'<td class="{css}">{cell(line)}</td>'
         for name, _, css, cell in columns
     )
-    return f"<tr{' class=failed' if line.row.error is not None else ''}>{cells}</tr>"
+    css = "failed" if line.row.error is not None else css
+    return f'<tr class="{css}">{cells}</tr>' if css else f"<tr>{cells}</tr>"
 
 
 def _checkpoint(line: Line) -> str:
-    link = markup.hub_link(line.row.checkpoint, line.row.revision)
-    return f'{link}<div class="problem">failed: {escape(line.row.error)}</div>' if line.row.error is not None else link
+    row = line.row
+    page = checkpoint_link(row.checkpoint, f'<span class="name">{markup.breakable(row.checkpoint)}</span>')
+    if row.error is not None:
+        return f'{page}<div class="problem">failed: {escape(row.error)}</div>'
+    return f"{page}{markup.hub_mark(row.checkpoint, row.revision)}"
+
+
+def _rank(line: Line) -> str:
+    """The rank, and a box to compare the checkpoint with others."""
+    if line.row.rank is None:
+        return rank_of(line.row)
+    name = escape(line.row.checkpoint)
+    return f'<label><input type="checkbox" class="tick" data-compare="{name}" aria-label="compare {name}">' + (
+        f"{rank_of(line.row)}</label>"
+    )
 
 
 def _revision(line: Line) -> str:

@@ -10,6 +10,7 @@ from typing import Any
 import msgspec
 import pytest
 
+from hf_emms.atomic_files import write_atomic
 from hf_emms.ranking import Ranking, Row, Score, Seconds, ranked
 from tests import ROOT
 from tests.helpers.rankings import emms_score, example
@@ -36,9 +37,7 @@ class Running:
 
 
 def write(folder: Path, name: str, ranking: Ranking) -> None:
-    path = folder / f"{name}.json"
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text(ranking.to_json(), encoding="utf-8")
+    write_atomic(folder / f"{name}.json", ranking.to_json())
 
 
 def scored(checkpoint: str, score: float, parameters: int, seconds: float = 1.0, commit: str = "a") -> Row:

@@ -13,7 +13,7 @@ from hf_emms.ranking import Ranking
 from tests.hub import Hub
 from tests.hub.fixtures import client_environment
 
-README = b"\xef\xbb\xbf---\r\nlanguage: no # Norwegian\r\n---\r\n# A card\r\n"
+README = b"\xef\xbb\xbf---\r\nlanguage: no # Norwegian\r\nlicense: mit\r\n---\r\n# A card\r\n"
 CHECKPOINTS = ("zoo/resnet-distilled", "zoo/regnet-random")
 
 
@@ -61,6 +61,7 @@ def test_rank_propose_update_publish_pull(zoo: Hub, tmp_path: Path) -> None:
     proposed = zoo.store.read(id, "README.md", revision="refs/pr/1")
     assert proposed.startswith(README)
     assert f"**{first.row(id).rank}** of 2".encode() in proposed
+    assert (first.row(id).license, first.row(id).library, first.row(id).downloads) == ("mit", "transformers", 0)
     assert first.row(id).revision == zoo.store.repo(id).refs["refs/heads/main"]
 
     second = rank(1, "second.json")

@@ -44,6 +44,10 @@ def test_rankings_are_listed_and_given(client):
         api_name="/get_ranking",
     )
     assert best["matching"] == 2
+    assert best["answer"].startswith("org/best and org/close cannot be told apart")
+    second = client.predict(ranking="image/beans", limit=1, offset=1, api_name="/get_ranking")
+    assert [row["checkpoint"] for row in second["rows"]] == ["org/close"]
+    assert len(client.predict(limit=1, offset=1, api_name="/list_rankings")) == 1
     assert [row["checkpoint"] for row in best["rows"]] == ["org/best"]
     assert best["rows"][0]["emms"] == example().row("org/best").scores["emms"].value
 
@@ -101,8 +105,8 @@ def test_an_agent_asks_over_mcp(space):
     assert "which pretrained checkpoint should I fine-tune" in tools[name].description
     assert "100M" in json.dumps(tools[name].inputSchema)
     assert not answer.isError
-    assert "org/best" in answer.content[0].text
-    assert "org/close" not in answer.content[0].text
+    found = json.loads(answer.content[0].text)  # not Python's repr
+    assert [one["checkpoint"] for one in found["checkpoints"]] == ["org/best", "org/worse", "org/small"]
 
 
 def alone(coroutine):

@@ -28,7 +28,7 @@ from tests.helpers.space import HOSTILE, SPACE, of_rows, scored, snapshot_of, wr
 
 def test_numbers_are_not_called_a_label_encoder():
     text = table.described(example(encoders=(Encoder("box (numbers)", ""),)))
-    assert "· labels as numbers: box ·" in text
+    assert "· labels as numbers: box<" in text
     assert "encoder" not in text
 
 
@@ -155,6 +155,8 @@ VIEWS = st.builds(
     tab=st.sampled_from(list(selection.TABS)),
     task=TEXT,
     ranking=TEXT,
+    checkpoint=TEXT,
+    compare=st.lists(TEXT, unique=True, max_size=3).map(tuple),
     q=TEXT,
     at_least=st.sampled_from(["", *selection.SIZES]),
     at_most=st.sampled_from(["", *selection.SIZES]),

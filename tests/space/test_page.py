@@ -5,12 +5,15 @@ from __future__ import annotations
 import csv
 import io
 import re
+import urllib.request
 
 import pytest
+from leaderboard.checks import recomputed
 
 from hf_emms.ranking import Ranking
 from tests.helpers.rankings import example
 from tests.helpers.space import HOSTILE, of_rows, scored, write
+from tests.helpers.waiting import eventually
 
 ANYTHING = re.compile(".*")
 BEANS = "task=image-classification&ranking=image%2Fbeans"
@@ -22,14 +25,14 @@ def show(space, open_page):
 
     def shown(query="", **options):
         page = open_page(f"{space.url}/?{query}", **options)
-        settle(page, "document.title.includes(' · ')")
+        settle(page, "document.title.includes(' · ') && !document.getElementById('emms-first')")
         return page
 
     return shown
 
 
 def checkpoints(page):
-    return page.locator("table.board:visible tbody th")
+    return page.locator("table.board:visible tbody th .name")
 
 
 def expect(locator):
@@ -47,7 +50,7 @@ def choose(page, label, option):
     page.get_by_role("option", name=option, exact=True).click()
 
 
-def ranked_beans():
+def ranked_beans(mark="↗"):
     return [row.checkpoint for row in example().rows]
 
 
@@ -67,9 +70,111 @@ def test_a_ranking_shows_ties_errors_failures_and_what_is_missing(show):
     expect(rows.nth(0)).to_contain_text("± 0.0058")
     expect(rows.nth(3)).to_contain_text("failed: the weights are truncated")
     expect(rows.nth(0).locator(".bar.best b")).to_have_count(1)
-    expect(rows.nth(0)).to_contain_text("–")
-    expect(rows.nth(0).locator("th a")).to_have_attribute("href", "https://huggingface.co/org/best")
+    expect(rows.nth(2)).to_contain_text("–")
+    expect(rows.nth(0).locator("th a.hub")).to_have_attribute("href", "https://huggingface.co/org/best")
+    expect(rows.nth(0).locator("th a").first).to_have_attribute("href", "?checkpoint=org%2Fbest")
     settle(page, "document.title.includes('beans · Rankings')")
+
+
+def test_the_answer_is_on_top_and_follows_the_filters(show):
+    page = show(BEANS)
+    answer = page.locator(".answer")
+    expect(answer).to_have_text(
+        "org/best and org/close cannot be told apart; org/best (309k parameters) is the smallest."
+    )
+    assert answer.bounding_box()["y"] < page.locator("table.board:visible").bounding_box()["y"] < 500
+    page.get_by_label("Search").fill("worse")
+    expect(answer).to_have_text("Only org/worse (85.0M parameters) has a score.")
+    page.get_by_role("link", name="clear filters").click()
+    expect(checkpoints(page)).to_have_count(4)
+    expect(page.get_by_label("Search")).to_have_value("")
+    settle(page, "!location.search.includes('q=')")
+
+
+def test_the_header_of_a_long_table_stays_in_view(show, space):
+    rows = [scored(f"org/long-{number:03}", -number / 1000, 1000 + number) for number in range(1, 151)]
+    write(space.results, "image/long", of_rows("long", *rows))
+    write(space.results, "image/long2", of_rows("long2", *rows))
+    page = show(BEANS)
+    eventually(lambda: offers(page, "long2"))
+    for tab in ("rankings", "across"):
+        page = show(f"task=image-classification&ranking=image%2Flong&tab={tab}")
+        page.locator("table.board:visible").hover()
+        page.mouse.wheel(0, 3000)
+        settle(page, "document.querySelector('.sideways:has(tbody tr:nth-child(60))').scrollTop > 2000")
+        settle(
+            page,
+            "(([head, box]) => head.top >= box.top - 1 && head.bottom <= innerHeight && head.top >= 0)"
+            "(['.sideways thead th', '.sideways'].map(one => [...document.querySelectorAll(one)]"
+            ".find(e => e.offsetParent).getBoundingClientRect()))",
+        )
+    for name in ("long", "long2"):
+        (space.results / "image" / f"{name}.json").unlink()
+
+
+def offers(page, dataset):
+    """Whether a page that is loaded now has a dataset among its choices."""
+    page.reload()
+    settle(page, "document.title.includes(' · ') && !document.getElementById('emms-first')")
+    page.get_by_label("Dataset", exact=True).click()
+    return page.get_by_role("option", name=dataset, exact=True).count() == 1
+
+
+def test_typing_in_a_picker_searches_all_its_choices(show):
+    page = show(BEANS)
+    field = page.get_by_label("Dataset", exact=True)
+    field.click()
+    field.press_sequentially("fo")
+    expect(page.get_by_role("option")).to_contain_text(["food"])
+    field.press("Enter")
+    settle(page, "document.title.startsWith('food')")
+
+
+def test_another_task_forgets_the_words_of_the_search(show):
+    page = show(f"{BEANS}&q=best")
+    choose(page, "Task", "text-classification")
+    expect(checkpoints(page)).to_contain_text(["org/bert"])
+    expect(page.get_by_label("Search")).to_have_value("")
+    settle(page, "!location.search.includes('q=')")
+
+
+def test_ticked_checkpoints_are_compared(show):
+    page = show(BEANS)
+    page.get_by_label("compare org/best").check()
+    page.get_by_label("compare org/worse").check()
+    page.get_by_role("link", name="Compare 2 checkpoints").click()
+    pairs = page.get_by_role("region", name="Pairs")
+    expect(pairs).to_contain_text("yes")
+    settle(page, "location.search.includes('with=org%2Fbest&with=org%2Fworse')")
+    again = show(page.url.partition("?")[2])
+    expect(again.get_by_role("region", name="Pairs")).to_contain_text("yes")
+    again.get_by_role("link", name="details").first.click()
+    settle(again, "location.search.includes('checkpoint=org%2Fbest')")
+    expect(again.get_by_role("region", name="Its rankings")).to_contain_text("food")
+    again.get_by_role("link", name="beans", exact=True).click()
+    expect(checkpoints(again)).to_have_count(4)
+
+
+def test_the_first_html_holds_the_answer_the_rows_and_the_words_of_link_previews(space):
+    with urllib.request.urlopen(f"{space.url}/?{BEANS}") as answer:
+        html = answer.read().decode()
+    assert html.count("og:title") == 1
+    assert '<meta property="og:title" content="beans · Rankings · EMMS leaderboard">' in html
+    assert 'og:description" content="org/best and org/close cannot be told apart' in html
+    assert html.index("org/broken") < html.index("<gradio-app")
+    with urllib.request.urlopen(f"{space.url}/?q=%3Cimg%20src%3Dx%3E%22&ranking=hostile") as answer:
+        first = answer.read().decode().partition("<gradio-app")[0]
+    assert "<img" not in first.partition("emms-first")[2]
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+@pytest.mark.parametrize("query", ["tab=rankings", "tab=across", "tab=choose", "tab=cost", "tab=submit", "tab=about"])
+def test_axe_finds_nothing_to_complain_about(show, query, scheme):
+    axe = pytest.importorskip("axe_playwright_python.sync_playwright", reason="axe is not installed")
+    page = show(f"{BEANS}&{query}&__theme={scheme}")
+    settle(page, "!document.getElementById('emms-first')")
+    found = axe.Axe().run(page, options={"runOnly": ["wcag2a", "wcag2aa"]}).response["violations"]
+    assert not [(one["id"], one["nodes"][0]["target"], one["nodes"][0]["failureSummary"]) for one in found]
 
 
 def test_search_filter_and_sort_live_in_the_address(show):
@@ -136,7 +241,7 @@ def test_downloads_hold_what_is_shown(show):
     with page.expect_download() as caught:
         page.get_by_role("button", name="Download CSV").click()
     rows = list(csv.DictReader(io.StringIO(caught.value.path().read_text())))
-    expected = {row.checkpoint: row for row in example().rows}
+    expected = {row.checkpoint: row for row in recomputed(example()).rows}
     assert [row["checkpoint"] for row in rows] == ["org/worse", "org/best"]
     assert float(rows[0]["emms"]) == expected["org/worse"].scores["emms"].value
     assert float(rows[1]["emms_stderr"]) == expected["org/best"].scores["emms"].stderr

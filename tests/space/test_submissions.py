@@ -81,7 +81,7 @@ def first_rows(**changes):
 BAD = {
     "nothing": (" ", "nothing in it"),
     "no ranking": ("[]", "this is not a ranking: the file should be an object"),
-    "too large": ("x" * (submit.MAX_BYTES + 1), "at most 3 MB"),
+    "too large": ("x" * (submit.MAX_BYTES + 1), "more than the 3 MB"),
     "too long a name": (changed(dataset="x" * 300), "dataset should have 1 to 200"),
     "a time": (changed(created="yesterday"), "created should be a time"),
     "twice": (changed(rows=json.loads(example().to_json())["rows"][:1] * 2), "in the list twice"),
@@ -100,6 +100,8 @@ BAD = {
     "no id": (first_rows(checkpoint="org/../name"), "is no id of the Hub"),
     "no dataset": (changed(dataset_id="a b/c"), "dataset_id has a commit of the Hub, but is no id"),
     "the future": (changed(created="2999-01-01T00:00:00+00:00"), "created is in the future"),
+    "NaN": (example().to_json().replace("-0.31,", "NaN,", 1), "it holds NaN, which is no number"),
+    "beyond all bounds": (first_rows(scores={"emms": {"value": -1e308}}), "should be between"),
     "no rows": (changed(n=0), "n should be at least 1"),
     "many": (
         example(rows=[msgspec.structs.replace(scored(f"a/{i}", -0.1, 1), rank=1) for i in range(submit.MAX_ROWS + 1)])

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import csv
 import io
+import re
 
 import msgspec
 import pytest
-from leaderboard import across, cost, markup, render, shortlist, table
+from leaderboard import across, compare, cost, markup, render, shortlist, table
 from leaderboard.selection import View
 from leaderboard.wins import wins
 
+from hf_emms.ranking import Score
 from tests.helpers.rankings import example
 from tests.helpers.space import HOSTILE, hostile, of_rows, scored, snapshot_of, with_facts, write
 
@@ -78,7 +80,7 @@ def test_the_samples_of_each_row_are_shown_where_a_race_stopped_some(tmp_path):
         snapshot = snapshot_of(tmp_path / name)
         (entry,) = snapshot.entries.values()
         page = table.table(View(), entry.ranking, snapshot)
-        assert ("Samples" in page, "250" in page) == ((True, True) if name == "race" else (False, False))
+        assert ("Samples" in page, ">250<" in page) == ((True, True) if name == "race" else (False, False))
 
 
 def test_csv_holds_numbers_as_they_are_and_no_formulas(tmp_path):
@@ -100,6 +102,49 @@ def test_wins_across_datasets_come_from_the_pairs_that_share_a_ranking(shown):
     page = across.heat_map(View(task="image-classification"), shown)
     assert "2 of 2" in page
     assert "1 of 2" in page
+
+
+def test_a_checkpoint_has_a_page_with_its_place_in_every_ranking(shown):
+    found = render.show(View(checkpoint="org/close"), shown)
+    assert found.view.checkpoint == "org/close"
+    assert "checkpoint=org%2Fclose" in found.address
+    assert "=1 of 3" in found.content
+    assert "1 of 4" in found.content
+    assert "cannot be told apart" in found.content
+    assert "https://huggingface.co/org/close" in found.content
+    assert "No ranking here has the checkpoint org/none" in render.show(View(checkpoint="org/none"), shown).content
+    for name in HOSTILE:
+        assert "<img" not in render.show(View(checkpoint=name), shown).content
+
+
+def test_layers_are_on_the_page_of_a_checkpoint(tmp_path):
+    layered = msgspec.structs.replace(
+        scored("org/a", -0.1, 10), layer="h.2", layers={"h.1": {"emms": -0.123}, "h.2": {}}
+    )
+    write(tmp_path, "x", of_rows("x", layered))
+    page = render.show(View(checkpoint="org/a"), snapshot_of(tmp_path)).content
+    assert "h.1" in page
+    assert "-0.1230" in page
+    assert "h.2 (ranked by)" in page
+
+
+def test_two_checkpoints_are_told_apart_by_their_folds(shown):
+    ranking = shown.entries["image/beans"].ranking
+    found = {
+        (one.first.checkpoint, one.second.checkpoint): one.told_apart
+        for one in compare.pairs(ranking, list(ranking.rows))
+    }
+    assert found == {
+        ("org/best", "org/close"): False,
+        ("org/best", "org/worse"): True,
+        ("org/close", "org/worse"): True,
+    }
+    view = View(ranking="image/beans", compare=("org/best", "org/close", "org/broken"))
+    page = render.show(view, shown)
+    assert "with=org%2Fbest&with=org%2Fclose" in page.address
+    assert ">no<" in page.content
+    assert ">yes<" not in page.content
+    assert "Pick 2 to 5" in render.show(View(ranking="image/beans", compare=("org/best",)), shown).content
 
 
 def test_a_ranking_of_other_checkpoints_leaves_the_order_as_it_was(shown, tmp_path):
@@ -164,3 +209,23 @@ def test_the_plot_can_draw_extremes(tmp_path, values):
     drawn = cost.plot(View(tab="cost"), found.entries["x"].ranking, found)
     assert drawn.count("<circle") == len(values)
     assert "nan" not in drawn
+
+
+def test_a_score_beyond_all_bounds_is_none(tmp_path):
+    huge = [
+        msgspec.structs.replace(scored(f"org/{value}", -0.1, 10), scores={"emms": Score(value, None, (value, -value))})
+        for value in (1e308, -1e308)
+    ]
+    write(
+        tmp_path,
+        "x",
+        of_rows(
+            "x", scored("org/a", -0.1, 10), scored("org/b", -0.2, 10), msgspec.structs.replace(huge[0], rank=1), huge[1]
+        ),
+    )
+    found = snapshot_of(tmp_path)
+    for tab in ("rankings", "cost", "across", "choose"):
+        page = render.show(View(tab=tab, ranking="x"), found)
+        assert "org/a" in page.answer + page.content
+        assert not {"nan", "inf"} & set(re.split("[^a-z]", page.answer + page.content))
+    assert found.entries["x"].ranking.row("org/1e+308").error == "its emms score is out of bounds"

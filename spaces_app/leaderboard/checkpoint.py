@@ -1,0 +1,107 @@
+"""The page of a checkpoint: what is known of it, and its place in every ranking."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from hf_emms.formatting import MISSING, format_count
+from hf_emms.ranking import gain_and_stderr
+from hf_emms.views import number, one_line, rank_of, title_of, with_error
+from leaderboard import markup
+from leaderboard.across import wins_of
+from leaderboard.compare import back
+from leaderboard.lines import Line, lines, r2
+from leaderboard.markup import escape
+from leaderboard.selection import View, label, to_query
+from leaderboard.store import Entry, Snapshot
+
+_HEADS = ("Dataset", "Task", "Rank", "Score", "R²", "Behind the best", "Wins in its task", "Seconds")
+
+
+def places(name: str, snapshot: Snapshot) -> list[tuple[Entry, Line]]:
+    """The rankings that have a checkpoint, and its line in each."""
+    return [
+        (entry, line)
+        for entry in snapshot.entries.values()
+        for line in lines(entry.ranking, snapshot)
+        if line.row.checkpoint == name
+    ]
+
+
+def page(view: View, snapshot: Snapshot) -> str:
+    """The page as HTML."""
+    found = places(view.checkpoint, snapshot)
+    if not found:
+        return f'<p class="empty">No ranking here has the checkpoint {escape(view.checkpoint)}. {back(view)}</p>'
+    newest = max(found, key=lambda one: one[0].ranking.created)[1]
+    head = "".join(f'<th scope="col">{title}</th>' for title in _HEADS)
+    body = "".join(_place(entry, line, snapshot) for entry, line in found)
+    return (
+        f'<p class="small">{back(view)}</p><h2>{markup.hub_link(view.checkpoint, newest.row.revision)}</h2>'
+        f'<dl class="facts">{"".join(f"<dt>{title}</dt><dd>{value}</dd>" for title, value in _facts(newest))}</dl>'
+        + markup.boxed_table("Its rankings", head, body)
+        + "".join(_layers(entry, line, snapshot) for entry, line in found if line.row.layers)
+    )
+
+
+def _facts(line: Line) -> Iterator[tuple[str, str]]:
+    row = line.row
+    yield "Revision", f"<code>{escape(row.revision or MISSING)}</code>"
+    yield "Parameters", format_count(row.parameters)
+    yield "Features", f"{row.width or MISSING} wide, {escape(row.pooling or MISSING)}"
+    yield "Architecture", escape(row.architecture or MISSING)
+    yield "Library", escape(line.facts.library or MISSING)
+    yield "Licence", escape(line.facts.licence or MISSING)
+    if line.facts.downloads is not None:
+        yield "Downloads", format_count(line.facts.downloads)
+    if address := markup.hub_address(row.checkpoint, row.revision):
+        yield "Model card", f'<a href="{address}" target="_blank" rel="noopener">on the Hub</a>'
+    for note in row.notes:
+        yield "Note", escape(one_line(note))
+
+
+def _place(entry: Entry, line: Line, snapshot: Snapshot) -> str:
+    ranking, row = entry.ranking, line.row
+    query = to_query(View(task=ranking.task, ranking=entry.id))
+    ranked = sum(one.rank is not None for one in ranking.rows)
+    won = wins_of(snapshot, ranking.task).get(row.checkpoint)
+    cells = (
+        escape(ranking.task),
+        f"{rank_of(row)} of {ranked}" if row.error is None else f"failed: {escape(row.error)}",
+        f"{escape(title_of(ranking.estimators[0]))} {with_error(line.score(ranking.estimators[0]))}",
+        number(r2(line)),
+        _behind(entry, line),
+        f"{won.share:.0%} ({won.low:.0%}–{won.high:.0%}, {won.rankings})" if won else MISSING,
+        MISSING if line.seconds is None else markup.seconds(line.seconds),
+    )
+    name = markup.view_link(query, markup.breakable(label(entry, snapshot)))
+    return f'<tr><th scope="row">{name}</th>{"".join(f"<td>{cell}</td>" for cell in cells)}</tr>'
+
+
+def _behind(entry: Entry, line: Line) -> str:
+    """How far the best checkpoint is ahead, with a link to the comparison of both."""
+    ranking, row = entry.ranking, line.row
+    best = next((one for one in ranking.rows if one.rank is not None), None)
+    if best is None or row.rank is None or best.n != row.n:
+        return MISSING
+    if best.checkpoint == row.checkpoint:
+        return "it is the best"
+    first = ranking.estimators[0]
+    gain, stderr = gain_and_stderr(best.scores[first], row.scores[first])
+    text = f"{gain / stderr:.1f} standard errors" if stderr else f"{gain:.4f}"
+    both = View(task=ranking.task, ranking=entry.id, compare=(best.checkpoint, row.checkpoint))
+    return markup.view_link(to_query(both), "cannot be told apart" if row.rank == best.rank else text)
+
+
+def _layers(entry: Entry, line: Line, snapshot: Snapshot) -> str:
+    estimators = entry.ranking.estimators
+    head = "".join(f'<th scope="col" class="number">{escape(title_of(name))}</th>' for name in estimators)
+    body = "".join(
+        f'<tr><th scope="row">{escape(layer)}{" (ranked by)" if layer == line.row.layer else ""}</th>'
+        + "".join(f'<td class="number">{number(scores.get(name))}</td>' for name in estimators)
+        + "</tr>"
+        for layer, scores in line.row.layers.items()
+    )
+    return f"<h3>Layers, {escape(label(entry, snapshot))}</h3>" + markup.boxed_table(
+        "Layers", f'<th scope="col">Layer</th>{head}', body
+    )

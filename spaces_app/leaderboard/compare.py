@@ -1,0 +1,118 @@
+"""Two to five checkpoints of a ranking side by side: facts, scores, and whether each pair can be told apart."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from itertools import combinations
+
+from hf_emms.formatting import MISSING, format_count
+from hf_emms.ranking import TIE_WIDTH, Ranking, Row, gain_and_stderr
+from hf_emms.views import number, rank_of, title_of, with_error
+from leaderboard import markup
+from leaderboard.lines import Line, lines, r2
+from leaderboard.markup import escape
+from leaderboard.selection import View, to_query
+from leaderboard.store import Snapshot
+
+FEWEST, MOST = 2, 5
+
+
+@dataclass(frozen=True)
+class Pair:
+    """Two checkpoints of a ranking, the one with the better score first.
+
+    Attributes:
+        first: the better one.
+        second: the other one.
+        gain: the difference of their scores.
+        stderr: standard error of the paired differences over folds; 0 without folds.
+        folds: the difference in each fold.
+    """
+
+    first: Row
+    second: Row
+    gain: float
+    stderr: float
+    folds: tuple[float, ...]
+
+    @property
+    def told_apart(self) -> bool:
+        return self.gain > TIE_WIDTH * self.stderr and self.gain > 0
+
+
+def pairs(ranking: Ranking, rows: list[Row]) -> list[Pair]:
+    """All pairs of rows with a score on the same sample."""
+    estimator = ranking.estimators[0]
+    scored = sorted((row for row in rows if row.error is None), key=lambda row: -row.scores[estimator].value)
+    found = []
+    for first, second in combinations(scored, 2):
+        one, other = first.scores[estimator], second.scores[estimator]
+        if first.n == second.n:
+            paired = len(one.folds) == len(other.folds)
+            folds = tuple(a - b for a, b in zip(one.folds, other.folds, strict=True)) if paired else ()
+            found.append(Pair(first, second, *gain_and_stderr(one, other), folds))
+    return found
+
+
+def chosen(view: View, ranking: Ranking) -> list[Row]:
+    """The rows that a view compares, in the ranking's order."""
+    return [row for row in ranking.rows if row.checkpoint in view.compare][:MOST]
+
+
+def page(view: View, ranking: Ranking, snapshot: Snapshot) -> str:
+    """The comparison as HTML."""
+    rows = chosen(view, ranking)
+    if len(rows) < FEWEST:
+        return f'<p class="empty">Pick {FEWEST} to {MOST} checkpoints of the table to compare. {back(view)}</p>'
+    of_name = {line.row.checkpoint: line for line in lines(ranking, snapshot)}
+    some = [of_name[row.checkpoint] for row in rows]
+    head = "".join(f'<th scope="col" class="text">{markup.breakable(line.row.checkpoint)}</th>' for line in some)
+    facts = "".join(
+        f'<tr><th scope="row" class="text">{title}</th>{"".join(f"<td>{cell}</td>" for cell in cells)}</tr>'
+        for title, cells in _facts(some, ranking)
+    )
+    compared = "".join(_pair(pair) for pair in pairs(ranking, rows))
+    return (
+        f'<p class="small">{back(view)}</p>'
+        f"{markup.boxed_table('Checkpoints side by side', f'<th></th>{head}', facts)}"
+        "<h2>Told apart?</h2>"
+        + markup.boxed_table("Pairs", "".join(f'<th scope="col">{title}</th>' for title in _PAIR_HEADS), compared)
+        + f'<p class="small">A difference counts when it is more than {TIE_WIDTH:g} standard errors of the paired '
+        "differences over folds: every checkpoint has the same folds.</p>"
+    )
+
+
+def back(view: View) -> str:
+    """A link to the whole ranking."""
+    return markup.view_link(to_query(replace(view, compare=(), checkpoint="")), "← the whole ranking")
+
+
+_PAIR_HEADS = ("Better", "Other", "Difference", "Standard errors", "Told apart", "In each fold")
+
+
+def _pair(pair: Pair) -> str:
+    errors = f"{pair.gain / pair.stderr:.1f}" if pair.stderr else MISSING
+    folds = " ".join(f"{value:+.4f}" for value in pair.folds) or MISSING
+    cells = (f"{pair.gain:.4f} ± {pair.stderr:.4f}", errors, "yes" if pair.told_apart else "no", folds)
+    return (
+        f'<tr><th scope="row" class="text">{markup.breakable(pair.first.checkpoint)}</th>'
+        f"<td>{markup.breakable(pair.second.checkpoint)}</td>{''.join(f'<td>{cell}</td>' for cell in cells)}</tr>"
+    )
+
+
+def _facts(some: list[Line], ranking: Ranking) -> Iterator[tuple[str, list[str]]]:
+    yield "Rank", [rank_of(line.row) for line in some]
+    for estimator in ranking.estimators:
+        yield title_of(estimator), [with_error(line.score(estimator)) for line in some]
+    yield "R²", [number(r2(line)) for line in some]
+    yield "Parameters", [format_count(line.row.parameters) for line in some]
+    yield "Seconds", [MISSING if line.seconds is None else markup.seconds(line.seconds) for line in some]
+    yield "Licence", [escape(line.facts.licence or MISSING) for line in some]
+    yield "Architecture", [escape(line.row.architecture or MISSING) for line in some]
+    yield "", [checkpoint_link(line.row.checkpoint, "details") for line in some]
+
+
+def checkpoint_link(name: str, content: str) -> str:
+    """A link to the page of a checkpoint; `content` is HTML."""
+    return markup.view_link(to_query(View(checkpoint=name)), content)
