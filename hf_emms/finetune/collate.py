@@ -9,8 +9,9 @@ from typing import Any
 import numpy as np
 import torch
 
+from hf_emms.data import Pairs
 from hf_emms.features.device import Inputs
-from hf_emms.features.images import CachedImages, ImageReader, PixelCache
+from hf_emms.features.images import CachedImages, ImageReader, PixelCache, with_pixel_cache
 from hf_emms.features.text import TextReader
 from hf_emms.finetune.splits import Part
 
@@ -51,50 +52,53 @@ def collate(items: Sequence[tuple[PartRows, int]]) -> Inputs:
 
 def with_images_in_memory(part: Part, cache: PixelCache) -> Part:
     """The part, whose pictures are decoded and resized once for candidates with the same image processor."""
-    from hf_emms.features.images import with_pixel_cache
-
     return replace(part, inputs=with_pixel_cache(part.inputs, cache))
 
 
-def read_images(reader: ImageReader, part: Part, images: Sequence[Any] | None = None) -> Read:
-    """Pixel values of the part's pictures; they become square where the processor leaves them at various sizes.
+def images_of(part: Part) -> tuple[Sequence[Any], np.ndarray]:
+    """The distinct pictures of a part, and that of each row, int64 (n,)."""
+    if isinstance(part.inputs, Pairs):
+        return part.inputs.firsts, part.inputs.parts[part.input_of_row, 0]
+    return part.inputs, part.input_of_row
 
-    Args:
-        reader: of the candidate.
-        part: whose inputs are pictures, unless `images` are given.
-        images: n pictures, one a row.
-    """
-    pictures = part.inputs if images is None else images
-    positions = part.input_of_row if images is None else np.arange(len(part))
+
+def texts_of(part: Part) -> tuple[Sequence[str], np.ndarray]:
+    """The distinct texts of a part, those beside a picture where there is one, and that of each row, int64 (n,)."""
+    if isinstance(part.inputs, Pairs):
+        return part.inputs.seconds, part.inputs.parts[part.input_of_row, 1]
+    return part.inputs, part.input_of_row
+
+
+def read_images(reader: ImageReader, part: Part) -> Read:
+    """Pixel values of the part's pictures; they become square where the processor leaves them at various sizes."""
+    pictures, positions = images_of(part)
     if not reader.fixed_size:
         side = round(reader.pixels**0.5)
-        return lambda rows: {"pixel_values": reader.processor([_square(pictures[i], side) for i in positions[rows]])}
+        return lambda rows: {
+            "pixel_values": reader.processor([pictures[i].resize((side, side)) for i in positions[rows]])
+        }
     if isinstance(pictures, CachedImages):
         return lambda rows: {"pixel_values": pictures.read(reader.processor, positions[rows].tolist())}
     return lambda rows: {"pixel_values": reader.processor([pictures[i] for i in positions[rows]])}
 
 
-def read_texts(reader: TextReader, texts: Sequence[str], text_of_row: np.ndarray, notes: list[str]) -> Read:
+def read_texts(reader: TextReader, part: Part, notes: list[str], phrase: Callable[[str], str] = str) -> Read:
     """Token ids and mask of the part's texts, tokenised once.
 
     Args:
         reader: of the candidate.
-        texts: the distinct ones.
-        text_of_row: int64, shape (n,).
+        part: whose texts they are.
         notes: that texts were cut is added here.
+        phrase: writes a text as in the family's training.
     """
-    reader = limited(reader)
+    texts, text_of_row = texts_of(part)
     used, text_of_row = np.unique(text_of_row, return_inverse=True)
-    tokens, cut = reader.tokenize([texts[i] for i in used])
+    tokens, cut = reader.tokenize([phrase(texts[i]) for i in used])
     if cut:
         notes.append(f"texts are cut at {reader.max_length:,} tokens")
     return lambda rows: reader.pad([tokens[text_of_row[row]] for row in rows])
 
 
-def limited(reader: TextReader) -> TextReader:
-    """The reader with at most `MAX_TOKENS` tokens a text."""
-    return replace(reader, max_length=min(reader.max_length, MAX_TOKENS))
-
-
-def _square(image: Any, side: int) -> Any:
-    return image.resize((side, side))
+def limited(reader: TextReader, most: int = MAX_TOKENS) -> TextReader:
+    """The reader with at most so many tokens a text."""
+    return replace(reader, max_length=min(reader.max_length, most))

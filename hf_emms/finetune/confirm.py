@@ -233,8 +233,8 @@ def forecast(work: Confirmation) -> str:
     parts, seconds, runs = work.splits.parts, 0.0, 0
     for row in work.shortlist:
         recipe = work.recipe(row)
-        batches = recipe.total_steps(len(parts["train"])) * recipe.batch_size
-        epochs = max(1, round(batches / len(parts["train"])))
+        batches = recipe.total_steps(work.splits.training_rows) * recipe.batch_size
+        epochs = max(1, round(batches / work.splits.training_rows))
         forwards = _STEP_FORWARDS * batches + (epochs + 1) * len(parts["validation"]) + len(parts["test"])
         seconds += recipe.runs * forwards * _seconds_a_forward(work, row)
         runs += recipe.runs
@@ -310,7 +310,6 @@ def _trained(
     from hf_emms.finetune.training import RunPlan, train
 
     splits = work.splits
-    work.progress.started(name, recipe.total_steps(len(splits.train)))
     one = RunPlan(
         splits,
         recipe,
@@ -319,6 +318,7 @@ def _trained(
         scores_for(splits.task.id, splits.train.answers),
         choose_device(work.options.device),
         folder,
+        on_start=partial(work.progress.started, name),
         on_steps=partial(work.progress.advanced, name),
     )
     return train(lambda: load_network(repo, splits, work.options), one)

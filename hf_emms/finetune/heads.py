@@ -1,7 +1,7 @@
 """From a checkpoint to a network that can be trained for a task.
 
 Where transformers has a class for the checkpoint with a head for the task, it is that, so that the result opens with
-``pipeline()``. Elsewhere it is a linear layer on the feature that rankings are made of.
+``pipeline()``. Elsewhere it is a head of ours on the feature that rankings are made of.
 """
 
 from __future__ import annotations
@@ -19,11 +19,13 @@ from torch import Tensor, nn
 from hf_emms.features.device import Inputs, keep_freed_memory, to_channels_last
 from hf_emms.features.feature_plan import ExtractionPlan, plan_extraction
 from hf_emms.features.files import fetch_weights
+from hf_emms.features.fusion import Fused, find_fusion
 from hf_emms.features.images import read_image_processor
 from hf_emms.features.load import is_tested, load_model, load_options, quiet_transformers
 from hf_emms.features.pooling import find_pooling
-from hf_emms.features.text import read_tokenizer, text_reader
-from hf_emms.finetune.collate import PartRows, Read, read_images, read_texts
+from hf_emms.features.text import TextReader, read_tokenizer, text_reader
+from hf_emms.features.text_pairs import find_states
+from hf_emms.finetune.collate import PartRows, Read, limited, read_images, read_texts
 from hf_emms.finetune.outputs import Outputs, outputs_of
 from hf_emms.finetune.splits import Part, Splits
 from hf_emms.hub import Repo
@@ -33,11 +35,19 @@ _AUTO = {
     "image-classification": "AutoModelForImageClassification",
     "text-classification": "AutoModelForSequenceClassification",
     "text-regression": "AutoModelForSequenceClassification",
+    "visual-question-answering": "AutoModelForVisualQuestionAnswering",
+    "question-answering": "AutoModelForQuestionAnswering",
+    "image-to-text": "AutoModelForImageTextToText",
 }
+# Classes for answers about pictures that write them, which no classifier of known answers is made of.
+_GENERATE = ("blip", "blip-2")
 # Rows whose features give the mean and deviation that a head of ours removes.
-_FIRST_ROWS = 512
+_FIRST_ROWS, _FIRST_BATCH = 512, 32
 _MOST_MOMENTUM, _MOMENTUM = 0.5, 0.1
 _MOST_DROPOUT = 0.7
+
+Features = Callable[[Any, Inputs], Tensor]
+"""A checkpoint and a batch to features, (b, D1) or (b, T, D1)."""
 
 
 @dataclass
@@ -45,56 +55,65 @@ class Network:
     """A checkpoint with a head.
 
     Attributes:
-        model: takes the tensors of a batch with labels, and returns a loss and outputs.
-        read: a part to how its inputs are read.
-        labels: a part to its labels, by the names of the model's arguments.
-        keep: what is kept of the model's outputs.
+        model: takes the tensors of a batch with labels, and returns a loss.
+        rows: the rows of a part for `Trainer`, with labels or to predict.
         answers: outputs of all rows of a part to one answer a row.
+        predict: the model and a batch without labels to outputs, (b, …).
         processors: what is saved beside the model.
         notes: what was changed or chosen.
-        head: names of the parameters that are not the checkpoint's.
+        saved: what is saved of the model.
     """
 
     model: Any
-    read: Callable[[Part], Read]
-    labels: Callable[[Part], Inputs]
+    rows: Callable[[Part, bool], PartRows]
     answers: Callable[[Any, Part], list[Any]]
-    keep: Callable[[Any], Any] = lambda outputs: outputs[0] if isinstance(outputs, tuple) else outputs
+    predict: Callable[[Any, Inputs], Any] = lambda model, inputs: model(**inputs)["logits"]
     processors: Sequence[Any] = ()
     notes: list[str] = field(default_factory=list)
-    head: frozenset[str] = frozenset()
-
-    def rows(self, part: Part, *, labelled: bool = True) -> PartRows:
-        """The rows of a part for `Trainer`."""
-        return PartRows(self.read(part), self.labels(part) if labelled else {}, len(part))
+    saved: Any = None
 
     def save(self, folder: Path) -> None:
         """Writes the model with what reads its inputs."""
-        self.model.save_pretrained(folder)
+        (self.model if self.saved is None else self.saved).save_pretrained(folder)
         for processor in self.processors:
             processor.save_pretrained(folder)
 
 
+class Standardise(nn.Module):
+    """Features with the mean and deviation that training rows had before training, so that one rate suits all.
+
+    Args:
+        features: of the first training rows, float32 (n, D1).
+    """
+
+    mean: Tensor
+    scale: Tensor
+
+    def __init__(self, features: Tensor) -> None:
+        super().__init__()
+        self.register_buffer("mean", features.mean(0))
+        self.register_buffer("scale", 1 / (features.std(0) + 1e-6 * features.std() + 1e-12))
+
+    def forward(self, features: Tensor) -> Tensor:
+        return (features.float() - self.mean) * self.scale
+
+
 class PooledModel(nn.Module):
-    """A checkpoint's feature, standardised, and a linear layer.
+    """A checkpoint's feature, and a head on it.
 
     Args:
         base: the checkpoint, of transformers.
-        features: the checkpoint and a batch to features, (b, D1).
-        width: D1.
+        features: of it.
+        first: features of the first training rows.
         meaning: what the outputs mean.
     """
 
     accepts_loss_kwargs = False
-    mean: Tensor
-    scale: Tensor
 
-    def __init__(self, base: Any, features: Callable[[Any, Inputs], Tensor], width: int, meaning: Outputs) -> None:
+    def __init__(self, base: Any, features: Features, first: Tensor, meaning: Outputs) -> None:
         super().__init__()
         self.base, self._features, self._meaning = base, features, meaning
-        self.register_buffer("mean", torch.zeros(width))
-        self.register_buffer("scale", torch.ones(width))
-        self.head = nn.Linear(width, meaning.count)
+        self.head = nn.Sequential(Standardise(first), *_layers(first.shape[1], meaning))
 
     def forward(
         self,
@@ -104,19 +123,20 @@ class PooledModel(nn.Module):
         labels: Tensor | None = None,
     ) -> dict[str, Tensor]:
         given = {"pixel_values": pixel_values, "input_ids": input_ids, "attention_mask": attention_mask}
-        features = self._features(self.base, {name: one for name, one in given.items() if one is not None})
-        outputs = self.head((features.float() - self.mean) * self.scale)
-        return (
-            {"logits": outputs} if labels is None else {"loss": self._meaning.loss(outputs, labels), "logits": outputs}
-        )
+        outputs = self.head(self._features(self.base, {name: one for name, one in given.items() if one is not None}))
+        return {"logits": outputs} if labels is None else {"loss": self._meaning.loss(outputs, labels)}
 
     def save_pretrained(self, folder: Path) -> None:
         """Writes the checkpoint as transformers does, and the head beside it."""
-        from safetensors.torch import save_file
+        save_with_head(self.base, self.head, folder)
 
-        self.base.save_pretrained(folder)
-        own = {name: tensor.contiguous() for name, tensor in self.state_dict().items() if not name.startswith("base.")}
-        save_file(own, folder / "head.safetensors")
+
+def save_with_head(base: Any, head: nn.Module, folder: Path) -> None:
+    """Writes a checkpoint as transformers does, and a head of ours as head.safetensors beside it."""
+    from safetensors.torch import save_file
+
+    base.save_pretrained(folder)
+    save_file({name: one.contiguous() for name, one in head.state_dict().items()}, folder / "head.safetensors")
 
 
 def load_network(repo: Repo, splits: Splits, options: Options) -> Network:
@@ -130,34 +150,59 @@ def load_network(repo: Repo, splits: Splits, options: Options) -> Network:
     Raises:
         EmmsError: it cannot be loaded, or has no head for the task.
     """
+    from hf_emms.finetune.answer_spans import load_span_finder
+    from hf_emms.finetune.captioners import load_captioner
+
     keep_freed_memory()
     task = splits.task
     plan = plan_extraction(repo, task.modality, task.id, trust_remote_code=options.trust_remote_code)
+    own = {"question-answering": load_span_finder, "image-to-text": load_captioner}
     with quiet_transformers():
-        meaning = outputs_of(splits)
-        notes = [note for _, note in plan.notes]
-        if (loader := _class_with_head(plan, task.id)) is not None:
-            network = _with_class(plan, loader, meaning, splits, notes)
-        else:
-            network = _pooled(plan, meaning, splits, notes, options)
-    notes += repaired(network.model)
+        network = own.get(task.id, _load_classifier)(plan, splits, options)
+    network.notes = [*(note for _, note in plan.notes), *network.notes, *repaired(network.model)]
     if "image" in task.modality and is_tested(plan):
         to_channels_last(network.model)
     return network
 
 
-def _class_with_head(plan: ExtractionPlan, task_id: str) -> Any:
+def _load_classifier(plan: ExtractionPlan, splits: Splits, options: Options) -> Network:
+    """A network with one answer a row: a class of transformers, or a head on the pooled feature."""
+    meaning, notes = outputs_of(splits), list[str]()
+    loader = class_with_head(plan, splits.task.id)
+    if loader is not None:
+        model: Any = load_with_head(plan, loader, notes, **meaning.config)
+        read, processors = reading(plan, model, notes)
+    else:
+        base, features = load_base(plan, options)
+        read, processors = reading(plan, base, notes)
+        first = first_features(base, features, read(splits.train), len(splits.train))
+        model = PooledModel(base, features, first, meaning)
+        notes.append("transformers has no class with a head for it: a head on its pooled feature")
+    return Network(
+        model,
+        lambda part, labelled: PartRows(read(part), {"labels": meaning.labels(part)} if labelled else {}, len(part)),
+        lambda outputs, part: meaning.answers(outputs),
+        processors=processors,
+        notes=notes,
+    )
+
+
+def class_with_head(plan: ExtractionPlan, task_id: str) -> Any:
     """The class of transformers with a head for the task; None where the checkpoint's family has none."""
     import transformers
     from transformers.models.auto.configuration_auto import CONFIG_MAPPING
 
-    if plan.code or plan.architecture.package or plan.config["model_type"] not in CONFIG_MAPPING:
+    model_type = plan.config["model_type"]
+    if plan.code or plan.architecture.package or model_type not in CONFIG_MAPPING or task_id not in _AUTO:
+        return None
+    if task_id == "visual-question-answering" and model_type in _GENERATE:
         return None
     loader = getattr(transformers, _AUTO[task_id])
-    return loader if CONFIG_MAPPING[plan.config["model_type"]] in loader._model_mapping else None
+    return loader if CONFIG_MAPPING[model_type] in loader._model_mapping else None
 
 
-def _with_class(plan: ExtractionPlan, loader: Any, meaning: Outputs, splits: Splits, notes: list[str]) -> Network:
+def load_with_head(plan: ExtractionPlan, loader: Any, notes: list[str], **config: Any) -> Any:
+    """The checkpoint in float32 as a class of transformers; that its pooling head is new is noted."""
     weights = fetch_weights(plan.repo, subfolder=plan.subfolder)
     model, report = loader.from_pretrained(
         weights.folder,
@@ -167,72 +212,78 @@ def _with_class(plan: ExtractionPlan, loader: Any, meaning: Outputs, splits: Spl
         output_loading_info=True,
         ignore_mismatched_sizes=True,
         **{name: value for name, value in load_options(plan).items() if name == "model_args"},
-        **meaning.config,
+        **config,
     )
-    fresh = {*report["missing_keys"], *(name for name, *_ in report["mismatched_keys"])}
-    if any("pooler" in name for name in fresh):
+    if any("pooler" in name for name in report["missing_keys"]):
         notes.append("its pooling head has no weights and starts from random ones")
-    read, processors = _reading(plan, model, notes)
-    return Network(
-        model,
-        read,
-        lambda part: {"labels": meaning.labels(part)},
-        lambda outputs, part: meaning.answers(outputs),
-        processors=processors,
-        notes=notes,
-        head=frozenset(fresh),
-    )
+    return model
 
 
-def _pooled(plan: ExtractionPlan, meaning: Outputs, splits: Splits, notes: list[str], options: Options) -> Network:
-    """A linear layer on the feature that rankings are made of, standardised as it is before training."""
+def load_base(plan: ExtractionPlan, options: Options) -> tuple[Any, Features]:
+    """The checkpoint without a head, and its pooled feature; of pairs of texts, its token states."""
     weights = fetch_weights(plan.repo, subfolder=plan.subfolder, code=plan.code)
     base, pooling, _ = load_model(plan, weights, allow_pickle=options.allow_pickle)
-    features = find_pooling(pooling).features
-    read, processors = _reading(plan, base, notes)
-    found = _first_features(base, features, read(splits.train), len(splits.train))
-    model = PooledModel(base, features, found.shape[1], meaning)
-    deviation = found.std(0)
-    model.mean.copy_(found.mean(0))
-    model.scale.copy_(1 / (deviation + 1e-6 * found.std() + 1e-12))
-    return Network(
-        model,
-        read,
-        lambda part: {"labels": meaning.labels(part)},
-        lambda outputs, part: meaning.answers(outputs),
-        processors=processors,
-        notes=[*notes, "transformers has no class with a head for it: a linear layer on its pooled feature"],
-        head=frozenset({"head.weight", "head.bias"}),
-    )
+    if plan.architecture.modality == "text+text":
+        return base, find_states(pooling)
+    if plan.architecture.modality != "image+text":
+        return base, find_pooling(pooling).features
+    fusion = find_fusion(pooling)
+    if isinstance(fusion, Fused):
+        fusion.prepare(base)
+
+    def features(model: Any, inputs: Inputs) -> Tensor:
+        picture = fusion.picture(model, inputs["pixel_values"])
+        texts = {name: inputs[name] for name in ("input_ids", "attention_mask")}
+        if isinstance(fusion, Fused):
+            return fusion.fuse(model, {"picture": picture, **texts})
+        return fusion.join(picture, fusion.text(model, texts))
+
+    return base, features
 
 
 @torch.no_grad()
-def _first_features(model: Any, features: Callable[[Any, Inputs], Tensor], read: Read, count: int) -> Tensor:
-    """Features of the first training rows as training will see them: with the statistics of a batch."""
+def first_features(model: Any, features: Features, read: Read, count: int) -> Tensor:
+    """Features of the first training rows as training will see them: with the statistics of a batch, (n, D1)."""
     model.train()
-    size = 32
     rows = np.arange(min(count, _FIRST_ROWS))
-    return torch.cat([features(model, read(rows[start : start + size])).float() for start in range(0, len(rows), size)])
+    batches = [features(model, read(rows[i : i + _FIRST_BATCH])) for i in range(0, len(rows), _FIRST_BATCH)]
+    return torch.cat([batch.float().reshape(-1, batch.shape[-1]) for batch in batches])
 
 
-def _reading(plan: ExtractionPlan, model: Any, notes: list[str]) -> tuple[Callable[[Part], Read], Sequence[Any]]:
-    """How the inputs of a part are read, and the processors that do it."""
-    if plan.architecture.modality == "image":
-        images = read_image_processor(plan, torch.device("cpu"))
-        if not images.fixed_size:
-            notes.append("pictures are made square, which its image processor leaves at various sizes")
+def reading(plan: ExtractionPlan, model: Any, notes: list[str]) -> tuple[Callable[[Part], Read], Sequence[Any]]:
+    """How the pictures, the texts or both of a part are read, and the processors that do it."""
+    modality = plan.architecture.modality
+    images = read_image_processor(plan, torch.device("cpu")) if "image" in modality else None
+    if images is not None and not images.fixed_size:
+        notes.append("pictures are made square, which its image processor leaves at various sizes")
+    if images is not None and modality == "image":
         return lambda part: read_images(images, part), (images.processor.original,)
+    fusion = find_fusion(plan.pooling) if images is not None else None
+    texts = model_text_reader(plan, model, model.get_submodule(fusion.text_part) if fusion is not None else model)
+    phrase = fusion.phrase if isinstance(fusion, Fused) else str
+    if images is None:
+        return lambda part: read_texts(texts, part, notes), (texts.tokenizer,)
+
+    def read(part: Part) -> Read:
+        pixels, tokens = read_images(images, part), read_texts(texts, part, notes, phrase)
+        return lambda rows: {**pixels(rows), **tokens(rows)}
+
+    return read, (images.processor.original, texts.tokenizer)
+
+
+def model_text_reader(plan: ExtractionPlan, model: Any, part: Any) -> TextReader:
+    """How a checkpoint reads texts in training, with a token that fills up batches; `part` is what reads them."""
     tokenizer = copy(read_tokenizer(plan))
     if tokenizer.pad_token_id is None and tokenizer.eos_token is not None:
         tokenizer.pad_token = tokenizer.eos_token
-    reader = text_reader(plan, model, tokenizer)
+    reader = limited(text_reader(plan, part, tokenizer))
     if getattr(model.config, "pad_token_id", None) is None:
         model.config.pad_token_id = reader.pad_id
     if model.config.is_encoder_decoder and getattr(model.config, "decoder_start_token_id", None) is None:
         # transformers 5 moves it to the configuration of generation, where classifiers do not look.
         start = getattr(getattr(model, "generation_config", None), "decoder_start_token_id", None)
         model.config.decoder_start_token_id = reader.pad_id if start is None else start
-    return lambda part: read_texts(reader, part.inputs, part.input_of_row, notes), (tokenizer,)
+    return reader
 
 
 def repaired(model: nn.Module) -> list[str]:
@@ -261,6 +312,12 @@ def repaired(model: nn.Module) -> list[str]:
     if frozen:
         notes.append(f"{frozen} frozen tensors are trained")
     return notes
+
+
+def _layers(width: int, meaning: Outputs) -> list[nn.Module]:
+    if meaning.hidden is None:
+        return [nn.Linear(width, meaning.count)]
+    return [nn.Linear(width, meaning.hidden), nn.GELU(), nn.Linear(meaning.hidden, meaning.count)]
 
 
 def _listed(values: set[float]) -> str:

@@ -99,6 +99,13 @@ class Splits:
     fingerprint: str
 
     @property
+    def training_rows(self) -> int:
+        """Rows of an epoch: of a picture with several captions, each makes one."""
+        if self.task.id != "image-to-text":
+            return len(self.train)
+        return sum(len(captions) for captions in self.train.answers)
+
+    @property
     def in_words(self) -> dict[str, str]:
         """Part → where its rows are from."""
         return {name: f"{pluralize(len(part), 'row')}, {part.source}" for name, part in self.parts.items()}

@@ -14,14 +14,17 @@ from typing import Any
 import numpy as np
 import torch
 from safetensors import SafetensorError
+from safetensors.torch import save_model
 from transformers import (
     EarlyStoppingCallback,
+    PreTrainedModel,
     PrinterCallback,
     Trainer,
     TrainerCallback,
     TrainingArguments,
     set_seed,
 )
+from transformers.utils import SAFE_WEIGHTS_NAME
 
 from hf_emms.features.device import is_out_of_memory
 from hf_emms.features.load import quiet_transformers
@@ -59,6 +62,7 @@ class RunPlan:
         device: where it runs.
         folder: of unfinished states; it is emptied at the end.
         save_to: where the finished model is written; None for nowhere.
+        on_start: called with the number of steps, once a try.
         on_steps: called with the number of finished steps.
         deadline: of `time.monotonic`, when training ends; None for never.
     """
@@ -71,6 +75,7 @@ class RunPlan:
     device: torch.device
     folder: Path
     save_to: Path | None = None
+    on_start: Callable[[int], None] = lambda steps: None
     on_steps: Callable[[int], None] = lambda steps: None
     deadline: float | None = None
 
@@ -136,12 +141,12 @@ def _train(
 
 def _trainer(network: Network, job: RunPlan, batch_size: int, accumulation: int, watch: _Watch) -> Trainer:
     recipe, first = job.recipe, next(iter(job.scores))
-    train = network.rows(job.splits.train)
-    validation = network.rows(job.splits.validation)
+    train, validation = network.rows(job.splits.train, True), network.rows(job.splits.validation, False)
     total = recipe.total_steps(len(train))
     a_pass = -(-len(train) // recipe.batch_size)
     evaluations = max(1, round(total / a_pass))
     every: dict[str, Any] = {"strategy": "steps", "steps": max(1, total // evaluations)}
+    # Otherwise a step of two half batches would sum their losses.
     network.model.accepts_loss_kwargs = False
     arguments = TrainingArguments(
         output_dir=str(job.folder),
@@ -169,7 +174,6 @@ def _trainer(network: Network, job: RunPlan, batch_size: int, accumulation: int,
         use_cpu=job.device.type == "cpu",
         dataloader_pin_memory=job.device.type == "cuda",
         remove_unused_columns=False,
-        label_names=[*network.labels(job.splits.validation.take(np.arange(1)))],
         disable_tqdm=True,
         report_to="none",
     )
@@ -180,14 +184,13 @@ def _trainer(network: Network, job: RunPlan, batch_size: int, accumulation: int,
         answers = network.answers(evaluation.predictions, job.splits.validation)
         return measured(job.scores, answers, job.splits.validation.answers)
 
-    trainer = Trainer(
-        network.model,
+    trainer = _NetworkTrainer(
+        network,
         arguments,
         data_collator=collate,
         train_dataset=train,
         eval_dataset=validation,
         compute_metrics=scores,
-        preprocess_logits_for_metrics=lambda outputs, labels: network.keep(outputs),
         callbacks=[watch, *([EarlyStoppingCallback(recipe.patience)] if evaluations > recipe.patience else [])],
     )
     trainer.remove_callback(PrinterCallback)
@@ -225,7 +228,7 @@ def _answers(trainer: Trainer, network: Network, part: Part) -> list[Any]:
         DivergedError: an output is no number.
     """
     trainer.compute_metrics = None
-    outputs = trainer.predict(network.rows(part, labelled=False)).predictions
+    outputs = trainer.predict(network.rows(part, False)).predictions
     for array in outputs if isinstance(outputs, tuple) else (outputs,):
         if not np.isfinite(array).all():
             raise DivergedError("outputs are no numbers")
@@ -242,6 +245,34 @@ def _about_losses(trainer: Trainer) -> list[str]:
     return [f"the loss did not fall: {first:.3g} at first, {last:.3g} at last"] if last > _FALLEN * first else []
 
 
+class _NetworkTrainer(Trainer):
+    """Predicts as a network does, from rows without labels."""
+
+    def __init__(self, network: Network, arguments: TrainingArguments, **others: Any) -> None:
+        super().__init__(network.model, arguments, **others)
+        self._network = network
+
+    def prediction_step(
+        self, model: Any, inputs: Any, prediction_loss_only: bool, ignore_keys: Any = None
+    ) -> tuple[None, Any, torch.Tensor]:
+        inputs = self._prepare_inputs(inputs)
+        with torch.no_grad(), self.compute_loss_context_manager():
+            outputs = self._network.predict(model, inputs)
+        # Without labels of some kind the scores would not be computed.
+        return None, outputs, torch.zeros(len(next(iter(inputs.values()))))
+
+    def _save(self, output_dir: str | None = None, state_dict: Any = None) -> None:
+        if isinstance(self.model, PreTrainedModel) or output_dir is None:
+            super()._save(output_dir, state_dict)
+            return
+        # Several names may share one tensor, such as the tables of a decoder's words.
+        Path(output_dir).mkdir(parents=True, exist_ok=True)
+        save_model(self.model, str(Path(output_dir, SAFE_WEIGHTS_NAME)))
+
+    def _issue_warnings_after_load(self, load_result: Any) -> None:
+        """Does nothing: what is missing are the other names of shared tensors."""
+
+
 class _Watch(TrainerCallback):
     """Reports steps, ends a run at its deadline, and fails one whose loss is no number."""
 
@@ -251,6 +282,8 @@ class _Watch(TrainerCallback):
         self.notes: list[str] = []
 
     def on_train_begin(self, args: Any, state: Any, control: Any, **others: Any) -> None:
+        self._job.on_start(state.max_steps)
+        self.steps = 0
         self._advance(state.global_step)
 
     def on_step_end(self, args: Any, state: Any, control: Any, **others: Any) -> None:

@@ -51,12 +51,12 @@ class Line(nn.Module):
 
 
 def network(model: nn.Module) -> Network:
-    return Network(
-        model,
-        lambda part: lambda rows: {"points": torch.tensor(part.inputs[part.input_of_row[rows]])},
-        lambda part: {"labels": torch.tensor([int(side == "right") for side in part.answers])},
-        lambda outputs, part: ["right" if row[1] > row[0] else "left" for row in outputs],
-    )
+    def rows(part: Part, labelled: bool) -> PartRows:
+        labels = {"labels": torch.tensor([int(side == "right") for side in part.answers])}
+        points = torch.tensor(part.inputs[part.input_of_row])
+        return PartRows(lambda numbers: {"points": points[numbers]}, labels if labelled else {}, len(part))
+
+    return Network(model, rows, lambda outputs, part: ["right" if row[1] > row[0] else "left" for row in outputs])
 
 
 def job(folder: Path, **changes: Any) -> RunPlan:
