@@ -174,7 +174,7 @@ def test_a_family_without_a_class_for_the_task_gets_a_head_on_its_feature(
     rows = ranking(save(data, tmp_path / "data"), "text-classification", columns, {folder: -0.1})
     (run,) = hf_emms.confirm(rows, top=1, **FAST).rows[0].fine_tuned.runs
     assert run.error is None
-    assert any("a linear layer on its pooled feature" in note for note in run.notes)
+    assert any("a head on its pooled feature" in note for note in run.notes)
 
 
 def test_checkpoints_that_share_the_last_rank_are_fine_tuned_too_up_to_twice_as_many() -> None:
