@@ -59,14 +59,37 @@ settings.load_profile("tests")
 
 # Fixtures of the session that take long to set up: the tests that share one run in one process.
 _SHARED = {"browser": "pages", "space": "pages", "wheel": "wheel"}
+# The groups that take longest begin first: at the end no process is left with one while the others have none.
+_LONGEST = (
+    "pages",
+    "tests/presets/test_lookalikes.py",
+    "tests/hub_client/test_read.py",
+    "tests/engines/test_jobs.py",
+    "tests/engines/test_ray.py",
+    "tests/demo/test_demo.py",
+    "tests/test_plugins.py",
+    "tests/presets/test_headline.py",
+    "tests/space/test_hub.py",
+    "tests/hub_client/test_tasks.py",
+    "tests/metrics/test_install.py",
+    "tests/cli/test_streams.py",
+    "tests/engines/test_memory.py",
+    "tests/hub_client/test_pinned.py",
+)
 
 
 @pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """Says what `--dist loadgroup` keeps in one process: a file, or the tests that share a fixture."""
-    for item in items if config.pluginmanager.hasplugin("xdist") else ():
+    """Says what `--dist loadgroup` keeps in one process, a file or the tests that share a fixture, and its order."""
+    if not config.pluginmanager.hasplugin("xdist"):
+        return
+    places = {name: place for place, name in enumerate(_LONGEST)}
+    groups = {}
+    for item in items:
         shared = {_SHARED[name] for name in getattr(item, "fixturenames", ()) if name in _SHARED}
-        item.add_marker(pytest.mark.xdist_group(min(shared, default=str(item.path))))
+        groups[item] = min(shared, default=item.nodeid.partition("::")[0])
+        item.add_marker(pytest.mark.xdist_group(groups[item]))
+    items.sort(key=lambda item: places.get(groups[item], len(places)))
 
 
 def _is_loopback(host: Any) -> bool:

@@ -12,7 +12,7 @@ from pathlib import Path
 from tests import ROOT
 from tests.helpers.hub_client import WEIGHTS, Client, code
 from tests.hub import Hub, running_hub
-from tests.hub.fixtures import client_environment, run_client
+from tests.hub.fixtures import run_client
 
 
 def test_repositories_are_created_hidden_moved_and_deleted(hub: Hub, client: Client) -> None:
@@ -274,27 +274,6 @@ def test_datasets_are_loaded_streamed_and_found_in_their_converted_branch(demo_h
         tmp_path,
     )
     assert told == [{"test": 640}, ["image", "caption"], [128, 96], 128]
-
-
-def test_the_readmes_line_runs_against_it(demo_hub: Hub, tmp_path: Path) -> None:
-    command = [str(Path(sys.executable).with_name("hf-emms")), "rank", "--dataset", "coco_captions"]
-    # One process more on this machine's cores: numpy and torch keep to one.
-    threads = dict.fromkeys(("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS"), "1")
-    done = subprocess.run(
-        [*command, "--max-samples", "128", "--format", "tsv"],
-        env=client_environment(demo_hub, tmp_path, **threads),
-        capture_output=True,
-        text=True,
-        cwd=tmp_path,
-        timeout=300,
-    )
-    assert done.returncode == 0, done.stderr
-    header, *rows = (line.split("\t") for line in done.stdout.splitlines())
-    ranked = {row[header.index("checkpoint")]: row for row in rows}
-    assert {"microsoft/git-base", "microsoft/git-base-coco@refs/pr/1"} <= set(ranked)
-    pulled = demo_hub.store.repo("microsoft/git-base-coco").refs["refs/pr/1"]
-    assert ranked["microsoft/git-base-coco@refs/pr/1"][header.index("revision")] == pulled
-    assert not any("error" in header and row[header.index("error")] for row in rows)
 
 
 def test_its_state_survives_a_restart(tmp_path: Path) -> None:

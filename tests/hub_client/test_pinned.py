@@ -59,24 +59,26 @@ def test_a_second_run_asks_for_no_file_and_an_offline_one_for_nothing(hub: Hub, 
     environment = client_environment(hub, tmp_path)
     arguments = ["rank", "--dataset", "org/kept-data", "-c", "org/kept", "-e", "org/kept-encoder", "--format", "json"]
 
-    def run(*more: str, **extra: str) -> tuple[Any, list[str]]:
+    def run(line: CommandLine, *more: str) -> tuple[Any, list[str]]:
         began = len(hub.requests)
-        line = CommandLine({**environment, **extra}, tmp_path)
         done = line.run(*arguments, *more)
-        line.close()
         assert done.code == 0, done.err
         (row,) = json.loads(done.out)["rows"]
         assert row["error"] is None
         return [row["scores"], row["revision"]], [entry.line for entry in hub.requests[began:]]
 
-    first, asked = run()
+    online = CommandLine(environment, tmp_path)
+    first, asked = run(online)
     assert any("safetensors" in line for line in asked)
-    again, asked = run("--no-resume")
+    again, asked = run(online, "--no-resume")
+    online.close()
     assert again == first
     assert not any(".safetensors" in line or line.endswith(".parquet") for line in asked if line.startswith("GET"))
-    assert run(HF_HUB_OFFLINE="1") == (first, [])
+    offline = CommandLine({**environment, "HF_HUB_OFFLINE": "1"}, tmp_path)
+    assert run(offline) == (first, [])
     # Without our own cache, from the Hub's and that of `datasets`.
-    assert run("--no-cache", HF_HUB_OFFLINE="1") == (first, [])
+    assert run(offline, "--no-cache") == (first, [])
+    offline.close()
 
 
 def test_only_the_files_that_are_needed_are_downloaded(hub: Hub, cli: CommandLine) -> None:

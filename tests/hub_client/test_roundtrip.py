@@ -1,4 +1,4 @@
-"""The whole road over real HTTP, each step a process of its own: rank, propose a card, update it, publish, pull."""
+"""The whole pipeline over real HTTP: rank, propose a card, update it, publish, pull; each write in its own process."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ import pytest
 
 from hf_emms import demo
 from hf_emms.ranking import Ranking
+from tests.helpers.command_line import CommandLine
 from tests.hub import Hub
 from tests.hub.fixtures import client_environment
 
@@ -48,13 +49,18 @@ def test_rank_propose_update_publish_pull(zoo: Hub, tmp_path: Path) -> None:
         outputs.append(done.stdout + done.stderr)
         return done.stdout
 
+    ranking = CommandLine(environment, tmp_path)
+
     def rank(seed: int, file: str) -> Ranking:
         names = [word for id in CHECKPOINTS for word in ("--checkpoint", id)]
         words = ["--max-samples", "80", "--folds", "3", "--estimator", "emms", "--encoder", "zoo/encoder"]
-        run("rank", "--dataset", "zoo/fashion", *words, *names, "--seed", str(seed), "--output", file)
+        done = ranking.run("rank", "--dataset", "zoo/fashion", *words, *names, "--seed", str(seed), "--output", file)
+        assert done.code == 0, done.err
+        outputs.append(done.out + done.err)
         return Ranking.from_json((tmp_path / file).read_bytes())
 
-    first = rank(0, "first.json")
+    first, second = rank(0, "first.json"), rank(1, "second.json")
+    ranking.close()
     id = CHECKPOINTS[1]
     card = ("card", "--repo-id", id, "--create-pr")
     assert run(*card, "--ranking", "first.json", HF_TOKEN=token).strip().endswith(f"/{id}/discussions/1")
@@ -64,7 +70,6 @@ def test_rank_propose_update_publish_pull(zoo: Hub, tmp_path: Path) -> None:
     assert (first.row(id).license, first.row(id).library, first.row(id).downloads) == ("mit", "transformers", 0)
     assert first.row(id).revision == zoo.store.repo(id).refs["refs/heads/main"]
 
-    second = rank(1, "second.json")
     run(*card, "--ranking", "second.json", HF_TOKEN=token)
     updated = zoo.store.read(id, "README.md", revision="refs/pr/1")
     assert updated.startswith(README)
