@@ -3,17 +3,28 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from contextlib import contextmanager
+from importlib.util import find_spec
+from pathlib import Path
 from typing import Any
 
 import pytest
 
-from scripts.docs.screenshots import CHROMIUM_ARGUMENTS, chromium, served
+from scripts.docs import screenshots
+from scripts.docs.screenshots import CHROMIUM_ARGUMENTS, chromium
 from tests.helpers.waiting import PATIENCE
-
-__all__ = ["served"]
 
 # What pages cannot reach from here: fonts, and what Gradio asks the Hub about its own Space.
 _OF_THE_NETWORK = ("net::ERR_", "Failed to load resource", "Space not found")
+
+
+@contextmanager
+def served(app: Path, **settings: Any) -> Iterator[str]:
+    """The address of a running Gradio app; the test is skipped where there is no gradio, which only the app imports."""
+    if find_spec("gradio") is None:
+        pytest.skip("gradio is not installed")
+    with screenshots.served(app, **settings) as address:
+        yield address
 
 
 @pytest.fixture(scope="session")

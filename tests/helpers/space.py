@@ -88,7 +88,6 @@ def with_facts(ranking: Ranking, **facts: object) -> str:
 @pytest.fixture(scope="session")
 def space(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Running]:
     """The running Space over `fill`, shared by the session; it looks for new files every second."""
-    pytest.importorskip("gradio", reason="the Space needs gradio")
     from tests.helpers.browser import served
 
     results = tmp_path_factory.mktemp("space") / "results"

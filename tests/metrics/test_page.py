@@ -8,8 +8,6 @@ import pytest
 from scripts.docs.screenshots import PAGES
 from tests.helpers.browser import served
 
-pytest.importorskip("gradio", reason="the page needs gradio")
-
 CHART = ".vega-embed canvas, .vega-embed svg"
 
 

@@ -7,6 +7,7 @@ import pytest
 import yaml
 
 from hf_emms.metrics.install import source_folder
+from tests.helpers.metric import IMPORT_EVALUATE
 from tests.hub.fixtures import client_environment
 
 FILES = ["README.md", "app.py", "emms.py", "requirements.txt", "screenshot.png"]
@@ -37,12 +38,12 @@ def test_the_space_is_made_filled_in_one_commit_and_loads(hub, publish, tmp_path
     assert {"evaluate", "metric"} <= set(card["tags"])
 
     code = """
-import evaluate
 emms = evaluate.load("ada/emms")
 print(emms.compute(predictions=[[1.0], [2.0], [3.0]], references=[[1.0], [2.0], [4.0]])["n"])
 """
     environment = client_environment(hub, tmp_path / "user", HF_EMMS_INSTALL_METRIC="0")
-    loaded = subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, text=True, check=True)
+    command = [sys.executable, "-c", IMPORT_EVALUATE + code]
+    loaded = subprocess.run(command, env=environment, capture_output=True, text=True, check=True)
     assert loaded.stdout == "3\n"
     assert hub.count("GET /spaces/ada/emms/resolve/main/emms.py") == 1
 
