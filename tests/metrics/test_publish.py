@@ -62,7 +62,7 @@ def test_an_existing_space_is_updated_and_its_own_files_stay(hub, publish):
     [
         ("ada/metric", "'ada/metric' cannot hold the metric"),
         ("emms", "--repo-id"),
-        ("bob/emms", "the Hub refused space 'bob/emms' (403"),
+        ("bob/emms", "space 'bob/emms' belongs to 'bob'"),
     ],
 )
 def test_what_cannot_be_published_is_said_in_one_error(hub, publish, repo_id, message):
