@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from itertools import groupby
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -290,14 +290,17 @@ class Ranking(RankingMethods, msgspec.Struct, frozen=True, kw_only=True):
         except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:  # also a field of the wrong type
             raise EmmsError(f"this is not a ranking: {_in_words(str(error))}", _WRITES_ONE) from error
         first = ranking.estimators[0]
+        problem: str | None
         for place, row in enumerate(ranking.rows):
             if row.error is None and first not in row.scores:
                 problem = f"rows[{place}] has neither a score of {first} nor an error"
             elif row.error is None and (row.rank is None or row.rank < 1):
                 problem = f"rows[{place}].rank should be 1 or more, for it has a score"
             else:
-                continue
-            raise EmmsError(f"this is not a ranking: {problem}", _WRITES_ONE)
+                wrong = (f"rows[{place}].scores.{name}.{what}" for name, what in _wrong_numbers(row))
+                problem = next(wrong, None)
+            if problem is not None:
+                raise EmmsError(f"this is not a ranking: {problem}", _WRITES_ONE)
         return ranking
 
     def to_parquet(self, path: Path | str) -> None:
@@ -335,6 +338,16 @@ class Ranking(RankingMethods, msgspec.Struct, frozen=True, kw_only=True):
                 "hf-emms rank … --output ranking.parquet",
             )
         return cls.from_json(metadata[_PARQUET_KEY])
+
+
+def _wrong_numbers(row: Row) -> Iterator[tuple[str, str]]:
+    """Estimators with details that are read as numbers, and are none."""
+    for name, score in row.scores.items():
+        weights = score.details.get("weights", [])
+        if not isinstance(score.details.get("r2"), float | int | None):
+            yield name, "details.r2 should be a number or null"
+        elif not (isinstance(weights, list) and all(isinstance(weight, float | int) for weight in weights)):
+            yield name, "details.weights should be a list of numbers"
 
 
 class _Versioned(msgspec.Struct):

@@ -97,6 +97,18 @@ WRONG = {
     "no rows": (lambda data: json.dumps(data | {"rows": []}), "rows is empty"),
     "no estimators": (lambda data: json.dumps(data | {"estimators": []}), "estimators is empty"),
     "no score": (lambda data: json.dumps(data | {"rows": [{"checkpoint": "a/b"}]}), "neither a score of emms nor an e"),
+    **{
+        f"{name} of another type": (
+            lambda data, change=change: json.dumps(
+                data | {"rows": [data["rows"][0] | {"scores": {"emms": {"value": 0.5} | change}}]}
+            ),
+            rf"rows\[0\].scores.emms.{name} should be",
+        )
+        for name, change in {
+            "details.r2": {"details": {"r2": "x"}},
+            "details.weights": {"details": {"weights": [0.5, {}]}},
+        }.items()
+    },
     "a rank of text": (
         lambda data: json.dumps(data | {"rows": [data["rows"][0] | {"rank": "first"}]}),
         r"rows\[0\].rank should be a whole number or null, but is a text",

@@ -293,6 +293,7 @@ EVALUATIONS = (
             ("unknown_estimator.json", "ranking.json", "neither a score of unknown"),
             ("many_parameters.json", "ranking.json", "should be at most"),
             ("negative_width.json", "ranking.json", "should be at least"),
+            ("texts.json", "ranking.json", "details.r2 should be a number"),
             ("newer.json", "ranking.json", "schema version 99"),
             ("no_dataset.json", "ranking.json", "the field dataset is missing"),
             ("not_a_number.json", "ranking.json", "it is not JSON"),
