@@ -66,6 +66,8 @@ def notes_on_unused(folder: Path, used: Iterable[str]) -> list[str]:
         if one.is_dir():
             if one.name.startswith("__") and one.name not in _EXPECTED:
                 notes.append(f"the folder {one.name!r} is left out, because its name starts with two underscores")
+            elif next(one.iterdir(), None) is None:
+                notes.append(f"the folder {one.name!r} is empty")
         elif one.suffix.lower() in known and not _is_hidden(one, folder):
             unused += [one] if os.path.realpath(one) not in read else []
     if read and unused:

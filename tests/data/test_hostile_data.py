@@ -130,6 +130,11 @@ def test_a_pipe_in_a_folder_is_not_waited_for(tmp_path: Path) -> None:
     assert len(load_sample(str(tmp_path))) == 8
 
 
+def test_a_class_folder_without_pictures_is_noted(tmp_path: Path) -> None:
+    (class_folders(tmp_path, "apple", "pear") / "fig").mkdir()
+    assert "the folder 'fig' is empty" in load_sample(str(tmp_path)).notes
+
+
 def test_what_of_a_folder_is_not_read_is_listed(tmp_path: Path) -> None:
     write(tmp_path / "train.csv", LABELLED)
     write_text_file(tmp_path / "train.parquet")

@@ -177,6 +177,24 @@ def test_a_conversion_by_others_or_of_other_weights_is_not_taken(
     assert (found["folder"], found["pickled"]) == (main, True)
 
 
+def test_the_hub_is_asked_for_a_conversion_once_and_without_a_cache_nothing_is_written(
+    hub: Hub, client: Callable[..., Any], files: dict[str, bytes]
+) -> None:
+    main = hub.store.put_files("org/tiny", pickled(files))
+    found = client(
+        f"""{FETCH}
+    from hf_emms.cache import default_root
+    repo = resolve("org/tiny", "model")
+    fetch(repo, ["config.json"])
+    fetch_weights(repo)
+    written = default_root().exists()
+    print(json.dumps([fetched(), written]))
+    """
+    )
+    assert (found[0]["folder"], found[0]["pickled"], found[1]) == (main, True, False)
+    assert hub.count("GET */discussions*") == 1
+
+
 def test_a_changed_byte_is_noticed_and_a_whole_file_is_hashed_once(
     hub: Hub, client: Callable[..., Any], files: dict[str, bytes]
 ) -> None:
