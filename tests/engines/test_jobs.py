@@ -38,7 +38,7 @@ JOB = ["--engine", "jobs", "--results-repo", RESULTS]
 
 @pytest.fixture(scope="module")
 def environment(hub: Hub, tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
-    return client_environment(hub, tmp_path_factory.mktemp("client"), HF_EMMS_DEADLINE="8")
+    return client_environment(hub, tmp_path_factory.mktemp("client"), HF_EMMS_DEADLINE="60")
 
 
 @pytest.fixture(scope="module")
