@@ -108,6 +108,9 @@ SNIPPETS = {
     "the metric": """
         found = metric().compute(predictions=X, references=Z)
         assert found["score"] == pytest.approx(hf_emms.emms(X, Z).score)
+        stacked = np.stack([Z, Z2], axis=1)
+        both = [metric().compute(predictions=X, references=one)["score"] for one in (stacked, stacked.swapaxes(1, 2))]
+        assert both == pytest.approx([hf_emms.emms(X, stacked).score] * 2)
     """,
     "the metric in batches": """
         emms = metric()

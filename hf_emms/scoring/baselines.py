@@ -9,6 +9,7 @@ from scipy.linalg import eigh, get_blas_funcs
 
 from hf_emms.errors import EmmsError
 from hf_emms.scoring.emms import ROUNDINGS, whiten
+from hf_emms.scoring.folds import content_keys
 from hf_emms.scoring.label_basis import LabelTable
 from hf_emms.scoring.linalg import CONSTANT_ROUNDINGS, as_slice, symmetric
 from hf_emms.scoring.moments import Moments
@@ -102,7 +103,7 @@ def _evidence(
     return result
 
 
-# Neighbours are looked for among so many rows at most, evenly spaced, so that the cost grows with N, not its square.
+# Neighbours are looked for among so many rows at most, chosen by a hash, so that the cost grows with N, not its square.
 MOST_CANDIDATES = 20_000
 # Similarities of one step: few enough to stay in cache while the largest are taken out.
 STEP = 2**21
@@ -128,7 +129,9 @@ def knn(features: np.ndarray, labels: LabelTable, groups: np.ndarray, *, k: int 
     Raises:
         EmmsError: every row is of one group.
     """
-    neighbours, usable = nearest(features - features.mean(axis=0), np.unique(groups, return_inverse=True)[1], k)
+    neighbours, usable = nearest(
+        features - features.mean(axis=0), np.unique(groups, return_inverse=True)[1], k, raw=features
+    )
     if labels.categorical:
         return _vote(labels.codes, neighbours, usable, labels.n_texts)
     rows = as_slice(labels.codes)
@@ -136,7 +139,12 @@ def knn(features: np.ndarray, labels: LabelTable, groups: np.ndarray, *, k: int 
 
 
 def nearest(
-    features: np.ndarray, groups: np.ndarray, k: int, *, most: int = MOST_CANDIDATES
+    features: np.ndarray,
+    groups: np.ndarray,
+    k: int,
+    *,
+    most: int = MOST_CANDIDATES,
+    raw: np.ndarray | None = None,
 ) -> tuple[np.ndarray, np.ndarray]:
     """The k nearest rows of other groups by cosine.
 
@@ -144,7 +152,8 @@ def nearest(
         features: (N, D1), centred.
         groups: (N,).
         k: neighbours.
-        most: rows that may become neighbours; of more rows only so many, evenly spaced, are looked at.
+        most: rows that may become neighbours; of more rows only so many, by a hash of their features, are looked at.
+        raw: (N, D), the features that are hashed; by default these.
 
     Returns:
         Row numbers, nearest first, and which of them exist, both (N, min(k, N − 1)).
@@ -158,7 +167,9 @@ def nearest(
         raise EmmsError(f"all {rows} rows are of one group; k-NN finds no neighbour outside it", "pass more groups")
     norms = np.linalg.norm(features, axis=1, keepdims=True)
     unit = features / np.maximum(norms, np.finfo(features.dtype).tiny)
-    candidates = np.arange(rows) if rows <= most else np.linspace(0, rows - 1, most).astype(np.int64)
+    candidates = np.arange(rows)
+    if rows > most:  # the same ones in any order of the rows
+        candidates = np.sort(np.argpartition(content_keys(features if raw is None else raw), most - 1)[:most])
     # In the order of groups, a row's own group is a run of the candidates.
     order = np.argsort(groups, kind="stable")
     candidates = candidates[np.argsort(groups[candidates], kind="stable")]

@@ -53,7 +53,7 @@ def stack(statistics: Standardised, fit: RidgeFit, rows: Rows) -> tuple[Score, f
     Raises:
         EmmsError: rows in one fold only.
     """
-    found, usable = nearest(components(statistics, rows), rows.folds, NEIGHBOURS, most=MOST_CANDIDATES)
+    found, usable = nearest(components(statistics, rows), rows.folds, NEIGHBOURS, most=MOST_CANDIDATES, raw=rows.x)
     shares = usable / usable.sum(axis=1, keepdims=True)
     products = np.stack(
         [_products(statistics, rows, fit, number, found, shares) for number in range(len(statistics.filled))]
