@@ -17,11 +17,12 @@ import pytest
 
 from hf_emms import demo
 from hf_emms.cli import app
-from tests.docs.pages import PAGES
+from tests import ROOT
+from tests.docs.pages import PAGES, fences
 from tests.docs.test_commands import hf_emms_lines
 from tests.helpers.command_line import CommandLine
 from tests.hub import Hub, running_hub
-from tests.hub.fixtures import client_environment
+from tests.hub.fixtures import client_environment, run_client
 
 pytestmark = pytest.mark.slow
 
@@ -210,3 +211,27 @@ def test_the_command_runs(cli: CommandLine, line: str) -> None:
         words += FEW
     done = cli.run(*words)
     assert done.code == 0, f"{LINES[line]}: {done.err[-2000:]}"
+
+
+# What the Python of a page finds before it starts.
+GIVEN = {
+    "rank-images": "",
+    "rank-texts": """
+rows = list(csv.DictReader(open("my_texts.csv")))
+texts, classes = [row["text"] for row in rows], [row["label"] for row in rows]
+""",
+    "validate": """
+shutil.copy("demo.json", "ranking.json")
+scores, truth = [1.0, 2.0, 3.0, 4.0], [1.0, 3.0, 2.0, 4.0]
+cars, food = {"a": 1.0, "b": 2.0, "c": 3.0}, {"a": 2.0, "b": 1.0, "c": 3.0}
+other = hf_emms.Ranking.load("small.json")
+""",
+}
+
+
+@pytest.mark.parametrize("name", GIVEN)
+def test_the_python_of_the_page_runs(cli: CommandLine, hub: Hub, name: str) -> None:
+    blocks = fences(ROOT / "docs" / f"{name}.md", "python")
+    assert blocks
+    before = f"import csv, os, shutil, hf_emms\nos.chdir({str(cli.folder)!r})\n{GIVEN[name]}"
+    run_client(hub, "\n".join([before, *blocks, 'print("true")']), cli.folder)
