@@ -14,11 +14,9 @@ import pytest
 from tests.helpers.rankings import example
 from tests.helpers.waiting import PATIENCE, eventually
 
-SCRIPT = "import sys; sys.argv[0] = 'hf-emms'; from hf_emms.cli import main; main()"
-
 
 def command(*arguments):
-    return [sys.executable, "-c", SCRIPT, "leaderboard", *arguments]
+    return [sys.executable, "-m", "hf_emms", "leaderboard", *arguments]
 
 
 def free_port():

@@ -15,7 +15,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 from urllib.parse import unquote, urlsplit
 
-from .server import Hub
+from .server import Hub, request_body
 
 LOGIN_PAGE = b"<!doctype html><title>Log in to the network</title>"
 _HOP_BY_HOP = ("connection", "transfer-encoding", "content-length", "date", "server")
@@ -159,7 +159,7 @@ class _Handler(BaseHTTPRequestHandler):
 
     def do_GET(self) -> None:
         line = f"{self.command} {unquote(urlsplit(self.path).path)}"
-        content = self._content()
+        content = request_body(self)
         self.proxy.lines.append(line)
         fault = self.proxy.due(line)
         answer = self._passed_on(content) if fault.carried_out else Answer(200, {}, b"")
@@ -172,16 +172,6 @@ class _Handler(BaseHTTPRequestHandler):
             self._send(answer, fault.ending)
 
     do_HEAD = do_POST = do_PUT = do_DELETE = do_GET  # noqa: N815
-
-    def _content(self) -> bytes:
-        if "chunked" not in (self.headers["Transfer-Encoding"] or ""):
-            return self.rfile.read(int(self.headers["Content-Length"] or 0))
-        pieces = []
-        while size := int(self.rfile.readline().split(b";")[0], 16):
-            pieces.append(self.rfile.read(size))
-            self.rfile.readline()
-        self.rfile.readline()
-        return b"".join(pieces)
 
     def _passed_on(self, content: bytes) -> Answer:
         parts = urlsplit(self.proxy.hub.url)

@@ -158,6 +158,18 @@ class _Server(ThreadingHTTPServer):
             super().handle_error(request, client_address)
 
 
+def request_body(handler: BaseHTTPRequestHandler) -> bytes:
+    """The body of a request, in chunks or of the length that its headers give."""
+    if "chunked" not in (handler.headers["Transfer-Encoding"] or ""):
+        return handler.rfile.read(int(handler.headers["Content-Length"] or 0))
+    pieces = []
+    while size := int(handler.rfile.readline().split(b";")[0], 16):
+        pieces.append(handler.rfile.read(size))
+        handler.rfile.readline()
+    handler.rfile.readline()
+    return b"".join(pieces)
+
+
 class _Handler(BaseHTTPRequestHandler):
     protocol_version = "HTTP/1.1"
     # Headers and body go out in two writes: Nagle's algorithm would hold the second back.
@@ -169,7 +181,7 @@ class _Handler(BaseHTTPRequestHandler):
         """The log is `Hub.requests`."""
 
     def do_GET(self) -> None:
-        body = self._body()
+        body = request_body(self)
         parts = urlsplit(self.path)
         entry = Entry(self.command, unquote(parts.path), parts.query, received=len(body), range=self.headers["Range"])
         entry.authorized = "Authorization" in self.headers
@@ -206,16 +218,6 @@ class _Handler(BaseHTTPRequestHandler):
                 return dispatch(request)
         except HubError as error:
             return error.response()
-
-    def _body(self) -> bytes:
-        if "chunked" not in (self.headers["Transfer-Encoding"] or ""):
-            return self.rfile.read(int(self.headers["Content-Length"] or 0))
-        pieces = []
-        while size := int(self.rfile.readline().split(b";")[0], 16):
-            pieces.append(self.rfile.read(size))
-            self.rfile.readline()
-        self.rfile.readline()
-        return b"".join(pieces)
 
     def _send(self, response: Response, entry: Entry, fault: Fault | None) -> None:
         body = response.body

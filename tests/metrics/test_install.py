@@ -170,11 +170,10 @@ def test_uninstalled_it_stays_away_until_it_is_installed_again(cache):
 
 
 def test_the_command_line(cache):
-    script = "import sys; sys.argv[0] = 'hf-emms'; from hf_emms.cli import main; main()"
 
     def hf_emms(*arguments):
         return subprocess.run(
-            [sys.executable, "-c", script, "metric", *arguments], capture_output=True, text=True, check=False
+            [sys.executable, "-m", "hf_emms", "metric", *arguments], capture_output=True, text=True, check=False
         )
 
     assert hf_emms("install").stdout.strip() == str(install.installed_module())

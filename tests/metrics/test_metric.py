@@ -13,29 +13,19 @@ import torch
 
 import hf_emms
 from hf_emms.metrics import install
-from tests import ROOT
+from tests.helpers import golden
 from tests.helpers.metric import NAMES, TABLE, assert_close, load, rows
 
 __all__ = ["load", "rows"]
 
 CARD = install.source_folder() / "README.md"
-GOLDEN = json.loads((ROOT / "tests" / "golden" / "emms_scores.json").read_text())
 
 
-def golden_problem(problem):
-    """Features (N, D1) and F-labels (N, K, D2), drawn in the order that the golden file states."""
-    rng = np.random.default_rng(problem["seed"])
-    n, d1, d2, latent = (problem[key] for key in ("N", "D1", "D2", "latent"))
-    hidden = rng.normal(size=(n, latent))
-    x = hidden @ rng.normal(size=(latent, d1)) + rng.normal(size=(n, d1))
-    labels = [hidden @ rng.normal(size=(latent, d2)) + noise * rng.normal(size=(n, d2)) for noise in problem["noise"]]
-    return x, np.stack(labels, axis=1)
-
-
-@pytest.mark.parametrize("problem", GOLDEN, ids=lambda problem: f"seed{problem['seed']}")
+@pytest.mark.parametrize("problem", golden.PROBLEMS, ids=lambda problem: f"seed{problem['seed']}")
 @pytest.mark.parametrize("in_batches", [False, True])
 def test_golden_scores(load, problem, in_batches):
-    x, z = golden_problem(problem)
+    x, z = golden.arrays(problem)
+    z = z.swapaxes(1, 2)
     metric = load()
     given = {"predictions": x, "references": z}
     if in_batches:
@@ -47,9 +37,10 @@ def test_golden_scores(load, problem, in_batches):
     assert result["weights"] == pytest.approx(problem["exact_weights"], abs=1e-5)
 
 
-@pytest.mark.parametrize("problem", GOLDEN, ids=lambda problem: f"seed{problem['seed']}")
+@pytest.mark.parametrize("problem", golden.PROBLEMS, ids=lambda problem: f"seed{problem['seed']}")
 def test_golden_scores_of_the_official_function(load, problem):
-    x, z = golden_problem(problem)
+    x, z = golden.arrays(problem)
+    z = z.swapaxes(1, 2)
     result = load().compute(predictions=x, references=z, method="one_pass")
     assert result["score"] == pytest.approx(problem["official_one_pass_score"], abs=1e-7)
 

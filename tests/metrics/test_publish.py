@@ -16,9 +16,8 @@ FILES = ["README.md", "app.py", "emms.py", "requirements.txt", "screenshot.png"]
 @pytest.fixture
 def publish(hub, tmp_path):
     def run(*arguments, **environment):
-        script = "import sys; sys.argv[0] = 'hf-emms'; from hf_emms.cli import main; main()"
         settings = client_environment(hub, tmp_path / "client", **environment)
-        command = [sys.executable, "-c", script, "publish", "metric", *arguments]
+        command = [sys.executable, "-m", "hf_emms", "publish", "metric", *arguments]
         return subprocess.run(command, env=settings, capture_output=True, text=True, check=False)
 
     return run

@@ -1,7 +1,5 @@
 """What a user may rely on from `hf_emms.emms`: reference values, every form of input, clear refusals."""
 
-import json
-
 import numpy as np
 import pytest
 import scipy.sparse
@@ -12,20 +10,7 @@ from hf_emms.scoring.cross_validation import RIDGES, fibonacci_search
 from hf_emms.scoring.emms import METHODS, score_moments
 from hf_emms.scoring.folds import assign_folds
 from hf_emms.scoring.linalg import minimise_quadratic, project_simplex
-from tests import ROOT
-
-GOLDEN = json.loads((ROOT / "tests" / "golden" / "emms_scores.json").read_text())
-
-
-def golden_problem(problem):
-    rng = np.random.default_rng(problem["seed"])
-    n, d1, d2, latent = (problem[key] for key in ("N", "D1", "D2", "latent"))
-    hidden = rng.normal(size=(n, latent))
-    x = hidden @ rng.normal(size=(latent, d1)) + rng.normal(size=(n, d1))
-    z = np.empty((n, d2, problem["K"]))
-    for k, noise in enumerate(problem["noise"]):
-        z[:, :, k] = hidden @ rng.normal(size=(latent, d2)) + noise * rng.normal(size=(n, d2))
-    return x, z
+from tests.helpers import golden
 
 
 def small_problem(seed=0, n=120, d1=10, widths=(6, 6), latent=4):
@@ -61,9 +46,9 @@ def held_out_by_rows(x, z, ridge, folds=5, seed=0):
     return out / len(x)
 
 
-@pytest.mark.parametrize("problem", GOLDEN, ids=lambda problem: f"seed{problem['seed']}")
+@pytest.mark.parametrize("problem", golden.PROBLEMS, ids=lambda problem: f"seed{problem['seed']}")
 def test_reproduces_the_reference_values(problem):
-    x, z = golden_problem(problem)
+    x, z = golden.arrays(problem)
     best = emms(x, z, method="exact")
     assert best.score == pytest.approx(problem["exact_score"], abs=1e-8)
     assert best.weights == pytest.approx(problem["exact_weights"], abs=1e-5)

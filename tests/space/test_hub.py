@@ -33,10 +33,9 @@ def command(hub, tmp_path):
     """Runs hf-emms against the stand-in Hub."""
 
     def run(*arguments, **environment):
-        script = "import sys; sys.argv[0] = 'hf-emms'; from hf_emms.cli import main; main()"
         settings = client_environment(hub, tmp_path / "client", **environment)
         return subprocess.run(
-            [sys.executable, "-c", script, *arguments], env=settings, capture_output=True, text=True, check=False
+            [sys.executable, "-m", "hf_emms", *arguments], env=settings, capture_output=True, text=True, check=False
         )
 
     return run
