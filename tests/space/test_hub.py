@@ -24,7 +24,8 @@ from tests.hub.fixtures import client_environment
 
 RESULTS = "ada/emms-results"
 SHIPPED = {
-    f"hf_emms/{name}.py" for name in ("__init__", "atomic_files", "errors", "formatting", "merging", "ranking", "views")
+    f"hf_emms/{name}.py"
+    for name in ("__init__", "atomic_files", "errors", "formatting", "merging", "ranking", "ranking_methods", "views")
 }
 
 
