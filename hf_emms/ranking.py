@@ -281,7 +281,7 @@ class Ranking(RankingMethods, msgspec.Struct, frozen=True, kw_only=True):
             if version > SCHEMA_VERSION:
                 raise EmmsError(
                     f"the ranking has schema version {version}; only versions up to {SCHEMA_VERSION} can be read",
-                    "pip install --upgrade hf-emms",
+                    "install a newer hf-emms",
                 )
             if version < SCHEMA_VERSION:
                 ranking = _from_version_1(msgspec.json.decode(text))

@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
-from hf_emms import __version__, hub, results
+from hf_emms import hub, results, wheel
 from hf_emms.errors import EmmsError
 from hf_emms.formatting import parse_duration
 from hf_emms.hub import Hardware, Job, JobSpec
@@ -30,7 +30,7 @@ class JobSettings:
         results_repo: "ORG/emms-results": the dataset that the ranking is published in and read from; created if needed.
         flavor: of the hardware.
         timeout: after which the Hub ends it: seconds, or a number with s, m, h, d or w.
-        package: what the job installs; None: this version of hf-emms.
+        package: what the job installs; None: this version of hf-emms, whose wheel is put into `results_repo`.
     """
 
     results_repo: str
@@ -53,7 +53,7 @@ def job_spec(options: Options, settings: JobSettings) -> JobSpec:
     Raises:
         EmmsError: they name something that only this machine has.
     """
-    package = settings.package or f"hf-emms=={__version__}"
+    package = settings.package or wheel.requirement(hub.page(settings.results_repo, "dataset"))
     command = ("uv", "run", "--with", package, "hf-emms", "rank", *arguments_of(options))
     environment = {"PYTHONUNBUFFERED": "1"}
     if os.environ.get("HF_ENDPOINT"):
@@ -92,6 +92,8 @@ def start(options: Options, settings: JobSettings) -> Job:
     repo = settings.results_repo
     hub.require_push(account, repo, "dataset", instead=f"--results-repo {account.name}/emms-results")
     price(settings)
+    if settings.package is None:
+        results.publish_wheel(repo)
     return hub.start_job(account, spec)
 
 

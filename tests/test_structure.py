@@ -46,6 +46,7 @@ LAYERS = (
     "cache",
     "formatting",
     "options",
+    "wheel",
     "errors",
     "atomic_files",
 )

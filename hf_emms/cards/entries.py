@@ -168,7 +168,7 @@ def unpacked(data: Any, about: str) -> tuple[Entry, ...]:
             raise EmmsError(
                 f"the card's section was written by a newer hf_emms (layout {head.version}; this one knows "
                 f"{LAYOUT_VERSION})",
-                "pip install --upgrade hf-emms",
+                "install a newer hf-emms",
             )
         if head.about != about:
             raise EmmsError(f"the section of this {about} card was written for a {head.about} card", again)

@@ -21,6 +21,7 @@ from hf_emms.errors import redacted
 from hf_emms.formatting import format_count
 from hf_emms.ranking import EMMS, Ranking, Score, is_commit
 from hf_emms.views import number, one_line, rank_of, title_of, with_error
+from hf_emms.wheel import INSTALL
 
 if TYPE_CHECKING:
     import jinja2
@@ -198,6 +199,7 @@ def _environment() -> jinja2.Environment:
         trim_blocks=True,
         lstrip_blocks=True,
     )
+    environment.globals["install"] = INSTALL
     environment.filters.update(
         md=text,
         html=html,

@@ -62,11 +62,12 @@ def publish() -> None:
 @publish.command("metric", short_help="Publish the metric as a Gradio Space.")
 @cloup.option("--repo-id", required=True, metavar="USER/emms", help="The Space.")
 @cloup.option("--private", is_flag=True, help="Make a new Space private.")
-def publish_metric_space(repo_id: str, private: bool) -> None:
+@cloup.option("--package", metavar="SPEC", help="What it installs as hf-emms [default: a wheel, uploaded beside].")
+def publish_metric_space(repo_id: str, private: bool, package: str | None) -> None:
     """Publish the metric as a Gradio Space, for evaluate.load("USER/emms"); prints the commit's address."""
     from hf_emms.metrics.install import publish_metric
 
-    out.data(publish_metric(repo_id, private=private))
+    out.data(publish_metric(repo_id, private=private, package=package))
     out.message(f'published: evaluate.load("{repo_id}") loads it where hf-emms is installed')
 
 

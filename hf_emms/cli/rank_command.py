@@ -111,7 +111,11 @@ _OWN_FLAGS = {
     "Running": [
         cloup.option("--flavor", "jobs_flavor", metavar="NAME", help="Hardware of a job [default: cpu-basic]."),
         cloup.option("--jobs-timeout", metavar="TIME", help="When the Hub ends a job, e.g. 90m, 2h [default: 2h]."),
-        cloup.option("--jobs-package", metavar="SPEC", help="What a job installs [default: this version of hf-emms]."),
+        cloup.option(
+            "--jobs-package",
+            metavar="SPEC",
+            help="What a job installs [default: this version].",
+        ),
     ],
     "Output": [
         format_option(FORMATS),

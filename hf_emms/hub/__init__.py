@@ -2,7 +2,7 @@
 
 from hf_emms.hub.account import Account, logged_in, require_jobs, require_proposal, require_push, who_am_i
 from hf_emms.hub.client import limited_streaming, retried, translate_hub_errors
-from hf_emms.hub.commits import TRIES_AMONG_MANY, Outcome, Read, create_dataset, propose, push, read_file
+from hf_emms.hub.commits import TRIES_AMONG_MANY, Outcome, Read, create_dataset, is_private, propose, push, read_file
 from hf_emms.hub.jobs import DONE, Hardware, Job, JobSpec, hardware, job_log, job_stage, start_job
 from hf_emms.hub.model_info import (
     Evaluation,
@@ -57,6 +57,7 @@ __all__ = [
     "fetch",
     "find_models",
     "hardware",
+    "is_private",
     "job_log",
     "job_stage",
     "limited_streaming",

@@ -140,6 +140,15 @@ def create_dataset(id: str, *, private: bool = False) -> None:
     request(lambda api: api.create_repo(id, repo_type="dataset", private=private, exist_ok=True), id, "dataset")
 
 
+def is_private(id: str, kind: Kind) -> bool:
+    """Whether a repository is private.
+
+    Raises:
+        EmmsError: there is none, or the Hub cannot be reached.
+    """
+    return bool(request(lambda api: api.repo_info(id, repo_type=kind).private, id, kind))
+
+
 def push(id: str, kind: Kind, change: Change, *, title: str, tries: int = TRIES) -> Outcome:
     """Commits to main.
 

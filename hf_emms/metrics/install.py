@@ -21,13 +21,13 @@ try:
 except ModuleNotFoundError as error:
     if not (error.name or "").startswith("hf_emms"):
         raise
-    raise ImportError('the metric "emms" needs the package hf-emms: pip install --upgrade hf-emms') from None
+    raise ImportError('the metric "emms" needs the package hf-emms, or a newer one') from None
 
 __all__ = ["Emms"]
 '''
 # evaluate takes any folder with a name of 64 digits; this is MODULE's sha256, written out because importing hashlib
 # takes longer than all the rest.
-_DIGEST = "85b24b4b7c533a4c4f8fa957a90ad26c1e01efcfbb7266e2c42ae5b930be9635"
+_DIGEST = "6732807ca1df2a6602e0d18c7f2b863b353a3712d627168c64426be32bc6e9e1"
 _UNWANTED = ".uninstalled"
 
 
@@ -151,22 +151,25 @@ def _write(module: Path) -> None:
         shutil.rmtree(partial, ignore_errors=True)
 
 
-# What Python leaves behind, and the file that makes the folder a package of hf_emms.
-_NOT_OF_THE_METRIC = ("__init__.py", "*.pyc", "__pycache__/*")
+# What the requirements and the card say of hf-emms; a published Space says where its wheel is.
+_PINNED = "hf-emms==0.1.0"
+_BRINGS = "The package hf-emms brings it."
 
 
-def publish_metric(repo_id: str, *, private: bool = False) -> str:
+def publish_metric(repo_id: str, *, private: bool = False, package: str | None = None) -> str:
     """Publishes the metric as a Gradio Space, in one commit; an existing Space is updated.
 
     Args:
         repo_id: "USER/emms": ``evaluate.load`` asks a Space for the file that has the Space's name.
         private: of a Space that is made anew.
+        package: what the Space installs as hf-emms; by default this version, whose wheel is uploaded beside.
 
     Returns:
         The address of the commit.
 
     Raises:
-        EmmsError: another name, no right to write there, or the Hub cannot be reached.
+        EmmsError: another name, no right to write there, a private Space that would install its own wheel, or the Hub
+            cannot be reached.
     """
     owner, _, name = repo_id.partition("/")
     if name != "emms":
@@ -174,7 +177,24 @@ def publish_metric(repo_id: str, *, private: bool = False) -> str:
             f"{repo_id!r} cannot hold the metric: evaluate.load looks for emms.py in a Space called emms",
             f"--repo-id {owner if name else 'USER'}/emms",
         )
-    message = "EMMS: the metric, its card and its page"
-    from hf_emms import hub
+    if private and package is None:
+        raise EmmsError(
+            "while a private Space is built, it cannot download the wheel that it holds",
+            "--package SPEC names another place, such as the address of a wheel; or leave --private out",
+        )
+    import shutil
+    import tempfile
 
-    return hub.publish_space(repo_id, source_folder(), message=message, private=private, ignore=_NOT_OF_THE_METRIC)
+    from hf_emms import hub, wheel
+
+    with tempfile.TemporaryDirectory() as made:
+        folder = Path(made) / "space"
+        shutil.copytree(source_folder(), folder, ignore=shutil.ignore_patterns("__pycache__", "__init__.py"))
+        if package is None:
+            (folder / wheel.NAME).write_bytes(wheel.build())
+            package = wheel.requirement(hub.page(repo_id, "space"))
+        requirements, card = folder / "requirements.txt", folder / "README.md"
+        requirements.write_text(requirements.read_text().replace(_PINNED, package))
+        card.write_text(card.read_text().replace(_BRINGS, f'`pip install "{package}"` brings it.'))
+        message = "EMMS: the metric, its card and its page"
+        return hub.publish_space(repo_id, folder, message=message, private=private)

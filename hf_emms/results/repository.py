@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
-from hf_emms import hub
+from hf_emms import hub, wheel
 from hf_emms.cards import rendered_template, splice
 from hf_emms.errors import EmmsError
 from hf_emms.formatting import pluralize
@@ -141,6 +141,29 @@ def publish(
         return push()
 
 
+def publish_wheel(repo_id: str) -> None:
+    """Puts this version of hf-emms into a results dataset, for jobs; the dataset is made where there is none.
+
+    Raises:
+        EmmsError: the dataset is private, no rights, or the Hub cannot be reached.
+    """
+
+    def push() -> hub.Outcome:
+        return hub.push(repo_id, "dataset", lambda read: {wheel.NAME: content}, title="Add hf-emms for jobs")
+
+    content = wheel.build()
+    try:
+        push()
+    except hub.RepoNotFoundError:
+        hub.create_dataset(repo_id)
+        push()
+    if hub.is_private(repo_id, "dataset"):
+        raise EmmsError(
+            f"the dataset {repo_id!r} is private: a job cannot install hf-emms from it",
+            "--jobs-package SPEC names another place, such as git+https://… or a wheel's address",
+        )
+
+
 def pull(repo_id: str) -> tuple[dict[str, Ranking], list[str]]:
     """Reads the rankings of a results dataset.
 
@@ -248,7 +271,7 @@ def _unpacked(data: Any) -> tuple[Listed, ...]:
         if packed.version > LAYOUT_VERSION:
             raise EmmsError(
                 f"the results' card was written by a newer hf_emms (layout {packed.version})",
-                "pip install --upgrade hf-emms",
+                "install a newer hf-emms",
             )
         return msgspec.convert(packed.rankings, tuple[Listed, ...])
     except msgspec.ValidationError as error:

@@ -16,6 +16,7 @@ from typing import Any
 import click
 import pytest
 
+from hf_emms import wheel
 from hf_emms.cli.rank_command import rank
 from hf_emms.cli.rank_options import options_from
 from hf_emms.errors import EmmsError
@@ -129,6 +130,7 @@ def test_a_dry_run_prints_the_job_its_price_and_no_token(hub: Hub, cli: CommandL
     assert spec["command"][:2] == ["uv", "run"]
     assert spec["command"][spec["command"].index("hf-emms") + 1] == "rank"
     assert POOR in spec["command"]
+    assert spec["command"][3] == f"hf-emms @ {hub.url}/datasets/{RESULTS}/resolve/main/{wheel.NAME}"
     assert (spec["flavor"], spec["timeout"], spec["secrets"]) == ("a10g-small", "90m", ["HF_TOKEN"])
     assert "1 × A10G (24 GB)" in done.err
     assert "at most 1.50 USD" in done.err
@@ -143,6 +145,7 @@ def test_a_job_ranks_and_its_ranking_comes_back(hub: Hub, cli: CommandLine, toke
     assert done.code == 0, done
     (job,) = hub.jobs.values()
     assert job.stage == "COMPLETED"
+    assert hub.store.read(RESULTS, wheel.NAME, "dataset") == wheel.build()
     assert job.spec["secrets"] == {"HF_TOKEN": token}
     assert job.spec["timeoutSeconds"] == 7200
     assert token not in done.out + done.err + json.dumps(job.spec["command"]) + json.dumps(job.log)

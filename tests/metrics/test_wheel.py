@@ -71,5 +71,5 @@ def test_without_hf_emms_one_line_says_what_to_install(installed, tmp_path):
         code = f"import evaluate; evaluate.load({name!r})"
         done = run([str(bare / "python"), "-c", code], tmp_path, **OFFLINE)
         assert done.stderr.splitlines()[-1] == (
-            'ImportError: the metric "emms" needs the package hf-emms: pip install --upgrade hf-emms'
+            'ImportError: the metric "emms" needs the package hf-emms, or a newer one'
         )

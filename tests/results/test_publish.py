@@ -233,7 +233,7 @@ def test_a_file_of_a_newer_version_is_not_overwritten(lab: Hub, cli: CommandLine
     done = cli.run("publish", "results", "--repo-id", ID, "--ranking", write(tmp_path, example()), token=token)
     assert done.code == 1
     assert "schema version 99" in done.err
-    assert "pip install --upgrade" in done.err
+    assert "install a newer hf-emms" in done.err
     assert lab.store.read(ID, f"rankings/{path_of(example())}.json", "dataset") == newer
 
 

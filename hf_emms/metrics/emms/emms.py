@@ -8,7 +8,7 @@ try:
 except ModuleNotFoundError as error:
     if not (error.name or "").startswith("hf_emms"):
         raise
-    raise ImportError('the metric "emms" needs the package hf-emms: pip install --upgrade hf-emms') from None
+    raise ImportError('the metric "emms" needs the package hf-emms, or a newer one') from None
 
 _DESCRIPTION = """\
 EMMS tells which pretrained checkpoint to fine-tune on your dataset, without fine-tuning any. Each label is written as
