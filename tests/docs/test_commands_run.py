@@ -42,10 +42,10 @@ STANDS_FOR = {
 }
 # Few rows do: a command that works is to be seen, not what it finds.
 FEW = ("--max-samples", "60")
-# Tests of their own run these: the demo's tables, a server, Ray, Jobs, a package of the user's, the paper's candidates.
+# Tests of their own run these: the demo's tables, a server, Ray, Jobs, a package, the paper's candidates, fine-tuning.
 ELSEWHERE = re.compile(
     r"hf-emms (demo\b|leaderboard|rank --dataset (demo_\w+|NAME)$|.*--engine (ray|jobs)|.*--task gloss-topic"
-    r"|.* --checkpoint paper-|COMMAND)"
+    r"|.* --checkpoint paper-|.*--confirm \d|confirm|COMMAND)"
 )
 
 
