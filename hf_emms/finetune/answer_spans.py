@@ -24,6 +24,7 @@ from hf_emms.finetune.heads import (
     load_base,
     load_with_head,
     model_text_reader,
+    own_head,
     save_with_head,
 )
 from hf_emms.finetune.splits import Part, Span, Splits
@@ -168,7 +169,8 @@ def load_span_finder(plan: ExtractionPlan, splits: Splits, options: Options) -> 
     notes: list[str] = []
     loader = class_with_head(plan, splits.task.id)
     if loader is not None:
-        model: Any = load_with_head(plan, loader, notes)
+        model: Any
+        model, head = load_with_head(plan, loader, notes)
         base = model
     else:
         base, states = load_base(plan, options)
@@ -177,6 +179,7 @@ def load_span_finder(plan: ExtractionPlan, splits: Splits, options: Options) -> 
     if loader is None:
         rows = spans.rows(splits.train, False)
         model = SpanModel(base, states, first_features(base, states, rows.batch, len(rows)))
+        head = own_head(model)
         notes.append("transformers has no class with a head for it: a linear layer on its token states")
     return Network(
         model,
@@ -185,4 +188,5 @@ def load_span_finder(plan: ExtractionPlan, splits: Splits, options: Options) -> 
         lambda model, inputs: tuple(model(**inputs)[name] for name in ("start_logits", "end_logits")),
         (texts.tokenizer,),
         notes,
+        head=head,
     )

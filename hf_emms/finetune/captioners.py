@@ -24,6 +24,7 @@ from hf_emms.finetune.heads import (
     load_base,
     load_with_head,
     model_text_reader,
+    own_head,
     reading,
     save_with_head,
 )
@@ -81,7 +82,7 @@ class CaptionModel(nn.Module):
 
 def _with_class(plan: ExtractionPlan, loader: Any) -> Network:
     notes: list[str] = []
-    captioner = load_with_head(plan, loader, notes)
+    captioner, head = load_with_head(plan, loader, notes)
     read, processors = reading(plan, captioner, notes)
     part = getattr(captioner, "decoder", None) or getattr(captioner, "text_decoder", captioner)
     reader = model_text_reader(plan, captioner, part)
@@ -105,6 +106,7 @@ def _with_class(plan: ExtractionPlan, loader: Any) -> Network:
         processors=(*processors, tokenizer),
         notes=notes,
         saved=captioner,
+        head=frozenset(f"captioner.{name}" for name in head),
     )
 
 
@@ -180,7 +182,7 @@ def _own_decoder(plan: ExtractionPlan, splits: Splits, options: Options) -> Netw
 
     first = first_features(base, features, read(splits.train), len(splits.train))
     model = CaptionDecoder(base, features, first, len(words))
-    return Network(model, _rows(read, tokens), answers, processors=processors, notes=notes)
+    return Network(model, _rows(read, tokens), answers, processors=processors, notes=notes, head=own_head(model))
 
 
 def _rows(read: Callable[[Part], Read], tokens: Callable[[Part], Read]) -> Callable[[Part, bool], PartRows]:

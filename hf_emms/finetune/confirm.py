@@ -21,6 +21,7 @@ from hf_emms.cache import Cache, digest_of
 from hf_emms.engines.base import Progress, Silent, checkpoint_errors, one_line, versions
 from hf_emms.errors import EmmsError
 from hf_emms.finetune.recipe import Recipe, check_settings, check_task, recipe_for
+from hf_emms.finetune.saving import ModelKeeper, model_card
 from hf_emms.finetune.splits import Splits, load_splits
 from hf_emms.finetune.task_scores import scores_for
 from hf_emms.formatting import format_duration, parse_duration, pluralize
@@ -34,6 +35,7 @@ from hf_emms.views import measured_in_words, points
 
 if TYPE_CHECKING:
     import datasets
+    import torch
 
 # Part of the key of every finished run: raise it when the same recipe gives other results.
 FINETUNE_VERSION = 1
@@ -153,7 +155,29 @@ def confirmed(ranking: Ranking, options: Options, progress: Progress) -> Ranking
             "no checkpoint could be fine-tuned: " + "; ".join(f"{name}: {one.error}" for name, one in found.items()),
             "the first error is the one to look at; --debug shows its traceback",
         )
+    if work.keeper is not None:
+        _keep_best(work, result)
     return result
+
+
+def _keep_best(work: Confirmation, result: Ranking) -> None:
+    """Writes the best model to the folder that the options name."""
+    assert work.keeper is not None
+    row = result.fine_tuned[0]
+    assert row.fine_tuned is not None
+    rate = row.fine_tuned.learning_rate
+    runs = [run for run in row.fine_tuned.runs if run.learning_rate == rate and run.validation is not None]
+    run = max(runs, key=lambda run: run.validation or -math.inf)
+    recipe, repo = work.recipe(row), _repo_of(row)
+    key = run_key(work, repo, recipe, run.learning_rate, run.seed)
+
+    def train() -> None:
+        work.progress.noted(f"{row.checkpoint}: trained again, because an earlier run did not keep its model")
+        with _folder(work.cache, key) as folder:
+            _trained(work, repo, recipe, run.learning_rate, run.seed, row.checkpoint, folder, digest_of(key))
+
+    work.keeper.finish(digest_of(key), model_card(result, row, run), train)
+    work.progress.noted(f"{row.checkpoint}, fine-tuned: {work.options.save_model}")
 
 
 @dataclass(frozen=True)
@@ -169,6 +193,8 @@ class Confirmation:
         cache: of finished runs.
         progress: receives the events.
         deadline: of `time.monotonic`; None for none.
+        methods: checkpoint → what of it is trained.
+        keeper: of the best model; None where it is not kept.
     """
 
     ranking: Ranking
@@ -179,10 +205,19 @@ class Confirmation:
     cache: Cache
     progress: Progress
     deadline: float | None
+    methods: dict[str, str]
+    keeper: ModelKeeper | None
 
     def recipe(self, row: Row) -> Recipe:
         """The recipe of a checkpoint."""
-        return recipe_for(self.options, self.splits.task.id, row.parameters)
+        return recipe_for(self.options, self.splits.task.id, row.parameters, self.methods[row.checkpoint])
+
+    @property
+    def device(self) -> torch.device:
+        """Where checkpoints are trained."""
+        from hf_emms.features.load import choose_device
+
+        return choose_device(self.options.device)
 
     @property
     def metric(self) -> str:
@@ -196,8 +231,12 @@ def prepare(ranking: Ranking, options: Options, progress: Progress) -> Confirmat
     Raises:
         EmmsError: the dataset or a setting is not usable.
     """
+    from hf_emms.features.load import choose_device
+    from hf_emms.finetune.methods import method_for
+
     check_settings(options)
     check_task(get_task(ranking.task).id)
+    keeper = ModelKeeper(Path(options.save_model)) if options.save_model else None
     seconds = parse_duration(options.time_limit) if options.time_limit else None
     shortlist, notes = choose(ranking.rows, options.confirm or DEFAULT_TOP)
     cache = open_cache(options, progress)
@@ -205,7 +244,11 @@ def prepare(ranking: Ranking, options: Options, progress: Progress) -> Confirmat
     if splits.revision != ranking.dataset_revision:
         notes.append(f"the ranking is of revision {ranking.dataset_revision} of the dataset, this is {splits.revision}")
     deadline = None if seconds is None else time.monotonic() + seconds
-    return Confirmation(ranking, options, splits, shortlist, tuple(notes), cache, progress, deadline)
+    methods = {}
+    for row in shortlist:
+        methods[row.checkpoint], why = method_for(options, row.parameters, choose_device(options.device))
+        notes += [f"{row.checkpoint}: {why}"] if why else []
+    return Confirmation(ranking, options, splits, shortlist, tuple(notes), cache, progress, deadline, methods, keeper)
 
 
 def choose(rows: Iterable[Row], top: int) -> tuple[tuple[Row, ...], list[str]]:
@@ -289,7 +332,7 @@ def _run(work: Confirmation, row: Row, repo: Repo, recipe: Recipe, learning_rate
     with _folder(work.cache, key) as folder:
         try:
             with checkpoint_errors():
-                run = _trained(work, repo, recipe, learning_rate, seed, name, folder)
+                run = _trained(work, repo, recipe, learning_rate, seed, name, folder, digest_of(key))
         except EmmsError as error:
             run = TrainingRun(learning_rate, seed, error=error.message)
         else:
@@ -303,9 +346,15 @@ def _run(work: Confirmation, row: Row, repo: Repo, recipe: Recipe, learning_rate
 
 
 def _trained(
-    work: Confirmation, repo: Repo, recipe: Recipe, learning_rate: float, seed: int, name: str, folder: Path
+    work: Confirmation,
+    repo: Repo,
+    recipe: Recipe,
+    learning_rate: float,
+    seed: int,
+    name: str,
+    folder: Path,
+    digest: str,
 ) -> TrainingRun:
-    from hf_emms.features.load import choose_device
     from hf_emms.finetune.heads import load_network
     from hf_emms.finetune.training import RunPlan, train
 
@@ -316,12 +365,16 @@ def _trained(
         learning_rate,
         seed,
         scores_for(splits.task.id, splits.train.answers),
-        choose_device(work.options.device),
+        work.device,
         folder,
+        save_to=work.keeper.path(digest) if work.keeper is not None else None,
         on_start=partial(work.progress.started, name),
         on_steps=partial(work.progress.advanced, name),
     )
-    return train(lambda: load_network(repo, splits, work.options), one)
+    run = train(lambda: load_network(repo, splits, work.options, recipe.method), one)
+    if work.keeper is not None:
+        work.keeper.finished(digest, run)
+    return run
 
 
 def run_key(work: Confirmation, repo: Repo, recipe: Recipe, learning_rate: float, seed: int) -> dict[str, Any]:

@@ -26,6 +26,7 @@ from hf_emms.features.pooling import find_pooling
 from hf_emms.features.text import TextReader, read_tokenizer, text_reader
 from hf_emms.features.text_pairs import find_states
 from hf_emms.finetune.collate import PartRows, Read, limited, read_images, read_texts
+from hf_emms.finetune.methods import apply_method, merge_adapter
 from hf_emms.finetune.outputs import Outputs, outputs_of
 from hf_emms.finetune.splits import Part, Splits
 from hf_emms.hub import Repo
@@ -62,6 +63,7 @@ class Network:
         processors: what is saved beside the model.
         notes: what was changed or chosen.
         saved: what is saved of the model.
+        head: names of the model's parameters that are not the pretrained part's.
     """
 
     model: Any
@@ -71,9 +73,11 @@ class Network:
     processors: Sequence[Any] = ()
     notes: list[str] = field(default_factory=list)
     saved: Any = None
+    head: frozenset[str] = frozenset()
 
     def save(self, folder: Path) -> None:
         """Writes the model with what reads its inputs."""
+        merge_adapter(self.model)
         (self.model if self.saved is None else self.saved).save_pretrained(folder)
         for processor in self.processors:
             processor.save_pretrained(folder)
@@ -139,13 +143,14 @@ def save_with_head(base: Any, head: nn.Module, folder: Path) -> None:
     save_file({name: one.contiguous() for name, one in head.state_dict().items()}, folder / "head.safetensors")
 
 
-def load_network(repo: Repo, splits: Splits, options: Options) -> Network:
+def load_network(repo: Repo, splits: Splits, options: Options, method: str = "full") -> Network:
     """Loads a checkpoint with a new head for the splits' task.
 
     Args:
         repo: the checkpoint.
         splits: whose training rows say what is answered.
         options: what may be loaded.
+        method: what is trained: "full", "lora" or "head".
 
     Raises:
         EmmsError: it cannot be loaded, or has no head for the task.
@@ -160,6 +165,7 @@ def load_network(repo: Repo, splits: Splits, options: Options) -> Network:
     with quiet_transformers():
         network = own.get(task.id, _load_classifier)(plan, splits, options)
     network.notes = [*(note for _, note in plan.notes), *network.notes, *repaired(network.model)]
+    apply_method(network.model, method, network.head)
     return network
 
 
@@ -168,13 +174,15 @@ def _load_classifier(plan: ExtractionPlan, splits: Splits, options: Options) -> 
     meaning, notes = outputs_of(splits), list[str]()
     loader = class_with_head(plan, splits.task.id)
     if loader is not None:
-        model: Any = load_with_head(plan, loader, notes, **meaning.config)
+        model: Any
+        model, head = load_with_head(plan, loader, notes, **meaning.config)
         read, processors = reading(plan, model, notes)
     else:
         base, features = load_base(plan, options)
         read, processors = reading(plan, base, notes)
         first = first_features(base, features, read(splits.train), len(splits.train))
         model = PooledModel(base, features, first, meaning)
+        head = own_head(model)
         notes.append("transformers has no class with a head for it: a head on its pooled feature")
     return Network(
         model,
@@ -182,7 +190,13 @@ def _load_classifier(plan: ExtractionPlan, splits: Splits, options: Options) -> 
         lambda outputs, part: meaning.answers(outputs),
         processors=processors,
         notes=notes,
+        head=head,
     )
+
+
+def own_head(model: nn.Module) -> frozenset[str]:
+    """Names of the parameters of a head of ours."""
+    return frozenset(name for name, _ in model.named_parameters() if name.startswith("head."))
 
 
 def class_with_head(plan: ExtractionPlan, task_id: str) -> Any:
@@ -199,8 +213,8 @@ def class_with_head(plan: ExtractionPlan, task_id: str) -> Any:
     return loader if CONFIG_MAPPING[model_type] in loader._model_mapping else None
 
 
-def load_with_head(plan: ExtractionPlan, loader: Any, notes: list[str], **config: Any) -> Any:
-    """The checkpoint in float32 as a class of transformers; that its pooling head is new is noted."""
+def load_with_head(plan: ExtractionPlan, loader: Any, notes: list[str], **config: Any) -> tuple[Any, frozenset[str]]:
+    """The checkpoint in float32 as a class of transformers, and the parameters of its head; a new pooling head is noted."""
     weights = fetch_weights(plan.repo, subfolder=plan.subfolder)
     model, report = loader.from_pretrained(
         weights.folder,
@@ -214,7 +228,11 @@ def load_with_head(plan: ExtractionPlan, loader: Any, notes: list[str], **config
     )
     if any("pooler" in name for name in report["missing_keys"]):
         notes.append("its pooling head has no weights and starts from random ones")
-    return model
+    fresh = {*report["missing_keys"], *(name for name, *_ in report["mismatched_keys"])}
+    # A head for as many classes is loaded with its weights, but belongs to other labels.
+    names = {name for name, _ in model.named_parameters()}
+    outside = {name for name in names if not name.startswith(f"{model.base_model_prefix}.")}
+    return model, frozenset(fresh | outside if outside < names else fresh)
 
 
 def load_base(plan: ExtractionPlan, options: Options) -> tuple[Any, Features]:

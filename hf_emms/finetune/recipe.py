@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from importlib.util import find_spec
+from pathlib import Path
 from typing import Any
 
 import msgspec
@@ -83,15 +84,14 @@ class Recipe(msgspec.Struct, frozen=True):
         return f"up to {pluralize(self.epochs or 1, 'epoch')}"
 
 
-def recipe_for(options: Options, task_id: str, parameters: int | None) -> Recipe:
-    """The recipe of a checkpoint: what the options say, and for the rest what suits its task and size.
+def recipe_for(options: Options, task_id: str, parameters: int | None, method: str = "full") -> Recipe:
+    """The recipe of a checkpoint: what the options say, and for the rest what suits its task, size and method.
 
     Raises:
         EmmsError: a learning rate that is no number, or both epochs and steps.
     """
     if options.epochs and options.steps:
         raise EmmsError("both epochs and steps are given", "leave --epochs or --steps out")
-    method = options.method or "full"
     epochs = options.epochs or (QUICK_EPOCHS if options.budget else EPOCHS[task_id])
     rates = _rates(options.learning_rates) or default_rates(parameters, method)
     return Recipe(
@@ -125,6 +125,10 @@ def check_settings(options: Options) -> None:
         EmmsError: a setting is wrong, or a package is missing.
     """
     recipe_for(options, "image-classification", None)
+    if options.save_model:
+        from hf_emms.finetune.saving import ModelKeeper
+
+        ModelKeeper(Path(options.save_model))
     if options.time_limit:
         parse_duration(options.time_limit)
     missing = [name for name in _PACKAGES[options.method or "full"] if find_spec(name) is None]

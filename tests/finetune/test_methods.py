@@ -1,0 +1,142 @@
+"""What is trained: all weights, an adapter or the head alone; and the best model is kept as a normal checkpoint."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import datasets
+import pytest
+import torch
+import transformers
+import yaml
+
+import hf_emms
+from hf_emms import EmmsError, Ranking
+from hf_emms.finetune.heads import load_network
+from hf_emms.finetune.methods import merge_adapter, method_for
+from hf_emms.finetune.splits import load_splits
+from hf_emms.options import Options
+from tests.finetune.make import FAST, Notes, colours, ranking, save, texts
+from tests.helpers.tiny_checkpoints import build, repo_of
+
+IMAGES = {"image": "image", "label": "label"}
+
+
+@pytest.fixture(scope="module")
+def root(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("methods")
+
+
+@pytest.fixture(scope="module")
+def folder(root: Path) -> str:
+    return save(colours(60), root / "colours")
+
+
+def trainable(model: torch.nn.Module) -> dict[str, torch.Tensor]:
+    return {name: one for name, one in model.named_parameters() if one.requires_grad}
+
+
+@pytest.mark.parametrize("name", ["vit", "resnet", "clip"])
+def test_a_head_alone_and_an_adapter_leave_the_checkpoint_as_it_is(root: Path, folder: str, name: str) -> None:
+    splits = load_splits(Options.of(folder))
+    repo = repo_of(build(root, name))
+    whole, head, lora = (
+        trainable(load_network(repo, splits, Options(folder), method).model) for method in ("full", "head", "lora")
+    )
+    assert all("classifier" in one or "fc" in one for one in head)
+    assert head
+    assert {one for one in lora if "lora_" not in one} == set(head)
+    counts = [sum(one.numel() for one in found.values()) for found in (head, lora)]
+    assert counts[0] < counts[1]
+    assert len(whole) > len(head)
+
+
+def test_a_merged_adapter_gives_the_same_outputs_in_the_layers_of_the_checkpoint(root: Path, folder: str) -> None:
+    splits, repo = load_splits(Options.of(folder)), repo_of(build(root, "vit"))
+    network = load_network(repo, splits, Options(folder), "lora")
+    with torch.no_grad():
+        for name, one in trainable(network.model).items():
+            one.add_(0.1 * torch.randn_like(one) if "lora_" in name else 0)
+    model, batch = network.model.eval(), {"pixel_values": torch.randn(2, 3, 32, 32)}
+    with torch.no_grad():
+        before = model(**batch).logits
+        merge_adapter(model)
+        assert torch.allclose(model(**batch).logits, before, atol=1e-5)
+    plain = load_network(repo, splits, Options(folder)).model
+    assert set(model.state_dict()) == set(plain.state_dict())
+
+
+@pytest.mark.parametrize("method", ["lora", "head"])
+@pytest.mark.parametrize("name", ["bert", "clip-text"])
+def test_runs_of_other_methods(root: Path, tmp_path: Path, name: str, method: str, emms_cache: Path) -> None:
+    data = datasets.Dataset.from_dict({"text": texts(60), "label": ["dog", "cat"] * 30})
+    rows = ranking(save(data, tmp_path / "data"), "text-classification", {}, {str(build(root, name)): -0.1})
+    found = hf_emms.confirm(rows, top=1, method=method, **FAST).rows[0].fine_tuned
+    assert found.error is None
+    assert found.recipe["method"] == method
+
+
+def test_what_does_not_fit_into_memory_gets_an_adapter_and_says_so() -> None:
+    cpu = torch.device("cpu")
+    assert method_for(Options("d"), 1000, cpu) == ("full", None)
+    assert method_for(Options("d", method="head"), 10**15, cpu) == ("head", None)
+    method, why = method_for(Options("d"), 10**15, cpu)
+    assert method == "lora"
+    assert "full fine-tuning would need 16000.0 TB" in why.replace(",", "")
+
+
+@pytest.fixture
+def ranked(root: Path, folder: str) -> Ranking:
+    checkpoints = {str(build(root, "regnet")): -0.1, str(build(root, "resnet")): -0.2}
+    return ranking(folder, "image-classification", IMAGES, checkpoints)
+
+
+def test_the_best_model_is_kept_and_opens_with_pipeline(ranked: Ranking, tmp_path: Path, emms_cache: Path) -> None:
+    folder = tmp_path / "best"
+    confirmed = hf_emms.confirm(ranked, top=2, save_model=str(folder), **FAST)
+    assert {"README.md", "config.json", "model.safetensors", "preprocessor_config.json"} == {
+        path.name for path in folder.iterdir()
+    }
+    classify = transformers.pipeline("image-classification", model=str(folder))
+    splits = load_splits(Options.of(ranked.dataset))
+    right = [
+        classify(splits.test.inputs[i])[0]["label"] == answer
+        for i, answer in zip(splits.test.input_of_row, splits.test.answers, strict=True)
+    ]
+    assert sum(right) / len(right) == pytest.approx(confirmed.best.fine_tuned.value)
+    card = (folder / "README.md").read_text()
+    data = yaml.safe_load(card.split("---")[1])
+    (result,) = data["model-index"][0]["results"]
+    assert result["task"]["type"] == "image-classification"
+    assert result["metrics"][0] == {
+        "type": "accuracy",
+        "value": pytest.approx(confirmed.best.fine_tuned.value, abs=1e-6),
+    }
+    assert confirmed.best.revision in card
+    assert "--learning-rate 0.01" in card
+
+
+def test_a_run_whose_model_was_not_kept_is_trained_again_to_be_kept(
+    ranked: Ranking, tmp_path: Path, emms_cache: Path
+) -> None:
+    first, notes = hf_emms.confirm(ranked, top=1, **FAST), Notes()
+    again = hf_emms.confirm(ranked, top=1, save_model=str(tmp_path / "best"), progress=notes, **FAST)
+    assert again == first
+    assert any("trained again, because an earlier run did not keep its model" in line for line in notes.lines)
+    assert (tmp_path / "best" / "model.safetensors").is_file()
+
+
+def test_a_folder_that_holds_other_files_is_refused_before_anything_runs(ranked: Ranking, tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    with pytest.raises(EmmsError, match="is not empty"):
+        hf_emms.confirm(ranked, save_model=str(tmp_path))
+
+
+def test_a_head_of_ours_is_saved_beside_the_checkpoint(root: Path, tmp_path: Path, emms_cache: Path) -> None:
+    data = datasets.Dataset.from_dict({"text": texts(60), "label": ["dog", "cat"] * 30})
+    rows = ranking(save(data, tmp_path / "data"), "text-classification", {}, {str(build(root, "clip-text")): -0.1})
+    settings: dict[str, Any] = {**FAST, "method": "lora", "save_model": str(tmp_path / "best")}
+    hf_emms.confirm(rows, top=1, **settings)
+    assert (tmp_path / "best" / "head.safetensors").is_file()
+    assert transformers.AutoTokenizer.from_pretrained(tmp_path / "best")("the cat")["input_ids"]
