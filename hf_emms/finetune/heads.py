@@ -214,7 +214,7 @@ def class_with_head(plan: ExtractionPlan, task_id: str) -> Any:
 
 
 def load_with_head(plan: ExtractionPlan, loader: Any, notes: list[str], **config: Any) -> tuple[Any, frozenset[str]]:
-    """The checkpoint in float32 as a class of transformers, and the parameters of its head; a new pooling head is noted."""
+    """The checkpoint in float32 as a class of transformers, and the parameters of its head."""
     weights = fetch_weights(plan.repo, subfolder=plan.subfolder)
     model, report = loader.from_pretrained(
         weights.folder,
