@@ -10,7 +10,7 @@ import numpy as np
 
 from hf_emms.errors import EmmsError
 from hf_emms.formatting import pluralize
-from hf_emms.options import DEFAULT_ESTIMATORS
+from hf_emms.options import DEFAULT_ENCODERS, DEFAULT_ESTIMATORS
 from hf_emms.scoring.arrays import as_labels, as_matrix, as_numpy, f_labels
 from hf_emms.scoring.emms import EmmsResult
 from hf_emms.scoring.estimators import Estimator, ScoringInputs, get_estimator, get_method, is_emms
@@ -119,12 +119,15 @@ def score(
     return _scored(features, labels, get_estimator(name), encoders, groups, folds, seed)
 
 
-def embed_labels(texts: Iterable[str], encoders: str | Iterable[str], *, device: str = "auto") -> LabelTable:
+def embed_labels(
+    texts: Iterable[str], encoders: str | Iterable[str] = DEFAULT_ENCODERS, *, device: str = "auto"
+) -> LabelTable:
     """The F-labels of label texts: each encoder embeds each distinct text once.
 
     Args:
         texts: N texts: class names, captions, answers.
-        encoders: sets ("paper", "base", "demo") or ids of text encoders, on the Hub or in folders.
+        encoders: sets ("base", the default as in `rank`; "paper", "demo") or ids of text encoders, on the Hub or in
+            folders.
         device: where the encoders run.
 
     Returns:

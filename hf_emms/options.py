@@ -34,6 +34,7 @@ LAST, MEAN, SPREAD = "last", "mean", "spread"
 DEFAULT_MAX_SAMPLES = 5000
 DEFAULT_ESTIMATORS = ("emms_knn", "emms", "logme", "knn")
 DEFAULT_RACE = 3
+DEFAULT_ENCODERS = "base"
 
 # Role of a column → help of its flag. Roles of other packages' tasks are given by --column ROLE=NAME.
 COLUMN_ROLES = {

@@ -23,7 +23,7 @@ from hf_emms.features.files import needed_files, needed_weights
 from hf_emms.formatting import pluralize
 from hf_emms.hub import Repo, RepoFile, listing, resolve
 from hf_emms.known_models import KnownModel, remember
-from hf_emms.options import SETTINGS, Options
+from hf_emms.options import DEFAULT_ENCODERS, SETTINGS, Options
 from hf_emms.presets import DatasetPreset, dataset_preset, default_checkpoints, expand_checkpoints, expand_encoders
 from hf_emms.ranking import EMMS, Ranking, Row
 from hf_emms.scoring.estimators import get_estimator
@@ -32,8 +32,6 @@ from hf_emms.tasks import Modality, get_task
 if TYPE_CHECKING:
     from hf_emms.data import Sample
 
-
-DEFAULT_ENCODERS = "base"
 
 # Part of the key of every finished row: raise it when the same inputs give another row.
 ROW_VERSION = 6

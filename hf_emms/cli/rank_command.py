@@ -25,7 +25,7 @@ from hf_emms.cli.output import (
 from hf_emms.cli.rank_options import EVERYDAY, option_groups, options_from
 from hf_emms.errors import INTERRUPTED, EmmsError
 from hf_emms.formatting import format_bytes, pluralize
-from hf_emms.options import SETTINGS, Options
+from hf_emms.options import DEFAULT_ENCODERS, SETTINGS, Options
 
 if TYPE_CHECKING:
     from hf_emms.hub import Repo
@@ -298,7 +298,7 @@ def _print_preflight(found: Preflight) -> None:
 
 
 def _print_plan(plan: Plan, costs: Mapping[Repo, Cost], speed: Rate) -> None:
-    from hf_emms.plan import DEFAULT_ENCODERS, Cost
+    from hf_emms.plan import Cost
     from hf_emms.presets import encoder_presets
 
     if out.quiet:
