@@ -46,8 +46,9 @@ def path_of(ranking: Ranking) -> str:
 def merged(old: Ranking | None, new: Ranking) -> Ranking:
     """Both rankings' checkpoints in one; of a checkpoint that both hold, the row of the newer ranking.
 
-    A failed row never replaces a score, nor a row that a race stopped one that was scored on all rows. Where `new`
-    adds nothing to `old`, the result is `old` itself: times, and what came from a cache, are no results.
+    A failed row never replaces a score, nor a row that a race stopped one that was scored on all rows; what fine-tuning
+    measured of a revision stays until it is measured again. Where `new` adds nothing to `old`, the result is `old`
+    itself: times, and what came from a cache, are no results.
     """
     new = msgspec.structs.replace(new, rows=tuple(msgspec.structs.replace(row, cached="none") for row in new.rows))
     if old is None:
@@ -55,8 +56,10 @@ def merged(old: Ranking | None, new: Ranking) -> Ranking:
     first, second = (new, old) if new.created < old.created else (old, new)
     rows = {row.checkpoint: row for row in first.rows}
     for row in second.rows:
-        if _rows_scored(row) >= _rows_scored(rows.get(row.checkpoint, row)):
-            rows[row.checkpoint] = row
+        known = rows.get(row.checkpoint, row)
+        if _rows_scored(row) >= _rows_scored(known):
+            kept = known.fine_tuned if row.fine_tuned is None and row.revision == known.revision else row.fine_tuned
+            rows[row.checkpoint] = msgspec.structs.replace(row, fine_tuned=kept)
     both = ranked(tuple(rows.values()), second.estimators[0])
     head = without_advice(second)
     whole = with_advice(msgspec.structs.replace(head, rows=both, encoders=_weighted(head.encoders, both)))

@@ -232,6 +232,8 @@ def _shown(row: Row, *, whole: bool) -> Row:
         for name, score in row.scores.items()
     }
     more = {name: getattr(row, name) for name in ("width", "architecture", "pooling")} if whole else {}
+    if row.fine_tuned is not None:
+        more["fine_tuned"] = msgspec.structs.replace(row.fine_tuned, runs=())
     return Row(row.checkpoint, row.revision, row.rank, tied=row.tied, scores=scores, parameters=row.parameters, **more)
 
 

@@ -20,7 +20,7 @@ from hf_emms.cards.entries import Entry, of_checkpoint, of_dataset, packed
 from hf_emms.errors import redacted
 from hf_emms.formatting import format_count
 from hf_emms.ranking import EMMS, Ranking, Score, is_commit
-from hf_emms.views import number, one_line, rank_of, title_of, with_error
+from hf_emms.views import number, one_line, rank_of, title_of, with_error, with_spread
 from hf_emms.wheel import INSTALL
 
 if TYPE_CHECKING:
@@ -210,6 +210,7 @@ def _environment() -> jinja2.Environment:
         space=space,
         count="{:,}".format,
         rank=rank_of,
+        spread=with_spread,
         score=_score,
         number=number,
         size=format_count,

@@ -35,9 +35,9 @@ _CARDS = "cards"
     ),
     cloup.option(
         "--truth",
-        required=True,
         metavar="FILE|cards",
-        help="CSV, TSV or JSON with checkpoint, score (and dataset); or the checkpoints' own model cards.",
+        help="CSV, TSV or JSON with checkpoint, score (and dataset); or the checkpoints' own model cards "
+        "[default: what hf-emms confirm measured].",
     ),
     cloup.option("--metric", metavar="NAME", help="Column of the scores, or metric of the cards [default: inferred]."),
     cloup.option("--lower-is-better", is_flag=True, help="The scores are losses or error rates."),
@@ -55,7 +55,7 @@ _CARDS = "cards"
 )
 def validate(
     files: tuple[Path, ...],
-    truth: str,
+    truth: str | None,
     metric: str | None,
     lower_is_better: bool,
     estimators: tuple[str, ...],
@@ -75,11 +75,12 @@ def validate(
         check_figure(plot)
     rankings = [read_ranking(file) for file in files]
     with stdout_for_data_only():
-        known = (
-            evaluation.truth_from_cards(rankings, metric=metric, lower_is_better=lower_is_better)
-            if truth == _CARDS
-            else evaluation.read_truth(Path(truth), metric=metric, lower_is_better=lower_is_better)
-        )
+        if truth is None:
+            known = evaluation.truth_from_rankings(rankings)
+        elif truth == _CARDS:
+            known = evaluation.truth_from_cards(rankings, metric=metric, lower_is_better=lower_is_better)
+        else:
+            known = evaluation.read_truth(Path(truth), metric=metric, lower_is_better=lower_is_better)
         found = evaluation.validate(rankings, known, estimators=estimators, resamples=resamples, seed=seed)
     drawn = estimators or (rankings[0].estimators[0],)
     _print_validation(found, drawn[0])

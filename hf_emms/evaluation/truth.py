@@ -89,6 +89,31 @@ def read_truth(path: Path, *, metric: str | None = None, lower_is_better: bool =
     return _gathered(path, rows, (checkpoint, dataset, score), lower_is_better, notes)
 
 
+def truth_from_rankings(rankings: Sequence[Ranking]) -> Truth:
+    """What fine-tuning has measured of the rankings' checkpoints, in points, see `Row.fine_tuned`.
+
+    Raises:
+        EmmsError: nothing was fine-tuned in one of them, or they measured different things.
+    """
+    scores: dict[str | None, dict[str, float]] = {}
+    metrics = set()
+    for ranking in rankings:
+        found = {row.checkpoint: row.fine_tuned for row in ranking.fine_tuned}
+        if not found:
+            raise EmmsError(
+                f"the ranking of {ranking.dataset!r} has no fine-tuned checkpoint",
+                "hf-emms confirm --ranking FILE fine-tunes the best ones; or --truth FILE with your own results",
+            )
+        metrics |= {one.metric for one in found.values() if one is not None}
+        scores[ranking.dataset_id] = {
+            name: 100 * float(one.value or 0) for name, one in found.items() if one is not None
+        }
+    if len(metrics) > 1 and len(rankings) == 1:
+        raise EmmsError(f"the ranking's checkpoints were measured by {', '.join(sorted(metrics))}", "--truth FILE")
+    note = "the truth is of checkpoints that a ranking put first: agreement among them is lower than among all"
+    return Truth("the rankings' own fine-tunings", ", ".join(sorted(metrics)), scores, False, (note,))
+
+
 def number_of(value: Any) -> float | None:
     """A finite number from a cell ("84.2", "84.2%", 84.2), or None."""
     if isinstance(value, bool):

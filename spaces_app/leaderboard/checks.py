@@ -80,6 +80,12 @@ def _of_row(row: Row, ranking: Ranking) -> Iterator[tuple[str, str]]:
         yield "n", f"should be at most the {ranking.n:,} rows of the ranking"
     yield from _at_least("seconds.features", row.seconds.features, 0)
     yield from _at_least("seconds.scoring", row.seconds.scoring, 0)
+    if row.fine_tuned is not None:
+        for name in ("value", "validation", "spread"):
+            found = getattr(row.fine_tuned, name)
+            if found is not None and not abs(found) <= _LARGEST:
+                yield f"fine_tuned.{name}", f"should be between -{_LARGEST:g} and {_LARGEST:g}"
+        yield from _at_least("fine_tuned.spread", row.fine_tuned.spread, 0)
     for name, score in row.scores.items():
         for where, problem in _of_score(name, score):
             yield f"scores.{name}.{where}", problem

@@ -68,6 +68,7 @@ def value(line: Line, column: str) -> Any:
     values = {
         "rank": row.rank,
         "checkpoint": row.checkpoint.lower(),
+        "fine_tuned": row.fine_tuned.value if row.fine_tuned else None,
         "r2": r2(line),
         "parameters": row.parameters,
         "downloads": line.facts.downloads,
@@ -97,6 +98,7 @@ def record(line: Line, ranking: Ranking) -> dict[str, Any]:
         flat[estimator] = score.value if score else None
         flat[f"{estimator}_stderr"] = score.stderr if score else None
     return flat | {
+        "fine_tuned": row.fine_tuned.value if row.fine_tuned else None,
         "r2": r2(line),
         "parameters": row.parameters,
         "width": row.width,

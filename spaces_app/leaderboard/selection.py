@@ -32,6 +32,7 @@ SIZES = {
 
 # Columns that can be chosen, with their titles; rank, checkpoint and the score that orders are always there.
 COLUMNS = {
+    "fine_tuned": "Fine-tuned",
     "r2": "R²",
     "other": "Other scores",
     "parameters": "Params",
@@ -44,7 +45,7 @@ COLUMNS = {
     "architecture": "Architecture",
     "revision": "Revision",
 }
-DEFAULT_COLUMNS = ("r2", "other", "parameters", "downloads", "licence", "seconds", "revision")
+DEFAULT_COLUMNS = ("fine_tuned", "r2", "other", "parameters", "downloads", "licence", "seconds", "revision")
 SORTS = ("rank", "checkpoint", "emms_knn", "emms", "logme", "knn", *(name for name in COLUMNS if name != "other"))
 # What Across datasets sorts by, with titles.
 ORDERS = {"checkpoint": "Checkpoint", "wins": "Wins", "rankings": "Rankings"}

@@ -11,7 +11,7 @@ import msgspec
 
 from hf_emms.formatting import MISSING, format_count
 from hf_emms.ranking import Ranking, Score, is_commit, ranked
-from hf_emms.views import answer, number, rank_of, settings_text, title_of
+from hf_emms.views import answer, number, rank_of, settings_text, title_of, with_spread
 from leaderboard import markup
 from leaderboard.compare import checkpoint_link
 from leaderboard.lines import Line, in_order, lines, matching, r2, record, value
@@ -37,6 +37,7 @@ CAVEAT = (
 )
 _HINTS = {
     "r2": "R²: how much of the label embeddings' variance held-out rows explain; 1 is all of it, 0 none",
+    "fine_tuned": "score on test rows after fine-tuning, in points, with its spread; not an estimate",
     "rank": "1 + the number of checkpoints in better bands",
     "seconds": "wall time of features and estimators",
 }
@@ -128,6 +129,7 @@ def _columns(view: View, ranking: Ranking, found: Sequence[Line]) -> list[tuple[
         (first, title_of(first), "score", _bar(ranking, first, best)),
     ]
     cells: dict[str, tuple[str, Cell]] = {
+        "fine_tuned": ("number", lambda line: with_spread(line.row)),
         "r2": ("number", lambda line: number(r2(line))),
         "parameters": ("number", lambda line: format_count(line.row.parameters)),
         "downloads": ("number", lambda line: format_count(line.facts.downloads)),

@@ -1,0 +1,122 @@
+"""What was measured is beside what was estimated: merged rankings, validation, cards and the leaderboard."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import pytest
+from click.testing import CliRunner
+
+from hf_emms import EmmsError, Ranking
+from hf_emms.cards.render import render_section
+from hf_emms.cli import app
+from hf_emms.evaluation import truth_from_rankings, validate
+from hf_emms.merging import merged, path_of
+from hf_emms.ranking import FineTuned, TrainingRun
+from hf_emms.views import measured_in_words, to_csv, to_markdown
+from tests.helpers.rankings import ranking
+from tests.helpers.space import snapshot_of, write
+
+VALUES = {"org/a": 0.86, "org/b": 0.91, "org/c": 0.84}
+
+
+def measured(value: float, spread: float = 0.004) -> FineTuned:
+    run = TrainingRun(1e-4, 0, value + 0.01, {"accuracy": value}, spread, 100, 32, 3.5)
+    rows = {
+        "train": "700 rows, split train",
+        "validation": "150 rows, held out of split train",
+        "test": "150 rows, split test",
+    }
+    recipe = {"method": "full", "epochs": 5, "steps": None}
+    return FineTuned("accuracy", value, spread, value + 0.01, {"accuracy": value}, 1e-4, (run,), recipe, rows)
+
+
+@pytest.fixture
+def confirmed() -> Ranking:
+    """Of four checkpoints three are fine-tuned; the estimate's second is the best."""
+    return with_measured(ranking())
+
+
+def with_measured(plain: Ranking, **more: Any) -> Ranking:
+    rows = tuple(
+        msgspec.structs.replace(row, fine_tuned=measured(VALUES[row.checkpoint])) if row.checkpoint in VALUES else row
+        for row in plain.rows
+    )
+    return msgspec.structs.replace(plain, rows=rows, **more)
+
+
+def test_the_sentence_says_who_is_best_at_which_budget_and_where_the_estimates_first_came(confirmed: Ranking) -> None:
+    assert measured_in_words(confirmed) == (
+        "org/b: accuracy 91.0 (org/a: 86.0; org/c: 84.0), after up to 5 epochs; the estimate's first was second."
+    )
+    assert measured_in_words(ranking()) is None
+    close = msgspec.structs.replace(
+        confirmed,
+        rows=tuple(
+            msgspec.structs.replace(row, fine_tuned=measured(value, 0.05))
+            for row, value in zip(confirmed.rows, (0.9, 0.89, 0.88, 0.87), strict=True)
+        ),
+    )
+    assert measured_in_words(close).endswith(
+        "the estimate's first is the best; the first two differ by less than the noise of the test rows."
+    )
+
+
+def test_tables_have_a_column_in_points_and_files_have_shares(confirmed: Ranking) -> None:
+    assert "| 91.0 ± 0.4 |" in to_markdown(confirmed)
+    header, *lines = to_csv(confirmed).splitlines()
+    assert "fine_tuned,fine_tuned_spread,fine_tuned_metric" in header
+    assert ",0.91,0.004,accuracy," in lines[1]
+    assert "fine_tuned" not in to_csv(ranking())
+
+
+def test_a_new_ranking_keeps_what_was_measured_of_the_same_revision(confirmed: Ranking) -> None:
+    later = msgspec.structs.replace(ranking(), created="2027-01-01T00:00:00+00:00")
+    both = merged(confirmed, later)
+    assert [row.fine_tuned for row in both.rows] == [row.fine_tuned for row in confirmed.rows]
+    moved = tuple(msgspec.structs.replace(row, revision="9" * 40) for row in later.rows)
+    assert not merged(confirmed, msgspec.structs.replace(later, rows=moved)).fine_tuned
+
+
+def test_measuring_changes_no_path_of_results(confirmed: Ranking) -> None:
+    assert path_of(confirmed) == path_of(ranking())
+
+
+def test_a_ranking_is_checked_against_its_own_fine_tunings_without_a_file(confirmed: Ranking, tmp_path: Path) -> None:
+    truth = truth_from_rankings([confirmed])
+    assert truth.scores == {confirmed.dataset_id: {name: pytest.approx(100 * value) for name, value in VALUES.items()}}
+    (target,) = validate([confirmed], truth, resamples=10).targets
+    assert target.lines[0].values["regret"] == pytest.approx(5.0)
+    file = tmp_path / "ranking.json"
+    file.write_text(confirmed.to_json())
+    done = CliRunner().invoke(app, ["validate", "--ranking", str(file), "--resamples", "10"])
+    assert done.exit_code == 0, done.output
+    assert "the rankings' own fine-tunings" in done.stderr
+    with pytest.raises(EmmsError, match="has no fine-tuned checkpoint") as raised:
+        truth_from_rankings([ranking()])
+    assert "hf-emms confirm" in raised.value.hint
+
+
+def test_a_card_tells_what_was_measured_from_what_was_estimated(confirmed: Ranking) -> None:
+    section = render_section(confirmed, "org/b")
+    assert "measured, not estimated: fine-tuned, it has accuracy 91.0 ± 0.4 on the test rows" in section
+    assert "epochs 5, method full, best at learning rate 0.0001" in section
+    assert "measured, not estimated" not in render_section(confirmed, "org/d")
+
+
+def test_the_leaderboard_has_a_column_and_the_result_in_its_answer(confirmed: Ranking, tmp_path: Path) -> None:
+    from leaderboard.selection import View
+    from leaderboard.table import answered, table, to_csv
+
+    write(tmp_path, "one", confirmed)
+    snapshot = snapshot_of(tmp_path)
+    entry = snapshot.entries["one"]
+    view = View()
+    assert "91.0 ± 0.4" in table(view, entry.ranking, snapshot)
+    assert "org/b: accuracy 91.0" in answered(view, entry.ranking, snapshot)
+    assert ",0.91," in to_csv(view, entry.ranking, snapshot)
+    write(tmp_path, "one", ranking())
+    snapshot = snapshot_of(tmp_path)
+    assert "Fine-tuned" not in table(view, snapshot.entries["one"].ranking, snapshot)
