@@ -172,7 +172,7 @@ def _keep_best(work: Confirmation, result: Ranking) -> None:
     key = run_key(work, repo, recipe, run.learning_rate, run.seed)
 
     def train() -> None:
-        work.progress.noted(f"{row.checkpoint}: trained again, because an earlier run did not keep its model")
+        work.progress.noted(f"{row.checkpoint}: trained again, because its model was not kept")
         with _folder(work.cache, key) as folder:
             _trained(work, repo, recipe, run.learning_rate, run.seed, row.checkpoint, folder, digest_of(key))
 

@@ -43,10 +43,10 @@ class ModelKeeper:
         return self._runs / name
 
     def finished(self, name: str, run: TrainingRun) -> None:
-        """Keeps the model of a run, or removes it: of two, the one with the better validation score stays."""
+        """Keeps the model of a run if no other has as good a validation score, and removes the others then."""
         write_atomic(self.path(name) / _SCORE, json.dumps(run.validation))
         found = {path: json.loads((path / _SCORE).read_text()) for path in self._runs.iterdir() if self._whole(path)}
-        best = max(found, key=lambda path: float(found[path]))
+        best = max(found, key=lambda path: (float(found[path]), path.name != name))
         for path in self._runs.iterdir():
             if path != best:
                 shutil.rmtree(path)
@@ -57,9 +57,11 @@ class ModelKeeper:
         Args:
             name: of the run.
             card: README.md.
-            train: trains and writes it again, where an earlier process finished the run without keeping its model.
+            train: trains and writes it again, where its model was not kept: an earlier process finished the run, or
+                another run of the best checkpoint was better than it.
         """
         if not self._whole(self.path(name)):
+            shutil.rmtree(self._runs, ignore_errors=True)
             train()
         for path in sorted(self.path(name).iterdir()):
             if path.name != _SCORE:
