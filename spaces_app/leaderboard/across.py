@@ -134,7 +134,7 @@ def _won(cells: Grid, name: str) -> str:
 
 def _cell(row: Row | None, worst: int, entry: Entry) -> str:
     if row is None:
-        return f'<td class="number absent" title="not ranked here"><span class="unseen">not ranked</span>{MISSING}</td>'
+        return "<td></td>"
     if row.rank is None:
         return f'<td class="number absent" title="failed: {escape(row.error)}">failed</td>'
     shade = _SHADES - 1 - int((_SHADES - 1) * (row.rank - 1) / max(worst - 1, 1) + 0.5)
@@ -158,6 +158,6 @@ def _explained(cells: Grid) -> str:
 def _legend() -> str:
     shades = "".join(f'<span class="shade{shade}">&nbsp;</span>' for shade in reversed(range(_SHADES)))
     return (
-        f'<p class="small legend">best {shades} worst rank of its column · <span class="absent">{MISSING}</span> '
-        "not ranked there · = shared rank. Scores of different datasets cannot be compared, ranks can.</p>"
+        f'<p class="small legend">best {shades} worst rank of its column · empty: not ranked there · '
+        "= shared rank. Scores of different datasets cannot be compared, ranks can.</p>"
     )

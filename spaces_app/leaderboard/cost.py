@@ -10,15 +10,27 @@ from hf_emms.formatting import format_count, pluralize
 from hf_emms.ranking import Ranking, Score
 from hf_emms.views import number, title_of, with_error
 from leaderboard import markup
+from leaderboard.compare import checkpoint_link
 from leaderboard.lines import Line, lines, matching
 from leaderboard.markup import escape
-from leaderboard.selection import COSTS, View
+from leaderboard.selection import COSTS, View, to_query
 from leaderboard.store import Snapshot
 
-WIDTH, HEIGHT = 760, 420
-_LEFT, _RIGHT, _TOP, _BOTTOM = 72, 24, 20, 54
+_LEFT, _RIGHT, _TOP, _BOTTOM = 64, 16, 20, 54
 _MAX_POINTS = 1000
 _MAX_LABELS = 12
+
+
+@dataclass(frozen=True)
+class Canvas:
+    """The size of a drawing, in pixels; each is drawn, and CSS shows the one that fits the window."""
+
+    name: str
+    width: int
+    height: int
+
+
+_CANVASES = (Canvas("wide", 760, 420), Canvas("narrow", 366, 400))
 
 
 @dataclass(frozen=True)
@@ -57,34 +69,35 @@ def plot(view: View, ranking: Ranking, snapshot: Snapshot) -> str:
         return '<p class="empty">No checkpoint passes these filters.</p>'
     best = front(found)
     return (
-        f"<h2>{escape(ranking.dataset)}</h2>"
-        f'<div class="sideways" tabindex="0" role="region" aria-label="Plot">{_svg(view, ranking, found, best)}</div>'
+        f'<div class="plots">{"".join(_svg(view, ranking, found, best, canvas) for canvas in _CANVASES)}</div>'
         f'<p class="small"><span class="key"></span> nothing that costs less scores more (Pareto front). '
         f"{_missing(view, ranking, snapshot, len(found))} Bars are one standard error. "
-        "A point leads to its page on the Hub.</p>"
+        "A point leads to the page of its checkpoint.</p>"
         f"<h3>The front</h3><ol>{''.join(_in_words(point, view) for point in best)}</ol>"
     )
 
 
-def _svg(view: View, ranking: Ranking, found: Sequence[Point], best: Sequence[Point]) -> str:
-    across, cost_ticks = _log_axis([point.cost for point in found])
+def _svg(view: View, ranking: Ranking, found: Sequence[Point], best: Sequence[Point], canvas: Canvas) -> str:
+    across, cost_ticks = _log_axis([point.cost for point in found], canvas)
     up, score_ticks = _linear_axis(
-        [end for point in found for end in (point.score.value - _error(point), point.score.value + _error(point))]
+        [end for point in found for end in (point.score.value - _error(point), point.score.value + _error(point))],
+        canvas,
     )
     title, cost_title = title_of(ranking.estimators[0]), COSTS[view.cost]
     path = "M" + " L".join(f"{across(point.cost):.1f},{up(point.score.value):.1f}" for point in best)
     on_front = {point.line.row.checkpoint for point in best}
     order = sorted(found, key=lambda point: point.line.row.checkpoint in on_front)
     return (
-        f'<svg class="plot" viewBox="0 0 {WIDTH} {HEIGHT}" role="group" '
+        f'<svg class="plot {canvas.name}" viewBox="0 0 {canvas.width} {canvas.height}" role="group" '
         f'aria-label="{escape(title)} against {cost_title.lower()}, {len(found)} checkpoints">'
-        f"{_grid(across, cost_ticks, up, score_ticks, view)}"
-        f'<text class="axis" x="{WIDTH / 2}" y="{HEIGHT - 8}" text-anchor="middle">{cost_title} (log scale)</text>'
-        f'<text class="axis" transform="translate(16 {HEIGHT / 2}) rotate(-90)" text-anchor="middle">'
+        f"{_grid(across, cost_ticks, up, score_ticks, view, canvas)}"
+        f'<text class="axis" x="{canvas.width / 2}" y="{canvas.height - 8}" text-anchor="middle">'
+        f"{cost_title} (log scale)</text>"
+        f'<text class="axis" transform="translate(16 {canvas.height / 2}) rotate(-90)" text-anchor="middle">'
         f"{escape(title)} →</text>"
         f'<path class="front" d="{path}"/>'
         + "".join(_mark(point, across, up, point.line.row.checkpoint in on_front, view) for point in order)
-        + _labels(best[-_MAX_LABELS:], across, up)
+        + _labels(best[-_MAX_LABELS:], across, up, canvas)
         + "</svg>"
     )
 
@@ -98,13 +111,11 @@ def _mark(point: Point, across: Callable, up: Callable, on_front: bool, view: Vi
         f'<line x1="{x}" x2="{x}" y1="{up(value - error):.1f}" y2="{up(value + error):.1f}"/>'
         f'<circle cx="{x}" cy="{up(value):.1f}" r="6"/></g>'
     )
-    address = markup.hub_address(row.checkpoint, row.revision)
-    if address is None:
-        return f'<g tabindex="0" role="img" aria-label="{text}">{mark}</g>'
-    return f'<a href="{address}" target="_blank" rel="noopener" aria-label="{text}">{mark}</a>'
+    query = to_query(View(checkpoint=row.checkpoint))
+    return f'<a data-view href="?{escape(query)}" aria-label="{text}">{mark}</a>'
 
 
-def _labels(best: Sequence[Point], across: Callable, up: Callable) -> str:
+def _labels(best: Sequence[Point], across: Callable, up: Callable, canvas: Canvas) -> str:
     """The names of the front; one that would lie on another is left out."""
     placed: list[tuple[float, float, float]] = []
     texts = []
@@ -112,7 +123,7 @@ def _labels(best: Sequence[Point], across: Callable, up: Callable) -> str:
         name = point.line.row.checkpoint.rpartition("/")[2]
         name = name if len(name) <= 28 else f"{name[:27]}…"
         x, y, width = across(point.cost), up(point.score.value) - 12, 7.2 * len(name)
-        left = min(max(x - width / 2, _LEFT + 2), WIDTH - _RIGHT - width)
+        left = min(max(x - width / 2, _LEFT + 2), canvas.width - _RIGHT - width)
         if any(abs(y - other) < 15 and left < end and start < left + width for other, start, end in placed):
             continue
         placed.append((y, left, left + width))
@@ -122,8 +133,10 @@ def _labels(best: Sequence[Point], across: Callable, up: Callable) -> str:
     return "".join(texts)
 
 
-def _grid(across: Callable, costs: Sequence[float], up: Callable, scores: Sequence[float], view: View) -> str:
-    bottom = HEIGHT - _BOTTOM
+def _grid(
+    across: Callable, costs: Sequence[float], up: Callable, scores: Sequence[float], view: View, canvas: Canvas
+) -> str:
+    bottom = canvas.height - _BOTTOM
     digits = max(0, -math.floor(math.log10(scores[1] - scores[0]))) if len(scores) > 1 else 2
     marks = [
         f'<line class="rule" x1="{across(at):.1f}" x2="{across(at):.1f}" y1="{_TOP}" y2="{bottom}"/>'
@@ -131,35 +144,41 @@ def _grid(across: Callable, costs: Sequence[float], up: Callable, scores: Sequen
         for at in costs
     ]
     marks += [
-        f'<line class="rule" x1="{_LEFT}" x2="{WIDTH - _RIGHT}" y1="{up(at):.1f}" y2="{up(at):.1f}"/>'
+        f'<line class="rule" x1="{_LEFT}" x2="{canvas.width - _RIGHT}" y1="{up(at):.1f}" y2="{up(at):.1f}"/>'
         f'<text x="{_LEFT - 8}" y="{up(at) + 4:.1f}" text-anchor="end">{at:.{digits}f}</text>'
         for at in scores
     ]
     return f'<g class="grid" aria-hidden="true">{"".join(marks)}</g>'
 
 
-def _log_axis(values: Sequence[float]) -> tuple[Callable[[float], float], list[float]]:
+def _log_axis(values: Sequence[float], canvas: Canvas) -> tuple[Callable[[float], float], list[float]]:
     low, high = math.log10(min(values)), math.log10(max(values))
     pad = max(0.06 * (high - low), 0.08)
     low, high = low - pad, high + pad
-    scale = (WIDTH - _LEFT - _RIGHT) / (high - low)
-    steps = (1,) if high - low > 3 else (1, 2, 5) if high - low > 0.8 else (1, 1.5, 2, 3, 5, 7)
+    scale = (canvas.width - _LEFT - _RIGHT) / (high - low)
+    steps = (
+        (1,)
+        if high - low > 3 or (canvas.width < 500 and high - low > 1)
+        else (1, 2, 5)
+        if high - low > 0.8
+        else (1, 1.5, 2, 3, 5, 7)
+    )
     ticks = [step * 10.0**power for power in range(math.floor(low), math.ceil(high) + 1) for step in steps]
     return lambda value: _LEFT + (math.log10(value) - low) * scale, [
         at for at in ticks if low <= math.log10(at) <= high
     ]
 
 
-def _linear_axis(values: Sequence[float]) -> tuple[Callable[[float], float], list[float]]:
+def _linear_axis(values: Sequence[float], canvas: Canvas) -> tuple[Callable[[float], float], list[float]]:
     low, high = min(values), max(values)
     pad = 0.08 * (high - low) or 0.5
     low, high = low - pad, high + pad
-    scale = (HEIGHT - _TOP - _BOTTOM) / (high - low)
+    scale = (canvas.height - _TOP - _BOTTOM) / (high - low)
     rough = (high - low) / 6
     unit = 10.0 ** math.floor(math.log10(rough))
     step = next(unit * factor for factor in (1, 2, 5, 10) if unit * factor >= rough)
     ticks = [place * step for place in range(math.ceil(low / step), math.floor(high / step) + 1)]
-    return lambda value: HEIGHT - _BOTTOM - (value - low) * scale, ticks
+    return lambda value: canvas.height - _BOTTOM - (value - low) * scale, ticks
 
 
 def _tick(at: float, view: View) -> str:
@@ -182,5 +201,5 @@ def _missing(view: View, ranking: Ranking, snapshot: Snapshot, drawn: int) -> st
 
 
 def _in_words(point: Point, view: View) -> str:
-    link = markup.hub_link(point.line.row.checkpoint, point.line.row.revision)
+    link = checkpoint_link(point.line.row.checkpoint, markup.breakable(point.line.row.checkpoint))
     return f"<li>{link}: {number(point.score.value)}, {escape(_cost(point, view))}</li>"

@@ -64,11 +64,17 @@ window.emms = (() => {
     setTimeout(() => { button.textContent = before; }, 1500);
   }
 
+  let tapped = null;
   document.addEventListener("click", (event) => {
     const link = event.target.closest?.("a[data-view]");
+    if (link?.closest("svg.plot") && event.pointerType === "touch" && tapped !== link) {
+      tapped = link; // the tap has shown what it is
+      event.preventDefault();
+      return;
+    }
     if (!link || event.button || event.ctrlKey || event.metaKey || event.shiftKey || event.altKey) return;
     event.preventDefault();
-    const query = new URL(link.href).search;
+    const query = new URL(link.getAttribute("href"), window.location.href).search;
     window.history.pushState(null, "", withKept(query));
     tell(query.slice(1));
     restore();
@@ -85,6 +91,23 @@ window.emms = (() => {
     if (target === entered) target.select(); // the click that entered the field has put the cursor somewhere
     entered = null;
   });
+
+  // What a point of the plot is: under the pointer, with the keyboard's focus, or at the first tap, the second one follows.
+  const tip = document.createElement("div");
+  tip.className = "emms-tip";
+  tip.hidden = true;
+  function point(event) {
+    const link = event.target.closest?.("svg.plot a");
+    tip.hidden = !link;
+    if (!link) return;
+    document.body.append(tip);
+    tip.textContent = link.getAttribute("aria-label");
+    const box = link.getBoundingClientRect();
+    tip.style.left = `${Math.max(4, Math.min(box.left, window.innerWidth - tip.offsetWidth - 4))}px`;
+    tip.style.top = `${box.bottom + 6}px`;
+  }
+  for (const name of ["pointerover", "focusin"]) document.addEventListener(name, point);
+  window.addEventListener("scroll", () => { tip.hidden = true; }, true);
 
   // Ticked checkpoints of a table become a link to their comparison.
   document.addEventListener("change", (event) => {
