@@ -68,7 +68,7 @@ class Endpoints:
 
         Args:
             ranking: the id of a ranking, from list_rankings.
-            search: words that a checkpoint's name must contain.
+            search: words that a checkpoint's name must contain; "resnet | vit" for either.
             max_parameters: only checkpoints with at most so many parameters, such as 100000000; 0 for no limit.
             licence: only checkpoints with this licence, such as "apache-2.0"; empty for any.
             library: only checkpoints of this library, such as "transformers"; empty for any.

@@ -34,12 +34,12 @@ def lines(ranking: Ranking, snapshot: Snapshot) -> list[Line]:
 
 def matching(all_lines: Sequence[Line], view: View) -> list[Line]:
     """The lines that the view's filters let through. What is not known passes no filter on it."""
-    words = view.q.lower().split()
+    wanted = [words for part in view.q.lower().split("|") if (words := part.split())]
     least, most = SIZES.get(view.at_least), SIZES.get(view.at_most)
 
     def passes(line: Line) -> bool:
         name, parameters = line.row.checkpoint.lower(), line.row.parameters
-        if not all(word in name for word in words):
+        if wanted and not any(all(word in name for word in words) for words in wanted):
             return False
         if least is not None and (parameters is None or parameters < least):
             return False

@@ -44,7 +44,8 @@ _SYNC = "(address) => window.emms.sync(address)"
 _QUIET: dict[str, Any] = {"show_progress": "hidden", "api_visibility": "private", "queue": False}
 
 _FRAME = (
-    "@media (max-width: 640px) { .gradio-container .main.fillable.app { padding: .5rem .75rem; } }"
+    "@media (max-width: 640px) { .gradio-container .main.fillable.app { padding: .5rem .75rem; }"
+    " #emms-question h1 { font-size: 1.05rem !important; } #emms-tabs { margin-top: -.75rem; } }"
     ".dark { --color-accent: #2dd4bf !important; }"
     "footer, footer button, footer a { color: var(--body-text-color) !important; }"
 )
@@ -145,7 +146,7 @@ def _selection_bar() -> tuple[dict[str, gr.components.Component], gr.Accordion]:
     with gr.Row(elem_id="emms-bar"):
         task = gr.Dropdown([], label="Task", elem_id="emms-task", min_width=140)
         ranking = gr.Dropdown([], label="Dataset", elem_id="emms-ranking", min_width=140, scale=2)
-        q = gr.Textbox(label="Search", placeholder="part of a checkpoint's name", elem_id="emms-q", min_width=140)
+        q = gr.Textbox(label="Search", placeholder="part of a name, or a | b", elem_id="emms-q", min_width=140)
     with gr.Accordion("Filters and columns", open=False, elem_id="emms-filters") as filters:
         with gr.Row():
             at_least = gr.Dropdown([("any", ""), *SIZES], value="", label="Parameters, at least", min_width=130)

@@ -65,7 +65,7 @@ class View:
         ranking: id of an entry.
         checkpoint: whose page is shown in place of the ranking.
         compare: checkpoints that are shown side by side in place of the ranking.
-        q: words that a checkpoint's name must contain.
+        q: words that a checkpoint's name must contain; "|" divides alternatives.
         at_least: of SIZES.
         at_most: of SIZES.
         library: any of these.

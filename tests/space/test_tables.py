@@ -30,6 +30,7 @@ def chosen(shown, **view):
 def test_filters_and_orders(shown):
     assert chosen(shown) == [row.checkpoint for row in example().rows]
     assert chosen(shown, q="ORG b") == ["org/best", "org/broken"]
+    assert chosen(shown, q="close | org broken |") == ["org/close", "org/broken"]
     assert chosen(shown, at_least="1M") == ["org/close", "org/worse"]
     assert chosen(shown, at_most="100M", at_least="10M") == ["org/worse"]
     assert chosen(shown, sort="-knn") == ["org/best", "org/close", "org/worse", "org/broken"]
