@@ -100,9 +100,13 @@ def score(features: np.ndarray, labels: np.ndarray, method: str, folds: float) -
     spread = f" ± {result['stderr']:.4f}" if result["stderr"] is not None else ""
     words = f"""
 ## score {result["score"]:.4f}{spread}
-| R² | rows | feature width | LogME | k-NN |
-|---|---|---|---|---|
-| {result["r2"]:.4f} | {result["n"]:,} | {result["d1"]:,} | {result["logme"]:.4f} | {result["knn"]:.4f} |
+| measure | value |
+|---|---|
+| R² | {result["r2"]:.4f} |
+| LogME | {result["logme"]:.4f} |
+| k-NN | {result["knn"]:.4f} |
+| rows | {result["n"]:,} |
+| feature width | {result["d1"]:,} |
 
 The best mixture of the F-labels: {", ".join(f"{weight:.3f}" for weight in result["weights"])}
 """
