@@ -105,9 +105,12 @@ def on_a_phone(page: Any, address: str) -> float:
 
 def memory_growth(url: str, calls: int) -> float:
     """Megabytes that the server's process grows by over calls of new sessions, after as many to warm up."""
-    crowd(url, calls)
+    call = _view_call(url)
+    for number in range(calls):
+        call(number)
     before = _resident()
-    crowd(url, calls)
+    for number in range(calls, 2 * calls):
+        call(number)
     return _resident() - before
 
 
@@ -145,20 +148,30 @@ def filtered(page: Any, words: str) -> float:
 
 def crowd(url: str, clients: int) -> list[float]:
     """Seconds that each of many clients at once waits for the page and its first table."""
-    config = json.loads(_fetch(f"{url}/config"))
-    load = next(one["id"] for one in config["dependencies"] if one["targets"][0][1] == "load" and one["backend_fn"])
+    call = _view_call(url)
 
     def visit(number: int) -> float:
         start = time.perf_counter()
         _fetch(url)
-        body = json.dumps({"data": [f"?q={number}"], "fn_index": load, "session_hash": f"visitor{number}"}).encode()
-        address, kind = f"{url}/gradio_api/run/predict", {"content-type": "application/json"}
-        if b"table" not in _fetch(urllib.request.Request(address, body, kind)):
-            raise RuntimeError("a client got no table")
+        call(number)
         return time.perf_counter() - start
 
-    with ThreadPoolExecutor(min(clients, CLIENTS)) as pool:
+    with ThreadPoolExecutor(clients) as pool:
         return list(pool.map(visit, range(clients)))
+
+
+def _view_call(url: str) -> Callable[[int], None]:
+    """What asks for a table in a session of its own."""
+    config = json.loads(_fetch(f"{url}/config"))
+    load = next(one["id"] for one in config["dependencies"] if one["targets"][0][1] == "load" and one["backend_fn"])
+    address, kind = f"{url}/gradio_api/run/predict", {"content-type": "application/json"}
+
+    def call(number: int) -> None:
+        body = json.dumps({"data": [f"?q={number}"], "fn_index": load, "session_hash": f"visitor{number}"}).encode()
+        if b"table" not in _fetch(urllib.request.Request(address, body, kind)):
+            raise RuntimeError("a client got no table")
+
+    return call
 
 
 def _fetch(target: Any) -> bytes:
