@@ -25,6 +25,8 @@ T = TypeVar("T")
 
 # Spans that are not the answer, for each that is.
 OTHER_SPANS = 3
+# Words of a span of an input without an answer, at most.
+_MOST_WORDS = 3
 # Of the labelled inputs, how many need an answer that is a span, for all to be ranked by spans.
 _ENOUGH = 0.5
 # Scripts that are written without spaces between words: Thai to Lao, Myanmar, Khmer, Chinese and Japanese. Every
@@ -187,7 +189,7 @@ def _span_labels(drawn: DrawnRows, notes: list[str]) -> Labels | None:
     """Rows that are spans of the inputs: the answers, and others; None where labels are to be texts.
 
     They are the same for every checkpoint. Unless the user decides, rows are spans where half of the answers occur in
-    their contexts.
+    their contexts. Of an input without an answer, all spans are others.
     """
     task, options = drawn.schema.task, drawn.options
     if task.spans_of is None or options.label_form not in (None, "spans"):
@@ -198,7 +200,8 @@ def _span_labels(drawn: DrawnRows, notes: list[str]) -> Labels | None:
         for input, given in sorted(drawn.answers.items())
         if (spans := find_spans(drawn.part_of(input, task.spans_of), given))
     }
-    labelled = {input for input, raws in drawn.rows if raws != [task.empty]}
+    unanswered = {input for input, raws in drawn.rows if raws == [task.empty]}
+    labelled = {input for input, _ in drawn.rows} - unanswered
     if not asked and len(answers) < _ENOUGH * len(labelled):
         if answers:
             found = f"the {label} occurs in the {task.spans_of} of {len(answers):,} of {len(labelled):,} rows only"
@@ -216,6 +219,11 @@ def _span_labels(drawn: DrawnRows, notes: list[str]) -> Labels | None:
             f"no {label} occurs in its {task.spans_of} among other words: there are no spans to choose from",
             f"--label-form text, which embeds the {label}s",
         )
+    rows += [
+        (input, span, False)
+        for input in sorted(unanswered)
+        for span in _spans_without_answer(drawn.part_of(input, task.spans_of), input, options)
+    ]
     inputs, bounds, codes = zip(*rows, strict=True)
     return Labels(
         np.array(inputs, dtype=np.uint64),
@@ -269,9 +277,25 @@ def _drawn_spans(text: str, answers: Sequence[Span], input: int, options: Option
     for answer in chosen:
         others = similar_spans(text, answer, answers)
         for turn in range(min(OTHER_SPANS, len(others))):
-            random = hash64(*(str(part).encode() for part in (options.seed, input, answer, turn)))
-            rows.setdefault(others.pop(random % len(others)), False)
+            rows.setdefault(others.pop(_random(options, input, answer, turn) % len(others)), False)
     return list(rows.items())
+
+
+def _spans_without_answer(text: str, input: int, options: Options) -> list[Span]:
+    """As many spans of an input that has no answer as another has with its answer, of one to three words."""
+    words = list(_words(text))
+    if not words:
+        return []
+    count = 1 + _random(options, input) % min(_MOST_WORDS, len(words))
+    like = words[0][0], words[count - 1][1]
+    others = similar_spans(text, like, ())
+    turns = range(min(1 + OTHER_SPANS, len(others)))
+    return [others.pop(_random(options, input, turn) % len(others)) for turn in turns]
+
+
+def _random(options: Options, *parts: Any) -> int:
+    """A number that depends on the seed and the parts alone."""
+    return hash64(*(str(part).encode() for part in (options.seed, *parts)))
 
 
 def _chosen_spans(answers: Sequence[Span], options: Options) -> Sequence[Span]:

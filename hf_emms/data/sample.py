@@ -289,6 +289,9 @@ def _notes_on_spans(drawn: DrawnRows, labels: Labels, n_inputs: int, n_groups: i
         f"{pluralize(len(labels.codes), 'span')} of {pluralize(n_groups, str(context))}, "
         f"for {pluralize(n_inputs, asked)}: the {label} and {OTHER_SPANS} others of as many words, where there is room"
     ]
+    unanswered = sum(raws == [task.empty] for _, raws in drawn.rows)
+    if unanswered:
+        notes.append(f"{asked}s without {label}: {unanswered:,}; all of their spans are not the {label}")
     left_out = len(drawn.inputs) - n_inputs
     if left_out:
         notes.append(f"{asked}s left out, because no {label} occurs in their {context}: {left_out:,}")

@@ -21,7 +21,7 @@ from hf_emms.plugins import plugin_versions
 from hf_emms.tasks import get_task
 
 # Part of every key: raise it when the same options would draw another sample.
-SAMPLE_VERSION = 4
+SAMPLE_VERSION = 5
 
 _ARRAYS = ("input_of_row", "codes", "groups")
 _FACTS = (

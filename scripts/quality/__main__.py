@@ -3,6 +3,7 @@
     python -m scripts.quality truth                  every missing fine-tuning (hours; continues where it ended)
     python -m scripts.quality truth --target trec
     python -m scripts.quality scores                 every estimator (minutes once features are in the cache)
+    python -m scripts.quality unanswerable           rows of questions without an answer, into unanswerable.json
     python -m scripts.quality collect                both into scripts/quality/results.json
     python -m scripts.quality report                 print the tables
     python -m scripts.quality report --write         put them into docs/quality.md
@@ -33,6 +34,7 @@ def main() -> None:
             step.add_argument("--again", action="store_true", help="also what the committed results have")
         else:
             step.add_argument("--missing", action="store_true", help="only candidates without scores")
+    steps.add_parser("unanswerable", help="score the ways to make rows of questions without an answer")
     steps.add_parser("collect", help="write results.json")
     steps.add_parser("report", help="print the tables").add_argument("--write", action="store_true")
     options = parser.parse_args()
@@ -50,6 +52,10 @@ def run(options: argparse.Namespace) -> None:
         from scripts.quality import scores
 
         scores.run(names, options.missing)
+    elif options.step == "unanswerable":
+        from scripts.quality import unanswerable
+
+        unanswerable.run()
     elif options.step == "collect":
         from scripts.quality.results import collect
 

@@ -9,6 +9,7 @@ import numpy as np
 from hf_emms.evaluation import over_targets, weighted_tau
 from scripts.quality.protocol import ON_SMALL_SAMPLES
 from scripts.quality.results import Measured, TargetResult, controls, load
+from scripts.quality.unanswerable import SCORED_BY, lines
 
 NAMES = {
     "emms_knn": "EMMS + k-NN, held out (`emms_knn`, the default)",
@@ -60,6 +61,7 @@ def tables() -> str:
         ("Sample size", _sizes(targets)),
         ("Label encoders", _labels(targets)),
         ("Label encoders by task", _labels_by_task(targets)),
+        ("Questions without an answer", _unanswerable()),
         ("Layers", _layers(targets)),
         ("Cost", _costs(targets)),
         ("What fine-tuning gave", _truths(targets)),
@@ -178,6 +180,11 @@ def _labels_by_task(targets: list[TargetResult]) -> str:
         own = {t.name: m for t in targets if (m := t.measures("emms_knn", labels))}
         rows.append((text, *(f"{_mean(own, 'weighted_tau', of[task]):.2f}" for task in tasks)))
     return _table(("weighted τ of EMMS + k-NN", *tasks), rows)
+
+
+def _unanswerable() -> str:
+    """XQuAD with the answers of a third of its questions removed."""
+    return _table(("rows of questions without an answer (weighted τ / regret)", *map(NAMES.get, SCORED_BY)), lines())
 
 
 def _layers(targets: list[TargetResult]) -> str:

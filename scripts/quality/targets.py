@@ -163,7 +163,7 @@ def xquad() -> Table:
     paragraphs: list[str] = []
     for row in hub_rows("google/xquad", "xquad.en", "validation"):
         answer, start = row["answers"]["text"][0], row["answers"]["answer_start"][0]
-        sentence, begin = _sentence(row["context"], start, start + len(answer))
+        sentence, begin = sentence_around(row["context"], start, start + len(answer))
         paragraphs.append(row["context"])
         rows["context"].append(sentence)
         rows["question"].append(row["question"])
@@ -174,7 +174,7 @@ def xquad() -> Table:
     return table
 
 
-def _sentence(context: str, start: int, end: int) -> tuple[str, int]:
+def sentence_around(context: str, start: int, end: int) -> tuple[str, int]:
     """The sentences that hold a span, and where they begin."""
     breaks = [found.end() for found in SENTENCE_END.finditer(context)]
     begin = max((at for at in breaks if at <= start), default=0)
