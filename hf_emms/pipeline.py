@@ -279,9 +279,9 @@ def _check_embeddings(encoder: str, table: np.ndarray) -> None:
     if not np.isfinite(table).all():
         problem = "gives NaN or infinite label embeddings"
     elif len(table) > 1 and not np.ptp(table, axis=0).any():
-        problem = f"gives the same embedding for all {len(table)} label texts"
+        problem = f"gives the same embedding for all {len(table)} label texts, which it cannot tell apart"
     if problem:
-        raise _encoder_error(encoder, f"{problem}: its weights may be damaged or all zero")
+        raise _encoder_error(encoder, f"{problem}; its weights may be damaged")
 
 
 def _encoder_error(encoder: str, problem: str) -> EmmsError:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import shlex
 import stat
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -76,6 +76,17 @@ def notes_on_unused(folder: Path, used: Iterable[str]) -> list[str]:
         more = f" and {len(unused) - _MOST_NAMED:,} more" if len(unused) > _MOST_NAMED else ""
         notes.append(f"files of the folder that are not read: {named}{more}; only its {kinds} files of one layout are")
     return notes
+
+
+def notes_on_undescribed(files: Sequence[str], rows: int) -> list[str]:
+    """How many pictures are left out, in words, because the metadata beside them does not name them."""
+    from datasets.packaged_modules.imagefolder.imagefolder import ImageFolder
+
+    pictures = sum(Path(file).suffix.lower() in ImageFolder.EXTENSIONS for file in files)
+    metadata = [Path(file).name for file in files if Path(file).name in ImageFolder.METADATA_FILENAMES]
+    if not metadata or pictures <= rows:
+        return []
+    return [f"pictures that are not in {metadata[0]} are left out: {pictures - rows:,} of {pictures:,}"]
 
 
 def texts_as_they_are(files: Iterable[str], separator: str) -> dict[str, Any]:

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from hf_emms.data.inputs import UnusableError
-from hf_emms.data.local_files import FORMATS, broken_file, notes_on_unused, texts_as_they_are
+from hf_emms.data.local_files import FORMATS, broken_file, notes_on_undescribed, notes_on_unused, texts_as_they_are
 from hf_emms.errors import EmmsError
 from hf_emms.hub import Repo, limited_streaming, listing, page, retried, translate_hub_errors
 
@@ -186,6 +186,7 @@ def open_repo(
         if not streaming:
             retried(builder.download_and_prepare)
             rows = builder.as_dataset(split=split)
+            notes += notes_on_undescribed(files.get(split, []), rows.num_rows)
             return Source(name, repo, config, split, rows, rows.num_rows, notes, file=file, splits=tuple(splits))
         _limit_read_ahead(builder.config)
         rows = _with_features(name, builder.as_streaming_dataset(split=split))

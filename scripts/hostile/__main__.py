@@ -66,8 +66,9 @@ def _run(part: str, folder: Path, given: argparse.Namespace, report: Callable[[s
         from scripts.hostile.kills import run_kills
 
         return f"{count} kills", run_kills(count, given.seed, work, report)
+    from scripts.hostile.calls import calls
     from scripts.hostile.commands import run_calls, run_commands
-    from scripts.hostile.corpus import COMMANDS, calls
+    from scripts.hostile.corpus import COMMANDS
     from scripts.hostile.files import make_files
 
     os.chdir(work)

@@ -13,7 +13,8 @@ from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 from pathlib import Path
 
-from scripts.hostile.corpus import Call, Case
+from scripts.hostile.calls import Call
+from scripts.hostile.corpus import Case
 from scripts.hostile.files import NAMES
 
 _NOBODY = 65534

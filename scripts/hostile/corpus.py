@@ -1,14 +1,12 @@
-"""The corpus: command lines and calls from Python, each with what has to become of it."""
+"""The corpus of command lines, each with what has to become of it."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
-import numpy as np
-
-from scripts.hostile.files import ENCODER, GOOD, HARMLESS, SPOILED
+from scripts.hostile.checkpoints import GOOD, HARMLESS, SPOILED
+from scripts.hostile.files import ENCODER
 
 
 @dataclass(frozen=True)
@@ -111,6 +109,31 @@ DATASETS = (
     _data("good.csv@v1", "has no revisions"),
     _data("emms-demo/wordnet-glosses@v1", "has no revisions"),
     _data("emms-demo/absent", "not part of the embedded demo"),
+    _data("labels_infinite.parquet", "not finite|labels are numbers", code=0, rows=1),
+    _data("labels_nan.parquet", "the label is nan"),
+    _data("labels_large.parquet", "labels are numbers", code=0, rows=1),
+    _data("labels_times.parquet", "no task fits"),
+    _data("labels_null.parquet", "no task fits"),
+    _data("labels_lists.parquet", "no label in column 'label'"),
+    _data("blank.parquet", "the text is empty"),
+    _data("no_texts.parquet", "cannot be decoded"),
+    _data("no_pictures.parquet", "cannot be decoded"),
+    _data("null_pictures.parquet", "no task fits"),
+    _data("many.parquet", "no task fits"),
+    _data("boxes_outside.parquet", "outside its picture"),
+    _data("boxes_nan.parquet", "not finite"),
+    _data("boxes_three.parquet", "a box is four numbers"),
+    _data("boxes_flat.parquet", "has no area"),
+    _data("boxes_huge.parquet", "outside its picture"),
+    _data("answers_none.parquet", "no task fits"),
+    *(_data(f"answers_{name}.parquet", "", code=0, rows=1) for name in ("far", "uneven")),
+    _data("answers_absent.parquet", ""),
+    _data("described", "image-to-text", rows=0),
+    _data("described in part", "not in metadata.csv are left out: 3 of 12", rows=0),
+    _data("described without files", "cannot be read"),
+    _data("described outside", "cannot be read"),
+    _data("described blank", "no text in column 'caption'"),
+    _data("described by nothing", r"metadata.csv is empty \(0 bytes\)"),
     _data("closed.csv", "Permission denied", closed=True),
     _data("closed class", "Permission denied", closed=True),
 )
@@ -352,116 +375,3 @@ OTHERS = (
     Case("$TOKEN", "No such command", 2),
 )
 COMMANDS = (*DATASETS, *SETTINGS, *CHECKPOINTS, *SCORES, *EVALUATIONS, *OTHERS)
-
-
-# ---- calls from Python -------------------------------------------------------------------------------------------
-
-
-@dataclass(frozen=True)
-class Call:
-    """A call from Python that has to raise an `EmmsError`.
-
-    Attributes:
-        says: pattern of its message.
-        call: the call.
-    """
-
-    says: str
-    call: Callable[[], Any]
-
-
-def _rank_calls() -> list[Call]:
-    import torch
-
-    import hf_emms
-
-    def ranks(says: str, **given: Any) -> Call:
-        arguments = {"dataset": "good.csv", "checkpoints": GOOD, "encoders": ENCODER, "estimators": "emms"} | given
-        return Call(says, lambda: hf_emms.rank(**arguments))
-
-    return [
-        *(ranks("is an empty list", **{name: []}) for name in ("checkpoints", "encoders", "estimators", "layers")),
-        *(ranks(f"{name} is 2.5", **{name: 2.5}) for name in ("folds", "seed", "max_samples", "race", "batch_size")),
-        *(ranks(f"{name} is 'x'; it must be", **{name: "x"}) for name in ("folds", "seed", "cache", "columns")),
-        *(ranks(f"{name} is 7; it must be", **{name: 7}) for name in ("task", "split", "config", "prompt", "device")),
-        ranks("folds is True", folds=True),
-        ranks("dtype is torch.bfloat16", dtype=torch.bfloat16),
-        ranks("engine is None", engine=None),
-        ranks("checkpoints is", checkpoints=[None]),
-        ranks("encoders is", encoders=[""]),
-        ranks("columns is", columns={"text": 3}),
-        ranks("unknown layer '2.5'", layers=2.5),
-        ranks("where the ranking comes back", engine="jobs"),
-        *(
-            ranks(f"dataset is a {type(value).__name__}", dataset=value)
-            for value in (None, 42, b"good.csv", np.zeros(3))
-        ),
-        ranks("no task fits", dataset=[{"text": "a"}]),
-        ranks("no rows|no task fits|cannot fill", dataset=_in_memory({"text": [], "label": []})),
-        ranks("no task fits", dataset=_in_memory({"a": [1.5] * 9})),
-        ranks("no task fits|holds", dataset=_in_memory({"text": [["a"]] * 9, "label": [{"b": 1}] * 9})),
-        ranks("has the same label", dataset=_in_memory({"text": [f"t {n}" for n in range(9)], "label": ["x"] * 9})),
-        ranks("no label", dataset=_in_memory({"text": [f"t {n}" for n in range(9)], "label": [None] * 8 + ["x"]})),
-    ]
-
-
-def _in_memory(columns: dict[str, Any]) -> Any:
-    import datasets
-
-    return datasets.Dataset.from_dict(columns)
-
-
-def _score_calls() -> list[Call]:
-    import scipy.sparse
-    import torch
-
-    from hf_emms import LabelTable, Moments, emms
-
-    rng = np.random.default_rng(0)
-    x = rng.normal(size=(60, 8))
-    z = rng.normal(size=(60, 5)) + x[:, :5]
-    moments = Moments(8, [5])
-
-    def scores(says: str, features: Any = x, labels: Any = z, **given: Any) -> Call:
-        return Call(says, lambda: emms(features, labels, **given))
-
-    return [
-        *(scores("folds=", folds=value) for value in (2.5, 1, 0, -1, 10**8, True, "5", None)),
-        *(scores("seed=", seed=value) for value in (1.5, 10**30, "0", None)),
-        scores("unknown method", method="absent"),
-        scores("masked", np.ma.masked_greater(x, 1.0)),
-        scores("sparse", scipy.sparse.csr_array(x)),
-        scores("sparse_coo", torch.tensor(x).to_sparse()),
-        scores("'meta'", torch.empty((60, 8), device="meta")),
-        scores("features", None),
-        scores("features", "abc"),
-        scores("features", {"a": 1}),
-        scores("features", [[1.0], [1.0, 2.0]]),
-        scores("features", x.astype(object)),
-        scores("features", x * 1e-200),
-        scores("features", x * 1e200),
-        scores("features", x[:0]),
-        scores("label", labels=None),
-        scores("label_embeddings", labels=z[:10]),
-        scores("label_embeddings", labels=[z, z[:10]]),
-        scores("label_embeddings", labels=np.full((60, 5), np.nan)),
-        scores("groups", groups=np.arange(3)),
-        scores("groups", groups=np.zeros((60, 2), int)),
-        scores("groups", groups=np.zeros(60)),
-        Call("codes", lambda: LabelTable(np.arange(9), (z[:3],))),
-        Call("codes", lambda: LabelTable(np.arange(3) + 0.5, (z[:3],))),
-        Call("tables", lambda: LabelTable(np.arange(3), ())),
-        Call("at least 1", lambda: Moments(0, [5])),
-        Call("folds=2.5", lambda: Moments(8, [5], folds=2.5)),  # type: ignore[arg-type]
-        Call("cannot merge moments with a NoneType", lambda: moments.merge(None)),  # type: ignore[arg-type]
-        Call("cannot merge moments with d1", lambda: moments.merge(Moments(7, [5]))),
-        Call("cannot write", lambda: moments.save("pictures")),
-        Call("cannot write", lambda: moments.save("good.csv/moments.npz")),
-        Call("is not a moments file", lambda: Moments.load("good.npz")),
-        Call("is not a moments file", lambda: Moments.load("absent.npz")),
-    ]
-
-
-def calls() -> list[Call]:
-    """All calls; the folder with the files of the corpus is the current one."""
-    return [*_rank_calls(), *_score_calls()]

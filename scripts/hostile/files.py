@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -13,11 +12,9 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 from PIL import Image
-from safetensors.numpy import load_file, save_file
 
-from hf_emms.demo import folder_of
+from scripts.hostile.checkpoints import GOOD, make_checkpoints
 
-GOOD = "emms-demo/bert-random"
 OTHERS = ("emms-demo/albert-distilled", "emms-demo/electra-distilled")
 ENCODER = "emms-demo/encoder-minilm-static"
 # What words of the corpus stand for: a name that steers a terminal, one that is no UTF-8, a long one, an access token.
@@ -36,14 +33,13 @@ def make_files(folder: Path) -> None:
     make = _Writer(folder)
     _data(make)
     _folders(make)
+    _tables(make)
+    _metadata(make)
     _lists(make)
     _arrays(make)
     _rankings(make)
     _truth(make)
-    for name, spoil in _SPOILED.items():
-        copy = folder / "checkpoints" / name
-        shutil.copytree(_folder(GOOD), copy)
-        spoil(copy)
+    make_checkpoints(folder / "checkpoints")
 
 
 class _Writer:
@@ -56,12 +52,6 @@ class _Writer:
         path = self.folder / name
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_bytes(content if isinstance(content, bytes) else content.encode(encoding))
-
-
-def _folder(checkpoint: str) -> Path:
-    found = folder_of(checkpoint)
-    assert found is not None
-    return found
 
 
 def _csv(texts: list[str], labels: list[Any], header: str = "text,label") -> str:
@@ -142,6 +132,64 @@ def _folders(make: _Writer) -> None:
     (make.folder / "closed" / "config.json").chmod(0)
     pictures("closed class", "apple", "pear")
     (make.folder / "closed class" / "pear").chmod(0)
+
+
+def _tables(make: _Writer) -> None:
+    """Parquet files with columns of odd types and values."""
+    count = 30
+    texts, classes = [f"text {number}" for number in range(count)], ["a", "b"] * (count // 2)
+    picture = {"bytes": (make.folder / "pictures" / "apple" / "0.png").read_bytes(), "path": None}
+    labels: dict[str, Any] = {
+        "infinite": [float("inf"), *map(float, range(1, count))],
+        "nan": [float(number * 7 % 11) if number % 3 else float("nan") for number in range(count)],
+        "large": pa.array([2**63 + number % 3 for number in range(count)], pa.uint64()),
+        "times": pa.array([*range(count)], pa.timestamp("s")),
+        "null": pa.nulls(count),
+        "lists": [["a"], []] * (count // 2),
+    }
+    tables: dict[str, dict[str, Any]] = {
+        f"labels_{name}": {"text": texts, "label": one} for name, one in labels.items()
+    }
+    tables["blank"] = {"text": ["", "  "] * (count // 2), "label": classes}
+    tables["no_texts"] = {"text": [text.encode() + b"\xff" for text in texts], "label": classes}
+    tables["no_pictures"] = {"image": [{"bytes": b"no picture", "path": None}] * count, "label": classes}
+    tables["null_pictures"] = {"image": [None] * count, "label": classes}
+    tables["many"] = {f"column {number}": texts for number in range(300)}
+    for name, box in {
+        "outside": [-5.0, -5.0, 3.0, 3.0],
+        "nan": [float("nan")] * 4,
+        "three": [1.0, 2.0, 3.0],
+        "flat": [1.0, 1.0, 0.0, 0.0],
+        "huge": [1e308, 1.0, 1e308, 1.0],
+    }.items():
+        tables[f"boxes_{name}"] = {"image": [picture] * count, "expression": texts, "box": [box] * count}
+    for name, answer in {
+        "none": {"text": [], "answer_start": []},
+        "far": {"text": ["thing"], "answer_start": [9999]},
+        "uneven": {"text": ["thing", "x"], "answer_start": [4]},
+        "absent": {"text": ["nowhere"], "answer_start": [4]},
+    }.items():
+        contexts = [f"the thing {number} is here" for number in range(count)]
+        tables[f"answers_{name}"] = {"question": texts, "context": contexts, "answers": [answer] * count}
+    for name, columns in tables.items():
+        pq.write_table(pa.table(columns), make.folder / f"{name}.parquet")
+
+
+def _metadata(make: _Writer) -> None:
+    """Folders of pictures with a file that describes them."""
+    lines = [f"{number}.png,caption {number}" for number in range(12)]
+    for name, described in {
+        "described": ["file_name,caption", *lines],
+        "described in part": ["file_name,caption", *lines[:9]],
+        "described without files": ["name,caption", *lines],
+        "described outside": ["file_name,caption", *lines[:-1], "../outside.png,x"],
+        "described blank": ["file_name,caption", *(f'{number}.png,"  "' for number in range(12))],
+        "described by nothing": [],
+    }.items():
+        for number in range(12):
+            (make.folder / name).mkdir(exist_ok=True)
+            Image.new("RGB", (8, 8), (20 * number, 9, 9)).save(make.folder / name / f"{number}.png")
+        make(f"{name}/metadata.csv", "\n".join(described))
 
 
 def _lists(make: _Writer) -> None:
@@ -233,103 +281,3 @@ def _truth(make: _Writer) -> None:
     make("truth_one.csv", f"checkpoint,score\n{GOOD},1\n")
     make("truth_wide.csv", "checkpoint,score\na," + "1" * 200_000 + "\n")
     make("truth_columns.csv", "who,what\na,b\n")
-
-
-# ---- checkpoints -------------------------------------------------------------------------------------------------
-
-
-def _config(**changes: Any) -> Callable[[Path], Any]:
-    def spoil(folder: Path) -> None:
-        path = folder / "config.json"
-        path.write_text(json.dumps(json.loads(path.read_text()) | changes))
-
-    return spoil
-
-
-def _file(name: str, content: str | bytes) -> Callable[[Path], Any]:
-    return lambda folder: (folder / name).write_bytes(content if isinstance(content, bytes) else content.encode())
-
-
-def _without(name: str) -> Callable[[Path], Any]:
-    return lambda folder: (folder / name).unlink()
-
-
-def _weights(change: Callable[[np.ndarray], np.ndarray]) -> Callable[[Path], Any]:
-    def spoil(folder: Path) -> None:
-        path = folder / "model.safetensors"
-        save_file({name: change(tensor) for name, tensor in load_file(path).items()}, path, {"format": "pt"})
-
-    return spoil
-
-
-def _folder_for(name: str) -> Callable[[Path], Any]:
-    def spoil(folder: Path) -> None:
-        (folder / name).unlink(missing_ok=True)
-        (folder / name).mkdir()
-
-    return spoil
-
-
-def _outside(folder: Path) -> None:
-    shutil.move(folder / "model.safetensors", folder.parent / "outside.safetensors")
-    index = {"weight_map": {"weight": "../outside.safetensors"}}
-    (folder / "model.safetensors.index.json").write_text(json.dumps(index))
-
-
-def _cut_weights(folder: Path) -> None:
-    path = folder / "model.safetensors"
-    path.write_bytes(path.read_bytes()[:-1000])
-
-
-def _harmful(folder: Path) -> None:
-    """Weights whose unpickling would run a command."""
-    (folder / "model.safetensors").unlink()
-    (folder / "pytorch_model.bin").write_bytes(b"cos\nsystem\n(S'touch ran'\ntR.")
-
-
-def _only(name: str) -> Callable[[Path], Any]:
-    return lambda folder: (folder / "model.safetensors").rename(folder / name)
-
-
-_ODD_VALUES = {
-    **{"text": "big", "list": [1, 2], "null": None, "negative": -16, "zero": 0, "fraction": 1.5, "object": {"a": 1}},
-    "huge": 2**40,
-}
-# Each is one failed row next to a good one; `HARMLESS` can be scored.
-_SPOILED: dict[str, Callable[[Path], Any]] = {
-    **{f"size is {name}": _config(hidden_size=value) for name, value in _ODD_VALUES.items()},
-    **{f"layers are {name}": _config(num_hidden_layers=value) for name, value in _ODD_VALUES.items() if name != "zero"},
-    "no heads": _config(num_attention_heads=0),
-    "type is number": _config(model_type=7),
-    "type is list": _config(model_type=["bert"]),
-    "type is unknown": _config(model_type="no-such-architecture"),
-    "type of pictures": _config(model_type="vit"),
-    "own code": _config(model_type="own", auto_map={"AutoModel": "own.Model"}),
-    "activation is number": _config(hidden_act=3),
-    "labels are number": _config(id2label=5),
-    "config is list": _file("config.json", "[1]"),
-    "config is text": _file("config.json", '"a"'),
-    "config is deep": _file("config.json", "[" * 100_000),
-    "config is empty": _file("config.json", ""),
-    "config is binary": _file("config.json", bytes(range(256))),
-    "no config": _without("config.json"),
-    "config is folder": _folder_for("config.json"),
-    "no weights": _without("model.safetensors"),
-    "weights are folder": _folder_for("model.safetensors"),
-    "weights are empty": _file("model.safetensors", b""),
-    "weights are cut": _cut_weights,
-    "weights are a pointer": _file("model.safetensors", "version https://git-lfs.github.com/spec/v1\nsize 9\n"),
-    "weights are outside": _outside,
-    "weights are nan": _weights(lambda tensor: tensor * np.nan),
-    "weights of others": _weights(lambda tensor: tensor.reshape(-1)[:1]),
-    "weights would run code": _harmful,
-    "only tensorflow": _only("tf_model.h5"),
-    "only an adapter": _only("adapter_model.safetensors"),
-    "no tokenizer": _without("tokenizer.json"),
-    "tokenizer is empty": _file("tokenizer.json", ""),
-    "tokenizer is list": _file("tokenizer.json", "[]"),
-    "tokenizer is folder": _folder_for("tokenizer.json"),
-    "weights are zero": _weights(lambda tensor: tensor * 0),
-}
-HARMLESS = ("weights are zero",)
-SPOILED = tuple(_SPOILED)

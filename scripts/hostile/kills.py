@@ -8,6 +8,7 @@ import random
 import signal
 import sys
 import time
+from collections import Counter
 from collections.abc import Callable, Iterable
 from contextlib import suppress
 from dataclasses import dataclass, field
@@ -26,6 +27,7 @@ _CHECKPOINTS = (
 )
 _TOLERANCE = 1e-9
 _MOST_RESTARTS = 1000
+_SHARES = (0.3, 0.6, 1.0)
 
 
 @dataclass
@@ -35,11 +37,13 @@ class _Episode:
     Attributes:
         folder: of its cache and of the file that it writes.
         kills: so far.
+        rows_at_kills: how many rows were stored when it was killed.
         problems: what was lost or done twice.
     """
 
     folder: Path
     kills: int = 0
+    rows_at_kills: list[int] = field(default_factory=list)
     problems: list[str] = field(default_factory=list)
 
     @property
@@ -76,16 +80,24 @@ class _Episode:
         """Rows that are on the disk."""
         return len([*(self.folder / "cache" / "rows").glob("*.json")])
 
-    def run(self, rng: random.Random, longest: float, kills_left: int) -> None:
-        """Starts and kills until a run is finished, or has been killed often enough; then it may finish."""
+    def run(self, rng: random.Random, took: float, kills_left: int) -> None:
+        """Starts and kills until a run is finished, or has been killed often enough; then it may finish.
+
+        Args:
+            rng: chooses the moments.
+            took: seconds of a whole run.
+            kills_left: how often it is killed at most.
+        """
         for _ in range(_MOST_RESTARTS):
             stored, child = self.stored_rows(), self.start()
             if kills_left > self.kills:
-                time.sleep(rng.uniform(0, longest))
+                # Any moment of a run comes up, and most runs get some way.
+                time.sleep(rng.uniform(0, took) * rng.choice(_SHARES))
                 os.kill(child, signal.SIGKILL)
             _, status = os.waitpid(child, 0)
             if os.WIFSIGNALED(status):
                 self.kills += 1
+                self.rows_at_kills.append(self.stored_rows())
                 self._check_output()
                 if self.stored_rows() < stored:
                     self.problems.append("a stored row is gone")
@@ -134,6 +146,7 @@ def run_kills(count: int, seed: int, folder: Path, report: Callable[[str], None]
         took = time.perf_counter() - started
         _import_all((folder / name / "modules").read_text().split())
     report(f"a whole run takes {took:.1f} s")
+    rows_at_kills: Counter[int] = Counter()
     rng, killed, problems, episode = random.Random(seed), 0, [*whole.problems], 0
     expected = {} if problems else whole.scores()
     while killed < count and not problems:
@@ -141,13 +154,14 @@ def run_kills(count: int, seed: int, folder: Path, report: Callable[[str], None]
         place = folder / str(episode)
         place.mkdir()
         one = _Episode(place)
-        # Mostly within the first checkpoints that are left, so that every moment of a run comes up.
-        one.run(rng, rng.choice([0.2, 0.5, 1.0]) * took, count - killed)
+        one.run(rng, took, count - killed)
         killed += one.kills
+        rows_at_kills.update(one.rows_at_kills)
         problems += one.problems
         if not one.problems:
             problems += _differences(expected, one.scores())
         report(f"kills: {killed} of {count}, {episode} rankings finished")
+    report(f"kills by stored rows: {dict(sorted(rows_at_kills.items()))}")
     return problems
 
 

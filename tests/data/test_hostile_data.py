@@ -130,6 +130,15 @@ def test_a_pipe_in_a_folder_is_not_waited_for(tmp_path: Path) -> None:
     assert len(load_sample(str(tmp_path))) == 8
 
 
+def test_pictures_that_the_metadata_does_not_name_are_noted(tmp_path: Path) -> None:
+    for i in range(12):
+        (tmp_path / f"{i}.png").write_bytes(png((i, 2, 3)))
+    write(tmp_path / "metadata.csv", "file_name,caption\n" + "".join(f"{i}.png,caption {i}\n" for i in range(9)))
+    found = load_sample(str(tmp_path))
+    assert len(found) == 9
+    assert "pictures that are not in metadata.csv are left out: 3 of 12" in found.notes
+
+
 def test_a_class_folder_without_pictures_is_noted(tmp_path: Path) -> None:
     (class_folders(tmp_path, "apple", "pear") / "fig").mkdir()
     assert "the folder 'fig' is empty" in load_sample(str(tmp_path)).notes
