@@ -16,6 +16,7 @@ from tests import ROOT
 from tests.helpers.rankings import emms_score, example
 
 SPACE = ROOT / "spaces_app"
+BEANS = "task=image-classification&ranking=image%2Fbeans"
 
 HOSTILE = (
     "<img src=x onerror=\"window.ran='img'\">",
@@ -111,3 +112,37 @@ def shown(tmp_path: Path) -> Any:
     """The snapshot of `fill`."""
     fill(tmp_path)
     return snapshot_of(tmp_path)
+
+
+@pytest.fixture
+def show(space: Running, open_page: Any) -> Any:
+    """Opens a view of the Space, and waits until it is there: its title comes last."""
+
+    def opened(query: str = "", **options: Any) -> Any:
+        page = open_page(f"{space.url}/?{query}", **options)
+        settle(page, "document.title.includes(' · ') && !document.getElementById('emms-first')")
+        return page
+
+    return opened
+
+
+def checkpoints(page: Any) -> Any:
+    """The names in the table that is shown."""
+    return page.locator("table.board:visible tbody th .name")
+
+
+def expect(locator: Any) -> Any:
+    """Playwright's assertions, which wait; imported where there is a browser."""
+    from playwright.sync_api import expect
+
+    return expect(locator)
+
+
+def settle(page: Any, expression: str) -> None:
+    """Waits until an expression of JavaScript is true."""
+    page.wait_for_function(expression)
+
+
+def choose(page: Any, label: str, option: str) -> None:
+    page.get_by_label(label, exact=True).click()
+    page.get_by_role("option", name=option, exact=True).click()

@@ -7,47 +7,14 @@ import io
 import re
 import urllib.request
 
-import pytest
 from leaderboard.checks import recomputed
 
 from hf_emms.ranking import Ranking
 from tests.helpers.rankings import example
-from tests.helpers.space import HOSTILE, of_rows, scored, write
+from tests.helpers.space import BEANS, HOSTILE, checkpoints, choose, expect, of_rows, scored, settle, write
 from tests.helpers.waiting import eventually
 
 ANYTHING = re.compile(".*")
-BEANS = "task=image-classification&ranking=image%2Fbeans"
-
-
-@pytest.fixture
-def show(space, open_page):
-    """Opens a view of the Space, and waits until it is there: its title comes last."""
-
-    def shown(query="", **options):
-        page = open_page(f"{space.url}/?{query}", **options)
-        settle(page, "document.title.includes(' · ') && !document.getElementById('emms-first')")
-        return page
-
-    return shown
-
-
-def checkpoints(page):
-    return page.locator("table.board:visible tbody th .name")
-
-
-def expect(locator):
-    from playwright.sync_api import expect
-
-    return expect(locator)
-
-
-def settle(page, expression):
-    page.wait_for_function(expression)
-
-
-def choose(page, label, option):
-    page.get_by_label(label, exact=True).click()
-    page.get_by_role("option", name=option, exact=True).click()
 
 
 def ranked_beans(mark="↗"):
@@ -165,16 +132,6 @@ def test_the_first_html_holds_the_answer_the_rows_and_the_words_of_link_previews
     with urllib.request.urlopen(f"{space.url}/?q=%3Cimg%20src%3Dx%3E%22&ranking=hostile") as answer:
         first = answer.read().decode().partition("<gradio-app")[0]
     assert "<img" not in first.partition("emms-first")[2]
-
-
-@pytest.mark.parametrize("scheme", ["light", "dark"])
-@pytest.mark.parametrize("query", ["tab=rankings", "tab=across", "tab=choose", "tab=cost", "tab=submit", "tab=about"])
-def test_axe_finds_nothing_to_complain_about(show, query, scheme):
-    axe = pytest.importorskip("axe_playwright_python.sync_playwright", reason="axe is not installed")
-    page = show(f"{BEANS}&{query}&__theme={scheme}")
-    settle(page, "!document.getElementById('emms-first')")
-    found = axe.Axe().run(page, options={"runOnly": ["wcag2a", "wcag2aa"]}).response["violations"]
-    assert not [(one["id"], one["nodes"][0]["target"], one["nodes"][0]["failureSummary"]) for one in found]
 
 
 def test_search_filter_and_sort_live_in_the_address(show):
@@ -389,37 +346,3 @@ def test_new_results_arrive_under_a_page_without_taking_it_away(show, space):
     page.get_by_label("Dataset", exact=True).click()
     page.get_by_role("option", name="zoo").wait_for()
     (space.results / "image" / "zoo.json").unlink()
-
-
-# The mean of red, green and blue of a property of a cell of the table, 0 to 255; NaN before there is a table.
-BRIGHTNESS = (
-    "(name => { const cell = document.querySelector('table.board td');"
-    " const channels = cell ? getComputedStyle(cell)[name].match(/[\\d.]+/g).slice(0, 3).map(Number) : [NaN];"
-    " return channels.reduce((a, b) => a + b) / channels.length; })"
-)
-
-
-def test_dark_mode_is_readable(show):
-    page = show(f"{BEANS}&__theme=dark")
-    settle(page, f"{BRIGHTNESS}('color') > 170 && {BRIGHTNESS}('backgroundColor') < 60")
-    settle(page, "location.search.includes('__theme=dark')")
-
-
-@pytest.mark.parametrize("tab", ["rankings", "across", "choose", "cost", "submit", "about"])
-def test_a_phone_scrolls_the_table_and_not_the_page(show, tab):
-    page = show(f"{BEANS}&tab={tab}", viewport={"width": 390, "height": 844}, has_touch=True)
-    page.locator("table.board:visible, svg.plot:visible, #emms-file, .prose h2").first.wait_for()
-    settle(page, "document.scrollingElement.scrollWidth <= 390")
-
-
-def test_the_keyboard_reaches_the_table(show):
-    page = show(BEANS)
-    page.get_by_role("link", name="EMMS").focus()
-    page.keyboard.press("Enter")
-    settle(page, "location.search.includes('sort=-emms')")
-    expect(page.get_by_role("region", name="Ranking")).to_have_attribute("tabindex", "0")
-    settle(
-        page,
-        "![...document.querySelectorAll('input, textarea, button, select')].some(e => e.offsetParent !== null"
-        " && !e.labels?.length && !e.getAttribute('aria-label') && !e.innerText.trim() && !e.title)",
-    )
