@@ -112,7 +112,8 @@ def _score_the_example(page: Any) -> None:
 
 
 def _wait_for_the_table(page: Any) -> None:
-    page.locator("table.board tbody tr").first.wait_for()
+    page.wait_for_function("document.title.includes(' · ') && !document.getElementById('emms-first')")
+    page.locator("table.board:visible tbody tr").first.wait_for()
     page.wait_for_timeout(800)
 
 
@@ -134,11 +135,14 @@ def demo_rankings() -> Iterator[str]:
 
 
 _FASHION = "task=image-classification&ranking=fashion"
+_COMPARED = "with=emms-demo%2Fresnet-drawings&with=emms-demo%2Fswin-distilled&with=emms-demo%2Fresnet-distilled"
 PAGES = {
     "leaderboard-light": _leaderboard("light", (1280, 900), _FASHION),
     "leaderboard-dark": _leaderboard("dark", (1280, 900), f"{_FASHION}&__theme=dark"),
     "leaderboard-phone": _leaderboard("phone", (390, 844), _FASHION),
     "leaderboard-across": _leaderboard("across", (1280, 900), f"{_FASHION}&tab=across&scope=all"),
+    "leaderboard-compare": _leaderboard("compare", (1280, 900), f"{_FASHION}&{_COMPARED}"),
+    "leaderboard-checkpoint": _leaderboard("checkpoint", (1280, 700), "checkpoint=emms-demo%2Fresnet-distilled"),
     "metric": Page(
         ROOT / "hf_emms" / "metrics" / "emms" / "app.py",
         ROOT / "hf_emms" / "metrics" / "emms" / "screenshot.png",
