@@ -1,4 +1,4 @@
-"""Facts of checkpoints from the Hub: downloads, library, licence."""
+"""Facts of checkpoints from the Hub: downloads, library, licence, training data."""
 
 from __future__ import annotations
 
@@ -18,11 +18,12 @@ PER_REFRESH = 300
 
 @dataclass(frozen=True)
 class Facts:
-    """None is "not known"."""
+    """None is "not known"; `datasets` are those that the card names as training data."""
 
     downloads: int | None = None
     library: str | None = None
     licence: str | None = None
+    datasets: tuple[str, ...] = ()
 
 
 @dataclass
@@ -50,6 +51,10 @@ class FactsOfCheckpoints:
             except (errors.HTTPError, errors.OfflineModeIsEnabled, OSError) as error:
                 logger.warning("the Hub was not asked about %d checkpoints: %s", len(stale), type(error).__name__)
                 break
-            licences = [tag.removeprefix("license:") for tag in info.tags or () if tag.startswith("license:")]
-            self._known[id] = (now, Facts(info.downloads, info.library_name, licences[0] if licences else None))
+            licences, datasets = (_tagged(info.tags or (), name) for name in ("license:", "dataset:"))
+            self._known[id] = (now, Facts(info.downloads, info.library_name, next(iter(licences), None), datasets))
         return {id: self._known[id][1] for id in ids if id in self._known}
+
+
+def _tagged(tags: Iterable[str], prefix: str) -> tuple[str, ...]:
+    return tuple(tag.removeprefix(prefix) for tag in tags if tag.startswith(prefix))

@@ -14,10 +14,11 @@ from leaderboard.store import Snapshot
 
 @dataclass(frozen=True)
 class Line:
-    """A row and what the Hub knows about its checkpoint."""
+    """A row, what the Hub knows about its checkpoint, and whether its card names the ranking's dataset."""
 
     row: Row
     facts: Facts
+    seen: bool = False
 
     @property
     def seconds(self) -> float | None:
@@ -29,7 +30,16 @@ class Line:
 
 def lines(ranking: Ranking, snapshot: Snapshot) -> list[Line]:
     """All rows, in the ranking's order."""
-    return [Line(row, snapshot.facts_of(row)) for row in ranking.rows]
+    found = [(row, snapshot.facts_of(row)) for row in ranking.rows]
+    return [
+        Line(row, facts, any(_same_dataset(ranking.dataset_id, one) for one in facts.datasets)) for row, facts in found
+    ]
+
+
+def _same_dataset(first: str, second: str) -> bool:
+    """Whether two ids are one dataset; an old id has no owner."""
+    one, other = (id.lower().split("/") for id in (first, second))
+    return one == other if len(one) == len(other) else one[-1] == other[-1]
 
 
 def matching(all_lines: Sequence[Line], view: View) -> list[Line]:
@@ -44,6 +54,8 @@ def matching(all_lines: Sequence[Line], view: View) -> list[Line]:
         if least is not None and (parameters is None or parameters < least):
             return False
         if most is not None and (parameters is None or parameters > most):
+            return False
+        if view.trained == "unseen" and line.seen:
             return False
         if view.library and line.facts.library not in view.library:
             return False

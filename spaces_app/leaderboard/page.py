@@ -26,9 +26,11 @@ from leaderboard.selection import (
     SCOPES,
     SIZES,
     TABS,
+    TRAINED,
     WITHOUT_SELECTION,
     View,
     from_query,
+    is_filtered,
     label,
     resolved,
 )
@@ -153,11 +155,14 @@ def _selection_bar() -> tuple[dict[str, gr.components.Component], gr.Accordion]:
             at_most = gr.Dropdown([("any", ""), *SIZES], value="", label="Parameters, at most", min_width=130)
             library = gr.Dropdown([], label="Library", multiselect=True, min_width=160, elem_id="emms-library")
             licence = gr.Dropdown([], label="Licence", multiselect=True, min_width=160, elem_id="emms-licence")
+            trained = gr.Dropdown(
+                [(text, name) for name, text in TRAINED.items()], value="", label="Training data", min_width=160
+            )
         columns = gr.CheckboxGroup(
             [(title, name) for name, title in COLUMNS.items()], value=list(DEFAULT_COLUMNS), label="Columns"
         )
     found = {"task": task, "ranking": ranking, "q": q, "at_least": at_least, "at_most": at_most}
-    return found | {"library": library, "licence": licence, "columns": columns}, filters
+    return found | {"library": library, "licence": licence, "trained": trained, "columns": columns}, filters
 
 
 def _tabs(controls: dict[str, gr.components.Component], store: Store, repo_id: str, sign_in: bool) -> Filled:
@@ -296,7 +301,7 @@ def _contents(parts: Parts, shown: render.Shown) -> list[Any]:
 
 def _around(view: View) -> list[Any]:
     """Bar and filters of a tab that has just been opened."""
-    limited = bool(view.at_least or view.at_most or view.library or view.licence)
+    limited = is_filtered(replace(view, q=""))
     bar = gr.update(visible=view.tab not in WITHOUT_SELECTION)
     return [bar, gr.update(open=limited or view.tab == "choose")]
 

@@ -16,7 +16,7 @@ TABS = {
     "about": "About",
 }
 WITHOUT_SELECTION = ("submit", "about")
-FILTERS = ("q", "at_least", "at_most", "library", "licence")
+FILTERS = ("q", "at_least", "at_most", "library", "licence", "trained")
 
 SIZES = {
     "100k": 100_000,
@@ -50,6 +50,7 @@ SORTS = ("rank", "checkpoint", "emms_knn", "emms", "logme", "knn", *(name for na
 # What Across datasets sorts by, with titles.
 ORDERS = {"checkpoint": "Checkpoint", "wins": "Wins", "rankings": "Rankings"}
 COSTS = {"parameters": "Parameters", "seconds": "Seconds"}
+TRAINED = {"": "any", "unseen": "has not seen the dataset"}
 SCOPES = {"task": "This task", "all": "All tasks"}
 ROWS_AT_ONCE = 200
 _LONGEST_TEXT = 120
@@ -70,6 +71,7 @@ class View:
         at_most: of SIZES.
         library: any of these.
         licence: any of these.
+        trained: of TRAINED: on what, by its card.
         columns: of COLUMNS.
         sort: a column, with "-" before it for the largest first.
         order: of ORDERS, likewise.
@@ -89,6 +91,7 @@ class View:
     at_most: str = ""
     library: tuple[str, ...] = ()
     licence: tuple[str, ...] = ()
+    trained: str = ""
     columns: tuple[str, ...] = DEFAULT_COLUMNS
     sort: str = "rank"
     order: str = "-wins"
@@ -141,6 +144,7 @@ def from_query(query: str) -> View:
         at_most=one_of("at_most", SIZES),
         library=tuple(dict.fromkeys(given.get("library", []))),
         licence=tuple(dict.fromkeys(given.get("license", []))),
+        trained=one_of("trained", TRAINED),
         columns=columns if "columns" in given else DEFAULT_COLUMNS,
         order=text("order") if text("order").removeprefix("-") in ORDERS else "-wins",
         sort=text("sort") if text("sort").removeprefix("-") in SORTS else "rank",

@@ -78,6 +78,7 @@ class Snapshot:
             hub.downloads if row.downloads is None else row.downloads,
             row.library or hub.library,
             row.license or hub.licence,
+            hub.datasets,
         )
 
     @cached_property

@@ -35,6 +35,7 @@ CAVEAT = (
     "and the label encoders. A line divides bands: checkpoints of one rank (=) cannot be told apart from the best of "
     "their band, the difference is within the noise of the folds. ± is one standard error."
 )
+_SEEN = "its card names this dataset among those it was trained on"
 _HINTS = {
     "r2": "R²: how much of the label embeddings' variance held-out rows explain; 1 is all of it, 0 none",
     "fine_tuned": "score on test rows after fine-tuning, in points, with its spread; not an estimate",
@@ -185,7 +186,8 @@ def _checkpoint(line: Line) -> str:
     page = checkpoint_link(row.checkpoint, f'<span class="name">{markup.breakable(row.checkpoint)}</span>')
     if row.error is not None:
         return f'{page}<div class="problem">failed: {escape(row.error)}</div>'
-    return f"{page}{markup.hub_mark(row.checkpoint, row.revision)}"
+    seen = f' <span class="seen" title="{_SEEN}">seen</span>' if line.seen else ""
+    return f"{page}{markup.hub_mark(row.checkpoint, row.revision)}{seen}"
 
 
 def _rank(line: Line) -> str:

@@ -162,6 +162,7 @@ VIEWS = st.builds(
     at_most=st.sampled_from(["", *selection.SIZES]),
     library=st.lists(TEXT, unique=True, max_size=3).map(tuple),
     licence=st.lists(TEXT, unique=True, max_size=3).map(tuple),
+    trained=st.sampled_from(list(selection.TRAINED)),
     columns=st.sets(st.sampled_from(list(selection.COLUMNS))).map(
         lambda chosen: tuple(name for name in selection.COLUMNS if name in chosen)
     ),

@@ -9,7 +9,9 @@ import re
 import msgspec
 import pytest
 from leaderboard import across, compare, cost, markup, render, shortlist, table
+from leaderboard.facts import Facts
 from leaderboard.selection import View
+from leaderboard.store import Snapshot
 from leaderboard.wins import wins
 
 from hf_emms.ranking import Score
@@ -54,6 +56,17 @@ def test_what_files_know_of_licences_filters(tmp_path):
     lines_ = table.chosen(View(licence=("mit",), library=("timm",)), found.entries["a"].ranking, found)
     assert len(lines_) == 4
     assert "1k" in table.table(View(), found.entries["a"].ranking, found)
+
+
+def test_who_has_seen_the_dataset_is_marked_and_can_be_left_out(shown):
+    facts = {"org/best": Facts(datasets=("beans",)), "org/close": Facts(datasets=("other/beans", "imagenet"))}
+    known = Snapshot(shown.entries, facts=facts)
+    page = render.show(View(ranking="image/beans"), known).content
+    assert page.count(">seen<") == 1
+    left = render.show(View(ranking="image/beans", trained="unseen"), known)
+    assert "org/best" not in left.content
+    assert "trained=unseen" in left.address
+    assert "3 of 4 checkpoints pass the filters" in left.answer
 
 
 def test_a_click_on_a_header_turns_the_order():
