@@ -124,6 +124,11 @@ def test_no_two_classes_have_one_name():
     assert repeated(classes) == {}
 
 
+def test_no_file_of_tests_is_longer_than_400_lines():
+    lengths = {path.relative_to(ROOT): len(path.read_text().splitlines()) for path in (ROOT / "tests").rglob("*.py")}
+    assert {path: length for path, length in lengths.items() if length > 400} == {}
+
+
 def test_scoring_needs_nothing_but_records_plugins_and_errors():
     allowed = {"scoring", "ranking", "plugins", "formatting", "errors", "atomic_files"}
     for path in (PACKAGE / "scoring").glob("*.py"):
