@@ -7,6 +7,7 @@ from collections.abc import Iterable, Mapping, Sequence
 import numpy as np
 
 from hf_emms.evaluation import over_targets, weighted_tau
+from scripts.quality.confirming import mean_of, replayed
 from scripts.quality.protocol import ON_SMALL_SAMPLES
 from scripts.quality.results import Measured, TargetResult, controls, load
 from scripts.quality.unanswerable import SCORED_BY, lines
@@ -63,6 +64,8 @@ def tables() -> str:
         ("Label encoders by task", _labels_by_task(targets)),
         ("Questions without an answer", _unanswerable()),
         ("Layers", _layers(targets)),
+        ("Confirming a shortlist", _confirming(targets)),
+        ("Confirmed by a Gaussian process", _by_process(targets)),
         ("Cost", _costs(targets)),
         ("What fine-tuning gave", _truths(targets)),
     ]
@@ -199,6 +202,30 @@ def _layers(targets: list[TargetResult]) -> str:
         rows.append((NAMES[name], *cells))
     head = (f"weighted τ / regret ({len(showing)} targets)", "spread (the default)", "last layer", "mean of layers")
     return _table(head, rows)
+
+
+def _confirming(targets: list[TargetResult]) -> str:
+    """The estimate alone, and its first candidates fine-tuned, over both halves."""
+    held = [target for target in targets if target.record["half"] == "held"]
+    rows = []
+    for title, count in (("estimate", 0), *((f"confirm {k}", k) for k in (1, 2, 3, 4, 5)), ("everything", 99)):
+        own, own_held = (mean_of([replayed(t, count) for t in some]) for some in (targets, held))
+        worst = max((replayed(t, count).regret, t.name) for t in targets)
+        cells = (f"{own.regret:.2f}", f"{own_held.regret:.2f}", f"{worst[0]:.1f} ({worst[1]})", f"{own.runs:.0f}")
+        rows.append((title, *cells, f"{own.seconds * len(targets) / 3600:.2f}"))
+    head = ("decided by", "regret", "regret, held", "worst target", "runs a target", "CPU hours, all targets")
+    return _table(head, rows)
+
+
+def _by_process(targets: list[TargetResult]) -> str:
+    """The same number of candidates, chosen by a Gaussian process instead of the estimate's order."""
+    rows = []
+    for count in (1, 2, 3, 4, 5):
+        first = [replayed(target, count).regret for target in targets]
+        process = [replayed(target, count, by_process=targets).regret for target in targets]
+        low, high = over_targets([a - b for a, b in zip(process, first, strict=True)])
+        rows.append((str(count), f"{np.mean(first):.2f}", f"{np.mean(process):.2f}", f"[{low:.2f}, {high:.2f}]"))
+    return _table(("candidates", "regret, in order", "regret, Gaussian process", "difference [95 %]"), rows)
 
 
 def _costs(targets: list[TargetResult]) -> str:
