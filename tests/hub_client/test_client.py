@@ -89,10 +89,11 @@ def test_what_the_hub_does_not_implement_is_asked_for_once(
 def test_every_request_has_timeouts(hub: Hub, tmp_path: Path) -> None:
     code = """
         import json
-        from huggingface_hub import get_session
+        from huggingface_hub import close_session, get_session
         from hf_emms.hub.client import request
         seen = []
         def call(api):
+            close_session()  # as after an error of TLS
             session = get_session()
             hooks = session.event_hooks
             session.event_hooks = {**hooks, "request": [*hooks["request"], lambda one: seen.append(one.extensions)]}
