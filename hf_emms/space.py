@@ -51,7 +51,7 @@ def source_folder() -> Path:
     for folder in (package / "spaces_app", package.parent / "spaces_app"):
         if (folder / "app.py").is_file():
             return folder
-    raise EmmsError("this installation lacks the files of the leaderboard", "pip install --force-reinstall hf-emms")
+    raise EmmsError("this installation lacks the files of the leaderboard", "install hf-emms again, as a whole")
 
 
 def files() -> dict[str, bytes]:

@@ -34,7 +34,7 @@ def test_datasets_are_listed_with_size_licence_and_whether_the_source_is_verifie
     squad = rows["squad"]
     assert (squad["rows"], squad["bytes"]) == ("train 87,599, validation 10,570", "16278203")
     assert (squad["licence"], squad["verified"]) == ("cc-by-sa-4.0", "yes")
-    assert (rows["sun397"]["licence"], rows["oxford_pets"]["verified"]) == ("not seen", "no")
+    assert (rows["coco_captions"]["licence"], rows["oxford_pets"]["verified"]) == ("not seen", "no")
     assert (rows["dtd"]["licence"], rows["cifar10"]["licence"]) == ("not stated", "unknown")
     assert rows["daquar"]["dataset"] == "not on the Hub"
     assert rows["clevr"]["rows"] == "train ?"
