@@ -102,7 +102,7 @@ def held_out_score(statistics: Standardised, residual: np.ndarray, weights: np.n
         weights: (K,), on the simplex.
         ridge: with which the residuals were made.
     """
-    losses = np.einsum("j,fjk,k->f", weights, residual, weights)
+    losses = np.maximum(np.einsum("j,fjk,k->f", weights, residual, weights), 0.0)  # rounding may end below
     null_loss = float(weights @ statistics.test_labels.sum(axis=0) @ weights)
     per_row = losses / statistics.sums.n[statistics.filled] / statistics.basis.d2
     stderr = float(np.std(per_row, ddof=1) / np.sqrt(len(per_row)))

@@ -59,18 +59,19 @@ def masked(block: str) -> list[str]:
 
 
 def _run(command: str, folder: Path) -> str:
-    """What a command writes to stdout; its table where that is not a terminal."""
+    """What a command prints, its table as on a terminal, without progress."""
     words = shlex.split(command)[1:]
     environment = os.environ | {"HF_EMMS_CACHE": str(folder / "cache"), "HF_HUB_OFFLINE": "1", "COLUMNS": "120"}
     done = subprocess.run(
         [sys.executable, "-m", "hf_emms", *words, "--format", "table"],
         cwd=folder,
         env={**environment, "PYTHONPATH": str(ROOT)},
-        stdout=subprocess.PIPE,
+        capture_output=True,
         text=True,
         check=True,
     )
-    return done.stdout
+    # What validate explains below its table is a message.
+    return done.stdout + (done.stderr if words[0] == "validate" else "")
 
 
 def _as_shown(block: str, output: str) -> str:

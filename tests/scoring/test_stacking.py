@@ -191,3 +191,11 @@ def test_a_ranking_is_ordered_by_both_base_learners_unless_told_otherwise() -> N
     assert values == sorted(values, reverse=True)
     assert ranking.rows[0].checkpoint == "emms-demo/bert-distilled"
     assert sum(encoder.weight for encoder in ranking.encoders) == pytest.approx(1)
+
+
+def test_no_score_is_better_than_perfect() -> None:
+    x, labels = np.eye(3)[np.arange(90) % 3], LabelTable(np.arange(90) % 3, (np.eye(3),))
+    found = scored("emms_knn", x.astype(np.float32), labels, groups=np.arange(90))
+    assert found.value == pytest.approx(0.0, abs=1e-6)
+    assert max(found.value, *found.folds) <= 0
+    assert found.details["r2"] <= 1
