@@ -294,6 +294,10 @@ class Options:
                 raise EmmsError(f"{name} is {value!r}", f"{known.flag} {'|'.join(known.choices)}")
             if known.minimum is not None and value is not None and not known.minimum <= value < 2**63:
                 raise EmmsError(f"{name} is {value}", f"{known.flag} N with N from {known.minimum} on, below 2**63")
+        unused = [name for name in self.changed() if self.settings()[name].group == "Confirm" and self.confirm is None]
+        if unused:
+            flag = self.settings()[unused[0]].flag
+            raise EmmsError(f"{flag} is for fine-tuning, which was not asked for", "--confirm N")
         if self.prompt is not None and "{}" not in self.prompt:
             raise EmmsError(f"the prompt {self.prompt!r} has no {{}} for the class", '--prompt "a photo of a {}"')
 

@@ -19,6 +19,8 @@ from hf_emms.ranking import Ranking
 # Debian with Python and uv; huggingface_hub uses it for scripts too.
 IMAGE = "ghcr.io/astral-sh/uv:python3.12-bookworm"
 
+# What a job needs besides hf-emms to fine-tune the best checkpoints.
+_FINE_TUNING = ("accelerate", "peft", "sacrebleu")
 _PUBLISHED = re.compile(r"published in (\S+): (\S+)\s*")
 
 
@@ -53,8 +55,12 @@ def job_spec(options: Options, settings: JobSettings) -> JobSpec:
     Raises:
         EmmsError: they name something that only this machine has.
     """
+    if options.save_model is not None:
+        raise EmmsError("a job's folders are gone when it ends", "leave --save-model out, or fine-tune here")
     package = settings.package or wheel.requirement(hub.page(settings.results_repo, "dataset"))
-    command = ("uv", "run", "--with", package, "hf-emms", "rank", *arguments_of(options))
+    packages = [package, *(_FINE_TUNING if options.confirm is not None else ())]
+    needed = [word for one in packages for word in ("--with", one)]
+    command = ("uv", "run", *needed, "hf-emms", "rank", *arguments_of(options))
     environment = {"PYTHONUNBUFFERED": "1"}
     if os.environ.get("HF_ENDPOINT"):
         environment["HF_ENDPOINT"] = os.environ["HF_ENDPOINT"]

@@ -123,3 +123,10 @@ def test_what_a_cache_key_holds_follows_from_the_stages_of_the_settings() -> Non
     assert set(options.of_stage("features")) == {"device", "dtype", "layers", "trust_remote_code"}
     assert {"seed", "references", "max_samples"} <= set(options.of_stage("sample"))
     assert "batch_size" not in {**options.of_stage("sample", "features", "scores"), **options.recorded()}
+
+
+def test_a_setting_of_fine_tuning_without_it_is_not_silently_ignored() -> None:
+    with pytest.raises(EmmsError, match="--epochs is for fine-tuning") as raised:
+        Options.of("org/data", epochs=3)
+    assert raised.value.hint == "--confirm N"
+    assert Options.of("org/data", epochs=3, confirm=2).epochs == 3

@@ -141,6 +141,8 @@ def confirmed(ranking: Ranking, options: Options, progress: Progress) -> Ranking
         EmmsError: the dataset or a setting is not usable. No checkpoint was trained then.
     """
     work = prepare(ranking, options, progress)
+    if options.engine == "ray":
+        progress.noted("fine-tuning runs in this process, one run after the other, not on the Ray cluster")
     for note in (*work.splits.notes, *work.notes, forecast(work)):
         progress.noted(note)
     found = {row.checkpoint: _fine_tuned(work, row) for row in work.shortlist}

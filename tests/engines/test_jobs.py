@@ -10,6 +10,7 @@ import subprocess
 import sys
 import threading
 from collections.abc import Iterator
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -83,7 +84,8 @@ def changed_requests() -> list[Options]:
             value = not field.default
         else:
             value = 27 if isinstance(field.default, int) or SETTINGS[field.name].minimum is not None else "other"
-        requests.append(dataclasses.replace(Options("org/data"), **{field.name: value}))
+        confirm = {"confirm": 2} if SETTINGS[field.name].group == "Confirm" else {}
+        requests.append(dataclasses.replace(Options("org/data"), **{**confirm, field.name: value}))
     return requests
 
 
@@ -223,3 +225,11 @@ def test_an_interrupted_command_leaves_the_job_and_says_how_to_end_it(
     assert f"hf jobs cancel {id} ends it" in said
     assert hub.jobs[id].stage == "RUNNING"
     interrupted.set()
+
+
+def test_a_job_that_fine_tunes_installs_what_that_needs_and_keeps_no_folder() -> None:
+    command = job_spec(Options("org/data", confirm=3), JobSettings(RESULTS)).command
+    assert ("--with", "accelerate") in list(pairwise(command))
+    assert "--confirm" in command
+    with pytest.raises(EmmsError, match="gone when it ends"):
+        job_spec(Options("org/data", confirm=3, save_model="./best"), JobSettings(RESULTS))

@@ -231,39 +231,44 @@ class Killed(Notes):
             os.kill(os.getpid(), signal.SIGKILL)
 
 
-def _confirm(text: str, cache: str, at: int, started: str, result: str) -> None:
+def _confirm(text: str, cache: str, at: int, started: str, result: str, settings: dict[str, Any]) -> None:
     os.environ["HF_EMMS_CACHE"] = cache
-    confirmed = hf_emms.confirm(
-        Ranking.from_json(text), top=2, progress=Killed(at, Path(started)), **{**FAST, "learning_rates": (0.01, 0.02)}
-    )
+    confirmed = hf_emms.confirm(Ranking.from_json(text), top=2, progress=Killed(at, Path(started)), **settings)
     Path(result).write_text(confirmed.to_json())
 
 
-def test_a_kill_at_any_step_loses_no_finished_run(ranked_images: Ranking, tmp_path: Path) -> None:
-    """Four runs of 20 steps, killed after some steps of their own again and again until they are through."""
+@pytest.mark.parametrize(
+    ("runs", "kills"),
+    [(4, (1, 7, 13, 23, 5, 29)), pytest.param(8, (6, 7, 8, 9, 11, 13, 1) * 3, marks=pytest.mark.slow)],
+    ids=["6 kills", "20 kills"],
+)
+def test_a_kill_at_any_step_loses_no_finished_run(
+    ranked_images: Ranking, tmp_path: Path, runs: int, kills: tuple[int, ...]
+) -> None:
+    """Runs of some 20 steps are killed after some steps of a process again and again, and then left alone."""
+    settings = {**FAST, "learning_rates": (0.01, 0.02), "seeds": runs // 2 - 1}
     processes = multiprocessing.get_context("forkserver")
     processes.set_forkserver_preload(
         ["hf_emms.finetune.training", "hf_emms.finetune.confirm", "tests.finetune.test_confirm"]
     )
     started, result = tmp_path / "started", tmp_path / "result"
-    kills = 0
-    for at in (1, 7, 13, 23, 5, 29, 11, 19, 1_000):
-        arguments = (ranked_images.to_json(), str(tmp_path / "cache"), at, str(started), str(result))
+    killed = 0
+    for at in (*kills, 1_000):
+        arguments = (ranked_images.to_json(), str(tmp_path / "cache"), at, str(started), str(result), settings)
         process = processes.Process(target=_confirm, args=arguments)
         process.start()
         process.join()
         if process.exitcode == 0:
             break
         assert process.exitcode == -signal.SIGKILL
-        kills += 1
-    assert kills >= 4
+        killed += 1
+    assert killed >= min(len(kills), 20)
     names = started.read_text().splitlines()
     order = list(dict.fromkeys(names))
-    assert len(order) == 4
+    assert len(order) == runs
     # Each run begins again until it is finished, and none that was finished begins again.
     assert names == sorted(names, key=order.index)
-    (tmp_path / "anew").mkdir()
-    whole = hf_emms.confirm(ranked_images, top=2, cache=False, **{**FAST, "learning_rates": (0.01, 0.02)})
+    whole = hf_emms.confirm(ranked_images, top=2, cache=False, **settings)
     resumed = Ranking.from_json(result.read_text())
     for row, other in zip(resumed.rows[:2], whole.rows[:2], strict=True):
         assert row.fine_tuned.scores == other.fine_tuned.scores

@@ -80,7 +80,7 @@ def test_runs_of_other_methods(root: Path, tmp_path: Path, name: str, method: st
 def test_what_does_not_fit_into_memory_gets_an_adapter_and_says_so() -> None:
     cpu = torch.device("cpu")
     assert method_for(Options("d"), 1000, cpu) == ("full", None)
-    assert method_for(Options("d", method="head"), 10**15, cpu) == ("head", None)
+    assert method_for(Options("d", confirm=1, method="head"), 10**15, cpu) == ("head", None)
     method, why = method_for(Options("d"), 10**15, cpu)
     assert method == "lora"
     assert "full fine-tuning would need 16000.0 TB" in why.replace(",", "")

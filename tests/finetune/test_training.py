@@ -148,9 +148,9 @@ def test_rows_come_in_batches_of_one_part() -> None:
 def test_what_users_leave_open_follows_from_task_size_and_budget() -> None:
     assert default_rates(300_000) > default_rates(20_000_000) > default_rates(110_000_000)
     assert default_rates(None) == default_rates(1)
-    recipe = recipe_for(Options("d", budget="quick", seeds=2, seed=5), "image-classification", 10**8)
+    recipe = recipe_for(Options("d", confirm=1, budget="quick", seeds=2, seed=5), "image-classification", 10**8)
     assert (recipe.epochs, recipe.seeds, recipe.runs, recipe.budget) == (3, (5, 6), 3, "quick")
-    steps = recipe_for(Options("d", steps=7), "text-classification", None)
+    steps = recipe_for(Options("d", confirm=1, steps=7), "text-classification", None)
     assert (steps.epochs, steps.total_steps(1000)) == (None, 7)
     assert recipe.total_steps(65) == 9
 
