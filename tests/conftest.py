@@ -66,7 +66,6 @@ _LONGEST = (
     "tests/hub_client/test_read.py",
     "tests/engines/test_jobs.py",
     "tests/engines/test_ray.py",
-    "tests/demo/test_demo.py",
     "tests/test_plugins.py",
     "tests/presets/test_headline.py",
     "tests/space/test_hub.py",

@@ -7,6 +7,8 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+
 from hf_emms.ranking import Ranking
 
 # Says on its last line of stderr whether torch was needed.
@@ -31,6 +33,7 @@ def rankings(folder: Path) -> dict[str, Ranking]:
     return {path.stem: Ranking.from_json(path.read_text()) for path in files}
 
 
+@pytest.mark.slow
 def test_the_demo_ranks_a_dataset_of_each_task_and_answers_from_the_cache_afterwards(tmp_path: Path) -> None:
     first = demo(tmp_path)
     assert first.returncode == 0, first.stderr
