@@ -10,6 +10,7 @@ from hf_emms.formatting import MISSING, pluralize
 from hf_emms.ranking import Row
 from hf_emms.views import rank_of, with_error
 from leaderboard import markup
+from leaderboard.compare import checkpoint_link
 from leaderboard.lines import Line, lines, matching
 from leaderboard.markup import escape
 from leaderboard.selection import ORDERS, View, label, to_query
@@ -77,7 +78,7 @@ def heat_map(view: View, snapshot: Snapshot) -> str:
     head = "".join(_sorter(name, view) for name in ORDERS)
     head += "".join(_header(entry, view, snapshot) for entry in cells.entries)
     body = "".join(
-        f'<tr><th scope="row" class="checkpoint">{_name(rows)}</th>{_won(cells, name)}'
+        f'<tr><th scope="row" class="checkpoint">{checkpoint_link(name)}</th>{_won(cells, name)}'
         + "".join(_cell(rows.get(entry.id), sizes[entry.id], entry) for entry in cells.entries)
         + "</tr>"
         for name, rows in cells.rows.items()
@@ -115,11 +116,6 @@ def _header(entry: Entry, view: View, snapshot: Snapshot) -> str:
     )
     query = to_query(replace(view, tab="rankings", task=entry.ranking.task, ranking=entry.id, rows=View.rows))
     return f'<th scope="col" class="number">{markup.view_link(query, name)}</th>'
-
-
-def _name(rows: Mapping[str, Row]) -> str:
-    row = next(iter(rows.values()))
-    return markup.hub_link(row.checkpoint, row.revision)
 
 
 def _won(cells: Grid, name: str) -> str:

@@ -113,6 +113,8 @@ def _facts(some: list[Line], ranking: Ranking) -> Iterator[tuple[str, list[str]]
     yield "", [checkpoint_link(line.row.checkpoint, "details") for line in some]
 
 
-def checkpoint_link(name: str, content: str) -> str:
-    """A link to the page of a checkpoint; `content` is HTML."""
-    return markup.view_link(to_query(View(checkpoint=name)), content)
+def checkpoint_link(name: str, content: str = "") -> str:
+    """A link to the page of a checkpoint; `content` is HTML, the name by default."""
+    return markup.view_link(
+        to_query(View(checkpoint=name)), content or f'<span class="name">{markup.breakable(name)}</span>'
+    )

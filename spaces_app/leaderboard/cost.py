@@ -201,5 +201,5 @@ def _missing(view: View, ranking: Ranking, snapshot: Snapshot, drawn: int) -> st
 
 
 def _in_words(point: Point, view: View) -> str:
-    link = checkpoint_link(point.line.row.checkpoint, markup.breakable(point.line.row.checkpoint))
+    link = checkpoint_link(point.line.row.checkpoint)
     return f"<li>{link}: {number(point.score.value)}, {escape(_cost(point, view))}</li>"

@@ -11,6 +11,7 @@ from hf_emms.ranking import Row
 from hf_emms.views import rank_of
 from leaderboard import markup
 from leaderboard.across import wins_of
+from leaderboard.compare import checkpoint_link
 from leaderboard.facts import Facts
 from leaderboard.lines import lines, matching
 from leaderboard.markup import escape
@@ -83,7 +84,7 @@ def answer(view: View, snapshot: Snapshot) -> tuple[str, str]:
         return f'<p class="empty">No checkpoint for {escape(view.task or "this task")} passes these limits.</p>', ""
     rows = "".join(
         f'<tr><td class="number place">{place}</td>'
-        f'<th scope="row" class="checkpoint">{markup.hub_link(one.row.checkpoint, one.row.revision)}</th>'
+        f'<th scope="row" class="checkpoint">{checkpoint_link(one.row.checkpoint)}</th>'
         f'<td class="number">{format_count(one.row.parameters)}</td>'
         f'<td class="text">{escape(one.facts.licence or MISSING)}</td>'
         f'<td class="number">{one.wins.share:.0%}</td><td class="text">{_evidence(one, view, snapshot)}</td></tr>'

@@ -183,7 +183,7 @@ def _row(line: Line, columns: Sequence[tuple[str, str, str, Cell]], css: str) ->
 
 def _checkpoint(line: Line) -> str:
     row = line.row
-    page = checkpoint_link(row.checkpoint, f'<span class="name">{markup.breakable(row.checkpoint)}</span>')
+    page = checkpoint_link(row.checkpoint)
     if row.error is not None:
         return f'{page}<div class="problem">failed: {escape(row.error)}</div>'
     seen = f' <span class="seen" title="{_SEEN}">seen</span>' if line.seen else ""
