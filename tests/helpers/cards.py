@@ -34,8 +34,9 @@ def cli(hub: Hub, home: Path) -> Iterator[CommandLine]:
 
 
 @pytest.fixture
-def org(hub: Hub) -> Iterator[str]:
-    """An organisation of this test's own, with three checkpoints."""
+def org(hub: Hub, monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
+    """An organisation of this test's own, with three checkpoints; links lead to its Hub in the test's process too."""
+    monkeypatch.setenv("HF_ENDPOINT", hub.url)
     name = f"org-{next(_numbers)}"
     for checkpoint in ("best", "close", "worse"):
         hub.store.put_files(f"{name}/{checkpoint}", {"README.md": README, "config.json": b"{}"})

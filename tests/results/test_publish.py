@@ -171,7 +171,7 @@ def test_a_ranking_is_published_whole_with_a_card_for_the_viewer(
     settings = yaml.safe_load(card.split("---")[1])
     assert settings["configs"][0]["data_files"] == [{"split": "train", "path": "data/**/*.parquet"}]
     assert "| [AI-Lab-Makerere/beans](" in card
-    assert "[org/best](https://huggingface.co/org/best)" in card
+    assert f"[org/best]({lab.url}/org/best)" in card
 
 
 def test_an_identical_result_makes_no_commit(lab: Hub, cli: CommandLine, token: str, tmp_path: Path) -> None:
