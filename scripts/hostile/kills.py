@@ -38,12 +38,14 @@ class _Episode:
         folder: of its cache and of the file that it writes.
         kills: so far.
         rows_at_kills: how many rows were stored when it was killed.
+        seconds: of the run that finished, if it found no row; else 0.
         problems: what was lost or done twice.
     """
 
     folder: Path
     kills: int = 0
     rows_at_kills: list[int] = field(default_factory=list)
+    seconds: float = 0.0
     problems: list[str] = field(default_factory=list)
 
     @property
@@ -89,7 +91,7 @@ class _Episode:
             kills_left: how often it is killed at most.
         """
         for _ in range(_MOST_RESTARTS):
-            stored, child = self.stored_rows(), self.start()
+            stored, started, child = self.stored_rows(), time.perf_counter(), self.start()
             if kills_left > self.kills:
                 # Any moment of a run comes up, and most runs get some way.
                 time.sleep(rng.uniform(0, took) * rng.choice(_SHARES))
@@ -107,6 +109,8 @@ class _Episode:
                 self.problems.append(f"exit code {os.WEXITSTATUS(status)}: {text[-800:]}")
             if text.count("(from the cache)") < stored:
                 self.problems.append(f"{stored} rows were stored, and not all were taken from the cache: {text[-800:]}")
+            if not stored:
+                self.seconds = time.perf_counter() - started
             if "damaged" in text:
                 self.problems.append(f"a damaged entry: {text[-800:]}")
             return
@@ -141,9 +145,9 @@ def run_kills(count: int, seed: int, folder: Path, report: Callable[[str], None]
     took, whole = 0.0, _Episode(folder / "first")
     for name in ("first", "whole"):
         (folder / name).mkdir()
-        whole, started = _Episode(folder / name), time.perf_counter()
+        whole = _Episode(folder / name)
         whole.run(random.Random(seed), 0.0, 0)
-        took = time.perf_counter() - started
+        took = whole.seconds
         _import_all((folder / name / "modules").read_text().split())
     report(f"a whole run takes {took:.1f} s")
     rows_at_kills: Counter[int] = Counter()
@@ -155,7 +159,7 @@ def run_kills(count: int, seed: int, folder: Path, report: Callable[[str], None]
         place.mkdir()
         one = _Episode(place)
         one.run(rng, took, count - killed)
-        killed += one.kills
+        killed, took = killed + one.kills, one.seconds or took
         rows_at_kills.update(one.rows_at_kills)
         problems += one.problems
         if not one.problems:
