@@ -170,7 +170,7 @@ def load_span_finder(plan: ExtractionPlan, splits: Splits, options: Options) -> 
     loader = class_with_head(plan, splits.task.id)
     if loader is not None:
         model: Any
-        model, head = load_with_head(plan, loader, notes)
+        model, head = load_with_head(plan, loader)
         base = model
     else:
         base, states = load_base(plan, options)

@@ -82,7 +82,7 @@ class CaptionModel(nn.Module):
 
 def _with_class(plan: ExtractionPlan, loader: Any) -> Network:
     notes: list[str] = []
-    captioner, head = load_with_head(plan, loader, notes)
+    captioner, head = load_with_head(plan, loader)
     read, processors = reading(plan, captioner, notes)
     part = getattr(captioner, "decoder", None) or getattr(captioner, "text_decoder", captioner)
     reader = model_text_reader(plan, captioner, part)

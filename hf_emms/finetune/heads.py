@@ -172,10 +172,16 @@ def load_network(repo: Repo, splits: Splits, options: Options, method: str = "fu
 def _load_classifier(plan: ExtractionPlan, splits: Splits, options: Options) -> Network:
     """A network with one answer a row: a class of transformers, or a head on the pooled feature."""
     meaning, notes = outputs_of(splits), list[str]()
-    loader = class_with_head(plan, splits.task.id)
-    if loader is not None:
-        model: Any
-        model, head = load_with_head(plan, loader, notes, **meaning.config)
+    loader, model, head = class_with_head(plan, splits.task.id), None, frozenset[str]()
+    if loader is None:
+        notes.append("transformers has no class with a head for it: a head on its pooled feature")
+    else:
+        model, head = load_with_head(plan, loader, **meaning.config)
+        if any(name.startswith(f"{model.base_model_prefix}.") and "pooler" in name for name in head):
+            # With random weights between its layers and its classes it would learn slowly, and end lower.
+            notes.append("its pooling head has no weights: a head on its pooled feature instead")
+            model = None
+    if model is not None:
         read, processors = reading(plan, model, notes)
     else:
         base, features = load_base(plan, options)
@@ -183,7 +189,6 @@ def _load_classifier(plan: ExtractionPlan, splits: Splits, options: Options) -> 
         first = first_features(base, features, read(splits.train), len(splits.train))
         model = PooledModel(base, features, first, meaning)
         head = own_head(model)
-        notes.append("transformers has no class with a head for it: a head on its pooled feature")
     return Network(
         model,
         lambda part, labelled: PartRows(read(part), {"labels": meaning.labels(part)} if labelled else {}, len(part)),
@@ -213,7 +218,7 @@ def class_with_head(plan: ExtractionPlan, task_id: str) -> Any:
     return loader if CONFIG_MAPPING[model_type] in loader._model_mapping else None
 
 
-def load_with_head(plan: ExtractionPlan, loader: Any, notes: list[str], **config: Any) -> tuple[Any, frozenset[str]]:
+def load_with_head(plan: ExtractionPlan, loader: Any, **config: Any) -> tuple[Any, frozenset[str]]:
     """The checkpoint in float32 as a class of transformers, and the parameters of its head."""
     weights = fetch_weights(plan.repo, subfolder=plan.subfolder)
     model, report = loader.from_pretrained(
@@ -226,8 +231,11 @@ def load_with_head(plan: ExtractionPlan, loader: Any, notes: list[str], **config
         **{name: value for name, value in load_options(plan).items() if name == "model_args"},
         **config,
     )
-    if any("pooler" in name for name in report["missing_keys"]):
-        notes.append("its pooling head has no weights and starts from random ones")
+    for name in {name.rpartition(".")[0] for name in report["missing_keys"]}:
+        module = model.get_submodule(name)
+        if isinstance(module, nn.Linear):
+            # By its width: a deviation of 0.02 for all widths lets little through a narrow one.
+            module.reset_parameters()
     fresh = {*report["missing_keys"], *(name for name, *_ in report["mismatched_keys"])}
     # A head for as many classes is loaded with its weights, but belongs to other labels.
     names = {name for name, _ in model.named_parameters()}

@@ -35,6 +35,8 @@ from hf_emms.finetune.splits import Part, Splits
 from hf_emms.finetune.task_scores import Score, measured, standard_error
 from hf_emms.ranking import TrainingRun
 
+# The lowest peak learning rate of a new head.
+HEAD_RATE = 2e-3
 _LOG = logging.getLogger(__name__)
 # Losses are looked at so many times a run.
 _LOGS = 50
@@ -251,6 +253,19 @@ class _NetworkTrainer(Trainer):
     def __init__(self, network: Network, arguments: TrainingArguments, **others: Any) -> None:
         super().__init__(network.model, arguments, **others)
         self._network = network
+
+    def create_optimizer(self, model: Any = None) -> torch.optim.Optimizer:
+        """AdamW; a head starts from random weights, and learns at a rate of its own where that of the rest is low."""
+        if getattr(self, "optimizer", None) is None:
+            arguments, head = self.args, self._network.head
+            parts: list[list[Any]] = [[], []]
+            for name, parameter in self.model.named_parameters():
+                if parameter.requires_grad:
+                    parts[name.replace(".base_layer.", ".") in head].append(parameter)
+            rates = arguments.learning_rate, max(arguments.learning_rate, HEAD_RATE)
+            groups = [{"params": part, "lr": rate} for part, rate in zip(parts, rates, strict=True) if part]
+            self.optimizer = torch.optim.AdamW(groups, lr=arguments.learning_rate, weight_decay=arguments.weight_decay)
+        return self.optimizer
 
     def prediction_step(
         self, model: Any, inputs: Any, prediction_loss_only: bool, ignore_keys: Any = None

@@ -30,6 +30,7 @@ BENCHES = {
     "peer": "text features against transformer-ranker",
     "race": "a race for the best checkpoints against a full run",
     "metric": "evaluate.load('emms') against the direct call",
+    "finetuning": "one fine-tuning run against a plain script with Trainer",
     "cards": "rendering sections of model cards",
     "space": "the leaderboard in a browser",
     "scaling": "one and two Ray workers, and a simulation of more",

@@ -52,6 +52,18 @@ def test_a_head_alone_and_an_adapter_leave_the_checkpoint_as_it_is(root: Path, f
     assert len(whole) > len(head)
 
 
+@pytest.mark.parametrize(("name", "own"), [("bert", True), ("distilbert", False), ("deberta", False)])
+def test_a_pooling_head_of_the_checkpoint_without_weights_is_not_started_at_random(
+    root: Path, name: str, own: bool
+) -> None:
+    data = datasets.Dataset.from_dict({"text": texts(60), "label": ["dog", "cat"] * 30})
+    splits = load_splits(Options.of(data))
+    network = load_network(repo_of(build(root, name)), splits, Options("d"))
+    assert isinstance(network.model, transformers.PreTrainedModel) != own
+    noted = "its pooling head has no weights: a head on its pooled feature instead" in network.notes
+    assert noted == own
+
+
 def test_a_merged_adapter_gives_the_same_outputs_in_the_layers_of_the_checkpoint(root: Path, folder: str) -> None:
     splits, repo = load_splits(Options.of(folder)), repo_of(build(root, "vit"))
     network = load_network(repo, splits, Options(folder), "lora")

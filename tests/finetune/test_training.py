@@ -103,6 +103,16 @@ def test_a_rate_at_which_the_loss_does_not_fall_is_noted(tmp_path: Path) -> None
     assert any(note.startswith("the loss did not fall: ") for note in run.notes)
 
 
+def test_a_head_learns_at_a_rate_of_its_own_where_the_rate_is_low(tmp_path: Path) -> None:
+    def load() -> Network:
+        found = network(Line(weight=0.1))
+        found.head = frozenset({"linear.weight", "linear.bias"})
+        return found
+
+    recipe = Recipe("full", 40, None, (1e-9,), (0,), batch_size=16, patience=40)
+    assert train(load, job(tmp_path, learning_rate=1e-9, recipe=recipe)).validation > 0.8
+
+
 def test_a_run_that_no_longer_improves_ends_and_its_best_state_counts(tmp_path: Path) -> None:
     recipe = Recipe("full", 60, None, (0.05,), (0,), batch_size=16, patience=2)
     run = train(lambda: network(Line()), job(tmp_path, recipe=recipe))
