@@ -125,5 +125,9 @@ window.emms = (() => {
     bar.firstChild.textContent = `Compare ${names.length} checkpoints`;
   });
 
-  return { sync, download, copy };
+  function fullScreen() {
+    [...document.querySelectorAll(".sideways")].find((box) => box.offsetParent)?.requestFullscreen();
+  }
+
+  return { sync, download, copy, fullScreen };
 })();

@@ -194,6 +194,7 @@ def _tabs(controls: dict[str, gr.components.Component], store: Store, repo_id: s
                     buttons = {
                         kind: gr.Button(text, size="sm", elem_id=f"emms-{kind}") for kind, text in _EXPORTS.items()
                     }
+                    gr.Button("Full screen", size="sm").click(None, js="() => window.emms.fullScreen()", **_QUIET)
             if name == "choose":
                 command = gr.Code(language="shell", label="Rank them on your dataset", interactive=False, visible=False)
     return Filled(items, contents, command, buttons)

@@ -49,3 +49,9 @@ def test_the_keyboard_reaches_the_table(show):
         "![...document.querySelectorAll('input, textarea, button, select')].some(e => e.offsetParent !== null"
         " && !e.labels?.length && !e.getAttribute('aria-label') && !e.innerText.trim() && !e.title)",
     )
+
+
+def test_a_table_fills_the_screen_on_request(show):
+    page = show(BEANS)
+    page.get_by_role("button", name="Full screen").click()
+    settle(page, "document.fullscreenElement?.getAttribute('aria-label') === 'Ranking'")
