@@ -11,12 +11,14 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import click
+import msgspec
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
 from hf_emms import demo
 from hf_emms.cli import app
+from hf_emms.ranking import FineTuned, Ranking
 from tests import ROOT
 from tests.docs.pages import PAGES, fences
 from tests.docs.test_commands import hf_emms_lines
@@ -200,12 +202,20 @@ def prepare(cli: CommandLine, home: Path) -> None:
         named = [word for id in checkpoints for word in ("-c", id)]
         done = cli.run("rank", "--dataset", dataset, *named, *FEW, "-e", "demo", "-o", name)
         assert done.code == 0, done.err
+    ranking = Ranking.load(home / "demo.json")
+    measured = [
+        msgspec.structs.replace(row, fine_tuned=FineTuned("accuracy", value=0.9 - row.rank / 10, validation=0.8))
+        for row in ranking.rows
+    ]
+    msgspec.structs.replace(ranking, rows=tuple(measured)).save(home / "confirmed.json")
+
+
+KEPT = {"validate": "demo.json", "read-the-table": "demo.json", "confirm": "confirmed.json"}
 
 
 @pytest.mark.parametrize("line", LINES)
 def test_the_command_runs(cli: CommandLine, line: str) -> None:
-    kept = "demo.json" if LINES[line] in ("validate", "read-the-table") else "lab.json"
-    shutil.copy(cli.folder / kept, cli.folder / "ranking.json")
+    shutil.copy(cli.folder / KEPT.get(LINES[line], "lab.json"), cli.folder / "ranking.json")
     words = [STANDS_FOR.get(word, word) for word in line.split()[1:] if word != "…"]
     if words[0] == "rank" and "--max-samples" not in words:
         words += FEW
