@@ -340,7 +340,9 @@ class Options:
 
     def changed(self) -> dict[str, Any]:
         """Name → value of the settings that differ from their defaults."""
-        return {name: value for name, one in self.settings().items() if (value := getattr(self, name)) != one.default}
+        values = {name: (getattr(self, name), one.default) for name, one in self.settings().items()}
+        # An array as the dataset has no single answer to whether it differs.
+        return {name: value for name, (value, default) in values.items() if default is MISSING or value != default}
 
 
 SETTINGS = Options.settings()

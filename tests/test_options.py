@@ -106,6 +106,11 @@ def test_a_value_of_another_type_or_an_empty_list_is_refused(name: str, value: A
     assert SETTINGS[name].flag in str(raised.value.hint)
 
 
+def test_a_dataset_of_any_type_is_among_what_differs_from_the_defaults() -> None:
+    rows = np.zeros(3)
+    assert Options(rows).changed()["dataset"] is rows  # type: ignore[arg-type]
+
+
 def test_paths_and_numbers_of_numpy_are_what_they_stand_for() -> None:
     options = Options.of(Path("data"), checkpoints=Path("a/b"), encoders=[Path("c")], folds=np.int64(4))
     assert options == Options("data", ("a/b",), encoders=("c",), folds=4)
