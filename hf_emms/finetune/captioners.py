@@ -16,6 +16,7 @@ from hf_emms.errors import EmmsError
 from hf_emms.features.feature_plan import ExtractionPlan
 from hf_emms.finetune.collate import PartRows, Read
 from hf_emms.finetune.heads import (
+    DEEP_HEAD_RATE,
     Features,
     Network,
     Standardise,
@@ -182,7 +183,15 @@ def _own_decoder(plan: ExtractionPlan, splits: Splits, options: Options) -> Netw
 
     first = first_features(base, features, read(splits.train), len(splits.train))
     model = CaptionDecoder(base, features, first, len(words))
-    return Network(model, _rows(read, tokens), answers, processors=processors, notes=notes, head=own_head(model))
+    return Network(
+        model,
+        _rows(read, tokens),
+        answers,
+        processors=processors,
+        notes=notes,
+        head=own_head(model),
+        head_rate=DEEP_HEAD_RATE,
+    )
 
 
 def _rows(read: Callable[[Part], Read], tokens: Callable[[Part], Read]) -> Callable[[Part, bool], PartRows]:

@@ -38,7 +38,7 @@ if TYPE_CHECKING:
     import torch
 
 # Part of the key of every finished run: raise it when the same recipe gives other results.
-FINETUNE_VERSION = 2
+FINETUNE_VERSION = 3
 DEFAULT_TOP = 3
 # Checkpoints that share the last rank of a shortlist are fine-tuned too, up to so many times its length.
 _MOST_TIED = 2

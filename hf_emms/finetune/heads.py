@@ -46,6 +46,8 @@ _GENERATE = ("blip", "blip-2")
 _FIRST_ROWS, _FIRST_BATCH = 512, 32
 _MOST_MOMENTUM, _MOMENTUM = 0.5, 0.1
 _MOST_DROPOUT = 0.7
+# The lowest peak learning rate of a head of several layers.
+DEEP_HEAD_RATE = 5e-3
 
 Features = Callable[[Any, Inputs], Tensor]
 """A checkpoint and a batch to features, (b, D1) or (b, T, D1)."""
@@ -64,6 +66,7 @@ class Network:
         notes: what was changed or chosen.
         saved: what is saved of the model.
         head: names of the model's parameters that are not the pretrained part's.
+        head_rate: the lowest peak learning rate of these.
     """
 
     model: Any
@@ -74,6 +77,7 @@ class Network:
     notes: list[str] = field(default_factory=list)
     saved: Any = None
     head: frozenset[str] = frozenset()
+    head_rate: float = 2e-3
 
     def save(self, folder: Path) -> None:
         """Writes the model with what reads its inputs."""
@@ -196,6 +200,7 @@ def _load_classifier(plan: ExtractionPlan, splits: Splits, options: Options) -> 
         processors=processors,
         notes=notes,
         head=head,
+        head_rate=DEEP_HEAD_RATE if meaning.hidden is not None else Network.head_rate,
     )
 
 

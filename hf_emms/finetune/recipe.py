@@ -60,7 +60,7 @@ class Recipe(msgspec.Struct, frozen=True):
     batch_size: int = BATCH_SIZE
     weight_decay: float = 0.01
     warmup: float = 0.1
-    patience: int = 3
+    patience: int = 5
     budget: str | None = None
 
     @property

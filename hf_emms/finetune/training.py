@@ -35,8 +35,6 @@ from hf_emms.finetune.splits import Part, Splits
 from hf_emms.finetune.task_scores import Score, measured, standard_error
 from hf_emms.ranking import TrainingRun
 
-# The lowest peak learning rate of a new head.
-HEAD_RATE = 2e-3
 _LOG = logging.getLogger(__name__)
 # Losses are looked at so many times a run.
 _LOGS = 50
@@ -262,7 +260,7 @@ class _NetworkTrainer(Trainer):
             for name, parameter in self.model.named_parameters():
                 if parameter.requires_grad:
                     parts[name.replace(".base_layer.", ".") in head].append(parameter)
-            rates = arguments.learning_rate, max(arguments.learning_rate, HEAD_RATE)
+            rates = arguments.learning_rate, max(arguments.learning_rate, self._network.head_rate)
             groups = [{"params": part, "lr": rate} for part, rate in zip(parts, rates, strict=True) if part]
             self.optimizer = torch.optim.AdamW(groups, lr=arguments.learning_rate, weight_decay=arguments.weight_decay)
         return self.optimizer
