@@ -47,7 +47,7 @@ FEW = ("--max-samples", "60")
 # Tests of their own run these: the demo's tables, a server, Ray, Jobs, a package, the paper's candidates, fine-tuning.
 ELSEWHERE = re.compile(
     r"hf-emms (demo\b|leaderboard|rank --dataset (demo_\w+|NAME)$|.*--engine (ray|jobs)|.*--task gloss-topic"
-    r"|.* --checkpoint paper-|.*--confirm \d|confirm|COMMAND)"
+    r"|.* --checkpoint paper-|.*--confirm \d|confirm|validate --ranking ranking.json$|COMMAND)"
 )
 
 
