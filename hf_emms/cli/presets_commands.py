@@ -96,7 +96,7 @@ def datasets(task: str | None) -> None:
 def checkpoints(task: str | None) -> None:
     """List the checkpoints that are ranked when none is named: pinned revision, size, weights, and whether verified.
 
-    Not verified: the entry is from memory. Differences are reported in the checkpoint's row of the ranking.
+    Not verified: all but the licence is from memory. Differences are reported in the checkpoint's row of the ranking.
     """
     from hf_emms.presets import checkpoint_presets
 
@@ -114,7 +114,10 @@ def checkpoints(task: str | None) -> None:
 @cloup.command(short_help="List the sets of label encoders.")
 @format_option()
 def encoders() -> None:
-    """List the sets of label encoders that --encoder takes: size, weights, licence, and whether verified."""
+    """List the sets of label encoders that --encoder takes: size, weights, licence, and whether verified.
+
+    Not verified: all but the licence is from memory.
+    """
     from hf_emms.presets import encoder_sets
 
     header = ("encoder", "set", "parameters", "bytes", "weights", "licence", "verified")

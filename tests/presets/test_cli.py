@@ -36,6 +36,7 @@ def test_datasets_are_listed_with_size_licence_and_whether_the_source_is_verifie
     assert (squad["licence"], squad["verified"]) == ("cc-by-sa-4.0", "yes")
     assert (rows["coco_captions"]["licence"], rows["oxford_pets"]["verified"]) == ("not seen", "no")
     assert (rows["dtd"]["licence"], rows["cifar10"]["licence"]) == ("not stated", "unknown")
+    assert (rows["fgvc_aircraft"]["licence"], rows["fgvc_aircraft"]["verified"]) == ("not seen", "yes")
     assert rows["daquar"]["dataset"] == "not on the Hub"
     assert rows["clevr"]["rows"] == "train ?"
 
