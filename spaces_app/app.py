@@ -21,6 +21,8 @@ from starlette.middleware import Middleware
 
 HERE = Path(__file__).parent
 REFRESH_SECONDS = 300.0
+# Gradio keeps about 200 kB a session, also of programs that never come back.
+SESSIONS = 1_000
 
 
 def store_of(environment: dict[str, str]) -> tuple[Store, str]:
@@ -55,6 +57,7 @@ def main() -> None:
         mcp_server=importlib.util.find_spec("mcp") is not None,
         show_error=True,
         ssr_mode=False,
+        state_session_capacity=SESSIONS,
         app_kwargs={"middleware": [Middleware(FirstPaint, store=store, style=STYLE.read_text(encoding="utf-8"))]},
         prevent_thread_lock=True,
     )
