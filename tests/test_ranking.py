@@ -69,7 +69,7 @@ def test_a_newer_schema_is_refused_with_a_way_out() -> None:
     newer = json.loads(example().to_json()) | {"schema_version": SCHEMA_VERSION + 1}
     with pytest.raises(EmmsError, match="schema version 3") as caught:
         Ranking.from_json(json.dumps(newer))
-    assert "upgrade" in str(caught.value.hint)
+    assert "a newer hf-emms" in str(caught.value.hint)
 
 
 def test_a_file_of_version_1_is_read() -> None:

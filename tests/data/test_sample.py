@@ -246,8 +246,7 @@ def test_equal_pictures_and_equal_texts_are_held_once() -> None:
 @pytest.mark.parametrize("name", demo.names("datasets"))
 def test_the_embedded_datasets_load_under_their_ids(name: str) -> None:
     sample = load_sample(name, max_samples=120)
-    # Eight of the questions on WordNet definitions have no answer.
-    assert sample.n_read == 120 - 8 * name.endswith("spans")
+    assert sample.n_read == 120
     assert sample.repo.folder == demo.folder_of(name)
     assert (sample.split, sample.skipped) == ("test", 0)
 
