@@ -164,7 +164,7 @@ def _cells(ranking: Ranking, row: Row) -> list[str]:
         line.append(number(score.value) if score and place else with_error(score))
         if estimator == _explaining(ranking):
             line.append(number(score.details.get("r2")) if score else MISSING)
-    line += [with_spread(row)] if ranking.fine_tuned else []
+    line += [with_spread(row.fine_tuned)] if ranking.fine_tuned else []
     line += [row.layer or MISSING] if ranking.settings.get("layers") else []
     seconds = f"{row.seconds.features + row.seconds.scoring:.1f}" if row.error is None else MISSING
     if _raced(ranking):
@@ -177,9 +177,8 @@ def points(value: float | None) -> str:
     return MISSING if value is None else f"{100 * value:.1f}"
 
 
-def with_spread(row: Row) -> str:
+def with_spread(found: FineTuned | None) -> str:
     """What fine-tuning measured, in points, with its spread."""
-    found = row.fine_tuned
     if found is None or found.value is None:
         return MISSING if found is None else "failed"
     return points(found.value) + (f" ± {points(found.spread)}" if found.spread is not None else "")

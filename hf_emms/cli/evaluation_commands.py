@@ -136,7 +136,7 @@ def _print_comparison(found: Comparison) -> None:
         out.data(found.to_json())
     elif out.format == "tsv":
         records = tables.moves(found)
-        header = ["checkpoint", "rank_a", "rank_b", "up", "state"]
+        header = tables.move_columns(found)
         out.records(header, [[record[name] for name in header] for record in records])
     else:
         header, rows = tables.move_cells(found)

@@ -11,7 +11,7 @@ import msgspec
 from hf_emms.evaluation import measures
 from hf_emms.evaluation.truth import matched, stopped_early
 from hf_emms.formatting import pluralize
-from hf_emms.ranking import Ranking, Row, ranked
+from hf_emms.ranking import FineTuned, Ranking, Row, ranked
 
 SCHEMA_VERSION = 1
 
@@ -32,6 +32,8 @@ class Move(msgspec.Struct, frozen=True):
         first_tied: whether the rank is shared.
         second_tied: likewise in the second one.
         up: ranks that it rose by, negative where it fell; 0 where its shared places overlap.
+        first_fine_tuned: what fine-tuning measured in the first ranking, without single runs; None where it did not.
+        second_fine_tuned: likewise in the second one.
     """
 
     checkpoint: str
@@ -40,6 +42,8 @@ class Move(msgspec.Struct, frozen=True):
     first_tied: bool
     second_tied: bool
     up: int
+    first_fine_tuned: FineTuned | None = None
+    second_fine_tuned: FineTuned | None = None
 
 
 class Comparison(msgspec.Struct, frozen=True, kw_only=True):
@@ -161,8 +165,14 @@ def _moves(before: Sequence[Row], after: Sequence[Row]) -> tuple[Move, ...]:
         other = rows[row.checkpoint]
         (best, worst), (best_now, worst_now) = then[row.checkpoint], now[row.checkpoint]
         overlap = best <= worst_now and best_now <= worst
-        moves.append(Move(row.checkpoint, best, best_now, row.tied, other.tied, 0 if overlap else best - best_now))
+        up = 0 if overlap else best - best_now
+        measured = _without_runs(row), _without_runs(other)
+        moves.append(Move(row.checkpoint, best, best_now, row.tied, other.tied, up, *measured))
     return tuple(moves)
+
+
+def _without_runs(row: Row) -> FineTuned | None:
+    return msgspec.structs.replace(row.fine_tuned, runs=()) if row.fine_tuned is not None else None
 
 
 def _places(rows: Sequence[Row]) -> dict[str, tuple[int, int]]:

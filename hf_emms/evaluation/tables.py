@@ -9,7 +9,7 @@ from typing import Any
 from hf_emms.evaluation.compare import Comparison, Move
 from hf_emms.evaluation.validate import EstimatorResult, TargetResult, Validation
 from hf_emms.formatting import pluralize
-from hf_emms.views import MISSING, number, one_line, title_of
+from hf_emms.views import MISSING, number, one_line, title_of, with_spread
 
 _WIDTH, _HEIGHT = 64, 14
 _SEVERAL, _MANY = "+", "•"
@@ -108,32 +108,54 @@ def tables(validation: Validation) -> list[tuple[str, tuple[EstimatorResult, ...
     return [(titles[name], lines) for name, lines in _tables(validation)]
 
 
+def move_columns(comparison: Comparison) -> list[str]:
+    """Names of what `moves` has; what fine-tuning measured, a share, only where anything was fine-tuned."""
+    measured = ("fine_tuned", "fine_tuned_spread", "fine_tuned_metric") if _fine_tuned(comparison) else ()
+    return [
+        *("checkpoint", "rank_a", "rank_b", "up"),
+        *(f"{name}_{side}" for side in "ab" for name in measured),
+        "state",
+    ]
+
+
 def moves(comparison: Comparison) -> list[dict[str, Any]]:
     """One flat record a checkpoint: the common ones in the first ranking's order, then what only one of them has."""
-    found = [
-        {"checkpoint": one.checkpoint, "rank_a": one.first, "rank_b": one.second, "up": one.up, "state": "both"}
-        for one in comparison.moves
-    ]
+    empty = dict.fromkeys(move_columns(comparison))
+    found: list[dict[str, Any]] = []
+    for one in comparison.moves:
+        record = {"checkpoint": one.checkpoint, "rank_a": one.first, "rank_b": one.second, "up": one.up}
+        for side, measured in (("a", one.first_fine_tuned), ("b", one.second_fine_tuned)):
+            if measured is not None:
+                record[f"fine_tuned_{side}"] = measured.value
+                record[f"fine_tuned_spread_{side}"] = measured.spread
+                record[f"fine_tuned_metric_{side}"] = measured.metric
+        found.append(empty | record | {"state": "both"})
     rest = (
         ("only in A", comparison.only_first),
         ("only in B", comparison.only_second),
         ("failed in A", comparison.failed_first),
         ("failed in B", comparison.failed_second),
     )
-    return found + [
-        {"checkpoint": name, "rank_a": None, "rank_b": None, "up": None, "state": state}
-        for state, names in rest
-        for name in names
-    ]
+    return found + [empty | {"checkpoint": name, "state": state} for state, names in rest for name in names]
 
 
 def move_cells(comparison: Comparison) -> tuple[list[str], list[list[str]]]:
-    """Header and cells of the moves for people: "=" before a shared rank, an arrow before a move."""
-    header = ["A", "B", "move", "checkpoint"]
-    return header, [
-        [_rank(one.first, one.first_tied), _rank(one.second, one.second_tied), _arrow(one), one_line(one.checkpoint)]
-        for one in comparison.moves
-    ]
+    """Header and cells of the moves for people: "=" before a shared rank, an arrow before a move.
+
+    Where anything was fine-tuned, a column a ranking has what that measured, in points.
+    """
+    measured = _fine_tuned(comparison)
+    header = ["A", "B", "move", "checkpoint", *(["fine-tuned in A", "fine-tuned in B"] if measured else [])]
+    rows = []
+    for one in comparison.moves:
+        ranks = [_rank(one.first, one.first_tied), _rank(one.second, one.second_tied)]
+        values = [with_spread(one.first_fine_tuned), with_spread(one.second_fine_tuned)] if measured else []
+        rows.append([*ranks, _arrow(one), one_line(one.checkpoint), *values])
+    return header, rows
+
+
+def _fine_tuned(comparison: Comparison) -> bool:
+    return any(one.first_fine_tuned or one.second_fine_tuned for one in comparison.moves)
 
 
 def summary(comparison: Comparison) -> list[str]:

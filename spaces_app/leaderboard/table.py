@@ -130,7 +130,7 @@ def _columns(view: View, ranking: Ranking, found: Sequence[Line]) -> list[tuple[
         (first, title_of(first), "score", _bar(ranking, first, best)),
     ]
     cells: dict[str, tuple[str, Cell]] = {
-        "fine_tuned": ("number", lambda line: with_spread(line.row)),
+        "fine_tuned": ("number", lambda line: with_spread(line.row.fine_tuned)),
         "r2": ("number", lambda line: number(r2(line))),
         "parameters": ("number", lambda line: format_count(line.row.parameters)),
         "downloads": ("number", lambda line: format_count(line.facts.downloads)),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import Any
 
@@ -97,6 +98,30 @@ def test_a_ranking_is_checked_against_its_own_fine_tunings_without_a_file(confir
     with pytest.raises(EmmsError, match="has no fine-tuned checkpoint") as raised:
         truth_from_rankings([ranking()])
     assert "hf-emms confirm" in raised.value.hint
+
+
+def test_a_comparison_has_what_was_measured_in_either_ranking(confirmed: Ranking, tmp_path: Path) -> None:
+    for name, one in (("a", confirmed), ("b", ranking())):
+        (tmp_path / f"{name}.json").write_text(one.to_json())
+
+    def compared(first: str, second: str, format: str) -> list[str]:
+        files = [str(tmp_path / f"{name}.json") for name in (first, second)]
+        done = CliRunner().invoke(app, ["compare", *files, "--format", format])
+        assert done.exit_code == 0, done.output
+        return done.stdout.splitlines()
+
+    header, _, first, *_ = compared("a", "b", "md")
+    assert "| fine-tuned in A | fine-tuned in B |" in header
+    assert "| 86.0 ± 0.4 | – |" in first
+    assert "| 86.0 ± 0.4 | 86.0 ± 0.4 |" in compared("a", "a", "md")[2]
+    names, *lines = (line.split("\t") for line in compared("b", "a", "tsv"))
+    second = dict(zip(names, lines[1], strict=True))
+    assert (second["fine_tuned_a"], second["fine_tuned_b"]) == ("", "0.91")
+    assert (second["fine_tuned_spread_b"], second["fine_tuned_metric_b"]) == ("0.004", "accuracy")
+    (move, *_) = json.loads("\n".join(compared("a", "b", "json")))["moves"]
+    assert (move["first_fine_tuned"]["value"], move["second_fine_tuned"]) == (0.86, None)
+    assert not move["first_fine_tuned"]["runs"]
+    assert not any("fine" in line for line in compared("b", "b", "md"))
 
 
 def test_a_card_tells_what_was_measured_from_what_was_estimated(confirmed: Ranking) -> None:
