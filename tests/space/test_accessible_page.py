@@ -8,7 +8,14 @@ from tests.helpers.space import BEANS, expect, settle
 
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])
-@pytest.mark.parametrize("query", ["tab=rankings", "tab=across", "tab=choose", "tab=cost", "tab=submit", "tab=about"])
+@pytest.mark.parametrize(
+    "query",
+    [
+        *(f"tab={name}" for name in ("rankings", "across", "choose", "cost", "submit", "about")),
+        "checkpoint=org%2Fbest",
+        "with=org%2Fbest&with=org%2Fworse",
+    ],
+)
 def test_axe_finds_nothing_to_complain_about(show, query, scheme):
     axe = pytest.importorskip("axe_playwright_python.sync_playwright", reason="axe is not installed")
     page = show(f"{BEANS}&{query}&__theme={scheme}")
