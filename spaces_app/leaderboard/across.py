@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from functools import lru_cache
 
 from hf_emms.formatting import MISSING, pluralize
 from hf_emms.ranking import Row
@@ -15,7 +14,7 @@ from leaderboard.lines import Line, lines, matching
 from leaderboard.markup import escape
 from leaderboard.selection import ORDERS, View, label, to_query
 from leaderboard.store import Entry, Snapshot
-from leaderboard.wins import Wins, wins
+from leaderboard.wins import Wins
 
 MAX_DATASETS = 40
 MAX_CHECKPOINTS = 200
@@ -46,13 +45,6 @@ def of_scope(view: View, snapshot: Snapshot) -> list[Entry]:
     return list(snapshot.entries.values()) if view.scope == "all" else snapshot.of_task(view.task)
 
 
-@lru_cache(maxsize=16)
-def wins_of(snapshot: Snapshot, task: str) -> Mapping[str, Wins]:
-    """How often checkpoints win in the rankings of a task, of all tasks for "". No filter changes it."""
-    entries = snapshot.of_task(task) if task else snapshot.entries.values()
-    return wins([{row.checkpoint: row.rank for row in entry.ranking.rows if row.rank} for entry in entries])
-
-
 def grid(view: View, snapshot: Snapshot) -> Grid:
     """The grid for a view's task (or all tasks) and filters, in the view's order."""
     entries = of_scope(view, snapshot)
@@ -60,7 +52,7 @@ def grid(view: View, snapshot: Snapshot) -> Grid:
     most = sorted((entry for entry in entries if found[entry.id]), key=lambda entry: -len(found[entry.id]))
     columns = {entry.id for entry in most[:MAX_DATASETS]}
     shown = [entry for entry in entries if entry.id in columns]
-    won = wins_of(snapshot, "" if view.scope == "all" else view.task)
+    won = snapshot.wins.get("" if view.scope == "all" else view.task, {})
     rows: dict[str, dict[str, Row]] = {}
     for entry in entries:
         for checkpoint, row in found[entry.id].items():

@@ -8,7 +8,6 @@ from hf_emms.formatting import MISSING, format_count
 from hf_emms.ranking import gain_and_stderr
 from hf_emms.views import number, one_line, rank_of, title_of, with_error
 from leaderboard import markup
-from leaderboard.across import wins_of
 from leaderboard.compare import back
 from leaderboard.lines import Line, lines, r2
 from leaderboard.markup import escape
@@ -64,7 +63,7 @@ def _place(entry: Entry, line: Line, snapshot: Snapshot) -> str:
     ranking, row = entry.ranking, line.row
     query = to_query(View(task=ranking.task, ranking=entry.id))
     ranked = sum(one.rank is not None for one in ranking.rows)
-    won = wins_of(snapshot, ranking.task).get(row.checkpoint)
+    won = snapshot.wins[ranking.task].get(row.checkpoint)
     cells = (
         escape(ranking.task),
         f"{rank_of(row)} of {ranked}" if row.error is None else f"failed: {escape(row.error)}",

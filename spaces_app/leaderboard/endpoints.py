@@ -6,7 +6,7 @@ import json
 from typing import Any
 
 from hf_emms.views import answer
-from leaderboard import across, lines, selection, shortlist, submit
+from leaderboard import lines, selection, shortlist, submit
 from leaderboard.selection import View
 from leaderboard.store import Snapshot, Store
 
@@ -137,7 +137,7 @@ class Endpoints:
             a rank, and its rank by ranking id (null where it failed).
         """
         snapshot = self._known_task(task)
-        won = across.wins_of(snapshot, task)
+        won = snapshot.wins[task]
         entries = snapshot.of_task(task)
         names = list(won)[max(0, offset) :][: _within_limits(limit)]
         ranks: dict[str, dict[str, int | None]] = {name: {} for name in names}

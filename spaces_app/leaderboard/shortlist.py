@@ -10,7 +10,6 @@ from hf_emms.formatting import MISSING, format_count
 from hf_emms.ranking import Row
 from hf_emms.views import rank_of
 from leaderboard import markup
-from leaderboard.across import wins_of
 from leaderboard.compare import checkpoint_link
 from leaderboard.facts import Facts
 from leaderboard.lines import lines, matching
@@ -52,7 +51,7 @@ def shortlist(view: View, snapshot: Snapshot, length: int = LENGTH) -> list[Cand
     """The checkpoints of a task that pass the view's filters, the largest share of wins first."""
     ranks: dict[str, list[tuple[Entry, Row, int]]] = {}
     rows: dict[str, tuple[Row, Facts]] = {}
-    won = wins_of(snapshot, view.task)
+    won = snapshot.wins.get(view.task, {})
     for entry in snapshot.of_task(view.task):
         ranked = sum(row.rank is not None for row in entry.ranking.rows)
         for line in matching(lines(entry.ranking, snapshot), view):

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import logging
 import threading
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
@@ -19,6 +19,7 @@ from hf_emms.merging import JSON_FOLDER, merged, path_of
 from hf_emms.ranking import Ranking, Row
 from leaderboard.checks import recomputed
 from leaderboard.facts import Facts, FactsOfCheckpoints
+from leaderboard.wins import Wins, wins
 
 MAX_FILE_BYTES = 20_000_000
 MAX_FILES = 5_000
@@ -50,6 +51,7 @@ class Snapshot:
         entries: by id, in order of task, dataset and age (newest first).
         problems: which files were skipped and why, in words.
         origin: where the rankings come from, for people.
+        wins: task → checkpoint → how often it wins in the rankings of the task; of all tasks for "".
         facts: checkpoint id → from the Hub.
         read: whether the rankings have been read.
         failure: why they could not be read the last time, in words; empty if they could.
@@ -59,6 +61,7 @@ class Snapshot:
     entries: Mapping[str, Entry]
     problems: tuple[str, ...] = ()
     origin: str = ""
+    wins: Mapping[str, Mapping[str, Wins]] = field(default_factory=dict)
     facts: Mapping[str, Facts] = field(default_factory=dict)
     read: bool = False
     failure: str = ""
@@ -164,6 +167,15 @@ def _ordered(entries: Mapping[str, Entry]) -> dict[str, Entry]:
     return {entry.id: entry for entry in order}
 
 
+def _wins(entries: Collection[Entry]) -> dict[str, dict[str, Wins]]:
+    ranks: dict[str, list[dict[str, int]]] = {}
+    for entry in entries:
+        ranked = {row.checkpoint: row.rank for row in entry.ranking.rows if row.rank}
+        for task in {"", entry.ranking.task}:
+            ranks.setdefault(task, []).append(ranked)
+    return {task: wins(some) for task, some in ranks.items()}
+
+
 class Store:
     """Holds the snapshot in use and replaces it in the background.
 
@@ -193,7 +205,9 @@ class Store:
             if self._reader is None or self._reader._folder != folder:
                 self._reader = Folder(folder)
             entries, problems = self._reader.read()
-            self._change(entries=entries, problems=problems, read=True, failure="")
+            # Here, so that no visitor waits for it.
+            won = self.snapshot.wins if entries == self.snapshot.entries else _wins(entries.values())
+            self._change(entries=entries, wins=won, problems=problems, read=True, failure="")
 
     def refresh_facts(self) -> None:
         """Asks the Hub for what it knows about the checkpoints."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import cProfile
 import csv
 import io
 import re
@@ -116,6 +117,15 @@ def test_wins_across_datasets_come_from_the_pairs_that_share_a_ranking(shown):
     page = across.heat_map(View(task="image-classification"), shown)
     assert "2 of 2" in page
     assert "1 of 2" in page
+
+
+def test_no_visit_computes_wins(shown):
+    everything = [View(tab=tab, scope=scope) for tab in ("across", "choose") for scope in ("task", "all")]
+    for view in (*everything, View(checkpoint="org/close")):
+        profile = cProfile.Profile()
+        page = profile.runcall(render.show, view, shown)
+        assert "%" in page.content
+        assert wins.__code__ not in {called.code for called in profile.getstats()}
 
 
 def test_a_checkpoint_has_a_page_with_its_place_in_every_ranking(shown):
