@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 from collections.abc import Sequence
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
 import msgspec
@@ -14,6 +15,7 @@ from hf_emms.errors import EmmsError
 from hf_emms.formatting import pluralize
 from hf_emms.merging import JSON_FOLDER, merged, path_of
 from hf_emms.ranking import Ranking, Row, is_commit
+from hf_emms.views import with_spread
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -23,7 +25,8 @@ PARQUET_FOLDER = "data"
 _README = "README.md"
 _TITLE_LENGTH = 120
 _ESTIMATORS = ("emms_knn", "emms", "logme", "knn")
-LAYOUT_VERSION = 1
+# Of the Parquet files' columns and the card's data; 1 had no fine-tuned columns.
+LAYOUT_VERSION = 2
 
 
 def parquet(ranking: Ranking, path: str) -> bytes:
@@ -60,6 +63,9 @@ def _record(ranking: Ranking, path: str, row: Row) -> dict[str, Any]:
         ],
         "seconds_features": row.seconds.features,
         "seconds_scoring": row.seconds.scoring,
+        "fine_tuned": row.fine_tuned.value if row.fine_tuned else None,
+        "fine_tuned_spread": row.fine_tuned.spread if row.fine_tuned else None,
+        "fine_tuned_metric": row.fine_tuned.metric if row.fine_tuned else None,
     }
 
 
@@ -80,6 +86,9 @@ def _schema() -> pa.Schema:
             *((f"{name}{suffix}", real) for name in ("emms_knn", "emms") for suffix in ("", "_stderr")),
             ("emms_r2", real),
             *((f"{name}{suffix}", real) for name in ("logme", "knn") for suffix in ("", "_stderr")),
+            ("fine_tuned", real),
+            ("fine_tuned_spread", real),
+            ("fine_tuned_metric", text),
             ("parameters", whole),
             ("width", whole),
             ("architecture", text),
@@ -204,8 +213,25 @@ def _files(rankings: Sequence[Ranking], repo_id: str, read: hub.Read) -> dict[st
     files |= {f"{PARQUET_FOLDER}/{path}.parquet": parquet(whole, path) for path, whole in changed.items()}
     readme = read(_README)
     if files or readme is None:
+        files = _outdated(readme, read) | files
         known = [listed(whole, path) for path, whole in published.items() if whole is not None]
         files[_README] = updated(readme, repo_id, known)
+    return files
+
+
+def _outdated(readme: bytes | None, read: hub.Read) -> dict[str, bytes]:
+    """Parquet files written anew where the card is of an older layout.
+
+    `datasets` takes the columns of the first file for those of all, and refuses files that have more.
+    """
+    version, lines = _unpacked(splice.data_of(readme or b""))
+    files = {}
+    for line in lines if version < LAYOUT_VERSION else ():
+        content = read(f"{JSON_FOLDER}/{line.path}.json")
+        # A damaged ranking of others hinders no publication; `pull` reports it.
+        with suppress(EmmsError):
+            if content is not None:
+                files[f"{PARQUET_FOLDER}/{line.path}.parquet"] = parquet(Ranking.from_json(content), line.path)
     return files
 
 
@@ -221,6 +247,7 @@ class Listed(msgspec.Struct, frozen=True, omit_defaults=True):
     created: str
     config: str | None = None
     best: str | None = None
+    fine_tuned: str | None = None
     dataset_on_hub: bool = False
     best_on_hub: bool = False
 
@@ -228,6 +255,7 @@ class Listed(msgspec.Struct, frozen=True, omit_defaults=True):
 def listed(ranking: Ranking, path: str) -> Listed:
     """The line of a ranking."""
     best = ranking.best
+    measured = best.fine_tuned if best else None
     return Listed(
         path=path,
         task=ranking.task,
@@ -238,6 +266,7 @@ def listed(ranking: Ranking, path: str) -> Listed:
         created=ranking.created,
         config=ranking.config,
         best=best.checkpoint if best else None,
+        fine_tuned=f"{measured.metric} {with_spread(measured)}" if measured else None,
         dataset_on_hub=is_commit(ranking.dataset_revision),
         best_on_hub=best is not None and is_commit(best.revision),
     )
@@ -249,7 +278,7 @@ def updated(readme: bytes | None, repo_id: str, new: Sequence[Listed]) -> bytes:
     Raises:
         EmmsError: the card's markers or data are broken, or written by a newer version.
     """
-    known = {one.path: one for one in _unpacked(splice.data_of(readme or b""))}
+    known = {one.path: one for one in _unpacked(splice.data_of(readme or b""))[1]}
     known |= {one.path: one for one in new}
     lines = [known[path] for path in sorted(known)]
     data = splice.with_data({"version": LAYOUT_VERSION, "rankings": msgspec.to_builtins(lines)})
@@ -263,9 +292,10 @@ class _PackedListing(msgspec.Struct):
     rankings: list[Any]
 
 
-def _unpacked(data: Any) -> tuple[Listed, ...]:
+def _unpacked(data: Any) -> tuple[int, tuple[Listed, ...]]:
+    """The layout's version and the lines."""
     if data is None:
-        return ()
+        return LAYOUT_VERSION, ()
     try:
         packed = msgspec.convert(data, _PackedListing)
         if packed.version > LAYOUT_VERSION:
@@ -273,7 +303,7 @@ def _unpacked(data: Any) -> tuple[Listed, ...]:
                 f"the results' card was written by a newer hf_emms (layout {packed.version})",
                 "install a newer hf-emms",
             )
-        return msgspec.convert(packed.rankings, tuple[Listed, ...])
+        return packed.version, msgspec.convert(packed.rankings, tuple[Listed, ...])
     except msgspec.ValidationError as error:
         raise EmmsError(
             f"the data in the results' card is damaged: {error}", "remove the lines between its markers"

@@ -16,7 +16,7 @@ import pytest
 import yaml
 
 from hf_emms import views
-from hf_emms.ranking import Ranking, Row, Score, Seconds, ranked
+from hf_emms.ranking import FineTuned, Ranking, Row, Score, Seconds, ranked
 from hf_emms.results import merged, path_of
 from hf_emms.results.repository import parquet
 from tests.helpers.command_line import CommandLine
@@ -28,6 +28,7 @@ from tests.hub.fixtures import client_environment, run_client
 __all__ = ["cli", "home", "hub"]
 
 ID = "lab/emms-results"
+FINE_TUNED = ("fine_tuned", "fine_tuned_spread", "fine_tuned_metric")
 
 
 @pytest.fixture
@@ -333,3 +334,38 @@ def test_a_ranking_in_python_is_pushed(lab: Hub, token: str, tmp_path: Path) -> 
     assert f"/datasets/{ID}/commit/" in url
     pushed = Ranking.from_json(lab.store.read(ID, f"rankings/{path_of(example())}.json", "dataset"))
     assert [row.checkpoint for row in pushed] == [row.checkpoint for row in example()]
+
+
+def test_what_fine_tuning_measured_is_in_the_table_also_after_files_that_had_no_such_columns(
+    lab: Hub, cli: CommandLine, token: str, tmp_path: Path
+) -> None:
+    old = example(config="a-first")
+    cli.run("publish", "results", "--repo-id", ID, "--ranking", write(tmp_path, old), token=token)
+    data, readme = f"data/{path_of(old)}.parquet", lab.store.read(ID, "README.md", "dataset").decode()
+    columns = pq.read_table(io.BytesIO(lab.store.read(ID, data, "dataset")))
+    fewer = io.BytesIO()
+    pq.write_table(columns.drop_columns(list(FINE_TUNED)), fewer)
+    assert '"version":2' in readme
+    before = {data: fewer.getvalue(), "README.md": readme.replace('"version":2', '"version":1').encode()}
+    lab.store.put_files(ID, before, "dataset")
+
+    row = scored("org/a", 0.3, fine_tuned=FineTuned("accuracy", 0.91, 0.004, 0.9))
+    new = with_rows(row, scored("org/b", 0.2), config="b-second")
+    done = cli.run("publish", "results", "--repo-id", ID, "--ranking", write(tmp_path, new), token=token)
+    assert done.code == 0, done
+    rows = run_client(
+        lab,
+        f"""
+        import json
+        from datasets import load_dataset
+        print(json.dumps(load_dataset("{ID}", split="train").to_list()))
+        """,
+        tmp_path / "reader",
+    )
+    measured = {row["checkpoint"]: [row[name] for name in FINE_TUNED] for row in rows}
+    assert measured["org/a"] == [0.91, 0.004, "accuracy"]
+    assert measured["org/b"] == measured["org/best"] == [None, None, None]
+    assert "| accuracy 91.0 ± 0.4 |" in lab.store.read(ID, "README.md", "dataset").decode()
+    again = cli.run("publish", "results", "--repo-id", ID, "--ranking", write(tmp_path, new), token=token)
+    assert again.code == 0
+    assert commits(lab) == 4  # the new repository, the old ranking, the old layout, the new ranking
