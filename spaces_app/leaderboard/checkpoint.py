@@ -5,16 +5,14 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from hf_emms.formatting import MISSING, format_count
-from hf_emms.ranking import gain_and_stderr
-from hf_emms.views import number, one_line, rank_of, title_of, with_error
+from hf_emms.ranking import Ranking, Row, gain_and_stderr
+from hf_emms.views import number, one_line, rank_of, title_of, with_error, with_spread
 from leaderboard import markup
 from leaderboard.compare import back
 from leaderboard.lines import Line, lines, r2
 from leaderboard.markup import escape
 from leaderboard.selection import View, label, to_query
 from leaderboard.store import Entry, Snapshot
-
-_HEADS = ("Dataset", "Task", "Rank", "Score", "R²", "Behind the best", "Wins in its task", "Seconds")
 
 
 def places(name: str, snapshot: Snapshot) -> list[tuple[Entry, Line]]:
@@ -33,8 +31,14 @@ def page(view: View, snapshot: Snapshot) -> str:
     if not found:
         return f'<p class="empty">No ranking here has the checkpoint {escape(view.checkpoint)}. {back(view)}</p>'
     newest = max(found, key=lambda one: one[0].ranking.created)[1]
-    head = "".join(f'<th scope="col">{title}</th>' for title in _HEADS)
-    body = "".join(_place(entry, line, snapshot) for entry, line in found)
+    cells = [_place(entry, line, snapshot) for entry, line in found]
+    columns = [title for title in cells[0] if any(one[title] != MISSING for one in cells)]
+    head = "".join(f'<th scope="col">{title}</th>' for title in ("Dataset", *columns))
+    body = "".join(
+        f'<tr><th scope="row">{_ranking_link(entry, snapshot)}</th>'
+        f"{''.join(f'<td>{one[title]}</td>' for title in columns)}</tr>"
+        for (entry, _), one in zip(found, cells, strict=True)
+    )
     return (
         f'<p class="small">{back(view)}</p><h2>{markup.hub_link(view.checkpoint, newest.row.revision)}</h2>'
         f'<dl class="facts">{"".join(f"<dt>{title}</dt><dd>{value}</dd>" for title, value in _facts(newest))}</dl>'
@@ -59,22 +63,38 @@ def _facts(line: Line) -> Iterator[tuple[str, str]]:
         yield "Note", escape(one_line(note))
 
 
-def _place(entry: Entry, line: Line, snapshot: Snapshot) -> str:
+def _ranking_link(entry: Entry, snapshot: Snapshot) -> str:
+    query = to_query(View(task=entry.ranking.task, ranking=entry.id))
+    return markup.view_link(query, markup.breakable(label(entry, snapshot)))
+
+
+def _place(entry: Entry, line: Line, snapshot: Snapshot) -> dict[str, str]:
+    """Column → cell, of a ranking that has the checkpoint."""
     ranking, row = entry.ranking, line.row
-    query = to_query(View(task=ranking.task, ranking=entry.id))
     ranked = sum(one.rank is not None for one in ranking.rows)
     won = snapshot.wins[ranking.task].get(row.checkpoint)
-    cells = (
-        escape(ranking.task),
-        f"{rank_of(row)} of {ranked}" if row.error is None else f"failed: {escape(row.error)}",
-        f"{escape(title_of(ranking.estimators[0]))} {with_error(line.score(ranking.estimators[0]))}",
-        number(r2(line)),
-        _behind(entry, line),
-        f"{won.share:.0%} ({won.low:.0%}–{won.high:.0%}, {won.rankings})" if won else MISSING,
-        MISSING if line.seconds is None else markup.seconds(line.seconds),
-    )
-    name = markup.view_link(query, markup.breakable(label(entry, snapshot)))
-    return f'<tr><th scope="row">{name}</th>{"".join(f"<td>{cell}</td>" for cell in cells)}</tr>'
+    return {
+        "Task": escape(ranking.task),
+        "Rank": f"{rank_of(row)} of {ranked}" if row.error is None else f"failed: {escape(row.error)}",
+        "Score": f"{escape(title_of(ranking.estimators[0]))} {with_error(line.score(ranking.estimators[0]))}",
+        "Fine-tuned": _fine_tuned(ranking, row),
+        "R²": number(r2(line)),
+        "Behind the best": _behind(entry, line),
+        "Wins in its task": f"{won.share:.0%} ({won.low:.0%}–{won.high:.0%}, {won.rankings})" if won else MISSING,
+        "Seconds": MISSING if line.seconds is None else markup.seconds(line.seconds),
+    }
+
+
+def _fine_tuned(ranking: Ranking, row: Row) -> str:
+    """What fine-tuning measured, and its place among the checkpoints of the ranking that were fine-tuned."""
+    found = row.fine_tuned
+    if found is None:
+        return MISSING
+    if found.value is None:
+        return f"failed: {escape(found.error or MISSING)}"
+    names = [one.checkpoint for one in ranking.fine_tuned]
+    place = f", {names.index(row.checkpoint) + 1} of {len(names)}" if row.checkpoint in names else ""
+    return f"{escape(found.metric)} {with_spread(found)}{place}"
 
 
 def _behind(entry: Entry, line: Line) -> str:

@@ -15,7 +15,7 @@ from leaderboard.selection import View
 from leaderboard.store import Snapshot
 from leaderboard.wins import wins
 
-from hf_emms.ranking import Score
+from hf_emms.ranking import FineTuned, Score
 from tests.helpers.rankings import example
 from tests.helpers.space import HOSTILE, hostile, of_rows, scored, snapshot_of, with_facts, write
 
@@ -139,6 +139,26 @@ def test_a_checkpoint_has_a_page_with_its_place_in_every_ranking(shown):
     assert "No ranking here has the checkpoint org/none" in render.show(View(checkpoint="org/none"), shown).content
     for name in HOSTILE:
         assert "<img" not in render.show(View(checkpoint=name), shown).content
+
+
+def test_the_page_of_a_checkpoint_has_what_fine_tuning_measured_beside_the_estimate(tmp_path):
+    def measured(name, score, **found):
+        return msgspec.structs.replace(scored(name, score, 10), fine_tuned=FineTuned("accuracy", **found))
+
+    rows = [
+        measured("org/a", -0.1, value=0.812, spread=0.004, validation=0.8),
+        measured("org/b", -0.2, value=0.836, validation=0.85),
+        measured("org/c", -0.3, error="<b>no memory"),
+    ]
+    write(tmp_path, "x", of_rows("x", *rows, scored("org/d", -0.4, 10)))
+    write(tmp_path, "y", of_rows("y", scored("org/a", -0.1, 10)))
+    found = snapshot_of(tmp_path)
+    pages = {name: render.show(View(checkpoint=f"org/{name}"), found).content for name in "abcd"}
+    assert '<th scope="col">Score</th><th scope="col">Fine-tuned</th>' in pages["a"]
+    assert "<td>accuracy 81.2 ± 0.4, 2 of 2</td>" in pages["a"]
+    assert "<td>accuracy 83.6, 1 of 2</td>" in pages["b"]
+    assert "<td>failed: &lt;b&gt;no memory</td>" in pages["c"]
+    assert "Fine-tuned" not in pages["d"]
 
 
 def test_layers_are_on_the_page_of_a_checkpoint(tmp_path):
