@@ -9,7 +9,7 @@ from dataclasses import replace
 
 import msgspec
 
-from hf_emms.formatting import MISSING, format_count
+from hf_emms.formatting import MISSING, format_count, pluralize
 from hf_emms.ranking import Ranking, Score, is_commit, ranked
 from hf_emms.views import answer, number, rank_of, settings_text, title_of, with_spread
 from leaderboard import markup
@@ -88,11 +88,12 @@ def described(ranking: Ranking) -> str:
     parts = (("label encoders", encoders), ("labels as numbers:", numbers))
     labels = " · ".join(f"{what} {', '.join(names)}" for what, names in parts if names)
     config = f"{escape(ranking.config)}, " if ranking.config else ""
+    known = f"{pluralize(ranking.n_labels, 'distinct label')} · " if ranking.n_labels else ""
     return (
         f'<details class="small"><summary><strong>{escape(ranking.dataset)}</strong>: {ranking.n:,} rows of '
-        f"{config}split {escape(ranking.split)} · {escape(ranking.created[:10])}</summary>"
+        f"{config}split {escape(ranking.split)} · {known}{escape(ranking.created[:10])}</summary>"
         f"<p>{dataset} at <code>{escape(ranking.dataset_revision[:12] or MISSING)}</code> · "
-        f"{ranking.n_inputs:,} inputs · {ranking.n_labels:,} label texts · {labels}</p>"
+        f"{ranking.n_inputs:,} inputs · {labels}</p>"
         f"<p>settings: {escape(settings_text(ranking))}</p></details>"
     )
 

@@ -32,6 +32,11 @@ def test_numbers_are_not_called_a_label_encoder():
     assert "encoder" not in text
 
 
+def test_the_number_of_distinct_labels_is_above_the_table_where_it_is_known():
+    above = [table.described(example(n_labels=count)).partition("</summary>")[0] for count in (1_010, 0)]
+    assert ["1,010 distinct labels" in above[0], "distinct" in above[1]] == [True, False]
+
+
 def test_every_setting_of_a_ranking_is_shown():
     shown_settings = table.described(example(settings=example().settings | {"new_option": ["<b>", 7], "prompt": None}))
     assert "seed 0, folds 3" in shown_settings
