@@ -142,13 +142,13 @@ def fitted(
 
     cells = [[*header], *map(list, rows)]
     lines = aligned(cells[0], cells[1:], left=left)
-    room = shutil.get_terminal_size().columns if sys.stdout.isatty() else sys.maxsize
+    allowed = shutil.get_terminal_size().columns if sys.stdout.isatty() else sys.maxsize
     for title in dispensable:
-        if title in cells[0] and max(map(len, lines)) > room:
+        if title in cells[0] and max(map(len, lines)) > allowed:
             column = cells[0].index(title)
             cells = [line[:column] + line[column + 1 :] for line in cells]
             lines = aligned(cells[0], cells[1:], left=left)
-    excess = max(map(len, lines)) - room
+    excess = max(map(len, lines)) - allowed
     if excess > 0:
         widths = {
             place: max(len(line[place]) for line in cells) for place, title in enumerate(cells[0]) if title in left

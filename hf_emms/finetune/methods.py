@@ -69,12 +69,12 @@ def method_for(options: Options, parameters: int | None, device: torch.device) -
     """
     if options.method is not None:
         return options.method, None
-    room, needed = _room(device), _BYTES_A_PARAMETER * (parameters or 0)
-    if room is None or needed <= _SHARE * room:
+    free, needed = _free_bytes(device), _BYTES_A_PARAMETER * (parameters or 0)
+    if free is None or needed <= _SHARE * free:
         return "full", None
     method = "lora" if find_spec("peft") is not None else "head"
     return method, (
-        f"full fine-tuning would need {format_bytes(needed)} and activations, and {format_bytes(room)} are free: "
+        f"full fine-tuning would need {format_bytes(needed)} and activations, and {format_bytes(free)} are free: "
         f"--method {method}"
     )
 
@@ -91,7 +91,7 @@ def _add_adapter(model: nn.Module, fresh: set[str]) -> None:
     inject_adapter_in_model(config, model)
 
 
-def _room(device: torch.device) -> int | None:
+def _free_bytes(device: torch.device) -> int | None:
     """Bytes that are free; None where that is not known."""
     if device.type == "cuda":
         return free_memory(device)

@@ -31,7 +31,7 @@ class Outputs:
         labels: a part to the labels of its rows, (n, …).
         loss: outputs, float32 (b, C), and labels (b, …) to the mean loss.
         answers: outputs, float32 (n, C), to one answer a row, as in `Part.answers`.
-        config: what a class of transformers with such a head is told.
+        config: what a class of transformers with such a head is given.
         hidden: the width of a layer before the last one; None where a head of ours is linear.
     """
 
