@@ -110,6 +110,8 @@ def retried(call: Callable[[], T], tries: int | None = None, watch: Watch | None
             return call()
         except retryable as error:
             wait, most = _again(error, pause)
+            if watch is not None and watch.left < _FIRST_PAUSE and "Timeout" in type(error).__name__:
+                raise watch.too_slow() from error  # the limit of the last request was what was left
             if wait is None or tried in (most, tries) or (watch is not None and wait > watch.left):
                 raise
         time.sleep(wait)
