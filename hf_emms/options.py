@@ -243,6 +243,12 @@ class Options:
     save_model: str | None = setting(
         None, "Keep the best fine-tuned model in this folder.", "Confirm", metavar="DIR", shared=False
     )
+    push_to_hub: str | None = setting(
+        None,
+        "Upload the best fine-tuned model with its card; a new repository is private.",
+        "Confirm",
+        metavar="ORG/NAME",
+    )
     device: str = setting("auto", "cpu, cuda, mps.", "Running", "features", everyday=True, recorded=True)
     dtype: str = setting(
         "auto",

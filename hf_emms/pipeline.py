@@ -18,6 +18,7 @@ from hf_emms.engines.base import Progress, Silent, Work, checkpoint_errors, vers
 from hf_emms.errors import EmmsError
 from hf_emms.finetune.confirm import confirmed
 from hf_emms.finetune.recipe import check_settings
+from hf_emms.finetune.saving import push_best
 from hf_emms.formatting import pluralize
 from hf_emms.hub import HubFacts, Repo
 from hf_emms.known_models import KnownModel, remember
@@ -76,6 +77,7 @@ def rank(
     confirm_samples: int | None = None,
     time_limit: str | None = None,
     save_model: str | None = None,
+    push_to_hub: str | None = None,
     device: str = "auto",
     dtype: str = "auto",
     batch_size: int | None = None,
@@ -116,7 +118,7 @@ def rank(
         seed: of the sample and the folds.
         folds: number of folds of the held-out estimators.
         confirm: then fine-tune so many of the best checkpoints, see `hf_emms.confirm`, which explains the arguments
-            from here to `save_model`.
+            from here to `push_to_hub`.
         method: what is trained.
         budget: "quick" for few rows and epochs.
         epochs: the most epochs a run.
@@ -126,6 +128,7 @@ def rank(
         confirm_samples: the most rows for fine-tuning.
         time_limit: when fine-tuning ends.
         save_model: a folder for the best fine-tuned model.
+        push_to_hub: a model repository for it, "ORG/NAME".
         device: "auto", "cpu", "cuda" or "mps".
         dtype: "auto", "float32", "bfloat16" or "float16".
         batch_size: inputs a batch; chosen by default.
@@ -170,6 +173,7 @@ def rank(
         ranking = run(plan(options, progress), progress)
         if options.confirm is not None and ranking.best is not None:
             ranking = confirmed(ranking, options, progress)
+            push_best(options, progress.noted)
         return renamed(ranking, names)
 
 

@@ -56,7 +56,7 @@ def job_spec(options: Options, settings: JobSettings) -> JobSpec:
         EmmsError: they name something that only this machine has.
     """
     if options.save_model is not None:
-        raise EmmsError("a job's folders are gone when it ends", "leave --save-model out, or fine-tune here")
+        raise EmmsError("a job's folders are gone when it ends", "--push-to-hub ORG/NAME instead of --save-model")
     package = settings.package or wheel.requirement(hub.page(settings.results_repo, "dataset"))
     packages = [package, *(_FINE_TUNING if options.confirm is not None else ())]
     needed = [word for one in packages for word in ("--with", one)]
@@ -97,6 +97,8 @@ def start(options: Options, settings: JobSettings) -> Job:
     hub.require_jobs(account)
     repo = settings.results_repo
     hub.require_push(account, repo, "dataset", instead=f"--results-repo {account.name}/emms-results")
+    if options.push_to_hub is not None:
+        hub.require_push(account, options.push_to_hub, "model", instead=f"--push-to-hub {account.name}/NAME")
     price(settings)
     if settings.package is None:
         results.publish_wheel(repo)

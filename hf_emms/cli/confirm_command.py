@@ -22,7 +22,7 @@ from hf_emms.errors import EmmsError
 
 _RECIPE = (
     *("method", "budget", "epochs", "steps", "learning_rates", "seeds", "batch_size", "confirm_samples", "time_limit"),
-    "save_model",
+    *("save_model", "push_to_hub"),
 )
 _RUNNING = ("device", "resume", "cache", "streaming")
 _SAFETY = ("allow_pickle", "trust_remote_code")
@@ -71,6 +71,7 @@ def confirm(file: Path, top: int, dataset: str | None, target: Path | None, dry_
     from hf_emms.cli.progress_bars import StderrProgress
     from hf_emms.cli.rank_command import summary
     from hf_emms.finetune.confirm import confirmed, forecast, options_for, prepare
+    from hf_emms.finetune.saving import push_best
 
     target = target or file
     check_output(target, [dataset] if dataset else [])
@@ -95,3 +96,4 @@ def confirm(file: Path, top: int, dataset: str | None, target: Path | None, dry_
     else:
         out.ranking(ranking)
     out.message(summary(ranking, target))
+    push_best(options, out.message)

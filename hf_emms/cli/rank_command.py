@@ -171,6 +171,10 @@ def rank(
         raise problem
     if ranking.best is None:
         raise EmmsError("no checkpoint could be scored", "the failed rows have the reasons; --debug shows tracebacks")
+    if options.push_to_hub is not None and settings is None:
+        from hf_emms.finetune.saving import push_best
+
+        push_best(options, out.message)
     if strict and any(row.error is not None for row in ranking.rows):
         raise EmmsError("--strict: a checkpoint failed", "its row has the reason; --debug shows the traceback")
 

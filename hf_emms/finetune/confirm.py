@@ -21,7 +21,7 @@ from hf_emms.cache import Cache, digest_of
 from hf_emms.engines.base import Progress, Silent, checkpoint_errors, one_line, versions
 from hf_emms.errors import EmmsError
 from hf_emms.finetune.recipe import Recipe, check_settings, check_task, recipe_for
-from hf_emms.finetune.saving import ModelKeeper, model_card
+from hf_emms.finetune.saving import ModelKeeper, keeper_for, model_card, push_best
 from hf_emms.finetune.splits import Splits, load_splits
 from hf_emms.finetune.task_scores import scores_for
 from hf_emms.formatting import format_duration, parse_duration, pluralize
@@ -62,6 +62,7 @@ def confirm(
     confirm_samples: int | None = None,
     time_limit: str | None = None,
     save_model: str | None = None,
+    push_to_hub: str | None = None,
     batch_size: int | None = None,
     device: str = "auto",
     resume: bool = True,
@@ -89,6 +90,8 @@ def confirm(
         confirm_samples: the most rows that are read; all by default.
         time_limit: when training ends, e.g. "90m" or "2h"; what is finished counts.
         save_model: a folder for the best fine-tuned model.
+        push_to_hub: a model repository, "ORG/NAME", that it is uploaded to with its card; created, and private then, if
+            needed.
         batch_size: rows a step.
         device: "auto", "cpu", "cuda" or "mps".
         resume: take runs that an earlier call finished.
@@ -113,7 +116,10 @@ def confirm(
     given = locals()
     settings = {name: value for name, value in given.items() if name in SETTINGS and name != "dataset"}
     options = options_for(ranking, dataset, confirm=top, **settings)
-    return confirmed(ranking, options, progress or Silent())
+    progress = progress or Silent()
+    result = confirmed(ranking, options, progress)
+    push_best(options, progress.noted)
+    return result
 
 
 def options_for(ranking: Ranking, dataset: Any = None, **settings: Any) -> Options:
@@ -178,8 +184,8 @@ def _keep_best(work: Confirmation, result: Ranking) -> None:
         with _folder(work.cache, key) as folder:
             _trained(work, repo, recipe, run.learning_rate, run.seed, row.checkpoint, folder, digest_of(key))
 
-    work.keeper.finish(digest_of(key), model_card(result, row, run), train)
-    work.progress.noted(f"{row.checkpoint}, fine-tuned: {work.options.save_model}")
+    work.keeper.finish(digest_of(key), model_card(result, row, run, work.options.push_to_hub), train)
+    work.progress.noted(f"{row.checkpoint}, fine-tuned: {work.keeper.folder}")
 
 
 @dataclass(frozen=True)
@@ -238,7 +244,7 @@ def prepare(ranking: Ranking, options: Options, progress: Progress) -> Confirmat
 
     check_settings(options)
     check_task(get_task(ranking.task).id)
-    keeper = ModelKeeper(Path(options.save_model)) if options.save_model else None
+    keeper = keeper_for(options)
     seconds = parse_duration(options.time_limit) if options.time_limit else None
     shortlist, notes = choose(ranking.rows, options.confirm or DEFAULT_TOP)
     cache = open_cache(options, progress)

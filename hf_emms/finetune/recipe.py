@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from importlib.util import find_spec
-from pathlib import Path
 from typing import Any
 
 import msgspec
@@ -125,10 +124,11 @@ def check_settings(options: Options) -> None:
         EmmsError: a setting is wrong, or a package is missing.
     """
     recipe_for(options, "image-classification", None)
-    if options.save_model:
-        from hf_emms.finetune.saving import ModelKeeper
+    if options.save_model or options.push_to_hub:
+        from hf_emms.finetune.saving import check_push, keeper_for
 
-        ModelKeeper(Path(options.save_model))
+        keeper_for(options)
+        check_push(options)
     if options.time_limit:
         parse_duration(options.time_limit)
     missing = [name for name in _PACKAGES[options.method or "full"] if find_spec(name) is None]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import shlex
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -12,8 +13,11 @@ from typing import Any
 import yaml
 
 from hf_emms.atomic_files import write_atomic
+from hf_emms.cache import default_root
 from hf_emms.cards.render import rendered_template
 from hf_emms.errors import EmmsError, redacted
+from hf_emms.hub import page, require_push, upload_model, who_am_i
+from hf_emms.options import Options
 from hf_emms.ranking import FineTuned, Ranking, Row, TrainingRun, is_commit
 
 # Folder, inside the one that is asked for, of the models of finished runs; the best one is left at the end.
@@ -36,7 +40,7 @@ class ModelKeeper:
         self._runs = folder / _UNFINISHED
         other = [path.name for path in folder.iterdir() if path != self._runs] if folder.is_dir() else []
         if other:
-            raise EmmsError(f"--save-model {folder} is not empty: it holds {other[0]}", "--save-model NEW_FOLDER")
+            raise EmmsError(f"the folder {folder} is not empty: it holds {other[0]}", "--save-model NEW_FOLDER")
 
     def path(self, name: str) -> Path:
         """Where the model of a run is written."""
@@ -73,13 +77,86 @@ class ModelKeeper:
         return (path / _SCORE).is_file()
 
 
-def model_card(ranking: Ranking, row: Row, run: TrainingRun) -> str:
-    """README.md of a fine-tuned model: where it comes from, its scores as model-index, and its recipe."""
+def keeper_for(options: Options) -> ModelKeeper | None:
+    """Keeps the best model where the options ask for it: in their folder, or in the cache until it is uploaded.
+
+    Raises:
+        EmmsError: the folder holds other files.
+    """
+    folder = _folder(options)
+    if folder is None:
+        return None
+    try:
+        return ModelKeeper(folder)
+    except EmmsError as error:
+        if options.save_model is not None:
+            raise
+        command = _upload_command(options, folder)
+        raise EmmsError(f"{folder} holds a model that was not uploaded yet", f"{command}; then remove it") from error
+
+
+def _folder(options: Options) -> Path | None:
+    """Where the best model is kept: in the folder that the options name, or in the cache until it is uploaded."""
+    if options.save_model is not None:
+        return Path(options.save_model)
+    return default_root() / "fine-tuned" / options.push_to_hub.replace("/", "--") if options.push_to_hub else None
+
+
+def check_push(options: Options) -> None:
+    """Checks before anything runs that the best model may be uploaded.
+
+    Raises:
+        EmmsError: no right to write there, not logged in, offline, or the Hub cannot be reached.
+    """
+    id = options.push_to_hub
+    if id is not None:
+        account = who_am_i()
+        require_push(account, id, "model", instead=f"--push-to-hub {account.name}/{id.rpartition('/')[2]}")
+
+
+def push_best(options: Options, on_note: Callable[[str], None]) -> None:
+    """Uploads the model that was kept, where the options ask for it.
+
+    Args:
+        options: where to.
+        on_note: receives what is done.
+
+    Raises:
+        EmmsError: the Hub refuses it or cannot be reached; the model is still on this machine.
+    """
+    folder = _folder(options)
+    if options.push_to_hub is None or folder is None:
+        return
+    on_note(f"uploading the model to {page(options.push_to_hub, 'model')}")
+    try:
+        url = upload_model(options.push_to_hub, folder, title="Add a model fine-tuned with hf-emms")
+    except EmmsError as error:
+        command = _upload_command(options, folder)
+        raise EmmsError(f"the model is in {folder}, not on the Hub: {error.message}", command) from error
+    if options.save_model is None:
+        shutil.rmtree(folder)
+    on_note(f"uploaded: {url}")
+
+
+def _upload_command(options: Options, folder: Path) -> str:
+    return f"hf upload {options.push_to_hub} {shlex.quote(str(folder))} . --private"
+
+
+def model_card(ranking: Ranking, row: Row, run: TrainingRun, id: str | None = None) -> str:
+    """README.md of a fine-tuned model: where it comes from, its scores as model-index, and its recipe.
+
+    Args:
+        ranking: that it was the best of.
+        row: of its checkpoint.
+        run: whose model it is.
+        id: "ORG/NAME" of its own repository, if it will have one.
+    """
     found = row.fine_tuned
     assert found is not None
     recipe = {name: value for name, value in found.recipe.items() if value is not None}
     recipe |= {"learning_rates": None, "seeds": None, "learning_rate": run.learning_rate, "seed": run.seed}
-    metadata = yaml.safe_dump(_metadata(ranking, row, found, run), sort_keys=False, allow_unicode=True).strip()
+    name = (id or f"{row.checkpoint.partition('@')[0].rstrip('/')}-fine-tuned").rpartition("/")[2]
+    metadata = yaml.safe_dump(_metadata(name, ranking, row, found, run), sort_keys=False, allow_unicode=True).strip()
     return rendered_template(
         "fine_tuned_card.md.jinja",
         metadata=redacted(metadata),
@@ -93,8 +170,7 @@ def model_card(ranking: Ranking, row: Row, run: TrainingRun) -> str:
     )
 
 
-def _metadata(ranking: Ranking, row: Row, found: FineTuned, run: TrainingRun) -> dict[str, Any]:
-    base = row.checkpoint.partition("@")[0]
+def _metadata(name: str, ranking: Ranking, row: Row, found: FineTuned, run: TrainingRun) -> dict[str, Any]:
     dataset = {"name": ranking.dataset, "type": ranking.dataset_id, "revision": ranking.dataset_revision}
     dataset |= {"config": ranking.config} if ranking.config else {}
     split = re.search(r"split (\S+)", found.rows["test"])
@@ -106,9 +182,9 @@ def _metadata(ranking: Ranking, row: Row, found: FineTuned, run: TrainingRun) ->
         "library_name": "transformers",
         "pipeline_tag": ranking.task,
         "tags": ["hf-emms"],
-        **({"base_model": base, "base_model_relation": "finetune"} if on_hub else {}),
+        **({"base_model": row.checkpoint.partition("@")[0], "base_model_relation": "finetune"} if on_hub else {}),
         **({"datasets": [ranking.dataset_id]} if is_commit(ranking.dataset_revision) else {}),
-        "model-index": [{"name": f"{base.rstrip('/').rpartition('/')[2]}-fine-tuned", "results": [result]}],
+        "model-index": [{"name": name, "results": [result]}],
     }
 
 

@@ -2,7 +2,17 @@
 
 from hf_emms.hub.account import Account, logged_in, require_jobs, require_proposal, require_push, who_am_i
 from hf_emms.hub.client import limited_streaming, retried, translate_hub_errors
-from hf_emms.hub.commits import TRIES_AMONG_MANY, Outcome, Read, create_dataset, is_private, propose, push, read_file
+from hf_emms.hub.commits import (
+    TRIES_AMONG_MANY,
+    Outcome,
+    Read,
+    create_dataset,
+    is_private,
+    propose,
+    push,
+    read_file,
+    upload_model,
+)
 from hf_emms.hub.jobs import DONE, Hardware, Job, JobSpec, hardware, job_log, job_stage, start_job
 from hf_emms.hub.model_info import (
     Evaluation,
@@ -79,6 +89,7 @@ __all__ = [
     "retried",
     "start_job",
     "translate_hub_errors",
+    "upload_model",
     "wait_for_space",
     "who_am_i",
 ]

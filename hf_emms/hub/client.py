@@ -61,6 +61,7 @@ def request(
     *,
     tries: int | None = None,
     hints: Hints | None = None,
+    sends: int = 0,
 ) -> T:
     """Makes requests of huggingface_hub, again if need be; see `retried` and `translate_hub_errors`.
 
@@ -73,6 +74,7 @@ def request(
         revision: of the repository.
         tries: how often at most; None: until the deadline.
         hints: for errors.
+        sends: bytes that are uploaded; the deadline is later by the time that they may take.
 
     Raises:
         EmmsError: nothing arrived for `deadline` seconds, refused, unreachable, or not the answer of a Hub.
@@ -81,7 +83,8 @@ def request(
 
     api = HfApi(endpoint=endpoint())
     pool = ThreadPool(1)  # its thread is a daemon, which does not keep the program from ending
-    with translate_hub_errors(id, kind, revision, hints), Watch(named(id, kind, revision), waiting=True) as watch:
+    watch = Watch(named(id, kind, revision), waiting=True, sends=sends)
+    with translate_hub_errors(id, kind, revision, hints), watch:
 
         def work() -> T:
             CURRENT.set(watch)

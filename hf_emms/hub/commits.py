@@ -29,6 +29,7 @@ Change = Callable[[Read], Mapping[str, bytes]]
 TRIES = 3
 TRIES_AMONG_MANY = 40
 _OPEN = ("open", "draft")
+_OF_ONE_MODEL = ("*.safetensors", "*.safetensors.index.json", "*.bin", "*.bin.index.json", ".eval_results/*")
 
 
 @dataclass(frozen=True)
@@ -147,6 +148,34 @@ def is_private(id: str, kind: Kind) -> bool:
         EmmsError: there is none, or the Hub cannot be reached.
     """
     return bool(request(lambda api: api.repo_info(id, repo_type=kind).private, id, kind))
+
+
+def upload_model(id: str, folder: Path, *, title: str) -> str:
+    """Uploads the folder of a checkpoint in one commit; the repository is created where there is none, as private.
+
+    Weights and evaluation results of a model that was there before are deleted; other files stay.
+
+    Args:
+        id: "ORG/NAME".
+        folder: what the repository will hold.
+        title: of the commit.
+
+    Returns:
+        The address of the commit.
+
+    Raises:
+        EmmsError: no rights, or the Hub cannot be reached.
+    """
+
+    def upload(api: HfApi) -> str:
+        api.create_repo(id, private=True, exist_ok=True)
+        made = api.upload_folder(
+            repo_id=id, folder_path=folder, commit_message=title, delete_patterns=list(_OF_ONE_MODEL)
+        )
+        return str(made.commit_url)
+
+    size = sum(file.stat().st_size for file in folder.rglob("*") if file.is_file())
+    return request(upload, id, "model", tries=TRIES, sends=size)
 
 
 def push(id: str, kind: Kind, change: Change, *, title: str, tries: int = TRIES) -> Outcome:

@@ -29,6 +29,7 @@ _PAGES = {"model": "", "dataset": "datasets/", "space": "spaces/"}
 # The Hub counts requests in windows of five minutes: a client that has to wait is admitted again within one.
 _DEADLINE_SECONDS = 420.0
 _CONNECT_SECONDS, _READ_SECONDS = 10.0, 60.0
+_SLOWEST_UPLOAD = 256 << 10  # bytes a second
 # Seconds without an answer after which it is reported what is waited for; then after twice as long each time.
 _REPORTED_SECONDS = 10.0
 # huggingface_hub keeps this much of a file in memory, which a broken connection loses. Its own number is 10 MiB.
@@ -83,14 +84,16 @@ class Watch:
     Args:
         what: is asked for, in words.
         waiting: whether there is nothing but the Hub to wait for; else the wait begins with the first request.
+        sends: bytes that are uploaded, of which the Hub answers nothing for long.
 
     Attributes:
         what: is asked for.
         problem: what was wrong with the last answer that did not end the wait.
     """
 
-    def __init__(self, what: str, *, waiting: bool = False) -> None:
+    def __init__(self, what: str, *, waiting: bool = False, sends: int = 0) -> None:
         self.what = what
+        self._sends = sends
         self.problem = ""
         self._waiting = waiting
         self._since = time.monotonic() if waiting else None
@@ -123,7 +126,7 @@ class Watch:
     @property
     def left(self) -> float:
         """Seconds until the deadline."""
-        return deadline() - self.waited
+        return self._most - self.waited
 
     def check(self) -> None:
         """Ends a request that is no longer needed, or that comes too late.
@@ -140,7 +143,11 @@ class Watch:
     def too_slow(self) -> TooSlowError:
         """The error of a deadline that is over."""
         last = f" (the last answer: {self.problem})" if self.problem else ""
-        return TooSlowError(f"nothing arrived for {deadline():g} s{last}")
+        return TooSlowError(f"nothing arrived for {self._most:g} s{last}")
+
+    @property
+    def _most(self) -> float:
+        return deadline() + round(self._sends / _SLOWEST_UPLOAD)
 
     def asked(self) -> None:
         """A request is sent."""
@@ -192,7 +199,7 @@ class Watch:
             return
         if self.waited >= seconds:
             _LOG.warning(
-                "waiting for %s: %s (%.0f s; given up after %g s)", endpoint(), self.what, self.waited, deadline()
+                "waiting for %s: %s (%.0f s; given up after %g s)", endpoint(), self.what, self.waited, self._most
             )
             seconds *= 2
         self._report_after(seconds)

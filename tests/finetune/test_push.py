@@ -1,0 +1,98 @@
+"""The best fine-tuned model as a repository of the Hub, over HTTP."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import yaml
+
+from hf_emms.ranking import Ranking
+from tests.finetune.make import colours, ranking, save
+from tests.helpers.command_line import CommandLine, Done
+from tests.helpers.hub_client import cli, home, hub
+from tests.helpers.tiny_checkpoints import build
+from tests.hub import Hub
+
+__all__ = ["cli", "home", "hub"]
+
+FAST = ["--top", "1", "--epochs", "2", "--learning-rate", "0.01", "--batch-size", "8"]
+
+
+@pytest.fixture(scope="module")
+def file(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A ranking of one checkpoint, kept as a file."""
+    root = tmp_path_factory.mktemp("push")
+    data, checkpoint = save(colours(60), root / "colours"), str(build(root, "resnet"))
+    kept = ranking(data, "image-classification", {"image": "image", "label": "label"}, {checkpoint: -0.1})
+    (root / "ranking.json").write_text(kept.to_json())
+    return root / "ranking.json"
+
+
+@pytest.fixture
+def token(hub: Hub) -> str:
+    return hub.token(user="ada")
+
+
+def confirm(cli: CommandLine, file: Path, *words: str | Path, token: str | None) -> Done:
+    return cli.run("confirm", "--ranking", file, *FAST, *words, token=token)
+
+
+def test_the_best_model_is_uploaded_with_its_card_and_nothing_is_left_here(
+    hub: Hub, cli: CommandLine, home: Path, file: Path, token: str
+) -> None:
+    done = confirm(cli, file, "--push-to-hub", "ada/colours", token=token)
+    assert done.code == 0, done
+    repo = hub.store.repo("ada/colours", "model")
+    assert repo.private
+    files = {"README.md", "config.json", "model.safetensors", "preprocessor_config.json"}
+    assert files <= {*hub.store.paths("ada/colours")}
+    card = yaml.safe_load(hub.store.read("ada/colours", "README.md").decode().split("---")[1])
+    assert card["model-index"][0]["name"] == "colours"
+    assert f"{hub.url}/ada/colours/commit/" in done.err
+    assert token not in done.out + done.err
+    assert not list((home / "emms" / "fine-tuned").iterdir())
+
+
+def test_another_model_takes_the_place_of_the_weights_that_were_there(
+    hub: Hub, cli: CommandLine, file: Path, token: str, tmp_path: Path
+) -> None:
+    hub.store.put_files("ada/old", {"model-00001-of-00002.safetensors": b"1", "a.bin": b"2", "notes.txt": b"3"})
+    done = confirm(cli, file, "--push-to-hub", "ada/old", "--save-model", tmp_path / "best", token=token)
+    assert done.code == 0, done
+    files = {*hub.store.paths("ada/old")}
+    assert {"notes.txt", "model.safetensors"} <= files
+    assert not {"model-00001-of-00002.safetensors", "a.bin"} & files
+    assert (tmp_path / "best" / "config.json").is_file()
+
+
+def test_what_may_not_be_written_is_refused_before_anything_is_trained(
+    hub: Hub, cli: CommandLine, file: Path, token: str
+) -> None:
+    refused = {
+        "you are not logged in": ("ada/colours", None),
+        "belongs to 'grace'": ("grace/colours", token),
+        "--push-to-hub ada/colours": ("colours", token),
+        "your token is read-only": ("ada/colours", hub.token(user="ada", role="read")),
+    }
+    for message, (id, used) in refused.items():
+        done = confirm(cli, file, "--push-to-hub", id, token=used)
+        assert (done.code, done.out) == (1, "")
+        assert message in done.err
+        assert "fine-tuning" not in done.err
+
+
+def test_a_failed_upload_keeps_the_model_and_the_results_and_names_the_command(
+    hub: Hub, cli: CommandLine, home: Path, file: Path, token: str
+) -> None:
+    hub.fail("POST /api/models/ada/broken/commit/*", 403)
+    done = confirm(cli, file, "--push-to-hub", "ada/broken", token=token)
+    folder = home / "emms" / "fine-tuned" / "ada--broken"
+    assert done.code == 1
+    assert "not on the Hub" in done.err
+    assert f"hf upload ada/broken {folder} . --private" in done.err
+    assert (folder / "model.safetensors").is_file()
+    assert Ranking.from_json(file.read_text()).best.fine_tuned is not None
+    again = confirm(cli, file, "--push-to-hub", "ada/broken", token=token)
+    assert again.code == 1
+    assert "holds a model that was not uploaded yet" in again.err
