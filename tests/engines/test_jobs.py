@@ -174,7 +174,8 @@ def test_nothing_is_started_that_cannot_end_well(hub: Hub, cli: CommandLine, tok
     started = len(hub.jobs)
     refused = {
         "the Hub has no flavor 'h9000'": (["--flavor", "h9000"], token),
-        "belongs to 'grace'": (["--results-repo", "grace/results"], token),
+        "dataset 'grace/results' belongs to 'grace'": (["--results-repo", "grace/results"], token),
+        "model 'grace/best' belongs to 'grace'": (["--confirm", "1", "--push-to-hub", "grace/best"], token),
         "your token is read-only: it cannot start jobs": ([], hub.token(user="ada", role="read")),
         "your fine-grained token does not allow you to start jobs\n": (
             [],
