@@ -20,8 +20,9 @@ import numpy as np
 from hf_emms.cache import Cache, digest_of
 from hf_emms.engines.base import Progress, Silent, checkpoint_errors, one_line, versions
 from hf_emms.errors import EmmsError
+from hf_emms.finetune.model_card import evaluation_results, model_card
 from hf_emms.finetune.recipe import Recipe, check_settings, check_task, recipe_for
-from hf_emms.finetune.saving import ModelKeeper, keeper_for, model_card, push_best
+from hf_emms.finetune.saving import ModelKeeper, keeper_for, push_best
 from hf_emms.finetune.splits import Splits, load_splits
 from hf_emms.finetune.task_scores import scores_for
 from hf_emms.formatting import format_duration, parse_duration, pluralize
@@ -184,7 +185,9 @@ def _keep_best(work: Confirmation, result: Ranking) -> None:
         with _folder(work.cache, key) as folder:
             _trained(work, repo, recipe, run.learning_rate, run.seed, row.checkpoint, folder, digest_of(key))
 
-    work.keeper.finish(digest_of(key), model_card(result, row, run, work.options.push_to_hub), train)
+    card = model_card(result, row, run, work.options.push_to_hub)
+    results = evaluation_results(result, row, run, work.splits.test.whole_split, work.progress.noted)
+    work.keeper.finish(digest_of(key), {"README.md": card, **results}, train)
     work.progress.noted(f"{row.checkpoint}, fine-tuned: {work.keeper.folder}")
 
 

@@ -1,24 +1,20 @@
-"""The best fine-tuned model as a folder: a normal checkpoint, with a card that has its recipe and scores."""
+"""The best fine-tuned model is kept as a folder, and uploaded."""
 
 from __future__ import annotations
 
 import json
-import re
 import shlex
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
-import yaml
-
 from hf_emms.atomic_files import write_atomic
 from hf_emms.cache import default_root
-from hf_emms.cards.render import rendered_template
-from hf_emms.errors import EmmsError, redacted
+from hf_emms.errors import EmmsError
 from hf_emms.hub import page, require_push, upload_model, who_am_i
 from hf_emms.options import Options
-from hf_emms.ranking import FineTuned, Ranking, Row, TrainingRun, is_commit
+from hf_emms.ranking import TrainingRun
 
 # Folder, inside the one that is asked for, of the models of finished runs; the best one is left at the end.
 _UNFINISHED = ".unfinished"
@@ -55,12 +51,12 @@ class ModelKeeper:
             if path != best:
                 shutil.rmtree(path)
 
-    def finish(self, name: str, card: str, train: Callable[[], Any]) -> None:
-        """Leaves one run's model in the folder, with its card.
+    def finish(self, name: str, files: Mapping[str, str], train: Callable[[], Any]) -> None:
+        """Leaves one run's model in the folder, with other files.
 
         Args:
             name: of the run.
-            card: README.md.
+            files: path → content.
             train: trains and writes it again, where its model was not kept: an earlier process finished the run, or
                 another run of the best checkpoint was better than it.
         """
@@ -70,7 +66,8 @@ class ModelKeeper:
         for path in sorted(self.path(name).iterdir()):
             if path.name != _SCORE:
                 path.rename(self.folder / path.name)
-        write_atomic(self.folder / "README.md", card)
+        for path, content in files.items():
+            write_atomic(self.folder / path, content)
         shutil.rmtree(self._runs)
 
     def _whole(self, path: Path) -> bool:
@@ -140,60 +137,3 @@ def push_best(options: Options, on_note: Callable[[str], None]) -> None:
 
 def _upload_command(options: Options, folder: Path) -> str:
     return f"hf upload {options.push_to_hub} {shlex.quote(str(folder))} . --private"
-
-
-def model_card(ranking: Ranking, row: Row, run: TrainingRun, id: str | None = None) -> str:
-    """README.md of a fine-tuned model: where it comes from, its scores as model-index, and its recipe.
-
-    Args:
-        ranking: that it was the best of.
-        row: of its checkpoint.
-        run: whose model it is.
-        id: "ORG/NAME" of its own repository, if it will have one.
-    """
-    found = row.fine_tuned
-    assert found is not None
-    recipe = {name: value for name, value in found.recipe.items() if value is not None}
-    recipe |= {"learning_rates": None, "seeds": None, "learning_rate": run.learning_rate, "seed": run.seed}
-    name = (id or f"{row.checkpoint.partition('@')[0].rstrip('/')}-fine-tuned").rpartition("/")[2]
-    metadata = yaml.safe_dump(_metadata(name, ranking, row, found, run), sort_keys=False, allow_unicode=True).strip()
-    return rendered_template(
-        "fine_tuned_card.md.jinja",
-        metadata=redacted(metadata),
-        ranking=ranking,
-        row=row,
-        run=run,
-        rows=found.rows,
-        compared=len(ranking.fine_tuned),
-        recipe={name: value for name, value in recipe.items() if value is not None},
-        command=_command(ranking, row, found, run),
-    )
-
-
-def _metadata(name: str, ranking: Ranking, row: Row, found: FineTuned, run: TrainingRun) -> dict[str, Any]:
-    dataset = {"name": ranking.dataset, "type": ranking.dataset_id, "revision": ranking.dataset_revision}
-    dataset |= {"config": ranking.config} if ranking.config else {}
-    split = re.search(r"split (\S+)", found.rows["test"])
-    dataset |= {"split": split[1]} if split else {}
-    metrics = [{"type": name, "value": round(value, 6)} for name, value in run.scores.items()]
-    result = {"task": {"type": ranking.task}, "dataset": dataset, "metrics": metrics}
-    on_hub = is_commit(row.revision)
-    return {
-        "library_name": "transformers",
-        "pipeline_tag": ranking.task,
-        "tags": ["hf-emms"],
-        **({"base_model": row.checkpoint.partition("@")[0], "base_model_relation": "finetune"} if on_hub else {}),
-        **({"datasets": [ranking.dataset_id]} if is_commit(ranking.dataset_revision) else {}),
-        "model-index": [{"name": name, "results": [result]}],
-    }
-
-
-def _command(ranking: Ranking, row: Row, found: FineTuned, run: TrainingRun) -> str:
-    """The command that trains it again."""
-    recipe = found.recipe
-    words = ["hf-emms rank", f"--dataset {ranking.dataset}", f"--task {ranking.task}", f"-c {row.checkpoint}"]
-    words += [f"--config {ranking.config}"] if ranking.config else []
-    words += [f"--split {ranking.split}", "--confirm 1", f"--method {recipe['method']}"]
-    words += [f"--{name} {recipe[name]}" for name in ("epochs", "steps") if recipe.get(name)]
-    words += [f"--budget {recipe['budget']}"] if recipe.get("budget") else []
-    return " ".join([*words, f"--learning-rate {run.learning_rate:g}", f"--seed {run.seed}"])

@@ -41,6 +41,7 @@ class Part:
         answers: n right answers: a class, a tuple of classes, a number, texts with their weights, a `Span` or a box.
         groups: uint64, shape (n,): rows of one group share a part.
         inputs_fingerprint: of the sample, see `Sample`.
+        whole_split: the dataset's split that these rows are all of, if they are.
     """
 
     source: str
@@ -49,6 +50,7 @@ class Part:
     answers: tuple[Any, ...]
     groups: np.ndarray
     inputs_fingerprint: str
+    whole_split: str | None = None
 
     def __len__(self) -> int:
         return len(self.answers)
@@ -56,7 +58,10 @@ class Part:
     def take(self, rows: np.ndarray) -> Part:
         """Some of the rows."""
         answers = tuple(self.answers[row] for row in rows)
-        return replace(self, input_of_row=self.input_of_row[rows], answers=answers, groups=self.groups[rows])
+        whole = self.whole_split if len(rows) == len(self) else None
+        return replace(
+            self, input_of_row=self.input_of_row[rows], answers=answers, groups=self.groups[rows], whole_split=whole
+        )
 
 
 @dataclass(frozen=True)
@@ -227,7 +232,8 @@ def _part(sample: Sample) -> Part:
     else:
         labels = _labels(sample)
         answers = [labels[code] for code in sample.codes.tolist()]
-    return Part(f"split {sample.split}", inputs, rows, tuple(answers), groups, sample.inputs_fingerprint)
+    whole = sample.split if len(answers) == sample.total_rows else None
+    return Part(f"split {sample.split}", inputs, rows, tuple(answers), groups, sample.inputs_fingerprint, whole)
 
 
 def _labels(sample: Sample) -> list[Any]:

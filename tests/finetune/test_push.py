@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
+import datasets
 import pytest
 import yaml
+from huggingface_hub import parse_eval_result_entries
 
 from hf_emms.ranking import Ranking
 from tests.finetune.make import colours, ranking, save
@@ -80,6 +83,35 @@ def test_what_may_not_be_written_is_refused_before_anything_is_trained(
         assert (done.code, done.out) == (1, "")
         assert message in done.err
         assert "fine-tuning" not in done.err
+
+
+def test_results_on_the_test_split_of_a_benchmark_are_written_for_the_hub(
+    hub: Hub, cli: CommandLine, file: Path, token: str, tmp_path: Path
+) -> None:
+    """And only these: no part of a split, no other split, and nothing of a dataset that is no benchmark."""
+    data = {"train": colours(60), "test": colours(24, first=60)}
+    folder = Path(save(datasets.DatasetDict(data), tmp_path / "data"))
+    hub.store.put_files("lab/red-or-blue", {path.name: path for path in folder.iterdir()}, "dataset")
+    checkpoint = Ranking.from_json(file.read_text()).rows[0].checkpoint
+    words = ["rank", "--dataset", "lab/red-or-blue", "-c", checkpoint, "--encoder", "demo", "--estimator", "emms"]
+    words += ["--confirm", *FAST[1:]]
+
+    def results(name: str, *more: str) -> list[dict[str, Any]]:
+        done = cli.run(*words, *more, "--save-model", tmp_path / name, token=token)
+        assert done.code == 0, done
+        found = list((tmp_path / name).glob(".eval_results/*"))
+        return [one for path in found for one in yaml.safe_load(path.read_text())]
+
+    assert results("no benchmark") == []
+    benchmark = {"name": "Red or blue", "tasks": [{"id": "colours"}, {"id": "hard", "split": "hard"}]}
+    revision = hub.store.put_files("lab/red-or-blue", {"eval.yaml": yaml.safe_dump(benchmark)}, "dataset")
+    (entry,) = results("benchmark")
+    assert entry["dataset"] == {"id": "lab/red-or-blue", "task_id": "colours", "revision": revision}
+    assert entry["notes"] == "accuracy; fine-tuned on 51 rows, split train"
+    card = yaml.safe_load((tmp_path / "benchmark" / "README.md").read_text().split("---")[1])
+    assert entry["value"] == card["model-index"][0]["results"][0]["metrics"][0]["value"]
+    assert parse_eval_result_entries([entry])[0].date
+    assert results("a part", "--confirm-samples", "20") == []
 
 
 def test_a_failed_upload_keeps_the_model_and_the_results_and_names_the_command(
