@@ -52,8 +52,8 @@ def evaluation_results(
         date=datetime.now(UTC).date().isoformat(),
         notes=f"{found.metric}; fine-tuned on {found.rows['train']}",
     )
-    content = yaml.safe_dump(eval_result_entries_to_yaml([entry]), sort_keys=False, allow_unicode=True)
-    return {f"{_RESULTS}/{ranking.dataset_id.rpartition('/')[2]}.yaml": content}
+    results = yaml.safe_dump(eval_result_entries_to_yaml([entry]), sort_keys=False, allow_unicode=True)
+    return {f"{_RESULTS}/{ranking.dataset_id.rpartition('/')[2]}.yaml": results}
 
 
 def _tasks(content: bytes | None) -> list[dict[str, Any]]:

@@ -66,8 +66,8 @@ class ModelKeeper:
         for path in sorted(self.path(name).iterdir()):
             if path.name != _SCORE:
                 path.rename(self.folder / path.name)
-        for path, content in files.items():
-            write_atomic(self.folder / path, content)
+        for file, content in files.items():
+            write_atomic(self.folder / file, content)
         shutil.rmtree(self._runs)
 
     def _whole(self, path: Path) -> bool:
