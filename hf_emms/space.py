@@ -1,4 +1,4 @@
-"""The leaderboard Space: its files, a local server of it, and its publication on the Hub."""
+"""The leaderboard: its files as a Gradio or a static Space, a local server, and its publication on the Hub."""
 
 from __future__ import annotations
 
@@ -7,7 +7,8 @@ import os
 import subprocess
 import sys
 import tempfile
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from fnmatch import fnmatch
 from importlib import resources
@@ -15,9 +16,12 @@ from pathlib import Path
 
 from hf_emms import hub
 from hf_emms.atomic_files import write_atomic
+from hf_emms.cards.front_matter import with_fields
 from hf_emms.errors import EmmsError
+from hf_emms.merging import JSON_FOLDER, path_of
+from hf_emms.ranking import Ranking, is_commit
 
-_LEFT_OUT = ("*.pyc", "__pycache__/*", "*/__pycache__/*", "results/*", ".*")
+_LEFT_OUT = ("*.pyc", "__pycache__/*", "*/__pycache__/*", "results/*", ".*", "leaderboard/static.*")
 # The modules of this package that the Space uses. None imports anything else of it.
 _SHIPPED = (
     "atomic_files.py",
@@ -30,6 +34,14 @@ _SHIPPED = (
 )
 # Modules that a newer version no longer has are deleted; other files of the owner stay.
 _REPLACED = ("leaderboard/*", "hf_emms/*")
+_APP_OF_OTHER_SDK = {"gradio": "index.html", "static": "app.py"}
+_README = "README.md"
+_PAGE = "index.html"
+# Of the front matter, where there is no server.
+_STATIC = {"sdk": "static", "app_file": _PAGE} | dict.fromkeys(
+    ("sdk_version", "python_version", "hf_oauth", "hf_oauth_scopes")
+)
+_TAGS = ("leaderboard", "emms")
 
 
 @dataclass(frozen=True)
@@ -70,10 +82,51 @@ def write_files(folder: Path) -> None:
         write_atomic(folder / name, content)
 
 
+def links(rankings: Iterable[Ranking], repo_id: str) -> dict[str, list[str]]:
+    """Fields of a Space's front matter by which the pages of models and datasets link to it.
+
+    Args:
+        rankings: that it shows.
+        repo_id: the results dataset that they come from.
+    """
+    shown = sorted(rankings, key=path_of)
+    models = [row.checkpoint.partition("@")[0] for one in shown for row in one.rows if is_commit(row.revision)]
+    datasets = [one.dataset_id for one in shown if is_commit(one.dataset_revision)]
+    tasks = [one.task for one in shown]
+    named = {"models": models, "datasets": [repo_id, *datasets], "tags": [*_TAGS, *tasks]}
+    return {name: list(dict.fromkeys(values)) for name, values in named.items()}
+
+
+def static_page(folder: Path, results: str) -> bytes:
+    """The leaderboard as one HTML page, of the rankings in a folder; the app's own code draws it.
+
+    Raises:
+        EmmsError: it cannot be drawn.
+    """
+    source = source_folder()
+    path = os.pathsep.join([str(Path(str(resources.files("hf_emms"))).parent), os.environ.get("PYTHONPATH", "")])
+    with tempfile.TemporaryDirectory() as made:
+        file = Path(made) / _PAGE
+        drawn = subprocess.run(
+            [sys.executable, "-m", "leaderboard.static", str(folder), results, str(file)],
+            cwd=source,
+            env={**os.environ, "PYTHONPATH": path, "PYTHONDONTWRITEBYTECODE": "1"},
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+        if drawn.returncode:
+            reason = (drawn.stderr.strip().splitlines() or ["no reason given"])[-1]
+            raise EmmsError(f"the static page of {results} cannot be drawn: {reason}", "pip install 'hf-emms[space]'")
+        return file.read_bytes()
+
+
 def publish(
     repo_id: str,
     results: str,
     *,
+    static: bool = False,
+    hardware: str | None = None,
     private: bool = False,
     secrets: Sequence[str] = (),
     wait: bool = True,
@@ -84,6 +137,8 @@ def publish(
     Args:
         repo_id: "ORG/emms-leaderboard".
         results: the results dataset that it shows, "ORG/emms-results".
+        static: whether it is a page of what the dataset holds now, without a server.
+        hardware: see `hub.publish_space`.
         private: of a new Space.
         secrets: names of environment variables whose values become secrets of the Space.
         wait: whether to wait until it runs.
@@ -93,20 +148,37 @@ def publish(
         EmmsError: no such dataset, a secret without a value, no rights, the Space fails, or no Hub.
     """
     values = _secret_values(secrets)
-    hub.resolve(results, "dataset")
+    data = hub.fetch(hub.resolve(results, "dataset"), [f"{JSON_FOLDER}/*.json"])
+    rankings = _readable(data / JSON_FOLDER)
+    sdk = "static" if static else "gradio"
+    content = {_README: files()[_README], _PAGE: static_page(data, results)} if static else files()
+    content[_README] = with_fields(content[_README], (_STATIC if static else {}) | links(rankings, results))
     with tempfile.TemporaryDirectory() as folder:
-        write_files(Path(folder))
+        for name, written in content.items():
+            write_atomic(Path(folder) / name, written)
         commit = hub.publish_space(
             repo_id,
             Path(folder),
             message="EMMS leaderboard",
+            sdk=sdk,
+            hardware=hardware,
+            free="--static (a page without a server, free for everyone)",
             private=private,
-            replace=_REPLACED,
+            replace=(*_REPLACED, _APP_OF_OTHER_SDK[sdk]),
             variables={"EMMS_RESULTS_REPO": results, **hub.other_endpoint()},
             secrets=values,
         )
-    stage = hub.wait_for_space(repo_id, progress=progress) if wait else None
+    stage = hub.wait_for_space(repo_id, progress=progress) if wait and not static else None
     return Published(hub.page(repo_id, "space"), commit, stage)
+
+
+def _readable(folder: Path) -> list[Ranking]:
+    """The rankings below a folder; what cannot be read is left to the page, which names it."""
+    rankings = []
+    for file in sorted(folder.rglob("*.json")):
+        with suppress(EmmsError):
+            rankings.append(Ranking.from_json(file.read_bytes()))
+    return rankings
 
 
 def serve(settings: Mapping[str, str]) -> int:

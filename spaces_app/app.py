@@ -19,6 +19,14 @@ from leaderboard.store import Store
 from leaderboard.submit import MAX_BYTES
 from starlette.middleware import Middleware
 
+if os.environ.get("SPACES_ZERO_GPU"):
+    import spaces  # type: ignore[import-not-found]
+
+    @spaces.GPU
+    def unused() -> None:
+        """ZeroGPU ends a Space that has no function for it; this page needs none."""
+
+
 HERE = Path(__file__).parent
 REFRESH_SECONDS = 300.0
 # Gradio keeps about 200 kB a session, also of programs that never come back.

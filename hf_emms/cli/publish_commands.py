@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import click
 import cloup
@@ -59,21 +59,31 @@ def publish() -> None:
     """Write to repositories of your own on the Hub; `hf auth login` first."""
 
 
+_hardware_option = cloup.option(
+    "--hardware",
+    metavar="NAME",
+    help="Of the Space, e.g. cpu-basic (paid plans), zero-a10g (two are free) [default: what the account can have].",
+)
+
+
 @publish.command("metric", short_help="Publish the metric as a Gradio Space.")
 @cloup.option("--repo-id", required=True, metavar="USER/emms", help="The Space.")
+@_hardware_option
 @cloup.option("--private", is_flag=True, help="Make a new Space private.")
 @cloup.option("--package", metavar="SPEC", help="What it installs as hf-emms [default: a wheel, uploaded beside].")
-def publish_metric_space(repo_id: str, private: bool, package: str | None) -> None:
+def publish_metric_space(repo_id: str, hardware: str | None, private: bool, package: str | None) -> None:
     """Publish the metric as a Gradio Space, for evaluate.load("USER/emms"); prints the commit's address."""
     from hf_emms.metrics.install import publish_metric
 
-    out.data(publish_metric(repo_id, private=private, package=package))
+    out.data(publish_metric(repo_id, hardware=hardware, private=private, package=package))
     out.message(f'published: evaluate.load("{repo_id}") loads it where hf-emms is installed')
 
 
-@publish.command(short_help="Publish the leaderboard as a Gradio Space.")
+@publish.command(short_help="Publish the leaderboard as a Space.")
 @cloup.option("--repo-id", required=True, metavar="ORG/emms-leaderboard", help="The Space; created if needed.")
 @cloup.option("--results", required=True, metavar="ORG/emms-results", help="The results dataset that it shows.")
+@cloup.option("--static", is_flag=True, help="A page without a server, free for everyone; drawn anew by each publish.")
+@_hardware_option
 @cloup.option("--private", is_flag=True, help="Make a new Space private.")
 @cloup.option(
     "--secret",
@@ -84,24 +94,31 @@ def publish_metric_space(repo_id: str, private: bool, package: str | None) -> No
 )
 @cloup.option("--wait/--no-wait", default=True, show_default=True, help="Wait until it is built and runs.")
 @cloup.option("--dry-run", is_flag=True, help="List the files and write nothing.")
-def space(repo_id: str, results: str, private: bool, secrets: tuple[str, ...], wait: bool, dry_run: bool) -> None:
-    """Publish the leaderboard as a Gradio Space in one commit; prints its address.
+def space(repo_id: str, results: str, static: bool, wait: bool, dry_run: bool, **options: Any) -> None:
+    """Publish the leaderboard as a Space in one commit; prints its address.
+
+    A Gradio Space follows the results dataset by itself and needs a paid plan, or one of the two ZeroGPU Spaces of a
+    free account. A --static one is free and shows what the dataset holds when it is published.
 
     An existing Space is updated. Secrets are set through the Hub's settings and are in no file.
     """
     from hf_emms import space as leaderboard
 
+    if static and (options["hardware"] or options["secrets"]):
+        raise EmmsError(
+            "a static Space has no hardware and no secrets", "leave out --hardware and --secret, or --static"
+        )
     if dry_run:
-        out.data("\n".join(leaderboard.files()))
+        out.data("\n".join(("README.md", "index.html") if static else leaderboard.files()))
         out.message(f"nothing was written: these files would go to the Space {repo_id}, which would show {results}")
         return
     published = leaderboard.publish(
         repo_id,
         results,
-        private=private,
-        secrets=secrets,
+        static=static,
         wait=wait,
         progress=lambda stage: out.message(f"the Space is at {stage}"),
+        **options,
     )
     out.data(published.url)
     out.message(f"commit: {published.commit}")
@@ -119,15 +136,24 @@ def space(repo_id: str, results: str, private: bool, secrets: tuple[str, ...], w
 )
 @cloup.option("--private", is_flag=True, help="Make a new dataset private.")
 @cloup.option("--create-pr", is_flag=True, help="Open a pull request at a dataset that is there, instead of a commit.")
-def publish_results(repo_id: str, files: tuple[Path, ...], private: bool, create_pr: bool) -> None:
+@cloup.option(
+    "--space", "space_id", metavar="ORG/emms-leaderboard", help="A leaderboard of it to publish anew as well."
+)
+def publish_results(
+    repo_id: str, files: tuple[Path, ...], private: bool, create_pr: bool, space_id: str | None
+) -> None:
     """Publish rankings as a dataset; prints the address of the commit or the pull request.
 
     Adds to what is there: checkpoints of a ranking with the same settings join it, a result that is there already makes
     no commit.
     """
     from hf_emms import hub, results
+    from hf_emms import space as leaderboard
 
     account = hub.who_am_i()
+    if create_pr and space_id is not None:
+        raise EmmsError("a pull request does not change the dataset yet: its leaderboard stays", "leave out --space")
+    static = space_id is not None and hub.sdk_of(space_id) == "static"
     if create_pr:
         hub.require_proposal(account, repo_id, "dataset")
     else:
@@ -138,6 +164,9 @@ def publish_results(repo_id: str, files: tuple[Path, ...], private: bool, create
     what = pluralize(len(rankings), "ranking")
     done = f"{'proposed' if create_pr else 'published'} {what} in {repo_id}"
     out.message(f"{repo_id} holds {what} already" if outcome.state == "unchanged" else done)
+    if space_id is not None:
+        published = leaderboard.publish(space_id, repo_id, static=static, wait=False)
+        out.message(f"{published.url} shows it")
 
 
 @cloup.group(short_help="Read from the Hub: published rankings.")

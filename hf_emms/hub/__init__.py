@@ -38,7 +38,7 @@ from hf_emms.hub.repos import (
     resolve,
 )
 from hf_emms.hub.session import CANCELLED, Kind, other_endpoint, page
-from hf_emms.hub.spaces import publish_space, wait_for_space
+from hf_emms.hub.spaces import publish_space, sdk_of, wait_for_space
 
 __all__ = [
     "CANCELLED",
@@ -87,6 +87,7 @@ __all__ = [
     "require_push",
     "resolve",
     "retried",
+    "sdk_of",
     "start_job",
     "translate_hub_errors",
     "upload_model",

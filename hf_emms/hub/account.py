@@ -23,12 +23,14 @@ class Account:
         orgs: organisation → the user's role there ("read", "contributor", "write", "admin"; "" where unknown).
         role: of the token: "read", "write" or "fineGrained".
         scopes: of a fine-grained token: namespace or repository → permissions; "" holds those for everything.
+        is_pro: whether the user has a paid plan.
     """
 
     name: str
     orgs: Mapping[str, str] = field(default_factory=dict)
     role: str = "write"
     scopes: Mapping[str, frozenset[str]] = field(default_factory=dict)
+    is_pro: bool = False
 
     def owns(self, id: str) -> bool:
         """Whether the user may write to a repository, whatever the token allows."""
@@ -121,4 +123,4 @@ def _account(answer: Mapping[str, Any]) -> Account:
         name = scope.get("entity", {}).get("name", "")
         scopes[name] = scopes.get(name, frozenset()) | frozenset(scope.get("permissions") or ())
     orgs = {org["name"]: org.get("roleInOrg", "") for org in answer.get("orgs", [])}
-    return Account(answer["name"], orgs, access.get("role", "write"), scopes)
+    return Account(answer["name"], orgs, access.get("role", "write"), scopes, bool(answer.get("isPro")))

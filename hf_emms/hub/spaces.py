@@ -6,10 +6,10 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from hf_emms.errors import EmmsError
-from hf_emms.hub.account import require_push, who_am_i
+from hf_emms.hub.account import Account, require_push, who_am_i
 from hf_emms.hub.client import request
 from hf_emms.hub.session import page
 
@@ -18,6 +18,12 @@ if TYPE_CHECKING:
 
 _TRIES = 3
 _POLL_SECONDS = 3.0
+# What a free account may run: https://huggingface.co/docs/hub/spaces-overview
+ZERO_GPU = "zero-a10g"
+_CHOICES = (
+    f"--hardware {ZERO_GPU} (two are free for a user whose account is older than 30 days and whose address is "
+    "verified), or a paid plan: https://huggingface.co/pricing"
+)
 _FAILED = ("BUILD_ERROR", "CONFIG_ERROR", "RUNTIME_ERROR", "NO_APP_FILE", "DELETING")
 _BUILT = ("RUNNING", "PAUSED", "SLEEPING", "STOPPED")
 
@@ -27,13 +33,16 @@ def publish_space(
     folder: Path,
     *,
     message: str,
+    sdk: str = "gradio",
+    hardware: str | None = None,
+    free: str = "",
     private: bool = False,
     ignore: Sequence[str] = (),
     replace: Sequence[str] = (),
     variables: Mapping[str, str] | None = None,
     secrets: Mapping[str, str] | None = None,
 ) -> str:
-    """Uploads a folder to a Gradio Space in one commit; the Space is created where there is none.
+    """Uploads a folder to a Space in one commit; the Space is created where there is none.
 
     A Space that was created and could not be filled is deleted again.
 
@@ -41,6 +50,10 @@ def publish_space(
         id: "USER/NAME".
         folder: what the Space will hold; its other files stay.
         message: of the commit.
+        sdk: "gradio" or "static", as the front matter of its README has it.
+        hardware: to run it on, also where it ran on other hardware before; None: for a new one what the account can
+            have.
+        free: what is free for everyone instead, for a refusal.
         private: of a new Space.
         ignore: shell patterns of files that are not uploaded.
         replace: shell patterns of files of the Space that are deleted when the folder doesn't have them.
@@ -51,14 +64,23 @@ def publish_space(
         The address of the commit.
 
     Raises:
-        EmmsError: no right to write there (nothing is created then), or the Hub cannot be reached.
+        EmmsError: no right to write there, or a Space that the account cannot have (nothing is created then), or the
+            Hub cannot be reached.
     """
     account = who_am_i()
     require_push(account, id, "space", instead=f"--repo-id {account.name}/{id.rpartition('/')[2]}")
     is_new = not request(lambda api: api.repo_exists(id, repo_type="space"), id, "space")
 
+    if is_new and hardware is None and sdk != "static":
+        hardware = _affordable(account, id)
+
+    choices = f"choose one: {f'{free}; ' if free else ''}{_CHOICES}"
+
     def publish(api: HfApi) -> str:
-        api.create_repo(id, repo_type="space", space_sdk="gradio", private=private, exist_ok=True)
+        wanted: Any = hardware if is_new else None
+        api.create_repo(id, repo_type="space", space_sdk=sdk, space_hardware=wanted, private=private, exist_ok=True)
+        if hardware is not None and not is_new:
+            api.request_space_hardware(id, hardware)  # type: ignore[arg-type]
         # Before the commit: the build that it starts is then the only one.
         for name, value in (variables or {}).items():
             api.add_space_variable(id, name, value)
@@ -75,12 +97,21 @@ def publish_space(
         return str(commit.commit_url)
 
     try:
-        return request(publish, id, "space", tries=_TRIES)
+        return request(publish, id, "space", tries=_TRIES, hints=dict.fromkeys((402, 403), choices))
     except BaseException:
         if is_new:
             with suppress(EmmsError):
                 request(lambda api: _delete_empty(api, id), id, "space", tries=_TRIES)
         raise
+
+
+def sdk_of(id: str) -> str:
+    """The SDK of a Space: "gradio", "static" or "docker".
+
+    Raises:
+        EmmsError: there is no such Space, or the Hub cannot be reached.
+    """
+    return request(lambda api: str(api.space_info(id).sdk), id, "space")
 
 
 def wait_for_space(id: str, *, seconds: float = 900.0, progress: Callable[[str], None] | None = None) -> str:
@@ -112,7 +143,12 @@ def wait_for_space(id: str, *, seconds: float = 900.0, progress: Callable[[str],
         time.sleep(_POLL_SECONDS)
 
 
+def _affordable(account: Account, id: str) -> str | None:
+    """The hardware of a new Gradio Space; None for the Hub's default, which users pay a plan for."""
+    return ZERO_GPU if id.partition("/")[0] == account.name and not account.is_pro else None
+
+
 def _delete_empty(api: HfApi, id: str) -> None:
     """Deletes a Space without an app: what failed may have been the answer to a commit that was made."""
-    if not api.file_exists(id, "app.py", repo_type="space"):
+    if not any(api.file_exists(id, app, repo_type="space") for app in ("app.py", "index.html")):
         api.delete_repo(id, repo_type="space", missing_ok=True)

@@ -156,11 +156,14 @@ _PINNED = "hf-emms==0.1.0"
 _BRINGS = "The package hf-emms brings it."
 
 
-def publish_metric(repo_id: str, *, private: bool = False, package: str | None = None) -> str:
+def publish_metric(
+    repo_id: str, *, hardware: str | None = None, private: bool = False, package: str | None = None
+) -> str:
     """Publishes the metric as a Gradio Space, in one commit; an existing Space is updated.
 
     Args:
         repo_id: "USER/emms": ``evaluate.load`` asks a Space for the file that has the Space's name.
+        hardware: see `hub.publish_space`.
         private: of a Space that is made anew.
         package: what the Space installs as hf-emms; by default this version, whose wheel is uploaded beside.
 
@@ -197,4 +200,4 @@ def publish_metric(repo_id: str, *, private: bool = False, package: str | None =
         requirements.write_text(requirements.read_text().replace(_PINNED, package))
         card.write_text(card.read_text().replace(_BRINGS, f'`pip install "{package}"` brings it.'))
         message = "EMMS: the metric, its card and its page"
-        return hub.publish_space(repo_id, folder, message=message, private=private)
+        return hub.publish_space(repo_id, folder, message=message, hardware=hardware, private=private)

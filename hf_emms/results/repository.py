@@ -11,6 +11,7 @@ import msgspec
 
 from hf_emms import hub, wheel
 from hf_emms.cards import rendered_template, splice
+from hf_emms.cards.front_matter import with_fields
 from hf_emms.errors import EmmsError
 from hf_emms.formatting import pluralize
 from hf_emms.merging import JSON_FOLDER, merged, path_of
@@ -284,7 +285,8 @@ def updated(readme: bytes | None, repo_id: str, new: Sequence[Listed]) -> bytes:
     data = splice.with_data({"version": LAYOUT_VERSION, "rankings": msgspec.to_builtins(lines)})
     table = rendered_template("results_table.md.jinja", lines=lines).strip("\n")
     section = f"{splice.START}\n{data}\n\n{table}\n{splice.END}\n"
-    return splice.put(readme or rendered_template("results_readme.md.jinja", repo_id=repo_id).encode(), section)
+    card = splice.put(readme or rendered_template("results_readme.md.jinja", repo_id=repo_id).encode(), section)
+    return with_fields(card, {"task_categories": sorted({line.task for line in lines})})
 
 
 class _PackedListing(msgspec.Struct):

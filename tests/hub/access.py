@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import secrets
-from collections.abc import Iterable, Mapping
+from collections.abc import Container, Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -81,7 +81,7 @@ def may_download(repo: Repo, token: Token | None) -> bool:
     return not repo.gated or (token is not None and (token.belongs(repo.namespace) or token.user in repo.granted))
 
 
-def account(token: Token) -> dict[str, Any]:
+def account(token: Token, paid: Container[str]) -> dict[str, Any]:
     """What whoami tells."""
     access: dict[str, Any] = {"displayName": "test", "role": token.role, "createdAt": "2024-01-01T00:00:00.000Z"}
     if token.role == "fineGrained":
@@ -100,8 +100,8 @@ def account(token: Token) -> dict[str, Any]:
         "fullname": token.user.title(),
         "email": f"{token.user}@example.org",
         "emailVerified": True,
-        "canPay": False,
-        "isPro": False,
+        "canPay": token.user in paid,
+        "isPro": token.user in paid,
         "orgs": [
             {"type": "org", "id": name, "name": name, "fullname": name.title(), "roleInOrg": role}
             for name, role in token.orgs.items()

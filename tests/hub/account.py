@@ -7,10 +7,13 @@ from .describe import front_matter
 from .messages import HubError, Request, Response, reply, route
 from .store import Kind, now
 
+ZERO_GPU = "zero-a10g"
+FREE_ZERO_GPU_SPACES = 2
+
 
 @route("GET", "/api/whoami-v2")
 def whoami(request: Request) -> Response:
-    return reply(account(authenticated(request)))
+    return reply(account(authenticated(request), request.hub.paid))
 
 
 @route("GET", "/api/agent-harnesses")
@@ -60,11 +63,33 @@ def _require_creation(token: Token, kind: str, id: str) -> None:
         raise HubError(403, f'You don\'t have the rights to create a {kind} under the namespace "{namespace}"')
 
 
+def _require_plan(request: Request, id: str, sdk: str | None, hardware: str) -> None:
+    """Refuses what free accounts cannot have, in the Hub's words: https://huggingface.co/docs/hub/spaces-overview."""
+    namespace, store = id.partition("/")[0], request.hub.store
+    if sdk == "static" or namespace in request.hub.paid:
+        return
+    if hardware == "cpu-basic":
+        raise HubError(
+            402,
+            "Static Spaces are free for everyone, but hosting Gradio and Docker Spaces on free cpu-basic requires a "
+            "PRO subscription. Subscribe at https://huggingface.co/pro",
+        )
+    if hardware != ZERO_GPU or namespace != authenticated(request).user:
+        raise HubError(402, "You must add a payment method to your account to use this hardware.")
+    spaces = [
+        repo.space for (of_kind, _), repo in store.repos.items() if of_kind == "space" and repo.namespace == namespace
+    ]
+    if sum(space is not None and space.hardware == ZERO_GPU for space in spaces) >= FREE_ZERO_GPU_SPACES:
+        raise HubError(403, f"You can host up to {FREE_ZERO_GPU_SPACES} ZeroGPU Spaces. Subscribe to PRO to host more.")
+
+
 @route("POST", "/api/repos/create")
 def create(request: Request) -> Response:
     token, kind, id = _target(request)
     _require_creation(token, kind, id)
     asked, store = request.json(), request.hub.store
+    if kind == "space":
+        _require_plan(request, id, asked.get("sdk"), asked.get("hardware") or "cpu-basic")
     if (kind, id) in store.repos:
         taken = {"error": f"You already created this {kind} repo: {id}", "url": page(request, store.repo(id, kind))}
         return reply(taken, 409, {"X-Error-Message": taken["error"]})

@@ -71,6 +71,7 @@ class Hub:
         url: its address, for HF_ENDPOINT or ``HfApi(endpoint=…)``.
         store: its repositories.
         requests: every request so far, in order.
+        paid: users and organisations with a paid plan.
         jobs: every job that was started, by id; each runs in a process of its own.
         page_size: entries a page in lists and trees; the client follows Link headers.
         multipart_from: LFS uploads of this many bytes or more go in parts of `part_size`.
@@ -82,6 +83,7 @@ class Hub:
         self.tokens = Tokens()
         self.requests: list[Entry] = []
         self.faults = Faults()
+        self.paid: set[str] = set()
         self.jobs: dict[str, Job] = {}
         self.page_size = 1000
         self.multipart_from = 50 << 20

@@ -81,12 +81,72 @@ def test_the_space_is_made_in_one_commit_with_its_secret_in_no_file(hub, command
     paths = [path for path in hub.store.paths("ada/board", "space") if path != ".gitattributes"]
     for path in paths:
         content = hub.store.read("ada/board", path, "space")
-        assert content == files()[path]
-        if path not in SHIPPED:
-            assert content == (SPACE / path).read_bytes()
+        if path != "README.md":
+            assert content == files()[path]
+            if path not in SHIPPED:
+                assert content == (SPACE / path).read_bytes()
         assert token.encode() not in content
-    card = yaml.safe_load(hub.store.read("ada/board", "README.md", "space").decode().split("---")[1])
+    card = front_matter(hub, "ada/board", "space")
     assert (card["sdk"], card["hf_oauth"], card["app_file"]) == ("gradio", True, "app.py")
+
+
+def front_matter(hub, id, kind):
+    return yaml.safe_load(hub.store.read(id, "README.md", kind).decode().split("---")[1])
+
+
+def test_the_pages_of_models_and_datasets_link_to_the_space_and_follow_the_results(hub, command, results):
+    arguments = ("publish", "space", "--repo-id", "ada/board", "--results", results)
+    assert command(*arguments, HF_TOKEN=(token := hub.token(user="ada"))).returncode == 0
+    measured = {row.checkpoint for row in example().rows if row.revision}
+    card = front_matter(hub, "ada/board", "space")
+    assert set(card["models"]) == measured
+    assert card["datasets"] == [results, example().dataset_id]
+    assert card["tags"] == ["leaderboard", "emms", "image-classification"]
+    put(hub, "two", of_rows("food", scored("org/new", -0.1, 10), task="text-classification"))
+    assert command(*arguments, HF_TOKEN=token).returncode == 0
+    card = front_matter(hub, "ada/board", "space")
+    assert set(card["models"]) == measured | {"org/new"}
+    assert card["tags"][-1] == "text-classification"
+
+
+# What an account can have
+
+
+def test_a_free_account_gets_zero_gpu_and_a_paid_one_the_usual_hardware(hub, command, results):
+    arguments = ("publish", "space", "--results", results, "--repo-id")
+    for user, hardware in (("ada", "zero-a10g"), ("bob", "cpu-basic")):
+        hub.paid.add("bob")
+        done = command(*arguments, f"{user}/board", HF_TOKEN=hub.token(user=user))
+        assert done.returncode == 0, done.stderr
+        assert hub.store.repo(f"{user}/board", "space").space.hardware == hardware
+    done = command(*arguments, "bob/board", "--hardware", "cpu-upgrade", HF_TOKEN=hub.token(user="bob"))
+    assert done.returncode == 0, done.stderr
+    assert hub.store.repo("bob/board", "space").space.hardware == "cpu-upgrade"
+
+
+@pytest.mark.parametrize("case", ["cpu", "organisation", "third"])
+def test_a_space_that_the_account_cannot_have_is_refused_with_what_it_can_have(hub, command, results, case):
+    repo_id, more = "ada/board", ()
+    if case == "cpu":
+        more = ("--hardware", "cpu-basic")
+    elif case == "organisation":
+        repo_id = "lab/board"
+    else:
+        for name in ("one", "two"):
+            hub.store.create_repo(f"ada/{name}", "space", sdk="gradio").space.hardware = "zero-a10g"
+    token = hub.token(user="ada", orgs=["lab"])
+    done = command("publish", "space", "--repo-id", repo_id, "--results", results, *more, HF_TOKEN=token)
+    assert done.returncode == 1
+    for choice in ("--static", "--hardware zero-a10g", "https://huggingface.co/pricing"):
+        assert choice in done.stderr
+    assert ("space", repo_id) not in hub.store.repos
+
+
+def test_a_space_that_is_there_is_updated_whatever_the_plan(hub, command, results):
+    hub.store.create_repo("ada/board", "space", sdk="gradio")
+    done = command("publish", "space", "--repo-id", "ada/board", "--results", results, HF_TOKEN=hub.token(user="ada"))
+    assert done.returncode == 0, done.stderr
+    assert hub.store.repo("ada/board", "space").space.hardware == "cpu-basic"
 
 
 def test_an_update_takes_old_modules_away_and_leaves_the_owners_files(hub, command, results):

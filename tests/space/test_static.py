@@ -1,0 +1,146 @@
+"""The leaderboard without a server: published for a free account, shown by a browser from one file."""
+
+from __future__ import annotations
+
+import pytest
+import yaml
+
+from hf_emms.space import static_page
+from tests.helpers.rankings import example
+from tests.helpers.space import BEANS, HOSTILE, checkpoints, expect, fill, of_rows, scored, snapshot_of
+from tests.space.test_hub import RESULTS, command, put, results
+
+__all__ = ["command", "results"]
+
+
+@pytest.fixture(scope="module")
+def page_file(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("static")
+    fill(folder / "results")
+    file = folder / "index.html"
+    file.write_bytes(static_page(folder / "results", "org/emms-results"))
+    return file
+
+
+@pytest.fixture
+def show(page_file, open_page):
+    def opened(query="", **options):
+        return open_page(f"{page_file.as_uri()}?{query}", **options)
+
+    return opened
+
+
+def test_a_free_account_publishes_it_and_an_update_shows_what_is_new(hub, command, results):
+    arguments = ("publish", "space", "--static", "--repo-id", "ada/board", "--results", results)
+    token = hub.token(user="ada")
+    done = command(*arguments, HF_TOKEN=token)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout == f"{hub.url}/spaces/ada/board\n"
+    assert hub.store.repo("ada/board", "space").space.sdk == "static"
+    assert hub.store.paths("ada/board", "space") == [".gitattributes", "README.md", "index.html"]
+    card = yaml.safe_load(hub.store.read("ada/board", "README.md", "space").decode().split("---")[1])
+    assert (card["sdk"], card["app_file"]) == ("static", "index.html")
+    assert not {"sdk_version", "python_version", "hf_oauth"} & set(card)
+    assert "org/best" in card["models"]
+    put(hub, "two", example())
+    hub.store.put_files("org/best", {"README.md": b"---\nlicense: mit\n---\n"})
+    assert command(*arguments, HF_TOKEN=token).returncode == 0
+    assert b"mit" in hub.store.read("ada/board", "index.html", "space")
+
+
+def test_publishing_results_draws_it_anew(hub, command, results, tmp_path):
+    token = hub.token(user="ada")
+    arguments = ("publish", "space", "--static", "--repo-id", "ada/board", "--results", results)
+    assert command(*arguments, HF_TOKEN=token).returncode == 0
+    file = tmp_path / "ranking.json"
+    file.write_text(of_rows("food", scored("org/new", -0.1, 10), task="text-classification").to_json())
+    publish = ("publish", "results", "--repo-id", results, "--ranking", str(file), "--space", "ada/board")
+    done = command(*publish, HF_TOKEN=token)
+    assert done.returncode == 0, done.stderr
+    assert f"{hub.url}/spaces/ada/board shows it" in done.stderr
+    assert b"org/new" in hub.store.read("ada/board", "index.html", "space")
+    card = yaml.safe_load(hub.store.read(results, "README.md", "dataset").decode().split("---")[1])
+    assert card["task_categories"] == ["text-classification"]
+    done = command(*publish, "--create-pr", HF_TOKEN=token)
+    assert done.returncode == 1
+    assert "leave out --space" in done.stderr
+
+
+def test_a_static_space_takes_the_place_of_a_gradio_one_and_back(hub, command, results):
+    arguments = ("publish", "space", "--repo-id", "ada/board", "--results", results)
+    token = hub.token(user="ada")
+    for more, app, other in (
+        ((), "app.py", "index.html"),
+        (("--static",), "index.html", "app.py"),
+        ((), "app.py", "index.html"),
+    ):
+        done = command(*arguments, *more, HF_TOKEN=token)
+        assert done.returncode == 0, done.stderr
+        paths = hub.store.paths("ada/board", "space")
+        assert app in paths
+        assert other not in paths
+
+
+def test_it_has_no_hardware_and_no_secrets(command):
+    done = command("publish", "space", "--static", "--repo-id", "a/b", "--results", RESULTS, "--hardware", "zero-a10g")
+    assert done.returncode == 1
+    assert "a static Space has no hardware" in done.stderr
+
+
+def test_a_view_has_the_address_that_it_has_in_the_gradio_space(show, page_file):
+    page = show(BEANS)
+    ranking = snapshot_of(page_file.parent / "results").entries["image/beans"].ranking
+    expect(checkpoints(page)).to_have_text([row.checkpoint for row in ranking.rows])
+    expect(page.locator(".answer")).to_be_visible()
+    page.get_by_role("link", name="org/best", exact=True).click()
+    expect(page.get_by_role("heading", name="org/best")).to_be_visible()
+    assert "checkpoint=org%2Fbest" in page.url
+    page.go_back()
+    expect(page.locator("table.board caption")).to_contain_text("beans")
+
+
+def test_rows_are_sorted_and_searched(show):
+    page = show("task=image-classification&ranking=image%2Ffood")
+    expect(checkpoints(page)).to_have_text(["org/close", "org/best", "org/worse", "org/small"])
+    params = page.get_by_role("columnheader", name="Params")
+    params.get_by_role("link").click()
+    smallest_first = ["org/small", "org/best", "org/worse", "org/close"]
+    expect(checkpoints(page)).to_have_text(smallest_first)
+    expect(params).to_have_attribute("aria-sort", "ascending")
+    params.get_by_role("link").click()
+    expect(checkpoints(page)).to_have_text(smallest_first[::-1])
+    page.get_by_role("searchbox").fill("small | best")
+    expect(checkpoints(page).filter(visible=True)).to_have_text(["org/best", "org/small"])
+    expect(page.get_by_role("status")).to_have_text("2 of 4 checkpoints")
+    page.reload()
+    expect(page.get_by_role("searchbox")).to_have_value("small | best")
+    expect(checkpoints(page).filter(visible=True)).to_have_text(["org/best", "org/small"])
+
+
+def test_tabs_and_the_choice_of_a_dataset(show):
+    page = show()
+    page.get_by_label("Dataset").select_option("image/food")
+    expect(page.locator("table.board caption")).to_contain_text("food")
+    page.get_by_role("link", name="Across datasets").click()
+    expect(page.get_by_role("columnheader", name="Wins")).to_have_attribute("aria-sort", "descending")
+    page.get_by_role("link", name="All tasks").click()
+    expect(page.get_by_text("org/bert")).to_be_visible()
+    page.get_by_role("link", name="Score vs cost").click()
+    expect(page.locator("svg.plot:visible")).to_have_count(1)
+    page.get_by_role("link", name="Seconds").click()
+    expect(page.locator("svg.plot:visible")).to_contain_text("Seconds")
+
+
+def test_what_a_ranking_says_is_only_text(show):
+    page = show("ranking=hostile")
+    expect(checkpoints(page)).to_have_count(len(HOSTILE) + 1)
+    assert page.evaluate("window.ran") is None
+    for query in ("ranking=gone", "with=a&with=b", "checkpoint=org/gone", "tab=about"):
+        expect(show(query).get_by_text("This page has no such view")).to_be_visible()
+
+
+def test_a_results_dataset_without_rankings(tmp_path, open_page):
+    (tmp_path / "results").mkdir()
+    file = tmp_path / "index.html"
+    file.write_bytes(static_page(tmp_path / "results", "org/emms-results"))
+    expect(open_page(file.as_uri()).get_by_text("There are no rankings here yet")).to_be_visible()
