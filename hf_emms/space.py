@@ -148,7 +148,8 @@ def publish(
         EmmsError: no such dataset, a secret without a value, no rights, the Space fails, or no Hub.
     """
     values = _secret_values(secrets)
-    data = hub.fetch(hub.resolve(results, "dataset"), [f"{JSON_FOLDER}/*.json"])
+    account = hub.require_space(repo_id)
+    data = hub.fetch(hub.resolve(results, "dataset"), [_README, f"{JSON_FOLDER}/*.json"])
     rankings = _readable(data / JSON_FOLDER)
     sdk = "static" if static else "gradio"
     content = {_README: files()[_README], _PAGE: static_page(data, results)} if static else files()
@@ -157,6 +158,7 @@ def publish(
         for name, written in content.items():
             write_atomic(Path(folder) / name, written)
         commit = hub.publish_space(
+            account,
             repo_id,
             Path(folder),
             message="EMMS leaderboard",

@@ -38,7 +38,7 @@ from hf_emms.hub.repos import (
     resolve,
 )
 from hf_emms.hub.session import CANCELLED, Kind, other_endpoint, page
-from hf_emms.hub.spaces import publish_space, sdk_of, wait_for_space
+from hf_emms.hub.spaces import publish_space, require_space, sdk_of, wait_for_space
 
 __all__ = [
     "CANCELLED",
@@ -85,6 +85,7 @@ __all__ = [
     "require_jobs",
     "require_proposal",
     "require_push",
+    "require_space",
     "resolve",
     "retried",
     "sdk_of",

@@ -28,7 +28,19 @@ _FAILED = ("BUILD_ERROR", "CONFIG_ERROR", "RUNTIME_ERROR", "NO_APP_FILE", "DELET
 _BUILT = ("RUNNING", "PAUSED", "SLEEPING", "STOPPED")
 
 
+def require_space(id: str) -> Account:
+    """Whose token is in use, where it may write to a Space; asked before the Space's files are made.
+
+    Raises:
+        EmmsError: no right to write there, or the Hub cannot be reached.
+    """
+    account = who_am_i()
+    require_push(account, id, "space", instead=f"--repo-id {account.name}/{id.rpartition('/')[2]}")
+    return account
+
+
 def publish_space(
+    account: Account,
     id: str,
     folder: Path,
     *,
@@ -47,6 +59,7 @@ def publish_space(
     A Space that was created and could not be filled is deleted again.
 
     Args:
+        account: from `require_space`.
         id: "USER/NAME".
         folder: what the Space will hold; its other files stay.
         message: of the commit.
@@ -64,11 +77,8 @@ def publish_space(
         The address of the commit.
 
     Raises:
-        EmmsError: no right to write there, or a Space that the account cannot have (nothing is created then), or the
-            Hub cannot be reached.
+        EmmsError: a Space that the account cannot have (nothing is created then), or the Hub cannot be reached.
     """
-    account = who_am_i()
-    require_push(account, id, "space", instead=f"--repo-id {account.name}/{id.rpartition('/')[2]}")
     is_new = not request(lambda api: api.repo_exists(id, repo_type="space"), id, "space")
 
     if is_new and hardware is None and sdk != "static":

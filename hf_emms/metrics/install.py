@@ -190,6 +190,7 @@ def publish_metric(
 
     from hf_emms import hub, wheel
 
+    account = hub.require_space(repo_id)
     with tempfile.TemporaryDirectory() as made:
         folder = Path(made) / "space"
         shutil.copytree(source_folder(), folder, ignore=shutil.ignore_patterns("__pycache__", "__init__.py"))
@@ -200,4 +201,4 @@ def publish_metric(
         requirements.write_text(requirements.read_text().replace(_PINNED, package))
         card.write_text(card.read_text().replace(_BRINGS, f'`pip install "{package}"` brings it.'))
         message = "EMMS: the metric, its card and its page"
-        return hub.publish_space(repo_id, folder, message=message, hardware=hardware, private=private)
+        return hub.publish_space(account, repo_id, folder, message=message, hardware=hardware, private=private)

@@ -108,6 +108,7 @@ def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
         environment = client_environment(hub, home, HF_ENDPOINT=proxy.url)
         cli = CommandLine(environment | {"HF_TOKEN": hub.token(user="ada")}, home)
         found = Site(hub, proxy, cli, home)
+        hub.paid.add("ada")  # any number of Spaces
         checkpoint = files_of()
         checkpoint["README.md"] = b"---\npipeline_tag: image-classification\nlibrary_name: transformers\n---\n"
         hub.store.put_files("bob/vit", checkpoint)
