@@ -131,6 +131,7 @@ def test_rights_are_those_of_the_token(hub: Hub, client: Client) -> None:
 
 
 def test_spaces_keep_secrets_and_report_their_state(hub: Hub, client: Client) -> None:
+    hub.paid.add("ada")
     told = client(
         code("""
         api.create_repo("ada/app", repo_type="space", space_sdk="gradio", space_secrets=[{"key": "A", "value": "1"}])
