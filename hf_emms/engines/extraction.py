@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import msgspec
@@ -13,6 +14,7 @@ import numpy as np
 from hf_emms.cache import Cache, default_cache
 from hf_emms.engines.base import one_line
 from hf_emms.engines.shards import Shard, streamed_moments, whole
+from hf_emms.features.extractor_pool import ExtractorPool, pool_or_own
 from hf_emms.features.feature_plan import ExtractionPlan, FeatureInfo, LayerError, plan_extraction
 from hf_emms.features.files import fetch_weights
 from hf_emms.options import LAST, Options
@@ -63,8 +65,18 @@ def extract(
     options: Options,
     cache: Cache,
     on_inputs: Callable[[int], None] = lambda count: None,
+    pool: ExtractorPool | None = None,
 ) -> Extraction:
     """What a checkpoint gives for all inputs of a sample. It is loaded only if the cache lacks some of its features.
+
+    Args:
+        repo: the checkpoint.
+        sample: the inputs, and the rows made of them.
+        labels: of the rows.
+        options: how.
+        cache: where features are looked for and stored.
+        on_inputs: called with the number of inputs after each batch.
+        pool: of this checkpoint alone, which stays loaded there; by default it is loaded for this call.
 
     Raises:
         EmmsError: the checkpoint cannot be loaded, or fails on an input.
@@ -86,6 +98,7 @@ def extract(
             keep=needs_rows(options) or cache.enabled,
             layers=missing,
             on_inputs=on_inputs,
+            pool=pool,
         )
     except LayerError as error:
         if not cached.info:
@@ -114,8 +127,9 @@ def run_on_shard(
     keep: bool,
     layers: tuple[str, ...] | None = None,
     on_inputs: Callable[[int], None] = lambda count: None,
+    pool: ExtractorPool | None = None,
 ) -> Extraction:
-    """Loads a checkpoint and runs it on a shard once, for all layers.
+    """Runs a checkpoint on a shard once, for all layers; it is loaded if the pool does not have it.
 
     Args:
         repo: the checkpoint.
@@ -127,22 +141,23 @@ def run_on_shard(
             features exists.
         layers: the layers; None for those of the options.
         on_inputs: called with the number of inputs after each batch.
+        pool: see `extract`.
 
     Raises:
         EmmsError: the checkpoint cannot be loaded, or fails on an input.
     """
     started = time.perf_counter()
     features, moments = {}, {}
-    extractor = load(repo, task, options, shard.inputs, layers)
-    try:
+    loaded_for = (task.modality, _are_spans(shard.inputs), layers, options.allow_pickle, options.of_stage("features"))
+    load_it = partial(load, repo, task, options, shard.inputs, layers)
+    with pool_or_own(pool) as pool, pool.use(repr(loaded_for), load_it) as extractor:
+        extractor.reset_counts()
         if keep:
             side_by_side = read_features(extractor, shard, options, on_inputs)
             features = {layer: side_by_side[:, columns] for layer, columns in extractor.layer_slices.items()}
         else:
             batches = _batches(extractor, shard, options, on_inputs)
             moments = streamed_moments(batches, extractor.layer_slices, shard, labels, options)
-    finally:
-        extractor.close()
     return Extraction(
         {layer: extractor.info(layer) for layer in extractor.layer_slices},
         features,
@@ -160,7 +175,6 @@ def load(
     Raises:
         EmmsError: it cannot be loaded.
     """
-    from hf_emms.data import Spans
     from hf_emms.features.load import load_extractor
 
     return load_extractor(
@@ -172,9 +186,15 @@ def load(
         allow_pickle=options.allow_pickle,
         trust_remote_code=options.trust_remote_code,
         layers=layers or options.read_layers,
-        spans=isinstance(inputs, Spans),
+        spans=_are_spans(inputs),
         memory=default_cache(options.cache),
     )
+
+
+def _are_spans(inputs: Sequence[Any]) -> bool:
+    from hf_emms.data import Spans
+
+    return isinstance(inputs, Spans)
 
 
 def read_features(

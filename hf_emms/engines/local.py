@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Generator, Iterable
+from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
+from contextlib import ExitStack, closing
 from dataclasses import replace
 from functools import partial
 from multiprocessing import TimeoutError as WaitTimeoutError
@@ -14,7 +15,10 @@ from hf_emms.engines.base import Work, or_failed_row
 from hf_emms.engines.checkpoint import score_layers, scored_row, scoring_inputs
 from hf_emms.engines.extraction import extract, prefetch_weights
 from hf_emms.engines.shards import memory_note, whole
-from hf_emms.hub import CANCELLED, Repo
+from hf_emms.errors import EmmsError
+from hf_emms.features.extractor_pool import MAX_IDLE_BYTES, ExtractorPool
+from hf_emms.features.files import needed_weights
+from hf_emms.hub import CANCELLED, Repo, listing
 from hf_emms.ranking import Row
 from hf_emms.scoring.label_basis import LabelTable
 
@@ -22,6 +26,8 @@ from hf_emms.scoring.label_basis import LabelTable
 # little on the disk that nothing uses.
 AHEAD = 2
 _NOTED_SECONDS = 1.0
+# Weights in half precision double when they are loaded, and linear layers on a CPU have a packed copy.
+LOADED_FACTOR = 2
 
 
 class LocalEngine:
@@ -29,20 +35,73 @@ class LocalEngine:
 
     def rows(self, work: Work) -> Generator[Row, None, None]:
         """See `Engine.rows`."""
-        work = with_shared_pixels(work)
-        with prefetch_checkpoints(work) as prefetch:
-            labels = work.labels()
-            for name, repo in work.checkpoints.items():
-                work.progress.started(name, len(work.sample.inputs))
-                row = or_failed_row(name, repo.revision, partial(_row, name, repo, work, labels, prefetch))
-                work.progress.finished(row)
+        with closing(self.cells([work])) as cells:
+            for _, row in cells:
                 yield row
 
+    def cells(self, works: Sequence[Work]) -> Generator[tuple[int, Row], None, None]:
+        """Rows of several samples, each with its place in `works`; see `Engine.rows`.
 
-def _row(name: str, repo: Repo, work: Work, labels: LabelTable, prefetch: Prefetch) -> Row:
+        A checkpoint is loaded once for all samples of one kind of input. Checkpoints that fit into memory together run
+        on one sample after the other, so that they share its pictures.
+        """
+        with prefetch_checkpoints(works) as prefetch:
+            labels = [work.labels() for work in works]
+            for block in _blocks(works):
+                yield from _run_block(block, works, labels, prefetch)
+
+
+def _run_block(
+    block: Sequence[Repo], works: Sequence[Work], labels: Sequence[LabelTable], prefetch: Prefetch
+) -> Generator[tuple[int, Row], None, None]:
+    last_use = {repo: place for place, work in enumerate(works) for repo in work.checkpoints.values()}
+    with ExitStack() as stack:
+        pools = {repo: stack.enter_context(closing(ExtractorPool())) for repo in block}
+        for place, work in enumerate(works):
+            named = {name: repo for name, repo in work.checkpoints.items() if repo in pools}
+            part = with_shared_pixels(replace(work, checkpoints=named))
+            for name, repo in named.items():
+                part.progress.started(name, len(part.sample.inputs))
+                run = partial(_row, name, repo, part, labels[place], prefetch, pools[repo])
+                row = or_failed_row(name, repo.revision, run)
+                if last_use[repo] == place:
+                    pools[repo].close()
+                part.progress.finished(row)
+                yield place, row
+
+
+def _blocks(works: Sequence[Work]) -> Iterator[list[Repo]]:
+    """The checkpoints in blocks of those that stay loaded together; those of one sample are closed after use."""
+    repos = list(dict.fromkeys(repo for work in works for repo in work.checkpoints.values()))
+    if len(works) < 2:
+        yield repos
+        return
+    block: list[Repo] = []
+    used = 0
+    for repo in repos:
+        loaded = LOADED_FACTOR * _weight_bytes(repo, works[0])
+        if block and used + loaded > MAX_IDLE_BYTES:
+            yield block
+            block, used = [], 0
+        block.append(repo)
+        used += loaded
+    if block:
+        yield block
+
+
+def _weight_bytes(repo: Repo, work: Work) -> int:
+    """Bytes of the weights; more than fit beside others where they are not known."""
+    try:
+        return sum(file.bytes for file in needed_weights(repo, listing(repo), work.cache))
+    except EmmsError:
+        return MAX_IDLE_BYTES
+
+
+def _row(name: str, repo: Repo, work: Work, labels: LabelTable, prefetch: Prefetch, pool: ExtractorPool) -> Row:
     options, shard = work.options, whole(work.sample)
     prefetch.wait_for(repo)
-    extraction = extract(repo, work.sample, labels, options, work.cache, partial(work.progress.advanced, name))
+    advanced = partial(work.progress.advanced, name)
+    extraction = extract(repo, work.sample, labels, options, work.cache, advanced, pool)
     for info in extraction.info.values():
         note = memory_note(len(shard.rows), info.width, labels, options)
         if note is not None:
@@ -120,10 +179,22 @@ class Prefetch:
             self._running[repo] = self._pool.apply_async(self._download, (repo,))
 
 
-def prefetch_checkpoints(work: Work) -> Prefetch:
+def prefetch_checkpoints(works: Sequence[Work]) -> Prefetch:
     """Downloads what an engine's checkpoints will load, in their order."""
+
+    def download(repo: Repo) -> None:
+        using = [work for work in works if repo in work.checkpoints.values()]
+        problems = []
+        for work in using:
+            try:
+                prefetch_weights(repo, work.sample, work.options, work.cache)
+            except EmmsError as error:  # a checkpoint may suit some samples and not others
+                problems.append(error)
+        if len(problems) == len(using):
+            raise problems[0]
+
     return Prefetch(
-        work.checkpoints.values(),
-        lambda repo: prefetch_weights(repo, work.sample, work.options, work.cache),
-        lambda id: work.progress.noted(f"waiting for the download of {id}"),
+        (repo for work in works for repo in work.checkpoints.values()),
+        download,
+        lambda id: works[0].progress.noted(f"waiting for the download of {id}"),
     )

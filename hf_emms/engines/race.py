@@ -8,8 +8,8 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable, Generator, Iterator, Sequence
-from contextlib import closing, contextmanager
+from collections.abc import Generator, Sequence
+from contextlib import closing
 from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import TYPE_CHECKING
@@ -23,13 +23,13 @@ from hf_emms.engines.extraction import Extraction, FeatureCache, load, needs_row
 from hf_emms.engines.local import Prefetch, prefetch_checkpoints, with_shared_pixels
 from hf_emms.engines.shards import memory_note, moments_of, shard_of
 from hf_emms.errors import EmmsError
+from hf_emms.features.extractor_pool import ExtractorPool
 from hf_emms.ranking import Row, Score
 from hf_emms.scoring.estimators import Estimator
 from hf_emms.scoring.label_basis import LabelTable
 from hf_emms.scoring.moments import Moments
 
 if TYPE_CHECKING:
-    from hf_emms.features.extractor import Extractor
     from hf_emms.hub import Repo
 
 # Inputs of the first score: fewer leave folds of a few rows, whose scores mean nothing.
@@ -37,8 +37,6 @@ FEWEST_INPUTS = 50
 # Confidence, over folds, that a checkpoint is below on the rows so far, and on all rows as projected. The latter
 # follows from two scores and varies twice as much, but only has to confirm the former.
 CONFIDENCE, CONFIRMED = 0.95, 0.9
-# Bytes of weights, packed copies included, that stay loaded for the next round besides the checkpoint in use.
-MAX_IDLE_BYTES = 10**9
 
 History = Sequence[tuple[int, Score]]
 """Number of rows and score after each round, the latest one last."""
@@ -76,7 +74,7 @@ class RaceEngine:
         work = with_shared_pixels(work)
         inputs, n = len(work.sample.inputs), len(work.sample)
         sizes = iter(round_sizes(inputs, FEWEST_INPUTS * inputs // max(1, work.sample.n_read)))
-        with prefetch_checkpoints(work) as prefetch, closing(ExtractorPool()) as pool:
+        with prefetch_checkpoints([work]) as prefetch, closing(ExtractorPool()) as pool:
             race = _Race(work, work.labels(), prefetch, pool)
             running = [RaceCandidate(name, repo) for name, repo in work.checkpoints.items()]
             while running:
@@ -232,46 +230,6 @@ class _Race:
         n = candidate.rows if candidate.rows < len(self.work.sample) else None
         layer_scores = LayerScores({layer: scores}, {layer: notes}, {}, seconds)
         return scored_row(candidate.name, candidate.repo, candidate.extraction, layer_scores, self.work.options, n)
-
-
-class ExtractorPool:
-    """Checkpoints that stay loaded between rounds, by name.
-
-    Args:
-        max_idle_bytes: of weights that are loaded and not in use.
-    """
-
-    def __init__(self, max_idle_bytes: int = MAX_IDLE_BYTES) -> None:
-        self._max_idle_bytes = max_idle_bytes
-        self._idle: dict[str, Extractor] = {}
-
-    @contextmanager
-    def use(self, name: str, load: Callable[[], Extractor]) -> Iterator[Extractor]:
-        """A checkpoint to be run, loaded if it isn't yet. It is closed if the block raises an error."""
-        extractor = self._idle.pop(name, None) or load()
-        try:
-            yield extractor
-        except BaseException:
-            extractor.close()
-            raise
-        self._idle[name] = extractor
-
-    def retain(self, names: Sequence[str]) -> None:
-        """Closes all except those of these names that fit; the first names have priority."""
-        free = self._max_idle_bytes
-        retained = {}
-        for name in names:
-            extractor = self._idle.get(name)
-            if extractor is not None and extractor.weight_bytes <= free:
-                free -= extractor.weight_bytes
-                retained[name] = self._idle.pop(name)
-        for extractor in self._idle.values():
-            extractor.close()
-        self._idle = retained
-
-    def close(self) -> None:
-        """Closes all."""
-        self.retain(())
 
 
 def round_sizes(inputs: int, fewest: int = FEWEST_INPUTS) -> list[int]:

@@ -3,12 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from hf_emms.cache import NO_CACHE, Cache
 from hf_emms.errors import EmmsError
+from hf_emms.features.extractor_pool import ExtractorPool, pool_or_own
 from hf_emms.hub import Repo
+
+if TYPE_CHECKING:
+    from hf_emms.features.extractor import Extractor
 
 
 def embed_texts(
@@ -21,6 +26,7 @@ def embed_texts(
     trust_remote_code: bool = False,
     memory: Cache = NO_CACHE,
     on_note: Callable[[str], None] = lambda note: None,
+    pool: ExtractorPool | None = None,
 ) -> np.ndarray:
     """Embeds label texts with one encoder: the label embeddings (F-labels) of one encoder.
 
@@ -36,6 +42,7 @@ def embed_texts(
         trust_remote_code: as for `load_extractor`.
         memory: as for `load_extractor`.
         on_note: is called with what a user should know, e.g. how many texts were cut at the encoder's limit.
+        pool: where encoders stay loaded, by their id, device and dtype; by default it is loaded for this call.
 
     Returns:
         Embeddings in the order of the texts, float32 (U, D2).
@@ -48,20 +55,21 @@ def embed_texts(
     from hf_emms.features.device import in_order
     from hf_emms.features.load import load_extractor
 
-    extractor = load_extractor(
-        encoder,
-        "text",
-        "label embedding",
-        device=device,
-        dtype=dtype,
-        allow_pickle=allow_pickle,
-        trust_remote_code=trust_remote_code,
-        memory=memory,
-    )
-    try:
+    def load() -> Extractor:
+        return load_extractor(
+            encoder,
+            "text",
+            "label embedding",
+            device=device,
+            dtype=dtype,
+            allow_pickle=allow_pickle,
+            trust_remote_code=trust_remote_code,
+            memory=memory,
+        )
+
+    with pool_or_own(pool) as pool, pool.use(f"{encoder} {device} {dtype}", load) as extractor:
+        extractor.reset_counts()
         embeddings = in_order(extractor.batches(texts), len(texts))
-    finally:
-        extractor.close()
-    for note in extractor.notes:
-        on_note(f"{encoder.id}: {note}")
-    return embeddings
+        for note in extractor.notes:
+            on_note(f"{encoder.id}: {note}")
+        return embeddings

@@ -20,7 +20,7 @@ PROGRAM = """
 import json, sys
 from pathlib import Path
 import hf_emms
-from hf_emms.engines.race import ExtractorPool
+from hf_emms.features.extractor_pool import ExtractorPool
 from hf_emms.features.load import load_extractor
 from hf_emms.hub import resolve
 

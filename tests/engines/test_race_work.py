@@ -10,9 +10,9 @@ import pytest
 
 import hf_emms
 from hf_emms.engines.base import Silent
-from hf_emms.engines.race import ExtractorPool
 from hf_emms.errors import EmmsError
 from hf_emms.features.extractor import Extractor
+from hf_emms.features.extractor_pool import ExtractorPool
 from hf_emms.features.load import load_extractor
 from tests.helpers.counting import counted_calls
 from tests.helpers.tiny_checkpoints import TEXTS, build, repo_of
