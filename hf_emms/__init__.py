@@ -23,6 +23,7 @@ _HOMES = {
     "emms": "hf_emms.from_arrays",
     "rank": "hf_emms.pipeline",
     "score": "hf_emms.from_arrays",
+    "sweep": "hf_emms.sweeps",
 }
 
 __all__ = [
@@ -39,6 +40,7 @@ __all__ = [
     "emms",
     "rank",
     "score",
+    "sweep",
 ]
 
 if TYPE_CHECKING:
@@ -50,6 +52,7 @@ if TYPE_CHECKING:
     from hf_emms.scoring.emms import EmmsResult
     from hf_emms.scoring.label_basis import LabelTable
     from hf_emms.scoring.moments import Moments
+    from hf_emms.sweeps import sweep
 
 
 def __getattr__(name: str) -> Any:

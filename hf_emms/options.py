@@ -35,6 +35,8 @@ DEFAULT_MAX_SAMPLES = 5000
 DEFAULT_ESTIMATORS = ("emms_knn", "emms", "logme", "knn")
 DEFAULT_RACE = 3
 DEFAULT_ENCODERS = "base"
+# Folder of rankings that are pulled from a results dataset, or that a sweep makes.
+DEFAULT_RESULTS = "emms-results"
 
 # Role of a column → help of its flag. Roles of other packages' tasks are given by --column ROLE=NAME.
 COLUMN_ROLES = {

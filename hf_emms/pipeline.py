@@ -16,6 +16,7 @@ from hf_emms import ranking_job
 from hf_emms.cache import Cache
 from hf_emms.engines.base import Progress, Silent, Work, checkpoint_errors, versions
 from hf_emms.errors import EmmsError
+from hf_emms.features.extractor_pool import ExtractorPool
 from hf_emms.finetune.confirm import confirmed
 from hf_emms.finetune.recipe import check_settings
 from hf_emms.finetune.saving import push_best
@@ -167,7 +168,8 @@ def rank(
                 raise EmmsError(
                     "engine='jobs' needs to know where the ranking comes back", "job=JobSettings('ORG/emms-results')"
                 )
-            return ranking_job.follow(ranking_job.start(options, job), progress.noted)
+            started = ranking_job.start(ranking_job.job_spec(options, job), job)
+            return ranking_job.follow(started, progress.noted)[-1]
         if options.confirm is not None:
             check_settings(options)
         ranking = run(plan(options, progress), progress)
@@ -183,13 +185,14 @@ def run(plan: Plan, progress: Progress) -> Ranking:
     labels = functools.cache(lambda: embed_labels(plan, cache, progress))
     facts = {one.id: one.repo.facts for one in plan.candidates if one.repo is not None}
     rows = [
-        _with_facts(row, facts.get(row.checkpoint))
+        with_facts(row, facts.get(row.checkpoint))
         for row in (*_known_rows(plan, progress), *_run_checkpoints(plan, labels, cache, progress))
     ]
-    return _ranking(plan, labels(), ranked(rows, plan.options.estimators[0]))
+    return ranking_of(plan, labels(), rows)
 
 
-def _with_facts(row: Row, facts: HubFacts | None) -> Row:
+def with_facts(row: Row, facts: HubFacts | None) -> Row:
+    """The row with what the Hub knew of the checkpoint."""
     if facts is None:
         return row
     return msgspec.structs.replace(row, downloads=facts.downloads, library=facts.library, license=facts.licence)
@@ -211,27 +214,59 @@ def _run_checkpoints(plan: Plan, labels: Callable[[], LabelTable], cache: Cache,
     work = Work(repos, sample, labels, options, cache, progress)
     with closing(engine_for(options).rows(work)) as finished:
         for row in finished:
-            if row.error is None and row.n is None:
-                repo = repos[row.checkpoint]
-                cache.put_json("rows", row_key(repo, options, sample, plan.encoders), msgspec.to_builtins(row))
-                if repo.folder is None:
-                    remember(repo.id, KnownModel(row.parameters), cache)
+            store_row(row, repos[row.checkpoint], plan, cache)
             yield row
 
 
+def store_row(row: Row, repo: Repo, plan: Plan, cache: Cache) -> None:
+    """Caches the row of a checkpoint that was scored on all of the sample."""
+    if row.error is not None or row.n is not None:
+        return
+    cache.put_json("rows", row_key(repo, plan.options, plan.sample, plan.encoders), msgspec.to_builtins(row))
+    if repo.folder is None:
+        remember(repo.id, KnownModel(row.parameters), cache)
+
+
 def embed_labels(plan: Plan, cache: Cache, progress: Progress) -> LabelTable:
-    """F-labels of the sample's rows: each encoder embeds each distinct text once; numbers are one more F-label."""
+    """F-labels of the sample's rows: each encoder embeds each distinct text once."""
+    return label_table(plan, [embed_with(encoder, plan, cache, progress) for encoder in plan.encoders])
+
+
+def label_table(plan: Plan, embedded: Iterable[np.ndarray]) -> LabelTable:
+    """F-labels of the sample's rows; numbers are one more F-label.
+
+    Args:
+        plan: whose sample.
+        embedded: what each encoder of the plan makes of the distinct label texts, see `embed_with`.
+    """
     sample = plan.sample
-    tables = [sample.label_embeddings(_table(encoder, plan, cache, progress)) for encoder in plan.encoders]
-    names = [encoder.id for encoder in plan.encoders]
+    tables = [sample.label_embeddings(one) for one in embedded]
     if sample.label_numbers is not None:
         tables.append(sample.label_numbers)
-        names.append(sample.numbers_name)
     texts = sample.label_texts if sample.soft_labels is None else ()
-    return LabelTable(sample.codes, tuple(tables), tuple(names), texts, sample.categorical)
+    return LabelTable(sample.codes, tuple(tables), _label_names(plan), texts, sample.categorical)
 
 
-def _table(encoder: Repo, plan: Plan, cache: Cache, progress: Progress) -> np.ndarray:
+def _label_names(plan: Plan) -> tuple[str, ...]:
+    numbers = () if plan.sample.label_numbers is None else (plan.sample.numbers_name,)
+    return (*(encoder.id for encoder in plan.encoders), *numbers)
+
+
+def embed_with(
+    encoder: Repo, plan: Plan, cache: Cache, progress: Progress, pool: ExtractorPool | None = None
+) -> np.ndarray:
+    """Embeddings of the sample's U distinct label texts by one encoder, float32 (U, D2), from the cache if it has them.
+
+    Args:
+        encoder: the encoder.
+        plan: whose sample.
+        cache: where they are looked for and stored.
+        progress: receives notes.
+        pool: where the encoder stays loaded; by default it is loaded for this call.
+
+    Raises:
+        EmmsError: the encoder cannot be used.
+    """
     texts, options = plan.sample.label_texts, plan.options
     key = {
         "id": encoder.id,
@@ -258,6 +293,7 @@ def _table(encoder: Repo, plan: Plan, cache: Cache, progress: Progress) -> np.nd
                 trust_remote_code=options.trust_remote_code,
                 memory=cache,
                 on_note=progress.noted,
+                pool=pool,
             )
     except EmmsError as error:
         raise _encoder_error(encoder.id, f"cannot be used: {error.message}") from error
@@ -294,8 +330,16 @@ def _encoder_error(encoder: str, problem: str) -> EmmsError:
     )
 
 
-def _ranking(plan: Plan, labels: LabelTable, rows: tuple[Row, ...]) -> Ranking:
+def ranking_of(plan: Plan, labels: LabelTable | None, finished: Iterable[Row]) -> Ranking:
+    """The ranking of finished rows.
+
+    Args:
+        plan: what they are rows of.
+        labels: F-labels of the sample; without them the ranking does not say how wide these are.
+        finished: at least one, in any order.
+    """
     options, sample = plan.options, plan.sample
+    rows = ranked(tuple(finished), options.estimators[0])
     ranking = Ranking(
         dataset=sample.dataset,
         dataset_id=sample.repo.id,
@@ -332,11 +376,13 @@ def _race_notes(top: int | None, rows: tuple[Row, ...]) -> list[str]:
     ]
 
 
-def _encoders(plan: Plan, labels: LabelTable, rows: tuple[Row, ...]) -> tuple[Encoder, ...]:
+def _encoders(plan: Plan, labels: LabelTable | None, rows: tuple[Row, ...]) -> tuple[Encoder, ...]:
+    names = _label_names(plan)
+    widths = labels.widths if labels is not None else [None] * len(names)
     weights = [score.details["weights"] for row in rows if (score := emms_score(row.scores))]
-    means = np.mean(weights, axis=0).tolist() if weights else [None] * len(labels.names)
+    means = np.mean(weights, axis=0).tolist() if weights else [None] * len(names)
     revisions = {encoder.id: encoder.revision for encoder in plan.encoders}
     return tuple(
         Encoder(name, revisions.get(name, ""), width, weight)
-        for name, width, weight in zip(labels.names, labels.widths, means, strict=True)
+        for name, width, weight in zip(names, widths, means, strict=True)
     )

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from functools import partial
 from multiprocessing.pool import ThreadPool
@@ -76,8 +76,22 @@ class Plan:
     notes: tuple[str, ...]
 
 
-def plan(options: Options, progress: Progress) -> Plan:
+Find = Callable[[str], Repo]
+"""The model repository or folder of a name, at its exact revision; raises an `EmmsError`."""
+
+
+def find_model(id: str) -> Repo:
+    """See `Find`."""
+    return resolve(id, "model")
+
+
+def plan(options: Options, progress: Progress, find: Find = find_model) -> Plan:
     """Reads the dataset and resolves every checkpoint and encoder; runs none of them.
+
+    Args:
+        options: of the ranking.
+        progress: receives events while the dataset is read.
+        find: resolves checkpoints and encoders, in several threads.
 
     Raises:
         EmmsError: the dataset, an encoder or an argument is not usable.
@@ -92,15 +106,15 @@ def plan(options: Options, progress: Progress) -> Plan:
     if preset is not None:
         preset.check_usable()
     # If it is known already that there will be label texts, a wrong encoder fails before a long download.
-    encoders = _resolve_encoders(options, preset) if _surely_texts(options, preset) else ()
+    encoders = _resolve_encoders(options, preset, find) if _surely_texts(options, preset) else ()
     cache = open_cache(options, progress)
     sample = load_sample(options, cache)
     if sample.form == "numbers":
         encoders = ()
     elif not encoders:
-        encoders = _resolve_encoders(options, preset)
+        encoders = _resolve_encoders(options, preset, find)
     ids, missing = checkpoint_names(options, preset, sample.task.id)
-    candidates = _candidates(tuple(dict.fromkeys(ids)), options, sample, encoders, cache)
+    candidates = _candidates(tuple(dict.fromkeys(ids)), options, sample, encoders, cache, find)
     notes = [*sample.notes, *missing]
     if options.encoders and not encoders:
         notes.append("labels are numbers, which no encoder embeds: --label-form both adds their words")
@@ -179,9 +193,9 @@ def checkpoint_names(
     return expand_checkpoints(options.checkpoints or of_preset or default_checkpoints(task_id))
 
 
-def _resolve_encoders(options: Options, preset: DatasetPreset | None) -> tuple[Repo, ...]:
+def _resolve_encoders(options: Options, preset: DatasetPreset | None, find: Find) -> tuple[Repo, ...]:
     try:
-        return tuple(resolve(id, "model") for id in encoder_names(options, preset))
+        return tuple(map(find, encoder_names(options, preset)))
     except EmmsError as error:
         hint = f"{error.hint}; or --encoder demo: those ship with hf-emms"
         raise EmmsError(f"a label encoder cannot be used: {error.message}", hint) from error
@@ -193,12 +207,12 @@ def _shown(id: str) -> str:
 
 
 def _candidates(
-    ids: Sequence[str], options: Options, sample: Sample, encoders: tuple[Repo, ...], cache: Cache
+    ids: Sequence[str], options: Options, sample: Sample, encoders: tuple[Repo, ...], cache: Cache, find: Find
 ) -> tuple[Candidate, ...]:
     """Resolves checkpoints, several at a time: the Hub takes long to answer, and a folder is read completely."""
     # Its threads are daemons, which do not keep an interrupted program from ending.
     with ThreadPool(_THREADS) as pool:
-        resolved = pool.map(lambda id: or_failed_row(_shown(id), None, partial(resolve, id, "model")), ids, 1)
+        resolved = pool.map(lambda id: or_failed_row(_shown(id), None, partial(find, id)), ids, 1)
     candidates = []
     known: set[Repo] = set()
     for id, repo in zip(map(_shown, ids), resolved, strict=True):

@@ -57,10 +57,20 @@ def job_spec(options: Options, settings: JobSettings) -> JobSpec:
     """
     if options.save_model is not None:
         raise EmmsError("a job's folders are gone when it ends", "--push-to-hub ORG/NAME instead of --save-model")
+    return command_spec(("rank", *arguments_of(options)), settings, _FINE_TUNING if options.confirm is not None else ())
+
+
+def command_spec(words: Iterable[str], settings: JobSettings, packages: Iterable[str] = ()) -> JobSpec:
+    """The job of a command that takes --results-repo.
+
+    Args:
+        words: after ``hf-emms``.
+        settings: of the job.
+        packages: what it needs besides hf-emms.
+    """
     package = settings.package or wheel.requirement(hub.page(settings.results_repo, "dataset"))
-    packages = [package, *(_FINE_TUNING if options.confirm is not None else ())]
-    needed = [word for one in packages for word in ("--with", one)]
-    command = ("uv", "run", *needed, "hf-emms", "rank", *arguments_of(options))
+    needed = [word for one in (package, *packages) for word in ("--with", one)]
+    command = ("uv", "run", *needed, "hf-emms", *words)
     environment = {"PYTHONUNBUFFERED": "1"}
     if os.environ.get("HF_ENDPOINT"):
         environment["HF_ENDPOINT"] = os.environ["HF_ENDPOINT"]
@@ -86,13 +96,12 @@ def price(settings: JobSettings) -> tuple[Hardware, float]:
     return chosen, chosen.usd_a_minute * settings.minutes
 
 
-def start(options: Options, settings: JobSettings) -> Job:
-    """Starts the job of a ranking, once everything has been checked that can be.
+def start(spec: JobSpec, settings: JobSettings) -> Job:
+    """Starts a job, once everything has been checked that can be.
 
     Raises:
-        EmmsError: no rights, no such hardware, something that only this machine has, or refused.
+        EmmsError: no rights, no such hardware, or refused.
     """
-    spec = job_spec(options, settings)
     account = hub.who_am_i()
     hub.require_jobs(account)
     repo = settings.results_repo
@@ -105,14 +114,14 @@ def start(options: Options, settings: JobSettings) -> Job:
     return hub.start_job(account, spec)
 
 
-def follow(job: Job, on_line: Callable[[str], None]) -> Ranking:
+def follow(job: Job, on_line: Callable[[str], None]) -> list[Ranking]:
     """Waits for a job; `on_line` receives the lines of its log.
 
     Returns:
-        The ranking as it was published: with the checkpoints that others ranked under the same settings.
+        The rankings as they were published: with the checkpoints that others ranked under the same settings.
 
     Raises:
-        EmmsError: the job failed, or the ranking cannot be read.
+        EmmsError: the job failed, or a ranking cannot be read.
     """
     lines = []
     for line in hub.job_log(job):
@@ -122,10 +131,13 @@ def follow(job: Job, on_line: Callable[[str], None]) -> Ranking:
     if stage != hub.DONE:
         raise EmmsError(f"the job ended at {stage}{f': {message}' if message else ''}", f"its log: {job.url}")
     # A connection that broke near the end may have cost the last lines.
-    place = _place(lines) or _place(hub.job_log(job, follow=False))
-    if place is None:
+    places = _places(lines) or _places(hub.job_log(job, follow=False))
+    if not places:
         raise EmmsError("the job has ended, but its log names no ranking", f"read it: {job.url}")
-    repo, path = place
+    return [_read(repo, path) for repo, path in places]
+
+
+def _read(repo: str, path: str) -> Ranking:
     content = hub.read_file(repo, "dataset", path)
     if content is None:
         raise EmmsError(
@@ -134,10 +146,9 @@ def follow(job: Job, on_line: Callable[[str], None]) -> Ranking:
     return Ranking.from_json(content)
 
 
-def _place(lines: Iterable[str]) -> tuple[str, str] | None:
-    """The results dataset and the path in it that a log names."""
-    found = [match for line in lines if (match := _PUBLISHED.fullmatch(line))]
-    return (found[-1][1], found[-1][2]) if found else None
+def _places(lines: Iterable[str]) -> list[tuple[str, str]]:
+    """The results datasets and the paths in them that a log names."""
+    return [(match[1], match[2]) for line in lines if (match := _PUBLISHED.fullmatch(line))]
 
 
 def published(ranking: Ranking, results_repo: str) -> str:
@@ -147,7 +158,7 @@ def published(ranking: Ranking, results_repo: str) -> str:
         EmmsError: no rights, or the Hub cannot be reached.
     """
     results.publish([ranking], results_repo)
-    return f"published in {results_repo}: {results.JSON_FOLDER}/{results.path_of(ranking)}.json"
+    return results.published_line(results_repo, results.path_of(ranking))
 
 
 def arguments_of(options: Options) -> list[str]:

@@ -15,6 +15,8 @@ PACKAGE = ROOT / "hf_emms"
 LAYERS = (
     "__main__",
     "cli",
+    "sweeps",
+    "sweep_plan",
     "pipeline",
     "finetune",
     "ranking_job",

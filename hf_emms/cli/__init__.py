@@ -24,6 +24,7 @@ from hf_emms.cli.publish_commands import metric, publish, publish_results, pull
 from hf_emms.cli.rank_command import rank
 from hf_emms.cli.score_command import score
 from hf_emms.cli.search_command import search
+from hf_emms.cli.sweep_command import sweep
 from hf_emms.errors import STOPPED, EmmsError, exit_code
 
 __all__ = ["app", "main"]
@@ -44,7 +45,7 @@ def app(debug: bool) -> None:
 
 
 publish.add_command(publish_results)
-app.section("Rank", demo, search, rank, confirm, score)
+app.section("Rank", demo, search, rank, sweep, confirm, score)
 app.section("Check", compare, validate)
 app.section("Publish", card, publish, pull, leaderboard, metric)
 app.section("Look up", presets, datasets, checkpoints, encoders, cache)

@@ -29,7 +29,8 @@ _MAX_BARS = 12
 
 class _Rate(ProgressColumn):
     def render(self, task: Task) -> Text:
-        return Text(f"{task.speed:,.0f} samples/s" if task.speed else "", style="cyan")
+        speed = task.speed if task.fields.get("rate", True) else None
+        return Text(f"{speed:,.0f} samples/s" if speed else "", style="cyan")
 
 
 class StderrProgress:
@@ -49,6 +50,7 @@ class StderrProgress:
         )
         self.checkpoints = 0
         self._done = 0
+        self._all: TaskID | None = None
         self._running: dict[str, tuple[TaskID, float]] = {}
 
     def __enter__(self) -> StderrProgress:
@@ -59,6 +61,11 @@ class StderrProgress:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self._bars.stop()
+
+    def expect(self, count: int, what: str) -> None:
+        """Shows how many of so many are finished, and how long the others will take."""
+        self.checkpoints = count
+        self._all = self._bars.add_task(what, total=count, rate=False)
 
     def started(self, checkpoint: str, inputs: int) -> None:
         self._drop(checkpoint)  # a race starts a checkpoint once a round
@@ -74,6 +81,8 @@ class StderrProgress:
 
     def finished(self, row: Row) -> None:
         self._done += 1
+        if self._all is not None:
+            self._bars.advance(self._all)
         since = self._drop(row.checkpoint)
         took = "from the cache" if row.cached == "row" else f"{time.perf_counter() - since:.1f} s"
         if row.error is not None:

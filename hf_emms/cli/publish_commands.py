@@ -14,6 +14,7 @@ from hf_emms.cli.output import format_option, out, stdout_for_data_only
 from hf_emms.errors import EmmsError
 from hf_emms.formatting import pluralize
 from hf_emms.metrics import install as installation
+from hf_emms.options import DEFAULT_RESULTS
 
 if TYPE_CHECKING:
     from hf_emms.ranking import Ranking
@@ -181,7 +182,7 @@ def pull() -> None:
     "-o",
     "folder",
     type=click.Path(path_type=Path, file_okay=False),
-    default=Path("emms-results"),
+    default=Path(DEFAULT_RESULTS),
     show_default=True,
     metavar="DIR",
     help="Where the rankings go, one JSON file each.",

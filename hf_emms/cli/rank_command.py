@@ -28,7 +28,7 @@ from hf_emms.formatting import format_bytes, pluralize
 from hf_emms.options import DEFAULT_ENCODERS, SETTINGS, Options
 
 if TYPE_CHECKING:
-    from hf_emms.hub import Repo
+    from hf_emms.hub import JobSpec, Repo
     from hf_emms.plan import Candidate, Cost, Plan, Rate
     from hf_emms.preflight import Preflight
     from hf_emms.ranking import Ranking
@@ -60,26 +60,39 @@ def rank_on_jobs(options: Options, settings: JobSettings, *, dry_run: bool) -> R
     """Starts the job and follows it; only prints it where `dry_run`."""
     from hf_emms import ranking_job
 
+    spec = ranking_job.job_spec(options, settings)
     if dry_run:
-        _print_spec(options, settings)
+        print_spec(spec, settings)
         return None
-    job = ranking_job.start(options, settings)
+    return run_job(spec, settings)[-1]
+
+
+def run_job(spec: JobSpec, settings: JobSettings) -> list[Ranking]:
+    """Starts a job and follows it; returns the rankings that it published.
+
+    Raises:
+        EmmsError: it could not be started, or failed.
+    """
+    from hf_emms import ranking_job
+
+    job = ranking_job.start(spec, settings)
     out.message(f"job {job.id} on {settings.flavor}: {job.url}")
     try:
         return ranking_job.follow(job, out.message)
     except KeyboardInterrupt:
         out.error(
             f"The job continues: {job.url}\n"
-            f"  hf jobs cancel {job.id} ends it; its ranking goes to {settings.results_repo}: "
+            f"  hf jobs cancel {job.id} ends it; what it ranks goes to {settings.results_repo}: "
             f"hf-emms pull results --repo-id {settings.results_repo}"
         )
         raise click.exceptions.Exit(INTERRUPTED) from None
 
 
-def _print_spec(options: Options, settings: JobSettings) -> None:
+def print_spec(spec: JobSpec, settings: JobSettings) -> None:
+    """Prints a job that is not started, and its highest possible cost."""
     from hf_emms import ranking_job
 
-    out.data(json.dumps(vars(ranking_job.job_spec(options, settings)), indent=2))
+    out.data(json.dumps(vars(spec), indent=2))
     try:
         hardware, most = ranking_job.price(settings)
     except EmmsError as error:
@@ -148,7 +161,7 @@ def rank(
         raise click.UsageError("--dry-run makes no ranking that --output could hold; leave one of them out.")
     if target is not None:
         check_output(target, [given["dataset"], *([checkpoints_file] if checkpoints_file else [])])
-    given["checkpoints"] = (*given["checkpoints"], *_listed(checkpoints_file))
+    given["checkpoints"] = (*given["checkpoints"], *listed(checkpoints_file))
     settings = job_settings(given["engine"] or SETTINGS["engine"].default, results_repo, given)
     options = options_from(given)
     if settings is None:
@@ -261,7 +274,7 @@ def _labels(ranking: Ranking) -> list[str]:
     return [f"{what}: {', '.join(names)}" for what, names in found if names]
 
 
-def _listed(file: str | None) -> list[str]:
+def listed(file: str | None) -> list[str]:
     """Checkpoints of a file ("-": stdin): one a line, "#" starts a comment; UTF-8, or what its byte order mark says.
 
     Raises:

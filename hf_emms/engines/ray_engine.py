@@ -3,130 +3,31 @@
 from __future__ import annotations
 
 import math
-import os
-import socket
 from collections import deque
-from collections.abc import Callable, Generator, Iterator
-from contextlib import contextmanager
+from collections.abc import Generator, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial, reduce
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 import ray
 
 from hf_emms.engines import ray_tasks
-from hf_emms.engines.base import Work, one_line, or_failed_row, versions
+from hf_emms.engines.base import Work, or_failed_row
 from hf_emms.engines.checkpoint import LayerScores, scored_row
 from hf_emms.engines.extraction import Extraction, FeatureCache, needs_rows
+from hf_emms.engines.ray_cluster import Cluster, connected, on_gpu, resources, result, task
+from hf_emms.engines.ray_sweep import sweep_cells
 from hf_emms.engines.shards import shard_of, whole
-from hf_emms.errors import EmmsError
-from hf_emms.features.files import needed_weights
-from hf_emms.formatting import format_bytes
-from hf_emms.hub import Repo, listing
+from hf_emms.hub import Repo
 from hf_emms.ranking import Row
 
 if TYPE_CHECKING:
     from ray import ObjectRef
 
 
-_SETTINGS = {
-    "RAY_USAGE_STATS_ENABLED": "0",
-    # There is one task for each core: more threads would compete for cores.
-    "OMP_NUM_THREADS": "1",
-}
-_CONNECT_SECONDS = 10.0
-_WHERE = "ray status, run on the cluster, shows whether it is up: --ray-address HOST:6379"
-_INSTALL = "pip install {} on every node of the cluster"
-
-
-@dataclass(frozen=True)
-class Cluster:
-    """What a cluster offers: cores and GPUs in all, and the memory in bytes of its largest node."""
-
-    cpus: int
-    gpus: int
-    memory: float
-
-
-@contextmanager
-def connected(address: str | None) -> Iterator[Cluster]:
-    """Connects to a cluster, or starts one on this machine that ends with the block.
-
-    Args:
-        address: "HOST:PORT", "ray://HOST:PORT" or "auto"; None: RAY_ADDRESS, else this machine. Where this process is
-            connected already (`ray.init`), that cluster is used, and left running.
-
-    Raises:
-        EmmsError: it cannot be reached, or its nodes have other versions than this machine.
-    """
-    connect = not ray.is_initialized()
-    if connect:
-        _connect(address or os.environ.get("RAY_ADDRESS") or None)
-    try:
-        _check_versions()
-        offered = ray.cluster_resources()
-        memory = max(node["Resources"].get("memory", 0.0) for node in ray.nodes() if node["Alive"])
-        yield Cluster(int(offered.get("CPU", 1)), int(offered.get("GPU", 0)), memory)
-    finally:
-        if connect:
-            ray.shutdown()
-
-
-def _connect(address: str | None) -> None:
-    _check_reachable(address)
-    before = {name: os.environ.get(name) for name in _SETTINGS}
-    os.environ.update(_SETTINGS)
-    quiet = {"logging_level": "ERROR", "log_to_driver": False}
-    try:
-        if address is None:
-            ray.init(address="local", include_dashboard=False, **quiet)
-        else:
-            ray.init(address=address, **quiet)
-    except (ConnectionError, TimeoutError, RuntimeError, ValueError) as error:
-        what = f"the Ray cluster at {address} cannot be used" if address else "no Ray cluster can be started here"
-        raise EmmsError(f"{what}: {' '.join(str(error).split())[:300]}", _WHERE if address else None) from error
-    finally:
-        for name, value in before.items():
-            if value is None:
-                os.environ.pop(name, None)
-            else:
-                os.environ[name] = value
-
-
-def _check_reachable(address: str | None) -> None:
-    """Fails soon where Ray itself would try for minutes."""
-    host, _, port = (address or "").removeprefix("ray://").rpartition(":")
-    if not port.isdecimal():
-        return
-    try:
-        socket.create_connection((host.strip("[]"), int(port)), _CONNECT_SECONDS).close()
-    except OSError as error:
-        raise EmmsError(f"nothing answers at the Ray address {address}: {error.strerror or error}", _WHERE) from error
-
-
-def _check_versions() -> None:
-    """Rows are cached under this machine's versions, so the workers must have the same."""
-    try:
-        theirs = ray.get(ray.remote(versions).options(num_cpus=0).remote())
-    except ray.exceptions.RayError as error:
-        reason = str(error).strip().splitlines()[-1]
-        hint = _INSTALL.format(f"hf-emms=={versions()['hf_emms']}")
-        raise EmmsError(f"the workers of the Ray cluster cannot run hf_emms: {reason}", hint) from error
-    other = {name: version for name, version in versions().items() if theirs.get(name) != version}
-    if other:
-        found = ", ".join(f"{name} {theirs.get(name, 'missing')} (here {version})" for name, version in other.items())
-        wanted = " ".join(f"{name.replace('_', '-')}=={version}" for name, version in other.items())
-        raise EmmsError(f"the workers of the Ray cluster have other versions: {found}", _INSTALL.format(wanted))
-
-
 # A task loads the checkpoint: fewer inputs are not worth it.
 _FEWEST_INPUTS = 256
-# Bytes that a task needs besides the weights: libraries, a batch. Weights in half precision double when loaded.
-_TASK_BYTES = 1 << 30
-_WEIGHTS_FACTOR = 2
-# How often Ray restarts a task whose worker is lost. What a checkpoint raises, it would raise again.
-_RETRIES: dict[str, Any] = {"max_retries": 3, "retry_exceptions": False}
 # Finished tasks are collected in groups: with many tasks, asking for each one alone would take most of the time.
 _POLL_SECONDS = 0.1
 
@@ -153,6 +54,11 @@ class RayEngine:
                 yield from run.rows()
             finally:
                 run.cancel()
+
+    def cells(self, works: Sequence[Work]) -> Generator[tuple[int, Row], None, None]:
+        """See `LocalEngine.cells`. A checkpoint is a task, and its node's own cache holds its features."""
+        with connected(self._address) as cluster:
+            yield from sweep_cells(works, cluster)
 
 
 @dataclass
@@ -189,7 +95,7 @@ class _Run:
     def __init__(self, work: Work, cluster: Cluster, shard_inputs: int | None) -> None:
         self._work = work
         self._cluster = cluster
-        self._on_gpu = _on_gpu(work.options.device, cluster)
+        self._on_gpu = on_gpu(work.options.device, cluster)
         self._slots = max(1, cluster.gpus if self._on_gpu else cluster.cpus)
         self._keep = work.cache.enabled or needs_rows(work.options)
         self._inputs = len(work.sample.inputs)
@@ -228,10 +134,12 @@ class _Run:
         cached = store.load()
         if len(cached.info) == len(work.options.read_layers):
             features = ray.put(cached.features)
-            moments = _task(ray_tasks.moments_of_features).remote(features, self._all_rows, self._labels, self._options)
+            moments = task(ray_tasks.moments_of_features).remote(features, self._all_rows, self._labels, self._options)
             scores = self._score(moments, [features])
             return PendingCheckpoint(name, repo, store, scores, cached=replace(cached, features={}))
-        extract = _task(ray_tasks.extract_shard, num_returns=3, **self._resources(repo))
+        extract = task(
+            ray_tasks.extract_shard, num_returns=3, **resources(repo, self._cluster, work.cache, gpu=self._on_gpu)
+        )
         results = [
             extract.remote(repo, work.sample.task, shard, self._labels, self._options, self._keep)
             for shard in self._shards
@@ -241,18 +149,7 @@ class _Run:
 
     def _score(self, moments: ObjectRef, features: list[ObjectRef]) -> ObjectRef:
         rows = features if needs_rows(self._work.options) else []
-        return _task(ray_tasks.score).remote(moments, self._all_rows, self._labels, self._options, *rows)
-
-    def _resources(self, repo: Repo) -> dict[str, float]:
-        weights = sum(file.bytes for file in needed_weights(repo, listing(repo), self._work.cache))
-        if weights > self._cluster.memory:
-            raise EmmsError(
-                f"the weights take {format_bytes(weights)}, but no node offers more than "
-                f"{format_bytes(self._cluster.memory)} of memory",
-                "add a larger node to the cluster, or leave the checkpoint out",
-            )
-        memory = min(_WEIGHTS_FACTOR * weights + _TASK_BYTES, self._cluster.memory)
-        return {"num_cpus": 1, "num_gpus": float(self._on_gpu), "memory": memory}
+        return task(ray_tasks.score).remote(moments, self._all_rows, self._labels, self._options, *rows)
 
     def _completed(self) -> Generator[Row, None, None]:
         """Waits until a task is finished; yields the rows that are complete then."""
@@ -276,9 +173,9 @@ class _Run:
 
     def _row(self, pending: PendingCheckpoint, ref: ObjectRef) -> Row | None:
         """The row of a checkpoint if a finished task is its last one."""
-        result = _result(ref)
-        if isinstance(result, LayerScores):
-            return self._scored(pending, result)
+        found = result(ref)
+        if isinstance(found, LayerScores):
+            return self._scored(pending, found)
         start = self._starts[pending.extractions.index(ref)]
         self._work.progress.advanced(pending.name, len(range(start, self._inputs)[: self._size]))
         return None
@@ -288,7 +185,7 @@ class _Run:
         if extraction is not None:
             self._work.progress.advanced(pending.name, self._inputs)
         else:
-            extraction = reduce(Extraction.merge, map(_result, pending.extractions))
+            extraction = reduce(Extraction.merge, map(result, pending.extractions))
             self._cache_features(pending, extraction)
         return scored_row(pending.name, pending.repo, extraction, scores, self._work.options)
 
@@ -299,7 +196,7 @@ class _Run:
         for layer, info in extraction.info.items():
             features = np.empty((self._inputs, info.width), np.float32)
             for start, ref in zip(self._starts, pending.features, strict=True):
-                features[start : start + self._size] = _result(ref)[layer]
+                features[start : start + self._size] = result(ref)[layer]
             pending.store.save(layer, features, info)
 
     def _finished(self, row: Row) -> Row:
@@ -313,40 +210,9 @@ def shard_size(inputs: int, checkpoints: int, slots: int) -> int:
     return min(inputs, max(_FEWEST_INPUTS, math.ceil(inputs / tasks)))
 
 
-def _on_gpu(device: str, cluster: Cluster) -> bool:
-    if device.startswith("cuda") and not cluster.gpus:
-        raise EmmsError(f"--device {device}, but the Ray cluster has no GPU", "--device auto, or add GPU nodes to it")
-    if device.startswith("cuda:"):
-        raise EmmsError(f"--device {device}: on a Ray cluster, Ray picks the GPU", "--device cuda")
-    return device in ("auto", "cuda") and cluster.gpus > 0
-
-
-def _task(function: Callable[..., Any], **options: Any) -> Any:
-    return ray.remote(function).options(**_RETRIES, **options)
-
-
 def _merged(moments: list[ObjectRef]) -> ObjectRef:
     """A tree of merges of neighbours: the same sums in the same order, whichever worker is first."""
     while len(moments) > 1:
         pairs = [moments[place : place + 2] for place in range(0, len(moments), 2)]
-        moments = [_task(ray_tasks.merge).remote(*pair) if len(pair) == 2 else pair[0] for pair in pairs]
+        moments = [task(ray_tasks.merge).remote(*pair) if len(pair) == 2 else pair[0] for pair in pairs]
     return moments[0]
-
-
-def _result(ref: ObjectRef) -> Any:
-    """The result of a task.
-
-    Raises:
-        EmmsError: in one line, why it has failed.
-    """
-    try:
-        return ray.get(ref)
-    except ray.exceptions.RayError as error:
-        cause: BaseException = error
-        while isinstance(cause, ray.exceptions.RayTaskError):
-            cause = cause.cause
-        if isinstance(cause, (ray.exceptions.WorkerCrashedError, ray.exceptions.OutOfMemoryError)):
-            tries = _RETRIES["max_retries"] + 1
-            reason = f"its worker died {tries} times, mostly because memory ran out"
-            raise EmmsError(reason, "--shard-size N, or larger nodes") from error
-        raise EmmsError(one_line(cause)) from error

@@ -2,23 +2,29 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import replace
+from functools import partial
 from typing import TYPE_CHECKING
 
 import numpy as np
 
 from hf_emms import demo
-from hf_emms.engines.base import checkpoint_errors
+from hf_emms.cache import default_cache
+from hf_emms.engines.base import Silent, Work, checkpoint_errors
 from hf_emms.engines.checkpoint import LayerScores, score_layers, scoring_inputs
 from hf_emms.engines.extraction import Extraction, run_on_shard
+from hf_emms.engines.local import LocalEngine
 from hf_emms.engines.shards import Shard, moments_of
 from hf_emms.errors import EmmsError
 from hf_emms.options import Options
+from hf_emms.ranking import Row
 from hf_emms.scoring.estimators import ScoringInputs
 from hf_emms.scoring.label_basis import LabelTable
 from hf_emms.scoring.moments import Moments
 
 if TYPE_CHECKING:
+    from hf_emms.data import Sample
     from hf_emms.hub import Repo
     from hf_emms.tasks import Task
 
@@ -87,6 +93,37 @@ def score(
         return scoring_inputs(rows, moments[layer].copy(), shard, labels, options)
 
     return score_layers(moments, inputs_of, options)
+
+
+def run_on_samples(
+    repo: Repo, names: dict[int, str], *samples: tuple[Sample, LabelTable, Options]
+) -> Iterator[tuple[int, Row]]:
+    """Runs a checkpoint on several samples; it is loaded once.
+
+    Args:
+        repo: the checkpoint.
+        names: place of a sample → the checkpoint's name in its ranking, in the order of the samples.
+        samples: each with the F-labels of its rows, and how it is run and scored.
+
+    Yields:
+        The place of a sample, and the row.
+
+    Raises:
+        EmmsError: in one line, why it cannot be run at all.
+    """
+    with checkpoint_errors():
+        here = _on_this_node(repo)
+        works = [
+            Work({name: here}, sample, partial(_same, labels), options, default_cache(options.cache), Silent())
+            for name, (sample, labels, options) in zip(names.values(), samples, strict=True)
+        ]
+        places = list(names)
+        for place, row in LocalEngine().cells(works):
+            yield places[place], row
+
+
+def _same(labels: LabelTable) -> LabelTable:
+    return labels
 
 
 def _moments(features: LayerFeatures, shard: Shard, labels: LabelTable, options: Options) -> LayerMoments:

@@ -140,6 +140,9 @@ def write_data(home: Path) -> None:
     for folder, name in {"my_checkpoint": "regnet-random", "my_encoder": "encoder-minilm-albert"}.items():
         shutil.copytree(demo.folder_of(f"emms-demo/{name}"), home / folder)
     (home / "ids.txt").write_text("emms-demo/resnet-fashion\nemms-demo/vit-random\nemms-demo/regnet-random\n")
+    (home / "plan.yaml").write_text(
+        "{datasets: [lab/texts], checkpoints: [lab/texts], encoders: demo, max_samples: 60}"
+    )
     write_csv(home / "finetuned.csv", [{"checkpoint": f"emms-demo/{name}", "accuracy": n} for n, name in TRUTH])
 
 
@@ -217,7 +220,7 @@ KEPT = {"validate": "demo.json", "read-the-table": "demo.json", "confirm": "conf
 def test_the_command_runs(cli: CommandLine, line: str) -> None:
     shutil.copy(cli.folder / KEPT.get(LINES[line], "lab.json"), cli.folder / "ranking.json")
     words = [STANDS_FOR.get(word, word) for word in line.split()[1:] if word != "…"]
-    if words[0] == "rank" and "--max-samples" not in words:
+    if words[0] in ("rank", "sweep") and "--max-samples" not in words:
         words += FEW
     done = cli.run(*words)
     assert done.code == 0, f"{LINES[line]}: {done.err[-2000:]}"
@@ -226,6 +229,7 @@ def test_the_command_runs(cli: CommandLine, line: str) -> None:
 # What the Python of a page finds before it starts.
 GIVEN = {
     "rank-images": "",
+    "sweep": "",
     "rank-texts": """
 rows = list(csv.DictReader(open("my_texts.csv")))
 texts, classes = [row["text"] for row in rows], [row["label"] for row in rows]

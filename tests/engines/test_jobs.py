@@ -161,6 +161,31 @@ def test_a_job_ranks_and_its_ranking_comes_back(hub: Hub, cli: CommandLine, toke
     assert far.rows[2].error
 
 
+def test_a_sweep_is_one_job_and_its_results_are_published(hub: Hub, cli: CommandLine, token: str) -> None:
+    repo = "ada/swept"
+    plan = {"max_samples": 60, "encoders": "demo", "estimators": "emms", "checkpoints": [POOR, GOOD]}
+    plan["datasets"] = ["demo_fashion", {"dataset": "demo_captions", "max_samples": 50}]
+    (cli.folder / "plan.json").write_text(json.dumps(plan))
+    words = ["sweep", "plan.json", "--results-repo", repo]
+    done = cli.run(*words, "--engine", "jobs", token=token)
+    assert done.code == 0, done
+    assert sorted(done.out.splitlines()) == [
+        "checkpoint\tdemo_fashion\tdemo_captions",
+        f"{GOOD}\t1\t1",
+        f"{POOR}\t2\t2",
+    ]
+    # What is published does not run again, neither here nor in a job.
+    again = cli.run(*words, "--dry-run", token=token)
+    assert "2 datasets: 0 cells to run, 4 there already" in again.err
+    more = cli.run(*words, "-c", "emms-demo/regnet-random", token=token)
+    assert "2 datasets: 2 cells run, 0 there already" in more.err
+    assert len(more.out.splitlines()) == 4
+    priced = cli.run(*words, "--engine", "jobs", "--dry-run", token=token)
+    assert "USD if cpu-basic is as fast as this machine" in priced.err
+    with_folder = cli.run("sweep", "--datasets", "./data", "--engine", "jobs", "--results-repo", repo, token=token)
+    assert "the dataset ./data is on this machine only" in with_folder.err
+
+
 def test_a_job_that_fails_says_where_its_log_is(hub: Hub, cli: CommandLine, token: str) -> None:
     done = cli.run(*WORDS, *JOB, "--estimator", "emss", token=token)
     job = list(hub.jobs.values())[-1]

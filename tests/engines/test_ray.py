@@ -81,6 +81,16 @@ def assert_same(ranking: Ranking, other: Ranking) -> None:
 
 @pytest.mark.usefixtures("cluster")
 class TestOnACluster:
+    def test_a_sweep_gives_what_rankings_on_this_machine_give(
+        self, encoder: str, truncated: str, tmp_path: Path
+    ) -> None:
+        checkpoints, settings = [POOR, truncated, GOOD, "./nowhere"], {"max_samples": ROWS, "encoders": encoder}
+        datasets = ["demo_captions", {"dataset": "demo_fashion", "max_samples": 60}]
+        found = hf_emms.sweep(datasets, checkpoints, output=tmp_path, engine="ray", cache=False, **settings)
+        assert_same(found.rankings["demo_captions"], ranked(encoder, checkpoints))
+        fashion = hf_emms.rank("demo_fashion", checkpoints, cache=False, **{**settings, "max_samples": 60})
+        assert_same(found.rankings["demo_fashion"], fashion)
+
     def test_shards_give_what_one_process_gives(self, encoder: str, truncated: str) -> None:
         """Also for k-NN, which needs the rows of all shards, and for a checkpoint that cannot be loaded."""
         checkpoints = [POOR, truncated, GOOD, "./nowhere"]

@@ -1,0 +1,162 @@
+"""hf-emms sweep: many checkpoints on many datasets."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+import cloup
+
+from hf_emms.cli.output import LIST_FORMATS, format_option, out, quiet_option, stdout_for_data_only
+from hf_emms.cli.rank_command import job_settings, listed, print_spec, run_job
+from hf_emms.cli.rank_options import flags_of
+from hf_emms.errors import EmmsError
+from hf_emms.formatting import format_bytes, pluralize
+from hf_emms.options import DEFAULT_RESULTS, SETTINGS
+
+if TYPE_CHECKING:
+    from hf_emms.options import Options
+    from hf_emms.ranking_job import JobSettings
+    from hf_emms.sweep_plan import SweepPlan
+    from hf_emms.sweeps import Sweep
+
+# Settings that make sense for all datasets; the others are set in a plan, for one of them.
+_FLAGS = (
+    *("checkpoints", "task", "max_samples", "encoders", "estimators", "layers", "seed", "folds"),
+    *("device", "dtype", "batch_size", "resume", "cache", "streaming", "allow_pickle", "trust_remote_code"),
+    *("engine", "ray_address"),
+)
+_HOUR = 3600.0
+
+
+@cloup.command(short_help="Rank checkpoints on many datasets.")
+@cloup.argument("plan", required=False, metavar="[PLAN.yaml]", help="Datasets, and settings of each and of all.")
+@cloup.option_group(
+    "Sweep",
+    cloup.option("--datasets", metavar="NAME,NAME", help="Datasets without settings of their own, in place of a plan."),
+    cloup.option("--checkpoints-file", metavar="FILE|-", help="One checkpoint a line."),
+    cloup.option(
+        "--output",
+        "-o",
+        "folder",
+        type=click.Path(path_type=Path, file_okay=False),
+        default=Path(DEFAULT_RESULTS),
+        show_default=True,
+        metavar="DIR",
+        help="Where rankings go, and are read from.",
+    ),
+    cloup.option("--results-repo", metavar="ORG/emms-results", help="A results dataset in place of the folder."),
+    cloup.option(
+        "--dry-run", is_flag=True, help="Print what would be downloaded and run, how long, and what it costs."
+    ),
+    cloup.option("--flavor", "jobs_flavor", metavar="NAME", help="Hardware of a job [default: cpu-basic]."),
+    cloup.option("--jobs-timeout", metavar="TIME", help="When the Hub ends a job, e.g. 90m, 2h [default: 2h]."),
+    cloup.option("--jobs-package", metavar="SPEC", help="What a job installs [default: this version]."),
+    cloup.option("--strict", is_flag=True, help="Exit with 1 when any cell failed."),
+    format_option(LIST_FORMATS),
+    quiet_option("Print the table only."),
+)
+@cloup.option_group("Settings of all datasets", *flags_of(_FLAGS))
+def sweep(
+    plan: str | None,
+    datasets: str | None,
+    checkpoints_file: str | None,
+    folder: Path,
+    results_repo: str | None,
+    dry_run: bool,
+    strict: bool,
+    **given: Any,
+) -> None:
+    """Rank checkpoints on many datasets; each checkpoint is loaded once, and only cells without a result run.
+
+    A cell is outdated when its checkpoint or dataset has a new revision. Prints ranks, a line for each checkpoint.
+    """
+    from hf_emms.sweep_plan import requests
+
+    if (plan is None) == (datasets is None):
+        raise click.UsageError("Name a plan or --datasets, one of them: hf-emms sweep plan.yaml")
+    given["checkpoints"] = (*given["checkpoints"], *listed(checkpoints_file))
+    settings = job_settings(given["engine"] or SETTINGS["engine"].default, results_repo, given)
+    shared = {name: value for name, value in given.items() if value not in (None, ())}
+    if given["max_samples"] is not None:
+        shared["max_samples"] = given["max_samples"] or None
+    names = plan or [name for name in (datasets or "").split(",") if name]
+    wanted = requests(names, shared)
+    if settings is None:
+        found = _sweep_here(wanted, folder, results_repo, dry_run=dry_run)
+    else:
+        found = _sweep_on_jobs(wanted, settings, dry_run=dry_run)
+    if found is None:
+        return
+    out.records(*found.table())
+    out.message(f"Results: {results_repo or folder}")
+    for name, reason in found.failed.items():
+        out.message(f"{name}: {reason}")
+    if found.failed:
+        raise EmmsError(f"{pluralize(len(found.failed), 'dataset')} could not be used", "the reasons are above")
+    if strict and any(row.error is not None for ranking in found.rankings.values() for row in ranking.rows):
+        raise EmmsError("--strict: a cell failed", "its row in the results has the reason")
+
+
+def _sweep_here(wanted: dict[str, Options], folder: Path, results_repo: str | None, *, dry_run: bool) -> Sweep | None:
+    """Sweeps with the local or the Ray engine, or prints what that would be."""
+    from hf_emms.cli.progress_bars import StderrProgress
+    from hf_emms.sweep_plan import plan_sweep
+    from hf_emms.sweeps import destination, run_sweep, summary
+
+    with StderrProgress(quiet=out.quiet) as progress, stdout_for_data_only():
+        results = destination(folder, results_repo, progress)
+        planned = plan_sweep(wanted, results, progress)
+        if not dry_run:
+            progress.expect(planned.cells, "cells")
+            found = run_sweep(planned, results, progress)
+    if dry_run:
+        _print_forecast(planned, table=True)
+        out.message("nothing was run")
+        return None
+    out.message(summary(found, planned))
+    return found
+
+
+def _sweep_on_jobs(wanted: dict[str, Options], settings: JobSettings, *, dry_run: bool) -> Sweep | None:
+    """Starts the job and follows it; only prints it where `dry_run`."""
+    from hf_emms.cli.progress_bars import StderrProgress
+    from hf_emms.ranking_job import price
+    from hf_emms.results import ResultsDataset
+    from hf_emms.sweep_plan import job_spec, plan_sweep
+    from hf_emms.sweeps import of_job
+
+    spec = job_spec(wanted, settings)
+    if not dry_run:
+        return of_job(run_job(spec, settings), wanted)
+    with StderrProgress(quiet=out.quiet) as progress, stdout_for_data_only():
+        planned = plan_sweep(wanted, ResultsDataset(settings.results_repo, progress.noted), progress)
+    hours = _print_forecast(planned, table=False)
+    hardware, _ = price(settings)
+    out.message(f"about {60 * hours * hardware.usd_a_minute:.2f} USD if {hardware.name} is as fast as this machine")
+    print_spec(spec, settings)
+    return None
+
+
+def _print_forecast(planned: SweepPlan, *, table: bool) -> float:
+    """Prints what would run, what is downloaded and how long it takes; returns the hours."""
+    from hf_emms.sweep_plan import forecast
+
+    costs, cells = forecast(planned)
+    rows = []
+    for repo, count in cells.items():
+        cost = costs[repo]
+        seconds = None if cost.seconds is None else round(cost.seconds, 1)
+        rows.append((repo.id, count, cost.bytes, seconds, cost.problem))
+    if table:
+        out.records(("checkpoint", "cells", "download_bytes", "seconds", "problem"), rows)
+    hours = sum(cost.seconds or 0.0 for cost in costs.values()) / _HOUR
+    download = sum(cost.bytes for cost in costs.values())
+    out.message(
+        f"{pluralize(len(planned.plans), 'dataset')}: {pluralize(planned.cells, 'cell')} to run, "
+        f"{planned.done} there already; {format_bytes(download)} to download, about {hours:,.2f} hours here"
+    )
+    for name, reason in planned.failed.items():
+        out.message(f"{name}: {reason}")
+    return hours
