@@ -168,7 +168,7 @@ def rank(
                 raise EmmsError(
                     "engine='jobs' needs to know where the ranking comes back", "job=JobSettings('ORG/emms-results')"
                 )
-            started = ranking_job.start(ranking_job.job_spec(options, job), job)
+            started = ranking_job.start(ranking_job.job_spec(options, job), job, options.push_to_hub)
             return ranking_job.follow(started, progress.noted)[-1]
         if options.confirm is not None:
             check_settings(options)

@@ -96,8 +96,13 @@ def price(settings: JobSettings) -> tuple[Hardware, float]:
     return chosen, chosen.usd_a_minute * settings.minutes
 
 
-def start(spec: JobSpec, settings: JobSettings) -> Job:
+def start(spec: JobSpec, settings: JobSettings, pushes_to: str | None = None) -> Job:
     """Starts a job, once everything has been checked that can be.
+
+    Args:
+        spec: the job.
+        settings: what it was made with.
+        pushes_to: the model repository that it writes, if any.
 
     Raises:
         EmmsError: no rights, no such hardware, or refused.
@@ -106,8 +111,8 @@ def start(spec: JobSpec, settings: JobSettings) -> Job:
     hub.require_jobs(account)
     repo = settings.results_repo
     hub.require_push(account, repo, "dataset", instead=f"--results-repo {account.name}/emms-results")
-    if options.push_to_hub is not None:
-        hub.require_push(account, options.push_to_hub, "model", instead=f"--push-to-hub {account.name}/NAME")
+    if pushes_to is not None:
+        hub.require_push(account, pushes_to, "model", instead=f"--push-to-hub {account.name}/NAME")
     price(settings)
     if settings.package is None:
         results.publish_wheel(repo)

@@ -64,18 +64,18 @@ def rank_on_jobs(options: Options, settings: JobSettings, *, dry_run: bool) -> R
     if dry_run:
         print_spec(spec, settings)
         return None
-    return run_job(spec, settings)[-1]
+    return run_job(spec, settings, options.push_to_hub)[-1]
 
 
-def run_job(spec: JobSpec, settings: JobSettings) -> list[Ranking]:
-    """Starts a job and follows it; returns the rankings that it published.
+def run_job(spec: JobSpec, settings: JobSettings, pushes_to: str | None = None) -> list[Ranking]:
+    """Starts a job (see `ranking_job.start`) and follows it; returns the rankings that it published.
 
     Raises:
         EmmsError: it could not be started, or failed.
     """
     from hf_emms import ranking_job
 
-    job = ranking_job.start(spec, settings)
+    job = ranking_job.start(spec, settings, pushes_to)
     out.message(f"job {job.id} on {settings.flavor}: {job.url}")
     try:
         return ranking_job.follow(job, out.message)
