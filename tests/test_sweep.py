@@ -159,7 +159,7 @@ def test_the_command_reads_a_plan_and_prints_one_table(cli: Cli, tmp_path: Path)
     assert f"[2/2] {POOR} on demo_captions" in done.err
     whole = cli("sweep", plan, "-o", tmp_path / "results")
     assert "2 datasets: 2 cells run, 2 there already" in whole.err
-    assert {Ranking.from_json(file.read_bytes()).n for file in tmp_path.rglob("*.json")} == {60, 40}
+    assert {Ranking.from_json(file.read_bytes()).n for file in (tmp_path / "results").rglob("*.json")} == {60, 40}
 
 
 @pytest.mark.parametrize(
