@@ -24,7 +24,7 @@ _RECIPE = (
     *("method", "budget", "epochs", "steps", "learning_rates", "seeds", "batch_size", "confirm_samples", "time_limit"),
     *("save_model", "push_to_hub"),
 )
-_RUNNING = ("device", "resume", "cache", "streaming")
+_RUNNING = ("device", "engine", "ray_address", "resume", "cache", "streaming")
 _SAFETY = ("allow_pickle", "trust_remote_code")
 
 
@@ -80,12 +80,12 @@ def confirm(file: Path, top: int, dataset: str | None, target: Path | None, dry_
     options = options_for(ranking, dataset, confirm=top, **settings)
     with StderrProgress(quiet=out.quiet) as progress, stdout_for_data_only():
         if dry_run:
-            work = prepare(ranking, options, progress)
-            lines = [*work.splits.notes, *work.notes, forecast(work)]
+            found = prepare(ranking, options, progress)
+            lines = [*found.work.splits.notes, *found.notes, forecast(found)]
         else:
             ranking = confirmed(ranking, options, progress)
     if dry_run:
-        out.data("\n".join(row.checkpoint for row in work.shortlist))
+        out.data("\n".join(row.checkpoint for row in found.shortlist))
         out.message("\n".join(lines))
         return
     write_ranking(ranking, target)

@@ -31,7 +31,7 @@ _CONNECT_SECONDS = 10.0
 _WHERE = "ray status, run on the cluster, shows whether it is up: --ray-address HOST:6379"
 _INSTALL = "pip install {} on every node of the cluster"
 # Bytes that a task needs besides the weights: libraries, a batch. Weights in half precision double when loaded.
-_TASK_BYTES = 1 << 30
+TASK_BYTES = 1 << 30
 _WEIGHTS_FACTOR = 2
 # How often Ray restarts a task whose worker is lost. What a checkpoint raises, it would raise again.
 _RETRIES: dict[str, Any] = {"max_retries": 3, "retry_exceptions": False}
@@ -39,11 +39,19 @@ _RETRIES: dict[str, Any] = {"max_retries": 3, "retry_exceptions": False}
 
 @dataclass(frozen=True)
 class Cluster:
-    """What a cluster offers: cores and GPUs in all, and the memory in bytes of its largest node."""
+    """What a cluster offers.
+
+    Attributes:
+        cpus: cores in all.
+        gpus: in all.
+        memory: bytes of its largest node.
+        cores: of the smallest node that has any.
+    """
 
     cpus: int
     gpus: int
     memory: float
+    cores: int
 
 
 @contextmanager
@@ -63,8 +71,10 @@ def connected(address: str | None) -> Iterator[Cluster]:
     try:
         _check_versions()
         offered = ray.cluster_resources()
-        memory = max(node["Resources"].get("memory", 0.0) for node in ray.nodes() if node["Alive"])
-        yield Cluster(int(offered.get("CPU", 1)), int(offered.get("GPU", 0)), memory)
+        nodes = [node["Resources"] for node in ray.nodes() if node["Alive"]]
+        memory = max(node.get("memory", 0.0) for node in nodes)
+        cores = min((int(node["CPU"]) for node in nodes if node.get("CPU", 0) >= 1), default=1)
+        yield Cluster(int(offered.get("CPU", 1)), int(offered.get("GPU", 0)), memory, cores)
     finally:
         if connect:
             ray.shutdown()
@@ -143,7 +153,7 @@ def resources(repo: Repo, cluster: Cluster, cache: Cache, *, gpu: bool) -> dict[
             f"{format_bytes(cluster.memory)} of memory",
             "add a larger node to the cluster, or leave the checkpoint out",
         )
-    memory = min(_WEIGHTS_FACTOR * weights + _TASK_BYTES, cluster.memory)
+    memory = min(_WEIGHTS_FACTOR * weights + TASK_BYTES, cluster.memory)
     return {"num_cpus": 1, "num_gpus": float(gpu), "memory": memory}
 
 
@@ -152,8 +162,12 @@ def task(function: Callable[..., Any], **options: Any) -> Any:
     return ray.remote(function).options(**_RETRIES, **options)
 
 
-def result(ref: ObjectRef) -> Any:
+def result(ref: ObjectRef, *, smaller: str = "--shard-size N") -> Any:
     """The result of a task.
+
+    Args:
+        ref: what it will be.
+        smaller: the option with which it takes less memory.
 
     Raises:
         EmmsError: in one line, why it has failed.
@@ -167,5 +181,5 @@ def result(ref: ObjectRef) -> Any:
         if isinstance(cause, (ray.exceptions.WorkerCrashedError, ray.exceptions.OutOfMemoryError)):
             tries = _RETRIES["max_retries"] + 1
             reason = f"its worker died {tries} times, mostly because memory ran out"
-            raise EmmsError(reason, "--shard-size N, or larger nodes") from error
+            raise EmmsError(reason, f"{smaller}, or larger nodes") from error
         raise EmmsError(one_line(cause)) from error

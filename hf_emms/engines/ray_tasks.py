@@ -53,7 +53,7 @@ def extract_shard(
     Raises:
         EmmsError: in one line, why the checkpoint cannot be loaded or run.
     """
-    extraction = run_on_shard(_on_this_node(repo), task, shard, labels, options, keep=keep)
+    extraction = run_on_shard(on_this_node(repo), task, shard, labels, options, keep=keep)
     features = {layer: np.ascontiguousarray(its) for layer, its in extraction.features.items()}
     moments = extraction.moments or _moments(features, shard, labels, options)
     return replace(extraction, features={}, moments={}), moments, features
@@ -112,7 +112,7 @@ def run_on_samples(
         EmmsError: in one line, why it cannot be run at all.
     """
     with checkpoint_errors():
-        here = _on_this_node(repo)
+        here = on_this_node(repo)
         works = [
             Work({name: here}, sample, partial(_same, labels), options, default_cache(options.cache), Silent())
             for name, (sample, labels, options) in zip(names.values(), samples, strict=True)
@@ -130,8 +130,12 @@ def _moments(features: LayerFeatures, shard: Shard, labels: LabelTable, options:
     return {layer: moments_of(its, shard, labels, options) for layer, its in features.items()}
 
 
-def _on_this_node(repo: Repo) -> Repo:
-    """The checkpoint with its folder on this node; demo checkpoints are in the installed package."""
+def on_this_node(repo: Repo) -> Repo:
+    """The checkpoint with its folder on this node; demo checkpoints are in the installed package.
+
+    Raises:
+        EmmsError: the folder is not here.
+    """
     folder = demo.folder_of(repo.id) or repo.folder
     if folder is not None and not folder.exists():
         raise EmmsError(

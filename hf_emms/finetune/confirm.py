@@ -3,43 +3,33 @@
 from __future__ import annotations
 
 import math
-import shutil
-import tempfile
 import time
-from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
-from dataclasses import dataclass
-from functools import partial
-from importlib import metadata
-from pathlib import Path
+from collections.abc import Iterable
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 import msgspec
 import numpy as np
 
-from hf_emms.cache import Cache, digest_of
-from hf_emms.engines.base import Progress, Silent, checkpoint_errors, one_line, versions
+from hf_emms.engines.base import Progress, Silent, one_line
 from hf_emms.errors import EmmsError
 from hf_emms.finetune.model_card import evaluation_results, model_card
 from hf_emms.finetune.recipe import Recipe, check_settings, check_task, recipe_for
+from hf_emms.finetune.runs import Run, RunWork, TrainAll, finished_runs, train_here
 from hf_emms.finetune.saving import ModelKeeper, keeper_for, push_best
-from hf_emms.finetune.splits import Splits, load_splits
-from hf_emms.finetune.task_scores import scores_for
+from hf_emms.finetune.splits import load_splits
 from hf_emms.formatting import format_duration, parse_duration, pluralize
 from hf_emms.hub import Repo, resolve
 from hf_emms.options import SETTINGS, Options
-from hf_emms.plan import open_cache, rate
+from hf_emms.plan import engine_for, open_cache, rate
 from hf_emms.presets import dataset_preset
 from hf_emms.ranking import FineTuned, Ranking, Row, TrainingRun, is_commit
 from hf_emms.tasks import get_task
-from hf_emms.views import measured_in_words, points
+from hf_emms.views import measured_in_words
 
 if TYPE_CHECKING:
     import datasets
-    import torch
 
-# Part of the key of every finished run: raise it when the same recipe gives other results.
-FINETUNE_VERSION = 3
 DEFAULT_TOP = 3
 # Checkpoints that share the last rank of a shortlist are fine-tuned too, up to so many times its length.
 _MOST_TIED = 2
@@ -66,6 +56,8 @@ def confirm(
     push_to_hub: str | None = None,
     batch_size: int | None = None,
     device: str = "auto",
+    engine: str = "local",
+    ray_address: str | None = None,
     resume: bool = True,
     cache: bool = True,
     streaming: bool = False,
@@ -95,6 +87,8 @@ def confirm(
             needed.
         batch_size: rows a step.
         device: "auto", "cpu", "cuda" or "mps".
+        engine: "local", one run after the other, or "ray", as many at a time as the cluster has GPUs or cores for.
+        ray_address: see `hf_emms.rank`.
         resume: take runs that an earlier call finished.
         cache: read finished runs from the cache, and store them there.
         streaming: read the dataset without downloading all of it.
@@ -147,12 +141,11 @@ def confirmed(ranking: Ranking, options: Options, progress: Progress) -> Ranking
     Raises:
         EmmsError: the dataset or a setting is not usable. No checkpoint was trained then.
     """
-    work = prepare(ranking, options, progress)
-    if options.engine == "ray":
-        progress.noted("fine-tuning runs in this process, one run after the other, not on the Ray cluster")
-    for note in (*work.splits.notes, *work.notes, forecast(work)):
+    plan = prepare(ranking, options, progress)
+    for note in (*plan.work.splits.notes, *plan.notes, forecast(plan)):
         progress.noted(note)
-    found = {row.checkpoint: _fine_tuned(work, row) for row in work.shortlist}
+    train_all = _train_all(options)
+    found = _fine_tuned(plan, train_all)
     rows = tuple(
         msgspec.structs.replace(row, fine_tuned=found[row.checkpoint]) if row.checkpoint in found else row
         for row in ranking.rows
@@ -164,31 +157,69 @@ def confirmed(ranking: Ranking, options: Options, progress: Progress) -> Ranking
             "no checkpoint could be fine-tuned: " + "; ".join(f"{name}: {one.error}" for name, one in found.items()),
             "the first error is the one to look at; --debug shows its traceback",
         )
-    if work.keeper is not None:
-        _keep_best(work, result)
+    if plan.work.keeper is not None:
+        _keep_best(plan, plan.work.keeper, result, train_all)
     return result
 
 
-def _keep_best(work: Confirmation, result: Ranking) -> None:
-    """Writes the best model to the folder that the options name."""
-    assert work.keeper is not None
-    row = result.fine_tuned[0]
+def _train_all(options: Options) -> TrainAll:
+    if options.engine != "ray":
+        return train_here
+    from hf_emms.finetune.ray_runs import train_on_ray
+
+    return train_on_ray
+
+
+def _fine_tuned(plan: Confirmation, train_all: TrainAll) -> dict[str, FineTuned]:
+    """All runs: every checkpoint at its learning rates, then the other seeds at the best rate of each."""
+    repos, errors, runs = dict[str, Repo](), dict[str, str](), list[Run]()
+    for row in plan.shortlist:
+        try:
+            repos[row.checkpoint] = _repo_of(row)
+        except EmmsError as error:
+            errors[row.checkpoint] = one_line(error)
+    rows = [row for row in plan.shortlist if row.checkpoint in repos]
+    for row in rows:
+        recipe = plan.recipe(row)
+        runs += [plan.run(row, repos[row.checkpoint], rate, recipe.seeds[0]) for rate in recipe.learning_rates]
+    results = finished_runs(plan.work, runs, train_all)
+    further = []
+    for row in rows:
+        best = _best_rate([result for run, result in results.items() if run.checkpoint == row.checkpoint])
+        if best is not None:
+            further += [plan.run(row, repos[row.checkpoint], best, seed) for seed in plan.recipe(row).seeds[1:]]
+    results |= finished_runs(plan.work, further, train_all)
+    return {
+        row.checkpoint: _summary(
+            plan,
+            plan.recipe(row),
+            [results[run] for run in (*runs, *further) if run.checkpoint == row.checkpoint],
+            errors.get(row.checkpoint),
+        )
+        for row in plan.shortlist
+    }
+
+
+def _keep_best(plan: Confirmation, keeper: ModelKeeper, result: Ranking, train_all: TrainAll) -> None:
+    """Leaves the best model in the folder that the options name."""
+    row, work = result.fine_tuned[0], plan.work
     assert row.fine_tuned is not None
     rate = row.fine_tuned.learning_rate
-    runs = [run for run in row.fine_tuned.runs if run.learning_rate == rate and run.validation is not None]
-    run = max(runs, key=lambda run: run.validation or -math.inf)
-    recipe, repo = work.recipe(row), _repo_of(row)
-    key = run_key(work, repo, recipe, run.learning_rate, run.seed)
+    chosen = [one for one in row.fine_tuned.runs if one.learning_rate == rate and one.validation is not None]
+    best = max(chosen, key=lambda one: one.validation or -math.inf)
+    run = plan.run(row, _repo_of(row), best.learning_rate, best.seed)
 
     def train() -> None:
         work.progress.noted(f"{row.checkpoint}: trained again, because its model was not kept")
-        with _folder(work.cache, key) as folder:
-            _trained(work, repo, recipe, run.learning_rate, run.seed, row.checkpoint, folder, digest_of(key))
+        ((_, again),) = train_all(replace(work, deadline=None), [run])
+        if again.validation is None:
+            raise EmmsError(f"{run.name}: {again.error}", "run the same command again: what is finished is kept")
+        keeper.finished(work.digest(run), again)
 
-    card = model_card(result, row, run, work.options.push_to_hub)
-    results = evaluation_results(result, row, run, work.splits.test.whole_split, work.progress.noted)
-    work.keeper.finish(digest_of(key), {"README.md": card, **results}, train)
-    work.progress.noted(f"{row.checkpoint}, fine-tuned: {work.keeper.folder}")
+    card = model_card(result, row, best, work.options.push_to_hub)
+    results = evaluation_results(result, row, best, work.splits.test.whole_split, work.progress.noted)
+    keeper.finish(work.digest(run), {"README.md": card, **results}, train)
+    work.progress.noted(f"{row.checkpoint}, fine-tuned: {keeper.folder}")
 
 
 @dataclass(frozen=True)
@@ -197,43 +228,25 @@ class Confirmation:
 
     Attributes:
         ranking: whose rows they are.
-        options: how.
-        splits: the rows.
         shortlist: the ranking's rows that are fine-tuned, best first.
         notes: how they were chosen, in words.
-        cache: of finished runs.
-        progress: receives the events.
-        deadline: of `time.monotonic`; None for none.
         methods: checkpoint → what of it is trained.
-        keeper: of the best model; None where it is not kept.
+        work: what all runs share.
     """
 
     ranking: Ranking
-    options: Options
-    splits: Splits
     shortlist: tuple[Row, ...]
     notes: tuple[str, ...]
-    cache: Cache
-    progress: Progress
-    deadline: float | None
     methods: dict[str, str]
-    keeper: ModelKeeper | None
+    work: RunWork
 
     def recipe(self, row: Row) -> Recipe:
         """The recipe of a checkpoint."""
-        return recipe_for(self.options, self.splits.task.id, row.parameters, self.methods[row.checkpoint])
+        return recipe_for(self.work.options, self.work.splits.task.id, row.parameters, self.methods[row.checkpoint])
 
-    @property
-    def device(self) -> torch.device:
-        """Where checkpoints are trained."""
-        from hf_emms.features.load import choose_device
-
-        return choose_device(self.options.device)
-
-    @property
-    def metric(self) -> str:
-        """By what checkpoints are compared."""
-        return next(iter(scores_for(self.splits.task.id, self.splits.train.answers)))
+    def run(self, row: Row, repo: Repo, learning_rate: float, seed: int) -> Run:
+        """A run of a checkpoint."""
+        return Run(row.checkpoint, repo, row.parameters, self.recipe(row), learning_rate, seed)
 
 
 def prepare(ranking: Ranking, options: Options, progress: Progress) -> Confirmation:
@@ -245,6 +258,9 @@ def prepare(ranking: Ranking, options: Options, progress: Progress) -> Confirmat
     from hf_emms.features.load import choose_device
     from hf_emms.finetune.methods import method_for
 
+    if options.engine == "jobs":
+        raise EmmsError("a job does not confirm a ranking that is kept here", "hf-emms rank --engine jobs --confirm N")
+    engine_for(options)  # refuses one that is not installed
     check_settings(options)
     check_task(get_task(ranking.task).id)
     keeper = keeper_for(options)
@@ -254,12 +270,16 @@ def prepare(ranking: Ranking, options: Options, progress: Progress) -> Confirmat
     splits = load_splits(options, cache)
     if splits.revision != ranking.dataset_revision:
         notes.append(f"the ranking is of revision {ranking.dataset_revision} of the dataset, this is {splits.revision}")
-    deadline = None if seconds is None else time.monotonic() + seconds
     methods = {}
     for row in shortlist:
+        if options.engine == "ray":
+            methods[row.checkpoint] = options.method or "full"
+            continue
         methods[row.checkpoint], why = method_for(options, row.parameters, choose_device(options.device))
         notes += [f"{row.checkpoint}: {why}"] if why else []
-    return Confirmation(ranking, options, splits, shortlist, tuple(notes), cache, progress, deadline, methods, keeper)
+    deadline = None if seconds is None else time.time() + seconds
+    work = RunWork(splits, options, cache, progress, deadline, keeper)
+    return Confirmation(ranking, shortlist, tuple(notes), methods, work)
 
 
 def choose(rows: Iterable[Row], top: int) -> tuple[tuple[Row, ...], list[str]]:
@@ -282,141 +302,31 @@ def choose(rows: Iterable[Row], top: int) -> tuple[tuple[Row, ...], list[str]]:
     ]
 
 
-def forecast(work: Confirmation) -> str:
+def forecast(plan: Confirmation) -> str:
     """How many runs there will be, of what, and about how long they take."""
-    parts, seconds, runs = work.splits.parts, 0.0, 0
-    for row in work.shortlist:
-        recipe = work.recipe(row)
-        batches = recipe.total_steps(work.splits.training_rows) * recipe.batch_size
-        epochs = max(1, round(batches / work.splits.training_rows))
+    splits, seconds, runs = plan.work.splits, 0.0, 0
+    for row in plan.shortlist:
+        recipe, parts = plan.recipe(row), splits.parts
+        batches = recipe.total_steps(splits.training_rows) * recipe.batch_size
+        epochs = max(1, round(batches / splits.training_rows))
         forwards = _STEP_FORWARDS * batches + (epochs + 1) * len(parts["validation"]) + len(parts["test"])
-        seconds += recipe.runs * forwards * _seconds_a_forward(work, row)
+        seconds += recipe.runs * forwards * _seconds_a_forward(plan, row)
         runs += recipe.runs
-    recipe = work.recipe(work.shortlist[0])
-    sizes = ", ".join(f"{name} {words}" for name, words in work.splits.in_words.items())
+    recipe = plan.recipe(plan.shortlist[0])
+    sizes = ", ".join(f"{name} {words}" for name, words in splits.in_words.items())
     quick = " (a quick budget: who is best at it may not be best at yours)" if recipe.budget else ""
+    where = " of computing, side by side on the cluster" if plan.work.options.engine == "ray" else ""
     return (
-        f"fine-tuning {pluralize(len(work.shortlist), 'checkpoint')}: {pluralize(runs, 'run')} of "
-        f"{recipe.in_words()}{quick}, about {format_duration(seconds)}; {sizes}"
+        f"fine-tuning {pluralize(len(plan.shortlist), 'checkpoint')}: {pluralize(runs, 'run')} of "
+        f"{recipe.in_words()}{quick}, about {format_duration(seconds)}{where}; {sizes}"
     )
 
 
-def _seconds_a_forward(work: Confirmation, row: Row) -> float:
+def _seconds_a_forward(plan: Confirmation, row: Row) -> float:
     """Seconds of one input: as measured when the checkpoint was scored, or a rule of thumb."""
     if row.seconds.features and row.n is None:
-        return row.seconds.features / work.ranking.n_inputs
-    return rate(work.options, work.splits.task.modality).seconds * (row.parameters or 0)
-
-
-# ---- one checkpoint --------------------------------------------------------------------------------------------------
-
-
-def _fine_tuned(work: Confirmation, row: Row) -> FineTuned:
-    """All runs of a checkpoint: its learning rates once each, then the other seeds at the best of them."""
-    recipe = work.recipe(row)
-    runs: list[TrainingRun] = []
-    try:
-        repo = _repo_of(row)
-    except EmmsError as error:
-        return _summary(work, recipe, runs, one_line(error))
-    for learning_rate in recipe.learning_rates:
-        runs.append(_run(work, row, repo, recipe, learning_rate, recipe.seeds[0]))
-    best = _best_rate(runs)
-    if best is not None:
-        runs += [_run(work, row, repo, recipe, best, seed) for seed in recipe.seeds[1:]]
-    return _summary(work, recipe, runs)
-
-
-def _run(work: Confirmation, row: Row, repo: Repo, recipe: Recipe, learning_rate: float, seed: int) -> TrainingRun:
-    """One run: from the cache, or trained and stored there before anything else starts."""
-    key = run_key(work, repo, recipe, learning_rate, seed)
-    name = f"{row.checkpoint}, learning rate {learning_rate:g}" + (f", seed {seed}" if len(recipe.seeds) > 1 else "")
-    finished = partial(msgspec.convert, type=TrainingRun)
-    stored = work.cache.get_json("finetunings", key, finished) if work.options.resume else None
-    if stored is not None:
-        work.progress.noted(f"{name}: {_in_words(work, stored)} (from the cache)")
-        return stored
-    if work.deadline is not None and time.monotonic() > work.deadline:
-        run = TrainingRun(learning_rate, seed, error="not started: the time limit had passed")
-        work.progress.noted(f"{name}: {run.error}")
-        return run
-    with _folder(work.cache, key) as folder:
-        try:
-            with checkpoint_errors():
-                run = _trained(work, repo, recipe, learning_rate, seed, name, folder, digest_of(key))
-        except EmmsError as error:
-            run = TrainingRun(learning_rate, seed, error=error.message)
-        else:
-            # A run that was cut short is no result of the recipe.
-            if work.deadline is None or time.monotonic() < work.deadline:
-                work.cache.put_json("finetunings", key, msgspec.to_builtins(run))
-    work.progress.noted(f"{name}: {_in_words(work, run)}")
-    for note in run.notes:
-        work.progress.noted(f"{name}: {note}")
-    return run
-
-
-def _trained(
-    work: Confirmation,
-    repo: Repo,
-    recipe: Recipe,
-    learning_rate: float,
-    seed: int,
-    name: str,
-    folder: Path,
-    digest: str,
-) -> TrainingRun:
-    from hf_emms.finetune.heads import load_network
-    from hf_emms.finetune.training import RunPlan, train
-
-    splits = work.splits
-    one = RunPlan(
-        splits,
-        recipe,
-        learning_rate,
-        seed,
-        scores_for(splits.task.id, splits.train.answers),
-        work.device,
-        folder,
-        save_to=work.keeper.path(digest) if work.keeper is not None else None,
-        on_start=partial(work.progress.started, name),
-        on_steps=partial(work.progress.advanced, name),
-    )
-    run = train(lambda: load_network(repo, splits, work.options, recipe.method), one)
-    if work.keeper is not None:
-        work.keeper.finished(digest, run)
-    return run
-
-
-def run_key(work: Confirmation, repo: Repo, recipe: Recipe, learning_rate: float, seed: int) -> dict[str, Any]:
-    """The cache key of a finished run: everything that changes it."""
-    how = recipe.as_json()
-    return {
-        "id": repo.id,
-        "revision": repo.revision,
-        "rows": work.splits.fingerprint,
-        "task": work.splits.task.id,
-        "recipe": {name: how[name] for name in how if name not in ("learning_rates", "seeds", "budget")},
-        "learning_rate": learning_rate,
-        "seed": seed,
-        "device": work.options.device,
-        "trust_remote_code": work.options.trust_remote_code,
-        "versions": {**versions(), "accelerate": metadata.version("accelerate")},
-        "code": FINETUNE_VERSION,
-    }
-
-
-@contextmanager
-def _folder(cache: Cache, key: dict[str, Any]) -> Iterator[Path]:
-    """Where the states of an unfinished run are: in the cache, so that the next process finds them."""
-    if cache.root is None:
-        with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as temporary:
-            yield Path(temporary) / "run"
-        return
-    folder = cache.root / "unfinished" / digest_of(key)
-    folder.parent.mkdir(parents=True, exist_ok=True)
-    yield folder
-    shutil.rmtree(folder, ignore_errors=True)  # not reached where the run was interrupted
+        return row.seconds.features / plan.ranking.n_inputs
+    return rate(plan.work.options, plan.work.splits.task.modality).seconds * (row.parameters or 0)
 
 
 def _repo_of(row: Row) -> Repo:
@@ -438,8 +348,9 @@ def _best_rate(runs: list[TrainingRun]) -> float | None:
     return max(scored, key=lambda run: run.validation or -math.inf).learning_rate if scored else None
 
 
-def _summary(work: Confirmation, recipe: Recipe, runs: list[TrainingRun], error: str | None = None) -> FineTuned:
+def _summary(plan: Confirmation, recipe: Recipe, runs: list[TrainingRun], error: str | None) -> FineTuned:
     """What the runs of a checkpoint come to."""
+    work = plan.work
     head = FineTuned(work.metric, runs=tuple(runs), recipe=recipe.as_json(), rows=work.splits.in_words)
     rate = _best_rate([run for run in runs if run.seed == recipe.seeds[0]])
     chosen = [run for run in runs if run.learning_rate == rate and run.validation is not None]
@@ -454,9 +365,3 @@ def _summary(work: Confirmation, recipe: Recipe, runs: list[TrainingRun], error:
         scores={name: float(np.mean([run.scores[name] for run in chosen])) for name in chosen[0].scores},
         learning_rate=rate,
     )
-
-
-def _in_words(work: Confirmation, run: TrainingRun) -> str:
-    if run.validation is None:
-        return f"failed: {run.error}"
-    return f"validation {work.metric} {points(run.validation)}, {run.steps:,} steps, {run.seconds:.1f} s"

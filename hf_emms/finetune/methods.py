@@ -16,7 +16,7 @@ from hf_emms.formatting import format_bytes
 from hf_emms.options import Options
 
 # Weights, gradients and AdamW's two moments in float32; of this memory, a share is left to activations.
-_BYTES_A_PARAMETER, _SHARE = 16, 0.7
+BYTES_A_PARAMETER, _SHARE = 16, 0.7
 # LoRA (arXiv 2106.09685) on every linear layer and ungrouped convolution.
 _RANK, _ALPHA, _DROPOUT = 8, 16, 0.05
 _ADAPTED = (nn.Linear, nn.Conv2d)
@@ -69,7 +69,7 @@ def method_for(options: Options, parameters: int | None, device: torch.device) -
     """
     if options.method is not None:
         return options.method, None
-    free, needed = _free_bytes(device), _BYTES_A_PARAMETER * (parameters or 0)
+    free, needed = _free_bytes(device), BYTES_A_PARAMETER * (parameters or 0)
     if free is None or needed <= _SHARE * free:
         return "full", None
     method = "lora" if find_spec("peft") is not None else "head"

@@ -186,6 +186,20 @@ def test_a_sweep_is_one_job_and_its_results_are_published(hub: Hub, cli: Command
     assert "the dataset ./data is on this machine only" in with_folder.err
 
 
+def test_a_job_fine_tunes_what_it_ranked_and_uploads_the_best(
+    hub: Hub, cli: CommandLine, token: str, tmp_path: Path
+) -> None:
+    words = ["rank", "--dataset", "demo_fashion", "-c", GOOD, "--max-samples", "100", "-e", "demo"]
+    words += ["--estimator", "emms", "--confirm", "1", "--steps", "3", "--learning-rate", "0.01"]
+    words += ["--confirm-samples", "100", "--push-to-hub", "ada/fashion"]
+    done = cli.run(*words, *JOB, "-o", tmp_path / "ranking.json", token=token)
+    assert done.code == 0, done
+    found = Ranking.from_json((tmp_path / "ranking.json").read_text()).best.fine_tuned
+    assert (found.metric, found.runs[0].steps) == ("accuracy", 3)
+    assert {"README.md", "config.json", "model.safetensors"} <= {*hub.store.paths("ada/fashion")}
+    assert "--push-to-hub" not in hub.store.read("ada/fashion", "README.md").decode()
+
+
 def test_a_job_that_fails_says_where_its_log_is(hub: Hub, cli: CommandLine, token: str) -> None:
     done = cli.run(*WORDS, *JOB, "--estimator", "emss", token=token)
     job = list(hub.jobs.values())[-1]

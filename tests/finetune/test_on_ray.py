@@ -1,0 +1,92 @@
+"""The runs of a confirmation on a real Ray cluster of two worker processes: the same results as in this process."""
+
+from __future__ import annotations
+
+import os
+import signal
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import ray
+import transformers
+
+import hf_emms
+from hf_emms import EmmsError, Ranking
+from hf_emms.ranking import TrainingRun
+from tests.finetune.make import FAST, Notes, colours, ranking, save
+from tests.helpers.processes import descendants
+from tests.helpers.tiny_checkpoints import build
+from tests.helpers.waiting import eventually
+
+SETTINGS: dict[str, Any] = {**FAST, "learning_rates": (0.01, 0.02), "epochs": 8}
+
+
+@pytest.fixture(scope="module")
+def cluster() -> Iterator[None]:
+    with pytest.MonkeyPatch.context() as patch:
+        assert ray.util.get_node_ip_address() == "127.0.0.1"
+        patch.setenv("OMP_NUM_THREADS", "1")
+        patch.setenv("RAY_worker_niceness", "0")
+        ray.init(num_cpus=2, object_store_memory=80 << 20, include_dashboard=False, log_to_driver=False)
+        yield
+        ray.shutdown()
+
+
+@pytest.fixture(scope="module")
+def two(tmp_path_factory: pytest.TempPathFactory) -> Ranking:
+    root = tmp_path_factory.mktemp("ray")
+    checkpoints = {str(build(root, "regnet")): -0.1, str(build(root, "resnet")): -0.2}
+    return ranking(save(colours(60), root / "colours"), "image-classification", {"image": "image"}, checkpoints)
+
+
+def results(confirmed: Ranking) -> list[tuple[Any, ...]]:
+    def result(run: TrainingRun) -> tuple[Any, ...]:
+        return run.learning_rate, run.seed, run.validation, run.scores, run.steps, run.error
+
+    return [result(run) for row in confirmed.rows if row.fine_tuned for run in row.fine_tuned.runs]
+
+
+@pytest.mark.usefixtures("cluster")
+def test_runs_side_by_side_give_what_one_process_gives_also_after_a_worker_is_lost(
+    two: Ranking, tmp_path: Path, emms_cache: Path
+) -> None:
+    alone = hf_emms.confirm(two, top=2, cache=False, **SETTINGS)
+    side_by_side: set[int] = set()
+
+    def kill() -> None:
+        side_by_side.update(eventually(lambda: (found := [*descendants("ray::_train")])[1:] and found))
+        eventually(lambda: list(emms_cache.glob("unfinished/*/checkpoint-*/trainer_state.json")))
+        os.kill(min(side_by_side), signal.SIGKILL)
+
+    killer = threading.Thread(target=kill)
+    killer.start()
+    notes, folder = Notes(), tmp_path / "best"
+    shared = hf_emms.confirm(two, top=2, engine="ray", save_model=str(folder), progress=notes, **SETTINGS)
+    killer.join()
+    assert len(side_by_side) == 2
+    assert results(shared) == results(alone)
+    assert shared.best.checkpoint == alone.best.checkpoint
+    assert notes.steps == notes.planned
+    assert not list(emms_cache.glob("unfinished/*"))
+    assert transformers.pipeline("image-classification", model=str(folder)).model.config.num_labels == 2
+    again = Notes()
+    assert results(hf_emms.confirm(two, top=2, engine="ray", progress=again, **SETTINGS)) == results(alone)
+    assert not again.planned
+
+
+@pytest.mark.usefixtures("cluster")
+def test_what_a_worker_cannot_do_is_a_failed_run(two: Ranking, tmp_path: Path, emms_cache: Path) -> None:
+    with pytest.raises(EmmsError, match="not started: the time limit had passed"):
+        hf_emms.confirm(two, top=1, engine="ray", time_limit="0.001s", **FAST)
+    with pytest.raises(EmmsError, match="the Ray cluster has no GPU"):
+        hf_emms.confirm(two, top=1, engine="ray", device="cuda", **FAST)
+
+
+def test_engines_that_do_not_fit_are_refused_before_anything_runs(two: Ranking) -> None:
+    with pytest.raises(EmmsError, match="--ray-address is for a Ray cluster"):
+        hf_emms.confirm(two, ray_address="auto")
+    with pytest.raises(EmmsError, match="a job does not confirm a ranking that is kept here"):
+        hf_emms.confirm(two, engine="jobs")
