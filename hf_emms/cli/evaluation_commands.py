@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 
 FORMATS = ("table", "json", "tsv", "md")
-_CARDS = "cards"
+_CARDS, _LEADERBOARD = "cards", "leaderboard"
 
 
 @cloup.command(short_help="Check rankings against fine-tuning results.")
@@ -35,9 +35,9 @@ _CARDS = "cards"
     ),
     cloup.option(
         "--truth",
-        metavar="FILE|cards",
-        help="CSV, TSV or JSON with checkpoint, score (and dataset); or the checkpoints' own model cards "
-        "[default: what hf-emms confirm measured].",
+        metavar="FILE|cards|leaderboard",
+        help="CSV, TSV or JSON with checkpoint, score (and dataset); or the checkpoints' own model cards; or the Hub's "
+        "leaderboard of the dataset, where it is a benchmark [default: what hf-emms confirm measured].",
     ),
     cloup.option("--metric", metavar="NAME", help="Column of the scores, or metric of the cards [default: inferred]."),
     cloup.option("--lower-is-better", is_flag=True, help="The scores are losses or error rates."),
@@ -79,6 +79,8 @@ def validate(
             known = evaluation.truth_from_rankings(rankings)
         elif truth == _CARDS:
             known = evaluation.truth_from_cards(rankings, metric=metric, lower_is_better=lower_is_better)
+        elif truth == _LEADERBOARD:
+            known = evaluation.truth_from_leaderboards(rankings)
         else:
             known = evaluation.read_truth(Path(truth), metric=metric, lower_is_better=lower_is_better)
         found = evaluation.validate(rankings, known, estimators=estimators, resamples=resamples, seed=seed)

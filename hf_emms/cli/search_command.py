@@ -7,15 +7,16 @@ from typing import TYPE_CHECKING, Any
 
 import click
 import cloup
+from cloup import constraints
 
 from hf_emms.cli.output import LIST_FORMATS, format_option, out, quiet_option, stdout_for_data_only
-from hf_emms.formatting import parse_count
+from hf_emms.formatting import parse_bytes, parse_count
 from hf_emms.hub.model_info import SORTS
 
 if TYPE_CHECKING:
     from hf_emms.hub import HubModel
 
-_COLUMNS = ("id", "parameters", "downloads", "likes", "architecture", "library", "licence", "revision")
+_COLUMNS = ("id", "parameters", "memory", "downloads", "likes", "architecture", "library", "licence", "revision")
 
 
 @cloup.command(short_help="Find checkpoints on the Hub that can be ranked.")
@@ -29,8 +30,18 @@ _COLUMNS = ("id", "parameters", "downloads", "likes", "architecture", "library",
     cloup.option("--text", metavar="TEXT", help="What the id contains."),
     cloup.option("--filter", "tags", multiple=True, metavar="TAG", help="A tag of the Hub; repeat for several."),
     cloup.option("--library", metavar="NAME", help="E.g. transformers or timm."),
+    cloup.option("--license", "licence", metavar="ID", help="As the Hub writes it, e.g. apache-2.0."),
+    cloup.option("--language", metavar="CODE", help="E.g. en or de."),
+    cloup.option("--trained-on", metavar="ID", help="A dataset that the card names as training data."),
     cloup.option("--max-params", metavar="N", help="The most parameters: 22K, 100M, 1.5B."),
+    cloup.option("--max-memory", metavar="SIZE", help="Weights in their own precision and a fifth more: 16GB."),
     cloup.option("--min-downloads", type=click.IntRange(min=0), default=0, metavar="N", help="In the last 30 days."),
+)
+@cloup.option_group(
+    "In place of what the Hub lists for the task",
+    cloup.option("--benchmark", metavar="ORG/NAME", help="The models on this dataset's leaderboard, the first first."),
+    cloup.option("--results", metavar="ORG/NAME", help="The checkpoints of a results dataset, best on average first."),
+    constraint=constraints.mutually_exclusive,
 )
 @cloup.option_group(
     "Order",
@@ -38,6 +49,8 @@ _COLUMNS = ("id", "parameters", "downloads", "likes", "architecture", "library",
         "--sort", type=click.Choice(SORTS), default="downloads", show_default=True, help="Most or latest first."
     ),
     cloup.option("--limit", type=click.IntRange(min=1), default=20, show_default=True, metavar="N", help="How many."),
+    cloup.option("--fold/--no-fold", default=True, help="One of each base model and of each set of weights [default]."),
+    cloup.option("--diverse/--no-diverse", default=True, help="One of each architecture first [default]."),
 )
 @cloup.option_group(
     "Output",
@@ -46,9 +59,15 @@ _COLUMNS = ("id", "parameters", "downloads", "likes", "architecture", "library",
 )
 def search(
     task: str,
-    library: str | None,
-    max_params: str | None,
     tags: tuple[str, ...],
+    library: str | None,
+    licence: str | None,
+    language: str | None,
+    trained_on: str | None,
+    max_params: str | None,
+    max_memory: str | None,
+    benchmark: str | None,
+    results: str | None,
     **options: Any,
 ) -> None:
     """Find checkpoints on the Hub that hf-emms can load. Nothing is downloaded but their descriptions.
@@ -59,6 +78,7 @@ def search(
     from hf_emms.search import search as find
     from hf_emms.tasks import get_task
 
+    named = (("", library), ("license:", licence), ("", language), ("dataset:", trained_on))
     reasons: Counter[str] = Counter()
 
     def dropped(id: str, reason: str) -> None:
@@ -69,14 +89,29 @@ def search(
         hits = list(
             find(
                 get_task(task),
-                tags=(*tags, *([library] if library else ())),
+                tags=(*tags, *(f"{prefix}{value}" for prefix, value in named if value)),
+                source=_source(get_task(task).id, benchmark, results),
                 max_parameters=parse_count(max_params) if max_params else None,
+                max_memory=parse_bytes(max_memory) if max_memory else None,
                 on_dropped=dropped,
                 **options,
             )
         )
     _print(hits)
     out.message(f"{len(hits)} found, {sum(reasons.values())} left out")
+
+
+def _source(task_id: str, benchmark: str | None, results: str | None) -> list[str] | None:
+    """The ids of a leaderboard or of a results dataset, in its order."""
+    from hf_emms import hub
+    from hf_emms.results import pull
+    from hf_emms.search import static_order
+
+    if benchmark is not None:
+        return list(dict.fromkeys(entry.id for entry in hub.leaderboard(benchmark)))
+    if results is not None:
+        return static_order(pull(results)[0].values(), task_id)
+    return None
 
 
 def _print(hits: list[HubModel]) -> None:

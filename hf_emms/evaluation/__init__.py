@@ -17,7 +17,7 @@ from hf_emms.evaluation.measures import (
     top_recall,
     weighted_tau,
 )
-from hf_emms.evaluation.truth import Truth, read_truth, truth_from_cards, truth_from_rankings
+from hf_emms.evaluation.truth import Truth, read_truth, truth_from_cards, truth_from_leaderboards, truth_from_rankings
 from hf_emms.evaluation.validate import Validation, validate
 
 __all__ = [
@@ -40,6 +40,7 @@ __all__ = [
     "spearman",
     "top_recall",
     "truth_from_cards",
+    "truth_from_leaderboards",
     "truth_from_rankings",
     "validate",
     "weighted_tau",

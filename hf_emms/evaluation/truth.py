@@ -15,7 +15,7 @@ from typing import Any
 from hf_emms.atomic_files import decoded
 from hf_emms.errors import EmmsError
 from hf_emms.formatting import pluralize
-from hf_emms.hub import Evaluation, Repo, evaluations, resolve
+from hf_emms.hub import Evaluation, Repo, evaluations, leaderboard, resolve
 from hf_emms.ranking import Ranking, Row
 from hf_emms.views import one_line
 
@@ -334,6 +334,28 @@ def truth_from_cards(rankings: Sequence[Ranking], *, metric: str | None = None, 
         notes += [_in_words(id, repo, one, id in rescaled) for id, (repo, one) in table.items()]
     metrics = ", ".join(dict.fromkeys(names))
     return Truth("model cards", metrics, scores, lower_is_better, tuple(map(one_line, [*notes, _CAUTION])))
+
+
+def truth_from_leaderboards(rankings: Sequence[Ranking]) -> Truth:
+    """Reads the Hub's leaderboard of each ranking's dataset, where it is a benchmark.
+
+    Raises:
+        EmmsError: a dataset has no leaderboard, or the Hub cannot be reached.
+    """
+    scores: dict[str | None, dict[str, float]] = {}
+    notes = []
+    for ranking in rankings:
+        entries = leaderboard(ranking.dataset_id)
+        found: dict[str, list[float]] = {}
+        for entry in entries:
+            found.setdefault(entry.id, []).append(entry.value)
+        scores[ranking.dataset_id] = {id: sum(values) / len(values) for id, values in found.items()}
+        verified = sum(entry.verified for entry in entries)
+        notes.append(f"{ranking.dataset_id}: {verified} of {len(entries)} results are verified by the Hub")
+        repeated = [id for id, values in found.items() if len(values) > 1]
+        if repeated:
+            notes.append(f"several results, averaged: {_listed(repeated)}")
+    return Truth("the Hub's leaderboards", "result", scores, False, tuple(map(one_line, [*notes, _CAUTION])))
 
 
 def _found(ranking: Ranking) -> tuple[dict[str, tuple[Repo, list[Evaluation]]], list[str]]:

@@ -1,6 +1,7 @@
 """The Hugging Face Hub: the only package that makes requests to it."""
 
 from hf_emms.hub.account import Account, logged_in, require_jobs, require_proposal, require_push, who_am_i
+from hf_emms.hub.benchmarks import leaderboard
 from hf_emms.hub.client import limited_streaming, retried, translate_hub_errors
 from hf_emms.hub.commits import (
     TRIES_AMONG_MANY,
@@ -18,10 +19,12 @@ from hf_emms.hub.model_info import (
     Evaluation,
     HubModel,
     Sort,
-    count_parameters,
+    describe_model,
     evaluations,
     find_models,
     read_config,
+    weight_dtypes,
+    weight_hashes,
 )
 from hf_emms.hub.refusals import RepoNotFoundError
 from hf_emms.hub.repos import (
@@ -61,8 +64,8 @@ __all__ = [
     "Sort",
     "content_revision",
     "conversions",
-    "count_parameters",
     "create_dataset",
+    "describe_model",
     "evaluations",
     "fetch",
     "find_models",
@@ -70,6 +73,7 @@ __all__ = [
     "is_private",
     "job_log",
     "job_stage",
+    "leaderboard",
     "limited_streaming",
     "listing",
     "logged_in",
@@ -93,5 +97,7 @@ __all__ = [
     "translate_hub_errors",
     "upload_model",
     "wait_for_space",
+    "weight_dtypes",
+    "weight_hashes",
     "who_am_i",
 ]

@@ -22,6 +22,10 @@ Sort = Literal["downloads", "likes", "trending_score", "created_at", "last_modif
 SORTS: tuple[str, ...] = get_args(Sort)
 
 _EXPANDED = ("sha", "config", "siblings", "safetensors", "downloads", "likes", "library_name", "gated", "tags")
+_DEFAULT_BYTES = 4.0
+_BYTES = {"F64": 8, "I64": 8, "F32": 4, "I32": 4, "F16": 2, "BF16": 2, "I16": 2, "F4": 0.5} | dict.fromkeys(
+    ("I8", "U8", "BOOL", "F8_E4M3", "F8_E5M2", "F8_E8M0"), 1
+)
 _FIELDS = {"trending_score": "trendingScore", "created_at": "createdAt", "last_modified": "lastModified"}
 
 
@@ -34,12 +38,12 @@ class HubModel:
         revision: the sha of its main branch.
         config: the Hub's summary of config.json (architectures, model_type); empty where there is none.
         files: paths of all files.
-        parameters: from the headers of its safetensors files, where the Hub has read them.
+        dtypes: type → how many parameters, from the headers of its safetensors files; empty where nobody has read them.
         downloads: in the last 30 days.
         likes: how many users like it.
         library: e.g. "transformers", "timm".
         gated: whether its owner wants to know who uses it.
-        licence: as its card names it; None where it names none.
+        tags: of the Hub.
         architecture: the family in `features.architectures`, "NAME (fallback)" for one that has no row there; None
             where nobody has looked.
     """
@@ -48,13 +52,34 @@ class HubModel:
     revision: str
     config: dict[str, Any]
     files: tuple[str, ...]
-    parameters: int | None
+    dtypes: dict[str, int]
     downloads: int
     likes: int
     library: str | None
     gated: bool
-    licence: str | None = None
+    tags: tuple[str, ...] = ()
     architecture: str | None = None
+
+    @property
+    def parameters(self) -> int | None:
+        """How many there are, where its headers are known."""
+        return sum(self.dtypes.values()) or None
+
+    @property
+    def memory(self) -> int | None:
+        """Bytes of the weights in the precision of their files."""
+        return round(sum(count * _BYTES.get(dtype, _DEFAULT_BYTES) for dtype, count in self.dtypes.items())) or None
+
+    @property
+    def licence(self) -> str | None:
+        """As its card names it."""
+        return licence_of(self.tags)
+
+    @property
+    def base_model(self) -> str | None:
+        """The checkpoint that it was made from, as its card names it."""
+        named = (tag.removeprefix("base_model:") for tag in self.tags if tag.startswith("base_model:"))
+        return next((id for id in named if ":" not in id), None)
 
 
 def find_models(
@@ -108,11 +133,34 @@ def find_models(
         yield model
 
 
-def count_parameters(model: HubModel) -> int | None:
-    """The parameters in the headers of a checkpoint's safetensors files: a few KB each, no weights.
+def describe_model(id: str) -> HubModel:
+    """One checkpoint, as `find_models` lists it.
+
+    Raises:
+        EmmsError: there is none, or the Hub cannot be reached.
+    """
+    expand: Any = [*_EXPANDED]
+    return _hub_model(request(lambda api: api.model_info(id, expand=expand), id, "model"))
+
+
+def weight_hashes(model: HubModel, paths: Sequence[str]) -> frozenset[str]:
+    """Hashes of some files of a checkpoint, by which copies are known.
+
+    Raises:
+        EmmsError: the Hub cannot be reached, or refuses.
+    """
+    from huggingface_hub.hf_api import RepoFile
+
+    found = request(lambda api: api.get_paths_info(model.id, list(paths), revision=model.revision), model.id, "model")
+    files = [one for one in found if isinstance(one, RepoFile)]
+    return frozenset(file.lfs.sha256 if file.lfs else file.blob_id for file in files)
+
+
+def weight_dtypes(model: HubModel) -> dict[str, int]:
+    """Type → parameters, in the headers of a checkpoint's safetensors files: a few KB each, no weights.
 
     Returns:
-        None where a header is not that of a safetensors file.
+        Nothing where a header is not that of a safetensors file.
 
     Raises:
         EmmsError: the Hub cannot be reached, or refuses.
@@ -124,8 +172,8 @@ def count_parameters(model: HubModel) -> int | None:
             lambda api: api.get_safetensors_metadata(model.id, revision=model.revision), model.id, "model"
         )
     except (NotASafetensorsRepoError, SafetensorsParsingError):
-        return None
-    return sum(metadata.parameter_count.values())
+        return {}
+    return {str(dtype): count for dtype, count in metadata.parameter_count.items()}
 
 
 def read_config(model: HubModel) -> dict[str, Any]:
@@ -156,12 +204,12 @@ def _hub_model(model: Any) -> HubModel:
         revision=model.sha,
         config=model.config or {},
         files=tuple(sibling.rfilename for sibling in model.siblings),
-        parameters=weights.total if weights is not None else None,
+        dtypes={str(dtype): count for dtype, count in weights.parameters.items()} if weights is not None else {},
         downloads=model.downloads or 0,
         likes=model.likes or 0,
         library=model.library_name,
         gated=bool(model.gated),
-        licence=licence_of(model.tags),
+        tags=tuple(model.tags or ()),
     )
 
 

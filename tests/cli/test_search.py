@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -15,6 +16,7 @@ from hf_emms import demo
 from hf_emms.tasks import TASKS
 from tests.helpers.command_line import CommandLine, Done
 from tests.helpers.hub_client import cli, home
+from tests.helpers.space import of_rows, scored
 from tests.hub import Hub, running_hub
 from tests.hub.fixtures import client_environment
 
@@ -61,6 +63,11 @@ def hub(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Hub]:
 
 
 def search(cli: CommandLine, *arguments: str, **options: Any) -> Done:
+    """All that can be used, in the Hub's order."""
+    return pool(cli, "--no-fold", "--no-diverse", *arguments, **options)
+
+
+def pool(cli: CommandLine, *arguments: str, **options: Any) -> Done:
     done = cli.run("search", "--task", "image-classification", *arguments, **options)
     assert done.code == 0, done.err
     return done
@@ -138,3 +145,110 @@ def test_what_is_no_size_or_task_is_refused(cli: CommandLine) -> None:
     done = cli.run("search", "--task", "image-clasification")
     assert done.code == 1
     assert all(task in done.err for task in TASKS)
+
+
+# Pools
+
+
+def test_a_pool_has_different_families_first_and_no_near_duplicates(hub: Hub, cli: CommandLine) -> None:
+    done = pool(cli)
+    assert ids(done) == ["ada/vit", "ada/backbone", "ada/pickled"]
+    for copy in ("bob/fallback", "bob/timm", "bob/unread"):  # under other names, or of other architectures
+        assert f"left out {copy}: near-duplicate of ada/vit" in done.err
+    different = ["ada/vit", "ada/backbone", "bob/fallback", "bob/timm"]
+    assert ids(pool(cli, "--no-fold", "--limit", "4")) == different
+    assert ids(pool(cli, "--no-fold", "--limit", "5")) == [*different, "ada/pickled"]
+
+
+@pytest.fixture
+def cards(tmp_path: Path) -> Iterator[tuple[Hub, CommandLine]]:
+    """Checkpoints whose cards say more."""
+    files = checkpoint("vit-random", "image-classification")
+    config, task = files["config.json"], "pipeline_tag: image-classification\n"
+    wide = checkpoint("swin-distilled", "image-classification")
+    with running_hub(tmp_path / "hub") as running:
+        for place, (id, lines, weights) in enumerate(
+            (
+                ("ada/root", "license: mit\nlanguage: de\n", files),
+                ("ada/tuned", "base_model: ada/root\ndatasets:\n- ada/flowers\n", wide),
+                ("ada/again", "base_model: ada/root\nlicense: apache-2.0\n", wide),
+                ("bob/single", "license: mit\n", {**files, "model.safetensors": in_single(files["model.safetensors"])}),
+            )
+        ):
+            card = f"---\n{task}{lines}---\n".encode()
+            content = {**weights, "config.json": config, "README.md": card}
+            results = b"- dataset: {id: ada/flowers, task_id: all}\n  value: %d\n" % (10 * place)
+            if id != "ada/root":
+                content[".eval_results/flowers.yaml"] = results
+            running.store.put_files(id, content, downloads=1000 - place)
+        running.store.put_files("ada/flowers", {"eval.yaml": b"name: Flowers\n"}, "dataset")
+        environment = client_environment(running, tmp_path / "client")
+        yield running, CommandLine(environment, tmp_path)
+
+
+def in_single(weights: bytes) -> bytes:
+    """The same tensors in single precision."""
+    from safetensors.numpy import load, save
+
+    return save({name: tensor.astype("float32") for name, tensor in load(weights).items()})
+
+
+def test_checkpoints_of_one_base_model_are_one(cards: tuple[Hub, CommandLine]) -> None:
+    cli = cards[1]
+    done = pool(cli)
+    assert ids(done) == ["ada/root", "bob/single"]
+    assert "left out ada/tuned: near-duplicate of ada/root" in done.err
+    assert ids(pool(cli, "--no-fold")) == ["ada/root", "ada/tuned", "ada/again", "bob/single"]
+
+
+def test_what_the_card_says_filters(cards: tuple[Hub, CommandLine]) -> None:
+    cli = cards[1]
+    assert ids(search(cli, "--license", "mit")) == ["ada/root", "bob/single"]
+    assert ids(search(cli, "--language", "de")) == ["ada/root"]
+    assert ids(search(cli, "--trained-on", "ada/flowers")) == ["ada/tuned"]
+    assert ids(search(cli, "--license", "mit", "--language", "fr")) == []
+
+
+def test_memory_follows_from_the_precision_of_the_files(cards: tuple[Hub, CommandLine]) -> None:
+    cli = cards[1]
+    rows = {row["id"]: row for row in json.loads(search(cli, "--format", "json").out)}
+    assert rows["bob/single"]["parameters"] == rows["ada/root"]["parameters"]
+    assert rows["bob/single"]["memory"] == 2 * rows["ada/root"]["memory"]
+    done = search(cli, "--max-memory", str(rows["bob/single"]["memory"]))  # nothing is left for the forward pass
+    assert "ada/root" in ids(done)
+    assert "bob/single" not in ids(done)
+    assert "left out bob/single: needs about" in done.err
+
+
+def test_a_benchmark_is_a_source_of_candidates(cards: tuple[Hub, CommandLine]) -> None:
+    hub, cli = cards
+    assert ids(search(cli, "--benchmark", "ada/flowers")) == ["bob/single", "ada/again", "ada/tuned"]
+    assert ids(search(cli, "--benchmark", "ada/flowers", "--license", "mit")) == ["bob/single"]
+    hub.store.create_repo("ada/plain", "dataset")
+    for id, words in (("ada/none", "there is no dataset 'ada/none'"), ("ada/plain", "benchmark:official")):
+        done = cli.run("search", "--task", "image-classification", "--benchmark", id)
+        assert done.code == 1
+        assert words in done.err
+
+
+def test_a_results_dataset_is_a_source_in_its_order_over_all_rankings(cards: tuple[Hub, CommandLine]) -> None:
+    hub, cli = cards
+    rankings = (("ada/again", "ada/root", "bob/gone"), ("bob/single", "ada/again", "ada/root"))
+    for place, names in enumerate(rankings):
+        rows = [scored(name, -0.1 * rank, 10) for rank, name in enumerate(names, 1)]
+        content = of_rows(f"data-{place}", *rows).to_json().encode()
+        hub.store.put_files("ada/results", {f"rankings/{place}.json": content}, "dataset")
+    assert ids(search(cli, "--results", "ada/results")) == ["bob/single", "ada/again", "ada/root"]
+    done = cli.run("search", "--task", "image-classification", "--results", "a/b", "--benchmark", "c/d")
+    assert done.code == 2
+
+
+def test_a_leaderboard_is_a_truth_for_rankings_of_its_dataset(cards: tuple[Hub, CommandLine], tmp_path: Path) -> None:
+    rows = [scored(name, score, 10) for name, score in (("ada/tuned", -0.3), ("ada/again", -0.2), ("bob/single", -0.1))]
+    file = tmp_path / "ranking.json"
+    file.write_text(of_rows("flowers", *rows, dataset_id="ada/flowers").to_json())
+    done = cards[1].run("validate", "--ranking", file, "--truth", "leaderboard")
+    assert done.code == 0, done.err
+    assert re.search(r"^EMMS +1\.00 .* bob/single$", done.out, re.MULTILINE)
+    assert "truth: result of the Hub's leaderboards" in done.err
+    assert "ada/flowers: 0 of 3 results are verified by the Hub" in done.err

@@ -108,7 +108,7 @@ def info(store: Store, repo: Repo, commit: Commit, *, blobs: bool = False) -> di
     if repo.space is not None:
         told |= {"sdk": card.get("sdk", repo.space.sdk), "runtime": runtime(repo), "models": [], "datasets": []}
         told["subdomain"] = repo.id.replace("/", "-").lower()
-    told["tags"] = _tags(repo, card, config, weights, told)
+    told["tags"] = _tags(repo, commit, card, config, weights, told)
     return told
 
 
@@ -139,10 +139,13 @@ def runtime(repo: Repo) -> dict[str, Any]:
     }
 
 
-def _tags(repo: Repo, card: dict[str, Any], config: dict[str, Any], weights: Any, told: dict[str, Any]) -> list[str]:
+def _tags(
+    repo: Repo, commit: Commit, card: dict[str, Any], config: dict[str, Any], weights: Any, told: dict[str, Any]
+) -> list[str]:
     tags = [told[field] for field in ("library_name", "pipeline_tag", "sdk") if told.get(field)]
     tags += ["safetensors"] if weights else []
     tags += [config["model_type"]] if config.get("model_type") else []
+    tags += ["benchmark:official"] if repo.kind == "dataset" and "eval.yaml" in commit.files else []
     for field in _PLAIN_TAG_FIELDS:
         tags += _listed(card.get(field))
     # Languages are bare tags of models and prefixed ones of datasets.

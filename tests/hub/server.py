@@ -17,6 +17,7 @@ from urllib.parse import parse_qs, unquote, urlsplit
 
 from . import (  # noqa: F401  (each registers its routes)
     account,
+    benchmarks,
     discussions,
     files,
     jobs,
