@@ -10,7 +10,7 @@ _OFFICIAL = "https://huggingface.co/datasets?benchmark=benchmark:official"
 
 
 @dataclass(frozen=True)
-class Entry:
+class BenchmarkEntry:
     """A checkpoint on a leaderboard.
 
     Attributes:
@@ -24,7 +24,7 @@ class Entry:
     verified: bool
 
 
-def leaderboard(id: str) -> list[Entry]:
+def leaderboard(id: str) -> list[BenchmarkEntry]:
     """The leaderboard of a benchmark, the first rank first; fine-tunings of other checkpoints are among them.
 
     Args:
@@ -40,4 +40,4 @@ def leaderboard(id: str) -> list[Entry]:
         "dataset",
         hints=dict.fromkeys((400, 404), hint),
     )
-    return [Entry(one.model_id, float(one.value), bool(one.verified)) for one in listed]
+    return [BenchmarkEntry(one.model_id, float(one.value), bool(one.verified)) for one in listed]
