@@ -19,6 +19,10 @@ from hf_emms.ranking import Ranking
 # Debian with Python and uv; huggingface_hub uses it for scripts too.
 IMAGE = "ghcr.io/astral-sh/uv:python3.12-bookworm"
 
+# What hf-emms jobs lists.
+LABELS = {"app": "hf-emms"}
+# Where a bucket is mounted.
+_CACHE = "/hf-emms-cache"
 # What a job needs besides hf-emms to fine-tune the best checkpoints.
 _FINE_TUNING = ("accelerate", "peft", "sacrebleu")
 _PUBLISHED = re.compile(r"published in (\S+): (\S+)\s*")
@@ -33,12 +37,14 @@ class JobSettings:
         flavor: of the hardware.
         timeout: after which the Hub ends it: seconds, or a number with s, m, h, d or w.
         package: what the job installs; None: this version of hf-emms, whose wheel is put into `results_repo`.
+        bucket: "ORG/NAME" of a bucket that keeps the cache, features above all, for later jobs; None: none is kept.
     """
 
     results_repo: str
     flavor: str = "cpu-basic"
     timeout: str = "2h"
     package: str | None = None
+    bucket: str | None = None
 
     def __post_init__(self) -> None:
         _ = self.minutes  # refuses what is none
@@ -74,13 +80,23 @@ def command_spec(words: Iterable[str], settings: JobSettings, packages: Iterable
     environment = {"PYTHONUNBUFFERED": "1"}
     if os.environ.get("HF_ENDPOINT"):
         environment["HF_ENDPOINT"] = os.environ["HF_ENDPOINT"]
+    if settings.bucket is not None:
+        environment["HF_EMMS_CACHE"] = _CACHE
     return JobSpec(
         IMAGE,
         (*command, "--results-repo", settings.results_repo),
         settings.flavor,
         settings.timeout,
         environment,
+        labels=LABELS | {"dataset": _label(str(options.dataset))},
+        bucket=settings.bucket,
+        mount=_CACHE,
     )
+
+
+def _label(text: str) -> str:
+    """A text as the value of a label."""
+    return re.sub(r"[^\w.-]+", "--", text, flags=re.ASCII)[:63].strip("-._")
 
 
 def price(settings: JobSettings) -> tuple[Hardware, float]:

@@ -17,6 +17,7 @@ from hf_emms.cli.card_command import card
 from hf_emms.cli.confirm_command import confirm
 from hf_emms.cli.demo_command import demo
 from hf_emms.cli.evaluation_commands import compare, validate
+from hf_emms.cli.jobs_command import jobs
 from hf_emms.cli.leaderboard_command import leaderboard
 from hf_emms.cli.output import out, safe_streams
 from hf_emms.cli.presets_commands import checkpoints, datasets, encoders, presets
@@ -48,7 +49,7 @@ publish.add_command(publish_results)
 app.section("Rank", demo, search, rank, sweep, confirm, score)
 app.section("Check", compare, validate)
 app.section("Publish", card, publish, pull, leaderboard, metric)
-app.section("Look up", presets, datasets, checkpoints, encoders, cache)
+app.section("Look up", jobs, presets, datasets, checkpoints, encoders, cache)
 
 
 def main() -> None:

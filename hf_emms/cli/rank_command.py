@@ -41,7 +41,7 @@ def job_settings(engine: str, results_repo: str | None, given: dict[str, Any]) -
     Raises:
         EmmsError: they do not go together.
     """
-    job = {name: value for name in ("flavor", "timeout", "package") if (value := given.pop(f"jobs_{name}"))}
+    job = {name: value for name in ("flavor", "timeout", "package", "bucket") if (value := given.pop(f"jobs_{name}"))}
     if engine != "jobs":
         for name in job:
             option = "--flavor" if name == "flavor" else f"--jobs-{name}"
@@ -82,7 +82,7 @@ def run_job(spec: JobSpec, settings: JobSettings, pushes_to: str | None = None) 
     except KeyboardInterrupt:
         out.error(
             f"The job continues: {job.url}\n"
-            f"  hf jobs cancel {job.id} ends it; what it ranks goes to {settings.results_repo}: "
+            f"  hf jobs cancel {job.id} ends it, hf-emms jobs lists it; what it ranks goes to {settings.results_repo}: "
             f"hf-emms pull results --repo-id {settings.results_repo}"
         )
         raise click.exceptions.Exit(INTERRUPTED) from None
@@ -128,6 +128,9 @@ _OWN_FLAGS = {
             "--jobs-package",
             metavar="SPEC",
             help="What a job installs [default: this version].",
+        ),
+        cloup.option(
+            "--jobs-bucket", metavar="ORG/NAME", help="A bucket that keeps a job's features and cache for later jobs."
         ),
     ],
     "Output": [

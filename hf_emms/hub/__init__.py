@@ -14,7 +14,7 @@ from hf_emms.hub.commits import (
     read_file,
     upload_model,
 )
-from hf_emms.hub.jobs import DONE, Hardware, Job, JobSpec, hardware, job_log, job_stage, start_job
+from hf_emms.hub.jobs import DONE, Hardware, Job, JobSpec, hardware, job_log, job_stage, list_jobs, start_job
 from hf_emms.hub.model_info import (
     Evaluation,
     HubModel,
@@ -75,6 +75,7 @@ __all__ = [
     "job_stage",
     "leaderboard",
     "limited_streaming",
+    "list_jobs",
     "listing",
     "logged_in",
     "looks_like_path",

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from hf_emms.errors import EmmsError
@@ -43,6 +43,9 @@ class JobSpec:
         timeout: after which the Hub ends it: seconds, or a number with s, m, h, d or w.
         environment: variables that everybody who sees the job may read.
         secrets: names of secret variables; HF_TOKEN is the token in use.
+        labels: by which it is found again.
+        bucket: "ORG/NAME", mounted at `mount`, where files outlive the job; None for none.
+        mount: an absolute path.
     """
 
     image: str
@@ -51,15 +54,32 @@ class JobSpec:
     timeout: str
     environment: dict[str, str]
     secrets: tuple[str, ...] = ("HF_TOKEN",)
+    labels: dict[str, str] = field(default_factory=dict)
+    bucket: str | None = None
+    mount: str = "/bucket"
 
 
 @dataclass(frozen=True)
 class Job:
-    """A job on the Hub: its id, whose it is, and its page."""
+    """A job on the Hub.
+
+    Attributes:
+        id: 24 hex digits.
+        namespace: whose it is.
+        url: its page.
+        stage: as the Hub names it; `DONE` where it has succeeded.
+        flavor: of its hardware.
+        created: when, as ISO 8601.
+        labels: of its `JobSpec`, and others.
+    """
 
     id: str
     namespace: str
     url: str
+    stage: str = ""
+    flavor: str = ""
+    created: str = ""
+    labels: dict[str, str] = field(default_factory=dict)
 
 
 def hardware() -> dict[str, Hardware]:
@@ -79,13 +99,20 @@ def hardware() -> dict[str, Hardware]:
 
 
 def start_job(account: Account, spec: JobSpec) -> Job:
-    """Starts a job in the name of an account. Sent once only: a request that is repeated might pay twice.
+    """Starts a job in the name of an account; its bucket is made where there is none, a private one.
+
+    Sent once only: a request that is repeated might pay twice.
 
     Raises:
         EmmsError: refused, or the Hub cannot be reached.
     """
-    from huggingface_hub import get_token
+    from huggingface_hub import Volume, get_token
 
+    volumes = []
+    if spec.bucket is not None:
+        bucket = spec.bucket
+        request(lambda api: api.create_bucket(bucket, private=True, exist_ok=True), f"the bucket {bucket!r}")
+        volumes.append(Volume(type="bucket", source=bucket, mount_path=spec.mount))
     values = {"HF_TOKEN": get_token()}
     started = request(
         lambda api: api.run_job(
@@ -95,13 +122,27 @@ def start_job(account: Account, spec: JobSpec) -> Job:
             secrets={name: values[name] for name in spec.secrets},
             flavor=spec.flavor,
             timeout=parse_duration(spec.timeout, bare_seconds=True),
+            labels=spec.labels,
+            volumes=volumes or None,
             namespace=account.name,
         ),
         "a job",
         tries=1,
         hints=_HINTS,
     )
-    return Job(started.id, account.name, started.url)
+    return _job(started, account)
+
+
+def list_jobs(account: Account, labels: dict[str, str]) -> list[Job]:
+    """The jobs of an account that have these labels, the latest first.
+
+    Raises:
+        EmmsError: refused, or the Hub cannot be reached.
+    """
+    found = request(
+        lambda api: list(api.list_jobs(labels=labels, namespace=account.name)), "the list of jobs", hints=_HINTS
+    )
+    return sorted((_job(one, account) for one in found), key=lambda job: job.created, reverse=True)
 
 
 def job_log(job: Job, *, follow: bool = True) -> Iterator[str]:
@@ -125,7 +166,17 @@ def job_stage(job: Job) -> tuple[str, str]:
     status = request(
         lambda api: api.inspect_job(job_id=job.id, namespace=job.namespace).status, f"job {job.id}", hints=_HINTS
     )
-    return str(getattr(status.stage, "value", status.stage)), status.message or ""
+    return _stage(status), status.message or ""
+
+
+def _job(found: Any, account: Account) -> Job:
+    created = found.created_at.isoformat(timespec="seconds") if found.created_at else ""
+    labels = dict(found.labels or {})
+    return Job(found.id, account.name, found.url, _stage(found.status), str(found.flavor or ""), created, labels)
+
+
+def _stage(status: Any) -> str:
+    return str(getattr(status.stage, "value", status.stage))
 
 
 def _hardware(one: Any) -> Hardware:

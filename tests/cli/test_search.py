@@ -247,7 +247,7 @@ def test_a_leaderboard_is_a_truth_for_rankings_of_its_dataset(cards: tuple[Hub, 
     rows = [scored(name, score, 10) for name, score in (("ada/tuned", -0.3), ("ada/again", -0.2), ("bob/single", -0.1))]
     file = tmp_path / "ranking.json"
     file.write_text(of_rows("flowers", *rows, dataset_id="ada/flowers").to_json())
-    done = cards[1].run("validate", "--ranking", file, "--truth", "leaderboard")
+    done = cards[1].run("validate", "--ranking", file, "--truth", "leaderboard", "--format", "table")
     assert done.code == 0, done.err
     assert re.search(r"^EMMS +1\.00 .* bob/single$", done.out, re.MULTILINE)
     assert "truth: result of the Hub's leaderboards" in done.err

@@ -273,3 +273,24 @@ def test_a_job_that_fine_tunes_installs_what_that_needs_and_keeps_no_folder() ->
     assert "--confirm" in command
     with pytest.raises(EmmsError, match="gone when it ends"):
         job_spec(Options("org/data", confirm=3, save_model="./best"), JobSettings(RESULTS))
+
+
+def test_features_in_a_bucket_outlive_their_job_and_jobs_lists_both(hub: Hub, cli: CommandLine, token: str) -> None:
+    before = set(hub.jobs)
+    bucket, states = hub.store.folder / "buckets" / "ada" / "emms-cache", []
+    for _ in range(2):
+        done = cli.run(*WORDS, *JOB, "-c", POOR, "--jobs-bucket", "ada/emms-cache", token=token)
+        assert done.code == 0, done
+        kept = (path for kind in ("features", "rows") for path in (bucket / kind).rglob("*") if path.is_file())
+        states.append({path: path.read_bytes() for path in kept})
+    assert states[0]
+    assert states[0] == states[1]
+    first, second = (job for id, job in hub.jobs.items() if id not in before)
+    assert [one["source"] for one in second.spec["volumes"]] == ["ada/emms-cache"]
+    hub.jobs["f" * 24] = dataclasses.replace(first, id="f" * 24, spec={**first.spec, "labels": {}})
+    listed = cli.run("jobs", token=token)
+    assert listed.code == 0, listed
+    assert {first.id, second.id} <= {line.split("\t")[0] for line in listed.out.splitlines()}
+    assert "f" * 24 not in listed.out
+    assert "demo_captions" in listed.out
+    del hub.jobs["f" * 24]

@@ -16,6 +16,7 @@ from typing import Any
 
 from .access import authenticated
 from .messages import HubError, Request, Response, Stream, reply, route
+from .read import paged
 from .store import now
 
 ROOT = Path(__file__).parents[2]
@@ -69,6 +70,10 @@ class Job:
         environment |= {"PYTHONPATH": str(ROOT), "HF_ENDPOINT": endpoint, "HF_HUB_DISABLE_XET": "1"}
         environment |= {"HF_HOME": str(self.folder / "hf"), "HF_HUB_DISABLE_TELEMETRY": "1"}
         environment |= self.spec.get("environment", {}) | self.spec.get("secrets", {})
+        for volume in self.spec.get("volumes", ()):  # no process can mount: what names the place gets another one
+            for name, value in environment.items():
+                if value == volume["mountPath"]:
+                    environment[name] = str(self.folder.parents[1] / "buckets" / volume["source"])
         self.process = subprocess.Popen(
             [sys.executable, "-c", "from hf_emms.cli import main; main()", *arguments],
             env=environment,
@@ -130,6 +135,8 @@ def _told(job: Job) -> dict[str, Any]:
         # Values of secrets never leave the Hub.
         "secrets": dict.fromkeys(job.spec.get("secrets", {}), ""),
         "flavor": job.spec["flavor"],
+        "labels": job.spec.get("labels", {}),
+        "volumes": job.spec.get("volumes", []),
         "status": {"stage": job.stage, "message": job.message},
         "owner": {"id": job.namespace, "name": job.namespace, "type": "user"},
     }
@@ -157,6 +164,34 @@ def start(request: Request, namespace: str) -> Response:
     job = request.hub.jobs[id] = Job(id, namespace, spec, folder)
     job.start(request.base)
     return reply(_told(job))
+
+
+@route("GET", "/api/jobs/{namespace}")
+def list_jobs(request: Request, namespace: str) -> Response:
+    _allowed(request, namespace)
+    wanted = [one.partition("=")[::2] for one in request.all("label")]
+    return paged(
+        request,
+        [
+            _told(job)
+            for job in request.hub.jobs.values()
+            if job.namespace == namespace
+            and all(job.spec.get("labels", {}).get(key) == value for key, value in wanted)
+            and (not request.all("stage") or job.stage in request.all("stage"))
+        ],
+    )
+
+
+@route("POST", "/api/buckets/{namespace}/{name}")
+def create_bucket(request: Request, namespace: str, name: str) -> Response:
+    token = authenticated(request)
+    if not token.owns(namespace):
+        raise HubError(403, f'You don\'t have the rights to create a bucket under the namespace "{namespace}"')
+    folder, url = request.hub.store.folder / "buckets" / namespace / name, f"{request.base}/buckets/{namespace}/{name}"
+    if folder.is_dir():
+        return reply({"error": "You already created this bucket", "url": url}, 409)
+    folder.mkdir(parents=True)
+    return reply({"url": url, "id": f"{namespace}/{name}"})
 
 
 @route("GET", "/api/jobs/{namespace}/{id}")
