@@ -63,16 +63,20 @@ def job_spec(options: Options, settings: JobSettings) -> JobSpec:
     """
     if options.save_model is not None:
         raise EmmsError("a job's folders are gone when it ends", "--push-to-hub ORG/NAME instead of --save-model")
-    return command_spec(("rank", *arguments_of(options)), settings, _FINE_TUNING if options.confirm is not None else ())
+    words, packages = ("rank", *arguments_of(options)), _FINE_TUNING if options.confirm is not None else ()
+    return command_spec(words, settings, packages, subject=str(options.dataset))
 
 
-def command_spec(words: Iterable[str], settings: JobSettings, packages: Iterable[str] = ()) -> JobSpec:
+def command_spec(
+    words: Iterable[str], settings: JobSettings, packages: Iterable[str] = (), *, subject: str = "sweep"
+) -> JobSpec:
     """The job of a command that takes --results-repo.
 
     Args:
         words: after ``hf-emms``.
         settings: of the job.
         packages: what it needs besides hf-emms.
+        subject: what hf-emms jobs lists it with.
     """
     package = settings.package or wheel.requirement(hub.page(settings.results_repo, "dataset"))
     needed = [word for one in (package, *packages) for word in ("--with", one)]
@@ -88,7 +92,7 @@ def command_spec(words: Iterable[str], settings: JobSettings, packages: Iterable
         settings.flavor,
         settings.timeout,
         environment,
-        labels=LABELS | {"dataset": _label(str(options.dataset))},
+        labels=LABELS | {"subject": _label(subject)},
         bucket=settings.bucket,
         mount=_CACHE,
     )

@@ -10,7 +10,7 @@ from hf_emms.cli.output import format_option, out
 @cloup.command(short_help="List the Hugging Face Jobs that hf-emms has started.")
 @format_option()
 def jobs() -> None:
-    """List your jobs of hf-emms rank --engine jobs, the latest first.
+    """List your jobs that --engine jobs has started, the latest first.
 
     hf jobs logs ID and hf jobs cancel ID take the ids.
     """
@@ -19,5 +19,5 @@ def jobs() -> None:
 
     account = hub.who_am_i()
     found = hub.list_jobs(account, LABELS)
-    rows = [(job.id, job.stage, job.created, job.flavor, job.labels.get("dataset", ""), job.url) for job in found]
-    out.records(("id", "stage", "created", "flavor", "dataset", "url"), rows)
+    rows = [(job.id, job.stage, job.created, job.flavor, job.labels.get("subject", ""), job.url) for job in found]
+    out.records(("id", "stage", "created", "flavor", "subject", "url"), rows)
