@@ -109,6 +109,14 @@ SHARED = "Ranks with = are shared: the difference is within the noise of the fol
 RELATIVE = "Scores are relative: they compare checkpoints on this dataset, sample and label set, and nothing else."
 
 
+JOB_FLAGS = [
+    cloup.option("--flavor", "jobs_flavor", metavar="NAME", help="Hardware of a job [default: cpu-basic]."),
+    cloup.option("--jobs-timeout", metavar="TIME", help="When the Hub ends a job, e.g. 90m, 2h [default: 2h]."),
+    cloup.option("--jobs-package", metavar="SPEC", help="What a job installs [default: this version]."),
+    cloup.option(
+        "--jobs-bucket", metavar="ORG/NAME", help="A bucket that keeps a job's features and cache for later jobs."
+    ),
+]
 _OWN_FLAGS = {
     EVERYDAY: [
         cloup.option(
@@ -121,18 +129,7 @@ _OWN_FLAGS = {
     "Checkpoints": [
         cloup.option("--checkpoints-file", metavar="FILE|-", help="One checkpoint a line."),
     ],
-    "Running": [
-        cloup.option("--flavor", "jobs_flavor", metavar="NAME", help="Hardware of a job [default: cpu-basic]."),
-        cloup.option("--jobs-timeout", metavar="TIME", help="When the Hub ends a job, e.g. 90m, 2h [default: 2h]."),
-        cloup.option(
-            "--jobs-package",
-            metavar="SPEC",
-            help="What a job installs [default: this version].",
-        ),
-        cloup.option(
-            "--jobs-bucket", metavar="ORG/NAME", help="A bucket that keeps a job's features and cache for later jobs."
-        ),
-    ],
+    "Running": JOB_FLAGS,
     "Output": [
         format_option(FORMATS),
         quiet_option("Print the checkpoint ids only, best first."),

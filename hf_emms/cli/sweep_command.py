@@ -9,7 +9,7 @@ import click
 import cloup
 
 from hf_emms.cli.output import LIST_FORMATS, format_option, out, quiet_option, stdout_for_data_only
-from hf_emms.cli.rank_command import job_settings, listed, print_spec, run_job
+from hf_emms.cli.rank_command import JOB_FLAGS, job_settings, listed, print_spec, run_job
 from hf_emms.cli.rank_options import flags_of
 from hf_emms.errors import EmmsError
 from hf_emms.formatting import format_bytes, pluralize
@@ -50,9 +50,7 @@ _HOUR = 3600.0
     cloup.option(
         "--dry-run", is_flag=True, help="Print what would be downloaded and run, how long, and what it costs."
     ),
-    cloup.option("--flavor", "jobs_flavor", metavar="NAME", help="Hardware of a job [default: cpu-basic]."),
-    cloup.option("--jobs-timeout", metavar="TIME", help="When the Hub ends a job, e.g. 90m, 2h [default: 2h]."),
-    cloup.option("--jobs-package", metavar="SPEC", help="What a job installs [default: this version]."),
+    *JOB_FLAGS,
     cloup.option("--strict", is_flag=True, help="Exit with 1 when any cell failed."),
     format_option(LIST_FORMATS),
     quiet_option("Print the table only."),
