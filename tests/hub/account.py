@@ -63,7 +63,7 @@ def _require_creation(token: Token, kind: str, id: str) -> None:
         raise HubError(403, f'You don\'t have the rights to create a {kind} under the namespace "{namespace}"')
 
 
-def _require_plan(request: Request, id: str, sdk: str | None, hardware: str) -> None:
+def require_plan(request: Request, id: str, sdk: str | None, hardware: str) -> None:
     """Refuses what free accounts cannot have, in the Hub's words: https://huggingface.co/docs/hub/spaces-overview."""
     namespace, store = id.partition("/")[0], request.hub.store
     if sdk == "static" or namespace in request.hub.paid:
@@ -89,7 +89,7 @@ def create(request: Request) -> Response:
     _require_creation(token, kind, id)
     asked, store = request.json(), request.hub.store
     if kind == "space":
-        _require_plan(request, id, asked.get("sdk"), asked.get("hardware") or "cpu-basic")
+        require_plan(request, id, asked.get("sdk"), asked.get("hardware") or "cpu-basic")
     if (kind, id) in store.repos:
         taken = {"error": f"You already created this {kind} repo: {id}", "url": page(request, store.repo(id, kind))}
         return reply(taken, 409, {"X-Error-Message": taken["error"]})

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from .access import readable, writable
+from .account import require_plan
 from .describe import runtime
 from .messages import HubError, Request, Response, reply, route
 from .store import Repo, Space, now
@@ -26,6 +27,7 @@ def get_runtime(request: Request, repo: str) -> Response:
 @route("POST", "/api/spaces/{repo}/hardware")
 def set_hardware(request: Request, repo: str) -> Response:
     asked = request.json()
+    require_plan(request, repo, _space(readable(request, "spaces", repo)).sdk, asked["flavor"])
     return _changed(request, repo, hardware=asked["flavor"], sleep_time=asked.get("sleepTimeSeconds"))
 
 

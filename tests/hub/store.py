@@ -86,7 +86,9 @@ class Repo(msgspec.Struct):
         return self.id.partition("/")[0]
 
     def resolve(self, revision: str) -> Commit | None:
-        """The commit of a branch, tag, full ref, sha or its first seven digits or more."""
+        """The commit of a branch, tag, full ref, sha or its first seven digits or more; HEAD is main."""
+        if revision == "HEAD":
+            return self.resolve("main")
         for name in (revision, f"refs/heads/{revision}", f"refs/tags/{revision}"):
             if name in self.refs:
                 return self.commits[self.refs[name]]

@@ -170,3 +170,46 @@ def test_spaces_keep_secrets_and_report_their_state(hub: Hub, client: Client) ->
         "stranger": ["HfHubHTTPError", 403],
     }
     assert hub.store.repo("ada/app", "space").space.secrets["A"]["value"] == "1"
+
+
+def test_a_free_account_has_static_spaces_and_two_of_zero_gpu(hub: Hub, client: Client) -> None:
+    told = client(
+        code("""
+        def made(name, sdk, hardware=None):
+            space = {"repo_type": "space", "space_sdk": sdk, "space_hardware": hardware}
+            return said(lambda: api.create_repo(name, **space).repo_id)
+        out = [made("ada/a", "gradio"), made("ada/b", "static"), made("ada/c", "docker", "t4-small")]
+        out += [made(f"ada/zero-{place}", "gradio", "zero-a10g") for place in range(3)]
+        out.append(made("lab/a", "gradio", "zero-a10g"))
+        out.append(said(lambda: api.request_space_hardware("ada/zero-1", "cpu-basic")))
+        print(json.dumps(out))
+        """),
+        HF_TOKEN=hub.token(user="ada", orgs=["lab"]),
+    )
+    refused = ["HfHubHTTPError", 402]
+    assert told == [refused, "ada/b", refused, "ada/zero-0", "ada/zero-1", ["HfHubHTTPError", 403], refused, refused]
+
+
+def test_a_benchmark_gathers_the_results_of_models(hub: Hub, client: Client) -> None:
+    hub.store.put_files("ada/flowers", {"eval.yaml": b"name: Flowers\n"}, "dataset")
+    hub.store.put_files("ada/plain", {"README.md": b"# Plain\n"}, "dataset")
+    for name, value, card in (("one", 70, b""), ("two", 90, b""), ("tuned", 95, b"---\nbase_model: ada/one\n---\n")):
+        results = b"- dataset: {id: ada/flowers, task_id: all}\n  value: %d\n" % value
+        hub.store.put_files(f"ada/{name}", {"README.md": card, ".eval_results/flowers.yaml": results})
+    told = client(
+        code("""
+        out = [[one.id for one in api.list_datasets(benchmark=True)]]
+        for only in (None, False):
+            listed = api.get_dataset_leaderboard("ada/flowers", base_model_only=only)
+            out.append([[one.rank, one.model_id, one.value] for one in listed])
+        out.append(said(lambda: api.get_dataset_leaderboard("ada/plain")))
+        print(json.dumps(out))
+        """),
+        HF_TOKEN=hub.token(user="ada"),
+    )
+    assert told == [
+        ["ada/flowers"],
+        [[1, "ada/two", 90], [2, "ada/one", 70]],
+        [[1, "ada/tuned", 95], [2, "ada/two", 90], [3, "ada/one", 70]],
+        ["BadRequestError", 400],
+    ]
