@@ -107,6 +107,7 @@ class TextReader:
         empty_id: the token id that replaces a text without any token.
         vocabulary_size: rows of the embedding table; ids beyond it would crash the device.
         pads_to_limit: fill up to `max_length` instead of the longest text of the batch.
+        pads_left: fill up before a text, for a model that looks at the last place whatever is there.
     """
 
     tokenizer: Any
@@ -115,6 +116,7 @@ class TextReader:
     empty_id: int
     vocabulary_size: int
     pads_to_limit: bool = False
+    pads_left: bool = False
 
     def tokenize(self, texts: Sequence[str]) -> tuple[list[list[int]], int]:
         """Token ids of each text, and how many texts were cut.
@@ -181,10 +183,11 @@ class TextReader:
             start += rows
 
     def pad(self, tokens: Sequence[Sequence[int]]) -> Inputs:
-        """Token ids and mask, int64 (b, T), filled up on the right: positions count from the text's start."""
+        """Token ids and mask, int64 (b, T); filled up on the right, positions count from the text's start."""
         lengths = np.array([len(row) for row in tokens])
         width = self.max_length if self.pads_to_limit else int(lengths.max())
-        mask = np.arange(width) < lengths[:, None]
+        places = np.arange(width)
+        mask = (places[::-1] if self.pads_left else places) < lengths[:, None]
         ids = np.full(mask.shape, self.pad_id, dtype=np.int64)
         ids[mask] = np.fromiter(chain.from_iterable(tokens), dtype=np.int64, count=int(lengths.sum()))
         return {"input_ids": torch.from_numpy(ids), "attention_mask": torch.from_numpy(mask.astype(np.int64))}

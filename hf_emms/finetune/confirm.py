@@ -33,6 +33,8 @@ if TYPE_CHECKING:
 DEFAULT_TOP = 3
 # Checkpoints that share the last rank of a shortlist are fine-tuned too, up to so many times its length.
 _MOST_TIED = 2
+# By how much a rate is lowered at which no loss falls.
+_LOWER = 10
 # A step costs three forwards: one, and a backward that is twice as long.
 _STEP_FORWARDS = 3
 # Settings of a ranking that fine-tuning keeps.
@@ -171,7 +173,12 @@ def _train_all(options: Options) -> TrainAll:
 
 
 def _fine_tuned(plan: Confirmation, train_all: TrainAll) -> dict[str, FineTuned]:
-    """All runs: every checkpoint at its learning rates, then the other seeds at the best rate of each."""
+    """All runs: every checkpoint at its learning rates, then the other seeds at the best rate of each.
+
+    One whose loss falls at none of the rates that were chosen for it is also trained at a lower one.
+    """
+    from hf_emms.finetune.training import is_too_fast
+
     repos, errors, runs = dict[str, Repo](), dict[str, str](), list[Run]()
     for row in plan.shortlist:
         try:
@@ -183,20 +190,27 @@ def _fine_tuned(plan: Confirmation, train_all: TrainAll) -> dict[str, FineTuned]
         recipe = plan.recipe(row)
         runs += [plan.run(row, repos[row.checkpoint], rate, recipe.seeds[0]) for rate in recipe.learning_rates]
     results = finished_runs(plan.work, runs, train_all)
+
+    def of(row: Row) -> list[TrainingRun]:
+        return [result for run, result in results.items() if run.checkpoint == row.checkpoint]
+
+    slower = []
+    for row in rows:
+        if not plan.work.options.learning_rates and all(map(is_too_fast, of(row))):
+            recipe = plan.recipe(row)
+            lower = float(f"{min(recipe.learning_rates) / _LOWER:g}")
+            plan.work.progress.noted(f"{row.checkpoint}: its loss falls at none of these rates: {lower:g} is tried too")
+            slower.append(plan.run(row, repos[row.checkpoint], lower, recipe.seeds[0]))
+    results |= finished_runs(plan.work, slower, train_all)
     further = []
     for row in rows:
-        best = _best_rate([result for run, result in results.items() if run.checkpoint == row.checkpoint])
+        best = _best_rate(of(row))
         if best is not None:
             further += [plan.run(row, repos[row.checkpoint], best, seed) for seed in plan.recipe(row).seeds[1:]]
     results |= finished_runs(plan.work, further, train_all)
+    results = {run: results[run] for run in (*runs, *slower, *further)}  # not in the order in which they have ended
     return {
-        row.checkpoint: _summary(
-            plan,
-            plan.recipe(row),
-            [results[run] for run in (*runs, *further) if run.checkpoint == row.checkpoint],
-            errors.get(row.checkpoint),
-        )
-        for row in plan.shortlist
+        row.checkpoint: _summary(plan, plan.recipe(row), of(row), errors.get(row.checkpoint)) for row in plan.shortlist
     }
 
 

@@ -8,7 +8,8 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from copy import copy
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -65,6 +66,7 @@ class Network:
         processors: what is saved beside the model.
         notes: what was changed or chosen.
         saved: what is saved of the model.
+        finish: called before the model is saved, and is not trained any more.
         head: names of the model's parameters that are not the pretrained part's.
         head_rate: the lowest peak learning rate of these.
     """
@@ -76,12 +78,14 @@ class Network:
     processors: Sequence[Any] = ()
     notes: list[str] = field(default_factory=list)
     saved: Any = None
+    finish: Callable[[], None] = lambda: None
     head: frozenset[str] = frozenset()
     head_rate: float = 2e-3
 
     def save(self, folder: Path) -> None:
         """Writes the model with what reads its inputs."""
         merge_adapter(self.model)
+        self.finish()
         (self.model if self.saved is None else self.saved).save_pretrained(folder)
         for processor in self.processors:
             processor.save_pretrained(folder)
@@ -193,15 +197,37 @@ def _load_classifier(plan: ExtractionPlan, splits: Splits, options: Options) -> 
         first = first_features(base, features, read(splits.train), len(splits.train))
         model = PooledModel(base, features, first, meaning)
         head = own_head(model)
+    finish: Callable[[], None] = Network.finish
+    if meaning.removed is not None:
+        last = _last_layer(model, head)
+        if last.bias is None:
+            mean, scale = meaning.removed
+            notes.append(f"its last layer has no bias: what it gives is (value - {mean:.6g}) / {scale:.6g}")
+        else:
+            finish = partial(_restore, last, *meaning.removed)
     return Network(
         model,
         lambda part, labelled: PartRows(read(part), {"labels": meaning.labels(part)} if labelled else {}, len(part)),
         lambda outputs, part: meaning.answers(outputs),
         processors=processors,
         notes=notes,
+        finish=finish,
         head=head,
         head_rate=DEEP_HEAD_RATE if meaning.hidden is not None else Network.head_rate,
     )
+
+
+def _last_layer(model: nn.Module, head: frozenset[str]) -> nn.Linear:
+    """The layer of a head that gives one number."""
+    layers = [model.get_submodule(name.rpartition(".")[0]) for name in head if name.endswith(".weight")]
+    return next(layer for layer in layers if isinstance(layer, nn.Linear) and layer.out_features == 1)
+
+
+@torch.no_grad()
+def _restore(last: nn.Linear, mean: float, scale: float) -> None:
+    """Has a layer give values as they were measured, and not without their mean and deviation."""
+    last.weight.mul_(scale)
+    last.bias.mul_(scale).add_(mean)
 
 
 def own_head(model: nn.Module) -> frozenset[str]:
@@ -306,8 +332,10 @@ def model_text_reader(plan: ExtractionPlan, model: Any, part: Any) -> TextReader
     if tokenizer.pad_token_id is None and tokenizer.eos_token is not None:
         tokenizer.pad_token = tokenizer.eos_token
     reader = limited(text_reader(plan, part, tokenizer))
-    if getattr(model.config, "pad_token_id", None) is None:
-        model.config.pad_token_id = reader.pad_id
+    # By it a class that looks at a text's last token finds this.
+    model.config.pad_token_id = reader.pad_id
+    if getattr(model.config, "summary_type", None) == "last":
+        reader = replace(reader, pads_left=True)
     if model.config.is_encoder_decoder and getattr(model.config, "decoder_start_token_id", None) is None:
         # transformers 5 moves it to the configuration of generation, where classifiers do not look.
         start = getattr(getattr(model, "generation_config", None), "decoder_start_token_id", None)

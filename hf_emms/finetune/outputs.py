@@ -33,6 +33,7 @@ class Outputs:
         answers: outputs, float32 (n, C), to one answer a row, as in `Part.answers`.
         config: what a class of transformers with such a head is given.
         hidden: the width of a layer before the last one; None where a head of ours is linear.
+        removed: mean and deviation of the answers, which training takes out of them; None where it does not.
     """
 
     count: int
@@ -41,6 +42,7 @@ class Outputs:
     answers: Callable[[np.ndarray], list[Any]]
     config: dict[str, Any] = field(default_factory=dict)
     hidden: int | None = None
+    removed: tuple[float, float] | None = None
 
 
 def outputs_of(splits: Splits) -> Outputs:
@@ -130,6 +132,7 @@ def _value(train: Part) -> Outputs:
         lambda outputs, labels: mse_loss(outputs[:, 0], labels),
         lambda outputs: (outputs[:, 0].astype(np.float64) * scale + mean).tolist(),
         {"num_labels": 1, "problem_type": "regression"},
+        removed=(mean, scale),
     )
 
 

@@ -40,6 +40,7 @@ _LOG = logging.getLogger(__name__)
 _LOGS = 50
 # A loss that ends above this share of its start has not fallen.
 _FALLEN = 0.98
+_NOT_FALLEN = "the loss did not fall"
 _EVALUATION_BATCHES = 2  # evaluation takes no gradients: batches twice as large fit
 # What a damaged checkpoint of a killed run raises when it is read.
 _UNREADABLE = (OSError, ValueError, KeyError, RuntimeError, EOFError, SafetensorError)
@@ -105,6 +106,13 @@ def train(load: Callable[[], Network], job: RunPlan) -> TrainingRun:
     if torch.cuda.is_available():
         torch.cuda.empty_cache()
     return _train(load, job, max(1, batch_size // 2), accumulation, (note,))
+
+
+def is_too_fast(run: TrainingRun) -> bool:
+    """Whether the loss of a run did not fall, or was no number."""
+    if run.error is not None:
+        return run.error.startswith(DivergedError.__name__)
+    return any(note.startswith(_NOT_FALLEN) for note in run.notes)
 
 
 def _train(
@@ -242,7 +250,7 @@ def _about_losses(trainer: Trainer) -> list[str]:
     if not fifth:
         return []
     first, last = float(np.mean(losses[:fifth])), float(np.mean(losses[-fifth:]))
-    return [f"the loss did not fall: {first:.3g} at first, {last:.3g} at last"] if last > _FALLEN * first else []
+    return [f"{_NOT_FALLEN}: {first:.3g} at first, {last:.3g} at last"] if last > _FALLEN * first else []
 
 
 class _NetworkTrainer(Trainer):

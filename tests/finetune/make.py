@@ -64,7 +64,7 @@ def texts(count: int) -> list[str]:
 
 def save(data: datasets.Dataset | datasets.DatasetDict, folder: Path) -> str:
     """Writes a dataset as a folder of parquet files, one a split."""
-    folder.mkdir()
+    folder.mkdir(parents=True)
     splits = data if isinstance(data, dict) else {"train": data}
     for name, rows in splits.items():
         rows.to_parquet(folder / f"{name}-00000-of-00001.parquet")

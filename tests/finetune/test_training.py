@@ -15,7 +15,7 @@ from hf_emms.finetune.heads import Network, repaired
 from hf_emms.finetune.recipe import Recipe, default_rates, recipe_for
 from hf_emms.finetune.splits import Part, Splits
 from hf_emms.finetune.task_scores import accuracy, macro_f1, micro_f1, r2, spearman, standard_error
-from hf_emms.finetune.training import DivergedError, RunPlan, train
+from hf_emms.finetune.training import DivergedError, RunPlan, is_too_fast, train
 from hf_emms.options import Options
 from hf_emms.tasks import get_task
 from tests.helpers.tiny_checkpoints import IMAGE_MODELS
@@ -101,6 +101,8 @@ def test_a_loss_that_is_no_number_fails_after_a_second_try(tmp_path: Path) -> No
 def test_a_rate_at_which_the_loss_does_not_fall_is_noted(tmp_path: Path) -> None:
     run = train(lambda: network(Line(weight=0.1)), job(tmp_path, learning_rate=1e-9))
     assert any(note.startswith("the loss did not fall: ") for note in run.notes)
+    assert is_too_fast(run)
+    assert not is_too_fast(train(lambda: network(Line()), job(tmp_path)))
 
 
 def test_a_head_learns_at_a_rate_of_its_own_where_the_rate_is_low(tmp_path: Path) -> None:
