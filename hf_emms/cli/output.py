@@ -95,13 +95,18 @@ out = Output()
 
 
 def format_option(formats: Sequence[str] = LIST_FORMATS, piped: str = "tsv") -> Decorator:
-    """The flag --format, which sets that of `out`: by default a table, and `piped` where stdout is no terminal."""
+    """The flag --format, which sets that of `out`: by default a table, and `piped` where stdout is no terminal.
+
+    "agent" is what the hf command line gives programs: TSV, nothing shortened.
+    """
 
     def set_format(context: click.Context, parameter: click.Parameter, value: str | None) -> None:
-        out.format = value or ("table" if sys.stdout.isatty() else piped)
+        out.format = {"agent": "tsv", None: "table" if sys.stdout.isatty() else piped}.get(value, value)
 
     help = "[default: table]" if piped == "table" else f"[default: table; {piped} in a pipe]"
-    return cloup.option("--format", type=click.Choice(formats), callback=set_format, expose_value=False, help=help)
+    return cloup.option(
+        "--format", type=click.Choice((*formats, "agent")), callback=set_format, expose_value=False, help=help
+    )
 
 
 def quiet_option(help: str) -> Decorator:

@@ -40,7 +40,9 @@ def test_data_goes_to_stdout_and_the_rest_to_stderr(cli: Cli, rank: list[str]) -
 def test_every_format_holds_the_same_ranking(cli: Cli, rank: list[str]) -> None:
     ranking = Ranking.from_json(cli(*rank, "--format", "json").out)
     order = [row.checkpoint for row in ranking.rows]
-    assert best_first(cli(*rank, "--format", "tsv").out) == order
+    tsv = cli(*rank, "--format", "tsv").out
+    assert best_first(tsv) == order
+    assert cli(*rank, "--format", "agent").out == tsv  # the name of the hf command line
     assert [line["checkpoint"] for line in csv.DictReader(io.StringIO(cli(*rank, "--format", "csv").out))] == order
     for format in ("table", "md"):
         text = cli(*rank, "--format", format).out

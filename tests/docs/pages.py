@@ -9,7 +9,9 @@ from pathlib import Path
 
 from tests import ROOT
 
-PAGES = sorted([*ROOT.glob("*.md"), *(ROOT / "docs").glob("*.md"), ROOT / "scripts" / "README.md"])
+PAGES = sorted(
+    [*ROOT.glob("*.md"), *(ROOT / "docs").glob("*.md"), ROOT / "scripts" / "README.md", *ROOT.glob("skills/*/*.md")]
+)
 
 
 def name_of(page: Path) -> str:
