@@ -101,7 +101,8 @@ def format_option(formats: Sequence[str] = LIST_FORMATS, piped: str = "tsv") -> 
     """
 
     def set_format(context: click.Context, parameter: click.Parameter, value: str | None) -> None:
-        out.format = {"agent": "tsv", None: "table" if sys.stdout.isatty() else piped}.get(value, value)
+        chosen = value or ("table" if sys.stdout.isatty() else piped)
+        out.format = "tsv" if chosen == "agent" else chosen
 
     help = "[default: table]" if piped == "table" else f"[default: table; {piped} in a pipe]"
     return cloup.option(
