@@ -156,7 +156,7 @@ def _scored(
     if isinstance(features, Moments):
         if labels is not None or groups is not None or encoders is not None:
             raise EmmsError("moments hold labels and groups already", "pass the moments alone")
-        return estimator.score(ScoringInputs(features))
+        return estimator.score(ScoringInputs(features, keep_fits=estimator.samples_rows))
     if labels is None:
         raise EmmsError("labels is missing", "pass features and labels, or moments")
     check_folds(folds, seed, fewest=2 if estimator.folds else 1)
@@ -167,11 +167,11 @@ def _scored(
     ids = np.zeros(len(x), dtype=np.uint64)  # without folds and neighbours no one asks for groups
     if groups is not None:
         ids = group_ids(groups, len(x))
-    elif estimator.folds or estimator.needs_rows:
+    elif estimator.folds or estimator.needs_rows or estimator.samples_rows:
         ids = groups_by_content([x])
     moments = Moments.like(table, x.shape[1], folds=folds if estimator.folds else 1, seed=seed)
     moments.update_checked(x, table, ids)
-    return estimator.score(ScoringInputs(moments, x, table, ids))
+    return estimator.score(ScoringInputs(moments, x, table, ids, keep_fits=estimator.samples_rows))
 
 
 def _labels(labels: Any, rows: int, encoders: Sequence[str]) -> LabelTable:

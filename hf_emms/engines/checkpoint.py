@@ -10,7 +10,7 @@ import numpy as np
 
 from hf_emms.engines.base import one_line
 from hf_emms.engines.extraction import Extraction, needs_rows
-from hf_emms.engines.shards import Shard, moments_of
+from hf_emms.engines.shards import Shard, moments_of, samples_rows
 from hf_emms.errors import EmmsError
 from hf_emms.hub import Repo
 from hf_emms.options import Options
@@ -116,13 +116,14 @@ def scoring_inputs(
         labels: of all rows of the sample.
         options: estimators, folds and their seed.
     """
+    sampled = samples_rows(options)
     if features is None:
         assert moments is not None
-        return ScoringInputs(moments)
+        return ScoringInputs(moments, keep_fits=sampled)
     if moments is None:
         moments = moments_of(features, shard, labels, options)
-    rows = features[shard.input_of_row] if needs_rows(options) else None
-    return ScoringInputs(moments, rows, labels.take(shard.rows), shard.groups)
+    rows = features[shard.input_of_row] if sampled or needs_rows(options) else None
+    return ScoringInputs(moments, rows, labels.take(shard.rows), shard.groups, keep_fits=sampled)
 
 
 def score_estimators(

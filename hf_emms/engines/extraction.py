@@ -217,7 +217,7 @@ def _batches(
 
 
 def needs_rows(options: Options) -> bool:
-    """Whether an estimator needs features of single rows, not moments alone."""
+    """Whether an estimator needs features of all rows, not moments alone."""
     return any(ESTIMATORS[name].needs_rows for name in options.estimators)
 
 

@@ -21,7 +21,7 @@ from hf_emms.engines.base import Work, or_failed_row
 from hf_emms.engines.checkpoint import LayerScores, score_estimators, scored_row, scoring_inputs
 from hf_emms.engines.extraction import Extraction, FeatureCache, load, needs_rows, read_features
 from hf_emms.engines.local import Prefetch, prefetch_checkpoints, with_shared_pixels
-from hf_emms.engines.shards import memory_note, moments_of, shard_of
+from hf_emms.engines.shards import memory_note, moments_of, samples_rows, shard_of
 from hf_emms.errors import EmmsError
 from hf_emms.features.extractor_pool import ExtractorPool
 from hf_emms.ranking import Row, Score
@@ -215,7 +215,8 @@ class _Race:
     ) -> tuple[dict[str, Score], tuple[str, ...]]:
         options = replace(self.work.options, estimators=estimators)
         shard = shard_of(self.work.sample, slice(0, candidate.inputs))
-        features = np.concatenate(candidate.features) if needs_rows(options) else None
+        rows_used = needs_rows(options) or samples_rows(options)
+        features = np.concatenate(candidate.features) if rows_used else None
         rows, score = candidate.history[-1] if candidate.history else (0, None)
         known = {self.work.options.estimators[0]: score} if score is not None and rows == candidate.rows else {}
         inputs = scoring_inputs(features, candidate.moments, shard, self.labels, options)

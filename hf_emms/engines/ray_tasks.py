@@ -127,7 +127,7 @@ def _same(labels: LabelTable) -> LabelTable:
 
 
 def _moments(features: LayerFeatures, shard: Shard, labels: LabelTable, options: Options) -> LayerMoments:
-    return {layer: moments_of(its, shard, labels, options) for layer, its in features.items()}
+    return {layer: moments_of(its, shard, labels, options, sampled=True) for layer, its in features.items()}
 
 
 def on_this_node(repo: Repo) -> Repo:

@@ -13,7 +13,7 @@ from hf_emms.formatting import format_bytes, pluralize
 from hf_emms.options import Options
 from hf_emms.scoring.estimators import get_estimator
 from hf_emms.scoring.label_basis import LabelTable
-from hf_emms.scoring.moments import Moments, needed_bytes
+from hf_emms.scoring.moments import SAMPLE_ROWS, Moments, needed_bytes
 
 if TYPE_CHECKING:
     from hf_emms.data import Sample
@@ -60,7 +60,14 @@ def shard_of(sample: Sample, inputs: slice) -> Shard:
     return Shard(sample.inputs[start:stop], rows, sample.input_of_row[rows] - start, sample.groups[rows])
 
 
-def moments_of(features: np.ndarray, shard: Shard, labels: LabelTable, options: Options) -> Moments:
+def samples_rows(options: Options) -> bool:
+    """Whether an estimator needs a sample of the rows."""
+    return any(get_estimator(name).samples_rows for name in options.estimators)
+
+
+def moments_of(
+    features: np.ndarray, shard: Shard, labels: LabelTable, options: Options, *, sampled: bool = False
+) -> Moments:
     """Moments of a shard's rows.
 
     Args:
@@ -68,12 +75,13 @@ def moments_of(features: np.ndarray, shard: Shard, labels: LabelTable, options: 
         shard: the rows.
         labels: of all rows of the sample.
         options: folds and their seed.
+        sampled: whether rows are kept that an estimator needs; not where the features themselves will be at hand.
 
     Raises:
         EmmsError: features that are not finite.
     """
     _check_finite(features)
-    moments = Moments.like(labels, features.shape[1], folds=options.folds, seed=options.seed)
+    moments = _empty_moments(labels, features.shape[1], options, sampled=sampled)
     for start in range(0, len(shard.rows), CHUNK_ROWS):
         chunk = slice(start, start + CHUNK_ROWS)
         moments.update(features[shard.input_of_row[chunk]], labels.take(shard.rows[chunk]), shard.groups[chunk])
@@ -96,8 +104,7 @@ def streamed_moments(
         EmmsError: features that are not finite.
     """
     moments = {
-        layer: Moments.like(labels, its.stop - its.start, folds=options.folds, seed=options.seed)
-        for layer, its in columns.items()
+        layer: _empty_moments(labels, its.stop - its.start, options, sampled=True) for layer, its in columns.items()
     }
     rows_of = _rows_by_input(shard.input_of_row, len(shard.inputs))
     for positions, features in batches:
@@ -109,6 +116,11 @@ def streamed_moments(
         for layer, its in columns.items():
             moments[layer].update(features[places, its], taken, groups)
     return moments
+
+
+def _empty_moments(labels: LabelTable, d1: int, options: Options, *, sampled: bool) -> Moments:
+    rows = SAMPLE_ROWS if sampled and samples_rows(options) else 0
+    return Moments.like(labels, d1, folds=options.folds, seed=options.seed, sample_rows=rows)
 
 
 def _check_finite(features: np.ndarray) -> None:
@@ -132,6 +144,5 @@ def _rows_by_input(input_of_row: np.ndarray, inputs: int) -> Callable[[int], np.
 
 def memory_note(rows: int, width: int, labels: LabelTable, options: Options) -> str | None:
     """A note for the user if scoring takes a lot of memory, else None."""
-    keep_fits = any(get_estimator(name).needs_rows for name in options.estimators)
-    needed = needed_bytes(rows, width, labels.basis().size, options.folds, keep_fits=keep_fits)
+    needed = needed_bytes(rows, width, labels.basis().size, options.folds, keep_fits=samples_rows(options))
     return f"scoring {width:,} features takes about {format_bytes(needed)} of memory" if needed >= NOTED_BYTES else None

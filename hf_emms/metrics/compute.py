@@ -17,7 +17,7 @@ from hf_emms.scoring.emms import EmmsResult
 from hf_emms.scoring.estimators import Estimator, ScoringInputs, get_estimator, get_method, is_emms
 from hf_emms.scoring.folds import check_folds, group_ids, groups_by_content
 from hf_emms.scoring.label_basis import LabelTable
-from hf_emms.scoring.moments import Moments
+from hf_emms.scoring.moments import SAMPLE_ROWS, Moments
 
 
 @dataclass(frozen=True)
@@ -87,13 +87,15 @@ def score(rows: MetricRows, options: ComputeOptions) -> dict[str, Any]:
         )
     groups = _groups(rows, options)
     table, needs_rows = _table(rows, options), any(estimator.needs_rows for estimator in options.needed)
-    if table is None and needs_rows:
+    samples_rows = any(estimator.samples_rows for estimator in options.needed)
+    if table is None and (needs_rows or samples_rows):
         table = _dense(rows)
         table = table.distinct() if all(map(is_emms, options.needed)) else table
-    inputs = ScoringInputs(_moments(rows, table, groups, options))
+    moments = _moments(rows, table, groups, options, sample_rows=SAMPLE_ROWS if samples_rows and not needs_rows else 0)
+    inputs = ScoringInputs(moments, keep_fits=samples_rows)
     if needs_rows:
         features = np.concatenate([batch.x for batch in rows.batches()])
-        inputs = ScoringInputs(inputs.moments, features, table, groups)
+        inputs = ScoringInputs(moments, features, table, groups, keep_fits=samples_rows)
     result, *others = (estimator.score(inputs) for estimator in options.needed)
     assert isinstance(result, EmmsResult)
     return {
@@ -140,16 +142,20 @@ def _table(rows: MetricRows, options: ComputeOptions) -> LabelTable | None:
 def _groups(rows: MetricRows, options: ComputeOptions) -> np.ndarray:
     if options.groups is not None:
         return group_ids(options.groups, len(rows))
-    if any(estimator.folds or estimator.needs_rows for estimator in options.needed):
+    if any(estimator.folds or estimator.needs_rows or estimator.samples_rows for estimator in options.needed):
         return groups_by_content(batch.x for batch in rows.batches())
     return np.zeros(len(rows), dtype=np.uint64)
 
 
-def _moments(rows: MetricRows, table: LabelTable | None, groups: np.ndarray, options: ComputeOptions) -> Moments:
+def _moments(
+    rows: MetricRows, table: LabelTable | None, groups: np.ndarray, options: ComputeOptions, *, sample_rows: int
+) -> Moments:
     moments: Moments | None = None
     for part, x, labels in _parts(rows, table):
         if moments is None:
-            moments = Moments.like(labels, x.shape[1], folds=options.moment_folds, seed=int(options.seed))
+            moments = Moments.like(
+                labels, x.shape[1], folds=options.moment_folds, seed=int(options.seed), sample_rows=sample_rows
+            )
         moments.update_checked(x, labels, groups[part])
     assert moments is not None
     return moments

@@ -14,9 +14,10 @@ from hf_emms.ranking import Score
 from hf_emms.scoring.baselines import hscore, knn, logme
 from hf_emms.scoring.cross_validation import RidgeFit, fit_ridge, ridge_score
 from hf_emms.scoring.emms import EmmsResult, described, score_moments
-from hf_emms.scoring.folds import assign_folds
+from hf_emms.scoring.folds import assign_folds, content_keys
 from hf_emms.scoring.label_basis import LabelTable
-from hf_emms.scoring.moments import Moments
+from hf_emms.scoring.moments import SAMPLE_ROWS, Moments
+from hf_emms.scoring.row_sample import smallest
 from hf_emms.scoring.stacking import stack
 from hf_emms.scoring.standardise import Standardised, standardise
 from hf_emms.scoring.sums import Gathered, Rows
@@ -31,12 +32,14 @@ class ScoringInputs:
         features: (N, D1) rows, for estimators that need them.
         labels: one a row, likewise.
         groups: (N,), group ids, likewise.
+        keep_fits: whether coefficients of ridge regressions are kept, which takes memory; for "emms_knn".
     """
 
     moments: Moments
     features: np.ndarray | None = None
     labels: LabelTable | None = None
     groups: np.ndarray | None = None
+    keep_fits: bool = True
 
     @cached_property
     def statistics(self) -> Standardised:
@@ -45,8 +48,8 @@ class ScoringInputs:
 
     @cached_property
     def fit(self) -> RidgeFit:
-        """The ridge regressions of `cv`; with their coefficients where there are rows."""
-        return fit_ridge(self.statistics, keep=self.features is not None)
+        """The ridge regressions of `cv`."""
+        return fit_ridge(self.statistics, keep=self.keep_fits)
 
     @cached_property
     def held_out(self) -> EmmsResult:
@@ -64,6 +67,27 @@ class ScoringInputs:
             raise EmmsError("neighbours need rows, but only moments were given", "pass features, labels and groups")
         return self.features, self.labels, self.groups
 
+    @property
+    def sample(self) -> Rows:
+        """Features, labels and folds of at most `SAMPLE_ROWS` rows: of those given, or what the moments have kept.
+
+        Raises:
+            EmmsError: there are neither.
+        """
+        moments = self.moments
+        if self.features is None:
+            kept = moments.sample()
+            if kept is None:
+                raise EmmsError(
+                    "neighbours need rows, but only moments were given",
+                    f"pass features and labels, or make the moments with sample_rows={SAMPLE_ROWS}",
+                )
+            return kept
+        x, labels, groups = self.rows
+        chosen = smallest(content_keys(x), SAMPLE_ROWS) if len(x) > SAMPLE_ROWS else np.arange(len(x))
+        y = Gathered(*moments.basis.blocks(labels, chosen))
+        return Rows(x, chosen, y, assign_folds(groups[chosen], moments.folds, moments.seed))
+
 
 @dataclass(frozen=True)
 class Estimator:
@@ -74,6 +98,7 @@ class Estimator:
         summary: one line for help and cards.
         score: the function.
         needs_rows: whether it needs the rows, not only their moments.
+        samples_rows: whether it needs a sample of the rows, which moments can keep.
         folds: whether a score has a value for each fold, by which a race stops checkpoints.
     """
 
@@ -81,6 +106,7 @@ class Estimator:
     summary: str
     score: Callable[[ScoringInputs], Score]
     needs_rows: bool = False
+    samples_rows: bool = False
     folds: bool = False
 
 
@@ -92,15 +118,9 @@ def _emms(method: str) -> Callable[[ScoringInputs], Score]:
 
 
 def _emms_knn(inputs: ScoringInputs) -> EmmsResult:
-    x, labels, groups = inputs.rows
-    moments, statistics = inputs.moments, inputs.statistics
-    rows = statistics.rotated or Rows(
-        x,
-        np.arange(len(x)),
-        Gathered(*moments.basis.blocks(labels, np.arange(len(x)))),
-        assign_folds(groups, moments.folds, moments.seed),
-    )
-    found, neighbours = stack(statistics, inputs.fit, rows)
+    statistics = inputs.statistics
+    fit = inputs.fit if inputs.keep_fits else fit_ridge(statistics, keep=True)
+    found, neighbours = stack(statistics, fit, statistics.rotated or inputs.sample)
     alone = inputs.held_out
     details = {**found.details, "neighbours": neighbours, "notes": list(alone.notes)}
     return EmmsResult(found.value, found.stderr, found.folds, details, method="emms_knn", n=alone.n, d1=alone.d1)
@@ -115,7 +135,7 @@ ESTIMATORS: Registry[Estimator] = Registry(
             "emms_knn",
             "EMMS with neighbours: held-out, ridge and 3 nearest rows",
             _emms_knn,
-            needs_rows=True,
+            samples_rows=True,
             folds=True,
         ),
         Estimator("emms_exact", "EMMS, the paper's objective at its optimum", _emms("exact")),

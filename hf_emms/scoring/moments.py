@@ -14,12 +14,16 @@ from hf_emms.errors import EmmsError
 from hf_emms.scoring.arrays import as_labels, as_matrix
 from hf_emms.scoring.folds import assign_folds, check_folds, content_keys, group_ids
 from hf_emms.scoring.label_basis import ColumnBasis, LabelBasis, LabelTable, TextBasis
+from hf_emms.scoring.row_sample import RowSample
 from hf_emms.scoring.sums import Gathered, Rows, Sums
 
 if TYPE_CHECKING:
     from hf_emms.scoring.emms import EmmsResult
 
 FORMAT = 1
+
+# Rows whose neighbours are looked for, among these rows: the cost of the search does not grow with N.
+SAMPLE_ROWS = 8_192
 
 # Matrices of the features' width that held-out scoring needs beside the sums, in the input's precision.
 WORKING_COPIES = 8
@@ -37,6 +41,7 @@ class Moments:
         folds: number of folds F; a row's fold is a hash of its group.
         seed: seed of that hash.
         tables: K arrays (U, D2_k): labels then arrive as a `LabelTable` and are kept as U sums, never as N x D2.
+        sample_rows: rows that are kept beside the sums, chosen by a hash of their features, for ``score("emms_knn")``.
 
     Raises:
         EmmsError: a size below 1, or tables whose widths differ from `widths`.
@@ -54,11 +59,20 @@ class Moments:
     """
 
     def __init__(
-        self, d1: int, widths: Sequence[int], *, folds: int = 5, seed: int = 0, tables: Sequence[np.ndarray] = ()
+        self,
+        d1: int,
+        widths: Sequence[int],
+        *,
+        folds: int = 5,
+        seed: int = 0,
+        tables: Sequence[np.ndarray] = (),
+        sample_rows: int = 0,
     ) -> None:
         check_folds(folds, seed)
         if d1 < 1 or not widths or min(widths) < 1:
             raise EmmsError(f"d1={d1}, widths={list(widths)}: every size must be at least 1")
+        if sample_rows < 0:
+            raise EmmsError(f"sample_rows={sample_rows}; it must be 0 or more", f"sample_rows={SAMPLE_ROWS}")
         self.basis: LabelBasis = TextBasis(tables) if tables else ColumnBasis(widths)
         if self.basis.widths != tuple(widths):
             raise EmmsError(f"tables have widths {self.basis.widths} but widths={tuple(widths)}")
@@ -69,12 +83,24 @@ class Moments:
         self.n = 0
         self._sums: Sums | None = None
         self._buffer: list[Rows] = []
+        self._sample = RowSample(int(sample_rows))
 
     @classmethod
-    def like(cls, labels: LabelTable, d1: int, *, folds: int = 5, seed: int = 0) -> Moments:
+    def like(cls, labels: LabelTable, d1: int, *, folds: int = 5, seed: int = 0, sample_rows: int = 0) -> Moments:
         """Empty moments in the cheaper basis for these labels, see `LabelTable.basis`."""
         basis = labels.basis()
-        return cls(d1, basis.widths, folds=folds, seed=seed, tables=basis.tables)
+        return cls(d1, basis.widths, folds=folds, seed=seed, tables=basis.tables, sample_rows=sample_rows)
+
+    @property
+    def sample_rows(self) -> int:
+        """The most rows that are kept beside the sums."""
+        return self._sample.size
+
+    def sample(self) -> Rows | None:
+        """The rows that are kept, of all rows so far; None where none are."""
+        buffered = self._joined()
+        sample = self._sample if buffered is None or not self.sample_rows else self._sample.add(buffered)
+        return sample.rows
 
     def _empty(self, d1: int) -> Moments:
         return Moments(d1, self.basis.widths, folds=self.folds, seed=self.seed, tables=self.basis.tables)
@@ -123,14 +149,18 @@ class Moments:
         """The EMMS score of all rows so far, see `hf_emms.emms`.
 
         Args:
-            method: any but "emms_knn", which needs the rows themselves.
+            method: "emms_knn" needs moments with `sample_rows`.
 
         Raises:
             EmmsError: no rows, constant labels, an unknown method, or rows in one fold only.
         """
-        from hf_emms.scoring.emms import score_moments
+        from hf_emms.scoring.emms import EmmsResult
+        from hf_emms.scoring.estimators import ScoringInputs, get_method
 
-        return score_moments(self, method)
+        estimator = get_method(method)
+        found = estimator.score(ScoringInputs(self, keep_fits=estimator.samples_rows))
+        assert isinstance(found, EmmsResult)
+        return found
 
     def merge(self, other: Moments) -> Moments:
         """The moments of both sets of rows, as a new object.
@@ -145,6 +175,7 @@ class Moments:
             ("widths", self.basis.widths, other.basis.widths),
             ("folds", self.folds, other.folds),
             ("seed", self.seed, other.seed),
+            ("sample_rows", self.sample_rows, other.sample_rows),
         ):
             if mine != theirs:
                 raise EmmsError(f"cannot merge moments with {name}={mine} and {name}={theirs}")
@@ -156,6 +187,7 @@ class Moments:
         if other._sums is not None:
             merged._sums = merged._sums or merged._empty_sums()
             merged._sums.add_sums(other._sums, self.basis)
+        merged._sample = merged._sample.merge(other._sample)
         merged._buffer += other._buffer
         if sum(map(len, merged._buffer)) > merged.capacity:
             merged._flush()
@@ -166,6 +198,7 @@ class Moments:
         twin.dtype, twin.n = self.dtype, self.n
         twin._buffer = list(self._buffer)
         twin._sums = self._sums and self._sums.copy()
+        twin._sample = self._sample
         return twin
 
     def save(self, path: str | Path) -> None:
@@ -180,9 +213,10 @@ class Moments:
         arrays |= {f"table_{k}": table for k, table in enumerate(self.basis.tables)}
         sums = self._sums.complete().arrays() if self._sums else {}
         arrays |= {f"sum_{name}": array for name, array in sums.items()}
-        rows = self._joined()
-        if rows is not None:
-            arrays |= {"rows_x": rows.x, "rows_y": rows.y.joined(), "rows_folds": rows.folds}
+        arrays |= {"sample_rows": np.asarray(self.sample_rows), "sample_keys": self._sample.keys}
+        for kind, rows in (("rows", self._joined()), ("sample", self._sample.rows)):
+            if rows is not None:
+                arrays |= {f"{kind}_x": rows.x, f"{kind}_y": rows.y.joined(), f"{kind}_folds": rows.folds}
         try:
             with atomic_file(Path(path)) as file, file.open("wb") as stream:
                 np.savez(stream, **arrays)  # type: ignore[arg-type]
@@ -213,9 +247,14 @@ class Moments:
         loaded.n, loaded.dtype = int(arrays["n"]), arrays["zero"].dtype
         if "sum_n" in arrays:
             loaded._sums = Sums(**{name[4:]: array for name, array in arrays.items() if name.startswith("sum_")})
-        if "rows_x" in arrays:
-            x = arrays["rows_x"]
-            loaded._buffer = [Rows.of(x, arrays["rows_y"].reshape(len(x), -1), arrays["rows_folds"])]
+        found = {
+            kind: Rows.of(x, arrays[f"{kind}_y"].reshape(len(x), -1), arrays[f"{kind}_folds"])
+            for kind in ("rows", "sample")
+            if (x := arrays.get(f"{kind}_x")) is not None
+        }
+        loaded._buffer = [found["rows"]] if "rows" in found else []
+        if "sample_rows" in arrays:
+            loaded._sample = RowSample(int(arrays["sample_rows"]), found.get("sample"), arrays["sample_keys"])
         return loaded
 
     def sums(self) -> Sums:
@@ -240,8 +279,7 @@ class Moments:
     def _joined(self) -> Rows | None:
         """The buffered rows as one."""
         if len(self._buffer) > 1:
-            columns = zip(*((rows.x, rows.y.joined(), rows.folds) for rows in self._buffer), strict=True)
-            self._buffer = [Rows.of(*map(np.concatenate, columns))]
+            self._buffer = [Rows.joined(self._buffer)]
         return self._buffer[0] if self._buffer else None
 
     def _flush(self) -> None:
@@ -254,6 +292,8 @@ class Moments:
         if self._sums is None:
             self._sums = self._empty_sums()
         self._sums.add_rows(rows, self.basis)
+        if self.sample_rows:
+            self._sample = self._sample.add(rows)
 
     def _empty_sums(self) -> Sums:
         return Sums.empty(self.folds, self.d1, self.basis)
@@ -267,12 +307,12 @@ def needed_bytes(rows: int, d1: int, label_size: int, folds: int, *, keep_fits: 
         d1: feature width D1.
         label_size: q, see `LabelBasis.size`.
         folds: number of folds.
-        keep_fits: whether the ridge regression of every fold is kept, as scoring with neighbours does.
+        keep_fits: whether the ridge regression of every fold is kept and rows are sampled, for scoring with neighbours.
 
     Returns:
         Bytes of the float64 sums of every fold and of the working copies; with fewer rows than features these are
         as wide as there are rows.
     """
     width = min(rows, d1)
-    fits = 4 * folds * width * label_size if keep_fits else 0
-    return 8 * folds * width * (width + label_size) + 4 * WORKING_COPIES * width**2 + fits
+    neighbours = 4 * (folds * width * label_size + min(rows, SAMPLE_ROWS) * (d1 + label_size)) if keep_fits else 0
+    return 8 * folds * width * (width + label_size) + 4 * WORKING_COPIES * width**2 + neighbours

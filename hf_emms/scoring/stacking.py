@@ -6,8 +6,12 @@ For fold f each base learner b leaves residuals E_b of the fold's rows, fitted o
 base learners and t on that of F-labels the loss is Σ_f ‖Σ_b w_b E_b t‖², least over both (stacked regression: Breiman
 1996).
 
-Products of residuals of the ridge are those of cross-validation. With G the rows of labels less the mean label of
-their neighbours, products of both are <Y − m_y, G> − <W, (X − m_x)ᵀG>: no row is predicted.
+Products of residuals of the ridge are those of cross-validation, over all rows. With G the rows of labels less the mean
+label of their neighbours, products of both are <Y − m_y, G> − <W, (X − m_x)ᵀG>: no row is predicted.
+
+Neighbours are looked for in a sample of rows, for the rows of the sample. Where that is not all rows, what they gain
+over the ridge on the sample, scaled to all rows, is added to what the ridge leaves on all rows (the ridge is a control
+variate).
 """
 
 from __future__ import annotations
@@ -35,8 +39,6 @@ MAX_ITER = 20
 TOL = 1e-6
 # Rows whose labels are held as columns at a time.
 BLOCK = 2_048
-# Rows that may become neighbours: the cost of the search grows with N, not its square.
-MOST_CANDIDATES = 8_192
 
 
 def stack(statistics: Standardised, fit: RidgeFit, rows: Rows) -> tuple[Score, float]:
@@ -45,7 +47,8 @@ def stack(statistics: Standardised, fit: RidgeFit, rows: Rows) -> tuple[Score, f
     Args:
         statistics: of all rows.
         fit: the ridge regressions, with their solutions.
-        rows: features, labels and folds of all rows; features are those of `statistics`, rotated where they are there.
+        rows: features, labels and folds of all rows or a sample of them; features are those of `statistics`, rotated
+            where they are there.
 
     Returns:
         The held-out score of both together, and the weight of the neighbours; that of the ridge is the rest.
@@ -53,7 +56,7 @@ def stack(statistics: Standardised, fit: RidgeFit, rows: Rows) -> tuple[Score, f
     Raises:
         EmmsError: rows in one fold only.
     """
-    found, usable = nearest(components(statistics, rows), rows.folds, NEIGHBOURS, most=MOST_CANDIDATES, raw=rows.x)
+    found, usable = nearest(components(statistics, rows), rows.folds, NEIGHBOURS, most=len(rows))
     shares = usable / usable.sum(axis=1, keepdims=True)
     products = np.stack(
         [_products(statistics, rows, fit, number, found, shares) for number in range(len(statistics.filled))]
@@ -97,7 +100,7 @@ def _products(
 
     Args:
         statistics: of all rows.
-        rows: features, labels and folds.
+        rows: features, labels and folds, of the sample.
         fit: the ridge regressions.
         number: of the fold among the filled ones.
         found: (N, k), the neighbours of each row.
@@ -107,9 +110,10 @@ def _products(
     fold = int(statistics.filled[number])
     dtype, mean_x = rows.x.dtype, FoldStats.of(fold, sums.n, sums.x, statistics.x_scale).shift
     mean_y = FoldStats.of(fold, sums.n, sums.whole_y, basis.scale).train_mean
-    near, both = np.zeros((2, basis.k, basis.k))
+    near, both, linear = np.zeros((3, basis.k, basis.k))
     total, cross = np.zeros(basis.size), np.zeros(solution.shape, solution.dtype)
     test = np.flatnonzero(rows.folds == fold)
+    sampled = len(rows) < statistics.n
     for part in np.split(test, range(BLOCK, len(test), BLOCK)):
         own = csr_array((np.ones(len(part)), (np.arange(len(part)), part)), (len(part), len(rows)))
         places = np.repeat(np.arange(len(part)), found.shape[1])
@@ -120,8 +124,16 @@ def _products(
         near += basis.inner(gaps, gaps)
         both += basis.inner(labels, gaps)
         total += gaps.sum(axis=0)
-        cross += basis.cross(statistics.features(rows, part) - mean_x.astype(dtype), gaps)
+        features = statistics.features(rows, part) - mean_x.astype(dtype)
+        cross += basis.cross(features, gaps)
+        if sampled:
+            left = labels - (product(features, solution) + mean_y.astype(dtype))
+            linear += basis.inner(left, left)
     both -= basis.inner(mean_y[None], total[None]) + basis.inner(solution, cross)
+    if sampled:
+        # Of a fold without sampled rows neither base learner is known to be better.
+        scale = sums.n[fold] / max(len(test), 1)
+        both, near = (fit.residual[number] + scale * (one - linear) for one in (both, near))
     return np.array([[fit.residual[number], both], [both.T, near]])
 
 

@@ -77,6 +77,17 @@ class Rows:
         places = np.arange(len(x))
         return cls(x, places, Gathered((y,), places), folds)
 
+    @classmethod
+    def joined(cls, several: Sequence[Rows]) -> Rows:
+        """All rows of several, one after the other."""
+        columns = zip(*((rows.x[as_slice(rows.places)], rows.y.joined(), rows.folds) for rows in several), strict=True)
+        return cls.of(*map(np.concatenate, columns))
+
+    def take(self, chosen: np.ndarray) -> Rows:
+        """A copy of some rows."""
+        y = Gathered(self.y.blocks, self.y.places[chosen]).joined()
+        return Rows.of(np.array(self.features(chosen), order="C"), y, self.folds[chosen])
+
     def __len__(self) -> int:
         return len(self.folds)
 

@@ -81,6 +81,11 @@ def assert_same(ranking: Ranking, other: Ranking) -> None:
 
 @pytest.mark.usefixtures("cluster")
 class TestOnACluster:
+    def test_neighbours_need_no_rows_gathered(self, encoder: str) -> None:
+        """A sample of the rows comes with the moments of each shard."""
+        options = {"estimators": ["emms_knn", "emms"]}
+        assert_same(on_ray(encoder, [POOR, GOOD], **options), ranked(encoder, [POOR, GOOD], **options))
+
     def test_a_sweep_gives_what_rankings_on_this_machine_give(
         self, encoder: str, truncated: str, tmp_path: Path
     ) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from itertools import product
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -17,6 +18,7 @@ from hf_emms import EmmsError, LabelTable, Moments
 from hf_emms.scoring.baselines import nearest
 from hf_emms.scoring.estimators import ESTIMATORS, Score, ScoringInputs
 from hf_emms.scoring.folds import assign_folds, content_keys, group_ids, groups_by_content
+from hf_emms.scoring.moments import SAMPLE_ROWS
 from hf_emms.scoring.stacking import COMPONENTS, NEIGHBOURS, principal_axes
 
 SETTINGS = settings(deadline=None, max_examples=25, suppress_health_check=[HealthCheck.too_slow])
@@ -176,12 +178,51 @@ def test_labels_without_repeats_and_their_table_give_one_score() -> None:
     assert scored("emms_knn", x, by_text).value == pytest.approx(scored("emms_knn", x, labels).value, abs=1e-9)
 
 
-def test_moments_alone_are_refused() -> None:
+@pytest.mark.parametrize("texts", [None, 6])
+def test_rows_in_batches_and_merged_moments_give_the_score_of_all_rows_at_once(
+    texts: int | None, tmp_path: Path
+) -> None:
+    """Of a sample of rows, which is the same one in any order, and after moments were saved and loaded."""
+    x, labels = problem(9_000, 5, texts=texts)
+    ids = np.arange(len(x))
+    whole = scored("emms_knn", x, labels, ids)
+
+    def of(rows: np.ndarray) -> Moments:
+        moments = Moments.like(labels, 5, sample_rows=SAMPLE_ROWS)
+        for part in np.array_split(rows, 7):
+            moments.update(x[part], labels.take(part), ids[part])
+        return moments
+
+    first, second = np.split(np.random.default_rng(1).permutation(len(x)), [2_000])
+    streamed, merged = of(np.arange(len(x))), of(first).merge(of(second))
+    merged.save(tmp_path / "moments.npz")
+    for moments in (streamed, merged, of(second).merge(of(first)), Moments.load(tmp_path / "moments.npz")):
+        found = moments.score("emms_knn")
+        assert found.value == pytest.approx(whole.value, rel=1e-9)
+        assert found.details["neighbours"] == pytest.approx(whole.details["neighbours"], abs=1e-7)
+    kept = streamed.sample()
+    assert kept is not None
+    assert len(kept) == SAMPLE_ROWS < len(x)
+
+
+@pytest.mark.parametrize("texts", [None, 6])
+def test_a_sample_of_rows_gives_nearly_the_score_of_all(texts: int | None) -> None:
+    x, labels = problem(4_000, 5, texts=texts)
+    alone, both = (scored(name, x, labels, range(len(x))) for name in ("emms", "emms_knn"))
+    some = Moments.like(labels, 5, sample_rows=3_000)
+    some.update(x, labels, range(len(x)))
+    assert some.score("emms_knn").value == pytest.approx(both.value, abs=0.1 * (both.value - alone.value))
+
+
+def test_moments_that_keep_no_rows_are_refused() -> None:
     x, labels = problem(60, 4)
     moments = Moments.like(labels, 4)
     moments.update(x, labels)
     with pytest.raises(EmmsError, match="neighbours need rows"):
         ESTIMATORS["emms_knn"].score(ScoringInputs(moments))
+    other = Moments.like(labels, 4, sample_rows=10)
+    with pytest.raises(EmmsError, match="merge moments with sample_rows=0 and sample_rows=10"):
+        moments.merge(other)
 
 
 def test_a_ranking_is_ordered_by_both_base_learners_unless_told_otherwise() -> None:
