@@ -230,7 +230,7 @@ def _keep_best(plan: Confirmation, keeper: ModelKeeper, result: Ranking, train_a
             raise EmmsError(f"{run.name}: {again.error}", "run the same command again: what is finished is kept")
         keeper.finished(work.digest(run), again)
 
-    card = model_card(result, row, best, work.options.push_to_hub)
+    card = model_card(result, row, best, work.options)
     results = evaluation_results(result, row, best, work.splits.test.whole_split, work.progress.noted)
     keeper.finish(work.digest(run), {"README.md": card, **results}, train)
     work.progress.noted(f"{row.checkpoint}, fine-tuned: {keeper.folder}")

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import re
+import shlex
 from collections.abc import Callable
+from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Any
 
@@ -12,6 +14,7 @@ import yaml
 from hf_emms.cards.render import rendered_template
 from hf_emms.errors import EmmsError, redacted
 from hf_emms.hub import read_file
+from hf_emms.options import Options, words_of
 from hf_emms.ranking import FineTuned, Ranking, Row, TrainingRun, is_commit
 
 # What makes a dataset a benchmark: https://huggingface.co/docs/hub/eval-results
@@ -70,20 +73,20 @@ def _place(task: dict[str, Any]) -> tuple[Any, Any]:
     return task.get("config") or _DEFAULT_CONFIG, task.get("split") or _DEFAULT_SPLIT
 
 
-def model_card(ranking: Ranking, row: Row, run: TrainingRun, id: str | None = None) -> str:
+def model_card(ranking: Ranking, row: Row, run: TrainingRun, options: Options) -> str:
     """README.md of a fine-tuned model: where it comes from, its scores as model-index, and its recipe.
 
     Args:
         ranking: that it was the best of.
         row: of its checkpoint.
         run: whose model it is.
-        id: "ORG/NAME" of its own repository, if it will have one.
+        options: how it was fine-tuned, and where it is uploaded.
     """
     found = row.fine_tuned
     assert found is not None
     recipe = {name: value for name, value in found.recipe.items() if value is not None}
     recipe |= {"learning_rates": None, "seeds": None, "learning_rate": run.learning_rate, "seed": run.seed}
-    name = (id or f"{row.checkpoint.partition('@')[0].rstrip('/')}-fine-tuned").rpartition("/")[2]
+    name = (options.push_to_hub or f"{row.checkpoint.partition('@')[0].rstrip('/')}-fine-tuned").rpartition("/")[2]
     metadata = yaml.safe_dump(_metadata(name, ranking, row, found, run), sort_keys=False, allow_unicode=True).strip()
     return rendered_template(
         "fine_tuned_card.md.jinja",
@@ -94,7 +97,7 @@ def model_card(ranking: Ranking, row: Row, run: TrainingRun, id: str | None = No
         rows=found.rows,
         compared=len(ranking.fine_tuned),
         recipe={name: value for name, value in recipe.items() if value is not None},
-        command=_command(ranking, row, found, run),
+        command=_command(options, ranking, row, found, run),
     )
 
 
@@ -116,12 +119,21 @@ def _metadata(name: str, ranking: Ranking, row: Row, found: FineTuned, run: Trai
     }
 
 
-def _command(ranking: Ranking, row: Row, found: FineTuned, run: TrainingRun) -> str:
+def _command(options: Options, ranking: Ranking, row: Row, found: FineTuned, run: TrainingRun) -> str:
     """The command that trains it again."""
-    recipe = found.recipe
-    words = ["hf-emms rank", f"--dataset {ranking.dataset}", f"--task {ranking.task}", f"-c {row.checkpoint}"]
-    words += [f"--config {ranking.config}"] if ranking.config else []
-    words += [f"--split {ranking.split}", "--confirm 1", f"--method {recipe['method']}"]
-    words += [f"--{name} {recipe[name]}" for name in ("epochs", "steps") if recipe.get(name)]
-    words += [f"--budget {recipe['budget']}"] if recipe.get("budget") else []
-    return " ".join([*words, f"--learning-rate {run.learning_rate:g}", f"--seed {run.seed}"])
+    checkpoint = f"{row.checkpoint.partition('@')[0]}@{row.revision}" if is_commit(row.revision) else row.checkpoint
+    again = replace(
+        options,
+        dataset=options.dataset if isinstance(options.dataset, str) else ranking.dataset,
+        checkpoints=(checkpoint,),
+        race=None,
+        confirm=1,
+        method=found.recipe["method"],
+        epochs=found.recipe.get("epochs"),
+        learning_rates=(f"{run.learning_rate:g}",),
+        time_limit=None,
+        push_to_hub=None,
+        resume=True,
+        cache=True,
+    )
+    return shlex.join(["hf-emms", "rank", *words_of(again.changed())])

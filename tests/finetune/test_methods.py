@@ -126,7 +126,15 @@ def test_the_best_model_is_kept_and_opens_with_pipeline(ranked: Ranking, tmp_pat
         "value": pytest.approx(confirmed.best.fine_tuned.value, abs=1e-6),
     }
     assert confirmed.best.revision in card
-    assert "--learning-rate 0.01" in card
+    (command,) = [line for line in card.splitlines() if line.startswith("hf-emms rank ")]
+    for words in (
+        "--confirm 1",
+        "--epochs 4",
+        "--learning-rate 0.01",
+        "--batch-size 8",
+        f"-c {confirmed.best.checkpoint}",
+    ):
+        assert words.replace("-c ", "--checkpoint ") in command
 
 
 def test_a_run_whose_model_was_not_kept_is_trained_again_to_be_kept(
