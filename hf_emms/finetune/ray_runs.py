@@ -33,12 +33,12 @@ def train_on_ray(work: RunWork, runs: Sequence[Run]) -> Generator[tuple[Run, Tra
     if not runs:
         return
     with connected(work.options.ray_address) as cluster:
-        splits, running = ray.put(work.splits), dict[Any, tuple[Run, Any]]()
+        splits, options, running = ray.put(work.splits), ray.put(work.options), dict[Any, tuple[Run, Any]]()
         try:
             for run in runs:
                 one = task(_train, num_returns=2, **_resources(run, work.options, cluster, len(runs)))
                 ref, files = one.remote(
-                    run, splits, work.options, work.cache.root, work.digest(run), work.deadline, work.keeper is not None
+                    run, splits, options, work.cache.root, work.digest(run), work.deadline, work.keeper is not None
                 )
                 running[ref] = run, files
                 work.progress.started(run.name, run.recipe.total_steps(work.splits.training_rows))
