@@ -77,7 +77,8 @@
     if (document.activeElement !== search) search.value = at.of("q");
     for (const link of byId("emms-static-tabs").children) {
       const query = new URLSearchParams(link.getAttribute("href"));
-      link.toggleAttribute("aria-current", (query.get("tab") || "rankings") === tab);
+      link.removeAttribute("aria-current");
+      if ((query.get("tab") || "rankings") === tab) link.setAttribute("aria-current", "page");
       query.set("task", at.task);
       query.set("ranking", at.ranking);
       link.setAttribute("href", `?${query}`);

@@ -14,6 +14,7 @@ from pathlib import Path
 import pytest
 import yaml
 
+from hf_emms.metrics.install import source_folder
 from hf_emms.ranking import Ranking
 from hf_emms.space import files, write_files
 from tests.helpers.browser import served
@@ -209,6 +210,18 @@ def test_what_is_published_runs_by_itself_and_imports_nothing_heavy(tmp_path):
     assert {name.replace(".", "/") for name in modules if name.startswith("hf_emms.")} <= {
         path.removesuffix(".py") for path in SHIPPED
     }
+
+
+@pytest.mark.parametrize("app", [SPACE / "app.py", source_folder() / "app.py"], ids=["leaderboard", "metric"])
+def test_zero_gpu_finds_a_function_for_it_and_other_hardware_none(tmp_path, app):
+    (tmp_path / "spaces.py").write_text("found = []\ndef GPU(function):\n    found.append(function.__name__)\n")
+    script = "import app, sys; print(getattr(sys.modules.get('spaces'), 'found', []))"
+    path = os.pathsep.join([str(app.parent), str(tmp_path), os.environ.get("PYTHONPATH", "")])
+    for settings, printed in (({"SPACES_ZERO_GPU": "true"}, "['unused']"), ({}, "[]")):
+        environment = {**os.environ, "PYTHONPATH": path, **settings}
+        command = [sys.executable, "-c", script]
+        done = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True, check=True)
+        assert done.stdout.splitlines()[-1] == printed
 
 
 # A results dataset behind the page

@@ -144,3 +144,12 @@ def test_a_results_dataset_without_rankings(tmp_path, open_page):
     file = tmp_path / "index.html"
     file.write_bytes(static_page(tmp_path / "results", "org/emms-results"))
     expect(open_page(file.as_uri()).get_by_text("There are no rankings here yet")).to_be_visible()
+
+
+@pytest.mark.parametrize("query", ["", f"{BEANS}&sort=-parameters", "tab=across", "tab=cost", "checkpoint=org%2Fbest"])
+def test_axe_finds_nothing_to_complain_about(show, query):
+    axe = pytest.importorskip("axe_playwright_python.sync_playwright", reason="axe is not installed")
+    for scheme in ("light", "dark"):
+        page = show(query, color_scheme=scheme)
+        found = axe.Axe().run(page, options={"runOnly": ["wcag2a", "wcag2aa"]}).response["violations"]
+        assert not [(one["id"], one["nodes"][0]["target"], one["nodes"][0]["failureSummary"]) for one in found]
