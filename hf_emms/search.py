@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import suppress
 from dataclasses import dataclass, replace
 
 from hf_emms.errors import EmmsError
@@ -14,6 +13,7 @@ from hf_emms.features.files import weight_files
 from hf_emms.formatting import format_bytes, pluralize
 from hf_emms.hub import (
     HubModel,
+    RepoNotFoundError,
     Sort,
     describe_model,
     find_models,
@@ -82,7 +82,7 @@ def search(
         raise EmmsError("HF_HUB_OFFLINE is set: the Hub cannot be searched", "unset HF_HUB_OFFLINE")
     candidates = _candidates(
         task,
-        _listed(task, pipeline_tag, author, text, tags, source, sort),
+        _listed(task, pipeline_tag, author, text, tags, source, sort, on_dropped),
         _Limits(max_parameters, max_memory, min_downloads),
         sort if source is None else None,
         on_dropped,
@@ -124,14 +124,18 @@ def _listed(
     tags: Sequence[str],
     source: Iterable[str] | None,
     sort: Sort,
+    on_dropped: Callable[[str, str], None],
 ) -> Iterator[HubModel]:
     if source is not None:
         for id in source:
-            with suppress(EmmsError):  # gone, or private
+            try:
                 model = describe_model(id)
-                of_author = author is None or id.partition("/")[0].lower() == author.lower()
-                if of_author and (text or "").lower() in id.lower() and set(tags) <= set(model.tags):
-                    yield model
+            except RepoNotFoundError as error:
+                on_dropped(id, error.message)
+                continue
+            of_author = author is None or id.partition("/")[0].lower() == author.lower()
+            if of_author and (text or "").lower() in id.lower() and set(tags) <= set(model.tags):
+                yield model
         return
     pipeline_tags = (pipeline_tag,) if pipeline_tag else (task.id, *task.sources)
     yield from find_models(pipeline_tags=pipeline_tags, author=author, text=text, tags=tags, sort=sort)
@@ -175,7 +179,11 @@ def _folded(candidates: Iterator[HubModel], on_dropped: Callable[[str, str], Non
 
 
 def _same_weights(one: HubModel, other: HubModel) -> bool:
-    first, second = (weight_hashes(model, weight_files(model.files)) for model in (one, other))
+    """Whether they are copies; where the Hub does not say, they are not."""
+    try:
+        first, second = (weight_hashes(model, weight_files(model.files)) for model in (one, other))
+    except EmmsError:
+        return False
     return bool(first) and first == second
 
 

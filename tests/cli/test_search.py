@@ -155,6 +155,9 @@ def test_a_pool_has_different_families_first_and_no_near_duplicates(hub: Hub, cl
     assert ids(done) == ["ada/vit", "ada/backbone", "ada/pickled"]
     for copy in ("bob/fallback", "bob/timm", "bob/unread"):  # under other names, or of other architectures
         assert f"left out {copy}: near-duplicate of ada/vit" in done.err
+    hub.fail("POST /api/models/bob/unread/paths-info/*", 403, times=None)
+    assert "bob/unread" in ids(pool(cli))  # nobody says whether it is a copy
+    hub.faults.clear()
     different = ["ada/vit", "ada/backbone", "bob/fallback", "bob/timm"]
     assert ids(pool(cli, "--no-fold", "--limit", "4")) == different
     assert ids(pool(cli, "--no-fold", "--limit", "5")) == [*different, "ada/pickled"]
@@ -238,7 +241,9 @@ def test_a_results_dataset_is_a_source_in_its_order_over_all_rankings(cards: tup
         rows = [scored(name, -0.1 * rank, 10) for rank, name in enumerate(names, 1)]
         content = of_rows(f"data-{place}", *rows).to_json().encode()
         hub.store.put_files("ada/results", {f"rankings/{place}.json": content}, "dataset")
-    assert ids(search(cli, "--results", "ada/results")) == ["bob/single", "ada/again", "ada/root"]
+    found = search(cli, "--results", "ada/results")
+    assert ids(found) == ["bob/single", "ada/again", "ada/root"]
+    assert "left out bob/gone: there is no model 'bob/gone'" in found.err
     done = cli.run("search", "--task", "image-classification", "--results", "a/b", "--benchmark", "c/d")
     assert done.code == 2
 
