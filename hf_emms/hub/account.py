@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from hf_emms.errors import EmmsError
-from hf_emms.hub.client import request
+from hf_emms.hub.client import request, translate_hub_errors
 from hf_emms.hub.session import Kind, page
 
 _LOGIN = "hf auth login"
@@ -77,8 +77,12 @@ def require_push(account: Account, id: str, kind: Kind, *, instead: str) -> None
         instead: what else could be done where the repository belongs to others.
 
     Raises:
-        EmmsError: whose it is, or what the token lacks.
+        EmmsError: whose it is, what the token lacks, or the name is none of a repository.
     """
+    from huggingface_hub.utils import validate_repo_id
+
+    with translate_hub_errors(id, kind):
+        validate_repo_id(id)
     if not account.owns(id):
         owner = id.partition("/")[0]
         mine = ", ".join([account.name, *(org for org in account.orgs if account.owns(org))])

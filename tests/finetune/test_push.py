@@ -76,6 +76,7 @@ def test_what_may_not_be_written_is_refused_before_anything_is_trained(
         "you are not logged in": ("ada/colours", None),
         "belongs to 'grace'": ("grace/colours", token),
         "--push-to-hub ada/colours": ("colours", token),
+        "'ada/red/blue' is not a Hub id": ("ada/red/blue", token),
         "your token is read-only": ("ada/colours", hub.token(user="ada", role="read")),
     }
     for message, (id, used) in refused.items():
