@@ -29,13 +29,14 @@ BENCHES = {
     "shared": "pictures decoded once for several checkpoints",
     "peer": "text features against transformer-ranker",
     "race": "a race for the best checkpoints against a full run",
+    "sweep": "12 checkpoints on 6 datasets in one command against six",
     "metric": "evaluate.load('emms') against the direct call",
     "finetuning": "one fine-tuning run against a plain script with Trainer",
     "cards": "rendering sections of model cards",
     "space": "the leaderboard in a browser",
     "scaling": "one and two Ray workers, and a simulation of more",
 }
-OF_THE_PAGE = ("scoring", "logme", "memory", "extraction", "cpu", "shared", "peer", "race", "metric")
+OF_THE_PAGE = ("scoring", "logme", "memory", "extraction", "cpu", "shared", "peer", "race", "sweep", "metric")
 
 
 def bench(name: str) -> tuple[ModuleType, argparse.ArgumentParser]:
