@@ -1,7 +1,7 @@
 """How fast hf_emms is on this machine.
 
     python -m scripts.bench NAME [options]      one benchmark; --help after the name lists its options
-    python -m scripts.bench all [--write FILE]  those of docs/benchmark.md, one after the other (`make bench`)
+    python -m scripts.bench all [--parts NAME …] [--write FILE]  those of docs/benchmark.md (`make bench`)
 
 Contestants run in turn, so that a drifting machine affects all alike. What is compared is the ratio within each round,
 reported as median [min … max]. `all` continues after a benchmark whose packages cannot be fetched.
@@ -13,8 +13,11 @@ import argparse
 import io
 import os
 import platform
+import resource
 import subprocess
 import sys
+import time
+from collections.abc import Sequence
 from contextlib import redirect_stdout
 from importlib import import_module, metadata
 from pathlib import Path
@@ -36,7 +39,19 @@ BENCHES = {
     "space": "the leaderboard in a browser",
     "scaling": "one and two Ray workers, and a simulation of more",
 }
-OF_THE_PAGE = ("scoring", "logme", "memory", "extraction", "cpu", "shared", "peer", "race", "sweep", "metric")
+# With options that keep each of them short; the page ends with what they took.
+OF_THE_PAGE = {
+    "peer": "--texts 2000 --rounds 3",
+    "logme": "--rounds 1",
+    "extraction": "--rounds 2",
+    "finetuning": "--rounds 1",
+    "scoring": "--rounds 5",
+    "memory": "--rounds 1",
+    "race": "--rounds 1 --rows 2000",
+    "sweep": "--rounds 1",
+    "metric": "--rounds 3",
+    "space": "",
+}
 
 
 def bench(name: str) -> tuple[ModuleType, argparse.ArgumentParser]:
@@ -62,20 +77,32 @@ def machine() -> str:
     )
 
 
-def run_all(page: Path | None) -> None:
-    """Run the benchmarks of the page with their default options; print, and write if asked to."""
+def cpu_seconds() -> float:
+    """CPU seconds of this process and of those that it has waited for."""
+    used = [resource.getrusage(who) for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)]
+    return sum(one.ru_utime + one.ru_stime for one in used)
+
+
+def run_all(names: Sequence[str], page: Path | None) -> None:
+    """Run benchmarks of the page; print, with the seconds that each of them took, and write if asked to."""
     parts = [f"# Benchmark\n\n`make bench`, median [min … max].\n\n{machine()}.\n"]
     print(parts[0], flush=True)
-    for name in OF_THE_PAGE:
-        text = io.StringIO()
+    took = []
+    for name in names:
+        text, started, cpu = io.StringIO(), time.perf_counter(), cpu_seconds()
         with redirect_stdout(text):
             try:
                 module, parser = bench(name)
-                module.run(parser.parse_args([]))
-            except (subprocess.CalledProcessError, OSError) as error:
+                module.run(parser.parse_args(OF_THE_PAGE[name].split()))
+            except (subprocess.CalledProcessError, OSError, ImportError) as error:
                 print(f"\n### {name}\n\nnot run: {error}")
         parts.append(text.getvalue())
         print(parts[-1], flush=True)
+        took.append((f"{name} {OF_THE_PAGE[name]}".strip(), time.perf_counter() - started, cpu_seconds() - cpu))
+    took.append(("all", *(sum(column) for column in list(zip(*took, strict=True))[1:])))
+    lines = "\n".join(f"| {name} | {wall:,.0f} | {cpu:,.0f} |" for name, wall, cpu in took)
+    parts.append(f"\n### What this took\n\n| benchmark | seconds | CPU seconds |\n|---|---|---|\n{lines}\n")
+    print(parts[-1], flush=True)
     if page is not None:
         page.write_text("".join(parts), encoding="utf-8")
 
@@ -92,10 +119,12 @@ def main() -> None:
     name = parser.parse_args(sys.argv[1:2]).name
     if name == "all":
         parser.add_argument("--write", type=Path, metavar="FILE", help="also write what is printed, as a page")
-        run_all(parser.parse_args().write)
+        parser.add_argument("--parts", nargs="+", choices=list(OF_THE_PAGE), default=list(OF_THE_PAGE))
+        options = parser.parse_args()
+        run_all(options.parts, options.write)
     else:
-        module, options = bench(name)
-        module.run(options.parse_args(sys.argv[2:]))
+        module, its_options = bench(name)
+        module.run(its_options.parse_args(sys.argv[2:]))
 
 
 if __name__ == "__main__":

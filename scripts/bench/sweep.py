@@ -94,9 +94,8 @@ def run(options: argparse.Namespace) -> None:
             one_by_one.append(added([command("rank", "--dataset", data, "-o", str(to), *shared) for data, to in pairs]))
             swept.append(command("sweep", "--datasets", ",".join(files), "-o", str(own / "swept"), *shared))
             assert scores(ranked) == scores(list((own / "swept").rglob("*.json")))
-    print(
-        f"\n### {CHECKPOINTS} checkpoints × {DATASETS} datasets of {options.rows} texts: `sweep` against `rank` commands\n"
-    )
+    title = f"{CHECKPOINTS} checkpoints × {DATASETS} datasets of {options.rows} texts"
+    print(f"\n### {title}: `sweep` against {DATASETS} `rank` commands\n")
     print("| | `rank`, seconds | `sweep`, seconds | sweep / rank |\n|---|---|---|---|")
     for clock in ("wall", "cpu"):
         cells = [f"{median(getattr(one, clock) for one in each):.1f}" for each in (one_by_one, swept)]
