@@ -1,12 +1,17 @@
-"""Seconds of EMMS (`exact` and `cv`) against the official one-pass function and against the bare matrix products.
+"""Seconds of EMMS (`exact`, `cv`, `emms_knn`) against the official one-pass function and the bare matrix products.
 
-python -m scripts.bench scoring [--rounds 7]
+    python -m scripts.bench scoring [captions|classes|wide …] [--rounds 7] [--clock cpu]
+
+The products are XᵀX and, of dense labels, XᵀZ over all rows by numpy in float32, with as many threads. numpy computes
+half of XᵀX, as it is symmetric. The official function does not run on the widest features, for which it takes minutes.
 """
 
 from __future__ import annotations
 
 import argparse
 import json
+from collections.abc import Callable
+from typing import Any, Literal
 
 import numpy as np
 
@@ -64,40 +69,62 @@ def dense(labels: LabelTable) -> np.ndarray:
     return np.stack([table[labels.codes] for table in labels.tables], axis=2)
 
 
+METHODS = ("exact", "cv", "emms_knn")
+
+
+def captions() -> tuple[str, dict[str, Callable[[], object]]]:
+    """Title and contestants of dense labels."""
+    x, z = captions_problem()
+    flat = z.reshape(len(z), -1)
+    runs = {"official": lambda: plain_one_pass(x, z), "products": lambda: (x.T @ x, x.T @ flat)}
+    return "captions: N=5,000 D1=768 D2=1,024 K=3, dense float32", runs | _methods(x, z)
+
+
+def classes() -> tuple[str, dict[str, Callable[[], object]]]:
+    """Title and contestants of labels that are classes."""
+    x, labels = classes_problem()
+    z = dense(labels)
+    runs = {"official": lambda: plain_one_pass(x, z), "products": lambda: x.T @ x}
+    return "classes: N=20,000 D1=2,048, 100 classes, D2=1,024 K=3, float32", runs | _methods(x, labels)
+
+
+def wide() -> tuple[str, dict[str, Callable[[], object]]]:
+    """Title and contestants of wide features."""
+    x, labels = classes_problem(d1=4096)
+    title = "wide features: N=20,000 D1=4,096, 100 classes, D2=1,024 K=3, float32"
+    return title, {"products": lambda: x.T @ x} | _methods(x, labels)
+
+
+def _methods(x: np.ndarray, labels: Any) -> dict[str, Callable[[], object]]:
+    return {name: lambda name=name: emms(x, labels, method=name) for name in METHODS}
+
+
+SHAPES = {"captions": captions, "classes": classes, "wide": wide}
+
+
 def add_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("shapes", nargs="*", default=list(SHAPES), help=f"of {', '.join(SHAPES)}; all by default")
     parser.add_argument("--rounds", type=int, default=7)
+    parser.add_argument("--clock", choices=["wall", "cpu"], default="wall")
 
 
 def run(options: argparse.Namespace) -> None:
-    """Print one table for captions and one for classes."""
+    """Print a table a shape."""
     check_plain_one_pass()
-    x, z = captions_problem()
-    flat = z.reshape(len(z), -1)
-    contestants = {
-        "official": lambda: plain_one_pass(x, z),
-        "products": lambda: (x.T @ x, x.T @ flat),
-        "exact": lambda: emms(x, z, method="exact"),
-        "cv": lambda: emms(x, z, method="cv"),
-    }
-    _report("captions: N=5,000 D1=768 D2=1,024 K=3, dense float32", interleave(contestants, options.rounds))
-    x, labels = classes_problem()
-    z = dense(labels)
-    contestants |= {
-        "products": lambda: x.T @ x,
-        "exact": lambda: emms(x, labels, method="exact"),
-        "cv": lambda: emms(x, labels, method="cv"),
-    }
-    title = "classes: N=20,000 D1=2,048, 100 classes, D2=1,024 K=3, float32"
-    _report(title, interleave(contestants, max(2, options.rounds // 2)))
+    for shape in options.shapes:
+        title, contestants = SHAPES[shape]()
+        rounds = options.rounds if shape == "captions" else max(2, options.rounds // 2)
+        _report(title, interleave(contestants, rounds), options.clock)
 
 
-def _report(title: str, seconds: dict[str, list[Seconds]]) -> None:
-    print(f"\n### {title}\n\n| run | seconds | official / run | run / products |\n|---|---|---|---|")
+def _report(title: str, seconds: dict[str, list[Seconds]], clock: Literal["wall", "cpu"]) -> None:
+    print(f"\n### {title}\n\n| run | {clock} seconds | official / run | run / products |\n|---|---|---|---|")
     for name, own in seconds.items():
         cells = (
-            spread([one.wall for one in own]),
-            spread(ratios(seconds["official"], own), "×"),
-            spread(ratios(own, seconds["products"]), "×"),
+            spread([getattr(one, clock) for one in own]),
+            spread(ratios(seconds["official"], own, clock), "×") if "official" in seconds else "–",
+            spread(ratios(own, seconds["products"], clock), "×"),
         )
         print(f"| {name} | {' | '.join(cells)} |")
-    print(f"\ncv / exact: {spread(ratios(seconds['cv'], seconds['exact']), '×')}")
+    pairs = (("cv", "exact"), ("emms_knn", "cv"))
+    print("\n" + "; ".join(f"{a} / {b}: {spread(ratios(seconds[a], seconds[b], clock), '×')}" for a, b in pairs))

@@ -21,16 +21,21 @@ from collections.abc import Sequence
 from pathlib import Path
 from statistics import median
 
+import msgspec
+import numpy as np
 import transformers
 
 from hf_emms.data import load_sample
 from hf_emms.options import Options
-from hf_emms.ranking import Ranking
+from hf_emms.ranking import Ranking, ranked
+from hf_emms.results import ResultsFolder
 from scripts.bench.race import NOISES, variants
-from scripts.bench.timing import ROOT, Seconds, ratios, spread
+from scripts.bench.timing import ROOT, Seconds, ratios, spread, timed
 from scripts.demo import sources
 
 CHECKPOINTS, DATASETS = 12, 6
+# Rows of rankings to which one is added.
+STORED = (1_000, 10_000)
 
 
 def datasets(folder: Path, rows: int) -> list[str]:
@@ -69,6 +74,24 @@ def scores(files: Sequence[Path]) -> dict[tuple[str, str], float]:
     return {(one.dataset, row.checkpoint): row.scores["emms_knn"].value for one in rankings for row in one.rows}
 
 
+def storing(folder: Path, rows: int) -> Seconds:
+    """Seconds of adding a row to a stored ranking that has so many."""
+    ranking = next(Ranking.from_json(file.read_bytes()) for file in folder.rglob("*.json"))
+    model, rng = ranking.rows[0], np.random.default_rng(0)
+    made = []
+    for number in range(rows + 1):
+        score = model.scores["emms_knn"]
+        folds = tuple((-rng.random(len(score.folds))).tolist())
+        changed = msgspec.structs.replace(score, value=sum(folds) / len(folds), folds=folds)
+        made.append(
+            msgspec.structs.replace(model, checkpoint=f"org/{number}", scores=model.scores | {"emms_knn": changed})
+        )
+    first, last = (msgspec.structs.replace(ranking, rows=ranked(part, "emms_knn")) for part in (made[1:], made[:1]))
+    store = ResultsFolder(folder / f"stored{rows}")
+    store.add(first)
+    return timed(lambda: store.add(last))
+
+
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--rounds", type=int, default=2)
     parser.add_argument("--rows", type=int, default=200, help="of each dataset")
@@ -94,9 +117,12 @@ def run(options: argparse.Namespace) -> None:
             one_by_one.append(added([command("rank", "--dataset", data, "-o", str(to), *shared) for data, to in pairs]))
             swept.append(command("sweep", "--datasets", ",".join(files), "-o", str(own / "swept"), *shared))
             assert scores(ranked) == scores(list((own / "swept").rglob("*.json")))
+        stored = {rows: storing(own / "swept", rows) for rows in STORED}
     title = f"{CHECKPOINTS} checkpoints × {DATASETS} datasets of {options.rows} texts"
     print(f"\n### {title}: `sweep` against {DATASETS} `rank` commands\n")
     print("| | `rank`, seconds | `sweep`, seconds | sweep / rank |\n|---|---|---|---|")
     for clock in ("wall", "cpu"):
         cells = [f"{median(getattr(one, clock) for one in each):.1f}" for each in (one_by_one, swept)]
         print(f"| {clock} | {' | '.join(cells)} | {spread(ratios(swept, one_by_one, clock), '×', '.2f', bold=True)} |")
+    words = ", ".join(f"{rows:,} rows: {one.cpu:.2f} s" for rows, one in stored.items())
+    print(f"\nCPU time of adding a row to a stored ranking of {words}")
