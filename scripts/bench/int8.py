@@ -34,11 +34,11 @@ def extractors() -> dict[str, Extractor]:
         return load_extractor(resolve(str(sources.MINILM), "model"), "text", "text-classification", dtype=dtype)
 
     found = {"float32": load(), "bfloat16": load("bfloat16")}
-    compiled = load()
-    compiled._model.forward = torch.compile(compiled._model.forward, dynamic=True)
+    # Neither of the others can use packed weights.
     pack, device.pack_linears = device.pack_linears, lambda model: None
-    quantised = load()
+    compiled, quantised = load(), load()
     device.pack_linears = pack
+    compiled._model.forward = torch.compile(compiled._model.forward, dynamic=True)
     torch.ao.quantization.quantize_dynamic(quantised._model, {nn.Linear}, dtype=torch.qint8, inplace=True)
     return {**found, "int8, torch's dynamic quantisation": quantised, "float32, torch.compile": compiled}
 
