@@ -12,7 +12,7 @@ from pathlib import Path
 
 from gradio.utils import get_space
 from leaderboard.endpoints import as_json
-from leaderboard.facts import FactsOfCheckpoints
+from leaderboard.facts import HubFacts
 from leaderboard.first_paint import FirstPaint
 from leaderboard.page import STYLE, THEME, build, head
 from leaderboard.store import Store
@@ -29,8 +29,8 @@ if os.environ.get("SPACES_ZERO_GPU"):
 
 HERE = Path(__file__).parent
 REFRESH_SECONDS = 300.0
-# Gradio keeps about 200 kB a session, also of programs that never come back.
-SESSIONS = 1_000
+# Gradio keeps about 200 kB a session, also of programs that never come back; the page works without what it forgets.
+SESSIONS = 10
 
 
 def store_of(environment: dict[str, str]) -> tuple[Store, str]:
@@ -46,7 +46,7 @@ def store_of(environment: dict[str, str]) -> tuple[Store, str]:
 
         return Path(snapshot_download(repo_id, repo_type="dataset", allow_patterns="rankings/*.json"))
 
-    return Store(download, repo_id, FactsOfCheckpoints()), repo_id
+    return Store(download, repo_id, HubFacts()), repo_id
 
 
 def main() -> None:

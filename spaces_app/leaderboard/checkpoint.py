@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import shlex
+from collections.abc import Iterator, Sequence
 
 from hf_emms.formatting import MISSING, format_count
+from hf_emms.merging import JSON_FOLDER
 from hf_emms.ranking import Ranking, Row, gain_and_stderr
 from hf_emms.views import number, one_line, rank_of, title_of, with_error, with_spread
 from leaderboard import markup
@@ -44,6 +46,7 @@ def page(view: View, snapshot: Snapshot) -> str:
         f'<dl class="facts">{"".join(f"<dt>{title}</dt><dd>{value}</dd>" for title, value in _facts(newest))}</dl>'
         + markup.boxed_table("Its rankings", head, body)
         + "".join(_layers(entry, line, snapshot) for entry, line in found if line.row.layers)
+        + _card(view.checkpoint, found, snapshot)
     )
 
 
@@ -55,6 +58,8 @@ def _facts(line: Line) -> Iterator[tuple[str, str]]:
     yield "Architecture", escape(row.architecture or MISSING)
     yield "Library", escape(line.facts.library or MISSING)
     yield "Licence", escape(line.facts.licence or MISSING)
+    if line.facts.datasets:
+        yield "Trained on", escape(", ".join(line.facts.datasets))
     if line.facts.downloads is not None:
         yield "Downloads", format_count(line.facts.downloads)
     if address := markup.hub_address(row.checkpoint, row.revision):
@@ -110,6 +115,24 @@ def _behind(entry: Entry, line: Line) -> str:
     text = f"{gain / stderr:.1f} standard errors" if stderr else f"{gain:.4f}"
     both = View(task=ranking.task, ranking=entry.id, compare=(best.checkpoint, row.checkpoint))
     return markup.view_link(to_query(both), "cannot be told apart" if row.rank == best.rank else text)
+
+
+def _card(name: str, found: Sequence[tuple[Entry, Line]], snapshot: Snapshot) -> str:
+    """The command that prints the section of its model card, for a checkpoint of the Hub and a results dataset."""
+    files = [
+        f"{JSON_FOLDER}/{entry.id}.json"
+        for entry, line in found
+        if line.row.rank is not None and line.row.n is None and markup.hub_address(name, line.row.revision)
+    ]
+    if not files or not markup.is_id(snapshot.origin):
+        return ""
+    download = ["hf", "download", snapshot.origin, *files, "--repo-type", "dataset", "--local-dir", "emms-results"]
+    card = ["hf-emms", "card", "--repo-id", name.partition("@")[0], "--checkpoint", name]
+    rankings = [f"  --ranking {shlex.quote(f'emms-results/{file}')}" for file in files]
+    return markup.command_box(
+        f"{shlex.join(download)}\n" + " \\\n".join([shlex.join(card), *rankings]),
+        "These rankings as a section of its model card: this prints it, --create-pr proposes it",
+    )
 
 
 def _layers(entry: Entry, line: Line, snapshot: Snapshot) -> str:

@@ -6,11 +6,20 @@ import json
 from typing import Any
 
 from hf_emms.views import answer
-from leaderboard import lines, selection, shortlist, submit
+from leaderboard import compare, lines, selection, shortlist, submit
 from leaderboard.selection import View
-from leaderboard.store import Snapshot, Store
+from leaderboard.store import Entry, Snapshot, Store
 
+ENDPOINTS = (
+    "list_rankings",
+    "get_ranking",
+    "compare_checkpoints",
+    "recommend_checkpoints",
+    "compare_datasets",
+    "validate_ranking",
+)
 _MOST = 1000
+_MOST_COMPARED = 50
 _UNKNOWN = float("inf")
 
 
@@ -59,6 +68,7 @@ class Endpoints:
         max_parameters: float = 0,
         licence: str = "",
         library: str = "",
+        unseen: bool = False,
         sort: str = "rank",
         limit: int = 20,
         offset: int = 0,
@@ -72,6 +82,7 @@ class Endpoints:
             max_parameters: only checkpoints with at most so many parameters, such as 100000000; 0 for no limit.
             licence: only checkpoints with this licence, such as "apache-2.0"; empty for any.
             library: only checkpoints of this library, such as "transformers"; empty for any.
+            unseen: leave out checkpoints that are known to have been trained on the ranking's dataset.
             sort: rank, checkpoint, emms_knn, emms, logme, knn, parameters, downloads or seconds; "-" before it: largest
                 first.
             limit: how many rows to give at most.
@@ -81,13 +92,10 @@ class Endpoints:
             In one sentence which checkpoint to fine-tune, the ranking's dataset, task, split, n and seed, how many rows
             match, and the rows.
         """
-        snapshot = self._store.snapshot
-        entry = snapshot.entries.get(ranking)
-        if entry is None:
-            raise ValueError(f"there is no ranking {ranking!r}; list_rankings names them")
+        entry, snapshot = self._known_ranking(ranking)
         if sort.removeprefix("-") not in selection.SORTS:
             raise ValueError(f"cannot sort by {sort!r}; it takes one of {', '.join(selection.SORTS)}")
-        limits = View(q=search, licence=_one(licence), library=_one(library))
+        limits = View(q=search, licence=_one(licence), library=_one(library), trained="unseen" if unseen else "")
         found = _within(lines.matching(lines.lines(entry.ranking, snapshot), limits), max_parameters)
         ordered = lines.in_order(found, sort)[max(0, offset) :][: _within_limits(limit)]
         head = {
@@ -96,6 +104,48 @@ class Endpoints:
         head["answer"] = answer(entry.ranking)
         head["seed"] = entry.ranking.settings.get("seed")
         return {**head, "matching": len(found), "rows": [lines.record(line, entry.ranking) for line in ordered]}
+
+    def compare_checkpoints(
+        self, ranking: str, checkpoints: list[str], limit: int = 20, offset: int = 0
+    ) -> dict[str, Any]:
+        """Compares checkpoints of one ranking in pairs: by how much one is better, and whether that is more than noise.
+
+        Args:
+            ranking: the id of a ranking, from list_rankings.
+            checkpoints: 2 to 50 names of checkpoints, as get_ranking gives them.
+            limit: how many pairs to give at most.
+            offset: how many to leave out before.
+
+        Returns:
+            The rows of the checkpoints as get_ranking gives them, how many pairs match, and the pairs: better, other,
+            difference, stderr (standard error of the paired differences over folds), told_apart (more than two
+            standard errors) and folds (the difference in each fold).
+        """
+        entry, snapshot = self._known_ranking(ranking)
+        unknown = [name for name in checkpoints if all(row.checkpoint != name for row in entry.ranking.rows)]
+        if unknown:
+            raise ValueError(f"the ranking has no checkpoint {unknown[0]!r}; get_ranking names them")
+        if not compare.FEWEST <= len(set(checkpoints)) <= _MOST_COMPARED:
+            raise ValueError(f"{len(set(checkpoints))} checkpoints are given; it compares 2 to {_MOST_COMPARED}")
+        some = [line for line in lines.lines(entry.ranking, snapshot) if line.row.checkpoint in checkpoints]
+        pairs = compare.pairs(entry.ranking, [line.row for line in some])
+        return {
+            "dataset": entry.ranking.dataset,
+            "task": entry.ranking.task,
+            "rows": [lines.record(line, entry.ranking) for line in some],
+            "matching": len(pairs),
+            "pairs": [
+                {
+                    "better": pair.first.checkpoint,
+                    "other": pair.second.checkpoint,
+                    "difference": pair.gain,
+                    "stderr": pair.stderr,
+                    "told_apart": pair.told_apart,
+                    "folds": list(pair.folds),
+                }
+                for pair in pairs[max(0, offset) :][: _within_limits(limit)]
+            ],
+        }
 
     def recommend_checkpoints(
         self, task: str, max_parameters: float = 0, licence: str = "", limit: int = 5
@@ -174,6 +224,13 @@ class Endpoints:
         except submit.SubmissionError as error:
             return {"valid": False, "problem": str(error), "remarks": []}
         return {"valid": True, "problem": None, "remarks": list(found.remarks)}
+
+    def _known_ranking(self, ranking: str) -> tuple[Entry, Snapshot]:
+        snapshot = self._store.snapshot
+        entry = snapshot.entries.get(ranking)
+        if entry is None:
+            raise ValueError(f"there is no ranking {ranking!r}; list_rankings names them")
+        return entry, snapshot
 
     def _known_task(self, task: str) -> Snapshot:
         snapshot = self._store.snapshot

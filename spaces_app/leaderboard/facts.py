@@ -1,13 +1,14 @@
-"""Facts of checkpoints from the Hub: downloads, library, licence, training data."""
+"""Facts of checkpoints and datasets from the Hub: downloads, library, licence, training data."""
 
 from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, field
+from typing import Any
 
-from hf_emms.ranking import Row
+from hf_emms.ranking import Ranking
 from leaderboard.markup import hub_address
 
 logger = logging.getLogger(__name__)
@@ -26,34 +27,51 @@ class Facts:
     datasets: tuple[str, ...] = ()
 
 
+NOT_KNOWN = Facts()
+
+
 @dataclass
-class FactsOfCheckpoints:
-    """Asks the Hub about checkpoints, each at most once a day and a limited number at a time."""
+class HubFacts:
+    """Asks the Hub about repositories, each at most once a day and a limited number at a time."""
 
-    _known: dict[str, tuple[float, Facts]] = field(default_factory=dict)
+    _known: dict[tuple[str, str], tuple[float, Facts]] = field(default_factory=dict)
 
-    def of(self, rows: Iterable[Row]) -> Mapping[str, Facts]:
+    def of_checkpoints(self, rankings: Collection[Ranking]) -> Mapping[str, Facts]:
         """Facts by checkpoint id, for those that were measured on the Hub. A checkpoint that is gone has none."""
+        rows = (row for ranking in rankings for row in ranking.rows)
+        return self._of("model", (row.checkpoint for row in rows if hub_address(row.checkpoint, row.revision)))
+
+    def of_datasets(self, rankings: Collection[Ranking]) -> Mapping[str, Facts]:
+        """Facts by dataset id, likewise."""
+        return self._of(
+            "dataset", (one.dataset_id for one in rankings if hub_address(one.dataset_id, one.dataset_revision))
+        )
+
+    def _of(self, kind: str, names: Iterable[str]) -> Mapping[str, Facts]:
         from huggingface_hub import HfApi, errors
 
-        ids = dict.fromkeys(
-            row.checkpoint.partition("@")[0] for row in rows if hub_address(row.checkpoint, row.revision)
-        )
+        ids = dict.fromkeys(name.partition("@")[0] for name in names)
+        known = {id: self._known[kind, id] for id in ids if (kind, id) in self._known}
         now = time.monotonic()
-        stale = [id for id in ids if id not in self._known or now - self._known[id][0] > KEPT_FOR_SECONDS]
+        stale = [id for id in ids if id not in known or now - known[id][0] > KEPT_FOR_SECONDS]
         api = HfApi(token=False)
         for id in stale[:PER_REFRESH]:
             try:
-                info = api.model_info(id, expand=["downloads", "library_name", "tags"], timeout=10)
+                if kind == "model":
+                    info: Any = api.model_info(id, expand=["downloads", "library_name", "tags"], timeout=10)
+                else:
+                    info = api.dataset_info(id, expand=["downloads", "tags"], timeout=10)
             except (errors.RepositoryNotFoundError, errors.HFValidationError):
-                self._known[id] = (now, Facts())
+                self._known[kind, id] = known[id] = (now, NOT_KNOWN)
                 continue
             except (errors.HTTPError, errors.OfflineModeIsEnabled, OSError) as error:
-                logger.warning("the Hub was not asked about %d checkpoints: %s", len(stale), type(error).__name__)
+                logger.warning("the Hub was not asked about %d repositories: %s", len(stale), type(error).__name__)
                 break
             licences, datasets = (_tagged(info.tags or (), name) for name in ("license:", "dataset:"))
-            self._known[id] = (now, Facts(info.downloads, info.library_name, next(iter(licences), None), datasets))
-        return {id: self._known[id][1] for id in ids if id in self._known}
+            library = getattr(info, "library_name", None)
+            found = Facts(info.downloads, library, next(iter(licences), None), datasets)
+            self._known[kind, id] = known[id] = (now, found)
+        return {id: facts for id, (_, facts) in known.items()}
 
 
 def _tagged(tags: Iterable[str], prefix: str) -> tuple[str, ...]:

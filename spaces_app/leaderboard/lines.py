@@ -10,15 +10,16 @@ from hf_emms.ranking import Ranking, Row, Score, emms_score
 from leaderboard.facts import Facts
 from leaderboard.selection import SIZES, View
 from leaderboard.store import Snapshot
+from leaderboard.training import why_seen
 
 
 @dataclass(frozen=True)
 class Line:
-    """A row, what the Hub knows about its checkpoint, and whether its card names the ranking's dataset."""
+    """A row, what the Hub knows about its checkpoint, and why it is known to have seen the ranking's dataset."""
 
     row: Row
     facts: Facts
-    seen: bool = False
+    seen: str = ""
 
     @property
     def seconds(self) -> float | None:
@@ -31,15 +32,7 @@ class Line:
 def lines(ranking: Ranking, snapshot: Snapshot) -> list[Line]:
     """All rows, in the ranking's order."""
     found = [(row, snapshot.facts_of(row)) for row in ranking.rows]
-    return [
-        Line(row, facts, any(_same_dataset(ranking.dataset_id, one) for one in facts.datasets)) for row, facts in found
-    ]
-
-
-def _same_dataset(first: str, second: str) -> bool:
-    """Whether two ids are one dataset; an old id has no owner."""
-    one, other = (id.lower().split("/") for id in (first, second))
-    return one == other if len(one) == len(other) else one[-1] == other[-1]
+    return [Line(row, facts, why_seen(row.checkpoint, facts, ranking.dataset_id)) for row, facts in found]
 
 
 def matching(all_lines: Sequence[Line], view: View) -> list[Line]:
@@ -118,6 +111,7 @@ def record(line: Line, ranking: Ranking) -> dict[str, Any]:
         "downloads": line.facts.downloads,
         "library": line.facts.library,
         "licence": line.facts.licence,
+        "seen": line.seen or None,
         "seconds": line.seconds,
         "n": row.n or ranking.n,
         "error": row.error,

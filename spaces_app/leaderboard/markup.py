@@ -105,5 +105,15 @@ def turned(order: str, column: str) -> str:
     return usual.removeprefix("-") if usual.startswith("-") else f"-{usual}"
 
 
+def command_box(command: str, title: str) -> str:
+    """A command of one or more lines with a button that copies it."""
+    lines = command.splitlines()
+    text = "\n".join(" " * (len(line) - len(line.lstrip())) + escape(line) for line in lines)
+    return (
+        f'<div class="command"><p class="small">{title}</p><button type="button" data-copy>Copy</button>'
+        f'<pre tabindex="0"><code>{text}</code></pre></div>'
+    )
+
+
 def seconds(value: float) -> str:
     return f"{value:.2f}" if value < 10 else f"{value:,.0f}"

@@ -21,9 +21,15 @@ window.emms = (() => {
     if (window.parent !== window) window.parent.postMessage({ queryString: query }, "https://huggingface.co");
   }
 
+  let followed = false; // a link, whose view is not here yet
+  let synced = null;
   function sync(address) {
-    if (!address) return;
-    const { query, title, replace } = JSON.parse(address);
+    if (!address || (address === synced && !followed)) return;
+    const { query, title, asked } = JSON.parse(address);
+    if (asked === null && followed) return; // that view is on its way
+    if (asked !== null && asked !== window.location.search) return restore(); // another link was followed since
+    followed = false;
+    synced = address;
     document.title = title;
     document.getElementById("emms-first")?.remove(); // what was sent first; the page is here now
     const target = withKept(query);
@@ -31,11 +37,13 @@ window.emms = (() => {
     if (target === now) return;
     // Every letter of a search is not a step to go back to.
     const typing = withoutSearch(query) === withoutSearch(window.location.search) && parameters().has("q");
-    window.history[replace || typing ? "replaceState" : "pushState"](null, "", target);
+    window.history[asked !== null || typing ? "replaceState" : "pushState"](null, "", target);
     tell(query);
   }
 
   function restore() {
+    followed = true;
+    document.activeElement?.blur(); // a picker that is open cannot take other choices
     document.getElementById("emms-restore")?.click();
   }
 
@@ -49,10 +57,11 @@ window.emms = (() => {
     setTimeout(() => URL.revokeObjectURL(link.href), 10000);
   }
 
-  async function copy(payload) {
-    if (!payload) return;
-    const { text } = JSON.parse(payload);
-    const button = document.getElementById("emms-copy");
+  function copy(payload) {
+    if (payload) toClipboard(JSON.parse(payload).text, document.getElementById("emms-copy"));
+  }
+
+  async function toClipboard(text, button) {
     let done = "Copied";
     try {
       await navigator.clipboard.writeText(text);
@@ -64,6 +73,11 @@ window.emms = (() => {
     setTimeout(() => { button.textContent = before; }, 1500);
   }
 
+  document.addEventListener("click", ({ target }) => {
+    const button = target.closest?.("button[data-copy]");
+    if (button) toClipboard(button.parentNode.querySelector("code").textContent, button);
+  });
+
   let tapped = null;
   document.addEventListener("click", (event) => {
     const link = event.target.closest?.("a[data-view]");
@@ -72,6 +86,7 @@ window.emms = (() => {
       event.preventDefault();
       return;
     }
+    if (!document.getElementById("emms-restore")) return; // the page is not here yet: the link loads its view
     if (!link || event.button || event.ctrlKey || event.metaKey || event.shiftKey || event.altKey) return;
     event.preventDefault();
     const query = new URL(link.getAttribute("href"), window.location.href).search;
@@ -126,7 +141,7 @@ window.emms = (() => {
   });
 
   function fullScreen() {
-    [...document.querySelectorAll(".sideways")].find((box) => box.offsetParent)?.requestFullscreen();
+    [...document.querySelectorAll(".sideways, .plots")].find((box) => box.offsetParent)?.requestFullscreen();
   }
 
   return { sync, download, copy, fullScreen };

@@ -16,7 +16,7 @@ from typing import Any
 import gradio as gr
 
 from leaderboard import render, table
-from leaderboard.endpoints import Endpoints
+from leaderboard.endpoints import ENDPOINTS, Endpoints
 from leaderboard.markup import HUB
 from leaderboard.selection import (
     COLUMNS,
@@ -42,8 +42,9 @@ STYLE = HERE / "style.css"
 _NOTICE_SECONDS = 15.0
 _LOCATION = "() => [window.location.search]"
 _SYNC = "(address) => window.emms.sync(address)"
-# Events that are no endpoints, answered at once and without a veil over what is there.
-_QUIET: dict[str, Any] = {"show_progress": "hidden", "api_visibility": "private", "queue": False}
+# Events that are no endpoints, answered at once and without a veil over what is there. Values come as the browser sends
+# them: Gradio compares a choice with those it sent in this session, which it may have forgotten.
+_QUIET: dict[str, Any] = {"show_progress": "hidden", "api_visibility": "private", "queue": False, "preprocess": False}
 
 _FRAME = (
     "@media (max-width: 640px) { .gradio-container .main.fillable.app { padding: .5rem .75rem; }"
@@ -52,6 +53,7 @@ _FRAME = (
     "footer, footer button, footer a { color: var(--body-text-color) !important; }"
 )
 
+_LARGE = ("rankings", "across", "cost")
 _EXPORTS = {"copy": "Copy table", "csv": "Download CSV", "json": "Download JSON"}
 
 _INTRODUCTION = "# Which checkpoint should I fine-tune?"
@@ -94,7 +96,6 @@ class Parts:
     filters: gr.Accordion
     answer: gr.HTML
     contents: dict[str, gr.HTML]
-    command: gr.Code
     notice: gr.HTML
     data: gr.HTML
     address: gr.Textbox
@@ -106,7 +107,6 @@ class Filled:
 
     items: dict[str, gr.Tab]
     contents: dict[str, gr.HTML]
-    command: gr.Code
     buttons: dict[str, gr.Button]
 
 
@@ -129,7 +129,7 @@ def build(store: Store, repo_id: str = "", *, sign_in: bool = False, every: floa
             filled = _tabs(controls, store, repo_id, sign_in)
         data = gr.HTML(apply_default_css=False)
         address = gr.Textbox(visible="hidden", elem_id="emms-address", label="address")
-        parts = Parts(controls, tabs, bar, filters, answer, filled.contents, filled.command, notice, data, address)
+        parts = Parts(controls, tabs, bar, filters, answer, filled.contents, notice, data, address)
         _wire(page, parts, filled.items, store, repo_id)
         gr.Timer(min(every, _NOTICE_SECONDS)).tick(
             lambda *shown: gr.skip() if (line := render.newer(*shown, store.snapshot)) is None else _notice(line),
@@ -139,7 +139,7 @@ def build(store: Store, repo_id: str = "", *, sign_in: bool = False, every: floa
         )
         _wire_exports(filled.buttons, address, store)
         endpoints = Endpoints(store)
-        for name in ("list_rankings", "get_ranking", "recommend_checkpoints", "compare_datasets", "validate_ranking"):
+        for name in ENDPOINTS:
             gr.api(getattr(endpoints, name), api_name=name)
     return page
 
@@ -182,7 +182,7 @@ def _tabs(controls: dict[str, gr.components.Component], store: Store, repo_id: s
                 )
             elif name == "cost":
                 choices = [(text, key) for key, text in COSTS.items()]
-                controls["cost"] = gr.Radio(choices, value="parameters", label="Cost", elem_id="emms-cost")
+                controls["cost"] = gr.Radio(choices, value="parameters", label="Cost", elem_id="emms-cost-of")
             elif name == "submit":
                 submit_tab(store, repo_id, sign_in)
             elif name == "about":
@@ -190,25 +190,25 @@ def _tabs(controls: dict[str, gr.components.Component], store: Store, repo_id: s
             if name not in WITHOUT_SELECTION:
                 contents[name] = gr.HTML(elem_id=f"emms-{name}", padding=False, apply_default_css=False)
             if name == "rankings":
-                with gr.Row():
+                with gr.Row(elem_id="emms-exports"):
                     buttons = {
                         kind: gr.Button(text, size="sm", elem_id=f"emms-{kind}") for kind, text in _EXPORTS.items()
                     }
-                    gr.Button("Full screen", size="sm").click(None, js="() => window.emms.fullScreen()", **_QUIET)
-            if name == "choose":
-                command = gr.Code(language="shell", label="Rank them on your dataset", interactive=False, visible=False)
-    return Filled(items, contents, command, buttons)
+            if name in _LARGE:
+                full = gr.Button("Full screen", size="sm", elem_classes="emms-full")
+                full.click(None, js="() => window.emms.fullScreen()", **_QUIET)
+    return Filled(items, contents, buttons)
 
 
 def _wire(page: gr.Blocks, parts: Parts, tab_items: dict[str, gr.Tab], store: Store, repo_id: str) -> None:
     inputs = [parts.address, *parts.controls.values()]
-    shown_in = [parts.answer, *parts.contents.values(), parts.command, parts.notice, parts.address]
+    shown_in = [parts.answer, *parts.contents.values(), parts.notice, parts.address]
     around = [parts.bar, parts.filters]
 
     def restore(query: str) -> list[Any]:
         """Shows the view of a URL: every control, the tab and its content."""
         snapshot = store.snapshot
-        shown = render.show(from_query(query), snapshot, replaces=True)
+        shown = render.show(from_query(query), snapshot, asked=query)
         data = render.about_the_data(snapshot, repo_id)
         tab = gr.update(selected=shown.view.tab)
         return [*_contents(parts, shown), *_around(shown.view), *_controls(parts, shown, snapshot), tab, data]
@@ -247,8 +247,8 @@ def _wire(page: gr.Blocks, parts: Parts, tab_items: dict[str, gr.Tab], store: St
     location = gr.Textbox(visible="hidden", label="location")
     again = gr.Button(visible="hidden", elem_id="emms-restore")
     everything = [*shown_in, *around, *parts.controls.values(), parts.tabs, parts.data]
-    for event in (page.load, again.click):
-        on(event, restore, location, everything, js=_LOCATION)
+    on(page.load, restore, location, everything, js=_LOCATION)
+    on(again.click, restore, location, everything, js=_LOCATION, trigger_mode="always_last")
 
 
 def _wire_exports(buttons: dict[str, gr.Button], address: gr.Textbox, store: Store) -> None:
@@ -292,12 +292,9 @@ def _view(before: View, values: dict[str, Any]) -> View:
 
 
 def _contents(parts: Parts, shown: render.Shown) -> list[Any]:
-    """The answer, the content of the tab that is open, the command, the notice and the address."""
+    """The answer, the content of the tab that is open, the notice and the address."""
     contents = [shown.content if name == shown.view.tab else gr.skip() for name in parts.contents]
-    command = gr.skip()
-    if shown.view.tab == "choose":
-        command = gr.update(value=shown.command, visible=bool(shown.command))
-    return [shown.answer, *contents, command, _notice(shown.notice), shown.address]
+    return [shown.answer, *contents, _notice(shown.notice), shown.address]
 
 
 def _around(view: View) -> list[Any]:

@@ -25,7 +25,6 @@ class Shown:
         entry: the ranking, if there is one.
         answer: HTML of the answer to the page's question; empty where there is none.
         content: HTML of the view's tab.
-        command: for the tab that has one.
         notice: HTML of what should be known first; empty if nothing.
         address: JSON for the browser: query, title, and the version of the data.
     """
@@ -34,25 +33,24 @@ class Shown:
     entry: Entry | None
     answer: str
     content: str
-    command: str
     notice: str
     address: str
 
 
-def show(wanted: View, snapshot: Snapshot, *, replaces: bool = False) -> Shown:
-    """Makes a view; `replaces` says that its URL takes the place of the one before instead of following it."""
+def show(wanted: View, snapshot: Snapshot, *, asked: str | None = None) -> Shown:
+    """Makes a view; `asked` is the query of the URL that it was asked by, whose place its own takes."""
     view, entry = resolved(wanted, snapshot)
-    content, command = _content(view, entry, snapshot)
+    content = _content(view, entry, snapshot)
     address = {
         "query": to_query(view),
         "title": title(view, entry),
-        "replace": replaces,
+        "asked": asked,
         "version": snapshot.version,
     }
     answer = ""
     if entry is not None and view.tab not in ("across", "choose", *WITHOUT_SELECTION) and not view.checkpoint:
         answer = _framed(table.answered(view, entry.ranking, snapshot))
-    return Shown(view, entry, answer, _framed(content), command, _notice(view, entry), json.dumps(address))
+    return Shown(view, entry, answer, _framed(content), _notice(view, entry), json.dumps(address))
 
 
 def _framed(content: str) -> str:
@@ -90,23 +88,23 @@ def about_the_data(snapshot: Snapshot, repo_id: str) -> str:
     return f'<div class="emms-view"><p class="small">{text}</p></div>'
 
 
-def _content(view: View, entry: Entry | None, snapshot: Snapshot) -> tuple[str, str]:
+def _content(view: View, entry: Entry | None, snapshot: Snapshot) -> str:
     if view.tab in WITHOUT_SELECTION:
-        return "", ""
+        return ""
     if not snapshot.entries:
-        return f'<p class="empty">{_nothing(snapshot)}</p>', ""
+        return f'<p class="empty">{_nothing(snapshot)}</p>'
     if view.tab == "across":
-        return across.heat_map(view, snapshot), ""
+        return across.heat_map(view, snapshot)
     if view.tab == "choose":
         return shortlist.answer(view, snapshot)
     if entry is None:
-        return '<p class="empty">Pick a task and a dataset above.</p>', ""
+        return '<p class="empty">Pick a task and a dataset above.</p>'
     if view.checkpoint:
-        return checkpoint.page(view, snapshot), ""
+        return checkpoint.page(view, snapshot)
     if view.compare:
-        return compare.page(view, entry.ranking, snapshot), ""
+        return compare.page(view, entry.ranking, snapshot)
     draw = cost.plot if view.tab == "cost" else table.table
-    return draw(view, entry.ranking, snapshot), ""
+    return draw(view, entry.ranking, snapshot)
 
 
 def _nothing(snapshot: Snapshot) -> str:

@@ -50,7 +50,7 @@ SORTS = ("rank", "checkpoint", "emms_knn", "emms", "logme", "knn", *(name for na
 # What Across datasets sorts by, with titles.
 ORDERS = {"checkpoint": "Checkpoint", "wins": "Wins", "rankings": "Rankings"}
 COSTS = {"parameters": "Parameters", "seconds": "Seconds"}
-TRAINED = {"": "any", "unseen": "has not seen the dataset"}
+TRAINED = {"": "any", "unseen": "not known to have seen the dataset"}
 SCOPES = {"task": "This task", "all": "All tasks"}
 ROWS_AT_ONCE = 200
 _LONGEST_TEXT = 120

@@ -76,11 +76,11 @@ def command(view: View, found: Sequence[Candidate]) -> str:
     return " \\\n  ".join([shlex.join(parts), *(f"--checkpoint {shlex.quote(name)}" for name in names)])
 
 
-def answer(view: View, snapshot: Snapshot) -> tuple[str, str]:
-    """The shortlist as HTML, and the command; without candidates the command is empty."""
+def answer(view: View, snapshot: Snapshot) -> str:
+    """The shortlist and the command as HTML."""
     found = shortlist(view, snapshot)
     if not found:
-        return f'<p class="empty">No checkpoint for {escape(view.task or "this task")} passes these limits.</p>', ""
+        return f'<p class="empty">No checkpoint for {escape(view.task or "this task")} passes these limits.</p>'
     rows = "".join(
         f'<tr><td class="number place">{place}</td>'
         f'<th scope="row" class="checkpoint">{checkpoint_link(one.row.checkpoint)}</th>'
@@ -96,7 +96,8 @@ def answer(view: View, snapshot: Snapshot) -> tuple[str, str]:
         + '<p class="small">Wins: how often it would be ranked above an average checkpoint of these rankings; a '
         "checkpoint that few of them have stays near 50 %. They are of <em>other people's</em> datasets: the command "
         "below ranks the shortlist on yours.</p>"
-    ), command(view, found)
+        + markup.command_box(command(view, found), "Rank them on your dataset")
+    )
 
 
 def _evidence(one: Candidate, view: View, snapshot: Snapshot) -> str:

@@ -18,7 +18,7 @@ from typing import Any
 from hf_emms.atomic_files import write_atomic
 from hf_emms.ranking import Ranking
 from leaderboard import render
-from leaderboard.facts import FactsOfCheckpoints
+from leaderboard.facts import HubFacts
 from leaderboard.lines import in_order, lines
 from leaderboard.markup import HUB, escape, view_link
 from leaderboard.selection import COSTS, ORDERS, SCOPES, SORTS, View, label, to_query
@@ -143,7 +143,7 @@ def _orders(ranking: Ranking, snapshot: Snapshot) -> dict[str, list[int]]:
 
 def main(arguments: list[str]) -> None:
     folder, origin, file = arguments
-    store: Any = Store(lambda: Path(folder), origin, FactsOfCheckpoints())
+    store: Any = Store(lambda: Path(folder), origin, HubFacts())
     store.refresh()
     store.refresh_facts()
     write_atomic(Path(file), page(store.snapshot, origin))

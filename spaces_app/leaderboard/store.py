@@ -18,7 +18,7 @@ from hf_emms.errors import EmmsError
 from hf_emms.merging import JSON_FOLDER, merged, path_of
 from hf_emms.ranking import Ranking, Row
 from leaderboard.checks import recomputed
-from leaderboard.facts import Facts, FactsOfCheckpoints
+from leaderboard.facts import NOT_KNOWN, Facts, HubFacts
 from leaderboard.wins import Wins, wins
 
 MAX_FILE_BYTES = 20_000_000
@@ -53,6 +53,7 @@ class Snapshot:
         origin: where the rankings come from, for people.
         wins: task → checkpoint → how often it wins in the rankings of the task; of all tasks for "".
         facts: checkpoint id → from the Hub.
+        dataset_facts: dataset id → from the Hub.
         read: whether the rankings have been read.
         failure: why they could not be read the last time, in words; empty if they could.
         version: counts the changes.
@@ -63,6 +64,7 @@ class Snapshot:
     origin: str = ""
     wins: Mapping[str, Mapping[str, Wins]] = field(default_factory=dict)
     facts: Mapping[str, Facts] = field(default_factory=dict)
+    dataset_facts: Mapping[str, Facts] = field(default_factory=dict)
     read: bool = False
     failure: str = ""
     version: int = 0
@@ -76,7 +78,7 @@ class Snapshot:
 
     def facts_of(self, row: Row) -> Facts:
         """What is known of a checkpoint's downloads, library and licence: from the file first, then from the Hub."""
-        hub = self.facts.get(row.checkpoint.partition("@")[0], Facts())
+        hub = self.facts.get(row.checkpoint.partition("@")[0], NOT_KNOWN)
         return Facts(
             hub.downloads if row.downloads is None else row.downloads,
             row.library or hub.library,
@@ -183,10 +185,10 @@ class Store:
         folder: gives the folder to read; for a results dataset, after bringing it up to date. It may raise OSError or
             ValueError (the Hub's errors are among them): the last snapshot stays then.
         origin: where the rankings come from, for people.
-        facts: asks the Hub about checkpoints; None asks nothing.
+        facts: asks the Hub about checkpoints and datasets; None asks nothing.
     """
 
-    def __init__(self, folder: Callable[[], Path], origin: str, facts: FactsOfCheckpoints | None = None) -> None:
+    def __init__(self, folder: Callable[[], Path], origin: str, facts: HubFacts | None = None) -> None:
         self._locate, self._origin, self._facts = folder, origin, facts
         self._reader: Folder | None = None
         self._lock = threading.Lock()
@@ -210,13 +212,13 @@ class Store:
             self._change(entries=entries, wins=won, problems=problems, read=True, failure="")
 
     def refresh_facts(self) -> None:
-        """Asks the Hub for what it knows about the checkpoints."""
+        """Asks the Hub for what it knows about the checkpoints and datasets."""
         if self._facts is None:
             return
-        rows = (row for entry in self.snapshot.entries.values() for row in entry.ranking.rows)
-        facts = self._facts.of(rows)
+        rankings = [entry.ranking for entry in self.snapshot.entries.values()]
+        facts, dataset_facts = self._facts.of_checkpoints(rankings), self._facts.of_datasets(rankings)
         with self._lock:
-            self._change(facts=facts)
+            self._change(facts=facts, dataset_facts=dataset_facts)
 
     def keep_fresh(self, every: float) -> None:
         """Refreshes in a thread of its own, at once and then every so many seconds."""

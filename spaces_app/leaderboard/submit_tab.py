@@ -7,7 +7,7 @@ import gradio as gr
 from hf_emms.formatting import pluralize
 from hf_emms.merging import path_of
 from leaderboard import submit
-from leaderboard.markup import HUB, escape, is_id
+from leaderboard.markup import HUB, command_box, escape, is_id
 from leaderboard.store import Snapshot, Store
 from leaderboard.submit import MAX_BYTES, MAX_ROWS, Checked, SubmissionError
 
@@ -37,14 +37,11 @@ def submit_tab(store: Store, repo_id: str, sign_in: bool) -> None:
             gr.LoginButton()
             send = gr.Button("Open a pull request", elem_id="emms-send")
     answer = gr.HTML(elem_id="emms-answer")
-    command = gr.Code(
-        language="shell", label="Open a pull request from a command line", interactive=False, visible=False
-    )
 
-    def checked(file: bytes | None, pasted: str) -> tuple[str, dict]:
+    def checked(file: bytes | None, pasted: str) -> str:
         return checked_in_words(file, pasted, store.snapshot, repo_id)
 
-    check.click(checked, [file, pasted], [answer, command], **_PRIVATE)
+    check.click(checked, [file, pasted], answer, **_PRIVATE)
     if sign_in and repo_id:
 
         def propose(file: bytes | None, pasted: str, token: gr.OAuthToken | None) -> str:
@@ -53,16 +50,15 @@ def submit_tab(store: Store, repo_id: str, sign_in: bool) -> None:
         send.click(propose, [file, pasted], answer, **_PRIVATE)
 
 
-def checked_in_words(file: bytes | None, pasted: str, snapshot: Snapshot, repo_id: str) -> tuple[str, dict]:
-    """The result as HTML, and an update of the command."""
+def checked_in_words(file: bytes | None, pasted: str, snapshot: Snapshot, repo_id: str) -> str:
+    """The result as HTML, with the command that opens a pull request."""
     try:
         found = submit.checked(file if file is not None else pasted or "")
     except SubmissionError as error:
-        return message(str(error)), gr.update(visible=False)
+        return message(str(error))
     settings = path_of(found.ranking)
-    shown = gr.update(visible=bool(repo_id), value=submit.command(repo_id) if repo_id else "")
     published = next((entry.ranking for entry in snapshot.entries.values() if entry.settings == settings), None)
-    return _accepted(found, submit.change(found.ranking, published), repo_id), shown
+    return _accepted(found, submit.change(found.ranking, published), repo_id)
 
 
 def proposed(file: bytes | None, pasted: str, repo_id: str, token: str | None) -> str:
@@ -79,11 +75,11 @@ def proposed(file: bytes | None, pasted: str, repo_id: str, token: str | None) -
     )
 
 
-def message(text: str, *, good: bool = False) -> str:
-    """A message as HTML; of an error `text` is text, else HTML."""
+def message(text: str, *, good: bool = False, more: str = "") -> str:
+    """A message as HTML; of an error `text` is text, else HTML, as is `more`, which follows it."""
     content = text if good else escape(text[:1].upper() + text[1:])
     css, role = ("good", "status") if good else ("bad", "alert")
-    return f'<div class="emms-view emms-answer"><p class="{css}" role="{role}">{content}</p></div>'
+    return f'<div class="emms-view emms-answer"><p class="{css}" role="{role}">{content}</p>{more}</div>'
 
 
 def _accepted(found: Checked, change: str, repo_id: str) -> str:
@@ -98,4 +94,5 @@ def _accepted(found: Checked, change: str, repo_id: str) -> str:
     where = escape(repo_id)
     if is_id(repo_id):
         where = f'<a href="{HUB}/datasets/{where}" target="_blank" rel="noopener">{where}</a>'
-    return message(f"{text} It can go to {where} as a pull request.", good=True)
+    command = command_box(submit.command(repo_id), "Open a pull request from a command line")
+    return message(f"{text} It can go to {where} as a pull request.", good=True, more=command)

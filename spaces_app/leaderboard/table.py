@@ -14,6 +14,7 @@ from hf_emms.ranking import Ranking, Score, is_commit, ranked
 from hf_emms.views import answer, number, rank_of, settings_text, title_of, with_spread
 from leaderboard import markup
 from leaderboard.compare import checkpoint_link
+from leaderboard.facts import NOT_KNOWN, Facts
 from leaderboard.lines import Line, in_order, lines, matching, r2, record, value
 from leaderboard.markup import escape
 from leaderboard.selection import (
@@ -35,7 +36,6 @@ CAVEAT = (
     "and the label encoders. A line divides bands: checkpoints of one rank (=) cannot be told apart from the best of "
     "their band, the difference is within the noise of the folds. ± is one standard error."
 )
-_SEEN = "its card names this dataset among those it was trained on"
 _HINTS = {
     "r2": "R²: how much of the label embeddings' variance held-out rows explain; 1 is all of it, 0 none",
     "fine_tuned": "score on test rows after fine-tuning, in points, with its spread; not an estimate",
@@ -60,7 +60,7 @@ def table(view: View, ranking: Ranking, snapshot: Snapshot) -> str:
         body = f'<tr><td class="empty" colspan="{len(columns)}">No checkpoint passes these filters.</td></tr>'
     caption = f"Checkpoints for {escape(ranking.dataset)}, {escape(ranking.task)}, ranked by {escape(title_of(first))}"
     return (
-        described(ranking)
+        described(ranking, snapshot.dataset_facts.get(ranking.dataset_id, NOT_KNOWN))
         + markup.boxed_table("Ranking", head, body, caption=caption)
         + '<p class="compare" hidden><a data-view data-compare-link href="?">Compare</a></p>'
         f'<p class="small" role="status">{_counted(found, view, ranking)}</p><p class="small">{CAVEAT}</p>'
@@ -80,8 +80,8 @@ def answered(view: View, ranking: Ranking, snapshot: Snapshot) -> str:
     return f'<p class="answer">{escape(answer(some))}</p><p class="small">{count}</p>'
 
 
-def described(ranking: Ranking) -> str:
-    """What was measured: one line, and the rest on request."""
+def described(ranking: Ranking, facts: Facts = NOT_KNOWN) -> str:
+    """What was measured: one line, and the rest on request; `facts` are the dataset's."""
     dataset = markup.hub_link(ranking.dataset_id, ranking.dataset_revision, "datasets/")
     encoders = [markup.hub_link(encoder.id, encoder.revision) for encoder in ranking.encoders if encoder.revision]
     numbers = [escape(encoder.id.removesuffix(" (numbers)")) for encoder in ranking.encoders if not encoder.revision]
@@ -93,9 +93,27 @@ def described(ranking: Ranking) -> str:
         f'<details class="small"><summary><strong>{escape(ranking.dataset)}</strong>: {ranking.n:,} rows of '
         f"{config}split {escape(ranking.split)} · {known}{escape(ranking.created[:10])}</summary>"
         f"<p>{dataset} at <code>{escape(ranking.dataset_revision[:12] or MISSING)}</code> · "
-        f"{ranking.n_inputs:,} inputs · {labels}</p>"
-        f"<p>settings: {escape(settings_text(ranking))}</p></details>"
+        f"{ranking.n_inputs:,} inputs · {_licence_of(facts)}{labels}</p>"
+        f"<p>settings: {escape(settings_text(ranking))}</p>{_citation(ranking)}</details>"
     )
+
+
+def _licence_of(facts: Facts) -> str:
+    downloads = "" if facts.downloads is None else f"{format_count(facts.downloads)} downloads · "
+    return (f"licence {escape(facts.licence)} · " if facts.licence else "") + downloads
+
+
+def _citation(ranking: Ranking) -> str:
+    """A BibTeX entry of a dataset of the Hub, at the revision that was measured."""
+    address = markup.hub_address(ranking.dataset_id, ranking.dataset_revision, "datasets/")
+    if address is None:
+        return ""
+    owner, _, name = ranking.dataset_id.partition("/")
+    text = (
+        f"@misc{{{name},\n  title = {{{name}}},\n  author = {{{owner}}},\n  howpublished = {{Hugging Face Hub}},\n"
+        f"  url = {{{address}/tree/{ranking.dataset_revision}}}\n}}"
+    )
+    return markup.command_box(text, "To cite the dataset; its page may ask for more")
 
 
 def to_csv(view: View, ranking: Ranking, snapshot: Snapshot, delimiter: str = ",") -> str:
@@ -187,7 +205,7 @@ def _checkpoint(line: Line) -> str:
     page = checkpoint_link(row.checkpoint)
     if row.error is not None:
         return f'{page}<div class="problem">failed: {escape(row.error)}</div>'
-    seen = f' <span class="seen" title="{_SEEN}">seen</span>' if line.seen else ""
+    seen = f' <span class="seen" title="{escape(line.seen)}">seen</span>' if line.seen else ""
     return f"{page}{markup.hub_mark(row.checkpoint, row.revision)}{seen}"
 
 

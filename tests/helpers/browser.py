@@ -40,26 +40,32 @@ def browser() -> Iterator[Any]:
         running.close()
 
 
-@pytest.fixture
-def open_page(browser: Any) -> Iterator[Any]:
-    """Opens addresses in fresh contexts; afterwards no page may have logged an error."""
-    contexts, problems = [], []
+def watched_page(browser: Any, problems: list[str], **options: Any) -> Any:
+    """A page in a fresh context that adds the errors it logs to a list."""
 
     def console(message: Any) -> None:
         if message.type == "error" and not any(part in message.text for part in _OF_THE_NETWORK):
             problems.append(message.text)
 
+    page = browser.new_context(**({"viewport": {"width": 1280, "height": 900}} | options)).new_page()
+    page.set_default_timeout(PATIENCE * 1000)
+    page.on("console", console)
+    page.on("pageerror", lambda error: problems.append(error.stack or str(error)))
+    return page
+
+
+@pytest.fixture
+def open_page(browser: Any) -> Iterator[Any]:
+    """Opens addresses in fresh contexts; afterwards no page may have logged an error."""
+    pages, problems = [], []
+
     def opened(address: str, **options: Any) -> Any:
-        context = browser.new_context(**({"viewport": {"width": 1280, "height": 900}} | options))
-        contexts.append(context)
-        page = context.new_page()
-        page.set_default_timeout(PATIENCE * 1000)
-        page.on("console", console)
-        page.on("pageerror", lambda error: problems.append(str(error)))
+        page = watched_page(browser, problems, **options)
+        pages.append(page)
         page.goto(address, wait_until="load")
         return page
 
     yield opened
-    for context in contexts:
-        context.close()
+    for page in pages:
+        page.context.close()
     assert not problems, problems

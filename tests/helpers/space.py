@@ -63,7 +63,7 @@ def hostile() -> Ranking:
 
 
 def fill(folder: Path) -> None:
-    """Rankings of two tasks, some of them alike; one broken file; hostile names."""
+    """Rankings of several tasks, some of them alike or long; one broken file; hostile names."""
     write(folder, "image/beans", example())
     food = of_rows(
         "food",
@@ -75,6 +75,9 @@ def fill(folder: Path) -> None:
     write(folder, "image/food", food)
     write(folder, "text/news", of_rows("news", scored("org/bert", -0.2, 110_000_000), task="text-classification"))
     write(folder, "hostile", hostile())
+    rows = [scored(f"org/long-{number:03}", -number / 1000, 1000 + number) for number in range(1, 151)]
+    for name in ("long", "long2"):
+        write(folder, name, of_rows(name, *rows, task="object-detection"))
     (folder / "broken.json").write_text('{"schema_version": 1, "rows": [')
 
 
@@ -120,10 +123,69 @@ def show(space: Running, open_page: Any) -> Any:
 
     def opened(query: str = "", **options: Any) -> Any:
         page = open_page(f"{space.url}/?{query}", **options)
-        settle(page, "document.title.includes(' · ') && !document.getElementById('emms-first')")
+        settle(page, _IS_THERE)
         return page
 
     return opened
+
+
+_IS_THERE = "document.title.includes(' · ') && !document.getElementById('emms-first')"
+
+
+@pytest.fixture(scope="session")
+def _shared_page(browser: Any, space: Running) -> Iterator[tuple[Any, list[str]]]:
+    """A page of the Space that tests go on with, one after the other; and the errors that it has logged."""
+    from tests.helpers.browser import watched_page
+
+    problems: list[str] = []
+    page = watched_page(browser, problems)
+    page.goto(space.url)
+    settle(page, _IS_THERE)
+    yield page, problems
+    page.context.close()
+
+
+@pytest.fixture
+def visit(space: Running, _shared_page: tuple[Any, list[str]], request: pytest.FixtureRequest) -> Iterator[Any]:
+    """Goes to a view of the Space in a page that is loaded already, as a link of the page does."""
+    page, problems = _shared_page
+
+    def visited(query: str) -> Any:
+        go(page, query)
+        return page
+
+    failed = request.session.testsfailed
+    yield visited
+    found = problems.copy()
+    problems.clear()
+    if found or request.session.testsfailed > failed:  # the next test begins with a page that is as new
+        page.goto(space.url)
+        settle(page, _IS_THERE)
+    assert not found, found
+
+
+def go(page: Any, query: str) -> None:
+    """Follows a link of the page to a view, and waits until it is shown."""
+    page.evaluate(
+        """query => {
+            const { sync } = window.emms, link = document.createElement("a");
+            window.emms.sync = (address) => {
+                const wanted = JSON.parse(address).asked === location.search; // and no answer to something before
+                sync(address);
+                if (!wanted) return;
+                window.emms.sync = sync;
+                window.shown = true;
+            };
+            window.shown = false;
+            link.href = `?${query}`;
+            link.dataset.view = "";
+            document.body.append(link);
+            link.click();
+            link.remove();
+        }""",
+        query,
+    )
+    settle(page, "window.shown")
 
 
 def checkpoints(page: Any) -> Any:

@@ -5,14 +5,22 @@ from __future__ import annotations
 import asyncio
 import json
 import threading
+import urllib.error
 import urllib.request
-from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
+from scripts.bench.space import crowd
 from tests.helpers.rankings import example
 
-ENDPOINTS = {"list_rankings", "get_ranking", "recommend_checkpoints", "compare_datasets", "validate_ranking"}
+ENDPOINTS = {
+    "list_rankings",
+    "get_ranking",
+    "compare_checkpoints",
+    "recommend_checkpoints",
+    "compare_datasets",
+    "validate_ranking",
+}
 
 
 @pytest.fixture(scope="module")
@@ -50,6 +58,24 @@ def test_rankings_are_listed_and_given(client):
     assert len(client.predict(limit=1, offset=1, api_name="/list_rankings")) == 1
     assert [row["checkpoint"] for row in best["rows"]] == ["org/best"]
     assert best["rows"][0]["emms"] == example().row("org/best").scores["emms"].value
+
+
+def test_checkpoints_are_compared_in_pairs_and_pages(client):
+    names = ["org/worse", "org/best", "org/close"]
+    asked = {"ranking": "image/beans", "checkpoints": names, "api_name": "/compare_checkpoints"}
+    found = client.predict(**asked)
+    assert [row["checkpoint"] for row in found["rows"]] == ["org/best", "org/close", "org/worse"]
+    assert [(pair["better"], pair["other"], pair["told_apart"]) for pair in found["pairs"]] == [
+        ("org/best", "org/close", False),
+        ("org/best", "org/worse", True),
+        ("org/close", "org/worse", True),
+    ]
+    assert found["pairs"][1]["folds"] == pytest.approx([0.22, 0.22, 0.22])
+    second = client.predict(**asked, limit=1, offset=1)
+    assert (second["matching"], second["pairs"]) == (3, found["pairs"][1:2])
+    for wrong, message in ((["org/best"], "it compares 2 to 50"), (["org/best", "x"], "no checkpoint 'x'")):
+        with pytest.raises(Exception, match=message):
+            client.predict(**asked | {"checkpoints": wrong})
 
 
 def test_a_shortlist_under_a_budget(client):
@@ -119,20 +145,7 @@ def alone(coroutine):
 
 
 def test_fifty_clients_at_once(space):
-    config = json.loads(fetch(f"{space.url}/config"))
-    restore = next(one["id"] for one in config["dependencies"] if one["targets"][0][1] == "load" and one["backend_fn"])
-
-    def visit(number):
-        page = fetch(space.url)
-        query = "?task=image-classification&ranking=image%2Fbeans"
-        body = json.dumps({"data": [query], "fn_index": restore, "session_hash": f"visitor{number}"}).encode()
-        request = urllib.request.Request(
-            f"{space.url}/gradio_api/run/predict", body, {"content-type": "application/json"}
-        )
-        return b"EMMS leaderboard" in page and b"org/best" in fetch(request)
-
-    with ThreadPoolExecutor(50) as pool:
-        assert all(pool.map(visit, range(50)))
+    assert len(crowd(space.url, 50)) == 50
 
 
 def fetch(target):

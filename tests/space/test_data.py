@@ -52,7 +52,7 @@ def test_files_of_schema_version_1_are_read(tmp_path):
 
 
 def test_a_folder_is_read_with_what_is_broken_named(tmp_path, shown):
-    assert sorted(shown.entries) == ["hostile", "image/beans", "image/food", "text/news"]
+    assert sorted(shown.entries) == ["hostile", "image/beans", "image/food", "long", "long2", "text/news"]
     assert [problem.partition(":")[0] for problem in shown.problems] == ["broken.json"]
 
 

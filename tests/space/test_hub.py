@@ -246,6 +246,8 @@ def test_the_page_follows_the_results_dataset_and_knows_licences_from_the_hub(hu
     hub.store.create_repo("org/best", "model")
     card = b"---\nlicense: apache-2.0\nlibrary_name: timm\n---\n"
     hub.store.put_files("org/best", {"README.md": card}, "model")
+    hub.store.create_repo("AI-Lab-Makerere/beans", "dataset")
+    hub.store.put_files("AI-Lab-Makerere/beans", {"README.md": b"---\nlicense: cc-by-4.0\n---\n"}, "dataset")
     with served(
         SPACE / "app.py", **hub_settings(hub, tmp_path, EMMS_RESULTS_REPO=results, EMMS_REFRESH_SECONDS="1")
     ) as url:
@@ -254,6 +256,8 @@ def test_the_page_follows_the_results_dataset_and_knows_licences_from_the_hub(hu
         eventually(lambda: listed(url)[0] == {"one", "two"})
         eventually(lambda: rows(url)["org/best"]["licence"] == "apache-2.0")
         assert rows(url)["org/best"]["library"] == "timm"
+        with urllib.request.urlopen(url) as answer:
+            assert "licence cc-by-4.0" in answer.read().decode()
         assert rows(url)["org/close"]["licence"] is None
 
 

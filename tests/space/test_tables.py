@@ -6,13 +6,14 @@ import cProfile
 import csv
 import io
 import re
+from dataclasses import replace
 
 import msgspec
 import pytest
 from leaderboard import across, compare, cost, markup, render, shortlist, table
 from leaderboard.facts import Facts
 from leaderboard.selection import View
-from leaderboard.store import Snapshot
+from leaderboard.training import why_seen
 from leaderboard.wins import wins
 
 from hf_emms.ranking import FineTuned, Score
@@ -61,13 +62,29 @@ def test_what_files_know_of_licences_filters(tmp_path):
 
 def test_who_has_seen_the_dataset_is_marked_and_can_be_left_out(shown):
     facts = {"org/best": Facts(datasets=("beans",)), "org/close": Facts(datasets=("other/beans", "imagenet"))}
-    known = Snapshot(shown.entries, facts=facts)
+    known = replace(shown, facts=facts)
     page = render.show(View(ranking="image/beans"), known).content
     assert page.count(">seen<") == 1
     left = render.show(View(ranking="image/beans", trained="unseen"), known)
     assert "org/best" not in left.content
     assert "trained=unseen" in left.address
     assert "3 of 4 checkpoints pass the filters" in left.answer
+    assert "Trained on</dt><dd>other/beans, imagenet" in render.show(View(checkpoint="org/close"), known).content
+
+
+def test_who_has_seen_the_dataset_is_known_from_what_cards_say_in_words():
+    says = why_seen("microsoft/git-base-coco@main", Facts(), "jxie/coco_captions")
+    assert says == 'its card says "fine-tuned on COCO"'
+    assert not why_seen("microsoft/git-base-coco", Facts(), "org/beans")
+    assert not why_seen("org/best", Facts(), "jxie/coco_captions")
+
+
+def test_a_dataset_of_the_hub_has_its_licence_and_a_citation(shown):
+    known = replace(shown, dataset_facts={"AI-Lab-Makerere/beans": Facts(downloads=2000, licence="mit")})
+    page = render.show(View(ranking="image/beans"), known).content
+    assert "licence mit · 2k downloads" in page
+    assert f"https://huggingface.co/datasets/AI-Lab-Makerere/beans/tree/{'e' * 40}" in page
+    assert "@misc" not in table.described(example(dataset_revision="local-1"))
 
 
 def test_a_click_on_a_header_turns_the_order():
@@ -159,6 +176,17 @@ def test_the_page_of_a_checkpoint_has_what_fine_tuning_measured_beside_the_estim
     assert "<td>accuracy 83.6, 1 of 2</td>" in pages["b"]
     assert "<td>failed: &lt;b&gt;no memory</td>" in pages["c"]
     assert "Fine-tuned" not in pages["d"]
+
+
+def test_the_page_of_a_checkpoint_has_the_command_that_makes_the_section_of_its_card(shown):
+    page = render.show(View(checkpoint="org/close"), replace(shown, origin="ada/emms-results")).content
+    assert (
+        "hf download ada/emms-results rankings/image/beans.json rankings/image/food.json --repo-type dataset "
+        "--local-dir emms-results\nhf-emms card --repo-id org/close --checkpoint org/close \\\n"
+        "  --ranking emms-results/rankings/image/beans.json \\\n  --ranking emms-results/rankings/image/food.json"
+    ) in page
+    for name, origin in (("org/close", "folder"), ("org/broken", "ada/emms-results"), (HOSTILE[3], "ada/emms-results")):
+        assert "hf-emms card" not in render.show(View(checkpoint=name), replace(shown, origin=origin)).content
 
 
 def test_layers_are_on_the_page_of_a_checkpoint(tmp_path):
