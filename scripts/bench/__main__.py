@@ -29,7 +29,7 @@ BENCHES = {
     "memory": "peak memory that scoring adds",
     "extraction": "features against a bare forward loop",
     "cpu": "what each measure for CPUs gains",
-    "int8": "text features in int8 and by torch.compile",
+    "quantised": "text features in int8 and by torch.compile",
     "shared": "pictures decoded once for several checkpoints",
     "peer": "text features against transformer-ranker",
     "race": "a race for the best checkpoints against a full run",

@@ -1,6 +1,6 @@
 """Text features in int8 and by torch.compile on a CPU, against the default in float32 and against bfloat16.
 
-    python -m scripts.bench int8 [--rounds 3] [--rows 200]
+    python -m scripts.bench quantised [--rounds 3] [--rows 200]
 
 all-MiniLM-L6-v2 (from PyPI, as scripts/demo fetches it) on glosses of the demo: CPU seconds of each way in turn, after
 a warm-up that compiles; how far the features are from those in float32; and the score on the glosses' classes.
