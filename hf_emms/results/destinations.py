@@ -90,7 +90,7 @@ class ResultsDataset:
 
     Args:
         repo_id: "ORG/emms-results"; it is created if needed.
-        on_note: receives one line for each ranking at the first commit with it, and why a commit has to wait.
+        on_note: receives one line for each ranking that is published, and why a commit has to wait.
 
     Raises:
         EmmsError: no rights, or the Hub cannot be reached.
@@ -108,7 +108,10 @@ class ResultsDataset:
 
     def known(self, path: str) -> Ranking | None:
         """See `Destination.known`."""
-        return self._rankings.get(path)
+        ranking = self._rankings.get(path)
+        if ranking is not None:
+            self._name(path)
+        return ranking
 
     def add(self, ranking: Ranking) -> Ranking:
         """See `Destination.add`; a commit that fails is tried again with the next one."""
@@ -128,10 +131,15 @@ class ResultsDataset:
         if not self._waiting:
             return
         publish([ranking for rankings in self._waiting.values() for ranking in rankings], self._repo_id)
-        for path in [path for path in self._waiting if path not in self._named]:
+        for path in self._waiting:
+            self._name(path)
+        self._waiting = {}
+
+    def _name(self, path: str) -> None:
+        """Names a published ranking, once: who follows a job reads it in the log."""
+        if path not in self._named:
             self._named.add(path)
             self._on_note(published_line(self._repo_id, path))
-        self._waiting = {}
 
 
 def published_line(repo_id: str, path: str) -> str:
