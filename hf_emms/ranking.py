@@ -72,6 +72,8 @@ class TrainingRun(msgspec.Struct, frozen=True):
         steps: optimizer steps until it ended.
         batch_size: rows a step.
         seconds: wall time.
+        curve: the validation score at each evaluation, in order.
+        loss: mean loss of the test rows, finer than a share of right answers; None where there is no such loss.
         notes: what was changed or found on the way.
         error: why there is no score, in one line.
     """
@@ -84,6 +86,8 @@ class TrainingRun(msgspec.Struct, frozen=True):
     steps: int = 0
     batch_size: int = 0
     seconds: float = 0.0
+    curve: tuple[float, ...] = ()
+    loss: float | None = None
     notes: tuple[str, ...] = ()
     error: str | None = None
 

@@ -13,7 +13,7 @@ from hf_emms.data import Pairs
 from hf_emms.features.device import Inputs
 from hf_emms.features.images import CachedImages, ImageReader, PixelCache, with_pixel_cache
 from hf_emms.features.text import TextReader
-from hf_emms.finetune.splits import Part
+from hf_emms.finetune.splits import Part, Splits
 
 Read = Callable[[np.ndarray], Inputs]
 """Numbers of rows of a part, int64 (b,), to the tensors of a batch, (b, …) each."""
@@ -50,9 +50,14 @@ def collate(items: Sequence[tuple[PartRows, int]]) -> Inputs:
     return items[0][0].batch(np.array([row for _, row in items]))
 
 
-def with_images_in_memory(part: Part, cache: PixelCache) -> Part:
-    """The part, whose pictures are decoded and resized once for candidates with the same image processor."""
-    return replace(part, inputs=with_pixel_cache(part.inputs, cache))
+def with_images_in_memory(splits: Splits) -> Splits:
+    """The same rows, whose pictures are decoded and resized once for all epochs and candidates that read them alike."""
+    cache = PixelCache()
+
+    def cached(part: Part) -> Part:
+        return replace(part, inputs=with_pixel_cache(part.inputs, cache))
+
+    return replace(splits, train=cached(splits.train), validation=cached(splits.validation), test=cached(splits.test))
 
 
 def images_of(part: Part) -> tuple[Sequence[Any], np.ndarray]:

@@ -69,6 +69,7 @@ class Network:
         finish: called before the model is saved, and is not trained any more.
         head: names of the model's parameters that are not the pretrained part's.
         head_rate: the lowest peak learning rate of these.
+        loss: outputs of all rows of a part to their mean loss; None where it is not computed from outputs.
     """
 
     model: Any
@@ -81,6 +82,7 @@ class Network:
     finish: Callable[[], None] = lambda: None
     head: frozenset[str] = frozenset()
     head_rate: float = 2e-3
+    loss: Callable[[np.ndarray, Part], float] | None = None
 
     def save(self, folder: Path) -> None:
         """Writes the model with what reads its inputs."""
@@ -214,6 +216,7 @@ def _load_classifier(plan: ExtractionPlan, splits: Splits, options: Options) -> 
         finish=finish,
         head=head,
         head_rate=DEEP_HEAD_RATE if meaning.hidden is not None else Network.head_rate,
+        loss=lambda outputs, part: float(meaning.loss(torch.from_numpy(outputs), meaning.labels(part))),
     )
 
 

@@ -24,6 +24,8 @@ EPOCHS = {
 }
 QUICK_EPOCHS, QUICK_ROWS = 3, 1_000
 BATCH_SIZE = 32
+# Evaluations without a better score that end a run; of one in epochs, half of these.
+PATIENCE = 5
 # Most parameters of a checkpoint, and its two peak learning rates for AdamW: small ones need larger rates.
 _RATES = (
     (10_000_000, (5e-4, 2e-3)),
@@ -59,7 +61,7 @@ class Recipe(msgspec.Struct, frozen=True):
     batch_size: int = BATCH_SIZE
     weight_decay: float = 0.01
     warmup: float = 0.1
-    patience: int = 5
+    patience: int = PATIENCE
     budget: str | None = None
 
     @property
@@ -99,6 +101,7 @@ def recipe_for(options: Options, task_id: str, parameters: int | None, method: s
         options.steps,
         rates,
         tuple(options.seed + i for i in range(options.seeds or 1)),
+        patience=PATIENCE if options.steps else -(-epochs // 2),
         batch_size=options.batch_size or BATCH_SIZE,
         budget=options.budget,
     )

@@ -120,11 +120,14 @@ TrainAll = Callable[[RunWork, Sequence[Run]], Generator[tuple[Run, TrainingRun],
 
 def train_here(work: RunWork, runs: Sequence[Run]) -> Generator[tuple[Run, TrainingRun], None, None]:
     """A `TrainAll`: in this process, one after the other."""
+    from hf_emms.finetune.collate import with_images_in_memory
+
+    splits = with_images_in_memory(work.splits)
     for run in runs:
         with unfinished_folder(work.cache.root, work.digest(run)) as folder:
             result = trained(
                 run,
-                work.splits,
+                splits,
                 work.options,
                 folder,
                 save_to=work.model_folder(run),

@@ -127,12 +127,12 @@ def _train(
         trainer = _trainer(network, job, batch_size, accumulation, watch)
         _fit(trainer, job.folder)
         validation = _scored(trainer, network, splits.validation, job.scores)
-        answers = _answers(trainer, network, splits.test)
+        outputs = _outputs(trainer, network, splits.test)
         if job.save_to is not None:
             network.save(job.save_to)
     job.on_steps(trainer.state.max_steps - watch.steps)
     shutil.rmtree(job.folder, ignore_errors=True)
-    right = splits.test.answers
+    answers, right = network.answers(outputs, splits.test), splits.test.answers
     name, score = next(iter(job.scores.items()))
     return TrainingRun(
         job.learning_rate,
@@ -143,6 +143,8 @@ def _train(
         trainer.state.global_step,
         batch_size * accumulation,
         time.perf_counter() - started,
+        tuple(entry[f"eval_{name}"] for entry in trainer.state.log_history if f"eval_{name}" in entry),
+        None if network.loss is None else network.loss(outputs, splits.test),
         (*network.notes, *notes, *_about_losses(trainer), *watch.notes),
     )
 
@@ -226,11 +228,11 @@ def _fit(trainer: Trainer, folder: Path) -> None:
 
 
 def _scored(trainer: Trainer, network: Network, part: Part, scores: Mapping[str, Score]) -> dict[str, float]:
-    return measured(scores, _answers(trainer, network, part), part.answers)
+    return measured(scores, network.answers(_outputs(trainer, network, part), part), part.answers)
 
 
-def _answers(trainer: Trainer, network: Network, part: Part) -> list[Any]:
-    """One answer a row of a part.
+def _outputs(trainer: Trainer, network: Network, part: Part) -> Any:
+    """The outputs of all rows of a part.
 
     Raises:
         DivergedError: an output is no number.
@@ -240,7 +242,7 @@ def _answers(trainer: Trainer, network: Network, part: Part) -> list[Any]:
     for array in outputs if isinstance(outputs, tuple) else (outputs,):
         if not np.isfinite(array).all():
             raise DivergedError("outputs are no numbers")
-    return network.answers(outputs, part)
+    return outputs
 
 
 def _about_losses(trainer: Trainer) -> list[str]:

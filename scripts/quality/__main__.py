@@ -1,15 +1,18 @@
 """Ranking quality against real fine-tuning: docs/quality.md and its tables.
 
     python -m scripts.quality truth                  every missing fine-tuning (hours; continues where it ended)
-    python -m scripts.quality truth --target trec
+    python -m scripts.quality truth --pool images --target flowers
     python -m scripts.quality scores                 every estimator (minutes once features are in the cache)
+    python -m scripts.quality similarity             CKA of the candidates' features, for the replay of confirmed runs
     python -m scripts.quality unanswerable           rows of questions without an answer, into unanswerable.json
-    python -m scripts.quality collect                both into scripts/quality/results.json
+    python -m scripts.quality collect                all of it into scripts/quality/results/
     python -m scripts.quality report                 print the tables
     python -m scripts.quality report --write         put them into docs/quality.md
 
 HF_EMMS_QUALITY names the work folder (default ~/.cache/hf_emms_quality). Sources come through scripts/demo/sources.py;
-rows of CIFAR-10, TREC, SST-2 and XQuAD come from the Hub, or from copies under HF_EMMS_QUALITY_ROWS.
+rows of CIFAR-10, TREC, SST-2, CLINC and XQuAD come from the Hub, or from copies under HF_EMMS_QUALITY_ROWS. The pools
+of real checkpoints need the folders that HF_EMMS_QUALITY_WEIGHTS (converted weights) and HF_EMMS_QUALITY_PHOTOS (clones
+of the repositories in scripts/quality/photos.py) name.
 """
 
 from __future__ import annotations
@@ -17,7 +20,7 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from scripts.quality.protocol import TARGETS
+from scripts.quality.protocol import POOLS
 
 PAGE = Path(__file__).resolve().parents[2] / "docs" / "quality.md"
 BEGIN, END = "<!-- tables -->", "<!-- /tables -->"
@@ -27,15 +30,23 @@ def main() -> None:
     """Parse the command line and run one step."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     steps = parser.add_subparsers(dest="step", required=True)
-    for name, text in (("truth", "fine-tune every candidate on every target"), ("scores", "run every estimator")):
+    for name, text in (
+        ("truth", "fine-tune every candidate on every target"),
+        ("scores", "run every estimator"),
+        ("similarity", "how alike candidates see a target"),
+    ):
         step = steps.add_parser(name, help=text)
-        step.add_argument("--target", action="append", choices=[target.name for target in TARGETS])
+        step.add_argument("--pool", action="append", choices=POOLS)
+        step.add_argument("--target", action="append", help="a target's name; several are possible")
         if name == "truth":
+            step.add_argument("--budget", action="append", help="a budget's name; several are possible")
             step.add_argument("--again", action="store_true", help="also what the committed results have")
-        else:
+            step.add_argument("--first-seed", action="store_true", help="leave further seeds out")
+            step.add_argument("--share", default="0/1", help="K/N: the Kth (from 0) of N processes that share the work")
+        elif name == "scores":
             step.add_argument("--missing", action="store_true", help="only candidates without scores")
     steps.add_parser("unanswerable", help="score the ways to make rows of questions without an answer")
-    steps.add_parser("collect", help="write results.json")
+    steps.add_parser("collect", help="write the results")
     steps.add_parser("report", help="print the tables").add_argument("--write", action="store_true")
     options = parser.parse_args()
     run(options)
@@ -44,14 +55,25 @@ def main() -> None:
 def run(options: argparse.Namespace) -> None:
     """Run one step; each imports only what it needs."""
     names = set(options.target) if getattr(options, "target", None) else None
+    pools = [POOLS[name] for name in getattr(options, "pool", None) or POOLS]
     if options.step == "truth":
         from scripts.quality import truth
 
-        truth.run(names, options.again)
+        share, among = map(int, options.share.split("/"))
+        budgets = set(options.budget) if options.budget else None
+        for pool in pools:
+            how = {"again": options.again, "share": (share, among), "first_seed": options.first_seed}
+            truth.run(pool, names, budgets, **how)
     elif options.step == "scores":
         from scripts.quality import scores
 
-        scores.run(names, options.missing)
+        for pool in pools:
+            scores.run(pool, names, options.missing)
+    elif options.step == "similarity":
+        from scripts.quality import similarity
+
+        for pool in pools:
+            similarity.run(pool, names)
     elif options.step == "unanswerable":
         from scripts.quality import unanswerable
 
@@ -59,16 +81,19 @@ def run(options: argparse.Namespace) -> None:
     elif options.step == "collect":
         from scripts.quality.results import collect
 
-        collect()
+        for pool in pools:
+            collect(pool)
     else:
-        from scripts.quality.report import tables
+        from scripts.quality import report, report_real
 
+        parts = [*report_real.tables(), *report.tables()]
+        tables = "\n\n".join(f"### {title}\n\n{table}" for title, table in parts)
         if options.write:
             page = PAGE.read_text(encoding="utf-8")
             before, after = page.split(BEGIN)[0], page.split(END)[1]
-            PAGE.write_text(f"{before}{BEGIN}\n\n{tables()}\n{END}{after}", encoding="utf-8")
+            PAGE.write_text(f"{before}{BEGIN}\n\n{tables}\n\n{END}{after}", encoding="utf-8")
         else:
-            print(tables())
+            print(tables)
 
 
 if __name__ == "__main__":

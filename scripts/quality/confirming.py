@@ -6,16 +6,16 @@ is of the truth, the mean over seeds, in points; every figure is the mean over b
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 from scipy.stats import norm
 
-from scripts.quality.protocol import SEEDS
 from scripts.quality.results import TargetResult
 
 ESTIMATOR = "emms_knn"
+SEEDS = (0, 1)
 # Of the Gaussian process: the share of a candidate's variance that runs alone explain, and the length of its kernel in
 # standardised scores elsewhere. Set before any regret was looked at.
 NOISE, LENGTH = 0.1, 1.0
@@ -36,23 +36,28 @@ class Confirmed:
     seconds: float
 
 
-def replayed(target: TargetResult, count: int, *, by_process: Sequence[TargetResult] = ()) -> Confirmed:
+Kernel = Callable[[TargetResult], np.ndarray]
+
+
+def replayed(target: TargetResult, count: int, *, by_process: Kernel | None = None) -> Confirmed:
     """Confirms so many candidates of a target; none: the estimate's first is picked.
 
     Args:
         target: whose runs are replayed.
         count: how many candidates.
-        by_process: other targets, where a Gaussian process chooses the candidates; else the estimate's order does.
+        by_process: the kernel (n, n) of a Gaussian process that chooses the candidates; without it the estimate's
+            order does.
     """
     scores = _scores(target)
+    seeds = [seed for seed in SEEDS if target.by_seed(seed) is not None]
     order = [target.candidates[i] for i in np.argsort(-scores, kind="stable")]
     best, found = max(target.truth.values()), []
-    for seed in SEEDS:
-        runs = {name: [run for run in target.record["runs"][name] if run[1] == seed] for name in order}
+    for seed in seeds:
+        runs = {name: [run for run in target.runs[name] if run[1] == seed] for name in order}
         validation = {name: max(run[2] for run in own) for name, own in runs.items()}
         chosen = order[:count]
-        if by_process:
-            chosen = list(_by_process(target, scores, validation, count, by_process))
+        if by_process is not None:
+            chosen = list(_by_process(target, scores, validation, count, by_process(target)))
         pick = max(chosen, key=lambda name: validation[name]) if chosen else order[0]
         spent = [run for name in chosen for run in runs[name]]
         found.append((best - target.truth[pick], len(spent), sum(run[4] for run in spent)))
@@ -67,8 +72,7 @@ def mean_of(results: Sequence[Confirmed]) -> Confirmed:
 
 
 def _scores(target: TargetResult) -> np.ndarray:
-    prefix = f"{ESTIMATOR}|demo|all|"
-    return np.mean([scores for key, scores in target.record["scores"].items() if key.startswith(prefix)], axis=0)
+    return np.mean(target.scores(ESTIMATOR), axis=0)
 
 
 def _by_process(
@@ -76,14 +80,10 @@ def _by_process(
     scores: np.ndarray,
     validation: dict[str, float],
     count: int,
-    others: Sequence[TargetResult],
+    kernel: np.ndarray,
 ) -> Iterator[str]:
-    """Candidates by expected improvement: a Gaussian process whose prior mean is the estimate (Mockus 1978).
-
-    Its kernel is the likeness of candidates by what fine-tuning gave on other targets.
-    """
+    """Candidates by expected improvement: a Gaussian process whose prior mean is the estimate (Mockus 1978)."""
     names = target.candidates
-    kernel = _kernel(names, [other for other in others if other is not target])
     spread = float(np.std(list(target.truth.values()))) or 1.0
     prior = (scores - scores.mean()) / (scores.std() or 1.0)
     run: list[int] = []
@@ -105,15 +105,24 @@ def _by_process(
     yield from (names[i] for i in run)
 
 
-def _kernel(names: Sequence[str], others: Sequence[TargetResult]) -> np.ndarray:
-    """Gaussian in standardised scores on the targets that have all the candidates, (n, n)."""
-    columns = []
-    for other in others:
-        if set(names) <= set(other.truth):
-            values = np.array([other.truth[name] for name in names])
-            columns.append((values - values.mean()) / (values.std() or 1.0))
-    if not columns:
-        return np.eye(len(names))
-    places = np.array(columns).T
-    distances = np.square(places[:, None] - places[None]).mean(2)
-    return np.exp(-distances / (2 * LENGTH**2))
+def by_results_elsewhere(targets: Sequence[TargetResult]) -> Kernel:
+    """Likeness by what fine-tuning gave on other targets: Gaussian in standardised scores."""
+
+    def kernel(target: TargetResult) -> np.ndarray:
+        names, columns = target.candidates, []
+        for other in targets:
+            if other.name != target.name and set(names) <= set(other.truth):
+                values = np.array([other.truth[name] for name in names])
+                columns.append((values - values.mean()) / (values.std() or 1.0))
+        if not columns:
+            return np.eye(len(names))
+        places = np.array(columns).T
+        distances = np.square(places[:, None] - places[None]).mean(2)
+        return np.exp(-distances / (2 * LENGTH**2))
+
+    return kernel
+
+
+def by_features(target: TargetResult) -> np.ndarray:
+    """Likeness of candidates by the linear CKA of their features on the target."""
+    return np.array(target.record["similarity"])

@@ -1,4 +1,4 @@
-"""What the experiment is: targets, candidates, halves, and how a fine-tuning runs. Numbers only, nothing heavy.
+"""What the experiment is: pools of targets and candidates, halves, and budgets. Numbers only, nothing heavy.
 
 The halves were written down before any result was looked at. Choices (defaults, improvements) are made on "dev";
 "held" is what is claimed.
@@ -7,39 +7,20 @@ The halves were written down before any result was looked at. Choices (defaults,
 from __future__ import annotations
 
 import os
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Literal
-
-RESULTS = Path(__file__).with_name("results.json")
+from typing import Any, Literal
 
 Half = Literal["dev", "held"]
 
-SEEDS = (0, 1)
-# Targets whose two seeds agreed to a weighted τ below 0.85 get two more, at the rate that validated best in those two.
-MORE_SEEDS = (2, 3)
-UNSTEADY = frozenset(
-    ("trec", "xquad", "garment-scenes", "easy-vqa", "sst2", "emoji-vqa", "digits", "emoji-boxes"),
-)
-BATCH = 32
-EPOCHS = {
-    "image-classification": 3,
-    "image-to-text": 5,
-    "text-classification": 3,
-    "question-answering": 5,
-    "visual-question-answering": 5,
-    "referring-expression": 10,  # with 5 all boxes stay near the mean one
-}
 TRAIN_ROWS, VALIDATION_ROWS, TEST_ROWS = 1_500, 400, 1_000
-FINE_TUNING_ROWS = 1_000  # the first of the training rows; estimators may see all of them
-SIDE = 64  # pixels: the input of every image candidate
-WEIGHT_DECAY = 0.01
-WARM_UP = 0.1  # share of the steps
+SIDE, PHOTO_SIDE = 64, 96  # pixels: the input of every image candidate, on drawings and on photos
 # Estimators that see samples of the training rows too.
 ON_SMALL_SAMPLES = ("emms_knn", "emms", "emms_exact", "logme", "logme_common", "knn")
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Target:
     """One target.
 
@@ -49,6 +30,7 @@ class Target:
         half: where it counts.
         measure: the score of its test rows, higher is better, in points (0 to 100).
         left_out: candidates that were trained on labels of this data.
+        side: pixels of the candidates' input.
     """
 
     name: str
@@ -56,10 +38,11 @@ class Target:
     half: Half
     measure: str
     left_out: tuple[str, ...] = ()
+    side: int = SIDE
 
 
 # In the order in which they run: a run cut short has something of every task.
-TARGETS: tuple[Target, ...] = (
+MICRO_TARGETS: tuple[Target, ...] = (
     Target("fashion", "image-classification", "dev", "accuracy", ("resnet-fashion",)),
     Target("trec", "text-classification", "held", "accuracy"),
     Target("emoji-scenes", "image-to-text", "dev", "BLEU"),
@@ -77,23 +60,78 @@ TARGETS: tuple[Target, ...] = (
 )
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Candidate:
     """One candidate checkpoint.
 
     Attributes:
         name: short name.
         modality: "image", "text" or "image+text".
-        rates: peak learning rates of its backbone that are tried, the likelier one first.
+        rates: peak learning rates that are tried, the likelier one first; none: those that users get.
         cost: 0, 1 or 2: about how many powers of five more expensive than the others it is; expensive ones run later.
-        half: whether its matrix products run in bfloat16 while it is fine-tuned (weights stay in float32).
+        kind: "real": weights as published; "altered": cut or with layers made random again; "random"; "micro": trained
+            by scripts/demo.
     """
 
     name: str
     modality: str
-    rates: tuple[float, ...]
+    rates: tuple[float, ...] = ()
     cost: int = 0
-    half: bool = False
+    kind: Literal["real", "altered", "random", "micro"] = "micro"
+
+
+@dataclass(frozen=True, eq=False)
+class Budget:
+    """How long candidates are trained.
+
+    Attributes:
+        name: its key among the results.
+        seeds: of the runs; the first tries all rates, the others the rate that validated best.
+        settings: keywords of `hf_emms.confirm`.
+        epochs: by task, where they are not what users get.
+    """
+
+    name: str
+    seeds: tuple[int, ...]
+    settings: Mapping[str, Any]
+    epochs: Mapping[str, int] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, eq=False)
+class Pool:
+    """Targets that share candidates.
+
+    Attributes:
+        name: of its results and of its folder of datasets.
+        title: in words.
+        targets: in the order in which they run.
+        candidates: of all targets; each target has those of its modality.
+        budgets: the truth is measured once at each.
+        labels: the set of label encoders with which every estimator runs.
+        truth: the budget whose runs are the truth of tables with one truth.
+    """
+
+    name: str
+    title: str
+    targets: tuple[Target, ...]
+    candidates: tuple[Candidate, ...]
+    budgets: tuple[Budget, ...]
+    labels: str
+    truth: str
+
+    @property
+    def results(self) -> Path:
+        """The committed results."""
+        return Path(__file__).with_name("results") / f"{self.name}.json"
+
+    def candidates_of(self, target: Target) -> tuple[Candidate, ...]:
+        """The candidates of a target."""
+        modality = MODALITY[target.task]
+        return tuple(one for one in self.candidates if one.modality == modality and one.name not in target.left_out)
+
+    def target(self, name: str) -> Target:
+        """A target by its name."""
+        return next(target for target in self.targets if target.name == name)
 
 
 MICRO_RATES = (2e-3, 5e-4)
@@ -104,7 +142,7 @@ DUALS: dict[str, tuple[str, str]] = {
     "vit-drawings+bert-distilled": ("vit-drawings", "bert-distilled"),
 }
 
-CANDIDATES: tuple[Candidate, ...] = (
+MICRO_CANDIDATES: tuple[Candidate, ...] = (
     *(
         Candidate(name, "image", MICRO_RATES)
         for name in (
@@ -135,8 +173,8 @@ CANDIDATES: tuple[Candidate, ...] = (
             "encoder-wordnet-gpt2",
         )
     ),
-    Candidate("minilm-6-layers", "text", (2e-4, 6e-4), cost=2, half=True),
-    Candidate("minilm-3-layers", "text", (2e-4, 6e-4), cost=2, half=True),
+    Candidate("minilm-6-layers", "text", (2e-4, 6e-4), cost=2),
+    Candidate("minilm-3-layers", "text", (2e-4, 6e-4), cost=2),
     Candidate("minilm-0-layers", "text", MICRO_RATES, cost=1),
     *(
         Candidate(name, "image+text", MICRO_RATES)
@@ -164,9 +202,110 @@ MODALITY = {
 }
 
 
-def candidates_of(target: Target) -> tuple[Candidate, ...]:
-    """The candidates of a target."""
-    return tuple(e for e in CANDIDATES if e.modality == MODALITY[target.task] and e.name not in target.left_out)
+# task → role of a column → its name
+ROLES = {
+    "image-classification": {"image": "image", "label": "label"},
+    "image-to-text": {"image": "image", "text": "caption"},
+    "text-classification": {"text": "text", "label": "label"},
+    "question-answering": {"question": "question", "context": "context", "answer": "answers"},
+    "visual-question-answering": {"image": "image", "question": "question", "answer": "answer"},
+    "referring-expression": {"image": "image", "expression": "expression", "box": "box"},
+}
+
+# Rates of the small real checkpoints are those that users get by default; so are epochs and early stopping.
+REAL_IMAGES: tuple[Candidate, ...] = (
+    Candidate("mobilenet-v1-0.25", "image", kind="real"),
+    Candidate("mobilenet-v1-0.5", "image", kind="real"),
+    Candidate("mobilenet-v1-0.75", "image", kind="real"),
+    Candidate("mobilenet-v1-1.0", "image", kind="real"),
+    Candidate("mobilenet-v2-imagenet", "image", kind="real"),
+    Candidate("mobilenet-v2-birds", "image", kind="real"),
+    Candidate("mobilenet-v2-insects", "image", kind="real"),
+    Candidate("efficientnet-lite0", "image", kind="real"),
+    Candidate("efficientnet-lite1", "image", cost=1, kind="real"),
+    Candidate("efficientnet-lite2", "image", cost=1, kind="real"),
+    Candidate("mobilenet-v2-imagenet-early", "image", kind="altered"),
+    Candidate("efficientnet-lite0-early", "image", kind="altered"),
+    Candidate("mobilenet-v2-random", "image", kind="random"),
+)
+# One architecture from three sources: neither parameters nor an order of architectures tells them apart.
+SAME_ARCHITECTURE = ("mobilenet-v2-imagenet", "mobilenet-v2-birds", "mobilenet-v2-insects")
+
+REAL_TEXTS: tuple[Candidate, ...] = (
+    Candidate("mpnet", "text", cost=2, kind="real"),
+    Candidate("minilm-6-layers", "text", kind="real"),
+    Candidate("paraphrase-minilm-3-layers", "text", kind="real"),
+    Candidate("mpnet-4-layers", "text", cost=1, kind="altered"),
+    Candidate("minilm-3-layers", "text", kind="altered"),
+    Candidate("minilm-0-layers", "text", kind="altered"),
+    Candidate("minilm-random", "text", kind="random"),
+    Candidate("bert-distilled", "text"),
+    Candidate("encoder-minilm-albert", "text"),
+    Candidate("encoder-wordnet-gpt2", "text"),
+)
+
+# "quick" is the user's `--budget quick`: 1,000 rows, 3 epochs. "full" is what `--confirm` does by default: up to 5
+# (texts) or 10 epochs over all rows, ended when validation no longer improves.
+QUICK = Budget("quick", (0, 1), {"budget": "quick"})
+FULL = Budget("full", (0, 1), {})
+
+MICRO = Pool(
+    "micro",
+    "micro checkpoints",
+    MICRO_TARGETS,
+    MICRO_CANDIDATES,
+    # with 5 epochs all boxes stay near the mean one
+    (
+        Budget(
+            "short",
+            (0, 1),
+            {"confirm_samples": 1_000},
+            {
+                "image-classification": 3,
+                "image-to-text": 5,
+                "text-classification": 3,
+                "question-answering": 5,
+                "visual-question-answering": 5,
+                "referring-expression": 10,
+            },
+        ),
+    ),
+    "demo",
+    # all targets, by training code that hf_emms.finetune replaced; "short" has one target a task, to compare
+    "first",
+)
+IMAGES = Pool(
+    "images",
+    "real image checkpoints",
+    (
+        Target("flowers", "image-classification", "dev", "accuracy", side=PHOTO_SIDE),
+        Target("birds", "image-classification", "held", "accuracy", side=PHOTO_SIDE),
+        Target("emoji-groups-real", "image-classification", "held", "accuracy"),
+        Target("monkeys", "image-classification", "dev", "accuracy", side=PHOTO_SIDE),
+        Target("cifar10-real", "image-classification", "dev", "accuracy"),
+        Target("grocery", "image-classification", "held", "accuracy", side=PHOTO_SIDE),
+        Target("fashion-real", "image-classification", "held", "accuracy"),
+        Target("digits-real", "image-classification", "dev", "accuracy"),
+    ),
+    REAL_IMAGES,
+    (QUICK, FULL),
+    "minilm",
+    QUICK.name,
+)
+TEXTS = Pool(
+    "texts",
+    "real text checkpoints",
+    (
+        Target("trec-real", "text-classification", "dev", "accuracy"),
+        Target("clinc-real", "text-classification", "held", "accuracy"),
+        Target("sst2-real", "text-classification", "held", "accuracy"),
+    ),
+    REAL_TEXTS,
+    (QUICK, FULL),
+    "minilm",
+    QUICK.name,
+)
+POOLS = {pool.name: pool for pool in (IMAGES, TEXTS, MICRO)}
 
 
 def work() -> Path:

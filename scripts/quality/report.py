@@ -7,7 +7,7 @@ from collections.abc import Iterable, Mapping, Sequence
 import numpy as np
 
 from hf_emms.evaluation import over_targets, weighted_tau
-from scripts.quality.confirming import mean_of, replayed
+from scripts.quality.confirming import by_features, by_results_elsewhere, mean_of, replayed
 from scripts.quality.protocol import ON_SMALL_SAMPLES
 from scripts.quality.results import Measured, TargetResult, controls, load
 from scripts.quality.unanswerable import SCORED_BY, lines
@@ -45,16 +45,18 @@ LABELS = {
     "random": "a random vector a text, K = 1",
 }
 LAYERED = ("image-classification", "text-classification", "image-to-text")
+# The budget of the micro pool that hf_emms.finetune trained.
+AGAIN = "short"
 PerTarget = Mapping[str, Measured]
 
 
-def tables() -> str:
-    """Every table, in the order of docs/quality.md."""
+def tables() -> list[tuple[str, str]]:
+    """Title and table of the micro pool, in the order of docs/quality.md."""
     _, targets = load()
     found: dict[str, PerTarget] = {
         name: {t.name: m for t in targets if (m := t.measures(name))} for name in ESTIMATORS
     } | controls(targets)
-    parts = [
+    return [
         ("Targets", _targets(targets)),
         ("Agreement with fine-tuning", _overview(found, targets)),
         ("Weighted τ by task", _by_task(found, targets)),
@@ -66,13 +68,14 @@ def tables() -> str:
         ("Layers", _layers(targets)),
         ("Confirming a shortlist", _confirming(targets)),
         ("Confirmed by a Gaussian process", _by_process(targets)),
+        ("Trained again", _again(targets)),
         ("Cost", _costs(targets)),
         ("What fine-tuning gave", _truths(targets)),
     ]
-    return "\n\n".join(f"### {title}\n\n{table}" for title, table in parts) + "\n"
 
 
-def _table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
+def markdown(head: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
+    """A table in Markdown."""
     lines = ["| " + " | ".join(head) + " |", "|" + "---|" * len(head)]
     return "\n".join(lines + ["| " + " | ".join(row) + " |" for row in rows])
 
@@ -81,9 +84,8 @@ def _targets(targets: list[TargetResult]) -> str:
     rows = []
     for target in targets:
         ordered = sorted(target.truth.items(), key=lambda pair: -pair[1])
-        runs = [run for own in target.record["runs"].values() for run in own]
-        halves = target.by_seed(0), target.by_seed(1)
-        steady = weighted_tau(*(list(half.values()) for half in halves)) if all(halves) else None
+        runs = [run for own in target.runs.values() for run in own]
+        steady = target.seeds_agree
         rows.append(
             (
                 target.name,
@@ -97,7 +99,7 @@ def _targets(targets: list[TargetResult]) -> str:
             )
         )
     head = ("target", "task", "half", "candidates", "fine-tunings", "test scores", "best", "weighted τ of two seeds")
-    return _table(head, rows)
+    return markdown(head, rows)
 
 
 def _mean(found: PerTarget, measure: str, names: Iterable[str] | None = None) -> float:
@@ -125,7 +127,7 @@ def _overview(found: Mapping[str, PerTarget], targets: list[TargetResult]) -> st
             )
         )
     head = ("ranked by", "weighted τ [95 %]", "held", "dev", "τ", "Pearson", "regret", "regret, held", "in top 3")
-    return _table(head, rows)
+    return markdown(head, rows)
 
 
 def _by_task(found: Mapping[str, PerTarget], targets: list[TargetResult]) -> str:
@@ -135,7 +137,7 @@ def _by_task(found: Mapping[str, PerTarget], targets: list[TargetResult]) -> str
         (NAMES[name], *(_or_dash(_mean(own, "weighted_tau", of[task])) for task in tasks))
         for name, own in found.items()
     ]
-    return _table(("ranked by", *tasks), rows)
+    return markdown(("ranked by", *tasks), rows)
 
 
 def _by_target(found: Mapping[str, PerTarget], targets: list[TargetResult]) -> str:
@@ -143,7 +145,7 @@ def _by_target(found: Mapping[str, PerTarget], targets: list[TargetResult]) -> s
         (NAMES[name], *(_or_dash(_mean(own, "weighted_tau", [target.name])) for target in targets))
         for name, own in found.items()
     ]
-    return _table(("ranked by", *(target.name for target in targets)), rows)
+    return markdown(("ranked by", *(target.name for target in targets)), rows)
 
 
 def _or_dash(value: float) -> str:
@@ -160,7 +162,7 @@ def _sizes(targets: list[TargetResult]) -> str:
             own = [t.measures(name, rows=size) for t in full]
             cells.append(f"{np.mean([m['weighted_tau'] for m in own]):.2f} / {np.mean([m['regret'] for m in own]):.1f}")
         rows.append((NAMES[name], *cells))
-    return _table(("weighted τ / regret", "N = 200", "N = 500", "all rows"), rows)
+    return markdown(("weighted τ / regret", "N = 200", "N = 500", "all rows"), rows)
 
 
 def _labels(targets: list[TargetResult]) -> str:
@@ -171,7 +173,8 @@ def _labels(targets: list[TargetResult]) -> str:
             own = [m for t in targets if (m := t.measures(name, labels))]
             cells.append(f"{np.mean([m['weighted_tau'] for m in own]):.2f} / {np.mean([m['regret'] for m in own]):.1f}")
         rows.append((text, *cells))
-    return _table(("label encoders (weighted τ / regret)", "EMMS + k-NN", "EMMS, held out", "LogME on F-labels"), rows)
+    head = ("label encoders (weighted τ / regret)", "EMMS + k-NN", "EMMS, held out", "LogME on F-labels")
+    return markdown(head, rows)
 
 
 def _labels_by_task(targets: list[TargetResult]) -> str:
@@ -182,12 +185,12 @@ def _labels_by_task(targets: list[TargetResult]) -> str:
     for labels, text in LABELS.items():
         own = {t.name: m for t in targets if (m := t.measures("emms_knn", labels))}
         rows.append((text, *(f"{_mean(own, 'weighted_tau', of[task]):.2f}" for task in tasks)))
-    return _table(("weighted τ of EMMS + k-NN", *tasks), rows)
+    return markdown(("weighted τ of EMMS + k-NN", *tasks), rows)
 
 
 def _unanswerable() -> str:
     """XQuAD with the answers of a third of its questions removed."""
-    return _table(("rows of questions without an answer (weighted τ / regret)", *map(NAMES.get, SCORED_BY)), lines())
+    return markdown(("rows of questions without an answer (weighted τ / regret)", *map(NAMES.get, SCORED_BY)), lines())
 
 
 def _layers(targets: list[TargetResult]) -> str:
@@ -201,7 +204,7 @@ def _layers(targets: list[TargetResult]) -> str:
             cells.append(f"{np.mean([m['weighted_tau'] for m in own]):.2f} / {np.mean([m['regret'] for m in own]):.1f}")
         rows.append((NAMES[name], *cells))
     head = (f"weighted τ / regret ({len(showing)} targets)", "spread (the default)", "last layer", "mean of layers")
-    return _table(head, rows)
+    return markdown(head, rows)
 
 
 def _confirming(targets: list[TargetResult]) -> str:
@@ -214,28 +217,63 @@ def _confirming(targets: list[TargetResult]) -> str:
         cells = (f"{own.regret:.2f}", f"{own_held.regret:.2f}", f"{worst[0]:.1f} ({worst[1]})", f"{own.runs:.0f}")
         rows.append((title, *cells, f"{own.seconds * len(targets) / 3600:.2f}"))
     head = ("decided by", "regret", "regret, held", "worst target", "runs a target", "CPU hours, all targets")
-    return _table(head, rows)
+    return markdown(head, rows)
 
 
 def _by_process(targets: list[TargetResult]) -> str:
     """The same number of candidates, chosen by a Gaussian process instead of the estimate's order."""
+    kernels = {"likeness by results elsewhere": by_results_elsewhere(targets), "likeness by features": by_features}
     rows = []
     for count in (1, 2, 3, 4, 5):
         first = [replayed(target, count).regret for target in targets]
-        process = [replayed(target, count, by_process=targets).regret for target in targets]
-        low, high = over_targets([a - b for a, b in zip(process, first, strict=True)])
-        rows.append((str(count), f"{np.mean(first):.2f}", f"{np.mean(process):.2f}", f"[{low:.2f}, {high:.2f}]"))
-    return _table(("candidates", "regret, in order", "regret, Gaussian process", "difference [95 %]"), rows)
+        cells = [str(count), f"{np.mean(first):.2f}"]
+        for kernel in kernels.values():
+            process = [replayed(target, count, by_process=kernel).regret for target in targets]
+            low, high = over_targets([a - b for a, b in zip(process, first, strict=True)])
+            cells.append(f"{np.mean(process):.2f} [{low:.2f}, {high:.2f}]")
+        rows.append(tuple(cells))
+    names = (f"Gaussian process, {name} [95 % of the difference]" for name in kernels)
+    return markdown(("candidates (regret)", "in the estimate's order", *names), rows)
+
+
+def _again(targets: list[TargetResult]) -> str:
+    """Targets that hf_emms.finetune trained anew with one seed, against the runs that the other tables have."""
+    rows = []
+    for target in targets:
+        again = target.at(AGAIN)
+        if again is None or len(again.candidates) < len(target.candidates):
+            continue
+        seeds = [own for seed in (0, 1) if (own := target.by_seed(seed)) is not None]
+        agreed = [weighted_tau(list(again.truth.values()), list(own.values())) for own in seeds]
+        best = max(target.truth.values())
+        # the shortlist's validation scores are the new ones, regret is of the older runs' means
+        order = [target.candidates[i] for i in np.argsort(-np.mean(target.scores("emms_knn"), axis=0), kind="stable")]
+        validation = {name: max(run[2] for run in runs) for name, runs in again.runs.items()}
+        regrets = [best - target.truth[max(order[:k], key=lambda name: validation[name])] for k in (1, 3)]
+        new = again.agreement(np.mean(again.scores("emms_knn"), axis=0))
+        rows.append(
+            (
+                target.name,
+                target.record["task"],
+                f"{np.mean(agreed):.2f}",
+                "–" if target.seeds_agree is None else f"{target.seeds_agree:.2f}",
+                f"{np.mean([again.truth[name] - target.truth[name] for name in target.candidates]):+.1f}",
+                f"{new['weighted_tau']:.2f}",
+                *(f"{regret:.1f}" for regret in regrets),
+            )
+        )
+    head = ("target", "task", "weighted τ with one older seed", "of two older seeds", "mean difference, points")
+    return markdown((*head, "weighted τ of EMMS + k-NN", "regret, estimate", "regret, confirm 3 by new runs"), rows)
 
 
 def _costs(targets: list[TargetResult]) -> str:
-    tuned = [run[4] for t in targets for runs in t.record["runs"].values() for run in runs]
+    tuned = [run[4] for t in targets for runs in t.runs.values() for run in runs]
     rows = [("one fine-tuning", f"{np.median(tuned):.1f} s", f"{max(tuned):.0f} s")]
     for name in ESTIMATORS:
         spent = [own[name] for t in targets for own in t.record["seconds"].values() if name in own]
         if spent:
             rows.append((NAMES[name], f"{np.median(spent) * 1000:.0f} ms", f"{max(spent):.1f} s"))
-    return _table(("work on one candidate", "median", "most"), rows)
+    return markdown(("work on one candidate", "median", "most"), rows)
 
 
 def _truths(targets: list[TargetResult]) -> str:
@@ -243,4 +281,4 @@ def _truths(targets: list[TargetResult]) -> str:
     rows = [
         (name, *(f"{target.truth[name]:.1f}" if name in target.truth else "" for target in targets)) for name in names
     ]
-    return _table(("candidate", *(target.name for target in targets)), rows)
+    return markdown(("candidate", *(target.name for target in targets)), rows)

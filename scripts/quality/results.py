@@ -1,24 +1,25 @@
-"""The committed results: fine-tunings and scores in one small file, and how far they agree.
+"""The committed results: fine-tunings and scores in one small file a pool, and how far they agree.
 
-results.json holds everything that is needed to repeat the experiment. `collect` updates it, `load` reads it.
+A pool's file holds everything that is needed to repeat the experiment. `collect` updates it, `load` reads it.
 """
 
 from __future__ import annotations
 
 import json
 from collections import defaultdict
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
 from functools import cached_property
 from importlib import metadata
 from typing import Any
 
 import numpy as np
 
-from hf_emms.evaluation import dataset_blind, measured
-from scripts.quality import protocol
-from scripts.quality.protocol import RESULTS, TARGETS, Target
+from hf_emms.evaluation import dataset_blind, measured, weighted_tau
+from scripts.quality.protocol import MICRO, Pool, Target
+from scripts.quality.truth import FIELDS
 
-PACKAGES = ("torch", "transformers", "datasets", "numpy", "scipy", "scikit-learn", "timm", "sacrebleu")
+PACKAGES = ("torch", "transformers", "accelerate", "datasets", "numpy", "scipy", "scikit-learn", "timm", "sacrebleu")
 FEWEST = 3  # candidates; with fewer there is nothing to rank
 MEASURES = ("weighted_tau", "kendall_tau", "pearson", "regret", "pick_in_top")
 
@@ -27,35 +28,67 @@ Measured = dict[str, float]
 
 @dataclass(frozen=True)
 class TargetResult:
-    """One target of results.json."""
+    """One target of a pool's results at one budget.
+
+    Attributes:
+        name: of the target.
+        record: what the file holds.
+        budget: whose runs are the truth.
+        only: the candidates that count; None for all.
+        labels: the set of label encoders with which every estimator ran.
+    """
 
     name: str
     record: dict[str, Any]
+    budget: str = MICRO.truth
+    only: frozenset[str] | None = None
+    labels: str = "demo"
+
+    @property
+    def runs(self) -> dict[str, list[list]]:
+        """Candidate → its runs at this budget, each as FIELDS has it."""
+        return self.record["runs"].get(self.budget, {})
 
     @property
     def candidates(self) -> list[str]:
-        return self.record["candidates"]
+        """The candidates with runs at this budget, in the order of the record."""
+        names = self.record["candidates"]
+        return [name for name in names if name in self.runs and (self.only is None or name in self.only)]
 
     @cached_property
     def truth(self) -> dict[str, float]:
         """Candidate → mean test score over seeds at the rate whose mean validation score is best."""
-        return {name: _best(runs) for name, runs in self.record["runs"].items()}
+        return {name: _best(self.runs[name]) for name in self.candidates}
 
     def by_seed(self, seed: int) -> dict[str, float] | None:
         """The truth that one seed alone would have given; None where a candidate lacks it."""
-        own = {name: [run for run in runs if run[1] == seed] for name, runs in self.record["runs"].items()}
+        own = {name: [run for run in self.runs[name] if run[1] == seed] for name in self.candidates}
         return {name: _best(runs) for name, runs in own.items()} if all(own.values()) else None
 
-    def agreement(self, scores: list[float]) -> Measured:
+    @property
+    def seeds_agree(self) -> float | None:
+        """Weighted τ of the truths of the first two seeds; None where the second is missing."""
+        first, second = self.by_seed(0), self.by_seed(1)
+        return None if first is None or second is None else weighted_tau(list(first.values()), list(second.values()))
+
+    def agreement(self, scores: Sequence[float]) -> Measured:
         """Every measure of scores in the order of the candidates."""
         found = measured(scores, [self.truth[name] for name in self.candidates])
         return {name: found[name] for name in MEASURES}
 
-    def measures(self, estimator: str, labels: str = "demo", rows: str = "all") -> Measured | None:
+    def scores(self, estimator: str, labels: str | None = None, rows: str = "all") -> list[list[float]]:
+        """An estimator's scores in the order of the candidates, one list a draw of the sample."""
+        prefix = f"{estimator}|{labels or self.labels}|{rows}|"
+        return [self._own(scores) for key, scores in self.record["scores"].items() if key.startswith(prefix)]
+
+    def measures(self, estimator: str, labels: str | None = None, rows: str = "all") -> Measured | None:
         """An estimator's measures, the mean over draws of the sample; None where it has no scores."""
-        prefix = f"{estimator}|{labels}|{rows}|"
-        found = [self.agreement(scores) for key, scores in self.record["scores"].items() if key.startswith(prefix)]
+        found = [self.agreement(scores) for scores in self.scores(estimator, labels, rows)]
         return {name: float(np.nanmean([one[name] for one in found])) for name in MEASURES} if found else None
+
+    def described(self, name: str) -> list[float]:
+        """A fact about each candidate: "parameters" or "widths"."""
+        return self._own(self.record[name])
 
     @property
     def at_random(self) -> Measured:
@@ -64,22 +97,35 @@ class TargetResult:
         chance = {"regret": max(values) - float(np.mean(values)), "pick_in_top": 3 / len(values)}
         return dict.fromkeys(MEASURES, 0.0) | chance
 
+    def at(self, budget: str) -> TargetResult | None:
+        """The same target at another budget; None where fewer than three candidates have runs."""
+        other = replace(self, budget=budget)
+        return other if len(other.candidates) >= FEWEST else None
 
-def _best(runs: list[list[float]]) -> float:
-    by_rate: dict[float, list[list[float]]] = defaultdict(list)
+    def _own(self, values: Sequence[float]) -> list[float]:
+        own = set(self.candidates)
+        return [value for name, value in zip(self.record["candidates"], values, strict=True) if name in own]
+
+
+def _best(runs: list[list]) -> float:
+    by_rate: dict[float, list[list]] = defaultdict(list)
     for run in runs:
         by_rate[run[0]].append(run)
     chosen = max(by_rate.values(), key=lambda own: np.mean([run[2] for run in own]))
     return float(np.mean([run[3] for run in chosen]))
 
 
-def load() -> tuple[dict[str, Any], list[TargetResult]]:
-    """The protocol and the targets of results.json."""
-    content = json.loads(RESULTS.read_text(encoding="utf-8"))
-    return content["protocol"], [TargetResult(name, record) for name, record in content["targets"].items()]
+def load(pool: Pool = MICRO) -> tuple[dict[str, Any], list[TargetResult]]:
+    """The protocol and the targets of a pool's results, at the budget of its truth."""
+    if not pool.results.exists():
+        return {}, []
+    content = json.loads(pool.results.read_text(encoding="utf-8"))
+    budget = pool.truth
+    targets = [TargetResult(name, record, budget, labels=pool.labels) for name, record in content["targets"].items()]
+    return content["protocol"], targets
 
 
-def controls(targets: list[TargetResult]) -> dict[str, dict[str, Measured]]:
+def controls(targets: Sequence[TargetResult]) -> dict[str, dict[str, Measured]]:
     """Control → target → measures: what knows nothing of features and labels."""
     blind = dataset_blind({target.name: target.truth for target in targets})
     found: dict[str, dict[str, Measured]] = defaultdict(dict)
@@ -87,72 +133,95 @@ def controls(targets: list[TargetResult]) -> dict[str, dict[str, Measured]]:
         elsewhere = blind[target.name]
         if set(elsewhere) >= set(target.candidates):
             found["dataset-blind"][target.name] = target.agreement([elsewhere[name] for name in target.candidates])
-        found["parameters"][target.name] = target.agreement(target.record["parameters"])
-        found["feature width"][target.name] = target.agreement(target.record["widths"])
+        found["parameters"][target.name] = target.agreement(target.described("parameters"))
+        found["feature width"][target.name] = target.agreement(target.described("widths"))
         found["random"][target.name] = target.at_random
     return found
 
 
-def collect() -> None:
-    """Update results.json with what the work folder holds; what is not there stays as it is."""
+def collect(pool: Pool) -> None:
+    """Update a pool's results with what the work folder holds; what is not there stays as it is."""
     from scripts.quality.truth import finished
 
-    runs = finished()
-    before = json.loads(RESULTS.read_text(encoding="utf-8"))["targets"] if RESULTS.exists() else {}
-    every = {target.name: _target(target, runs) or before.get(target.name) for target in TARGETS}
+    runs = [one for one in finished() if one["pool"] == pool.name]
+    before = json.loads(pool.results.read_text(encoding="utf-8"))["targets"] if pool.results.exists() else {}
+    every = {target.name: _target(target, runs, before.get(target.name)) for target in pool.targets}
     targets = {name: target for name, target in every.items() if target}
-    text = json.dumps({"protocol": _protocol(), "targets": targets}, separators=(",", ":"))
+    text = json.dumps({"protocol": _protocol(pool), "targets": targets}, separators=(",", ":"))
     # one line a target, so that a difference between two runs can be read
     for name in targets:
         text = text.replace(f'"{name}":{{"task"', f'\n"{name}":{{"task"')
-    RESULTS.write_text(text + "\n", encoding="utf-8")
-    done = sum(len(runs) for target in targets.values() for runs in target["runs"].values())
-    print(f"{RESULTS}: {len(targets)} targets, {done} fine-tunings")
+    pool.results.parent.mkdir(exist_ok=True)
+    pool.results.write_text(text + "\n", encoding="utf-8")
+    done = sum(len(own) for target in targets.values() for of in target["runs"].values() for own in of.values())
+    print(f"{pool.results}: {len(targets)} targets, {done} fine-tunings")
 
 
-def _protocol() -> dict[str, Any]:
+def _protocol(pool: Pool) -> dict[str, Any]:
     versions = {name: metadata.version(name) for name in PACKAGES}
-    settings = {
-        "seeds": protocol.SEEDS,
-        "more_seeds": dict.fromkeys(sorted(protocol.UNSTEADY), protocol.MORE_SEEDS),
-        "batch": protocol.BATCH,
-        "epochs": protocol.EPOCHS,
-        "fine_tuning_rows": protocol.FINE_TUNING_ROWS,
-        "weight_decay": protocol.WEIGHT_DECAY,
-        "warm_up": protocol.WARM_UP,
-        "rates": {candidate.name: candidate.rates for candidate in protocol.CANDIDATES},
+    budgets = {
+        budget.name: {"seeds": budget.seeds, "settings": budget.settings, "epochs": budget.epochs}
+        for budget in pool.budgets
     }
-    return settings | {"versions": versions}
+    kinds = {candidate.name: candidate.kind for candidate in pool.candidates}
+    return {"budgets": budgets, "kinds": kinds, "fields": FIELDS, "versions": versions}
 
 
-def _target(target: Target, runs: list[dict]) -> dict[str, Any] | None:
-    """Everything about one target: runs as [rate, seed, validation, test, seconds], scores by setting."""
+def _target(target: Target, runs: list[dict], before: dict[str, Any] | None) -> dict[str, Any] | None:
+    """Everything about one target: runs by budget and candidate, scores by setting."""
     from scripts.quality.scores import scores_path
 
-    if not scores_path(target).exists():
-        return None
-    scored = json.loads(scores_path(target).read_text(encoding="utf-8"))
     mine = [run for run in runs if run["target"] == target.name]
+    path = scores_path(target)
+    scored = json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
     names = [name for name in scored if any(run["candidate"] == name for run in mine)]
-    if len(names) < FEWEST:
-        return None
+    if len(names) < FEWEST or not set(before["candidates"] if before else ()) <= set(names):
+        # the scores stay; runs are added where their candidates are the same
+        names = before["candidates"] if before else []
+        return before and before | {"runs": _runs(mine, names)} | _similarity(target, names)
+    same = before if before and before["candidates"] == names else {}
+    kept = {name: same[name] for name in ("similarity",) if name in same}
     settings = [key for key in scored[names[0]]["scores"] if all(key in scored[name]["scores"] for name in names)]
-    return {
-        "task": target.task,
-        "half": target.half,
-        "measure": target.measure,
-        "candidates": names,
-        "revisions": [next(run["revision"] for run in mine if run["candidate"] == name) for name in names],
-        "parameters": [scored[name]["parameters"] for name in names],
-        "widths": [scored[name]["width"] for name in names],
-        "runs": {
-            name: [
-                [run["rate"], run["seed"], round(run["validation"], 2), round(run["test"], 2), round(run["seconds"], 1)]
-                for run in mine
-                if run["candidate"] == name
-            ]
-            for name in names
-        },
-        "scores": {key: [float(f"{scored[name]['scores'][key]:.6g}") for name in names] for key in settings},
-        "seconds": {name: scored[name]["seconds"] for name in names},
+    return (
+        {
+            "task": target.task,
+            "half": target.half,
+            "measure": target.measure,
+            "candidates": names,
+            "revisions": [next(run["revision"] for run in mine if run["candidate"] == name) for name in names],
+            "parameters": [scored[name]["parameters"] for name in names],
+            "widths": [scored[name]["width"] for name in names],
+            "runs": _runs(mine, names),
+            "scores": {key: [float(f"{scored[name]['scores'][key]:.6g}") for name in names] for key in settings},
+            "seconds": {name: scored[name]["seconds"] for name in names},
+        }
+        | kept
+        | _similarity(target, names)
+    )
+
+
+def _similarity(target: Target, names: Sequence[str]) -> dict[str, list[list[float]]]:
+    """CKA of every two candidates, in their order, where it was computed."""
+    from scripts.quality.similarity import similarity_path
+
+    path = similarity_path(target)
+    found = json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
+    if not set(names) <= set(found):
+        return {}
+    return {"similarity": [[round(found[one][other], 3) for other in names] for one in names]}
+
+
+def _runs(records: list[dict], names: Sequence[str]) -> dict[str, dict[str, list[list]]]:
+    """Budget → candidate → runs as FIELDS has them, without what older runs lack."""
+    found: dict[str, dict[str, list[list]]] = defaultdict(lambda: defaultdict(list))
+    digits: dict[str, Callable[[float], float]] = {
+        "validation": lambda x: round(x, 2),
+        "test": lambda x: round(x, 2),
+        "seconds": lambda x: round(x, 1),
+        "loss": lambda x: x if x is None else round(x, 4),
     }
+    for name in names:
+        for run in (run for run in records if run["candidate"] == name):
+            values = [digits.get(field, lambda x: x)(run[field]) for field in FIELDS if field in run]
+            found[run["budget"]][name].append(values)
+    return found

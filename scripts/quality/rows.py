@@ -55,6 +55,7 @@ def split_rows(
     classes: Sequence[str] = (),
     seed: int,
     shares: tuple[float, float, float] | None = None,
+    counts: tuple[int, int, int] = (TRAIN_ROWS, VALIDATION_ROWS, TEST_ROWS),
     group: str | None = None,
 ) -> Table:
     """Draw three splits that share no input.
@@ -63,7 +64,8 @@ def split_rows(
         rows: columns, the input first; "label" holds class ids.
         classes: their names.
         seed: of the draw.
-        shares: of all rows; by default the protocol's numbers of rows.
+        shares: of all rows, instead of `counts`.
+        counts: numbers of rows.
         group: a column whose equal rows stay in one split; by default, only the first row of an input is used.
     """
     values = next(iter(rows.values())) if group is None else rows[group]
@@ -73,7 +75,7 @@ def split_rows(
         members.setdefault(key, []).append(row)
     groups = [own if group else own[:1] for own in members.values()]
     order = [row for i in np.random.default_rng(seed).permutation(len(groups)) for row in groups[i]]
-    sizes = [int(share * len(order)) for share in shares] if shares else [TRAIN_ROWS, VALIDATION_ROWS, TEST_ROWS]
+    sizes = [int(share * len(order)) for share in shares] if shares else list(counts)
     ends = [_whole_groups(end, order, keys) for end in np.cumsum(sizes)]
     parts = np.split(np.array(order[: ends[-1]]), ends[:-1])
     return {
@@ -113,8 +115,3 @@ def _feature(column: str, split: Split) -> Any:
     if column == "answers":
         return {"text": List(Value("string")), "answer_start": List(Value("int32"))}
     return ClassLabel(names=list(split.classes)) if column == "label" else Value("string")
-
-
-def read(folder: Path, split: str) -> Dataset:
-    """One split of a written folder."""
-    return Dataset.from_parquet(str(folder / "data" / f"{split}-00000-of-00001.parquet"))

@@ -27,21 +27,11 @@ from hf_emms.scoring.moments import Moments
 from scripts.demo import sources
 from scripts.quality.baselines import BASELINES
 from scripts.quality.candidates import checkpoint
-from scripts.quality.problems import folder_of
-from scripts.quality.protocol import ON_SMALL_SAMPLES, TARGETS, Candidate, Target, candidates_of, work
-from scripts.quality.truth import finished
+from scripts.quality.protocol import ON_SMALL_SAMPLES, ROLES, Candidate, Pool, Target, work
+from scripts.quality.truth import finished, folder_of
 
 SETTINGS = Options("unused", estimators=tuple(ESTIMATORS), device="cpu", layers=("spread", "last", "mean"))
 RANDOM_WIDTH = 64
-
-ROLES = {
-    "image-classification": {"image": "image", "label": "label"},
-    "image-to-text": {"image": "image", "text": "caption"},
-    "text-classification": {"text": "text", "label": "label"},
-    "question-answering": {"question": "question", "context": "context", "answer": "answers"},
-    "visual-question-answering": {"image": "image", "question": "question", "answer": "answer"},
-    "referring-expression": {"image": "image", "expression": "expression", "box": "box"},
-}
 
 # sample size → how many draws of it; None is every training row
 DRAWS = {200: 2, 500: 1, None: 1}
@@ -86,10 +76,11 @@ def sample_of(target: Target) -> Sample:
     return load_sample(Options(folder, task=target.task, split="train", columns=ROLES[target.task], max_samples=None))
 
 
-def run(names: set[str] | None = None, missing: bool = False) -> None:
+def run(pool: Pool, names: set[str] | None = None, missing: bool = False) -> None:
     """Score the candidates that were fine-tuned, one file a target under the work folder.
 
     Args:
+        pool: whose targets.
         names: targets; all by default.
         missing: only candidates that have no scores yet.
     """
@@ -97,15 +88,15 @@ def run(names: set[str] | None = None, missing: bool = False) -> None:
 
     torch.set_num_threads(1)
     tuned = {(record["target"], record["candidate"]) for record in finished()}
-    for target in TARGETS:
+    for target in pool.targets:
         if names is not None and target.name not in names:
             continue
         start = time.perf_counter()
         path = scores_path(target)
         found = json.loads(path.read_text(encoding="utf-8")) if missing and path.exists() else {}
-        waiting = [e for e in candidates_of(target) if (target.name, e.name) in tuned and e.name not in found]
+        waiting = [e for e in pool.candidates_of(target) if (target.name, e.name) in tuned and e.name not in found]
         path.parent.mkdir(exist_ok=True)
-        for candidate, scored in score(target, waiting):
+        for candidate, scored in score(pool, target, waiting):
             about = scored.about
             found[candidate.name] = {
                 "parameters": about.parameters,
@@ -122,8 +113,8 @@ def scores_path(target: Target) -> Path:
     return work() / "scores" / f"{target.name}.json"
 
 
-def score(target: Target, candidates: list[Candidate]) -> Iterator[tuple[Candidate, Scored]]:
-    """Candidates of a target, scored by everything."""
+def score(pool: Pool, target: Target, candidates: list[Candidate]) -> Iterator[tuple[Candidate, Scored]]:
+    """Candidates of a pool's target, scored by everything."""
     if not candidates:
         return
     sample = sample_of(target)
@@ -131,14 +122,19 @@ def score(target: Target, candidates: list[Candidate]) -> Iterator[tuple[Candida
     labels = {name: _labels(name, encoders, sample, cache) for name, encoders in label_sets().items()}
     for candidate in candidates:
         try:
-            repo = resolve(checkpoint(candidate.name), "model")
+            repo = resolve(checkpoint(candidate.name, target.side), "model")
             extraction = extract(repo, sample, labels["demo"], SETTINGS, cache)
         except EmmsError as error:
             print(f"{target.name:15s} {candidate.name:27s} left out: {error.message}", flush=True)
             continue
         features = {layer: of_layer[sample.input_of_row] for layer, of_layer in extraction.features.items()}
-        values, seconds = _scores(features, labels, sample)
+        values, seconds = _scores(features, labels, sample, pool.labels)
         yield candidate, Scored(values, seconds, extraction.info["spread"])
+
+
+def candidate_labels(sample: Sample, cache: Cache) -> LabelTable:
+    """The labels that features are extracted with."""
+    return _labels("demo", label_sets()["demo"], sample, cache)
 
 
 def _labels(name: str, encoders: tuple[str, ...], sample: Sample, cache: Cache) -> LabelTable:
@@ -168,7 +164,7 @@ def _table(encoder: str, sample: Sample, cache: Cache) -> np.ndarray:
 
 
 def _scores(
-    layers: dict[str, np.ndarray], labels: dict[str, LabelTable], sample: Sample
+    layers: dict[str, np.ndarray], labels: dict[str, LabelTable], sample: Sample, chosen: str
 ) -> tuple[dict[str, float], dict[str, float]]:
     values: dict[str, float] = {}
     seconds: dict[str, float] = {}
@@ -177,16 +173,17 @@ def _scores(
             continue
         for draw in range(draws):
             rows = np.arange(len(sample)) if size is None else _drawn(sample, size, draw)
-            subset = _Subset(layers["spread"][rows], sample.groups[rows], "all" if size is None else str(size), draw)
+            size_name = "all" if size is None else str(size)
+            subset = _Subset(layers["spread"][rows], sample.groups[rows], size_name, draw, chosen)
             for name, table in labels.items():
-                if size is None or name == "demo":
+                if size is None or name == chosen:
                     _estimate(subset, name, table.take(rows), values, seconds)
             if size is None:
-                _add_baselines(subset, labels["demo"], values, seconds)
+                _add_baselines(subset, labels[chosen], values, seconds)
     for layer in OTHER_LAYERS:
         # a family that shows no hidden layers has its last one only
-        subset = _Subset(layers.get(layer, layers["last"]), sample.groups, "all", 0)
-        _estimate(subset, f"{layer}-layer", labels["demo"], values, seconds)
+        subset = _Subset(layers.get(layer, layers["last"]), sample.groups, "all", 0, chosen)
+        _estimate(subset, f"{layer}-layer", labels[chosen], values, seconds)
     return values, seconds
 
 
@@ -196,6 +193,7 @@ class _Subset:
     groups: np.ndarray
     rows: str
     draw: int
+    chosen: str  # the label set of all estimators
 
     def key(self, estimator: str, labels: str) -> str:
         return Setting(estimator, labels, self.rows, self.draw).key
@@ -208,14 +206,14 @@ def _estimate(
     moments.update(subset.features, labels, subset.groups)
     evidence = ScoringInputs(moments, subset.features, labels, subset.groups)
     chosen = {f"{layer}-layer": ON_OTHER_LAYERS for layer in OTHER_LAYERS}
-    chosen["demo"] = tuple(ESTIMATORS) if subset.rows == "all" else ON_SMALL_SAMPLES
+    chosen[subset.chosen] = tuple(ESTIMATORS) if subset.rows == "all" else ON_SMALL_SAMPLES
     for estimator in chosen.get(name, ON_OTHER_LABELS):
         if estimator == "hscore" and not labels.categorical:
             continue
         start = time.perf_counter()
         result = ESTIMATORS[estimator].score(evidence)
         values[subset.key(estimator, name)] = result.value
-        if subset.rows == "all" and name == "demo":
+        if subset.rows == "all" and name == subset.chosen:
             seconds[estimator] = time.perf_counter() - start
         if estimator == "emms":
             values[subset.key("emms_r2", name)] = result.details["r2"]
@@ -226,7 +224,7 @@ def _add_baselines(subset: _Subset, labels: LabelTable, values: dict[str, float]
         start = time.perf_counter()
         value = baseline(subset.features, labels, subset.groups)
         if value is not None:
-            values[subset.key(name, "demo")] = value
+            values[subset.key(name, subset.chosen)] = value
             seconds[name] = time.perf_counter() - start
 
 

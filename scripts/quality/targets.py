@@ -1,4 +1,4 @@
-"""The 14 targets of the experiment: their rows, drawn from the demo's sources and from the Hub, in three splits."""
+"""The 14 targets of the micro pool: their rows, drawn from the demo's sources and from the Hub, in three splits."""
 
 from __future__ import annotations
 
@@ -27,24 +27,34 @@ PER_PICTURE = 3  # questions of one easy-VQA picture
 
 def fashion() -> Table:
     """FashionMNIST rows of its test split, which no candidate has seen."""
+    return split_rows(fashion_rows(), classes=data.FASHION_CLASSES, seed=IMAGE_SEED)
+
+
+def fashion_rows() -> dict[str, list]:
+    """The test split of FashionMNIST."""
     images, labels = sources.fashion_mnist("t10k")
-    rows = {"image": [png(Image.fromarray(image)) for image in images], "label": labels.tolist()}
-    return split_rows(rows, classes=data.FASHION_CLASSES, seed=IMAGE_SEED)
+    return {"image": [png(Image.fromarray(image)) for image in images], "label": labels.tolist()}
 
 
 def cifar10() -> Table:
     """CIFAR-10 rows."""
+    rows, names = cifar10_rows()
+    return split_rows(rows, classes=names, seed=IMAGE_SEED)
+
+
+def cifar10_rows() -> tuple[dict[str, list], list[str]]:
+    """Both splits of CIFAR-10, and the names of its classes."""
     train, test = (hub_rows("uoft-cs/cifar10", "plain_text", split) for split in ("train", "test"))
     names = train.features["label"].names
     rows = {"image": [], "label": []}
     for part in (train, test):
         rows["image"] += [png(image.convert("RGB")) for image in part["img"]]
         rows["label"] += list(part["label"])
-    return split_rows(rows, classes=names, seed=IMAGE_SEED)
+    return rows, names
 
 
 def emoji_groups() -> Table:
-    """Fluent emoji on light grounds and their Unicode group; the candidates saw another drawing style (Noto)."""
+    """Fluent emoji on light grounds and their Unicode group; the micro checkpoints saw another drawing style (Noto)."""
     rng = np.random.default_rng(IMAGE_SEED)
     rows: dict[str, list] = {"image": [], "label": []}
     for item in sources.emoji():
@@ -128,22 +138,30 @@ def glosses() -> Table:
 
 def trec() -> Table:
     """TREC questions and the coarse type of their answer."""
+    return split_rows(trec_rows(), classes=TREC_CLASSES, seed=TEXT_SEED)
+
+
+def trec_rows() -> dict[str, list]:
+    """Both splits of TREC."""
     parts = [hub_rows("CogComp/trec", "default", split) for split in ("train", "test")]
-    rows = {
+    return {
         "text": [text for part in parts for text in part["text"]],
         "label": [label for part in parts for label in part["coarse_label"]],
     }
-    return split_rows(rows, classes=TREC_CLASSES, seed=TEXT_SEED)
 
 
 def sst2() -> Table:
     """SST-2 sentences and their sentiment."""
+    return split_rows(sst2_rows(), classes=("negative", "positive"), seed=TEXT_SEED)
+
+
+def sst2_rows() -> dict[str, list]:
+    """The splits of SST-2 that have labels."""
     parts = [hub_rows("nyu-mll/glue", "sst2", split) for split in ("train", "validation")]
-    rows = {
+    return {
         "text": [text for part in parts for text in part["sentence"]],
         "label": [label for part in parts for label in part["label"]],
     }
-    return split_rows(rows, classes=("negative", "positive"), seed=TEXT_SEED)
 
 
 def wordnet_spans() -> Table:

@@ -1,44 +1,54 @@
-"""The ground truth: every fine-tuning of the plan, one line of a JSONL file each; a run continues where one ended."""
+"""The ground truth: every fine-tuning of the plan, one line of a JSONL file each; a run continues where one ended.
+
+What trains is `hf_emms.finetune`, the code of `hf_emms.confirm`.
+"""
 
 from __future__ import annotations
 
 import json
 import time
 from collections.abc import Iterator
-from dataclasses import asdict, dataclass
-from functools import partial
+from dataclasses import dataclass, replace
+from functools import cache
 from pathlib import Path
+from typing import Any
 
 from hf_emms.errors import EmmsError
-from scripts.quality.protocol import (
-    EPOCHS,
-    MORE_SEEDS,
-    RESULTS,
-    SEEDS,
-    TARGETS,
-    UNSTEADY,
-    Candidate,
-    Target,
-    candidates_of,
-    work,
-)
+from hf_emms.finetune.recipe import recipe_for
+from hf_emms.finetune.splits import Splits, load_splits
+from hf_emms.hub import resolve
+from hf_emms.options import Options
+from scripts.demo import sources
+from scripts.quality import real_targets, targets
+from scripts.quality.candidates import checkpoint
+from scripts.quality.protocol import FULL, POOLS, QUICK, ROLES, Budget, Candidate, Pool, Target, work
+from scripts.quality.rows import write
 
+MAKERS = {**targets.MAKERS, **real_targets.MAKERS}
 # what no run of this machine has measured yet is guessed
-GUESS_SECONDS = 15.0
+GUESS_SECONDS = 60.0
+FIELDS = ("rate", "seed", "validation", "test", "seconds", "steps", "loss", "curve")
 
 
 @dataclass(frozen=True)
 class Job:
     """One fine-tuning."""
 
+    pool: Pool
     target: Target
+    budget: Budget
     candidate: Candidate
     rate: float
     seed: int
 
     @property
     def key(self) -> tuple:
-        return (self.target.name, self.candidate.name, self.rate, self.seed)
+        return (self.pool.name, self.target.name, self.budget.name, self.candidate.name, self.rate, self.seed)
+
+
+def key_of(record: dict) -> tuple:
+    """What identifies a fine-tuning."""
+    return tuple(record[name] for name in ("pool", "target", "budget", "candidate", "rate", "seed"))
 
 
 def log_path() -> Path:
@@ -58,68 +68,108 @@ def finished(again: bool = False) -> list[dict]:
         lines = log_path().read_text(encoding="utf-8").splitlines()
         records += [json.loads(line) for line in lines if line.endswith("}")]
     # of a candidate that was made anew only the new runs count
-    newest = {(record["target"], record["candidate"]): record["revision"] for record in records}
-    current = [record for record in records if newest[record["target"], record["candidate"]] == record["revision"]]
+    newest = {place_of(record): record["revision"] for record in records}
+    current = [record for record in records if newest[place_of(record)] == record["revision"]]
     return list({key_of(record): record for record in current}.values())
 
 
+def place_of(record: dict) -> tuple:
+    """What the runs of one candidate on one target at one budget share."""
+    return key_of(record)[:4]
+
+
 def committed_runs() -> list[dict]:
-    """The runs of results.json as lines of the log."""
-    if not RESULTS.exists():
-        return []
-    names = ("rate", "seed", "validation", "test", "seconds")
+    """The runs of the committed results as lines of the log."""
     return [
-        {"target": name, "candidate": candidate, "revision": revision} | dict(zip(names, run, strict=True))
-        for name, target in json.loads(RESULTS.read_text(encoding="utf-8"))["targets"].items()
+        {"pool": pool.name, "target": name, "budget": budget, "candidate": candidate, "revision": revision}
+        | dict(zip(FIELDS, run, strict=False))
+        for pool in POOLS.values()
+        if pool.results.exists()
+        for name, target in json.loads(pool.results.read_text(encoding="utf-8"))["targets"].items()
+        for budget, runs in target["runs"].items()
         for candidate, revision in zip(target["candidates"], target["revisions"], strict=True)
-        for run in target["runs"][candidate]
+        for run in runs.get(candidate, ())
     ]
 
 
-def key_of(record: dict) -> tuple:
-    """What identifies a fine-tuning."""
-    return (record["target"], record["candidate"], record["rate"], record["seed"])
+def jobs(pool: Pool, names: set[str] | None = None) -> list[Job]:
+    """All rates of the first seed; further seeds are in `more_jobs`."""
+    return [
+        Job(pool, target, budget, candidate, rate, budget.seeds[0])
+        for budget in pool.budgets
+        for target in pool.targets
+        if names is None or target.name in names
+        for candidate in pool.candidates_of(target)
+        for rate in rates_of(candidate, target, budget)
+    ]
 
 
-def jobs() -> Iterator[Job]:
-    """The whole plan: the first seed of all targets comes first."""
-    for seed in SEEDS:
-        for target in TARGETS:
-            for candidate in candidates_of(target):
-                for rate in candidate.rates:
-                    yield Job(target, candidate, rate, seed)
+def more_jobs(pool: Pool, done: list[dict], names: set[str] | None = None) -> Iterator[Job]:
+    """Further seeds, at the rate whose validation score was best with the first one."""
+    for job in jobs(pool, names):
+        same = [one for one in done if place_of(one) == job.key[:4] and one["seed"] == job.seed]
+        if len({one["rate"] for one in same}) < len(rates_of(job.candidate, job.target, job.budget)):
+            continue
+        if max(same, key=lambda one: one["validation"])["rate"] == job.rate:
+            for seed in job.budget.seeds[1:]:
+                yield Job(job.pool, job.target, job.budget, job.candidate, job.rate, seed)
 
 
-def more_jobs(done: list[dict]) -> Iterator[Job]:
-    """Further seeds of unsteady targets, at the rate whose mean validation score was best."""
-    for seed in MORE_SEEDS:
-        for target in TARGETS:
-            for candidate in candidates_of(target) if target.name in UNSTEADY else ():
-                own = [r for r in done if (r["target"], r["candidate"]) == (target.name, candidate.name)]
-                planned = [r for r in own if r["seed"] in SEEDS]
-                if len(planned) == len(SEEDS) * len(candidate.rates):
-                    yield Job(target, candidate, _best_rate(planned), seed)
+@cache
+def rates_of(candidate: Candidate, target: Target, budget: Budget) -> tuple[float, ...]:
+    """The rates that are tried: its own, or those that users get for a checkpoint of its size."""
+    if candidate.rates:
+        return candidate.rates
+    return recipe_for(options_of(target, budget), target.task, parameters_of(candidate, target)).learning_rates
 
 
-def _best_rate(records: list[dict]) -> float:
-    rates = {record["rate"] for record in records}
-    return max(rates, key=lambda rate: sum(record["validation"] for record in records if record["rate"] == rate))
+@cache
+def parameters_of(candidate: Candidate, target: Target) -> int:
+    """Parameters of a checkpoint, from the headers of its weights."""
+    from safetensors import safe_open
+
+    folder = resolve(checkpoint(candidate.name, target.side), "model").folder
+    count = 0
+    for path in folder.glob("*.safetensors"):
+        with safe_open(path, "pt") as weights:
+            for name in weights.keys():  # noqa: SIM118
+                size = 1
+                for length in weights.get_slice(name).get_shape():
+                    size *= length
+                count += size
+    return count
 
 
-def run(names: set[str] | None = None, again: bool = False) -> None:
+def run(
+    pool: Pool,
+    names: set[str] | None = None,
+    budgets: set[str] | None = None,
+    *,
+    again: bool = False,
+    share: tuple[int, int] = (0, 1),
+    first_seed: bool = False,
+) -> None:
     """Run what is missing, with an estimate of the time left after every fine-tuning.
 
     Args:
-        names: targets; all by default.
+        pool: whose targets.
+        names: of targets; all by default.
+        budgets: names of budgets; all by default.
         again: also what the committed results have.
+        share: this process's number, and how many processes share the work.
+        first_seed: leave further seeds out.
     """
     import torch
 
     torch.set_num_threads(1)
     done = finished(again)
-    keys = {key_of(record) for record in done}
-    for plan in (jobs, partial(more_jobs, done)):
-        _run([job for job in plan() if job.key not in keys and (names is None or job.target.name in names)], done)
+    for more in (False, True)[: 1 if first_seed else 2]:
+        plan = list(more_jobs(pool, done, names)) if more else jobs(pool, names)
+        keys = {key_of(record) for record in done}
+        waiting = [job for job in plan if job.key not in keys and (budgets is None or job.budget.name in budgets)]
+        # A candidate's runs on a target stay in one process, also when it starts again.
+        mine = [job for job in waiting if sum(map(ord, job.target.name + job.candidate.name)) % share[1] == share[0]]
+        _run(mine, done)
 
 
 def _run(waiting: list[Job], done: list[dict]) -> None:
@@ -130,7 +180,7 @@ def _run(waiting: list[Job], done: list[dict]) -> None:
         try:
             record = _fine_tuned(job)
         except EmmsError as error:
-            print(f"{job.target.name:15s} {job.candidate.name:27s} left out: {error.message}", flush=True)
+            print(f"{job.target.name:18s} {job.candidate.name:27s} left out: {error.message}", flush=True)
             continue
         record["wall"] = round(time.perf_counter() - start, 2)
         with log_path().open("a", encoding="utf-8") as log:
@@ -138,59 +188,110 @@ def _run(waiting: list[Job], done: list[dict]) -> None:
         done.append(record)
         left = sum(_expected(other, done) for other in waiting)
         print(
-            f"{job.target.name:15s} {job.candidate.name:27s} rate {job.rate:.0e} seed {job.seed}  "
+            f"{job.target.name:18s} {job.budget.name:6s} {job.candidate.name:27s} rate {job.rate:.0e} seed {job.seed}  "
             f"validation {record['validation']:5.1f}  test {record['test']:5.1f}  {record['wall']:5.1f} s  "
             f"{len(waiting)} left, about {left / 60:.0f} min",
             flush=True,
         )
 
 
+def _next(waiting: list[Job], done: list[dict]) -> Job:
+    """The job that a run cut short would miss most: target by target, the shorter budget first, then the rates that
+    validated best there; other rates at the longer budget come last.
+    """
+    best: dict[tuple, dict] = {}
+    for one in done:
+        place = (one["pool"], one["target"], one["candidate"])
+        if one["budget"] == QUICK.name and one["validation"] > best.get(place, {"validation": -1})["validation"]:
+            best[place] = one
+
+    def order(job: Job) -> tuple:
+        likely = best.get((job.pool.name, job.target.name, job.candidate.name), {"rate": job.rate})["rate"] == job.rate
+        place = job.pool.targets.index(job.target)
+        full = job.budget.name == FULL.name
+        return (full and not likely, place, full, job.candidate.cost)
+
+    return min(waiting, key=order)
+
+
 def _expected(job: Job, done: list[dict]) -> float:
-    same = [r for r in done if r["candidate"] == job.candidate.name]
-    here = [r for r in same if r["target"] == job.target.name]
-    walls = [r.get("wall", r["seconds"]) for r in here or same]
+    same = [one for one in done if one["candidate"] == job.candidate.name and one["budget"] == job.budget.name]
+    here = [one for one in same if one["target"] == job.target.name]
+    walls = [one.get("wall", one["seconds"]) for one in here or same]
     return sum(walls) / len(walls) if walls else GUESS_SECONDS
 
 
-def _next(waiting: list[Job], done: list[dict]) -> Job:
-    """The job that a run cut short would miss most, see `phase`."""
-    best: dict[tuple, tuple[float, float]] = {}
-    for record in done:
-        place = (record["target"], record["candidate"])
-        best[place] = max(best.get(place, (float("-inf"), 0.0)), (record["validation"], record["rate"]))
-
-    def phase(job: Job) -> int:
-        """One fine-tuning of every candidate, the cheap ones first; the other rates; the other seeds."""
-        if job.seed == SEEDS[0]:
-            return job.candidate.cost + (0 if job.rate == job.candidate.rates[0] else 3)
-        chosen = best.get((job.target.name, job.candidate.name))
-        return 6 + job.candidate.cost + (0 if chosen is None or chosen[1] == job.rate else 3)
-
-    return min(waiting, key=phase)
+def folder_of(target: Target) -> Path:
+    """A target's dataset folder, written on first use."""
+    folder = work() / "targets" / target.name
+    if not folder.exists():
+        sources.fetch()
+        fresh = folder.with_suffix(".writing")
+        write(fresh, MAKERS[target.name]())
+        fresh.rename(folder)
+    return folder
 
 
-def _fine_tuned(job: Job) -> dict:
-    from scripts.quality.candidates import load
-    from scripts.quality.fine_tuning import fine_tune
-    from scripts.quality.problems import problem
-
-    backbone = load(job.candidate, job.target.task)
-    ready = problem(job.target, backbone)
-    outcome = fine_tune(
-        backbone,
-        ready.make_head,
-        ready.parts["train"],
-        ready.parts["validation"],
-        ready.parts["test"],
-        epochs=EPOCHS[job.target.task],
-        rate=job.rate,
-        seed=job.seed,
+def options_of(target: Target, budget: Budget) -> Options:
+    """What a user would type."""
+    epochs = budget.epochs.get(target.task)
+    return Options(
+        str(folder_of(target)),
+        task=target.task,
+        split="train",
+        columns=ROLES[target.task],
+        device="cpu",
+        confirm=1,
+        epochs=epochs,
+        **budget.settings,
     )
+
+
+@cache
+def splits_of(target: Target, budget: Budget) -> Splits:
+    """The rows of a fine-tuning: the target's own parts; all its test rows at every budget."""
+    from hf_emms.finetune.collate import with_images_in_memory
+
+    every = replace(options_of(target, budget), budget=None, confirm_samples=None)
+    splits = replace(load_splits(options_of(target, budget)), test=load_splits(every).test)
+    return with_images_in_memory(splits)
+
+
+def _fine_tuned(job: Job) -> dict[str, Any]:
+    import tempfile
+
+    import torch
+
+    from hf_emms.features.device import to_channels_last
+    from hf_emms.finetune.heads import Network, load_network
+    from hf_emms.finetune.task_scores import scores_for
+    from hf_emms.finetune.training import RunPlan, train
+
+    repo = resolve(checkpoint(job.candidate.name, job.target.side), "model")
+    splits, options = splits_of(job.target, job.budget), options_of(job.target, job.budget)
+    recipe = recipe_for(options, job.target.task, None)
+    scores = scores_for(splits.task.id, splits.train.answers)
+
+    def load() -> Network:
+        network = load_network(repo, splits, options)
+        to_channels_last(network.model)  # 1.3 times as fast on one thread
+        return network
+
+    with tempfile.TemporaryDirectory(dir=work()) as folder:
+        one = RunPlan(splits, recipe, job.rate, job.seed, scores, torch.device("cpu"), Path(folder) / "run")
+        found = train(load, one)
     return {
+        "pool": job.pool.name,
         "target": job.target.name,
+        "budget": job.budget.name,
         "candidate": job.candidate.name,
         "rate": job.rate,
         "seed": job.seed,
-        "revision": backbone.revision,
-        **{name: round(value, 4) for name, value in asdict(outcome).items()},
+        "revision": repo.revision,
+        "validation": round(100 * (found.validation or 0.0), 4),
+        "test": round(100 * found.scores[next(iter(scores))], 4),
+        "loss": None if found.loss is None else round(found.loss, 5),
+        "seconds": round(found.seconds, 2),
+        "steps": found.steps,
+        "curve": [round(100 * value, 2) for value in found.curve],
     }

@@ -27,7 +27,7 @@ from hf_emms.scoring.estimators import ESTIMATORS, ScoringInputs
 from hf_emms.scoring.label_basis import LabelTable
 from hf_emms.scoring.moments import Moments
 from scripts.quality.candidates import checkpoint
-from scripts.quality.protocol import CANDIDATES, Candidate, work
+from scripts.quality.protocol import MICRO, Candidate, work
 from scripts.quality.results import load
 from scripts.quality.rows import Table, hub_rows, split_rows, write
 from scripts.quality.targets import ANSWER_SEED, SENTENCE_END, sentence_around
@@ -127,7 +127,7 @@ def run() -> None:
     torch.set_num_threads(1)
     found: dict[str, Any] = {}
     for way, sample in samples().items():
-        found[way] = {one.name: scores(sample, one) for one in CANDIDATES if one.modality == "text"}
+        found[way] = {one.name: scores(sample, one) for one in MICRO.candidates if one.modality == "text"}
         print(f"{way:10s} {len(sample)} rows, {len(found[way])} candidates", flush=True)
     RESULTS.write_text(json.dumps(found, indent=1) + "\n", encoding="utf-8")
 

@@ -72,6 +72,7 @@ def test_the_shortlist_is_fine_tuned_and_the_best_is_who_measured_best(
         assert found.rows["test"] == "12 rows, held out of split train"
         assert [run.learning_rate for run in found.runs] == [0.01]
     assert second.fine_tuned.value > 0.8  # red and blue are learned
+    assert all(0 < run.loss < 5 for row in (first, second) for run in row.fine_tuned.runs)
     assert confirmed.best is max((first, second), key=lambda row: row.fine_tuned.validation)
     assert Ranking.from_json(confirmed.to_json()) == confirmed
     assert "fine-tuned" in to_text(confirmed)

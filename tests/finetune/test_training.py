@@ -68,11 +68,19 @@ def job(folder: Path, **changes: Any) -> RunPlan:
     return RunPlan(**fields | changes)
 
 
+@pytest.mark.parametrize(("task", "most", "without"), [("image-classification", 10, 5), ("text-classification", 5, 3)])
+def test_half_of_the_epochs_without_a_better_score_end_a_run(task: str, most: int, without: int) -> None:
+    recipe = recipe_for(Options("data", confirm=1), task, None)
+    assert (recipe.epochs, recipe.patience) == (most, without)
+
+
 def test_a_run_learns_and_leaves_nothing_behind(tmp_path: Path) -> None:
     steps: list[int] = []
     run = train(lambda: network(Line()), job(tmp_path, on_steps=steps.append))
     assert run.scores["accuracy"] > 0.8
     assert run.validation > 0.8
+    assert len(run.curve) == 4
+    assert run.validation == max(run.curve)
     assert (run.steps, run.batch_size, sum(steps)) == (40, 16, 40)
     assert not (tmp_path / "run").exists()
 

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import pytest
 
-from scripts.quality.confirming import replayed
+from scripts.quality.confirming import by_features, by_results_elsewhere, replayed
 from scripts.quality.results import TargetResult, load
 
 
 def target(**runs: list[list[float]]) -> TargetResult:
     """Candidates in the estimate's order, with runs of [rate, seed, validation, test, seconds]."""
     scores = {"emms_knn|demo|all|0": [-float(place) for place in range(len(runs))]}
-    return TargetResult("t", {"candidates": list(runs), "runs": runs, "scores": scores})
+    return TargetResult("t", {"candidates": list(runs), "runs": {"first": runs}, "scores": scores})
 
 
 def test_the_best_validation_score_among_those_that_were_run_picks() -> None:
@@ -28,10 +28,11 @@ def test_the_best_validation_score_among_those_that_were_run_picks() -> None:
 
 def test_a_process_starts_with_the_estimate_and_ends_with_all() -> None:
     _, targets = load()
-    for each in targets[:3]:
-        assert replayed(each, 1, by_process=targets) == replayed(each, 1)
-        whole, everything = replayed(each, 99, by_process=targets), replayed(each, 99)
-        assert (whole.regret, whole.runs) == (everything.regret, everything.runs)
+    for kernel in (by_results_elsewhere(targets), by_features):
+        for each in targets[:3]:
+            assert replayed(each, 1, by_process=kernel) == replayed(each, 1)
+            whole, everything = replayed(each, 99, by_process=kernel), replayed(each, 99)
+            assert (whole.regret, whole.runs) == (everything.regret, everything.runs)
 
 
 def test_the_goal_is_met_by_the_committed_runs() -> None:

@@ -15,7 +15,7 @@ from scipy.stats import weightedtau
 from tests import ROOT
 
 PAGE = ROOT / "docs" / "quality.md"
-RESULTS = ROOT / "scripts" / "quality" / "results.json"
+RESULTS = ROOT / "scripts" / "quality" / "results" / "micro.json"
 
 
 @pytest.fixture(scope="module")
@@ -65,15 +65,15 @@ def test_every_tau_of_the_page_follows_from_the_results(targets, estimator):
     rows = {name: row for name, row in printed("Weighted τ by target").items() if f"(`{estimator}`" in name}
     (row,) = rows.values()
     for name, target in targets.items():
-        truth = [truth_of(target["runs"][candidate]) for candidate in target["candidates"]]
+        truth = [truth_of(target["runs"]["first"][candidate]) for candidate in target["candidates"]]
         tau = weightedtau(target["scores"][f"{estimator}|demo|all|0"], truth).statistic
         assert row[name] == f"{tau:.2f}", name
 
 
 def test_no_candidate_of_a_target_was_trained_on_its_labels(targets):
-    from scripts.quality.protocol import TARGETS
+    from scripts.quality.protocol import MICRO
 
-    for target in TARGETS:
+    for target in MICRO.targets:
         assert not set(target.left_out) & set(targets.get(target.name, {"candidates": ()})["candidates"])
 
 
@@ -81,7 +81,7 @@ def test_the_rate_is_chosen_by_validation_and_never_by_test():
     from scripts.quality.results import TargetResult
 
     runs = {"a": [[1e-3, 0, 80.0, 60.0, 1.0], [1e-4, 0, 70.0, 90.0, 1.0], [1e-3, 1, 82.0, 64.0, 1.0]]}
-    assert TargetResult("t", {"candidates": ["a"], "runs": runs}).truth == {"a": 62.0}
+    assert TargetResult("t", {"candidates": ["a"], "runs": {"first": runs}}).truth == {"a": 62.0}
 
 
 def test_splits_share_no_group():
@@ -98,7 +98,15 @@ def test_splits_share_no_group():
 def test_an_interrupted_run_keeps_whole_lines_and_the_newest_candidate(work):
     from scripts.quality.truth import finished
 
-    old = {"target": "t", "candidate": "a", "rate": 1.0, "seed": 0, "revision": "old"}
+    old = {
+        "pool": "micro",
+        "target": "t",
+        "budget": "short",
+        "candidate": "a",
+        "rate": 1.0,
+        "seed": 0,
+        "revision": "old",
+    }
     new = old | {"revision": "new", "seed": 1}
     other = old | {"candidate": "b"}
     lines = [json.dumps(record) for record in (old, new, other)]
@@ -106,32 +114,30 @@ def test_an_interrupted_run_keeps_whole_lines_and_the_newest_candidate(work):
     assert finished(again=True) == [new, other]
 
 
-def test_full_fine_tuning_learns_what_its_rows_teach():
-    from scripts.quality.candidates import load, words
-    from scripts.quality.fine_tuning import Classifier, MakeHead, Part, accuracy, fine_tune
-    from scripts.quality.protocol import Candidate
+def test_a_run_of_the_experiment_is_one_of_confirm(work, tmp_path, monkeypatch):
+    from scripts.quality import truth
+    from scripts.quality.protocol import Budget, Candidate, Pool, Target
+    from scripts.quality.rows import split_rows, write
 
-    backbone = load(Candidate("bert-random", "text", (2e-3,)), "text-classification")
-    before = backbone.model.get_input_embeddings().weight.detach().clone()
     rng = np.random.default_rng(0)
     nouns = (("dog", "cat", "horse"), ("plate", "spoon", "cup"))
     labels = [int(label) for label in rng.integers(0, 2, 640)]
-    texts = [f"the {rng.choice(nouns[label])} near the {rng.choice(['door', 'wall', 'tree'])}" for label in labels]
-    parts = [
-        Part(words(backbone, texts[rows]), lambda answers, rows=rows: accuracy(answers, labels[rows]))
-        for rows in (slice(0, 512), slice(512, 576), slice(576, 640))
+    texts = [
+        f"the {rng.choice(nouns[label])} near the {rng.choice(['door', 'wall', 'tree'])} {row}"
+        for row, label in enumerate(labels)
     ]
-    head = MakeHead(lambda width: Classifier(width, labels[:512]))
-    outcome = fine_tune(backbone, head, *parts, epochs=2, rate=2e-3, seed=0)
-    assert outcome.test > 95
-    assert outcome.steps == 32
-    assert not before.equal(backbone.model.get_input_embeddings().weight)
-
-
-def test_spans_are_scored_as_squad_does():
-    from scripts.quality.fine_tuning import f1
-
-    assert f1(["the red Apple.", "a cat", ""], ["red apple", "small cat", "x"]) == pytest.approx(100 * (1 + 2 / 3) / 3)
+    table = split_rows({"text": texts, "label": labels}, classes=("animal", "thing"), seed=0, counts=(512, 64, 64))
+    write(work / "targets" / "nouns", table)
+    target = Target("nouns", "text-classification", "dev", "accuracy")
+    candidate = Candidate("bert-random", "text", (2e-3,))
+    pool = Pool("p", "", (target,), (candidate,), (Budget("two", (0,), {}, {target.task: 2}),), "demo", "two")
+    truth.run(pool)
+    (run,) = [json.loads(line) for line in (work / "fine_tunings.jsonl").read_text(encoding="utf-8").splitlines()]
+    assert run["test"] > 95
+    assert (run["steps"], len(run["curve"]), run["rate"]) == (32, 2, 2e-3)
+    assert run["loss"] < 0.3
+    truth.run(pool)
+    assert len((work / "fine_tunings.jsonl").read_text(encoding="utf-8").splitlines()) == 1
 
 
 def test_transrate_and_parc_prefer_features_that_tell_the_classes():
