@@ -70,6 +70,20 @@ def test_every_tau_of_the_page_follows_from_the_results(targets, estimator):
         assert row[name] == f"{tau:.2f}", name
 
 
+def test_the_figures_on_real_checkpoints_follow_from_the_results():
+    file = ROOT / "scripts" / "quality" / "results" / "images.json"
+    found = json.loads(file.read_text(encoding="utf-8"))["targets"].values()
+    text = " ".join(PAGE.read_text(encoding="utf-8").split())
+    for estimator, words in (("emms", "{} for the ridge"), ("emms_knn", "{} with neighbours"), ("knn", "{} for k-NN")):
+        taus = []
+        for target in found:
+            runs = target["runs"]["quick"]
+            # of the one seed, the rate with the better validation score
+            truth = [max(runs[name], key=lambda run: run[2])[3] for name in target["candidates"]]
+            taus.append(weightedtau(target["scores"][f"{estimator}|minilm|all|0"], truth).statistic)
+        assert words.format(f"{np.mean(taus):.2f}") in text
+
+
 def test_no_candidate_of_a_target_was_trained_on_its_labels(targets):
     from scripts.quality.protocol import MICRO
 
