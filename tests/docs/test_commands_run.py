@@ -87,6 +87,7 @@ def hub(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Hub]:
 def cli(hub: Hub, tmp_path_factory: pytest.TempPathFactory) -> Iterator[CommandLine]:
     home = tmp_path_factory.mktemp("home")
     token = hub.token(user="ada", orgs=["lab"])
+    hub.paid.add("lab")  # it may have Spaces with a server
     running = CommandLine(client_environment(hub, home, HF_TOKEN=token), home)
     write_data(home)
     put_on_the_hub(hub, home)
