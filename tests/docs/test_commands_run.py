@@ -59,7 +59,7 @@ def is_mention(words: list[str]) -> bool:
     if isinstance(command, click.Group):
         return not rest or rest == ["…"]
     if not rest:
-        return any(one.required for one in command.params) or command.name == "prune"  # one of two options
+        return any(one.required for one in command.params) or command.name in ("prune", "sweep")  # one of two
     return any(isinstance(one, click.Option) and one.required and not {*rest} & {*one.opts} for one in command.params)
 
 
