@@ -4,23 +4,31 @@ import signal
 import sys
 from typing import Any
 
-from hf_emms.errors import STOPPED, TERMINATED, exit_code
+from hf_emms.errors import STOPPED, TERMINATED, exit_code, interruptions
 
 
 def main() -> None:
     """Imports and runs the command line. SIGTERM stops it as Ctrl-C does, neither with a traceback, however early."""
-    signal.signal(signal.SIGTERM, _terminate)
     try:
+        signal.signal(signal.SIGTERM, _stop)
+        if signal.getsignal(signal.SIGINT) is signal.default_int_handler:  # not ignored, as in the background
+            signal.signal(signal.SIGINT, _stop)
         from hf_emms.cli import main
 
         main()
     except KeyboardInterrupt as stop:
         print(STOPPED, file=sys.stderr)
         sys.exit(exit_code(stop))
+    except Exception:
+        if not interruptions:
+            raise
+        print(STOPPED, file=sys.stderr)
+        sys.exit(exit_code(interruptions[0]))
 
 
-def _terminate(number: int, frame: Any) -> None:
-    raise KeyboardInterrupt(TERMINATED)
+def _stop(number: int, frame: Any) -> None:
+    interruptions.append(KeyboardInterrupt(TERMINATED) if number == signal.SIGTERM else KeyboardInterrupt())
+    raise interruptions[-1]
 
 
 if __name__ == "__main__":

@@ -206,7 +206,7 @@ class Cache:
         from safetensors import SafetensorError
 
         try:
-            if not _is_entry(path) and os.path.lexists(path):
+            if not stat.S_ISREG(path.lstat().st_mode):
                 raise ValueError("it is no file, but a link, a pipe or a device")
             value = read(path)
             os.utime(path)

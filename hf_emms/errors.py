@@ -43,6 +43,8 @@ class EmmsError(ValueError):
 # Exit codes of a command that Ctrl-C or SIGTERM stops, and what it prints.
 INTERRUPTED, TERMINATED = 130, 143
 STOPPED = "Stopped. Finished checkpoints are cached; run the same command again to continue."
+# Those that reached this command: within an import, one can become another error.
+interruptions: list[KeyboardInterrupt] = []
 
 
 def exit_code(stop: BaseException | None) -> int:

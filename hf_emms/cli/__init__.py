@@ -26,7 +26,7 @@ from hf_emms.cli.rank_command import rank
 from hf_emms.cli.score_command import score
 from hf_emms.cli.search_command import search
 from hf_emms.cli.sweep_command import sweep
-from hf_emms.errors import STOPPED, EmmsError, exit_code
+from hf_emms.errors import STOPPED, EmmsError, exit_code, interruptions
 
 __all__ = ["app", "main"]
 
@@ -70,23 +70,29 @@ def _run() -> int:
     _prepare_libraries()
     try:
         code = app.main(prog_name="hf-emms", standalone_mode=False)
-    except click.ClickException as error:
+    except Exception as error:  # noqa: BLE001 (tracebacks go through the streams that mask access tokens)
+        return _report(error)
+    return code if isinstance(code, int) else 0
+
+
+def _report(error: Exception) -> int:
+    """Prints an error in words; returns the exit code."""
+    if isinstance(error, click.Abort) or interruptions:
+        out.error(STOPPED)
+        return exit_code(interruptions[0] if interruptions else error.__cause__)
+    if isinstance(error, click.ClickException):
         usage = io.StringIO()
         error.show(usage)
         out.error(usage.getvalue().removesuffix("\n"))
         return error.exit_code
-    except EmmsError as error:
+    if isinstance(error, EmmsError):
         if out.debug:
-            out.error(traceback.format_exc())
+            out.error("".join(traceback.format_exception(error)))
         out.error(f"Error: {error}")
         return 1
-    except click.Abort as stop:
-        out.error(STOPPED)
-        return exit_code(stop.__cause__)
-    except Exception as error:  # noqa: BLE001 (tracebacks go through the streams that mask access tokens)
-        out.error(f"{traceback.format_exc()}\nError: {type(error).__name__}, which hf-emms did not expect")
-        return 1
-    return code if isinstance(code, int) else 0
+    found = "".join(traceback.format_exception(error))
+    out.error(f"{found}\nError: {type(error).__name__}, which hf-emms did not expect")
+    return 1
 
 
 def _prepare_libraries() -> None:

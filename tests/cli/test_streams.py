@@ -120,6 +120,25 @@ def test_a_command_that_is_stopped_says_so_from_its_first_moment_on(
     assert process.returncode == code
 
 
+def test_an_interruption_that_a_library_turns_into_another_error_is_one(emms_cache: Path) -> None:
+    # As CPython's own `from _ssl import RAND_egd` does where the signal comes within it.
+    code = """
+import os, signal, sys
+import hf_emms.__main__ as program, hf_emms.cli as cli
+def imported(**given):
+    try:
+        os.kill(os.getpid(), signal.SIGINT)
+    except KeyboardInterrupt:
+        raise TypeError("expected a message argument") from None
+cli.app.main = imported
+program.main()
+"""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert "Traceback" not in done.stderr
+    assert done.stderr.strip().endswith("run the same command again to continue.")
+    assert done.returncode == 130
+
+
 @pytest.mark.parametrize(
     "words",
     [
