@@ -16,14 +16,11 @@ def main() -> None:
         from hf_emms.cli import main
 
         main()
-    except KeyboardInterrupt as stop:
-        print(STOPPED, file=sys.stderr)
-        sys.exit(exit_code(stop))
-    except Exception:
-        if not interruptions:
+    except (KeyboardInterrupt, Exception) as stop:
+        if not (interruptions or isinstance(stop, KeyboardInterrupt)):
             raise
         print(STOPPED, file=sys.stderr)
-        sys.exit(exit_code(interruptions[0]))
+        sys.exit(exit_code(stop))
 
 
 def _stop(number: int, frame: Any) -> None:

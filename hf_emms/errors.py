@@ -48,5 +48,6 @@ interruptions: list[KeyboardInterrupt] = []
 
 
 def exit_code(stop: BaseException | None) -> int:
-    """Of a command that this interruption stopped: SIGTERM is a ``KeyboardInterrupt(TERMINATED)``."""
+    """Of a command that this or an earlier interruption stopped: SIGTERM is a ``KeyboardInterrupt(TERMINATED)``."""
+    stop = interruptions[0] if interruptions else stop
     return TERMINATED if isinstance(stop, KeyboardInterrupt) and TERMINATED in stop.args else INTERRUPTED

@@ -79,7 +79,7 @@ def _report(error: Exception) -> int:
     """Prints an error in words; returns the exit code."""
     if isinstance(error, click.Abort) or interruptions:
         out.error(STOPPED)
-        return exit_code(interruptions[0] if interruptions else error.__cause__)
+        return exit_code(error.__cause__)
     if isinstance(error, click.ClickException):
         usage = io.StringIO()
         error.show(usage)

@@ -19,6 +19,7 @@ import cloup
 
 from hf_emms.atomic_files import write_atomic
 from hf_emms.errors import EmmsError, printable, redacted
+from hf_emms.options import DEFAULT_RESULTS
 
 if TYPE_CHECKING:
     from hf_emms.ranking import Ranking
@@ -92,6 +93,20 @@ class Output:
 
 
 out = Output()
+
+
+def results_folder_option(text: str) -> Decorator:
+    """The flag --output for a folder of rankings; the command's argument is `folder`."""
+    return cloup.option(
+        "--output",
+        "-o",
+        "folder",
+        type=click.Path(path_type=Path, file_okay=False),
+        default=Path(DEFAULT_RESULTS),
+        show_default=True,
+        metavar="DIR",
+        help=text,
+    )
 
 
 def format_option(formats: Sequence[str] = LIST_FORMATS, piped: str = "tsv") -> Decorator:

@@ -10,11 +10,10 @@ import cloup
 
 from hf_emms.atomic_files import write_atomic
 from hf_emms.cli.card_command import read_ranking
-from hf_emms.cli.output import format_option, out, stdout_for_data_only
+from hf_emms.cli.output import format_option, out, results_folder_option, stdout_for_data_only
 from hf_emms.errors import EmmsError
 from hf_emms.formatting import pluralize
 from hf_emms.metrics import install as installation
-from hf_emms.options import DEFAULT_RESULTS
 
 if TYPE_CHECKING:
     from hf_emms.ranking import Ranking
@@ -177,16 +176,7 @@ def pull() -> None:
 
 @pull.command("results")
 @cloup.option("--repo-id", required=True, metavar="ORG/emms-results[@REVISION]", help="The dataset.")
-@cloup.option(
-    "--output",
-    "-o",
-    "folder",
-    type=click.Path(path_type=Path, file_okay=False),
-    default=Path(DEFAULT_RESULTS),
-    show_default=True,
-    metavar="DIR",
-    help="Where the rankings go, one JSON file each.",
-)
+@results_folder_option("Where the rankings go, one JSON file each.")
 @format_option()
 def pull_results(repo_id: str, folder: Path) -> None:
     """Fetch published rankings; prints one line for each file."""

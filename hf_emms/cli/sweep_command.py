@@ -8,12 +8,19 @@ from typing import TYPE_CHECKING, Any
 import click
 import cloup
 
-from hf_emms.cli.output import LIST_FORMATS, format_option, out, quiet_option, stdout_for_data_only
+from hf_emms.cli.output import (
+    LIST_FORMATS,
+    format_option,
+    out,
+    quiet_option,
+    results_folder_option,
+    stdout_for_data_only,
+)
 from hf_emms.cli.rank_command import JOB_FLAGS, job_settings, listed, print_spec, run_job
 from hf_emms.cli.rank_options import flags_of
 from hf_emms.errors import EmmsError
 from hf_emms.formatting import format_bytes, pluralize
-from hf_emms.options import DEFAULT_RESULTS, SETTINGS
+from hf_emms.options import SETTINGS
 
 if TYPE_CHECKING:
     from hf_emms.options import Options
@@ -36,16 +43,7 @@ _HOUR = 3600.0
     "Sweep",
     cloup.option("--datasets", metavar="NAME,NAME", help="Datasets without settings of their own, in place of a plan."),
     cloup.option("--checkpoints-file", metavar="FILE|-", help="One checkpoint a line."),
-    cloup.option(
-        "--output",
-        "-o",
-        "folder",
-        type=click.Path(path_type=Path, file_okay=False),
-        default=Path(DEFAULT_RESULTS),
-        show_default=True,
-        metavar="DIR",
-        help="Where rankings go, and are read from.",
-    ),
+    results_folder_option("Where rankings go, and are read from."),
     cloup.option("--results-repo", metavar="ORG/emms-results", help="A results dataset in place of the folder."),
     cloup.option(
         "--dry-run", is_flag=True, help="Print what would be downloaded and run, how long, and what it costs."

@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any, Literal
 
@@ -228,7 +229,7 @@ REAL_IMAGES: tuple[Candidate, ...] = (
     Candidate("efficientnet-lite0-early", "image", kind="altered"),
     Candidate("mobilenet-v2-random", "image", kind="random"),
 )
-# One architecture from three sources: neither parameters nor an order of architectures tells them apart.
+# One architecture from three sources: neither parameters nor an order of architectures can rank them.
 SAME_ARCHITECTURE = ("mobilenet-v2-imagenet", "mobilenet-v2-birds", "mobilenet-v2-insects")
 
 REAL_TEXTS: tuple[Candidate, ...] = (
@@ -274,7 +275,8 @@ MICRO = Pool(
     # all targets, by training code that hf_emms.finetune replaced; "short" has one target a task, to compare
     "first",
 )
-IMAGES = Pool(
+of_real_checkpoints = partial(Pool, budgets=(QUICK, FULL), labels="minilm", truth=QUICK.name)
+IMAGES = of_real_checkpoints(
     "images",
     "real image checkpoints",
     (
@@ -288,11 +290,8 @@ IMAGES = Pool(
         Target("digits-real", "image-classification", "dev", "accuracy"),
     ),
     REAL_IMAGES,
-    (QUICK, FULL),
-    "minilm",
-    QUICK.name,
 )
-TEXTS = Pool(
+TEXTS = of_real_checkpoints(
     "texts",
     "real text checkpoints",
     (
@@ -301,9 +300,6 @@ TEXTS = Pool(
         Target("sst2-real", "text-classification", "held", "accuracy"),
     ),
     REAL_TEXTS,
-    (QUICK, FULL),
-    "minilm",
-    QUICK.name,
 )
 POOLS = {pool.name: pool for pool in (IMAGES, TEXTS, MICRO)}
 

@@ -38,11 +38,12 @@ def similarity_path(target: Target) -> Path:
 def similarities(target: Target, names: Sequence[str]) -> dict[str, dict[str, float]]:
     """CKA of every two candidates on the same rows, at most 1,000."""
     sample, cache = sample_of(target), Cache(default_root())
+    labels = candidate_labels(sample, cache)
     rows = np.arange(len(sample))[:: -(-len(sample) // MOST_ROWS)]
     grams = []
     for name in names:
         repo = resolve(checkpoint(name, target.side), "model")
-        extraction = extract(repo, sample, candidate_labels(sample, cache), SETTINGS, cache)
+        extraction = extract(repo, sample, labels, SETTINGS, cache)
         grams.append(_gram(extraction.features["spread"][sample.input_of_row[rows]]))
     matrix = [[float(np.vdot(one, other)) for other in grams] for one in grams]
     return {name: dict(zip(names, row, strict=True)) for name, row in zip(names, matrix, strict=True)}

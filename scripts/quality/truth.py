@@ -6,6 +6,7 @@ What trains is `hf_emms.finetune`, the code of `hf_emms.confirm`.
 from __future__ import annotations
 
 import json
+import tempfile
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
@@ -14,7 +15,8 @@ from pathlib import Path
 from typing import Any
 
 from hf_emms.errors import EmmsError
-from hf_emms.finetune.recipe import recipe_for
+from hf_emms.finetune.recipe import most_rows, recipe_for
+from hf_emms.finetune.runs import Run, trained
 from hf_emms.finetune.splits import Splits, load_splits
 from hf_emms.hub import resolve
 from hf_emms.options import Options
@@ -252,34 +254,28 @@ def splits_of(target: Target, budget: Budget) -> Splits:
     """The rows of a fine-tuning: the target's own parts; all its test rows at every budget."""
     from hf_emms.finetune.collate import with_images_in_memory
 
-    every = replace(options_of(target, budget), budget=None, confirm_samples=None)
-    splits = replace(load_splits(options_of(target, budget)), test=load_splits(every).test)
+    options = options_of(target, budget)
+    splits = load_splits(options)
+    if most_rows(options):
+        every = replace(options, budget=None, confirm_samples=None)
+        splits = replace(splits, test=load_splits(every).test)
     return with_images_in_memory(splits)
 
 
 def _fine_tuned(job: Job) -> dict[str, Any]:
-    import tempfile
+    """One run, as `hf_emms.confirm` makes it.
 
-    import torch
-
-    from hf_emms.features.device import to_channels_last
-    from hf_emms.finetune.heads import Network, load_network
-    from hf_emms.finetune.task_scores import scores_for
-    from hf_emms.finetune.training import RunPlan, train
-
-    repo = resolve(checkpoint(job.candidate.name, job.target.side), "model")
+    Raises:
+        EmmsError: it failed.
+    """
+    name = checkpoint(job.candidate.name, job.target.side)
+    repo = resolve(name, "model")
     splits, options = splits_of(job.target, job.budget), options_of(job.target, job.budget)
-    recipe = recipe_for(options, job.target.task, None)
-    scores = scores_for(splits.task.id, splits.train.answers)
-
-    def load() -> Network:
-        network = load_network(repo, splits, options)
-        to_channels_last(network.model)  # 1.3 times as fast on one thread
-        return network
-
+    run = Run(name, repo, None, recipe_for(options, job.target.task, None), job.rate, job.seed)
     with tempfile.TemporaryDirectory(dir=work()) as folder:
-        one = RunPlan(splits, recipe, job.rate, job.seed, scores, torch.device("cpu"), Path(folder) / "run")
-        found = train(load, one)
+        found = trained(run, splits, options, Path(folder) / "run")
+    if found.error is not None:
+        raise EmmsError(found.error)
     return {
         "pool": job.pool.name,
         "target": job.target.name,
@@ -289,7 +285,7 @@ def _fine_tuned(job: Job) -> dict[str, Any]:
         "seed": job.seed,
         "revision": repo.revision,
         "validation": round(100 * (found.validation or 0.0), 4),
-        "test": round(100 * found.scores[next(iter(scores))], 4),
+        "test": round(100 * next(iter(found.scores.values())), 4),
         "loss": None if found.loss is None else round(found.loss, 5),
         "seconds": round(found.seconds, 2),
         "steps": found.steps,
