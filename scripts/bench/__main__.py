@@ -42,9 +42,9 @@ BENCHES = {
 }
 # With options that keep each of them short; the page ends with what they took.
 OF_THE_PAGE = {
-    "peer": "--texts 2000 --rounds 3",
+    "peer": "--texts 2000 --rounds 2",
     "logme": "--rounds 1",
-    "extraction": "--rounds 2",
+    "extraction": "--texts 600 --images 24 --rounds 2",
     "finetuning": "--rounds 1",
     "scoring": "--rounds 5",
     "memory": "--rounds 1",

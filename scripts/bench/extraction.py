@@ -1,6 +1,6 @@
 """Rate of hf_emms's extraction against a bare forward loop.
 
-    python -m scripts.bench extraction [text|base|image …] [--texts 1500] [--images 48] [--rounds 5]
+    python -m scripts.bench extraction [text|base|image|towers …] [--texts 1500] [--images 48] [--rounds 5]
 
 Text: both sides run the same model, sized as MiniLM or as all-mpnet-base-v2 (random weights), over the same texts of
 varying length and are given text, not tokens: the bare loop tokenises, sorts by length, pads and pools in one place,
@@ -8,6 +8,9 @@ without any of the bookkeeping.
 
 Image: both sides run the same ResNet-50 (random weights) at 224 x 224; we are given JPEG files of 500 x 375, the bare
 loop tensors that are decoded and resized already.
+
+Towers: both sides run the same CLIP, of the size of ViT-B/32 (random weights), over pictures with a text each, given as
+above; the bare loop joins the embeddings of both towers and their product, to which we add a map of cosines.
 """
 
 from __future__ import annotations
@@ -17,6 +20,7 @@ import io
 import statistics
 import tempfile
 from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -26,7 +30,7 @@ import transformers
 from PIL import Image
 from tokenizers import Tokenizer, models, pre_tokenizers, processors
 
-from hf_emms.data import Images
+from hf_emms.data import Images, Pairs
 from hf_emms.features.load import load_extractor
 from hf_emms.hub import Repo
 from scripts.bench.timing import interleave, ratios, spread
@@ -44,16 +48,21 @@ BASE = {"hidden_size": 768, "num_hidden_layers": 12, "num_attention_heads": 12, 
 
 def write_checkpoint(folder: Path, size: dict[str, int] = MINILM) -> None:
     """A random BERT of some size with a tokenizer of made-up words."""
+    config = transformers.BertConfig(vocab_size=write_tokenizer(folder), **size)
+    transformers.BertModel(config, add_pooling_layer=False).save_pretrained(folder)
+
+
+def write_tokenizer(folder: Path, longest: int = 256) -> int:
+    """A tokenizer of made-up words; returns how many tokens it knows."""
     special = ["[PAD]", "[UNK]", "[CLS]", "[SEP]"]
     vocabulary = {token: i for i, token in enumerate(special + [f"w{i}" for i in range(WORDS)])}
     core = Tokenizer(models.WordPiece(vocabulary, unk_token="[UNK]"))
     core.pre_tokenizer = pre_tokenizers.Whitespace()
     core.post_processor = processors.BertProcessing(("[SEP]", 3), ("[CLS]", 2))
     transformers.PreTrainedTokenizerFast(
-        tokenizer_object=core, pad_token="[PAD]", unk_token="[UNK]", model_max_length=256
+        tokenizer_object=core, pad_token="[PAD]", unk_token="[UNK]", model_max_length=longest
     ).save_pretrained(folder)
-    config = transformers.BertConfig(vocab_size=len(vocabulary), **size)
-    transformers.BertModel(config, add_pooling_layer=False).save_pretrained(folder)
+    return len(vocabulary)
 
 
 def made_up_texts(count: int, seed: int = 0) -> list[str]:
@@ -63,19 +72,23 @@ def made_up_texts(count: int, seed: int = 0) -> list[str]:
     return [" ".join(f"w{i}" for i in rng.integers(0, WORDS, length)) for length in lengths]
 
 
-def bare_loop(model: Any, tokenizer: Any, texts: list[str], batch: int = BATCH) -> np.ndarray:
-    """The plainest fast way: tokenise, sort by length, pad, forward, mean."""
-    tokens = tokenizer(texts, truncation=True, max_length=256)["input_ids"]
-    order = sorted(range(len(texts)), key=lambda i: -len(tokens[i]))
-    features = np.empty((len(texts), model.config.hidden_size), np.float32)
+def bare_loop(read: Callable[[Any], torch.Tensor], tokenizer: Any, texts: list[str]) -> np.ndarray:
+    """The plainest fast way: tokenise, sort by length, pad, and `read` a batch into rows."""
+    tokens = tokenizer(texts, truncation=True)["input_ids"]
+    order = np.argsort([-len(ids) for ids in tokens], kind="stable")
     with torch.inference_mode():
-        for start in range(0, len(order), batch):
-            rows = order[start : start + batch]
-            padded = tokenizer.pad({"input_ids": [tokens[i] for i in rows]}, return_tensors="pt")
-            mask = padded["attention_mask"]
-            hidden = model(input_ids=padded["input_ids"], attention_mask=mask).last_hidden_state
-            features[rows] = ((hidden * mask[..., None]).sum(1) / mask.sum(1, keepdim=True)).numpy()
-    return features
+        batches = [
+            read(tokenizer.pad({"input_ids": [tokens[i] for i in rows]}, return_tensors="pt"))
+            for rows in np.split(order, range(BATCH, len(order), BATCH))
+        ]
+    return torch.cat(batches).numpy()[np.argsort(order)]
+
+
+def mean_of_tokens(model: Any, inputs: Any) -> torch.Tensor:
+    """The last layer's mean over tokens: (b, D)."""
+    mask = inputs["attention_mask"]
+    hidden = model(input_ids=inputs["input_ids"], attention_mask=mask).last_hidden_state
+    return (hidden * mask[..., None]).sum(1) / mask.sum(1, keepdim=True)
 
 
 def made_up_pictures(count: int, seed: int = 0) -> Images:
@@ -100,7 +113,7 @@ def text_sides(texts: int, size: dict[str, int]) -> tuple[Features, Features]:
         extractor = load_extractor(Repo(name, "model", "local", folder), "text", "text-classification", device="cpu")
         model = transformers.BertModel.from_pretrained(folder, add_pooling_layer=False).eval()
         tokenizer = transformers.AutoTokenizer.from_pretrained(folder)
-    return lambda: features_of(extractor, inputs), lambda: bare_loop(model, tokenizer, inputs)
+    return lambda: features_of(extractor, inputs), lambda: bare_loop(partial(mean_of_tokens, model), tokenizer, inputs)
 
 
 def image_sides(images: int) -> tuple[Features, Features]:
@@ -123,6 +136,34 @@ def image_sides(images: int) -> tuple[Features, Features]:
     return lambda: features_of(extractor, inputs), bare
 
 
+def tower_sides(pairs: int) -> tuple[Features, Features]:
+    """Our embeddings and the bare loop's of JPEG files with a text each, by a CLIP of 130 million parameters."""
+    pictures, texts = made_up_pictures(pairs), made_up_texts(pairs)
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        special = {"pad_token_id": 0, "bos_token_id": 2, "eos_token_id": 3}
+        words = {"vocab_size": write_tokenizer(folder, longest=77), **special}
+        transformers.CLIPModel(transformers.CLIPConfig(text_config=words)).save_pretrained(folder)
+        processor = transformers.CLIPImageProcessor()
+        processor.save_pretrained(folder)
+        extractor = load_extractor(
+            Repo(name, "model", "local", folder), "image+text", "visual-question-answering", device="cpu"
+        )
+        model = transformers.CLIPModel.from_pretrained(folder).eval()
+        tokenizer = transformers.AutoTokenizer.from_pretrained(folder)
+    pixels = processor(images=list(pictures), return_tensors="pt")["pixel_values"]
+    inputs = Pairs(pictures, texts, np.arange(pairs).repeat(2).reshape(pairs, 2))
+
+    def bare() -> np.ndarray:
+        with torch.inference_mode():
+            seen = [model.get_image_features(pixel_values=part).pooler_output for part in pixels.split(IMAGES)]
+        read = bare_loop(lambda padded: model.get_text_features(**padded).pooler_output, tokenizer, texts)
+        picture, text = (rows / np.linalg.norm(rows, axis=1, keepdims=True) for rows in (torch.cat(seen).numpy(), read))
+        return np.hstack([picture, text, picture * text])
+
+    return lambda: features_of(extractor, inputs), bare
+
+
 def features_of(extractor: Any, inputs: Sequence[Any]) -> np.ndarray:
     features = np.empty((len(inputs), extractor.width), np.float32)
     for positions, batch in extractor.batches(inputs):
@@ -134,6 +175,7 @@ TITLES = {
     "text": "texts, MiniLM-sized; the loop sorts by length",
     "base": "the same, sized as all-mpnet-base-v2, a tenth of the texts",
     "image": "JPEG files, ResNet-50 at 224; the loop has decoded tensors",
+    "towers": "JPEG files with a text each, CLIP ViT-B/32; the same",
 }
 
 
@@ -147,11 +189,16 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(options: argparse.Namespace) -> None:
     """Check that both sides agree, and print our rate over the bare loop's."""
     print("\n### Features against a bare forward loop\n\n| inputs | elapsed | CPU | inputs/s |\n|---|---|---|---|")
+    sides = {
+        "text": lambda: text_sides(options.texts, MINILM),
+        "base": lambda: text_sides(options.texts // 10, BASE),
+        "image": lambda: image_sides(options.images),
+        "towers": lambda: tower_sides(options.images),
+    }
     for what in options.what:
-        texts = {"text": (options.texts, MINILM), "base": (options.texts // 10, BASE)}
-        ours, bare = text_sides(*texts[what]) if what in texts else image_sides(options.images)
-        count = len(features := ours())
-        np.testing.assert_allclose(features, bare(), rtol=1e-4, atol=1e-4)
+        ours, bare = sides[what]()
+        count, expected = len(features := ours()), bare()
+        np.testing.assert_allclose(features[:, : expected.shape[1]], expected, rtol=1e-4, atol=1e-4)
         seconds = interleave({"ours": ours, "bare": bare}, options.rounds)
         cells = [spread(ratios(seconds["bare"], seconds["ours"], clock), "×") for clock in ("wall", "cpu")]
         rate = count / statistics.median(one.wall for one in seconds["ours"])

