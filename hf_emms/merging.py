@@ -21,7 +21,7 @@ from hf_emms.views import with_advice, without_advice
 JSON_FOLDER = "rankings"
 
 # Recorded settings that change no score of a checkpoint that saw all rows.
-_WITHOUT_EFFECT = ("race", "device")
+_WITHOUT_EFFECT = ("race", "device", "results")
 # The digest of these settings is that of hf_emms 0.1.0, so that paths stay; other settings are added to it.
 _SAMPLE = ("max_samples", "sampling", "references", "seed")
 _LABELS = ("prompt", "label_form", "box_format")
@@ -115,7 +115,7 @@ def _results(ranking: Ranking) -> Ranking:
         without_advice(ranking),
         created="",
         dataset="",
-        settings={name: value for name, value in ranking.settings.items() if value and name != "device"},
+        settings={name: one for name, one in ranking.settings.items() if one and name not in ("device", "results")},
         rows=tuple(
             msgspec.structs.replace(row, seconds=Seconds(), cached="none", downloads=None) for row in ranking.rows
         ),

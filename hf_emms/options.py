@@ -206,6 +206,13 @@ class Options:
         0, "Of the sample and the folds.", "Scoring", "sample", "scores", minimum=-(2**63), recorded=True
     )
     folds: int = setting(5, "Of held-out scores.", "Scoring", "scores", minimum=1, recorded=True)
+    results: str | None = setting(
+        None,
+        'Results dataset or folder of rankings: shows mean ranks on its other datasets as a control, "elsewhere".',
+        "Scoring",
+        metavar="REPO|DIR",
+        recorded=True,
+    )
     confirm: int | None = setting(
         None,
         "Then fine-tune the best N, and report what that measured.",

@@ -28,6 +28,7 @@ from hf_emms.options import DEFAULT_MAX_SAMPLES, SETTINGS, Options
 from hf_emms.plan import Plan, engine_for, open_cache, plan, row_key
 from hf_emms.ranking import Encoder, Ranking, Row, emms_score, ranked
 from hf_emms.ranking_job import JobSettings
+from hf_emms.results import checkpoint_key
 from hf_emms.scoring.label_basis import LabelTable
 from hf_emms.views import with_advice
 
@@ -68,6 +69,7 @@ def rank(
     estimators: str | Iterable[str] | None = None,
     seed: int = 0,
     folds: int = 5,
+    results: str | None = None,
     confirm: int | None = None,
     method: str | None = None,
     budget: str | None = None,
@@ -118,6 +120,8 @@ def rank(
         estimators: names; the first one orders the rows.
         seed: of the sample and the folds.
         folds: number of folds of the held-out estimators.
+        results: a results dataset (``ORG/NAME[@REVISION]``) or a folder of rankings; the mean ranks of the checkpoints
+            on its other datasets of the same task become `Row.elsewhere`, a control that orders nothing.
         confirm: then fine-tune so many of the best checkpoints, see `hf_emms.confirm`, which explains the arguments
             from here to `push_to_hub`.
         method: what is trained.
@@ -339,7 +343,7 @@ def ranking_of(plan: Plan, labels: LabelTable | None, finished: Iterable[Row]) -
         finished: at least one, in any order.
     """
     options, sample = plan.options, plan.sample
-    rows = ranked(tuple(finished), options.estimators[0])
+    rows = ranked([_with_elsewhere(row, plan) for row in finished], options.estimators[0])
     ranking = Ranking(
         dataset=sample.dataset,
         dataset_id=sample.repo.id,
@@ -363,6 +367,11 @@ def ranking_of(plan: Plan, labels: LabelTable | None, finished: Iterable[Row]) -
         rows=rows,
     )
     return with_advice(ranking)
+
+
+def _with_elsewhere(row: Row, plan: Plan) -> Row:
+    """The row with its mean rank on other datasets, where that is known."""
+    return msgspec.structs.replace(row, elsewhere=plan.elsewhere.get(checkpoint_key(row)))
 
 
 def _race_notes(top: int | None, rows: tuple[Row, ...]) -> list[str]:

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from functools import partial
 from multiprocessing.pool import ThreadPool
 from statistics import median
@@ -26,6 +26,7 @@ from hf_emms.known_models import KnownModel, remember
 from hf_emms.options import DEFAULT_ENCODERS, SETTINGS, Options
 from hf_emms.presets import DatasetPreset, dataset_preset, default_checkpoints, expand_checkpoints, expand_encoders
 from hf_emms.ranking import EMMS, Ranking, Row
+from hf_emms.results import KnownRankings
 from hf_emms.scoring.estimators import get_estimator
 from hf_emms.tasks import Modality, get_task
 
@@ -67,13 +68,17 @@ class Candidate:
 
 @dataclass(frozen=True)
 class Plan:
-    """What a ranking will run on, everything resolved."""
+    """What a ranking will run on, everything resolved.
+
+    `elsewhere` has the mean ranks of checkpoints on other datasets, see `KnownRankings.elsewhere`.
+    """
 
     options: Options
     sample: Sample
     encoders: tuple[Repo, ...]
     candidates: tuple[Candidate, ...]
     notes: tuple[str, ...]
+    elsewhere: Mapping[str, float] = field(default_factory=dict)
 
 
 Find = Callable[[str], Repo]
@@ -105,6 +110,7 @@ def plan(options: Options, progress: Progress, find: Find = find_model) -> Plan:
     preset = dataset_preset(options.dataset) if isinstance(options.dataset, str) else None
     if preset is not None:
         preset.check_usable()
+    known = KnownRankings.read(options.results) if options.results is not None else None
     # If it is known already that there will be label texts, a wrong encoder fails before a long download.
     encoders = _resolve_encoders(options, preset, find) if _surely_texts(options, preset) else ()
     cache = open_cache(options, progress)
@@ -120,7 +126,11 @@ def plan(options: Options, progress: Progress, find: Find = find_model) -> Plan:
         notes.append("labels are numbers, which no encoder embeds: --label-form both adds their words")
     if len(candidates) < len(ids):
         notes.append(f"named twice and ranked once: {pluralize(len(ids) - len(candidates), 'checkpoint')}")
-    return Plan(options, sample, encoders, candidates, tuple(notes))
+    if known is None:
+        return Plan(options, sample, encoders, candidates, tuple(notes))
+    options = replace(options, results=known.place)
+    ranks, found = known.elsewhere(sample.task.id, sample.repo.id, sample.config)
+    return Plan(options, sample, encoders, candidates, (*notes, *found), ranks)
 
 
 def open_cache(options: Options, progress: Progress) -> Cache:

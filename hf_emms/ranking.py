@@ -29,6 +29,8 @@ EMMS = ("emms_knn", "emms")
 # A number of rows, parameters, …: what 64 bits hold.
 Count = Annotated[int, msgspec.Meta(ge=0, le=2**63 - 1)]
 
+Share = Annotated[float, msgspec.Meta(ge=0, le=1)]
+
 _PARQUET_KEY = b"hf_emms.ranking"
 _COMMIT = re.compile(r"[0-9a-f]{40}")
 _WRITES_ONE = "hf-emms rank … --format json writes one"
@@ -144,6 +146,8 @@ class Row(msgspec.Struct, frozen=True):
         library: likewise, the library of the checkpoint.
         license: likewise, its licence.
         fine_tuned: what fine-tuning it measured; None where it was not fine-tuned.
+        elsewhere: its mean rank on other datasets, as a share of what was ranked there: .05 is among the best tenth;
+            None where no ranking of another dataset was read that has it. A control: it orders nothing.
     """
 
     checkpoint: str
@@ -166,6 +170,7 @@ class Row(msgspec.Struct, frozen=True):
     library: str | None = None
     license: str | None = None
     fine_tuned: FineTuned | None = None
+    elsewhere: Share | None = None
 
 
 class Encoder(msgspec.Struct, frozen=True):
@@ -251,6 +256,11 @@ class Ranking(RankingMethods, msgspec.Struct, frozen=True, kw_only=True):
         scored = [(row.fine_tuned.validation, row) for row in self.rows if row.fine_tuned is not None]
         found = [(validation, row) for validation, row in scored if validation is not None]
         return [row for _, row in sorted(found, key=lambda one: -one[0])]
+
+    @property
+    def has_elsewhere(self) -> bool:
+        """Whether any checkpoint has a rank on other datasets."""
+        return any(row.elsewhere is not None for row in self.rows)
 
     def row(self, checkpoint: str) -> Row:
         """The row of a checkpoint.
@@ -400,7 +410,7 @@ def _in_words(problem: str) -> str:
     if wrong := re.match(r"Expected `([^`]+)`, got `([^`]+)`", what):
         wanted = " or ".join(_TYPES.get(part.strip(), part.strip()) for part in wrong[1].split("|"))
         return f"{place} should be {wanted}, but is {_TYPES.get(wrong[2], wrong[2])}"
-    if bound := re.match(r"Expected `int` ([<>]=) (\d+)", what):
+    if bound := re.match(r"Expected `(?:int|float)` ([<>]=) (\d+)", what):
         return f"{place} should be {'at least' if bound[1] == '>=' else 'at most'} {bound[2]}"
     if re.match(r"JSON is malformed|Input data was truncated|.*codec can't decode", what):
         return "it is not JSON: " + re.sub("^[A-Z](?![A-Z])", lambda first: first[0].lower(), what)
@@ -488,6 +498,8 @@ def _record(ranking: Ranking, row: Row) -> dict[str, Any]:
             "fine_tuned_spread": found.spread if found else None,
             "fine_tuned_metric": found.metric if found else None,
         }
+    if ranking.has_elsewhere:
+        record["elsewhere"] = row.elsewhere
     if ranking.settings.get("layers"):
         record["layer"] = row.layer
     return record | {

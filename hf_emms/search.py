@@ -24,7 +24,6 @@ from hf_emms.hub import (
     weight_hashes,
 )
 from hf_emms.known_models import KnownModel, remember
-from hf_emms.ranking import Ranking, is_commit
 from hf_emms.tasks import Task
 
 # A list is read no further than this, however few of it can be used.
@@ -90,21 +89,6 @@ def search(
     if fold:
         candidates = _folded(candidates, on_dropped)
     yield from _families_first(candidates, limit) if diverse else itertools.islice(candidates, limit)
-
-
-def static_order(rankings: Iterable[Ranking], task_id: str) -> list[str]:
-    """The checkpoints of the Hub in the rankings of a task, those that are best on average first.
-
-    Counted is the share of a ranking's other checkpoints that are better, whatever its length.
-    """
-    shares: dict[str, list[float]] = {}
-    for ranking in rankings:
-        ranked = [row for row in ranking.rows if row.rank is not None]
-        for row in ranked if ranking.task == task_id else ():
-            if is_commit(row.revision):
-                better = (row.rank or 1) - 1
-                shares.setdefault(row.checkpoint.partition("@")[0], []).append(better / max(1, len(ranked) - 1))
-    return sorted(shares, key=lambda id: sum(shares[id]) / len(shares[id]))
 
 
 @dataclass(frozen=True)

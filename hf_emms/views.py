@@ -104,6 +104,7 @@ def cells(ranking: Ranking, *, top: int | None = None) -> tuple[list[str], list[
     header = ["rank", "checkpoint"]
     for estimator in ranking.estimators:
         header += [title_of(estimator), *(["R²"] if estimator == _explaining(ranking) else [])]
+    header += ["elsewhere"] if ranking.has_elsewhere else []
     header += ["fine-tuned"] if ranking.fine_tuned else []
     header += ["layer"] if ranking.settings.get("layers") else []
     header += [*(["rows"] if _raced(ranking) else []), "params", "width", "seconds"]
@@ -164,6 +165,7 @@ def _cells(ranking: Ranking, row: Row) -> list[str]:
         line.append(number(score.value) if score and place else with_error(score))
         if estimator == _explaining(ranking):
             line.append(number(score.details.get("r2")) if score else MISSING)
+    line += [percent(row.elsewhere)] if ranking.has_elsewhere else []
     line += [with_spread(row.fine_tuned)] if ranking.fine_tuned else []
     line += [row.layer or MISSING] if ranking.settings.get("layers") else []
     seconds = f"{row.seconds.features + row.seconds.scoring:.1f}" if row.error is None else MISSING
@@ -175,6 +177,11 @@ def _cells(ranking: Ranking, row: Row) -> list[str]:
 def points(value: float | None) -> str:
     """A share in points: 0.912 is "91.2"."""
     return MISSING if value is None else f"{100 * value:.1f}"
+
+
+def percent(value: float | None) -> str:
+    """A share in per cent: 0.125 is "12%"."""
+    return MISSING if value is None else f"{value:.0%}"
 
 
 def with_spread(found: FineTuned | None) -> str:

@@ -234,7 +234,8 @@ def _shown(row: Row, *, whole: bool) -> Row:
     more = {name: getattr(row, name) for name in ("width", "architecture", "pooling")} if whole else {}
     if row.fine_tuned is not None:
         more["fine_tuned"] = msgspec.structs.replace(row.fine_tuned, runs=())
-    return Row(row.checkpoint, row.revision, row.rank, tied=row.tied, scores=scores, parameters=row.parameters, **more)
+    same = {name: getattr(row, name) for name in ("tied", "parameters", "elsewhere")}
+    return Row(row.checkpoint, row.revision, row.rank, scores=scores, **same, **more)
 
 
 def _without_empty(value: Any) -> Any:

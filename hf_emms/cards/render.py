@@ -20,7 +20,7 @@ from hf_emms.cards.entries import Entry, of_checkpoint, of_dataset, packed
 from hf_emms.errors import redacted
 from hf_emms.formatting import format_count
 from hf_emms.ranking import EMMS, Ranking, Score, is_commit
-from hf_emms.views import number, one_line, rank_of, title_of, with_error, with_spread
+from hf_emms.views import number, one_line, percent, rank_of, title_of, with_error, with_spread
 from hf_emms.wheel import INSTALL
 
 if TYPE_CHECKING:
@@ -176,6 +176,8 @@ def rendered_template(name: str, **values: Any) -> str:
 def _section(template: str, about: str, entries: Sequence[Entry]) -> str:
     estimators = tuple(dict.fromkeys(name for entry in entries for name in entry.estimators))
     controls = [text(title_of(name)) for name in estimators if name not in EMMS]
+    if any(entry.ranking.has_elsewhere for entry in entries):
+        controls.append("elsewhere (mean rank on other datasets, in per cent of the checkpoints there; low is good)")
     body = rendered_template(template, entries=entries, estimators=estimators, controls=controls).strip("\n")
     data = redacted(splice.with_data(packed(tuple(entries), about)))
     return f"{splice.START}\n{data}\n\n{body}\n\n{splice.END}\n"
@@ -211,6 +213,7 @@ def _environment() -> jinja2.Environment:
         count="{:,}".format,
         rank=rank_of,
         spread=with_spread,
+        percent=percent,
         score=_score,
         number=number,
         size=format_count,

@@ -40,7 +40,7 @@ _COLUMNS = ("id", "parameters", "memory", "downloads", "likes", "architecture", 
 @cloup.option_group(
     "In place of what the Hub lists for the task",
     cloup.option("--benchmark", metavar="ORG/NAME", help="The models on this dataset's leaderboard, the first first."),
-    cloup.option("--results", metavar="ORG/NAME", help="The checkpoints of a results dataset, best on average first."),
+    cloup.option("--results", metavar="REPO|DIR", help="The checkpoints of a results dataset, best on average first."),
     constraint=constraints.mutually_exclusive,
 )
 @cloup.option_group(
@@ -104,8 +104,7 @@ def search(
 def _source(task_id: str, benchmark: str | None, results: str | None) -> list[str] | None:
     """The ids of a leaderboard or of a results dataset, in its order."""
     from hf_emms import hub
-    from hf_emms.results import pull
-    from hf_emms.search import static_order
+    from hf_emms.results import pull, static_order
 
     if benchmark is not None:
         return list(dict.fromkeys(entry.id for entry in hub.leaderboard(benchmark)))

@@ -129,23 +129,32 @@ def dataset_blind(truths: Mapping[str, Mapping[str, float]]) -> dict[str, dict[s
         dataset → checkpoint → minus the mean rank on the other datasets, as a share of those ranked there;
         checkpoints that no other dataset has are left out.
     """
+    shares = {dataset: rank_shares(truth) for dataset, truth in truths.items()}
+    found = {}
+    for dataset, truth in truths.items():
+        means = mean_shares([shares[other] for other in truths if other != dataset])
+        found[dataset] = {name: -float(means[name]) for name in truth if name in means}
+    return found
+
+
+def rank_shares(values: Mapping[str, float]) -> dict[str, Fraction]:
+    """Ranks as shares of what is ranked: (rank - ½) / n, the best of four is 1/8; equal values share a rank.
+
+    Args:
+        values: name → value, higher is better.
+    """
     from scipy.stats import rankdata
 
     # Exact fractions: rounding errors would break ties, and move a tau by a hundredth.
-    shares: dict[str, dict[str, Fraction]] = {}
-    for dataset, truth in truths.items():
-        ranks = rankdata([-value for value in truth.values()])
-        shares[dataset] = {
-            name: Fraction(int(2 * rank - 1), 2 * len(truth)) for name, rank in zip(truth, ranks, strict=True)
-        }
-    return {
-        dataset: {
-            name: -float(sum(elsewhere) / len(elsewhere))
-            for name in truth
-            if (elsewhere := [shares[other][name] for other in truths if other != dataset and name in shares[other]])
-        }
-        for dataset, truth in truths.items()
-    }
+    ranks = rankdata([-value for value in values.values()])
+    return {name: Fraction(int(2 * rank - 1), 2 * len(values)) for name, rank in zip(values, ranks, strict=True)}
+
+
+def mean_shares(tables: Sequence[Mapping[str, Fraction]]) -> dict[str, Fraction]:
+    """The mean of each name over the tables that have it."""
+    names = dict.fromkeys(name for table in tables for name in table)
+    found = {name: [table[name] for table in tables if name in table] for name in names}
+    return {name: sum(shares, Fraction(0)) / len(shares) for name, shares in found.items()}
 
 
 def checked(scores: ArrayLike, truth: ArrayLike) -> tuple[Vector, Vector]:

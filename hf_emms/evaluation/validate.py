@@ -15,6 +15,7 @@ from hf_emms.ranking import Ranking
 SCHEMA_VERSION = 1
 
 PARAMETERS = "parameters"
+ELSEWHERE = "elsewhere"
 BLIND = "dataset-blind"
 RANDOM = "random"
 
@@ -24,8 +25,9 @@ class EstimatorResult(msgspec.Struct, frozen=True):
 
     Attributes:
         name: an estimator, or a control.
-        control: whether it does not use the dataset: the number of parameters, the mean rank on the truth's other
-            datasets ("dataset-blind"), or nothing at all ("random": what a coin gets).
+        control: whether it does not use the dataset: the number of parameters, the ranking's mean ranks on other
+            datasets ("elsewhere"), the mean rank on the truth's ("dataset-blind"), or nothing at all ("random": what a
+            coin gets).
         n: checkpoints compared; targets, in a mean.
         values: measure → value; None where it is not defined, e.g. without any order.
         intervals: measure → the ends of its interval.
@@ -205,6 +207,8 @@ def _target(
         one: {row.checkpoint: row.scores[one].value for row in rows if one in row.scores} for one in named
     }
     columns[PARAMETERS] = {row.checkpoint: float(row.parameters) for row in rows if row.parameters}
+    if ranking.has_elsewhere:
+        columns[ELSEWHERE] = {row.checkpoint: -row.elsewhere for row in rows if row.elsewhere is not None}
     if len(truth.scores) > 1 and dataset is not None:
         elsewhere = blind[dataset]
         columns[BLIND] = {one: elsewhere[pairs[one]] for one in raw if pairs[one] in elsewhere}

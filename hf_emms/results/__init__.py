@@ -3,12 +3,15 @@
 from hf_emms.merging import JSON_FOLDER, merged, path_of
 from hf_emms.results.destinations import Destination, ResultsDataset, ResultsFolder, published_line
 from hf_emms.results.repository import parquet, publish, publish_wheel, pull
+from hf_emms.results.static_order import KnownRankings, checkpoint_key, static_order
 
 __all__ = [
     "JSON_FOLDER",
     "Destination",
+    "KnownRankings",
     "ResultsDataset",
     "ResultsFolder",
+    "checkpoint_key",
     "merged",
     "parquet",
     "path_of",
@@ -16,4 +19,5 @@ __all__ = [
     "publish_wheel",
     "published_line",
     "pull",
+    "static_order",
 ]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 from collections.abc import Sequence
 from contextlib import suppress
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import msgspec
@@ -174,11 +175,11 @@ def publish_wheel(repo_id: str) -> None:
         )
 
 
-def pull(repo_id: str) -> tuple[dict[str, Ranking], list[str]]:
-    """Reads the rankings of a results dataset.
+def pull(place: str) -> tuple[dict[str, Ranking], list[str]]:
+    """Reads the rankings of a results dataset, or those in a folder.
 
     Args:
-        repo_id: "ORG/emms-results[@REVISION]".
+        place: "ORG/emms-results[@REVISION]", or a folder with ranking files in JSON, at any depth.
 
     Returns:
         Rankings by their path (see `path_of`), and in words which files could not be read.
@@ -186,7 +187,9 @@ def pull(repo_id: str) -> tuple[dict[str, Ranking], list[str]]:
     Raises:
         EmmsError: no such dataset, it has no rankings, or the Hub cannot be reached.
     """
-    folder = hub.fetch(hub.resolve(repo_id, "dataset"), [f"{JSON_FOLDER}/*.json"]) / JSON_FOLDER
+    folder = Path(place).expanduser()
+    if not folder.is_dir():
+        folder = hub.fetch(hub.resolve(place, "dataset"), [f"{JSON_FOLDER}/*.json"]) / JSON_FOLDER
     rankings: dict[str, Ranking] = {}
     problems = []
     for file in sorted(folder.rglob("*.json")):
@@ -195,6 +198,8 @@ def pull(repo_id: str) -> tuple[dict[str, Ranking], list[str]]:
             rankings[path] = Ranking.from_json(file.read_bytes())
         except EmmsError as error:
             problems.append(f"{path}: {error.message}")
+        except OSError as error:
+            problems.append(f"{path}: {error.strerror or error}")
     return rankings, problems
 
 

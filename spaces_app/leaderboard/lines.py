@@ -75,6 +75,7 @@ def value(line: Line, column: str) -> Any:
         "checkpoint": row.checkpoint.lower(),
         "fine_tuned": row.fine_tuned.value if row.fine_tuned else None,
         "r2": r2(line),
+        "elsewhere": row.elsewhere,
         "parameters": row.parameters,
         "downloads": line.facts.downloads,
         "library": line.facts.library,
@@ -105,6 +106,7 @@ def record(line: Line, ranking: Ranking) -> dict[str, Any]:
     return flat | {
         "fine_tuned": row.fine_tuned.value if row.fine_tuned else None,
         "r2": r2(line),
+        "elsewhere": row.elsewhere,
         "parameters": row.parameters,
         "width": row.width,
         "architecture": row.architecture,

@@ -16,7 +16,10 @@ from hf_emms.ranking import is_commit
 HUB = os.environ.get("HF_ENDPOINT", "").rstrip("/") or "https://huggingface.co"
 
 _HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]{0,95}/[A-Za-z0-9][\w.-]{0,95}", re.ASCII)
-_SMALLEST_FIRST = ("rank", "checkpoint", "parameters", "seconds", "library", "licence", "architecture", "revision")
+_SMALLEST_FIRST = (
+    *("rank", "checkpoint", "elsewhere", "parameters", "seconds"),
+    *("library", "licence", "architecture", "revision"),
+)
 # Gradio's HTML component is a template: what could be read as one is written as an entity.
 _TEMPLATE = str.maketrans({"{": "&#123;", "}": "&#125;", "$": "&#36;", "`": "&#96;"})
 

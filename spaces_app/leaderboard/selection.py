@@ -35,6 +35,7 @@ COLUMNS = {
     "fine_tuned": "Fine-tuned",
     "r2": "R²",
     "other": "Other scores",
+    "elsewhere": "Elsewhere",
     "parameters": "Params",
     "downloads": "Downloads",
     "library": "Library",
@@ -45,7 +46,10 @@ COLUMNS = {
     "architecture": "Architecture",
     "revision": "Revision",
 }
-DEFAULT_COLUMNS = ("fine_tuned", "r2", "other", "parameters", "downloads", "licence", "seconds", "revision")
+DEFAULT_COLUMNS = (
+    *("fine_tuned", "r2", "other", "elsewhere", "parameters"),
+    *("downloads", "licence", "seconds", "revision"),
+)
 SORTS = ("rank", "checkpoint", "emms_knn", "emms", "logme", "knn", *(name for name in COLUMNS if name != "other"))
 # What Across datasets sorts by, with titles.
 ORDERS = {"checkpoint": "Checkpoint", "wins": "Wins", "rankings": "Rankings"}

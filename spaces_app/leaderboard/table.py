@@ -11,7 +11,7 @@ import msgspec
 
 from hf_emms.formatting import MISSING, format_count, pluralize
 from hf_emms.ranking import Ranking, Score, is_commit, ranked
-from hf_emms.views import answer, number, rank_of, settings_text, title_of, with_spread
+from hf_emms.views import answer, number, percent, rank_of, settings_text, title_of, with_spread
 from leaderboard import markup
 from leaderboard.compare import checkpoint_link
 from leaderboard.facts import NOT_KNOWN, Facts
@@ -39,6 +39,7 @@ CAVEAT = (
 _HINTS = {
     "r2": "R²: how much of the label embeddings' variance held-out rows explain; 1 is all of it, 0 none",
     "fine_tuned": "score on test rows after fine-tuning, in points, with its spread; not an estimate",
+    "elsewhere": "a control: mean rank on other datasets, in per cent of what was ranked there; low is good",
     "rank": "1 + the number of checkpoints in better bands",
     "seconds": "wall time of features and estimators",
 }
@@ -151,6 +152,7 @@ def _columns(view: View, ranking: Ranking, found: Sequence[Line]) -> list[tuple[
     cells: dict[str, tuple[str, Cell]] = {
         "fine_tuned": ("number", lambda line: with_spread(line.row.fine_tuned)),
         "r2": ("number", lambda line: number(r2(line))),
+        "elsewhere": ("number", lambda line: percent(line.row.elsewhere)),
         "parameters": ("number", lambda line: format_count(line.row.parameters)),
         "downloads": ("number", lambda line: format_count(line.facts.downloads)),
         "library": ("text", lambda line: escape(line.facts.library or MISSING)),

@@ -12,7 +12,7 @@ from pathlib import Path
 import msgspec
 import pytest
 
-from hf_emms.ranking import ranked
+from hf_emms.ranking import Row, ranked
 from tests.helpers.command_line import CommandLine, Done
 from tests.helpers.hub_client import cli, home, hub
 from tests.helpers.rankings import NAMES, example, ranking
@@ -110,6 +110,18 @@ def test_several_targets_have_means_and_a_blind_control(cli: CommandLine, tmp_pa
     told(cli.run("validate", *named, "--truth", nameless), "2 datasets", "add a column dataset")
     shown = cli.run("validate", *named, "--truth", truth, "--format", "md")
     assert "**mean over 2 targets**" in shown.out
+
+
+def test_ranks_on_other_datasets_are_a_control(cli: CommandLine, tmp_path: Path) -> None:
+    def known(row: Row) -> Row:  # the reverse of the truth; of one checkpoint nothing is known
+        place = NAMES.index(row.checkpoint[-1])
+        return msgspec.structs.replace(row, elsewhere=None if place == 3 else (7 - 2 * place) / 8)
+
+    made = ranking()
+    file = tmp_path / "known.json"
+    file.write_text(msgspec.structs.replace(made, rows=tuple(map(known, made.rows))).to_json())
+    line = lines_of(cli.run("validate", "--ranking", file, "--truth", table(tmp_path, GOOD)))["beans", "elsewhere"]
+    assert (line["n"], float(line["weighted_tau"])) == ("3", pytest.approx(-1))
 
 
 def test_an_estimator_without_all_scores_says_so(cli: CommandLine, tmp_path: Path) -> None:

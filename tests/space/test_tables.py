@@ -42,6 +42,20 @@ def test_filters_and_orders(shown):
     assert chosen(shown, licence=("mit",)) == []
 
 
+def test_ranks_on_other_datasets_are_a_column_where_they_are_known(tmp_path, shown):
+    shares = {"org/close": 0.125, "org/best": 0.5}
+    rows = [msgspec.structs.replace(row, elsewhere=shares.get(row.checkpoint)) for row in example().rows]
+    write(tmp_path, "x", msgspec.structs.replace(example(), rows=tuple(rows)))
+    found = snapshot_of(tmp_path)
+    ranking = found.entries["x"].ranking
+    assert "Elsewhere" in table.table(View(), ranking, found)
+    assert ">12%<" in table.table(View(), ranking, found)
+    in_order = [line.row.checkpoint for line in table.chosen(View(sort="elsewhere"), ranking, found)]
+    assert in_order[:2] == ["org/close", "org/best"]
+    assert "0.125" in table.to_csv(View(), ranking, found)
+    assert "Elsewhere" not in table.table(View(), beans(shown), shown)
+
+
 def test_a_filter_that_no_checkpoint_passes_yet_stays(shown):
     """What the Hub knows of checkpoints may arrive after the page."""
     wanted = View(ranking="image/beans", licence=("apache-2.0",), library=("timm",))
