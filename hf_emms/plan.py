@@ -128,7 +128,7 @@ def plan(options: Options, progress: Progress, find: Find = find_model) -> Plan:
         notes.append(f"named twice and ranked once: {pluralize(len(ids) - len(candidates), 'checkpoint')}")
     if known is None:
         return Plan(options, sample, encoders, candidates, tuple(notes))
-    options = replace(options, results=known.place)
+    options = replace(options, results=f"{known.repo.id}@{known.repo.revision}")
     ranks, found = known.elsewhere(sample.task.id, sample.repo.id, sample.config)
     return Plan(options, sample, encoders, candidates, (*notes, *found), ranks)
 

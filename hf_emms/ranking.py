@@ -29,7 +29,6 @@ EMMS = ("emms_knn", "emms")
 # A number of rows, parameters, …: what 64 bits hold.
 Count = Annotated[int, msgspec.Meta(ge=0, le=2**63 - 1)]
 
-Share = Annotated[float, msgspec.Meta(ge=0, le=1)]
 
 _PARQUET_KEY = b"hf_emms.ranking"
 _COMMIT = re.compile(r"[0-9a-f]{40}")
@@ -170,7 +169,7 @@ class Row(msgspec.Struct, frozen=True):
     library: str | None = None
     license: str | None = None
     fine_tuned: FineTuned | None = None
-    elsewhere: Share | None = None
+    elsewhere: Annotated[float, msgspec.Meta(ge=0, le=1)] | None = None
 
 
 class Encoder(msgspec.Struct, frozen=True):

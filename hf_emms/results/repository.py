@@ -5,7 +5,6 @@ from __future__ import annotations
 import io
 from collections.abc import Sequence
 from contextlib import suppress
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import msgspec
@@ -187,9 +186,14 @@ def pull(place: str) -> tuple[dict[str, Ranking], list[str]]:
     Raises:
         EmmsError: no such dataset, it has no rankings, or the Hub cannot be reached.
     """
-    folder = Path(place).expanduser()
-    if not folder.is_dir():
-        folder = hub.fetch(hub.resolve(place, "dataset"), [f"{JSON_FOLDER}/*.json"]) / JSON_FOLDER
+    return rankings_of(hub.resolve(place, "dataset"))
+
+
+def rankings_of(repo: hub.Repo) -> tuple[dict[str, Ranking], list[str]]:
+    """What `pull` returns, of a dataset or folder that `hub.resolve` has found."""
+    folder = hub.fetch(repo, [f"{JSON_FOLDER}/*.json"])
+    if repo.folder is None:
+        folder /= JSON_FOLDER
     rankings: dict[str, Ranking] = {}
     problems = []
     for file in sorted(folder.rglob("*.json")):

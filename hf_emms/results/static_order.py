@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Self
 
 from hf_emms import hub
@@ -12,7 +11,7 @@ from hf_emms.errors import EmmsError
 from hf_emms.evaluation.measures import mean_shares, rank_shares
 from hf_emms.formatting import pluralize
 from hf_emms.ranking import Ranking, Row, is_commit
-from hf_emms.results.repository import pull
+from hf_emms.results.repository import rankings_of
 
 _HINT = "--results ORG/emms-results, or a folder that hf-emms rank … --output DIR/NAME.json put rankings in"
 
@@ -22,14 +21,12 @@ class KnownRankings:
     """The rankings of a results dataset, or those in a folder.
 
     Attributes:
-        name: "ORG/NAME", or the folder as the user named it.
-        place: the same at its revision, "ORG/NAME@SHA".
+        repo: the dataset or the folder, at its exact state.
         rankings: those that could be read.
         notes: what could not be read, in words.
     """
 
-    name: str
-    place: str
+    repo: hub.Repo
     rankings: tuple[Ranking, ...]
     notes: tuple[str, ...] = ()
 
@@ -43,18 +40,13 @@ class KnownRankings:
         Raises:
             EmmsError: there is no such dataset or folder, no ranking in it can be read, or the Hub cannot be reached.
         """
-        name = place
-        if not Path(place).expanduser().is_dir():
-            if hub.on_this_machine(place):
-                raise EmmsError(f"{place!r} is no folder of rankings", _HINT)
-            repo = hub.resolve(place, "dataset")
-            name, place = repo.id, f"{repo.id}@{repo.revision}"
-        found, problems = pull(place)
+        repo = hub.resolve(place, "dataset")
+        found, problems = rankings_of(repo)
         if not found:
             reason = f"; the first file: {problems[0]}" if problems else ""
-            raise EmmsError(f"{name} has no ranking that can be read{reason}", _HINT)
-        notes = [f"{pluralize(len(problems), 'file')} of {name} left out, the first: {problems[0]}"] if problems else []
-        return cls(name, place, tuple(found.values()), tuple(notes))
+            raise EmmsError(f"{repo.id} has no ranking that can be read{reason}", _HINT)
+        left_out = f"{pluralize(len(problems), 'file')} of {repo.id} left out"
+        return cls(repo, tuple(found.values()), (f"{left_out}, the first: {problems[0]}",) if problems else ())
 
     def elsewhere(self, task_id: str, dataset_id: str, config: str | None) -> tuple[dict[str, float], tuple[str, ...]]:
         """The mean ranks of checkpoints on all other datasets of a task, and notes on where they are from.
@@ -69,9 +61,11 @@ class KnownRankings:
         """
         others = [one for one in self.rankings if one.task == task_id and _dataset(one) != (dataset_id, config)]
         if not others:
-            return {}, (*self.notes, f"{self.name} has no ranking of another dataset for {task_id}")
+            return {}, (*self.notes, f"{self.repo.id} has no ranking of another dataset for {task_id}")
         datasets = pluralize(len({*map(_dataset, others)}), "other dataset")
-        note = f"elsewhere: mean rank on {datasets} in {self.name}, in per cent of the checkpoints there; low is good"
+        note = (
+            f"elsewhere: mean rank on {datasets} in {self.repo.id}, in per cent of the checkpoints there; low is good"
+        )
         return mean_ranks(others), (*self.notes, note)
 
 

@@ -12,6 +12,7 @@ import pytest
 from hf_emms import demo
 from hf_emms.errors import EmmsError
 from hf_emms.evaluation import dataset_blind
+from hf_emms.hub import Repo
 from hf_emms.options import Options
 from hf_emms.ranking import FineTuned, Ranking, Row
 from hf_emms.ranking_job import arguments_of
@@ -92,7 +93,7 @@ def test_only_other_datasets_of_the_task_count() -> None:
         in_order("y", "b", "a"),
         in_order("z", "a", "b", task="text-classification"),
     )
-    known = KnownRankings(ID, f"{ID}@{'a' * 40}", rankings)
+    known = KnownRankings(Repo(ID, "dataset", "a" * 40), rankings)
     ranks, (note,) = known.elsewhere("image-classification", "org/x", None)
     assert ranks == {"b": 0.25, "a": 0.75}
     assert f"mean rank on 1 other dataset in {ID}" in note
@@ -202,7 +203,8 @@ def test_a_folder_of_rankings_does_as_well(cli: CommandLine, tmp_path: Path) -> 
 @pytest.mark.parametrize(
     ("place", "message"),
     [
-        ("./nowhere", "'./nowhere' is no folder of rankings"),
+        ("./nowhere", "there is no file or folder './nowhere'"),
+        ("file.json", "file.json has no ranking that can be read"),
         ("empty", "empty has no ranking that can be read\n  → --results ORG/emms-results, or a folder"),
         ("lab/nowhere", "there is no dataset 'lab/nowhere'"),
         ("lab/other", "dataset 'lab/other' has no file that matches rankings/*.json"),
@@ -211,6 +213,7 @@ def test_a_folder_of_rankings_does_as_well(cli: CommandLine, tmp_path: Path) -> 
 )
 def test_what_cannot_be_read_is_reported_before_anything_else(cli: CommandLine, place: str, message: str) -> None:
     (cli.folder / "empty").mkdir(exist_ok=True)
+    (cli.folder / "file.json").touch()
     for more in ((), ("--dry-run",)):
         done = cli.run("rank", "--dataset", "./no-data", "--results", place, *more)
         assert (done.code, done.out) == (1, "")

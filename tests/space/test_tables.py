@@ -45,8 +45,8 @@ def test_filters_and_orders(shown):
 def test_ranks_on_other_datasets_are_a_column_where_they_are_known(tmp_path, shown):
     shares = {"org/close": 0.125, "org/best": 0.5}
     rows = [msgspec.structs.replace(row, elsewhere=shares.get(row.checkpoint)) for row in example().rows]
-    write(tmp_path, "x", msgspec.structs.replace(example(), rows=tuple(rows)))
-    found = snapshot_of(tmp_path)
+    write(tmp_path / "own", "x", msgspec.structs.replace(example(), rows=tuple(rows)))
+    found = snapshot_of(tmp_path / "own")
     ranking = found.entries["x"].ranking
     assert "Elsewhere" in table.table(View(), ranking, found)
     assert ">12%<" in table.table(View(), ranking, found)
