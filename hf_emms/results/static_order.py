@@ -62,10 +62,8 @@ class KnownRankings:
         others = [one for one in self.rankings if one.task == task_id and _dataset(one) != (dataset_id, config)]
         if not others:
             return {}, (*self.notes, f"{self.repo.id} has no ranking of another dataset for {task_id}")
-        datasets = pluralize(len({*map(_dataset, others)}), "other dataset")
-        note = (
-            f"elsewhere: mean rank on {datasets} in {self.repo.id}, in per cent of the checkpoints there; low is good"
-        )
+        where = f"{pluralize(len({*map(_dataset, others)}), 'other dataset')} in {self.repo.id}"
+        note = f"elsewhere: mean rank on {where}, in per cent of the checkpoints there; low is good"
         return mean_ranks(others), (*self.notes, note)
 
 
