@@ -11,6 +11,7 @@ from scipy.stats import spearmanr
 from hf_emms.scoring.baselines import knn
 from hf_emms.scoring.label_basis import LabelTable
 from hf_emms.scoring.standardise import standardise_rows
+from scripts.quality.itm import itm
 
 TRANSRATE_DISTORTION = 1e-4
 PARC_ROWS = 500
@@ -110,5 +111,6 @@ BASELINES = {
     "transrate": transrate,
     "sfda": sfda,
     "parc": parc,
+    "itm": itm,
     "knn_flabels": knn_flabels,
 }

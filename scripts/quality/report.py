@@ -29,6 +29,7 @@ NAMES = {
     "transrate": "TransRate",
     "sfda": "SFDA",
     "parc": "PARC",
+    "itm": "ITM",
     "dataset-blind": "*control:* mean rank elsewhere (dataset-blind)",
     "parameters": "*control:* parameter count",
     "feature width": "*control:* feature width",
@@ -53,9 +54,8 @@ PerTarget = Mapping[str, Measured]
 def tables() -> list[tuple[str, str]]:
     """Title and table of the micro pool, in the order of docs/quality.md."""
     _, targets = load()
-    found: dict[str, PerTarget] = {
-        name: {t.name: m for t in targets if (m := t.measures(name))} for name in ESTIMATORS
-    } | controls(targets)
+    scored = {name: {t.name: m for t in targets if (m := t.measures(name))} for name in ESTIMATORS}
+    found: dict[str, PerTarget] = {name: own for name, own in scored.items() if own} | controls(targets)
     return [
         ("Targets", _targets(targets)),
         ("Agreement with fine-tuning", _overview(found, targets)),

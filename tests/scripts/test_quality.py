@@ -154,9 +154,9 @@ def test_a_run_of_the_experiment_is_one_of_confirm(work, tmp_path, monkeypatch):
     assert len((work / "fine_tunings.jsonl").read_text(encoding="utf-8").splitlines()) == 1
 
 
-def test_transrate_and_parc_prefer_features_that_tell_the_classes():
+def test_estimators_of_the_literature_prefer_features_that_tell_the_classes():
     from hf_emms.scoring.label_basis import LabelTable
-    from scripts.quality.baselines import parc, transrate
+    from scripts.quality.baselines import itm, parc, transrate
 
     rng = np.random.default_rng(0)
     codes = rng.integers(0, 4, 200)
@@ -165,5 +165,5 @@ def test_transrate_and_parc_prefer_features_that_tell_the_classes():
     telling = noise.copy()
     telling[:, :4] += 4 * np.eye(4, dtype=np.float32)[codes]
     groups = np.arange(200)
-    for estimator in (transrate, parc):
+    for estimator in (transrate, parc, itm):
         assert estimator(telling, labels, groups) > estimator(noise, labels, groups)
