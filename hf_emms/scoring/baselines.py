@@ -52,7 +52,7 @@ def logme(moments: Moments, *, targets: Literal["auto", "classes", "f-labels"] =
     origin, n = sums.origin_x, float(moments.n)
     x, y = sums.x.sum(axis=0), sums.whole_y.sum(axis=0)
     half = np.outer(origin, x + 0.5 * n * origin)
-    centred, xy = symmetric(sums.xx.sum(axis=0)), sums.xy.sum(axis=0)
+    centred, xy = symmetric(sums.xx.sum(axis=0)), sums.xy.sum(axis=0, dtype=np.float64)
     sigma, vectors = eigh(centred + half + half.T, check_finite=False, driver="evd")
     # Rounding noise is relative to the centred products: a large mean is added to them in float64.
     noise = ROUNDINGS * float(np.finfo(moments.dtype).eps) * float(np.linalg.norm(centred))

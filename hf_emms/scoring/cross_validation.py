@@ -15,7 +15,7 @@ from scipy.linalg import get_blas_funcs, get_lapack_funcs, solve
 
 from hf_emms.errors import EmmsError
 from hf_emms.ranking import Score
-from hf_emms.scoring.linalg import minimise_quadratic, steps
+from hf_emms.scoring.linalg import lower_division, minimise_quadratic
 from hf_emms.scoring.standardise import Fold, Standardised
 
 # Relative to unit-variance features; 12 points are a whole number of Fibonacci steps.
@@ -161,11 +161,11 @@ def _explained(
     # S + penalty = LLᵀ, and ‖LᵀW‖² is half the work of SW; worth a factor where W is wide.
     factor = _cholesky(test, penalty) if solution.shape[1] > len(solution) else None
     if factor is not None:
-        left = fold.xy.test if overwrite_products else fold.xy.test.copy()
-        for step in steps(left.shape):
-            left[step] += penalty / 2.0 * solution[step]
-        products = 2.0 * inner(solution, left)
+        products = 2.0 * inner(solution, fold.xy.test) + penalty * inner(solution, solution)
         (multiply,) = get_blas_funcs(("trmm",), (factor,))
+        if overwrite_products and not overwrite_solution:
+            np.copyto(fold.xy.test, solution)
+            solution, overwrite_solution = fold.xy.test, True
         root = multiply(1.0, factor, solution.T, side=1, lower=1, overwrite_b=overwrite_solution).T
         products -= inner(root, root)
     else:
@@ -182,9 +182,9 @@ def ridge_solve(xx: np.ndarray, xy: np.ndarray, ridge: float, *, overwrite: bool
     if factor is None:  # float32 loses a small ridge next to large eigenvalues
         precise = xx.astype(np.float64) + ridge * np.eye(len(xx))
         return np.ascontiguousarray(solve(precise, xy, assume_a="pos", check_finite=False), xx.dtype)
-    (divide,) = get_blas_funcs(("trsm",), (factor,))
-    half = divide(1.0, factor, xy.T, side=1, lower=1, trans_a=1, overwrite_b=overwrite)
-    return divide(1.0, factor, half, side=1, lower=1, overwrite_b=True).T
+    divide, lower = lower_division(factor, xy.shape[1])
+    half = divide(1.0, lower, xy.T, side=1, lower=1, trans_a=1, overwrite_b=overwrite)
+    return divide(1.0, lower, half, side=1, lower=1, overwrite_b=True).T
 
 
 def _cholesky(xx: np.ndarray, ridge: float) -> np.ndarray | None:

@@ -11,12 +11,12 @@ from collections.abc import Callable
 from typing import Any
 
 import numpy as np
-from scipy.linalg import eigh, get_blas_funcs, get_lapack_funcs
+from scipy.linalg import eigh, get_lapack_funcs
 
 from hf_emms.errors import EmmsError
 from hf_emms.ranking import Score
 from hf_emms.scoring.cross_validation import cross_validate
-from hf_emms.scoring.linalg import minimise_quadratic, one_norm, project_simplex
+from hf_emms.scoring.linalg import lower_division, minimise_quadratic, one_norm, project_simplex
 from hf_emms.scoring.moments import Moments
 from hf_emms.scoring.standardise import Standardised, standardise
 
@@ -215,8 +215,8 @@ def whiten(statistics: Standardised) -> np.ndarray:
     norm = one_norm(system)
     factor, failed = factorise(system.T, lower=True, clean=False, overwrite_a=True)
     if not failed and condition(factor, norm, uplo="L")[0] > float(np.finfo(dtype).eps):
-        (divide,) = get_blas_funcs(("trsm",), (factor,))
-        return divide(1.0, factor, statistics.xy_in(dtype).T, side=1, lower=1, trans_a=1, overwrite_b=True).T
+        divide, lower = lower_division(factor, statistics.basis.size)
+        return divide(1.0, lower, statistics.xy_in(dtype).T, side=1, lower=1, trans_a=1, overwrite_b=True).T
     values, vectors = _spectrum(statistics)
     return ((vectors.T @ statistics.xy_in(np.float64)) / np.sqrt(values)[:, None]).astype(dtype)
 

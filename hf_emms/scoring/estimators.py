@@ -85,7 +85,8 @@ class ScoringInputs:
             return kept
         x, labels, groups = self.rows
         chosen = smallest(content_keys(x), SAMPLE_ROWS) if len(x) > SAMPLE_ROWS else np.arange(len(x))
-        y = Gathered(*moments.basis.blocks(labels, chosen))
+        # In one array: labels as they came may be strided, and many more than those chosen.
+        y = Gathered((Gathered(*moments.basis.blocks(labels, chosen)).joined(),), np.arange(len(chosen)))
         return Rows(x, chosen, y, assign_folds(groups[chosen], moments.folds, moments.seed))
 
 

@@ -143,7 +143,7 @@ class Moments:
         # Copies: the caller may read the next batch into the same buffers.
         self._buffer.append(Rows.of(x[order], y.joined(), folds[order]))
         if sum(map(len, self._buffer)) > self.capacity:
-            self._flush()
+            self._flush(more=True)
 
     def score(self, method: str = "cv") -> EmmsResult:
         """The EMMS score of all rows so far, see `hf_emms.emms`.
@@ -282,16 +282,16 @@ class Moments:
             self._buffer = [Rows.joined(self._buffer)]
         return self._buffer[0] if self._buffer else None
 
-    def _flush(self) -> None:
+    def _flush(self, *, more: bool = False) -> None:
         rows = self._joined()
         if rows is not None:
             self._buffer = []
-            self._accumulate(rows)
+            self._accumulate(rows, more=more)
 
-    def _accumulate(self, rows: Rows) -> None:
+    def _accumulate(self, rows: Rows, *, more: bool = False) -> None:
         if self._sums is None:
             self._sums = self._empty_sums()
-        self._sums.add_rows(rows, self.basis)
+        self._sums.add_rows(rows, self.basis, more=more)
         if self.sample_rows:
             self._sample = self._sample.add(rows)
 

@@ -63,7 +63,7 @@ def centred_total(
     """(Σ products − left ⊗ right) · scale[0] ⊗ scale[1]: (D, c).
 
     Args:
-        products: float64 (F, D, c).
+        products: (F, D, c).
         left: (D,), sums of rows.
         right: (c,), means of rows.
         scale: of rows (D,) and columns (c,).
@@ -72,7 +72,7 @@ def centred_total(
     """
     out = np.empty(products.shape[1:], dtype)
     for rows, columns in steps(out.shape, upper=upper):
-        step = products[:, rows, columns].sum(axis=0)
+        step = products[:, rows, columns].sum(axis=0, dtype=np.float64)
         step -= np.multiply.outer(left[rows], right[columns])
         step *= scale[0][rows, None]
         np.multiply(step, scale[1][columns], out=out[rows, columns], casting="same_kind")
@@ -85,7 +85,7 @@ def split_fold(
     """Products over a fold and over the others. Scaled once into the precision of `total`, and centred there.
 
     Args:
-        product: float64 (D, c), the fold's sums of products about the origin.
+        product: (D, c), the fold's sums of products about the origin.
         total: (D, c), those of all rows about their mean, standardised and divided by N.
         n: rows of the fold, and N.
         x: of the D rows of the matrix.
@@ -93,12 +93,13 @@ def split_fold(
         upper: whether only the upper triangle counts.
     """
     test, train, dtype = np.empty_like(total), np.empty_like(total), total.dtype
-    scale, mean = x.scale / n[1], (x.train_mean / n[1]).astype(dtype)
+    scale, mean = (x.scale / n[1]).astype(product.dtype), (x.train_mean / n[1]).astype(dtype)
+    scale_y = y.scale.astype(product.dtype)
     spread = ((x.test_sum - n[0] * x.train_mean) / n[1]).astype(dtype)
     shift_x, shift_y, sum_y, mean_y = (a.astype(dtype) for a in (x.shift, y.shift, y.test_sum, y.train_mean))
     for rows, columns in steps(total.shape, upper=upper):
         step = test[rows, columns]
-        np.multiply(product[rows, columns] * scale[rows, None], y.scale[columns], out=step, casting="same_kind")
+        np.multiply(product[rows, columns] * scale[rows, None], scale_y[columns], out=step, casting="same_kind")
         step -= np.multiply.outer(mean[rows], sum_y[columns])
         step -= np.multiply.outer(spread[rows], mean_y[columns])
         other = np.multiply.outer(shift_x[rows], shift_y[columns], out=train[rows, columns])

@@ -98,8 +98,9 @@ class Rows:
 
 @dataclass
 class Sums:
-    """Per-fold sums over rows x (features minus `origin_x`) and y (labels minus `origin_y`), all float64.
+    """Per-fold sums over rows x (features minus `origin_x`) and y (labels minus `origin_y`), float64.
 
+    xy has the rows' precision where it is one product of few rows a fold, which saves a copy of the largest sums.
     xx holds upper triangles: what is below the diagonals counts nowhere.
     Only xy takes the labels as they came: x is centred already, and a centred copy of all labels would cost a pass.
 
@@ -146,15 +147,20 @@ class Sums:
         """The same sums with whole symmetric matrices xx."""
         return replace(self, xx=np.stack([symmetric(product) for product in self.xx]))
 
-    def add_rows(self, rows: Rows, basis: LabelBasis) -> None:
+    def add_rows(self, rows: Rows, basis: LabelBasis, *, more: bool = False) -> None:
+        """Add rows; with `more` of them to come, sums are float64 from the start, and never copied to become so."""
         if not self.n.any():
             # Products of centred columns keep their digits; the mean of some rows is centre enough.
             some = np.linspace(0, len(rows) - 1, min(len(rows), ORIGIN_ROWS)).astype(np.int64)
             self.origin_x = rows.features(some).mean(axis=0, dtype=np.float64)
             self.origin_y = basis.origin(rows.y.take(some, np.empty((len(some), rows.y.width), rows.y.dtype)))
         products = _Products(rows, basis, self.origin_x, self.origin_y)
+        few = not (more or self.n.any() or basis.by_text) and np.bincount(rows.folds).max() <= PRODUCT_ROWS
+        self.xy = np.zeros(self.xy.shape, products.xy.dtype) if few else self.xy.astype(np.float64, copy=False)
         for fold in range(len(self.n)):
             members = np.flatnonzero(rows.folds == fold)
+            if few:
+                products.xy = self.xy[fold]
             for start in range(0, len(members), PRODUCT_ROWS):
                 part = members[start : start + PRODUCT_ROWS]
                 products.set_to(part)
@@ -162,7 +168,8 @@ class Sums:
                 self.n[fold] += len(part)
 
     def _add(self, fold: int, products: _Products) -> None:
-        pairs = [(getattr(self, name)[fold], getattr(products, name)) for name in ("x", "y", "xy", "yy")]
+        names = [name for name in ("x", "y", "xy", "yy") if getattr(products, name).base is not self.xy]
+        pairs = [(getattr(self, name)[fold], getattr(products, name)) for name in names]
         pairs += [(self.xx[fold][step], products.xx[step]) for step in steps(products.xx.shape, upper=True)]
         for total, product in pairs:
             if self.n[fold]:
@@ -173,6 +180,7 @@ class Sums:
     def add_sums(self, other: Sums, basis: LabelBasis) -> None:
         if not self.n.any():
             self.origin_x, self.origin_y = other.origin_x.copy(), other.origin_y.copy()
+        self.xy = self.xy.astype(np.float64, copy=False)
         moved = other.about(self.origin_x, self.origin_y, basis)
         for name in ("n", "x", "xx", "y", "xy", "yy"):
             getattr(self, name)[:] += getattr(moved, name)

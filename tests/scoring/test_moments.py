@@ -36,6 +36,17 @@ def moments_of(x, labels, rows, *, flush=False, **options):
     return moments
 
 
+def test_sums_that_grow_are_kept_in_float64():
+    x, labels = problem()
+    x, labels = x.astype(np.float32), LabelTable.of_rows([table.astype(np.float32) for table in labels.tables])
+    first, second = (moments_of(x, labels, rows, flush=True) for rows in np.split(np.arange(len(x)), 2))
+    assert first.sums().xy.dtype == np.float32
+    together = first.merge(second).sums().xy
+    assert together.dtype == np.float64
+    whole = moments_of(x, labels, np.arange(len(x)))
+    np.testing.assert_allclose(score_moments(first.merge(second)).value, score_moments(whole).value, atol=1e-6)
+
+
 @SETTINGS
 @given(
     coded=st.booleans(),
