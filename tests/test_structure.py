@@ -31,6 +31,7 @@ LAYERS = (
     "features",
     "results",
     "data",
+    "at_stake",
     "presets",
     "evaluation",
     "plots",

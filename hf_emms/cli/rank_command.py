@@ -243,9 +243,10 @@ def _saved(ranking: Ranking, target: Path | None, *, cache: bool) -> tuple[Path 
 
 def summary(ranking: Ranking, saved: Path | None) -> str:
     """What a reader of the table should know, for stderr."""
+    from hf_emms import at_stake
     from hf_emms.views import measured_in_words, unresolved
 
-    advice, found = unresolved(ranking), measured_in_words(ranking)
+    advice, found, stakes = unresolved(ranking), measured_in_words(ranking), at_stake.in_words(ranking)
     where = ranking.dataset + (f" ({ranking.dataset_id})" if ranking.dataset_id != ranking.dataset else "")
     lines = [
         "",
@@ -256,6 +257,7 @@ def summary(ranking: Ranking, saved: Path | None) -> str:
         *(f"{row.checkpoint}: {note}" for row in ranking.rows for note in row.notes),
         *([SHARED] if any(row.tied for row in ranking.rows) else []),
         *([advice] if advice and not found else []),
+        *([stakes] if stakes and not found else []),
         RELATIVE,
         *([found] if found else []),
     ]

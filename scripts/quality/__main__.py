@@ -4,6 +4,7 @@
     python -m scripts.quality truth --pool images --target flowers
     python -m scripts.quality scores                 every estimator (minutes once features are in the cache)
     python -m scripts.quality similarity             CKA of the candidates' features, for the replay of confirmed runs
+    python -m scripts.quality adaptation --pool images    EMMS on features and their gradients
     python -m scripts.quality unanswerable           rows of questions without an answer, into unanswerable.json
     python -m scripts.quality collect                all of it into scripts/quality/results/
     python -m scripts.quality report                 print the tables
@@ -34,6 +35,7 @@ def main() -> None:
         ("truth", "fine-tune every candidate on every target"),
         ("scores", "run every estimator"),
         ("similarity", "how alike candidates see a target"),
+        ("adaptation", "run EMMS on features and their gradients"),
     ):
         step = steps.add_parser(name, help=text)
         step.add_argument("--pool", action="append", choices=POOLS)
@@ -74,6 +76,11 @@ def run(options: argparse.Namespace) -> None:
 
         for pool in pools:
             similarity.run(pool, names)
+    elif options.step == "adaptation":
+        from scripts.quality import adaptation
+
+        for pool in pools:
+            adaptation.run(pool, names)
     elif options.step == "unanswerable":
         from scripts.quality import unanswerable
 

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 
 import numpy as np
 
-from hf_emms.evaluation import over_targets, weighted_tau
+from hf_emms.evaluation import dataset_blind, over_targets, weighted_tau
+from scripts.quality import calibration, power
 from scripts.quality.confirming import replayed
-from scripts.quality.protocol import FULL, IMAGES, QUICK, SAME_ARCHITECTURE, TEXTS, Pool
-from scripts.quality.report import NAMES, markdown
-from scripts.quality.results import FEWEST, TargetResult, controls, load
+from scripts.quality.protocol import FULL, IMAGES, MICRO, QUICK, SAME_ARCHITECTURE, TEXTS, Pool
+from scripts.quality.report import LABELS, NAMES, markdown
+from scripts.quality.results import FEWEST, Measured, TargetResult, controls, load
 
 BUDGETS = (QUICK, FULL)
 # Top-1 accuracy on ImageNet as their authors published it, in points; other sources come last.
@@ -26,9 +28,18 @@ SOURCE_ACCURACY = {
 }
 MORE_NAMES = {
     "source accuracy": "*control:* ImageNet accuracy of the source",
-    "quick fine-tuning": "validation score of the quick fine-tuning (at most 93 steps)",
+    "first epoch": "validation score after one epoch of the quick fine-tuning (at most 31 steps)",
+    "quick": "validation score of the quick fine-tuning (at most 93 steps)",
+    "extrapolated": "that score, its last gain added once more",
+    "both": "EMMS + k-NN and the quick fine-tuning, mean of z-scores",
+    "prior": "EMMS + k-NN and the mean rank elsewhere, mean of z-scores",
+    "gradients_emms": "EMMS on features and gradients (linearised fine-tuning)",
+    "gradients_knn": "EMMS + k-NN on features and gradients",
 }
-Scores = Callable[[TargetResult], Sequence[float] | None]
+POWER_CANDIDATES = 6
+EVERY_NAME = {**NAMES, **MORE_NAMES}
+ON_LAYERS = {"last-layer": "the last layer alone", "mean-layer": "the mean of layers"}
+Measures = dict[str, dict[str, Measured]]
 
 
 def tables() -> list[tuple[str, str]]:
@@ -45,12 +56,15 @@ def tables() -> list[tuple[str, str]]:
         if pool is IMAGES:
             found.append(("One architecture, three sources", _same_architecture(targets)))
         found.append((f"Confirming a shortlist: {pool.title}", _confirming(targets)))
+        found.append((f"Defaults: {pool.title}", _defaults(targets)))
         found.append((f"What fine-tuning gave: {pool.title}", _truths(pool, targets)))
+    found.append(("Points at stake", _at_stake()))
+    found.append(("Telling two estimators apart", _power()))
     return found
 
 
 def _only(targets: Sequence[TargetResult], names: frozenset[str]) -> list[TargetResult]:
-    return [TargetResult(one.name, one.record, one.budget, names, one.labels) for one in targets]
+    return [replace(one, only=names) for one in targets]
 
 
 def _at(targets: Sequence[TargetResult], budget: str) -> list[TargetResult]:
@@ -68,8 +82,8 @@ def _targets(targets: Sequence[TargetResult]) -> str:
     for target in targets:
         for one in (other for budget in BUDGETS for other in _at([target], budget.name)):
             values = sorted(one.truth.values(), reverse=True)
-            both = target.at(QUICK.name)
-            shared = weighted_tau(list(both.truth.values()), list(one.truth.values())) if both else float("nan")
+            by_loss = replace(one, measure="loss")
+            quick = target.at(QUICK.name)
             rows.append(
                 (
                     one.name,
@@ -81,67 +95,132 @@ def _targets(targets: Sequence[TargetResult]) -> str:
                     f"{values[0] - values[min(4, len(values) - 1)]:.1f}",
                     max(one.truth, key=lambda name: one.truth[name]),
                     "–" if one.seeds_agree is None else f"{one.seeds_agree:.2f}",
-                    "–" if one.budget == QUICK.name else f"{shared:.2f}",
+                    _agreed(one, by_loss),
+                    "–" if quick is None or one.budget == QUICK.name else _agreed(quick, one),
                 )
             )
     head = ("target", "half", "budget", "candidates", "fine-tunings", "test scores", "first to fifth", "best")
-    return markdown((*head, "weighted τ of two seeds", "weighted τ with the quick truth"), rows)
+    more = ("weighted τ of two seeds", "of accuracy and log loss", "with the quick truth")
+    return markdown((*head, *more), rows)
 
 
-def _ranked_by(targets: Sequence[TargetResult]) -> dict[str, Scores]:
-    """Everything that orders candidates but the controls."""
-    keys = {key.split("|")[0] for target in targets for key in target.record["scores"]}
-    names = [name for name in NAMES if name in keys]
-    found: dict[str, Scores] = {name: lambda target, name=name: (target.scores(name) or [None])[0] for name in names}
-    found["quick fine-tuning"] = _quick_scores
+def _agreed(one: TargetResult, other: TargetResult) -> str:
+    return f"{weighted_tau(list(one.truth.values()), list(other.truth.values())):.2f}"
+
+
+def _ranked_by(targets: Sequence[TargetResult]) -> Measures:
+    """What orders candidates → target → measures, all of targets at one budget."""
+    found = dict(controls(targets)) if len(targets) > 1 else {}
+    for name in EVERY_NAME:
+        scored = {t.name: (t.scores(name) or [None])[0] for t in targets}
+        if any(scored.values()):
+            found[name] = {t.name: t.agreement(s) for t in targets if (s := scored[t.name]) is not None}
+    for name, scores in _BY_RUNS.items():
+        found[name] = {t.name: t.agreement(s) for t in targets if (s := scores(t)) is not None}
+    if len(targets) > 1:
+        found["prior"] = _with_prior(targets)
     return found
 
 
-def _quick_scores(target: TargetResult) -> list[float] | None:
-    """The best validation score of the quick budget's first seed; of no use for the quick truth itself."""
+def _source_accuracy(target: TargetResult) -> list[float] | None:
+    known = len(set(target.candidates) & set(SOURCE_ACCURACY)) >= FEWEST
+    return [SOURCE_ACCURACY.get(name, 0.0) for name in target.candidates] if known else None
+
+
+def _quick(target: TargetResult, score: Callable[[list], float]) -> list[float] | None:
+    """The best score of the quick budget's first seed."""
     quick = target.at(QUICK.name)
-    if quick is None or target.budget == QUICK.name or not set(target.candidates) <= set(quick.candidates):
+    if quick is None or not set(target.candidates) <= set(quick.candidates):
         return None
-    return [max(run[2] for run in quick.runs[name] if run[1] == 0) for name in target.candidates]
+    own = [[run for run in quick.runs[name] if run[1] == 0] for name in target.candidates]
+    return [max(map(score, runs)) for runs in own]
+
+
+def _whole(target: TargetResult) -> list[float] | None:
+    """The quick fine-tuning, which says nothing of the quick truth, its own score."""
+    return None if target.budget == QUICK.name else _quick(target, lambda run: run[2])
+
+
+def _extrapolated(target: TargetResult) -> list[float] | None:
+    return None if target.budget == QUICK.name else _quick(target, lambda run: 2 * run[7][-1] - run[7][-2])
+
+
+def _both(target: TargetResult) -> list[float] | None:
+    quick = _whole(target)
+    return None if quick is None else list(_standard(target.scores("emms_knn")[0]) + _standard(quick))
+
+
+def _standard(values: Sequence[float]) -> np.ndarray:
+    found = np.asarray(values, dtype=np.float64)
+    return (found - found.mean()) / (found.std() or 1.0)
+
+
+def _with_prior(targets: Sequence[TargetResult]) -> dict[str, Measured]:
+    """The estimate and the mean rank elsewhere, as one half each."""
+    blind = dataset_blind({target.name: target.truth for target in targets})
+    found = {}
+    for target in targets:
+        if set(target.candidates) <= set(blind[target.name]):
+            elsewhere = _standard([blind[target.name][name] for name in target.candidates])
+            found[target.name] = target.agreement(list(_standard(target.scores("emms_knn")[0]) + elsewhere))
+    return found
+
+
+_BY_RUNS: dict[str, Callable[[TargetResult], list[float] | None]] = {
+    "source accuracy": _source_accuracy,
+    "first epoch": lambda target: _quick(target, lambda run: run[7][0]),
+    "quick": _whole,
+    "extrapolated": _extrapolated,
+    "both": _both,
+}
 
 
 def _agreement(targets: Sequence[TargetResult]) -> str:
-    """Estimators by their mean weighted τ at the longer budget."""
-    by_budget = {budget.name: _at(targets, budget.name) for budget in BUDGETS}
-    cells: dict[str, list[str]] = {}
+    """Estimators by their mean weighted τ at the longer budget, or the shorter one where that has no targets."""
+    cells: dict[str, list[str]] = {name: [] for name in EVERY_NAME}
     order: dict[str, float] = {}
-    for own in by_budget.values():
-        measures = {
-            name: {t.name: t.agreement(values) for t in own if (values := scores(t)) is not None}
-            for name, scores in _ranked_by(targets).items()
-        } | (controls(own) if len(own) > 1 else {})
-        measures["source accuracy"] = {
-            t.name: t.agreement([SOURCE_ACCURACY.get(name, 0.0) for name in t.candidates])
-            for t in own
-            if len(set(t.candidates) & set(SOURCE_ACCURACY)) >= FEWEST
-        }
-        for name in (*NAMES, *MORE_NAMES):
-            found = measures.get(name, {})
+    for budget in BUDGETS:
+        own = _at(targets, budget.name)
+        measures, by_loss = (_ranked_by([replace(t, measure=m) for t in own]) for m in ("test", "loss"))
+        for name in EVERY_NAME:
+            found, losses = measures.get(name, {}), by_loss.get(name, {})
             for half in ("held", "dev"):
-                taus = [found[t.name]["weighted_tau"] for t in own if t.record["half"] == half and t.name in found]
-                regrets = [found[t.name]["regret"] for t in own if t.record["half"] == half and t.name in found]
-                some = f"{np.mean(taus):.2f} / {np.mean(regrets):.1f}" if taus else "–"
-                cells.setdefault(name, []).append(some)
+                some = [found[t.name] for t in own if t.record["half"] == half and t.name in found]
+                cells[name].append(f"{_mean(some, 'weighted_tau'):.2f} / {_mean(some, 'regret'):.1f}" if some else "–")
             every = [one["weighted_tau"] for one in found.values()]
-            order[name] = float(np.mean(every)) if every else order.get(name, -1.0)
             low, high = over_targets(every) if len(every) > 1 else (float("nan"), float("nan"))
-            cells[name].append(f"{order[name]:.2f} [{low:.2f}, {high:.2f}]" if len(every) > 1 else "–")
+            cells[name].append(f"{np.mean(every):.2f} [{low:.2f}, {high:.2f}]" if len(every) > 1 else "–")
+            cells[name].append(f"{_mean(list(losses.values()), 'weighted_tau'):.2f}" if losses else "–")
+            order[name] = float(np.mean(every)) if every else order.get(name, -1.0)
     rows = [
-        ({**NAMES, **MORE_NAMES}[name], *cells[name])
+        (EVERY_NAME[name], *cells[name])
         for name in sorted(cells, key=lambda name: -order[name])
         if any(cell != "–" for cell in cells[name])
     ]
     head = [
         f"{budget.name}, {what}"
         for budget in BUDGETS
-        for what in ("held: weighted τ / regret", "dev: weighted τ / regret", "all: weighted τ [95 %]")
+        for what in ("held: weighted τ / regret", "dev: weighted τ / regret", "all: weighted τ [95 %]", "all, log loss")
     ]
     return markdown(("ranked by", *head), rows)
+
+
+def _mean(found: Sequence[Measured], measure: str) -> float:
+    return float(np.mean([one[measure] for one in found]))
+
+
+def _defaults(targets: Sequence[TargetResult]) -> str:
+    """Label encoders and layers by the mean weighted τ and regret of the default estimator and the ridge."""
+    rows = []
+    for labels, text in {**LABELS, **ON_LAYERS}.items():
+        cells = []
+        for budget in BUDGETS:
+            for name in ("emms_knn", "emms"):
+                own = [m for t in _at(targets, budget.name) if (m := t.measures(name, labels))]
+                cells.append(f"{_mean(own, 'weighted_tau'):.2f} / {_mean(own, 'regret'):.1f}" if own else "–")
+        rows.append((text, *cells))
+    head = [f"{budget.name}, {name}" for budget in BUDGETS for name in ("EMMS + k-NN", "EMMS, held out")]
+    return markdown(("label encoders at three layers; other layers (weighted τ / regret)", *head), rows)
 
 
 def _same_architecture(targets: Sequence[TargetResult]) -> str:
@@ -173,6 +252,34 @@ def _confirming(targets: Sequence[TargetResult]) -> str:
         rows.append((title, *cells))
     head = [f"{budget.name}, {half}" for budget in BUDGETS for half in ("held", "dev")]
     return markdown(("decided by (regret)", *head), rows)
+
+
+def _at_stake() -> str:
+    head = (
+        "budget",
+        "half",
+        "targets with classes",
+        "pairs within the interval",
+        "below",
+        "above",
+        "median error, points",
+    )
+    fitted = [
+        f"{budget.name}: {calibration.formula(budget.name)}" for budget in BUDGETS if calibration.formula(budget.name)
+    ]
+    return markdown(head, calibration.rows()) + "\n\n" + "; ".join(fitted) + "."
+
+
+def _power() -> str:
+    """On both pools of pictures at the quick budget, where most targets are."""
+    lines = []
+    for pool in (MICRO, IMAGES, TEXTS):
+        targets = [one for one in load(pool)[1] if len(one.candidates) == len(one.record["candidates"])]
+        if len(targets) > 1:
+            for other, *cells in power.rows(targets, (POWER_CANDIDATES,)):
+                lines.append((f"{pool.title} ({len(targets)} targets)", EVERY_NAME[other], *cells))
+    head = ("pool", "EMMS + k-NN against", "difference of weighted τ [95 %]", "targets needed")
+    return markdown((*head, f"with {POWER_CANDIDATES} candidates"), lines)
 
 
 def _truths(pool: Pool, targets: Sequence[TargetResult]) -> str:

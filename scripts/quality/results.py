@@ -11,7 +11,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from importlib import metadata
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 
@@ -36,6 +36,7 @@ class TargetResult:
         budget: whose runs are the truth.
         only: the candidates that count; None for all.
         labels: the set of label encoders with which every estimator ran.
+        measure: what the truth is: "test", the score of the test rows, or "loss", minus their mean loss.
     """
 
     name: str
@@ -43,6 +44,7 @@ class TargetResult:
     budget: str = MICRO.truth
     only: frozenset[str] | None = None
     labels: str = "demo"
+    measure: Literal["test", "loss"] = "test"
 
     @property
     def runs(self) -> dict[str, list[list]]:
@@ -58,12 +60,12 @@ class TargetResult:
     @cached_property
     def truth(self) -> dict[str, float]:
         """Candidate → mean test score over seeds at the rate whose mean validation score is best."""
-        return {name: _best(self.runs[name]) for name in self.candidates}
+        return {name: _best(self.runs[name], self.measure) for name in self.candidates}
 
     def by_seed(self, seed: int) -> dict[str, float] | None:
         """The truth that one seed alone would have given; None where a candidate lacks it."""
         own = {name: [run for run in self.runs[name] if run[1] == seed] for name in self.candidates}
-        return {name: _best(runs) for name, runs in own.items()} if all(own.values()) else None
+        return {name: _best(runs, self.measure) for name, runs in own.items()} if all(own.values()) else None
 
     @property
     def seeds_agree(self) -> float | None:
@@ -107,12 +109,13 @@ class TargetResult:
         return [value for name, value in zip(self.record["candidates"], values, strict=True) if name in own]
 
 
-def _best(runs: list[list]) -> float:
+def _best(runs: list[list], measure: str) -> float:
     by_rate: dict[float, list[list]] = defaultdict(list)
     for run in runs:
         by_rate[run[0]].append(run)
     chosen = max(by_rate.values(), key=lambda own: np.mean([run[2] for run in own]))
-    return float(np.mean([run[3] for run in chosen]))
+    value = float(np.mean([run[FIELDS.index(measure)] for run in chosen]))
+    return -value if measure == "loss" else value
 
 
 def load(pool: Pool = MICRO) -> tuple[dict[str, Any], list[TargetResult]]:
@@ -169,11 +172,16 @@ def _protocol(pool: Pool) -> dict[str, Any]:
 
 def _target(target: Target, runs: list[dict], before: dict[str, Any] | None) -> dict[str, Any] | None:
     """Everything about one target: runs by budget and candidate, scores by setting."""
+    from scripts.quality.adaptation import adaptation_path
     from scripts.quality.scores import scores_path
 
     mine = [run for run in runs if run["target"] == target.name]
     path = scores_path(target)
     scored = json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
+    path = adaptation_path(target)
+    for name, more in (json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}).items():
+        for part in more if name in scored else ():
+            scored[name][part] |= more[part]
     names = [name for name in scored if any(run["candidate"] == name for run in mine)]
     if len(names) < FEWEST or not set(before["candidates"] if before else ()) <= set(names):
         # the scores stay; runs are added where their candidates are the same

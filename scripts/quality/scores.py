@@ -137,6 +137,11 @@ def candidate_labels(sample: Sample, cache: Cache) -> LabelTable:
     return _labels("demo", label_sets()["demo"], sample, cache)
 
 
+def pool_labels(pool: Pool, sample: Sample, cache: Cache) -> LabelTable:
+    """The labels that every estimator runs with."""
+    return _labels(pool.labels, label_sets()[pool.labels], sample, cache)
+
+
 def _labels(name: str, encoders: tuple[str, ...], sample: Sample, cache: Cache) -> LabelTable:
     if encoders:
         tables = [sample.label_embeddings(_table(encoder, sample, cache)) for encoder in encoders]

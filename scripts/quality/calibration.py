@@ -1,0 +1,98 @@
+"""How many points a difference of scores is worth after fine-tuning: `hf_emms.at_stake`'s numbers, and how they hold.
+
+Of every two candidates of a target one has the better estimate. Quantiles of what it is better by after fine-tuning, in
+points, are linear in the difference of the estimates (Koenker and Bassett 1978). They are fitted on dev targets with
+classes, each target counting alike. Held targets say how often the interval is right.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+from itertools import combinations
+
+import numpy as np
+from sklearn.linear_model import QuantileRegressor
+
+from scripts.quality.protocol import FULL, IMAGES, MICRO, QUICK, TEXTS
+from scripts.quality.results import TargetResult, load
+
+ESTIMATOR, LABELS = "emms_knn", "minilm"  # what users get
+MIDDLE = 0.5
+QUANTILES = (0.1, MIDDLE, 0.9)
+Line = tuple[float, float]  # points where the estimates are equal, and points for each unit of their difference
+
+
+def lines(budget: str) -> tuple[Line, ...]:
+    """The fitted line of each quantile."""
+    pairs = [differences(target) for target in targets(budget, "dev")]
+    gaps, gains = (np.concatenate(side) for side in zip(*pairs, strict=True))
+    weights = np.concatenate([np.full(len(gap), 1 / len(gap)) for gap, _ in pairs])
+    found = []
+    for quantile in QUANTILES:
+        # equal estimates are worth nothing in the middle
+        model = QuantileRegressor(quantile=quantile, alpha=0.0, fit_intercept=quantile != MIDDLE)
+        model.fit(gaps[:, None], gains, sample_weight=weights)
+        found.append((round(float(model.intercept_), 1), round(float(model.coef_[0]), 0)))
+    return tuple(found)
+
+
+def formula(budget: str) -> str | None:
+    """The lines in words, of a difference Δ; None without targets."""
+    if not targets(budget, "dev"):
+        return None
+    low, middle, high = lines(budget)
+    return f"points = {middle[1]:g} Δ, from {low[0]:g} + {low[1]:g} Δ to {high[0]:g} + {high[1]:g} Δ"
+
+
+def targets(budget: str, half: str) -> list[TargetResult]:
+    """The targets with classes whose candidates all have runs at a budget; the micro pool's runs are quick ones."""
+    found = []
+    for pool in (MICRO, IMAGES, TEXTS):
+        own = MICRO.truth if pool is MICRO and budget == QUICK.name else budget
+        for target in load(pool)[1]:
+            at = replace(target, budget=own, labels=LABELS)
+            whole = len(at.candidates) == len(target.record["candidates"])
+            if whole and target.record["half"] == half and target.record["measure"] == "accuracy":
+                found.append(at)
+    return [one for one in found if one.record["task"] in ("image-classification", "text-classification")]
+
+
+def differences(target: TargetResult) -> tuple[np.ndarray, np.ndarray]:
+    """Of every two candidates, the better estimate first: the difference of the estimates, and that in points."""
+    scores, truth = np.mean(target.scores(ESTIMATOR), axis=0), np.array(list(target.truth.values()))
+    order = np.argsort(-scores, kind="stable")
+    first, second = np.array(list(combinations(order, 2))).T
+    return scores[first] - scores[second], truth[first] - truth[second]
+
+
+def rows() -> list[Sequence[str]]:
+    """Lines of the table: budget, half, targets, pairs, and the shares below, within and above the interval."""
+    found = []
+    for budget in (QUICK.name, FULL.name):
+        for half in ("dev", "held"):
+            own = targets(budget, half)
+            if not targets(budget, "dev") or not own:
+                continue
+            low, middle, high = lines(budget)
+            shares = []
+            for target in own:
+                gaps, gains = differences(target)
+                below = np.mean(gains < low[0] + low[1] * gaps)
+                above = np.mean(gains > high[0] + high[1] * gaps)
+                error = np.median(np.abs(gains - middle[0] - middle[1] * gaps))
+                shares.append((below, 1 - below - above, above, error))
+            below, within, above, error = np.mean(shares, axis=0)
+            within_by_target = [share[1] for share in shares]
+            found.append(
+                (
+                    budget,
+                    half,
+                    str(len(own)),
+                    f"{within:.0%} ({min(within_by_target):.0%} to {max(within_by_target):.0%})",
+                    f"{below:.0%}",
+                    f"{above:.0%}",
+                    f"{error:.1f}",
+                )
+            )
+    return found
