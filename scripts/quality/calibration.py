@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
+from functools import cache
 from itertools import combinations
 
 import numpy as np
@@ -23,6 +24,7 @@ QUANTILES = (0.1, MIDDLE, 0.9)
 Line = tuple[float, float]  # points where the estimates are equal, and points for each unit of their difference
 
 
+@cache
 def lines(budget: str) -> tuple[Line, ...]:
     """The fitted line of each quantile."""
     pairs = [differences(target) for target in targets(budget, "dev")]
@@ -45,6 +47,7 @@ def formula(budget: str) -> str | None:
     return f"points = {middle[1]:g} Δ, from {low[0]:g} + {low[1]:g} Δ to {high[0]:g} + {high[1]:g} Δ"
 
 
+@cache
 def targets(budget: str, half: str) -> list[TargetResult]:
     """The targets with classes whose candidates all have runs at a budget; the micro pool's runs are quick ones."""
     found = []

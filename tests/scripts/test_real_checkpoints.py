@@ -1,0 +1,86 @@
+"""The tables of the real pools: what a difference is worth, what tells estimators apart, what sees adaptation."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from hf_emms import at_stake
+from hf_emms.hub import resolve
+from scripts.quality import calibration, power
+from scripts.quality.results import TargetResult, load
+from tests.helpers.samples import load_sample
+
+
+def target(name: str, scores: dict[str, list[float]], test: list[float], loss: list[float]) -> TargetResult:
+    names = "abcdefgh"[: len(test)]
+    runs = {
+        one: [[1e-3, 0, value, value, 1.0, 10, own, [value]]] for one, value, own in zip(names, test, loss, strict=True)
+    }
+    scores = {f"{estimator}|minilm|all|0": values for estimator, values in scores.items()}
+    return TargetResult(
+        name, {"candidates": [*names], "runs": {"quick": runs}, "scores": scores}, "quick", None, "minilm"
+    )
+
+
+def test_the_numbers_of_the_package_are_those_of_the_fit() -> None:
+    for budget, lines in at_stake.CALIBRATIONS.items():
+        assert (lines.low, lines.middle, lines.high) == calibration.lines(budget)
+
+
+def test_the_truth_by_log_loss_prefers_the_smaller_one() -> None:
+    one = target("t", {}, [50.0, 50.0, 60.0], [0.9, 0.8, 0.7])
+    by_loss = TargetResult(one.name, one.record, one.budget, None, one.labels, "loss")
+    assert one.truth == {"a": 50.0, "b": 50.0, "c": 60.0}
+    assert by_loss.truth == {"a": -0.9, "b": -0.8, "c": -0.7}
+
+
+def test_a_difference_that_every_target_shows_needs_few_targets() -> None:
+    truth = [float(value) for value in range(8)]
+    noise = np.random.default_rng(0)
+    steady = [target(f"t{i}", {"emms_knn": truth, "emms": truth[::-1]}, truth, truth) for i in range(3)]
+    mixed = [
+        target(f"t{i}", {"emms_knn": [*noise.permutation(8)], "emms": [*noise.permutation(8)]}, truth, truth)
+        for i in range(6)
+    ]
+    (always, *_), (sometimes, *_) = (power.rows(targets, (4,)) for targets in (steady, mixed))
+    assert always[0] == sometimes[0] == "emms"
+    assert always[1:] == ("+2.00 [+2.00, +2.00]", "0", "0")
+    assert int(sometimes[2].replace(",", "")) > 100
+
+
+def test_pairs_have_the_better_estimate_first() -> None:
+    gaps, gains = calibration.differences(target("t", {"emms_knn": [-0.3, -0.1, -0.2]}, [1.0, 5.0, 2.0], [0.0] * 3))
+    assert gaps == pytest.approx([0.1, 0.2, 0.1])
+    assert gains == pytest.approx([3.0, 4.0, 1.0])
+
+
+def test_no_default_is_chosen_on_held_targets() -> None:
+    assert not {one.name for one in calibration.targets("quick", "dev")} & {
+        one.name for one in calibration.targets("quick", "held")
+    }
+
+
+def test_gradients_are_one_row_an_input_and_equal_for_equal_inputs() -> None:
+    from scripts.quality.adaptation import COLUMNS, DIRECTIONS, gradients
+
+    sample = load_sample("demo_glosses", max_samples=20)
+    found = gradients(resolve("emms-demo/bert-distilled", "model"), sample, np.array([0, 1, 0]))
+    assert found.shape == (3, DIRECTIONS * COLUMNS)
+    assert np.isfinite(found).all()
+    assert np.array_equal(found[0], found[2])
+    assert not np.allclose(found[0], found[1])
+
+
+def test_the_paper_s_gains_are_those_of_the_results() -> None:
+    from hf_emms.evaluation import weighted_tau
+    from tests.scripts.test_quality import printed
+
+    _, targets = load()
+    own = [one for one in targets if one.record["task"] == "image-to-text"]
+    ours, base = (
+        np.mean([weighted_tau(one.scores(name)[0], list(one.truth.values())) for one in own])
+        for name in ("emms_knn", "logme_flabels")
+    )
+    cell = printed("The paper's gains over LogME")["image-to-text"]["EMMS + k-NN, held out (`emms_knn`, the default)"]
+    assert cell == f"{100 * (ours / base - 1):+.1f} %"
