@@ -4,7 +4,7 @@
     python -m scripts.bench all [--parts NAME …] [--write FILE]  those of docs/benchmark.md (`make bench`)
 
 Contestants run in turn, so that a drifting machine affects all alike. What is compared is the ratio within each round,
-reported as median [min … max]. `all` continues after a benchmark whose packages cannot be fetched.
+reported as median [min … max]. `all` continues after a benchmark that fails, and then ends with an error.
 """
 
 from __future__ import annotations
@@ -14,7 +14,6 @@ import io
 import os
 import platform
 import resource
-import subprocess
 import sys
 import time
 from collections.abc import Sequence
@@ -88,15 +87,16 @@ def run_all(names: Sequence[str], page: Path | None) -> None:
     """Run benchmarks of the page; print, with the seconds that each of them took, and write if asked to."""
     parts = [f"# Benchmark\n\n`make bench`, median [min … max].\n\n{machine()}.\n"]
     print(parts[0], flush=True)
-    took = []
+    took, failed = [], []
     for name in names:
         text, started, cpu = io.StringIO(), time.perf_counter(), cpu_seconds()
         with redirect_stdout(text):
             try:
                 module, parser = bench(name)
                 module.run(parser.parse_args(OF_THE_PAGE[name].split()))
-            except (subprocess.CalledProcessError, OSError, ImportError) as error:
-                print(f"\n### {name}\n\nnot run: {error}")
+            except Exception as error:
+                failed.append(name)
+                print(f"\n### {name}\n\nnot run: {type(error).__name__}: {error}")
         parts.append(text.getvalue())
         print(parts[-1], flush=True)
         took.append((f"{name} {OF_THE_PAGE[name]}".strip(), time.perf_counter() - started, cpu_seconds() - cpu))
@@ -106,6 +106,8 @@ def run_all(names: Sequence[str], page: Path | None) -> None:
     print(parts[-1], flush=True)
     if page is not None:
         page.write_text("".join(parts), encoding="utf-8")
+    if failed:
+        sys.exit(f"failed: {', '.join(failed)}")
 
 
 def main() -> None:
