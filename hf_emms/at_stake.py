@@ -67,7 +67,7 @@ class Stake(NamedTuple):
 
 
 CALIBRATIONS: Mapping[str, Calibration] = {
-    "quick": Calibration("1,000 rows for 3 epochs", Line(-3.7, 28), Line(0.0, 63), Line(5.2, 133)),
+    "quick": Calibration("1,000 rows for 3 epochs", Line(-3.8, 30), Line(0.0, 71), Line(3.6, 125)),
 }
 
 

@@ -26,7 +26,7 @@ FORMAT = 1
 SAMPLE_ROWS = 8_192
 
 # Matrices of the features' width that held-out scoring needs beside the sums, in the input's precision.
-WORKING_COPIES = 8
+WORKING_COPIES = 12
 
 
 class Moments:

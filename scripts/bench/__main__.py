@@ -94,7 +94,7 @@ def run_all(names: Sequence[str], page: Path | None) -> None:
             try:
                 module, parser = bench(name)
                 module.run(parser.parse_args(OF_THE_PAGE[name].split()))
-            except Exception as error:
+            except (Exception, SystemExit) as error:  # noqa: BLE001
                 failed.append(name)
                 print(f"\n### {name}\n\nnot run: {type(error).__name__}: {error}")
         parts.append(text.getvalue())
