@@ -275,7 +275,7 @@ def _power() -> str:
     lines = []
     for pool in (MICRO, IMAGES, TEXTS):
         targets = [one for one in load(pool)[1] if len(one.candidates) == len(one.record["candidates"])]
-        if len(targets) > 1:
+        if len(targets) > 2:
             for other, *cells in power.rows(targets, (POWER_CANDIDATES,)):
                 lines.append((f"{pool.title} ({len(targets)} targets)", EVERY_NAME[other], *cells))
     head = ("pool", "EMMS + k-NN against", "difference of weighted τ [95 %]", "targets needed")

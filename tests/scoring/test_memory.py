@@ -48,4 +48,4 @@ def test_only_much_memory_is_announced() -> None:
     labels = LabelTable(np.arange(10) % 2, (np.eye(2, dtype=np.float32),))
     assert memory_note(20_000, 512, labels, Options("unused", estimators=("emms",))) is None
     told = memory_note(20_000, 8192, labels, Options("unused", estimators=("emms",)))
-    assert told == "scoring 8,192 features takes about 4.8 GB of memory"
+    assert told == "scoring 8,192 features takes about 5.9 GB of memory"
