@@ -6,14 +6,13 @@ fitted by ``scripts/quality/calibration.py``; docs/quality.md says how often the
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
-from hf_emms.formatting import format_count
 from hf_emms.options import DEFAULT_ENCODERS
 from hf_emms.presets import encoder_presets
 from hf_emms.ranking import Ranking, Row
+from hf_emms.views import sized, smallest_of
 
 TASKS = ("image-classification", "text-classification")
 ESTIMATOR = "emms_knn"
@@ -115,11 +114,8 @@ def in_words(ranking: Ranking, budget: str = "quick") -> str | None:
         text += f", {last.checkpoint} {last.points:.0f} ({_interval(last)})"
     near = [ranking.rows[0], *(ranking.row(one.checkpoint) for one in found if one.points < 1)]
     if len(near) > 1:
-        smallest = min(near, key=lambda row: math.inf if row.parameters is None else row.parameters)
-        size = f" ({format_count(smallest.parameters)} parameters)" if smallest.parameters is not None else ""
-        text += (
-            f". The first {len(near)} are expected within a point; the smallest of them is {smallest.checkpoint}{size}"
-        )
+        smallest = sized(smallest_of(near))
+        text += f". The first {len(near)} are expected within a point; the smallest of them is {smallest}"
     return f"{text}."
 
 

@@ -29,7 +29,6 @@ EMMS = ("emms_knn", "emms")
 # A number of rows, parameters, …: what 64 bits hold.
 Count = Annotated[int, msgspec.Meta(ge=0, le=2**63 - 1)]
 
-
 _PARQUET_KEY = b"hf_emms.ranking"
 _COMMIT = re.compile(r"[0-9a-f]{40}")
 _WRITES_ONE = "hf-emms rank … --format json writes one"

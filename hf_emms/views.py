@@ -255,12 +255,12 @@ def answer(ranking: Ranking) -> str:
     best, others = scored[0], scored[1:]
     equal = [row for row in scored if row.rank == best.rank]
     if len(equal) > 1:
-        smallest = min(equal, key=lambda row: math.inf if row.parameters is None else row.parameters)
-        small = f"; {_sized(smallest)} is the smallest" if smallest.parameters is not None else ""
+        smallest = smallest_of(equal)
+        small = f"; {sized(smallest)} is the smallest" if smallest.parameters is not None else ""
         return f"{_in_a_row(equal)} cannot be told apart{small}."
     if not others:
-        return f"Only {_sized(best)} has a score."
-    return f"Fine-tune {_sized(best)}: {_lead(best, others[0], ranking.estimators[0])}."
+        return f"Only {sized(best)} has a score."
+    return f"Fine-tune {sized(best)}: {_lead(best, others[0], ranking.estimators[0])}."
 
 
 def _lead(best: Row, second: Row, estimator: str) -> str:
@@ -274,7 +274,13 @@ def _lead(best: Row, second: Row, estimator: str) -> str:
     return f"ahead of {second.checkpoint} by {gain / stderr:.1f} standard errors"
 
 
-def _sized(row: Row) -> str:
+def smallest_of(rows: Sequence[Row]) -> Row:
+    """The row with the fewest parameters; one where they are not known only if they are known of none."""
+    return min(rows, key=lambda row: math.inf if row.parameters is None else row.parameters)
+
+
+def sized(row: Row) -> str:
+    """A checkpoint with its number of parameters, where that is known."""
     return row.checkpoint + (f" ({format_count(row.parameters)} parameters)" if row.parameters is not None else "")
 
 

@@ -88,13 +88,14 @@ def run(options: argparse.Namespace) -> None:
 
 def _compare(title: str, model: Callable[[], Path], fewer: int, texts: Path, options: argparse.Namespace) -> None:
     pythons = {"peer": peer_python(), "ours": Path(sys.executable), "ours-bfloat16": Path(sys.executable)}
+    folder = str(model())
     print(f"\n### Embedding phase of transformer-ranker, {title} in float32 on WordNet glosses\n")
     with ExitStack() as stack:
         sides = [
             # -P: the script's own folder is no place to import from
             stack.enter_context(
                 Contestant(
-                    [str(python), "-P", str(SIDE), name, str(model()), str(texts)],
+                    [str(python), "-P", str(SIDE), name, folder, str(texts)],
                     options.threads,
                     None if name == "peer" else sources.ROOT,
                 )

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import json
 import time
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -25,13 +26,20 @@ from hf_emms.features.load import quiet_transformers
 from hf_emms.finetune.heads import load_base, reading
 from hf_emms.finetune.splits import Part
 from hf_emms.hub import Repo, resolve
-from hf_emms.scoring.estimators import ESTIMATORS, ScoringInputs
-from hf_emms.scoring.moments import Moments
+from hf_emms.scoring.estimators import ESTIMATORS
 from hf_emms.scoring.standardise import standardise_rows
 from scripts.quality.candidates import checkpoint
 from scripts.quality.protocol import Pool, Target, work
-from scripts.quality.scores import SETTINGS, Setting, candidate_labels, pool_labels, sample_of
-from scripts.quality.truth import finished
+from scripts.quality.scores import (
+    SETTINGS,
+    Setting,
+    candidate_labels,
+    pool_labels,
+    sample_of,
+    scoring_inputs,
+    some_rows,
+)
+from scripts.quality.truth import tuned
 
 MOST_ROWS = 500
 TRAINED_SHARE = 0.2  # of the weights, the last ones
@@ -43,12 +51,10 @@ NAMES = {"gradients_emms": "emms", "gradients_knn": "emms_knn"}
 def run(pool: Pool, names: set[str] | None = None) -> None:
     """Write the scores of the candidates that were fine-tuned, one file a target under the work folder."""
     torch.set_num_threads(1)
-    tuned = {(one["target"], one["candidate"]) for one in finished()}
-    for target in pool.targets:
-        own = [one.name for one in pool.candidates_of(target) if (target.name, one.name) in tuned]
-        if own and (names is None or target.name in names):
+    for target, own in tuned(pool, names):
+        if own:
             path = adaptation_path(target)
-            path.write_text(json.dumps({name: scored(pool, target, name) for name in own}), encoding="utf-8")
+            path.write_text(json.dumps(scored(pool, target, [one.name for one in own])), encoding="utf-8")
             print(f"{target.name:18s} {path}", flush=True)
 
 
@@ -57,23 +63,26 @@ def adaptation_path(target: Target) -> Path:
     return work() / "scores" / f"{target.name}-adaptation.json"
 
 
-def scored(pool: Pool, target: Target, name: str) -> dict[str, dict[str, float]]:
-    """Scores of one candidate on at most 500 rows, and the seconds that gradients and scores took."""
+def scored(pool: Pool, target: Target, names: Sequence[str]) -> dict[str, dict[str, dict[str, float]]]:
+    """Scores of candidates on at most 500 rows, and the seconds that gradients and scores took."""
     sample, cache = sample_of(target), Cache(default_root())
-    rows = np.arange(len(sample))[:: -(-len(sample) // MOST_ROWS)]
-    repo = resolve(checkpoint(name, target.side), "model")
-    extraction = extract(repo, sample, candidate_labels(sample, cache), SETTINGS, cache)
-    start = time.perf_counter()
-    both = [extraction.features["spread"][sample.input_of_row[rows]], gradients(repo, sample, rows)]
-    features = np.hstack([standardise_rows(part)[0] for part in both]).astype(np.float32)
+    rows = some_rows(sample, MOST_ROWS)
+    extracted_with = candidate_labels(sample, cache)
     labels, groups = pool_labels(pool, sample, cache).take(rows), sample.groups[rows]
-    moments = Moments.like(labels, features.shape[1], folds=SETTINGS.folds, seed=SETTINGS.seed)
-    moments.update(features, labels, groups)
-    evidence = ScoringInputs(moments, features, labels, groups)
-    found: dict[str, dict[str, float]] = {"scores": {}, "seconds": {}}
-    for column, estimator in NAMES.items():
-        found["scores"][Setting(column, pool.labels, "all", 0).key] = ESTIMATORS[estimator].score(evidence).value
-        found["seconds"][column] = time.perf_counter() - start
+    found: dict[str, dict[str, dict[str, float]]] = {}
+    for name in names:
+        repo = resolve(checkpoint(name, target.side), "model")
+        extraction = extract(repo, sample, extracted_with, SETTINGS, cache)
+        start = time.perf_counter()
+        both = [extraction.features["spread"][sample.input_of_row[rows]], gradients(repo, sample, rows)]
+        features = np.hstack([standardise_rows(part)[0] for part in both]).astype(np.float32)
+        inputs = scoring_inputs(features, labels, groups)
+        found[name] = {"scores": {}, "seconds": {}}
+        for column, estimator in NAMES.items():
+            found[name]["scores"][Setting(column, pool.labels, "all", 0).key] = (
+                ESTIMATORS[estimator].score(inputs).value
+            )
+            found[name]["seconds"][column] = time.perf_counter() - start
     return found
 
 

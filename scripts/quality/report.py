@@ -90,6 +90,13 @@ def markdown(head: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
     return "\n".join(lines + ["| " + " | ".join(row) + " |" for row in rows])
 
 
+def tau_and_regret(measured: Sequence[Measured]) -> str:
+    """The means over targets, as a cell; a dash where there are none."""
+    if not measured:
+        return "–"
+    return f"{np.mean([m['weighted_tau'] for m in measured]):.2f} / {np.mean([m['regret'] for m in measured]):.1f}"
+
+
 def _targets(targets: list[TargetResult]) -> str:
     rows = []
     for target in targets:
@@ -180,8 +187,8 @@ def _sizes(targets: list[TargetResult]) -> str:
     for name in ON_SMALL_SAMPLES:
         cells = []
         for size in SIZES:
-            own = [t.measures(name, rows=size) for t in full]
-            cells.append(f"{np.mean([m['weighted_tau'] for m in own]):.2f} / {np.mean([m['regret'] for m in own]):.1f}")
+            own = [m for t in full if (m := t.measures(name, rows=size))]
+            cells.append(tau_and_regret(own))
         rows.append((NAMES[name], *cells))
     return markdown(("weighted τ / regret", "N = 200", "N = 500", "all rows"), rows)
 
@@ -192,7 +199,7 @@ def _labels(targets: list[TargetResult]) -> str:
         cells = []
         for name in ("emms_knn", "emms", "logme_flabels"):
             own = [m for t in targets if (m := t.measures(name, labels))]
-            cells.append(f"{np.mean([m['weighted_tau'] for m in own]):.2f} / {np.mean([m['regret'] for m in own]):.1f}")
+            cells.append(tau_and_regret(own))
         rows.append((text, *cells))
     head = ("label encoders (weighted τ / regret)", "EMMS + k-NN", "EMMS, held out", "LogME on F-labels")
     return markdown(head, rows)
@@ -222,7 +229,7 @@ def _layers(targets: list[TargetResult]) -> str:
         cells = []
         for labels in ("demo", "last-layer", "mean-layer"):
             own = [m for t in showing if (m := t.measures(name, labels))]
-            cells.append(f"{np.mean([m['weighted_tau'] for m in own]):.2f} / {np.mean([m['regret'] for m in own]):.1f}")
+            cells.append(tau_and_regret(own))
         rows.append((NAMES[name], *cells))
     head = (f"weighted τ / regret ({len(showing)} targets)", "spread (the default)", "last layer", "mean of layers")
     return markdown(head, rows)

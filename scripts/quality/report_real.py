@@ -11,7 +11,7 @@ from hf_emms.evaluation import dataset_blind, over_targets, weighted_tau
 from scripts.quality import calibration, power
 from scripts.quality.confirming import replayed
 from scripts.quality.protocol import FULL, IMAGES, MICRO, QUICK, SAME_ARCHITECTURE, TEXTS, Pool
-from scripts.quality.report import LABELS, NAMES, markdown
+from scripts.quality.report import LABELS, NAMES, markdown, tau_and_regret
 from scripts.quality.results import FEWEST, Measured, TargetResult, controls, load
 
 BUDGETS = (QUICK, FULL)
@@ -186,11 +186,11 @@ def _agreement(targets: Sequence[TargetResult]) -> str:
             found, losses = measures.get(name, {}), by_loss.get(name, {})
             for half in ("held", "dev"):
                 some = [found[t.name] for t in own if t.record["half"] == half and t.name in found]
-                cells[name].append(f"{_mean(some, 'weighted_tau'):.2f} / {_mean(some, 'regret'):.1f}" if some else "–")
+                cells[name].append(tau_and_regret(some))
             every = [one["weighted_tau"] for one in found.values()]
             low, high = over_targets(every) if len(every) > 1 else (float("nan"), float("nan"))
             cells[name].append(f"{np.mean(every):.2f} [{low:.2f}, {high:.2f}]" if len(every) > 1 else "–")
-            cells[name].append(f"{_mean(list(losses.values()), 'weighted_tau'):.2f}" if losses else "–")
+            cells[name].append(f"{np.mean([one['weighted_tau'] for one in losses.values()]):.2f}" if losses else "–")
             order[name] = float(np.mean(every)) if every else order.get(name, -1.0)
     rows = [
         (EVERY_NAME[name], *cells[name])
@@ -205,10 +205,6 @@ def _agreement(targets: Sequence[TargetResult]) -> str:
     return markdown(("ranked by", *head), rows)
 
 
-def _mean(found: Sequence[Measured], measure: str) -> float:
-    return float(np.mean([one[measure] for one in found]))
-
-
 def _defaults(targets: Sequence[TargetResult]) -> str:
     """Label encoders and layers by the mean weighted τ and regret of the default estimator and the ridge."""
     rows = []
@@ -217,7 +213,7 @@ def _defaults(targets: Sequence[TargetResult]) -> str:
         for budget in BUDGETS:
             for name in ("emms_knn", "emms"):
                 own = [m for t in _at(targets, budget.name) if (m := t.measures(name, labels))]
-                cells.append(f"{_mean(own, 'weighted_tau'):.2f} / {_mean(own, 'regret'):.1f}" if own else "–")
+                cells.append(tau_and_regret(own))
         rows.append((text, *cells))
     head = [f"{budget.name}, {name}" for budget in BUDGETS for name in ("EMMS + k-NN", "EMMS, held out")]
     return markdown(("label encoders at three layers; other layers (weighted τ / regret)", *head), rows)
@@ -264,14 +260,12 @@ def _at_stake() -> str:
         "above",
         "median error, points",
     )
-    fitted = [
-        f"{budget.name}: {calibration.formula(budget.name)}" for budget in BUDGETS if calibration.formula(budget.name)
-    ]
+    fitted = [f"{budget.name}: {text}" for budget in BUDGETS if (text := calibration.formula(budget.name))]
     return markdown(head, calibration.rows()) + "\n\n" + "; ".join(fitted) + "."
 
 
 def _power() -> str:
-    """On both pools of pictures at the quick budget, where most targets are."""
+    """Pools with more than two targets."""
     lines = []
     for pool in (MICRO, IMAGES, TEXTS):
         targets = [one for one in load(pool)[1] if len(one.candidates) == len(one.record["candidates"])]

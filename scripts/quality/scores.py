@@ -28,7 +28,7 @@ from scripts.demo import sources
 from scripts.quality.baselines import BASELINES
 from scripts.quality.candidates import checkpoint
 from scripts.quality.protocol import ON_SMALL_SAMPLES, ROLES, Candidate, Pool, Target, work
-from scripts.quality.truth import finished, folder_of
+from scripts.quality.truth import folder_of, tuned
 
 SETTINGS = Options("unused", estimators=tuple(ESTIMATORS), device="cpu", layers=("spread", "last", "mean"))
 RANDOM_WIDTH = 64
@@ -87,14 +87,11 @@ def run(pool: Pool, names: set[str] | None = None, missing: bool = False) -> Non
     import torch
 
     torch.set_num_threads(1)
-    tuned = {(record["target"], record["candidate"]) for record in finished()}
-    for target in pool.targets:
-        if names is not None and target.name not in names:
-            continue
+    for target, own in tuned(pool, names):
         start = time.perf_counter()
         path = scores_path(target)
         found = json.loads(path.read_text(encoding="utf-8")) if missing and path.exists() else {}
-        waiting = [e for e in pool.candidates_of(target) if (target.name, e.name) in tuned and e.name not in found]
+        waiting = [candidate for candidate in own if candidate.name not in found]
         path.parent.mkdir(exist_ok=True)
         for candidate, scored in score(pool, target, waiting):
             about = scored.about
@@ -135,6 +132,18 @@ def score(pool: Pool, target: Target, candidates: list[Candidate]) -> Iterator[t
 def candidate_labels(sample: Sample, cache: Cache) -> LabelTable:
     """The labels that features are extracted with."""
     return _labels("demo", label_sets()["demo"], sample, cache)
+
+
+def some_rows(sample: Sample, most: int) -> np.ndarray:
+    """Rows at equal distances, at most so many: int64 (n,)."""
+    return np.arange(len(sample))[:: -(-len(sample) // most)]
+
+
+def scoring_inputs(features: np.ndarray, labels: LabelTable, groups: np.ndarray) -> ScoringInputs:
+    """What estimators take, with all rows."""
+    moments = Moments.like(labels, features.shape[1], folds=SETTINGS.folds, seed=SETTINGS.seed)
+    moments.update(features, labels, groups)
+    return ScoringInputs(moments, features, labels, groups)
 
 
 def pool_labels(pool: Pool, sample: Sample, cache: Cache) -> LabelTable:
@@ -207,16 +216,14 @@ class _Subset:
 def _estimate(
     subset: _Subset, name: str, labels: LabelTable, values: dict[str, float], seconds: dict[str, float]
 ) -> None:
-    moments = Moments.like(labels, subset.features.shape[1], folds=SETTINGS.folds, seed=SETTINGS.seed)
-    moments.update(subset.features, labels, subset.groups)
-    evidence = ScoringInputs(moments, subset.features, labels, subset.groups)
+    inputs = scoring_inputs(subset.features, labels, subset.groups)
     chosen = {f"{layer}-layer": ON_OTHER_LAYERS for layer in OTHER_LAYERS}
     chosen[subset.chosen] = tuple(ESTIMATORS) if subset.rows == "all" else ON_SMALL_SAMPLES
     for estimator in chosen.get(name, ON_OTHER_LABELS):
         if estimator == "hscore" and not labels.categorical:
             continue
         start = time.perf_counter()
-        result = ESTIMATORS[estimator].score(evidence)
+        result = ESTIMATORS[estimator].score(inputs)
         values[subset.key(estimator, name)] = result.value
         if subset.rows == "all" and name == subset.chosen:
             seconds[estimator] = time.perf_counter() - start

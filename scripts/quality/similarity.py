@@ -13,20 +13,18 @@ from hf_emms.engines.extraction import extract
 from hf_emms.hub import resolve
 from scripts.quality.candidates import checkpoint
 from scripts.quality.protocol import Pool, Target, work
-from scripts.quality.scores import SETTINGS, candidate_labels, sample_of
-from scripts.quality.truth import finished
+from scripts.quality.scores import SETTINGS, candidate_labels, sample_of, some_rows
+from scripts.quality.truth import tuned
 
 MOST_ROWS = 1_000
 
 
 def run(pool: Pool, names: set[str] | None = None) -> None:
     """Write the similarities of the candidates that were fine-tuned, one file a target under the work folder."""
-    tuned = {(one["target"], one["candidate"]) for one in finished()}
-    for target in pool.targets:
-        own = [one.name for one in pool.candidates_of(target) if (target.name, one.name) in tuned]
-        if own and (names is None or target.name in names):
+    for target, own in tuned(pool, names):
+        if own:
             path = similarity_path(target)
-            path.write_text(json.dumps(similarities(target, own)), encoding="utf-8")
+            path.write_text(json.dumps(similarities(target, [one.name for one in own])), encoding="utf-8")
             print(f"{target.name:18s} {path}", flush=True)
 
 
@@ -39,7 +37,7 @@ def similarities(target: Target, names: Sequence[str]) -> dict[str, dict[str, fl
     """CKA of every two candidates on the same rows, at most 1,000."""
     sample, cache = sample_of(target), Cache(default_root())
     labels = candidate_labels(sample, cache)
-    rows = np.arange(len(sample))[:: -(-len(sample) // MOST_ROWS)]
+    rows = some_rows(sample, MOST_ROWS)
     grams = []
     for name in names:
         repo = resolve(checkpoint(name, target.side), "model")

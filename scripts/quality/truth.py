@@ -75,6 +75,14 @@ def finished(again: bool = False) -> list[dict]:
     return list({key_of(record): record for record in current}.values())
 
 
+def tuned(pool: Pool, names: set[str] | None = None) -> Iterator[tuple[Target, list[Candidate]]]:
+    """The targets of a pool, all or those with these names, and which of their candidates have fine-tunings."""
+    done = {(one["target"], one["candidate"]) for one in finished()}
+    for target in pool.targets:
+        if names is None or target.name in names:
+            yield target, [one for one in pool.candidates_of(target) if (target.name, one.name) in done]
+
+
 def place_of(record: dict) -> tuple:
     """What the runs of one candidate on one target at one budget share."""
     return key_of(record)[:4]
