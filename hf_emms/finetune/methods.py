@@ -20,6 +20,8 @@ BYTES_A_PARAMETER, _SHARE = 16, 0.7
 # LoRA (arXiv 2106.09685) on every linear layer and ungrouped convolution.
 _RANK, _ALPHA, _DROPOUT = 8, 16, 0.05
 _ADAPTED = (nn.Linear, nn.Conv2d)
+# Of convolutions, what the code of some families reads to pad pictures by, and an adapter's layer does not have.
+_READ_BY_MODELS = ("kernel_size", "stride", "padding", "dilation")
 
 
 def apply_method(model: nn.Module, method: str, head: Iterable[str]) -> None:
@@ -81,6 +83,7 @@ def method_for(options: Options, parameters: int | None, device: torch.device) -
 
 def _add_adapter(model: nn.Module, fresh: set[str]) -> None:
     from peft import LoraConfig, inject_adapter_in_model
+    from peft.tuners.tuners_utils import BaseTunerLayer
 
     names = [
         name
@@ -89,6 +92,12 @@ def _add_adapter(model: nn.Module, fresh: set[str]) -> None:
     ]
     config = LoraConfig(r=_RANK, lora_alpha=_ALPHA, lora_dropout=_DROPOUT, target_modules=names)
     inject_adapter_in_model(config, model)
+    for module in model.modules():
+        if isinstance(module, BaseTunerLayer):
+            layer = module.get_base_layer()
+            for name in _READ_BY_MODELS:
+                if hasattr(layer, name) and not hasattr(module, name):
+                    setattr(module, name, getattr(layer, name))
 
 
 def _free_bytes(device: torch.device) -> int | None:

@@ -79,6 +79,14 @@ def test_convolutions_compute_with_channels_last_and_gradients_stay_the_same(
     assert (tmp_path / "saved" / "model.safetensors").exists()
 
 
+@pytest.mark.parametrize("name", IMAGE_MODELS)
+def test_an_adapter_trains_in_every_family_of_images(root: Path, folder: str, name: str) -> None:
+    splits = load_splits(Options.of(folder))
+    network = load_network(repo_of(build(root, name)), splits, Options(folder), "lora")
+    network.model(**network.rows(splits.train, True).batch(np.arange(4)))["loss"].backward()
+    assert any(one.grad is not None for key, one in trainable(network.model).items() if "lora_" in key)
+
+
 @pytest.mark.parametrize(("name", "own"), [("bert", True), ("distilbert", False), ("deberta", False)])
 def test_a_pooling_head_of_the_checkpoint_without_weights_is_not_started_at_random(
     root: Path, name: str, own: bool
