@@ -17,12 +17,12 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from hf_emms.features.device import Inputs, keep_freed_memory, to_channels_last
+from hf_emms.features.device import Inputs, keep_freed_memory
 from hf_emms.features.feature_plan import ExtractionPlan, plan_extraction
 from hf_emms.features.files import fetch_weights
 from hf_emms.features.fusion import Fused, find_fusion
 from hf_emms.features.images import read_image_processor
-from hf_emms.features.load import choose_device, is_tested, load_model, load_options, quiet_transformers
+from hf_emms.features.load import load_model, load_options, quiet_transformers
 from hf_emms.features.pooling import find_pooling
 from hf_emms.features.text import TextReader, read_tokenizer, text_reader
 from hf_emms.features.text_pairs import find_states
@@ -176,8 +176,6 @@ def load_network(repo: Repo, splits: Splits, options: Options, method: str = "fu
         network = own.get(task.id, _load_classifier)(plan, splits, options)
     network.notes = [*(note for _, note in plan.notes), *network.notes, *repaired(network.model)]
     apply_method(network.model, method, network.head)
-    if is_tested(plan) and choose_device(options.device).type == "cpu":
-        to_channels_last(network.model)
     return network
 
 

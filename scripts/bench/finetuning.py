@@ -26,11 +26,8 @@ from hf_emms.options import Options
 from scripts.bench.timing import fresh_process, memory_mb, reset_peak, spread
 
 RATE = 5e-4
-MOBILENET = "MobileNetV2 at 64 pixels, random weights"
-# name → dataset and checkpoint; None: written by `_written`
 PROBLEMS = {
     "pictures": ("demo_fashion", "emms-demo/resnet-distilled"),
-    MOBILENET: ("demo_fashion", None),
     "texts": ("demo_glosses", "emms-demo/bert-distilled"),
 }
 
@@ -63,21 +60,9 @@ def probe(who: str, name: str, epochs: int) -> dict[str, float]:
     dataset, checkpoint = PROBLEMS[name]
     splits = load_splits(Options.of(dataset, max_samples=None))
     with tempfile.TemporaryDirectory() as folder:
-        checkpoint = checkpoint or _written(Path(folder) / "checkpoint")
         before, started = reset_peak(), time.process_time()
         accuracy = (_ours if who == "hf_emms" else _script)(checkpoint, splits, epochs, Path(folder))
         return {"cpu": time.process_time() - started, "mb": memory_mb("VmHWM") - before, "accuracy": accuracy}
-
-
-def _written(folder: Path) -> str:
-    """A MobileNetV2 with random weights."""
-    import transformers as t
-
-    size = {"height": 64, "width": 64}
-    torch.manual_seed(0)
-    t.MobileNetV2Model(t.MobileNetV2Config(image_size=64)).save_pretrained(folder)
-    t.MobileNetV2ImageProcessor(size={"shortest_edge": 64}, crop_size=size).save_pretrained(folder)
-    return str(folder)
 
 
 def _ours(checkpoint: str, splits: Splits, epochs: int, folder: Path) -> float:

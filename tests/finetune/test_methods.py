@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 from pathlib import Path
 from typing import Any
 
@@ -52,31 +51,6 @@ def test_a_head_alone_and_an_adapter_leave_the_checkpoint_as_it_is(root: Path, f
     counts = [sum(one.numel() for one in found.values()) for found in (head, lora)]
     assert counts[0] < counts[1]
     assert len(whole) > len(head)
-
-
-@pytest.mark.parametrize("name", IMAGE_MODELS)
-def test_convolutions_compute_with_channels_last_and_gradients_stay_the_same(
-    root: Path, folder: str, name: str, tmp_path: Path
-) -> None:
-    splits = load_splits(Options.of(folder))
-    network = load_network(repo_of(build(root, name)), splits, Options(folder, device="cpu"))
-    batch = network.rows(splits.train, True).batch(np.arange(8))
-    model = network.model.double().train()
-    weights = [module.weight for module in model.modules() if isinstance(module, torch.nn.Conv2d)]
-    assert all(one.is_contiguous(memory_format=torch.channels_last) for one in weights)
-    usual = copy.deepcopy(model).to(memory_format=torch.contiguous_format)
-    found = []
-    for one in (model, usual):
-        torch.manual_seed(0)
-        one(**{name: value.double() if value.is_floating_point() else value for name, value in batch.items()})[
-            "loss"
-        ].backward()
-        found.append([parameter.grad for parameter in one.parameters() if parameter.grad is not None])
-    assert len(found[0]) > 2
-    for ours, theirs in zip(*found, strict=True):
-        torch.testing.assert_close(ours, theirs, rtol=1e-6, atol=1e-9)
-    network.save(tmp_path / "saved")
-    assert (tmp_path / "saved" / "model.safetensors").exists()
 
 
 @pytest.mark.parametrize("name", IMAGE_MODELS)
