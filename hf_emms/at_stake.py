@@ -66,7 +66,7 @@ class Stake(NamedTuple):
 
 
 CALIBRATIONS: Mapping[str, Calibration] = {
-    "quick": Calibration("1,000 rows for 3 epochs", Line(-3.8, 30), Line(0.0, 71), Line(3.6, 125)),
+    "quick": Calibration("1,000 rows for 3 epochs", Line(-4.1, 36), Line(0.0, 72), Line(3.2, 126)),
 }
 
 

@@ -4,7 +4,7 @@
     python -m scripts.quality truth --pool images --target flowers
     python -m scripts.quality scores                 every estimator (minutes once features are in the cache)
     python -m scripts.quality similarity             CKA of the candidates' features, for the replay of confirmed runs
-    python -m scripts.quality adaptation --pool images    EMMS on features and their gradients
+    python -m scripts.quality other-features --pool images    EMMS with gradients, after LoRA, on other picture sizes
     python -m scripts.quality unanswerable           rows of questions without an answer, into unanswerable.json
     python -m scripts.quality collect                all of it into scripts/quality/results/
     python -m scripts.quality report                 print the tables
@@ -35,7 +35,7 @@ def main() -> None:
         ("truth", "fine-tune every candidate on every target"),
         ("scores", "run every estimator"),
         ("similarity", "how alike candidates see a target"),
-        ("adaptation", "run EMMS on features and their gradients"),
+        ("other-features", "run EMMS on other features of the candidates"),
     ):
         step = steps.add_parser(name, help=text)
         step.add_argument("--pool", action="append", choices=POOLS)
@@ -45,6 +45,8 @@ def main() -> None:
             step.add_argument("--again", action="store_true", help="also what the committed results have")
             step.add_argument("--first-seed", action="store_true", help="leave further seeds out")
             step.add_argument("--share", default="0/1", help="K/N: the Kth (from 0) of N processes that share the work")
+        elif name == "other-features":
+            step.add_argument("--kind", action="append", choices=("gradients", "lora", "sides"), help="all by default")
         elif name == "scores":
             step.add_argument("--missing", action="store_true", help="only candidates without scores")
     steps.add_parser("unanswerable", help="score the ways to make rows of questions without an answer")
@@ -76,11 +78,12 @@ def run(options: argparse.Namespace) -> None:
 
         for pool in pools:
             similarity.run(pool, names)
-    elif options.step == "adaptation":
-        from scripts.quality import adaptation
+    elif options.step == "other-features":
+        from scripts.quality import other_features
 
+        kinds = set(options.kind) if options.kind else None
         for pool in pools:
-            adaptation.run(pool, names)
+            other_features.run(pool, names, kinds)
     elif options.step == "unanswerable":
         from scripts.quality import unanswerable
 

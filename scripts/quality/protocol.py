@@ -17,6 +17,8 @@ Half = Literal["dev", "held"]
 
 TRAIN_ROWS, VALIDATION_ROWS, TEST_ROWS = 1_500, 400, 1_000
 SIDE, PHOTO_SIDE = 64, 96  # pixels: the input of every image candidate, on drawings and on photos
+# side → label set's place in the results → another side, for the comparison of picture sizes
+OTHER_SIDES = {SIDE: {"smaller-side": 48, "larger-side": 96}, PHOTO_SIDE: {"smaller-side": 64, "larger-side": 128}}
 # Estimators that see samples of the training rows too.
 ON_SMALL_SAMPLES = ("emms_knn", "emms", "emms_exact", "logme", "logme_common", "knn")
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import replace
+from typing import Literal
 
 import numpy as np
 
@@ -35,10 +36,21 @@ MORE_NAMES = {
     "prior": "EMMS + k-NN and the mean rank elsewhere, mean of z-scores",
     "gradients_emms": "EMMS on features and gradients (linearised fine-tuning)",
     "gradients_knn": "EMMS + k-NN on features and gradients",
+    "lora_emms": "EMMS on features after an epoch of LoRA",
 }
 POWER_CANDIDATES = 6
+COLUMNS = ("held: weighted τ / regret", "dev: weighted τ / regret", "all: weighted τ [95 %]")
+# measure of the truth → its column
+OTHER_TRUTHS: dict[Literal["tied", "loss"], str] = {"tied": "all, ties within the noise", "loss": "all, log loss"}
+DECIDING = ("emms_knn", "emms", "logme", "logme_flabels", "knn")
 EVERY_NAME = {**NAMES, **MORE_NAMES}
 ON_LAYERS = {"last-layer": "the last layer alone", "mean-layer": "the mean of layers"}
+# Of targets that have features of pictures of other sizes: set of labels → row of the table.
+ON_SIDES = {
+    None: "pictures as they are fine-tuned",
+    "smaller-side": "smaller: 64 pixels for photos (96), 48 for CIFAR-10 (64)",
+    "larger-side": "larger: 128 pixels for photos, 96 for CIFAR-10",
+}
 Measures = dict[str, dict[str, Measured]]
 
 
@@ -58,6 +70,7 @@ def tables() -> list[tuple[str, str]]:
         found.append((f"Confirming a shortlist: {pool.title}", _confirming(targets)))
         found.append((f"Defaults: {pool.title}", _defaults(targets)))
         found.append((f"What fine-tuning gave: {pool.title}", _truths(pool, targets)))
+    found.append(("Dev targets of all pools", _dev_targets()))
     found.append(("Points at stake", _at_stake()))
     found.append(("Telling two estimators apart", _power()))
     return found
@@ -93,14 +106,23 @@ def _targets(targets: Sequence[TargetResult]) -> str:
                     str(sum(map(len, one.runs.values()))),
                     f"{target.record['measure']} {values[-1]:.1f} to {values[0]:.1f}",
                     f"{values[0] - values[min(4, len(values) - 1)]:.1f}",
+                    f"{one.record['test_rows']:,}",
+                    " > ".join(str(len(group)) for group in one.groups),
                     max(one.truth, key=lambda name: one.truth[name]),
                     "–" if one.seeds_agree is None else f"{one.seeds_agree:.2f}",
                     _agreed(one, by_loss),
                     "–" if quick is None or one.budget == QUICK.name else _agreed(quick, one),
                 )
             )
-    head = ("target", "half", "budget", "candidates", "fine-tunings", "test scores", "first to fifth", "best")
-    more = ("weighted τ of two seeds", "of accuracy and log loss", "with the quick truth")
+    head = ("target", "half", "budget", "candidates", "fine-tunings", "test scores", "first to fifth")
+    more = (
+        "test rows",
+        "told apart",
+        "best",
+        "weighted τ of two seeds",
+        "of accuracy and log loss",
+        "with the quick truth",
+    )
     return markdown((*head, *more), rows)
 
 
@@ -181,42 +203,63 @@ def _agreement(targets: Sequence[TargetResult]) -> str:
     order: dict[str, float] = {}
     for budget in BUDGETS:
         own = _at(targets, budget.name)
-        measures, by_loss = (_ranked_by([replace(t, measure=m) for t in own]) for m in ("test", "loss"))
+        measures, *others = (_ranked_by([replace(t, measure=m) for t in own]) for m in ("test", *OTHER_TRUTHS))
         for name in EVERY_NAME:
-            found, losses = measures.get(name, {}), by_loss.get(name, {})
+            found = measures.get(name, {})
             for half in ("held", "dev"):
                 some = [found[t.name] for t in own if t.record["half"] == half and t.name in found]
                 cells[name].append(tau_and_regret(some))
             every = [one["weighted_tau"] for one in found.values()]
             low, high = over_targets(every) if len(every) > 1 else (float("nan"), float("nan"))
             cells[name].append(f"{np.mean(every):.2f} [{low:.2f}, {high:.2f}]" if len(every) > 1 else "–")
-            cells[name].append(f"{np.mean([one['weighted_tau'] for one in losses.values()]):.2f}" if losses else "–")
+            for other in others:
+                values = [one["weighted_tau"] for one in other.get(name, {}).values()]
+                cells[name].append(f"{np.mean(values):.2f}" if values else "–")
             order[name] = float(np.mean(every)) if every else order.get(name, -1.0)
     rows = [
         (EVERY_NAME[name], *cells[name])
         for name in sorted(cells, key=lambda name: -order[name])
         if any(cell != "–" for cell in cells[name])
     ]
-    head = [
-        f"{budget.name}, {what}"
-        for budget in BUDGETS
-        for what in ("held: weighted τ / regret", "dev: weighted τ / regret", "all: weighted τ [95 %]", "all, log loss")
-    ]
+    head = [f"{budget.name}, {what}" for budget in BUDGETS for what in (*COLUMNS, *OTHER_TRUTHS.values())]
     return markdown(("ranked by", *head), rows)
 
 
 def _defaults(targets: Sequence[TargetResult]) -> str:
-    """Label encoders and layers by the mean weighted τ and regret of the default estimator and the ridge."""
+    """Mean weighted τ and regret by label encoders, layers and sizes of pictures."""
+    sized = [target for target in targets if target.measures("emms", "smaller-side")]
+    groups = [(targets, {**LABELS, **ON_LAYERS}), (sized, ON_SIDES if sized else {})]
     rows = []
-    for labels, text in {**LABELS, **ON_LAYERS}.items():
+    for some, labels, text in ((some, *one) for some, names in groups for one in names.items()):
         cells = []
         for budget in BUDGETS:
             for name in ("emms_knn", "emms"):
-                own = [m for t in _at(targets, budget.name) if (m := t.measures(name, labels))]
-                cells.append(tau_and_regret(own))
-        rows.append((text, *cells))
+                cells.append(tau_and_regret([m for t in _at(some, budget.name) if (m := t.measures(name, labels))]))
+        rows.append((f"{', '.join(one.name for one in sized)}, {text}" if some is sized else text, *cells))
     head = [f"{budget.name}, {name}" for budget in BUDGETS for name in ("EMMS + k-NN", "EMMS, held out")]
-    return markdown(("label encoders at three layers; other layers (weighted τ / regret)", *head), rows)
+    return markdown(("label encoders at three layers; other layers and pictures (weighted τ / regret)", *head), rows)
+
+
+def _dev_targets() -> str:
+    """Mean weighted τ on the dev targets of each pool, and over all of them: what defaults are chosen by."""
+    groups: dict[str, list[TargetResult]] = {}
+    for pool in (MICRO, IMAGES, TEXTS):
+        dev = [one for one in load(pool)[1] if one.record["half"] == "dev"]
+        for budget in (pool.truth,) if pool is MICRO else (QUICK.name, FULL.name):
+            own = _at([replace(one, budget=budget) for one in dev], budget)
+            if own:
+                groups[f"{pool.title}, {budget if pool is not MICRO else 'short'}"] = own
+    rows = []
+    for name in DECIDING:
+        for labels, text in ((None, ""), ("last-layer", ", the last layer alone")):
+            cells, every = [], []
+            for own in groups.values():
+                values = [m["weighted_tau"] for t in own if (m := t.measures(name, labels))]
+                every += values
+                cells.append(f"{np.mean(values):.2f}" if values else "–")
+            rows.append((f"{EVERY_NAME[name]}{text}", *cells, f"{np.mean(every):.2f}"))
+    head = [f"{title} ({len(own)})" for title, own in groups.items()]
+    return markdown(("weighted τ", *head, "all"), rows)
 
 
 def _same_architecture(targets: Sequence[TargetResult]) -> str:

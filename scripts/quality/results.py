@@ -14,16 +14,20 @@ from importlib import metadata
 from typing import Any, Literal
 
 import numpy as np
+from pyarrow import parquet
 
 from hf_emms.evaluation import dataset_blind, measured, weighted_tau
-from scripts.quality.protocol import MICRO, Pool, Target
+from scripts.quality.protocol import MICRO, Pool, Target, work
 from scripts.quality.truth import FIELDS
 
 PACKAGES = ("torch", "transformers", "accelerate", "datasets", "numpy", "scipy", "scikit-learn", "timm", "sacrebleu")
+SURE = 2.0  # standard errors that a difference must be to count
 FEWEST = 3  # candidates; with fewer there is nothing to rank
 MEASURES = ("weighted_tau", "kendall_tau", "pearson", "regret", "pick_in_top")
 
 Measured = dict[str, float]
+Found = dict[str, dict[str, float]]
+"""A candidate's scores on other features: "scores" and "seconds" → column → value."""
 
 
 @dataclass(frozen=True)
@@ -36,7 +40,8 @@ class TargetResult:
         budget: whose runs are the truth.
         only: the candidates that count; None for all.
         labels: the set of label encoders with which every estimator ran.
-        measure: what the truth is: "test", the score of the test rows, or "loss", minus their mean loss.
+        measure: what the truth is: "test", the score of the test rows; "tied", the same with candidates that end within
+            the noise counted as equal; or "loss", minus the mean loss of the test rows.
     """
 
     name: str
@@ -44,7 +49,7 @@ class TargetResult:
     budget: str = MICRO.truth
     only: frozenset[str] | None = None
     labels: str = "demo"
-    measure: Literal["test", "loss"] = "test"
+    measure: Literal["test", "tied", "loss"] = "test"
 
     @property
     def runs(self) -> dict[str, list[list]]:
@@ -60,7 +65,37 @@ class TargetResult:
     @cached_property
     def truth(self) -> dict[str, float]:
         """Candidate → mean test score over seeds at the rate whose mean validation score is best."""
+        if self.measure == "tied":
+            return {name: float(np.mean([*group.values()])) for group in self.groups for name in group}
         return {name: _best(self.runs[name], self.measure) for name in self.candidates}
+
+    @property
+    def groups(self) -> list[dict[str, float]]:
+        """The truth in groups, best first: in each the best one, and whatever is not surely worse than that.
+
+        "Surely" means by more than two standard errors of the difference of two accuracies.
+        """
+        truth = replace(self, measure="test").truth
+        errors = self._errors(truth)
+        groups: list[dict[str, float]] = []
+        for name in sorted(truth, key=lambda name: -truth[name]):
+            best = next(iter(groups[-1])) if groups else name
+            if not groups or truth[best] - truth[name] > SURE * np.hypot(errors[best], errors[name]):
+                groups.append({})
+            groups[-1][name] = truth[name]
+        return groups
+
+    def _errors(self, truth: dict[str, float]) -> dict[str, float]:
+        """Candidate → standard error of its accuracy in points: of so many test rows, and of so many seeds."""
+        own = {name: _chosen(self.runs[name]) for name in truth}
+        several = [[run[FIELDS.index("test")] for run in runs] for runs in own.values() if len(runs) > 1]
+        freedom = sum(len(values) - 1 for values in several)
+        between = sum(len(values) * float(np.var(values)) for values in several) / freedom if freedom else 0.0
+        rows = self.record["test_rows"]
+        return {
+            name: float(np.sqrt(value * (100 - value) / rows + between / len(own[name])))
+            for name, value in truth.items()
+        }
 
     def by_seed(self, seed: int) -> dict[str, float] | None:
         """The truth that one seed alone would have given; None where a candidate lacks it."""
@@ -110,12 +145,16 @@ class TargetResult:
 
 
 def _best(runs: list[list], measure: str) -> float:
+    value = float(np.mean([run[FIELDS.index(measure)] for run in _chosen(runs)]))
+    return -value if measure == "loss" else value
+
+
+def _chosen(runs: list[list]) -> list[list]:
+    """The runs at the rate whose mean validation score is best."""
     by_rate: dict[float, list[list]] = defaultdict(list)
     for run in runs:
         by_rate[run[0]].append(run)
-    chosen = max(by_rate.values(), key=lambda own: np.mean([run[2] for run in own]))
-    value = float(np.mean([run[FIELDS.index(measure)] for run in chosen]))
-    return -value if measure == "loss" else value
+    return max(by_rate.values(), key=lambda own: np.mean([run[2] for run in own]))
 
 
 def load(pool: Pool = MICRO) -> tuple[dict[str, Any], list[TargetResult]]:
@@ -172,21 +211,22 @@ def _protocol(pool: Pool) -> dict[str, Any]:
 
 def _target(target: Target, runs: list[dict], before: dict[str, Any] | None) -> dict[str, Any] | None:
     """Everything about one target: runs by budget and candidate, scores by setting."""
-    from scripts.quality.adaptation import adaptation_path
+    from scripts.quality import other_features
     from scripts.quality.scores import scores_path
 
     mine = [run for run in runs if run["target"] == target.name]
     path = scores_path(target)
     scored = json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
-    path = adaptation_path(target)
-    for name, more in (json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}).items():
-        for part in more if name in scored else ():
-            scored[name][part] |= more[part]
+    more = other_features.found(target)
+    for name in set(scored) & set(more):
+        for part, values in more[name].items():
+            scored[name][part] |= values
     names = [name for name in scored if any(run["candidate"] == name for run in mine)]
     if len(names) < FEWEST or not set(before["candidates"] if before else ()) <= set(names):
         # the scores stay; runs are added where their candidates are the same
         names = before["candidates"] if before else []
-        return before and before | {"runs": _runs(mine, names)} | _similarity(target, names)
+        kept = before and before | _test_rows(target) | {"runs": _runs(mine, names)} | _similarity(target, names)
+        return kept and with_more(kept, more)
     same = before if before and before["candidates"] == names else {}
     kept = {name: same[name] for name in ("similarity",) if name in same}
     settings = [key for key in scored[names[0]]["scores"] if all(key in scored[name]["scores"] for name in names)]
@@ -195,17 +235,38 @@ def _target(target: Target, runs: list[dict], before: dict[str, Any] | None) -> 
             "task": target.task,
             "half": target.half,
             "measure": target.measure,
+            **_test_rows(target),
             "candidates": names,
             "revisions": [next(run["revision"] for run in mine if run["candidate"] == name) for name in names],
             "parameters": [scored[name]["parameters"] for name in names],
             "widths": [scored[name]["width"] for name in names],
             "runs": _runs(mine, names),
-            "scores": {key: [float(f"{scored[name]['scores'][key]:.6g}") for name in names] for key in settings},
+            "scores": {key: [_rounded(scored[name]["scores"][key]) for name in names] for key in settings},
             "seconds": {name: scored[name]["seconds"] for name in names},
         }
         | kept
         | _similarity(target, names)
     )
+
+
+def with_more(target: dict[str, Any], more: dict[str, Found]) -> dict[str, Any]:
+    """A target with scores on other features, where all its candidates have them."""
+    names = target["candidates"]
+    if not set(names) <= set(more):
+        return target
+    scores = {key: [_rounded(more[name]["scores"][key]) for name in names] for key in more[names[0]]["scores"]}
+    seconds = {name: target["seconds"][name] | more[name]["seconds"] for name in names}
+    return target | {"scores": target["scores"] | scores, "seconds": seconds}
+
+
+def _rounded(score: float) -> float:
+    return float(f"{score:.6g}")
+
+
+def _test_rows(target: Target) -> dict[str, int]:
+    """How many rows the test scores are means of, where the target's rows were made."""
+    files = [*(work() / "targets" / target.name).glob("data/test*.parquet")]
+    return {"test_rows": sum(parquet.read_metadata(path).num_rows for path in files)} if files else {}
 
 
 def _similarity(target: Target, names: Sequence[str]) -> dict[str, list[list[float]]]:

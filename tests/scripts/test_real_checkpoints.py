@@ -2,13 +2,19 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+from pathlib import Path
+
 import numpy as np
 import pytest
+from PIL import Image
 
 from hf_emms import at_stake
 from hf_emms.hub import resolve
-from scripts.quality import calibration, power
+from scripts.quality import calibration, other_features, power, results
+from scripts.quality.protocol import IMAGES, Candidate, Target
 from scripts.quality.results import TargetResult, load
+from scripts.quality.rows import png, split_rows, write
 from tests.helpers.samples import load_sample
 
 
@@ -62,7 +68,7 @@ def test_no_default_is_chosen_on_held_targets() -> None:
 
 
 def test_gradients_are_one_row_an_input_and_equal_for_equal_inputs() -> None:
-    from scripts.quality.adaptation import COLUMNS, DIRECTIONS, gradients
+    from scripts.quality.other_features import COLUMNS, DIRECTIONS, gradients
 
     sample = load_sample("demo_glosses", max_samples=20)
     found = gradients(resolve("emms-demo/bert-distilled", "model"), sample, np.array([0, 1, 0]))
@@ -84,3 +90,54 @@ def test_the_paper_s_gains_are_those_of_the_results() -> None:
     )
     cell = printed("The paper's gains over LogME")["image-to-text"]["EMMS + k-NN, held out (`emms_knn`, the default)"]
     assert cell == f"{100 * (ours / base - 1):+.1f} %"
+
+
+def with_test_rows(tests: dict[str, list[float]], rows: int) -> TargetResult:
+    """A target whose candidates have one test score a seed."""
+    runs = {name: [[1e-3, seed, 50.0, value] for seed, value in enumerate(own)] for name, own in tests.items()}
+    return TargetResult("t", {"candidates": [*tests], "runs": {"quick": runs}, "test_rows": rows}, "quick")
+
+
+def test_candidates_within_the_noise_of_the_best_are_one_group() -> None:
+    tests = {"a": [90.0], "b": [89.0], "c": [70.0], "d": [10.0]}
+    assert [set(group) for group in with_test_rows(tests, 400).groups] == [{"a", "b"}, {"c"}, {"d"}]
+    tied = replace(with_test_rows(tests, 400), measure="tied").truth
+    assert tied == {"a": 89.5, "b": 89.5, "c": 70.0, "d": 10.0}
+
+
+def test_more_test_rows_tell_more_candidates_apart_and_seeds_that_disagree_fewer() -> None:
+    steady = {"a": [90.0, 90.0], "b": [86.0, 86.0]}
+    shaken = {"a": [96.0, 84.0], "b": [80.0, 92.0]}
+    groups = [len(with_test_rows(tests, rows).groups) for tests in (steady, shaken) for rows in (100, 100_000)]
+    assert groups == [1, 2, 1, 1]
+
+
+@pytest.fixture
+def pictures(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Target:
+    """A target of 120 pictures of two colours."""
+    monkeypatch.setenv("HF_EMMS_QUALITY", str(tmp_path))
+    monkeypatch.setenv("HF_EMMS_CACHE", str(tmp_path / "cache"))
+    rng = np.random.default_rng(0)
+    pictures = [png(Image.fromarray(rng.integers(0, 255, (48, 48, 3), dtype=np.uint8))) for _ in range(120)]
+    rows = {"image": pictures, "label": [number % 2 for number in range(120)]}
+    write(tmp_path / "targets" / "noise", split_rows(rows, classes=("even", "odd"), seed=0, counts=(56, 32, 32)))
+    return Target("noise", "image-classification", "dev", "accuracy")
+
+
+@pytest.mark.parametrize("kind", ["lora", "gradients"])
+def test_other_features_give_every_candidate_a_score_of_their_own(pictures: Target, kind: str) -> None:
+    pytest.importorskip("peft")
+    score = other_features.KINDS[kind](replace(IMAGES, labels="demo"), pictures)
+    found = score(Candidate("resnet-distilled", "image", (1e-3,)))
+    name = "lora_emms" if kind == "lora" else "gradients_emms"
+    assert np.isfinite(found["scores"][f"{name}|demo|all|0"])
+    assert found["seconds"][name] > 0
+
+
+def test_scores_on_other_features_join_committed_ones_only_where_all_candidates_have_them() -> None:
+    target = {"candidates": ["a", "b"], "scores": {"emms|minilm|all|0": [0.1, 0.2]}, "seconds": {"a": {}, "b": {}}}
+    more = {"a": {"scores": {"lora_emms|minilm|all|0": 0.5}, "seconds": {"lora_emms": 3.0}}}
+    assert results.with_more(target, more) == target
+    both = results.with_more(target, more | {"b": more["a"]})
+    assert both["scores"] == {"emms|minilm|all|0": [0.1, 0.2], "lora_emms|minilm|all|0": [0.5, 0.5]}
+    assert both["seconds"]["b"] == {"lora_emms": 3.0}
