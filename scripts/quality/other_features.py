@@ -38,7 +38,7 @@ from hf_emms.scoring.estimators import ESTIMATORS
 from hf_emms.scoring.label_basis import LabelTable
 from hf_emms.scoring.standardise import standardise_rows
 from scripts.quality.candidates import checkpoint
-from scripts.quality.protocol import OTHER_SIDES, QUICK, Candidate, Pool, Target, work
+from scripts.quality.protocol import MODALITY, OTHER_SIDES, QUICK, Candidate, Pool, Target, work
 from scripts.quality.results import Found
 from scripts.quality.scores import (
     ON_OTHER_LAYERS,
@@ -65,8 +65,9 @@ def run(pool: Pool, names: set[str] | None = None, kinds: set[str] | None = None
     """Write the scores of the candidates that were fine-tuned, one file a target and kind under the work folder."""
     torch.set_num_threads(1)
     for target, own in tuned(pool, names):
+        possible = set(KINDS) - (set() if MODALITY[target.task] == "image" else {"sides"})
         for kind, score in KINDS.items():
-            if own and (kinds is None or kind in kinds):
+            if own and kind in possible & (kinds or possible):
                 path, of = path_of(target, kind), score(pool, target)
                 path.parent.mkdir(exist_ok=True)
                 path.write_text(json.dumps({one.name: of(one) for one in own}), encoding="utf-8")
