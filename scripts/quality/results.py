@@ -218,9 +218,6 @@ def _target(target: Target, runs: list[dict], before: dict[str, Any] | None) -> 
     path = scores_path(target)
     scored = json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
     more = other_features.found(target)
-    for name in set(scored) & set(more):
-        for part, values in more[name].items():
-            scored[name][part] |= values
     names = [name for name in scored if any(run["candidate"] == name for run in mine)]
     if len(names) < FEWEST or not set(before["candidates"] if before else ()) <= set(names):
         # the scores stay; runs are added where their candidates are the same
@@ -230,7 +227,7 @@ def _target(target: Target, runs: list[dict], before: dict[str, Any] | None) -> 
     same = before if before and before["candidates"] == names else {}
     kept = {name: same[name] for name in ("similarity",) if name in same}
     settings = [key for key in scored[names[0]]["scores"] if all(key in scored[name]["scores"] for name in names)]
-    return (
+    fresh = (
         {
             "task": target.task,
             "half": target.half,
@@ -247,6 +244,7 @@ def _target(target: Target, runs: list[dict], before: dict[str, Any] | None) -> 
         | kept
         | _similarity(target, names)
     )
+    return with_more(fresh, more)
 
 
 def with_more(target: dict[str, Any], more: dict[str, Found]) -> dict[str, Any]:

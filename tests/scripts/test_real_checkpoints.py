@@ -114,7 +114,7 @@ def test_more_test_rows_tell_more_candidates_apart_and_seeds_that_disagree_fewer
 
 @pytest.fixture
 def pictures(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Target:
-    """A target of 120 pictures of two colours."""
+    """A target of 120 pictures of noise."""
     monkeypatch.setenv("HF_EMMS_QUALITY", str(tmp_path))
     monkeypatch.setenv("HF_EMMS_CACHE", str(tmp_path / "cache"))
     rng = np.random.default_rng(0)
