@@ -14,7 +14,6 @@ from hf_emms.presets import encoder_presets
 from hf_emms.ranking import Ranking, Row
 from hf_emms.views import sized, smallest_of
 
-TASKS = ("image-classification", "text-classification")
 ESTIMATOR = "emms_knn"
 
 
@@ -39,10 +38,12 @@ class Calibration(NamedTuple):
 
     Attributes:
         budget: in words.
+        tasks: of the datasets by which it was fitted.
         low, middle, high: the 10th, 50th and 90th of 100 pairs of checkpoints.
     """
 
     budget: str
+    tasks: tuple[str, ...]
     low: Line
     middle: Line
     high: Line
@@ -66,7 +67,16 @@ class Stake(NamedTuple):
 
 
 CALIBRATIONS: Mapping[str, Calibration] = {
-    "quick": Calibration("1,000 rows for 3 epochs", Line(-4.1, 36), Line(0.0, 72), Line(3.2, 126)),
+    "quick": Calibration(
+        "1,000 rows for 3 epochs",
+        ("image-classification", "text-classification"),
+        Line(-4.2, 29),
+        Line(0.0, 67),
+        Line(3.5, 116),
+    ),
+    "full": Calibration(
+        "all rows for up to 10 epochs", ("image-classification",), Line(-2.7, 9), Line(0.0, 23), Line(1.5, 103)
+    ),
 }
 
 
@@ -78,13 +88,13 @@ def at_stake(ranking: Ranking, budget: str = "quick") -> list[Stake]:
         budget: a name in `CALIBRATIONS`.
 
     Returns:
-        One for each scored row from the second on, in their order. Empty where the calibration says nothing: tasks
-        without classes, other estimators and label encoders than the defaults, rows that a race stopped.
+        One for each scored row from the second on, in their order. Empty where the calibration says nothing: other
+        tasks, estimators and label encoders than those that it was fitted by, rows that a race stopped.
     """
-    rows = _calibrated(ranking)
-    if len(rows) < 2:
+    lines, rows = CALIBRATIONS[budget], _calibrated(ranking)
+    if ranking.task not in lines.tasks or len(rows) < 2:
         return []
-    lines, best = CALIBRATIONS[budget], rows[0].scores[ESTIMATOR].value
+    best = rows[0].scores[ESTIMATOR].value
     gaps = [max(0.0, best - row.scores[ESTIMATOR].value) for row in rows[1:]]
     return [
         Stake(row.checkpoint, *(line.at(gap) for line in (lines.middle, lines.low, lines.high)))
@@ -96,7 +106,7 @@ def _calibrated(ranking: Ranking) -> Sequence[Row]:
     default = encoder_presets()[DEFAULT_ENCODERS]
     rows = [row for row in ranking.rows if row.error is None]
     usual = tuple(encoder.id for encoder in ranking.encoders) == default
-    fits = ranking.task in TASKS and ranking.estimators[0] == ESTIMATOR and usual and all(row.n is None for row in rows)
+    fits = ranking.estimators[0] == ESTIMATOR and usual and all(row.n is None for row in rows)
     return rows if fits else ()
 
 

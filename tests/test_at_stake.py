@@ -31,6 +31,23 @@ def test_points_grow_with_the_difference_of_scores() -> None:
     assert far.low > near.low
 
 
+def test_a_longer_training_leaves_less_at_stake() -> None:
+    ranking = calibrated(-0.3, -0.5)
+    (quick,), (full,) = (at_stake.at_stake(ranking, budget) for budget in ("quick", "full"))
+    assert 1 < full.points < quick.points
+    assert full.low < full.points < full.high
+    told = summary(ranking, None)
+    assert told.index("At stake by fine-tuning on 1,000 rows for 3 epochs: org/b") < told.index(
+        "At stake by fine-tuning on all rows for up to 10 epochs: org/b"
+    )
+
+
+def test_the_longer_training_is_calibrated_for_pictures_only() -> None:
+    ranking = calibrated(-0.3, -0.5, task="text-classification")
+    assert at_stake.at_stake(ranking)
+    assert at_stake.at_stake(ranking, "full") == []
+
+
 def test_equal_scores_are_expected_to_end_equal() -> None:
     (second,) = at_stake.at_stake(calibrated(-0.3, -0.3))
     assert second.points == 0

@@ -246,7 +246,8 @@ def summary(ranking: Ranking, saved: Path | None) -> str:
     from hf_emms import at_stake
     from hf_emms.views import measured_in_words, unresolved
 
-    advice, found, stakes = unresolved(ranking), measured_in_words(ranking), at_stake.in_words(ranking)
+    advice, found = unresolved(ranking), measured_in_words(ranking)
+    stakes = [told for budget in at_stake.CALIBRATIONS if (told := at_stake.in_words(ranking, budget))]
     where = ranking.dataset + (f" ({ranking.dataset_id})" if ranking.dataset_id != ranking.dataset else "")
     lines = [
         "",
@@ -257,7 +258,7 @@ def summary(ranking: Ranking, saved: Path | None) -> str:
         *(f"{row.checkpoint}: {note}" for row in ranking.rows for note in row.notes),
         *([SHARED] if any(row.tied for row in ranking.rows) else []),
         *([advice] if advice and not found else []),
-        *([stakes] if stakes and not found else []),
+        *([] if found else stakes),
         RELATIVE,
         *([found] if found else []),
     ]

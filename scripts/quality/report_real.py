@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from typing import Literal
 
@@ -34,6 +34,7 @@ MORE_NAMES = {
     "extrapolated": "that score, its last gain added once more",
     "both": "EMMS + k-NN and the quick fine-tuning, mean of z-scores",
     "prior": "EMMS + k-NN and the mean rank elsewhere, mean of z-scores",
+    "prior of estimates": "EMMS + k-NN and its own mean rank elsewhere, mean of z-scores",
     "gradients_emms": "EMMS on features and gradients (linearised fine-tuning)",
     "gradients_knn": "EMMS + k-NN on features and gradients",
     "lora_emms": "EMMS on features after an epoch of LoRA",
@@ -41,7 +42,10 @@ MORE_NAMES = {
 POWER_CANDIDATES = 6
 COLUMNS = ("held: weighted τ / regret", "dev: weighted τ / regret", "all: weighted τ [95 %]")
 # measure of the truth → its column
-OTHER_TRUTHS: dict[Literal["tied", "loss"], str] = {"tied": "all, ties within the noise", "loss": "all, log loss"}
+OTHER_TRUTHS: dict[Literal["tied", "loss"], str] = {
+    "tied": "all, ties within the noise: weighted τ / regret",
+    "loss": "all, log loss: weighted τ / regret in nats",
+}
 DECIDING = ("emms_knn", "emms", "logme", "logme_flabels", "knn")
 EVERY_NAME = {**NAMES, **MORE_NAMES}
 ON_LAYERS = {"last-layer": "the last layer alone", "mean-layer": "the mean of layers"}
@@ -140,7 +144,8 @@ def _ranked_by(targets: Sequence[TargetResult]) -> Measures:
     for name, scores in _BY_RUNS.items():
         found[name] = {t.name: t.agreement(s) for t in targets if (s := scores(t)) is not None}
     if len(targets) > 1:
-        found["prior"] = _with_prior(targets)
+        found["prior"] = _with_prior(targets, {target.name: target.truth for target in targets})
+        found["prior of estimates"] = _with_prior(targets, {target.name: _estimates(target) for target in targets})
     return found
 
 
@@ -177,9 +182,13 @@ def _standard(values: Sequence[float]) -> np.ndarray:
     return (found - found.mean()) / (found.std() or 1.0)
 
 
-def _with_prior(targets: Sequence[TargetResult]) -> dict[str, Measured]:
-    """The estimate and the mean rank elsewhere, as one half each."""
-    blind = dataset_blind({target.name: target.truth for target in targets})
+def _estimates(target: TargetResult) -> dict[str, float]:
+    return dict(zip(target.candidates, target.scores("emms_knn")[0], strict=True))
+
+
+def _with_prior(targets: Sequence[TargetResult], values: Mapping[str, Mapping[str, float]]) -> dict[str, Measured]:
+    """The estimate and the mean rank of values elsewhere, as one half each."""
+    blind = dataset_blind(values)
     found = {}
     for target in targets:
         if set(target.candidates) <= set(blind[target.name]):
@@ -213,8 +222,8 @@ def _agreement(targets: Sequence[TargetResult]) -> str:
             low, high = over_targets(every) if len(every) > 1 else (float("nan"), float("nan"))
             cells[name].append(f"{np.mean(every):.2f} [{low:.2f}, {high:.2f}]" if len(every) > 1 else "–")
             for other in others:
-                values = [one["weighted_tau"] for one in other.get(name, {}).values()]
-                cells[name].append(f"{np.mean(values):.2f}" if values else "–")
+                ranked = [one for one in other.get(name, {}).values() if not np.isnan(one["weighted_tau"])]
+                cells[name].append(tau_and_regret(ranked))  # where nothing is told apart there is no order
             order[name] = float(np.mean(every)) if every else order.get(name, -1.0)
     rows = [
         (EVERY_NAME[name], *cells[name])
@@ -273,7 +282,8 @@ def _same_architecture(targets: Sequence[TargetResult]) -> str:
         for name in ("emms_knn", "emms", "logme", "logme_flabels"):
             scores = (one.scores(name) or [[0.0] * len(one.candidates)])[0]
             pick = one.candidates[int(np.argmax(scores))]
-            picks.append(f"{pick.rpartition('-')[2]}{' (right)' if pick == best else ''}")
+            how = "right" if pick == best else "within the noise" if pick in one.groups[0] else "wrong"
+            picks.append(f"{pick.rpartition('-')[2]} ({how})")
         rows.append((one.name, one.record["half"], one.budget, values, *picks))
     head = ("target", "half", "budget", "after fine-tuning", "first by EMMS + k-NN", "by EMMS", "by LogME")
     return markdown((*head, "by LogME on F-labels"), rows)
