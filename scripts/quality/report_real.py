@@ -40,12 +40,15 @@ MORE_NAMES = {
     "lora_emms": "EMMS on features after an epoch of LoRA",
 }
 POWER_CANDIDATES = 6
-COLUMNS = ("held: weighted τ / regret", "dev: weighted τ / regret", "all: weighted τ [95 %]")
-# measure of the truth → its column
-OTHER_TRUTHS: dict[Literal["tied", "loss"], str] = {
-    "tied": "all, ties within the noise: weighted τ / regret",
-    "loss": "all, log loss: weighted τ / regret in nats",
-}
+# Columns of the agreement with fine-tuning, at each budget: title, measure of the truth, half of the targets.
+COLUMNS: tuple[tuple[str, Literal["test", "tied", "loss"], str | None], ...] = (
+    ("held: weighted τ / regret", "test", "held"),
+    ("dev: weighted τ / regret", "test", "dev"),
+    ("all: weighted τ [95 %]", "test", None),
+    ("held, ties within the noise: weighted τ / regret", "tied", "held"),
+    ("all, ties within the noise: weighted τ / regret", "tied", None),
+    ("all, log loss: weighted τ / regret in nats", "loss", None),
+)
 DECIDING = ("emms_knn", "emms", "logme", "logme_flabels", "knn")
 EVERY_NAME = {**NAMES, **MORE_NAMES}
 ON_LAYERS = {"last-layer": "the last layer alone", "mean-layer": "the mean of layers"}
@@ -212,26 +215,34 @@ def _agreement(targets: Sequence[TargetResult]) -> str:
     order: dict[str, float] = {}
     for budget in BUDGETS:
         own = _at(targets, budget.name)
-        measures, *others = (_ranked_by([replace(t, measure=m) for t in own]) for m in ("test", *OTHER_TRUTHS))
+        ranked = {
+            measure: _ranked_by([replace(t, measure=measure) for t in own])
+            for measure in dict.fromkeys(measure for _, measure, _ in COLUMNS)
+        }
         for name in EVERY_NAME:
-            found = measures.get(name, {})
-            for half in ("held", "dev"):
-                some = [found[t.name] for t in own if t.record["half"] == half and t.name in found]
-                cells[name].append(tau_and_regret(some))
-            every = [one["weighted_tau"] for one in found.values()]
-            low, high = over_targets(every) if len(every) > 1 else (float("nan"), float("nan"))
-            cells[name].append(f"{np.mean(every):.2f} [{low:.2f}, {high:.2f}]" if len(every) > 1 else "–")
-            for other in others:
-                ranked = [one for one in other.get(name, {}).values() if not np.isnan(one["weighted_tau"])]
-                cells[name].append(tau_and_regret(ranked))  # where nothing is told apart there is no order
+            for _, measure, half in COLUMNS:
+                found = ranked[measure].get(name, {})
+                some = [found[t.name] for t in own if t.name in found and half in (None, t.record["half"])]
+                # where nothing is told apart there is no order
+                some = [one for one in some if not np.isnan(one["weighted_tau"])]
+                cells[name].append(_with_interval(some) if (measure, half) == ("test", None) else tau_and_regret(some))
+            every = [one["weighted_tau"] for one in ranked["test"].get(name, {}).values()]
             order[name] = float(np.mean(every)) if every else order.get(name, -1.0)
     rows = [
         (EVERY_NAME[name], *cells[name])
         for name in sorted(cells, key=lambda name: -order[name])
         if any(cell != "–" for cell in cells[name])
     ]
-    head = [f"{budget.name}, {what}" for budget in BUDGETS for what in (*COLUMNS, *OTHER_TRUTHS.values())]
+    head = [f"{budget.name}, {title}" for budget in BUDGETS for title, _, _ in COLUMNS]
     return markdown(("ranked by", *head), rows)
+
+
+def _with_interval(measured: Sequence[Measured]) -> str:
+    values = [one["weighted_tau"] for one in measured]
+    if len(values) < 2:
+        return "–"
+    low, high = over_targets(values)
+    return f"{np.mean(values):.2f} [{low:.2f}, {high:.2f}]"
 
 
 def _defaults(targets: Sequence[TargetResult]) -> str:
