@@ -183,9 +183,7 @@ def view_call(url: str) -> Callable[[int], None]:
     address, kind = f"{url}/gradio_api/run/predict", {"content-type": "application/json"}
 
     def call(number: int) -> None:
-        body = json.dumps(
-            {"data": [f"?q={number}", number], "fn_index": load, "session_hash": f"visitor{number}"}
-        ).encode()
+        body = json.dumps({"data": [f"?q={number}"], "fn_index": load, "session_hash": f"visitor{number}"}).encode()
         if b"table" not in _fetch(urllib.request.Request(address, body, kind)):
             raise RuntimeError("a client got no table")
 

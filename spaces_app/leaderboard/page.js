@@ -23,15 +23,9 @@ window.emms = (() => {
 
   let followed = false; // a link, whose view is not here yet
   let synced = null;
-  // Requests are numbered: an answer that comes after that to a newer request must not stay.
-  let sent = 0, newest = 0;
-  const numbered = (values) => [...values.slice(0, -1), ++sent];
-
   function sync(address) {
     if (!address || (address === synced && !followed)) return;
-    const { query, title, asked, number } = JSON.parse(address);
-    if (number < newest) return restore();
-    newest = number;
+    const { query, title, asked } = JSON.parse(address);
     if (asked === null && followed) return; // that view is on its way
     if (asked !== null && asked !== window.location.search) return restore(); // another link was followed since
     followed = false;
@@ -150,5 +144,5 @@ window.emms = (() => {
     [...document.querySelectorAll(".sideways, .plots")].find((box) => box.offsetParent)?.requestFullscreen();
   }
 
-  return { numbered, sync, download, copy, fullScreen };
+  return { sync, download, copy, fullScreen };
 })();

@@ -40,8 +40,7 @@ from leaderboard.submit_tab import submit_tab
 HERE = Path(__file__).parent
 STYLE = HERE / "style.css"
 _NOTICE_SECONDS = 15.0
-_LOCATION = "() => window.emms.numbered([window.location.search, 0])"
-_NUMBERED = "(...values) => window.emms.numbered(values)"
+_LOCATION = "() => [window.location.search]"
 _SYNC = "(address) => window.emms.sync(address)"
 # Events that are no endpoints, answered at once and without a veil over what is there. Values come as the browser sends
 # them: Gradio compares a choice with those it sent in this session, which it may have forgotten.
@@ -202,41 +201,37 @@ def _tabs(controls: dict[str, gr.components.Component], store: Store, repo_id: s
 
 
 def _wire(page: gr.Blocks, parts: Parts, tab_items: dict[str, gr.Tab], store: Store, repo_id: str) -> None:
-    number = gr.Textbox(visible="hidden", label="number")
-    inputs = [parts.address, *parts.controls.values(), number]
+    inputs = [parts.address, *parts.controls.values()]
     shown_in = [parts.answer, *parts.contents.values(), parts.notice, parts.address]
     around = [parts.bar, parts.filters]
 
-    def restore(query: str, number: int) -> list[Any]:
+    def restore(query: str) -> list[Any]:
         """Shows the view of a URL: every control, the tab and its content."""
         snapshot = store.snapshot
-        shown = render.show(from_query(query), snapshot, number=number, asked=query)
+        shown = render.show(from_query(query), snapshot, asked=query)
         data = render.about_the_data(snapshot, repo_id)
         tab = gr.update(selected=shown.view.tab)
         return [*_contents(parts, shown), *_around(shown.view), *_controls(parts, shown, snapshot), tab, data]
 
     def follow(control: str, address: str, *values: Any) -> list[Any]:
         """Shows what follows from a control that was changed. What doesn't change is not sent."""
-        *chosen, number = values
         before = _whole(_query(address))
-        view = _view(before, dict(zip(parts.controls, chosen, strict=True)))
+        view = _view(before, dict(zip(parts.controls, values, strict=True)))
         if getattr(view, control) == getattr(before, control):  # not the user's doing, but `restore`'s
             return [gr.skip()] * (len(shown_in) + 2 * (control == "task"))
         if control != "task":
-            return _contents(parts, render.show(view, store.snapshot, number=number))
+            return _contents(parts, render.show(view, store.snapshot))
         snapshot = store.snapshot
-        # names of one task are not those of another
-        shown = render.show(replace(view, ranking="", q=""), snapshot, number=number)
+        shown = render.show(replace(view, ranking="", q=""), snapshot)  # names of one task are not those of another
         return [*_contents(parts, shown), _ranking_choices(shown, snapshot), ""]
 
     def turn(tab: str, address: str, *values: Any) -> list[Any]:
         """Shows a tab that was opened."""
-        *chosen, number = values
         before = _query(address)
         if tab == before.tab:  # opened by `restore`, which has filled it
             return [gr.skip()] * (len(shown_in) + len(around))
-        view = replace(_view(_whole(before), dict(zip(parts.controls, chosen, strict=True))), tab=tab)
-        return [*_contents(parts, render.show(view, store.snapshot, number=number)), *_around(view)]
+        view = replace(_view(_whole(before), dict(zip(parts.controls, values, strict=True))), tab=tab)
+        return [*_contents(parts, render.show(view, store.snapshot)), *_around(view)]
 
     def on(event: Callable[..., Any], answer: Callable[..., Any], inputs: Any, outputs: Any, **more: Any) -> None:
         done = event(answer, inputs, outputs, **more, **_QUIET)
@@ -246,14 +241,14 @@ def _wire(page: gr.Blocks, parts: Parts, tab_items: dict[str, gr.Tab], store: St
         more = [parts.controls["ranking"], parts.controls["q"]] if name == "task" else []
         # A Textbox has an input event only where a key has made a letter: not of deleting, cutting and pasting.
         event = component.change if isinstance(component, gr.Textbox) else component.input  # type: ignore[attr-defined]
-        on(event, partial(follow, name), inputs, [*shown_in, *more], js=_NUMBERED, trigger_mode="always_last")
+        on(event, partial(follow, name), inputs, [*shown_in, *more], trigger_mode="always_last")
     for name, item in tab_items.items():
-        on(item.select, partial(turn, name), inputs, [*shown_in, *around], js=_NUMBERED, trigger_mode="always_last")
+        on(item.select, partial(turn, name), inputs, [*shown_in, *around], trigger_mode="always_last")
     location = gr.Textbox(visible="hidden", label="location")
     again = gr.Button(visible="hidden", elem_id="emms-restore")
     everything = [*shown_in, *around, *parts.controls.values(), parts.tabs, parts.data]
-    on(page.load, restore, [location, number], everything, js=_LOCATION)
-    on(again.click, restore, [location, number], everything, js=_LOCATION, trigger_mode="always_last")
+    on(page.load, restore, location, everything, js=_LOCATION)
+    on(again.click, restore, location, everything, js=_LOCATION, trigger_mode="always_last")
 
 
 def _wire_exports(buttons: dict[str, gr.Button], address: gr.Textbox, store: Store) -> None:

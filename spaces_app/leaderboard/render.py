@@ -26,7 +26,7 @@ class Shown:
         answer: HTML of the answer to the page's question; empty where there is none.
         content: HTML of the view's tab.
         notice: HTML of what should be known first; empty if nothing.
-        address: JSON for the browser: query, title, number of the request, and the version of the data.
+        address: JSON for the browser: query, title, and the version of the data.
     """
 
     view: View
@@ -37,22 +37,14 @@ class Shown:
     address: str
 
 
-def show(wanted: View, snapshot: Snapshot, *, asked: str | None = None, number: int = 0) -> Shown:
-    """Makes a view.
-
-    Args:
-        wanted: what to show, as far as the snapshot has it.
-        snapshot: the rankings.
-        asked: the query of the URL that it was asked by, whose place its own takes.
-        number: of the request, by which the browser knows the newest answer.
-    """
+def show(wanted: View, snapshot: Snapshot, *, asked: str | None = None) -> Shown:
+    """Makes a view; `asked` is the query of the URL that it was asked by, whose place its own takes."""
     view, entry = resolved(wanted, snapshot)
     content = _content(view, entry, snapshot)
     address = {
         "query": to_query(view),
         "title": title(view, entry),
         "asked": asked,
-        "number": number,
         "version": snapshot.version,
     }
     answer = ""
