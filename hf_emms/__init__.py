@@ -6,7 +6,7 @@ The public names are imported on first use, so that ``import hf_emms`` stays ins
 import importlib
 from typing import TYPE_CHECKING, Any
 
-from hf_emms.metrics.install import install_on_import
+from hf_emms.metric.install import install_on_import
 
 __version__ = "0.1.0"
 
@@ -15,15 +15,15 @@ _HOMES = {
     "EmmsResult": "hf_emms.scoring.emms",
     "LabelTable": "hf_emms.scoring.label_basis",
     "Moments": "hf_emms.scoring.moments",
-    "Ranking": "hf_emms.ranking",
-    "Row": "hf_emms.ranking",
-    "Score": "hf_emms.ranking",
+    "Ranking": "hf_emms.ranking.records",
+    "Row": "hf_emms.ranking.records",
+    "Score": "hf_emms.ranking.records",
     "confirm": "hf_emms.finetune.confirm",
-    "embed_labels": "hf_emms.from_arrays",
-    "emms": "hf_emms.from_arrays",
-    "rank": "hf_emms.pipeline",
-    "score": "hf_emms.from_arrays",
-    "sweep": "hf_emms.sweeps",
+    "embed_labels": "hf_emms.run.from_arrays",
+    "emms": "hf_emms.run.from_arrays",
+    "rank": "hf_emms.run.rank",
+    "score": "hf_emms.run.from_arrays",
+    "sweep": "hf_emms.run.sweep",
 }
 
 __all__ = [
@@ -46,13 +46,13 @@ __all__ = [
 if TYPE_CHECKING:
     from hf_emms.errors import EmmsError
     from hf_emms.finetune.confirm import confirm
-    from hf_emms.from_arrays import embed_labels, emms, score
-    from hf_emms.pipeline import rank
-    from hf_emms.ranking import Ranking, Row, Score
+    from hf_emms.ranking.records import Ranking, Row, Score
+    from hf_emms.run.from_arrays import embed_labels, emms, score
+    from hf_emms.run.rank import rank
+    from hf_emms.run.sweep import sweep
     from hf_emms.scoring.emms import EmmsResult
     from hf_emms.scoring.label_basis import LabelTable
     from hf_emms.scoring.moments import Moments
-    from hf_emms.sweeps import sweep
 
 
 def __getattr__(name: str) -> Any:

@@ -20,8 +20,8 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import msgspec
 
-from hf_emms.atomic_files import UNFINISHED, atomic_file
 from hf_emms.errors import EmmsError
+from hf_emms.files import UNFINISHED, atomic_file
 
 if TYPE_CHECKING:
     import numpy as np

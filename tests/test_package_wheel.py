@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from hf_emms import wheel as made
+from hf_emms.publish import wheel as made
 
 
 def contents(data: bytes) -> dict[str, bytes]:

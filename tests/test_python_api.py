@@ -15,7 +15,7 @@ import pytest
 import torch
 
 import hf_emms
-from hf_emms.demo import folder_of
+from hf_emms.presets.demo import folder_of
 from tests.helpers.rankings import ranking as ranking_of
 
 GOOD, POOR = "emms-demo/bert-distilled", "emms-demo/bert-random"

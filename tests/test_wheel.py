@@ -26,5 +26,5 @@ def test_the_demo_runs_from_the_wheel(installed, tmp_path):
 
 
 def test_the_space_ships_with_the_wheel(installed, tmp_path):
-    code = "from hf_emms.space import files; print({'app.py', 'hf_emms/ranking.py'} <= set(files()))"
+    code = "from hf_emms.publish.space import files; print({'app.py', 'hf_emms/ranking/records.py'} <= set(files()))"
     assert run([str(installed / "python"), "-c", code], tmp_path).stdout.strip() == "True"

@@ -13,9 +13,9 @@ from hf_emms.cli.output import out
 from hf_emms.errors import EmmsError
 
 if TYPE_CHECKING:
-    from hf_emms.cards.publish import Card
     from hf_emms.hub import Account, Kind, Outcome
-    from hf_emms.ranking import Ranking
+    from hf_emms.publish.cards.publish import Card
+    from hf_emms.ranking.records import Ranking
 
 
 _STATES = {
@@ -81,7 +81,7 @@ def card(
         raise click.UsageError("Pass --push or --create-pr, not both.")
     if checkpoint is not None and repo_id is None:
         raise click.UsageError("--checkpoint goes with --repo-id.")
-    from hf_emms.cards import publish
+    from hf_emms.publish.cards import publish
 
     if every:
         _all(files, create_pr=create_pr, again=ask_again, dry_run=dry_run, leaderboard=leaderboard)
@@ -107,7 +107,7 @@ def read_ranking(file: Path) -> Ranking:
     Raises:
         EmmsError: no such file, or not a ranking.
     """
-    from hf_emms.ranking import Ranking
+    from hf_emms.ranking.records import Ranking
 
     return Ranking.load(file)
 
@@ -129,7 +129,7 @@ def _allowed(id: str, kind: Kind, push: bool, create_pr: bool, dry_run: bool) ->
 def _all(files: tuple[Path, ...], *, create_pr: bool, again: bool, dry_run: bool, leaderboard: str | None) -> None:
     """Every card of some rankings. Cards that are up to date are skipped, so a stopped run can be repeated."""
     from hf_emms import hub
-    from hf_emms.cards import publish
+    from hf_emms.publish.cards import publish
 
     account = None if dry_run else hub.who_am_i()
     made, left_out = publish.model_cards([read_ranking(file) for file in files], leaderboard=leaderboard)
@@ -163,7 +163,7 @@ def _check_rights(account: Account, made: list[Card], create_pr: bool) -> None:
 
 def _treat(one: Card, account: Account | None, *, create_pr: bool, again: bool) -> str:
     """Commits to an own card, proposes or shows the change of another; returns what was done."""
-    from hf_emms.cards import publish
+    from hf_emms.publish.cards import publish
 
     if account is not None and account.owns(one.repo_id):
         return _outcome_line(one, publish.push(one))
@@ -174,7 +174,7 @@ def _treat(one: Card, account: Account | None, *, create_pr: bool, again: bool) 
 
 def _show(one: Card) -> bool:
     """Prints the change; returns whether there is one."""
-    from hf_emms.cards import publish
+    from hf_emms.publish.cards import publish
 
     diff = publish.preview(one)
     if diff and sys.stdout.isatty():

@@ -9,14 +9,14 @@ from typing import TYPE_CHECKING
 import click
 import cloup
 
-from hf_emms.atomic_files import write_atomic
 from hf_emms.cli.output import format_option, out, stdout_for_data_only, write_ranking
 from hf_emms.cli.rank_command import RELATIVE
 from hf_emms.errors import EmmsError
+from hf_emms.files import write_atomic
 from hf_emms.formatting import pluralize
 
 if TYPE_CHECKING:
-    from hf_emms.ranking import Ranking
+    from hf_emms.ranking.records import Ranking
 
 
 _DATASETS = {
@@ -94,8 +94,8 @@ def _make(folder: Path) -> None:
 def _ranked(preset: str) -> Ranking:
     from hf_emms.cli.progress_bars import StderrProgress
     from hf_emms.options import Options
-    from hf_emms.pipeline import run
-    from hf_emms.plan import plan
+    from hf_emms.run.plan import plan
+    from hf_emms.run.rank import run
 
     with StderrProgress() as progress, stdout_for_data_only():
         planned = plan(Options(preset), progress)
@@ -110,7 +110,7 @@ def _title(ranking: Ranking) -> str:
 
 
 def _write_card(ranking: Ranking, folder: Path) -> Path:
-    from hf_emms.cards import render_section
+    from hf_emms.publish.cards import render_section
 
     best = ranking.best
     if best is None:

@@ -152,7 +152,7 @@ def _print_comparison(found: Comparison) -> None:
 
 def _table(heading: str, header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
     from hf_emms.evaluation.tables import DISPENSABLE
-    from hf_emms.views import escaped, markdown_table
+    from hf_emms.ranking.text import escaped, markdown_table
 
     left = ("scores", "pick", "checkpoint", "setting") + ("A", "B") * ("setting" in header)
     if out.format == "md":

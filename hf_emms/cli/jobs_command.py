@@ -15,7 +15,7 @@ def jobs() -> None:
     hf jobs logs ID and hf jobs cancel ID take the ids.
     """
     from hf_emms import hub
-    from hf_emms.ranking_job import LABELS
+    from hf_emms.run.ranking_job import LABELS
 
     account = hub.who_am_i()
     found = hub.list_jobs(account, LABELS)

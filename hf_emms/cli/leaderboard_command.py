@@ -21,7 +21,7 @@ def leaderboard(results: str | None, port: int | None) -> None:
 
     Ctrl-C ends it.
     """
-    from hf_emms import space
+    from hf_emms.publish import space
 
     settings = _source(results)
     if port is not None:

@@ -17,12 +17,12 @@ from typing import TYPE_CHECKING, Any, TextIO, cast
 import click
 import cloup
 
-from hf_emms.atomic_files import write_atomic
 from hf_emms.errors import EmmsError, printable, redacted
+from hf_emms.files import write_atomic
 from hf_emms.options import DEFAULT_RESULTS
 
 if TYPE_CHECKING:
-    from hf_emms.ranking import Ranking
+    from hf_emms.ranking.records import Ranking
 
 Decorator = Callable[[Any], Any]
 
@@ -70,7 +70,7 @@ class Output:
 
     def records(self, header: Sequence[str], rows: Sequence[Sequence[Any]]) -> None:
         """Prints a list that is not a ranking: as a table (all columns to the left), json, md, csv or tsv."""
-        from hf_emms.views import csv_text, markdown_table, one_line
+        from hf_emms.ranking.text import csv_text, markdown_table, one_line
 
         texts = [[one_line(value) for value in row] for row in rows]
         if self.format == "json":
@@ -143,7 +143,7 @@ def stdout_for_data_only() -> Iterator[None]:
 
 def rendered(ranking: Ranking, format: str) -> str:
     """A ranking in one of `FORMATS`, without access tokens; the table is plain text."""
-    from hf_emms import views
+    from hf_emms.ranking import text as views
 
     render: dict[str, Callable[[Ranking], str]] = {
         "table": views.to_text,
@@ -159,7 +159,7 @@ def fitted(
     header: Sequence[str], rows: Sequence[Sequence[str]], *, left: Sequence[str], dispensable: Sequence[str]
 ) -> list[str]:
     """Lines of a table. A narrow terminal gets fewer columns, then shorter names, instead of broken lines."""
-    from hf_emms.views import aligned
+    from hf_emms.ranking.text import aligned
 
     cells = [[*header], *map(list, rows)]
     lines = aligned(cells[0], cells[1:], left=left)
@@ -240,7 +240,7 @@ def check_output(path: Path, inputs: Iterable[str]) -> None:
 def cached_file(ranking: Ranking) -> Path:
     """Where a ranking is written if no --output names a file: the same settings, the same file."""
     from hf_emms.cache import default_root, digest_of
-    from hf_emms.merging import path_of
+    from hf_emms.ranking.merge import path_of
 
     settings = {"path": path_of(ranking), "race": ranking.settings.get("race")}
     settings["checkpoints"] = sorted(row.checkpoint for row in ranking.rows)
@@ -266,7 +266,7 @@ def output_format(path: Path) -> str:
 
 def _coloured_table(ranking: Ranking) -> Iterator[str]:
     """The lines of the table; a narrow terminal gets fewer columns instead of broken lines."""
-    from hf_emms import views
+    from hf_emms.ranking import text as views
 
     header, rows = views.cells(ranking)
     # The rank, the checkpoint and the score that orders the rows are always there.

@@ -20,8 +20,8 @@ from rich.progress import (
 from rich.text import Text
 
 from hf_emms.errors import printable
-from hf_emms.ranking import Row
-from hf_emms.views import number, title_of
+from hf_emms.ranking.records import Row
+from hf_emms.ranking.text import number, title_of
 
 # A terminal has few lines, and a cluster may run many checkpoints at once.
 _MAX_BARS = 12

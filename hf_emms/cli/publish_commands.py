@@ -8,15 +8,15 @@ from typing import TYPE_CHECKING, Any
 import click
 import cloup
 
-from hf_emms.atomic_files import write_atomic
 from hf_emms.cli.card_command import read_ranking
 from hf_emms.cli.output import format_option, out, results_folder_option, stdout_for_data_only
 from hf_emms.errors import EmmsError
+from hf_emms.files import write_atomic
 from hf_emms.formatting import pluralize
-from hf_emms.metrics import install as installation
+from hf_emms.metric import install as installation
 
 if TYPE_CHECKING:
-    from hf_emms.ranking import Ranking
+    from hf_emms.ranking.records import Ranking
 
 
 @cloup.group(short_help='Put evaluate.load("emms") in place, or take it away.')
@@ -73,7 +73,7 @@ _hardware_option = cloup.option(
 @cloup.option("--package", metavar="SPEC", help="What it installs as hf-emms [default: a wheel, uploaded beside].")
 def publish_metric_space(repo_id: str, hardware: str | None, private: bool, package: str | None) -> None:
     """Publish the metric as a Gradio Space, for evaluate.load("USER/emms"); prints the commit's address."""
-    from hf_emms.metrics.install import publish_metric
+    from hf_emms.metric.install import publish_metric
 
     out.data(publish_metric(repo_id, hardware=hardware, private=private, package=package))
     out.message(f'published: evaluate.load("{repo_id}") loads it where hf-emms is installed')
@@ -102,7 +102,7 @@ def space(repo_id: str, results: str, static: bool, wait: bool, dry_run: bool, *
 
     An existing Space is updated. Secrets are set through the Hub's settings and are in no file.
     """
-    from hf_emms import space as leaderboard
+    from hf_emms.publish import space as leaderboard
 
     if static and (options["hardware"] or options["secrets"]):
         raise EmmsError(
@@ -147,8 +147,9 @@ def publish_results(
     Adds to what is there: checkpoints of a ranking with the same settings join it, a result that is there already makes
     no commit.
     """
-    from hf_emms import hub, results
-    from hf_emms import space as leaderboard
+    from hf_emms import hub
+    from hf_emms.publish import results
+    from hf_emms.publish import space as leaderboard
 
     account = hub.who_am_i()
     if create_pr and space_id is not None:
@@ -180,7 +181,7 @@ def pull() -> None:
 @format_option()
 def pull_results(repo_id: str, folder: Path) -> None:
     """Fetch published rankings; prints one line for each file."""
-    from hf_emms import results
+    from hf_emms.publish import results
 
     with stdout_for_data_only():
         rankings, problems = results.pull(repo_id)
@@ -203,7 +204,7 @@ def pull_results(repo_id: str, folder: Path) -> None:
 def _cached_rankings() -> list[Ranking]:
     """The rankings that earlier runs saved, of datasets of the Hub."""
     from hf_emms.cache import default_root
-    from hf_emms.ranking import is_commit
+    from hf_emms.ranking.records import is_commit
 
     folder = default_root() / "rankings"
     rankings = []

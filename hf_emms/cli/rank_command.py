@@ -11,7 +11,6 @@ from typing import TYPE_CHECKING, Any
 import click
 import cloup
 
-from hf_emms.atomic_files import decoded
 from hf_emms.cli.output import (
     FORMATS,
     cached_file,
@@ -24,15 +23,16 @@ from hf_emms.cli.output import (
 )
 from hf_emms.cli.rank_options import EVERYDAY, option_groups, options_from
 from hf_emms.errors import INTERRUPTED, EmmsError
+from hf_emms.files import decoded
 from hf_emms.formatting import format_bytes, pluralize
 from hf_emms.options import DEFAULT_ENCODERS, SETTINGS, Options
 
 if TYPE_CHECKING:
     from hf_emms.hub import JobSpec, Repo
-    from hf_emms.plan import Candidate, Cost, Plan, Rate
-    from hf_emms.preflight import Preflight
-    from hf_emms.ranking import Ranking
-    from hf_emms.ranking_job import JobSettings
+    from hf_emms.ranking.records import Ranking
+    from hf_emms.run.plan import Candidate, Cost, Plan, Rate
+    from hf_emms.run.preflight import Preflight
+    from hf_emms.run.ranking_job import JobSettings
 
 
 def job_settings(engine: str, results_repo: str | None, given: dict[str, Any]) -> JobSettings | None:
@@ -51,14 +51,14 @@ def job_settings(engine: str, results_repo: str | None, given: dict[str, Any]) -
         raise EmmsError(
             "--engine jobs needs a dataset that the ranking comes back through", "--results-repo ORG/emms-results"
         )
-    from hf_emms.ranking_job import JobSettings
+    from hf_emms.run.ranking_job import JobSettings
 
     return JobSettings(results_repo, **job)
 
 
 def rank_on_jobs(options: Options, settings: JobSettings, *, dry_run: bool) -> Ranking | None:
     """Starts the job and follows it; only prints it where `dry_run`."""
-    from hf_emms import ranking_job
+    from hf_emms.run import ranking_job
 
     spec = ranking_job.job_spec(options, settings)
     if dry_run:
@@ -73,7 +73,7 @@ def run_job(spec: JobSpec, settings: JobSettings, pushes_to: str | None = None) 
     Raises:
         EmmsError: it could not be started, or failed.
     """
-    from hf_emms import ranking_job
+    from hf_emms.run import ranking_job
 
     job = ranking_job.start(spec, settings, pushes_to)
     out.message(f"job {job.id} on {settings.flavor}: {job.url}")
@@ -90,7 +90,7 @@ def run_job(spec: JobSpec, settings: JobSettings, pushes_to: str | None = None) 
 
 def print_spec(spec: JobSpec, settings: JobSettings) -> None:
     """Prints a job that is not started, and its highest possible cost."""
-    from hf_emms import ranking_job
+    from hf_emms.run import ranking_job
 
     out.data(json.dumps(vars(spec), indent=2))
     try:
@@ -177,7 +177,7 @@ def rank(
         out.ranking(ranking)
     out.message(summary(ranking, saved))
     if results_repo is not None and settings is None:
-        from hf_emms.ranking_job import published
+        from hf_emms.run.ranking_job import published
 
         out.message(published(ranking, results_repo))
     if problem is not None:
@@ -197,9 +197,9 @@ def _rank_here(options: Options, results_repo: str | None, *, dry_run: bool) -> 
     from hf_emms.cli.progress_bars import StderrProgress
     from hf_emms.finetune.confirm import confirmed
     from hf_emms.finetune.recipe import check_settings
-    from hf_emms.pipeline import run
-    from hf_emms.plan import plan
-    from hf_emms.preflight import preflight
+    from hf_emms.run.plan import plan
+    from hf_emms.run.preflight import preflight
+    from hf_emms.run.rank import run
 
     if results_repo is not None and not dry_run:
         from hf_emms import hub
@@ -243,8 +243,8 @@ def _saved(ranking: Ranking, target: Path | None, *, cache: bool) -> tuple[Path 
 
 def summary(ranking: Ranking, saved: Path | None) -> str:
     """What a reader of the table should know, for stderr."""
-    from hf_emms import at_stake
-    from hf_emms.views import measured_in_words, unresolved
+    from hf_emms.ranking import expected_gap as at_stake
+    from hf_emms.ranking.text import measured_in_words, unresolved
 
     advice, found = unresolved(ranking), measured_in_words(ranking)
     stakes = [told for budget in at_stake.CALIBRATIONS if (told := at_stake.in_words(ranking, budget))]
@@ -318,8 +318,8 @@ def _print_preflight(found: Preflight) -> None:
 
 
 def _print_plan(plan: Plan, costs: Mapping[Repo, Cost], speed: Rate) -> None:
-    from hf_emms.plan import Cost
     from hf_emms.presets import encoder_presets
+    from hf_emms.run.plan import Cost
 
     if out.quiet:
         out.data("\n".join(candidate.id for candidate in plan.candidates))

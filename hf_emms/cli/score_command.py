@@ -60,7 +60,7 @@ def score(
     It holds "features" (N, D1) and "label_embeddings" (N, D2) or (N, K, D2); for labels that repeat, "codes" (N,) and
     "table" (U, D2) instead.
     """
-    from hf_emms.from_arrays import emms
+    from hf_emms.run.from_arrays import emms
 
     arrays = _arrays(file)
     features = _named(arrays, features_key, file, "--features-key")

@@ -75,7 +75,7 @@ def search(
     The ids can be piped on: hf-emms search --task image-classification | hf-emms rank --dataset ./FOLDER
     --checkpoints-file -
     """
-    from hf_emms.search import search as find
+    from hf_emms.run.search import search as find
     from hf_emms.tasks import get_task
 
     named = (("", library), ("license:", licence), ("", language), ("dataset:", trained_on))
@@ -104,7 +104,7 @@ def search(
 def _source(task_id: str, benchmark: str | None, results: str | None) -> list[str] | None:
     """The ids of a leaderboard or of a results dataset, in its order."""
     from hf_emms import hub
-    from hf_emms.results import pull, static_order
+    from hf_emms.publish.results import pull, static_order
 
     if benchmark is not None:
         return list(dict.fromkeys(entry.id for entry in hub.leaderboard(benchmark)))

@@ -24,9 +24,9 @@ from hf_emms.options import SETTINGS
 
 if TYPE_CHECKING:
     from hf_emms.options import Options
-    from hf_emms.ranking_job import JobSettings
-    from hf_emms.sweep_plan import SweepPlan
-    from hf_emms.sweeps import Sweep
+    from hf_emms.run.ranking_job import JobSettings
+    from hf_emms.run.sweep import Sweep
+    from hf_emms.run.sweep_plan import SweepPlan
 
 # Settings that make sense for all datasets; the others are set in a plan, for one of them.
 _FLAGS = (
@@ -68,7 +68,7 @@ def sweep(
 
     A cell is outdated when its checkpoint or dataset has a new revision. Prints ranks, a line for each checkpoint.
     """
-    from hf_emms.sweep_plan import requests
+    from hf_emms.run.sweep_plan import requests
 
     if (plan is None) == (datasets is None):
         raise click.UsageError("Name a plan or --datasets, one of them: hf-emms sweep plan.yaml")
@@ -98,8 +98,8 @@ def sweep(
 def _sweep_here(wanted: dict[str, Options], folder: Path, results_repo: str | None, *, dry_run: bool) -> Sweep | None:
     """Sweeps with the local or the Ray engine, or prints what that would be."""
     from hf_emms.cli.progress_bars import StderrProgress
-    from hf_emms.sweep_plan import plan_sweep
-    from hf_emms.sweeps import destination, run_sweep, summary
+    from hf_emms.run.sweep import destination, run_sweep, summary
+    from hf_emms.run.sweep_plan import plan_sweep
 
     with StderrProgress(quiet=out.quiet) as progress, stdout_for_data_only():
         results = destination(folder, results_repo, progress)
@@ -118,10 +118,10 @@ def _sweep_here(wanted: dict[str, Options], folder: Path, results_repo: str | No
 def _sweep_on_jobs(wanted: dict[str, Options], settings: JobSettings, *, dry_run: bool) -> Sweep | None:
     """Starts the job and follows it; only prints it where `dry_run`."""
     from hf_emms.cli.progress_bars import StderrProgress
-    from hf_emms.ranking_job import price
-    from hf_emms.results import ResultsDataset
-    from hf_emms.sweep_plan import job_spec, plan_sweep
-    from hf_emms.sweeps import of_job
+    from hf_emms.publish.results import ResultsDataset
+    from hf_emms.run.ranking_job import price
+    from hf_emms.run.sweep import of_job
+    from hf_emms.run.sweep_plan import job_spec, plan_sweep
 
     spec = job_spec(wanted, settings)
     if not dry_run:
@@ -137,7 +137,7 @@ def _sweep_on_jobs(wanted: dict[str, Options], settings: JobSettings, *, dry_run
 
 def _print_forecast(planned: SweepPlan, *, table: bool) -> float:
     """Prints what would run, what is downloaded and how long it takes; returns the hours."""
-    from hf_emms.sweep_plan import forecast
+    from hf_emms.run.sweep_plan import forecast
 
     costs, cells = forecast(planned)
     rows = []

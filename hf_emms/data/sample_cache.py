@@ -17,7 +17,7 @@ from hf_emms.data.sample import Sample
 from hf_emms.data.sources import DatasetRef
 from hf_emms.hub import Repo
 from hf_emms.options import Options
-from hf_emms.plugins import plugin_versions
+from hf_emms.registry import plugin_versions
 from hf_emms.tasks import get_task
 
 # Part of every key: raise it when the same options would draw another sample.

@@ -10,11 +10,11 @@ from typing import Any
 
 from hf_emms.data.local_files import check_readable
 from hf_emms.data.reading import JoinedImages, NoReadableFileError, Source, open_memory, open_repo
-from hf_emms.demo import DEMO_PREFIX
 from hf_emms.errors import EmmsError
 from hf_emms.hub import Repo, RepoNotFoundError, listing, looks_like_path, on_this_machine, resolve
 from hf_emms.options import Options
 from hf_emms.presets import DatasetPreset, dataset_preset, dataset_presets, usable_datasets
+from hf_emms.presets.demo import DEMO_PREFIX
 
 _CONVERTED = "refs/convert/parquet"
 _IN_MEMORY = "in-memory dataset"

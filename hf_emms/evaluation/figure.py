@@ -7,10 +7,10 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from hf_emms.atomic_files import atomic_file
 from hf_emms.errors import EmmsError
 from hf_emms.evaluation.validate import Point, TargetResult, Validation
-from hf_emms.views import one_line, title_of
+from hf_emms.files import atomic_file
+from hf_emms.ranking.text import one_line, title_of
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

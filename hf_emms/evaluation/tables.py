@@ -9,7 +9,7 @@ from typing import Any
 from hf_emms.evaluation.compare import Comparison, Move
 from hf_emms.evaluation.validate import EstimatorResult, TargetResult, Validation
 from hf_emms.formatting import pluralize
-from hf_emms.views import MISSING, number, one_line, title_of, with_spread
+from hf_emms.ranking.text import MISSING, number, one_line, title_of, with_spread
 
 _WIDTH, _HEIGHT = 64, 14
 _SEVERAL, _MANY = "+", "•"

@@ -12,12 +12,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from hf_emms.atomic_files import decoded
 from hf_emms.errors import EmmsError
+from hf_emms.files import decoded
 from hf_emms.formatting import pluralize
 from hf_emms.hub import Evaluation, Repo, evaluations, leaderboard, resolve
-from hf_emms.ranking import Ranking, Row
-from hf_emms.views import one_line
+from hf_emms.ranking.records import Ranking, Row
+from hf_emms.ranking.text import one_line
 
 _CHECKPOINT = ("checkpoint", "model", "id", "model_id", "model_name", "name")
 _DATASET = ("dataset", "dataset_id", "target")

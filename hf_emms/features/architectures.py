@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 
-from hf_emms.plugins import Plugin, check_unique, plugins
+from hf_emms.registry import Plugin, check_unique, plugins
 from hf_emms.tasks.task import Modality
 
 

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from hf_emms.errors import EmmsError
 from hf_emms.features.device import Batch, BatchedForward, Inputs, packed_bytes, release_freed_memory, to_numpy
-from hf_emms.features.feature_plan import ExtractionPlan, FeatureInfo, LayerError
+from hf_emms.features.extraction_plan import ExtractionPlan, FeatureInfo, LayerError
 from hf_emms.features.hidden_layers import LayerReader, describe_layer
 from hf_emms.features.images import ImageReader, image_batches
 from hf_emms.features.pooling import find_pooling

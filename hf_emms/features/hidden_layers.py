@@ -15,7 +15,7 @@ from torch import Tensor
 from torch.nn.functional import normalize
 
 from hf_emms.features.device import Inputs
-from hf_emms.features.feature_plan import LayerError
+from hf_emms.features.extraction_plan import LayerError
 from hf_emms.features.pooling import Pooling, no_layers
 from hf_emms.formatting import pluralize
 from hf_emms.options import LAST, MEAN, SPREAD

@@ -16,6 +16,7 @@ from torch import Tensor
 from hf_emms.data import Pairs
 from hf_emms.errors import EmmsError
 from hf_emms.features.device import Batch, in_order, to_numpy
+from hf_emms.features.extraction_plan import ExtractionPlan
 from hf_emms.features.extractor import (
     PIXELS,
     TOKENS,
@@ -25,7 +26,6 @@ from hf_emms.features.extractor import (
     example_images,
     example_texts,
 )
-from hf_emms.features.feature_plan import ExtractionPlan
 from hf_emms.features.fusion import Fused, Towers
 from hf_emms.features.hidden_layers import refuse_single_layers
 from hf_emms.features.images import ImageReader, images_that_fit, prepare_ahead

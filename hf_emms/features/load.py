@@ -19,10 +19,10 @@ import torch
 from hf_emms.cache import NO_CACHE, Cache
 from hf_emms.errors import EmmsError
 from hf_emms.features.architectures import INPUT_NAMES, families
+from hf_emms.features.checkpoint_files import Weights, fetch_weights
 from hf_emms.features.device import prepare_for_cpu
+from hf_emms.features.extraction_plan import LOAD_FAILURES, ExtractionPlan, load_error, plan_extraction
 from hf_emms.features.extractor import Extractor, SingleInputExtractor
-from hf_emms.features.feature_plan import LOAD_FAILURES, ExtractionPlan, load_error, plan_extraction
-from hf_emms.features.files import Weights, fetch_weights
 from hf_emms.features.fusion import Fused, find_fusion
 from hf_emms.features.image_text import ImageTextExtractor
 from hf_emms.features.images import read_image_processor
@@ -32,7 +32,7 @@ from hf_emms.features.windows import text_pair_reader
 from hf_emms.formatting import pluralize
 from hf_emms.hub import Repo
 from hf_emms.options import LAST
-from hf_emms.plugins import by_reference
+from hf_emms.registry import by_reference
 from hf_emms.tasks.task import Modality
 
 DEVICES = ("auto", "cpu", "cuda", "mps")

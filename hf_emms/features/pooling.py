@@ -16,9 +16,9 @@ from torch import Tensor
 
 from hf_emms.errors import EmmsError
 from hf_emms.features.device import Inputs
-from hf_emms.features.feature_plan import LayerError
+from hf_emms.features.extraction_plan import LayerError
 from hf_emms.options import LAST
-from hf_emms.plugins import by_reference
+from hf_emms.registry import by_reference
 
 # The feature (b, D1), and each hidden state pooled, (b, D), in the model's order.
 Layered = tuple[Tensor, list[Tensor]]

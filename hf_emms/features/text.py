@@ -14,9 +14,9 @@ import numpy as np
 import torch
 
 from hf_emms.errors import EmmsError
+from hf_emms.features.checkpoint_files import require_vocabulary
 from hf_emms.features.device import Batch, BatchedForward, Inputs
-from hf_emms.features.feature_plan import LOAD_FAILURES, ExtractionPlan, load_error
-from hf_emms.features.files import require_vocabulary
+from hf_emms.features.extraction_plan import LOAD_FAILURES, ExtractionPlan, load_error
 
 # --- the tokenizer ----------------------------------------------------------------------------------------
 

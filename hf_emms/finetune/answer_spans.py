@@ -12,7 +12,7 @@ from torch.nn.functional import cross_entropy
 
 from hf_emms.data import Pairs
 from hf_emms.features.device import Inputs
-from hf_emms.features.feature_plan import ExtractionPlan
+from hf_emms.features.extraction_plan import ExtractionPlan
 from hf_emms.features.text_pairs import States
 from hf_emms.features.windows import Run, TextPairReader, Window, cut_windows, text_pair_reader
 from hf_emms.finetune.collate import PartRows, limited

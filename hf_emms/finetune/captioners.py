@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from torch.nn.functional import cross_entropy, pad
 
 from hf_emms.errors import EmmsError
-from hf_emms.features.feature_plan import ExtractionPlan
+from hf_emms.features.extraction_plan import ExtractionPlan
 from hf_emms.finetune.collate import PartRows, Read
 from hf_emms.finetune.heads import (
     DEEP_HEAD_RATE,

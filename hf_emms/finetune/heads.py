@@ -17,9 +17,9 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from hf_emms.features.checkpoint_files import fetch_weights
 from hf_emms.features.device import Inputs, keep_freed_memory
-from hf_emms.features.feature_plan import ExtractionPlan, plan_extraction
-from hf_emms.features.files import fetch_weights
+from hf_emms.features.extraction_plan import ExtractionPlan, plan_extraction
 from hf_emms.features.fusion import Fused, find_fusion
 from hf_emms.features.images import read_image_processor
 from hf_emms.features.load import load_model, load_options, quiet_transformers

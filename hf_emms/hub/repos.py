@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
-import hf_emms.demo as demo
+import hf_emms.presets.demo as demo
 from hf_emms.cache import Cache, default_root
 from hf_emms.errors import EmmsError
 from hf_emms.hub.client import request

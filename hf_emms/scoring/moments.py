@@ -9,8 +9,8 @@ from zipfile import BadZipFile
 
 import numpy as np
 
-from hf_emms.atomic_files import atomic_file
 from hf_emms.errors import EmmsError
+from hf_emms.files import atomic_file
 from hf_emms.scoring.arrays import as_labels, as_matrix
 from hf_emms.scoring.folds import assign_folds, check_folds, content_keys, group_ids
 from hf_emms.scoring.label_basis import ColumnBasis, LabelBasis, LabelTable, TextBasis

@@ -1,7 +1,7 @@
 """The tasks that hf_emms ranks for. A new one is a file here and a line below, or in a package of the user's."""
 
 from hf_emms.errors import EmmsError
-from hf_emms.plugins import Registry
+from hf_emms.registry import Registry
 from hf_emms.tasks.classification import IMAGE_CLASSIFICATION, TEXT_CLASSIFICATION
 from hf_emms.tasks.image_to_text import IMAGE_TO_TEXT
 from hf_emms.tasks.question_answering import QUESTION_ANSWERING, VISUAL_QUESTION_ANSWERING

@@ -9,8 +9,8 @@ from __future__ import annotations
 
 import argparse
 
-from hf_emms.cards import update_model_card
-from hf_emms.ranking import Encoder, Ranking, Row, Score, ranked
+from hf_emms.publish.cards import update_model_card
+from hf_emms.ranking.records import Encoder, Ranking, Row, Score, ranked
 from scripts.bench.timing import timed
 
 

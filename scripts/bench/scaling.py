@@ -36,7 +36,7 @@ PARTS = Path(__file__).with_name("parts.json")
 WIDTH, INPUTS = 768, 5_000  # of a base-sized checkpoint, and of the default sample
 
 # What cannot be measured here.
-GPU_SPEEDUP = 100.0  # as in hf_emms.plan: a data-centre GPU against one CPU core
+GPU_SPEEDUP = 100.0  # as in hf_emms.run.plan: a data-centre GPU against one CPU core
 LINK_BYTES = 1.25e9  # a second and node: 10 Gbit/s
 GPUS_A_NODE = 8
 # Requests in five minutes of a free account (huggingface.co/docs/hub/rate-limits); others have more.
@@ -164,9 +164,9 @@ def _small_parts(folder: Path) -> dict[str, Any]:
     import ray
 
     from hf_emms.cache import Cache
-    from hf_emms.engines.checkpoint import score_estimators, scoring_inputs
-    from hf_emms.engines.shards import Shard, moments_of
     from hf_emms.options import Options
+    from hf_emms.run.engines.checkpoint import score_estimators, scoring_inputs
+    from hf_emms.run.engines.shards import Shard, moments_of
     from hf_emms.scoring.label_basis import LabelTable
 
     rng = np.random.default_rng(0)
@@ -186,7 +186,7 @@ def _small_parts(folder: Path) -> dict[str, Any]:
     cache, stored = Cache(folder / "cache"), ray.put(features)
     fetch = best(lambda: cache.put("features", {"id": "bench"}, {"features": np.array(ray.get(stored))}), wall)
     ray.shutdown()
-    program = [sys.executable, "-c", "import ray, hf_emms.engines.ray_tasks, hf_emms.features.load"]
+    program = [sys.executable, "-c", "import ray, hf_emms.run.engines.ray_tasks, hf_emms.features.load"]
     return {
         "start_seconds": best(lambda: subprocess.run(program, check=True), children_seconds),
         "task_seconds": task,

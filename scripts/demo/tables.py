@@ -40,7 +40,7 @@ def write_dataset(
     origin: str | None = None,
     pictures_repeat: bool = False,
 ) -> None:
-    """Write a dataset's folder under hf_emms/demo/datasets.
+    """Write a dataset's folder under hf_emms/presets/demo/datasets.
 
     Args:
         name: of the folder.

@@ -16,8 +16,8 @@ from pathlib import Path
 
 from markdown_it import MarkdownIt
 
-from hf_emms.cards import update_model_card
-from hf_emms.ranking import Ranking
+from hf_emms.publish.cards import update_model_card
+from hf_emms.ranking.records import Ranking
 from scripts.docs.screenshots import ROOT, opened
 
 STYLE = """

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 from safetensors.numpy import load_file, save_file
 
-from hf_emms.demo import folder_of
+from hf_emms.presets.demo import folder_of
 
 GOOD = "emms-demo/bert-random"
 

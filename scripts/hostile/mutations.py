@@ -83,7 +83,7 @@ def _scores(base: str, others: list[str]) -> dict[str, float | str]:
 
 def _mutated(base: str, folder: Path, seed: int) -> str:
     """Writes a mutated copy of a checkpoint; what was changed, in words."""
-    from hf_emms.demo import folder_of
+    from hf_emms.presets.demo import folder_of
 
     source = folder_of(base)
     assert source is not None

@@ -1,4 +1,4 @@
-"""How many points a difference of scores is worth after fine-tuning: `hf_emms.at_stake`'s numbers, and how they hold.
+"""How many points a difference of scores is worth after fine-tuning, and how the numbers of `expected_gap` hold.
 
 Of every two candidates of a target one has the better estimate. Quantiles of what it is better by after fine-tuning, in
 points, are linear in the difference of the estimates (Koenker and Bassett 1978). They are fitted on dev targets with

@@ -24,9 +24,8 @@ from torch import nn
 
 from hf_emms.cache import Cache, default_root
 from hf_emms.data import Sample
-from hf_emms.engines.extraction import extract
 from hf_emms.errors import EmmsError
-from hf_emms.features.feature_plan import plan_extraction
+from hf_emms.features.extraction_plan import plan_extraction
 from hf_emms.features.load import quiet_transformers
 from hf_emms.finetune.collate import with_images_in_memory
 from hf_emms.finetune.heads import load_base, reading
@@ -34,6 +33,7 @@ from hf_emms.finetune.recipe import recipe_for
 from hf_emms.finetune.runs import Run, trained
 from hf_emms.finetune.splits import Part
 from hf_emms.hub import Repo, resolve
+from hf_emms.run.engines.extraction import extract
 from hf_emms.scoring.estimators import ESTIMATORS
 from hf_emms.scoring.label_basis import LabelTable
 from hf_emms.scoring.standardise import standardise_rows

@@ -9,8 +9,8 @@ from pathlib import Path
 import numpy as np
 
 from hf_emms.cache import Cache, default_root
-from hf_emms.engines.extraction import extract
 from hf_emms.hub import resolve
+from hf_emms.run.engines.extraction import extract
 from scripts.quality.candidates import checkpoint
 from scripts.quality.protocol import Pool, Target, work
 from scripts.quality.scores import SETTINGS, candidate_labels, sample_of, some_rows

@@ -6,8 +6,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from hf_emms.formatting import MISSING, pluralize
-from hf_emms.ranking import Row
-from hf_emms.views import rank_of, with_error
+from hf_emms.ranking.records import Row
+from hf_emms.ranking.text import rank_of, with_error
 from leaderboard import markup
 from leaderboard.compare import checkpoint_link
 from leaderboard.lines import Line, lines, matching

@@ -6,9 +6,9 @@ import shlex
 from collections.abc import Iterator, Sequence
 
 from hf_emms.formatting import MISSING, format_count
-from hf_emms.merging import JSON_FOLDER
-from hf_emms.ranking import Ranking, Row, gain_and_stderr
-from hf_emms.views import number, one_line, rank_of, title_of, with_error, with_spread
+from hf_emms.ranking.merge import JSON_FOLDER
+from hf_emms.ranking.records import Ranking, Row, gain_and_stderr
+from hf_emms.ranking.text import number, one_line, rank_of, title_of, with_error, with_spread
 from leaderboard import markup
 from leaderboard.compare import back
 from leaderboard.lines import Line, lines, r2

@@ -7,8 +7,8 @@ from dataclasses import dataclass, replace
 from itertools import combinations
 
 from hf_emms.formatting import MISSING, format_count
-from hf_emms.ranking import TIE_WIDTH, Ranking, Row, gain_and_stderr
-from hf_emms.views import number, rank_of, title_of, with_error
+from hf_emms.ranking.records import TIE_WIDTH, Ranking, Row, gain_and_stderr
+from hf_emms.ranking.text import number, rank_of, title_of, with_error
 from leaderboard import markup
 from leaderboard.lines import Line, lines, r2
 from leaderboard.markup import escape

@@ -7,8 +7,8 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from hf_emms.formatting import format_count, pluralize
-from hf_emms.ranking import Ranking, Score
-from hf_emms.views import number, title_of, with_error
+from hf_emms.ranking.records import Ranking, Score
+from hf_emms.ranking.text import number, title_of, with_error
 from leaderboard import markup
 from leaderboard.compare import checkpoint_link
 from leaderboard.lines import Line, lines, matching

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from typing import Any
 
-from hf_emms.views import answer
+from hf_emms.ranking.text import answer
 from leaderboard import compare, lines, selection, shortlist, submit
 from leaderboard.selection import View
 from leaderboard.store import Entry, Snapshot, Store

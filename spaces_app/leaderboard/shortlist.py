@@ -7,8 +7,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 from hf_emms.formatting import MISSING, format_count
-from hf_emms.ranking import Row
-from hf_emms.views import rank_of
+from hf_emms.ranking.records import Row
+from hf_emms.ranking.text import rank_of
 from leaderboard import markup
 from leaderboard.compare import checkpoint_link
 from leaderboard.facts import Facts

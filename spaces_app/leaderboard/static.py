@@ -15,8 +15,8 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from hf_emms.atomic_files import write_atomic
-from hf_emms.ranking import Ranking
+from hf_emms.files import write_atomic
+from hf_emms.ranking.records import Ranking
 from leaderboard import render
 from leaderboard.facts import HubFacts
 from leaderboard.lines import in_order, lines

@@ -15,8 +15,8 @@ from pathlib import Path
 from typing import Any
 
 from hf_emms.errors import EmmsError
-from hf_emms.merging import JSON_FOLDER, merged, path_of
-from hf_emms.ranking import Ranking, Row
+from hf_emms.ranking.merge import JSON_FOLDER, merged, path_of
+from hf_emms.ranking.records import Ranking, Row
 from leaderboard.checks import recomputed
 from leaderboard.facts import NOT_KNOWN, Facts, HubFacts
 from leaderboard.wins import Wins, wins

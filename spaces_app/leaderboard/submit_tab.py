@@ -5,7 +5,7 @@ from __future__ import annotations
 import gradio as gr
 
 from hf_emms.formatting import pluralize
-from hf_emms.merging import path_of
+from hf_emms.ranking.merge import path_of
 from leaderboard import submit
 from leaderboard.markup import HUB, command_box, escape, is_id
 from leaderboard.store import Snapshot, Store

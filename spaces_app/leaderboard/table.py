@@ -10,8 +10,8 @@ from dataclasses import replace
 import msgspec
 
 from hf_emms.formatting import MISSING, format_count, pluralize
-from hf_emms.ranking import Ranking, Score, is_commit, ranked
-from hf_emms.views import answer, number, percent, rank_of, settings_text, title_of, with_spread
+from hf_emms.ranking.records import Ranking, Score, is_commit, ranked
+from hf_emms.ranking.text import answer, number, percent, rank_of, settings_text, title_of, with_spread
 from leaderboard import markup
 from leaderboard.compare import checkpoint_link
 from leaderboard.facts import NOT_KNOWN, Facts

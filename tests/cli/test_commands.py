@@ -18,9 +18,9 @@ import pytest
 
 import hf_emms
 from hf_emms.cli import app
-from hf_emms.demo import folder_of
 from hf_emms.options import DEFAULT_ESTIMATORS
-from hf_emms.ranking import Ranking
+from hf_emms.presets.demo import folder_of
+from hf_emms.ranking.records import Ranking
 from tests.helpers.cli import GOOD, POOR, PROGRAM, Cli, Result, best_first, cli, encoder, rank
 
 __all__ = ["cli", "encoder", "rank"]

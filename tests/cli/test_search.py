@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from hf_emms import demo
+from hf_emms.presets import demo
 from hf_emms.tasks import TASKS
 from tests.helpers.command_line import CommandLine, Done
 from tests.helpers.hub_client import cli, home

@@ -10,9 +10,8 @@ import torch
 from huggingface_hub import DatasetCard, ModelCard
 from PIL import Image
 
-from hf_emms import demo
 from hf_emms.errors import EmmsError
-from hf_emms.presets import dataset_preset, dataset_presets, encoder_presets
+from hf_emms.presets import dataset_preset, dataset_presets, demo, encoder_presets
 
 LIMIT = 12_000_000  # bytes
 SAFE = {".json", ".md", ".parquet", ".safetensors"}

@@ -11,7 +11,7 @@ import torch
 import transformers
 from PIL import Image
 
-from hf_emms import demo
+from hf_emms.presets import demo
 
 CLASSES = {
     "blip": "BlipForQuestionAnswering",

@@ -8,8 +8,7 @@ import pyarrow.parquet as pq
 import pytest
 from PIL import Image
 
-from hf_emms import demo
-from hf_emms.presets import dataset_preset
+from hf_emms.presets import dataset_preset, demo
 
 QUESTIONS = ("demo_vqa", "demo_easy_vqa")
 LIMIT = 1_000_000  # bytes of the four

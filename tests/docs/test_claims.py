@@ -8,9 +8,9 @@ from typing import get_args
 
 import pytest
 
-from hf_emms import demo
 from hf_emms.features.architectures import families
 from hf_emms.options import DEFAULT_MAX_SAMPLES, SETTINGS
+from hf_emms.presets import demo
 from hf_emms.scoring import baselines, moments, stacking
 from hf_emms.tasks.task import Modality
 from tests import ROOT

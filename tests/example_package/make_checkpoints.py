@@ -6,7 +6,7 @@ import torch
 from emms_example.model import BagOfTokens, BagOfTokensConfig
 from safetensors.torch import load_file
 
-from hf_emms import demo
+from hf_emms.presets import demo
 
 source = demo.folder_of("emms-demo/bert-distilled")
 words = load_file(source / "model.safetensors")["embeddings.word_embeddings.weight"]

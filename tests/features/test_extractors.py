@@ -18,7 +18,7 @@ from PIL import Image
 from safetensors.torch import load_file, save_file
 
 from hf_emms.errors import EmmsError
-from hf_emms.features.feature_plan import plan_extraction
+from hf_emms.features.extraction_plan import plan_extraction
 from tests.helpers.extracting import edit_config, load, pictures, rows
 from tests.helpers.tiny_checkpoints import CAPTIONERS, IMAGE_MODELS, TEXT_MODELS, TEXTS, build, repo_of
 
@@ -206,7 +206,7 @@ def test_the_plan_is_known_without_torch_and_matches_the_extractor(zoo: Path) ->
     folder = build(zoo, "vit")
     program = (
         "import sys; from pathlib import Path; from hf_emms.hub import Repo; "
-        "from hf_emms.features.feature_plan import plan_extraction; "
+        "from hf_emms.features.extraction_plan import plan_extraction; "
         f"folder = Path({str(folder)!r}); "
         "print(plan_extraction(Repo('x', 'model', 'y', folder), 'image', 't').fingerprint); "
         "assert 'torch' not in sys.modules"

@@ -16,7 +16,7 @@ import transformers
 
 from hf_emms.errors import EmmsError
 from hf_emms.features.architectures import ARCHITECTURES
-from hf_emms.features.feature_plan import plan_extraction
+from hf_emms.features.extraction_plan import plan_extraction
 from hf_emms.features.torchvision_models import save_torchvision
 from tests import ROOT
 from tests.helpers.extracting import load, pictures, rows

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 import transformers
 
-from hf_emms.features.feature_plan import plan_extraction
+from hf_emms.features.extraction_plan import plan_extraction
 from hf_emms.features.load import load_extractor
 from hf_emms.features.text import read_tokenizer
 from tests.helpers.counting import counted_calls

@@ -27,7 +27,7 @@ FETCH = """
     from pathlib import Path
     from hf_emms.cache import default_cache
     from hf_emms.errors import EmmsError
-    from hf_emms.features.files import fetch_weights
+    from hf_emms.features.checkpoint_files import fetch_weights
     from hf_emms.hub import fetch, resolve
 
     opened = []

@@ -17,8 +17,8 @@ import hf_emms
 from hf_emms import EmmsError, Ranking
 from hf_emms.cli import app
 from hf_emms.finetune.confirm import choose
-from hf_emms.ranking import Row
-from hf_emms.views import measured_in_words, to_text
+from hf_emms.ranking.records import Row
+from hf_emms.ranking.text import measured_in_words, to_text
 from tests.finetune.make import FAST, Notes, colours, ranking, save, texts
 from tests.helpers.rankings import example
 from tests.helpers.tiny_checkpoints import build

@@ -11,12 +11,12 @@ import pytest
 from click.testing import CliRunner
 
 from hf_emms import EmmsError, Ranking
-from hf_emms.cards.render import render_section
 from hf_emms.cli import app
 from hf_emms.evaluation import truth_from_rankings, validate
-from hf_emms.merging import merged, path_of
-from hf_emms.ranking import FineTuned, TrainingRun
-from hf_emms.views import measured_in_words, to_csv, to_markdown
+from hf_emms.publish.cards.render import render_section
+from hf_emms.ranking.merge import merged, path_of
+from hf_emms.ranking.records import FineTuned, TrainingRun
+from hf_emms.ranking.text import measured_in_words, to_csv, to_markdown
 from tests.helpers.rankings import ranking
 from tests.helpers.space import snapshot_of, write
 

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from hf_emms.ranking import Ranking
+from hf_emms.ranking.records import Ranking
 from tests.helpers.command_line import CommandLine, Done
 from tests.helpers.hub_client import commands
 from tests.helpers.rankings import example

@@ -13,7 +13,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from hf_emms import demo
+from hf_emms.presets import demo
 from tests.helpers.command_line import CommandLine, Done
 from tests.helpers.hub_client import commands, home, hub
 from tests.hub import Hub

@@ -10,8 +10,8 @@ from typing import Any
 import msgspec
 import pytest
 
-from hf_emms.atomic_files import write_atomic
-from hf_emms.ranking import Ranking, Row, Score, Seconds, ranked
+from hf_emms.files import write_atomic
+from hf_emms.ranking.records import Ranking, Row, Score, Seconds, ranked
 from tests import ROOT
 from tests.helpers.rankings import emms_score, example
 

@@ -10,8 +10,7 @@ from typing import Any
 
 import pyarrow.parquet
 
-from hf_emms import demo
-from hf_emms.presets import checkpoint_presets, dataset_preset, default_checkpoints, encoder_presets, encoder_sets
+from hf_emms.presets import checkpoint_presets, dataset_preset, default_checkpoints, demo, encoder_presets, encoder_sets
 
 from .store import Kind, Store
 

@@ -28,9 +28,9 @@ def test_a_repository_that_moves_in_the_middle_changes_nothing(hub: Hub, tmp_pat
     code = f"""
         import json
         from huggingface_hub import HfApi
-        from hf_emms.engines.base import Silent
-        from hf_emms.pipeline import run
-        from hf_emms.plan import plan
+        from hf_emms.run.engines.base import Silent
+        from hf_emms.run.rank import run
+        from hf_emms.run.plan import plan
         from hf_emms.options import Options
         fixed = dict(max_samples=40, encoders=("org/encoder",), estimators=("emms",), resume=False, cache=False)
         planned = plan(Options("org/moving-data", ("org/text",), **fixed), Silent())

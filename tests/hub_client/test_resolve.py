@@ -9,9 +9,9 @@ from pathlib import Path
 
 import pytest
 
-from hf_emms import demo
 from hf_emms.errors import EmmsError
 from hf_emms.hub import content_revision, fetch, resolve
+from hf_emms.presets import demo
 from tests.data.test_hostile_data import without_rights
 from tests.helpers.counting import counted_calls
 from tests.helpers.hub_client import run

@@ -11,10 +11,9 @@ import yaml
 from click.testing import CliRunner
 from safetensors.numpy import load_file
 
-from hf_emms import demo
 from hf_emms.cli import app
 from hf_emms.errors import EmmsError
-from hf_emms.presets import checkpoint_presets, dataset_presets, default_checkpoints, encoder_sets
+from hf_emms.presets import checkpoint_presets, dataset_presets, default_checkpoints, demo, encoder_sets
 
 
 def listed(*arguments: str) -> list[dict[str, Any]]:

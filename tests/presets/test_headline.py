@@ -12,8 +12,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from hf_emms import demo
-from hf_emms.presets import default_checkpoints, encoder_presets
+from hf_emms.presets import default_checkpoints, demo, encoder_presets
 from tests.helpers.command_line import CommandLine
 from tests.hub import Hub
 from tests.hub.fixtures import client_environment

@@ -7,22 +7,22 @@ import re
 
 import pytest
 
-from hf_emms import demo
-from hf_emms.engines.base import Silent
 from hf_emms.errors import EmmsError
 from hf_emms.options import Options
-from hf_emms.plan import plan
 from hf_emms.presets import (
     DatasetPreset,
     candidate_sets,
     dataset_preset,
     dataset_presets,
     default_checkpoints,
+    demo,
     encoder_presets,
     expand_checkpoints,
     expand_encoders,
     usable_datasets,
 )
+from hf_emms.run.engines.base import Silent
+from hf_emms.run.plan import plan
 from hf_emms.tasks import TASKS, get_task
 from tests.helpers.samples import load_sample
 

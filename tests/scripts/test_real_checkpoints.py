@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from hf_emms import at_stake
 from hf_emms.hub import resolve
+from hf_emms.ranking import expected_gap as at_stake
 from scripts.quality import calibration, other_features, power, results
 from scripts.quality.protocol import IMAGES, Candidate, Target
 from scripts.quality.results import TargetResult, load

@@ -17,8 +17,8 @@ from leaderboard.checks import recomputed
 from leaderboard.selection import View
 from leaderboard.store import Folder, Store
 
-from hf_emms import results
-from hf_emms.ranking import Encoder
+from hf_emms.publish import results
+from hf_emms.ranking.records import Encoder
 from tests import ROOT
 from tests.helpers.rankings import example
 from tests.helpers.space import HOSTILE, SPACE, of_rows, scored, snapshot_of, write

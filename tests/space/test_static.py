@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 import yaml
 
-from hf_emms.space import static_page
+from hf_emms.publish.space import static_page
 from tests.helpers.rankings import example
 from tests.helpers.space import BEANS, HOSTILE, checkpoints, expect, fill, of_rows, scored, snapshot_of
 from tests.space.test_hub import RESULTS, command, put, results

@@ -9,8 +9,8 @@ import pytest
 from leaderboard import submit
 from leaderboard.checks import recomputed
 
-from hf_emms import results
-from hf_emms.ranking import Score
+from hf_emms.publish import results
+from hf_emms.ranking.records import Score
 from tests.helpers.rankings import example
 from tests.helpers.space import of_rows, scored, snapshot_of, write
 

@@ -1,0 +1,387 @@
+"""How a checkpoint's features are made, decided from its configuration files alone: without weights and torch.
+
+Also what a ranking reports about features that were made.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import re
+from dataclasses import dataclass, replace
+from importlib.metadata import version
+from importlib.util import find_spec
+from pathlib import Path
+from pickle import UnpicklingError
+from typing import Any
+
+import msgspec
+
+from hf_emms.errors import EmmsError
+from hf_emms.features.architectures import (
+    FALLBACKS,
+    INPUT_NAMES,
+    Architecture,
+    families,
+    find_architecture,
+    reads_other_inputs,
+)
+from hf_emms.features.checkpoint_files import fetch_descriptions, read_json
+from hf_emms.hub import Repo, fetch, listing
+from hf_emms.tasks.task import Modality
+
+# Part of every cache key: raise it when the same checkpoint would give other features than before.
+FEATURES_VERSION = 3
+
+# Names of numbers of layers in configurations; no published model has nearly so many.
+_LAYERS = re.compile(r"(.*_)?(layers?|blocks|depth)")
+_MOST_LAYERS = 10_000
+
+DTYPES = ("auto", "float32", "float16", "bfloat16")
+
+
+@dataclass(frozen=True)
+class ExtractionPlan:
+    """How a checkpoint's features are made.
+
+    Attributes:
+        repo: the checkpoint.
+        folder: of its configuration files.
+        config: config.json.
+        architecture: the row of the table, or the fallback.
+        pooling: an entry of `pooling.POOLINGS` or `fusion.FUSIONS`.
+        dtype: what the model computes in: "float32", "float16" or "bfloat16".
+        subfolder: of the transformers model in the repository.
+        normalise: whether features are scaled to length one (sentence-transformers).
+        max_length: the longest text in tokens (sentence-transformers); None where it is not given.
+        code: whether Python files of the repository are run.
+        notes: what a user should know, by topic.
+    """
+
+    repo: Repo
+    folder: Path
+    config: dict[str, Any]
+    architecture: Architecture
+    pooling: str
+    dtype: str
+    subfolder: str = ""
+    normalise: bool = False
+    max_length: int | None = None
+    code: bool = False
+    notes: tuple[tuple[str, str], ...] = ()
+
+    @property
+    def model_folder(self) -> Path:
+        """The folder of the transformers model itself."""
+        return self.folder / self.subfolder
+
+    @property
+    def fingerprint(self) -> str:
+        """16 hex digits that change whenever features of the same revision would."""
+        settings = {
+            "version": FEATURES_VERSION,
+            "transformers": version("transformers"),
+            "loader": self.architecture.loader,
+            "pooling": self.pooling,
+            "package": self.architecture.package,
+            "dtype": self.dtype,
+            "normalise": self.normalise,
+            "max_length": self.max_length,
+            "code": self.code,
+        }
+        if self.architecture.requires:
+            settings[self.architecture.requires] = version(self.architecture.requires)
+        return hashlib.sha256(json.dumps(settings, sort_keys=True).encode()).hexdigest()[:16]
+
+
+def plan_extraction(
+    repo: Repo, modality: Modality, task_id: str, *, dtype: str = "auto", trust_remote_code: bool = False
+) -> ExtractionPlan:
+    """Decides from the configuration files what is loaded and pooled.
+
+    Args:
+        repo: the checkpoint.
+        modality: of its inputs.
+        task_id: the Hub task, for messages.
+        dtype: "auto" (float32: the same features on every device), "float32", "float16" or "bfloat16".
+        trust_remote_code: whether Python files of the repository may run.
+
+    Raises:
+        EmmsError: no or unreadable config.json, a checkpoint for other inputs, an unknown dtype, or an architecture
+            that only the repository's own code knows.
+    """
+    if dtype not in DTYPES:
+        raise EmmsError(f"unknown dtype {dtype!r}", f"one of {', '.join(DTYPES)}")
+    folder = fetch_descriptions(repo, code=trust_remote_code)
+    settings = _sentence_transformers(repo, folder) if modality in ("text", "text+text") else {}
+    config = _read_config(repo, folder / settings.get("subfolder", ""))
+    architecture, row, code = _read_by(repo, config, modality, task_id, trust_remote_code=trust_remote_code)
+    notes = [("fallback", _fallback_note(config["model_type"], modality))] if architecture is None else []
+    if config.get("auto_map") and not code:
+        model_type = config["model_type"]
+        notes.append(("code", f"the code in its repository is not run: transformers has its own for {model_type!r}"))
+    if modality == "text+text":  # the pooling is for single texts
+        settings = {name: settings[name] for name in settings if name not in ("pooling", "normalise")}
+    return ExtractionPlan(
+        repo,
+        folder,
+        config,
+        replace(row, family=_family(row, config)),
+        settings.pop("pooling", row.pooling),
+        "float32" if dtype == "auto" else dtype,
+        code=code,
+        notes=(*notes, *settings.pop("notes", ())),
+        **settings,
+    )
+
+
+def check_config(repo: Repo, modality: Modality, task_id: str, *, trust_remote_code: bool = False) -> None:
+    """Checks by config.json alone, the only file that is downloaded, that a checkpoint can be read.
+
+    Raises:
+        EmmsError: as `plan_extraction`. Without a config.json at the top nothing is checked.
+    """
+    if "config.json" in listing(repo):
+        config = _read_config(repo, fetch(repo, ["config.json"]))
+        _read_by(repo, config, modality, task_id, trust_remote_code=trust_remote_code)
+
+
+def _read_by(
+    repo: Repo, config: dict[str, Any], modality: Modality, task_id: str, *, trust_remote_code: bool
+) -> tuple[Architecture | None, Architecture, bool]:
+    """The row of the table if there is one, the row or fallback that is used, and whether the repository's code runs.
+
+    Raises:
+        EmmsError: the checkpoint is for other inputs, needs a package, or only its own code knows it.
+    """
+    model_type = config["model_type"]
+    architecture = find_architecture(model_type, modality)
+    if architecture is None and reads_other_inputs(model_type, modality):
+        inputs = INPUT_NAMES[modality]
+        hint = f"leave it out of --checkpoint, or choose another --task than {task_id}"
+        if "+" in modality:
+            hint = f"families that read {inputs}: {', '.join(families(modality))}"
+        raise EmmsError(
+            f"{repo.id} is a {model_type} checkpoint, which reads no {inputs}; {task_id} needs {inputs}", hint
+        )
+    row = architecture or FALLBACKS[modality]
+    if row.requires and not find_spec(row.requires):
+        raise EmmsError(
+            f"{repo.id} is a checkpoint of {row.requires}, which is not installed",
+            f"pip install 'hf-emms[{row.requires}]'",
+        )
+    return architecture, row, architecture is None and _needs_code(repo, config, trust_remote_code)
+
+
+def model_type_of(config: Any) -> str | None:
+    """The `model_type` of a config.json. Those of timm name none, but have a pretrained_cfg."""
+    if not isinstance(config, dict):
+        return None
+    model_type = config.get("model_type", "timm_wrapper" if "pretrained_cfg" in config else None)
+    return model_type if isinstance(model_type, str) else None
+
+
+def known_to_transformers(model_type: str) -> bool:
+    """Whether the installed transformers has this architecture."""
+    from transformers.models.auto.configuration_auto import CONFIG_MAPPING_NAMES
+
+    return model_type in CONFIG_MAPPING_NAMES
+
+
+def _read_config(repo: Repo, folder: Path) -> dict[str, Any]:
+    config = read_json(repo, folder / "config.json")
+    model_type = model_type_of(config)
+    if model_type is None:
+        hint = "save the checkpoint with transformers: model.save_pretrained(FOLDER)"
+        raise EmmsError(f"config.json of {repo.id} names no model_type", hint)
+    _check_layers(repo, config)
+    return {**config, "model_type": model_type}
+
+
+def _check_layers(repo: Repo, config: Any) -> None:
+    """Refuses a number of layers below zero, or one that would take for ever to build, also of a part of the model."""
+    parts = config.values() if isinstance(config, dict) else config if isinstance(config, list) else ()
+    for part in parts:
+        _check_layers(repo, part)
+    for name, value in config.items() if isinstance(config, dict) else ():
+        if _LAYERS.fullmatch(name) and isinstance(value, (int, float)) and not 0 <= value <= _MOST_LAYERS:
+            raise EmmsError(
+                f"config.json of {repo.id} asks for {value:,} layers ({name})",
+                "this is not how a checkpoint is saved: do not trust it",
+            )
+
+
+def _family(row: Architecture, config: dict[str, Any]) -> str:
+    if config["model_type"] in ("timm_wrapper", "torchvision"):
+        return f"{row.family} {config.get('architecture', '')}".strip()
+    return row.family or config["model_type"]
+
+
+# --- checkpoints without a row in the table ---------------------------------------------------------------
+
+
+def _needs_code(repo: Repo, config: dict[str, Any], trust_remote_code: bool) -> bool:
+    """Whether only the repository's own code knows the architecture.
+
+    Raises:
+        EmmsError: it does and may not run, or nobody knows the architecture.
+    """
+    model_type = config["model_type"]
+    if known_to_transformers(model_type):
+        return False
+    if "auto_map" not in config:
+        raise EmmsError(
+            f"transformers {version('transformers')} does not know the architecture {model_type!r} of {repo.id}",
+            "pip install -U transformers",
+        )
+    if not trust_remote_code:
+        raise EmmsError(
+            f"{repo.id} has its own code for the architecture {model_type!r}, which is not run",
+            "read the code first; if you trust it: --trust-remote-code",
+        )
+    return True
+
+
+def _fallback_note(model_type: str, modality: Modality) -> str:
+    features = {
+        "image": "image features or pooled output if the model has them, else the mean of tokens or map",
+        "text": "text features if the model has them, else the mean of the last layer's tokens",
+        "image+text": "its image features and its text features, and the similarity of patches if the model gives it",
+        "text+text": "means of the last layer's tokens",
+    }
+    return f"no row for {model_type!r} in the table of architectures; fallback: {features[modality]}"
+
+
+# --- sentence-transformers --------------------------------------------------------------------------------
+
+# Both spellings of 1_Pooling/config.json: flags up to sentence-transformers 5.0, one word since.
+_SENTENCE_POOLINGS = {"cls": "cls_token", "mean": "masked_mean", "max": "masked_max", "lasttoken": "last_token"}
+_SENTENCE_FLAGS = {
+    "pooling_mode_cls_token": "cls",
+    "pooling_mode_mean_tokens": "mean",
+    "pooling_mode_max_tokens": "max",
+    "pooling_mode_lasttoken": "lasttoken",
+}
+
+
+def _sentence_transformers(repo: Repo, folder: Path) -> dict[str, Any]:
+    """The fields of the plan that modules.json of a sentence-transformers repository gives; none for others.
+
+    Raises:
+        EmmsError: its pooling is unknown.
+    """
+    if not (folder / "modules.json").is_file():
+        return {}
+    types = [(module["type"].rpartition(".")[2], module["path"]) for module in read_json(repo, folder / "modules.json")]
+    paths = dict(types)
+    if "Transformer" not in paths or "Pooling" not in paths:
+        return {}
+    lengths = folder / paths["Transformer"] / "sentence_bert_config.json"
+    unused = [name for name, _ in types if name not in ("Transformer", "Pooling", "Normalize")]
+    return {
+        "subfolder": paths["Transformer"],
+        "pooling": _sentence_pooling(repo, read_json(repo, folder / paths["Pooling"] / "config.json")),
+        "normalise": "Normalize" in paths,
+        "max_length": read_json(repo, lengths).get("max_seq_length") if lengths.is_file() else None,
+        "notes": [("modules", f"left out of its modules.json: {', '.join(unused)}")] if unused else [],
+    }
+
+
+def _sentence_pooling(repo: Repo, settings: dict[str, Any]) -> str:
+    modes = [mode for flag, mode in _SENTENCE_FLAGS.items() if settings.get(flag)]
+    unknown = [flag for flag, on in settings.items() if flag.startswith("pooling_mode_") and on is True]
+    unknown = [flag for flag in unknown if flag not in _SENTENCE_FLAGS]
+    if "pooling_mode" in settings:
+        named = settings["pooling_mode"]
+        modes = [named] if isinstance(named, str) else list(named)
+    if unknown or len(modes) != 1 or modes[0] not in _SENTENCE_POOLINGS:
+        raise EmmsError(
+            f"{repo.id} pools with {', '.join(unknown or modes) or 'nothing'} (1_Pooling/config.json)",
+            f"hf_emms knows one of {', '.join(_SENTENCE_POOLINGS)}",
+        )
+    return _SENTENCE_POOLINGS[modes[0]]
+
+
+# --- errors and reports -----------------------------------------------------------------------------------
+
+
+class LayerError(EmmsError):
+    """A checkpoint does not have a layer."""
+
+
+# What transformers raises for files that it cannot use.
+LOAD_FAILURES = (
+    OSError,
+    ValueError,
+    RuntimeError,
+    KeyError,
+    TypeError,
+    AttributeError,
+    ImportError,
+    EOFError,
+    UnpicklingError,
+)
+
+
+def load_error(plan: ExtractionPlan, part: str, error: BaseException) -> EmmsError:
+    """The error that says why a part of the checkpoint cannot be loaded."""
+    lines = str(error).splitlines() or [type(error).__name__]
+    if isinstance(error, ImportError):
+        reason = " ".join(" ".join(lines).split())
+        package = plan.architecture.requires
+        hint = f"pip install -U {package}" if package else None
+        return EmmsError(f"{plan.repo.id} needs a package that is not installed: {reason}", hint)
+    return EmmsError(
+        f"the {part} of {plan.repo.id} cannot be loaded: {lines[0]}",
+        f"it is loaded from {plan.model_folder} as {plan.architecture.loader}",
+    )
+
+
+class FeatureInfo(msgspec.Struct, frozen=True):
+    """What a ranking reports about a checkpoint's features at one layer; cached with them.
+
+    Attributes:
+        parameters: of the loaded part of the model (a vision tower without its text tower).
+        width: D1.
+        architecture: the family.
+        pooling: what is the feature, in words.
+        general_notes: notes that don't depend on the inputs.
+        cut: how many texts were cut, each at `cut_length` tokens.
+        windowed: how many inputs were read in overlapping windows of `window_length` tokens.
+    """
+
+    parameters: int
+    width: int
+    architecture: str
+    pooling: str
+    general_notes: tuple[str, ...] = msgspec.field(default=(), name="notes")
+    cut: int = 0
+    cut_length: int = msgspec.field(default=0, name="limit")
+    windowed: int = 0
+    window_length: int = msgspec.field(default=0, name="window")
+
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """What a reader of the ranking should know."""
+        notes = list(self.general_notes)
+        if self.windowed:
+            inputs = "input was" if self.windowed == 1 else "inputs were"
+            notes.append(
+                f"{self.windowed:,} {inputs} longer than the {self.window_length:,} tokens that it reads: overlapping "
+                "windows, merged"
+            )
+        if self.cut:
+            texts = "text was" if self.cut == 1 else "texts were"
+            notes.append(f"{self.cut:,} {texts} cut at {self.cut_length:,} tokens, the most that it reads")
+        return tuple(notes)
+
+    def merge(self, other: FeatureInfo) -> FeatureInfo:
+        """The information about two sets of inputs of the same checkpoint; one in both counts twice."""
+        return msgspec.structs.replace(
+            self,
+            general_notes=tuple(dict.fromkeys((*self.general_notes, *other.general_notes))),
+            cut=self.cut + other.cut,
+            cut_length=max(self.cut_length, other.cut_length),
+            windowed=self.windowed + other.windowed,
+            window_length=max(self.window_length, other.window_length),
+        )

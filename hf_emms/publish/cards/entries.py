@@ -1,0 +1,273 @@
+"""What a card's section shows of each ranking, as plain data inside the README; and the command that is shown."""
+
+from __future__ import annotations
+
+import re
+import shlex
+from collections.abc import Sequence
+from typing import Any
+
+import msgspec
+
+from hf_emms.errors import EmmsError
+from hf_emms.options import SETTINGS, arguments_of
+from hf_emms.ranking import text as views
+from hf_emms.ranking.merge import comparable_settings
+from hf_emms.ranking.records import EMMS, SCHEMA_VERSION, Ranking, Row, Score, emms_score, is_commit
+
+LAYOUT_VERSION = 2
+
+TOP_ROWS = 5
+TOP_ROWS_OF_A_DATASET = 10
+
+# Settings that the command has even where they are the defaults, which may change.
+_ALWAYS = ("max_samples", "seed", "folds")
+_ON_A_NEW_LINE = ("--split", "--max-samples", "--encoder", "--estimator", "--checkpoint")
+_LARGEST = 1e100
+
+
+def rank_command(ranking: Ranking, checkpoints: Sequence[str]) -> str:
+    """The command that scores some checkpoints of a ranking again, at the same revisions."""
+    settings = {
+        "dataset": pinned(ranking.dataset_id, ranking.dataset_revision, unpinned=ranking.dataset),
+        **{name: getattr(ranking, name) or None for name in ("config", "split", "task")},
+        "columns": ranking.columns,
+        **{
+            name: value
+            for name, value in comparable_settings(ranking).items()
+            if name in SETTINGS and (name in _ALWAYS or value != SETTINGS[name].default)
+        },
+        # Labels that are numbers need no encoder, and have no revision.
+        "encoders": [pinned(encoder.id, encoder.revision) for encoder in ranking.encoders if encoder.revision],
+        "estimators": ranking.estimators,
+        "checkpoints": [pinned(name, ranking.row(name).revision) for name in checkpoints],
+    }
+    command = "hf-emms rank"
+    for flag, value in arguments_of(settings):
+        # Each value on one line, so that none can end the code block.
+        words = [flag] if value is None else [flag, shlex.quote(views.one_line(value))]
+        command += (" \\\n  " if flag in _ON_A_NEW_LINE else " ") + " ".join(words)
+    return command
+
+
+def pinned(id: str, revision: str | None, *, unpinned: str | None = None) -> str:
+    """``ORG/NAME@SHA`` where the revision is a commit; else the id (or `unpinned`) as it is."""
+    if is_commit(revision):
+        return f"{id.partition('@')[0]}@{revision}"
+    return unpinned or id
+
+
+class Entry(msgspec.Struct, frozen=True, kw_only=True):
+    """What a card shows of one ranking.
+
+    Attributes:
+        ranking: with the rows that the card shows: the first ones, and the card's checkpoint if it is none of them.
+        ranked: how many checkpoints have a rank.
+        checkpoint: the card's; None in a dataset's card.
+        command: makes the numbers again; None for a dataset that nobody else has.
+        leaderboard: the Space (ORG/NAME) that shows the whole ranking.
+    """
+
+    ranking: Ranking
+    ranked: int
+    checkpoint: str | None = None
+    command: str | None = None
+    leaderboard: str | None = None
+
+    @property
+    def key(self) -> tuple[str, str | None, str, str]:
+        """What a newer ranking replaces: the one of the same dataset, config, split and task."""
+        ranking = self.ranking
+        return ranking.dataset_id, ranking.config, ranking.split, ranking.task
+
+    @property
+    def top(self) -> tuple[Row, ...]:
+        """The first rows."""
+        return self.ranking.rows[: TOP_ROWS_OF_A_DATASET if self.checkpoint is None else TOP_ROWS]
+
+    @property
+    def row(self) -> Row | None:
+        """Of the card's checkpoint."""
+        return None if self.checkpoint is None else self.ranking.row(self.checkpoint)
+
+    @property
+    def emms(self) -> Score | None:
+        """The EMMS score of the card's checkpoint."""
+        return emms_score(self.row.scores) if self.row else None
+
+    @property
+    def estimators(self) -> tuple[str, ...]:
+        """Those that scored any of the rows, in the ranking's order."""
+        return tuple(name for name in self.ranking.estimators if any(name in row.scores for row in self.ranking.rows))
+
+
+def of_checkpoint(ranking: Ranking, checkpoint: str, *, leaderboard: str | None = None) -> Entry:
+    """What a checkpoint's card shows of a ranking.
+
+    Raises:
+        EmmsError: the ranking does not hold the checkpoint, or has no score for it.
+    """
+    row = ranking.row(checkpoint)
+    if row.rank is None:
+        raise EmmsError(
+            f"the ranking has no score for {checkpoint!r}: {row.error}", "a card shows scored checkpoints only"
+        )
+    if row.n is not None:
+        raise EmmsError(
+            f"a race stopped {checkpoint!r} after {row.n:,} of {ranking.n:,} rows: its score is not that of the others",
+            f"rank it on all rows: {rank_command(ranking, (checkpoint,))}",
+        )
+    first = _scored(ranking)[:TOP_ROWS]
+    rows = first if row in first else [*first, row]
+    return _entry(ranking, rows, (row, *(other for other in first if other is not row)), row, leaderboard)
+
+
+def of_dataset(ranking: Ranking, *, leaderboard: str | None = None) -> Entry:
+    """What a dataset's card shows of a ranking.
+
+    Raises:
+        EmmsError: the ranking has no scored checkpoint.
+    """
+    scored = _scored(ranking)[:TOP_ROWS_OF_A_DATASET]
+    if not scored:
+        raise EmmsError("the ranking has no scored checkpoint", "the failed rows of the ranking have the reasons")
+    return _entry(ranking, scored, scored, None, leaderboard)
+
+
+def with_entry(entries: tuple[Entry, ...], new: Entry) -> tuple[Entry, ...]:
+    """The entries with one that replaces its predecessor, or follows the others."""
+    old = next((entry for entry in entries if entry.key == new.key), None)
+    if old is None:
+        return (*entries, new)
+    # A leaderboard that was named once stays until another one is named.
+    new = msgspec.structs.replace(new, leaderboard=new.leaderboard or old.leaderboard)
+    return tuple(new if entry is old else entry for entry in entries)
+
+
+def packed(entries: tuple[Entry, ...], about: str) -> dict[str, Any]:
+    """Entries as plain data for `splice.with_data`; `about` is "model" or "dataset"."""
+    plain = msgspec.to_builtins(entries)
+    for entry in plain:
+        rows = entry["ranking"]["rows"]
+        entry["ranking"]["rows"] = [_without_empty(row | {"seconds": None, "cached": None}) for row in rows]
+    return {"version": LAYOUT_VERSION, "about": about, "entries": plain}
+
+
+def unpacked(data: Any, about: str) -> tuple[Entry, ...]:
+    """Entries from what `splice.data_of` read, in this or the earlier layout; none for None.
+
+    Raises:
+        EmmsError: written by a newer version, for another kind of card, or damaged.
+    """
+    if data is None:
+        return ()
+    again = "remove the section between the markers; it is written anew then"
+    try:
+        head = msgspec.convert(data, _Packed)
+        if head.version > LAYOUT_VERSION:
+            raise EmmsError(
+                f"the card's section was written by a newer hf_emms (layout {head.version}; this one knows "
+                f"{LAYOUT_VERSION})",
+                "install a newer hf-emms",
+            )
+        if head.about != about:
+            raise EmmsError(f"the section of this {about} card was written for a {head.about} card", again)
+        plain = [_from_layout_1(entry) for entry in head.entries] if head.version == 1 else head.entries
+        entries = msgspec.convert(plain, tuple[Entry, ...])
+        for entry in entries:
+            _check(entry, about)
+        return entries
+    except (msgspec.ValidationError, LookupError, TypeError, AttributeError) as error:
+        raise EmmsError(f"the data of the card's section is damaged: {error}", again) from error
+
+
+class _Packed(msgspec.Struct):
+    version: int
+    about: str
+    entries: list[Any]
+
+
+def _check(entry: Entry, about: str) -> None:
+    """Refuses what cannot be drawn: the data of a README may come from anywhere."""
+    rows = entry.ranking.rows
+    if about == "model" and all(row.checkpoint != entry.checkpoint for row in rows):
+        raise msgspec.ValidationError("an entry without the card's checkpoint")
+    for row in rows:
+        if row.rank is None or entry.ranking.estimators[0] not in row.scores:
+            raise msgspec.ValidationError(f"{row.checkpoint!r} has no rank or no score")
+        for score in row.scores.values():
+            numbers = [score.value, score.details.get("r2"), *(score.details.get("weights") or ())]
+            if not all(number is None or abs(number) <= _LARGEST for number in numbers):
+                raise msgspec.ValidationError(f"{row.checkpoint!r} has a number that cannot be shown")
+            if score.stderr is not None and not 0 <= score.stderr <= _LARGEST:
+                raise msgspec.ValidationError(f"{row.checkpoint!r} has an error that cannot be shown")
+
+
+def _scored(ranking: Ranking) -> list[Row]:
+    """Rows with a score on all rows of the sample."""
+    return [row for row in ranking.rows if row.rank is not None and row.n is None]
+
+
+def _entry(
+    ranking: Ranking, rows: Sequence[Row], again: Sequence[Row], checkpoint: Row | None, leaderboard: str | None
+) -> Entry:
+    """Args: the rows that are shown, those that the command ranks again, and that of the card's checkpoint."""
+    shown = tuple(_shown(row, whole=row is checkpoint) for row in rows)
+    command = rank_command(ranking, [row.checkpoint for row in again]) if ranking.dataset_revision else None
+    return Entry(
+        ranking=msgspec.structs.replace(ranking, rows=shown, notes=()),
+        ranked=sum(row.rank is not None for row in ranking.rows),
+        checkpoint=checkpoint.checkpoint if checkpoint else None,
+        command=command,
+        leaderboard=leaderboard,
+    )
+
+
+def _shown(row: Row, *, whole: bool) -> Row:
+    """A row as far as a card shows it: more of the card's own checkpoint."""
+    scores = {
+        name: Score(score.value, score.stderr, (), {key: score.details.get(key) for key in ("r2", "weights")})
+        if whole
+        else Score(score.value, score.stderr)
+        for name, score in row.scores.items()
+    }
+    more = {name: getattr(row, name) for name in ("width", "architecture", "pooling")} if whole else {}
+    if row.fine_tuned is not None:
+        more["fine_tuned"] = msgspec.structs.replace(row.fine_tuned, runs=())
+    same = {name: getattr(row, name) for name in ("tied", "parameters", "elsewhere")}
+    return Row(row.checkpoint, row.revision, row.rank, scores=scores, **same, **more)
+
+
+def _without_empty(value: Any) -> Any:
+    """Plain data without what reads back as the default."""
+    if not isinstance(value, dict):
+        return value
+    short = {name: _without_empty(item) for name, item in value.items()}
+    return {
+        name: item for name, item in short.items() if item is not None and item is not False and item not in ((), {})
+    }
+
+
+def _from_layout_1(old: dict[str, Any]) -> dict[str, Any]:
+    """An entry of layout 1: fields of the ranking one by one, scores as a list, the details of the card's row apart."""
+    own = old.get("own")
+    places = old["top"] if own is None or own in old["top"] else [*old["top"], own]
+    revisions = dict(re.findall(r"--checkpoint (\S+)@([0-9a-f]{40})\b", old.get("command") or ""))
+    rows = []
+    for place in places:
+        scores = {score["estimator"]: {**score} for score in place["scores"]}
+        row = place | {"revision": revisions.get(place["checkpoint"].partition("@")[0]), "scores": scores}
+        if place is own or place == own:
+            row |= {name: old.get(name) for name in ("revision", "width", "architecture", "pooling")}
+            emms = next((scores[name] for name in EMMS if name in scores), {})
+            emms["details"] = {"r2": old.get("r2"), "weights": old.get("weights")}
+        rows.append(row)
+    ranking = old | {
+        "schema_version": SCHEMA_VERSION,
+        "settings": {"seed": old["seed"], "folds": old["folds"]},
+        "encoders": [{"id": id, "revision": revision} for id, revision in old["encoders"]],
+        "estimators": list(dict.fromkeys(name for row in rows for name in row["scores"])),
+        "rows": rows,
+    }
+    same = {name: old.get(name) for name in ("ranked", "command", "leaderboard")}
+    return same | {"ranking": ranking, "checkpoint": own["checkpoint"] if own else None}

@@ -1,0 +1,156 @@
+"""Where the rows of a sweep go as they are finished: a folder, or a results dataset on the Hub."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Protocol
+
+from hf_emms import hub
+from hf_emms.errors import EmmsError
+from hf_emms.files import write_atomic
+from hf_emms.publish.results.repository import publish, pull
+from hf_emms.ranking.merge import JSON_FOLDER, merged, path_of
+from hf_emms.ranking.records import Ranking
+
+# The Hub takes some hundred commits an hour of one user.
+COMMIT_SECONDS = 60.0
+
+
+class Destination(Protocol):
+    """A store of rankings by their path (see `merging.path_of`)."""
+
+    def known(self, path: str) -> Ranking | None:
+        """The ranking at a path, or None.
+
+        Raises:
+            EmmsError: it is there and cannot be read.
+        """
+        ...
+
+    def add(self, ranking: Ranking) -> Ranking:
+        """Merges a ranking with the one at its path; returns both in one.
+
+        Raises:
+            EmmsError: it cannot be written.
+        """
+        ...
+
+    def flush(self) -> None:
+        """Writes what is not written yet.
+
+        Raises:
+            EmmsError: it cannot be written.
+        """
+        ...
+
+
+class ResultsFolder:
+    """One JSON file a ranking, as ``hf-emms pull results`` lays them out.
+
+    Args:
+        folder: made when the first ranking is written.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+
+    def known(self, path: str) -> Ranking | None:
+        """See `Destination.known`."""
+        file = self._file(path)
+        try:
+            return Ranking.from_json(file.read_bytes())
+        except FileNotFoundError:
+            return None
+        except (OSError, EmmsError) as error:
+            reason = error.message if isinstance(error, EmmsError) else error.strerror
+            raise EmmsError(f"cannot read {file}: {reason}", "remove it, or --output DIR elsewhere") from error
+
+    def add(self, ranking: Ranking) -> Ranking:
+        """See `Destination.add`."""
+        path = path_of(ranking)
+        whole = merged(self.known(path), ranking)
+        file = self._file(path)
+        try:
+            write_atomic(file, whole.to_json())
+        except OSError as error:
+            raise EmmsError(f"cannot write {file}: {error.strerror or error}", "--output DIR") from error
+        return whole
+
+    def flush(self) -> None:
+        """Everything is written already."""
+
+    def _file(self, path: str) -> Path:
+        return self._folder / f"{path}.json"
+
+
+class ResultsDataset:
+    """A results dataset on the Hub, in commits of what was finished in the last minute.
+
+    Args:
+        repo_id: "ORG/emms-results"; it is created if needed.
+        on_note: receives one line for each ranking that is published, and why a commit has to wait.
+
+    Raises:
+        EmmsError: no rights, or the Hub cannot be reached.
+    """
+
+    def __init__(self, repo_id: str, on_note: Callable[[str], None]) -> None:
+        account = hub.who_am_i()
+        hub.require_push(account, repo_id, "dataset", instead=f"--results-repo {account.name}/emms-results")
+        self._repo_id = repo_id
+        self._on_note = on_note
+        self._rankings = _published(repo_id)
+        self._waiting: dict[str, list[Ranking]] = {}
+        self._named: set[str] = set()
+        self._last_try = time.monotonic()
+
+    def known(self, path: str) -> Ranking | None:
+        """See `Destination.known`."""
+        ranking = self._rankings.get(path)
+        if ranking is not None:
+            self._name(path)
+        return ranking
+
+    def add(self, ranking: Ranking) -> Ranking:
+        """See `Destination.add`; a commit that fails is tried again with the next one."""
+        path = path_of(ranking)
+        whole = self._rankings[path] = merged(self._rankings.get(path), ranking)
+        self._waiting.setdefault(path, []).append(ranking)
+        if time.monotonic() - self._last_try >= COMMIT_SECONDS:
+            try:
+                self.flush()
+            except EmmsError as error:
+                self._on_note(f"not published yet: {error.message}")
+        return whole
+
+    def flush(self) -> None:
+        """See `Destination.flush`."""
+        self._last_try = time.monotonic()
+        if not self._waiting:
+            return
+        publish([ranking for rankings in self._waiting.values() for ranking in rankings], self._repo_id)
+        for path in self._waiting:
+            self._name(path)
+        self._waiting = {}
+
+    def _name(self, path: str) -> None:
+        """Names a published ranking, once: who follows a job reads it in the log."""
+        if path not in self._named:
+            self._named.add(path)
+            self._on_note(published_line(self._repo_id, path))
+
+
+def published_line(repo_id: str, path: str) -> str:
+    """The line of a log that names a published ranking."""
+    return f"published in {repo_id}: {JSON_FOLDER}/{path}.json"
+
+
+def _published(repo_id: str) -> dict[str, Ranking]:
+    try:
+        repo = hub.resolve(repo_id, "dataset")
+    except hub.RepoNotFoundError:
+        return {}
+    files = hub.listing(repo)
+    return pull(repo_id)[0] if any(name.startswith(f"{JSON_FOLDER}/") for name in files) else {}

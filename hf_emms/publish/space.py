@@ -1,0 +1,219 @@
+"""The leaderboard: its files as a Gradio or a static Space, a local server, and its publication on the Hub."""
+
+from __future__ import annotations
+
+import importlib.util
+import os
+import subprocess
+import sys
+import tempfile
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+from fnmatch import fnmatch
+from importlib import resources
+from pathlib import Path
+
+from hf_emms import hub
+from hf_emms.errors import EmmsError
+from hf_emms.files import write_atomic
+from hf_emms.publish.cards.front_matter import with_fields
+from hf_emms.ranking.merge import JSON_FOLDER, path_of
+from hf_emms.ranking.records import Ranking, is_commit
+
+_LEFT_OUT = ("*.pyc", "__pycache__/*", "*/__pycache__/*", "results/*", ".*", "leaderboard/static.*")
+# The modules of this package that the Space uses. None imports anything else of it.
+_SHIPPED = (
+    "files.py",
+    "errors.py",
+    "formatting.py",
+    "ranking/__init__.py",
+    "ranking/records.py",
+    "ranking/methods.py",
+    "ranking/text.py",
+    "ranking/merge.py",
+)
+# Modules that a newer version no longer has are deleted; other files of the owner stay.
+_REPLACED = ("leaderboard/*", "hf_emms/*")
+_APP_OF_OTHER_SDK = {"gradio": "index.html", "static": "app.py"}
+_README = "README.md"
+_PAGE = "index.html"
+# Of the front matter, where there is no server.
+_STATIC = {"sdk": "static", "app_file": _PAGE} | dict.fromkeys(
+    ("sdk_version", "python_version", "hf_oauth", "hf_oauth_scopes")
+)
+_TAGS = ("leaderboard", "emms")
+
+
+@dataclass(frozen=True)
+class Published:
+    """A published Space: its page, the commit, and the stage that it reached."""
+
+    url: str
+    commit: str
+    stage: str | None
+
+
+def source_folder() -> Path:
+    """The Space's files: inside the installed package; in a checkout they are next to it.
+
+    Raises:
+        EmmsError: they are in neither folder.
+    """
+    package = Path(str(resources.files("hf_emms")))
+    for folder in (package / "spaces_app", package.parent / "spaces_app"):
+        if (folder / "app.py").is_file():
+            return folder
+    raise EmmsError("this installation lacks the files of the leaderboard", "install hf-emms again, as a whole")
+
+
+def files() -> dict[str, bytes]:
+    """Path → content of the files that are published: the Space's own, and the modules of hf_emms that it uses."""
+    folder, package = source_folder(), Path(str(resources.files("hf_emms")))
+    paths = {path.relative_to(folder).as_posix(): path for path in sorted(folder.rglob("*")) if path.is_file()}
+    own = {name: path for name, path in paths.items() if not any(fnmatch(name, pattern) for pattern in _LEFT_OUT)}
+    sources = own | {f"hf_emms/{name}": package / name for name in _SHIPPED}
+    title = b'"""The modules of hf-emms that the leaderboard uses."""\n'
+    return {name: path.read_bytes() for name, path in sources.items()} | {"hf_emms/__init__.py": title}
+
+
+def write_files(folder: Path) -> None:
+    """Writes `files` to a folder, which is a whole Space then."""
+    for name, content in files().items():
+        write_atomic(folder / name, content)
+
+
+def links(rankings: Iterable[Ranking], repo_id: str) -> dict[str, list[str]]:
+    """Fields of a Space's front matter by which the pages of models and datasets link to it.
+
+    Args:
+        rankings: that it shows.
+        repo_id: the results dataset that they come from.
+    """
+    shown = sorted(rankings, key=path_of)
+    models = [row.checkpoint.partition("@")[0] for one in shown for row in one.rows if is_commit(row.revision)]
+    datasets = [one.dataset_id for one in shown if is_commit(one.dataset_revision)]
+    tasks = [one.task for one in shown]
+    named = {"models": models, "datasets": [repo_id, *datasets], "tags": [*_TAGS, *tasks]}
+    return {name: list(dict.fromkeys(values)) for name, values in named.items()}
+
+
+def static_page(folder: Path, results: str) -> bytes:
+    """The leaderboard as one HTML page, of the rankings in a folder; the app's own code draws it.
+
+    Raises:
+        EmmsError: it cannot be drawn.
+    """
+    source = source_folder()
+    path = os.pathsep.join([str(Path(str(resources.files("hf_emms"))).parent), os.environ.get("PYTHONPATH", "")])
+    with tempfile.TemporaryDirectory() as made:
+        file = Path(made) / _PAGE
+        drawn = subprocess.run(
+            [sys.executable, "-m", "leaderboard.static", str(folder), results, str(file)],
+            cwd=source,
+            env={**os.environ, "PYTHONPATH": path, "PYTHONDONTWRITEBYTECODE": "1"},
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+        if drawn.returncode:
+            reason = (drawn.stderr.strip().splitlines() or ["no reason given"])[-1]
+            raise EmmsError(f"the static page of {results} cannot be drawn: {reason}", "pip install 'hf-emms[space]'")
+        return file.read_bytes()
+
+
+def publish(
+    repo_id: str,
+    results: str,
+    *,
+    static: bool = False,
+    hardware: str | None = None,
+    private: bool = False,
+    secrets: Sequence[str] = (),
+    wait: bool = True,
+    progress: Callable[[str], None] | None = None,
+) -> Published:
+    """Creates or updates the Space in one commit.
+
+    Args:
+        repo_id: "ORG/emms-leaderboard".
+        results: the results dataset that it shows, "ORG/emms-results".
+        static: whether it is a page of what the dataset holds now, without a server.
+        hardware: see `hub.publish_space`.
+        private: of a new Space.
+        secrets: names of environment variables whose values become secrets of the Space.
+        wait: whether to wait until it runs.
+        progress: called with every new stage.
+
+    Raises:
+        EmmsError: no such dataset, a secret without a value, no rights, the Space fails, or no Hub.
+    """
+    values = _secret_values(secrets)
+    account = hub.require_space(repo_id)
+    data = hub.fetch(hub.resolve(results, "dataset"), [_README, f"{JSON_FOLDER}/*.json"])
+    rankings = _readable(data / JSON_FOLDER)
+    sdk = "static" if static else "gradio"
+    content = {_README: files()[_README], _PAGE: static_page(data, results)} if static else files()
+    content[_README] = with_fields(content[_README], (_STATIC if static else {}) | links(rankings, results))
+    with tempfile.TemporaryDirectory() as folder:
+        for name, written in content.items():
+            write_atomic(Path(folder) / name, written)
+        commit = hub.publish_space(
+            account,
+            repo_id,
+            Path(folder),
+            message="EMMS leaderboard",
+            sdk=sdk,
+            hardware=hardware,
+            free="--static (a page without a server, free for everyone)",
+            private=private,
+            replace=(*_REPLACED, _APP_OF_OTHER_SDK[sdk]),
+            variables={"EMMS_RESULTS_REPO": results, **hub.other_endpoint()},
+            secrets=values,
+        )
+    stage = hub.wait_for_space(repo_id, progress=progress) if wait and not static else None
+    return Published(hub.page(repo_id, "space"), commit, stage)
+
+
+def _readable(folder: Path) -> list[Ranking]:
+    """The rankings below a folder; what cannot be read is left to the page, which names it."""
+    rankings = []
+    for file in sorted(folder.rglob("*.json")):
+        with suppress(EmmsError):
+            rankings.append(Ranking.from_json(file.read_bytes()))
+    return rankings
+
+
+def serve(settings: Mapping[str, str]) -> int:
+    """Runs the Space on this machine until it is interrupted.
+
+    Args:
+        settings: environment variables of the app.
+
+    Returns:
+        The exit status; 0 where the user ended it.
+
+    Raises:
+        EmmsError: gradio is not installed.
+    """
+    for module in ("gradio", "msgspec", "pyarrow"):
+        if importlib.util.find_spec(module) is None:
+            raise EmmsError(f"the leaderboard needs {module}, which is not installed", "pip install 'hf-emms[space]'")
+    folder = source_folder()
+    usual = {"GRADIO_ANALYTICS_ENABLED": "False", "PYTHONDONTWRITEBYTECODE": "1"}
+    environment = {**usual, **os.environ, **settings}
+    try:
+        return subprocess.run(
+            [sys.executable, str(folder / "app.py")], cwd=folder, env=environment, check=False
+        ).returncode
+    except KeyboardInterrupt:
+        return 0
+
+
+def _secret_values(names: Sequence[str]) -> dict[str, str]:
+    missing = [name for name in names if not os.environ.get(name)]
+    if missing:
+        raise EmmsError(
+            f"--secret {missing[0]}: there is no environment variable {missing[0]}", f"export {missing[0]}=…"
+        )
+    return {name: os.environ[name] for name in names}

@@ -1,0 +1,70 @@
+"""This installation of hf_emms as a wheel, which Spaces and jobs install where no package index has it."""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import io
+import zipfile
+from importlib import metadata, resources
+from pathlib import Path
+
+from hf_emms import __version__
+from hf_emms.errors import EmmsError
+
+NAME = f"hf_emms-{__version__}-py3-none-any.whl"
+# How to get hf-emms, in words for a shell.
+INSTALL = "pip install ./hf-emms  # a clone of its repository; on no package index yet"
+
+_DIST = f"hf_emms-{__version__}.dist-info"
+# The earliest time that a zip archive can hold: the same files give the same wheel.
+_TIME = (1980, 1, 1, 0, 0, 0)
+# Folders of a checkout that belong to the package.
+_BESIDE = ("templates", "spaces_app")
+_LEFT_OUT = ("__pycache__", ".pytest_cache")
+
+
+def build() -> bytes:
+    """The wheel: the files of the package as they are, and the metadata that it was installed with.
+
+    Raises:
+        EmmsError: hf_emms runs from a folder and is not installed.
+    """
+    package = Path(str(resources.files("hf_emms")))
+    files = {f"hf_emms/{name}": content for name, content in _files(package).items()}
+    checkout = package.parent
+    for folder in _BESIDE:
+        if (checkout / folder).is_dir() and not (checkout / "hf_emms" / folder).exists():
+            files |= {f"hf_emms/{folder}/{name}": content for name, content in _files(checkout / folder).items()}
+    files |= {f"{_DIST}/{name}": text.encode() for name, text in _metadata().items()}
+    record = "".join(f"{name},sha256={_digest(content)},{len(content)}\n" for name, content in files.items())
+    files[f"{_DIST}/RECORD"] = f"{record}{_DIST}/RECORD,,\n".encode()
+    sink = io.BytesIO()
+    with zipfile.ZipFile(sink, "w", zipfile.ZIP_DEFLATED) as archive:
+        for name, content in files.items():
+            archive.writestr(zipfile.ZipInfo(name, _TIME), content, zipfile.ZIP_DEFLATED)
+    return sink.getvalue()
+
+
+def requirement(page: str) -> str:
+    """What pip and uv install, where a public repository of the Hub, by the address of its page, holds the wheel."""
+    return f"hf-emms @ {page}/resolve/main/{NAME}"
+
+
+def _metadata() -> dict[str, str]:
+    try:
+        installed = metadata.distribution("hf-emms")
+    except metadata.PackageNotFoundError:
+        raise EmmsError("hf-emms is not installed, so that no wheel of it can be made", "pip install .") from None
+    texts = {name: installed.read_text(name) for name in ("METADATA", "entry_points.txt")}
+    wheel = "Wheel-Version: 1.0\nGenerator: hf-emms\nRoot-Is-Purelib: true\nTag: py3-none-any\n"
+    return {name: text for name, text in texts.items() if text} | {"WHEEL": wheel}
+
+
+def _files(folder: Path) -> dict[str, bytes]:
+    paths = sorted(path for path in folder.rglob("*") if path.is_file() and not {*path.parts} & {*_LEFT_OUT})
+    return {path.relative_to(folder).as_posix(): path.read_bytes() for path in paths}
+
+
+def _digest(content: bytes) -> str:
+    return base64.urlsafe_b64encode(hashlib.sha256(content).digest()).rstrip(b"=").decode()

@@ -1,0 +1,123 @@
+"""Rankings with the same settings: the path that they share in a results dataset, and their rows in one ranking.
+
+The leaderboard Space is published with this module.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import math
+import re
+from typing import Any
+
+import msgspec
+import numpy as np
+
+from hf_emms.ranking.records import Encoder, Ranking, Row, Seconds, emms_score, ranked
+from hf_emms.ranking.text import with_advice, without_advice
+
+# Folder of a results dataset with a JSON file a ranking.
+JSON_FOLDER = "rankings"
+
+# Recorded settings that change no score of a checkpoint that saw all rows.
+_WITHOUT_EFFECT = ("race", "device", "results")
+# The digest of these settings is that of hf_emms 0.1.0, so that paths stay; other settings are added to it.
+_SAMPLE = ("max_samples", "sampling", "references", "seed")
+_LABELS = ("prompt", "label_form", "box_format")
+_SCORES = ("folds", "dtype", "layers")
+
+_SLUG_LENGTH = 60
+
+
+def path_of(ranking: Ranking) -> str:
+    """The path of a ranking below the folders of a results dataset, without suffix.
+
+    It is the same for rankings whose rows can be compared: same task, dataset (at its revision), config, split,
+    columns, sample, label encoders (at their revisions), estimators and settings. A setting without a value counts
+    as one that is not recorded.
+    """
+    digest = hashlib.sha256(json.dumps(_compared(ranking), sort_keys=True).encode()).hexdigest()[:12]
+    seed = _slug(str(ranking.settings.get("seed")))
+    name = f"{_slug(ranking.config or 'default')}-{_slug(ranking.split)}-n{ranking.n}-seed{seed}-{digest}"
+    return f"{_slug(ranking.task)}/{_slug(ranking.dataset_id)}/{name}"
+
+
+def merged(old: Ranking | None, new: Ranking) -> Ranking:
+    """Both rankings' checkpoints in one; of a checkpoint that both hold, the row of the newer ranking.
+
+    A failed row never replaces a score, nor a row that a race stopped one that was scored on all rows; what fine-tuning
+    measured of a revision stays until it is measured again. Where `new` adds nothing to `old`, the result is `old`
+    itself: times, and what came from a cache, are no results.
+    """
+    new = msgspec.structs.replace(new, rows=tuple(msgspec.structs.replace(row, cached="none") for row in new.rows))
+    if old is None:
+        return new
+    first, second = (new, old) if new.created < old.created else (old, new)
+    rows = {row.checkpoint: row for row in first.rows}
+    for row in second.rows:
+        known = rows.get(row.checkpoint, row)
+        if _rows_scored(row) >= _rows_scored(known):
+            kept = known.fine_tuned if row.fine_tuned is None and row.revision == known.revision else row.fine_tuned
+            rows[row.checkpoint] = msgspec.structs.replace(row, fine_tuned=kept)
+    both = ranked(tuple(rows.values()), second.estimators[0])
+    head = without_advice(second)
+    whole = with_advice(msgspec.structs.replace(head, rows=both, encoders=_weighted(head.encoders, both)))
+    return old if _results(whole) == _results(old) else whole
+
+
+def comparable_settings(ranking: Ranking) -> dict[str, Any]:
+    """The recorded settings that have to be the same for scores to be compared."""
+    return {name: value for name, value in ranking.settings.items() if name not in _WITHOUT_EFFECT}
+
+
+def _compared(ranking: Ranking) -> dict[str, Any]:
+    settings = comparable_settings(ranking)
+    sample, labels, (folds, dtype, layers) = (
+        [settings.pop(name, None) for name in names] for names in (_SAMPLE, _LABELS, _SCORES)
+    )
+    others = {name: value for name, value in settings.items() if value}
+    return {
+        "task": ranking.task,
+        "dataset": [ranking.dataset_id, ranking.dataset_revision, ranking.config, ranking.split],
+        "columns": ranking.columns,
+        "sizes": [ranking.n, ranking.n_inputs, ranking.n_labels],
+        "sample": sample,
+        "labels": [*labels, *([encoder.id, encoder.revision] for encoder in ranking.encoders)],
+        "scores": [folds, ranking.estimators, dtype, *([layers] if layers else [])],
+    } | ({"settings": others} if others else {})
+
+
+def _slug(text: str) -> str:
+    """Part of a path that every file system takes."""
+    return re.sub(r"[^A-Za-z0-9_.-]+", "--", text).strip("-.")[:_SLUG_LENGTH] or "x"
+
+
+def _rows_scored(row: Row) -> float:
+    """Rows that a checkpoint was scored on: 0 for a failed one, infinity for all."""
+    return 0.0 if row.error is not None else row.n or math.inf
+
+
+def _weighted(encoders: tuple[Encoder, ...], rows: tuple[Row, ...]) -> tuple[Encoder, ...]:
+    """The encoders with their mean weights in the EMMS scores of these rows."""
+    scores = [score for row in rows if (score := emms_score(row.scores))]
+    weights = [score.details.get("weights") for score in scores]
+    known = [weight for weight in weights if weight is not None and len(weight) == len(encoders)]
+    if not known:
+        return encoders
+    means = np.mean(known, axis=0).tolist()
+    return tuple(msgspec.structs.replace(encoder, weight=mean) for encoder, mean in zip(encoders, means, strict=True))
+
+
+def _results(ranking: Ranking) -> Ranking:
+    """The ranking without what differs between two runs with the same result."""
+    return msgspec.structs.replace(
+        without_advice(ranking),
+        created="",
+        dataset="",
+        settings={name: one for name, one in ranking.settings.items() if one and name not in ("device", "results")},
+        rows=tuple(
+            msgspec.structs.replace(row, seconds=Seconds(), cached="none", downloads=None) for row in ranking.rows
+        ),
+        encoders=tuple(msgspec.structs.replace(encoder, weight=None) for encoder in ranking.encoders),
+    )

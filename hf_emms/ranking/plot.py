@@ -1,0 +1,80 @@
+"""A ranking as a chart; needs matplotlib (hf-emms[plot])."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from hf_emms.errors import EmmsError
+from hf_emms.files import atomic_file
+from hf_emms.formatting import format_count
+from hf_emms.ranking.records import Ranking, Row
+from hf_emms.ranking.text import one_line, title_of
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+
+SUFFIXES = (".png", ".svg", ".pdf")
+_WIDTH, _LINE = 7.0, 0.32  # inches
+
+
+def draw(ranking: Ranking, kind: str, estimator: str, ax: Axes | None, path: Path | None) -> Axes:
+    """See `Ranking.plot`."""
+    if kind not in ("scores", "size"):
+        raise EmmsError(f"unknown kind of chart {kind!r}", "kind='scores' or kind='size'")
+    if path is not None and path.suffix.lower() not in SUFFIXES:
+        raise EmmsError(f"{str(path)!r} says no format that can be drawn", f"use one of: {', '.join(SUFFIXES)}")
+    rows = [row for row in ranking if estimator in row.scores and (kind == "scores" or row.parameters)]
+    if not rows:
+        raise EmmsError(f"there is nothing to draw of {estimator}", f"estimators: {', '.join(ranking.estimators)}")
+    try:
+        from matplotlib import pyplot
+    except ImportError as error:
+        raise EmmsError("a chart needs matplotlib, which is not installed", "pip install 'hf-emms[plot]'") from error
+    if ax is None:
+        height = 1.2 + _LINE * len(rows) if kind == "scores" else 0.7 * _WIDTH
+        ax = pyplot.subplots(figsize=(_WIDTH, height), layout="constrained")[1]
+    label = f"{title_of(estimator)} (higher is better)"
+    if kind == "scores":
+        _scores(ax, rows, estimator)
+        ax.set_xlabel(label)
+    else:
+        _size(ax, rows, estimator)
+        ax.set_ylabel(label)
+    ax.set_title(one_line(f"{ranking.dataset}, {ranking.split}: {ranking.n:,} rows"), fontsize=10)
+    ax.grid(alpha=0.25)
+    ax.spines[["top", "right"]].set_visible(False)
+    if path is not None:
+        figure: Any = ax.figure
+        with atomic_file(path) as file:
+            figure.savefig(file, format=path.suffix[1:].lower(), dpi=150)
+    return ax
+
+
+def _scores(ax: Axes, rows: list[Row], estimator: str) -> None:
+    """One line a checkpoint, the first one on top."""
+    places = range(len(rows), 0, -1)
+    ax.errorbar(_values(rows, estimator), places, xerr=_errors(rows, estimator), fmt="o", capsize=3)
+    ax.set_yticks(places, [one_line(row.checkpoint) for row in rows])
+
+
+def _size(ax: Axes, rows: list[Row], estimator: str) -> None:
+    """Scores over the number of parameters, with names."""
+    sizes, values = [row.parameters or 0 for row in rows], _values(rows, estimator)
+    ax.errorbar(sizes, values, yerr=_errors(rows, estimator), fmt="o", capsize=3)
+    for row, size, value in zip(rows, sizes, values, strict=True):
+        name = one_line(row.checkpoint).rpartition("/")[2]
+        ax.annotate(name, (size, value), (5, 4), textcoords="offset points", fontsize=7)
+    ax.set_xscale("log")
+    ax.xaxis.set_major_formatter(lambda count, _: format_count(round(count)))
+    ax.xaxis.set_minor_formatter(lambda count, _: "")
+    ax.set_xlabel("parameters")
+    ax.margins(0.12)
+
+
+def _values(rows: list[Row], estimator: str) -> list[float]:
+    return [row.scores[estimator].value for row in rows]
+
+
+def _errors(rows: list[Row], estimator: str) -> list[float]:
+    return [row.scores[estimator].stderr or 0.0 for row in rows]

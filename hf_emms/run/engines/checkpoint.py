@@ -1,0 +1,161 @@
+"""One checkpoint: from features or moments to scores, and to its row."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
+
+import numpy as np
+
+from hf_emms.errors import EmmsError
+from hf_emms.hub import Repo
+from hf_emms.options import Options
+from hf_emms.ranking.records import Row, Score, Seconds, plain
+from hf_emms.run.engines.base import one_line
+from hf_emms.run.engines.extraction import Extraction, needs_rows
+from hf_emms.run.engines.shards import Shard, moments_of, samples_rows
+from hf_emms.scoring.emms import NO_VARIATION
+from hf_emms.scoring.estimators import ESTIMATORS, ScoringInputs
+from hf_emms.scoring.label_basis import LabelTable
+from hf_emms.scoring.moments import Moments
+
+
+@dataclass(frozen=True)
+class LayerScores:
+    """The scores of a checkpoint, by layer.
+
+    Attributes:
+        scores: layer → estimator → score; at least one layer.
+        notes: layer → what a reader of its scores should know.
+        failed: layer → why it has no scores, in one line.
+        seconds: wall time of the estimators.
+    """
+
+    scores: dict[str, dict[str, Score]]
+    notes: dict[str, tuple[str, ...]]
+    failed: dict[str, str]
+    seconds: float
+
+
+def scored_row(
+    name: str, repo: Repo, extraction: Extraction, scores: LayerScores, options: Options, n: int | None = None
+) -> Row:
+    """The row of a checkpoint, without a rank.
+
+    Args:
+        name: in the ranking.
+        repo: the checkpoint.
+        extraction: information about its features; the features themselves are not used.
+        scores: by the estimators of the options; the first one chooses the layer.
+        options: the row names a layer only if layers were asked for.
+        n: rows that were scored, if not all.
+    """
+    first = options.estimators[0]
+    best = max(scores.scores, key=lambda layer: scores.scores[layer][first].value)  # of equal ones the first
+    info, failed = extraction.info[best], extraction.refused | scores.failed
+    values = {
+        layer: {estimator: score.value for estimator, score in of_layer.items()}
+        for layer, of_layer in scores.scores.items()
+    }
+    return Row(
+        name,
+        repo.revision,
+        n=n,
+        scores=scores.scores[best],
+        parameters=info.parameters,
+        width=info.width,
+        architecture=info.architecture,
+        pooling=info.pooling,
+        seconds=Seconds(round(extraction.seconds, 3), round(scores.seconds, 3)),
+        cached="features" if extraction.cached else "none",
+        notes=(
+            *info.notes,
+            *scores.notes[best],
+            *(f"no score at layer {layer}: {reason}" for layer, reason in failed.items()),
+        ),
+        layer=best if options.layers else None,
+        layers=values if options.layers else {},
+    )
+
+
+def score_layers(layers: Iterable[str], inputs_of: Callable[[str], ScoringInputs], options: Options) -> LayerScores:
+    """Scores every layer with every estimator of the options.
+
+    Args:
+        layers: in the order in which they were asked for.
+        inputs_of: makes what estimators need of a layer; only that of one layer is in memory at a time.
+        options: which estimators.
+
+    Raises:
+        EmmsError: no layer has a score by the first estimator.
+    """
+    started = time.perf_counter()
+    scores: dict[str, dict[str, Score]] = {}
+    notes: dict[str, tuple[str, ...]] = {}
+    failed: dict[str, str] = {}
+    for layer in layers:
+        try:
+            scores[layer], notes[layer] = score_estimators(inputs_of(layer), options)
+        except EmmsError as error:
+            failed[layer] = one_line(error)
+    if not scores:
+        raise EmmsError(next(iter(failed.values())))
+    return LayerScores(scores, notes, failed, time.perf_counter() - started)
+
+
+def scoring_inputs(
+    features: np.ndarray | None, moments: Moments | None, shard: Shard, labels: LabelTable, options: Options
+) -> ScoringInputs:
+    """What estimators need.
+
+    Args:
+        features: float32 (m, D1) of the shard's inputs; None if no estimator needs rows and there are moments.
+        moments: of the shard's rows; made from the features if None.
+        shard: the rows.
+        labels: of all rows of the sample.
+        options: estimators, folds and their seed.
+    """
+    sampled = samples_rows(options)
+    if features is None:
+        assert moments is not None
+        return ScoringInputs(moments, keep_fits=sampled)
+    if moments is None:
+        moments = moments_of(features, shard, labels, options)
+    rows = features[shard.input_of_row] if sampled or needs_rows(options) else None
+    return ScoringInputs(moments, rows, labels.take(shard.rows), shard.groups, keep_fits=sampled)
+
+
+def score_estimators(
+    inputs: ScoringInputs, options: Options, known: Mapping[str, Score] | None = None
+) -> tuple[dict[str, Score], tuple[str, ...]]:
+    """Estimator → score, and notes; an estimator after the first that cannot score these rows becomes a note.
+
+    Args:
+        inputs: what is scored.
+        options: which estimators.
+        known: scores of the same inputs that need not be computed again.
+
+    Raises:
+        EmmsError: the first estimator cannot score these rows.
+    """
+    scores: dict[str, Score] = {}
+    notes: list[str] = []
+    for name in options.estimators:
+        try:
+            scores[name] = known[name] if known and name in known else _finite_score(name, inputs)
+        except EmmsError as error:
+            if not scores:
+                raise
+            notes.append(f"no {name} score: {one_line(error)}")
+    if any(NO_VARIATION in score.details.get("notes", ()) for score in scores.values()):
+        notes.append(NO_VARIATION)
+    return scores, tuple(notes)
+
+
+def _finite_score(name: str, inputs: ScoringInputs) -> Score:
+    score = ESTIMATORS[name].score(inputs)
+    numbers = [score.value, *score.folds, *([] if score.stderr is None else [score.stderr])]
+    if not np.isfinite(numbers).all():
+        raise EmmsError(f"{name} gave {score.value} ± {score.stderr}, which is not a finite number")
+    return Score(float(score.value), plain(score.stderr), tuple(map(float, score.folds)), plain(score.details))

@@ -1,0 +1,307 @@
+"""A race: every checkpoint starts on a small sample, and only those that may still be among the best see all of it.
+
+Successive halving (arXiv 1502.07943) with the stopping rule of racing (Maron and Moore 1994): the sample doubles from
+round to round, and a checkpoint is eliminated when it is clearly below the K-th best, see `is_eliminated`.
+"""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Generator, Sequence
+from contextlib import closing
+from dataclasses import dataclass, field, replace
+from functools import partial
+from typing import TYPE_CHECKING
+
+import numpy as np
+from scipy.special import stdtrit
+
+from hf_emms.errors import EmmsError
+from hf_emms.features.extractor_pool import ExtractorPool
+from hf_emms.ranking.records import Row, Score
+from hf_emms.run.engines.base import Work, or_failed_row
+from hf_emms.run.engines.checkpoint import LayerScores, score_estimators, scored_row, scoring_inputs
+from hf_emms.run.engines.extraction import Extraction, FeatureCache, load, needs_rows, read_features
+from hf_emms.run.engines.local import Prefetch, prefetch_checkpoints, with_shared_pixels
+from hf_emms.run.engines.shards import memory_note, moments_of, samples_rows, shard_of
+from hf_emms.scoring.estimators import Estimator
+from hf_emms.scoring.label_basis import LabelTable
+from hf_emms.scoring.moments import Moments
+
+if TYPE_CHECKING:
+    from hf_emms.hub import Repo
+
+# Inputs of the first score: fewer leave folds of a few rows, whose scores mean nothing.
+FEWEST_INPUTS = 50
+# Confidence, over folds, that a checkpoint is below on the rows so far, and on all rows as projected. The latter
+# follows from two scores and varies twice as much, but only has to confirm the former.
+CONFIDENCE, CONFIRMED = 0.95, 0.9
+
+History = Sequence[tuple[int, Score]]
+"""Number of rows and score after each round, the latest one last."""
+
+
+class RaceEngine:
+    """Runs checkpoints in this process, in rounds.
+
+    Args:
+        top: K: how many best checkpoints must be distinguished on all rows.
+        estimator: the first one, which decides.
+        layers: as in the options.
+
+    Raises:
+        EmmsError: K below 1, scores without folds, or several layers.
+    """
+
+    def __init__(self, top: int, estimator: Estimator, layers: Sequence[str] = ()) -> None:
+        if top < 1:
+            raise EmmsError(f"a race for the best {top} has no winner", "--top 3")
+        if not estimator.folds:
+            raise EmmsError(
+                f"a race needs a score with folds, which {estimator.name} does not have",
+                "--estimator emms first, or leave --race out",
+            )
+        if len(layers) > 1:
+            raise EmmsError(
+                f"a race runs checkpoints at one layer, not at {' and '.join(layers)}",
+                "one --layer, or leave --race out",
+            )
+        self._top = top
+
+    def rows(self, work: Work) -> Generator[Row, None, None]:
+        """See `Engine.rows`. Rows of eliminated checkpoints have the number of rows they were scored on (`Row.n`)."""
+        work = with_shared_pixels(work)
+        inputs, n = len(work.sample.inputs), len(work.sample)
+        sizes = iter(round_sizes(inputs, FEWEST_INPUTS * inputs // max(1, work.sample.n_read)))
+        with prefetch_checkpoints([work]) as prefetch, closing(ExtractorPool()) as pool:
+            race = _Race(work, work.labels(), prefetch, pool)
+            running = [RaceCandidate(name, repo) for name, repo in work.checkpoints.items()]
+            while running:
+                # Once only the best are left none can be eliminated: they see all the remaining inputs at once.
+                size = next(sizes) if len(running) > self._top else inputs
+                for candidate in list(running):
+                    row = race.advance(candidate, size)
+                    if row is not None:
+                        running.remove(candidate)
+                        yield row
+                    pool.retain([one.name for one in _best_first(running, n)])
+                for candidate in self._eliminated(running, n):
+                    running.remove(candidate)
+                    yield race.finish(candidate)
+
+    def _eliminated(self, running: Sequence[RaceCandidate], n: int) -> list[RaceCandidate]:
+        scored = [candidate for candidate in _best_first(running, n) if candidate.history]
+        return [one for one in scored[self._top :] if is_eliminated(one.history, scored[self._top - 1].history, n)]
+
+
+@dataclass
+class RaceCandidate:
+    """A checkpoint in the race, and what is known of it so far.
+
+    Attributes:
+        name: in the ranking.
+        repo: the checkpoint.
+        inputs: how many inputs have been run.
+        rows: how many rows use these.
+        features: float32 (m, D1), one array for each round.
+        moments: of all rows so far.
+        extraction: information about its features.
+        history: rows and score after each round.
+        final: the scores of all estimators and notes, once it has seen all rows.
+        scoring_seconds: wall time of the estimators.
+    """
+
+    name: str
+    repo: Repo
+    inputs: int = 0
+    rows: int = 0
+    features: list[np.ndarray] = field(default_factory=list)
+    moments: Moments | None = None
+    extraction: Extraction | None = None
+    history: list[tuple[int, Score]] = field(default_factory=list)
+    final: tuple[dict[str, Score], tuple[str, ...]] | None = None
+    scoring_seconds: float = 0.0
+
+
+@dataclass(frozen=True)
+class _Race:
+    """What the steps of a race share."""
+
+    work: Work
+    labels: LabelTable
+    prefetch: Prefetch
+    pool: ExtractorPool
+
+    def advance(self, candidate: RaceCandidate, size: int) -> Row | None:
+        """Runs a candidate on its next inputs, up to so many in all, and scores it.
+
+        Returns:
+            Its row if it has seen all inputs or has failed.
+        """
+        inputs = len(self.work.sample.inputs)
+        self.work.progress.started(candidate.name, size - candidate.inputs)
+        # A projection needs two scores: the first round has one half way.
+        stops = [size // 2, size] if candidate.inputs == 0 and size < inputs else [size]
+        failed = or_failed_row(candidate.name, candidate.repo.revision, partial(self._run, candidate, stops))
+        if failed is not None:
+            self.work.progress.finished(failed)
+            return failed
+        return self.finish(candidate) if size == inputs else None
+
+    def finish(self, candidate: RaceCandidate) -> Row:
+        """The row of a candidate that has seen all inputs or is eliminated."""
+        row = or_failed_row(candidate.name, candidate.repo.revision, partial(self._row, candidate))
+        self.work.progress.finished(row)
+        return row
+
+    def _run(self, candidate: RaceCandidate, stops: Sequence[int]) -> None:
+        """Scores a candidate at each stop. It is loaded only if neither cache nor pool has what is needed."""
+        work, sample = self.work, self.work.sample
+        self.prefetch.wait_for(candidate.repo)
+        started = time.perf_counter()
+        (layer,) = work.options.read_layers
+        store = FeatureCache(candidate.repo, sample, work.options, work.cache)
+        candidate.extraction = cached = store.load() if candidate.extraction is None else candidate.extraction
+        first = candidate.inputs
+        if layer in cached.features:
+            work.progress.advanced(candidate.name, stops[-1] - first)
+            features = cached.features[layer][first : stops[-1]]
+        else:
+            shard = shard_of(sample, slice(first, stops[-1]))
+            load_it = partial(load, candidate.repo, sample.task, work.options, sample.inputs)
+            with self.pool.use(candidate.name, load_it) as extractor:
+                extractor.reset_counts()
+                report = partial(work.progress.advanced, candidate.name)
+                features = read_features(extractor, shard, work.options, report)
+                info = {layer: extractor.info(layer)}
+            extraction = Extraction(info, seconds=time.perf_counter() - started)
+            candidate.extraction = extraction if not cached.info else cached.merge(extraction)
+        for stop in stops:
+            self._add(candidate, features[candidate.inputs - first : stop - first])
+        if candidate.inputs == len(sample.inputs) and not candidate.extraction.cached:
+            store.save(layer, np.concatenate(candidate.features), candidate.extraction.info[layer])
+
+    def _add(self, candidate: RaceCandidate, features: np.ndarray) -> None:
+        """Accumulates the features of the next inputs, and scores the candidate on all rows so far."""
+        started = time.perf_counter()
+        shard = shard_of(self.work.sample, slice(candidate.inputs, candidate.inputs + len(features)))
+        moments = moments_of(features, shard, self.labels, self.work.options)
+        candidate.moments = moments if candidate.moments is None else candidate.moments.merge(moments)
+        candidate.features.append(features)
+        candidate.inputs += len(features)
+        candidate.rows += len(shard.rows)
+        note = memory_note(candidate.rows, moments.d1, self.labels, self.work.options)
+        if note is not None:
+            self.work.progress.noted(f"{candidate.name}: {note}")
+        self._score(candidate)
+        candidate.scoring_seconds += time.perf_counter() - started
+
+    def _score(self, candidate: RaceCandidate) -> None:
+        first, *_ = estimators = self.work.options.estimators
+        if candidate.inputs == len(self.work.sample.inputs):
+            # All estimators at once: they share expensive steps.
+            candidate.final = self._scores(candidate, estimators)
+            candidate.history.append((candidate.rows, candidate.final[0][first]))
+            return
+        try:
+            scores, _ = self._scores(candidate, (first,))
+        except EmmsError:
+            return  # the rows so far may have one label only
+        candidate.history.append((candidate.rows, scores[first]))
+
+    def _scores(
+        self, candidate: RaceCandidate, estimators: tuple[str, ...]
+    ) -> tuple[dict[str, Score], tuple[str, ...]]:
+        options = replace(self.work.options, estimators=estimators)
+        shard = shard_of(self.work.sample, slice(0, candidate.inputs))
+        rows_used = needs_rows(options) or samples_rows(options)
+        features = np.concatenate(candidate.features) if rows_used else None
+        rows, score = candidate.history[-1] if candidate.history else (0, None)
+        known = {self.work.options.estimators[0]: score} if score is not None and rows == candidate.rows else {}
+        inputs = scoring_inputs(features, candidate.moments, shard, self.labels, options)
+        return score_estimators(inputs, options, known)
+
+    def _row(self, candidate: RaceCandidate) -> Row:
+        started = time.perf_counter()
+        scores, notes = candidate.final or self._scores(candidate, self.work.options.estimators)
+        seconds = candidate.scoring_seconds + time.perf_counter() - started
+        (layer,) = self.work.options.read_layers
+        assert candidate.extraction is not None
+        n = candidate.rows if candidate.rows < len(self.work.sample) else None
+        layer_scores = LayerScores({layer: scores}, {layer: notes}, {}, seconds)
+        return scored_row(candidate.name, candidate.repo, candidate.extraction, layer_scores, self.work.options, n)
+
+
+def round_sizes(inputs: int, fewest: int = FEWEST_INPUTS) -> list[int]:
+    """Inputs in each round: doubling up to all, from the smallest number whose half is still enough for a score."""
+    sizes = [inputs]
+    while sizes[-1] >= 4 * fewest:
+        sizes.append(sizes[-1] // 2)
+    return sizes[::-1]
+
+
+@dataclass(frozen=True)
+class ProjectedScore:
+    """A score, of all folds together and of each fold."""
+
+    value: float
+    folds: np.ndarray
+
+
+def is_eliminated(history: History, best: History, n: int) -> bool:
+    """Whether a checkpoint is clearly below one of the best, now and as projected on all rows.
+
+    Args:
+        history: of the checkpoint.
+        best: of the other one.
+        n: N, all rows.
+    """
+    return clearly_below(_latest(history), _latest(best), CONFIDENCE) and clearly_below(
+        projected_score(history, n), projected_score(best, n), CONFIRMED
+    )
+
+
+def projected_score(history: History, n: int) -> ProjectedScore:
+    """What a score will be on all rows.
+
+    The excess error of a fitted regression falls as 1/n: what the score gained in the last round times
+    (1/n₂ − 1/N) / (1/n₁ − 1/n₂) is still to come. So a wide checkpoint, whose regression needs more rows, isn't
+    eliminated for that.
+
+    Args:
+        history: of the checkpoint.
+        n: N, all rows.
+    """
+    rows, _ = history[-1]
+    now = _latest(history)
+    if len(history) < 2 or len(history[-2][1].folds) != len(now.folds):
+        return now
+    rows_before, before = history[-2]
+    ahead = (1 / rows - 1 / n) / (1 / rows_before - 1 / rows)
+    gained = now.folds - np.array(before.folds)
+    return ProjectedScore(now.value + ahead * (now.value - before.value), now.folds + ahead * gained)
+
+
+def clearly_below(score: ProjectedScore, other: ProjectedScore, confidence: float) -> bool:
+    """Whether the paired difference over folds is below zero, by a one-sided t-test."""
+    if len(score.folds) != len(other.folds) or len(score.folds) < 2:
+        return False
+    differences = other.folds - score.folds
+    stderr = float(differences.std(ddof=1)) / math.sqrt(len(differences))
+    width = float(stdtrit(len(differences) - 1, confidence))
+    return other.value - score.value > width * stderr
+
+
+def _latest(history: History) -> ProjectedScore:
+    _, score = history[-1]
+    return ProjectedScore(score.value, np.array(score.folds))
+
+
+def _best_first(running: Sequence[RaceCandidate], n: int) -> list[RaceCandidate]:
+    """Candidates by projected score, those without a score last."""
+
+    def projected(candidate: RaceCandidate) -> float:
+        return projected_score(candidate.history, n).value if candidate.history else -math.inf
+
+    return sorted(running, key=projected, reverse=True)

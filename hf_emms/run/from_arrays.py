@@ -1,0 +1,345 @@
+"""Scores of arrays: features and labels of the user's own, where labels are embeddings, class ids or texts."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from functools import lru_cache
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from hf_emms.errors import EmmsError
+from hf_emms.formatting import pluralize
+from hf_emms.options import DEFAULT_ENCODERS, DEFAULT_ESTIMATORS
+from hf_emms.scoring.arrays import as_labels, as_matrix, as_numpy, f_labels
+from hf_emms.scoring.emms import EmmsResult
+from hf_emms.scoring.estimators import Estimator, ScoringInputs, get_estimator, get_method, is_emms
+from hf_emms.scoring.folds import check_folds, group_ids, groups_by_content
+from hf_emms.scoring.label_basis import LabelTable
+from hf_emms.scoring.moments import Moments
+
+if TYPE_CHECKING:
+    from hf_emms.hub import Repo
+    from hf_emms.ranking.records import Score
+
+# What rankings are ordered by, and of moments, which have no rows to find neighbours among.
+DEFAULT_ESTIMATOR = DEFAULT_ESTIMATORS[0]
+_OF_MOMENTS = "emms"
+
+_NAMES_HINT = 'class_names=dataset.features["label"].names says what the ids mean'
+
+
+def emms(
+    features: Any,
+    label_embeddings: Any = None,
+    *,
+    method: str | None = None,
+    encoders: str | Iterable[str] | None = None,
+    groups: Any = None,
+    folds: int = 5,
+    seed: int = 0,
+) -> EmmsResult:
+    """EMMS of one set of features: how well they explain the labels. Higher is better, 0 is perfect.
+
+    With standardised features X (N, D1) and F-labels Z_k (N, D2), the score is −min ‖XW − Σ_k t_k Z_k‖² / (N·D2) over
+    W and t on the simplex. Source: Meng et al. 2023 (arXiv 2308.06262), equation 3; the default and "cv" take the
+    residual of rows that were held out.
+
+    Args:
+        features: (N, D1), numpy or torch, one row a sample; or `Moments`, which hold labels and folds already.
+        label_embeddings: the F-labels: (N, D2), (N, K, D2), a list of K arrays (N, D2_k), or a `LabelTable`; or class
+            ids or texts, see `score`.
+        method: "emms_knn" (held out, ridge and 3 nearest rows; what rankings are ordered by; the default), "cv" (the
+            ridge alone; the default of moments), "exact" (the paper's objective at its optimum), "one_pass" (the
+            official function without its factor D2²) or "alternating" (the paper's Algorithm 1).
+        encoders: what embeds texts, see `embed_labels`.
+        groups: (N,) ids; rows of one group share a fold (five captions of one image). None: rows of equal features do.
+            Give every checkpoint the same ids to compare all of them on the same folds, if only range(N).
+        folds: folds of the held-out score, at least 2 (ignored by the other methods).
+        seed: seed of the assignment of groups to folds.
+
+    Returns:
+        The score with its standard error, weights, R², n, d1 and ridge; ``float(result)`` is the score.
+
+    Raises:
+        EmmsError: NaN, Inf, empty, non-numeric or mismatched input, an unknown method, or too few rows or groups.
+
+    Example:
+        >>> import numpy as np
+        >>> rng = np.random.default_rng(0)
+        >>> features = rng.normal(size=(200, 8))
+        >>> labels = features @ rng.normal(size=(8, 4)) + 0.1 * rng.normal(size=(200, 4))
+        >>> round(emms(features, labels).r2, 2)
+        1.0
+    """
+    estimator = get_method(method or (_OF_MOMENTS if isinstance(features, Moments) else DEFAULT_ESTIMATOR))
+    found = _scored(features, label_embeddings, estimator, encoders, groups, folds, seed)
+    assert isinstance(found, EmmsResult)
+    return found
+
+
+def score(
+    features: Any,
+    labels: Any = None,
+    *,
+    estimator: str | None = None,
+    encoders: str | Iterable[str] | None = None,
+    groups: Any = None,
+    folds: int = 5,
+    seed: int = 0,
+) -> Score:
+    """The score of one set of features by any estimator; higher is better.
+
+    Args:
+        features: (N, D1), numpy or torch, one row a sample; or `Moments`, for estimators that need sums only.
+        labels: of the same rows: class ids, integers (N,); texts (N,); or embeddings as `emms` takes them. Texts become
+            F-labels by `encoders`. Without encoders, class ids and texts that repeat are classes, whose F-label is
+            the one-hot code.
+        estimator: a name: "emms_knn" (the default), "emms" (the default of moments), "emms_exact", "emms_one_pass",
+            "emms_alternating", "logme", "logme_flabels", "logme_common", "hscore", "knn", or that of a plugin.
+        encoders: what embeds texts, see `embed_labels`.
+        groups: as for `emms`.
+        folds: as for `emms`.
+        seed: as for `emms`.
+
+    Returns:
+        The score; ``float(result)`` is its value. By EMMS, an `EmmsResult`.
+
+    Raises:
+        EmmsError: an unknown estimator, or input that it cannot score.
+
+    Example:
+        >>> import numpy as np
+        >>> classes = np.arange(100) % 3
+        >>> features = np.eye(3)[classes] + 0.1 * np.random.default_rng(0).normal(size=(100, 3))
+        >>> float(score(features, classes, estimator="knn"))
+        1.0
+    """
+    name = estimator or (_OF_MOMENTS if isinstance(features, Moments) else DEFAULT_ESTIMATOR)
+    return _scored(features, labels, get_estimator(name), encoders, groups, folds, seed)
+
+
+def embed_labels(
+    texts: Iterable[str], encoders: str | Iterable[str] = DEFAULT_ENCODERS, *, device: str = "auto"
+) -> LabelTable:
+    """The F-labels of label texts: each encoder embeds each distinct text once.
+
+    Args:
+        texts: N texts: class names, captions, answers.
+        encoders: sets ("base", the default as in `rank`; "paper", "demo") or ids of text encoders, on the Hub or in
+            folders.
+        device: where the encoders run.
+
+    Returns:
+        A table for `emms` and `score`; `LabelTable.embeddings` are K arrays (N, D2_k).
+
+    Raises:
+        EmmsError: not texts, or an encoder that cannot be loaded.
+
+    Example:
+        >>> labels = embed_labels(["cat", "dog", "cat"], "demo")
+        >>> [block.shape for block in labels.embeddings]
+        [(3, 96), (3, 32), (3, 64)]
+    """
+    names = (encoders,) if isinstance(encoders, str) else tuple(encoders)
+    if not names:
+        raise EmmsError("no label encoder was named", 'encoders="demo" takes those that ship with hf-emms')
+    array = np.array(list(texts) if not isinstance(texts, str) else [texts], dtype=object)
+    if not len(array) or not all(isinstance(text, str) for text in array):
+        raise EmmsError("embed_labels needs texts, one a row", "texts=[names[id] for id in class_ids]")
+    return table_for(array, encoders=names, device=device)
+
+
+def _scored(
+    features: Any, labels: Any, estimator: Estimator, encoders: Any, groups: Any, folds: int, seed: int
+) -> Score:
+    if isinstance(features, Moments):
+        if labels is not None or groups is not None or encoders is not None:
+            raise EmmsError("moments hold labels and groups already", "pass the moments alone")
+        return estimator.score(ScoringInputs(features, keep_fits=estimator.samples_rows))
+    if labels is None:
+        raise EmmsError("labels is missing", "pass features and labels, or moments")
+    check_folds(folds, seed, fewest=2 if estimator.folds else 1)
+    x = as_matrix(features, "features")
+    table = _labels(labels, len(x), () if encoders is None else (encoders,) if isinstance(encoders, str) else encoders)
+    if is_emms(estimator) and table.dense:
+        table = table.distinct()
+    ids = np.zeros(len(x), dtype=np.uint64)  # without folds and neighbours no one asks for groups
+    if groups is not None:
+        ids = group_ids(groups, len(x))
+    elif estimator.folds or estimator.needs_rows or estimator.samples_rows:
+        ids = groups_by_content([x])
+    moments = Moments.like(table, x.shape[1], folds=folds if estimator.folds else 1, seed=seed)
+    moments.update_checked(x, table, ids)
+    return estimator.score(ScoringInputs(moments, x, table, ids, keep_fits=estimator.samples_rows))
+
+
+def _labels(labels: Any, rows: int, encoders: Sequence[str]) -> LabelTable:
+    array = None if isinstance(labels, LabelTable) else _one_a_row(labels)
+    if array is not None:
+        labels = table_for(array, encoders=tuple(encoders))
+    elif encoders:
+        raise EmmsError(
+            "labels are embeddings already, so encoders has nothing to do", "leave it out, or pass texts as labels"
+        )
+    return as_labels(labels, rows)
+
+
+def _one_a_row(labels: Any) -> np.ndarray | None:
+    """Class ids, int64 (N,), or texts, object (N,); None of anything else."""
+    try:
+        array = as_numpy(labels)
+    except ValueError:  # F-labels of different widths
+        return None
+    if array.ndim != 1 or not array.size:
+        return None
+    if array.dtype.kind in "iub":
+        return array.astype(np.int64)
+    is_text = array.dtype.kind == "U" or all(isinstance(one, str) for one in array)
+    return array.astype(object) if is_text else None
+
+
+def table_for(
+    labels: np.ndarray,
+    *,
+    encoders: Sequence[str],
+    label_table: Any = None,
+    class_names: Sequence[str] | None = None,
+    device: str = "auto",
+    name: str = "labels",
+) -> LabelTable:
+    """One code a row and one embedding a distinct label; without encoders and table, the one-hot code of its class.
+
+    Args:
+        labels: class ids, int64 (N,), or texts, object (N,).
+        encoders: presets or ids of text encoders, each of which makes one F-label.
+        label_table: embeddings at hand: a `LabelTable`, a mapping from text to (D2,) or (K, D2), an array (U, D2) or
+            (U, K, D2), or a list of K arrays (U, D2_k).
+        class_names: the text of every class id.
+        device: where the encoders run.
+        name: what to call the labels in an error.
+
+    Raises:
+        EmmsError: both of `encoders` and `label_table`, an encoder that cannot be loaded, labels that the table does
+            not know, or that are no classes where there is neither.
+    """
+    if encoders and label_table is not None:
+        raise EmmsError("both encoders and label_table were given", "F-labels come from one of them: leave one out")
+    if label_table is None and not encoders:
+        return _classes(labels, name)
+    if encoders:
+        from hf_emms.presets import expand_encoders
+
+        codes, texts = _texts(labels, class_names, name)
+        repos = [_resolved(id) for id in expand_encoders(encoders)]
+        tables = tuple(_embedded(repo, texts, device) for repo in repos)
+        return LabelTable(codes, tables, tuple(repo.id for repo in repos), texts, _are_classes(labels, texts))
+    tables, texts = _given(label_table, class_names)
+    codes = _looked_up(labels, texts, name) if labels.dtype == object else labels
+    categorical = label_table.categorical if isinstance(label_table, LabelTable) else True
+    return LabelTable(codes, tables, texts=texts, categorical=categorical and _are_classes(labels, tables[0]))
+
+
+def _are_classes(labels: np.ndarray, distinct: Sequence[str] | np.ndarray) -> bool:
+    """Ids are classes; texts are where most of them repeat, as names do and captions do not."""
+    return labels.dtype != object or 2 * len(distinct) <= len(labels)
+
+
+def _classes(labels: np.ndarray, name: str) -> LabelTable:
+    """Labels that are classes, their embedding being the one-hot code."""
+    distinct, codes = np.unique(labels.astype(str) if labels.dtype == object else labels, return_inverse=True)
+    if not _are_classes(labels, distinct) or len(distinct) == len(labels):
+        kind = "texts" if labels.dtype == object else "class ids"
+        raise EmmsError(
+            f"{name} are {kind}, {len(distinct):,} different ones in {pluralize(len(labels), 'row')}: no classes, so "
+            "their meaning counts, which embeddings hold",
+            'encoders="demo" embeds texts without a network; embeddings as labels take what you have',
+        )
+    return LabelTable(codes, (np.eye(len(distinct), dtype=np.float32),), ("classes",), tuple(map(str, distinct)))
+
+
+def _texts(labels: np.ndarray, class_names: Sequence[str] | None, name: str) -> tuple[np.ndarray, tuple[str, ...]]:
+    """Codes (N,) and the distinct texts that they number."""
+    if labels.dtype == object:
+        texts, codes = np.unique(labels.astype(str), return_inverse=True)
+        return codes, tuple(texts.tolist())
+    if class_names is None:
+        raise EmmsError(f"{name} are class ids, and an encoder needs texts", _NAMES_HINT)
+    if labels.min() < 0 or labels.max() >= len(class_names):
+        raise EmmsError(
+            f"{name} reach from {labels.min()} to {labels.max()} but class_names has "
+            f"{pluralize(len(class_names), 'name')}",
+            _NAMES_HINT,
+        )
+    from hf_emms.tasks import clean_class_name
+
+    return labels, tuple(map(clean_class_name, class_names))
+
+
+def _resolved(id: str) -> Repo:
+    from hf_emms.hub import resolve
+
+    try:
+        return resolve(id, "model")
+    except EmmsError as error:
+        hint = f'{error.hint}; or encoders="demo": those ship with hf-emms'
+        raise EmmsError(f"a label encoder cannot be used: {error.message}", hint) from error
+
+
+# Scoring a list of checkpoints asks for the same table every time; a few sets of labels are all that is in use at once.
+@lru_cache(maxsize=8)
+def _embedded(encoder: Repo, texts: tuple[str, ...], device: str) -> np.ndarray:
+    from hf_emms.features.label_embeddings import embed_texts
+
+    return embed_texts(encoder, texts, device=device)
+
+
+def _given(value: Any, class_names: Sequence[str] | None) -> tuple[tuple[np.ndarray, ...], tuple[str, ...]]:
+    """K tables (U, D2_k), and the U texts where they are known."""
+    texts = tuple(class_names or ())
+    if isinstance(value, LabelTable):
+        return value.tables, value.texts or texts
+    if isinstance(value, Mapping):
+        texts, value = tuple(map(str, value)), [_array(one) for one in value.values()]
+        if len({one.shape for one in value}) > 1:
+            raise EmmsError(
+                f"label_table has embeddings of shapes {sorted({one.shape for one in value})}",
+                "every text needs (D2,) or (K, D2) of the same size",
+            )
+        value = np.stack(value) if value else np.empty(0)
+    elif isinstance(value, (list, tuple)) and all(np.ndim(one) == 2 and hasattr(one, "dtype") for one in value):
+        return tuple(map(_array, value)), texts
+    array = _array(value)
+    if array.ndim == 2:
+        return (array,), texts
+    if array.ndim == 3:
+        array = f_labels(array)
+        return tuple(array[:, k] for k in range(array.shape[1])), texts
+    raise EmmsError(
+        f"label_table has dtype {array.dtype} and shape {array.shape}; it must be (U, D2) or (U, K, D2)",
+        "label_table={text: embedding} does as well, and a list of K arrays (U, D2_k) for different widths",
+    )
+
+
+def _array(value: Any) -> np.ndarray:
+    try:
+        return as_numpy(value)
+    except ValueError:
+        raise EmmsError("label_table is ragged: its rows differ in length", "every text needs one width") from None
+
+
+def _looked_up(labels: np.ndarray, texts: tuple[str, ...], name: str) -> np.ndarray:
+    if not texts:
+        raise EmmsError(
+            f"{name} are texts, but label_table does not say which row is whose",
+            "label_table={text: embedding}, or class_names=[text of row 0, …]",
+        )
+    codes = {text: code for code, text in enumerate(texts)}
+    missing = list(dict.fromkeys(text for text in labels if text not in codes))
+    if missing:
+        shown = ", ".join(map(repr, missing[:3])) + (", …" if len(missing) > 3 else "")
+        raise EmmsError(
+            f"label_table has no embedding of {pluralize(len(missing), 'text')}: {shown}",
+            "add them, or use encoders=[…]",
+        )
+    return np.fromiter((codes[text] for text in labels), np.int64, count=len(labels))

@@ -1,0 +1,397 @@
+"""The pipeline: resolve, embed the labels, run every checkpoint, rank."""
+
+from __future__ import annotations
+
+import functools
+import hashlib
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import closing
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Any, TypeAlias
+
+import msgspec
+import numpy as np
+
+from hf_emms.cache import Cache
+from hf_emms.errors import EmmsError
+from hf_emms.features.extractor_pool import ExtractorPool
+from hf_emms.finetune.confirm import confirmed
+from hf_emms.finetune.recipe import check_settings
+from hf_emms.finetune.saving import push_best
+from hf_emms.formatting import pluralize
+from hf_emms.hub import HubFacts, Repo
+from hf_emms.hub.known_models import KnownModel, remember
+from hf_emms.options import DEFAULT_MAX_SAMPLES, SETTINGS, Options
+from hf_emms.publish.results import checkpoint_key
+from hf_emms.ranking.records import Encoder, Ranking, Row, emms_score, ranked
+from hf_emms.ranking.text import with_advice
+from hf_emms.run import ranking_job
+from hf_emms.run.engines.base import Progress, Silent, Work, checkpoint_errors, versions
+from hf_emms.run.models_in_memory import renamed, saved_models
+from hf_emms.run.plan import Plan, engine_for, open_cache, plan, row_key
+from hf_emms.run.ranking_job import JobSettings
+from hf_emms.scoring.label_basis import LabelTable
+
+if TYPE_CHECKING:
+    from os import PathLike
+
+    import datasets
+    import pandas as pd  # type: ignore[import-untyped]
+    import transformers
+
+    from hf_emms.options import LabelForm, References, Sampling
+
+    DatasetLike: TypeAlias = (
+        str | PathLike[str] | datasets.Dataset | datasets.DatasetDict | pd.DataFrame | list[dict[str, Any]]
+    )
+    CheckpointLike: TypeAlias = str | PathLike[str] | transformers.PreTrainedModel | transformers.Pipeline
+
+# Part of the key of every label table: raise it when the same texts give other embeddings.
+LABELS_VERSION = 1
+
+
+def rank(
+    dataset: DatasetLike,
+    checkpoints: CheckpointLike | Iterable[CheckpointLike] | None = None,
+    *,
+    task: str | None = None,
+    config: str | None = None,
+    split: str | None = None,
+    columns: Mapping[str, str] | None = None,
+    max_samples: int | None = DEFAULT_MAX_SAMPLES,
+    sampling: Sampling | None = None,
+    race: int | None = None,
+    references: References = "mean",
+    prompt: str | None = None,
+    label_form: LabelForm | None = None,
+    box_format: str | None = None,
+    encoders: str | Iterable[str] | None = None,
+    estimators: str | Iterable[str] | None = None,
+    seed: int = 0,
+    folds: int = 5,
+    results: str | None = None,
+    confirm: int | None = None,
+    method: str | None = None,
+    budget: str | None = None,
+    epochs: int | None = None,
+    steps: int | None = None,
+    learning_rates: float | str | Iterable[float | str] | None = None,
+    seeds: int | None = None,
+    confirm_samples: int | None = None,
+    time_limit: str | None = None,
+    save_model: str | None = None,
+    push_to_hub: str | None = None,
+    device: str = "auto",
+    dtype: str = "auto",
+    batch_size: int | None = None,
+    layers: str | int | Iterable[str | int] | None = None,
+    resume: bool = True,
+    cache: bool = True,
+    streaming: bool = False,
+    allow_pickle: bool = False,
+    trust_remote_code: bool = False,
+    engine: str = "local",
+    ray_address: str | None = None,
+    shard_size: int | None = None,
+    job: JobSettings | None = None,
+    progress: Progress | None = None,
+) -> Ranking:
+    """Ranks checkpoints for a dataset without fine-tuning any of them.
+
+    Args:
+        dataset: a preset name, a Hub dataset id, a folder or file, a `datasets.Dataset` or `DatasetDict`, a pandas
+            DataFrame, or a list of dictionaries, one a row.
+        checkpoints: Hub model ids (``ORG/NAME[@REVISION]``), folders, and models or pipelines of transformers, in any
+            mixture; the task's preset list by default.
+        task: the Hub's task id; inferred from the columns by default.
+        config: dataset configuration.
+        split: dataset split.
+        columns: role → column, e.g. ``{"image": "img", "label": "fine_label"}``; inferred by default.
+        max_samples: the most rows that are used; None for all of them. A question that becomes spans counts as one.
+        sampling: "balanced" (evenly over classes) or "proportional".
+        race: K: stop checkpoints early that cannot come in among the best K; None runs all of them on all rows.
+        references: which of an input's texts count (captions, answers, classes): "mean" of their embeddings, "first",
+            "majority", "one-per-image" (by the seed), or "all", each as a row of its own.
+        prompt: template of the label texts, with ``{}`` where the label goes.
+        label_form: which F-labels boxes and values make: "text", "numbers" or "both"; the task's by default. Of answers
+            "spans" of their contexts, the default if they are substrings of these, or "text".
+        box_format: "xywh", "xyxy" or "cxcywh".
+        encoders: sets ("base", "paper", "demo") or ids of the label encoders.
+        estimators: names; the first one orders the rows.
+        seed: of the sample and the folds.
+        folds: number of folds of the held-out estimators.
+        results: a results dataset (``ORG/NAME[@REVISION]``) or a folder of rankings; the mean ranks of the checkpoints
+            on its other datasets of the same task become `Row.elsewhere`, a control that orders nothing.
+        confirm: then fine-tune so many of the best checkpoints, see `hf_emms.confirm`, which explains the arguments
+            from here to `push_to_hub`.
+        method: what is trained.
+        budget: "quick" for few rows and epochs.
+        epochs: the most epochs a run.
+        steps: optimizer steps a run.
+        learning_rates: peaks that are tried.
+        seeds: runs of each checkpoint at its best rate.
+        confirm_samples: the most rows for fine-tuning.
+        time_limit: when fine-tuning ends.
+        save_model: a folder for the best fine-tuned model.
+        push_to_hub: a model repository for it, "ORG/NAME".
+        device: "auto", "cpu", "cuda" or "mps".
+        dtype: "auto", "float32", "bfloat16" or "float16".
+        batch_size: inputs a batch; chosen by default.
+        layers: "spread" (the first and the middle hidden layer besides the last; the default), "last" (what the table
+            of architectures names), "mean" over all hidden layers, or the number of one; each checkpoint's row is
+            that of the best of several.
+        resume: take rows that an earlier run with the same settings finished.
+        cache: read features, label embeddings and rows from the cache, and store them there.
+        streaming: read the dataset without downloading all of it.
+        allow_pickle: unpickle weights in full, which can run code, where torch's loader of tensors refuses them.
+        trust_remote_code: run code from checkpoint repositories.
+        engine: where checkpoints run: "local" (this process), "ray" (a Ray cluster) or "jobs" (a Hugging Face Job).
+        ray_address: of a running Ray cluster; by default RAY_ADDRESS, or one on this machine for this run.
+        shard_size: inputs a Ray task; chosen by default.
+        job: hardware of a Hugging Face Job, and the results dataset that its ranking comes back through.
+        progress: receives events; by default nothing is reported.
+
+    Returns:
+        The ranking; a checkpoint that failed is a row with an error.
+
+    Raises:
+        EmmsError: the dataset, an encoder or an argument is not usable. No checkpoint has run then.
+
+    Example:
+        >>> import hf_emms
+        >>> ranking = hf_emms.rank("demo_glosses", max_samples=200)  # doctest: +SKIP
+        >>> ranking.best.checkpoint  # doctest: +SKIP
+        'emms-demo/bert-distilled'
+    """
+    given = locals()
+    progress = progress or Silent()
+    with saved_models(checkpoints) as (given["checkpoints"], names):
+        options = Options.of(**{name: value for name, value in given.items() if name in SETTINGS})
+        if engine == "jobs":
+            if job is None:
+                raise EmmsError(
+                    "engine='jobs' needs to know where the ranking comes back", "job=JobSettings('ORG/emms-results')"
+                )
+            started = ranking_job.start(ranking_job.job_spec(options, job), job, options.push_to_hub)
+            return ranking_job.follow(started, progress.noted)[-1]
+        if options.confirm is not None:
+            check_settings(options)
+        ranking = run(plan(options, progress), progress)
+        if options.confirm is not None and ranking.best is not None:
+            ranking = confirmed(ranking, options, progress)
+            push_best(options, progress.noted)
+        return renamed(ranking, names)
+
+
+def run(plan: Plan, progress: Progress) -> Ranking:
+    """Runs what a plan lists. Every finished row is on disk before the next checkpoint starts."""
+    cache = open_cache(plan.options, progress)
+    labels = functools.cache(lambda: embed_labels(plan, cache, progress))
+    facts = {one.id: one.repo.facts for one in plan.candidates if one.repo is not None}
+    rows = [
+        with_facts(row, facts.get(row.checkpoint))
+        for row in (*_known_rows(plan, progress), *_run_checkpoints(plan, labels, cache, progress))
+    ]
+    return ranking_of(plan, labels(), rows)
+
+
+def with_facts(row: Row, facts: HubFacts | None) -> Row:
+    """The row with what the Hub knew of the checkpoint."""
+    if facts is None:
+        return row
+    return msgspec.structs.replace(row, downloads=facts.downloads, library=facts.library, license=facts.licence)
+
+
+def _known_rows(plan: Plan, progress: Progress) -> Iterator[Row]:
+    """Rows of an earlier run, and those of checkpoints that could not be resolved."""
+    for candidate in plan.candidates:
+        if candidate.row is not None:
+            progress.started(candidate.id, 0)
+            progress.finished(candidate.row)
+            yield candidate.row
+
+
+def _run_checkpoints(plan: Plan, labels: Callable[[], LabelTable], cache: Cache, progress: Progress) -> Iterator[Row]:
+    """Rows of the other checkpoints: features, moments, scores. Rows on all of the sample are cached."""
+    options, sample = plan.options, plan.sample
+    repos = {one.id: one.repo for one in plan.candidates if one.repo is not None and one.row is None}
+    work = Work(repos, sample, labels, options, cache, progress)
+    with closing(engine_for(options).rows(work)) as finished:
+        for row in finished:
+            store_row(row, repos[row.checkpoint], plan, cache)
+            yield row
+
+
+def store_row(row: Row, repo: Repo, plan: Plan, cache: Cache) -> None:
+    """Caches the row of a checkpoint that was scored on all of the sample."""
+    if row.error is not None or row.n is not None:
+        return
+    cache.put_json("rows", row_key(repo, plan.options, plan.sample, plan.encoders), msgspec.to_builtins(row))
+    if repo.folder is None:
+        remember(repo.id, KnownModel(row.parameters), cache)
+
+
+def embed_labels(plan: Plan, cache: Cache, progress: Progress) -> LabelTable:
+    """F-labels of the sample's rows: each encoder embeds each distinct text once."""
+    return label_table(plan, [embed_with(encoder, plan, cache, progress) for encoder in plan.encoders])
+
+
+def label_table(plan: Plan, embedded: Iterable[np.ndarray]) -> LabelTable:
+    """F-labels of the sample's rows; numbers are one more F-label.
+
+    Args:
+        plan: whose sample.
+        embedded: what each encoder of the plan makes of the distinct label texts, see `embed_with`.
+    """
+    sample = plan.sample
+    tables = [sample.label_embeddings(one) for one in embedded]
+    if sample.label_numbers is not None:
+        tables.append(sample.label_numbers)
+    texts = sample.label_texts if sample.soft_labels is None else ()
+    return LabelTable(sample.codes, tuple(tables), _label_names(plan), texts, sample.categorical)
+
+
+def _label_names(plan: Plan) -> tuple[str, ...]:
+    numbers = () if plan.sample.label_numbers is None else (plan.sample.numbers_name,)
+    return (*(encoder.id for encoder in plan.encoders), *numbers)
+
+
+def embed_with(
+    encoder: Repo, plan: Plan, cache: Cache, progress: Progress, pool: ExtractorPool | None = None
+) -> np.ndarray:
+    """Embeddings of the sample's U distinct label texts by one encoder, float32 (U, D2), from the cache if it has them.
+
+    Args:
+        encoder: the encoder.
+        plan: whose sample.
+        cache: where they are looked for and stored.
+        progress: receives notes.
+        pool: where the encoder stays loaded; by default it is loaded for this call.
+
+    Raises:
+        EmmsError: the encoder cannot be used.
+    """
+    texts, options = plan.sample.label_texts, plan.options
+    key = {
+        "id": encoder.id,
+        "revision": encoder.revision,
+        "texts": hashlib.sha256("\0".join(texts).encode()).hexdigest(),
+        "device": options.device,
+        "trust_remote_code": options.trust_remote_code,
+        "versions": versions(),
+        "code": LABELS_VERSION,
+    }
+    stored = cache.get("labels", key, lambda stored: _checked_table(stored["table"], len(texts)))
+    if stored is not None:
+        return stored
+    from hf_emms.features.label_embeddings import embed_texts
+
+    progress.noted(f"embedding {pluralize(len(texts), 'label text')} with {encoder.id}")
+    try:
+        with checkpoint_errors():
+            table = embed_texts(
+                encoder,
+                texts,
+                device=options.device,
+                allow_pickle=options.allow_pickle,
+                trust_remote_code=options.trust_remote_code,
+                memory=cache,
+                on_note=progress.noted,
+                pool=pool,
+            )
+    except EmmsError as error:
+        raise _encoder_error(encoder.id, f"cannot be used: {error.message}") from error
+    _check_embeddings(encoder.id, table)
+    cache.put("labels", key, {"table": table})
+    return table
+
+
+def _checked_table(table: np.ndarray, texts: int) -> np.ndarray:
+    """Label embeddings from the cache.
+
+    Raises:
+        ValueError: they are not one row of numbers a text.
+    """
+    if table.ndim != 2 or len(table) != texts or table.dtype != np.float32 or not np.isfinite(table).all():
+        raise ValueError(f"it holds {table.dtype} numbers of shape {table.shape}, for {texts} label texts")
+    return table
+
+
+def _check_embeddings(encoder: str, table: np.ndarray) -> None:
+    """Refuses label embeddings (U, D2) that cannot tell labels apart."""
+    problem = None
+    if not np.isfinite(table).all():
+        problem = "gives NaN or infinite label embeddings"
+    elif len(table) > 1 and not np.ptp(table, axis=0).any():
+        problem = f"gives the same embedding for all {len(table)} label texts, which it cannot tell apart"
+    if problem:
+        raise _encoder_error(encoder, f"{problem}; its weights may be damaged")
+
+
+def _encoder_error(encoder: str, problem: str) -> EmmsError:
+    return EmmsError(
+        f"the label encoder {encoder} {problem}", "name another one: --encoder base, or --encoder demo, which is here"
+    )
+
+
+def ranking_of(plan: Plan, labels: LabelTable | None, finished: Iterable[Row]) -> Ranking:
+    """The ranking of finished rows.
+
+    Args:
+        plan: what they are rows of.
+        labels: F-labels of the sample; without them the ranking does not say how wide these are.
+        finished: at least one, in any order.
+    """
+    options, sample = plan.options, plan.sample
+    rows = ranked([_with_elsewhere(row, plan) for row in finished], options.estimators[0])
+    ranking = Ranking(
+        dataset=sample.dataset,
+        dataset_id=sample.repo.id,
+        dataset_revision=sample.repo.revision,
+        config=sample.config,
+        split=sample.split,
+        columns=dict(sample.columns),
+        task=sample.task.id,
+        n=len(sample.codes),
+        n_inputs=sample.n_read,
+        n_labels=len(sample.label_texts),
+        skipped=sample.skipped,
+        available=sample.available,
+        settings=options.recorded()
+        | {"label_form": sample.form if sample.task.numbers or sample.task.spans_of else None},
+        encoders=_encoders(plan, labels, rows),
+        estimators=options.estimators,
+        versions=versions(),
+        created=datetime.now(UTC).isoformat(timespec="seconds"),
+        notes=(*plan.notes, *_race_notes(options.race, rows)),
+        rows=rows,
+    )
+    return with_advice(ranking)
+
+
+def _with_elsewhere(row: Row, plan: Plan) -> Row:
+    """The row with its mean rank on other datasets, where that is known."""
+    return msgspec.structs.replace(row, elsewhere=plan.elsewhere.get(checkpoint_key(row)))
+
+
+def _race_notes(top: int | None, rows: tuple[Row, ...]) -> list[str]:
+    eliminated = [row.n for row in rows if row.n is not None]
+    if top is None or not eliminated:
+        return []
+    sizes = " to ".join(f"{size:,}" for size in sorted({min(eliminated), max(eliminated)}))
+    return [
+        f"race for the best {top}: stopped early were {len(eliminated)} of {pluralize(len(rows), 'checkpoint')}, "
+        f"after {sizes} rows"
+    ]
+
+
+def _encoders(plan: Plan, labels: LabelTable | None, rows: tuple[Row, ...]) -> tuple[Encoder, ...]:
+    names = _label_names(plan)
+    widths = labels.widths if labels is not None else [None] * len(names)
+    weights = [score.details["weights"] for row in rows if (score := emms_score(row.scores))]
+    means = np.mean(weights, axis=0).tolist() if weights else [None] * len(names)
+    revisions = {encoder.id: encoder.revision for encoder in plan.encoders}
+    return tuple(
+        Encoder(name, revisions.get(name, ""), width, weight)
+        for name, width, weight in zip(names, widths, means, strict=True)
+    )

@@ -1,0 +1,212 @@
+"""A ranking as a Hugging Face Job: the same command on the Hub's hardware; the ranking comes back as a dataset."""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
+from typing import Any
+
+from hf_emms import hub
+from hf_emms.errors import EmmsError
+from hf_emms.formatting import parse_duration
+from hf_emms.hub import Hardware, Job, JobSpec
+from hf_emms.options import Options, words_of
+from hf_emms.presets import dataset_preset, encoder_presets
+from hf_emms.publish import results, wheel
+from hf_emms.ranking.records import Ranking
+
+# Debian with Python and uv; huggingface_hub uses it for scripts too.
+IMAGE = "ghcr.io/astral-sh/uv:python3.12-bookworm"
+
+# What hf-emms jobs lists.
+LABELS = {"app": "hf-emms"}
+# Where a bucket is mounted.
+_CACHE = "/hf-emms-cache"
+# What a job needs besides hf-emms to fine-tune the best checkpoints.
+_FINE_TUNING = ("accelerate", "peft", "sacrebleu")
+_PUBLISHED = re.compile(r"published in (\S+): (\S+)\s*")
+
+
+@dataclass(frozen=True)
+class JobSettings:
+    """How a job is run.
+
+    Attributes:
+        results_repo: "ORG/emms-results": the dataset that the ranking is published in and read from; created if needed.
+        flavor: of the hardware.
+        timeout: after which the Hub ends it: seconds, or a number with s, m, h, d or w.
+        package: what the job installs; None: this version of hf-emms, whose wheel is put into `results_repo`.
+        bucket: "ORG/NAME" of a bucket that keeps the cache, features above all, for later jobs; None: none is kept.
+    """
+
+    results_repo: str
+    flavor: str = "cpu-basic"
+    timeout: str = "2h"
+    package: str | None = None
+    bucket: str | None = None
+
+    def __post_init__(self) -> None:
+        _ = self.minutes  # refuses what is none
+
+    @property
+    def minutes(self) -> float:
+        """The timeout in minutes."""
+        return parse_duration(self.timeout, bare_seconds=True) / 60
+
+
+def job_spec(options: Options, settings: JobSettings) -> JobSpec:
+    """The job that does what the options ask for.
+
+    Raises:
+        EmmsError: they name something that only this machine has.
+    """
+    if options.save_model is not None:
+        raise EmmsError("a job's folders are gone when it ends", "--push-to-hub ORG/NAME instead of --save-model")
+    words, packages = ("rank", *arguments_of(options)), _FINE_TUNING if options.confirm is not None else ()
+    return command_spec(words, settings, packages, subject=str(options.dataset))
+
+
+def command_spec(
+    words: Iterable[str], settings: JobSettings, packages: Iterable[str] = (), *, subject: str = "sweep"
+) -> JobSpec:
+    """The job of a command that takes --results-repo.
+
+    Args:
+        words: after ``hf-emms``.
+        settings: of the job.
+        packages: what it needs besides hf-emms.
+        subject: what hf-emms jobs lists it with.
+    """
+    package = settings.package or wheel.requirement(hub.page(settings.results_repo, "dataset"))
+    needed = [word for one in (package, *packages) for word in ("--with", one)]
+    command = ("uv", "run", *needed, "hf-emms", *words)
+    environment = {"PYTHONUNBUFFERED": "1"}
+    if os.environ.get("HF_ENDPOINT"):
+        environment["HF_ENDPOINT"] = os.environ["HF_ENDPOINT"]
+    if settings.bucket is not None:
+        environment["HF_EMMS_CACHE"] = _CACHE
+    return JobSpec(
+        IMAGE,
+        (*command, "--results-repo", settings.results_repo),
+        settings.flavor,
+        settings.timeout,
+        environment,
+        labels=LABELS | {"subject": _label(subject)},
+        bucket=settings.bucket,
+        mount=_CACHE,
+    )
+
+
+def _label(text: str) -> str:
+    """A text as the value of a label."""
+    return re.sub(r"[^\w.-]+", "--", text, flags=re.ASCII)[:63].strip("-._")
+
+
+def price(settings: JobSettings) -> tuple[Hardware, float]:
+    """The hardware, and what the job costs at most, in USD.
+
+    Raises:
+        EmmsError: the Hub has no such flavor, or cannot be reached.
+    """
+    flavors = hub.hardware()
+    if settings.flavor not in flavors:
+        raise EmmsError(f"the Hub has no flavor {settings.flavor!r}", f"--flavor takes one of: {', '.join(flavors)}")
+    chosen = flavors[settings.flavor]
+    return chosen, chosen.usd_a_minute * settings.minutes
+
+
+def start(spec: JobSpec, settings: JobSettings, pushes_to: str | None = None) -> Job:
+    """Starts a job, once everything has been checked that can be.
+
+    Args:
+        spec: the job.
+        settings: what it was made with.
+        pushes_to: the model repository that it writes, if any.
+
+    Raises:
+        EmmsError: no rights, no such hardware, or refused.
+    """
+    account = hub.who_am_i()
+    hub.require_jobs(account)
+    repo = settings.results_repo
+    hub.require_push(account, repo, "dataset", instead=f"--results-repo {account.name}/emms-results")
+    if pushes_to is not None:
+        hub.require_push(account, pushes_to, "model", instead=f"--push-to-hub {account.name}/NAME")
+    price(settings)
+    if settings.package is None:
+        results.publish_wheel(repo)
+    return hub.start_job(account, spec)
+
+
+def follow(job: Job, on_line: Callable[[str], None]) -> list[Ranking]:
+    """Waits for a job; `on_line` receives the lines of its log.
+
+    Returns:
+        The rankings as they were published: with the checkpoints that others ranked under the same settings.
+
+    Raises:
+        EmmsError: the job failed, or a ranking cannot be read.
+    """
+    lines = []
+    for line in hub.job_log(job):
+        on_line(line)
+        lines.append(line)
+    stage, message = hub.job_stage(job)
+    if stage != hub.DONE:
+        raise EmmsError(f"the job ended at {stage}{f': {message}' if message else ''}", f"its log: {job.url}")
+    # A connection that broke near the end may have cost the last lines.
+    places = _places(lines) or _places(hub.job_log(job, follow=False))
+    if not places:
+        raise EmmsError("the job has ended, but its log names no ranking", f"read it: {job.url}")
+    return [_read(repo, path) for repo, path in places]
+
+
+def _read(repo: str, path: str) -> Ranking:
+    content = hub.read_file(repo, "dataset", path)
+    if content is None:
+        raise EmmsError(
+            f"{repo} has no {path}, where the job put the ranking", f"hf-emms pull results --repo-id {repo}"
+        )
+    return Ranking.from_json(content)
+
+
+def _places(lines: Iterable[str]) -> list[tuple[str, str]]:
+    """The results datasets and the paths in them that a log names."""
+    return [(match[1], match[2]) for line in lines if (match := _PUBLISHED.fullmatch(line))]
+
+
+def published(ranking: Ranking, results_repo: str) -> str:
+    """Publishes a ranking; returns the line with its place, which `follow` reads.
+
+    Raises:
+        EmmsError: no rights, or the Hub cannot be reached.
+    """
+    results.publish([ranking], results_repo)
+    return results.published_line(results_repo, results.path_of(ranking))
+
+
+def arguments_of(options: Options) -> list[str]:
+    """The words after ``hf-emms rank`` that give these options on another machine.
+
+    Raises:
+        EmmsError: they name something that only this machine has.
+    """
+    for kind, id in _names(options):
+        if not isinstance(id, str) or hub.on_this_machine(id):
+            named = id if isinstance(id, str) else "a Dataset in memory"
+            raise EmmsError(
+                f"the {kind} {named} is on this machine only; a job cannot reach it",
+                "put it on the Hub, or --engine local",
+            )
+    return words_of(options.changed())
+
+
+def _names(options: Options) -> Iterator[tuple[str, Any]]:
+    if not (isinstance(options.dataset, str) and dataset_preset(options.dataset)):
+        yield "dataset", options.dataset
+    yield from (("checkpoint", id) for id in options.checkpoints)
+    if options.results is not None:
+        yield "results folder", options.results
+    yield from (("label encoder", id) for id in options.encoders if id not in encoder_presets())

@@ -1,0 +1,225 @@
+"""Search of the Hub for checkpoints that can be ranked for a task."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass, replace
+
+from hf_emms.errors import EmmsError
+from hf_emms.features.architectures import INPUT_NAMES, find_architecture, reads_other_inputs
+from hf_emms.features.checkpoint_files import weight_files
+from hf_emms.features.extraction_plan import known_to_transformers, model_type_of
+from hf_emms.formatting import format_bytes, pluralize
+from hf_emms.hub import (
+    HubModel,
+    RepoNotFoundError,
+    Sort,
+    describe_model,
+    find_models,
+    logged_in,
+    page,
+    read_config,
+    weight_dtypes,
+    weight_hashes,
+)
+from hf_emms.hub.known_models import KnownModel, remember
+from hf_emms.tasks import Task
+
+# A list is read no further than this, however few of it can be used.
+MAX_LISTED = 2000
+LOOKED_AT = 3
+# What a forward pass takes beside the weights: https://huggingface.co/docs/accelerate/usage_guides/model_size_estimator
+_OVERHEAD = 1.2
+
+
+def search(
+    task: Task,
+    *,
+    pipeline_tag: str | None = None,
+    author: str | None = None,
+    text: str | None = None,
+    tags: Sequence[str] = (),
+    source: Iterable[str] | None = None,
+    max_parameters: int | None = None,
+    max_memory: int | None = None,
+    min_downloads: int = 0,
+    sort: Sort = "downloads",
+    limit: int = 20,
+    fold: bool = True,
+    diverse: bool = True,
+    on_dropped: Callable[[str, str], None] = lambda id, reason: None,
+) -> Iterator[HubModel]:
+    """Finds checkpoints that can be ranked for a task. Downloads none: only their descriptions are read.
+
+    Args:
+        task: the task to rank them for.
+        pipeline_tag: the task they are tagged with; `task` itself and its `sources` by default.
+        author: a user or organisation.
+        text: what the id contains.
+        tags: tags that all of them have: libraries, languages, licences, "base_model:…".
+        source: ids to take in this order, in place of what the Hub lists for the task; the other filters hold for them
+            as well, `sort` does not.
+        max_parameters: the most parameters.
+        max_memory: bytes that a forward pass may take: the weights in the precision of their files, and a fifth more.
+        min_downloads: the fewest downloads in the last 30 days.
+        sort: the order.
+        limit: how many.
+        fold: whether checkpoints of one base model, and copies of the same weights, are one: the first.
+        diverse: whether the first checkpoint of each architecture goes before a second one.
+        on_dropped: called with the id of each that is left out, and the reason.
+
+    Yields:
+        Checkpoints with their architecture and, where a header names it, their size.
+
+    Raises:
+        EmmsError: the Hub cannot be reached, or refuses.
+    """
+    from huggingface_hub import constants
+
+    if constants.HF_HUB_OFFLINE:
+        raise EmmsError("HF_HUB_OFFLINE is set: the Hub cannot be searched", "unset HF_HUB_OFFLINE")
+    candidates = _candidates(
+        task,
+        _listed(task, pipeline_tag, author, text, tags, source, sort, on_dropped),
+        _Limits(max_parameters, max_memory, min_downloads),
+        sort if source is None else None,
+        on_dropped,
+    )
+    if fold:
+        candidates = _folded(candidates, on_dropped)
+    yield from _families_first(candidates, limit) if diverse else itertools.islice(candidates, limit)
+
+
+@dataclass(frozen=True)
+class _Limits:
+    """What a checkpoint has to keep to."""
+
+    max_parameters: int | None
+    max_memory: int | None
+    min_downloads: int
+
+
+def _listed(
+    task: Task,
+    pipeline_tag: str | None,
+    author: str | None,
+    text: str | None,
+    tags: Sequence[str],
+    source: Iterable[str] | None,
+    sort: Sort,
+    on_dropped: Callable[[str, str], None],
+) -> Iterator[HubModel]:
+    if source is not None:
+        for id in source:
+            try:
+                model = describe_model(id)
+            except RepoNotFoundError as error:
+                on_dropped(id, error.message)
+                continue
+            of_author = author is None or id.partition("/")[0].lower() == author.lower()
+            if of_author and (text or "").lower() in id.lower() and set(tags) <= set(model.tags):
+                yield model
+        return
+    pipeline_tags = (pipeline_tag,) if pipeline_tag else (task.id, *task.sources)
+    yield from find_models(pipeline_tags=pipeline_tags, author=author, text=text, tags=tags, sort=sort)
+
+
+def _candidates(
+    task: Task, listed: Iterator[HubModel], limits: _Limits, sort: Sort | None, on_dropped: Callable[[str, str], None]
+) -> Iterator[HubModel]:
+    """Those that can be ranked and keep to the limits."""
+    for position, found in enumerate(listed):
+        if position == MAX_LISTED:
+            on_dropped("…", f"the list is read no further than {MAX_LISTED:,} checkpoints")
+            return
+        if found.downloads < limits.min_downloads:
+            if sort == "downloads":
+                return  # the next ones have still fewer
+            on_dropped(found.id, pluralize(found.downloads, "download"))
+            continue
+        try:
+            yield _candidate(found, task, limits)
+        except EmmsError as error:
+            on_dropped(found.id, error.message)
+
+
+def _folded(candidates: Iterator[HubModel], on_dropped: Callable[[str, str], None]) -> Iterator[HubModel]:
+    """One checkpoint of each base model and of each set of weights."""
+    roots: dict[str, str] = {}
+    alike: dict[int | None, list[HubModel]] = {}
+    for candidate in candidates:
+        root = candidate.base_model or candidate.id
+        known = roots.setdefault(root, candidate.id)
+        if known == candidate.id:
+            known = next(
+                (one.id for one in alike.get(candidate.parameters, ()) if _same_weights(one, candidate)), known
+            )
+        if known == candidate.id:
+            alike.setdefault(candidate.parameters, []).append(candidate)
+            yield candidate
+        else:
+            on_dropped(candidate.id, f"near-duplicate of {known}")
+
+
+def _same_weights(one: HubModel, other: HubModel) -> bool:
+    """Whether they are copies; where the Hub does not say, they are not."""
+    try:
+        first, second = (weight_hashes(model, weight_files(model.files)) for model in (one, other))
+    except EmmsError:
+        return False
+    return bool(first) and first == second
+
+
+def _families_first(candidates: Iterator[HubModel], limit: int) -> list[HubModel]:
+    """The first of each architecture, then the others, of `LOOKED_AT` times as many as are wanted."""
+    families: dict[str | None, HubModel] = {}
+    others = []
+    for candidate in itertools.islice(candidates, LOOKED_AT * limit):
+        if candidate.architecture in families:
+            others.append(candidate)
+        else:
+            families[candidate.architecture] = candidate
+            if len(families) == limit:
+                break
+    return [*families.values(), *others][:limit]
+
+
+def _candidate(found: HubModel, task: Task, limits: _Limits) -> HubModel:
+    """The checkpoint with its architecture and size.
+
+    Raises:
+        EmmsError: it cannot be ranked; the message is the reason.
+    """
+    if not weight_files(found.files):
+        raise EmmsError("no weights for PyTorch")
+    if found.gated and not logged_in():
+        raise EmmsError(f"gated: accept its terms at {page(found.id, 'model')}, then hf auth login")
+    architecture = _architecture(found, task)
+    found = replace(found, architecture=architecture, dtypes=found.dtypes or weight_dtypes(found))
+    size, memory = found.parameters, found.memory
+    if size is None or memory is None:
+        if limits.max_parameters is not None or limits.max_memory is not None:
+            raise EmmsError("unknown size")
+    elif limits.max_parameters is not None and size > limits.max_parameters:
+        raise EmmsError(f"{size:,} parameters")
+    elif limits.max_memory is not None and _OVERHEAD * memory > limits.max_memory:
+        raise EmmsError(f"needs about {format_bytes(_OVERHEAD * memory)}")
+    remember(found.id, KnownModel(size, licence=found.licence))
+    return found
+
+
+def _architecture(found: HubModel, task: Task) -> str:
+    if "config.json" not in found.files:
+        raise EmmsError("no config.json")
+    model_type = model_type_of(found.config) or model_type_of(read_config(found))
+    if model_type is None:
+        raise EmmsError("its config.json names no model_type")
+    row = find_architecture(model_type, task.modality)
+    if row is not None:
+        return row.family
+    if reads_other_inputs(model_type, task.modality):
+        raise EmmsError(f"{model_type} reads no {INPUT_NAMES[task.modality]}")
+    if not known_to_transformers(model_type):
+        raise EmmsError(f"the installed transformers does not know the architecture {model_type!r}")
+    return f"{model_type} (fallback)"

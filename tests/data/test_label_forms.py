@@ -1,0 +1,126 @@
+"""Rankings whose labels are numbers or mixtures: what is embedded, and what is said of it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import datasets
+import numpy as np
+import pytest
+
+import hf_emms
+from hf_emms.cli.rank_command import summary
+from hf_emms.features.label_embeddings import embed_texts
+from hf_emms.hub import resolve
+from hf_emms.options import Options
+from hf_emms.publish.cards.entries import rank_command
+from hf_emms.ranking.records import Encoder, Ranking
+from hf_emms.run.engines.base import Silent
+from hf_emms.run.plan import open_cache, plan
+from hf_emms.run.rank import embed_labels
+from tests.helpers.rankings import example
+from tests.helpers.rows import answered
+from tests.helpers.samples import load_sample
+
+ENCODER = "emms-demo/encoder-minilm-static"
+CHECKPOINT = "emms-demo/bert-random"
+
+
+def rated(n: int = 60) -> datasets.Dataset:
+    """Texts and how many words they have."""
+    texts = [" ".join(["word"] * (1 + i % 7)) + f" {i}" for i in range(n)]
+    return datasets.Dataset.from_dict({"text": texts, "score": [float(len(text.split())) for text in texts]})
+
+
+@pytest.fixture(scope="module")
+def of_numbers() -> Ranking:
+    return hf_emms.rank(rated(), CHECKPOINT, estimators=("emms", "logme", "knn"), cache=False)
+
+
+def test_labels_that_are_numbers_need_no_encoder(of_numbers: Ranking) -> None:
+    assert [row.error for row in of_numbers.rows] == [None]
+    assert (of_numbers.task, of_numbers.settings["label_form"]) == ("text-regression", "numbers")
+    assert [(one.id, one.revision, one.width) for one in of_numbers.encoders] == [("label (numbers)", "", 9)]
+    assert set(of_numbers.rows[0].scores) == {"emms", "logme", "knn"}
+    # The length of a text is easily read off its embedding.
+    assert of_numbers.rows[0].scores["emms"].details["r2"] > 0.3
+
+
+@pytest.mark.parametrize(
+    ("encoders", "told"),
+    [
+        ((Encoder("box (numbers)", ""),), "labels as numbers: box"),
+        ((Encoder("org/a", "1" * 40), Encoder("box (numbers)", "")), "label encoders: org/a\nlabels as numbers: box"),
+    ],
+)
+def test_the_summary_does_not_call_numbers_an_encoder(encoders: tuple[Encoder, ...], told: str) -> None:
+    assert f"\n{told}\n" in summary(example(encoders=encoders), None)
+
+
+def test_encoders_that_are_not_used_are_told() -> None:
+    found = plan(Options(rated(), (CHECKPOINT,), encoders=(ENCODER,), cache=False), Silent())
+    assert any("which no encoder embeds" in note for note in found.notes)
+    assert not any("no encoder" in note for note in plan(Options(rated(), (CHECKPOINT,), cache=False), Silent()).notes)
+
+
+def test_the_command_that_makes_it_again_names_the_form_and_no_encoder(of_numbers: Ranking) -> None:
+    command = rank_command(of_numbers, [CHECKPOINT])
+    assert "--label-form numbers" in command
+    assert "--encoder" not in command
+    assert Ranking.from_json(of_numbers.to_json()).settings["label_form"] == "numbers"
+
+
+def test_numbers_stand_beside_the_encoders_of_their_words() -> None:
+    both = hf_emms.rank(rated(), CHECKPOINT, encoders=ENCODER, label_form="both", estimators="emms", cache=False)
+    assert [one.id for one in both.encoders] == [ENCODER, "label (numbers)"]
+    assert len(both.rows[0].scores["emms"].details["weights"]) == 2
+    assert f"--encoder {ENCODER}" in rank_command(both, [CHECKPOINT])
+
+
+def test_an_f_label_of_several_texts_is_the_mean_of_their_embeddings() -> None:
+    captions = [["a red cat", "a cat"], ["a dog"], ["a cat", "a cat", "a dog", "a cow"]]
+    rows = datasets.Dataset.from_dict({"text": ["x", "y", "z"], "labels": captions})
+    request = Options(rows, (CHECKPOINT,), encoders=(ENCODER,), folds=3, cache=False)
+    labels = embed_labels(plan(request, Silent()), open_cache(request, Silent()), Silent())
+    target = load_sample(rows)
+    texts = ("a cat", "a cow", "a dog", "a red cat")
+    assert target.label_texts == texts
+    cat, cow, dog, red = embed_texts(resolve(ENCODER, "model"), texts)
+    wanted = {"x": (red + cat) / 2, "y": dog, "z": (2 * cat + dog + cow) / 4}
+    for row, code in enumerate(labels.codes):
+        text = target.inputs[int(target.input_of_row[row])]
+        assert np.allclose(labels.tables[0][code], wanted[text], atol=1e-5)
+    assert not labels.categorical
+
+
+def test_spans_are_rows_of_two_classes_for_every_estimator(emms_cache: Path) -> None:
+    options = {"encoders": ENCODER, "max_samples": 60}
+    names = ("emms", "emms_exact", "logme", "logme_flabels", "hscore", "knn")
+    ranking = hf_emms.rank("demo_spans", ["emms-demo/bert-distilled", CHECKPOINT], estimators=names, **options)  # type: ignore[arg-type]
+    assert [row.error for row in ranking.rows] == [None, None]
+    assert [row.checkpoint for row in ranking.rows] == ["emms-demo/bert-distilled", CHECKPOINT]
+    assert all(set(row.scores) == set(names) for row in ranking.rows)
+    assert (ranking.settings["label_form"], ranking.n_labels, ranking.settings["max_samples"]) == ("spans", 2, 60)
+    assert 3.9 * ranking.n_inputs < ranking.n <= 4 * ranking.n_inputs <= 240
+    assert "--label-form spans" in rank_command(ranking, [CHECKPOINT])
+    assert ranking.rows[0].pooling == "mean of the span's tokens, read with question and context"
+    streamed = hf_emms.rank("demo_spans", CHECKPOINT, estimators="emms", cache=False, **options)  # type: ignore[arg-type]
+    kept, again = ranking.row(CHECKPOINT).scores["emms"], streamed.rows[0].scores["emms"]
+    assert again.value == pytest.approx(kept.value, abs=1e-6)
+
+
+def test_answers_as_texts_are_other_rows_of_the_same_questions(emms_cache: Path) -> None:
+    forms = [hf_emms.rank(answered(), CHECKPOINT, encoders=ENCODER, label_form=form) for form in ("spans", "text")]  # type: ignore[arg-type]
+    assert [(one.settings["label_form"], one.n, one.n_inputs) for one in forms] == [("spans", 80, 20), ("text", 20, 20)]
+    assert [one.rows[0].width for one in forms] == [32, 64]
+    assert [one.rows[0].cached for one in forms] == ["none", "none"]
+
+
+def test_a_race_on_spans_looks_at_whole_samples_of_questions(emms_cache: Path) -> None:
+    checkpoints = ["emms-demo/bert-distilled", CHECKPOINT]
+    options = {"encoders": ENCODER, "estimators": "emms"}
+    raced, whole = (hf_emms.rank("demo_spans", checkpoints, race=race, **options) for race in (1, None))  # type: ignore[arg-type]
+    assert raced.best.checkpoint == whole.best.checkpoint
+    assert raced.best.scores["emms"].value == pytest.approx(whole.best.scores["emms"].value, abs=1e-6)
+    # a first look at fewer than a hundred questions would say little
+    assert all(row.n is None or row.n >= 4 * 100 for row in raced.rows)

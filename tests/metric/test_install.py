@@ -1,0 +1,232 @@
+"""How the metric gets to where `evaluate.load("emms")` looks, and what happens where it cannot."""
+
+import hashlib
+import os
+import runpy
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from hf_emms.errors import EmmsError
+from hf_emms.metric import install
+from tests.helpers.metric import IMPORT_EVALUATE
+
+COMPUTE = """
+emms = evaluate.load("emms")
+print(emms.compute(predictions=[[1.0], [2.0], [3.0], [4.0]], references=[[1.0], [2.0], [3.1], [3.9]])["n"])
+"""
+
+
+@pytest.fixture
+def cache(tmp_path, monkeypatch):
+    """An empty modules cache."""
+    monkeypatch.setenv("HF_MODULES_CACHE", str(tmp_path / "modules"))
+    return tmp_path / "modules"
+
+
+def package_of(cache):
+    return cache / "evaluate_modules" / "metrics" / "evaluate-metric--emms"
+
+
+def python(code, cache, **environment):
+    settings = {"HF_MODULES_CACHE": str(cache), "HF_EVALUATE_OFFLINE": "1", **environment}
+    command = [sys.executable, "-P", "-c", code]
+    return subprocess.run(command, capture_output=True, text=True, env={**os.environ, **settings}, check=False)
+
+
+def test_importing_puts_it_there_and_any_later_process_finds_it(cache):
+    assert python("import hf_emms", cache).stderr == ""
+    done = python(IMPORT_EVALUATE + COMPUTE, cache)
+    assert done.stdout == "4\n", done.stderr
+
+
+def test_it_is_found_in_the_process_that_imports(cache):
+    done = python("import evaluate, hf_emms" + COMPUTE, cache)
+    assert done.stdout == "4\n", done.stderr
+
+
+@pytest.mark.filterwarnings("ignore:.*evaluate.config")
+def test_folders_are_found_as_evaluate_finds_them(tmp_path, monkeypatch):
+    home = str(tmp_path / "home")
+    for settings in (
+        {},
+        {"HF_HOME": home},
+        {"HF_HOME": "~/home"},
+        {"XDG_CACHE_HOME": home},
+        {"HF_HOME": home, "HF_MODULES_CACHE": str(tmp_path / "a b ü")},
+    ):
+        for name in ("HF_HOME", "XDG_CACHE_HOME", "HF_MODULES_CACHE"):
+            monkeypatch.delenv(name, raising=False)
+        for name, value in settings.items():
+            monkeypatch.setenv(name, value)
+        # evaluate reads the variables once, when this module of it is run.
+        assert runpy.run_module("evaluate.config")["HF_MODULES_CACHE"] == install.modules_cache(), settings
+
+
+def test_a_second_import_writes_nothing(cache):
+    python("import hf_emms", cache)
+    before = {path: path.stat().st_mtime_ns for path in cache.rglob("*")}
+    python("import hf_emms", cache)
+    assert {path: path.stat().st_mtime_ns for path in cache.rglob("*")} == before
+
+
+def test_the_import_takes_no_other_package_along(cache):
+    """It is quick, then, whether or not there is something to write."""
+    code = """
+import sys
+before = set(sys.modules)
+import hf_emms
+print({name.partition(".")[0] for name in set(sys.modules) - before} - sys.stdlib_module_names - {"__mp_main__"})
+"""
+    for _ in range(2):
+        assert python(code, cache).stdout == "{'hf_emms'}\n"
+
+
+def test_the_name_of_its_folder_is_the_hash_of_the_module():
+    assert install.installed_module().parent.name == hashlib.sha256(install.MODULE.encode()).hexdigest()
+
+
+@pytest.mark.parametrize("damage", ["", "import os\n", install.MODULE[:50]])
+def test_a_damaged_module_is_repaired(cache, damage):
+    module = install.install()
+    module.write_text(damage)
+    python("import hf_emms", cache)
+    assert module.read_text() == install.MODULE
+
+
+def test_two_processes_at_once(cache):
+    """Both find the metric, and nothing half-made is left."""
+    code = IMPORT_EVALUATE + "import hf_emms; evaluate.load('emms')"
+    environment = {**os.environ, "HF_EVALUATE_OFFLINE": "1", "HF_MODULES_CACHE": str(cache)}
+    command = [sys.executable, "-c", code]
+    running = [subprocess.Popen(command, env=environment, stderr=subprocess.PIPE, text=True) for _ in range(2)]
+    errors = [process.communicate()[1] for process in running]
+    assert [process.returncode for process in running] == [0] * 2, errors
+    assert sorted(path.name for path in package_of(cache).iterdir() if path.name != "__pycache__") == sorted(
+        ["__init__.py", install.installed_module().parent.name]
+    )
+
+
+def test_threads_at_once_repair_and_find(cache):
+    from concurrent.futures import ThreadPoolExecutor
+
+    def put(_):
+        return install.install().read_text()
+
+    with ThreadPoolExecutor(8) as pool:
+        assert set(pool.map(put, range(64))) == {install.MODULE}
+
+
+@pytest.mark.parametrize("value", ["", "modules", "~/modules"])
+def test_a_cache_without_an_absolute_path_is_refused_but_never_stops_the_import(tmp_path, monkeypatch, value):
+    monkeypatch.chdir(tmp_path)
+    done = python("import hf_emms; print(hf_emms.__version__)", value)
+    assert done.returncode == 0
+    assert "not an absolute path" in done.stderr
+    assert list(tmp_path.iterdir()) == []
+    monkeypatch.setenv("HF_MODULES_CACHE", value)
+    with pytest.raises(EmmsError, match="set HF_MODULES_CACHE to an absolute path"):
+        install.install()
+
+
+def test_a_cache_that_cannot_be_written(tmp_path):
+    """A file stands where the folder should be: the same failure as a read-only folder, for root too."""
+    (tmp_path / "modules").touch()
+    done = python("import hf_emms; print(hf_emms.__version__)", tmp_path / "modules")
+    assert done.returncode == 0
+    assert "HF_MODULES_CACHE" in done.stderr
+    assert "Traceback" not in done.stderr
+    command = "import sys; sys.argv = ['hf-emms', 'metric', 'install']; from hf_emms.cli import main; main()"
+    done = python(command, tmp_path / "modules", HF_EMMS_INSTALL_METRIC="0")
+    assert done.returncode == 1
+    assert done.stderr.startswith("Error: cannot put the metric into")
+
+
+@pytest.mark.skipif(os.geteuid() == 0, reason="root may write into read-only folders")
+def test_a_read_only_cache(tmp_path):
+    tmp_path.chmod(0o555)
+    done = python("import hf_emms", tmp_path / "modules")
+    assert done.returncode == 0
+    assert "Permission denied" in done.stderr
+
+
+def test_the_variable_keeps_the_import_from_writing(cache):
+    python("import hf_emms", cache, HF_EMMS_INSTALL_METRIC="0")
+    assert not cache.exists()
+
+
+def test_uninstalled_it_stays_away_until_it_is_installed_again(cache):
+    install.install()
+    (gone,) = install.uninstall()
+    assert gone == install.installed_module().parent
+    assert not gone.exists()
+    python("import hf_emms", cache)
+    assert not install.is_installed()
+    assert install.uninstall() == ()
+    install.install()
+    assert install.is_installed()
+
+
+def test_the_command_line(cache):
+
+    def hf_emms(*arguments):
+        return subprocess.run(
+            [sys.executable, "-m", "hf_emms", "metric", *arguments], capture_output=True, text=True, check=False
+        )
+
+    assert hf_emms("install").stdout.strip() == str(install.installed_module())
+    assert (Path(hf_emms("path").stdout.strip()) / "emms.py").is_file()
+    assert f"installed as {install.installed_module()}" in hf_emms("path").stderr
+    assert f"removed {install.installed_module().parent}" in hf_emms("uninstall").stderr
+    assert "not installed as" in hf_emms("path").stderr
+    assert "nothing to remove" in hf_emms("uninstall").stderr
+
+
+def test_two_versions_side_by_side(cache, tmp_path):
+    """Environments that share the cache: each loads the metric of its own hf_emms, whichever came last."""
+    older = tmp_path / "older" / "hf_emms"
+    source = install.source_folder().parents[1]
+    older.mkdir(parents=True)
+    for path in source.iterdir():
+        if path.name != "__init__.py":
+            (older / path.name).symlink_to(path)
+    (older / "__init__.py").write_text((source / "__init__.py").read_text().replace('= "0.', '= "0.0.'))
+    code = IMPORT_EVALUATE + "evaluate.load('emms'); print(sys.modules['hf_emms'].__file__)"
+    python("import hf_emms", cache)
+    python("import hf_emms", cache, PYTHONPATH=str(older.parent))
+    assert python(code, cache).stdout == f"{source / '__init__.py'}\n"
+    assert python(code, cache, PYTHONPATH=str(older.parent)).stdout == f"{older / '__init__.py'}\n"
+    assert len([path for path in package_of(cache).iterdir() if len(path.name) == 64]) == 1
+
+
+def test_a_cache_that_outlives_hf_emms_says_what_to_install(cache):
+    """The module in an environment without hf_emms, and the folder of a Space likewise."""
+    install.install()
+    hide = """
+import sys
+class Hidden:
+    def find_spec(self, name, *rest):
+        if name.split(".")[0] == "hf_emms":
+            raise ModuleNotFoundError(f"No module named {name!r}", name=name)
+sys.meta_path.insert(0, Hidden())
+"""
+    load = f"""
+for name in ("emms", {str(install.source_folder())!r}):
+    try:
+        evaluate.load(name)
+    except ImportError as error:
+        print(error)
+"""
+    done = python(hide + IMPORT_EVALUATE + load, cache)
+    line = 'the metric "emms" needs the package hf-emms, or a newer one'
+    assert done.stdout.splitlines() == [line, line], done.stderr
+
+
+def test_online_the_hub_is_asked_first_and_then_the_cache(cache, hub):
+    """The Hub has no evaluate-metric/emms: it says 401 to strangers."""
+    python("import hf_emms", cache)
+    done = python(IMPORT_EVALUATE + COMPUTE, cache, HF_EVALUATE_OFFLINE="0", HF_ENDPOINT=hub.url)
+    assert done.stdout == "4\n", done.stderr
+    assert hub.count("* /spaces/evaluate-metric/emms/*") > 0

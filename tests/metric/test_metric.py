@@ -1,0 +1,263 @@
+"""What `evaluate.load("emms")` computes, however the rows come."""
+
+import doctest
+import importlib
+import inspect
+import json
+from pathlib import Path
+
+import evaluate
+import numpy as np
+import pytest
+import torch
+
+import hf_emms
+from hf_emms.metric import install
+from tests.helpers import golden
+from tests.helpers.metric import NAMES, TABLE, assert_close, load, rows
+
+__all__ = ["load", "rows"]
+
+CARD = install.source_folder() / "README.md"
+
+
+@pytest.mark.parametrize("problem", golden.PROBLEMS, ids=lambda problem: f"seed{problem['seed']}")
+@pytest.mark.parametrize("in_batches", [False, True])
+def test_golden_scores(load, problem, in_batches):
+    x, z = golden.arrays(problem)
+    z = z.swapaxes(1, 2)
+    metric = load()
+    given = {"predictions": x, "references": z}
+    if in_batches:
+        for start in range(0, len(x), 37):
+            metric.add_batch(predictions=x[start : start + 37], references=z[start : start + 37])
+        given = {}
+    result = metric.compute(**given, method="exact")
+    assert result["score"] == pytest.approx(problem["exact_score"], abs=1e-7)
+    assert result["weights"] == pytest.approx(problem["exact_weights"], abs=1e-5)
+
+
+@pytest.mark.parametrize("problem", golden.PROBLEMS, ids=lambda problem: f"seed{problem['seed']}")
+def test_golden_scores_of_the_official_function(load, problem):
+    x, z = golden.arrays(problem)
+    z = z.swapaxes(1, 2)
+    result = load().compute(predictions=x, references=z, method="one_pass")
+    assert result["score"] == pytest.approx(problem["official_one_pass_score"], abs=1e-7)
+
+
+def test_the_values_are_those_of_hf_emms_and_plain_python(load, rows):
+    x, z = rows
+    result = load().compute(predictions=x, references=z, seed=4, folds=3, estimators=["logme", "knn"])
+    direct = hf_emms.emms(x, z.swapaxes(1, 2), seed=4, folds=3)
+    assert list(result) == ["score", "stderr", "weights", "r2", "n", "d1", "method", "logme", "knn"]
+    assert result["score"] == pytest.approx(direct.score, rel=1e-9)
+    assert result["r2"] == pytest.approx(direct.r2, rel=1e-9)
+    assert result["weights"] == pytest.approx(list(direct.weights), rel=1e-9)
+    assert json.loads(json.dumps(result)) == result
+    assert [type(value) for value in result.values()] == [float, float, list, float, int, int, str, float, float]
+
+
+@pytest.mark.parametrize("keep_in_memory", [False, True])
+@pytest.mark.parametrize("size", [1, 64, 299])
+@pytest.mark.parametrize("options", [{}, {"method": "exact"}, {"folds": 3, "seed": 2, "estimators": ["logme", "knn"]}])
+def test_batches_give_the_one_shot_result(load, rows, keep_in_memory, size, options):
+    x, z = rows
+    metric = load(keep_in_memory=keep_in_memory)
+    for start in range(0, len(x), size):
+        metric.add_batch(predictions=x[start : start + size], references=z[start : start + size])
+    assert len(metric) == 300
+    assert_close(metric.compute(**options), load().compute(predictions=x, references=z, **options))
+
+
+def test_single_rows_and_a_last_batch_with_compute(load, rows):
+    x, z = rows
+    metric = load()
+    for features, labels in zip(x[:200], z[:200], strict=True):
+        metric.add(prediction=features, reference=labels)
+    assert_close(
+        metric.compute(predictions=x[200:], references=z[200:]),
+        load().compute(predictions=x, references=z),
+    )
+
+
+def test_more_rows_than_are_written_at_once(load):
+    rng = np.random.default_rng(0)
+    x, z = rng.normal(size=(5000, 6)), rng.normal(size=(5000, 3))
+    metric = load()
+    for start in range(0, 5000, 700):
+        metric.add_batch(predictions=x[start : start + 700], references=z[start : start + 700])
+    assert_close(metric.compute(), load().compute(predictions=x, references=z))
+
+
+def test_a_reused_buffer_does_not_change_what_was_added(load, rows):
+    x, z = rows
+    metric, buffer = load(), np.empty_like(x[:50])
+    for start in range(0, 300, 50):
+        buffer[:] = x[start : start + 50]
+        metric.add_batch(predictions=buffer, references=z[start : start + 50])
+    assert_close(metric.compute(), load().compute(predictions=x, references=z))
+
+
+def test_compute_starts_afresh_and_leaves_no_file(load, rows):
+    x, z = rows
+    metric = load()
+    for _ in range(2):
+        metric.add_batch(predictions=x, references=z)
+        assert metric.compute()["n"] == 300
+    assert not list(Path(metric.data_dir).glob("*.arrow"))
+    metric.add_batch(predictions=x[:, :4], references=z[:, 0])
+    assert metric.compute()["d1"] == 4
+
+
+@pytest.mark.parametrize(
+    "form",
+    [
+        lambda x, z: (x.tolist(), z.tolist()),
+        lambda x, z: (list(x), list(z)),
+        lambda x, z: (torch.tensor(x, requires_grad=True), torch.tensor(z)),
+        lambda x, z: ([torch.tensor(row) for row in x], [torch.tensor(row) for row in z]),
+    ],
+    ids=["lists", "lists of arrays", "tensors", "lists of tensors"],
+)
+def test_forms_of_numbers(load, rows, form):
+    x, z = rows
+    predictions, references = form(x, z)
+    assert_close(
+        load().compute(predictions=predictions, references=references), load().compute(predictions=x, references=z)
+    )
+
+
+def test_columns_of_a_dataset(load, rows):
+    import datasets
+
+    x, z = rows
+    data = datasets.Dataset.from_dict({"x": x[:60], "z": z[:60, 0]})
+    expected = load().compute(predictions=x[:60], references=z[:60, 0])
+    assert_close(load().compute(predictions=data["x"], references=data["z"]), expected)
+
+
+def test_groups_share_a_fold(load, rows):
+    x, z = (np.repeat(array[:60], 5, axis=0) for array in rows)
+    groups = np.repeat(np.arange(60), 5)
+    metric = load()
+    metric.add_batch(predictions=x, references=z)
+    with_groups, without = metric.compute(groups=groups), load().compute(predictions=x, references=z)
+    numbered = load().compute(predictions=x, references=z, groups=range(300))
+    assert with_groups["score"] < numbered["score"]
+    # Without ids, rows of equal features are a group.
+    assert without["score"] == pytest.approx(with_groups["score"], rel=0.1)
+    assert with_groups["score"] == pytest.approx(hf_emms.emms(x, z.swapaxes(1, 2), groups=groups).score, rel=1e-6)
+
+
+@pytest.fixture(scope="module")
+def classes(rows):
+    codes = np.random.default_rng(2).integers(0, 3, 300)
+    return rows[0] + 2 * np.eye(3, 12, dtype=np.float32)[codes], codes
+
+
+@pytest.mark.parametrize(
+    "labels",
+    [
+        {"label_table": TABLE},
+        {"label_table": np.stack(list(TABLE.values())), "class_names": NAMES},
+        {"label_table": [np.stack(list(TABLE.values())).astype(np.float32)], "class_names": NAMES},
+        {"label_table": hf_emms.LabelTable(np.arange(3), (np.stack(list(TABLE.values())),), texts=tuple(NAMES))},
+    ],
+    ids=["mapping", "array", "list of arrays", "LabelTable"],
+)
+@pytest.mark.parametrize("as_texts", [False, True])
+def test_labels_that_a_table_embeds(load, classes, labels, as_texts):
+    x, codes = classes
+    references = [NAMES[code] for code in codes] if as_texts else codes
+    expected = hf_emms.emms(x, hf_emms.LabelTable(codes, (np.stack(list(TABLE.values())),)))
+    metric = load()
+    assert metric.compute(predictions=x, references=references, **labels)["score"] == pytest.approx(
+        expected.score, rel=1e-6
+    )
+    metric.add_batch(predictions=x, references=references)
+    assert metric.compute(**labels)["score"] == pytest.approx(expected.score, rel=1e-6)
+
+
+def test_labels_that_encoders_embed(load, classes):
+    x, codes = classes
+    texts = load(encoders=["demo"]).compute(
+        predictions=x, references=[NAMES[code] for code in codes], estimators=["knn"]
+    )
+    ids = load().compute(predictions=x, references=codes, encoders="demo", class_names=NAMES, estimators=["knn"])
+    assert len(texts["weights"]) == 3
+    assert texts["score"] == pytest.approx(ids["score"], rel=1e-5)
+    assert texts["knn"] == ids["knn"] > 0.5
+
+
+def test_options_may_be_given_to_load(load, rows):
+    x, z = rows
+    metric = load(method="exact", seed=5)
+    assert metric.compute(predictions=x, references=z)["method"] == "exact"
+    assert metric.compute(predictions=x, references=z, method="emms_knn", folds=4) == load().compute(
+        predictions=x, references=z, folds=4, seed=5
+    )
+
+
+def test_combine_and_save(load, rows, tmp_path):
+    x, z = rows
+    both = evaluate.combine({"held_out": load(), "paper": load(method="exact")})
+    for start in range(0, 300, 100):
+        both.add_batch(predictions=x[start : start + 100], references=z[start : start + 100])
+    result = both.compute()
+    assert_close(
+        {"score": result["held_out_score"], "exact": result["paper_score"]},
+        {
+            "score": load().compute(predictions=x, references=z)["score"],
+            "exact": load().compute(predictions=x, references=z, method="exact")["score"],
+        },
+    )
+    single = evaluate.combine(["emms"])
+    for features, labels in zip(x[:40], z[:40], strict=True):
+        single.add(prediction=features, reference=labels)
+    assert single.compute()["n"] == 40
+    path = evaluate.save(tmp_path / "result.json", **result)
+    assert json.loads(path.read_text())["paper_score"] == result["paper_score"]
+
+
+def test_an_evaluator_says_that_answers_are_no_features(load):
+    evaluator = evaluate.evaluator("text-classification")
+    with pytest.raises(ValueError, match="hidden states"):
+        evaluator.compute_metric(load(), {"predictions": ["yes", "no"], "references": ["yes", "no"]})
+
+
+def test_the_information_is_complete(load):
+    info = load().info
+    assert info.module_type == "metric"
+    for part in (info.description, info.citation, info.inputs_description, info.homepage, info.license):
+        assert part
+    assert "2308.06262" in info.citation
+    assert info.reference_urls
+    assert info.codebase_urls
+
+
+def test_the_examples_run(load):
+    metric = load()
+    for name, text in {"inputs": metric.inputs_description, "card": CARD.read_text()}.items():
+        python = text.replace("```python", "").replace("```", "")
+        found = doctest.DocTestParser().get_doctest(python, {}, name, None, None)
+        assert found.examples, name
+        assert doctest.DocTestRunner(optionflags=doctest.ELLIPSIS).run(found).failed == 0, name
+
+
+def test_the_rules_of_evaluate_for_its_own_metrics():
+    """What evaluate's tests check of each metric: no **kwargs in _compute, and examples in the module's docstrings."""
+    source = str(install.source_folder())
+    module = importlib.import_module(evaluate.loading.evaluation_module_factory(source).module_path)
+    parameters = inspect.signature(evaluate.loading.import_main_class(module.__name__)._compute).parameters
+    assert all(parameter.kind != parameter.VAR_KEYWORD for parameter in parameters.values())
+    results = doctest.testmod(module, raise_on_error=True)
+    assert results.failed == 0
+    assert results.attempted > 1
+
+
+def test_the_space_names_this_version_and_one_gradio():
+    requirements = (CARD.parent / "requirements.txt").read_text().split()
+    front_matter = CARD.read_text().split("---")[1]
+    assert f"hf-emms=={hf_emms.__version__}" in requirements
+    gradio = next(line.partition("==")[2] for line in requirements if line.startswith("gradio"))
+    assert f"sdk_version: {gradio}\n" in front_matter

@@ -1,0 +1,364 @@
+"""The sections of model and dataset cards: what they say, and that nothing in a ranking can break out of them.
+
+After a wanted change: python -m tests.cards.test_sections writes the golden files again.
+"""
+
+from __future__ import annotations
+
+import re
+import subprocess
+
+import msgspec
+import pytest
+import yaml
+from hypothesis import given
+from hypothesis import strategies as st
+from markdown_it import MarkdownIt
+
+from hf_emms.errors import EmmsError
+from hf_emms.options import SETTINGS, Options
+from hf_emms.publish.cards import (
+    rank_command,
+    render,
+    render_dataset_section,
+    render_section,
+    splice,
+    update_dataset_card,
+    update_model_card,
+)
+from hf_emms.ranking.records import Ranking, Row, ranked
+from hf_emms.ranking.text import one_line
+from tests import ROOT
+from tests.helpers.rankings import example
+
+GOLDEN = ROOT / "tests" / "golden"
+TOKEN = "hf_" + "a1B2" * 8
+
+
+def sections() -> dict[str, str]:
+    return {
+        "model_card_section.md": render_section(example(), "org/best", leaderboard="org/board"),
+        "dataset_card_section.md": render_dataset_section(example(), leaderboard="org/board"),
+    }
+
+
+def other(**changes: object) -> Ranking:
+    return example(**({"dataset": "food", "dataset_id": "org/food", "config": "small"} | changes))
+
+
+def rows_of(readme: bytes) -> list[str]:
+    """The lines of the one table with a row for each dataset."""
+    lines = readme.decode().splitlines()
+    start = next(number for number, line in enumerate(lines) if line.startswith("| dataset |"))
+    rows = []
+    for line in lines[start + 2 :]:
+        if not line.startswith("|"):
+            break
+        rows.append(line)
+    return rows
+
+
+def html(markdown: str) -> str:
+    return MarkdownIt("gfm-like").render(markdown)
+
+
+def typed(command: str) -> list[str]:
+    """The words that a shell makes of a command."""
+    script = f'printf "%s\\0" {command}'
+    return subprocess.run(["sh", "-c", script], capture_output=True, text=True, check=True).stdout.split("\0")[:-1]
+
+
+@pytest.mark.parametrize("name", sections())
+def test_the_section_is_as_it_was_read_by_a_person(name: str) -> None:
+    assert sections()[name] == (GOLDEN / name).read_text(encoding="utf-8")
+
+
+def test_a_section_stands_between_markers() -> None:
+    for section in sections().values():
+        assert section.startswith(splice.START + "\n")
+        assert section.endswith(splice.END + "\n")
+        assert splice.span_of(section.encode()) == (0, len(section.encode()) - 1)
+
+
+def test_a_checkpoint_below_the_first_ones_is_in_the_chart() -> None:
+    rows = [Row(f"org/{name}", "a" * 40, scores=example().rows[0].scores) for name in "abcdefgh"]
+    section = render_section(example(rows=ranked([*rows, *example().rows], "emms")), "org/worse")
+    marked = [line for line in section.splitlines() if line.endswith("◀")]
+    assert len(marked) == 1
+    assert "org/worse" in marked[0]
+    assert "org/h" not in section.split("```text")[1].split("```")[0]
+
+
+def test_a_checkpoint_without_a_score_has_no_section() -> None:
+    with pytest.raises(EmmsError, match="the weights are truncated"):
+        render_section(example(), "org/broken")
+    failed = example(rows=(Row("org/x", error="broken"),))
+    with pytest.raises(EmmsError, match="no scored checkpoint"):
+        render_dataset_section(failed)
+
+
+def test_an_unknown_checkpoint_is_refused() -> None:
+    with pytest.raises(EmmsError, match="'org/none'"):
+        render_section(example(), "org/none")
+
+
+def test_a_dataset_in_memory_has_no_command_and_no_link() -> None:
+    section = render_section(example(dataset="in memory", dataset_id="in memory", dataset_revision=""), "org/best")
+    assert "hf-emms rank" not in section
+    assert "revision ``" not in section
+    assert "datasets/in" not in section
+
+
+def test_links_lead_to_the_hub_in_use(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HF_ENDPOINT", "https://hub.example.org/")
+    section = update_model_card(None, [(example(), "org/best")], "org/best", leaderboard="org/board").decode()
+    assert "(https://hub.example.org/datasets/AI-Lab-Makerere/beans)" in section
+    assert "(https://hub.example.org/spaces/org/board)" in section
+    assert "huggingface.co" not in section
+
+
+def test_what_no_other_user_has_is_no_link() -> None:
+    rows = ranked([Row("./mine", "local-0123456789abcdef", scores=example().rows[0].scores)], "emms")
+    section = render_dataset_section(example(rows=rows, dataset_id="./data", dataset_revision="local-0123456789abcdef"))
+    assert "| `./mine` |" in section
+    assert "huggingface.co" not in section
+
+
+# ---- several datasets in one card ------------------------------------------------------------------------------
+
+
+def test_several_rankings_are_one_table_with_a_row_each() -> None:
+    readme = update_model_card(None, [(example(), "org/best"), (other(), "org/best")], "org/best")
+    assert readme.count(b"hf-emms:start") == 1
+    beans, food = rows_of(readme)
+    assert "AI-Lab-Makerere/beans" in beans
+    assert "org/food" in food
+    assert "small" in food
+
+
+def test_a_newer_ranking_replaces_its_own_row_only() -> None:
+    readme = update_model_card(b"# Mine\n", [(example(), "org/best"), (other(), "org/best")], "org/best")
+    newer = example(n=77, created="2027-01-01T00:00:00+00:00")
+    done = update_model_card(readme, [(newer, "org/best")], "org/best")
+    beans, food = rows_of(done)
+    assert beans.endswith("| 77 |")
+    assert food == rows_of(readme)[1]
+    assert done.decode().split("<details>")[2] == readme.decode().split("<details>")[2]
+    assert done.startswith(b"# Mine\n")
+
+
+@pytest.mark.parametrize("change", [{"split": "test"}, {"config": "b"}, {"task": "image-to-text"}])
+def test_other_splits_configs_and_tasks_are_rows_of_their_own(change: dict[str, str]) -> None:
+    readme = update_model_card(None, [(example(), "org/best"), (example(**change), "org/best")], "org/best")
+    assert len(rows_of(readme)) == 2
+
+
+def test_twice_is_once() -> None:
+    once = update_model_card(b"text\r\n", [(example(), "org/best"), (other(), "org/close")], "org/best")
+    assert update_model_card(once, [(example(), "org/best")], "org/best") == once
+    card = update_dataset_card(None, [example()], "AI-Lab-Makerere/beans")
+    assert update_dataset_card(card, [example()], "AI-Lab-Makerere/beans") == card
+
+
+def test_a_leaderboard_that_was_named_once_stays() -> None:
+    named = update_model_card(None, [(example(), "org/best")], "org/best", leaderboard="org/board")
+    assert b"/spaces/org/board" in update_model_card(named, [(example(n=5), "org/best")], "org/best")
+
+
+def test_a_dataset_card_has_a_table_for_each_split() -> None:
+    card = update_dataset_card(None, [example(), example(split="test")], "AI-Lab-Makerere/beans").decode()
+    assert len(re.findall(r"^\| rank \| checkpoint \|", card, re.MULTILINE)) == 2
+    assert "### image-classification, test split" in card
+
+
+@pytest.mark.parametrize(("about", "keys"), [("model", {"tags"}), ("dataset", {"task_categories"})])
+def test_a_repository_without_a_readme_gets_a_valid_one(about: str, keys: set[str]) -> None:
+    if about == "model":
+        readme = update_model_card(None, [(example(), "org/best")], "org/best").decode()
+    else:
+        readme = update_dataset_card(None, [example()], "AI-Lab-Makerere/beans").decode()
+    _, front_matter, body = readme.split("---\n", 2)
+    assert set(yaml.safe_load(front_matter)) == keys
+    assert body.startswith("\n# be")
+
+
+def test_the_section_of_another_kind_of_card_is_not_overwritten() -> None:
+    card = update_dataset_card(None, [example()], "AI-Lab-Makerere/beans")
+    with pytest.raises(EmmsError, match="was written for a dataset card"):
+        update_model_card(card, [(example(), "org/best")], "org/best")
+
+
+def test_a_section_of_a_newer_version_is_not_overwritten() -> None:
+    card = update_model_card(None, [(example(), "org/best")], "org/best").replace(b'{"version":2', b'{"version":9')
+    with pytest.raises(EmmsError, match="newer hf_emms") as refused:
+        update_model_card(card, [(example(), "org/best")], "org/best")
+    assert refused.value.hint == "install a newer hf-emms"
+
+
+DAMAGE = {
+    "another type": ('"n":1034', '"n":"many"'),
+    "no number": ('"r2":0.25', '"r2":NaN'),
+    "a number without end": ('"value":-0.31', '"value":1e999'),
+    "an error below zero": ('"stderr":0.002', '"stderr":-1'),
+    "no score": ('"scores":{', '"scores":{},"was":{'),
+    "no rows": ('"rows":[', '"rows":[],"was":['),
+    "no checkpoint": ('"checkpoint":"org/best","command"', '"checkpoint":"org/none","command"'),
+    "no list of weights": ('"weights":[', '"weights":7,"was":['),
+    "not an object": ('{"version":2', '[{"version":2'),
+}
+
+
+@pytest.mark.parametrize("damage", DAMAGE)
+def test_damaged_data_is_refused(damage: str) -> None:
+    old, new = (text.encode() for text in DAMAGE[damage])
+    whole = update_model_card(None, [(example(), "org/best")], "org/best")
+    assert old in whole
+    card = whole.replace(old, new)
+    with pytest.raises(EmmsError, match=r"damaged|lost its data"):
+        update_model_card(card, [(example(), "org/best")], "org/best")
+
+
+def test_a_section_of_the_first_layout_is_read_and_drawn_as_it_was() -> None:
+    """The golden file was written by version 0.1.0 before its data held the ranking."""
+    old = (GOLDEN / "model_card_v1.md").read_bytes()
+    assert b'{"version":1' in old
+    both = update_model_card(old, [(other(), "org/close")], "org/best")
+    assert b'{"version":2' in both
+    beans, food = rows_of(both)
+    assert beans == rows_of(old)[0]
+    assert "org/food" in food
+    assert both.decode().split("<details>")[1].strip() == (
+        old.decode().split("<details open>")[1].removesuffix(f"{splice.END}\n").strip()
+    )
+    again = update_model_card(old, [(example(), "org/best")], "org/best", leaderboard="org/board")
+    assert again == update_model_card(None, [(example(), "org/best")], "org/best", leaderboard="org/board").replace(
+        b"---\ntags:\n- emms\n---\n\n# best\n", b""
+    )
+
+
+@pytest.mark.parametrize("damage", ['"top":[', '"own":{', '"encoders":[', '"seed":', '"scores":['])
+def test_damaged_data_of_the_first_layout_is_refused(damage: str) -> None:
+    old = (GOLDEN / "model_card_v1.md").read_text()
+    with pytest.raises(EmmsError, match="damaged"):
+        update_model_card(old.replace(damage, f'"was{damage[1:]}').encode(), [(example(), "org/best")], "org/best")
+
+
+# ---- the command -----------------------------------------------------------------------------------------------
+
+
+def test_the_command_can_be_typed() -> None:
+    ranking = example(
+        dataset="./my data",
+        dataset_revision="local-0123456789abcdef",
+        prompt="a photo --encoder of a {}",
+        config="x; rm -rf ~",
+        sampling="balanced",
+    )
+    words = typed(rank_command(ranking, ["org/best"]))
+    assert words[:4] == ["hf-emms", "rank", "--dataset", "./my data"]
+    assert words[words.index("--prompt") + 1] == "a photo --encoder of a {}"
+    assert words[words.index("--config") + 1] == "x; rm -rf ~"
+    assert words[-2:] == ["--checkpoint", f"org/best@{'a' * 40}"]
+
+
+def test_the_command_pins_what_the_hub_holds() -> None:
+    rows = ranked(
+        [Row("org/x@refs/pr/3", "f" * 40, error="broken"), Row("./folder", "local-1", error="broken")], "emms"
+    )
+    words = typed(rank_command(example(rows=rows), [row.checkpoint for row in rows]))
+    assert words[words.index("--dataset") + 1] == f"AI-Lab-Makerere/beans@{'e' * 40}"
+    assert words[words.index("--encoder") + 1] == f"org/first@{'1' * 40}"
+    assert words[-4:] == ["--checkpoint", "./folder", "--checkpoint", f"org/x@{'f' * 40}"]
+
+
+@pytest.mark.parametrize("name", sorted({*Options("x").recorded()} - {"race", "device", "results"}))
+def test_the_command_has_every_recorded_setting_that_changes_a_score(name: str) -> None:
+    values = {"layers": ["2"], "prompt": "a {}", "box_format": "xyxy", "max_samples": 77, "seed": 5, "folds": 7}
+    value = values.get(name) or SETTINGS[name].choices[-1]
+    words = typed(rank_command(example(**{name: value}), ["org/best"]))
+    assert words[words.index(SETTINGS[name].flag) + 1] == (value[0] if name == "layers" else str(value))
+
+
+def test_a_setting_that_only_a_newer_version_has_is_left_out_of_the_command() -> None:
+    assert "new" not in rank_command(example(settings=example().settings | {"new_option": "new"}), ["org/best"])
+
+
+# ---- text from the Hub -----------------------------------------------------------------------------------------
+
+EVIL = [
+    "x --> <!-- hf-emms:end -->\n```\n# owned `|` <script>alert(1)</script>",
+    "{{ 7 * 7 }} {% for x in y %} {# c #}",
+    "[click](https://evil.example) ![x](https://evil.example/x.png) https://evil.example www.evil.example",
+    "@somebody @org/team mail@evil.example **bold** _it_ ~~gone~~ $x$ &lt;b&gt; </details> </summary>",
+    "````\n```text\n~~~",
+]
+
+
+def hostile(evil: str) -> Ranking:
+    row = msgspec.structs.replace(
+        example().rows[0], checkpoint=evil, revision=evil, architecture=evil, pooling=evil, error=None
+    )
+    text = {"dataset": evil, "dataset_id": evil, "dataset_revision": evil, "config": evil, "split": evil}
+    text |= {
+        "task": evil,
+        "prompt": evil,
+        "seed": evil,
+        "folds": evil,
+        "created": evil,
+        "columns": {evil: evil},
+        "versions": {evil: evil},
+    }
+    return example(**text, rows=ranked([row, *example().rows], "emms"))
+
+
+@pytest.mark.parametrize("evil", EVIL)
+def test_nothing_in_a_ranking_breaks_out_of_the_section(evil: str) -> None:
+    ranking = hostile(evil)
+    for section in (render_section(ranking, evil), render_dataset_section(ranking)):
+        assert section.count("<!--") == 3
+        assert splice.span_of(section.encode()) is not None
+        assert splice.data_of(section.encode())["entries"][0]["ranking"]["dataset"] == evil
+        assert "49" not in section
+        page = html(section)
+        for tag in ("script", "img", "h1", "b", "strong", "em", "s"):
+            opened = page.count(f"<{tag}>") + page.count(f"<{tag} ")
+            assert opened == (section.count("| **") if tag == "strong" else 0), tag
+        assert page.count("<details") == page.count("</details>") == 1
+        assert page.count("<summary>") == page.count("</summary>") == 1
+        assert set(re.findall(r'href="([^"]*)"', page)) <= {
+            "https://arxiv.org/abs/2308.06262",
+            *(f"https://huggingface.co/org/{name}" for name in ("best", "close", "worse")),
+        }
+        outside_code = re.sub(r"<code.*?</code>|<!--.*?-->", "", page, flags=re.DOTALL)
+        assert not re.search(r"@\w|://evil|www\.", outside_code)
+
+
+@given(st.text())
+def test_escaped_text_is_nothing_but_text(text: str) -> None:
+    inline = MarkdownIt("commonmark").enable(["table", "strikethrough"]).parseInline(f"a {render.text(text)} z")[0]
+    assert {token.type for token in inline.children or ()} <= {"text", "text_special"}
+    shown = "".join(token.content for token in inline.children or ())
+    assert shown.replace("\u2060", "").split() == f"a {one_line(text)} z".replace("\u2060", "").split()
+
+
+@given(st.text())
+def test_code_spans_and_blocks_end_where_they_should(text: str) -> None:
+    span = MarkdownIt("commonmark").parseInline(f"a {render.code(text)} z")[0]
+    assert [token.type for token in span.children or ()] == ["text", "code_inline", "text"]
+    blocks = MarkdownIt("commonmark").parse(f"a\n\n{render.block(text, 'text')}\n\nz")
+    assert [token.type for token in blocks if token.type in ("fence", "paragraph_open")] == [
+        "paragraph_open",
+        "fence",
+        "paragraph_open",
+    ]
+
+
+def test_a_token_that_got_into_a_ranking_stays_out_of_the_card() -> None:
+    ranking = example(dataset=TOKEN, prompt=f"a photo {TOKEN}", versions={"x": TOKEN})
+    assert TOKEN not in render_section(ranking, "org/best")
+    assert TOKEN not in render_dataset_section(ranking)
+
+
+if __name__ == "__main__":
+    for name, section in sections().items():
+        (GOLDEN / name).write_text(section, encoding="utf-8")

@@ -1,0 +1,221 @@
+"""How checkpoints rank on other datasets, as a control in a table: from a folder, or from a results dataset."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+
+import msgspec
+import pytest
+
+from hf_emms.errors import EmmsError
+from hf_emms.evaluation import dataset_blind
+from hf_emms.hub import Repo
+from hf_emms.options import Options
+from hf_emms.presets import demo
+from hf_emms.publish.results import merged, path_of, pull
+from hf_emms.publish.results.static_order import KnownRankings, mean_ranks, static_order
+from hf_emms.ranking.records import FineTuned, Ranking, Row
+from hf_emms.run.ranking_job import arguments_of
+from tests.helpers.command_line import CommandLine, Done
+from tests.helpers.hub_client import cli, home
+from tests.helpers.rankings import example
+from tests.helpers.space import of_rows, scored
+from tests.hub import Hub, running_hub
+
+__all__ = ["cli", "home"]
+
+ID = "lab/emms-results"
+FASHION = ("--dataset", "demo_fashion", "--max-samples", "40", "-e", "emms-demo/encoder-minilm-static")
+WANTED = ("-c", "lab/a", "-c", "lab/b", "-c", "lab/new", "--results")
+
+
+def in_order(dataset: str, *names: str, **changes: object) -> Ranking:
+    """A ranking with clear differences, the best checkpoint first."""
+    return of_rows(dataset, *(scored(name, -place / 10, 10) for place, name in enumerate(names)), **changes)
+
+
+def measured(ranking: Ranking, **validations: float) -> Ranking:
+    """The ranking with some of its checkpoints fine-tuned."""
+
+    def with_score(row: Row) -> Row:
+        value = validations.get(row.checkpoint)
+        found = FineTuned("accuracy", value, validation=value) if value is not None else None
+        return msgspec.structs.replace(row, fine_tuned=found)
+
+    return msgspec.structs.replace(ranking, rows=tuple(map(with_score, ranking.rows)))
+
+
+# The mean ranks
+
+
+def test_it_is_the_control_that_rankings_are_validated_against() -> None:
+    orders = {"x": "abcd", "y": "badc", "z": "dab"}
+    truths = {name: {one: -float(place) for place, one in enumerate(order)} for name, order in orders.items()}
+    others = [in_order(name, *order) for name, order in orders.items() if name != "x"]
+    assert {one: -share for one, share in mean_ranks(others).items()} == pytest.approx(dataset_blind(truths)["x"])
+    assert mean_ranks([in_order("y", *"abcd")])["a"] == 1 / 8
+
+
+def test_a_dataset_counts_once_and_each_of_its_configurations() -> None:
+    twice = [in_order("x", "a", "b", seed=seed) for seed in (1, 2)]
+    assert mean_ranks([*twice, in_order("y", "b", "a")]) == {"a": 0.5, "b": 0.5}
+    assert mean_ranks([*twice, in_order("x", "b", "a", config="large")]) == {"a": 0.5, "b": 0.5}
+
+
+def test_checkpoints_that_cannot_be_told_apart_share_their_places() -> None:
+    tied = of_rows("x", scored("a", -0.1, 10), scored("b", -0.1, 10), scored("c", -0.5, 10))
+    assert mean_ranks([tied]) == {"a": 1 / 3, "b": 1 / 3, "c": 5 / 6}
+
+
+def test_what_fine_tuning_measured_counts_before_the_estimate() -> None:
+    order = in_order("x", *"abcd")
+    assert static_order([measured(order, a=0.7, c=0.9)], order.task) == [*"cbad"]
+    assert static_order([measured(order, d=0.9)], order.task) == [*"abcd"]  # nothing it was compared with
+    tied = of_rows("x", *(scored(name, -0.1, 10) for name in "ab"))
+    assert static_order([measured(tied, a=0.7, b=0.9)], order.task) == [*"ba"]
+
+
+def test_a_checkpoint_of_the_hub_is_the_same_at_any_revision_and_a_folder_while_its_content_is() -> None:
+    first = in_order("x", "org/a@v1", "org/b", "org/a")
+    assert list(mean_ranks([first])) == ["org/a", "org/b"]
+    assert static_order([first], first.task) == ["org/a", "org/b"]
+    local = [msgspec.structs.replace(row, revision=f"local-{number}") for number, row in enumerate(first.rows)]
+    assert set(mean_ranks([msgspec.structs.replace(first, rows=tuple(local))])) == {"local-0", "local-1", "local-2"}
+    assert static_order([msgspec.structs.replace(first, rows=tuple(local))], first.task) == []
+
+
+def test_only_other_datasets_of_the_task_count() -> None:
+    rankings = (
+        in_order("x", "a", "b"),
+        in_order("x", "a", "b", dataset_revision="f" * 40, split="test"),
+        in_order("y", "b", "a"),
+        in_order("z", "a", "b", task="text-classification"),
+    )
+    known = KnownRankings(Repo(ID, "dataset", "a" * 40), rankings)
+    ranks, (note,) = known.elsewhere("image-classification", "org/x", None)
+    assert ranks == {"b": 0.25, "a": 0.75}
+    assert f"mean rank on 1 other dataset in {ID}" in note
+    assert known.elsewhere("image-classification", "org/x", "large")[0] == {"a": 0.5, "b": 0.5}
+    assert known.elsewhere("text-classification", "org/z", None)[0] == {}
+
+
+def test_it_is_no_setting_that_scores_depend_on() -> None:
+    with_control = example(results=f"{ID}@{'a' * 40}")
+    assert path_of(with_control) == path_of(example())
+    assert merged(with_control, example(results=f"{ID}@{'b' * 40}")) is with_control
+    options = Options("org/data", results=ID)
+    assert options.of_stage("sample", "features", "scores") == Options("org/data").of_stage(
+        "sample", "features", "scores"
+    )
+
+
+def test_a_job_reads_a_results_dataset_but_no_folder(tmp_path: Path) -> None:
+    assert arguments_of(Options("org/data", results=ID))[-2:] == ["--results", ID]
+    with pytest.raises(EmmsError, match="on this machine only"):
+        arguments_of(Options("org/data", results=str(tmp_path)))
+
+
+def test_a_share_that_is_none_is_refused() -> None:
+    damaged = example().to_json().replace('"elsewhere": null', '"elsewhere": 1.5')
+    with pytest.raises(EmmsError, match=r"rows\[0\].elsewhere should be at most 1"):
+        Ranking.from_json(damaged)
+
+
+# The command
+
+
+@pytest.fixture(scope="module")
+def hub(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Hub]:
+    """Three checkpoints, and a results dataset that knows two of them."""
+    known = {
+        "hats": in_order("hats", "lab/a", "lab/gone", "lab/b"),
+        "shoes": in_order("shoes", "lab/b", "lab/a"),
+        "own": in_order("fashion", "lab/new", "lab/b", "lab/a", dataset_id="emms-demo/fashion-mnist"),
+        "texts": in_order("texts", "lab/b", "lab/new", "lab/a", task="text-classification"),
+    }
+    files = {f"rankings/{name}.json": one.to_json().encode() for name, one in known.items()}
+    with running_hub(tmp_path_factory.mktemp("hub")) as running:
+        for id, name in (("lab/a", "regnet-random"), ("lab/b", "vit-random"), ("lab/new", "resnet-fashion")):
+            folder = demo.folder_of(demo.DEMO_PREFIX + name)
+            assert folder is not None
+            running.store.put_files(id, {path.name: path.read_bytes() for path in folder.iterdir()})
+        running.store.put_files(ID, files | {"rankings/damaged.json": b"{}"}, "dataset")
+        running.store.put_files("lab/other", {"README.md": b"no rankings"}, "dataset")
+        running.store.put_files("lab/damaged", {"rankings/damaged.json": b"{}"}, "dataset")
+        yield running
+
+
+def ranked_with(cli: CommandLine, *arguments: str | Path) -> Done:
+    done = cli.run("rank", *FASHION, *arguments)
+    assert done.code == 0, done.err
+    return done
+
+
+def test_the_column_is_a_control_beside_rows_that_were_finished_without_it(
+    hub: Hub, cli: CommandLine, tmp_path: Path
+) -> None:
+    without = json.loads(ranked_with(cli, *WANTED[:-1], "--format", "json").out)
+    done = ranked_with(cli, *WANTED, ID, "--format", "json")
+    found = json.loads(done.out)
+    assert [row["cached"] for row in found["rows"]] == ["row"] * 3
+    assert [(row["checkpoint"], row["rank"]) for row in found["rows"]] == [
+        (row["checkpoint"], row["rank"]) for row in without["rows"]
+    ]
+    shares = {row["checkpoint"]: row["elsewhere"] for row in found["rows"]}
+    assert shares == {"lab/a": pytest.approx((1 / 6 + 3 / 4) / 2), "lab/b": pytest.approx(13 / 24), "lab/new": None}
+    assert found["settings"]["results"] == f"{ID}@{hub.store.repo(ID, 'dataset').refs['refs/heads/main']}"
+    assert f"elsewhere: mean rank on 2 other datasets in {ID}" in done.err
+    assert f"1 file of {ID} left out, the first: damaged: this is not a ranking" in done.err
+    table = ranked_with(cli, *WANTED, ID, "--format", "table").out.splitlines()
+    assert table[0].split()[-4:] == ["elsewhere", "params", "width", "seconds"]
+    assert {line.split()[1]: line.split()[-4] for line in table[2:]} == {"lab/a": "46%", "lab/b": "54%", "lab/new": "–"}
+    assert "elsewhere" not in ranked_with(cli, *WANTED[:-1], "--format", "table").out
+
+
+def test_cards_show_it_where_it_is_known(cli: CommandLine, tmp_path: Path) -> None:
+    file = tmp_path / "ranking.json"
+    ranked_with(cli, *WANTED, ID, "-o", file)
+    ranking = Ranking.load(file)
+    of_model, of_dataset = ranking.card("lab/a"), ranking.card()
+    for section in (of_model, of_dataset):
+        assert "elsewhere (mean rank on other datasets" in section
+        assert " elsewhere |" in section
+        assert " 46% |" in section
+    assert " 54% |" in of_dataset
+    assert " elsewhere |" not in ranking.card("lab/new")
+    assert "elsewhere" not in example().card()
+
+
+def test_a_folder_of_rankings_does_as_well(cli: CommandLine, tmp_path: Path) -> None:
+    for name in ("first", "second"):
+        (tmp_path / "deep").mkdir(exist_ok=True)
+        (tmp_path / "deep" / f"{name}.json").write_text(in_order(name, "lab/a", "lab/b").to_json())
+    done = ranked_with(cli, *WANTED, tmp_path, "-o", tmp_path / "own.json", "--format", "json")
+    shares = {row["checkpoint"]: row["elsewhere"] for row in json.loads(done.out)["rows"]}
+    assert shares == {"lab/a": 0.25, "lab/b": 0.75, "lab/new": None}
+    again = ranked_with(cli, *WANTED, tmp_path, "--format", "json")  # its own ranking is there now
+    assert {row["checkpoint"]: row["elsewhere"] for row in json.loads(again.out)["rows"]} == shares
+    assert len(pull(str(tmp_path))[0]) == 3
+
+
+@pytest.mark.parametrize(
+    ("place", "message"),
+    [
+        ("./nowhere", "there is no file or folder './nowhere'"),
+        ("file.json", "file.json has no ranking that can be read"),
+        ("empty", "empty has no ranking that can be read\n  → --results ORG/emms-results, or a folder"),
+        ("lab/nowhere", "there is no dataset 'lab/nowhere'"),
+        ("lab/other", "dataset 'lab/other' has no file that matches rankings/*.json"),
+        ("lab/damaged", "lab/damaged has no ranking that can be read; the first file: damaged: this is not a ranking"),
+    ],
+)
+def test_what_cannot_be_read_is_reported_before_anything_else(cli: CommandLine, place: str, message: str) -> None:
+    (cli.folder / "empty").mkdir(exist_ok=True)
+    (cli.folder / "file.json").touch()
+    for more in ((), ("--dry-run",)):
+        done = cli.run("rank", "--dataset", "./no-data", "--results", place, *more)
+        assert (done.code, done.out) == (1, "")
+        assert message in done.err
+    assert cli.run("rank", "--dataset", "./no-data", "--results", place).err.count("Error") == 1

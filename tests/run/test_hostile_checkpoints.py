@@ -1,0 +1,134 @@
+"""Checkpoints with damaged or hostile files: one failed row each, and the other rows stay."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from safetensors.torch import load_file, save_file
+
+import hf_emms
+from hf_emms.errors import EmmsError
+from hf_emms.run.engines.base import or_failed_row
+from tests.helpers.tiny_checkpoints import build
+
+GOOD, ENCODER = "emms-demo/resnet-distilled", "emms-demo/encoder-minilm-static"
+
+Spoil = Callable[[Path], None]
+
+
+def config(**changes: Any) -> Spoil:
+    def spoil(folder: Path) -> None:
+        path = folder / "config.json"
+        path.write_text(json.dumps(json.loads(path.read_text()) | changes))
+
+    return spoil
+
+
+def weights_outside(folder: Path) -> None:
+    shutil.move(folder / "model.safetensors", folder.parent / "outside.safetensors")
+    index = {"metadata": {}, "weight_map": {"embeddings.cls_token": "../outside.safetensors"}}
+    (folder / "model.safetensors.index.json").write_text(json.dumps(index))
+
+
+def folder_for_a_file(folder: Path) -> None:
+    (folder / "preprocessor_config.json").unlink()
+    (folder / "preprocessor_config.json").mkdir()
+
+
+SPOILED: dict[str, Spoil] = {
+    "size-is-text": config(hidden_size="big"),
+    "size-is-list": config(hidden_size=[1, 2]),
+    "size-is-null": config(hidden_size=None),
+    "size-is-negative": config(hidden_size=-16),
+    "layers-are-object": config(num_hidden_layers={"a": 1}),
+    "layers-are-too-many": config(num_hidden_layers=2**40),
+    "layers-are-negative": config(num_hidden_layers=-1),
+    "heads-are-zero": config(num_attention_heads=0),
+    "type-is-number": config(model_type=7),
+    "type-is-list": config(model_type=["vit"]),
+    "activation-is-number": config(hidden_act=3),
+    "labels-are-number": config(id2label=5),
+    "config-is-list": lambda folder: (folder / "config.json").write_text("[1]") and None,
+    "config-is-deep": lambda folder: (folder / "config.json").write_text("[" * 100_000) and None,
+    "file-is-folder": folder_for_a_file,
+    "weights-outside": weights_outside,
+}
+
+
+@pytest.mark.parametrize("race", [None, 1])
+def test_every_spoiled_checkpoint_is_one_failed_row(tmp_path: Path, emms_cache: Path, race: int | None) -> None:
+    for name, spoil in SPOILED.items():
+        build(tmp_path / name, "vit")
+        spoil(tmp_path / name / "vit")
+    spoiled = [str(tmp_path / name / "vit") for name in SPOILED]
+    ids = [*spoiled, "n" * 300, f"./{'n' * 300}", GOOD]
+    ranking = hf_emms.rank("demo_captions", ids, max_samples=60, encoders=ENCODER, estimators="emms", race=race)
+    rows = {row.checkpoint: row for row in ranking.rows}
+    assert sorted(rows) == sorted(ids)
+    assert rows[GOOD].error is None
+    harmless = {str(tmp_path / name / "vit") for name in ("labels-are-number",)}
+    assert {id for id in rows if rows[id].error is None} - harmless == {GOOD}
+    assert "outside.safetensors" in (rows[str(tmp_path / "weights-outside" / "vit")].error or "")
+    assert not any("\n" in (row.error or "") for row in rows.values())
+
+
+def with_weights(factor: float) -> Spoil:
+    def spoil(folder: Path) -> None:
+        path = folder / "model.safetensors"
+        save_file({name: tensor * factor for name, tensor in load_file(path).items()}, path, {"format": "pt"})
+
+    return spoil
+
+
+@pytest.mark.filterwarnings("error::RuntimeWarning")
+def test_weights_that_are_zero_are_noted_and_those_that_are_not_finite_are_refused(
+    tmp_path: Path, emms_cache: Path
+) -> None:
+    for name, factor in (("zero", 0.0), ("nan", float("nan"))):
+        with_weights(factor)(build(tmp_path / name, "vit"))
+    folders = {name: str(tmp_path / name / "vit") for name in ("zero", "nan")}
+    for cache in (True, False):
+        ranking = hf_emms.rank(
+            "demo_captions", [*folders.values(), GOOD], max_samples=60, encoders=ENCODER, cache=cache
+        )
+        rows = {row.checkpoint: row for row in ranking.rows}
+        assert "the same in every row" in " ".join(rows[folders["zero"]].notes)
+        assert "NaN or infinite features for 60 of 60 inputs → --dtype float32" in (rows[folders["nan"]].error or "")
+        assert rows[GOOD].notes == ()
+
+
+@pytest.mark.parametrize(("factor", "reason"), [(0.0, "the same embedding for all"), (float("nan"), "NaN or infinite")])
+def test_an_encoder_that_tells_nothing_is_refused_before_any_checkpoint_runs(
+    tmp_path: Path, emms_cache: Path, factor: float, reason: str
+) -> None:
+    with_weights(factor)(build(tmp_path, "bert"))
+    with pytest.raises(EmmsError, match=reason) as raised:
+        hf_emms.rank("demo_captions", GOOD, max_samples=60, encoders=tmp_path / "bert")
+    assert "--encoder" in str(raised.value.hint)
+
+
+def test_whatever_an_encoder_raises_is_an_error_with_a_way_out(tmp_path: Path, emms_cache: Path) -> None:
+    spoil = SPOILED["size-is-list"]
+    spoil(build(tmp_path, "bert"))
+    with pytest.raises(EmmsError, match=r"the label encoder .*bert cannot be used") as raised:
+        hf_emms.rank("demo_captions", GOOD, max_samples=60, encoders=tmp_path / "bert")
+    assert "--encoder demo" in str(raised.value.hint)
+
+
+def test_the_guard_of_a_row_takes_any_error_and_no_interruption() -> None:
+    class OddError(Exception):
+        def __str__(self) -> str:
+            raise RuntimeError
+
+    def fail(error: BaseException) -> None:
+        raise error
+
+    assert or_failed_row("a", None, lambda: fail(StopIteration("x"))).error == "StopIteration: x"  # type: ignore[union-attr]
+    assert or_failed_row("a", None, lambda: fail(OddError())).error == "OddError"  # type: ignore[union-attr]
+    with pytest.raises(KeyboardInterrupt):
+        or_failed_row("a", None, lambda: fail(KeyboardInterrupt()))

@@ -1,0 +1,298 @@
+"""Rankings as Hugging Face Jobs, over HTTP: a stand-in Hub runs the command, the ranking comes back as a dataset."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import os
+import signal
+import subprocess
+import sys
+import threading
+from collections.abc import Iterator
+from itertools import pairwise
+from pathlib import Path
+from typing import Any
+
+import click
+import pytest
+
+from hf_emms.cli.rank_command import rank
+from hf_emms.cli.rank_options import options_from
+from hf_emms.errors import EmmsError
+from hf_emms.options import SETTINGS, Options
+from hf_emms.publish import wheel
+from hf_emms.ranking.records import Ranking
+from hf_emms.run.ranking_job import JobSettings, arguments_of, job_spec
+from tests.helpers.command_line import CommandLine
+from tests.helpers.hub_client import hub
+from tests.helpers.waiting import PATIENCE
+from tests.hub import Hub
+from tests.hub.fixtures import client_environment
+
+__all__ = ["hub"]
+
+GOOD, POOR = "emms-demo/resnet-distilled", "emms-demo/vit-random"
+RESULTS = "ada/emms-results"
+WORDS = ["rank", "--dataset", "demo_captions", "--max-samples", "100", "-e", "demo", "--estimator", "emms"]
+JOB = ["--engine", "jobs", "--results-repo", RESULTS]
+
+
+@pytest.fixture(scope="module")
+def environment(hub: Hub, tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
+    return client_environment(hub, tmp_path_factory.mktemp("client"), HF_EMMS_DEADLINE="60")
+
+
+@pytest.fixture(scope="module")
+def cli(environment: dict[str, str], tmp_path_factory: pytest.TempPathFactory) -> Iterator[CommandLine]:
+    running = CommandLine(environment, tmp_path_factory.mktemp("work"))
+    yield running
+    running.close()
+
+
+@pytest.fixture
+def token(hub: Hub) -> str:
+    return hub.token(user="ada")
+
+
+# ---- what a job is asked to do ---------------------------------------------------------------------------------
+
+
+def changed_requests() -> list[Options]:
+    """A request for each field, with another value than the default."""
+    others: dict[str, Any] = {
+        "checkpoints": ("org/a", "org/b@main"),
+        "columns": {"image": "img", "label": "fine label"},
+        "max_samples": None,
+        "race": 5,
+        "encoders": ("demo", "org/encoder"),
+        "estimators": ("logme", "knn"),
+        "layers": ("mean", "-2"),
+        "learning_rates": ("1e-4", "0.01"),
+        "prompt": "a {}",
+    }
+    choices = {option.name: option.type.choices for option in rank.params if isinstance(option.type, click.Choice)}
+    requests = [Options("org/data")]
+    for field in dataclasses.fields(Options)[1:]:
+        if field.name in ("engine", "ray_address", "shard_size", "save_model"):
+            continue
+        if field.name in others:
+            value = others[field.name]
+        elif field.name in choices:
+            value = next(choice for choice in choices[field.name] if choice != field.default)
+        elif isinstance(field.default, bool):
+            value = not field.default
+        else:
+            value = 27 if isinstance(field.default, int) or SETTINGS[field.name].minimum is not None else "other"
+        confirm = {"confirm": 2} if SETTINGS[field.name].group == "Confirm" else {}
+        requests.append(dataclasses.replace(Options("org/data"), **{**confirm, field.name: value}))
+    return requests
+
+
+@pytest.mark.parametrize("request_", changed_requests(), ids=str)
+def test_the_command_of_a_job_says_all_that_was_asked(request_: Options) -> None:
+    context = rank.make_context("rank", arguments_of(request_))
+    assert options_from(dict(context.params)) == request_
+
+
+@pytest.mark.parametrize(
+    "request_",
+    [
+        Options("./folder"),
+        Options(str(Path(__file__))),
+        Options("org/data", checkpoints=("org/a", "/models/mine")),
+        Options("org/data", encoders=("~/encoder",)),
+        Options(object()),  # type: ignore[arg-type]
+    ],
+    ids=["folder", "file", "checkpoint", "encoder", "object"],
+)
+def test_what_only_this_machine_has_is_refused(request_: Options) -> None:
+    with pytest.raises(EmmsError, match="on this machine only"):
+        job_spec(request_, JobSettings(RESULTS))
+
+
+@pytest.mark.parametrize(("timeout", "minutes"), [("90m", 90), ("2h", 120), ("1.5d", 2160), ("30", 0.5), ("90s", 1.5)])
+def test_timeouts_are_read_as_the_hub_reads_them(timeout: str, minutes: float) -> None:
+    assert JobSettings(RESULTS, timeout=timeout).minutes == minutes
+
+
+def test_a_timeout_that_is_none_is_refused() -> None:
+    with pytest.raises(EmmsError, match="'soon'"):
+        JobSettings(RESULTS, timeout="soon")
+
+
+# ---- over HTTP -------------------------------------------------------------------------------------------------
+
+
+def test_a_dry_run_prints_the_job_its_price_and_no_token(hub: Hub, cli: CommandLine, token: str) -> None:
+    words = ["-c", POOR, "--flavor", "a10g-small", "--jobs-timeout", "90m", "--dry-run"]
+    done = cli.run(*WORDS, *JOB, *words, token=token)
+    assert done.code == 0, done
+    spec = json.loads(done.out)
+    assert spec["command"][:2] == ["uv", "run"]
+    assert spec["command"][spec["command"].index("hf-emms") + 1] == "rank"
+    assert POOR in spec["command"]
+    assert spec["command"][3] == f"hf-emms @ {hub.url}/datasets/{RESULTS}/resolve/main/{wheel.NAME}"
+    assert (spec["flavor"], spec["timeout"], spec["secrets"]) == ("a10g-small", "90m", ["HF_TOKEN"])
+    assert "1 × A10G (24 GB)" in done.err
+    assert "at most 1.50 USD" in done.err
+    assert token not in done.out + done.err
+    assert not hub.jobs
+
+
+def test_a_job_ranks_and_its_ranking_comes_back(hub: Hub, cli: CommandLine, token: str, tmp_path: Path) -> None:
+    here, there = tmp_path / "here.json", tmp_path / "there.json"
+    checkpoints = ["-c", POOR, "-c", GOOD, "-c", "lab/nowhere"]
+    done = cli.run(*WORDS, *JOB, *checkpoints, "-o", there, token=token)
+    assert done.code == 0, done
+    (job,) = hub.jobs.values()
+    assert job.stage == "COMPLETED"
+    assert hub.store.read(RESULTS, wheel.NAME, "dataset") == wheel.build()
+    assert job.spec["secrets"] == {"HF_TOKEN": token}
+    assert job.spec["timeoutSeconds"] == 7200
+    assert token not in done.out + done.err + json.dumps(job.spec["command"]) + json.dumps(job.log)
+    assert f"{hub.url}/jobs/ada/{job.id}" in done.err
+    assert f"[2/3] {POOR}" in done.err or f"[3/3] {POOR}" in done.err
+    assert cli.run(*WORDS, *checkpoints, "-o", here, token=token).code == 0
+    alone, far = (Ranking.from_json(file.read_text()) for file in (here, there))
+    assert [row.checkpoint for row in far.rows] == [row.checkpoint for row in alone.rows]
+    for row in far.rows[:2]:
+        assert row.scores["emms"].value == pytest.approx(alone.row(row.checkpoint).scores["emms"].value, abs=1e-6)
+    assert far.rows[2].error
+
+
+def test_a_sweep_is_one_job_and_its_results_are_published(hub: Hub, cli: CommandLine, token: str) -> None:
+    repo = "ada/swept"
+    plan = {"max_samples": 60, "encoders": "demo", "estimators": "emms", "checkpoints": [POOR, GOOD]}
+    plan["datasets"] = ["demo_fashion", {"dataset": "demo_captions", "max_samples": 50}]
+    (cli.folder / "plan.json").write_text(json.dumps(plan))
+    words = ["sweep", "plan.json", "--results-repo", repo]
+    done = cli.run(*words, "--engine", "jobs", token=token)
+    assert done.code == 0, done
+    assert sorted(done.out.splitlines()) == [
+        "checkpoint\tdemo_fashion\tdemo_captions",
+        f"{GOOD}\t1\t1",
+        f"{POOR}\t2\t2",
+    ]
+    # What is published does not run again, neither here nor in a job.
+    again = cli.run(*words, "--dry-run", token=token)
+    assert "2 datasets: 0 cells to run, 4 there already" in again.err
+    more = cli.run(*words, "-c", "emms-demo/regnet-random", token=token)
+    assert "2 datasets: 2 cells run, 0 there already" in more.err
+    assert len(more.out.splitlines()) == 4
+    with_nothing_new = cli.run(*words, "--engine", "jobs", token=token)
+    assert (with_nothing_new.code, with_nothing_new.out) == (0, more.out)
+    priced = cli.run(*words, "--engine", "jobs", "--dry-run", token=token)
+    assert "USD if cpu-basic is as fast as this machine" in priced.err
+    with_folder = cli.run("sweep", "--datasets", "./data", "--engine", "jobs", "--results-repo", repo, token=token)
+    assert "the dataset ./data is on this machine only" in with_folder.err
+
+
+def test_a_job_fine_tunes_what_it_ranked_and_uploads_the_best(
+    hub: Hub, cli: CommandLine, token: str, tmp_path: Path
+) -> None:
+    words = ["rank", "--dataset", "demo_fashion", "-c", GOOD, "--max-samples", "100", "-e", "demo"]
+    words += ["--estimator", "emms", "--confirm", "1", "--steps", "3", "--learning-rate", "0.01"]
+    words += ["--confirm-samples", "100", "--push-to-hub", "ada/fashion"]
+    done = cli.run(*words, *JOB, "-o", tmp_path / "ranking.json", token=token)
+    assert done.code == 0, done
+    found = Ranking.from_json((tmp_path / "ranking.json").read_text()).best.fine_tuned
+    assert (found.metric, found.runs[0].steps) == ("accuracy", 3)
+    assert {"README.md", "config.json", "model.safetensors"} <= {*hub.store.paths("ada/fashion")}
+    assert "--push-to-hub" not in hub.store.read("ada/fashion", "README.md").decode()
+
+
+def test_a_job_that_fails_says_where_its_log_is(hub: Hub, cli: CommandLine, token: str) -> None:
+    done = cli.run(*WORDS, *JOB, "--estimator", "emss", token=token)
+    job = list(hub.jobs.values())[-1]
+    assert (done.code, done.out) == (1, "")
+    assert "unknown estimator 'emss'" in done.err  # of the job's log
+    assert "the job ended at ERROR: Exit code: 1" in done.err
+    assert f"its log: {hub.url}/jobs/ada/{job.id}" in done.err
+
+
+def test_nothing_is_started_that_cannot_end_well(hub: Hub, cli: CommandLine, token: str) -> None:
+    started = len(hub.jobs)
+    refused = {
+        "the Hub has no flavor 'h9000'": (["--flavor", "h9000"], token),
+        "dataset 'grace/results' belongs to 'grace'": (["--results-repo", "grace/results"], token),
+        "model 'grace/best' belongs to 'grace'": (["--confirm", "1", "--push-to-hub", "grace/best"], token),
+        "your token is read-only: it cannot start jobs": ([], hub.token(user="ada", role="read")),
+        "your fine-grained token does not allow you to start jobs\n": (
+            [],
+            hub.token(user="ada", role="fineGrained", scopes={"ada": ["repo.write"]}),
+        ),
+        "you are not logged in": ([], None),
+    }
+    for message, (words, used) in refused.items():
+        done = cli.run(*WORDS, *JOB, *words, token=used)
+        assert done.code == 1
+        assert message in done.err
+    assert len(hub.jobs) == started
+
+
+@pytest.mark.parametrize(
+    ("status", "message"), [(402, "billing"), (503, "the Hub could not serve a job (503"), (403, "job.write")]
+)
+def test_a_refusal_of_the_hub_is_told_and_not_tried_again(
+    hub: Hub, cli: CommandLine, token: str, status: int, message: str
+) -> None:
+    before = hub.count("POST /api/jobs/ada")
+    hub.fail("POST /api/jobs/ada", status)
+    done = cli.run(*WORDS, *JOB, token=token)
+    assert done.code == 1
+    assert message in done.err
+    assert hub.count("POST /api/jobs/ada") == before + 1
+
+
+def test_an_interrupted_command_leaves_the_job_and_says_how_to_end_it(
+    hub: Hub, environment: dict[str, str], token: str
+) -> None:
+    before = set(hub.jobs)
+    interrupted = threading.Event()
+    hub.fail("POST /api/datasets/ada/*/commit/*", "call", call=lambda: interrupted.wait(PATIENCE))
+    program = [sys.executable, "-c", "from hf_emms.cli import main; main()", *WORDS, *JOB, "-c", POOR]
+    with subprocess.Popen(
+        program, env={**environment, "HF_TOKEN": token}, stderr=subprocess.PIPE, text=True
+    ) as process:
+        assert process.stderr is not None
+        said = ""
+        while "embedding" not in said:  # in the job's log
+            assert process.poll() is None, said
+            said += process.stderr.readline()
+        os.kill(process.pid, signal.SIGINT)
+        said += process.communicate(timeout=PATIENCE)[1]
+    (id,) = set(hub.jobs) - before
+    assert process.returncode == 130
+    assert f"hf jobs cancel {id} ends it" in said
+    assert hub.jobs[id].stage == "RUNNING"
+    interrupted.set()
+
+
+def test_a_job_that_fine_tunes_installs_what_that_needs_and_keeps_no_folder() -> None:
+    command = job_spec(Options("org/data", confirm=3), JobSettings(RESULTS)).command
+    assert ("--with", "accelerate") in list(pairwise(command))
+    assert "--confirm" in command
+    with pytest.raises(EmmsError, match="gone when it ends"):
+        job_spec(Options("org/data", confirm=3, save_model="./best"), JobSettings(RESULTS))
+
+
+def test_features_in_a_bucket_outlive_their_job_and_jobs_lists_both(hub: Hub, cli: CommandLine, token: str) -> None:
+    before = set(hub.jobs)
+    bucket, states = hub.store.folder / "buckets" / "ada" / "emms-cache", []
+    for _ in range(2):
+        done = cli.run(*WORDS, *JOB, "-c", POOR, "--jobs-bucket", "ada/emms-cache", token=token)
+        assert done.code == 0, done
+        kept = (path for kind in ("features", "rows") for path in (bucket / kind).rglob("*") if path.is_file())
+        states.append({path: path.read_bytes() for path in kept})
+    assert states[0]
+    assert states[0] == states[1]
+    first, second = (job for id, job in hub.jobs.items() if id not in before)
+    assert [one["source"] for one in second.spec["volumes"]] == ["ada/emms-cache"]
+    hub.jobs["f" * 24] = dataclasses.replace(first, id="f" * 24, spec={**first.spec, "labels": {}})
+    listed = cli.run("jobs", token=token)
+    assert listed.code == 0, listed
+    assert {first.id, second.id} <= {line.split("\t")[0] for line in listed.out.splitlines()}
+    assert "f" * 24 not in listed.out
+    assert "demo_captions" in listed.out
+    del hub.jobs["f" * 24]

@@ -1,0 +1,115 @@
+"""Checkpoints are looked up together and downloaded ahead: in order, bounded, with errors kept for their turn."""
+
+from __future__ import annotations
+
+import threading
+import time
+from pathlib import Path
+
+import pytest
+
+from hf_emms.errors import EmmsError
+from hf_emms.hub import CANCELLED, Repo
+from hf_emms.presets import demo
+from hf_emms.run.engines.local import AHEAD, Prefetch
+from tests.helpers.waiting import PATIENCE, eventually
+from tests.hub import Hub
+from tests.hub.fixtures import run_client
+
+REPOS = [Repo(f"org/model-{number}", "model", "0" * 40) for number in range(6)]
+
+
+def test_no_more_than_the_bound_lie_ready() -> None:
+    brought: list[Repo] = []
+    with Prefetch(REPOS, brought.append) as prefetch:
+        for place, repo in enumerate(REPOS):
+            eventually(lambda place=place: len(brought) == min(place + AHEAD, len(REPOS)))
+            time.sleep(0.05)
+            assert brought == REPOS[: place + AHEAD]
+            prefetch.wait_for(repo)
+    assert brought == REPOS
+
+
+def test_an_error_waits_for_its_turn_and_stops_nothing() -> None:
+    def bring(repo: Repo) -> None:
+        if repo is REPOS[1]:
+            raise EmmsError("broken")
+
+    with Prefetch(REPOS[:3], bring) as prefetch:
+        prefetch.wait_for(REPOS[0])
+        with pytest.raises(EmmsError, match="broken"):
+            prefetch.wait_for(REPOS[1])
+        prefetch.wait_for(REPOS[2])
+
+
+def test_who_has_to_wait_is_told_and_local_folders_are_not_waited_for(tmp_path: Path) -> None:
+    local = Repo("./folder", "model", "local-0", tmp_path)
+    slow, told = threading.Event(), []
+    with Prefetch([local, REPOS[0]], lambda repo: slow.wait() and None, told.append) as prefetch:
+        prefetch.wait_for(local)
+        threading.Timer(1.5, slow.set).start()
+        prefetch.wait_for(REPOS[0])
+    assert told == ["org/model-0"]
+
+
+def test_leaving_calls_off_what_is_on_its_way() -> None:
+    called_off: list[threading.Event | None] = []
+    with Prefetch(REPOS, lambda repo: called_off.append(CANCELLED.get())):
+        eventually(lambda: called_off)
+    assert called_off[0] is not None
+    assert called_off[0].is_set()
+
+
+def test_the_next_checkpoint_arrives_while_one_computes(hub: Hub, tmp_path: Path) -> None:
+    """The weights of the second were asked for before the features of the first were finished."""
+    folder = demo.folder_of("emms-demo/vit-random")
+    assert folder is not None
+    for number in range(3):
+        hub.store.put_files(f"org/model-{number}", {path.name: path for path in folder.iterdir()})
+    code = """
+        import json, time
+        from hf_emms.run.engines.base import Silent
+        from hf_emms.hub import listing
+        from hf_emms.run.rank import run
+        from hf_emms.run.plan import plan
+        from hf_emms.options import Options
+
+        class Slow(Silent):
+            seen = [False]
+            def advanced(self, checkpoint, inputs):
+                until = time.monotonic() + 240
+                while not all(self.seen) and time.monotonic() < until:  # a checkpoint that takes long
+                    self.seen = [files["model.safetensors"].cached for files in map(listing, repos)]
+
+        ids = tuple(f"org/model-{number}" for number in range(3))
+        planned = plan(Options("demo_captions", ids, max_samples=40, estimators=("emms",),
+                               encoders=("emms-demo/encoder-minilm-static",)), Silent())
+        repos = [candidate.repo for candidate in planned.candidates]
+        slow = Slow()
+        ranking = run(planned, slow)
+        print(json.dumps([slow.seen, [row.error for row in ranking.rows]]))
+        """
+    assert run_client(hub, code, tmp_path) == [[True, True, True], [None, None, None]]
+
+
+def test_the_hub_is_asked_for_several_checkpoints_at_a_time(hub: Hub, tmp_path: Path) -> None:
+    folder = demo.folder_of("emms-demo/vit-random")
+    assert folder is not None
+    for number in (0, 1, 3):
+        hub.store.put_files(f"org/model-{number}", {path.name: path for path in folder.iterdir()})
+    together = threading.Barrier(3, timeout=PATIENCE)
+    hub.fail("GET /api/models/*", "call", times=3, call=together.wait)
+    code = """
+        import json
+        from hf_emms.run.engines.base import Silent
+        from hf_emms.run.plan import plan
+        from hf_emms.options import Options
+
+        ids = tuple(f"org/model-{number}" for number in range(4))
+        request = Options("demo_captions", ids, max_samples=40, encoders=("emms-demo/encoder-minilm-static",))
+        planned = plan(request, Silent())
+        print(json.dumps([[one.id, one.repo is None] for one in planned.candidates]))
+        """
+    found = run_client(hub, code, tmp_path)
+    assert not together.broken  # three requests waited for each other
+    assert found == [[f"org/model-{number}", number == 2] for number in range(4)]

@@ -1,0 +1,202 @@
+"""A race: the same winners as a full run, for a part of its work."""
+
+from __future__ import annotations
+
+from itertools import pairwise
+from pathlib import Path
+
+import datasets
+import msgspec
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+import hf_emms
+from hf_emms.cli.output import cached_file
+from hf_emms.errors import EmmsError
+from hf_emms.publish.cards import render_section
+from hf_emms.publish.cards.publish import model_cards
+from hf_emms.ranking.merge import merged
+from hf_emms.ranking.records import Ranking, Row, Score, ranked
+from hf_emms.run.engines.base import Silent
+from hf_emms.run.engines.race import (
+    FEWEST_INPUTS,
+    ProjectedScore,
+    clearly_below,
+    is_eliminated,
+    projected_score,
+    round_sizes,
+)
+from tests.helpers.samples import load_sample
+
+DATASET = "demo_captions"
+TOP = 2
+
+
+class Counted(Silent):
+    """Counts the inputs that went through each checkpoint."""
+
+    def __init__(self) -> None:
+        self.inputs: dict[str, int] = {}
+
+    def advanced(self, checkpoint: str, inputs: int) -> None:
+        self.inputs[checkpoint] = self.inputs.get(checkpoint, 0) + inputs
+
+
+@pytest.fixture(scope="module")
+def full() -> Ranking:
+    return hf_emms.rank(DATASET, cache=False)
+
+
+@pytest.fixture(scope="module")
+def work() -> Counted:
+    return Counted()
+
+
+@pytest.fixture(scope="module")
+def race(work: Counted) -> Ranking:
+    return hf_emms.rank(DATASET, race=TOP, cache=False, progress=work)
+
+
+def test_the_best_are_those_of_a_full_run_with_the_same_scores(full: Ranking, race: Ranking) -> None:
+    best = [row.checkpoint for row in full.rows[:TOP]]
+    assert [row.checkpoint for row in race.rows[:TOP]] == best
+    for name in best:
+        for estimator, score in full.row(name).scores.items():
+            assert race.row(name).scores[estimator].value == pytest.approx(score.value, abs=1e-6)
+
+
+def test_who_stopped_early_says_after_how_many_rows_and_comes_last(race: Ranking) -> None:
+    stopped = [row for row in race.rows if row.n is not None]
+    assert stopped
+    assert race.rows[-len(stopped) :] == tuple(stopped)
+    assert all(row.n < race.n and row.scores.keys() == race.rows[0].scores.keys() for row in stopped)
+    assert any("stopped early" in note for note in race.notes)
+
+
+def test_no_input_goes_through_a_checkpoint_twice(race: Ranking, work: Counted) -> None:
+    assert work.inputs == {row.checkpoint: row.n or race.n for row in race.rows}
+
+
+def test_a_stopped_row_is_not_taken_for_a_finished_one(full: Ranking, emms_cache: Path) -> None:
+    names = [row.checkpoint for row in (*full.rows[:TOP], *full.rows[-2:])]
+    race = hf_emms.rank(DATASET, names, race=TOP)
+    again = hf_emms.rank(DATASET, names)
+    for name in names:
+        assert again.row(name).n is None
+        assert (again.row(name).cached == "row") == (race.row(name).n is None)
+        assert again.row(name).scores["emms"].value == pytest.approx(full.row(name).scores["emms"].value, abs=1e-6)
+
+
+def test_a_failing_checkpoint_is_a_failed_row(full: Ranking, emms_cache: Path, tmp_path: Path) -> None:
+    (tmp_path / "config.json").write_text('{"model_type": "resnet"}')
+    names = [full.rows[0].checkpoint, full.rows[-1].checkpoint, str(tmp_path)]
+    rows = hf_emms.rank(DATASET, names, race=1, max_samples=250).rows
+    assert [row.checkpoint for row in rows if row.error] == [str(tmp_path)]
+    assert rows[0].checkpoint == names[0]
+
+
+def test_what_cannot_race_is_refused_before_anything_is_looked_for() -> None:
+    with pytest.raises(EmmsError, match="a score with folds, which logme does not have"):
+        hf_emms.rank("no/dataset", "no/checkpoint", race=TOP, estimators="logme")
+    with pytest.raises(EmmsError, match="at one layer, not at last and mean"):
+        hf_emms.rank("no/dataset", "no/checkpoint", race=TOP, layers=("last", "mean"))
+
+
+@given(st.integers(2, 100_000))
+def test_samples_double_up_to_all_inputs(inputs: int) -> None:
+    sizes = round_sizes(inputs)
+    assert sizes[-1] == inputs
+    assert all(2 * small <= large <= 2 * small + 1 for small, large in pairwise(sizes))
+    assert sizes[0] < 4 * FEWEST_INPUTS
+
+
+@given(limit=st.floats(-1, 0), error=st.floats(0, 100), rows=st.integers(10, 400))
+def test_a_regression_is_expected_where_its_excess_error_will_lie(limit: float, error: float, rows: int) -> None:
+    def look(n: int) -> tuple[int, Score]:
+        value = limit - error / n
+        return n, Score(value, folds=(value, value + 1.0))
+
+    expected = projected_score([look(rows), look(2 * rows)], 1000)
+    assert expected.value == pytest.approx(limit - error / 1000)
+    assert expected.folds == pytest.approx([limit - error / 1000, limit - error / 1000 + 1])
+
+
+def test_what_the_folds_cannot_tell_apart_stays_in_the_race() -> None:
+    def its(*folds: float) -> ProjectedScore:
+        return ProjectedScore(float(np.mean(folds)), np.array(folds))
+
+    mark = its(0.5, 0.6, 0.5, 0.6, 0.5)
+    assert clearly_below(its(0.1, 0.2, 0.1, 0.2, 0.1), mark, 0.95)
+    assert not clearly_below(its(0.1, 0.9, 0.1, 0.9, 0.1), mark, 0.95)
+    assert not clearly_below(mark, mark, 0.6)
+
+
+def test_who_is_behind_now_but_gains_enough_stays_in_the_race() -> None:
+    def looks(before: float, now: float) -> list[tuple[int, Score]]:
+        folds = np.array([0.0, 0.01, 0.0, 0.01, 0.0])
+        return [(n, Score(value, folds=tuple(value + folds))) for n, value in ((100, before), (200, now))]
+
+    best = looks(-0.2, -0.2)
+    assert is_eliminated(looks(-0.3, -0.3), best, 1000)
+    assert not is_eliminated(looks(-0.5, -0.3), best, 1000)  # expected at -0.14
+    assert not is_eliminated(looks(0.1, -0.1), best, 1000)  # ahead now
+
+
+def test_a_row_on_all_rows_outranks_and_outlives_one_that_was_stopped(full: Ranking) -> None:
+    score = Score(9.0, folds=(9.0, 9.0))
+    stopped = msgspec.structs.replace(full.rows[0], n=100, scores={**full.rows[0].scores, "emms": score})
+    rows = ranked((stopped, *full.rows[1:], Row("later", n=200, scores={"emms": score})), "emms")
+    assert [row.checkpoint for row in rows[-2:]] == ["later", stopped.checkpoint]
+    assert [row.rank for row in rows[-2:]] == [len(rows) - 1, len(rows)]
+    later = msgspec.structs.replace(full, rows=(stopped, *full.rows[1:]), created="2999-01-01T00:00:00+00:00")
+    assert merged(full, later).row(stopped.checkpoint).n is None
+
+
+def test_a_card_tells_of_scores_on_all_rows_only(race: Ranking) -> None:
+    finalist, stopped = race.rows[0].checkpoint, race.rows[-1].checkpoint
+    assert f"of {len(race.rows)}" in render_section(race, finalist)
+    assert stopped not in render_section(race, finalist)
+    with pytest.raises(EmmsError, match="a race stopped"):
+        render_section(race, stopped)
+    _, left_out = model_cards([race])
+    assert any(reason.startswith(f"{stopped}: a race stopped it") for reason in left_out)
+
+
+def test_a_race_is_not_kept_in_the_place_of_a_full_run(full: Ranking) -> None:
+    for change in ({"race": TOP}, {"sampling": "proportional"}, {"dtype": "bfloat16"}, {"layers": ("mean",)}):
+        assert cached_file(msgspec.structs.replace(full, settings={**full.settings, **change})) != cached_file(full)
+    assert cached_file(msgspec.structs.replace(full, created="later")) == cached_file(full)
+
+
+# ---- samples of which a part says nothing -----------------------------------------------------------------------
+
+TEXTS = ("emms-demo/bert-random", "emms-demo/bert-distilled")
+
+
+def raced(rows: datasets.Dataset) -> Ranking:
+    return hf_emms.rank(
+        rows,
+        TEXTS,
+        race=1,
+        sampling="proportional",
+        encoders="emms-demo/encoder-minilm-static",
+        estimators="emms",
+        cache=False,
+    )
+
+
+@pytest.mark.parametrize("size", range(5, 9))
+def test_a_sample_of_a_few_rows_is_run_whole(size: int) -> None:
+    rows = datasets.Dataset.from_dict({"text": [f"{i} apples" for i in range(size)], "label": list("abababab")[:size]})
+    assert [row.error for row in raced(rows).rows] == [None, None]
+
+
+def test_a_part_with_one_label_only_stops_nobody() -> None:
+    texts = [f"{i} apples" for i in range(400)]
+    drawn = load_sample(datasets.Dataset.from_dict({"text": texts, "label": ["a", "b"] * 200}))
+    last = set(list(drawn.inputs)[-40:])
+    labels = ["rare" if text in last else "common" for text in texts]
+    found = raced(datasets.Dataset.from_dict({"text": texts, "label": labels}))
+    assert [(row.error, row.n) for row in found.rows] == [(None, None), (None, None)]

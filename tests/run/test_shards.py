@@ -1,0 +1,108 @@
+"""Parts of a target: whatever the cut, their moments merge into those of the whole, fold by fold."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from functools import reduce
+
+import numpy as np
+import pytest
+
+from hf_emms.data import Sample
+from hf_emms.hub import Repo
+from hf_emms.options import Options
+from hf_emms.run.engines.checkpoint import score_estimators, scoring_inputs
+from hf_emms.run.engines.shards import moments_of, shard_of, streamed_moments, whole
+from hf_emms.scoring.emms import score_moments
+from hf_emms.scoring.label_basis import LabelTable
+from hf_emms.scoring.moments import Moments
+from hf_emms.tasks import get_task
+
+INPUTS, ROWS, WIDTH = 90, 220, 6
+SETTINGS = Options("unused", estimators=("emms",), seed=3, folds=4)
+
+
+@pytest.fixture(scope="module")
+def target() -> Sample:
+    """Inputs that feed none, one or several rows, in no order."""
+    rng = np.random.default_rng(1)
+    input_of_row = rng.integers(0, INPUTS, ROWS)
+    return Sample(
+        dataset="made",
+        repo=Repo("made", "dataset", ""),
+        config=None,
+        split="train",
+        task=get_task("text-classification"),
+        columns={},
+        inputs=[f"text {number}" for number in range(INPUTS)],
+        input_of_row=input_of_row,
+        label_texts=tuple(f"label {number}" for number in range(5)),
+        codes=rng.integers(0, 5, ROWS),
+        groups=input_of_row.astype(np.uint64) * np.uint64(977),
+        skipped=0,
+        total_rows=ROWS,
+        notes=(),
+        fingerprint="0" * 32,
+        inputs_fingerprint="0" * 32,
+    )
+
+
+@pytest.fixture(scope="module")
+def labels(target: Sample) -> LabelTable:
+    return LabelTable(target.codes, (np.random.default_rng(2).normal(size=(5, 3)),))
+
+
+@pytest.fixture(scope="module")
+def features() -> np.ndarray:
+    return np.random.default_rng(3).normal(size=(INPUTS, WIDTH)).astype(np.float32)
+
+
+@pytest.mark.parametrize("size", [1, 7, 45, 89, 90, 1000])
+def test_moments_of_parts_merge_into_those_of_the_whole(
+    target: Sample, labels: LabelTable, features: np.ndarray, size: int
+) -> None:
+    parts = [shard_of(target, slice(start, start + size)) for start in range(0, INPUTS, size)]
+    assert sorted(np.concatenate([part.rows for part in parts])) == list(range(ROWS))
+    pieces = [
+        moments_of(features[start : start + size], part, labels, SETTINGS)
+        for start, part in zip(range(0, INPUTS, size), parts, strict=True)
+    ]
+    merged = reduce(Moments.merge, pieces)
+    alone = moments_of(features, whole(target), labels, SETTINGS)
+    assert score_moments(merged).score == pytest.approx(score_moments(alone).score, rel=1e-6)
+    np.testing.assert_array_equal(merged.sums().n, alone.sums().n)
+    np.testing.assert_array_equal(merged.sums().y, alone.sums().y)
+
+
+def in_any_order(features: np.ndarray) -> list[tuple[np.ndarray, np.ndarray]]:
+    """Batches of the inputs 20 to 59."""
+    order = np.random.default_rng(4).permutation(40)
+    return [(chosen, features[20 + chosen]) for chosen in np.array_split(order, 6)]
+
+
+def test_batches_in_any_order_give_the_moments_of_a_part(
+    target: Sample, labels: LabelTable, features: np.ndarray
+) -> None:
+    part = shard_of(target, slice(20, 60))
+    batches = in_any_order(features)
+    streamed = streamed_moments(batches, {"last": slice(0, WIDTH)}, part, labels, SETTINGS)["last"]
+    kept = moments_of(features[20:60], part, labels, SETTINGS)
+    assert streamed.n == kept.n == len(part.rows)
+    assert score_moments(streamed).score == pytest.approx(score_moments(kept).score, rel=1e-6)
+
+
+@pytest.mark.parametrize("size", [7, 45, 1000])
+def test_neighbours_are_found_in_moments_of_parts_without_their_features(
+    target: Sample, labels: LabelTable, features: np.ndarray, size: int
+) -> None:
+    options = replace(SETTINGS, estimators=("emms_knn",))
+    starts = range(0, INPUTS, size)
+    parts = [shard_of(target, slice(start, start + size)) for start in starts]
+    pieces = [
+        moments_of(features[start : start + size], part, labels, options, sampled=True)
+        for start, part in zip(starts, parts, strict=True)
+    ]
+    merged = scoring_inputs(None, reduce(Moments.merge, pieces), whole(target), labels, options)
+    alone = scoring_inputs(features, None, whole(target), labels, options)
+    (found, _), (expected, _) = (score_estimators(inputs, options) for inputs in (merged, alone))
+    assert found["emms_knn"].value == pytest.approx(expected["emms_knn"].value, rel=1e-6)

@@ -1,0 +1,190 @@
+"""Sweeps: each checkpoint is loaded once for all datasets, rows are those of `rank`, and only what is missing runs."""
+
+from __future__ import annotations
+
+import re
+import signal
+import subprocess
+from collections import Counter
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+import hf_emms
+from hf_emms.errors import EmmsError
+from hf_emms.features.load import load_extractor
+from hf_emms.ranking.records import Ranking, Row
+from hf_emms.run.engines.base import Silent
+from tests.helpers.cli import PROGRAM, Cli, cli
+from tests.helpers.counting import counted_calls
+from tests.helpers.tiny_checkpoints import build
+
+__all__ = ["cli"]
+
+GOOD, POOR = "emms-demo/resnet-distilled", "emms-demo/vit-random"
+TEXT = "emms-demo/bert-distilled"
+ENCODER = "emms-demo/encoder-minilm-static"
+FEW: dict[str, Any] = {"max_samples": 60, "encoders": ENCODER, "estimators": ["emms"]}
+IMAGES = ["demo_fashion", "demo_captions"]
+
+
+class Cells(Silent):
+    """The cells that were run, and notes."""
+
+    def __init__(self) -> None:
+        self.run: list[str] = []
+        self.notes: list[str] = []
+
+    def finished(self, row: Row) -> None:
+        self.run.append(row.checkpoint)
+
+    def noted(self, message: str) -> None:
+        self.notes.append(message)
+
+
+def swept(folder: Path, datasets: Any = IMAGES, checkpoints: Any = (GOOD, POOR), **settings: Any) -> Any:
+    return hf_emms.sweep(datasets, checkpoints, output=folder, **{**FEW, **settings})
+
+
+def scores(ranking: Ranking) -> list[object]:
+    return [(row.checkpoint, row.rank, row.scores, row.error) for row in ranking.rows]
+
+
+def test_each_checkpoint_and_encoder_is_loaded_once_for_all_datasets(emms_cache: Path, tmp_path: Path) -> None:
+    with counted_calls(load_extractor, lambda frame: frame.f_locals["repo"].id) as loaded:
+        found = swept(tmp_path, [*IMAGES, {"dataset": "demo_fashion", "split": "test", "max_samples": 40}])
+    assert Counter(loaded) == {GOOD: 1, POOR: 1, ENCODER: 1}
+    assert list(found.rankings) == [*IMAGES, "demo_fashion test"]
+    assert all(len(ranking.rows) == 2 for ranking in found.rankings.values())
+
+
+def test_rows_are_those_of_single_rankings_and_are_stored(emms_cache: Path, tmp_path: Path) -> None:
+    found = swept(tmp_path, cache=False)
+    for name in IMAGES:
+        alone = hf_emms.rank(name, [GOOD, POOR], cache=False, **FEW)
+        assert scores(found.rankings[name]) == scores(alone)
+        assert found.rankings[name].encoders == alone.encoders
+    stored = [Ranking.from_json(file.read_bytes()) for file in tmp_path.rglob("*.json")]
+    assert sorted(map(scores, stored), key=repr) == sorted(map(scores, found.rankings.values()), key=repr)
+
+
+def test_only_missing_and_outdated_cells_run(emms_cache: Path, tmp_path: Path) -> None:
+    data = tmp_path / "data"
+    for label in ("red", "blue"):
+        (data / label).mkdir(parents=True)
+        write_pictures(data / label, label, 12)
+    tiny = build(tmp_path, "resnet")
+    folder, datasets = tmp_path / "results", ["demo_fashion", str(data)]
+
+    def run(*checkpoints: str) -> list[str]:
+        cells = Cells()
+        swept(folder, datasets, checkpoints, cache=False, progress=cells)
+        return [cell.replace(str(data), "data").replace(str(tiny), "tiny") for cell in cells.run]
+
+    assert run(str(tiny)) == ["tiny on demo_fashion", "tiny on data"]
+    assert run(str(tiny)) == []
+    assert run(str(tiny), POOR) == [f"{POOR} on demo_fashion", f"{POOR} on data"]
+    write_pictures(data / "red", "red", 14)
+    assert run(str(tiny), POOR) == ["tiny on data", f"{POOR} on data"]
+    (tiny / "README.md").write_text("another revision")
+    assert run(str(tiny), POOR) == ["tiny on demo_fashion", "tiny on data"]
+
+
+def write_pictures(folder: Path, colour: str, count: int) -> None:
+    from PIL import Image
+
+    for number in range(count):
+        Image.new("RGB", (16 + number, 16), colour).save(folder / f"{number}.png")
+
+
+def test_a_failed_cell_is_a_failed_row_and_runs_again(emms_cache: Path, tmp_path: Path) -> None:
+    """A checkpoint of texts on pictures, and one that is nowhere."""
+    datasets, checkpoints = ["demo_fashion", "demo_glosses"], [POOR, TEXT, "./nowhere"]
+    found = swept(tmp_path, datasets, checkpoints)
+    failed = {
+        name: {row.checkpoint for row in one.rows if row.error is not None} for name, one in found.rankings.items()
+    }
+    assert failed == {"demo_fashion": {TEXT, "./nowhere"}, "demo_glosses": {POOR, "./nowhere"}}
+    again = Cells()
+    swept(tmp_path, datasets, checkpoints, progress=again)
+    assert sorted(again.run) == [f"{TEXT} on demo_fashion", f"{POOR} on demo_glosses"]
+    header, lines = found.table()
+    assert header == ("checkpoint", *datasets)
+    assert {line[0]: line[1:] for line in lines} == {
+        POOR: ("1", "failed"),
+        TEXT: ("failed", "1"),
+        "./nowhere": ("failed", "failed"),
+    }
+
+
+def test_a_dataset_that_cannot_be_used_leaves_the_others(emms_cache: Path, tmp_path: Path) -> None:
+    broken = {"dataset": "demo_captions", "split": "nothing"}
+    found = swept(tmp_path, ["demo_fashion", broken, {"dataset": "demo_glosses", "encoders": POOR}], [POOR])
+    assert list(found.rankings) == ["demo_fashion"]
+    assert "nothing" in found.failed["demo_captions nothing"]
+    assert POOR in found.failed["demo_glosses"]
+    with pytest.raises(EmmsError, match="no split"):
+        swept(tmp_path, [broken], [POOR])
+
+
+def test_a_killed_sweep_continues(tmp_path: Path, emms_cache: Path) -> None:
+    words = ["sweep", "--datasets", ",".join(IMAGES), "-c", POOR, "-c", GOOD, "-o", "results", "--no-cache"]
+    words += ["--max-samples", "60", "-e", ENCODER, "--estimator", "emms"]
+    with subprocess.Popen([*PROGRAM, *words], cwd=tmp_path, stderr=subprocess.PIPE, text=True) as process:
+        assert process.stderr is not None
+        for line in process.stderr:
+            if line.startswith("[2/4]"):
+                process.send_signal(signal.SIGKILL)
+                break
+    cells = Cells()
+    swept(tmp_path / "results", checkpoints=[POOR, GOOD], cache=False, progress=cells)
+    assert 2 <= len(cells.run) <= 3
+    rankings = [Ranking.from_json(file.read_bytes()) for file in (tmp_path / "results").rglob("*.json")]
+    assert [len(ranking.rows) for ranking in rankings] == [2, 2]
+
+
+def test_the_command_reads_a_plan_and_prints_one_table(cli: Cli, tmp_path: Path) -> None:
+    plan = tmp_path / "plan.yaml"
+    plan.write_text(
+        f"checkpoints: [{GOOD}, {POOR}]\nencoders: {ENCODER}\nestimators: [emms]\nmax_samples: 60\n"
+        "datasets:\n  - demo_fashion\n  - {dataset: demo_captions, max_samples: 40}\n"
+    )
+    dry = cli("sweep", plan, "-o", tmp_path / "results", "--dry-run")
+    assert (dry.code, dry.out.splitlines()[1].split("\t")[:3]) == (0, [GOOD, "2", "0"])
+    assert re.search(r"2 datasets: 4 cells to run, 0 there already; 0 B to download, about 0\.\d\d hours", dry.err)
+    assert not (tmp_path / "results").exists()
+    done = cli("sweep", plan, "-o", tmp_path / "results", "-c", POOR)
+    assert (done.code, done.out) == (0, f"checkpoint\tdemo_fashion\tdemo_captions\n{POOR}\t1\t1\n")
+    assert f"[2/2] {POOR} on demo_captions" in done.err
+    whole = cli("sweep", plan, "-o", tmp_path / "results")
+    assert "2 datasets: 2 cells run, 2 there already" in whole.err
+    assert {Ranking.from_json(file.read_bytes()).n for file in (tmp_path / "results").rglob("*.json")} == {60, 40}
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        ("datasets: demo_fashion", "has no list `datasets`"),
+        ("datasets: [", "cannot be read"),
+        ("datasets: []", "has no dataset"),
+        ("datasets: [{task: x}]", "has no name"),
+        ("datasets: [demo_fashion, demo_fashion]", "demo_fashion is listed twice"),
+        ("datasets: [{dataset: a, colour: red}]", "a: there is no setting 'colour'"),
+        ("{datasets: [a], race: 3}", "race is no setting of a sweep"),
+        ("{datasets: [a], confirm: 3}", "confirm is no setting of a sweep"),
+        ("datasets: [{dataset: a, engine: ray}]", "engine is one for the whole sweep"),
+        ("{datasets: [a], folds: many}", "folds is 'many'"),
+    ],
+)
+def test_a_plan_that_is_none_is_refused(cli: Cli, tmp_path: Path, content: str, message: str) -> None:
+    plan = tmp_path / "plan.yaml"
+    plan.write_text(content)
+    done = cli("sweep", plan)
+    assert (done.code, done.out) == (1, "")
+    assert message in done.err
+
+
+def test_a_plan_or_datasets_one_of_them(cli: Cli, tmp_path: Path) -> None:
+    assert cli("sweep").code == cli("sweep", "plan.yaml", "--datasets", "a").code == 2
+    assert "no .yaml or .json file" in cli("sweep", "demo_fashion").err

@@ -1,0 +1,152 @@
+"""How much work a run does: forwards, decoded pictures, embedded label texts, folded rows. Counts, not seconds."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from torch.nn.modules.module import register_module_forward_hook, register_module_forward_pre_hook
+from torch.utils.flop_counter import FlopCounterMode
+from transformers import PreTrainedModel
+
+import hf_emms
+from hf_emms import emms
+from hf_emms.data import Images
+from hf_emms.features.load import load_extractor
+from hf_emms.options import Options
+from hf_emms.run.engines.base import Silent
+from hf_emms.run.plan import plan
+from hf_emms.run.rank import run
+from hf_emms.scoring.cross_validation import _cholesky
+from hf_emms.scoring.moments import Moments
+from hf_emms.scoring.sums import Sums
+from tests.helpers.counting import counted_calls
+from tests.helpers.tiny_checkpoints import TEXTS, build, repo_of
+
+# Three families with the same image processor.
+CHECKPOINTS = ("emms-demo/resnet-distilled", "emms-demo/vit-drawings", "emms-demo/convnext-distilled-short")
+ENCODER = "emms-demo/encoder-minilm-static"
+PROBE = 1  # the input that tells a feature's width
+
+
+class CountedImages(Images):
+    """Pictures that count how often one is decoded."""
+
+    def __init__(self, encoded: Any, count: Counter[str] | None = None) -> None:
+        super().__init__(encoded)
+        self.count = Counter() if count is None else count
+
+    def __getitem__(self, index: Any) -> Any:
+        if isinstance(index, slice):
+            return CountedImages(self.encoded[index], self.count)
+        self.count["decoded"] += 1
+        return super().__getitem__(index)
+
+
+@contextmanager
+def counted_forwards() -> Iterator[Counter[str]]:
+    """Rows that go through each family of models, by torch's own hooks."""
+    rows: Counter[str] = Counter()
+    running: list[PreTrainedModel] = []
+
+    def before(module: torch.nn.Module, arguments: Any) -> None:
+        if isinstance(module, PreTrainedModel):
+            running.append(module)
+
+    def after(module: torch.nn.Module, arguments: Any, output: Any) -> None:
+        if isinstance(module, PreTrainedModel):
+            running.pop()
+            if not running:  # some families have such models inside them
+                rows[module.config.model_type] += len(output.last_hidden_state)
+
+    handles = register_module_forward_pre_hook(before), register_module_forward_hook(after)
+    try:
+        yield rows
+    finally:
+        for handle in handles:
+            handle.remove()
+
+
+def ranked(checkpoints: tuple[str, ...] = CHECKPOINTS, **options: Any) -> Any:
+    return hf_emms.rank("demo_captions", checkpoints, encoders=ENCODER, max_samples=60, **options)
+
+
+def test_every_input_goes_through_every_checkpoint_once_and_every_label_text_through_the_encoder_once(
+    emms_cache: Path,
+) -> None:
+    with counted_forwards() as rows:
+        first = ranked(estimators="emms")
+        assert rows == dict.fromkeys(("resnet", "vit", "convnext"), first.n_inputs + PROBE) | {
+            "bert": first.n_labels + PROBE
+        }
+        rows.clear()
+        ranked(estimators="emms")
+        assert not rows  # the rows of the ranking are kept
+        ranked(estimators=("emms", "logme", "knn"))
+        assert not rows  # the features are
+        ranked(("emms-demo/regnet-random",), estimators="emms")
+        assert rows == {"regnet": first.n_inputs + PROBE}  # and the label embeddings, for other checkpoints too
+
+
+@pytest.mark.parametrize("race", [None, 1])
+def test_pictures_are_decoded_once_for_all_checkpoints_with_the_same_processor(
+    emms_cache: Path, tmp_path: Path, race: int | None
+) -> None:
+    smaller = str(build(tmp_path, "vit"))
+    planned = plan(
+        Options("demo_captions", (*CHECKPOINTS, smaller), encoders=(ENCODER,), estimators=("emms",), race=race),
+        Silent(),
+    )
+    inputs = CountedImages(planned.sample.inputs.encoded)
+    rows = run(replace(planned, sample=replace(planned.sample, inputs=inputs)), Silent()).rows
+    assert [row.error for row in rows] == [None] * 4
+    processors = 2
+    if race is None:
+        assert inputs.count["decoded"] == processors * len(inputs)
+    else:
+        assert inputs.count["decoded"] <= processors * len(inputs)
+
+
+def test_texts_cost_few_multiplications_more_than_their_own_tokens(tmp_path: Path) -> None:
+    """Sorting leaves little padding: counted are the multiplications of every matrix product of the model."""
+    words = TEXTS[2].split()
+    rng = np.random.default_rng(0)
+    texts = [" ".join(rng.choice(words, size)) for size in np.clip(rng.lognormal(2, 0.7, 150), 1, 30).astype(int)]
+    extractor = load_extractor(repo_of(build(tmp_path, "bert")), "text", "text-classification", device="cpu")
+
+    def multiplications(batch_size: int | None) -> int:
+        with FlopCounterMode(display=False) as counter:
+            assert sum(len(rows) for _, rows in extractor.batches(texts, batch_size=batch_size)) == len(texts)
+        return counter.get_total_flops()
+
+    assert multiplications(None) < 1.1 * multiplications(1)  # unsorted batches take twice as many
+
+
+def test_rows_enter_the_products_once_and_many_at_a_time() -> None:
+    moments, rows = Moments(16, [8]), 10_000
+    values = np.random.default_rng(0).normal(size=(rows, 24)).astype(np.float32)
+    with counted_calls(Sums.add_rows, lambda frame: len(frame.f_locals["rows"])) as sizes:
+        for start in range(0, rows, 8):
+            batch = values[start : start + 8]
+            moments.update(batch[:, :16], batch[:, 16:], groups=range(start, start + len(batch)))
+        moments.sums()
+        moments.sums()
+    assert sum(sizes) == rows
+    assert len(sizes) <= rows / moments.capacity + 1
+
+
+def test_few_factors_are_made_where_they_are_dear() -> None:
+    rng = np.random.default_rng(0)
+    x = rng.normal(size=(1_300, 520)).astype(np.float32)
+    z = x[:, :30] + 5 * rng.normal(size=(1_300, 30)).astype(np.float32)
+    with counted_calls(_cholesky, lambda frame: 1) as factors:
+        emms(x, z, method="cv")
+    search = 5 + 2 * 2  # ridges that the first fold tries, and two more folds at the best one and beside it
+    assert len(factors) <= search + 5
