@@ -17,7 +17,7 @@ from hf_emms.cli.rank_command import rank as command
 from hf_emms.cli.rank_options import option_groups, options_from
 from hf_emms.errors import EmmsError
 from hf_emms.options import COLUMN_ROLES, SETTINGS, Options, setting, words_of
-from hf_emms.tasks import ROLES
+from hf_emms.tasks import COLUMN_NAMES
 
 # Arguments of `rank` that are no settings of a ranking: where it comes back from, and who hears of its progress.
 BESIDES = {"job", "progress"}
@@ -64,7 +64,7 @@ def test_a_setting_that_is_added_in_one_place_is_a_flag_a_keyword_a_word_and_rec
 
 
 def test_every_role_of_our_tasks_has_a_flag() -> None:
-    assert set(COLUMN_ROLES) == set(ROLES)
+    assert set(COLUMN_ROLES) == set(COLUMN_NAMES)
 
 
 def test_the_command_line_has_what_differs_from_the_defaults_only() -> None:

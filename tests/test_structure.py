@@ -1,68 +1,66 @@
-"""Imports run one way, heavy libraries wait until they are needed, and the wheel holds what an install needs."""
+"""Imports run one way between folders and never in a circle, and nothing outside of `tasks` and `inputs` asks by name."""
 
 import ast
+import re
 import subprocess
 import sys
-from collections import defaultdict
+from functools import cache
+from graphlib import CycleError, TopologicalSorter
 
 import pytest
 
+from hf_emms.inputs import INPUT_KINDS
+from hf_emms.tasks import TASKS
 from tests import ROOT
 
 PACKAGE = ROOT / "hf_emms"
 
-# From the top to the bottom: a module or package may import only what is below it, `TYPE_CHECKING` included.
-LAYERS = (
+# From the top to the bottom: a folder, or a module outside of folders, imports only what is below it, whether at the
+# top of a file, inside a function or under `TYPE_CHECKING`.
+FOLDERS = (
     "__main__",
     "cli",
-    "sweeps",
-    "sweep_plan",
-    "pipeline",
+    "metric",
+    "run",
     "finetune",
-    "ranking_job",
-    "preflight",
-    "plan",
-    "search",
-    "space",
-    "metrics",
-    "models_in_memory",
-    "from_arrays",
-    "engines",
-    "features",
-    "results",
-    "data",
-    "at_stake",
-    "presets",
+    "publish",
     "evaluation",
-    "plots",
-    "cards",
-    "merging",
-    "views",
-    "tasks",
-    "scoring",
     "ranking",
-    "ranking_methods",
-    "plugins",
+    "data",
+    "presets",
+    "tasks",
+    "inputs",
+    "features",
+    "scoring",
     "hub",
-    "demo",
-    "known_models",
     "cache",
+    "registry",
     "formatting",
     "options",
-    "wheel",
+    "files",
     "errors",
-    "atomic_files",
 )
-# Methods of a record that call what is above it: it is imported in the method.
-CONVENIENCES = ("ranking_methods",)
-LAZY = ("torch", "transformers", "datasets", "torchvision", "gradio", "evaluate", "pyarrow")
+MAX_LOOSE_MODULES = 7
+LAZY = ("torch", "transformers", "datasets", "torchvision", "gradio", "evaluate", "pyarrow", "sklearn")
+# Words that say nothing about what a variable holds.
+VAGUE_NAMES = ("one", "found", "given", "known", "wanted")
+MAX_VAGUE_NAMES = 60
+
+
+@cache
+def syntax_tree(path):
+    return ast.parse(path.read_text())
 
 
 def modules():
     return sorted(path for path in PACKAGE.rglob("*.py") if path != PACKAGE / "__init__.py")
 
 
-def layer_of(path):
+def dotted_name(path):
+    return ".".join(path.relative_to(ROOT).with_suffix("").parts).removesuffix(".__init__")
+
+
+def folder_of(path):
     return path.relative_to(PACKAGE).parts[0].removesuffix(".py")
 
 
@@ -76,71 +74,96 @@ def imported_names(tree):
             yield from (f"{node.module}.{alias.name}" for alias in node.names)
 
 
-def layers_imported(path):
-    tree = ast.parse(path.read_text())
-    if layer_of(path) in CONVENIENCES:
-        tree = ast.Module([node for node in tree.body if isinstance(node, ast.ImportFrom)], [])
-    for name in imported_names(tree):
+def folders_imported(path):
+    for name in imported_names(syntax_tree(path)):
         package, _, rest = name.partition(".")
         if package == "hf_emms" and rest != "__version__":
-            layer = rest.partition(".")[0]
-            # What the root exports is of any layer: only the module that defines it says which.
-            assert layer in LAYERS, f"{path.name} imports {name}: import it from the module that defines it"
-            yield layer
+            folder = rest.partition(".")[0]
+            assert folder in FOLDERS, f"{path.name} imports {name}: import it from the module that defines it"
+            yield folder
+
+
+def modules_imported(path):
+    names = {dotted_name(other) for other in modules()}
+    for name in imported_names(syntax_tree(path)):
+        module = name if name in names else name.rpartition(".")[0]
+        if module in names and module != dotted_name(path):
+            yield module
 
 
 def top_level_imports(path):
-    """What importing the module imports at once: nothing inside functions or TYPE_CHECKING blocks."""
-    body = [node for node in ast.parse(path.read_text()).body if isinstance(node, (ast.Import, ast.ImportFrom))]
+    """What importing the module imports at once: nothing inside functions or `TYPE_CHECKING` blocks."""
+    body = [node for node in syntax_tree(path).body if isinstance(node, (ast.Import, ast.ImportFrom))]
     return {name.split(".")[0] for name in imported_names(ast.Module(body, []))}
 
 
 @pytest.mark.parametrize("path", modules(), ids=lambda path: str(path.relative_to(PACKAGE)))
 def test_imports_point_downwards(path):
-    layer = layer_of(path)
-    assert layer in LAYERS, f"{layer} is new: give it its place in LAYERS"
-    back = [other for other in layers_imported(path) if other != layer and LAYERS.index(other) <= LAYERS.index(layer)]
-    assert not back, f"{layer} imports {back}, which are above it"
+    folder = folder_of(path)
+    assert folder in FOLDERS, f"{folder} is new: give it its place in FOLDERS"
+    above = [
+        other for other in folders_imported(path) if other != folder and FOLDERS.index(other) <= FOLDERS.index(folder)
+    ]
+    assert not above, f"{folder} imports {above}, which are above it"
 
 
-def repeated(named_paths):
-    """Names that more than one path has, with these paths."""
-    paths_of = defaultdict(list)
-    for name, path in named_paths:
-        paths_of[name].append(str(path.relative_to(PACKAGE)))
-    return {name: paths for name, paths in paths_of.items() if len(paths) > 1}
+def test_no_files_import_each_other_in_a_circle():
+    graph = {dotted_name(path): set(modules_imported(path)) for path in modules()}
+    try:
+        TopologicalSorter(graph).prepare()
+    except CycleError as error:
+        pytest.fail(" -> ".join(error.args[1]))
 
 
-def test_no_two_modules_have_one_name():
-    # The folder of the metric is laid out as `evaluate` wants it.
-    own = [path for path in modules() if path.name[:2] != "__" and path.parent != PACKAGE / "metrics" / "emms"]
-    assert repeated((path.name, path) for path in own) == {}
+def test_few_modules_lie_outside_of_folders():
+    loose = [path.name for path in PACKAGE.glob("*.py") if path.name not in ("__init__.py", "__main__.py")]
+    assert len(loose) <= MAX_LOOSE_MODULES, loose
+
+
+def test_scoring_needs_nothing_but_errors():
+    for path in (PACKAGE / "scoring").glob("*.py"):
+        assert set(folders_imported(path)) <= {"scoring", "errors"}, path.name
+
+
+def test_only_tasks_and_inputs_name_a_task_or_a_kind_of_input():
+    ids = "|".join(re.escape(id) for id in TASKS.built_in)
+    kinds = "|".join(re.escape(kind) for kind in INPUT_KINDS)
+    # A table or a comparison by the id of a task; a comparison with the name of a kind.
+    by_task = re.compile(rf'"({ids})": |[=!]= "({ids})"|"({ids})" [=!]=|in \("({ids})"')
+    by_kind = re.compile(rf'[=!]= "({kinds})"|"({kinds})" (in|not in|==|!=) |startswith\("({kinds})"\)|\bmodality\b')
+    asking = [
+        f"{path.relative_to(ROOT)}:{number}: {line.strip()}"
+        for path in modules()
+        if folder_of(path) not in ("tasks", "inputs")
+        for number, line in enumerate(path.read_text().splitlines(), start=1)
+        if by_task.search(line) or by_kind.search(line)
+    ]
+    assert asking == []
+
+
+def test_names_say_what_they_hold():
+    vague = [
+        f"{path.relative_to(ROOT)}:{node.lineno} {name}"
+        for path in modules()
+        for node in ast.walk(syntax_tree(path))
+        for name in [getattr(node, "id", None) or getattr(node, "arg", None) or getattr(node, "name", None)]
+        if name in VAGUE_NAMES
+    ]
+    assert len(vague) < MAX_VAGUE_NAMES, vague[:20]
 
 
 def test_no_two_classes_have_one_name():
-    classes = [
-        (node.name, path)
-        for path in modules()
-        for node in ast.walk(ast.parse(path.read_text()))
-        if isinstance(node, ast.ClassDef)
-    ]
-    assert repeated(classes) == {}
-
-
-def test_no_file_of_tests_is_longer_than_400_lines():
-    lengths = {path.relative_to(ROOT): len(path.read_text().splitlines()) for path in (ROOT / "tests").rglob("*.py")}
-    assert {path: length for path, length in lengths.items() if length > 400} == {}
-
-
-def test_scoring_needs_nothing_but_records_plugins_and_errors():
-    allowed = {"scoring", "ranking", "plugins", "formatting", "errors", "atomic_files"}
-    for path in (PACKAGE / "scoring").glob("*.py"):
-        assert set(layers_imported(path)) <= allowed, path.name
+    places = {}
+    for path in modules():
+        for node in ast.walk(syntax_tree(path)):
+            if isinstance(node, ast.ClassDef):
+                places.setdefault(node.name, []).append(str(path.relative_to(PACKAGE)))
+    assert {name: paths for name, paths in places.items() if len(paths) > 1} == {}
 
 
 def test_only_the_hub_package_talks_to_the_hub():
     for path in modules():
-        if layer_of(path) != "hub":
+        if folder_of(path) != "hub":
             assert "huggingface_hub" not in top_level_imports(path) or "HfApi" not in path.read_text(), path.name
 
 

@@ -36,7 +36,7 @@ def presets() -> None:
 
     rows: list[tuple[Any, ...]] = []
     for task in TASKS.values():
-        rows.append(("task", task.id, task.id, f"columns {', '.join(task.roles)}", None, None, None))
+        rows.append(("task", task.id, task.id, f"columns {', '.join(task.columns)}", None, None, None))
     usable = usable_datasets()
     for preset in dataset_presets().values():
         held = preset.id or "not on the Hub: pass a folder"

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from hf_emms.cache import Cache
 from hf_emms.data.columns import columns_of
-from hf_emms.data.inputs import Images, Pairs, Spans
 from hf_emms.data.labels import SoftLabels, make_labels
 from hf_emms.data.sample import Sample, assemble, check_size
 from hf_emms.data.sample_cache import cached_sample, store_sample
@@ -12,7 +11,7 @@ from hf_emms.data.sampling import draw
 from hf_emms.data.sources import find
 from hf_emms.options import Options
 
-__all__ = ["Images", "Pairs", "Sample", "SoftLabels", "Spans", "load_sample"]
+__all__ = ["Sample", "SoftLabels", "load_sample"]
 
 
 def load_sample(options: Options, cache: Cache | None = None) -> Sample:

@@ -11,9 +11,10 @@ from typing import Any
 
 from hf_emms.data.reading import JoinedImages, Source
 from hf_emms.errors import EmmsError
+from hf_emms.inputs import IMAGE, TEXT_PAIR
 from hf_emms.options import Options
 from hf_emms.presets import DatasetPreset
-from hf_emms.tasks import ROLES, TASKS, Role, Task, column_flag, get_task
+from hf_emms.tasks import COLUMN_NAMES, TASKS, Column, Task, column_flag, get_task
 
 _PLURALS = {"string": "strings", "class": "classes", "integer": "integers", "float": "floats", "image": "images"}
 _NUMBERED = re.compile(r"(.*?)_?\d+")
@@ -74,11 +75,11 @@ class RowSchema:
         """The column or field that holds at which character of its text each label starts, as in SQuAD."""
         column, dot, _ = self.label_column.partition(".")
         name = f"{column}.answer_start" if dot else "answer_start"
-        fits = self.task.spans_of is not None and self.types.get(name) in ("integer", "integers")
+        fits = self.task.answer_span_input is not None and self.types.get(name) in ("integer", "integers")
         return name if fits and not self.parallel else None
 
     @property
-    def list_roles(self) -> tuple[Role, ...]:
+    def list_roles(self) -> tuple[Column, ...]:
         """The texts of the input that a row holds a list of: one item an element."""
         return tuple(role for role in self.task.inputs if self.types[self.columns[role.name]] == "strings")
 
@@ -91,10 +92,6 @@ class RowSchema:
     def multi_label(self) -> bool:
         """Whether a row has several classes."""
         return self.task.categorical and self.label_type in _PLURALS.values()
-
-    @property
-    def of_images(self) -> bool:
-        return self.task.modality.startswith("image")
 
     def label_name(self, value: Any) -> str | None:
         """A raw class or other value as text; None where it stands for no label."""
@@ -207,7 +204,7 @@ def find_task(types: Mapping[str, str], given: Mapping[str, str]) -> tuple[Task,
     """
     images = {"image", "images"} & set(types.values())
     # Tasks on the texts of a dataset with images, and tasks of other packages, have to be named.
-    tasks = {id: one for id, one in TASKS.built_in.items() if one.modality.startswith("image") or not images}
+    tasks = {id: one for id, one in TASKS.built_in.items() if IMAGE in (one.input, *one.input.parts) or not images}
     for how in (_BY_NAME, _BY_CLASS, _BY_TYPE):
         # Two texts cannot be distinguished by type.
         found = {id: _fill(t, types, given, how) for id, t in tasks.items() if how != _BY_TYPE or len(t.inputs) == 1}
@@ -230,7 +227,7 @@ def find_task(types: Mapping[str, str], given: Mapping[str, str]) -> tuple[Task,
             f"none of {_described(types)} is clearly a label: {' and '.join(ids)} looks like a row number or a key",
             f"name the label: {column_flag('label', '|'.join(types))}",
         )
-    flags = ", ".join(f"--{role}-column" for role in ROLES)
+    flags = ", ".join(f"--{role}-column" for role in COLUMN_NAMES)
     raise EmmsError(
         f"no task fits the columns {_described(types)}" + (f" with {_pairs(given)}" if given else ""),
         f"name the task (--task {'|'.join(TASKS)}) and its columns ({flags})",
@@ -253,7 +250,7 @@ def find_columns(task: Task, types: Mapping[str, str], given: Mapping[str, str])
     """
     given = {name: check_column(task, name, column, types) for name, column in given.items()}
     # Two texts cannot be distinguished by type.
-    ways = (_BY_NAME, _BY_CLASS) if task.modality == "text+text" else (_BY_NAME, _BY_CLASS, _BY_TYPE)
+    ways = (_BY_NAME, _BY_CLASS) if task.input == TEXT_PAIR else (_BY_NAME, _BY_CLASS, _BY_TYPE)
     for how in ways:
         columns = _fill(task, types, given, how)
         if columns is not None:
@@ -275,16 +272,16 @@ def check_column(task: Task, role_name: str, column: str, types: Mapping[str, st
     Raises:
         EmmsError: the task has no such role, or the column is absent or of the wrong type.
     """
-    role = task.roles.get(role_name)
+    role = task.columns.get(role_name)
     if role is None:
         raise EmmsError(
             f"{task.id} has no {role_name} column",
-            f"its columns are {', '.join(map(column_flag, task.roles))}",
+            f"its columns are {', '.join(map(column_flag, task.columns))}",
         )
     return ",".join(_checked(task, role, name, types) for name in column.split(","))
 
 
-def _checked(task: Task, role: Role, name: str, types: Mapping[str, str]) -> str:
+def _checked(task: Task, role: Column, name: str, types: Mapping[str, str]) -> str:
     hint = column_flag(role.name)
     if name not in types:
         raise EmmsError(f"there is no column {name!r}; the dataset has {_described(types)}", hint)
@@ -311,13 +308,13 @@ def _pairs(columns: Mapping[str, str]) -> str:
 
 def _fill(task: Task, types: Mapping[str, str], given: Mapping[str, str], how: int) -> dict[str, str] | None:
     """Every role of a task filled, inputs first, or None."""
-    if not set(given) <= set(task.roles):
+    if not set(given) <= set(task.columns):
         return None
     taken = _filled(task, types, given, how)
-    if set(taken) != set(task.roles):
+    if set(taken) != set(task.columns):
         return None
-    fits = all(types.get(one) in task.roles[name].types for name in taken for one in taken[name].split(","))
-    return {name: taken[name] for name in task.roles} if fits else None
+    fits = all(types.get(one) in task.columns[name].types for name in taken for one in taken[name].split(","))
+    return {name: taken[name] for name in task.columns} if fits else None
 
 
 def _filled(task: Task, types: Mapping[str, str], given: Mapping[str, str], how: int) -> dict[str, str]:
@@ -331,7 +328,7 @@ def _filled(task: Task, types: Mapping[str, str], given: Mapping[str, str], how:
     return taken
 
 
-def _pick(role: Role, types: Mapping[str, str], taken: tuple[str, ...], how: int, *, plural: bool) -> str | None:
+def _pick(role: Column, types: Mapping[str, str], taken: tuple[str, ...], how: int, *, plural: bool) -> str | None:
     """The column for a role: by name, by a numbered series of names, by the only one of its type."""
     free = {name: type for name, type in types.items() if name not in taken and type in role.types}
     by_lower = {name.lower(): name for name in free}
@@ -379,7 +376,7 @@ def _check_inferred_label(source: Source, task: Task, columns: Mapping[str, str]
             f"name the label: {column_flag('label')}, or this one if it is meant: {named}",
         )
     if task.numbers is not None and not chosen:
-        classes = next(one.id for one in TASKS.built_in.values() if one.categorical and one.modality == task.modality)
+        classes = next(one.id for one in TASKS.built_in.values() if one.categorical and one.input == task.input)
         raise EmmsError(
             f"the numbers in column {label!r} may be classes or values, and nothing says which",
             f"--task {classes} {column_flag('label', label)}, or --task {task.id} {column_flag('label', label)}",
@@ -423,11 +420,11 @@ def _check_options(options: Options, schema: RowSchema) -> None:
             "an input, such as captions",
             "leave it out",
         )
-    if options.label_form == "spans" and task.spans_of is None:
+    if options.label_form == "spans" and task.answer_span_input is None:
         raise EmmsError(
             f"the {task.label.name} of {task.id} is no span of a text, which --label-form spans is for", "leave it out"
         )
-    numeric = options.label_form not in ((None, "text", "spans") if task.spans_of else (None,))
+    numeric = options.label_form not in ((None, "text", "spans") if task.answer_span_input else (None,))
     if task.numbers is None and (numeric or options.box_format):
         raise EmmsError(
             f"the {task.label.name} of {task.id} is no number: --label-form and --box-format are for those",

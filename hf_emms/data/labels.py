@@ -11,9 +11,9 @@ from typing import Any, TypeVar
 
 import numpy as np
 
-from hf_emms.data.inputs import as_bytes, hash64
 from hf_emms.data.rows import DrawnRows
 from hf_emms.errors import EmmsError
+from hf_emms.inputs import as_bytes, hash64
 from hf_emms.options import LabelForm, Options
 from hf_emms.tasks import Task
 
@@ -72,7 +72,7 @@ class Labels:
         soft: which texts each label is the mean of; None where label u is text u.
         numbers: float32, shape (U, D2): one more F-label, of labels that are numbers.
         form: which F-labels the labels make.
-        values: float64, shape (U, P): the numbers themselves, see `tasks.task.Numbers`.
+        values: float64, shape (U, P): the numbers themselves, see `tasks.task.NumericLabels`.
     """
 
     inputs: np.ndarray
@@ -125,7 +125,7 @@ def _number_labels(
     assert task.numbers is not None
     warning = task.numbers.warn(np.array(raws, dtype=np.float64))
     notes += [warning] if warning else []
-    form = form or task.form
+    form = form or task.label_form
     if form == "text":
         texts, codes = _coded([task.numbers.describe(raw) for raw in raws])
         return codes, tuple(texts), None, None, form, None
@@ -192,37 +192,39 @@ def _span_labels(drawn: DrawnRows, notes: list[str]) -> Labels | None:
     their contexts. Of an input without an answer, all spans are others.
     """
     task, options = drawn.schema.task, drawn.options
-    if task.spans_of is None or options.label_form not in (None, "spans"):
+    if task.answer_span_input is None or options.label_form not in (None, "spans"):
         return None
     label, asked = task.label.name, options.label_form == "spans"
     answers = {
         input: spans
         for input, given in sorted(drawn.answers.items())
-        if (spans := find_spans(drawn.part_of(input, task.spans_of), given))
+        if (spans := find_spans(drawn.part_of(input, task.answer_span_input), given))
     }
-    unanswered = {input for input, raws in drawn.rows if raws == [task.empty]}
+    unanswered = {input for input, raws in drawn.rows if raws == [task.no_label_text]}
     labelled = {input for input, _ in drawn.rows} - unanswered
     if not asked and len(answers) < _ENOUGH * len(labelled):
         if answers:
-            found = f"the {label} occurs in the {task.spans_of} of {len(answers):,} of {len(labelled):,} rows only"
+            found = (
+                f"the {label} occurs in the {task.answer_span_input} of {len(answers):,} of {len(labelled):,} rows only"
+            )
             notes.append(f"{found}: {label}s are embedded as texts")
         return None
     rows: list[tuple[Any, ...]] = [
         (input, span, is_answer)
         for input, spans in answers.items()
-        for span, is_answer in _drawn_spans(drawn.part_of(input, task.spans_of), spans, input, options)
+        for span, is_answer in _drawn_spans(drawn.part_of(input, task.answer_span_input), spans, input, options)
     ]
     if all(is_answer for *_, is_answer in rows):
         if not asked:
             return None
         raise EmmsError(
-            f"no {label} occurs in its {task.spans_of} among other words: there are no spans to choose from",
+            f"no {label} occurs in its {task.answer_span_input} among other words: there are no spans to choose from",
             f"--label-form text, which embeds the {label}s",
         )
     rows += [
         (input, span, False)
         for input in sorted(unanswered)
-        for span in _spans_without_answer(drawn.part_of(input, task.spans_of), input, options)
+        for span in _spans_without_answer(drawn.part_of(input, task.answer_span_input), input, options)
     ]
     inputs, bounds, codes = zip(*rows, strict=True)
     return Labels(

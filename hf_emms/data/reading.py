@@ -10,10 +10,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from hf_emms.data.inputs import UnusableError
 from hf_emms.data.local_files import FORMATS, broken_file, notes_on_undescribed, notes_on_unused, texts_as_they_are
 from hf_emms.errors import EmmsError
 from hf_emms.hub import Repo, limited_streaming, listing, page, retried, translate_hub_errors
+from hf_emms.inputs import UnusableError
 
 SPLIT_ORDER = ("train", "training", "validation", "valid", "val", "dev", "test", "testdev")
 _FIRST_ROWS = 100

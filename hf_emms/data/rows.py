@@ -7,11 +7,11 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from hf_emms.data.columns import RowSchema
-from hf_emms.data.inputs import UnusableError, as_bytes, check_decodes, encoded_image, hash64, image_size
 from hf_emms.errors import EmmsError
 from hf_emms.formatting import pluralize
+from hf_emms.inputs import UnusableError, as_bytes, hash64
 from hf_emms.options import Options
-from hf_emms.tasks import Role, column_flag
+from hf_emms.tasks import Column, column_flag
 
 # Of the rows that are read, and in any case so many: of eight rows a single one would be more.
 MAX_SKIPPED = 0.05
@@ -61,23 +61,21 @@ def read_labels(schema: RowSchema, row: Mapping[str, Any], index: int) -> list[A
         labels = [value for value in values if value is not None]
     else:
         labels = [text for value in values if (text := _label_text(schema, value)) is not None]
-    if not labels and task.empty is not None:
-        return [task.empty]
+    if not labels and task.no_label_text is not None:
+        return [task.no_label_text]
     if not labels:
         raise UnusableError(f"no {task.label.name} in column {schema.label_column!r}")
     return labels
 
 
-def _read_part(schema: RowSchema, row: Mapping[str, Any], role: Role, index: int | None) -> Any:
+def _read_part(schema: RowSchema, row: Mapping[str, Any], role: Column, index: int | None) -> Any:
     column = schema.columns[role.name]
     value = value_of(row, column)
-    if schema.types[column] in ("image", "images"):
-        return encoded_image(schema.joined[column][value] if column in schema.joined else value)
-    text = value[index] if index is not None else value
-    text = role.clean(text) if role.clean and isinstance(text, str) else text
-    if not isinstance(text, str) or not text.strip():
-        raise UnusableError(f"the {role.name} is empty")
-    return text
+    value = schema.joined[column][value] if column in schema.joined else value
+    value = value[index] if index is not None else value
+    value = role.clean(value) if role.clean and isinstance(value, str) else value
+    assert role.kind is not None
+    return role.kind.read(value, role.name)
 
 
 def _label_values(schema: RowSchema, row: Mapping[str, Any], index: int) -> list[Any]:
@@ -107,7 +105,7 @@ def _label_text(schema: RowSchema, value: Any) -> str | None:
 
 def _read_answers(schema: RowSchema, row: Mapping[str, Any], index: int) -> list[tuple[str, int | None]]:
     """The labels of an item that may be spans of its input, and at which character each starts where that is known."""
-    if schema.task.spans_of is None:
+    if schema.task.answer_span_input is None:
         return []
     values = _label_values(schema, row, index)
     given = value_of(row, schema.start_column) if schema.start_column else None
@@ -128,7 +126,7 @@ class DrawnRows:
         parts: for each part of the input, hash of content → content (encoded image or text).
         inputs: hash of an input → hashes of its parts.
         rows: (hash of the input, raw labels), one a row of the sample.
-        answers: hash of an input → the labels that may be spans of it, see `Task.spans_of`, and where each starts.
+        answers: hash of an input → the labels that may be spans of it, and where each starts.
         seen: items read.
         skipped: items left out.
         reasons: where the first ones are that were left out, and why.
@@ -183,9 +181,9 @@ class DrawnRows:
         try:
             contents = read_input(self.schema, row, index)
             hashes = tuple(hash64(as_bytes(content)) for content in contents)
-            for known, hash, content in zip(self.parts, hashes, contents, strict=True):
-                if isinstance(content, bytes) and hash not in known:
-                    check_decodes(content)
+            for role, known, hash, content in zip(self.schema.task.inputs, self.parts, hashes, contents, strict=True):
+                if role.kind is not None and hash not in known:
+                    role.kind.check(content)
             labels = self._measured(read_labels(self.schema, row, index), contents)
             answers = _read_answers(self.schema, row, index)
         except UnusableError as problem:
@@ -216,7 +214,7 @@ class DrawnRows:
             raise EmmsError("the split has no rows", "--split NAME")
         if too_many(self.skipped, self.seen):
             task = self.schema.task
-            flags = ", ".join(map(column_flag, task.roles))
+            flags = ", ".join(map(column_flag, task.columns))
             formats = "|".join(task.numbers.formats) if task.numbers else ""
             raise EmmsError(
                 f"{self.skipped} of {pluralize(self.seen, 'row')} could not be read, and {ALLOWED}; "
@@ -230,7 +228,8 @@ class DrawnRows:
             return labels
         form = self.options.box_format
         measure = numbers.formats[form] if form else numbers.measure
-        size = image_size(contents[0]) if isinstance(contents[0], bytes) and not self.relative else None
+        kind = self.schema.task.inputs[0].kind
+        size = kind.size(contents[0]) if kind is not None and not self.relative else None
         try:
             return [measure(label, size) for label in labels]
         except (TypeError, ValueError) as problem:

@@ -10,13 +10,13 @@ from typing import Any
 
 import numpy as np
 
-from hf_emms.data.inputs import Images, Pairs, Spans
 from hf_emms.data.labels import OTHER_SPANS, Labels, SoftLabels
 from hf_emms.data.reading import Source
 from hf_emms.data.rows import DrawnRows
 from hf_emms.errors import EmmsError
 from hf_emms.formatting import pluralize
 from hf_emms.hub import Repo
+from hf_emms.inputs import Pairs, Spans
 from hf_emms.options import LabelForm, Options
 from hf_emms.tasks import Task, column_flag
 
@@ -57,7 +57,7 @@ class Sample:
         inputs_fingerprint: 32 hex digits over the inputs alone: other labels of the same inputs need no new features.
         soft_labels: which texts each label is the mean of; None where label u is text u.
         label_numbers: float32, shape (U, D2): one more F-label, of labels that are numbers.
-        label_values: float64, shape (U, P): those numbers as they were measured, see `tasks.task.Numbers`.
+        label_values: float64, shape (U, P): those numbers as they were measured, see `tasks.task.NumericLabels`.
         form: which F-labels the labels make: of their texts, of their numbers, or both; "spans" where rows are spans
             of a text, labelled by whether they are the answer.
         available: the most rows that a sample of the split can have, N where this one is all of it (of spans, the
@@ -119,7 +119,7 @@ def assemble(source: Source, drawn: DrawnRows, labels: Labels) -> Sample:
     """
     _check_labels(drawn, labels)
     schema, options, task = drawn.schema, drawn.options, drawn.schema.task
-    grouped_by = [role.name for role in task.inputs].index(task.group or task.input.name)
+    grouped_by = [role.name for role in task.inputs].index(task.group_by or task.inputs[0].name)
     groups = np.array([drawn.inputs[input][grouped_by] for input in labels.inputs.tolist()], dtype=np.uint64)
     order = np.lexsort((labels.codes, *labels.spans.T[::-1], labels.inputs, groups))
     hashes, groups, codes, spans = labels.inputs[order], groups[order], labels.codes[order], labels.spans[order]
@@ -194,10 +194,11 @@ def _inputs(drawn: DrawnRows, hashes: Sequence[int]) -> Sequence[Any]:
     """The contents of inputs in the order of their hashes, each distinct part once."""
     parts: list[Any] = []
     numbers = []
-    for column, contents in zip(np.array([drawn.inputs[one] for one in hashes], np.uint64).T, drawn.parts, strict=True):
+    columns = np.array([drawn.inputs[one] for one in hashes], np.uint64).T
+    for role, column, contents in zip(drawn.schema.task.inputs, columns, drawn.parts, strict=True):
+        assert role.kind is not None
         unique, number = np.unique(column, return_inverse=True)
-        part = [contents[int(hash)] for hash in unique]
-        parts.append(Images(part) if isinstance(part[0], bytes) else part)
+        parts.append(role.kind.collect([contents[int(hash)] for hash in unique]))
         numbers.append(number)
     if len(parts) == 1:
         return parts[0]  # sorted by their hash, as the rows are
@@ -250,9 +251,9 @@ def _notes(
         notes = _notes_on_classes(drawn, labels, total)
     else:
         notes = [_note_on_inputs(drawn, labels, n_inputs, n_groups)]
-    empty = sum(raws == [task.empty] for _, raws in drawn.rows) if labels.form != "spans" else 0
+    empty = sum(raws == [task.no_label_text] for _, raws in drawn.rows) if labels.form != "spans" else 0
     if empty:
-        notes.append(f"rows without {label}: {empty}; their label text is {task.empty!r}")
+        notes.append(f"rows without {label}: {empty}; their label text is {task.no_label_text!r}")
     if drawn.relative:
         notes.append(f"every {label} is read as parts of its picture, not as pixels")
     if labels.numbers is not None:
@@ -284,12 +285,12 @@ def _notes_on_classes(drawn: DrawnRows, labels: Labels, total: int | None) -> li
 
 def _notes_on_spans(drawn: DrawnRows, labels: Labels, n_inputs: int, n_groups: int) -> list[str]:
     task = drawn.schema.task
-    label, asked, context = task.label.name, task.inputs[0].name, task.spans_of
+    label, asked, context = task.label.name, task.inputs[0].name, task.answer_span_input
     notes = [
         f"{pluralize(len(labels.codes), 'span')} of {pluralize(n_groups, str(context))}, "
         f"for {pluralize(n_inputs, asked)}: the {label} and {OTHER_SPANS} others of as many words, where there is room"
     ]
-    unanswered = sum(raws == [task.empty] for _, raws in drawn.rows)
+    unanswered = sum(raws == [task.no_label_text] for _, raws in drawn.rows)
     if unanswered:
         notes.append(f"{asked}s without {label}: {unanswered:,}; all of their spans are not the {label}")
     left_out = len(drawn.inputs) - n_inputs
@@ -300,13 +301,13 @@ def _notes_on_spans(drawn: DrawnRows, labels: Labels, n_inputs: int, n_groups: i
 
 def _note_on_inputs(drawn: DrawnRows, labels: Labels, n_inputs: int, n_groups: int) -> str:
     task, references = drawn.schema.task, drawn.options.references
-    inputs = pluralize(n_inputs, "picture" if task.group is None and task.modality == "image" else "text")
+    inputs = pluralize(n_inputs, task.input.singular)
     if len(task.inputs) > 1:
         inputs = f"{pluralize(n_inputs, 'pair')} of {task.inputs[0].name} and {task.inputs[1].name}"
-    groups = f", {pluralize(n_groups, task.group)}" if task.group else ""
+    groups = f", {pluralize(n_groups, task.group_by)}" if task.group_by else ""
     note = f"{pluralize(len(labels.codes), 'row')} from {inputs}{groups}"
     several = labels.soft is not None or len(drawn.rows) > n_inputs or references != "mean"
     if not several or task.numbers is not None:
         return note
-    label = "caption" if task.id == "image-to-text" else task.label.name
+    label = task.label_noun or task.label.name
     return f"{note}: {_REFERENCES[references].format(label=label)}"

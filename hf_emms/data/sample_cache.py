@@ -11,11 +11,11 @@ import msgspec
 import numpy as np
 
 from hf_emms.cache import Cache
-from hf_emms.data.inputs import Images, Pairs, Spans, as_bytes
 from hf_emms.data.labels import SoftLabels
 from hf_emms.data.sample import Sample
 from hf_emms.data.sources import DatasetRef
 from hf_emms.hub import Repo
+from hf_emms.inputs import InputKind, Pairs, Spans
 from hf_emms.options import Options
 from hf_emms.registry import plugin_versions
 from hf_emms.tasks import get_task
@@ -60,7 +60,7 @@ def store_sample(cache: Cache | None, ref: DatasetRef, options: Options, sample:
     facts |= {"task": sample.task.id, "repo": [sample.repo.id, sample.repo.revision]}
     arrays = {name: getattr(sample, name) for name in _ARRAYS}
     for number, part in enumerate((inputs.firsts, inputs.seconds) if isinstance(inputs, Pairs) else (inputs,)):
-        arrays |= _packed(number, part)
+        arrays |= _packed(number, part, sample.task.inputs[number].kind)
     if isinstance(inputs, Pairs):
         arrays["parts"] = inputs.parts
     if spans is not None:
@@ -90,9 +90,8 @@ def _sample(ref: DatasetRef, stored: Mapping[str, np.ndarray]) -> Sample:
     id, revision = facts.pop("repo")
     facts |= {name: tuple(facts[name]) for name in ("label_texts", "notes", "splits")}
     facts |= {name: stored[name] for name in _ARRAYS}
-    inputs = _unpacked(0, stored, images=task.modality.startswith("image"))
-    if "parts" in stored:
-        inputs = Pairs(inputs, _unpacked(1, stored), stored["parts"])
+    parts = [_unpacked(number, stored, column.kind) for number, column in enumerate(task.inputs)]
+    inputs = Pairs(parts[0], parts[1], stored["parts"]) if "parts" in stored else parts[0]
     if "bounds" in stored:
         inputs = Spans(inputs, stored["bounds"])
     rows = [facts[name] for name in _ARRAYS]
@@ -111,14 +110,16 @@ def _sample(ref: DatasetRef, stored: Mapping[str, np.ndarray]) -> Sample:
     )
 
 
-def _packed(number: int, part: Sequence[Any]) -> dict[str, np.ndarray]:
+def _packed(number: int, part: Sequence[Any], kind: InputKind | None) -> dict[str, np.ndarray]:
     """The contents of one part of the inputs one after another, and where each ends."""
-    contents = part.encoded if isinstance(part, Images) else [as_bytes(text) for text in part]
+    assert kind is not None
+    contents = kind.contents(part)
     ends = np.cumsum([len(one) for one in contents], dtype=np.int64)
     return {f"contents_{number}": np.frombuffer(b"".join(contents), np.uint8), f"ends_{number}": ends}
 
 
-def _unpacked(number: int, stored: Mapping[str, np.ndarray], *, images: bool = False) -> Any:
+def _unpacked(number: int, stored: Mapping[str, np.ndarray], kind: InputKind | None) -> Any:
     content, ends = stored[f"contents_{number}"].tobytes(), stored[f"ends_{number}"].tolist()
     pieces = [content[start:end] for start, end in zip([0, *ends[:-1]], ends, strict=True)]
-    return Images(pieces) if images else [piece.decode("utf-8", "surrogatepass") for piece in pieces]
+    assert kind is not None
+    return kind.from_bytes(pieces)

@@ -13,21 +13,18 @@ from typing import Any
 import numpy as np
 
 from hf_emms.data.columns import RowSchema, column_of
-from hf_emms.data.inputs import UnusableError, as_bytes, hash64
 from hf_emms.data.reading import Source
 from hf_emms.data.rows import ALLOWED, FEW_SKIPPED, MAX_SKIPPED, DrawnRows, read_input, read_labels, too_many, value_of
 from hf_emms.errors import EmmsError
 from hf_emms.formatting import pluralize
+from hf_emms.inputs import IMAGE, UnusableError, as_bytes, hash64
 from hf_emms.options import Options
 
-# How many rows are read at a time.
-_CHUNK = {"image": 64, "text": 512}
 _BATCH = 1_000
 # Bytes by which a content is identified, with its length.
 _HEAD = 4096
 # A stream is shuffled within a buffer that is read before the first row comes out, and held in memory: smaller for
 # images, and for small samples.
-_BUFFER = {"image": 1_000, "text": 10_000}
 _BUFFER_PER_ROW = 20
 # How many rows are read for one that is wanted, before a class that did not come is given up.
 _PATIENCE = 10
@@ -73,12 +70,13 @@ def draw(source: Source, schema: RowSchema, options: Options) -> DrawnRows:
         order = np.argsort(keys, kind="stable")
     numbers = schema.task.numbers
     # Whether boxes are parts of their images can be seen from the whole column, not from one row.
-    relative = bool(numbers and numbers.are_parts and numbers.are_parts(_values(rows, schema.label_columns[0])))
+    relative = bool(
+        numbers and numbers.are_normalized and numbers.are_normalized(_values(rows, schema.label_columns[0]))
+    )
     drawn, last = DrawnRows(schema, options, relative, unlabelled), None
     drawn.reasons += [f"{places(int(row))}: no label" for row in without[:FEW_SKIPPED] if not source.streaming]
     index_of = np.arange(len(row_of)) - np.searchsorted(row_of, row_of)
-    chunk = _CHUNK["image" if schema.of_images else "text"]
-    for item, row in zip(order.tolist(), _in_order(rows, row_of[order], chunk), strict=True):
+    for item, row in zip(order.tolist(), _in_order(rows, row_of[order], schema.task.input.chunk_rows), strict=True):
         # All texts of the last input count.
         if drawn.full and (drawn.separate or keys[item] != last):
             break
@@ -187,7 +185,7 @@ def _in_order(rows: Any, order: np.ndarray, chunk: int) -> Iterator[Mapping[str,
 
 def _cheap_rows(batch: Any, columns: list[str], schema: RowSchema) -> Iterator[dict[str, Any]]:
     """Rows of an Arrow table: texts as Python values, images still in Arrow but for those that are fields."""
-    heavy = {name for name in columns if schema.types[name] in ("image", "images") and name not in schema.joined}
+    heavy = {name for name in columns if schema.types[name] in IMAGE.column_types and name not in schema.joined}
     values = [batch.column(name) if name in heavy else batch.column(name).to_pylist() for name in columns]
     for row in zip(*values, strict=True):
         yield dict(zip(columns, row, strict=True))
@@ -232,7 +230,7 @@ def _start_of_stream(rows: Any, source: Source, schema: RowSchema, options: Opti
     import datasets
 
     features, task = rows.features, schema.task
-    buffer = min(_BUFFER["image" if schema.of_images else "text"], _BUFFER_PER_ROW * wanted)
+    buffer = min(task.input.buffer_rows, _BUFFER_PER_ROW * wanted)
     margin = wanted + int(2 * MAX_SKIPPED * wanted) + 1
     known: set[int] = set()
     with source.translate_errors():

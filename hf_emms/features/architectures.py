@@ -8,7 +8,6 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 
 from hf_emms.registry import Plugin, check_unique, plugins
-from hf_emms.tasks.task import Modality
 
 
 @dataclass(frozen=True)
@@ -34,7 +33,7 @@ class Architecture:
 
     family: str
     model_types: tuple[str, ...]
-    modality: Modality
+    modality: str
     loader: str
     pooling: str
     source: str
@@ -167,7 +166,7 @@ ARCHITECTURES += tuple(
     if row.modality == "text" and row.pooling in _TEXT_PAIRS
 )
 
-_FALLBACK_POOLINGS: dict[Modality, str] = {
+_FALLBACK_POOLINGS: dict[str, str] = {
     "image": "image_fallback",
     "text": "text_fallback",
     "image+text": "two_towers",
@@ -177,7 +176,7 @@ FALLBACKS = {
     modality: Architecture("", (), modality, "AutoModel", pooling, "the documented fallback")
     for modality, pooling in _FALLBACK_POOLINGS.items()
 }
-INPUT_NAMES: dict[Modality, str] = {
+INPUT_NAMES: dict[str, str] = {
     "image": "images",
     "text": "texts",
     "image+text": "images with texts",
@@ -187,7 +186,7 @@ INPUT_NAMES: dict[Modality, str] = {
 _ROWS = {(row.modality, name): row for row in ARCHITECTURES for name in row.model_types}
 
 
-def find_architecture(model_type: str, modality: Modality) -> Architecture | None:
+def find_architecture(model_type: str, modality: str) -> Architecture | None:
     """The row of a `model_type` of config.json, or None where only the fallback is left.
 
     Raises:
@@ -199,18 +198,18 @@ def find_architecture(model_type: str, modality: Modality) -> Architecture | Non
     return added[0][1] if added else built_in
 
 
-def reads_other_inputs(model_type: str, modality: Modality) -> bool:
+def reads_other_inputs(model_type: str, modality: str) -> bool:
     """Whether a known family reads other kinds of input only.
 
     Families that read images with texts may still have an image tower that the fallback finds.
     """
-    singles: dict[Modality, tuple[Modality, ...]] = {"image": ("text",), "text": ("image",)}
+    singles: dict[str, tuple[str, ...]] = {"image": ("text",), "text": ("image",)}
     others = singles.get(modality, ("image", "text", "image+text"))
     known = any(find_architecture(model_type, other) is not None for other in others)
     return known and find_architecture(model_type, modality) is None
 
 
-def families(modality: Modality) -> tuple[str, ...]:
+def families(modality: str) -> tuple[str, ...]:
     """The families of the table that read a kind of input."""
     return tuple(row.family for row in ARCHITECTURES if row.modality == modality)
 

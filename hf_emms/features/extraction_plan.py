@@ -28,7 +28,6 @@ from hf_emms.features.architectures import (
 )
 from hf_emms.features.checkpoint_files import fetch_descriptions, read_json
 from hf_emms.hub import Repo, fetch, listing
-from hf_emms.tasks.task import Modality
 
 # Part of every cache key: raise it when the same checkpoint would give other features than before.
 FEATURES_VERSION = 3
@@ -95,7 +94,7 @@ class ExtractionPlan:
 
 
 def plan_extraction(
-    repo: Repo, modality: Modality, task_id: str, *, dtype: str = "auto", trust_remote_code: bool = False
+    repo: Repo, modality: str, task_id: str, *, dtype: str = "auto", trust_remote_code: bool = False
 ) -> ExtractionPlan:
     """Decides from the configuration files what is loaded and pooled.
 
@@ -135,7 +134,7 @@ def plan_extraction(
     )
 
 
-def check_config(repo: Repo, modality: Modality, task_id: str, *, trust_remote_code: bool = False) -> None:
+def check_config(repo: Repo, modality: str, task_id: str, *, trust_remote_code: bool = False) -> None:
     """Checks by config.json alone, the only file that is downloaded, that a checkpoint can be read.
 
     Raises:
@@ -147,7 +146,7 @@ def check_config(repo: Repo, modality: Modality, task_id: str, *, trust_remote_c
 
 
 def _read_by(
-    repo: Repo, config: dict[str, Any], modality: Modality, task_id: str, *, trust_remote_code: bool
+    repo: Repo, config: dict[str, Any], modality: str, task_id: str, *, trust_remote_code: bool
 ) -> tuple[Architecture | None, Architecture, bool]:
     """The row of the table if there is one, the row or fallback that is used, and whether the repository's code runs.
 
@@ -242,7 +241,7 @@ def _needs_code(repo: Repo, config: dict[str, Any], trust_remote_code: bool) -> 
     return True
 
 
-def _fallback_note(model_type: str, modality: Modality) -> str:
+def _fallback_note(model_type: str, modality: str) -> str:
     features = {
         "image": "image features or pooled output if the model has them, else the mean of tokens or map",
         "text": "text features if the model has them, else the mean of the last layer's tokens",

@@ -13,7 +13,6 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from hf_emms.data import Pairs
 from hf_emms.errors import EmmsError
 from hf_emms.features.device import Batch, in_order, to_numpy
 from hf_emms.features.extraction_plan import ExtractionPlan
@@ -30,6 +29,7 @@ from hf_emms.features.fusion import Fused, Towers
 from hf_emms.features.hidden_layers import refuse_single_layers
 from hf_emms.features.images import ImageReader, images_that_fit, prepare_ahead
 from hf_emms.features.text import TextReader, text_batches
+from hf_emms.inputs import Pairs
 from hf_emms.options import LAST
 
 # Numbers in the encodings of a batch that is joined, one picture a row: 32 MB of float32 on a CPU.

@@ -14,10 +14,10 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from hf_emms.data import Images, Pairs
-from hf_emms.data.inputs import as_rgb
 from hf_emms.features.device import Batch, BatchedForward, pinned
 from hf_emms.features.extraction_plan import LOAD_FAILURES, ExtractionPlan, load_error
+from hf_emms.inputs import Images, Pairs
+from hf_emms.inputs.image import as_rgb
 
 if TYPE_CHECKING:
     from PIL.Image import Image

@@ -33,7 +33,6 @@ from hf_emms.formatting import pluralize
 from hf_emms.hub import Repo
 from hf_emms.options import LAST
 from hf_emms.registry import by_reference
-from hf_emms.tasks.task import Modality
 
 DEVICES = ("auto", "cpu", "cuda", "mps")
 _NEED_POOLER = ("pooler_output", "unmasked_pooler_output", "image_fallback", "two_towers", "unmasked_two_towers")
@@ -42,7 +41,7 @@ _TWO_TOWERS = ("get_image_features", "get_text_features", "text_model")  # of a 
 
 def load_extractor(
     repo: Repo,
-    modality: Modality,
+    modality: str,
     task_id: str,
     *,
     device: str = "auto",

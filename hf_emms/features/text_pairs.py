@@ -14,13 +14,13 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from hf_emms.data import Pairs, Spans
 from hf_emms.errors import EmmsError
 from hf_emms.features.device import Batch, Inputs, to_numpy
 from hf_emms.features.extraction_plan import ExtractionPlan
 from hf_emms.features.extractor import TOKENS, Extractor, count_tokens, example_texts
 from hf_emms.features.hidden_layers import refuse_single_layers
 from hf_emms.features.windows import Run, TextPairReader, Window, cut_windows
+from hf_emms.inputs import Pairs, Spans
 from hf_emms.options import LAST
 from hf_emms.registry import by_reference
 

@@ -10,7 +10,6 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
 
-from hf_emms.data import Pairs
 from hf_emms.features.device import Inputs
 from hf_emms.features.extraction_plan import ExtractionPlan
 from hf_emms.features.text_pairs import States
@@ -28,6 +27,7 @@ from hf_emms.finetune.heads import (
     save_with_head,
 )
 from hf_emms.finetune.splits import Part, Span, Splits
+from hf_emms.inputs import Pairs
 from hf_emms.options import Options
 
 # As the recipes for SQuAD have it.

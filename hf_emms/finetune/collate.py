@@ -9,11 +9,11 @@ from typing import Any
 import numpy as np
 import torch
 
-from hf_emms.data import Pairs
 from hf_emms.features.device import Inputs
 from hf_emms.features.images import CachedImages, ImageReader, PixelCache, with_pixel_cache
 from hf_emms.features.text import TextReader
 from hf_emms.finetune.splits import Part, Splits
+from hf_emms.inputs import Pairs
 
 Read = Callable[[np.ndarray], Inputs]
 """Numbers of rows of a part, int64 (b,), to the tensors of a batch, (b, …) each."""

@@ -340,7 +340,7 @@ def _seconds_a_forward(plan: Confirmation, row: Row) -> float:
     """Seconds of one input: as measured when the checkpoint was scored, or a rule of thumb."""
     if row.seconds.features and row.n is None:
         return row.seconds.features / plan.ranking.n_inputs
-    return rate(plan.work.options, plan.work.splits.task.modality).seconds * (row.parameters or 0)
+    return rate(plan.work.options, plan.work.splits.task.input.name).seconds * (row.parameters or 0)
 
 
 def _repo_of(row: Row) -> Repo:

@@ -170,7 +170,7 @@ def load_network(repo: Repo, splits: Splits, options: Options, method: str = "fu
 
     keep_freed_memory()
     task = splits.task
-    plan = plan_extraction(repo, task.modality, task.id, trust_remote_code=options.trust_remote_code)
+    plan = plan_extraction(repo, task.input.name, task.id, trust_remote_code=options.trust_remote_code)
     own = {"question-answering": load_span_finder, "image-to-text": load_captioner}
     with quiet_transformers():
         network = own.get(task.id, _load_classifier)(plan, splits, options)

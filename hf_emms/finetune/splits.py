@@ -10,10 +10,11 @@ from typing import Any
 import numpy as np
 
 from hf_emms.cache import Cache
-from hf_emms.data import Sample, Spans, load_sample
+from hf_emms.data import Sample, load_sample
 from hf_emms.errors import EmmsError
 from hf_emms.finetune.recipe import most_rows
 from hf_emms.formatting import pluralize
+from hf_emms.inputs import Spans
 from hf_emms.options import Options
 from hf_emms.scoring.folds import assign_folds
 from hf_emms.tasks import Task

@@ -28,7 +28,7 @@ from hf_emms.run.engines.base import Engine, Progress, or_failed_row, versions
 from hf_emms.run.engines.local import LocalEngine
 from hf_emms.run.engines.race import RaceEngine
 from hf_emms.scoring.estimators import get_estimator
-from hf_emms.tasks import Modality, get_task
+from hf_emms.tasks import get_task
 
 if TYPE_CHECKING:
     from hf_emms.data import Sample
@@ -43,7 +43,7 @@ _THREADS = 4
 # Seconds for one input and one parameter, on one CPU core or two: two operations for each parameter and token, 197
 # tokens for an image of 224 × 224, some 32 for a text, 200 for a pair of texts, 5 · 10¹⁰ operations a second. Right
 # within a factor of about three.
-CPU_SECONDS: dict[Modality, float] = {"image": 8e-9, "text": 1.3e-9, "image+text": 9e-9, "text+text": 8e-9}
+CPU_SECONDS: dict[str, float] = {"image": 8e-9, "text": 1.3e-9, "image+text": 9e-9, "text+text": 8e-9}
 GPU_SPEEDUP = 100
 # The time of shorter runs is mostly that of loading.
 _MIN_SECONDS = 5.0
@@ -183,7 +183,7 @@ def row_key(repo: Repo, options: Options, sample: Sample, encoders: tuple[Repo, 
 def _surely_texts(options: Options, preset: DatasetPreset | None) -> bool:
     """Whether it is known before the dataset is read that labels become texts, which encoders embed."""
     task = options.task or (preset.task if preset else None)
-    return task is not None and (options.label_form or get_task(task).form) != "numbers"
+    return task is not None and (options.label_form or get_task(task).label_form) != "numbers"
 
 
 def encoder_names(options: Options, preset: DatasetPreset | None) -> tuple[str, ...]:
@@ -285,7 +285,7 @@ class Rate:
     source: str
 
 
-def rate(options: Options, modality: Modality) -> Rate:
+def rate(options: Options, modality: str) -> Rate:
     """How fast checkpoints run here: the median of earlier rankings on this device, or a rule of thumb."""
     measured = [
         row.seconds.features / (row.parameters * ranking.n_inputs)
@@ -324,7 +324,7 @@ def cost(repo: Repo, options: Options, inputs: int | None, rate: Rate) -> Cost:
 
 def forecast(plan: Plan) -> tuple[dict[Repo, Cost], Rate]:
     """The cost of everything in a plan that is still to be done, encoders included."""
-    speed = rate(plan.options, plan.sample.task.modality)
+    speed = rate(plan.options, plan.sample.task.input.name)
     costs = {encoder: cost(encoder, plan.options, None, speed) for encoder in plan.encoders}
     for candidate in plan.candidates:
         if candidate.repo is not None and candidate.row is None:
@@ -332,9 +332,9 @@ def forecast(plan: Plan) -> tuple[dict[Repo, Cost], Rate]:
     return costs, speed
 
 
-def _modality(ranking: Ranking) -> Modality | None:
+def _modality(ranking: Ranking) -> str | None:
     try:
-        return get_task(ranking.task).modality
+        return get_task(ranking.task).input.name
     except EmmsError:  # the package that added the task is gone
         return None
 

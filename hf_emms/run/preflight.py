@@ -19,7 +19,6 @@ from hf_emms.options import Options
 from hf_emms.presets import dataset_preset
 from hf_emms.run.engines.base import Progress
 from hf_emms.run.plan import Cost, Plan, Rate, checkpoint_names, encoder_names, forecast, open_cache, plan
-from hf_emms.tasks import Modality
 
 
 @dataclass(frozen=True)
@@ -106,14 +105,14 @@ def _of_repos(planned: Plan, costs: Mapping[Repo, Cost]) -> Iterator[Problem]:
         if one.repo is None:
             yield Problem(what, (one.row and one.row.error) or "it cannot be found", fatal=False)
         elif one.row is None:
-            yield from _of_repo(what, one.repo, options, task.modality, task.id, costs, fatal=False)
+            yield from _of_repo(what, one.repo, options, task.input.name, task.id, costs, fatal=False)
 
 
 def _of_repo(
     what: str,
     repo: Repo,
     options: Options,
-    modality: Modality,
+    modality: str,
     use: str,
     costs: Mapping[Repo, Cost],
     *,

@@ -358,7 +358,7 @@ def ranking_of(plan: Plan, labels: LabelTable | None, finished: Iterable[Row]) -
         skipped=sample.skipped,
         available=sample.available,
         settings=options.recorded()
-        | {"label_form": sample.form if sample.task.numbers or sample.task.spans_of else None},
+        | {"label_form": sample.form if sample.task.numbers or sample.task.answer_span_input else None},
         encoders=_encoders(plan, labels, rows),
         estimators=options.estimators,
         versions=versions(),

@@ -121,7 +121,7 @@ def _listed(
             if of_author and (text or "").lower() in id.lower() and set(tags) <= set(model.tags):
                 yield model
         return
-    pipeline_tags = (pipeline_tag,) if pipeline_tag else (task.id, *task.sources)
+    pipeline_tags = (pipeline_tag,) if pipeline_tag else (task.id, *task.source_tags)
     yield from find_models(pipeline_tags=pipeline_tags, author=author, text=text, tags=tags, sort=sort)
 
 
@@ -215,11 +215,11 @@ def _architecture(found: HubModel, task: Task) -> str:
     model_type = model_type_of(found.config) or model_type_of(read_config(found))
     if model_type is None:
         raise EmmsError("its config.json names no model_type")
-    row = find_architecture(model_type, task.modality)
+    row = find_architecture(model_type, task.input.name)
     if row is not None:
         return row.family
-    if reads_other_inputs(model_type, task.modality):
-        raise EmmsError(f"{model_type} reads no {INPUT_NAMES[task.modality]}")
+    if reads_other_inputs(model_type, task.input.name):
+        raise EmmsError(f"{model_type} reads no {INPUT_NAMES[task.input.name]}")
     if not known_to_transformers(model_type):
         raise EmmsError(f"the installed transformers does not know the architecture {model_type!r}")
     return f"{model_type} (fallback)"

@@ -212,7 +212,7 @@ def forecast(planned: SweepPlan) -> tuple[dict[Repo, Cost], dict[Repo, int]]:
     options: dict[Repo, Options] = {}
     for name, missing in planned.missing.items():
         one = planned.plans[name]
-        speed = rate(one.options, one.sample.task.modality)
+        speed = rate(one.options, one.sample.task.input.name)
         for repo in missing.values():
             seconds[repo] = seconds.get(repo, 0.0) + speed.seconds * one.sample.n_read
             cells[repo] = cells.get(repo, 0) + 1

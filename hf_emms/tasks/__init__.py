@@ -2,14 +2,28 @@
 
 from hf_emms.errors import EmmsError
 from hf_emms.registry import Registry
-from hf_emms.tasks.classification import IMAGE_CLASSIFICATION, TEXT_CLASSIFICATION
+from hf_emms.tasks.image_classification import IMAGE_CLASSIFICATION
 from hf_emms.tasks.image_to_text import IMAGE_TO_TEXT
-from hf_emms.tasks.question_answering import QUESTION_ANSWERING, VISUAL_QUESTION_ANSWERING
+from hf_emms.tasks.question_answering import QUESTION_ANSWERING
 from hf_emms.tasks.referring_expression import REFERRING_EXPRESSION
-from hf_emms.tasks.task import Modality, Role, Task, clean_class_name
+from hf_emms.tasks.task import Column, Head, HeadSpec, Metric, NumericLabels, Task, clean_class_name
+from hf_emms.tasks.text_classification import TEXT_CLASSIFICATION
 from hf_emms.tasks.text_regression import REGRESSION
+from hf_emms.tasks.visual_question_answering import VISUAL_QUESTION_ANSWERING
 
-__all__ = ["ROLES", "TASKS", "Modality", "Role", "Task", "clean_class_name", "column_flag", "get_task"]
+__all__ = [
+    "COLUMN_NAMES",
+    "TASKS",
+    "Column",
+    "Head",
+    "HeadSpec",
+    "Metric",
+    "NumericLabels",
+    "Task",
+    "clean_class_name",
+    "column_flag",
+    "get_task",
+]
 
 _OURS = (
     IMAGE_CLASSIFICATION,
@@ -23,8 +37,8 @@ _OURS = (
 
 TASKS: Registry[Task] = Registry("hf_emms.tasks", Task, _OURS, names=lambda task: (task.id, *task.aliases))
 
-# The roles that have a flag of their own on the command line.
-ROLES: tuple[str, ...] = tuple(dict.fromkeys(name for task in _OURS for name in task.roles))
+# Columns that have a flag of their own on the command line.
+COLUMN_NAMES: tuple[str, ...] = tuple(dict.fromkeys(name for task in _OURS for name in task.columns))
 
 
 def get_task(name: str) -> Task:
@@ -44,4 +58,4 @@ def get_task(name: str) -> Task:
 
 def column_flag(role: str, column: str = "COLUMN") -> str:
     """How a column is named on the command line: --label-column COLUMN, or --column depth=COLUMN of a user's task."""
-    return f"--{role}-column {column}" if role in ROLES else f"--column {role}={column}"
+    return f"--{role}-column {column}" if role in COLUMN_NAMES else f"--column {role}={column}"

@@ -1,18 +1,20 @@
 """Pictures and what people wrote about them."""
 
-from hf_emms.tasks.task import IMAGE, Role, Task, clean_caption
+from hf_emms.inputs import IMAGE
+from hf_emms.tasks.task import IMAGE_COLUMN, Column, Task, clean_caption
 
 IMAGE_TO_TEXT = Task(
     id="image-to-text",
-    modality="image",
-    inputs=(IMAGE,),
-    label=Role(
+    input=IMAGE,
+    inputs=(IMAGE_COLUMN,),
+    label=Column(
         "text",
         ("caption", "captions", "text", "sentences", "sentence", "alt_text", "answer", "description", "raw"),
         ("string", "strings"),
     ),
     categorical=False,
     label_text=clean_caption,
+    label_noun="caption",
     aliases=("captioning", "image-captioning"),
-    sources=("image-feature-extraction",),
+    source_tags=("image-feature-extraction",),
 )

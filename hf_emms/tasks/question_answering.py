@@ -1,15 +1,16 @@
-"""Questions with answers: about a text that contains them, or about an image."""
+"""Questions with answers about a text that contains them."""
 
-from hf_emms.tasks.task import IMAGE, Role, Task, clean_answer, clean_question
+from hf_emms.inputs import TEXT, TEXT_PAIR
+from hf_emms.tasks.task import Column, Task, clean_answer
 
 QUESTION_ANSWERING = Task(
     id="question-answering",
-    modality="text+text",
+    input=TEXT_PAIR,
     inputs=(
-        Role("question", ("question", "questions", "query"), ("string", "strings")),
-        Role("context", ("context", "passage", "paragraph", "document", "text"), ("string",)),
+        Column("question", ("question", "questions", "query"), ("string", "strings"), TEXT),
+        Column("context", ("context", "passage", "paragraph", "document", "text"), ("string",), TEXT),
     ),
-    label=Role(
+    label=Column(
         "answer",
         ("answers", "answers.text", "answer", "answer_text", "answers.answer"),
         ("string", "strings"),
@@ -17,30 +18,8 @@ QUESTION_ANSWERING = Task(
     categorical=False,
     label_text=clean_answer,
     aliases=("extractive-question-answering", "text-qa", "qa"),
-    sources=("fill-mask", "feature-extraction"),
-    group="context",
-    empty="no answer",
-    spans_of="context",
-)
-
-
-VISUAL_QUESTION_ANSWERING = Task(
-    id="visual-question-answering",
-    modality="image+text",
-    inputs=(
-        IMAGE,
-        Role("question", ("question", "questions", "query", "texts.user"), ("string", "strings"), clean=clean_question),
-    ),
-    label=Role(
-        "answer",
-        # Of several annotators' answers and their majority, the answers say more.
-        ("answers", "answers.answer", "answer", "multiple_choice_answer", "texts.assistant", "label"),
-        ("string", "strings", "class", "integer"),
-    ),
-    # Answers repeat, but they are open: sampling each as often as the others would change what is asked.
-    categorical=False,
-    label_text=clean_answer,
-    aliases=("vqa",),
-    sources=("image-text-to-text",),
-    group="image",
+    source_tags=("fill-mask", "feature-extraction"),
+    group_by="context",
+    no_label_text="no answer",
+    answer_span_input="context",
 )

@@ -10,7 +10,8 @@ from typing import Any
 
 import numpy as np
 
-from hf_emms.tasks.task import IMAGE, Numbers, Role, Task, clean_caption, rbf_features
+from hf_emms.inputs import IMAGE_TEXT, TEXT
+from hf_emms.tasks.task import IMAGE_COLUMN, Column, NumericLabels, Task, clean_caption, rbf_features
 
 _PLACES = np.linspace(0, 1, 8)
 _SIZES = np.linspace(math.log(1 / 32), 0, 6)
@@ -21,7 +22,7 @@ _AREAS = ((0.12, "tiny"), (0.25, "small"), (0.45, "medium"), (0.7, "large"), (ma
 _WIDE = 1.5
 _EDGE, _DOUBTFUL = 1e-9, 0.5
 # Parts may stand out of their picture a little, and most boxes in pixels are wider than this.
-_A_WHOLE = 1.5
+_MAX_NORMALIZED = 1.5
 
 
 def measure_box(raw: Any, size: tuple[int, int] | None, form: str) -> tuple[float, ...]:
@@ -55,7 +56,7 @@ def measure_box(raw: Any, size: tuple[int, int] | None, form: str) -> tuple[floa
     return ((left + right) / 2, (top + bottom) / 2, right - left, bottom - top)
 
 
-def are_parts(raws: Sequence[Any]) -> bool:
+def are_normalized(raws: Sequence[Any]) -> bool:
     """Whether boxes are parts of their pictures: most stay within 1, and some of the numbers are fractions.
 
     One box says nothing: [0, 0, 1, 1] is a whole picture, or its first pixel.
@@ -71,7 +72,7 @@ def are_parts(raws: Sequence[Any]) -> bool:
         return False
     numbers = np.array(boxes)
     fractions = numbers != np.round(numbers)
-    return bool(fractions.any() and np.median(np.abs(numbers).max(axis=1)) <= _A_WHOLE)
+    return bool(fractions.any() and np.median(np.abs(numbers).max(axis=1)) <= _MAX_NORMALIZED)
 
 
 def box_in_words(box: tuple[float, ...]) -> str:
@@ -123,34 +124,35 @@ def _word(words: tuple[str, ...], place: float) -> str:
     return words[min(int(place * len(words)), len(words) - 1)]
 
 
-BOXES = Numbers(
-    measure=partial(measure_box, form="xywh"),
+BOXES = NumericLabels(
+    measure=partial(measure_box, label_form="xywh"),
     encode=encode_boxes,
     describe=box_in_words,
     formats={form: partial(measure_box, form=form) for form in ("xywh", "xyxy", "cxcywh")},
-    are_parts=are_parts,
+    are_normalized=are_normalized,
     warn=warn_of_boxes,
 )
 
 
 REFERRING_EXPRESSION = Task(
     id="referring-expression",
-    modality="image+text",
+    input=IMAGE_TEXT,
     inputs=(
-        IMAGE,
-        Role(
+        IMAGE_COLUMN,
+        Column(
             "expression",
             ("expression", "expressions", "phrase", "sentence", "sentences", "caption", "text", "query", "answer"),
             ("string", "strings"),
+            TEXT,
         ),
     ),
-    label=Role("box", ("box", "bbox", "bounding_box", "target_box"), ("floats", "integers")),
+    label=Column("box", ("box", "bbox", "bounding_box", "target_box"), ("floats", "integers")),
     categorical=False,
     label_text=clean_caption,
     aliases=("visual-grounding", "referring"),
     # The Hub has no task of this name; detectors that take a text are the nearest.
-    sources=("zero-shot-object-detection",),
-    group="image",
+    source_tags=("zero-shot-object-detection",),
+    group_by="image",
     numbers=BOXES,
-    form="both",  # ranks better than either, see docs/tasks.md
+    label_form="both",  # ranks better than either, see docs/tasks.md
 )

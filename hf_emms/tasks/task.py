@@ -1,4 +1,4 @@
-"""What a task is: which columns it reads, what feeds the checkpoint, what becomes the F-label.
+"""The records of a task: which columns it reads, what its labels become, how checkpoints are fine-tuned for it.
 
 Also what several tasks share: a column of images, numbers as smooth columns, and how a raw label becomes text.
 """
@@ -9,24 +9,26 @@ import re
 import unicodedata
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
+from hf_emms.inputs import IMAGE, InputKind
 from hf_emms.options import LabelForm
 
-# What a checkpoint is fed; "text+text" is a pair such as a question and its context.
-Modality = Literal["image", "text", "image+text", "text+text"]
+if TYPE_CHECKING:
+    from torch import Tensor
+
 _WORDNET_PREFIX = re.compile(r"^n\d{8}[-_ ]+(?=\D)")
 _CAMEL_HUMP = re.compile(r"(?<=[a-z]{2})(?=[A-Z][a-z])")  # two small letters: "McDonald" and "iPhone" stay whole
 _SPACES = re.compile(r"\s+")
 _BREVITY = re.compile(r"\b(answer|response|brief|short|concise|succinct|terse)", re.IGNORECASE)
-_MOST_WORDS_OF_A_HINT = 14
+_MAX_HINT_WORDS = 14
 _DATASET_NUMBER = re.compile(r"^\d{3}\.(?=[A-Za-z])")
 
 
 @dataclass(frozen=True)
-class Role:
+class Column:
     """One column that a task needs.
 
     Attributes:
@@ -34,31 +36,33 @@ class Role:
         candidates: column names that are tried first, in this order; "texts.user" is a field of a column.
         types: which column types fit: "image", "string", "strings" (a list), "class", "integer" and others that
             `data.columns` knows.
+        kind: of the input that the column holds a part of; None for the label.
         clean: takes out of an input text what does not belong to it; None where nothing does.
     """
 
     name: str
     candidates: tuple[str, ...]
     types: tuple[str, ...]
+    kind: InputKind | None = None
     clean: Callable[[str], str] | None = None
 
 
-# A raw label and the input picture's (width, height), None without a picture or where that doesn't count, to P numbers.
+# A raw label and the input image's (width, height), None without an image or where that doesn't count, to P numbers.
 Measure = Callable[[Any, tuple[int, int] | None], tuple[float, ...]]
 
 
 @dataclass(frozen=True)
-class Numbers:
-    """How a label that is no text becomes an F-label: a box, a value.
+class NumericLabels:
+    """How labels that are no text become an F-label: a box, a value.
 
     Attributes:
-        measure: a raw label and the input picture's (width, height) in pixels to P plain numbers; None without a
-            picture, and where labels are parts of it. Raises ValueError with the reason where the label cannot be used.
+        measure: a raw label and the input image's (width, height) in pixels to P plain numbers; None without an
+            image, and where labels are normalized. Raises ValueError with the reason where the label cannot be used.
         encode: the numbers of U labels, float64 (U, P), to the F-label float32 (U, D2).
         describe: P numbers in words, for the text encoders.
         formats: other ways in which datasets write such labels, by the names that users type.
-        are_parts: whether raw labels, all of a dataset's, are parts of their pictures, not in pixels; None where
-            labels have nothing to do with the picture's size.
+        are_normalized: whether raw labels, all of a dataset's, are fractions of their images and not pixels; None
+            where labels have nothing to do with the image's size.
         warn: the numbers of N rows, float64 (N, P), to a warning in words where they look wrong, else None.
     """
 
@@ -66,57 +70,121 @@ class Numbers:
     encode: Callable[[np.ndarray], np.ndarray]
     describe: Callable[[tuple[float, ...]], str]
     formats: Mapping[str, Measure] = field(default_factory=dict)
-    are_parts: Callable[[Sequence[Any]], bool] | None = None
+    are_normalized: Callable[[Sequence[Any]], bool] | None = None
     warn: Callable[[np.ndarray], str | None] = lambda numbers: None
 
 
 @dataclass(frozen=True)
-class Task:
-    """A Hub task that hf_emms can rank for.
+class Metric:
+    """A score of predictions; higher is better.
 
     Attributes:
-        id: the Hub's task id, e.g. "image-classification".
-        modality: what a checkpoint is fed.
-        inputs: the columns that feed the checkpoint, one for each part of `modality`.
+        name: as tables show it: "accuracy", "macro F1".
+        compute: n predictions and n references to the score, 1 (of CIDEr 10) at best.
+    """
+
+    name: str
+    compute: Callable[[Sequence[Any], Sequence[Any]], float]
+
+
+@dataclass(frozen=True)
+class HeadSpec:
+    """What the C outputs of a head mean, one prediction a row.
+
+    Attributes:
+        count: C.
+        labels: n references to the labels that the loss takes, (n, …).
+        loss: outputs, float32 (b, C), and labels (b, …) to the mean loss.
+        predictions: outputs, float32 (n, C), to n predictions, which metrics compare with the references.
+        config: arguments for a class of transformers with such a head.
+        hidden: the width of a layer before the last one; None where a head of ours is linear.
+        removed: mean and deviation of the references, which training takes out of them; None where it does not.
+    """
+
+    count: int
+    labels: Callable[[Sequence[Any]], Tensor]
+    loss: Callable[[Tensor, Tensor], Tensor]
+    predictions: Callable[[np.ndarray], list[Any]]
+    config: dict[str, Any] = field(default_factory=dict)
+    hidden: int | None = None
+    removed: tuple[float, float] | None = None
+
+
+@dataclass(frozen=True)
+class Head:
+    """How checkpoints are fine-tuned for a task.
+
+    Attributes:
+        output: what the network gives: "row" (one vector an input, see `spec`), "span" (a start and an end among
+            the tokens of the second text) or "text" (a text that it writes).
+        auto_class: the class of transformers with such a head; None where there is none.
+        metrics: the references of the training rows to the metrics; the first one compares checkpoints.
+        spec: the references of the training rows to what outputs mean; for "row" only.
+        epochs: the most, over all training rows.
+        excluded_model_types: families that `auto_class` has, but with another kind of head.
+    """
+
+    output: Literal["row", "span", "text"]
+    auto_class: str | None
+    metrics: Callable[[Sequence[Any]], tuple[Metric, ...]]
+    spec: Callable[[Sequence[Any]], HeadSpec] | None = None
+    epochs: int = 5
+    excluded_model_types: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class Task:
+    """A task that hf_emms can rank for.
+
+    Attributes:
+        id: what users type and rankings record, e.g. "image-classification".
+        input: the kind of input that a checkpoint is fed.
+        inputs: the columns of that input, one for each of its parts.
         label: the column whose text or numbers are the label.
         categorical: whether labels are classes (sampled evenly, scored as codes by the baselines).
         label_text: cleans one raw label into the text that encoders embed.
+        head: how checkpoints are fine-tuned; None where `--confirm` does not support the task.
         aliases: other names that users type.
-        sources: Hub tasks whose checkpoints are candidates besides its own: backbones carry no task's tag.
-        group: the input whose content rows share a fold by (the picture of ten questions); None: the first one.
-        empty: the text of a label that holds nothing ("no answer"); None where such rows are left out.
+        hub_tags: tasks of the Hub whose checkpoints are made for this task; its id by default.
+        source_tags: Hub tasks whose checkpoints are candidates, too: backbones carry no task's tag.
+        group_by: the input column whose content rows share a fold by (the image of ten questions); None: the first.
+        label_noun: what notes call a label ("caption"); the name of the label's column by default.
+        no_label_text: the text of a label that holds nothing ("no answer"); None where such rows are left out.
         numbers: how labels that are no text are measured; None where labels are text.
-        form: which F-labels `numbers` make: "text", "numbers" or "both", unless the user says.
-        spans_of: the second of two texts, where labels may be spans of it (the context of a question); None where they
+        label_form: which F-labels `numbers` make: "text", "numbers" or "both", unless the user says.
+        answer_span_input: the input column that labels may be spans of (the context of a question); None where they
             never are.
+        calibrated_budgets: names in `ranking.expected_gap.CALIBRATIONS` whose numbers hold for the task.
     """
 
     id: str
-    modality: Modality
-    inputs: tuple[Role, ...]
-    label: Role
+    input: InputKind
+    inputs: tuple[Column, ...]
+    label: Column
     categorical: bool
     label_text: Callable[[str], str]
+    head: Head | None = None
     aliases: tuple[str, ...] = ()
-    sources: tuple[str, ...] = ()
-    group: str | None = None
-    empty: str | None = None
-    numbers: Numbers | None = None
-    form: LabelForm = "text"
-    spans_of: str | None = None
+    hub_tags: tuple[str, ...] = ()
+    source_tags: tuple[str, ...] = ()
+    group_by: str | None = None
+    label_noun: str = ""
+    no_label_text: str | None = None
+    numbers: NumericLabels | None = None
+    label_form: LabelForm = "text"
+    answer_span_input: str | None = None
+    calibrated_budgets: tuple[str, ...] = ()
 
     @property
-    def input(self) -> Role:
-        """The first input: the picture where there is one."""
-        return self.inputs[0]
-
-    @property
-    def roles(self) -> dict[str, Role]:
-        """Every role by name, inputs first."""
-        return {role.name: role for role in (*self.inputs, self.label)}
+    def columns(self) -> dict[str, Column]:
+        """Every column by name, inputs first."""
+        return {column.name: column for column in (*self.inputs, self.label)}
 
 
-IMAGE = Role("image", ("image", "img", "picture", "photo", "jpg", "png", "images"), ("image", "images"))
+# Column types that hold classes, one or several.
+CLASS_TYPES = ("class", "string", "integer", "classes", "strings", "integers")
+
+IMAGE_COLUMN = Column("image", ("image", "img", "picture", "photo", "jpg", "png", "images"), IMAGE.column_types, IMAGE)
 
 
 def rbf_features(values: np.ndarray, centers: np.ndarray) -> np.ndarray:
@@ -172,5 +240,5 @@ def clean_question(question: str) -> str:
     text = question.strip()
     lines = text.split("\n")
     hint = lines[-1].strip()
-    is_hint = hint.endswith(".") and len(hint.split()) <= _MOST_WORDS_OF_A_HINT and _BREVITY.search(hint)
+    is_hint = hint.endswith(".") and len(hint.split()) <= _MAX_HINT_WORDS and _BREVITY.search(hint)
     return lines[0].strip() if len(lines) == 2 and is_hint else text

@@ -5,7 +5,8 @@ from typing import Any
 
 import numpy as np
 
-from hf_emms.tasks.task import Numbers, Role, Task, clean_caption, rbf_features
+from hf_emms.inputs import TEXT
+from hf_emms.tasks.task import Column, NumericLabels, Task, clean_caption, rbf_features
 
 _BUMPS = 8
 
@@ -25,9 +26,11 @@ def _encode(values: np.ndarray) -> np.ndarray:
 
 REGRESSION = Task(
     id="text-regression",
-    modality="text",
-    inputs=(Role("text", ("text", "sentence", "content", "gloss", "review", "document", "essay"), ("string",)),),
-    label=Role(
+    input=TEXT,
+    inputs=(
+        Column("text", ("text", "sentence", "content", "gloss", "review", "document", "essay"), ("string",), TEXT),
+    ),
+    label=Column(
         "label",
         ("score", "value", "rating", "stars", "label", "target"),
         ("float", "integer"),
@@ -35,7 +38,7 @@ REGRESSION = Task(
     categorical=False,
     label_text=clean_caption,
     aliases=("regression",),
-    sources=("text-classification", "fill-mask", "feature-extraction", "sentence-similarity"),
-    numbers=Numbers(_measure, _encode, describe=lambda values: f"{values[0]:.4g}"),
-    form="numbers",
+    source_tags=("text-classification", "fill-mask", "feature-extraction", "sentence-similarity"),
+    numbers=NumericLabels(_measure, _encode, describe=lambda values: f"{values[0]:.4g}"),
+    label_form="numbers",
 )

@@ -30,9 +30,9 @@ import transformers
 from PIL import Image
 from tokenizers import Tokenizer, models, pre_tokenizers, processors
 
-from hf_emms.data import Images, Pairs
 from hf_emms.features.load import load_extractor
 from hf_emms.hub import Repo
+from hf_emms.inputs import Images, Pairs
 from scripts.bench.timing import interleave, ratios, spread
 
 WORDS = 8_000

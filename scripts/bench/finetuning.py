@@ -83,7 +83,7 @@ def _script(checkpoint: str, splits: Splits, epochs: int, folder: Path) -> float
 
     classes = sorted(set(splits.train.answers))
     source = resolve(checkpoint, "model").folder
-    pictures = splits.task.modality == "image"
+    pictures = splits.task.input.name == "image"
     t.set_seed(0)
     auto = t.AutoModelForImageClassification if pictures else t.AutoModelForSequenceClassification
     model = auto.from_pretrained(source, num_labels=len(classes), ignore_mismatched_sizes=True, dtype=torch.float32)

@@ -15,11 +15,11 @@ from typing import Any
 import numpy as np
 
 from hf_emms.cache import Cache
-from hf_emms.data import Sample, Spans, load_sample
-from hf_emms.data.inputs import hash64
+from hf_emms.data import Sample, load_sample
 from hf_emms.evaluation import measured
 from hf_emms.features.label_embeddings import embed_texts
 from hf_emms.hub import resolve
+from hf_emms.inputs import Spans, hash64
 from hf_emms.options import Options
 from hf_emms.presets import encoder_presets
 from hf_emms.run.engines.extraction import extract
@@ -127,7 +127,7 @@ def run() -> None:
     torch.set_num_threads(1)
     found: dict[str, Any] = {}
     for way, sample in samples().items():
-        found[way] = {one.name: scores(sample, one) for one in MICRO.candidates if one.modality == "text"}
+        found[way] = {one.name: scores(sample, one) for one in MICRO.candidates if one.input.name == "text"}
         print(f"{way:10s} {len(sample)} rows, {len(found[way])} candidates", flush=True)
     RESULTS.write_text(json.dumps(found, indent=1) + "\n", encoding="utf-8")
 

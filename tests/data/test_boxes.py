@@ -10,9 +10,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from hf_emms.data.inputs import image_size
+from hf_emms.inputs import image_size
 from hf_emms.tasks import get_task
-from hf_emms.tasks.referring_expression import BOXES, are_parts, box_in_words, encode_boxes, measure_box
+from hf_emms.tasks.referring_expression import BOXES, are_normalized, box_in_words, encode_boxes, measure_box
 from hf_emms.tasks.task import rbf_features
 from tests.helpers.rows import error_of, image_rows, png
 from tests.helpers.samples import load_sample
@@ -33,7 +33,7 @@ MIDDLE = (0.5, 0.5, 0.5, 0.2)
     ],
 )
 def test_the_same_box_in_every_format(form: str, raw: list[float]) -> None:
-    size = None if are_parts([raw]) else SIZE
+    size = None if are_normalized([raw]) else SIZE
     assert measure_box(raw, size, form) == pytest.approx(MIDDLE)
     assert BOXES.formats[form](raw, size) == pytest.approx(MIDDLE)
 
@@ -53,8 +53,8 @@ def test_the_same_box_in_every_format(form: str, raw: list[float]) -> None:
         ([], False),
     ],
 )
-def test_all_boxes_together_decide_whether_they_are_parts_or_pixels(boxes: list[Any], parts: bool) -> None:
-    assert are_parts(boxes) == parts
+def test_all_boxes_together_decide_whether_they_are_normalized_or_pixels(boxes: list[Any], parts: bool) -> None:
+    assert are_normalized(boxes) == parts
 
 
 @pytest.mark.parametrize(("scale", "wide"), [(1, 1 / 20), (1 / 20, 1.0)])

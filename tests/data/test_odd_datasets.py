@@ -10,10 +10,10 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from hf_emms.data import Images
 from hf_emms.data.sample_cache import sample_key
 from hf_emms.data.sources import DatasetRef
 from hf_emms.hub import Repo
+from hf_emms.inputs import Images
 from hf_emms.options import Options
 from hf_emms.presets import dataset_preset
 from tests.helpers.rows import error_of, image_rows, labels_of, pictures, texts

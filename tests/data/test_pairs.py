@@ -12,11 +12,11 @@ import numpy as np
 import pytest
 
 from hf_emms.cache import Cache
-from hf_emms.data import Images, Pairs, Sample
-from hf_emms.data.inputs import UnusableError
+from hf_emms.data import Sample
 from hf_emms.data.reading import JoinedImages
 from hf_emms.data.sample_cache import cached_sample, store_sample
 from hf_emms.data.sources import DatasetRef
+from hf_emms.inputs import Images, Pairs, UnusableError
 from hf_emms.options import Options
 from tests import ROOT
 from tests.helpers.rows import error_of, image_rows, pictures, png

@@ -12,8 +12,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from hf_emms.data import Images
 from hf_emms.data.sampling import balanced_order, proportional_order
+from hf_emms.inputs import Images
 from hf_emms.presets import demo
 from tests import ROOT
 from tests.helpers.rows import error_of, image_rows, labels_of, pictures, png, texts

@@ -10,10 +10,11 @@ import numpy as np
 import pytest
 
 from hf_emms.cache import Cache
-from hf_emms.data import Pairs, Sample, Spans
+from hf_emms.data import Sample
 from hf_emms.data.labels import find_spans, similar_spans
 from hf_emms.data.sample_cache import cached_sample, store_sample
 from hf_emms.data.sources import DatasetRef
+from hf_emms.inputs import Pairs, Spans
 from hf_emms.options import Options
 from tests.helpers.rows import THINGS, answered, error_of
 from tests.helpers.samples import load_sample

@@ -10,9 +10,9 @@ import numpy as np
 import pytest
 import torch
 
-from hf_emms.data import Pairs
 from hf_emms.features.device import pinned, to_device, to_numpy
 from hf_emms.features.extractor import Extractor
+from hf_emms.inputs import Pairs
 from tests.helpers import extracting
 from tests.helpers.extracting import pictures, rows, some_pairs
 from tests.helpers.tiny_checkpoints import TEXTS, build

@@ -12,10 +12,10 @@ import torch
 import transformers
 from PIL import Image
 
-from hf_emms.data import Images, Pairs
 from hf_emms.features.device import in_order
 from hf_emms.features.images import CachedImages, ImageProcessor, PixelCache, with_pixel_cache
 from hf_emms.features.load import load_extractor
+from hf_emms.inputs import Images, Pairs
 from tests.helpers.rows import png
 from tests.helpers.tiny_checkpoints import build, repo_of
 

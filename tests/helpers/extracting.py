@@ -11,8 +11,8 @@ import numpy as np
 import torch
 from PIL import Image
 
-from hf_emms.data import Pairs
 from hf_emms.features.load import load_extractor
+from hf_emms.inputs import Pairs
 from tests.helpers.tiny_checkpoints import TEXTS, repo_of
 
 TASKS = {

@@ -81,7 +81,8 @@ def test_the_requirements_of_a_published_space_install_in_a_fresh_environment(hu
     install = [python, "-m", "pip", "install", "--quiet", "--no-index", "--no-deps"]
     done = run([*install, "-r", str(requirements)], tmp_path)
     assert done.returncode == 0, done.stderr
-    code = "import hf_emms, hf_emms.presets.demo, hf_emms.publish.space as space; print(hf_emms.__file__, len(space.files()))"
+    code = "import hf_emms, hf_emms.presets.demo; from hf_emms.publish import space"
+    code += "; print(hf_emms.__file__, len(space.files()))"
     done = run([python, "-c", code + "; print(hf_emms.presets.demo.names('datasets'))"], tmp_path)
     assert done.returncode == 0, done.stderr
     assert done.stdout.startswith(str(tmp_path / "venv"))

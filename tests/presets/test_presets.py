@@ -57,7 +57,7 @@ def test_every_preset_is_complete(name: str) -> None:
     assert preset.split in preset.splits
     if preset.task in TASKS and not preset.blocked:
         task = get_task(preset.task)
-        assert set(preset.columns) == set(task.roles)
+        assert set(preset.columns) == set(task.columns)
 
 
 def test_a_fallback_keeps_the_name_and_drops_the_pinned_commit() -> None:

@@ -18,8 +18,8 @@ from transformers import PreTrainedModel
 
 import hf_emms
 from hf_emms import emms
-from hf_emms.data import Images
 from hf_emms.features.load import load_extractor
+from hf_emms.inputs import Images
 from hf_emms.options import Options
 from hf_emms.run.engines.base import Silent
 from hf_emms.run.plan import plan

@@ -148,7 +148,7 @@ def run_on_shard(
     """
     started = time.perf_counter()
     features, moments = {}, {}
-    loaded_for = (task.modality, _are_spans(shard.inputs), layers, options.allow_pickle, options.of_stage("features"))
+    loaded_for = (task.input.name, _are_spans(shard.inputs), layers, options.allow_pickle, options.of_stage("features"))
     load_it = partial(load, repo, task, options, shard.inputs, layers)
     with pool_or_own(pool) as pool, pool.use(repr(loaded_for), load_it) as extractor:
         extractor.reset_counts()
@@ -179,7 +179,7 @@ def load(
 
     return load_extractor(
         repo,
-        task.modality,
+        task.input.name,
         task.id,
         device=options.device,
         dtype=options.dtype,
@@ -192,7 +192,7 @@ def load(
 
 
 def _are_spans(inputs: Sequence[Any]) -> bool:
-    from hf_emms.data import Spans
+    from hf_emms.inputs import Spans
 
     return isinstance(inputs, Spans)
 
@@ -288,7 +288,7 @@ def features_key(plan: ExtractionPlan, sample: Sample, layer: str) -> dict[str, 
 def _plan(repo: Repo, sample: Sample, options: Options) -> ExtractionPlan:
     return plan_extraction(
         repo,
-        sample.task.modality,
+        sample.task.input.name,
         sample.task.id,
         dtype=options.dtype,
         trust_remote_code=options.trust_remote_code,

@@ -117,7 +117,7 @@ def _row(name: str, repo: Repo, work: Work, labels: LabelTable, prefetch: Prefet
 
 def with_shared_pixels(work: Work) -> Work:
     """The same work; images are decoded and resized once for all checkpoints with the same image processor."""
-    if "image" not in work.sample.task.modality or len(work.checkpoints) < 2:
+    if "image" not in work.sample.task.input.name or len(work.checkpoints) < 2:
         return work
     from hf_emms.features.images import PixelCache, with_pixel_cache
 

@@ -1,6 +1,7 @@
 """Definitions of words, and what the word is about."""
 
-from hf_emms.tasks import Role, Task
+from hf_emms.inputs import TEXT
+from hf_emms.tasks import Column, Task
 
 
 def topic(label: str) -> str:
@@ -10,11 +11,11 @@ def topic(label: str) -> str:
 
 GLOSS_TOPIC = Task(
     id="gloss-topic",
-    modality="text",
-    inputs=(Role("text", ("gloss", "definition", "text"), ("string",)),),
-    label=Role("label", ("topic", "lexname", "label"), ("class", "string")),
+    input=TEXT,
+    inputs=(Column("text", ("gloss", "definition", "text"), ("string",), TEXT),),
+    label=Column("label", ("topic", "lexname", "label"), ("class", "string")),
     categorical=True,
     label_text=topic,
     aliases=("word-topic",),
-    sources=("fill-mask", "feature-extraction"),
+    source_tags=("fill-mask", "feature-extraction"),
 )

@@ -1,24 +1,18 @@
-"""What checkpoints read: images, texts, pairs and spans, each distinct part held once; and hashes of their content."""
+"""Images, held encoded and decoded one at a time."""
 
 from __future__ import annotations
 
-import hashlib
 import io
 from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import numpy as np
+from hf_emms.inputs.kind import InputKind, UnusableError
 
 # EXIF's orientation tag, and its values under which width and height change places.
 _ORIENTATION, _TURNED = 0x0112, (5, 6, 7, 8)
 # Modes of pixels whose white is not known: 32-bit integers and floats.
 _WITHOUT_WHITE = ("I", "F")
-
-
-class UnusableError(ValueError):
-    """A row or an item of one that has to be left out; the message says why."""
 
 
 class Images(Sequence):
@@ -41,69 +35,6 @@ class Images(Sequence):
 
         with Image.open(io.BytesIO(self.encoded[index])) as image:
             return as_rgb(ImageOps.exif_transpose(image))
-
-
-@dataclass(frozen=True)
-class Pairs(Sequence):
-    """Inputs of two parts, such as images and questions; each distinct part is held once. A slice is `Pairs`.
-
-    Attributes:
-        firsts: the distinct first parts: `Images` or texts.
-        seconds: the distinct second parts: texts.
-        parts: int64, shape (M, 2): which first and which second part make each input.
-    """
-
-    firsts: Sequence[Any]
-    seconds: Sequence[str]
-    parts: np.ndarray
-
-    def __len__(self) -> int:
-        return len(self.parts)
-
-    def __getitem__(self, index: Any) -> Any:
-        if isinstance(index, slice):
-            return Pairs(self.firsts, self.seconds, self.parts[index])
-        first, second = self.parts[index]
-        return self.firsts[first], self.seconds[second]
-
-
-@dataclass(frozen=True)
-class Spans(Sequence):
-    """Spans of the second texts of pairs; a checkpoint reads each pair once, whole.
-
-    Attributes:
-        pairs: texts, such as questions and contexts.
-        bounds: int64, shape (M, 3): the pair of each span, and where in its second text it starts and ends, in
-            characters; the end is exclusive.
-    """
-
-    pairs: Pairs
-    bounds: np.ndarray
-
-    def __len__(self) -> int:
-        return len(self.bounds)
-
-    def __getitem__(self, index: Any) -> Any:
-        """Several spans, or one: both texts and the text of the span."""
-        if isinstance(index, slice):
-            return Spans(self.pairs, self.bounds[index])
-        pair, start, stop = self.bounds[index].tolist()
-        first, second = self.pairs[pair]
-        return first, second, second[start:stop]
-
-
-def hash64(*parts: bytes) -> int:
-    """A 64-bit hash of byte strings; where one ends and the next begins counts."""
-    digest = hashlib.blake2b(digest_size=8)
-    for part in parts:
-        digest.update(len(part).to_bytes(8, "little"))
-        digest.update(part)
-    return int.from_bytes(digest.digest(), "little")
-
-
-def as_bytes(content: str | bytes) -> bytes:
-    """Content as bytes: encoded images as they are, texts in UTF-8."""
-    return content if isinstance(content, bytes) else content.encode("utf-8", "surrogatepass")
 
 
 def encoded_image(value: Any) -> bytes:
@@ -177,3 +108,36 @@ def _file_bytes(path: str) -> bytes:
 
     with fsspec.open(path, "rb") as stream:
         return stream.read()
+
+
+class _Image(InputKind):
+    def read(self, value: Any, column: str) -> bytes:
+        return encoded_image(value)
+
+    def check(self, content: bytes) -> None:
+        check_decodes(content)
+
+    def size(self, content: bytes) -> tuple[int, int]:
+        return image_size(content)
+
+    def collect(self, contents: Sequence[bytes]) -> Images:
+        return Images(contents)
+
+    def contents(self, inputs: Any) -> list[bytes]:
+        return list(inputs.encoded)
+
+    def from_bytes(self, contents: Sequence[bytes]) -> Images:
+        return Images(contents)
+
+
+IMAGE = _Image(
+    name="image",
+    singular="picture",
+    plural="images",
+    column_types=("image", "images"),
+    fallback_pooling="image_fallback",
+    fallback_summary="image features or pooled output if the model has them, else the mean of tokens or map",
+    cpu_seconds=8e-9,
+    chunk_rows=64,
+    buffer_rows=1_000,
+)

@@ -1,0 +1,24 @@
+"""The kinds of input that checkpoints read: one file a kind, and a record that everything else iterates over."""
+
+from hf_emms.inputs.image import IMAGE, Images
+from hf_emms.inputs.image_text import IMAGE_TEXT
+from hf_emms.inputs.kind import InputKind, Pairs, UnusableError, as_bytes, hash64
+from hf_emms.inputs.text import TEXT
+from hf_emms.inputs.text_pair import TEXT_PAIR, Spans
+
+__all__ = [
+    "IMAGE",
+    "IMAGE_TEXT",
+    "INPUT_KINDS",
+    "TEXT",
+    "TEXT_PAIR",
+    "Images",
+    "InputKind",
+    "Pairs",
+    "Spans",
+    "UnusableError",
+    "as_bytes",
+    "hash64",
+]
+
+INPUT_KINDS: dict[str, InputKind] = {kind.name: kind for kind in (IMAGE, TEXT, IMAGE_TEXT, TEXT_PAIR)}

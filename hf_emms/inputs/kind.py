@@ -1,0 +1,116 @@
+"""What a kind of input is: how its columns are recognised, its content read, hashed and held, and what it costs."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+
+class UnusableError(ValueError):
+    """A row, or an item of a row, that has to be left out; the message says why."""
+
+
+def hash64(*parts: bytes) -> int:
+    """A 64-bit hash of byte strings; where one ends and the next begins counts."""
+    digest = hashlib.blake2b(digest_size=8)
+    for part in parts:
+        digest.update(len(part).to_bytes(8, "little"))
+        digest.update(part)
+    return int.from_bytes(digest.digest(), "little")
+
+
+def as_bytes(content: str | bytes) -> bytes:
+    """Content as bytes: encoded images as they are, texts in UTF-8."""
+    return content if isinstance(content, bytes) else content.encode("utf-8", "surrogatepass")
+
+
+@dataclass(frozen=True)
+class InputKind:
+    """A kind of input. A kind of several parts, such as an image with a text, names them; other kinds have none.
+
+    Attributes:
+        name: as architectures name it: "image", "text", "image+text", "text+text".
+        singular: what notes call one input: "picture".
+        plural: what messages call the inputs: "images".
+        parts: the kinds of the parts, in the order of a task's input columns; empty for a kind of one part.
+        column_types: the types of a dataset's columns that hold such content, see `data.columns.column_types`.
+        fallback_pooling: what becomes the feature of a checkpoint without a row in the table of architectures.
+        fallback_summary: the same in words.
+        cpu_seconds: seconds for one input and one parameter on a CPU, right within a factor of about three.
+        chunk_rows: rows of a dataset that are read at a time.
+        buffer_rows: rows of a stream that are held in memory to shuffle them.
+    """
+
+    name: str
+    singular: str
+    plural: str
+    parts: tuple[InputKind, ...] = ()
+    column_types: tuple[str, ...] = ()
+    fallback_pooling: str = ""
+    fallback_summary: str = ""
+    cpu_seconds: float = 0.0
+    chunk_rows: int = 512
+    buffer_rows: int = 10_000
+
+    def read(self, value: Any, column: str) -> Any:
+        """The content of a dataset's cell: what is hashed, stored and given to `collect`.
+
+        Args:
+            value: of the cell.
+            column: what the task calls it, for messages.
+
+        Raises:
+            UnusableError: the cell holds no such content.
+        """
+        raise UnusableError(f"{self.plural} are read from {len(self.parts)} columns, not from {column}")
+
+    def check(self, content: Any) -> None:
+        """Checks that content can be decoded.
+
+        Raises:
+            UnusableError: it cannot be; the message says why.
+        """
+
+    def size(self, content: Any) -> tuple[int, int] | None:
+        """(width, height) in pixels of content that has a size."""
+        return None
+
+    def collect(self, contents: Sequence[Any]) -> Sequence[Any]:
+        """Distinct contents as the sequence that checkpoints read."""
+        return list(contents)
+
+    def contents(self, inputs: Sequence[Any]) -> list[bytes]:
+        """What `collect` was given, as bytes."""
+        return [as_bytes(content) for content in inputs]
+
+    def from_bytes(self, contents: Sequence[bytes]) -> Sequence[Any]:
+        """The sequence whose `contents` these are."""
+        return self.collect([content.decode("utf-8", "surrogatepass") for content in contents])
+
+
+@dataclass(frozen=True)
+class Pairs(Sequence):
+    """Inputs of two parts, such as images and questions; each distinct part is held once. A slice is `Pairs`.
+
+    Attributes:
+        firsts: the distinct first parts: `Images` or texts.
+        seconds: the distinct second parts: texts.
+        parts: int64, shape (M, 2): which first and which second part make each input.
+    """
+
+    firsts: Sequence[Any]
+    seconds: Sequence[str]
+    parts: np.ndarray
+
+    def __len__(self) -> int:
+        return len(self.parts)
+
+    def __getitem__(self, index: Any) -> Any:
+        if isinstance(index, slice):
+            return Pairs(self.firsts, self.seconds, self.parts[index])
+        first, second = self.parts[index]
+        return self.firsts[first], self.seconds[second]

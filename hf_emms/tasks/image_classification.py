@@ -1,0 +1,30 @@
+"""Images and their classes, one or several."""
+
+from hf_emms.inputs import IMAGE
+from hf_emms.tasks.task import CLASS_TYPES, Column, Task, clean_class_name
+
+IMAGE_CLASSIFICATION = Task(
+    id="image-classification",
+    input=IMAGE,
+    inputs=(Column("image", ("image", "img", "picture", "photo", "pixel_values"), IMAGE.column_types, IMAGE),),
+    label=Column(
+        "label",
+        (
+            "label",
+            "labels",
+            "class",
+            "classes",
+            "class_name",
+            "category",
+            "fine_label",
+            "coarse_label",
+            "variant",
+            "target",
+        ),
+        CLASS_TYPES,
+    ),
+    categorical=True,
+    label_text=clean_class_name,
+    calibrated_budgets=("quick", "full"),
+    source_tags=("image-feature-extraction",),
+)
