@@ -1,4 +1,4 @@
-"""Imports run one way between folders and never in a circle, and nothing outside of `tasks` and `inputs` asks by name."""
+"""Imports run one way and never in a circle, and nothing outside of `tasks` and `inputs` asks for either by name."""
 
 import ast
 import re
