@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from hf_emms.inputs import image_size
+from hf_emms.inputs.image import image_size
 from hf_emms.tasks import get_task
 from hf_emms.tasks.referring_expression import BOXES, are_normalized, box_in_words, encode_boxes, measure_box
 from hf_emms.tasks.task import rbf_features
