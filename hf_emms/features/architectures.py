@@ -20,8 +20,8 @@ class Architecture:
         input_kind: the name of the `InputKind` that it reads: "image", "text", "image+text", "text+text".
         loader: the class of transformers that loads it, without heads that features don't need; "package.module:CLASS"
             is one of another package.
-        pooling: an entry of `pooling.POOLINGS`, `fusion.FUSIONS` (images with texts) or `pooling.STATES` (pairs of texts);
-            "package.module:NAME" is one of another package.
+        pooling: an entry of `pooling.POOLINGS`, `fusion.FUSIONS` or `pooling.STATES`; "package.module:NAME" is one of
+            another package.
         source: of that choice.
         poolerless: the class takes `add_pooling_layer=False`; its pooler isn't used and often isn't saved.
         pads_to_limit: texts are padded to the full length, as in the family's training.
