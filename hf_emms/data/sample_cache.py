@@ -42,7 +42,7 @@ def sample_key(ref: DatasetRef, options: Options) -> dict[str, Any]:
         "dataset": ref.name,
         "config": ref.config,
         "split": ref.split,
-        "options": options.of_stage("sample"),
+        "options": options.cache_key_fields("sample"),
         "preset": {name: dict(getattr(ref.preset, name)) for name in _OF_PRESET} if ref.preset else None,
         # A task of another package cleans labels as its version does.
         "versions": {"datasets": version("datasets"), **plugin_versions()},
