@@ -1,6 +1,8 @@
 """The error that users see, without access tokens and control characters, and how a stopped command ends."""
 
 import re
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 _TOKEN = re.compile(r"\bhf_[A-Za-z0-9]{16,}")
 # User and password, or a token in their place, in an address: https://TOKEN@github.com/…
@@ -40,6 +42,8 @@ class EmmsError(ValueError):
         return f"{self.message}\n  → {self.hint}" if self.hint else self.message
 
 
+# Characters of a reason: validators of configurations print whole files.
+MAX_REASON = 1000
 # Exit codes of a command that Ctrl-C or SIGTERM stops, and what it prints.
 INTERRUPTED, TERMINATED = 130, 143
 STOPPED = "Stopped. Finished checkpoints are cached; run the same command again to continue."
@@ -51,3 +55,26 @@ def exit_code(stop: BaseException | None) -> int:
     """Of a command that this or an earlier interruption stopped: SIGTERM is a ``KeyboardInterrupt(TERMINATED)``."""
     stop = interruptions[0] if interruptions else stop
     return TERMINATED if isinstance(stop, KeyboardInterrupt) and TERMINATED in stop.args else INTERRUPTED
+
+
+@contextmanager
+def checkpoint_errors() -> Iterator[None]:
+    """Turns what a checkpoint raises into an `EmmsError` of one line, which every process can unpickle."""
+    try:
+        yield
+    # The one wide guard: files and code of others may raise anything, and the other rows must not be lost for it.
+    except Exception as error:
+        raise EmmsError(one_line(error)) from error
+
+
+def one_line(error: BaseException) -> str:
+    """Message and hint of an error as one line, or its class and message; without tokens, since rows are published."""
+    if isinstance(error, EmmsError):
+        parts = [error.message, error.hint or ""]
+    else:
+        try:
+            message = str(error)
+        except Exception:  # noqa: BLE001 (an error of others may be unable to say what it is)
+            message = ""
+        parts = [f"{type(error).__name__}: {message}" if message else type(error).__name__]
+    return printable(redacted(" → ".join(" ".join(part.split())[:MAX_REASON] for part in parts if part)))

@@ -13,6 +13,7 @@ from functools import cache
 from importlib import metadata
 from typing import Any, Generic, TypeVar
 
+from hf_emms import __version__
 from hf_emms.errors import EmmsError
 
 T = TypeVar("T")
@@ -32,6 +33,8 @@ _FAILURES = (
     OSError,
     RuntimeError,
 )
+# Packages whose version a score depends on.
+_PACKAGES = ("torch", "transformers", "datasets", "numpy")
 _LOG = logging.getLogger(__name__)
 
 
@@ -95,6 +98,11 @@ def plugins(group: str) -> dict[str, tuple[Plugin, ...]]:
 def plugin_versions() -> dict[str, str]:
     """The packages that add something, and their versions: scores may depend on them."""
     return {one.package: one.version for group in GROUPS for named in plugins(group).values() for one in named}
+
+
+def versions() -> dict[str, str]:
+    """Package → installed version, of all packages that a score may depend on, plugins included."""
+    return {"hf_emms": __version__, **{name: metadata.version(name) for name in _PACKAGES}, **plugin_versions()}
 
 
 def check_unique(named: Iterable[Plugin], *, built_in: bool) -> None:

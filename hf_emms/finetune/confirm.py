@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 import numpy as np
 
-from hf_emms.errors import EmmsError
+from hf_emms.errors import EmmsError, one_line
 from hf_emms.finetune.model_card import evaluation_results, model_card
 from hf_emms.finetune.recipe import Recipe, check_settings, check_task, recipe_for
 from hf_emms.finetune.runs import Run, RunWork, TrainAll, finished_runs, train_here
@@ -21,9 +21,9 @@ from hf_emms.formatting import format_duration, parse_duration, pluralize
 from hf_emms.hub import Repo, resolve
 from hf_emms.options import SETTINGS, Options
 from hf_emms.presets import dataset_preset
+from hf_emms.ranking.progress import Progress, Silent
 from hf_emms.ranking.records import FineTuned, Ranking, Row, TrainingRun, is_commit
 from hf_emms.ranking.text import measured_in_words
-from hf_emms.run.engines.base import Progress, Silent, one_line
 from hf_emms.run.plan import engine_for, open_cache, rate
 from hf_emms.tasks import get_task
 

@@ -16,16 +16,17 @@ from typing import Any
 import msgspec
 
 from hf_emms.cache import Cache, digest_of
-from hf_emms.errors import EmmsError
+from hf_emms.errors import EmmsError, checkpoint_errors
 from hf_emms.finetune.recipe import Recipe
 from hf_emms.finetune.saving import ModelKeeper
 from hf_emms.finetune.splits import Splits
 from hf_emms.finetune.task_scores import scores_for
 from hf_emms.hub import Repo
 from hf_emms.options import Options
+from hf_emms.ranking.progress import Progress
 from hf_emms.ranking.records import TrainingRun
 from hf_emms.ranking.text import points
-from hf_emms.run.engines.base import Progress, checkpoint_errors, versions
+from hf_emms.registry import versions
 
 # Part of the key of every finished run: raise it when the same recipe gives other results.
 FINETUNE_VERSION = 4

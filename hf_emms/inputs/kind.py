@@ -3,11 +3,17 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from hf_emms.features.device import Inputs
+    from hf_emms.features.extraction_plan import ExtractionPlan
 
 
 class UnusableError(ValueError):
@@ -26,6 +32,23 @@ def hash64(*parts: bytes) -> int:
 def as_bytes(content: str | bytes) -> bytes:
     """Content as bytes: encoded images as they are, texts in UTF-8."""
     return content if isinstance(content, bytes) else content.encode("utf-8", "surrogatepass")
+
+
+BatchReader = Callable[[np.ndarray], "Inputs"]
+"""Numbers of rows, int64 (b,), to the tensors of a batch by the names of the model's arguments, (b, …) each."""
+
+
+@dataclass(frozen=True)
+class TrainingReader:
+    """How a checkpoint reads inputs while it is trained.
+
+    Attributes:
+        read: inputs, and which of them each of n rows has, int64 (n,), to what reads batches of these rows.
+        processors: image processor and tokenizer, which are saved beside the trained model.
+    """
+
+    read: Callable[[Sequence[Any], np.ndarray], BatchReader]
+    processors: tuple[Any, ...]
 
 
 @dataclass(frozen=True)
@@ -90,6 +113,28 @@ class InputKind:
     def from_bytes(self, contents: Sequence[bytes]) -> Sequence[Any]:
         """The sequence whose `contents` these are."""
         return self.collect([content.decode("utf-8", "surrogatepass") for content in contents])
+
+    def training_reader(self, plan: ExtractionPlan, model: Any, notes: list[str]) -> TrainingReader:
+        """How a checkpoint reads these inputs while it is trained.
+
+        Args:
+            plan: of the checkpoint.
+            model: with or without a head; its configuration gets the token that fills up batches.
+            notes: what a user should know is added here, now and while inputs are read.
+
+        Raises:
+            EmmsError: its image processor or tokenizer cannot be loaded.
+        """
+        raise NotImplementedError(self.name)
+
+    def trained_features(self, model: Any, pooling: str) -> Callable[[Any, Inputs], Tensor]:
+        """What a head of ours is put on: a model and a batch to features (b, D1), or of text pairs, to token states.
+
+        Args:
+            model: the checkpoint without a head, which some families change once.
+            pooling: as `features.load.load_model` gives it.
+        """
+        raise NotImplementedError(self.name)
 
 
 @dataclass(frozen=True)

@@ -17,7 +17,7 @@ from hf_emms.formatting import format_bytes
 from hf_emms.hub import Repo, listing, resolve
 from hf_emms.options import Options
 from hf_emms.presets import dataset_preset
-from hf_emms.run.engines.base import Progress
+from hf_emms.ranking.progress import Progress
 from hf_emms.run.plan import Cost, Plan, Rate, checkpoint_names, encoder_names, forecast, open_cache, plan
 
 

@@ -13,7 +13,7 @@ import msgspec
 import numpy as np
 
 from hf_emms.cache import Cache
-from hf_emms.errors import EmmsError
+from hf_emms.errors import EmmsError, checkpoint_errors
 from hf_emms.features.extractor_pool import ExtractorPool
 from hf_emms.finetune.confirm import confirmed
 from hf_emms.finetune.recipe import check_settings
@@ -23,10 +23,12 @@ from hf_emms.hub import HubFacts, Repo
 from hf_emms.hub.known_models import KnownModel, remember
 from hf_emms.options import DEFAULT_MAX_SAMPLES, SETTINGS, Options
 from hf_emms.publish.results import checkpoint_key
+from hf_emms.ranking.progress import Progress, Silent
 from hf_emms.ranking.records import Encoder, Ranking, Row, emms_score, ranked
 from hf_emms.ranking.text import with_advice
+from hf_emms.registry import versions
 from hf_emms.run import ranking_job
-from hf_emms.run.engines.base import Progress, Silent, Work, checkpoint_errors, versions
+from hf_emms.run.engines.base import Work
 from hf_emms.run.models_in_memory import renamed, saved_models
 from hf_emms.run.plan import Plan, engine_for, open_cache, plan, row_key
 from hf_emms.run.ranking_job import JobSettings

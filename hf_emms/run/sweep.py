@@ -11,15 +11,16 @@ from typing import TYPE_CHECKING, Any, Protocol, cast
 import msgspec
 import numpy as np
 
-from hf_emms.errors import EmmsError
+from hf_emms.errors import EmmsError, one_line
 from hf_emms.features.extractor_pool import ExtractorPool
 from hf_emms.formatting import pluralize
 from hf_emms.hub import Repo
 from hf_emms.options import DEFAULT_RESULTS, Options
 from hf_emms.publish.results import Destination, ResultsDataset, ResultsFolder
+from hf_emms.ranking.progress import Progress, Silent
 from hf_emms.ranking.records import Ranking, Row
 from hf_emms.run import ranking_job
-from hf_emms.run.engines.base import Progress, Silent, Work, one_line
+from hf_emms.run.engines.base import Work
 from hf_emms.run.plan import Plan, engine_for, open_cache
 from hf_emms.run.rank import embed_with, label_table, ranking_of, store_row, with_facts
 from hf_emms.run.ranking_job import JobSettings

@@ -12,14 +12,14 @@ from typing import TYPE_CHECKING, Any
 
 import yaml
 
-from hf_emms.errors import EmmsError
+from hf_emms.errors import EmmsError, one_line
 from hf_emms.files import decoded
 from hf_emms.hub import JobSpec, Repo
 from hf_emms.options import SETTINGS, Options
 from hf_emms.publish.results import Destination, path_of
+from hf_emms.ranking.progress import Progress
 from hf_emms.ranking.records import Ranking, Row
 from hf_emms.run import ranking_job
-from hf_emms.run.engines.base import Progress, one_line
 from hf_emms.run.plan import Cost, Find, Plan, Rate, cost, find_model, plan, rate
 from hf_emms.run.rank import ranking_of
 from hf_emms.run.ranking_job import JobSettings

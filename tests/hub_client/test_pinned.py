@@ -28,7 +28,7 @@ def test_a_repository_that_moves_in_the_middle_changes_nothing(hub: Hub, tmp_pat
     code = f"""
         import json
         from huggingface_hub import HfApi
-        from hf_emms.run.engines.base import Silent
+        from hf_emms.ranking.progress import Silent
         from hf_emms.run.rank import run
         from hf_emms.run.plan import plan
         from hf_emms.options import Options

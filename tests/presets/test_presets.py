@@ -21,7 +21,7 @@ from hf_emms.presets import (
     expand_encoders,
     usable_datasets,
 )
-from hf_emms.run.engines.base import Silent
+from hf_emms.ranking.progress import Silent
 from hf_emms.run.plan import plan
 from hf_emms.tasks import TASKS, get_task
 from tests.helpers.samples import load_sample

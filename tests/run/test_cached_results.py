@@ -11,8 +11,8 @@ import pytest
 
 import hf_emms
 from hf_emms.cache import Cache
+from hf_emms.ranking.progress import Silent
 from hf_emms.ranking.records import Ranking
-from hf_emms.run.engines.base import Silent
 
 GOOD, ENCODER = "emms-demo/resnet-distilled", "emms-demo/encoder-minilm-static"
 

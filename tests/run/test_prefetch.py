@@ -68,7 +68,7 @@ def test_the_next_checkpoint_arrives_while_one_computes(hub: Hub, tmp_path: Path
         hub.store.put_files(f"org/model-{number}", {path.name: path for path in folder.iterdir()})
     code = """
         import json, time
-        from hf_emms.run.engines.base import Silent
+        from hf_emms.ranking.progress import Silent
         from hf_emms.hub import listing
         from hf_emms.run.rank import run
         from hf_emms.run.plan import plan
@@ -101,7 +101,7 @@ def test_the_hub_is_asked_for_several_checkpoints_at_a_time(hub: Hub, tmp_path: 
     hub.fail("GET /api/models/*", "call", times=3, call=together.wait)
     code = """
         import json
-        from hf_emms.run.engines.base import Silent
+        from hf_emms.ranking.progress import Silent
         from hf_emms.run.plan import plan
         from hf_emms.options import Options
 

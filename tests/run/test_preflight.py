@@ -10,7 +10,7 @@ import pytest
 
 from hf_emms.options import Options
 from hf_emms.presets import demo
-from hf_emms.run.engines.base import Silent
+from hf_emms.ranking.progress import Silent
 from hf_emms.run.preflight import Machine, preflight
 from tests.helpers.command_line import CommandLine
 from tests.hub import Hub
@@ -92,7 +92,7 @@ def test_a_full_disk_is_a_problem(cli: CommandLine, demo_hub: Hub, tmp_path: Pat
     source = f"""
     import json
     from pathlib import Path
-    from hf_emms.run.engines.base import Silent
+    from hf_emms.ranking.progress import Silent
     from hf_emms.options import Options
     from hf_emms.run.preflight import Machine, preflight
 

@@ -18,8 +18,8 @@ from hf_emms.errors import EmmsError
 from hf_emms.publish.cards import render_section
 from hf_emms.publish.cards.publish import model_cards
 from hf_emms.ranking.merge import merged
+from hf_emms.ranking.progress import Silent
 from hf_emms.ranking.records import Ranking, Row, Score, ranked
-from hf_emms.run.engines.base import Silent
 from hf_emms.run.engines.race import (
     FEWEST_INPUTS,
     ProjectedScore,

@@ -13,7 +13,7 @@ from hf_emms.errors import EmmsError
 from hf_emms.features.extractor import Extractor
 from hf_emms.features.extractor_pool import ExtractorPool
 from hf_emms.features.load import load_extractor
-from hf_emms.run.engines.base import Silent
+from hf_emms.ranking.progress import Silent
 from tests.helpers.counting import counted_calls
 from tests.helpers.tiny_checkpoints import TEXTS, build, repo_of
 

@@ -21,7 +21,7 @@ from hf_emms import emms
 from hf_emms.features.load import load_extractor
 from hf_emms.inputs import Images
 from hf_emms.options import Options
-from hf_emms.run.engines.base import Silent
+from hf_emms.ranking.progress import Silent
 from hf_emms.run.plan import plan
 from hf_emms.run.rank import run
 from hf_emms.scoring.cross_validation import _cholesky

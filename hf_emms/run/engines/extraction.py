@@ -12,11 +12,11 @@ import msgspec
 import numpy as np
 
 from hf_emms.cache import Cache, default_cache
+from hf_emms.errors import one_line
 from hf_emms.features.checkpoint_files import fetch_weights
 from hf_emms.features.extraction_plan import ExtractionPlan, FeatureInfo, LayerError, plan_extraction
 from hf_emms.features.extractor_pool import ExtractorPool, pool_or_own
 from hf_emms.options import LAST, Options
-from hf_emms.run.engines.base import one_line
 from hf_emms.run.engines.shards import Shard, streamed_moments, whole
 from hf_emms.scoring.estimators import ESTIMATORS
 from hf_emms.scoring.label_basis import LabelTable

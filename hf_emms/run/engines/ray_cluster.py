@@ -12,11 +12,11 @@ from typing import TYPE_CHECKING, Any
 import ray
 
 from hf_emms.cache import Cache
-from hf_emms.errors import EmmsError
+from hf_emms.errors import EmmsError, one_line
 from hf_emms.features.checkpoint_files import needed_weights
 from hf_emms.formatting import format_bytes
 from hf_emms.hub import Repo, listing
-from hf_emms.run.engines.base import one_line, versions
+from hf_emms.registry import versions
 
 if TYPE_CHECKING:
     from ray import ObjectRef
