@@ -175,7 +175,7 @@ def row_key(repo: Repo, options: Options, sample: Sample, encoders: tuple[Repo, 
         "sample": sample.fingerprint,
         "task": sample.task.id,
         "encoders": [[encoder.id, encoder.revision] for encoder in encoders],
-        "options": options.of_stage("features", "scores"),
+        "options": options.cache_key_fields("features", "scores"),
         "versions": versions(),
         "code": ROW_VERSION,
     }

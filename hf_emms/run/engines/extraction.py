@@ -148,7 +148,13 @@ def run_on_shard(
     """
     started = time.perf_counter()
     features, moments = {}, {}
-    loaded_for = (task.input.name, _are_spans(shard.inputs), layers, options.allow_pickle, options.of_stage("features"))
+    loaded_for = (
+        task.input.name,
+        _are_spans(shard.inputs),
+        layers,
+        options.allow_pickle,
+        options.cache_key_fields("features"),
+    )
     load_it = partial(load, repo, task, options, shard.inputs, layers)
     with pool_or_own(pool) as pool, pool.use(repr(loaded_for), load_it) as extractor:
         extractor.reset_counts()
