@@ -271,7 +271,7 @@ def prepare(ranking: Ranking, options: Options, progress: Progress) -> Confirmat
     Raises:
         EmmsError: the dataset or a setting is not usable.
     """
-    from hf_emms.features.load import choose_device
+    from hf_emms.features.device import choose_device
     from hf_emms.finetune.methods import method_for
 
     if options.engine == "jobs":
