@@ -283,7 +283,7 @@ class LabelBasis(ABC):
         for k, block in enumerate(self.split(scale)):
             if not block.any():
                 raise EmmsError(
-                    f"label_embeddings[{k}] does not vary over {n:,.0f} {'row' if n == 1 else 'rows'}: nothing to explain",
+                    f"label_embeddings[{k}] does not vary over {int(n):,} {'row' if n == 1 else 'rows'}: nothing to explain",
                     "pass labels with at least two distinct values; very small ones vanish when they are squared",
                 )
         return scale

@@ -53,7 +53,7 @@ def stack(statistics: Standardised, fit: RidgeFit, rows: Rows) -> Score:
             where they are there.
 
     Returns:
-        The held-out score of both together; its details hold the weight of the neighbours, that of the ridge is the rest.
+        The held-out score of both together; its details hold the neighbours' weight; the ridge has the rest.
 
     Raises:
         EmmsError: rows in one fold only.

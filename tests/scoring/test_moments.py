@@ -57,7 +57,7 @@ def test_sums_that_grow_are_kept_in_float64():
 )
 def test_any_order_batching_and_sharding_gives_the_same_score(coded, cuts, seed, flush, method):
     x, labels = problem(coded=coded)
-    expected = emms(moments_of(x, labels, np.arange(len(x))), method)
+    expected = emms(moments_of(x, labels, np.arange(len(x))), method=method)
     order = np.random.default_rng(seed).permutation(len(x))
     shards = [
         moments_of(x, labels, rows, flush=f) for rows, f in zip(np.split(order, sorted(cuts)), flush, strict=False)
