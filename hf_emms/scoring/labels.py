@@ -280,10 +280,11 @@ class LabelBasis(ABC):
     ) -> np.ndarray:
         """(ΣD2_k,), level / standard deviation; 0 for constant columns."""
         scale = self.level * inverse_deviation(n, total, squares, origin, dtype)
+        rows = "1 row" if n == 1 else f"{int(n):,} rows"
         for k, block in enumerate(self.split(scale)):
             if not block.any():
                 raise EmmsError(
-                    f"label_embeddings[{k}] does not vary over {int(n):,} {'row' if n == 1 else 'rows'}: nothing to explain",
+                    f"label_embeddings[{k}] does not vary over {rows}: nothing to explain",
                     "pass labels with at least two distinct values; very small ones vanish when they are squared",
                 )
         return scale
