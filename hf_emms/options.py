@@ -64,8 +64,8 @@ class Setting:
         everyday: whether it is among the settings that the help lists first.
         recorded: whether a ranking records it among its settings.
         compared: whether recorded scores can only be compared where it is the same.
-        sweep: "flag" of ``hf-emms sweep`` for all datasets, and in its plan for one; "plan" only; "whole": a flag that no
-            dataset changes; or "never".
+        sweep: "flag" of ``hf-emms sweep`` for all datasets, and in its plan for one; "plan" only; "whole": a flag that
+            no dataset changes; or "never".
         confirm: "flag" of ``hf-emms confirm``, "kept" from the ranking that is confirmed, or "never".
         card: whether the command on a card has it, of recorded ones: "always", or where it is "changed".
         job: whether a command that does the same on another machine has it.

@@ -64,7 +64,7 @@ def presets() -> None:
         encoder_sets,
         usable_datasets,
     )
-    from hf_emms.scoring.estimators import ESTIMATORS
+    from hf_emms.ranking.estimators import ESTIMATORS
     from hf_emms.tasks import TASKS
 
     rows: list[tuple[Any, ...]] = []
