@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import io
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -111,6 +111,11 @@ def _file_bytes(path: str) -> bytes:
 
 
 class _Image(InputKind):
+    def holds(self, feature: Any) -> bool:
+        is_struct = isinstance(feature, Mapping) and set(feature) == {"bytes", "path"}
+        is_binary = str(getattr(feature, "dtype", "")) in ("binary", "large_binary")
+        return is_struct or is_binary or type(feature).__name__ == "Image"
+
     def read(self, value: Any, column: str) -> bytes:
         return encoded_image(value)
 
@@ -135,6 +140,7 @@ IMAGE = _Image(
     singular="picture",
     plural="images",
     column_types=("image", "images"),
+    recognised_by_type=True,
     fallback_pooling="image_fallback",
     fallback_summary="image features or pooled output if the model has them, else the mean of tokens or map",
     cpu_seconds=8e-9,
