@@ -335,7 +335,7 @@ def sample_key(source: DatasetSource, options: Options) -> dict[str, Any]:
         "dataset": source.name,
         "config": source.config,
         "split": source.split(options),
-        "options": options.of_stage("sample"),
+        "options": options.cache_key_fields("sample"),
         "preset": {"columns": dict(preset.columns), "join": dict(preset.join), "words": dict(preset.words)}
         if preset
         else None,
