@@ -32,7 +32,7 @@ from hf_emms.run.engines.base import Work
 from hf_emms.run.models_in_memory import renamed, saved_models
 from hf_emms.run.plan import Plan, engine_for, open_cache, plan, row_key
 from hf_emms.run.ranking_job import JobSettings
-from hf_emms.scoring.label_basis import LabelTable
+from hf_emms.scoring.labels import LabelTable
 
 if TYPE_CHECKING:
     from os import PathLike

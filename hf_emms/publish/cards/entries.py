@@ -48,7 +48,7 @@ def rank_command(ranking: Ranking, checkpoints: Sequence[str]) -> str:
 
 
 def _is_on_card(setting: Setting, value: Any) -> bool:
-    return setting.card == "always" or (setting.card == "changed" and value != setting.default)
+    return setting.compared and (setting.card == "always" or value != setting.default)
 
 
 def pinned(id: str, revision: str | None, *, unpinned: str | None = None) -> str:
