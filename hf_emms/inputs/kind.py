@@ -66,7 +66,9 @@ class InputKind:
         singular: what notes call one input: "picture".
         plural: what messages call the inputs: "images".
         parts: the kinds of the parts, in the order of a task's input columns; empty for a kind of one part.
-        column_types: the types of a dataset's columns that hold such content, see `data.columns.column_types`.
+        column_types: the types of a dataset's columns that hold such content, one a cell and a list a cell, see
+            `data.columns.column_types`.
+        recognised_by_type: whether such a column is an input whatever its name: an image is no label, a text may be.
         fallback_pooling: what becomes the feature of a checkpoint without a row in the table of architectures.
         fallback_summary: the same in words.
         sentence_settings: fields of an `ExtractionPlan` that a repository of sentence-transformers decides.
@@ -80,6 +82,7 @@ class InputKind:
     plural: str
     parts: tuple[InputKind, ...] = ()
     column_types: tuple[str, ...] = ()
+    recognised_by_type: bool = False
     fallback_pooling: str = ""
     fallback_summary: str = ""
     sentence_settings: tuple[str, ...] = ()
@@ -88,6 +91,10 @@ class InputKind:
     buffer_rows: int = 10_000
 
     # --- content of a dataset ---------------------------------------------------------------------------------
+
+    def holds(self, feature: Any) -> bool:
+        """Whether cells of this feature of ``datasets`` hold such content, one each."""
+        return False
 
     def read(self, value: Any, column: str) -> Any:
         """The content of a dataset's cell: what is hashed, stored and given to `collect`.
