@@ -274,5 +274,5 @@ def test_spans_and_pairs_are_not_taken_for_one_another(zoo: Path, spans: Spans) 
     with pytest.raises(EmmsError, match="Pairs of texts are needed, not Spans"):
         rows(load(folder, "text+text"), spans)
     with pytest.raises(EmmsError, match="Spans of texts are needed, not Pairs"):
-        rows(load(folder, "text+text", spans=True), spans.pairs)
+        rows(load(folder, "text+text", spans=True), spans.inputs)
     assert "mean" in load(folder, "text+text", spans=True, layers=("last", "mean")).refused
