@@ -14,8 +14,8 @@ from hf_emms.errors import EmmsError
 
 if TYPE_CHECKING:
     from hf_emms.hub import Account, Kind, Outcome
-    from hf_emms.publish.cards.publish import Card
-    from hf_emms.ranking.records import Ranking
+    from hf_emms.publish.cards import Card
+    from hf_emms.ranking import Ranking
 
 
 _STATES = {
@@ -81,7 +81,7 @@ def card(
         raise click.UsageError("Pass --push or --create-pr, not both.")
     if checkpoint is not None and repo_id is None:
         raise click.UsageError("--checkpoint goes with --repo-id.")
-    from hf_emms.publish.cards import publish
+    from hf_emms.publish import cards
 
     if every:
         _all(files, create_pr=create_pr, again=ask_again, dry_run=dry_run, leaderboard=leaderboard)
@@ -89,14 +89,14 @@ def card(
     account = _allowed(repo_id or dataset_id or "", "model" if repo_id else "dataset", push, create_pr, dry_run)
     rankings = [read_ranking(file) for file in files]
     if repo_id is not None:
-        one = publish.model_card(rankings, repo_id, checkpoint=checkpoint, leaderboard=leaderboard)
+        one = cards.model_card(rankings, repo_id, checkpoint=checkpoint, leaderboard=leaderboard)
     else:
-        one = publish.dataset_card(rankings, dataset_id or "", leaderboard=leaderboard)
+        one = cards.dataset_card(rankings, dataset_id or "", leaderboard=leaderboard)
     if account is None:
         shown = _show(one)
         out.message("--push commits this, --create-pr proposes it." if shown else f"nothing to change in {one.repo_id}")
         return
-    outcome = publish.push(one) if push else publish.propose(one, account, again=ask_again)
+    outcome = cards.push(one) if push else cards.propose(one, account, again=ask_again)
     out.data(outcome.url)
     out.message(_outcome_line(one, outcome))
 
@@ -107,7 +107,7 @@ def read_ranking(file: Path) -> Ranking:
     Raises:
         EmmsError: no such file, or not a ranking.
     """
-    from hf_emms.ranking.records import Ranking
+    from hf_emms.ranking import Ranking
 
     return Ranking.load(file)
 
@@ -129,10 +129,10 @@ def _allowed(id: str, kind: Kind, push: bool, create_pr: bool, dry_run: bool) ->
 def _all(files: tuple[Path, ...], *, create_pr: bool, again: bool, dry_run: bool, leaderboard: str | None) -> None:
     """Every card of some rankings. Cards that are up to date are skipped, so a stopped run can be repeated."""
     from hf_emms import hub
-    from hf_emms.publish.cards import publish
+    from hf_emms.publish import cards
 
     account = None if dry_run else hub.who_am_i()
-    made, left_out = publish.model_cards([read_ranking(file) for file in files], leaderboard=leaderboard)
+    made, left_out = cards.model_cards([read_ranking(file) for file in files], leaderboard=leaderboard)
     if account is not None:
         _check_rights(account, made, create_pr)
     for reason in left_out:
@@ -163,20 +163,20 @@ def _check_rights(account: Account, made: list[Card], create_pr: bool) -> None:
 
 def _treat(one: Card, account: Account | None, *, create_pr: bool, again: bool) -> str:
     """Commits to an own card, proposes or shows the change of another; returns what was done."""
-    from hf_emms.publish.cards import publish
+    from hf_emms.publish import cards
 
     if account is not None and account.owns(one.repo_id):
-        return _outcome_line(one, publish.push(one))
+        return _outcome_line(one, cards.push(one))
     if account is not None and create_pr:
-        return _outcome_line(one, publish.propose(one, account, again=again))
+        return _outcome_line(one, cards.propose(one, account, again=again))
     return f"{one.repo_id}: shown only" if _show(one) else f"{one.repo_id}: nothing to change"
 
 
 def _show(one: Card) -> bool:
     """Prints the change; returns whether there is one."""
-    from hf_emms.publish.cards import publish
+    from hf_emms.publish import cards
 
-    diff = publish.preview(one)
+    diff = cards.preview(one)
     if diff and sys.stdout.isatty():
         # What could steer the terminal is shown escaped; a pipe gets the bytes that patch needs.
         diff = "".join(char if char.isprintable() or char in "\n\t" else repr(char)[1:-1] for char in diff)

@@ -16,7 +16,7 @@ from hf_emms.formatting import pluralize
 from hf_emms.metric import install as installation
 
 if TYPE_CHECKING:
-    from hf_emms.ranking.records import Ranking
+    from hf_emms.ranking import Ranking
 
 
 @cloup.group(short_help='Put evaluate.load("emms") in place, or take it away.')
@@ -204,7 +204,7 @@ def pull_results(repo_id: str, folder: Path) -> None:
 def _cached_rankings() -> list[Ranking]:
     """The rankings that earlier runs saved, of datasets of the Hub."""
     from hf_emms.cache import default_root
-    from hf_emms.ranking.records import is_commit
+    from hf_emms.ranking import is_commit
 
     folder = default_root() / "rankings"
     rankings = []

@@ -20,7 +20,7 @@ from hf_emms.scoring.moments import Moments
 
 if TYPE_CHECKING:
     from hf_emms.hub import Repo
-    from hf_emms.ranking.records import Score
+    from hf_emms.ranking import Score
 
 # What rankings are ordered by, and of moments, which have no rows to find neighbours among.
 DEFAULT_ESTIMATOR = DEFAULT_ESTIMATORS[0]

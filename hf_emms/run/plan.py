@@ -23,8 +23,8 @@ from hf_emms.hub.known_models import KnownModel, remember
 from hf_emms.options import DEFAULT_ENCODERS, SETTINGS, Options
 from hf_emms.presets import DatasetPreset, dataset_preset, default_checkpoints, expand_checkpoints, expand_encoders
 from hf_emms.publish.results import KnownRankings
+from hf_emms.ranking import EMMS, Ranking, Row
 from hf_emms.ranking.progress import Progress
-from hf_emms.ranking.records import EMMS, Ranking, Row
 from hf_emms.registry import versions
 from hf_emms.run.engines.base import Engine, or_failed_row
 from hf_emms.run.engines.local import LocalEngine

@@ -14,7 +14,7 @@ import numpy as np
 from scipy.linalg import eigh, get_lapack_funcs
 
 from hf_emms.errors import EmmsError
-from hf_emms.ranking.records import Score
+from hf_emms.ranking import Score
 from hf_emms.scoring.cross_validation import cross_validate
 from hf_emms.scoring.linalg import lower_division, minimise_quadratic, one_norm, project_simplex
 from hf_emms.scoring.moments import Moments

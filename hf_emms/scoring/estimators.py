@@ -9,7 +9,7 @@ from functools import cached_property
 import numpy as np
 
 from hf_emms.errors import EmmsError
-from hf_emms.ranking.records import Score
+from hf_emms.ranking import Score
 from hf_emms.registry import Registry
 from hf_emms.scoring.baselines import hscore, knn, logme
 from hf_emms.scoring.cross_validation import RidgeFit, fit_ridge, ridge_score

@@ -20,7 +20,7 @@ import numpy as np
 from scipy.linalg import qr
 from scipy.sparse import csr_array
 
-from hf_emms.ranking.records import Score
+from hf_emms.ranking import Score
 from hf_emms.scoring.baselines import nearest
 from hf_emms.scoring.cross_validation import RidgeFit, held_out_score
 from hf_emms.scoring.linalg import minimise_quadratic, product, symmetric

@@ -9,7 +9,7 @@ from datetime import UTC, datetime, timedelta
 import msgspec
 import numpy as np
 
-from hf_emms.ranking.records import EMMS, Ranking, Row, Score, is_commit, ranked
+from hf_emms.ranking import EMMS, Ranking, Row, Score, is_commit, ranked
 
 _LONGEST_NAME = 200
 _TOLERANCE = 1e-6

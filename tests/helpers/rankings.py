@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from hf_emms.options import Options
-from hf_emms.ranking.records import Encoder, Ranking, Row, Score, Seconds, ranked
+from hf_emms.ranking import Encoder, Ranking, Row, Score, Seconds, ranked
 
 NAMES = ("a", "b", "c", "d")
 

@@ -11,7 +11,7 @@ import msgspec
 import pytest
 
 from hf_emms.files import write_atomic
-from hf_emms.ranking.records import Ranking, Row, Score, Seconds, ranked
+from hf_emms.ranking import Ranking, Row, Score, Seconds, ranked
 from tests import ROOT
 from tests.helpers.rankings import emms_score, example
 

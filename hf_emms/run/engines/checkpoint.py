@@ -11,7 +11,7 @@ import numpy as np
 from hf_emms.errors import EmmsError, one_line
 from hf_emms.hub import Repo
 from hf_emms.options import Options
-from hf_emms.ranking.records import Row, Score, Seconds, plain
+from hf_emms.ranking import Row, Score, Seconds, plain
 from hf_emms.run.engines.extraction import Extraction, needs_rows
 from hf_emms.run.engines.shards import Shard, moments_of, samples_rows
 from hf_emms.scoring.emms import NO_VARIATION

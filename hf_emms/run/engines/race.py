@@ -19,7 +19,7 @@ from scipy.special import stdtrit
 
 from hf_emms.errors import EmmsError
 from hf_emms.features.extractor_pool import ExtractorPool
-from hf_emms.ranking.records import Row, Score
+from hf_emms.ranking import Row, Score
 from hf_emms.run.engines.base import Work, or_failed_row
 from hf_emms.run.engines.checkpoint import LayerScores, score_estimators, scored_row, scoring_inputs
 from hf_emms.run.engines.extraction import Extraction, FeatureCache, load, needs_rows, read_features
