@@ -12,12 +12,12 @@ __version__ = "0.1.0"
 
 _HOMES = {
     "EmmsError": "hf_emms.errors",
-    "EmmsResult": "hf_emms.scoring.emms",
-    "LabelTable": "hf_emms.scoring.label_basis",
+    "EmmsResult": "hf_emms.scoring",
+    "LabelTable": "hf_emms.scoring.labels",
     "Moments": "hf_emms.scoring.moments",
     "Ranking": "hf_emms.ranking",
     "Row": "hf_emms.ranking",
-    "Score": "hf_emms.ranking",
+    "Score": "hf_emms.scoring",
     "card": "hf_emms.publish.card_text",
     "confirm": "hf_emms.finetune.confirm",
     "embed_labels": "hf_emms.run.from_arrays",
@@ -52,12 +52,12 @@ if TYPE_CHECKING:
     from hf_emms.finetune.confirm import confirm
     from hf_emms.publish.card_text import card
     from hf_emms.publish.results import push_to_hub
-    from hf_emms.ranking import Ranking, Row, Score
+    from hf_emms.ranking import Ranking, Row
     from hf_emms.run.from_arrays import embed_labels, emms, score
     from hf_emms.run.rank import rank
     from hf_emms.run.sweep import sweep
-    from hf_emms.scoring.emms import EmmsResult
-    from hf_emms.scoring.label_basis import LabelTable
+    from hf_emms.scoring import EmmsResult, Score
+    from hf_emms.scoring.labels import LabelTable
     from hf_emms.scoring.moments import Moments
 
 

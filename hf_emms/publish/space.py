@@ -14,7 +14,7 @@ from fnmatch import fnmatch
 from importlib import resources
 from pathlib import Path
 
-from hf_emms import hub
+from hf_emms import __version__, hub
 from hf_emms.errors import EmmsError
 from hf_emms.files import write_atomic
 from hf_emms.publish.readme import with_fields
@@ -27,11 +27,21 @@ _SHIPPED = (
     "files.py",
     "errors.py",
     "formatting.py",
+    "options.py",
+    "registry.py",
+    "scoring/__init__.py",
+    "scoring/estimators.py",
     "ranking/__init__.py",
-    *(
-        f"ranking/{name}.py"
-        for name in ("advice", "columns", "files", "formats", "merge", "order", "ranking", "records", "text")
-    ),
+    "ranking/advice.py",
+    "ranking/columns.py",
+    "ranking/estimators.py",
+    "ranking/files.py",
+    "ranking/formats.py",
+    "ranking/merge.py",
+    "ranking/order.py",
+    "ranking/ranking.py",
+    "ranking/records.py",
+    "ranking/text.py",
 )
 # Modules that a newer version no longer has are deleted; other files of the owner stay.
 _REPLACED = ("leaderboard/*", "hf_emms/*")
@@ -73,7 +83,7 @@ def files() -> dict[str, bytes]:
     paths = {path.relative_to(folder).as_posix(): path for path in sorted(folder.rglob("*")) if path.is_file()}
     own = {name: path for name, path in paths.items() if not any(fnmatch(name, pattern) for pattern in _LEFT_OUT)}
     sources = own | {f"hf_emms/{name}": package / name for name in _SHIPPED}
-    title = b'"""The modules of hf-emms that the leaderboard uses."""\n'
+    title = f'"""The modules of hf-emms that the leaderboard uses."""\n\n__version__ = "{__version__}"\n'.encode()
     return {name: path.read_bytes() for name, path in sources.items()} | {"hf_emms/__init__.py": title}
 
 
@@ -168,7 +178,7 @@ def publish(
             free="--static (a page without a server, free for everyone)",
             private=private,
             replace=(*_REPLACED, _APP_OF_OTHER_SDK[sdk]),
-            variables={"EMMS_RESULTS_REPO": results, **hub.other_endpoint()},
+            variables={"EMMS_RESULTS_REPO": results, **hub.endpoint_environment()},
             secrets=values,
         )
     stage = hub.wait_for_space(repo_id, progress=progress) if wait and not static else None

@@ -6,14 +6,14 @@ from typing import Any
 
 from hf_emms.errors import printable
 from hf_emms.formatting import MISSING
-from hf_emms.ranking.records import FineTuned, Row, Score
-
-_TITLES = {"emms_knn": "EMMS + k-NN", "emms": "EMMS", "logme": "LogME", "knn": "k-NN", "hscore": "H-score"}
+from hf_emms.ranking.estimators import ESTIMATORS
+from hf_emms.ranking.records import FineTuned, Row
+from hf_emms.scoring import Score
 
 
 def title_of(estimator: str) -> str:
-    """What people call an estimator."""
-    return _TITLES.get(estimator, estimator)
+    """What people call an estimator; its name where no installed package has it."""
+    return ESTIMATORS[estimator].title if estimator in ESTIMATORS else estimator
 
 
 def single_line(value: Any) -> str:

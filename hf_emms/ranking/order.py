@@ -9,7 +9,8 @@ from itertools import groupby
 import msgspec
 import numpy as np
 
-from hf_emms.ranking.records import Row, Score
+from hf_emms.ranking.records import Row
+from hf_emms.scoring import Score
 
 # A difference counts when it exceeds this many standard errors of the paired fold differences.
 TIE_WIDTH = 2.0

@@ -31,7 +31,7 @@ from hf_emms.run.engines.base import Work
 from hf_emms.run.models_in_memory import renamed, saved_models
 from hf_emms.run.plan import Plan, engine_for, open_cache, plan, row_key
 from hf_emms.run.ranking_job import JobSettings
-from hf_emms.scoring.label_basis import LabelTable
+from hf_emms.scoring.labels import LabelTable
 
 if TYPE_CHECKING:
     from os import PathLike
@@ -285,7 +285,7 @@ def embed_with(
     stored = cache.get("labels", key, lambda stored: _checked_table(stored["table"], len(texts)))
     if stored is not None:
         return stored
-    from hf_emms.features.label_embeddings import embed_texts
+    from hf_emms.run.label_embeddings import embed_texts
 
     progress.noted(f"embedding {pluralize(len(texts), 'label text')} with {encoder.id}")
     try:
@@ -296,7 +296,7 @@ def embed_with(
                 device=options.device,
                 allow_pickle=options.allow_pickle,
                 trust_remote_code=options.trust_remote_code,
-                memory=cache,
+                cache=cache,
                 on_note=progress.noted,
                 pool=pool,
             )

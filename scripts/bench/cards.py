@@ -10,7 +10,8 @@ from __future__ import annotations
 import argparse
 
 from hf_emms.publish.cards import model_card
-from hf_emms.ranking import Encoder, Ranking, Row, Score, ranked
+from hf_emms.ranking import Encoder, Ranking, Row, ranked
+from hf_emms.scoring import Score
 from scripts.bench.timing import timed
 
 

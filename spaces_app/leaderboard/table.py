@@ -10,10 +10,11 @@ from dataclasses import replace
 import msgspec
 
 from hf_emms.formatting import MISSING, format_count, pluralize
-from hf_emms.ranking import Ranking, Score, is_commit, ranked
+from hf_emms.ranking import Ranking, is_commit, ranked
 from hf_emms.ranking.advice import recommendation
 from hf_emms.ranking.formats import format_finetuned, format_number, format_percent, format_rank, title_of
 from hf_emms.ranking.text import settings_text
+from hf_emms.scoring import Score
 from leaderboard import markup
 from leaderboard.compare import checkpoint_link
 from leaderboard.facts import NOT_KNOWN, Facts

@@ -15,9 +15,11 @@ import pyarrow.parquet as pq
 import pytest
 import yaml
 
-from hf_emms.ranking import FineTuned, Ranking, Row, Score, Seconds, ranked
+from hf_emms.publish.results import parquet_rows
+from hf_emms.ranking import FineTuned, Ranking, Row, Seconds, ranked
 from hf_emms.ranking.merge import merged, path_of
 from hf_emms.ranking.text import table_cells
+from hf_emms.scoring import Score
 from tests.helpers.command_line import CommandLine
 from tests.helpers.hub_client import cli, home, hub
 from tests.helpers.rankings import example

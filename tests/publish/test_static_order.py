@@ -19,7 +19,7 @@ from hf_emms.publish.results import KnownRankings, pull
 from hf_emms.ranking import FineTuned, Ranking, Row
 from hf_emms.ranking.elsewhere import mean_ranks, static_order
 from hf_emms.ranking.merge import merged, path_of
-from hf_emms.run.ranking_job import arguments_of
+from hf_emms.run.ranking_job import rank_argv
 from tests.helpers.command_line import CommandLine, Done
 from tests.helpers.hub_client import cli, home
 from tests.helpers.rankings import example
@@ -114,9 +114,9 @@ def test_it_is_no_setting_that_scores_depend_on() -> None:
 
 
 def test_a_job_reads_a_results_dataset_but_no_folder(tmp_path: Path) -> None:
-    assert arguments_of(Options("org/data", results=ID))[-2:] == ["--results", ID]
+    assert rank_argv(Options("org/data", results=ID))[-2:] == ["--results", ID]
     with pytest.raises(EmmsError, match="on this machine only"):
-        arguments_of(Options("org/data", results=str(tmp_path)))
+        rank_argv(Options("org/data", results=str(tmp_path)))
 
 
 def test_a_share_that_is_none_is_refused() -> None:

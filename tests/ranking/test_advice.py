@@ -14,9 +14,10 @@ import hf_emms
 from hf_emms.cli.rank_command import summary
 from hf_emms.options import References
 from hf_emms.presets import demo
-from hf_emms.ranking import Row, Score, ranked
+from hf_emms.ranking import Row, ranked
 from hf_emms.ranking.advice import advice
 from hf_emms.ranking.merge import merged
+from hf_emms.scoring import Score
 from tests.helpers.rankings import emms_score, example
 from tests.helpers.samples import load_sample
 

@@ -6,8 +6,9 @@ import pytest
 
 from hf_emms.cli.rank_command import summary
 from hf_emms.presets import encoder_presets
-from hf_emms.ranking import Encoder, Ranking, Row, Score, ranked
+from hf_emms.ranking import Encoder, Ranking, Row, ranked
 from hf_emms.ranking.expected_gap import expected_gap, gap_in_words
+from hf_emms.scoring import Score
 from tests.helpers.rankings import example
 
 DEFAULT = tuple(Encoder(name, "1" * 40) for name in encoder_presets()["base"])

@@ -17,7 +17,7 @@ from hf_emms.cli.output import cached_file
 from hf_emms.errors import EmmsError
 from hf_emms.publish.card_text import card
 from hf_emms.publish.cards import model_cards
-from hf_emms.ranking import Ranking, Row, Score, ranked
+from hf_emms.ranking import Ranking, Row, ranked
 from hf_emms.ranking.merge import merged
 from hf_emms.ranking.progress import Silent
 from hf_emms.run.engines.race import (
@@ -28,6 +28,7 @@ from hf_emms.run.engines.race import (
     projected_score,
     round_sizes,
 )
+from hf_emms.scoring import Score
 from tests.helpers.samples import load_sample
 
 DATASET = "demo_captions"

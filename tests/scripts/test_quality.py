@@ -154,7 +154,7 @@ def test_a_run_of_the_experiment_is_one_of_confirm(work, tmp_path, monkeypatch):
 
 
 def test_estimators_of_the_literature_prefer_features_that_tell_the_classes():
-    from hf_emms.scoring.label_basis import LabelTable
+    from hf_emms.scoring.labels import LabelTable
     from scripts.quality.baselines import itm, parc, transrate
 
     rng = np.random.default_rng(0)

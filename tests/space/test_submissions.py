@@ -9,8 +9,8 @@ import pytest
 from leaderboard import submit
 from leaderboard.checks import recomputed
 
-from hf_emms.ranking import Score
 from hf_emms.ranking.merge import path_of
+from hf_emms.scoring import Score
 from tests.helpers.rankings import example
 from tests.helpers.space import of_rows, scored, snapshot_of, write
 
