@@ -53,14 +53,11 @@ def test_plain_values_come_back(cache: Cache) -> None:
     assert cache.get_json("rows", KEY, as_it_is) == value
 
 
-@pytest.mark.parametrize("change", [{"seed": 1}, {"revision": "b" * 40}, {"extra": None}])
-def test_any_change_of_the_key_is_another_entry(cache: Cache, change: dict[str, object]) -> None:
+def test_any_change_of_the_key_is_another_entry(cache: Cache) -> None:
     cache.put_json("rows", KEY, 1)
-    assert cache.get_json("rows", {**KEY, **change}, as_it_is) is None
-
-
-def test_the_order_of_a_keys_fields_does_not_matter() -> None:
-    assert digest_of(KEY) == digest_of(dict(reversed(KEY.items())))
+    for change in ({"seed": 1}, {"revision": "b" * 40}, {"extra": None}):
+        assert cache.get_json("rows", {**KEY, **change}, as_it_is) is None
+    assert cache.get_json("rows", dict(reversed(KEY.items())), as_it_is) == 1
 
 
 def test_a_disabled_cache_keeps_nothing() -> None:
@@ -191,9 +188,7 @@ def test_what_is_in_the_place_of_an_entry_is_removed_or_reported(
     assert cache.holds("features", KEY) == (make is not Path.mkdir)
 
 
-@pytest.mark.parametrize(
-    "error", [KeyError("x"), ValueError("x"), TypeError("x"), AttributeError("x"), RecursionError(), IndexError()]
-)
+@pytest.mark.parametrize("error", [KeyError("x"), TypeError("x"), RecursionError()])
 def test_an_entry_of_another_form_is_said_and_removed(cache: Cache, problems: list[str], error: Exception) -> None:
     def made_of(stored: Any) -> None:
         raise error
