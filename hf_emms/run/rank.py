@@ -359,8 +359,7 @@ def ranking_of(plan: Plan, labels: LabelTable | None, finished: Iterable[Row]) -
         n_labels=len(sample.label_texts),
         skipped=sample.skipped,
         available=sample.available,
-        settings=options.recorded()
-        | {"label_form": sample.form if sample.task.numbers or sample.task.answer_span_input else None},
+        settings=options.recorded() | {"label_form": sample.form if sample.task.numbers or sample.task.items else None},
         encoders=_encoders(plan, labels, rows),
         estimators=options.estimators,
         versions=versions(),
