@@ -12,12 +12,12 @@ __version__ = "0.1.0"
 
 _HOMES = {
     "EmmsError": "hf_emms.errors",
-    "EmmsResult": "hf_emms.scoring.emms",
-    "LabelTable": "hf_emms.scoring.label_basis",
+    "EmmsResult": "hf_emms.scoring",
+    "LabelTable": "hf_emms.scoring.labels",
     "Moments": "hf_emms.scoring.moments",
     "Ranking": "hf_emms.ranking.records",
     "Row": "hf_emms.ranking.records",
-    "Score": "hf_emms.ranking.records",
+    "Score": "hf_emms.scoring",
     "confirm": "hf_emms.finetune.confirm",
     "embed_labels": "hf_emms.run.from_arrays",
     "emms": "hf_emms.run.from_arrays",
@@ -46,12 +46,12 @@ __all__ = [
 if TYPE_CHECKING:
     from hf_emms.errors import EmmsError
     from hf_emms.finetune.confirm import confirm
-    from hf_emms.ranking.records import Ranking, Row, Score
+    from hf_emms.ranking.records import Ranking, Row
     from hf_emms.run.from_arrays import embed_labels, emms, score
     from hf_emms.run.rank import rank
     from hf_emms.run.sweep import sweep
-    from hf_emms.scoring.emms import EmmsResult
-    from hf_emms.scoring.label_basis import LabelTable
+    from hf_emms.scoring import EmmsResult, Score
+    from hf_emms.scoring.labels import LabelTable
     from hf_emms.scoring.moments import Moments
 
 

@@ -1,19 +1,24 @@
-"""What a kind of input is: how its columns are recognised, its content read, hashed and held, and what it costs."""
+"""What a kind of input is: how its columns are recognised, its content read and held, and how checkpoints read it."""
 
 from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from hf_emms.cache import NO_CACHE, Cache
+from hf_emms.options import LAST
+
 if TYPE_CHECKING:
+    import torch
     from torch import Tensor
 
     from hf_emms.features.device import Inputs
     from hf_emms.features.extraction_plan import ExtractionPlan
+    from hf_emms.features.extractor import Extractor, FeatureReader
 
 
 class UnusableError(ValueError):
@@ -60,9 +65,12 @@ class InputKind:
         singular: what notes call one input: "picture".
         plural: what messages call the inputs: "images".
         parts: the kinds of the parts, in the order of a task's input columns; empty for a kind of one part.
-        column_types: the types of a dataset's columns that hold such content, see `data.columns.column_types`.
+        column_types: the types of a dataset's columns that hold such content, one a cell and a list a cell, see
+            `data.columns.column_types`.
+        recognised_by_type: whether such a column is an input whatever its name: an image is no label, a text may be.
         fallback_pooling: what becomes the feature of a checkpoint without a row in the table of architectures.
         fallback_summary: the same in words.
+        sentence_settings: fields of an `ExtractionPlan` that a repository of sentence-transformers decides.
         cpu_seconds: seconds for one input and one parameter on a CPU, right within a factor of about three.
         chunk_rows: rows of a dataset that are read at a time.
         buffer_rows: rows of a stream that are held in memory to shuffle them.
@@ -73,11 +81,19 @@ class InputKind:
     plural: str
     parts: tuple[InputKind, ...] = ()
     column_types: tuple[str, ...] = ()
+    recognised_by_type: bool = False
     fallback_pooling: str = ""
     fallback_summary: str = ""
+    sentence_settings: tuple[str, ...] = ()
     cpu_seconds: float = 0.0
     chunk_rows: int = 512
     buffer_rows: int = 10_000
+
+    # --- content of a dataset ---------------------------------------------------------------------------------
+
+    def holds(self, feature: Any) -> bool:
+        """Whether cells of this feature of ``datasets`` hold such content, one each."""
+        return False
 
     def read(self, value: Any, column: str) -> Any:
         """The content of a dataset's cell: what is hashed, stored and given to `collect`.
@@ -114,6 +130,77 @@ class InputKind:
         """The sequence whose `contents` these are."""
         return self.collect([content.decode("utf-8", "surrogatepass") for content in contents])
 
+    # --- how checkpoints read it ------------------------------------------------------------------------------
+
+    def load_extractor(
+        self,
+        plan: ExtractionPlan,
+        *,
+        device: str = "auto",
+        allow_pickle: bool = False,
+        layers: tuple[str, ...] = (LAST,),
+        spans: bool = False,
+        cache: Cache = NO_CACHE,
+    ) -> Extractor:
+        """Loads a checkpoint with its own image processor or tokenizer.
+
+        Args:
+            plan: of the checkpoint for this kind of input.
+            device: "auto" (cuda, else mps, else cpu), or one of them; "cuda:1" picks one of several.
+            allow_pickle: unpickle weights in full where torch's loader that runs no code refuses them.
+            layers: which layers become features, as `options.layer_names` writes them.
+            spans: inputs will be `Spans` of pairs of texts, not `Pairs`.
+            cache: holds which weights were checked, and which the Hub has converted.
+
+        Returns:
+            The extractor; close it to free the memory.
+
+        Raises:
+            EmmsError: refused, incomplete, corrupt or unsuitable; the message names the file and the repository.
+        """
+        from hf_emms.features.checkpoint_files import fetch_weights
+        from hf_emms.features.device import choose_device, prepare_for_cpu
+        from hf_emms.features.extractor import Extractor
+        from hf_emms.features.load import is_tested, load_model, quiet_transformers
+
+        torch_device = choose_device(device)
+        weights = fetch_weights(plan.repo, cache, subfolder=plan.subfolder, code=plan.code)
+        with quiet_transformers():
+            processors = self.load_processors(plan, torch_device)
+            model, pooling, note = load_model(plan, weights, allow_pickle=allow_pickle)
+            if note is not None:
+                plan = replace(plan, notes=(*plan.notes, ("weights", note)))
+            model = model.to(torch_device).eval()
+            if torch_device.type == "cpu":
+                prepare_for_cpu(model, channels_last=is_tested(plan))
+            return Extractor(plan, model, self.feature_reader(plan, model, pooling, processors, layers, spans=spans))
+
+    def load_processors(self, plan: ExtractionPlan, device: torch.device) -> Any:
+        """What reads the inputs before the model, loaded before it, as `feature_reader` takes it."""
+        raise NotImplementedError(self.name)
+
+    def feature_reader(
+        self,
+        plan: ExtractionPlan,
+        model: Any,
+        pooling: str,
+        processors: Any,
+        layers: tuple[str, ...],
+        *,
+        spans: bool = False,
+    ) -> FeatureReader:
+        """How a loaded checkpoint makes features of these inputs.
+
+        Args:
+            plan: of the checkpoint.
+            model: on its device.
+            pooling: as `features.load.load_model` gives it.
+            processors: of `load_processors`.
+            layers: as for `load_extractor`.
+            spans: as for `load_extractor`.
+        """
+        raise NotImplementedError(self.name)
+
     def training_reader(self, plan: ExtractionPlan, model: Any, notes: list[str]) -> TrainingReader:
         """How a checkpoint reads these inputs while it is trained.
 
@@ -134,7 +221,9 @@ class InputKind:
             model: the checkpoint without a head, which some families change once.
             pooling: as `features.load.load_model` gives it.
         """
-        raise NotImplementedError(self.name)
+        from hf_emms.features.pooling import find_pooling
+
+        return find_pooling(pooling).features
 
 
 @dataclass(frozen=True)
@@ -159,3 +248,29 @@ class Pairs(Sequence):
             return Pairs(self.firsts, self.seconds, self.parts[index])
         first, second = self.parts[index]
         return self.firsts[first], self.seconds[second]
+
+
+@dataclass(frozen=True)
+class Spans(Sequence):
+    """Spans of the last texts of inputs, such as answers and words; a checkpoint reads each input once, whole.
+
+    Attributes:
+        inputs: texts, or `Pairs` with a text, such as questions and contexts.
+        bounds: int64, shape (M, 3): the input of each span, and where in its last text it starts and ends, in
+            characters; the end is exclusive.
+    """
+
+    inputs: Sequence[Any]
+    bounds: np.ndarray
+
+    def __len__(self) -> int:
+        return len(self.bounds)
+
+    def __getitem__(self, index: Any) -> Any:
+        """Several spans, or one: the texts of its input, and its own text."""
+        if isinstance(index, slice):
+            return Spans(self.inputs, self.bounds[index])
+        number, start, stop = self.bounds[index].tolist()
+        whole = self.inputs[number]
+        texts = whole if isinstance(whole, tuple) else (whole,)
+        return *texts, texts[-1][start:stop]

@@ -14,7 +14,7 @@ from fnmatch import fnmatch
 from importlib import resources
 from pathlib import Path
 
-from hf_emms import hub
+from hf_emms import __version__, hub
 from hf_emms.errors import EmmsError
 from hf_emms.files import write_atomic
 from hf_emms.publish.cards.front_matter import with_fields
@@ -27,7 +27,11 @@ _SHIPPED = (
     "files.py",
     "errors.py",
     "formatting.py",
+    "registry.py",
+    "scoring/__init__.py",
+    "scoring/estimators.py",
     "ranking/__init__.py",
+    "ranking/estimators.py",
     "ranking/records.py",
     "ranking/methods.py",
     "ranking/text.py",
@@ -73,7 +77,7 @@ def files() -> dict[str, bytes]:
     paths = {path.relative_to(folder).as_posix(): path for path in sorted(folder.rglob("*")) if path.is_file()}
     own = {name: path for name, path in paths.items() if not any(fnmatch(name, pattern) for pattern in _LEFT_OUT)}
     sources = own | {f"hf_emms/{name}": package / name for name in _SHIPPED}
-    title = b'"""The modules of hf-emms that the leaderboard uses."""\n'
+    title = f'"""The modules of hf-emms that the leaderboard uses."""\n\n__version__ = "{__version__}"\n'.encode()
     return {name: path.read_bytes() for name, path in sources.items()} | {"hf_emms/__init__.py": title}
 
 

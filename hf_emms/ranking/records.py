@@ -17,6 +17,7 @@ import numpy as np
 
 from hf_emms.errors import EmmsError
 from hf_emms.ranking.methods import RankingMethods
+from hf_emms.scoring import Score
 
 SCHEMA_VERSION = 2
 
@@ -32,25 +33,6 @@ Count = Annotated[int, msgspec.Meta(ge=0, le=2**63 - 1)]
 _PARQUET_KEY = b"hf_emms.ranking.records"
 _COMMIT = re.compile(r"[0-9a-f]{40}")
 _WRITES_ONE = "hf-emms rank … --format json writes one"
-
-
-class Score(msgspec.Struct, frozen=True):
-    """The score of one checkpoint by one estimator.
-
-    Attributes:
-        value: higher is better, within one ranking.
-        stderr: standard error over folds, where the estimator has folds.
-        folds: the value of each fold, in the same order for every checkpoint.
-        details: what else the estimator reports; for EMMS the weights of the F-labels, R² and the ridge.
-    """
-
-    value: float
-    stderr: float | None = None
-    folds: tuple[float, ...] = ()
-    details: dict[str, Any] = {}
-
-    def __float__(self) -> float:
-        return self.value
 
 
 class Seconds(msgspec.Struct, frozen=True):

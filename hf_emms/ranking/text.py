@@ -16,14 +16,13 @@ import msgspec
 
 from hf_emms.errors import printable
 from hf_emms.formatting import MISSING, format_count
+from hf_emms.ranking.estimators import ESTIMATORS
 from hf_emms.ranking.records import EMMS, TIE_WIDTH, FineTuned, Ranking, Row, Score, gain_and_stderr
-
-_TITLES = {"emms_knn": "EMMS + k-NN", "emms": "EMMS", "logme": "LogME", "knn": "k-NN", "hscore": "H-score"}
 
 
 def title_of(estimator: str) -> str:
-    """What people call an estimator."""
-    return _TITLES.get(estimator, estimator)
+    """What people call an estimator; its name where no installed package has it."""
+    return ESTIMATORS[estimator].title if estimator in ESTIMATORS else estimator
 
 
 def to_csv(ranking: Ranking) -> str:

@@ -32,7 +32,7 @@ from hf_emms.run.engines.base import Work
 from hf_emms.run.models_in_memory import renamed, saved_models
 from hf_emms.run.plan import Plan, engine_for, open_cache, plan, row_key
 from hf_emms.run.ranking_job import JobSettings
-from hf_emms.scoring.label_basis import LabelTable
+from hf_emms.scoring.labels import LabelTable
 
 if TYPE_CHECKING:
     from os import PathLike
@@ -286,7 +286,7 @@ def embed_with(
     stored = cache.get("labels", key, lambda stored: _checked_table(stored["table"], len(texts)))
     if stored is not None:
         return stored
-    from hf_emms.features.label_embeddings import embed_texts
+    from hf_emms.run.label_embeddings import embed_texts
 
     progress.noted(f"embedding {pluralize(len(texts), 'label text')} with {encoder.id}")
     try:
@@ -297,7 +297,7 @@ def embed_with(
                 device=options.device,
                 allow_pickle=options.allow_pickle,
                 trust_remote_code=options.trust_remote_code,
-                memory=cache,
+                cache=cache,
                 on_note=progress.noted,
                 pool=pool,
             )
@@ -359,8 +359,7 @@ def ranking_of(plan: Plan, labels: LabelTable | None, finished: Iterable[Row]) -
         n_labels=len(sample.label_texts),
         skipped=sample.skipped,
         available=sample.available,
-        settings=options.recorded()
-        | {"label_form": sample.form if sample.task.numbers or sample.task.answer_span_input else None},
+        settings=options.recorded() | {"label_form": sample.form if sample.task.numbers or sample.task.items else None},
         encoders=_encoders(plan, labels, rows),
         estimators=options.estimators,
         versions=versions(),

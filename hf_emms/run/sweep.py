@@ -25,7 +25,7 @@ from hf_emms.run.plan import Plan, engine_for, open_cache
 from hf_emms.run.rank import embed_with, label_table, ranking_of, store_row, with_facts
 from hf_emms.run.ranking_job import JobSettings
 from hf_emms.run.sweep_plan import SweepPlan, job_spec, plan_sweep, requests
-from hf_emms.scoring.label_basis import LabelTable
+from hf_emms.scoring.labels import LabelTable
 
 if TYPE_CHECKING:
     from os import PathLike

@@ -147,12 +147,15 @@ def _workers(folders: list[Path], texts: int, rounds: int) -> tuple[list[float],
 
 def _extraction(folder: Path, texts: int) -> tuple[float, float, int]:
 
-    from hf_emms.features.load import load_extractor
+    from hf_emms.features.extraction_plan import plan_extraction
     from hf_emms.hub import Repo
+    from hf_emms.inputs import TEXT
     from scripts.bench.extraction import made_up_texts
 
     def load() -> Any:
-        return load_extractor(Repo(str(folder), "model", "local", folder), "text", "text-classification", device="cpu")
+        return TEXT.load_extractor(
+            plan_extraction(Repo(str(folder), "model", "local", folder), TEXT, "benchmark"), device="cpu"
+        )
 
     extractor, inputs = load(), made_up_texts(texts)
     seconds = best(lambda: list(extractor.batches(inputs)))
@@ -167,7 +170,7 @@ def _small_parts(folder: Path) -> dict[str, Any]:
     from hf_emms.options import Options
     from hf_emms.run.engines.checkpoint import score_estimators, scoring_inputs
     from hf_emms.run.engines.shards import Shard, moments_of
-    from hf_emms.scoring.label_basis import LabelTable
+    from hf_emms.scoring.labels import LabelTable
 
     rng = np.random.default_rng(0)
     features = rng.normal(size=(INPUTS, WIDTH)).astype(np.float32)

@@ -33,9 +33,9 @@ from hf_emms.finetune.recipe import recipe_for
 from hf_emms.finetune.runs import Run, trained
 from hf_emms.finetune.splits import Part
 from hf_emms.hub import Repo, resolve
+from hf_emms.ranking.estimators import ESTIMATORS
 from hf_emms.run.engines.extraction import extract
-from hf_emms.scoring.estimators import ESTIMATORS
-from hf_emms.scoring.label_basis import LabelTable
+from hf_emms.scoring.labels import LabelTable
 from hf_emms.scoring.standardise import standardise_rows
 from scripts.quality.candidates import checkpoint
 from scripts.quality.protocol import MODALITY, OTHER_SIDES, QUICK, Candidate, Pool, Target, work
@@ -199,7 +199,7 @@ KINDS: dict[str, Callable[[Pool, Target], Callable[[Candidate], Found]]] = {
 
 def gradients(repo: Repo, sample: Sample, rows: np.ndarray) -> np.ndarray:
     """Gradients of a checkpoint's features for some rows, hashed, float32 (n, 2 · 512)."""
-    plan = plan_extraction(repo, sample.task.input.name, sample.task.id)
+    plan = plan_extraction(repo, sample.task.input, sample.task.id)
     with quiet_transformers():
         base, features = load_base(plan, SETTINGS)
     read = reading(plan, base, [])[0](_part(sample))

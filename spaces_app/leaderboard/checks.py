@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import math
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
@@ -41,7 +42,7 @@ def impossible(ranking: Ranking) -> str | None:
 def _with_stderr(score: Score) -> Score:
     if len(score.folds) < 2:
         return score
-    return msgspec.structs.replace(score, stderr=float(np.std(score.folds, ddof=1) / math.sqrt(len(score.folds))))
+    return dataclasses.replace(score, stderr=float(np.std(score.folds, ddof=1) / math.sqrt(len(score.folds))))
 
 
 def _bounded(score: Score) -> bool:

@@ -13,9 +13,8 @@ import torch
 import transformers
 
 from hf_emms.errors import EmmsError
-from hf_emms.features.text_pairs import TextPairExtractor
-from hf_emms.features.windows import cut_windows
 from hf_emms.inputs import Pairs, Spans
+from hf_emms.inputs.text_pair import TextPairExtractor, cut_windows
 from tests.helpers.extracting import Reads, load, rows
 from tests.helpers.tiny_checkpoints import TEXT_MODELS, build, without_context
 
@@ -276,5 +275,5 @@ def test_spans_and_pairs_are_not_taken_for_one_another(zoo: Path, spans: Spans) 
     with pytest.raises(EmmsError, match="reads pairs of texts here, not Spans"):
         rows(load(folder, "text+text"), spans)
     with pytest.raises(EmmsError, match="reads spans of texts here, not Pairs"):
-        rows(load(folder, "text+text", spans=True), spans.pairs)
+        rows(load(folder, "text+text", spans=True), spans.inputs)
     assert "mean" in load(folder, "text+text", spans=True, layers=("last", "mean")).refused

@@ -20,7 +20,7 @@ from hf_emms.run.engines.base import Work, or_failed_row
 from hf_emms.run.engines.checkpoint import score_layers, scored_row, scoring_inputs
 from hf_emms.run.engines.extraction import extract, prefetch_weights
 from hf_emms.run.engines.shards import memory_note, whole
-from hf_emms.scoring.label_basis import LabelTable
+from hf_emms.scoring.labels import LabelTable
 
 # Checkpoints that may be downloaded before they are needed: a slow one delays none, and an interrupted run leaves
 # little on the disk that nothing uses.
@@ -119,7 +119,7 @@ def with_shared_pixels(work: Work) -> Work:
     """The same work; images are decoded and resized once for all checkpoints with the same image processor."""
     if "image" not in work.sample.task.input.name or len(work.checkpoints) < 2:
         return work
-    from hf_emms.features.images import PixelCache, with_pixel_cache
+    from hf_emms.inputs.image import PixelCache, with_pixel_cache
 
     return replace(work, sample=replace(work.sample, inputs=with_pixel_cache(work.sample.inputs, PixelCache())))
 

@@ -26,7 +26,7 @@ from hf_emms.run.engines.extraction import Extraction, FeatureCache, load, needs
 from hf_emms.run.engines.local import Prefetch, prefetch_checkpoints, with_shared_pixels
 from hf_emms.run.engines.shards import memory_note, moments_of, samples_rows, shard_of
 from hf_emms.scoring.estimators import Estimator
-from hf_emms.scoring.label_basis import LabelTable
+from hf_emms.scoring.labels import LabelTable
 from hf_emms.scoring.moments import Moments
 
 if TYPE_CHECKING:

@@ -21,7 +21,7 @@ from hf_emms.run.engines.extraction import Extraction, run_on_shard
 from hf_emms.run.engines.local import LocalEngine
 from hf_emms.run.engines.shards import Shard, moments_of
 from hf_emms.scoring.estimators import ScoringInputs
-from hf_emms.scoring.label_basis import LabelTable
+from hf_emms.scoring.labels import LabelTable
 from hf_emms.scoring.moments import Moments
 
 if TYPE_CHECKING:
