@@ -116,7 +116,7 @@ class Sample:
     @property
     def n_read(self) -> int:
         """How many inputs a checkpoint reads: spans of one input are read together."""
-        return len(self.inputs.pairs if isinstance(self.inputs, Spans) else self.inputs)
+        return len(self.inputs.inputs if isinstance(self.inputs, Spans) else self.inputs)
 
     @property
     def numbers_name(self) -> str:
@@ -355,7 +355,7 @@ def store_sample(cache: Cache | None, source: DatasetSource, options: Options, s
     arrays |= {name: array for name in _OPTIONAL_ARRAYS if (array := getattr(sample, name)) is not None}
     inputs = sample.inputs
     if isinstance(inputs, Spans):
-        arrays["bounds"], inputs = inputs.bounds, inputs.pairs
+        arrays["bounds"], inputs = inputs.bounds, inputs.inputs
     parts = (inputs,)
     if isinstance(inputs, Pairs):
         arrays["parts"], parts = inputs.parts, (inputs.firsts, inputs.seconds)

@@ -248,3 +248,29 @@ class Pairs(Sequence):
             return Pairs(self.firsts, self.seconds, self.parts[index])
         first, second = self.parts[index]
         return self.firsts[first], self.seconds[second]
+
+
+@dataclass(frozen=True)
+class Spans(Sequence):
+    """Spans of the last texts of inputs, such as answers and words; a checkpoint reads each input once, whole.
+
+    Attributes:
+        inputs: texts, or `Pairs` with a text, such as questions and contexts.
+        bounds: int64, shape (M, 3): the input of each span, and where in its last text it starts and ends, in
+            characters; the end is exclusive.
+    """
+
+    inputs: Sequence[Any]
+    bounds: np.ndarray
+
+    def __len__(self) -> int:
+        return len(self.bounds)
+
+    def __getitem__(self, index: Any) -> Any:
+        """Several spans, or one: the texts of its input, and its own text."""
+        if isinstance(index, slice):
+            return Spans(self.inputs, self.bounds[index])
+        number, start, stop = self.bounds[index].tolist()
+        whole = self.inputs[number]
+        texts = whole if isinstance(whole, tuple) else (whole,)
+        return *texts, texts[-1][start:stop]
