@@ -133,7 +133,9 @@ SNIPPETS = {
         for name in ("ranking.json", "ranking.parquet"):
             assert hf_emms.Ranking.load(ranking.save(folder / name)) == ranking
     """,
-    "the section of a card": 'assert "EMMS" in hub_ranking.card("org/a") and "org/b" in hub_ranking.card()',
+    "the section of a card": """
+        assert "EMMS" in hf_emms.card(hub_ranking, "org/a") and "org/b" in hf_emms.card(hub_ranking)
+    """,
     "charts": """
         axes = ranking.plot(path=folder / "scores.png")
         assert [label.get_text() for label in axes.get_yticklabels()] == [GOOD, POOR]
