@@ -15,12 +15,14 @@ _HOMES = {
     "EmmsResult": "hf_emms.scoring",
     "LabelTable": "hf_emms.scoring.labels",
     "Moments": "hf_emms.scoring.moments",
-    "Ranking": "hf_emms.ranking.records",
-    "Row": "hf_emms.ranking.records",
+    "Ranking": "hf_emms.ranking",
+    "Row": "hf_emms.ranking",
     "Score": "hf_emms.scoring",
+    "card": "hf_emms.publish.card_text",
     "confirm": "hf_emms.finetune.confirm",
     "embed_labels": "hf_emms.run.from_arrays",
     "emms": "hf_emms.run.from_arrays",
+    "push_to_hub": "hf_emms.publish.results",
     "rank": "hf_emms.run.rank",
     "score": "hf_emms.run.from_arrays",
     "sweep": "hf_emms.run.sweep",
@@ -35,9 +37,11 @@ __all__ = [
     "Row",
     "Score",
     "__version__",
+    "card",
     "confirm",
     "embed_labels",
     "emms",
+    "push_to_hub",
     "rank",
     "score",
     "sweep",
@@ -46,7 +50,9 @@ __all__ = [
 if TYPE_CHECKING:
     from hf_emms.errors import EmmsError
     from hf_emms.finetune.confirm import confirm
-    from hf_emms.ranking.records import Ranking, Row
+    from hf_emms.publish.card_text import card
+    from hf_emms.publish.results import push_to_hub
+    from hf_emms.ranking import Ranking, Row
     from hf_emms.run.from_arrays import embed_labels, emms, score
     from hf_emms.run.rank import rank
     from hf_emms.run.sweep import sweep

@@ -13,7 +13,7 @@ from hf_emms.errors import EmmsError
 
 if TYPE_CHECKING:
     from hf_emms.hub import Account, Kind, Outcome
-    from hf_emms.publish.cards.publish import Card
+    from hf_emms.publish.cards import Card
 
 _STATES = {
     "unchanged": "nothing to change in",
@@ -78,8 +78,8 @@ def card(
         raise click.UsageError("Pass --push or --create-pr, not both.")
     if checkpoint is not None and repo_id is None:
         raise click.UsageError("--checkpoint goes with --repo-id.")
-    from hf_emms.publish.cards import publish
-    from hf_emms.ranking.records import Ranking
+    from hf_emms.publish import cards
+    from hf_emms.ranking import Ranking
 
     if every:
         _write_all(files, create_pr=create_pr, ask_again=ask_again, dry_run=dry_run, leaderboard=leaderboard)
@@ -89,16 +89,16 @@ def card(
         account = _allowed(repo_id or dataset_id or "", "model" if repo_id else "dataset", push=push)
     rankings = [Ranking.load(file) for file in files]
     if repo_id is not None:
-        made = publish.model_card(rankings, repo_id, checkpoint=checkpoint, leaderboard=leaderboard)
+        made = cards.model_card(rankings, repo_id, checkpoint=checkpoint, leaderboard=leaderboard)
     else:
-        made = publish.dataset_card(rankings, dataset_id or "", leaderboard=leaderboard)
+        made = cards.dataset_card(rankings, dataset_id or "", leaderboard=leaderboard)
     if account is None:
         if _print_changes(made):
             out.message("--push commits this, --create-pr proposes it.")
         else:
             out.message(f"nothing to change in {made.repo_id}")
         return
-    outcome = publish.push(made) if push else publish.propose(made, account, again=ask_again)
+    outcome = cards.push(made) if push else cards.propose(made, account, again=ask_again)
     out.data(outcome.url)
     out.message(_outcome_line(made, outcome))
 
@@ -124,12 +124,14 @@ def _write_all(
 ) -> None:
     """Every card of some rankings. Cards that are up to date are skipped, so a stopped run can be repeated."""
     from hf_emms import hub
-    from hf_emms.publish.cards import publish
-    from hf_emms.ranking.records import Ranking
+    from hf_emms.publish import cards
+    from hf_emms.ranking import Ranking
 
     account = None if dry_run else hub.who_am_i()
-    cards, left_out = publish.model_cards([Ranking.load(file) for file in files], leaderboard=leaderboard)
-    for made in cards if account is not None else ():
+    changes, left_out = cards.model_cards([Ranking.load(file) for file in files], leaderboard=leaderboard)
+    for made in changes:
+        if account is None:
+            break
         if account.owns(made.repo_id):
             hub.require_push(account, made.repo_id, made.kind, instead="--dry-run only shows the changes")
         elif create_pr:
@@ -137,34 +139,34 @@ def _write_all(
     for reason in left_out:
         out.message(f"left out: {reason}")
     failed = 0
-    for number, made in enumerate(cards, start=1):
+    for number, made in enumerate(changes, start=1):
         try:
             line = _write(made, account, create_pr=create_pr, ask_again=ask_again)
         except EmmsError as error:
             failed += 1
             line = f"{made.repo_id}: {error}"
-        out.message(f"[{number}/{len(cards)}] {line}")
-    if account is not None and not create_pr and not all(account.owns(made.repo_id) for made in cards):
+        out.message(f"[{number}/{len(changes)}] {line}")
+    if account is not None and not create_pr and not all(account.owns(made.repo_id) for made in changes):
         out.message("--create-pr proposes the changes of other people's cards to them.")
     if failed:
-        raise EmmsError(f"{failed} of {len(cards)} cards could not be done", "run the same command again")
+        raise EmmsError(f"{failed} of {len(changes)} cards could not be done", "run the same command again")
 
 
 def _write(made: Card, account: Account | None, *, create_pr: bool, ask_again: bool) -> str:
     """Commits to an own card, proposes or shows the change of another; returns what was done."""
-    from hf_emms.publish.cards import publish
+    from hf_emms.publish import cards
 
     if account is not None and account.owns(made.repo_id):
-        return _outcome_line(made, publish.push(made))
+        return _outcome_line(made, cards.push(made))
     if account is not None and create_pr:
-        return _outcome_line(made, publish.propose(made, account, again=ask_again))
+        return _outcome_line(made, cards.propose(made, account, again=ask_again))
     return f"{made.repo_id}: shown only" if _print_changes(made) else f"{made.repo_id}: nothing to change"
 
 
 def _print_changes(made: Card) -> bool:
-    from hf_emms.publish.cards import publish
+    from hf_emms.publish import cards
 
-    diff = publish.preview(made)
+    diff = cards.preview(made)
     if diff:
         out.data(diff)
     return bool(diff)

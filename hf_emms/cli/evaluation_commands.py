@@ -69,7 +69,7 @@ def validate(
     """
     from hf_emms import evaluation
     from hf_emms.evaluation.figure import check_figure, write_figure
-    from hf_emms.ranking.records import Ranking
+    from hf_emms.ranking import Ranking
 
     if plot is not None:
         check_figure(plot)
@@ -102,7 +102,7 @@ def compare(a: Path, b: Path) -> None:
     Ranks are counted among the checkpoints that both have scored; a change within shared ranks is no move.
     """
     from hf_emms import evaluation
-    from hf_emms.ranking.records import Ranking
+    from hf_emms.ranking import Ranking
 
     comparison = evaluation.compare(Ranking.load(a), Ranking.load(b))
     for warning in comparison.warnings:

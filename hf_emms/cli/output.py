@@ -22,7 +22,7 @@ from hf_emms.files import write_atomic
 from hf_emms.options import DEFAULT_RESULTS
 
 if TYPE_CHECKING:
-    from hf_emms.ranking.records import Ranking
+    from hf_emms.ranking import Ranking
 
 Decorator = Callable[[Any], Any]
 
@@ -68,9 +68,10 @@ class Output:
 
     def records(self, header: Sequence[str], rows: Sequence[Sequence[Any]]) -> None:
         """Prints a list that is not a ranking: as a table (all columns to the left), json, md, csv or tsv."""
-        from hf_emms.ranking.text import csv_text, markdown_table, one_line
+        from hf_emms.ranking.formats import single_line
+        from hf_emms.ranking.text import csv_text, markdown_table
 
-        texts = [[one_line(value) for value in row] for row in rows]
+        texts = [[single_line(value) for value in row] for row in rows]
         if self.format == "json":
             self.data(json.dumps([dict(zip(header, row, strict=True)) for row in rows], indent=2))
         elif self.format == "table":
@@ -199,7 +200,7 @@ def write_ranking(ranking: Ranking, path: Path) -> None:
     suffix = output_format(path)
     try:
         if suffix == "parquet":
-            ranking.to_parquet(path)
+            ranking.save(path)
         else:
             write_atomic(path, rendered(ranking, suffix))
     except OSError as error:
@@ -269,7 +270,7 @@ def _coloured_table(ranking: Ranking) -> Iterator[str]:
     """The lines of the table; a narrow terminal gets fewer columns instead of broken lines."""
     from hf_emms.ranking import text as views
 
-    header, rows = views.cells(ranking)
+    header, rows = views.table_cells(ranking)
     # The rank, the checkpoint and the score that orders the rows are always there.
     lines = fitted(header, rows, left=("checkpoint",), dispensable=[*reversed(header[3:])])
     yield _styled(lines[0], bold=True)

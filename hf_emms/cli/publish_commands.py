@@ -17,7 +17,7 @@ from hf_emms.formatting import pluralize
 from hf_emms.metric import install as installation
 
 if TYPE_CHECKING:
-    from hf_emms.ranking.records import Ranking
+    from hf_emms.ranking import Ranking
 
 
 @cloup.group(short_help='Put evaluate.load("emms") in place, or take it away.')
@@ -151,7 +151,7 @@ def publish_results(
     from hf_emms import hub
     from hf_emms.publish import results
     from hf_emms.publish import space as leaderboard
-    from hf_emms.ranking.records import Ranking
+    from hf_emms.ranking import Ranking
 
     account = hub.who_am_i()
     if create_pr and space_id is not None:
@@ -206,7 +206,7 @@ def pull_results(repo_id: str, folder: Path) -> None:
 def _cached_rankings() -> list[Ranking]:
     """The rankings that earlier runs saved, of datasets of the Hub."""
     from hf_emms.cache import default_root
-    from hf_emms.ranking.records import Ranking, is_commit
+    from hf_emms.ranking import Ranking, is_commit
 
     folder = default_root() / "rankings"
     rankings = []

@@ -17,7 +17,7 @@ from hf_emms.finetune.methods import BYTES_A_PARAMETER
 from hf_emms.finetune.runs import Run, RunWork, trained, unfinished_folder
 from hf_emms.finetune.splits import Splits
 from hf_emms.options import Options
-from hf_emms.ranking.records import TrainingRun
+from hf_emms.ranking import TrainingRun
 from hf_emms.run.engines.ray_cluster import TASK_BYTES, Cluster, connected, on_gpu, result, task
 from hf_emms.run.engines.ray_tasks import on_this_node
 

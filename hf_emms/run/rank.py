@@ -22,10 +22,9 @@ from hf_emms.formatting import pluralize
 from hf_emms.hub import HubFacts, Repo
 from hf_emms.hub.known_models import KnownModel, remember
 from hf_emms.options import DEFAULT_MAX_SAMPLES, SETTINGS, Options
-from hf_emms.publish.results import checkpoint_key
+from hf_emms.ranking import Encoder, Ranking, Row, emms_score, ranked
+from hf_emms.ranking.elsewhere import checkpoint_key
 from hf_emms.ranking.progress import Progress, Silent
-from hf_emms.ranking.records import Encoder, Ranking, Row, emms_score, ranked
-from hf_emms.ranking.text import with_advice
 from hf_emms.registry import versions
 from hf_emms.run import ranking_job
 from hf_emms.run.engines.base import Work
@@ -346,7 +345,7 @@ def ranking_of(plan: Plan, labels: LabelTable | None, finished: Iterable[Row]) -
     """
     options, sample = plan.options, plan.sample
     rows = ranked([_with_elsewhere(row, plan) for row in finished], options.estimators[0])
-    ranking = Ranking(
+    return Ranking(
         dataset=sample.dataset,
         dataset_id=sample.repo.id,
         dataset_revision=sample.repo.revision,
@@ -367,7 +366,6 @@ def ranking_of(plan: Plan, labels: LabelTable | None, finished: Iterable[Row]) -
         notes=(*plan.notes, *_race_notes(options.race, rows)),
         rows=rows,
     )
-    return with_advice(ranking)
 
 
 def _with_elsewhere(row: Row, plan: Plan) -> Row:

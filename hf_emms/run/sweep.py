@@ -16,9 +16,9 @@ from hf_emms.features.extractor_pool import ExtractorPool
 from hf_emms.formatting import pluralize
 from hf_emms.hub import Repo
 from hf_emms.options import DEFAULT_RESULTS, Options
-from hf_emms.publish.results import Destination, ResultsDataset, ResultsFolder
+from hf_emms.publish.destinations import Destination, ResultsDataset, ResultsFolder
+from hf_emms.ranking import Ranking, Row
 from hf_emms.ranking.progress import Progress, Silent
-from hf_emms.ranking.records import Ranking, Row
 from hf_emms.run import ranking_job
 from hf_emms.run.engines.base import Work
 from hf_emms.run.plan import Plan, engine_for, open_cache

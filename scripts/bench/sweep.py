@@ -28,8 +28,8 @@ import transformers
 
 from hf_emms.data import load_sample
 from hf_emms.options import Options
-from hf_emms.publish.results import ResultsFolder
-from hf_emms.ranking.records import Ranking, ranked
+from hf_emms.publish.destinations import ResultsFolder
+from hf_emms.ranking import Ranking, ranked
 from scripts.bench.race import NOISES, variants
 from scripts.bench.timing import ROOT, Seconds, ratios, spread, timed
 from scripts.demo import sources

@@ -10,7 +10,8 @@ from datetime import UTC, datetime, timedelta
 import msgspec
 import numpy as np
 
-from hf_emms.ranking.records import EMMS, Ranking, Row, Score, is_commit, ranked
+from hf_emms.ranking import EMMS, Ranking, Row, is_commit, ranked
+from hf_emms.scoring import Score
 
 _LONGEST_NAME = 200
 _TOLERANCE = 1e-6

@@ -18,7 +18,7 @@ import pytest
 
 from hf_emms.cli import app
 from hf_emms.presets.demo import folder_of
-from hf_emms.ranking.records import Ranking
+from hf_emms.ranking import Ranking
 from tests.helpers.cli import GOOD, POOR, PROGRAM, Cli, Result, best_first, cli, encoder, rank
 
 __all__ = ["cli", "encoder", "rank"]
@@ -62,7 +62,7 @@ def test_output_files_follow_their_suffix(cli: Cli, rank: list[str], tmp_path: P
     if suffix == "json":
         assert Ranking.from_json(path.read_text()).rows
     elif suffix == "parquet":
-        assert Ranking.from_parquet(path).rows
+        assert Ranking.load(path).rows
     else:
         assert GOOD in path.read_text()
 

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from hf_emms.ranking.records import Ranking
+from hf_emms.ranking import Ranking
 
 PROGRAM = f"{sys.executable} -m hf_emms"
 RANK = (

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from hf_emms.ranking import expected_gap as at_stake
+from hf_emms.ranking.expected_gap import CALIBRATIONS
 from scripts.quality import calibration, other_features, power, results
 from scripts.quality.protocol import IMAGES, Candidate, Target
 from scripts.quality.results import TargetResult, load
@@ -28,7 +28,7 @@ def target(name: str, scores: dict[str, list[float]], test: list[float], loss: l
 
 
 def test_the_numbers_of_the_package_are_those_of_the_fit() -> None:
-    for budget, lines in at_stake.CALIBRATIONS.items():
+    for budget, lines in CALIBRATIONS.items():
         assert (lines.low, lines.middle, lines.high) == calibration.lines(budget)
 
 

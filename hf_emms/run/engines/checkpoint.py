@@ -11,8 +11,8 @@ import numpy as np
 from hf_emms.errors import EmmsError, one_line
 from hf_emms.hub import Repo
 from hf_emms.options import Options
+from hf_emms.ranking import Row, Seconds, plain
 from hf_emms.ranking.estimators import ESTIMATORS
-from hf_emms.ranking.records import Row, Seconds, plain
 from hf_emms.run.engines.extraction import Extraction, needs_rows
 from hf_emms.run.engines.shards import Shard, moments_of, samples_rows
 from hf_emms.scoring import Score
