@@ -12,10 +12,9 @@ from hf_emms.errors import EmmsError, one_line
 from hf_emms.hub import Repo
 from hf_emms.options import Options
 from hf_emms.ranking.records import Row, Score, Seconds, plain
-from hf_emms.run.engines.extraction import Extraction, needs_rows
-from hf_emms.run.engines.shards import Shard, moments_of, samples_rows
+from hf_emms.run.engines.extraction import Extraction, Shard, moments_of, needs_rows, samples_rows
 from hf_emms.scoring.emms import NO_VARIATION
-from hf_emms.scoring.estimators import ESTIMATORS, ScoringInputs
+from hf_emms.scoring.estimators import ScoringInputs, get_estimator
 from hf_emms.scoring.label_basis import LabelTable
 from hf_emms.scoring.moments import Moments
 
@@ -126,14 +125,14 @@ def scoring_inputs(
 
 
 def score_estimators(
-    inputs: ScoringInputs, options: Options, known: Mapping[str, Score] | None = None
+    inputs: ScoringInputs, options: Options, computed: Mapping[str, Score] | None = None
 ) -> tuple[dict[str, Score], tuple[str, ...]]:
     """Estimator → score, and notes; an estimator after the first that cannot score these rows becomes a note.
 
     Args:
         inputs: what is scored.
         options: which estimators.
-        known: scores of the same inputs that need not be computed again.
+        computed: scores of the same inputs that need not be computed again.
 
     Raises:
         EmmsError: the first estimator cannot score these rows.
@@ -142,7 +141,7 @@ def score_estimators(
     notes: list[str] = []
     for name in options.estimators:
         try:
-            scores[name] = known[name] if known and name in known else _finite_score(name, inputs)
+            scores[name] = computed[name] if computed and name in computed else _finite_score(name, inputs)
         except EmmsError as error:
             if not scores:
                 raise
@@ -153,7 +152,7 @@ def score_estimators(
 
 
 def _finite_score(name: str, inputs: ScoringInputs) -> Score:
-    score = ESTIMATORS[name].score(inputs)
+    score = get_estimator(name).score(inputs)
     numbers = [score.value, *score.folds, *([] if score.stderr is None else [score.stderr])]
     if not np.isfinite(numbers).all():
         raise EmmsError(f"{name} gave {score.value} ± {score.stderr}, which is not a finite number")
