@@ -131,9 +131,9 @@ def encoders() -> None:
 
 def _facts(one: CheckpointPreset) -> tuple[int | None, int | None, str | None]:
     """Parameters, bytes of the weights and licence: of the preset, else what this machine has learned."""
-    from hf_emms.hub.known_models import known
+    from hf_emms.hub.known_models import recall
 
-    learned = known(one.id)
+    learned = recall(one.id)
     return one.parameters or learned.parameters, one.bytes or learned.bytes, one.licence or learned.licence
 
 

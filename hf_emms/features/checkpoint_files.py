@@ -18,7 +18,7 @@ import msgspec
 from hf_emms.cache import NO_CACHE, Cache
 from hf_emms.errors import EmmsError
 from hf_emms.formatting import pluralize
-from hf_emms.hub import LEFT_OUT, Repo, RepoFile, conversions, fetch, listing
+from hf_emms.hub import IGNORED_FILES, Repo, RepoFile, conversions, fetch, listing
 
 _DESCRIPTIONS = ("*.json", "*.txt", "*.model", "*.jinja")
 # Names of weights: in one file; the index of several files, and those.
@@ -331,4 +331,4 @@ def _matches(path: str, patterns: Collection[str]) -> bool:
 
 
 def _without_exports(paths: Collection[str]) -> list[str]:
-    return [path for path in paths if not _matches(path, LEFT_OUT)]
+    return [path for path in paths if not _matches(path, IGNORED_FILES)]

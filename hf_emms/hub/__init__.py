@@ -5,8 +5,8 @@ from hf_emms.hub.benchmarks import leaderboard
 from hf_emms.hub.client import limited_streaming, retried, translate_hub_errors
 from hf_emms.hub.commits import (
     TRIES_AMONG_MANY,
+    FileReader,
     Outcome,
-    Read,
     create_dataset,
     is_private,
     propose,
@@ -14,7 +14,7 @@ from hf_emms.hub.commits import (
     read_file,
     upload_model,
 )
-from hf_emms.hub.jobs import DONE, Hardware, Job, JobSpec, hardware, job_log, job_stage, list_jobs, start_job
+from hf_emms.hub.jobs import JOB_SUCCEEDED, Hardware, Job, JobSpec, hardware, job_log, job_stage, list_jobs, start_job
 from hf_emms.hub.model_info import (
     Evaluation,
     HubModel,
@@ -28,7 +28,7 @@ from hf_emms.hub.model_info import (
 )
 from hf_emms.hub.refusals import RepoNotFoundError
 from hf_emms.hub.repos import (
-    LEFT_OUT,
+    IGNORED_FILES,
     HubFacts,
     Repo,
     RepoFile,
@@ -40,16 +40,17 @@ from hf_emms.hub.repos import (
     on_this_machine,
     resolve,
 )
-from hf_emms.hub.session import CANCELLED, Kind, other_endpoint, page
+from hf_emms.hub.session import CANCELLED, Kind, endpoint_environment, page
 from hf_emms.hub.spaces import publish_space, require_space, sdk_of, wait_for_space
 
 __all__ = [
     "CANCELLED",
-    "DONE",
-    "LEFT_OUT",
+    "IGNORED_FILES",
+    "JOB_SUCCEEDED",
     "TRIES_AMONG_MANY",
     "Account",
     "Evaluation",
+    "FileReader",
     "Hardware",
     "HubFacts",
     "HubModel",
@@ -57,7 +58,6 @@ __all__ = [
     "JobSpec",
     "Kind",
     "Outcome",
-    "Read",
     "Repo",
     "RepoFile",
     "RepoNotFoundError",
@@ -66,6 +66,7 @@ __all__ = [
     "conversions",
     "create_dataset",
     "describe_model",
+    "endpoint_environment",
     "evaluations",
     "fetch",
     "find_models",
@@ -80,7 +81,6 @@ __all__ = [
     "logged_in",
     "looks_like_path",
     "on_this_machine",
-    "other_endpoint",
     "page",
     "propose",
     "publish_space",

@@ -20,10 +20,10 @@ from hf_emms.hub.session import Kind, page
 if TYPE_CHECKING:
     from huggingface_hub import HfApi
 
-Read = Callable[[str], bytes | None]
+FileReader = Callable[[str], bytes | None]
 """The content of a file at the commit that is changed; None where there is none."""
 
-Change = Callable[[Read], Mapping[str, bytes]]
+Change = Callable[[FileReader], Mapping[str, bytes]]
 """What some files should hold, by path. Called again when the repository has changed meanwhile."""
 
 TRIES = 3

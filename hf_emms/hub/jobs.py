@@ -12,7 +12,7 @@ from hf_emms.hub.account import Account
 from hf_emms.hub.client import request, translate_hub_errors
 from hf_emms.hub.session import endpoint
 
-DONE = "COMPLETED"
+JOB_SUCCEEDED = "COMPLETED"
 
 _HINTS = {
     401: "hf auth login",
@@ -67,7 +67,7 @@ class Job:
         id: 24 hex digits.
         namespace: whose it is.
         url: its page.
-        stage: as the Hub names it; `DONE` where it has succeeded.
+        stage: as the Hub names it; `JOB_SUCCEEDED` where it has succeeded.
         flavor: of its hardware.
         created: when, as ISO 8601.
         labels: of its `JobSpec`, and others.
@@ -158,7 +158,7 @@ def job_log(job: Job, *, follow: bool = True) -> Iterator[str]:
 
 
 def job_stage(job: Job) -> tuple[str, str]:
-    """The stage of a job (`DONE` where it has succeeded), and the Hub's message about it.
+    """The stage of a job (`JOB_SUCCEEDED` where it has succeeded), and the Hub's message about it.
 
     Raises:
         EmmsError: the Hub cannot be reached.

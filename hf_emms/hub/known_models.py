@@ -36,13 +36,13 @@ def remember(id: str, learned: KnownModel, cache: Cache | None = None) -> None:
         cache: where it is kept; the user's cache by default.
     """
     cache = cache or default_cache(True)
-    before = asdict(known(id, cache))
+    before = asdict(recall(id, cache))
     after = before | {name: value for name, value in asdict(learned).items() if value is not None}
     if after != before:
         cache.put_json(_KIND, _key(id), after)
 
 
-def known(id: str, cache: Cache | None = None) -> KnownModel:
+def recall(id: str, cache: Cache | None = None) -> KnownModel:
     """What is known of a checkpoint; the arguments are those of `remember`."""
     return (cache or default_cache(True)).get_json(_KIND, _key(id), _read) or KnownModel()
 

@@ -38,7 +38,7 @@ _CONVERSION_BOT = "SFconvertbot"
 _CONVERSION_TITLE = "Adding `safetensors` variant of this model"
 _CONVERSION_TRIES = 3
 # Exports and leftovers of training in a checkpoint's repository, which loading does not need.
-LEFT_OUT = ("onnx/*", "openvino/*", "coreml/*", "runs/*", "checkpoint-*/*", "original/*")
+IGNORED_FILES = ("onnx/*", "openvino/*", "coreml/*", "runs/*", "checkpoint-*/*", "original/*")
 
 
 @dataclass(frozen=True)
@@ -205,7 +205,7 @@ def fetch(repo: Repo, allow_patterns: Sequence[str]) -> Path:
             repo_type=repo.kind,
             revision=repo.revision,
             allow_patterns=list(allow_patterns),
-            ignore_patterns=list(LEFT_OUT),
+            ignore_patterns=list(IGNORED_FILES),
             tqdm_class=watch.progress_bar() if watch is not None else None,
         )
 

@@ -65,7 +65,7 @@ def endpoint() -> str:
     return os.environ.get("HF_ENDPOINT", "").rstrip("/") or constants.ENDPOINT
 
 
-def other_endpoint() -> dict[str, str]:
+def endpoint_environment() -> dict[str, str]:
     """The environment variable of a program that is to use the same Hub; none for huggingface.co."""
     return {} if endpoint() == _PUBLIC else {"HF_ENDPOINT": endpoint()}
 

@@ -168,7 +168,7 @@ def publish(
             free="--static (a page without a server, free for everyone)",
             private=private,
             replace=(*_REPLACED, _APP_OF_OTHER_SDK[sdk]),
-            variables={"EMMS_RESULTS_REPO": results, **hub.other_endpoint()},
+            variables={"EMMS_RESULTS_REPO": results, **hub.endpoint_environment()},
             secrets=values,
         )
     stage = hub.wait_for_space(repo_id, progress=progress) if wait and not static else None

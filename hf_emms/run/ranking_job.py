@@ -154,7 +154,7 @@ def follow(job: Job, on_line: Callable[[str], None]) -> list[Ranking]:
         on_line(line)
         lines.append(line)
     stage, message = hub.job_stage(job)
-    if stage != hub.DONE:
+    if stage != hub.JOB_SUCCEEDED:
         raise EmmsError(f"the job ended at {stage}{f': {message}' if message else ''}", f"its log: {job.url}")
     # A connection that broke near the end may have cost the last lines.
     places = _places(lines) or _places(hub.job_log(job, follow=False))

@@ -1,7 +1,8 @@
 """Questions with answers about a text that contains them."""
 
 from hf_emms.inputs import TEXT, TEXT_PAIR
-from hf_emms.tasks.task import Column, Task, clean_answer
+from hf_emms.tasks.metrics import EXACT_MATCH, WORD_F1
+from hf_emms.tasks.task import Column, Head, Task, clean_answer
 
 QUESTION_ANSWERING = Task(
     id="question-answering",
@@ -17,6 +18,7 @@ QUESTION_ANSWERING = Task(
     ),
     categorical=False,
     label_text=clean_answer,
+    head=Head("span", "AutoModelForQuestionAnswering", lambda references: (WORD_F1, EXACT_MATCH)),
     aliases=("extractive-question-answering", "text-qa", "qa"),
     source_tags=("fill-mask", "feature-extraction"),
     group_by="context",

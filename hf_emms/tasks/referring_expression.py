@@ -6,12 +6,25 @@ import math
 from collections.abc import Sequence
 from contextlib import suppress
 from functools import partial
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from hf_emms.inputs import IMAGE_TEXT, TEXT
-from hf_emms.tasks.task import IMAGE_COLUMN, Column, NumericLabels, Task, clean_caption, rbf_features
+from hf_emms.tasks.metrics import ACCURACY_AT_HALF, IOU
+from hf_emms.tasks.task import (
+    IMAGE_COLUMN,
+    Column,
+    Head,
+    HeadSpec,
+    NumericLabels,
+    Task,
+    clean_caption,
+    rbf_features,
+)
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 _PLACES = np.linspace(0, 1, 8)
 _SIZES = np.linspace(math.log(1 / 32), 0, 6)
@@ -21,6 +34,7 @@ _ROWS = ("top", "upper", "middle", "lower", "bottom")
 _AREAS = ((0.12, "tiny"), (0.25, "small"), (0.45, "medium"), (0.7, "large"), (math.inf, "huge"))
 _WIDE = 1.5
 _EDGE, _DOUBTFUL = 1e-9, 0.5
+_HIDDEN_WIDTH = 64
 # Parts may stand out of their picture a little, and most boxes in pixels are wider than this.
 _MAX_NORMALIZED = 1.5
 
@@ -134,6 +148,29 @@ BOXES = NumericLabels(
 )
 
 
+def box_spec(references: Sequence[Any]) -> HeadSpec:
+    """Centre, width and height as fractions of the image."""
+    import torch
+
+    return HeadSpec(
+        4,
+        labels=lambda boxes: torch.tensor(boxes, dtype=torch.float32),
+        loss=_box_loss,
+        predictions=lambda outputs: [tuple(row) for row in (1 / (1 + np.exp(-outputs.astype(np.float64)))).tolist()],
+        hidden=_HIDDEN_WIDTH,
+    )
+
+
+def _box_loss(outputs: Tensor, labels: Tensor) -> Tensor:
+    """L1 and generalised IoU as in DETR (arXiv 2005.12872)."""
+    from torch.nn.functional import l1_loss
+    from torchvision.ops import box_convert, generalized_box_iou_loss
+
+    boxes = outputs.sigmoid()
+    corners = (box_convert(centred, "cxcywh", "xyxy") for centred in (boxes, labels))
+    return 5 * l1_loss(boxes, labels) + 2 * generalized_box_iou_loss(*corners, "mean")
+
+
 REFERRING_EXPRESSION = Task(
     id="referring-expression",
     input=IMAGE_TEXT,
@@ -149,6 +186,7 @@ REFERRING_EXPRESSION = Task(
     label=Column("box", ("box", "bbox", "bounding_box", "target_box"), ("floats", "integers")),
     categorical=False,
     label_text=clean_caption,
+    head=Head("row", None, lambda references: (IOU, ACCURACY_AT_HALF), box_spec, epochs=20),
     aliases=("visual-grounding", "referring"),
     # The Hub has no task of this name; detectors that take a text are the nearest.
     source_tags=("zero-shot-object-detection",),

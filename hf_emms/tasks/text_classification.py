@@ -1,7 +1,8 @@
 """Texts and their classes, one or several."""
 
 from hf_emms.inputs import TEXT
-from hf_emms.tasks.task import CLASS_TYPES, Column, Task, clean_class_name
+from hf_emms.tasks.heads import class_metrics, class_spec
+from hf_emms.tasks.task import CLASS_TYPES, Column, Head, Task, clean_class_name
 
 TEXT_CLASSIFICATION = Task(
     id="text-classification",
@@ -32,6 +33,7 @@ TEXT_CLASSIFICATION = Task(
     ),
     categorical=True,
     label_text=clean_class_name,
+    head=Head("row", "AutoModelForSequenceClassification", class_metrics, class_spec),
     aliases=("sentence-classification",),
     calibrated_budgets=("quick",),
     source_tags=("fill-mask", "feature-extraction", "sentence-similarity"),

@@ -1,12 +1,16 @@
 """Texts and a number each."""
 
+from __future__ import annotations
+
 import math
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 
 from hf_emms.inputs import TEXT
-from hf_emms.tasks.task import Column, NumericLabels, Task, clean_caption, rbf_features
+from hf_emms.tasks.metrics import R2, SPEARMAN
+from hf_emms.tasks.task import Column, Head, HeadSpec, NumericLabels, Task, clean_caption, rbf_features
 
 _BUMPS = 8
 
@@ -24,6 +28,22 @@ def _encode(values: np.ndarray) -> np.ndarray:
     return np.hstack([places, rbf_features(places[:, 0], np.linspace(0, 1, _BUMPS))]).astype(np.float32)
 
 
+def value_spec(references: Sequence[float]) -> HeadSpec:
+    """A number a row, trained with the mean and deviation of training rows removed."""
+    import torch
+    from torch.nn.functional import mse_loss
+
+    mean, scale = float(np.mean(references)), float(np.std(references)) or 1.0
+    return HeadSpec(
+        1,
+        labels=lambda values: torch.tensor([(value - mean) / scale for value in values], dtype=torch.float32),
+        loss=lambda outputs, labels: mse_loss(outputs[:, 0], labels),
+        predictions=lambda outputs: (outputs[:, 0].astype(np.float64) * scale + mean).tolist(),
+        config={"num_labels": 1, "problem_type": "regression"},
+        removed=(mean, scale),
+    )
+
+
 REGRESSION = Task(
     id="text-regression",
     input=TEXT,
@@ -37,6 +57,7 @@ REGRESSION = Task(
     ),
     categorical=False,
     label_text=clean_caption,
+    head=Head("row", "AutoModelForSequenceClassification", lambda references: (R2, SPEARMAN), value_spec),
     aliases=("regression",),
     source_tags=("text-classification", "fill-mask", "feature-extraction", "sentence-similarity"),
     numbers=NumericLabels(_measure, _encode, describe=lambda values: f"{values[0]:.4g}"),

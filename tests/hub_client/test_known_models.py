@@ -6,7 +6,7 @@ import json
 from pathlib import Path
 
 from hf_emms.cache import Cache
-from hf_emms.hub.known_models import KnownModel, known, remember
+from hf_emms.hub.known_models import KnownModel, recall, remember
 from tests.helpers.command_line import CommandLine
 from tests.hub import Hub
 from tests.hub.fixtures import client_environment
@@ -14,12 +14,12 @@ from tests.hub.fixtures import client_environment
 
 def test_what_is_learned_is_added_to_what_is_known(tmp_path: Path) -> None:
     cache = Cache(tmp_path)
-    assert known("org/name", cache) == KnownModel()
+    assert recall("org/name", cache) == KnownModel()
     remember("org/name", KnownModel(parameters=5), cache)
     remember("org/name@refs/pr/1", KnownModel(licence="mit"), cache)
     remember("org/name", KnownModel(bytes=20), cache)
-    assert known("org/name@main", cache) == KnownModel(5, 20, "mit")
-    assert known("org/other", cache) == KnownModel()
+    assert recall("org/name@main", cache) == KnownModel(5, 20, "mit")
+    assert recall("org/other", cache) == KnownModel()
 
 
 def test_a_list_shows_what_a_dry_run_and_a_ranking_have_learned(demo_hub: Hub, tmp_path: Path) -> None:

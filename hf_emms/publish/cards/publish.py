@@ -198,7 +198,7 @@ def _model_card(named: Sequence[tuple[Ranking, str]], repo_id: str, leaderboard:
     return Card(repo_id, "model", tuple(ranking for ranking, _ in named), updated)
 
 
-def _change(card: Card) -> Callable[[hub.Read], dict[str, bytes]]:
+def _change(card: Card) -> Callable[[hub.FileReader], dict[str, bytes]]:
     return lambda read: {README: _updated(card, read(README))}
 
 

@@ -135,7 +135,7 @@ def publish(
     subjects = sorted({f"{ranking.dataset_id}, {ranking.task}" for ranking in rankings})
     title = f"Add rankings: {'; '.join(subjects)}"[:_TITLE_LENGTH]
 
-    def change(read: hub.Read) -> dict[str, bytes]:
+    def change(read: hub.FileReader) -> dict[str, bytes]:
         return _files(rankings, repo_id, read)
 
     def push() -> hub.Outcome:
@@ -208,7 +208,7 @@ def rankings_of(repo: hub.Repo) -> tuple[dict[str, Ranking], list[str]]:
     return rankings, problems
 
 
-def _files(rankings: Sequence[Ranking], repo_id: str, read: hub.Read) -> dict[str, bytes]:
+def _files(rankings: Sequence[Ranking], repo_id: str, read: hub.FileReader) -> dict[str, bytes]:
     """The files that change."""
     published: dict[str, Ranking | None] = {}
     changed: dict[str, Ranking] = {}
@@ -230,7 +230,7 @@ def _files(rankings: Sequence[Ranking], repo_id: str, read: hub.Read) -> dict[st
     return files
 
 
-def _outdated(readme: bytes | None, read: hub.Read) -> dict[str, bytes]:
+def _outdated(readme: bytes | None, read: hub.FileReader) -> dict[str, bytes]:
     """Parquet files written anew where the card is of an older layout.
 
     `datasets` takes the columns of the first file for those of all, and refuses files that have more.

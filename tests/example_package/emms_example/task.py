@@ -1,7 +1,8 @@
 """Definitions of words, and what the word is about."""
 
 from hf_emms.inputs import TEXT
-from hf_emms.tasks import Column, Task
+from hf_emms.tasks import Column, Head, Task
+from hf_emms.tasks.heads import class_metrics, class_spec
 
 
 def topic(label: str) -> str:
@@ -16,6 +17,7 @@ GLOSS_TOPIC = Task(
     label=Column("label", ("topic", "lexname", "label"), ("class", "string")),
     categorical=True,
     label_text=topic,
+    head=Head("row", "AutoModelForSequenceClassification", class_metrics, class_spec),
     aliases=("word-topic",),
     source_tags=("fill-mask", "feature-extraction"),
 )

@@ -1,0 +1,219 @@
+"""How good predictions are: the metrics of each task, as its benchmarks define them. Heavy libraries load on use."""
+
+from __future__ import annotations
+
+import math
+import re
+import string
+from collections import Counter
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from hf_emms.tasks.task import Metric
+
+# An answer is right in full if three of ten annotators gave it.
+AGREEING = 3 / 10
+_MAX_NGRAM, _LENGTH_SIGMA = 4, 6.0
+
+Box = tuple[float, float, float, float]
+"""Centre x and y, width and height, as fractions of the image."""
+
+
+def tokenize_caption(caption: str) -> list[str]:
+    """The words and the punctuation of a caption, in small letters."""
+    return re.findall(r"\w+(?:['’-]\w+)*|[^\w\s]", caption.lower())
+
+
+# ---- classes: a name a row, or a tuple of names ----------------------------------------------------------------------
+
+
+def accuracy(predictions: Sequence[Any], references: Sequence[Any]) -> float:
+    """Share of right rows; of several classes a row, of rows where all are right."""
+    from sklearn.metrics import accuracy_score
+
+    first, second = _comparable(predictions, references)
+    return float(accuracy_score(second, first))
+
+
+def macro_f1(predictions: Sequence[Any], references: Sequence[Any]) -> float:
+    """Mean of the F1 of each class that occurs among predictions or references."""
+    return _f1(predictions, references, "macro")
+
+
+def micro_f1(predictions: Sequence[Any], references: Sequence[Any]) -> float:
+    """F1 over all classes of all rows together."""
+    return _f1(predictions, references, "micro")
+
+
+def _f1(predictions: Sequence[Any], references: Sequence[Any], average: str) -> float:
+    from sklearn.metrics import f1_score
+
+    first, second = _comparable(predictions, references)
+    return float(f1_score(second, first, average=average, zero_division=0)) if first.size else 0.0
+
+
+def _comparable(predictions: Sequence[Any], references: Sequence[Any]) -> tuple[np.ndarray, np.ndarray]:
+    """Class names as they are; sets of them as 0 and 1, (n, C)."""
+    if not isinstance(references[0], tuple):
+        return np.array(predictions), np.array(references)
+    from sklearn.preprocessing import MultiLabelBinarizer
+
+    binarizer = MultiLabelBinarizer().fit([*predictions, *references])
+    return binarizer.transform(predictions), binarizer.transform(references)
+
+
+# ---- values ----------------------------------------------------------------------------------------------------------
+
+
+def r2(predictions: Sequence[float], references: Sequence[float]) -> float:
+    """Coefficient of determination; 0 of a single row."""
+    from sklearn.metrics import r2_score
+
+    return float(r2_score(references, predictions)) if len(references) > 1 else 0.0
+
+
+def spearman(predictions: Sequence[float], references: Sequence[float]) -> float:
+    """Correlation of ranks; 0 where all predictions are equal."""
+    from scipy.stats import spearmanr
+
+    if len(set(predictions)) == 1 or len(set(references)) == 1:
+        return 0.0
+    return float(spearmanr(predictions, references).statistic)
+
+
+# ---- answers ---------------------------------------------------------------------------------------------------------
+
+
+def vqa_accuracy(predictions: Sequence[str], references: Sequence[Any]) -> float:
+    """How many of three annotators out of ten gave each answer, at most all; of one annotator, the share of right ones.
+
+    Source: VQA (arXiv 1505.00468), without its average over subsets of nine annotators.
+    """
+    weights = [dict(answers).get(answer, 0.0) for answer, answers in zip(predictions, references, strict=True)]
+    return float(np.mean([min(1.0, weight / AGREEING) for weight in weights]))
+
+
+def exact_match(predictions: Sequence[str], references: Sequence[Any]) -> float:
+    """Share of answers with the words of the right one, as SQuAD compares them (arXiv 1606.05250)."""
+    pairs = zip(predictions, references, strict=True)
+    return float(np.mean([_plain_words(answer) == _plain_words(reference.text) for answer, reference in pairs]))
+
+
+def word_f1(predictions: Sequence[str], references: Sequence[Any]) -> float:
+    """SQuAD's F1 of words, mean over rows."""
+    return float(np.mean([_f1_of_words(a, b.text) for a, b in zip(predictions, references, strict=True)]))
+
+
+def _plain_words(text: str) -> list[str]:
+    """Words without case, punctuation and articles."""
+    letters = "".join(letter for letter in text.lower() if letter not in string.punctuation)
+    return [word for word in letters.split() if word not in ("a", "an", "the")]
+
+
+def _f1_of_words(answer: str, reference: str) -> float:
+    first, second = Counter(_plain_words(answer)), Counter(_plain_words(reference))
+    common = (first & second).total()
+    return 2 * common / (first.total() + second.total()) if common else float(first == second)
+
+
+# ---- boxes -----------------------------------------------------------------------------------------------------------
+
+
+def iou(predictions: Sequence[Box], references: Sequence[Box]) -> float:
+    """Mean intersection over union."""
+    return float(_ious(predictions, references).mean())
+
+
+def accuracy_at_half(predictions: Sequence[Box], references: Sequence[Box]) -> float:
+    """Share of boxes whose intersection over union is above 0.5, as RefCOCO counts them."""
+    return float((_ious(predictions, references) > 0.5).mean())
+
+
+def _ious(predictions: Sequence[Box], references: Sequence[Box]) -> np.ndarray:
+    """Of each row, float64 (n,)."""
+    import torch
+    from torchvision.ops import box_convert, box_iou
+
+    first, second = (
+        box_convert(torch.tensor(boxes, dtype=torch.float64), "cxcywh", "xyxy") for boxes in (predictions, references)
+    )
+    rows: torch.Tensor = torch.vmap(lambda a, b: box_iou(a[None], b[None])[0, 0])(first, second)
+    return rows.numpy()
+
+
+# ---- captions --------------------------------------------------------------------------------------------------------
+
+
+def bleu(predictions: Sequence[str], references: Sequence[Any]) -> float:
+    """Corpus BLEU-4 (sacrebleu) over words and punctuation in small letters."""
+    from sacrebleu.metrics import BLEU
+
+    most = max(len(captions) for captions in references)
+    plain = [[" ".join(tokenize_caption(text)) for text, _ in captions] for captions in references]
+    columns: list[Any] = [
+        [captions[place] if place < len(captions) else None for captions in plain] for place in range(most)
+    ]
+    answers = [" ".join(tokenize_caption(answer)) for answer in predictions]
+    return float(BLEU(tokenize="none").corpus_score(answers, columns).score) / 100
+
+
+def cider(predictions: Sequence[str], references: Sequence[Any]) -> float:
+    """CIDEr-D (arXiv 1411.5726): tf-idf cosine of n-grams up to 4, with counts clipped and lengths compared; 0 to 10.
+
+    Document frequencies are those of the references, without stemming.
+    """
+    counted = [[_ngrams(text) for text, _ in captions] for captions in references]
+    documents = Counter(gram for captions in counted for gram in set().union(*captions))
+    log_count = math.log(max(len(counted), 2))
+
+    def weighted(counts: Counter[tuple[str, ...]]) -> dict[tuple[str, ...], float]:
+        return {gram: count * (log_count - math.log(max(1, documents[gram]))) for gram, count in counts.items()}
+
+    scores = []
+    for answer, captions in zip(predictions, counted, strict=True):
+        grams = _ngrams(answer)
+        weights, length = weighted(grams), _length(grams)
+        values = [_cosine(weights, weighted(caption), length - _length(caption)) for caption in captions]
+        scores.append(10 * float(np.mean(values)))
+    return float(np.mean(scores))
+
+
+def _ngrams(caption: str) -> Counter[tuple[str, ...]]:
+    words = tokenize_caption(caption)
+    return Counter(
+        tuple(words[start : start + size])
+        for size in range(1, _MAX_NGRAM + 1)
+        for start in range(len(words) - size + 1)
+    )
+
+
+def _length(grams: Counter[tuple[str, ...]]) -> int:
+    return sum(count for gram, count in grams.items() if len(gram) == 1)
+
+
+def _cosine(first: dict[Any, float], second: dict[Any, float], longer: int) -> float:
+    """Mean over the sizes of n-grams of the cosine with clipped counts, times a Gaussian of the lengths' difference."""
+    total = 0.0
+    for size in range(1, _MAX_NGRAM + 1):
+        a = {gram: value for gram, value in first.items() if len(gram) == size}
+        b = {gram: value for gram, value in second.items() if len(gram) == size}
+        norms = math.hypot(*a.values()) * math.hypot(*b.values())
+        if norms:
+            total += sum(min(value, b[gram]) * b[gram] for gram, value in a.items() if gram in b) / norms
+    return total / _MAX_NGRAM * math.exp(-(longer**2) / (2 * _LENGTH_SIGMA**2))
+
+
+ACCURACY = Metric("accuracy", accuracy)
+MACRO_F1 = Metric("macro F1", macro_f1)
+MICRO_F1 = Metric("micro F1", micro_f1)
+R2 = Metric("R²", r2)
+SPEARMAN = Metric("Spearman", spearman)
+VQA_ACCURACY = Metric("VQA accuracy", vqa_accuracy)
+WORD_F1 = Metric("F1", word_f1)
+EXACT_MATCH = Metric("exact match", exact_match)
+IOU = Metric("IoU", iou)
+ACCURACY_AT_HALF = Metric("accuracy at 0.5", accuracy_at_half)
+BLEU_4 = Metric("BLEU", bleu)
+CIDER = Metric("CIDEr", cider)
