@@ -296,9 +296,6 @@ class Options:
         metavar="ADDRESS",
         shared=False,
     )
-    shard_size: int | None = setting(
-        None, "Inputs a Ray task [default: chosen].", "Running", metavar="N", minimum=1, shared=False
-    )
 
     def __post_init__(self) -> None:
         for name, known in self.settings().items():

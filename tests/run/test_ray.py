@@ -14,12 +14,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 import ray
+from hf_emms.run.engines.ray_engine import shard_size
 
 import hf_emms
 from hf_emms.errors import EmmsError
 from hf_emms.ranking.progress import Silent
 from hf_emms.ranking.records import Ranking, Row
-from hf_emms.run.engines.ray_engine import shard_size
 from tests.helpers.processes import descendants, marked
 from tests.helpers.rows import answered
 from tests.helpers.tiny_checkpoints import build

@@ -12,7 +12,7 @@ from hf_emms.data import Sample
 from hf_emms.hub import Repo
 from hf_emms.options import Options
 from hf_emms.run.engines.checkpoint import score_estimators, scoring_inputs
-from hf_emms.run.engines.shards import moments_of, shard_of, streamed_moments, whole
+from hf_emms.run.engines.extraction import moments_of, shard_of, streamed_moments, whole
 from hf_emms.scoring.emms import score_moments
 from hf_emms.scoring.label_basis import LabelTable
 from hf_emms.scoring.moments import Moments

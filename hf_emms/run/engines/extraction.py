@@ -351,9 +351,7 @@ def streamed_moments(
         EmmsError: features that are not finite.
     """
     sampled = SAMPLE_ROWS if samples_rows(options) else 0
-    moments = {
-        layer: _empty_moments(labels, its.stop - its.start, options, sampled) for layer, its in columns.items()
-    }
+    moments = {layer: _empty_moments(labels, its.stop - its.start, options, sampled) for layer, its in columns.items()}
     rows_of = _rows_by_input(shard.input_of_row, len(shard.inputs))
     for positions, features in batches:
         _check_finite(features)

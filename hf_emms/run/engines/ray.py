@@ -149,9 +149,7 @@ def _check_versions() -> None:
     if other:
         differences = ", ".join(f"{name} {theirs.get(name, 'missing')} (here {own})" for name, own in other.items())
         packages = " ".join(f"{name.replace('_', '-')}=={version}" for name, version in other.items())
-        raise EmmsError(
-            f"the workers of the Ray cluster have other versions: {differences}", _INSTALL.format(packages)
-        )
+        raise EmmsError(f"the workers of the Ray cluster have other versions: {differences}", _INSTALL.format(packages))
 
 
 def _on_gpu(device: str, cluster: Cluster) -> bool:
