@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from itertools import pairwise
 from typing import Any
 
-from hf_emms.data.reading import JoinedImages, Source
+from hf_emms.data.reading import JoinedColumn, OpenSplit
 from hf_emms.errors import EmmsError
 from hf_emms.inputs import IMAGE, TEXT_PAIR
 from hf_emms.options import Options
@@ -48,7 +48,7 @@ class RowSchema:
     types: Mapping[str, str]
     class_names: list[str] | None
     words: Mapping[str, str]
-    joined: Mapping[str, JoinedImages]
+    joined: Mapping[str, JoinedColumn]
 
     @property
     def needed(self) -> list[str]:
@@ -105,7 +105,7 @@ class RowSchema:
         return name and self.words.get(name, name)
 
 
-def columns_of(source: Source, preset: DatasetPreset | None, options: Options) -> RowSchema:
+def columns_of(source: OpenSplit, preset: DatasetPreset | None, options: Options) -> RowSchema:
     """The task and its columns: as the options name them, else as the preset does, else by names and types.
 
     Args:
@@ -353,7 +353,7 @@ def _is_id_like(name: str, type: str) -> bool:
     return type in ("string", "integer", "float") and _ID_LIKE.fullmatch(name) is not None
 
 
-def _check_inferred_label(source: Source, task: Task, columns: Mapping[str, str], *, chosen: bool) -> None:
+def _check_inferred_label(source: OpenSplit, task: Task, columns: Mapping[str, str], *, chosen: bool) -> None:
     """Refuses a label column that was found by its type alone where it numbers the rows or what it holds is not clear.
 
     Args:
