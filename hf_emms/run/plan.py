@@ -114,13 +114,16 @@ def plan(options: Options, progress: Progress, resolver: ModelResolver = find_mo
         if get_estimator(name).folds and options.folds < 2:
             raise EmmsError(f"{name} holds rows out, which takes two folds or more, not {options.folds}", "--folds 5")
     session = Session.start(options, progress)
+    rankings = KnownRankings.read(options.results) if options.results is not None else None
+    if rankings is not None:
+        options = replace(options, results=f"{rankings.repo.id}@{rankings.repo.revision}")
+        session = replace(session, options=options)
     preset = dataset_preset(options.dataset) if isinstance(options.dataset, str) else None
     if preset is not None:
         preset.check_usable()
-    rankings = KnownRankings.read(options.results) if options.results is not None else None
     # If it is clear already that there will be label texts, a wrong encoder fails before a long download.
     encoders = _resolve_encoders(options, preset, resolver) if _surely_texts(options, preset) else ()
-    sample = load_sample(options, session.cache)
+    sample = load_sample(options, session.cache, session.source)
     if sample.form == "numbers":
         encoders = ()
     elif not encoders:
@@ -135,7 +138,6 @@ def plan(options: Options, progress: Progress, resolver: ModelResolver = find_mo
     candidates = _candidates(names, session, sample, encoders, resolver)
     if rankings is None:
         return Plan(session, sample, encoders, candidates, tuple(notes))
-    session = replace(session, options=replace(options, results=f"{rankings.repo.id}@{rankings.repo.revision}"))
     ranks, from_where = rankings.elsewhere(sample.task.id, sample.repo.id, sample.config)
     return Plan(session, sample, encoders, candidates, (*notes, *from_where), ranks)
 

@@ -5,7 +5,8 @@ from __future__ import annotations
 import os
 from collections.abc import Generator, Sequence
 from dataclasses import dataclass
-from typing import Self
+from functools import cached_property
+from typing import TYPE_CHECKING, Self
 
 from hf_emms.cache import Cache, default_cache
 from hf_emms.errors import EmmsError
@@ -17,6 +18,9 @@ from hf_emms.run.engines import Engine
 from hf_emms.run.engines.local import LocalEngine
 from hf_emms.run.engines.race import RaceEngine
 from hf_emms.scoring.estimators import get_estimator
+
+if TYPE_CHECKING:
+    from hf_emms.data import DatasetSource
 
 
 @dataclass(frozen=True)
@@ -43,6 +47,17 @@ class Session:
             EmmsError: the engine's package is not installed, or it does not support the other options.
         """
         return cls(options, progress, default_cache(options.cache, progress.noted), _engine_for(options))
+
+    @cached_property
+    def source(self) -> DatasetSource:
+        """The dataset, found and pinned once.
+
+        Raises:
+            EmmsError: it cannot be found or used.
+        """
+        from hf_emms.data import open_dataset
+
+        return open_dataset(self.options)
 
     def train_all(self, work: RunWork, runs: Sequence[Run]) -> Generator[tuple[Run, TrainingRun], None, None]:
         """A `TrainAll`: where the options say."""

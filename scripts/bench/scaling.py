@@ -186,7 +186,7 @@ def _small_parts(folder: Path) -> dict[str, Any]:
     cache, stored = Cache(folder / "cache"), ray.put(features)
     fetch = best(lambda: cache.put("features", {"id": "bench"}, {"features": np.array(ray.get(stored))}), wall)
     ray.shutdown()
-    program = [sys.executable, "-c", "import ray, hf_emms.run.engines.ray_tasks, hf_emms.features.load"]
+    program = [sys.executable, "-c", "import hf_emms.run.engines.ray, hf_emms.features.load"]
     return {
         "start_seconds": best(lambda: subprocess.run(program, check=True), children_seconds),
         "task_seconds": task,

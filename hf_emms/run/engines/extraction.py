@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 import numpy as np
 
-from hf_emms.cache import Cache, default_cache
+from hf_emms.cache import Cache
 from hf_emms.errors import EmmsError, one_line
 from hf_emms.features.checkpoint_files import fetch_weights, needed_weights
 from hf_emms.features.extraction_plan import ExtractionPlan, FeatureInfo, LayerError
@@ -140,7 +140,7 @@ def extract(
         return replace(cached, seconds=time.perf_counter() - started)
     try:
         computed = _run(
-            plan, sample, labels, options, missing, on_inputs, pool, keep=needs_rows(options) or cache.enabled
+            plan, sample, labels, options, cache, missing, on_inputs, pool, keep=needs_rows(options) or cache.enabled
         )
     except LayerError as error:
         if not cached.info:
@@ -164,6 +164,7 @@ def _run(
     sample: Sample,
     labels: LabelTable,
     options: Options,
+    cache: Cache,
     layers: tuple[str, ...],
     on_inputs: Callable[[int], None],
     pool: ExtractorPool | None,
@@ -174,7 +175,7 @@ def _run(
     shard = full_shard(sample)
     spans = isinstance(sample.inputs, Spans)
     loaded_for = (plan.fingerprint, sample.task.input.name, spans, layers, options.allow_pickle, options.device)
-    load_it = partial(load, plan, sample.task, options, shard.inputs, layers)
+    load_it = partial(load, plan, sample.task, options, shard.inputs, cache, layers)
     features, moments = {}, {}
     with pool_or_own(pool) as pool, pool.use(repr(loaded_for), load_it) as extractor:
         extractor.reset_counts()
@@ -193,7 +194,12 @@ def _run(
 
 
 def load(
-    plan: ExtractionPlan, task: Task, options: Options, inputs: Sequence[Any], layers: tuple[str, ...] | None = None
+    plan: ExtractionPlan,
+    task: Task,
+    options: Options,
+    inputs: Sequence[Any],
+    cache: Cache,
+    layers: tuple[str, ...] | None = None,
 ) -> Extractor:
     """Loads a checkpoint for inputs of one kind, to give these layers, or those of the options.
 
@@ -212,7 +218,7 @@ def load(
         trust_remote_code=options.trust_remote_code,
         layers=layers or options.read_layers,
         spans=isinstance(inputs, Spans),
-        memory=default_cache(options.cache),
+        memory=cache,
     )
 
 

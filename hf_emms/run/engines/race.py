@@ -189,7 +189,8 @@ class _Race:
         else:
             shard = shard_of(sample, slice(first, stops[-1]))
             with self.pool.use(
-                candidate.name, partial(load, candidate.plan, sample.task, options, sample.inputs)
+                candidate.name,
+                partial(load, candidate.plan, sample.task, options, sample.inputs, self.engine_input.cache),
             ) as extractor:
                 extractor.reset_counts()
                 features = read_features(extractor, shard, options, report)
