@@ -12,9 +12,9 @@ from typing import Any
 from hf_emms.data.reading import JoinedColumn, OpenSplit
 from hf_emms.errors import EmmsError
 from hf_emms.inputs import IMAGE, TEXT_PAIR
-from hf_emms.options import Options
+from hf_emms.options import COLUMN_FLAGS, Options
 from hf_emms.presets import DatasetPreset
-from hf_emms.tasks import COLUMN_NAMES, TASKS, Column, Task, column_flag, get_task
+from hf_emms.tasks import TASKS, Column, Task, column_flag, get_task
 
 _PLURALS = {"string": "strings", "class": "classes", "integer": "integers", "float": "floats", "image": "images"}
 _NUMBERED = re.compile(r"(.*?)_?\d+")
@@ -227,7 +227,7 @@ def find_task(types: Mapping[str, str], given: Mapping[str, str]) -> tuple[Task,
             f"none of {_described(types)} is clearly a label: {' and '.join(ids)} looks like a row number or a key",
             f"name the label: {column_flag('label', '|'.join(types))}",
         )
-    flags = ", ".join(f"--{role}-column" for role in COLUMN_NAMES)
+    flags = ", ".join(f"--{role}-column" for role in COLUMN_FLAGS)
     raise EmmsError(
         f"no task fits the columns {_described(types)}" + (f" with {_pairs(given)}" if given else ""),
         f"name the task (--task {'|'.join(TASKS)}) and its columns ({flags})",

@@ -42,7 +42,7 @@ def sample_key(source: DatasetSource, options: Options) -> dict[str, Any]:
         "dataset": source.name,
         "config": source.config,
         "split": source.split(options),
-        "options": options.of_stage("sample"),
+        "options": options.cache_key_fields("sample"),
         "preset": {name: dict(getattr(source.preset, name)) for name in _OF_PRESET} if source.preset else None,
         # A task of another package cleans labels as its version does.
         "versions": {"datasets": version("datasets"), **plugin_versions()},

@@ -12,9 +12,8 @@ from torch.nn.functional import cross_entropy
 
 from hf_emms.features.device import Inputs
 from hf_emms.features.extraction_plan import ExtractionPlan
-from hf_emms.features.text_pairs import States
-from hf_emms.features.windows import Run, TextPairReader, Window, cut_windows, text_pair_reader
-from hf_emms.finetune.collate import PartRows, limited
+from hf_emms.features.pooling import States
+from hf_emms.finetune.collate import PartRows
 from hf_emms.finetune.heads import (
     Network,
     Standardise,
@@ -22,12 +21,13 @@ from hf_emms.finetune.heads import (
     first_features,
     load_base,
     load_with_head,
-    model_text_reader,
     own_head,
     save_with_head,
 )
 from hf_emms.finetune.splits import Part, Span, Splits
 from hf_emms.inputs import Pairs
+from hf_emms.inputs.text import load_training_texts
+from hf_emms.inputs.text_pair import TextPairReader, TokenRun, Window, cut_windows, text_pair_reader
 from hf_emms.options import Options
 
 # As the recipes for SQuAD have it.
@@ -83,7 +83,7 @@ class _Windows:
 
     windows: list[Window]
     row_of: list[int]
-    offsets: dict[int, list[Run]]
+    offsets: dict[int, list[TokenRun]]
     text_of_row: np.ndarray
 
 
@@ -174,8 +174,8 @@ def load_span_finder(plan: ExtractionPlan, splits: Splits, options: Options) -> 
         base = model
     else:
         base, states = load_base(plan, options)
-    texts = model_text_reader(plan, base, base)
-    spans = _Spans(text_pair_reader(base, limited(texts, _MAX_TOKENS)))
+    texts = load_training_texts(plan, base, max_length=_MAX_TOKENS)
+    spans = _Spans(text_pair_reader(base, texts))
     if loader is None:
         rows = spans.rows(splits.train, False)
         model = SpanModel(base, states, first_features(base, states, rows.batch, len(rows)))

@@ -14,7 +14,7 @@ from torch.nn.functional import cross_entropy, pad
 
 from hf_emms.errors import EmmsError
 from hf_emms.features.extraction_plan import ExtractionPlan
-from hf_emms.finetune.collate import PartRows, Read
+from hf_emms.finetune.collate import PartRows
 from hf_emms.finetune.heads import (
     DEEP_HEAD_RATE,
     Features,
@@ -24,7 +24,6 @@ from hf_emms.finetune.heads import (
     first_features,
     load_base,
     load_with_head,
-    model_text_reader,
     own_head,
     reading,
     save_with_head,
@@ -32,6 +31,8 @@ from hf_emms.finetune.heads import (
 from hf_emms.finetune.outputs import IGNORED
 from hf_emms.finetune.splits import Part, Splits
 from hf_emms.finetune.task_scores import words_of
+from hf_emms.inputs.kind import BatchReader
+from hf_emms.inputs.text import load_training_texts
 from hf_emms.options import Options
 
 # Words of a caption that a decoder of ours writes, and tokens that a model writes.
@@ -86,7 +87,7 @@ def _with_class(plan: ExtractionPlan, loader: Any) -> Network:
     captioner, head = load_with_head(plan, loader)
     read, processors = reading(plan, captioner, notes)
     part = getattr(captioner, "decoder", None) or getattr(captioner, "text_decoder", captioner)
-    reader = model_text_reader(plan, captioner, part)
+    reader = load_training_texts(plan, captioner, part)
     tokenizer = reader.tokenizer
     config = captioner.config
     if getattr(config, "decoder_start_token_id", None) is None and config.is_encoder_decoder:
@@ -94,7 +95,7 @@ def _with_class(plan: ExtractionPlan, loader: Any) -> Network:
     if config.is_encoder_decoder and config.decoder_start_token_id is None:
         raise EmmsError(f"no configuration of {plan.repo.id} says which token starts a caption")
 
-    def tokens(part: Part) -> Read:
+    def tokens(part: Part) -> BatchReader:
         ends = [] if tokenizer.eos_token_id is None else [tokenizer.eos_token_id]
         encoded, _ = reader.tokenize([texts[0][0] for texts in part.answers])
         ids = [[*row[: _MAX_TOKENS - 1], *([] if row[-1:] == ends else ends)] for row in encoded]
@@ -170,7 +171,7 @@ def _own_decoder(plan: ExtractionPlan, splits: Splits, options: Options) -> Netw
     words = ["<pad>", "<start>", "<end>", "<unknown>", *known]
     number_of = {word: number for number, word in enumerate(words)}
 
-    def tokens(part: Part) -> Read:
+    def tokens(part: Part) -> BatchReader:
         ids = np.full((len(part), _LONGEST + 2), _PAD, np.int64)
         for row, texts in enumerate(part.answers):
             found = [number_of.get(word, _UNKNOWN) for word in words_of(texts[0][0])[:_LONGEST]]
@@ -194,7 +195,9 @@ def _own_decoder(plan: ExtractionPlan, splits: Splits, options: Options) -> Netw
     )
 
 
-def _rows(read: Callable[[Part], Read], tokens: Callable[[Part], Read]) -> Callable[[Part, bool], PartRows]:
+def _rows(
+    read: Callable[[Part], BatchReader], tokens: Callable[[Part], BatchReader]
+) -> Callable[[Part, bool], PartRows]:
     """Rows to predict, or one training row a caption."""
 
     def rows(part: Part, labelled: bool) -> PartRows:

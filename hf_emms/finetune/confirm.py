@@ -38,8 +38,6 @@ _MOST_TIED = 2
 _LOWER = 10
 # A step costs three forwards: one, and a backward that is twice as long.
 _STEP_FORWARDS = 3
-# Settings of a ranking that fine-tuning keeps.
-_KEPT = ("seed", "box_format")
 
 
 def confirm(
@@ -132,7 +130,11 @@ def options_for(ranking: Ranking, dataset: Any = None, **settings: Any) -> Optio
             raise EmmsError("the ranking is of a dataset in memory", "hf_emms.confirm(ranking, dataset)")
         if is_commit(ranking.dataset_revision) and dataset_preset(dataset) is None:
             dataset = f"{ranking.dataset_id.partition('@')[0]}@{ranking.dataset_revision}"
-    kept = {name: ranking.settings[name] for name in _KEPT if ranking.settings.get(name) is not None}
+    kept = {
+        name: ranking.settings[name]
+        for name, setting in SETTINGS.items()
+        if setting.confirm == "kept" and ranking.settings.get(name) is not None
+    }
     columns = {role: name for role, name in ranking.columns.items() if "," not in name}
     read = {"task": ranking.task, "config": ranking.config, "split": ranking.split, "columns": columns}
     return Options.of(dataset, **kept, **read, **settings)
@@ -262,7 +264,7 @@ def prepare(ranking: Ranking, options: Options, progress: Progress) -> Confirmat
     Raises:
         EmmsError: the dataset or a setting is not usable.
     """
-    from hf_emms.features.load import choose_device
+    from hf_emms.features.device import choose_device
     from hf_emms.finetune.methods import method_for
 
     if options.engine == "jobs":

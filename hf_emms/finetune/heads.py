@@ -7,8 +7,7 @@ Where transformers has a class for the checkpoint with a head for the task, it i
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from copy import copy
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -20,17 +19,14 @@ from torch import Tensor, nn
 from hf_emms.features.checkpoint_files import fetch_weights
 from hf_emms.features.device import Inputs, keep_freed_memory
 from hf_emms.features.extraction_plan import ExtractionPlan, plan_extraction
-from hf_emms.features.fusion import Fused, find_fusion
-from hf_emms.features.images import read_image_processor
 from hf_emms.features.load import load_model, load_options, quiet_transformers
-from hf_emms.features.pooling import find_pooling
-from hf_emms.features.text import TextReader, read_tokenizer, text_reader
-from hf_emms.features.text_pairs import find_states
-from hf_emms.finetune.collate import PartRows, Read, limited, read_images, read_texts
+from hf_emms.finetune.collate import PartRows
 from hf_emms.finetune.methods import apply_method, merge_adapter
 from hf_emms.finetune.outputs import Outputs, outputs_of
 from hf_emms.finetune.splits import Part, Splits
 from hf_emms.hub import Repo
+from hf_emms.inputs import INPUT_KINDS
+from hf_emms.inputs.kind import BatchReader
 from hf_emms.options import Options
 
 _AUTO = {
@@ -170,7 +166,7 @@ def load_network(repo: Repo, splits: Splits, options: Options, method: str = "fu
 
     keep_freed_memory()
     task = splits.task
-    plan = plan_extraction(repo, task.input.name, task.id, trust_remote_code=options.trust_remote_code)
+    plan = plan_extraction(repo, task.input, task.id, trust_remote_code=options.trust_remote_code)
     own = {"question-answering": load_span_finder, "image-to-text": load_captioner}
     with quiet_transformers():
         network = own.get(task.id, _load_classifier)(plan, splits, options)
@@ -281,26 +277,11 @@ def load_base(plan: ExtractionPlan, options: Options) -> tuple[Any, Features]:
     """The checkpoint without a head, and its pooled feature; of pairs of texts, its token states."""
     weights = fetch_weights(plan.repo, subfolder=plan.subfolder, code=plan.code)
     base, pooling, _ = load_model(plan, weights, allow_pickle=options.allow_pickle)
-    if plan.architecture.modality == "text+text":
-        return base, find_states(pooling)
-    if plan.architecture.modality != "image+text":
-        return base, find_pooling(pooling).features
-    fusion = find_fusion(pooling)
-    if isinstance(fusion, Fused):
-        fusion.prepare(base)
-
-    def features(model: Any, inputs: Inputs) -> Tensor:
-        picture = fusion.picture(model, inputs["pixel_values"])
-        texts = {name: inputs[name] for name in ("input_ids", "attention_mask")}
-        if isinstance(fusion, Fused):
-            return fusion.fuse(model, {"picture": picture, **texts})
-        return fusion.join(picture, fusion.text(model, texts))
-
-    return base, features
+    return base, INPUT_KINDS[plan.architecture.input_kind].trained_features(base, pooling)
 
 
 @torch.no_grad()
-def first_features(model: Any, features: Features, read: Read, count: int) -> Tensor:
+def first_features(model: Any, features: Features, read: BatchReader, count: int) -> Tensor:
     """Features of the first training rows as training will see them: with the statistics of a batch, (n, D1)."""
     model.train()
     rows = np.arange(min(count, _FIRST_ROWS))
@@ -308,42 +289,10 @@ def first_features(model: Any, features: Features, read: Read, count: int) -> Te
     return torch.cat([batch.float().reshape(-1, batch.shape[-1]) for batch in batches])
 
 
-def reading(plan: ExtractionPlan, model: Any, notes: list[str]) -> tuple[Callable[[Part], Read], Sequence[Any]]:
-    """How the pictures, the texts or both of a part are read, and the processors that do it."""
-    modality = plan.architecture.modality
-    images = read_image_processor(plan, torch.device("cpu")) if "image" in modality else None
-    if images is not None and not images.fixed_size:
-        notes.append("pictures are made square, which its image processor leaves at various sizes")
-    if images is not None and modality == "image":
-        return lambda part: read_images(images, part), (images.processor.original,)
-    fusion = find_fusion(plan.pooling) if images is not None else None
-    texts = model_text_reader(plan, model, model.get_submodule(fusion.text_part) if fusion is not None else model)
-    phrase = fusion.phrase if isinstance(fusion, Fused) else str
-    if images is None:
-        return lambda part: read_texts(texts, part, notes), (texts.tokenizer,)
-
-    def read(part: Part) -> Read:
-        pixels, tokens = read_images(images, part), read_texts(texts, part, notes, phrase)
-        return lambda rows: {**pixels(rows), **tokens(rows)}
-
-    return read, (images.processor.original, texts.tokenizer)
-
-
-def model_text_reader(plan: ExtractionPlan, model: Any, part: Any) -> TextReader:
-    """How a checkpoint reads texts in training, with a token that fills up batches; `part` is what reads them."""
-    tokenizer = copy(read_tokenizer(plan))
-    if tokenizer.pad_token_id is None and tokenizer.eos_token is not None:
-        tokenizer.pad_token = tokenizer.eos_token
-    reader = limited(text_reader(plan, part, tokenizer))
-    # By it a class that looks at a text's last token finds this.
-    model.config.pad_token_id = reader.pad_id
-    if getattr(model.config, "summary_type", None) == "last":
-        reader = replace(reader, pads_left=True)
-    if model.config.is_encoder_decoder and getattr(model.config, "decoder_start_token_id", None) is None:
-        # transformers 5 moves it to the configuration of generation, where classifiers do not look.
-        start = getattr(getattr(model, "generation_config", None), "decoder_start_token_id", None)
-        model.config.decoder_start_token_id = reader.pad_id if start is None else start
-    return reader
+def reading(plan: ExtractionPlan, model: Any, notes: list[str]) -> tuple[Callable[[Part], BatchReader], Sequence[Any]]:
+    """How the inputs of a part are read, and the processors that do it."""
+    reader = INPUT_KINDS[plan.architecture.input_kind].training_reader(plan, model, notes)
+    return lambda part: reader.read(part.inputs, part.input_of_row), reader.processors
 
 
 def repaired(model: nn.Module) -> list[str]:

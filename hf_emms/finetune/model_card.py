@@ -13,7 +13,7 @@ import yaml
 
 from hf_emms.errors import EmmsError, redacted
 from hf_emms.hub import read_file
-from hf_emms.options import Options, words_of
+from hf_emms.options import Options
 from hf_emms.publish.cards.render import rendered_template
 from hf_emms.ranking.records import FineTuned, Ranking, Row, TrainingRun, is_commit
 
@@ -136,4 +136,4 @@ def _command(options: Options, ranking: Ranking, row: Row, found: FineTuned, run
         resume=True,
         cache=True,
     )
-    return shlex.join(["hf-emms", "rank", *words_of(again.changed())])
+    return shlex.join(["hf-emms", "rank", *again.to_argv()])

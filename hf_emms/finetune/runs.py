@@ -187,7 +187,7 @@ def trained(
         on_start: called with the number of steps, once a try.
         on_steps: called with the number of finished steps.
     """
-    from hf_emms.features.load import choose_device
+    from hf_emms.features.device import choose_device
     from hf_emms.finetune.heads import load_network
     from hf_emms.finetune.training import RunPlan, train
 

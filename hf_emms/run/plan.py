@@ -151,7 +151,7 @@ def row_key(extraction: ExtractionPlan, options: Options, sample: Sample, encode
         "sample": sample.fingerprint,
         "task": sample.task.id,
         "encoders": [[encoder.id, encoder.revision] for encoder in encoders],
-        "options": options.of_stage("features", "scores"),
+        "options": options.cache_key_fields("features", "scores"),
         "versions": versions(),
         "code": ROW_VERSION,
     }
@@ -226,9 +226,7 @@ def planned_extraction(repo: Repo, options: Options, task: Task) -> ExtractionPl
     Raises:
         EmmsError: see `plan_extraction`.
     """
-    return plan_extraction(
-        repo, task.input.name, task.id, dtype=options.dtype, trust_remote_code=options.trust_remote_code
-    )
+    return plan_extraction(repo, task.input, task.id, dtype=options.dtype, trust_remote_code=options.trust_remote_code)
 
 
 def _finished_row(id: str, options: Options, encoders: int, stored: dict[str, Any]) -> Row:

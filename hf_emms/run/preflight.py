@@ -17,7 +17,7 @@ from hf_emms.features.extraction_plan import plan_extraction
 from hf_emms.formatting import format_bytes, pluralize
 from hf_emms.hub import Repo, RepoFile, listing, resolve
 from hf_emms.hub.known_models import KnownModel, remember
-from hf_emms.inputs import InputKind
+from hf_emms.inputs import TEXT, InputKind
 from hf_emms.options import Options
 from hf_emms.presets import dataset_preset
 from hf_emms.ranking.progress import Progress
@@ -222,7 +222,7 @@ def _check_repos(planned: Plan, costs: Mapping[Repo, Cost]) -> Iterator[Problem]
 
 
 def _check_encoder(encoder: Repo, options: Options) -> None:
-    plan_extraction(encoder, "text", "label embedding", trust_remote_code=options.trust_remote_code)
+    plan_extraction(encoder, TEXT, "label embedding", trust_remote_code=options.trust_remote_code)
 
 
 def _check_machine(planned: Plan, costs: Mapping[Repo, Cost], machine: Machine) -> Iterator[Problem]:

@@ -38,9 +38,6 @@ if TYPE_CHECKING:
 
     SweptDatasets = str | PathLike[str] | Iterable[str | PathLike[str] | Mapping[str, Any]]
 
-# Settings of one ranking that a sweep has not: a race runs a dataset by itself.
-RANK_ONLY = ("race",)
-SWEEP_WIDE = ("engine", "ray_address")
 _PLAN_SUFFIXES = (".yaml", ".yml", ".json")
 
 
@@ -195,19 +192,15 @@ def _check_names(own: Mapping[str, Any], shared: Mapping[str, Any]) -> None:
         setting = SETTINGS.get(str(name))
         if setting is None:
             raise EmmsError(f"{own['dataset']}: there is no setting {name!r}", f"one of: {', '.join(swept_settings())}")
-        if name in RANK_ONLY or setting.group == "Confirm":
+        if setting.sweep == "never":
             raise EmmsError(f"{name} is no setting of a sweep", "hf-emms rank has it, for one dataset")
-        if name in SWEEP_WIDE and name in own:
+        if setting.sweep == "whole" and name in own:
             raise EmmsError(f"{own['dataset']}: {name} is one for the whole sweep", setting.on)
 
 
 def swept_settings() -> list[str]:
     """The settings that a sweep has for all its datasets or for one of them."""
-    return [
-        name
-        for name, setting in SETTINGS.items()
-        if name not in (*RANK_ONLY, *SWEEP_WIDE) and setting.group != "Confirm"
-    ]
+    return [name for name, setting in SETTINGS.items() if setting.sweep in ("flag", "plan")]
 
 
 # ---- as a job --------------------------------------------------------------------------------------------------
@@ -220,9 +213,9 @@ def job_spec(options_of: Mapping[str, Options], settings: JobSettings) -> JobSpe
         EmmsError: something that only this machine has.
     """
     for options in options_of.values():
-        ranking_job.arguments_of(options)
+        ranking_job.rank_argv(options)
     entries = [
-        {name: value for name, value in options.changed().items() if SETTINGS[name].shared}
+        {name: value for name, value in options.changed().items() if SETTINGS[name].job}
         for options in options_of.values()
     ]
     first, *others = entries

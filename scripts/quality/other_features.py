@@ -206,7 +206,7 @@ KINDS: dict[str, Callable[[Pool, Target], Callable[[Candidate], Found]]] = {
 
 def gradients(repo: Repo, sample: Sample, rows: np.ndarray) -> np.ndarray:
     """Gradients of a checkpoint's features for some rows, hashed, float32 (n, 2 · 512)."""
-    plan = plan_extraction(repo, sample.task.input.name, sample.task.id)
+    plan = plan_extraction(repo, sample.task.input, sample.task.id)
     with quiet_transformers():
         base, features = load_base(plan, SETTINGS)
     read = reading(plan, base, [])[0](_part(sample))

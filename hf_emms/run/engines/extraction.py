@@ -206,19 +206,13 @@ def load(
     Raises:
         EmmsError: it cannot be loaded.
     """
-    from hf_emms.features.load import load_extractor
-
-    return load_extractor(
-        plan.repo,
-        task.input.name,
-        task.id,
+    return task.input.load_extractor(
+        plan,
         device=options.device,
-        dtype=options.dtype,
         allow_pickle=options.allow_pickle,
-        trust_remote_code=options.trust_remote_code,
         layers=layers or options.read_layers,
         spans=isinstance(inputs, Spans),
-        memory=cache,
+        cache=cache,
     )
 
 

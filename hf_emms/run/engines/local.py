@@ -15,6 +15,7 @@ from hf_emms.errors import EmmsError
 from hf_emms.features.extraction_plan import ExtractionPlan
 from hf_emms.features.extractor_pool import MAX_IDLE_BYTES, ExtractorPool
 from hf_emms.hub import CANCELLED, Repo
+from hf_emms.inputs.image import PixelCache, with_pixel_cache
 from hf_emms.ranking.records import Row
 from hf_emms.run.engines import EngineInput, or_failed_row
 from hf_emms.run.engines.checkpoint import score_layers, scored_row, scoring_inputs
@@ -119,10 +120,8 @@ def _row(
 
 def with_shared_pixels(engine_input: EngineInput) -> EngineInput:
     """The same input; images are decoded and resized once for all checkpoints with the same image processor."""
-    if "image" not in engine_input.sample.task.input.name or len(engine_input.checkpoints) < 2:
+    if len(engine_input.checkpoints) < 2:
         return engine_input
-    from hf_emms.features.images import PixelCache, with_pixel_cache
-
     sample = engine_input.sample
     return replace(engine_input, sample=replace(sample, inputs=with_pixel_cache(sample.inputs, PixelCache())))
 
