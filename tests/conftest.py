@@ -42,6 +42,7 @@ os.environ.update(
     TOKENIZERS_PARALLELISM="false",
     RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER="0",  # its processes then use the loopback device
     RAY_USAGE_STATS_ENABLED="0",
+    RAY_raylet_start_wait_time_s="240",  # on a busy machine
 )
 if "PYTEST_XDIST_WORKER" in os.environ:
     os.environ["OMP_NUM_THREADS"] = "1"  # the other cores are for the other workers

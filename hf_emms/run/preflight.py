@@ -216,7 +216,9 @@ def _check_repos(planned: Plan, costs: Mapping[Repo, Cost]) -> Iterator[Problem]
         else:
             yield from _problem_if_raises(what, lambda encoder=encoder: _check_encoder(encoder, planned.options))  # type: ignore[misc]
     for candidate in planned.candidates:
-        error = candidate.row.error if candidate.row is not None else costs[candidate.repo].problem
+        error = candidate.row.error if candidate.row is not None else None
+        if candidate.extraction is not None and candidate.row is None:
+            error = costs[candidate.extraction.repo].problem
         if error is not None:
             yield Problem(f"checkpoint {candidate.id}", error, fatal=False)
 
