@@ -108,7 +108,7 @@ def _sweep_here(
 def _sweep_on_jobs(options_of: dict[str, Options], settings: JobSettings, *, dry_run: bool) -> Sweep | None:
     """Starts the job and follows it; only prints it where `dry_run`."""
     from hf_emms.cli.progress_bars import StderrProgress
-    from hf_emms.publish.results import ResultsDataset
+    from hf_emms.publish.destinations import ResultsDataset
     from hf_emms.run.ranking_job import price
     from hf_emms.run.sweep import job_spec, plan_sweep, sweep_as_job
 

@@ -21,9 +21,9 @@ from hf_emms.formatting import format_duration, parse_duration, pluralize
 from hf_emms.hub import Repo, resolve
 from hf_emms.options import SETTINGS, Options
 from hf_emms.presets import dataset_preset
+from hf_emms.ranking import FineTuned, Ranking, Row, TrainingRun, is_commit
+from hf_emms.ranking.advice import finetuning_summary
 from hf_emms.ranking.progress import Progress, Silent
-from hf_emms.ranking.records import FineTuned, Ranking, Row, TrainingRun, is_commit
-from hf_emms.ranking.text import measured_in_words
 from hf_emms.run.preflight import rate
 from hf_emms.run.session import Session
 from hf_emms.tasks import get_task
@@ -156,7 +156,7 @@ def confirmed(ranking: Ranking, options: Options, progress: Progress) -> Ranking
         for row in ranking.rows
     )
     result = msgspec.structs.replace(ranking, rows=rows)
-    sentence = measured_in_words(result)
+    sentence = finetuning_summary(result)
     if sentence is None:
         raise EmmsError(
             "no checkpoint could be fine-tuned: " + "; ".join(f"{name}: {one.error}" for name, one in found.items()),

@@ -276,8 +276,8 @@ def load_with_head(plan: ExtractionPlan, loader: Any, **config: Any) -> tuple[An
 def load_base(plan: ExtractionPlan, options: Options) -> tuple[Any, Features]:
     """The checkpoint without a head, and its pooled feature; of pairs of texts, its token states."""
     weights = fetch_weights(plan.repo, subfolder=plan.subfolder, code=plan.code)
-    base, pooling, _ = load_model(plan, weights, allow_pickle=options.allow_pickle)
-    return base, INPUT_KINDS[plan.architecture.input_kind].trained_features(base, pooling)
+    loaded = load_model(plan, weights, allow_pickle=options.allow_pickle)
+    return loaded.model, INPUT_KINDS[plan.architecture.input_kind].trained_features(loaded)
 
 
 @torch.no_grad()

@@ -14,8 +14,8 @@ import yaml
 from hf_emms.errors import EmmsError, redacted
 from hf_emms.hub import read_file
 from hf_emms.options import Options
-from hf_emms.publish.cards.render import rendered_template
-from hf_emms.ranking.records import FineTuned, Ranking, Row, TrainingRun, is_commit
+from hf_emms.publish.card_text import rendered_template
+from hf_emms.ranking import FineTuned, Ranking, Row, TrainingRun, is_commit
 
 # What makes a dataset a benchmark: https://huggingface.co/docs/hub/eval-results
 _BENCHMARK, _RESULTS = "eval.yaml", ".eval_results"

@@ -23,9 +23,9 @@ from hf_emms.finetune.splits import Splits
 from hf_emms.finetune.task_scores import scores_for
 from hf_emms.hub import Repo
 from hf_emms.options import Options
+from hf_emms.ranking import TrainingRun
+from hf_emms.ranking.formats import format_points
 from hf_emms.ranking.progress import Progress
-from hf_emms.ranking.records import TrainingRun
-from hf_emms.ranking.text import points
 from hf_emms.registry import versions
 
 # Part of the key of every finished run: raise it when the same recipe gives other results.
@@ -230,4 +230,4 @@ def unfinished_folder(root: Path | None, digest: str) -> Iterator[Path]:
 def _in_words(work: RunWork, run: TrainingRun) -> str:
     if run.validation is None:
         return f"failed: {run.error}"
-    return f"validation {work.metric} {points(run.validation)}, {run.steps:,} steps, {run.seconds:.1f} s"
+    return f"validation {work.metric} {format_points(run.validation)}, {run.steps:,} steps, {run.seconds:.1f} s"

@@ -14,7 +14,7 @@ from hf_emms.errors import EmmsError
 from hf_emms.files import write_atomic
 from hf_emms.hub import page, require_push, upload_model, who_am_i
 from hf_emms.options import Options
-from hf_emms.ranking.records import TrainingRun
+from hf_emms.ranking import TrainingRun
 
 # Folder, inside the one that is asked for, of the models of finished runs; the best one is left at the end.
 _UNFINISHED = ".unfinished"

@@ -33,7 +33,7 @@ from hf_emms.finetune.heads import Network
 from hf_emms.finetune.recipe import Recipe
 from hf_emms.finetune.splits import Part, Splits
 from hf_emms.finetune.task_scores import Score, measured, standard_error
-from hf_emms.ranking.records import TrainingRun
+from hf_emms.ranking import TrainingRun
 
 _LOG = logging.getLogger(__name__)
 # Losses are looked at so many times a run.

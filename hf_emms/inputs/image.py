@@ -5,7 +5,7 @@ from __future__ import annotations
 import io
 import threading
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from functools import cached_property
@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 
     from hf_emms.features.device import Batch, BatchedForward
     from hf_emms.features.hidden_layers import LayerReader
+    from hf_emms.features.load import LoadedModel
 
 # --- content of a dataset ---------------------------------------------------------------------------------
 
@@ -390,6 +391,11 @@ class ImageFeatures:
 
 
 class _Image(InputKind):
+    def holds(self, feature: Any) -> bool:
+        is_struct = isinstance(feature, Mapping) and set(feature) == {"bytes", "path"}
+        is_binary = str(getattr(feature, "dtype", "")) in ("binary", "large_binary")
+        return is_struct or is_binary or type(feature).__name__ == "Image"
+
     def read(self, value: Any, column: str) -> bytes:
         return encoded_image(value)
 
@@ -412,18 +418,11 @@ class _Image(InputKind):
         return load_image_reader(plan, device)
 
     def feature_reader(
-        self,
-        plan: ExtractionPlan,
-        model: Any,
-        pooling: str,
-        processors: ImageReader,
-        layers: tuple[str, ...],
-        *,
-        spans: bool = False,
+        self, loaded: LoadedModel, processors: ImageReader, layers: tuple[str, ...], *, spans: bool
     ) -> ImageFeatures:
         from hf_emms.features.hidden_layers import plan_layers
 
-        return ImageFeatures(model, processors, plan_layers(plan, pooling, layers))
+        return ImageFeatures(loaded.model, processors, plan_layers(loaded, layers))
 
     def training_reader(self, plan: ExtractionPlan, model: Any, notes: list[str]) -> TrainingReader:
         reader = load_training_images(plan, notes)
@@ -435,6 +434,7 @@ IMAGE = _Image(
     singular="picture",
     plural="images",
     column_types=("image", "images"),
+    recognised_by_type=True,
     fallback_pooling="image_fallback",
     fallback_summary="image features or pooled output if the model has them, else the mean of tokens or map",
     cpu_seconds=8e-9,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from hf_emms.features.device import Inputs
     from hf_emms.features.extraction_plan import ExtractionPlan
     from hf_emms.features.extractor import Extractor, FeatureReader
+    from hf_emms.features.load import LoadedModel
 
 
 class UnusableError(ValueError):
@@ -65,7 +66,9 @@ class InputKind:
         singular: what notes call one input: "picture".
         plural: what messages call the inputs: "images".
         parts: the kinds of the parts, in the order of a task's input columns; empty for a kind of one part.
-        column_types: the types of a dataset's columns that hold such content, see `data.columns.column_types`.
+        column_types: the types of a dataset's columns that hold such content, one a cell and a list a cell, see
+            `data.columns.column_types`.
+        recognised_by_type: whether such a column is an input whatever its name: an image is no label, a text may be.
         fallback_pooling: what becomes the feature of a checkpoint without a row in the table of architectures.
         fallback_summary: the same in words.
         sentence_settings: fields of an `ExtractionPlan` that a repository of sentence-transformers decides.
@@ -79,6 +82,7 @@ class InputKind:
     plural: str
     parts: tuple[InputKind, ...] = ()
     column_types: tuple[str, ...] = ()
+    recognised_by_type: bool = False
     fallback_pooling: str = ""
     fallback_summary: str = ""
     sentence_settings: tuple[str, ...] = ()
@@ -87,6 +91,10 @@ class InputKind:
     buffer_rows: int = 10_000
 
     # --- content of a dataset ---------------------------------------------------------------------------------
+
+    def holds(self, feature: Any) -> bool:
+        """Whether cells of this feature of ``datasets`` hold such content, one each."""
+        return False
 
     def read(self, value: Any, column: str) -> Any:
         """The content of a dataset's cell: what is hashed, stored and given to `collect`.
@@ -160,34 +168,23 @@ class InputKind:
         weights = fetch_weights(plan.repo, cache, subfolder=plan.subfolder, code=plan.code)
         with quiet_transformers():
             processors = self.load_processors(plan, torch_device)
-            model, pooling, note = load_model(plan, weights, allow_pickle=allow_pickle)
-            if note is not None:
-                plan = replace(plan, notes=(*plan.notes, ("weights", note)))
-            model = model.to(torch_device).eval()
+            loaded = load_model(plan, weights, allow_pickle=allow_pickle)
+            model = loaded.model.to(torch_device).eval()
             if torch_device.type == "cpu":
                 prepare_for_cpu(model, channels_last=is_tested(plan))
-            return Extractor(plan, model, self.feature_reader(plan, model, pooling, processors, layers, spans=spans))
+            return Extractor(loaded.plan, model, self.feature_reader(loaded, processors, layers, spans=spans))
 
     def load_processors(self, plan: ExtractionPlan, device: torch.device) -> Any:
         """What reads the inputs before the model, loaded before it, as `feature_reader` takes it."""
         raise NotImplementedError(self.name)
 
     def feature_reader(
-        self,
-        plan: ExtractionPlan,
-        model: Any,
-        pooling: str,
-        processors: Any,
-        layers: tuple[str, ...],
-        *,
-        spans: bool = False,
+        self, loaded: LoadedModel, processors: Any, layers: tuple[str, ...], *, spans: bool
     ) -> FeatureReader:
-        """How a loaded checkpoint makes features of these inputs.
+        """How a checkpoint makes features of these inputs.
 
         Args:
-            plan: of the checkpoint.
-            model: on its device.
-            pooling: as `features.load.load_model` gives it.
+            loaded: the checkpoint, on its device.
             processors: of `load_processors`.
             layers: as for `load_extractor`.
             spans: as for `load_extractor`.
@@ -207,16 +204,14 @@ class InputKind:
         """
         raise NotImplementedError(self.name)
 
-    def trained_features(self, model: Any, pooling: str) -> Callable[[Any, Inputs], Tensor]:
+    def trained_features(self, loaded: LoadedModel) -> Callable[[Any, Inputs], Tensor]:
         """What a head of ours is put on: a model and a batch to features (b, D1), or of text pairs, to token states.
 
-        Args:
-            model: the checkpoint without a head, which some families change once.
-            pooling: as `features.load.load_model` gives it.
+        Some families change the loaded model once.
         """
         from hf_emms.features.pooling import find_pooling
 
-        return find_pooling(pooling).features
+        return find_pooling(loaded.pooling).features
 
 
 @dataclass(frozen=True)
@@ -241,3 +236,29 @@ class Pairs(Sequence):
             return Pairs(self.firsts, self.seconds, self.parts[index])
         first, second = self.parts[index]
         return self.firsts[first], self.seconds[second]
+
+
+@dataclass(frozen=True)
+class Spans(Sequence):
+    """Spans of the last texts of inputs, such as answers and words; a checkpoint reads each input once, whole.
+
+    Attributes:
+        inputs: texts, or `Pairs` with a text, such as questions and contexts.
+        bounds: int64, shape (M, 3): the input of each span, and where in its last text it starts and ends, in
+            characters; the end is exclusive.
+    """
+
+    inputs: Sequence[Any]
+    bounds: np.ndarray
+
+    def __len__(self) -> int:
+        return len(self.bounds)
+
+    def __getitem__(self, index: Any) -> Any:
+        """Several spans, or one: the texts of its input, and its own text."""
+        if isinstance(index, slice):
+            return Spans(self.inputs, self.bounds[index])
+        number, start, stop = self.bounds[index].tolist()
+        whole = self.inputs[number]
+        texts = whole if isinstance(whole, tuple) else (whole,)
+        return *texts, texts[-1][start:stop]

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 
     from hf_emms.features.device import Batch, BatchedForward, Inputs
     from hf_emms.features.hidden_layers import LayerReader
+    from hf_emms.features.load import LoadedModel
 
 # Tokens that a text is cut at in training, which takes memory with the square of them.
 MAX_TRAINING_TOKENS = 512
@@ -281,6 +282,9 @@ class TextFeatures:
 
 
 class _Text(InputKind):
+    def holds(self, feature: Any) -> bool:
+        return str(getattr(feature, "dtype", "")) in ("string", "large_string", "string_view")
+
     def read(self, value: Any, column: str) -> str:
         if not isinstance(value, str) or not value.strip():
             raise UnusableError(f"the {column} is empty")
@@ -290,18 +294,12 @@ class _Text(InputKind):
         return load_tokenizer(plan)
 
     def feature_reader(
-        self,
-        plan: ExtractionPlan,
-        model: Any,
-        pooling: str,
-        processors: Any,
-        layers: tuple[str, ...],
-        *,
-        spans: bool = False,
+        self, loaded: LoadedModel, processors: Any, layers: tuple[str, ...], *, spans: bool
     ) -> TextFeatures:
         from hf_emms.features.hidden_layers import plan_layers
 
-        return TextFeatures(model, text_reader(plan, model, processors), plan_layers(plan, pooling, layers))
+        reader = text_reader(loaded.plan, loaded.model, processors)
+        return TextFeatures(loaded.model, reader, plan_layers(loaded, layers))
 
     def training_reader(self, plan: ExtractionPlan, model: Any, notes: list[str]) -> TrainingReader:
         reader = load_training_texts(plan, model)

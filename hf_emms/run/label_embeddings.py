@@ -17,7 +17,7 @@ from hf_emms.hub import Repo
 from hf_emms.inputs import TEXT
 from hf_emms.registry import versions
 from hf_emms.run.plan import Plan
-from hf_emms.scoring.label_basis import LabelTable
+from hf_emms.scoring.labels import LabelTable
 
 if TYPE_CHECKING:
     from hf_emms.features.extractor import Extractor

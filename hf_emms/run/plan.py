@@ -18,12 +18,12 @@ from hf_emms.hub import Repo, resolve
 from hf_emms.options import DEFAULT_ENCODERS, Options
 from hf_emms.presets import DatasetPreset, dataset_preset, default_checkpoints, expand_checkpoints, expand_encoders
 from hf_emms.publish.results import KnownRankings
+from hf_emms.ranking import EMMS, Row
+from hf_emms.ranking.estimators import get_estimator
 from hf_emms.ranking.progress import Progress
-from hf_emms.ranking.records import EMMS, Row
 from hf_emms.registry import versions
 from hf_emms.run.engines import or_failed_row
 from hf_emms.run.session import Session
-from hf_emms.scoring.estimators import get_estimator
 from hf_emms.tasks import Task, get_task
 
 if TYPE_CHECKING:

@@ -20,8 +20,8 @@ from hf_emms.hub.known_models import KnownModel, remember
 from hf_emms.inputs import TEXT, InputKind
 from hf_emms.options import Options
 from hf_emms.presets import dataset_preset
+from hf_emms.ranking import Ranking
 from hf_emms.ranking.progress import Progress
-from hf_emms.ranking.records import Ranking
 from hf_emms.run.plan import Plan, checkpoint_names, encoder_names, plan
 from hf_emms.tasks import get_task
 

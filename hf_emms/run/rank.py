@@ -17,9 +17,9 @@ from hf_emms.formatting import pluralize
 from hf_emms.hub import HubFacts
 from hf_emms.hub.known_models import KnownModel, remember
 from hf_emms.options import DEFAULT_MAX_SAMPLES, Options
-from hf_emms.publish.results import checkpoint_key
+from hf_emms.ranking import Encoder, Ranking, Row, emms_score, ranked
+from hf_emms.ranking.elsewhere import checkpoint_key
 from hf_emms.ranking.progress import Progress, Silent
-from hf_emms.ranking.records import Encoder, Ranking, Row, emms_score, ranked
 from hf_emms.registry import versions
 from hf_emms.run import ranking_job
 from hf_emms.run.engines import EngineInput
@@ -27,7 +27,7 @@ from hf_emms.run.label_embeddings import label_names, label_table
 from hf_emms.run.models_in_memory import renamed, saved_models
 from hf_emms.run.plan import Plan, plan, row_key
 from hf_emms.run.ranking_job import JobSettings
-from hf_emms.scoring.label_basis import LabelTable
+from hf_emms.scoring.labels import LabelTable
 
 if TYPE_CHECKING:
     from os import PathLike
@@ -310,8 +310,7 @@ def ranking_of(plan: Plan, labels: LabelTable | None, finished: Iterable[Row]) -
         n_labels=len(sample.label_texts),
         skipped=sample.skipped,
         available=sample.available,
-        settings=options.recorded()
-        | {"label_form": sample.form if sample.task.numbers or sample.task.answer_span_input else None},
+        settings=options.recorded() | {"label_form": sample.form if sample.task.numbers or sample.task.items else None},
         encoders=_encoders(plan, labels, rows),
         estimators=options.estimators,
         versions=versions(),

@@ -17,9 +17,9 @@ from hf_emms.hub import Hardware, Job, JobSpec
 from hf_emms.options import Options
 from hf_emms.presets import dataset_preset, encoder_presets
 from hf_emms.publish import results, wheel
-from hf_emms.publish.results import IN_JOB, PublishedRanking
+from hf_emms.publish.destinations import IN_JOB, PublishedRanking
+from hf_emms.ranking import Ranking
 from hf_emms.ranking.progress import Progress
-from hf_emms.ranking.records import Ranking
 
 # Debian with Python and uv; huggingface_hub uses it for scripts too.
 IMAGE = "ghcr.io/astral-sh/uv:python3.12-bookworm"

@@ -12,12 +12,12 @@ from hf_emms.cache import Cache, default_cache
 from hf_emms.errors import EmmsError
 from hf_emms.finetune.runs import Run, RunWork, train_here
 from hf_emms.options import SETTINGS, Options
+from hf_emms.ranking import TrainingRun
+from hf_emms.ranking.estimators import get_estimator
 from hf_emms.ranking.progress import Progress
-from hf_emms.ranking.records import TrainingRun
 from hf_emms.run.engines import Engine
 from hf_emms.run.engines.local import LocalEngine
 from hf_emms.run.engines.race import RaceEngine
-from hf_emms.scoring.estimators import get_estimator
 
 if TYPE_CHECKING:
     from hf_emms.data import DatasetSource

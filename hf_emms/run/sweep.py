@@ -22,16 +22,17 @@ from hf_emms.files import decoded
 from hf_emms.formatting import pluralize
 from hf_emms.hub import JobSpec, Repo
 from hf_emms.options import DEFAULT_RESULTS, SETTINGS, Options
-from hf_emms.publish.results import Destination, ResultsDataset, ResultsFolder, path_of
+from hf_emms.publish.destinations import Destination, ResultsDataset, ResultsFolder
+from hf_emms.ranking import Ranking, Row
+from hf_emms.ranking.merge import path_of
 from hf_emms.ranking.progress import Progress, Silent
-from hf_emms.ranking.records import Ranking, Row
 from hf_emms.run import ranking_job
 from hf_emms.run.label_embeddings import embed_labels_with, label_table
 from hf_emms.run.plan import ModelResolver, Plan, find_model, plan
 from hf_emms.run.preflight import Cost, Rate, cost_of, rate
 from hf_emms.run.rank import engine_input, ranking_of, store_row, with_facts
 from hf_emms.run.ranking_job import JobSettings
-from hf_emms.scoring.label_basis import LabelTable
+from hf_emms.scoring.labels import LabelTable
 
 if TYPE_CHECKING:
     from os import PathLike

@@ -1,26 +1,38 @@
-"""The registry of estimators: a new one is one function and one line here, or in a package of the user's."""
+"""The estimators, and `score`, the door to them: a new one is one function and one entry of `ESTIMATORS`.
+
+The leaderboard Space is published with this module, for the titles: it imports nothing heavy until something is scored.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
 from functools import cached_property
-
-import numpy as np
+from typing import TYPE_CHECKING, Any
 
 from hf_emms.errors import EmmsError
-from hf_emms.ranking.records import Score
-from hf_emms.registry import Registry
-from hf_emms.scoring.baselines import hscore, knn, logme
-from hf_emms.scoring.cross_validation import RidgeFit, fit_ridge, ridge_score
-from hf_emms.scoring.emms import EmmsResult, described, score_moments
-from hf_emms.scoring.folds import assign_folds, content_keys
-from hf_emms.scoring.label_basis import LabelTable
-from hf_emms.scoring.moments import SAMPLE_ROWS, Moments
-from hf_emms.scoring.row_sample import smallest
-from hf_emms.scoring.stacking import stack
-from hf_emms.scoring.standardise import Standardised, standardise
-from hf_emms.scoring.sums import Gathered, Rows
+from hf_emms.scoring import EmmsResult, Score
+
+if TYPE_CHECKING:
+    import numpy as np
+
+    from hf_emms.scoring.cross_validation import RidgeFit
+    from hf_emms.scoring.labels import LabelTable
+    from hf_emms.scoring.moments import Moments
+    from hf_emms.scoring.standardise import Standardised
+    from hf_emms.scoring.sums import Rows
+
+NO_VARIATION = "the features are the same in every row, and explain nothing: the weights may be all zero"
+
+# Method of `hf_emms.emms` → estimator.
+METHODS = {
+    "emms_knn": "emms_knn",
+    "cv": "emms",
+    "exact": "emms_exact",
+    "one_pass": "emms_one_pass",
+    "alternating": "emms_alternating",
+}
 
 
 @dataclass(frozen=True)
@@ -44,17 +56,16 @@ class ScoringInputs:
     @cached_property
     def statistics(self) -> Standardised:
         """The standardised moments."""
+        from hf_emms.scoring.standardise import standardise
+
         return standardise(self.moments)
 
     @cached_property
     def fit(self) -> RidgeFit:
         """The ridge regressions of `cv`."""
-        return fit_ridge(self.statistics, keep=self.keep_fits)
+        from hf_emms.scoring.cross_validation import fit_ridge
 
-    @cached_property
-    def held_out(self) -> EmmsResult:
-        """EMMS by `cv`, which several estimators start from."""
-        return described(self.moments, self.statistics, "cv", ridge_score(self.statistics, self.fit))
+        return fit_ridge(self.statistics, keep=self.keep_fits)
 
     @property
     def rows(self) -> tuple[np.ndarray, LabelTable, np.ndarray]:
@@ -69,25 +80,20 @@ class ScoringInputs:
 
     @property
     def sample(self) -> Rows:
-        """Features, labels and folds of at most `SAMPLE_ROWS` rows: of those given, or what the moments have kept.
+        """Features, labels and folds of some rows: of those given, or those that the moments have kept.
 
         Raises:
             EmmsError: there are neither.
         """
-        moments = self.moments
-        if self.features is None:
-            kept = moments.sample()
-            if kept is None:
-                raise EmmsError(
-                    "neighbours need rows, but only moments were given",
-                    f"pass features and labels, or make the moments with sample_rows={SAMPLE_ROWS}",
-                )
-            return kept
-        x, labels, groups = self.rows
-        chosen = smallest(content_keys(x), SAMPLE_ROWS) if len(x) > SAMPLE_ROWS else np.arange(len(x))
-        # In one array: labels as they came may be strided, and many more than those chosen.
-        y = Gathered((Gathered(*moments.basis.blocks(labels, chosen)).joined(),), np.arange(len(chosen)))
-        return Rows(x, chosen, y, assign_folds(groups[chosen], moments.folds, moments.seed))
+        if self.features is not None:
+            return self.moments.sample_of(*self.rows)
+        kept = self.moments.sample()
+        if kept is None:
+            raise EmmsError(
+                "neighbours need rows, but only moments were given",
+                "pass features and labels, or make the moments with sample_rows=8192",
+            )
+        return kept
 
 
 @dataclass(frozen=True)
@@ -95,71 +101,83 @@ class Estimator:
     """A named way to score features.
 
     Attributes:
-        name: what users type after --estimator.
+        name: what users type after --estimator; the column of a table.
         summary: one line for help and cards.
-        score: the function.
+        function: returns the score.
         needs_rows: whether it needs the rows, not only their moments.
         samples_rows: whether it needs a sample of the rows, which moments can keep.
         folds: whether a score has a value for each fold, by which a race stops checkpoints.
+        title: what tables call it; by default its name.
+        higher_is_better: the direction of what `function` returns.
     """
 
     name: str
     summary: str
-    score: Callable[[ScoringInputs], Score]
+    function: Callable[[ScoringInputs], Score]
     needs_rows: bool = False
     samples_rows: bool = False
     folds: bool = False
+    title: str = ""
+    higher_is_better: bool = True
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "title", self.title or self.name)
+
+    def score(self, inputs: ScoringInputs) -> Score:
+        """The score, of which higher is better: minus the function's where lower is better there.
+
+        Raises:
+            EmmsError: these inputs cannot be scored, or the score is NaN or Inf.
+        """
+        result = self.function(inputs)
+        numbers = [result.value, *result.folds, *([] if result.stderr is None else [result.stderr])]
+        if not all(map(math.isfinite, numbers)):
+            raise EmmsError(f"{self.name} gave {result.value} ± {result.stderr}, which is not a finite number")
+        if self.higher_is_better:
+            return result
+        return replace(result, value=-result.value, folds=tuple(-value for value in result.folds))
 
 
-def _emms(method: str) -> Callable[[ScoringInputs], Score]:
-    def score(inputs: ScoringInputs) -> Score:
-        return inputs.held_out if method == "cv" else score_moments(inputs.moments, method)
+def score(
+    features: Any, labels: Any = None, *, estimators: Sequence[Estimator], groups: Any = None, folds: int, seed: int
+) -> tuple[Score, ...]:
+    """Scores one set of features by several estimators.
 
-    return score
+    Args:
+        features: (N, D1); or `Moments`, which hold labels and folds already.
+        labels: F-labels of the same rows, see `arrays.as_labels`.
+        estimators: how.
+        groups: (N,) ids, see `hf_emms.emms`.
+        folds: of estimators with folds.
+        seed: of the assignment of groups to folds.
 
+    Raises:
+        EmmsError: bad values, or what an estimator cannot score.
+    """
+    import numpy as np
 
-def _emms_knn(inputs: ScoringInputs) -> EmmsResult:
-    statistics = inputs.statistics
-    fit = inputs.fit if inputs.keep_fits else fit_ridge(statistics, keep=True)
-    found, neighbours = stack(statistics, fit, statistics.rotated or inputs.sample)
-    alone = inputs.held_out
-    details = {**found.details, "neighbours": neighbours, "notes": list(alone.notes)}
-    return EmmsResult(found.value, found.stderr, found.folds, details, method="emms_knn", n=alone.n, d1=alone.d1)
+    from hf_emms.scoring import arrays
+    from hf_emms.scoring.moments import Moments
 
-
-ESTIMATORS: Registry[Estimator] = Registry(
-    "hf_emms.estimators",
-    Estimator,
-    (
-        Estimator("emms", "EMMS, held-out residual", _emms("cv"), folds=True),
-        Estimator(
-            "emms_knn",
-            "EMMS with neighbours: held-out, ridge and 3 nearest rows",
-            _emms_knn,
-            samples_rows=True,
-            folds=True,
-        ),
-        Estimator("emms_exact", "EMMS, the paper's objective at its optimum", _emms("exact")),
-        Estimator("emms_one_pass", "EMMS as the official function computes it", _emms("one_pass")),
-        Estimator("emms_alternating", "EMMS, the paper's Algorithm 1", _emms("alternating")),
-        Estimator("logme", "LogME, corrected evidence", lambda e: Score(logme(e.moments))),
-        Estimator("logme_flabels", "LogME on the F-labels", lambda e: Score(logme(e.moments, targets="f-labels"))),
-        Estimator("logme_common", "LogME as widespread code has it", lambda e: Score(logme(e.moments, common=True))),
-        Estimator("hscore", "H-score", lambda e: Score(hscore(e.moments))),
-        Estimator("knn", "10 nearest neighbours, leave-one-out", lambda e: Score(*knn(*e.rows)), needs_rows=True),
-    ),
-    names=lambda estimator: (estimator.name,),
-)
-
-
-# Method of `hf_emms.emms` → estimator.
-METHODS = {
-    "emms_knn": "emms_knn",
-    "cv": "emms",
-    "exact": "emms_exact",
-    "one_pass": "emms_one_pass",
-    "alternating": "emms_alternating",
-}
+    held_out = any(estimator.folds for estimator in estimators)
+    sampled = any(estimator.samples_rows for estimator in estimators)
+    if isinstance(features, Moments):
+        inputs = ScoringInputs(features, keep_fits=sampled)
+        return tuple(estimator.score(inputs) for estimator in estimators)
+    arrays.check_folds(folds, seed, fewest=2 if held_out else 1)
+    x = arrays.as_matrix(features, "features")
+    table = arrays.as_labels(labels, len(x))
+    if table.dense and all(estimator.name in METHODS.values() for estimator in estimators):
+        table = table.distinct()  # EMMS does not depend on how labels are stored
+    ids = np.zeros(len(x), dtype=np.uint64)  # without folds and neighbours no one asks for groups
+    if groups is not None:
+        ids = arrays.group_ids(groups, len(x))
+    elif held_out or sampled or any(estimator.needs_rows for estimator in estimators):
+        ids = arrays.groups_by_content([x])
+    moments = Moments.like(table, x.shape[1], folds=folds if held_out else 1, seed=seed)
+    moments.update_checked(x, table, ids)
+    inputs = ScoringInputs(moments, x, table, ids, keep_fits=sampled)
+    return tuple(estimator.score(inputs) for estimator in estimators)
 
 
 def get_method(name: str) -> Estimator:
@@ -170,20 +188,90 @@ def get_method(name: str) -> Estimator:
     """
     if name not in METHODS and name not in METHODS.values():
         raise EmmsError(f"unknown method {name!r}", f"choose one of {', '.join(METHODS)}")
-    return ESTIMATORS[METHODS.get(name, name)]
+    return next(estimator for estimator in ESTIMATORS if estimator.name == METHODS.get(name, name))
 
 
-def is_emms(estimator: Estimator) -> bool:
-    """Whether it is a method of EMMS, whose score does not depend on how labels are stored."""
-    return estimator.name in METHODS.values()
+def _emms(inputs: ScoringInputs, method: str, result: Score) -> EmmsResult:
+    """A score by a method of EMMS, with what a reader should know of it."""
+    moments, constant = inputs.moments, inputs.statistics.constant_columns
+    held_out, filled = method in ("cv", "emms_knn"), len(inputs.statistics.filled)
+    details, notes = dict(result.details), []
+    trace = details.pop("trace", ())
+    if constant == moments.d1:
+        notes.append(NO_VARIATION)
+    elif constant:
+        notes.append(f"ignored, because they do not vary: {constant} of {moments.d1} feature columns")
+    if not held_out and moments.n <= moments.d1:
+        notes.append(f"{moments.n} rows cannot tell {moments.d1} features apart: the in-sample residual is 0; use cv")
+    if held_out and filled < moments.folds:
+        notes.append(f"the groups fill {filled} of {moments.folds} folds")
+    details["notes"] = notes
+    return EmmsResult(
+        result.value, result.stderr, result.folds, details, method=method, n=moments.n, d1=moments.d1, trace=trace
+    )
 
 
-def get_estimator(name: str) -> Estimator:
-    """Look up an estimator.
+def _cv(inputs: ScoringInputs) -> Score:
+    from hf_emms.scoring.cross_validation import ridge_score
 
-    Raises:
-        EmmsError: no such estimator, or the package that adds it is broken.
-    """
-    if name not in ESTIMATORS:
-        raise EmmsError(f"unknown estimator {name!r}", f"choose from {', '.join(ESTIMATORS)}")
-    return ESTIMATORS[name]
+    return _emms(inputs, "cv", ridge_score(inputs.statistics, inputs.fit))
+
+
+def _emms_knn(inputs: ScoringInputs) -> Score:
+    from hf_emms.scoring.cross_validation import fit_ridge
+    from hf_emms.scoring.neighbours import stack
+
+    statistics = inputs.statistics
+    fit = inputs.fit if inputs.keep_fits else fit_ridge(statistics, keep=True)
+    return _emms(inputs, "emms_knn", stack(statistics, fit, statistics.rotated or inputs.sample))
+
+
+def _in_sample(method: str) -> Callable[[ScoringInputs], Score]:
+    def function(inputs: ScoringInputs) -> Score:
+        from hf_emms.scoring import in_sample
+
+        return _emms(inputs, method, getattr(in_sample, method)(inputs.statistics))
+
+    return function
+
+
+def _logme(**options: Any) -> Callable[[ScoringInputs], Score]:
+    def function(inputs: ScoringInputs) -> Score:
+        from hf_emms.scoring.in_sample import logme
+
+        return Score(logme(inputs.moments, **options))
+
+    return function
+
+
+def _hscore(inputs: ScoringInputs) -> Score:
+    from hf_emms.scoring.in_sample import hscore
+
+    return Score(hscore(inputs.moments))
+
+
+def _knn(inputs: ScoringInputs) -> Score:
+    from hf_emms.scoring.neighbours import knn
+
+    return Score(*knn(*inputs.rows))
+
+
+ESTIMATORS: tuple[Estimator, ...] = (
+    Estimator("emms", "EMMS, held-out residual", _cv, folds=True, title="EMMS"),
+    Estimator(
+        "emms_knn",
+        "EMMS with neighbours: held-out, ridge and 3 nearest rows",
+        _emms_knn,
+        samples_rows=True,
+        folds=True,
+        title="EMMS + k-NN",
+    ),
+    Estimator("emms_exact", "EMMS, the paper's objective at its optimum", _in_sample("exact")),
+    Estimator("emms_one_pass", "EMMS as the official function computes it", _in_sample("one_pass")),
+    Estimator("emms_alternating", "EMMS, the paper's Algorithm 1", _in_sample("alternating")),
+    Estimator("logme", "LogME, corrected evidence", _logme(), title="LogME"),
+    Estimator("logme_flabels", "LogME on the F-labels", _logme(targets="f-labels")),
+    Estimator("logme_common", "LogME as widespread code has it", _logme(common=True)),
+    Estimator("hscore", "H-score", _hscore, title="H-score"),
+    Estimator("knn", "10 nearest neighbours, leave-one-out", _knn, needs_rows=True, title="k-NN"),
+)

@@ -33,10 +33,10 @@ from hf_emms.finetune.recipe import recipe_for
 from hf_emms.finetune.runs import Run, trained
 from hf_emms.finetune.splits import Part
 from hf_emms.hub import Repo, resolve
+from hf_emms.ranking.estimators import ESTIMATORS
 from hf_emms.run.engines.extraction import extract
 from hf_emms.run.plan import planned_extraction
-from hf_emms.scoring.estimators import ESTIMATORS
-from hf_emms.scoring.label_basis import LabelTable
+from hf_emms.scoring.labels import LabelTable
 from hf_emms.scoring.standardise import standardise_rows
 from scripts.quality.candidates import checkpoint
 from scripts.quality.protocol import MODALITY, OTHER_SIDES, QUICK, Candidate, Pool, Target, work

@@ -14,7 +14,7 @@ import hf_emms
 from hf_emms.finetune.splits import Part, load_splits
 from hf_emms.finetune.task_scores import accuracy, r2
 from hf_emms.options import Options
-from hf_emms.ranking.records import TrainingRun
+from hf_emms.ranking import TrainingRun
 from tests.finetune.make import FAST, picture, ranking, save, texts
 from tests.helpers.tiny_checkpoints import build, tokenizer
 from tests.helpers.tiny_pairs import build_pair

@@ -20,7 +20,7 @@ from hf_emms.finetune.task_scores import (
     vqa_accuracy,
     word_f1,
 )
-from hf_emms.ranking.records import FineTuned
+from hf_emms.ranking import FineTuned
 from tests.finetune.make import FAST, picture, ranking, save
 from tests.helpers.tiny_checkpoints import build, tokenizer
 from tests.helpers.tiny_pairs import build_pair

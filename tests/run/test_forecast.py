@@ -9,7 +9,7 @@ import pytest
 
 from hf_emms.inputs import INPUT_KINDS
 from hf_emms.options import Options
-from hf_emms.ranking.records import Ranking, Row, Seconds
+from hf_emms.ranking import Ranking, Row, Seconds
 from hf_emms.run.preflight import rate
 from tests.helpers.rankings import example
 

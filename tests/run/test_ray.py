@@ -16,8 +16,8 @@ import ray
 
 import hf_emms
 from hf_emms.errors import EmmsError
+from hf_emms.ranking import Ranking, Row
 from hf_emms.ranking.progress import Silent
-from hf_emms.ranking.records import Ranking, Row
 from tests.helpers.processes import descendants, marked
 from tests.helpers.tiny_checkpoints import build
 from tests.helpers.waiting import PATIENCE, eventually

@@ -20,8 +20,8 @@ from hf_emms.formatting import format_bytes, pluralize
 from hf_emms.hub import Repo, listing
 from hf_emms.inputs import Spans
 from hf_emms.options import LAST, Options
-from hf_emms.scoring.estimators import get_estimator
-from hf_emms.scoring.label_basis import LabelTable
+from hf_emms.ranking.estimators import get_estimator
+from hf_emms.scoring.labels import LabelTable
 from hf_emms.scoring.moments import SAMPLE_ROWS, Moments, needed_bytes
 
 if TYPE_CHECKING:

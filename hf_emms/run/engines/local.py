@@ -16,7 +16,7 @@ from hf_emms.features.extraction_plan import ExtractionPlan
 from hf_emms.features.extractor_pool import MAX_IDLE_BYTES, ExtractorPool
 from hf_emms.hub import CANCELLED, Repo
 from hf_emms.inputs.image import PixelCache, with_pixel_cache
-from hf_emms.ranking.records import Row
+from hf_emms.ranking import Row
 from hf_emms.run.engines import EngineInput, or_failed_row
 from hf_emms.run.engines.checkpoint import score_layers, scored_row, scoring_inputs
 from hf_emms.run.engines.extraction import (
@@ -27,7 +27,7 @@ from hf_emms.run.engines.extraction import (
     prefetch_weights,
     weight_bytes,
 )
-from hf_emms.scoring.label_basis import LabelTable
+from hf_emms.scoring.labels import LabelTable
 
 # Checkpoints that may be downloaded before they are needed: a slow one delays none, and an interrupted run leaves
 # little on the disk that nothing uses.

@@ -19,7 +19,7 @@ from scipy.special import stdtrit
 from hf_emms.errors import EmmsError
 from hf_emms.features.extraction_plan import ExtractionPlan
 from hf_emms.features.extractor_pool import ExtractorPool
-from hf_emms.ranking.records import Row, Score
+from hf_emms.ranking import Row
 from hf_emms.run.engines import EngineInput, or_failed_row
 from hf_emms.run.engines.checkpoint import LayerScores, score_estimators, scored_row, scoring_inputs
 from hf_emms.run.engines.extraction import (
@@ -34,8 +34,9 @@ from hf_emms.run.engines.extraction import (
     shard_of,
 )
 from hf_emms.run.engines.local import Prefetch, prefetch_checkpoints, with_shared_pixels
+from hf_emms.scoring import Score
 from hf_emms.scoring.estimators import Estimator
-from hf_emms.scoring.label_basis import LabelTable
+from hf_emms.scoring.labels import LabelTable
 from hf_emms.scoring.moments import Moments
 
 # Inputs of the first score: fewer leave folds of a few rows, whose scores mean nothing.

@@ -28,13 +28,13 @@ from hf_emms.formatting import format_bytes
 from hf_emms.hub import Repo
 from hf_emms.options import Options
 from hf_emms.presets import demo
+from hf_emms.ranking import Row, TrainingRun
 from hf_emms.ranking.progress import Silent
-from hf_emms.ranking.records import Row, TrainingRun
 from hf_emms.registry import versions
 from hf_emms.run.engines import EngineInput
 from hf_emms.run.engines.extraction import LOADED_FACTOR, weight_bytes
 from hf_emms.run.engines.local import LocalEngine
-from hf_emms.scoring.label_basis import LabelTable
+from hf_emms.scoring.labels import LabelTable
 
 if TYPE_CHECKING:
     from hf_emms.data import Sample
