@@ -18,7 +18,6 @@ from tests.helpers.lookalikes import (
     captions,
     cauldron,
     classes,
-    gqa,
     image,
     refcoco,
     sizes,
@@ -165,7 +164,6 @@ QUESTIONS = {
             lambda n: {"question": "What colour is the shape?", "multiple_choice_answer": answer_of(n)},
         ),
     ),
-    "gqa": gqa("lmms-lab-encoder/GQA"),
     "squad": (squad("rajpurkar/squad", "plain_text", unanswerable=False),),
     "squad_v2": (squad("rajpurkar/squad_v2", "squad_v2", unanswerable=True),),
     "refcoco": (refcoco("lmms-lab-encoder/RefCOCO", "val", "test", "testA", "testB"),),
@@ -222,7 +220,7 @@ REPOS: dict[str, tuple[Lookalike, ...]] = {
 }
 """The look-alikes of each preset that names a repository."""
 
-_MOVED = ("coco_captions_val", "gqa", "refcoco", "refcocoplus", "refcocog")
+_MOVED = ("coco_captions_val", "refcoco", "refcocoplus", "refcocog")
 FALLBACKS: dict[str, tuple[Lookalike, ...]] = {
     "coco_captions": (_COCO_2017,),
     "flickr30k": (_FLICKR30K,),

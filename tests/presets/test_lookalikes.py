@@ -142,12 +142,6 @@ def test_turns_become_questions_and_answers_without_prompts(reports: dict[str, R
     assert (found["inputs"], found["groups"]) == (60, 30)
 
 
-def test_pictures_of_another_configuration_are_joined_by_their_ids(reports: dict[str, Report]) -> None:
-    found = reports["loaded('gqa')"]
-    assert set(found["label_texts"]) == {*COLORS, "yes", "no"}
-    assert (found["inputs"], found["groups"]) == (30, 15)
-
-
 @pytest.mark.parametrize(("name", "unanswerable"), [("squad", 0), ("squad_v2", 6)])
 def test_questions_share_a_paragraph_whose_spans_are_the_answer_or_not(
     reports: dict[str, Report], name: str, unanswerable: int
@@ -274,7 +268,6 @@ def towers(tmp_path_factory: pytest.TempPathFactory) -> list[str]:
         ("sst2", ("albert-distilled", "bert-random")),
         ("squad", ("bert-distilled", "bert-random")),
         ("squad_v2", ("albert-distilled", "electra-distilled")),
-        ("gqa", ()),
         ("clevr", ()),
         ("refcoco", ()),
     ],
