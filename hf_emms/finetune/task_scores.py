@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from hf_emms.finetune.splits import Span
-from hf_emms.scoring.folds import assign_folds
+from hf_emms.scoring.arrays import assign_folds
 
 Score = Callable[[Sequence[Any], Sequence[Any]], float]
 """n answers and n right ones to a score, 1 (of CIDEr 10) at best."""
