@@ -112,7 +112,7 @@ print(json.dumps({
 def made(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
     """What a copy with an option, an estimator, a column and a task more makes of a ranking."""
     folder = tmp_path_factory.mktemp("copy")
-    for name in ("hf_emms", "spaces_app"):
+    for name in ("hf_emms", "spaces_app", "templates"):
         shutil.copytree(ROOT / name, folder / name, ignore=shutil.ignore_patterns("__pycache__"))
     for name, anchor, text in EDITS:
         file = folder / "hf_emms" / name
