@@ -18,7 +18,7 @@ _HOMES = {
     "Ranking": "hf_emms.ranking.records",
     "Row": "hf_emms.ranking.records",
     "Score": "hf_emms.ranking.records",
-    "confirm": "hf_emms.finetune.confirm",
+    "confirm": "hf_emms.run.confirm",
     "embed_labels": "hf_emms.run.from_arrays",
     "emms": "hf_emms.run.from_arrays",
     "rank": "hf_emms.run.rank",
@@ -45,8 +45,8 @@ __all__ = [
 
 if TYPE_CHECKING:
     from hf_emms.errors import EmmsError
-    from hf_emms.finetune.confirm import confirm
     from hf_emms.ranking.records import Ranking, Row, Score
+    from hf_emms.run.confirm import confirm
     from hf_emms.run.from_arrays import embed_labels, emms, score
     from hf_emms.run.rank import rank
     from hf_emms.run.sweep import sweep

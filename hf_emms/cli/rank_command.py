@@ -195,8 +195,9 @@ def rank(
 def _rank_here(options: Options, results_repo: str | None, *, dry_run: bool) -> Ranking | None:
     """Ranks with the local or the Ray engine, or prints the plan."""
     from hf_emms.cli.progress_bars import StderrProgress
-    from hf_emms.finetune.confirm import confirmed
-    from hf_emms.finetune.recipe import check_settings
+    from hf_emms.finetune.fine_tune import check_settings
+    from hf_emms.finetune.recipe import head_of
+    from hf_emms.run.confirm import confirmed
     from hf_emms.run.plan import plan
     from hf_emms.run.preflight import preflight
     from hf_emms.run.rank import run
@@ -213,6 +214,8 @@ def _rank_here(options: Options, results_repo: str | None, *, dry_run: bool) -> 
             found = preflight(options, progress)
         else:
             planned = plan(options, progress)
+            if options.confirm is not None:
+                head_of(planned.sample.task)
             progress.checkpoints = len(planned.candidates)
             ranking = run(planned, progress)
             if ranking.best is not None and options.confirm is not None:

@@ -15,8 +15,8 @@ import numpy as np
 from hf_emms.cache import Cache
 from hf_emms.errors import EmmsError, checkpoint_errors
 from hf_emms.features.extractor_pool import ExtractorPool
-from hf_emms.finetune.confirm import confirmed
-from hf_emms.finetune.recipe import check_settings
+from hf_emms.finetune.fine_tune import check_settings
+from hf_emms.finetune.recipe import head_of
 from hf_emms.finetune.saving import push_best
 from hf_emms.formatting import pluralize
 from hf_emms.hub import HubFacts, Repo
@@ -28,6 +28,7 @@ from hf_emms.ranking.records import Encoder, Ranking, Row, emms_score, ranked
 from hf_emms.ranking.text import with_advice
 from hf_emms.registry import versions
 from hf_emms.run import ranking_job
+from hf_emms.run.confirm import confirmed
 from hf_emms.run.engines.base import Work
 from hf_emms.run.models_in_memory import renamed, saved_models
 from hf_emms.run.plan import Plan, engine_for, open_cache, plan, row_key
@@ -178,7 +179,10 @@ def rank(
             return ranking_job.follow(started, progress.noted)[-1]
         if options.confirm is not None:
             check_settings(options)
-        ranking = run(plan(options, progress), progress)
+        planned = plan(options, progress)
+        if options.confirm is not None:
+            head_of(planned.sample.task)
+        ranking = run(planned, progress)
         if options.confirm is not None and ranking.best is not None:
             ranking = confirmed(ranking, options, progress)
             push_best(options, progress.noted)
