@@ -1,17 +1,16 @@
 """The settings of a ranking, each defined once.
 
-A field of `Options` is a setting: its name is the argument of `hf_emms.rank`, and its `Setting` is what the flags, the
-help, the command lines of jobs and cards, the cache keys and the settings recorded in a ranking are made from. To add a
-setting, add a field here and use it where it acts; `rank` lists it as a keyword.
+A field of `Options` is a setting: its name is the argument of `hf_emms.rank`, and its `Setting` says where it appears.
+Flags and their help, plans of sweeps, command lines of jobs and cards, cache keys and the settings that a ranking
+records are made from it.
 """
 
 from __future__ import annotations
 
 import dataclasses
-import functools
 import operator
 import os
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import MISSING, dataclass, field
 from typing import TYPE_CHECKING, Any, Literal, Self
 
@@ -22,6 +21,9 @@ if TYPE_CHECKING:
 
 Group = Literal["Data", "Checkpoints", "Labels", "Scoring", "Confirm", "Running", "Output", "Safety"]
 Stage = Literal["sample", "features", "scores"]
+SweepUse = Literal["flag", "plan", "whole", "never"]
+ConfirmUse = Literal["flag", "kept", "never"]
+CardUse = Literal["always", "changed", "never"]
 References = Literal["mean", "first", "all", "majority", "one-per-image"]
 Sampling = Literal["balanced", "proportional"]
 LabelForm = Literal["text", "numbers", "both", "spans"]
@@ -38,8 +40,8 @@ DEFAULT_ENCODERS = "base"
 # Folder of rankings that are pulled from a results dataset, or that a sweep makes.
 DEFAULT_RESULTS = "emms-results"
 
-# Role of a column → help of its flag. Roles of other packages' tasks are given by --column ROLE=NAME.
-COLUMN_ROLES = {
+# Columns with a flag of their own, --NAME-column, and its help. Other columns of a task are named by --column.
+COLUMN_FLAGS = {
     "image": "Column with the images [default: inferred].",
     "text": "Column with the texts or captions [default: inferred].",
     "label": "Column with the classes or values [default: inferred].",
@@ -53,44 +55,51 @@ COLUMN_ROLES = {
 
 @dataclass(frozen=True)
 class Setting:
-    """What is known of a setting besides its type.
+    """Where a setting appears, and what it allows.
 
     Attributes:
         default: its default; `MISSING` if it has none.
         help: one line.
         group: heading in the help.
         stages: whose results it changes; they are cached under it.
+        everyday: whether it is among the settings that the help lists first.
         recorded: whether a ranking records it among its settings.
+        compared: whether recorded scores can only be compared where it is the same.
+        sweep: "flag" of ``hf-emms sweep`` for all datasets or in its plan for one, "plan" only, "whole" for the flag of
+            what all datasets share, or "never".
+        confirm: "flag" of ``hf-emms confirm``, "kept" from the ranking that is confirmed, or "never".
+        card: whether the command on a card has it: "always", where it is "changed", or "never".
+        job: whether a command that does the same on another machine has it.
         on: its flag on the command line; by default the name, with hyphens.
         short: one-letter flag.
         metavar: what the value is, in the help.
         choices: the values that are allowed, besides the default.
         minimum: smallest allowed number.
-        shared: whether a command that makes a ranking again on another machine passes it on.
-        everyday: whether it is among the settings that the help lists first.
+        zero_is_none: whether None is allowed besides numbers; it is 0 on the command line.
     """
 
     default: Any
     help: str
     group: Group
     stages: tuple[Stage, ...] = ()
+    everyday: bool = False
     recorded: bool = False
+    compared: bool = True
+    sweep: SweepUse = "plan"
+    confirm: ConfirmUse = "never"
+    card: CardUse = "never"
+    job: bool = True
     on: str = ""
     short: str = ""
     metavar: str | None = None
     choices: tuple[str, ...] = ()
     minimum: int | None = None
-    shared: bool = True
-    everyday: bool = False
+    zero_is_none: bool = False
 
     @property
     def flag(self) -> str:
         """The flag that changes it; of a setting that is on by default, the flag that turns it off."""
         return self.on if self.default is not True else f"--no-{self.on[2:]}"
-
-
-Settings = Mapping[str, Setting]
-"""Name of a setting → what is known of it."""
 
 
 def setting(default: Any, help: str, group: Group, *stages: Stage, **details: Any) -> Any:
@@ -101,12 +110,9 @@ def setting(default: Any, help: str, group: Group, *stages: Stage, **details: An
     return field(default=default, metadata=metadata)
 
 
-def settings_of(options: type[Options]) -> dict[str, Setting]:
-    """The settings that are the fields of a class of options."""
-    table = {one.name: one.metadata["setting"] for one in dataclasses.fields(options)}
-    return {
-        name: dataclasses.replace(known, on=known.on or f"--{name.replace('_', '-')}") for name, known in table.items()
-    }
+def fine_tuning(default: Any, help: str, **details: Any) -> Any:
+    """A field of `Options` that only fine-tuning uses."""
+    return setting(default, help, "Confirm", sweep="never", **{"confirm": "flag", **details})
 
 
 @dataclass(frozen=True)
@@ -118,7 +124,7 @@ class Options:
     """
 
     dataset: str | datasets.Dataset = setting(
-        MISSING, "Preset, Hub dataset id, folder or file.", "Data", metavar="NAME", everyday=True
+        MISSING, "Preset, Hub dataset id, folder or file.", "Data", metavar="NAME", everyday=True, card="always"
     )
     checkpoints: tuple[str, ...] = setting(
         (),
@@ -128,14 +134,29 @@ class Options:
         short="-c",
         metavar="ID|DIR",
         everyday=True,
+        sweep="flag",
+        card="always",
     )
     task: str | None = setting(
-        None, "The Hub's task id [default: inferred].", "Data", "sample", metavar="ID", everyday=True
+        None,
+        "The Hub's task id [default: inferred].",
+        "Data",
+        "sample",
+        metavar="ID",
+        everyday=True,
+        sweep="flag",
+        card="always",
     )
-    config: str | None = setting(None, "Dataset configuration.", "Data", metavar="NAME")
-    split: str | None = setting(None, "Dataset split.", "Data", metavar="NAME", everyday=True)
+    config: str | None = setting(None, "Dataset configuration.", "Data", metavar="NAME", card="always")
+    split: str | None = setting(None, "Dataset split.", "Data", metavar="NAME", everyday=True, card="always")
     columns: Mapping[str, str] = setting(
-        {}, "The same for a role of any task.", "Data", "sample", on="--column", metavar="ROLE=NAME"
+        {},
+        "The same for a role of any task.",
+        "Data",
+        "sample",
+        on="--column",
+        metavar="ROLE=NAME",
+        card="always",
     )
     max_samples: int | None = setting(
         DEFAULT_MAX_SAMPLES,
@@ -144,19 +165,30 @@ class Options:
         "sample",
         metavar="N",
         minimum=2,
+        zero_is_none=True,
         everyday=True,
         recorded=True,
+        sweep="flag",
+        card="always",
     )
     sampling: Sampling | None = setting(
-        None, "How rows are drawn.", "Data", "sample", choices=("balanced", "proportional"), recorded=True
+        None,
+        "How rows are drawn.",
+        "Data",
+        "sample",
+        choices=("balanced", "proportional"),
+        recorded=True,
+        card="changed",
     )
     race: int | None = setting(
         None,
         "Stop checkpoints early that cannot be among the best.",
         "Scoring",
         minimum=1,
-        recorded=True,
         everyday=True,
+        recorded=True,
+        compared=False,
+        sweep="never",
     )
     references: References = setting(
         "mean",
@@ -165,9 +197,16 @@ class Options:
         "sample",
         choices=("mean", "first", "all", "majority", "one-per-image"),
         recorded=True,
+        card="changed",
     )
     prompt: str | None = setting(
-        None, "Template of label texts, e.g. 'a photo of a {}'.", "Labels", "sample", metavar="TEXT", recorded=True
+        None,
+        "Template of label texts, e.g. 'a photo of a {}'.",
+        "Labels",
+        "sample",
+        metavar="TEXT",
+        recorded=True,
+        card="changed",
     )
     label_form: LabelForm | None = setting(
         None,
@@ -176,14 +215,17 @@ class Options:
         "sample",
         choices=("text", "numbers", "both", "spans"),
         recorded=True,
+        card="changed",
     )
     box_format: str | None = setting(
         None,
-        "How boxes are written, in pixels or as parts of the picture [default: xywh].",
+        "How boxes are written, in pixels or as parts of the image [default: xywh].",
         "Labels",
         "sample",
         choices=("xywh", "xyxy", "cxcywh"),
         recorded=True,
+        confirm="kept",
+        card="changed",
     )
     encoders: tuple[str, ...] = setting(
         (),
@@ -193,6 +235,8 @@ class Options:
         short="-e",
         metavar="SET|ID",
         everyday=True,
+        sweep="flag",
+        card="always",
     )
     estimators: tuple[str, ...] = setting(
         DEFAULT_ESTIMATORS,
@@ -201,64 +245,82 @@ class Options:
         "scores",
         on="--estimator",
         metavar="NAME",
+        sweep="flag",
+        card="always",
     )
     seed: int = setting(
-        0, "Of the sample and the folds.", "Scoring", "sample", "scores", minimum=-(2**63), recorded=True
+        0,
+        "Of the sample and the folds.",
+        "Scoring",
+        "sample",
+        "scores",
+        minimum=-(2**63),
+        recorded=True,
+        sweep="flag",
+        confirm="kept",
+        card="always",
     )
-    folds: int = setting(5, "Of held-out scores.", "Scoring", "scores", minimum=1, recorded=True)
+    folds: int = setting(
+        5, "Of held-out scores.", "Scoring", "scores", minimum=1, recorded=True, sweep="flag", card="always"
+    )
     results: str | None = setting(
         None,
         'Results dataset or folder of rankings: shows mean ranks on its other datasets as a control, "elsewhere".',
         "Scoring",
         metavar="REPO|DIR",
         recorded=True,
+        compared=False,
     )
-    confirm: int | None = setting(
+    confirm: int | None = fine_tuning(
         None,
         "Then fine-tune the best N, and report what that measured.",
-        "Confirm",
         metavar="N",
         minimum=1,
         everyday=True,
+        confirm="never",
     )
-    method: str | None = setting(
+    method: str | None = fine_tuning(
         None,
         "What is trained: all weights, a LoRA adapter (pip install 'hf-emms[lora]'), the head alone [default: full].",
-        "Confirm",
         choices=("full", "lora", "head"),
     )
-    budget: str | None = setting(
+    budget: str | None = fine_tuning(
         None,
         "A quick fine-tuning of few rows and epochs; who is best at it may not be best at yours.",
-        "Confirm",
         choices=("quick",),
     )
-    epochs: int | None = setting(None, "The most epochs a run [default: by task].", "Confirm", minimum=1)
-    steps: int | None = setting(None, "Optimizer steps a run, instead of epochs.", "Confirm", minimum=1)
-    learning_rates: tuple[str, ...] = setting(
+    epochs: int | None = fine_tuning(None, "The most epochs a run [default: by task].", minimum=1)
+    steps: int | None = fine_tuning(None, "Optimizer steps a run, instead of epochs.", minimum=1)
+    learning_rates: tuple[str, ...] = fine_tuning(
         (),
         "Peak learning rate; repeat for several, of which validation rows choose [default: two, by model size].",
-        "Confirm",
         on="--learning-rate",
         metavar="RATE",
     )
-    seeds: int | None = setting(None, "Runs of each checkpoint at its best rate [default: 1].", "Confirm", minimum=1)
-    confirm_samples: int | None = setting(
-        None, "The most rows for fine-tuning [default: all].", "Confirm", metavar="N", minimum=20
+    seeds: int | None = fine_tuning(None, "Runs of each checkpoint at its best rate [default: 1].", minimum=1)
+    confirm_samples: int | None = fine_tuning(
+        None, "The most rows for fine-tuning [default: all].", metavar="N", minimum=20
     )
-    time_limit: str | None = setting(
-        None, "When fine-tuning ends, e.g. 90m, 2h; what is finished counts.", "Confirm", metavar="TIME"
+    time_limit: str | None = fine_tuning(
+        None, "When fine-tuning ends, e.g. 90m, 2h; what is finished counts.", metavar="TIME"
     )
-    save_model: str | None = setting(
-        None, "Keep the best fine-tuned model in this folder.", "Confirm", metavar="DIR", shared=False
+    save_model: str | None = fine_tuning(
+        None, "Keep the best fine-tuned model in this folder.", metavar="DIR", job=False
     )
-    push_to_hub: str | None = setting(
-        None,
-        "Upload the best fine-tuned model with its card; a new repository is private.",
-        "Confirm",
-        metavar="ORG/NAME",
+    push_to_hub: str | None = fine_tuning(
+        None, "Upload the best fine-tuned model with its card; a new repository is private.", metavar="ORG/NAME"
     )
-    device: str = setting("auto", "cpu, cuda, mps.", "Running", "features", everyday=True, recorded=True)
+    device: str = setting(
+        "auto",
+        "cpu, cuda, mps.",
+        "Running",
+        "features",
+        everyday=True,
+        recorded=True,
+        compared=False,
+        sweep="flag",
+        confirm="flag",
+    )
     dtype: str = setting(
         "auto",
         "Precision of the checkpoints.",
@@ -266,8 +328,12 @@ class Options:
         "features",
         choices=("auto", "float32", "bfloat16", "float16"),
         recorded=True,
+        sweep="flag",
+        card="changed",
     )
-    batch_size: int | None = setting(None, "Inputs a batch [default: chosen].", "Running", metavar="N", minimum=1)
+    batch_size: int | None = setting(
+        None, "Inputs a batch [default: chosen].", "Running", metavar="N", minimum=1, sweep="flag", confirm="flag"
+    )
     layers: tuple[str, ...] = setting(
         (),
         f"Hidden layers to take features from; of several, each checkpoint's best counts [default: {SPREAD}].",
@@ -276,51 +342,56 @@ class Options:
         on="--layer",
         metavar="spread|last|mean|N",
         recorded=True,
+        sweep="flag",
+        card="changed",
     )
-    resume: bool = setting(True, "Use rows that an earlier run finished.", "Running")
-    cache: bool = setting(True, "Read and write the cache.", "Running")
-    streaming: bool = setting(False, "Stream the dataset instead of downloading all of it.", "Data", on="--stream")
-    allow_pickle: bool = setting(False, "Unpickle weights that hold more than tensors (can run code).", "Safety")
-    trust_remote_code: bool = setting(False, "Run code from checkpoint repositories.", "Safety", "features")
+    resume: bool = setting(True, "Use rows that an earlier run finished.", "Running", sweep="flag", confirm="flag")
+    cache: bool = setting(True, "Read and write the cache.", "Running", sweep="flag", confirm="flag")
+    streaming: bool = setting(
+        False,
+        "Stream the dataset instead of downloading all of it.",
+        "Data",
+        on="--stream",
+        sweep="flag",
+        confirm="flag",
+    )
+    allow_pickle: bool = setting(
+        False, "Unpickle weights that hold more than tensors (can run code).", "Safety", sweep="flag", confirm="flag"
+    )
+    trust_remote_code: bool = setting(
+        False, "Run code from checkpoint repositories.", "Safety", "features", sweep="flag", confirm="flag"
+    )
     engine: str = setting(
         "local",
         "Where checkpoints run: this process, a Ray cluster (pip install 'hf-emms[ray]'), a Hugging Face Job.",
         "Running",
         choices=("local", "ray", "jobs"),
-        shared=False,
+        sweep="whole",
+        confirm="flag",
+        job=False,
     )
     ray_address: str | None = setting(
         None,
         "A running Ray cluster, HOST:PORT or auto [default: RAY_ADDRESS, else one on this machine for this run].",
         "Running",
         metavar="ADDRESS",
-        shared=False,
+        sweep="whole",
+        confirm="flag",
+        job=False,
     )
     shard_size: int | None = setting(
-        None, "Inputs a Ray task [default: chosen].", "Running", metavar="N", minimum=1, shared=False
+        None, "Inputs a Ray task [default: chosen].", "Running", metavar="N", minimum=1, sweep="never", job=False
     )
 
     def __post_init__(self) -> None:
-        for name, known in self.settings().items():
-            value = getattr(self, name)
-            if not _fits(name, value, known):
-                raise EmmsError(f"{name} is {value!r}; it must be {_kind(known)}", known.flag)
-            if known.choices and value != known.default and value not in known.choices:
-                raise EmmsError(f"{name} is {value!r}", f"{known.flag} {'|'.join(known.choices)}")
-            if known.minimum is not None and value is not None and not known.minimum <= value < 2**63:
-                raise EmmsError(f"{name} is {value}", f"{known.flag} N with N from {known.minimum} on, below 2**63")
-        unused = [name for name in self.changed() if self.settings()[name].group == "Confirm" and self.confirm is None]
-        if unused:
-            flag = self.settings()[unused[0]].flag
-            raise EmmsError(f"{flag} is for fine-tuning, which was not asked for", "--confirm N")
+        for name in SETTINGS:
+            _check_value(name, getattr(self, name))
+        if self.confirm is None:
+            for name in self.changed():
+                if SETTINGS[name].group == "Confirm":
+                    raise EmmsError(f"{SETTINGS[name].flag} is for fine-tuning, which was not asked for", "--confirm N")
         if self.prompt is not None and "{}" not in self.prompt:
             raise EmmsError(f"the prompt {self.prompt!r} has no {{}} for the class", '--prompt "a photo of a {}"')
-
-    @classmethod
-    @functools.cache
-    def settings(cls) -> Settings:
-        """Name → setting, in the order of the fields."""
-        return settings_of(cls)
 
     @classmethod
     def of(cls, dataset: Any, **arguments: Any) -> Self:
@@ -330,12 +401,12 @@ class Options:
             EmmsError: a value that is not allowed.
         """
         for name, value in arguments.items():
-            known = cls.settings()[name]
-            if isinstance(known.default, tuple):
-                arguments[name] = known.default if value is None else _named(name, _several(value), known)
+            setting = SETTINGS[name]
+            if isinstance(setting.default, tuple):
+                arguments[name] = setting.default if value is None else _names(name, value)
             elif name == "columns" and isinstance(value, Mapping | None):
                 arguments[name] = {role: column for role, column in (value or {}).items() if column is not None}
-            elif known.minimum is not None and hasattr(value, "__index__") and not isinstance(value, bool):
+            elif setting.minimum is not None and hasattr(value, "__index__") and not isinstance(value, bool):
                 arguments[name] = operator.index(value)
         return cls(_as_text(dataset), **arguments)
 
@@ -344,56 +415,60 @@ class Options:
         """The layers that are read: those asked for, or the last with two earlier ones."""
         return self.layers or (SPREAD,)
 
-    def of_stage(self, *stages: Stage) -> dict[str, Any]:
-        """Name → value of the settings that change results of these stages, as JSON holds them: for a cache key."""
-        wanted = set(stages)
-        return {name: _as_json(getattr(self, name)) for name, one in self.settings().items() if wanted & {*one.stages}}
+    def cache_key_fields(self, *stages: Stage) -> dict[str, Any]:
+        """Name → value, as JSON holds it, of the settings that change results of these stages."""
+        return {
+            name: _as_json(getattr(self, name))
+            for name, setting in SETTINGS.items()
+            if not set(stages).isdisjoint(setting.stages)
+        }
 
     def recorded(self) -> dict[str, Any]:
-        """Name → value of the settings that a ranking records, as JSON holds them."""
-        return {name: _as_json(getattr(self, name)) for name, one in self.settings().items() if one.recorded}
+        """Name → value, as JSON holds it, of the settings that a ranking records."""
+        return {name: _as_json(getattr(self, name)) for name, setting in SETTINGS.items() if setting.recorded}
 
     def changed(self) -> dict[str, Any]:
         """Name → value of the settings that differ from their defaults."""
-        values = {name: (getattr(self, name), one.default) for name, one in self.settings().items()}
+        values = {name: (getattr(self, name), setting.default) for name, setting in SETTINGS.items()}
         # An array as the dataset has no single answer to whether it differs.
         return {name: value for name, (value, default) in values.items() if default is MISSING or value != default}
 
+    def to_argv(self) -> list[str]:
+        """The words after ``hf-emms rank`` that do the same on another machine."""
+        return [word for flag in to_flags(self.changed()) for word in flag if word is not None]
 
-SETTINGS = Options.settings()
+
+SETTINGS: Mapping[str, Setting] = {
+    item.name: dataclasses.replace(
+        item.metadata["setting"], on=item.metadata["setting"].on or f"--{item.name.replace('_', '-')}"
+    )
+    for item in dataclasses.fields(Options)
+}
+"""Name → setting, in the order of the fields of `Options`."""
 
 
-def arguments_of(values: Mapping[str, Any], settings: Settings = SETTINGS) -> Iterator[tuple[str, str | None]]:
+def to_flags(values: Mapping[str, Any]) -> Iterator[tuple[str, str | None]]:
     """The flags of ``hf-emms rank`` for settings, each with its value; None after a flag that takes none.
 
-    Args:
-        values: name → value; None (but for `max_samples`) and the settings that stay on one machine are left out.
-        settings: what is known of them.
+    Settings without a value, and those that stay on one machine, are left out.
     """
     for name, value in values.items():
-        known = settings[name]
-        if not known.shared:
+        setting = SETTINGS[name]
+        if not setting.job:
             continue
         if name == "columns":
             for role, column in sorted(value.items()):
-                yield (f"--{role}-column", column) if role in COLUMN_ROLES else (known.flag, f"{role}={column}")
+                yield (f"--{role}-column", column) if role in COLUMN_FLAGS else (setting.on, f"{role}={column}")
         elif name == "race":
             if value is not None:
-                yield from (("--race", None), ("--top", str(value)))
-        elif name == "max_samples":
-            yield known.flag, str(value or 0)
+                yield from ((setting.on, None), ("--top", str(value)))
         elif isinstance(value, tuple | list):
-            yield from ((known.flag, str(one)) for one in value)
+            yield from ((setting.on, str(item)) for item in value)
         elif isinstance(value, bool):
-            if value != known.default:
-                yield known.flag, None
-        elif value is not None:
-            yield known.flag, str(value)
-
-
-def words_of(values: Mapping[str, Any], settings: Settings = SETTINGS) -> list[str]:
-    """`arguments_of` as the words of a command line."""
-    return [word for pair in arguments_of(values, settings) for word in pair if word is not None]
+            if value != setting.default:
+                yield setting.flag, None
+        elif value is not None or setting.zero_is_none:
+            yield setting.on, str(value or 0 if setting.zero_is_none else value)
 
 
 def layer_names(names: str | int | Iterable[str | int]) -> tuple[str, ...]:
@@ -402,62 +477,10 @@ def layer_names(names: str | int | Iterable[str | int]) -> tuple[str, ...]:
     Raises:
         EmmsError: a name that is none of "spread", "last" and "mean" nor a whole number, or no name at all.
     """
-    given = _several(names)
-    if not given:
+    layers = _several(names)
+    if not layers:
         raise EmmsError("no layer was named", f"--layer {SPREAD}, {LAST}, {MEAN} or a number")
-    return tuple(dict.fromkeys(_layer_name(str(one).strip()) for one in given))
-
-
-def _several(value: Any) -> tuple[Any, ...]:
-    return tuple(value) if isinstance(value, Iterable) and not isinstance(value, str) else (value,)
-
-
-def _named(name: str, several: tuple[Any, ...], known: Setting) -> tuple[Any, ...]:
-    """Several values of a setting, as they are kept.
-
-    Raises:
-        EmmsError: an empty list: to whoever made it, it does not mean the default.
-    """
-    if not several:
-        raise EmmsError(f"{name} is an empty list", f"name at least one, or leave it out: {known.flag}")
-    return layer_names(several) if name == "layers" else tuple(map(_as_text, several))
-
-
-def _as_text(value: Any) -> Any:
-    """A path or a float as its text; anything else as it is."""
-    return os.fspath(value) if isinstance(value, os.PathLike) else str(value) if isinstance(value, float) else value
-
-
-def _kind(known: Setting) -> str:
-    """What values of a setting are, in words; it follows from its default, its choices and its minimum."""
-    if isinstance(known.default, bool):
-        return "True or False"
-    if isinstance(known.default, tuple):
-        return "names, none of them empty"
-    if isinstance(known.default, dict):
-        return "a column for each role"
-    return "a text that is not empty" if known.minimum is None else "a whole number"
-
-
-def _fits(name: str, value: Any, known: Setting) -> bool:
-    """Whether a value is of the type of its setting."""
-    if name == "dataset" or known.choices or (value is None and (known.default is None or name == "max_samples")):
-        return True
-    if isinstance(known.default, bool):
-        return isinstance(value, bool)
-    if isinstance(known.default, tuple):
-        return isinstance(value, tuple) and all(map(_is_name, value))
-    if isinstance(known.default, dict):
-        return isinstance(value, Mapping) and all(_is_name(one) for pair in value.items() for one in pair)
-    return _is_name(value) if known.minimum is None else isinstance(value, int) and not isinstance(value, bool)
-
-
-def _is_name(value: Any) -> bool:
-    return isinstance(value, str) and value != ""
-
-
-def _as_json(value: Any) -> Any:
-    return list(value) if isinstance(value, tuple) else dict(value) if isinstance(value, Mapping) else value
+    return tuple(dict.fromkeys(_layer_name(str(layer).strip()) for layer in layers))
 
 
 def _layer_name(name: str) -> str:
@@ -467,3 +490,61 @@ def _layer_name(name: str) -> str:
         return str(int(name))
     except ValueError:
         raise EmmsError(f"unknown layer {name!r}", f"--layer {SPREAD}, {LAST}, {MEAN} or a number") from None
+
+
+def _several(value: Any) -> tuple[Any, ...]:
+    return tuple(value) if isinstance(value, Iterable) and not isinstance(value, str) else (value,)
+
+
+def _names(setting_name: str, value: Any) -> tuple[Any, ...]:
+    names = _several(value)
+    if not names:  # to whoever made the list, it does not mean the default
+        flag = SETTINGS[setting_name].flag
+        raise EmmsError(f"{setting_name} is an empty list", f"name at least one, or leave it out: {flag}")
+    return layer_names(names) if setting_name == "layers" else tuple(map(_as_text, names))
+
+
+def _as_text(value: Any) -> Any:
+    """A path or a float as its text; anything else as it is."""
+    return os.fspath(value) if isinstance(value, os.PathLike) else str(value) if isinstance(value, float) else value
+
+
+def _as_json(value: Any) -> Any:
+    return list(value) if isinstance(value, tuple) else dict(value) if isinstance(value, Mapping) else value
+
+
+def _check_value(name: str, value: Any) -> None:
+    setting = SETTINGS[name]
+    if name == "dataset" or (value is None and (setting.default is None or setting.zero_is_none)):
+        return
+    if setting.choices:
+        if value != setting.default and value not in setting.choices:
+            raise EmmsError(f"{name} is {value!r}", f"{setting.flag} {'|'.join(setting.choices)}")
+        return
+    is_right_type, expected = _type_of(setting)
+    if not is_right_type(value):
+        raise EmmsError(f"{name} is {value!r}; it must be {expected}", setting.flag)
+    if setting.minimum is not None and not setting.minimum <= value < 2**63:
+        raise EmmsError(f"{name} is {value}", f"{setting.flag} N with N from {setting.minimum} on, below 2**63")
+
+
+def _type_of(setting: Setting) -> tuple[Callable[[Any], bool], str]:
+    """The check of a value's type, and the type in words; they follow from the default and the minimum."""
+    default = setting.default
+    if isinstance(default, bool):
+        return lambda value: isinstance(value, bool), "True or False"
+    if isinstance(default, tuple):
+        return lambda value: isinstance(value, tuple) and all(map(_is_name, value)), "names, none of them empty"
+    if isinstance(default, dict):
+        return _is_mapping_of_names, "a column for each role"
+    if setting.minimum is not None:
+        return lambda value: isinstance(value, int) and not isinstance(value, bool), "a whole number"
+    return _is_name, "a text that is not empty"
+
+
+def _is_name(value: Any) -> bool:
+    return isinstance(value, str) and value != ""
+
+
+def _is_mapping_of_names(value: Any) -> bool:
+    return isinstance(value, Mapping) and all(map(_is_name, (*value, *value.values())))

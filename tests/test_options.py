@@ -3,21 +3,17 @@
 from __future__ import annotations
 
 import inspect
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import cloup
 import numpy as np
 import pytest
-from click.testing import CliRunner
 
 import hf_emms
+from hf_emms.cli.option_flags import options_from
 from hf_emms.cli.rank_command import rank as command
-from hf_emms.cli.rank_options import option_groups, options_from
 from hf_emms.errors import EmmsError
-from hf_emms.options import COLUMN_ROLES, SETTINGS, Options, setting, words_of
-from hf_emms.tasks import COLUMN_NAMES
+from hf_emms.options import SETTINGS, Options
 
 # Arguments of `rank` that are no settings of a ranking: where it comes back from, and who hears of its progress.
 BESIDES = {"job", "progress"}
@@ -40,38 +36,11 @@ def test_every_setting_has_its_flag_with_its_help(name: str) -> None:
     assert SETTINGS[name].help in flags[SETTINGS[name].flag].help
 
 
-def test_a_setting_that_is_added_in_one_place_is_a_flag_a_keyword_a_word_and_recorded() -> None:
-    @dataclass(frozen=True)
-    class MoreOptions(Options):
-        warmup: int = setting(
-            3, "Rows that are left out.", "Scoring", "scores", metavar="ROWS", minimum=1, recorded=True
-        )
-
-    @cloup.command()
-    @option_groups({}, MoreOptions.settings())
-    def command(**given: Any) -> None: ...
-
-    help = " ".join(CliRunner().invoke(command, ["--help"]).output.split())
-    assert "--warmup ROWS Rows that are left out. [default: 3]" in help
-    parsed = command.make_context("rank", ["--dataset", "org/data", "--warmup", "7"]).params
-    options = options_from(dict(parsed), MoreOptions)
-    assert options == MoreOptions.of("org/data", warmup=7)
-    assert options.recorded()["warmup"] == options.of_stage("scores")["warmup"] == 7
-    assert words_of(options.changed(), options.settings()) == ["--dataset", "org/data", "--warmup", "7"]
-    with pytest.raises(EmmsError, match="warmup is 0") as raised:
-        MoreOptions.of("org/data", warmup=0)
-    assert "--warmup N" in str(raised.value.hint)
-
-
-def test_every_role_of_our_tasks_has_a_flag() -> None:
-    assert set(COLUMN_ROLES) == set(COLUMN_NAMES)
-
-
 def test_the_command_line_has_what_differs_from_the_defaults_only() -> None:
     options = Options.of(
         "org/data", checkpoints="org/a", max_samples=None, columns={"image": "img", "other": "x"}, cache=False
     )
-    assert words_of(options.changed()) == [
+    assert options.to_argv() == [
         *("--dataset", "org/data", "--checkpoint", "org/a", "--image-column", "img", "--column", "other=x"),
         *("--max-samples", "0", "--no-cache"),
     ]
@@ -125,9 +94,9 @@ def test_an_empty_name_of_a_column_is_refused_in_the_words_of_the_command_line()
 
 def test_what_a_cache_key_holds_follows_from_the_stages_of_the_settings() -> None:
     options = Options("org/data")
-    assert set(options.of_stage("features")) == {"device", "dtype", "layers", "trust_remote_code"}
-    assert {"seed", "references", "max_samples"} <= set(options.of_stage("sample"))
-    assert "batch_size" not in {**options.of_stage("sample", "features", "scores"), **options.recorded()}
+    assert set(options.cache_key_fields("features")) == {"device", "dtype", "layers", "trust_remote_code"}
+    assert {"seed", "references", "max_samples"} <= set(options.cache_key_fields("sample"))
+    assert "batch_size" not in {**options.cache_key_fields("sample", "features", "scores"), **options.recorded()}
 
 
 def test_a_setting_of_fine_tuning_without_it_is_not_silently_ignored() -> None:

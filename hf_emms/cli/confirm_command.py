@@ -8,6 +8,7 @@ from typing import Any
 import click
 import cloup
 
+from hf_emms.cli.option_flags import confirm_flags, typed_settings
 from hf_emms.cli.output import (
     FORMATS,
     check_output,
@@ -17,15 +18,7 @@ from hf_emms.cli.output import (
     stdout_for_data_only,
     write_ranking,
 )
-from hf_emms.cli.rank_options import flags_of
 from hf_emms.errors import EmmsError
-
-_RECIPE = (
-    *("method", "budget", "epochs", "steps", "learning_rates", "seeds", "batch_size", "confirm_samples", "time_limit"),
-    *("save_model", "push_to_hub"),
-)
-_RUNNING = ("device", "engine", "ray_address", "resume", "cache", "streaming")
-_SAFETY = ("allow_pickle", "trust_remote_code")
 
 
 @cloup.command(short_help="Fine-tune the best checkpoints of a ranking.")
@@ -44,8 +37,8 @@ _SAFETY = ("allow_pickle", "trust_remote_code")
     ),
     cloup.option("--dataset", metavar="NAME", help="Where its dataset is now [default: as the ranking names it]."),
 )
-@cloup.option_group("Fine-tuning", *flags_of(_RECIPE))
-@cloup.option_group("Running", *flags_of(_RUNNING))
+@cloup.option_group("Fine-tuning", *confirm_flags("Confirm"))
+@cloup.option_group("Running", *confirm_flags("Data", "Running"))
 @cloup.option_group(
     "Output",
     cloup.option(
@@ -60,7 +53,7 @@ _SAFETY = ("allow_pickle", "trust_remote_code")
     format_option(FORMATS),
     quiet_option("Print the id of the best checkpoint only."),
 )
-@cloup.option_group("Safety", *flags_of(_SAFETY))
+@cloup.option_group("Safety", *confirm_flags("Safety"))
 def confirm(file: Path, top: int, dataset: str | None, target: Path | None, dry_run: bool, **given: Any) -> None:
     """Fine-tune the best checkpoints of a ranking, and report what that measures.
 
@@ -77,8 +70,7 @@ def confirm(file: Path, top: int, dataset: str | None, target: Path | None, dry_
     target = target or file
     check_output(target, [dataset] if dataset else [])
     ranking = read_ranking(file)
-    settings = {name: value for name, value in given.items() if value not in (None, ())}
-    options = options_for(ranking, dataset, confirm=top, **settings)
+    options = options_for(ranking, dataset, confirm=top, **typed_settings(given))
     with StderrProgress(quiet=out.quiet) as progress, stdout_for_data_only():
         if dry_run:
             planned = prepared(ranking, options, progress)

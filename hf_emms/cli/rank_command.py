@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 import click
 import cloup
 
+from hf_emms.cli.option_flags import EVERYDAY, options_from, setting_groups
 from hf_emms.cli.output import (
     FORMATS,
     cached_file,
@@ -21,7 +22,6 @@ from hf_emms.cli.output import (
     stdout_for_data_only,
     write_ranking,
 )
-from hf_emms.cli.rank_options import EVERYDAY, option_groups, options_from
 from hf_emms.errors import INTERRUPTED, EmmsError
 from hf_emms.files import decoded
 from hf_emms.formatting import format_bytes, pluralize
@@ -144,7 +144,7 @@ _OWN_FLAGS = {
 
 
 @cloup.command(short_help="Rank checkpoints for a dataset.")
-@option_groups(_OWN_FLAGS)
+@setting_groups(_OWN_FLAGS)
 def rank(
     checkpoints_file: str | None,
     target: Path | None,

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import click
 import cloup
 
+from hf_emms.cli.option_flags import sweep_flags, typed_settings
 from hf_emms.cli.output import (
     LIST_FORMATS,
     format_option,
@@ -17,7 +18,6 @@ from hf_emms.cli.output import (
     stdout_for_data_only,
 )
 from hf_emms.cli.rank_command import JOB_FLAGS, job_settings, listed, print_spec, run_job
-from hf_emms.cli.rank_options import flags_of
 from hf_emms.errors import EmmsError
 from hf_emms.formatting import format_bytes, pluralize
 from hf_emms.options import SETTINGS
@@ -28,12 +28,6 @@ if TYPE_CHECKING:
     from hf_emms.run.sweep import Sweep
     from hf_emms.run.sweep_plan import SweepPlan
 
-# Settings that make sense for all datasets; the others are set in a plan, for one of them.
-_FLAGS = (
-    *("checkpoints", "task", "max_samples", "encoders", "estimators", "layers", "seed", "folds"),
-    *("device", "dtype", "batch_size", "resume", "cache", "streaming", "allow_pickle", "trust_remote_code"),
-    *("engine", "ray_address"),
-)
 _HOUR = 3600.0
 
 
@@ -53,7 +47,7 @@ _HOUR = 3600.0
     format_option(LIST_FORMATS),
     quiet_option("Print the table only."),
 )
-@cloup.option_group("Settings of all datasets", *flags_of(_FLAGS))
+@cloup.option_group("Settings of all datasets", *sweep_flags())
 def sweep(
     plan: str | None,
     datasets: str | None,
@@ -74,11 +68,8 @@ def sweep(
         raise click.UsageError("Name a plan or --datasets, one of them: hf-emms sweep plan.yaml")
     given["checkpoints"] = (*given["checkpoints"], *listed(checkpoints_file))
     settings = job_settings(given["engine"] or SETTINGS["engine"].default, results_repo, given)
-    shared = {name: value for name, value in given.items() if value not in (None, ())}
-    if given["max_samples"] is not None:
-        shared["max_samples"] = given["max_samples"] or None
     names = plan or [name for name in (datasets or "").split(",") if name]
-    wanted = requests(names, shared)
+    wanted = requests(names, typed_settings(given))
     if settings is None:
         found = _sweep_here(wanted, folder, results_repo, dry_run=dry_run)
     else:

@@ -8,13 +8,13 @@ from hf_emms.data.labels import SoftLabels, make_labels
 from hf_emms.data.sample import Sample, assemble, check_size
 from hf_emms.data.sample_cache import cached_sample, store_sample
 from hf_emms.data.sampling import draw
-from hf_emms.data.sources import find
+from hf_emms.data.sources import DatasetSource, open_dataset
 from hf_emms.options import Options
 
-__all__ = ["Sample", "SoftLabels", "load_sample"]
+__all__ = ["DatasetSource", "Sample", "SoftLabels", "load_sample", "open_dataset"]
 
 
-def load_sample(options: Options, cache: Cache | None = None) -> Sample:
+def load_sample(options: Options, cache: Cache | None = None, source: DatasetSource | None = None) -> Sample:
     """Draws a seeded sample from a dataset and finds out what its columns are.
 
     Rows are drawn by content: the order of files and rows does not matter, except in streams. Without a split in the
@@ -25,19 +25,21 @@ def load_sample(options: Options, cache: Cache | None = None) -> Sample:
             ``emms-demo/NAME``, a folder (images in class folders or with a metadata file; parquet, json, jsonl, csv,
             tsv; the Hub's layout), one such file, or a ``datasets`` object.
         cache: where samples of streams are looked for and written.
+        source: the dataset as `open_dataset` gave it for options that may have another split or number of rows: its
+            revision is not asked for again, nor are its files looked for.
 
     Raises:
         EmmsError: the dataset, split, task or columns cannot be found; fewer than two labels; more than 5 % of the rows
             (and more than two) cannot be read.
     """
-    ref = find(options)
-    sample = cached_sample(cache, ref, options)
+    source = source or open_dataset(options)
+    sample = cached_sample(cache, source, options)
     if sample is None:
-        source = ref.open()
-        schema = columns_of(source, ref.preset, options)
-        drawn = draw(source, schema, options)
-        labels = make_labels(drawn, source.notes)
-        sample = assemble(source, drawn, labels)
-        store_sample(cache, ref, options, sample)
+        split = source.open(options)
+        schema = columns_of(split, source.preset, options)
+        drawn = draw(split, schema, options)
+        labels = make_labels(drawn, split.notes)
+        sample = assemble(split, drawn, labels)
+        store_sample(cache, source, options, sample)
     check_size(sample, options)
     return sample

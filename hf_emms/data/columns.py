@@ -9,12 +9,12 @@ from dataclasses import dataclass
 from itertools import pairwise
 from typing import Any
 
-from hf_emms.data.reading import JoinedImages, Source
+from hf_emms.data.reading import JoinedColumn, OpenSplit
 from hf_emms.errors import EmmsError
 from hf_emms.inputs import IMAGE, TEXT_PAIR
-from hf_emms.options import Options
+from hf_emms.options import COLUMN_FLAGS, Options
 from hf_emms.presets import DatasetPreset
-from hf_emms.tasks import COLUMN_NAMES, TASKS, Column, Task, column_flag, get_task
+from hf_emms.tasks import TASKS, Column, Task, column_flag, get_task
 
 _PLURALS = {"string": "strings", "class": "classes", "integer": "integers", "float": "floats", "image": "images"}
 _NUMBERED = re.compile(r"(.*?)_?\d+")
@@ -48,7 +48,7 @@ class RowSchema:
     types: Mapping[str, str]
     class_names: list[str] | None
     words: Mapping[str, str]
-    joined: Mapping[str, JoinedImages]
+    joined: Mapping[str, JoinedColumn]
 
     @property
     def needed(self) -> list[str]:
@@ -105,7 +105,7 @@ class RowSchema:
         return name and self.words.get(name, name)
 
 
-def columns_of(source: Source, preset: DatasetPreset | None, options: Options) -> RowSchema:
+def columns_of(source: OpenSplit, preset: DatasetPreset | None, options: Options) -> RowSchema:
     """The task and its columns: as the options name them, else as the preset does, else by names and types.
 
     Args:
@@ -227,7 +227,7 @@ def find_task(types: Mapping[str, str], given: Mapping[str, str]) -> tuple[Task,
             f"none of {_described(types)} is clearly a label: {' and '.join(ids)} looks like a row number or a key",
             f"name the label: {column_flag('label', '|'.join(types))}",
         )
-    flags = ", ".join(f"--{role}-column" for role in COLUMN_NAMES)
+    flags = ", ".join(f"--{role}-column" for role in COLUMN_FLAGS)
     raise EmmsError(
         f"no task fits the columns {_described(types)}" + (f" with {_pairs(given)}" if given else ""),
         f"name the task (--task {'|'.join(TASKS)}) and its columns ({flags})",
@@ -353,7 +353,7 @@ def _is_id_like(name: str, type: str) -> bool:
     return type in ("string", "integer", "float") and _ID_LIKE.fullmatch(name) is not None
 
 
-def _check_inferred_label(source: Source, task: Task, columns: Mapping[str, str], *, chosen: bool) -> None:
+def _check_inferred_label(source: OpenSplit, task: Task, columns: Mapping[str, str], *, chosen: bool) -> None:
     """Refuses a label column that was found by its type alone where it numbers the rows or what it holds is not clear.
 
     Args:

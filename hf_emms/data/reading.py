@@ -1,12 +1,13 @@
-"""Opens a dataset with ``datasets`` and picks its split: from the Hub, a folder, a file or memory; or as a stream."""
+"""Opens a split of a dataset with ``datasets``: from the Hub, a folder, a file or memory; or as a stream."""
 
 from __future__ import annotations
 
+import copy
 import errno
 import glob
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +19,7 @@ from hf_emms.inputs import UnusableError
 SPLIT_ORDER = ("train", "training", "validation", "valid", "val", "dev", "test", "testdev")
 _FIRST_ROWS = 100
 _NOT_WRITABLE = (errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOTDIR)
+# Arrow's default reads 32 MiB of streamed parquet ahead, far beyond a row group.
 _HOLE, _RANGE = 1 << 16, 1 << 22
 _SCRIPT_HINT = "loading scripts no longer run; try @refs/convert/parquet behind the id"
 
@@ -27,7 +29,7 @@ class NoReadableFileError(EmmsError):
 
 
 @dataclass(frozen=True)
-class Source:
+class OpenSplit:
     """One split of a dataset, open.
 
     Attributes:
@@ -37,11 +39,11 @@ class Source:
         split: the split.
         rows: a ``datasets.Dataset``, or an ``IterableDataset`` when streaming.
         total: rows of the split, where known.
+        splits: the names of all splits.
         notes: what was chosen for the user, in words.
         builder: what ``datasets`` reads a stream with.
-        joined: column of ids → the images of another configuration, by id.
-        file: the only file of the split, in words; None where there are several.
-        splits: the names of all splits.
+        joined: column of ids → the contents of another configuration, by id.
+        file: the name of the only file of the split; None where there are several.
     """
 
     name: str
@@ -50,74 +52,65 @@ class Source:
     split: str
     rows: Any
     total: int | None
+    splits: tuple[str, ...] = ()
     notes: list[str] = field(default_factory=list)
     builder: Any = None
-    joined: dict[str, JoinedImages] = field(default_factory=dict)
+    joined: dict[str, JoinedColumn] = field(default_factory=dict)
     file: str | None = None
-    splits: tuple[str, ...] = ()
 
     @property
     def streaming(self) -> bool:
         return not hasattr(self.rows, "num_rows")
 
     def select(self, columns: Sequence[str]) -> Any:
-        """The rows with these columns alone, images encoded, no format set; of streamed parquet no other is read."""
+        """The rows with these columns alone, media encoded, no format set; of streamed parquet no other is read."""
         rows = self.rows
         if self.builder is not None and hasattr(self.builder.config, "columns"):
             self.builder.config.columns = list(columns)
             rows = self.builder.as_streaming_dataset(split=self.split)
-        rows = rows.with_format(None).select_columns(list(columns))
-        for name in columns:
-            encoded = _undecoded(rows.features[name])
-            if encoded != rows.features[name]:
-                rows = rows.cast_column(name, encoded)
-        return rows
+        return _encoded(rows.with_format(None).select_columns(list(columns)))
 
     def translate_errors(self) -> AbstractContextManager[None]:
         """Translates the errors of reading a stream, see `translate_errors`."""
         return translate_errors(self.name, self.repo, self.config)
 
 
-class JoinedImages:
-    """Looks images up by id. Nothing is copied: a map-style dataset is read by row number.
+class JoinedColumn:
+    """Looks contents such as images up by id. Nothing is copied: a map-style dataset is read by row number.
 
     Args:
         rows: a ``datasets.Dataset`` or ``IterableDataset``.
         key: its column of ids.
-        image: its column of images.
+        content: its column of contents.
 
     Raises:
         EmmsError: it has no such columns.
     """
 
-    def __init__(self, rows: Any, key: str, image: str) -> None:
-        import datasets
-
-        if not {key, image} <= set(rows.column_names):
-            found = ", ".join(rows.column_names)
+    def __init__(self, rows: Any, key: str, content: str) -> None:
+        if not {key, content} <= set(rows.column_names):
             raise EmmsError(
-                f"pictures are expected in the columns {key!r} and {image!r}; there are {found}",
-                "pass a folder that holds pictures and texts together: --dataset ./FOLDER",
+                f"contents are expected in the columns {key!r} and {content!r}; "
+                f"there are {', '.join(rows.column_names)}",
+                "pass a folder that holds inputs and labels together: --dataset ./FOLDER",
             )
-        rows = rows.select_columns([key, image])
-        if isinstance(rows.features[image], datasets.Image):
-            rows = rows.cast_column(image, datasets.Image(decode=False))
-        self._rows, self._key, self._image = rows, key, image
+        self.feature = rows.features[content]
+        self._rows, self._key, self._content = _encoded(rows.select_columns([key, content])), key, content
         self._fetched: dict[Any, Any] = {}
         self._row_of = {id: number for number, id in enumerate(rows[key])} if hasattr(rows, "num_rows") else {}
 
     def fetch(self, ids: Iterable[Any]) -> None:
-        """Reads a stream until it has given the images of these ids, and holds them."""
-        wanted = set(ids) - set(self._row_of) - set(self._fetched)
-        for row in self._rows if wanted else ():
-            if row[self._key] in wanted:
-                self._fetched[row[self._key]] = row[self._image]
-                wanted.discard(row[self._key])
-                if not wanted:
+        """Reads a stream until it has given the contents of these ids, and holds them."""
+        missing = set(ids) - set(self._row_of) - set(self._fetched)
+        for row in self._rows if missing else ():
+            if row[self._key] in missing:
+                self._fetched[row[self._key]] = row[self._content]
+                missing.discard(row[self._key])
+                if not missing:
                     return
 
     def __getitem__(self, id: Any) -> Any:
-        """The image of an id, encoded.
+        """The content of an id, encoded.
 
         Raises:
             UnusableError: there is none.
@@ -125,11 +118,80 @@ class JoinedImages:
         if id in self._fetched:
             return self._fetched[id]
         if id not in self._row_of:
-            raise UnusableError(f"there is no picture with the id {id!r}")
-        return self._rows[self._row_of[id]][self._image]
+            raise UnusableError(f"no row has the id {id!r}")
+        return self._rows[self._row_of[id]][self._content]
 
 
-def open_memory(name: str, repo: Repo, dataset: Any, split: str | None) -> Source:
+@dataclass(frozen=True)
+class DatasetFiles:
+    """The files of one configuration, found once; its splits are opened from them.
+
+    Attributes:
+        name: of the dataset, for messages.
+        repo: where the files are.
+        config: the configuration that was asked for.
+        builder: what ``datasets`` reads them with.
+        notes: what was chosen for the user, in words.
+    """
+
+    name: str
+    repo: Repo
+    config: str | None
+    builder: Any
+    notes: tuple[str, ...] = ()
+
+    def open(self, split: str | None, *, streaming: bool) -> OpenSplit:
+        """Opens a split; training splits come first where none is named.
+
+        Raises:
+            EmmsError: there is no such split, or it cannot be read.
+        """
+        notes: list[str] = []
+        with translate_errors(self.name, self.repo, self.config):
+            builder, repo = self.builder, self.repo
+            files = {name: list(paths) for name, paths in (builder.config.data_files or {}).items()}
+            splits = tuple(str(name) for name in files or builder.info.splits or {})
+            split = choose_split(self.name, splits, split, notes)
+            if repo.folder is not None and repo.folder.is_dir() and not self.config:
+                notes += notes_on_unused(repo.folder, [path for paths in files.values() for path in paths])
+            opened = OpenSplit(self.name, repo, self.config, split, None, None, splits, notes)
+            if streaming:
+                # Each stream has settings of its own: which columns are read is one of them.
+                builder = copy.copy(builder)
+                builder.config = copy.copy(builder.config)
+                _limit_read_ahead(builder.config)
+                rows = _with_features(self.name, builder.as_streaming_dataset(split=split))
+                total = getattr((builder.info.splits or {}).get(split), "num_examples", None) or None
+                opened = replace(opened, rows=rows, total=total, builder=builder)
+            else:
+                retried(builder.download_and_prepare)
+                rows = builder.as_dataset(split=split)
+                notes += notes_on_undescribed(files.get(split, []), rows.num_rows)
+                file = Path(files[split][0]).name if len(files.get(split, ())) == 1 else None
+                opened = replace(opened, rows=rows, total=rows.num_rows, file=file)
+        notes += self.notes
+        return opened
+
+
+def find_files(name: str, repo: Repo, config: str | None, *, converted: bool = False) -> DatasetFiles:
+    """Finds the files of a Hub dataset, a folder or a file.
+
+    Args:
+        name: of the dataset, for messages.
+        repo: where it is.
+        config: the configuration (subset).
+        converted: whether the repository is the Hub's parquet copy, which has a folder for each configuration.
+
+    Raises:
+        NoReadableFileError: it holds a loading script or nothing.
+        EmmsError: it cannot be read as a dataset.
+    """
+    with translate_errors(name, repo, config):
+        builder = _hub_builder(repo, config, converted) if repo.folder is None else _local_builder(repo, config)
+    return DatasetFiles(name, repo, config, builder)
+
+
+def open_memory(name: str, repo: Repo, dataset: Any, split: str | None) -> OpenSplit:
     """Wraps a Dataset, DatasetDict, their streaming forms, a pandas DataFrame, or a list of dictionaries.
 
     Raises:
@@ -154,56 +216,19 @@ def open_memory(name: str, repo: Repo, dataset: Any, split: str | None) -> Sourc
         )
     total = dataset.num_rows if isinstance(dataset, datasets.Dataset) else None
     rows = dataset if total is not None else _with_features(name, dataset)
-    return Source(name, repo, None, str(dataset.split or split or "all"), rows, total, notes, splits=splits)
+    return OpenSplit(name, repo, None, str(dataset.split or split or "all"), rows, total, splits, notes)
 
 
-def open_repo(
-    name: str, repo: Repo, config: str | None, split: str | None, *, streaming: bool, converted: bool = False
-) -> Source:
-    """Opens a Hub dataset, a folder or a file.
-
-    Args:
-        name: of the dataset, for messages.
-        repo: where it is.
-        config: the configuration (subset).
-        split: the split; chosen when None, training splits first.
-        streaming: whether to read rows as they are needed.
-        converted: whether the repository is the Hub's parquet copy, which has a folder for each configuration.
-
-    Raises:
-        NoReadableFileError: it holds a loading script or nothing.
-        EmmsError: it cannot be read as a dataset.
-    """
-    notes: list[str] = []
-    with translate_errors(name, repo, config):
-        builder = _builder(repo, config, converted)
-        splits = [str(one) for one in builder.config.data_files or builder.info.splits or {}]
-        split = choose_split(name, splits, split, notes)
-        files = {of: list(paths) for of, paths in (builder.config.data_files or {}).items()}
-        if repo.folder is not None and repo.folder.is_dir() and not config:
-            notes += notes_on_unused(repo.folder, [file for several in files.values() for file in several])
-        file = Path(files[split][0]).name if len(files.get(split, ())) == 1 else None
-        if not streaming:
-            retried(builder.download_and_prepare)
-            rows = builder.as_dataset(split=split)
-            notes += notes_on_undescribed(files.get(split, []), rows.num_rows)
-            return Source(name, repo, config, split, rows, rows.num_rows, notes, file=file, splits=tuple(splits))
-        _limit_read_ahead(builder.config)
-        rows = _with_features(name, builder.as_streaming_dataset(split=split))
-    total = getattr((builder.info.splits or {}).get(split), "num_examples", None) or None
-    return Source(name, repo, config, split, rows, total, notes, builder, splits=tuple(splits))
-
-
-def choose_split(dataset: str, splits: Sequence[str], wanted: str | None, notes: list[str]) -> str:
-    """The wanted split, or the one that a checkpoint would be fine-tuned on.
+def choose_split(dataset: str, splits: Sequence[str], asked: str | None, notes: list[str]) -> str:
+    """The split that was asked for, or the one that a checkpoint would be fine-tuned on.
 
     Raises:
         EmmsError: there is no split of this name.
     """
-    if wanted is not None:
-        if wanted not in splits:
-            raise EmmsError(f"{dataset!r} has no split {wanted!r}", f"--split takes one of: {', '.join(splits)}")
-        return wanted
+    if asked is not None:
+        if asked not in splits:
+            raise EmmsError(f"{dataset!r} has no split {asked!r}", f"--split takes one of: {', '.join(splits)}")
+        return asked
     chosen = next((name for name in SPLIT_ORDER if name in splits), splits[0])
     if len(splits) > 1:
         notes.append(f"split {chosen} chosen among {', '.join(splits)}")
@@ -231,7 +256,7 @@ def translate_errors(dataset: str, repo: Repo, config: str | None) -> Iterator[N
     except (EmptyDatasetError, datasets.exceptions.DataFilesNotFoundError) as error:
         raise NoReadableFileError(
             f"{dataset!r} holds no data file that can be read",
-            "put pictures in one folder per class, or parquet, json, jsonl, csv or tsv files; "
+            "put images in one folder per class, or parquet, json, jsonl, csv or tsv files; "
             "for a dataset with a loading script try @refs/convert/parquet behind its id",
         ) from error
     # Files that others wrote: ``datasets`` raises whatever its parsers stumble over, StopIteration and TypeError too.
@@ -240,7 +265,6 @@ def translate_errors(dataset: str, repo: Repo, config: str | None) -> Iterator[N
 
 
 def _explained(error: Exception, dataset: str, repo: Repo, config: str | None) -> EmmsError:
-    """What kept ``datasets`` from reading a dataset: the cache, a file, the configuration, access."""
     text = str(error)
     cache = _cache_problem(error)
     if cache is not None:
@@ -268,24 +292,22 @@ def _explained(error: Exception, dataset: str, repo: Repo, config: str | None) -
     return kind(f"{dataset!r} cannot be read: {reason}", hint)
 
 
-def _cache_problem(error: BaseException) -> EmmsError | None:
+def _cache_problem(error: BaseException | None) -> EmmsError | None:
     """The error of a cache folder of ``datasets`` or the Hub that is full or cannot be written; None for another."""
     from datasets import config
     from huggingface_hub import constants
 
     caches = [str(config.HF_DATASETS_CACHE), str(constants.HF_HUB_CACHE), str(constants.HF_HOME)]
-    one: BaseException | None = error
-    while one is not None:
-        if isinstance(one, OSError):
-            inside = any(str(one.filename).startswith(cache) for cache in caches)
-            full = one.errno in (errno.ENOSPC, errno.EDQUOT) or "Not enough disk space" in str(one)
-            if full or (inside and one.errno in _NOT_WRITABLE):
-                place = next((cache for cache in caches if str(one.filename).startswith(cache)), caches[0])
+    while error is not None:
+        if isinstance(error, OSError):
+            inside = [cache for cache in caches if str(error.filename).startswith(cache)]
+            full = error.errno in (errno.ENOSPC, errno.EDQUOT) or "Not enough disk space" in str(error)
+            if full or (inside and error.errno in _NOT_WRITABLE):
                 return EmmsError(
-                    f"the cache {place} cannot be written: {one.strerror or one}",
+                    f"the cache {(inside or caches)[0]} cannot be written: {error.strerror or error}",
                     "free some space, or name a folder that can be written: HF_HOME=/FOLDER hf-emms …",
                 )
-        one = one.__cause__ or one.__context__
+        error = error.__cause__ or error.__context__
     return None
 
 
@@ -296,54 +318,56 @@ def _no_rows(dataset: str) -> EmmsError:
     )
 
 
-def _builder(repo: Repo, config: str | None, converted: bool) -> Any:
+def _local_builder(repo: Repo, config: str | None) -> Any:
     import datasets
 
-    if repo.folder is None:
-        return _hub_builder(repo, config, converted)
+    assert repo.folder is not None
+    arguments: dict[str, Any]
     if repo.folder.is_file():
         suffix = repo.folder.suffix.lower()
         if suffix not in FORMATS:
-            known = f"known are: {', '.join(sorted(FORMATS))}"
-            raise EmmsError(f"the file {repo.id!r} is not of a known format", known)
+            raise EmmsError(
+                f"the file {repo.id!r} is not of a known format", f"known are: {', '.join(sorted(FORMATS))}"
+            )
         if config:
             raise EmmsError(f"a file has no configurations: {repo.id!r} and --config {config}", "leave --config out")
-        files = {"train": glob.escape(str(repo.folder))}
-        settings: dict[str, Any] = {"sep": "\t"} if suffix == ".tsv" else {}
-        return _csv_with_texts(
-            lambda **more: datasets.load_dataset_builder(FORMATS[suffix], data_files=files, **settings, **more)
-        )
-    # A folder in the Hub's layout may keep each configuration in a folder of its own, without a README to say so.
-    folder, name = str(repo.folder), config
-    if config and (repo.folder / config).is_dir() and not (repo.folder / "README.md").exists():
-        folder, name = str(repo.folder / config), None
-    return _csv_with_texts(lambda **more: datasets.load_dataset_builder(folder, name, **more))
-
-
-def _csv_with_texts(load: Callable[..., Any]) -> Any:
-    """A builder; one of CSV files anew, such that NA and None are texts."""
-    builder = load()
+        arguments = {"path": FORMATS[suffix], "data_files": {"train": glob.escape(str(repo.folder))}}
+        arguments |= {"sep": "\t"} if suffix == ".tsv" else {}
+    elif config and (repo.folder / config).is_dir() and not (repo.folder / "README.md").exists():
+        # A folder in the Hub's layout may keep each configuration in a folder of its own, without a README to say so.
+        arguments = {"path": str(repo.folder / config)}
+    else:
+        arguments = {"path": str(repo.folder), "name": config}
+    builder = datasets.load_dataset_builder(**arguments)
     if not hasattr(builder.config, "keep_default_na"):
         return builder
-    files = [file for several in builder.config.data_files.values() for file in several]
-    return load(**texts_as_they_are(files, builder.config.sep))
+    files = [path for paths in builder.config.data_files.values() for path in paths]
+    return datasets.load_dataset_builder(**arguments, **texts_as_they_are(files, builder.config.sep))
 
 
 def _hub_builder(repo: Repo, config: str | None, converted: bool) -> Any:
     import datasets
 
     part = {"data_dir": config} if converted and config else {"name": config}
+    latest = None
     try:
-        found = retried(lambda: datasets.load_dataset_builder(repo.id, revision=repo.revision, **part))
+        latest = retried(lambda: datasets.load_dataset_builder(repo.id, revision=repo.revision, **part))
     except ValueError as error:
         if "Couldn't find cache" not in str(error):
             raise
-        found = None
-    if found is not None and found.hash == repo.revision:
-        return found
+    if latest is not None and latest.hash == repo.revision:
+        return latest
     # Whatever went wrong, ``datasets`` has looked into its cache and taken the latest copy, whatever its revision.
-    if found is not None and Path((pinned := _at_revision(repo, found)).cache_dir).is_dir():
-        return pinned
+    if latest is not None:
+        pinned = type(latest)(
+            dataset_name=latest.dataset_name,
+            config_name=latest.config.name,
+            version=str(latest.config.version),
+            hash=repo.revision,
+            repo_id=repo.id,
+        )
+        if Path(pinned.cache_dir).is_dir():
+            return pinned
     if f"{repo.id.rpartition('/')[2]}.py" in listing(repo):
         raise NoReadableFileError(f"{repo.id!r} is a loading script, which no longer runs", _SCRIPT_HINT)
     raise EmmsError(
@@ -352,19 +376,7 @@ def _hub_builder(repo: Repo, config: str | None, converted: bool) -> Any:
     )
 
 
-def _at_revision(repo: Repo, latest: Any) -> Any:
-    """A builder like the given one, of the copy that is cached at the pinned revision."""
-    return type(latest)(
-        dataset_name=latest.dataset_name,
-        config_name=latest.config.name,
-        version=str(latest.config.version),
-        hash=repo.revision,
-        repo_id=repo.id,
-    )
-
-
 def _limit_read_ahead(config: Any) -> None:
-    """Lets streamed parquet be read a few MiB at a time: Arrow's default is 32, far beyond a row group."""
     if not hasattr(config, "fragment_scan_options"):
         return
     import pyarrow
@@ -386,14 +398,22 @@ def _with_features(name: str, rows: Any) -> Any:
     return rows.cast(datasets.Dataset.from_list(first).features)
 
 
+def _encoded(rows: Any) -> Any:
+    """Rows whose media come as they are encoded."""
+    for name, feature in rows.features.items():
+        encoded = _undecoded(feature)
+        if encoded != feature:
+            rows = rows.cast_column(name, encoded)
+    return rows
+
+
 def _undecoded(feature: Any) -> Any:
-    """The same type with its images as they are encoded."""
     import datasets
 
-    if isinstance(feature, datasets.Image):
-        return datasets.Image(decode=False)
+    if getattr(feature, "decode", False):
+        return replace(feature, decode=False)
     if isinstance(feature, Mapping):
-        return {name: _undecoded(one) for name, one in feature.items()}
-    inner = getattr(feature, "feature", None)
-    encoded = inner and _undecoded(inner)
-    return feature if encoded == inner else datasets.List(encoded)
+        return {name: _undecoded(field) for name, field in feature.items()}
+    element = getattr(feature, "feature", None)
+    encoded = element and _undecoded(element)
+    return feature if encoded == element else datasets.List(encoded)

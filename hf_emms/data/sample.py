@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from hf_emms.data.labels import OTHER_SPANS, Labels, SoftLabels
-from hf_emms.data.reading import Source
+from hf_emms.data.reading import OpenSplit
 from hf_emms.data.rows import DrawnRows
 from hf_emms.errors import EmmsError
 from hf_emms.formatting import pluralize
@@ -111,7 +111,7 @@ class Sample:
         return embedded if self.soft_labels is None else self.soft_labels.mean_of(embedded)
 
 
-def assemble(source: Source, drawn: DrawnRows, labels: Labels) -> Sample:
+def assemble(source: OpenSplit, drawn: DrawnRows, labels: Labels) -> Sample:
     """The sample of the drawn rows: inputs and rows in the order of their content, notes and fingerprints.
 
     Raises:

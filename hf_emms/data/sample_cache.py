@@ -13,7 +13,7 @@ import numpy as np
 from hf_emms.cache import Cache
 from hf_emms.data.labels import SoftLabels
 from hf_emms.data.sample import Sample
-from hf_emms.data.sources import DatasetRef
+from hf_emms.data.sources import DatasetSource
 from hf_emms.hub import Repo
 from hf_emms.inputs import InputKind, Pairs, Spans
 from hf_emms.options import Options
@@ -34,25 +34,25 @@ _OF_NUMBERS = ("label_numbers", "label_values")
 _SOFT = "soft_"
 
 
-def sample_key(ref: DatasetRef, options: Options) -> dict[str, Any]:
+def sample_key(source: DatasetSource, options: Options) -> dict[str, Any]:
     """The cache key of a sample: everything that changes it."""
     return {
-        "id": ref.repo.id,
-        "revision": ref.repo.revision,
-        "dataset": ref.name,
-        "config": ref.config,
-        "split": ref.split,
-        "options": options.of_stage("sample"),
-        "preset": {name: dict(getattr(ref.preset, name)) for name in _OF_PRESET} if ref.preset else None,
+        "id": source.repo.id,
+        "revision": source.repo.revision,
+        "dataset": source.name,
+        "config": source.config,
+        "split": source.split(options),
+        "options": options.cache_key_fields("sample"),
+        "preset": {name: dict(getattr(source.preset, name)) for name in _OF_PRESET} if source.preset else None,
         # A task of another package cleans labels as its version does.
         "versions": {"datasets": version("datasets"), **plugin_versions()},
         "code": SAMPLE_VERSION,
     }
 
 
-def store_sample(cache: Cache | None, ref: DatasetRef, options: Options, sample: Sample) -> None:
+def store_sample(cache: Cache | None, source: DatasetSource, options: Options, sample: Sample) -> None:
     """Stores the sample of a stream, images encoded; other samples are drawn anew from files on this machine."""
-    if cache is None or not ref.streaming:
+    if cache is None or not source.is_streamed(options):
         return
     spans = sample.inputs if isinstance(sample.inputs, Spans) else None
     inputs = sample.inputs if spans is None else spans.pairs
@@ -69,17 +69,17 @@ def store_sample(cache: Cache | None, ref: DatasetRef, options: Options, sample:
         arrays |= {_SOFT + name: np.asarray(value) for name, value in vars(sample.soft_labels).items()}
     arrays |= {name: value for name in _OF_NUMBERS if (value := getattr(sample, name)) is not None}
     arrays["facts"] = np.frombuffer(msgspec.json.encode(facts), np.uint8)
-    cache.put("samples", sample_key(ref, options), arrays)
+    cache.put("samples", sample_key(source, options), arrays)
 
 
-def cached_sample(cache: Cache | None, ref: DatasetRef, options: Options) -> Sample | None:
+def cached_sample(cache: Cache | None, source: DatasetSource, options: Options) -> Sample | None:
     """The sample of a stream that was stored for the same options, or None."""
-    if cache is None or not ref.streaming:
+    if cache is None or not source.is_streamed(options):
         return None
-    return cache.get("samples", sample_key(ref, options), lambda stored: _sample(ref, stored))
+    return cache.get("samples", sample_key(source, options), lambda stored: _sample(source, stored))
 
 
-def _sample(ref: DatasetRef, stored: Mapping[str, np.ndarray]) -> Sample:
+def _sample(source: DatasetSource, stored: Mapping[str, np.ndarray]) -> Sample:
     """The sample of stored arrays.
 
     Raises:
@@ -99,8 +99,8 @@ def _sample(ref: DatasetRef, stored: Mapping[str, np.ndarray]) -> Sample:
         raise ValueError("its rows do not fit its inputs")
     soft = {name.removeprefix(_SOFT): array for name, array in stored.items() if name.startswith(_SOFT)}
     return Sample(
-        dataset=ref.name,
-        repo=replace(ref.repo, revision=revision) if id == ref.repo.id else Repo(id, "dataset", revision),
+        dataset=source.name,
+        repo=replace(source.repo, revision=revision) if id == source.repo.id else Repo(id, "dataset", revision),
         task=task,
         inputs=inputs,
         soft_labels=SoftLabels(**soft | {"count": soft["count"].item()}) if soft else None,

@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 
 from hf_emms.data.columns import RowSchema, column_of
-from hf_emms.data.reading import Source
+from hf_emms.data.reading import OpenSplit
 from hf_emms.data.rows import ALLOWED, FEW_SKIPPED, MAX_SKIPPED, DrawnRows, read_input, read_labels, too_many, value_of
 from hf_emms.errors import EmmsError
 from hf_emms.formatting import pluralize
@@ -32,7 +32,7 @@ _PATIENCE = 10
 _MOST_OF_A_ROW = 4
 
 
-def draw(source: Source, schema: RowSchema, options: Options) -> DrawnRows:
+def draw(source: OpenSplit, schema: RowSchema, options: Options) -> DrawnRows:
     """Reads rows in their order of drawing until the sample has all it wants.
 
     Args:
@@ -219,7 +219,7 @@ def _path_head(path: str | None) -> tuple[bytes, ...]:
 # ---- streams ---------------------------------------------------------------------------------------------------------
 
 
-def _start_of_stream(rows: Any, source: Source, schema: RowSchema, options: Options) -> Any:
+def _start_of_stream(rows: Any, source: OpenSplit, schema: RowSchema, options: Options) -> Any:
     """Reads enough of a stream into memory to draw a sample from, as a ``datasets.Dataset``.
 
     Balanced sampling reads on for classes that have not come yet.

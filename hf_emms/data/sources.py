@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import difflib
-from collections.abc import Mapping
 from dataclasses import dataclass, replace
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 from hf_emms.data.local_files import check_readable
-from hf_emms.data.reading import JoinedImages, NoReadableFileError, Source, open_memory, open_repo
+from hf_emms.data.reading import DatasetFiles, JoinedColumn, NoReadableFileError, OpenSplit, find_files, open_memory
 from hf_emms.errors import EmmsError
 from hf_emms.hub import Repo, RepoNotFoundError, listing, looks_like_path, on_this_machine, resolve
 from hf_emms.options import Options
@@ -21,15 +21,13 @@ _IN_MEMORY = "in-memory dataset"
 
 
 @dataclass(frozen=True)
-class DatasetRef:
-    """A dataset, found and pinned, not yet opened.
+class DatasetSource:
+    """A dataset, found and pinned. Its files are looked for when a split is opened for the first time, and once.
 
     Attributes:
         name: as the user typed it.
         repo: the repository; its revision is empty for a dataset in memory.
-        split: the split to open; None leaves the choice.
         config: the configuration to open.
-        streaming: whether it is read as a stream from the repository.
         pinned: whether a revision was asked for.
         preset: the preset of that name, as its repository has it.
         notes: what was chosen for the user.
@@ -38,24 +36,52 @@ class DatasetRef:
 
     name: str
     repo: Repo
-    split: str | None = None
     config: str | None = None
-    streaming: bool = False
     pinned: bool = False
     preset: DatasetPreset | None = None
     notes: tuple[str, ...] = ()
     data: Any = None
 
-    def open(self) -> Source:
-        """Opens the split; of a repository that holds a loading script, the Hub's parquet copy.
+    def split(self, options: Options) -> str | None:
+        """The split to open; None leaves the choice."""
+        return options.split or (self.preset.split if self.preset else None)
+
+    def is_streamed(self, options: Options) -> bool:
+        """Whether rows are read over the network as they are needed; a preset says so of large datasets."""
+        return options.streaming or self._is_large(options)
+
+    def open(self, options: Options) -> OpenSplit:
+        """Opens a split; of a repository that holds a loading script, the Hub's parquet copy.
 
         Raises:
             EmmsError: it cannot be read as a dataset.
         """
+        split, streaming = self.split(options), self.is_streamed(options)
         if self.repo.id == _IN_MEMORY:
-            return open_memory(self.name, self.repo, self.data, self.split)
+            return open_memory(self.name, self.repo, self.data, split)
+        opened = self._files.open(split, streaming=streaming)
+        join = self.preset.join if self.preset and self._files.config == self.preset.config else {}
+        if join:
+            contents = self._joined_files.open(opened.split, streaming=streaming)
+            opened.joined[join["column"]] = JoinedColumn(contents.rows, join["key"], join["picture"])
+        opened.notes.extend(self.notes)
+        if self._is_large(options) and self.preset:
+            opened.notes.append(f"streamed, because the preset says that {self.preset.id} is large")
+        return replace(opened, name=self.name)
+
+    def _is_large(self, options: Options) -> bool:
+        large = self.preset is not None and self.preset.stream
+        return large and options.max_samples is not None and not options.streaming
+
+    @property
+    def _name_on_hub(self) -> str:
+        """What messages about files name: the repository, not the preset."""
+        return self.repo.id if self.preset else self.name
+
+    @cached_property
+    def _files(self) -> DatasetFiles:
         try:
-            source = self._open(self.repo, self.config)
+            return find_files(self._name_on_hub, self.repo, self.config)
         except NoReadableFileError as unreadable:
             if self.pinned or self.repo.folder is not None:
                 raise
@@ -63,62 +89,42 @@ class DatasetRef:
                 copy = resolve(self.repo.id, "dataset", revision=_CONVERTED)
             except EmmsError:
                 raise unreadable from None
-            source = self._open(copy, self.config or _only_config(self.name, copy), converted=True)
-            source.notes.append(f"{self.repo.id} has no files to read; the Hub's copy is read instead: {_CONVERTED}")
-        source.notes.extend(self.notes)
-        return source
+            config = self.config or _only_config(self.name, copy)
+            note = f"{self.repo.id} has no files to read; the Hub's copy is read instead: {_CONVERTED}"
+            return replace(find_files(self._name_on_hub, copy, config, converted=True), notes=(note,))
 
-    def _open(self, repo: Repo, config: str | None, *, converted: bool = False) -> Source:
-        # Messages name what is on the Hub, not the preset.
-        name = repo.id if self.preset else self.name
-
-        def opened(config: str | None, split: str | None) -> Source:
-            return open_repo(name, repo, config, split, streaming=self.streaming, converted=converted)
-
-        source = opened(config, self.split)
-        join: Mapping[str, str] = self.preset.join if self.preset and config == self.preset.config else {}
-        if join:
-            images = opened(join["config"], source.split)
-            source.joined[join["column"]] = JoinedImages(images.rows, join["key"], join["picture"])
-        return replace(source, name=self.name)
+    @cached_property
+    def _joined_files(self) -> DatasetFiles:
+        assert self.preset is not None
+        converted = self._files.repo is not self.repo
+        return find_files(self._name_on_hub, self._files.repo, self.preset.join["config"], converted=converted)
 
 
-def find(options: Options) -> DatasetRef:
-    """Finds the dataset that the options name; a preset fills in what the user left open.
+def open_dataset(options: Options) -> DatasetSource:
+    """Finds and pins the dataset that the options name; a preset fills in what the user left open.
 
     Raises:
         EmmsError: there is no such preset, dataset, folder or file, or it cannot be used.
     """
-    dataset, split, config = options.dataset, options.split, options.config
+    dataset, config = options.dataset, options.config
     if not isinstance(dataset, str):
         if config:
             raise EmmsError(f"a dataset in memory has no configurations: config is {config!r}", "leave config out")
-        return DatasetRef(_IN_MEMORY, Repo(_IN_MEMORY, "dataset", ""), split, data=dataset)
+        return DatasetSource(_IN_MEMORY, Repo(_IN_MEMORY, "dataset", ""), data=dataset)
     preset = None if looks_like_path(dataset) else dataset_preset(dataset)
     if preset is None:
-        return DatasetRef(dataset, _resolved(dataset), split, config, options.streaming, "@" in dataset)
+        return DatasetSource(dataset, _resolved(dataset), config, pinned="@" in dataset)
     preset.check_usable()
     missing: list[str] = []
-    for one in preset.sources():
+    for candidate in preset.sources():
         try:
-            repo = resolve(str(one.id), "dataset", revision=one.revision)
+            repo = resolve(str(candidate.id), "dataset", revision=candidate.revision)
         except RepoNotFoundError:
-            missing.append(str(one.id))
+            missing.append(str(candidate.id))
             continue
-        notes = [f"{id} is not on the Hub any more; {one.id} is used instead" for id in missing]
-        large = one.stream and options.max_samples is not None and not options.streaming
-        if large:
-            notes.append(f"streamed, because the preset says that {one.id} is large")
-        return DatasetRef(
-            dataset,
-            repo,
-            split or one.split,
-            config or one.config,
-            options.streaming or large,
-            one.revision is not None,
-            one,
-            tuple(notes),
-        )
+        notes = tuple(f"{id} is not on the Hub any more; {candidate.id} is used instead" for id in missing)
+        pinned = candidate.revision is not None
+        return DatasetSource(dataset, repo, config or candidate.config, pinned, candidate, notes)
     raise RepoNotFoundError(
         f"the preset {dataset!r} expects {' or '.join(missing)}, but none of them is on the Hub (any more)",
         "pass another dataset: --dataset ORG/NAME or ./FOLDER",
@@ -138,11 +144,6 @@ def _only_config(dataset: str, copy: Repo) -> str | None:
 
 
 def _check_local(dataset: str) -> None:
-    """Checks a name of something on this machine.
-
-    Raises:
-        EmmsError: it cannot be read, or has a revision, which only the Hub's datasets have.
-    """
     before, at, revision = dataset.rpartition("@")
     try:
         path = Path(dataset).expanduser()

@@ -17,11 +17,11 @@ class Architecture:
     Attributes:
         family: its name in reports.
         model_types: `model_type` in config.json.
-        modality: of its inputs.
+        input_kind: the name of the `InputKind` that it reads: "image", "text", "image+text", "text+text".
         loader: the class of transformers that loads it, without heads that features don't need; "package.module:CLASS"
             is one of another package.
-        pooling: an entry of `pooling.POOLINGS`, of `fusion.FUSIONS` for images with texts or of `text_pairs.STATES` for
-            pairs of texts; "package.module:NAME" is one of another package.
+        pooling: an entry of `pooling.POOLINGS`, `fusion.FUSIONS` or `pooling.STATES`; "package.module:NAME" is one of
+            another package.
         source: of that choice.
         poolerless: the class takes `add_pooling_layer=False`; its pooler isn't used and often isn't saved.
         pads_to_limit: texts are padded to the full length, as in the family's training.
@@ -33,7 +33,7 @@ class Architecture:
 
     family: str
     model_types: tuple[str, ...]
-    modality: str
+    input_kind: str
     loader: str
     pooling: str
     source: str
@@ -136,7 +136,7 @@ ARCHITECTURES: tuple[Architecture, ...] = (
         "arXiv 2303.15343 and its model page: padded to the full length, no attention mask",
         pads_to_limit=True,
     ),
-    # Pictures with texts, read in two towers.
+    # Images with texts, read in two towers.
     Architecture("CLIP", ("clip",), "image+text", "CLIPModel", "two_towers", FUSION),
     Architecture("SigLIP", ("siglip",), "image+text", "SiglipModel", "unmasked_two_towers", FUSION, pads_to_limit=True),
     Architecture(
@@ -149,7 +149,7 @@ ARCHITECTURES: tuple[Architecture, ...] = (
     ),
     Architecture("OWL-ViT", ("owlvit",), "image+text", "OwlViTForObjectDetection", "owlvit", FUSION),
     Architecture("OWLv2", ("owlv2",), "image+text", "Owlv2ForObjectDetection", "owlv2", FUSION),
-    # Pictures with texts, read together.
+    # Images with texts, read together.
     Architecture("ViLT", ("vilt",), "image+text", "ViltModel", "vilt", FUSION, poolerless=True),
     Architecture("BLIP", ("blip",), "image+text", "BlipForQuestionAnswering", "blip", FUSION, unused=("text_decoder",)),
     Architecture("GIT", ("git",), "image+text", "GitModel", "git", FUSION),
@@ -161,65 +161,47 @@ ARCHITECTURES: tuple[Architecture, ...] = (
 # Families whose feature is pooled from a text's tokens also read a pair of texts.
 _TEXT_PAIRS = {"masked_mean": "question_context", "encoder_masked_mean": "encoder_question_context"}
 ARCHITECTURES += tuple(
-    replace(row, modality="text+text", pooling=_TEXT_PAIRS[row.pooling], source="hf_emms: features/text_pairs.py")
+    replace(row, input_kind="text+text", pooling=_TEXT_PAIRS[row.pooling], source="hf_emms: inputs/text_pair.py")
     for row in ARCHITECTURES
-    if row.modality == "text" and row.pooling in _TEXT_PAIRS
+    if row.pooling in _TEXT_PAIRS
 )
 
-_FALLBACK_POOLINGS: dict[str, str] = {
-    "image": "image_fallback",
-    "text": "text_fallback",
-    "image+text": "two_towers",
-    "text+text": "question_context_fallback",
-}
-FALLBACKS = {
-    modality: Architecture("", (), modality, "AutoModel", pooling, "the documented fallback")
-    for modality, pooling in _FALLBACK_POOLINGS.items()
-}
-INPUT_NAMES: dict[str, str] = {
-    "image": "images",
-    "text": "texts",
-    "image+text": "images with texts",
-    "text+text": "pairs of texts",
-}
-
-_ROWS = {(row.modality, name): row for row in ARCHITECTURES for name in row.model_types}
+_BUILT_IN = {(row.input_kind, name): row for row in ARCHITECTURES for name in row.model_types}
 
 
-def find_architecture(model_type: str, modality: str) -> Architecture | None:
-    """The row of a `model_type` of config.json, or None where only the fallback is left.
+def find_architecture(model_type: str, input_kind: str) -> Architecture | None:
+    """The row of a `model_type` of config.json for a kind of input, or None where only the fallback is left.
 
     Raises:
         EmmsError: several packages have a row for it, or the one that has cannot be loaded.
     """
-    built_in = _ROWS.get((modality, model_type))
-    added = [(plugin, row) for plugin, row in _plugin_rows(model_type) if row.modality == modality]
+    built_in = _BUILT_IN.get((input_kind, model_type))
+    added = [(plugin, row) for plugin, row in _plugin_rows(model_type) if row.input_kind == input_kind]
     check_unique((plugin for plugin, _ in added), built_in=built_in is not None)
     return added[0][1] if added else built_in
 
 
-def reads_other_inputs(model_type: str, modality: str) -> bool:
-    """Whether a known family reads other kinds of input only.
+def reads_other_inputs(model_type: str, input_kind: str) -> bool:
+    """Whether a family of the table reads other kinds of input only.
 
     Families that read images with texts may still have an image tower that the fallback finds.
     """
-    singles: dict[str, tuple[str, ...]] = {"image": ("text",), "text": ("image",)}
-    others = singles.get(modality, ("image", "text", "image+text"))
-    known = any(find_architecture(model_type, other) is not None for other in others)
-    return known and find_architecture(model_type, modality) is None
+    kinds = {kind for kind, name in _BUILT_IN if name == model_type}
+    kinds |= {row.input_kind for _, row in _plugin_rows(model_type)}
+    return input_kind not in kinds and any(input_kind not in kind.split("+") for kind in kinds)
 
 
-def families(modality: str) -> tuple[str, ...]:
+def families(input_kind: str) -> tuple[str, ...]:
     """The families of the table that read a kind of input."""
-    return tuple(row.family for row in ARCHITECTURES if row.modality == modality)
+    return tuple(row.family for row in ARCHITECTURES if row.input_kind == input_kind)
 
 
 def _plugin_rows(model_type: str) -> list[tuple[Plugin, Architecture]]:
     """The rows of other packages for a `model_type`, which is the name of their entry point."""
-    found = []
+    rows = []
     for plugin in plugins("hf_emms.architectures").get(model_type, ()):
         for row in plugin.load(Architecture):
             if model_type not in row.model_types:
                 raise plugin.error(f"is for {', '.join(row.model_types)}: the entry point needs one of these names")
-            found.append((plugin, replace(row, package=f"{plugin.package} {plugin.version}")))
-    return found
+            rows.append((plugin, replace(row, package=f"{plugin.package} {plugin.version}")))
+    return rows

@@ -8,7 +8,7 @@ import platform
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager, nullcontext
 from functools import cache, partial
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -22,6 +22,26 @@ Inputs = dict[str, Tensor]
 
 Batch = tuple[np.ndarray, Tensor]
 """Positions of inputs, int64 (b,), and their features, float32 (b, D1), on any device."""
+
+DEVICES = ("auto", "cpu", "cuda", "mps")
+
+
+def choose_device(device: str) -> torch.device:
+    """The torch device of a name.
+
+    Raises:
+        EmmsError: an unknown name, or a device that this machine lacks.
+    """
+    available = {"cpu": True, "cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available()}
+    if device == "auto":
+        device = next(name for name in ("cuda", "mps", "cpu") if available[name])
+    kind = device.partition(":")[0]
+    if kind not in available:
+        raise EmmsError(f"unknown device {device!r}", f"one of {', '.join(DEVICES)}")
+    if not available[kind]:
+        raise EmmsError(f"this machine has no usable {kind} device", "--device auto")
+    return torch.device(device)
+
 
 # --- preparing a CPU: features stay the same up to float32 rounding ---------------------------------------
 
@@ -131,16 +151,35 @@ def _packable_types() -> tuple[torch.dtype, ...]:
 MEMORY_SHARE = 0.6
 
 
+class BatchLimit(NamedTuple):
+    """How large batches are.
+
+    Attributes:
+        elements: device type → input elements (pixels, tokens) a batch. On CUDA an upper bound, see
+            `BatchedForward.probing`; the value of "cpu" is the lower one.
+        count: how many elements a batch has.
+    """
+
+    elements: Mapping[str, int]
+    count: Callable[[Inputs], int]
+
+
+# Larger batches leave the cache of a CPU, and a GPU needs large ones.
+PIXELS = BatchLimit(
+    {"cpu": 8 * 224**2, "mps": 32 * 224**2, "cuda": 128 * 224**2}, lambda inputs: inputs["pixel_values"][:, 0].numel()
+)
+# Padding included.
+TOKENS = BatchLimit({"cpu": 1_024, "mps": 16_384, "cuda": 262_144}, lambda inputs: inputs["input_ids"].numel())
+
+
 class BatchedForward:
     """Runs a function over batches on a device; a batch that does not fit into memory is halved until it does.
 
     Args:
         function: the tensors of a batch, on the device, to its result (b, …).
         device: where it runs.
-        dtype: of floating-point inputs there.
-        max_elements: device type → input elements (pixels, tokens) a batch. On CUDA an upper bound, see `probing`;
-            the value of "cpu" is the lower one.
-        count: how many elements a batch has.
+        limit: how large batches are.
+        dtype: of floating-point inputs on the device.
 
     Attributes:
         halvings: how often memory ran out.
@@ -151,17 +190,15 @@ class BatchedForward:
         self,
         function: Callable[[Inputs], Tensor],
         device: torch.device,
-        *,
+        limit: BatchLimit,
         dtype: torch.dtype = torch.float32,
-        max_elements: Mapping[str, int],
-        count: Callable[[Inputs], int],
     ) -> None:
         self._function = function
         self._device = device
         self._dtype = dtype
-        self._most = max_elements.get(device.type, max_elements["cpu"])
-        self._least = max_elements["cpu"]
-        self._count = count
+        self._max_elements = limit.elements.get(device.type, limit.elements["cpu"])
+        self._min_elements = limit.elements["cpu"]
+        self._count = limit.count
         self._part_elements: int | None = None  # of the first input tensor; set once memory ran out
         self._probed: tuple[int, int] | None = None
         self.halvings = 0
@@ -170,8 +207,9 @@ class BatchedForward:
     def batch_elements(self) -> int:
         """How many elements a batch should have: a constant, or what fits into the free memory of a probed GPU."""
         if self._probed is None:
-            return self._most
-        return affordable(free_memory(self._device), *self._probed, least=self._least, most=self._most)
+            return self._max_elements
+        fitting = affordable(free_memory(self._device), *self._probed)
+        return min(self._max_elements, max(self._min_elements, fitting))
 
     def __call__(self, inputs: Inputs) -> Tensor:
         """The result (b, …) of a batch of b inputs.
@@ -220,8 +258,8 @@ class BatchedForward:
         torch.cuda.reset_peak_memory_stats(self._device)
         before = torch.cuda.memory_allocated(self._device)
         yield
-        found = self._count(inputs), torch.cuda.max_memory_allocated(self._device) - before
-        self._probed = max(found, self._probed or found)
+        probe = self._count(inputs), torch.cuda.max_memory_allocated(self._device) - before
+        self._probed = max(probe, self._probed or probe)
 
 
 def is_out_of_memory(error: RuntimeError) -> bool:
@@ -232,9 +270,9 @@ def is_out_of_memory(error: RuntimeError) -> bool:
     )
 
 
-def affordable(free: int, elements: int, taken: int, *, least: int, most: int) -> int:
-    """Elements a batch, `least` to `most`, given `free` bytes and a batch of `elements` that took `taken` bytes."""
-    return min(most, max(least, int(MEMORY_SHARE * free * elements / max(1, taken))))
+def affordable(free: int, elements: int, taken: int) -> int:
+    """Elements of a batch that `free` bytes are enough for, if one of `elements` took `taken` bytes."""
+    return int(MEMORY_SHARE * free * elements / max(1, taken))
 
 
 def free_memory(device: torch.device) -> int:

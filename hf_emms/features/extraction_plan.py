@@ -13,19 +13,12 @@ from importlib.metadata import version
 from importlib.util import find_spec
 from pathlib import Path
 from pickle import UnpicklingError
-from typing import Any
+from typing import Any, Protocol
 
 import msgspec
 
 from hf_emms.errors import EmmsError
-from hf_emms.features.architectures import (
-    FALLBACKS,
-    INPUT_NAMES,
-    Architecture,
-    families,
-    find_architecture,
-    reads_other_inputs,
-)
+from hf_emms.features.architectures import Architecture, families, find_architecture, reads_other_inputs
 from hf_emms.features.checkpoint_files import fetch_descriptions, read_json
 from hf_emms.hub import Repo, fetch, listing
 
@@ -39,16 +32,33 @@ _MOST_LAYERS = 10_000
 DTYPES = ("auto", "float32", "float16", "bfloat16")
 
 
+class InputTraits(Protocol):
+    """What a plan depends on of a kind of input; see `hf_emms.inputs.InputKind`."""
+
+    @property
+    def name(self) -> str: ...
+    @property
+    def plural(self) -> str: ...
+    @property
+    def parts(self) -> tuple[InputTraits, ...]: ...
+    @property
+    def fallback_pooling(self) -> str: ...
+    @property
+    def fallback_summary(self) -> str: ...
+    @property
+    def sentence_settings(self) -> tuple[str, ...]: ...
+
+
 @dataclass(frozen=True)
 class ExtractionPlan:
-    """How a checkpoint's features are made.
+    """How a checkpoint's features are made; made once for a candidate.
 
     Attributes:
         repo: the checkpoint.
         folder: of its configuration files.
         config: config.json.
         architecture: the row of the table, or the fallback.
-        pooling: an entry of `pooling.POOLINGS` or `fusion.FUSIONS`.
+        pooling: as `Architecture.pooling`.
         dtype: what the model computes in: "float32", "float16" or "bfloat16".
         subfolder: of the transformers model in the repository.
         normalise: whether features are scaled to length one (sentence-transformers).
@@ -94,14 +104,14 @@ class ExtractionPlan:
 
 
 def plan_extraction(
-    repo: Repo, modality: str, task_id: str, *, dtype: str = "auto", trust_remote_code: bool = False
+    repo: Repo, kind: InputTraits, purpose: str, *, dtype: str = "auto", trust_remote_code: bool = False
 ) -> ExtractionPlan:
     """Decides from the configuration files what is loaded and pooled.
 
     Args:
         repo: the checkpoint.
-        modality: of its inputs.
-        task_id: the Hub task, for messages.
+        kind: of its inputs.
+        purpose: the id of the task, or "label embedding", for messages.
         dtype: "auto" (float32: the same features on every device), "float32", "float16" or "bfloat16".
         trust_remote_code: whether Python files of the repository may run.
 
@@ -112,29 +122,30 @@ def plan_extraction(
     if dtype not in DTYPES:
         raise EmmsError(f"unknown dtype {dtype!r}", f"one of {', '.join(DTYPES)}")
     folder = fetch_descriptions(repo, code=trust_remote_code)
-    settings = _sentence_transformers(repo, folder) if modality in ("text", "text+text") else {}
+    settings, notes = _sentence_transformers(repo, folder) if kind.sentence_settings else ({}, [])
     config = _read_config(repo, folder / settings.get("subfolder", ""))
-    architecture, row, code = _read_by(repo, config, modality, task_id, trust_remote_code=trust_remote_code)
-    notes = [("fallback", _fallback_note(config["model_type"], modality))] if architecture is None else []
+    architecture, code = _architecture(repo, config, kind, purpose, trust_remote_code=trust_remote_code)
+    model_type = config["model_type"]
     if config.get("auto_map") and not code:
-        model_type = config["model_type"]
-        notes.append(("code", f"the code in its repository is not run: transformers has its own for {model_type!r}"))
-    if modality == "text+text":  # the pooling is for single texts
-        settings = {name: settings[name] for name in settings if name not in ("pooling", "normalise")}
-    return ExtractionPlan(
+        text = f"the code in its repository is not run: transformers has its own for {model_type!r}"
+        notes = [("code", text), *notes]
+    if not architecture.family:
+        text = f"no row for {model_type!r} in the table of architectures; fallback: {kind.fallback_summary}"
+        notes = [("fallback", text), *notes]
+    plan = ExtractionPlan(
         repo,
         folder,
         config,
-        replace(row, family=_family(row, config)),
-        settings.pop("pooling", row.pooling),
+        replace(architecture, family=_family(architecture, config)),
+        architecture.pooling,
         "float32" if dtype == "auto" else dtype,
         code=code,
-        notes=(*notes, *settings.pop("notes", ())),
-        **settings,
+        notes=tuple(notes),
     )
+    return replace(plan, **{name: settings[name] for name in kind.sentence_settings if name in settings})
 
 
-def check_config(repo: Repo, modality: str, task_id: str, *, trust_remote_code: bool = False) -> None:
+def check_config(repo: Repo, kind: InputTraits, purpose: str, *, trust_remote_code: bool = False) -> None:
     """Checks by config.json alone, the only file that is downloaded, that a checkpoint can be read.
 
     Raises:
@@ -142,34 +153,34 @@ def check_config(repo: Repo, modality: str, task_id: str, *, trust_remote_code: 
     """
     if "config.json" in listing(repo):
         config = _read_config(repo, fetch(repo, ["config.json"]))
-        _read_by(repo, config, modality, task_id, trust_remote_code=trust_remote_code)
+        _architecture(repo, config, kind, purpose, trust_remote_code=trust_remote_code)
 
 
-def _read_by(
-    repo: Repo, config: dict[str, Any], modality: str, task_id: str, *, trust_remote_code: bool
-) -> tuple[Architecture | None, Architecture, bool]:
-    """The row of the table if there is one, the row or fallback that is used, and whether the repository's code runs.
+def _architecture(
+    repo: Repo, config: dict[str, Any], kind: InputTraits, purpose: str, *, trust_remote_code: bool
+) -> tuple[Architecture, bool]:
+    """The row of the table or a fallback, which names no family, and whether the repository's code runs.
 
     Raises:
         EmmsError: the checkpoint is for other inputs, needs a package, or only its own code knows it.
     """
     model_type = config["model_type"]
-    architecture = find_architecture(model_type, modality)
-    if architecture is None and reads_other_inputs(model_type, modality):
-        inputs = INPUT_NAMES[modality]
-        hint = f"leave it out of --checkpoint, or choose another --task than {task_id}"
-        if "+" in modality:
-            hint = f"families that read {inputs}: {', '.join(families(modality))}"
-        raise EmmsError(
-            f"{repo.id} is a {model_type} checkpoint, which reads no {inputs}; {task_id} needs {inputs}", hint
-        )
-    row = architecture or FALLBACKS[modality]
+    row = find_architecture(model_type, kind.name)
+    if row is None and reads_other_inputs(model_type, kind.name):
+        hint = f"leave it out of --checkpoint, or choose another --task than {purpose}"
+        if kind.parts:
+            hint = f"families that read {kind.plural}: {', '.join(families(kind.name))}"
+        problem = f"which reads no {kind.plural}; {purpose} needs {kind.plural}"
+        raise EmmsError(f"{repo.id} is a {model_type} checkpoint, {problem}", hint)
+    if row is None:
+        fallback = Architecture("", (), kind.name, "AutoModel", kind.fallback_pooling, "the documented fallback")
+        return fallback, _needs_code(repo, config, trust_remote_code)
     if row.requires and not find_spec(row.requires):
         raise EmmsError(
             f"{repo.id} is a checkpoint of {row.requires}, which is not installed",
             f"pip install 'hf-emms[{row.requires}]'",
         )
-    return architecture, row, architecture is None and _needs_code(repo, config, trust_remote_code)
+    return row, False
 
 
 def model_type_of(config: Any) -> str | None:
@@ -241,16 +252,6 @@ def _needs_code(repo: Repo, config: dict[str, Any], trust_remote_code: bool) -> 
     return True
 
 
-def _fallback_note(model_type: str, modality: str) -> str:
-    features = {
-        "image": "image features or pooled output if the model has them, else the mean of tokens or map",
-        "text": "text features if the model has them, else the mean of the last layer's tokens",
-        "image+text": "its image features and its text features, and the similarity of patches if the model gives it",
-        "text+text": "means of the last layer's tokens",
-    }
-    return f"no row for {model_type!r} in the table of architectures; fallback: {features[modality]}"
-
-
 # --- sentence-transformers --------------------------------------------------------------------------------
 
 # Both spellings of 1_Pooling/config.json: flags up to sentence-transformers 5.0, one word since.
@@ -263,27 +264,27 @@ _SENTENCE_FLAGS = {
 }
 
 
-def _sentence_transformers(repo: Repo, folder: Path) -> dict[str, Any]:
-    """The fields of the plan that modules.json of a sentence-transformers repository gives; none for others.
+def _sentence_transformers(repo: Repo, folder: Path) -> tuple[dict[str, Any], list[tuple[str, str]]]:
+    """Fields of the plan that modules.json of a sentence-transformers repository gives, and notes; none for others.
 
     Raises:
         EmmsError: its pooling is unknown.
     """
     if not (folder / "modules.json").is_file():
-        return {}
+        return {}, []
     types = [(module["type"].rpartition(".")[2], module["path"]) for module in read_json(repo, folder / "modules.json")]
     paths = dict(types)
     if "Transformer" not in paths or "Pooling" not in paths:
-        return {}
+        return {}, []
     lengths = folder / paths["Transformer"] / "sentence_bert_config.json"
-    unused = [name for name, _ in types if name not in ("Transformer", "Pooling", "Normalize")]
-    return {
+    settings = {
         "subfolder": paths["Transformer"],
         "pooling": _sentence_pooling(repo, read_json(repo, folder / paths["Pooling"] / "config.json")),
         "normalise": "Normalize" in paths,
         "max_length": read_json(repo, lengths).get("max_seq_length") if lengths.is_file() else None,
-        "notes": [("modules", f"left out of its modules.json: {', '.join(unused)}")] if unused else [],
     }
+    unused = [name for name, _ in types if name not in ("Transformer", "Pooling", "Normalize")]
+    return settings, [("modules", f"left out of its modules.json: {', '.join(unused)}")] if unused else []
 
 
 def _sentence_pooling(repo: Repo, settings: dict[str, Any]) -> str:
@@ -336,6 +337,31 @@ def load_error(plan: ExtractionPlan, part: str, error: BaseException) -> EmmsErr
     )
 
 
+@dataclass
+class ReadCounts:
+    """How many inputs a checkpoint did not read whole.
+
+    Attributes:
+        cut: how many texts were cut, each at `cut_length` tokens.
+        windowed: how many inputs were read in overlapping windows of `window_length` tokens.
+    """
+
+    cut: int = 0
+    cut_length: int = 0
+    windowed: int = 0
+    window_length: int = 0
+
+    def add_cut(self, count: int, length: int) -> None:
+        """Counts texts that were cut, if any."""
+        if count:
+            self.cut += count
+            self.cut_length = length
+
+    def reset(self) -> None:
+        """Starts again at zero."""
+        self.cut = self.cut_length = self.windowed = self.window_length = 0
+
+
 class FeatureInfo(msgspec.Struct, frozen=True):
     """What a ranking reports about a checkpoint's features at one layer; cached with them.
 
@@ -345,8 +371,7 @@ class FeatureInfo(msgspec.Struct, frozen=True):
         architecture: the family.
         pooling: what is the feature, in words.
         general_notes: notes that don't depend on the inputs.
-        cut: how many texts were cut, each at `cut_length` tokens.
-        windowed: how many inputs were read in overlapping windows of `window_length` tokens.
+        cut: as in `ReadCounts`, and so for the next three.
     """
 
     parameters: int

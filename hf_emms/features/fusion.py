@@ -1,6 +1,6 @@
-"""Features of a picture with a text, family by family: from a tower each, or from a model that reads both together.
+"""Features of an image with a text, family by family: from a tower each, or from a model that reads both together.
 
-What of a picture does not depend on the text is computed once a picture. The label (an answer, a box) is never an
+What of an image does not depend on the text is computed once an image. The label (an answer, a box) is never an
 input, and heads that a model answers with are not used: fine-tuning for other answers replaces them.
 """
 
@@ -30,39 +30,39 @@ _MAX_PREFIX = 8  # tokens before the patches: CLS and registers
 
 @dataclass(frozen=True)
 class Towers:
-    """Pictures and texts are read apart and joined at the end.
+    """Images and texts are read apart and joined at the end.
 
     Attributes:
         summary: what the row is, in words.
         text_part: the submodule that reads texts; "" is the model itself.
-        picture: model and pixel values (b, 3, H, W) to an encoding of each picture (b, …).
-        text: model, token ids and mask (b, T) to an embedding of each text (b, E).
-        join: encodings of r pictures and embeddings of r texts to rows (r, D1).
+        encode_image: model and pixel values (b, 3, H, W) to an encoding of each image (b, …).
+        embed_text: model, token ids and mask (b, T) to an embedding of each text (b, E).
+        join: encodings of r images and embeddings of r texts to rows (r, D1).
     """
 
     summary: str
     text_part: str
-    picture: Callable[[Any, Tensor], Tensor]
-    text: Callable[[Any, Inputs], Tensor]
+    encode_image: Callable[[Any, Tensor], Tensor]
+    embed_text: Callable[[Any, Inputs], Tensor]
     join: Callable[[Tensor, Tensor], Tensor]
 
 
 @dataclass(frozen=True)
 class Fused:
-    """The text is read together with the picture.
+    """The text is read together with the image.
 
     Attributes:
         summary: what the row is, in words.
         text_part: the submodule that reads texts; "" is the model itself.
-        picture: model and pixel values (b, 3, H, W) to an encoding of each picture (b, …).
-        fuse: model and `{"picture", "input_ids", "attention_mask"}` of r pairs to rows (r, D1).
+        encode_image: model and pixel values (b, 3, H, W) to an encoding of each image (b, …).
+        fuse: model and `{"image", "input_ids", "attention_mask"}` of r pairs to rows (r, D1).
         prepare: changes the model once after loading.
         phrase: writes a text as in the family's training.
     """
 
     summary: str
     text_part: str
-    picture: Callable[[Any, Tensor], Tensor]
+    encode_image: Callable[[Any, Tensor], Tensor]
     fuse: Callable[[Any, Inputs], Tensor]
     prepare: Callable[[Any], None] = lambda model: None
     phrase: Callable[[str], str] = str
@@ -71,8 +71,8 @@ class Fused:
 # --- two towers: CLIP, SigLIP, dual encoders, any model with a common space; OWL-ViT and OWLv2 -------------
 
 
-def picture_embedding(model: Any, pixels: Tensor) -> Tensor:
-    """The picture in the common space, and cells of its patches there, all of length one: (b, 1 + cells, E)."""
+def image_embedding(model: Any, pixels: Tensor) -> Tensor:
+    """The image in the common space, and cells of its patches there, all of length one: (b, 1 + cells, E)."""
     outputs = model.get_image_features(pixel_values=pixels)
     whole = normalize(pooled_or_tensor(outputs), dim=1)[:, None]
     patches = projected_patches(model, getattr(outputs, "last_hidden_state", None))
@@ -92,17 +92,17 @@ def unmasked_text_embedding(model: Any, inputs: Inputs) -> Tensor:
     return text_embedding(model, {"input_ids": inputs["input_ids"]})
 
 
-def join_embeddings(pictures: Tensor, texts: Tensor) -> Tensor:
-    """[picture; text; product; cosines of the cells with the text], (r, 3·E + cells).
+def join_embeddings(images: Tensor, texts: Tensor) -> Tensor:
+    """[image; text; product; cosines of the cells with the text], (r, 3·E + cells).
 
-    The map of cosines says where in the picture the text is, which boxes need and the embeddings don't say.
+    The map of cosines says where in the image the text is, which boxes need and the embeddings don't say.
 
     Args:
-        pictures: of `picture_embedding`, (r, 1 + cells, E).
+        images: of `image_embedding`, (r, 1 + cells, E).
         texts: of `text_embedding`, (r, E).
     """
-    whole = pictures[:, 0]
-    cosines = torch.einsum("rce,re->rc", pictures[:, 1:], texts)
+    whole = images[:, 0]
+    cosines = torch.einsum("rce,re->rc", images[:, 1:], texts)
     return torch.cat([whole, texts, whole * texts, cosines], dim=1)
 
 
@@ -150,7 +150,7 @@ def _pool_each(tower: Any, tokens: Tensor) -> Tensor:
     return tokens  # the average of one token
 
 
-def owl_picture(model: Any, pixels: Tensor) -> Tensor:
+def owl_image(model: Any, pixels: Tensor) -> Tensor:
     """Each patch before any text, (b, patches, E + 6).
 
     Its class embedding of length one, shift and scale of its logit, and its box (cx, cy, w, h).
@@ -174,17 +174,17 @@ def owl_text(model: Any, inputs: Inputs) -> Tensor:
     return text_embedding(model.owlvit if hasattr(model, "owlvit") else model.owlv2, inputs)
 
 
-def join_owl(pictures: Tensor, texts: Tensor) -> Tensor:
+def join_owl(images: Tensor, texts: Tensor) -> Tensor:
     """[expected class embedding; text; product; expected box; map of logits], (r, 3·E + 4 + cells).
 
     Expectations are weighted by the text's logits. A detector keeps its box head when it is fine-tuned, so boxes count
     as features.
 
     Args:
-        pictures: of `owl_picture`, (r, patches, E + 6).
+        images: of `owl_image`, (r, patches, E + 6).
         texts: of `owl_text`, (r, E).
     """
-    classes, shift, scale, boxes = pictures.split([texts.shape[1], 1, 1, 4], dim=2)
+    classes, shift, scale, boxes = images.split([texts.shape[1], 1, 1, 4], dim=2)
     logits = (torch.einsum("rpe,re->rp", classes, texts) + shift[..., 0]) * scale[..., 0]
     weights = (SHARPNESS * logits).softmax(1)
     expected = torch.einsum("rpe,rp->re", classes, weights)
@@ -197,7 +197,7 @@ def join_owl(pictures: Tensor, texts: Tensor) -> Tensor:
 # --- read together: ViLT, BLIP, GIT, Grounding DINO -------------------------------------------------------
 
 
-def vilt_picture(model: Any, pixels: Tensor) -> Tensor:
+def vilt_image(model: Any, pixels: Tensor) -> Tensor:
     """Embedded patches after their CLS token, (b, 1 + patches, D)."""
     mask = torch.ones_like(pixels[:, 0], dtype=torch.int64)
     embedded, _, (cells, (_, width)) = model.embeddings.visual_embed(pixels, mask, max_image_length=-1)
@@ -208,36 +208,36 @@ def vilt_picture(model: Any, pixels: Tensor) -> Tensor:
 
 
 def vilt(model: Any, inputs: Inputs) -> Tensor:
-    """[CLS; mean of the text's tokens; mean of the picture's tokens], after all layers."""
-    tokens, picture = inputs["attention_mask"], inputs["picture"]
+    """[CLS; mean of the text's tokens; mean of the image's tokens], after all layers."""
+    tokens, image = inputs["attention_mask"], inputs["image"]
     hidden = model(
         input_ids=inputs["input_ids"],
         attention_mask=tokens,
-        image_embeds=picture,
-        pixel_mask=torch.ones_like(picture[..., 0], dtype=torch.int64),
+        image_embeds=image,
+        pixel_mask=torch.ones_like(image[..., 0], dtype=torch.int64),
     ).last_hidden_state
-    words, patches = hidden.split([tokens.shape[1], picture.shape[1]], dim=1)
+    words, patches = hidden.split([tokens.shape[1], image.shape[1]], dim=1)
     return torch.cat([hidden[:, 0], masked_mean(words, inputs), patches[:, 1:].mean(1)], dim=1)
 
 
-def blip_picture(model: Any, pixels: Tensor) -> Tensor:
+def blip_image(model: Any, pixels: Tensor) -> Tensor:
     tokens: Tensor = model.vision_model(pixel_values=pixels).last_hidden_state
     return tokens
 
 
 def blip(model: Any, inputs: Inputs) -> Tensor:
-    """[mean of the text's tokens, which attend to the picture; mean of the picture's tokens]."""
-    picture = inputs["picture"]
+    """[mean of the text's tokens, which attend to the image; mean of the image's tokens]."""
+    image = inputs["image"]
     words = model.text_encoder(
         input_ids=inputs["input_ids"],
         attention_mask=inputs["attention_mask"],
-        encoder_hidden_states=picture,
-        encoder_attention_mask=torch.ones_like(picture[..., 0], dtype=torch.int64),
+        encoder_hidden_states=image,
+        encoder_attention_mask=torch.ones_like(image[..., 0], dtype=torch.int64),
     ).last_hidden_state
-    return torch.cat([masked_mean(words, inputs), picture.mean(1)], dim=1)
+    return torch.cat([masked_mean(words, inputs), image.mean(1)], dim=1)
 
 
-class GivenTokens(nn.Module):
+class PrecomputedTokens(nn.Module):
     """Replaces GIT's image encoder, and passes on tokens that were computed before."""
 
     def forward(self, pixel_values: Tensor, interpolate_pos_encoding: bool = False) -> BaseModelOutput:
@@ -245,20 +245,20 @@ class GivenTokens(nn.Module):
 
 
 def prepare_git(model: Any) -> None:
-    """Moves GIT's image encoder out of its forward, so that it runs once a picture."""
+    """Moves GIT's image encoder out of its forward, so that it runs once an image."""
     model.picture_encoder = model.image_encoder
-    model.image_encoder = GivenTokens()
+    model.image_encoder = PrecomputedTokens()
 
 
-def git_picture(model: Any, pixels: Tensor) -> Tensor:
+def git_image(model: Any, pixels: Tensor) -> Tensor:
     tokens: Tensor = model.picture_encoder(pixels).last_hidden_state
     return tokens
 
 
 def git(model: Any, inputs: Inputs) -> Tensor:
-    """[last token of the text; mean of its tokens; mean of the projected picture].
+    """[last token of the text; mean of its tokens; mean of the projected image].
 
-    The text follows the picture, without the token that would end it: the answer comes next.
+    The text follows the image, without the token that would end it: the answer comes next.
     """
     ids, mask = inputs["input_ids"], inputs["attention_mask"]
     lengths = mask.sum(1, keepdim=True)
@@ -267,9 +267,9 @@ def git(model: Any, inputs: Inputs) -> Tensor:
     last = last - ended.long()
     text_mask = (torch.arange(ids.shape[1], device=ids.device) <= last).long()
     outputs = model(
-        input_ids=ids, attention_mask=mask, pixel_values=inputs["picture"][:, None], output_hidden_states=True
+        input_ids=ids, attention_mask=mask, pixel_values=inputs["image"][:, None], output_hidden_states=True
     )
-    patches, words = outputs.last_hidden_state.split([inputs["picture"].shape[1], ids.shape[1]], dim=1)
+    patches, words = outputs.last_hidden_state.split([inputs["image"].shape[1], ids.shape[1]], dim=1)
     final = words.take_along_dim(last[..., None], 1)[:, 0]
     projected = outputs.hidden_states[0][:, : patches.shape[1]].mean(1)
     return torch.cat([final, masked_mean(words, {"attention_mask": text_mask}), projected], dim=1)
@@ -288,7 +288,7 @@ def as_phrase(text: str) -> str:
 def grounding_dino(model: Any, inputs: Inputs) -> Tensor:
     """[expected state; expected box] of the decoder's queries, weighted by their best logit for the text."""
     outputs = model(
-        pixel_values=inputs["picture"], input_ids=inputs["input_ids"], attention_mask=inputs["attention_mask"]
+        pixel_values=inputs["image"], input_ids=inputs["input_ids"], attention_mask=inputs["attention_mask"]
     )
     weights = (SHARPNESS * outputs.logits.float().amax(2)).softmax(1).to(outputs.pred_boxes.dtype)
     expected = [torch.einsum("bqd,bq->bd", part, weights) for part in (outputs.last_hidden_state, outputs.pred_boxes)]
@@ -307,26 +307,26 @@ _OWL = (
 )
 
 FUSIONS: dict[str, Towers | Fused] = {
-    "two_towers": Towers(_JOINED, "text_model", picture_embedding, text_embedding, join_embeddings),
-    "unmasked_two_towers": Towers(_JOINED, "text_model", picture_embedding, unmasked_text_embedding, join_embeddings),
-    "owlvit": Towers(_OWL, "owlvit.text_model", owl_picture, owl_text, join_owl),
-    "owlv2": Towers(_OWL, "owlv2.text_model", owl_picture, owl_text, join_owl),
+    "two_towers": Towers(_JOINED, "text_model", image_embedding, text_embedding, join_embeddings),
+    "unmasked_two_towers": Towers(_JOINED, "text_model", image_embedding, unmasked_text_embedding, join_embeddings),
+    "owlvit": Towers(_OWL, "owlvit.text_model", owl_image, owl_text, join_owl),
+    "owlv2": Towers(_OWL, "owlv2.text_model", owl_image, owl_text, join_owl),
     "vilt": Fused(
         "first token (CLS), mean of the text's tokens and mean of the picture's, after all layers",
         "",
-        vilt_picture,
+        vilt_image,
         vilt,
     ),
     "blip": Fused(
         "mean of the text's tokens, which attend to the picture, and mean of the picture's tokens",
         "text_encoder",
-        blip_picture,
+        blip_image,
         blip,
     ),
     "git": Fused(
         "last token of the text behind the picture, mean of the text's tokens, and mean of the projected picture",
         "",
-        git_picture,
+        git_image,
         git,
         prepare_git,
     ),
@@ -348,7 +348,7 @@ def find_fusion(name: str) -> Towers | Fused:
     """
     if ":" not in name:
         return FUSIONS[name]
-    found = by_reference(name)
-    if not isinstance(found, Towers | Fused):
-        raise EmmsError(f"{name} is of type {type(found).__name__}, neither Towers nor Fused of {__name__}")
-    return found
+    fusion = by_reference(name)
+    if not isinstance(fusion, Towers | Fused):
+        raise EmmsError(f"{name} is of type {type(fusion).__name__}, neither Towers nor Fused of {__name__}")
+    return fusion

@@ -7,7 +7,7 @@ the N-th of them (1 is the first, -1 the last, 0 the input of the first where th
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import torch
@@ -15,22 +15,20 @@ from torch import Tensor
 from torch.nn.functional import normalize
 
 from hf_emms.features.device import Inputs
-from hf_emms.features.extraction_plan import LayerError
-from hf_emms.features.pooling import Pooling, no_layers
+from hf_emms.features.extraction_plan import ExtractionPlan, LayerError
+from hf_emms.features.pooling import Pooling, find_pooling, no_layers
 from hf_emms.formatting import pluralize
 from hf_emms.options import LAST, MEAN, SPREAD
 
 # What every checkpoint has; without hidden layers "spread" is the last one alone.
-ALWAYS = (LAST, SPREAD)
+_ALWAYS = (LAST, SPREAD)
 
 
 class LayerReader:
     """Features of several layers from one forward, each scaled to length one if `normalise`.
 
     Attributes:
-        slices: layer → its part of a feature row; known after the first batch.
         refused: layer → why the model does not have it. Never all of them.
-        spread_layers: numbers of the hidden layers that "spread" adds to the last; known after the first batch.
     """
 
     def __init__(self, pooling: Pooling, first: int, layers: tuple[str, ...], *, normalise: bool = False) -> None:
@@ -39,12 +37,12 @@ class LayerReader:
         self._layers = layers
         self._normalise = normalise
         self._shows_layers = pooling.layers is not None
-        self.slices: dict[str, slice] = {}
+        self._slices: dict[str, slice] = {}
+        self._spread_layers: tuple[int, ...] = ()
         self.refused: dict[str, LayerError] = {}
-        self.spread_layers: tuple[int, ...] = ()
 
     def __call__(self, model: Any, inputs: Inputs) -> Tensor:
-        """A batch's features, float32 (b, D1), those of the layers in the order of `slices`.
+        """A batch's features, float32 (b, D1), those of the layers side by side.
 
         Raises:
             LayerError: the model has none of the layers.
@@ -54,9 +52,24 @@ class LayerReader:
             raise next(iter(self.refused.values()))
         start = 0
         for layer, part in parts.items():
-            self.slices[layer] = slice(start, start + part.shape[1])
+            self._slices[layer] = slice(start, start + part.shape[1])
             start += part.shape[1]
         return torch.cat(list(parts.values()), dim=1)
+
+    def slices_of(self, width: int) -> dict[str, slice]:
+        """Layer → its part of a feature row; known after the first batch."""
+        return self._slices
+
+    def describe(self, layer: str) -> str:
+        """What is the feature at a layer, in words."""
+        scaled = ", scaled to length one" if self._normalise else ""
+        last, hidden = self._pooling.summary + scaled, self._pooling.layer_summary + scaled
+        if layer == LAST or (layer == SPREAD and not self._spread_layers):
+            return last
+        if layer == SPREAD:
+            numbers = " and ".join(map(str, self._spread_layers))
+            return f"{last}; with hidden layer{'s' if len(self._spread_layers) > 1 else ''} {numbers}: {hidden}"
+        return f"{'average of all hidden layers' if layer == MEAN else f'hidden layer {layer}'}: {hidden}"
 
     def _read(self, model: Any, inputs: Inputs) -> dict[str, Tensor]:
         layers = tuple(layer for layer in self._layers if layer not in self.refused)
@@ -68,9 +81,9 @@ class LayerReader:
             last, states = self._pooling.layers(model, inputs)
         except LayerError as error:
             self._shows_layers = False
-            self.refused |= {layer: error for layer in layers if layer not in ALWAYS}
+            self.refused |= {layer: error for layer in layers if layer not in _ALWAYS}
             return self._read(model, inputs)
-        self.spread_layers = spread(len(states) - self._first) if self._pooling.spreads else ()
+        self._spread_layers = spread(len(states) - self._first) if self._pooling.spreads else ()
         parts = {}
         for layer in layers:
             try:
@@ -82,11 +95,45 @@ class LayerReader:
     def _feature(self, layer: str, last: Tensor, states: Sequence[Tensor]) -> Tensor:
         if layer != SPREAD:
             return self._scaled(pick(layer, last, states, self._first))
-        hidden = (states[self._first + number - 1] for number in self.spread_layers)
+        hidden = (states[self._first + number - 1] for number in self._spread_layers)
         return torch.cat([self._scaled(part) for part in (*hidden, last)], dim=1)
 
     def _scaled(self, features: Tensor) -> Tensor:
         return normalize(features.float(), dim=1) if self._normalise else features.float()
+
+
+def plan_layers(plan: ExtractionPlan, pooling: str, layers: tuple[str, ...]) -> LayerReader:
+    """The layers of a checkpoint for single inputs; `pooling` is a name for `find_pooling`."""
+    return LayerReader(find_pooling(pooling), plan.architecture.first_layer, layers, normalise=plan.normalise)
+
+
+class JoinedLayers:
+    """The layers of a checkpoint whose features join two inputs, which has no hidden ones.
+
+    Attributes:
+        refused: layer → why there is none. Never all of them.
+
+    Raises:
+        LayerError: no other layer is among them.
+    """
+
+    def __init__(self, layers: tuple[str, ...], checkpoint: str, summary: str) -> None:
+        self._layers, self._summary = [layer for layer in layers if layer in _ALWAYS], summary
+        self.refused = {
+            layer: LayerError(f"{checkpoint} joins two inputs: it has no single layer {layer}", f"--layer {LAST}")
+            for layer in layers
+            if layer not in _ALWAYS
+        }
+        if not self._layers:
+            raise self.refused[layers[0]]
+
+    def slices_of(self, width: int) -> dict[str, slice]:
+        """Layer → its part of a feature row."""
+        return dict.fromkeys(self._layers, slice(0, width))
+
+    def describe(self, layer: str) -> str:
+        """What is the feature at a layer, in words."""
+        return self._summary
 
 
 def spread(hidden: int) -> tuple[int, ...]:
@@ -130,28 +177,3 @@ def pick(layer: str, last: Tensor, states: Sequence[Tensor], first: int) -> Tens
             f"--layer {LAST}, or --layer N with N from {start} to {len(hidden)}, or -{len(hidden)} to -1",
         )
     return states[position]
-
-
-def refuse_single_layers(layers: Iterable[str], checkpoint: str) -> dict[str, LayerError]:
-    """Layers that a checkpoint whose features join two inputs does not have, with the reason.
-
-    Raises:
-        LayerError: no other layer is among them.
-    """
-    layers = tuple(layers)
-    refused = {
-        layer: LayerError(f"{checkpoint} joins two inputs: it has no single layer {layer}", f"--layer {LAST}")
-        for layer in layers
-        if layer not in ALWAYS
-    }
-    if len(refused) == len(layers):
-        raise refused[layers[0]]
-    return refused
-
-
-def describe_layer(layer: str, layer_summary: str, spread_layers: Sequence[int] = ()) -> str:
-    """What is pooled at "mean", a number, or at "spread" besides the last layer, in words."""
-    if layer == SPREAD:
-        numbers = " and ".join(map(str, spread_layers))
-        return f"; with hidden layer{'s' if len(spread_layers) > 1 else ''} {numbers}: {layer_summary}"
-    return f"{'average of all hidden layers' if layer == MEAN else f'hidden layer {layer}'}: {layer_summary}"

@@ -1,4 +1,4 @@
-"""From a repository to an extractor: processor, weights and device, with every refusal in plain words."""
+"""From a plan and weights to a model of transformers, with every refusal in plain words."""
 
 from __future__ import annotations
 
@@ -9,115 +9,19 @@ import shutil
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
 import torch
 
-from hf_emms.cache import NO_CACHE, Cache
 from hf_emms.errors import EmmsError
-from hf_emms.features.architectures import INPUT_NAMES, families
-from hf_emms.features.checkpoint_files import Weights, fetch_weights
-from hf_emms.features.device import prepare_for_cpu
-from hf_emms.features.extraction_plan import LOAD_FAILURES, ExtractionPlan, load_error, plan_extraction
-from hf_emms.features.extractor import Extractor, SingleInputExtractor
-from hf_emms.features.fusion import Fused, find_fusion
-from hf_emms.features.image_text import ImageTextExtractor
-from hf_emms.features.images import read_image_processor
-from hf_emms.features.text import read_tokenizer, text_reader
-from hf_emms.features.text_pairs import SpanExtractor, TextPairExtractor
-from hf_emms.features.windows import text_pair_reader
+from hf_emms.features.checkpoint_files import Weights
+from hf_emms.features.extraction_plan import LOAD_FAILURES, ExtractionPlan, load_error
 from hf_emms.formatting import pluralize
-from hf_emms.hub import Repo
-from hf_emms.options import LAST
 from hf_emms.registry import by_reference
 
-DEVICES = ("auto", "cpu", "cuda", "mps")
 _NEED_POOLER = ("pooler_output", "unmasked_pooler_output", "image_fallback", "two_towers", "unmasked_two_towers")
-_TWO_TOWERS = ("get_image_features", "get_text_features", "text_model")  # of a fallback for pictures with texts
-
-
-def load_extractor(
-    repo: Repo,
-    modality: str,
-    task_id: str,
-    *,
-    device: str = "auto",
-    dtype: str = "auto",
-    allow_pickle: bool = False,
-    trust_remote_code: bool = False,
-    layers: tuple[str, ...] = (LAST,),
-    spans: bool = False,
-    memory: Cache = NO_CACHE,
-) -> Extractor:
-    """Loads a checkpoint with its own image processor or tokenizer.
-
-    Args:
-        repo: the checkpoint.
-        modality: of its inputs.
-        task_id: the Hub task, for messages.
-        device: "auto" (cuda, else mps, else cpu), or one of them; "cuda:1" picks one of several.
-        dtype: "auto" (float32), "float32", "float16" or "bfloat16".
-        allow_pickle: unpickle weights in full where torch's loader that runs no code refuses them.
-        trust_remote_code: run the repository's Python files where transformers doesn't know the architecture.
-        layers: which layers become features, as `options.layer_names` writes them.
-        spans: inputs will be `Spans` of pairs of texts, not `Pairs`.
-        memory: holds which weights were checked, and which the Hub has converted.
-
-    Returns:
-        The extractor; close it to free the memory.
-
-    Raises:
-        EmmsError: refused, incomplete, corrupt or unsuitable; the message names the file and the repository.
-    """
-    plan = plan_extraction(repo, modality, task_id, dtype=dtype, trust_remote_code=trust_remote_code)
-    torch_device = choose_device(device)
-    weights = fetch_weights(repo, memory, subfolder=plan.subfolder, code=plan.code)
-    with quiet_transformers():
-        images = read_image_processor(plan, torch_device) if "image" in modality else None
-        tokenizer = read_tokenizer(plan) if "text" in modality else None
-        model, pooling, note = load_model(plan, weights, allow_pickle=allow_pickle)
-        if note is not None:
-            plan = replace(plan, notes=(*plan.notes, ("weights", note)))
-        model = model.to(torch_device).eval()
-        if torch_device.type == "cpu":
-            prepare_for_cpu(model, channels_last=is_tested(plan))
-        if modality == "text+text":
-            reader = text_pair_reader(model, text_reader(plan, model, tokenizer))
-            return (SpanExtractor if spans else TextPairExtractor)(plan, model, reader, pooling, layers)
-        if images is None:
-            return SingleInputExtractor(plan, model, text_reader(plan, model, tokenizer), pooling, layers)
-        if tokenizer is None:
-            return SingleInputExtractor(plan, model, images, pooling, layers)
-        if plan.architecture.loader == "AutoModel" and not all(hasattr(model, name) for name in _TWO_TOWERS):
-            raise EmmsError(
-                f"{plan.repo.id} ({plan.architecture.family}) has no image tower and text tower with a common space",
-                f"families that read {INPUT_NAMES[modality]}: {', '.join(families(modality))}",
-            )
-        fusion = find_fusion(pooling)
-        texts = text_reader(plan, model.get_submodule(fusion.text_part), tokenizer)
-        if isinstance(fusion, Fused):
-            fusion.prepare(model)
-        return ImageTextExtractor(plan, model, images, texts, fusion, layers)
-
-
-def choose_device(device: str) -> torch.device:
-    """The torch device of a name.
-
-    Raises:
-        EmmsError: an unknown name, or a device that this machine lacks.
-    """
-    available = {"cpu": True, "cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available()}
-    if device == "auto":
-        device = next(name for name in ("cuda", "mps", "cpu") if available[name])
-    kind = device.partition(":")[0]
-    if kind not in available:
-        raise EmmsError(f"unknown device {device!r}", f"one of {', '.join(DEVICES)}")
-    if not available[kind]:
-        raise EmmsError(f"this machine has no usable {kind} device", "--device auto")
-    return torch.device(device)
 
 
 def load_model(plan: ExtractionPlan, weights: Weights, *, allow_pickle: bool) -> tuple[Any, str, str | None]:
@@ -175,7 +79,9 @@ def _unpickle(folder: Path, to: Path) -> None:
     for path in folder.iterdir():
         if path.match("pytorch_model*.bin"):
             weights = torch.load(path, map_location="cpu", weights_only=False)
-            torch.save({name: one for name, one in weights.items() if isinstance(one, torch.Tensor)}, to / path.name)
+            torch.save(
+                {name: tensor for name, tensor in weights.items() if isinstance(tensor, torch.Tensor)}, to / path.name
+            )
         elif path.suffix in (".json", ".py"):
             shutil.copy(path, to)
 

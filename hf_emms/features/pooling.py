@@ -229,6 +229,45 @@ def _start_token(model: Any) -> int:
     )
 
 
+# --- states of several tokens of a text, for pairs of texts ------------------------------------------------
+
+States = Callable[[Any, Inputs], Tensor]
+"""A model and a batch to token states (b, T, D)."""
+
+
+def _token_states(model: Any, inputs: Inputs) -> Tensor:
+    hidden: Tensor = _call(model, inputs).last_hidden_state
+    return hidden
+
+
+def _encoder_states(model: Any, inputs: Inputs) -> Tensor:
+    hidden: Tensor = _call_encoder(model, inputs).last_hidden_state
+    return hidden
+
+
+def _text_states(model: Any, inputs: Inputs) -> Tensor:
+    hidden: Tensor = _call_text(model, inputs).last_hidden_state
+    return hidden
+
+
+def sum_runs(hidden: Tensor, runs: Tensor) -> Tensor:
+    """Sum and number of the tokens of runs, float32 (b, S, D + 1).
+
+    Args:
+        hidden: token states, float32 (b, T, D).
+        runs: where each starts, and stops before, int64 (b, S, 2).
+    """
+    start, stop = runs.unbind(2)
+    positions = torch.arange(hidden.shape[1], device=hidden.device)
+    marks = ((positions >= start[..., None]) & (positions < stop[..., None])).float()
+    return torch.cat([marks @ hidden, marks.sum(2, keepdim=True)], dim=2)
+
+
+def marked_mean(hidden: Tensor, marks: Tensor) -> Tensor:
+    """Mean of the tokens of float32 (b, T, D) that are marked by 1 in float32 (b, T), (b, D); 0 where none is."""
+    return torch.einsum("btd,bt->bd", hidden, marks) / marks.sum(1, keepdim=True).clamp_min(1)
+
+
 # --- the table --------------------------------------------------------------------------------------------
 
 _CLASSIFIER = "pooled output (input of the classifier)"
@@ -287,6 +326,27 @@ POOLINGS: dict[str, Pooling] = {
 }
 
 
+STATES: dict[str, States] = {
+    "question_context": _token_states,
+    "encoder_question_context": _encoder_states,
+    "question_context_fallback": _text_states,
+}
+
+
+def find_states(name: str) -> States:
+    """An entry of `STATES`, or a function of another package: "package.module:NAME".
+
+    Raises:
+        EmmsError: it cannot be imported or is no function.
+    """
+    if ":" not in name:
+        return STATES[name]
+    states = by_reference(name)
+    if not callable(states):
+        raise EmmsError(f"{name} is of type {type(states).__name__}, no function to token states")
+    return states
+
+
 def find_pooling(name: str) -> Pooling:
     """An entry of `POOLINGS`, or the `Pooling` of another package: "package.module:NAME".
 
@@ -295,7 +355,7 @@ def find_pooling(name: str) -> Pooling:
     """
     if ":" not in name:
         return POOLINGS[name]
-    found = by_reference(name)
-    if not isinstance(found, Pooling):
-        raise EmmsError(f"{name} is of type {type(found).__name__}, not {Pooling.__module__}.Pooling")
-    return found
+    pooling = by_reference(name)
+    if not isinstance(pooling, Pooling):
+        raise EmmsError(f"{name} is of type {type(pooling).__name__}, not {Pooling.__module__}.Pooling")
+    return pooling

@@ -137,7 +137,7 @@ class FineTuning:
 
 def plan_for(repo: Repo, task: Task, options: Options) -> ExtractionPlan:
     """How a checkpoint is loaded on this machine."""
-    return plan_extraction(repo, task.input.name, task.id, trust_remote_code=options.trust_remote_code)
+    return plan_extraction(repo, task.input, task.id, trust_remote_code=options.trust_remote_code)
 
 
 TrainAll = Callable[[FineTuning, Sequence[TrainingJob]], Generator[tuple[TrainingJob, TrainingRun], None, None]]
@@ -180,7 +180,7 @@ def prepare(
     Raises:
         EmmsError: the dataset or a setting is not usable, or the task has no head.
     """
-    from hf_emms.features.load import choose_device
+    from hf_emms.features.device import choose_device
 
     check_settings(options)
     head_of(get_task(ranking.task))

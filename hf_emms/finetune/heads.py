@@ -31,7 +31,6 @@ from hf_emms.finetune.network import (
     load_with_head,
     repaired,
 )
-from hf_emms.finetune.reading import training_reader
 from hf_emms.finetune.recipe import head_of
 from hf_emms.finetune.span_network import span_network
 from hf_emms.finetune.splits import LabeledSplit, Splits
@@ -66,7 +65,7 @@ class RowModel(ModelWithHead):
 
     def __init__(self, base: Any, features: Features, first: Tensor, spec: HeadSpec) -> None:
         width = first.shape[1]
-        layers = [nn.Linear(width, spec.count)]
+        layers: list[nn.Module] = [nn.Linear(width, spec.count)]
         if spec.hidden is not None:
             layers = [nn.Linear(width, spec.hidden), nn.GELU(), nn.Linear(spec.hidden, spec.count)]
         super().__init__(base, features, nn.Sequential(Standardize(first), *layers))
@@ -92,10 +91,10 @@ def row_network(plan: ExtractionPlan, splits: Splits, options: Options) -> Netwo
             notes.append("its pooling head has no weights: a head on its pooled feature instead")
             model = None
     if model is not None:
-        reader = training_reader(kind, plan, model, notes)
+        reader = kind.training_reader(plan, model, notes)
     else:
         base, features = load_base(plan, options, kind)
-        reader = training_reader(kind, plan, base, notes)
+        reader = kind.training_reader(plan, base, notes)
         train = splits.train
         first = first_features(base, features, reader.read(train.inputs, train.input_of_row), len(train))
         model = RowModel(base, features, first, spec)

@@ -17,7 +17,6 @@ from hf_emms.features.checkpoint_files import fetch_weights
 from hf_emms.features.device import Inputs
 from hf_emms.features.extraction_plan import ExtractionPlan
 from hf_emms.features.load import load_model, load_options
-from hf_emms.finetune.reading import trained_features
 from hf_emms.finetune.splits import LabeledSplit
 from hf_emms.inputs.kind import BatchReader, InputKind
 from hf_emms.options import Options
@@ -203,7 +202,7 @@ def load_base(plan: ExtractionPlan, options: Options, kind: InputKind) -> tuple[
     """The checkpoint without a head, and its pooled feature; of pairs of texts, its token states."""
     weights = fetch_weights(plan.repo, subfolder=plan.subfolder, code=plan.code)
     base, pooling, _ = load_model(plan, weights, allow_pickle=options.allow_pickle)
-    return base, trained_features(kind, base, pooling)
+    return base, kind.trained_features(base, pooling)
 
 
 @torch.no_grad()

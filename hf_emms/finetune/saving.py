@@ -18,7 +18,7 @@ from hf_emms.errors import EmmsError, redacted
 from hf_emms.files import write_atomic
 from hf_emms.finetune.splits import LabeledSplit
 from hf_emms.hub import page, read_file, require_push, upload_model, who_am_i
-from hf_emms.options import Options, words_of
+from hf_emms.options import Options
 from hf_emms.publish.cards.render import rendered_template
 from hf_emms.ranking.records import FineTuned, Ranking, Row, TrainingRun, is_commit
 
@@ -266,4 +266,4 @@ def _command(options: Options, ranking: Ranking, row: Row, result: FineTuned, ru
         resume=True,
         cache=True,
     )
-    return shlex.join(["hf-emms", "rank", *words_of(again.changed())])
+    return shlex.join(["hf-emms", "rank", *again.to_argv()])

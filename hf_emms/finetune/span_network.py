@@ -12,7 +12,6 @@ from torch.nn.functional import cross_entropy
 
 from hf_emms.features.device import Inputs
 from hf_emms.features.extraction_plan import ExtractionPlan
-from hf_emms.features.windows import TextPairReader, Window, cut_windows, text_pair_reader
 from hf_emms.finetune.network import (
     LabeledRows,
     ModelWithHead,
@@ -23,10 +22,11 @@ from hf_emms.finetune.network import (
     load_base,
     load_with_head,
 )
-from hf_emms.finetune.reading import limited, model_text_reader
 from hf_emms.finetune.recipe import head_of
 from hf_emms.finetune.splits import LabeledSplit, Splits
 from hf_emms.inputs import Pairs
+from hf_emms.inputs.text import load_training_texts
+from hf_emms.inputs.text_pair import TextPairReader, TokenRun, Window, cut_windows, text_pair_reader
 from hf_emms.options import Options
 
 # As the recipes for SQuAD have it.
@@ -43,8 +43,8 @@ def span_network(plan: ExtractionPlan, splits: Splits, options: Options) -> Netw
         base = model
     else:
         base, states = load_base(plan, options, splits.task.input)
-    texts = model_text_reader(plan, base, base)
-    windows = _AnswerWindows(text_pair_reader(base, limited(texts, _MAX_TOKENS)))
+    texts = load_training_texts(plan, base, max_length=_MAX_TOKENS)
+    windows = _AnswerWindows(text_pair_reader(base, texts))
     if loader is None:
         rows = windows.rows(splits.train, False)
         first = first_features(base, states, rows.batch, len(rows))
@@ -88,7 +88,7 @@ class _Windows:
 
     windows: list[Window]
     row_of: list[int]
-    offsets: dict[int, list[tuple[int, int]]]
+    offsets: dict[int, list[TokenRun]]
     text_of_row: np.ndarray
 
 

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from hf_emms.cache import Cache
-from hf_emms.data import Sample, load_sample
+from hf_emms.data import DatasetSource, Sample, load_sample, open_dataset
 from hf_emms.errors import EmmsError
 from hf_emms.finetune.recipe import head_of, max_rows
 from hf_emms.formatting import pluralize
@@ -133,14 +133,16 @@ class Splits:
 
     def with_images_in_memory(self) -> Splits:
         """The same rows, whose images are decoded and resized once for all candidates that read them alike."""
-        from hf_emms.features.images import PixelCache, with_pixel_cache
+        from hf_emms.inputs.image import PixelCache, with_pixel_cache
 
         cache = PixelCache()
-        parts = {name: replace(part, inputs=with_pixel_cache(part.inputs, cache)) for name, part in self.parts.items()}
-        return replace(self, **parts)
+        train, validation, test = (
+            replace(part, inputs=with_pixel_cache(part.inputs, cache)) for part in self.parts.values()
+        )
+        return replace(self, train=train, validation=validation, test=test)
 
 
-def load_splits(options: Options, cache: Cache | None = None) -> Splits:
+def load_splits(options: Options, cache: Cache | None = None, source: DatasetSource | None = None) -> Splits:
     """Reads the rows of a fine-tuning.
 
     A test or validation split that the dataset has is used; what it lacks is held out of the rows that are ranked
@@ -149,6 +151,7 @@ def load_splits(options: Options, cache: Cache | None = None) -> Splits:
     Args:
         options: of the ranking; `max_rows` says how many rows are read.
         cache: where samples of streams are looked for and written.
+        source: the dataset as `open_dataset` gave it; it is opened here otherwise.
 
     Raises:
         EmmsError: the dataset cannot be read, or has too few rows; or its task has no head.
@@ -164,14 +167,15 @@ def load_splits(options: Options, cache: Cache | None = None) -> Splits:
         label_form=None,
         folds=1,
     )
-    sample = load_sample(options, cache)
+    source = source or open_dataset(options)
+    sample = load_sample(options, cache, source)
     options = replace(options, task=sample.task.id)
     train, notes = _labeled_split(sample), list[str]()
     evaluated: dict[str, LabeledSplit] = {}
     for name, split in _own_splits(sample).items():
         own = replace(options, split=split, max_samples=min(limit or _MAX_EVALUATED, _MAX_EVALUATED))
         try:
-            evaluated[name] = _labeled_split(load_sample(own, cache))
+            evaluated[name] = _labeled_split(load_sample(own, cache, source))
         except EmmsError as error:
             notes.append(f"split {split} is not used for {name}: {error.message}")
     if "validation" in evaluated and "test" not in evaluated:

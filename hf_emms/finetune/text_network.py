@@ -26,10 +26,10 @@ from hf_emms.finetune.network import (
     load_base,
     load_with_head,
 )
-from hf_emms.finetune.reading import model_text_reader, training_reader
 from hf_emms.finetune.recipe import head_of
 from hf_emms.finetune.splits import LabeledSplit, Splits
 from hf_emms.inputs.kind import BatchReader, TrainingReader
+from hf_emms.inputs.text import load_training_texts
 from hf_emms.options import Options
 from hf_emms.tasks.metrics import tokenize_caption
 
@@ -111,9 +111,9 @@ class WriterModel(nn.Module):
 def _with_class(plan: ExtractionPlan, splits: Splits, loader: Any) -> Network:
     notes: list[str] = []
     writer, head = load_with_head(plan, loader)
-    images = training_reader(splits.task.input, plan, writer, notes)
+    images = splits.task.input.training_reader(plan, writer, notes)
     part = getattr(writer, "decoder", None) or getattr(writer, "text_decoder", writer)
-    texts = model_text_reader(plan, writer, part)
+    texts = load_training_texts(plan, writer, part)
     tokenizer, config = texts.tokenizer, writer.config
     if getattr(config, "decoder_start_token_id", None) is None and config.is_encoder_decoder:
         config.decoder_start_token_id = tokenizer.bos_token_id
@@ -190,7 +190,7 @@ def _own_decoder(plan: ExtractionPlan, splits: Splits, options: Options) -> Netw
     notes = ["transformers has no class that writes captions with it: a recurrent decoder on its pooled feature"]
     train, kind = splits.train, splits.task.input
     base, features = load_base(plan, options, kind)
-    reader = training_reader(kind, plan, base, notes)
+    reader = kind.training_reader(plan, base, notes)
     vocabulary = sorted({word for texts in train.references for text, _ in texts for word in tokenize_caption(text)})
     words = ["<pad>", "<start>", "<end>", "<unknown>", *vocabulary]
     number_of = {word: number for number, word in enumerate(words)}

@@ -26,8 +26,8 @@ from transformers import (
 from transformers.utils import SAFE_WEIGHTS_NAME
 
 from hf_emms.errors import EmmsError, checkpoint_errors
-from hf_emms.features.device import is_out_of_memory
-from hf_emms.features.load import choose_device, quiet_transformers
+from hf_emms.features.device import choose_device, is_out_of_memory
+from hf_emms.features.load import quiet_transformers
 from hf_emms.finetune.heads import load_network
 from hf_emms.finetune.network import Network, collate
 from hf_emms.finetune.recipe import TrainingJob, head_of

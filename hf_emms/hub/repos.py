@@ -15,7 +15,6 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
-import hf_emms.presets.demo as demo
 from hf_emms.cache import Cache, default_root
 from hf_emms.errors import EmmsError
 from hf_emms.hub.client import request
@@ -112,6 +111,8 @@ def resolve(id: str, kind: Kind, *, revision: str | None = None) -> Repo:
     if looks_like_path(id):
         raise EmmsError(f"there is no file or folder {id!r}", f"a Hub {kind} is written ORG/NAME[@REVISION]")
     name, _, pinned = id.partition("@")
+    from hf_emms.presets import demo
+
     embedded = demo.folder_of(name)
     if embedded is not None:
         if pinned:
@@ -316,6 +317,8 @@ def _shortened(id: str) -> str:
 
 
 def _is_path(path: Path, id: str) -> bool:
+    from hf_emms.presets import demo
+
     # Nothing at all would be the folder that the program runs in.
     return bool(id) and path.exists() and not id.startswith(demo.DEMO_PREFIX)
 

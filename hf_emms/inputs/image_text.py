@@ -1,10 +1,247 @@
-"""Images with texts, such as a picture and a question about it."""
+"""Images with texts, such as an image and a question about it: each distinct image is decoded and encoded once.
 
-from hf_emms.inputs.image import IMAGE
-from hf_emms.inputs.kind import InputKind
-from hf_emms.inputs.text import TEXT
+Memory does not grow with the number of pairs: it holds the images of a batch, and the token ids or embeddings of the
+distinct texts.
+"""
 
-IMAGE_TEXT = InputKind(
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from hf_emms.errors import EmmsError
+from hf_emms.features.architectures import families
+from hf_emms.features.extraction_plan import ExtractionPlan, ReadCounts
+from hf_emms.inputs.image import (
+    IMAGE,
+    ImageReader,
+    example_images,
+    load_image_reader,
+    load_training_images,
+    prepare_ahead,
+)
+from hf_emms.inputs.kind import BatchReader, InputKind, Pairs, TrainingReader
+from hf_emms.inputs.text import (
+    TEXT,
+    TextReader,
+    example_texts,
+    load_tokenizer,
+    load_training_texts,
+    text_batches,
+    text_reader,
+)
+
+if TYPE_CHECKING:
+    import torch
+    from torch import Tensor
+
+    from hf_emms.features.device import Batch, BatchedForward, Inputs
+    from hf_emms.features.fusion import Fused, Towers
+    from hf_emms.features.hidden_layers import JoinedLayers
+
+# Numbers in the encodings of a batch that is joined, one image a row: 32 MB of float32 on a CPU.
+_ENCODED = {"cpu": 2**23, "mps": 2**25, "cuda": 2**27}
+_MAX_EXAMPLE_WORDS = 64  # texts with images are short
+_TWO_TOWERS = ("get_image_features", "get_text_features", "text_model")  # that the fallback needs
+
+
+class _ImageTextFeatures:
+    """The `FeatureReader` of images with texts; subclasses differ in what they make of the texts."""
+
+    def __init__(
+        self, model: Any, fusion: Towers | Fused, images: ImageReader, texts: TextReader, layers: JoinedLayers
+    ) -> None:
+        from hf_emms.features.device import PIXELS, BatchedForward
+
+        self.layers, self.counts, self._images, self._texts = layers, ReadCounts(), images, texts
+        self._encode = BatchedForward(
+            lambda inputs: fusion.encode_image(model, inputs["pixel_values"]), model.device, PIXELS, model.dtype
+        )
+        self.forwards: tuple[BatchedForward, ...] = (self._encode,)
+
+    def batches(self, pairs: Sequence[Any], batch_size: int | None) -> Iterator[Batch]:
+        if not isinstance(pairs, Pairs):
+            raise TypeError(f"images with texts are needed, not {type(pairs).__name__}")
+        used, text_of_pair = np.unique(pairs.parts[:, 1], return_inverse=True)
+        return self._rows(pairs, [pairs.seconds[i] for i in used], text_of_pair, batch_size)
+
+    def examples(self, count: int, words: int) -> Pairs:
+        texts = example_texts(count, min(words, _MAX_EXAMPLE_WORDS))
+        return Pairs(example_images(count), texts, np.arange(count).repeat(2).reshape(count, 2))
+
+    def _rows(
+        self, pairs: Pairs, texts: list[str], text_of_pair: np.ndarray, batch_size: int | None
+    ) -> Iterator[Batch]:
+        """Features; `text_of_pair` is int64, shape (M,)."""
+        raise NotImplementedError
+
+    def _encoded(self, pairs: Pairs, batch_size: int | None) -> Iterator[tuple[np.ndarray, np.ndarray, Tensor]]:
+        """Positions of pairs, int64 (r,), which of p images each has, int64 (r,), and their encodings (p, …)."""
+        size = batch_size or self._images.images_that_fit(self._encode)
+        order = np.argsort(pairs.parts[:, 0], kind="stable")
+        used, starts = np.unique(pairs.parts[order, 0], return_index=True)
+        ends = np.append(starts[1:], len(order))
+        batches = [np.arange(start, min(start + size, len(used))) for start in range(0, len(used), size)]
+        ready = prepare_ahead(batches, lambda batch: self._images.read_groups(pairs.firsts, used[batch].tolist()))
+        for batch, groups in ready:
+            for members, pixels in groups:
+                images = batch[members]
+                positions = np.concatenate([order[starts[image] : ends[image]] for image in images])
+                image_of = np.repeat(np.arange(len(images)), ends[images] - starts[images])
+                yield positions, image_of, self._encode({"pixel_values": pixels})
+
+
+class _TowerFeatures(_ImageTextFeatures):
+    """Images and texts are read apart, and joined at the end."""
+
+    def __init__(
+        self, model: Any, fusion: Towers, images: ImageReader, texts: TextReader, layers: JoinedLayers
+    ) -> None:
+        from hf_emms.features.device import TOKENS, BatchedForward, BatchLimit
+
+        super().__init__(model, fusion, images, texts, layers)
+        self._embed = BatchedForward(
+            lambda inputs: fusion.embed_text(model, inputs).float(), model.device, TOKENS, model.dtype
+        )
+        limit = BatchLimit(_ENCODED, lambda inputs: inputs["image"].numel())
+        self._join = BatchedForward(
+            lambda inputs: fusion.join(inputs["image"].float(), inputs["text"].float()),
+            model.device,
+            limit,
+            model.dtype,
+        )
+        self.forwards = (self._encode, self._embed, self._join)
+
+    def _rows(
+        self, pairs: Pairs, texts: list[str], text_of_pair: np.ndarray, batch_size: int | None
+    ) -> Iterator[Batch]:
+        import torch
+
+        from hf_emms.features.device import in_order, to_numpy
+
+        max_encoded = self._join.batch_elements()
+        embedded = text_batches(self._texts, texts, self._embed, batch_size, self.counts)
+        embeddings = torch.from_numpy(in_order(to_numpy(embedded), len(texts)))
+        for positions, image_of, images in self._encoded(pairs, batch_size):
+            step = max(1, max_encoded // images[0].numel())
+            step = step if batch_size is None else min(step, batch_size)
+            for start in range(0, len(positions), step):
+                rows = slice(start, start + step)
+                image = images[torch.from_numpy(image_of[rows])]
+                text = embeddings[text_of_pair[positions[rows]]]
+                yield positions[rows], self._join({"image": image, "text": text})
+
+
+class _FusedFeatures(_ImageTextFeatures):
+    """The text is read together with the image."""
+
+    def __init__(self, model: Any, fusion: Fused, images: ImageReader, texts: TextReader, layers: JoinedLayers) -> None:
+        from hf_emms.features.device import TOKENS, BatchedForward, BatchLimit
+
+        super().__init__(model, fusion, images, texts, layers)
+        self._phrase = fusion.phrase
+
+        def count(inputs: Inputs) -> int:
+            return TOKENS.count(inputs) + len(inputs["image"]) * _image_tokens(inputs["image"])
+
+        limit = BatchLimit(TOKENS.elements, count)
+        self._fuse = BatchedForward(lambda inputs: fusion.fuse(model, inputs).float(), model.device, limit, model.dtype)
+        self.forwards = (self._encode, self._fuse)
+
+    def _rows(
+        self, pairs: Pairs, texts: list[str], text_of_pair: np.ndarray, batch_size: int | None
+    ) -> Iterator[Batch]:
+        import torch
+
+        max_tokens = self._fuse.batch_elements()
+        tokens, cut = self._texts.tokenize([self._phrase(text) for text in texts])
+        self.counts.add_cut(cut, self._texts.max_length)
+        for positions, image_of, images in self._encoded(pairs, batch_size):
+            pair_tokens = [tokens[text_of_pair[position]] for position in positions]
+            batches = self._texts.plan_batches(
+                list(map(len, pair_tokens)), max_tokens, batch_size, image_tokens=_image_tokens(images)
+            )
+            for rows in batches:
+                image = images[torch.from_numpy(image_of[rows])]
+                padded = self._texts.pad([pair_tokens[row] for row in rows])
+                yield positions[rows], self._fuse({"image": image, **padded})
+
+
+def _image_tokens(images: Tensor) -> int:
+    """How many tokens of its image the model reads with a text.
+
+    Those of the encoding, (p, T, D); for pixels (p, 3, H, W) about as many as a detector has in maps at strides of 8,
+    16, 32 and 64.
+    """
+    return images.shape[1] if images.ndim == 3 else images.shape[2] * images.shape[3] // 48
+
+
+class _ImageText(InputKind):
+    def load_processors(self, plan: ExtractionPlan, device: torch.device) -> tuple[ImageReader, Any]:
+        return load_image_reader(plan, device), load_tokenizer(plan)
+
+    def feature_reader(
+        self,
+        plan: ExtractionPlan,
+        model: Any,
+        pooling: str,
+        processors: tuple[ImageReader, Any],
+        layers: tuple[str, ...],
+        *,
+        spans: bool = False,
+    ) -> _ImageTextFeatures:
+        from hf_emms.features.fusion import Fused, find_fusion
+        from hf_emms.features.hidden_layers import JoinedLayers
+
+        if plan.architecture.loader == "AutoModel" and not all(hasattr(model, name) for name in _TWO_TOWERS):
+            raise EmmsError(
+                f"{plan.repo.id} ({plan.architecture.family}) has no image tower and text tower with a common space",
+                f"families that read {self.plural}: {', '.join(families(self.name))}",
+            )
+        fusion, (images, tokenizer) = find_fusion(pooling), processors
+        texts = text_reader(plan, model.get_submodule(fusion.text_part), tokenizer)
+        joined = JoinedLayers(layers, plan.repo.id, fusion.summary)
+        if isinstance(fusion, Fused):
+            fusion.prepare(model)
+            return _FusedFeatures(model, fusion, images, texts, joined)
+        return _TowerFeatures(model, fusion, images, texts, joined)
+
+    def training_reader(self, plan: ExtractionPlan, model: Any, notes: list[str]) -> TrainingReader:
+        from hf_emms.features.fusion import Fused, find_fusion
+
+        fusion = find_fusion(plan.pooling)
+        images = load_training_images(plan, notes)
+        texts = load_training_texts(plan, model, model.get_submodule(fusion.text_part))
+        phrase = fusion.phrase if isinstance(fusion, Fused) else str
+
+        def read(pairs: Any, input_of_row: np.ndarray) -> BatchReader:
+            image_of_row, text_of_row = pairs.parts[input_of_row].T
+            pixels = images.training_batches(pairs.firsts, image_of_row)
+            tokens = texts.training_batches(pairs.seconds, text_of_row, notes, phrase)
+            return lambda rows: {**pixels(rows), **tokens(rows)}
+
+        return TrainingReader(read, (images.processor.original, texts.tokenizer))
+
+    def trained_features(self, model: Any, pooling: str) -> Callable[[Any, Inputs], Tensor]:
+        from hf_emms.features.fusion import Fused, find_fusion
+
+        fusion = find_fusion(pooling)
+        if isinstance(fusion, Fused):
+            fusion.prepare(model)
+
+        def features(model: Any, inputs: Inputs) -> Tensor:
+            image = fusion.encode_image(model, inputs["pixel_values"])
+            texts = {name: inputs[name] for name in ("input_ids", "attention_mask")}
+            if isinstance(fusion, Fused):
+                return fusion.fuse(model, {"image": image, **texts})
+            return fusion.join(image, fusion.embed_text(model, texts))
+
+        return features
+
+
+IMAGE_TEXT = _ImageText(
     name="image+text",
     singular="picture with a text",
     plural="images with texts",

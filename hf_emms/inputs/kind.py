@@ -1,19 +1,24 @@
-"""What a kind of input is: how its columns are recognised, its content read, hashed and held, and what it costs."""
+"""What a kind of input is: how its columns are recognised, its content read and held, and how checkpoints read it."""
 
 from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from hf_emms.cache import NO_CACHE, Cache
+from hf_emms.options import LAST
+
 if TYPE_CHECKING:
+    import torch
     from torch import Tensor
 
     from hf_emms.features.device import Inputs
     from hf_emms.features.extraction_plan import ExtractionPlan
+    from hf_emms.features.extractor import Extractor, FeatureReader
 
 
 class UnusableError(ValueError):
@@ -63,6 +68,7 @@ class InputKind:
         column_types: the types of a dataset's columns that hold such content, see `data.columns.column_types`.
         fallback_pooling: what becomes the feature of a checkpoint without a row in the table of architectures.
         fallback_summary: the same in words.
+        sentence_settings: fields of an `ExtractionPlan` that a repository of sentence-transformers decides.
         cpu_seconds: seconds for one input and one parameter on a CPU, right within a factor of about three.
         chunk_rows: rows of a dataset that are read at a time.
         buffer_rows: rows of a stream that are held in memory to shuffle them.
@@ -75,9 +81,12 @@ class InputKind:
     column_types: tuple[str, ...] = ()
     fallback_pooling: str = ""
     fallback_summary: str = ""
+    sentence_settings: tuple[str, ...] = ()
     cpu_seconds: float = 0.0
     chunk_rows: int = 512
     buffer_rows: int = 10_000
+
+    # --- content of a dataset ---------------------------------------------------------------------------------
 
     def read(self, value: Any, column: str) -> Any:
         """The content of a dataset's cell: what is hashed, stored and given to `collect`.
@@ -114,6 +123,77 @@ class InputKind:
         """The sequence whose `contents` these are."""
         return self.collect([content.decode("utf-8", "surrogatepass") for content in contents])
 
+    # --- how checkpoints read it ------------------------------------------------------------------------------
+
+    def load_extractor(
+        self,
+        plan: ExtractionPlan,
+        *,
+        device: str = "auto",
+        allow_pickle: bool = False,
+        layers: tuple[str, ...] = (LAST,),
+        spans: bool = False,
+        cache: Cache = NO_CACHE,
+    ) -> Extractor:
+        """Loads a checkpoint with its own image processor or tokenizer.
+
+        Args:
+            plan: of the checkpoint for this kind of input.
+            device: "auto" (cuda, else mps, else cpu), or one of them; "cuda:1" picks one of several.
+            allow_pickle: unpickle weights in full where torch's loader that runs no code refuses them.
+            layers: which layers become features, as `options.layer_names` writes them.
+            spans: inputs will be `Spans` of pairs of texts, not `Pairs`.
+            cache: holds which weights were checked, and which the Hub has converted.
+
+        Returns:
+            The extractor; close it to free the memory.
+
+        Raises:
+            EmmsError: refused, incomplete, corrupt or unsuitable; the message names the file and the repository.
+        """
+        from hf_emms.features.checkpoint_files import fetch_weights
+        from hf_emms.features.device import choose_device, prepare_for_cpu
+        from hf_emms.features.extractor import Extractor
+        from hf_emms.features.load import is_tested, load_model, quiet_transformers
+
+        torch_device = choose_device(device)
+        weights = fetch_weights(plan.repo, cache, subfolder=plan.subfolder, code=plan.code)
+        with quiet_transformers():
+            processors = self.load_processors(plan, torch_device)
+            model, pooling, note = load_model(plan, weights, allow_pickle=allow_pickle)
+            if note is not None:
+                plan = replace(plan, notes=(*plan.notes, ("weights", note)))
+            model = model.to(torch_device).eval()
+            if torch_device.type == "cpu":
+                prepare_for_cpu(model, channels_last=is_tested(plan))
+            return Extractor(plan, model, self.feature_reader(plan, model, pooling, processors, layers, spans=spans))
+
+    def load_processors(self, plan: ExtractionPlan, device: torch.device) -> Any:
+        """What reads the inputs before the model, loaded before it, as `feature_reader` takes it."""
+        raise NotImplementedError(self.name)
+
+    def feature_reader(
+        self,
+        plan: ExtractionPlan,
+        model: Any,
+        pooling: str,
+        processors: Any,
+        layers: tuple[str, ...],
+        *,
+        spans: bool = False,
+    ) -> FeatureReader:
+        """How a loaded checkpoint makes features of these inputs.
+
+        Args:
+            plan: of the checkpoint.
+            model: on its device.
+            pooling: as `features.load.load_model` gives it.
+            processors: of `load_processors`.
+            layers: as for `load_extractor`.
+            spans: as for `load_extractor`.
+        """
+        raise NotImplementedError(self.name)
+
     def training_reader(self, plan: ExtractionPlan, model: Any, notes: list[str]) -> TrainingReader:
         """How a checkpoint reads these inputs while it is trained.
 
@@ -134,7 +214,9 @@ class InputKind:
             model: the checkpoint without a head, which some families change once.
             pooling: as `features.load.load_model` gives it.
         """
-        raise NotImplementedError(self.name)
+        from hf_emms.features.pooling import find_pooling
+
+        return find_pooling(pooling).features
 
 
 @dataclass(frozen=True)

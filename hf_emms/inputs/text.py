@@ -1,10 +1,283 @@
-"""Texts."""
+"""Texts, tokenised and read in batches of similar length."""
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, replace
+from itertools import chain
+from typing import TYPE_CHECKING, Any
 
-from hf_emms.inputs.kind import InputKind, UnusableError
+import numpy as np
+
+from hf_emms.errors import EmmsError
+from hf_emms.features.checkpoint_files import require_vocabulary
+from hf_emms.features.extraction_plan import LOAD_FAILURES, ExtractionPlan, ReadCounts, load_error
+from hf_emms.inputs.kind import BatchReader, InputKind, TrainingReader, UnusableError
+
+if TYPE_CHECKING:
+    import torch
+
+    from hf_emms.features.device import Batch, BatchedForward, Inputs
+    from hf_emms.features.hidden_layers import LayerReader
+
+# Tokens that a text is cut at in training, which takes memory with the square of them.
+MAX_TRAINING_TOKENS = 512
+_NO_LIMIT = 1_000_000  # tokenizers without a limit say 1e30
+_DEFAULT_LIMIT = 512
+_CHUNK = 1_024  # texts a tokenizer call
+_SORTED_TOGETHER = 32_768  # texts tokenised and sorted at a time: memory does not grow with the dataset
+# A batch ends where texts get shorter than this part of its longest one, once it holds 1/8 of its tokens: a third of a
+# batch of few texts, such as labels, would be padding.
+_SIMILAR, _MIN_FILL = 0.9, 8
+
+
+@dataclass(frozen=True)
+class TextReader:
+    """How a checkpoint reads text.
+
+    Attributes:
+        tokenizer: of transformers.
+        max_length: the most tokens that the model reads; longer texts are cut.
+        pad_id: the token id that fills up a batch.
+        empty_id: the token id that replaces a text without any token.
+        vocabulary_size: rows of the embedding table; ids beyond it would crash the device.
+        pads_to_limit: fill up to `max_length` instead of the longest text of the batch.
+        pads_left: fill up before a text, for a model that looks at the last place whatever is there.
+    """
+
+    tokenizer: Any
+    max_length: int
+    pad_id: int
+    empty_id: int
+    vocabulary_size: int
+    pads_to_limit: bool = False
+    pads_left: bool = False
+
+    def tokenize(self, texts: Sequence[str]) -> tuple[list[list[int]], int]:
+        """Token ids of each text, and how many texts were cut.
+
+        Raises:
+            EmmsError: a token id beyond the model's vocabulary.
+        """
+        tokens: list[list[int]] = []
+        cut = 0
+        for start in range(0, len(texts), _CHUNK):
+            encoded = self.tokenizer(
+                list(texts[start : start + _CHUNK]),
+                truncation=True,
+                max_length=self.max_length,
+                return_attention_mask=False,
+                return_token_type_ids=False,
+            )
+            ids = encoded["input_ids"]
+            # Only fast tokenizers say what they cut off.
+            if encoded.encodings is not None:
+                full = (i for i, row in enumerate(ids) if len(row) >= self.max_length)
+                cut += sum(bool(encoded.encodings[i].overflowing) for i in full)
+            tokens.extend(row or [self.empty_id] for row in ids)
+        self.check_vocabulary(tokens)
+        return tokens, cut
+
+    def check_vocabulary(self, tokens: Sequence[Sequence[int]]) -> None:
+        """Refuses token ids that the model has no embedding for.
+
+        Raises:
+            EmmsError: there is one.
+        """
+        highest = max(chain.from_iterable(tokens), default=0)
+        if highest >= self.vocabulary_size:
+            raise EmmsError(
+                f"the tokenizer made token id {highest}, but the model's embedding table has {self.vocabulary_size} "
+                "rows",
+                "the checkpoint's tokenizer and weights do not belong together",
+            )
+
+    def plan_batches(
+        self, lengths: Sequence[int], max_tokens: int, batch_size: int | None, *, image_tokens: int = 0
+    ) -> Iterator[np.ndarray]:
+        """Positions of one batch after the other, int64 (b,), longest texts first: memory runs out at once or never.
+
+        Args:
+            lengths: tokens of each text.
+            max_tokens: of a batch, padding included.
+            batch_size: the most texts a batch; None: as `max_tokens` allows.
+            image_tokens: of an image that the model reads with each text.
+        """
+        sizes = np.array(lengths, dtype=np.int64)
+        order = np.argsort(-sizes, kind="stable")
+        start = 0
+        while start < len(order):
+            longest = int(sizes[order[start]])
+            width = image_tokens + (self.max_length if self.pads_to_limit else longest)
+            rows = max(1, max_tokens // width)
+            if not self.pads_to_limit:
+                similar = int(np.count_nonzero(sizes[order[start : start + rows]] >= _SIMILAR * longest))
+                rows = min(rows, max(similar, max_tokens // (_MIN_FILL * width), 1))
+            rows = rows if batch_size is None else min(rows, batch_size)
+            yield order[start : start + rows]
+            start += rows
+
+    def pad(self, tokens: Sequence[Sequence[int]]) -> Inputs:
+        """Token ids and mask, int64 (b, T); filled up on the right, positions count from the text's start."""
+        import torch
+
+        lengths = np.array([len(row) for row in tokens])
+        width = self.max_length if self.pads_to_limit else int(lengths.max())
+        places = np.arange(width)
+        mask = (places[::-1] if self.pads_left else places) < lengths[:, None]
+        ids = np.full(mask.shape, self.pad_id, dtype=np.int64)
+        ids[mask] = np.fromiter(chain.from_iterable(tokens), dtype=np.int64, count=int(lengths.sum()))
+        return {"input_ids": torch.from_numpy(ids), "attention_mask": torch.from_numpy(mask.astype(np.int64))}
+
+    def training_batches(
+        self,
+        texts: Sequence[str],
+        text_of_row: np.ndarray,
+        notes: list[str],
+        phrase: Callable[[str], str] = str,
+    ) -> BatchReader:
+        """Token ids and mask for training, tokenised once.
+
+        Args:
+            texts: distinct ones.
+            text_of_row: int64, shape (n,).
+            notes: that texts were cut is added here.
+            phrase: writes a text as in the family's training.
+        """
+        used, text_of_row = np.unique(text_of_row, return_inverse=True)
+        tokens, cut = self.tokenize([phrase(texts[i]) for i in used])
+        if cut:
+            notes.append(f"texts are cut at {self.max_length:,} tokens")
+        return lambda rows: self.pad([tokens[text_of_row[row]] for row in rows])
+
+
+def load_tokenizer(plan: ExtractionPlan) -> Any:
+    """The checkpoint's tokenizer of transformers.
+
+    Raises:
+        EmmsError: it has none, or it cannot be loaded.
+    """
+    from transformers import AutoTokenizer
+
+    require_vocabulary(plan.repo, plan.model_folder)
+    try:
+        return AutoTokenizer.from_pretrained(plan.model_folder, trust_remote_code=plan.code, local_files_only=True)
+    except LOAD_FAILURES as error:
+        raise load_error(plan, "tokenizer", error) from error
+
+
+def text_reader(plan: ExtractionPlan, model: Any, tokenizer: Any, max_length: int | None = None) -> TextReader:
+    """The tokenizer with the limits of the model, or of the part of it that reads texts, and at most `max_length`."""
+    limits = [plan.max_length, tokenizer.model_max_length, _max_positions(model)]
+    limits = [limit for limit in limits if limit is not None and 0 < limit < _NO_LIMIT]
+    length = min(limits, default=_DEFAULT_LIMIT)
+    # GPT-2 has no padding token; padding is masked, so any id does.
+    pad = next((i for i in (tokenizer.pad_token_id, getattr(model.config, "pad_token_id", None)) if i is not None), 0)
+    ends = (tokenizer.bos_token_id, tokenizer.eos_token_id, tokenizer.unk_token_id)
+    return TextReader(
+        tokenizer=tokenizer,
+        max_length=length if max_length is None else min(length, max_length),
+        pad_id=pad,
+        empty_id=next((token for token in ends if token is not None), pad),
+        vocabulary_size=_vocabulary_size(model),
+        pads_to_limit=plan.architecture.pads_to_limit,
+    )
+
+
+def load_training_texts(
+    plan: ExtractionPlan, model: Any, text_part: Any = None, max_length: int = MAX_TRAINING_TOKENS
+) -> TextReader:
+    """How a checkpoint reads texts while it is trained, with a token that fills up batches.
+
+    Args:
+        plan: of the checkpoint.
+        model: its configuration gets that token, and the one that starts what a decoder writes.
+        text_part: what reads texts; None: the model itself.
+        max_length: the most tokens of a text.
+
+    Raises:
+        EmmsError: its tokenizer cannot be loaded.
+    """
+    tokenizer = load_tokenizer(plan)
+    if tokenizer.pad_token_id is None and tokenizer.eos_token is not None:
+        tokenizer.pad_token = tokenizer.eos_token
+    reader = text_reader(plan, model if text_part is None else text_part, tokenizer, max_length)
+    config = model.config
+    # By it a class that looks at a text's last token finds this.
+    config.pad_token_id = reader.pad_id
+    if getattr(config, "summary_type", None) == "last":
+        reader = replace(reader, pads_left=True)
+    if config.is_encoder_decoder and getattr(config, "decoder_start_token_id", None) is None:
+        # transformers 5 moves it to the configuration of generation, where classifiers do not look.
+        start = getattr(getattr(model, "generation_config", None), "decoder_start_token_id", None)
+        config.decoder_start_token_id = reader.pad_id if start is None else start
+    return reader
+
+
+def _vocabulary_size(model: Any) -> int:
+    import torch
+
+    try:
+        return int(model.get_input_embeddings().num_embeddings)
+    except NotImplementedError:  # some towers don't say which table it is: the largest
+        tables = (module for module in model.modules() if isinstance(module, torch.nn.Embedding))
+        return max(table.num_embeddings for table in tables)
+
+
+def _max_positions(model: Any) -> int | None:
+    """The longest text that the table of positions allows; RoBERTa's starts after its padding id."""
+    import torch
+
+    for name, module in model.named_modules():
+        if name.endswith("position_embeddings") and isinstance(module, torch.nn.Embedding):
+            return module.num_embeddings - (0 if module.padding_idx is None else module.padding_idx + 1)
+    limit = getattr(model.config, "max_position_embeddings", None)
+    return limit if isinstance(limit, int) else None
+
+
+def text_batches(
+    reader: TextReader, texts: Sequence[str], forward: BatchedForward, batch_size: int | None, counts: ReadCounts
+) -> Iterator[Batch]:
+    """Features of texts, the longest first among some thousands.
+
+    Args:
+        reader: of the checkpoint.
+        texts: M texts.
+        forward: `{"input_ids", "attention_mask"}`, int64 (b, T), to features (b, D1).
+        batch_size: the most texts a batch; None: what fits.
+        counts: texts that were cut are counted here.
+
+    Raises:
+        EmmsError: a token id beyond the model's vocabulary.
+    """
+    max_tokens = forward.batch_elements()
+    for start in range(0, len(texts), _SORTED_TOGETHER):
+        tokens, cut = reader.tokenize(texts[start : start + _SORTED_TOGETHER])
+        counts.add_cut(cut, reader.max_length)
+        for positions in reader.plan_batches(list(map(len, tokens)), max_tokens, batch_size):
+            yield positions + start, forward(reader.pad([tokens[i] for i in positions]))
+
+
+def example_texts(count: int, words: int) -> list[str]:
+    """So many texts of so many words."""
+    return ["a " * words] * count
+
+
+class TextFeatures:
+    """The `FeatureReader` of texts."""
+
+    def __init__(self, model: Any, reader: TextReader, layers: LayerReader) -> None:
+        from hf_emms.features.device import TOKENS, BatchedForward
+
+        self.layers, self.counts, self._reader = layers, ReadCounts(), reader
+        self._forward = BatchedForward(lambda inputs: layers(model, inputs), model.device, TOKENS, model.dtype)
+        self.forwards = (self._forward,)
+
+    def batches(self, texts: Sequence[str], batch_size: int | None) -> Iterator[Batch]:
+        return text_batches(self._reader, texts, self._forward, batch_size, self.counts)
+
+    def examples(self, count: int, words: int) -> Sequence[Any]:
+        return example_texts(count, words)
 
 
 class _Text(InputKind):
@@ -12,6 +285,29 @@ class _Text(InputKind):
         if not isinstance(value, str) or not value.strip():
             raise UnusableError(f"the {column} is empty")
         return value
+
+    def load_processors(self, plan: ExtractionPlan, device: torch.device) -> Any:
+        return load_tokenizer(plan)
+
+    def feature_reader(
+        self,
+        plan: ExtractionPlan,
+        model: Any,
+        pooling: str,
+        processors: Any,
+        layers: tuple[str, ...],
+        *,
+        spans: bool = False,
+    ) -> TextFeatures:
+        from hf_emms.features.hidden_layers import plan_layers
+
+        return TextFeatures(model, text_reader(plan, model, processors), plan_layers(plan, pooling, layers))
+
+    def training_reader(self, plan: ExtractionPlan, model: Any, notes: list[str]) -> TrainingReader:
+        reader = load_training_texts(plan, model)
+        return TrainingReader(
+            lambda texts, text_of_row: reader.training_batches(texts, text_of_row, notes), (reader.tokenizer,)
+        )
 
 
 TEXT = _Text(
@@ -21,5 +317,6 @@ TEXT = _Text(
     column_types=("string", "strings"),
     fallback_pooling="text_fallback",
     fallback_summary="text features if the model has them, else the mean of the last layer's tokens",
+    sentence_settings=("subfolder", "pooling", "normalise", "max_length"),
     cpu_seconds=1.3e-9,
 )

@@ -1,15 +1,44 @@
-"""Pairs of texts, such as a question with its context, and spans of the second text."""
+"""Pairs of texts, such as a question with its context, and spans of the second text.
+
+A second text longer than the model reads is cut into overlapping windows, never cut off: every token of it counts once,
+in the window where it is farther from the edge. The label never enters what the model reads: a span only says which
+token states are averaged.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import Any
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, replace
+from inspect import signature
+from itertools import chain, pairwise
+from math import ceil
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from hf_emms.features.extraction_plan import ExtractionPlan, ReadCounts
 from hf_emms.inputs.kind import InputKind, Pairs
-from hf_emms.inputs.text import TEXT
+from hf_emms.inputs.text import (
+    TEXT,
+    TextReader,
+    example_texts,
+    load_tokenizer,
+    text_reader,
+)
+
+if TYPE_CHECKING:
+    import torch
+    from torch import Tensor
+
+    from hf_emms.features.device import Batch, Inputs
+    from hf_emms.features.hidden_layers import JoinedLayers
+    from hf_emms.features.pooling import States
+
+_CHUNK = 2_048  # inputs that are cut into windows and sorted at a time: memory does not grow with the dataset
+_OVERLAP = 4  # neighbouring windows share at least 1/4 of the part of the second text that each holds
+
+TokenRun = tuple[int, int]
+"""Consecutive tokens: from, and up to."""
 
 
 @dataclass(frozen=True)
@@ -37,12 +66,372 @@ class Spans(Sequence):
         return first, second, second[start:stop]
 
 
-TEXT_PAIR = InputKind(
+# --- windows ----------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Window:
+    """A part of a pair that fits into the model.
+
+    Attributes:
+        first: token ids of the first text.
+        second: token ids of the second text that are in the window.
+        start: how many of its token ids are before them.
+        counted: which of `second` count here and in no other window.
+        spans: parts of those that count each for itself; empty: all of them count together.
+    """
+
+    first: Sequence[int]
+    second: Sequence[int]
+    start: int
+    counted: TokenRun
+    spans: tuple[TokenRun, ...] = ()
+
+
+def cut_windows(first: Sequence[int], second: Sequence[int], capacity: int) -> list[Window]:
+    """The windows of one pair, evenly over the second text; `capacity` tokens fit in addition to the special ones."""
+    held = capacity - len(first)
+    step = held - held // _OVERLAP
+    count = 1 if len(second) <= held else 1 + ceil((len(second) - held) / step)
+    starts = [round(i * (len(second) - held) / (count - 1)) for i in range(count)] if count > 1 else [0]
+    # Two windows meet in the middle of their overlap.
+    meetings = [(start + held + after) // 2 for start, after in pairwise(starts)]
+    edges = [0, *meetings, len(second)]
+    return [
+        Window(first, second[start : start + held], start, (edges[i] - start, edges[i + 1] - start))
+        for i, start in enumerate(starts)
+    ]
+
+
+@dataclass(frozen=True)
+class TextPairReader:
+    """How a checkpoint reads a pair of texts.
+
+    Attributes:
+        text: how it reads each of them.
+        before: special tokens before the first text.
+        between: special tokens between the two.
+        after: special tokens after the second text.
+        types: token types of `before`, the first text, `between`, the second text and `after`; None where the model
+            has none.
+    """
+
+    text: TextReader
+    before: tuple[int, ...]
+    between: tuple[int, ...]
+    after: tuple[int, ...]
+    types: tuple[int, ...] | None
+
+    @property
+    def special_tokens(self) -> int:
+        """How many tokens are added to a pair."""
+        return len(self.before) + len(self.between) + len(self.after)
+
+    @property
+    def capacity(self) -> int:
+        """How many tokens of both texts fit into the model."""
+        return self.text.max_length - self.special_tokens
+
+    def length(self, window: Window) -> int:
+        """Tokens of a window."""
+        return max(1, self.special_tokens + len(window.first) + len(window.second))
+
+    def tokenize(
+        self, texts: Sequence[str], numbers: np.ndarray, *, offsets: bool = False
+    ) -> tuple[dict[int, list[int]], dict[int, list[TokenRun]]]:
+        """Token ids of some of the texts by their numbers, and the characters of each token if asked for."""
+        used = np.unique(numbers).tolist()
+        encoded = self.text.tokenizer(
+            [texts[i] for i in used],
+            add_special_tokens=False,
+            return_attention_mask=False,
+            return_token_type_ids=False,
+            return_offsets_mapping=offsets,
+            verbose=False,  # no warning about texts longer than the model reads
+        )
+        self.text.check_vocabulary(encoded["input_ids"])
+        ids = dict(zip(used, encoded["input_ids"], strict=True))
+        return ids, dict(zip(used, encoded["offset_mapping"], strict=True)) if offsets else {}
+
+    def pad(self, windows: Sequence[Window]) -> Inputs:
+        """The tensors of b windows that count equally many runs of tokens, S.
+
+        Returns:
+            int64 (b, T): "input_ids", "attention_mask", "token_type_ids" if the model has them, and "first", 1 for the
+            tokens of the first text; "counted", int64 (b, S, 2): the runs of the second text that count.
+        """
+        import torch
+
+        rows, counted = [], []
+        for window in windows:
+            pieces = (self.before, window.first, self.between, window.second, self.after)
+            lengths = [len(piece) for piece in pieces]
+            ids = list(chain.from_iterable(pieces)) or [self.text.empty_id]
+            row = {
+                "input_ids": ids,
+                "attention_mask": [1] * len(ids),
+                "first": [0] * lengths[0] + [1] * lengths[1],
+            }
+            if self.types is not None:
+                row["token_type_ids"] = np.repeat(self.types, lengths).tolist()
+            rows.append(row)
+            runs = window.spans or (window.counted,)
+            counted.append([_shift(run, sum(lengths[:3]), len(ids)) for run in runs])
+        width = max(len(row["input_ids"]) for row in rows)
+        fill = {name: self.text.pad_id if name == "input_ids" else 0 for name in rows[0]}
+        padded = {
+            name: torch.tensor([row[name] + [fill[name]] * (width - len(row[name])) for row in rows]) for name in fill
+        }
+        return {**padded, "counted": torch.tensor(counted)}
+
+
+def text_pair_reader(model: Any, text: TextReader) -> TextPairReader:
+    """The tokenizer with the special tokens that it puts around a pair."""
+    encoded = text.tokenizer("a", "b", return_special_tokens_mask=True, return_token_type_ids=True)
+    ids, types = encoded["input_ids"], encoded["token_type_ids"]
+    content = [i for i, special in enumerate(encoded["special_tokens_mask"]) if not special]
+    length = len(text.tokenizer("a", add_special_tokens=False)["input_ids"])
+    first, second = content[:length], content[length:]
+    before, between, after = ids[: first[0]], ids[first[-1] + 1 : second[0]], ids[second[-1] + 1 :]
+    if not (before or between or after):
+        # A decoder would read both texts as one sentence.
+        between = text.tokenizer("\n", add_special_tokens=False)["input_ids"]
+    has_types = "token_type_ids" in signature(model.forward).parameters
+    has_types = has_types and (getattr(model.config, "type_vocab_size", None) or 0) > 1
+    positions = (0, first[0], first[-1] + 1, second[0], -1)
+    token_types = tuple(types[i] for i in positions) if has_types else None
+    return TextPairReader(text, tuple(before), tuple(between), tuple(after), token_types)
+
+
+def _shift(run: TokenRun, before: int, length: int) -> TokenRun:
+    """A run of the second text's tokens among all `length` of a window, of which `before` are before that text.
+
+    A run that is not empty stays so: where the text has no token, the nearest one is taken.
+    """
+    start, stop = run
+    return (min(before + start, length - 1), min(before + stop, length)) if start < stop else (0, 0)
+
+
+# --- features ---------------------------------------------------------------------------------------------
+
+
+class PairFeatures:
+    """The `FeatureReader` of pairs: [mean of the first text's tokens; mean of the second's], read together.
+
+    The windows of a pair are merged exactly, as if one mean ran over all tokens.
+    """
+
+    summary = "mean of the question's tokens and mean of the context's, read together"
+    input_type: type = Pairs
+
+    def __init__(self, model: Any, reader: TextPairReader, states: States, layers: JoinedLayers) -> None:
+        from hf_emms.features.device import TOKENS, BatchedForward
+        from hf_emms.features.pooling import sum_runs
+
+        self.layers, self.counts, self._reader = layers, ReadCounts(), reader
+
+        def pool_windows(inputs: Inputs) -> Tensor:
+            model_inputs = {name: tensor for name, tensor in inputs.items() if name not in ("first", "counted")}
+            hidden = states(model, model_inputs).float()
+            return self._pool(hidden, inputs["first"].float(), sum_runs(hidden, inputs["counted"]))
+
+        self._forward = BatchedForward(pool_windows, model.device, TOKENS, model.dtype)
+        self.forwards = (self._forward,)
+
+    def batches(self, inputs: Sequence[Any], batch_size: int | None) -> Iterator[Batch]:
+        import torch
+
+        if not isinstance(inputs, self.input_type):
+            raise TypeError(f"{self.input_type.__name__} of texts are needed, not {type(inputs).__name__}")
+        max_tokens = self._forward.batch_elements()
+        for start in range(0, len(inputs), _CHUNK):
+            for positions, rows in self._chunk(inputs[start : start + _CHUNK], max_tokens, batch_size):
+                yield start + positions, torch.from_numpy(rows)
+
+    def examples(self, count: int, words: int) -> Sequence[Any]:
+        return Pairs(["a"], example_texts(1, words), np.zeros((count, 2), np.int64))
+
+    def _chunk(self, pairs: Any, max_tokens: int, batch_size: int | None) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+        """Features of some inputs, longest windows first."""
+        seconds, _ = self._reader.tokenize(pairs.seconds, pairs.parts[:, 1])
+        return self._merged(self._windows(pairs, seconds), max_tokens, batch_size)
+
+    def _windows(self, pairs: Pairs, seconds: dict[int, list[int]]) -> list[list[Window]]:
+        """The windows of each pair. A first text too long for half the model is cut."""
+        half = self._reader.capacity // 2
+        firsts, _ = self._reader.tokenize(pairs.firsts, pairs.parts[:, 0])
+        self.counts.add_cut(sum(len(first) > half for first in firsts.values()), self._reader.text.max_length // 2)
+        windows = [
+            cut_windows(firsts[first][:half], seconds[second], self._reader.capacity) for first, second in pairs.parts
+        ]
+        windowed = sum(len(of_pair) > 1 for of_pair in windows)
+        if windowed:
+            self.counts.windowed += windowed
+            self.counts.window_length = self._reader.text.max_length
+        return windows
+
+    def _merged(
+        self, windows: Sequence[Sequence[Window]], max_tokens: int, batch_size: int | None
+    ) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+        """Rows of pairs as soon as all of their windows have been read; each window counts equally many runs."""
+        from hf_emms.features.device import to_numpy
+
+        flat = list(chain.from_iterable(windows))
+        left = np.array([len(of_pair) for of_pair in windows])
+        ends = np.cumsum(left)
+        starts = ends - left
+        pair_of = np.repeat(np.arange(len(windows)), left)
+        lengths = [self._reader.length(window) for window in flat]
+        batches = self._reader.text.plan_batches(lengths, max_tokens, batch_size)
+        results = ((batch, self._forward(self._reader.pad([flat[i] for i in batch]))) for batch in batches)
+        pooled: np.ndarray | None = None
+        for batch, rows in to_numpy(results):
+            pooled = np.empty((len(flat), *rows.shape[1:]), np.float32) if pooled is None else pooled
+            pooled[batch] = rows
+            np.subtract.at(left, pair_of[batch], 1)
+            done = np.unique(pair_of[batch])
+            done = done[left[done] == 0]
+            if len(done):
+                yield done, np.stack([self._merge(pooled[starts[pair] : ends[pair]]) for pair in done])
+
+    def _pool(self, hidden: Tensor, first: Tensor, runs: Tensor) -> Tensor:
+        """Mean of the first text's tokens, sum of the second's that count, and their number, (b, 2·D + 1).
+
+        Args:
+            hidden: token states, float32 (b, T, D).
+            first: 1 for tokens of the first text, float32 (b, T).
+            runs: sum and number of the tokens of each run that counts, float32 (b, S, D + 1).
+        """
+        import torch
+
+        from hf_emms.features.pooling import marked_mean
+
+        return torch.cat([marked_mean(hidden, first), runs[:, 0]], dim=1)
+
+    def _merge(self, pooled: np.ndarray) -> np.ndarray:
+        """The row (2·D,) of a pair from its w windows, float32 (w, 2·D + 1)."""
+        first, second = np.split(pooled[:, :-1], 2, axis=1)
+        # An empty second text has no tokens to average.
+        return np.concatenate([first.mean(0), second.sum(0) / max(1.0, pooled[:, -1].sum())])
+
+
+class SpanFeatures(PairFeatures):
+    """The `FeatureReader` of spans: the mean of a span's token states, each pair read once, with both texts."""
+
+    summary = "mean of the span's tokens, read with question and context"
+    input_type = Spans
+
+    def examples(self, count: int, words: int) -> Sequence[Any]:
+        pairs = Pairs(["a"], example_texts(1, words), np.zeros((count, 2), np.int64))
+        return Spans(pairs, np.array([(pair, 0, 1) for pair in range(count)]))
+
+    def _chunk(self, spans: Any, max_tokens: int, batch_size: int | None) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+        used, pair_of = np.unique(spans.bounds[:, 0], return_inverse=True)
+        pairs = Pairs(spans.pairs.firsts, spans.pairs.seconds, spans.pairs.parts[used])
+        text_of, characters = pairs.parts[pair_of, 1].tolist(), spans.bounds[:, 1:].tolist()
+        tokenizer = self._reader.text.tokenizer
+        seconds, offsets = self._reader.tokenize(pairs.seconds, pairs.parts[:, 1], offsets=tokenizer.is_fast)
+        runs = [
+            _run_by_offsets(offsets[text], span)
+            if tokenizer.is_fast
+            else _run_by_length(tokenizer, pairs.seconds[text], len(seconds[text]), span)
+            for text, span in zip(text_of, characters, strict=True)
+        ]
+        members = _spans_by_pair(pair_of, len(pairs))
+        windows = [
+            [_with_spans(window, [runs[i] if i >= 0 else (0, 0) for i in row]) for window in of_pair]
+            for of_pair, row in zip(self._windows(pairs, seconds), members.tolist(), strict=True)
+        ]
+        for done, rows in self._merged(windows, max_tokens, batch_size):
+            filled = members[done] >= 0
+            yield members[done][filled], rows[filled]
+
+    def _pool(self, hidden: Tensor, first: Tensor, runs: Tensor) -> Tensor:
+        return runs
+
+    def _merge(self, pooled: np.ndarray) -> np.ndarray:
+        """The rows (S, D) of a pair's spans from its w windows, float32 (w, S, D + 1)."""
+        total = pooled.sum(0)
+        return total[:, :-1] / np.maximum(1, total[:, -1:])
+
+
+def _spans_by_pair(pair_of: np.ndarray, pairs: int) -> np.ndarray:
+    """The spans of each pair, int64 (pairs, S), filled up with −1; `pair_of` is the pair of each span."""
+    order = np.argsort(pair_of, kind="stable")
+    counts = np.bincount(pair_of, minlength=pairs)
+    columns = np.arange(counts.max())
+    members = np.full((pairs, len(columns)), -1, dtype=np.int64)
+    members[columns < counts[:, None]] = order
+    return members
+
+
+def _run_by_offsets(offsets: Sequence[TokenRun], span: TokenRun) -> TokenRun:
+    """The tokens of some of a span's characters, given the characters of all tokens; the nearest where none is."""
+    start, stop = span
+    starts, stops = np.array(offsets, dtype=np.int64).reshape(-1, 2).T
+    inside = np.flatnonzero((stops > start) & (starts < stop) & (stops > starts))
+    if len(inside):
+        return int(inside[0]), int(inside[-1]) + 1
+    if not len(starts):
+        return 0, 1
+    nearest = int(np.argmin(np.abs(starts + stops - start - stop)))
+    return nearest, nearest + 1
+
+
+def _run_by_length(tokenizer: Any, text: str, tokens: int, span: TokenRun) -> TokenRun:
+    """The same for a tokenizer without offsets, by how many tokens the text before the span's ends has."""
+    parts = [text[:end] for end in span]
+    before, until = (len(ids) for ids in tokenizer(parts, add_special_tokens=False, verbose=False)["input_ids"])
+    last = max(0, tokens - 1)
+    start = min(before, last)
+    return start, max(start + 1, min(until, last + 1))
+
+
+def _with_spans(window: Window, runs: Sequence[TokenRun]) -> Window:
+    """The window with those tokens of each run of the second text that count in it."""
+    start, stop = window.counted
+    stop = stop if window.second else 1
+    clipped = [(max(first - window.start, start), min(last - window.start, stop)) for first, last in runs]
+    return replace(window, spans=tuple(run if run[0] < run[1] else (0, 0) for run in clipped))
+
+
+# --- the kind ---------------------------------------------------------------------------------------------
+
+
+class _TextPair(InputKind):
+    def load_processors(self, plan: ExtractionPlan, device: torch.device) -> Any:
+        return load_tokenizer(plan)
+
+    def feature_reader(
+        self,
+        plan: ExtractionPlan,
+        model: Any,
+        pooling: str,
+        processors: Any,
+        layers: tuple[str, ...],
+        *,
+        spans: bool = False,
+    ) -> PairFeatures:
+        from hf_emms.features.hidden_layers import JoinedLayers
+        from hf_emms.features.pooling import find_states
+
+        features = SpanFeatures if spans else PairFeatures
+        reader = text_pair_reader(model, text_reader(plan, model, processors))
+        return features(model, reader, find_states(pooling), JoinedLayers(layers, plan.repo.id, features.summary))
+
+    def trained_features(self, model: Any, pooling: str) -> Callable[[Any, Inputs], Tensor]:
+        from hf_emms.features.pooling import find_states
+
+        return find_states(pooling)
+
+
+TEXT_PAIR = _TextPair(
     name="text+text",
     singular="pair of texts",
     plural="pairs of texts",
     parts=(TEXT, TEXT),
     fallback_pooling="question_context_fallback",
     fallback_summary="means of the last layer's tokens",
+    sentence_settings=("subfolder", "max_length"),
     cpu_seconds=8e-9,
 )

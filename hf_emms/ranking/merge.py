@@ -14,14 +14,13 @@ from typing import Any
 import msgspec
 import numpy as np
 
+from hf_emms.options import SETTINGS
 from hf_emms.ranking.records import Encoder, Ranking, Row, Seconds, emms_score, ranked
 from hf_emms.ranking.text import with_advice, without_advice
 
 # Folder of a results dataset with a JSON file a ranking.
 JSON_FOLDER = "rankings"
 
-# Recorded settings that change no score of a checkpoint that saw all rows.
-_WITHOUT_EFFECT = ("race", "device", "results")
 # The digest of these settings is that of hf_emms 0.1.0, so that paths stay; other settings are added to it.
 _SAMPLE = ("max_samples", "sampling", "references", "seed")
 _LABELS = ("prompt", "label_form", "box_format")
@@ -66,13 +65,10 @@ def merged(old: Ranking | None, new: Ranking) -> Ranking:
     return old if _results(whole) == _results(old) else whole
 
 
-def comparable_settings(ranking: Ranking) -> dict[str, Any]:
-    """The recorded settings that have to be the same for scores to be compared."""
-    return {name: value for name, value in ranking.settings.items() if name not in _WITHOUT_EFFECT}
-
-
 def _compared(ranking: Ranking) -> dict[str, Any]:
-    settings = comparable_settings(ranking)
+    settings = {
+        name: value for name, value in ranking.settings.items() if name not in SETTINGS or SETTINGS[name].compared
+    }
     sample, labels, (folds, dtype, layers) = (
         [settings.pop(name, None) for name in names] for names in (_SAMPLE, _LABELS, _SCORES)
     )

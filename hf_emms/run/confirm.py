@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 from hf_emms.errors import EmmsError
 from hf_emms.finetune.fine_tune import DEFAULT_TOP, FineTuning, TrainAll, fine_tune, prepare, train_here
 from hf_emms.finetune.saving import push_best
-from hf_emms.options import Options
+from hf_emms.options import SETTINGS, Options
 from hf_emms.presets import dataset_preset
 from hf_emms.ranking.progress import Progress, Silent
 from hf_emms.ranking.records import Ranking, is_commit
@@ -130,14 +130,18 @@ def options_for(ranking: Ranking, dataset: Any = None, **settings: Any) -> Optio
             raise EmmsError("the ranking is of a dataset in memory", "hf_emms.confirm(ranking, dataset)")
         if is_commit(ranking.dataset_revision) and dataset_preset(dataset) is None:
             dataset = f"{ranking.dataset_id.partition('@')[0]}@{ranking.dataset_revision}"
+    kept = {
+        name: ranking.settings[name]
+        for name, setting in SETTINGS.items()
+        if setting.confirm == "kept" and ranking.settings.get(name) is not None
+    }
     return Options.of(
         dataset,
         task=ranking.task,
         config=ranking.config,
         split=ranking.split,
         columns=ranking.columns,
-        seed=ranking.settings.get("seed") or 0,
-        box_format=ranking.settings.get("box_format"),
+        **kept,
         **settings,
     )
 
@@ -160,7 +164,7 @@ def prepared(ranking: Ranking, options: Options, progress: Progress) -> FineTuni
     if options.engine == "jobs":
         raise EmmsError("a job does not confirm a ranking that is kept here", "hf-emms rank --engine jobs --confirm N")
     engine_for(options)  # refuses one that is not installed
-    seconds = rate(options, get_task(ranking.task).input.name).seconds
+    seconds = rate(options, get_task(ranking.task).input).seconds
     return prepare(ranking, options, open_cache(options, progress), progress, seconds_per_parameter=seconds)
 
 

@@ -289,7 +289,7 @@ def _resolved(id: str) -> Repo:
 # Scoring a list of checkpoints asks for the same table every time; a few sets of labels are all that is in use at once.
 @lru_cache(maxsize=8)
 def _embedded(encoder: Repo, texts: tuple[str, ...], device: str) -> np.ndarray:
-    from hf_emms.features.label_embeddings import embed_texts
+    from hf_emms.run.label_embeddings import embed_texts
 
     return embed_texts(encoder, texts, device=device)
 

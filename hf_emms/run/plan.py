@@ -15,11 +15,11 @@ import numpy as np
 
 from hf_emms.cache import Cache, default_cache, default_root
 from hf_emms.errors import EmmsError, printable, redacted
-from hf_emms.features.architectures import INPUT_NAMES
 from hf_emms.features.checkpoint_files import needed_files, needed_weights
 from hf_emms.formatting import pluralize
 from hf_emms.hub import Repo, RepoFile, listing, resolve
 from hf_emms.hub.known_models import KnownModel, remember
+from hf_emms.inputs import InputKind
 from hf_emms.options import DEFAULT_ENCODERS, SETTINGS, Options
 from hf_emms.presets import DatasetPreset, dataset_preset, default_checkpoints, expand_checkpoints, expand_encoders
 from hf_emms.publish.results import KnownRankings
@@ -45,7 +45,6 @@ _THREADS = 4
 # Seconds for one input and one parameter, on one CPU core or two: two operations for each parameter and token, 197
 # tokens for an image of 224 × 224, some 32 for a text, 200 for a pair of texts, 5 · 10¹⁰ operations a second. Right
 # within a factor of about three.
-CPU_SECONDS: dict[str, float] = {"image": 8e-9, "text": 1.3e-9, "image+text": 9e-9, "text+text": 8e-9}
 GPU_SPEEDUP = 100
 # The time of shorter runs is mostly that of loading.
 _MIN_SECONDS = 5.0
@@ -176,7 +175,7 @@ def row_key(repo: Repo, options: Options, sample: Sample, encoders: tuple[Repo, 
         "sample": sample.fingerprint,
         "task": sample.task.id,
         "encoders": [[encoder.id, encoder.revision] for encoder in encoders],
-        "options": options.of_stage("features", "scores"),
+        "options": options.cache_key_fields("features", "scores"),
         "versions": versions(),
         "code": ROW_VERSION,
     }
@@ -287,20 +286,20 @@ class Rate:
     source: str
 
 
-def rate(options: Options, modality: str) -> Rate:
+def rate(options: Options, kind: InputKind) -> Rate:
     """How fast checkpoints run here: the median of earlier rankings on this device, or a rule of thumb."""
     measured = [
         row.seconds.features / (row.parameters * ranking.n_inputs)
         for ranking in _earlier_rankings()
-        if ranking.settings.get("device") == options.device and _modality(ranking) == modality
+        if ranking.settings.get("device") == options.device and _input_kind(ranking) == kind
         for row in ranking.rows
         if row.parameters and row.n is None and row.seconds.features >= _MIN_SECONDS
     ]
     if measured:
         return Rate(median(measured), f"as fast as {pluralize(len(measured), 'checkpoint')} before")
     gpu = options.device.startswith(("cuda", "mps"))
-    seconds = CPU_SECONDS[modality] / (GPU_SPEEDUP if gpu else 1)
-    return Rate(seconds, f"rule of thumb: {seconds * 1e9:g} ns × parameters × {INPUT_NAMES[modality]}")
+    seconds = kind.cpu_seconds / (GPU_SPEEDUP if gpu else 1)
+    return Rate(seconds, f"rule of thumb: {seconds * 1e9:g} ns × parameters × {kind.plural}")
 
 
 def cost(repo: Repo, options: Options, inputs: int | None, rate: Rate) -> Cost:
@@ -326,7 +325,7 @@ def cost(repo: Repo, options: Options, inputs: int | None, rate: Rate) -> Cost:
 
 def forecast(plan: Plan) -> tuple[dict[Repo, Cost], Rate]:
     """The cost of everything in a plan that is still to be done, encoders included."""
-    speed = rate(plan.options, plan.sample.task.input.name)
+    speed = rate(plan.options, plan.sample.task.input)
     costs = {encoder: cost(encoder, plan.options, None, speed) for encoder in plan.encoders}
     for candidate in plan.candidates:
         if candidate.repo is not None and candidate.row is None:
@@ -334,9 +333,9 @@ def forecast(plan: Plan) -> tuple[dict[Repo, Cost], Rate]:
     return costs, speed
 
 
-def _modality(ranking: Ranking) -> str | None:
+def _input_kind(ranking: Ranking) -> InputKind | None:
     try:
-        return get_task(ranking.task).input.name
+        return get_task(ranking.task).input
     except EmmsError:  # the package that added the task is gone
         return None
 

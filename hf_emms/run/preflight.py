@@ -15,6 +15,7 @@ from hf_emms.features.checkpoint_files import needed_files
 from hf_emms.features.extraction_plan import check_config
 from hf_emms.formatting import format_bytes
 from hf_emms.hub import Repo, listing, resolve
+from hf_emms.inputs import TEXT, InputKind
 from hf_emms.options import Options
 from hf_emms.presets import dataset_preset
 from hf_emms.ranking.progress import Progress
@@ -97,22 +98,20 @@ def preflight(options: Options, progress: Progress, machine: Machine | None = No
 def _of_repos(planned: Plan, costs: Mapping[Repo, Cost]) -> Iterator[Problem]:
     options, task = planned.options, planned.sample.task
     for encoder in planned.encoders:
-        yield from _of_repo(
-            f"label encoder {encoder.id}", encoder, options, "text", "label embedding", costs, fatal=True
-        )
+        yield from _of_repo(f"label encoder {encoder.id}", encoder, options, TEXT, "label embedding", costs, fatal=True)
     for one in planned.candidates:
         what = f"checkpoint {one.id}"
         if one.repo is None:
             yield Problem(what, (one.row and one.row.error) or "it cannot be found", fatal=False)
         elif one.row is None:
-            yield from _of_repo(what, one.repo, options, task.input.name, task.id, costs, fatal=False)
+            yield from _of_repo(what, one.repo, options, task.input, task.id, costs, fatal=False)
 
 
 def _of_repo(
     what: str,
     repo: Repo,
     options: Options,
-    modality: str,
+    kind: InputKind,
     use: str,
     costs: Mapping[Repo, Cost],
     *,
@@ -122,7 +121,7 @@ def _of_repo(
         yield Problem(what, problem, fatal=fatal)
         return
     yield from _tried(
-        what, lambda: check_config(repo, modality, use, trust_remote_code=options.trust_remote_code), fatal=fatal
+        what, lambda: check_config(repo, kind, use, trust_remote_code=options.trust_remote_code), fatal=fatal
     )
 
 

@@ -290,7 +290,7 @@ def embed_with(
     stored = cache.get("labels", key, lambda stored: _checked_table(stored["table"], len(texts)))
     if stored is not None:
         return stored
-    from hf_emms.features.label_embeddings import embed_texts
+    from hf_emms.run.label_embeddings import embed_texts
 
     progress.noted(f"embedding {pluralize(len(texts), 'label text')} with {encoder.id}")
     try:
@@ -301,7 +301,7 @@ def embed_with(
                 device=options.device,
                 allow_pickle=options.allow_pickle,
                 trust_remote_code=options.trust_remote_code,
-                memory=cache,
+                cache=cache,
                 on_note=progress.noted,
                 pool=pool,
             )

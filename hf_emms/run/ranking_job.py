@@ -12,7 +12,7 @@ from hf_emms import hub
 from hf_emms.errors import EmmsError
 from hf_emms.formatting import parse_duration
 from hf_emms.hub import Hardware, Job, JobSpec
-from hf_emms.options import Options, words_of
+from hf_emms.options import Options
 from hf_emms.presets import dataset_preset, encoder_presets
 from hf_emms.publish import results, wheel
 from hf_emms.ranking.records import Ranking
@@ -64,7 +64,7 @@ def job_spec(options: Options, settings: JobSettings) -> JobSpec:
     """
     if options.save_model is not None:
         raise EmmsError("a job's folders are gone when it ends", "--push-to-hub ORG/NAME instead of --save-model")
-    words, packages = ("rank", *arguments_of(options)), _FINE_TUNING if options.confirm is not None else ()
+    words, packages = ("rank", *rank_argv(options)), _FINE_TUNING if options.confirm is not None else ()
     return command_spec(words, settings, packages, subject=str(options.dataset))
 
 
@@ -187,7 +187,7 @@ def published(ranking: Ranking, results_repo: str) -> str:
     return results.published_line(results_repo, results.path_of(ranking))
 
 
-def arguments_of(options: Options) -> list[str]:
+def rank_argv(options: Options) -> list[str]:
     """The words after ``hf-emms rank`` that give these options on another machine.
 
     Raises:
@@ -200,7 +200,7 @@ def arguments_of(options: Options) -> list[str]:
                 f"the {kind} {named} is on this machine only; a job cannot reach it",
                 "put it on the Hub, or --engine local",
             )
-    return words_of(options.changed())
+    return options.to_argv()
 
 
 def _names(options: Options) -> Iterator[tuple[str, Any]]:

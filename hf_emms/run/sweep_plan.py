@@ -29,9 +29,6 @@ if TYPE_CHECKING:
 
     SweptDatasets = str | PathLike[str] | Iterable[str | PathLike[str] | Mapping[str, Any]]
 
-# Settings of one ranking that a sweep has not: a race runs a dataset by itself, a sweep's tasks on Ray are checkpoints.
-_WITHOUT = ("race", "shard_size")
-_OF_THE_WHOLE = ("engine", "ray_address")
 _PLAN_SUFFIXES = (".yaml", ".yml", ".json")
 
 
@@ -84,20 +81,18 @@ def _check_names(own: Mapping[str, Any], shared: Mapping[str, Any]) -> None:
     if not isinstance(own.get("dataset"), str | os.PathLike):
         raise EmmsError(f"a dataset of the sweep has no name: {dict(own)!r}", "- dataset: NAME")
     for name in {**own, **shared}:
-        known = SETTINGS.get(str(name))
-        if known is None:
+        setting = SETTINGS.get(str(name))
+        if setting is None:
             raise EmmsError(f"{own['dataset']}: there is no setting {name!r}", f"one of: {', '.join(swept_settings())}")
-        if name in _WITHOUT or known.group == "Confirm":
+        if setting.sweep == "never":
             raise EmmsError(f"{name} is no setting of a sweep", "hf-emms rank has it, for one dataset")
-        if name in _OF_THE_WHOLE and name in own:
-            raise EmmsError(f"{own['dataset']}: {name} is one for the whole sweep", known.on)
+        if setting.sweep == "whole" and name in own:
+            raise EmmsError(f"{own['dataset']}: {name} is one for the whole sweep", setting.on)
 
 
 def swept_settings() -> list[str]:
     """The settings that a sweep has for all its datasets or for one of them."""
-    return [
-        name for name, one in SETTINGS.items() if name not in (*_WITHOUT, *_OF_THE_WHOLE) and one.group != "Confirm"
-    ]
+    return [name for name, setting in SETTINGS.items() if setting.sweep in ("flag", "plan")]
 
 
 def job_spec(wanted: Mapping[str, Options], settings: JobSettings) -> JobSpec:
@@ -107,10 +102,9 @@ def job_spec(wanted: Mapping[str, Options], settings: JobSettings) -> JobSpec:
         EmmsError: something that only this machine has.
     """
     for options in wanted.values():
-        ranking_job.arguments_of(options)
+        ranking_job.rank_argv(options)
     entries = [
-        {name: value for name, value in options.changed().items() if SETTINGS[name].shared}
-        for options in wanted.values()
+        {name: value for name, value in options.changed().items() if SETTINGS[name].job} for options in wanted.values()
     ]
     shared = {name: value for name, value in entries[0].items() if all(one.get(name) == value for one in entries[1:])}
     own = [{name: value for name, value in one.items() if name == "dataset" or name not in shared} for one in entries]

@@ -1,6 +1,7 @@
 """The tasks that hf_emms ranks for. A new one is a file here and a line below, or in a package of the user's."""
 
 from hf_emms.errors import EmmsError
+from hf_emms.options import COLUMN_FLAGS
 from hf_emms.registry import Registry
 from hf_emms.tasks.image_classification import IMAGE_CLASSIFICATION
 from hf_emms.tasks.image_to_text import IMAGE_TO_TEXT
@@ -12,7 +13,6 @@ from hf_emms.tasks.text_regression import REGRESSION
 from hf_emms.tasks.visual_question_answering import VISUAL_QUESTION_ANSWERING
 
 __all__ = [
-    "COLUMN_NAMES",
     "TASKS",
     "Column",
     "Head",
@@ -37,9 +37,6 @@ _OURS = (
 
 TASKS: Registry[Task] = Registry("hf_emms.tasks", Task, _OURS, names=lambda task: (task.id, *task.aliases))
 
-# Columns that have a flag of their own on the command line.
-COLUMN_NAMES: tuple[str, ...] = tuple(dict.fromkeys(name for task in _OURS for name in task.columns))
-
 
 def get_task(name: str) -> Task:
     """Finds a task by the Hub's task id or by an alias; case, spaces and underscores do not matter.
@@ -58,4 +55,4 @@ def get_task(name: str) -> Task:
 
 def column_flag(role: str, column: str = "COLUMN") -> str:
     """How a column is named on the command line: --label-column COLUMN, or --column depth=COLUMN of a user's task."""
-    return f"--{role}-column {column}" if role in COLUMN_NAMES else f"--column {role}={column}"
+    return f"--{role}-column {column}" if role in COLUMN_FLAGS else f"--column {role}={column}"

@@ -139,7 +139,7 @@ def _word(words: tuple[str, ...], place: float) -> str:
 
 
 BOXES = NumericLabels(
-    measure=partial(measure_box, label_form="xywh"),
+    measure=partial(measure_box, form="xywh"),
     encode=encode_boxes,
     describe=box_in_words,
     formats={form: partial(measure_box, form=form) for form in ("xywh", "xyxy", "cxcywh")},

@@ -21,9 +21,10 @@ from typing import Any
 import transformers
 
 from hf_emms.features import device
-from hf_emms.features.images import PixelCache, with_pixel_cache
-from hf_emms.features.load import load_extractor
+from hf_emms.features.extraction_plan import plan_extraction
 from hf_emms.hub import Repo
+from hf_emms.inputs import IMAGE, TEXT
+from hf_emms.inputs.image import PixelCache, with_pixel_cache
 from scripts.bench.extraction import features_of, made_up_pictures, made_up_texts, write_checkpoint
 from scripts.bench.timing import Contestant, Seconds, in_turn, ratios, spread, timed
 
@@ -99,12 +100,10 @@ def answer(what: str, folder: str, measures: int) -> None:
     """One contestant: the first so many measures; answers every line on its standard input with its seconds."""
     for name in list(MEASURES)[measures:]:
         setattr(device, name, lambda *model: None)
-    modality, dtype = "image" if what in IMAGE_MODELS else "text", "bfloat16" if "bfloat16" in what else "auto"
+    kind, dtype = IMAGE if what in IMAGE_MODELS else TEXT, "bfloat16" if "bfloat16" in what else "auto"
     repo = Repo(folder, "model", "local", Path(folder))
-    extractor = load_extractor(repo, modality, "benchmark", device="cpu", dtype=dtype)
-    inputs: Any = (
-        with_pixel_cache(made_up_pictures(IMAGES), PixelCache()) if modality == "image" else made_up_texts(TEXTS)
-    )
+    extractor = kind.load_extractor(plan_extraction(repo, kind, "benchmark", dtype=dtype), device="cpu")
+    inputs: Any = with_pixel_cache(made_up_pictures(IMAGES), PixelCache()) if kind is IMAGE else made_up_texts(TEXTS)
     features_of(extractor, inputs)
     print(json.dumps("ready"), flush=True)
     for _ in sys.stdin:

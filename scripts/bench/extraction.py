@@ -30,9 +30,10 @@ import transformers
 from PIL import Image
 from tokenizers import Tokenizer, models, pre_tokenizers, processors
 
-from hf_emms.features.load import load_extractor
+from hf_emms.features.extraction_plan import plan_extraction
+from hf_emms.features.extractor import Extractor
 from hf_emms.hub import Repo
-from hf_emms.inputs import Images, Pairs
+from hf_emms.inputs import IMAGE, IMAGE_TEXT, TEXT, Images, InputKind, Pairs
 from scripts.bench.timing import interleave, ratios, spread
 
 WORDS = 8_000
@@ -104,13 +105,19 @@ def made_up_pictures(count: int, seed: int = 0) -> Images:
     return Images(files)
 
 
+def load(folder: Path, kind: InputKind) -> Extractor:
+    """Our extractor of a checkpoint's folder."""
+    repo = Repo(folder.name, "model", "local", folder)
+    return kind.load_extractor(plan_extraction(repo, kind, "benchmark"), device="cpu")
+
+
 def text_sides(texts: int, size: dict[str, int]) -> tuple[Features, Features]:
     """Our features and the bare loop's of texts, by a BERT of some size."""
     inputs = made_up_texts(texts)
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         write_checkpoint(folder, size)
-        extractor = load_extractor(Repo(name, "model", "local", folder), "text", "text-classification", device="cpu")
+        extractor = load(folder, TEXT)
         model = transformers.BertModel.from_pretrained(folder, add_pooling_layer=False).eval()
         tokenizer = transformers.AutoTokenizer.from_pretrained(folder)
     return lambda: features_of(extractor, inputs), lambda: bare_loop(partial(mean_of_tokens, model), tokenizer, inputs)
@@ -124,7 +131,7 @@ def image_sides(images: int) -> tuple[Features, Features]:
         transformers.ResNetModel(transformers.ResNetConfig()).save_pretrained(folder)
         processor = transformers.ConvNextImageProcessor(size={"shortest_edge": 224})
         processor.save_pretrained(folder)
-        extractor = load_extractor(Repo(name, "model", "local", folder), "image", "image-classification", device="cpu")
+        extractor = load(folder, IMAGE)
         model = transformers.ResNetModel.from_pretrained(folder).eval()
     pixels = processor(images=[inputs[i] for i in range(images)], return_tensors="pt")["pixel_values"]
 
@@ -146,9 +153,7 @@ def tower_sides(pairs: int) -> tuple[Features, Features]:
         transformers.CLIPModel(transformers.CLIPConfig(text_config=words)).save_pretrained(folder)
         processor = transformers.CLIPImageProcessor()
         processor.save_pretrained(folder)
-        extractor = load_extractor(
-            Repo(name, "model", "local", folder), "image+text", "visual-question-answering", device="cpu"
-        )
+        extractor = load(folder, IMAGE_TEXT)
         model = transformers.CLIPModel.from_pretrained(folder).eval()
         tokenizer = transformers.AutoTokenizer.from_pretrained(folder)
     pixels = processor(images=list(pictures), return_tensors="pt")["pixel_values"]

@@ -25,11 +25,14 @@ def ours(folder: str, dtype: str = "float32") -> tuple[Embed, str]:
     import numpy as np
 
     import hf_emms
-    from hf_emms.features.load import load_extractor
+    from hf_emms.features.extraction_plan import plan_extraction
     from hf_emms.hub import Repo
+    from hf_emms.inputs import TEXT
 
     repo = Repo("peer/model", "model", "local", Path(folder))
-    extractor = load_extractor(repo, "text", "benchmark", device="cpu", dtype=dtype, layers=("spread",))
+    extractor = TEXT.load_extractor(
+        plan_extraction(repo, TEXT, "benchmark", dtype=dtype), device="cpu", layers=("spread",)
+    )
 
     def embed(texts: list[str]) -> np.ndarray:
         features = np.empty((len(texts), extractor.width), np.float32)

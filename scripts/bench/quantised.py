@@ -18,9 +18,10 @@ from torch import nn
 from hf_emms import emms
 from hf_emms.data import load_sample
 from hf_emms.features import device
+from hf_emms.features.extraction_plan import plan_extraction
 from hf_emms.features.extractor import Extractor
-from hf_emms.features.load import load_extractor
 from hf_emms.hub import resolve
+from hf_emms.inputs import TEXT
 from hf_emms.options import Options
 from scripts.bench.extraction import features_of
 from scripts.bench.timing import interleave, ratios, spread
@@ -31,7 +32,8 @@ def extractors() -> dict[str, Extractor]:
     """The ways, by name."""
 
     def load(dtype: str = "float32") -> Extractor:
-        return load_extractor(resolve(str(sources.MINILM), "model"), "text", "text-classification", dtype=dtype)
+        repo = resolve(str(sources.MINILM), "model")
+        return TEXT.load_extractor(plan_extraction(repo, TEXT, "benchmark", dtype=dtype))
 
     found = {"float32": load(), "bfloat16": load("bfloat16")}
     # Neither of the others can use packed weights.

@@ -147,12 +147,15 @@ def _workers(folders: list[Path], texts: int, rounds: int) -> tuple[list[float],
 
 def _extraction(folder: Path, texts: int) -> tuple[float, float, int]:
 
-    from hf_emms.features.load import load_extractor
+    from hf_emms.features.extraction_plan import plan_extraction
     from hf_emms.hub import Repo
+    from hf_emms.inputs import TEXT
     from scripts.bench.extraction import made_up_texts
 
     def load() -> Any:
-        return load_extractor(Repo(str(folder), "model", "local", folder), "text", "text-classification", device="cpu")
+        return TEXT.load_extractor(
+            plan_extraction(Repo(str(folder), "model", "local", folder), TEXT, "benchmark"), device="cpu"
+        )
 
     extractor, inputs = load(), made_up_texts(texts)
     seconds = best(lambda: list(extractor.batches(inputs)))

@@ -16,9 +16,10 @@ from typing import Any
 import numpy as np
 
 from hf_emms.data import load_sample
-from hf_emms.features.images import PixelCache, with_pixel_cache
-from hf_emms.features.load import load_extractor
+from hf_emms.features.extraction_plan import plan_extraction
 from hf_emms.hub import resolve
+from hf_emms.inputs import IMAGE
+from hf_emms.inputs.image import PixelCache, with_pixel_cache
 from hf_emms.options import Options
 from hf_emms.presets import dataset_preset
 from scripts.bench.timing import interleave, ratios, spread
@@ -30,7 +31,7 @@ def features(names: Sequence[str], inputs: Sequence[Any]) -> list[np.ndarray]:
     """Of each checkpoint, one after the other."""
     made = []
     for name in names:
-        extractor = load_extractor(resolve(name, "model"), "image", "image-classification", device="cpu")
+        extractor = IMAGE.load_extractor(plan_extraction(resolve(name, "model"), IMAGE, "benchmark"), device="cpu")
         rows = np.empty((len(inputs), extractor.width), np.float32)
         for positions, batch in extractor.batches(inputs):
             rows[positions] = batch

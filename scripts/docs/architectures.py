@@ -16,22 +16,22 @@ from hf_emms.features.pooling import find_pooling
 PAGE = Path(__file__).parents[2] / "docs" / "architectures.md"
 MARK = "<!-- table: {} -->"
 END = "<!-- end of table -->"
-MODALITIES = ("image", "text", "image+text")
+KINDS = ("image", "text", "image+text")
 
 
-def table(modality: str) -> str:
+def table(kind: str) -> str:
     """The rows of one kind of input, in Markdown."""
     lines = ["| Family | `model_type` | Class | Feature | Hidden layer | Source |", "|" + " :--- |" * 6]
-    lines += [_line(row) for row in ARCHITECTURES if row.modality == modality]
+    lines += [_line(row) for row in ARCHITECTURES if row.input_kind == kind]
     return "\n".join(lines)
 
 
 def page(text: str) -> str:
     """The page with its tables as the code has them."""
-    for modality in MODALITIES:
-        before, mark, after = text.partition(MARK.format(modality))
+    for kind in KINDS:
+        before, mark, after = text.partition(MARK.format(kind))
         _, end, rest = after.partition(END)
-        text = f"{before}{mark}\n{table(modality)}\n{end}{rest}"
+        text = f"{before}{mark}\n{table(kind)}\n{end}{rest}"
     return text
 
 
@@ -44,7 +44,7 @@ def _line(row: Architecture) -> str:
 
 
 def _pooled(row: Architecture) -> tuple[str, str]:
-    if row.modality in ("image", "text"):
+    if row.input_kind in ("image", "text"):
         pooling = find_pooling(row.pooling)
         return pooling.summary, pooling.layer_summary
     return find_fusion(row.pooling).summary, ""

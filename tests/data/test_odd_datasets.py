@@ -11,7 +11,7 @@ import pytest
 from PIL import Image
 
 from hf_emms.data.sample_cache import sample_key
-from hf_emms.data.sources import DatasetRef
+from hf_emms.data.sources import DatasetSource
 from hf_emms.hub import Repo
 from hf_emms.inputs import Images
 from hf_emms.options import Options
@@ -86,7 +86,7 @@ def test_a_cached_sample_is_that_of_the_preset_as_it_is_now() -> None:
     assert trec is not None
     repo = Repo("CogComp/trec", "dataset", "a" * 40)
     keys = [
-        sample_key(DatasetRef("trec", repo, "train", streaming=True, preset=one), Options("trec", max_samples=10))
+        sample_key(DatasetSource("trec", repo, preset=one), Options("trec", max_samples=10))
         for one in (trec, dataclasses.replace(trec, words={}), dataclasses.replace(trec, note="a new note"))
     ]
     assert keys[0] != keys[1]

@@ -13,9 +13,9 @@ import pytest
 
 from hf_emms.cache import Cache
 from hf_emms.data import Sample
-from hf_emms.data.reading import JoinedImages
+from hf_emms.data.reading import JoinedColumn
 from hf_emms.data.sample_cache import cached_sample, store_sample
-from hf_emms.data.sources import DatasetRef
+from hf_emms.data.sources import DatasetSource
 from hf_emms.inputs import Images, Pairs, UnusableError
 from hf_emms.options import Options
 from tests import ROOT
@@ -258,8 +258,8 @@ def test_a_question_column_that_is_missing_is_named_among_those_that_are_there()
 @pytest.mark.parametrize("rows", [annotated(), paragraphs()], ids=["pictures", "texts"])
 def test_a_cached_sample_is_the_sample(tmp_path: Path, rows: datasets.Dataset) -> None:
     sample = load_sample(rows)
-    cache, options = Cache(tmp_path), Options("org/name")
-    ref = DatasetRef(sample.dataset, sample.repo, streaming=True)
+    cache, options = Cache(tmp_path), Options("org/name", streaming=True)
+    ref = DatasetSource(sample.dataset, sample.repo)
     store_sample(cache, ref, options, sample)
     cached = cached_sample(cache, ref, options)
     assert cached is not None
@@ -273,9 +273,9 @@ def test_a_cached_sample_is_the_sample(tmp_path: Path, rows: datasets.Dataset) -
 @pytest.mark.parametrize("streamed", [False, True])
 def test_pictures_of_another_configuration_are_read_by_their_ids(streamed: bool) -> None:
     rows = image_rows(pictures(5), id=[f"n{i}" for i in range(5)])
-    joined = JoinedImages(rows.to_iterable_dataset() if streamed else rows, "id", "image")
+    joined = JoinedColumn(rows.to_iterable_dataset() if streamed else rows, "id", "image")
     joined.fetch(["n3", "n1"])
     assert joined["n3"]["bytes"] == pictures(5)[3]
-    with pytest.raises(UnusableError, match="no picture with the id 'n9'"):
+    with pytest.raises(UnusableError, match="no row has the id 'n9'"):
         joined["n9"]
-    assert "'image_id'" in error_of(lambda: JoinedImages(rows, "image_id", "image")).message
+    assert "'image_id'" in error_of(lambda: JoinedColumn(rows, "image_id", "image")).message

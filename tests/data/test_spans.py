@@ -13,7 +13,7 @@ from hf_emms.cache import Cache
 from hf_emms.data import Sample
 from hf_emms.data.labels import find_spans, similar_spans
 from hf_emms.data.sample_cache import cached_sample, store_sample
-from hf_emms.data.sources import DatasetRef
+from hf_emms.data.sources import DatasetSource
 from hf_emms.inputs import Pairs, Spans
 from hf_emms.options import Options
 from tests.helpers.rows import THINGS, answered, error_of
@@ -184,7 +184,7 @@ def test_scripts_without_spaces_count_characters() -> None:
 
 def test_a_cached_sample_of_spans_is_the_sample(tmp_path: Path) -> None:
     sample = load_sample(answered())
-    ref, options = DatasetRef(sample.dataset, sample.repo, streaming=True), Options("org/name")
+    ref, options = DatasetSource(sample.dataset, sample.repo), Options("org/name", streaming=True)
     store_sample(Cache(tmp_path), ref, options, sample)
     cached = cached_sample(Cache(tmp_path), ref, options)
     assert cached is not None

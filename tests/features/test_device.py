@@ -22,12 +22,11 @@ from hf_emms.errors import EmmsError
 from hf_emms.features import device
 from hf_emms.features.device import MEMORY_SHARE, BatchedForward, affordable
 from hf_emms.features.extractor import PIXELS, TOKENS, count_pixels, count_tokens
-from hf_emms.features.images import images_that_fit
-from hf_emms.features.load import load_extractor
 from hf_emms.hub import resolve
+from hf_emms.inputs.image import images_that_fit
 from hf_emms.presets import dataset_preset
 from hf_emms.tasks import TASKS
-from tests.helpers.extracting import load, pictures, rows, some_pairs
+from tests.helpers.extracting import load, load_repo, pictures, rows, some_pairs
 from tests.helpers.samples import load_sample
 from tests.helpers.tiny_checkpoints import CAPTIONERS, IMAGE_MODELS, TEXT_MODELS, TEXTS, VISION, build
 from tests.helpers.tiny_families import IMAGE_FAMILIES, googlenet, timm_checkpoint
@@ -98,7 +97,7 @@ def test_pairs_have_the_same_features(name: str, zoo: Path) -> None:
 def test_embedded_checkpoints_have_the_same_features(dataset: str) -> None:
     preset, inputs = dataset_preset(dataset), load_sample(dataset, max_samples=40).inputs[:6]
     for name in preset.checkpoints:
-        extractor = load_extractor(resolve(name, "model"), TASKS[preset.task].modality, preset.task, device="cpu")
+        extractor = load_repo(resolve(name, "model"), TASKS[preset.task].input.name)
         check_same_features(extractor, lambda extractor=extractor: rows(extractor, inputs))
 
 
@@ -233,7 +232,7 @@ from hf_emms.errors import EmmsError
 from hf_emms.features import device
 from hf_emms.features.device import MEMORY_SHARE, BatchedForward, affordable
 from hf_emms.features.extractor import PIXELS, TOKENS, count_pixels, count_tokens
-from hf_emms.features.images import images_that_fit
+from hf_emms.inputs.image import images_that_fit
 
 def resident():
     return int(Path("/proc/self/statm").read_text().split()[1]) * resource.getpagesize() / 2**20

@@ -19,6 +19,7 @@ from safetensors.torch import load_file, save_file
 
 from hf_emms.errors import EmmsError
 from hf_emms.features.extraction_plan import plan_extraction
+from hf_emms.inputs import IMAGE
 from tests.helpers.extracting import edit_config, load, pictures, rows
 from tests.helpers.tiny_checkpoints import CAPTIONERS, IMAGE_MODELS, TEXT_MODELS, TEXTS, build, repo_of
 
@@ -173,7 +174,7 @@ def test_fallback_does_without_a_pooler_that_the_file_lacks(
     with torch.no_grad():
         expected = model(**pixels).last_hidden_state.mean(1)
     np.testing.assert_allclose(rows(extractor, images), expected, atol=1e-5)
-    assert extractor.plan.fingerprint == plan_extraction(repo_of(tmp_path), "image", "t").fingerprint
+    assert extractor.plan.fingerprint == plan_extraction(repo_of(tmp_path), IMAGE, "t").fingerprint
 
 
 def test_half_precision_folders_are_computed_in_float32(zoo: Path, tmp_path: Path) -> None:
@@ -213,12 +214,12 @@ def test_the_plan_is_known_without_torch_and_matches_the_extractor(zoo: Path) ->
     )
     answer = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
     assert answer.stdout.strip() == load(folder).plan.fingerprint
-    assert plan_extraction(repo_of(folder), "image", "t").architecture.family == "ViT"
+    assert plan_extraction(repo_of(folder), IMAGE, "t").architecture.family == "ViT"
 
 
 def test_a_config_of_timm_is_recognised(tmp_path: Path) -> None:
     (tmp_path / "config.json").write_text(json.dumps({"architecture": "densenet121", "pretrained_cfg": {}}))
-    architecture = plan_extraction(repo_of(tmp_path), "image", "t").architecture
+    architecture = plan_extraction(repo_of(tmp_path), IMAGE, "t").architecture
     assert (architecture.family, architecture.loader) == ("timm densenet121", "TimmWrapperModel")
 
 

@@ -18,6 +18,7 @@ from hf_emms.errors import EmmsError
 from hf_emms.features.architectures import ARCHITECTURES
 from hf_emms.features.extraction_plan import plan_extraction
 from hf_emms.features.torchvision_models import save_torchvision
+from hf_emms.inputs import IMAGE
 from tests import ROOT
 from tests.helpers.extracting import load, pictures, rows
 from tests.helpers.tiny_checkpoints import CAPTIONERS, IMAGE_MODELS, TEXT_MODELS, TEXTS, build, repo_of
@@ -104,18 +105,18 @@ def test_timm_features_are_cached_apart_by_its_version(
     zoo: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     folder = timm_checkpoint(zoo, "densenet121")
-    before = plan_extraction(repo_of(folder), "image", "t").fingerprint
+    before = plan_extraction(repo_of(folder), IMAGE, "t").fingerprint
     (tmp_path / "timm-9.9.dist-info").mkdir()
     (tmp_path / "timm-9.9.dist-info" / "METADATA").write_text("Metadata-Version: 2.1\nName: timm\nVersion: 9.9\n")
     monkeypatch.syspath_prepend(tmp_path)
-    assert plan_extraction(repo_of(folder), "image", "t").fingerprint != before
+    assert plan_extraction(repo_of(folder), IMAGE, "t").fingerprint != before
 
 
 def test_without_timm_its_checkpoints_name_the_extra(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "config.json").write_text(json.dumps({"architecture": "resnet50", "pretrained_cfg": {}}))
     monkeypatch.setitem(sys.modules, "timm", None)  # as good as not installed, to the import system
     with pytest.raises(EmmsError, match="timm, which is not installed") as error:
-        plan_extraction(repo_of(tmp_path), "image", "t")
+        plan_extraction(repo_of(tmp_path), IMAGE, "t")
     assert error.value.hint == "pip install 'hf-emms[timm]'"
 
 

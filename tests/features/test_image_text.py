@@ -11,12 +11,12 @@ import numpy as np
 import pytest
 import torch
 import transformers
+from hf_emms.features.image_text import ImageTextExtractor
 from PIL import Image
 from safetensors.torch import load_file, save_file
 
 from hf_emms.errors import EmmsError
 from hf_emms.features.fusion import SHARPNESS, projected_patches
-from hf_emms.features.image_text import ImageTextExtractor
 from hf_emms.inputs import Pairs
 from tests.helpers import extracting
 from tests.helpers.extracting import Reads, rows, some_pairs

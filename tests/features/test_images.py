@@ -13,9 +13,9 @@ import transformers
 from PIL import Image
 
 from hf_emms.features.device import in_order
-from hf_emms.features.images import CachedImages, ImageProcessor, PixelCache, with_pixel_cache
-from hf_emms.features.load import load_extractor
 from hf_emms.inputs import Images, Pairs
+from hf_emms.inputs.image import CachedImages, ImageProcessor, PixelCache, with_pixel_cache
+from tests.helpers.extracting import load_repo
 from tests.helpers.rows import png
 from tests.helpers.tiny_checkpoints import build, repo_of
 
@@ -113,7 +113,7 @@ def test_pictures_of_pairs_are_cached_and_texts_are_left_alone() -> None:
 @pytest.mark.parametrize("name", ["vit", "resnet"])
 def test_a_checkpoint_gives_the_same_features_from_cached_pictures(tmp_path: Path, name: str) -> None:
     images = Images([png((i, 3 * i, 7)) for i in range(11)])
-    extractor = load_extractor(repo_of(build(tmp_path, name)), "image", "image-classification", device="cpu")
+    extractor = load_repo(repo_of(build(tmp_path, name)), "image")
     cached = with_pixel_cache(images, PixelCache())
     plain, first, again = (in_order(extractor.batches(one, batch_size=4), 11) for one in (images, cached, cached))
     np.testing.assert_array_equal(first, plain)
@@ -123,7 +123,7 @@ def test_a_checkpoint_gives_the_same_features_from_cached_pictures(tmp_path: Pat
 def test_features_of_pictures_that_keep_their_shape_do_not_depend_on_the_batch(tmp_path: Path) -> None:
     folder, images = build(tmp_path, "resnet"), pictures(5)
     transformers.CLIPImageProcessor(size={"shortest_edge": 32}, do_center_crop=False).save_pretrained(folder)
-    extractor = load_extractor(repo_of(folder), "image", "image-classification", device="cpu")
+    extractor = load_repo(repo_of(folder), "image")
     cached = with_pixel_cache(images, PixelCache())
     alone = in_order(extractor.batches(images, batch_size=1), 5)
     for inputs in (images, cached, cached):

@@ -14,7 +14,7 @@ import transformers
 from safetensors.torch import load_file
 
 from hf_emms.errors import EmmsError
-from hf_emms.features.label_embeddings import embed_texts
+from hf_emms.run.label_embeddings import embed_texts
 from tests.helpers.tiny_checkpoints import TEXT_MODELS, TEXTS, build, repo_of
 
 

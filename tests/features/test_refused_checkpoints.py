@@ -14,7 +14,7 @@ from PIL import Image
 from safetensors.torch import load_file, save_file
 
 from hf_emms.errors import EmmsError
-from hf_emms.features.load import choose_device
+from hf_emms.features.device import choose_device
 from tests.helpers.extracting import edit_config, load, rows
 from tests.helpers.tiny_checkpoints import TEXT_MODELS, TEXTS, build
 

@@ -13,9 +13,8 @@ import torch
 import transformers
 
 from hf_emms.errors import EmmsError
-from hf_emms.features.text_pairs import TextPairExtractor
-from hf_emms.features.windows import cut_windows
 from hf_emms.inputs import Pairs, Spans
+from hf_emms.inputs.text_pair import TextPairExtractor, cut_windows
 from tests.helpers.extracting import Reads, load, rows
 from tests.helpers.tiny_checkpoints import TEXT_MODELS, build, without_context
 

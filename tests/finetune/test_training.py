@@ -169,7 +169,7 @@ def test_what_users_leave_open_follows_from_task_size_and_budget() -> None:
         Options("d", confirm=1, budget="quick", seeds=2, seed=5), get_task("image-classification").head, 10**8
     )
     assert (recipe.epochs, recipe.seeds, recipe.runs, recipe.budget) == (3, (5, 6), 3, "quick")
-    steps = recipe_for(Options("d", confirm=1, steps=7), get_task("text-classification").head, None)
+    steps = recipe_for(Options("d", confirm=1, steps=7), head_of(get_task("text-classification")), None)
     assert (steps.epochs, steps.total_steps(1000)) == (None, 7)
     assert recipe.total_steps(65) == 9
 

@@ -11,8 +11,9 @@ import numpy as np
 import torch
 from PIL import Image
 
-from hf_emms.features.load import load_extractor
-from hf_emms.inputs import Pairs
+from hf_emms.features.extraction_plan import plan_extraction
+from hf_emms.hub import Repo
+from hf_emms.inputs import INPUT_KINDS, Pairs
 from tests.helpers.tiny_checkpoints import TEXTS, repo_of
 
 TASKS = {
@@ -37,8 +38,21 @@ def some_pairs() -> Pairs:
     return Pairs(pictures([*SIZES[:3], SIZES[0]]), [*TEXTS, "unused"], shuffled)
 
 
-def load(folder: Path, modality: str = "image", *, device: str = "cpu", **options: Any) -> Any:
-    return load_extractor(repo_of(folder), modality, TASKS[modality], device=device, **options)
+def load(folder: Path, kind: str = "image", **options: Any) -> Any:
+    return load_repo(repo_of(folder), kind, **options)
+
+
+def load_repo(
+    repo: Repo,
+    kind: str = "image",
+    *,
+    device: str = "cpu",
+    dtype: str = "auto",
+    trust_remote_code: bool = False,
+    **options: Any,
+) -> Any:
+    plan = plan_extraction(repo, INPUT_KINDS[kind], TASKS[kind], dtype=dtype, trust_remote_code=trust_remote_code)
+    return INPUT_KINDS[kind].load_extractor(plan, device=device, **options)
 
 
 def rows(extractor: Any, inputs: Sequence[Any], batch_size: int | None = None) -> np.ndarray:

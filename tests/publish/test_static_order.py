@@ -17,7 +17,7 @@ from hf_emms.presets import demo
 from hf_emms.publish.results import merged, path_of, pull
 from hf_emms.publish.results.static_order import KnownRankings, mean_ranks, static_order
 from hf_emms.ranking.records import FineTuned, Ranking, Row
-from hf_emms.run.ranking_job import arguments_of
+from hf_emms.run.ranking_job import rank_argv
 from tests.helpers.command_line import CommandLine, Done
 from tests.helpers.hub_client import cli, home
 from tests.helpers.rankings import example
@@ -106,15 +106,15 @@ def test_it_is_no_setting_that_scores_depend_on() -> None:
     assert path_of(with_control) == path_of(example())
     assert merged(with_control, example(results=f"{ID}@{'b' * 40}")) is with_control
     options = Options("org/data", results=ID)
-    assert options.of_stage("sample", "features", "scores") == Options("org/data").of_stage(
+    assert options.cache_key_fields("sample", "features", "scores") == Options("org/data").cache_key_fields(
         "sample", "features", "scores"
     )
 
 
 def test_a_job_reads_a_results_dataset_but_no_folder(tmp_path: Path) -> None:
-    assert arguments_of(Options("org/data", results=ID))[-2:] == ["--results", ID]
+    assert rank_argv(Options("org/data", results=ID))[-2:] == ["--results", ID]
     with pytest.raises(EmmsError, match="on this machine only"):
-        arguments_of(Options("org/data", results=str(tmp_path)))
+        rank_argv(Options("org/data", results=str(tmp_path)))
 
 
 def test_a_share_that_is_none_is_refused() -> None:

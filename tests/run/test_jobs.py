@@ -17,13 +17,13 @@ from typing import Any
 import click
 import pytest
 
+from hf_emms.cli.option_flags import options_from
 from hf_emms.cli.rank_command import rank
-from hf_emms.cli.rank_options import options_from
 from hf_emms.errors import EmmsError
 from hf_emms.options import SETTINGS, Options
 from hf_emms.publish import wheel
 from hf_emms.ranking.records import Ranking
-from hf_emms.run.ranking_job import JobSettings, arguments_of, job_spec
+from hf_emms.run.ranking_job import JobSettings, job_spec, rank_argv
 from tests.helpers.command_line import CommandLine
 from tests.helpers.hub_client import hub
 from tests.helpers.waiting import PATIENCE
@@ -91,7 +91,7 @@ def changed_requests() -> list[Options]:
 
 @pytest.mark.parametrize("request_", changed_requests(), ids=str)
 def test_the_command_of_a_job_says_all_that_was_asked(request_: Options) -> None:
-    context = rank.make_context("rank", arguments_of(request_))
+    context = rank.make_context("rank", rank_argv(request_))
     assert options_from(dict(context.params)) == request_
 
 

@@ -20,9 +20,10 @@ PROGRAM = """
 import json, sys
 from pathlib import Path
 import hf_emms
+from hf_emms.features.extraction_plan import plan_extraction
 from hf_emms.features.extractor_pool import ExtractorPool
-from hf_emms.features.load import load_extractor
 from hf_emms.hub import resolve
+from hf_emms.inputs import TEXT
 
 def peak(act, *arguments):
     Path("/proc/self/clear_refs").write_text("5")  # the peak starts again at what is resident
@@ -37,7 +38,8 @@ def rank(checkpoints):
 def extract(most, checkpoints):
     pool = ExtractorPool(most)
     for name in checkpoints:
-        load = lambda: load_extractor(resolve(name, "model"), "text", "text-classification", device="cpu")
+        plan = plan_extraction(resolve(name, "model"), TEXT, "test")
+        load = lambda: TEXT.load_extractor(plan, device="cpu")
         with pool.use(name, load) as extractor:
             for _ in extractor.batches(["a text"] * 8):
                 pass

@@ -12,9 +12,10 @@ import hf_emms
 from hf_emms.errors import EmmsError
 from hf_emms.features.extractor import Extractor
 from hf_emms.features.extractor_pool import ExtractorPool
-from hf_emms.features.load import load_extractor
+from hf_emms.inputs import InputKind
 from hf_emms.ranking.progress import Silent
 from tests.helpers.counting import counted_calls
+from tests.helpers.extracting import load_repo
 from tests.helpers.tiny_checkpoints import TEXTS, build, repo_of
 
 ENCODER = "emms-demo/encoder-minilm-static"
@@ -33,7 +34,7 @@ class Fed(Silent):
 
 def test_a_race_loads_each_checkpoint_once_and_who_is_left_sees_the_rest_at_once() -> None:
     fed = Fed()
-    with counted_calls(load_extractor, lambda frame: frame.f_locals["repo"].id) as loads:
+    with counted_calls(InputKind.load_extractor, lambda frame: frame.f_locals["plan"].repo.id) as loads:
         options = {"encoders": ENCODER, "estimators": "emms", "cache": False}
         ranking = hf_emms.rank(GLOSSES, race=2, progress=fed, **options)  # type: ignore[arg-type]
     assert Counter(loads) == Counter([ENCODER, *(row.checkpoint for row in ranking.rows)])
@@ -66,7 +67,7 @@ def test_what_a_race_says_of_cut_texts_is_true_of_all_rounds(tmp_path: Path) -> 
 @pytest.fixture
 def extractors(tmp_path: Path) -> Iterator[dict[str, Extractor]]:
     repo = repo_of(build(tmp_path, "bert"))
-    made = {name: load_extractor(repo, "text", "text-classification", device="cpu") for name in "abc"}
+    made = {name: load_repo(repo, "text") for name in "abc"}
     yield made
     for extractor in made.values():
         extractor.close()

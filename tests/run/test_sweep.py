@@ -13,7 +13,7 @@ import pytest
 
 import hf_emms
 from hf_emms.errors import EmmsError
-from hf_emms.features.load import load_extractor
+from hf_emms.inputs import InputKind
 from hf_emms.ranking.progress import Silent
 from hf_emms.ranking.records import Ranking, Row
 from tests.helpers.cli import PROGRAM, Cli, cli
@@ -52,7 +52,7 @@ def scores(ranking: Ranking) -> list[object]:
 
 
 def test_each_checkpoint_and_encoder_is_loaded_once_for_all_datasets(emms_cache: Path, tmp_path: Path) -> None:
-    with counted_calls(load_extractor, lambda frame: frame.f_locals["repo"].id) as loaded:
+    with counted_calls(InputKind.load_extractor, lambda frame: frame.f_locals["plan"].repo.id) as loaded:
         found = swept(tmp_path, [*IMAGES, {"dataset": "demo_fashion", "split": "test", "max_samples": 40}])
     assert Counter(loaded) == {GOOD: 1, POOR: 1, ENCODER: 1}
     assert list(found.rankings) == [*IMAGES, "demo_fashion test"]

@@ -18,7 +18,6 @@ from transformers import PreTrainedModel
 
 import hf_emms
 from hf_emms import emms
-from hf_emms.features.load import load_extractor
 from hf_emms.inputs import Images
 from hf_emms.options import Options
 from hf_emms.ranking.progress import Silent
@@ -28,7 +27,8 @@ from hf_emms.scoring.cross_validation import _cholesky
 from hf_emms.scoring.moments import Moments
 from hf_emms.scoring.sums import Sums
 from tests.helpers.counting import counted_calls
-from tests.helpers.tiny_checkpoints import TEXTS, build, repo_of
+from tests.helpers.extracting import load
+from tests.helpers.tiny_checkpoints import TEXTS, build
 
 # Three families with the same image processor.
 CHECKPOINTS = ("emms-demo/resnet-distilled", "emms-demo/vit-drawings", "emms-demo/convnext-distilled-short")
@@ -119,7 +119,7 @@ def test_texts_cost_few_multiplications_more_than_their_own_tokens(tmp_path: Pat
     words = TEXTS[2].split()
     rng = np.random.default_rng(0)
     texts = [" ".join(rng.choice(words, size)) for size in np.clip(rng.lognormal(2, 0.7, 150), 1, 30).astype(int)]
-    extractor = load_extractor(repo_of(build(tmp_path, "bert")), "text", "text-classification", device="cpu")
+    extractor = load(build(tmp_path, "bert"), "text")
 
     def multiplications(batch_size: int | None) -> int:
         with FlopCounterMode(display=False) as counter:

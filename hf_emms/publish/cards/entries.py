@@ -10,9 +10,8 @@ from typing import Any
 import msgspec
 
 from hf_emms.errors import EmmsError
-from hf_emms.options import SETTINGS, arguments_of
+from hf_emms.options import SETTINGS, Setting, to_flags
 from hf_emms.ranking import text as views
-from hf_emms.ranking.merge import comparable_settings
 from hf_emms.ranking.records import EMMS, SCHEMA_VERSION, Ranking, Row, Score, emms_score, is_commit
 
 LAYOUT_VERSION = 2
@@ -20,8 +19,6 @@ LAYOUT_VERSION = 2
 TOP_ROWS = 5
 TOP_ROWS_OF_A_DATASET = 10
 
-# Settings that the command has even where they are the defaults, which may change.
-_ALWAYS = ("max_samples", "seed", "folds")
 _ON_A_NEW_LINE = ("--split", "--max-samples", "--encoder", "--estimator", "--checkpoint")
 _LARGEST = 1e100
 
@@ -34,8 +31,8 @@ def rank_command(ranking: Ranking, checkpoints: Sequence[str]) -> str:
         "columns": ranking.columns,
         **{
             name: value
-            for name, value in comparable_settings(ranking).items()
-            if name in SETTINGS and (name in _ALWAYS or value != SETTINGS[name].default)
+            for name, value in ranking.settings.items()
+            if name in SETTINGS and _is_on_card(SETTINGS[name], value)
         },
         # Labels that are numbers need no encoder, and have no revision.
         "encoders": [pinned(encoder.id, encoder.revision) for encoder in ranking.encoders if encoder.revision],
@@ -43,11 +40,15 @@ def rank_command(ranking: Ranking, checkpoints: Sequence[str]) -> str:
         "checkpoints": [pinned(name, ranking.row(name).revision) for name in checkpoints],
     }
     command = "hf-emms rank"
-    for flag, value in arguments_of(settings):
+    for flag, value in to_flags(settings):
         # Each value on one line, so that none can end the code block.
         words = [flag] if value is None else [flag, shlex.quote(views.one_line(value))]
         command += (" \\\n  " if flag in _ON_A_NEW_LINE else " ") + " ".join(words)
     return command
+
+
+def _is_on_card(setting: Setting, value: Any) -> bool:
+    return setting.card == "always" or (setting.card == "changed" and value != setting.default)
 
 
 def pinned(id: str, revision: str | None, *, unpinned: str | None = None) -> str:

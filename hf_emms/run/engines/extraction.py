@@ -148,7 +148,13 @@ def run_on_shard(
     """
     started = time.perf_counter()
     features, moments = {}, {}
-    loaded_for = (task.input.name, _are_spans(shard.inputs), layers, options.allow_pickle, options.of_stage("features"))
+    loaded_for = (
+        task.input.name,
+        _are_spans(shard.inputs),
+        layers,
+        options.allow_pickle,
+        options.cache_key_fields("features"),
+    )
     load_it = partial(load, repo, task, options, shard.inputs, layers)
     with pool_or_own(pool) as pool, pool.use(repr(loaded_for), load_it) as extractor:
         extractor.reset_counts()
@@ -175,19 +181,13 @@ def load(
     Raises:
         EmmsError: it cannot be loaded.
     """
-    from hf_emms.features.load import load_extractor
-
-    return load_extractor(
-        repo,
-        task.input.name,
-        task.id,
+    return task.input.load_extractor(
+        _plan(repo, task, options),
         device=options.device,
-        dtype=options.dtype,
         allow_pickle=options.allow_pickle,
-        trust_remote_code=options.trust_remote_code,
         layers=layers or options.read_layers,
         spans=_are_spans(inputs),
-        memory=default_cache(options.cache),
+        cache=default_cache(options.cache),
     )
 
 
@@ -232,7 +232,7 @@ class FeatureCache:
         self._cache, self._inputs = cache, len(sample.inputs)
         self._keys: dict[str, dict[str, Any]] = {}
         if cache.enabled:
-            plan = _plan(repo, sample, options)
+            plan = _plan(repo, sample.task, options)
             self._keys = {layer: features_key(plan, sample, layer) for layer in options.read_layers}
 
     def load(self) -> Extraction:
@@ -268,7 +268,7 @@ def prefetch_weights(repo: Repo, sample: Sample, options: Options, cache: Cache)
     Raises:
         EmmsError: it cannot be downloaded, or cannot be used.
     """
-    plan = _plan(repo, sample, options)
+    plan = _plan(repo, sample.task, options)
     if not all(cache.holds("features", features_key(plan, sample, layer)) for layer in options.read_layers):
         fetch_weights(repo, cache, subfolder=plan.subfolder, code=plan.code)
 
@@ -285,11 +285,11 @@ def features_key(plan: ExtractionPlan, sample: Sample, layer: str) -> dict[str, 
     return key if layer == LAST else {**key, "layer": layer}
 
 
-def _plan(repo: Repo, sample: Sample, options: Options) -> ExtractionPlan:
+def _plan(repo: Repo, task: Task, options: Options) -> ExtractionPlan:
     return plan_extraction(
         repo,
-        sample.task.input.name,
-        sample.task.id,
+        task.input,
+        task.id,
         dtype=options.dtype,
         trust_remote_code=options.trust_remote_code,
     )

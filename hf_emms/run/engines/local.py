@@ -119,7 +119,7 @@ def with_shared_pixels(work: Work) -> Work:
     """The same work; images are decoded and resized once for all checkpoints with the same image processor."""
     if "image" not in work.sample.task.input.name or len(work.checkpoints) < 2:
         return work
-    from hf_emms.features.images import PixelCache, with_pixel_cache
+    from hf_emms.inputs.image import PixelCache, with_pixel_cache
 
     return replace(work, sample=replace(work.sample, inputs=with_pixel_cache(work.sample.inputs, PixelCache())))
 

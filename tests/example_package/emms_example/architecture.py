@@ -5,7 +5,7 @@ from hf_emms.features.architectures import Architecture
 BAG_OF_TOKENS = Architecture(
     family="Bag of tokens",
     model_types=("bag-of-tokens",),
-    modality="text",
+    input_kind="text",
     loader="emms_example.model:BagOfTokens",
     pooling="emms_example.model:MEAN_AND_MAX",
     source="an example",

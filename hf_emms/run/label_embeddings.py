@@ -9,8 +9,10 @@ import numpy as np
 
 from hf_emms.cache import NO_CACHE, Cache
 from hf_emms.errors import EmmsError
+from hf_emms.features.extraction_plan import plan_extraction
 from hf_emms.features.extractor_pool import ExtractorPool, pool_or_own
 from hf_emms.hub import Repo
+from hf_emms.inputs import TEXT
 
 if TYPE_CHECKING:
     from hf_emms.features.extractor import Extractor
@@ -24,7 +26,7 @@ def embed_texts(
     dtype: str = "auto",
     allow_pickle: bool = False,
     trust_remote_code: bool = False,
-    memory: Cache = NO_CACHE,
+    cache: Cache = NO_CACHE,
     on_note: Callable[[str], None] = lambda note: None,
     pool: ExtractorPool | None = None,
 ) -> np.ndarray:
@@ -36,11 +38,11 @@ def embed_texts(
     Args:
         encoder: any text checkpoint: encoder, decoder, CLIP text tower, sentence-transformers.
         texts: U texts.
-        device: as for `load_extractor`.
-        dtype: as for `load_extractor`.
-        allow_pickle: as for `load_extractor`.
-        trust_remote_code: as for `load_extractor`.
-        memory: as for `load_extractor`.
+        device: as for `InputKind.load_extractor`.
+        dtype: as for `plan_extraction`.
+        allow_pickle: as for `InputKind.load_extractor`.
+        trust_remote_code: as for `plan_extraction`.
+        cache: as for `InputKind.load_extractor`.
         on_note: is called with what a user should know, e.g. how many texts were cut at the encoder's limit.
         pool: where encoders stay loaded, by their id, device and dtype; by default it is loaded for this call.
 
@@ -53,19 +55,10 @@ def embed_texts(
     if not texts:
         raise EmmsError("there is no label text to embed", "the label column of the dataset is empty")
     from hf_emms.features.device import in_order
-    from hf_emms.features.load import load_extractor
 
     def load() -> Extractor:
-        return load_extractor(
-            encoder,
-            "text",
-            "label embedding",
-            device=device,
-            dtype=dtype,
-            allow_pickle=allow_pickle,
-            trust_remote_code=trust_remote_code,
-            memory=memory,
-        )
+        plan = plan_extraction(encoder, TEXT, "label embedding", dtype=dtype, trust_remote_code=trust_remote_code)
+        return TEXT.load_extractor(plan, device=device, allow_pickle=allow_pickle, cache=cache)
 
     with pool_or_own(pool) as pool, pool.use(f"{encoder} {device} {dtype}", load) as extractor:
         extractor.reset_counts()

@@ -1,0 +1,122 @@
+"""Command line flags, made from the settings in `hf_emms.options`, and options made from what was typed."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import MISSING
+from typing import Any
+
+import click
+import cloup
+
+from hf_emms.errors import EmmsError
+from hf_emms.options import COLUMN_FLAGS, DEFAULT_RACE, SETTINGS, Options, Setting
+
+EVERYDAY = "Everyday"
+GROUPS = (EVERYDAY, "Data", "Checkpoints", "Labels", "Scoring", "Confirm", "Running", "Output", "Safety")
+
+Decorator = Callable[[Any], Any]
+
+
+def setting_groups(own_flags: Mapping[str, Sequence[Decorator]]) -> Decorator:
+    """Adds a flag for every setting to a command, and the command's own flags, under their headings."""
+    flags: dict[str, list[Decorator]] = {group: [] for group in GROUPS}
+    for name, setting in SETTINGS.items():
+        group = EVERYDAY if setting.everyday else setting.group
+        flags[group] += _column_flags(setting) if name == "columns" else [_flag(name, setting)]
+        if name == "race":
+            top = f"How many best ones a race is for [default: {DEFAULT_RACE}]."
+            flags[group].append(cloup.option("--top", type=click.IntRange(min=1), metavar="K", help=top))
+
+    def add(command: Any) -> Any:
+        for group in reversed(GROUPS):
+            command = cloup.option_group(group, *flags[group], *own_flags.get(group, ()))(command)
+        return command
+
+    return add
+
+
+def sweep_flags() -> list[Decorator]:
+    """The flags of the settings that all datasets of a sweep share."""
+    return [_flag(name, setting) for name, setting in SETTINGS.items() if setting.sweep in ("flag", "whole")]
+
+
+def confirm_flags(*groups: str) -> list[Decorator]:
+    """The flags of ``hf-emms confirm`` for the settings of some groups."""
+    return [
+        _flag(name, setting)
+        for name, setting in SETTINGS.items()
+        if setting.confirm == "flag" and setting.group in groups
+    ]
+
+
+def typed_settings(parameters: Mapping[str, Any]) -> dict[str, Any]:
+    """Name → value of the settings that were typed, among the parameters of a command; 0 may mean None."""
+    return {
+        name: None if value == 0 and SETTINGS[name].zero_is_none else value
+        for name, value in parameters.items()
+        if name in SETTINGS and value is not None and value != ()
+    }
+
+
+def options_from(parameters: Mapping[str, Any]) -> Options:
+    """The options of ``hf-emms rank``.
+
+    Args:
+        parameters: of the command, as click parsed them.
+
+    Raises:
+        EmmsError: a value that is not allowed.
+        click.UsageError: flags that do not go together.
+    """
+    race, top = parameters["race"], parameters["top"]
+    if top and not race:
+        raise click.UsageError("--top K goes with --race; without it every checkpoint is ranked on all rows.")
+    race = (top or DEFAULT_RACE) if race else None
+    return Options.of(**typed_settings({**parameters, "race": race, "columns": _columns(parameters)}))
+
+
+def _flag(name: str, setting: Setting) -> Decorator:
+    default = setting.default
+    words = [*([setting.short] if setting.short else []), setting.on, name]
+    if name == "race":
+        return cloup.option(*words, is_flag=True, help=setting.help)
+    if default is True:
+        return cloup.option(f"{setting.on}/{setting.flag}", name, default=None, help=setting.help)
+    if default is False:
+        return cloup.option(*words, is_flag=True, default=None, help=setting.help)
+    has_default = default not in (None, (), MISSING) and "[default" not in setting.help
+    details: dict[str, Any] = {
+        "help": setting.help + (f" [default: {default}]" if has_default else ""),
+        "metavar": setting.metavar,
+    }
+    if isinstance(default, tuple):
+        details["multiple"] = True
+    elif setting.choices:
+        details |= {"type": click.Choice(setting.choices), "metavar": None}
+    elif setting.minimum is not None:
+        minimum = 0 if setting.zero_is_none else setting.minimum
+        details["type"] = click.IntRange(min=minimum) if minimum >= 0 else int
+        details["metavar"] = setting.metavar or "N"
+    return cloup.option(*words, required=default is MISSING, **details)
+
+
+def _column_flags(setting: Setting) -> list[Decorator]:
+    named = [cloup.option(f"--{name}-column", metavar="NAME", help=help) for name, help in COLUMN_FLAGS.items()]
+    return [
+        *named,
+        cloup.option(setting.on, "columns", multiple=True, metavar=setting.metavar, help=setting.help),
+    ]
+
+
+def _columns(parameters: Mapping[str, Any]) -> dict[str, str]:
+    columns = {name: parameters[f"{name}_column"] for name in COLUMN_FLAGS if parameters[f"{name}_column"] is not None}
+    for name, column in columns.items():
+        if column == "":
+            raise EmmsError(f"--{name}-column is empty", f"--{name}-column NAME, or leave it out")
+    for pair in parameters["columns"]:
+        name, _, column = pair.partition("=")
+        if not name or not column:
+            raise EmmsError(f"--column {pair!r} names no role", "--column ROLE=NAME")
+        columns[name] = column
+    return columns
