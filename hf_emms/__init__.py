@@ -12,15 +12,17 @@ __version__ = "0.1.0"
 
 _HOMES = {
     "EmmsError": "hf_emms.errors",
-    "EmmsResult": "hf_emms.scoring.emms",
-    "LabelTable": "hf_emms.scoring.label_basis",
+    "EmmsResult": "hf_emms.scoring",
+    "LabelTable": "hf_emms.scoring.labels",
     "Moments": "hf_emms.scoring.moments",
-    "Ranking": "hf_emms.ranking.records",
-    "Row": "hf_emms.ranking.records",
-    "Score": "hf_emms.ranking.records",
+    "Ranking": "hf_emms.ranking",
+    "Row": "hf_emms.ranking",
+    "Score": "hf_emms.scoring",
+    "card": "hf_emms.publish.card_text",
     "confirm": "hf_emms.run.confirm",
     "embed_labels": "hf_emms.run.from_arrays",
     "emms": "hf_emms.run.from_arrays",
+    "push_to_hub": "hf_emms.publish.results",
     "rank": "hf_emms.run.rank",
     "score": "hf_emms.run.from_arrays",
     "sweep": "hf_emms.run.sweep",
@@ -35,9 +37,11 @@ __all__ = [
     "Row",
     "Score",
     "__version__",
+    "card",
     "confirm",
     "embed_labels",
     "emms",
+    "push_to_hub",
     "rank",
     "score",
     "sweep",
@@ -45,13 +49,15 @@ __all__ = [
 
 if TYPE_CHECKING:
     from hf_emms.errors import EmmsError
-    from hf_emms.ranking.records import Ranking, Row, Score
+    from hf_emms.publish.card_text import card
+    from hf_emms.publish.results import push_to_hub
+    from hf_emms.ranking import Ranking, Row
     from hf_emms.run.confirm import confirm
     from hf_emms.run.from_arrays import embed_labels, emms, score
     from hf_emms.run.rank import rank
     from hf_emms.run.sweep import sweep
-    from hf_emms.scoring.emms import EmmsResult
-    from hf_emms.scoring.label_basis import LabelTable
+    from hf_emms.scoring import EmmsResult, Score
+    from hf_emms.scoring.labels import LabelTable
     from hf_emms.scoring.moments import Moments
 
 

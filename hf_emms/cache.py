@@ -7,10 +7,13 @@ is noticed, removed and computed again.
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import json
 import logging
+import math
 import os
+import re
 import stat
 import time
 from collections.abc import Callable, Mapping
@@ -34,21 +37,18 @@ LAYOUT_VERSION = 1
 # What reading a file of any content, or making something of it, raises.
 _DAMAGE = (OSError, ValueError, LookupError, TypeError, AttributeError, RecursionError, msgspec.MsgspecError)
 _LEFTOVER_SECONDS = 3600.0
-_SUFFIXES = (".safetensors", ".json")
+_ENTRY_NAME = re.compile(r"[0-9a-f]{64}\.(safetensors|json)")
 T = TypeVar("T")
 _LOG = logging.getLogger(__name__)
 
 
 def default_root() -> Path:
     """The cache folder: ``HF_EMMS_CACHE``, else ``emms`` in the Hugging Face home folder."""
-    named = os.environ.get("HF_EMMS_CACHE")
-    if named:
-        return Path(named).expanduser()
-    home = os.environ.get("HF_HOME")
-    if home:
-        return Path(home).expanduser() / "emms"
-    base = os.environ.get("XDG_CACHE_HOME")
-    return (Path(base).expanduser() if base else Path.home() / ".cache") / "huggingface" / "emms"
+    if os.environ.get("HF_EMMS_CACHE"):
+        return Path(os.environ["HF_EMMS_CACHE"]).expanduser()
+    if os.environ.get("HF_HOME"):
+        return Path(os.environ["HF_HOME"]).expanduser() / "emms"
+    return Path(os.environ.get("XDG_CACHE_HOME") or "~/.cache").expanduser() / "huggingface" / "emms"
 
 
 @dataclass(frozen=True)
@@ -96,48 +96,36 @@ class Cache:
             key: what it was stored under.
             made_of: gets the arrays by name; whatever it raises means that they are not of the expected form.
         """
-        path = self._path(kind, key, "safetensors")
-        return self._load(path, lambda path: made_of(_read_arrays(path))) if path else None
+        return self._load(self._path(kind, key, "safetensors"), lambda path: made_of(_read_arrays(path)))
 
     def holds(self, kind: str, key: Key) -> bool:
         """Whether arrays are stored under a key, without reading them."""
         path = self._path(kind, key, "safetensors")
-        return path is not None and _is_entry(path)
+        return path is not None and _is_file(path)
 
     def put(self, kind: str, key: Key, arrays: Mapping[str, np.ndarray]) -> None:
         """Stores arrays (by name) under a key; a full or read-only disk is reported, not raised."""
-        import numpy as np
-
-        path = self._path(kind, key, "safetensors")
-        if path:
-            contiguous = {name: np.ascontiguousarray(array) for name, array in arrays.items()}
-            self._store(path, lambda file: _write_arrays(file, key, contiguous))
+        self._store(self._path(kind, key, "safetensors"), lambda path: _write_arrays(path, key, arrays))
 
     def get_json(self, kind: str, key: Key, made_of: Callable[[Any], T]) -> T | None:
         """What is made of the plain value stored under a key, see `get`."""
-        path = self._path(kind, key, "json")
-        return self._load(path, lambda path: made_of(_read_json(path))) if path else None
+        return self._load(self._path(kind, key, "json"), lambda path: made_of(_read_json(path)))
 
     def put_json(self, kind: str, key: Key, value: Any) -> None:
         """Stores a plain value (what JSON can hold) under a key; write problems are reported, not raised."""
-        path = self._path(kind, key, "json")
-        if path:
-            self._store(path, lambda file: _write_json(file, key, value))
+        self._store(self._path(kind, key, "json"), lambda path: _write_json(path, key, value))
 
     def entries(self) -> list[CacheEntry]:
         """What is stored, last used first."""
-        found = []
+        entries = []
         for path in self._files():
-            if path.suffix not in _SUFFIXES or not _is_digest(path.stem):
-                continue
-            try:
-                status = path.stat()
-            except FileNotFoundError:  # another process removed it meanwhile
-                continue
-            found.append(
-                CacheEntry(path.parent.name, path.stem, path, status.st_size, status.st_mtime, _read_key(path))
-            )
-        return sorted(found, key=lambda entry: (-entry.used, entry.digest))
+            with contextlib.suppress(FileNotFoundError):  # another process removed it meanwhile
+                if _ENTRY_NAME.fullmatch(path.name):
+                    status = path.stat()
+                    entries.append(
+                        CacheEntry(path.parent.name, path.stem, path, status.st_size, status.st_mtime, _read_key(path))
+                    )
+        return sorted(entries, key=lambda entry: (-entry.used, entry.digest))
 
     def remove(self, prefix: str) -> list[CacheEntry]:
         """Removes what belongs to a checkpoint or encoder id, or whose digest begins with a prefix.
@@ -145,24 +133,20 @@ class Cache:
         Raises:
             EmmsError: nothing matches.
         """
-        gone = [
+        matching = [
             entry
             for entry in self.entries()
             if prefix and (entry.key.get("id") == prefix or entry.digest.startswith(prefix))
         ]
-        if not gone:
+        if not matching:
             raise EmmsError(f"the cache {self.root} holds nothing for {prefix!r}", "hf-emms cache ls")
-        for entry in gone:
+        for entry in matching:
             entry.path.unlink(missing_ok=True)
-        return gone
+        return matching
 
     def clear(self) -> list[CacheEntry]:
-        """Removes every entry, and no other files in the folder."""
-        self._remove_leftovers()
-        gone = self.entries()
-        for entry in gone:
-            entry.path.unlink(missing_ok=True)
-        return gone
+        """Removes every entry, and no other files in the folder but unfinished ones of killed runs."""
+        return self.prune(older_than=-math.inf)
 
     def prune(self, *, older_than: float | None = None, max_bytes: int | None = None) -> list[CacheEntry]:
         """Removes the least recently used entries, and unfinished files of killed runs.
@@ -171,42 +155,38 @@ class Cache:
             older_than: in seconds: entries that were not used for longer are removed.
             max_bytes: the size to which the cache shrinks.
         """
-        self._remove_leftovers()
-        now, size, gone = time.time(), 0, []
+        now, size, removed = time.time(), 0, []
+        for path in self._files():
+            with contextlib.suppress(FileNotFoundError):  # its writer finished, or another process removed it
+                if path.name.startswith(UNFINISHED) and now - path.stat().st_mtime > _LEFTOVER_SECONDS:
+                    path.unlink()
         for entry in self.entries():
             too_old = older_than is not None and now - entry.used > older_than
             too_much = max_bytes is not None and size + entry.bytes > max_bytes
             if too_old or too_much:
                 entry.path.unlink(missing_ok=True)
-                gone.append(entry)
+                removed.append(entry)
             else:
                 size += entry.bytes
-        return gone
-
-    def _remove_leftovers(self) -> None:
-        for path in self._files():
-            if not path.name.startswith(UNFINISHED):
-                continue
-            try:
-                if time.time() - path.stat().st_mtime > _LEFTOVER_SECONDS:
-                    path.unlink()
-            except FileNotFoundError:  # its writer finished, or another process removed it
-                continue
+        return removed
 
     def _files(self) -> list[Path]:
         """The files in the folders of all kinds; no links are followed, out of the cache or to what is no file."""
         kinds = self.root.iterdir() if self.root is not None and self.root.is_dir() else ()
         folders = [folder for folder in kinds if folder.is_dir() and not folder.is_symlink()]
-        return [path for folder in folders for path in folder.iterdir() if _is_entry(path)]
+        return [path for folder in folders for path in folder.iterdir() if _is_file(path)]
 
     def _path(self, kind: str, key: Key, suffix: str) -> Path | None:
         return self.root / kind / f"{digest_of(key)}.{suffix}" if self.root else None
 
-    def _load(self, path: Path, read: Callable[[Path], Any]) -> Any:
+    def _load(self, path: Path | None, read: Callable[[Path], T]) -> T | None:
         from safetensors import SafetensorError
 
+        if path is None:
+            return None
         try:
-            if not stat.S_ISREG(path.lstat().st_mode):
+            path.lstat()  # raises FileNotFoundError
+            if not _is_file(path):
                 raise ValueError("it is no file, but a link, a pipe or a device")
             value = read(path)
             os.utime(path)
@@ -221,12 +201,14 @@ class Cache:
             return None
         return value
 
-    def _store(self, path: Path, write: Callable[[Path], None]) -> None:
+    def _store(self, path: Path | None, write: Callable[[Path], None]) -> None:
         from safetensors import SafetensorError
 
+        if path is None:
+            return
         try:
-            with atomic_file(path) as file:
-                write(file)
+            with atomic_file(path) as unfinished:
+                write(unfinished)
         except (OSError, SafetensorError) as error:
             self._on_problem(
                 f"cannot write to the cache ({_first_line(error)}); this result is not cached. "
@@ -248,7 +230,7 @@ def default_cache(enabled: bool, on_problem: Callable[[str], None] = _LOG.debug)
     return Cache(default_root() if enabled else None, on_problem)
 
 
-def _is_entry(path: Path) -> bool:
+def _is_file(path: Path) -> bool:
     """Whether a path is a file itself: links could lead out of the cache, and pipes and devices could block."""
     try:
         return stat.S_ISREG(path.lstat().st_mode)
@@ -256,28 +238,16 @@ def _is_entry(path: Path) -> bool:
         return False
 
 
-def _is_digest(name: str) -> bool:
-    return len(name) == 64 and set(name) <= set("0123456789abcdef")
-
-
 def _first_line(error: Exception) -> str:
     return (str(error).splitlines() or [type(error).__name__])[0]
 
 
-def _checksum(arrays: Mapping[str, np.ndarray]) -> str:
-    digest = hashlib.blake2b(digest_size=16)
-    for name in sorted(arrays):
-        array = arrays[name]
-        digest.update(f"{name}:{array.dtype.str}:{array.shape};".encode())
-        digest.update(array.reshape(-1).view("uint8").data)
-    return digest.hexdigest()
-
-
 def _write_arrays(path: Path, key: Key, arrays: Mapping[str, np.ndarray]) -> None:
+    import numpy as np
     from safetensors.numpy import save_file
 
-    metadata = {"key": json.dumps(dict(key), sort_keys=True), "checksum": _checksum(arrays)}
-    save_file(dict(arrays), path, metadata)
+    contiguous = {name: np.ascontiguousarray(array) for name, array in arrays.items()}
+    save_file(contiguous, path, {"key": json.dumps(dict(key), sort_keys=True), "checksum": _checksum(contiguous)})
 
 
 def _read_arrays(path: Path) -> dict[str, np.ndarray]:
@@ -291,18 +261,29 @@ def _read_arrays(path: Path) -> dict[str, np.ndarray]:
     return arrays
 
 
+def _checksum(arrays: Mapping[str, np.ndarray]) -> str:
+    digest = hashlib.blake2b(digest_size=16)
+    for name in sorted(arrays):
+        array = arrays[name]
+        digest.update(f"{name}:{array.dtype.str}:{array.shape};".encode())
+        digest.update(array.reshape(-1).view("uint8").data)
+    return digest.hexdigest()
+
+
 def _write_json(path: Path, key: Key, value: Any) -> None:
-    text = json.dumps(value, allow_nan=False)
-    checksum = hashlib.blake2b(text.encode(), digest_size=16).hexdigest()
-    path.write_text(json.dumps({"key": dict(key), "checksum": checksum, "value": value}, allow_nan=False))
+    content = {"key": dict(key), "checksum": _json_checksum(value), "value": value}
+    path.write_text(json.dumps(content, allow_nan=False))
 
 
 def _read_json(path: Path) -> Any:
     content = json.loads(path.read_text())
-    text = json.dumps(content["value"], allow_nan=False)
-    if content["checksum"] != hashlib.blake2b(text.encode(), digest_size=16).hexdigest():
+    if content["checksum"] != _json_checksum(content["value"]):
         raise ValueError("its checksum differs")
     return content["value"]
+
+
+def _json_checksum(value: Any) -> str:
+    return hashlib.blake2b(json.dumps(value, allow_nan=False).encode(), digest_size=16).hexdigest()
 
 
 def _read_key(path: Path) -> dict[str, Any]:

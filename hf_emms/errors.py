@@ -21,10 +21,6 @@ def printable(text: str) -> str:
     return "".join(char if char.isprintable() or char in "\n\t" else repr(char)[1:-1] for char in text)
 
 
-def _shown(text: str) -> str:
-    return printable(redacted(text))
-
-
 class EmmsError(ValueError):
     """An error that the user can act on; a ValueError, as other libraries raise.
 
@@ -34,9 +30,9 @@ class EmmsError(ValueError):
     """
 
     def __init__(self, message: str, hint: str | None = None) -> None:
-        super().__init__(_shown(message))
-        self.message = _shown(message)
-        self.hint = _shown(hint) if hint else hint
+        self.message = printable(redacted(message))
+        self.hint = printable(redacted(hint)) if hint else hint
+        super().__init__(self.message)
 
     def __str__(self) -> str:
         return f"{self.message}\n  → {self.hint}" if self.hint else self.message

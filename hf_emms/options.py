@@ -23,7 +23,6 @@ Group = Literal["Data", "Checkpoints", "Labels", "Scoring", "Confirm", "Running"
 Stage = Literal["sample", "features", "scores"]
 SweepUse = Literal["flag", "plan", "whole", "never"]
 ConfirmUse = Literal["flag", "kept", "never"]
-CardUse = Literal["always", "changed", "never"]
 References = Literal["mean", "first", "all", "majority", "one-per-image"]
 Sampling = Literal["balanced", "proportional"]
 LabelForm = Literal["text", "numbers", "both", "spans"]
@@ -65,10 +64,10 @@ class Setting:
         everyday: whether it is among the settings that the help lists first.
         recorded: whether a ranking records it among its settings.
         compared: whether recorded scores can only be compared where it is the same.
-        sweep: "flag" of ``hf-emms sweep`` for all datasets or in its plan for one, "plan" only, "whole" for the flag of
-            what all datasets share, or "never".
+        sweep: "flag" of ``hf-emms sweep`` for all datasets, and in its plan for one; "plan" only; "whole": a flag that
+            no dataset changes; or "never".
         confirm: "flag" of ``hf-emms confirm``, "kept" from the ranking that is confirmed, or "never".
-        card: whether the command on a card has it: "always", where it is "changed", or "never".
+        card: whether the command on a card has it, of recorded ones: "always", or where it is "changed".
         job: whether a command that does the same on another machine has it.
         on: its flag on the command line; by default the name, with hyphens.
         short: one-letter flag.
@@ -85,9 +84,9 @@ class Setting:
     everyday: bool = False
     recorded: bool = False
     compared: bool = True
-    sweep: SweepUse = "plan"
+    sweep: SweepUse = "flag"
     confirm: ConfirmUse = "never"
-    card: CardUse = "never"
+    card: Literal["always", "changed"] = "changed"
     job: bool = True
     on: str = ""
     short: str = ""
@@ -124,7 +123,7 @@ class Options:
     """
 
     dataset: str | datasets.Dataset = setting(
-        MISSING, "Preset, Hub dataset id, folder or file.", "Data", metavar="NAME", everyday=True, card="always"
+        MISSING, "Preset, Hub dataset id, folder or file.", "Data", metavar="NAME", everyday=True, sweep="plan"
     )
     checkpoints: tuple[str, ...] = setting(
         (),
@@ -134,29 +133,14 @@ class Options:
         short="-c",
         metavar="ID|DIR",
         everyday=True,
-        sweep="flag",
-        card="always",
     )
     task: str | None = setting(
-        None,
-        "The Hub's task id [default: inferred].",
-        "Data",
-        "sample",
-        metavar="ID",
-        everyday=True,
-        sweep="flag",
-        card="always",
+        None, "The Hub's task id [default: inferred].", "Data", "sample", metavar="ID", everyday=True
     )
-    config: str | None = setting(None, "Dataset configuration.", "Data", metavar="NAME", card="always")
-    split: str | None = setting(None, "Dataset split.", "Data", metavar="NAME", everyday=True, card="always")
+    config: str | None = setting(None, "Dataset configuration.", "Data", metavar="NAME", sweep="plan")
+    split: str | None = setting(None, "Dataset split.", "Data", metavar="NAME", everyday=True, sweep="plan")
     columns: Mapping[str, str] = setting(
-        {},
-        "The same for a role of any task.",
-        "Data",
-        "sample",
-        on="--column",
-        metavar="ROLE=NAME",
-        card="always",
+        {}, "The same for a role of any task.", "Data", "sample", on="--column", metavar="ROLE=NAME", sweep="plan"
     )
     max_samples: int | None = setting(
         DEFAULT_MAX_SAMPLES,
@@ -168,17 +152,10 @@ class Options:
         zero_is_none=True,
         everyday=True,
         recorded=True,
-        sweep="flag",
         card="always",
     )
     sampling: Sampling | None = setting(
-        None,
-        "How rows are drawn.",
-        "Data",
-        "sample",
-        choices=("balanced", "proportional"),
-        recorded=True,
-        card="changed",
+        None, "How rows are drawn.", "Data", "sample", choices=("balanced", "proportional"), recorded=True, sweep="plan"
     )
     race: int | None = setting(
         None,
@@ -197,7 +174,7 @@ class Options:
         "sample",
         choices=("mean", "first", "all", "majority", "one-per-image"),
         recorded=True,
-        card="changed",
+        sweep="plan",
     )
     prompt: str | None = setting(
         None,
@@ -206,7 +183,7 @@ class Options:
         "sample",
         metavar="TEXT",
         recorded=True,
-        card="changed",
+        sweep="plan",
     )
     label_form: LabelForm | None = setting(
         None,
@@ -215,7 +192,7 @@ class Options:
         "sample",
         choices=("text", "numbers", "both", "spans"),
         recorded=True,
-        card="changed",
+        sweep="plan",
     )
     box_format: str | None = setting(
         None,
@@ -225,7 +202,7 @@ class Options:
         choices=("xywh", "xyxy", "cxcywh"),
         recorded=True,
         confirm="kept",
-        card="changed",
+        sweep="plan",
     )
     encoders: tuple[str, ...] = setting(
         (),
@@ -235,8 +212,6 @@ class Options:
         short="-e",
         metavar="SET|ID",
         everyday=True,
-        sweep="flag",
-        card="always",
     )
     estimators: tuple[str, ...] = setting(
         DEFAULT_ESTIMATORS,
@@ -245,8 +220,6 @@ class Options:
         "scores",
         on="--estimator",
         metavar="NAME",
-        sweep="flag",
-        card="always",
     )
     seed: int = setting(
         0,
@@ -256,13 +229,10 @@ class Options:
         "scores",
         minimum=-(2**63),
         recorded=True,
-        sweep="flag",
         confirm="kept",
         card="always",
     )
-    folds: int = setting(
-        5, "Of held-out scores.", "Scoring", "scores", minimum=1, recorded=True, sweep="flag", card="always"
-    )
+    folds: int = setting(5, "Of held-out scores.", "Scoring", "scores", minimum=1, recorded=True, card="always")
     results: str | None = setting(
         None,
         'Results dataset or folder of rankings: shows mean ranks on its other datasets as a control, "elsewhere".',
@@ -270,6 +240,7 @@ class Options:
         metavar="REPO|DIR",
         recorded=True,
         compared=False,
+        sweep="plan",
     )
     confirm: int | None = fine_tuning(
         None,
@@ -311,15 +282,7 @@ class Options:
         None, "Upload the best fine-tuned model with its card; a new repository is private.", metavar="ORG/NAME"
     )
     device: str = setting(
-        "auto",
-        "cpu, cuda, mps.",
-        "Running",
-        "features",
-        everyday=True,
-        recorded=True,
-        compared=False,
-        sweep="flag",
-        confirm="flag",
+        "auto", "cpu, cuda, mps.", "Running", "features", everyday=True, recorded=True, compared=False, confirm="flag"
     )
     dtype: str = setting(
         "auto",
@@ -328,11 +291,9 @@ class Options:
         "features",
         choices=("auto", "float32", "bfloat16", "float16"),
         recorded=True,
-        sweep="flag",
-        card="changed",
     )
     batch_size: int | None = setting(
-        None, "Inputs a batch [default: chosen].", "Running", metavar="N", minimum=1, sweep="flag", confirm="flag"
+        None, "Inputs a batch [default: chosen].", "Running", metavar="N", minimum=1, confirm="flag"
     )
     layers: tuple[str, ...] = setting(
         (),
@@ -342,24 +303,17 @@ class Options:
         on="--layer",
         metavar="spread|last|mean|N",
         recorded=True,
-        sweep="flag",
-        card="changed",
     )
-    resume: bool = setting(True, "Use rows that an earlier run finished.", "Running", sweep="flag", confirm="flag")
-    cache: bool = setting(True, "Read and write the cache.", "Running", sweep="flag", confirm="flag")
+    resume: bool = setting(True, "Use rows that an earlier run finished.", "Running", confirm="flag")
+    cache: bool = setting(True, "Read and write the cache.", "Running", confirm="flag")
     streaming: bool = setting(
-        False,
-        "Stream the dataset instead of downloading all of it.",
-        "Data",
-        on="--stream",
-        sweep="flag",
-        confirm="flag",
+        False, "Stream the dataset instead of downloading all of it.", "Data", on="--stream", confirm="flag"
     )
     allow_pickle: bool = setting(
-        False, "Unpickle weights that hold more than tensors (can run code).", "Safety", sweep="flag", confirm="flag"
+        False, "Unpickle weights that hold more than tensors (can run code).", "Safety", confirm="flag"
     )
     trust_remote_code: bool = setting(
-        False, "Run code from checkpoint repositories.", "Safety", "features", sweep="flag", confirm="flag"
+        False, "Run code from checkpoint repositories.", "Safety", "features", confirm="flag"
     )
     engine: str = setting(
         "local",

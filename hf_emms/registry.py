@@ -68,13 +68,12 @@ class Plugin:
         try:
             loaded = self.entry.load()
         except _FAILURES as error:
-            reason = " ".join(f"{type(error).__name__}: {error}".split())
-            raise self.error(f"cannot be loaded: {reason}") from error
-        found = tuple(loaded) if isinstance(loaded, (tuple, list)) else (loaded,)
-        for one in found:
-            if not isinstance(one, kind):
-                raise self.error(f"is of type {type(one).__name__}, not {kind.__module__}.{kind.__name__}")
-        return found
+            raise self.error(f"cannot be loaded: {_reason(error)}") from error
+        objects = tuple(loaded) if isinstance(loaded, (tuple, list)) else (loaded,)
+        for item in objects:
+            if not isinstance(item, kind):
+                raise self.error(f"is of type {type(item).__name__}, not {kind.__module__}.{kind.__name__}")
+        return objects
 
     def error(self, problem: str) -> EmmsError:
         """An error that names the package, and how to go on without it."""
@@ -87,17 +86,22 @@ class Plugin:
 @cache
 def plugins(group: str) -> dict[str, tuple[Plugin, ...]]:
     """The entry points of a group in installed packages, by name; several packages may use one name."""
-    found: dict[str, tuple[Plugin, ...]] = {}
+    by_name: dict[str, tuple[Plugin, ...]] = {}
     for entry in metadata.entry_points(group=group):
         if entry.dist is not None:
             plugin = Plugin(entry.dist.name, entry.dist.version, entry)
-            found[entry.name] = (*found.get(entry.name, ()), plugin)
-    return found
+            by_name[entry.name] = (*by_name.get(entry.name, ()), plugin)
+    return by_name
 
 
 def plugin_versions() -> dict[str, str]:
     """The packages that add something, and their versions: scores may depend on them."""
-    return {one.package: one.version for group in GROUPS for named in plugins(group).values() for one in named}
+    return {
+        plugin.package: plugin.version
+        for group in GROUPS
+        for same_name in plugins(group).values()
+        for plugin in same_name
+    }
 
 
 def versions() -> dict[str, str]:
@@ -105,20 +109,20 @@ def versions() -> dict[str, str]:
     return {"hf_emms": __version__, **{name: metadata.version(name) for name in _PACKAGES}, **plugin_versions()}
 
 
-def check_unique(named: Iterable[Plugin], *, built_in: bool) -> None:
+def check_unique(same_name: Iterable[Plugin], *, built_in: bool) -> None:
     """Refuses a name that several packages define.
 
     Args:
-        named: the plugins of that name.
+        same_name: the plugins of that name.
         built_in: whether hf_emms defines it too.
 
     Raises:
         EmmsError: names the packages.
     """
-    named = list(named)
-    owners = [*(["hf_emms itself"] if built_in else []), *(f"the package {one.package}" for one in named)]
+    same_name = list(same_name)
+    owners = [*(["hf_emms itself"] if built_in else []), *(f"the package {plugin.package}" for plugin in same_name)]
     if len(owners) > 1:
-        last = named[-1]
+        last = same_name[-1]
         raise EmmsError(
             f"the {GROUPS[last.entry.group]} {last.name!r} comes from {' and from '.join(owners)}",
             f"give it another name in the entry points of {last.package}, or: pip uninstall {last.package}",
@@ -140,8 +144,8 @@ class Registry(Mapping[str, T], Generic[T]):
 
     def __init__(self, group: str, kind: type[T], built_in: Iterable[T], names: Callable[[T], tuple[str, ...]]) -> None:
         self._group, self._kind, self._names = group, kind, names
-        self._built_in = {names(one)[0]: one for one in built_in}
-        self._aliases = {alias: one for one in self._built_in.values() for alias in names(one)[1:]}
+        self._built_in = {names(entry)[0]: entry for entry in built_in}
+        self._aliases = {alias: entry for entry in self._built_in.values() for alias in names(entry)[1:]}
         self._loaded: dict[str, T] = {}
         self._warned: set[str] = set()
 
@@ -188,19 +192,19 @@ class Registry(Mapping[str, T], Generic[T]):
             return self[name]
         if name in self._aliases:
             return self._aliases[name]
-        return next((one for one in self.values() if name in self._names(one)), None)
+        return next((entry for entry in self.values() if name in self._names(entry)), None)
 
     def _load(self, plugin: Plugin) -> T:
-        found = plugin.load(self._kind)
-        if len(found) != 1:
-            raise plugin.error(f"is {len(found)} objects, not one")
-        name, *aliases = self._names(found[0])
+        entries = plugin.load(self._kind)
+        if len(entries) != 1:
+            raise plugin.error(f"is {len(entries)} objects, not one")
+        name, *aliases = self._names(entries[0])
         if name != plugin.name:
             raise plugin.error(f"calls itself {name!r}: the entry point has to have that name")
         taken = {*self._built_in, *self._aliases, *plugins(self._group)}.intersection(aliases)
         if taken:
             raise plugin.error(f"has the alias {min(taken)!r}, which hf_emms or another package uses")
-        return found[0]
+        return entries[0]
 
 
 def by_reference(reference: str) -> Any:
@@ -212,7 +216,9 @@ def by_reference(reference: str) -> Any:
     try:
         return metadata.EntryPoint(reference, reference, "").load()
     except _FAILURES as error:
-        reason = " ".join(f"{type(error).__name__}: {error}".split())
-        raise EmmsError(
-            f"{reference} cannot be loaded: {reason}", "repair or update the package that it is in"
-        ) from error
+        hint = "repair or update the package that it is in"
+        raise EmmsError(f"{reference} cannot be loaded: {_reason(error)}", hint) from error
+
+
+def _reason(error: BaseException) -> str:
+    return " ".join(f"{type(error).__name__}: {error}".split())

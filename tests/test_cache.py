@@ -39,12 +39,12 @@ def test_arrays_come_back_bit_for_bit(cache: Cache) -> None:
         "nothing": np.empty((0, 3), np.float16),
     }
     cache.put("features", KEY, arrays)
-    found = cache.get("features", KEY, dict)
-    assert found is not None
-    assert set(found) == set(arrays)
+    stored = cache.get("features", KEY, dict)
+    assert stored is not None
+    assert set(stored) == set(arrays)
     for name, array in arrays.items():
-        assert found[name].dtype == array.dtype
-        np.testing.assert_array_equal(found[name], array)
+        assert stored[name].dtype == array.dtype
+        np.testing.assert_array_equal(stored[name], array)
 
 
 def test_plain_values_come_back(cache: Cache) -> None:
@@ -53,14 +53,11 @@ def test_plain_values_come_back(cache: Cache) -> None:
     assert cache.get_json("rows", KEY, as_it_is) == value
 
 
-@pytest.mark.parametrize("change", [{"seed": 1}, {"revision": "b" * 40}, {"extra": None}])
-def test_any_change_of_the_key_is_another_entry(cache: Cache, change: dict[str, object]) -> None:
+def test_any_change_of_the_key_is_another_entry(cache: Cache) -> None:
     cache.put_json("rows", KEY, 1)
-    assert cache.get_json("rows", {**KEY, **change}, as_it_is) is None
-
-
-def test_the_order_of_a_keys_fields_does_not_matter() -> None:
-    assert digest_of(KEY) == digest_of(dict(reversed(KEY.items())))
+    for change in ({"seed": 1}, {"revision": "b" * 40}, {"extra": None}):
+        assert cache.get_json("rows", {**KEY, **change}, as_it_is) is None
+    assert cache.get_json("rows", dict(reversed(KEY.items())), as_it_is) == 1
 
 
 def test_a_disabled_cache_keeps_nothing() -> None:
@@ -86,9 +83,9 @@ def test_a_damaged_entry_is_said_and_removed(cache: Cache, problems: list[str], 
     flipped[-4] ^= 1
     path.write_bytes({"truncated": content[:-3], "flipped": bytes(flipped), "empty": b""}[damage])
 
-    found = cache.get(kind, KEY, dict) if kind == "features" else cache.get_json(kind, KEY, as_it_is)
+    stored = cache.get(kind, KEY, dict) if kind == "features" else cache.get_json(kind, KEY, as_it_is)
 
-    assert found is None
+    assert stored is None
     assert not path.exists()
     assert len(problems) == 1
     assert str(path) in problems[0]
@@ -169,7 +166,7 @@ def test_links_pipes_and_folders_are_no_entries_and_nothing_outside_is_touched(
     (cache.root / "rows" / entry.path.name).symlink_to(entry.path)
     os.mkfifo(cache.root / "rows" / f"{'a' * 64}.json")
     (cache.root / "rows" / f"{'b' * 64}.json").symlink_to("/dev/zero")
-    assert [one.key for one in cache.entries()] == [{"id": "mine"}]
+    assert [entry.key for entry in cache.entries()] == [{"id": "mine"}]
     cache.prune(max_bytes=0)
     cache.clear()
     assert entry.path.exists()
@@ -191,9 +188,7 @@ def test_what_is_in_the_place_of_an_entry_is_removed_or_reported(
     assert cache.holds("features", KEY) == (make is not Path.mkdir)
 
 
-@pytest.mark.parametrize(
-    "error", [KeyError("x"), ValueError("x"), TypeError("x"), AttributeError("x"), RecursionError(), IndexError()]
-)
+@pytest.mark.parametrize("error", [KeyError("x"), TypeError("x"), RecursionError()])
 def test_an_entry_of_another_form_is_said_and_removed(cache: Cache, problems: list[str], error: Exception) -> None:
     def made_of(stored: Any) -> None:
         raise error
@@ -217,11 +212,11 @@ def test_readers_never_see_half_of_an_entry(tmp_path: Path, problems: list[str])
         writer.start()
     cache, seen = Cache(tmp_path, problems.append), 0
     while any(writer.is_alive() for writer in writers):
-        found = cache.get("features", KEY, dict)
-        if found is not None:
+        stored = cache.get("features", KEY, dict)
+        if stored is not None:
             seen += 1
-            assert found["x"].shape == (5000,)
-            assert len(set(found["x"].tolist())) == 1
+            assert stored["x"].shape == (5000,)
+            assert len(set(stored["x"].tolist())) == 1
     assert [writer.exitcode for writer in writers] == [0, 0]
     assert problems == []
     assert seen

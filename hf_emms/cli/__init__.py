@@ -12,16 +12,13 @@ import click
 import cloup
 
 from hf_emms import __version__
-from hf_emms.cli.cache_commands import cache
 from hf_emms.cli.card_command import card
 from hf_emms.cli.confirm_command import confirm
 from hf_emms.cli.demo_command import demo
 from hf_emms.cli.evaluation_commands import compare, validate
-from hf_emms.cli.jobs_command import jobs
-from hf_emms.cli.leaderboard_command import leaderboard
+from hf_emms.cli.lookup_commands import cache, checkpoints, datasets, encoders, jobs, presets
 from hf_emms.cli.output import out, safe_streams
-from hf_emms.cli.presets_commands import checkpoints, datasets, encoders, presets
-from hf_emms.cli.publish_commands import metric, publish, publish_results, pull
+from hf_emms.cli.publish_commands import leaderboard, metric, publish, publish_results, pull
 from hf_emms.cli.rank_command import rank
 from hf_emms.cli.score_command import score
 from hf_emms.cli.search_command import search
@@ -90,8 +87,8 @@ def _report(error: Exception) -> int:
             out.error("".join(traceback.format_exception(error)))
         out.error(f"Error: {error}")
         return 1
-    found = "".join(traceback.format_exception(error))
-    out.error(f"{found}\nError: {type(error).__name__}, which hf-emms did not expect")
+    shown = "".join(traceback.format_exception(error))
+    out.error(f"{shown}\nError: {type(error).__name__}, which hf-emms did not expect")
     return 1
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -14,9 +13,7 @@ from hf_emms.errors import EmmsError
 
 if TYPE_CHECKING:
     from hf_emms.hub import Account, Kind, Outcome
-    from hf_emms.publish.cards.publish import Card
-    from hf_emms.ranking.records import Ranking
-
+    from hf_emms.publish.cards import Card
 
 _STATES = {
     "unchanged": "nothing to change in",
@@ -81,43 +78,39 @@ def card(
         raise click.UsageError("Pass --push or --create-pr, not both.")
     if checkpoint is not None and repo_id is None:
         raise click.UsageError("--checkpoint goes with --repo-id.")
-    from hf_emms.publish.cards import publish
+    from hf_emms.publish import cards
+    from hf_emms.ranking import Ranking
 
     if every:
-        _all(files, create_pr=create_pr, again=ask_again, dry_run=dry_run, leaderboard=leaderboard)
+        _write_all(files, create_pr=create_pr, ask_again=ask_again, dry_run=dry_run, leaderboard=leaderboard)
         return
-    account = _allowed(repo_id or dataset_id or "", "model" if repo_id else "dataset", push, create_pr, dry_run)
-    rankings = [read_ranking(file) for file in files]
+    account = None
+    if (push or create_pr) and not dry_run:
+        account = _allowed(repo_id or dataset_id or "", "model" if repo_id else "dataset", push=push)
+    rankings = [Ranking.load(file) for file in files]
     if repo_id is not None:
-        one = publish.model_card(rankings, repo_id, checkpoint=checkpoint, leaderboard=leaderboard)
+        made = cards.model_card(rankings, repo_id, checkpoint=checkpoint, leaderboard=leaderboard)
     else:
-        one = publish.dataset_card(rankings, dataset_id or "", leaderboard=leaderboard)
+        made = cards.dataset_card(rankings, dataset_id or "", leaderboard=leaderboard)
     if account is None:
-        shown = _show(one)
-        out.message("--push commits this, --create-pr proposes it." if shown else f"nothing to change in {one.repo_id}")
+        if _print_changes(made):
+            out.message("--push commits this, --create-pr proposes it.")
+        else:
+            out.message(f"nothing to change in {made.repo_id}")
         return
-    outcome = publish.push(one) if push else publish.propose(one, account, again=ask_again)
+    outcome = cards.push(made) if push else cards.propose(made, account, again=ask_again)
     out.data(outcome.url)
-    out.message(_outcome_line(one, outcome))
+    out.message(_outcome_line(made, outcome))
 
 
-def read_ranking(file: Path) -> Ranking:
-    """A ranking from a .json or .parquet file.
+def _allowed(id: str, kind: Kind, *, push: bool) -> Account:
+    """Who writes to a repository, or proposes a change.
 
     Raises:
-        EmmsError: no such file, or not a ranking.
+        EmmsError: nobody is logged in, or without the right to.
     """
-    from hf_emms.ranking.records import Ranking
-
-    return Ranking.load(file)
-
-
-def _allowed(id: str, kind: Kind, push: bool, create_pr: bool, dry_run: bool) -> Account | None:
-    """Who writes; None where nothing will be written."""
     from hf_emms import hub
 
-    if dry_run or not (push or create_pr):
-        return None
     account = hub.who_am_i()
     if push:
         hub.require_push(account, id, kind, instead="--create-pr proposes the change to its owner")
@@ -126,64 +119,58 @@ def _allowed(id: str, kind: Kind, push: bool, create_pr: bool, dry_run: bool) ->
     return account
 
 
-def _all(files: tuple[Path, ...], *, create_pr: bool, again: bool, dry_run: bool, leaderboard: str | None) -> None:
+def _write_all(
+    files: tuple[Path, ...], *, create_pr: bool, ask_again: bool, dry_run: bool, leaderboard: str | None
+) -> None:
     """Every card of some rankings. Cards that are up to date are skipped, so a stopped run can be repeated."""
     from hf_emms import hub
-    from hf_emms.publish.cards import publish
+    from hf_emms.publish import cards
+    from hf_emms.ranking import Ranking
 
     account = None if dry_run else hub.who_am_i()
-    made, left_out = publish.model_cards([read_ranking(file) for file in files], leaderboard=leaderboard)
-    if account is not None:
-        _check_rights(account, made, create_pr)
+    changes, left_out = cards.model_cards([Ranking.load(file) for file in files], leaderboard=leaderboard)
+    for made in changes:
+        if account is None:
+            break
+        if account.owns(made.repo_id):
+            hub.require_push(account, made.repo_id, made.kind, instead="--dry-run only shows the changes")
+        elif create_pr:
+            hub.require_proposal(account, made.repo_id, made.kind)
     for reason in left_out:
         out.message(f"left out: {reason}")
     failed = 0
-    for number, one in enumerate(made, start=1):
+    for number, made in enumerate(changes, start=1):
         try:
-            line = _treat(one, account, create_pr=create_pr, again=again)
+            line = _write(made, account, create_pr=create_pr, ask_again=ask_again)
         except EmmsError as error:
             failed += 1
-            line = f"{one.repo_id}: {error}"
-        out.message(f"[{number}/{len(made)}] {line}")
-    if account is not None and not create_pr and not all(account.owns(one.repo_id) for one in made):
+            line = f"{made.repo_id}: {error}"
+        out.message(f"[{number}/{len(changes)}] {line}")
+    if account is not None and not create_pr and not all(account.owns(made.repo_id) for made in changes):
         out.message("--create-pr proposes the changes of other people's cards to them.")
     if failed:
-        raise EmmsError(f"{failed} of {len(made)} cards could not be done", "run the same command again")
+        raise EmmsError(f"{failed} of {len(changes)} cards could not be done", "run the same command again")
 
 
-def _check_rights(account: Account, made: list[Card], create_pr: bool) -> None:
-    from hf_emms import hub
-
-    for one in made:
-        if account.owns(one.repo_id):
-            hub.require_push(account, one.repo_id, one.kind, instead="--dry-run only shows the changes")
-        elif create_pr:
-            hub.require_proposal(account, one.repo_id, one.kind)
-
-
-def _treat(one: Card, account: Account | None, *, create_pr: bool, again: bool) -> str:
+def _write(made: Card, account: Account | None, *, create_pr: bool, ask_again: bool) -> str:
     """Commits to an own card, proposes or shows the change of another; returns what was done."""
-    from hf_emms.publish.cards import publish
+    from hf_emms.publish import cards
 
-    if account is not None and account.owns(one.repo_id):
-        return _outcome_line(one, publish.push(one))
+    if account is not None and account.owns(made.repo_id):
+        return _outcome_line(made, cards.push(made))
     if account is not None and create_pr:
-        return _outcome_line(one, publish.propose(one, account, again=again))
-    return f"{one.repo_id}: shown only" if _show(one) else f"{one.repo_id}: nothing to change"
+        return _outcome_line(made, cards.propose(made, account, again=ask_again))
+    return f"{made.repo_id}: shown only" if _print_changes(made) else f"{made.repo_id}: nothing to change"
 
 
-def _show(one: Card) -> bool:
-    """Prints the change; returns whether there is one."""
-    from hf_emms.publish.cards import publish
+def _print_changes(made: Card) -> bool:
+    from hf_emms.publish import cards
 
-    diff = publish.preview(one)
-    if diff and sys.stdout.isatty():
-        # What could steer the terminal is shown escaped; a pipe gets the bytes that patch needs.
-        diff = "".join(char if char.isprintable() or char in "\n\t" else repr(char)[1:-1] for char in diff)
+    diff = cards.preview(made)
     if diff:
         out.data(diff)
     return bool(diff)
 
 
-def _outcome_line(one: Card, outcome: Outcome) -> str:
-    return f"{_STATES[outcome.state]} {one.repo_id}: {outcome.url}"
+def _outcome_line(made: Card, outcome: Outcome) -> str:
+    return f"{_STATES[outcome.state]} {made.repo_id}: {outcome.url}"

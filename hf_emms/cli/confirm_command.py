@@ -60,16 +60,16 @@ def confirm(file: Path, top: int, dataset: str | None, target: Path | None, dry_
     The results are added to the ranking's file. Finished runs are kept: the same command continues where it was
     interrupted.
     """
-    from hf_emms.cli.card_command import read_ranking
     from hf_emms.cli.progress_bars import StderrProgress
     from hf_emms.cli.rank_command import summary
     from hf_emms.finetune.fine_tune import forecast
     from hf_emms.finetune.saving import push_best
+    from hf_emms.ranking import Ranking
     from hf_emms.run.confirm import confirmed, options_for, prepared
 
     target = target or file
     check_output(target, [dataset] if dataset else [])
-    ranking = read_ranking(file)
+    ranking = Ranking.load(file)
     options = options_for(ranking, dataset, confirm=top, **typed_settings(given))
     with StderrProgress(quiet=out.quiet) as progress, stdout_for_data_only():
         if dry_run:

@@ -16,7 +16,7 @@ from hf_emms.files import write_atomic
 from hf_emms.formatting import pluralize
 
 if TYPE_CHECKING:
-    from hf_emms.ranking.records import Ranking
+    from hf_emms.ranking import Ranking
 
 
 _DATASETS = {
@@ -110,11 +110,11 @@ def _title(ranking: Ranking) -> str:
 
 
 def _write_card(ranking: Ranking, folder: Path) -> Path:
-    from hf_emms.publish.cards import render_section
+    from hf_emms.publish.card_text import card
 
     best = ranking.best
     if best is None:
         raise EmmsError("no demo checkpoint could be scored", "hf-emms --debug demo shows the tracebacks")
     path = folder / f"card-{best.checkpoint.rpartition('/')[2]}.md"
-    write_atomic(path, render_section(ranking, best.checkpoint))
+    write_atomic(path, card(ranking, best.checkpoint))
     return path

@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING, Any
 import click
 import cloup
 
-from hf_emms.cli.card_command import read_ranking
 from hf_emms.cli.output import fitted, format_option, out, stdout_for_data_only
 
 if TYPE_CHECKING:
@@ -70,25 +69,26 @@ def validate(
     """
     from hf_emms import evaluation
     from hf_emms.evaluation.figure import check_figure, write_figure
+    from hf_emms.ranking import Ranking
 
     if plot is not None:
         check_figure(plot)
-    rankings = [read_ranking(file) for file in files]
+    rankings = [Ranking.load(file) for file in files]
     with stdout_for_data_only():
         if truth is None:
-            known = evaluation.truth_from_rankings(rankings)
+            measured = evaluation.truth_from_rankings(rankings)
         elif truth == _CARDS:
-            known = evaluation.truth_from_cards(rankings, metric=metric, lower_is_better=lower_is_better)
+            measured = evaluation.truth_from_cards(rankings, metric=metric, lower_is_better=lower_is_better)
         elif truth == _LEADERBOARD:
-            known = evaluation.truth_from_leaderboards(rankings)
+            measured = evaluation.truth_from_leaderboards(rankings)
         else:
-            known = evaluation.read_truth(Path(truth), metric=metric, lower_is_better=lower_is_better)
-        found = evaluation.validate(rankings, known, estimators=estimators, resamples=resamples, seed=seed)
+            measured = evaluation.read_truth(Path(truth), metric=metric, lower_is_better=lower_is_better)
+        validation = evaluation.validate(rankings, measured, estimators=estimators, resamples=resamples, seed=seed)
     drawn = estimators or (rankings[0].estimators[0],)
-    _print_validation(found, drawn[0])
-    out.message("\n".join(_explained(found)))
+    _print_validation(validation, drawn[0])
+    out.message("\n".join(_explained(validation)))
     if plot is not None:
-        write_figure(found, plot, drawn)
+        write_figure(validation, plot, drawn)
         out.message(f"plot: {plot}")
 
 
@@ -102,51 +102,52 @@ def compare(a: Path, b: Path) -> None:
     Ranks are counted among the checkpoints that both have scored; a change within shared ranks is no move.
     """
     from hf_emms import evaluation
+    from hf_emms.ranking import Ranking
 
-    found = evaluation.compare(read_ranking(a), read_ranking(b))
-    for warning in found.warnings:
+    comparison = evaluation.compare(Ranking.load(a), Ranking.load(b))
+    for warning in comparison.warnings:
         out.message(f"Warning: {warning}")
-    _print_comparison(found)
+    _print_comparison(comparison)
 
 
-def _print_validation(found: Validation, drawn: str) -> None:
+def _print_validation(validation: Validation, drawn: str) -> None:
     from hf_emms.evaluation import tables
     from hf_emms.evaluation.tables import scatter
 
     if out.format == "json":
-        out.data(found.to_json())
+        out.data(validation.to_json())
         return
     if out.format == "tsv":
-        records = tables.records(found)
+        records = tables.records(validation)
         out.records([*records[0]], [[*record.values()] for record in records])
         return
     parts = []
-    for heading, lines in tables.tables(found):
+    for heading, lines in tables.tables(validation):
         header, rows = tables.cells(lines)
         parts.append(_table(heading, header, rows))
     # Several would scroll the table away; --plot draws them all.
-    if out.format == "table" and len(found.targets) == 1:
+    if out.format == "table" and len(validation.targets) == 1:
         width = min(shutil.get_terminal_size().columns, 80)
-        parts.append(scatter(found.targets[0], drawn, found.metric, found.lower_is_better, width))
+        parts.append(scatter(validation.targets[0], drawn, validation.metric, validation.lower_is_better, width))
     out.data("\n\n".join(parts))
 
 
-def _print_comparison(found: Comparison) -> None:
+def _print_comparison(comparison: Comparison) -> None:
     from hf_emms.evaluation import tables
 
     if out.format == "json":
-        out.data(found.to_json())
+        out.data(comparison.to_json())
     elif out.format == "tsv":
-        records = tables.moves(found)
-        header = tables.move_columns(found)
+        records = tables.moves(comparison)
+        header = tables.move_columns(comparison)
         out.records(header, [[record[name] for name in header] for record in records])
     else:
-        header, rows = tables.move_cells(found)
+        header, rows = tables.move_cells(comparison)
         parts = [_table("", header, rows)] if rows else []
         bullet = "- " if out.format == "md" else ""
-        parts.append("\n".join(bullet + line for line in tables.summary(found)))
-        if found.settings:
-            parts.append(_table("settings that differ", ["setting", "A", "B"], tables.setting_rows(found)))
+        parts.append("\n".join(bullet + line for line in tables.summary(comparison)))
+        if comparison.settings:
+            parts.append(_table("settings that differ", ["setting", "A", "B"], tables.setting_rows(comparison)))
         out.data("\n\n".join(parts))
 
 
@@ -162,21 +163,23 @@ def _table(heading: str, header: Sequence[str], rows: Sequence[Sequence[str]]) -
     return "\n".join(lines + fitted(header, rows, left=left, dispensable=DISPENSABLE))
 
 
-def _explained(found: Validation) -> list[str]:
+def _explained(validation: Validation) -> list[str]:
     """What a reader of the table needs to know about it, for stderr."""
-    lines = ["", f"truth: {found.metric} of {found.source}" + (", lower is better" if found.lower_is_better else "")]
-    for target in found.targets:
+    direction = ", lower is better" if validation.lower_is_better else ""
+    lines = ["", f"truth: {validation.metric} of {validation.source}{direction}"]
+    for target in validation.targets:
         gone: tuple[tuple[str, Any], ...] = (
             ("no truth for", target.without_truth),
             ("not in the ranking", target.without_row),
             ("failed in the ranking", target.failed),
         )
         lines += [f"{target.dataset}: {what}: {', '.join(names)}" for what, names in gone if names]
-    over = "targets for the means, else checkpoints" if found.means else "checkpoints"
+    over = "targets for the means, else checkpoints" if validation.means else "checkpoints"
+    resampling = f"{validation.resamples:,} resamples, seed {validation.seed}"
     return [
         *lines,
-        *found.notes,
-        f"95 %: bootstrap over {over} ({found.resamples:,} resamples, seed {found.seed}); rough where they are few.",
+        *validation.notes,
+        f"95 %: bootstrap over {over} ({resampling}); rough where they are few.",
         "regret: the best truth minus that of the pick, in the truth's points. top 3: is the pick one of the best?",
         "* a control, which does not use the dataset; random is what a coin gets. An estimator has to beat these.",
     ]

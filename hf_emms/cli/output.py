@@ -22,14 +22,14 @@ from hf_emms.files import write_atomic
 from hf_emms.options import DEFAULT_RESULTS
 
 if TYPE_CHECKING:
-    from hf_emms.ranking.records import Ranking
+    from hf_emms.ranking import Ranking
 
 Decorator = Callable[[Any], Any]
 
 FORMATS = ("table", "json", "csv", "tsv", "md")
 LIST_FORMATS = ("table", "json", "tsv")
 # Characters to which a name is shortened at most.
-_SHORTEST = 12
+_MIN_NAME_LENGTH = 12
 
 
 class Output:
@@ -41,9 +41,8 @@ class Output:
         debug: whether errors show their traceback.
     """
 
-    format = "table"
-    quiet = False
-    debug = False
+    def __init__(self) -> None:
+        self.reset(debug=False)
 
     def reset(self, *, debug: bool) -> None:
         """Starts a command, whose own flags may then change the format and make it quiet."""
@@ -56,8 +55,8 @@ class Output:
             text: a terminal gets control characters escaped, a file or pipe gets them as they are.
             styled: it holds colours, and nothing else that could steer a terminal.
         """
-        shown = text if styled or not sys.stdout.isatty() else printable(text)
-        click.echo(shown, nl=not text.endswith("\n"))
+        text = text if styled or not sys.stdout.isatty() else printable(text)
+        click.echo(text, nl=not text.endswith("\n"))
 
     def message(self, text: str = "") -> None:
         """Writes to stderr, unless quiet."""
@@ -65,14 +64,14 @@ class Output:
             self.error(text)
 
     def error(self, text: str) -> None:
-        """Writes to stderr."""
         click.echo(printable(text), err=True)
 
     def records(self, header: Sequence[str], rows: Sequence[Sequence[Any]]) -> None:
         """Prints a list that is not a ranking: as a table (all columns to the left), json, md, csv or tsv."""
-        from hf_emms.ranking.text import csv_text, markdown_table, one_line
+        from hf_emms.ranking.formats import single_line
+        from hf_emms.ranking.text import csv_text, markdown_table
 
-        texts = [[one_line(value) for value in row] for row in rows]
+        texts = [[single_line(value) for value in row] for row in rows]
         if self.format == "json":
             self.data(json.dumps([dict(zip(header, row, strict=True)) for row in rows], indent=2))
         elif self.format == "table":
@@ -161,23 +160,26 @@ def fitted(
     """Lines of a table. A narrow terminal gets fewer columns, then shorter names, instead of broken lines."""
     from hf_emms.ranking.text import aligned
 
-    cells = [[*header], *map(list, rows)]
-    lines = aligned(cells[0], cells[1:], left=left)
-    allowed = shutil.get_terminal_size().columns if sys.stdout.isatty() else sys.maxsize
+    titles, *cells = [[*header], *map(list, rows)]
+    lines = aligned(titles, cells, left=left)
+    max_width = shutil.get_terminal_size().columns if sys.stdout.isatty() else sys.maxsize
     for title in dispensable:
-        if title in cells[0] and max(map(len, lines)) > allowed:
-            column = cells[0].index(title)
-            cells = [line[:column] + line[column + 1 :] for line in cells]
-            lines = aligned(cells[0], cells[1:], left=left)
-    excess = max(map(len, lines)) - allowed
+        if title in titles and max(map(len, lines)) > max_width:
+            column = titles.index(title)
+            for line in (titles, *cells):
+                del line[column]
+            lines = aligned(titles, cells, left=left)
+    excess = max(map(len, lines)) - max_width
     if excess > 0:
         widths = {
-            place: max(len(line[place]) for line in cells) for place, title in enumerate(cells[0]) if title in left
+            column: max(len(line[column]) for line in (titles, *cells))
+            for column, title in enumerate(titles)
+            if title in left
         }
-        widest = max(widths, key=lambda place: widths[place])
-        for line in cells[1:]:
-            line[widest] = shortened(line[widest], max(widths[widest] - excess, _SHORTEST))
-        lines = aligned(cells[0], cells[1:], left=left)
+        widest = max(widths, key=lambda column: widths[column])
+        for line in cells:
+            line[widest] = shortened(line[widest], max(widths[widest] - excess, _MIN_NAME_LENGTH))
+        lines = aligned(titles, cells, left=left)
     return lines
 
 
@@ -198,7 +200,7 @@ def write_ranking(ranking: Ranking, path: Path) -> None:
     suffix = output_format(path)
     try:
         if suffix == "parquet":
-            ranking.to_parquet(path)
+            ranking.save(path)
         else:
             write_atomic(path, rendered(ranking, suffix))
     except OSError as error:
@@ -268,7 +270,7 @@ def _coloured_table(ranking: Ranking) -> Iterator[str]:
     """The lines of the table; a narrow terminal gets fewer columns instead of broken lines."""
     from hf_emms.ranking import text as views
 
-    header, rows = views.cells(ranking)
+    header, rows = views.table_cells(ranking)
     # The rank, the checkpoint and the score that orders the rows are always there.
     lines = fitted(header, rows, left=("checkpoint",), dispensable=[*reversed(header[3:])])
     yield _styled(lines[0], bold=True)
@@ -313,7 +315,6 @@ class SafeStream:
             return len(text)
 
     def flush(self) -> None:
-        """Flushes the stream."""
         try:
             self._stream.flush()
         except (OSError, ValueError) as error:

@@ -20,8 +20,8 @@ from rich.progress import (
 from rich.text import Text
 
 from hf_emms.errors import printable
-from hf_emms.ranking.records import Row
-from hf_emms.ranking.text import number, title_of
+from hf_emms.ranking import Row
+from hf_emms.ranking.formats import format_number, title_of
 
 # A terminal has few lines, and a cluster may run many checkpoints at once.
 _MAX_BARS = 12
@@ -89,7 +89,7 @@ class StderrProgress:
             result = f"failed: {row.error}"
         else:
             name, score = next(iter(row.scores.items()))
-            result = f"{title_of(name)} {number(score.value)}"
+            result = f"{title_of(name)} {format_number(score.value)}"
             if row.n is not None:
                 result += f", stopped after {row.n:,} rows"
         self._say(f"[{self._done}/{self.checkpoints}] {row.checkpoint}: {result} ({took})")

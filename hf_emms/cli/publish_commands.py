@@ -1,14 +1,15 @@
-"""hf-emms metric, hf-emms publish and hf-emms pull."""
+"""hf-emms publish, pull, leaderboard and metric."""
 
 from __future__ import annotations
 
+import socket
+import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 import cloup
 
-from hf_emms.cli.card_command import read_ranking
 from hf_emms.cli.output import format_option, out, results_folder_option, stdout_for_data_only
 from hf_emms.errors import EmmsError
 from hf_emms.files import write_atomic
@@ -16,7 +17,7 @@ from hf_emms.formatting import pluralize
 from hf_emms.metric import install as installation
 
 if TYPE_CHECKING:
-    from hf_emms.ranking.records import Ranking
+    from hf_emms.ranking import Ranking
 
 
 @cloup.group(short_help='Put evaluate.load("emms") in place, or take it away.')
@@ -38,8 +39,8 @@ def install() -> None:
 @metric.command()
 def uninstall() -> None:
     """Take the metric away; `import hf_emms` will not put it back."""
-    gone = installation.uninstall()
-    out.message("\n".join(f"removed {folder}" for folder in gone) or "there was nothing to remove")
+    removed = installation.uninstall()
+    out.message("\n".join(f"removed {folder}" for folder in removed) or "there was nothing to remove")
     out.message("hf-emms metric install puts it back")
 
 
@@ -150,6 +151,7 @@ def publish_results(
     from hf_emms import hub
     from hf_emms.publish import results
     from hf_emms.publish import space as leaderboard
+    from hf_emms.ranking import Ranking
 
     account = hub.who_am_i()
     if create_pr and space_id is not None:
@@ -159,7 +161,7 @@ def publish_results(
         hub.require_proposal(account, repo_id, "dataset")
     else:
         hub.require_push(account, repo_id, "dataset", instead=f"--repo-id {account.name}/emms-results, or --create-pr")
-    rankings = [read_ranking(file) for file in files] if files else _cached_rankings()
+    rankings = [Ranking.load(file) for file in files] if files else _cached_rankings()
     outcome = results.publish(rankings, repo_id, private=private, proposed_by=account if create_pr else None)
     out.data(outcome.url)
     what = pluralize(len(rankings), "ranking")
@@ -204,13 +206,13 @@ def pull_results(repo_id: str, folder: Path) -> None:
 def _cached_rankings() -> list[Ranking]:
     """The rankings that earlier runs saved, of datasets of the Hub."""
     from hf_emms.cache import default_root
-    from hf_emms.ranking.records import is_commit
+    from hf_emms.ranking import Ranking, is_commit
 
     folder = default_root() / "rankings"
     rankings = []
     for file in sorted(folder.glob("*.json")):
         try:
-            ranking = read_ranking(file)
+            ranking = Ranking.load(file)
         except EmmsError as error:
             out.message(f"left out: {file}: {error.message}")
             continue
@@ -221,3 +223,55 @@ def _cached_rankings() -> list[Ranking]:
     if not rankings:
         raise EmmsError(f"there is no ranking in {folder}", "--ranking FILE names one; hf-emms rank … writes it")
     return rankings
+
+
+@cloup.command(short_help="Browse rankings in the browser.")
+@cloup.option("--results", metavar="DIR|REPO", help="Ranking files, or a results dataset [default: those of the demo].")
+@cloup.option("--port", type=click.IntRange(1, 65535), help="[default: the first free one from 7860 on]")
+def leaderboard(results: str | None, port: int | None) -> None:
+    """Serve the leaderboard here: tables, comparisons, a shortlist, and the same for programs (API and MCP).
+
+    Ctrl-C ends it.
+    """
+    from hf_emms.publish import space
+
+    settings = _source(results)
+    if port is not None:
+        _check_free(port)
+        settings["GRADIO_SERVER_PORT"] = str(port)
+    status = space.serve(settings)
+    if status:
+        sys.exit(status)
+
+
+def _source(results: str | None) -> dict[str, str]:
+    from hf_emms import hub
+
+    if results is None:
+        return {"EMMS_RESULTS": str(_demo_rankings())}
+    if Path(results).is_dir():
+        return {"EMMS_RESULTS": str(Path(results).resolve())}
+    if hub.looks_like_path(results):
+        raise EmmsError(f"there is no folder {results!r}", "hf-emms rank … --output DIR/NAME.json puts rankings there")
+    hub.resolve(results, "dataset")
+    return {"EMMS_RESULTS_REPO": results}
+
+
+def _demo_rankings() -> Path:
+    from hf_emms.cache import default_root
+    from hf_emms.cli.demo_command import write_rankings
+
+    folder = default_root() / "demo"
+    out.message("no --results: showing the demo's rankings (computed once, then cached)")
+    for name, _ in write_rankings(folder):
+        out.message(f"ranked: {name}")
+    return folder
+
+
+def _check_free(port: int) -> None:
+    with socket.socket() as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind(("127.0.0.1", port))
+        except OSError as error:
+            raise EmmsError(f"port {port} cannot be used: {error.strerror}", "--port ANOTHER") from error

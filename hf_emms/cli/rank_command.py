@@ -29,7 +29,7 @@ from hf_emms.options import DEFAULT_ENCODERS, SETTINGS, Options
 
 if TYPE_CHECKING:
     from hf_emms.hub import JobSpec, Repo
-    from hf_emms.ranking.records import Ranking
+    from hf_emms.ranking import Ranking
     from hf_emms.run.plan import Candidate, Cost, Plan, Rate
     from hf_emms.run.preflight import Preflight
     from hf_emms.run.ranking_job import JobSettings
@@ -246,24 +246,24 @@ def _saved(ranking: Ranking, target: Path | None, *, cache: bool) -> tuple[Path 
 
 def summary(ranking: Ranking, saved: Path | None) -> str:
     """What a reader of the table should know, for stderr."""
-    from hf_emms.ranking import expected_gap as at_stake
-    from hf_emms.ranking.text import measured_in_words, unresolved
+    from hf_emms.ranking.advice import finetuning_summary
+    from hf_emms.ranking.expected_gap import CALIBRATIONS, gap_in_words
 
-    advice, found = unresolved(ranking), measured_in_words(ranking)
-    stakes = [told for budget in at_stake.CALIBRATIONS if (told := at_stake.in_words(ranking, budget))]
+    measured = finetuning_summary(ranking)
+    gaps = [gap for budget in CALIBRATIONS if (gap := gap_in_words(ranking, budget))]
     where = ranking.dataset + (f" ({ranking.dataset_id})" if ranking.dataset_id != ranking.dataset else "")
     lines = [
         "",
         f"{where}, {ranking.split} split, {ranking.task}: {pluralize(ranking.n, 'row')}, "
         f"{pluralize(ranking.n_inputs, 'input')}, {pluralize(ranking.n_labels, 'label text')}",
         *_labels(ranking),
-        *(note for note in ranking.notes if note != advice),
+        *ranking.notes,
         *(f"{row.checkpoint}: {note}" for row in ranking.rows for note in row.notes),
         *([SHARED] if any(row.tied for row in ranking.rows) else []),
-        *([advice] if advice and not found else []),
-        *([] if found else stakes),
+        *([ranking.advice] if ranking.advice and not measured else []),
+        *([] if measured else gaps),
         RELATIVE,
-        *([found] if found else []),
+        *([measured] if measured else []),
     ]
     if saved is None:
         lines.append("Nothing was saved; --output FILE writes the results.")
@@ -275,7 +275,7 @@ def summary(ranking: Ranking, saved: Path | None) -> str:
 def _labels(ranking: Ranking) -> list[str]:
     """What the F-labels are: embeddings of texts, numbers, or both."""
     encoders = [encoder.id for encoder in ranking.encoders if encoder.revision]
-    numbers = [encoder.id.removesuffix(" (numbers)") for encoder in ranking.encoders if not encoder.revision]
+    numbers = [encoder.numbers for encoder in ranking.encoders if encoder.numbers]
     found = (("label encoders", encoders), ("labels as numbers", numbers))
     return [f"{what}: {', '.join(names)}" for what, names in found if names]
 

@@ -98,7 +98,7 @@ def _labels(
     codes_key: str,
     table_keys: tuple[str, ...],
 ) -> Any:
-    from hf_emms.scoring.label_basis import LabelTable
+    from hf_emms.scoring.labels import LabelTable
 
     if not labels_keys and (table_keys or ("label_embeddings" not in arrays and codes_key in arrays)):
         codes = _named(arrays, codes_key, file, "--codes-key")

@@ -104,7 +104,8 @@ def search(
 def _source(task_id: str, benchmark: str | None, results: str | None) -> list[str] | None:
     """The ids of a leaderboard or of a results dataset, in its order."""
     from hf_emms import hub
-    from hf_emms.publish.results import pull, static_order
+    from hf_emms.publish.results import pull
+    from hf_emms.ranking.elsewhere import static_order
 
     if benchmark is not None:
         return list(dict.fromkeys(entry.id for entry in hub.leaderboard(benchmark)))

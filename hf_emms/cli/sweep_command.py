@@ -109,7 +109,7 @@ def _sweep_here(wanted: dict[str, Options], folder: Path, results_repo: str | No
 def _sweep_on_jobs(wanted: dict[str, Options], settings: JobSettings, *, dry_run: bool) -> Sweep | None:
     """Starts the job and follows it; only prints it where `dry_run`."""
     from hf_emms.cli.progress_bars import StderrProgress
-    from hf_emms.publish.results import ResultsDataset
+    from hf_emms.publish.destinations import ResultsDataset
     from hf_emms.run.ranking_job import price
     from hf_emms.run.sweep import of_job
     from hf_emms.run.sweep_plan import job_spec, plan_sweep

@@ -5,8 +5,7 @@ from __future__ import annotations
 from hf_emms.cache import Cache
 from hf_emms.data.columns import columns_of
 from hf_emms.data.labels import SoftLabels, make_labels
-from hf_emms.data.sample import Sample, assemble, check_size
-from hf_emms.data.sample_cache import cached_sample, store_sample
+from hf_emms.data.sample import Sample, assemble, check_size, store_sample, stored_sample
 from hf_emms.data.sampling import draw
 from hf_emms.data.sources import DatasetSource, open_dataset
 from hf_emms.options import Options
@@ -33,7 +32,7 @@ def load_sample(options: Options, cache: Cache | None = None, source: DatasetSou
             (and more than two) cannot be read.
     """
     source = source or open_dataset(options)
-    sample = cached_sample(cache, source, options)
+    sample = stored_sample(cache, source, options)
     if sample is None:
         split = source.open(options)
         schema = columns_of(split, source.preset, options)

@@ -1,4 +1,4 @@
-"""From rows of a dataset to the items in them, and from items to the rows of a sample."""
+"""From rows of a dataset to the inputs and raw labels in them."""
 
 from __future__ import annotations
 
@@ -11,12 +11,15 @@ from hf_emms.errors import EmmsError
 from hf_emms.formatting import pluralize
 from hf_emms.inputs import UnusableError, as_bytes, hash64
 from hf_emms.options import Options
-from hf_emms.tasks import Column, column_flag
+from hf_emms.tasks import Column, Example, column_flag
 
 # Of the rows that are read, and in any case so many: of eight rows a single one would be more.
 MAX_SKIPPED = 0.05
 FEW_SKIPPED = 2
 ALLOWED = f"{FEW_SKIPPED} rows or {MAX_SKIPPED:.0%} may be left out"
+
+# A raw label, and where in its input it starts, as far as the dataset says.
+PlacedLabel = tuple[Any, int | None]
 
 
 def too_many(left_out: int, total: int) -> bool:
@@ -30,56 +33,56 @@ def value_of(row: Mapping[str, Any], name: str) -> Any:
     value = row[column]
     if not field or value is None:
         return value
-    return value.get(field) if isinstance(value, Mapping) else [one and one.get(field) for one in value]
+    return value.get(field) if isinstance(value, Mapping) else [struct and struct.get(field) for struct in value]
 
 
 def read_input(schema: RowSchema, row: Mapping[str, Any], index: int) -> tuple[Any, ...]:
-    """The parts of an item's input: texts, and images encoded.
+    """The contents of an input, one for each of the task's input columns: texts, and media encoded.
 
     Args:
         schema: how rows are read.
         row: a row of the dataset.
-        index: which of its items.
+        index: which of its inputs.
 
     Raises:
         UnusableError: one of them is missing.
     """
-    lists = schema.list_roles
-    if len({len(value_of(row, schema.columns[role.name]) or ()) for role in lists}) > 1:
-        raise UnusableError(f"{' and '.join(role.name + 's' for role in lists)} of a row differ in number")
-    return tuple(_read_part(schema, row, role, index if role in lists else None) for role in schema.task.inputs)
+    lists = schema.list_columns
+    if len({len(value_of(row, schema.columns[column.name]) or ()) for column in lists}) > 1:
+        raise UnusableError(f"{' and '.join(column.name + 's' for column in lists)} of a row differ in number")
+    return tuple(
+        _read_content(schema, row, column, index if column in lists else None) for column in schema.task.inputs
+    )
 
 
-def read_labels(schema: RowSchema, row: Mapping[str, Any], index: int) -> list[Any]:
-    """The raw labels of an item, in the dataset's order: texts, or values that `Task.numbers` measures.
+def read_labels(schema: RowSchema, row: Mapping[str, Any], index: int) -> list[PlacedLabel]:
+    """The raw labels of an input, in the dataset's order: texts, or values that `Task.numbers` measures.
 
     Raises:
         UnusableError: there is none, and the task has no text for that.
     """
     task, values = schema.task, _label_values(schema, row, index)
-    if task.numbers is not None:
-        labels = [value for value in values if value is not None]
-    else:
-        labels = [text for value in values if (text := _label_text(schema, value)) is not None]
-    if not labels and task.no_label_text is not None:
-        return [task.no_label_text]
-    if not labels:
+    starts = value_of(row, schema.position_column) if schema.position_column else None
+    starts = starts if isinstance(starts, list) else [starts]
+    starts = starts if len(starts) == len(values) else [None] * len(values)
+    raws = values if task.numbers is not None else [_label_text(schema, value) for value in values]
+    labels = [(raw, start) for raw, start in zip(raws, starts, strict=True) if raw is not None]
+    if not labels and task.no_label_text is None:
         raise UnusableError(f"no {task.label.name} in column {schema.label_column!r}")
     return labels
 
 
-def _read_part(schema: RowSchema, row: Mapping[str, Any], role: Column, index: int | None) -> Any:
-    column = schema.columns[role.name]
-    value = value_of(row, column)
-    value = schema.joined[column][value] if column in schema.joined else value
+def _read_content(schema: RowSchema, row: Mapping[str, Any], column: Column, index: int | None) -> Any:
+    name = schema.columns[column.name]
+    value = value_of(row, name)
+    value = schema.joined[name][value] if name in schema.joined else value
     value = value[index] if index is not None else value
-    value = role.clean(value) if role.clean and isinstance(value, str) else value
-    assert role.kind is not None
-    return role.kind.read(value, role.name)
+    value = column.clean(value) if column.clean and value is not None else value
+    return column.kind.read(value, column.name)
 
 
 def _label_values(schema: RowSchema, row: Mapping[str, Any], index: int) -> list[Any]:
-    """What the label columns hold of an item, empty values included.
+    """What the label columns hold for an input, empty values included.
 
     Raises:
         UnusableError: there are fewer labels than inputs.
@@ -87,13 +90,13 @@ def _label_values(schema: RowSchema, row: Mapping[str, Any], index: int) -> list
     values: list[Any] = []
     for name in schema.label_columns:
         value = value_of(row, name)
-        if schema.parallel:
+        if schema.has_parallel_labels:
             if len(value or ()) <= index:
-                role = schema.list_roles[0].name
-                raise UnusableError(f"there is no {schema.task.label.name} to the last {role}")
+                column = schema.list_columns[0].name
+                raise UnusableError(f"there is no {schema.task.label.name} to the last {column}")
             value = value[index]
-        several = isinstance(value, (list, tuple)) and schema.task.numbers is None
-        values += value if several else [value]
+        is_several = isinstance(value, (list, tuple)) and schema.task.numbers is None
+        values += value if is_several else [value]
     return values
 
 
@@ -103,15 +106,19 @@ def _label_text(schema: RowSchema, value: Any) -> str | None:
     return value if value.strip() else None
 
 
-def _read_answers(schema: RowSchema, row: Mapping[str, Any], index: int) -> list[tuple[str, int | None]]:
-    """The labels of an item that may be spans of its input, and at which character each starts where that is known."""
-    if schema.task.answer_span_input is None:
-        return []
-    values = _label_values(schema, row, index)
-    given = value_of(row, schema.start_column) if schema.start_column else None
-    starts = given if isinstance(given, list) else [given]
-    starts = starts if len(starts) == len(values) else [None] * len(values)
-    return [(text, start) for text, start in zip(values, starts, strict=True) if text]
+@dataclass
+class DrawnInput:
+    """A distinct input.
+
+    Attributes:
+        hashes: of its contents, keys of `DrawnRows.contents`.
+        labels: its raw labels, of all rows that share it.
+        row: its last row.
+    """
+
+    hashes: tuple[int, ...]
+    labels: list[PlacedLabel] = field(default_factory=list)
+    row: int = -1
 
 
 @dataclass
@@ -121,87 +128,90 @@ class DrawnRows:
     Attributes:
         schema: how rows are read.
         options: how many rows, and which texts of an input.
-        relative: whether labels are measured without the size of their images, as parts of them.
-        unlabelled: rows that were not drawn because they hold no label or no item.
-        parts: for each part of the input, hash of content → content (encoded image or text).
-        inputs: hash of an input → hashes of its parts.
+        normalized: whether labels are measured without the size of their images, as fractions of them.
+        unlabelled: rows that were not drawn because they hold no label or no input.
+        contents: for each of the task's input columns, hash → content.
+        inputs: hash of an input → what it consists of.
         rows: (hash of the input, raw labels), one a row of the sample.
-        answers: hash of an input → the labels that may be spans of it, and where each starts.
-        seen: items read.
-        skipped: items left out.
+        n_read: inputs read.
+        skipped: inputs left out.
         reasons: where the first ones are that were left out, and why.
     """
 
     schema: RowSchema
     options: Options
-    relative: bool
+    normalized: bool
     unlabelled: int
-    parts: tuple[dict[int, Any], ...] = field(init=False)
-    inputs: dict[int, tuple[int, ...]] = field(default_factory=dict)
+    contents: tuple[dict[int, Any], ...] = field(init=False)
+    inputs: dict[int, DrawnInput] = field(default_factory=dict)
     rows: list[tuple[int, list[Any]]] = field(default_factory=list)
-    answers: dict[int, list[tuple[str, int | None]]] = field(default_factory=dict)
-    seen: int = 0
+    n_read: int = 0
     skipped: int = 0
     reasons: list[str] = field(default_factory=list)
-    _row_of: dict[int, int] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
-        self.parts = tuple({} for _ in self.schema.task.inputs)
+        self.contents = tuple({} for _ in self.schema.task.inputs)
 
     @property
-    def full(self) -> bool:
+    def is_full(self) -> bool:
         """Whether the sample has all its rows. More texts of its last input may still come."""
-        wanted = self.options.max_samples
-        return wanted is not None and len(self.rows) >= wanted
+        limit = self.options.max_samples
+        return limit is not None and len(self.rows) >= limit
 
     @property
-    def separate(self) -> bool:
-        """Whether each label makes a row of its own."""
-        task = self.schema.task
-        one_class = task.categorical and not self.schema.multi_label
-        return one_class or task.numbers is not None or self.options.references == "all"
+    def one_row_per_label(self) -> bool:
+        one_label = self.schema.one_class or self.schema.task.numbers is not None
+        return one_label or self.options.references == "all"
 
-    def part_of(self, input: int, role: str) -> Any:
-        """The content of a role of an input, by the input's hash."""
-        which = [one.name for one in self.schema.task.inputs].index(role)
-        return self.parts[which][self.inputs[input][which]]
+    def examples(self) -> list[Example]:
+        """The inputs with all their labels, in the order of their hashes."""
+        return [
+            Example(
+                id,
+                tuple(contents[hash] for contents, hash in zip(self.contents, drawn.hashes, strict=True)),
+                tuple(label for label, _ in drawn.labels),
+                tuple(start for _, start in drawn.labels),
+            )
+            for id, drawn in sorted(self.inputs.items())
+        ]
 
     def add(self, row: Mapping[str, Any], index: int, where: str = "") -> None:
-        """Takes one item of a dataset's row, or counts why not.
+        """Takes one input of a dataset's row, or counts why not.
 
         Args:
             row: a row of the dataset.
-            index: which of its items.
+            index: which of its inputs.
             where: the row's file and number, in words.
 
         Raises:
             EmmsError: so many were left out that the sample can no longer be trusted.
         """
-        self.seen += 1
+        self.n_read += 1
+        task = self.schema.task
         try:
             contents = read_input(self.schema, row, index)
             hashes = tuple(hash64(as_bytes(content)) for content in contents)
-            for role, known, hash, content in zip(self.schema.task.inputs, self.parts, hashes, contents, strict=True):
-                if role.kind is not None and hash not in known:
-                    role.kind.check(content)
-            labels = self._measured(read_labels(self.schema, row, index), contents)
-            answers = _read_answers(self.schema, row, index)
+            for column, held, hash, content in zip(task.inputs, self.contents, hashes, contents, strict=True):
+                if hash not in held:
+                    column.kind.check(content)
+            placed = read_labels(self.schema, row, index)
+            labels = self._measured([label for label, _ in placed], contents) or [task.no_label_text]
         except UnusableError as problem:
             self._skip(row, where, str(problem))
             return
-        input = hashes[0] if len(hashes) == 1 else hash64(*(one.to_bytes(8, "little") for one in hashes))
-        if self.full and input not in self._row_of:
+        input = hashes[0] if len(hashes) == 1 else hash64(*(hash.to_bytes(8, "little") for hash in hashes))
+        if self.is_full and input not in self.inputs:
             return
-        for known, hash, content in zip(self.parts, hashes, contents, strict=True):
-            known[hash] = content
-        self.inputs[input] = hashes
-        self.answers.setdefault(input, []).extend(answers)
-        if input in self._row_of and not self.separate and not self.schema.task.categorical:
-            self.rows[self._row_of[input]][1].extend(labels)
+        for held, hash, content in zip(self.contents, hashes, contents, strict=True):
+            held[hash] = content
+        drawn = self.inputs.setdefault(input, DrawnInput(hashes))
+        drawn.labels += placed
+        if drawn.row >= 0 and not self.one_row_per_label and not task.categorical:
+            self.rows[drawn.row][1].extend(labels)
             return
-        for several in [[label] for label in labels] if self.separate else [labels]:
-            if not self.full:
-                self._row_of[input] = len(self.rows)
+        for several in [[label] for label in labels] if self.one_row_per_label else [labels]:
+            if not self.is_full:
+                drawn.row = len(self.rows)
                 self.rows.append((input, several))
 
     def check(self) -> None:
@@ -212,24 +222,22 @@ class DrawnRows:
         """
         if not self.rows and not self.skipped:
             raise EmmsError("the split has no rows", "--split NAME")
-        if too_many(self.skipped, self.seen):
+        if too_many(self.skipped, self.n_read):
             task = self.schema.task
             flags = ", ".join(map(column_flag, task.columns))
             formats = "|".join(task.numbers.formats) if task.numbers else ""
             raise EmmsError(
-                f"{self.skipped} of {pluralize(self.seen, 'row')} could not be read, and {ALLOWED}; "
+                f"{self.skipped} of {pluralize(self.n_read, 'row')} could not be read, and {ALLOWED}; "
                 f"the first one: {self.reasons[0]}",
                 f"repair the data, or name other columns: {flags}" + (f", or --box-format {formats}" * bool(formats)),
             )
 
     def _measured(self, labels: list[Any], contents: tuple[Any, ...]) -> list[Any]:
-        numbers = self.schema.task.numbers
-        if numbers is None:
+        task, form = self.schema.task, self.options.box_format
+        if task.numbers is None:
             return labels
-        form = self.options.box_format
-        measure = numbers.formats[form] if form else numbers.measure
-        kind = self.schema.task.inputs[0].kind
-        size = kind.size(contents[0]) if kind is not None and not self.relative else None
+        measure = task.numbers.formats[form] if form else task.numbers.measure
+        size = None if self.normalized else task.inputs[0].kind.size(contents[0])
         try:
             return [measure(label, size) for label in labels]
         except (TypeError, ValueError) as problem:
@@ -238,10 +246,10 @@ class DrawnRows:
     def _skip(self, row: Mapping[str, Any], where: str, problem: str) -> None:
         self.skipped += 1
         if len(self.reasons) < FEW_SKIPPED:
-            paths = [value["path"] for value in row.values() if isinstance(value, Mapping) and value.get("path")]
-            places = [one for one in (where, *map(str, paths)) if one]
+            paths = [str(value["path"]) for value in row.values() if isinstance(value, Mapping) and value.get("path")]
+            places = [place for place in (where, *paths) if place]
             self.reasons.append(f"{', '.join(places)}: {problem}" if places else problem)
         # Past this point even a sample whose other rows are all good would be refused.
-        wanted = self.options.max_samples
-        if wanted is not None and too_many(self.skipped, wanted + self.skipped):
+        limit = self.options.max_samples
+        if limit is not None and too_many(self.skipped, limit + self.skipped):
             self.check()

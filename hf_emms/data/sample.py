@@ -4,21 +4,29 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from importlib.metadata import version
 from typing import Any
 
+import msgspec
 import numpy as np
 
-from hf_emms.data.labels import OTHER_SPANS, Labels, SoftLabels
+from hf_emms.cache import Cache
+from hf_emms.data.labels import Labels, SoftLabels
 from hf_emms.data.reading import OpenSplit
 from hf_emms.data.rows import DrawnRows
+from hf_emms.data.sources import DatasetSource
 from hf_emms.errors import EmmsError
 from hf_emms.formatting import pluralize
 from hf_emms.hub import Repo
 from hf_emms.inputs import Pairs, Spans
 from hf_emms.options import LabelForm, Options
-from hf_emms.tasks import Task, column_flag
+from hf_emms.registry import plugin_versions
+from hf_emms.tasks import Task, column_flag, get_task
+
+# Part of the key of every stored sample: raise it when the same options would draw another one.
+SAMPLE_VERSION = 6
 
 _FEW = 5
 # So many rows of as many values are no classes at all, unless the dataset says so.
@@ -30,6 +38,15 @@ _REFERENCES = {
     "majority": "the most frequent {label} of each",
     "mean": "the mean of each one's {label}s",
 }
+# Fields of a stored sample: arrays, those that may be None, and the rest.
+_ARRAYS = ("input_of_row", "codes", "groups")
+_OPTIONAL_ARRAYS = ("label_numbers", "label_values")
+_FACTS = (
+    *("config", "split", "columns", "label_texts", "form", "skipped", "total_rows", "available", "notes"),
+    *("fingerprint", "inputs_fingerprint", "splits"),
+)
+_TUPLES = ("label_texts", "notes", "splits")
+_SOFT = "soft_"
 
 
 @dataclass(frozen=True)
@@ -44,12 +61,12 @@ class Sample:
         config: the configuration, if one was asked for.
         split: the split that was read.
         task: what it is ranked for.
-        columns: role → column; several columns of one role are joined by commas.
+        columns: the task's column → the dataset's; several are joined by commas. As `Options.columns` they are read so.
         inputs: the M distinct inputs: strings, `Images`, `Pairs`, or `Spans`.
         input_of_row: int64, shape (N,): the input of each row.
         label_texts: the T distinct label texts, sorted.
         codes: int64, shape (N,): which of the U distinct labels each row has.
-        groups: uint64, shape (N,): hash of the content whose rows share a fold, see `Task.group`.
+        groups: uint64, shape (N,): hash of the content whose rows share a fold, see `Task.group_by`.
         skipped: dataset rows left out because they could not be read or lack a label.
         total_rows: rows of the split; None where a stream does not have the number.
         notes: what was inferred, in words.
@@ -58,10 +75,10 @@ class Sample:
         soft_labels: which texts each label is the mean of; None where label u is text u.
         label_numbers: float32, shape (U, D2): one more F-label, of labels that are numbers.
         label_values: float64, shape (U, P): those numbers as they were measured, see `tasks.task.NumericLabels`.
-        form: which F-labels the labels make: of their texts, of their numbers, or both; "spans" where rows are spans
-            of a text, labelled by whether they are the answer.
-        available: the most rows that a sample of the split can have, N where this one is all of it (of spans, the
-            pairs); None where that is not known.
+        form: which F-labels the labels make: of their texts, of their numbers, or both; "spans" where rows are items of
+            the task, spans of an input.
+        available: the most rows that a sample of the split can have, N where this one is all of it (of items, the
+            inputs); None where that is not known.
         splits: the names of all splits of the dataset.
     """
 
@@ -98,8 +115,8 @@ class Sample:
 
     @property
     def n_read(self) -> int:
-        """How many inputs a checkpoint reads: spans of one pair are read together."""
-        return len(self.inputs.pairs if isinstance(self.inputs, Spans) else self.inputs)
+        """How many inputs a checkpoint reads: spans of one input are read together."""
+        return len(self.inputs.inputs if isinstance(self.inputs, Spans) else self.inputs)
 
     @property
     def numbers_name(self) -> str:
@@ -111,7 +128,7 @@ class Sample:
         return embedded if self.soft_labels is None else self.soft_labels.mean_of(embedded)
 
 
-def assemble(source: OpenSplit, drawn: DrawnRows, labels: Labels) -> Sample:
+def assemble(split: OpenSplit, drawn: DrawnRows, labels: Labels) -> Sample:
     """The sample of the drawn rows: inputs and rows in the order of their content, notes and fingerprints.
 
     Raises:
@@ -119,40 +136,38 @@ def assemble(source: OpenSplit, drawn: DrawnRows, labels: Labels) -> Sample:
     """
     _check_labels(drawn, labels)
     schema, options, task = drawn.schema, drawn.options, drawn.schema.task
-    grouped_by = [role.name for role in task.inputs].index(task.group_by or task.inputs[0].name)
-    groups = np.array([drawn.inputs[input][grouped_by] for input in labels.inputs.tolist()], dtype=np.uint64)
-    order = np.lexsort((labels.codes, *labels.spans.T[::-1], labels.inputs, groups))
-    hashes, groups, codes, spans = labels.inputs[order], groups[order], labels.codes[order], labels.spans[order]
+    grouped_by = [column.name for column in task.inputs].index(task.group_by or task.inputs[0].name)
+    groups = np.array([drawn.inputs[input].hashes[grouped_by] for input in labels.inputs.tolist()], dtype=np.uint64)
+    spans = labels.spans if labels.spans is not None else np.zeros((len(groups), 2), dtype=np.int64)
+    order = np.lexsort((labels.codes, *spans.T[::-1], labels.inputs, groups))
+    hashes, groups, codes, spans = labels.inputs[order], groups[order], labels.codes[order], spans[order]
     # Whether a row's input, and its span of it, are others than those of the row before.
     new_input = np.append(True, hashes[1:] != hashes[:-1])
     new_span = new_input | np.append(True, (spans[1:] != spans[:-1]).any(axis=1))
-    inputs, in_spans = _inputs(drawn, hashes[new_input].tolist()), labels.form == "spans"
-    n_inputs, n_groups = len(inputs), len(np.unique(groups))
-    if isinstance(inputs, Pairs) and in_spans:
+    inputs = _collect(drawn, hashes[new_input].tolist())
+    n_inputs = len(inputs)
+    if labels.spans is not None:
         inputs = Spans(inputs, np.column_stack([np.cumsum(new_input) - 1, spans])[new_span])
 
-    soft = labels.soft
-    of_inputs = [hashes] * (len(task.inputs) > 1) + [spans] * in_spans
-    of_labels = [] if soft is None else [soft.labels, soft.texts, soft.weights]
-    of_labels += [] if labels.numbers is None else [labels.numbers]
-    content = b"".join(array.tobytes() for array in (groups, codes, *of_inputs, *of_labels))
-    repo = source.repo
+    hashed_spans = [] if labels.spans is None else [spans]
+    content = _content(groups, codes, [hashes] * (len(task.inputs) > 1) + hashed_spans, labels)
+    repo = split.repo
     if not repo.revision:
         repo = replace(repo, revision=f"local-{_digest(content)[:16]}")
     identity = [
-        *(repo.revision, source.config, source.split, task.id, sorted(schema.columns.items())),
+        *(repo.revision, split.config, split.split, task.id, sorted(schema.columns.items())),
         *(options.sampling, options.references, options.seed, options.max_samples, options.prompt, labels.texts),
         *(labels.form, options.box_format),
     ]
-    skipped, total = drawn.skipped + drawn.unlabelled, source.total
+    skipped, total = drawn.skipped + drawn.unlabelled, split.total
     # A row of the split makes at most one of the sample, but for lists of inputs and separate texts.
-    several = bool(schema.list_roles) or options.references == "all"
-    most = None if several or total is None else total - skipped
+    makes_several = bool(schema.list_columns) or options.references == "all"
+    most = None if makes_several or total is None else total - skipped
     return Sample(
-        dataset=source.name,
+        dataset=split.name,
         repo=repo,
-        config=source.config,
-        split=source.split,
+        config=split.config,
+        split=split.split,
         task=task,
         columns=dict(schema.columns),
         inputs=inputs,
@@ -162,15 +177,15 @@ def assemble(source: OpenSplit, drawn: DrawnRows, labels: Labels) -> Sample:
         groups=groups,
         skipped=skipped,
         total_rows=total,
-        notes=(*source.notes, *_notes(drawn, labels, n_inputs, n_groups, skipped, total)),
+        notes=(*split.notes, *_notes(drawn, labels, n_inputs, len(np.unique(groups)), skipped, total)),
         fingerprint=_digest(content + json.dumps(identity, ensure_ascii=False).encode("utf-8", "surrogatepass")),
-        inputs_fingerprint=_digest(b"".join(array[new_span].tobytes() for array in (hashes, *[spans] * in_spans))),
-        soft_labels=soft,
+        inputs_fingerprint=_digest(b"".join(array[new_span].tobytes() for array in (hashes, *hashed_spans))),
+        soft_labels=labels.soft,
         label_numbers=labels.numbers,
         label_values=labels.values,
         form=labels.form,
-        available=most if drawn.full else (n_inputs if in_spans else len(codes)),
-        splits=source.splits,
+        available=most if drawn.is_full else (n_inputs if labels.spans is not None else len(codes)),
+        splits=split.splits,
     )
 
 
@@ -190,19 +205,26 @@ def check_size(sample: Sample, options: Options) -> None:
         )
 
 
-def _inputs(drawn: DrawnRows, hashes: Sequence[int]) -> Sequence[Any]:
-    """The contents of inputs in the order of their hashes, each distinct part once."""
-    parts: list[Any] = []
+def _collect(drawn: DrawnRows, hashes: Sequence[int]) -> Sequence[Any]:
+    """The contents of inputs in the order of their hashes, each distinct content once."""
+    parts: list[Sequence[Any]] = []
     numbers = []
-    columns = np.array([drawn.inputs[one] for one in hashes], np.uint64).T
-    for role, column, contents in zip(drawn.schema.task.inputs, columns, drawn.parts, strict=True):
-        assert role.kind is not None
-        unique, number = np.unique(column, return_inverse=True)
-        parts.append(role.kind.collect([contents[int(hash)] for hash in unique]))
+    hashes_by_column = np.array([drawn.inputs[hash].hashes for hash in hashes], np.uint64).T
+    for column, of_column, contents in zip(drawn.schema.task.inputs, hashes_by_column, drawn.contents, strict=True):
+        unique, number = np.unique(of_column, return_inverse=True)
+        parts.append(column.kind.collect([contents[int(hash)] for hash in unique]))
         numbers.append(number)
     if len(parts) == 1:
         return parts[0]  # sorted by their hash, as the rows are
     return Pairs(parts[0], parts[1], np.stack(numbers, axis=1).astype(np.int64))
+
+
+def _content(groups: np.ndarray, codes: np.ndarray, of_inputs: list[np.ndarray], labels: Labels) -> bytes:
+    """The bytes of all arrays that make a sample what it is."""
+    soft = labels.soft
+    of_labels = [] if soft is None else [soft.labels, soft.texts, soft.weights]
+    of_labels += [] if labels.numbers is None else [labels.numbers]
+    return b"".join(array.tobytes() for array in (groups, codes, *of_inputs, *of_labels))
 
 
 def _check_labels(drawn: DrawnRows, labels: Labels) -> None:
@@ -217,9 +239,10 @@ def _check_labels(drawn: DrawnRows, labels: Labels) -> None:
             f"every row of the sample has the same {task.label.name} in column {column!r}: {labels.texts[0]!r}",
             f"a ranking needs at least two; draw more rows (--max-samples) or name {column_flag(task.label.name)}",
         )
-    named = schema.label_type in ("class", "classes")
+    is_named = schema.label_type in ("class", "classes")
     n_rows = len(drawn.rows)
-    if not task.categorical or labels.soft is not None or len(labels.texts) < n_rows or (named and n_rows >= _MANY):
+    repeats = len(labels.texts) < n_rows or (is_named and n_rows >= _MANY)
+    if not task.categorical or labels.soft is not None or repeats:
         return
     if n_rows >= _MANY:
         raise EmmsError(
@@ -243,19 +266,23 @@ def _digest(content: bytes) -> str:
 def _notes(
     drawn: DrawnRows, labels: Labels, n_inputs: int, n_groups: int, skipped: int, total: int | None
 ) -> list[str]:
-    """How many rows there are, what became of several texts of one input, and what was left out."""
+    """How many rows there are, what became of several texts of one input, and what was left out.
+
+    Of items the task has said so itself.
+    """
     schema, task, label = drawn.schema, drawn.schema.task, drawn.schema.task.label.name
-    if labels.form == "spans":
-        notes = _notes_on_spans(drawn, labels, n_inputs, n_groups)
-    elif task.categorical:
-        notes = _notes_on_classes(drawn, labels, total)
-    else:
-        notes = [_note_on_inputs(drawn, labels, n_inputs, n_groups)]
-    empty = sum(raws == [task.no_label_text] for _, raws in drawn.rows) if labels.form != "spans" else 0
-    if empty:
-        notes.append(f"rows without {label}: {empty}; their label text is {task.no_label_text!r}")
-    if drawn.relative:
-        notes.append(f"every {label} is read as parts of its picture, not as pixels")
+    notes: list[str] = []
+    if labels.spans is None:
+        notes += (
+            _notes_on_classes(drawn, labels, total)
+            if task.categorical
+            else [_note_on_inputs(drawn, labels, n_inputs, n_groups)]
+        )
+        empty = sum(raws == [task.no_label_text] for _, raws in drawn.rows)
+        if empty:
+            notes.append(f"rows without {label}: {empty}; their label text is {task.no_label_text!r}")
+    if drawn.normalized:
+        notes.append(f"every {label} is read as fractions of its image, not as pixels")
     if labels.numbers is not None:
         columns = pluralize(labels.numbers.shape[1], "column")
         notes.append(f"the {label} is an F-label of {columns}" + (" and a text" * (labels.form == "both")))
@@ -283,22 +310,6 @@ def _notes_on_classes(drawn: DrawnRows, labels: Labels, total: int | None) -> li
     return notes
 
 
-def _notes_on_spans(drawn: DrawnRows, labels: Labels, n_inputs: int, n_groups: int) -> list[str]:
-    task = drawn.schema.task
-    label, asked, context = task.label.name, task.inputs[0].name, task.answer_span_input
-    notes = [
-        f"{pluralize(len(labels.codes), 'span')} of {pluralize(n_groups, str(context))}, "
-        f"for {pluralize(n_inputs, asked)}: the {label} and {OTHER_SPANS} others of as many words, where there is room"
-    ]
-    unanswered = sum(raws == [task.no_label_text] for _, raws in drawn.rows)
-    if unanswered:
-        notes.append(f"{asked}s without {label}: {unanswered:,}; all of their spans are not the {label}")
-    left_out = len(drawn.inputs) - n_inputs
-    if left_out:
-        notes.append(f"{asked}s left out, because no {label} occurs in their {context}: {left_out:,}")
-    return notes
-
-
 def _note_on_inputs(drawn: DrawnRows, labels: Labels, n_inputs: int, n_groups: int) -> str:
     task, references = drawn.schema.task, drawn.options.references
     inputs = pluralize(n_inputs, task.input.singular)
@@ -309,5 +320,91 @@ def _note_on_inputs(drawn: DrawnRows, labels: Labels, n_inputs: int, n_groups: i
     several = labels.soft is not None or len(drawn.rows) > n_inputs or references != "mean"
     if not several or task.numbers is not None:
         return note
-    label = task.label_noun or task.label.name
-    return f"{note}: {_REFERENCES[references].format(label=label)}"
+    return f"{note}: {_REFERENCES[references].format(label=task.label_noun or task.label.name)}"
+
+
+# ---- stored samples of streams ---------------------------------------------------------------------------------------
+
+
+def sample_key(source: DatasetSource, options: Options) -> dict[str, Any]:
+    """The cache key of a sample: everything that changes it."""
+    preset = source.preset
+    return {
+        "id": source.repo.id,
+        "revision": source.repo.revision,
+        "dataset": source.name,
+        "config": source.config,
+        "split": source.split(options),
+        "options": options.cache_key_fields("sample"),
+        "preset": {"columns": dict(preset.columns), "join": dict(preset.join), "words": dict(preset.words)}
+        if preset
+        else None,
+        # A task of another package cleans labels as its version does.
+        "versions": {"datasets": version("datasets"), **plugin_versions()},
+        "code": SAMPLE_VERSION,
+    }
+
+
+def store_sample(cache: Cache | None, source: DatasetSource, options: Options, sample: Sample) -> None:
+    """Stores the sample of a stream: the next run needs no network. Other samples are drawn anew from their files."""
+    if cache is None or not source.is_streamed(options):
+        return
+    facts = {name: getattr(sample, name) for name in _FACTS}
+    facts |= {"task": sample.task.id, "repo": [sample.repo.id, sample.repo.revision]}
+    arrays = {name: getattr(sample, name) for name in _ARRAYS}
+    arrays |= {name: array for name in _OPTIONAL_ARRAYS if (array := getattr(sample, name)) is not None}
+    inputs = sample.inputs
+    if isinstance(inputs, Spans):
+        arrays["bounds"], inputs = inputs.bounds, inputs.inputs
+    parts = (inputs,)
+    if isinstance(inputs, Pairs):
+        arrays["parts"], parts = inputs.parts, (inputs.firsts, inputs.seconds)
+    for number, (column, part) in enumerate(zip(sample.task.inputs, parts, strict=True)):
+        contents = column.kind.contents(part)
+        arrays[f"contents_{number}"] = np.frombuffer(b"".join(contents), np.uint8)
+        arrays[f"ends_{number}"] = np.cumsum([len(content) for content in contents], dtype=np.int64)
+    if sample.soft_labels is not None:
+        arrays |= {_SOFT + name: np.asarray(value) for name, value in vars(sample.soft_labels).items()}
+    arrays["facts"] = np.frombuffer(msgspec.json.encode(facts), np.uint8)
+    cache.put("samples", sample_key(source, options), arrays)
+
+
+def stored_sample(cache: Cache | None, source: DatasetSource, options: Options) -> Sample | None:
+    """The sample of a stream that was stored for the same options, or None."""
+    if cache is None or not source.is_streamed(options):
+        return None
+    return cache.get("samples", sample_key(source, options), lambda stored: _unpack(source, stored))
+
+
+def _unpack(source: DatasetSource, stored: Mapping[str, np.ndarray]) -> Sample:
+    """The sample of stored arrays.
+
+    Raises:
+        ValueError: its parts do not fit together.
+    """
+    facts = msgspec.json.decode(stored["facts"].tobytes())
+    task = get_task(facts.pop("task"))
+    id, revision = facts.pop("repo")
+    facts |= {name: tuple(facts[name]) for name in _TUPLES}
+    facts |= {name: stored[name] for name in _ARRAYS}
+    facts |= {name: stored.get(name) for name in _OPTIONAL_ARRAYS}
+    parts = []
+    for number, column in enumerate(task.inputs):
+        content, ends = stored[f"contents_{number}"].tobytes(), stored[f"ends_{number}"].tolist()
+        pieces = [content[start:end] for start, end in zip([0, *ends[:-1]], ends, strict=True)]
+        parts.append(column.kind.from_bytes(pieces))
+    inputs = Pairs(parts[0], parts[1], stored["parts"]) if "parts" in stored else parts[0]
+    if "bounds" in stored:
+        inputs = Spans(inputs, stored["bounds"])
+    rows = [facts[name] for name in _ARRAYS]
+    if len({len(array) for array in rows}) > 1 or rows[0].max() >= len(inputs):
+        raise ValueError("its rows do not fit its inputs")
+    soft = {name.removeprefix(_SOFT): array for name, array in stored.items() if name.startswith(_SOFT)}
+    return Sample(
+        dataset=source.name,
+        repo=replace(source.repo, revision=revision) if id == source.repo.id else Repo(id, "dataset", revision),
+        task=task,
+        inputs=inputs,
+        soft_labels=SoftLabels(**soft | {"count": soft["count"].item()}) if soft else None,
+        **facts,
+    )

@@ -11,7 +11,7 @@ import msgspec
 from hf_emms.evaluation import measures
 from hf_emms.evaluation.truth import matched, stopped_early
 from hf_emms.formatting import pluralize
-from hf_emms.ranking.records import FineTuned, Ranking, Row, ranked
+from hf_emms.ranking import FineTuned, Ranking, Row, ranked
 
 SCHEMA_VERSION = 1
 

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from hf_emms.errors import EmmsError
 from hf_emms.evaluation.validate import Point, TargetResult, Validation
 from hf_emms.files import atomic_file
-from hf_emms.ranking.text import one_line, title_of
+from hf_emms.ranking.formats import single_line, title_of
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -149,5 +149,5 @@ def _shared(box: Any, other: Any) -> float:
 
 
 def _short(checkpoint: str) -> str:
-    name = one_line(checkpoint).rstrip("/").rpartition("/")[2]
+    name = single_line(checkpoint).rstrip("/").rpartition("/")[2]
     return name if len(name) <= 32 else f"{name[:15]}…{name[-16:]}"

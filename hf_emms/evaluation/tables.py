@@ -8,8 +8,8 @@ from typing import Any
 
 from hf_emms.evaluation.compare import Comparison, Move
 from hf_emms.evaluation.validate import EstimatorResult, TargetResult, Validation
-from hf_emms.formatting import pluralize
-from hf_emms.ranking.text import MISSING, number, one_line, title_of, with_spread
+from hf_emms.formatting import MISSING, pluralize
+from hf_emms.ranking.formats import format_finetuned, format_number, single_line, title_of
 
 _WIDTH, _HEIGHT = 64, 14
 _SEVERAL, _MANY = "+", "•"
@@ -37,7 +37,7 @@ def scatter(target: TargetResult, name: str, metric: str, lower_is_better: bool 
     for place, cells in enumerate(grid):
         label = high if place == 0 else low if place == _HEIGHT - 1 else ""
         lines.append(f"{label:>{margin}} │{cells}".rstrip())
-    left, right = number(min(scores)), number(max(scores))
+    left, right = format_number(min(scores)), format_number(max(scores))
     middle = title_of(name).center(max(columns - len(left) - len(right), 2))
     lines += [f"{' ' * margin} └{'─' * columns}", f"{' ' * margin}  {left}{middle}{right}"]
     if len(shown) <= len(ascii_letters):
@@ -61,7 +61,7 @@ def _place(offset: float, reach: float, places: int) -> int:
 def _legend(shown: Sequence[tuple[str, float, float]], marks: str, width: int) -> list[str]:
     """The name of each letter, the truly best first; long names lose their middle."""
     columns = width - max(len(_digits(truth)) for _, _, truth in shown) - 6
-    names = [one_line(name) for name, _, _ in shown]
+    names = [single_line(name) for name, _, _ in shown]
     half = columns // 2
     names = [name if len(name) <= columns else f"{name[: half - 1]}…{name[half - columns :]}" for name in names]
     widest = max(map(len, names))
@@ -149,8 +149,8 @@ def move_cells(comparison: Comparison) -> tuple[list[str], list[list[str]]]:
     rows = []
     for one in comparison.moves:
         ranks = [_rank(one.first, one.first_tied), _rank(one.second, one.second_tied)]
-        values = [with_spread(one.first_fine_tuned), with_spread(one.second_fine_tuned)] if measured else []
-        rows.append([*ranks, _arrow(one), one_line(one.checkpoint), *values])
+        values = [format_finetuned(one.first_fine_tuned), format_finetuned(one.second_fine_tuned)] if measured else []
+        rows.append([*ranks, _arrow(one), single_line(one.checkpoint), *values])
     return header, rows
 
 
@@ -170,14 +170,14 @@ def summary(comparison: Comparison) -> list[str]:
             f"{agreement['top_overlap']:.0%} of A's first three are among B's"
         )
     if comparison.picks is not None:
-        ours, theirs = map(one_line, comparison.picks)
+        ours, theirs = map(single_line, comparison.picks)
         if comparison.same_pick == "yes":
             lines.append(f"the same pick: {ours}")
         else:
             how = "picks that tie" if comparison.same_pick == "within ties" else "different picks"
             lines.append(f"{how}: {ours} and {theirs}")
     for record in moves(comparison)[count:]:
-        lines.append(f"{record['state']}: {one_line(record['checkpoint'])}")
+        lines.append(f"{record['state']}: {single_line(record['checkpoint'])}")
     return lines
 
 
@@ -237,7 +237,7 @@ def _pick(picks: Sequence[str]) -> str:
     if not picks:
         return MISSING
     more = f" (ties with {len(picks) - 1} more)" if len(picks) > 1 else ""
-    return one_line(picks[0]) + more
+    return single_line(picks[0]) + more
 
 
 def _rank(rank: int, tied: bool) -> str:
@@ -253,4 +253,4 @@ def _value(value: Any) -> str:
         return MISSING
     if isinstance(value, dict):
         return ", ".join(f"{name}={item}" for name, item in value.items())
-    return ", ".join(map(str, value)) if isinstance(value, list | tuple) else one_line(value)
+    return ", ".join(map(str, value)) if isinstance(value, list | tuple) else single_line(value)

@@ -16,8 +16,8 @@ from hf_emms.errors import EmmsError
 from hf_emms.files import decoded
 from hf_emms.formatting import pluralize
 from hf_emms.hub import Evaluation, Repo, evaluations, leaderboard, resolve
-from hf_emms.ranking.records import Ranking, Row
-from hf_emms.ranking.text import one_line
+from hf_emms.ranking import Ranking, Row
+from hf_emms.ranking.formats import single_line
 
 _CHECKPOINT = ("checkpoint", "model", "id", "model_id", "model_name", "name")
 _DATASET = ("dataset", "dataset_id", "target")
@@ -149,7 +149,7 @@ def _gathered(
     if repeated:
         notes.append(f"several rows, averaged: {_listed(dict.fromkeys(repeated))}")
     means = {key: {name: sum(all) / len(all) for name, all in table.items()} for key, table in found.items()}
-    return Truth(str(path), score, means, lower, tuple(map(one_line, notes)))
+    return Truth(str(path), score, means, lower, tuple(map(single_line, notes)))
 
 
 def _rows(path: Path) -> list[dict[str, Any]]:
@@ -333,7 +333,7 @@ def truth_from_cards(rankings: Sequence[Ranking], *, metric: str | None = None, 
         names.append(chosen)
         notes += [_in_words(id, repo, one, id in rescaled) for id, (repo, one) in table.items()]
     metrics = ", ".join(dict.fromkeys(names))
-    return Truth("model cards", metrics, scores, lower_is_better, tuple(map(one_line, [*notes, _CAUTION])))
+    return Truth("model cards", metrics, scores, lower_is_better, tuple(map(single_line, [*notes, _CAUTION])))
 
 
 def truth_from_leaderboards(rankings: Sequence[Ranking]) -> Truth:
@@ -355,7 +355,7 @@ def truth_from_leaderboards(rankings: Sequence[Ranking]) -> Truth:
         repeated = [id for id, values in found.items() if len(values) > 1]
         if repeated:
             notes.append(f"several results, averaged: {_listed(repeated)}")
-    return Truth("the Hub's leaderboards", "result", scores, False, tuple(map(one_line, [*notes, _CAUTION])))
+    return Truth("the Hub's leaderboards", "result", scores, False, tuple(map(single_line, [*notes, _CAUTION])))
 
 
 def _found(ranking: Ranking) -> tuple[dict[str, tuple[Repo, list[Evaluation]]], list[str]]:

@@ -10,7 +10,7 @@ from hf_emms.errors import EmmsError
 from hf_emms.evaluation import measures
 from hf_emms.evaluation.truth import Truth, dataset_of, matched, stopped_early
 from hf_emms.formatting import pluralize
-from hf_emms.ranking.records import Ranking
+from hf_emms.ranking import Ranking
 
 SCHEMA_VERSION = 1
 

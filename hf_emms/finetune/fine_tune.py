@@ -30,9 +30,9 @@ from hf_emms.finetune.splits import Splits, load_splits
 from hf_emms.formatting import format_duration, parse_duration, pluralize
 from hf_emms.hub import Repo, resolve
 from hf_emms.options import Options
+from hf_emms.ranking import FineTuned, Ranking, Row, TrainingRun, is_commit
+from hf_emms.ranking.formats import format_points
 from hf_emms.ranking.progress import Progress
-from hf_emms.ranking.records import FineTuned, Ranking, Row, TrainingRun, is_commit
-from hf_emms.ranking.text import points
 from hf_emms.registry import versions
 from hf_emms.tasks import Task, get_task
 
@@ -445,4 +445,4 @@ def _keep_best(work: FineTuning, keeper: ModelKeeper, ranking: Ranking, train_al
 def _in_words(work: FineTuning, run: TrainingRun) -> str:
     if run.validation is None:
         return f"failed: {run.error}"
-    return f"validation {work.metric} {points(run.validation)}, {run.steps:,} steps, {run.seconds:.1f} s"
+    return f"validation {work.metric} {format_points(run.validation)}, {run.steps:,} steps, {run.seconds:.1f} s"

@@ -19,8 +19,8 @@ from hf_emms.files import write_atomic
 from hf_emms.finetune.splits import LabeledSplit
 from hf_emms.hub import page, read_file, require_push, upload_model, who_am_i
 from hf_emms.options import Options
-from hf_emms.publish.cards.render import rendered_template
-from hf_emms.ranking.records import FineTuned, Ranking, Row, TrainingRun, is_commit
+from hf_emms.publish.card_text import rendered_template
+from hf_emms.ranking import FineTuned, Ranking, Row, TrainingRun, is_commit
 
 # Folder, inside the one that is asked for, of the models of finished runs; the best one is left at the end.
 _UNFINISHED = ".unfinished"

@@ -246,7 +246,7 @@ def _labeled_split(sample: Sample) -> LabeledSplit:
     if isinstance(inputs, Spans):
         right = np.flatnonzero(sample.codes == 1)
         bounds, groups = inputs.bounds[rows[right]], groups[right]
-        inputs, rows = inputs.pairs, bounds[:, 0]
+        inputs, rows = inputs.inputs, bounds[:, 0]
         texts = [str(inputs[pair][1]) for pair in rows]
         references: list[Any] = [
             AnswerSpan(start, stop, text[start:stop])

@@ -33,8 +33,8 @@ from hf_emms.finetune.network import Network, collate
 from hf_emms.finetune.recipe import TrainingJob, head_of
 from hf_emms.finetune.splits import LabeledSplit, Splits
 from hf_emms.options import Options
+from hf_emms.ranking import TrainingRun
 from hf_emms.ranking.progress import Progress, Silent
-from hf_emms.ranking.records import TrainingRun
 from hf_emms.scoring.folds import assign_folds
 from hf_emms.tasks import Metric
 

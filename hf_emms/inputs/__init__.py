@@ -2,9 +2,9 @@
 
 from hf_emms.inputs.image import IMAGE, Images
 from hf_emms.inputs.image_text import IMAGE_TEXT
-from hf_emms.inputs.kind import InputKind, Pairs, UnusableError, as_bytes, hash64
+from hf_emms.inputs.kind import InputKind, Pairs, Spans, UnusableError, as_bytes, hash64
 from hf_emms.inputs.text import TEXT
-from hf_emms.inputs.text_pair import TEXT_PAIR, Spans
+from hf_emms.inputs.text_pair import TEXT_PAIR
 
 __all__ = [
     "IMAGE",

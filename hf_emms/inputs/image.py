@@ -5,7 +5,7 @@ from __future__ import annotations
 import io
 import threading
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from functools import cached_property
@@ -390,6 +390,11 @@ class ImageFeatures:
 
 
 class _Image(InputKind):
+    def holds(self, feature: Any) -> bool:
+        is_struct = isinstance(feature, Mapping) and set(feature) == {"bytes", "path"}
+        is_binary = str(getattr(feature, "dtype", "")) in ("binary", "large_binary")
+        return is_struct or is_binary or type(feature).__name__ == "Image"
+
     def read(self, value: Any, column: str) -> bytes:
         return encoded_image(value)
 
@@ -435,6 +440,7 @@ IMAGE = _Image(
     singular="picture",
     plural="images",
     column_types=("image", "images"),
+    recognised_by_type=True,
     fallback_pooling="image_fallback",
     fallback_summary="image features or pooled output if the model has them, else the mean of tokens or map",
     cpu_seconds=8e-9,

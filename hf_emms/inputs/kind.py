@@ -65,7 +65,9 @@ class InputKind:
         singular: what notes call one input: "picture".
         plural: what messages call the inputs: "images".
         parts: the kinds of the parts, in the order of a task's input columns; empty for a kind of one part.
-        column_types: the types of a dataset's columns that hold such content, see `data.columns.column_types`.
+        column_types: the types of a dataset's columns that hold such content, one a cell and a list a cell, see
+            `data.columns.column_types`.
+        recognised_by_type: whether such a column is an input whatever its name: an image is no label, a text may be.
         fallback_pooling: what becomes the feature of a checkpoint without a row in the table of architectures.
         fallback_summary: the same in words.
         sentence_settings: fields of an `ExtractionPlan` that a repository of sentence-transformers decides.
@@ -79,6 +81,7 @@ class InputKind:
     plural: str
     parts: tuple[InputKind, ...] = ()
     column_types: tuple[str, ...] = ()
+    recognised_by_type: bool = False
     fallback_pooling: str = ""
     fallback_summary: str = ""
     sentence_settings: tuple[str, ...] = ()
@@ -87,6 +90,10 @@ class InputKind:
     buffer_rows: int = 10_000
 
     # --- content of a dataset ---------------------------------------------------------------------------------
+
+    def holds(self, feature: Any) -> bool:
+        """Whether cells of this feature of ``datasets`` hold such content, one each."""
+        return False
 
     def read(self, value: Any, column: str) -> Any:
         """The content of a dataset's cell: what is hashed, stored and given to `collect`.
@@ -241,3 +248,29 @@ class Pairs(Sequence):
             return Pairs(self.firsts, self.seconds, self.parts[index])
         first, second = self.parts[index]
         return self.firsts[first], self.seconds[second]
+
+
+@dataclass(frozen=True)
+class Spans(Sequence):
+    """Spans of the last texts of inputs, such as answers and words; a checkpoint reads each input once, whole.
+
+    Attributes:
+        inputs: texts, or `Pairs` with a text, such as questions and contexts.
+        bounds: int64, shape (M, 3): the input of each span, and where in its last text it starts and ends, in
+            characters; the end is exclusive.
+    """
+
+    inputs: Sequence[Any]
+    bounds: np.ndarray
+
+    def __len__(self) -> int:
+        return len(self.bounds)
+
+    def __getitem__(self, index: Any) -> Any:
+        """Several spans, or one: the texts of its input, and its own text."""
+        if isinstance(index, slice):
+            return Spans(self.inputs, self.bounds[index])
+        number, start, stop = self.bounds[index].tolist()
+        whole = self.inputs[number]
+        texts = whole if isinstance(whole, tuple) else (whole,)
+        return *texts, texts[-1][start:stop]

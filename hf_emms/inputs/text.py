@@ -281,6 +281,9 @@ class TextFeatures:
 
 
 class _Text(InputKind):
+    def holds(self, feature: Any) -> bool:
+        return str(getattr(feature, "dtype", "")) in ("string", "large_string", "string_view")
+
     def read(self, value: Any, column: str) -> str:
         if not isinstance(value, str) or not value.strip():
             raise UnusableError(f"the {column} is empty")

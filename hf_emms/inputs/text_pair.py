@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from hf_emms.features.extraction_plan import ExtractionPlan, ReadCounts
-from hf_emms.inputs.kind import InputKind, Pairs
+from hf_emms.inputs.kind import InputKind, Pairs, Spans
 from hf_emms.inputs.text import (
     TEXT,
     TextReader,
@@ -39,31 +39,6 @@ _OVERLAP = 4  # neighbouring windows share at least 1/4 of the part of the secon
 
 TokenRun = tuple[int, int]
 """Consecutive tokens: from, and up to."""
-
-
-@dataclass(frozen=True)
-class Spans(Sequence):
-    """Spans of the second texts of pairs; a checkpoint reads each pair once, whole.
-
-    Attributes:
-        pairs: texts, such as questions and contexts.
-        bounds: int64, shape (M, 3): the pair of each span, and where in its second text it starts and ends, in
-            characters; the end is exclusive.
-    """
-
-    pairs: Pairs
-    bounds: np.ndarray
-
-    def __len__(self) -> int:
-        return len(self.bounds)
-
-    def __getitem__(self, index: Any) -> Any:
-        """Several spans, or one: both texts and the text of the span."""
-        if isinstance(index, slice):
-            return Spans(self.pairs, self.bounds[index])
-        pair, start, stop = self.bounds[index].tolist()
-        first, second = self.pairs[pair]
-        return first, second, second[start:stop]
 
 
 # --- windows ----------------------------------------------------------------------------------------------
@@ -327,7 +302,7 @@ class SpanFeatures(PairFeatures):
 
     def _chunk(self, spans: Any, max_tokens: int, batch_size: int | None) -> Iterator[tuple[np.ndarray, np.ndarray]]:
         used, pair_of = np.unique(spans.bounds[:, 0], return_inverse=True)
-        pairs = Pairs(spans.pairs.firsts, spans.pairs.seconds, spans.pairs.parts[used])
+        pairs = Pairs(spans.inputs.firsts, spans.inputs.seconds, spans.inputs.parts[used])
         text_of, characters = pairs.parts[pair_of, 1].tolist(), spans.bounds[:, 1:].tolist()
         tokenizer = self._reader.text.tokenizer
         seconds, offsets = self._reader.tokenize(pairs.seconds, pairs.parts[:, 1], offsets=tokenizer.is_fast)

@@ -11,12 +11,13 @@ import numpy as np
 
 from hf_emms.errors import EmmsError
 from hf_emms.metric.batch import MetricRows
+from hf_emms.ranking.estimators import get_estimator
 from hf_emms.run.from_arrays import DEFAULT_ESTIMATOR, table_for
+from hf_emms.scoring import EmmsResult
 from hf_emms.scoring.arrays import as_labels
-from hf_emms.scoring.emms import EmmsResult
-from hf_emms.scoring.estimators import Estimator, ScoringInputs, get_estimator, get_method, is_emms
+from hf_emms.scoring.estimators import Estimator, ScoringInputs, are_emms, get_method
 from hf_emms.scoring.folds import check_folds, group_ids, groups_by_content
-from hf_emms.scoring.label_basis import LabelTable
+from hf_emms.scoring.labels import LabelTable
 from hf_emms.scoring.moments import SAMPLE_ROWS, Moments
 
 
@@ -90,7 +91,7 @@ def score(rows: MetricRows, options: ComputeOptions) -> dict[str, Any]:
     samples_rows = any(estimator.samples_rows for estimator in options.needed)
     if table is None and (needs_rows or samples_rows):
         table = _dense(rows)
-        table = table.distinct() if all(map(is_emms, options.needed)) else table
+        table = table.distinct() if are_emms(options.needed) else table
     moments = _moments(rows, table, groups, options, sample_rows=SAMPLE_ROWS if samples_rows and not needs_rows else 0)
     inputs = ScoringInputs(moments, keep_fits=samples_rows)
     if needs_rows:

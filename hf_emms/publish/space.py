@@ -14,12 +14,12 @@ from fnmatch import fnmatch
 from importlib import resources
 from pathlib import Path
 
-from hf_emms import hub
+from hf_emms import __version__, hub
 from hf_emms.errors import EmmsError
 from hf_emms.files import write_atomic
-from hf_emms.publish.cards.front_matter import with_fields
+from hf_emms.publish.readme import with_fields
+from hf_emms.ranking import Ranking, is_commit
 from hf_emms.ranking.merge import JSON_FOLDER, path_of
-from hf_emms.ranking.records import Ranking, is_commit
 
 _LEFT_OUT = ("*.pyc", "__pycache__/*", "*/__pycache__/*", "results/*", ".*", "leaderboard/static.*")
 # The modules of this package that the Space uses. None imports anything else of it.
@@ -27,11 +27,21 @@ _SHIPPED = (
     "files.py",
     "errors.py",
     "formatting.py",
+    "options.py",
+    "registry.py",
+    "scoring/__init__.py",
+    "scoring/estimators.py",
     "ranking/__init__.py",
-    "ranking/records.py",
-    "ranking/methods.py",
-    "ranking/text.py",
+    "ranking/advice.py",
+    "ranking/columns.py",
+    "ranking/estimators.py",
+    "ranking/files.py",
+    "ranking/formats.py",
     "ranking/merge.py",
+    "ranking/order.py",
+    "ranking/ranking.py",
+    "ranking/records.py",
+    "ranking/text.py",
 )
 # Modules that a newer version no longer has are deleted; other files of the owner stay.
 _REPLACED = ("leaderboard/*", "hf_emms/*")
@@ -73,7 +83,7 @@ def files() -> dict[str, bytes]:
     paths = {path.relative_to(folder).as_posix(): path for path in sorted(folder.rglob("*")) if path.is_file()}
     own = {name: path for name, path in paths.items() if not any(fnmatch(name, pattern) for pattern in _LEFT_OUT)}
     sources = own | {f"hf_emms/{name}": package / name for name in _SHIPPED}
-    title = b'"""The modules of hf-emms that the leaderboard uses."""\n'
+    title = f'"""The modules of hf-emms that the leaderboard uses."""\n\n__version__ = "{__version__}"\n'.encode()
     return {name: path.read_bytes() for name, path in sources.items()} | {"hf_emms/__init__.py": title}
 
 
@@ -91,9 +101,9 @@ def links(rankings: Iterable[Ranking], repo_id: str) -> dict[str, list[str]]:
         repo_id: the results dataset that they come from.
     """
     shown = sorted(rankings, key=path_of)
-    models = [row.checkpoint.partition("@")[0] for one in shown for row in one.rows if is_commit(row.revision)]
-    datasets = [one.dataset_id for one in shown if is_commit(one.dataset_revision)]
-    tasks = [one.task for one in shown]
+    models = [row.checkpoint.partition("@")[0] for ranking in shown for row in ranking.rows if is_commit(row.revision)]
+    datasets = [ranking.dataset_id for ranking in shown if is_commit(ranking.dataset_revision)]
+    tasks = [ranking.task for ranking in shown]
     named = {"models": models, "datasets": [repo_id, *datasets], "tags": [*_TAGS, *tasks]}
     return {name: list(dict.fromkeys(values)) for name, values in named.items()}
 

@@ -1,4 +1,4 @@
-"""What is at stake between the checkpoints of a ranking, in points of accuracy after fine-tuning.
+"""How far the checkpoints of a ranking are expected to end apart after fine-tuning, in points of accuracy.
 
 A difference of scores is worth more on one dataset than on another. The lines are quantiles over datasets with classes,
 fitted by ``scripts/quality/calibration.py``; docs/quality.md says how often the intervals were right on others.
@@ -11,13 +11,14 @@ from typing import NamedTuple
 
 from hf_emms.options import DEFAULT_ENCODERS
 from hf_emms.presets import encoder_presets
-from hf_emms.ranking.records import Ranking, Row
-from hf_emms.ranking.text import sized, smallest_of
+from hf_emms.ranking.advice import label_with_size, smallest_of
+from hf_emms.ranking.records import RankingData, Row
+from hf_emms.tasks import TASKS
 
 ESTIMATOR = "emms_knn"
 
 
-class Line(NamedTuple):
+class GapLine(NamedTuple):
     """Points as a function of a difference of scores.
 
     Attributes:
@@ -34,22 +35,20 @@ class Line(NamedTuple):
 
 
 class Calibration(NamedTuple):
-    """What a better score was worth at a budget.
+    """What a better score was worth at a budget; for which tasks, `Task.calibrated_budgets` says.
 
     Attributes:
         budget: in words.
-        tasks: of the datasets by which it was fitted.
         low, middle, high: the 10th, 50th and 90th of 100 pairs of checkpoints.
     """
 
     budget: str
-    tasks: tuple[str, ...]
-    low: Line
-    middle: Line
-    high: Line
+    low: GapLine
+    middle: GapLine
+    high: GapLine
 
 
-class Stake(NamedTuple):
+class ExpectedGap(NamedTuple):
     """How far a checkpoint is expected behind the first one.
 
     Attributes:
@@ -67,20 +66,12 @@ class Stake(NamedTuple):
 
 
 CALIBRATIONS: Mapping[str, Calibration] = {
-    "quick": Calibration(
-        "1,000 rows for 3 epochs",
-        ("image-classification", "text-classification"),
-        Line(-4.2, 29),
-        Line(0.0, 67),
-        Line(3.5, 116),
-    ),
-    "full": Calibration(
-        "all rows for up to 10 epochs", ("image-classification",), Line(-2.7, 9), Line(0.0, 23), Line(1.5, 103)
-    ),
+    "quick": Calibration("1,000 rows for 3 epochs", GapLine(-4.2, 29), GapLine(0.0, 67), GapLine(3.5, 116)),
+    "full": Calibration("all rows for up to 10 epochs", GapLine(-2.7, 9), GapLine(0.0, 23), GapLine(1.5, 103)),
 }
 
 
-def at_stake(ranking: Ranking, budget: str = "quick") -> list[Stake]:
+def expected_gap(ranking: RankingData, budget: str = "quick") -> list[ExpectedGap]:
     """How far each scored checkpoint is expected behind the first one.
 
     Args:
@@ -91,18 +82,20 @@ def at_stake(ranking: Ranking, budget: str = "quick") -> list[Stake]:
         One for each scored row from the second on, in their order. Empty where the calibration says nothing: other
         tasks, estimators and label encoders than those that it was fitted by, rows that a race stopped.
     """
-    lines, rows = CALIBRATIONS[budget], _calibrated(ranking)
-    if ranking.task not in lines.tasks or len(rows) < 2:
+    calibration, rows = CALIBRATIONS[budget], _calibrated_rows(ranking)
+    task = TASKS.find(ranking.task)
+    if task is None or budget not in task.calibrated_budgets or len(rows) < 2:
         return []
     best = rows[0].scores[ESTIMATOR].value
-    gaps = [max(0.0, best - row.scores[ESTIMATOR].value) for row in rows[1:]]
+    differences = [max(0.0, best - row.scores[ESTIMATOR].value) for row in rows[1:]]
+    lines = (calibration.middle, calibration.low, calibration.high)
     return [
-        Stake(row.checkpoint, *(line.at(gap) for line in (lines.middle, lines.low, lines.high)))
-        for row, gap in zip(rows[1:], gaps, strict=True)
+        ExpectedGap(row.checkpoint, *(line.at(difference) for line in lines))
+        for row, difference in zip(rows[1:], differences, strict=True)
     ]
 
 
-def _calibrated(ranking: Ranking) -> Sequence[Row]:
+def _calibrated_rows(ranking: RankingData) -> Sequence[Row]:
     default = encoder_presets()[DEFAULT_ENCODERS]
     rows = [row for row in ranking.rows if row.error is None]
     usual = tuple(encoder.id for encoder in ranking.encoders) == default
@@ -110,24 +103,24 @@ def _calibrated(ranking: Ranking) -> Sequence[Row]:
     return rows if fits else ()
 
 
-def in_words(ranking: Ranking, budget: str = "quick") -> str | None:
-    """What is at stake, in one or two sentences; None where `at_stake` has nothing to say."""
-    found = at_stake(ranking, budget)
-    if not found:
+def gap_in_words(ranking: RankingData, budget: str = "quick") -> str | None:
+    """The expected gaps in one or two sentences; None where `expected_gap` has nothing to say."""
+    gaps = expected_gap(ranking, budget)
+    if not gaps:
         return None
-    second, last = found[0], found[-1]
+    second, last = gaps[0], gaps[-1]
     text = (
         f"At stake by fine-tuning on {CALIBRATIONS[budget].budget}: {second.checkpoint} is expected "
         f"{second.points:.1f} points behind {ranking.rows[0].checkpoint} ({_interval(second)})"
     )
     if last is not second:
         text += f", {last.checkpoint} {last.points:.0f} ({_interval(last)})"
-    near = [ranking.rows[0], *(ranking.row(one.checkpoint) for one in found if one.points < 1)]
+    near = [ranking.rows[0], *(ranking.row(gap.checkpoint) for gap in gaps if gap.points < 1)]
     if len(near) > 1:
-        smallest = sized(smallest_of(near))
+        smallest = label_with_size(smallest_of(near))
         text += f". The first {len(near)} are expected within a point; the smallest of them is {smallest}"
     return f"{text}."
 
 
-def _interval(stake: Stake) -> str:
-    return f"80 %: {stake.low:.1f} to {stake.high:.1f}"
+def _interval(gap: ExpectedGap) -> str:
+    return f"80 %: {gap.low:.1f} to {gap.high:.1f}"

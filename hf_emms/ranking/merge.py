@@ -9,14 +9,16 @@ import hashlib
 import json
 import math
 import re
-from typing import Any
+from typing import Any, TypeVar
 
 import msgspec
 import numpy as np
 
 from hf_emms.options import SETTINGS
-from hf_emms.ranking.records import Encoder, Ranking, Row, Seconds, emms_score, ranked
-from hf_emms.ranking.text import with_advice, without_advice
+from hf_emms.ranking.order import ranked
+from hf_emms.ranking.records import Encoder, RankingData, Row, Seconds, emms_score
+
+R = TypeVar("R", bound=RankingData)
 
 # Folder of a results dataset with a JSON file a ranking.
 JSON_FOLDER = "rankings"
@@ -29,7 +31,7 @@ _SCORES = ("folds", "dtype", "layers")
 _SLUG_LENGTH = 60
 
 
-def path_of(ranking: Ranking) -> str:
+def path_of(ranking: RankingData) -> str:
     """The path of a ranking below the folders of a results dataset, without suffix.
 
     It is the same for rankings whose rows can be compared: same task, dataset (at its revision), config, split,
@@ -42,7 +44,7 @@ def path_of(ranking: Ranking) -> str:
     return f"{_slug(ranking.task)}/{_slug(ranking.dataset_id)}/{name}"
 
 
-def merged(old: Ranking | None, new: Ranking) -> Ranking:
+def merged(old: R | None, new: R) -> R:
     """Both rankings' checkpoints in one; of a checkpoint that both hold, the row of the newer ranking.
 
     A failed row never replaces a score, nor a row that a race stopped one that was scored on all rows; what fine-tuning
@@ -55,17 +57,17 @@ def merged(old: Ranking | None, new: Ranking) -> Ranking:
     first, second = (new, old) if new.created < old.created else (old, new)
     rows = {row.checkpoint: row for row in first.rows}
     for row in second.rows:
-        known = rows.get(row.checkpoint, row)
-        if _rows_scored(row) >= _rows_scored(known):
-            kept = known.fine_tuned if row.fine_tuned is None and row.revision == known.revision else row.fine_tuned
-            rows[row.checkpoint] = msgspec.structs.replace(row, fine_tuned=kept)
+        earlier = rows.get(row.checkpoint, row)
+        if _rows_scored(row) >= _rows_scored(earlier):
+            stays = row.fine_tuned is None and row.revision == earlier.revision
+            fine_tuned = earlier.fine_tuned if stays else row.fine_tuned
+            rows[row.checkpoint] = msgspec.structs.replace(row, fine_tuned=fine_tuned)
     both = ranked(tuple(rows.values()), second.estimators[0])
-    head = without_advice(second)
-    whole = with_advice(msgspec.structs.replace(head, rows=both, encoders=_weighted(head.encoders, both)))
+    whole = msgspec.structs.replace(second, rows=both, encoders=_weighted(second.encoders, both))
     return old if _results(whole) == _results(old) else whole
 
 
-def _compared(ranking: Ranking) -> dict[str, Any]:
+def _compared(ranking: RankingData) -> dict[str, Any]:
     settings = {
         name: value for name, value in ranking.settings.items() if name not in SETTINGS or SETTINGS[name].compared
     }
@@ -98,20 +100,22 @@ def _weighted(encoders: tuple[Encoder, ...], rows: tuple[Row, ...]) -> tuple[Enc
     """The encoders with their mean weights in the EMMS scores of these rows."""
     scores = [score for row in rows if (score := emms_score(row.scores))]
     weights = [score.details.get("weights") for score in scores]
-    known = [weight for weight in weights if weight is not None and len(weight) == len(encoders)]
-    if not known:
+    complete = [weight for weight in weights if weight is not None and len(weight) == len(encoders)]
+    if not complete:
         return encoders
-    means = np.mean(known, axis=0).tolist()
+    means = np.mean(complete, axis=0).tolist()
     return tuple(msgspec.structs.replace(encoder, weight=mean) for encoder, mean in zip(encoders, means, strict=True))
 
 
-def _results(ranking: Ranking) -> Ranking:
+def _results(ranking: R) -> R:
     """The ranking without what differs between two runs with the same result."""
     return msgspec.structs.replace(
-        without_advice(ranking),
+        ranking,
         created="",
         dataset="",
-        settings={name: one for name, one in ranking.settings.items() if one and name not in ("device", "results")},
+        settings={
+            name: value for name, value in ranking.settings.items() if value and name not in ("device", "results")
+        },
         rows=tuple(
             msgspec.structs.replace(row, seconds=Seconds(), cached="none", downloads=None) for row in ranking.rows
         ),

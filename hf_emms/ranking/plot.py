@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Any
 from hf_emms.errors import EmmsError
 from hf_emms.files import atomic_file
 from hf_emms.formatting import format_count
-from hf_emms.ranking.records import Ranking, Row
-from hf_emms.ranking.text import one_line, title_of
+from hf_emms.ranking.formats import single_line, title_of
+from hf_emms.ranking.records import RankingData, Row
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -18,13 +18,13 @@ SUFFIXES = (".png", ".svg", ".pdf")
 _WIDTH, _LINE = 7.0, 0.32  # inches
 
 
-def draw(ranking: Ranking, kind: str, estimator: str, ax: Axes | None, path: Path | None) -> Axes:
+def draw(ranking: RankingData, kind: str, estimator: str, ax: Axes | None, path: Path | None) -> Axes:
     """See `Ranking.plot`."""
     if kind not in ("scores", "size"):
         raise EmmsError(f"unknown kind of chart {kind!r}", "kind='scores' or kind='size'")
     if path is not None and path.suffix.lower() not in SUFFIXES:
         raise EmmsError(f"{str(path)!r} says no format that can be drawn", f"use one of: {', '.join(SUFFIXES)}")
-    rows = [row for row in ranking if estimator in row.scores and (kind == "scores" or row.parameters)]
+    rows = [row for row in ranking.rows if estimator in row.scores and (kind == "scores" or row.parameters)]
     if not rows:
         raise EmmsError(f"there is nothing to draw of {estimator}", f"estimators: {', '.join(ranking.estimators)}")
     try:
@@ -41,7 +41,7 @@ def draw(ranking: Ranking, kind: str, estimator: str, ax: Axes | None, path: Pat
     else:
         _size(ax, rows, estimator)
         ax.set_ylabel(label)
-    ax.set_title(one_line(f"{ranking.dataset}, {ranking.split}: {ranking.n:,} rows"), fontsize=10)
+    ax.set_title(single_line(f"{ranking.dataset}, {ranking.split}: {ranking.n:,} rows"), fontsize=10)
     ax.grid(alpha=0.25)
     ax.spines[["top", "right"]].set_visible(False)
     if path is not None:
@@ -55,7 +55,7 @@ def _scores(ax: Axes, rows: list[Row], estimator: str) -> None:
     """One line a checkpoint, the first one on top."""
     places = range(len(rows), 0, -1)
     ax.errorbar(_values(rows, estimator), places, xerr=_errors(rows, estimator), fmt="o", capsize=3)
-    ax.set_yticks(places, [one_line(row.checkpoint) for row in rows])
+    ax.set_yticks(places, [single_line(row.checkpoint) for row in rows])
 
 
 def _size(ax: Axes, rows: list[Row], estimator: str) -> None:
@@ -63,7 +63,7 @@ def _size(ax: Axes, rows: list[Row], estimator: str) -> None:
     sizes, values = [row.parameters or 0 for row in rows], _values(rows, estimator)
     ax.errorbar(sizes, values, yerr=_errors(rows, estimator), fmt="o", capsize=3)
     for row, size, value in zip(rows, sizes, values, strict=True):
-        name = one_line(row.checkpoint).rpartition("/")[2]
+        name = single_line(row.checkpoint).rpartition("/")[2]
         ax.annotate(name, (size, value), (5, 4), textcoords="offset points", fontsize=7)
     ax.set_xscale("log")
     ax.xaxis.set_major_formatter(lambda count, _: format_count(round(count)))

@@ -1,27 +1,23 @@
-"""A ranking: plain, schema-versioned data that every table, card and page is made from.
+"""The records of a ranking: plain, schema-versioned data that every table, card and page is made from.
 
-The leaderboard Space is published with this module; it imports nothing but msgspec, numpy and what is published too.
+The leaderboard Space is published with this folder's modules but for the estimators and the expected gaps; they import
+nothing but msgspec, numpy and what is published too.
 """
 
 from __future__ import annotations
 
 import math
 import re
-from collections.abc import Iterator, Mapping, Sequence
-from itertools import groupby
-from pathlib import Path
+from collections.abc import Mapping
 from typing import Annotated, Any, Literal
 
 import msgspec
 import numpy as np
 
 from hf_emms.errors import EmmsError
-from hf_emms.ranking.methods import RankingMethods
+from hf_emms.scoring import Score
 
 SCHEMA_VERSION = 2
-
-# A difference counts when it exceeds this many standard errors of the paired fold differences.
-TIE_WIDTH = 2.0
 
 # Estimators that report an R² and weights of the F-labels, the better one first.
 EMMS = ("emms_knn", "emms")
@@ -29,28 +25,9 @@ EMMS = ("emms_knn", "emms")
 # A number of rows, parameters, …: what 64 bits hold.
 Count = Annotated[int, msgspec.Meta(ge=0, le=2**63 - 1)]
 
-_PARQUET_KEY = b"hf_emms.ranking.records"
 _COMMIT = re.compile(r"[0-9a-f]{40}")
-_WRITES_ONE = "hf-emms rank … --format json writes one"
-
-
-class Score(msgspec.Struct, frozen=True):
-    """The score of one checkpoint by one estimator.
-
-    Attributes:
-        value: higher is better, within one ranking.
-        stderr: standard error over folds, where the estimator has folds.
-        folds: the value of each fold, in the same order for every checkpoint.
-        details: what else the estimator reports; for EMMS the weights of the F-labels, R² and the ridge.
-    """
-
-    value: float
-    stderr: float | None = None
-    folds: tuple[float, ...] = ()
-    details: dict[str, Any] = {}
-
-    def __float__(self) -> float:
-        return self.value
+# What the id of an F-label ends in that no encoder made.
+_NUMBERS = " (numbers)"
 
 
 class Seconds(msgspec.Struct, frozen=True):
@@ -184,9 +161,14 @@ class Encoder(msgspec.Struct, frozen=True):
     width: Count | None = None
     weight: float | None = None
 
+    @property
+    def numbers(self) -> str | None:
+        """What the numbers are ("box") where no encoder made the F-label."""
+        return None if self.revision else self.id.removesuffix(_NUMBERS)
 
-class Ranking(RankingMethods, msgspec.Struct, frozen=True, kw_only=True):
-    """Checkpoints in order, with everything that is needed to get the same order again.
+
+class RankingData(msgspec.Struct, frozen=True, kw_only=True):
+    """Checkpoints in order, with everything that is needed to get the same order again; see `Ranking` for its verbs.
 
     A score shows which checkpoint suits *this* dataset, sample and label set better; scores of two rankings
     cannot be compared.
@@ -253,9 +235,9 @@ class Ranking(RankingMethods, msgspec.Struct, frozen=True, kw_only=True):
     @property
     def fine_tuned(self) -> list[Row]:
         """The rows that fine-tuning measured, the best first by their scores on validation rows."""
-        scored = [(row.fine_tuned.validation, row) for row in self.rows if row.fine_tuned is not None]
-        found = [(validation, row) for validation, row in scored if validation is not None]
-        return [row for _, row in sorted(found, key=lambda one: -one[0])]
+        validations = [(row.fine_tuned.validation, row) for row in self.rows if row.fine_tuned is not None]
+        scored = [(validation, row) for validation, row in validations if validation is not None]
+        return [row for _, row in sorted(scored, key=lambda pair: -pair[0])]
 
     @property
     def has_elsewhere(self) -> bool:
@@ -274,147 +256,10 @@ class Ranking(RankingMethods, msgspec.Struct, frozen=True, kw_only=True):
         names = ", ".join(row.checkpoint for row in self.rows)
         raise EmmsError(f"the ranking has no checkpoint {checkpoint!r}", f"it has: {names}")
 
-    def records(self) -> list[dict[str, Any]]:
-        """One flat dictionary a row, every one with the same keys, numbers unrounded."""
-        return [_record(self, row) for row in self.rows]
 
-    def to_json(self, *, indent: int | None = 2) -> str:
-        """The whole ranking as JSON text, without loss."""
-        text = msgspec.json.encode(self)
-        return (msgspec.json.format(text, indent=indent) if indent else text).decode()
-
-    @classmethod
-    def from_json(cls, text: str | bytes) -> Ranking:
-        """Reads what `to_json` wrote, in this or an earlier version of the schema.
-
-        Raises:
-            EmmsError: not a ranking, damaged, or written by a newer version; the message says where in the file.
-        """
-        try:
-            version = msgspec.json.decode(text, type=_Versioned).schema_version
-            if version > SCHEMA_VERSION:
-                raise EmmsError(
-                    f"the ranking has schema version {version}; only versions up to {SCHEMA_VERSION} can be read",
-                    "install a newer hf-emms",
-                )
-            if version < SCHEMA_VERSION:
-                ranking = _from_version_1(msgspec.json.decode(text))
-            else:
-                ranking = msgspec.json.decode(text, type=cls)
-        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:  # also a field of the wrong type
-            raise EmmsError(f"this is not a ranking: {_in_words(str(error))}", _WRITES_ONE) from error
-        first = ranking.estimators[0]
-        problem: str | None
-        for place, row in enumerate(ranking.rows):
-            if row.error is None and first not in row.scores:
-                problem = f"rows[{place}] has neither a score of {first} nor an error"
-            elif row.error is None and (row.rank is None or row.rank < 1):
-                problem = f"rows[{place}].rank should be 1 or more, for it has a score"
-            else:
-                wrong = (f"rows[{place}].scores.{name}.{what}" for name, what in _wrong_numbers(row))
-                problem = next(wrong, None)
-            if problem is not None:
-                raise EmmsError(f"this is not a ranking: {problem}", _WRITES_ONE)
-        return ranking
-
-    def to_parquet(self, path: Path | str) -> None:
-        """Writes one flat row a checkpoint; the file's metadata holds the whole ranking."""
-        import pyarrow as pa
-        import pyarrow.parquet as pq
-
-        from hf_emms.files import atomic_file
-
-        table = pa.Table.from_pylist(self.records())
-        table = table.replace_schema_metadata({_PARQUET_KEY: self.to_json(indent=None).encode()})
-        with atomic_file(Path(path)) as file:
-            pq.write_table(table, file)
-
-    @classmethod
-    def from_parquet(cls, path: Path | str) -> Ranking:
-        """Reads what `to_parquet` wrote, without loss.
-
-        Raises:
-            EmmsError: no such file, or not written by hf_emms.
-        """
-        import pyarrow as pa
-        import pyarrow.parquet as pq
-
-        try:
-            metadata = pq.read_schema(path).metadata or {}
-        except (OSError, pa.ArrowInvalid) as error:
-            raise EmmsError(
-                f"cannot read {Path(path).name} as Parquet: it is missing or damaged",
-                "hf-emms rank … --output FILE.parquet writes one",
-            ) from error
-        if _PARQUET_KEY not in metadata:
-            raise EmmsError(
-                f"{Path(path).name} is Parquet, but hf_emms has not written it",
-                "hf-emms rank … --output ranking.parquet",
-            )
-        return cls.from_json(metadata[_PARQUET_KEY])
-
-
-def _wrong_numbers(row: Row) -> Iterator[tuple[str, str]]:
-    """Estimators with details that are read as numbers, and are none."""
-    for name, score in row.scores.items():
-        weights = score.details.get("weights", [])
-        if not isinstance(score.details.get("r2"), float | int | None):
-            yield name, "details.r2 should be a number or null"
-        elif not (isinstance(weights, list) and all(isinstance(weight, float | int) for weight in weights)):
-            yield name, "details.weights should be a list of numbers"
-
-
-class _Versioned(msgspec.Struct):
-    schema_version: int
-
-
-class _SettingsOfVersion1(msgspec.Struct, kw_only=True):
-    """The settings, each a field of the ranking in version 1."""
-
-    max_samples: int | None = None
-    sampling: str | None = None
-    race: int | None = None
-    references: str | None = msgspec.field(default=None, name="captions")
-    prompt: str | None = None
-    label_form: str | None = None
-    box_format: str | None = None
-    seed: int
-    folds: int
-    device: str = "auto"
-    dtype: str = "auto"
-    layers: list[str] = []
-
-
-def _from_version_1(content: dict[str, Any]) -> Ranking:
-    ranking = msgspec.convert(content | {"schema_version": SCHEMA_VERSION}, Ranking)
-    settings = msgspec.structs.asdict(msgspec.convert(content, _SettingsOfVersion1))
-    return msgspec.structs.replace(ranking, settings=settings)
-
-
-_TYPES = {
-    "int": "a whole number",
-    "float": "a number",
-    "str": "a text",
-    "bool": "true or false",
-    "array": "a list",
-    "object": "an object",
-}
-
-
-def _in_words(problem: str) -> str:
-    """What msgspec reports, for whoever made the file."""
-    found = re.fullmatch(r"(.*?)(?: - at `\$\.?(.*)`)?", problem, re.DOTALL)
-    what, place = (found[1], found[2] or "the file") if found else (problem, "the file")
-    if missing := re.match(r"Object missing required field `(\w+)`", what):
-        return f"the field {missing[1]} is missing" + (f" in {place}" if place != "the file" else "")
-    if wrong := re.match(r"Expected `([^`]+)`, got `([^`]+)`", what):
-        wanted = " or ".join(_TYPES.get(part.strip(), part.strip()) for part in wrong[1].split("|"))
-        return f"{place} should be {wanted}, but is {_TYPES.get(wrong[2], wrong[2])}"
-    if bound := re.match(r"Expected `(?:int|float)` ([<>]=) (\d+)", what):
-        return f"{place} should be {'at least' if bound[1] == '>=' else 'at most'} {bound[2]}"
-    if re.match(r"JSON is malformed|Input data was truncated|.*codec can't decode", what):
-        return "it is not JSON: " + re.sub("^[A-Z](?![A-Z])", lambda first: first[0].lower(), what)
-    return what
+def emms_score(scores: Mapping[str, Score]) -> Score | None:
+    """The score of EMMS, with its neighbours where both are there; None where a row has neither."""
+    return next((scores[name] for name in EMMS if name in scores), None)
 
 
 def is_commit(revision: str | None) -> bool:
@@ -433,99 +278,3 @@ def plain(value: Any) -> Any:
     if isinstance(value, float) and not math.isfinite(value):
         return None
     return value
-
-
-def ranked(rows: Sequence[Row], estimator: str) -> tuple[Row, ...]:
-    """Rows in order of one estimator, with shared ranks where the difference is within the noise of the folds.
-
-    Ranks come in bands: the first one holds the best row and all that cannot be told from it, their difference being
-    at most twice the standard error of the paired differences over folds (every checkpoint has the same folds). The
-    best of the other rows leads the next band, and so on. A row's rank is 1 + the number of rows in the bands above
-    ("1, 1, 3"). Without folds only equal values tie. Rows that a race stopped come after those that saw all rows, the
-    latest stopped first: scores of different samples don't compare. Rows without a score come last, without a rank.
-    """
-    failed = [msgspec.structs.replace(row, rank=None, tied=False) for row in rows if row.error is not None]
-    scored = sorted((row for row in rows if row.error is None), key=_stopped_last)
-    placed: list[Row] = []
-    for _, together in groupby(scored, key=_stopped_last):
-        placed += _placed(list(together), estimator, len(placed))
-    return (*placed, *sorted(failed, key=lambda row: row.checkpoint))
-
-
-def _stopped_last(row: Row) -> float:
-    return -math.inf if row.n is None else -row.n
-
-
-def _placed(rows: list[Row], estimator: str, above: int) -> list[Row]:
-    """Ranks of rows that were scored on the same sample, behind so many others."""
-    rows.sort(key=lambda row: (-row.scores[estimator].value, row.checkpoint))
-    ranks: list[int] = []
-    leader = 0
-    for position, row in enumerate(rows):
-        if _clearly_better(rows[leader].scores[estimator], row.scores[estimator]):
-            leader = position
-        ranks.append(above + 1 + leader)
-    return [
-        msgspec.structs.replace(row, rank=rank, tied=ranks.count(rank) > 1)
-        for row, rank in zip(rows, ranks, strict=True)
-    ]
-
-
-def emms_score(scores: Mapping[str, Score]) -> Score | None:
-    """The score of EMMS, with its neighbours where both are there; None where a row has neither."""
-    return next((scores[name] for name in EMMS if name in scores), None)
-
-
-def _record(ranking: Ranking, row: Row) -> dict[str, Any]:
-    record: dict[str, Any] = {
-        "rank": row.rank,
-        "tied": row.tied,
-        "checkpoint": row.checkpoint,
-        "revision": row.revision,
-        "n": row.n or (ranking.n if row.error is None else None),
-    }
-    for estimator in ranking.estimators:
-        score = row.scores.get(estimator)
-        record[estimator] = score.value if score else None
-        if any(other.scores[estimator].stderr is not None for other in ranking.rows if estimator in other.scores):
-            record[f"{estimator}_stderr"] = score.stderr if score else None
-        if estimator in EMMS:
-            record[f"{estimator}_r2"] = score.details.get("r2") if score else None
-    if any(other.fine_tuned is not None for other in ranking.rows):
-        found = row.fine_tuned
-        record |= {
-            "fine_tuned": found.value if found else None,
-            "fine_tuned_spread": found.spread if found else None,
-            "fine_tuned_metric": found.metric if found else None,
-        }
-    if ranking.has_elsewhere:
-        record["elsewhere"] = row.elsewhere
-    if ranking.settings.get("layers"):
-        record["layer"] = row.layer
-    return record | {
-        "parameters": row.parameters,
-        "width": row.width,
-        "architecture": row.architecture,
-        "pooling": row.pooling,
-        "seconds_features": row.seconds.features,
-        "seconds_scoring": row.seconds.scoring,
-        "cached": row.cached,
-        "error": row.error,
-    }
-
-
-def gain_and_stderr(first: Score, second: Score) -> tuple[float, float]:
-    """The difference of two scores, and the standard error of the paired differences over folds.
-
-    Without folds in common the standard error is 0: the values are all that is known.
-    """
-    gain = first.value - second.value
-    if len(first.folds) < 2 or len(first.folds) != len(second.folds):
-        return gain, 0.0
-    paired = np.subtract(first.folds, second.folds)
-    return gain, float(paired.std(ddof=1) / math.sqrt(len(paired)))
-
-
-def _clearly_better(first: Score, second: Score) -> bool:
-    gain, stderr = gain_and_stderr(first, second)
-    return gain > TIE_WIDTH * stderr and gain > 0

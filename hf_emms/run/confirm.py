@@ -10,8 +10,8 @@ from hf_emms.finetune.fine_tune import DEFAULT_TOP, FineTuning, TrainAll, fine_t
 from hf_emms.finetune.saving import push_best
 from hf_emms.options import SETTINGS, Options
 from hf_emms.presets import dataset_preset
+from hf_emms.ranking import Ranking, is_commit
 from hf_emms.ranking.progress import Progress, Silent
-from hf_emms.ranking.records import Ranking, is_commit
 from hf_emms.run.plan import engine_for, open_cache, rate
 from hf_emms.tasks import get_task
 

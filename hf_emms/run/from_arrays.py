@@ -11,16 +11,16 @@ import numpy as np
 from hf_emms.errors import EmmsError
 from hf_emms.formatting import pluralize
 from hf_emms.options import DEFAULT_ENCODERS, DEFAULT_ESTIMATORS
+from hf_emms.ranking.estimators import get_estimator
+from hf_emms.scoring import EmmsResult, Score
 from hf_emms.scoring.arrays import as_labels, as_matrix, as_numpy, f_labels
-from hf_emms.scoring.emms import EmmsResult
-from hf_emms.scoring.estimators import Estimator, ScoringInputs, get_estimator, get_method, is_emms
+from hf_emms.scoring.estimators import Estimator, ScoringInputs, are_emms, get_method
 from hf_emms.scoring.folds import check_folds, group_ids, groups_by_content
-from hf_emms.scoring.label_basis import LabelTable
+from hf_emms.scoring.labels import LabelTable
 from hf_emms.scoring.moments import Moments
 
 if TYPE_CHECKING:
     from hf_emms.hub import Repo
-    from hf_emms.ranking.records import Score
 
 # What rankings are ordered by, and of moments, which have no rows to find neighbours among.
 DEFAULT_ESTIMATOR = DEFAULT_ESTIMATORS[0]
@@ -162,7 +162,7 @@ def _scored(
     check_folds(folds, seed, fewest=2 if estimator.folds else 1)
     x = as_matrix(features, "features")
     table = _labels(labels, len(x), () if encoders is None else (encoders,) if isinstance(encoders, str) else encoders)
-    if is_emms(estimator) and table.dense:
+    if are_emms([estimator]) and table.dense:
         table = table.distinct()
     ids = np.zeros(len(x), dtype=np.uint64)  # without folds and neighbours no one asks for groups
     if groups is not None:

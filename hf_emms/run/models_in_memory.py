@@ -14,7 +14,7 @@ import msgspec
 
 from hf_emms import hub
 from hf_emms.errors import EmmsError
-from hf_emms.ranking.records import Ranking
+from hf_emms.ranking import Ranking
 
 # Of an image processor or a tokenizer.
 _PROCESSOR_FILES = ("*.json", "*.txt", "*.model", "*.jinja")

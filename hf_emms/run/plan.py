@@ -23,13 +23,13 @@ from hf_emms.inputs import InputKind
 from hf_emms.options import DEFAULT_ENCODERS, SETTINGS, Options
 from hf_emms.presets import DatasetPreset, dataset_preset, default_checkpoints, expand_checkpoints, expand_encoders
 from hf_emms.publish.results import KnownRankings
+from hf_emms.ranking import EMMS, Ranking, Row
+from hf_emms.ranking.estimators import get_estimator
 from hf_emms.ranking.progress import Progress
-from hf_emms.ranking.records import EMMS, Ranking, Row
 from hf_emms.registry import versions
 from hf_emms.run.engines.base import Engine, or_failed_row
 from hf_emms.run.engines.local import LocalEngine
 from hf_emms.run.engines.race import RaceEngine
-from hf_emms.scoring.estimators import get_estimator
 from hf_emms.tasks import get_task
 
 if TYPE_CHECKING:

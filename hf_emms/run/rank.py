@@ -22,10 +22,9 @@ from hf_emms.formatting import pluralize
 from hf_emms.hub import HubFacts, Repo
 from hf_emms.hub.known_models import KnownModel, remember
 from hf_emms.options import DEFAULT_MAX_SAMPLES, SETTINGS, Options
-from hf_emms.publish.results import checkpoint_key
+from hf_emms.ranking import Encoder, Ranking, Row, emms_score, ranked
+from hf_emms.ranking.elsewhere import checkpoint_key
 from hf_emms.ranking.progress import Progress, Silent
-from hf_emms.ranking.records import Encoder, Ranking, Row, emms_score, ranked
-from hf_emms.ranking.text import with_advice
 from hf_emms.registry import versions
 from hf_emms.run import ranking_job
 from hf_emms.run.confirm import confirmed
@@ -33,7 +32,7 @@ from hf_emms.run.engines.base import Work
 from hf_emms.run.models_in_memory import renamed, saved_models
 from hf_emms.run.plan import Plan, engine_for, open_cache, plan, row_key
 from hf_emms.run.ranking_job import JobSettings
-from hf_emms.scoring.label_basis import LabelTable
+from hf_emms.scoring.labels import LabelTable
 
 if TYPE_CHECKING:
     from os import PathLike
@@ -350,7 +349,7 @@ def ranking_of(plan: Plan, labels: LabelTable | None, finished: Iterable[Row]) -
     """
     options, sample = plan.options, plan.sample
     rows = ranked([_with_elsewhere(row, plan) for row in finished], options.estimators[0])
-    ranking = Ranking(
+    return Ranking(
         dataset=sample.dataset,
         dataset_id=sample.repo.id,
         dataset_revision=sample.repo.revision,
@@ -363,8 +362,7 @@ def ranking_of(plan: Plan, labels: LabelTable | None, finished: Iterable[Row]) -
         n_labels=len(sample.label_texts),
         skipped=sample.skipped,
         available=sample.available,
-        settings=options.recorded()
-        | {"label_form": sample.form if sample.task.numbers or sample.task.answer_span_input else None},
+        settings=options.recorded() | {"label_form": sample.form if sample.task.numbers or sample.task.items else None},
         encoders=_encoders(plan, labels, rows),
         estimators=options.estimators,
         versions=versions(),
@@ -372,7 +370,6 @@ def ranking_of(plan: Plan, labels: LabelTable | None, finished: Iterable[Row]) -
         notes=(*plan.notes, *_race_notes(options.race, rows)),
         rows=rows,
     )
-    return with_advice(ranking)
 
 
 def _with_elsewhere(row: Row, plan: Plan) -> Row:

@@ -15,7 +15,9 @@ from hf_emms.hub import Hardware, Job, JobSpec
 from hf_emms.options import Options
 from hf_emms.presets import dataset_preset, encoder_presets
 from hf_emms.publish import results, wheel
-from hf_emms.ranking.records import Ranking
+from hf_emms.publish.destinations import published_line
+from hf_emms.ranking import Ranking
+from hf_emms.ranking.merge import path_of
 
 # Debian with Python and uv; huggingface_hub uses it for scripts too.
 IMAGE = "ghcr.io/astral-sh/uv:python3.12-bookworm"
@@ -184,7 +186,7 @@ def published(ranking: Ranking, results_repo: str) -> str:
         EmmsError: no rights, or the Hub cannot be reached.
     """
     results.publish([ranking], results_repo)
-    return results.published_line(results_repo, results.path_of(ranking))
+    return published_line(results_repo, path_of(ranking))
 
 
 def rank_argv(options: Options) -> list[str]:

@@ -16,16 +16,16 @@ from hf_emms.features.extractor_pool import ExtractorPool
 from hf_emms.formatting import pluralize
 from hf_emms.hub import Repo
 from hf_emms.options import DEFAULT_RESULTS, Options
-from hf_emms.publish.results import Destination, ResultsDataset, ResultsFolder
+from hf_emms.publish.destinations import Destination, ResultsDataset, ResultsFolder
+from hf_emms.ranking import Ranking, Row
 from hf_emms.ranking.progress import Progress, Silent
-from hf_emms.ranking.records import Ranking, Row
 from hf_emms.run import ranking_job
 from hf_emms.run.engines.base import Work
 from hf_emms.run.plan import Plan, engine_for, open_cache
 from hf_emms.run.rank import embed_with, label_table, ranking_of, store_row, with_facts
 from hf_emms.run.ranking_job import JobSettings
 from hf_emms.run.sweep_plan import SweepPlan, job_spec, plan_sweep, requests
-from hf_emms.scoring.label_basis import LabelTable
+from hf_emms.scoring.labels import LabelTable
 
 if TYPE_CHECKING:
     from os import PathLike

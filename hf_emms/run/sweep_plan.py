@@ -16,9 +16,10 @@ from hf_emms.errors import EmmsError, one_line
 from hf_emms.files import decoded
 from hf_emms.hub import JobSpec, Repo
 from hf_emms.options import SETTINGS, Options
-from hf_emms.publish.results import Destination, path_of
+from hf_emms.publish.destinations import Destination
+from hf_emms.ranking import Ranking, Row
+from hf_emms.ranking.merge import path_of
 from hf_emms.ranking.progress import Progress
-from hf_emms.ranking.records import Ranking, Row
 from hf_emms.run import ranking_job
 from hf_emms.run.plan import Cost, Find, Plan, Rate, cost, find_model, plan, rate
 from hf_emms.run.rank import ranking_of

@@ -7,8 +7,7 @@ from typing import Any
 import numpy as np
 
 from hf_emms.errors import EmmsError
-from hf_emms.formatting import pluralize
-from hf_emms.scoring.label_basis import LabelTable
+from hf_emms.scoring.labels import LabelTable
 from hf_emms.scoring.linalg import column_sums
 
 
@@ -48,7 +47,7 @@ def as_labels(value: Any, rows: int) -> LabelTable:
     if isinstance(value, LabelTable):
         for k, table in enumerate(value.tables):
             as_matrix(table, f"label_embeddings.tables[{k}]")
-        _check_rows(len(value), rows, "label_embeddings", pluralize(len(value), "code"))
+        _check_rows(len(value), rows, "label_embeddings", f"{len(value):,} codes")
         return value
     if isinstance(value, (list, tuple)) and len(value) and np.ndim(value[0]) == 2:
         blocks = [as_matrix(block, f"label_embeddings[{k}]") for k, block in enumerate(value)]
@@ -79,10 +78,10 @@ def f_labels(array: np.ndarray) -> np.ndarray:
     return array.swapaxes(1, 2) if array.ndim == 3 and array.shape[1] > array.shape[2] else array
 
 
-def _check_rows(found: int, rows: int, name: str, what: str) -> None:
-    if found != rows:
+def _check_rows(count: int, rows: int, name: str, what: str) -> None:
+    if count != rows:
         raise EmmsError(
-            f"{name} has {what} but features has {pluralize(rows, 'row')}",
+            f"{name} has {what} but features has {rows:,} rows",
             "pass one label for each feature row, in the same order",
         )
 

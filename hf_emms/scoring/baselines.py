@@ -10,7 +10,7 @@ from scipy.linalg import eigh, get_blas_funcs
 from hf_emms.errors import EmmsError
 from hf_emms.scoring.emms import ROUNDINGS, whiten
 from hf_emms.scoring.folds import content_keys
-from hf_emms.scoring.label_basis import LabelTable
+from hf_emms.scoring.labels import LabelTable
 from hf_emms.scoring.linalg import CONSTANT_ROUNDINGS, as_slice, symmetric
 from hf_emms.scoring.moments import Moments
 from hf_emms.scoring.standardise import rotate_rows, standardise

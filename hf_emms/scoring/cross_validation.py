@@ -14,7 +14,7 @@ import numpy as np
 from scipy.linalg import get_blas_funcs, get_lapack_funcs, solve
 
 from hf_emms.errors import EmmsError
-from hf_emms.ranking.records import Score
+from hf_emms.scoring import Score
 from hf_emms.scoring.linalg import lower_division, minimise_quadratic
 from hf_emms.scoring.standardise import Fold, Standardised
 

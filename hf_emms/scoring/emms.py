@@ -13,12 +13,10 @@ from typing import Any
 import numpy as np
 from scipy.linalg import eigh, get_lapack_funcs
 
-from hf_emms.errors import EmmsError
-from hf_emms.ranking.records import Score
-from hf_emms.scoring.cross_validation import cross_validate
+from hf_emms.scoring import EmmsResult, Score
 from hf_emms.scoring.linalg import lower_division, minimise_quadratic, one_norm, project_simplex
 from hf_emms.scoring.moments import Moments
-from hf_emms.scoring.standardise import Standardised, standardise
+from hf_emms.scoring.standardise import Standardised
 
 # An eigenvalue of XᵀX below this many rounding errors of the largest one is rounding noise: the noise of D x D products
 # is a matrix of random signs, whose norm stays below one rounding error of the largest eigenvalue.
@@ -30,93 +28,28 @@ STEPS_ON_W = 10_000
 NO_VARIATION = "the features are the same in every row, and explain nothing: the weights may be all zero"
 
 
-class EmmsResult(Score, frozen=True, kw_only=True):
-    """A `Score` by EMMS. Compare scores only within one dataset, sample and label set.
-
-    `value` is minus the mean squared residual of the weighted, standardised F-label: higher is better, 0 is perfect.
-    `stderr` and `folds` are those of held-out methods; `details` holds the weights, R² and ridge.
-
-    Attributes:
-        method: "emms_knn", "cv", "exact", "one_pass" or "alternating".
-        n: rows.
-        d1: feature width.
-        trace: objective after every iteration (`alternating`), else empty.
-    """
-
-    method: str
-    n: int
-    d1: int
-    trace: tuple[float, ...] = ()
-
-    def to_dict(self) -> dict[str, Any]:
-        """Plain values by name, as the properties and fields here name them."""
-        names = ("score", "stderr", "weights", "r2", "n", "d1", "ridge", "method", "folds", "trace", "notes")
-        return {name: getattr(self, name) for name in names}
-
-    @property
-    def score(self) -> float:
-        return self.value
-
-    @property
-    def weights(self) -> tuple[float, ...]:
-        """K weights of the F-labels, >= 0, sum 1."""
-        return tuple(self.details["weights"])
-
-    @property
-    def r2(self) -> float:
-        """Share of the weighted F-label's variance that is explained (held out with `emms_knn` and `cv`)."""
-        return float(self.details["r2"])
-
-    @property
-    def ridge(self) -> float | None:
-        """Ridge strength that held out best, relative to unit-variance features; None of in-sample methods."""
-        ridge: float | None = self.details["ridge"]
-        return ridge
-
-    @property
-    def notes(self) -> tuple[str, ...]:
-        """What a reader should know, in words."""
-        return tuple(self.details["notes"])
-
-
-def score_moments(moments: Moments, method: str = "cv") -> EmmsResult:
-    """Score the rows of moments (`cv` needs at least two folds).
-
-    Raises:
-        EmmsError: no rows, constant labels, an unknown method, or rows in one fold only.
-    """
-    statistics = standardise(moments)
-    return described(moments, statistics, method, _method(method)(statistics))
-
-
-def described(moments: Moments, statistics: Standardised, method: str, found: Score) -> EmmsResult:
-    """A score of moments by a method, with what a reader should know of it."""
-    details = dict(found.details)
+def describe(moments: Moments, statistics: Standardised, method: str, score: Score) -> EmmsResult:
+    """A score by a method, with what a reader should know of it."""
+    details = dict(score.details)
     trace = details.pop("trace", ())
     details["notes"] = _notes(moments, statistics, method)
     return EmmsResult(
-        found.value, found.stderr, found.folds, details, method=method, n=moments.n, d1=moments.d1, trace=trace
+        score.value, score.stderr, score.folds, details, method=method, n=moments.n, d1=moments.d1, trace=trace
     )
 
 
-def _method(name: str) -> Callable[[Standardised], Score]:
-    if name not in METHODS:
-        raise EmmsError(f"unknown method {name!r} of moments", f"choose one of {', '.join(METHODS)}")
-    return METHODS[name]
-
-
 def _notes(moments: Moments, statistics: Standardised, method: str) -> list[str]:
-    notes = []
+    held_out, notes = method not in IN_SAMPLE, []
     if statistics.constant_columns == moments.d1:
         notes.append(NO_VARIATION)
     elif statistics.constant_columns:
         notes.append(
             f"ignored, because they do not vary: {statistics.constant_columns} of {moments.d1} feature columns"
         )
-    if method != "cv" and moments.n <= moments.d1:
+    if not held_out and moments.n <= moments.d1:
         notes.append(f"{moments.n} rows cannot tell {moments.d1} features apart: the in-sample residual is 0; use cv")
     filled = len(statistics.filled)
-    if method == "cv" and filled < moments.folds:
+    if held_out and filled < moments.folds:
         notes.append(f"the groups fill {filled} of {moments.folds} folds")
     return notes
 
@@ -184,8 +117,7 @@ def alternating(statistics: Standardised, *, tolerance: float = 1e-9, max_iterat
     return _in_sample(statistics, loss, weights, trace=tuple(trace))
 
 
-METHODS: dict[str, Callable[[Standardised], Score]] = {
-    "cv": cross_validate,
+IN_SAMPLE: dict[str, Callable[[Standardised], Score]] = {
     "exact": exact,
     "one_pass": one_pass,
     "alternating": alternating,

@@ -1,26 +1,27 @@
-"""The registry of estimators: a new one is one function and one line here, or in a package of the user's."""
+"""The estimators of this package, and what they take: a new one is one function and one entry of `ESTIMATORS`.
+
+The leaderboard Space is published with this module, for the titles: it imports nothing heavy until something is scored.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass
+import math
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, replace
 from functools import cached_property
-
-import numpy as np
+from typing import TYPE_CHECKING, Any
 
 from hf_emms.errors import EmmsError
-from hf_emms.ranking.records import Score
-from hf_emms.registry import Registry
-from hf_emms.scoring.baselines import hscore, knn, logme
-from hf_emms.scoring.cross_validation import RidgeFit, fit_ridge, ridge_score
-from hf_emms.scoring.emms import EmmsResult, described, score_moments
-from hf_emms.scoring.folds import assign_folds, content_keys
-from hf_emms.scoring.label_basis import LabelTable
-from hf_emms.scoring.moments import SAMPLE_ROWS, Moments
-from hf_emms.scoring.row_sample import smallest
-from hf_emms.scoring.stacking import stack
-from hf_emms.scoring.standardise import Standardised, standardise
-from hf_emms.scoring.sums import Gathered, Rows
+from hf_emms.scoring import Score
+
+if TYPE_CHECKING:
+    import numpy as np
+
+    from hf_emms.scoring.cross_validation import RidgeFit
+    from hf_emms.scoring.labels import LabelTable
+    from hf_emms.scoring.moments import Moments
+    from hf_emms.scoring.standardise import Standardised
+    from hf_emms.scoring.sums import Rows
 
 
 @dataclass(frozen=True)
@@ -44,17 +45,16 @@ class ScoringInputs:
     @cached_property
     def statistics(self) -> Standardised:
         """The standardised moments."""
+        from hf_emms.scoring.standardise import standardise
+
         return standardise(self.moments)
 
     @cached_property
     def fit(self) -> RidgeFit:
         """The ridge regressions of `cv`."""
-        return fit_ridge(self.statistics, keep=self.keep_fits)
+        from hf_emms.scoring.cross_validation import fit_ridge
 
-    @cached_property
-    def held_out(self) -> EmmsResult:
-        """EMMS by `cv`, which several estimators start from."""
-        return described(self.moments, self.statistics, "cv", ridge_score(self.statistics, self.fit))
+        return fit_ridge(self.statistics, keep=self.keep_fits)
 
     @property
     def rows(self) -> tuple[np.ndarray, LabelTable, np.ndarray]:
@@ -69,25 +69,20 @@ class ScoringInputs:
 
     @property
     def sample(self) -> Rows:
-        """Features, labels and folds of at most `SAMPLE_ROWS` rows: of those given, or what the moments have kept.
+        """Features, labels and folds of some rows: of those given, or those that the moments have kept.
 
         Raises:
             EmmsError: there are neither.
         """
-        moments = self.moments
-        if self.features is None:
-            kept = moments.sample()
-            if kept is None:
-                raise EmmsError(
-                    "neighbours need rows, but only moments were given",
-                    f"pass features and labels, or make the moments with sample_rows={SAMPLE_ROWS}",
-                )
-            return kept
-        x, labels, groups = self.rows
-        chosen = smallest(content_keys(x), SAMPLE_ROWS) if len(x) > SAMPLE_ROWS else np.arange(len(x))
-        # In one array: labels as they came may be strided, and many more than those chosen.
-        y = Gathered((Gathered(*moments.basis.blocks(labels, chosen)).joined(),), np.arange(len(chosen)))
-        return Rows(x, chosen, y, assign_folds(groups[chosen], moments.folds, moments.seed))
+        if self.features is not None:
+            return self.moments.sample_of(*self.rows)
+        kept = self.moments.sample()
+        if kept is None:
+            raise EmmsError(
+                "neighbours need rows, but only moments were given",
+                "pass features and labels, or make the moments with sample_rows=8192",
+            )
+        return kept
 
 
 @dataclass(frozen=True)
@@ -95,62 +90,111 @@ class Estimator:
     """A named way to score features.
 
     Attributes:
-        name: what users type after --estimator.
+        name: what users type after --estimator; the column of a table.
         summary: one line for help and cards.
-        score: the function.
+        function: returns the score.
         needs_rows: whether it needs the rows, not only their moments.
         samples_rows: whether it needs a sample of the rows, which moments can keep.
         folds: whether a score has a value for each fold, by which a race stops checkpoints.
+        title: what tables call it; by default its name.
+        higher_is_better: the direction of what `function` returns.
     """
 
     name: str
     summary: str
-    score: Callable[[ScoringInputs], Score]
+    function: Callable[[ScoringInputs], Score]
     needs_rows: bool = False
     samples_rows: bool = False
     folds: bool = False
+    title: str = ""
+    higher_is_better: bool = True
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "title", self.title or self.name)
+
+    def score(self, inputs: ScoringInputs) -> Score:
+        """The score, of which higher is better: minus the function's where lower is better there.
+
+        Raises:
+            EmmsError: these inputs cannot be scored, or the score is NaN or Inf.
+        """
+        result = self.function(inputs)
+        numbers = [result.value, *result.folds, *([] if result.stderr is None else [result.stderr])]
+        if not all(map(math.isfinite, numbers)):
+            raise EmmsError(f"{self.name} gave {result.value} ± {result.stderr}, which is not a finite number")
+        if self.higher_is_better:
+            return result
+        return replace(result, value=-result.value, folds=tuple(-value for value in result.folds))
 
 
-def _emms(method: str) -> Callable[[ScoringInputs], Score]:
-    def score(inputs: ScoringInputs) -> Score:
-        return inputs.held_out if method == "cv" else score_moments(inputs.moments, method)
+def _cv(inputs: ScoringInputs) -> Score:
+    from hf_emms.scoring.cross_validation import ridge_score
+    from hf_emms.scoring.emms import describe
 
-    return score
+    return describe(inputs.moments, inputs.statistics, "cv", ridge_score(inputs.statistics, inputs.fit))
 
 
-def _emms_knn(inputs: ScoringInputs) -> EmmsResult:
+def _emms_knn(inputs: ScoringInputs) -> Score:
+    from hf_emms.scoring.cross_validation import fit_ridge
+    from hf_emms.scoring.emms import describe
+    from hf_emms.scoring.stacking import stack
+
     statistics = inputs.statistics
     fit = inputs.fit if inputs.keep_fits else fit_ridge(statistics, keep=True)
-    found, neighbours = stack(statistics, fit, statistics.rotated or inputs.sample)
-    alone = inputs.held_out
-    details = {**found.details, "neighbours": neighbours, "notes": list(alone.notes)}
-    return EmmsResult(found.value, found.stderr, found.folds, details, method="emms_knn", n=alone.n, d1=alone.d1)
+    return describe(
+        inputs.moments, inputs.statistics, "emms_knn", stack(statistics, fit, statistics.rotated or inputs.sample)
+    )
 
 
-ESTIMATORS: Registry[Estimator] = Registry(
-    "hf_emms.estimators",
-    Estimator,
-    (
-        Estimator("emms", "EMMS, held-out residual", _emms("cv"), folds=True),
-        Estimator(
-            "emms_knn",
-            "EMMS with neighbours: held-out, ridge and 3 nearest rows",
-            _emms_knn,
-            samples_rows=True,
-            folds=True,
-        ),
-        Estimator("emms_exact", "EMMS, the paper's objective at its optimum", _emms("exact")),
-        Estimator("emms_one_pass", "EMMS as the official function computes it", _emms("one_pass")),
-        Estimator("emms_alternating", "EMMS, the paper's Algorithm 1", _emms("alternating")),
-        Estimator("logme", "LogME, corrected evidence", lambda e: Score(logme(e.moments))),
-        Estimator("logme_flabels", "LogME on the F-labels", lambda e: Score(logme(e.moments, targets="f-labels"))),
-        Estimator("logme_common", "LogME as widespread code has it", lambda e: Score(logme(e.moments, common=True))),
-        Estimator("hscore", "H-score", lambda e: Score(hscore(e.moments))),
-        Estimator("knn", "10 nearest neighbours, leave-one-out", lambda e: Score(*knn(*e.rows)), needs_rows=True),
+def _in_sample(method: str) -> Callable[[ScoringInputs], Score]:
+    def function(inputs: ScoringInputs) -> Score:
+        from hf_emms.scoring.emms import IN_SAMPLE, describe
+
+        return describe(inputs.moments, inputs.statistics, method, IN_SAMPLE[method](inputs.statistics))
+
+    return function
+
+
+def _logme(**options: Any) -> Callable[[ScoringInputs], Score]:
+    def function(inputs: ScoringInputs) -> Score:
+        from hf_emms.scoring.baselines import logme
+
+        return Score(logme(inputs.moments, **options))
+
+    return function
+
+
+def _hscore(inputs: ScoringInputs) -> Score:
+    from hf_emms.scoring.baselines import hscore
+
+    return Score(hscore(inputs.moments))
+
+
+def _knn(inputs: ScoringInputs) -> Score:
+    from hf_emms.scoring.baselines import knn
+
+    return Score(*knn(*inputs.rows))
+
+
+ESTIMATORS: tuple[Estimator, ...] = (
+    Estimator("emms", "EMMS, held-out residual", _cv, folds=True, title="EMMS"),
+    Estimator(
+        "emms_knn",
+        "EMMS with neighbours: held-out, ridge and 3 nearest rows",
+        _emms_knn,
+        samples_rows=True,
+        folds=True,
+        title="EMMS + k-NN",
     ),
-    names=lambda estimator: (estimator.name,),
+    Estimator("emms_exact", "EMMS, the paper's objective at its optimum", _in_sample("exact")),
+    Estimator("emms_one_pass", "EMMS as the official function computes it", _in_sample("one_pass")),
+    Estimator("emms_alternating", "EMMS, the paper's Algorithm 1", _in_sample("alternating")),
+    Estimator("logme", "LogME, corrected evidence", _logme(), title="LogME"),
+    Estimator("logme_flabels", "LogME on the F-labels", _logme(targets="f-labels")),
+    Estimator("logme_common", "LogME as widespread code has it", _logme(common=True)),
+    Estimator("hscore", "H-score", _hscore, title="H-score"),
+    Estimator("knn", "10 nearest neighbours, leave-one-out", _knn, needs_rows=True, title="k-NN"),
 )
-
 
 # Method of `hf_emms.emms` → estimator.
 METHODS = {
@@ -168,22 +212,12 @@ def get_method(name: str) -> Estimator:
     Raises:
         EmmsError: no such method.
     """
-    if name not in METHODS and name not in METHODS.values():
+    name = METHODS.get(name, name)
+    if name not in METHODS.values():
         raise EmmsError(f"unknown method {name!r}", f"choose one of {', '.join(METHODS)}")
-    return ESTIMATORS[METHODS.get(name, name)]
+    return next(estimator for estimator in ESTIMATORS if estimator.name == name)
 
 
-def is_emms(estimator: Estimator) -> bool:
-    """Whether it is a method of EMMS, whose score does not depend on how labels are stored."""
-    return estimator.name in METHODS.values()
-
-
-def get_estimator(name: str) -> Estimator:
-    """Look up an estimator.
-
-    Raises:
-        EmmsError: no such estimator, or the package that adds it is broken.
-    """
-    if name not in ESTIMATORS:
-        raise EmmsError(f"unknown estimator {name!r}", f"choose from {', '.join(ESTIMATORS)}")
-    return ESTIMATORS[name]
+def are_emms(estimators: Iterable[Estimator]) -> bool:
+    """Whether all are methods of EMMS, whose scores do not depend on how labels are stored."""
+    return all(estimator.name in METHODS.values() for estimator in estimators)

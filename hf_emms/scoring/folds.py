@@ -10,7 +10,6 @@ import numpy as np
 from xxhash import xxh3_64_intdigest
 
 from hf_emms.errors import EmmsError
-from hf_emms.formatting import pluralize
 from hf_emms.scoring.linalg import steps
 
 # Sums are held for every fold.
@@ -60,7 +59,7 @@ def group_ids(groups: Any, rows: int) -> np.ndarray:
     keys = _group_keys(groups)
     if len(keys) != rows:
         raise EmmsError(
-            f"groups has {pluralize(len(keys), 'entry', 'entries')} but features has {pluralize(rows, 'row')}",
+            f"groups has {len(keys):,} entries but features has {rows:,} rows",
             "pass one group id a row",
         )
     return keys

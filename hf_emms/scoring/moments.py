@@ -2,23 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from pathlib import Path
-from typing import TYPE_CHECKING, Any
-from zipfile import BadZipFile
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 import numpy as np
 
 from hf_emms.errors import EmmsError
-from hf_emms.files import atomic_file
 from hf_emms.scoring.arrays import as_labels, as_matrix
 from hf_emms.scoring.folds import assign_folds, check_folds, content_keys, group_ids
-from hf_emms.scoring.label_basis import ColumnBasis, LabelBasis, LabelTable, TextBasis
-from hf_emms.scoring.row_sample import RowSample
+from hf_emms.scoring.labels import ColumnBasis, LabelBasis, LabelTable, TextBasis
+from hf_emms.scoring.row_sample import RowSample, smallest
 from hf_emms.scoring.sums import Gathered, Rows, Sums
-
-if TYPE_CHECKING:
-    from hf_emms.scoring.emms import EmmsResult
 
 FORMAT = 1
 
@@ -41,7 +35,7 @@ class Moments:
         folds: number of folds F; a row's fold is a hash of its group.
         seed: seed of that hash.
         tables: K arrays (U, D2_k): labels then arrive as a `LabelTable` and are kept as U sums, never as N x D2.
-        sample_rows: rows that are kept beside the sums, chosen by a hash of their features, for ``score("emms_knn")``.
+        sample_rows: rows that are kept beside the sums, chosen by a hash of their features, for method "emms_knn".
 
     Raises:
         EmmsError: a size below 1, or tables whose widths differ from `widths`.
@@ -54,8 +48,6 @@ class Moments:
         ...     moments.update(rows[:, :4], rows[:, 4:])
         >>> moments.n
         100
-        >>> moments.score().r2 < 0.1  # these labels are noise
-        True
     """
 
     def __init__(
@@ -102,6 +94,13 @@ class Moments:
         sample = self._sample if buffered is None or not self.sample_rows else self._sample.add(buffered)
         return sample.rows
 
+    def sample_of(self, x: np.ndarray, labels: LabelTable, groups: np.ndarray) -> Rows:
+        """At most `SAMPLE_ROWS` of these rows, chosen as `sample` does and with the same folds."""
+        chosen = smallest(content_keys(x), SAMPLE_ROWS) if len(x) > SAMPLE_ROWS else np.arange(len(x))
+        # In one array: labels as they came may be strided, and many more than those chosen.
+        y = Gathered((Gathered(*self.basis.blocks(labels, chosen)).joined(),), np.arange(len(chosen)))
+        return Rows(x, chosen, y, assign_folds(groups[chosen], self.folds, self.seed))
+
     def _empty(self, d1: int) -> Moments:
         return Moments(d1, self.basis.widths, folds=self.folds, seed=self.seed, tables=self.basis.tables)
 
@@ -145,23 +144,6 @@ class Moments:
         if sum(map(len, self._buffer)) > self.capacity:
             self._flush(more=True)
 
-    def score(self, method: str = "cv") -> EmmsResult:
-        """The EMMS score of all rows so far, see `hf_emms.emms`.
-
-        Args:
-            method: "emms_knn" needs moments with `sample_rows`.
-
-        Raises:
-            EmmsError: no rows, constant labels, an unknown method, or rows in one fold only.
-        """
-        from hf_emms.scoring.emms import EmmsResult
-        from hf_emms.scoring.estimators import ScoringInputs, get_method
-
-        estimator = get_method(method)
-        found = estimator.score(ScoringInputs(self, keep_fits=estimator.samples_rows))
-        assert isinstance(found, EmmsResult)
-        return found
-
     def merge(self, other: Moments) -> Moments:
         """The moments of both sets of rows, as a new object.
 
@@ -201,12 +183,8 @@ class Moments:
         twin._sample = self._sample
         return twin
 
-    def save(self, path: str | Path) -> None:
-        """Write to one .npz file, whole or not at all.
-
-        Raises:
-            EmmsError: the file cannot be written.
-        """
+    def to_arrays(self) -> dict[str, np.ndarray]:
+        """Everything that `from_arrays` needs, for `numpy.savez`."""
         header = {"format": FORMAT, "d1": self.d1, "folds": self.folds, "seed": self.seed, "n": self.n}
         arrays: dict[str, np.ndarray] = {name: np.asarray(value) for name, value in header.items()}
         arrays |= {"widths": np.asarray(self.basis.widths), "zero": np.zeros(0, self.dtype)}
@@ -217,44 +195,31 @@ class Moments:
         for kind, rows in (("rows", self._joined()), ("sample", self._sample.rows)):
             if rows is not None:
                 arrays |= {f"{kind}_x": rows.x, f"{kind}_y": rows.y.joined(), f"{kind}_folds": rows.folds}
-        try:
-            with atomic_file(Path(path)) as file, file.open("wb") as stream:
-                np.savez(stream, **arrays)  # type: ignore[arg-type]
-        except OSError as error:
-            raise EmmsError(f"cannot write {path}: {error.strerror or error}", "save it elsewhere") from error
+        return arrays
 
     @classmethod
-    def load(cls, path: str | Path) -> Moments:
-        """Read what `save` wrote.
+    def from_arrays(cls, arrays: Mapping[str, np.ndarray]) -> Moments:
+        """The moments of which these are the arrays, as `numpy.load` reads them.
 
         Raises:
-            EmmsError: not such a file, or written by another version.
+            EmmsError: arrays of something else, or written by another version.
         """
-        try:
-            with np.load(path, allow_pickle=False) as stored:
-                arrays = {name: stored[name] for name in stored.files}
-            if int(arrays["format"]) != FORMAT:
-                raise EmmsError(f"{path} has moments format {int(arrays['format'])}; this version reads {FORMAT}")
-            return cls._from_arrays(arrays)
-        except (OSError, ValueError, KeyError, EOFError, BadZipFile) as error:
-            raise EmmsError(f"{path} is not a moments file: {error}", "write one with Moments.save(path)") from None
-
-    @classmethod
-    def _from_arrays(cls, arrays: dict[str, np.ndarray]) -> Moments:
-        tables = [array for name, array in arrays.items() if name.startswith("table_")]
+        if "format" not in arrays or int(arrays["format"]) != FORMAT:
+            raise EmmsError(f"these are no arrays of moments in format {FORMAT}", "Moments.to_arrays() makes them")
+        tables = [arrays[name] for name in arrays if name.startswith("table_")]
         widths = arrays["widths"].tolist()
         loaded = cls(int(arrays["d1"]), widths, folds=int(arrays["folds"]), seed=int(arrays["seed"]), tables=tables)
         loaded.n, loaded.dtype = int(arrays["n"]), arrays["zero"].dtype
         if "sum_n" in arrays:
-            loaded._sums = Sums(**{name[4:]: array for name, array in arrays.items() if name.startswith("sum_")})
-        found = {
+            loaded._sums = Sums(**{name[4:]: arrays[name] for name in arrays if name.startswith("sum_")})
+        rows = {
             kind: Rows.of(x, arrays[f"{kind}_y"].reshape(len(x), -1), arrays[f"{kind}_folds"])
             for kind in ("rows", "sample")
             if (x := arrays.get(f"{kind}_x")) is not None
         }
-        loaded._buffer = [found["rows"]] if "rows" in found else []
+        loaded._buffer = [rows["rows"]] if "rows" in rows else []
         if "sample_rows" in arrays:
-            loaded._sample = RowSample(int(arrays["sample_rows"]), found.get("sample"), arrays["sample_keys"])
+            loaded._sample = RowSample(int(arrays["sample_rows"]), rows.get("sample"), arrays["sample_keys"])
         return loaded
 
     def sums(self) -> Sums:

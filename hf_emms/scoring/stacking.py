@@ -16,11 +16,13 @@ variate).
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 from scipy.linalg import qr
 from scipy.sparse import csr_array
 
-from hf_emms.ranking.records import Score
+from hf_emms.scoring import Score
 from hf_emms.scoring.baselines import nearest
 from hf_emms.scoring.cross_validation import RidgeFit, held_out_score
 from hf_emms.scoring.linalg import minimise_quadratic, product, symmetric
@@ -41,7 +43,7 @@ TOL = 1e-6
 BLOCK = 2_048
 
 
-def stack(statistics: Standardised, fit: RidgeFit, rows: Rows) -> tuple[Score, float]:
+def stack(statistics: Standardised, fit: RidgeFit, rows: Rows) -> Score:
     """Score features by both base learners.
 
     Args:
@@ -51,7 +53,7 @@ def stack(statistics: Standardised, fit: RidgeFit, rows: Rows) -> tuple[Score, f
             where they are there.
 
     Returns:
-        The held-out score of both together, and the weight of the neighbours; that of the ridge is the rest.
+        The held-out score of both together; its details hold the neighbours' weight; the ridge has the rest.
 
     Raises:
         EmmsError: rows in one fold only.
@@ -63,7 +65,8 @@ def stack(statistics: Standardised, fit: RidgeFit, rows: Rows) -> tuple[Score, f
     )
     learners, weights = _least(products.sum(axis=0))
     residual = np.einsum("b,fbcjk,c->fjk", learners, products, learners)
-    return held_out_score(statistics, residual, weights, fit.ridge), float(learners[1])
+    score = held_out_score(statistics, residual, weights, fit.ridge)
+    return replace(score, details={**score.details, "neighbours": float(learners[1])})
 
 
 def components(statistics: Standardised, rows: Rows) -> np.ndarray:

@@ -13,7 +13,7 @@ import numpy as np
 from scipy.linalg import qr
 
 from hf_emms.errors import EmmsError
-from hf_emms.scoring.label_basis import LabelBasis
+from hf_emms.scoring.labels import LabelBasis
 from hf_emms.scoring.linalg import column_squares, inverse_deviation, smallest, steps
 from hf_emms.scoring.moments import Moments
 from hf_emms.scoring.sums import Rows, Sums

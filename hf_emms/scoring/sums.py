@@ -11,7 +11,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from hf_emms.scoring.label_basis import LabelBasis
+from hf_emms.scoring.labels import LabelBasis
 from hf_emms.scoring.linalg import BLOCK_ROWS, add_gram, as_slice, column_sums, steps, symmetric
 
 # Rows of one matrix product: enough for its full speed, few enough to be in cache when it reads them.

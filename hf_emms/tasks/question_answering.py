@@ -1,8 +1,209 @@
-"""Questions with answers about a text that contains them."""
+"""Questions about a text. Where it contains the answers, its spans are the rows: the answer of a question, and others.
 
-from hf_emms.inputs import TEXT, TEXT_PAIR
+Other spans are like answers: they have as many words, end before punctuation, and overlap no answer.
+"""
+
+from __future__ import annotations
+
+import re
+import unicodedata
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+from hf_emms.errors import EmmsError
+from hf_emms.formatting import pluralize
+from hf_emms.inputs import TEXT, TEXT_PAIR, hash64
+from hf_emms.options import Options
 from hf_emms.tasks.metrics import EXACT_MATCH, WORD_F1
-from hf_emms.tasks.task import Column, Head, Task, clean_answer
+from hf_emms.tasks.task import Column, Example, Head, Item, Task, clean_answer
+
+# A start and an exclusive end, in characters.
+Span = tuple[int, int]
+
+ANSWER, NO_ANSWER = "the answer", "not the answer"
+# Spans that are not the answer, for each that is.
+OTHER_SPANS = 3
+# Words of a span of a context without an answer, at most.
+_MAX_WORDS = 3
+# Of the questions with an answer, how many need one that is a span, for all to be ranked by spans.
+_ENOUGH = 0.5
+# Scripts that are written without spaces between words: Thai to Lao, Myanmar, Khmer, Chinese and Japanese. Every
+# character counts as a word there.
+_UNSPACED = (
+    "\u0e00-\u0eff\u1000-\u109f\u1780-\u17ff\u2e80-\u30ff\u31f0-\u31ff\u3400-\u9fff\uf900-\ufaff\U00020000-\U0003ffff"
+)
+_WORD = re.compile(rf"[{_UNSPACED}]|[^\s{_UNSPACED}]+")
+
+
+def answer_spans(examples: Sequence[Example], options: Options, notes: list[str]) -> list[Item] | None:
+    """Spans of contexts, each the answer of its question or not; they are the same for every checkpoint.
+
+    Unless the user decides, there are spans where half of the answers occur in their contexts. Of a question without an
+    answer no span is one.
+
+    Args:
+        examples: questions with contexts, their answers, and where these start.
+        options: the settings of the ranking.
+        notes: what was decided is added here.
+
+    Returns:
+        The spans; None where answers are to be texts.
+
+    Raises:
+        EmmsError: spans are asked for, and there are none.
+    """
+    if options.label_form not in (None, "spans"):
+        return None
+    spans_of = {example.id: find_spans(example.contents[1], example.labels, example.positions) for example in examples}
+    answered = [example for example in examples if spans_of[example.id]]
+    unanswered = [example for example in examples if not example.labels]
+    n_labelled = len(examples) - len(unanswered)
+    asked = options.label_form == "spans"
+    if not asked and len(answered) < _ENOUGH * n_labelled:
+        if answered:
+            notes.append(
+                f"the answer occurs in the context of {len(answered):,} of {n_labelled:,} rows only: "
+                "answers are embedded as texts"
+            )
+        return None
+    items = [item for example in answered for item in _with_answer(example, spans_of[example.id], options)]
+    if all(item.label == ANSWER for item in items):
+        if not asked:
+            return None
+        raise EmmsError(
+            "no answer occurs in its context among other words: there are no spans to choose from",
+            "--label-form text, which embeds the answers",
+        )
+    items += [item for example in unanswered for item in _without_answer(example, options)]
+    notes += _notes(items, examples, len(unanswered))
+    return items
+
+
+def find_spans(text: str, answers: Sequence[str], starts: Sequence[int | None]) -> list[Span]:
+    """Where answers occur in a text, to the letter; those that do not are left out.
+
+    Args:
+        text: the text.
+        answers: the answers.
+        starts: the character at which each starts, as far as the dataset says.
+
+    Returns:
+        A span for each answer that occurs: at its start by the dataset, else nearest to that, else its first
+        occurrence, as words of their own rather than inside a longer one.
+    """
+    spans = (_find_span(text, answer.strip(), start) for answer, start in zip(answers, starts, strict=True))
+    return [span for span in spans if span is not None]
+
+
+def similar_spans(text: str, span: Span, taken: Sequence[Span]) -> list[Span]:
+    """Runs of as many words as a span covers, from left to right.
+
+    Words end before punctuation, as answers do: the end of a span would otherwise reveal whether it is one.
+
+    Args:
+        text: the text.
+        span: one of the spans of it.
+        taken: what the runs may not overlap, nor repeat word for word.
+    """
+    words = list(_words(text))
+    count = max(1, sum(start < span[1] and stop > span[0] for start, stop in words))
+    repeated = {text[start:stop] for start, stop in taken}
+    runs = [(words[i][0], words[i + count - 1][1]) for i in range(len(words) - count + 1)]
+    return [
+        (start, stop)
+        for start, stop in runs
+        if text[start:stop] not in repeated and not any(start < end and stop > begin for begin, end in taken)
+    ]
+
+
+def _with_answer(example: Example, answers: Sequence[Span], options: Options) -> list[Item]:
+    chosen = _chosen(answers, options)
+    labels = dict.fromkeys(chosen, ANSWER)
+    for answer in chosen:
+        others = similar_spans(example.contents[1], answer, answers)
+        for turn in range(min(OTHER_SPANS, len(others))):
+            other = others.pop(_random(options, example.id, answer, turn) % len(others))
+            labels.setdefault(other, NO_ANSWER)
+    return [Item(example.id, *span, label) for span, label in labels.items()]
+
+
+def _without_answer(example: Example, options: Options) -> list[Item]:
+    """As many spans as another question has with its answer, of one to three words."""
+    text = example.contents[1]
+    words = list(_words(text))
+    if not words:
+        return []
+    count = 1 + _random(options, example.id) % min(_MAX_WORDS, len(words))
+    others = similar_spans(text, (words[0][0], words[count - 1][1]), ())
+    turns = range(min(1 + OTHER_SPANS, len(others)))
+    drawn = [others.pop(_random(options, example.id, turn) % len(others)) for turn in turns]
+    return [Item(example.id, *span, NO_ANSWER) for span in drawn]
+
+
+def _chosen(answers: Sequence[Span], options: Options) -> Sequence[Span]:
+    """Those of a question's answers that count. Spans have no mean: the most frequent one counts instead."""
+    if options.references == "all":
+        return sorted(set(answers))
+    if options.references == "first":
+        return answers[:1]
+    if options.references == "one-per-image":
+        return [min(answers, key=lambda span: (hash64(f"{options.seed} {span}".encode()), span))]
+    return [span for span, _ in Counter(answers).most_common(1)]
+
+
+def _random(options: Options, *parts: Any) -> int:
+    """A number that depends on the seed and the parts alone."""
+    return hash64(*(str(part).encode() for part in (options.seed, *parts)))
+
+
+def _notes(items: Sequence[Item], examples: Sequence[Example], n_unanswered: int) -> list[str]:
+    used = {item.example for item in items}
+    n_contexts = len({example.contents[1] for example in examples if example.id in used})
+    notes = [
+        f"{pluralize(len(items), 'span')} of {pluralize(n_contexts, 'context')}, for "
+        f"{pluralize(len(used), 'question')}: the answer and {OTHER_SPANS} others of as many words, where there is room"
+    ]
+    if n_unanswered:
+        notes.append(f"questions without answer: {n_unanswered:,}; all of their spans are not the answer")
+    left_out = len(examples) - len(used)
+    if left_out:
+        notes.append(f"questions left out, because no answer occurs in their context: {left_out:,}")
+    return notes
+
+
+def _find_span(text: str, answer: str, start: int | None) -> Span | None:
+    if not answer:
+        return None
+    if start is not None and text[start : start + len(answer)] == answer:
+        return start, start + len(answer)
+    anywhere = [match.start() for match in re.finditer(re.escape(answer), text)]
+    as_words = [at for at in anywhere if not _is_inside_word(text, at) and not _is_inside_word(text, at + len(answer))]
+    places = as_words or anywhere
+    if not places:
+        return None
+    nearest = min(places, key=lambda at: abs(at - start)) if start is not None else places[0]
+    return nearest, nearest + len(answer)
+
+
+def _is_inside_word(text: str, at: int) -> bool:
+    return 0 < at < len(text) and text[at - 1].isalnum() and text[at].isalnum()
+
+
+def _words(text: str) -> Iterator[Span]:
+    for word in _WORD.finditer(text):
+        start, stop = word.span()
+        while start < stop and _is_punctuation(text[start]):
+            start += 1
+        while start < stop and _is_punctuation(text[stop - 1]):
+            stop -= 1
+        if start < stop:
+            yield start, stop
+
+
+def _is_punctuation(character: str) -> bool:
+    return unicodedata.category(character).startswith("P")
+
 
 QUESTION_ANSWERING = Task(
     id="question-answering",
@@ -23,5 +224,6 @@ QUESTION_ANSWERING = Task(
     source_tags=("fill-mask", "feature-extraction"),
     group_by="context",
     no_label_text="no answer",
-    answer_span_input="context",
+    items=answer_spans,
+    label_position="answer_start",
 )

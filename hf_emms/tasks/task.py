@@ -9,12 +9,12 @@ import re
 import unicodedata
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
 import numpy as np
 
-from hf_emms.inputs import IMAGE, InputKind
-from hf_emms.options import LabelForm
+from hf_emms.inputs import IMAGE, TEXT, InputKind
+from hf_emms.options import LabelForm, Options
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -36,15 +36,17 @@ class Column:
         candidates: column names that are tried first, in this order; "texts.user" is a field of a column.
         types: which column types fit: "image", "string", "strings" (a list), "class", "integer" and others that
             `data.columns` knows.
-        kind: of the input that the column holds a part of; None for the label.
-        clean: takes out of an input text what does not belong to it; None where nothing does.
+        kind: of the content of an input column.
+        clean: what a cell of an input column becomes before it is read; None leaves it as it is.
+        is_list: whether a list in a cell is one content, which `clean` joins, and not several inputs.
     """
 
     name: str
     candidates: tuple[str, ...]
     types: tuple[str, ...]
-    kind: InputKind | None = None
-    clean: Callable[[str], str] | None = None
+    kind: InputKind = TEXT
+    clean: Callable[[Any], Any] | None = None
+    is_list: bool = False
 
 
 # A raw label and the input image's (width, height), None without an image or where that doesn't count, to P numbers.
@@ -72,6 +74,43 @@ class NumericLabels:
     formats: Mapping[str, Measure] = field(default_factory=dict)
     are_normalized: Callable[[Sequence[Any]], bool] | None = None
     warn: Callable[[np.ndarray], str | None] = lambda numbers: None
+
+
+@dataclass(frozen=True)
+class Example:
+    """A drawn input with its raw labels, before a task makes items of it.
+
+    Attributes:
+        id: a hash of the input.
+        contents: of the task's input columns, in their order.
+        labels: raw labels in the dataset's order; empty where it has none.
+        positions: for each label, where in the input it starts by the dataset; None where that is not known.
+    """
+
+    id: int
+    contents: tuple[Any, ...]
+    labels: tuple[Any, ...]
+    positions: tuple[int | None, ...]
+
+
+class Item(NamedTuple):
+    """A labelled span of an example's last text, such as an answer or a word: a row of the sample.
+
+    Attributes:
+        example: the id of its example.
+        start: its first character.
+        stop: behind its last one.
+        label: the label's text.
+    """
+
+    example: int
+    start: int
+    stop: int
+    label: str
+
+
+Itemize = Callable[[Sequence[Example], Options, list[str]], list[Item] | None]
+"""Examples, settings, and notes that are added to, to items; None where each example is one row, with its own label."""
 
 
 @dataclass(frozen=True)
@@ -152,8 +191,9 @@ class Task:
         no_label_text: the text of a label that holds nothing ("no answer"); None where such rows are left out.
         numbers: how labels that are no text are measured; None where labels are text.
         label_form: which F-labels `numbers` make: "text", "numbers" or "both", unless the user says.
-        answer_span_input: the input column that labels may be spans of (the context of a question); None where they
-            never are.
+        items: makes several rows of an example: spans of its last text, each with a label (an answer and other spans,
+            every word of a sentence). None where an example is a row.
+        label_position: the column or field beside the label's that says where in the input a label starts.
         calibrated_budgets: names in `ranking.expected_gap.CALIBRATIONS` whose numbers hold for the task.
     """
 
@@ -172,7 +212,8 @@ class Task:
     no_label_text: str | None = None
     numbers: NumericLabels | None = None
     label_form: LabelForm = "text"
-    answer_span_input: str | None = None
+    items: Itemize | None = None
+    label_position: str | None = None
     calibrated_budgets: tuple[str, ...] = ()
 
     @property

@@ -9,8 +9,9 @@ from __future__ import annotations
 
 import argparse
 
-from hf_emms.publish.cards import update_model_card
-from hf_emms.ranking.records import Encoder, Ranking, Row, Score, ranked
+from hf_emms.publish.cards import model_card
+from hf_emms.ranking import Encoder, Ranking, Row, ranked
+from hf_emms.scoring import Score
 from scripts.bench.timing import timed
 
 
@@ -67,7 +68,7 @@ def run(options: argparse.Namespace) -> None:
         for number in range(options.cards):
             card: bytes | None = readme(number)
             for one in rankings:
-                card = update_model_card(card, [(one, f"org/checkpoint-{number % options.checkpoints}")], "org/name")
+                card = model_card([one], f"org/checkpoint-{number % options.checkpoints}").updated(card)
             size += len(card or b"")
 
     seconds, rows = timed(update_all), options.cards * options.datasets

@@ -13,7 +13,6 @@ import time
 import numpy as np
 
 from hf_emms import LabelTable, Moments, emms
-from hf_emms.scoring.emms import score_moments
 from hf_emms.scoring.moments import needed_bytes
 from scripts.bench.scoring import classes_problem, dense, plain_one_pass
 from scripts.bench.timing import fresh_process, memory_mb, reset_peak, spread
@@ -65,7 +64,7 @@ def wide_probe(method: str, rows: int, d1: int = 8_192, classes: int = 100, fold
     started = time.perf_counter()
     moments = Moments.like(labels, d1, folds=folds)
     moments.update(x, labels)
-    score_moments(moments, method)
+    emms(moments, method=method)
     seconds = time.perf_counter() - started
     taken = (memory_mb("VmHWM") - before) * 2**20
     return {"forecast": needed_bytes(rows, d1, classes, folds), "taken": taken, "seconds": seconds}
@@ -83,7 +82,7 @@ def stream(rows: int, batch: int = 1000, d1: int = 768) -> float:
         began = time.perf_counter()
         moments.update(both[:, :d1], both[:, d1:], groups=np.arange(start, start + batch))
         seconds += time.perf_counter() - began
-    score_moments(moments)
+    emms(moments)
     return rows / seconds
 
 

@@ -23,8 +23,8 @@ from datasets import ClassLabel, Dataset, Features, Value
 
 import hf_emms
 from hf_emms.hub import content_revision
+from hf_emms.ranking import Ranking, Row
 from hf_emms.ranking.progress import Silent
-from hf_emms.ranking.records import Ranking, Row
 from scripts.bench.timing import spread
 from scripts.demo import data, sources
 

@@ -170,7 +170,7 @@ def _small_parts(folder: Path) -> dict[str, Any]:
     from hf_emms.options import Options
     from hf_emms.run.engines.checkpoint import score_estimators, scoring_inputs
     from hf_emms.run.engines.shards import Shard, moments_of
-    from hf_emms.scoring.label_basis import LabelTable
+    from hf_emms.scoring.labels import LabelTable
 
     rng = np.random.default_rng(0)
     features = rng.normal(size=(INPUTS, WIDTH)).astype(np.float32)

@@ -25,7 +25,8 @@ from typing import Any
 
 import numpy as np
 
-from hf_emms.ranking.records import Encoder, Ranking, Row, Score, Seconds, ranked
+from hf_emms.ranking import Encoder, Ranking, Row, Seconds, ranked
+from hf_emms.scoring import Score
 from scripts.docs.screenshots import ROOT, opened, served
 
 RANKINGS, ROWS, CLIENTS = 200, 100, 50

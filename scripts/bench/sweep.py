@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import argparse
 import csv
+import dataclasses
 import os
 import resource
 import subprocess
@@ -27,8 +28,8 @@ import transformers
 
 from hf_emms.data import load_sample
 from hf_emms.options import Options
-from hf_emms.publish.results import ResultsFolder
-from hf_emms.ranking.records import Ranking, ranked
+from hf_emms.publish.destinations import ResultsFolder
+from hf_emms.ranking import Ranking, ranked
 from scripts.bench.race import NOISES, variants
 from scripts.bench.timing import ROOT, Seconds, ratios, spread, timed
 from scripts.demo import sources
@@ -82,7 +83,7 @@ def storing(folder: Path, rows: int) -> Seconds:
     for number in range(rows + 1):
         score = model.scores["emms_knn"]
         folds = tuple((-rng.random(len(score.folds))).tolist())
-        changed = msgspec.structs.replace(score, value=sum(folds) / len(folds), folds=folds)
+        changed = dataclasses.replace(score, value=sum(folds) / len(folds), folds=folds)
         made.append(
             msgspec.structs.replace(model, checkpoint=f"org/{number}", scores=model.scores | {"emms_knn": changed})
         )

@@ -16,8 +16,8 @@ from pathlib import Path
 
 from markdown_it import MarkdownIt
 
-from hf_emms.publish.cards import update_model_card
-from hf_emms.ranking.records import Ranking
+from hf_emms.publish.cards import model_card
+from hf_emms.ranking import Ranking
 from scripts.docs.screenshots import ROOT, opened
 
 STYLE = """
@@ -71,5 +71,5 @@ def main() -> None:
         rankings = [Ranking.from_json(file.read_bytes()) for file in files]
     best = rankings[0].best
     checkpoint = asked.checkpoint or (best.checkpoint if best else "")
-    holding = [(one, checkpoint) for one in rankings if any(row.checkpoint == checkpoint for row in one.rows)]
-    picture(page(update_model_card(None, holding, checkpoint)), asked.output)
+    holding = [ranking for ranking in rankings if checkpoint in ranking]
+    picture(page(model_card(holding, checkpoint, checkpoint=checkpoint).updated(None)), asked.output)

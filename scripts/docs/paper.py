@@ -21,7 +21,8 @@ from pathlib import Path
 from hf_emms.errors import EmmsError
 from hf_emms.evaluation import dataset_blind, read_truth, weighted_tau
 from hf_emms.evaluation.measures import FEWEST
-from hf_emms.ranking.text import MISSING, aligned
+from hf_emms.formatting import MISSING
+from hf_emms.ranking.text import aligned
 
 RESULTS = Path(__file__).with_name("finetune_results.json")
 CONTROL = "dataset-blind"

@@ -110,10 +110,6 @@ def _score_calls() -> list[Call]:
         Call("folds=2.5", lambda: Moments(8, [5], folds=2.5)),  # type: ignore[arg-type]
         Call("cannot merge moments with a NoneType", lambda: moments.merge(None)),  # type: ignore[arg-type]
         Call("cannot merge moments with d1", lambda: moments.merge(Moments(7, [5]))),
-        Call("cannot write", lambda: moments.save("pictures")),
-        Call("cannot write", lambda: moments.save("good.csv/moments.npz")),
-        Call("is not a moments file", lambda: Moments.load("good.npz")),
-        Call("is not a moments file", lambda: Moments.load("absent.npz")),
     ]
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from hf_emms.scoring.label_basis import LabelTable
+from hf_emms.scoring.labels import LabelTable
 from hf_emms.scoring.standardise import standardise_rows
 
 BATCH_ROWS, ITERATIONS, EVALUATE_EVERY = 256, 500, 100

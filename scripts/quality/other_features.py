@@ -32,9 +32,9 @@ from hf_emms.finetune.network import load_base
 from hf_emms.finetune.recipe import TrainingJob, head_of, recipe_for
 from hf_emms.finetune.training import run_job
 from hf_emms.hub import Repo, resolve
+from hf_emms.ranking.estimators import ESTIMATORS
 from hf_emms.run.engines.extraction import extract
-from hf_emms.scoring.estimators import ESTIMATORS
-from hf_emms.scoring.label_basis import LabelTable
+from hf_emms.scoring.labels import LabelTable
 from hf_emms.scoring.standardise import standardise_rows
 from scripts.quality.candidates import checkpoint
 from scripts.quality.protocol import MODALITY, OTHER_SIDES, QUICK, Candidate, Pool, Target, work

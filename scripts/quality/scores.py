@@ -19,10 +19,11 @@ from hf_emms.features.extraction_plan import FeatureInfo
 from hf_emms.hub import resolve
 from hf_emms.options import Options
 from hf_emms.presets import encoder_presets
+from hf_emms.ranking.estimators import ESTIMATORS
 from hf_emms.run.engines.extraction import extract
 from hf_emms.run.label_embeddings import embed_texts
-from hf_emms.scoring.estimators import ESTIMATORS, ScoringInputs
-from hf_emms.scoring.label_basis import LabelTable
+from hf_emms.scoring.estimators import ScoringInputs
+from hf_emms.scoring.labels import LabelTable
 from hf_emms.scoring.moments import Moments
 from scripts.demo import sources
 from scripts.quality.baselines import BASELINES

@@ -21,10 +21,11 @@ from hf_emms.hub import resolve
 from hf_emms.inputs import Spans, hash64
 from hf_emms.options import Options
 from hf_emms.presets import encoder_presets
+from hf_emms.ranking.estimators import ESTIMATORS
 from hf_emms.run.engines.extraction import extract
 from hf_emms.run.label_embeddings import embed_texts
-from hf_emms.scoring.estimators import ESTIMATORS, ScoringInputs
-from hf_emms.scoring.label_basis import LabelTable
+from hf_emms.scoring.estimators import ScoringInputs
+from hf_emms.scoring.labels import LabelTable
 from hf_emms.scoring.moments import Moments
 from scripts.quality.candidates import checkpoint
 from scripts.quality.protocol import MICRO, Candidate, work
@@ -93,10 +94,10 @@ def _with_contexts(spans: Sample, pair_of: np.ndarray, answered: set[int]) -> Sa
     pairs, first = np.unique(pair_of, return_index=True)
     texts = (*spans.label_texts, "an answer", "no answer")
     codes = [texts.index("an answer" if pair in answered else "no answer") for pair in pairs.tolist()]
-    whole = [(pair, 0, len(spans.inputs.pairs[pair][1])) for pair in pairs.tolist()]
+    whole = [(pair, 0, len(spans.inputs.inputs[pair][1])) for pair in pairs.tolist()]
     return replace(
         spans,
-        inputs=Spans(spans.inputs.pairs, np.concatenate([spans.inputs.bounds, np.array(whole, dtype=np.int64)])),
+        inputs=Spans(spans.inputs.inputs, np.concatenate([spans.inputs.bounds, np.array(whole, dtype=np.int64)])),
         input_of_row=np.concatenate([spans.input_of_row, len(spans.inputs) + np.arange(len(pairs))]),
         codes=np.concatenate([spans.codes, np.array(codes, dtype=np.int64)]),
         groups=np.concatenate([spans.groups, spans.groups[first]]),

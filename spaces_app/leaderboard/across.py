@@ -6,8 +6,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from hf_emms.formatting import MISSING, pluralize
-from hf_emms.ranking.records import Row
-from hf_emms.ranking.text import rank_of, with_error
+from hf_emms.ranking import Row
+from hf_emms.ranking.formats import format_rank, format_score
 from leaderboard import markup
 from leaderboard.compare import checkpoint_link
 from leaderboard.lines import Line, lines, matching
@@ -127,8 +127,8 @@ def _cell(row: Row | None, worst: int, entry: Entry) -> str:
         return f'<td class="number absent" title="failed: {escape(row.error)}">failed</td>'
     shade = _SHADES - 1 - int((_SHADES - 1) * (row.rank - 1) / max(worst - 1, 1) + 0.5)
     score = row.scores[entry.ranking.estimators[0]]
-    title = f"{entry.ranking.estimators[0]} {with_error(score)}"
-    return f'<td class="number shade{shade}" title="{escape(title)}">{rank_of(row)}</td>'
+    title = f"{entry.ranking.estimators[0]} {format_score(score)}"
+    return f'<td class="number shade{shade}" title="{escape(title)}">{format_rank(row)}</td>'
 
 
 def _explained(cells: Grid) -> str:

@@ -6,9 +6,9 @@ import shlex
 from collections.abc import Iterator, Sequence
 
 from hf_emms.formatting import MISSING, format_count
+from hf_emms.ranking import Ranking, Row, gain_and_stderr
+from hf_emms.ranking.formats import format_finetuned, format_number, format_rank, format_score, single_line, title_of
 from hf_emms.ranking.merge import JSON_FOLDER
-from hf_emms.ranking.records import Ranking, Row, gain_and_stderr
-from hf_emms.ranking.text import number, one_line, rank_of, title_of, with_error, with_spread
 from leaderboard import markup
 from leaderboard.compare import back
 from leaderboard.lines import Line, lines, r2
@@ -65,7 +65,7 @@ def _facts(line: Line) -> Iterator[tuple[str, str]]:
     if address := markup.hub_address(row.checkpoint, row.revision):
         yield "Model card", f'<a href="{address}" target="_blank" rel="noopener">on the Hub</a>'
     for note in row.notes:
-        yield "Note", escape(one_line(note))
+        yield "Note", escape(single_line(note))
 
 
 def _ranking_link(entry: Entry, snapshot: Snapshot) -> str:
@@ -80,10 +80,10 @@ def _place(entry: Entry, line: Line, snapshot: Snapshot) -> dict[str, str]:
     won = snapshot.wins[ranking.task].get(row.checkpoint)
     return {
         "Task": escape(ranking.task),
-        "Rank": f"{rank_of(row)} of {ranked}" if row.error is None else f"failed: {escape(row.error)}",
-        "Score": f"{escape(title_of(ranking.estimators[0]))} {with_error(line.score(ranking.estimators[0]))}",
+        "Rank": f"{format_rank(row)} of {ranked}" if row.error is None else f"failed: {escape(row.error)}",
+        "Score": f"{escape(title_of(ranking.estimators[0]))} {format_score(line.score(ranking.estimators[0]))}",
         "Fine-tuned": _fine_tuned(ranking, row),
-        "R²": number(r2(line)),
+        "R²": format_number(r2(line)),
         "Behind the best": _behind(entry, line),
         "Wins in its task": f"{won.share:.0%} ({won.low:.0%}–{won.high:.0%}, {won.rankings})" if won else MISSING,
         "Seconds": MISSING if line.seconds is None else markup.seconds(line.seconds),
@@ -99,7 +99,7 @@ def _fine_tuned(ranking: Ranking, row: Row) -> str:
         return f"failed: {escape(found.error or MISSING)}"
     names = [one.checkpoint for one in ranking.fine_tuned]
     place = f", {names.index(row.checkpoint) + 1} of {len(names)}" if row.checkpoint in names else ""
-    return f"{escape(found.metric)} {with_spread(found)}{place}"
+    return f"{escape(found.metric)} {format_finetuned(found)}{place}"
 
 
 def _behind(entry: Entry, line: Line) -> str:
@@ -140,7 +140,7 @@ def _layers(entry: Entry, line: Line, snapshot: Snapshot) -> str:
     head = "".join(f'<th scope="col" class="number">{escape(title_of(name))}</th>' for name in estimators)
     body = "".join(
         f'<tr><th scope="row">{escape(layer)}{" (ranked by)" if layer == line.row.layer else ""}</th>'
-        + "".join(f'<td class="number">{number(scores.get(name))}</td>' for name in estimators)
+        + "".join(f'<td class="number">{format_number(scores.get(name))}</td>' for name in estimators)
         + "</tr>"
         for layer, scores in line.row.layers.items()
     )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import math
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
@@ -9,7 +10,8 @@ from datetime import UTC, datetime, timedelta
 import msgspec
 import numpy as np
 
-from hf_emms.ranking.records import EMMS, Ranking, Row, Score, is_commit, ranked
+from hf_emms.ranking import EMMS, Ranking, Row, is_commit, ranked
+from hf_emms.scoring import Score
 
 _LONGEST_NAME = 200
 _TOLERANCE = 1e-6
@@ -41,7 +43,7 @@ def impossible(ranking: Ranking) -> str | None:
 def _with_stderr(score: Score) -> Score:
     if len(score.folds) < 2:
         return score
-    return msgspec.structs.replace(score, stderr=float(np.std(score.folds, ddof=1) / math.sqrt(len(score.folds))))
+    return dataclasses.replace(score, stderr=float(np.std(score.folds, ddof=1) / math.sqrt(len(score.folds))))
 
 
 def _bounded(score: Score) -> bool:

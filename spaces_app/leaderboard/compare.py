@@ -7,8 +7,8 @@ from dataclasses import dataclass, replace
 from itertools import combinations
 
 from hf_emms.formatting import MISSING, format_count
-from hf_emms.ranking.records import TIE_WIDTH, Ranking, Row, gain_and_stderr
-from hf_emms.ranking.text import number, rank_of, title_of, with_error
+from hf_emms.ranking import TIE_WIDTH, Ranking, Row, gain_and_stderr
+from hf_emms.ranking.formats import format_number, format_rank, format_score, title_of
 from leaderboard import markup
 from leaderboard.lines import Line, lines, r2
 from leaderboard.markup import escape
@@ -102,10 +102,10 @@ def _pair(pair: Pair) -> str:
 
 
 def _facts(some: list[Line], ranking: Ranking) -> Iterator[tuple[str, list[str]]]:
-    yield "Rank", [rank_of(line.row) for line in some]
+    yield "Rank", [format_rank(line.row) for line in some]
     for estimator in ranking.estimators:
-        yield title_of(estimator), [with_error(line.score(estimator)) for line in some]
-    yield "R²", [number(r2(line)) for line in some]
+        yield title_of(estimator), [format_score(line.score(estimator)) for line in some]
+    yield "R²", [format_number(r2(line)) for line in some]
     yield "Parameters", [format_count(line.row.parameters) for line in some]
     yield "Seconds", [MISSING if line.seconds is None else markup.seconds(line.seconds) for line in some]
     yield "Licence", [escape(line.facts.licence or MISSING) for line in some]

@@ -7,8 +7,9 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from hf_emms.formatting import format_count, pluralize
-from hf_emms.ranking.records import Ranking, Score
-from hf_emms.ranking.text import number, title_of, with_error
+from hf_emms.ranking import Ranking
+from hf_emms.ranking.formats import format_number, format_score, title_of
+from hf_emms.scoring import Score
 from leaderboard import markup
 from leaderboard.compare import checkpoint_link
 from leaderboard.lines import Line, lines, matching
@@ -104,7 +105,7 @@ def _svg(view: View, ranking: Ranking, found: Sequence[Point], best: Sequence[Po
 
 def _mark(point: Point, across: Callable, up: Callable, on_front: bool, view: View) -> str:
     row, value, error = point.line.row, point.score.value, _error(point)
-    text = escape(f"{row.checkpoint}: {with_error(point.score)}, {_cost(point, view)}")
+    text = escape(f"{row.checkpoint}: {format_score(point.score)}, {_cost(point, view)}")
     x = f"{across(point.cost):.1f}"
     mark = (
         f'<g class="point{" best" if on_front else ""}"><title>{text}</title>'
@@ -202,4 +203,4 @@ def _missing(view: View, ranking: Ranking, snapshot: Snapshot, drawn: int) -> st
 
 def _in_words(point: Point, view: View) -> str:
     link = checkpoint_link(point.line.row.checkpoint)
-    return f"<li>{link}: {number(point.score.value)}, {escape(_cost(point, view))}</li>"
+    return f"<li>{link}: {format_number(point.score.value)}, {escape(_cost(point, view))}</li>"

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from typing import Any
 
-from hf_emms.ranking.text import answer
+from hf_emms.ranking.advice import recommendation
 from leaderboard import compare, lines, selection, shortlist, submit
 from leaderboard.selection import View
 from leaderboard.store import Entry, Snapshot, Store
@@ -101,7 +101,7 @@ class Endpoints:
         head = {
             name: getattr(entry.ranking, name) for name in ("dataset", "dataset_id", "task", "split", "n", "settings")
         }
-        head["answer"] = answer(entry.ranking)
+        head["answer"] = recommendation(entry.ranking)
         head["seed"] = entry.ranking.settings.get("seed")
         return {**head, "matching": len(found), "rows": [lines.record(line, entry.ranking) for line in ordered]}
 

@@ -8,7 +8,7 @@ from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from hf_emms.ranking.records import Ranking
+from hf_emms.ranking import Ranking
 from leaderboard.markup import hub_address
 
 logger = logging.getLogger(__name__)

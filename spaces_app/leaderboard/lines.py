@@ -6,7 +6,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from hf_emms.ranking.records import Ranking, Row, Score, emms_score
+from hf_emms.ranking import Ranking, Row, emms_score
+from hf_emms.scoring import Score
 from leaderboard.facts import Facts
 from leaderboard.selection import SIZES, View
 from leaderboard.store import Snapshot

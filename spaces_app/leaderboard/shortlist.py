@@ -7,8 +7,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 from hf_emms.formatting import MISSING, format_count
-from hf_emms.ranking.records import Row
-from hf_emms.ranking.text import rank_of
+from hf_emms.ranking import Row
+from hf_emms.ranking.formats import format_rank
 from leaderboard import markup
 from leaderboard.compare import checkpoint_link
 from leaderboard.facts import Facts
@@ -108,7 +108,7 @@ def _evidence(one: Candidate, view: View, snapshot: Snapshot) -> str:
 
 def _rank(entry: Entry, row: Row, ranked: int, view: View, snapshot: Snapshot) -> str:
     query = to_query(replace(view, tab="rankings", task=entry.ranking.task, ranking=entry.id))
-    return f"{markup.view_link(query, escape(label(entry, snapshot)))} ({rank_of(row)} of {ranked})"
+    return f"{markup.view_link(query, escape(label(entry, snapshot)))} ({format_rank(row)} of {ranked})"
 
 
 def as_data(one: Candidate) -> dict[str, object]:

@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from hf_emms.files import write_atomic
-from hf_emms.ranking.records import Ranking
+from hf_emms.ranking import Ranking
 from leaderboard import render
 from leaderboard.facts import HubFacts
 from leaderboard.lines import in_order, lines

@@ -15,8 +15,9 @@ from pathlib import Path
 from typing import Any
 
 from hf_emms.errors import EmmsError
+from hf_emms.ranking import Ranking, Row
+from hf_emms.ranking.files import from_parquet
 from hf_emms.ranking.merge import JSON_FOLDER, merged, path_of
-from hf_emms.ranking.records import Ranking, Row
 from leaderboard.checks import recomputed
 from leaderboard.facts import NOT_KNOWN, Facts, HubFacts
 from leaderboard.wins import Wins, wins
@@ -147,7 +148,7 @@ def _read(path: Path) -> Ranking | str | None:
     try:
         if path.suffix == ".json":
             return recomputed(Ranking.from_json(path.read_bytes()))
-        return None if _is_rows_of_a_dataset(path) else recomputed(Ranking.from_parquet(path))
+        return None if _is_rows_of_a_dataset(path) else recomputed(from_parquet(path, Ranking))
     except EmmsError as error:
         return error.message
 

@@ -11,8 +11,8 @@ import msgspec
 
 from hf_emms.errors import EmmsError
 from hf_emms.formatting import pluralize
+from hf_emms.ranking import Ranking, Row, Seconds, is_commit
 from hf_emms.ranking.merge import JSON_FOLDER, merged, path_of
-from hf_emms.ranking.records import Ranking, Row, Seconds, is_commit
 from leaderboard import checks
 
 if TYPE_CHECKING:

@@ -10,8 +10,11 @@ from dataclasses import replace
 import msgspec
 
 from hf_emms.formatting import MISSING, format_count, pluralize
-from hf_emms.ranking.records import Ranking, Score, is_commit, ranked
-from hf_emms.ranking.text import answer, number, percent, rank_of, settings_text, title_of, with_spread
+from hf_emms.ranking import Ranking, is_commit, ranked
+from hf_emms.ranking.advice import recommendation
+from hf_emms.ranking.formats import format_finetuned, format_number, format_percent, format_rank, title_of
+from hf_emms.ranking.text import settings_text
+from hf_emms.scoring import Score
 from leaderboard import markup
 from leaderboard.compare import checkpoint_link
 from leaderboard.facts import NOT_KNOWN, Facts
@@ -71,14 +74,14 @@ def table(view: View, ranking: Ranking, snapshot: Snapshot) -> str:
 def answered(view: View, ranking: Ranking, snapshot: Snapshot) -> str:
     """Which checkpoint to fine-tune, of those that pass the filters; and how many pass, if there are filters."""
     if not is_filtered(view):
-        return f'<p class="answer">{escape(answer(ranking))}</p>'
+        return f'<p class="answer">{escape(recommendation(ranking))}</p>'
     rows = [line.row for line in matching(lines(ranking, snapshot), view)]
     clear = markup.view_link(to_query(without_filters(view)), "clear filters")
     count = f"{len(rows):,} of {len(ranking.rows):,} checkpoints pass the filters ({clear})."
     if not rows:
         return f'<p class="answer">{count}</p>'
     some = msgspec.structs.replace(ranking, rows=ranked(rows, ranking.estimators[0]))
-    return f'<p class="answer">{escape(answer(some))}</p><p class="small">{count}</p>'
+    return f'<p class="answer">{escape(recommendation(some))}</p><p class="small">{count}</p>'
 
 
 def described(ranking: Ranking, facts: Facts = NOT_KNOWN) -> str:
@@ -150,9 +153,9 @@ def _columns(view: View, ranking: Ranking, found: Sequence[Line]) -> list[tuple[
         (first, title_of(first), "score", _bar(ranking, first, best)),
     ]
     cells: dict[str, tuple[str, Cell]] = {
-        "fine_tuned": ("number", lambda line: with_spread(line.row.fine_tuned)),
-        "r2": ("number", lambda line: number(r2(line))),
-        "elsewhere": ("number", lambda line: percent(line.row.elsewhere)),
+        "fine_tuned": ("number", lambda line: format_finetuned(line.row.fine_tuned)),
+        "r2": ("number", lambda line: format_number(r2(line))),
+        "elsewhere": ("number", lambda line: format_percent(line.row.elsewhere)),
         "parameters": ("number", lambda line: format_count(line.row.parameters)),
         "downloads": ("number", lambda line: format_count(line.facts.downloads)),
         "library": ("text", lambda line: escape(line.facts.library or MISSING)),
@@ -214,10 +217,10 @@ def _checkpoint(line: Line) -> str:
 def _rank(line: Line) -> str:
     """The rank, and a box to compare the checkpoint with others."""
     if line.row.rank is None:
-        return rank_of(line.row)
+        return format_rank(line.row)
     name = escape(line.row.checkpoint)
     return f'<label><input type="checkbox" class="tick" data-compare="{name}" aria-label="compare {name}">' + (
-        f"{rank_of(line.row)}</label>"
+        f"{format_rank(line.row)}</label>"
     )
 
 
@@ -235,7 +238,7 @@ def _revision(line: Line) -> str:
 def _plain_score(name: str) -> Cell:
     def cell(line: Line) -> str:
         score = line.score(name)
-        return number(score.value if score else None)
+        return format_number(score.value if score else None)
 
     return cell
 
@@ -256,7 +259,7 @@ def _bar(ranking: Ranking, estimator: str, best: int | None) -> Cell:
         error = f" ± {score.stderr:.4f}" if score.stderr is not None else ""
         css = "bar best" if line.row.rank == best else "bar"
         return (
-            f'<span class="figure">{number(score.value)}<span class="error">{error}</span></span>'
+            f'<span class="figure">{format_number(score.value)}<span class="error">{error}</span></span>'
             f'<span class="{css}" aria-hidden="true"><i style="width:{share(score.value)}%"></i>'
             f'<b style="left:{share(left)}%;width:{round(share(right) - share(left), 1)}%"></b></span>'
         )

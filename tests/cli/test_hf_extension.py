@@ -60,24 +60,12 @@ def test_hf_lists_the_extension(installed: dict[str, str]) -> None:
     assert "Rank checkpoints [extension OWNER/hf-emms]" in " ".join(hf(installed, "--help").stdout.split())
 
 
-def test_hf_has_no_command_of_this_name_itself(tmp_path: Path, installed: dict[str, str]) -> None:
-    shown = hf({**installed, "HOME": str(tmp_path / "nobody")}, "--help").stdout
-    assert "datasets" in shown.split()
-    assert "emms" not in shown.split()
-
-
 def test_the_repository_is_installed_as_a_python_package() -> None:
     # A file of this name at the root would be taken for the extension itself, a script.
     assert not (ROOT / "hf-emms").exists()
     assert not (ROOT / "manifest.json").exists()
     project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
     assert project["scripts"]["hf-emms"] == "hf_emms.__main__:main"
-
-
-def test_the_first_description_in_the_project_file_is_the_one_that_hf_shows() -> None:
-    lines = [line.strip() for line in (ROOT / "pyproject.toml").read_text().splitlines()]
-    shown = next(line for line in lines if line.startswith("description")).partition("=")[2].strip().strip("\"'")
-    assert shown == tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["description"]
 
 
 def test_hf_runs_an_installation_that_is_linked_as_the_page_says(tmp_path: Path) -> None:

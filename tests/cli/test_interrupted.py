@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from hf_emms.ranking.records import Ranking
+from hf_emms.ranking import Ranking
 from tests.helpers.cli import GOOD, POOR, PROGRAM, Cli, cli, encoder
 from tests.helpers.waiting import eventually
 

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from hf_emms.ranking.records import Ranking
+from hf_emms.ranking import Ranking
 
 PROGRAM = f"{sys.executable} -m hf_emms"
 RANK = (
@@ -143,11 +143,9 @@ program.main()
     "words",
     [
         f"rank --dataset demo_captions --max-samples 60 -e emms-demo/encoder-minilm-static -c {TOKEN}",
-        f"rank --dataset demo_captions --max-samples 60 -e emms-demo/encoder-minilm-static -c org/name@{TOKEN}",
         f"rank --dataset org/name@{TOKEN}",
         f"rank --dataset org/name --engine jobs --results-repo a/b --dry-run --jobs-package git+https://{TOKEN}@github.com/a/b",
         "rank --dataset org/name --engine jobs --results-repo a/b --dry-run --jobs-package git+https://me:pass1word@host/a",
-        f"rank --dataset demo_captions --format {TOKEN}",
         f"{TOKEN}",
     ],
 )

@@ -66,7 +66,7 @@ def test_one_pixel_in_the_corner_is_no_whole_picture_where_boxes_are_pixels(scal
     assert sample.label_numbers is not None
     widths = sorted(sample.label_numbers[:, 2].tolist())
     assert widths == pytest.approx(sorted([0.5] * 5 + [wide]))
-    assert any("as parts of its picture" in note for note in sample.notes) == (scale < 1)
+    assert any("as fractions of its image" in note for note in sample.notes) == (scale < 1)
 
 
 def test_boxes_are_read_as_xywh_by_default() -> None:

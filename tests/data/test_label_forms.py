@@ -12,9 +12,9 @@ import hf_emms
 from hf_emms.cli.rank_command import summary
 from hf_emms.hub import resolve
 from hf_emms.options import Options
-from hf_emms.publish.cards.entries import rank_command
+from hf_emms.publish.card_entries import rank_command
+from hf_emms.ranking import Encoder, Ranking
 from hf_emms.ranking.progress import Silent
-from hf_emms.ranking.records import Encoder, Ranking
 from hf_emms.run.label_embeddings import embed_texts
 from hf_emms.run.plan import open_cache, plan
 from hf_emms.run.rank import embed_labels

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from hf_emms.data.sample_cache import sample_key
+from hf_emms.data.sample import sample_key
 from hf_emms.data.sources import DatasetSource
 from hf_emms.hub import Repo
 from hf_emms.inputs import Images

@@ -14,7 +14,7 @@ import pytest
 from hf_emms.cache import Cache
 from hf_emms.data import Sample
 from hf_emms.data.reading import JoinedColumn
-from hf_emms.data.sample_cache import cached_sample, store_sample
+from hf_emms.data.sample import store_sample, stored_sample
 from hf_emms.data.sources import DatasetSource
 from hf_emms.inputs import Images, Pairs, UnusableError
 from hf_emms.options import Options
@@ -261,7 +261,7 @@ def test_a_cached_sample_is_the_sample(tmp_path: Path, rows: datasets.Dataset) -
     cache, options = Cache(tmp_path), Options("org/name", streaming=True)
     ref = DatasetSource(sample.dataset, sample.repo)
     store_sample(cache, ref, options, sample)
-    cached = cached_sample(cache, ref, options)
+    cached = stored_sample(cache, ref, options)
     assert cached is not None
     assert cached.label_texts == sample.label_texts
     assert [second for _, second in cached.inputs] == [second for _, second in sample.inputs]

@@ -11,11 +11,11 @@ import pytest
 
 from hf_emms.cache import Cache
 from hf_emms.data import Sample
-from hf_emms.data.labels import find_spans, similar_spans
-from hf_emms.data.sample_cache import cached_sample, store_sample
+from hf_emms.data.sample import store_sample, stored_sample
 from hf_emms.data.sources import DatasetSource
 from hf_emms.inputs import Pairs, Spans
 from hf_emms.options import Options
+from hf_emms.tasks.question_answering import find_spans, similar_spans
 from tests.helpers.rows import THINGS, answered, error_of
 from tests.helpers.samples import load_sample
 
@@ -163,14 +163,14 @@ def test_no_answer_of_any_annotator_is_among_the_others(references: Any, answers
 
 def test_spans_are_found_by_their_start_else_as_whole_words_else_anywhere() -> None:
     text = "The artist saw art; more art was sold."
-    assert find_spans(text, [("art", 16)]) == [(15, 18)]
-    assert find_spans(text, [("art", 25)]) == [(25, 28)]
-    assert find_spans(text, [("art", None), (" saw ", None), ("tist", None), ("Art", None)]) == [
+    assert find_spans(text, ["art"], [16]) == [(15, 18)]
+    assert find_spans(text, ["art"], [25]) == [(25, 28)]
+    assert find_spans(text, ["art", " saw ", "tist", "Art"], [None] * 4) == [
         (15, 18),
         (11, 14),
         (6, 10),
     ]
-    assert find_spans("他在北京大学学习。", [("北京", None)]) == [(2, 4)]
+    assert find_spans("他在北京大学学习。", ["北京"], [None]) == [(2, 4)]
 
 
 def test_scripts_without_spaces_count_characters() -> None:
@@ -186,7 +186,7 @@ def test_a_cached_sample_of_spans_is_the_sample(tmp_path: Path) -> None:
     sample = load_sample(answered())
     ref, options = DatasetSource(sample.dataset, sample.repo), Options("org/name", streaming=True)
     store_sample(Cache(tmp_path), ref, options, sample)
-    cached = cached_sample(Cache(tmp_path), ref, options)
+    cached = stored_sample(Cache(tmp_path), ref, options)
     assert cached is not None
     assert answers_of(cached) == answers_of(sample)
     assert (cached.form, cached.categorical, cached.n_read) == ("spans", True, 20)

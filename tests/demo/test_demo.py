@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from hf_emms.ranking.records import Ranking
+from hf_emms.ranking import Ranking
 
 # Says on its last line of stderr whether torch was needed.
 PROGRAM = """

@@ -18,7 +18,7 @@ import pytest
 
 from hf_emms.cli import app
 from hf_emms.presets import demo
-from hf_emms.ranking.records import FineTuned, Ranking
+from hf_emms.ranking import FineTuned, Ranking
 from tests import ROOT
 from tests.docs.pages import PAGES, fences
 from tests.docs.test_commands import hf_emms_lines

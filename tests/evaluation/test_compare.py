@@ -10,7 +10,8 @@ from pathlib import Path
 import msgspec
 import pytest
 
-from hf_emms.ranking.records import Ranking, Row, Score, ranked
+from hf_emms.ranking import Ranking, Row, ranked
+from hf_emms.scoring import Score
 from tests import ROOT
 from tests.helpers.command_line import CommandLine, Done
 from tests.helpers.rankings import NAMES, emms_score, example, ranking

@@ -9,7 +9,7 @@ import pytest
 from hf_emms.errors import EmmsError
 from hf_emms.evaluation import read_truth
 from hf_emms.evaluation.truth import dataset_of, matched
-from hf_emms.ranking.records import Row
+from hf_emms.ranking import Row
 from tests.helpers.rankings import example
 
 EXPECTED = {"org/a": 84.2, "org/b": 80.0}

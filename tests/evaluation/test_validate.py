@@ -12,7 +12,7 @@ from pathlib import Path
 import msgspec
 import pytest
 
-from hf_emms.ranking.records import Row, ranked
+from hf_emms.ranking import Row, ranked
 from tests.helpers.command_line import CommandLine, Done
 from tests.helpers.hub_client import cli, home, hub
 from tests.helpers.rankings import NAMES, example, ranking

@@ -275,5 +275,5 @@ def test_spans_and_pairs_are_not_taken_for_one_another(zoo: Path, spans: Spans) 
     with pytest.raises(EmmsError, match="reads pairs of texts here, not Spans"):
         rows(load(folder, "text+text"), spans)
     with pytest.raises(EmmsError, match="reads spans of texts here, not Pairs"):
-        rows(load(folder, "text+text", spans=True), spans.pairs)
+        rows(load(folder, "text+text", spans=True), spans.inputs)
     assert "mean" in load(folder, "text+text", spans=True, layers=("last", "mean")).refused

@@ -11,7 +11,8 @@ import numpy as np
 from PIL import Image
 
 from hf_emms.hub import resolve
-from hf_emms.ranking.records import Ranking, Row, Score, ranked
+from hf_emms.ranking import Ranking, Row, ranked
+from hf_emms.scoring import Score
 from tests.helpers.rankings import example
 
 # Settings of runs that take a second.

@@ -17,8 +17,9 @@ import hf_emms
 from hf_emms import EmmsError, Ranking
 from hf_emms.cli import app
 from hf_emms.finetune.fine_tune import choose
-from hf_emms.ranking.records import Row
-from hf_emms.ranking.text import measured_in_words, to_text
+from hf_emms.ranking import Row
+from hf_emms.ranking.advice import finetuning_summary
+from hf_emms.ranking.text import to_text
 from tests.finetune.make import FAST, Notes, colours, ranking, save, texts
 from tests.helpers.rankings import example
 from tests.helpers.tiny_checkpoints import build
@@ -76,7 +77,7 @@ def test_the_shortlist_is_fine_tuned_and_the_best_is_who_measured_best(
     assert confirmed.best is max((first, second), key=lambda row: row.fine_tuned.validation)
     assert Ranking.from_json(confirmed.to_json()) == confirmed
     assert "fine-tuned" in to_text(confirmed)
-    assert measured_in_words(confirmed).startswith(f"{confirmed.best.checkpoint}: accuracy ")
+    assert finetuning_summary(confirmed).startswith(f"{confirmed.best.checkpoint}: accuracy ")
     assert any(line.startswith("fine-tuning 2 checkpoints: 2 runs of up to 4 epochs, about ") for line in notes.lines)
     assert notes.steps == notes.planned
 
@@ -300,7 +301,7 @@ def test_the_command_line_adds_to_the_rankings_file_and_continues(
     assert done.exit_code == 0, done.output
     kept = Ranking.from_json(file.read_text())
     assert kept.best.fine_tuned.recipe["epochs"] == 2
-    assert measured_in_words(kept) in done.stderr
+    assert finetuning_summary(kept) in done.stderr
     assert "(from the cache)" in runner.invoke(app, words).stderr
 
 

@@ -13,10 +13,11 @@ from click.testing import CliRunner
 from hf_emms import EmmsError, Ranking
 from hf_emms.cli import app
 from hf_emms.evaluation import truth_from_rankings, validate
-from hf_emms.publish.cards.render import render_section
+from hf_emms.publish.card_text import card
+from hf_emms.ranking import FineTuned, TrainingRun
+from hf_emms.ranking.advice import finetuning_summary
 from hf_emms.ranking.merge import merged, path_of
-from hf_emms.ranking.records import FineTuned, TrainingRun
-from hf_emms.ranking.text import measured_in_words, to_csv, to_markdown
+from hf_emms.ranking.text import to_csv, to_markdown
 from tests.helpers.rankings import ranking
 from tests.helpers.space import snapshot_of, write
 
@@ -49,10 +50,10 @@ def with_measured(plain: Ranking, **more: Any) -> Ranking:
 
 
 def test_the_sentence_says_who_is_best_at_which_budget_and_where_the_estimates_first_came(confirmed: Ranking) -> None:
-    assert measured_in_words(confirmed) == (
+    assert finetuning_summary(confirmed) == (
         "org/b: accuracy 91.0 (org/a: 86.0; org/c: 84.0), after up to 5 epochs; the estimate's first was second."
     )
-    assert measured_in_words(ranking()) is None
+    assert finetuning_summary(ranking()) is None
     close = msgspec.structs.replace(
         confirmed,
         rows=tuple(
@@ -60,7 +61,7 @@ def test_the_sentence_says_who_is_best_at_which_budget_and_where_the_estimates_f
             for row, value in zip(confirmed.rows, (0.9, 0.89, 0.88, 0.87), strict=True)
         ),
     )
-    assert measured_in_words(close).endswith(
+    assert finetuning_summary(close).endswith(
         "the estimate's first is the best; the first two differ by less than the noise of the test rows."
     )
 
@@ -125,10 +126,10 @@ def test_a_comparison_has_what_was_measured_in_either_ranking(confirmed: Ranking
 
 
 def test_a_card_tells_what_was_measured_from_what_was_estimated(confirmed: Ranking) -> None:
-    section = render_section(confirmed, "org/b")
+    section = card(confirmed, "org/b")
     assert "measured, not estimated: fine-tuned, it has accuracy 91.0 ± 0.4 on the test rows" in section
     assert "epochs 5, method full, best at learning rate 0.0001" in section
-    assert "measured, not estimated" not in render_section(confirmed, "org/d")
+    assert "measured, not estimated" not in card(confirmed, "org/d")
 
 
 def test_the_leaderboard_has_a_column_and_the_result_in_its_answer(confirmed: Ranking, tmp_path: Path) -> None:

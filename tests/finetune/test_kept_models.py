@@ -13,7 +13,7 @@ import transformers
 import hf_emms
 from hf_emms.finetune.splits import LabeledSplit, load_splits
 from hf_emms.options import Options
-from hf_emms.ranking.records import TrainingRun
+from hf_emms.ranking import TrainingRun
 from hf_emms.tasks.metrics import accuracy, r2
 from tests.finetune.make import FAST, picture, ranking, save, texts
 from tests.helpers.tiny_checkpoints import build, tokenizer

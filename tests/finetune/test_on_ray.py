@@ -15,7 +15,7 @@ import transformers
 
 import hf_emms
 from hf_emms import EmmsError, Ranking
-from hf_emms.ranking.records import TrainingRun
+from hf_emms.ranking import TrainingRun
 from tests.finetune.make import FAST, Notes, colours, ranking, save
 from tests.helpers.processes import descendants
 from tests.helpers.tiny_checkpoints import build

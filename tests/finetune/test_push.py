@@ -10,7 +10,7 @@ import pytest
 import yaml
 from huggingface_hub import parse_eval_result_entries
 
-from hf_emms.ranking.records import Ranking
+from hf_emms.ranking import Ranking
 from tests.finetune.make import colours, ranking, save
 from tests.helpers.command_line import CommandLine, Done
 from tests.helpers.hub_client import cli, home, hub

@@ -11,7 +11,7 @@ import pytest
 
 import hf_emms
 from hf_emms.finetune.splits import AnswerSpan
-from hf_emms.ranking.records import FineTuned
+from hf_emms.ranking import FineTuned
 from hf_emms.tasks.metrics import (
     accuracy_at_half,
     bleu,

@@ -8,7 +8,9 @@ from pathlib import Path
 
 import pytest
 
-from hf_emms.ranking.records import Ranking
+from hf_emms.publish.card_entries import checkpoint_entry, dataset_entry
+from hf_emms.publish.cards import Card
+from hf_emms.ranking import Ranking
 from tests.helpers.command_line import CommandLine, Done
 from tests.helpers.hub_client import commands
 from tests.helpers.rankings import example
@@ -52,6 +54,18 @@ def ranking_of(org: str, **changes: object) -> Ranking:
     return Ranking.from_json(text)
 
 
+def update_model_card(
+    readme: bytes | None, named: list[tuple[Ranking, str]], repo_id: str, leaderboard: str | None = None
+) -> bytes:
+    """A model's README with what its card shows of some rankings, each with the checkpoint's name in it."""
+    entries = tuple(checkpoint_entry(ranking, name, leaderboard=leaderboard) for ranking, name in named)
+    return Card(repo_id, "model", tuple(ranking for ranking, _ in named), entries).updated(readme)
+
+
+def update_dataset_card(readme: bytes | None, rankings: list[Ranking], repo_id: str) -> bytes:
+    return Card(repo_id, "dataset", tuple(rankings), tuple(map(dataset_entry, rankings))).updated(readme)
+
+
 @pytest.fixture
 def ranking(org: str, tmp_path: Path) -> Path:
     file = tmp_path / "ranking.json"
@@ -62,7 +76,7 @@ def ranking(org: str, tmp_path: Path) -> Path:
 @pytest.fixture
 def other_ranking(org: str, tmp_path: Path) -> Path:
     file = tmp_path / "other.parquet"
-    ranking_of(org, dataset="food", dataset_id="org/food").to_parquet(file)
+    ranking_of(org, dataset="food", dataset_id="org/food").save(file)
     return file
 
 

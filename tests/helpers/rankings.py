@@ -5,7 +5,8 @@ from __future__ import annotations
 from typing import Any
 
 from hf_emms.options import Options
-from hf_emms.ranking.records import Encoder, Ranking, Row, Score, Seconds, ranked
+from hf_emms.ranking import Encoder, Ranking, Row, Seconds, ranked
+from hf_emms.scoring import Score
 
 NAMES = ("a", "b", "c", "d")
 

@@ -11,7 +11,8 @@ import msgspec
 import pytest
 
 from hf_emms.files import write_atomic
-from hf_emms.ranking.records import Ranking, Row, Score, Seconds, ranked
+from hf_emms.ranking import Ranking, Row, Seconds, ranked
+from hf_emms.scoring import Score
 from tests import ROOT
 from tests.helpers.rankings import emms_score, example
 

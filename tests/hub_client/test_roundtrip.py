@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from hf_emms.presets import demo
-from hf_emms.ranking.records import Ranking
+from hf_emms.ranking import Ranking
 from tests.helpers.command_line import CommandLine
 from tests.hub import Hub
 from tests.hub.fixtures import client_environment

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from hf_emms.presets import demo
-from hf_emms.ranking.records import Ranking
+from hf_emms.ranking import Ranking
 from tests.helpers.command_line import CommandLine
 from tests.helpers.hub_client import commands, home, hub
 from tests.hub import Hub

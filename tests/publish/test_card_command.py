@@ -7,9 +7,21 @@ from pathlib import Path
 
 import pytest
 
-from hf_emms.publish.cards import update_dataset_card, update_model_card
-from hf_emms.ranking.records import Ranking
-from tests.helpers.cards import README, cli, commits, org, other_ranking, pulls, ranking, ranking_of, readme, told
+from hf_emms.ranking import Ranking
+from tests.helpers.cards import (
+    README,
+    cli,
+    commits,
+    org,
+    other_ranking,
+    pulls,
+    ranking,
+    ranking_of,
+    readme,
+    told,
+    update_dataset_card,
+    update_model_card,
+)
 from tests.helpers.command_line import CommandLine
 from tests.helpers.hub_client import home, hub
 from tests.hub import Hub

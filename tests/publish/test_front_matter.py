@@ -2,7 +2,7 @@
 
 import yaml
 
-from hf_emms.publish.cards.front_matter import with_fields
+from hf_emms.publish.readme import with_fields
 
 CARD = """---
 # who made it

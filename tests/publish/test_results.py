@@ -15,10 +15,11 @@ import pyarrow.parquet as pq
 import pytest
 import yaml
 
-from hf_emms.publish.results import merged, path_of
-from hf_emms.publish.results.repository import parquet
-from hf_emms.ranking import text as views
-from hf_emms.ranking.records import FineTuned, Ranking, Row, Score, Seconds, ranked
+from hf_emms.publish.results import parquet_rows
+from hf_emms.ranking import FineTuned, Ranking, Row, Seconds, ranked
+from hf_emms.ranking.merge import merged, path_of
+from hf_emms.ranking.text import table_cells
+from hf_emms.scoring import Score
 from tests.helpers.command_line import CommandLine
 from tests.helpers.hub_client import cli, home, hub
 from tests.helpers.rankings import example
@@ -134,9 +135,9 @@ def test_a_failed_row_never_replaces_a_score() -> None:
 def test_rows_that_a_race_stopped_say_of_how_many_rows_their_scores_are() -> None:
     both = merged(with_rows(scored("org/a", 0.3, n=200), race=1), with_rows(scored("org/b", 0.2), created="later"))
     assert both.settings["race"] is None
-    header, cells = views.cells(both)
+    header, cells = table_cells(both)
     assert {line[1]: line[header.index("rows")] for line in cells} == {"org/a": "200", "org/b": "1,034"}
-    read = pq.read_table(io.BytesIO(parquet(both, "x"))).to_pylist()
+    read = pq.read_table(io.BytesIO(parquet_rows(both, "x"))).to_pylist()
     assert {row["checkpoint"]: row["n"] for row in read} == {"org/a": 200, "org/b": 1034}
 
 
@@ -328,7 +329,7 @@ def test_a_ranking_in_python_is_pushed(lab: Hub, token: str, tmp_path: Path) -> 
     file = write(tmp_path, example())
     code = f"""
         import json, hf_emms
-        print(json.dumps(hf_emms.Ranking.load({str(file)!r}).push_to_hub("{ID}")))
+        print(json.dumps(hf_emms.push_to_hub(hf_emms.Ranking.load({str(file)!r}), "{ID}")))
         """
     url = run_client(lab, code, tmp_path / "home", HF_TOKEN=token)
     assert f"/datasets/{ID}/commit/" in url

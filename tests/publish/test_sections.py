@@ -1,6 +1,6 @@
 """The sections of model and dataset cards: what they say, and that nothing in a ranking can break out of them.
 
-After a wanted change: python -m tests.cards.test_sections writes the golden files again.
+After a wanted change: python -m tests.publish.test_sections writes the golden files again.
 """
 
 from __future__ import annotations
@@ -17,18 +17,14 @@ from markdown_it import MarkdownIt
 
 from hf_emms.errors import EmmsError
 from hf_emms.options import SETTINGS, Options
-from hf_emms.publish.cards import (
-    rank_command,
-    render,
-    render_dataset_section,
-    render_section,
-    splice,
-    update_dataset_card,
-    update_model_card,
-)
-from hf_emms.ranking.records import Ranking, Row, ranked
-from hf_emms.ranking.text import one_line
+from hf_emms.publish import card_text
+from hf_emms.publish.card_entries import rank_command
+from hf_emms.publish.card_text import card
+from hf_emms.publish.readme import END, START, section_data, section_span
+from hf_emms.ranking import Ranking, Row, ranked
+from hf_emms.ranking.formats import single_line
 from tests import ROOT
+from tests.helpers.cards import update_dataset_card, update_model_card
 from tests.helpers.rankings import example
 
 GOLDEN = ROOT / "tests" / "golden"
@@ -37,8 +33,8 @@ TOKEN = "hf_" + "a1B2" * 8
 
 def sections() -> dict[str, str]:
     return {
-        "model_card_section.md": render_section(example(), "org/best", leaderboard="org/board"),
-        "dataset_card_section.md": render_dataset_section(example(), leaderboard="org/board"),
+        "model_card_section.md": card(example(), "org/best", leaderboard="org/board"),
+        "dataset_card_section.md": card(example(), leaderboard="org/board"),
     }
 
 
@@ -75,14 +71,14 @@ def test_the_section_is_as_it_was_read_by_a_person(name: str) -> None:
 
 def test_a_section_stands_between_markers() -> None:
     for section in sections().values():
-        assert section.startswith(splice.START + "\n")
-        assert section.endswith(splice.END + "\n")
-        assert splice.span_of(section.encode()) == (0, len(section.encode()) - 1)
+        assert section.startswith(START + "\n")
+        assert section.endswith(END + "\n")
+        assert section_span(section.encode()) == (0, len(section.encode()) - 1)
 
 
 def test_a_checkpoint_below_the_first_ones_is_in_the_chart() -> None:
     rows = [Row(f"org/{name}", "a" * 40, scores=example().rows[0].scores) for name in "abcdefgh"]
-    section = render_section(example(rows=ranked([*rows, *example().rows], "emms")), "org/worse")
+    section = card(example(rows=ranked([*rows, *example().rows], "emms")), "org/worse")
     marked = [line for line in section.splitlines() if line.endswith("◀")]
     assert len(marked) == 1
     assert "org/worse" in marked[0]
@@ -91,19 +87,19 @@ def test_a_checkpoint_below_the_first_ones_is_in_the_chart() -> None:
 
 def test_a_checkpoint_without_a_score_has_no_section() -> None:
     with pytest.raises(EmmsError, match="the weights are truncated"):
-        render_section(example(), "org/broken")
+        card(example(), "org/broken")
     failed = example(rows=(Row("org/x", error="broken"),))
     with pytest.raises(EmmsError, match="no scored checkpoint"):
-        render_dataset_section(failed)
+        card(failed)
 
 
 def test_an_unknown_checkpoint_is_refused() -> None:
     with pytest.raises(EmmsError, match="'org/none'"):
-        render_section(example(), "org/none")
+        card(example(), "org/none")
 
 
 def test_a_dataset_in_memory_has_no_command_and_no_link() -> None:
-    section = render_section(example(dataset="in memory", dataset_id="in memory", dataset_revision=""), "org/best")
+    section = card(example(dataset="in memory", dataset_id="in memory", dataset_revision=""), "org/best")
     assert "hf-emms rank" not in section
     assert "revision ``" not in section
     assert "datasets/in" not in section
@@ -119,7 +115,7 @@ def test_links_lead_to_the_hub_in_use(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_what_no_other_user_has_is_no_link() -> None:
     rows = ranked([Row("./mine", "local-0123456789abcdef", scores=example().rows[0].scores)], "emms")
-    section = render_dataset_section(example(rows=rows, dataset_id="./data", dataset_revision="local-0123456789abcdef"))
+    section = card(example(rows=rows, dataset_id="./data", dataset_revision="local-0123456789abcdef"))
     assert "| `./mine` |" in section
     assert "huggingface.co" not in section
 
@@ -156,8 +152,8 @@ def test_other_splits_configs_and_tasks_are_rows_of_their_own(change: dict[str, 
 def test_twice_is_once() -> None:
     once = update_model_card(b"text\r\n", [(example(), "org/best"), (other(), "org/close")], "org/best")
     assert update_model_card(once, [(example(), "org/best")], "org/best") == once
-    card = update_dataset_card(None, [example()], "AI-Lab-Makerere/beans")
-    assert update_dataset_card(card, [example()], "AI-Lab-Makerere/beans") == card
+    section = update_dataset_card(None, [example()], "AI-Lab-Makerere/beans")
+    assert update_dataset_card(section, [example()], "AI-Lab-Makerere/beans") == section
 
 
 def test_a_leaderboard_that_was_named_once_stays() -> None:
@@ -166,9 +162,9 @@ def test_a_leaderboard_that_was_named_once_stays() -> None:
 
 
 def test_a_dataset_card_has_a_table_for_each_split() -> None:
-    card = update_dataset_card(None, [example(), example(split="test")], "AI-Lab-Makerere/beans").decode()
-    assert len(re.findall(r"^\| rank \| checkpoint \|", card, re.MULTILINE)) == 2
-    assert "### image-classification, test split" in card
+    section = update_dataset_card(None, [example(), example(split="test")], "AI-Lab-Makerere/beans").decode()
+    assert len(re.findall(r"^\| rank \| checkpoint \|", section, re.MULTILINE)) == 2
+    assert "### image-classification, test split" in section
 
 
 @pytest.mark.parametrize(("about", "keys"), [("model", {"tags"}), ("dataset", {"task_categories"})])
@@ -183,15 +179,15 @@ def test_a_repository_without_a_readme_gets_a_valid_one(about: str, keys: set[st
 
 
 def test_the_section_of_another_kind_of_card_is_not_overwritten() -> None:
-    card = update_dataset_card(None, [example()], "AI-Lab-Makerere/beans")
+    section = update_dataset_card(None, [example()], "AI-Lab-Makerere/beans")
     with pytest.raises(EmmsError, match="was written for a dataset card"):
-        update_model_card(card, [(example(), "org/best")], "org/best")
+        update_model_card(section, [(example(), "org/best")], "org/best")
 
 
 def test_a_section_of_a_newer_version_is_not_overwritten() -> None:
-    card = update_model_card(None, [(example(), "org/best")], "org/best").replace(b'{"version":2', b'{"version":9')
+    section = update_model_card(None, [(example(), "org/best")], "org/best").replace(b'{"version":2', b'{"version":9')
     with pytest.raises(EmmsError, match="newer hf_emms") as refused:
-        update_model_card(card, [(example(), "org/best")], "org/best")
+        update_model_card(section, [(example(), "org/best")], "org/best")
     assert refused.value.hint == "install a newer hf-emms"
 
 
@@ -213,9 +209,9 @@ def test_damaged_data_is_refused(damage: str) -> None:
     old, new = (text.encode() for text in DAMAGE[damage])
     whole = update_model_card(None, [(example(), "org/best")], "org/best")
     assert old in whole
-    card = whole.replace(old, new)
+    section = whole.replace(old, new)
     with pytest.raises(EmmsError, match=r"damaged|lost its data"):
-        update_model_card(card, [(example(), "org/best")], "org/best")
+        update_model_card(section, [(example(), "org/best")], "org/best")
 
 
 def test_a_section_of_the_first_layout_is_read_and_drawn_as_it_was() -> None:
@@ -228,7 +224,7 @@ def test_a_section_of_the_first_layout_is_read_and_drawn_as_it_was() -> None:
     assert beans == rows_of(old)[0]
     assert "org/food" in food
     assert both.decode().split("<details>")[1].strip() == (
-        old.decode().split("<details open>")[1].removesuffix(f"{splice.END}\n").strip()
+        old.decode().split("<details open>")[1].removesuffix(f"{END}\n").strip()
     )
     again = update_model_card(old, [(example(), "org/best")], "org/best", leaderboard="org/board")
     assert again == update_model_card(None, [(example(), "org/best")], "org/best", leaderboard="org/board").replace(
@@ -314,10 +310,10 @@ def hostile(evil: str) -> Ranking:
 @pytest.mark.parametrize("evil", EVIL)
 def test_nothing_in_a_ranking_breaks_out_of_the_section(evil: str) -> None:
     ranking = hostile(evil)
-    for section in (render_section(ranking, evil), render_dataset_section(ranking)):
+    for section in (card(ranking, evil), card(ranking)):
         assert section.count("<!--") == 3
-        assert splice.span_of(section.encode()) is not None
-        assert splice.data_of(section.encode())["entries"][0]["ranking"]["dataset"] == evil
+        assert section_span(section.encode()) is not None
+        assert section_data(section.encode())["entries"][0]["ranking"]["dataset"] == evil
         assert "49" not in section
         page = html(section)
         for tag in ("script", "img", "h1", "b", "strong", "em", "s"):
@@ -335,17 +331,21 @@ def test_nothing_in_a_ranking_breaks_out_of_the_section(evil: str) -> None:
 
 @given(st.text())
 def test_escaped_text_is_nothing_but_text(text: str) -> None:
-    inline = MarkdownIt("commonmark").enable(["table", "strikethrough"]).parseInline(f"a {render.text(text)} z")[0]
+    inline = (
+        MarkdownIt("commonmark")
+        .enable(["table", "strikethrough"])
+        .parseInline(f"a {card_text.markdown_text(text)} z")[0]
+    )
     assert {token.type for token in inline.children or ()} <= {"text", "text_special"}
     shown = "".join(token.content for token in inline.children or ())
-    assert shown.replace("\u2060", "").split() == f"a {one_line(text)} z".replace("\u2060", "").split()
+    assert shown.replace("\u2060", "").split() == f"a {single_line(text)} z".replace("\u2060", "").split()
 
 
 @given(st.text())
 def test_code_spans_and_blocks_end_where_they_should(text: str) -> None:
-    span = MarkdownIt("commonmark").parseInline(f"a {render.code(text)} z")[0]
+    span = MarkdownIt("commonmark").parseInline(f"a {card_text._code_span(text)} z")[0]
     assert [token.type for token in span.children or ()] == ["text", "code_inline", "text"]
-    blocks = MarkdownIt("commonmark").parse(f"a\n\n{render.block(text, 'text')}\n\nz")
+    blocks = MarkdownIt("commonmark").parse(f"a\n\n{card_text._code_block(text, 'text')}\n\nz")
     assert [token.type for token in blocks if token.type in ("fence", "paragraph_open")] == [
         "paragraph_open",
         "fence",
@@ -355,8 +355,8 @@ def test_code_spans_and_blocks_end_where_they_should(text: str) -> None:
 
 def test_a_token_that_got_into_a_ranking_stays_out_of_the_card() -> None:
     ranking = example(dataset=TOKEN, prompt=f"a photo {TOKEN}", versions={"x": TOKEN})
-    assert TOKEN not in render_section(ranking, "org/best")
-    assert TOKEN not in render_dataset_section(ranking)
+    assert TOKEN not in card(ranking, "org/best")
+    assert TOKEN not in card(ranking)
 
 
 if __name__ == "__main__":

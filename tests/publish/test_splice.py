@@ -11,11 +11,11 @@ from hypothesis import strategies as st
 from markdown_it import MarkdownIt
 
 from hf_emms.errors import EmmsError
-from hf_emms.publish.cards import splice
+from hf_emms.publish.readme import END, START, data_comment, put_section, section_data, section_span
 
 BOM = b"\xef\xbb\xbf"
-SECTION = f"{splice.START}\nfirst text\n\n| a |\n{splice.END}\n"
-OTHER = f"{splice.START}\nanother\ntext\n{splice.END}\n"
+SECTION = f"{START}\nfirst text\n\n| a |\n{END}\n"
+OTHER = f"{START}\nanother\ntext\n{END}\n"
 
 PIECES = [
     "---\nlanguage: no # a comment\n---\n",
@@ -56,7 +56,7 @@ values = st.recursive(
 
 def has_no_section(readme: bytes) -> bool:
     try:
-        return splice.span_of(readme) is None
+        return section_span(readme) is None
     except EmmsError:
         return False
 
@@ -73,8 +73,8 @@ def unix(section: bytes) -> str:
 @example(b"text\n\n<!-- of the owner\n\nmore")
 def test_without_the_lines_of_a_new_section_everything_is_as_before(readme: bytes) -> None:
     assume(has_no_section(readme))
-    done = splice.put(readme, SECTION)
-    begin, end = splice.span_of(done) or (0, 0)
+    done = put_section(readme, SECTION)
+    begin, end = section_span(done) or (0, 0)
     assert unix(done[begin:end]) == SECTION.strip("\n")
     ending = b"\r\n" if done[end:].startswith(b"\r\n") else b"\n"
     after = done[end:].removeprefix(ending)
@@ -88,8 +88,8 @@ def test_without_the_lines_of_a_new_section_everything_is_as_before(readme: byte
 @example(b"<div>\n</div>")
 def test_a_new_section_is_inside_no_block_that_is_left_open(readme: bytes) -> None:
     assume(has_no_section(readme))
-    section = f"{splice.START}\n{splice.with_data({})}\n\n## Ours\n\n<details>\n\n</details>\n\n{splice.END}\n"
-    done = splice.put(readme, section)
+    section = f"{START}\n{data_comment({})}\n\n## Ours\n\n<details>\n\n</details>\n\n{END}\n"
+    done = put_section(readme, section)
     blocks = MarkdownIt("commonmark").parse(METADATA.sub("", done.decode(), count=1))
     ours = next(place for place, block in enumerate(blocks) if block.content == "Ours")
     assert blocks[ours - 1].type == "heading_open"
@@ -101,23 +101,23 @@ def test_a_new_section_is_inside_no_block_that_is_left_open(readme: bytes) -> No
 )
 def test_a_block_that_is_left_open_stays_behind_the_section(opened: str) -> None:
     before = "---\nlicense: mit\n---\n# Title\n\n```\nclosed\n```\n\n"
-    assert splice.put(f"{before}{opened}".encode(), SECTION) == f"{before}{SECTION}{opened}".encode()
+    assert put_section(f"{before}{opened}".encode(), SECTION) == f"{before}{SECTION}{opened}".encode()
 
 
 @given(readmes)
 def test_twice_is_once(readme: bytes) -> None:
     assume(has_no_section(readme))
-    once = splice.put(readme, SECTION)
-    assert splice.put(once, SECTION) == once
+    once = put_section(readme, SECTION)
+    assert put_section(once, SECTION) == once
 
 
 @given(readmes, readmes, st.sampled_from([b"\n", b"\r\n"]))
 def test_an_old_section_is_replaced_where_it_stands(before: bytes, after: bytes, ending: bytes) -> None:
     assume(has_no_section(before) and has_no_section(after))
     readme = before + ending + OTHER.encode() + after
-    begin, end = splice.span_of(readme) or (0, 0)
-    done = splice.put(readme, SECTION)
-    new_begin, new_end = splice.span_of(done) or (0, 0)
+    begin, end = section_span(readme) or (0, 0)
+    done = put_section(readme, SECTION)
+    new_begin, new_end = section_span(done) or (0, 0)
     assert done[:new_begin] == readme[:begin] == before + ending
     assert done[new_end:] == readme[end:]
     assert unix(done[new_begin:new_end]) == SECTION.strip("\n")
@@ -126,28 +126,28 @@ def test_an_old_section_is_replaced_where_it_stands(before: bytes, after: bytes,
 @given(readmes, values)
 def test_data_comes_back_as_it_was(readme: bytes, value: object) -> None:
     assume(has_no_section(readme))
-    section = f"{splice.START}\n{splice.with_data({'value': value})}\n\ntext\n{splice.END}\n"
-    assert splice.data_of(splice.put(readme, section)) == {"value": value}
+    section = f"{START}\n{data_comment({'value': value})}\n\ntext\n{END}\n"
+    assert section_data(put_section(readme, section)) == {"value": value}
 
 
 @given(values)
 def test_data_can_neither_end_its_comment_nor_call_anybody(value: object) -> None:
-    inside = splice.with_data({"value": value}).removeprefix("<!--").removesuffix("-->")
+    inside = data_comment({"value": value}).removeprefix("<!--").removesuffix("-->")
     assert not re.search(r"--|[<>&@\n\r]", inside)
     assert json.loads(inside.strip().removeprefix("hf-emms:data ")) == {"value": value}
 
 
 def test_a_section_has_the_line_breaks_of_its_readme() -> None:
-    done = splice.put(b"---\r\nlicense: mit\r\n---\r\ntext\r\n", SECTION)
+    done = put_section(b"---\r\nlicense: mit\r\n---\r\ntext\r\n", SECTION)
     assert done.count(b"\n") == done.count(b"\r\n")
-    assert b"\r" not in splice.put(b"---\nlicense: mit\n---\n", SECTION)
+    assert b"\r" not in put_section(b"---\nlicense: mit\n---\n", SECTION)
 
 
 def test_a_readme_without_a_section_has_no_data() -> None:
-    assert splice.data_of(b"# Title\n") is None
+    assert section_data(b"# Title\n") is None
 
 
-START, END = splice.START, splice.END
+START, END = START, END
 BROKEN = {
     "an end is missing": (f"a\n{START}\nb\n", "start in line 2"),
     "a start is missing": (f"a\n\n{END}\n", "end in line 3"),
@@ -164,18 +164,18 @@ BROKEN = {
 def test_broken_markers_are_refused_with_their_lines(broken: str) -> None:
     readme, place = BROKEN[broken]
     with pytest.raises(EmmsError, match=place) as refused:
-        splice.put(readme.encode(), SECTION)
+        put_section(readme.encode(), SECTION)
     assert refused.value.hint
 
 
-@pytest.mark.parametrize("data", ["", "<!-- hf-emms:data {oops -->\n", f"{splice.with_data({})}\n" * 2])
+@pytest.mark.parametrize("data", ["", "<!-- hf-emms:data {oops -->\n", f"{data_comment({})}\n" * 2])
 def test_a_section_that_has_lost_its_data_is_refused_with_its_lines(data: str) -> None:
     readme = f"# Title\n{START}\n{data}text\n{END}\n".encode()
     last = 4 + data.count("\n")
     with pytest.raises(EmmsError, match=f"lines 2 to {last} "):
-        splice.data_of(readme)
+        section_data(readme)
 
 
 def test_what_is_not_utf8_is_refused_with_its_place() -> None:
     with pytest.raises(EmmsError, match="0xe9 in line 2"):
-        splice.put("# Title\ncafé\n".encode("latin-1"), SECTION)
+        put_section("# Title\ncafé\n".encode("latin-1"), SECTION)

@@ -14,9 +14,11 @@ from hf_emms.evaluation import dataset_blind
 from hf_emms.hub import Repo
 from hf_emms.options import Options
 from hf_emms.presets import demo
-from hf_emms.publish.results import merged, path_of, pull
-from hf_emms.publish.results.static_order import KnownRankings, mean_ranks, static_order
-from hf_emms.ranking.records import FineTuned, Ranking, Row
+from hf_emms.publish.card_text import card
+from hf_emms.publish.results import KnownRankings, pull
+from hf_emms.ranking import FineTuned, Ranking, Row
+from hf_emms.ranking.elsewhere import mean_ranks, static_order
+from hf_emms.ranking.merge import merged, path_of
 from hf_emms.run.ranking_job import rank_argv
 from tests.helpers.command_line import CommandLine, Done
 from tests.helpers.hub_client import cli, home
@@ -106,7 +108,7 @@ def test_it_is_no_setting_that_scores_depend_on() -> None:
     assert path_of(with_control) == path_of(example())
     assert merged(with_control, example(results=f"{ID}@{'b' * 40}")) is with_control
     options = Options("org/data", results=ID)
-    assert options.cache_key_fields("sample", "features", "scores") == Options("org/data").cache_key_fields(
+    assert options.of_stage("sample", "features", "scores") == Options("org/data").of_stage(
         "sample", "features", "scores"
     )
 
@@ -178,14 +180,14 @@ def test_cards_show_it_where_it_is_known(cli: CommandLine, tmp_path: Path) -> No
     file = tmp_path / "ranking.json"
     ranked_with(cli, *WANTED, ID, "-o", file)
     ranking = Ranking.load(file)
-    of_model, of_dataset = ranking.card("lab/a"), ranking.card()
+    of_model, of_dataset = card(ranking, "lab/a"), card(ranking)
     for section in (of_model, of_dataset):
         assert "elsewhere (mean rank on other datasets" in section
         assert " elsewhere |" in section
         assert " 46% |" in section
     assert " 54% |" in of_dataset
-    assert " elsewhere |" not in ranking.card("lab/new")
-    assert "elsewhere" not in example().card()
+    assert " elsewhere |" not in card(ranking, "lab/new")
+    assert "elsewhere" not in card(example())
 
 
 def test_a_folder_of_rankings_does_as_well(cli: CommandLine, tmp_path: Path) -> None:

@@ -14,9 +14,10 @@ import hf_emms
 from hf_emms.cli.rank_command import summary
 from hf_emms.options import References
 from hf_emms.presets import demo
-from hf_emms.publish.results import merged
-from hf_emms.ranking.records import Row, Score, ranked
-from hf_emms.ranking.text import unresolved
+from hf_emms.ranking import Row, ranked
+from hf_emms.ranking.advice import advice
+from hf_emms.ranking.merge import merged
+from hf_emms.scoring import Score
 from tests.helpers.rankings import emms_score, example
 from tests.helpers.samples import load_sample
 
@@ -29,68 +30,77 @@ def rows(*folds: tuple[float, ...]) -> tuple[Row, ...]:
     return ranked([Row(name, scores={"emms": emms_score(*of)}) for name, of in zip(names, folds, strict=False)], "emms")
 
 
-def advice(*folds: tuple[float, ...], **changes: object) -> str | None:
-    return unresolved(example(**({"rows": rows(*folds), "n": 100, "estimators": ("emms",)} | changes)))
+def advise(*folds: tuple[float, ...], **changes: object) -> str | None:
+    return advice(example(**({"rows": rows(*folds), "n": 100, "estimators": ("emms",)} | changes)))
 
 
 def test_the_rows_that_it_would_take_grow_with_the_square_of_the_standard_error() -> None:
-    assert advice(FIRST, SECOND) == (
+    assert advise(FIRST, SECOND) == (
         "org/a and org/b share the first rank: about 400 rows may tell them apart, --max-samples 400"
     )
     # The same difference, with a standard error of √7 · 0.01.
     wider = (0.56, 0.47, 0.50)
-    assert "(it would take about 2,800)" in str(advice(wider, SECOND))
-    assert advice(FIRST, SECOND, n=1234) == (
+    assert "(it would take about 2,800)" in str(advise(wider, SECOND))
+    assert advise(FIRST, SECOND, n=1234) == (
         "org/a and org/b share the first rank: about 5,000 rows may tell them apart, --max-samples 5000"
     )
 
 
 def test_no_more_rows_are_asked_for_than_the_split_has() -> None:
-    assert str(advice(FIRST, SECOND, n=1234, available=4950)).endswith("--max-samples 4950")
-    assert advice(FIRST, SECOND, available=350) == (
+    assert str(advise(FIRST, SECOND, n=1234, available=4950)).endswith("--max-samples 4950")
+    assert advise(FIRST, SECOND, available=350) == (
         "org/a and org/b share the first rank: more rows will hardly tell them apart (it would take about 400, "
         "the split has 350); either is a good choice, or fine-tune both"
     )
-    assert "(all 100 were used); either is a good choice" in str(advice(FIRST, SECOND, available=100))
+    assert "(all 100 were used); either is a good choice" in str(advise(FIRST, SECOND, available=100))
 
 
 def test_an_estimate_beyond_reason_is_no_advice_to_go_there() -> None:
     close = (0.505, 0.55, 0.448)
-    assert "hardly tell them apart (it would take about" in str(advice(close, SECOND))
-    assert "(their scores are equal)" in str(advice(SECOND, SECOND))
+    assert "hardly tell them apart (it would take about" in str(advise(close, SECOND))
+    assert "(their scores are equal)" in str(advise(SECOND, SECOND))
 
 
 def test_three_checkpoints_are_named_and_the_rest_counted() -> None:
     told = str(
-        advice(*((value, 1 - value, 0.5 - place / 1000) for place, value in enumerate((0.5, 0.52, 0.54, 0.47, 0.44))))
+        advise(*((value, 1 - value, 0.5 - place / 1000) for place, value in enumerate((0.5, 0.52, 0.54, 0.47, 0.44))))
     )
     assert told.startswith("org/a, org/b, org/c and 2 more share the first rank: ")
     assert told.endswith("; each is a good choice")
 
 
 def test_a_clear_winner_and_scores_without_folds_call_for_no_advice() -> None:
-    assert advice((0.6, 0.6, 0.6), SECOND) is None
+    assert advise((0.6, 0.6, 0.6), SECOND) is None
     equal = [Row(name, scores={"emms": Score(0.5)}) for name in ("org/a", "org/b")]
     assert ranked(equal, "emms")[0].tied
-    assert unresolved(example(rows=ranked(equal, "emms"))) is None
+    assert advice(example(rows=ranked(equal, "emms"))) is None
     stopped = tuple(msgspec.structs.replace(row, n=50) for row in rows(FIRST, SECOND))
-    assert unresolved(example(rows=stopped, race=1)) is None
-    assert unresolved(example(rows=(Row("org/a", error="broken"),))) is None
+    assert advice(example(rows=stopped, race=1)) is None
+    assert advice(example(rows=(Row("org/a", error="broken"),))) is None
 
 
 def test_rows_of_a_question_count_as_one_as_they_do_for_max_samples() -> None:
-    told = advice(FIRST, SECOND, n=400, n_inputs=100, label_form="spans", available=300)
+    told = advise(FIRST, SECOND, n=400, n_inputs=100, label_form="spans", available=300)
     assert "(it would take about 400, the split has 300)" in str(told)
-    assert "(all 100 were used)" in str(advice(FIRST, SECOND, n=400, n_inputs=100, label_form="spans", available=100))
+    assert "(all 100 were used)" in str(advise(FIRST, SECOND, n=400, n_inputs=100, label_form="spans", available=100))
 
 
 def test_merged_rankings_advise_on_the_rows_of_both() -> None:
     first, second = (example(rows=(row,), n=100, notes=("a note",)) for row in rows(FIRST, SECOND))
     tied = merged(first, msgspec.structs.replace(second, created="later"))
-    assert tied.notes == ("a note", unresolved(tied))
+    assert tied.notes == ("a note",)
+    assert "org/a and org/b share the first rank" in str(tied.advice)
     assert merged(tied, msgspec.structs.replace(tied, created="later still")) is tied
     best = Row("org/best", scores={"emms": emms_score(0.9, 0.9, 0.9)})
-    assert merged(example(rows=(best,), n=100), tied).notes == ("a note",)
+    assert merged(example(rows=(best,), n=100), tied).advice is None
+
+
+def test_advice_in_the_notes_of_an_older_file_is_not_shown_twice() -> None:
+    tied = example(rows=rows(FIRST, SECOND), n=100, estimators=("emms",))
+    old = msgspec.structs.replace(tied, notes=(*tied.notes, tied.advice))
+    read = hf_emms.Ranking.from_json(old.to_json())
+    assert read == tied
+    assert summary(read, None).count(str(tied.advice)) == 1
 
 
 @pytest.mark.parametrize(
@@ -109,7 +119,7 @@ def test_a_sample_knows_how_many_rows_there_are(
 
 
 @pytest.mark.parametrize("race", [None, 1])
-def test_a_run_says_it_on_the_terminal_and_in_its_notes(emms_cache: Path, tmp_path: Path, race: int | None) -> None:
+def test_a_run_says_it_on_the_terminal(emms_cache: Path, tmp_path: Path, race: int | None) -> None:
     folder = demo.folder_of("emms-demo/bert-random")
     assert folder is not None
     copy = shutil.copytree(folder, tmp_path / "copy")
@@ -118,7 +128,7 @@ def test_a_run_says_it_on_the_terminal_and_in_its_notes(emms_cache: Path, tmp_pa
         "demo_glosses", (str(folder), str(copy)), encoders=encoder, estimators="emms", max_samples=60, race=race
     )
     assert found.available == 2000
-    advice = found.notes[-1]
-    assert advice == unresolved(found)
-    assert "share the first rank: more rows will hardly tell them apart (their scores are equal)" in advice
-    assert summary(found, None).count(advice) == 1
+    assert found.advice is not None
+    assert "share the first rank: more rows will hardly tell them apart (their scores are equal)" in found.advice
+    assert found.advice not in found.notes
+    assert summary(found, None).count(found.advice) == 1

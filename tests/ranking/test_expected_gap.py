@@ -6,8 +6,9 @@ import pytest
 
 from hf_emms.cli.rank_command import summary
 from hf_emms.presets import encoder_presets
-from hf_emms.ranking import expected_gap as at_stake
-from hf_emms.ranking.records import Encoder, Ranking, Row, Score, ranked
+from hf_emms.ranking import Encoder, Ranking, Row, ranked
+from hf_emms.ranking.expected_gap import expected_gap, gap_in_words
+from hf_emms.scoring import Score
 from tests.helpers.rankings import example
 
 DEFAULT = tuple(Encoder(name, "1" * 40) for name in encoder_presets()["base"])
@@ -23,7 +24,7 @@ def calibrated(*scores: float, **changes: object) -> Ranking:
 
 
 def test_points_grow_with_the_difference_of_scores() -> None:
-    near, far = at_stake.at_stake(calibrated(-0.3, -0.301, -0.5))
+    near, far = expected_gap(calibrated(-0.3, -0.301, -0.5))
     assert (near.checkpoint, far.checkpoint) == ("org/b", "org/a")
     assert near.low < 0 < near.points < 1 < near.high
     assert 1 < far.points < far.high
@@ -33,7 +34,7 @@ def test_points_grow_with_the_difference_of_scores() -> None:
 
 def test_a_longer_training_leaves_less_at_stake() -> None:
     ranking = calibrated(-0.3, -0.5)
-    (quick,), (full,) = (at_stake.at_stake(ranking, budget) for budget in ("quick", "full"))
+    (quick,), (full,) = (expected_gap(ranking, budget) for budget in ("quick", "full"))
     assert 1 < full.points < quick.points
     assert full.low < full.points < full.high
     told = summary(ranking, None)
@@ -44,12 +45,12 @@ def test_a_longer_training_leaves_less_at_stake() -> None:
 
 def test_the_longer_training_is_calibrated_for_pictures_only() -> None:
     ranking = calibrated(-0.3, -0.5, task="text-classification")
-    assert at_stake.at_stake(ranking)
-    assert at_stake.at_stake(ranking, "full") == []
+    assert expected_gap(ranking)
+    assert expected_gap(ranking, "full") == []
 
 
 def test_equal_scores_are_expected_to_end_equal() -> None:
-    (second,) = at_stake.at_stake(calibrated(-0.3, -0.3))
+    (second,) = expected_gap(calibrated(-0.3, -0.3))
     assert second.points == 0
 
 
@@ -70,8 +71,8 @@ def test_equal_scores_are_expected_to_end_equal() -> None:
 )
 def test_nothing_is_said_where_nothing_was_calibrated(changes: dict[str, object]) -> None:
     ranking = calibrated(-0.3, -0.4, **changes)
-    assert at_stake.at_stake(ranking) == []
-    assert at_stake.in_words(ranking) is None
+    assert expected_gap(ranking) == []
+    assert gap_in_words(ranking) is None
 
 
 def test_the_run_names_the_smallest_of_those_within_a_point() -> None:

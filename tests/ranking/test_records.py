@@ -16,9 +16,13 @@ from hypothesis import strategies as st
 
 from hf_emms.errors import EmmsError
 from hf_emms.options import Options
+from hf_emms.ranking import SCHEMA_VERSION, Ranking, Row, plain, ranked
 from hf_emms.ranking import text as views
+from hf_emms.ranking.advice import recommendation
+from hf_emms.ranking.files import from_parquet, to_parquet
+from hf_emms.ranking.formats import format_number
 from hf_emms.ranking.merge import path_of
-from hf_emms.ranking.records import SCHEMA_VERSION, Ranking, Row, Score, plain, ranked
+from hf_emms.scoring import Score
 from tests import ROOT
 from tests.helpers.rankings import emms_score, example
 
@@ -58,8 +62,8 @@ def test_parquet_round_trip_loses_nothing_and_reads_flat(tmp_path: Path) -> None
     import pyarrow.parquet as pq
 
     path = tmp_path / "ranking.parquet"
-    example().to_parquet(path)
-    assert Ranking.from_parquet(path) == example()
+    to_parquet(example(), path)
+    assert from_parquet(path, Ranking) == example()
     table = pq.read_table(path).to_pylist()
     assert [line["checkpoint"] for line in table] == [row.checkpoint for row in example().rows]
     assert table[0]["emms_r2"] == 0.25
@@ -150,7 +154,7 @@ def test_foreign_parquet_is_refused(tmp_path: Path) -> None:
     (tmp_path / "text.parquet").write_text("no parquet")
     for name in ("other.parquet", "text.parquet", "missing.parquet"):
         with pytest.raises(EmmsError, match=name):
-            Ranking.from_parquet(tmp_path / name)
+            from_parquet(tmp_path / name, Ranking)
 
 
 def test_checkpoints_within_the_noise_of_the_folds_share_a_rank() -> None:
@@ -258,25 +262,25 @@ def test_hostile_text_cannot_steer_a_terminal_or_break_a_table() -> None:
 
 
 def test_large_scores_keep_four_digits() -> None:
-    assert views.number(-12345.678) == "-1.235e+04"
-    assert views.number(0.12345) == "0.1235"
-    assert views.number(None) == "–"
+    assert format_number(-12345.678) == "-1.235e+04"
+    assert format_number(0.12345) == "0.1235"
+    assert format_number(None) == "–"
 
 
 def test_the_answer_is_one_sentence() -> None:
     row = {row.checkpoint: row for row in example().rows}
-    assert views.answer(example()) == (
+    assert recommendation(example()) == (
         "org/best and org/close cannot be told apart; org/best (309k parameters) is the smallest."
     )
     two = example(rows=ranked([row["org/best"], row["org/worse"], row["org/broken"]], "emms"))
     assert re.fullmatch(
-        r"Fine-tune org/best \(309k parameters\): ahead of org/worse by [\d.]+ standard errors\.", views.answer(two)
+        r"Fine-tune org/best \(309k parameters\): ahead of org/worse by [\d.]+ standard errors\.", recommendation(two)
     )
-    assert views.answer(example(rows=ranked([row["org/best"]], "emms"))).startswith("Only org/best (309k parameters)")
-    assert views.answer(example(rows=(row["org/broken"],))) == "No checkpoint has a score here."
+    assert recommendation(example(rows=ranked([row["org/best"]], "emms"))).startswith("Only org/best (309k parameters)")
+    assert recommendation(example(rows=(row["org/broken"],))) == "No checkpoint has a score here."
     no_folds = [Row(name, scores={"emms": Score(value)}) for name, value in (("a", -0.25), ("b", -0.5))]
     assert (
-        views.answer(example(rows=ranked(no_folds, "emms"))) == "Fine-tune a: its EMMS is -0.2500, that of b -0.5000."
+        recommendation(example(rows=ranked(no_folds, "emms"))) == "Fine-tune a: its EMMS is -0.2500, that of b -0.5000."
     )
     raced = [row["org/best"], msgspec.structs.replace(row["org/worse"], n=100)]
-    assert "a race stopped org/worse" in views.answer(example(rows=ranked(raced, "emms")))
+    assert "a race stopped org/worse" in recommendation(example(rows=ranked(raced, "emms")))

@@ -11,8 +11,8 @@ import pytest
 
 import hf_emms
 from hf_emms.cache import Cache
+from hf_emms.ranking import Ranking
 from hf_emms.ranking.progress import Silent
-from hf_emms.ranking.records import Ranking
 
 GOOD, ENCODER = "emms-demo/resnet-distilled", "emms-demo/encoder-minilm-static"
 

@@ -8,7 +8,7 @@ import msgspec
 import pytest
 
 from hf_emms.options import Options
-from hf_emms.ranking.records import Ranking, Row, Seconds
+from hf_emms.ranking import Ranking, Row, Seconds
 from hf_emms.run.plan import rate
 from tests.helpers.rankings import example
 

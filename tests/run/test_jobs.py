@@ -22,7 +22,7 @@ from hf_emms.cli.rank_command import rank
 from hf_emms.errors import EmmsError
 from hf_emms.options import SETTINGS, Options
 from hf_emms.publish import wheel
-from hf_emms.ranking.records import Ranking
+from hf_emms.ranking import Ranking
 from hf_emms.run.ranking_job import JobSettings, job_spec, rank_argv
 from tests.helpers.command_line import CommandLine
 from tests.helpers.hub_client import hub

@@ -11,10 +11,10 @@ import pytest
 
 import hf_emms
 from hf_emms.cli import main
-from hf_emms.publish.cards.entries import rank_command
+from hf_emms.publish.card_entries import rank_command
+from hf_emms.ranking import Ranking, Row, ranked
 from hf_emms.ranking import text as views
 from hf_emms.ranking.merge import path_of
-from hf_emms.ranking.records import Ranking, Row, ranked
 from tests import ROOT
 from tests.helpers.rankings import emms_score, example
 from tests.helpers.tiny_checkpoints import build
@@ -104,8 +104,8 @@ def layered() -> Ranking:
 def test_layers_survive_json_and_parquet(tmp_path: Path) -> None:
     ranking = layered()
     assert Ranking.from_json(ranking.to_json()) == ranking
-    ranking.to_parquet(tmp_path / "ranking.parquet")
-    assert Ranking.from_parquet(tmp_path / "ranking.parquet") == ranking
+    ranking.save(tmp_path / "ranking.parquet")
+    assert Ranking.load(tmp_path / "ranking.parquet") == ranking
     old = json.loads((ROOT / "tests" / "golden" / "ranking_v1.json").read_text())
     del old["layers"]
     for row in old["rows"]:

@@ -15,11 +15,11 @@ from hypothesis import strategies as st
 import hf_emms
 from hf_emms.cli.output import cached_file
 from hf_emms.errors import EmmsError
-from hf_emms.publish.cards import render_section
-from hf_emms.publish.cards.publish import model_cards
+from hf_emms.publish.card_text import card
+from hf_emms.publish.cards import model_cards
+from hf_emms.ranking import Ranking, Row, ranked
 from hf_emms.ranking.merge import merged
 from hf_emms.ranking.progress import Silent
-from hf_emms.ranking.records import Ranking, Row, Score, ranked
 from hf_emms.run.engines.race import (
     FEWEST_INPUTS,
     ProjectedScore,
@@ -28,6 +28,7 @@ from hf_emms.run.engines.race import (
     projected_score,
     round_sizes,
 )
+from hf_emms.scoring import Score
 from tests.helpers.samples import load_sample
 
 DATASET = "demo_captions"
@@ -156,10 +157,10 @@ def test_a_row_on_all_rows_outranks_and_outlives_one_that_was_stopped(full: Rank
 
 def test_a_card_tells_of_scores_on_all_rows_only(race: Ranking) -> None:
     finalist, stopped = race.rows[0].checkpoint, race.rows[-1].checkpoint
-    assert f"of {len(race.rows)}" in render_section(race, finalist)
-    assert stopped not in render_section(race, finalist)
+    assert f"of {len(race.rows)}" in card(race, finalist)
+    assert stopped not in card(race, finalist)
     with pytest.raises(EmmsError, match="a race stopped"):
-        render_section(race, stopped)
+        card(race, stopped)
     _, left_out = model_cards([race])
     assert any(reason.startswith(f"{stopped}: a race stopped it") for reason in left_out)
 

@@ -16,8 +16,8 @@ from hf_emms.errors import EmmsError, one_line
 from hf_emms.hub import Repo, resolve
 from hf_emms.options import Options
 from hf_emms.presets.demo import folder_of
+from hf_emms.ranking import Ranking, Row
 from hf_emms.ranking.progress import Silent
-from hf_emms.ranking.records import Ranking, Row
 from hf_emms.run.plan import plan
 from tests.helpers.tiny_checkpoints import build
 

@@ -17,8 +17,8 @@ import ray
 
 import hf_emms
 from hf_emms.errors import EmmsError
+from hf_emms.ranking import Ranking, Row
 from hf_emms.ranking.progress import Silent
-from hf_emms.ranking.records import Ranking, Row
 from hf_emms.run.engines.ray_engine import shard_size
 from tests.helpers.processes import descendants, marked
 from tests.helpers.rows import answered

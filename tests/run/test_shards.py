@@ -8,13 +8,13 @@ from functools import reduce
 import numpy as np
 import pytest
 
+from hf_emms import emms
 from hf_emms.data import Sample
 from hf_emms.hub import Repo
 from hf_emms.options import Options
 from hf_emms.run.engines.checkpoint import score_estimators, scoring_inputs
 from hf_emms.run.engines.shards import moments_of, shard_of, streamed_moments, whole
-from hf_emms.scoring.emms import score_moments
-from hf_emms.scoring.label_basis import LabelTable
+from hf_emms.scoring.labels import LabelTable
 from hf_emms.scoring.moments import Moments
 from hf_emms.tasks import get_task
 
@@ -69,7 +69,7 @@ def test_moments_of_parts_merge_into_those_of_the_whole(
     ]
     merged = reduce(Moments.merge, pieces)
     alone = moments_of(features, whole(target), labels, SETTINGS)
-    assert score_moments(merged).score == pytest.approx(score_moments(alone).score, rel=1e-6)
+    assert emms(merged).score == pytest.approx(emms(alone).score, rel=1e-6)
     np.testing.assert_array_equal(merged.sums().n, alone.sums().n)
     np.testing.assert_array_equal(merged.sums().y, alone.sums().y)
 
@@ -88,7 +88,7 @@ def test_batches_in_any_order_give_the_moments_of_a_part(
     streamed = streamed_moments(batches, {"last": slice(0, WIDTH)}, part, labels, SETTINGS)["last"]
     kept = moments_of(features[20:60], part, labels, SETTINGS)
     assert streamed.n == kept.n == len(part.rows)
-    assert score_moments(streamed).score == pytest.approx(score_moments(kept).score, rel=1e-6)
+    assert emms(streamed).score == pytest.approx(emms(kept).score, rel=1e-6)
 
 
 @pytest.mark.parametrize("size", [7, 45, 1000])

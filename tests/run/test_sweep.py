@@ -14,8 +14,8 @@ import pytest
 import hf_emms
 from hf_emms.errors import EmmsError
 from hf_emms.inputs import InputKind
+from hf_emms.ranking import Ranking, Row
 from hf_emms.ranking.progress import Silent
-from hf_emms.ranking.records import Ranking, Row
 from tests.helpers.cli import PROGRAM, Cli, cli
 from tests.helpers.counting import counted_calls
 from tests.helpers.tiny_checkpoints import build

@@ -5,8 +5,9 @@ import pytest
 from scipy.stats import multivariate_normal
 
 from hf_emms import EmmsError, LabelTable, Moments
+from hf_emms.ranking.estimators import ESTIMATORS, get_estimator
 from hf_emms.scoring.baselines import knn, logme
-from hf_emms.scoring.estimators import ESTIMATORS, ScoringInputs, get_estimator
+from hf_emms.scoring.estimators import ScoringInputs
 from hf_emms.scoring.folds import groups_by_content
 
 

@@ -7,10 +7,12 @@ import torch
 
 from hf_emms import EmmsError, LabelTable, Moments, emms
 from hf_emms.scoring.cross_validation import RIDGES, fibonacci_search
-from hf_emms.scoring.emms import METHODS, score_moments
+from hf_emms.scoring.emms import IN_SAMPLE
 from hf_emms.scoring.folds import assign_folds
 from hf_emms.scoring.linalg import minimise_quadratic, project_simplex
 from tests.helpers import golden
+
+METHODS = ("cv", *IN_SAMPLE)
 
 
 def small_problem(seed=0, n=120, d1=10, widths=(6, 6), latent=4):
@@ -302,7 +304,7 @@ def test_folds_and_seeds_are_whole_numbers_within_bounds(given):
 
 def test_empty_moments_are_refused():
     with pytest.raises(EmmsError, match="no rows"):
-        score_moments(Moments(3, [2]))
+        emms(Moments(3, [2]))
 
 
 @pytest.mark.parametrize("size", [1, 2, 3, 7, 20, 25])

@@ -10,7 +10,7 @@ import pytest
 
 from hf_emms.options import Options
 from hf_emms.run.engines.shards import memory_note
-from hf_emms.scoring.label_basis import LabelTable
+from hf_emms.scoring.labels import LabelTable
 from hf_emms.scoring.moments import needed_bytes
 
 PROGRAM = """
@@ -18,7 +18,7 @@ import sys
 from pathlib import Path
 import numpy as np
 from hf_emms import emms
-from hf_emms.scoring.label_basis import LabelTable
+from hf_emms.scoring.labels import LabelTable
 
 def status(field):
     lines = Path("/proc/self/status").read_text().splitlines()

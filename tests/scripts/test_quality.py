@@ -90,24 +90,6 @@ def test_no_candidate_of_a_target_was_trained_on_its_labels(targets):
         assert not set(target.left_out) & set(targets.get(target.name, {"candidates": ()})["candidates"])
 
 
-def test_the_rate_is_chosen_by_validation_and_never_by_test():
-    from scripts.quality.results import TargetResult
-
-    runs = {"a": [[1e-3, 0, 80.0, 60.0, 1.0], [1e-4, 0, 70.0, 90.0, 1.0], [1e-3, 1, 82.0, 64.0, 1.0]]}
-    assert TargetResult("t", {"candidates": ["a"], "runs": {"first": runs}}).truth == {"a": 62.0}
-
-
-def test_splits_share_no_group():
-    from scripts.quality.rows import split_rows
-
-    pictures = [i // 3 for i in range(300)]
-    rows = {"text": [f"row {i}" for i in range(300)], "picture": pictures}
-    table = split_rows(rows, seed=0, shares=(0.5, 0.2, 0.3), group="picture")
-    seen = [set(split.columns["picture"]) for split in table.values()]
-    assert sum(map(len, seen)) == len(set().union(*seen))
-    assert [len(split.columns["text"]) for split in table.values()] == [150, 60, 90]
-
-
 def test_an_interrupted_run_keeps_whole_lines_and_the_newest_candidate(work):
     from scripts.quality.truth import finished
 
@@ -151,18 +133,3 @@ def test_a_run_of_the_experiment_is_one_of_confirm(work, tmp_path, monkeypatch):
     assert run["loss"] < 0.3
     truth.run(pool)
     assert len((work / "fine_tunings.jsonl").read_text(encoding="utf-8").splitlines()) == 1
-
-
-def test_estimators_of_the_literature_prefer_features_that_tell_the_classes():
-    from hf_emms.scoring.label_basis import LabelTable
-    from scripts.quality.baselines import itm, parc, transrate
-
-    rng = np.random.default_rng(0)
-    codes = rng.integers(0, 4, 200)
-    labels = LabelTable(codes, (np.eye(4, dtype=np.float32),))
-    noise = rng.normal(size=(200, 8)).astype(np.float32)
-    telling = noise.copy()
-    telling[:, :4] += 4 * np.eye(4, dtype=np.float32)[codes]
-    groups = np.arange(200)
-    for estimator in (transrate, parc, itm):
-        assert estimator(telling, labels, groups) > estimator(noise, labels, groups)

@@ -18,7 +18,8 @@ from leaderboard.selection import View
 from leaderboard.store import Folder, Store
 
 from hf_emms.publish import results
-from hf_emms.ranking.records import Encoder
+from hf_emms.ranking import Encoder
+from hf_emms.ranking.merge import path_of
 from tests import ROOT
 from tests.helpers.rankings import example
 from tests.helpers.space import HOSTILE, SPACE, of_rows, scored, snapshot_of, write
@@ -57,7 +58,7 @@ def test_a_folder_is_read_with_what_is_broken_named(tmp_path, shown):
 
 
 def test_parquet_is_read_and_the_rows_of_a_results_dataset_are_left_to_its_json(tmp_path):
-    example().to_parquet(tmp_path / "alone.parquet")
+    example().save(tmp_path / "alone.parquet")
     (tmp_path / "cut.parquet").write_bytes((tmp_path / "alone.parquet").read_bytes()[:100])
     pq.write_table(pa.table({"a": [1]}), tmp_path / "other.parquet")
     (tmp_path / "data.parquet").write_bytes(results.parquet(example(), "x"))
@@ -68,7 +69,7 @@ def test_parquet_is_read_and_the_rows_of_a_results_dataset_are_left_to_its_json(
 
 
 def test_a_results_dataset_is_read_from_its_folder_of_rankings(tmp_path):
-    path = results.path_of(example())
+    path = path_of(example())
     write(tmp_path / "rankings", path, example())
     (tmp_path / "other.json").write_text("{}")
     assert list(snapshot_of(tmp_path).entries) == [path]

@@ -16,7 +16,7 @@ import yaml
 
 from hf_emms.metric.install import source_folder
 from hf_emms.publish.space import files, write_files
-from hf_emms.ranking.records import Ranking
+from hf_emms.ranking import Ranking
 from tests.helpers.browser import served
 from tests.helpers.rankings import example
 from tests.helpers.space import SPACE, of_rows, scored
@@ -198,7 +198,7 @@ def test_what_is_published_runs_by_itself_and_imports_nothing_heavy(tmp_path):
     script = """
         import json, sys
         import app, hf_emms
-        from hf_emms.ranking.records import Ranking
+        from hf_emms.ranking import Ranking
         print(json.dumps([hf_emms.__file__, sorted(sys.modules)]))
     """
     environment = {name: value for name, value in os.environ.items() if name != "PYTHONPATH"}

@@ -9,7 +9,7 @@ import urllib.request
 
 from leaderboard.checks import recomputed
 
-from hf_emms.ranking.records import Ranking
+from hf_emms.ranking import Ranking
 from scripts.bench.space import view_call
 from tests.helpers.rankings import example
 from tests.helpers.space import BEANS, HOSTILE, checkpoints, choose, expect, of_rows, scored, settle, write

@@ -9,8 +9,8 @@ import pytest
 from leaderboard import submit
 from leaderboard.checks import recomputed
 
-from hf_emms.publish import results
-from hf_emms.ranking.records import Score
+from hf_emms.ranking.merge import path_of
+from hf_emms.scoring import Score
 from tests.helpers.rankings import example
 from tests.helpers.space import of_rows, scored, snapshot_of, write
 
@@ -69,7 +69,7 @@ def test_what_a_submission_changes_is_named():
 def test_it_goes_where_the_command_line_would_put_it():
     other = example(config="a b", seed=3, prompt="a photo of {}", sampling="balanced")
     for ranking in (example(), other):
-        assert submit.file_of(ranking) == f"rankings/{results.path_of(ranking)}.json"
+        assert submit.file_of(ranking) == f"rankings/{path_of(ranking)}.json"
 
 
 def first_rows(**changes):

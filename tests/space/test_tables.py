@@ -16,7 +16,8 @@ from leaderboard.selection import View
 from leaderboard.training import why_seen
 from leaderboard.wins import wins
 
-from hf_emms.ranking.records import FineTuned, Score
+from hf_emms.ranking import FineTuned
+from hf_emms.scoring import Score
 from tests.helpers.rankings import example
 from tests.helpers.space import HOSTILE, hostile, of_rows, scored, snapshot_of, with_facts, write
 

@@ -10,9 +10,9 @@ from typing import TYPE_CHECKING, Protocol, TypeVar
 from hf_emms.cache import Cache
 from hf_emms.errors import EmmsError, checkpoint_errors
 from hf_emms.options import Options
+from hf_emms.ranking import Row
 from hf_emms.ranking.progress import Progress
-from hf_emms.ranking.records import Row
-from hf_emms.scoring.label_basis import LabelTable
+from hf_emms.scoring.labels import LabelTable
 
 if TYPE_CHECKING:
     from hf_emms.data import Sample

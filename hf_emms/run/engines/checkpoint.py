@@ -11,12 +11,14 @@ import numpy as np
 from hf_emms.errors import EmmsError, one_line
 from hf_emms.hub import Repo
 from hf_emms.options import Options
-from hf_emms.ranking.records import Row, Score, Seconds, plain
+from hf_emms.ranking import Row, Seconds, plain
+from hf_emms.ranking.estimators import ESTIMATORS
 from hf_emms.run.engines.extraction import Extraction, needs_rows
 from hf_emms.run.engines.shards import Shard, moments_of, samples_rows
+from hf_emms.scoring import Score
 from hf_emms.scoring.emms import NO_VARIATION
-from hf_emms.scoring.estimators import ESTIMATORS, ScoringInputs
-from hf_emms.scoring.label_basis import LabelTable
+from hf_emms.scoring.estimators import ScoringInputs
+from hf_emms.scoring.labels import LabelTable
 from hf_emms.scoring.moments import Moments
 
 
@@ -142,7 +144,7 @@ def score_estimators(
     notes: list[str] = []
     for name in options.estimators:
         try:
-            scores[name] = known[name] if known and name in known else _finite_score(name, inputs)
+            scores[name] = known[name] if known and name in known else _plain_score(name, inputs)
         except EmmsError as error:
             if not scores:
                 raise
@@ -152,9 +154,6 @@ def score_estimators(
     return scores, tuple(notes)
 
 
-def _finite_score(name: str, inputs: ScoringInputs) -> Score:
+def _plain_score(name: str, inputs: ScoringInputs) -> Score:
     score = ESTIMATORS[name].score(inputs)
-    numbers = [score.value, *score.folds, *([] if score.stderr is None else [score.stderr])]
-    if not np.isfinite(numbers).all():
-        raise EmmsError(f"{name} gave {score.value} ± {score.stderr}, which is not a finite number")
     return Score(float(score.value), plain(score.stderr), tuple(map(float, score.folds)), plain(score.details))

@@ -17,9 +17,9 @@ from hf_emms.features.checkpoint_files import fetch_weights
 from hf_emms.features.extraction_plan import ExtractionPlan, FeatureInfo, LayerError, plan_extraction
 from hf_emms.features.extractor_pool import ExtractorPool, pool_or_own
 from hf_emms.options import LAST, Options
+from hf_emms.ranking.estimators import ESTIMATORS
 from hf_emms.run.engines.shards import Shard, streamed_moments, whole
-from hf_emms.scoring.estimators import ESTIMATORS
-from hf_emms.scoring.label_basis import LabelTable
+from hf_emms.scoring.labels import LabelTable
 from hf_emms.scoring.moments import Moments
 
 if TYPE_CHECKING:

@@ -15,12 +15,12 @@ from hf_emms.errors import EmmsError
 from hf_emms.features.checkpoint_files import needed_weights
 from hf_emms.features.extractor_pool import MAX_IDLE_BYTES, ExtractorPool
 from hf_emms.hub import CANCELLED, Repo, listing
-from hf_emms.ranking.records import Row
+from hf_emms.ranking import Row
 from hf_emms.run.engines.base import Work, or_failed_row
 from hf_emms.run.engines.checkpoint import score_layers, scored_row, scoring_inputs
 from hf_emms.run.engines.extraction import extract, prefetch_weights
 from hf_emms.run.engines.shards import memory_note, whole
-from hf_emms.scoring.label_basis import LabelTable
+from hf_emms.scoring.labels import LabelTable
 
 # Checkpoints that may be downloaded before they are needed: a slow one delays none, and an interrupted run leaves
 # little on the disk that nothing uses.

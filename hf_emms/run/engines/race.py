@@ -19,14 +19,15 @@ from scipy.special import stdtrit
 
 from hf_emms.errors import EmmsError
 from hf_emms.features.extractor_pool import ExtractorPool
-from hf_emms.ranking.records import Row, Score
+from hf_emms.ranking import Row
 from hf_emms.run.engines.base import Work, or_failed_row
 from hf_emms.run.engines.checkpoint import LayerScores, score_estimators, scored_row, scoring_inputs
 from hf_emms.run.engines.extraction import Extraction, FeatureCache, load, needs_rows, read_features
 from hf_emms.run.engines.local import Prefetch, prefetch_checkpoints, with_shared_pixels
 from hf_emms.run.engines.shards import memory_note, moments_of, samples_rows, shard_of
+from hf_emms.scoring import Score
 from hf_emms.scoring.estimators import Estimator
-from hf_emms.scoring.label_basis import LabelTable
+from hf_emms.scoring.labels import LabelTable
 from hf_emms.scoring.moments import Moments
 
 if TYPE_CHECKING:

@@ -13,7 +13,7 @@ import numpy as np
 import ray
 
 from hf_emms.hub import Repo
-from hf_emms.ranking.records import Row
+from hf_emms.ranking import Row
 from hf_emms.run.engines import ray_tasks
 from hf_emms.run.engines.base import Work, or_failed_row
 from hf_emms.run.engines.checkpoint import LayerScores, scored_row

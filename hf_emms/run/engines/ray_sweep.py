@@ -11,7 +11,7 @@ from typing import Any
 import ray
 
 from hf_emms.hub import Repo
-from hf_emms.ranking.records import Row
+from hf_emms.ranking import Row
 from hf_emms.run.engines import ray_tasks
 from hf_emms.run.engines.base import Work, or_failed_row
 from hf_emms.run.engines.ray_cluster import Cluster, on_gpu, resources, result, task

@@ -13,15 +13,15 @@ from hf_emms.cache import default_cache
 from hf_emms.errors import EmmsError, checkpoint_errors
 from hf_emms.options import Options
 from hf_emms.presets import demo
+from hf_emms.ranking import Row
 from hf_emms.ranking.progress import Silent
-from hf_emms.ranking.records import Row
 from hf_emms.run.engines.base import Work
 from hf_emms.run.engines.checkpoint import LayerScores, score_layers, scoring_inputs
 from hf_emms.run.engines.extraction import Extraction, run_on_shard
 from hf_emms.run.engines.local import LocalEngine
 from hf_emms.run.engines.shards import Shard, moments_of
 from hf_emms.scoring.estimators import ScoringInputs
-from hf_emms.scoring.label_basis import LabelTable
+from hf_emms.scoring.labels import LabelTable
 from hf_emms.scoring.moments import Moments
 
 if TYPE_CHECKING:

@@ -18,7 +18,7 @@ from hf_emms.finetune.recipe import BYTES_PER_PARAMETER, TrainingJob
 from hf_emms.finetune.splits import Splits
 from hf_emms.finetune.training import run_job
 from hf_emms.options import Options
-from hf_emms.ranking.records import TrainingRun
+from hf_emms.ranking import TrainingRun
 from hf_emms.run.engines.ray_cluster import TASK_BYTES, Cluster, connected, on_gpu, result, task
 from hf_emms.run.engines.ray_tasks import on_this_node
 

@@ -11,8 +11,8 @@ import numpy as np
 from hf_emms.errors import EmmsError
 from hf_emms.formatting import format_bytes, pluralize
 from hf_emms.options import Options
-from hf_emms.scoring.estimators import get_estimator
-from hf_emms.scoring.label_basis import LabelTable
+from hf_emms.ranking.estimators import get_estimator
+from hf_emms.scoring.labels import LabelTable
 from hf_emms.scoring.moments import SAMPLE_ROWS, Moments, needed_bytes
 
 if TYPE_CHECKING:

@@ -2,7 +2,8 @@
 
 import numpy as np
 
-from hf_emms.scoring.estimators import Estimator, Score, ScoringInputs
+from hf_emms.scoring import Score
+from hf_emms.scoring.estimators import Estimator, ScoringInputs
 
 
 def class_spread(inputs: ScoringInputs) -> Score:

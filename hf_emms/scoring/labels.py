@@ -19,7 +19,6 @@ import numpy as np
 from scipy.sparse import csr_array, issparse
 
 from hf_emms.errors import EmmsError
-from hf_emms.formatting import pluralize
 from hf_emms.scoring.linalg import BLOCK_ROWS, add_cross, cross, inverse_deviation, symmetric
 
 # Columns of each F-label by which rows that may be equal are found, before all columns are compared.
@@ -68,7 +67,7 @@ class LabelTable:
             raise EmmsError(f"tables has shapes {shapes}; every table must be (U, D2) with the same U")
         if codes.size and (codes.min() < 0 or codes.max() >= self.n_texts):
             raise EmmsError(
-                f"codes reach from {codes.min()} to {codes.max()} but tables has {pluralize(self.n_texts, 'row')}",
+                f"codes reach from {codes.min()} to {codes.max()} but tables has {self.n_texts:,} rows",
                 "every code must be a row number of the tables",
             )
 
@@ -281,10 +280,11 @@ class LabelBasis(ABC):
     ) -> np.ndarray:
         """(ΣD2_k,), level / standard deviation; 0 for constant columns."""
         scale = self.level * inverse_deviation(n, total, squares, origin, dtype)
+        rows = "1 row" if n == 1 else f"{int(n):,} rows"
         for k, block in enumerate(self.split(scale)):
             if not block.any():
                 raise EmmsError(
-                    f"label_embeddings[{k}] does not vary over {pluralize(int(n), 'row')}: nothing to explain",
+                    f"label_embeddings[{k}] does not vary over {rows}: nothing to explain",
                     "pass labels with at least two distinct values; very small ones vanish when they are squared",
                 )
         return scale

@@ -1,13 +1,14 @@
-"""One section inside somebody's README: found by its markers, replaced, every other byte left as it is.
+"""One section and single fields of somebody's README: replaced, every other byte left as it is.
 
-Bytes in, bytes out. The section begins with a comment with its data as JSON, so that one entry can be updated
-later without the others being known again.
+Bytes in, bytes out. The section is found by its markers. It begins with a comment with its data as JSON, so that one
+entry can be updated later without making the others again.
 """
 
 from __future__ import annotations
 
 import json
 import re
+from collections.abc import Mapping
 from typing import Any
 
 from hf_emms.errors import EmmsError
@@ -20,13 +21,14 @@ _BREAK = re.compile(r"\r\n?|\n")
 _METADATA = re.compile(r"\ufeff?(---[ \t]*(?:\r\n?|\n).*?^---[ \t\r]*$)?", re.MULTILINE | re.DOTALL)
 _BOM = b"\xef\xbb\xbf"
 _MARKER = re.compile(rb"<!--[ \t]*hf-emms:(start|end)")
+_FRONT_MATTER = re.compile(r"(\ufeff?---[ \t]*\r?\n)(.*?)(^---[ \t]*\r?$)", re.MULTILINE | re.DOTALL)
 _DATA = re.compile(rb"^<!-- hf-emms:data (.*) -->[ \t]*\r?$", re.MULTILINE)
 
 # Inside a JSON string these would end the comment, open a tag or call somebody by name.
 _JSON_ESCAPES = {"--": "\\u002d\\u002d", "<": "\\u003c", ">": "\\u003e", "&": "\\u0026", "@": "\\u0040"}
 
 
-def span_of(readme: bytes) -> tuple[int, int] | None:
+def section_span(readme: bytes) -> tuple[int, int] | None:
     """The place of the section: the offsets of the first byte of its markers and of the byte behind them.
 
     Returns:
@@ -35,7 +37,7 @@ def span_of(readme: bytes) -> tuple[int, int] | None:
     Raises:
         EmmsError: a marker is damaged, or they are not one start and one end.
     """
-    found: list[tuple[bytes, int, int, int]] = []
+    markers: list[tuple[bytes, int, int, int]] = []
     for match in _MARKER.finditer(readme):
         begin, kind = match.start(), match[1]
         marker = (START if kind == b"start" else END).encode()
@@ -47,19 +49,19 @@ def span_of(readme: bytes) -> tuple[int, int] | None:
                 f"line {number} of the README holds a damaged marker of hf_emms, or other text on its line",
                 f"put {marker.decode()} on a line of its own, or remove the whole section",
             )
-        found.append((kind, number, begin, begin + len(marker)))
-    if not found:
+        markers.append((kind, number, begin, begin + len(marker)))
+    if not markers:
         return None
-    if [kind for kind, *_ in found] != [b"start", b"end"]:
-        places = ", ".join(f"{kind.decode()} in line {number}" for kind, number, *_ in found)
+    if [kind for kind, *_ in markers] != [b"start", b"end"]:
+        places = ", ".join(f"{kind.decode()} in line {number}" for kind, number, *_ in markers)
         raise EmmsError(
             f"the markers of hf_emms in the README are not one start and one end behind it: {places}",
             "remove the markers that are too many, or the whole section; it is written anew then",
         )
-    return found[0][2], found[1][3]
+    return markers[0][2], markers[1][3]
 
 
-def put(readme: bytes, section: str) -> bytes:
+def put_section(readme: bytes, section: str) -> bytes:
     """The README with the section in the place of the one that it has, or at its end.
 
     Where the end is inside a code fence or an HTML comment that nothing closes, it goes before that. Without the lines
@@ -75,11 +77,11 @@ def put(readme: bytes, section: str) -> bytes:
     Raises:
         EmmsError: the README's markers are broken, or it is not UTF-8.
     """
-    check_utf8(readme)
+    _check_utf8(readme)
     crlf = readme.count(b"\r\n")
     ending = b"\r\n" if crlf and 2 * crlf >= readme.count(b"\n") else b"\n"
     lines = section.strip("\n").encode().replace(b"\n", ending)
-    span = span_of(readme)
+    span = section_span(readme)
     if span is not None:
         return readme[: span[0]] + lines + readme[span[1] :]
     place = _open_block(readme)
@@ -101,17 +103,12 @@ def _open_block(readme: bytes) -> int:
     ]
     if last.map is None or (last.type == "html_block" and last.content.strip() == START):
         return len(readme)
-    lines = [0, *(found.end() for found in _BREAK.finditer(text, start))]
+    lines = [0, *(line_break.end() for line_break in _BREAK.finditer(text, start))]
     lines[0] = start
     return len(text[: lines[last.map[0]]].encode())
 
 
-def check_utf8(readme: bytes) -> None:
-    """Refuses what the Hub would refuse too.
-
-    Raises:
-        EmmsError: not UTF-8; says where.
-    """
+def _check_utf8(readme: bytes) -> None:
     try:
         readme.decode()
     except UnicodeDecodeError as error:
@@ -119,7 +116,7 @@ def check_utf8(readme: bytes) -> None:
         raise EmmsError(f"the README is not UTF-8: byte 0x{readme[error.start]:02x} in line {line}") from error
 
 
-def with_data(value: Any) -> str:
+def data_comment(value: Any) -> str:
     """The comment that keeps plain data inside a section, on one line."""
     text = json.dumps(value, separators=(",", ":"), allow_nan=False)
     for char, escape in _JSON_ESCAPES.items():
@@ -127,21 +124,21 @@ def with_data(value: Any) -> str:
     return f"<!-- hf-emms:data {text} -->"
 
 
-def data_of(readme: bytes) -> Any:
-    """The data of the section, as `with_data` was given it; None where there is no section.
+def section_data(readme: bytes) -> Any:
+    """The data of the section, as `data_comment` was given it; None where there is no section.
 
     Raises:
         EmmsError: the markers are broken, or the section has no data that can be read.
     """
-    span = span_of(readme)
+    span = section_span(readme)
     if span is None:
         return None
     inside = readme[span[0] : span[1]]
-    found = _DATA.findall(inside)
+    comments = _DATA.findall(inside)
     try:
-        if len(found) != 1:
-            raise ValueError(f"{len(found)} data comments")
-        return json.loads(found[0])
+        if len(comments) != 1:
+            raise ValueError(f"{len(comments)} data comments")
+        return json.loads(comments[0])
     except ValueError as error:
         first = readme.count(b"\n", 0, span[0]) + 1
         last = first + inside.count(b"\n")
@@ -149,3 +146,31 @@ def data_of(readme: bytes) -> Any:
             f"the section of hf_emms in lines {first} to {last} of the README has lost its data: {error}",
             "remove these lines; the section is written anew then",
         ) from error
+
+
+def with_fields(readme: bytes, fields: Mapping[str, Any]) -> bytes:
+    """The README with some top-level fields of its front matter set; a value of None removes the field.
+
+    Comments, the order and the spelling of all other fields stay, as do line breaks.
+
+    Args:
+        readme: UTF-8, with or without front matter.
+        fields: name → what YAML writes: text, numbers, lists.
+    """
+    import yaml
+
+    text = readme.decode("utf-8")
+    match = _FRONT_MATTER.match(text)
+    newline = "\r\n" if "\r\n" in text else "\n"
+    start, block, end = match.groups() if match else (f"---{newline}", "", f"---{newline}")
+    for name, value in fields.items():
+        # A field's value goes on in the lines that are indented, or that are items of its list.
+        field = re.compile(rf"^{re.escape(name)}:[^\n]*\n(?:[ \t-][^\n]*\n)*", re.MULTILINE)
+        written = ""
+        if value is not None:
+            written = yaml.safe_dump({name: value}, allow_unicode=True, width=10**6).replace("\n", newline)
+        if field.search(block):
+            block = field.sub(lambda _, written=written: written, block, count=1)
+        else:
+            block += written
+    return (start + block + end + text[match.end() if match else 0 :]).encode()

@@ -10,9 +10,9 @@ from typing import Protocol
 from hf_emms import hub
 from hf_emms.errors import EmmsError
 from hf_emms.files import write_atomic
-from hf_emms.publish.results.repository import publish, pull
+from hf_emms.publish.results import publish, pull
+from hf_emms.ranking import Ranking
 from hf_emms.ranking.merge import JSON_FOLDER, merged, path_of
-from hf_emms.ranking.records import Ranking
 
 # The Hub takes some hundred commits an hour of one user.
 COMMIT_SECONDS = 60.0

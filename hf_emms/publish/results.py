@@ -5,7 +5,8 @@ from __future__ import annotations
 import io
 from collections.abc import Sequence
 from contextlib import suppress
-from typing import TYPE_CHECKING, Any
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Self
 
 import msgspec
 
@@ -13,11 +14,13 @@ from hf_emms import hub
 from hf_emms.errors import EmmsError
 from hf_emms.formatting import pluralize
 from hf_emms.publish import wheel
-from hf_emms.publish.cards import rendered_template, splice
-from hf_emms.publish.cards.front_matter import with_fields
+from hf_emms.publish.card_text import rendered_template
+from hf_emms.publish.readme import END, START, data_comment, put_section, section_data, with_fields
+from hf_emms.ranking import Ranking, Row, is_commit
+from hf_emms.ranking.columns import COLUMNS, IDENTITY, TableColumn, score_columns
+from hf_emms.ranking.elsewhere import mean_ranks
+from hf_emms.ranking.formats import format_finetuned
 from hf_emms.ranking.merge import JSON_FOLDER, merged, path_of
-from hf_emms.ranking.records import Ranking, Row, is_commit
-from hf_emms.ranking.text import with_spread
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -31,7 +34,7 @@ _ESTIMATORS = ("emms_knn", "emms", "logme", "knn")
 LAYOUT_VERSION = 2
 
 
-def parquet(ranking: Ranking, path: str) -> bytes:
+def parquet_rows(ranking: Ranking, path: str) -> bytes:
     """A Parquet file of the rows, with the same columns and types for every ranking, so that all files are one table.
 
     Args:
@@ -47,72 +50,49 @@ def parquet(ranking: Ranking, path: str) -> bytes:
     return sink.getvalue()
 
 
+def _row_columns() -> list[TableColumn]:
+    """The columns that describe a row, of every ranking, with or without a value."""
+    scores = [column for column in score_columns(_ESTIMATORS, with_stderr=_ESTIMATORS) if column.name != "emms_knn_r2"]
+    return [*_of_results(IDENTITY), *scores, *_of_results(COLUMNS)]
+
+
+def _of_results(columns: Sequence[TableColumn]) -> list[TableColumn]:
+    return [column for column in columns if "results" in column.tables]
+
+
 def _record(ranking: Ranking, path: str, row: Row) -> dict[str, Any]:
     """The columns of `_schema`, among others."""
-    record = ranking.settings | msgspec.structs.asdict(ranking) | msgspec.structs.asdict(row)
-    for name in _ESTIMATORS:
-        score = row.scores.get(name)
-        record[name] = score.value if score else None
-        record[f"{name}_stderr"] = score.stderr if score else None
-    emms = row.scores.get("emms")
-    return record | {
+    return {
+        **ranking.settings,
+        **msgspec.structs.asdict(ranking),
+        **{column.name: column.value(ranking, row) for column in _row_columns()},
         "n": row.n or ranking.n,
         "ranking": path,
         "encoders": ["@".join(filter(None, (encoder.id, encoder.revision))) for encoder in ranking.encoders],
-        "emms_r2": emms.details.get("r2") if emms else None,
         "scores": [
             {"estimator": name, "value": score.value, "stderr": score.stderr} for name, score in row.scores.items()
         ],
-        "seconds_features": row.seconds.features,
-        "seconds_scoring": row.seconds.scoring,
-        "fine_tuned": row.fine_tuned.value if row.fine_tuned else None,
-        "fine_tuned_spread": row.fine_tuned.spread if row.fine_tuned else None,
-        "fine_tuned_metric": row.fine_tuned.metric if row.fine_tuned else None,
     }
 
 
 def _schema() -> pa.Schema:
     import pyarrow as pa
 
-    text, whole, real = pa.string(), pa.int64(), pa.float64()
-    score = pa.struct([("estimator", text), ("value", real), ("stderr", real)])
-    return pa.schema(
-        [
-            ("task", text),
-            ("dataset", text),
-            ("config", text),
-            ("split", text),
-            ("rank", whole),
-            ("tied", pa.bool_()),
-            ("checkpoint", text),
-            *((f"{name}{suffix}", real) for name in ("emms_knn", "emms") for suffix in ("", "_stderr")),
-            ("emms_r2", real),
-            *((f"{name}{suffix}", real) for name in ("logme", "knn") for suffix in ("", "_stderr")),
-            ("fine_tuned", real),
-            ("fine_tuned_spread", real),
-            ("fine_tuned_metric", text),
-            ("parameters", whole),
-            ("width", whole),
-            ("architecture", text),
-            ("pooling", text),
-            ("error", text),
-            ("revision", text),
-            ("dataset_id", text),
-            ("dataset_revision", text),
-            ("n", whole),
-            ("n_inputs", whole),
-            ("n_labels", whole),
-            ("seed", whole),
-            ("folds", whole),
-            ("encoders", pa.list_(text)),
-            ("scores", pa.list_(score)),
-            ("seconds_features", real),
-            ("seconds_scoring", real),
-            ("created", text),
-            ("ranking", text),
-            ("schema_version", whole),
-        ]
-    )
+    types = {str: pa.string(), int: pa.int64(), float: pa.float64(), bool: pa.bool_()}
+    rows = {column.name: types[column.type] for column in _row_columns()}
+    scores = pa.list_(pa.struct([("estimator", pa.string()), ("value", pa.float64()), ("stderr", pa.float64())]))
+    last = {
+        **dict.fromkeys(("dataset_id", "dataset_revision"), pa.string()),
+        **dict.fromkeys(("n", "n_inputs", "n_labels", "seed", "folds"), pa.int64()),
+        "encoders": pa.list_(pa.string()),
+        "scores": scores,
+        **{name: rows.pop(name) for name in ("seconds_features", "seconds_scoring")},
+        "created": pa.string(),
+        "ranking": pa.string(),
+        "schema_version": pa.int64(),
+    }
+    first = dict.fromkeys(("task", "dataset", "config", "split"), pa.string())
+    return pa.schema([*(first | rows | last).items()])
 
 
 def publish(
@@ -150,6 +130,23 @@ def publish(
     except hub.RepoNotFoundError:
         hub.create_dataset(repo_id, private=private)
         return push()
+
+
+def push_to_hub(ranking: Ranking, repo_id: str, *, private: bool = False) -> str:
+    """Adds a ranking to a results dataset on the Hub, which is created where there is none.
+
+    Args:
+        ranking: to add.
+        repo_id: "ORG/emms-results"; the leaderboard Space reads it.
+        private: of a new dataset.
+
+    Returns:
+        The address of the commit.
+
+    Raises:
+        EmmsError: no rights, or the Hub cannot be reached.
+    """
+    return publish([ranking], repo_id, private=private).url
 
 
 def publish_wheel(repo_id: str) -> None:
@@ -208,6 +205,66 @@ def rankings_of(repo: hub.Repo) -> tuple[dict[str, Ranking], list[str]]:
     return rankings, problems
 
 
+@dataclass(frozen=True)
+class KnownRankings:
+    """The rankings of a results dataset, or those in a folder.
+
+    Attributes:
+        repo: the dataset or the folder, at its exact state.
+        rankings: those that could be read.
+        notes: what could not be read, in words.
+    """
+
+    repo: hub.Repo
+    rankings: tuple[Ranking, ...]
+    notes: tuple[str, ...] = ()
+
+    @classmethod
+    def read(cls, place: str) -> Self:
+        """Reads them.
+
+        Args:
+            place: "ORG/NAME[@REVISION]" or a folder.
+
+        Raises:
+            EmmsError: there is no such dataset or folder, no ranking in it can be read, or the Hub cannot be reached.
+        """
+        repo = hub.resolve(place, "dataset")
+        rankings, problems = rankings_of(repo)
+        if not rankings:
+            reason = f"; the first file: {problems[0]}" if problems else ""
+            raise EmmsError(
+                f"{repo.id} has no ranking that can be read{reason}",
+                "--results ORG/emms-results, or a folder that hf-emms rank … --output DIR/NAME.json put rankings in",
+            )
+        left_out = f"{pluralize(len(problems), 'file')} of {repo.id} left out"
+        notes = (f"{left_out}, the first: {problems[0]}",) if problems else ()
+        return cls(repo, tuple(rankings.values()), notes)
+
+    def elsewhere(self, task_id: str, dataset_id: str, config: str | None) -> tuple[dict[str, float], tuple[str, ...]]:
+        """The mean ranks of checkpoints on all other datasets of a task, and notes on where they are from.
+
+        Args:
+            task_id: of the rankings that count.
+            dataset_id: with `config`, the dataset whose rankings don't count, at whatever revision.
+            config: the dataset's configuration.
+
+        Returns:
+            `checkpoint_key` → mean rank as a share of what was ranked, see `mean_ranks`; and the notes.
+        """
+        others = [
+            ranking
+            for ranking in self.rankings
+            if ranking.task == task_id and (ranking.dataset_id, ranking.config) != (dataset_id, config)
+        ]
+        if not others:
+            return {}, (*self.notes, f"{self.repo.id} has no ranking of another dataset for {task_id}")
+        datasets = {(ranking.dataset_id, ranking.config) for ranking in others}
+        where = f"{pluralize(len(datasets), 'other dataset')} in {self.repo.id}"
+        note = f"elsewhere: mean rank on {where}, in per cent of the checkpoints there; low is good"
+        return mean_ranks(others), (*self.notes, note)
+
+
 def _files(rankings: Sequence[Ranking], repo_id: str, read: hub.FileReader) -> dict[str, bytes]:
     """The files that change."""
     published: dict[str, Ranking | None] = {}
@@ -221,12 +278,12 @@ def _files(rankings: Sequence[Ranking], repo_id: str, read: hub.FileReader) -> d
         if whole is not published[path]:
             published[path] = changed[path] = whole
     files = {f"{JSON_FOLDER}/{path}.json": whole.to_json().encode() for path, whole in changed.items()}
-    files |= {f"{PARQUET_FOLDER}/{path}.parquet": parquet(whole, path) for path, whole in changed.items()}
+    files |= {f"{PARQUET_FOLDER}/{path}.parquet": parquet_rows(whole, path) for path, whole in changed.items()}
     readme = read(_README)
     if files or readme is None:
         files = _outdated(readme, read) | files
-        known = [listed(whole, path) for path, whole in published.items() if whole is not None]
-        files[_README] = updated(readme, repo_id, known)
+        lines = [_listed(whole, path) for path, whole in published.items() if whole is not None]
+        files[_README] = _updated_card(readme, repo_id, lines)
     return files
 
 
@@ -235,18 +292,18 @@ def _outdated(readme: bytes | None, read: hub.FileReader) -> dict[str, bytes]:
 
     `datasets` takes the columns of the first file for those of all, and refuses files that have more.
     """
-    version, lines = _unpacked(splice.data_of(readme or b""))
+    version, lines = _listing(section_data(readme or b""))
     files = {}
     for line in lines if version < LAYOUT_VERSION else ():
         content = read(f"{JSON_FOLDER}/{line.path}.json")
         # A damaged ranking of others hinders no publication; `pull` reports it.
         with suppress(EmmsError):
             if content is not None:
-                files[f"{PARQUET_FOLDER}/{line.path}.parquet"] = parquet(Ranking.from_json(content), line.path)
+                files[f"{PARQUET_FOLDER}/{line.path}.parquet"] = parquet_rows(Ranking.from_json(content), line.path)
     return files
 
 
-class Listed(msgspec.Struct, frozen=True, omit_defaults=True):
+class ListedRanking(msgspec.Struct, frozen=True, omit_defaults=True):
     """One line of the table."""
 
     path: str
@@ -263,11 +320,11 @@ class Listed(msgspec.Struct, frozen=True, omit_defaults=True):
     best_on_hub: bool = False
 
 
-def listed(ranking: Ranking, path: str) -> Listed:
+def _listed(ranking: Ranking, path: str) -> ListedRanking:
     """The line of a ranking."""
     best = ranking.best
     measured = best.fine_tuned if best else None
-    return Listed(
+    return ListedRanking(
         path=path,
         task=ranking.task,
         dataset=ranking.dataset_id,
@@ -277,25 +334,24 @@ def listed(ranking: Ranking, path: str) -> Listed:
         created=ranking.created,
         config=ranking.config,
         best=best.checkpoint if best else None,
-        fine_tuned=f"{measured.metric} {with_spread(measured)}" if measured else None,
+        fine_tuned=f"{measured.metric} {format_finetuned(measured)}" if measured else None,
         dataset_on_hub=is_commit(ranking.dataset_revision),
         best_on_hub=best is not None and is_commit(best.revision),
     )
 
 
-def updated(readme: bytes | None, repo_id: str, new: Sequence[Listed]) -> bytes:
+def _updated_card(readme: bytes | None, repo_id: str, new: Sequence[ListedRanking]) -> bytes:
     """The card with some rankings added to its table, or brought up to date in it.
 
     Raises:
         EmmsError: the card's markers or data are broken, or written by a newer version.
     """
-    known = {one.path: one for one in _unpacked(splice.data_of(readme or b""))[1]}
-    known |= {one.path: one for one in new}
-    lines = [known[path] for path in sorted(known)]
-    data = splice.with_data({"version": LAYOUT_VERSION, "rankings": msgspec.to_builtins(lines)})
+    lines_by_path = {line.path: line for line in (*_listing(section_data(readme or b""))[1], *new)}
+    lines = [lines_by_path[path] for path in sorted(lines_by_path)]
+    data = data_comment({"version": LAYOUT_VERSION, "rankings": msgspec.to_builtins(lines)})
     table = rendered_template("results_table.md.jinja", lines=lines).strip("\n")
-    section = f"{splice.START}\n{data}\n\n{table}\n{splice.END}\n"
-    card = splice.put(readme or rendered_template("results_readme.md.jinja", repo_id=repo_id).encode(), section)
+    section = f"{START}\n{data}\n\n{table}\n{END}\n"
+    card = put_section(readme or rendered_template("results_readme.md.jinja", repo_id=repo_id).encode(), section)
     return with_fields(card, {"task_categories": sorted({line.task for line in lines})})
 
 
@@ -304,7 +360,7 @@ class _PackedListing(msgspec.Struct):
     rankings: list[Any]
 
 
-def _unpacked(data: Any) -> tuple[int, tuple[Listed, ...]]:
+def _listing(data: Any) -> tuple[int, tuple[ListedRanking, ...]]:
     """The layout's version and the lines."""
     if data is None:
         return LAYOUT_VERSION, ()
@@ -315,7 +371,7 @@ def _unpacked(data: Any) -> tuple[int, tuple[Listed, ...]]:
                 f"the results' card was written by a newer hf_emms (layout {packed.version})",
                 "install a newer hf-emms",
             )
-        return packed.version, msgspec.convert(packed.rankings, tuple[Listed, ...])
+        return packed.version, msgspec.convert(packed.rankings, tuple[ListedRanking, ...])
     except msgspec.ValidationError as error:
         raise EmmsError(
             f"the data in the results' card is damaged: {error}", "remove the lines between its markers"

@@ -11,8 +11,9 @@ import msgspec
 
 from hf_emms.errors import EmmsError
 from hf_emms.options import SETTINGS, Setting, to_flags
-from hf_emms.ranking import text as views
-from hf_emms.ranking.records import EMMS, SCHEMA_VERSION, Ranking, Row, Score, emms_score, is_commit
+from hf_emms.ranking import EMMS, SCHEMA_VERSION, Ranking, Row, emms_score, is_commit
+from hf_emms.ranking.formats import single_line
+from hf_emms.scoring import Score
 
 LAYOUT_VERSION = 2
 
@@ -42,13 +43,13 @@ def rank_command(ranking: Ranking, checkpoints: Sequence[str]) -> str:
     command = "hf-emms rank"
     for flag, value in to_flags(settings):
         # Each value on one line, so that none can end the code block.
-        words = [flag] if value is None else [flag, shlex.quote(views.one_line(value))]
+        words = [flag] if value is None else [flag, shlex.quote(single_line(value))]
         command += (" \\\n  " if flag in _ON_A_NEW_LINE else " ") + " ".join(words)
     return command
 
 
 def _is_on_card(setting: Setting, value: Any) -> bool:
-    return setting.card == "always" or (setting.card == "changed" and value != setting.default)
+    return setting.compared and (setting.card == "always" or value != setting.default)
 
 
 def pinned(id: str, revision: str | None, *, unpinned: str | None = None) -> str:
@@ -56,6 +57,12 @@ def pinned(id: str, revision: str | None, *, unpinned: str | None = None) -> str
     if is_commit(revision):
         return f"{id.partition('@')[0]}@{revision}"
     return unpinned or id
+
+
+class _PackedEntries(msgspec.Struct):
+    version: int
+    about: str
+    entries: list[Any]
 
 
 class Entry(msgspec.Struct, frozen=True, kw_only=True):
@@ -92,9 +99,10 @@ class Entry(msgspec.Struct, frozen=True, kw_only=True):
         return None if self.checkpoint is None else self.ranking.row(self.checkpoint)
 
     @property
-    def emms(self) -> Score | None:
-        """The EMMS score of the card's checkpoint."""
-        return emms_score(self.row.scores) if self.row else None
+    def weights(self) -> list[float]:
+        """Of the F-labels, in the EMMS score of the card's checkpoint."""
+        score = emms_score(self.row.scores) if self.row else None
+        return (score.details.get("weights") if score else None) or []
 
     @property
     def estimators(self) -> tuple[str, ...]:
@@ -102,7 +110,7 @@ class Entry(msgspec.Struct, frozen=True, kw_only=True):
         return tuple(name for name in self.ranking.estimators if any(name in row.scores for row in self.ranking.rows))
 
 
-def of_checkpoint(ranking: Ranking, checkpoint: str, *, leaderboard: str | None = None) -> Entry:
+def checkpoint_entry(ranking: Ranking, checkpoint: str, *, leaderboard: str | None = None) -> Entry:
     """What a checkpoint's card shows of a ranking.
 
     Raises:
@@ -123,7 +131,7 @@ def of_checkpoint(ranking: Ranking, checkpoint: str, *, leaderboard: str | None 
     return _entry(ranking, rows, (row, *(other for other in first if other is not row)), row, leaderboard)
 
 
-def of_dataset(ranking: Ranking, *, leaderboard: str | None = None) -> Entry:
+def dataset_entry(ranking: Ranking, *, leaderboard: str | None = None) -> Entry:
     """What a dataset's card shows of a ranking.
 
     Raises:
@@ -145,8 +153,8 @@ def with_entry(entries: tuple[Entry, ...], new: Entry) -> tuple[Entry, ...]:
     return tuple(new if entry is old else entry for entry in entries)
 
 
-def packed(entries: tuple[Entry, ...], about: str) -> dict[str, Any]:
-    """Entries as plain data for `splice.with_data`; `about` is "model" or "dataset"."""
+def pack(entries: Sequence[Entry], about: str) -> dict[str, Any]:
+    """Entries as plain data for `readme.data_comment`; `about` is "model" or "dataset"."""
     plain = msgspec.to_builtins(entries)
     for entry in plain:
         rows = entry["ranking"]["rows"]
@@ -154,8 +162,8 @@ def packed(entries: tuple[Entry, ...], about: str) -> dict[str, Any]:
     return {"version": LAYOUT_VERSION, "about": about, "entries": plain}
 
 
-def unpacked(data: Any, about: str) -> tuple[Entry, ...]:
-    """Entries from what `splice.data_of` read, in this or the earlier layout; none for None.
+def unpack(data: Any, about: str) -> tuple[Entry, ...]:
+    """Entries from what `readme.section_data` read, in this or the earlier layout; none for None.
 
     Raises:
         EmmsError: written by a newer version, for another kind of card, or damaged.
@@ -164,7 +172,7 @@ def unpacked(data: Any, about: str) -> tuple[Entry, ...]:
         return ()
     again = "remove the section between the markers; it is written anew then"
     try:
-        head = msgspec.convert(data, _Packed)
+        head = msgspec.convert(data, _PackedEntries)
         if head.version > LAYOUT_VERSION:
             raise EmmsError(
                 f"the card's section was written by a newer hf_emms (layout {head.version}; this one knows "
@@ -180,12 +188,6 @@ def unpacked(data: Any, about: str) -> tuple[Entry, ...]:
         return entries
     except (msgspec.ValidationError, LookupError, TypeError, AttributeError) as error:
         raise EmmsError(f"the data of the card's section is damaged: {error}", again) from error
-
-
-class _Packed(msgspec.Struct):
-    version: int
-    about: str
-    entries: list[Any]
 
 
 def _check(entry: Entry, about: str) -> None:
@@ -213,7 +215,7 @@ def _entry(
     ranking: Ranking, rows: Sequence[Row], again: Sequence[Row], checkpoint: Row | None, leaderboard: str | None
 ) -> Entry:
     """Args: the rows that are shown, those that the command ranks again, and that of the card's checkpoint."""
-    shown = tuple(_shown(row, whole=row is checkpoint) for row in rows)
+    shown = tuple(_card_row(row, whole=row is checkpoint) for row in rows)
     command = rank_command(ranking, [row.checkpoint for row in again]) if ranking.dataset_revision else None
     return Entry(
         ranking=msgspec.structs.replace(ranking, rows=shown, notes=()),
@@ -224,7 +226,7 @@ def _entry(
     )
 
 
-def _shown(row: Row, *, whole: bool) -> Row:
+def _card_row(row: Row, *, whole: bool) -> Row:
     """A row as far as a card shows it: more of the card's own checkpoint."""
     scores = {
         name: Score(score.value, score.stderr, (), {key: score.details.get(key) for key in ("r2", "weights")})

@@ -5,64 +5,13 @@ from __future__ import annotations
 import difflib
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from functools import partial
-from typing import Literal
 
 from hf_emms import hub
 from hf_emms.errors import EmmsError
-from hf_emms.publish.cards import splice
-from hf_emms.publish.cards.entries import Entry, of_checkpoint, of_dataset, unpacked, with_entry
-from hf_emms.publish.cards.render import dataset_section, model_section, rendered_template, text
-from hf_emms.ranking.records import Ranking, Row, is_commit
-
-
-def update_model_card(
-    readme: bytes | None,
-    rankings: Sequence[tuple[Ranking, str]],
-    repo_id: str,
-    *,
-    leaderboard: str | None = None,
-) -> bytes:
-    """A model's README with a section on some rankings.
-
-    Args:
-        readme: as it is; None where there is none yet.
-        rankings: each with the checkpoint's id in it.
-        repo_id: the model, for the title of a new README.
-        leaderboard: the Space (ORG/NAME) that shows the rankings.
-
-    Returns:
-        The README; rows of other datasets stay, and every byte outside the section.
-
-    Raises:
-        EmmsError: the markers or the data between them are broken, or a ranking has no score for the checkpoint.
-    """
-    new = [of_checkpoint(ranking, name, leaderboard=leaderboard) for ranking, name in rankings]
-    entries = _merged(readme, new, "model")
-    return splice.put(readme or _new("tags:\n- emms\n", repo_id), model_section(entries))
-
-
-def update_dataset_card(
-    readme: bytes | None, rankings: Sequence[Ranking], repo_id: str, *, leaderboard: str | None = None
-) -> bytes:
-    """A dataset's README with the checkpoints to start from; see `update_model_card`."""
-    new = [of_dataset(ranking, leaderboard=leaderboard) for ranking in rankings]
-    entries = _merged(readme, new, "dataset")
-    tasks = "".join(f"- {task}\n" for task in dict.fromkeys(ranking.task for ranking in rankings))
-    return splice.put(readme or _new(f"task_categories:\n{tasks}", repo_id), dataset_section(entries))
-
-
-def _merged(readme: bytes | None, new: Sequence[Entry], about: str) -> tuple[Entry, ...]:
-    entries = unpacked(splice.data_of(readme or b""), about)
-    for entry in new:
-        entries = with_entry(entries, entry)
-    return entries
-
-
-def _new(front_matter: str, repo_id: str) -> bytes:
-    """The least that the Hub takes for a card."""
-    return f"---\n{front_matter}---\n\n# {text(repo_id.rpartition('/')[2])}\n".encode()
-
+from hf_emms.publish.card_entries import Entry, checkpoint_entry, dataset_entry, unpack, with_entry
+from hf_emms.publish.card_text import CardKind, card_section, markdown_text, rendered_template
+from hf_emms.publish.readme import put_section, section_data
+from hf_emms.ranking import Ranking, Row, is_commit
 
 README = "README.md"
 
@@ -74,19 +23,45 @@ _TITLES = {
 
 @dataclass(frozen=True)
 class Card:
-    """One README of the Hub and what it should become.
+    """One README of the Hub and what it should show.
 
     Attributes:
         repo_id: "ORG/NAME".
         kind: "model" or "dataset".
         rankings: that it shows.
-        updated: the README's new bytes from its old ones (None where there is none).
+        entries: what it shows of each.
     """
 
     repo_id: str
-    kind: Literal["model", "dataset"]
+    kind: CardKind
     rankings: tuple[Ranking, ...]
-    updated: Callable[[bytes | None], bytes]
+    entries: tuple[Entry, ...]
+
+    def updated(self, readme: bytes | None) -> bytes:
+        """The README with a section on the rankings; entries of others stay, and every byte outside the section.
+
+        Args:
+            readme: as it is; None where there is none yet.
+
+        Raises:
+            EmmsError: the markers or the data between them are broken.
+        """
+        try:
+            entries = unpack(section_data(readme or b""), self.kind)
+            for entry in self.entries:
+                entries = with_entry(entries, entry)
+            return put_section(readme or self._new_readme(), card_section(self.kind, entries))
+        except EmmsError as error:
+            raise EmmsError(f"{self.kind} {self.repo_id!r}: {error.message}", error.hint) from error
+
+    def _new_readme(self) -> bytes:
+        """The least that the Hub takes for a card."""
+        if self.kind == "model":
+            fields = "tags:\n- emms\n"
+        else:
+            tasks = dict.fromkeys(ranking.task for ranking in self.rankings)
+            fields = "task_categories:\n" + "".join(f"- {task}\n" for task in tasks)
+        return f"---\n{fields}---\n\n# {markdown_text(self.repo_id.rpartition('/')[2])}\n".encode()
 
 
 def model_card(
@@ -104,8 +79,6 @@ def model_card(
         EmmsError: a ranking doesn't hold the checkpoint, or has no score for it.
     """
     named = [(ranking, _row(ranking, repo_id, checkpoint).checkpoint) for ranking in rankings]
-    # A ranking that cannot be shown is an error before the first request.
-    update_model_card(None, named, repo_id, leaderboard=leaderboard)
     return _model_card(named, repo_id, leaderboard)
 
 
@@ -121,9 +94,8 @@ def dataset_card(rankings: Sequence[Ranking], repo_id: str, *, leaderboard: str 
                 f"the ranking is of the dataset {ranking.dataset_id!r}, not of {repo_id!r}",
                 f"--dataset-id {ranking.dataset_id}",
             )
-    update_dataset_card(None, rankings, repo_id, leaderboard=leaderboard)
-    updated = partial(update_dataset_card, rankings=rankings, repo_id=repo_id, leaderboard=leaderboard)
-    return Card(repo_id, "dataset", tuple(rankings), updated)
+    entries = tuple(dataset_entry(ranking, leaderboard=leaderboard) for ranking in rankings)
+    return Card(repo_id, "dataset", tuple(rankings), entries)
 
 
 def model_cards(rankings: Sequence[Ranking], *, leaderboard: str | None = None) -> tuple[list[Card], list[str]]:
@@ -136,19 +108,18 @@ def model_cards(rankings: Sequence[Ranking], *, leaderboard: str | None = None) 
     left_out = []
     for ranking in rankings:
         for row in ranking.rows:
-            known = named.setdefault(row.checkpoint.partition("@")[0], [])
+            shown = named.setdefault(row.checkpoint.partition("@")[0], [])
             if row.rank is None:
                 left_out.append(f"{row.checkpoint}: not scored ({row.error})")
             elif row.n is not None:
                 left_out.append(f"{row.checkpoint}: a race stopped it after {row.n:,} of {ranking.n:,} rows")
             elif not is_commit(row.revision):
                 left_out.append(f"{row.checkpoint}: not a repository of the Hub")
-            elif any(ranking is other for other, _ in known):
+            elif any(ranking is other for other, _ in shown):
                 left_out.append(f"{row.checkpoint}: another revision is ranked above it")
             else:
-                known.append((ranking, row.checkpoint))
-    made = [_model_card(known, name, leaderboard) for name, known in named.items() if known]
-    return made, left_out
+                shown.append((ranking, row.checkpoint))
+    return [_model_card(shown, name, leaderboard) for name, shown in named.items() if shown], left_out
 
 
 def preview(card: Card) -> str:
@@ -158,7 +129,7 @@ def preview(card: Card) -> str:
         EmmsError: the repository cannot be read, or its README cannot be changed.
     """
     before = hub.read_file(card.repo_id, card.kind, README)
-    return "".join(_diff(before, _updated(card, before)))
+    return "".join(_diff(before, card.updated(before)))
 
 
 def push(card: Card) -> hub.Outcome:
@@ -181,56 +152,47 @@ def propose(card: Card, account: hub.Account, *, again: bool = False) -> hub.Out
     Raises:
         EmmsError: broken markers, or the Hub cannot be reached.
     """
-    description = rendered_template("pr_description.md.jinja", card=card)
     return hub.propose(
         card.repo_id,
         card.kind,
         _change(card),
         account=account,
         title=_TITLES[card.kind],
-        description=description,
+        description=rendered_template("pr_description.md.jinja", card=card),
         again=again,
     )
 
 
 def _model_card(named: Sequence[tuple[Ranking, str]], repo_id: str, leaderboard: str | None) -> Card:
-    updated = partial(update_model_card, rankings=named, repo_id=repo_id, leaderboard=leaderboard)
-    return Card(repo_id, "model", tuple(ranking for ranking, _ in named), updated)
+    entries = tuple(checkpoint_entry(ranking, name, leaderboard=leaderboard) for ranking, name in named)
+    return Card(repo_id, "model", tuple(ranking for ranking, _ in named), entries)
 
 
 def _change(card: Card) -> Callable[[hub.FileReader], dict[str, bytes]]:
-    return lambda read: {README: _updated(card, read(README))}
-
-
-def _updated(card: Card, readme: bytes | None) -> bytes:
-    try:
-        return card.updated(readme)
-    except EmmsError as error:
-        raise EmmsError(f"{card.kind} {card.repo_id!r}: {error.message}", error.hint) from error
+    return lambda read: {README: card.updated(read(README))}
 
 
 def _row(ranking: Ranking, repo_id: str, checkpoint: str | None) -> Row:
     if checkpoint is not None:
         return ranking.row(checkpoint)
-    found = [row for row in ranking.rows if row.checkpoint.partition("@")[0] == repo_id]
-    if not found:
+    revisions = [row for row in ranking.rows if row.checkpoint.partition("@")[0] == repo_id]
+    if not revisions:
         return ranking.row(repo_id)
-    if len(found) > 1:
-        names = ", ".join(row.checkpoint for row in found)
+    if len(revisions) > 1:
+        names = ", ".join(row.checkpoint for row in revisions)
         raise EmmsError(f"the ranking has several revisions of {repo_id!r}: {names}", "--checkpoint NAME picks one")
-    return found[0]
+    return revisions[0]
 
 
 def _diff(before: bytes | None, after: bytes) -> Iterator[str]:
     if before == after:
         return
     old = f"a/{README}" if before is not None else "/dev/null"
-    lines = difflib.unified_diff(_lines(before or b""), _lines(after), old, f"b/{README}")
-    for line in lines:
+    for line in difflib.unified_diff(_diff_lines(before or b""), _diff_lines(after), old, f"b/{README}"):
         yield line if line.endswith("\n") else f"{line}\n\\ No newline at end of file\n"
 
 
-def _lines(content: bytes) -> list[str]:
+def _diff_lines(content: bytes) -> list[str]:
     """Lines as diff and patch count them: ended by line feeds and nothing else."""
     pieces = content.decode().split("\n")
     return [f"{piece}\n" for piece in pieces[:-1]] + ([pieces[-1]] if pieces[-1] else [])

@@ -1,0 +1,241 @@
+"""Entries → Markdown, through the templates.
+
+Text from the Hub is escaped for each place in a README: it can format nothing, link nowhere and mention nobody.
+"""
+
+from __future__ import annotations
+
+import html
+import re
+import unicodedata
+from collections.abc import Sequence
+from functools import cache
+from importlib import resources
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+import msgspec
+
+from hf_emms import hub
+from hf_emms.errors import redacted
+from hf_emms.formatting import format_count
+from hf_emms.publish import readme
+from hf_emms.publish.card_entries import Entry, checkpoint_entry, dataset_entry, pack
+from hf_emms.publish.wheel import INSTALL
+from hf_emms.ranking import EMMS, Ranking, Row, is_commit
+from hf_emms.ranking.columns import COLUMNS, IDENTITY, TableColumn, columns_of, score_columns
+from hf_emms.ranking.formats import format_finetuned, format_number, format_rank, single_line, title_of
+from hf_emms.scoring import Score
+
+if TYPE_CHECKING:
+    import jinja2
+
+CardKind = Literal["model", "dataset"]
+
+# A word joiner: invisible, and what keeps "@name" from being a mention and "www." from being a link.
+_JOINER = "&#8288;"
+_PUNCTUATION = re.compile(r"([\\|`*_<>\[\]~$#!&])")
+_CALLS = (("@", f"@{_JOINER}"), ("://", f":{_JOINER}//"), ("www.", f"www{_JOINER}."))
+_HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*(/[\w.-]+)?", re.ASCII)
+# Columns of the chart: of its axis, and of a checkpoint's name at most.
+_AXIS_WIDTH = 36
+_NAME_WIDTH = 40
+
+
+def card(ranking: Ranking, checkpoint: str | None = None, *, leaderboard: str | None = None) -> str:
+    """The section of a model card; without a checkpoint, that of the dataset's card.
+
+    Args:
+        ranking: what it shows.
+        checkpoint: one of the ranking.
+        leaderboard: the Space (ORG/NAME) that shows the whole ranking.
+
+    Returns:
+        Markdown between the markers, ending with a line break.
+
+    Raises:
+        EmmsError: the ranking doesn't hold the checkpoint, or has no score for it.
+    """
+    if checkpoint is None:
+        return card_section("dataset", [dataset_entry(ranking, leaderboard=leaderboard)])
+    return card_section("model", [checkpoint_entry(ranking, checkpoint, leaderboard=leaderboard)])
+
+
+def card_section(about: CardKind, entries: Sequence[Entry]) -> str:
+    """The section of a card.
+
+    A model card has one table with a row for each dataset, and the details of each; a dataset card the best
+    checkpoints for each config, split and task.
+    """
+    estimators = tuple(dict.fromkeys(name for entry in entries for name in entry.estimators))
+    controls = [markdown_text(title_of(name)) for name in estimators if name not in EMMS]
+    if any(entry.ranking.has_elsewhere for entry in entries):
+        controls.append("elsewhere (mean rank on other datasets, in per cent of the checkpoints there; low is good)")
+    columns = _model_card_columns(entries, estimators)
+    template = f"{about}_card_section.md.jinja"
+    body = rendered_template(template, entries=entries, controls=controls, columns=columns).strip("\n")
+    data = redacted(readme.data_comment(pack(entries, about)))
+    return f"{readme.START}\n{data}\n\n{body}\n\n{readme.END}\n"
+
+
+def rendered_template(name: str, **values: Any) -> str:
+    """One of our templates with its values; what comes from outside passes its filters."""
+    return redacted(_environment().get_template(name).render(values))
+
+
+@cache
+def _environment() -> jinja2.Environment:
+    import jinja2
+
+    # Inside the installed package; in a checkout they are next to it.
+    package = Path(str(resources.files("hf_emms")))
+    environment = jinja2.Environment(
+        loader=jinja2.FileSystemLoader([package / "templates", package.parent / "templates"]),
+        undefined=jinja2.StrictUndefined,
+        autoescape=False,
+        auto_reload=False,
+        keep_trailing_newline=True,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    environment.globals["install"] = INSTALL
+    environment.filters.update(
+        md=markdown_text,
+        html=_html_text,
+        code=_code_span,
+        block=_code_block,
+        repo=_repo_link,
+        is_commit=is_commit,
+        space=_space_link,
+        count="{:,}".format,
+        rank=format_rank,
+        spread=format_finetuned,
+        title=_title,
+        cell=_cell,
+        dataset_card_columns=_dataset_card_columns,
+        size=format_count,
+        chart=_chart,
+    )
+    return environment
+
+
+def markdown_text(value: Any) -> str:
+    """Escapes a value for a line of Markdown or a cell of a table."""
+    return _without_calls(_PUNCTUATION.sub(r"\\\1", single_line(value)))
+
+
+def _html_text(value: Any) -> str:
+    return _without_calls(html.escape(single_line(value)))
+
+
+def _code_span(value: Any) -> str:
+    """A code span that ends where it should, whatever backticks the text has; safe in a table."""
+    line = _no_comment(single_line(value)).replace("|", "\N{BROKEN BAR}")
+    fence = "`" * (_longest_backticks(line) + 1)
+    pad = " " if line.startswith("`") or line.endswith("`") or not line else ""
+    return f"{fence}{pad}{line}{pad}{fence}"
+
+
+def _code_block(value: str, language: str = "") -> str:
+    """A fenced code block that nothing in the text can end."""
+    lines = "\n".join(_no_comment(line) for line in value.splitlines())
+    fence = "`" * max(3, _longest_backticks(lines) + 1)
+    return f"{fence}{language}\n{lines}\n{fence}"
+
+
+def _longest_backticks(text: str) -> int:
+    return max((len(run) for run in re.findall("`+", text)), default=0)
+
+
+def _repo_link(id: str, kind: hub.Kind, *, on_hub: bool) -> str:
+    """A repository's name, as a link to its page where it is one of the Hub."""
+    name = id.partition("@")[0]
+    if not on_hub or not _HUB_ID.fullmatch(name):
+        return _code_span(id)
+    return f"[{markdown_text(name)}]({hub.page(name, kind)})"
+
+
+def _space_link(id: str) -> str:
+    return f"[{markdown_text(id)}]({hub.page(id, 'space')})" if _HUB_ID.fullmatch(id) else _code_span(id)
+
+
+def _without_calls(line: str) -> str:
+    for call, harmless in _CALLS:
+        line = line.replace(call, harmless)
+    return line
+
+
+def _no_comment(line: str) -> str:
+    return line.replace("<!--", "<! --")
+
+
+def _title(column: TableColumn, about: CardKind) -> str:
+    return markdown_text(column.title_in("model card" if about == "model" else "dataset card"))
+
+
+def _cell(column: TableColumn, ranking: Ranking, row: Row) -> str:
+    """Spaces that do not break: a narrow table cell keeps a number and its error together."""
+    return markdown_text(column.text(ranking, row)).replace(" ", "\u00a0")
+
+
+def _model_card_columns(entries: Sequence[Entry], estimators: Sequence[str]) -> list[TableColumn]:
+    """Those that follow the rank; each card's checkpoint is one row."""
+    shown = [msgspec.structs.replace(entry.ranking, rows=(entry.row,)) for entry in entries if entry.row]
+    return [
+        column
+        for column in (*score_columns(estimators), *COLUMNS)
+        if "model card" in column.tables and any(column.applies(ranking, "model card") for ranking in shown)
+    ]
+
+
+def _dataset_card_columns(entry: Entry) -> list[TableColumn]:
+    """Those that follow rank and checkpoint."""
+    ranking = msgspec.structs.replace(entry.ranking, estimators=entry.estimators)
+    return [column for column in columns_of(ranking, "dataset card") if column not in IDENTITY]
+
+
+def _chart(entry: Entry) -> str:
+    """One line a checkpoint: its rank, its name, a dot at its first score and a bar of two standard errors around it.
+
+    The axis runs from the lowest to the highest value shown; scores have no zero that would mean something. The card's
+    checkpoint is marked.
+    """
+    rows, estimator = entry.ranking.rows, entry.ranking.estimators[0]
+    scores = [row.scores[estimator] for row in rows]
+    ends = [score.value + sign * _error_reach(score) for score in scores for sign in (-1, 1)]
+    low, high = min(ends), max(ends)
+    names = [_shortened(single_line(row.checkpoint)) for row in rows]
+    ranks = [format_rank(row) for row in rows]
+    name_width, rank_width = max(map(_display_width, names)), max(map(len, ranks))
+    left, right = format_number(low), format_number(high)
+    margin = " " * (rank_width + 2 + name_width + 2)
+    lines = [margin + left + title_of(estimator).center(max(_AXIS_WIDTH - len(left) - len(right), 0)) + right]
+    for row, score, name, rank in zip(rows, scores, names, ranks, strict=True):
+        mark = " ◀" if row.checkpoint == entry.checkpoint else ""
+        padded = name + " " * (name_width - _display_width(name))
+        lines.append(f"{rank:>{rank_width}}  {padded}  {_chart_line(score, low, high)}{mark}")
+    return "\n".join(line.rstrip() for line in lines)
+
+
+def _error_reach(score: Score) -> float:
+    return 2 * (score.stderr or 0.0)
+
+
+def _chart_line(score: Score, low: float, high: float) -> str:
+    scale = (_AXIS_WIDTH - 1) / (high - low) if high > low else 0.0
+    dot = round((score.value - low) * scale) if scale else _AXIS_WIDTH // 2
+    arm = round(_error_reach(score) * scale)
+    cells = ["─" if abs(position - dot) <= arm else " " for position in range(_AXIS_WIDTH)]
+    cells[dot] = "●"
+    return "".join(cells)
+
+
+def _shortened(name: str) -> str:
+    return name if len(name) <= _NAME_WIDTH else f"{name[: _NAME_WIDTH // 2 - 1]}…{name[-_NAME_WIDTH // 2 :]}"
+
+
+def _display_width(name: str) -> int:
+    """The width of a name in a monospaced font."""
+    if name.isascii():
+        return len(name)
+    return sum(2 if unicodedata.east_asian_width(char) in "WF" else 1 for char in name)

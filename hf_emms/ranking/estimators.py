@@ -1,0 +1,23 @@
+"""The estimators by name: those of `hf_emms.scoring`, and those of other packages."""
+
+from __future__ import annotations
+
+from hf_emms.errors import EmmsError
+from hf_emms.registry import Registry
+from hf_emms.scoring import estimators as built_in
+from hf_emms.scoring.estimators import Estimator
+
+ESTIMATORS: Registry[Estimator] = Registry(
+    "hf_emms.estimators", Estimator, built_in.ESTIMATORS, names=lambda estimator: (estimator.name,)
+)
+
+
+def get_estimator(name: str) -> Estimator:
+    """Looks up an estimator.
+
+    Raises:
+        EmmsError: no such estimator, or the package that adds it is broken.
+    """
+    if name not in ESTIMATORS:
+        raise EmmsError(f"unknown estimator {name!r}", f"choose from {', '.join(ESTIMATORS)}")
+    return ESTIMATORS[name]

@@ -1,0 +1,129 @@
+"""A ranking as whoever holds it in Python uses it: rows by name, tables, files, charts."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from os import PathLike
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal, Self
+
+from hf_emms.errors import EmmsError
+from hf_emms.ranking import advice, columns, files, text
+from hf_emms.ranking.records import RankingData, Row
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from pandas import DataFrame  # type: ignore[import-untyped]
+
+
+class Ranking(RankingData, frozen=True, kw_only=True):
+    """Checkpoints in order: the fields of `RankingData`, and what people do with them."""
+
+    def __len__(self) -> int:
+        return len(self.rows)
+
+    def __iter__(self) -> Iterator[Row]:
+        return iter(self.rows)
+
+    def __getitem__(self, which: str | int) -> Row:
+        """The row of a checkpoint, or at a place.
+
+        Raises:
+            EmmsError: there is no such checkpoint.
+            IndexError: there is no such place.
+        """
+        return self.rows[which] if isinstance(which, int) else self.row(which)
+
+    def __contains__(self, checkpoint: object) -> bool:
+        return any(checkpoint in (row, row.checkpoint) for row in self.rows)
+
+    def __str__(self) -> str:
+        return text.to_text(self).rstrip("\n")
+
+    def __repr__(self) -> str:
+        return f"Ranking of {len(self.rows)} for {self.dataset}, {self.split}, {self.n:,} rows\n{self}"
+
+    def _repr_html_(self) -> str:
+        """The table for a notebook."""
+        return text.to_html(self)
+
+    @property
+    def advice(self) -> str | None:
+        """Which checkpoints share the first rank, and whether more rows would tell them apart; None where none do."""
+        return advice.advice(self)
+
+    def records(self) -> list[dict[str, Any]]:
+        """One flat dictionary a row, every one with the same keys, numbers unrounded."""
+        return columns.flat_records(self)
+
+    def to_pandas(self) -> DataFrame:
+        """One row a checkpoint, numbers unrounded.
+
+        Raises:
+            EmmsError: pandas is not installed.
+        """
+        try:
+            import pandas as pd
+        except ImportError as error:
+            raise EmmsError("pandas is not installed", "pip install pandas") from error
+        return pd.DataFrame(self.records())
+
+    def to_json(self, *, indent: int | None = 2) -> str:
+        """The whole ranking as JSON text, without loss."""
+        return files.to_json(self, indent=indent)
+
+    @classmethod
+    def from_json(cls, text: str | bytes) -> Self:
+        """Reads what `to_json` wrote, in this or an earlier version of the schema.
+
+        Raises:
+            EmmsError: not a ranking, damaged, or written by a newer version; the message says where in the file.
+        """
+        return files.from_json(text, cls)
+
+    def save(self, path: str | PathLike[str]) -> Path:
+        """Writes the whole ranking to a file, which `load` reads without loss.
+
+        Args:
+            path: ends in .json or .parquet.
+
+        Raises:
+            EmmsError: another suffix.
+            OSError: the file cannot be written.
+        """
+        return files.save(self, Path(path))
+
+    @classmethod
+    def load(cls, path: str | PathLike[str]) -> Self:
+        """Reads a ranking from a .json or .parquet file.
+
+        Raises:
+            EmmsError: no such file, or not a ranking.
+        """
+        return files.load(Path(path), cls)
+
+    def plot(
+        self,
+        kind: Literal["scores", "size"] = "scores",
+        *,
+        estimator: str | None = None,
+        ax: Axes | None = None,
+        path: str | PathLike[str] | None = None,
+    ) -> Axes:
+        """Draws the scores with their standard errors.
+
+        Args:
+            kind: "scores", one line a checkpoint, or "size", scores against the number of parameters.
+            estimator: whose scores; by default the one that orders the rows.
+            ax: to draw on; a new figure by default.
+            path: a .png, .svg or .pdf to write as well.
+
+        Returns:
+            The axes of matplotlib.
+
+        Raises:
+            EmmsError: matplotlib is not installed, or there is nothing to draw.
+        """
+        from hf_emms.ranking.plot import draw
+
+        return draw(self, kind, estimator or self.estimators[0], ax, None if path is None else Path(path))
