@@ -249,7 +249,7 @@ def translate_errors(dataset: str, repo: Repo, config: str | None) -> Iterator[N
 
     on_hub = translate_hub_errors(repo.id, repo.kind, repo.revision) if repo.folder is None else nullcontext()
     try:
-        with limited_streaming(f"dataset {dataset!r}"), on_hub:
+        with limited_streaming(), on_hub:
             yield
     except EmmsError:
         raise

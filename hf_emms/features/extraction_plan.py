@@ -1,13 +1,11 @@
-"""How a checkpoint's features are made, decided from its configuration files alone: without weights and torch.
-
-Also what a ranking reports about features that were made.
-"""
+"""How a checkpoint's features are made, decided from its configuration files alone, and what is reported about them."""
 
 from __future__ import annotations
 
 import hashlib
 import json
-import re
+from collections.abc import Iterator
+from copy import copy
 from dataclasses import dataclass, replace
 from importlib.metadata import version
 from importlib.util import find_spec
@@ -23,11 +21,7 @@ from hf_emms.features.checkpoint_files import fetch_descriptions, read_json
 from hf_emms.hub import Repo, fetch, listing
 
 # Part of every cache key: raise it when the same checkpoint would give other features than before.
-FEATURES_VERSION = 3
-
-# Names of numbers of layers in configurations; no published model has nearly so many.
-_LAYERS = re.compile(r"(.*_)?(layers?|blocks|depth)")
-_MOST_LAYERS = 10_000
+FEATURES_VERSION = 4
 
 DTYPES = ("auto", "float32", "float16", "bfloat16")
 
@@ -204,21 +198,7 @@ def _read_config(repo: Repo, folder: Path) -> dict[str, Any]:
     if model_type is None:
         hint = "save the checkpoint with transformers: model.save_pretrained(FOLDER)"
         raise EmmsError(f"config.json of {repo.id} names no model_type", hint)
-    _check_layers(repo, config)
     return {**config, "model_type": model_type}
-
-
-def _check_layers(repo: Repo, config: Any) -> None:
-    """Refuses a number of layers below zero, or one that would take for ever to build, also of a part of the model."""
-    parts = config.values() if isinstance(config, dict) else config if isinstance(config, list) else ()
-    for part in parts:
-        _check_layers(repo, part)
-    for name, value in config.items() if isinstance(config, dict) else ():
-        if _LAYERS.fullmatch(name) and isinstance(value, (int, float)) and not 0 <= value <= _MOST_LAYERS:
-            raise EmmsError(
-                f"config.json of {repo.id} asks for {value:,} layers ({name})",
-                "this is not how a checkpoint is saved: do not trust it",
-            )
 
 
 def _family(row: Architecture, config: dict[str, Any]) -> str:
@@ -288,15 +268,15 @@ def _sentence_transformers(repo: Repo, folder: Path) -> tuple[dict[str, Any], li
 
 
 def _sentence_pooling(repo: Repo, settings: dict[str, Any]) -> str:
-    modes = [mode for flag, mode in _SENTENCE_FLAGS.items() if settings.get(flag)]
-    unknown = [flag for flag, on in settings.items() if flag.startswith("pooling_mode_") and on is True]
-    unknown = [flag for flag in unknown if flag not in _SENTENCE_FLAGS]
     if "pooling_mode" in settings:
         named = settings["pooling_mode"]
         modes = [named] if isinstance(named, str) else list(named)
-    if unknown or len(modes) != 1 or modes[0] not in _SENTENCE_POOLINGS:
+    else:
+        flags = [name for name, on in settings.items() if name.startswith("pooling_mode_") and on is True]
+        modes = [_SENTENCE_FLAGS.get(flag, flag) for flag in flags]
+    if len(modes) != 1 or modes[0] not in _SENTENCE_POOLINGS:
         raise EmmsError(
-            f"{repo.id} pools with {', '.join(unknown or modes) or 'nothing'} (1_Pooling/config.json)",
+            f"{repo.id} pools with {', '.join(modes) or 'nothing'} (1_Pooling/config.json)",
             f"hf_emms knows one of {', '.join(_SENTENCE_POOLINGS)}",
         )
     return _SENTENCE_POOLINGS[modes[0]]
@@ -310,17 +290,8 @@ class LayerError(EmmsError):
 
 
 # What transformers raises for files that it cannot use.
-LOAD_FAILURES = (
-    OSError,
-    ValueError,
-    RuntimeError,
-    KeyError,
-    TypeError,
-    AttributeError,
-    ImportError,
-    EOFError,
-    UnpicklingError,
-)
+LOAD_FAILURES = (OSError, ValueError, RuntimeError, KeyError, TypeError, AttributeError, ImportError, EOFError)
+LOAD_FAILURES += (UnpicklingError,)
 
 
 def load_error(plan: ExtractionPlan, part: str, error: BaseException) -> EmmsError:
@@ -337,8 +308,7 @@ def load_error(plan: ExtractionPlan, part: str, error: BaseException) -> EmmsErr
     )
 
 
-@dataclass
-class ReadCounts:
+class ReadCounts(msgspec.Struct):
     """How many inputs a checkpoint did not read whole.
 
     Attributes:
@@ -351,15 +321,29 @@ class ReadCounts:
     windowed: int = 0
     window_length: int = 0
 
+    def add(self, other: ReadCounts) -> None:
+        """Counts other inputs, too."""
+        self.cut += other.cut
+        self.cut_length = max(self.cut_length, other.cut_length)
+        self.windowed += other.windowed
+        self.window_length = max(self.window_length, other.window_length)
+
     def add_cut(self, count: int, length: int) -> None:
         """Counts texts that were cut, if any."""
         if count:
-            self.cut += count
-            self.cut_length = length
+            self.add(ReadCounts(cut=count, cut_length=length))
 
-    def reset(self) -> None:
-        """Starts again at zero."""
-        self.cut = self.cut_length = self.windowed = self.window_length = 0
+    def notes(self) -> Iterator[str]:
+        """The same in words."""
+        if self.windowed:
+            inputs = "input was" if self.windowed == 1 else "inputs were"
+            yield (
+                f"{self.windowed:,} {inputs} longer than the {self.window_length:,} tokens that it reads: overlapping "
+                "windows, merged"
+            )
+        if self.cut:
+            texts = "text was" if self.cut == 1 else "texts were"
+            yield f"{self.cut:,} {texts} cut at {self.cut_length:,} tokens, the most that it reads"
 
 
 class FeatureInfo(msgspec.Struct, frozen=True):
@@ -371,41 +355,24 @@ class FeatureInfo(msgspec.Struct, frozen=True):
         architecture: the family.
         pooling: what is the feature, in words.
         general_notes: notes that don't depend on the inputs.
-        cut: as in `ReadCounts`, and so for the next three.
+        counts: of the inputs.
     """
 
     parameters: int
     width: int
     architecture: str
     pooling: str
-    general_notes: tuple[str, ...] = msgspec.field(default=(), name="notes")
-    cut: int = 0
-    cut_length: int = msgspec.field(default=0, name="limit")
-    windowed: int = 0
-    window_length: int = msgspec.field(default=0, name="window")
+    general_notes: tuple[str, ...] = ()
+    counts: ReadCounts = msgspec.field(default_factory=ReadCounts)
 
     @property
     def notes(self) -> tuple[str, ...]:
         """What a reader of the ranking should know."""
-        notes = list(self.general_notes)
-        if self.windowed:
-            inputs = "input was" if self.windowed == 1 else "inputs were"
-            notes.append(
-                f"{self.windowed:,} {inputs} longer than the {self.window_length:,} tokens that it reads: overlapping "
-                "windows, merged"
-            )
-        if self.cut:
-            texts = "text was" if self.cut == 1 else "texts were"
-            notes.append(f"{self.cut:,} {texts} cut at {self.cut_length:,} tokens, the most that it reads")
-        return tuple(notes)
+        return (*self.general_notes, *self.counts.notes())
 
     def merge(self, other: FeatureInfo) -> FeatureInfo:
-        """The information about two sets of inputs of the same checkpoint; one in both counts twice."""
-        return msgspec.structs.replace(
-            self,
-            general_notes=tuple(dict.fromkeys((*self.general_notes, *other.general_notes))),
-            cut=self.cut + other.cut,
-            cut_length=max(self.cut_length, other.cut_length),
-            windowed=self.windowed + other.windowed,
-            window_length=max(self.window_length, other.window_length),
-        )
+        """The information about two sets of inputs of the same checkpoint; an input in both counts twice."""
+        counts = copy(self.counts)
+        counts.add(other.counts)
+        notes = tuple(dict.fromkeys((*self.general_notes, *other.general_notes)))
+        return msgspec.structs.replace(self, general_notes=notes, counts=counts)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from copy import copy
 from typing import Any, Protocol
 
 import numpy as np
@@ -103,17 +104,14 @@ class Extractor:
 
     def info(self, layer: str = LAST) -> FeatureInfo:
         """What a ranking reports about the features of a layer; counts and notes grow while batches are taken."""
-        columns, counts = self.layer_slices[layer], self._counts
+        columns = self.layer_slices[layer]
         return FeatureInfo(
             parameters=self.parameters,
             width=columns.stop - columns.start,
             architecture=self.plan.architecture.family,
             pooling=self._layers.describe(layer),
             general_notes=tuple(self._notes.values()),
-            cut=counts.cut,
-            cut_length=counts.cut_length,
-            windowed=counts.windowed,
-            window_length=counts.window_length,
+            counts=copy(self._counts),
         )
 
     @property
@@ -129,7 +127,8 @@ class Extractor:
 
     def reset_counts(self) -> None:
         """Forgets how many inputs were cut or read in windows so far."""
-        self._counts.reset()
+        if self._reader is not None:
+            self._counts = self._reader.counts = ReadCounts()
 
     def close(self) -> None:
         """Frees the model's memory. The extractor cannot be used afterwards."""

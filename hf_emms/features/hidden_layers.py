@@ -15,7 +15,8 @@ from torch import Tensor
 from torch.nn.functional import normalize
 
 from hf_emms.features.device import Inputs
-from hf_emms.features.extraction_plan import ExtractionPlan, LayerError
+from hf_emms.features.extraction_plan import LayerError
+from hf_emms.features.load import LoadedModel
 from hf_emms.features.pooling import Pooling, find_pooling, no_layers
 from hf_emms.formatting import pluralize
 from hf_emms.options import LAST, MEAN, SPREAD
@@ -102,9 +103,10 @@ class LayerReader:
         return normalize(features.float(), dim=1) if self._normalise else features.float()
 
 
-def plan_layers(plan: ExtractionPlan, pooling: str, layers: tuple[str, ...]) -> LayerReader:
-    """The layers of a checkpoint for single inputs; `pooling` is a name for `find_pooling`."""
-    return LayerReader(find_pooling(pooling), plan.architecture.first_layer, layers, normalise=plan.normalise)
+def plan_layers(loaded: LoadedModel, layers: tuple[str, ...]) -> LayerReader:
+    """The layers of a checkpoint that reads single inputs."""
+    plan = loaded.plan
+    return LayerReader(find_pooling(loaded.pooling), plan.architecture.first_layer, layers, normalise=plan.normalise)
 
 
 class JoinedLayers:

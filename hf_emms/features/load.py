@@ -9,6 +9,7 @@ import shutil
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass, replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
@@ -24,8 +25,27 @@ from hf_emms.registry import by_reference
 _NEED_POOLER = ("pooler_output", "unmasked_pooler_output", "image_fallback", "two_towers", "unmasked_two_towers")
 
 
-def load_model(plan: ExtractionPlan, weights: Weights, *, allow_pickle: bool) -> tuple[Any, str, str | None]:
-    """The model on the CPU, the pooling (a fallback changes it where the weights have no pooler), and a note."""
+@dataclass(frozen=True)
+class LoadedModel:
+    """A checkpoint without a head.
+
+    Attributes:
+        plan: how it was loaded; with a note where its weights are from.
+        model: of transformers, on the CPU at first.
+        pooling: of the plan; a fallback takes another one where the weights have no pooler.
+    """
+
+    plan: ExtractionPlan
+    model: Any
+    pooling: str
+
+
+def load_model(plan: ExtractionPlan, weights: Weights, *, allow_pickle: bool) -> LoadedModel:
+    """Loads a model on the CPU.
+
+    Raises:
+        EmmsError: the weights cannot be read, would run code, or do not fit the configuration.
+    """
     note = weights.note
     try:
         try:
@@ -52,7 +72,8 @@ def load_model(plan: ExtractionPlan, weights: Weights, *, allow_pickle: bool) ->
     pooling = _check_complete(plan, set(report["missing_keys"]))
     for part in plan.architecture.unused:
         setattr(model, part, None)
-    return model, pooling, note
+    notes = plan.notes if note is None else (*plan.notes, ("weights", note))
+    return LoadedModel(replace(plan, notes=notes), model, pooling)
 
 
 def _from_pretrained(plan: ExtractionPlan, folder: Path, pickled: bool) -> tuple[Any, dict[str, Any]]:
@@ -103,6 +124,7 @@ def _refused_pickle(plan: ExtractionPlan, error: pickle.UnpicklingError) -> Emms
 
 
 def load_options(plan: ExtractionPlan) -> dict[str, Any]:
+    """Arguments of `from_pretrained` that a checkpoint needs."""
     options: dict[str, Any] = {"add_pooling_layer": False} if plan.architecture.poolerless else {}
     if plan.pooling == "text_embeds" and "projection_dim" in plan.config:
         # The text tower's own projection_dim is wrong in some CLIP configurations; that of the whole model is right.

@@ -201,8 +201,8 @@ class ModelWithHead(nn.Module):
 def load_base(plan: ExtractionPlan, options: Options, kind: InputKind) -> tuple[Any, Features]:
     """The checkpoint without a head, and its pooled feature; of pairs of texts, its token states."""
     weights = fetch_weights(plan.repo, subfolder=plan.subfolder, code=plan.code)
-    base, pooling, _ = load_model(plan, weights, allow_pickle=options.allow_pickle)
-    return base, kind.trained_features(base, pooling)
+    loaded = load_model(plan, weights, allow_pickle=options.allow_pickle)
+    return loaded.model, kind.trained_features(loaded)
 
 
 @torch.no_grad()

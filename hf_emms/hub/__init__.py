@@ -1,10 +1,20 @@
-"""The Hugging Face Hub: the only package that makes requests to it."""
+"""The Hugging Face Hub: the only package that makes requests to it.
+
+Each function that makes requests raises `EmmsError` where the Hub refuses or cannot be reached, docstring or no
+docstring.
+"""
 
 from hf_emms.hub.account import Account, logged_in, require_jobs, require_proposal, require_push, who_am_i
-from hf_emms.hub.benchmarks import leaderboard
-from hf_emms.hub.client import limited_streaming, retried, translate_hub_errors
+from hf_emms.hub.client import (
+    Kind,
+    RepoNotFoundError,
+    endpoint_environment,
+    limited_streaming,
+    page,
+    retried,
+    translate_hub_errors,
+)
 from hf_emms.hub.commits import (
-    TRIES_AMONG_MANY,
     FileReader,
     Outcome,
     create_dataset,
@@ -14,7 +24,6 @@ from hf_emms.hub.commits import (
     read_file,
     upload_model,
 )
-from hf_emms.hub.jobs import JOB_SUCCEEDED, Hardware, Job, JobSpec, hardware, job_log, job_stage, list_jobs, start_job
 from hf_emms.hub.model_info import (
     Evaluation,
     HubModel,
@@ -22,12 +31,13 @@ from hf_emms.hub.model_info import (
     describe_model,
     evaluations,
     find_models,
+    leaderboard,
     read_config,
     weight_dtypes,
     weight_hashes,
 )
-from hf_emms.hub.refusals import RepoNotFoundError
 from hf_emms.hub.repos import (
+    CANCELLED,
     IGNORED_FILES,
     HubFacts,
     Repo,
@@ -40,65 +50,18 @@ from hf_emms.hub.repos import (
     on_this_machine,
     resolve,
 )
-from hf_emms.hub.session import CANCELLED, Kind, endpoint_environment, page
-from hf_emms.hub.spaces import publish_space, require_space, sdk_of, wait_for_space
-
-__all__ = [
-    "CANCELLED",
-    "IGNORED_FILES",
-    "JOB_SUCCEEDED",
-    "TRIES_AMONG_MANY",
-    "Account",
-    "Evaluation",
-    "FileReader",
-    "Hardware",
-    "HubFacts",
-    "HubModel",
-    "Job",
-    "JobSpec",
-    "Kind",
-    "Outcome",
-    "Repo",
-    "RepoFile",
-    "RepoNotFoundError",
-    "Sort",
-    "content_revision",
-    "conversions",
-    "create_dataset",
-    "describe_model",
-    "endpoint_environment",
-    "evaluations",
-    "fetch",
-    "find_models",
-    "hardware",
-    "is_private",
-    "job_log",
-    "job_stage",
-    "leaderboard",
-    "limited_streaming",
-    "list_jobs",
-    "listing",
-    "logged_in",
-    "looks_like_path",
-    "on_this_machine",
-    "page",
-    "propose",
-    "publish_space",
-    "push",
-    "read_config",
-    "read_file",
-    "require_jobs",
-    "require_proposal",
-    "require_push",
-    "require_space",
-    "resolve",
-    "retried",
-    "sdk_of",
-    "start_job",
-    "translate_hub_errors",
-    "upload_model",
-    "wait_for_space",
-    "weight_dtypes",
-    "weight_hashes",
-    "who_am_i",
-]
+from hf_emms.hub.spaces_and_jobs import (
+    JOB_SUCCEEDED,
+    Hardware,
+    Job,
+    JobSpec,
+    hardware,
+    job_log,
+    job_stage,
+    list_jobs,
+    publish_space,
+    require_space,
+    sdk_of,
+    start_job,
+    wait_for_space,
+)

@@ -7,8 +7,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from hf_emms.errors import EmmsError
-from hf_emms.hub.client import request, translate_hub_errors
-from hf_emms.hub.session import Kind, page
+from hf_emms.hub.client import Kind, page, request, translate_hub_errors
 
 _LOGIN = "hf auth login"
 _TOKENS = "https://huggingface.co/settings/tokens"
@@ -41,8 +40,8 @@ class Account:
         """Whether the token allows one of the permissions for a repository, whatever the user may do."""
         if self.role != "fineGrained":
             return self.role != "read"
-        granted = [self.scopes.get(scope, frozenset()) for scope in ("", id.partition("/")[0], id)]
-        return any(permission in names for names in granted for permission in permissions)
+        scopes = ("", id.partition("/")[0], id)
+        return any(permission in self.scopes.get(scope, ()) for scope in scopes for permission in permissions)
 
 
 def logged_in() -> bool:
@@ -85,30 +84,22 @@ def require_push(account: Account, id: str, kind: Kind, *, instead: str) -> None
         validate_repo_id(id)
     if not account.owns(id):
         owner = id.partition("/")[0]
-        mine = ", ".join([account.name, *(org for org in account.orgs if account.owns(org))])
+        writable = ", ".join([account.name, *(org for org in account.orgs if account.owns(org))])
         if owner in account.orgs:
             problem = f"you ({account.name}) may only read in the organisation {owner!r}, which owns {kind} {id!r}"
         else:
             problem = f"{kind} {id!r} belongs to {owner!r}; you are logged in as {account.name!r}"
-        raise EmmsError(f"{problem} (you may write to: {mine})", instead)
+        raise EmmsError(f"{problem} (you may write to: {writable})", instead)
     _require(account, id, f"write to {kind} {id!r}", "repo.write")
 
 
 def require_proposal(account: Account, id: str, kind: Kind) -> None:
-    """Refuses when the token may not open a pull request; the user needs no rights in the repository.
-
-    Raises:
-        EmmsError: what the token lacks.
-    """
+    """Refuses when the token may not open a pull request; the user needs no rights in the repository."""
     _require(account, id, f"open a pull request at {page(id, kind)}", "discussion.write", "repo.write")
 
 
 def require_jobs(account: Account) -> None:
-    """Refuses when the token may not start jobs.
-
-    Raises:
-        EmmsError: what the token lacks.
-    """
+    """Refuses when the token may not start jobs."""
     _require(account, account.name, "start jobs", "job.write")
 
 

@@ -1,56 +1,87 @@
-"""Requests to the Hub, again where that helps. Everything that asks the Hub goes through here."""
+"""Requests to the Hub: its address, time-outs, retries, and errors in words."""
 
 from __future__ import annotations
 
 import json
+import logging
+import os
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from contextvars import copy_context
-from multiprocessing import TimeoutError as ResultTimeoutError
-from multiprocessing.pool import AsyncResult, ThreadPool
-from typing import TYPE_CHECKING, TypeVar
+from contextvars import ContextVar
+from dataclasses import dataclass
+from traceback import walk_tb
+from typing import TYPE_CHECKING, Any, Literal, TypeVar
 
-from hf_emms.hub.refusals import (
-    Hints,
-    chain,
-    client_errors,
-    is_about_an_answer,
-    is_expired,
-    is_incomplete,
-    named,
-    response_behind,
-    translated,
-)
-from hf_emms.hub.session import (
-    CURRENT,
-    TRANSIENT,
-    Kind,
-    Watch,
-    asked_to_wait,
-    current_watch,
-    deadline,
-    endpoint,
-)
+from hf_emms.errors import EmmsError, one_line
 
 if TYPE_CHECKING:
     from huggingface_hub import HfApi
 
+Kind = Literal["model", "dataset", "space"]
+Hints = Mapping[int | None, str]
+"""HTTP status → hint, in place of the usual one; None: for any other status."""
 T = TypeVar("T")
 
+RETRY_HINT = "run the same command again later: what is finished is not done twice"
+RETRY_LATER_HINT = f"{RETRY_HINT}; HF_EMMS_DEADLINE=SECONDS waits longer"
+
+_PUBLIC = "https://huggingface.co"
+_PAGES = {"model": "", "dataset": "datasets/", "space": "spaces/"}
+# The Hub counts requests in windows of five minutes: a client that has to wait is admitted again within one.
+_DEADLINE_SECONDS = 420.0
+_TIMEOUTS = {"connect": 10.0, "read": 60.0, "write": 60.0, "pool": 60.0}
 _FIRST_PAUSE, _LONGEST_PAUSE = 1.0, 30.0
-# Of what another request may mend: an answer that is no JSON, a signed address that has expired, an incomplete file.
-_TRIES = 3
-_TRIES_OF_FILE = 2
-_POLL_SECONDS = 1.0
-_STREAMING_PAUSES = (
-    "STREAMING_READ_RETRY_INTERVAL",
-    "STREAMING_READ_SERVER_UNAVAILABLE_RETRY_INTERVAL",
-    "STREAMING_READ_RATE_LIMIT_RETRY_INTERVAL",
-    "STREAMING_OPEN_RETRY_INTERVAL",
-)
 _STREAMING_TRIES = ("STREAMING_READ_MAX_RETRIES", "STREAMING_OPEN_MAX_RETRIES")
-_STREAMING_SECONDS_PER_TRY = 60
+# Statuses after which the same request may succeed; and those of a signed address that is no longer valid.
+_TRANSIENT = (408, 429, 500, 502, 503, 504)
+_EXPIRED = (400, 401, 403, 404, 410)
+# For what another request may mend: an expired address, an incomplete file, an answer that is no JSON.
+_TRIES = 3
+# A download loses at most this when its connection breaks, and ends after at most this when it is cancelled.
+_PIECE_BYTES = 1 << 20
+# What code raises that reads an answer of another form than the API's.
+_MAX_REASON = 200
+_MALFORMED = (ValueError, LookupError, TypeError, AttributeError, AssertionError)
+_LOG = logging.getLogger(__name__)
+
+
+class RepoNotFoundError(EmmsError):
+    """The Hub has no such repository, or none that this user may see."""
+
+
+class ConflictError(EmmsError):
+    """Somebody else has committed since the commit that ours builds on."""
+
+
+class TooSlowError(EmmsError):
+    """The Hub takes longer, or asks to wait longer, than the deadline allows."""
+
+
+def deadline() -> float:
+    """Seconds without an answer after which the Hub is given up: HF_EMMS_DEADLINE, or 420."""
+    text = os.environ.get("HF_EMMS_DEADLINE", "")
+    try:
+        return float(text) if text else _DEADLINE_SECONDS
+    except ValueError:
+        raise EmmsError(f"HF_EMMS_DEADLINE is {text!r}", "it takes seconds: HF_EMMS_DEADLINE=120") from None
+
+
+def endpoint() -> str:
+    """The address of the Hub: HF_ENDPOINT as it is now; huggingface_hub itself reads it once, when it is imported."""
+    from huggingface_hub import constants
+
+    return os.environ.get("HF_ENDPOINT", "").rstrip("/") or constants.ENDPOINT
+
+
+def endpoint_environment() -> dict[str, str]:
+    """The environment variable of a program that is to use the same Hub; none for huggingface.co."""
+    return {} if endpoint() == _PUBLIC else {"HF_ENDPOINT": endpoint()}
+
+
+def page(id: str, kind: Kind) -> str:
+    """The address of a repository's page."""
+    return f"{endpoint()}/{_PAGES[kind]}{id}"
 
 
 def request(
@@ -61,11 +92,8 @@ def request(
     *,
     tries: int | None = None,
     hints: Hints | None = None,
-    sends: int = 0,
 ) -> T:
-    """Makes requests of huggingface_hub, again if need be; see `retried` and `translate_hub_errors`.
-
-    Not every wait in the client has a limit, so it works in a thread that can be left behind.
+    """Makes requests of huggingface_hub, again if need be.
 
     Args:
         call: makes the requests; called again after a failure, so it must have no effect or the same one each time.
@@ -74,50 +102,32 @@ def request(
         revision: of the repository.
         tries: how often at most; None: until the deadline.
         hints: for errors.
-        sends: bytes that are uploaded; the deadline is later by the time that they may take.
 
     Raises:
-        EmmsError: nothing arrived for `deadline` seconds, refused, unreachable, or not the answer of a Hub.
+        EmmsError: refused, unreachable, no answer within the deadline, or not the answer of a Hub.
     """
     from huggingface_hub import HfApi
 
-    api = HfApi(endpoint=endpoint())
-    pool = ThreadPool(1)  # its thread is a daemon, which does not keep the program from ending
-    watch = Watch(named(id, kind, revision), waiting=True, sends=sends)
-    with translate_hub_errors(id, kind, revision, hints), watch:
-
-        def work() -> T:
-            CURRENT.set(watch)
-            return call(api)
-
-        try:
-            return retried(lambda: _result(pool.apply_async(copy_context().run, (work,)), watch), tries, watch)
-        finally:
-            pool.close()
+    with translate_hub_errors(id, kind, revision, hints):
+        api = HfApi(endpoint=endpoint())
+        return retried(lambda: call(api), tries)
 
 
-def retried(call: Callable[[], T], tries: int | None = None, watch: Watch | None = None) -> T:
-    """Calls again after failures that may pass, as long as the deadline of a watch allows, by default the current one.
-
-    These are 408, 429, 500, 502 to 504, timeouts, broken connections and answers, incomplete files and signed addresses
-    that have expired. It waits as long as the Hub asks to, or twice as long each time.
-
-    Raises:
-        Exception: what `call` raised, where trying again is of no use, or `tries` or the deadline is reached.
-    """
-    watch, pause, tried = watch or current_watch(), _FIRST_PAUSE, 0
-    retryable: tuple[type[Exception], ...] = (*client_errors(), json.JSONDecodeError, OSError)
+def retried(call: Callable[[], T], tries: int | None = None) -> T:
+    """Calls again after failures that may pass, until the deadline; it waits as long as the Hub asks it to."""
+    waiting, pause, attempt = _WAITING.get() or _Waiting(), _FIRST_PAUSE, 0
+    retryable: tuple[type[Exception], ...] = (*_client_errors(), json.JSONDecodeError, OSError)
     while True:
-        tried += 1
+        attempt += 1
         try:
             return call()
         except retryable as error:
-            wait, most = _again(error, pause)
-            if watch is not None and watch.left < _FIRST_PAUSE and "Timeout" in type(error).__name__:
-                raise watch.too_slow() from error  # the limit of the last request was what was left
-            if wait is None or tried in (most, tries) or (watch is not None and wait > watch.left):
+            waiting.begin()
+            seconds = _seconds_until_retry(error, attempt, pause)
+            if seconds is None or attempt == tries or waiting.seconds + seconds > deadline():
                 raise
-        time.sleep(wait)
+            _LOG.info("%s: another try in %.0f s", type(error).__name__, seconds)
+        time.sleep(seconds)
         pause = min(2 * pause, _LONGEST_PAUSE)
 
 
@@ -125,63 +135,260 @@ def retried(call: Callable[[], T], tries: int | None = None, watch: Watch | None
 def translate_hub_errors(
     id: str, kind: Kind | None = None, revision: str | None = None, hints: Hints | None = None
 ) -> Iterator[None]:
-    """Turns what huggingface_hub raises, itself or behind an error of ``datasets``, into an EmmsError.
-
-    The arguments are those of `request`.
-    """
+    """Turns what huggingface_hub raises, also behind others' errors, into an EmmsError; arguments as of `request`."""
+    _limit_requests()
+    outer = _WAITING.get()
+    _WAITING.set(_Waiting())
     try:
         yield
     except Exception as error:
-        in_words = translated(error, id, kind, revision, hints or {})
+        in_words = _in_words(error, _Target(id, kind, revision), hints or {})
         if in_words is None:
             raise
         raise in_words from error
+    finally:
+        _WAITING.set(outer)
 
 
 @contextmanager
-def limited_streaming(what: str) -> Iterator[None]:
-    """Holds the requests of ``datasets`` within the deadline; its own retries take up to twenty minutes.
-
-    Args:
-        what: is read, in words.
-    """
+def limited_streaming() -> Iterator[None]:
+    """Holds the retries of ``datasets`` within the deadline; by themselves they take up to twenty minutes."""
     from datasets import config
 
-    most = deadline()
-    limited = {name: min(getattr(config, name), most) for name in _STREAMING_PAUSES}
-    tries = 1 + int(most // _STREAMING_SECONDS_PER_TRY)
-    limited |= {name: min(getattr(config, name), tries) for name in _STREAMING_TRIES}
-    before = {name: getattr(config, name) for name in limited}
-    vars(config).update(limited)
+    limits = dict.fromkeys(_STREAMING_TRIES, 1 + int(deadline() // _TIMEOUTS["read"]))
+    before = {name: getattr(config, name) for name in limits}
+    vars(config).update(limits)
     try:
-        with Watch(what):
-            yield
+        yield
     finally:
         vars(config).update(before)
 
 
-def _result(running: AsyncResult[T], watch: Watch) -> T:
-    while True:
-        try:
-            return running.get(max(0.01, min(watch.left, _POLL_SECONDS)))
-        except ResultTimeoutError:
-            if watch.left <= 0:
-                raise watch.too_slow() from None
+@dataclass
+class _Waiting:
+    """Since when this thread has been waiting for an answer that is no refusal."""
+
+    since: float | None = None
+    last_answer: str = ""
+
+    def begin(self) -> None:
+        if self.since is None:
+            self.since = time.monotonic()
+
+    @property
+    def seconds(self) -> float:
+        return 0.0 if self.since is None else time.monotonic() - self.since
 
 
-def _again(error: BaseException, pause: float) -> tuple[float | None, int | None]:
-    """Seconds until another try, None where it is of no use; and how many tries there are at most, None for any."""
-    from huggingface_hub.errors import HTTPError
+_WAITING: ContextVar[_Waiting | None] = ContextVar("_WAITING", default=None)
 
-    if is_incomplete(error):
-        return pause, _TRIES_OF_FILE
-    response = response_behind(error)
-    if response is not None and is_expired(response):
-        return pause, _TRIES
-    if response is not None:
-        return (max(pause, asked_to_wait(response)) if response.status_code in TRANSIENT else None), None
-    if isinstance(error, json.JSONDecodeError):
-        return (pause if is_about_an_answer(error) else None), _TRIES
+
+@dataclass(frozen=True)
+class _LimitedClients:
+    """A factory of HTTP clients that keep to the limits of time, whoever uses them."""
+
+    make_client: Callable[[], Any]
+
+    def __call__(self) -> Any:
+        client = self.make_client()
+        hooks = client.event_hooks
+        client.event_hooks = {
+            "request": [*hooks["request"], _limit_request],
+            "response": [*hooks["response"], _check_answer],
+        }
+        return client
+
+
+def _limit_requests() -> None:
+    from huggingface_hub import constants, set_client_factory
+    from huggingface_hub.utils import _http
+
+    if not isinstance(_http._GLOBAL_CLIENT_FACTORY, _LimitedClients):
+        set_client_factory(_LimitedClients(_http._GLOBAL_CLIENT_FACTORY))
+        constants.DOWNLOAD_CHUNK_SIZE = _PIECE_BYTES
+
+
+def _limit_request(request: Any) -> None:
+    """Gives a request time-outs: many methods of huggingface_hub ask for none."""
+    most, asked = deadline(), request.extensions.get("timeout", {})
+    request.extensions["timeout"] = {name: min(asked.get(name) or seconds, most) for name, seconds in _TIMEOUTS.items()}
+    waiting = _WAITING.get()
+    if waiting is None:
+        return
+    if waiting.seconds >= most and request.method != "PUT":  # an upload is no waiting
+        last = f" (the last answer: {waiting.last_answer})" if waiting.last_answer else ""
+        raise TooSlowError(f"nothing arrived for {most:g} s{last}")
+    waiting.begin()
+
+
+def _check_answer(response: Any) -> None:
+    """Refuses to wait beyond the deadline: huggingface_hub sleeps for as long as the Hub asks it to."""
+    waiting, status = _WAITING.get() or _Waiting(), response.status_code
+    if status not in _TRANSIENT:
+        waiting.since = None
+        return
+    seconds = _seconds_asked_for(response)
+    if seconds > deadline():
+        raise TooSlowError(f"the Hub asks to wait {seconds:,.0f} s ({status}), longer than {deadline():g} s")
+    waiting.last_answer = f"{status} {response.reason_phrase}"
+
+
+def _seconds_asked_for(response: Any) -> float:
+    from huggingface_hub.utils import parse_ratelimit_headers
+
+    limits = parse_ratelimit_headers(response.headers) if response.status_code == 429 else None
+    if limits is not None and limits.remaining == 0:
+        return float(limits.reset_in_seconds)
+    seconds = response.headers.get("Retry-After", "")
+    return float(seconds) if seconds.isdecimal() else 0.0
+
+
+def _seconds_until_retry(error: Exception, attempt: int, pause: float) -> float | None:
+    """None where another try is of no use."""
+    from huggingface_hub.utils import httpx
+
+    response = _response_behind(error)
+    if response is not None and not _is_expired(response):
+        return max(pause, _seconds_asked_for(response)) if response.status_code in _TRANSIENT else None
+    is_broken_json = isinstance(error, json.JSONDecodeError) and _is_about_an_answer(error)
+    if response is not None or _is_incomplete(error) or is_broken_json:
+        return pause if attempt < _TRIES else None
+    broken = [cause for cause in _chain(error) if isinstance(cause, httpx.HTTPError)]
     # Without any connection the client has fallen back on its cache, which has nothing either.
-    broken = [one for one in chain(error) if isinstance(one, HTTPError)]
-    return (pause if broken and not any("Connect" in type(one).__name__ for one in broken) else None), None
+    unconnected = any(isinstance(cause, (httpx.ConnectError, httpx.ConnectTimeout)) for cause in broken)
+    return pause if broken and not unconnected else None
+
+
+@dataclass(frozen=True)
+class _Target:
+    """What is asked for; `str` names it in words."""
+
+    id: str
+    kind: Kind | None
+    revision: str | None
+
+    def __str__(self) -> str:
+        at = f" at {self.revision!r}" if self.revision else ""
+        return f"{self.kind} {self.id!r}{at}" if self.kind else self.id
+
+    @property
+    def page(self) -> str:
+        return page(self.id, self.kind) if self.kind else endpoint()
+
+
+def _in_words(error: Exception, target: _Target, hints: Hints) -> EmmsError | None:
+    """None for an error that is not about a request."""
+    from huggingface_hub import errors
+
+    slow = next((cause for cause in _chain(error) if isinstance(cause, TooSlowError)), None)
+    if slow is not None:
+        return EmmsError(f"{target}: {slow.message}", RETRY_LATER_HINT)
+    if isinstance(error, EmmsError):
+        return None
+    if _is_incomplete(error):
+        return EmmsError(f"a file of {target} arrived incomplete, {_TRIES} times: {one_line(error)}", RETRY_HINT)
+    if isinstance(error, errors.HFValidationError):
+        return EmmsError(f"{target.id!r} is not a Hub id: {error}", "write ORG/NAME[@REVISION] or ./FOLDER")
+    cause = next((cause for cause in _chain(error) if isinstance(cause, _client_errors())), None)
+    if cause is not None:
+        response = _response_behind(cause)
+        return _unreachable(cause, target, hints) if response is None else _refused(cause, response, target, hints)
+    if isinstance(error, _MALFORMED) and _is_about_an_answer(error):
+        return EmmsError(
+            f"what {endpoint()} answers for {target} is not the answer of a Hub ({one_line(error)[:_MAX_REASON]})",
+            "check HF_ENDPOINT, and whether a proxy asks for a login",
+        )
+    return None
+
+
+def _refused(error: BaseException, response: Any, target: _Target, hints: Hints) -> EmmsError:
+    from huggingface_hub import errors
+
+    login = "hf auth login"
+    if target.kind and isinstance(error, errors.GatedRepoError):
+        return EmmsError(
+            f"{target} is gated: its owner asks who uses it", f"accept its terms at {target.page}, then log in: {login}"
+        )
+    if target.kind and isinstance(error, errors.RevisionNotFoundError):
+        hint = f"branches and tags are listed at {target.page}/tree/main; a pull request is refs/pr/N"
+        return EmmsError(f"{target.kind} {target.id!r} has no revision {target.revision!r}", hint)
+    if target.kind and isinstance(error, errors.RepositoryNotFoundError):
+        hint = f"check the name at {target.page}; for a private one log in: {login}"
+        return RepoNotFoundError(f"there is no {target.kind} {target.id!r} on the Hub, or it is private", hint)
+    status = response.status_code
+    messages = (getattr(cause, "server_message", None) for cause in _chain(error))
+    message = next(filter(None, messages), "")
+    detail = f"{status}: {message}" if message else str(status)
+    hint = hints.get(status, hints.get(None, ""))
+    if status == 401 and "Invalid credentials" in message:
+        return EmmsError("the Hub does not accept your token", f"{login}, or check HF_TOKEN")
+    if status == 412:
+        return ConflictError(f"{target} was changed by somebody else each time we wrote to it", RETRY_HINT)
+    if status == 429:
+        return EmmsError(f"the Hub asks for a pause before it serves {target} ({detail})", hint or RETRY_HINT)
+    if status in _TRANSIENT:
+        return EmmsError(f"the Hub could not serve {target} ({detail})", hint or RETRY_HINT)
+    if status >= 500:
+        problem = f"{endpoint()} does not do what {target} needs ({detail})"
+        return EmmsError(problem, hint or "another Hub may: check HF_ENDPOINT")
+    or_login = f"; log in: {login}" if status in (401, 403) else ""
+    return EmmsError(f"the Hub refused {target} ({detail})", hint or f"look at {target.page}{or_login}")
+
+
+def _unreachable(error: BaseException, target: _Target, hints: Hints) -> EmmsError:
+    from huggingface_hub import constants
+    from huggingface_hub.utils import httpx
+
+    uncached = f"{target} is not (or not wholly) in the local cache"
+    if constants.HF_HUB_OFFLINE:
+        hint = "unset HF_HUB_OFFLINE and run once online, or pass a folder: ./FOLDER"
+        return EmmsError(f"{uncached}, and HF_HUB_OFFLINE is set", hint)
+    if any(isinstance(cause, (httpx.ReadTimeout, httpx.WriteTimeout)) for cause in _chain(error)):
+        return EmmsError(f"{target}: nothing arrived in time", hints.get(None, RETRY_LATER_HINT))
+    if isinstance(error, httpx.HTTPError):
+        hint = hints.get(None, f"check the network and proxy; then {RETRY_HINT}")
+        return EmmsError(f"the connection broke while asking the Hub for {target}: {error}", hint)
+    hint = "check the network (or HF_ENDPOINT), or pass a folder: ./FOLDER"
+    return EmmsError(f"{endpoint()} cannot be reached, and {uncached}", hint)
+
+
+def _client_errors() -> tuple[type[Exception], ...]:
+    """The errors of huggingface_hub that are about a request."""
+    from huggingface_hub import errors
+
+    return (
+        errors.HTTPError,
+        errors.LocalEntryNotFoundError,
+        errors.RevisionResolutionError,
+        errors.OfflineModeIsEnabled,
+    )
+
+
+def _chain(error: BaseException | None) -> Iterator[BaseException]:
+    """An error, and those that it was raised from."""
+    while error is not None:
+        yield error
+        error = error.__cause__
+
+
+def _response_behind(error: BaseException) -> Any:
+    return next(filter(None, (getattr(cause, "response", None) for cause in _chain(error))), None)
+
+
+def _is_expired(response: Any) -> bool:
+    """Whether it refuses an address that is signed for some minutes: where a file is stored, or will be."""
+    path = response.url.path
+    of_hub = "/api/" in path or "/resolve/" in path or "/info/lfs/" in path
+    return not of_hub and response.status_code in _EXPIRED
+
+
+def _is_incomplete(error: BaseException) -> bool:
+    """Whether a file has arrived whose size is not the one that the Hub has named."""
+    return isinstance(error, OSError) and "Consistency check failed" in str(error)
+
+
+def _is_about_an_answer(error: BaseException) -> bool:
+    """Whether huggingface_hub or `hf_emms.hub` raised it, not code that they were given to call."""
+    modules = [frame.f_globals.get("__name__", "") for frame, _ in walk_tb(error.__traceback__)]
+    readers = [name for name in modules if name.startswith(("hf_emms.", "huggingface_hub")) and name != __name__]
+    return bool(readers) and readers[-1].startswith(("hf_emms.hub.", "huggingface_hub"))

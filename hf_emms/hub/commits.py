@@ -11,25 +11,21 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
-from hf_emms.errors import EmmsError
+from hf_emms.errors import EmmsError, one_line
 from hf_emms.hub.account import Account
-from hf_emms.hub.client import request
-from hf_emms.hub.refusals import ConflictError
-from hf_emms.hub.session import Kind, page
+from hf_emms.hub.client import ConflictError, Kind, page, request
 
 if TYPE_CHECKING:
     from huggingface_hub import HfApi
 
 FileReader = Callable[[str], bytes | None]
 """The content of a file at the commit that is changed; None where there is none."""
-
 Change = Callable[[FileReader], Mapping[str, bytes]]
 """What some files should hold, by path. Called again when the repository has changed meanwhile."""
 
-TRIES = 3
-TRIES_AMONG_MANY = 40
+_TRIES = 3
 _OPEN = ("open", "draft")
-_OF_ONE_MODEL = ("*.safetensors", "*.safetensors.index.json", "*.bin", "*.bin.index.json", ".eval_results/*")
+_MODEL_FILES = ["*.safetensors", "*.safetensors.index.json", "*.bin", "*.bin.index.json", ".eval_results/*"]
 
 
 @dataclass(frozen=True)
@@ -44,6 +40,124 @@ class Outcome:
 
     state: Literal["unchanged", "pushed", "opened", "updated", "declined"]
     url: str
+
+
+def read_file(id: str, kind: Kind, path: str) -> bytes | None:
+    """A file as it is on main now; None where the repository has none."""
+
+    def read(api: HfApi) -> bytes | None:
+        repository = _Repository(api, id, kind)
+        return repository.read(path, repository.head("main"))
+
+    return request(read, id, kind)
+
+
+def create_dataset(id: str, *, private: bool = False) -> None:
+    """Creates a dataset repository where there is none."""
+    request(lambda api: api.create_repo(id, repo_type="dataset", private=private, exist_ok=True), id, "dataset")
+
+
+def is_private(id: str, kind: Kind) -> bool:
+    """Whether a repository is private."""
+    return bool(request(lambda api: api.repo_info(id, repo_type=kind).private, id, kind))
+
+
+def upload_model(id: str, folder: Path, *, title: str) -> str:
+    """Uploads the folder of a checkpoint in one commit; the repository is created where there is none, as private.
+
+    Weights and evaluation results of a model that was there before are deleted; other files stay.
+
+    Returns:
+        The address of the commit.
+    """
+
+    def upload(api: HfApi) -> str:
+        api.create_repo(id, private=True, exist_ok=True)
+        commit = api.upload_folder(repo_id=id, folder_path=folder, commit_message=title, delete_patterns=_MODEL_FILES)
+        return str(commit.commit_url)
+
+    return request(upload, id, "model", tries=_TRIES)
+
+
+def push(id: str, kind: Kind, change: Change, *, title: str, tries: int = _TRIES) -> Outcome:
+    """Commits to main.
+
+    Args:
+        id: "ORG/NAME".
+        kind: "model" or "dataset".
+        change: what files should hold, from what they hold.
+        title: of the commit.
+        tries: how often at most when somebody else commits at the same time.
+
+    Raises:
+        EmmsError: what `change` raises; refused; changed too often meanwhile; the Hub cannot be reached.
+    """
+
+    def attempt(api: HfApi) -> Outcome:
+        repository = _Repository(api, id, kind)
+        head = repository.head("main")
+        files = repository.changed(change, head)
+        if not files:
+            return Outcome("unchanged", page(id, kind))
+        return Outcome("pushed", repository.commit(files, "main", head, title).commit_url)
+
+    return _until_committed(attempt, id, kind, tries)
+
+
+def propose(
+    id: str, kind: Kind, change: Change, *, account: Account, title: str, description: str, again: bool = False
+) -> Outcome:
+    """Opens a pull request, or commits to the one of this title that the account has opened before.
+
+    Args:
+        id: "ORG/NAME".
+        kind: "model" or "dataset".
+        change: what files should hold, from what they hold.
+        account: who proposes.
+        title: by which the pull request is recognised.
+        description: its text.
+        again: open another one although the owner has closed one.
+
+    Raises:
+        EmmsError: as `push`.
+    """
+
+    def attempt(api: HfApi) -> Outcome:
+        repository = _Repository(api, id, kind)
+        head = repository.head("main")
+        files = repository.changed(change, head)
+        if not files:
+            return Outcome("unchanged", page(id, kind))
+        number, status = repository.pull_request(account, title)
+        url = f"{page(id, kind)}/discussions/{number}"
+        if status in _OPEN:
+            ref = f"refs/pr/{number}"
+            head = repository.head(ref)
+            files = repository.changed(change, head)
+            if not files:
+                return Outcome("unchanged", url)
+            repository.commit(files, ref, head, title, description)
+            return Outcome("updated", url)
+        if status == "closed" and not again:
+            return Outcome("declined", url)
+        commit = repository.commit(files, "main", head, title, description, create_pr=True)
+        return Outcome("opened", commit.pr_url or page(id, kind))
+
+    return _until_committed(attempt, id, kind, _TRIES)
+
+
+def _until_committed(attempt: Callable[[HfApi], Outcome], id: str, kind: Kind, tries: int) -> Outcome:
+    """Each attempt reads again what is there: a commit whose answer was lost is not made twice."""
+    attempts = 0
+    while True:
+        attempts += 1
+        try:
+            return request(attempt, id, kind, tries=_TRIES)
+        except ConflictError:
+            if attempts == tries:
+                raise
+        # Among many writers chance keeps them apart.
+        time.sleep(random.uniform(0.05, min(0.2 * attempts, 2.0)))
 
 
 @dataclass(frozen=True)
@@ -70,14 +184,11 @@ class _Repository:
 
     def changed(self, change: Change, sha: str) -> dict[str, bytes]:
         """The files that differ from those of a commit."""
-
-        def read(path: str) -> bytes | None:
-            return self.read(path, sha)
-
-        return {path: content for path, content in change(read).items() if read(path) != content}
+        files = change(lambda path: self.read(path, sha))
+        return {path: content for path, content in files.items() if self.read(path, sha) != content}
 
     def commit(
-        self, files: Mapping[str, bytes], ref: str, parent: str, title: str, text: str, *, create_pr: bool = False
+        self, files: Mapping[str, bytes], ref: str, parent: str, title: str, text: str = "", *, create_pr: bool = False
     ) -> Any:
         from huggingface_hub import CommitOperationAdd
 
@@ -95,13 +206,11 @@ class _Repository:
                     parent_commit=parent,
                     create_pr=create_pr,
                 )
-        except json.JSONDecodeError:
-            raise
         except ValueError as error:
-            if "Invalid metadata" not in str(error):
+            if isinstance(error, json.JSONDecodeError) or "Invalid metadata" not in str(error):
                 raise
             raise EmmsError(
-                f"the Hub refuses the README of {self.kind} {self.id!r}: {' '.join(str(error).split())}",
+                f"the Hub refuses the README of {self.kind} {self.id!r}: {one_line(error)}",
                 f"correct the block at its top by hand first: {page(self.id, self.kind)}",
             ) from error
 
@@ -110,153 +219,6 @@ class _Repository:
         discussions = self.api.get_repo_discussions(
             self.id, repo_type=self.kind, author=account.name, discussion_type="pull_request"
         )
-        found = [
-            (one.status in _OPEN, one.num, one.status)
-            for one in discussions
-            if one.title == title and one.author == account.name
-        ]
-        return max(found)[1:] if found else (None, None)
-
-
-def read_file(id: str, kind: Kind, path: str) -> bytes | None:
-    """A file as it is on main now; None where the repository has none.
-
-    Raises:
-        EmmsError: no such repository, no access, or the Hub cannot be reached.
-    """
-
-    def read(api: HfApi) -> bytes | None:
-        repository = _Repository(api, id, kind)
-        return repository.read(path, repository.head("main"))
-
-    return request(read, id, kind)
-
-
-def create_dataset(id: str, *, private: bool = False) -> None:
-    """Creates a dataset repository where there is none.
-
-    Raises:
-        EmmsError: no rights, or the Hub cannot be reached.
-    """
-    request(lambda api: api.create_repo(id, repo_type="dataset", private=private, exist_ok=True), id, "dataset")
-
-
-def is_private(id: str, kind: Kind) -> bool:
-    """Whether a repository is private.
-
-    Raises:
-        EmmsError: there is none, or the Hub cannot be reached.
-    """
-    return bool(request(lambda api: api.repo_info(id, repo_type=kind).private, id, kind))
-
-
-def upload_model(id: str, folder: Path, *, title: str) -> str:
-    """Uploads the folder of a checkpoint in one commit; the repository is created where there is none, as private.
-
-    Weights and evaluation results of a model that was there before are deleted; other files stay.
-
-    Args:
-        id: "ORG/NAME".
-        folder: what the repository will hold.
-        title: of the commit.
-
-    Returns:
-        The address of the commit.
-
-    Raises:
-        EmmsError: no rights, or the Hub cannot be reached.
-    """
-
-    def upload(api: HfApi) -> str:
-        api.create_repo(id, private=True, exist_ok=True)
-        made = api.upload_folder(
-            repo_id=id, folder_path=folder, commit_message=title, delete_patterns=list(_OF_ONE_MODEL)
-        )
-        return str(made.commit_url)
-
-    size = sum(file.stat().st_size for file in folder.rglob("*") if file.is_file())
-    return request(upload, id, "model", tries=TRIES, sends=size)
-
-
-def push(id: str, kind: Kind, change: Change, *, title: str, tries: int = TRIES) -> Outcome:
-    """Commits to main.
-
-    Args:
-        id: "ORG/NAME".
-        kind: "model" or "dataset".
-        change: what files should hold, from what they hold.
-        title: of the commit.
-        tries: how often at most when somebody else commits at the same time.
-
-    Raises:
-        EmmsError: what `change` raises; refused; changed too often meanwhile; the Hub cannot be reached.
-    """
-
-    def attempt(api: HfApi) -> Outcome:
-        repository = _Repository(api, id, kind)
-        head = repository.head("main")
-        files = repository.changed(change, head)
-        if not files:
-            return Outcome("unchanged", page(id, kind))
-        return Outcome("pushed", repository.commit(files, "main", head, title, "").commit_url)
-
-    return _written(attempt, id, kind, tries)
-
-
-def propose(
-    id: str, kind: Kind, change: Change, *, account: Account, title: str, description: str, again: bool = False
-) -> Outcome:
-    """Opens a pull request, or commits to the one of this title that the account has opened before.
-
-    Args:
-        id: "ORG/NAME".
-        kind: "model" or "dataset".
-        change: what files should hold, from what they hold.
-        account: who proposes.
-        title: what the pull request is found by.
-        description: its text.
-        again: open another one although the owner has closed one.
-
-    Raises:
-        EmmsError: as `push`.
-    """
-
-    def attempt(api: HfApi) -> Outcome:
-        repository = _Repository(api, id, kind)
-        head = repository.head("main")
-        files = repository.changed(change, head)
-        if not files:
-            return Outcome("unchanged", page(id, kind))
-        number, status = repository.pull_request(account, title)
-        url = f"{page(id, kind)}/discussions/{number}"
-        if number is not None and status in _OPEN:
-            ref = f"refs/pr/{number}"
-            head = repository.head(ref)
-            files = repository.changed(change, head)
-            if not files:
-                return Outcome("unchanged", url)
-            repository.commit(files, ref, head, title, description)
-            return Outcome("updated", url)
-        if status == "closed" and not again:
-            return Outcome("declined", url)
-        made = repository.commit(files, "main", head, title, description, create_pr=True)
-        return Outcome("opened", made.pr_url or page(id, kind))
-
-    return _written(attempt, id, kind, TRIES)
-
-
-def _written(attempt: Callable[[HfApi], Outcome], id: str, kind: Kind, tries: int) -> Outcome:
-    """Makes an attempt until it goes through; each one reads again what is there.
-
-    So a commit whose answer was lost is found to be there already, and is not made twice.
-    """
-    tried = 0
-    while True:
-        tried += 1
-        try:
-            return request(attempt, id, kind, tries=TRIES)
-        except ConflictError:
-            if tried == tries:
-                raise
-        # Among many writers chance keeps them apart.
-        time.sleep(random.uniform(0.05, min(0.2 * tried, 2.0)))
+        ours = [pull for pull in discussions if pull.title == title and pull.author == account.name]
+        newest = max(ours, key=lambda pull: (pull.status in _OPEN, pull.num), default=None)
+        return (newest.num, newest.status) if newest is not None else (None, None)

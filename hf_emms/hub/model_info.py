@@ -1,4 +1,4 @@
-"""Checkpoints as the Hub describes them: search, sizes, configurations, and the evaluation results in their cards."""
+"""Checkpoints as the Hub describes them: search, sizes, configurations, and how they were evaluated."""
 
 from __future__ import annotations
 
@@ -10,10 +10,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, get_args
 
-from hf_emms.errors import EmmsError
-from hf_emms.hub.client import request
+from hf_emms.errors import EmmsError, one_line
+from hf_emms.hub.client import page, request
 from hf_emms.hub.repos import Repo, fetch, licence_of
-from hf_emms.hub.session import page
 
 if TYPE_CHECKING:
     from huggingface_hub import HfApi
@@ -22,42 +21,31 @@ Sort = Literal["downloads", "likes", "trending_score", "created_at", "last_modif
 SORTS: tuple[str, ...] = get_args(Sort)
 
 _EXPANDED = ("sha", "config", "siblings", "safetensors", "downloads", "likes", "library_name", "gated", "tags")
+_SORT_FIELDS = {"trending_score": "trendingScore", "created_at": "createdAt", "last_modified": "lastModified"}
 _DEFAULT_BYTES = 4.0
 _BYTES = {"F64": 8, "I64": 8, "F32": 4, "I32": 4, "F16": 2, "BF16": 2, "I16": 2, "F4": 0.5} | dict.fromkeys(
     ("I8", "U8", "BOOL", "F8_E4M3", "F8_E5M2", "F8_E8M0"), 1
 )
-_FIELDS = {"trending_score": "trendingScore", "created_at": "createdAt", "last_modified": "lastModified"}
+_CARD = "README.md"
+_RESULTS_FOLDER = ".eval_results"
+_BENCHMARKS = "https://huggingface.co/datasets?benchmark=benchmark:official"
 
 
 @dataclass(frozen=True)
 class HubModel:
-    """A checkpoint as the Hub's API describes it.
+    """A checkpoint as the Hub's API describes it."""
 
-    Attributes:
-        id: "ORG/NAME".
-        revision: the sha of its main branch.
-        config: the Hub's summary of config.json (architectures, model_type); empty where there is none.
-        files: paths of all files.
-        dtypes: type → how many parameters, from the headers of its safetensors files; empty where nobody has read them.
-        downloads: in the last 30 days.
-        likes: how many users like it.
-        library: e.g. "transformers", "timm".
-        gated: whether its owner wants to know who uses it.
-        tags: of the Hub.
-        architecture: the family in `features.architectures`, "NAME (fallback)" for one that has no row there; None
-            where nobody has looked.
-    """
-
-    id: str
-    revision: str
-    config: dict[str, Any]
-    files: tuple[str, ...]
-    dtypes: dict[str, int]
-    downloads: int
+    id: str  # "ORG/NAME"
+    revision: str  # the sha of its main branch
+    config: dict[str, Any]  # the Hub's summary of config.json; empty where there is none
+    files: tuple[str, ...]  # all paths
+    dtypes: dict[str, int]  # type → parameters, from its safetensors headers; empty where nobody has read them
+    downloads: int  # in the last 30 days
     likes: int
-    library: str | None
+    library: str | None  # e.g. "transformers", "timm"
     gated: bool
     tags: tuple[str, ...] = ()
+    # The family in `features.architectures`, "NAME (fallback)" for one that has no row there; None: nobody has looked.
     architecture: str | None = None
 
     @property
@@ -78,8 +66,8 @@ class HubModel:
     @property
     def base_model(self) -> str | None:
         """The checkpoint that it was made from, as its card names it."""
-        named = (tag.removeprefix("base_model:") for tag in self.tags if tag.startswith("base_model:"))
-        return next((id for id in named if ":" not in id), None)
+        bases = (tag.removeprefix("base_model:") for tag in self.tags if tag.startswith("base_model:"))
+        return next((id for id in bases if ":" not in id), None)
 
 
 def find_models(
@@ -98,61 +86,43 @@ def find_models(
         text: what an id contains.
         tags: tags that a checkpoint has: libraries, languages, licences, "base_model:…".
         sort: the order.
-
-    Raises:
-        EmmsError: the Hub cannot be reached, or refuses.
     """
 
-    def listed(api: HfApi) -> Iterator[Any]:
-        lists = [
-            api.list_models(
-                pipeline_tag=pipeline_tag,
-                author=author,
-                search=text,
-                filter=list(tags) or None,
-                sort=sort,
-                expand=[*_EXPANDED, *([_FIELDS[sort]] if sort in _FIELDS else [])],  # type: ignore[list-item]
-            )
-            for pipeline_tag in pipeline_tags
-        ]
-        return heapq.merge(*lists, key=lambda model: _orderable(getattr(model, sort)), reverse=True)
+    def sort_key(model: Any) -> tuple[bool, Any]:
+        value = getattr(model, sort)
+        return value is not None, value
 
-    merged: Iterator[Any] | None = None
+    models: Iterator[Any] | None = None
+    expand: Any = [*_EXPANDED, *([_SORT_FIELDS[sort]] if sort in _SORT_FIELDS else [])]
 
-    def described(api: HfApi) -> HubModel | None:
-        nonlocal merged
-        going_on = merged or listed(api)
-        found = next(going_on, None)
-        merged = going_on
-        if found is not None and (found.sha is None or found.siblings is None):  # some servers list ids alone
-            found = api.model_info(found.id)
-        return _hub_model(found) if found is not None else None
+    def next_model(api: HfApi) -> HubModel | None:
+        nonlocal models
+        if models is None:
+            filters: Any = {"author": author, "search": text, "filter": list(tags) or None, "sort": sort}
+            lists = [api.list_models(pipeline_tag=tag, expand=expand, **filters) for tag in pipeline_tags]
+            models = heapq.merge(*lists, key=sort_key, reverse=True)
+        model = next(models, None)
+        if model is not None and (model.sha is None or model.siblings is None):  # some servers list ids alone
+            model = api.model_info(model.id)
+        return None if model is None else _hub_model(model)
 
-    # An interrupted generator cannot go on: only the first page is asked for again, but by the client itself.
-    while (model := request(described, "a search of the Hub", tries=1 if merged else None)) is not None:
+    # A generator that has failed cannot go on; the client itself asks for a page again.
+    while (model := request(next_model, "a search of the Hub", tries=1)) is not None:
         yield model
 
 
 def describe_model(id: str) -> HubModel:
-    """One checkpoint, as `find_models` lists it.
-
-    Raises:
-        EmmsError: there is none, or the Hub cannot be reached.
-    """
+    """One checkpoint, as `find_models` lists it."""
     expand: Any = [*_EXPANDED]
     return _hub_model(request(lambda api: api.model_info(id, expand=expand), id, "model"))
 
 
 def weight_hashes(model: HubModel, paths: Sequence[str]) -> frozenset[str]:
-    """Hashes of some files of a checkpoint, by which copies are known.
-
-    Raises:
-        EmmsError: the Hub cannot be reached, or refuses.
-    """
+    """Hashes of some files of a checkpoint, by which copies are recognised."""
     from huggingface_hub.hf_api import RepoFile
 
-    found = request(lambda api: api.get_paths_info(model.id, list(paths), revision=model.revision), model.id, "model")
-    files = [one for one in found if isinstance(one, RepoFile)]
+    infos = request(lambda api: api.get_paths_info(model.id, list(paths), revision=model.revision), model.id, "model")
+    files = [info for info in infos if isinstance(info, RepoFile)]
     return frozenset(file.lfs.sha256 if file.lfs else file.blob_id for file in files)
 
 
@@ -161,9 +131,6 @@ def weight_dtypes(model: HubModel) -> dict[str, int]:
 
     Returns:
         Nothing where a header is not that of a safetensors file.
-
-    Raises:
-        EmmsError: the Hub cannot be reached, or refuses.
     """
     from huggingface_hub.errors import NotASafetensorsRepoError, SafetensorsParsingError
 
@@ -192,11 +159,6 @@ def read_config(model: HubModel) -> dict[str, Any]:
     return config
 
 
-def _orderable(value: Any) -> tuple[bool, Any]:
-    """A key by which models whose answer lacks a value come last."""
-    return value is not None, value
-
-
 def _hub_model(model: Any) -> HubModel:
     weights = model.safetensors
     return HubModel(
@@ -213,29 +175,34 @@ def _hub_model(model: Any) -> HubModel:
     )
 
 
-_CARD = "README.md"
-_FOLDER = ".eval_results"
+@dataclass(frozen=True)
+class BenchmarkEntry:
+    """A checkpoint on the leaderboard of a benchmark: a dataset whose page lists results of checkpoints."""
+
+    id: str  # "ORG/NAME"
+    value: float  # what was measured, in the benchmark's own unit
+    verified: bool  # whether the Hub vouches for the run
+
+
+def leaderboard(id: str) -> list[BenchmarkEntry]:
+    """The leaderboard of a benchmark (a dataset), the first rank first; it lists fine-tunings of other entries, too."""
+    hint = f"benchmarks are listed at {_BENCHMARKS}"
+    entries = request(
+        lambda api: api.get_dataset_leaderboard(id, base_model_only=False), id, "dataset", hints={400: hint, 404: hint}
+    )
+    return [BenchmarkEntry(entry.model_id, float(entry.value), bool(entry.verified)) for entry in entries]
 
 
 @dataclass(frozen=True)
 class Evaluation:
-    """One evaluation result of a checkpoint's repository.
+    """One evaluation result of a checkpoint's repository."""
 
-    Attributes:
-        dataset: its Hub id, as written there.
-        config: of the dataset, where it is given.
-        split: of the dataset, where it is given.
-        metric: its type, e.g. "accuracy"; in .eval_results the task of the benchmark.
-        value: the number.
-        file: the path in the repository.
-    """
-
-    dataset: str
-    config: str | None
-    split: str | None
-    metric: str
+    dataset: str  # its Hub id, as written there
+    config: str | None  # of the dataset
+    split: str | None  # of the dataset
+    metric: str  # its type, e.g. "accuracy"; in .eval_results the task of the benchmark
     value: float
-    file: str
+    file: str  # the path in the repository
 
 
 def evaluations(repo: Repo) -> list[Evaluation]:
@@ -246,51 +213,48 @@ def evaluations(repo: Repo) -> list[Evaluation]:
     Raises:
         EmmsError: the files cannot be downloaded or parsed.
     """
+    import yaml
     from huggingface_hub import constants
 
-    folder = fetch(repo, [_CARD, f"{_FOLDER}/*.yaml"])
-    card = folder / _CARD
-    if repo.folder is None and constants.HF_HUB_OFFLINE and not card.is_file():
+    folder = fetch(repo, [_CARD, f"{_RESULTS_FOLDER}/*.yaml"])
+    if repo.folder is None and constants.HF_HUB_OFFLINE and not (folder / _CARD).is_file():
         raise EmmsError(
             f"the card of {repo.id!r} is not in the local cache, and HF_HUB_OFFLINE is set",
             "unset HF_HUB_OFFLINE and run once online, or pass --truth FILE",
         )
-    found = []
-    for file in [card, *sorted((folder / _FOLDER).glob("*.yaml"))]:
-        if file.is_file():
-            path = file.relative_to(folder).as_posix()
-            found += list(_of_card(repo, file) if file == card else _of_results(repo, file, path))
-    return [one for one in found if one.dataset and one.metric and math.isfinite(one.value)]
+    results: list[Evaluation] = []
+    for file in [folder / _CARD, *sorted((folder / _RESULTS_FOLDER).glob("*.yaml"))]:
+        if not file.is_file():
+            continue
+        path = file.relative_to(folder).as_posix()
+        try:
+            results += (_in_card if path == _CARD else _in_results_file)(file.read_text(encoding="utf-8-sig"), path)
+        except (ValueError, KeyError, TypeError, AttributeError, yaml.YAMLError) as error:
+            problem = f"the evaluation results in {path} of {repo.id!r} cannot be read: {one_line(error)}"
+            raise EmmsError(problem, page(repo.id, "model")) from error
+    return [result for result in results if result.dataset and result.metric and math.isfinite(result.value)]
 
 
-def _of_card(repo: Repo, file: Path) -> Iterator[Evaluation]:
-    import yaml
+def _in_card(text: str, path: str) -> Iterator[Evaluation]:
     from huggingface_hub import ModelCard
 
-    try:
-        results = ModelCard(file.read_text(encoding="utf-8-sig")).data.get("eval_results") or []
-    except (ValueError, yaml.YAMLError) as error:
-        raise _unreadable(repo, _CARD, error) from error
-    for one in results:
-        value = _number(one.metric_value)
-        dataset, metric = _text(one.dataset_type), _text(one.metric_type)
-        yield Evaluation(dataset, one.dataset_config, one.dataset_split, metric, value, _CARD)
+    for result in ModelCard(text).data.get("eval_results") or []:
+        yield Evaluation(
+            str(result.dataset_type or ""),
+            result.dataset_config,
+            result.dataset_split,
+            str(result.metric_type or ""),
+            _number(result.metric_value),
+            path,
+        )
 
 
-def _of_results(repo: Repo, file: Path, path: str) -> Iterator[Evaluation]:
+def _in_results_file(text: str, path: str) -> Iterator[Evaluation]:
     import yaml
     from huggingface_hub import parse_eval_result_entries
 
-    try:
-        results = parse_eval_result_entries(yaml.safe_load(file.read_text(encoding="utf-8-sig")) or [])
-    except (ValueError, KeyError, TypeError, AttributeError, yaml.YAMLError) as error:
-        raise _unreadable(repo, path, error) from error
-    for one in results:
-        yield Evaluation(_text(one.dataset_id), None, None, _text(one.task_id), _number(one.value), path)
-
-
-def _text(value: Any) -> str:
-    return "" if value is None else str(value)
+    for entry in parse_eval_result_entries(yaml.safe_load(text) or []):
+        yield Evaluation(str(entry.dataset_id or ""), None, None, str(entry.task_id or ""), _number(entry.value), path)
 
 
 def _number(value: Any) -> float:
@@ -298,10 +262,3 @@ def _number(value: Any) -> float:
         return float(value)
     except (TypeError, ValueError):
         return math.nan
-
-
-def _unreadable(repo: Repo, path: str, error: BaseException) -> EmmsError:
-    reason = " ".join(str(error).split())[:200]
-    return EmmsError(
-        f"the evaluation results in {path} of {repo.id!r} cannot be read: {reason}", page(repo.id, "model")
-    )

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import functools
 import hashlib
 import logging
 import os
 import re
-import time
+import threading
 from collections.abc import Sequence
+from contextvars import ContextVar
 from dataclasses import dataclass, field
-from functools import partial
+from multiprocessing.pool import ThreadPool
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -17,41 +19,34 @@ import msgspec
 
 from hf_emms.cache import Cache, default_root
 from hf_emms.errors import EmmsError
-from hf_emms.hub.client import request
-from hf_emms.hub.session import Kind, current_watch, page
+from hf_emms.hub.client import Kind, page, request
 
 if TYPE_CHECKING:
     from huggingface_hub import HfApi
 
-_LOG = logging.getLogger(__name__)
+# Set by whoever downloads in a thread: once the event is set, a download ends at its next piece.
+CANCELLED: ContextVar[threading.Event | None] = ContextVar("CANCELLED", default=None)
+
+# Exports and leftovers of training in a checkpoint's repository, which loading does not need.
+IGNORED_FILES = ("onnx/*", "openvino/*", "coreml/*", "runs/*", "checkpoint-*/*", "original/*")
+
 _HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*(/[\w.-]+)?")
 _DATA_FILES = (".parquet", ".json", ".jsonl", ".csv", ".tsv")
-_CHUNK = 1 << 20
 _LICENCE = "license:"
-_MOST_SHOWN = 120
-_SETTLED_NS = 2 * 10**9
-# Folder or file → the state of its files in the file system, and its revision.
-_revisions: dict[Path, tuple[tuple[object, ...], str]] = {}
+_MAX_SHOWN = 120
 # The author and the title of pull requests by https://huggingface.co/spaces/safetensors/convert.
 _CONVERSION_BOT = "SFconvertbot"
 _CONVERSION_TITLE = "Adding `safetensors` variant of this model"
 _CONVERSION_TRIES = 3
-# Exports and leftovers of training in a checkpoint's repository, which loading does not need.
-IGNORED_FILES = ("onnx/*", "openvino/*", "coreml/*", "runs/*", "checkpoint-*/*", "original/*")
+_LOG = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
 class HubFacts:
-    """What the Hub's answer to a name says beside the commit; None where it says nothing.
+    """What the Hub's answer to a name says beside the commit; None where it says nothing."""
 
-    Attributes:
-        downloads: in the last 30 days.
-        library: e.g. "transformers", "timm".
-        licence: as its card names it.
-    """
-
-    downloads: int | None = None
-    library: str | None = None
+    downloads: int | None = None  # in the last 30 days
+    library: str | None = None  # e.g. "transformers", "timm"
     licence: str | None = None
 
 
@@ -76,17 +71,11 @@ class Repo:
 
 @dataclass(frozen=True)
 class RepoFile:
-    """A file of a repository.
-
-    Attributes:
-        bytes: its size.
-        cached: whether it is on this machine.
-        hash: of its content, as git names it; empty where it is unknown.
-    """
+    """A file of a repository."""
 
     bytes: int
-    cached: bool
-    hash: str = ""
+    cached: bool  # whether it is on this machine
+    hash: str = ""  # of its content, as git names it; empty where it is unknown
 
 
 def resolve(id: str, kind: Kind, *, revision: str | None = None) -> Repo:
@@ -120,33 +109,7 @@ def resolve(id: str, kind: Kind, *, revision: str | None = None) -> Repo:
         return Repo(name, kind, content_revision(embedded), embedded)
     if not _HUB_ID.fullmatch(name):
         raise EmmsError(f"{id!r} is neither a folder nor a Hub id", "write ORG/NAME[@REVISION] or ./FOLDER")
-
-    from huggingface_hub import constants
-
-    wanted, offline = pinned or revision, constants.HF_HUB_OFFLINE
-    memory, key = Cache(default_root(), _LOG.debug), {"id": name, "kind": kind}
-    answers: list[Any] = []
-
-    def pin(api: HfApi) -> str:
-        info = api.repo_info
-
-        def named_info(*args: Any, **options: Any) -> Any:
-            found = info(*args, **options)
-            answers.append(found)
-            return found
-
-        api.repo_info = named_info  # type: ignore[method-assign]  # `resolve_revision` asks it, and keeps the sha alone
-        return api.resolve_revision(name, repo_type=kind, revision=wanted, local_files_only=offline).resolved
-
-    sha = request(pin, name, kind, wanted)
-    if not answers:  # the answer came from the local cache
-        known = memory.get_json("names", key, partial(msgspec.convert, type=str))
-        return Repo(known or name, kind, sha)
-    info = answers[-1]
-    if info.id != name:
-        memory.put_json("names", key, info.id)
-    facts = HubFacts(info.downloads, getattr(info, "library_name", None), licence_of(info.tags))
-    return Repo(info.id, kind, sha, facts=facts)
+    return _resolve_on_hub(name, kind, pinned or revision)
 
 
 def licence_of(tags: Sequence[str] | None) -> str | None:
@@ -155,11 +118,7 @@ def licence_of(tags: Sequence[str] | None) -> str | None:
 
 
 def listing(repo: Repo) -> dict[str, RepoFile]:
-    """The files of a repository by path; one request, none offline (then the cached files).
-
-    Raises:
-        EmmsError: the Hub cannot be reached, or refuses.
-    """
+    """The files of a repository by path; one request, none offline (then the cached files)."""
     if repo.folder is not None:
         return _on_disk(repo.folder)
     from huggingface_hub import constants, try_to_load_from_cache
@@ -177,9 +136,10 @@ def listing(repo: Repo) -> dict[str, RepoFile]:
         repo.revision,
     )
     files = {}
-    for entry in (entry for entry in entries if isinstance(entry, HubFile)):
-        cached = try_to_load_from_cache(repo.id, entry.path, revision=repo.revision, repo_type=repo.kind)
-        files[entry.path] = RepoFile(entry.size, isinstance(cached, str), entry.blob_id)
+    for entry in entries:
+        if isinstance(entry, HubFile):
+            cached = try_to_load_from_cache(repo.id, entry.path, revision=repo.revision, repo_type=repo.kind)
+            files[entry.path] = RepoFile(entry.size, isinstance(cached, str), entry.blob_id)
     return files
 
 
@@ -198,19 +158,7 @@ def fetch(repo: Repo, allow_patterns: Sequence[str]) -> Path:
     """
     if repo.folder is not None:
         return repo.folder
-
-    def download(api: HfApi) -> str:
-        watch = current_watch()
-        return api.snapshot_download(
-            repo.id,
-            repo_type=repo.kind,
-            revision=repo.revision,
-            allow_patterns=list(allow_patterns),
-            ignore_patterns=list(IGNORED_FILES),
-            tqdm_class=watch.progress_bar() if watch is not None else None,
-        )
-
-    folder = request(download, repo.id, repo.kind, repo.revision)
+    folder = request(lambda api: _download(api, repo, allow_patterns), repo.id, repo.kind, repo.revision)
     if not Path(folder).is_dir():
         raise EmmsError(
             f"{repo.kind} {repo.id!r} has no file that matches {', '.join(allow_patterns)}",
@@ -225,23 +173,19 @@ def conversions(repo: Repo) -> dict[str, Repo]:
     Raises:
         EmmsError: the repository has no discussions, or the Hub cannot be reached.
     """
-    opened = request(
-        lambda api: list(
-            api.get_repo_discussions(
-                repo.id,
-                repo_type=repo.kind,
-                author=_CONVERSION_BOT,
-                discussion_type="pull_request",
-                discussion_status="open",
-            )
-        ),
+    pulls = request(
+        lambda api: list(api.get_repo_discussions(repo.id, repo_type=repo.kind, author=_CONVERSION_BOT)),
         repo.id,
         repo.kind,
         tries=_CONVERSION_TRIES,
     )
-    # The server may ignore the filters, and anybody may open a pull request of this title.
-    of_bot = [one for one in opened if one.author == _CONVERSION_BOT and one.title == _CONVERSION_TITLE]
-    refs = [one.git_reference for one in of_bot if one.git_reference is not None and one.status == "open"]
+    # The server may ignore the filter, and anybody may open a pull request of this title.
+    refs = [
+        pull.git_reference
+        for pull in pulls
+        if (pull.author, pull.title, pull.status) == (_CONVERSION_BOT, _CONVERSION_TITLE, "open")
+        if pull.git_reference is not None
+    ]
     return {ref: resolve(repo.id, repo.kind, revision=ref) for ref in refs}
 
 
@@ -264,27 +208,87 @@ def content_revision(path: Path) -> str:
     Returns:
         "local-" and 16 hex digits.
     """
-    files = {file: file.stat() for file in ([path] if path.is_file() else _visible_files(path))}
-    state = tuple(
-        (file, found.st_ino, found.st_size, found.st_mtime_ns, found.st_ctime_ns) for file, found in files.items()
+    files = [path] if path.is_file() else _visible_files(path)
+    base = path.parent if path.is_file() else path
+    states = [(file.relative_to(base), file.stat()) for file in files]
+    return _hash_of_files(
+        base.absolute(),
+        tuple((name, state.st_size, state.st_mtime_ns, state.st_ctime_ns, state.st_ino) for name, state in states),
     )
-    known, revision = _revisions.get(path.absolute(), ((), ""))
-    if known == state:
-        return revision
-    # What changes within a tick of the file system's clock looks as if it had not.
-    settled = time.time_ns() - max((max(one[3:]) for one in state), default=0) > _SETTLED_NS
+
+
+@functools.lru_cache
+def _hash_of_files(base: Path, files: tuple[tuple[Path, int, int, int, int], ...]) -> str:
     digest = hashlib.blake2b(digest_size=8)
-    for file, found in files.items():
-        name = file.name if file == path else file.relative_to(path).as_posix()
+    for path, size, *_ in files:
+        name = path.as_posix()
         # Lengths keep (name, content) pairs apart: "a" + "bc" is not "ab" + "c".
-        digest.update(f"{len(name)}:{name}:{found.st_size}:".encode("utf-8", "surrogateescape"))
-        with file.open("rb") as stream:
-            while chunk := stream.read(_CHUNK):
+        digest.update(f"{len(name)}:{name}:{size}:".encode("utf-8", "surrogateescape"))
+        with (base / path).open("rb") as stream:
+            while chunk := stream.read(1 << 20):
                 digest.update(chunk)
-    revision = f"local-{digest.hexdigest()}"
-    if settled:
-        _revisions[path.absolute()] = state, revision
-    return revision
+    return f"local-{digest.hexdigest()}"
+
+
+def _resolve_on_hub(name: str, kind: Kind, revision: str | None) -> Repo:
+    from huggingface_hub import constants
+
+    memory, key = Cache(default_root(), _LOG.debug), {"id": name, "kind": kind}
+    infos: list[Any] = []
+
+    def pin(api: HfApi) -> str:
+        repo_info = api.repo_info
+
+        def kept_info(*args: Any, **options: Any) -> Any:
+            infos.append(repo_info(*args, **options))
+            return infos[-1]
+
+        api.repo_info = kept_info  # type: ignore[method-assign]  # `resolve_revision` asks it, and keeps the sha alone
+        offline = constants.HF_HUB_OFFLINE
+        return api.resolve_revision(name, repo_type=kind, revision=revision, local_files_only=offline).resolved
+
+    sha = request(pin, name, kind, revision)
+    if not infos:  # the answer came from the local cache
+        present_name = memory.get_json("names", key, functools.partial(msgspec.convert, type=str))
+        return Repo(present_name or name, kind, sha)
+    info = infos[-1]
+    if info.id != name:
+        memory.put_json("names", key, info.id)
+    facts = HubFacts(info.downloads, getattr(info, "library_name", None), licence_of(info.tags))
+    return Repo(info.id, kind, sha, facts=facts)
+
+
+def _download(api: HfApi, repo: Repo, allow_patterns: Sequence[str]) -> str:
+    """Downloads in a thread: when this one is interrupted, those of huggingface_hub are told to end."""
+    from huggingface_hub.utils import tqdm
+
+    interrupted, cancelled = threading.Event(), CANCELLED.get()
+
+    class Bar(tqdm):
+        def __init__(self, *args: Any, **options: Any) -> None:
+            # A download in the background must not draw over what the foreground prints.
+            hidden = cancelled is not None or options.get("disable")
+            super().__init__(*args, **{**options, "disable": hidden})
+
+        def update(self, n: float | None = 1) -> bool | None:
+            if interrupted.is_set() or (cancelled is not None and cancelled.is_set()):
+                raise InterruptedError("the download is no longer needed")
+            return super().update(n)
+
+    download = functools.partial(
+        api.snapshot_download,
+        repo.id,
+        repo_type=repo.kind,
+        revision=repo.revision,
+        allow_patterns=list(allow_patterns),
+        ignore_patterns=list(IGNORED_FILES),
+        tqdm_class=Bar,
+    )
+    try:
+        with ThreadPool(1) as pool:
+            return pool.apply(download)
+    finally:
+        interrupted.set()
 
 
 def _local(id: str, kind: Kind) -> Repo | None:
@@ -307,13 +311,10 @@ def _local(id: str, kind: Kind) -> Repo | None:
         reason = getattr(error, "strerror", None) or str(error)
         place = getattr(error, "filename", None)
         inside = f" ({place})" if place not in (None, id, str(path)) else ""
+        shown = id if len(id) <= _MAX_SHOWN else f"{id[:_MAX_SHOWN]}…"
         raise EmmsError(
-            f"{_shortened(id)!r} cannot be read: {reason}{inside}", f"a Hub {kind} is written ORG/NAME[@REVISION]"
+            f"{shown!r} cannot be read: {reason}{inside}", f"a Hub {kind} is written ORG/NAME[@REVISION]"
         ) from error
-
-
-def _shortened(id: str) -> str:
-    return id if len(id) <= _MOST_SHOWN else f"{id[:_MOST_SHOWN]}…"
 
 
 def _is_path(path: Path, id: str) -> bool:
@@ -331,8 +332,8 @@ def _on_disk(path: Path) -> dict[str, RepoFile]:
 
 
 def _visible_files(folder: Path) -> list[Path]:
-    def visible(file: Path) -> bool:
+    def is_visible(file: Path) -> bool:
         parts = file.relative_to(folder).parts
         return file.is_file() and not any(part.startswith(".") or part == "__pycache__" for part in parts)
 
-    return sorted(filter(visible, folder.rglob("*")), key=lambda file: file.relative_to(folder).as_posix())
+    return sorted(filter(is_visible, folder.rglob("*")), key=lambda file: file.relative_to(folder).as_posix())

@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 
     from hf_emms.features.device import Batch, BatchedForward
     from hf_emms.features.hidden_layers import LayerReader
+    from hf_emms.features.load import LoadedModel
 
 # --- content of a dataset ---------------------------------------------------------------------------------
 
@@ -417,18 +418,11 @@ class _Image(InputKind):
         return load_image_reader(plan, device)
 
     def feature_reader(
-        self,
-        plan: ExtractionPlan,
-        model: Any,
-        pooling: str,
-        processors: ImageReader,
-        layers: tuple[str, ...],
-        *,
-        spans: bool = False,
+        self, loaded: LoadedModel, processors: ImageReader, layers: tuple[str, ...], *, spans: bool
     ) -> ImageFeatures:
         from hf_emms.features.hidden_layers import plan_layers
 
-        return ImageFeatures(model, processors, plan_layers(plan, pooling, layers))
+        return ImageFeatures(loaded.model, processors, plan_layers(loaded, layers))
 
     def training_reader(self, plan: ExtractionPlan, model: Any, notes: list[str]) -> TrainingReader:
         reader = load_training_images(plan, notes)

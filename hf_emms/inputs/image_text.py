@@ -40,6 +40,7 @@ if TYPE_CHECKING:
     from hf_emms.features.device import Batch, BatchedForward, Inputs
     from hf_emms.features.fusion import Fused, Towers
     from hf_emms.features.hidden_layers import JoinedLayers
+    from hf_emms.features.load import LoadedModel
 
 # Numbers in the encodings of a batch that is joined, one image a row: 32 MB of float32 on a CPU.
 _ENCODED = {"cpu": 2**23, "mps": 2**25, "cuda": 2**27}
@@ -183,24 +184,18 @@ class _ImageText(InputKind):
         return load_image_reader(plan, device), load_tokenizer(plan)
 
     def feature_reader(
-        self,
-        plan: ExtractionPlan,
-        model: Any,
-        pooling: str,
-        processors: tuple[ImageReader, Any],
-        layers: tuple[str, ...],
-        *,
-        spans: bool = False,
+        self, loaded: LoadedModel, processors: tuple[ImageReader, Any], layers: tuple[str, ...], *, spans: bool
     ) -> _ImageTextFeatures:
         from hf_emms.features.fusion import Fused, find_fusion
         from hf_emms.features.hidden_layers import JoinedLayers
 
+        plan, model = loaded.plan, loaded.model
         if plan.architecture.loader == "AutoModel" and not all(hasattr(model, name) for name in _TWO_TOWERS):
             raise EmmsError(
                 f"{plan.repo.id} ({plan.architecture.family}) has no image tower and text tower with a common space",
                 f"families that read {self.plural}: {', '.join(families(self.name))}",
             )
-        fusion, (images, tokenizer) = find_fusion(pooling), processors
+        fusion, (images, tokenizer) = find_fusion(loaded.pooling), processors
         texts = text_reader(plan, model.get_submodule(fusion.text_part), tokenizer)
         joined = JoinedLayers(layers, plan.repo.id, fusion.summary)
         if isinstance(fusion, Fused):
@@ -224,12 +219,12 @@ class _ImageText(InputKind):
 
         return TrainingReader(read, (images.processor.original, texts.tokenizer))
 
-    def trained_features(self, model: Any, pooling: str) -> Callable[[Any, Inputs], Tensor]:
+    def trained_features(self, loaded: LoadedModel) -> Callable[[Any, Inputs], Tensor]:
         from hf_emms.features.fusion import Fused, find_fusion
 
-        fusion = find_fusion(pooling)
+        fusion = find_fusion(loaded.pooling)
         if isinstance(fusion, Fused):
-            fusion.prepare(model)
+            fusion.prepare(loaded.model)
 
         def features(model: Any, inputs: Inputs) -> Tensor:
             image = fusion.encode_image(model, inputs["pixel_values"])

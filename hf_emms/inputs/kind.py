@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from hf_emms.features.device import Inputs
     from hf_emms.features.extraction_plan import ExtractionPlan
     from hf_emms.features.extractor import Extractor, FeatureReader
+    from hf_emms.features.load import LoadedModel
 
 
 class UnusableError(ValueError):
@@ -167,34 +168,23 @@ class InputKind:
         weights = fetch_weights(plan.repo, cache, subfolder=plan.subfolder, code=plan.code)
         with quiet_transformers():
             processors = self.load_processors(plan, torch_device)
-            model, pooling, note = load_model(plan, weights, allow_pickle=allow_pickle)
-            if note is not None:
-                plan = replace(plan, notes=(*plan.notes, ("weights", note)))
-            model = model.to(torch_device).eval()
+            loaded = load_model(plan, weights, allow_pickle=allow_pickle)
+            model = loaded.model.to(torch_device).eval()
             if torch_device.type == "cpu":
                 prepare_for_cpu(model, channels_last=is_tested(plan))
-            return Extractor(plan, model, self.feature_reader(plan, model, pooling, processors, layers, spans=spans))
+            return Extractor(loaded.plan, model, self.feature_reader(loaded, processors, layers, spans=spans))
 
     def load_processors(self, plan: ExtractionPlan, device: torch.device) -> Any:
         """What reads the inputs before the model, loaded before it, as `feature_reader` takes it."""
         raise NotImplementedError(self.name)
 
     def feature_reader(
-        self,
-        plan: ExtractionPlan,
-        model: Any,
-        pooling: str,
-        processors: Any,
-        layers: tuple[str, ...],
-        *,
-        spans: bool = False,
+        self, loaded: LoadedModel, processors: Any, layers: tuple[str, ...], *, spans: bool
     ) -> FeatureReader:
-        """How a loaded checkpoint makes features of these inputs.
+        """How a checkpoint makes features of these inputs.
 
         Args:
-            plan: of the checkpoint.
-            model: on its device.
-            pooling: as `features.load.load_model` gives it.
+            loaded: the checkpoint, on its device.
             processors: of `load_processors`.
             layers: as for `load_extractor`.
             spans: as for `load_extractor`.
@@ -214,16 +204,14 @@ class InputKind:
         """
         raise NotImplementedError(self.name)
 
-    def trained_features(self, model: Any, pooling: str) -> Callable[[Any, Inputs], Tensor]:
+    def trained_features(self, loaded: LoadedModel) -> Callable[[Any, Inputs], Tensor]:
         """What a head of ours is put on: a model and a batch to features (b, D1), or of text pairs, to token states.
 
-        Args:
-            model: the checkpoint without a head, which some families change once.
-            pooling: as `features.load.load_model` gives it.
+        Some families change the loaded model once.
         """
         from hf_emms.features.pooling import find_pooling
 
-        return find_pooling(pooling).features
+        return find_pooling(loaded.pooling).features
 
 
 @dataclass(frozen=True)

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 
     from hf_emms.features.device import Batch, BatchedForward, Inputs
     from hf_emms.features.hidden_layers import LayerReader
+    from hf_emms.features.load import LoadedModel
 
 # Tokens that a text is cut at in training, which takes memory with the square of them.
 MAX_TRAINING_TOKENS = 512
@@ -293,18 +294,12 @@ class _Text(InputKind):
         return load_tokenizer(plan)
 
     def feature_reader(
-        self,
-        plan: ExtractionPlan,
-        model: Any,
-        pooling: str,
-        processors: Any,
-        layers: tuple[str, ...],
-        *,
-        spans: bool = False,
+        self, loaded: LoadedModel, processors: Any, layers: tuple[str, ...], *, spans: bool
     ) -> TextFeatures:
         from hf_emms.features.hidden_layers import plan_layers
 
-        return TextFeatures(model, text_reader(plan, model, processors), plan_layers(plan, pooling, layers))
+        reader = text_reader(loaded.plan, loaded.model, processors)
+        return TextFeatures(loaded.model, reader, plan_layers(loaded, layers))
 
     def training_reader(self, plan: ExtractionPlan, model: Any, notes: list[str]) -> TrainingReader:
         reader = load_training_texts(plan, model)

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from hf_emms.errors import EmmsError
 from hf_emms.features.extraction_plan import ExtractionPlan, ReadCounts
 from hf_emms.inputs.kind import InputKind, Pairs, Spans
 from hf_emms.inputs.text import (
@@ -32,6 +33,7 @@ if TYPE_CHECKING:
 
     from hf_emms.features.device import Batch, Inputs
     from hf_emms.features.hidden_layers import JoinedLayers
+    from hf_emms.features.load import LoadedModel
     from hf_emms.features.pooling import States
 
 _CHUNK = 2_048  # inputs that are cut into windows and sorted at a time: memory does not grow with the dataset
@@ -65,15 +67,13 @@ class Window:
 
 def cut_windows(first: Sequence[int], second: Sequence[int], capacity: int) -> list[Window]:
     """The windows of one pair, evenly over the second text; `capacity` tokens fit in addition to the special ones."""
-    held = capacity - len(first)
-    step = held - held // _OVERLAP
-    count = 1 if len(second) <= held else 1 + ceil((len(second) - held) / step)
-    starts = [round(i * (len(second) - held) / (count - 1)) for i in range(count)] if count > 1 else [0]
+    size = capacity - len(first)
+    count = 1 + max(0, ceil((len(second) - size) / (size - size // _OVERLAP)))
+    starts = [round(i * (len(second) - size) / (count - 1)) for i in range(count)] if count > 1 else [0]
     # Two windows meet in the middle of their overlap.
-    meetings = [(start + held + after) // 2 for start, after in pairwise(starts)]
-    edges = [0, *meetings, len(second)]
+    edges = [0, *((start + size + following) // 2 for start, following in pairwise(starts)), len(second)]
     return [
-        Window(first, second[start : start + held], start, (edges[i] - start, edges[i + 1] - start))
+        Window(first, second[start : start + size], start, (edges[i] - start, edges[i + 1] - start))
         for i, start in enumerate(starts)
     ]
 
@@ -304,14 +304,8 @@ class SpanFeatures(PairFeatures):
         used, pair_of = np.unique(spans.bounds[:, 0], return_inverse=True)
         pairs = Pairs(spans.inputs.firsts, spans.inputs.seconds, spans.inputs.parts[used])
         text_of, characters = pairs.parts[pair_of, 1].tolist(), spans.bounds[:, 1:].tolist()
-        tokenizer = self._reader.text.tokenizer
-        seconds, offsets = self._reader.tokenize(pairs.seconds, pairs.parts[:, 1], offsets=tokenizer.is_fast)
-        runs = [
-            _run_by_offsets(offsets[text], span)
-            if tokenizer.is_fast
-            else _run_by_length(tokenizer, pairs.seconds[text], len(seconds[text]), span)
-            for text, span in zip(text_of, characters, strict=True)
-        ]
+        seconds, offsets = self._reader.tokenize(pairs.seconds, pairs.parts[:, 1], offsets=True)
+        runs = [_run_of(span, offsets[text]) for text, span in zip(text_of, characters, strict=True)]
         members = _spans_by_pair(pair_of, len(pairs))
         windows = [
             [_with_spans(window, [runs[i] if i >= 0 else (0, 0) for i in row]) for window in of_pair]
@@ -340,26 +334,17 @@ def _spans_by_pair(pair_of: np.ndarray, pairs: int) -> np.ndarray:
     return members
 
 
-def _run_by_offsets(offsets: Sequence[TokenRun], span: TokenRun) -> TokenRun:
-    """The tokens of some of a span's characters, given the characters of all tokens; the nearest where none is."""
+def _run_of(span: TokenRun, offsets: Sequence[TokenRun]) -> TokenRun:
+    """The tokens of a span of characters, by the characters of every token; the nearest token where it has none."""
+    if not offsets:
+        return 0, 1
     start, stop = span
-    starts, stops = np.array(offsets, dtype=np.int64).reshape(-1, 2).T
+    starts, stops = np.array(offsets, dtype=np.int64).T
     inside = np.flatnonzero((stops > start) & (starts < stop) & (stops > starts))
     if len(inside):
         return int(inside[0]), int(inside[-1]) + 1
-    if not len(starts):
-        return 0, 1
     nearest = int(np.argmin(np.abs(starts + stops - start - stop)))
     return nearest, nearest + 1
-
-
-def _run_by_length(tokenizer: Any, text: str, tokens: int, span: TokenRun) -> TokenRun:
-    """The same for a tokenizer without offsets, by how many tokens the text before the span's ends has."""
-    parts = [text[:end] for end in span]
-    before, until = (len(ids) for ids in tokenizer(parts, add_special_tokens=False, verbose=False)["input_ids"])
-    last = max(0, tokens - 1)
-    start = min(before, last)
-    return start, max(start + 1, min(until, last + 1))
 
 
 def _with_spans(window: Window, runs: Sequence[TokenRun]) -> Window:
@@ -378,26 +363,25 @@ class _TextPair(InputKind):
         return load_tokenizer(plan)
 
     def feature_reader(
-        self,
-        plan: ExtractionPlan,
-        model: Any,
-        pooling: str,
-        processors: Any,
-        layers: tuple[str, ...],
-        *,
-        spans: bool = False,
+        self, loaded: LoadedModel, processors: Any, layers: tuple[str, ...], *, spans: bool
     ) -> PairFeatures:
         from hf_emms.features.hidden_layers import JoinedLayers
         from hf_emms.features.pooling import find_states
 
+        if spans and not processors.is_fast:
+            raise EmmsError(
+                f"the tokenizer of {loaded.plan.repo.id} does not say which characters a token covers",
+                "leave it out of --checkpoint, or --label-form text",
+            )
         features = SpanFeatures if spans else PairFeatures
-        reader = text_pair_reader(model, text_reader(plan, model, processors))
-        return features(model, reader, find_states(pooling), JoinedLayers(layers, plan.repo.id, features.summary))
+        reader = text_pair_reader(loaded.model, text_reader(loaded.plan, loaded.model, processors))
+        joined = JoinedLayers(layers, loaded.plan.repo.id, features.summary)
+        return features(loaded.model, reader, find_states(loaded.pooling), joined)
 
-    def trained_features(self, model: Any, pooling: str) -> Callable[[Any, Inputs], Tensor]:
+    def trained_features(self, loaded: LoadedModel) -> Callable[[Any, Inputs], Tensor]:
         from hf_emms.features.pooling import find_states
 
-        return find_states(pooling)
+        return find_states(loaded.pooling)
 
 
 TEXT_PAIR = _TextPair(

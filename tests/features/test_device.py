@@ -20,10 +20,9 @@ from torch import nn
 
 from hf_emms.errors import EmmsError
 from hf_emms.features import device
-from hf_emms.features.device import MEMORY_SHARE, BatchedForward, affordable
-from hf_emms.features.extractor import PIXELS, TOKENS, count_pixels, count_tokens
+from hf_emms.features.device import MEMORY_SHARE, PIXELS, TOKENS, BatchedForward, BatchLimit
 from hf_emms.hub import resolve
-from hf_emms.inputs.image import images_that_fit
+from hf_emms.inputs.image import ImageProcessor, ImageReader
 from hf_emms.presets import dataset_preset
 from hf_emms.tasks import TASKS
 from tests.helpers.extracting import load, load_repo, pictures, rows, some_pairs
@@ -230,9 +229,6 @@ import json, resource, torch
 from pathlib import Path
 from hf_emms.errors import EmmsError
 from hf_emms.features import device
-from hf_emms.features.device import MEMORY_SHARE, BatchedForward, affordable
-from hf_emms.features.extractor import PIXELS, TOKENS, count_pixels, count_tokens
-from hf_emms.inputs.image import images_that_fit
 
 def resident():
     return int(Path("/proc/self/statm").read_text().split()[1]) * resource.getpagesize() / 2**20
@@ -283,50 +279,42 @@ def test_settings_of_the_user_for_the_allocator_apply(setting: dict[str, str]) -
 
 # --- batches ----------------------------------------------------------------------------------------------
 
-BOUNDS = {"least": 1_024, "most": 262_144}
-
 
 @pytest.mark.parametrize(
-    ("free", "units", "taken", "expected"),
+    ("free", "elements", "taken", "expected"),
     [
         (10 * 2**30, 4_096, 128 * 2**20, int(MEMORY_SHARE * 80 * 4_096)),  # a probe of 1/80 of what is free
         (2**30, 4_096, 128 * 2**20, int(MEMORY_SHARE * 8 * 4_096)),  # less memory, smaller batches
         (10 * 2**30, 4_096, 1_280 * 2**20, int(MEMORY_SHARE * 8 * 4_096)),  # and so for a larger model
-        (70 * 2**30, 4_096, 128 * 2**20, BOUNDS["most"]),
-        (2**20, 4_096, 128 * 2**20, BOUNDS["least"]),
-        (0, 4_096, 128 * 2**20, BOUNDS["least"]),
-        (2**30, 4_096, 0, BOUNDS["most"]),  # what takes nothing fits
+        (70 * 2**30, 4_096, 128 * 2**20, TOKENS.elements["cuda"]),
+        (2**20, 4_096, 128 * 2**20, TOKENS.elements["cpu"]),
+        (2**30, 4_096, 0, TOKENS.elements["cuda"]),  # what takes nothing fits
     ],
 )
-def test_a_batch_takes_its_share_of_free_memory_within_bounds(free: int, units: int, taken: int, expected: int) -> None:
-    assert affordable(free, units, taken, **BOUNDS) == expected
-
-
-def token_forward(device: str) -> BatchedForward:
-    return BatchedForward(
-        lambda inputs: inputs["input_ids"], torch.device(device), max_elements=TOKENS, count=count_tokens
-    )
-
-
-@pytest.mark.parametrize("kind", ["cpu", "mps", "cuda"])
-def test_without_a_probe_a_batch_is_as_large_as_the_kind_of_device_allows(kind: str) -> None:
-    assert token_forward(kind).batch_elements() == TOKENS[kind]
+def test_a_batch_takes_its_share_of_free_memory_within_bounds(
+    free: int, elements: int, taken: int, expected: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(device, "free_memory", lambda gpu: free)
+    forward = BatchedForward(lambda inputs: inputs["input_ids"], torch.device("cuda"), TOKENS)
+    assert forward.batch_elements() == TOKENS.elements["cuda"]
+    forward._probed = elements, taken
+    assert forward.batch_elements() == expected
 
 
 def test_an_unknown_kind_of_device_gets_what_a_cpu_gets() -> None:
-    assert token_forward("meta").batch_elements() == TOKENS["cpu"]
+    forward = BatchedForward(lambda inputs: inputs["input_ids"], torch.device("meta"), TOKENS)
+    assert forward.batch_elements() == TOKENS.elements["cpu"]
 
 
 @pytest.mark.parametrize(("side", "images"), [(224, 8), (112, 32), (16, 256), (2_000, 1)])
 def test_images_a_batch_follow_their_size(side: int, images: int) -> None:
-    forward = BatchedForward(
-        lambda inputs: inputs["pixel_values"], torch.device("cpu"), max_elements=PIXELS, count=count_pixels
-    )
-    assert images_that_fit(forward, side**2) == images
+    cpu = torch.device("cpu")
+    reader = ImageReader(ImageProcessor(None, None), side**2, True, cpu)
+    assert reader.images_that_fit(BatchedForward(lambda inputs: inputs["pixel_values"], cpu, PIXELS)) == images
 
 
 def on_cpu(function: Callable[[dict[str, torch.Tensor]], torch.Tensor]) -> BatchedForward:
-    return BatchedForward(function, torch.device("cpu"), max_elements={"cpu": 1}, count=len)
+    return BatchedForward(function, torch.device("cpu"), BatchLimit({"cpu": 1}, len))
 
 
 def test_batches_halve_until_they_fit() -> None:

@@ -90,7 +90,7 @@ def test_clip_checkpoint_loads_only_the_tower_it_needs(zoo: Path) -> None:
     whole = transformers.AutoModel.from_pretrained(folder)
     extractor = load(folder)
     assert extractor.parameters == sum(p.numel() for p in whole.vision_model.parameters())
-    assert extractor.architecture == "CLIP vision tower"
+    assert extractor.plan.architecture.family == "CLIP vision tower"
 
 
 @pytest.mark.parametrize("mode", ["L", "RGBA", "P", "LA", "1", "I;16"])
@@ -150,7 +150,7 @@ def test_captioner_without_a_start_token_is_refused(zoo: Path, tmp_path: Path) -
 def test_an_architecture_without_a_row_falls_back_with_a_note(zoo: Path) -> None:
     extractor = load(build(zoo, "xlnet"), "text")
     assert "no row for 'xlnet'" in extractor.notes[0]
-    assert extractor.architecture == "xlnet"
+    assert extractor.plan.architecture.family == "xlnet"
 
 
 def test_fallback_does_without_a_pooler_that_the_file_lacks(
@@ -207,9 +207,9 @@ def test_the_plan_is_known_without_torch_and_matches_the_extractor(zoo: Path) ->
     folder = build(zoo, "vit")
     program = (
         "import sys; from pathlib import Path; from hf_emms.hub import Repo; "
-        "from hf_emms.features.extraction_plan import plan_extraction; "
+        "from hf_emms.features.extraction_plan import plan_extraction; from hf_emms.inputs import IMAGE; "
         f"folder = Path({str(folder)!r}); "
-        "print(plan_extraction(Repo('x', 'model', 'y', folder), 'image', 't').fingerprint); "
+        "print(plan_extraction(Repo('x', 'model', 'y', folder), IMAGE, 't').fingerprint); "
         "assert 'torch' not in sys.modules"
     )
     answer = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)

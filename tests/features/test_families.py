@@ -47,13 +47,13 @@ def same_alone_and_together(extractor, inputs) -> np.ndarray:
 
 def test_every_row_that_reads_pictures_or_texts_has_a_tiny_checkpoint() -> None:
     built = {*IMAGE_MODELS, *IMAGE_FAMILIES, *CAPTIONERS, *TEXT_MODELS, *TEXT_FAMILIES, "timm_wrapper", "torchvision"}
-    alone = [row for row in ARCHITECTURES if row.modality in ("image", "text")]
+    alone = [row for row in ARCHITECTURES if row.input_kind in ("image", "text")]
     missing = [row.family for row in alone if not built & {*row.model_types}]
     assert missing == []
 
 
 def test_no_two_rows_of_the_table_claim_the_same_checkpoints() -> None:
-    claims = [(row.modality, name) for row in ARCHITECTURES for name in row.model_types]
+    claims = [(row.input_kind, name) for row in ARCHITECTURES for name in row.model_types]
     assert len(claims) == len({*claims})
 
 
@@ -86,7 +86,7 @@ def test_pvt_gives_what_its_own_classifier_reads(zoo: Path) -> None:
 @pytest.mark.parametrize("name", TIMM_MODELS)
 def test_timm_checkpoints(name: str, zoo: Path) -> None:
     extractor = load(timm_checkpoint(zoo, name))
-    assert extractor.architecture == f"timm {name}"
+    assert extractor.info().architecture == f"timm {name}"
     assert same_alone_and_together(extractor, pictures()[:3]).shape[1] == TIMM_MODELS[name][2]
 
 
@@ -122,7 +122,7 @@ def test_without_timm_its_checkpoints_name_the_extra(tmp_path: Path, monkeypatch
 
 def test_googlenet_of_torchvision(zoo: Path) -> None:
     extractor = load(googlenet(zoo))
-    assert extractor.architecture == "torchvision googlenet"
+    assert extractor.info().architecture == "torchvision googlenet"
     assert same_alone_and_together(extractor, pictures()[:3]).shape[1] == 1024
 
 

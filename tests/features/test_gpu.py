@@ -41,9 +41,9 @@ def exact() -> Iterator[None]:
 
 
 def load(zoo: Path, case: str, device: str, **options: Any) -> Extractor:
-    name, modality, _ = CASES[case]
-    folder = build_pair(zoo, name) if modality == "image+text" else build(zoo, name)
-    return extracting.load(folder, modality, device=device, **options)
+    name, kind, _ = CASES[case]
+    folder = build_pair(zoo, name) if kind == "image+text" else build(zoo, name)
+    return extracting.load(folder, kind, device=device, **options)
 
 
 @pytest.mark.parametrize("case", CASES)

@@ -210,7 +210,7 @@ def test_spread_is_the_last_layer_where_hidden_ones_are_not_shown_or_repeat_a_pa
         extractor = load(folder, layers=("spread", "last"))
         got = by_layer(extractor, pictures())
         np.testing.assert_array_equal(got["spread"], got["last"])
-        assert extractor.describe("spread") == extractor.describe("last")
+        assert extractor.info("spread").pooling == extractor.info("last").pooling
 
 
 # --- one forward, and what cannot be had ------------------------------------------------------------------
@@ -270,6 +270,6 @@ def test_a_family_that_shows_no_layers_still_gives_its_last(zoo: Path) -> None:
 
 def test_layers_say_what_was_pooled(zoo: Path) -> None:
     extractor = load(made(zoo, "bert"), "text", layers=("last", "mean", "1"))
-    assert extractor.describe("last") == extractor.pooling == "mean of the last layer's tokens, padding left out"
-    assert extractor.describe("mean") == "average of all hidden layers: mean of its tokens, padding left out"
-    assert extractor.describe("1") == "hidden layer 1: mean of its tokens, padding left out"
+    assert extractor.info("last").pooling == "mean of the last layer's tokens, padding left out"
+    assert extractor.info("mean").pooling == "average of all hidden layers: mean of its tokens, padding left out"
+    assert extractor.info("1").pooling == "hidden layer 1: mean of its tokens, padding left out"

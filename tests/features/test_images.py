@@ -58,7 +58,7 @@ def png_of(pixels: np.ndarray) -> bytes:
 def test_what_is_cached_gives_the_same_pixel_values_bit_by_bit(name: str) -> None:
     images = pictures(5)
     processor = ImageProcessor(SIZED[name], name)
-    cached = CachedImages(images, PixelCache())
+    cached = with_pixel_cache(images, PixelCache())
     plain = processor([images[i] for i in range(5)])
     for _ in range(2):
         assert torch.equal(cached.read(processor, [3, 4]), plain[3:])
@@ -84,7 +84,7 @@ def test_a_picture_is_decoded_once_for_all_processors_of_a_key_and_all_parts() -
 
 
 def test_a_processor_that_may_run_code_of_its_own_caches_nothing() -> None:
-    processor, images = Counting(SIZED["vit"], None), CachedImages(pictures(2), PixelCache())
+    processor, images = Counting(SIZED["vit"], None), with_pixel_cache(pictures(2), PixelCache())
     assert torch.equal(images.read(processor, [0, 1]), processor([images[0], images[1]]))
     assert processor.pictures == 0
 
@@ -92,7 +92,7 @@ def test_a_processor_that_may_run_code_of_its_own_caches_nothing() -> None:
 def test_the_cache_keeps_its_size_and_drops_other_processors_first() -> None:
     each = 3 * 48 * 48
     first, second, images = Counting(SIZED["vit"], "a"), Counting(SIZED["vit"], "b"), pictures(4)
-    cached = CachedImages(images, PixelCache(3 * each + 1))
+    cached = with_pixel_cache(images, PixelCache(3 * each + 1))
     for _ in range(2):
         cached.read(first, range(4))
     assert first.pictures == 4 + 1  # the fourth did not fit

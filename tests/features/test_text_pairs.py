@@ -14,7 +14,7 @@ import transformers
 
 from hf_emms.errors import EmmsError
 from hf_emms.inputs import Pairs, Spans
-from hf_emms.inputs.text_pair import TextPairExtractor, cut_windows
+from hf_emms.inputs.text_pair import cut_windows
 from tests.helpers.extracting import Reads, load, rows
 from tests.helpers.tiny_checkpoints import TEXT_MODELS, build, without_context
 
@@ -41,7 +41,6 @@ def pair(question: str, context: str) -> Pairs:
 @pytest.mark.parametrize("name", FAMILIES)
 def test_a_row_depends_on_its_pair_alone(name: str, zoo: Path, pairs: Pairs) -> None:
     extractor = load(build(zoo, name), "text+text")
-    assert isinstance(extractor, TextPairExtractor)
     together = rows(extractor, pairs)
     assert np.isfinite(together).all()
     for batch_size in (1, 3):
@@ -213,7 +212,7 @@ def test_a_span_is_the_mean_of_its_tokens_in_the_whole_pair(name: str, zoo: Path
     assert sum(inside) >= 2
     extractor = load(folder, "text+text", spans=True)
     assert extractor.width == hidden.shape[1]
-    assert "mean of the span's tokens" in extractor.pooling
+    assert "mean of the span's tokens" in extractor.info().pooling
     span = spans_of((1, 0, "sits on"))
     assert span.bounds.tolist() == [[0, 8, 15]]
     np.testing.assert_allclose(rows(extractor, span)[0], hidden[torch.tensor(inside)].mean(0), atol=1e-5)
@@ -272,8 +271,8 @@ def test_a_tokenizer_without_offsets_counts_the_tokens_before(zoo: Path, tmp_pat
 
 def test_spans_and_pairs_are_not_taken_for_one_another(zoo: Path, spans: Spans) -> None:
     folder = build(zoo, "bert")
-    with pytest.raises(EmmsError, match="reads pairs of texts here, not Spans"):
+    with pytest.raises(EmmsError, match="Pairs of texts are needed, not Spans"):
         rows(load(folder, "text+text"), spans)
-    with pytest.raises(EmmsError, match="reads spans of texts here, not Pairs"):
+    with pytest.raises(EmmsError, match="Spans of texts are needed, not Pairs"):
         rows(load(folder, "text+text", spans=True), spans.inputs)
     assert "mean" in load(folder, "text+text", spans=True, layers=("last", "mean")).refused

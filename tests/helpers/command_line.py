@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import subprocess
 import sys
 from collections.abc import Mapping
@@ -12,8 +13,11 @@ from pathlib import Path
 from tests.helpers.waiting import PATIENCE
 
 _LOOP = """
-import contextlib, io, json, os, sys, traceback
+import contextlib, io, json, os, sys, time, traceback
 from hf_emms.cli import main
+
+longest_pause, sleep = float(sys.argv[1]), time.sleep
+time.sleep = lambda seconds: sleep(min(seconds, longest_pause))
 
 answers = os.fdopen(os.dup(1), "w")
 inherited = dict(os.environ)
@@ -51,13 +55,20 @@ class CommandLine:
         environment: of the process; HF_ENDPOINT has to be in it, since huggingface_hub reads it when imported.
         folder: where the commands run.
         python: the interpreter; that of the tests by default.
+        longest_pause: seconds that ``time.sleep`` takes at most: retries need not wait for a Hub that tests run.
     """
 
-    def __init__(self, environment: Mapping[str, str], folder: Path, python: str | Path = sys.executable) -> None:
+    def __init__(
+        self,
+        environment: Mapping[str, str],
+        folder: Path,
+        python: str | Path = sys.executable,
+        longest_pause: float = math.inf,
+    ) -> None:
         self.done: list[Done] = []
         self.folder = folder
         self._process = subprocess.Popen(
-            [str(python), "-c", _LOOP],
+            [str(python), "-c", _LOOP, str(longest_pause)],
             env=dict(environment),
             cwd=folder,
             stdin=subprocess.PIPE,

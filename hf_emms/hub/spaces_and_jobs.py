@@ -1,0 +1,305 @@
+"""What runs on the Hub: Spaces (created, filled, waited for), and Jobs (started, listed, followed)."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import suppress
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from hf_emms.errors import EmmsError
+from hf_emms.formatting import parse_duration
+from hf_emms.hub.account import Account, require_push, who_am_i
+from hf_emms.hub.client import endpoint, page, request, translate_hub_errors
+
+if TYPE_CHECKING:
+    from huggingface_hub import HfApi
+
+_TRIES = 3
+_POLL_SECONDS = 3.0
+# What a free account may run: https://huggingface.co/docs/hub/spaces-overview
+ZERO_GPU = "zero-a10g"
+_CHOICES = (
+    f"--hardware {ZERO_GPU} (two are free for a user whose account is older than 30 days and whose address is "
+    "verified), or a paid plan: https://huggingface.co/pricing"
+)
+_FAILED = ("BUILD_ERROR", "CONFIG_ERROR", "RUNTIME_ERROR", "NO_APP_FILE", "DELETING")
+_BUILT = ("RUNNING", "PAUSED", "SLEEPING", "STOPPED")
+
+JOB_SUCCEEDED = "COMPLETED"
+_JOB_HINTS = {
+    401: "hf auth login",
+    402: "jobs are paid by the minute: https://huggingface.co/settings/billing",
+    403: "hf auth login with a token that may start jobs (job.write)",
+    None: "hf jobs ps lists what runs; then run the same command again",
+}
+_MINUTES = {"second": 1 / 60, "minute": 1, "hour": 60}
+
+
+def require_space(id: str) -> Account:
+    """Whose token is in use, where it may write to a Space; asked before the Space's files are made.
+
+    Raises:
+        EmmsError: no right to write there, or the Hub cannot be reached.
+    """
+    account = who_am_i()
+    require_push(account, id, "space", instead=f"--repo-id {account.name}/{id.rpartition('/')[2]}")
+    return account
+
+
+def publish_space(
+    account: Account,
+    id: str,
+    folder: Path,
+    *,
+    message: str,
+    sdk: str = "gradio",
+    hardware: str | None = None,
+    free: str = "",
+    private: bool = False,
+    ignore: Sequence[str] = (),
+    replace: Sequence[str] = (),
+    variables: Mapping[str, str] | None = None,
+    secrets: Mapping[str, str] | None = None,
+) -> str:
+    """Uploads a folder to a Space in one commit; the Space is created where there is none.
+
+    A Space that was created and could not be filled is deleted again.
+
+    Args:
+        account: from `require_space`.
+        id: "USER/NAME".
+        folder: what the Space will hold; its other files stay.
+        message: of the commit.
+        sdk: "gradio" or "static", as the front matter of its README has it.
+        hardware: to run it on, also where it ran on other hardware before; None: for a new one what the account can
+            have.
+        free: what is free for everyone instead, for a refusal.
+        private: of a new Space.
+        ignore: shell patterns of files that are not uploaded.
+        replace: shell patterns of files of the Space that are deleted when the folder doesn't have them.
+        variables: settings of the Space that everybody may read.
+        secrets: settings that nobody can read; they are in no file.
+
+    Returns:
+        The address of the commit.
+
+    Raises:
+        EmmsError: a Space that the account cannot have (nothing is created then), or the Hub cannot be reached.
+    """
+    is_new = not request(lambda api: api.repo_exists(id, repo_type="space"), id, "space")
+    of_new = hardware
+    if hardware is None and sdk != "static" and id.partition("/")[0] == account.name and not account.is_pro:
+        of_new = ZERO_GPU  # for the Hub's default, users pay a plan
+
+    def publish(api: HfApi) -> str:
+        chosen: Any = of_new if is_new else None
+        api.create_repo(id, repo_type="space", space_sdk=sdk, space_hardware=chosen, private=private, exist_ok=True)
+        if hardware is not None and not is_new:
+            api.request_space_hardware(id, hardware)  # type: ignore[arg-type]
+        # Before the commit: the build that it starts is then the only one.
+        for name, value in (variables or {}).items():
+            api.add_space_variable(id, name, value)
+        for name, value in (secrets or {}).items():
+            api.add_space_secret(id, name, value)
+        commit = api.upload_folder(
+            repo_id=id,
+            repo_type="space",
+            folder_path=folder,
+            commit_message=message,
+            ignore_patterns=list(ignore),
+            delete_patterns=list(replace) or None,
+        )
+        return str(commit.commit_url)
+
+    choices = f"choose one: {f'{free}; ' if free else ''}{_CHOICES}"
+    try:
+        return request(publish, id, "space", tries=_TRIES, hints={402: choices, 403: choices})
+    except BaseException:
+        if is_new:
+            with suppress(EmmsError):
+                request(lambda api: _delete_empty(api, id), id, "space", tries=_TRIES)
+        raise
+
+
+def sdk_of(id: str) -> str:
+    """The SDK of a Space: "gradio", "static" or "docker"."""
+    return request(lambda api: str(api.space_info(id).sdk), id, "space")
+
+
+def wait_for_space(id: str, *, seconds: float = 900.0, progress: Callable[[str], None] | None = None) -> str:
+    """Waits until a Space has been built and started; `progress` is called with every new stage.
+
+    Returns:
+        The stage: "RUNNING", or "PAUSED", "SLEEPING" or "STOPPED".
+
+    Raises:
+        EmmsError: it could not be built or started, it takes too long, or the Hub cannot be reached.
+    """
+    end, before = time.monotonic() + seconds, ""
+    while True:
+        stage = request(lambda api: str(api.get_space_runtime(id).stage), id, "space")
+        if stage != before and progress is not None:
+            progress(stage)
+        before = stage
+        if stage in _BUILT:
+            return stage
+        if stage in _FAILED:
+            raise EmmsError(f"the Space {id!r} stopped at {stage}", f"read its logs: {page(id, 'space')}?logs=build")
+        if time.monotonic() > end:
+            raise EmmsError(f"the Space {id!r} is still at {stage} after {seconds:g} s", f"watch {page(id, 'space')}")
+        time.sleep(_POLL_SECONDS)
+
+
+def _delete_empty(api: HfApi, id: str) -> None:
+    """Deletes a Space without an app: what failed may have been the answer to a commit that was made."""
+    if not any(api.file_exists(id, app, repo_type="space") for app in ("app.py", "index.html")):
+        api.delete_repo(id, repo_type="space", missing_ok=True)
+
+
+@dataclass(frozen=True)
+class Hardware:
+    """A flavor of hardware: its name, what it is in words, and its price in USD a minute."""
+
+    name: str
+    summary: str
+    usd_a_minute: float
+
+
+@dataclass(frozen=True)
+class JobSpec:
+    """A job to start.
+
+    Attributes:
+        image: of the container.
+        command: with its arguments.
+        flavor: of the hardware.
+        timeout: after which the Hub ends it: seconds, or a number with s, m, h, d or w.
+        environment: variables that everybody who sees the job may read.
+        secrets: names of secret variables; HF_TOKEN is the token in use.
+        labels: by which it can be listed.
+        bucket: "ORG/NAME", mounted at `mount`, where files outlive the job; None for none.
+        mount: an absolute path.
+    """
+
+    image: str
+    command: tuple[str, ...]
+    flavor: str
+    timeout: str
+    environment: dict[str, str]
+    secrets: tuple[str, ...] = ("HF_TOKEN",)
+    labels: dict[str, str] = field(default_factory=dict)
+    bucket: str | None = None
+    mount: str = "/bucket"
+
+
+@dataclass(frozen=True)
+class Job:
+    """A job on the Hub.
+
+    Attributes:
+        id: 24 hex digits.
+        namespace: whose it is.
+        url: its page.
+        stage: as the Hub names it; `JOB_SUCCEEDED` where it has succeeded.
+        flavor: of its hardware.
+        created: when, as ISO 8601.
+        labels: of its `JobSpec`, and others.
+    """
+
+    id: str
+    namespace: str
+    url: str
+    stage: str = ""
+    flavor: str = ""
+    created: str = ""
+    labels: dict[str, str] = field(default_factory=dict)
+
+
+def hardware() -> dict[str, Hardware]:
+    """The flavors that jobs may ask for, by name."""
+    from huggingface_hub import constants
+
+    if constants.HF_HUB_OFFLINE:
+        raise EmmsError("HF_HUB_OFFLINE is set: no job can be started", "unset HF_HUB_OFFLINE")
+    flavors = request(
+        lambda api: [_hardware(flavor) for flavor in api.list_jobs_hardware()], "the hardware of jobs", hints=_JOB_HINTS
+    )
+    return {flavor.name: flavor for flavor in flavors}
+
+
+def start_job(account: Account, spec: JobSpec) -> Job:
+    """Starts a job in the name of an account; its bucket is made where there is none, a private one.
+
+    Sent once only: a request that is repeated might pay twice.
+    """
+    from huggingface_hub import Volume, get_token
+
+    volumes = []
+    if spec.bucket is not None:
+        bucket = spec.bucket
+        request(lambda api: api.create_bucket(bucket, private=True, exist_ok=True), f"the bucket {bucket!r}")
+        volumes.append(Volume(type="bucket", source=bucket, mount_path=spec.mount))
+    values = {"HF_TOKEN": get_token()}
+    job = request(
+        lambda api: api.run_job(
+            image=spec.image,
+            command=list(spec.command),
+            env=spec.environment,
+            secrets={name: values[name] for name in spec.secrets},
+            flavor=spec.flavor,
+            timeout=parse_duration(spec.timeout, bare_seconds=True),
+            labels=spec.labels,
+            volumes=volumes or None,
+            namespace=account.name,
+        ),
+        "a job",
+        tries=1,
+        hints=_JOB_HINTS,
+    )
+    return _job(job, account)
+
+
+def list_jobs(account: Account, labels: dict[str, str]) -> list[Job]:
+    """The jobs of an account that have these labels, the latest first."""
+    jobs = request(
+        lambda api: [_job(job, account) for job in api.list_jobs(labels=labels, namespace=account.name)],
+        "the list of jobs",
+        hints=_JOB_HINTS,
+    )
+    return sorted(jobs, key=lambda job: job.created, reverse=True)
+
+
+def job_log(job: Job, *, follow: bool = True) -> Iterator[str]:
+    """The lines of a job's log: as they come, until it has ended, or those that are there."""
+    from huggingface_hub import HfApi
+
+    with translate_hub_errors(f"the log of job {job.id}", hints=_JOB_HINTS):
+        yield from HfApi(endpoint=endpoint()).fetch_job_logs(job_id=job.id, namespace=job.namespace, follow=follow)
+
+
+def job_stage(job: Job) -> tuple[str, str]:
+    """The stage of a job (`JOB_SUCCEEDED` where it has succeeded), and the Hub's message about it."""
+    status = request(
+        lambda api: api.inspect_job(job_id=job.id, namespace=job.namespace).status, f"job {job.id}", hints=_JOB_HINTS
+    )
+    return _stage(status), status.message or ""
+
+
+def _job(info: Any, account: Account) -> Job:
+    created = info.created_at.isoformat(timespec="seconds") if info.created_at else ""
+    labels = dict(info.labels or {})
+    return Job(info.id, account.name, info.url, _stage(info.status), str(info.flavor or ""), created, labels)
+
+
+def _stage(status: Any) -> str:
+    return str(getattr(status.stage, "value", status.stage))
+
+
+def _hardware(flavor: Any) -> Hardware:
+    parts = [flavor.cpu, flavor.ram]
+    if flavor.accelerator is not None:
+        parts.append(f"{flavor.accelerator.quantity} × {flavor.accelerator.model} ({flavor.accelerator.vram})")
+    return Hardware(flavor.name, ", ".join(parts), flavor.unit_cost_usd / _MINUTES.get(flavor.unit_label, 1))
