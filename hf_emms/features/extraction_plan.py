@@ -167,7 +167,7 @@ def _architecture(
         problem = f"which reads no {kind.plural}; {purpose} needs {kind.plural}"
         raise EmmsError(f"{repo.id} is a {model_type} checkpoint, {problem}", hint)
     if row is None:
-        fallback = Architecture("", (), kind.name, "AutoModel", kind.fallback_pooling, "the documented fallback")
+        fallback = Architecture("", (), "AutoModel", kind.fallback_pooling, "the documented fallback", kind.name)
         return fallback, _needs_code(repo, config, trust_remote_code)
     if row.requires and not find_spec(row.requires):
         raise EmmsError(

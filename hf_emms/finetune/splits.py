@@ -16,7 +16,7 @@ from hf_emms.finetune.recipe import head_of, max_rows
 from hf_emms.formatting import pluralize
 from hf_emms.inputs import Spans
 from hf_emms.options import Options
-from hf_emms.scoring.folds import assign_folds
+from hf_emms.scoring.arrays import assign_folds
 from hf_emms.tasks import Task
 
 # Part of the key of every finished run: raise it when the same options give other splits.

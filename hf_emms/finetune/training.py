@@ -35,7 +35,7 @@ from hf_emms.finetune.splits import LabeledSplit, Splits
 from hf_emms.options import Options
 from hf_emms.ranking import TrainingRun
 from hf_emms.ranking.progress import Progress, Silent
-from hf_emms.scoring.folds import assign_folds
+from hf_emms.scoring.arrays import assign_folds
 from hf_emms.tasks import Metric
 
 _LOG = logging.getLogger(__name__)

@@ -14,9 +14,8 @@ from hf_emms.metric.batch import MetricRows
 from hf_emms.ranking.estimators import get_estimator
 from hf_emms.run.from_arrays import DEFAULT_ESTIMATOR, table_for
 from hf_emms.scoring import EmmsResult
-from hf_emms.scoring.arrays import as_labels
-from hf_emms.scoring.estimators import Estimator, ScoringInputs, are_emms, get_method
-from hf_emms.scoring.folds import check_folds, group_ids, groups_by_content
+from hf_emms.scoring.arrays import as_labels, check_folds, group_ids, groups_by_content
+from hf_emms.scoring.estimators import METHODS, Estimator, ScoringInputs, get_method
 from hf_emms.scoring.labels import LabelTable
 from hf_emms.scoring.moments import SAMPLE_ROWS, Moments
 
@@ -91,7 +90,7 @@ def score(rows: MetricRows, options: ComputeOptions) -> dict[str, Any]:
     samples_rows = any(estimator.samples_rows for estimator in options.needed)
     if table is None and (needs_rows or samples_rows):
         table = _dense(rows)
-        table = table.distinct() if are_emms(options.needed) else table
+        table = table.distinct() if all(estimator.name in METHODS.values() for estimator in options.needed) else table
     moments = _moments(rows, table, groups, options, sample_rows=SAMPLE_ROWS if samples_rows and not needs_rows else 0)
     inputs = ScoringInputs(moments, keep_fits=samples_rows)
     if needs_rows:

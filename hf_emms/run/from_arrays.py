@@ -13,9 +13,9 @@ from hf_emms.formatting import pluralize
 from hf_emms.options import DEFAULT_ENCODERS, DEFAULT_ESTIMATORS
 from hf_emms.ranking.estimators import get_estimator
 from hf_emms.scoring import EmmsResult, Score
-from hf_emms.scoring.arrays import as_labels, as_matrix, as_numpy, f_labels
-from hf_emms.scoring.estimators import Estimator, ScoringInputs, are_emms, get_method
-from hf_emms.scoring.folds import check_folds, group_ids, groups_by_content
+from hf_emms.scoring import estimators as scoring
+from hf_emms.scoring.arrays import as_numpy, f_labels
+from hf_emms.scoring.estimators import Estimator
 from hf_emms.scoring.labels import LabelTable
 from hf_emms.scoring.moments import Moments
 
@@ -72,10 +72,10 @@ def emms(
         >>> round(emms(features, labels).r2, 2)
         1.0
     """
-    estimator = get_method(method or (_OF_MOMENTS if isinstance(features, Moments) else DEFAULT_ESTIMATOR))
-    found = _scored(features, label_embeddings, estimator, encoders, groups, folds, seed)
-    assert isinstance(found, EmmsResult)
-    return found
+    estimator = scoring.get_method(method or (_OF_MOMENTS if isinstance(features, Moments) else DEFAULT_ESTIMATOR))
+    result = _score(features, label_embeddings, estimator, encoders, groups, folds, seed)
+    assert isinstance(result, EmmsResult)
+    return result
 
 
 def score(
@@ -116,7 +116,7 @@ def score(
         1.0
     """
     name = estimator or (_OF_MOMENTS if isinstance(features, Moments) else DEFAULT_ESTIMATOR)
-    return _scored(features, labels, get_estimator(name), encoders, groups, folds, seed)
+    return _score(features, labels, get_estimator(name), encoders, groups, folds, seed)
 
 
 def embed_labels(
@@ -150,42 +150,33 @@ def embed_labels(
     return table_for(array, encoders=names, device=device)
 
 
-def _scored(
+def _score(
     features: Any, labels: Any, estimator: Estimator, encoders: Any, groups: Any, folds: int, seed: int
 ) -> Score:
     if isinstance(features, Moments):
         if labels is not None or groups is not None or encoders is not None:
             raise EmmsError("moments hold labels and groups already", "pass the moments alone")
-        return estimator.score(ScoringInputs(features, keep_fits=estimator.samples_rows))
-    if labels is None:
+    elif labels is None:
         raise EmmsError("labels is missing", "pass features and labels, or moments")
-    check_folds(folds, seed, fewest=2 if estimator.folds else 1)
-    x = as_matrix(features, "features")
-    table = _labels(labels, len(x), () if encoders is None else (encoders,) if isinstance(encoders, str) else encoders)
-    if are_emms([estimator]) and table.dense:
-        table = table.distinct()
-    ids = np.zeros(len(x), dtype=np.uint64)  # without folds and neighbours no one asks for groups
-    if groups is not None:
-        ids = group_ids(groups, len(x))
-    elif estimator.folds or estimator.needs_rows or estimator.samples_rows:
-        ids = groups_by_content([x])
-    moments = Moments.like(table, x.shape[1], folds=folds if estimator.folds else 1, seed=seed)
-    moments.update_checked(x, table, ids)
-    return estimator.score(ScoringInputs(moments, x, table, ids, keep_fits=estimator.samples_rows))
+    else:
+        labels = _f_labels(labels, (encoders,) if isinstance(encoders, str) else tuple(encoders or ()))
+    (result,) = scoring.score(features, labels, estimators=[estimator], groups=groups, folds=folds, seed=seed)
+    return result
 
 
-def _labels(labels: Any, rows: int, encoders: Sequence[str]) -> LabelTable:
-    array = None if isinstance(labels, LabelTable) else _one_a_row(labels)
+def _f_labels(labels: Any, encoders: tuple[str, ...]) -> Any:
+    """A table of class ids or texts; embeddings as they are."""
+    array = None if isinstance(labels, LabelTable) else _ids_or_texts(labels)
     if array is not None:
-        labels = table_for(array, encoders=tuple(encoders))
-    elif encoders:
+        return table_for(array, encoders=encoders)
+    if encoders:
         raise EmmsError(
             "labels are embeddings already, so encoders has nothing to do", "leave it out, or pass texts as labels"
         )
-    return as_labels(labels, rows)
+    return labels
 
 
-def _one_a_row(labels: Any) -> np.ndarray | None:
+def _ids_or_texts(labels: Any) -> np.ndarray | None:
     """Class ids, int64 (N,), or texts, object (N,); None of anything else."""
     try:
         array = as_numpy(labels)
@@ -195,7 +186,7 @@ def _one_a_row(labels: Any) -> np.ndarray | None:
         return None
     if array.dtype.kind in "iub":
         return array.astype(np.int64)
-    is_text = array.dtype.kind == "U" or all(isinstance(one, str) for one in array)
+    is_text = array.dtype.kind == "U" or all(isinstance(label, str) for label in array)
     return array.astype(object) if is_text else None
 
 
@@ -225,58 +216,56 @@ def table_for(
     """
     if encoders and label_table is not None:
         raise EmmsError("both encoders and label_table were given", "F-labels come from one of them: leave one out")
-    if label_table is None and not encoders:
-        return _classes(labels, name)
+    if label_table is not None:
+        tables, texts = _tables_and_texts(label_table, class_names)
+        codes = _codes(labels, texts, name) if labels.dtype == object else labels
+        categorical = not isinstance(label_table, LabelTable) or label_table.categorical
+        return LabelTable(codes, tables, texts=texts, categorical=categorical and _are_classes(labels, len(tables[0])))
     if encoders:
         from hf_emms.presets import expand_encoders
 
-        codes, texts = _texts(labels, class_names, name)
-        repos = [_resolved(id) for id in expand_encoders(encoders)]
-        tables = tuple(_embedded(repo, texts, device) for repo in repos)
-        return LabelTable(codes, tables, tuple(repo.id for repo in repos), texts, _are_classes(labels, texts))
-    tables, texts = _given(label_table, class_names)
-    codes = _looked_up(labels, texts, name) if labels.dtype == object else labels
-    categorical = label_table.categorical if isinstance(label_table, LabelTable) else True
-    return LabelTable(codes, tables, texts=texts, categorical=categorical and _are_classes(labels, tables[0]))
+        codes, texts = _codes_and_texts(labels, class_names, name)
+        repos = [_resolve_encoder(id) for id in expand_encoders(encoders)]
+        tables = tuple(_embed(repo, texts, device) for repo in repos)
+        ids = tuple(repo.id for repo in repos)
+        return LabelTable(codes, tables, ids, texts, _are_classes(labels, len(texts)))
+    return _one_hot(labels, name)
 
 
-def _are_classes(labels: np.ndarray, distinct: Sequence[str] | np.ndarray) -> bool:
+def _are_classes(labels: np.ndarray, n_distinct: int) -> bool:
     """Ids are classes; texts are where most of them repeat, as names do and captions do not."""
-    return labels.dtype != object or 2 * len(distinct) <= len(labels)
+    return labels.dtype != object or 2 * n_distinct <= len(labels)
 
 
-def _classes(labels: np.ndarray, name: str) -> LabelTable:
-    """Labels that are classes, their embedding being the one-hot code."""
-    distinct, codes = np.unique(labels.astype(str) if labels.dtype == object else labels, return_inverse=True)
-    if not _are_classes(labels, distinct) or len(distinct) == len(labels):
+def _one_hot(labels: np.ndarray, name: str) -> LabelTable:
+    classes, codes = np.unique(labels.astype(str) if labels.dtype == object else labels, return_inverse=True)
+    if not _are_classes(labels, len(classes)) or len(classes) == len(labels):
         kind = "texts" if labels.dtype == object else "class ids"
         raise EmmsError(
-            f"{name} are {kind}, {len(distinct):,} different ones in {pluralize(len(labels), 'row')}: no classes, so "
+            f"{name} are {kind}, {len(classes):,} different ones in {pluralize(len(labels), 'row')}: no classes, so "
             "their meaning counts, which embeddings hold",
             'encoders="demo" embeds texts without a network; embeddings as labels take what you have',
         )
-    return LabelTable(codes, (np.eye(len(distinct), dtype=np.float32),), ("classes",), tuple(map(str, distinct)))
+    return LabelTable(codes, (np.eye(len(classes), dtype=np.float32),), ("classes",), tuple(map(str, classes)))
 
 
-def _texts(labels: np.ndarray, class_names: Sequence[str] | None, name: str) -> tuple[np.ndarray, tuple[str, ...]]:
-    """Codes (N,) and the distinct texts that they number."""
+def _codes_and_texts(
+    labels: np.ndarray, class_names: Sequence[str] | None, name: str
+) -> tuple[np.ndarray, tuple[str, ...]]:
     if labels.dtype == object:
         texts, codes = np.unique(labels.astype(str), return_inverse=True)
         return codes, tuple(texts.tolist())
     if class_names is None:
         raise EmmsError(f"{name} are class ids, and an encoder needs texts", _NAMES_HINT)
     if labels.min() < 0 or labels.max() >= len(class_names):
-        raise EmmsError(
-            f"{name} reach from {labels.min()} to {labels.max()} but class_names has "
-            f"{pluralize(len(class_names), 'name')}",
-            _NAMES_HINT,
-        )
+        names = pluralize(len(class_names), "name")
+        raise EmmsError(f"{name} reach from {labels.min()} to {labels.max()} but class_names has {names}", _NAMES_HINT)
     from hf_emms.tasks import clean_class_name
 
     return labels, tuple(map(clean_class_name, class_names))
 
 
-def _resolved(id: str) -> Repo:
+def _resolve_encoder(id: str) -> Repo:
     from hf_emms.hub import resolve
 
     try:
@@ -288,58 +277,51 @@ def _resolved(id: str) -> Repo:
 
 # Scoring a list of checkpoints asks for the same table every time; a few sets of labels are all that is in use at once.
 @lru_cache(maxsize=8)
-def _embedded(encoder: Repo, texts: tuple[str, ...], device: str) -> np.ndarray:
+def _embed(encoder: Repo, texts: tuple[str, ...], device: str) -> np.ndarray:
     from hf_emms.run.label_embeddings import embed_texts
 
     return embed_texts(encoder, texts, device=device)
 
 
-def _given(value: Any, class_names: Sequence[str] | None) -> tuple[tuple[np.ndarray, ...], tuple[str, ...]]:
+def _tables_and_texts(value: Any, class_names: Sequence[str] | None) -> tuple[tuple[np.ndarray, ...], tuple[str, ...]]:
     """K tables (U, D2_k), and the U texts where they are known."""
     texts = tuple(class_names or ())
     if isinstance(value, LabelTable):
         return value.tables, value.texts or texts
     if isinstance(value, Mapping):
-        texts, value = tuple(map(str, value)), [_array(one) for one in value.values()]
-        if len({one.shape for one in value}) > 1:
+        texts, value = tuple(map(str, value)), [as_numpy(embedding) for embedding in value.values()]
+        shapes = {embedding.shape for embedding in value}
+        if len(shapes) != 1:
             raise EmmsError(
-                f"label_table has embeddings of shapes {sorted({one.shape for one in value})}",
+                f"label_table has embeddings of shapes {sorted(shapes)}",
                 "every text needs (D2,) or (K, D2) of the same size",
             )
-        value = np.stack(value) if value else np.empty(0)
-    elif isinstance(value, (list, tuple)) and all(np.ndim(one) == 2 and hasattr(one, "dtype") for one in value):
-        return tuple(map(_array, value)), texts
-    array = _array(value)
-    if array.ndim == 2:
-        return (array,), texts
-    if array.ndim == 3:
-        array = f_labels(array)
-        return tuple(array[:, k] for k in range(array.shape[1])), texts
-    raise EmmsError(
-        f"label_table has dtype {array.dtype} and shape {array.shape}; it must be (U, D2) or (U, K, D2)",
-        "label_table={text: embedding} does as well, and a list of K arrays (U, D2_k) for different widths",
-    )
-
-
-def _array(value: Any) -> np.ndarray:
+    elif isinstance(value, (list, tuple)) and all(np.ndim(part) == 2 and hasattr(part, "dtype") for part in value):
+        return tuple(map(as_numpy, value)), texts
     try:
-        return as_numpy(value)
+        array = f_labels(as_numpy(value))
     except ValueError:
         raise EmmsError("label_table is ragged: its rows differ in length", "every text needs one width") from None
+    if array.ndim not in (2, 3):
+        raise EmmsError(
+            f"label_table has dtype {array.dtype} and shape {array.shape}; it must be (U, D2) or (U, K, D2)",
+            "label_table={text: embedding} does as well, and a list of K arrays (U, D2_k) for different widths",
+        )
+    return (array,) if array.ndim == 2 else tuple(array[:, k] for k in range(array.shape[1])), texts
 
 
-def _looked_up(labels: np.ndarray, texts: tuple[str, ...], name: str) -> np.ndarray:
+def _codes(labels: np.ndarray, texts: tuple[str, ...], name: str) -> np.ndarray:
     if not texts:
         raise EmmsError(
             f"{name} are texts, but label_table does not say which row is whose",
             "label_table={text: embedding}, or class_names=[text of row 0, …]",
         )
-    codes = {text: code for code, text in enumerate(texts)}
-    missing = list(dict.fromkeys(text for text in labels if text not in codes))
+    code_of = {text: code for code, text in enumerate(texts)}
+    missing = list(dict.fromkeys(text for text in labels if text not in code_of))
     if missing:
         shown = ", ".join(map(repr, missing[:3])) + (", …" if len(missing) > 3 else "")
         raise EmmsError(
             f"label_table has no embedding of {pluralize(len(missing), 'text')}: {shown}",
             "add them, or use encoders=[…]",
         )
-    return np.fromiter((codes[text] for text in labels), np.int64, count=len(labels))
+    return np.array([code_of[text] for text in labels], np.int64)

@@ -1,4 +1,4 @@
-"""The estimators of this package, and what they take: a new one is one function and one entry of `ESTIMATORS`.
+"""The estimators, and `score`, the door to them: a new one is one function and one entry of `ESTIMATORS`.
 
 The leaderboard Space is published with this module, for the titles: it imports nothing heavy until something is scored.
 """
@@ -6,13 +6,13 @@ The leaderboard Space is published with this module, for the titles: it imports 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 from hf_emms.errors import EmmsError
-from hf_emms.scoring import Score
+from hf_emms.scoring import EmmsResult, Score
 
 if TYPE_CHECKING:
     import numpy as np
@@ -22,6 +22,17 @@ if TYPE_CHECKING:
     from hf_emms.scoring.moments import Moments
     from hf_emms.scoring.standardise import Standardised
     from hf_emms.scoring.sums import Rows
+
+NO_VARIATION = "the features are the same in every row, and explain nothing: the weights may be all zero"
+
+# Method of `hf_emms.emms` → estimator.
+METHODS = {
+    "emms_knn": "emms_knn",
+    "cv": "emms",
+    "exact": "emms_exact",
+    "one_pass": "emms_one_pass",
+    "alternating": "emms_alternating",
+}
 
 
 @dataclass(frozen=True)
@@ -127,37 +138,106 @@ class Estimator:
         return replace(result, value=-result.value, folds=tuple(-value for value in result.folds))
 
 
+def score(
+    features: Any, labels: Any = None, *, estimators: Sequence[Estimator], groups: Any = None, folds: int, seed: int
+) -> tuple[Score, ...]:
+    """Scores one set of features by several estimators.
+
+    Args:
+        features: (N, D1); or `Moments`, which hold labels and folds already.
+        labels: F-labels of the same rows, see `arrays.as_labels`.
+        estimators: how.
+        groups: (N,) ids, see `hf_emms.emms`.
+        folds: of estimators with folds.
+        seed: of the assignment of groups to folds.
+
+    Raises:
+        EmmsError: bad values, or what an estimator cannot score.
+    """
+    import numpy as np
+
+    from hf_emms.scoring import arrays
+    from hf_emms.scoring.moments import Moments
+
+    held_out = any(estimator.folds for estimator in estimators)
+    sampled = any(estimator.samples_rows for estimator in estimators)
+    if isinstance(features, Moments):
+        inputs = ScoringInputs(features, keep_fits=sampled)
+        return tuple(estimator.score(inputs) for estimator in estimators)
+    arrays.check_folds(folds, seed, fewest=2 if held_out else 1)
+    x = arrays.as_matrix(features, "features")
+    table = arrays.as_labels(labels, len(x))
+    if table.dense and all(estimator.name in METHODS.values() for estimator in estimators):
+        table = table.distinct()  # EMMS does not depend on how labels are stored
+    ids = np.zeros(len(x), dtype=np.uint64)  # without folds and neighbours no one asks for groups
+    if groups is not None:
+        ids = arrays.group_ids(groups, len(x))
+    elif held_out or sampled or any(estimator.needs_rows for estimator in estimators):
+        ids = arrays.groups_by_content([x])
+    moments = Moments.like(table, x.shape[1], folds=folds if held_out else 1, seed=seed)
+    moments.update_checked(x, table, ids)
+    inputs = ScoringInputs(moments, x, table, ids, keep_fits=sampled)
+    return tuple(estimator.score(inputs) for estimator in estimators)
+
+
+def get_method(name: str) -> Estimator:
+    """The estimator behind a method of EMMS, which may also be named as estimators are.
+
+    Raises:
+        EmmsError: no such method.
+    """
+    if name not in METHODS and name not in METHODS.values():
+        raise EmmsError(f"unknown method {name!r}", f"choose one of {', '.join(METHODS)}")
+    return next(estimator for estimator in ESTIMATORS if estimator.name == METHODS.get(name, name))
+
+
+def _emms(inputs: ScoringInputs, method: str, result: Score) -> EmmsResult:
+    """A score by a method of EMMS, with what a reader should know of it."""
+    moments, constant = inputs.moments, inputs.statistics.constant_columns
+    held_out, filled = method in ("cv", "emms_knn"), len(inputs.statistics.filled)
+    details, notes = dict(result.details), []
+    trace = details.pop("trace", ())
+    if constant == moments.d1:
+        notes.append(NO_VARIATION)
+    elif constant:
+        notes.append(f"ignored, because they do not vary: {constant} of {moments.d1} feature columns")
+    if not held_out and moments.n <= moments.d1:
+        notes.append(f"{moments.n} rows cannot tell {moments.d1} features apart: the in-sample residual is 0; use cv")
+    if held_out and filled < moments.folds:
+        notes.append(f"the groups fill {filled} of {moments.folds} folds")
+    details["notes"] = notes
+    return EmmsResult(
+        result.value, result.stderr, result.folds, details, method=method, n=moments.n, d1=moments.d1, trace=trace
+    )
+
+
 def _cv(inputs: ScoringInputs) -> Score:
     from hf_emms.scoring.cross_validation import ridge_score
-    from hf_emms.scoring.emms import describe
 
-    return describe(inputs.moments, inputs.statistics, "cv", ridge_score(inputs.statistics, inputs.fit))
+    return _emms(inputs, "cv", ridge_score(inputs.statistics, inputs.fit))
 
 
 def _emms_knn(inputs: ScoringInputs) -> Score:
     from hf_emms.scoring.cross_validation import fit_ridge
-    from hf_emms.scoring.emms import describe
-    from hf_emms.scoring.stacking import stack
+    from hf_emms.scoring.neighbours import stack
 
     statistics = inputs.statistics
     fit = inputs.fit if inputs.keep_fits else fit_ridge(statistics, keep=True)
-    return describe(
-        inputs.moments, inputs.statistics, "emms_knn", stack(statistics, fit, statistics.rotated or inputs.sample)
-    )
+    return _emms(inputs, "emms_knn", stack(statistics, fit, statistics.rotated or inputs.sample))
 
 
 def _in_sample(method: str) -> Callable[[ScoringInputs], Score]:
     def function(inputs: ScoringInputs) -> Score:
-        from hf_emms.scoring.emms import IN_SAMPLE, describe
+        from hf_emms.scoring import in_sample
 
-        return describe(inputs.moments, inputs.statistics, method, IN_SAMPLE[method](inputs.statistics))
+        return _emms(inputs, method, getattr(in_sample, method)(inputs.statistics))
 
     return function
 
 
 def _logme(**options: Any) -> Callable[[ScoringInputs], Score]:
     def function(inputs: ScoringInputs) -> Score:
-        from hf_emms.scoring.baselines import logme
+        from hf_emms.scoring.in_sample import logme
 
         return Score(logme(inputs.moments, **options))
 
@@ -165,13 +245,13 @@ def _logme(**options: Any) -> Callable[[ScoringInputs], Score]:
 
 
 def _hscore(inputs: ScoringInputs) -> Score:
-    from hf_emms.scoring.baselines import hscore
+    from hf_emms.scoring.in_sample import hscore
 
     return Score(hscore(inputs.moments))
 
 
 def _knn(inputs: ScoringInputs) -> Score:
-    from hf_emms.scoring.baselines import knn
+    from hf_emms.scoring.neighbours import knn
 
     return Score(*knn(*inputs.rows))
 
@@ -195,29 +275,3 @@ ESTIMATORS: tuple[Estimator, ...] = (
     Estimator("hscore", "H-score", _hscore, title="H-score"),
     Estimator("knn", "10 nearest neighbours, leave-one-out", _knn, needs_rows=True, title="k-NN"),
 )
-
-# Method of `hf_emms.emms` → estimator.
-METHODS = {
-    "emms_knn": "emms_knn",
-    "cv": "emms",
-    "exact": "emms_exact",
-    "one_pass": "emms_one_pass",
-    "alternating": "emms_alternating",
-}
-
-
-def get_method(name: str) -> Estimator:
-    """The estimator behind a method of EMMS, which may also be named as estimators are.
-
-    Raises:
-        EmmsError: no such method.
-    """
-    name = METHODS.get(name, name)
-    if name not in METHODS.values():
-        raise EmmsError(f"unknown method {name!r}", f"choose one of {', '.join(METHODS)}")
-    return next(estimator for estimator in ESTIMATORS if estimator.name == name)
-
-
-def are_emms(estimators: Iterable[Estimator]) -> bool:
-    """Whether all are methods of EMMS, whose scores do not depend on how labels are stored."""
-    return all(estimator.name in METHODS.values() for estimator in estimators)

@@ -8,12 +8,11 @@ F-labels narrower than the widest count as padded with zero columns and scaled t
 
 from __future__ import annotations
 
-from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from itertools import combinations_with_replacement
-from typing import ClassVar, Self
+from typing import ClassVar, TypeAlias
 
 import numpy as np
 from scipy.sparse import csr_array, issparse
@@ -139,8 +138,8 @@ def _pairs(widths: Sequence[int]) -> tuple[Pair, ...]:
     return tuple(pairs)
 
 
-class LabelBasis(ABC):
-    """What the q columns y of the label side are, and how K x K products of F-labels follow from products of them.
+class _Basis:
+    """What the two bases have in common.
 
     Attributes:
         widths: the K widths D2_k.
@@ -177,7 +176,7 @@ class LabelBasis(ABC):
         """(ΣD2_k,): factors that give narrow F-labels the total variance of the widest."""
         return np.concatenate([np.full(width, np.sqrt(self.d2 / width)) for width in self.widths])
 
-    def matches(self, other: LabelBasis) -> bool:
+    def matches(self, other: _Basis) -> bool:
         """Whether sums in both bases may be added."""
         same = (self.by_text, self.widths) == (other.by_text, other.widths)
         return same and all(map(np.array_equal, self.tables, other.tables))
@@ -185,95 +184,6 @@ class LabelBasis(ABC):
     def split(self, columns: np.ndarray) -> list[np.ndarray]:
         """(…, ΣD2_k) → K arrays (…, D2_k)."""
         return np.split(columns, np.cumsum(self.widths)[:-1], axis=-1)
-
-    # Rows and their sums
-
-    @abstractmethod
-    def blocks(self, labels: LabelTable, order: np.ndarray) -> tuple[Sequence[np.ndarray], np.ndarray]:
-        """Arrays that hold the label side of rows (columns, or codes in one column), and the place of each row there.
-
-        Raises:
-            EmmsError: labels of other widths or another table.
-        """
-
-    @abstractmethod
-    def origin(self, rows: np.ndarray) -> np.ndarray:
-        """(q,): about which y is summed up, from some rows of the label side."""
-
-    @abstractmethod
-    def empty_cross(self, d1: int, x: np.dtype, y: np.dtype) -> np.ndarray:
-        """Zeros (D1, q) for `add_cross`, of features and labels of these types."""
-
-    @abstractmethod
-    def add_block(
-        self, rows: np.ndarray, origin: np.ndarray, y: np.ndarray, yy: np.ndarray, scratch: np.ndarray
-    ) -> None:
-        """Adds rows of the label side to sums y (q,) and products of pairs yy (pairs, D2), both about the origin.
-
-        `scratch` is memory for as many rows, which saves the page faults of a fresh array.
-        """
-
-    @abstractmethod
-    def add_cross(self, x: np.ndarray, rows: np.ndarray, xy: np.ndarray, *, beta: float) -> None:
-        """Adds XᵀY of features (n, D1) and rows of the label side to `beta` (0 or 1) times xy."""
-
-    # Standardised labels
-
-    @abstractmethod
-    def standardised(self, n: float, y: np.ndarray, yy: np.ndarray, origin: np.ndarray, dtype: np.dtype) -> Self:
-        """The basis whose y, times `scale`, gives F-labels of mean 0 and, over their columns, equal total variance.
-
-        Args:
-            n: rows.
-            y: (q,), sums about the origin.
-            yy: (pairs, D2), products about the origin.
-            origin: (q,).
-            dtype: precision of the labels, in which constant columns differ by rounding.
-
-        Raises:
-            EmmsError: an F-label that does not vary.
-        """
-
-    @abstractmethod
-    def combine(
-        self, weights: csr_array, blocks: Sequence[np.ndarray], places: np.ndarray, dtype: np.dtype
-    ) -> np.ndarray | csr_array:
-        """Weighted sums of the standardised y of rows, not centred: (r, q), sparse where y holds indicators.
-
-        Args:
-            weights: (r, N).
-            blocks: as `blocks` gives them.
-            places: (N,), likewise.
-            dtype: of the result.
-        """
-
-    @abstractmethod
-    def cross(self, x: np.ndarray, y: np.ndarray | csr_array) -> np.ndarray:
-        """XᵀY of features (r, D) and what `combine` gives: (D, q)."""
-
-    @abstractmethod
-    def expand(self, matrix: np.ndarray) -> np.ndarray:
-        """(r, q) of standardised y → (r, ΣD2_k) of the standardised columns of the F-labels."""
-
-    @abstractmethod
-    def variances(self) -> np.ndarray:
-        """(ΣD2_k,): variances of the standardised columns of the F-labels; 0 where one is constant."""
-
-    @abstractmethod
-    def inner(self, left: np.ndarray, right: np.ndarray) -> np.ndarray:
-        """Σ_rd left_j[r, d]·right_k[r, d]: (r, q) and (r, q) of standardised y, or of `combine` → (K, K), float64."""
-
-    @abstractmethod
-    def row_products(self, left: np.ndarray, right: np.ndarray) -> np.ndarray:
-        """Σ_d left_j[r, d]·right_k[r, d]: (r, q) and (r, q) of standardised y → (r, K, K)."""
-
-    @abstractmethod
-    def products(self, n: float, y: np.ndarray, yy: np.ndarray, mean: np.ndarray) -> np.ndarray:
-        """Σ_d Σ_rows (z_j − mean_j)(z_k − mean_k) of standardised F-labels, from sums over n rows: (K, K)."""
-
-    @abstractmethod
-    def some_columns(self, limit: int) -> tuple[LabelBasis, np.ndarray, np.ndarray]:
-        """A basis of at most `limit` evenly spaced columns of each F-label, if that is fewer; which of y, and of yy."""
 
     def _scale(
         self, n: float, total: np.ndarray, squares: np.ndarray, origin: np.ndarray, dtype: np.dtype
@@ -290,7 +200,7 @@ class LabelBasis(ABC):
         return scale
 
 
-class ColumnBasis(LabelBasis):
+class ColumnBasis(_Basis):
     """y = [Z_1 | … | Z_K], q = ΣD2_k."""
 
     by_text = False
@@ -299,6 +209,11 @@ class ColumnBasis(LabelBasis):
         super().__init__(widths, (), np.ones(sum(widths)) if scale is None else scale)
 
     def blocks(self, labels: LabelTable, order: np.ndarray) -> tuple[Sequence[np.ndarray], np.ndarray]:
+        """Arrays that hold the label side of rows (columns, or codes in one column), and the place of each row there.
+
+        Raises:
+            EmmsError: labels of other widths or another table.
+        """
         if labels.widths != self.widths:
             raise EmmsError(
                 f"label_embeddings have widths {labels.widths} but these moments were made for {self.widths}"
@@ -306,29 +221,56 @@ class ColumnBasis(LabelBasis):
         return labels.tables, labels.codes[order]
 
     def origin(self, rows: np.ndarray) -> np.ndarray:
+        """(q,): about which y is summed up, from some rows of the label side."""
         return rows.mean(axis=0, dtype=np.float64)
 
     def empty_cross(self, d1: int, x: np.dtype, y: np.dtype) -> np.ndarray:
+        """Zeros (D1, q) for `add_cross`, of features and labels of these types."""
         return np.zeros((d1, self.size), np.result_type(x, y))
 
     def add_block(
         self, rows: np.ndarray, origin: np.ndarray, y: np.ndarray, yy: np.ndarray, scratch: np.ndarray
     ) -> None:
+        """Adds rows of the label side to sums y (q,) and products of pairs yy (pairs, D2), both about the origin.
+
+        `scratch` is memory for as many rows, which saves the page faults of a fresh array.
+        """
         centred = np.subtract(rows, origin, out=scratch)
         y += centred.sum(axis=0)
         for total, pair in zip(yy, self.pairs, strict=True):
             total[: pair.common] += np.einsum("nd,nd->d", centred[:, pair.left], centred[:, pair.right])
 
     def add_cross(self, x: np.ndarray, rows: np.ndarray, xy: np.ndarray, *, beta: float) -> None:
+        """Adds XᵀY of features (n, D1) and rows of the label side to `beta` (0 or 1) times xy."""
         add_cross(xy, x, rows, beta=beta)
 
     def standardised(self, n: float, y: np.ndarray, yy: np.ndarray, origin: np.ndarray, dtype: np.dtype) -> ColumnBasis:
+        """The basis whose y, times `scale`, gives F-labels of mean 0 and, over their columns, equal total variance.
+
+        Args:
+            n: rows.
+            y: (q,), sums about the origin.
+            yy: (pairs, D2), products about the origin.
+            origin: (q,).
+            dtype: precision of the labels, in which constant columns differ by rounding.
+
+        Raises:
+            EmmsError: an F-label that does not vary.
+        """
         squares = np.concatenate([yy[i, : pair.common] for i, pair in enumerate(self.pairs) if pair.j == pair.k])
         return ColumnBasis(self.widths, self._scale(n, y, squares, origin, dtype))
 
     def combine(
         self, weights: csr_array, blocks: Sequence[np.ndarray], places: np.ndarray, dtype: np.dtype
     ) -> np.ndarray:
+        """Weighted sums of the standardised y of rows, not centred: (r, q), sparse where y holds indicators.
+
+        Args:
+            weights: (r, N).
+            blocks: as `blocks` gives them.
+            places: (N,), likewise.
+            dtype: of the result.
+        """
         out, scale, stop = np.empty((weights.shape[0], self.size), dtype), self.scale.astype(dtype), 0
         columns = places[weights.indices]
         for block in blocks:
@@ -338,15 +280,19 @@ class ColumnBasis(LabelBasis):
         return out
 
     def cross(self, x: np.ndarray, y: np.ndarray | csr_array) -> np.ndarray:
+        """XᵀY of features (r, D) and what `combine` gives: (D, q)."""
         return cross(x, y)
 
     def expand(self, matrix: np.ndarray) -> np.ndarray:
+        """(r, q) of standardised y → (r, ΣD2_k) of the standardised columns of the F-labels."""
         return matrix * self.scale
 
     def variances(self) -> np.ndarray:
+        """(ΣD2_k,): variances of the standardised columns of the F-labels; 0 where one is constant."""
         return self.level**2 * (self.scale > 0)
 
     def inner(self, left: np.ndarray, right: np.ndarray) -> np.ndarray:
+        """Σ_rd left_j[r, d]·right_k[r, d]: (r, q) and (r, q) of standardised y, or of `combine` → (K, K), float64."""
         out = np.empty((self.k, self.k))
         for pair in self.pairs:
             out[pair.j, pair.k] = np.vecdot(left[:, pair.left], right[:, pair.right]).sum(dtype=np.float64)
@@ -355,6 +301,7 @@ class ColumnBasis(LabelBasis):
         return symmetric(out) if left is right else out
 
     def row_products(self, left: np.ndarray, right: np.ndarray) -> np.ndarray:
+        """Σ_d left_j[r, d]·right_k[r, d]: (r, q) and (r, q) of standardised y → (r, K, K)."""
         out = np.empty((len(left), self.k, self.k), dtype=left.dtype)
         for pair in self.pairs:
             out[:, pair.j, pair.k] = np.vecdot(left[:, pair.left], right[:, pair.right])
@@ -362,6 +309,7 @@ class ColumnBasis(LabelBasis):
         return out
 
     def products(self, n: float, y: np.ndarray, yy: np.ndarray, mean: np.ndarray) -> np.ndarray:
+        """Σ_d Σ_rows (z_j − mean_j)(z_k − mean_k) of standardised F-labels, from sums over n rows: (K, K)."""
         out = np.empty((self.k, self.k))
         for sums, pair in zip(yy, self.pairs, strict=True):
             a, b = pair.left, pair.right
@@ -370,6 +318,7 @@ class ColumnBasis(LabelBasis):
         return out
 
     def some_columns(self, limit: int) -> tuple[LabelBasis, np.ndarray, np.ndarray]:
+        """A basis of at most `limit` evenly spaced columns of each F-label, if that is fewer; which of y, and of yy."""
         if self.d2 <= limit:
             return self, np.arange(self.size), np.arange(self.d2)
         common = np.linspace(0, self.d2 - 1, limit).astype(np.int64)
@@ -379,8 +328,8 @@ class ColumnBasis(LabelBasis):
         return ColumnBasis([len(block) for block in chosen], self.scale[columns]), columns, common
 
 
-class TextBasis(LabelBasis):
-    """y holds the indicators of U texts: q = U."""
+class TextBasis(_Basis):
+    """y holds the indicators of U texts: q = U. Its methods are those of `ColumnBasis`."""
 
     by_text = True
 
@@ -466,3 +415,6 @@ class TextBasis(LabelBasis):
 
     def some_columns(self, limit: int) -> tuple[LabelBasis, np.ndarray, np.ndarray]:
         return self, np.arange(self.size), np.arange(self.d2)
+
+
+LabelBasis: TypeAlias = ColumnBasis | TextBasis

@@ -78,7 +78,7 @@ def column_squares(rows: np.ndarray) -> np.ndarray:
     return out
 
 
-def smallest(dtype: np.dtype) -> float:
+def least_squarable(dtype: np.dtype) -> float:
     """The smallest number whose square has all digits in this precision."""
     return float(np.sqrt(np.finfo(dtype).tiny))
 
@@ -99,7 +99,7 @@ def inverse_deviation(
     variance = np.maximum(squares / n - mean**2, 0.0)
     rounding = CONSTANT_ROUNDINGS * np.finfo(dtype).eps * np.sqrt((mean + origin) ** 2 + variance)
     deviation = np.sqrt(variance)
-    varies = deviation > np.maximum(rounding, smallest(dtype))
+    varies = deviation > np.maximum(rounding, least_squarable(dtype))
     return np.divide(1.0, deviation, out=np.zeros_like(deviation), where=varies)
 
 
@@ -110,7 +110,7 @@ def as_slice(places: np.ndarray) -> np.ndarray | slice:
     return slice(first, stop) if consecutive else places
 
 
-def steps(shape: tuple[int, ...], *, upper: bool = False) -> Iterator[tuple[slice, slice]]:
+def row_blocks(shape: tuple[int, ...], *, upper: bool = False) -> Iterator[tuple[slice, slice]]:
     """Rows and columns of the steps of a pass over a matrix, or over what holds its upper triangle."""
     rows = max(1, STEP_VALUES // shape[1])
     for start in range(0, shape[0], rows):
@@ -125,7 +125,7 @@ def symmetric(matrix: np.ndarray) -> np.ndarray:
 def one_norm(matrix: np.ndarray) -> float:
     """Largest sum of a column's absolute values, of a symmetric matrix by its upper triangle (D, D)."""
     sums = np.zeros(len(matrix), matrix.dtype)
-    for rows, columns in steps(matrix.shape, upper=True):
+    for rows, columns in row_blocks(matrix.shape, upper=True):
         size = np.abs(matrix[rows, columns])
         size[:, : len(size)] = np.triu(size[:, : len(size)])
         sums[columns] += size.sum(axis=0)

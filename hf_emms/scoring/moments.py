@@ -8,16 +8,11 @@ from typing import Any
 import numpy as np
 
 from hf_emms.errors import EmmsError
-from hf_emms.scoring.arrays import as_labels, as_matrix
-from hf_emms.scoring.folds import assign_folds, check_folds, content_keys, group_ids
+from hf_emms.scoring.arrays import as_labels, as_matrix, assign_folds, check_folds, content_keys, group_ids
 from hf_emms.scoring.labels import ColumnBasis, LabelBasis, LabelTable, TextBasis
-from hf_emms.scoring.row_sample import RowSample, smallest
-from hf_emms.scoring.sums import Gathered, Rows, Sums
+from hf_emms.scoring.sums import SAMPLE_ROWS, LazyRows, Rows, RowSample, Sums, smallest_keys
 
 FORMAT = 1
-
-# Rows whose neighbours are looked for, among these rows: the cost of the search does not grow with N.
-SAMPLE_ROWS = 8_192
 
 # Matrices of the features' width that held-out scoring needs beside the sums, in the input's precision.
 WORKING_COPIES = 12
@@ -96,9 +91,9 @@ class Moments:
 
     def sample_of(self, x: np.ndarray, labels: LabelTable, groups: np.ndarray) -> Rows:
         """At most `SAMPLE_ROWS` of these rows, chosen as `sample` does and with the same folds."""
-        chosen = smallest(content_keys(x), SAMPLE_ROWS) if len(x) > SAMPLE_ROWS else np.arange(len(x))
+        chosen = smallest_keys(content_keys(x), SAMPLE_ROWS) if len(x) > SAMPLE_ROWS else np.arange(len(x))
         # In one array: labels as they came may be strided, and many more than those chosen.
-        y = Gathered((Gathered(*self.basis.blocks(labels, chosen)).joined(),), np.arange(len(chosen)))
+        y = LazyRows((LazyRows(*self.basis.blocks(labels, chosen)).joined(),), np.arange(len(chosen)))
         return Rows(x, chosen, y, assign_folds(groups[chosen], self.folds, self.seed))
 
     def _empty(self, d1: int) -> Moments:
@@ -134,7 +129,7 @@ class Moments:
         self.dtype = np.result_type(self.dtype, x.dtype)
         folds = assign_folds(ids, self.folds, self.seed)
         order = np.argsort(folds, kind="stable")
-        y = Gathered(*self.basis.blocks(labels, order))
+        y = LazyRows(*self.basis.blocks(labels, order))
         self.n += len(x)
         if len(x) > self.capacity:
             self._accumulate(Rows(np.ascontiguousarray(x), order, y, folds[order]))

@@ -14,7 +14,7 @@ from scipy.linalg import qr
 
 from hf_emms.errors import EmmsError
 from hf_emms.scoring.labels import LabelBasis
-from hf_emms.scoring.linalg import column_squares, inverse_deviation, smallest, steps
+from hf_emms.scoring.linalg import column_squares, inverse_deviation, least_squarable, row_blocks
 from hf_emms.scoring.moments import Moments
 from hf_emms.scoring.sums import Rows, Sums
 
@@ -71,7 +71,7 @@ def centred_total(
         upper: whether only the upper triangle counts.
     """
     out = np.empty(products.shape[1:], dtype)
-    for rows, columns in steps(out.shape, upper=upper):
+    for rows, columns in row_blocks(out.shape, upper=upper):
         step = products[:, rows, columns].sum(axis=0, dtype=np.float64)
         step -= np.multiply.outer(left[rows], right[columns])
         step *= scale[0][rows, None]
@@ -97,7 +97,7 @@ def split_fold(
     scale_y = y.scale.astype(product.dtype)
     spread = ((x.test_sum - n[0] * x.train_mean) / n[1]).astype(dtype)
     shift_x, shift_y, sum_y, mean_y = (a.astype(dtype) for a in (x.shift, y.shift, y.test_sum, y.train_mean))
-    for rows, columns in steps(total.shape, upper=upper):
+    for rows, columns in row_blocks(total.shape, upper=upper):
         step = test[rows, columns]
         np.multiply(product[rows, columns] * scale[rows, None], scale_y[columns], out=step, casting="same_kind")
         step -= np.multiply.outer(mean[rows], sum_y[columns])
@@ -261,7 +261,7 @@ def standardise(moments: Moments) -> Standardised:
     y, yy = sums.y.sum(axis=0), sums.yy.sum(axis=0)
     basis = moments.basis.standardised(moments.n, y, yy, sums.origin_y, moments.dtype)
     largest = float(np.abs(sums.origin_x if rows is None or rotated is None else rows.x).max())
-    if constant == moments.d1 and 0 < largest < smallest(moments.dtype):
+    if constant == moments.d1 and 0 < largest < least_squarable(moments.dtype):
         raise EmmsError(
             f"features are too small for {moments.dtype}: their products vanish (values of about {largest:.0e})",
             "multiply them by a power of ten, or pass them as float64",

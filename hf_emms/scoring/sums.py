@@ -7,12 +7,16 @@ in cache and no copy of all rows is made. Products of few rows are summed up in 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 
+from hf_emms.scoring.arrays import content_keys
 from hf_emms.scoring.labels import LabelBasis
-from hf_emms.scoring.linalg import BLOCK_ROWS, add_gram, as_slice, column_sums, steps, symmetric
+from hf_emms.scoring.linalg import BLOCK_ROWS, add_gram, as_slice, column_sums, row_blocks, symmetric
+
+# Rows whose neighbours are looked for, among these rows: the cost of the search does not grow with N.
+SAMPLE_ROWS = 8_192
 
 # Rows of one matrix product: enough for its full speed, few enough to be in cache when it reads them.
 CHUNK_ROWS = 1024
@@ -24,7 +28,7 @@ PRODUCT_ROWS = 8192
 ORIGIN_ROWS = 512
 
 
-class Gathered:
+class LazyRows:
     """Rows of [B_1 | B_2 | …], put together where they are needed: all at once would cost a pass and its memory.
 
     Args:
@@ -68,14 +72,14 @@ class Rows:
 
     x: np.ndarray
     places: np.ndarray
-    y: Gathered
+    y: LazyRows
     folds: np.ndarray
 
     @classmethod
     def of(cls, x: np.ndarray, y: np.ndarray, folds: np.ndarray) -> Rows:
         """Rows whose features and labels are in their order."""
         places = np.arange(len(x))
-        return cls(x, places, Gathered((y,), places), folds)
+        return cls(x, places, LazyRows((y,), places), folds)
 
     @classmethod
     def joined(cls, several: Sequence[Rows]) -> Rows:
@@ -85,7 +89,7 @@ class Rows:
 
     def take(self, chosen: np.ndarray) -> Rows:
         """A copy of some rows."""
-        y = Gathered(self.y.blocks, self.y.places[chosen]).joined()
+        y = LazyRows(self.y.blocks, self.y.places[chosen]).joined()
         return Rows.of(np.array(self.features(chosen), order="C"), y, self.folds[chosen])
 
     def __len__(self) -> int:
@@ -94,6 +98,46 @@ class Rows:
     def features(self, chosen: np.ndarray) -> np.ndarray:
         """Of some rows: (b, D1)."""
         return self.x[as_slice(self.places[chosen])]
+
+
+@dataclass(frozen=True)
+class RowSample:
+    """The `size` rows with the smallest hashes of their features, of all rows that were added.
+
+    Attributes:
+        size: the most rows that are held.
+        rows: the rows; None before the first ones.
+        keys: uint64 (n,), their hashes.
+    """
+
+    size: int
+    rows: Rows | None = None
+    keys: np.ndarray = field(default_factory=lambda: np.zeros(0, np.uint64))
+
+    def add(self, rows: Rows) -> RowSample:
+        """The sample of these rows too."""
+        keys = content_keys(rows.features(np.arange(len(rows))))
+        chosen = np.arange(len(keys)) if len(self.keys) < self.size else np.flatnonzero(keys < self.keys.max())
+        chosen = chosen[smallest_keys(keys[chosen], self.size)]
+        return self._joined(rows.take(chosen), keys[chosen])
+
+    def merge(self, other: RowSample) -> RowSample:
+        """The sample of the rows of both."""
+        return self if other.rows is None else self._joined(other.rows, other.keys)
+
+    def _joined(self, rows: Rows, keys: np.ndarray) -> RowSample:
+        if self.rows is None:
+            return RowSample(self.size, rows, keys)
+        keys = np.concatenate([self.keys, keys])
+        kept = smallest_keys(keys, self.size)
+        return RowSample(self.size, Rows.joined((self.rows, rows)).take(kept), keys[kept])
+
+
+def smallest_keys(keys: np.ndarray, count: int) -> np.ndarray:
+    """Places of the smallest keys (n,), at most so many, in their order."""
+    if len(keys) <= count:
+        return np.arange(len(keys))
+    return np.sort(np.argpartition(keys, count - 1)[:count])
 
 
 @dataclass
@@ -154,7 +198,7 @@ class Sums:
             some = np.linspace(0, len(rows) - 1, min(len(rows), ORIGIN_ROWS)).astype(np.int64)
             self.origin_x = rows.features(some).mean(axis=0, dtype=np.float64)
             self.origin_y = basis.origin(rows.y.take(some, np.empty((len(some), rows.y.width), rows.y.dtype)))
-        products = _Products(rows, basis, self.origin_x, self.origin_y)
+        products = ProductSums(rows, basis, self.origin_x, self.origin_y)
         few = not (more or self.n.any() or basis.by_text) and np.bincount(rows.folds).max() <= PRODUCT_ROWS
         self.xy = np.zeros(self.xy.shape, products.xy.dtype) if few else self.xy.astype(np.float64, copy=False)
         for fold in range(len(self.n)):
@@ -163,14 +207,14 @@ class Sums:
                 products.xy = self.xy[fold]
             for start in range(0, len(members), PRODUCT_ROWS):
                 part = members[start : start + PRODUCT_ROWS]
-                products.set_to(part)
+                products.accumulate(part)
                 self._add(fold, products)
                 self.n[fold] += len(part)
 
-    def _add(self, fold: int, products: _Products) -> None:
+    def _add(self, fold: int, products: ProductSums) -> None:
         names = [name for name in ("x", "y", "xy", "yy") if getattr(products, name).base is not self.xy]
         pairs = [(getattr(self, name)[fold], getattr(products, name)) for name in names]
-        pairs += [(self.xx[fold][step], products.xx[step]) for step in steps(products.xx.shape, upper=True)]
+        pairs += [(self.xx[fold][step], products.xx[step]) for step in row_blocks(products.xx.shape, upper=True)]
         for total, product in pairs:
             if self.n[fold]:
                 total += product
@@ -201,11 +245,11 @@ class Sums:
         return Sums(self.n, self.x + n * shift_x, xx, self.y + n * shift_y, xy, yy, origin_x, origin_y)
 
 
-class _Products:
+class ProductSums:
     """The `Sums` over rows of one fold, in the rows' precision.
 
     Args:
-        rows: from which `set_to` chooses.
+        rows: from which `accumulate` chooses.
         basis: of their labels.
         origin_x: (D1,).
         origin_y: (q,).
@@ -225,7 +269,7 @@ class _Products:
         self.xy = basis.empty_cross(d1, rows.x.dtype, rows.y.dtype)
         self.yy = np.zeros((len(basis.pairs), basis.d2))
 
-    def set_to(self, chosen: np.ndarray) -> None:
+    def accumulate(self, chosen: np.ndarray) -> None:
         """The sums over some rows, instead of those before."""
         rows, basis = self._rows, self._basis
         for total in (self.x, self.y, self.yy):

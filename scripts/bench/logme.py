@@ -15,8 +15,8 @@ from dataclasses import dataclass
 import numpy as np
 
 from hf_emms.ranking.estimators import get_estimator
+from hf_emms.scoring.arrays import group_ids
 from hf_emms.scoring.estimators import ScoringInputs
-from hf_emms.scoring.folds import group_ids
 from hf_emms.scoring.labels import LabelTable
 from hf_emms.scoring.moments import Moments
 from scripts.bench.timing import interleave, ratios, spread

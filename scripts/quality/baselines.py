@@ -8,8 +8,8 @@ import numpy as np
 from scipy.special import softmax
 from scipy.stats import spearmanr
 
-from hf_emms.scoring.baselines import knn
 from hf_emms.scoring.labels import LabelTable
+from hf_emms.scoring.neighbours import knn
 from hf_emms.scoring.standardise import standardise_rows
 from scripts.quality.itm import itm
 

@@ -11,7 +11,7 @@ from hf_emms.features.architectures import families
 from hf_emms.inputs import INPUT_KINDS
 from hf_emms.options import DEFAULT_MAX_SAMPLES, SETTINGS
 from hf_emms.presets import demo
-from hf_emms.scoring import baselines, moments, stacking
+from hf_emms.scoring import neighbours, sums
 from tests import ROOT
 
 WORDS = {"six": 6, "five": 5, "three": 3}
@@ -63,12 +63,12 @@ def test_a_second_seed_is_that_of_the_quality_page():
 @pytest.mark.parametrize(
     ("page", "pattern", "numbers"),
     [
-        ("README.md", r"a ridge regression and the (\d+) nearest rows", [stacking.NEIGHBOURS]),
+        ("README.md", r"a ridge regression and the (\d+) nearest rows", [neighbours.NEIGHBOURS]),
         ("README.md", r"standard error over (\w+) folds", [SETTINGS["folds"].default]),
         (
             "README.md",
             r"\(([\d,]+) and ([\d,]+) at most become neighbours\)",
-            [moments.SAMPLE_ROWS, baselines.MOST_CANDIDATES],
+            [sums.SAMPLE_ROWS, neighbours.MAX_CANDIDATES],
         ),
         ("docs/rank-images.md", r"`--max-samples` \(([\d,]+)\)", [DEFAULT_MAX_SAMPLES]),
     ],

@@ -6,9 +6,10 @@ from scipy.stats import multivariate_normal
 
 from hf_emms import EmmsError, LabelTable, Moments
 from hf_emms.ranking.estimators import ESTIMATORS, get_estimator
-from hf_emms.scoring.baselines import knn, logme
+from hf_emms.scoring.arrays import groups_by_content
 from hf_emms.scoring.estimators import ScoringInputs
-from hf_emms.scoring.folds import groups_by_content
+from hf_emms.scoring.in_sample import logme
+from hf_emms.scoring.neighbours import knn
 
 
 def classes(seed=0, n=200, d1=8, u=4, noise=1.0):

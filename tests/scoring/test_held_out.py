@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 
 from hf_emms import LabelTable, Moments, emms
+from hf_emms.scoring.arrays import assign_folds
 from hf_emms.scoring.cross_validation import FOLDS_FOR_RIDGE, RIDGES, descend
-from hf_emms.scoring.folds import assign_folds
 from hf_emms.scoring.standardise import standardise
 
 ROWS, FOLDS = 900, 4

@@ -8,7 +8,6 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from hf_emms import EmmsError, LabelTable, Moments, emms
-from hf_emms.scoring.emms import IN_SAMPLE
 
 SETTINGS = settings(deadline=None, max_examples=25, suppress_health_check=[HealthCheck.too_slow])
 
@@ -53,7 +52,7 @@ def test_sums_that_grow_are_kept_in_float64():
     cuts=st.lists(st.integers(1, 239), max_size=6, unique=True),
     seed=st.integers(0, 10),
     flush=st.lists(st.booleans(), min_size=7, max_size=7),
-    method=st.sampled_from(("cv", *IN_SAMPLE)),
+    method=st.sampled_from(["cv", "exact", "one_pass", "alternating"]),
 )
 def test_any_order_batching_and_sharding_gives_the_same_score(coded, cuts, seed, flush, method):
     x, labels = problem(coded=coded)

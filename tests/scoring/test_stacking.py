@@ -17,11 +17,10 @@ import hf_emms
 from hf_emms import EmmsError, LabelTable, Moments
 from hf_emms.ranking.estimators import ESTIMATORS
 from hf_emms.scoring import Score
-from hf_emms.scoring.baselines import nearest
+from hf_emms.scoring.arrays import assign_folds, content_keys, group_ids, groups_by_content
 from hf_emms.scoring.estimators import ScoringInputs
-from hf_emms.scoring.folds import assign_folds, content_keys, group_ids, groups_by_content
 from hf_emms.scoring.moments import SAMPLE_ROWS
-from hf_emms.scoring.stacking import COMPONENTS, NEIGHBOURS, principal_axes
+from hf_emms.scoring.neighbours import COMPONENTS, NEIGHBOURS, nearest, principal_axes
 
 SETTINGS = settings(deadline=None, max_examples=25, suppress_health_check=[HealthCheck.too_slow])
 

@@ -16,8 +16,7 @@ from hf_emms.ranking.estimators import ESTIMATORS
 from hf_emms.run.engines.extraction import Extraction, needs_rows
 from hf_emms.run.engines.shards import Shard, moments_of, samples_rows
 from hf_emms.scoring import Score
-from hf_emms.scoring.emms import NO_VARIATION
-from hf_emms.scoring.estimators import ScoringInputs
+from hf_emms.scoring.estimators import NO_VARIATION, ScoringInputs
 from hf_emms.scoring.labels import LabelTable
 from hf_emms.scoring.moments import Moments
 

@@ -1,22 +1,21 @@
-"""EMMS: how well a checkpoint's features explain what foundation models make of the labels (arXiv 2308.06262).
+"""Scores of moments that hold no rows out: EMMS as the paper has it (arXiv 2308.06262), LogME and the H-score.
 
-`cv` holds rows out, see `cross_validation`. The in-sample methods need two K x K matrices or the spectrum of XᵀX only:
-with standardised X and Z, P_X the projection on X's columns, A_jk = <Z_j, Z_k> / N and B_jk = <Z_j, P_X Z_k> / N, the
-paper's objective at the best W is tᵀ(A − B)t / D2.
+EMMS needs two K x K matrices or the spectrum of XᵀX only: with standardised X and Z, P_X the projection on X's columns,
+A_jk = <Z_j, Z_k> / N and B_jk = <Z_j, P_X Z_k> / N, the paper's objective at the best W is tᵀ(A − B)t / D2.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 from scipy.linalg import eigh, get_lapack_funcs
 
-from hf_emms.scoring import EmmsResult, Score
-from hf_emms.scoring.linalg import lower_division, minimise_quadratic, one_norm, project_simplex
+from hf_emms.errors import EmmsError
+from hf_emms.scoring import Score
+from hf_emms.scoring.linalg import lower_division, minimise_quadratic, one_norm, project_simplex, symmetric
 from hf_emms.scoring.moments import Moments
-from hf_emms.scoring.standardise import Standardised
+from hf_emms.scoring.standardise import Standardised, rotate_rows, standardise
 
 # An eigenvalue of XᵀX below this many rounding errors of the largest one is rounding noise: the noise of D x D products
 # is a matrix of random signs, whose norm stays below one rounding error of the largest eigenvalue.
@@ -25,33 +24,10 @@ ROUNDINGS = 2.0
 # Gradient steps on W before each step on t in the alternating method.
 STEPS_ON_W = 10_000
 
-NO_VARIATION = "the features are the same in every row, and explain nothing: the weights may be all zero"
-
-
-def describe(moments: Moments, statistics: Standardised, method: str, score: Score) -> EmmsResult:
-    """A score by a method, with what a reader should know of it."""
-    details = dict(score.details)
-    trace = details.pop("trace", ())
-    details["notes"] = _notes(moments, statistics, method)
-    return EmmsResult(
-        score.value, score.stderr, score.folds, details, method=method, n=moments.n, d1=moments.d1, trace=trace
-    )
-
-
-def _notes(moments: Moments, statistics: Standardised, method: str) -> list[str]:
-    held_out, notes = method not in IN_SAMPLE, []
-    if statistics.constant_columns == moments.d1:
-        notes.append(NO_VARIATION)
-    elif statistics.constant_columns:
-        notes.append(
-            f"ignored, because they do not vary: {statistics.constant_columns} of {moments.d1} feature columns"
-        )
-    if not held_out and moments.n <= moments.d1:
-        notes.append(f"{moments.n} rows cannot tell {moments.d1} features apart: the in-sample residual is 0; use cv")
-    filled = len(statistics.filled)
-    if held_out and filled < moments.folds:
-        notes.append(f"the groups fill {filled} of {moments.folds} folds")
-    return notes
+# As in the authors' code of LogME.
+ITERATIONS = 11
+CONVERGED = 1e-3
+EPSILON = 1e-5
 
 
 def exact(statistics: Standardised) -> Score:
@@ -117,13 +93,6 @@ def alternating(statistics: Standardised, *, tolerance: float = 1e-9, max_iterat
     return _in_sample(statistics, loss, weights, trace=tuple(trace))
 
 
-IN_SAMPLE: dict[str, Callable[[Standardised], Score]] = {
-    "exact": exact,
-    "one_pass": one_pass,
-    "alternating": alternating,
-}
-
-
 def _in_sample(statistics: Standardised, loss: float, weights: np.ndarray, **details: Any) -> Score:
     """The score of a loss tᵀ(A − B)t at weights t, shape (K,)."""
     r2 = 1.0 - loss / float(weights @ statistics.zz @ weights)
@@ -158,3 +127,103 @@ def _spectrum(statistics: Standardised) -> tuple[np.ndarray, np.ndarray]:
     values, vectors = eigh(statistics.xx_in(np.float64), lower=False, check_finite=False, driver="evd")
     kept = values > max(ROUNDINGS * float(np.finfo(statistics.dtype).eps) * values[-1], 0.0)
     return values[kept], vectors[:, kept]
+
+
+def logme(moments: Moments, *, targets: Literal["auto", "classes", "f-labels"] = "auto", common: bool = False) -> float:
+    """LogME: mean log evidence per row of a linear model from features to each label column; higher is better.
+
+    For a column y with prior precision α and noise precision β (fixed point of MacKay's updates):
+    (n·log β + D1·log α − log|αI + βXᵀX| − β‖Xm − y‖² − α‖m‖² − n·log 2π) / 2n.
+    Features are neither centred nor scaled, as in the authors' code.
+
+    Source: You et al. 2021 (arXiv 2102.11005), algorithm 1.
+
+    Args:
+        moments: of all rows.
+        targets: what is regressed on: one-hot "classes" or the standardised columns of the "f-labels";
+            "auto" takes classes where the labels are kept by text.
+        common: the evidence as the widespread code has it, which leaves out (D1 − rank)·log α and so is far too
+            high when D1 > N. For comparison with published figures.
+
+    Raises:
+        EmmsError: no rows, or classes asked of dense labels.
+    """
+    by_text = moments.basis.by_text
+    if targets == "classes" and not by_text:
+        raise EmmsError("LogME on classes needs class ids, but the labels are dense", "pass a LabelTable")
+    basis = standardise(moments).basis
+    rows = moments.rows()
+    if rows is not None and moments.n < moments.d1:
+        sums = moments.with_features(rotate_rows(rows.x.copy())).sums()
+    else:
+        sums = moments.sums()
+    origin, n = sums.origin_x, float(moments.n)
+    x, y = sums.x.sum(axis=0), sums.whole_y.sum(axis=0)
+    half = np.outer(origin, x + 0.5 * n * origin)
+    centred, xy = symmetric(sums.xx.sum(axis=0)), sums.xy.sum(axis=0, dtype=np.float64)
+    sigma, vectors = eigh(centred + half + half.T, check_finite=False, driver="evd")
+    # Rounding noise is relative to the centred products: a large mean is added to them in float64.
+    noise = ROUNDINGS * float(np.finfo(moments.dtype).eps) * float(np.linalg.norm(centred))
+    kept = sigma > max(noise, np.finfo(np.float64).eps * len(sigma) * sigma[-1])
+    project = vectors[:, kept].T / np.sqrt(sigma[kept])[:, None]
+    if by_text and targets != "f-labels":
+        columns, squares = xy + np.outer(origin, y), y
+    else:
+        columns, squares = basis.expand(xy - np.outer(x, y / n)), n * basis.variances()
+    return float(np.mean(_evidence(sigma[kept], (project @ columns) ** 2, squares, n, moments.d1, common)))
+
+
+def _evidence(
+    sigma: np.ndarray, explained: np.ndarray, squares: np.ndarray, n: float, d: int, common: bool
+) -> np.ndarray:
+    """Log evidence per row of every varying label column.
+
+    Args:
+        sigma: (r,), the non-zero eigenvalues of XᵀX.
+        explained: (r, q), squared projections of the label columns on X's left singular vectors.
+        squares: (q,), squared norms of the label columns.
+        n: rows.
+        d: feature width D1.
+        common: see `logme`.
+    """
+    varies = squares > 0
+    explained, squares = explained[:, varies], squares[varies]
+    unexplained = np.maximum(squares - explained.sum(axis=0), 0.0)
+    alpha, beta = np.ones(len(squares)), np.ones(len(squares))
+    result = np.full(len(squares), -np.inf)
+    active = np.ones(len(squares), dtype=bool)
+    spectrum = sigma[:, None]
+    for _ in range(ITERATIONS):
+        ratio = alpha / beta
+        gamma = (spectrum / (spectrum + ratio)).sum(axis=0)
+        weights = (spectrum * explained / (ratio + spectrum) ** 2).sum(axis=0)
+        residual = (explained / (1.0 + spectrum / ratio) ** 2).sum(axis=0) + unexplained
+        alpha, beta = gamma / (weights + EPSILON), (n - gamma) / (residual + EPSILON)
+        with np.errstate(divide="ignore"):  # alpha is 0 where no feature varies
+            shrinkage = np.log1p(beta / alpha * spectrum).sum(axis=0)  # = Σ log(alpha + beta·sigma) − r·log alpha
+        if common:
+            shrinkage += (len(sigma) - d) * np.log(alpha)
+        fresh = n * np.log(beta) - shrinkage - beta * residual - alpha * weights - n * np.log(2.0 * np.pi)
+        result = np.where(active, fresh / (2.0 * n), result)
+        active &= np.abs(alpha / beta - ratio) > CONVERGED * ratio
+        if not active.any():
+            break
+    return result
+
+
+def hscore(moments: Moments) -> float:
+    """H-score: trace(cov(X)⁺ cov(E[X | class])), the between-class variance of whitened features; higher is better.
+
+    Of features X (N, D1) and classes (N,), from 0 to the number of classes less one.
+
+    Source: Bao et al., ICIP 2019, definition 2.
+
+    Raises:
+        EmmsError: the labels are dense, so that there are no classes.
+    """
+    if not moments.basis.by_text:
+        raise EmmsError("the H-score needs classes, but no labels repeat", "leave out --estimator hscore")
+    statistics = standardise(moments)
+    share = statistics.sums.y.sum(axis=0) / statistics.n
+    present = share > 0
+    return float((whiten(statistics)[:, present] ** 2 / share[present]).sum())

@@ -1,4 +1,4 @@
-"""EMMS with two base learners: ridge regression and the mean label of the nearest rows, stacked by held-out loss.
+"""The nearest rows: k-NN as a control, and EMMS with two base learners, a ridge and the mean label of the nearest rows.
 
 Full fine-tuning bends the features, which a linear map cannot foresee: of two checkpoints from which a ridge explains
 the labels equally well, the one where rows of like labels lie together tends to fine-tune better (docs/quality.md).
@@ -19,15 +19,22 @@ from __future__ import annotations
 from dataclasses import replace
 
 import numpy as np
-from scipy.linalg import qr
+from scipy.linalg import get_blas_funcs, qr
 from scipy.sparse import csr_array
 
+from hf_emms.errors import EmmsError
 from hf_emms.scoring import Score
-from hf_emms.scoring.baselines import nearest
+from hf_emms.scoring.arrays import content_keys
 from hf_emms.scoring.cross_validation import RidgeFit, held_out_score
-from hf_emms.scoring.linalg import minimise_quadratic, product, symmetric
+from hf_emms.scoring.labels import LabelTable
+from hf_emms.scoring.linalg import CONSTANT_ROUNDINGS, as_slice, minimise_quadratic, product, symmetric
 from hf_emms.scoring.standardise import FoldStats, Standardised
-from hf_emms.scoring.sums import Rows
+from hf_emms.scoring.sums import Rows, smallest_keys
+
+# Neighbours of k-NN are looked for among so many rows at most, so that the cost grows with N, not its square.
+MAX_CANDIDATES = 20_000
+# Similarities of one step: few enough to stay in cache while the largest are taken out.
+STEP = 2**21
 
 # Fewer than k-NN alone takes, as the ridge has averaged the noise already: best of 1, 3, 5, 7, 10, 20 and 40 on the dev
 # half of docs/quality.md.
@@ -41,6 +48,122 @@ MAX_ITER = 20
 TOL = 1e-6
 # Rows whose labels are held as columns at a time.
 BLOCK = 2_048
+
+
+def knn(features: np.ndarray, labels: LabelTable, groups: np.ndarray, *, k: int = 10) -> tuple[float, float]:
+    """How well the k nearest rows by cosine predict a row's label, leaving its own group out; higher is better.
+
+    Classes: the share of rows i whose label is the majority vote of their neighbours N(i). Otherwise R² of the mean,
+    1 − Σ_i ‖z_i − mean_{j∈N(i)} z_j‖² / Σ_i ‖z_i‖², z (N, ΣD2_k) standardised.
+
+    Source: Cover and Hart 1967; as a transferability score, a control that beats most others: arXiv 2503.18528.
+
+    Args:
+        features: (N, D1).
+        labels: categorical ones are scored by majority vote, others by the neighbours' mean F-label.
+        groups: (N,), ids.
+        k: neighbours.
+
+    Returns:
+        (value, standard error over rows): accuracy, or the explained share of the F-labels' variance (can be < 0).
+
+    Raises:
+        EmmsError: every row is of one group.
+    """
+    neighbours, usable = nearest(
+        features - features.mean(axis=0), np.unique(groups, return_inverse=True)[1], k, raw=features
+    )
+    if labels.categorical:
+        return _vote(labels.codes, neighbours, usable, labels.n_texts)
+    rows = as_slice(labels.codes)
+    return _mean_label([table[rows] for table in labels.tables], neighbours, usable)
+
+
+def nearest(
+    features: np.ndarray,
+    groups: np.ndarray,
+    k: int,
+    *,
+    most: int = MAX_CANDIDATES,
+    raw: np.ndarray | None = None,
+) -> tuple[np.ndarray, np.ndarray]:
+    """The k nearest rows of other groups by cosine.
+
+    Args:
+        features: (N, D1), centred.
+        groups: (N,).
+        k: neighbours.
+        most: rows that may become neighbours; of more rows only so many, by a hash of their features, are looked at.
+        raw: (N, D), the features that are hashed; by default these.
+
+    Returns:
+        Row numbers, nearest first, and which of them exist, both (N, min(k, N − 1)).
+
+    Raises:
+        EmmsError: every row is of one group.
+    """
+    rows = len(features)
+    k = min(k, rows - 1, most)
+    if k < 1 or (groups == groups[0]).all():
+        raise EmmsError(f"all {rows} rows are of one group; k-NN finds no neighbour outside it", "pass more groups")
+    norms = np.linalg.norm(features, axis=1, keepdims=True)
+    unit = features / np.maximum(norms, np.finfo(features.dtype).tiny)
+    candidates = np.arange(rows)
+    if rows > most:  # the same ones in any order of the rows
+        candidates = smallest_keys(content_keys(features if raw is None else raw), most)
+    # In the order of groups, a row's own group is a run of the candidates.
+    order = np.argsort(groups, kind="stable")
+    candidates = candidates[np.argsort(groups[candidates], kind="stable")]
+    theirs, their_groups = unit[candidates], groups[candidates]
+    (multiply,) = get_blas_funcs(("gemm",), (unit,))
+    neighbours, closeness = np.empty((rows, k), dtype=np.int64), np.empty((rows, k), dtype=unit.dtype)
+    step = max(1, STEP // len(candidates))
+    for start in range(0, rows, step):
+        part = order[start : start + step]
+        similarity = multiply(1.0, theirs.T, unit[part].T, trans_a=True).T
+        present, first = np.unique(groups[part], return_index=True)
+        ends = (np.searchsorted(their_groups, present, side) for side in ("left", "right"))
+        for left, right, top, bottom in zip(*ends, first, (*first[1:], len(part)), strict=True):
+            similarity[top:bottom, left:right] = -np.inf
+        places = np.arange(len(part))
+        for column in range(k):
+            best = similarity.argmax(axis=1)
+            neighbours[part, column] = candidates[best]
+            closeness[part, column] = similarity[places, best]
+            similarity[places, best] = -np.inf
+    return neighbours, np.isfinite(closeness)
+
+
+def _vote(codes: np.ndarray, neighbours: np.ndarray, usable: np.ndarray, classes: int) -> tuple[float, float]:
+    rows, k = neighbours.shape
+    ballots = np.zeros((rows, classes))
+    nearest_breaks_ties = 1.0 + np.linspace(0.5, 0.0, k) / k
+    np.add.at(ballots, (np.arange(rows)[:, None], codes[neighbours]), usable * nearest_breaks_ties)
+    hit = ballots.argmax(axis=1) == codes
+    return float(hit.mean()), float(hit.std(ddof=1) / np.sqrt(rows))
+
+
+def _mean_label(blocks: list[np.ndarray], neighbours: np.ndarray, usable: np.ndarray) -> tuple[float, float]:
+    weight = usable / np.maximum(usable.sum(axis=1, keepdims=True), 1)
+    loss, null_loss = np.zeros(len(neighbours)), np.zeros(len(neighbours))
+    for block in blocks:
+        z = _standardised(block)
+        if not z.shape[1]:
+            raise EmmsError("a label embedding is the same in all rows; k-NN has nothing to explain")
+        guess = sum(weight[:, i, None] * z[neighbours[:, i]] for i in range(neighbours.shape[1]))
+        loss += ((z - guess) ** 2).mean(axis=1)
+        null_loss += (z**2).mean(axis=1)
+    share = loss / null_loss.mean()
+    return float(1.0 - share.mean()), float(share.std(ddof=1) / np.sqrt(len(share)))
+
+
+def _standardised(block: np.ndarray) -> np.ndarray:
+    """Columns of mean 0 and variance 1, without those that are constant up to rounding: (N, D2) → (N, ≤ D2)."""
+    mean = block.mean(axis=0, dtype=np.float64)
+    deviation = block.std(axis=0, dtype=np.float64)
+    eps = np.finfo(np.result_type(block, np.float32)).eps
+    varies = deviation > CONSTANT_ROUNDINGS * eps * np.hypot(mean, deviation)
+    return ((block[:, varies] - mean[varies]) / deviation[varies]).astype(np.result_type(block, np.float32))
 
 
 def stack(statistics: Standardised, fit: RidgeFit, rows: Rows) -> Score:
@@ -63,7 +186,7 @@ def stack(statistics: Standardised, fit: RidgeFit, rows: Rows) -> Score:
     products = np.stack(
         [_products(statistics, rows, fit, number, found, shares) for number in range(len(statistics.filled))]
     )
-    learners, weights = _least(products.sum(axis=0))
+    learners, weights = _simplex_least_squares(products.sum(axis=0))
     residual = np.einsum("b,fbcjk,c->fjk", learners, products, learners)
     score = held_out_score(statistics, residual, weights, fit.ridge)
     return replace(score, details={**score.details, "neighbours": float(learners[1])})
@@ -140,7 +263,7 @@ def _products(
     return np.array([[fit.residual[number], both], [both.T, near]])
 
 
-def _least(products: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+def _simplex_least_squares(products: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Weights of the base learners (B,) and of the F-labels (K,) with the least loss, of sums (B, B, K, K)."""
     learners = np.full(len(products), 1.0 / len(products))
     for _ in range(MAX_ITER):
