@@ -65,7 +65,7 @@ def confirm(file: Path, top: int, dataset: str | None, target: Path | None, dry_
     from hf_emms.finetune.fine_tune import forecast
     from hf_emms.finetune.saving import push_best
     from hf_emms.ranking import Ranking
-    from hf_emms.run.confirm import confirmed, options_for, prepared
+    from hf_emms.run.confirm import confirmed, options_for, prepared, start_session
 
     target = target or file
     check_output(target, [dataset] if dataset else [])
@@ -73,9 +73,9 @@ def confirm(file: Path, top: int, dataset: str | None, target: Path | None, dry_
     options = options_for(ranking, dataset, confirm=top, **typed_settings(given))
     with StderrProgress(quiet=out.quiet) as progress, stdout_for_data_only():
         if dry_run:
-            planned = prepared(ranking, options, progress)
+            planned = prepared(ranking, start_session(ranking, options, progress))
         else:
-            ranking = confirmed(ranking, options, progress)
+            ranking = confirmed(ranking, start_session(ranking, options, progress))
     if dry_run:
         out.data("\n".join(row.checkpoint for row in planned.shortlist))
         out.message("\n".join([*planned.notes, forecast(planned)]))

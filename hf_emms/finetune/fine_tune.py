@@ -22,6 +22,7 @@ import msgspec
 import numpy as np
 
 from hf_emms.cache import Cache, digest_of
+from hf_emms.data import DatasetSource
 from hf_emms.errors import EmmsError, one_line
 from hf_emms.features.extraction_plan import ExtractionPlan, plan_extraction
 from hf_emms.finetune.recipe import Recipe, TrainingJob, check_recipe, choose_method, head_of, recipe_for
@@ -34,7 +35,7 @@ from hf_emms.ranking import FineTuned, Ranking, Row, TrainingRun, is_commit
 from hf_emms.ranking.formats import format_points
 from hf_emms.ranking.progress import Progress
 from hf_emms.registry import versions
-from hf_emms.tasks import Task, get_task
+from hf_emms.tasks import Task
 
 DEFAULT_TOP = 3
 # Part of the key of every finished run: raise it when the same recipe gives other results.
@@ -166,28 +167,33 @@ def check_settings(options: Options) -> None:
 
 
 def prepare(
-    ranking: Ranking, options: Options, cache: Cache, progress: Progress, *, seconds_per_parameter: float
+    ranking: Ranking,
+    options: Options,
+    source: DatasetSource,
+    cache: Cache,
+    progress: Progress,
+    *,
+    seconds_per_parameter: float,
 ) -> FineTuning:
     """Chooses the shortlist and reads the rows; trains nothing.
 
     Args:
         ranking: whose best checkpoints are fine-tuned; `options.confirm` says how many.
-        options: how, and how its dataset is read again.
+        options: how, and how its dataset is read.
+        source: the dataset.
         cache: of finished runs and of samples of streams.
         progress: receives the events.
         seconds_per_parameter: see `FineTuning`.
 
     Raises:
-        EmmsError: the dataset or a setting is not usable, or the task has no head.
+        EmmsError: the dataset or a setting is not usable.
     """
     from hf_emms.features.device import choose_device
 
-    check_settings(options)
-    head_of(get_task(ranking.task))
     keeper = keeper_for(options)
     seconds = parse_duration(options.time_limit) if options.time_limit else None
     shortlist, notes = choose(ranking.rows, options.confirm or DEFAULT_TOP)
-    splits = load_splits(options, cache)
+    splits = load_splits(options, cache, source)
     if splits.revision != ranking.dataset_revision:
         notes.append(f"the ranking is of revision {ranking.dataset_revision} of the dataset, this is {splits.revision}")
     methods = {}

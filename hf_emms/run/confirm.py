@@ -6,13 +6,15 @@ from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any
 
 from hf_emms.errors import EmmsError
-from hf_emms.finetune.fine_tune import DEFAULT_TOP, FineTuning, TrainAll, fine_tune, prepare, train_here
+from hf_emms.finetune.fine_tune import DEFAULT_TOP, FineTuning, check_settings, fine_tune, prepare
+from hf_emms.finetune.recipe import head_of
 from hf_emms.finetune.saving import push_best
 from hf_emms.options import SETTINGS, Options
 from hf_emms.presets import dataset_preset
 from hf_emms.ranking import Ranking, is_commit
 from hf_emms.ranking.progress import Progress, Silent
-from hf_emms.run.plan import engine_for, open_cache, rate
+from hf_emms.run.preflight import rate
+from hf_emms.run.session import Session
 from hf_emms.tasks import get_task
 
 if TYPE_CHECKING:
@@ -113,7 +115,7 @@ def confirm(
         trust_remote_code=trust_remote_code,
     )
     progress = progress or Silent()
-    result = confirmed(ranking, options, progress)
+    result = confirmed(ranking, start_session(ranking, options, progress))
     push_best(options, progress.noted)
     return result
 
@@ -146,31 +148,34 @@ def options_for(ranking: Ranking, dataset: Any = None, **settings: Any) -> Optio
     )
 
 
-def confirmed(ranking: Ranking, options: Options, progress: Progress) -> Ranking:
-    """Fine-tunes the shortlist of a ranking; `Options.confirm` says how long it is.
+def start_session(ranking: Ranking, options: Options, progress: Progress) -> Session:
+    """A session in which a kept ranking is confirmed.
 
     Raises:
-        EmmsError: the dataset or a setting is not usable; no checkpoint was trained then. Or none could be.
-    """
-    return fine_tune(prepared(ranking, options, progress), _train_all(options))
-
-
-def prepared(ranking: Ranking, options: Options, progress: Progress) -> FineTuning:
-    """What `confirmed` would train.
-
-    Raises:
-        EmmsError: the dataset or a setting is not usable.
+        EmmsError: a setting is not usable, or the task has no head.
     """
     if options.engine == "jobs":
         raise EmmsError("a job does not confirm a ranking that is kept here", "hf-emms rank --engine jobs --confirm N")
-    engine_for(options)  # refuses one that is not installed
-    seconds = rate(options, get_task(ranking.task).input).seconds
-    return prepare(ranking, options, open_cache(options, progress), progress, seconds_per_parameter=seconds)
+    session = Session.start(options, progress)
+    check_settings(options)
+    head_of(get_task(ranking.task))
+    return session
 
 
-def _train_all(options: Options) -> TrainAll:
-    if options.engine != "ray":
-        return train_here
-    from hf_emms.run.engines.ray_training import train_on_ray
+def prepared(ranking: Ranking, session: Session) -> FineTuning:
+    """What `confirmed` would train.
 
-    return train_on_ray
+    Raises:
+        EmmsError: the dataset is not usable.
+    """
+    options, seconds = session.options, rate(session.options, get_task(ranking.task).input).seconds
+    return prepare(ranking, options, session.source, session.cache, session.progress, seconds_per_parameter=seconds)
+
+
+def confirmed(ranking: Ranking, session: Session) -> Ranking:
+    """Fine-tunes the shortlist of a ranking; `Options.confirm` says how long it is.
+
+    Raises:
+        EmmsError: the dataset is not usable, or no checkpoint could be trained.
+    """
+    return fine_tune(prepared(ranking, session), session.train_all)
