@@ -87,7 +87,7 @@ def test_what_lies_outside_the_picture_is_cut_off() -> None:
         ([1, 2, math.nan, 4], "not finite"),
         ([10, 10, 0, 5], "no area"),
         ([10, 10, 5, -5], "no area"),
-        ([300, 10, 5, 5], "outside its picture of 200 x 100"),
+        ([300, 10, 5, 5], "outside its image of 200 x 100"),
     ],
 )
 def test_a_box_that_cannot_be_read_is_refused_with_the_reason(raw: list[float], reason: str) -> None:
