@@ -33,12 +33,7 @@ _MAX_OF_A_ROW = 4
 
 
 def draw(split: OpenSplit, schema: RowSchema, options: Options) -> DrawnRows:
-    """Reads rows in their order of drawing until the sample is full.
-
-    Args:
-        split: where the rows are; how a stream was read is added to its notes.
-        schema: how they are read.
-        options: how many rows, and how they are drawn.
+    """Reads rows in their order of drawing until the sample is full; how a stream was read is added to its notes.
 
     Raises:
         EmmsError: more than 5 % of the rows (and more than two) lack a label or cannot be read, or there are none.
@@ -70,24 +65,19 @@ def draw(split: OpenSplit, schema: RowSchema, options: Options) -> DrawnRows:
 def balanced_order(keys: np.ndarray, classes: np.ndarray) -> np.ndarray:
     """One row of every class, then a second of every class, and so on.
 
-    A prefix holds every class equally often as far as its rows reach; what is left over is shared by the others.
-
     Args:
         keys: uint64, shape (N,): random by content; decides within a class.
         classes: int64, shape (N,): the class of each row.
 
     Returns:
-        int64, shape (N,): row numbers.
+        int64, shape (N,): row numbers. A prefix holds every class equally often as far as its rows reach.
     """
     rank, _ = _rank_within_class(keys, classes)
     return np.lexsort((keys, rank))
 
 
 def proportional_order(keys: np.ndarray, classes: np.ndarray) -> np.ndarray:
-    """Rows such that every prefix holds the classes in the dataset's proportions, to within a row or so.
-
-    Arguments and result are those of `balanced_order`.
-    """
+    """As `balanced_order`, but a prefix holds the classes in the dataset's proportions, to within a row or so."""
     rank, count = _rank_within_class(keys, classes)
     return np.lexsort((keys, (rank + 0.5) / count))
 
@@ -98,11 +88,6 @@ def scan_inputs(rows: Any, schema: RowSchema, seed: int) -> tuple[np.ndarray, np
     Contents held as bytes are hashed by length and first 4 KiB, those held as files by the last two parts of their
     path: reading all of a large dataset to draw a few rows of it would take longer than ranking does.
 
-    Args:
-        rows: a ``datasets.Dataset``.
-        schema: how its rows are read.
-        seed: any integer.
-
     Returns:
         For each of the I inputs its key, uint64 (I,), and its row, int64 (I,), increasing; how many rows hold none.
     """
@@ -111,12 +96,11 @@ def scan_inputs(rows: Any, schema: RowSchema, seed: int) -> tuple[np.ndarray, np
     lists = {schema.columns[column.name] for column in schema.list_columns}
     # Media stay in Arrow, where their heads are read without a copy.
     media = {schema.columns[column.name] for column in schema.task.inputs if column.kind.recognised_by_type}
-    in_arrow = media - set(schema.joined)
     columns = list(dict.fromkeys(map(column_of, names)))
     keys: list[int] = []
     counts: list[int] = []
     for batch in rows.select_columns(columns).with_format("arrow").iter(_BATCH):
-        cells = [batch.column(name) if name in in_arrow else batch.column(name).to_pylist() for name in columns]
+        cells = [batch.column(name) if name in media else batch.column(name).to_pylist() for name in columns]
         for row_cells in zip(*cells, strict=True):
             row = dict(zip(columns, row_cells, strict=True))
             values = [value_of(row, name) for name in names]
@@ -253,8 +237,6 @@ def _start_of_stream(rows: Any, split: OpenSplit, schema: RowSchema, options: Op
         else:
             taken, n_read = _evenly(shuffled, schema, limit)
         table = datasets.Dataset.from_list([dict(row) for row in taken], features=features)
-        for column, contents in split.joined.items():
-            contents.fetch(table[column])
     n_rows = pluralize(n_read, "row")
     split.notes.append(f"streamed: drawn from the first {n_rows} of a shuffled stream, not from the whole split")
     return table

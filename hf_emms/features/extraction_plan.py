@@ -18,7 +18,7 @@ import msgspec
 from hf_emms.errors import EmmsError
 from hf_emms.features.architectures import Architecture, families, find_architecture, reads_other_inputs
 from hf_emms.features.checkpoint_files import fetch_descriptions, read_json
-from hf_emms.hub import Repo, fetch, listing
+from hf_emms.hub import Repo
 
 # Part of every cache key: raise it when the same checkpoint would give other features than before.
 FEATURES_VERSION = 4
@@ -137,17 +137,6 @@ def plan_extraction(
         notes=tuple(notes),
     )
     return replace(plan, **{name: settings[name] for name in kind.sentence_settings if name in settings})
-
-
-def check_config(repo: Repo, kind: InputTraits, purpose: str, *, trust_remote_code: bool = False) -> None:
-    """Checks by config.json alone, the only file that is downloaded, that a checkpoint can be read.
-
-    Raises:
-        EmmsError: as `plan_extraction`. Without a config.json at the top nothing is checked.
-    """
-    if "config.json" in listing(repo):
-        config = _read_config(repo, fetch(repo, ["config.json"]))
-        _architecture(repo, config, kind, purpose, trust_remote_code=trust_remote_code)
 
 
 def _architecture(

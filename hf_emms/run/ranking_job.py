@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import Any
+
+import msgspec
 
 from hf_emms import hub
 from hf_emms.errors import EmmsError
@@ -15,9 +17,9 @@ from hf_emms.hub import Hardware, Job, JobSpec
 from hf_emms.options import Options
 from hf_emms.presets import dataset_preset, encoder_presets
 from hf_emms.publish import results, wheel
-from hf_emms.publish.destinations import published_line
+from hf_emms.publish.destinations import IN_JOB, PublishedRanking
 from hf_emms.ranking import Ranking
-from hf_emms.ranking.merge import path_of
+from hf_emms.ranking.progress import Progress
 
 # Debian with Python and uv; huggingface_hub uses it for scripts too.
 IMAGE = "ghcr.io/astral-sh/uv:python3.12-bookworm"
@@ -28,7 +30,6 @@ LABELS = {"app": "hf-emms"}
 _CACHE = "/hf-emms-cache"
 # What a job needs besides hf-emms to fine-tune the best checkpoints.
 _FINE_TUNING = ("accelerate", "peft", "sacrebleu")
-_PUBLISHED = re.compile(r"published in (\S+): (\S+)\s*")
 
 
 @dataclass(frozen=True)
@@ -58,6 +59,18 @@ class JobSettings:
         return parse_duration(self.timeout, bare_seconds=True) / 60
 
 
+def check_job(engine: str, job: JobSettings | None) -> None:
+    """Checks that a job has settings, and that only a job has them.
+
+    Raises:
+        EmmsError: it is otherwise.
+    """
+    if engine == "jobs" and job is None:
+        raise EmmsError("engine='jobs' needs to know where results come back", "job=JobSettings('ORG/emms-results')")
+    if engine != "jobs" and job is not None:
+        raise EmmsError(f"job= is for a Hugging Face Job, but the engine is {engine!r}", "engine='jobs'")
+
+
 def job_spec(options: Options, settings: JobSettings) -> JobSpec:
     """The job that does what the options ask for.
 
@@ -73,18 +86,11 @@ def job_spec(options: Options, settings: JobSettings) -> JobSpec:
 def command_spec(
     words: Iterable[str], settings: JobSettings, packages: Iterable[str] = (), *, subject: str = "sweep"
 ) -> JobSpec:
-    """The job of a command that takes --results-repo.
-
-    Args:
-        words: after ``hf-emms``.
-        settings: of the job.
-        packages: what it needs besides hf-emms.
-        subject: what hf-emms jobs lists it with.
-    """
+    """The job of a command that takes --results-repo, of words after ``hf-emms``; it needs these packages, too."""
     package = settings.package or wheel.requirement(hub.page(settings.results_repo, "dataset"))
-    needed = [word for one in (package, *packages) for word in ("--with", one)]
-    command = ("uv", "run", *needed, "hf-emms", *words)
-    environment = {"PYTHONUNBUFFERED": "1"}
+    requirements = [word for requirement in (package, *packages) for word in ("--with", requirement)]
+    command = ("uv", "run", *requirements, "hf-emms", *words)
+    environment = {"PYTHONUNBUFFERED": "1", IN_JOB: "1"}
     if os.environ.get("HF_ENDPOINT"):
         environment["HF_ENDPOINT"] = os.environ["HF_ENDPOINT"]
     if settings.bucket is not None:
@@ -119,16 +125,20 @@ def price(settings: JobSettings) -> tuple[Hardware, float]:
     return chosen, chosen.usd_a_minute * settings.minutes
 
 
-def start(spec: JobSpec, settings: JobSettings, pushes_to: str | None = None) -> Job:
-    """Starts a job, once everything has been checked that can be.
+def run(spec: JobSpec, settings: JobSettings, progress: Progress, *, pushes_to: str | None = None) -> list[Ranking]:
+    """Starts a job, once everything has been checked that can be, and waits for it.
 
     Args:
         spec: the job.
         settings: what it was made with.
+        progress: receives the lines of its log; where this is interrupted, also how to end the job.
         pushes_to: the model repository that it writes, if any.
 
+    Returns:
+        The rankings as they were published: with the checkpoints that others ranked under the same settings.
+
     Raises:
-        EmmsError: no rights, no such hardware, or refused.
+        EmmsError: no rights, no such hardware, refused, failed, or a ranking cannot be read.
     """
     account = hub.who_am_i()
     hub.require_jobs(account)
@@ -139,54 +149,61 @@ def start(spec: JobSpec, settings: JobSettings, pushes_to: str | None = None) ->
     price(settings)
     if settings.package is None:
         results.publish_wheel(repo)
-    return hub.start_job(account, spec)
+    job = hub.start_job(account, spec)
+    progress.noted(f"job {job.id} on {settings.flavor}: {job.url}")
+    try:
+        return _follow(job, progress)
+    except KeyboardInterrupt:
+        progress.noted(
+            f"The job continues: {job.url}\n"
+            f"  hf jobs cancel {job.id} ends it, hf-emms jobs lists it; what it ranks goes to {repo}: "
+            f"hf-emms pull results --repo-id {repo}"
+        )
+        raise
 
 
-def follow(job: Job, on_line: Callable[[str], None]) -> list[Ranking]:
-    """Waits for a job; `on_line` receives the lines of its log.
-
-    Returns:
-        The rankings as they were published: with the checkpoints that others ranked under the same settings.
-
-    Raises:
-        EmmsError: the job failed, or a ranking cannot be read.
-    """
-    lines = []
+def _follow(job: Job, progress: Progress) -> list[Ranking]:
+    records = []
     for line in hub.job_log(job):
-        on_line(line)
-        lines.append(line)
+        published = _published(line)
+        progress.noted(line if published is None else published.in_words)
+        records += [published] if published is not None else []
     stage, message = hub.job_stage(job)
     if stage != hub.JOB_SUCCEEDED:
         raise EmmsError(f"the job ended at {stage}{f': {message}' if message else ''}", f"its log: {job.url}")
     # A connection that broke near the end may have cost the last lines.
-    places = _places(lines) or _places(hub.job_log(job, follow=False))
-    if not places:
+    records = records or list(filter(None, map(_published, hub.job_log(job, follow=False))))
+    if not records:
         raise EmmsError("the job has ended, but its log names no ranking", f"read it: {job.url}")
-    return [_read(repo, path) for repo, path in places]
+    return [_read(published) for published in records]
 
 
-def _read(repo: str, path: str) -> Ranking:
-    content = hub.read_file(repo, "dataset", path)
+def _published(line: str) -> PublishedRanking | None:
+    """The published ranking that a line of a log is a record of."""
+    try:
+        return msgspec.json.decode(line, type=PublishedRanking)
+    except msgspec.MsgspecError:
+        return None
+
+
+def _read(published: PublishedRanking) -> Ranking:
+    content = hub.read_file(published.repo_id, "dataset", published.path)
     if content is None:
         raise EmmsError(
-            f"{repo} has no {path}, where the job put the ranking", f"hf-emms pull results --repo-id {repo}"
+            f"{published.repo_id} has no {published.path}, where the job put the ranking",
+            f"hf-emms pull results --repo-id {published.repo_id}",
         )
     return Ranking.from_json(content)
 
 
-def _places(lines: Iterable[str]) -> list[tuple[str, str]]:
-    """The results datasets and the paths in them that a log names."""
-    return [(match[1], match[2]) for line in lines if (match := _PUBLISHED.fullmatch(line))]
-
-
-def published(ranking: Ranking, results_repo: str) -> str:
-    """Publishes a ranking; returns the line with its place, which `follow` reads.
+def publish(ranking: Ranking, results_repo: str) -> str:
+    """Publishes a ranking; returns the line that says where, in a job as a record.
 
     Raises:
         EmmsError: no rights, or the Hub cannot be reached.
     """
     results.publish([ranking], results_repo)
-    return published_line(results_repo, path_of(ranking))
+    return PublishedRanking.of(results_repo, ranking).line
 
 
 def rank_argv(options: Options) -> list[str]:

@@ -13,10 +13,9 @@ import pytest
 
 from hf_emms.cache import Cache
 from hf_emms.data import Sample
-from hf_emms.data.reading import JoinedColumn
 from hf_emms.data.sample import store_sample, stored_sample
 from hf_emms.data.sources import DatasetSource
-from hf_emms.inputs import Images, Pairs, UnusableError
+from hf_emms.inputs import Images, Pairs
 from hf_emms.options import Options
 from tests import ROOT
 from tests.helpers.rows import error_of, image_rows, pictures, png
@@ -99,10 +98,6 @@ def test_turns_become_questions_and_answers_without_the_prompt() -> None:
     assert len(sample) == 72
     assert answers_of(sample)[3, "What is 4 in 3?"] == "thing 1"
     assert len(sample.inputs.firsts) == 12  # type: ignore[attr-defined]
-
-
-def test_a_sample_of_turns_is_spread_over_pictures_too() -> None:
-    assert len(set(load_sample(turns(40, 10), max_samples=40).groups.tolist())) > 18
 
 
 def test_a_stream_of_turns_reads_a_few_rows() -> None:
@@ -252,7 +247,7 @@ def test_a_question_column_that_is_missing_is_named_among_those_that_are_there()
     assert "--image-column COLUMN, --question-column COLUMN, --answer-column COLUMN" in str(unknown.hint)
 
 
-# ---- cached and joined ------------------------------------------------------------------------------------------
+# ---- cached ------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("rows", [annotated(), paragraphs()], ids=["pictures", "texts"])
@@ -268,14 +263,3 @@ def test_a_cached_sample_is_the_sample(tmp_path: Path, rows: datasets.Dataset) -
     assert np.array_equal(cached.inputs.parts, sample.inputs.parts)  # type: ignore[attr-defined]
     eye = np.eye(len(sample.label_texts), dtype=np.float32)
     assert np.array_equal(cached.label_embeddings(eye), sample.label_embeddings(eye))
-
-
-@pytest.mark.parametrize("streamed", [False, True])
-def test_pictures_of_another_configuration_are_read_by_their_ids(streamed: bool) -> None:
-    rows = image_rows(pictures(5), id=[f"n{i}" for i in range(5)])
-    joined = JoinedColumn(rows.to_iterable_dataset() if streamed else rows, "id", "image")
-    joined.fetch(["n3", "n1"])
-    assert joined["n3"]["bytes"] == pictures(5)[3]
-    with pytest.raises(UnusableError, match="no row has the id 'n9'"):
-        joined["n9"]
-    assert "'image_id'" in error_of(lambda: JoinedColumn(rows, "image_id", "image")).message

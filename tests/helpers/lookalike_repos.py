@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
-
 from datasets import ClassLabel, Features, List, Value
 
 from tests.helpers.lookalikes import (
@@ -18,7 +16,6 @@ from tests.helpers.lookalikes import (
     captions,
     cauldron,
     classes,
-    gqa,
     image,
     refcoco,
     sizes,
@@ -86,7 +83,6 @@ QUESTIONS = {
             lambda n: {"question": "What colour is the shape?", "multiple_choice_answer": answer_of(n)},
         ),
     ),
-    "gqa": gqa("lmms-lab-encoder/GQA"),
     "squad_v2": (squad("rajpurkar/squad_v2", "squad_v2"),),
     "refcoco": (refcoco("lmms-lab-encoder/RefCOCO", "val", "test", "testA", "testB"),),
 }
@@ -125,6 +121,5 @@ REPOS: dict[str, tuple[Lookalike, ...]] = {
 
 FALLBACKS: dict[str, tuple[Lookalike, ...]] = {
     "coco_captions": (_COCO_2017,),
-    "gqa": tuple(replace(part, id="lmms-lab/GQA") for part in REPOS["gqa"]),
 }
 """The repository that stands in for each preset whose own is gone."""
