@@ -40,7 +40,7 @@ class ModelSearch:
 
     Attributes:
         task: the task to rank them for.
-        pipeline_tag: the task they are tagged with; `task` itself and its `source_tags` by default.
+        pipeline_tag: the task they are tagged with; `Task.pipeline_tags` by default.
         author: a user or organisation.
         text: what the id contains.
         tags: tags that all of them have: libraries, languages, licences, "base_model:…".
@@ -97,7 +97,7 @@ class ModelSearch:
 
     def _listed(self) -> Iterator[HubModel]:
         if self.source is None:
-            pipeline_tags = (self.pipeline_tag,) if self.pipeline_tag else (self.task.id, *self.task.source_tags)
+            pipeline_tags = (self.pipeline_tag,) if self.pipeline_tag else self.task.pipeline_tags
             yield from find_models(
                 pipeline_tags=pipeline_tags, author=self.author, text=self.text, tags=self.tags, sort=self.sort
             )
