@@ -75,7 +75,6 @@ class Hub:
         paid: users and organisations with a paid plan.
         jobs: every job that was started, by id; each runs in a process of its own.
         page_size: entries a page in lists and trees; the client follows Link headers.
-        multipart_from: LFS uploads of this many bytes or more go in parts of `part_size`.
     """
 
     def __init__(self, folder: Path) -> None:
@@ -87,8 +86,6 @@ class Hub:
         self.paid: set[str] = set()
         self.jobs: dict[str, Job] = {}
         self.page_size = 1000
-        self.multipart_from = 50 << 20
-        self.part_size = 16 << 20
 
     def token(
         self,

@@ -37,7 +37,7 @@ class Commit(msgspec.Struct, frozen=True):
 
 
 class Discussion(msgspec.Struct):
-    """A discussion or a pull request; `events` are as the API gives them."""
+    """A discussion or a pull request."""
 
     num: int
     title: str
@@ -45,8 +45,6 @@ class Discussion(msgspec.Struct):
     created_at: str
     status: str
     is_pull_request: bool
-    events: list[dict[str, Any]] = []
-    merge_commit: str | None = None
 
 
 class Space(msgspec.Struct):
@@ -75,7 +73,6 @@ class Repo(msgspec.Struct):
     downloads: int = 0
     likes: int = 0
     headers_read: bool = True
-    granted: list[str] = []
     commits: dict[str, Commit] = {}
     refs: dict[str, str] = {}
     discussions: list[Discussion] = []
@@ -160,7 +157,7 @@ class Store:
             kind: "model", "dataset" or "space".
             sdk: a Space's SDK.
             author: who commits; the namespace by default.
-            **fields: of `Repo`: private, gated, disabled, downloads, likes, granted, created_at.
+            **fields: of `Repo`: private, gated, disabled, downloads, likes, created_at.
         """
         with self.lock:
             if (kind, id) in self.repos:
