@@ -209,7 +209,8 @@ def evaluations(repo: Repo) -> list[Evaluation]:
         try:
             results += (_in_card if path == _CARD else _in_results_file)(file.read_text(encoding="utf-8-sig"), path)
         except (ValueError, KeyError, TypeError, AttributeError, yaml.YAMLError) as error:
-            problem = f"the evaluation results in {path} of {repo.id!r} cannot be read: {' '.join(str(error).split())[:_MAX_REASON]}"
+            reason = " ".join(str(error).split())[:_MAX_REASON]
+            problem = f"the evaluation results in {path} of {repo.id!r} cannot be read: {reason}"
             raise EmmsError(problem, page(repo.id, "model")) from error
     return [result for result in results if result.dataset and result.metric and math.isfinite(result.value)]
 

@@ -26,7 +26,7 @@ from . import (  # noqa: F401  (each registers its routes)
     write,
 )
 from .access import Tokens
-from .faults import Fault, Faults, with_stale_etag
+from .faults import Fault, Faults
 from .jobs import Job
 from .messages import HubError, Request, Response, Slice, Stream, dispatch
 from .store import Store
@@ -198,8 +198,6 @@ class _Handler(BaseHTTPRequestHandler):
             return
         else:
             response = fault.response()
-        if fault is not None and fault.kind == "stale-etag":
-            response = with_stale_etag(response, fault.etag)
         self._send(response, entry, fault)
 
     do_HEAD = do_POST = do_PUT = do_DELETE = do_GET  # noqa: N815

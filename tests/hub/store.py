@@ -295,7 +295,6 @@ class Store:
         message: str = "",
         author: str = "",
         date: str | None = None,
-        merged: tuple[str, ...] = (),
         sha: str | None = None,
     ) -> Commit:
         """Puts a commit on a ref; a new ref starts at main, but for the refs of converted copies.
@@ -308,7 +307,6 @@ class Store:
             message: what follows.
             author: a user's name.
             date: ISO 8601; now by default.
-            merged: further parents.
             sha: its sha; that of its content by default.
         """
         with self.lock:
@@ -317,7 +315,7 @@ class Store:
             head = repo.resolve(full_ref(ref)) or start
             tree = {**(head.files if head else {}), **changes}
             files = {path: file for path, file in sorted(tree.items()) if file is not None}
-            parents = ((head.sha,) if head else ()) + merged
+            parents = (head.sha,) if head else ()
             author, date = author or repo.namespace, date or now()
             named = [repo.kind, repo.id, parents, {path: file.oid for path, file in files.items()}, title, author, date]
             sha = sha or hashlib.sha1(json.dumps(named).encode()).hexdigest()
