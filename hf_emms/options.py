@@ -333,9 +333,6 @@ class Options:
         confirm="flag",
         job=False,
     )
-    shard_size: int | None = setting(
-        None, "Inputs a Ray task [default: chosen].", "Running", metavar="N", minimum=1, sweep="never", job=False
-    )
 
     def __post_init__(self) -> None:
         for name in SETTINGS:

@@ -21,7 +21,10 @@ from hypothesis import HealthCheck, settings
 
 from tests import ROOT
 
-pytest_plugins = ("tests.hub.fixtures", "tests.helpers.environments", "tests.helpers.browser", "tests.helpers.space")
+pytest_plugins = (
+    *("tests.hub.fixtures", "tests.helpers.environments", "tests.helpers.browser", "tests.helpers.space"),
+    "tests.helpers.ray_cluster",
+)
 
 # A shell that starts tests in the background has them ignore SIGINT, and so would the commands that they interrupt.
 signal.signal(signal.SIGINT, signal.default_int_handler)
@@ -39,6 +42,7 @@ os.environ.update(
     TOKENIZERS_PARALLELISM="false",
     RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER="0",  # its processes then use the loopback device
     RAY_USAGE_STATS_ENABLED="0",
+    RAY_raylet_start_wait_time_s="240",  # on a busy machine
 )
 if "PYTEST_XDIST_WORKER" in os.environ:
     os.environ["OMP_NUM_THREADS"] = "1"  # the other cores are for the other workers
@@ -58,14 +62,14 @@ settings.register_profile("tests", deadline=None, suppress_health_check=[HealthC
 settings.load_profile("tests")
 
 # Fixtures of the session that take long to set up: the tests that share one run in one process.
-_SHARED = {"browser": "pages", "space": "pages", "wheel": "wheel"}
+_SHARED = {"browser": "pages", "space": "pages", "wheel": "wheel", "ray_cluster": "ray"}
 # The groups that take longest begin first: at the end no process is left with one while the others have none.
 _LONGEST = (
     "pages",
     "tests/presets/test_lookalikes.py",
     "tests/hub_client/test_read.py",
     "tests/run/test_jobs.py",
-    "tests/run/test_ray.py",
+    "ray",
     "tests/test_registry.py",
     "tests/presets/test_headline.py",
     "tests/space/test_hub.py",

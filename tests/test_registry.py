@@ -100,7 +100,7 @@ def faulty(folder: Path) -> Iterator[CommandLine]:
     add_package(packages, "rival-score", estimators, "hscore = rival_score:HSCORE", "HSCORE = 7")
     add_package(packages, "rival-task", tasks, "captioning = rival_task:TASK")
     imports = "from hf_emms.features.architectures import Architecture\n"
-    row = imports + "ROW = Architecture('Mine', ({!r},), 'text', 'BertModel', 'masked_mean', 'mine')"
+    row = imports + "ROW = Architecture('Mine', ({!r},), 'BertModel', 'masked_mean', 'mine', 'text')"
     add_package(packages, "rival-model", architectures, "distilbert = rival_model:ROW", row.format("distilbert"))
     add_package(packages, "misnamed-model", architectures, "electra = misnamed_model:ROW", row.format("opt"))
     add_package(packages, "broken-model", architectures, "albert = broken_model:ROW", "1 / 0")

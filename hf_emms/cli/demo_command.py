@@ -94,13 +94,10 @@ def _make(folder: Path) -> None:
 def _ranked(preset: str) -> Ranking:
     from hf_emms.cli.progress_bars import StderrProgress
     from hf_emms.options import Options
-    from hf_emms.run.plan import plan
-    from hf_emms.run.rank import run
+    from hf_emms.run.rank import rank_with
 
     with StderrProgress() as progress, stdout_for_data_only():
-        planned = plan(Options(preset), progress)
-        progress.checkpoints = len(planned.candidates)
-        return run(planned, progress)
+        return rank_with(Options(preset), progress)
 
 
 def _title(ranking: Ranking) -> str:

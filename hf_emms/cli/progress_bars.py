@@ -48,7 +48,7 @@ class StderrProgress:
             transient=True,
             disable=quiet or not self._console.is_terminal,
         )
-        self.checkpoints = 0
+        self._expected = 0
         self._done = 0
         self._all: TaskID | None = None
         self._running: dict[str, tuple[TaskID, float]] = {}
@@ -63,8 +63,8 @@ class StderrProgress:
         self._bars.stop()
 
     def expect(self, count: int, what: str) -> None:
-        """Shows how many of so many are finished, and how long the others will take."""
-        self.checkpoints = count
+        """See `Progress.expect`: shows how many of them are finished, and how long the others will take."""
+        self._expected = count
         self._all = self._bars.add_task(what, total=count, rate=False)
 
     def started(self, checkpoint: str, inputs: int) -> None:
@@ -92,7 +92,7 @@ class StderrProgress:
             result = f"{title_of(name)} {format_number(score.value)}"
             if row.n is not None:
                 result += f", stopped after {row.n:,} rows"
-        self._say(f"[{self._done}/{self.checkpoints}] {row.checkpoint}: {result} ({took})")
+        self._say(f"[{self._done}/{self._expected}] {row.checkpoint}: {result} ({took})")
 
     def noted(self, message: str) -> None:
         self._say(message)

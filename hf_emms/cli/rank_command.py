@@ -22,7 +22,7 @@ from hf_emms.cli.output import (
     stdout_for_data_only,
     write_ranking,
 )
-from hf_emms.errors import INTERRUPTED, EmmsError
+from hf_emms.errors import EmmsError
 from hf_emms.files import decoded
 from hf_emms.formatting import format_bytes, pluralize
 from hf_emms.options import DEFAULT_ENCODERS, SETTINGS, Options
@@ -30,8 +30,8 @@ from hf_emms.options import DEFAULT_ENCODERS, SETTINGS, Options
 if TYPE_CHECKING:
     from hf_emms.hub import JobSpec, Repo
     from hf_emms.ranking import Ranking
-    from hf_emms.run.plan import Candidate, Cost, Plan, Rate
-    from hf_emms.run.preflight import Preflight
+    from hf_emms.run.plan import Candidate, Plan
+    from hf_emms.run.preflight import Cost, Preflight, Rate
     from hf_emms.run.ranking_job import JobSettings
 
 
@@ -54,38 +54,6 @@ def job_settings(engine: str, results_repo: str | None, given: dict[str, Any]) -
     from hf_emms.run.ranking_job import JobSettings
 
     return JobSettings(results_repo, **job)
-
-
-def rank_on_jobs(options: Options, settings: JobSettings, *, dry_run: bool) -> Ranking | None:
-    """Starts the job and follows it; only prints it where `dry_run`."""
-    from hf_emms.run import ranking_job
-
-    spec = ranking_job.job_spec(options, settings)
-    if dry_run:
-        print_spec(spec, settings)
-        return None
-    return run_job(spec, settings, options.push_to_hub)[-1]
-
-
-def run_job(spec: JobSpec, settings: JobSettings, pushes_to: str | None = None) -> list[Ranking]:
-    """Starts a job (see `ranking_job.start`) and follows it; returns the rankings that it published.
-
-    Raises:
-        EmmsError: it could not be started, or failed.
-    """
-    from hf_emms.run import ranking_job
-
-    job = ranking_job.start(spec, settings, pushes_to)
-    out.message(f"job {job.id} on {settings.flavor}: {job.url}")
-    try:
-        return ranking_job.follow(job, out.message)
-    except KeyboardInterrupt:
-        out.error(
-            f"The job continues: {job.url}\n"
-            f"  hf jobs cancel {job.id} ends it, hf-emms jobs lists it; what it ranks goes to {settings.results_repo}: "
-            f"hf-emms pull results --repo-id {settings.results_repo}"
-        )
-        raise click.exceptions.Exit(INTERRUPTED) from None
 
 
 def print_spec(spec: JobSpec, settings: JobSettings) -> None:
@@ -164,12 +132,10 @@ def rank(
     given["checkpoints"] = (*given["checkpoints"], *listed(checkpoints_file))
     settings = job_settings(given["engine"] or SETTINGS["engine"].default, results_repo, given)
     options = options_from(given)
-    if settings is None:
-        ranking = _rank_here(options, results_repo, dry_run=dry_run)
-    else:
-        ranking = rank_on_jobs(options, settings, dry_run=dry_run)
-    if ranking is None:
+    if dry_run:
+        _print_dry_run(options, settings)
         return
+    ranking = _ranked(options, settings, results_repo)
     saved, problem = _saved(ranking, target, cache=options.cache)
     if out.quiet:
         out.data("\n".join(row.checkpoint for row in ranking.rows if row.error is None))
@@ -177,50 +143,47 @@ def rank(
         out.ranking(ranking)
     out.message(summary(ranking, saved))
     if results_repo is not None and settings is None:
-        from hf_emms.run.ranking_job import published
+        from hf_emms.run.ranking_job import publish
 
-        out.message(published(ranking, results_repo))
+        out.message(publish(ranking, results_repo))
     if problem is not None:
         raise problem
     if ranking.best is None:
         raise EmmsError("no checkpoint could be scored", "the failed rows have the reasons; --debug shows tracebacks")
-    if options.push_to_hub is not None and settings is None:
-        from hf_emms.finetune.saving import push_best
-
-        push_best(options, out.message)
     if strict and any(row.error is not None for row in ranking.rows):
         raise EmmsError("--strict: a checkpoint failed", "its row has the reason; --debug shows the traceback")
 
 
-def _rank_here(options: Options, results_repo: str | None, *, dry_run: bool) -> Ranking | None:
-    """Ranks with the local or the Ray engine, or prints the plan."""
+def _print_dry_run(options: Options, settings: JobSettings | None) -> None:
+    """Prints the job, or the plan and every problem of a run on this machine or a cluster."""
     from hf_emms.cli.progress_bars import StderrProgress
-    from hf_emms.finetune.confirm import confirmed
-    from hf_emms.finetune.recipe import check_settings
-    from hf_emms.run.plan import plan
     from hf_emms.run.preflight import preflight
-    from hf_emms.run.rank import run
+    from hf_emms.run.ranking_job import job_spec
 
-    if results_repo is not None and not dry_run:
+    if settings is not None:
+        print_spec(job_spec(options, settings), settings)
+        return
+    with StderrProgress(quiet=out.quiet) as progress, stdout_for_data_only():
+        result = preflight(options, progress)
+    _print_preflight(result)
+
+
+def _ranked(options: Options, settings: JobSettings | None, results_repo: str | None) -> Ranking:
+    from hf_emms.cli.progress_bars import StderrProgress
+    from hf_emms.run.rank import rank_with
+
+    if results_repo is not None and settings is None:
         from hf_emms import hub
 
         account = hub.who_am_i()
         hub.require_push(account, results_repo, "dataset", instead=f"--results-repo {account.name}/emms-results")
-    if options.confirm is not None:
-        check_settings(options)
+
+    def save(ranking: Ranking) -> None:  # fine-tuning and uploads may be interrupted
+        if options.confirm is not None and ranking.best is not None:
+            _saved(ranking, None, cache=options.cache)
+
     with StderrProgress(quiet=out.quiet) as progress, stdout_for_data_only():
-        if dry_run:
-            found = preflight(options, progress)
-        else:
-            planned = plan(options, progress)
-            progress.checkpoints = len(planned.candidates)
-            ranking = run(planned, progress)
-            if ranking.best is not None and options.confirm is not None:
-                _saved(ranking, None, cache=options.cache)  # fine-tuning may be interrupted
-                ranking = confirmed(ranking, options, progress)
-            return ranking
-    _print_preflight(found)
-    return None
+        return rank_with(options, progress, settings, on_ranking=save)
 
 
 def _saved(ranking: Ranking, target: Path | None, *, cache: bool) -> tuple[Path | None, EmmsError | None]:
@@ -319,7 +282,7 @@ def _print_preflight(found: Preflight) -> None:
 
 def _print_plan(plan: Plan, costs: Mapping[Repo, Cost], speed: Rate) -> None:
     from hf_emms.presets import encoder_presets
-    from hf_emms.run.plan import Cost
+    from hf_emms.run.preflight import Cost
 
     if out.quiet:
         out.data("\n".join(candidate.id for candidate in plan.candidates))
@@ -359,10 +322,8 @@ def _planned(candidate: Candidate, cost: Cost | None) -> tuple[Any, ...]:
 
 
 def _state(candidate: Candidate, cost: Cost | None = None) -> str:
-    if candidate.repo is None:
-        return f"cannot be used: {candidate.row.error}" if candidate.row else "cannot be used"
     if candidate.row is not None:
-        return "finished earlier"
-    if candidate.repo.folder:
+        return f"cannot be used: {candidate.row.error}" if candidate.row.error else "finished earlier"
+    if candidate.repo is not None and candidate.repo.folder:
         return "local folder"
     return "to download" if cost and cost.bytes else "cached"

@@ -17,7 +17,7 @@ from hf_emms.cli.output import (
     results_folder_option,
     stdout_for_data_only,
 )
-from hf_emms.cli.rank_command import JOB_FLAGS, job_settings, listed, print_spec, run_job
+from hf_emms.cli.rank_command import JOB_FLAGS, job_settings, listed, print_spec
 from hf_emms.errors import EmmsError
 from hf_emms.formatting import format_bytes, pluralize
 from hf_emms.options import SETTINGS
@@ -25,8 +25,7 @@ from hf_emms.options import SETTINGS
 if TYPE_CHECKING:
     from hf_emms.options import Options
     from hf_emms.run.ranking_job import JobSettings
-    from hf_emms.run.sweep import Sweep
-    from hf_emms.run.sweep_plan import SweepPlan
+    from hf_emms.run.sweep import Sweep, SweepPlan
 
 _HOUR = 3600.0
 
@@ -62,18 +61,18 @@ def sweep(
 
     A cell is outdated when its checkpoint or dataset has a new revision. Prints ranks, a line for each checkpoint.
     """
-    from hf_emms.run.sweep_plan import requests
+    from hf_emms.run.sweep import sweep_options
 
     if (plan is None) == (datasets is None):
         raise click.UsageError("Name a plan or --datasets, one of them: hf-emms sweep plan.yaml")
     given["checkpoints"] = (*given["checkpoints"], *listed(checkpoints_file))
     settings = job_settings(given["engine"] or SETTINGS["engine"].default, results_repo, given)
     names = plan or [name for name in (datasets or "").split(",") if name]
-    wanted = requests(names, typed_settings(given))
+    options_of = sweep_options(names, typed_settings(given))
     if settings is None:
-        found = _sweep_here(wanted, folder, results_repo, dry_run=dry_run)
+        found = _sweep_here(options_of, folder, results_repo, dry_run=dry_run)
     else:
-        found = _sweep_on_jobs(wanted, settings, dry_run=dry_run)
+        found = _sweep_on_jobs(options_of, settings, dry_run=dry_run)
     if found is None:
         return
     out.records(*found.table())
@@ -86,17 +85,17 @@ def sweep(
         raise EmmsError("--strict: a cell failed", "its row in the results has the reason")
 
 
-def _sweep_here(wanted: dict[str, Options], folder: Path, results_repo: str | None, *, dry_run: bool) -> Sweep | None:
+def _sweep_here(
+    options_of: dict[str, Options], folder: Path, results_repo: str | None, *, dry_run: bool
+) -> Sweep | None:
     """Sweeps with the local or the Ray engine, or prints what that would be."""
     from hf_emms.cli.progress_bars import StderrProgress
-    from hf_emms.run.sweep import destination, run_sweep, summary
-    from hf_emms.run.sweep_plan import plan_sweep
+    from hf_emms.run.sweep import destination, plan_sweep, run_sweep, summary
 
     with StderrProgress(quiet=out.quiet) as progress, stdout_for_data_only():
         results = destination(folder, results_repo, progress)
-        planned = plan_sweep(wanted, results, progress)
+        planned = plan_sweep(options_of, results, progress)
         if not dry_run:
-            progress.expect(planned.cells, "cells")
             found = run_sweep(planned, results, progress)
     if dry_run:
         _print_forecast(planned, table=True)
@@ -106,31 +105,30 @@ def _sweep_here(wanted: dict[str, Options], folder: Path, results_repo: str | No
     return found
 
 
-def _sweep_on_jobs(wanted: dict[str, Options], settings: JobSettings, *, dry_run: bool) -> Sweep | None:
+def _sweep_on_jobs(options_of: dict[str, Options], settings: JobSettings, *, dry_run: bool) -> Sweep | None:
     """Starts the job and follows it; only prints it where `dry_run`."""
     from hf_emms.cli.progress_bars import StderrProgress
     from hf_emms.publish.destinations import ResultsDataset
     from hf_emms.run.ranking_job import price
-    from hf_emms.run.sweep import of_job
-    from hf_emms.run.sweep_plan import job_spec, plan_sweep
+    from hf_emms.run.sweep import job_spec, plan_sweep, sweep_as_job
 
-    spec = job_spec(wanted, settings)
     if not dry_run:
-        return of_job(run_job(spec, settings), wanted)
+        with StderrProgress(quiet=out.quiet) as progress:
+            return sweep_as_job(options_of, settings, progress)
     with StderrProgress(quiet=out.quiet) as progress, stdout_for_data_only():
-        planned = plan_sweep(wanted, ResultsDataset(settings.results_repo, progress.noted), progress)
+        planned = plan_sweep(options_of, ResultsDataset(settings.results_repo, progress.noted), progress)
     hours = _print_forecast(planned, table=False)
     hardware, _ = price(settings)
     out.message(f"about {60 * hours * hardware.usd_a_minute:.2f} USD if {hardware.name} is as fast as this machine")
-    print_spec(spec, settings)
+    print_spec(job_spec(options_of, settings), settings)
     return None
 
 
 def _print_forecast(planned: SweepPlan, *, table: bool) -> float:
     """Prints what would run, what is downloaded and how long it takes; returns the hours."""
-    from hf_emms.run.sweep_plan import forecast
+    from hf_emms.run.sweep import sweep_costs
 
-    costs, cells = forecast(planned)
+    costs, cells = sweep_costs(planned)
     rows = []
     for repo, count in cells.items():
         cost = costs[repo]

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from itertools import pairwise
 from typing import Any
 
-from hf_emms.data.reading import JoinedColumn, OpenSplit
+from hf_emms.data.reading import OpenSplit
 from hf_emms.errors import EmmsError
 from hf_emms.inputs import INPUT_KINDS
 from hf_emms.options import COLUMN_FLAGS, Options
@@ -42,7 +42,6 @@ class RowSchema:
         types: the dataset's column → its type, see `column_types`.
         class_names: the names of class ids in the label column; None where it holds none.
         words: abbreviated label → the words that it stands for.
-        joined: column of ids → contents by id.
     """
 
     task: Task
@@ -50,7 +49,6 @@ class RowSchema:
     types: Mapping[str, str]
     class_names: list[str] | None
     words: Mapping[str, str]
-    joined: Mapping[str, JoinedColumn]
 
     @property
     def columns_read(self) -> list[str]:
@@ -129,7 +127,7 @@ def columns_of(split: OpenSplit, preset: DatasetPreset | None, options: Options)
         EmmsError: columns are absent or of the wrong type, no task or several fit, or an option is not for this task.
     """
     features, named = split.rows.features, options.columns
-    types = column_types(features) | {name: _type_of(joined.feature) for name, joined in split.joined.items()}
+    types = column_types(features)
     _check_exist(named, types)
     of_preset: dict[str, str] = {}
     if options.task is None and preset is None:
@@ -151,7 +149,7 @@ def columns_of(split: OpenSplit, preset: DatasetPreset | None, options: Options)
     feature = _element(features[label])
     class_names = getattr(_element(feature[field]) if field else feature, "names", None)
     words = preset.words if preset and columns == dict(preset.columns) else {}
-    schema = RowSchema(task, columns, types, class_names, words, split.joined)
+    schema = RowSchema(task, columns, types, class_names, words)
     _check_options(options, schema)
     return schema
 

@@ -15,7 +15,7 @@ FORMATS = {".parquet": "parquet", ".json": "json", ".jsonl": "json", ".csv": "cs
 _PATTERN = "*?["
 # Folders that no one means as a class.
 _EXPECTED = ("__pycache__", "__MACOSX")
-_MOST_NAMED = 3
+_MAX_NAMED = 3
 
 
 def check_readable(path: Path) -> None:
@@ -31,62 +31,63 @@ def check_readable(path: Path) -> None:
             "a pattern of names",
             "rename that folder: classes inside it may be named so, the path to it may not",
         )
-    for one in [path, *_walk(path)]:
-        name = str(one if one == path else one.relative_to(path))
-        of = "" if one == path else f" in {str(path)!r}"
+    for entry in [path, *_walk(path)]:
+        name = str(entry if entry == path else entry.relative_to(path))
+        where = "" if entry == path else f" in {str(path)!r}"
         if "\n" in name or "::" in name or any("\ud800" <= character <= "\udfff" for character in name):
             raise EmmsError(
-                f"the name {name!r}{of} holds a line break, '::' or bytes that are no UTF-8: it would not be read",
+                f"the name {name!r}{where} holds a line break, '::' or bytes that are no UTF-8: it would not be read",
                 "rename it",
             )
         try:
-            mode = one.stat().st_mode
+            mode = entry.stat().st_mode
             if stat.S_ISDIR(mode):
-                next(one.iterdir(), None)
+                next(entry.iterdir(), None)
             elif stat.S_ISREG(mode):  # opening another kind, such as a pipe, may wait for ever
-                one.open("rb").close()
+                entry.open("rb").close()
         except OSError as error:
             raise EmmsError(
-                f"{name!r}{of} cannot be read: {error.strerror}",
+                f"{name!r}{where} cannot be read: {error.strerror}",
                 f"chmod -R u+rX {shlex.quote(str(path))}, or take it out of the folder",
             ) from error
 
 
 def notes_on_unused(folder: Path, used: Iterable[str]) -> list[str]:
     """What of a folder is not read, in words: data of another format than most, folders that count as hidden."""
-    from datasets.packaged_modules.imagefolder.imagefolder import ImageFolder
-
     readme = folder / "README.md"
     if readme.is_file() and "data_files" in readme.read_text("utf-8", "replace"):
         return []  # which files are read is said there
-    known = {*FORMATS, *ImageFolder.EXTENSIONS}
+    suffixes = {*FORMATS, *_media_suffixes()}
     read = {os.path.realpath(file) for file in used}
-    notes, unused = [], []
-    for one in _walk(folder):
-        if one.is_dir():
-            if one.name.startswith("__") and one.name not in _EXPECTED:
-                notes.append(f"the folder {one.name!r} is left out, because its name starts with two underscores")
-            elif next(one.iterdir(), None) is None:
-                notes.append(f"the folder {one.name!r} is empty")
-        elif one.suffix.lower() in known and not _is_hidden(one, folder):
-            unused += [one] if os.path.realpath(one) not in read else []
+    notes: list[str] = []
+    unused: list[Path] = []
+    for entry in _walk(folder):
+        if entry.is_dir():
+            if entry.name.startswith("__") and entry.name not in _EXPECTED:
+                notes.append(f"the folder {entry.name!r} is left out, because its name starts with two underscores")
+            elif next(entry.iterdir(), None) is None:
+                notes.append(f"the folder {entry.name!r} is empty")
+        elif entry.suffix.lower() in suffixes and not any(
+            part.startswith("__") for part in entry.relative_to(folder).parts[:-1]
+        ):
+            unused += [entry] if os.path.realpath(entry) not in read else []
     if read and unused:
         kinds = "/".join(sorted({Path(file).suffix or "other" for file in read}))
-        named = ", ".join(str(one.relative_to(folder)) for one in unused[:_MOST_NAMED])
-        more = f" and {len(unused) - _MOST_NAMED:,} more" if len(unused) > _MOST_NAMED else ""
-        notes.append(f"files of the folder that are not read: {named}{more}; only its {kinds} files of one layout are")
+        names = ", ".join(str(file.relative_to(folder)) for file in unused[:_MAX_NAMED])
+        more = f" and {len(unused) - _MAX_NAMED:,} more" if len(unused) > _MAX_NAMED else ""
+        notes.append(f"files of the folder that are not read: {names}{more}; only its {kinds} files of one layout are")
     return notes
 
 
 def notes_on_undescribed(files: Sequence[str], rows: int) -> list[str]:
-    """How many pictures are left out, in words, because the metadata beside them does not name them."""
-    from datasets.packaged_modules.imagefolder.imagefolder import ImageFolder
+    """How many images or sounds are left out, in words, because the metadata beside them does not name them."""
+    from datasets.packaged_modules.folder_based_builder.folder_based_builder import FolderBasedBuilder
 
-    pictures = sum(Path(file).suffix.lower() in ImageFolder.EXTENSIONS for file in files)
-    metadata = [Path(file).name for file in files if Path(file).name in ImageFolder.METADATA_FILENAMES]
-    if not metadata or pictures <= rows:
+    media = sum(Path(file).suffix.lower() in _media_suffixes() for file in files)
+    metadata = [Path(file).name for file in files if Path(file).name in FolderBasedBuilder.METADATA_FILENAMES]
+    if not metadata or media <= rows:
         return []
-    return [f"pictures that are not in {metadata[0]} are left out: {pictures - rows:,} of {pictures:,}"]
+    return [f"files that are not in {metadata[0]} are left out: {media - rows:,} of {media:,}"]
 
 
 def texts_as_they_are(files: Iterable[str], separator: str) -> dict[str, Any]:
@@ -108,12 +109,10 @@ def texts_as_they_are(files: Iterable[str], separator: str) -> dict[str, Any]:
 def broken_file(folder: Path) -> str | None:
     """Which file of a folder is probably why it cannot be read, in words."""
     readme = folder / "README.md"
-    if readme.is_file():
-        problem = _readme_problem(readme)
-        if problem:
-            return f"the block between --- and --- in its README.md: {problem}"
-    files = (one for one in [folder, *_walk(folder)] if one.suffix.lower() in FORMATS and one.is_file())
-    return next((f"{one.name} is empty (0 bytes)" for one in files if not one.stat().st_size), None)
+    if readme.is_file() and (problem := _readme_problem(readme)):
+        return f"the block between --- and --- in its README.md: {problem}"
+    files = (entry for entry in [folder, *_walk(folder)] if entry.suffix.lower() in FORMATS and entry.is_file())
+    return next((f"{file.name} is empty (0 bytes)" for file in files if not file.stat().st_size), None)
 
 
 def _readme_problem(readme: Path) -> str | None:
@@ -131,6 +130,13 @@ def _readme_problem(readme: Path) -> str | None:
     return None
 
 
+def _media_suffixes() -> set[str]:
+    """Of the files that ``datasets`` reads one a row: images, sounds."""
+    from datasets.packaged_modules import _EXTENSION_TO_MODULE
+
+    return {suffix for suffix, (module, _) in _EXTENSION_TO_MODULE.items() if module.endswith("folder")}
+
+
 def _walk(folder: Path) -> Iterator[Path]:
     """Everything below a folder in order, but hidden files; what cannot be listed is left to the reader of its name."""
     for top, folders, files in os.walk(folder):
@@ -138,7 +144,3 @@ def _walk(folder: Path) -> Iterator[Path]:
         for name in (*folders, *sorted(files)):
             if not name.startswith("."):
                 yield Path(top, name)
-
-
-def _is_hidden(file: Path, folder: Path) -> bool:
-    return any(part.startswith("__") for part in file.relative_to(folder).parts[:-1])

@@ -5,7 +5,7 @@ from __future__ import annotations
 import copy
 import errno
 import glob
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -14,7 +14,6 @@ from typing import Any
 from hf_emms.data.local_files import FORMATS, broken_file, notes_on_undescribed, notes_on_unused, texts_as_they_are
 from hf_emms.errors import EmmsError
 from hf_emms.hub import Repo, limited_streaming, listing, page, retried, translate_hub_errors
-from hf_emms.inputs import UnusableError
 
 SPLIT_ORDER = ("train", "training", "validation", "valid", "val", "dev", "test", "testdev")
 _FIRST_ROWS = 100
@@ -42,7 +41,6 @@ class OpenSplit:
         splits: the names of all splits.
         notes: what was chosen for the user, in words.
         builder: what ``datasets`` reads a stream with.
-        joined: column of ids → the contents of another configuration, by id.
         file: the name of the only file of the split; None where there are several.
     """
 
@@ -55,7 +53,6 @@ class OpenSplit:
     splits: tuple[str, ...] = ()
     notes: list[str] = field(default_factory=list)
     builder: Any = None
-    joined: dict[str, JoinedColumn] = field(default_factory=dict)
     file: str | None = None
 
     @property
@@ -68,58 +65,15 @@ class OpenSplit:
         if self.builder is not None and hasattr(self.builder.config, "columns"):
             self.builder.config.columns = list(columns)
             rows = self.builder.as_streaming_dataset(split=self.split)
-        return _encoded(rows.with_format(None).select_columns(list(columns)))
+        rows = rows.with_format(None).select_columns(list(columns))
+        for name, feature in rows.features.items():
+            encoded = _undecoded(feature)
+            if encoded != feature:
+                rows = rows.cast_column(name, encoded)
+        return rows
 
     def translate_errors(self) -> AbstractContextManager[None]:
-        """Translates the errors of reading a stream, see `translate_errors`."""
         return translate_errors(self.name, self.repo, self.config)
-
-
-class JoinedColumn:
-    """Looks contents such as images up by id. Nothing is copied: a map-style dataset is read by row number.
-
-    Args:
-        rows: a ``datasets.Dataset`` or ``IterableDataset``.
-        key: its column of ids.
-        content: its column of contents.
-
-    Raises:
-        EmmsError: it has no such columns.
-    """
-
-    def __init__(self, rows: Any, key: str, content: str) -> None:
-        if not {key, content} <= set(rows.column_names):
-            raise EmmsError(
-                f"contents are expected in the columns {key!r} and {content!r}; "
-                f"there are {', '.join(rows.column_names)}",
-                "pass a folder that holds inputs and labels together: --dataset ./FOLDER",
-            )
-        self.feature = rows.features[content]
-        self._rows, self._key, self._content = _encoded(rows.select_columns([key, content])), key, content
-        self._fetched: dict[Any, Any] = {}
-        self._row_of = {id: number for number, id in enumerate(rows[key])} if hasattr(rows, "num_rows") else {}
-
-    def fetch(self, ids: Iterable[Any]) -> None:
-        """Reads a stream until it has given the contents of these ids, and holds them."""
-        missing = set(ids) - set(self._row_of) - set(self._fetched)
-        for row in self._rows if missing else ():
-            if row[self._key] in missing:
-                self._fetched[row[self._key]] = row[self._content]
-                missing.discard(row[self._key])
-                if not missing:
-                    return
-
-    def __getitem__(self, id: Any) -> Any:
-        """The content of an id, encoded.
-
-        Raises:
-            UnusableError: there is none.
-        """
-        if id in self._fetched:
-            return self._fetched[id]
-        if id not in self._row_of:
-            raise UnusableError(f"no row has the id {id!r}")
-        return self._rows[self._row_of[id]][self._content]
 
 
 @dataclass(frozen=True)
@@ -151,7 +105,7 @@ class DatasetFiles:
             builder, repo = self.builder, self.repo
             files = {name: list(paths) for name, paths in (builder.config.data_files or {}).items()}
             splits = tuple(str(name) for name in files or builder.info.splits or {})
-            split = choose_split(self.name, splits, split, notes)
+            split = _choose_split(self.name, splits, split, notes)
             if repo.folder is not None and repo.folder.is_dir() and not self.config:
                 notes += notes_on_unused(repo.folder, [path for paths in files.values() for path in paths])
             opened = OpenSplit(self.name, repo, self.config, split, None, None, splits, notes)
@@ -174,13 +128,7 @@ class DatasetFiles:
 
 
 def find_files(name: str, repo: Repo, config: str | None, *, converted: bool = False) -> DatasetFiles:
-    """Finds the files of a Hub dataset, a folder or a file.
-
-    Args:
-        name: of the dataset, for messages.
-        repo: where it is.
-        config: the configuration (subset).
-        converted: whether the repository is the Hub's parquet copy, which has a folder for each configuration.
+    """Finds the files of a Hub dataset, a folder or a file; the Hub's `converted` copy has a folder for each `config`.
 
     Raises:
         NoReadableFileError: it holds a loading script or nothing.
@@ -203,7 +151,7 @@ def open_memory(name: str, repo: Repo, dataset: Any, split: str | None) -> OpenS
     splits: tuple[str, ...] = ()
     if isinstance(dataset, Mapping):
         splits = tuple(dataset)
-        split = choose_split(name, splits, split, notes)
+        split = _choose_split(name, splits, split, notes)
         dataset = dataset[split]
     elif hasattr(dataset, "iloc"):  # of pandas; its images stay images
         dataset = datasets.Dataset.from_dict(dataset.to_dict("list"))
@@ -219,12 +167,8 @@ def open_memory(name: str, repo: Repo, dataset: Any, split: str | None) -> OpenS
     return OpenSplit(name, repo, None, str(dataset.split or split or "all"), rows, total, splits, notes)
 
 
-def choose_split(dataset: str, splits: Sequence[str], asked: str | None, notes: list[str]) -> str:
-    """The split that was asked for, or the one that a checkpoint would be fine-tuned on.
-
-    Raises:
-        EmmsError: there is no split of this name.
-    """
+def _choose_split(dataset: str, splits: Sequence[str], asked: str | None, notes: list[str]) -> str:
+    """The split that was asked for, or the one that a checkpoint would be fine-tuned on."""
     if asked is not None:
         if asked not in splits:
             raise EmmsError(f"{dataset!r} has no split {asked!r}", f"--split takes one of: {', '.join(splits)}")
@@ -237,13 +181,7 @@ def choose_split(dataset: str, splits: Sequence[str], asked: str | None, notes: 
 
 @contextmanager
 def translate_errors(dataset: str, repo: Repo, config: str | None) -> Iterator[None]:
-    """Turns what ``datasets`` and the Hub raise into one line that says what to do.
-
-    Args:
-        dataset: its name, for messages.
-        repo: where it is.
-        config: the configuration that was asked for.
-    """
+    """Turns what ``datasets`` and the Hub raise into one line that says what to do."""
     import datasets
     from datasets.data_files import EmptyDatasetError
 
@@ -398,16 +336,8 @@ def _with_features(name: str, rows: Any) -> Any:
     return rows.cast(datasets.Dataset.from_list(first).features)
 
 
-def _encoded(rows: Any) -> Any:
-    """Rows whose media come as they are encoded."""
-    for name, feature in rows.features.items():
-        encoded = _undecoded(feature)
-        if encoded != feature:
-            rows = rows.cast_column(name, encoded)
-    return rows
-
-
 def _undecoded(feature: Any) -> Any:
+    """The same type with its images and sounds as they are encoded."""
     import datasets
 
     if getattr(feature, "decode", False):

@@ -73,9 +73,7 @@ def read_labels(schema: RowSchema, row: Mapping[str, Any], index: int) -> list[P
 
 
 def _read_content(schema: RowSchema, row: Mapping[str, Any], column: Column, index: int | None) -> Any:
-    name = schema.columns[column.name]
-    value = value_of(row, name)
-    value = schema.joined[name][value] if name in schema.joined else value
+    value = value_of(row, schema.columns[column.name])
     value = value[index] if index is not None else value
     value = column.clean(value) if column.clean and value is not None else value
     return column.kind.read(value, column.name)

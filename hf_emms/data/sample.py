@@ -336,9 +336,7 @@ def sample_key(source: DatasetSource, options: Options) -> dict[str, Any]:
         "config": source.config,
         "split": source.split(options),
         "options": options.cache_key_fields("sample"),
-        "preset": {"columns": dict(preset.columns), "join": dict(preset.join), "words": dict(preset.words)}
-        if preset
-        else None,
+        "preset": {"columns": dict(preset.columns), "words": dict(preset.words)} if preset else None,
         # A task of another package cleans labels as its version does.
         "versions": {"datasets": version("datasets"), **plugin_versions()},
         "code": SAMPLE_VERSION,
@@ -356,7 +354,7 @@ def store_sample(cache: Cache | None, source: DatasetSource, options: Options, s
     inputs = sample.inputs
     if isinstance(inputs, Spans):
         arrays["bounds"], inputs = inputs.bounds, inputs.inputs
-    parts = (inputs,)
+    parts: tuple[Sequence[Any], ...] = (inputs,)
     if isinstance(inputs, Pairs):
         arrays["parts"], parts = inputs.parts, (inputs.firsts, inputs.seconds)
     for number, (column, part) in enumerate(zip(sample.task.inputs, parts, strict=True)):

@@ -111,12 +111,11 @@ def scan_inputs(rows: Any, schema: RowSchema, seed: int) -> tuple[np.ndarray, np
     lists = {schema.columns[column.name] for column in schema.list_columns}
     # Media stay in Arrow, where their heads are read without a copy.
     media = {schema.columns[column.name] for column in schema.task.inputs if column.kind.recognised_by_type}
-    in_arrow = media - set(schema.joined)
     columns = list(dict.fromkeys(map(column_of, names)))
     keys: list[int] = []
     counts: list[int] = []
     for batch in rows.select_columns(columns).with_format("arrow").iter(_BATCH):
-        cells = [batch.column(name) if name in in_arrow else batch.column(name).to_pylist() for name in columns]
+        cells = [batch.column(name) if name in media else batch.column(name).to_pylist() for name in columns]
         for row_cells in zip(*cells, strict=True):
             row = dict(zip(columns, row_cells, strict=True))
             values = [value_of(row, name) for name in names]
@@ -253,8 +252,6 @@ def _start_of_stream(rows: Any, split: OpenSplit, schema: RowSchema, options: Op
         else:
             taken, n_read = _evenly(shuffled, schema, limit)
         table = datasets.Dataset.from_list([dict(row) for row in taken], features=features)
-        for column, contents in split.joined.items():
-            contents.fetch(table[column])
     n_rows = pluralize(n_read, "row")
     split.notes.append(f"streamed: drawn from the first {n_rows} of a shuffled stream, not from the whole split")
     return table

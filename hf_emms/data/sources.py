@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from hf_emms.data.local_files import check_readable
-from hf_emms.data.reading import DatasetFiles, JoinedColumn, NoReadableFileError, OpenSplit, find_files, open_memory
+from hf_emms.data.reading import DatasetFiles, NoReadableFileError, OpenSplit, find_files, open_memory
 from hf_emms.errors import EmmsError
 from hf_emms.hub import Repo, RepoNotFoundError, listing, looks_like_path, on_this_machine, resolve
 from hf_emms.options import Options
@@ -60,10 +60,6 @@ class DatasetSource:
         if self.repo.id == _IN_MEMORY:
             return open_memory(self.name, self.repo, self.data, split)
         opened = self._files.open(split, streaming=streaming)
-        join = self.preset.join if self.preset and self._files.config == self.preset.config else {}
-        if join:
-            contents = self._joined_files.open(opened.split, streaming=streaming)
-            opened.joined[join["column"]] = JoinedColumn(contents.rows, join["key"], join["picture"])
         opened.notes.extend(self.notes)
         if self._is_large(options) and self.preset:
             opened.notes.append(f"streamed, because the preset says that {self.preset.id} is large")
@@ -92,12 +88,6 @@ class DatasetSource:
             config = self.config or _only_config(self.name, copy)
             note = f"{self.repo.id} has no files to read; the Hub's copy is read instead: {_CONVERTED}"
             return replace(find_files(self._name_on_hub, copy, config, converted=True), notes=(note,))
-
-    @cached_property
-    def _joined_files(self) -> DatasetFiles:
-        assert self.preset is not None
-        converted = self._files.repo is not self.repo
-        return find_files(self._name_on_hub, self._files.repo, self.preset.join["config"], converted=converted)
 
 
 def open_dataset(options: Options) -> DatasetSource:

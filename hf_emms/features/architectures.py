@@ -6,6 +6,7 @@ A new architecture is one row, here or in a package of the user's.
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from functools import partial
 
 from hf_emms.registry import Plugin, check_unique, plugins
 
@@ -17,12 +18,12 @@ class Architecture:
     Attributes:
         family: its name in reports.
         model_types: `model_type` in config.json.
-        input_kind: the name of the `InputKind` that it reads: "image", "text", "image+text", "text+text".
         loader: the class of transformers that loads it, without heads that features don't need; "package.module:CLASS"
             is one of another package.
         pooling: an entry of `pooling.POOLINGS`, `fusion.FUSIONS` or `pooling.STATES`; "package.module:NAME" is one of
             another package.
         source: of that choice.
+        input_kind: the name of the `InputKind` that it reads: "image", "text", "image+text", "text+text".
         poolerless: the class takes `add_pooling_layer=False`; its pooler isn't used and often isn't saved.
         pads_to_limit: texts are padded to the full length, as in the family's training.
         first_layer: which of its `hidden_states` is hidden layer 1: most families list their embeddings before.
@@ -33,10 +34,10 @@ class Architecture:
 
     family: str
     model_types: tuple[str, ...]
-    input_kind: str
     loader: str
     pooling: str
     source: str
+    input_kind: str
     poolerless: bool = False
     pads_to_limit: bool = False
     first_layer: int = 1
@@ -53,109 +54,91 @@ TORCHVISION = "hf_emms.features.torchvision_models:TorchvisionModel"
 CAPTIONERS = "hf_emms: features/pooling.py"
 FUSION = "hf_emms: features/fusion.py"
 
+_image = partial(Architecture, input_kind="image")
+_text = partial(Architecture, input_kind="text")
+_image_text = partial(Architecture, input_kind="image+text")
+
 ARCHITECTURES: tuple[Architecture, ...] = (
     # Convolutional image encoders: the pooled map that feeds their classifier, as EMMS does for CNNs.
-    Architecture("ResNet", ("resnet",), "image", "ResNetModel", "pooler_output", EMMS),
-    Architecture("RegNet", ("regnet",), "image", "RegNetModel", "pooler_output", EMMS),
-    Architecture("ConvNeXt", ("convnext",), "image", "ConvNextModel", "pooler_output", CLASSIFIER),
-    Architecture("ConvNeXtV2", ("convnextv2",), "image", "ConvNextV2Model", "pooler_output", CLASSIFIER),
-    Architecture("MobileNetV1", ("mobilenet_v1",), "image", "MobileNetV1Model", "pooler_output", EMMS, first_layer=0),
-    Architecture("MobileNetV2", ("mobilenet_v2",), "image", "MobileNetV2Model", "pooler_output", EMMS, first_layer=0),
-    Architecture("EfficientNet", ("efficientnet",), "image", "EfficientNetModel", "pooler_output", EMMS),
+    _image("ResNet", ("resnet",), "ResNetModel", "pooler_output", EMMS),
+    _image("RegNet", ("regnet",), "RegNetModel", "pooler_output", EMMS),
+    _image("ConvNeXt", ("convnext",), "ConvNextModel", "pooler_output", CLASSIFIER),
+    _image("ConvNeXtV2", ("convnextv2",), "ConvNextV2Model", "pooler_output", CLASSIFIER),
+    _image("MobileNetV1", ("mobilenet_v1",), "MobileNetV1Model", "pooler_output", EMMS, first_layer=0),
+    _image("MobileNetV2", ("mobilenet_v2",), "MobileNetV2Model", "pooler_output", EMMS, first_layer=0),
+    _image("EfficientNet", ("efficientnet",), "EfficientNetModel", "pooler_output", EMMS),
     # ResNet, DenseNet, MNASNet, MobileNet, Inception, and transformers too: all that timm has, by `architecture`.
-    Architecture(
-        "timm", ("timm_wrapper",), "image", "TimmWrapperModel", "timm", CLASSIFIER, first_layer=0, requires="timm"
-    ),
+    _image("timm", ("timm_wrapper",), "TimmWrapperModel", "timm", CLASSIFIER, first_layer=0, requires="timm"),
     # What neither transformers nor timm has: GoogLeNet. torchvision shows no hidden layers.
-    Architecture("torchvision", ("torchvision",), "image", TORCHVISION, "torchvision", CLASSIFIER),
+    _image("torchvision", ("torchvision",), TORCHVISION, "torchvision", CLASSIFIER),
     # Image transformers.
-    Architecture("ViT", ("vit",), "image", "ViTModel", "cls_token", EMMS, poolerless=True),
-    Architecture("DeiT", ("deit",), "image", "DeiTModel", "cls_token", EMMS, poolerless=True),
-    Architecture("DINOv2", ("dinov2",), "image", "Dinov2Model", "cls_token", EMMS),
-    Architecture(
-        "DINOv2 with registers", ("dinov2_with_registers",), "image", "Dinov2WithRegistersModel", "cls_token", EMMS
-    ),
-    Architecture("DINOv3 ViT", ("dinov3_vit",), "image", "DINOv3ViTModel", "cls_token", EMMS),
+    _image("ViT", ("vit",), "ViTModel", "cls_token", EMMS, poolerless=True),
+    _image("DeiT", ("deit",), "DeiTModel", "cls_token", EMMS, poolerless=True),
+    _image("DINOv2", ("dinov2",), "Dinov2Model", "cls_token", EMMS),
+    _image("DINOv2 with registers", ("dinov2_with_registers",), "Dinov2WithRegistersModel", "cls_token", EMMS),
+    _image("DINOv3 ViT", ("dinov3_vit",), "DINOv3ViTModel", "cls_token", EMMS),
     # BEiT's pooler has no weights of its own choosing: the mean of patches or CLS, as its config says.
-    Architecture("BEiT", ("beit",), "image", "BeitModel", "pooler_output", CLASSIFIER),
-    Architecture("Swin", ("swin",), "image", "SwinModel", "pooler_output", EMMS),
-    Architecture("SwinV2", ("swinv2",), "image", "Swinv2Model", "pooler_output", EMMS),
-    Architecture("PVT", ("pvt",), "image", "PvtModel", "late_cls_token", EMMS, first_layer=0),
-    Architecture("PVTv2", ("pvt_v2",), "image", "PvtV2Model", "spatial_mean", EMMS, first_layer=0),
-    Architecture(
-        "CLIP vision tower", ("clip", "clip_vision_model"), "image", "CLIPVisionModel", "pooler_output", CLIP_PAPER
-    ),
-    Architecture(
-        "SigLIP vision tower",
-        ("siglip", "siglip_vision_model"),
-        "image",
-        "SiglipVisionModel",
-        "pooler_output",
-        SIGLIP_PAPER,
+    _image("BEiT", ("beit",), "BeitModel", "pooler_output", CLASSIFIER),
+    _image("Swin", ("swin",), "SwinModel", "pooler_output", EMMS),
+    _image("SwinV2", ("swinv2",), "Swinv2Model", "pooler_output", EMMS),
+    _image("PVT", ("pvt",), "PvtModel", "late_cls_token", EMMS, first_layer=0),
+    _image("PVTv2", ("pvt_v2",), "PvtV2Model", "spatial_mean", EMMS, first_layer=0),
+    _image("CLIP vision tower", ("clip", "clip_vision_model"), "CLIPVisionModel", "pooler_output", CLIP_PAPER),
+    _image(
+        "SigLIP vision tower", ("siglip", "siglip_vision_model"), "SiglipVisionModel", "pooler_output", SIGLIP_PAPER
     ),
     # Captioners see the image and a start token, never a caption.
-    Architecture(
+    _image(
         "VisionEncoderDecoder",
         ("vision-encoder-decoder",),
-        "image",
         "VisionEncoderDecoderModel",
         "captioner_cross_attention",
         CAPTIONERS,
     ),
-    Architecture("BLIP", ("blip",), "image", "BlipForConditionalGeneration", "captioner_blip", CAPTIONERS),
-    Architecture("GIT", ("git",), "image", "GitModel", "captioner_git", CAPTIONERS),
+    _image("BLIP", ("blip",), "BlipForConditionalGeneration", "captioner_blip", CAPTIONERS),
+    _image("GIT", ("git",), "GitModel", "captioner_git", CAPTIONERS),
     # Text encoders: EMMS takes the mean of the last hidden layer.
-    Architecture("BERT", ("bert",), "text", "BertModel", "masked_mean", EMMS, poolerless=True),
-    Architecture("RoBERTa", ("roberta",), "text", "RobertaModel", "masked_mean", EMMS, poolerless=True),
-    Architecture("XLM-RoBERTa", ("xlm-roberta",), "text", "XLMRobertaModel", "masked_mean", EMMS, poolerless=True),
-    Architecture("CamemBERT", ("camembert",), "text", "CamembertModel", "masked_mean", EMMS, poolerless=True),
-    Architecture("DistilBERT", ("distilbert",), "text", "DistilBertModel", "masked_mean", EMMS),
-    Architecture("ALBERT", ("albert",), "text", "AlbertModel", "masked_mean", EMMS, poolerless=True),
-    Architecture("ELECTRA", ("electra",), "text", "ElectraModel", "masked_mean", EMMS),
-    Architecture("DeBERTa", ("deberta",), "text", "DebertaModel", "masked_mean", EMMS),
-    Architecture("DeBERTa-v2", ("deberta-v2",), "text", "DebertaV2Model", "masked_mean", EMMS),
-    Architecture("ModernBERT", ("modernbert",), "text", "ModernBertModel", "masked_mean", EMMS),
-    Architecture("MPNet", ("mpnet",), "text", "MPNetModel", "masked_mean", EMMS, poolerless=True),
-    Architecture("GPT-2", ("gpt2",), "text", "GPT2Model", "masked_mean", EMMS),
-    Architecture("GPT-NeoX", ("gpt_neox",), "text", "GPTNeoXModel", "masked_mean", EMMS),
-    Architecture("OPT", ("opt",), "text", "OPTModel", "masked_mean", EMMS),
-    Architecture("Llama", ("llama",), "text", "LlamaModel", "masked_mean", EMMS),
-    Architecture("Qwen2", ("qwen2",), "text", "Qwen2Model", "masked_mean", EMMS),
-    Architecture("T5 encoder", ("t5",), "text", "T5EncoderModel", "masked_mean", "Sentence-T5 (arXiv 2108.08877)"),
-    Architecture("mT5 encoder", ("mt5",), "text", "MT5EncoderModel", "masked_mean", "Sentence-T5 (arXiv 2108.08877)"),
-    Architecture("BART encoder", ("bart",), "text", "BartModel", "encoder_masked_mean", "as for T5"),
-    Architecture(
-        "CLIP text tower", ("clip", "clip_text_model"), "text", "CLIPTextModelWithProjection", "text_embeds", EMMS
-    ),
-    Architecture(
+    _text("BERT", ("bert",), "BertModel", "masked_mean", EMMS, poolerless=True),
+    _text("RoBERTa", ("roberta",), "RobertaModel", "masked_mean", EMMS, poolerless=True),
+    _text("XLM-RoBERTa", ("xlm-roberta",), "XLMRobertaModel", "masked_mean", EMMS, poolerless=True),
+    _text("CamemBERT", ("camembert",), "CamembertModel", "masked_mean", EMMS, poolerless=True),
+    _text("DistilBERT", ("distilbert",), "DistilBertModel", "masked_mean", EMMS),
+    _text("ALBERT", ("albert",), "AlbertModel", "masked_mean", EMMS, poolerless=True),
+    _text("ELECTRA", ("electra",), "ElectraModel", "masked_mean", EMMS),
+    _text("DeBERTa", ("deberta",), "DebertaModel", "masked_mean", EMMS),
+    _text("DeBERTa-v2", ("deberta-v2",), "DebertaV2Model", "masked_mean", EMMS),
+    _text("ModernBERT", ("modernbert",), "ModernBertModel", "masked_mean", EMMS),
+    _text("MPNet", ("mpnet",), "MPNetModel", "masked_mean", EMMS, poolerless=True),
+    _text("GPT-2", ("gpt2",), "GPT2Model", "masked_mean", EMMS),
+    _text("GPT-NeoX", ("gpt_neox",), "GPTNeoXModel", "masked_mean", EMMS),
+    _text("OPT", ("opt",), "OPTModel", "masked_mean", EMMS),
+    _text("Llama", ("llama",), "LlamaModel", "masked_mean", EMMS),
+    _text("Qwen2", ("qwen2",), "Qwen2Model", "masked_mean", EMMS),
+    _text("T5 encoder", ("t5",), "T5EncoderModel", "masked_mean", "Sentence-T5 (arXiv 2108.08877)"),
+    _text("mT5 encoder", ("mt5",), "MT5EncoderModel", "masked_mean", "Sentence-T5 (arXiv 2108.08877)"),
+    _text("BART encoder", ("bart",), "BartModel", "encoder_masked_mean", "as for T5"),
+    _text("CLIP text tower", ("clip", "clip_text_model"), "CLIPTextModelWithProjection", "text_embeds", EMMS),
+    _text(
         "SigLIP text tower",
         ("siglip", "siglip_text_model"),
-        "text",
         "SiglipTextModel",
         "unmasked_pooler_output",
         "arXiv 2303.15343 and its model page: padded to the full length, no attention mask",
         pads_to_limit=True,
     ),
     # Images with texts, read in two towers.
-    Architecture("CLIP", ("clip",), "image+text", "CLIPModel", "two_towers", FUSION),
-    Architecture("SigLIP", ("siglip",), "image+text", "SiglipModel", "unmasked_two_towers", FUSION, pads_to_limit=True),
-    Architecture(
-        "VisionTextDualEncoder",
-        ("vision-text-dual-encoder",),
-        "image+text",
-        "VisionTextDualEncoderModel",
-        "two_towers",
-        FUSION,
+    _image_text("CLIP", ("clip",), "CLIPModel", "two_towers", FUSION),
+    _image_text("SigLIP", ("siglip",), "SiglipModel", "unmasked_two_towers", FUSION, pads_to_limit=True),
+    _image_text(
+        "VisionTextDualEncoder", ("vision-text-dual-encoder",), "VisionTextDualEncoderModel", "two_towers", FUSION
     ),
-    Architecture("OWL-ViT", ("owlvit",), "image+text", "OwlViTForObjectDetection", "owlvit", FUSION),
-    Architecture("OWLv2", ("owlv2",), "image+text", "Owlv2ForObjectDetection", "owlv2", FUSION),
+    _image_text("OWL-ViT", ("owlvit",), "OwlViTForObjectDetection", "owlvit", FUSION),
+    _image_text("OWLv2", ("owlv2",), "Owlv2ForObjectDetection", "owlv2", FUSION),
     # Images with texts, read together.
-    Architecture("ViLT", ("vilt",), "image+text", "ViltModel", "vilt", FUSION, poolerless=True),
-    Architecture("BLIP", ("blip",), "image+text", "BlipForQuestionAnswering", "blip", FUSION, unused=("text_decoder",)),
-    Architecture("GIT", ("git",), "image+text", "GitModel", "git", FUSION),
-    Architecture(
-        "Grounding DINO", ("grounding-dino",), "image+text", "GroundingDinoForObjectDetection", "grounding_dino", FUSION
-    ),
+    _image_text("ViLT", ("vilt",), "ViltModel", "vilt", FUSION, poolerless=True),
+    _image_text("BLIP", ("blip",), "BlipForQuestionAnswering", "blip", FUSION, unused=("text_decoder",)),
+    _image_text("GIT", ("git",), "GitModel", "git", FUSION),
+    _image_text("Grounding DINO", ("grounding-dino",), "GroundingDinoForObjectDetection", "grounding_dino", FUSION),
 )
 
 # Families whose feature is pooled from a text's tokens also read a pair of texts.

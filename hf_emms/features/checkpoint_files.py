@@ -33,8 +33,7 @@ _OTHER_WEIGHTS = {
     "*.onnx": "for ONNX Runtime",
 }
 _VOCABULARIES = ("tokenizer.json", "vocab.txt", "vocab.json", "*.model", "tokenizer.tok.json")
-# Files that this process has checked.
-_checked: set[tuple[Any, ...]] = set()
+_checked: set[tuple[Any, ...]] = set()  # keys of the files that this process has checked
 _SHA256 = re.compile("[0-9a-f]{64}")
 _LOG = logging.getLogger(__name__)
 
@@ -63,9 +62,8 @@ def read_json(repo: Repo, path: Path) -> Any:
     try:
         return json.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
-        raise EmmsError(
-            f"{repo.id} has no {path.name}", "hf_emms reads checkpoints in the layout of transformers"
-        ) from None
+        hint = "hf_emms reads checkpoints in the layout of transformers"
+        raise EmmsError(f"{repo.id} has no {path.name}", hint) from None
     except (ValueError, OSError, RecursionError) as error:
         raise EmmsError(f"{path.name} of {repo.id} cannot be read: {error}", _refetch_hint(repo, path)) from None
 
@@ -75,33 +73,35 @@ def fetch_descriptions(repo: Repo, *, code: bool = False) -> Path:
     return fetch(repo, (*_DESCRIPTIONS, "*.py") if code else _DESCRIPTIONS)
 
 
-def needed_files(repo: Repo, files: Mapping[str, RepoFile], memory: Cache, *, code: bool = False) -> list[RepoFile]:
-    """What is downloaded of a checkpoint: descriptions, and the weights that `fetch_weights` takes.
+def needed_files(repo: Repo, files: Mapping[str, RepoFile], cache: Cache, *, code: bool = False) -> list[RepoFile]:
+    """What is downloaded of a checkpoint: descriptions, Python files if asked, and the weights.
 
     Args:
         repo: the checkpoint.
         files: all of its files, by path.
-        memory: as for `fetch_weights`.
+        cache: as for `fetch_weights`.
         code: whether Python files are among them.
 
     Raises:
         EmmsError: it has no weights.
     """
     patterns = (*_DESCRIPTIONS, "*.py") if code else _DESCRIPTIONS
-    described = [path for path in _without_exports(files) if _matches(path, patterns)]
-    return [*(files[path] for path in described), *needed_weights(repo, files, memory)]
+    described = [files[path] for path in _without_exports(files) if _matches(path, patterns)]
+    return described + needed_weights(repo, files, cache)
 
 
-def needed_weights(repo: Repo, files: Mapping[str, RepoFile], memory: Cache) -> list[RepoFile]:
+def needed_weights(repo: Repo, files: Mapping[str, RepoFile], cache: Cache) -> list[RepoFile]:
     """The files of the weights that `fetch_weights` takes.
 
     Raises:
         EmmsError: there are none.
     """
     paths = weight_files(files)
-    if any(_matches(_name(path), _PICKLED) for path in paths) and (found := find_conversion(repo, memory)):
-        files = listing(found[1])
-        paths = weight_files(files)
+    if any(_matches(_name(path), _PICKLED) for path in paths):
+        conversion = find_conversion(repo, cache)
+        if conversion is not None:
+            files = listing(conversion[1])
+            paths = weight_files(files)
     if not paths:
         raise _without_weights(repo, files)
     return [files[path] for path in paths]
@@ -116,52 +116,48 @@ def weight_files(paths: Collection[str]) -> list[str]:
         level = [path for path in _without_exports(paths) if path.count("/") == depth]
         for single, _, shards in (_SAFETENSORS, _PICKLED):
             for pattern in (single, shards):
-                if found := [path for path in level if fnmatchcase(_name(path), pattern)]:
-                    return found
+                weights = [path for path in level if fnmatchcase(_name(path), pattern)]
+                if weights:
+                    return weights
     return []
 
 
-def fetch_weights(repo: Repo, memory: Cache = NO_CACHE, *, subfolder: str = "", code: bool = False) -> Weights:
+def fetch_weights(repo: Repo, cache: Cache = NO_CACHE, *, subfolder: str = "", code: bool = False) -> Weights:
     """Downloads a checkpoint's weights where they are missing, and checks that they are whole.
 
     In this order: safetensors; those of the pull request in which the Hub's bot converted the checkpoint; pickled ones.
 
     Args:
         repo: the checkpoint.
-        memory: holds which weights were checked, and which the Hub has converted.
+        cache: holds which weights were checked, and which the Hub has converted.
         subfolder: of the transformers model in the repository.
         code: whether Python files of the repository will run.
 
     Raises:
         EmmsError: no weights, or a missing, truncated or corrupt file.
     """
-    folder = _fetch_format(repo, subfolder, _SAFETENSORS, memory)
+    folder = _fetch_format(repo, subfolder, _SAFETENSORS, cache)
     if folder is not None:
         return Weights(folder)
-    found = find_conversion(repo, memory)
-    if found is not None:
-        ref, conversion = found
+    pull = find_conversion(repo, cache)
+    if pull is not None:
+        ref, conversion = pull
         fetch(conversion, ("*config.json", "*.py") if code else ("*config.json",))
-        folder = _fetch_format(conversion, subfolder, _SAFETENSORS, memory)
+        folder = _fetch_format(conversion, subfolder, _SAFETENSORS, cache)
         if folder is not None:
-            return Weights(
-                folder,
-                note=f"safetensors that the Hub's SFconvertbot made of this revision's pickled weights, {ref} at "
-                f"{conversion.revision}",
-            )
-    folder = _fetch_format(repo, subfolder, _PICKLED, memory)
+            made = "safetensors that the Hub's SFconvertbot made of this revision's pickled weights"
+            return Weights(folder, note=f"{made}, {ref} at {conversion.revision}")
+    folder = _fetch_format(repo, subfolder, _PICKLED, cache)
     if folder is None:
         raise _without_weights(repo, listing(repo))
-    return Weights(
-        folder, pickled=True, note="pickled weights (pytorch_model.bin), read by torch's loader that runs no code"
-    )
+    return Weights(folder, True, "pickled weights (pytorch_model.bin), read by torch's loader that runs no code")
 
 
-def find_conversion(repo: Repo, memory: Cache) -> tuple[str, Repo] | None:
+def find_conversion(repo: Repo, cache: Cache) -> tuple[str, Repo] | None:
     """The pull request with safetensors that the Hub's bot made of a checkpoint's pickled weights.
 
-    Only one whose other weights and config.json are those of the checkpoint's revision. What was found once is cached,
-    and needs no request, nor does a checkpoint whose pickled weights are on this machine.
+    Only one whose other weights and config.json are those of the checkpoint's revision. The answer is cached; that,
+    and a checkpoint whose pickled weights are on this machine, needs no request.
 
     Returns:
         Its ref, and the checkpoint at its commit; None where there is none.
@@ -169,18 +165,18 @@ def find_conversion(repo: Repo, memory: Cache) -> tuple[str, Repo] | None:
     if repo.folder is not None:
         return None
     key = {"id": repo.id, "revision": repo.revision}
-    known = memory.get_json("conversions", key, partial(msgspec.convert, type=tuple[str, str]))
-    if known is not None:
-        return known[0], replace(repo, revision=known[1])
+    cached = cache.get_json("conversions", key, partial(msgspec.convert, type=tuple[str, str]))
+    if cached is not None:
+        return cached[0], replace(repo, revision=cached[1])
     if _has_pickled(repo):
         return None
     try:
-        found = conversions(repo)
-        wanted = _converted_from(listing(repo)) if found else {}
-        for ref, conversion in found.items():
+        pulls = conversions(repo)
+        original = _converted_from(listing(repo)) if pulls else {}
+        for ref, conversion in pulls.items():
             files = listing(conversion)
-            if wanted.items() <= _converted_from(files).items() and any(map(_is_safetensors, weight_files(files))):
-                memory.put_json("conversions", key, [ref, conversion.revision])
+            if original.items() <= _converted_from(files).items() and any(map(_is_safetensors, weight_files(files))):
+                cache.put_json("conversions", key, [ref, conversion.revision])
                 return ref, conversion
     except EmmsError as error:  # no discussions, or offline: the pickled weights can be read without risk too
         _LOG.debug("no conversion of %s: %s", repo.id, error.message)
@@ -201,18 +197,13 @@ def require_vocabulary(repo: Repo, folder: Path) -> None:
 
 
 def _refetch_hint(repo: Repo, path: Path, prefix: str = "") -> str:
-    """The command that replaces a damaged file."""
     if repo.folder is not None:
         return f"write it again: {path}"
     return f"hf download {repo.id} {prefix}{path.name} --revision {repo.revision} --force-download"
 
 
-def _fetch_format(repo: Repo, subfolder: str, names: tuple[str, str, str], memory: Cache) -> Path | None:
-    """Downloads and checks the weights of one format; their folder, or None where there are none.
-
-    Raises:
-        EmmsError: a missing, truncated or corrupt file.
-    """
+def _fetch_format(repo: Repo, subfolder: str, names: tuple[str, str, str], cache: Cache) -> Path | None:
+    """Downloads and checks the weights of one format; their folder, or None where there are none."""
     single, index, _ = names
     prefix = f"{subfolder}/" if subfolder else ""
     folder = fetch(repo, [prefix + single, prefix + index]) / subfolder
@@ -233,16 +224,11 @@ def _fetch_format(repo: Repo, subfolder: str, names: tuple[str, str, str], memor
         hint = _refetch_hint(repo, folder / name, prefix)
         if _is_safetensors(name):
             _check_header(repo, folder / name, hint)
-        _check_content(repo, folder / name, hint, memory)
+        _check_content(repo, folder / name, hint, cache)
     return folder
 
 
 def _shard_names(repo: Repo, index: Path) -> list[str]:
-    """The files that the index of weights in several files names.
-
-    Raises:
-        EmmsError: it names none, or one outside its folder.
-    """
     try:
         names = sorted(set(read_json(repo, index)["weight_map"].values()))
     except (KeyError, TypeError, AttributeError):
@@ -270,7 +256,7 @@ def _check_header(repo: Repo, path: Path, hint: str) -> None:
         raise EmmsError(f"{path.name} of {repo.id} is truncated or corrupt ({size:,} bytes; {error})", hint) from None
 
 
-def _check_content(repo: Repo, path: Path, hint: str, memory: Cache) -> None:
+def _check_content(repo: Repo, path: Path, hint: str, cache: Cache) -> None:
     """Compares a downloaded file with the SHA-256 that names it in the Hub's cache, once until the file changes."""
     blob = path.resolve()
     if repo.folder is not None or not _SHA256.fullmatch(blob.name):
@@ -278,27 +264,23 @@ def _check_content(repo: Repo, path: Path, hint: str, memory: Cache) -> None:
     status = blob.stat()
     key = {"id": repo.id, "blob": blob.name, "size": status.st_size, "modified": status.st_mtime_ns}
     checked = tuple(key.values())
-    if checked in _checked or memory.get_json("checked", key, bool):
+    if checked in _checked or cache.get_json("checked", key, bool):
         return
     with blob.open("rb") as file:
         digest = hashlib.file_digest(file, "sha256").hexdigest()
     if digest != blob.name:
-        raise EmmsError(
-            f"{path.name} of {repo.id} is damaged: its SHA-256 begins with {digest[:12]}, that of the Hub's file with "
-            f"{blob.name[:12]}",
-            hint,
-        )
+        expected = f"its SHA-256 begins with {digest[:12]}, that of the Hub's file with {blob.name[:12]}"
+        raise EmmsError(f"{path.name} of {repo.id} is damaged: {expected}", hint)
     _checked.add(checked)
-    memory.put_json("checked", key, True)
+    cache.put_json("checked", key, True)
 
 
 def _without_weights(repo: Repo, files: Collection[str]) -> EmmsError:
-    """The error of a repository without weights that PyTorch reads; names those that it has."""
-    for pattern, what in _OTHER_WEIGHTS.items():
+    for pattern, framework in _OTHER_WEIGHTS.items():
         for path in sorted(files):
             if fnmatchcase(_name(path), pattern):
                 return EmmsError(
-                    f"{repo.id} has no weights for PyTorch, only weights {what} ({path})",
+                    f"{repo.id} has no weights for PyTorch, only weights {framework} ({path})",
                     "choose a checkpoint with model.safetensors or pytorch_model.bin",
                 )
     return EmmsError(f"{repo.id} has no weights", "it needs model.safetensors or pytorch_model.bin")
@@ -314,8 +296,8 @@ def _has_pickled(repo: Repo) -> bool:
     """Whether pickled weights of a Hub's checkpoint are on this machine."""
     from huggingface_hub import try_to_load_from_cache
 
-    found = (try_to_load_from_cache(repo.id, name, revision=repo.revision) for name in _PICKLED[:2])
-    return any(isinstance(path, str) for path in found)
+    paths = (try_to_load_from_cache(repo.id, name, revision=repo.revision) for name in _PICKLED[:2])
+    return any(isinstance(path, str) for path in paths)
 
 
 def _is_safetensors(path: str) -> bool:

@@ -18,7 +18,7 @@ import msgspec
 from hf_emms.errors import EmmsError
 from hf_emms.features.architectures import Architecture, families, find_architecture, reads_other_inputs
 from hf_emms.features.checkpoint_files import fetch_descriptions, read_json
-from hf_emms.hub import Repo, fetch, listing
+from hf_emms.hub import Repo
 
 # Part of every cache key: raise it when the same checkpoint would give other features than before.
 FEATURES_VERSION = 4
@@ -139,17 +139,6 @@ def plan_extraction(
     return replace(plan, **{name: settings[name] for name in kind.sentence_settings if name in settings})
 
 
-def check_config(repo: Repo, kind: InputTraits, purpose: str, *, trust_remote_code: bool = False) -> None:
-    """Checks by config.json alone, the only file that is downloaded, that a checkpoint can be read.
-
-    Raises:
-        EmmsError: as `plan_extraction`. Without a config.json at the top nothing is checked.
-    """
-    if "config.json" in listing(repo):
-        config = _read_config(repo, fetch(repo, ["config.json"]))
-        _architecture(repo, config, kind, purpose, trust_remote_code=trust_remote_code)
-
-
 def _architecture(
     repo: Repo, config: dict[str, Any], kind: InputTraits, purpose: str, *, trust_remote_code: bool
 ) -> tuple[Architecture, bool]:
@@ -167,7 +156,7 @@ def _architecture(
         problem = f"which reads no {kind.plural}; {purpose} needs {kind.plural}"
         raise EmmsError(f"{repo.id} is a {model_type} checkpoint, {problem}", hint)
     if row is None:
-        fallback = Architecture("", (), kind.name, "AutoModel", kind.fallback_pooling, "the documented fallback")
+        fallback = Architecture("", (), "AutoModel", kind.fallback_pooling, "the documented fallback", kind.name)
         return fallback, _needs_code(repo, config, trust_remote_code)
     if row.requires and not find_spec(row.requires):
         raise EmmsError(

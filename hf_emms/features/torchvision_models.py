@@ -68,9 +68,9 @@ def save_torchvision(architecture: str, folder: Path | str, weights: str | None 
     from torchvision import models
 
     try:
-        found = models.get_model_weights(architecture)[weights] if weights else None
-        options = {} if found else _PLAIN.get(architecture, {})
-        trained = models.get_model(architecture, weights=found, **options)
+        pretrained = models.get_model_weights(architecture)[weights] if weights else None
+        options = {} if pretrained else _PLAIN.get(architecture, {})
+        trained = models.get_model(architecture, weights=pretrained, **options)
     except (ValueError, KeyError) as error:
         raise EmmsError(
             f"torchvision has no {architecture!r} with weights {weights!r}",
@@ -82,7 +82,7 @@ def save_torchvision(architecture: str, folder: Path | str, weights: str | None 
     model = TorchvisionModel(TorchvisionConfig(architecture, arguments))
     model.torchvision_model.load_state_dict(_without_classifier(trained).state_dict(), strict=False)
     model.save_pretrained(folder)
-    _processor(found).save_pretrained(folder)
+    _processor(pretrained).save_pretrained(folder)
 
 
 def _built(architecture: str, arguments: dict[str, Any]) -> torch.nn.Module:
@@ -101,7 +101,6 @@ def _without_classifier(model: torch.nn.Module) -> torch.nn.Module:
 
 
 def _processor(weights: Any) -> Any:
-    """The image processor that the weights were evaluated with."""
     if weights is None:
         edge, crop, values = 256, 224, _IMAGENET
     else:

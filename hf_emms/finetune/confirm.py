@@ -14,7 +14,7 @@ import numpy as np
 from hf_emms.errors import EmmsError, one_line
 from hf_emms.finetune.model_card import evaluation_results, model_card
 from hf_emms.finetune.recipe import Recipe, check_settings, check_task, recipe_for
-from hf_emms.finetune.runs import Run, RunWork, TrainAll, finished_runs, train_here
+from hf_emms.finetune.runs import Run, RunWork, TrainAll, finished_runs
 from hf_emms.finetune.saving import ModelKeeper, keeper_for, push_best
 from hf_emms.finetune.splits import load_splits
 from hf_emms.formatting import format_duration, parse_duration, pluralize
@@ -24,7 +24,8 @@ from hf_emms.presets import dataset_preset
 from hf_emms.ranking import FineTuned, Ranking, Row, TrainingRun, is_commit
 from hf_emms.ranking.advice import finetuning_summary
 from hf_emms.ranking.progress import Progress, Silent
-from hf_emms.run.plan import engine_for, open_cache, rate
+from hf_emms.run.preflight import rate
+from hf_emms.run.session import Session
 from hf_emms.tasks import get_task
 
 if TYPE_CHECKING:
@@ -148,7 +149,7 @@ def confirmed(ranking: Ranking, options: Options, progress: Progress) -> Ranking
     plan = prepare(ranking, options, progress)
     for note in (*plan.work.splits.notes, *plan.notes, forecast(plan)):
         progress.noted(note)
-    train_all = _train_all(options)
+    train_all = Session.start(options, progress).train_all
     found = _fine_tuned(plan, train_all)
     rows = tuple(
         msgspec.structs.replace(row, fine_tuned=found[row.checkpoint]) if row.checkpoint in found else row
@@ -164,14 +165,6 @@ def confirmed(ranking: Ranking, options: Options, progress: Progress) -> Ranking
     if plan.work.keeper is not None:
         _keep_best(plan, plan.work.keeper, result, train_all)
     return result
-
-
-def _train_all(options: Options) -> TrainAll:
-    if options.engine != "ray":
-        return train_here
-    from hf_emms.finetune.ray_runs import train_on_ray
-
-    return train_on_ray
 
 
 def _fine_tuned(plan: Confirmation, train_all: TrainAll) -> dict[str, FineTuned]:
@@ -276,13 +269,12 @@ def prepare(ranking: Ranking, options: Options, progress: Progress) -> Confirmat
 
     if options.engine == "jobs":
         raise EmmsError("a job does not confirm a ranking that is kept here", "hf-emms rank --engine jobs --confirm N")
-    engine_for(options)  # refuses one that is not installed
     check_settings(options)
     check_task(get_task(ranking.task).id)
     keeper = keeper_for(options)
     seconds = parse_duration(options.time_limit) if options.time_limit else None
     shortlist, notes = choose(ranking.rows, options.confirm or DEFAULT_TOP)
-    cache = open_cache(options, progress)
+    cache = Session.start(options, progress).cache
     splits = load_splits(options, cache)
     if splits.revision != ranking.dataset_revision:
         notes.append(f"the ranking is of revision {ranking.dataset_revision} of the dataset, this is {splits.revision}")
@@ -342,7 +334,7 @@ def _seconds_a_forward(plan: Confirmation, row: Row) -> float:
     """Seconds of one input: as measured when the checkpoint was scored, or a rule of thumb."""
     if row.seconds.features and row.n is None:
         return row.seconds.features / plan.ranking.n_inputs
-    return rate(plan.work.options, plan.work.splits.task.input.name).seconds * (row.parameters or 0)
+    return rate(plan.work.options, plan.work.splits.task.input).seconds * (row.parameters or 0)
 
 
 def _repo_of(row: Row) -> Repo:

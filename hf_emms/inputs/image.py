@@ -55,61 +55,6 @@ class Images(Sequence):
             return as_rgb(ImageOps.exif_transpose(image))
 
 
-def encoded_image(value: Any) -> bytes:
-    """The encoded bytes behind the value of an undecoded Image column, of a list of one, or of a binary column.
-
-    Raises:
-        UnusableError: there is no image, there are several, or its file cannot be read.
-    """
-    if isinstance(value, (list, tuple)):
-        if len(value) != 1:
-            raise UnusableError(f"a row has {len(value)} pictures, and one is needed")
-        value = value[0]
-    encoded = value.get("bytes") if isinstance(value, dict) else value
-    if not encoded and isinstance(value, dict) and value.get("path"):
-        try:
-            encoded = _file_bytes(value["path"])
-        except OSError as error:
-            raise UnusableError(f"a picture's file cannot be read: {error}") from error
-    if not encoded:
-        raise UnusableError("there is no picture")
-    return encoded
-
-
-def check_decodes(encoded: bytes) -> None:
-    """Decodes an image.
-
-    Raises:
-        UnusableError: it cannot be decoded; the message says why.
-    """
-    from PIL import Image, UnidentifiedImageError
-
-    problem = None
-    try:
-        with Image.open(io.BytesIO(encoded)) as image:
-            # JPEG decodes to an eighth of the size several times faster, and still reads every byte.
-            image.draft("RGB", (32, 32))
-            image.load()
-            if image.mode in _WITHOUT_WHITE:
-                problem = f"the range of its pixels (mode {image.mode}) is not known: save it as 8 or 16 bit"
-    except UnidentifiedImageError:
-        problem = "these bytes are no picture in a known format"
-    except (OSError, SyntaxError, ValueError, EOFError, Image.DecompressionBombError) as error:
-        problem = str(error) or type(error).__name__
-    if problem:
-        raise UnusableError(f"a picture cannot be decoded: {problem}")
-
-
-def image_size(encoded: bytes) -> tuple[int, int]:
-    """(width, height) in pixels of an image that decodes, the right way up."""
-    from PIL import Image
-
-    with Image.open(io.BytesIO(encoded)) as image:
-        width, height = image.size
-        turned = image.getexif().get(_ORIENTATION) in _TURNED
-    return (height, width) if turned else (width, height)
-
-
 def as_rgb(image: Any) -> Any:
     """A PIL image in RGB: gray ones are repeated over the channels, an alpha channel is dropped."""
     if image.mode.startswith("I;16"):
@@ -119,10 +64,9 @@ def as_rgb(image: Any) -> Any:
 
 
 def _file_bytes(path: str) -> bytes:
-    """Reads a local file, or an address of the Hub when streaming."""
     if "://" not in path:
         return Path(path).read_bytes()
-    import fsspec
+    import fsspec  # an address of the Hub when streaming
 
     with fsspec.open(path, "rb") as stream:
         return stream.read()
@@ -397,13 +341,46 @@ class _Image(InputKind):
         return is_struct or is_binary or type(feature).__name__ == "Image"
 
     def read(self, value: Any, column: str) -> bytes:
-        return encoded_image(value)
+        """The encoded bytes behind the value of an undecoded Image column, of a list of one, or of a binary column."""
+        if isinstance(value, (list, tuple)):
+            if len(value) != 1:
+                raise UnusableError(f"a row has {len(value)} pictures, and one is needed")
+            value = value[0]
+        encoded = value.get("bytes") if isinstance(value, dict) else value
+        if not encoded and isinstance(value, dict) and value.get("path"):
+            try:
+                encoded = _file_bytes(value["path"])
+            except OSError as error:
+                raise UnusableError(f"a picture's file cannot be read: {error}") from error
+        if not encoded:
+            raise UnusableError("there is no picture")
+        return encoded
 
     def check(self, content: bytes) -> None:
-        check_decodes(content)
+        from PIL import Image, UnidentifiedImageError
+
+        problem = None
+        try:
+            with Image.open(io.BytesIO(content)) as image:
+                # JPEG decodes to an eighth of the size several times faster, and still reads every byte.
+                image.draft("RGB", (32, 32))
+                image.load()
+                if image.mode in _WITHOUT_WHITE:
+                    problem = f"the range of its pixels (mode {image.mode}) is not known: save it as 8 or 16 bit"
+        except UnidentifiedImageError:
+            problem = "these bytes are no picture in a known format"
+        except (OSError, SyntaxError, ValueError, EOFError, Image.DecompressionBombError) as error:
+            problem = str(error) or type(error).__name__
+        if problem:
+            raise UnusableError(f"a picture cannot be decoded: {problem}")
 
     def size(self, content: bytes) -> tuple[int, int]:
-        return image_size(content)
+        from PIL import Image
+
+        with Image.open(io.BytesIO(content)) as image:
+            width, height = image.size
+            turned = image.getexif().get(_ORIENTATION) in _TURNED
+        return (height, width) if turned else (width, height)
 
     def collect(self, contents: Sequence[bytes]) -> Images:
         return Images(contents)

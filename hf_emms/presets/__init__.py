@@ -28,7 +28,6 @@ class DatasetPreset:
     split: str | None = None
     splits: Mapping[str, int | None] = field(default_factory=dict)
     columns: Mapping[str, str] = field(default_factory=dict)
-    join: Mapping[str, str] = field(default_factory=dict)
     words: Mapping[str, str] = field(default_factory=dict)
     stream: bool = False
     fallbacks: tuple[Mapping[str, Any], ...] = ()
@@ -108,15 +107,13 @@ def dataset_preset(name: str) -> DatasetPreset | None:
 def usable_datasets() -> tuple[str, ...]:
     """The dataset presets that can be ranked on without downloading a folder by hand."""
     presets = dataset_presets().values()
-    return tuple(one.name for one in presets if one.task in TASKS and one.id and not one.blocked)
+    return tuple(preset.name for preset in presets if preset.task in TASKS and preset.id and not preset.blocked)
 
 
 @cache
 def checkpoint_presets() -> Mapping[str, tuple[CheckpointPreset, ...]]:
     """Task → the checkpoints that are ranked when none is named."""
-    return {
-        task: tuple(CheckpointPreset(**fields) for fields in listed) for task, listed in _read("checkpoints").items()
-    }
+    return _read_checkpoints("checkpoints")
 
 
 def default_checkpoints(task_id: str) -> tuple[str, ...]:
@@ -131,7 +128,7 @@ def default_checkpoints(task_id: str) -> tuple[str, ...]:
             f"there is no default list of checkpoints for {task_id!r}",
             f"pass --checkpoint ORG/NAME, or one of: {', '.join(lists)}",
         )
-    return tuple(one.name for one in lists[task_id])
+    return tuple(preset.name for preset in lists[task_id])
 
 
 @dataclass(frozen=True)
@@ -157,23 +154,23 @@ def expand_checkpoints(names: Iterable[str]) -> tuple[tuple[str, ...], tuple[str
     ids: list[str] = []
     notes: list[str] = []
     for name in names:
-        found = sets.get(name)
-        ids += [name] if found is None else found.checkpoints
-        if found is not None and found.missing:
-            without = "; ".join(f"{one} ({why})" for one, why in found.missing.items())
-            notes.append(f"{name}: not on the Hub: {without}")
+        candidates = sets.get(name, CandidateSet((name,)))
+        ids += candidates.checkpoints
+        if candidates.missing:
+            missing = "; ".join(f"{checkpoint} ({why})" for checkpoint, why in candidates.missing.items())
+            notes.append(f"{name}: not on the Hub: {missing}")
     return tuple(ids), tuple(notes)
 
 
 @cache
 def encoder_sets() -> Mapping[str, tuple[CheckpointPreset, ...]]:
     """The sets of label encoders by their names ("base", "paper", "paper-small", "demo")."""
-    return {name: tuple(CheckpointPreset(**fields) for fields in listed) for name, listed in _read("encoders").items()}
+    return _read_checkpoints("encoders")
 
 
 def encoder_presets() -> Mapping[str, tuple[str, ...]]:
     """The ids of the label encoders by the names of their sets."""
-    return {name: tuple(one.name for one in listed) for name, listed in encoder_sets().items()}
+    return {name: tuple(preset.name for preset in presets) for name, presets in encoder_sets().items()}
 
 
 def expand_encoders(names: Iterable[str]) -> tuple[str, ...]:
@@ -195,3 +192,7 @@ def expand_encoders(names: Iterable[str]) -> tuple[str, ...]:
 def _read(kind: str) -> dict[str, Any]:
     text = resources.files(__package__).joinpath(f"{kind}.yaml").read_text(encoding="utf-8")
     return yaml.safe_load(text)
+
+
+def _read_checkpoints(kind: str) -> Mapping[str, tuple[CheckpointPreset, ...]]:
+    return {name: tuple(CheckpointPreset(**fields) for fields in presets) for name, presets in _read(kind).items()}

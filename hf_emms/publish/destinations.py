@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import os
 import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Protocol
+
+import msgspec
 
 from hf_emms import hub
 from hf_emms.errors import EmmsError
@@ -16,6 +19,36 @@ from hf_emms.ranking.merge import JSON_FOLDER, merged, path_of
 
 # The Hub takes some hundred commits an hour of one user.
 COMMIT_SECONDS = 60.0
+
+
+# Set in the environment of a job.
+IN_JOB = "HF_EMMS_JOB"
+
+
+class PublishedRanking(msgspec.Struct, frozen=True, tag="published"):
+    """Where a ranking was published.
+
+    Attributes:
+        repo_id: the results dataset.
+        path: of its JSON file there.
+    """
+
+    repo_id: str
+    path: str
+
+    @classmethod
+    def of(cls, repo_id: str, ranking: Ranking) -> PublishedRanking:
+        """Where a ranking is published."""
+        return cls(repo_id, f"{JSON_FOLDER}/{path_of(ranking)}.json")
+
+    @property
+    def in_words(self) -> str:
+        return f"published in {self.repo_id}: {self.path}"
+
+    @property
+    def line(self) -> str:
+        """The line of a log: a sentence, or in a job this record in JSON, which who started the job reads."""
+        return msgspec.json.encode(self).decode() if os.environ.get(IN_JOB) else self.in_words
 
 
 class Destination(Protocol):
@@ -139,12 +172,7 @@ class ResultsDataset:
         """Names a published ranking, once: who follows a job reads it in the log."""
         if path not in self._named:
             self._named.add(path)
-            self._on_note(published_line(self._repo_id, path))
-
-
-def published_line(repo_id: str, path: str) -> str:
-    """The line of a log that names a published ranking."""
-    return f"published in {repo_id}: {JSON_FOLDER}/{path}.json"
+            self._on_note(PublishedRanking(self._repo_id, f"{JSON_FOLDER}/{path}.json").line)
 
 
 def _published(repo_id: str) -> dict[str, Ranking]:

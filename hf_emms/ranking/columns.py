@@ -20,6 +20,7 @@ from hf_emms.ranking.formats import (
     title_of,
 )
 from hf_emms.ranking.records import EMMS, RankingData, Row, emms_score
+from hf_emms.scoring import Score
 
 # "text" is the table of the terminal, of notebooks and of Markdown; "file" CSV, TSV, Parquet and DataFrames; "results"
 # the Parquet files of a results dataset; "page" the leaderboard.
@@ -32,38 +33,38 @@ class TableColumn:
     """A column of the tables.
 
     Attributes:
-        name: in files and in the leaderboard's addresses.
-        title: for people.
-        value: of a row, unrounded; None where it has none.
+        name: in files and in the leaderboard's addresses; also the attribute of `Row` where `read` is None.
         tables: those that have the column.
+        read: the value of a row, unrounded; None where it has none.
         format: the value for people.
         type: of the value.
+        title: for people; the name by default.
+        titles: of tables that call it by another title.
         applies: whether such a table of a ranking has the column.
         formatted: what `format` gets where that is more than the value.
-        titles: of tables that call it by another title.
     """
 
     name: str
-    title: str
-    value: Value
     tables: tuple[Table, ...]
+    read: Value | None = None
     format: Callable[[Any], str] = format_text
     type: type[bool | int | float | str] = str
+    title: str | None = None
+    titles: Mapping[Table, str] = field(default_factory=dict)
     applies: Callable[[RankingData, Table], bool] = lambda ranking, table: True
     formatted: Value | None = None
-    titles: Mapping[Table, str] = field(default_factory=dict)
+
+    def value(self, ranking: RankingData, row: Row) -> Any:
+        """A row's value, unrounded."""
+        return self.read(ranking, row) if self.read else getattr(row, self.name)
 
     def text(self, ranking: RankingData, row: Row) -> str:
         """A row's value for people."""
-        return self.format((self.formatted or self.value)(ranking, row))
+        return self.format(self.formatted(ranking, row) if self.formatted else self.value(ranking, row))
 
     def title_in(self, table: Table) -> str:
         """The column's title in a table."""
-        return self.titles.get(table, self.title)
-
-
-def _attribute(name: str) -> Value:
-    return lambda ranking, row: getattr(row, name)
+        return self.titles.get(table, self.title or self.name)
 
 
 def _of_fine_tuned(name: str) -> Value:
@@ -100,7 +101,7 @@ def _shows_rows_seen(ranking: RankingData, table: Table) -> bool:
     return table != "text" or ranking.settings.get("race") is not None or any(row.n is not None for row in ranking.rows)
 
 
-def _format_size(count: int | None) -> str:
+def _format_rows(count: int | None) -> str:
     return MISSING if count is None else f"{count:,}"
 
 
@@ -108,98 +109,54 @@ def _format_seconds(seconds: float | None) -> str:
     return MISSING if seconds is None else f"{seconds:.1f}"
 
 
+_EVERY: tuple[Table, ...] = ("text", "file", "results", "dataset card", "page")
+_FILES: tuple[Table, ...] = ("file", "results")
+_SCORES: tuple[Table, ...] = ("text", "file", "model card", "dataset card")
+
 # Which row it is; the scores of the ranking's estimators follow, then `COLUMNS`.
 IDENTITY: tuple[TableColumn, ...] = (
-    TableColumn(
-        "rank",
-        "rank",
-        _attribute("rank"),
-        ("text", "file", "results", "dataset card", "page"),
-        format_rank,
-        int,
-        formatted=lambda ranking, row: row,
-    ),
-    TableColumn("tied", "tied", _attribute("tied"), ("file", "results"), str, bool),
-    TableColumn(
-        "checkpoint",
-        "checkpoint",
-        _attribute("checkpoint"),
-        ("text", "file", "results", "dataset card", "page"),
-    ),
+    TableColumn("rank", _EVERY, format=format_rank, type=int, formatted=lambda ranking, row: row),
+    TableColumn("tied", _FILES, type=bool),
+    TableColumn("checkpoint", _EVERY),
 )
 COLUMNS: tuple[TableColumn, ...] = (
-    TableColumn(
-        "elsewhere",
-        "elsewhere",
-        _attribute("elsewhere"),
-        ("text", "file", "model card", "dataset card", "page"),
-        format_percent,
-        float,
-        applies=_has_elsewhere,
-    ),
-    TableColumn("r2", "R²", _r2, ("model card", "page"), format_number, float),
+    TableColumn("elsewhere", (*_SCORES, "page"), format=format_percent, type=float, applies=_has_elsewhere),
+    TableColumn("r2", ("model card", "page"), _r2, format_number, float, title="R²"),
     TableColumn(
         "fine_tuned",
-        "fine-tuned",
-        _of_fine_tuned("value"),
         ("text", "file", "results", "page"),
+        _of_fine_tuned("value"),
         format_finetuned,
         float,
+        title="fine-tuned",
         applies=_has_fine_tuning,
-        formatted=_attribute("fine_tuned"),
+        formatted=lambda ranking, row: row.fine_tuned,
     ),
-    TableColumn(
-        "fine_tuned_spread",
-        "spread",
-        _of_fine_tuned("spread"),
-        ("file", "results"),
-        type=float,
-        applies=_has_fine_tuning,
-    ),
-    TableColumn("fine_tuned_metric", "metric", _of_fine_tuned("metric"), ("file", "results"), applies=_has_fine_tuning),
-    TableColumn("layer", "layer", _attribute("layer"), ("text", "file"), applies=_has_layers),
+    TableColumn("fine_tuned_spread", _FILES, _of_fine_tuned("spread"), type=float, applies=_has_fine_tuning),
+    TableColumn("fine_tuned_metric", _FILES, _of_fine_tuned("metric"), applies=_has_fine_tuning),
+    TableColumn("layer", ("text", "file"), applies=_has_layers),
     TableColumn(
         "n",
-        "rows",
-        _rows_seen,
         ("text", "file", "model card", "page"),
-        _format_size,
+        _rows_seen,
+        _format_rows,
         int,
+        title="rows",
+        titles={"page": "samples"},
         applies=_shows_rows_seen,
-        titles={"page": "Samples"},
     ),
     TableColumn(
-        "parameters",
-        "params",
-        _attribute("parameters"),
-        ("text", "file", "results", "dataset card", "page"),
-        format_count,
-        int,
-        titles={"dataset card": "parameters"},
+        "parameters", _EVERY, format=format_count, type=int, title="params", titles={"dataset card": "parameters"}
     ),
-    TableColumn("width", "width", _attribute("width"), ("text", "file", "results", "page"), type=int),
-    TableColumn("seconds", "seconds", _seconds, ("text", "page"), _format_seconds, float),
-    TableColumn("architecture", "architecture", _attribute("architecture"), ("file", "results", "page")),
-    TableColumn("pooling", "pooling", _attribute("pooling"), ("file", "results")),
-    TableColumn(
-        "seconds_features",
-        "seconds of features",
-        lambda ranking, row: row.seconds.features,
-        ("file", "results"),
-        _format_seconds,
-        float,
-    ),
-    TableColumn(
-        "seconds_scoring",
-        "seconds of scoring",
-        lambda ranking, row: row.seconds.scoring,
-        ("file", "results"),
-        _format_seconds,
-        float,
-    ),
-    TableColumn("cached", "cached", _attribute("cached"), ("file",)),
-    TableColumn("error", "error", _attribute("error"), ("file", "results")),
-    TableColumn("revision", "revision", _attribute("revision"), ("file", "results", "page")),
+    TableColumn("width", ("text", "file", "results", "page"), type=int),
+    TableColumn("seconds", ("text", "page"), _seconds, _format_seconds, float),
+    TableColumn("architecture", ("file", "results", "page")),
+    TableColumn("pooling", _FILES),
+    TableColumn("seconds_features", _FILES, lambda ranking, row: row.seconds.features, _format_seconds, float),
+    TableColumn("seconds_scoring", _FILES, lambda ranking, row: row.seconds.scoring, _format_seconds, float),
+    TableColumn("cached", ("file",)),
+    TableColumn("error", _FILES),
+    TableColumn("revision", ("file", "results", "page")),
 )
 
 # Columns of files that come before the scores.
@@ -212,9 +169,8 @@ def columns_of(ranking: RankingData, table: Table) -> list[TableColumn]:
     every = (*IDENTITY, *score_columns(ranking.estimators, with_stderr), *COLUMNS)
     columns = [column for column in every if table in column.tables and column.applies(ranking, table)]
     if table == "file":
-        first = [column for column in columns if column.name in _FIRST_IN_FILES]
-        first.sort(key=lambda column: _FIRST_IN_FILES.index(column.name))
-        columns = [*first, *(column for column in columns if column not in first)]
+        places = {name: place for place, name in enumerate(_FIRST_IN_FILES)}
+        columns.sort(key=lambda column: places.get(column.name, len(places)))
     return columns
 
 
@@ -222,28 +178,24 @@ def score_columns(estimators: Sequence[str], with_stderr: Collection[str] = ()) 
     """The columns of estimators: the scores, the first with its error in words; standard errors and R² of their own."""
     explaining = next((name for name in EMMS if name in estimators), None)
     columns = []
-    for place, name in enumerate(estimators):
-        columns.append(_score_column(name, with_error=place == 0))
+    for name in estimators:
+        columns.append(_score_column(name, with_error=name == estimators[0]))
         if name in with_stderr:
-            columns.append(
-                TableColumn(f"{name}_stderr", "±", _of_score(name, "stderr"), ("file",), format_number, float)
-            )
+            columns.append(TableColumn(f"{name}_stderr", ("file",), _of_score(name, "stderr"), type=float))
         if name in EMMS:
             tables: tuple[Table, ...] = ("file", "text") if name == explaining else ("file",)
-            columns.append(TableColumn(f"{name}_r2", "R²", _r2_of(name), tables, format_number, float))
+            columns.append(TableColumn(f"{name}_r2", tables, _r2_of(name), format_number, float, title="R²"))
     return columns
 
 
 def _score_column(name: str, *, with_error: bool) -> TableColumn:
-    return TableColumn(
-        name,
-        title_of(name),
-        _of_score(name, "value"),
-        ("text", "file", "model card", "dataset card"),
-        format_score if with_error else format_number,
-        float,
-        formatted=(lambda ranking, row: row.scores.get(name)) if with_error else None,
-    )
+    def score(ranking: RankingData, row: Row) -> Score | None:
+        return row.scores.get(name)
+
+    value, title = _of_score(name, "value"), title_of(name)
+    if with_error:
+        return TableColumn(name, _SCORES, value, format_score, float, title=title, formatted=score)
+    return TableColumn(name, _SCORES, value, format_number, float, title=title)
 
 
 def _of_score(name: str, field: str) -> Value:

@@ -10,6 +10,9 @@ from hf_emms.ranking.records import Row
 class Progress(Protocol):
     """Receives events, for every checkpoint in this order; several checkpoints may be running at once."""
 
+    def expect(self, count: int, what: str) -> None:
+        """So many checkpoints, or cells of a sweep, are going to be run or taken from the cache."""
+
     def started(self, checkpoint: str, inputs: int) -> None:
         """A checkpoint is going to be run on this many inputs."""
 
@@ -25,6 +28,9 @@ class Progress(Protocol):
 
 class Silent:
     """A `Progress` that reports nothing."""
+
+    def expect(self, count: int, what: str) -> None:
+        pass
 
     def started(self, checkpoint: str, inputs: int) -> None:
         pass

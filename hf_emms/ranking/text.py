@@ -90,7 +90,7 @@ def table_cells(ranking: RankingData, *, top: int | None = None) -> tuple[list[s
     """Header and cells of the rounded table: the standard error of the first score, "=" before a shared rank."""
     columns = columns_of(ranking, "text")
     return (
-        [column.title for column in columns],
+        [column.title_in("text") for column in columns],
         [[column.text(ranking, row) for column in columns] for row in ranking.rows[:top]],
     )
 

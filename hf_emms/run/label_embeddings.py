@@ -2,20 +2,28 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+import hashlib
+from collections.abc import Callable, Iterable, Sequence
 from typing import TYPE_CHECKING
 
 import numpy as np
 
 from hf_emms.cache import NO_CACHE, Cache
-from hf_emms.errors import EmmsError
+from hf_emms.errors import EmmsError, checkpoint_errors
 from hf_emms.features.extraction_plan import plan_extraction
 from hf_emms.features.extractor_pool import ExtractorPool, pool_or_own
+from hf_emms.formatting import pluralize
 from hf_emms.hub import Repo
 from hf_emms.inputs import TEXT
+from hf_emms.registry import versions
+from hf_emms.run.plan import Plan
+from hf_emms.scoring.labels import LabelTable
 
 if TYPE_CHECKING:
     from hf_emms.features.extractor import Extractor
+
+# Part of the key of every label table: raise it when the same texts give other embeddings.
+LABELS_VERSION = 1
 
 
 def embed_texts(
@@ -66,3 +74,98 @@ def embed_texts(
         for note in extractor.notes:
             on_note(f"{encoder.id}: {note}")
         return embeddings
+
+
+def label_table(plan: Plan, embeddings: Iterable[np.ndarray] | None = None) -> LabelTable:
+    """F-labels of the sample's rows; numbers are one more F-label.
+
+    Args:
+        plan: whose sample.
+        embeddings: what each encoder of the plan makes of the distinct label texts; by default it is made here.
+    """
+    sample = plan.sample
+    if embeddings is None:
+        embeddings = [embed_labels_with(encoder, plan) for encoder in plan.encoders]
+    tables = [sample.label_embeddings(table) for table in embeddings]
+    if sample.label_numbers is not None:
+        tables.append(sample.label_numbers)
+    texts = sample.label_texts if sample.soft_labels is None else ()
+    return LabelTable(sample.codes, tuple(tables), label_names(plan), texts, sample.categorical)
+
+
+def label_names(plan: Plan) -> tuple[str, ...]:
+    """The names of the F-labels."""
+    numbers = () if plan.sample.label_numbers is None else (plan.sample.numbers_name,)
+    return (*(encoder.id for encoder in plan.encoders), *numbers)
+
+
+def embed_labels_with(encoder: Repo, plan: Plan, pool: ExtractorPool | None = None) -> np.ndarray:
+    """Embeddings of the sample's U distinct label texts by one encoder, float32 (U, D2), from the cache if it has them.
+
+    Args:
+        encoder: the encoder.
+        plan: whose sample.
+        pool: where the encoder stays loaded; by default it is loaded for this call.
+
+    Raises:
+        EmmsError: the encoder cannot be used.
+    """
+    texts, options, cache, progress = plan.sample.label_texts, plan.options, plan.session.cache, plan.session.progress
+    key = {
+        "id": encoder.id,
+        "revision": encoder.revision,
+        "texts": hashlib.sha256("\0".join(texts).encode()).hexdigest(),
+        "device": options.device,
+        "trust_remote_code": options.trust_remote_code,
+        "versions": versions(),
+        "code": LABELS_VERSION,
+    }
+    stored = cache.get("labels", key, lambda stored: _checked_table(stored["table"], len(texts)))
+    if stored is not None:
+        return stored
+    progress.noted(f"embedding {pluralize(len(texts), 'label text')} with {encoder.id}")
+    try:
+        with checkpoint_errors():
+            table = embed_texts(
+                encoder,
+                texts,
+                device=options.device,
+                allow_pickle=options.allow_pickle,
+                trust_remote_code=options.trust_remote_code,
+                cache=cache,
+                on_note=progress.noted,
+                pool=pool,
+            )
+    except EmmsError as error:
+        raise _encoder_error(encoder.id, f"cannot be used: {error.message}") from error
+    _check_embeddings(encoder.id, table)
+    cache.put("labels", key, {"table": table})
+    return table
+
+
+def _checked_table(table: np.ndarray, texts: int) -> np.ndarray:
+    """Label embeddings from the cache.
+
+    Raises:
+        ValueError: they are not one row of numbers a text.
+    """
+    if table.ndim != 2 or len(table) != texts or table.dtype != np.float32 or not np.isfinite(table).all():
+        raise ValueError(f"it holds {table.dtype} numbers of shape {table.shape}, for {texts} label texts")
+    return table
+
+
+def _check_embeddings(encoder: str, table: np.ndarray) -> None:
+    """Refuses label embeddings (U, D2) that cannot tell labels apart."""
+    problem = None
+    if not np.isfinite(table).all():
+        problem = "gives NaN or infinite label embeddings"
+    elif len(table) > 1 and not np.ptp(table, axis=0).any():
+        problem = f"gives the same embedding for all {len(table)} label texts, which it cannot tell apart"
+    if problem:
+        raise _encoder_error(encoder, f"{problem}; its weights may be damaged")
+
+
+def _encoder_error(encoder: str, problem: str) -> EmmsError:
+    return EmmsError(
+        f"the label encoder {encoder} {problem}", "name another one: --encoder base, or --encoder demo, which is here"
+    )

@@ -1,55 +1,39 @@
-"""What a ranking will run on, resolved and pinned before anything runs, and what that will cost."""
+"""What a ranking will run on, resolved and pinned before anything runs."""
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
 from multiprocessing.pool import ThreadPool
-from statistics import median
 from typing import TYPE_CHECKING, Any
 
 import msgspec
 import numpy as np
 
-from hf_emms.cache import Cache, default_cache, default_root
 from hf_emms.errors import EmmsError, printable, redacted
-from hf_emms.features.checkpoint_files import needed_files, needed_weights
+from hf_emms.features.extraction_plan import ExtractionPlan, plan_extraction
 from hf_emms.formatting import pluralize
-from hf_emms.hub import Repo, RepoFile, listing, resolve
-from hf_emms.hub.known_models import KnownModel, remember
-from hf_emms.inputs import InputKind
-from hf_emms.options import DEFAULT_ENCODERS, SETTINGS, Options
+from hf_emms.hub import Repo, resolve
+from hf_emms.options import DEFAULT_ENCODERS, Options
 from hf_emms.presets import DatasetPreset, dataset_preset, default_checkpoints, expand_checkpoints, expand_encoders
 from hf_emms.publish.results import KnownRankings
-from hf_emms.ranking import EMMS, Ranking, Row
+from hf_emms.ranking import EMMS, Row
 from hf_emms.ranking.estimators import get_estimator
 from hf_emms.ranking.progress import Progress
 from hf_emms.registry import versions
-from hf_emms.run.engines.base import Engine, or_failed_row
-from hf_emms.run.engines.local import LocalEngine
-from hf_emms.run.engines.race import RaceEngine
-from hf_emms.tasks import get_task
+from hf_emms.run.engines import or_failed_row
+from hf_emms.run.session import Session
+from hf_emms.tasks import Task, get_task
 
 if TYPE_CHECKING:
     from hf_emms.data import Sample
 
-
 # Part of the key of every finished row: raise it when the same inputs give another row.
-ROW_VERSION = 6
+ROW_VERSION = 7
 
 # Checkpoints that are looked up at the same time.
 _THREADS = 4
-
-# Seconds for one input and one parameter, on one CPU core or two: two operations for each parameter and token, 197
-# tokens for an image of 224 × 224, some 32 for a text, 200 for a pair of texts, 5 · 10¹⁰ operations a second. Right
-# within a factor of about three.
-GPU_SPEEDUP = 100
-# The time of shorter runs is mostly that of loading.
-_MIN_SECONDS = 5.0
-_MAX_RANKINGS = 50
-_BYTES_PER_PARAMETER = 4
 
 
 @dataclass(frozen=True)
@@ -59,45 +43,67 @@ class Candidate:
     Attributes:
         id: as the user named it; a repository that was renamed has its present name.
         repo: the checkpoint at its exact revision; None if it could not be resolved.
-        row: its finished row, if the cache has it, or its failed row if it could not be resolved.
+        row: its finished row, if the cache has it, or its failed row if it cannot be run.
+        extraction: how its features are made; None if it cannot be run.
     """
 
     id: str
     repo: Repo | None
     row: Row | None
+    extraction: ExtractionPlan | None = None
 
 
 @dataclass(frozen=True)
 class Plan:
     """What a ranking will run on, everything resolved.
 
-    `elsewhere` has the mean ranks of checkpoints on other datasets, see `KnownRankings.elsewhere`.
+    Attributes:
+        session: whose ranking it is.
+        sample: the inputs, and the rows made of them.
+        encoders: of the label texts.
+        candidates: the checkpoints, each once.
+        notes: what a user should know, in words.
+        elsewhere: mean ranks of checkpoints on other datasets, see `KnownRankings.elsewhere`.
     """
 
-    options: Options
+    session: Session
     sample: Sample
     encoders: tuple[Repo, ...]
     candidates: tuple[Candidate, ...]
     notes: tuple[str, ...]
     elsewhere: Mapping[str, float] = field(default_factory=dict)
 
+    @property
+    def options(self) -> Options:
+        """The session's options."""
+        return self.session.options
 
-Find = Callable[[str], Repo]
+    @property
+    def to_run(self) -> dict[str, ExtractionPlan]:
+        """Name → how features are made, of the checkpoints that have no row yet."""
+        return {each.id: each.extraction for each in self.candidates if each.extraction and each.row is None}
+
+    def restricted_to(self, candidates: Iterable[Candidate]) -> Plan:
+        """The same plan for some of its candidates."""
+        return replace(self, candidates=tuple(candidates))
+
+
+ModelResolver = Callable[[str], Repo]
 """The model repository or folder of a name, at its exact revision; raises an `EmmsError`."""
 
 
 def find_model(id: str) -> Repo:
-    """See `Find`."""
+    """See `ModelResolver`."""
     return resolve(id, "model")
 
 
-def plan(options: Options, progress: Progress, find: Find = find_model) -> Plan:
+def plan(options: Options, progress: Progress, resolver: ModelResolver = find_model) -> Plan:
     """Reads the dataset and resolves every checkpoint and encoder; runs none of them.
 
     Args:
         options: of the ranking.
         progress: receives events while the dataset is read.
-        find: resolves checkpoints and encoders, in several threads.
+        resolver: resolves checkpoints and encoders, in several threads.
 
     Raises:
         EmmsError: the dataset, an encoder or an argument is not usable.
@@ -107,71 +113,41 @@ def plan(options: Options, progress: Progress, find: Find = find_model) -> Plan:
     for name in options.estimators:
         if get_estimator(name).folds and options.folds < 2:
             raise EmmsError(f"{name} holds rows out, which takes two folds or more, not {options.folds}", "--folds 5")
-    engine_for(options)
+    session = Session.start(options, progress)
+    rankings = KnownRankings.read(options.results) if options.results is not None else None
+    if rankings is not None:
+        options = replace(options, results=f"{rankings.repo.id}@{rankings.repo.revision}")
+        session = replace(session, options=options)
     preset = dataset_preset(options.dataset) if isinstance(options.dataset, str) else None
     if preset is not None:
         preset.check_usable()
-    known = KnownRankings.read(options.results) if options.results is not None else None
-    # If it is known already that there will be label texts, a wrong encoder fails before a long download.
-    encoders = _resolve_encoders(options, preset, find) if _surely_texts(options, preset) else ()
-    cache = open_cache(options, progress)
-    sample = load_sample(options, cache)
+    # If it is clear already that there will be label texts, a wrong encoder fails before a long download.
+    encoders = _resolve_encoders(options, preset, resolver) if _surely_texts(options, preset) else ()
+    sample = load_sample(options, session.cache, session.source)
     if sample.form == "numbers":
         encoders = ()
     elif not encoders:
-        encoders = _resolve_encoders(options, preset, find)
+        encoders = _resolve_encoders(options, preset, resolver)
     ids, missing = checkpoint_names(options, preset, sample.task.id)
-    candidates = _candidates(tuple(dict.fromkeys(ids)), options, sample, encoders, cache, find)
     notes = [*sample.notes, *missing]
     if options.encoders and not encoders:
         notes.append("labels are numbers, which no encoder embeds: --label-form both adds their words")
-    if len(candidates) < len(ids):
-        notes.append(f"named twice and ranked once: {pluralize(len(ids) - len(candidates), 'checkpoint')}")
-    if known is None:
-        return Plan(options, sample, encoders, candidates, tuple(notes))
-    options = replace(options, results=f"{known.repo.id}@{known.repo.revision}")
-    ranks, found = known.elsewhere(sample.task.id, sample.repo.id, sample.config)
-    return Plan(options, sample, encoders, candidates, (*notes, *found), ranks)
+    names = tuple(dict.fromkeys(ids))
+    if len(names) < len(ids):
+        notes.append(f"named twice and ranked once: {pluralize(len(ids) - len(names), 'checkpoint')}")
+    candidates = _candidates(names, session, sample, encoders, resolver)
+    if rankings is None:
+        return Plan(session, sample, encoders, candidates, tuple(notes))
+    ranks, from_where = rankings.elsewhere(sample.task.id, sample.repo.id, sample.config)
+    return Plan(session, sample, encoders, candidates, (*notes, *from_where), ranks)
 
 
-def open_cache(options: Options, progress: Progress) -> Cache:
-    """The cache that the options ask for; it reports problems to `progress`."""
-    return default_cache(options.cache, progress.noted)
-
-
-def engine_for(options: Options) -> Engine:
-    """The engine that the options ask for.
-
-    Raises:
-        EmmsError: its package is not installed, or it does not support the other options.
-    """
-    if options.engine == "local":
-        for name in ("ray_address", "shard_size"):
-            if getattr(options, name) is not None:
-                raise EmmsError(f"{SETTINGS[name].flag} is for a Ray cluster, but the engine is local", "--engine ray")
-    if options.race is not None:
-        if options.engine != "local":
-            raise EmmsError(f"--race runs in this process, not on --engine {options.engine}", "leave one of them out")
-        return RaceEngine(options.race, get_estimator(options.estimators[0]), options.layers)
-    if options.engine == "local":
-        return LocalEngine()
-    if options.ray_address is None and "RAY_ADDRESS" not in os.environ:
-        # Ray reads this when it is imported: its processes then listen on the loopback device only.
-        os.environ.setdefault("RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER", "0")
-    try:
-        from hf_emms.run.engines.ray_engine import RayEngine
-    except ModuleNotFoundError as error:
-        if error.name != "ray":
-            raise
-        raise EmmsError("--engine ray needs Ray, which is not installed", "pip install 'hf-emms[ray]'") from None
-    return RayEngine(options.ray_address, options.shard_size)
-
-
-def row_key(repo: Repo, options: Options, sample: Sample, encoders: tuple[Repo, ...]) -> dict[str, Any]:
+def row_key(extraction: ExtractionPlan, options: Options, sample: Sample, encoders: tuple[Repo, ...]) -> dict[str, Any]:
     """The cache key of a finished row: everything that changes it."""
     return {
-        "id": repo.id,
-        "revision": repo.revision,
+        "id": extraction.repo.id,
+        "revision": extraction.repo.revision,
+        "extractor": extraction.fingerprint,
         "sample": sample.fingerprint,
         "task": sample.task.id,
         "encoders": [[encoder.id, encoder.revision] for encoder in encoders],
@@ -182,7 +158,7 @@ def row_key(repo: Repo, options: Options, sample: Sample, encoders: tuple[Repo, 
 
 
 def _surely_texts(options: Options, preset: DatasetPreset | None) -> bool:
-    """Whether it is known before the dataset is read that labels become texts, which encoders embed."""
+    """Whether it is clear before the dataset is read that labels become texts, which encoders embed."""
     task = options.task or (preset.task if preset else None)
     return task is not None and (options.label_form or get_task(task).label_form) != "numbers"
 
@@ -204,41 +180,53 @@ def checkpoint_names(
     return expand_checkpoints(options.checkpoints or of_preset or default_checkpoints(task_id))
 
 
-def _resolve_encoders(options: Options, preset: DatasetPreset | None, find: Find) -> tuple[Repo, ...]:
+def _resolve_encoders(options: Options, preset: DatasetPreset | None, resolver: ModelResolver) -> tuple[Repo, ...]:
     try:
-        return tuple(map(find, encoder_names(options, preset)))
+        return tuple(map(resolver, encoder_names(options, preset)))
     except EmmsError as error:
         hint = f"{error.hint}; or --encoder demo: those ship with hf-emms"
         raise EmmsError(f"a label encoder cannot be used: {error.message}", hint) from error
 
 
-def _shown(id: str) -> str:
-    """The name of a checkpoint in the ranking, which every file can hold."""
-    return printable(redacted(id))
-
-
 def _candidates(
-    ids: Sequence[str], options: Options, sample: Sample, encoders: tuple[Repo, ...], cache: Cache, find: Find
+    ids: Sequence[str], session: Session, sample: Sample, encoders: tuple[Repo, ...], resolver: ModelResolver
 ) -> tuple[Candidate, ...]:
     """Resolves checkpoints, several at a time: the Hub takes long to answer, and a folder is read completely."""
+    resolve_it = partial(_resolved, options=session.options, task=sample.task, resolver=resolver)
     # Its threads are daemons, which do not keep an interrupted program from ending.
     with ThreadPool(_THREADS) as pool:
-        resolved = pool.map(lambda id: or_failed_row(_shown(id), None, partial(find, id)), ids, 1)
-    candidates = []
-    known: set[Repo] = set()
-    for id, repo in zip(map(_shown, ids), resolved, strict=True):
-        if isinstance(repo, Row):
-            candidates.append(Candidate(id, None, repo))
-            continue
-        if repo in known:
-            continue
-        known.add(repo)
-        if repo.folder is None:
-            id = _shown("".join((repo.id, *id.partition("@")[1:])))
-        key, made_of = row_key(repo, options, sample, encoders), partial(_finished_row, id, options, len(encoders))
-        row = cache.get_json("rows", key, made_of) if options.resume else None
-        candidates.append(Candidate(id, repo, row))
-    return tuple(candidates)
+        resolved = pool.map(resolve_it, ids, 1)
+    candidates: dict[Repo | str, Candidate] = {}
+    for candidate in resolved:
+        if candidate.extraction is not None and session.options.resume:
+            key = row_key(candidate.extraction, session.options, sample, encoders)
+            made_of = partial(_finished_row, candidate.id, session.options, len(encoders))
+            candidate = replace(candidate, row=session.cache.get_json("rows", key, made_of))
+        candidates.setdefault(candidate.repo or candidate.id, candidate)
+    return tuple(candidates.values())
+
+
+def _resolved(id: str, options: Options, task: Task, resolver: ModelResolver) -> Candidate:
+    """The candidate of a name, without a row of the cache."""
+    name = printable(redacted(id))  # which every file can hold
+    repo = or_failed_row(name, None, lambda: resolver(id))
+    if isinstance(repo, Row):
+        return Candidate(name, None, repo)
+    if repo.folder is None:
+        name = printable(redacted("".join((repo.id, *id.partition("@")[1:]))))
+    extraction = or_failed_row(name, repo.revision, lambda: planned_extraction(repo, options, task))
+    if isinstance(extraction, Row):
+        return Candidate(name, repo, extraction)
+    return Candidate(name, repo, None, extraction)
+
+
+def planned_extraction(repo: Repo, options: Options, task: Task) -> ExtractionPlan:
+    """How the features of a checkpoint are made for a task.
+
+    Raises:
+        EmmsError: see `plan_extraction`.
+    """
+    return plan_extraction(repo, task.input, task.id, dtype=options.dtype, trust_remote_code=options.trust_remote_code)
 
 
 def _finished_row(id: str, options: Options, encoders: int, stored: dict[str, Any]) -> Row:
@@ -255,102 +243,3 @@ def _finished_row(id: str, options: Options, encoders: int, stored: dict[str, An
         if name in row.scores and not (encoders <= len(weights) <= encoders + 1 and np.isfinite(weights).all()):
             raise ValueError("its weights are not those of the label encoders")
     return row
-
-
-@dataclass(frozen=True)
-class Cost:
-    """What one checkpoint or encoder costs.
-
-    Attributes:
-        files: number of files that are needed.
-        bytes: to download.
-        cached: bytes that are on this machine already.
-        seconds: of computing features, by the `Rate`; None for an encoder.
-        problem: why the rest is unknown.
-        weights: bytes of the weights.
-    """
-
-    files: int = 0
-    bytes: int = 0
-    cached: int = 0
-    seconds: float | None = None
-    problem: str | None = None
-    weights: int = 0
-
-
-@dataclass(frozen=True)
-class Rate:
-    """Seconds for one input and one parameter, and where the number comes from."""
-
-    seconds: float
-    source: str
-
-
-def rate(options: Options, kind: InputKind) -> Rate:
-    """How fast checkpoints run here: the median of earlier rankings on this device, or a rule of thumb."""
-    measured = [
-        row.seconds.features / (row.parameters * ranking.n_inputs)
-        for ranking in _earlier_rankings()
-        if ranking.settings.get("device") == options.device and _input_kind(ranking) == kind
-        for row in ranking.rows
-        if row.parameters and row.n is None and row.seconds.features >= _MIN_SECONDS
-    ]
-    if measured:
-        return Rate(median(measured), f"as fast as {pluralize(len(measured), 'checkpoint')} before")
-    gpu = options.device.startswith(("cuda", "mps"))
-    seconds = kind.cpu_seconds / (GPU_SPEEDUP if gpu else 1)
-    return Rate(seconds, f"rule of thumb: {seconds * 1e9:g} ns × parameters × {kind.plural}")
-
-
-def cost(repo: Repo, options: Options, inputs: int | None, rate: Rate) -> Cost:
-    """What a checkpoint (or, without inputs, an encoder) will download, and how long it will run."""
-    try:
-        files = listing(repo)
-        memory = default_cache(options.cache)
-        needed = needed_files(repo, files, memory, code=options.trust_remote_code)
-        weights = needed_weights(repo, files, memory)
-    except EmmsError as error:
-        return Cost(problem=error.message)
-    if repo.folder is None:
-        remember(repo.id, KnownModel(bytes=_total(weights)), memory)
-    parameters = _total(weights) / _BYTES_PER_PARAMETER
-    return Cost(
-        len(needed),
-        _total(file for file in needed if not file.cached),
-        _total(file for file in needed if file.cached),
-        parameters * inputs * rate.seconds if inputs is not None else None,
-        weights=_total(weights),
-    )
-
-
-def forecast(plan: Plan) -> tuple[dict[Repo, Cost], Rate]:
-    """The cost of everything in a plan that is still to be done, encoders included."""
-    speed = rate(plan.options, plan.sample.task.input)
-    costs = {encoder: cost(encoder, plan.options, None, speed) for encoder in plan.encoders}
-    for candidate in plan.candidates:
-        if candidate.repo is not None and candidate.row is None:
-            costs[candidate.repo] = cost(candidate.repo, plan.options, plan.sample.n_read, speed)
-    return costs, speed
-
-
-def _input_kind(ranking: Ranking) -> InputKind | None:
-    try:
-        return get_task(ranking.task).input
-    except EmmsError:  # the package that added the task is gone
-        return None
-
-
-def _total(files: Iterable[RepoFile]) -> int:
-    return sum(file.bytes for file in files)
-
-
-def _earlier_rankings() -> list[Ranking]:
-    """The latest rankings that the command line has saved."""
-    paths = sorted((default_root() / "rankings").glob("*.json"), key=lambda path: path.stat().st_mtime)
-    rankings = []
-    for path in paths[-_MAX_RANKINGS:]:
-        try:
-            rankings.append(Ranking.from_json(path.read_text(encoding="utf-8")))
-        except (EmmsError, OSError):
-            continue  # of a newer version, or removed meanwhile
-    return rankings

@@ -1,25 +1,138 @@
-"""What a run will meet, found before it starts: nothing is run, and no weights are downloaded."""
+"""What a run costs and what it will meet, found before it starts: nothing is run, and no weights are downloaded."""
 
 from __future__ import annotations
 
 import os
 import shutil
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from statistics import median
 from typing import Any
 
-from hf_emms.cache import default_cache
+from hf_emms.cache import default_cache, default_root
 from hf_emms.errors import EmmsError
-from hf_emms.features.checkpoint_files import needed_files
-from hf_emms.features.extraction_plan import check_config
-from hf_emms.formatting import format_bytes
-from hf_emms.hub import Repo, listing, resolve
+from hf_emms.features.checkpoint_files import needed_files, needed_weights
+from hf_emms.features.extraction_plan import plan_extraction
+from hf_emms.formatting import format_bytes, pluralize
+from hf_emms.hub import Repo, RepoFile, listing, resolve
+from hf_emms.hub.known_models import KnownModel, remember
 from hf_emms.inputs import TEXT, InputKind
 from hf_emms.options import Options
 from hf_emms.presets import dataset_preset
+from hf_emms.ranking import Ranking
 from hf_emms.ranking.progress import Progress
-from hf_emms.run.plan import Cost, Plan, Rate, checkpoint_names, encoder_names, forecast, open_cache, plan
+from hf_emms.run.plan import Plan, checkpoint_names, encoder_names, plan
+from hf_emms.tasks import get_task
+
+_GPU_SPEEDUP = 100
+# The time of shorter runs is mostly that of loading.
+_MIN_SECONDS = 5.0
+_MAX_RANKINGS = 50
+_BYTES_PER_PARAMETER = 4
+
+
+# ---- what it costs ---------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Cost:
+    """What one checkpoint or encoder costs.
+
+    Attributes:
+        files: number of files that are needed.
+        bytes: to download.
+        cached: bytes that are on this machine already.
+        seconds: of computing features, by the `Rate`; None for an encoder.
+        problem: why the rest cannot be told.
+        weights: bytes of the weights.
+    """
+
+    files: int = 0
+    bytes: int = 0
+    cached: int = 0
+    seconds: float | None = None
+    problem: str | None = None
+    weights: int = 0
+
+
+@dataclass(frozen=True)
+class Rate:
+    """Seconds for one input and one parameter, and where the number comes from."""
+
+    seconds: float
+    source: str
+
+
+def rate(options: Options, kind: InputKind) -> Rate:
+    """How fast checkpoints run here: the median of earlier rankings on this device, or a rule of thumb."""
+    measured = [
+        row.seconds.features / (row.parameters * ranking.n_inputs)
+        for ranking in _earlier_rankings()
+        if ranking.settings.get("device") == options.device and _kind_of(ranking) is kind
+        for row in ranking.rows
+        if row.parameters and row.n is None and row.seconds.features >= _MIN_SECONDS
+    ]
+    if measured:
+        return Rate(median(measured), f"as fast as {pluralize(len(measured), 'checkpoint')} before")
+    gpu = options.device.startswith(("cuda", "mps"))
+    seconds = kind.cpu_seconds / (_GPU_SPEEDUP if gpu else 1)
+    return Rate(seconds, f"rule of thumb: {seconds * 1e9:g} ns × parameters × {kind.plural}")
+
+
+def cost_of(repo: Repo, options: Options, inputs: int | None, rate: Rate) -> Cost:
+    """What a checkpoint (or, without inputs, an encoder) will download, and how long it will run."""
+    try:
+        files = listing(repo)
+        memory = default_cache(options.cache)
+        needed = needed_files(repo, files, memory, code=options.trust_remote_code)
+        weights = _total(needed_weights(repo, files, memory))
+    except EmmsError as error:
+        return Cost(problem=error.message)
+    if repo.folder is None:
+        remember(repo.id, KnownModel(bytes=weights), memory)
+    return Cost(
+        len(needed),
+        _total(file for file in needed if not file.cached),
+        _total(file for file in needed if file.cached),
+        weights / _BYTES_PER_PARAMETER * inputs * rate.seconds if inputs is not None else None,
+        weights=weights,
+    )
+
+
+def plan_costs(plan: Plan) -> tuple[dict[Repo, Cost], Rate]:
+    """The cost of everything in a plan that is still to be done, encoders included."""
+    speed = rate(plan.options, plan.sample.task.input)
+    costs = {encoder: cost_of(encoder, plan.options, None, speed) for encoder in plan.encoders}
+    for extraction in plan.to_run.values():
+        costs[extraction.repo] = cost_of(extraction.repo, plan.options, plan.sample.n_read, speed)
+    return costs, speed
+
+
+def _kind_of(ranking: Ranking) -> InputKind | None:
+    try:
+        return get_task(ranking.task).input
+    except EmmsError:  # the package that added the task is gone
+        return None
+
+
+def _total(files: Iterable[RepoFile]) -> int:
+    return sum(file.bytes for file in files)
+
+
+def _earlier_rankings() -> list[Ranking]:
+    """The latest rankings that the command line has saved."""
+    paths = sorted((default_root() / "rankings").glob("*.json"), key=lambda path: path.stat().st_mtime)
+    rankings = []
+    for path in paths[-_MAX_RANKINGS:]:
+        try:
+            rankings.append(Ranking.from_json(path.read_text(encoding="utf-8")))
+        except (EmmsError, OSError):
+            continue  # of a newer version, or removed meanwhile
+    return rankings
+
+
+# ---- what it will meet -----------------------------------------------------------------------------------------
 
 
 @dataclass(frozen=True)
@@ -86,47 +199,36 @@ def preflight(options: Options, progress: Progress, machine: Machine | None = No
     try:
         planned = plan(options, progress)
     except EmmsError as error:
-        return Preflight(None, {}, None, tuple(_without_plan(options, progress, error)))
-    costs, rate = forecast(planned)
-    found = [*_of_repos(planned, costs), *_of_machine(planned, costs, machine or Machine.here())]
-    bad = {problem.what for problem in found}
-    if all(f"checkpoint {one.id}" in bad for one in planned.candidates):
-        found.append(Problem("checkpoints", "none can be ranked", "--checkpoint ORG/NAME"))
-    return Preflight(planned, costs, rate, tuple(found))
+        return Preflight(None, {}, None, tuple(_without_plan(options, error)))
+    costs, rate = plan_costs(planned)
+    problems = [*_check_repos(planned, costs), *_check_machine(planned, costs, machine or Machine.here())]
+    bad = {problem.what for problem in problems}
+    if all(f"checkpoint {candidate.id}" in bad for candidate in planned.candidates):
+        problems.append(Problem("checkpoints", "none can be ranked", "--checkpoint ORG/NAME"))
+    return Preflight(planned, costs, rate, tuple(problems))
 
 
-def _of_repos(planned: Plan, costs: Mapping[Repo, Cost]) -> Iterator[Problem]:
-    options, task = planned.options, planned.sample.task
+def _check_repos(planned: Plan, costs: Mapping[Repo, Cost]) -> Iterator[Problem]:
     for encoder in planned.encoders:
-        yield from _of_repo(f"label encoder {encoder.id}", encoder, options, TEXT, "label embedding", costs, fatal=True)
-    for one in planned.candidates:
-        what = f"checkpoint {one.id}"
-        if one.repo is None:
-            yield Problem(what, (one.row and one.row.error) or "it cannot be found", fatal=False)
-        elif one.row is None:
-            yield from _of_repo(what, one.repo, options, task.input, task.id, costs, fatal=False)
+        what = f"label encoder {encoder.id}"
+        if problem := costs[encoder].problem:
+            yield Problem(what, problem)
+        else:
+            yield from _problem_if_raises(what, lambda encoder=encoder: _check_encoder(encoder, planned.options))  # type: ignore[misc]
+    for candidate in planned.candidates:
+        error = candidate.row.error if candidate.row is not None else None
+        if candidate.extraction is not None and candidate.row is None:
+            error = costs[candidate.extraction.repo].problem
+        if error is not None:
+            yield Problem(f"checkpoint {candidate.id}", error, fatal=False)
 
 
-def _of_repo(
-    what: str,
-    repo: Repo,
-    options: Options,
-    kind: InputKind,
-    use: str,
-    costs: Mapping[Repo, Cost],
-    *,
-    fatal: bool,
-) -> Iterator[Problem]:
-    if problem := costs[repo].problem:
-        yield Problem(what, problem, fatal=fatal)
-        return
-    yield from _tried(
-        what, lambda: check_config(repo, kind, use, trust_remote_code=options.trust_remote_code), fatal=fatal
-    )
+def _check_encoder(encoder: Repo, options: Options) -> None:
+    plan_extraction(encoder, TEXT, "label embedding", trust_remote_code=options.trust_remote_code)
 
 
-def _of_machine(planned: Plan, costs: Mapping[Repo, Cost], machine: Machine) -> Iterator[Problem]:
-    encoders = sum(costs[one].bytes for one in planned.encoders)
+def _check_machine(planned: Plan, costs: Mapping[Repo, Cost], machine: Machine) -> Iterator[Problem]:
+    encoders = sum(costs[encoder].bytes for encoder in planned.encoders)
     total = sum(cost.bytes for cost in costs.values())
     if total > machine.disk:
         yield Problem(
@@ -146,34 +248,35 @@ def _of_machine(planned: Plan, costs: Mapping[Repo, Cost], machine: Machine) -> 
             )
 
 
-def _without_plan(options: Options, progress: Progress, error: EmmsError) -> Iterator[Problem]:
+def _without_plan(options: Options, error: EmmsError) -> Iterator[Problem]:
     """Every part of a plan by itself, where the first problem of the plan hides the others."""
     from hf_emms.data import load_sample
 
-    found: list[Problem] = []
+    problems: list[Problem] = []
     samples: list[Any] = []
     preset = dataset_preset(options.dataset) if isinstance(options.dataset, str) else None
-    found += _tried("dataset", lambda: samples.append(load_sample(options, open_cache(options, progress))))
+    cache = default_cache(options.cache)
+    problems += _problem_if_raises("dataset", lambda: samples.append(load_sample(options, cache)))
     encoders: list[str] = []
-    found += _tried("label encoders", lambda: encoders.extend(encoder_names(options, preset)))
+    problems += _problem_if_raises("label encoders", lambda: encoders.extend(encoder_names(options, preset)))
     for id in encoders:
-        found += _tried(f"label encoder {id}", lambda id=id: _find(id, options))  # type: ignore[misc]
+        problems += _problem_if_raises(f"label encoder {id}", lambda id=id: _check_files(id, options))  # type: ignore[misc]
     task = samples[0].task.id if samples else options.task or (preset.task if preset else None)
     if options.checkpoints or task:
         ids, _ = checkpoint_names(options, preset, task or "")
         for id in ids:
-            found += _tried(f"checkpoint {id}", lambda id=id: _find(id, options), fatal=False)  # type: ignore[misc]
-    if not any(problem.message in error.message for problem in found):
+            problems += _problem_if_raises(f"checkpoint {id}", lambda id=id: _check_files(id, options), fatal=False)  # type: ignore[misc]
+    if not any(problem.message in error.message for problem in problems):
         yield Problem("settings", error.message, error.hint)
-    yield from found
+    yield from problems
 
 
-def _find(id: str, options: Options) -> None:
+def _check_files(id: str, options: Options) -> None:
     repo = resolve(id, "model")
     needed_files(repo, listing(repo), default_cache(options.cache), code=options.trust_remote_code)
 
 
-def _tried(what: str, check: Callable[[], Any], *, fatal: bool = True) -> Iterator[Problem]:
+def _problem_if_raises(what: str, check: Callable[[], Any], *, fatal: bool = True) -> Iterator[Problem]:
     try:
         check()
     except EmmsError as error:

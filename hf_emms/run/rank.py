@@ -1,9 +1,8 @@
-"""The pipeline: resolve, embed the labels, run every checkpoint, rank."""
+"""From a dataset and checkpoints to a ranking."""
 
 from __future__ import annotations
 
 import functools
-import hashlib
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import closing
 from datetime import UTC, datetime
@@ -12,24 +11,21 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 import msgspec
 import numpy as np
 
-from hf_emms.cache import Cache
-from hf_emms.errors import EmmsError, checkpoint_errors
-from hf_emms.features.extractor_pool import ExtractorPool
-from hf_emms.finetune.confirm import confirmed
 from hf_emms.finetune.recipe import check_settings
 from hf_emms.finetune.saving import push_best
 from hf_emms.formatting import pluralize
-from hf_emms.hub import HubFacts, Repo
+from hf_emms.hub import HubFacts
 from hf_emms.hub.known_models import KnownModel, remember
-from hf_emms.options import DEFAULT_MAX_SAMPLES, SETTINGS, Options
+from hf_emms.options import DEFAULT_MAX_SAMPLES, Options
 from hf_emms.ranking import Encoder, Ranking, Row, emms_score, ranked
 from hf_emms.ranking.elsewhere import checkpoint_key
 from hf_emms.ranking.progress import Progress, Silent
 from hf_emms.registry import versions
 from hf_emms.run import ranking_job
-from hf_emms.run.engines.base import Work
+from hf_emms.run.engines import EngineInput
+from hf_emms.run.label_embeddings import label_names, label_table
 from hf_emms.run.models_in_memory import renamed, saved_models
-from hf_emms.run.plan import Plan, engine_for, open_cache, plan, row_key
+from hf_emms.run.plan import Plan, plan, row_key
 from hf_emms.run.ranking_job import JobSettings
 from hf_emms.scoring.labels import LabelTable
 
@@ -46,9 +42,6 @@ if TYPE_CHECKING:
         str | PathLike[str] | datasets.Dataset | datasets.DatasetDict | pd.DataFrame | list[dict[str, Any]]
     )
     CheckpointLike: TypeAlias = str | PathLike[str] | transformers.PreTrainedModel | transformers.Pipeline
-
-# Part of the key of every label table: raise it when the same texts give other embeddings.
-LABELS_VERSION = 1
 
 
 def rank(
@@ -93,7 +86,6 @@ def rank(
     trust_remote_code: bool = False,
     engine: str = "local",
     ray_address: str | None = None,
-    shard_size: int | None = None,
     job: JobSettings | None = None,
     progress: Progress | None = None,
 ) -> Ranking:
@@ -148,7 +140,6 @@ def rank(
         trust_remote_code: run code from checkpoint repositories.
         engine: where checkpoints run: "local" (this process), "ray" (a Ray cluster) or "jobs" (a Hugging Face Job).
         ray_address: of a running Ray cluster; by default RAY_ADDRESS, or one on this machine for this run.
-        shard_size: inputs a Ray task; chosen by default.
         job: hardware of a Hugging Face Job, and the results dataset that its ranking comes back through.
         progress: receives events; by default nothing is reported.
 
@@ -164,175 +155,136 @@ def rank(
         >>> ranking.best.checkpoint  # doctest: +SKIP
         'emms-demo/bert-distilled'
     """
-    given = locals()
-    progress = progress or Silent()
-    with saved_models(checkpoints) as (given["checkpoints"], names):
-        options = Options.of(**{name: value for name, value in given.items() if name in SETTINGS})
-        if engine == "jobs":
-            if job is None:
-                raise EmmsError(
-                    "engine='jobs' needs to know where the ranking comes back", "job=JobSettings('ORG/emms-results')"
-                )
-            started = ranking_job.start(ranking_job.job_spec(options, job), job, options.push_to_hub)
-            return ranking_job.follow(started, progress.noted)[-1]
-        if options.confirm is not None:
-            check_settings(options)
-        ranking = run(plan(options, progress), progress)
-        if options.confirm is not None and ranking.best is not None:
-            ranking = confirmed(ranking, options, progress)
-            push_best(options, progress.noted)
-        return renamed(ranking, names)
+    with saved_models(checkpoints) as (ids, names):
+        options = Options.of(
+            dataset,
+            checkpoints=ids,
+            task=task,
+            config=config,
+            split=split,
+            columns=columns,
+            max_samples=max_samples,
+            sampling=sampling,
+            race=race,
+            references=references,
+            prompt=prompt,
+            label_form=label_form,
+            box_format=box_format,
+            encoders=encoders,
+            estimators=estimators,
+            seed=seed,
+            folds=folds,
+            results=results,
+            confirm=confirm,
+            method=method,
+            budget=budget,
+            epochs=epochs,
+            steps=steps,
+            learning_rates=learning_rates,
+            seeds=seeds,
+            confirm_samples=confirm_samples,
+            time_limit=time_limit,
+            save_model=save_model,
+            push_to_hub=push_to_hub,
+            device=device,
+            dtype=dtype,
+            batch_size=batch_size,
+            layers=layers,
+            resume=resume,
+            cache=cache,
+            streaming=streaming,
+            allow_pickle=allow_pickle,
+            trust_remote_code=trust_remote_code,
+            engine=engine,
+            ray_address=ray_address,
+        )
+        return renamed(rank_with(options, progress or Silent(), job), names)
 
 
-def run(plan: Plan, progress: Progress) -> Ranking:
+def rank_with(
+    options: Options,
+    progress: Progress,
+    job: JobSettings | None = None,
+    on_ranking: Callable[[Ranking], None] = lambda ranking: None,
+) -> Ranking:
+    """What `rank` does once its arguments are options.
+
+    Args:
+        options: of the ranking.
+        progress: receives events.
+        job: as for `rank`.
+        on_ranking: called with the ranking as soon as there is one, and again when its best checkpoints are fine-tuned:
+            what is done after that may fail. Not called for a job.
+
+    Raises:
+        EmmsError: as for `rank`.
+    """
+    ranking_job.check_job(options.engine, job)
+    if job is not None:
+        spec = ranking_job.job_spec(options, job)
+        return ranking_job.run(spec, job, progress, pushes_to=options.push_to_hub)[-1]
+    if options.confirm is not None:
+        check_settings(options)
+    planned = plan(options, progress)
+    progress.expect(len(planned.candidates), "checkpoints")
+    ranking = run(planned)
+    on_ranking(ranking)
+    if options.confirm is not None and ranking.best is not None:
+        from hf_emms.finetune.confirm import confirmed
+
+        ranking = confirmed(ranking, options, progress)
+        on_ranking(ranking)
+        push_best(options, progress.noted)
+    return ranking
+
+
+def run(plan: Plan) -> Ranking:
     """Runs what a plan lists. Every finished row is on disk before the next checkpoint starts."""
-    cache = open_cache(plan.options, progress)
-    labels = functools.cache(lambda: embed_labels(plan, cache, progress))
-    facts = {one.id: one.repo.facts for one in plan.candidates if one.repo is not None}
+    labels = functools.cache(lambda: label_table(plan))
+    facts = {candidate.id: candidate.repo.facts for candidate in plan.candidates if candidate.repo is not None}
     rows = [
-        with_facts(row, facts.get(row.checkpoint))
-        for row in (*_known_rows(plan, progress), *_run_checkpoints(plan, labels, cache, progress))
+        with_facts(row, facts.get(row.checkpoint)) for row in (*_finished_rows(plan), *_run_checkpoints(plan, labels))
     ]
     return ranking_of(plan, labels(), rows)
 
 
 def with_facts(row: Row, facts: HubFacts | None) -> Row:
-    """The row with what the Hub knew of the checkpoint."""
+    """The row with what the Hub tells of the checkpoint."""
     if facts is None:
         return row
     return msgspec.structs.replace(row, downloads=facts.downloads, library=facts.library, license=facts.licence)
 
 
-def _known_rows(plan: Plan, progress: Progress) -> Iterator[Row]:
-    """Rows of an earlier run, and those of checkpoints that could not be resolved."""
+def _finished_rows(plan: Plan) -> Iterator[Row]:
+    """Rows of an earlier run, and those of checkpoints that cannot be run."""
     for candidate in plan.candidates:
         if candidate.row is not None:
-            progress.started(candidate.id, 0)
-            progress.finished(candidate.row)
+            plan.session.progress.started(candidate.id, 0)
+            plan.session.progress.finished(candidate.row)
             yield candidate.row
 
 
-def _run_checkpoints(plan: Plan, labels: Callable[[], LabelTable], cache: Cache, progress: Progress) -> Iterator[Row]:
-    """Rows of the other checkpoints: features, moments, scores. Rows on all of the sample are cached."""
-    options, sample = plan.options, plan.sample
-    repos = {one.id: one.repo for one in plan.candidates if one.repo is not None and one.row is None}
-    work = Work(repos, sample, labels, options, cache, progress)
-    with closing(engine_for(options).rows(work)) as finished:
-        for row in finished:
-            store_row(row, repos[row.checkpoint], plan, cache)
+def _run_checkpoints(plan: Plan, labels: Callable[[], LabelTable]) -> Iterator[Row]:
+    with closing(plan.session.engine.rows([engine_input(plan, labels)])) as finished:
+        for _, row in finished:
+            store_row(row, plan)
             yield row
 
 
-def store_row(row: Row, repo: Repo, plan: Plan, cache: Cache) -> None:
+def engine_input(plan: Plan, labels: Callable[[], LabelTable]) -> EngineInput:
+    """What an engine runs: the checkpoints of a plan that have no row yet."""
+    session = plan.session
+    return EngineInput(plan.to_run, plan.sample, labels, session.options, session.cache, session.progress)
+
+
+def store_row(row: Row, plan: Plan) -> None:
     """Caches the row of a checkpoint that was scored on all of the sample."""
     if row.error is not None or row.n is not None:
         return
-    cache.put_json("rows", row_key(repo, plan.options, plan.sample, plan.encoders), msgspec.to_builtins(row))
-    if repo.folder is None:
-        remember(repo.id, KnownModel(row.parameters), cache)
-
-
-def embed_labels(plan: Plan, cache: Cache, progress: Progress) -> LabelTable:
-    """F-labels of the sample's rows: each encoder embeds each distinct text once."""
-    return label_table(plan, [embed_with(encoder, plan, cache, progress) for encoder in plan.encoders])
-
-
-def label_table(plan: Plan, embedded: Iterable[np.ndarray]) -> LabelTable:
-    """F-labels of the sample's rows; numbers are one more F-label.
-
-    Args:
-        plan: whose sample.
-        embedded: what each encoder of the plan makes of the distinct label texts, see `embed_with`.
-    """
-    sample = plan.sample
-    tables = [sample.label_embeddings(one) for one in embedded]
-    if sample.label_numbers is not None:
-        tables.append(sample.label_numbers)
-    texts = sample.label_texts if sample.soft_labels is None else ()
-    return LabelTable(sample.codes, tuple(tables), _label_names(plan), texts, sample.categorical)
-
-
-def _label_names(plan: Plan) -> tuple[str, ...]:
-    numbers = () if plan.sample.label_numbers is None else (plan.sample.numbers_name,)
-    return (*(encoder.id for encoder in plan.encoders), *numbers)
-
-
-def embed_with(
-    encoder: Repo, plan: Plan, cache: Cache, progress: Progress, pool: ExtractorPool | None = None
-) -> np.ndarray:
-    """Embeddings of the sample's U distinct label texts by one encoder, float32 (U, D2), from the cache if it has them.
-
-    Args:
-        encoder: the encoder.
-        plan: whose sample.
-        cache: where they are looked for and stored.
-        progress: receives notes.
-        pool: where the encoder stays loaded; by default it is loaded for this call.
-
-    Raises:
-        EmmsError: the encoder cannot be used.
-    """
-    texts, options = plan.sample.label_texts, plan.options
-    key = {
-        "id": encoder.id,
-        "revision": encoder.revision,
-        "texts": hashlib.sha256("\0".join(texts).encode()).hexdigest(),
-        "device": options.device,
-        "trust_remote_code": options.trust_remote_code,
-        "versions": versions(),
-        "code": LABELS_VERSION,
-    }
-    stored = cache.get("labels", key, lambda stored: _checked_table(stored["table"], len(texts)))
-    if stored is not None:
-        return stored
-    from hf_emms.run.label_embeddings import embed_texts
-
-    progress.noted(f"embedding {pluralize(len(texts), 'label text')} with {encoder.id}")
-    try:
-        with checkpoint_errors():
-            table = embed_texts(
-                encoder,
-                texts,
-                device=options.device,
-                allow_pickle=options.allow_pickle,
-                trust_remote_code=options.trust_remote_code,
-                cache=cache,
-                on_note=progress.noted,
-                pool=pool,
-            )
-    except EmmsError as error:
-        raise _encoder_error(encoder.id, f"cannot be used: {error.message}") from error
-    _check_embeddings(encoder.id, table)
-    cache.put("labels", key, {"table": table})
-    return table
-
-
-def _checked_table(table: np.ndarray, texts: int) -> np.ndarray:
-    """Label embeddings from the cache.
-
-    Raises:
-        ValueError: they are not one row of numbers a text.
-    """
-    if table.ndim != 2 or len(table) != texts or table.dtype != np.float32 or not np.isfinite(table).all():
-        raise ValueError(f"it holds {table.dtype} numbers of shape {table.shape}, for {texts} label texts")
-    return table
-
-
-def _check_embeddings(encoder: str, table: np.ndarray) -> None:
-    """Refuses label embeddings (U, D2) that cannot tell labels apart."""
-    problem = None
-    if not np.isfinite(table).all():
-        problem = "gives NaN or infinite label embeddings"
-    elif len(table) > 1 and not np.ptp(table, axis=0).any():
-        problem = f"gives the same embedding for all {len(table)} label texts, which it cannot tell apart"
-    if problem:
-        raise _encoder_error(encoder, f"{problem}; its weights may be damaged")
-
-
-def _encoder_error(encoder: str, problem: str) -> EmmsError:
-    return EmmsError(
-        f"the label encoder {encoder} {problem}", "name another one: --encoder base, or --encoder demo, which is here"
-    )
+    extraction, cache = plan.to_run[row.checkpoint], plan.session.cache
+    cache.put_json("rows", row_key(extraction, plan.options, plan.sample, plan.encoders), msgspec.to_builtins(row))
+    if extraction.repo.folder is None:
+        remember(extraction.repo.id, KnownModel(row.parameters), cache)
 
 
 def ranking_of(plan: Plan, labels: LabelTable | None, finished: Iterable[Row]) -> Ranking:
@@ -385,7 +337,7 @@ def _race_notes(top: int | None, rows: tuple[Row, ...]) -> list[str]:
 
 
 def _encoders(plan: Plan, labels: LabelTable | None, rows: tuple[Row, ...]) -> tuple[Encoder, ...]:
-    names = _label_names(plan)
+    names = label_names(plan)
     widths = labels.widths if labels is not None else [None] * len(names)
     weights = [score.details["weights"] for row in rows if (score := emms_score(row.scores))]
     means = np.mean(weights, axis=0).tolist() if weights else [None] * len(names)

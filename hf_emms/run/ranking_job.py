@@ -8,6 +8,8 @@ from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
+import msgspec
+
 from hf_emms import hub
 from hf_emms.errors import EmmsError
 from hf_emms.formatting import parse_duration
@@ -15,9 +17,9 @@ from hf_emms.hub import Hardware, Job, JobSpec
 from hf_emms.options import Options
 from hf_emms.presets import dataset_preset, encoder_presets
 from hf_emms.publish import results, wheel
-from hf_emms.publish.destinations import published_line
+from hf_emms.publish.destinations import IN_JOB, PublishedRanking
 from hf_emms.ranking import Ranking
-from hf_emms.ranking.merge import path_of
+from hf_emms.ranking.progress import Progress
 
 # Debian with Python and uv; huggingface_hub uses it for scripts too.
 IMAGE = "ghcr.io/astral-sh/uv:python3.12-bookworm"
@@ -28,7 +30,6 @@ LABELS = {"app": "hf-emms"}
 _CACHE = "/hf-emms-cache"
 # What a job needs besides hf-emms to fine-tune the best checkpoints.
 _FINE_TUNING = ("accelerate", "peft", "sacrebleu")
-_PUBLISHED = re.compile(r"published in (\S+): (\S+)\s*")
 
 
 @dataclass(frozen=True)
@@ -58,6 +59,18 @@ class JobSettings:
         return parse_duration(self.timeout, bare_seconds=True) / 60
 
 
+def check_job(engine: str, job: JobSettings | None) -> None:
+    """Checks that a job has settings, and that only a job has them.
+
+    Raises:
+        EmmsError: it is otherwise.
+    """
+    if engine == "jobs" and job is None:
+        raise EmmsError("engine='jobs' needs to know where results come back", "job=JobSettings('ORG/emms-results')")
+    if engine != "jobs" and job is not None:
+        raise EmmsError(f"job= is for a Hugging Face Job, but the engine is {engine!r}", "engine='jobs'")
+
+
 def job_spec(options: Options, settings: JobSettings) -> JobSpec:
     """The job that does what the options ask for.
 
@@ -82,9 +95,9 @@ def command_spec(
         subject: what hf-emms jobs lists it with.
     """
     package = settings.package or wheel.requirement(hub.page(settings.results_repo, "dataset"))
-    needed = [word for one in (package, *packages) for word in ("--with", one)]
-    command = ("uv", "run", *needed, "hf-emms", *words)
-    environment = {"PYTHONUNBUFFERED": "1"}
+    requirements = [word for requirement in (package, *packages) for word in ("--with", requirement)]
+    command = ("uv", "run", *requirements, "hf-emms", *words)
+    environment = {"PYTHONUNBUFFERED": "1", IN_JOB: "1"}
     if os.environ.get("HF_ENDPOINT"):
         environment["HF_ENDPOINT"] = os.environ["HF_ENDPOINT"]
     if settings.bucket is not None:
@@ -142,6 +155,25 @@ def start(spec: JobSpec, settings: JobSettings, pushes_to: str | None = None) ->
     return hub.start_job(account, spec)
 
 
+def run(spec: JobSpec, settings: JobSettings, progress: Progress, *, pushes_to: str | None = None) -> list[Ranking]:
+    """Starts a job (see `start`) and follows it (see `follow`); interrupted, it says how to end the job.
+
+    Raises:
+        EmmsError: it could not be started, or failed.
+    """
+    job = start(spec, settings, pushes_to)
+    progress.noted(f"job {job.id} on {settings.flavor}: {job.url}")
+    try:
+        return follow(job, progress.noted)
+    except KeyboardInterrupt:
+        progress.noted(
+            f"The job continues: {job.url}\n"
+            f"  hf jobs cancel {job.id} ends it, hf-emms jobs lists it; what it ranks goes to {settings.results_repo}: "
+            f"hf-emms pull results --repo-id {settings.results_repo}"
+        )
+        raise
+
+
 def follow(job: Job, on_line: Callable[[str], None]) -> list[Ranking]:
     """Waits for a job; `on_line` receives the lines of its log.
 
@@ -151,42 +183,47 @@ def follow(job: Job, on_line: Callable[[str], None]) -> list[Ranking]:
     Raises:
         EmmsError: the job failed, or a ranking cannot be read.
     """
-    lines = []
+    rankings = []
     for line in hub.job_log(job):
-        on_line(line)
-        lines.append(line)
+        published = _published(line)
+        on_line(line if published is None else published.in_words)
+        rankings += [published] if published is not None else []
     stage, message = hub.job_stage(job)
     if stage != hub.JOB_SUCCEEDED:
         raise EmmsError(f"the job ended at {stage}{f': {message}' if message else ''}", f"its log: {job.url}")
     # A connection that broke near the end may have cost the last lines.
-    places = _places(lines) or _places(hub.job_log(job, follow=False))
-    if not places:
+    rankings = rankings or list(filter(None, map(_published, hub.job_log(job, follow=False))))
+    if not rankings:
         raise EmmsError("the job has ended, but its log names no ranking", f"read it: {job.url}")
-    return [_read(repo, path) for repo, path in places]
+    return [_read(published) for published in rankings]
 
 
-def _read(repo: str, path: str) -> Ranking:
-    content = hub.read_file(repo, "dataset", path)
+def _published(line: str) -> PublishedRanking | None:
+    """The published ranking that a line of a log is a record of."""
+    try:
+        return msgspec.json.decode(line, type=PublishedRanking)
+    except msgspec.MsgspecError:
+        return None
+
+
+def _read(published: PublishedRanking) -> Ranking:
+    content = hub.read_file(published.repo_id, "dataset", published.path)
     if content is None:
         raise EmmsError(
-            f"{repo} has no {path}, where the job put the ranking", f"hf-emms pull results --repo-id {repo}"
+            f"{published.repo_id} has no {published.path}, where the job put the ranking",
+            f"hf-emms pull results --repo-id {published.repo_id}",
         )
     return Ranking.from_json(content)
 
 
-def _places(lines: Iterable[str]) -> list[tuple[str, str]]:
-    """The results datasets and the paths in them that a log names."""
-    return [(match[1], match[2]) for line in lines if (match := _PUBLISHED.fullmatch(line))]
-
-
-def published(ranking: Ranking, results_repo: str) -> str:
-    """Publishes a ranking; returns the line with its place, which `follow` reads.
+def publish(ranking: Ranking, results_repo: str) -> str:
+    """Publishes a ranking; returns the line that says where, in a job as a record.
 
     Raises:
         EmmsError: no rights, or the Hub cannot be reached.
     """
     results.publish([ranking], results_repo)
-    return published_line(results_repo, path_of(ranking))
+    return PublishedRanking.of(results_repo, ranking).line
 
 
 def rank_argv(options: Options) -> list[str]:

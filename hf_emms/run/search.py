@@ -129,19 +129,19 @@ def _candidates(
     task: Task, listed: Iterator[HubModel], limits: _Limits, sort: Sort | None, on_dropped: Callable[[str, str], None]
 ) -> Iterator[HubModel]:
     """Those that can be ranked and keep to the limits."""
-    for position, found in enumerate(listed):
+    for position, model in enumerate(listed):
         if position == MAX_LISTED:
             on_dropped("…", f"the list is read no further than {MAX_LISTED:,} checkpoints")
             return
-        if found.downloads < limits.min_downloads:
+        if model.downloads < limits.min_downloads:
             if sort == "downloads":
                 return  # the next ones have still fewer
-            on_dropped(found.id, pluralize(found.downloads, "download"))
+            on_dropped(model.id, pluralize(model.downloads, "download"))
             continue
         try:
-            yield _candidate(found, task, limits)
+            yield _candidate(model, task, limits)
         except EmmsError as error:
-            on_dropped(found.id, error.message)
+            on_dropped(model.id, error.message)
 
 
 def _folded(candidates: Iterator[HubModel], on_dropped: Callable[[str, str], None]) -> Iterator[HubModel]:
@@ -150,22 +150,21 @@ def _folded(candidates: Iterator[HubModel], on_dropped: Callable[[str, str], Non
     alike: dict[int | None, list[HubModel]] = {}
     for candidate in candidates:
         root = candidate.base_model or candidate.id
-        known = roots.setdefault(root, candidate.id)
-        if known == candidate.id:
-            known = next(
-                (one.id for one in alike.get(candidate.parameters, ()) if _same_weights(one, candidate)), known
-            )
-        if known == candidate.id:
+        first = roots.setdefault(root, candidate.id)
+        if first == candidate.id:
+            copies = (model.id for model in alike.get(candidate.parameters, ()) if _same_weights(model, candidate))
+            first = next(copies, first)
+        if first == candidate.id:
             alike.setdefault(candidate.parameters, []).append(candidate)
             yield candidate
         else:
-            on_dropped(candidate.id, f"near-duplicate of {known}")
+            on_dropped(candidate.id, f"near-duplicate of {first}")
 
 
-def _same_weights(one: HubModel, other: HubModel) -> bool:
+def _same_weights(model: HubModel, other: HubModel) -> bool:
     """Whether they are copies; where the Hub does not say, they are not."""
     try:
-        first, second = (weight_hashes(model, weight_files(model.files)) for model in (one, other))
+        first, second = (weight_hashes(copy, weight_files(copy.files)) for copy in (model, other))
     except EmmsError:
         return False
     return bool(first) and first == second
@@ -185,19 +184,19 @@ def _families_first(candidates: Iterator[HubModel], limit: int) -> list[HubModel
     return [*families.values(), *others][:limit]
 
 
-def _candidate(found: HubModel, task: Task, limits: _Limits) -> HubModel:
+def _candidate(model: HubModel, task: Task, limits: _Limits) -> HubModel:
     """The checkpoint with its architecture and size.
 
     Raises:
         EmmsError: it cannot be ranked; the message is the reason.
     """
-    if not weight_files(found.files):
+    if not weight_files(model.files):
         raise EmmsError("no weights for PyTorch")
-    if found.gated and not logged_in():
-        raise EmmsError(f"gated: accept its terms at {page(found.id, 'model')}, then hf auth login")
-    architecture = _architecture(found, task)
-    found = replace(found, architecture=architecture, dtypes=found.dtypes or weight_dtypes(found))
-    size, memory = found.parameters, found.memory
+    if model.gated and not logged_in():
+        raise EmmsError(f"gated: accept its terms at {page(model.id, 'model')}, then hf auth login")
+    architecture = _architecture(model, task)
+    model = replace(model, architecture=architecture, dtypes=model.dtypes or weight_dtypes(model))
+    size, memory = model.parameters, model.memory
     if size is None or memory is None:
         if limits.max_parameters is not None or limits.max_memory is not None:
             raise EmmsError("unknown size")
@@ -205,14 +204,14 @@ def _candidate(found: HubModel, task: Task, limits: _Limits) -> HubModel:
         raise EmmsError(f"{size:,} parameters")
     elif limits.max_memory is not None and _OVERHEAD * memory > limits.max_memory:
         raise EmmsError(f"needs about {format_bytes(_OVERHEAD * memory)}")
-    remember(found.id, KnownModel(size, licence=found.licence))
-    return found
+    remember(model.id, KnownModel(size, licence=model.licence))
+    return model
 
 
-def _architecture(found: HubModel, task: Task) -> str:
-    if "config.json" not in found.files:
+def _architecture(model: HubModel, task: Task) -> str:
+    if "config.json" not in model.files:
         raise EmmsError("no config.json")
-    model_type = model_type_of(found.config) or model_type_of(read_config(found))
+    model_type = model_type_of(model.config) or model_type_of(read_config(model))
     if model_type is None:
         raise EmmsError("its config.json names no model_type")
     row = find_architecture(model_type, task.input.name)

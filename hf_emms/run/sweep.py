@@ -2,35 +2,44 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Generator, Iterable, Mapping, Sequence
+import json
+import os
+import threading
+from collections.abc import Iterable, Mapping
 from contextlib import closing
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Protocol, cast
+from typing import TYPE_CHECKING, Any
 
 import msgspec
 import numpy as np
+import yaml
 
 from hf_emms.errors import EmmsError, one_line
 from hf_emms.features.extractor_pool import ExtractorPool
+from hf_emms.files import decoded
 from hf_emms.formatting import pluralize
-from hf_emms.hub import Repo
-from hf_emms.options import DEFAULT_RESULTS, Options
+from hf_emms.hub import JobSpec, Repo
+from hf_emms.options import DEFAULT_RESULTS, SETTINGS, Options
 from hf_emms.publish.destinations import Destination, ResultsDataset, ResultsFolder
 from hf_emms.ranking import Ranking, Row
+from hf_emms.ranking.merge import path_of
 from hf_emms.ranking.progress import Progress, Silent
 from hf_emms.run import ranking_job
-from hf_emms.run.engines.base import Work
-from hf_emms.run.plan import Plan, engine_for, open_cache
-from hf_emms.run.rank import embed_with, label_table, ranking_of, store_row, with_facts
+from hf_emms.run.label_embeddings import embed_labels_with, label_table
+from hf_emms.run.plan import ModelResolver, Plan, find_model, plan
+from hf_emms.run.preflight import Cost, Rate, cost_of, rate
+from hf_emms.run.rank import engine_input, ranking_of, store_row, with_facts
 from hf_emms.run.ranking_job import JobSettings
-from hf_emms.run.sweep_plan import SweepPlan, job_spec, plan_sweep, requests
 from hf_emms.scoring.labels import LabelTable
 
 if TYPE_CHECKING:
     from os import PathLike
 
-    from hf_emms.run.sweep_plan import SweptDatasets
+    SweptDatasets = str | PathLike[str] | Iterable[str | PathLike[str] | Mapping[str, Any]]
+
+_PLAN_SUFFIXES = (".yaml", ".yml", ".json")
 
 
 @dataclass(frozen=True)
@@ -54,13 +63,15 @@ class Sweep:
         checkpoints = dict.fromkeys(row.checkpoint for ranking in self.rankings.values() for row in ranking.rows)
 
         def order(checkpoint: str) -> tuple[int, float]:
-            found = [(of[checkpoint], len(of)) for of in rows.values() if checkpoint in of]
-            ranks = [(row.rank, count) for row, count in found if row.rank is not None]
+            cells = [
+                (of_dataset[checkpoint], len(of_dataset)) for of_dataset in rows.values() if checkpoint in of_dataset
+            ]
+            ranks = [(row.rank, count) for row, count in cells if row.rank is not None]
             shares = [(rank - 1) / count for rank, count in ranks]
             return -sum(rank == 1 for rank, _ in ranks), sum(shares) / len(shares) if shares else 1.0
 
         lines = [
-            (checkpoint, *(_rank_text(of.get(checkpoint)) for of in rows.values()))
+            (checkpoint, *(_rank_text(of_dataset.get(checkpoint)) for of_dataset in rows.values()))
             for checkpoint in sorted(checkpoints, key=order)
         ]
         return ("checkpoint", *rows), lines
@@ -106,15 +117,16 @@ def sweep(
         EmmsError: an argument or every dataset is not usable, or results cannot be stored.
     """
     progress = progress or Silent()
-    given = {name: value for name, value in {"checkpoints": checkpoints, **settings}.items() if value is not None}
-    wanted = requests(datasets, given | {"engine": engine, "ray_address": ray_address})
-    if engine == "jobs":
-        if job is None:
-            raise EmmsError("engine='jobs' needs to know where results go", "job=JobSettings('ORG/emms-results')")
-        started = ranking_job.start(job_spec(wanted, job), job)
-        return of_job(ranking_job.follow(started, progress.noted), wanted)
+    ranking_job.check_job(engine, job)
+    # None is the default of all but `max_samples`, where it means all rows.
+    shared = {name: value for name, value in settings.items() if value is not None or name == "max_samples"}
+    if checkpoints is not None:
+        shared["checkpoints"] = checkpoints
+    options_of = sweep_options(datasets, {**shared, "engine": engine, "ray_address": ray_address})
+    if job is not None:
+        return sweep_as_job(options_of, job, progress)
     results = destination(output, results_repo, progress)
-    return run_sweep(plan_sweep(wanted, results, progress), results, progress)
+    return run_sweep(plan_sweep(options_of, results, progress), results, progress)
 
 
 def destination(output: str | PathLike[str], results_repo: str | None, progress: Progress) -> Destination:
@@ -126,28 +138,139 @@ def destination(output: str | PathLike[str], results_repo: str | None, progress:
     return ResultsDataset(results_repo, progress.noted) if results_repo is not None else ResultsFolder(Path(output))
 
 
-def of_job(rankings: Iterable[Ranking], wanted: Mapping[str, Options]) -> Sweep:
-    """The sweep of a job, from the rankings that it published and what it was asked for."""
-    found = {}
-    for one in rankings:
+# ---- what is asked ---------------------------------------------------------------------------------------------
+
+
+def sweep_options(datasets: SweptDatasets, settings: Mapping[str, Any]) -> dict[str, Options]:
+    """The options of each dataset, by the dataset's name in the sweep: with its config and split, where these are set.
+
+    Args:
+        datasets: see `sweep`; a text that begins with "{" is a plan itself.
+        settings: for all datasets; they win over those of a plan for all datasets, and not over a dataset's own.
+
+    Raises:
+        EmmsError: a plan that cannot be read, an unknown or unsuitable setting, no dataset, or one named twice.
+    """
+    if isinstance(datasets, str | os.PathLike):
+        of_plan = _read_plan(os.fspath(datasets))
+        entries, settings = of_plan.pop("datasets"), {**of_plan, **settings}
+    else:
+        entries = list(datasets)
+    options_of: dict[str, Options] = {}
+    for entry in entries:
+        own = dict(entry) if isinstance(entry, Mapping) else {"dataset": entry}
+        _check_names(own, settings)
+        options = Options.of(**{**settings, **own})
+        name = " ".join(filter(None, (str(options.dataset), options.config, options.split)))
+        if name in options_of:
+            raise EmmsError(f"{name} is listed twice", "list it once, or tell them apart by config or split")
+        options_of[name] = options
+    if not options_of:
+        raise EmmsError("the sweep has no dataset", "--datasets NAME,NAME, or a plan with a list `datasets`")
+    return options_of
+
+
+def _read_plan(source: str) -> dict[str, Any]:
+    example = "a plan has a list `datasets`, and settings as in hf_emms.rank: see docs/sweep.md"
+    is_plan = source.lstrip().startswith("{")
+    if not is_plan and Path(source).suffix not in _PLAN_SUFFIXES:
+        raise EmmsError(f"the plan {source} is no .yaml or .json file", example)
+    try:
+        content = yaml.safe_load(source if is_plan else decoded(Path(source).read_bytes()))
+    except (OSError, ValueError, yaml.YAMLError) as error:
+        reason = getattr(error, "strerror", None) or " ".join(str(error).split())
+        raise EmmsError(f"the plan {source[:80]} cannot be read: {reason}", example) from error
+    if not isinstance(content, dict) or not isinstance(content.get("datasets"), list):
+        raise EmmsError(f"the plan {source[:80]} has no list `datasets`", example)
+    return content
+
+
+def _check_names(own: Mapping[str, Any], shared: Mapping[str, Any]) -> None:
+    """Refuses what is no setting of a dataset in a sweep."""
+    if not isinstance(own.get("dataset"), str | os.PathLike):
+        raise EmmsError(f"a dataset of the sweep has no name: {dict(own)!r}", "- dataset: NAME")
+    for name in {**own, **shared}:
+        setting = SETTINGS.get(str(name))
+        if setting is None:
+            raise EmmsError(f"{own['dataset']}: there is no setting {name!r}", f"one of: {', '.join(swept_settings())}")
+        if setting.sweep == "never":
+            raise EmmsError(f"{name} is no setting of a sweep", "hf-emms rank has it, for one dataset")
+        if setting.sweep == "whole" and name in own:
+            raise EmmsError(f"{own['dataset']}: {name} is one for the whole sweep", setting.on)
+
+
+def swept_settings() -> list[str]:
+    """The settings that a sweep has for all its datasets or for one of them."""
+    return [name for name, setting in SETTINGS.items() if setting.sweep in ("flag", "plan")]
+
+
+# ---- as a job --------------------------------------------------------------------------------------------------
+
+
+def job_spec(options_of: Mapping[str, Options], settings: JobSettings) -> JobSpec:
+    """The job that does the whole sweep, its plan among the words of its command.
+
+    Raises:
+        EmmsError: something that only this machine has.
+    """
+    for options in options_of.values():
+        ranking_job.rank_argv(options)
+    entries = [
+        {name: value for name, value in options.changed().items() if SETTINGS[name].job}
+        for options in options_of.values()
+    ]
+    first, *others = entries
+    shared = {name: value for name, value in first.items() if all(entry.get(name) == value for entry in others)}
+    shared.pop("dataset", None)
+    own = [{name: value for name, value in entry.items() if name not in shared} for entry in entries]
+    return ranking_job.command_spec(("sweep", json.dumps({**shared, "datasets": own})), settings)
+
+
+def sweep_as_job(options_of: Mapping[str, Options], settings: JobSettings, progress: Progress) -> Sweep:
+    """Sweeps in a Hugging Face Job and waits for it.
+
+    Raises:
+        EmmsError: it could not be started, or failed.
+    """
+    rankings = {}
+    for ranking in ranking_job.run(job_spec(options_of, settings), settings, progress):
         names = [
             name
-            for name, options in wanted.items()
-            if options.dataset == one.dataset
-            and options.config in (None, one.config)
-            and options.split in (None, one.split)
+            for name, options in options_of.items()
+            if options.dataset == ranking.dataset
+            and options.config in (None, ranking.config)
+            and options.split in (None, ranking.split)
         ]
-        found[max(names, key=len, default=one.dataset)] = one
-    return Sweep(found, {})
+        rankings[max(names, key=len, default=ranking.dataset)] = ranking
+    return Sweep(rankings, {})
 
 
-class SweepEngine(Protocol):
-    """An engine that runs the checkpoints of several samples, see `engines.local.LocalEngine.cells`."""
-
-    def cells(self, works: Sequence[Work]) -> Generator[tuple[int, Row], None, None]: ...
+# ---- the plan --------------------------------------------------------------------------------------------------
 
 
-class _OfDataset(Silent):
+@dataclass(frozen=True)
+class SweepPlan:
+    """What a sweep will run, everything resolved.
+
+    Attributes:
+        plans: dataset → what its ranking needs; checkpoints that have a result are not among its candidates.
+        stored: dataset → its ranking so far.
+        failed: dataset → why it cannot be used, in one line.
+        done: how many cells have a result already.
+    """
+
+    plans: dict[str, Plan]
+    stored: dict[str, Ranking]
+    failed: dict[str, str]
+    done: int
+
+    @property
+    def cells(self) -> int:
+        """How many checkpoints run on how many datasets, in all."""
+        return sum(len(plan.to_run) for plan in self.plans.values())
+
+
+class _DatasetProgress(Silent):
     """The progress of one dataset's cells, which are named after both."""
 
     def __init__(self, progress: Progress, dataset: str) -> None:
@@ -170,75 +293,154 @@ class _OfDataset(Silent):
         return f"{checkpoint} on {self._dataset}"
 
 
+def plan_sweep(options_of: Mapping[str, Options], results: Destination, progress: Progress) -> SweepPlan:
+    """Reads every dataset, and finds out what of it has a result.
+
+    Raises:
+        EmmsError: no dataset is usable.
+    """
+    plans, stored, failed, done = dict[str, Plan](), dict[str, Ranking](), dict[str, str](), 0
+    resolver = _each_once(find_model)
+    for name, options in options_of.items():
+        progress.noted(f"reading {name}")
+        try:
+            planned = plan(options, _DatasetProgress(progress, name), resolver)
+            ranking = results.known(_path(planned)) if options.resume else None
+        except EmmsError as error:
+            if len(options_of) == 1:
+                raise
+            failed[name] = one_line(error)
+            progress.noted(f"{name}: {failed[name]}")
+            continue
+        revisions = {row.checkpoint: row.revision for row in ranking.rows if row.error is None} if ranking else {}
+        new = [
+            candidate
+            for candidate in planned.candidates
+            if candidate.repo is None or revisions.get(candidate.id) != candidate.repo.revision
+        ]
+        plans[name] = planned.restricted_to(new)
+        done += (
+            len(planned.candidates) - len(new) + sum(each.row is not None and each.row.error is None for each in new)
+        )
+        if ranking is not None:
+            stored[name] = ranking
+    if not plans:
+        name, reason = next(iter(failed.items()))
+        raise EmmsError(f"no dataset of the sweep can be used; {name}: {reason}")
+    return SweepPlan(plans, stored, failed, done)
+
+
+def _path(planned: Plan) -> str:
+    """Where the ranking of a plan is stored, whatever its rows are."""
+    return path_of(ranking_of(planned, None, [Row("", error="not run")]))
+
+
+def _each_once(resolver: ModelResolver) -> ModelResolver:
+    """The same resolver, which looks up each name once, also one that is not there."""
+    results: dict[str, Repo | EmmsError] = {}
+    locks: dict[str, threading.Lock] = {}
+
+    def resolve_once(id: str) -> Repo:
+        with locks.setdefault(id, threading.Lock()):
+            if id not in results:
+                try:
+                    results[id] = resolver(id)
+                except EmmsError as error:
+                    results[id] = error
+        result = results[id]
+        if isinstance(result, EmmsError):
+            raise result
+        return result
+
+    return resolve_once
+
+
+def sweep_costs(planned: SweepPlan) -> tuple[dict[Repo, Cost], dict[Repo, int]]:
+    """What each checkpoint and encoder costs over all datasets, and how many cells of a checkpoint run."""
+    seconds: dict[Repo, float] = {}
+    cells: dict[Repo, int] = {}
+    options: dict[Repo, Options] = {}
+    for of_dataset in planned.plans.values():
+        sample, to_run = of_dataset.sample, of_dataset.to_run
+        speed = rate(of_dataset.options, sample.task.input)
+        for extraction in to_run.values():
+            seconds[extraction.repo] = seconds.get(extraction.repo, 0.0) + speed.seconds * sample.n_read
+            cells[extraction.repo] = cells.get(extraction.repo, 0) + 1
+            options[extraction.repo] = of_dataset.options
+        if to_run:
+            options |= dict.fromkeys(of_dataset.encoders, of_dataset.options)
+    costs = {
+        repo: cost_of(repo, own, 1 if repo in seconds else None, Rate(seconds.get(repo, 0.0), "over all datasets"))
+        for repo, own in options.items()
+    }
+    return costs, cells
+
+
+# ---- the run ---------------------------------------------------------------------------------------------------
+
+
 def run_sweep(planned: SweepPlan, results: Destination, progress: Progress) -> Sweep:
     """Runs what a sweep lacks; every finished row is stored before the next cell starts.
 
     Raises:
         EmmsError: the engine cannot start, or results cannot be stored.
     """
-    rankings, failed = dict(planned.known), dict(planned.failed)
-    needed = {name: one for name, one in planned.plans.items() if planned.missing[name] or planned.finished[name]}
-    labels = _label_tables(needed, failed, progress)
-    works: dict[str, Work] = {}
-    for name, table in labels.items():
-        options, sample = needed[name].options, needed[name].sample
-        own = _OfDataset(progress, name)
-        works[name] = Work(planned.missing[name], sample, _constant(table), options, open_cache(options, own), own)
+    rankings, failed = dict(planned.stored), dict(planned.failed)
+    plans = {name: each for name, each in planned.plans.items() if each.candidates}
+    progress.expect(planned.cells, "cells")
+    labels = _label_tables(plans, failed, progress)
 
     def add(name: str, row: Row) -> None:
-        repo = next((one.repo for one in needed[name].candidates if one.id == row.checkpoint), None)
+        repo = next((each.repo for each in plans[name].candidates if each.id == row.checkpoint), None)
         described = with_facts(row, repo.facts if repo is not None else None)
-        rankings[name] = results.add(ranking_of(needed[name], labels[name], [described]))
+        rankings[name] = results.add(ranking_of(plans[name], labels[name], [described]))
 
     try:
-        for name in works:
-            for row in planned.finished[name]:
-                add(name, row)
-        running = [name for name in works if planned.missing[name]]
+        for name in labels:
+            for candidate in plans[name].candidates:
+                if candidate.row is not None:
+                    if candidate.row.error is not None:
+                        plans[name].session.progress.noted(f"{candidate.id}: {candidate.row.error}")
+                    add(name, candidate.row)
+        running = [name for name in labels if plans[name].to_run]
         if running:
-            engine = cast(SweepEngine, engine_for(needed[running[0]].options))
-            with closing(engine.cells([works[name] for name in running])) as cells:
-                for place, row in cells:
-                    name = running[place]
-                    store_row(row, planned.missing[name][row.checkpoint], needed[name], works[name].cache)
-                    add(name, row)
+            inputs = [engine_input(plans[name], partial(labels.__getitem__, name)) for name in running]
+            with closing(plans[running[0]].session.engine.rows(inputs)) as finished:
+                for place, row in finished:
+                    store_row(row, plans[running[place]])
+                    add(running[place], row)
     finally:
         results.flush()
     return Sweep({name: rankings[name] for name in planned.plans if name in rankings}, failed)
 
 
-def _constant(table: LabelTable) -> Callable[[], LabelTable]:
-    return lambda: table
-
-
 def _label_tables(plans: Mapping[str, Plan], failed: dict[str, str], progress: Progress) -> dict[str, LabelTable]:
     """The F-labels of each dataset; an encoder is loaded once for all. Datasets without them are added to `failed`."""
-    embedded: dict[tuple[str, Repo], np.ndarray] = {}
-    for encoder in dict.fromkeys(encoder for one in plans.values() for encoder in one.encoders):
+    embeddings: dict[tuple[str, Repo], np.ndarray] = {}
+    for encoder in dict.fromkeys(encoder for each in plans.values() for encoder in each.encoders):
         with closing(ExtractorPool()) as pool:
-            for name, one in plans.items():
-                if encoder not in one.encoders or name in failed:
+            for name, of_dataset in plans.items():
+                if encoder not in of_dataset.encoders or name in failed:
                     continue
-                own = _OfDataset(progress, name)
                 try:
-                    embedded[name, encoder] = embed_with(encoder, one, open_cache(one.options, own), own, pool)
+                    embeddings[name, encoder] = embed_labels_with(encoder, of_dataset, pool)
                 except EmmsError as error:
                     failed[name] = one_line(error)
                     progress.noted(f"{name}: {failed[name]}")
     return {
-        name: label_table(one, [embedded[name, encoder] for encoder in one.encoders])
-        for name, one in plans.items()
+        name: label_table(of_dataset, [embeddings[name, encoder] for encoder in of_dataset.encoders])
+        for name, of_dataset in plans.items()
         if name not in failed
     }
 
 
-def summary(found: Sweep, planned: SweepPlan) -> str:
+def summary(result: Sweep, planned: SweepPlan) -> str:
     """What a sweep did, in one sentence."""
-    bad = sum(row.error is not None for one in found.rankings.values() for row in one.rows)
+    bad = sum(row.error is not None for ranking in result.rankings.values() for row in ranking.rows)
     parts = [
         f"{pluralize(planned.cells, 'cell')} run",
         f"{planned.done} there already",
         *([f"{bad} failed"] if bad else []),
-        *([f"{pluralize(len(found.failed), 'dataset')} not usable"] if found.failed else []),
+        *([f"{pluralize(len(result.failed), 'dataset')} not usable"] if result.failed else []),
     ]
-    return f"{pluralize(len(found.rankings), 'dataset')}: {', '.join(parts)}"
+    return f"{pluralize(len(result.rankings), 'dataset')}: {', '.join(parts)}"

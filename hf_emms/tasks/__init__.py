@@ -48,10 +48,10 @@ def get_task(name: str) -> Task:
     """
     task = TASKS.find(name.strip().lower().replace("_", "-").replace(" ", "-"))
     if task is None:
-        known = ", ".join(
+        names = ", ".join(
             task.id + (f" ({', '.join(task.aliases)})" if task.aliases else "") for task in TASKS.values()
         )
-        raise EmmsError(f"the task {name!r} is not supported yet", f"--task takes one of: {known}")
+        raise EmmsError(f"the task {name!r} is not supported yet", f"--task takes one of: {names}")
     return task
 
 

@@ -1,4 +1,4 @@
-"""Pictures and what people wrote about them."""
+"""Images and what people wrote about them."""
 
 from hf_emms.inputs import IMAGE
 from hf_emms.tasks.metrics import BLEU_4, CIDER

@@ -35,23 +35,23 @@ _AREAS = ((0.12, "tiny"), (0.25, "small"), (0.45, "medium"), (0.7, "large"), (ma
 _WIDE = 1.5
 _EDGE, _DOUBTFUL = 1e-9, 0.5
 _HIDDEN_WIDTH = 64
-# Parts may stand out of their picture a little, and most boxes in pixels are wider than this.
+# Boxes may stand out of their image a little, and most boxes in pixels are wider than this.
 _MAX_NORMALIZED = 1.5
 
 
 def measure_box(raw: Any, size: tuple[int, int] | None, form: str) -> tuple[float, ...]:
-    """Reads a box as the parts of its picture that it covers; what stands out of the picture is cut off.
+    """Reads a box as fractions of its image; what stands out of the image is cut off.
 
     Args:
         raw: four numbers.
-        size: (width, height) of the upright picture in pixels; None where the numbers are parts of it.
+        size: (width, height) of the upright image in pixels; None where the numbers are fractions of it.
         form: "xywh" (upper left corner), "xyxy" (two corners) or "cxcywh" (centre).
 
     Returns:
         Centre x and y, width and height, each 0 to 1.
 
     Raises:
-        ValueError: no four numbers, or nothing of the box is in the picture.
+        ValueError: no four numbers, or nothing of the box is in the image.
     """
     a, b, c, d = _four_numbers(raw)
     width, height = size or (1, 1)
@@ -66,17 +66,14 @@ def measure_box(raw: Any, size: tuple[int, int] | None, form: str) -> tuple[floa
     left, right = max(0.0, left / width), min(1.0, right / width)
     top, bottom = max(0.0, top / height), min(1.0, bottom / height)
     if right <= left or bottom <= top:
-        raise ValueError(f"a box lies outside its picture of {width} x {height}: {[a, b, c, d]} as {form}")
+        raise ValueError(f"a box lies outside its image of {width} x {height}: {[a, b, c, d]} as {form}")
     return ((left + right) / 2, (top + bottom) / 2, right - left, bottom - top)
 
 
 def are_normalized(raws: Sequence[Any]) -> bool:
-    """Whether boxes are parts of their pictures: most stay within 1, and some of the numbers are fractions.
+    """Whether the boxes of a dataset are fractions of their images: most stay within 1, and some are no whole numbers.
 
-    One box says nothing: [0, 0, 1, 1] is a whole picture, or its first pixel.
-
-    Args:
-        raws: all boxes of a dataset; what is no box doesn't count.
+    One box says nothing: [0, 0, 1, 1] is a whole image, or its first pixel.
     """
     boxes = []
     for raw in raws:
@@ -120,8 +117,12 @@ def warn_of_boxes(boxes: np.ndarray) -> str | None:
     """Says so where most boxes end at the right or lower edge, as three of four do whose corners are read as sizes."""
     ends = boxes[:, :2] + boxes[:, 2:] / 2
     share = (ends > 1 - _EDGE).any(axis=1).mean()
-    found = f"{share:.0%} of the boxes reach the right or lower edge of their pictures or beyond"
-    return f"{found}: does --box-format say how they are written?" if share > _DOUBTFUL else None
+    if share <= _DOUBTFUL:
+        return None
+    return (
+        f"{share:.0%} of the boxes reach the right or lower edge of their images or beyond: "
+        "does --box-format say how they are written?"
+    )
 
 
 def _four_numbers(raw: Any) -> tuple[float, float, float, float]:

@@ -169,7 +169,7 @@ def _small_parts(folder: Path) -> dict[str, Any]:
     from hf_emms.cache import Cache
     from hf_emms.options import Options
     from hf_emms.run.engines.checkpoint import score_estimators, scoring_inputs
-    from hf_emms.run.engines.shards import Shard, moments_of
+    from hf_emms.run.engines.extraction import Shard, moments_of
     from hf_emms.scoring.labels import LabelTable
 
     rng = np.random.default_rng(0)
@@ -189,7 +189,7 @@ def _small_parts(folder: Path) -> dict[str, Any]:
     cache, stored = Cache(folder / "cache"), ray.put(features)
     fetch = best(lambda: cache.put("features", {"id": "bench"}, {"features": np.array(ray.get(stored))}), wall)
     ray.shutdown()
-    program = [sys.executable, "-c", "import ray, hf_emms.run.engines.ray_tasks, hf_emms.features.load"]
+    program = [sys.executable, "-c", "import hf_emms.run.engines.ray, hf_emms.features.load"]
     return {
         "start_seconds": best(lambda: subprocess.run(program, check=True), children_seconds),
         "task_seconds": task,

@@ -35,6 +35,7 @@ from hf_emms.finetune.splits import Part
 from hf_emms.hub import Repo, resolve
 from hf_emms.ranking.estimators import ESTIMATORS
 from hf_emms.run.engines.extraction import extract
+from hf_emms.run.plan import planned_extraction
 from hf_emms.scoring.labels import LabelTable
 from hf_emms.scoring.standardise import standardise_rows
 from scripts.quality.candidates import checkpoint
@@ -110,7 +111,13 @@ class _Data:
 
     def features(self, repo: Repo, cache: Cache) -> np.ndarray:
         """Features of every row."""
-        extraction = extract(repo, self.sample, candidate_labels(self.sample, self.cache), SETTINGS, cache)
+        extraction = extract(
+            planned_extraction(repo, SETTINGS, self.sample.task),
+            self.sample,
+            candidate_labels(self.sample, self.cache),
+            SETTINGS,
+            cache,
+        )
         return extraction.features["spread"][self.sample.input_of_row]
 
     def scores(self, columns: dict[str, str], features: np.ndarray, rows: np.ndarray, labels: str) -> dict[str, float]:

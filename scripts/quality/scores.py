@@ -22,6 +22,7 @@ from hf_emms.presets import encoder_presets
 from hf_emms.ranking.estimators import ESTIMATORS
 from hf_emms.run.engines.extraction import extract
 from hf_emms.run.label_embeddings import embed_texts
+from hf_emms.run.plan import planned_extraction
 from hf_emms.scoring.estimators import ScoringInputs
 from hf_emms.scoring.labels import LabelTable
 from hf_emms.scoring.moments import Moments
@@ -121,7 +122,9 @@ def score(pool: Pool, target: Target, candidates: list[Candidate]) -> Iterator[t
     for candidate in candidates:
         try:
             repo = resolve(checkpoint(candidate.name, target.side), "model")
-            extraction = extract(repo, sample, labels["demo"], SETTINGS, cache)
+            extraction = extract(
+                planned_extraction(repo, SETTINGS, sample.task), sample, labels["demo"], SETTINGS, cache
+            )
         except EmmsError as error:
             print(f"{target.name:15s} {candidate.name:27s} left out: {error.message}", flush=True)
             continue

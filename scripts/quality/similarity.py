@@ -11,6 +11,7 @@ import numpy as np
 from hf_emms.cache import Cache, default_root
 from hf_emms.hub import resolve
 from hf_emms.run.engines.extraction import extract
+from hf_emms.run.plan import planned_extraction
 from scripts.quality.candidates import checkpoint
 from scripts.quality.protocol import Pool, Target, work
 from scripts.quality.scores import SETTINGS, candidate_labels, sample_of, some_rows
@@ -41,7 +42,7 @@ def similarities(target: Target, names: Sequence[str]) -> dict[str, dict[str, fl
     grams = []
     for name in names:
         repo = resolve(checkpoint(name, target.side), "model")
-        extraction = extract(repo, sample, labels, SETTINGS, cache)
+        extraction = extract(planned_extraction(repo, SETTINGS, sample.task), sample, labels, SETTINGS, cache)
         grams.append(_gram(extraction.features["spread"][sample.input_of_row[rows]]))
     matrix = [[float(np.vdot(one, other)) for other in grams] for one in grams]
     return {name: dict(zip(names, row, strict=True)) for name, row in zip(names, matrix, strict=True)}

@@ -24,6 +24,7 @@ from hf_emms.presets import encoder_presets
 from hf_emms.ranking.estimators import ESTIMATORS
 from hf_emms.run.engines.extraction import extract
 from hf_emms.run.label_embeddings import embed_texts
+from hf_emms.run.plan import planned_extraction
 from hf_emms.scoring.estimators import ScoringInputs
 from hf_emms.scoring.labels import LabelTable
 from hf_emms.scoring.moments import Moments
@@ -113,7 +114,8 @@ def scores(sample: Sample, candidate: Candidate) -> dict[str, float]:
     texts = sample.label_texts if sample.soft_labels is None else ()
     tables = tuple(sample.label_embeddings(one) for one in embedded)
     labels = LabelTable(sample.codes, tables, encoders, texts, sample.categorical)
-    extraction = extract(resolve(checkpoint(candidate.name), "model"), sample, labels, options, Cache(None))
+    plan = planned_extraction(resolve(checkpoint(candidate.name), "model"), options, sample.task)
+    extraction = extract(plan, sample, labels, options, Cache(None))
     features = extraction.features["spread"][sample.input_of_row]
     moments = Moments.like(labels, features.shape[1], folds=options.folds, seed=options.seed)
     moments.update(features, labels, sample.groups)

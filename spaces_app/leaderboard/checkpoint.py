@@ -11,7 +11,7 @@ from hf_emms.ranking.formats import format_finetuned, format_number, format_rank
 from hf_emms.ranking.merge import JSON_FOLDER
 from leaderboard import markup
 from leaderboard.compare import back
-from leaderboard.lines import Line, lines, r2
+from leaderboard.lines import PAGE_COLUMNS, Line, lines
 from leaderboard.markup import escape
 from leaderboard.selection import View, label, to_query
 from leaderboard.store import Entry, Snapshot
@@ -83,7 +83,7 @@ def _place(entry: Entry, line: Line, snapshot: Snapshot) -> dict[str, str]:
         "Rank": f"{format_rank(row)} of {ranked}" if row.error is None else f"failed: {escape(row.error)}",
         "Score": f"{escape(title_of(ranking.estimators[0]))} {format_score(line.score(ranking.estimators[0]))}",
         "Fine-tuned": _fine_tuned(ranking, row),
-        "R²": format_number(r2(line)),
+        "R²": PAGE_COLUMNS["r2"].text(ranking, row),
         "Behind the best": _behind(entry, line),
         "Wins in its task": f"{won.share:.0%} ({won.low:.0%}–{won.high:.0%}, {won.rankings})" if won else MISSING,
         "Seconds": MISSING if line.seconds is None else markup.seconds(line.seconds),

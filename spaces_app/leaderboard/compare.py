@@ -8,9 +8,9 @@ from itertools import combinations
 
 from hf_emms.formatting import MISSING, format_count
 from hf_emms.ranking import TIE_WIDTH, Ranking, Row, gain_and_stderr
-from hf_emms.ranking.formats import format_number, format_rank, format_score, title_of
+from hf_emms.ranking.formats import format_rank, format_score, title_of
 from leaderboard import markup
-from leaderboard.lines import Line, lines, r2
+from leaderboard.lines import PAGE_COLUMNS, Line, lines
 from leaderboard.markup import escape
 from leaderboard.selection import View, to_query
 from leaderboard.store import Snapshot
@@ -105,7 +105,7 @@ def _facts(some: list[Line], ranking: Ranking) -> Iterator[tuple[str, list[str]]
     yield "Rank", [format_rank(line.row) for line in some]
     for estimator in ranking.estimators:
         yield title_of(estimator), [format_score(line.score(estimator)) for line in some]
-    yield "R²", [format_number(r2(line)) for line in some]
+    yield "R²", [PAGE_COLUMNS["r2"].text(line.ranking, line.row) for line in some]
     yield "Parameters", [format_count(line.row.parameters) for line in some]
     yield "Seconds", [MISSING if line.seconds is None else markup.seconds(line.seconds) for line in some]
     yield "Licence", [escape(line.facts.licence or MISSING) for line in some]

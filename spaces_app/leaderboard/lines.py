@@ -6,18 +6,21 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from hf_emms.ranking import Ranking, Row, emms_score
+from hf_emms.ranking import Ranking, Row, columns
 from hf_emms.scoring import Score
 from leaderboard.facts import Facts
 from leaderboard.selection import SIZES, View
 from leaderboard.store import Snapshot
 from leaderboard.training import why_seen
 
+PAGE_COLUMNS = {column.name: column for column in (*columns.IDENTITY, *columns.COLUMNS) if "page" in column.tables}
+
 
 @dataclass(frozen=True)
 class Line:
-    """A row, what the Hub knows about its checkpoint, and why it is known to have seen the ranking's dataset."""
+    """A row of a ranking, what the Hub knows about its checkpoint, and why that is known to have seen the dataset."""
 
+    ranking: Ranking
     row: Row
     facts: Facts
     seen: str = ""
@@ -33,7 +36,7 @@ class Line:
 def lines(ranking: Ranking, snapshot: Snapshot) -> list[Line]:
     """All rows, in the ranking's order."""
     found = [(row, snapshot.facts_of(row)) for row in ranking.rows]
-    return [Line(row, facts, why_seen(row.checkpoint, facts, ranking.dataset_id)) for row, facts in found]
+    return [Line(ranking, row, facts, why_seen(row.checkpoint, facts, ranking.dataset_id)) for row, facts in found]
 
 
 def matching(all_lines: Sequence[Line], view: View) -> list[Line]:
@@ -68,32 +71,12 @@ def in_order(some_lines: Sequence[Line], sort: str) -> list[Line]:
 
 def value(line: Line, column: str) -> Any:
     """What a column sorts by."""
-    row = line.row
-    if column in row.scores:
-        return row.scores[column].value
-    values = {
-        "rank": row.rank,
-        "checkpoint": row.checkpoint.lower(),
-        "fine_tuned": row.fine_tuned.value if row.fine_tuned else None,
-        "r2": r2(line),
-        "elsewhere": row.elsewhere,
-        "parameters": row.parameters,
-        "downloads": line.facts.downloads,
-        "library": line.facts.library,
-        "licence": line.facts.licence,
-        "seconds": line.seconds,
-        "width": row.width,
-        "architecture": row.architecture,
-        "revision": row.revision,
-    }
-    return values.get(column)
-
-
-def r2(line: Line) -> float | None:
-    """The held-out R² that EMMS reports."""
-    score = emms_score(line.row.scores)
-    found = score.details.get("r2") if score else None
-    return float(found) if isinstance(found, int | float) else None
+    if column in line.row.scores:
+        return line.row.scores[column].value
+    if column in PAGE_COLUMNS:
+        found = PAGE_COLUMNS[column].value(line.ranking, line.row)
+        return found.lower() if column == "checkpoint" else found
+    return getattr(line.facts, column, None)
 
 
 def record(line: Line, ranking: Ranking) -> dict[str, Any]:
@@ -104,18 +87,6 @@ def record(line: Line, ranking: Ranking) -> dict[str, Any]:
         score = line.score(estimator)
         flat[estimator] = score.value if score else None
         flat[f"{estimator}_stderr"] = score.stderr if score else None
-    return flat | {
-        "fine_tuned": row.fine_tuned.value if row.fine_tuned else None,
-        "r2": r2(line),
-        "elsewhere": row.elsewhere,
-        "parameters": row.parameters,
-        "width": row.width,
-        "architecture": row.architecture,
-        "downloads": line.facts.downloads,
-        "library": line.facts.library,
-        "licence": line.facts.licence,
-        "seen": line.seen or None,
-        "seconds": line.seconds,
-        "n": row.n or ranking.n,
-        "error": row.error,
-    }
+    flat |= {name: column.value(ranking, row) for name, column in PAGE_COLUMNS.items() if name not in flat}
+    facts = {name: getattr(line.facts, name) for name in ("downloads", "library", "licence")}
+    return flat | facts | {"seen": line.seen or None, "error": row.error}

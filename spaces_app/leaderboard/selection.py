@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from urllib.parse import parse_qs, urlencode
 
+from hf_emms.ranking import columns
 from leaderboard.store import Entry, Snapshot
 
 TABS = {
@@ -30,26 +31,12 @@ SIZES = {
     "10B": 10_000_000_000,
 }
 
+_TITLES = {column.name: column.title_in("page").capitalize() for column in columns.COLUMNS if "page" in column.tables}
+_TITLES |= {"other": "Other scores", "downloads": "Downloads", "library": "Library", "licence": "Licence"}
+_FIRST = ("fine_tuned", "r2", "other", "elsewhere", "parameters", "downloads", "library", "licence", "seconds")
 # Columns that can be chosen, with their titles; rank, checkpoint and the score that orders are always there.
-COLUMNS = {
-    "fine_tuned": "Fine-tuned",
-    "r2": "R²",
-    "other": "Other scores",
-    "elsewhere": "Elsewhere",
-    "parameters": "Params",
-    "downloads": "Downloads",
-    "library": "Library",
-    "licence": "Licence",
-    "seconds": "Seconds",
-    "n": "Samples",
-    "width": "Width",
-    "architecture": "Architecture",
-    "revision": "Revision",
-}
-DEFAULT_COLUMNS = (
-    *("fine_tuned", "r2", "other", "elsewhere", "parameters"),
-    *("downloads", "licence", "seconds", "revision"),
-)
+COLUMNS = {name: _TITLES[name] for name in dict.fromkeys((*_FIRST, *_TITLES))}
+DEFAULT_COLUMNS = tuple(name for name in COLUMNS if name not in ("library", "n", "width", "architecture"))
 SORTS = ("rank", "checkpoint", "emms_knn", "emms", "logme", "knn", *(name for name in COLUMNS if name != "other"))
 # What Across datasets sorts by, with titles.
 ORDERS = {"checkpoint": "Checkpoint", "wins": "Wins", "rankings": "Rankings"}
@@ -135,7 +122,7 @@ def from_query(query: str) -> View:
         value = text(name)
         return value if value in allowed else getattr(View(), name)  # type: ignore[operator]
 
-    columns = tuple(name for name in COLUMNS if name in text("columns").split(","))
+    chosen = tuple(name for name in COLUMNS if name in text("columns").split(","))
     rows = text("rows")
     return View(
         tab=one_of("tab", TABS),
@@ -149,7 +136,7 @@ def from_query(query: str) -> View:
         library=tuple(dict.fromkeys(given.get("library", []))),
         licence=tuple(dict.fromkeys(given.get("license", []))),
         trained=one_of("trained", TRAINED),
-        columns=columns if "columns" in given else DEFAULT_COLUMNS,
+        columns=chosen if "columns" in given else DEFAULT_COLUMNS,
         order=text("order") if text("order").removeprefix("-") in ORDERS else "-wins",
         sort=text("sort") if text("sort").removeprefix("-") in SORTS else "rank",
         rows=int(rows) if rows.isdecimal() and len(rows) < 7 and int(rows) > 0 else ROWS_AT_ONCE,

@@ -12,13 +12,14 @@ import msgspec
 from hf_emms.formatting import MISSING, format_count, pluralize
 from hf_emms.ranking import Ranking, is_commit, ranked
 from hf_emms.ranking.advice import recommendation
-from hf_emms.ranking.formats import format_finetuned, format_number, format_percent, format_rank, title_of
+from hf_emms.ranking.columns import TableColumn
+from hf_emms.ranking.formats import format_number, format_rank, title_of
 from hf_emms.ranking.text import settings_text
 from hf_emms.scoring import Score
 from leaderboard import markup
 from leaderboard.compare import checkpoint_link
 from leaderboard.facts import NOT_KNOWN, Facts
-from leaderboard.lines import Line, in_order, lines, matching, r2, record, value
+from leaderboard.lines import PAGE_COLUMNS, Line, in_order, lines, matching, record, value
 from leaderboard.markup import escape
 from leaderboard.selection import (
     COLUMNS,
@@ -87,8 +88,8 @@ def answered(view: View, ranking: Ranking, snapshot: Snapshot) -> str:
 def described(ranking: Ranking, facts: Facts = NOT_KNOWN) -> str:
     """What was measured: one line, and the rest on request; `facts` are the dataset's."""
     dataset = markup.hub_link(ranking.dataset_id, ranking.dataset_revision, "datasets/")
-    encoders = [markup.hub_link(encoder.id, encoder.revision) for encoder in ranking.encoders if encoder.revision]
-    numbers = [escape(encoder.id.removesuffix(" (numbers)")) for encoder in ranking.encoders if not encoder.revision]
+    encoders = [markup.hub_link(encoder.id, encoder.revision) for encoder in ranking.encoders if not encoder.numbers]
+    numbers = [escape(encoder.numbers) for encoder in ranking.encoders if encoder.numbers]
     parts = (("label encoders", encoders), ("labels as numbers:", numbers))
     labels = " · ".join(f"{what} {', '.join(names)}" for what, names in parts if names)
     config = f"{escape(ranking.config)}, " if ranking.config else ""
@@ -153,17 +154,11 @@ def _columns(view: View, ranking: Ranking, found: Sequence[Line]) -> list[tuple[
         (first, title_of(first), "score", _bar(ranking, first, best)),
     ]
     cells: dict[str, tuple[str, Cell]] = {
-        "fine_tuned": ("number", lambda line: format_finetuned(line.row.fine_tuned)),
-        "r2": ("number", lambda line: format_number(r2(line))),
-        "elsewhere": ("number", lambda line: format_percent(line.row.elsewhere)),
-        "parameters": ("number", lambda line: format_count(line.row.parameters)),
+        **{name: (_css(column), _text(column)) for name, column in PAGE_COLUMNS.items()},
         "downloads": ("number", lambda line: format_count(line.facts.downloads)),
         "library": ("text", lambda line: escape(line.facts.library or MISSING)),
         "licence": ("text", lambda line: escape(line.facts.licence or MISSING)),
         "seconds": ("number", lambda line: MISSING if line.seconds is None else markup.seconds(line.seconds)),
-        "n": ("number", lambda line: f"{line.row.n or ranking.n:,}"),
-        "width": ("number", lambda line: MISSING if line.row.width is None else str(line.row.width)),
-        "architecture": ("text", lambda line: escape(line.row.architecture or MISSING)),
         "revision": ("text", _revision),
     }
     # The heading has the number of rows, but for those that a race stopped earlier.
@@ -175,6 +170,14 @@ def _columns(view: View, ranking: Ranking, found: Sequence[Line]) -> list[tuple[
         elif name == "n" or view.columns != DEFAULT_COLUMNS or any(value(line, name) is not None for line in found):
             columns.append((name, COLUMNS[name], *cells[name]))
     return columns
+
+
+def _css(column: TableColumn) -> str:
+    return "text" if column.type is str else "number"
+
+
+def _text(column: TableColumn) -> Cell:
+    return lambda line: escape(column.text(line.ranking, line.row))
 
 
 def _header(name: str, title: str, css: str, view: View) -> str:

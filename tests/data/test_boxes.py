@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from hf_emms.inputs.image import image_size
+from hf_emms.inputs import IMAGE
 from hf_emms.tasks import get_task
 from hf_emms.tasks.referring_expression import BOXES, are_normalized, box_in_words, encode_boxes, measure_box
 from hf_emms.tasks.task import rbf_features
@@ -87,7 +87,7 @@ def test_what_lies_outside_the_picture_is_cut_off() -> None:
         ([1, 2, math.nan, 4], "not finite"),
         ([10, 10, 0, 5], "no area"),
         ([10, 10, 5, -5], "no area"),
-        ([300, 10, 5, 5], "outside its picture of 200 x 100"),
+        ([300, 10, 5, 5], "outside its image of 200 x 100"),
     ],
 )
 def test_a_box_that_cannot_be_read_is_refused_with_the_reason(raw: list[float], reason: str) -> None:
@@ -139,8 +139,8 @@ def turned(size: tuple[int, int]) -> bytes:
 
 
 def test_sizes_are_of_the_upright_picture() -> None:
-    assert image_size(turned((40, 20))) == (20, 40)
-    assert image_size(png((1, 1, 1), (40, 20))) == (40, 20)
+    assert IMAGE.size(turned((40, 20))) == (20, 40)
+    assert IMAGE.size(png((1, 1, 1), (40, 20))) == (40, 20)
 
 
 def scenes(boxes: list[list[float]], size: tuple[int, int] = (40, 20)) -> list[bytes]:

@@ -136,7 +136,7 @@ def test_pictures_that_the_metadata_does_not_name_are_noted(tmp_path: Path) -> N
     write(tmp_path / "metadata.csv", "file_name,caption\n" + "".join(f"{i}.png,caption {i}\n" for i in range(9)))
     found = load_sample(str(tmp_path))
     assert len(found) == 9
-    assert "pictures that are not in metadata.csv are left out: 3 of 12" in found.notes
+    assert "files that are not in metadata.csv are left out: 3 of 12" in found.notes
 
 
 def test_a_class_folder_without_pictures_is_noted(tmp_path: Path) -> None:

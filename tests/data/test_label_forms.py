@@ -15,9 +15,8 @@ from hf_emms.options import Options
 from hf_emms.publish.card_entries import rank_command
 from hf_emms.ranking import Encoder, Ranking
 from hf_emms.ranking.progress import Silent
-from hf_emms.run.label_embeddings import embed_texts
-from hf_emms.run.plan import open_cache, plan
-from hf_emms.run.rank import embed_labels
+from hf_emms.run.label_embeddings import embed_texts, label_table
+from hf_emms.run.plan import plan
 from tests.helpers.rankings import example
 from tests.helpers.rows import answered
 from tests.helpers.samples import load_sample
@@ -81,7 +80,7 @@ def test_an_f_label_of_several_texts_is_the_mean_of_their_embeddings() -> None:
     captions = [["a red cat", "a cat"], ["a dog"], ["a cat", "a cat", "a dog", "a cow"]]
     rows = datasets.Dataset.from_dict({"text": ["x", "y", "z"], "labels": captions})
     request = Options(rows, (CHECKPOINT,), encoders=(ENCODER,), folds=3, cache=False)
-    labels = embed_labels(plan(request, Silent()), open_cache(request, Silent()), Silent())
+    labels = label_table(plan(request, Silent()))
     target = load_sample(rows)
     texts = ("a cat", "a cow", "a dog", "a red cat")
     assert target.label_texts == texts

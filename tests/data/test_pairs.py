@@ -13,10 +13,9 @@ import pytest
 
 from hf_emms.cache import Cache
 from hf_emms.data import Sample
-from hf_emms.data.reading import JoinedColumn
 from hf_emms.data.sample import store_sample, stored_sample
 from hf_emms.data.sources import DatasetSource
-from hf_emms.inputs import Images, Pairs, UnusableError
+from hf_emms.inputs import Images, Pairs
 from hf_emms.options import Options
 from tests import ROOT
 from tests.helpers.rows import error_of, image_rows, pictures, png
@@ -252,7 +251,7 @@ def test_a_question_column_that_is_missing_is_named_among_those_that_are_there()
     assert "--image-column COLUMN, --question-column COLUMN, --answer-column COLUMN" in str(unknown.hint)
 
 
-# ---- cached and joined ------------------------------------------------------------------------------------------
+# ---- cached ------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("rows", [annotated(), paragraphs()], ids=["pictures", "texts"])
@@ -268,14 +267,3 @@ def test_a_cached_sample_is_the_sample(tmp_path: Path, rows: datasets.Dataset) -
     assert np.array_equal(cached.inputs.parts, sample.inputs.parts)  # type: ignore[attr-defined]
     eye = np.eye(len(sample.label_texts), dtype=np.float32)
     assert np.array_equal(cached.label_embeddings(eye), sample.label_embeddings(eye))
-
-
-@pytest.mark.parametrize("streamed", [False, True])
-def test_pictures_of_another_configuration_are_read_by_their_ids(streamed: bool) -> None:
-    rows = image_rows(pictures(5), id=[f"n{i}" for i in range(5)])
-    joined = JoinedColumn(rows.to_iterable_dataset() if streamed else rows, "id", "image")
-    joined.fetch(["n3", "n1"])
-    assert joined["n3"]["bytes"] == pictures(5)[3]
-    with pytest.raises(UnusableError, match="no row has the id 'n9'"):
-        joined["n9"]
-    assert "'image_id'" in error_of(lambda: JoinedColumn(rows, "image_id", "image")).message

@@ -81,6 +81,16 @@ def test_several_captions_of_a_picture_become_rows_that_share_input_and_group(fo
     assert any("6 rows from 3 pictures" in note for note in sample.notes)
 
 
+def test_columns_that_a_sample_names_are_read_the_same_again() -> None:
+    captions = {"cap_good": list("abcd"), "cap_better": list("efgh"), "caption": list("ijkl")}
+    rows = image_rows(pictures(4), **captions)
+    sample = load_sample(rows, task="captioning", columns={"text": "cap_good,cap_better"})
+    assert sample.columns == {"image": "image", "text": "cap_good,cap_better"}
+    assert set(sample.label_texts) == set("abcdefgh")
+    again = load_sample(rows, task=sample.task.id, columns=sample.columns)
+    assert (again.columns, again.fingerprint) == (sample.columns, sample.fingerprint)
+
+
 @pytest.mark.parametrize("form", ["rows", "list", "columns"])
 def test_one_caption_a_picture_is_the_first_or_a_seeded_one(form: str) -> None:
     rows = caption_sets()[form]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import io
 import json
 from collections import Counter
@@ -13,6 +14,9 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
+from hf_emms import data
+from hf_emms.data import open_dataset
+from hf_emms.options import Options
 from tests.helpers.hub_client import run
 from tests.helpers.rows import error_of, image_rows, labels_of, pictures, png, texts, write_text_file
 from tests.helpers.samples import load_sample
@@ -61,6 +65,27 @@ def test_a_folder_of_pictures_with_captions_in_a_metadata_file_is_read(tmp_path:
     sample = load_sample(str(tmp_path))
     assert sample.task.id == "image-to-text"
     assert labels_of(sample)[3, 0, 0] == ["a picture, number 3"]
+
+
+@pytest.mark.parametrize("streaming", [False, True])
+def test_splits_are_read_from_files_that_are_looked_for_once(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, streaming: bool
+) -> None:
+    for split in ("train", "test"):
+        rows = [{"text": f"{split} {i}", "label": "ab"[i % 2], "n": i % 3} for i in range(8)]
+        pq.write_table(pa.Table.from_pylist(rows), tmp_path / f"{split}.parquet")
+    builders: list[Any] = []
+    load = datasets.load_dataset_builder
+    monkeypatch.setattr(datasets, "load_dataset_builder", lambda *a, **k: builders.append(a) or load(*a, **k))
+    options = Options(str(tmp_path), streaming=streaming, max_samples=6, folds=1)
+    source = open_dataset(options)
+    train = data.load_sample(options, source=source)
+    test = data.load_sample(dataclasses.replace(options, split="test"), source=source)
+    again = data.load_sample(options, source=source)
+    assert (train.split, test.split) == ("train", "test")
+    assert {text.split()[0] for text in test.inputs} == {"test"}
+    assert (again.fingerprint, again.notes) == (train.fingerprint, train.notes)
+    assert len(builders) == 1
 
 
 def test_a_folder_in_the_hubs_layout_keeps_its_configurations_apart(tmp_path: Path) -> None:

@@ -21,13 +21,12 @@ from hf_emms.features.torchvision_models import save_torchvision
 from hf_emms.inputs import IMAGE
 from tests import ROOT
 from tests.helpers.extracting import load, pictures, rows
-from tests.helpers.tiny_checkpoints import CAPTIONERS, IMAGE_MODELS, TEXT_MODELS, TEXTS, build, repo_of
+from tests.helpers.tiny_checkpoints import CAPTIONERS, IMAGE_MODELS, TEXT_MODELS, build, repo_of
 from tests.helpers.tiny_families import (
     CAPTIONER_PAIRS,
     IMAGE_FAMILIES,
     START,
     TEXT_FAMILIES,
-    TIMM_MODELS,
     captioner,
     googlenet,
     shaken,
@@ -57,20 +56,6 @@ def test_no_two_rows_of_the_table_claim_the_same_checkpoints() -> None:
     assert len(claims) == len({*claims})
 
 
-@pytest.mark.parametrize("name", IMAGE_FAMILIES)
-def test_image_families(name: str, zoo: Path) -> None:
-    extractor = load(build(zoo, name, IMAGE_FAMILIES[name]))
-    assert same_alone_and_together(extractor, pictures()).shape[1] == 16
-    assert extractor.notes == ()
-
-
-@pytest.mark.parametrize("name", TEXT_FAMILIES)
-def test_text_families_do_not_see_the_padding(name: str, zoo: Path) -> None:
-    extractor = load(build(zoo, name, TEXT_FAMILIES[name], reads_text=True), "text")
-    assert same_alone_and_together(extractor, TEXTS).shape[1] == 16
-    assert extractor.notes == ()
-
-
 def test_pvt_gives_what_its_own_classifier_reads(zoo: Path) -> None:
     folder = build(zoo, "pvt", IMAGE_FAMILIES["pvt"])
     model = transformers.PvtForImageClassification.from_pretrained(folder).eval()
@@ -81,13 +66,6 @@ def test_pvt_gives_what_its_own_classifier_reads(zoo: Path) -> None:
 
 
 # --- timm and torchvision ---------------------------------------------------------------------------------
-
-
-@pytest.mark.parametrize("name", TIMM_MODELS)
-def test_timm_checkpoints(name: str, zoo: Path) -> None:
-    extractor = load(timm_checkpoint(zoo, name))
-    assert extractor.info().architecture == f"timm {name}"
-    assert same_alone_and_together(extractor, pictures()[:3]).shape[1] == TIMM_MODELS[name][2]
 
 
 @pytest.mark.parametrize("name", ["densenet121", "vit_small_patch16_224"])

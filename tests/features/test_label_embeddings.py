@@ -11,7 +11,6 @@ import numpy as np
 import pytest
 import torch
 import transformers
-from safetensors.torch import load_file
 
 from hf_emms.errors import EmmsError
 from hf_emms.run.label_embeddings import embed_texts
@@ -84,8 +83,9 @@ def test_gpt2_without_padding_token_embeds_an_empty_text_too(zoo: Path) -> None:
     assert np.isfinite(embed(folder, ["", "cat"])).all()
 
 
-@pytest.mark.parametrize("spelling", ["flags", "word"])
-@pytest.mark.parametrize("mode", ["cls", "mean", "max", "lasttoken"])
+@pytest.mark.parametrize(
+    ("mode", "spelling"), [("cls", "flags"), ("mean", "word"), ("max", "flags"), ("lasttoken", "word")]
+)
 def test_pooling_of_a_sentence_transformers_layout_is_honoured(
     mode: str, spelling: str, zoo: Path, tmp_path: Path
 ) -> None:
@@ -140,15 +140,6 @@ def test_a_pooling_nobody_knows_is_an_error(zoo: Path, tmp_path: Path) -> None:
     folder = sentence_layout(build(zoo, "bert"), tmp_path / "st", pooling)
     with pytest.raises(EmmsError, match="weightedmean"):
         embed(folder, TEXTS)
-
-
-def test_pickled_tensors_of_an_encoder_are_read_and_the_user_is_informed(zoo: Path, tmp_path: Path) -> None:
-    folder = shutil.copytree(build(zoo, "bert"), tmp_path / "pickled")
-    torch.save(load_file(folder / "model.safetensors"), folder / "pytorch_model.bin")
-    (folder / "model.safetensors").unlink()
-    notes: list[str] = []
-    np.testing.assert_array_equal(embed(folder, TEXTS, on_note=notes.append), embed(build(zoo, "bert"), TEXTS))
-    assert any("pickled weights" in note for note in notes)
 
 
 def test_no_texts_are_an_error(zoo: Path) -> None:

@@ -50,20 +50,20 @@ class Lookalike:
 
 
 @cache
-def picture(number: int, mode: str = "RGB", size: tuple[int, int] = (48, 36)) -> bytes:
+def picture(number: int) -> bytes:
     """A circle or square of one colour, at a place and of a size that tell pictures apart."""
-    image = Image.new("RGB", size, (235, 235 - number % 40, 255 - number % 50))
+    image = Image.new("RGB", (48, 36), (235, 235 - number % 40, 255 - number % 50))
     draw = ImageDraw.Draw(image)
     corner = (3 + number % 17, 2 + number % 11)
     box = (*corner, corner[0] + 14, corner[1] + 12 + number % 5)
     (draw.rectangle if number % 2 else draw.ellipse)(box, fill=COLORS[number % len(COLORS)])
     stream = io.BytesIO()
-    image.convert(mode).save(stream, "png")
+    image.save(stream, "png")
     return stream.getvalue()
 
 
-def image(number: int, mode: str = "RGB") -> Row:
-    return {"bytes": picture(number, mode), "path": f"{number:06}.png"}
+def image(number: int) -> Row:
+    return {"bytes": picture(number), "path": f"{number:06}.png"}
 
 
 def caption(number: int, words: str = "on a light wall") -> str:
@@ -81,19 +81,15 @@ def classes(
     column: str = "label",
     *,
     image_column: str = "image",
-    mode: str = "RGB",
-    more: Mapping[str, tuple[Any, Callable[[int], Any]]] | None = None,
     **where: Any,
 ) -> Lookalike:
     """Pictures and a ClassLabel."""
-    label, more = ClassLabel(names=list(names)), more or {}
+    label = ClassLabel(names=list(names))
 
     def row(number: int) -> Row:
-        others = {name: value(number) for name, (_, value) in more.items()}
-        return {image_column: image(number, mode), column: number % len(label.names), **others}
+        return {image_column: image(number), column: number % len(label.names)}
 
-    features = Features({image_column: IMAGE, column: label, **{name: kind for name, (kind, _) in more.items()}})
-    return Lookalike(id, sizes(*splits), features, row, **where)
+    return Lookalike(id, sizes(*splits), Features({image_column: IMAGE, column: label}), row, **where)
 
 
 def texts(id: str, splits: Iterable[str], names: Iterable[str], columns: tuple[str, str], **where: Any) -> Lookalike:
@@ -141,25 +137,6 @@ def cauldron(config: str, suffix: str) -> Lookalike:
     )
 
 
-def gqa(id: str) -> tuple[Lookalike, Lookalike]:
-    """Questions in one configuration, the pictures that several of them share in another."""
-
-    def asked(number: int) -> Row:
-        seen = number // 2
-        question, answer = ("Is it round?", "no" if seen % 2 else "yes")
-        if number % 2:
-            question, answer = "What colour is the shape?", answer_of(seen)
-        full = f"It is {answer}."
-        return {"id": f"{number:08}", "imageId": f"n{seen}", "question": question, "answer": answer, "fullAnswer": full}
-
-    columns = dict.fromkeys(("id", "imageId", "question", "answer", "fullAnswer"), STRING)
-    instructions = Lookalike(id, sizes("testdev"), Features(columns), asked, "testdev_balanced_instructions")
-    shown = Features({"id": STRING, "image": IMAGE})
-    return instructions, Lookalike(
-        id, {"testdev": ROWS // 2}, shown, lambda n: {"id": f"n{n}", "image": image(n)}, "testdev_balanced_images"
-    )
-
-
 def refcoco(id: str, *splits: str) -> Lookalike:
     """Several expressions for one box, in pixels: x, y, width, height. There is no training split."""
     numbers = List(Value("float32"))
@@ -176,7 +153,7 @@ def refcoco(id: str, *splits: str) -> Lookalike:
     return captioned(id, splits, {**columns, "bbox": numbers}, row)
 
 
-def squad(id: str, config: str, *, unanswerable: bool) -> Lookalike:
+def squad(id: str, config: str) -> Lookalike:
     """Paragraphs that two questions share; a question without an answer has an empty list."""
     columns = {**dict.fromkeys(("id", "title", "context", "question"), STRING)}
     answers = {"text": List(STRING), "answer_start": List(Value("int32"))}
@@ -190,7 +167,7 @@ def squad(id: str, config: str, *, unanswerable: bool) -> Lookalike:
         if number % 2:
             question, answer = "What stands before a wall?", f"a {answer_of(seen)} {SHAPES[seen % 2]}"
         found = {"text": [answer], "answer_start": [context.index(answer)]}
-        if unanswerable and number % 5 == 0:
+        if number % 5 == 0:
             found = {"text": [], "answer_start": []}
         return {"id": f"{number:08}", "title": "Shapes", "context": context, "question": question, "answers": found}
 

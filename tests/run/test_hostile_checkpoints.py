@@ -13,7 +13,7 @@ from safetensors.torch import load_file, save_file
 
 import hf_emms
 from hf_emms.errors import EmmsError
-from hf_emms.run.engines.base import or_failed_row
+from hf_emms.run.engines import or_failed_row
 from tests.helpers.tiny_checkpoints import build
 
 GOOD, ENCODER = "emms-demo/resnet-distilled", "emms-demo/encoder-minilm-static"

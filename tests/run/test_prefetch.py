@@ -82,11 +82,11 @@ def test_the_next_checkpoint_arrives_while_one_computes(hub: Hub, tmp_path: Path
                     self.seen = [files["model.safetensors"].cached for files in map(listing, repos)]
 
         ids = tuple(f"org/model-{number}" for number in range(3))
-        planned = plan(Options("demo_captions", ids, max_samples=40, estimators=("emms",),
-                               encoders=("emms-demo/encoder-minilm-static",)), Silent())
-        repos = [candidate.repo for candidate in planned.candidates]
         slow = Slow()
-        ranking = run(planned, slow)
+        planned = plan(Options("demo_captions", ids, max_samples=40, estimators=("emms",),
+                               encoders=("emms-demo/encoder-minilm-static",)), slow)
+        repos = [candidate.repo for candidate in planned.candidates]
+        ranking = run(planned)
         print(json.dumps([slow.seen, [row.error for row in ranking.rows]]))
         """
     assert run_client(hub, code, tmp_path) == [[True, True, True], [None, None, None]]

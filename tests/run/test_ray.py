@@ -8,10 +8,9 @@ import subprocess
 import sys
 import threading
 import uuid
-from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
-import numpy as np
 import pytest
 import ray
 
@@ -19,29 +18,12 @@ import hf_emms
 from hf_emms.errors import EmmsError
 from hf_emms.ranking import Ranking, Row
 from hf_emms.ranking.progress import Silent
-from hf_emms.run.engines.ray_engine import shard_size
 from tests.helpers.processes import descendants, marked
-from tests.helpers.rows import answered
 from tests.helpers.tiny_checkpoints import build
 from tests.helpers.waiting import PATIENCE, eventually
 
 GOOD, POOR = "emms-demo/resnet-distilled", "emms-demo/vit-random"
-ROWS, SHARD = 150, 60
-
-
-@pytest.fixture(scope="class")
-def cluster() -> Iterator[None]:
-    with pytest.MonkeyPatch.context() as patch:
-        assert ray.util.get_node_ip_address() == "127.0.0.1"
-        patch.setenv("OMP_NUM_THREADS", "1")
-        ray.init(
-            num_cpus=2,
-            object_store_memory=80 << 20,
-            include_dashboard=False,
-            log_to_driver=False,
-        )
-        yield
-        ray.shutdown()
+ROWS = 150
 
 
 @pytest.fixture(scope="module")
@@ -58,13 +40,14 @@ def truncated(tmp_path_factory: pytest.TempPathFactory) -> str:
     return str(folder)
 
 
-def ranked(encoder: str, checkpoints: list[str], **options: object) -> Ranking:
-    settings = {"max_samples": ROWS, "encoders": encoder, "cache": False} | options
-    return hf_emms.rank("demo_captions", checkpoints, **settings)  # type: ignore[arg-type]
+def ranked(encoder: str, checkpoints: list[str], **options: Any) -> Ranking:
+    return hf_emms.rank(
+        "demo_captions", checkpoints, **{"max_samples": ROWS, "encoders": encoder, "cache": False} | options
+    )
 
 
-def on_ray(encoder: str, checkpoints: list[str], **options: object) -> Ranking:
-    return ranked(encoder, checkpoints, **{"engine": "ray", "shard_size": SHARD} | options)
+def on_ray(encoder: str, checkpoints: list[str], **options: Any) -> Ranking:
+    return ranked(encoder, checkpoints, engine="ray", **options)
 
 
 def assert_same(ranking: Ranking, other: Ranking) -> None:
@@ -79,54 +62,32 @@ def assert_same(ranking: Ranking, other: Ranking) -> None:
         assert (row.width, row.parameters, row.pooling) == (twin.width, twin.parameters, twin.pooling)
 
 
-@pytest.mark.usefixtures("cluster")
+@pytest.mark.usefixtures("ray_cluster")
 class TestOnACluster:
-    def test_neighbours_need_no_rows_gathered(self, encoder: str) -> None:
-        """A sample of the rows comes with the moments of each shard."""
-        options = {"estimators": ["emms_knn", "emms"]}
-        assert_same(on_ray(encoder, [POOR, GOOD], **options), ranked(encoder, [POOR, GOOD], **options))
+    def test_rows_and_failures_are_those_of_one_process(self, encoder: str, truncated: str) -> None:
+        checkpoints = [POOR, truncated, GOOD, "./nowhere"]
+        shared = on_ray(encoder, checkpoints)
+        assert_same(shared, ranked(encoder, checkpoints))
+        good, poor, *failed = shared.rows
+        assert set(good.scores) == {"emms_knn", "emms", "logme", "knn"}
+        assert len(failed) == 2
+        assert all(row.seconds.features > 0 for row in (good, poor))
 
     def test_a_sweep_gives_what_rankings_on_this_machine_give(
         self, encoder: str, truncated: str, tmp_path: Path
     ) -> None:
         checkpoints, settings = [POOR, truncated, GOOD, "./nowhere"], {"max_samples": ROWS, "encoders": encoder}
         datasets = ["demo_captions", {"dataset": "demo_fashion", "max_samples": 60}]
-        found = hf_emms.sweep(datasets, checkpoints, output=tmp_path, engine="ray", cache=False, **settings)
-        assert_same(found.rankings["demo_captions"], ranked(encoder, checkpoints))
+        swept = hf_emms.sweep(datasets, checkpoints, output=tmp_path, engine="ray", cache=False, **settings)
+        assert_same(swept.rankings["demo_captions"], ranked(encoder, checkpoints))
         fashion = hf_emms.rank("demo_fashion", checkpoints, cache=False, **{**settings, "max_samples": 60})
-        assert_same(found.rankings["demo_fashion"], fashion)
-
-    def test_shards_give_what_one_process_gives(self, encoder: str, truncated: str) -> None:
-        """Also for k-NN, which needs the rows of all shards, and for a checkpoint that cannot be loaded."""
-        checkpoints = [POOR, truncated, GOOD, "./nowhere"]
-        alone = ranked(encoder, checkpoints)
-        shared = on_ray(encoder, checkpoints)
-        assert_same(shared, alone)
-        good, poor, *failed = shared.rows
-        assert set(good.scores) == {"emms_knn", "emms", "logme", "knn"}
-        assert len(failed) == 2
-        assert all(row.seconds.features > 0 for row in (good, poor))
-
-    def test_every_layer_of_one_run_is_what_one_process_gives(self, encoder: str, emms_cache: Path) -> None:
-        """Streamed, with features that are kept, and with those; a ResNet has no mean of its stages."""
-        layers = {"layers": ["mean", "last"], "estimators": ["emms"]}
-        alone = ranked(encoder, [GOOD, POOR], **layers)
-        for options in ({}, {"cache": True}, {"cache": True, "resume": False}):
-            shared = on_ray(encoder, [GOOD, POOR], **layers, **options)
-            assert [(row.layer, {*row.layers}) for row in shared.rows] == [
-                (row.layer, {*row.layers}) for row in alone.rows
-            ]
-            if "resume" not in options:
-                assert_same(shared, alone)
-        assert {*shared.row(POOR).layers} == {"mean", "last"}
-        assert {*shared.row(GOOD).layers} == {"last"}
-        assert shared.row(POOR).cached == "features"
+        assert_same(swept.rankings["demo_fashion"], fashion)
 
     def test_a_worker_that_is_killed_changes_nothing(self, encoder: str) -> None:
         killed: list[int] = []
 
         def kill() -> None:
-            killed.append(eventually(lambda: next(descendants("ray::extract_shard"), None)))
+            killed.append(eventually(lambda: next(descendants("ray::run_checkpoint"), None)))
             os.kill(killed[0], signal.SIGKILL)
 
         killer = threading.Thread(target=kill)
@@ -136,53 +97,28 @@ class TestOnACluster:
         assert len(killed) == 1
         assert_same(shared, ranked(encoder, [GOOD, POOR], estimators=["emms", "knn"]))
 
-    def test_the_cache_of_the_driver_is_read_and_filled(self, encoder: str, emms_cache: Path) -> None:
+    def test_the_cache_of_this_machine_is_read_and_filled(self, encoder: str, emms_cache: Path) -> None:
         options = {"cache": True, "estimators": ["emms", "knn"]}
         first = on_ray(encoder, [GOOD], **options)
-        assert {row.cached for row in first.rows} == {"none"}
+        assert first.rows[0].cached == "none"
         assert on_ray(encoder, [GOOD], **options).rows[0].cached == "row"
         again = on_ray(encoder, [GOOD], resume=False, **options)
-        alone = ranked(encoder, [GOOD], resume=False, **options)
-        assert (again.rows[0].cached, alone.rows[0].cached) == ("features", "features")
+        assert again.rows[0].cached == "features"
         assert_same(again, first)
-        assert_same(alone, first)
-
-    def test_texts_cut_in_several_shards_are_counted_together(self, encoder: str) -> None:
-        import datasets
-
-        words = np.random.default_rng(0).choice(["apple", "cat", "boat", "road", "dog"], (60, 60))
-        rows = [{"text": " ".join(line), "label": int(line[0] == "cat")} for line in words]
-        dataset = datasets.Dataset.from_list(
-            rows, datasets.Features(text=datasets.Value("string"), label=datasets.ClassLabel(names=["no", "cat"]))
-        )
-        options = {"encoders": encoder, "estimators": ["emms"], "cache": False}
-        alone = hf_emms.rank(dataset, [encoder], **options)  # type: ignore[arg-type]
-        shared = hf_emms.rank(dataset, [encoder], engine="ray", shard_size=25, **options)  # type: ignore[arg-type]
-        assert "60 texts were cut" in alone.rows[0].notes[0]
-        assert_same(shared, alone)
-
-    def test_shards_of_spans_give_what_one_process_gives(self, encoder: str) -> None:
-        """Inputs that are read in windows are counted together too."""
-        dataset = answered(40)
-        options = {"encoders": encoder, "estimators": ["emms", "knn"], "cache": False}
-        alone = hf_emms.rank(dataset, [encoder], **options)  # type: ignore[arg-type]
-        shared = hf_emms.rank(dataset, [encoder], engine="ray", shard_size=60, **options)  # type: ignore[arg-type]
-        assert (alone.settings["label_form"], alone.n, alone.n_inputs) == ("spans", 160, 40)
-        assert_same(shared, alone)
 
     def test_progress_hears_every_input_of_every_checkpoint(self, encoder: str) -> None:
-        fed: dict[str, int] = {}
+        inputs: dict[str, int] = {}
         done: list[str] = []
 
         class Heard(Silent):
-            def advanced(self, checkpoint: str, inputs: int) -> None:
-                fed[checkpoint] = fed.get(checkpoint, 0) + inputs
+            def advanced(self, checkpoint: str, count: int) -> None:
+                inputs[checkpoint] = inputs.get(checkpoint, 0) + count
 
             def finished(self, row: Row) -> None:
                 done.append(row.checkpoint)
 
         on_ray(encoder, [GOOD, POOR], estimators=["emms"], progress=Heard())
-        assert fed == {GOOD: ROWS, POOR: ROWS}
+        assert inputs == {GOOD: ROWS, POOR: ROWS}
         assert sorted(done) == sorted([GOOD, POOR])
 
     def test_a_device_that_the_cluster_lacks_fails_before_any_checkpoint(self, encoder: str) -> None:
@@ -196,7 +132,7 @@ def test_interrupted_it_leaves_no_process_behind(encoder: str, tmp_path: Path) -
     program = [sys.executable, "-c", "from hf_emms.cli import main; main()", *words]
     environment = {**os.environ, "HF_EMMS_CACHE": str(tmp_path), "RAY_TMPDIR": "/tmp", "MARK": mark.partition("=")[2]}
     with subprocess.Popen(program, env=environment, stderr=subprocess.PIPE, text=True) as process:
-        eventually(lambda: list(descendants("ray::extract_shard")) or process.poll() is not None)
+        eventually(lambda: list(descendants("ray::run_checkpoint")) or process.poll() is not None)
         assert process.poll() is None
         assert marked(mark)
         process.send_signal(signal.SIGINT)
@@ -212,16 +148,11 @@ def test_interrupted_it_leaves_no_process_behind(encoder: str, tmp_path: Path) -
         ({"engine": "rey"}, "engine is 'rey'"),
         ({"engine": "local", "ray_address": "auto"}, "--ray-address is for a Ray cluster"),
         ({"engine": "ray", "ray_address": "127.0.0.1:9"}, "nothing answers at the Ray address 127.0.0.1:9"),
-        ({"engine": "local", "shard_size": 7}, "--shard-size is for a Ray cluster"),
     ],
 )
-def test_engines_that_do_not_fit_are_refused(encoder: str, options: dict[str, object], message: str) -> None:
+def test_engines_that_do_not_fit_are_refused(
+    encoder: str, options: dict[str, Any], message: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(ray, "is_initialized", lambda: False)  # the tests' cluster may be running
     with pytest.raises(EmmsError, match=message):
         ranked(encoder, [GOOD], **options)
-
-
-def test_shards_keep_a_cluster_busy_but_are_never_tiny() -> None:
-    assert shard_size(10_000, 1, 4) == 1_250
-    assert shard_size(10_000, 1_000, 4) == 10_000  # enough checkpoints: each loads its weights once
-    assert shard_size(1_000, 1, 64) == 256
-    assert shard_size(90, 1, 64) == 90

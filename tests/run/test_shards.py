@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from functools import reduce
 
 import numpy as np
@@ -12,8 +11,7 @@ from hf_emms import emms
 from hf_emms.data import Sample
 from hf_emms.hub import Repo
 from hf_emms.options import Options
-from hf_emms.run.engines.checkpoint import score_estimators, scoring_inputs
-from hf_emms.run.engines.shards import moments_of, shard_of, streamed_moments, whole
+from hf_emms.run.engines.extraction import full_shard, moments_of, shard_of, streamed_moments
 from hf_emms.scoring.labels import LabelTable
 from hf_emms.scoring.moments import Moments
 from hf_emms.tasks import get_task
@@ -68,7 +66,7 @@ def test_moments_of_parts_merge_into_those_of_the_whole(
         for start, part in zip(range(0, INPUTS, size), parts, strict=True)
     ]
     merged = reduce(Moments.merge, pieces)
-    alone = moments_of(features, whole(target), labels, SETTINGS)
+    alone = moments_of(features, full_shard(target), labels, SETTINGS)
     assert emms(merged).score == pytest.approx(emms(alone).score, rel=1e-6)
     np.testing.assert_array_equal(merged.sums().n, alone.sums().n)
     np.testing.assert_array_equal(merged.sums().y, alone.sums().y)
@@ -89,20 +87,3 @@ def test_batches_in_any_order_give_the_moments_of_a_part(
     kept = moments_of(features[20:60], part, labels, SETTINGS)
     assert streamed.n == kept.n == len(part.rows)
     assert emms(streamed).score == pytest.approx(emms(kept).score, rel=1e-6)
-
-
-@pytest.mark.parametrize("size", [7, 45, 1000])
-def test_neighbours_are_found_in_moments_of_parts_without_their_features(
-    target: Sample, labels: LabelTable, features: np.ndarray, size: int
-) -> None:
-    options = replace(SETTINGS, estimators=("emms_knn",))
-    starts = range(0, INPUTS, size)
-    parts = [shard_of(target, slice(start, start + size)) for start in starts]
-    pieces = [
-        moments_of(features[start : start + size], part, labels, options, sampled=True)
-        for start, part in zip(starts, parts, strict=True)
-    ]
-    merged = scoring_inputs(None, reduce(Moments.merge, pieces), whole(target), labels, options)
-    alone = scoring_inputs(features, None, whole(target), labels, options)
-    (found, _), (expected, _) = (score_estimators(inputs, options) for inputs in (merged, alone))
-    assert found["emms_knn"].value == pytest.approx(expected["emms_knn"].value, rel=1e-6)

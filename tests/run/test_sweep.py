@@ -14,6 +14,7 @@ import pytest
 import hf_emms
 from hf_emms.errors import EmmsError
 from hf_emms.inputs import InputKind
+from hf_emms.options import DEFAULT_MAX_SAMPLES
 from hf_emms.ranking import Ranking, Row
 from hf_emms.ranking.progress import Silent
 from tests.helpers.cli import PROGRAM, Cli, cli
@@ -98,7 +99,7 @@ def write_pictures(folder: Path, colour: str, count: int) -> None:
         Image.new("RGB", (16 + number, 16), colour).save(folder / f"{number}.png")
 
 
-def test_a_failed_cell_is_a_failed_row_and_runs_again(emms_cache: Path, tmp_path: Path) -> None:
+def test_a_failed_cell_is_a_failed_row_and_is_tried_again(emms_cache: Path, tmp_path: Path) -> None:
     """A checkpoint of texts on pictures, and one that is nowhere."""
     datasets, checkpoints = ["demo_fashion", "demo_glosses"], [POOR, TEXT, "./nowhere"]
     found = swept(tmp_path, datasets, checkpoints)
@@ -108,7 +109,12 @@ def test_a_failed_cell_is_a_failed_row_and_runs_again(emms_cache: Path, tmp_path
     assert failed == {"demo_fashion": {TEXT, "./nowhere"}, "demo_glosses": {POOR, "./nowhere"}}
     again = Cells()
     swept(tmp_path, datasets, checkpoints, progress=again)
-    assert sorted(again.run) == [f"{TEXT} on demo_fashion", f"{POOR} on demo_glosses"]
+    assert again.run == []  # that they cannot be run is seen before anything runs
+    refused = [note.partition(": ")[::2] for note in again.notes if "reads no" in note]
+    assert [(dataset, reason.partition(":")[0]) for dataset, reason in refused] == [
+        ("demo_fashion", TEXT),
+        ("demo_glosses", POOR),
+    ]
     header, lines = found.table()
     assert header == ("checkpoint", *datasets)
     assert {line[0]: line[1:] for line in lines} == {
@@ -116,6 +122,15 @@ def test_a_failed_cell_is_a_failed_row_and_runs_again(emms_cache: Path, tmp_path
         TEXT: ("failed", "1"),
         "./nowhere": ("failed", "failed"),
     }
+
+
+def test_a_sweep_of_all_rows_takes_all_rows(emms_cache: Path, tmp_path: Path) -> None:
+    few = hf_emms.sweep(["demo_captions"], GOOD, output=tmp_path / "few", encoders=ENCODER, estimators="emms")
+    swept_whole = hf_emms.sweep(
+        ["demo_captions"], GOOD, output=tmp_path / "whole", encoders=ENCODER, estimators="emms", max_samples=None
+    )
+    assert few.rankings["demo_captions"].settings["max_samples"] == DEFAULT_MAX_SAMPLES
+    assert swept_whole.rankings["demo_captions"].settings["max_samples"] is None
 
 
 def test_a_dataset_that_cannot_be_used_leaves_the_others(emms_cache: Path, tmp_path: Path) -> None:

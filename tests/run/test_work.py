@@ -105,7 +105,7 @@ def test_pictures_are_decoded_once_for_all_checkpoints_with_the_same_processor(
         Silent(),
     )
     inputs = CountedImages(planned.sample.inputs.encoded)
-    rows = run(replace(planned, sample=replace(planned.sample, inputs=inputs)), Silent()).rows
+    rows = run(replace(planned, sample=replace(planned.sample, inputs=inputs))).rows
     assert [row.error for row in rows] == [None] * 4
     processors = 2
     if race is None:

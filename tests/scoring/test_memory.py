@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from hf_emms.options import Options
-from hf_emms.run.engines.shards import memory_note
+from hf_emms.run.engines.extraction import memory_note
 from hf_emms.scoring.labels import LabelTable
 from hf_emms.scoring.moments import needed_bytes
 

@@ -61,7 +61,7 @@ def test_parquet_is_read_and_the_rows_of_a_results_dataset_are_left_to_its_json(
     example().save(tmp_path / "alone.parquet")
     (tmp_path / "cut.parquet").write_bytes((tmp_path / "alone.parquet").read_bytes()[:100])
     pq.write_table(pa.table({"a": [1]}), tmp_path / "other.parquet")
-    (tmp_path / "data.parquet").write_bytes(results.parquet(example(), "x"))
+    (tmp_path / "data.parquet").write_bytes(results.parquet_rows(example(), "x"))
     found = snapshot_of(tmp_path)
     assert list(found.entries) == ["alone"]
     assert found.entries["alone"].ranking == recomputed(example())

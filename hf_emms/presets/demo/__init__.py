@@ -39,16 +39,12 @@ def folder_of(repo_id: str) -> Path | None:
         if repo_id in names(kind):
             return _HERE / kind / name
     shipped = {id.removeprefix(DEMO_PREFIX): id for kind in _KINDS for id in names(kind)}
-    close = [shipped[one] for one in difflib.get_close_matches(name.lower(), shipped, n=3)]
+    close = [shipped[match] for match in difflib.get_close_matches(name.lower(), shipped, n=3)]
     meant = f"did you mean {' or '.join(close)}? " if close else ""
     raise EmmsError(f"{repo_id} is not part of the embedded demo", f"{meant}hf-emms presets lists what is")
 
 
 def names(kind: Kind) -> tuple[str, ...]:
-    """Ids of the embedded repositories of one kind, sorted, DEMO_PREFIX included.
-
-    Args:
-        kind: "datasets", "checkpoints" or "encoders".
-    """
+    """Ids of the embedded repositories of one kind, sorted, DEMO_PREFIX included."""
     folders = (path for path in (_HERE / kind).iterdir() if (path / "README.md").is_file())
     return tuple(sorted(DEMO_PREFIX + path.name for path in folders))

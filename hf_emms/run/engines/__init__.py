@@ -1,1 +1,78 @@
-"""Where checkpoints run: in this process, in rounds that eliminate the weak ones, or on a Ray cluster."""
+"""Where checkpoints run: an engine turns them into rows of rankings."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Generator, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Protocol, TypeVar
+
+from hf_emms.cache import Cache
+from hf_emms.errors import EmmsError, checkpoint_errors
+from hf_emms.features.extraction_plan import ExtractionPlan
+from hf_emms.options import Options
+from hf_emms.ranking import Row
+from hf_emms.ranking.progress import Progress
+from hf_emms.scoring.labels import LabelTable
+
+if TYPE_CHECKING:
+    from hf_emms.data import Sample
+
+T = TypeVar("T")
+
+_LOG = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class EngineInput:
+    """Checkpoints and the sample that they run on.
+
+    Attributes:
+        checkpoints: name in the ranking → how the checkpoint's features are made, in the order of the plan.
+        sample: the inputs, and the rows made of them.
+        labels: returns the F-labels of the sample's N rows; an engine may start downloads before it calls this.
+        options: how checkpoints are run and scored.
+        cache: where features are looked for and stored.
+        progress: receives the events.
+    """
+
+    checkpoints: dict[str, ExtractionPlan]
+    sample: Sample
+    labels: Callable[[], LabelTable]
+    options: Options
+    cache: Cache
+    progress: Progress
+
+
+class Engine(Protocol):
+    """Runs checkpoints."""
+
+    def rows(self, inputs: Sequence[EngineInput]) -> Generator[tuple[int, Row], None, None]:
+        """Yields one row for each checkpoint of each input, without a rank, as soon as it is finished, in any order.
+
+        The caller stores a row before it asks for the next one. A checkpoint that cannot be loaded, run or scored
+        gives a row with an error. Closing the generator, or an interruption inside it, ends all work it has started.
+
+        Yields:
+            The place of the input, and the row.
+
+        Raises:
+            EmmsError: no checkpoint can be run at all.
+        """
+        ...
+
+
+def or_failed_row(checkpoint: str, revision: str | None, call: Callable[[], T]) -> T | Row:
+    """The result of a call, or a failed row if the checkpoint it runs raises an error.
+
+    Args:
+        checkpoint: name in the ranking.
+        revision: of the checkpoint, as in `Row`.
+        call: loads, runs or scores the checkpoint.
+    """
+    try:
+        with checkpoint_errors():
+            return call()
+    except EmmsError as error:
+        _LOG.debug("%s failed", checkpoint, exc_info=True)
+        return Row(checkpoint, revision, error=error.message)

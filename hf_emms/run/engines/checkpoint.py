@@ -12,9 +12,8 @@ from hf_emms.errors import EmmsError, one_line
 from hf_emms.hub import Repo
 from hf_emms.options import Options
 from hf_emms.ranking import Row, Seconds, plain
-from hf_emms.ranking.estimators import ESTIMATORS
-from hf_emms.run.engines.extraction import Extraction, needs_rows
-from hf_emms.run.engines.shards import Shard, moments_of, samples_rows
+from hf_emms.ranking.estimators import get_estimator
+from hf_emms.run.engines.extraction import Extraction, Shard, moments_of, needs_rows, samples_rows
 from hf_emms.scoring import Score
 from hf_emms.scoring.estimators import NO_VARIATION, ScoringInputs
 from hf_emms.scoring.labels import LabelTable
@@ -127,14 +126,14 @@ def scoring_inputs(
 
 
 def score_estimators(
-    inputs: ScoringInputs, options: Options, known: Mapping[str, Score] | None = None
+    inputs: ScoringInputs, options: Options, computed: Mapping[str, Score] | None = None
 ) -> tuple[dict[str, Score], tuple[str, ...]]:
     """Estimator → score, and notes; an estimator after the first that cannot score these rows becomes a note.
 
     Args:
         inputs: what is scored.
         options: which estimators.
-        known: scores of the same inputs that need not be computed again.
+        computed: scores of the same inputs that need not be computed again.
 
     Raises:
         EmmsError: the first estimator cannot score these rows.
@@ -143,7 +142,7 @@ def score_estimators(
     notes: list[str] = []
     for name in options.estimators:
         try:
-            scores[name] = known[name] if known and name in known else _plain_score(name, inputs)
+            scores[name] = computed[name] if computed and name in computed else _plain_score(name, inputs)
         except EmmsError as error:
             if not scores:
                 raise
@@ -154,5 +153,5 @@ def score_estimators(
 
 
 def _plain_score(name: str, inputs: ScoringInputs) -> Score:
-    score = ESTIMATORS[name].score(inputs)
+    score = get_estimator(name).score(inputs)
     return Score(float(score.value), plain(score.stderr), tuple(map(float, score.folds)), plain(score.details))

@@ -1,9 +1,9 @@
-"""The features of a checkpoint, by layer: from the cache, or from running it on a shard of the inputs."""
+"""The features of a checkpoint, by layer, from the cache or from running it; and the moments of their rows."""
 
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import TYPE_CHECKING, Any
@@ -11,22 +11,69 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 import numpy as np
 
-from hf_emms.cache import Cache, default_cache
-from hf_emms.errors import one_line
-from hf_emms.features.checkpoint_files import fetch_weights
-from hf_emms.features.extraction_plan import ExtractionPlan, FeatureInfo, LayerError, plan_extraction
+from hf_emms.cache import Cache
+from hf_emms.errors import EmmsError, one_line
+from hf_emms.features.checkpoint_files import fetch_weights, needed_weights
+from hf_emms.features.extraction_plan import ExtractionPlan, FeatureInfo, LayerError
 from hf_emms.features.extractor_pool import ExtractorPool, pool_or_own
+from hf_emms.formatting import format_bytes, pluralize
+from hf_emms.hub import Repo, listing
+from hf_emms.inputs import Spans
 from hf_emms.options import LAST, Options
-from hf_emms.ranking.estimators import ESTIMATORS
-from hf_emms.run.engines.shards import Shard, streamed_moments, whole
+from hf_emms.ranking.estimators import get_estimator
 from hf_emms.scoring.labels import LabelTable
-from hf_emms.scoring.moments import Moments
+from hf_emms.scoring.moments import SAMPLE_ROWS, Moments, needed_bytes
 
 if TYPE_CHECKING:
     from hf_emms.data import Sample
     from hf_emms.features.extractor import Extractor
-    from hf_emms.hub import Repo
     from hf_emms.tasks import Task
+
+# Rows that are added to the moments at once: enough for fast products, few enough to need little memory.
+CHUNK_ROWS = 2048
+
+# Scoring that needs more memory than this gives a note.
+NOTED_BYTES = 10**9
+
+# Weights in half precision double when they are loaded, and linear layers on a CPU have a packed copy.
+LOADED_FACTOR = 2
+
+
+# ---- inputs ----------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Shard:
+    """Some inputs of a sample with all rows that use them.
+
+    A row's fold depends on its group alone, so shards never change folds.
+
+    Attributes:
+        inputs: the m inputs, as `InputKind.collect` makes them.
+        rows: int64, shape (n,): which rows of the sample use them.
+        input_of_row: int64, shape (n,): which of the m inputs each of them uses.
+        groups: uint64, shape (n,): as in the sample.
+    """
+
+    inputs: Sequence[Any]
+    rows: np.ndarray
+    input_of_row: np.ndarray
+    groups: np.ndarray
+
+
+def full_shard(sample: Sample) -> Shard:
+    """All of a sample."""
+    return Shard(sample.inputs, np.arange(len(sample)), sample.input_of_row, sample.groups)
+
+
+def shard_of(sample: Sample, inputs: slice) -> Shard:
+    """Consecutive inputs of a sample; they are in the order of a hash, so that the first m are a random sample."""
+    start, stop, _ = inputs.indices(len(sample.inputs))
+    rows = np.flatnonzero((sample.input_of_row >= start) & (sample.input_of_row < stop))
+    return Shard(sample.inputs[start:stop], rows, sample.input_of_row[rows] - start, sample.groups[rows])
+
+
+# ---- features --------------------------------------------------------------------------------------------------
 
 
 @dataclass(frozen=True)
@@ -59,7 +106,7 @@ class Extraction:
 
 
 def extract(
-    repo: Repo,
+    plan: ExtractionPlan,
     sample: Sample,
     labels: LabelTable,
     options: Options,
@@ -69,8 +116,11 @@ def extract(
 ) -> Extraction:
     """What a checkpoint gives for all inputs of a sample. It is loaded only if the cache lacks some of its features.
 
+    Where no estimator needs features, and the cache does not keep them, moments are accumulated batch by batch, and no
+    array of all features exists.
+
     Args:
-        repo: the checkpoint.
+        plan: of the checkpoint.
         sample: the inputs, and the rows made of them.
         labels: of the rows.
         options: how.
@@ -82,23 +132,15 @@ def extract(
         EmmsError: the checkpoint cannot be loaded, or fails on an input.
     """
     started = time.perf_counter()
-    store = FeatureCache(repo, sample, options, cache)
+    store = FeatureCache(plan, sample, options, cache)
     cached = store.load()
     missing = tuple(layer for layer in options.read_layers if layer not in cached.info)
     if not missing:
         on_inputs(len(sample.inputs))
         return replace(cached, seconds=time.perf_counter() - started)
     try:
-        computed = run_on_shard(
-            repo,
-            sample.task,
-            whole(sample),
-            labels,
-            options,
-            keep=needs_rows(options) or cache.enabled,
-            layers=missing,
-            on_inputs=on_inputs,
-            pool=pool,
+        computed = _run(
+            plan, sample, labels, options, cache, missing, on_inputs, pool, keep=needs_rows(options) or cache.enabled
         )
     except LayerError as error:
         if not cached.info:
@@ -106,10 +148,10 @@ def extract(
         computed = Extraction({}, refused=dict.fromkeys(missing, one_line(error)))
     for layer, features in computed.features.items():
         store.save(layer, features, computed.info[layer])
-    info, features_of = cached.info | computed.info, cached.features | computed.features
+    info = cached.info | computed.info
     return Extraction(
         {layer: info[layer] for layer in options.read_layers if layer in info},
-        features_of,
+        cached.features | computed.features,
         computed.moments,
         computed.refused,
         time.perf_counter() - started,
@@ -117,45 +159,24 @@ def extract(
     )
 
 
-def run_on_shard(
-    repo: Repo,
-    task: Task,
-    shard: Shard,
+def _run(
+    plan: ExtractionPlan,
+    sample: Sample,
     labels: LabelTable,
     options: Options,
+    cache: Cache,
+    layers: tuple[str, ...],
+    on_inputs: Callable[[int], None],
+    pool: ExtractorPool | None,
     *,
     keep: bool,
-    layers: tuple[str, ...] | None = None,
-    on_inputs: Callable[[int], None] = lambda count: None,
-    pool: ExtractorPool | None = None,
 ) -> Extraction:
-    """Runs a checkpoint on a shard once, for all layers; it is loaded if the pool does not have it.
-
-    Args:
-        repo: the checkpoint.
-        task: what it is ranked for.
-        shard: the inputs.
-        labels: of all rows of the sample.
-        options: how.
-        keep: whether the features are wanted; if not, moments are accumulated batch by batch, and no array of all
-            features exists.
-        layers: the layers; None for those of the options.
-        on_inputs: called with the number of inputs after each batch.
-        pool: see `extract`.
-
-    Raises:
-        EmmsError: the checkpoint cannot be loaded, or fails on an input.
-    """
-    started = time.perf_counter()
+    """Runs a checkpoint once for all layers; it is loaded if the pool does not have it."""
+    shard = full_shard(sample)
+    spans = isinstance(sample.inputs, Spans)
+    loaded_for = (plan.fingerprint, sample.task.input.name, spans, layers, options.allow_pickle, options.device)
+    load_it = partial(load, plan, sample.task, options, shard.inputs, cache, layers)
     features, moments = {}, {}
-    loaded_for = (
-        task.input.name,
-        _are_spans(shard.inputs),
-        layers,
-        options.allow_pickle,
-        options.cache_key_fields("features"),
-    )
-    load_it = partial(load, repo, task, options, shard.inputs, layers)
     with pool_or_own(pool) as pool, pool.use(repr(loaded_for), load_it) as extractor:
         extractor.reset_counts()
         if keep:
@@ -169,12 +190,16 @@ def run_on_shard(
         features,
         moments,
         {layer: one_line(error) for layer, error in extractor.refused.items()},
-        time.perf_counter() - started,
     )
 
 
 def load(
-    repo: Repo, task: Task, options: Options, inputs: Sequence[Any], layers: tuple[str, ...] | None = None
+    plan: ExtractionPlan,
+    task: Task,
+    options: Options,
+    inputs: Sequence[Any],
+    cache: Cache,
+    layers: tuple[str, ...] | None = None,
 ) -> Extractor:
     """Loads a checkpoint for inputs of one kind, to give these layers, or those of the options.
 
@@ -182,19 +207,13 @@ def load(
         EmmsError: it cannot be loaded.
     """
     return task.input.load_extractor(
-        _plan(repo, task, options),
+        plan,
         device=options.device,
         allow_pickle=options.allow_pickle,
         layers=layers or options.read_layers,
-        spans=_are_spans(inputs),
-        cache=default_cache(options.cache),
+        spans=isinstance(inputs, Spans),
+        cache=cache,
     )
-
-
-def _are_spans(inputs: Sequence[Any]) -> bool:
-    from hf_emms.inputs import Spans
-
-    return isinstance(inputs, Spans)
 
 
 def read_features(
@@ -210,30 +229,17 @@ def read_features(
 def _batches(
     extractor: Extractor, shard: Shard, options: Options, on_inputs: Callable[[int], None]
 ) -> Iterator[tuple[np.ndarray, np.ndarray]]:
-    """See `shards.Batches`."""
     for positions, features in extractor.batches(shard.inputs, batch_size=options.batch_size):
         yield positions, features
         on_inputs(len(positions))
 
 
-def needs_rows(options: Options) -> bool:
-    """Whether an estimator needs features of all rows, not moments alone."""
-    return any(ESTIMATORS[name].needs_rows for name in options.estimators)
-
-
 class FeatureCache:
-    """The entries of a cache with one checkpoint's features of one sample.
+    """The entries of a cache with one checkpoint's features of one sample."""
 
-    Raises:
-        EmmsError: the checkpoint's configuration cannot be read or used; only if the cache is enabled.
-    """
-
-    def __init__(self, repo: Repo, sample: Sample, options: Options, cache: Cache) -> None:
+    def __init__(self, plan: ExtractionPlan, sample: Sample, options: Options, cache: Cache) -> None:
         self._cache, self._inputs = cache, len(sample.inputs)
-        self._keys: dict[str, dict[str, Any]] = {}
-        if cache.enabled:
-            plan = _plan(repo, sample.task, options)
-            self._keys = {layer: features_key(plan, sample, layer) for layer in options.read_layers}
+        self._keys = {layer: features_key(plan, sample, layer) for layer in options.read_layers}
 
     def load(self) -> Extraction:
         """What is cached of the layers of the options, perhaps none."""
@@ -257,20 +263,18 @@ class FeatureCache:
 
     def save(self, layer: str, features: np.ndarray, info: FeatureInfo) -> None:
         """Stores the features of a layer, float32 (M, D1)."""
-        if self._keys:
-            encoded = np.frombuffer(msgspec.json.encode(info), np.uint8)
-            self._cache.put("features", self._keys[layer], {"features": features, "info": encoded})
+        encoded = np.frombuffer(msgspec.json.encode(info), np.uint8)
+        self._cache.put("features", self._keys[layer], {"features": features, "info": encoded})
 
 
-def prefetch_weights(repo: Repo, sample: Sample, options: Options, cache: Cache) -> None:
+def prefetch_weights(plan: ExtractionPlan, sample: Sample, options: Options, cache: Cache) -> None:
     """Downloads what `extract` will load; nothing if the cache has all features.
 
     Raises:
         EmmsError: it cannot be downloaded, or cannot be used.
     """
-    plan = _plan(repo, sample.task, options)
     if not all(cache.holds("features", features_key(plan, sample, layer)) for layer in options.read_layers):
-        fetch_weights(repo, cache, subfolder=plan.subfolder, code=plan.code)
+        fetch_weights(plan.repo, cache, subfolder=plan.subfolder, code=plan.code)
 
 
 def features_key(plan: ExtractionPlan, sample: Sample, layer: str) -> dict[str, Any]:
@@ -285,11 +289,105 @@ def features_key(plan: ExtractionPlan, sample: Sample, layer: str) -> dict[str, 
     return key if layer == LAST else {**key, "layer": layer}
 
 
-def _plan(repo: Repo, task: Task, options: Options) -> ExtractionPlan:
-    return plan_extraction(
-        repo,
-        task.input,
-        task.id,
-        dtype=options.dtype,
-        trust_remote_code=options.trust_remote_code,
-    )
+def weight_bytes(repo: Repo, cache: Cache) -> int:
+    """Bytes of the files of a checkpoint's weights.
+
+    Raises:
+        EmmsError: it has no weights, or its files cannot be listed.
+    """
+    return sum(file.bytes for file in needed_weights(repo, listing(repo), cache))
+
+
+# ---- moments ---------------------------------------------------------------------------------------------------
+
+
+def needs_rows(options: Options) -> bool:
+    """Whether an estimator needs features of all rows, not moments alone."""
+    return any(get_estimator(name).needs_rows for name in options.estimators)
+
+
+def samples_rows(options: Options) -> bool:
+    """Whether an estimator needs a sample of the rows."""
+    return any(get_estimator(name).samples_rows for name in options.estimators)
+
+
+def moments_of(features: np.ndarray, shard: Shard, labels: LabelTable, options: Options) -> Moments:
+    """Moments of a shard's rows, without the sample of them that an estimator may need.
+
+    Args:
+        features: float32 (m, D1), of the shard's inputs.
+        shard: the rows.
+        labels: of all rows of the sample.
+        options: folds and their seed.
+
+    Raises:
+        EmmsError: features that are not finite.
+    """
+    _check_finite(features)
+    moments = _empty_moments(labels, features.shape[1], options)
+    for start in range(0, len(shard.rows), CHUNK_ROWS):
+        chunk = slice(start, start + CHUNK_ROWS)
+        moments.update(features[shard.input_of_row[chunk]], labels.take(shard.rows[chunk]), shard.groups[chunk])
+    return moments
+
+
+def streamed_moments(
+    batches: Iterable[tuple[np.ndarray, np.ndarray]],
+    columns: Mapping[str, slice],
+    shard: Shard,
+    labels: LabelTable,
+    options: Options,
+) -> dict[str, Moments]:
+    """Moments of each layer straight from batches, so that no array of all features exists; with a sample of the rows.
+
+    Args:
+        batches: every input of the shard once, in any order: positions int64 (b,), and features float32 (b, D1).
+        columns: layer → its columns of the features.
+        shard: the rows.
+        labels: of all rows of the sample.
+        options: folds and their seed.
+
+    Raises:
+        EmmsError: features that are not finite.
+    """
+    sampled = SAMPLE_ROWS if samples_rows(options) else 0
+    moments = {layer: _empty_moments(labels, its.stop - its.start, options, sampled) for layer, its in columns.items()}
+    rows_of = _rows_by_input(shard.input_of_row, len(shard.inputs))
+    for positions, features in batches:
+        _check_finite(features)
+        rows = [rows_of(position) for position in positions]
+        places = np.repeat(np.arange(len(positions)), [len(group) for group in rows])
+        chosen = np.concatenate(rows)
+        taken, groups = labels.take(shard.rows[chosen]), shard.groups[chosen]
+        for layer, its in columns.items():
+            moments[layer].update(features[places, its], taken, groups)
+    return moments
+
+
+def _empty_moments(labels: LabelTable, d1: int, options: Options, sample_rows: int = 0) -> Moments:
+    return Moments.like(labels, d1, folds=options.folds, seed=options.seed, sample_rows=sample_rows)
+
+
+def _check_finite(features: np.ndarray) -> None:
+    finite = np.isfinite(features).all(axis=1)
+    if not finite.all():
+        raise EmmsError(
+            f"it gives NaN or infinite features for {int((~finite).sum()):,} of {pluralize(len(finite), 'input')}",
+            "--dtype float32; if it runs in that already, its weights are damaged",
+        )
+
+
+def _rows_by_input(input_of_row: np.ndarray, inputs: int) -> Callable[[int], np.ndarray]:
+    order = np.argsort(input_of_row, kind="stable")
+    ends = np.cumsum(np.bincount(input_of_row, minlength=inputs))
+
+    def rows_of(position: int) -> np.ndarray:
+        return order[ends[position - 1] if position else 0 : ends[position]]
+
+    return rows_of
+
+
+def memory_note(rows: int, width: int, labels: LabelTable, options: Options) -> str | None:
+    """A note for the user if scoring takes a lot of memory, else None."""
+    needed = needed_bytes(rows, width, labels.basis().size, options.folds, keep_fits=samples_rows(options))
+    return f"scoring {width:,} features takes about {format_bytes(needed)} of memory" if needed >= NOTED_BYTES else None

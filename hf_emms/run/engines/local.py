@@ -12,74 +12,78 @@ from multiprocessing.pool import AsyncResult, ThreadPool
 from types import TracebackType
 
 from hf_emms.errors import EmmsError
-from hf_emms.features.checkpoint_files import needed_weights
+from hf_emms.features.extraction_plan import ExtractionPlan
 from hf_emms.features.extractor_pool import MAX_IDLE_BYTES, ExtractorPool
-from hf_emms.hub import CANCELLED, Repo, listing
+from hf_emms.hub import CANCELLED, Repo
+from hf_emms.inputs.image import PixelCache, with_pixel_cache
 from hf_emms.ranking import Row
-from hf_emms.run.engines.base import Work, or_failed_row
+from hf_emms.run.engines import EngineInput, or_failed_row
 from hf_emms.run.engines.checkpoint import score_layers, scored_row, scoring_inputs
-from hf_emms.run.engines.extraction import extract, prefetch_weights
-from hf_emms.run.engines.shards import memory_note, whole
+from hf_emms.run.engines.extraction import (
+    LOADED_FACTOR,
+    extract,
+    full_shard,
+    memory_note,
+    prefetch_weights,
+    weight_bytes,
+)
 from hf_emms.scoring.labels import LabelTable
 
 # Checkpoints that may be downloaded before they are needed: a slow one delays none, and an interrupted run leaves
 # little on the disk that nothing uses.
 AHEAD = 2
 _NOTED_SECONDS = 1.0
-# Weights in half precision double when they are loaded, and linear layers on a CPU have a packed copy.
-LOADED_FACTOR = 2
 
 
 class LocalEngine:
     """Runs checkpoints in order."""
 
-    def rows(self, work: Work) -> Generator[Row, None, None]:
-        """See `Engine.rows`."""
-        with closing(self.cells([work])) as cells:
-            for _, row in cells:
-                yield row
-
-    def cells(self, works: Sequence[Work]) -> Generator[tuple[int, Row], None, None]:
-        """Rows of several samples, each with its place in `works`; see `Engine.rows`.
+    def rows(self, inputs: Sequence[EngineInput]) -> Generator[tuple[int, Row], None, None]:
+        """See `Engine.rows`.
 
         A checkpoint is loaded once for all samples of one kind of input. Checkpoints that fit into memory together run
-        on one sample after the other, so that they share its pictures.
+        on one sample after the other, so that they share its images.
         """
-        with prefetch_checkpoints(works) as prefetch:
-            labels = [work.labels() for work in works]
-            for block in _blocks(works):
-                yield from _run_block(block, works, labels, prefetch)
+        with prefetch_checkpoints(inputs) as prefetch:
+            labels = [engine_input.labels() for engine_input in inputs]
+            for block in _blocks(inputs):
+                yield from _run_block(block, inputs, labels, prefetch)
 
 
 def _run_block(
-    block: Sequence[Repo], works: Sequence[Work], labels: Sequence[LabelTable], prefetch: Prefetch
+    block: Sequence[Repo], inputs: Sequence[EngineInput], labels: Sequence[LabelTable], prefetch: Prefetch
 ) -> Generator[tuple[int, Row], None, None]:
-    last_use = {repo: place for place, work in enumerate(works) for repo in work.checkpoints.values()}
+    last_use = {
+        plan.repo: place for place, engine_input in enumerate(inputs) for plan in engine_input.checkpoints.values()
+    }
     with ExitStack() as stack:
         pools = {repo: stack.enter_context(closing(ExtractorPool())) for repo in block}
-        for place, work in enumerate(works):
-            named = {name: repo for name, repo in work.checkpoints.items() if repo in pools}
-            part = with_shared_pixels(replace(work, checkpoints=named))
-            for name, repo in named.items():
-                part.progress.started(name, len(part.sample.inputs))
-                run = partial(_row, name, repo, part, labels[place], prefetch, pools[repo])
-                row = or_failed_row(name, repo.revision, run)
-                if last_use[repo] == place:
-                    pools[repo].close()
-                part.progress.finished(row)
+        for place, engine_input in enumerate(inputs):
+            plans = {name: plan for name, plan in engine_input.checkpoints.items() if plan.repo in pools}
+            of_block = with_shared_pixels(replace(engine_input, checkpoints=plans))
+            for name, plan in plans.items():
+                of_block.progress.started(name, len(of_block.sample.inputs))
+                run = partial(_row, name, plan, of_block, labels[place], prefetch, pools[plan.repo])
+                row = or_failed_row(name, plan.repo.revision, run)
+                if last_use[plan.repo] == place:
+                    pools[plan.repo].close()
+                of_block.progress.finished(row)
                 yield place, row
 
 
-def _blocks(works: Sequence[Work]) -> Iterator[list[Repo]]:
+def _blocks(inputs: Sequence[EngineInput]) -> Iterator[list[Repo]]:
     """The checkpoints in blocks of those that stay loaded together; those of one sample are closed after use."""
-    repos = list(dict.fromkeys(repo for work in works for repo in work.checkpoints.values()))
-    if len(works) < 2:
+    repos = list(dict.fromkeys(plan.repo for engine_input in inputs for plan in engine_input.checkpoints.values()))
+    if len(inputs) < 2:
         yield repos
         return
     block: list[Repo] = []
     used = 0
     for repo in repos:
-        loaded = LOADED_FACTOR * _weight_bytes(repo, works[0])
+        try:
+            loaded = LOADED_FACTOR * weight_bytes(repo, inputs[0].cache)
+        except EmmsError:
+            loaded = MAX_IDLE_BYTES
         if block and used + loaded > MAX_IDLE_BYTES:
             yield block
             block, used = [], 0
@@ -89,39 +93,37 @@ def _blocks(works: Sequence[Work]) -> Iterator[list[Repo]]:
         yield block
 
 
-def _weight_bytes(repo: Repo, work: Work) -> int:
-    """Bytes of the weights; more than fit beside others where they are not known."""
-    try:
-        return sum(file.bytes for file in needed_weights(repo, listing(repo), work.cache))
-    except EmmsError:
-        return MAX_IDLE_BYTES
-
-
-def _row(name: str, repo: Repo, work: Work, labels: LabelTable, prefetch: Prefetch, pool: ExtractorPool) -> Row:
-    options, shard = work.options, whole(work.sample)
-    prefetch.wait_for(repo)
-    advanced = partial(work.progress.advanced, name)
-    extraction = extract(repo, work.sample, labels, options, work.cache, advanced, pool)
+def _row(
+    name: str,
+    plan: ExtractionPlan,
+    engine_input: EngineInput,
+    labels: LabelTable,
+    prefetch: Prefetch,
+    pool: ExtractorPool,
+) -> Row:
+    options, sample, progress = engine_input.options, engine_input.sample, engine_input.progress
+    shard = full_shard(sample)
+    prefetch.wait_for(plan.repo)
+    extraction = extract(plan, sample, labels, options, engine_input.cache, partial(progress.advanced, name), pool)
     for info in extraction.info.values():
         note = memory_note(len(shard.rows), info.width, labels, options)
         if note is not None:
-            work.progress.noted(f"{name}: {note}")
+            progress.noted(f"{name}: {note}")
     features, moments = extraction.features, extraction.moments
     scores = score_layers(
         extraction.info,
         lambda layer: scoring_inputs(features.get(layer), moments.get(layer), shard, labels, options),
         options,
     )
-    return scored_row(name, repo, extraction, scores, options)
+    return scored_row(name, plan.repo, extraction, scores, options)
 
 
-def with_shared_pixels(work: Work) -> Work:
-    """The same work; images are decoded and resized once for all checkpoints with the same image processor."""
-    if "image" not in work.sample.task.input.name or len(work.checkpoints) < 2:
-        return work
-    from hf_emms.inputs.image import PixelCache, with_pixel_cache
-
-    return replace(work, sample=replace(work.sample, inputs=with_pixel_cache(work.sample.inputs, PixelCache())))
+def with_shared_pixels(engine_input: EngineInput) -> EngineInput:
+    """The same input; images are decoded and resized once for all checkpoints with the same image processor."""
+    if len(engine_input.checkpoints) < 2:
+        return engine_input
+    sample = engine_input.sample
+    return replace(engine_input, sample=replace(sample, inputs=with_pixel_cache(sample.inputs, PixelCache())))
 
 
 class Prefetch:
@@ -179,22 +181,15 @@ class Prefetch:
             self._running[repo] = self._pool.apply_async(self._download, (repo,))
 
 
-def prefetch_checkpoints(works: Sequence[Work]) -> Prefetch:
+def prefetch_checkpoints(inputs: Sequence[EngineInput]) -> Prefetch:
     """Downloads what an engine's checkpoints will load, in their order."""
+    uses: dict[Repo, list[tuple[ExtractionPlan, EngineInput]]] = {}
+    for engine_input in inputs:
+        for plan in engine_input.checkpoints.values():
+            uses.setdefault(plan.repo, []).append((plan, engine_input))
 
     def download(repo: Repo) -> None:
-        using = [work for work in works if repo in work.checkpoints.values()]
-        problems = []
-        for work in using:
-            try:
-                prefetch_weights(repo, work.sample, work.options, work.cache)
-            except EmmsError as error:  # a checkpoint may suit some samples and not others
-                problems.append(error)
-        if len(problems) == len(using):
-            raise problems[0]
+        for plan, engine_input in uses[repo]:
+            prefetch_weights(plan, engine_input.sample, engine_input.options, engine_input.cache)
 
-    return Prefetch(
-        (repo for work in works for repo in work.checkpoints.values()),
-        download,
-        lambda id: works[0].progress.noted(f"waiting for the download of {id}"),
-    )
+    return Prefetch(uses, download, lambda id: inputs[0].progress.noted(f"waiting for the download of {id}"))

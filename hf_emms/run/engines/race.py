@@ -12,26 +12,32 @@ from collections.abc import Generator, Sequence
 from contextlib import closing
 from dataclasses import dataclass, field, replace
 from functools import partial
-from typing import TYPE_CHECKING
 
 import numpy as np
 from scipy.special import stdtrit
 
 from hf_emms.errors import EmmsError
+from hf_emms.features.extraction_plan import ExtractionPlan
 from hf_emms.features.extractor_pool import ExtractorPool
 from hf_emms.ranking import Row
-from hf_emms.run.engines.base import Work, or_failed_row
+from hf_emms.run.engines import EngineInput, or_failed_row
 from hf_emms.run.engines.checkpoint import LayerScores, score_estimators, scored_row, scoring_inputs
-from hf_emms.run.engines.extraction import Extraction, FeatureCache, load, needs_rows, read_features
+from hf_emms.run.engines.extraction import (
+    Extraction,
+    FeatureCache,
+    load,
+    memory_note,
+    moments_of,
+    needs_rows,
+    read_features,
+    samples_rows,
+    shard_of,
+)
 from hf_emms.run.engines.local import Prefetch, prefetch_checkpoints, with_shared_pixels
-from hf_emms.run.engines.shards import memory_note, moments_of, samples_rows, shard_of
 from hf_emms.scoring import Score
 from hf_emms.scoring.estimators import Estimator
 from hf_emms.scoring.labels import LabelTable
 from hf_emms.scoring.moments import Moments
-
-if TYPE_CHECKING:
-    from hf_emms.hub import Repo
 
 # Inputs of the first score: fewer leave folds of a few rows, whose scores mean nothing.
 FEWEST_INPUTS = 50
@@ -70,14 +76,22 @@ class RaceEngine:
             )
         self._top = top
 
-    def rows(self, work: Work) -> Generator[Row, None, None]:
-        """See `Engine.rows`. Rows of eliminated checkpoints have the number of rows they were scored on (`Row.n`)."""
-        work = with_shared_pixels(work)
-        inputs, n = len(work.sample.inputs), len(work.sample)
-        sizes = iter(round_sizes(inputs, FEWEST_INPUTS * inputs // max(1, work.sample.n_read)))
-        with prefetch_checkpoints([work]) as prefetch, closing(ExtractorPool()) as pool:
-            race = _Race(work, work.labels(), prefetch, pool)
-            running = [RaceCandidate(name, repo) for name, repo in work.checkpoints.items()]
+    def rows(self, inputs: Sequence[EngineInput]) -> Generator[tuple[int, Row], None, None]:
+        """See `Engine.rows`; a race runs on one sample.
+
+        Rows of eliminated checkpoints have the number of rows they were scored on (`Row.n`).
+        """
+        (engine_input,) = inputs
+        for row in self._race(with_shared_pixels(engine_input)):
+            yield 0, row
+
+    def _race(self, engine_input: EngineInput) -> Generator[Row, None, None]:
+        sample = engine_input.sample
+        inputs, n = len(sample.inputs), len(sample)
+        sizes = iter(round_sizes(inputs, FEWEST_INPUTS * inputs // max(1, sample.n_read)))
+        with prefetch_checkpoints([engine_input]) as prefetch, closing(ExtractorPool()) as pool:
+            race = _Race(engine_input, engine_input.labels(), prefetch, pool)
+            running = [RaceCandidate(name, plan) for name, plan in engine_input.checkpoints.items()]
             while running:
                 # Once only the best are left none can be eliminated: they see all the remaining inputs at once.
                 size = next(sizes) if len(running) > self._top else inputs
@@ -86,23 +100,27 @@ class RaceEngine:
                     if row is not None:
                         running.remove(candidate)
                         yield row
-                    pool.retain([one.name for one in _best_first(running, n)])
+                    pool.retain([other.name for other in _best_first(running, n)])
                 for candidate in self._eliminated(running, n):
                     running.remove(candidate)
                     yield race.finish(candidate)
 
     def _eliminated(self, running: Sequence[RaceCandidate], n: int) -> list[RaceCandidate]:
         scored = [candidate for candidate in _best_first(running, n) if candidate.history]
-        return [one for one in scored[self._top :] if is_eliminated(one.history, scored[self._top - 1].history, n)]
+        return [
+            candidate
+            for candidate in scored[self._top :]
+            if is_eliminated(candidate.history, scored[self._top - 1].history, n)
+        ]
 
 
 @dataclass
 class RaceCandidate:
-    """A checkpoint in the race, and what is known of it so far.
+    """A checkpoint in the race, and what it has shown so far.
 
     Attributes:
         name: in the ranking.
-        repo: the checkpoint.
+        plan: how its features are made.
         inputs: how many inputs have been run.
         rows: how many rows use these.
         features: float32 (m, D1), one array for each round.
@@ -114,7 +132,7 @@ class RaceCandidate:
     """
 
     name: str
-    repo: Repo
+    plan: ExtractionPlan
     inputs: int = 0
     rows: int = 0
     features: list[np.ndarray] = field(default_factory=list)
@@ -129,7 +147,7 @@ class RaceCandidate:
 class _Race:
     """What the steps of a race share."""
 
-    work: Work
+    engine_input: EngineInput
     labels: LabelTable
     prefetch: Prefetch
     pool: ExtractorPool
@@ -140,44 +158,50 @@ class _Race:
         Returns:
             Its row if it has seen all inputs or has failed.
         """
-        inputs = len(self.work.sample.inputs)
-        self.work.progress.started(candidate.name, size - candidate.inputs)
+        inputs = len(self.engine_input.sample.inputs)
+        self.engine_input.progress.started(candidate.name, size - candidate.inputs)
         # A projection needs two scores: the first round has one half way.
         stops = [size // 2, size] if candidate.inputs == 0 and size < inputs else [size]
-        failed = or_failed_row(candidate.name, candidate.repo.revision, partial(self._run, candidate, stops))
+        failed = or_failed_row(candidate.name, candidate.plan.repo.revision, partial(self._run, candidate, stops))
         if failed is not None:
-            self.work.progress.finished(failed)
+            self.engine_input.progress.finished(failed)
             return failed
         return self.finish(candidate) if size == inputs else None
 
     def finish(self, candidate: RaceCandidate) -> Row:
         """The row of a candidate that has seen all inputs or is eliminated."""
-        row = or_failed_row(candidate.name, candidate.repo.revision, partial(self._row, candidate))
-        self.work.progress.finished(row)
+        row = or_failed_row(candidate.name, candidate.plan.repo.revision, partial(self._row, candidate))
+        self.engine_input.progress.finished(row)
         return row
 
     def _run(self, candidate: RaceCandidate, stops: Sequence[int]) -> None:
         """Scores a candidate at each stop. It is loaded only if neither cache nor pool has what is needed."""
-        work, sample = self.work, self.work.sample
-        self.prefetch.wait_for(candidate.repo)
+        options, sample, progress = self.engine_input.options, self.engine_input.sample, self.engine_input.progress
+        self.prefetch.wait_for(candidate.plan.repo)
         started = time.perf_counter()
-        (layer,) = work.options.read_layers
-        store = FeatureCache(candidate.repo, sample, work.options, work.cache)
-        candidate.extraction = cached = store.load() if candidate.extraction is None else candidate.extraction
+        (layer,) = options.read_layers
+        store = FeatureCache(candidate.plan, sample, options, self.engine_input.cache)
+        candidate.extraction = earlier = store.load() if candidate.extraction is None else candidate.extraction
         first = candidate.inputs
-        if layer in cached.features:
-            work.progress.advanced(candidate.name, stops[-1] - first)
-            features = cached.features[layer][first : stops[-1]]
+        report = partial(progress.advanced, candidate.name)
+        if layer in earlier.features:
+            report(stops[-1] - first)
+            features = earlier.features[layer][first : stops[-1]]
         else:
             shard = shard_of(sample, slice(first, stops[-1]))
-            load_it = partial(load, candidate.repo, sample.task, work.options, sample.inputs)
-            with self.pool.use(candidate.name, load_it) as extractor:
+            with self.pool.use(
+                candidate.name,
+                partial(load, candidate.plan, sample.task, options, sample.inputs, self.engine_input.cache),
+            ) as extractor:
                 extractor.reset_counts()
-                report = partial(work.progress.advanced, candidate.name)
-                features = read_features(extractor, shard, work.options, report)
+                features = read_features(extractor, shard, options, report)
                 info = {layer: extractor.info(layer)}
             extraction = Extraction(info, seconds=time.perf_counter() - started)
-            candidate.extraction = extraction if not cached.info else cached.merge(extraction)
+            candidate.extraction = extraction if not earlier.info else earlier.merge(extraction)
+        if first == 0:
+            note = memory_note(len(sample), features.shape[1], self.labels, options)
+            if note is not None:
+                progress.noted(f"{candidate.name}: {note}")
         for stop in stops:
             self._add(candidate, features[candidate.inputs - first : stop - first])
         if candidate.inputs == len(sample.inputs) and not candidate.extraction.cached:
@@ -186,21 +210,18 @@ class _Race:
     def _add(self, candidate: RaceCandidate, features: np.ndarray) -> None:
         """Accumulates the features of the next inputs, and scores the candidate on all rows so far."""
         started = time.perf_counter()
-        shard = shard_of(self.work.sample, slice(candidate.inputs, candidate.inputs + len(features)))
-        moments = moments_of(features, shard, self.labels, self.work.options)
+        shard = shard_of(self.engine_input.sample, slice(candidate.inputs, candidate.inputs + len(features)))
+        moments = moments_of(features, shard, self.labels, self.engine_input.options)
         candidate.moments = moments if candidate.moments is None else candidate.moments.merge(moments)
         candidate.features.append(features)
         candidate.inputs += len(features)
         candidate.rows += len(shard.rows)
-        note = memory_note(candidate.rows, moments.d1, self.labels, self.work.options)
-        if note is not None:
-            self.work.progress.noted(f"{candidate.name}: {note}")
         self._score(candidate)
         candidate.scoring_seconds += time.perf_counter() - started
 
     def _score(self, candidate: RaceCandidate) -> None:
-        first, *_ = estimators = self.work.options.estimators
-        if candidate.inputs == len(self.work.sample.inputs):
+        first, *_ = estimators = self.engine_input.options.estimators
+        if candidate.inputs == len(self.engine_input.sample.inputs):
             # All estimators at once: they share expensive steps.
             candidate.final = self._scores(candidate, estimators)
             candidate.history.append((candidate.rows, candidate.final[0][first]))
@@ -214,24 +235,25 @@ class _Race:
     def _scores(
         self, candidate: RaceCandidate, estimators: tuple[str, ...]
     ) -> tuple[dict[str, Score], tuple[str, ...]]:
-        options = replace(self.work.options, estimators=estimators)
-        shard = shard_of(self.work.sample, slice(0, candidate.inputs))
+        options = replace(self.engine_input.options, estimators=estimators)
+        shard = shard_of(self.engine_input.sample, slice(0, candidate.inputs))
         rows_used = needs_rows(options) or samples_rows(options)
         features = np.concatenate(candidate.features) if rows_used else None
         rows, score = candidate.history[-1] if candidate.history else (0, None)
-        known = {self.work.options.estimators[0]: score} if score is not None and rows == candidate.rows else {}
+        computed = {estimators[0]: score} if score is not None and rows == candidate.rows else {}
         inputs = scoring_inputs(features, candidate.moments, shard, self.labels, options)
-        return score_estimators(inputs, options, known)
+        return score_estimators(inputs, options, computed)
 
     def _row(self, candidate: RaceCandidate) -> Row:
+        options = self.engine_input.options
         started = time.perf_counter()
-        scores, notes = candidate.final or self._scores(candidate, self.work.options.estimators)
+        scores, notes = candidate.final or self._scores(candidate, options.estimators)
         seconds = candidate.scoring_seconds + time.perf_counter() - started
-        (layer,) = self.work.options.read_layers
+        (layer,) = options.read_layers
         assert candidate.extraction is not None
-        n = candidate.rows if candidate.rows < len(self.work.sample) else None
+        n = candidate.rows if candidate.rows < len(self.engine_input.sample) else None
         layer_scores = LayerScores({layer: scores}, {layer: notes}, {}, seconds)
-        return scored_row(candidate.name, candidate.repo, candidate.extraction, layer_scores, self.work.options, n)
+        return scored_row(candidate.name, candidate.plan.repo, candidate.extraction, layer_scores, options, n)
 
 
 def round_sizes(inputs: int, fewest: int = FEWEST_INPUTS) -> list[int]:

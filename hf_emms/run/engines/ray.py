@@ -1,0 +1,405 @@
+"""Checkpoints on a Ray cluster: a task runs one checkpoint on its samples, or fine-tunes it once."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import socket
+import tempfile
+from collections import deque
+from collections.abc import Callable, Generator, Iterator, Sequence
+from contextlib import closing, contextmanager
+from dataclasses import dataclass, replace
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TypeVar
+
+import ray
+
+from hf_emms.cache import Cache
+from hf_emms.errors import EmmsError, checkpoint_errors, one_line
+from hf_emms.features.checkpoint_files import fetch_descriptions
+from hf_emms.features.extraction_plan import ExtractionPlan
+from hf_emms.files import write_atomic
+from hf_emms.finetune.methods import BYTES_A_PARAMETER
+from hf_emms.finetune.runs import Run, RunWork, trained, unfinished_folder
+from hf_emms.finetune.splits import Splits
+from hf_emms.formatting import format_bytes
+from hf_emms.hub import Repo
+from hf_emms.options import Options
+from hf_emms.presets import demo
+from hf_emms.ranking import Row, TrainingRun
+from hf_emms.ranking.progress import Silent
+from hf_emms.registry import versions
+from hf_emms.run.engines import EngineInput
+from hf_emms.run.engines.extraction import LOADED_FACTOR, weight_bytes
+from hf_emms.run.engines.local import LocalEngine
+from hf_emms.scoring.labels import LabelTable
+
+if TYPE_CHECKING:
+    from hf_emms.data import Sample
+
+T = TypeVar("T")
+
+_SETTINGS = {
+    "RAY_USAGE_STATS_ENABLED": "0",
+    # There is one task for each core: more threads would compete for cores.
+    "OMP_NUM_THREADS": "1",
+}
+_CONNECT_SECONDS = 10.0
+_WHERE = "ray status, run on the cluster, shows whether it is up: --ray-address HOST:6379"
+_INSTALL = "pip install {} on every node of the cluster"
+# Bytes that a task needs besides the weights: libraries, a batch.
+_TASK_BYTES = 1 << 30
+# How often Ray restarts a task whose worker is lost. What a checkpoint raises, it would raise again.
+_RETRIES: dict[str, Any] = {"max_retries": 3, "retry_exceptions": False}
+
+ModelFiles = dict[str, bytes]
+"""Path in the folder of a model → content."""
+
+
+# ---- the cluster -----------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Cluster:
+    """What a cluster offers.
+
+    Attributes:
+        cpus: cores in all.
+        gpus: in all.
+        memory: bytes of its largest node.
+        cores: of the smallest node that has any.
+    """
+
+    cpus: int
+    gpus: int
+    memory: float
+    cores: int
+
+
+@contextmanager
+def connected(address: str | None) -> Iterator[Cluster]:
+    """Connects to a cluster, or starts one on this machine that ends with the block.
+
+    Args:
+        address: "HOST:PORT", "ray://HOST:PORT" or "auto"; None: RAY_ADDRESS, else this machine. Where this process is
+            connected already (`ray.init`), that cluster is used, and left running.
+
+    Raises:
+        EmmsError: it cannot be reached, or its nodes have other versions than this machine.
+    """
+    connect = not ray.is_initialized()
+    if connect:
+        _connect(address or os.environ.get("RAY_ADDRESS") or None)
+    try:
+        _check_versions()
+        offered = ray.cluster_resources()
+        nodes = [node["Resources"] for node in ray.nodes() if node["Alive"]]
+        memory = max(node.get("memory", 0.0) for node in nodes)
+        cores = min((int(node["CPU"]) for node in nodes if node.get("CPU", 0) >= 1), default=1)
+        yield Cluster(int(offered.get("CPU", 1)), int(offered.get("GPU", 0)), memory, cores)
+    finally:
+        if connect:
+            ray.shutdown()
+
+
+def _connect(address: str | None) -> None:
+    _check_reachable(address)
+    before = {name: os.environ.get(name) for name in _SETTINGS}
+    os.environ.update(_SETTINGS)
+    quiet = {"logging_level": "ERROR", "log_to_driver": False}
+    try:
+        if address is None:
+            ray.init(address="local", include_dashboard=False, **quiet)
+        else:
+            ray.init(address=address, **quiet)
+    except (ConnectionError, TimeoutError, RuntimeError, ValueError) as error:
+        what = f"the Ray cluster at {address} cannot be used" if address else "no Ray cluster can be started here"
+        raise EmmsError(f"{what}: {' '.join(str(error).split())[:300]}", _WHERE if address else None) from error
+    finally:
+        for name, value in before.items():
+            if value is None:
+                os.environ.pop(name, None)
+            else:
+                os.environ[name] = value
+
+
+def _check_reachable(address: str | None) -> None:
+    """Fails soon where Ray itself would try for minutes."""
+    host, _, port = (address or "").removeprefix("ray://").rpartition(":")
+    if not port.isdecimal():
+        return
+    try:
+        socket.create_connection((host.strip("[]"), int(port)), _CONNECT_SECONDS).close()
+    except OSError as error:
+        raise EmmsError(f"nothing answers at the Ray address {address}: {error.strerror or error}", _WHERE) from error
+
+
+def _check_versions() -> None:
+    """Rows are cached under this machine's versions, so the workers must have the same."""
+    here = versions()
+    try:
+        theirs = ray.get(ray.remote(versions).options(num_cpus=0).remote())
+    except ray.exceptions.RayError as error:
+        reason = str(error).strip().splitlines()[-1]
+        hint = _INSTALL.format(f"hf-emms=={here['hf_emms']}")
+        raise EmmsError(f"the workers of the Ray cluster cannot run hf_emms: {reason}", hint) from error
+    other = {name: version for name, version in here.items() if theirs.get(name) != version}
+    if other:
+        differences = ", ".join(f"{name} {theirs.get(name, 'missing')} (here {own})" for name, own in other.items())
+        packages = " ".join(f"{name.replace('_', '-')}=={version}" for name, version in other.items())
+        raise EmmsError(f"the workers of the Ray cluster have other versions: {differences}", _INSTALL.format(packages))
+
+
+def _on_gpu(device: str, cluster: Cluster) -> bool:
+    """Whether checkpoints run on GPUs of the cluster.
+
+    Raises:
+        EmmsError: the device asks for one that it does not offer.
+    """
+    if device.startswith("cuda") and not cluster.gpus:
+        raise EmmsError(f"--device {device}, but the Ray cluster has no GPU", "--device auto, or add GPU nodes to it")
+    if device.startswith("cuda:"):
+        raise EmmsError(f"--device {device}: on a Ray cluster, Ray picks the GPU", "--device cuda")
+    return device in ("auto", "cuda") and cluster.gpus > 0
+
+
+def _results(
+    submissions: Sequence[tuple[T, Callable[[], Any]]], limit: int
+) -> Generator[tuple[T, Any | EmmsError], None, None]:
+    """What tasks yield, as they yield it; an `EmmsError` for one that fails. Closing it ends what is running.
+
+    Args:
+        submissions: a key of each task, and a function that starts it and returns its stream.
+        limit: how many run or wait in Ray at a time, so that its object store stays small.
+    """
+    waiting = deque(submissions)
+    running: dict[Any, T] = {}
+    try:
+        while waiting or running:
+            while waiting and len(running) < limit:
+                key, submit = waiting.popleft()
+                try:
+                    running[submit()] = key
+                except EmmsError as error:
+                    yield key, error
+            if not running:
+                continue
+            (stream, *_), _ = ray.wait(list(running), num_returns=1)
+            ref = next(stream, None)
+            if ref is None:
+                del running[stream]
+                continue
+            key, outcome = running[stream], _outcome(ref)
+            if isinstance(outcome, EmmsError):
+                del running[stream]
+            yield key, outcome
+    finally:
+        for stream in running:
+            ray.cancel(stream, force=True)
+
+
+def _outcome(ref: ray.ObjectRef) -> Any | EmmsError:
+    """What a task has yielded, or in one line why it has failed."""
+    try:
+        return ray.get(ref)
+    except ray.exceptions.RayError as error:
+        cause: BaseException = error
+        while isinstance(cause, ray.exceptions.RayTaskError):
+            cause = cause.cause
+        if isinstance(cause, (ray.exceptions.WorkerCrashedError, ray.exceptions.OutOfMemoryError)):
+            tries = _RETRIES["max_retries"] + 1
+            reason = f"its worker died {tries} times, mostly because memory ran out"
+            return EmmsError(reason, "--batch-size N, or larger nodes")
+        return EmmsError(one_line(cause))
+
+
+def _task(function: Callable[..., Any], resources: dict[str, float]) -> Any:
+    """A function that yields results, as a task of Ray."""
+    return ray.remote(function).options(num_returns="streaming", **_RETRIES, **resources)
+
+
+def _here(repo: Repo) -> Repo:
+    """The checkpoint with its folder on this node; demo checkpoints are in the installed package.
+
+    Raises:
+        EmmsError: the folder is not here.
+    """
+    folder = demo.folder_of(repo.id) or repo.folder
+    if folder is not None and not folder.exists():
+        raise EmmsError(
+            f"the folder {repo.id} is not on the node that was to run it",
+            "put it on storage that every node sees, or on the Hub",
+        )
+    return replace(repo, folder=folder)
+
+
+# ---- scoring ---------------------------------------------------------------------------------------------------
+
+
+class RayEngine:
+    """Runs each checkpoint as one task, which loads it once for all samples.
+
+    Args:
+        address: see `connected`.
+    """
+
+    def __init__(self, address: str | None = None) -> None:
+        self._address = address
+
+    def rows(self, inputs: Sequence[EngineInput]) -> Generator[tuple[int, Row], None, None]:
+        """See `Engine.rows`. Features are in the cache's folder on the node of a task."""
+        plans: dict[Repo, dict[int, tuple[str, ExtractionPlan]]] = {}
+        for place, engine_input in enumerate(inputs):
+            for name, plan in engine_input.checkpoints.items():
+                plans.setdefault(plan.repo, {})[place] = name, plan
+        if not plans:
+            return
+        with connected(self._address) as cluster:
+            gpu = [_on_gpu(engine_input.options.device, cluster) for engine_input in inputs]
+            samples = [ray.put((each.sample, each.labels(), each.options)) for each in inputs]
+
+            def submit(repo: Repo) -> Any:
+                places = list(plans[repo])
+                for place, (name, _) in plans[repo].items():
+                    inputs[place].progress.started(name, len(inputs[place].sample.inputs))
+                cache = inputs[places[0]].cache
+                needs = _scoring_resources(repo, cluster, cache, gpu=any(gpu[place] for place in places))
+                return _task(run_checkpoint, needs).remote(
+                    dict(plans[repo]), cache.root, *(samples[place] for place in places)
+                )
+
+            limit = max(1, cluster.gpus if any(gpu) else cluster.cpus) + 1
+            with closing(_results([(repo, partial(submit, repo)) for repo in plans], limit)) as results:
+                for repo, outcome in results:
+                    for place, row in _rows_of(outcome, repo, plans[repo]):
+                        del plans[repo][place]
+                        if row.error is None:
+                            inputs[place].progress.advanced(row.checkpoint, len(inputs[place].sample.inputs))
+                        inputs[place].progress.finished(row)
+                        yield place, row
+
+
+def _rows_of(
+    outcome: tuple[int, Row] | EmmsError, repo: Repo, running: dict[int, tuple[str, ExtractionPlan]]
+) -> list[tuple[int, Row]]:
+    """The row that a task has yielded; of one that failed, a row for each sample that it has not run on."""
+    if not isinstance(outcome, EmmsError):
+        return [outcome]
+    return [(place, Row(name, repo.revision, error=one_line(outcome))) for place, (name, _) in running.items()]
+
+
+def _scoring_resources(repo: Repo, cluster: Cluster, cache: Cache, *, gpu: bool) -> dict[str, float]:
+    """What a task that loads a checkpoint asks for.
+
+    Raises:
+        EmmsError: its weights are larger than any node's memory.
+    """
+    weights = weight_bytes(repo, cache)
+    if weights > cluster.memory:
+        raise EmmsError(
+            f"the weights take {format_bytes(weights)}, but no node offers more than "
+            f"{format_bytes(cluster.memory)} of memory",
+            "add a larger node to the cluster, or leave the checkpoint out",
+        )
+    memory = min(LOADED_FACTOR * weights + _TASK_BYTES, cluster.memory)
+    return {"num_cpus": 1, "num_gpus": float(gpu), "memory": memory}
+
+
+def run_checkpoint(
+    plans: dict[int, tuple[str, ExtractionPlan]],
+    root: Path | None,
+    *samples: tuple[Sample, LabelTable, Options],
+) -> Iterator[tuple[int, Row]]:
+    """A task: runs a checkpoint on several samples.
+
+    Args:
+        plans: place of a sample → the checkpoint's name in its ranking and how its features are made.
+        root: of the cache on this node.
+        samples: in the order of `plans`, each with the F-labels of its rows, and how it is run and scored.
+
+    Yields:
+        The place of a sample, and the row.
+
+    Raises:
+        EmmsError: in one line, why it cannot be run at all.
+    """
+    with checkpoint_errors():
+        inputs = [
+            EngineInput({name: _plan_here(plan)}, sample, partial(_same, labels), options, Cache(root), Silent())
+            for (name, plan), (sample, labels, options) in zip(plans.values(), samples, strict=True)
+        ]
+        places = list(plans)
+        for place, row in LocalEngine().rows(inputs):
+            yield places[place], row
+
+
+def _plan_here(plan: ExtractionPlan) -> ExtractionPlan:
+    repo = _here(plan.repo)
+    return replace(plan, repo=repo, folder=fetch_descriptions(repo, code=plan.code))
+
+
+def _same(labels: LabelTable) -> LabelTable:
+    return labels
+
+
+# ---- fine-tuning -----------------------------------------------------------------------------------------------
+
+
+def train_on_ray(work: RunWork, runs: Sequence[Run]) -> Generator[tuple[Run, TrainingRun], None, None]:
+    """A `TrainAll`: each run is a task with a GPU or its share of the cores.
+
+    A task whose worker is lost goes on from its last whole state, where the cache is on storage that its node sees.
+    """
+    if not runs:
+        return
+    with connected(work.options.ray_address) as cluster:
+        splits, options = ray.put(work.splits), ray.put(work.options)
+
+        def submit(run: Run) -> Any:
+            work.progress.started(run.name, run.recipe.total_steps(work.splits.training_rows))
+            return _task(train_checkpoint, _training_resources(run, work.options, cluster, len(runs))).remote(
+                run, splits, options, work.cache.root, work.digest(run), work.deadline, work.keeper is not None
+            )
+
+        with closing(_results([(run, partial(submit, run)) for run in runs], len(runs))) as results:
+            for run, outcome in results:
+                if isinstance(outcome, EmmsError):
+                    result = TrainingRun(run.learning_rate, run.seed, error=one_line(outcome))
+                else:
+                    result, files = outcome
+                    _write(work.model_folder(run), files)
+                work.progress.advanced(run.name, run.recipe.total_steps(work.splits.training_rows))
+                yield run, result
+
+
+def _training_resources(run: Run, options: Options, cluster: Cluster, runs: int) -> dict[str, float]:
+    """What one of so many runs takes."""
+    memory = min(BYTES_A_PARAMETER * (run.parameters or 0) + _TASK_BYTES, cluster.memory)
+    gpu = _on_gpu(options.device, cluster)
+    side_by_side = min(runs, cluster.gpus) if gpu else runs
+    cores = max(1, min(cluster.cpus // side_by_side, cluster.cores))
+    return {"num_cpus": cores, "num_gpus": float(gpu), "memory": memory}
+
+
+def train_checkpoint(
+    run: Run, splits: Splits, options: Options, root: Path | None, digest: str, deadline: float | None, keep: bool
+) -> Iterator[tuple[TrainingRun, ModelFiles]]:
+    """A task: yields the result of one run, and the files of its model where they are wanted."""
+    import torch
+
+    torch.set_num_threads(max(1, int(ray.get_runtime_context().get_assigned_resources().get("CPU", 1))))
+    run = replace(run, repo=_here(run.repo))
+    with unfinished_folder(root, digest) as folder, tempfile.TemporaryDirectory() as temporary:
+        model = Path(temporary, "model")
+        result = trained(run, splits, options, folder, save_to=model if keep else None, deadline=deadline)
+        paths = [path for path in model.rglob("*") if path.is_file()]
+        yield result, {path.relative_to(model).as_posix(): path.read_bytes() for path in paths}
+
+
+def _write(folder: Path | None, files: ModelFiles) -> None:
+    if folder is not None and files:
+        shutil.rmtree(folder, ignore_errors=True)
+        for path, content in files.items():
+            write_atomic(folder / path, content)

@@ -1,0 +1,19 @@
+"""A Ray cluster of two worker processes on this machine, which is started once for all tests."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import pytest
+
+
+@pytest.fixture(scope="session")
+def ray_cluster() -> Iterator[None]:
+    import ray
+
+    with pytest.MonkeyPatch.context() as patch:
+        assert ray.util.get_node_ip_address() == "127.0.0.1"
+        patch.setenv("OMP_NUM_THREADS", "1")
+        ray.init(num_cpus=2, object_store_memory=80 << 20, include_dashboard=False, log_to_driver=False)
+        yield
+        ray.shutdown()
