@@ -15,7 +15,7 @@ BAD = {
     "ragged references": ({"references": [[1.0, 2.0], [1.0]]}, r"references\[1\] has shape \(1,\)"),
     "ragged F-labels": (
         {"references": [[[1.0, 2.0], [1.0]]] * 2},
-        r"references\[0\] is \[\[1.0, 2.0\], \[1.0\]\], which is no",
+        r"references\[0\] is \[\[1.0, 2.0\], \[1.0",
     ),
     "NaN": ({"predictions": [[1.0, 2.0], [np.nan, 1.0]]}, r"predictions .* NaN .*\(1, 0\)"),
     "Inf in references": ({"references": [[1.0], [np.inf]]}, r"references .* Inf .*\(1, 0\)"),

@@ -408,9 +408,7 @@ def _to_array(rows: Any, name: str) -> np.ndarray:
     for number, row in enumerate(rows):
         array = _row_of_numbers(row)
         if array is None:
-            raise EmmsError(
-                f"{name}[{number}] is {row!r:.40}, which is no row of numbers of equal widths", _HINTS[name]
-            )
+            raise EmmsError(f"{name}[{number}] is {row!r:.40}, which is no row of numbers", _HINTS[name])
         shape = array.shape if shape is None else shape
         if array.shape != shape:
             raise EmmsError(
