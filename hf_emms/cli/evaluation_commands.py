@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -84,11 +83,10 @@ def validate(
         else:
             measured = evaluation.read_truth(Path(truth), metric=metric, lower_is_better=lower_is_better)
         validation = evaluation.validate(rankings, measured, estimators=estimators, resamples=resamples, seed=seed)
-    drawn = estimators or (rankings[0].estimators[0],)
-    _print_validation(validation, drawn[0])
+    _print_validation(validation)
     out.message("\n".join(_explained(validation)))
     if plot is not None:
-        write_figure(validation, plot, drawn)
+        write_figure(validation, plot, estimators or (rankings[0].estimators[0],))
         out.message(f"plot: {plot}")
 
 
@@ -110,49 +108,44 @@ def compare(a: Path, b: Path) -> None:
     _print_comparison(comparison)
 
 
-def _print_validation(validation: Validation, drawn: str) -> None:
-    from hf_emms.evaluation import tables
-    from hf_emms.evaluation.tables import scatter
+def _print_validation(validation: Validation) -> None:
+    from hf_emms.evaluation.validate import validation_cells, validation_records, validation_tables
 
     if out.format == "json":
         out.data(validation.to_json())
         return
     if out.format == "tsv":
-        records = tables.records(validation)
+        records = validation_records(validation)
         out.records([*records[0]], [[*record.values()] for record in records])
         return
     parts = []
-    for heading, lines in tables.tables(validation):
-        header, rows = tables.cells(lines)
+    for heading, lines in validation_tables(validation):
+        header, rows = validation_cells(lines)
         parts.append(_table(heading, header, rows))
-    # Several would scroll the table away; --plot draws them all.
-    if out.format == "table" and len(validation.targets) == 1:
-        width = min(shutil.get_terminal_size().columns, 80)
-        parts.append(scatter(validation.targets[0], drawn, validation.metric, validation.lower_is_better, width))
     out.data("\n\n".join(parts))
 
 
 def _print_comparison(comparison: Comparison) -> None:
-    from hf_emms.evaluation import tables
+    from hf_emms.evaluation.compare import move_cells, move_columns, move_records, setting_rows, summary
 
     if out.format == "json":
         out.data(comparison.to_json())
     elif out.format == "tsv":
-        records = tables.moves(comparison)
-        header = tables.move_columns(comparison)
+        records = move_records(comparison)
+        header = move_columns(comparison)
         out.records(header, [[record[name] for name in header] for record in records])
     else:
-        header, rows = tables.move_cells(comparison)
+        header, rows = move_cells(comparison)
         parts = [_table("", header, rows)] if rows else []
         bullet = "- " if out.format == "md" else ""
-        parts.append("\n".join(bullet + line for line in tables.summary(comparison)))
+        parts.append("\n".join(bullet + line for line in summary(comparison)))
         if comparison.settings:
-            parts.append(_table("settings that differ", ["setting", "A", "B"], tables.setting_rows(comparison)))
+            parts.append(_table("settings that differ", ["setting", "A", "B"], setting_rows(comparison)))
         out.data("\n\n".join(parts))
 
 
 def _table(heading: str, header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
-    from hf_emms.evaluation.tables import DISPENSABLE
+    from hf_emms.evaluation.validate import DISPENSABLE
     from hf_emms.ranking.text import escaped, markdown_table
 
     left = ("scores", "pick", "checkpoint", "setting") + ("A", "B") * ("setting" in header)

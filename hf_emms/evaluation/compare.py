@@ -10,8 +10,9 @@ import msgspec
 
 from hf_emms.evaluation import measures
 from hf_emms.evaluation.truth import matched, stopped_early
-from hf_emms.formatting import pluralize
+from hf_emms.formatting import MISSING, pluralize
 from hf_emms.ranking import FineTuned, Ranking, Row, ranked
+from hf_emms.ranking.formats import format_finetuned, single_line
 
 SCHEMA_VERSION = 1
 
@@ -135,7 +136,7 @@ def _settings(first: Ranking, second: Ranking, common: Sequence[Row], pairs: Map
 
 
 def _encoders(ranking: Ranking) -> list[str]:
-    return ["@".join(filter(None, (one.id, one.revision))) for one in ranking.encoders]
+    return ["@".join(filter(None, (encoder.id, encoder.revision))) for encoder in ranking.encoders]
 
 
 def _warnings(first: Ranking, second: Ranking, common: Sequence[Row]) -> list[str]:
@@ -200,3 +201,97 @@ def _same_pick(before: Sequence[Row], after: Sequence[Row]) -> str:
     picks = {before[0].checkpoint, after[0].checkpoint}
     tied = any(picks <= {row.checkpoint for row in rows if row.rank == 1} for rows in (before, after))
     return "within ties" if tied else "no"
+
+
+def move_columns(comparison: Comparison) -> list[str]:
+    """Names of what `move_records` has; what fine-tuning measured, a share, only where anything was fine-tuned."""
+    measured = ("fine_tuned", "fine_tuned_spread", "fine_tuned_metric") if _fine_tuned(comparison) else ()
+    return [
+        *("checkpoint", "rank_a", "rank_b", "up"),
+        *(f"{name}_{side}" for side in "ab" for name in measured),
+        "state",
+    ]
+
+
+def move_records(comparison: Comparison) -> list[dict[str, Any]]:
+    """One flat record a checkpoint: the common ones in the first ranking's order, then what only one of them has."""
+    empty = dict.fromkeys(move_columns(comparison))
+    records: list[dict[str, Any]] = []
+    for move in comparison.moves:
+        record = {"checkpoint": move.checkpoint, "rank_a": move.first, "rank_b": move.second, "up": move.up}
+        for side, measured in (("a", move.first_fine_tuned), ("b", move.second_fine_tuned)):
+            if measured is not None:
+                record[f"fine_tuned_{side}"] = measured.value
+                record[f"fine_tuned_spread_{side}"] = measured.spread
+                record[f"fine_tuned_metric_{side}"] = measured.metric
+        records.append(empty | record | {"state": "both"})
+    rest = (
+        ("only in A", comparison.only_first),
+        ("only in B", comparison.only_second),
+        ("failed in A", comparison.failed_first),
+        ("failed in B", comparison.failed_second),
+    )
+    return records + [empty | {"checkpoint": name, "state": state} for state, names in rest for name in names]
+
+
+def move_cells(comparison: Comparison) -> tuple[list[str], list[list[str]]]:
+    """Header and cells of the moves for people: "=" before a shared rank, an arrow before a move.
+
+    Where anything was fine-tuned, a column a ranking has what that measured, in points.
+    """
+    measured = _fine_tuned(comparison)
+    header = ["A", "B", "move", "checkpoint", *(["fine-tuned in A", "fine-tuned in B"] if measured else [])]
+    rows = []
+    for move in comparison.moves:
+        ranks = [_rank(move.first, move.first_tied), _rank(move.second, move.second_tied)]
+        values = [format_finetuned(move.first_fine_tuned), format_finetuned(move.second_fine_tuned)] if measured else []
+        rows.append([*ranks, _arrow(move), single_line(move.checkpoint), *values])
+    return header, rows
+
+
+def _fine_tuned(comparison: Comparison) -> bool:
+    return any(move.first_fine_tuned or move.second_fine_tuned for move in comparison.moves)
+
+
+def summary(comparison: Comparison) -> list[str]:
+    """The comparison in words, one sentence a line."""
+    moved = [move for move in comparison.moves if move.up]
+    count = len(comparison.moves)
+    lines = [f"{len(moved)} of {count} common checkpoints moved beyond what their ranks share"]
+    agreement = comparison.agreement
+    if agreement["weighted_tau"] is not None:
+        lines.append(
+            f"weighted τ {agreement['weighted_tau']:.3f}, τ {agreement['kendall_tau']:.3f}, "
+            f"{agreement['top_overlap']:.0%} of A's first three are among B's"
+        )
+    if comparison.picks is not None:
+        ours, theirs = map(single_line, comparison.picks)
+        if comparison.same_pick == "yes":
+            lines.append(f"the same pick: {ours}")
+        else:
+            how = "picks that tie" if comparison.same_pick == "within ties" else "different picks"
+            lines.append(f"{how}: {ours} and {theirs}")
+    for record in move_records(comparison)[count:]:
+        lines.append(f"{record['state']}: {single_line(record['checkpoint'])}")
+    return lines
+
+
+def setting_rows(comparison: Comparison) -> list[list[str]]:
+    """Name and both values of the settings that differ."""
+    return [[line["name"], _value(line["first"]), _value(line["second"])] for line in comparison.settings]
+
+
+def _rank(rank: int, tied: bool) -> str:
+    return f"={rank}" if tied else str(rank)
+
+
+def _arrow(move: Move) -> str:
+    return "" if not move.up else f"↑{move.up}" if move.up > 0 else f"↓{-move.up}"
+
+
+def _value(value: Any) -> str:
+    if value is None:
+        return MISSING
+    if isinstance(value, dict):
+        return ", ".join(f"{name}={item}" for name, item in value.items())
+    return ", ".join(map(str, value)) if isinstance(value, list | tuple) else single_line(value)

@@ -1,4 +1,4 @@
-"""The scatter plot as a picture; needs matplotlib (hf-emms[plot])."""
+"""The scatter plot as an image; needs matplotlib (hf-emms[plot])."""
 
 from __future__ import annotations
 
@@ -58,7 +58,7 @@ def write_figure(validation: Validation, path: Path, names: Sequence[str]) -> No
         (target, name)
         for target in validation.targets
         for name in names
-        if any(name in p.scores for p in target.points)
+        if any(name in point.scores for point in target.points)
     ]
     if not panels:
         raise EmmsError(f"there is nothing to draw of {', '.join(names)}", "--estimator names what a ranking has")
@@ -73,7 +73,7 @@ def write_figure(validation: Validation, path: Path, names: Sequence[str]) -> No
         axis.set_axis_off()
     figure.draw_without_rendering()
     for axis, (target, name) in zip(axes, panels, strict=False):
-        _label(axis, [one for one in target.points if name in one.scores], name, renderer)
+        _label(axis, [point for point in target.points if name in point.scores], name, renderer)
     try:
         # No date and a fixed salt: the same numbers make the same file.
         with rc_context({"svg.hashsalt": "hf-emms", "svg.fonttype": "none"}), atomic_file(path) as file:
@@ -84,9 +84,9 @@ def write_figure(validation: Validation, path: Path, names: Sequence[str]) -> No
 
 
 def _panel(axis: Axes, target: TargetResult, name: str, validation: Validation) -> None:
-    points = [one for one in target.points if name in one.scores]
+    points = [point for point in target.points if name in point.scores]
     line = next(line for line in target.lines if line.name == name)
-    axis.scatter([one.scores[name] for one in points], [one.truth for one in points], s=28, zorder=3)
+    axis.scatter([point.scores[name] for point in points], [point.truth for point in points], s=28, zorder=3)
     value = line.values.get("weighted_tau")
     tau = "" if value is None else f"   weighted τ {value:.2f}"
     axis.set_title(f"{target.dataset}: {title_of(name)}{tau}", fontsize=10)
@@ -117,7 +117,7 @@ def _label(axis: Axes, points: Sequence[Point], name: str, renderer: Any) -> Non
             tried.append((crowd, place, box))
             if crowd == 0:
                 break
-        _, place, box = min(tried, key=lambda one: one[0])
+        _, place, box = min(tried, key=lambda attempt: attempt[0])
         # The line is not part of the box: it may cross what is near the point.
         _note(axis, point, name, place, line=place[0] > _DISTANCES[0])
         taken.append(box)

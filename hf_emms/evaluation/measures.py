@@ -7,13 +7,13 @@ the input: where several checkpoints have the best score, a coin picks among the
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from fractions import Fraction
 from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from hf_emms.errors import EmmsError
+from hf_emms.ranking.elsewhere import mean_shares, rank_shares
 
 Vector = NDArray[np.float64]
 
@@ -130,31 +130,11 @@ def dataset_blind(truths: Mapping[str, Mapping[str, float]]) -> dict[str, dict[s
         checkpoints that no other dataset has are left out.
     """
     shares = {dataset: rank_shares(truth) for dataset, truth in truths.items()}
-    found = {}
+    scores = {}
     for dataset, truth in truths.items():
         means = mean_shares([shares[other] for other in truths if other != dataset])
-        found[dataset] = {name: -float(means[name]) for name in truth if name in means}
-    return found
-
-
-def rank_shares(values: Mapping[str, float]) -> dict[str, Fraction]:
-    """Ranks as shares of what is ranked: (rank - ½) / n, the best of four is 1/8; equal values share a rank.
-
-    Args:
-        values: name → value, higher is better.
-    """
-    from scipy.stats import rankdata
-
-    # Exact fractions: rounding errors would break ties, and move a tau by a hundredth.
-    ranks = rankdata([-value for value in values.values()])
-    return {name: Fraction(int(2 * rank - 1), 2 * len(values)) for name, rank in zip(values, ranks, strict=True)}
-
-
-def mean_shares(tables: Sequence[Mapping[str, Fraction]]) -> dict[str, Fraction]:
-    """The mean of each name over the tables that have it."""
-    names = dict.fromkeys(name for table in tables for name in table)
-    found = {name: [table[name] for table in tables if name in table] for name in names}
-    return {name: sum(shares, Fraction(0)) / len(shares) for name, shares in found.items()}
+        scores[dataset] = {name: -float(means[name]) for name in truth if name in means}
+    return scores
 
 
 def checked(scores: ArrayLike, truth: ArrayLike) -> tuple[Vector, Vector]:
@@ -263,11 +243,11 @@ def over_targets(
         level: the share of the resamples inside.
         seed: of the draws.
     """
-    known = np.asarray([value for value in values if not np.isnan(value)])
-    if not known.size:
+    defined = np.asarray([value for value in values if not np.isnan(value)])
+    if not defined.size:
         return float("nan"), float("nan")
-    drawn = np.random.default_rng(seed).integers(known.size, size=(resamples, known.size))
-    return _interval(known[drawn].mean(axis=1), level)
+    drawn = np.random.default_rng(seed).integers(defined.size, size=(resamples, defined.size))
+    return _interval(defined[drawn].mean(axis=1), level)
 
 
 def resampled(x: Vector, y: Vector, draws: Matrix) -> dict[str, Vector]:
@@ -293,10 +273,10 @@ def resampled(x: Vector, y: Vector, draws: Matrix) -> dict[str, Vector]:
 
 
 def _interval(values: Vector, level: float) -> Interval:
-    known = values[~np.isnan(values)]
-    if not known.size:
+    defined = values[~np.isnan(values)]
+    if not defined.size:
         return float("nan"), float("nan")
-    low, high = np.quantile(known, [(1 - level) / 2, (1 + level) / 2])
+    low, high = np.quantile(defined, [(1 - level) / 2, (1 + level) / 2])
     return float(low), float(high)
 
 

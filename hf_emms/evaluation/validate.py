@@ -1,16 +1,18 @@
-"""Rankings against fine-tuning results: how well estimators and controls agree with them, as plain data."""
+"""Rankings against fine-tuning results: how well estimators and controls agree with them, as data and as text."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
 
 import msgspec
 
 from hf_emms.errors import EmmsError
 from hf_emms.evaluation import measures
 from hf_emms.evaluation.truth import Truth, dataset_of, matched, stopped_early
-from hf_emms.formatting import pluralize
+from hf_emms.formatting import MISSING, pluralize
 from hf_emms.ranking import Ranking
+from hf_emms.ranking.formats import single_line, title_of
 
 SCHEMA_VERSION = 1
 
@@ -112,6 +114,10 @@ class Validation(msgspec.Struct, frozen=True, kw_only=True):
         return msgspec.json.format(msgspec.json.encode(self), indent=2).decode()
 
 
+MEANS = "mean"
+# Columns that a narrow terminal leaves out, the first one first.
+DISPENSABLE = ("n", "τ", "Pearson", "95 % of regret")
+
 # Measures that make sense as a mean over targets: a rank depends on how many were ranked.
 _AVERAGED = ("weighted_tau", "kendall_tau", "pearson", "spearman", "regret", "pick_in_top", "top_recall")
 
@@ -167,10 +173,10 @@ def _check(rankings: Sequence[Ranking], truth: Truth, estimators: Sequence[str])
             f"the rankings are of {len(datasets)} datasets ({', '.join(datasets)}), and {truth.source} names none",
             "add a column dataset",
         )
-    known = dict.fromkeys(name for ranking in rankings for name in ranking.estimators)
+    present = dict.fromkeys(name for ranking in rankings for name in ranking.estimators)
     for name in estimators:
-        if name not in known:
-            raise EmmsError(f"no ranking has the estimator {name!r}", f"they have: {', '.join(known)}")
+        if name not in present:
+            raise EmmsError(f"no ranking has the estimator {name!r}", f"they have: {', '.join(present)}")
 
 
 def _names(rankings: Sequence[Ranking]) -> list[str]:
@@ -182,7 +188,7 @@ def _names(rankings: Sequence[Ranking]) -> list[str]:
 
 
 def _target(
-    name: str,
+    dataset_name: str,
     ranking: Ranking,
     truth: Truth,
     blind: Mapping[str, Mapping[str, float]],
@@ -202,30 +208,35 @@ def _target(
             f"at least {measures.FEWEST} are needed",
             f"the ranking has {_few(scored)}; the truth has {_few(truth.scores[dataset])}",
         )
-    named = [one for one in ranking.estimators if not estimators or one in estimators]
+    named = [name for name in ranking.estimators if not estimators or name in estimators]
     columns: dict[str, dict[str, float]] = {
-        one: {row.checkpoint: row.scores[one].value for row in rows if one in row.scores} for one in named
+        name: {row.checkpoint: row.scores[name].value for row in rows if name in row.scores} for name in named
     }
     columns[PARAMETERS] = {row.checkpoint: float(row.parameters) for row in rows if row.parameters}
     if ranking.has_elsewhere:
         columns[ELSEWHERE] = {row.checkpoint: -row.elsewhere for row in rows if row.elsewhere is not None}
     if len(truth.scores) > 1 and dataset is not None:
-        elsewhere = blind[dataset]
-        columns[BLIND] = {one: elsewhere[pairs[one]] for one in raw if pairs[one] in elsewhere}
+        means = blind[dataset]
+        columns[BLIND] = {checkpoint: means[pairs[checkpoint]] for checkpoint in raw if pairs[checkpoint] in means}
     columns[RANDOM] = dict.fromkeys(raw, 0.0)
-    wanted = {row.checkpoint: good[pairs[row.checkpoint]] for row in rows}
-    best_first = sorted(raw, key=lambda one: (-wanted[one], one))
+    goodness = {row.checkpoint: good[pairs[row.checkpoint]] for row in rows}
     return TargetResult(
-        dataset=name,
+        dataset=dataset_name,
         task=ranking.task,
         n=ranking.n,
-        lines=tuple(_line(one, one not in named, column, wanted, resamples, seed) for one, column in columns.items()),
-        points=tuple(
-            Point(one, raw[one], {key: column[one] for key, column in columns.items() if one in column})
-            for one in best_first
+        lines=tuple(
+            _line(name, name not in named, column, goodness, resamples, seed) for name, column in columns.items()
         ),
-        without_truth=tuple(one for one in scored if one not in pairs),
-        without_row=tuple(one for one in truth.scores[dataset] if one not in pairs.values()),
+        points=tuple(
+            Point(
+                checkpoint,
+                raw[checkpoint],
+                {name: column[checkpoint] for name, column in columns.items() if checkpoint in column},
+            )
+            for checkpoint in sorted(raw, key=lambda checkpoint: (-goodness[checkpoint], checkpoint))
+        ),
+        without_truth=tuple(checkpoint for checkpoint in scored if checkpoint not in pairs),
+        without_row=tuple(name for name in truth.scores[dataset] if name not in pairs.values()),
         failed=tuple(row.checkpoint for row in ranking.rows if row.error is not None and row.checkpoint in pairs),
     )
 
@@ -236,17 +247,17 @@ def _line(
     unscored = tuple(checkpoint for checkpoint in truth if checkpoint not in column)
     if len(column) < measures.FEWEST:
         return EstimatorResult(name, control, len(column), unscored=unscored)
-    scores, wanted = [*column.values()], [truth[checkpoint] for checkpoint in column]
-    values = measures.measured(scores, wanted)
+    scores, truths = [*column.values()], [truth[checkpoint] for checkpoint in column]
+    values = measures.measured(scores, truths)
     # A coin's intervals would be those of the truth alone.
-    intervals = {} if name == RANDOM else measures.over_checkpoints(scores, wanted, resamples=resamples, seed=seed)
+    intervals = {} if name == RANDOM else measures.over_checkpoints(scores, truths, resamples=resamples, seed=seed)
     best = measures.picks(scores)
     return EstimatorResult(
         name,
         control,
         len(column),
         _without_nan(values),
-        {key: (_number(ends[0]), _number(ends[1])) for key, ends in intervals.items()},
+        {key: (_number(low), _number(high)) for key, (low, high) in intervals.items()},
         tuple(sorted([*column][place] for place in best)) if name != RANDOM else (),
         unscored,
     )
@@ -266,7 +277,7 @@ def _means(targets: Sequence[TargetResult], resamples: int, seed: int) -> tuple[
                 lines[0].control if lines else False,
                 len(lines),
                 {key: sum(column) / len(column) if column else None for key, column in columns.items()},
-                {key: (_number(one[0]), _number(one[1])) for key, one in ends.items()},
+                {key: (_number(low), _number(high)) for key, (low, high) in ends.items()},
             )
         )
     return tuple(means)
@@ -304,3 +315,85 @@ def _number(value: float) -> float | None:
 def _few(names: Iterable[str]) -> str:
     all = [*names]
     return ", ".join(all[:5]) + (f" and {len(all) - 5} more" if len(all) > 5 else "") if all else "none"
+
+
+def validation_records(validation: Validation) -> list[dict[str, Any]]:
+    """One flat record a line: of each target, then of the means; numbers unrounded."""
+    flat = []
+    for target, lines in _tables(validation):
+        for line in lines:
+            record: dict[str, Any] = {"target": target, "scores": line.name, "control": line.control, "n": line.n}
+            for name in _measures(validation):
+                record[name] = line.values.get(name)
+                if any(name in other.intervals for _, others in _tables(validation) for other in others):
+                    record[f"{name}_low"], record[f"{name}_high"] = line.intervals.get(name, (None, None))
+            flat.append(record | {"picks": " ".join(line.picks)})
+    return flat
+
+
+def validation_cells(lines: Sequence[EstimatorResult]) -> tuple[list[str], list[list[str]]]:
+    """Header and cells of one table for people; controls come last."""
+    picked = any(line.picks for line in lines)
+    header = ["scores", "weighted τ", "95 %", "τ", "Pearson", "regret", "95 % of regret", "top 3", "n"]
+    return header + ["pick"] * picked, [_line_cells(line, picked) for line in lines]
+
+
+def validation_tables(validation: Validation) -> list[tuple[str, tuple[EstimatorResult, ...]]]:
+    """A heading and its lines: each target, then the means where there are any."""
+    titles = {target.dataset: f"{target.dataset} ({len(target.points)} checkpoints)" for target in validation.targets}
+    titles[MEANS] = f"mean over {pluralize(len(validation.targets), 'target')}"
+    return [(titles[name], lines) for name, lines in _tables(validation)]
+
+
+def _tables(validation: Validation) -> list[tuple[str, tuple[EstimatorResult, ...]]]:
+    means = [(MEANS, validation.means)] if validation.means else []
+    return [*((target.dataset, target.lines) for target in validation.targets), *means]
+
+
+def _measures(validation: Validation) -> tuple[str, ...]:
+    lines = [line for _, lines in _tables(validation) for line in lines]
+    return tuple(dict.fromkeys(name for line in lines for name in line.values))
+
+
+def _line_cells(line: EstimatorResult, picked: bool) -> list[str]:
+    value, ends = line.values, line.intervals
+    cells = [
+        title_of(line.name) + (" *" if line.control else ""),
+        _signed(value.get("weighted_tau")),
+        _ends(ends.get("weighted_tau"), _signed),
+        _signed(value.get("kendall_tau")),
+        _signed(value.get("pearson")),
+        format_regret(value.get("regret")),
+        _ends(ends.get("regret"), format_regret),
+        _chance(value.get("pick_in_top")),
+        str(line.n),
+    ]
+    return cells + [_pick(line.picks)] * picked
+
+
+def format_regret(value: float | None) -> str:
+    """A difference of truths: two decimals, more digits where the truth is a share of one."""
+    if value is None:
+        return MISSING
+    return f"{value:.2f}" if value == 0 or value >= 1 else f"{value:.3g}" if value < 0.095 else f"{value:.2f}"
+
+
+def _signed(value: float | None) -> str:
+    return MISSING if value is None else f"{value:.2f}".replace("-0.00", "0.00")
+
+
+def _ends(ends: tuple[float | None, float | None] | None, text: Any) -> str:
+    return f"{text(ends[0])}…{text(ends[1])}" if ends is not None and ends[0] is not None else MISSING
+
+
+def _chance(value: float | None) -> str:
+    if value is None:
+        return MISSING
+    return {0.0: "no", 1.0: "yes"}.get(value, f"{value:.0%}")
+
+
+def _pick(picks: Sequence[str]) -> str:
+    if not picks:
+        return MISSING
+    more = f" (ties with {len(picks) - 1} more)" if len(picks) > 1 else ""
+    return single_line(picks[0]) + more

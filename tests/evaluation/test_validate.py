@@ -64,18 +64,12 @@ def test_estimators_and_controls_are_measured(cli: CommandLine, kept: Path, tmp_
     assert float(emms["regret_high"]) >= 0
 
 
-def test_the_table_for_people_has_a_plot_and_says_who_is_missing(cli: CommandLine, kept: Path, tmp_path: Path) -> None:
+def test_the_table_for_people_says_who_is_missing(cli: CommandLine, kept: Path, tmp_path: Path) -> None:
     truth = table(tmp_path, GOOD.replace("org/d,60\n", "org/d,\n"))
     done = cli.run("validate", "--ranking", kept, "--truth", truth, "--format", "table", COLUMNS="80")
     assert done.code == 0, done.err
     assert "beans (3 checkpoints)" in done.out
     assert "parameters *" in done.out
-    assert [line.split() for line in done.out.splitlines()[-3:]] == [
-        ["a", "org/a", "90"],
-        ["b", "org/b", "80"],
-        ["c", "org/c", "75"],
-    ]
-    assert max(len(line) for line in done.out[done.out.index("│") :].splitlines()) <= 80
     assert "beans: no truth for: org/d" in done.err
     assert "no number in column 'score': org/d" in done.err
     assert "every pick is in the top 3" in done.err
