@@ -166,8 +166,8 @@ def test_help_imports_no_package(faulty: CommandLine) -> None:
 
 def test_the_documentation_shows_code_that_is_run() -> None:
     shown = re.findall(r"^```(python|toml)\n(.*?)^```", (ROOT / "docs" / "extending.md").read_text(), re.M | re.S)
-    files = [*EXAMPLE.rglob("*"), ROOT / "hf_emms" / "tasks" / "text_regression.py"]
+    files = [*EXAMPLE.rglob("*"), ROOT / "hf_emms" / "tasks" / "text_regression.py", ROOT / "tests/data/test_items.py"]
     sources = [file.read_text() for file in files if file.suffix in (".py", ".toml")]
-    assert len(shown) == 6
+    assert len(shown) == 8
     for _, block in shown:
         assert any(block in source for source in sources), block

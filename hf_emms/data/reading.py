@@ -13,7 +13,7 @@ from typing import Any
 
 from hf_emms.data.local_files import FORMATS, broken_file, notes_on_undescribed, notes_on_unused, texts_as_they_are
 from hf_emms.errors import EmmsError
-from hf_emms.hub import Repo, limited_streaming, listing, page, retried, translate_hub_errors
+from hf_emms.hub import Repo, listing, page, retried, translate_hub_errors
 
 SPLIT_ORDER = ("train", "training", "validation", "valid", "val", "dev", "test", "testdev")
 _FIRST_ROWS = 100
@@ -187,7 +187,7 @@ def translate_errors(dataset: str, repo: Repo, config: str | None) -> Iterator[N
 
     on_hub = translate_hub_errors(repo.id, repo.kind, repo.revision) if repo.folder is None else nullcontext()
     try:
-        with limited_streaming(), on_hub:
+        with on_hub:
             yield
     except EmmsError:
         raise

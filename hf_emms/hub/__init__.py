@@ -9,7 +9,6 @@ from hf_emms.hub.client import (
     Kind,
     RepoNotFoundError,
     endpoint_environment,
-    limited_streaming,
     page,
     retried,
     translate_hub_errors,

@@ -15,21 +15,15 @@ _TOKENS = "https://huggingface.co/settings/tokens"
 
 @dataclass(frozen=True)
 class Account:
-    """The owner of the token in use.
-
-    Attributes:
-        name: the user's name on the Hub.
-        orgs: organisation → the user's role there ("read", "contributor", "write", "admin"; "" where unknown).
-        role: of the token: "read", "write" or "fineGrained".
-        scopes: of a fine-grained token: namespace or repository → permissions; "" holds those for everything.
-        is_pro: whether the user has a paid plan.
-    """
+    """The owner of the token in use."""
 
     name: str
+    # Organisation → the user's role there: "read", "contributor", "write", "admin"; "" where it is unknown.
     orgs: Mapping[str, str] = field(default_factory=dict)
-    role: str = "write"
+    role: str = "write"  # of the token: "read", "write" or "fineGrained"
+    # Of a fine-grained token: namespace or repository → permissions; "" holds those for everything.
     scopes: Mapping[str, frozenset[str]] = field(default_factory=dict)
-    is_pro: bool = False
+    is_pro: bool = False  # whether the user has a paid plan
 
     def owns(self, id: str) -> bool:
         """Whether the user may write to a repository, whatever the token allows."""
@@ -52,11 +46,7 @@ def logged_in() -> bool:
 
 
 def who_am_i() -> Account:
-    """Asks the Hub whose token is in use.
-
-    Raises:
-        EmmsError: no token, one that the Hub does not accept, offline, or the Hub cannot be reached.
-    """
+    """Asks the Hub whose token is in use; there has to be one."""
     from huggingface_hub import constants
 
     if constants.HF_HUB_OFFLINE:
@@ -67,17 +57,7 @@ def who_am_i() -> Account:
 
 
 def require_push(account: Account, id: str, kind: Kind, *, instead: str) -> None:
-    """Refuses when the user may not commit to a repository.
-
-    Args:
-        account: from `who_am_i`.
-        id: "ORG/NAME".
-        kind: of the repository.
-        instead: what else could be done where the repository belongs to others.
-
-    Raises:
-        EmmsError: whose it is, what the token lacks, or the name is none of a repository.
-    """
+    """Refuses when the user may not commit to a repository; `instead` is the hint where it belongs to others."""
     from huggingface_hub.utils import validate_repo_id
 
     with translate_hub_errors(id, kind):

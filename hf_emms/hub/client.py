@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 import json
-import logging
 import os
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from contextvars import ContextVar
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from traceback import walk_tb
 from typing import TYPE_CHECKING, Any, Literal, TypeVar
 
@@ -32,7 +30,6 @@ _PAGES = {"model": "", "dataset": "datasets/", "space": "spaces/"}
 _DEADLINE_SECONDS = 420.0
 _TIMEOUTS = {"connect": 10.0, "read": 60.0, "write": 60.0, "pool": 60.0}
 _FIRST_PAUSE, _LONGEST_PAUSE = 1.0, 30.0
-_STREAMING_TRIES = ("STREAMING_READ_MAX_RETRIES", "STREAMING_OPEN_MAX_RETRIES")
 # Statuses after which the same request may succeed; and those of a signed address that is no longer valid.
 _TRANSIENT = (408, 429, 500, 502, 503, 504)
 _EXPIRED = (400, 401, 403, 404, 410)
@@ -43,7 +40,6 @@ _PIECE_BYTES = 1 << 20
 # What code raises that reads an answer of another form than the API's.
 _MAX_REASON = 200
 _MALFORMED = (ValueError, LookupError, TypeError, AttributeError, AssertionError)
-_LOG = logging.getLogger(__name__)
 
 
 class RepoNotFoundError(EmmsError):
@@ -100,7 +96,7 @@ def request(
         id: the repository, or what is asked for in words.
         kind: of the repository; None where it is none.
         revision: of the repository.
-        tries: how often at most; None: until the deadline.
+        tries: at most so many; None: until the deadline.
         hints: for errors.
 
     Raises:
@@ -115,18 +111,18 @@ def request(
 
 def retried(call: Callable[[], T], tries: int | None = None) -> T:
     """Calls again after failures that may pass, until the deadline; it waits as long as the Hub asks it to."""
-    waiting, pause, attempt = _WAITING.get() or _Waiting(), _FIRST_PAUSE, 0
+    attempt, pause, failing_since = 0, _FIRST_PAUSE, 0.0
     retryable: tuple[type[Exception], ...] = (*_client_errors(), json.JSONDecodeError, OSError)
     while True:
         attempt += 1
         try:
             return call()
         except retryable as error:
-            waiting.begin()
+            failing_since = failing_since or time.monotonic()
             seconds = _seconds_until_retry(error, attempt, pause)
-            if seconds is None or attempt == tries or waiting.seconds + seconds > deadline():
+            too_late = time.monotonic() + (seconds or 0) > failing_since + deadline()
+            if seconds is None or attempt == tries or too_late:
                 raise
-            _LOG.info("%s: another try in %.0f s", type(error).__name__, seconds)
         time.sleep(seconds)
         pause = min(2 * pause, _LONGEST_PAUSE)
 
@@ -137,8 +133,7 @@ def translate_hub_errors(
 ) -> Iterator[None]:
     """Turns what huggingface_hub raises, also behind others' errors, into an EmmsError; arguments as of `request`."""
     _limit_requests()
-    outer = _WAITING.get()
-    _WAITING.set(_Waiting())
+    _WAITING.users.append(id)
     try:
         yield
     except Exception as error:
@@ -147,40 +142,32 @@ def translate_hub_errors(
             raise
         raise in_words from error
     finally:
-        _WAITING.set(outer)
-
-
-@contextmanager
-def limited_streaming() -> Iterator[None]:
-    """Holds the retries of ``datasets`` within the deadline; by themselves they take up to twenty minutes."""
-    from datasets import config
-
-    limits = dict.fromkeys(_STREAMING_TRIES, 1 + int(deadline() // _TIMEOUTS["read"]))
-    before = {name: getattr(config, name) for name in limits}
-    vars(config).update(limits)
-    try:
-        yield
-    finally:
-        vars(config).update(before)
+        _WAITING.users.remove(id)
+        if not _WAITING.users:
+            _WAITING.end()
 
 
 @dataclass
 class _Waiting:
-    """Since when this thread has been waiting for an answer that is no refusal."""
+    """How long the Hub has answered no request of this process, in whatever thread of a library they are made."""
 
-    since: float | None = None
+    users: list[str] = field(default_factory=list)  # what we ask for now; requests of others are not limited
+    since: float | None = None  # when the first request without a good answer began
     last_answer: str = ""
 
     def begin(self) -> None:
-        if self.since is None:
-            self.since = time.monotonic()
+        self.since = self.since or time.monotonic()
 
-    @property
-    def seconds(self) -> float:
-        return 0.0 if self.since is None else time.monotonic() - self.since
+    def check(self) -> None:
+        if self.since is not None and time.monotonic() > self.since + deadline():
+            last = f" (the last answer: {self.last_answer})" if self.last_answer else ""
+            raise TooSlowError(f"nothing arrived for {deadline():g} s{last}")
+
+    def end(self) -> None:
+        self.since, self.last_answer = None, ""
 
 
-_WAITING: ContextVar[_Waiting | None] = ContextVar("_WAITING", default=None)
+_WAITING = _Waiting()
 
 
 @dataclass(frozen=True)
@@ -212,25 +199,22 @@ def _limit_request(request: Any) -> None:
     """Gives a request time-outs: many methods of huggingface_hub ask for none."""
     most, asked = deadline(), request.extensions.get("timeout", {})
     request.extensions["timeout"] = {name: min(asked.get(name) or seconds, most) for name, seconds in _TIMEOUTS.items()}
-    waiting = _WAITING.get()
-    if waiting is None:
-        return
-    if waiting.seconds >= most and request.method != "PUT":  # an upload is no waiting
-        last = f" (the last answer: {waiting.last_answer})" if waiting.last_answer else ""
-        raise TooSlowError(f"nothing arrived for {most:g} s{last}")
-    waiting.begin()
+    if _WAITING.users:
+        if request.method != "PUT":  # an upload is no waiting
+            _WAITING.check()
+        _WAITING.begin()
 
 
 def _check_answer(response: Any) -> None:
     """Refuses to wait beyond the deadline: huggingface_hub sleeps for as long as the Hub asks it to."""
-    waiting, status = _WAITING.get() or _Waiting(), response.status_code
+    status = response.status_code
     if status not in _TRANSIENT:
-        waiting.since = None
+        _WAITING.end()
         return
     seconds = _seconds_asked_for(response)
-    if seconds > deadline():
+    if seconds > deadline() and _WAITING.users:
         raise TooSlowError(f"the Hub asks to wait {seconds:,.0f} s ({status}), longer than {deadline():g} s")
-    waiting.last_answer = f"{status} {response.reason_phrase}"
+    _WAITING.last_answer = f"{status} {response.reason_phrase}"
 
 
 def _seconds_asked_for(response: Any) -> float:

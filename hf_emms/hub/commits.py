@@ -30,16 +30,10 @@ _MODEL_FILES = ["*.safetensors", "*.safetensors.index.json", "*.bin", "*.bin.ind
 
 @dataclass(frozen=True)
 class Outcome:
-    """What became of a change.
-
-    Attributes:
-        state: "unchanged" (nothing to do), "pushed", "opened" or "updated" (a pull request), "declined" (its owner
-            has closed our pull request).
-        url: of the commit or the pull request; of the repository where nothing was done.
-    """
+    """What became of a change; "declined": the owner of the repository has closed our pull request."""
 
     state: Literal["unchanged", "pushed", "opened", "updated", "declined"]
-    url: str
+    url: str  # of the commit or the pull request; of the repository where nothing was done
 
 
 def read_file(id: str, kind: Kind, path: str) -> bytes | None:
@@ -63,12 +57,9 @@ def is_private(id: str, kind: Kind) -> bool:
 
 
 def upload_model(id: str, folder: Path, *, title: str) -> str:
-    """Uploads the folder of a checkpoint in one commit; the repository is created where there is none, as private.
+    """Uploads the folder of a checkpoint in one commit, whose address it returns; a new repository is private.
 
     Weights and evaluation results of a model that was there before are deleted; other files stay.
-
-    Returns:
-        The address of the commit.
     """
 
     def upload(api: HfApi) -> str:
@@ -80,18 +71,7 @@ def upload_model(id: str, folder: Path, *, title: str) -> str:
 
 
 def push(id: str, kind: Kind, change: Change, *, title: str, tries: int = _TRIES) -> Outcome:
-    """Commits to main.
-
-    Args:
-        id: "ORG/NAME".
-        kind: "model" or "dataset".
-        change: what files should hold, from what they hold.
-        title: of the commit.
-        tries: how often at most when somebody else commits at the same time.
-
-    Raises:
-        EmmsError: what `change` raises; refused; changed too often meanwhile; the Hub cannot be reached.
-    """
+    """Commits to main; `tries` at most where somebody else commits at the same time."""
 
     def attempt(api: HfApi) -> Outcome:
         repository = _Repository(api, id, kind)
@@ -109,17 +89,7 @@ def propose(
 ) -> Outcome:
     """Opens a pull request, or commits to the one of this title that the account has opened before.
 
-    Args:
-        id: "ORG/NAME".
-        kind: "model" or "dataset".
-        change: what files should hold, from what they hold.
-        account: who proposes.
-        title: by which the pull request is recognised.
-        description: its text.
-        again: open another one although the owner has closed one.
-
-    Raises:
-        EmmsError: as `push`.
+    One that the owner has closed is not opened again, unless `again`.
     """
 
     def attempt(api: HfApi) -> Outcome:

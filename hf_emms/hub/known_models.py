@@ -14,27 +14,15 @@ _KIND = "models"
 
 @dataclass(frozen=True)
 class KnownModel:
-    """What is known of a checkpoint; None where it is not.
+    """What is known of a checkpoint; None where it is not."""
 
-    Attributes:
-        parameters: of what was loaded, or of the whole checkpoint by the Hub.
-        bytes: of the weights that are downloaded.
-        licence: as its card names it.
-    """
-
-    parameters: int | None = None
-    bytes: int | None = None
-    licence: str | None = None
+    parameters: int | None = None  # of what was loaded, or of the whole checkpoint by the Hub
+    bytes: int | None = None  # of the weights that are downloaded
+    licence: str | None = None  # as its card names it
 
 
 def remember(id: str, learned: KnownModel, cache: Cache | None = None) -> None:
-    """Adds to what is known of a checkpoint; what is None stays as it was.
-
-    Args:
-        id: "ORG/NAME", with or without "@REVISION".
-        learned: what is new.
-        cache: where it is kept; the user's cache by default.
-    """
+    """Adds to what is known of a checkpoint ("ORG/NAME[@REVISION]"); what is None stays as it was."""
     cache = cache or default_cache(True)
     before = asdict(recall(id, cache))
     after = before | {name: value for name, value in asdict(learned).items() if value is not None}
@@ -43,7 +31,7 @@ def remember(id: str, learned: KnownModel, cache: Cache | None = None) -> None:
 
 
 def recall(id: str, cache: Cache | None = None) -> KnownModel:
-    """What is known of a checkpoint; the arguments are those of `remember`."""
+    """What is known of a checkpoint ("ORG/NAME[@REVISION]")."""
     return (cache or default_cache(True)).get_json(_KIND, _key(id), _read) or KnownModel()
 
 

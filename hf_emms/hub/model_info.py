@@ -78,15 +78,7 @@ def find_models(
     tags: Sequence[str] = (),
     sort: Sort = "downloads",
 ) -> Iterator[HubModel]:
-    """Lists checkpoints, the first by `sort` first; pages are asked for as they are needed.
-
-    Args:
-        pipeline_tags: Hub tasks; a checkpoint is tagged with one of them.
-        author: a user or organisation.
-        text: what an id contains.
-        tags: tags that a checkpoint has: libraries, languages, licences, "base_model:…".
-        sort: the order.
-    """
+    """Lists checkpoints with one of the pipeline tags and all other tags; pages are asked for as they are needed."""
 
     def sort_key(model: Any) -> tuple[bool, Any]:
         value = getattr(model, sort)
@@ -127,11 +119,7 @@ def weight_hashes(model: HubModel, paths: Sequence[str]) -> frozenset[str]:
 
 
 def weight_dtypes(model: HubModel) -> dict[str, int]:
-    """Type → parameters, in the headers of a checkpoint's safetensors files: a few KB each, no weights.
-
-    Returns:
-        Nothing where a header is not that of a safetensors file.
-    """
+    """Type → parameters, in the headers of a checkpoint's safetensors files; nothing where one has no such header."""
     from huggingface_hub.errors import NotASafetensorsRepoError, SafetensorsParsingError
 
     try:
@@ -144,11 +132,7 @@ def weight_dtypes(model: HubModel) -> dict[str, int]:
 
 
 def read_config(model: HubModel) -> dict[str, Any]:
-    """config.json of a checkpoint, where the Hub's own summary is not enough.
-
-    Raises:
-        EmmsError: it cannot be downloaded, or is no JSON object.
-    """
+    """config.json of a checkpoint, where the Hub's own summary is not enough."""
     path = request(lambda api: api.hf_hub_download(model.id, "config.json", revision=model.revision), model.id, "model")
     try:
         config = json.loads(Path(path).read_text(encoding="utf-8"))
@@ -206,13 +190,7 @@ class Evaluation:
 
 
 def evaluations(repo: Repo) -> list[Evaluation]:
-    """The results in the model-index of a card and in the files in .eval_results, in their order.
-
-    Entries without a number, a metric or a dataset are left out.
-
-    Raises:
-        EmmsError: the files cannot be downloaded or parsed.
-    """
+    """The results in the model-index of a card and in .eval_results that have a number, a metric and a dataset."""
     import yaml
     from huggingface_hub import constants
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import difflib
 import functools
 import hashlib
 import logging
@@ -11,14 +12,13 @@ import threading
 from collections.abc import Sequence
 from contextvars import ContextVar
 from dataclasses import dataclass, field
-from multiprocessing.pool import ThreadPool
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import msgspec
 
 from hf_emms.cache import Cache, default_root
-from hf_emms.errors import EmmsError
+from hf_emms.errors import EmmsError, interruptions
 from hf_emms.hub.client import Kind, page, request
 
 if TYPE_CHECKING:
@@ -29,6 +29,11 @@ CANCELLED: ContextVar[threading.Event | None] = ContextVar("CANCELLED", default=
 
 # Exports and leftovers of training in a checkpoint's repository, which loading does not need.
 IGNORED_FILES = ("onnx/*", "openvino/*", "coreml/*", "runs/*", "checkpoint-*/*", "original/*")
+
+# The embedded demo: small datasets, checkpoints and label encoders with ids like those of the Hub.
+DEMO_PREFIX = "emms-demo/"
+_DEMO_KINDS = ("checkpoints", "encoders", "datasets")
+_DEMO = Path(__file__).resolve().parents[1] / "presets" / "demo"
 
 _HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*(/[\w.-]+)?")
 _DATA_FILES = (".parquet", ".json", ".jsonl", ".csv", ".tsv")
@@ -100,9 +105,7 @@ def resolve(id: str, kind: Kind, *, revision: str | None = None) -> Repo:
     if looks_like_path(id):
         raise EmmsError(f"there is no file or folder {id!r}", f"a Hub {kind} is written ORG/NAME[@REVISION]")
     name, _, pinned = id.partition("@")
-    from hf_emms.presets import demo
-
-    embedded = demo.folder_of(name)
+    embedded = embedded_folder(name)
     if embedded is not None:
         if pinned:
             raise EmmsError(f"{name} ships with hf_emms and has no revisions: @{pinned}", f"leave it out: {name}")
@@ -110,6 +113,32 @@ def resolve(id: str, kind: Kind, *, revision: str | None = None) -> Repo:
     if not _HUB_ID.fullmatch(name):
         raise EmmsError(f"{id!r} is neither a folder nor a Hub id", "write ORG/NAME[@REVISION] or ./FOLDER")
     return _resolve_on_hub(name, kind, pinned or revision)
+
+
+def embedded_folder(id: str) -> Path | None:
+    """The folder of a repository of the embedded demo; None where the id does not start with `DEMO_PREFIX`.
+
+    Raises:
+        EmmsError: it does, but there is none of that name.
+    """
+    if not id.startswith(DEMO_PREFIX):
+        return None
+    name = id.removeprefix(DEMO_PREFIX)
+    folders = {folder.name: folder for kind in _DEMO_KINDS for folder in _embedded(kind)}
+    if name not in folders:
+        close = [DEMO_PREFIX + shipped for shipped in difflib.get_close_matches(name.lower(), folders, n=3)]
+        meant = f"did you mean {' or '.join(close)}? " if close else ""
+        raise EmmsError(f"{id} is not part of the embedded demo", f"{meant}hf-emms presets lists what is")
+    return folders[name]
+
+
+def embedded_ids(kind: str) -> tuple[str, ...]:
+    """Ids of the embedded "datasets", "checkpoints" or "encoders", sorted."""
+    return tuple(sorted(DEMO_PREFIX + folder.name for folder in _embedded(kind)))
+
+
+def _embedded(kind: str) -> list[Path]:
+    return [folder for folder in (_DEMO / kind).iterdir() if (folder / "README.md").is_file()]
 
 
 def licence_of(tags: Sequence[str] | None) -> str | None:
@@ -144,11 +173,7 @@ def listing(repo: Repo) -> dict[str, RepoFile]:
 
 
 def fetch(repo: Repo, allow_patterns: Sequence[str]) -> Path:
-    """Downloads the files that match the patterns; those in the cache cost no request.
-
-    Args:
-        repo: what `resolve` returned.
-        allow_patterns: shell patterns, e.g. ``["*.json", "*.safetensors"]``.
+    """Downloads the files that match shell patterns, those in the cache without a request.
 
     Returns:
         The folder that holds them; a local repository's own folder.
@@ -168,11 +193,7 @@ def fetch(repo: Repo, allow_patterns: Sequence[str]) -> Path:
 
 
 def conversions(repo: Repo) -> dict[str, Repo]:
-    """The open pull requests in which the Hub's bot adds weights as safetensors; ref → the repository at its commit.
-
-    Raises:
-        EmmsError: the repository has no discussions, or the Hub cannot be reached.
-    """
+    """The open pull requests in which the Hub's bot adds weights as safetensors; ref → the repository at its commit."""
     pulls = request(
         lambda api: list(api.get_repo_discussions(repo.id, repo_type=repo.kind, author=_CONVERSION_BOT)),
         repo.id,
@@ -201,12 +222,9 @@ def looks_like_path(id: str) -> bool:
 
 
 def content_revision(path: Path) -> str:
-    """Hashes names and bytes of a file, or of all files of a folder but the hidden ones.
+    """Hashes names and bytes of a file, or of all files of a folder but the hidden ones: "local-" and 16 hex digits.
 
     A process reads them again only where the file system shows that one has changed since.
-
-    Returns:
-        "local-" and 16 hex digits.
     """
     files = [path] if path.is_file() else _visible_files(path)
     base = path.parent if path.is_file() else path
@@ -259,10 +277,9 @@ def _resolve_on_hub(name: str, kind: Kind, revision: str | None) -> Repo:
 
 
 def _download(api: HfApi, repo: Repo, allow_patterns: Sequence[str]) -> str:
-    """Downloads in a thread: when this one is interrupted, those of huggingface_hub are told to end."""
     from huggingface_hub.utils import tqdm
 
-    interrupted, cancelled = threading.Event(), CANCELLED.get()
+    cancelled = CANCELLED.get()
 
     class Bar(tqdm):
         def __init__(self, *args: Any, **options: Any) -> None:
@@ -271,12 +288,12 @@ def _download(api: HfApi, repo: Repo, allow_patterns: Sequence[str]) -> str:
             super().__init__(*args, **{**options, "disable": hidden})
 
         def update(self, n: float | None = 1) -> bool | None:
-            if interrupted.is_set() or (cancelled is not None and cancelled.is_set()):
+            # The threads of huggingface_hub would go on to the end of their files.
+            if interruptions or (cancelled is not None and cancelled.is_set()):
                 raise InterruptedError("the download is no longer needed")
             return super().update(n)
 
-    download = functools.partial(
-        api.snapshot_download,
+    return api.snapshot_download(
         repo.id,
         repo_type=repo.kind,
         revision=repo.revision,
@@ -284,19 +301,9 @@ def _download(api: HfApi, repo: Repo, allow_patterns: Sequence[str]) -> str:
         ignore_patterns=list(IGNORED_FILES),
         tqdm_class=Bar,
     )
-    try:
-        with ThreadPool(1) as pool:
-            return pool.apply(download)
-    finally:
-        interrupted.set()
 
 
 def _local(id: str, kind: Kind) -> Repo | None:
-    """The repository that is a file or folder; None where there is none.
-
-    Raises:
-        EmmsError: it cannot be read, or is the empty folder of a checkpoint.
-    """
     path = Path(id)
     try:
         path = path.expanduser()
@@ -318,10 +325,8 @@ def _local(id: str, kind: Kind) -> Repo | None:
 
 
 def _is_path(path: Path, id: str) -> bool:
-    from hf_emms.presets import demo
-
     # Nothing at all would be the folder that the program runs in.
-    return bool(id) and path.exists() and not id.startswith(demo.DEMO_PREFIX)
+    return bool(id) and path.exists() and not id.startswith(DEMO_PREFIX)
 
 
 def _on_disk(path: Path) -> dict[str, RepoFile]:

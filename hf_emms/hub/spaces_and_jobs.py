@@ -39,11 +39,7 @@ _MINUTES = {"second": 1 / 60, "minute": 1, "hour": 60}
 
 
 def require_space(id: str) -> Account:
-    """Whose token is in use, where it may write to a Space; asked before the Space's files are made.
-
-    Raises:
-        EmmsError: no right to write there, or the Hub cannot be reached.
-    """
+    """Whose token is in use, where it may write to a Space; asked before the Space's files are made."""
     account = who_am_i()
     require_push(account, id, "space", instead=f"--repo-id {account.name}/{id.rpartition('/')[2]}")
     return account
@@ -74,8 +70,7 @@ def publish_space(
         folder: what the Space will hold; its other files stay.
         message: of the commit.
         sdk: "gradio" or "static", as the front matter of its README has it.
-        hardware: to run it on, also where it ran on other hardware before; None: for a new one what the account can
-            have.
+        hardware: also for a Space that ran on other hardware; None: for a new one what the account can have.
         free: what is free for everyone instead, for a refusal.
         private: of a new Space.
         ignore: shell patterns of files that are not uploaded.
@@ -85,9 +80,6 @@ def publish_space(
 
     Returns:
         The address of the commit.
-
-    Raises:
-        EmmsError: a Space that the account cannot have (nothing is created then), or the Hub cannot be reached.
     """
     is_new = not request(lambda api: api.repo_exists(id, repo_type="space"), id, "space")
     of_new = hardware
@@ -161,7 +153,7 @@ def _delete_empty(api: HfApi, id: str) -> None:
 
 @dataclass(frozen=True)
 class Hardware:
-    """A flavor of hardware: its name, what it is in words, and its price in USD a minute."""
+    """A flavor of hardware for jobs."""
 
     name: str
     summary: str
@@ -170,51 +162,29 @@ class Hardware:
 
 @dataclass(frozen=True)
 class JobSpec:
-    """A job to start.
-
-    Attributes:
-        image: of the container.
-        command: with its arguments.
-        flavor: of the hardware.
-        timeout: after which the Hub ends it: seconds, or a number with s, m, h, d or w.
-        environment: variables that everybody who sees the job may read.
-        secrets: names of secret variables; HF_TOKEN is the token in use.
-        labels: by which it can be listed.
-        bucket: "ORG/NAME", mounted at `mount`, where files outlive the job; None for none.
-        mount: an absolute path.
-    """
+    """A job to start."""
 
     image: str
     command: tuple[str, ...]
     flavor: str
-    timeout: str
-    environment: dict[str, str]
-    secrets: tuple[str, ...] = ("HF_TOKEN",)
+    timeout: str  # seconds, or a number with s, m, h, d or w
+    environment: dict[str, str]  # everybody who sees the job may read it
+    secrets: tuple[str, ...] = ("HF_TOKEN",)  # names; HF_TOKEN is the token in use
     labels: dict[str, str] = field(default_factory=dict)
-    bucket: str | None = None
-    mount: str = "/bucket"
+    bucket: str | None = None  # "ORG/NAME", where files outlive the job
+    mount: str = "/bucket"  # where the bucket is mounted
 
 
 @dataclass(frozen=True)
 class Job:
-    """A job on the Hub.
-
-    Attributes:
-        id: 24 hex digits.
-        namespace: whose it is.
-        url: its page.
-        stage: as the Hub names it; `JOB_SUCCEEDED` where it has succeeded.
-        flavor: of its hardware.
-        created: when, as ISO 8601.
-        labels: of its `JobSpec`, and others.
-    """
+    """A job on the Hub."""
 
     id: str
     namespace: str
     url: str
-    stage: str = ""
+    stage: str = ""  # as the Hub names it; `JOB_SUCCEEDED` where it has succeeded
     flavor: str = ""
-    created: str = ""
+    created: str = ""  # ISO 8601
     labels: dict[str, str] = field(default_factory=dict)
 
 

@@ -198,7 +198,11 @@ def rank(
             engine=engine,
             ray_address=ray_address,
         )
-        return renamed(rank_with(options, progress or Silent(), job), names)
+        progress = progress or Silent()
+        ranking = rank_with(options, progress, job)
+        if job is None and ranking.best is not None:
+            push_best(options, progress.noted)
+        return renamed(ranking, names)
 
 
 def rank_with(
@@ -207,14 +211,13 @@ def rank_with(
     job: JobSettings | None = None,
     on_ranking: Callable[[Ranking], None] = lambda ranking: None,
 ) -> Ranking:
-    """What `rank` does once its arguments are options.
+    """What `rank` does once its arguments are options; the best fine-tuned model is not uploaded yet.
 
     Args:
         options: of the ranking.
         progress: receives events.
         job: as for `rank`.
-        on_ranking: called with the ranking as soon as there is one, and again when its best checkpoints are fine-tuned:
-            what is done after that may fail. Not called for a job.
+        on_ranking: called with the ranking before its best checkpoints are fine-tuned, which may fail; not for a job.
 
     Raises:
         EmmsError: as for `rank`.
@@ -233,8 +236,6 @@ def rank_with(
         from hf_emms.finetune.confirm import confirmed
 
         ranking = confirmed(ranking, options, progress)
-        on_ranking(ranking)
-        push_best(options, progress.noted)
     return ranking
 
 

@@ -121,7 +121,7 @@ def _listed(
             if of_author and (text or "").lower() in id.lower() and set(tags) <= set(model.tags):
                 yield model
         return
-    pipeline_tags = (pipeline_tag,) if pipeline_tag else (task.id, *task.source_tags)
+    pipeline_tags = (pipeline_tag,) if pipeline_tag else task.pipeline_tags
     yield from find_models(pipeline_tags=pipeline_tags, author=author, text=text, tags=tags, sort=sort)
 
 
