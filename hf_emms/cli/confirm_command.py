@@ -62,9 +62,10 @@ def confirm(file: Path, top: int, dataset: str | None, target: Path | None, dry_
     """
     from hf_emms.cli.progress_bars import StderrProgress
     from hf_emms.cli.rank_command import summary
-    from hf_emms.finetune.confirm import confirmed, forecast, options_for, prepare
+    from hf_emms.finetune.fine_tune import forecast
     from hf_emms.finetune.saving import push_best
     from hf_emms.ranking import Ranking
+    from hf_emms.run.confirm import confirmed, options_for, prepared, start_session
 
     target = target or file
     check_output(target, [dataset] if dataset else [])
@@ -72,13 +73,12 @@ def confirm(file: Path, top: int, dataset: str | None, target: Path | None, dry_
     options = options_for(ranking, dataset, confirm=top, **typed_settings(given))
     with StderrProgress(quiet=out.quiet) as progress, stdout_for_data_only():
         if dry_run:
-            found = prepare(ranking, options, progress)
-            lines = [*found.work.splits.notes, *found.notes, forecast(found)]
+            planned = prepared(ranking, start_session(ranking, options, progress))
         else:
-            ranking = confirmed(ranking, options, progress)
+            ranking = confirmed(ranking, start_session(ranking, options, progress))
     if dry_run:
-        out.data("\n".join(row.checkpoint for row in found.shortlist))
-        out.message("\n".join(lines))
+        out.data("\n".join(row.checkpoint for row in planned.shortlist))
+        out.message("\n".join([*planned.notes, forecast(planned)]))
         return
     write_ranking(ranking, target)
     if ranking.best is None:

@@ -53,6 +53,7 @@ class TrainingRun(msgspec.Struct, frozen=True):
         loss: mean loss of the test rows, finer than a share of right answers; None where there is no such loss.
         notes: what was changed or found on the way.
         error: why there is no score, in one line.
+        has_diverged: whether the loss did not fall, or was no number.
     """
 
     learning_rate: float
@@ -67,6 +68,7 @@ class TrainingRun(msgspec.Struct, frozen=True):
     loss: float | None = None
     notes: tuple[str, ...] = ()
     error: str | None = None
+    has_diverged: bool = False
 
 
 class FineTuned(msgspec.Struct, frozen=True):

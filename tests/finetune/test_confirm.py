@@ -16,7 +16,7 @@ from click.testing import CliRunner
 import hf_emms
 from hf_emms import EmmsError, Ranking
 from hf_emms.cli import app
-from hf_emms.finetune.confirm import choose
+from hf_emms.finetune.fine_tune import choose
 from hf_emms.ranking import Row
 from hf_emms.ranking.advice import finetuning_summary
 from hf_emms.ranking.text import to_text
@@ -260,7 +260,7 @@ def test_a_kill_at_any_step_loses_no_finished_run(
     settings = {**FAST, "learning_rates": (0.01, 0.02), "seeds": runs // 2 - 1}
     processes = multiprocessing.get_context("forkserver")
     processes.set_forkserver_preload(
-        ["hf_emms.finetune.training", "hf_emms.finetune.confirm", "tests.finetune.test_confirm"]
+        ["hf_emms.finetune.training", "hf_emms.run.confirm", "tests.finetune.test_confirm"]
     )
     started, result = tmp_path / "started", tmp_path / "result"
     killed = 0
