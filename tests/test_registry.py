@@ -180,12 +180,6 @@ def test_lists_leave_faulty_entries_out_with_a_warning_each(faulty: CommandLine)
         assert f"pip uninstall {package}" in said
 
 
-def test_help_imports_no_package(faulty: CommandLine) -> None:
-    """Those that cannot be imported would be named."""
-    done = faulty.run("--help")
-    assert (done.code, done.err) == (0, "")
-
-
 def test_the_documentation_shows_code_that_is_run() -> None:
     shown = re.findall(r"^```(python|toml)\n(.*?)^```", (ROOT / "docs" / "extending.md").read_text(), re.M | re.S)
     files = [*EXAMPLE.rglob("*"), ROOT / "hf_emms" / "tasks" / "text_regression.py", ROOT / "tests/data/test_items.py"]
