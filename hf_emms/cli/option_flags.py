@@ -2,20 +2,36 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import MISSING
-from typing import Any
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import click
 import cloup
 
 from hf_emms.errors import EmmsError
+from hf_emms.files import decoded
 from hf_emms.options import COLUMN_FLAGS, DEFAULT_RACE, SETTINGS, Options, Setting
+
+if TYPE_CHECKING:
+    from hf_emms.run.ranking_job import JobSettings
 
 EVERYDAY = "Everyday"
 GROUPS = (EVERYDAY, "Data", "Checkpoints", "Labels", "Scoring", "Confirm", "Running", "Output", "Safety")
 
 Decorator = Callable[[Any], Any]
+
+JOB_FLAGS = [
+    cloup.option("--flavor", "jobs_flavor", metavar="NAME", help="Hardware of a job [default: cpu-basic]."),
+    cloup.option("--jobs-timeout", metavar="TIME", help="When the Hub ends a job, e.g. 90m, 2h [default: 2h]."),
+    cloup.option("--jobs-package", metavar="SPEC", help="What a job installs [default: this version]."),
+    cloup.option(
+        "--jobs-bucket", metavar="ORG/NAME", help="A bucket that keeps a job's features and cache for later jobs."
+    ),
+]
+checkpoints_file_option = cloup.option("--checkpoints-file", metavar="FILE|-", help="One checkpoint a line.")
 
 
 def setting_groups(own_flags: Mapping[str, Sequence[Decorator]]) -> Decorator:
@@ -51,10 +67,17 @@ def confirm_flags(*groups: str) -> list[Decorator]:
 
 
 def typed_settings(parameters: Mapping[str, Any]) -> dict[str, Any]:
-    """Name → value of the settings that were typed, among the parameters of a command; 0 may mean None."""
+    """Name → value of the settings that were typed, among the parameters of a command; 0 may mean None.
+
+    Raises:
+        EmmsError: a file of checkpoints that cannot be read.
+    """
+    values = dict(parameters)
+    if parameters.get("checkpoints_file") is not None:
+        values["checkpoints"] = (*parameters["checkpoints"], *_listed(parameters["checkpoints_file"]))
     return {
         name: None if value == 0 and SETTINGS[name].zero_is_none else value
-        for name, value in parameters.items()
+        for name, value in values.items()
         if name in SETTINGS and value is not None and value != ()
     }
 
@@ -74,6 +97,29 @@ def options_from(parameters: Mapping[str, Any]) -> Options:
         raise click.UsageError("--top K goes with --race; without it every checkpoint is ranked on all rows.")
     race = (top or DEFAULT_RACE) if race else None
     return Options.of(**typed_settings({**parameters, "race": race, "columns": _columns(parameters)}))
+
+
+def job_settings(parameters: Mapping[str, Any], results_repo: str | None) -> JobSettings | None:
+    """The settings of the job that was typed; None for the other engines.
+
+    Raises:
+        EmmsError: flags that do not go together.
+    """
+    names = ("flavor", "timeout", "package", "bucket")
+    job = {name: value for name in names if (value := parameters[f"jobs_{name}"])}
+    engine = parameters["engine"] or SETTINGS["engine"].default
+    if engine != "jobs":
+        for name in job:
+            flag = "--flavor" if name == "flavor" else f"--jobs-{name}"
+            raise EmmsError(f"{flag} is for a job, but the engine is {engine}", "--engine jobs")
+        return None
+    if results_repo is None:
+        raise EmmsError(
+            "--engine jobs needs a dataset that the ranking comes back through", "--results-repo ORG/emms-results"
+        )
+    from hf_emms.run.ranking_job import JobSettings
+
+    return JobSettings(results_repo, **job)
 
 
 def _flag(name: str, setting: Setting) -> Decorator:
@@ -120,3 +166,23 @@ def _columns(parameters: Mapping[str, Any]) -> dict[str, str]:
             raise EmmsError(f"--column {pair!r} names no role", "--column ROLE=NAME")
         columns[name] = column
     return columns
+
+
+def _listed(file: str) -> list[str]:
+    """Checkpoints of a file ("-": stdin): one a line, "#" starts a comment; UTF-8, or what its byte order mark says.
+
+    Raises:
+        EmmsError: it cannot be read, or names no checkpoint.
+    """
+    try:
+        text = decoded(sys.stdin.buffer.read() if file == "-" else Path(file).read_bytes())
+    except (OSError, ValueError) as error:
+        reason = getattr(error, "strerror", None) or "it is not a text in UTF-8"
+        hint = "--checkpoints-file FILE with one checkpoint a line, in UTF-8"
+        raise EmmsError(f"cannot read --checkpoints-file {file}: {reason}", hint) from error
+    ids = [id for line in text.splitlines() if (id := line.partition("#")[0].strip())]
+    if not ids:
+        raise EmmsError(
+            f"--checkpoints-file {file} names no checkpoint", "leave it out to rank the task's list (hf-emms presets)"
+        )
+    return ids

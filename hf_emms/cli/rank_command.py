@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import sys
 from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -11,7 +10,14 @@ from typing import TYPE_CHECKING, Any
 import click
 import cloup
 
-from hf_emms.cli.option_flags import EVERYDAY, options_from, setting_groups
+from hf_emms.cli.option_flags import (
+    EVERYDAY,
+    JOB_FLAGS,
+    checkpoints_file_option,
+    job_settings,
+    options_from,
+    setting_groups,
+)
 from hf_emms.cli.output import (
     FORMATS,
     cached_file,
@@ -23,68 +29,21 @@ from hf_emms.cli.output import (
     write_ranking,
 )
 from hf_emms.errors import EmmsError
-from hf_emms.files import decoded
 from hf_emms.formatting import format_bytes, pluralize
-from hf_emms.options import DEFAULT_ENCODERS, SETTINGS, Options
+from hf_emms.options import DEFAULT_ENCODERS, Options
 
 if TYPE_CHECKING:
     from hf_emms.hub import JobSpec, Repo
     from hf_emms.ranking import Ranking
     from hf_emms.run.plan import Candidate, Plan
-    from hf_emms.run.preflight import Cost, Preflight, Rate
+    from hf_emms.run.preflight import Cost, Rate
     from hf_emms.run.ranking_job import JobSettings
-
-
-def job_settings(engine: str, results_repo: str | None, given: dict[str, Any]) -> JobSettings | None:
-    """The job's settings, taken out of the options; None for the other engines.
-
-    Raises:
-        EmmsError: they do not go together.
-    """
-    job = {name: value for name in ("flavor", "timeout", "package", "bucket") if (value := given.pop(f"jobs_{name}"))}
-    if engine != "jobs":
-        for name in job:
-            option = "--flavor" if name == "flavor" else f"--jobs-{name}"
-            raise EmmsError(f"{option} is for a job, but the engine is {engine}", "--engine jobs")
-        return None
-    if results_repo is None:
-        raise EmmsError(
-            "--engine jobs needs a dataset that the ranking comes back through", "--results-repo ORG/emms-results"
-        )
-    from hf_emms.run.ranking_job import JobSettings
-
-    return JobSettings(results_repo, **job)
-
-
-def print_spec(spec: JobSpec, settings: JobSettings) -> None:
-    """Prints a job that is not started, and its highest possible cost."""
-    from hf_emms.run import ranking_job
-
-    out.data(json.dumps(vars(spec), indent=2))
-    try:
-        hardware, most = ranking_job.price(settings)
-    except EmmsError as error:
-        out.message(f"the price is not known: {error}")
-    else:
-        out.message(
-            f"{hardware.name}: {hardware.summary}; {hardware.usd_a_minute:.4f} USD a minute, "
-            f"at most {most:.2f} USD in {settings.timeout}"
-        )
-    out.message("nothing was started")
-
 
 SHARED = "Ranks with = are shared: the difference is within the noise of the folds."
 RELATIVE = "Scores are relative: they compare checkpoints on this dataset, sample and label set, and nothing else."
 
-
-JOB_FLAGS = [
-    cloup.option("--flavor", "jobs_flavor", metavar="NAME", help="Hardware of a job [default: cpu-basic]."),
-    cloup.option("--jobs-timeout", metavar="TIME", help="When the Hub ends a job, e.g. 90m, 2h [default: 2h]."),
-    cloup.option("--jobs-package", metavar="SPEC", help="What a job installs [default: this version]."),
-    cloup.option(
-        "--jobs-bucket", metavar="ORG/NAME", help="A bucket that keeps a job's features and cache for later jobs."
-    ),
-]
+# Fields of `Cost` that are added up.
+_TOTALS = ("files", "bytes", "cached")
 _OWN_FLAGS = {
     EVERYDAY: [
         cloup.option(
@@ -94,9 +53,7 @@ _OWN_FLAGS = {
             "--dry-run", is_flag=True, help="Print what would be downloaded and run, how long, and every problem."
         ),
     ],
-    "Checkpoints": [
-        cloup.option("--checkpoints-file", metavar="FILE|-", help="One checkpoint a line."),
-    ],
+    "Checkpoints": [checkpoints_file_option],
     "Running": JOB_FLAGS,
     "Output": [
         format_option(FORMATS),
@@ -113,14 +70,7 @@ _OWN_FLAGS = {
 
 @cloup.command(short_help="Rank checkpoints for a dataset.")
 @setting_groups(_OWN_FLAGS)
-def rank(
-    checkpoints_file: str | None,
-    target: Path | None,
-    strict: bool,
-    dry_run: bool,
-    results_repo: str | None,
-    **given: Any,
-) -> None:
+def rank(target: Path | None, strict: bool, dry_run: bool, results_repo: str | None, **parameters: Any) -> None:
     """Rank checkpoints for a dataset without fine-tuning any of them.
 
     Without --checkpoint, the list for the dataset's task is used (see hf-emms presets).
@@ -128,21 +78,20 @@ def rank(
     if target is not None and dry_run:
         raise click.UsageError("--dry-run makes no ranking that --output could hold; leave one of them out.")
     if target is not None:
-        check_output(target, [given["dataset"], *([checkpoints_file] if checkpoints_file else [])])
-    given["checkpoints"] = (*given["checkpoints"], *listed(checkpoints_file))
-    settings = job_settings(given["engine"] or SETTINGS["engine"].default, results_repo, given)
-    options = options_from(given)
+        check_output(target, filter(None, (parameters["dataset"], parameters["checkpoints_file"])))
+    job = job_settings(parameters, results_repo)
+    options = options_from(parameters)
     if dry_run:
-        _print_dry_run(options, settings)
+        _print_dry_run(options, job)
         return
-    ranking = _ranked(options, settings, results_repo)
-    saved, problem = _saved(ranking, target, cache=options.cache)
+    ranking = _ranked(options, job, results_repo)
+    path, problem = _saved(ranking, target, cache=options.cache)
     if out.quiet:
         out.data("\n".join(row.checkpoint for row in ranking.rows if row.error is None))
     else:
         out.ranking(ranking)
-    out.message(summary(ranking, saved))
-    if results_repo is not None and settings is None:
+    out.message(summary(ranking, path))
+    if results_repo is not None and job is None:
         from hf_emms.run.ranking_job import publish
 
         out.message(publish(ranking, results_repo))
@@ -150,40 +99,29 @@ def rank(
         raise problem
     if ranking.best is None:
         raise EmmsError("no checkpoint could be scored", "the failed rows have the reasons; --debug shows tracebacks")
+    if job is None:
+        from hf_emms.finetune.saving import push_best
+
+        push_best(options, out.message)
     if strict and any(row.error is not None for row in ranking.rows):
         raise EmmsError("--strict: a checkpoint failed", "its row has the reason; --debug shows the traceback")
 
 
-def _print_dry_run(options: Options, settings: JobSettings | None) -> None:
-    """Prints the job, or the plan and every problem of a run on this machine or a cluster."""
-    from hf_emms.cli.progress_bars import StderrProgress
-    from hf_emms.run.preflight import preflight
-    from hf_emms.run.ranking_job import job_spec
-
-    if settings is not None:
-        print_spec(job_spec(options, settings), settings)
-        return
-    with StderrProgress(quiet=out.quiet) as progress, stdout_for_data_only():
-        result = preflight(options, progress)
-    _print_preflight(result)
-
-
-def _ranked(options: Options, settings: JobSettings | None, results_repo: str | None) -> Ranking:
+def _ranked(options: Options, job: JobSettings | None, results_repo: str | None) -> Ranking:
+    from hf_emms import hub
     from hf_emms.cli.progress_bars import StderrProgress
     from hf_emms.run.rank import rank_with
 
-    if results_repo is not None and settings is None:
-        from hf_emms import hub
-
+    if results_repo is not None and job is None:
         account = hub.who_am_i()
         hub.require_push(account, results_repo, "dataset", instead=f"--results-repo {account.name}/emms-results")
 
-    def save(ranking: Ranking) -> None:  # fine-tuning and uploads may be interrupted
-        if options.confirm is not None and ranking.best is not None:
+    def keep(ranking: Ranking) -> None:
+        if options.confirm is not None:  # fine-tuning may be interrupted
             _saved(ranking, None, cache=options.cache)
 
     with StderrProgress(quiet=out.quiet) as progress, stdout_for_data_only():
-        return rank_with(options, progress, settings, on_ranking=save)
+        return rank_with(options, progress, job, on_ranking=keep)
 
 
 def _saved(ranking: Ranking, target: Path | None, *, cache: bool) -> tuple[Path | None, EmmsError | None]:
@@ -204,8 +142,8 @@ def _saved(ranking: Ranking, target: Path | None, *, cache: bool) -> tuple[Path 
     return None, problem
 
 
-def summary(ranking: Ranking, saved: Path | None) -> str:
-    """What a reader of the table should know, for stderr."""
+def summary(ranking: Ranking, path: Path | None) -> str:
+    """What a reader of the table should know, for stderr; `path` is where the ranking is."""
     from hf_emms.ranking.advice import finetuning_summary
     from hf_emms.ranking.expected_gap import CALIBRATIONS, gap_in_words
 
@@ -225,10 +163,7 @@ def summary(ranking: Ranking, saved: Path | None) -> str:
         RELATIVE,
         *([measured] if measured else []),
     ]
-    if saved is None:
-        lines.append("Nothing was saved; --output FILE writes the results.")
-    else:
-        lines.append(f"Results: {saved}")
+    lines.append("Nothing was saved; --output FILE writes the results." if path is None else f"Results: {path}")
     return "\n".join(lines)
 
 
@@ -236,53 +171,55 @@ def _labels(ranking: Ranking) -> list[str]:
     """What the F-labels are: embeddings of texts, numbers, or both."""
     encoders = [encoder.id for encoder in ranking.encoders if encoder.revision]
     numbers = [encoder.numbers for encoder in ranking.encoders if encoder.numbers]
-    found = (("label encoders", encoders), ("labels as numbers", numbers))
-    return [f"{what}: {', '.join(names)}" for what, names in found if names]
+    kinds = (("label encoders", encoders), ("labels as numbers", numbers))
+    return [f"{kind}: {', '.join(names)}" for kind, names in kinds if names]
 
 
-def listed(file: str | None) -> list[str]:
-    """Checkpoints of a file ("-": stdin): one a line, "#" starts a comment; UTF-8, or what its byte order mark says.
-
-    Raises:
-        EmmsError: it cannot be read, or names no checkpoint.
-    """
-    if file is None:
-        return []
-    hint = "--checkpoints-file FILE with one checkpoint a line, in UTF-8"
-    try:
-        content = sys.stdin.buffer.read() if file == "-" else Path(file).read_bytes()
-        text = decoded(content)
-    except (OSError, ValueError) as error:
-        reason = getattr(error, "strerror", None) or "it is not a text in UTF-8"
-        raise EmmsError(f"cannot read --checkpoints-file {file}: {reason}", hint) from error
-    found = [line for line in (line.partition("#")[0].strip() for line in text.splitlines()) if line]
-    if not found:
-        raise EmmsError(
-            f"--checkpoints-file {file} names no checkpoint", "leave it out to rank the task's list (hf-emms presets)"
-        )
-    return found
-
-
-def _print_preflight(found: Preflight) -> None:
-    """Prints the plan of a run, and every problem that it will meet.
+def _print_dry_run(options: Options, job: JobSettings | None) -> None:
+    """Prints the job, or the plan of a run and every problem that it will meet.
 
     Raises:
         EmmsError: it could not start.
     """
-    if found.plan is not None and found.rate is not None:
-        _print_plan(found.plan, found.costs, found.rate)
-    if found.problems:
-        out.message(f"{pluralize(len(found.problems), 'problem')} that this run will meet:")
-    for problem in found.problems:
+    from hf_emms.cli.progress_bars import StderrProgress
+    from hf_emms.run.preflight import preflight
+    from hf_emms.run.ranking_job import job_spec
+
+    if job is not None:
+        print_spec(job_spec(options, job), job)
+        return
+    with StderrProgress(quiet=out.quiet) as progress, stdout_for_data_only():
+        checked = preflight(options, progress)
+    if checked.plan is not None and checked.rate is not None:
+        _print_plan(checked.plan, checked.costs, checked.rate)
+    if checked.problems:
+        out.message(f"{pluralize(len(checked.problems), 'problem')} that this run will meet:")
+    for problem in checked.problems:
         out.message(f"  {problem}")
-    if not found.can_start:
-        fatal = [problem for problem in found.problems if problem.fatal]
-        raise EmmsError(f"this run could not start: {fatal[0].what}: {fatal[0].message}", fatal[0].hint)
+    for problem in checked.problems:
+        if problem.fatal:
+            raise EmmsError(f"this run could not start: {problem.what}: {problem.message}", problem.hint)
+
+
+def print_spec(spec: JobSpec, job: JobSettings) -> None:
+    """Prints a job that is not started, and its highest possible cost."""
+    from hf_emms.run import ranking_job
+
+    out.data(json.dumps(vars(spec), indent=2))
+    try:
+        hardware, max_price = ranking_job.price(job)
+    except EmmsError as error:
+        out.message(f"the price is not known: {error}")
+    else:
+        out.message(
+            f"{hardware.name}: {hardware.summary}; {hardware.usd_a_minute:.4f} USD a minute, "
+            f"at most {max_price:.2f} USD in {job.timeout}"
+        )
+    out.message("nothing was started")
 
 
 def _print_plan(plan: Plan, costs: Mapping[Repo, Cost], speed: Rate) -> None:
     from hf_emms.presets import encoder_presets
-    from hf_emms.run.preflight import Cost
 
     if out.quiet:
         out.data("\n".join(candidate.id for candidate in plan.candidates))
@@ -300,30 +237,27 @@ def _print_plan(plan: Plan, costs: Mapping[Repo, Cost], speed: Rate) -> None:
         out.message(f"label encoder {encoder.id} at {encoder.revision}{which}: {size}")
     for note in plan.notes:
         out.message(note)
-    rows = [_planned(one, costs.get(one.repo) if one.repo else None) for one in plan.candidates]
-    total = Cost(*(sum(getattr(cost, name) for cost in costs.values()) for name in ("files", "bytes", "cached")))
+    files, download, cached = (sum(getattr(cost, name) for cost in costs.values()) for name in _TOTALS)
     out.message(
-        f"{pluralize(total.files, 'file')}: {format_bytes(total.bytes)} to download, "
-        f"{format_bytes(total.cached)} here already"
+        f"{pluralize(files, 'file')}: {format_bytes(download)} to download, {format_bytes(cached)} here already"
     )
     seconds = sum(cost.seconds or 0 for cost in costs.values())
     out.message(f"about {seconds:,.0f} s ({speed.source}), without downloads")
     header = ("checkpoint", "revision", "state", "files", "download_bytes", "cached_bytes", "seconds")
-    out.records(header, rows)
+    out.records(header, [_planned(candidate, costs) for candidate in plan.candidates])
 
 
-def _planned(candidate: Candidate, cost: Cost | None) -> tuple[Any, ...]:
-    revision = candidate.repo.revision if candidate.repo else None
-    if cost is None or cost.problem:
-        state = f"cannot be used: {cost.problem}" if cost else _state(candidate)
-        return (candidate.id, revision, state, None, None, None, None)
-    seconds = None if cost.seconds is None else round(cost.seconds, 1)
-    return (candidate.id, revision, _state(candidate, cost), cost.files, cost.bytes, cost.cached, seconds)
-
-
-def _state(candidate: Candidate, cost: Cost | None = None) -> str:
+def _planned(candidate: Candidate, costs: Mapping[Repo, Cost]) -> tuple[Any, ...]:
+    if candidate.repo is None:
+        return (candidate.id, None, f"cannot be used: {candidate.row and candidate.row.error}", *[None] * 4)
+    cost = costs.get(candidate.repo)
     if candidate.row is not None:
-        return f"cannot be used: {candidate.row.error}" if candidate.row.error else "finished earlier"
-    if candidate.repo is not None and candidate.repo.folder:
-        return "local folder"
-    return "to download" if cost and cost.bytes else "cached"
+        problem, state = candidate.row.error, "finished earlier"
+    else:
+        problem = cost.problem if cost else None
+        state = "local folder" if candidate.repo.folder else "to download" if cost and cost.bytes else "cached"
+    numbers: tuple[float | None, ...] = (None,) * 4
+    if cost is not None and not problem:
+        seconds = None if cost.seconds is None else round(cost.seconds, 1)
+        numbers = (cost.files, cost.bytes, cost.cached, seconds)
+    return (candidate.id, candidate.repo.revision, f"cannot be used: {problem}" if problem else state, *numbers)

@@ -8,7 +8,13 @@ from typing import TYPE_CHECKING, Any
 import click
 import cloup
 
-from hf_emms.cli.option_flags import sweep_flags, typed_settings
+from hf_emms.cli.option_flags import (
+    JOB_FLAGS,
+    checkpoints_file_option,
+    job_settings,
+    sweep_flags,
+    typed_settings,
+)
 from hf_emms.cli.output import (
     LIST_FORMATS,
     format_option,
@@ -17,15 +23,14 @@ from hf_emms.cli.output import (
     results_folder_option,
     stdout_for_data_only,
 )
-from hf_emms.cli.rank_command import JOB_FLAGS, job_settings, listed, print_spec
+from hf_emms.cli.rank_command import print_spec
 from hf_emms.errors import EmmsError
 from hf_emms.formatting import format_bytes, pluralize
-from hf_emms.options import SETTINGS
 
 if TYPE_CHECKING:
     from hf_emms.options import Options
     from hf_emms.run.ranking_job import JobSettings
-    from hf_emms.run.sweep import Sweep, SweepPlan
+    from hf_emms.run.sweep import Sweep
 
 _HOUR = 3600.0
 
@@ -35,7 +40,7 @@ _HOUR = 3600.0
 @cloup.option_group(
     "Sweep",
     cloup.option("--datasets", metavar="NAME,NAME", help="Datasets without settings of their own, in place of a plan."),
-    cloup.option("--checkpoints-file", metavar="FILE|-", help="One checkpoint a line."),
+    checkpoints_file_option,
     results_folder_option("Where rankings go, and are read from."),
     cloup.option("--results-repo", metavar="ORG/emms-results", help="A results dataset in place of the folder."),
     cloup.option(
@@ -50,12 +55,11 @@ _HOUR = 3600.0
 def sweep(
     plan: str | None,
     datasets: str | None,
-    checkpoints_file: str | None,
     folder: Path,
     results_repo: str | None,
     dry_run: bool,
     strict: bool,
-    **given: Any,
+    **parameters: Any,
 ) -> None:
     """Rank checkpoints on many datasets; each checkpoint is loaded once, and only cells without a result run.
 
@@ -65,76 +69,55 @@ def sweep(
 
     if (plan is None) == (datasets is None):
         raise click.UsageError("Name a plan or --datasets, one of them: hf-emms sweep plan.yaml")
-    given["checkpoints"] = (*given["checkpoints"], *listed(checkpoints_file))
-    settings = job_settings(given["engine"] or SETTINGS["engine"].default, results_repo, given)
+    job = job_settings(parameters, results_repo)
     names = plan or [name for name in (datasets or "").split(",") if name]
-    options_of = sweep_options(names, typed_settings(given))
-    if settings is None:
-        found = _sweep_here(options_of, folder, results_repo, dry_run=dry_run)
-    else:
-        found = _sweep_on_jobs(options_of, settings, dry_run=dry_run)
-    if found is None:
+    options_of = sweep_options(names, typed_settings(parameters))
+    if dry_run:
+        _print_dry_run(options_of, folder, results_repo, job)
         return
-    out.records(*found.table())
+    result = _swept(options_of, folder, results_repo, job)
+    out.records(*result.table())
     out.message(f"Results: {results_repo or folder}")
-    for name, reason in found.failed.items():
+    for name, reason in result.failed.items():
         out.message(f"{name}: {reason}")
-    if found.failed:
-        raise EmmsError(f"{pluralize(len(found.failed), 'dataset')} could not be used", "the reasons are above")
-    if strict and any(row.error is not None for ranking in found.rankings.values() for row in ranking.rows):
+    if result.failed:
+        raise EmmsError(f"{pluralize(len(result.failed), 'dataset')} could not be used", "the reasons are above")
+    if strict and any(row.error is not None for ranking in result.rankings.values() for row in ranking.rows):
         raise EmmsError("--strict: a cell failed", "its row in the results has the reason")
 
 
-def _sweep_here(
-    options_of: dict[str, Options], folder: Path, results_repo: str | None, *, dry_run: bool
-) -> Sweep | None:
-    """Sweeps with the local or the Ray engine, or prints what that would be."""
+def _swept(options_of: dict[str, Options], folder: Path, results_repo: str | None, job: JobSettings | None) -> Sweep:
     from hf_emms.cli.progress_bars import StderrProgress
-    from hf_emms.run.sweep import destination, plan_sweep, run_sweep, summary
+    from hf_emms.run.sweep import destination, plan_sweep, run_sweep, summary, sweep_as_job
 
     with StderrProgress(quiet=out.quiet) as progress, stdout_for_data_only():
+        if job is not None:
+            return sweep_as_job(options_of, job, progress)
         results = destination(folder, results_repo, progress)
         planned = plan_sweep(options_of, results, progress)
-        if not dry_run:
-            found = run_sweep(planned, results, progress)
-    if dry_run:
-        _print_forecast(planned, table=True)
-        out.message("nothing was run")
-        return None
-    out.message(summary(found, planned))
-    return found
+        result = run_sweep(planned, results, progress)
+    out.message(summary(result, planned))
+    return result
 
 
-def _sweep_on_jobs(options_of: dict[str, Options], settings: JobSettings, *, dry_run: bool) -> Sweep | None:
-    """Starts the job and follows it; only prints it where `dry_run`."""
+def _print_dry_run(
+    options_of: dict[str, Options], folder: Path, results_repo: str | None, job: JobSettings | None
+) -> None:
+    """Prints what would run, what is downloaded and how long it takes; of a job, also what it is and what it costs."""
     from hf_emms.cli.progress_bars import StderrProgress
-    from hf_emms.publish.destinations import ResultsDataset
     from hf_emms.run.ranking_job import price
-    from hf_emms.run.sweep import job_spec, plan_sweep, sweep_as_job
+    from hf_emms.run.sweep import destination, job_spec, plan_sweep, sweep_costs
 
-    if not dry_run:
-        with StderrProgress(quiet=out.quiet) as progress:
-            return sweep_as_job(options_of, settings, progress)
+    spec = job_spec(options_of, job) if job is not None else None
     with StderrProgress(quiet=out.quiet) as progress, stdout_for_data_only():
-        planned = plan_sweep(options_of, ResultsDataset(settings.results_repo, progress.noted), progress)
-    hours = _print_forecast(planned, table=False)
-    hardware, _ = price(settings)
-    out.message(f"about {60 * hours * hardware.usd_a_minute:.2f} USD if {hardware.name} is as fast as this machine")
-    print_spec(job_spec(options_of, settings), settings)
-    return None
-
-
-def _print_forecast(planned: SweepPlan, *, table: bool) -> float:
-    """Prints what would run, what is downloaded and how long it takes; returns the hours."""
-    from hf_emms.run.sweep import sweep_costs
-
+        planned = plan_sweep(options_of, destination(folder, results_repo, progress), progress)
     costs, cells = sweep_costs(planned)
-    rows = []
-    for repo, count in cells.items():
-        cost = costs[repo]
-        seconds = None if cost.seconds is None else round(cost.seconds, 1)
-        rows.append((repo.id, count, cost.bytes, seconds, cost.problem))
-    if table:
+    if job is None:
+        rows = []
+        for repo, count in cells.items():
+            cost = costs[repo]
+            seconds = None if cost.seconds is None else round(cost.seconds, 1)
+            rows.append((repo.id, count, cost.bytes, seconds, cost.problem))
         out.records(("checkpoint", "cells", "download_bytes", "seconds", "problem"), rows)
     hours = sum(cost.seconds or 0.0 for cost in costs.values()) / _HOUR
     download = sum(cost.bytes for cost in costs.values())
@@ -144,4 +127,9 @@ def _print_forecast(planned: SweepPlan, *, table: bool) -> float:
     )
     for name, reason in planned.failed.items():
         out.message(f"{name}: {reason}")
-    return hours
+    if job is None or spec is None:
+        out.message("nothing was run")
+        return
+    hardware, _ = price(job)
+    out.message(f"about {60 * hours * hardware.usd_a_minute:.2f} USD if {hardware.name} is as fast as this machine")
+    print_spec(spec, job)

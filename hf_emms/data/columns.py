@@ -67,7 +67,7 @@ class RowSchema:
 
     @property
     def label_type(self) -> str:
-        """The type of the label's first column."""
+        """Of the label's first column."""
         return self.types[self.label_columns[0]]
 
     @property
@@ -118,10 +118,7 @@ class RowSchema:
 def columns_of(split: OpenSplit, preset: DatasetPreset | None, options: Options) -> RowSchema:
     """The task and its columns: as the options name them, else as the preset does, else by names and types.
 
-    Args:
-        split: what was chosen is added to its notes.
-        preset: the preset of the dataset, if it has one.
-        options: the settings of the ranking.
+    What was chosen is added to the notes of the split.
 
     Raises:
         EmmsError: columns are absent or of the wrong type, no task or several fit, or an option is not for this task.
@@ -178,15 +175,10 @@ def column_of(name: str) -> str:
 
 
 def find_task(types: Mapping[str, str], named: Mapping[str, str]) -> tuple[Task, dict[str, str]]:
-    """Infers the task from the columns.
+    """The only task whose columns can all be filled, those that the user named included, and with what.
 
-    Args:
-        types: the dataset's column → its type, from `column_types`.
-        named: the task's column → the dataset's, as far as the user says.
-
-    Returns:
-        The only task whose columns can all be filled, and with what. One that reads all columns of another and more is
-        preferred: with images, a question and an answer are no captions.
+    A task that reads all columns of another and more is preferred: with images, a question and an answer are no
+    captions.
 
     Raises:
         EmmsError: no task fits, or several do.
@@ -196,7 +188,11 @@ def find_task(types: Mapping[str, str], named: Mapping[str, str]) -> tuple[Task,
         # Of several inputs, types alone do not say which is which.
         candidates = [task for task in tasks.values() if how != _BY_TYPE or len(task.inputs) == 1]
         filled = {task.id: columns for task in candidates if (columns := _fill(task, types, named, how)) is not None}
-        fits = {id: columns for id, columns in filled.items() if not _is_beaten(id, filled)}
+        fits = {
+            id: columns
+            for id, columns in filled.items()
+            if not any(_is_more_specific(other, id, filled) for other in filled)
+        }
         if len(fits) == 1:
             ((task_id, columns),) = fits.items()
             return TASKS[task_id], columns
@@ -223,15 +219,7 @@ def find_task(types: Mapping[str, str], named: Mapping[str, str]) -> tuple[Task,
 
 
 def find_columns(task: Task, types: Mapping[str, str], named: Mapping[str, str]) -> dict[str, str]:
-    """Finds the columns of a known task.
-
-    Args:
-        task: the task.
-        types: the dataset's column → its type, from `column_types`.
-        named: the task's column → the dataset's, as far as the user or a preset says; several are joined by commas.
-
-    Returns:
-        The same for every column of the task, inputs first.
+    """What every column of a task is in the dataset, inputs first; the user or a preset may have named some.
 
     Raises:
         EmmsError: a named column does not exist or holds the wrong type, or one cannot be found.
@@ -261,10 +249,6 @@ def _tasks_to_infer(types: Mapping[str, str]) -> dict[str, Task]:
     }
     read = {task.id: {column.kind.name for column in task.inputs} for task in TASKS.built_in.values()}
     return {id: task for id, task in TASKS.built_in.items() if not kinds or kinds & read[id]}
-
-
-def _is_beaten(id: str, filled: Mapping[str, Mapping[str, str]]) -> bool:
-    return any(_is_more_specific(other, id, filled) for other in filled)
 
 
 def _is_more_specific(id: str, other: str, filled: Mapping[str, Mapping[str, str]]) -> bool:
@@ -340,11 +324,7 @@ def _check_exist(named: Mapping[str, str], types: Mapping[str, str]) -> None:
 
 
 def _check_column(task: Task, role: str, names: str, types: Mapping[str, str]) -> str:
-    """Checks that named columns exist and hold what the task needs.
-
-    Returns:
-        Them; in place of a struct its field that the task knows ("answers" → "answers.text").
-    """
+    """Columns that exist and hold what the task needs; of a struct its field that the task knows."""
     if role not in task.columns:
         raise EmmsError(
             f"{task.id} has no {role} column",
@@ -371,11 +351,7 @@ def _checked_name(task: Task, column: Column, name: str, types: Mapping[str, str
 def _check_inferred_label(split: OpenSplit, task: Task, columns: Mapping[str, str], *, chosen: bool) -> None:
     """Refuses a label column that was found by its type alone where it numbers the rows or what it holds is not clear.
 
-    Args:
-        split: where the rows are.
-        task: the task.
-        columns: the task's column → the dataset's.
-        chosen: whether the user named the task.
+    The latter only where the task was not `chosen` by the user.
     """
     label = columns[task.label.name]
     if label.lower() in task.label.candidates or label not in split.rows.features:

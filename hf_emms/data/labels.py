@@ -68,11 +68,7 @@ class Labels:
 
 
 def make_labels(drawn: DrawnRows, notes: list[str]) -> Labels:
-    """The labels of the drawn rows, or of the items that the task makes of them.
-
-    Args:
-        drawn: what was read.
-        notes: what was decided about the labels is added here.
+    """The labels of the drawn rows, or of the items that the task makes of them; what was decided is added to notes.
 
     Raises:
         EmmsError: items are asked for, and there are none.

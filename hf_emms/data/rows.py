@@ -37,12 +37,7 @@ def value_of(row: Mapping[str, Any], name: str) -> Any:
 
 
 def read_input(schema: RowSchema, row: Mapping[str, Any], index: int) -> tuple[Any, ...]:
-    """The contents of an input, one for each of the task's input columns: texts, and media encoded.
-
-    Args:
-        schema: how rows are read.
-        row: a row of the dataset.
-        index: which of its inputs.
+    """The contents of a row's input of this index, one for each of the task's input columns: texts, media encoded.
 
     Raises:
         UnusableError: one of them is missing.
@@ -80,11 +75,7 @@ def _read_content(schema: RowSchema, row: Mapping[str, Any], column: Column, ind
 
 
 def _label_values(schema: RowSchema, row: Mapping[str, Any], index: int) -> list[Any]:
-    """What the label columns hold for an input, empty values included.
-
-    Raises:
-        UnusableError: there are fewer labels than inputs.
-    """
+    """What the label columns hold for an input, empty values included."""
     values: list[Any] = []
     for name in schema.label_columns:
         value = value_of(row, name)
@@ -174,12 +165,7 @@ class DrawnRows:
         ]
 
     def add(self, row: Mapping[str, Any], index: int, where: str = "") -> None:
-        """Takes one input of a dataset's row, or counts why not.
-
-        Args:
-            row: a row of the dataset.
-            index: which of its inputs.
-            where: the row's file and number, in words.
+        """Takes a row's input of this index, or counts why not; `where` is the row's file and number, in words.
 
         Raises:
             EmmsError: so many were left out that the sample can no longer be trusted.

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields, replace
 from importlib.metadata import version
 from typing import Any
 
@@ -29,7 +29,7 @@ from hf_emms.tasks import Task, column_flag, get_task
 SAMPLE_VERSION = 6
 
 _FEW = 5
-# So many rows of as many values are no classes at all, unless the dataset says so.
+# So many rows of as many classes are enough where the dataset says that they are classes.
 _MANY = 20
 _REFERENCES = {
     "all": "a row for each {label}",
@@ -38,15 +38,9 @@ _REFERENCES = {
     "majority": "the most frequent {label} of each",
     "mean": "the mean of each one's {label}s",
 }
-# Fields of a stored sample: arrays, those that may be None, and the rest.
-_ARRAYS = ("input_of_row", "codes", "groups")
-_OPTIONAL_ARRAYS = ("label_numbers", "label_values")
-_FACTS = (
-    *("config", "split", "columns", "label_texts", "form", "skipped", "total_rows", "available", "notes"),
-    *("fingerprint", "inputs_fingerprint", "splits"),
-)
-_TUPLES = ("label_texts", "notes", "splits")
-_SOFT = "soft_"
+# Fields of a stored sample that are neither arrays nor plain values.
+_RECORDS = ("dataset", "repo", "task", "inputs", "soft_labels")
+_SOFT = "soft:"
 
 
 @dataclass(frozen=True)
@@ -239,20 +233,13 @@ def _check_labels(drawn: DrawnRows, labels: Labels) -> None:
             f"every row of the sample has the same {task.label.name} in column {column!r}: {labels.texts[0]!r}",
             f"a ranking needs at least two; draw more rows (--max-samples) or name {column_flag(task.label.name)}",
         )
-    is_named = schema.label_type in ("class", "classes")
     n_rows = len(drawn.rows)
-    repeats = len(labels.texts) < n_rows or (is_named and n_rows >= _MANY)
-    if not task.categorical or labels.soft is not None or repeats:
-        return
-    if n_rows >= _MANY:
+    are_classes = len(labels.texts) < n_rows or (schema.label_type in ("class", "classes") and n_rows >= _MANY)
+    if task.categorical and labels.soft is None and not are_classes:
         raise EmmsError(
-            f"column {column!r} holds {n_rows} different values in {n_rows} rows: it is no class",
-            f"name the column of the class: {column_flag(task.label.name)}",
+            f"no class has two rows: column {column!r} holds {n_rows} different values in {pluralize(n_rows, 'row')}",
+            f"draw more rows (--max-samples), or name the column of the class: {column_flag(task.label.name)}",
         )
-    raise EmmsError(
-        f"no class has two rows: column {column!r} holds {n_rows} different values in {pluralize(n_rows, 'row')}",
-        f"draw more rows (--max-samples), or name the column of the class: {column_flag(task.label.name)}",
-    )
 
 
 def _digest(content: bytes) -> str:
@@ -266,10 +253,7 @@ def _digest(content: bytes) -> str:
 def _notes(
     drawn: DrawnRows, labels: Labels, n_inputs: int, n_groups: int, skipped: int, total: int | None
 ) -> list[str]:
-    """How many rows there are, what became of several texts of one input, and what was left out.
-
-    Of items the task has said so itself.
-    """
+    """How many rows there are, what became of several texts, what was left out. Of items the task has said it."""
     schema, task, label = drawn.schema, drawn.schema.task, drawn.schema.task.label.name
     notes: list[str] = []
     if labels.spans is None:
@@ -347,10 +331,10 @@ def store_sample(cache: Cache | None, source: DatasetSource, options: Options, s
     """Stores the sample of a stream: the next run needs no network. Other samples are drawn anew from their files."""
     if cache is None or not source.is_streamed(options):
         return
-    facts = {name: getattr(sample, name) for name in _FACTS}
+    values = {field.name: getattr(sample, field.name) for field in fields(Sample) if field.name not in _RECORDS}
+    arrays = {name: value for name, value in values.items() if isinstance(value, np.ndarray)}
+    facts = {name: value for name, value in values.items() if name not in arrays}
     facts |= {"task": sample.task.id, "repo": [sample.repo.id, sample.repo.revision]}
-    arrays = {name: getattr(sample, name) for name in _ARRAYS}
-    arrays |= {name: array for name in _OPTIONAL_ARRAYS if (array := getattr(sample, name)) is not None}
     inputs = sample.inputs
     if isinstance(inputs, Spans):
         arrays["bounds"], inputs = inputs.bounds, inputs.inputs
@@ -375,17 +359,11 @@ def stored_sample(cache: Cache | None, source: DatasetSource, options: Options) 
 
 
 def _unpack(source: DatasetSource, stored: Mapping[str, np.ndarray]) -> Sample:
-    """The sample of stored arrays.
-
-    Raises:
-        ValueError: its parts do not fit together.
-    """
     facts = msgspec.json.decode(stored["facts"].tobytes())
     task = get_task(facts.pop("task"))
     id, revision = facts.pop("repo")
-    facts |= {name: tuple(facts[name]) for name in _TUPLES}
-    facts |= {name: stored[name] for name in _ARRAYS}
-    facts |= {name: stored.get(name) for name in _OPTIONAL_ARRAYS}
+    values: dict[str, Any] = {name: tuple(v) if isinstance(v, list) else v for name, v in facts.items()}
+    values |= {field.name: stored[field.name] for field in fields(Sample) if field.name in stored}
     parts = []
     for number, column in enumerate(task.inputs):
         content, ends = stored[f"contents_{number}"].tobytes(), stored[f"ends_{number}"].tolist()
@@ -394,7 +372,7 @@ def _unpack(source: DatasetSource, stored: Mapping[str, np.ndarray]) -> Sample:
     inputs = Pairs(parts[0], parts[1], stored["parts"]) if "parts" in stored else parts[0]
     if "bounds" in stored:
         inputs = Spans(inputs, stored["bounds"])
-    rows = [facts[name] for name in _ARRAYS]
+    rows = stored["input_of_row"], stored["codes"], stored["groups"]
     if len({len(array) for array in rows}) > 1 or rows[0].max() >= len(inputs):
         raise ValueError("its rows do not fit its inputs")
     soft = {name.removeprefix(_SOFT): array for name, array in stored.items() if name.startswith(_SOFT)}
@@ -404,5 +382,5 @@ def _unpack(source: DatasetSource, stored: Mapping[str, np.ndarray]) -> Sample:
         task=task,
         inputs=inputs,
         soft_labels=SoftLabels(**soft | {"count": soft["count"].item()}) if soft else None,
-        **facts,
+        **values,
     )

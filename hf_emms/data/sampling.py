@@ -33,12 +33,7 @@ _MAX_OF_A_ROW = 4
 
 
 def draw(split: OpenSplit, schema: RowSchema, options: Options) -> DrawnRows:
-    """Reads rows in their order of drawing until the sample is full.
-
-    Args:
-        split: where the rows are; how a stream was read is added to its notes.
-        schema: how they are read.
-        options: how many rows, and how they are drawn.
+    """Reads rows in their order of drawing until the sample is full; how a stream was read is added to its notes.
 
     Raises:
         EmmsError: more than 5 % of the rows (and more than two) lack a label or cannot be read, or there are none.
@@ -70,24 +65,19 @@ def draw(split: OpenSplit, schema: RowSchema, options: Options) -> DrawnRows:
 def balanced_order(keys: np.ndarray, classes: np.ndarray) -> np.ndarray:
     """One row of every class, then a second of every class, and so on.
 
-    A prefix holds every class equally often as far as its rows reach; what is left over is shared by the others.
-
     Args:
         keys: uint64, shape (N,): random by content; decides within a class.
         classes: int64, shape (N,): the class of each row.
 
     Returns:
-        int64, shape (N,): row numbers.
+        int64, shape (N,): row numbers. A prefix holds every class equally often as far as its rows reach.
     """
     rank, _ = _rank_within_class(keys, classes)
     return np.lexsort((keys, rank))
 
 
 def proportional_order(keys: np.ndarray, classes: np.ndarray) -> np.ndarray:
-    """Rows such that every prefix holds the classes in the dataset's proportions, to within a row or so.
-
-    Arguments and result are those of `balanced_order`.
-    """
+    """As `balanced_order`, but a prefix holds the classes in the dataset's proportions, to within a row or so."""
     rank, count = _rank_within_class(keys, classes)
     return np.lexsort((keys, (rank + 0.5) / count))
 
@@ -97,11 +87,6 @@ def scan_inputs(rows: Any, schema: RowSchema, seed: int) -> tuple[np.ndarray, np
 
     Contents held as bytes are hashed by length and first 4 KiB, those held as files by the last two parts of their
     path: reading all of a large dataset to draw a few rows of it would take longer than ranking does.
-
-    Args:
-        rows: a ``datasets.Dataset``.
-        schema: how its rows are read.
-        seed: any integer.
 
     Returns:
         For each of the I inputs its key, uint64 (I,), and its row, int64 (I,), increasing; how many rows hold none.

@@ -122,11 +122,7 @@ def open_dataset(options: Options) -> DatasetSource:
 
 
 def _only_config(dataset: str, copy: Repo) -> str | None:
-    """The configuration of a parquet copy, which has a folder for each.
-
-    Raises:
-        EmmsError: there are several.
-    """
+    """The configuration of a parquet copy, which has a folder for each."""
     names = sorted({path.partition("/")[0] for path in listing(copy) if path.endswith(".parquet")})
     if len(names) > 1:
         raise EmmsError(f"{dataset!r} has several configurations: {', '.join(names)}", "--config NAME")

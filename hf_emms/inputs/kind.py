@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from hf_emms.cache import NO_CACHE, Cache
+from hf_emms.errors import EmmsError
 from hf_emms.options import LAST
 
 if TYPE_CHECKING:
@@ -200,9 +201,9 @@ class InputKind:
             notes: what a user should know is added here, now and while inputs are read.
 
         Raises:
-            EmmsError: its image processor or tokenizer cannot be loaded.
+            EmmsError: its image processor or tokenizer cannot be loaded, or nothing is trained on such inputs.
         """
-        raise NotImplementedError(self.name)
+        raise EmmsError(f"{plan.repo.id} cannot be fine-tuned: no reader for training on {self.plural}")
 
     def trained_features(self, loaded: LoadedModel) -> Callable[[Any, Inputs], Tensor]:
         """What a head of ours is put on: a model and a batch to features (b, D1), or of text pairs, to token states.

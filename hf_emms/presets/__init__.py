@@ -149,7 +149,7 @@ def candidate_sets() -> Mapping[str, CandidateSet]:
 
 
 def expand_checkpoints(names: Iterable[str]) -> tuple[tuple[str, ...], tuple[str, ...]]:
-    """The ids behind names of sets and ids; and, in words, which checkpoints of the sets have no weights on the Hub."""
+    """The ids behind names of sets and ids; in words, which checkpoints of the sets have no weights on the Hub."""
     sets = candidate_sets()
     ids: list[str] = []
     notes: list[str] = []

@@ -43,7 +43,7 @@ def saved_models(checkpoints: Any) -> Iterator[tuple[Any, dict[str, str]]]:
         for model in several:
             if _is_model(model):
                 name = f"{_name(model)} (in memory)"
-                count = sum(known.startswith(name) for known in names.values())
+                count = sum(other.startswith(name) for other in names.values())
                 folder = Path(parent, f"{len(names)}-{Path(_name(model)).name}")
                 _save(model, folder)
                 names[str(folder)] = f"{name} {count + 1}" if count else name

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -86,14 +86,7 @@ def job_spec(options: Options, settings: JobSettings) -> JobSpec:
 def command_spec(
     words: Iterable[str], settings: JobSettings, packages: Iterable[str] = (), *, subject: str = "sweep"
 ) -> JobSpec:
-    """The job of a command that takes --results-repo.
-
-    Args:
-        words: after ``hf-emms``.
-        settings: of the job.
-        packages: what it needs besides hf-emms.
-        subject: what hf-emms jobs lists it with.
-    """
+    """The job of a command that takes --results-repo, of words after ``hf-emms``; it needs these packages, too."""
     package = settings.package or wheel.requirement(hub.page(settings.results_repo, "dataset"))
     requirements = [word for requirement in (package, *packages) for word in ("--with", requirement)]
     command = ("uv", "run", *requirements, "hf-emms", *words)
@@ -132,16 +125,20 @@ def price(settings: JobSettings) -> tuple[Hardware, float]:
     return chosen, chosen.usd_a_minute * settings.minutes
 
 
-def start(spec: JobSpec, settings: JobSettings, pushes_to: str | None = None) -> Job:
-    """Starts a job, once everything has been checked that can be.
+def run(spec: JobSpec, settings: JobSettings, progress: Progress, *, pushes_to: str | None = None) -> list[Ranking]:
+    """Starts a job, once everything has been checked that can be, and waits for it.
 
     Args:
         spec: the job.
         settings: what it was made with.
+        progress: receives the lines of its log; where this is interrupted, also how to end the job.
         pushes_to: the model repository that it writes, if any.
 
+    Returns:
+        The rankings as they were published: with the checkpoints that others ranked under the same settings.
+
     Raises:
-        EmmsError: no rights, no such hardware, or refused.
+        EmmsError: no rights, no such hardware, refused, failed, or a ranking cannot be read.
     """
     account = hub.who_am_i()
     hub.require_jobs(account)
@@ -152,50 +149,33 @@ def start(spec: JobSpec, settings: JobSettings, pushes_to: str | None = None) ->
     price(settings)
     if settings.package is None:
         results.publish_wheel(repo)
-    return hub.start_job(account, spec)
-
-
-def run(spec: JobSpec, settings: JobSettings, progress: Progress, *, pushes_to: str | None = None) -> list[Ranking]:
-    """Starts a job (see `start`) and follows it (see `follow`); interrupted, it says how to end the job.
-
-    Raises:
-        EmmsError: it could not be started, or failed.
-    """
-    job = start(spec, settings, pushes_to)
+    job = hub.start_job(account, spec)
     progress.noted(f"job {job.id} on {settings.flavor}: {job.url}")
     try:
-        return follow(job, progress.noted)
+        return _follow(job, progress)
     except KeyboardInterrupt:
         progress.noted(
             f"The job continues: {job.url}\n"
-            f"  hf jobs cancel {job.id} ends it, hf-emms jobs lists it; what it ranks goes to {settings.results_repo}: "
-            f"hf-emms pull results --repo-id {settings.results_repo}"
+            f"  hf jobs cancel {job.id} ends it, hf-emms jobs lists it; what it ranks goes to {repo}: "
+            f"hf-emms pull results --repo-id {repo}"
         )
         raise
 
 
-def follow(job: Job, on_line: Callable[[str], None]) -> list[Ranking]:
-    """Waits for a job; `on_line` receives the lines of its log.
-
-    Returns:
-        The rankings as they were published: with the checkpoints that others ranked under the same settings.
-
-    Raises:
-        EmmsError: the job failed, or a ranking cannot be read.
-    """
-    rankings = []
+def _follow(job: Job, progress: Progress) -> list[Ranking]:
+    records = []
     for line in hub.job_log(job):
         published = _published(line)
-        on_line(line if published is None else published.in_words)
-        rankings += [published] if published is not None else []
+        progress.noted(line if published is None else published.in_words)
+        records += [published] if published is not None else []
     stage, message = hub.job_stage(job)
     if stage != hub.JOB_SUCCEEDED:
         raise EmmsError(f"the job ended at {stage}{f': {message}' if message else ''}", f"its log: {job.url}")
     # A connection that broke near the end may have cost the last lines.
-    rankings = rankings or list(filter(None, map(_published, hub.job_log(job, follow=False))))
-    if not rankings:
+    records = records or list(filter(None, map(_published, hub.job_log(job, follow=False))))
+    if not records:
         raise EmmsError("the job has ended, but its log names no ranking", f"read it: {job.url}")
-    return [_read(published) for published in rankings]
+    return [_read(published) for published in records]
 
 
 def _published(line: str) -> PublishedRanking | None:

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
+import functools
 import json
 import os
-import threading
 from collections.abc import Iterable, Mapping
 from contextlib import closing
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -28,7 +27,7 @@ from hf_emms.ranking.merge import path_of
 from hf_emms.ranking.progress import Progress, Silent
 from hf_emms.run import ranking_job
 from hf_emms.run.label_embeddings import embed_labels_with, label_table
-from hf_emms.run.plan import ModelResolver, Plan, find_model, plan
+from hf_emms.run.plan import Plan, find_model, plan
 from hf_emms.run.preflight import Cost, Rate, cost_of, rate
 from hf_emms.run.rank import engine_input, ranking_of, store_row, with_facts
 from hf_emms.run.ranking_job import JobSettings
@@ -300,12 +299,12 @@ def plan_sweep(options_of: Mapping[str, Options], results: Destination, progress
         EmmsError: no dataset is usable.
     """
     plans, stored, failed, done = dict[str, Plan](), dict[str, Ranking](), dict[str, str](), 0
-    resolver = _each_once(find_model)
+    resolver = functools.cache(find_model)
     for name, options in options_of.items():
         progress.noted(f"reading {name}")
         try:
             planned = plan(options, _DatasetProgress(progress, name), resolver)
-            ranking = results.known(_path(planned)) if options.resume else None
+            ranking = results.ranking_at(path_of(ranking_of(planned, None, []))) if options.resume else None
         except EmmsError as error:
             if len(options_of) == 1:
                 raise
@@ -328,31 +327,6 @@ def plan_sweep(options_of: Mapping[str, Options], results: Destination, progress
         name, reason = next(iter(failed.items()))
         raise EmmsError(f"no dataset of the sweep can be used; {name}: {reason}")
     return SweepPlan(plans, stored, failed, done)
-
-
-def _path(planned: Plan) -> str:
-    """Where the ranking of a plan is stored, whatever its rows are."""
-    return path_of(ranking_of(planned, None, [Row("", error="not run")]))
-
-
-def _each_once(resolver: ModelResolver) -> ModelResolver:
-    """The same resolver, which looks up each name once, also one that is not there."""
-    results: dict[str, Repo | EmmsError] = {}
-    locks: dict[str, threading.Lock] = {}
-
-    def resolve_once(id: str) -> Repo:
-        with locks.setdefault(id, threading.Lock()):
-            if id not in results:
-                try:
-                    results[id] = resolver(id)
-                except EmmsError as error:
-                    results[id] = error
-        result = results[id]
-        if isinstance(result, EmmsError):
-            raise result
-        return result
-
-    return resolve_once
 
 
 def sweep_costs(planned: SweepPlan) -> tuple[dict[Repo, Cost], dict[Repo, int]]:
@@ -404,7 +378,7 @@ def run_sweep(planned: SweepPlan, results: Destination, progress: Progress) -> S
                     add(name, candidate.row)
         running = [name for name in labels if plans[name].to_run]
         if running:
-            inputs = [engine_input(plans[name], partial(labels.__getitem__, name)) for name in running]
+            inputs = [engine_input(plans[name], functools.partial(labels.__getitem__, name)) for name in running]
             with closing(plans[running[0]].session.engine.rows(inputs)) as finished:
                 for place, row in finished:
                     store_row(row, plans[running[place]])

@@ -217,6 +217,11 @@ class Task:
     calibrated_budgets: tuple[str, ...] = ()
 
     @property
+    def pipeline_tags(self) -> tuple[str, ...]:
+        """The Hub's tasks whose checkpoints are candidates, those made for this task first."""
+        return (*(self.hub_tags or (self.id,)), *self.source_tags)
+
+    @property
     def columns(self) -> dict[str, Column]:
         """Every column by name, inputs first."""
         return {column.name: column for column in (*self.inputs, self.label)}
@@ -229,31 +234,16 @@ IMAGE_COLUMN = Column("image", ("image", "img", "picture", "photo", "jpg", "png"
 
 
 def rbf_features(values: np.ndarray, centers: np.ndarray) -> np.ndarray:
-    """Gaussian bumps, each as wide as its centre is far from its neighbours.
-
-    Args:
-        values: float64, shape (U,).
-        centers: float64, shape (C,), increasing, two or more.
-
-    Returns:
-        float64, shape (U, C), between 0 and 1.
-    """
+    """Gaussian bumps of values (U,) around increasing centres (C,), each as wide as its neighbours are far: (U, C)."""
     widths = np.maximum(np.abs(np.gradient(centers)), np.finfo(np.float64).tiny)
     return np.exp(-0.5 * ((values[:, None] - centers) / widths) ** 2)
 
 
 def clean_class_name(name: str) -> str:
-    """Turns a class name as datasets write it into words.
+    """Turns a class name as datasets write it into words: "apple_pie", "n02085620-Chihuahua" or "AnnualCrop".
 
-    Underscores become spaces, camel humps are split, and the numbers that some datasets put in front
-    (``n02085620-``, ``001.``) go. Hyphens and case stay, because words have them too: "T-shirt", "BMW".
-
-    Args:
-        name: the raw name, e.g. "apple_pie", "n02085620-Chihuahua" or "AnnualCrop".
-
-    Returns:
-        The words, separated by single spaces ("apple pie", "Chihuahua", "Annual Crop"); the name itself,
-        stripped, when nothing else would be left.
+    Underscores become spaces, camel humps are split, and the numbers that some datasets put in front go. Hyphens and
+    case stay, because words have them too: "T-shirt", "BMW". Where nothing would be left, the name stays.
     """
     text = unicodedata.normalize("NFC", str(name)).strip()
     words = _DATASET_NUMBER.sub("", _WORDNET_PREFIX.sub("", text))

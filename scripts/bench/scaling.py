@@ -13,7 +13,6 @@ import argparse
 import heapq
 import json
 import os
-import pickle
 import resource
 import subprocess
 import sys
@@ -36,7 +35,7 @@ PARTS = Path(__file__).with_name("parts.json")
 WIDTH, INPUTS = 768, 5_000  # of a base-sized checkpoint, and of the default sample
 
 # What cannot be measured here.
-GPU_SPEEDUP = 100.0  # as in hf_emms.run.plan: a data-centre GPU against one CPU core
+GPU_SPEEDUP = 100.0  # as in hf_emms.run.preflight: a data-centre GPU against one CPU core
 LINK_BYTES = 1.25e9  # a second and node: 10 Gbit/s
 GPUS_A_NODE = 8
 # Requests in five minutes of a free account (huggingface.co/docs/hub/rate-limits); others have more.
@@ -60,9 +59,7 @@ class Parts:
         start_seconds: a worker starts and imports what it needs; on a GPU every task has a fresh one.
         task_seconds: the driver's share of one task: handing it over and taking its result.
         features_bytes: of one checkpoint.
-        features_seconds: the driver fetches them and writes them to the cache.
-        moments_bytes: of one part, on their way to a merge.
-        merge_seconds: of two.
+        features_seconds: they are written to the cache.
         score_seconds: all default estimators.
     """
 
@@ -75,8 +72,6 @@ class Parts:
     task_seconds: float
     features_bytes: int
     features_seconds: float
-    moments_bytes: int
-    merge_seconds: float
     score_seconds: float
 
 
@@ -169,7 +164,7 @@ def _small_parts(folder: Path) -> dict[str, Any]:
     from hf_emms.cache import Cache
     from hf_emms.options import Options
     from hf_emms.run.engines.checkpoint import score_estimators, scoring_inputs
-    from hf_emms.run.engines.extraction import Shard, moments_of
+    from hf_emms.run.engines.extraction import Shard
     from hf_emms.scoring.labels import LabelTable
 
     rng = np.random.default_rng(0)
@@ -178,25 +173,21 @@ def _small_parts(folder: Path) -> dict[str, Any]:
     tables = tuple(rng.normal(size=(100, 384)) for _ in range(3))
     labels = LabelTable(rng.integers(0, 100, INPUTS), tables)
     part = Shard((), rows, rows, rows.astype(np.uint64))
-    half = moments_of(features, part, labels, settings)
-    half.sums()
     ray.init(num_cpus=1, include_dashboard=False, log_to_driver=False, logging_level="ERROR")
     nothing = ray.remote(_nothing)
     ray.get(nothing.remote())
     count = 300
     wall = time.perf_counter
     task = best(lambda: ray.get([nothing.remote() for _ in range(count)]), wall) / count
-    cache, stored = Cache(folder / "cache"), ray.put(features)
-    fetch = best(lambda: cache.put("features", {"id": "bench"}, {"features": np.array(ray.get(stored))}), wall)
     ray.shutdown()
+    cache = Cache(folder / "cache")
+    store = best(lambda: cache.put("features", {"id": "bench"}, {"features": features}), wall)
     program = [sys.executable, "-c", "import hf_emms.run.engines.ray, hf_emms.features.load"]
     return {
         "start_seconds": best(lambda: subprocess.run(program, check=True), children_seconds),
         "task_seconds": task,
         "features_bytes": features.nbytes,
-        "features_seconds": fetch,
-        "moments_bytes": len(pickle.dumps(half, protocol=5)),
-        "merge_seconds": best(lambda: half.merge(half)),
+        "features_seconds": store,
         "score_seconds": best(
             lambda: score_estimators(scoring_inputs(features, None, part, labels, settings), settings)
         ),
@@ -219,7 +210,7 @@ def wall_seconds(parts: Parts, parameters: np.ndarray, gpus: int) -> tuple[float
     """Seconds of a whole ranking and the busy seconds of its GPUs: tasks go to whichever GPU is free first.
 
     Within one dataset the engine hands out checkpoints in their order; one dataset comes after the other. The driver
-    hands tasks over and caches features one at a time. A node downloads a checkpoint the first time that it runs there.
+    hands tasks over one at a time. A node downloads a checkpoint the first time that it runs there.
     """
     nodes = -(-gpus // GPUS_A_NODE)
     load_rate = parts.load_bytes / parts.load_seconds
@@ -230,39 +221,37 @@ def wall_seconds(parts: Parts, parameters: np.ndarray, gpus: int) -> tuple[float
         heapq.heapify(free)
         for index, size in enumerate(parameters):
             ready, gpu = heapq.heappop(free)
-            driver = max(driver, ready) + 2 * parts.task_seconds
+            driver = max(driver, ready) + parts.task_seconds
             node, weights = gpu // GPUS_A_NODE, 4 * size
             download = 0.0 if index in there[node] else weights / (LINK_BYTES / min(gpus, GPUS_A_NODE))
             there[node].add(index)
             seconds = (
                 parts.start_seconds + weights / load_rate + INPUTS * size * parts.input_parameter_seconds / GPU_SPEEDUP
-            )
+            ) + (parts.features_seconds + parts.score_seconds)
             busy += seconds
             heapq.heappush(free, (driver + download + seconds, gpu))
-            driver += parts.features_seconds
-        clock = max(max(when for when, _ in free) + parts.score_seconds, driver)
+        clock = max(when for when, _ in free)
     return clock, busy
 
 
 def simulate(parts: Parts) -> str:
     """The table, in Markdown."""
     parameters = sizes(CHECKPOINTS)
-    tasks, weights = CHECKPOINTS * DATASETS, 4 * parameters.sum()
+    weights = 4 * parameters.sum()
     alone, _ = wall_seconds(parts, parameters, 1)
     lines = [
-        "| GPUs | nodes | hours | speed-up | GPUs busy | driver busy | downloaded | Hub requests in 5 min |",
-        "| ---: | ---: | ---: | ---: | ---: | ---: | ---: | ---: |",
+        "| GPUs | nodes | hours | speed-up | GPUs busy | downloaded | Hub requests in 5 min |",
+        "| ---: | ---: | ---: | ---: | ---: | ---: | ---: |",
     ]
     for gpus in GPUS:
         wall, busy = wall_seconds(parts, parameters, gpus)
         nodes = -(-gpus // GPUS_A_NODE)
-        driver = tasks * (2 * parts.task_seconds + parts.features_seconds) / wall
         # The first dataset finds empty caches. Later a node now and then gets a checkpoint that another one has had.
         rates = {kind: count * CHECKPOINTS * 300 / (wall / DATASETS) for kind, count in HUB_REQUESTS.items()}
         requests = ", ".join(f"{rate:,.0f} {kind}{'!' if rate > LIMITS[kind] else ''}" for kind, rate in rates.items())
         seen = CHECKPOINTS * (1 - (1 - 1 / nodes) ** DATASETS)
         lines.append(
-            f"| {gpus} | {nodes} | {wall / 3600:.1f} | {alone / wall:.1f} | {busy / wall / gpus:.0%} | {driver:.0%} "
+            f"| {gpus} | {nodes} | {wall / 3600:.1f} | {alone / wall:.1f} | {busy / wall / gpus:.0%} "
             f"| {weights / CHECKPOINTS * seen * nodes / 1e12:.2f} TB | {requests} |"
         )
     return "\n".join(lines)

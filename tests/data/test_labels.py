@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from hf_emms.tasks.task import clean_answer, clean_question
-from tests.helpers.rows import error_of, image_rows, pictures, texts
+from tests.helpers.rows import error_of, image_rows, pictures
 from tests.helpers.samples import load_sample
 
 NAMES = ["sky_blue", "grass", "dog"]
@@ -45,12 +45,6 @@ def test_balanced_sampling_goes_by_the_rarest_class_of_a_row() -> None:
     classes = [["common"]] * 60 + [["common", "rare"]] * 10
     sample = load_sample(image_rows(pictures(70), labels=classes), max_samples=20)
     assert np.bincount(sample.codes).tolist() == [10, 10]
-
-
-def test_texts_of_several_classes_are_read_too_and_streams_of_them() -> None:
-    rows = texts(40, ["x"]).remove_columns("label").add_column("labels", [["a"], ["a", "b"]] * 20)
-    assert load_sample(rows).label_texts == ("a", "b")
-    assert len(load_sample(rows.to_iterable_dataset(), max_samples=10)) == 10
 
 
 def test_values_are_an_f_label_of_numbers() -> None:

@@ -13,7 +13,6 @@ from PIL import Image
 from hf_emms.data.sample import sample_key
 from hf_emms.data.sources import DatasetSource
 from hf_emms.hub import Repo
-from hf_emms.inputs import Images
 from hf_emms.options import Options
 from hf_emms.presets import dataset_preset
 from tests.helpers.rows import error_of, image_rows, labels_of, pictures, texts
@@ -26,11 +25,6 @@ def encoded(pixels: np.ndarray, form: str = "png") -> bytes:
     buffer = io.BytesIO()
     Image.fromarray(pixels).save(buffer, form)
     return buffer.getvalue()
-
-
-def test_sixteen_bit_gray_is_scaled_and_not_clipped_to_white() -> None:
-    deep = np.array([[0, 257, 0x8080, 0xFFFF]], np.uint16)
-    assert np.asarray(Images([encoded(deep)])[0])[0, :, 0].tolist() == [0, 1, 128, 255]
 
 
 def test_pixels_of_unknown_range_are_no_white_pictures() -> None:
@@ -120,10 +114,6 @@ def test_two_columns_are_not_one_text_or_class(columns: dict[str, str]) -> None:
     error = error_of(lambda: load_sample(rows, task="text-classification", columns=columns))
     assert "is one column" in error.message
     assert "-column" in str(error.hint)
-
-
-def test_a_column_that_is_none_is_looked_for() -> None:
-    assert load_sample(texts(6, ["a", "b"]), columns={"label": None}).columns["label"] == "label"  # type: ignore[dict-item]
 
 
 def test_nothing_is_not_the_folder_that_the_program_runs_in() -> None:

@@ -100,10 +100,6 @@ def test_turns_become_questions_and_answers_without_the_prompt() -> None:
     assert len(sample.inputs.firsts) == 12  # type: ignore[attr-defined]
 
 
-def test_a_sample_of_turns_is_spread_over_pictures_too() -> None:
-    assert len(set(load_sample(turns(40, 10), max_samples=40).groups.tolist())) > 18
-
-
 def test_a_stream_of_turns_reads_a_few_rows() -> None:
     read: list[int] = []
     rows = turns(400, 6)

@@ -25,8 +25,9 @@ from tests.hub import Hub
 # ---- the forms a dataset comes in -----------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("form", ["parquet", "json", "jsonl", "csv", "tsv"])
-@pytest.mark.parametrize("as_folder", [False, True])
+@pytest.mark.parametrize(
+    ("form", "as_folder"), [("parquet", True), ("json", False), ("jsonl", True), ("csv", True), ("tsv", False)]
+)
 def test_one_file_and_a_folder_of_it_are_read(tmp_path: Path, form: str, as_folder: bool) -> None:
     file = tmp_path / "set" / f"train.{form}"
     file.parent.mkdir()
@@ -224,14 +225,6 @@ def test_the_split_to_fine_tune_on_is_chosen_with_a_note() -> None:
     assert "test, validation" in str(error_of(lambda: load_sample(datasets.DatasetDict(splits), split="dev")).hint)
 
 
-def test_columns_that_are_named_win_over_those_that_are_inferred() -> None:
-    rows = texts(8, ["a", "b"], fine=["c", "d", "e", "f"] * 2)
-    assert load_sample(rows).label_texts == ("a", "b")
-    sample = load_sample(rows, columns={"label": "fine"})
-    assert sample.label_texts == ("c", "d", "e", "f")
-    assert any("label = fine" in note for note in sample.notes)
-
-
 def test_columns_of_unusual_names_are_found_by_their_types() -> None:
     features = datasets.Features(
         {"utterance": datasets.Value("string"), "intent": datasets.ClassLabel(names=["ask", "say"])}
@@ -314,13 +307,3 @@ def test_the_types_of_a_stream_may_be_inferred_from_its_rows(tmp_path: Path) -> 
     assert set(Counter(sample.codes.tolist()).values()) == {2}
     pictured = counted(30, []).map(lambda row: {**row, "label": f"class_{row['label']}"})
     assert load_sample(pictured, max_samples=12).label_texts == ("class 0", "class 1", "class 2")
-
-
-def test_a_streamed_folder_gives_rows_of_the_folder(tmp_path: Path) -> None:
-    rows = [{"image": {"bytes": b, "path": None}, "caption": f"picture {i}"} for i, b in enumerate(pictures(40))]
-    features = datasets.Features({"image": datasets.Image(), "caption": datasets.Value("string")})
-    datasets.Dataset.from_list(rows, features=features).to_parquet(tmp_path / "train.parquet")
-    sample = load_sample(str(tmp_path), streaming=True, max_samples=10)
-    assert len(sample) == 10
-    for pixel, captions in labels_of(sample).items():
-        assert captions == [f"picture {pixel[0]}"]

@@ -11,7 +11,7 @@ from huggingface_hub import DatasetCard, ModelCard
 from PIL import Image
 
 from hf_emms.errors import EmmsError
-from hf_emms.presets import dataset_preset, dataset_presets, demo, encoder_presets
+from hf_emms.presets import demo
 
 LIMIT = 12_000_000  # bytes
 SAFE = {".json", ".md", ".parquet", ".safetensors"}
@@ -108,19 +108,6 @@ def test_text_model_reads_words_of_the_demo(repo_id):
     assert not torch.allclose(hidden[0, 1], hidden[1, 1])
 
 
-def test_captioner_writes_a_caption():
-    from transformers import AutoImageProcessor, AutoTokenizer, VisionEncoderDecoderModel
-
-    (repo_id,) = set(IMAGE) - set(ENCODER_ONLY)
-    folder = demo.folder_of(repo_id)
-    model = VisionEncoderDecoderModel.from_pretrained(folder, local_files_only=True, dtype=torch.float32).eval()
-    processor = AutoImageProcessor.from_pretrained(folder, local_files_only=True)
-    tokenizer = AutoTokenizer.from_pretrained(folder, local_files_only=True)
-    pixels = processor(Image.new("RGB", (128, 96), "white"), return_tensors="pt")["pixel_values"]
-    tokens = model.generate(pixels, max_new_tokens=8)
-    assert tokenizer.decode(tokens[0], skip_special_tokens=True).split()
-
-
 @pytest.mark.parametrize("repo_id", DATASETS)
 def test_dataset_loads_as_its_card_says(repo_id, tmp_path):
     from datasets import load_dataset
@@ -134,28 +121,7 @@ def test_dataset_loads_as_its_card_says(repo_id, tmp_path):
     assert table.column_names in COLUMNS
 
 
-def test_captions_tell_the_scenes_apart(tmp_path):
-    from datasets import load_dataset
-
-    folder = demo.folder_of("emms-demo/emoji-captions")
-    captions = load_dataset(str(folder), split="test", cache_dir=str(tmp_path))["caption"]
-    assert len(captions) >= 600
-    assert len(set(captions)) > 0.95 * len(captions)
-
-
-def test_presets_name_what_ships():
-    assert set(encoder_presets()["demo"]) == set(ENCODERS)
-    for name in (name for name in dataset_presets() if name.startswith("demo_")):
-        preset = dataset_preset(name)
-        assert preset.id in DATASETS
-        assert set(preset.checkpoints) <= set(CHECKPOINTS)
-
-
 def test_unknown_demo_name_lists_the_known_ones():
     with pytest.raises(EmmsError) as raised:
         demo.folder_of("emms-demo/resnet-distiled")
     assert "emms-demo/resnet-distilled" in raised.value.hint
-
-
-def test_other_ids_are_not_the_demos():
-    assert demo.folder_of("google/resnet-distilled") is None

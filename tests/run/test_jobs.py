@@ -17,6 +17,7 @@ from typing import Any
 import click
 import pytest
 
+import hf_emms
 from hf_emms.cli.option_flags import options_from
 from hf_emms.cli.rank_command import rank
 from hf_emms.errors import EmmsError
@@ -119,6 +120,14 @@ def test_timeouts_are_read_as_the_hub_reads_them(timeout: str, minutes: float) -
 def test_a_timeout_that_is_none_is_refused() -> None:
     with pytest.raises(EmmsError, match="'soon'"):
         JobSettings(RESULTS, timeout="soon")
+
+
+def test_settings_of_a_job_are_for_a_job() -> None:
+    for function in (hf_emms.rank, hf_emms.sweep):
+        with pytest.raises(EmmsError, match="the engine is 'local'"):
+            function(["demo_fashion"], job=JobSettings(RESULTS))
+        with pytest.raises(EmmsError, match="where results come back"):
+            function(["demo_fashion"], engine="jobs")
 
 
 # ---- over HTTP -------------------------------------------------------------------------------------------------

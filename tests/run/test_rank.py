@@ -13,6 +13,7 @@ import pytest
 import hf_emms
 from hf_emms.cache import Cache
 from hf_emms.errors import EmmsError, one_line
+from hf_emms.features import extraction_plan
 from hf_emms.hub import Repo, resolve
 from hf_emms.options import Options
 from hf_emms.presets.demo import folder_of
@@ -106,12 +107,14 @@ def test_the_head_says_what_was_measured(tiny: Path, emms_cache: Path) -> None:
 
 
 def test_finished_rows_are_not_run_again(tiny: Path, emms_cache: Path) -> None:
-    first, heard = ranked(tiny, [GOOD, POOR]), Heard()
+    heard = Heard()
+    first = ranked(tiny, [GOOD, POOR], progress=heard)
+    assert sum(count for name, count in heard.events if name == "advanced") == 2 * 150  # type: ignore[misc]
+    heard = Heard()
     again = ranked(tiny, [GOOD, POOR], progress=heard)
     assert {row.cached for row in first.rows} == {"none"}
+    assert [msgspec.structs.replace(row, cached="none") for row in again.rows] == list(first.rows)
     assert {row.cached for row in again.rows} == {"row"}
-    assert scores(again) == scores(first)
-    assert [row.seconds for row in again.rows] == [row.seconds for row in first.rows]
     assert not [event for event in heard.events if event[0] == "advanced"]
 
 
@@ -136,6 +139,15 @@ def test_what_changes_a_row_is_not_taken_from_the_cache(
     assert ranked(tiny, [GOOD], **change).rows[0].cached != "row"
 
 
+def test_a_row_of_features_that_were_made_otherwise_is_not_taken(
+    tiny: Path, emms_cache: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As after an upgrade of timm, whose version is part of the fingerprint of its checkpoints' features."""
+    ranked(tiny, [GOOD])
+    monkeypatch.setattr(extraction_plan, "FEATURES_VERSION", extraction_plan.FEATURES_VERSION + 1)
+    assert ranked(tiny, [GOOD]).rows[0].cached == "none"
+
+
 def test_a_damaged_entry_is_computed_again_and_said(tiny: Path, emms_cache: Path) -> None:
     first, heard = ranked(tiny, [GOOD]), Heard()
     for entry in Cache(emms_cache).entries():
@@ -155,15 +167,6 @@ def test_each_row_is_on_disk_before_the_next_checkpoint_starts(tiny: Path, emms_
 
     ranked(tiny, [GOOD, "./nowhere", POOR], progress=Counting())
     assert kept == [0, 0, 1]  # the one that cannot be found is told first
-
-
-def test_progress_counts_every_input(tiny: Path, emms_cache: Path) -> None:
-    heard = Heard()
-    ranked(tiny, [GOOD], progress=heard)
-    names = [name for name, _ in heard.events]
-    assert names[0] == "started"
-    assert names[-1] == "finished"
-    assert sum(count for name, count in heard.events if name == "advanced") == 150  # type: ignore[misc]
 
 
 def test_nothing_is_written_without_a_cache(tiny: Path, emms_cache: Path) -> None:
@@ -242,12 +245,6 @@ def test_a_plan_tells_what_is_done_and_what_cannot_be(tiny: Path, emms_cache: Pa
     assert unusable.repo is None
     assert unusable.row is not None
     assert heard.events == []
-
-
-def test_rows_survive_the_cache_whole(tiny: Path, emms_cache: Path) -> None:
-    (first,) = ranked(tiny, [GOOD]).rows
-    (again,) = ranked(tiny, [GOOD]).rows
-    assert msgspec.structs.replace(again, cached="none") == first
 
 
 @pytest.mark.parametrize(("name", "value"), [("folds", 0), ("batch_size", 0), ("seed", 2**63)])

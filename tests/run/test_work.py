@@ -18,6 +18,7 @@ from transformers import PreTrainedModel
 
 import hf_emms
 from hf_emms import emms
+from hf_emms.features import extraction_plan
 from hf_emms.inputs import Images
 from hf_emms.options import Options
 from hf_emms.ranking.progress import Silent
@@ -93,6 +94,21 @@ def test_every_input_goes_through_every_checkpoint_once_and_every_label_text_thr
         assert not rows  # the features are
         ranked(("emms-demo/regnet-random",), estimators="emms")
         assert rows == {"regnet": first.n_inputs + PROBE}  # and the label embeddings, for other checkpoints too
+
+
+def test_how_features_are_made_is_decided_once_for_each_checkpoint(
+    emms_cache: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    planned: Counter[str] = Counter()
+    read = extraction_plan._architecture
+
+    def counted(repo: Any, *arguments: Any, **options: Any) -> Any:
+        planned[repo.id] += 1
+        return read(repo, *arguments, **options)
+
+    monkeypatch.setattr(extraction_plan, "_architecture", counted)  # in several threads
+    ranked(("emms-demo/regnet-random",), estimators="emms")
+    assert planned == {"emms-demo/regnet-random": 1, ENCODER: 1}
 
 
 @pytest.mark.parametrize("race", [None, 1])

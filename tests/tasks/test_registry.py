@@ -1,5 +1,7 @@
 """The task registry and what it does to labels."""
 
+from dataclasses import replace
+
 import pytest
 
 from hf_emms.errors import EmmsError
@@ -55,3 +57,9 @@ def test_class_names_become_words(raw: str, words: str) -> None:
 def test_captions_are_lower_cased_and_class_names_are_not() -> None:
     assert get_task("captioning").label_text(" A  Red\nApple. ") == "a red apple."
     assert get_task("text-classification").label_text("Sci_Tech") == "Sci Tech"
+
+
+def test_candidates_are_searched_by_the_tags_of_the_hub() -> None:
+    task = get_task("question-answering")
+    assert task.pipeline_tags == ("question-answering", "fill-mask", "feature-extraction")
+    assert replace(task, hub_tags=("qa",)).pipeline_tags == ("qa", "fill-mask", "feature-extraction")

@@ -312,13 +312,7 @@ def samples_rows(options: Options) -> bool:
 
 
 def moments_of(features: np.ndarray, shard: Shard, labels: LabelTable, options: Options) -> Moments:
-    """Moments of a shard's rows, without the sample of them that an estimator may need.
-
-    Args:
-        features: float32 (m, D1), of the shard's inputs.
-        shard: the rows.
-        labels: of all rows of the sample.
-        options: folds and their seed.
+    """Moments of the rows of a shard whose inputs have these features, float32 (m, D1).
 
     Raises:
         EmmsError: features that are not finite.
@@ -345,7 +339,7 @@ def streamed_moments(
         columns: layer → its columns of the features.
         shard: the rows.
         labels: of all rows of the sample.
-        options: folds and their seed.
+        options: folds and their seed, and whether an estimator needs a sample of the rows.
 
     Raises:
         EmmsError: features that are not finite.

@@ -106,8 +106,7 @@ def _row(
     prefetch.wait_for(plan.repo)
     extraction = extract(plan, sample, labels, options, engine_input.cache, partial(progress.advanced, name), pool)
     for info in extraction.info.values():
-        note = memory_note(len(shard.rows), info.width, labels, options)
-        if note is not None:
+        if note := memory_note(len(sample), info.width, labels, options):
             progress.noted(f"{name}: {note}")
     features, moments = extraction.features, extraction.moments
     scores = score_layers(

@@ -58,12 +58,10 @@ class RaceEngine:
         layers: as in the options.
 
     Raises:
-        EmmsError: K below 1, scores without folds, or several layers.
+        EmmsError: scores without folds, or several layers.
     """
 
     def __init__(self, top: int, estimator: Estimator, layers: Sequence[str] = ()) -> None:
-        if top < 1:
-            raise EmmsError(f"a race for the best {top} has no winner", "--top 3")
         if not estimator.folds:
             raise EmmsError(
                 f"a race needs a score with folds, which {estimator.name} does not have",
@@ -122,7 +120,7 @@ class RaceCandidate:
         name: in the ranking.
         plan: how its features are made.
         inputs: how many inputs have been run.
-        rows: how many rows use these.
+        rows: how many rows use them.
         features: float32 (m, D1), one array for each round.
         moments: of all rows so far.
         extraction: information about its features.
@@ -153,11 +151,7 @@ class _Race:
     pool: ExtractorPool
 
     def advance(self, candidate: RaceCandidate, size: int) -> Row | None:
-        """Runs a candidate on its next inputs, up to so many in all, and scores it.
-
-        Returns:
-            Its row if it has seen all inputs or has failed.
-        """
+        """Runs a candidate on its next inputs, up to so many in all; its row if it has seen all of them or failed."""
         inputs = len(self.engine_input.sample.inputs)
         self.engine_input.progress.started(candidate.name, size - candidate.inputs)
         # A projection needs two scores: the first round has one half way.
@@ -175,7 +169,7 @@ class _Race:
         return row
 
     def _run(self, candidate: RaceCandidate, stops: Sequence[int]) -> None:
-        """Scores a candidate at each stop. It is loaded only if neither cache nor pool has what is needed."""
+        """Scores a candidate at each stop. It is loaded only if neither cache nor pool has its features."""
         options, sample, progress = self.engine_input.options, self.engine_input.sample, self.engine_input.progress
         self.prefetch.wait_for(candidate.plan.repo)
         started = time.perf_counter()
@@ -198,17 +192,15 @@ class _Race:
                 info = {layer: extractor.info(layer)}
             extraction = Extraction(info, seconds=time.perf_counter() - started)
             candidate.extraction = extraction if not earlier.info else earlier.merge(extraction)
-        if first == 0:
-            note = memory_note(len(sample), features.shape[1], self.labels, options)
-            if note is not None:
-                progress.noted(f"{candidate.name}: {note}")
+        if first == 0 and (note := memory_note(len(sample), features.shape[1], self.labels, options)):
+            progress.noted(f"{candidate.name}: {note}")
         for stop in stops:
             self._add(candidate, features[candidate.inputs - first : stop - first])
         if candidate.inputs == len(sample.inputs) and not candidate.extraction.cached:
             store.save(layer, np.concatenate(candidate.features), candidate.extraction.info[layer])
 
     def _add(self, candidate: RaceCandidate, features: np.ndarray) -> None:
-        """Accumulates the features of the next inputs, and scores the candidate on all rows so far."""
+        """Accumulates the features (m, D1) of the next inputs, and scores the candidate on all rows so far."""
         started = time.perf_counter()
         shard = shard_of(self.engine_input.sample, slice(candidate.inputs, candidate.inputs + len(features)))
         moments = moments_of(features, shard, self.labels, self.engine_input.options)
@@ -273,28 +265,18 @@ class ProjectedScore:
 
 
 def is_eliminated(history: History, best: History, n: int) -> bool:
-    """Whether a checkpoint is clearly below one of the best, now and as projected on all rows.
-
-    Args:
-        history: of the checkpoint.
-        best: of the other one.
-        n: N, all rows.
-    """
+    """Whether a checkpoint is clearly below one of the best, now and as projected on all N rows."""
     return clearly_below(_latest(history), _latest(best), CONFIDENCE) and clearly_below(
         projected_score(history, n), projected_score(best, n), CONFIRMED
     )
 
 
 def projected_score(history: History, n: int) -> ProjectedScore:
-    """What a score will be on all rows.
+    """What a score will be on all N rows.
 
     The excess error of a fitted regression falls as 1/n: what the score gained in the last round times
     (1/n₂ − 1/N) / (1/n₁ − 1/n₂) is still to come. So a wide checkpoint, whose regression needs more rows, isn't
     eliminated for that.
-
-    Args:
-        history: of the checkpoint.
-        n: N, all rows.
     """
     rows, _ = history[-1]
     now = _latest(history)

@@ -1,0 +1,168 @@
+"""CONTRIBUTING.md says where a new thing goes: in a copy, each is added there, and appears everywhere."""
+
+from __future__ import annotations
+
+import csv
+import json
+import os
+import shutil
+import subprocess
+import sys
+from typing import Any
+
+import pytest
+
+from tests import ROOT
+
+OPTION = """    warmup: int = setting(3, "Rows left out.", "Scoring", "scores", minimum=1, recorded=True)
+"""
+FUNCTION = """def _mean_square(inputs: ScoringInputs) -> Score:
+    return Score(float((inputs.rows[0] ** 2).mean()))
+
+
+"""
+ESTIMATOR = """
+    Estimator("mean_square", "mean square of features", _mean_square, needs_rows=True, title="Mean square"),"""
+COLUMN = """
+    TableColumn(
+        "letters",
+        ("text", "file", "results", "model card", "dataset card", "page"),
+        lambda ranking, row: len(row.checkpoint),
+        type=int,
+    ),"""
+TASK = """from hf_emms.inputs import TEXT
+from hf_emms.tasks.heads import class_metrics, class_spec
+from hf_emms.tasks.task import Column, Head, Task
+
+TONE = Task(
+    id="tone-classification",
+    input=TEXT,
+    inputs=(Column("line", ("line",), ("string",), TEXT),),
+    label=Column("tone", ("tone",), ("string",)),
+    categorical=True,
+    label_text=str,
+    head=Head("row", "AutoModelForSequenceClassification", class_metrics, class_spec),
+)
+"""
+# File, what it holds once, and what takes the place of that.
+EDITS = (
+    ("options.py", "    results: str | None = setting(", f"{OPTION}    results: str | None = setting("),
+    ("run/rank.py", "    results: str | None = None,", "    warmup: int = 3,\n    results: str | None = None,"),
+    ("run/rank.py", "            results=results,", "            warmup=warmup,\n            results=results,"),
+    (
+        "scoring/estimators.py",
+        "ESTIMATORS: tuple[Estimator, ...] = (",
+        f"{FUNCTION}ESTIMATORS: tuple[Estimator, ...] = ({ESTIMATOR}",
+    ),
+    ("ranking/columns.py", "\nCOLUMNS: tuple[TableColumn, ...] = (", f"\nCOLUMNS: tuple[TableColumn, ...] = ({COLUMN}"),
+    (
+        "tasks/__init__.py",
+        "from hf_emms.tasks.visual",
+        "from hf_emms.tasks.tone import TONE\nfrom hf_emms.tasks.visual",
+    ),
+    ("tasks/__init__.py", "    REGRESSION,\n", "    REGRESSION,\n    TONE,\n"),
+)
+RANK = """rank --dataset lines.csv -e emms-demo/encoder-minilm-static --estimator emms --estimator mean_square
+--warmup 7 -c emms-demo/bert-distilled -c emms-demo/bert-random -o ranking.json"""
+# Prints what the copy makes of the ranking, as JSON.
+PROBE = """
+import json
+from pathlib import Path
+
+import pyarrow.parquet as pq
+from click.testing import CliRunner
+from leaderboard import table
+from leaderboard.selection import View
+from leaderboard.store import Store
+
+import hf_emms
+from hf_emms.cli import app
+from hf_emms.options import Options
+from hf_emms.publish.card_entries import rank_command
+from hf_emms.ranking.text import to_csv
+from hf_emms.run.sweep import sweep_options
+
+ranking = hf_emms.Ranking.load("ranking.json")
+ranking.save("ranking.parquet")
+ranking.save("results/lines.json")
+store = Store(lambda: Path("results"), "results")
+store.refresh()
+(entry,) = store.snapshot.entries.values()
+sweep = sweep_options([{"dataset": "a", "warmup": 5}, "b"], {"warmup": 9})
+print(json.dumps({
+    "rank --help": CliRunner().invoke(app, ["rank", "--help"]).output,
+    "sweep --help": CliRunner().invoke(app, ["sweep", "--help"]).output,
+    "presets": CliRunner().invoke(app, ["presets", "--format", "tsv"]).output,
+    "command": rank_command(ranking, []),
+    "job": Options("org/data", warmup=9).to_argv(),
+    "cache key": Options("org/data").cache_key_fields("scores"),
+    "sweep": [options.warmup for options in sweep.values()],
+    "text": str(ranking),
+    "csv": to_csv(ranking),
+    "parquet": pq.read_table("ranking.parquet").to_pylist(),
+    "model card": hf_emms.card(ranking, "emms-demo/bert-distilled"),
+    "dataset card": hf_emms.card(ranking),
+    "leaderboard": table.table(View(columns=("other", "letters")), entry.ranking, store.snapshot),
+}))
+"""
+
+
+@pytest.fixture(scope="module")
+def made(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
+    """What a copy with an option, an estimator, a column and a task more makes of a ranking."""
+    folder = tmp_path_factory.mktemp("copy")
+    for name in ("hf_emms", "spaces_app", "templates"):
+        shutil.copytree(ROOT / name, folder / name, ignore=shutil.ignore_patterns("__pycache__"))
+    for name, anchor, text in EDITS:
+        file = folder / "hf_emms" / name
+        assert file.read_text().count(anchor) == 1, (name, anchor)
+        file.write_text(file.read_text().replace(anchor, text))
+    (folder / "hf_emms" / "tasks" / "tone.py").write_text(TASK)
+    with (folder / "lines.csv").open("w", newline="") as file:
+        writer = csv.writer(file)
+        writer.writerow(("line", "tone"))
+        writer.writerows((f"what {'a' if n % 2 else 'no'} day {n}", ("glad", "calm")[n % 2]) for n in range(60))
+    (folder / "results").mkdir()
+
+    def run(*words: str) -> str:
+        paths = os.pathsep.join(map(str, (folder, folder / "spaces_app")))
+        environment = os.environ | {"PYTHONPATH": paths, "HF_EMMS_CACHE": str(folder / "cache")}
+        command = [sys.executable, *words]
+        done = subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True, check=False)
+        assert done.returncode == 0, done.stderr
+        return done.stdout
+
+    run("-m", "hf_emms", *RANK.split())
+    return json.loads(run("-c", PROBE)) | {"ranking": json.loads((folder / "ranking.json").read_text())}
+
+
+def test_an_option_is_in_help_settings_cache_keys_cards_jobs_and_sweeps(made: dict[str, Any]) -> None:
+    assert "--warmup N" in made["rank --help"]
+    assert "--warmup N" in made["sweep --help"]
+    assert made["ranking"]["settings"]["warmup"] == 7
+    assert made["cache key"]["warmup"] == 3
+    assert "--warmup 7" in made["command"]
+    assert made["job"] == ["--dataset", "org/data", "--warmup", "9"]
+    assert made["sweep"] == [5, 9]
+
+
+def test_an_estimator_is_listed_and_a_column_of_every_table(made: dict[str, Any]) -> None:
+    assert "estimator\tmean_square\t\tmean square of features" in made["presets"]
+    assert [row["scores"]["mean_square"]["value"] > 0 for row in made["ranking"]["rows"]] == [True, True]
+    assert "mean_square" in made["csv"].splitlines()[0].split(",")
+    assert "mean_square" in made["parquet"][0]
+    for name in ("text", "model card", "dataset card", "leaderboard"):
+        assert "Mean square" in made[name], name
+
+
+def test_a_column_is_in_every_table(made: dict[str, Any]) -> None:
+    assert "letters" in made["csv"].splitlines()[0].split(",")
+    assert [row["letters"] for row in made["parquet"]] == [len(row["checkpoint"]) for row in made["parquet"]]
+    for name in ("text", "model card", "dataset card", "leaderboard"):
+        assert "letters" in made[name].lower(), name
+
+
+def test_a_task_is_listed_and_inferred_from_the_columns(made: dict[str, Any]) -> None:
+    assert "task\ttone-classification\ttone-classification\tcolumns line, tone" in made["presets"]
+    assert made["ranking"]["task"] == "tone-classification"
+    assert made["ranking"]["columns"] == {"line": "line", "tone": "tone"}
