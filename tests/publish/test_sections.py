@@ -23,6 +23,7 @@ from hf_emms.publish.card_text import card
 from hf_emms.publish.readme import END, START, section_data, section_span
 from hf_emms.ranking import Ranking, Row, ranked
 from hf_emms.ranking.formats import single_line
+from hf_emms.scoring import Score
 from tests import ROOT
 from tests.helpers.cards import update_dataset_card, update_model_card
 from tests.helpers.rankings import example
@@ -118,6 +119,22 @@ def test_what_no_other_user_has_is_no_link() -> None:
     section = card(example(rows=rows, dataset_id="./data", dataset_revision="local-0123456789abcdef"))
     assert "| `./mine` |" in section
     assert "huggingface.co" not in section
+
+
+def test_a_task_and_an_estimator_of_no_installed_package_are_shown() -> None:
+    scores = {"class-spread": Score(0.5), "emms": example().rows[0].scores["emms"]}
+    ranking = example(
+        task="gloss-topic",
+        columns={"gloss": "text", "topic": "label"},
+        estimators=("class-spread", "emms"),
+        rows=ranked([Row("org/best", "a" * 40, scores=scores)], "class-spread"),
+    )
+    for section in (card(ranking, "org/best"), card(ranking)):
+        assert "gloss-topic" in section
+        assert "| class-spread | EMMS |" in section
+    words = typed(rank_command(ranking, ["org/best"]))
+    assert words[words.index("--task") + 1] == "gloss-topic"
+    assert [words[place + 1] for place, word in enumerate(words) if word == "--column"] == ["gloss=text", "topic=label"]
 
 
 # ---- several datasets in one card ------------------------------------------------------------------------------

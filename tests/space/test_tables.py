@@ -16,7 +16,7 @@ from leaderboard.selection import View
 from leaderboard.training import why_seen
 from leaderboard.wins import wins
 
-from hf_emms.ranking import FineTuned
+from hf_emms.ranking import FineTuned, ranked
 from hf_emms.scoring import Score
 from tests.helpers.rankings import example
 from tests.helpers.space import HOSTILE, hostile, of_rows, scored, snapshot_of, with_facts, write
@@ -55,6 +55,16 @@ def test_ranks_on_other_datasets_are_a_column_where_they_are_known(tmp_path, sho
     assert in_order[:2] == ["org/close", "org/best"]
     assert "0.125" in table.to_csv(View(), ranking, found)
     assert "Elsewhere" not in table.table(View(), beans(shown), shown)
+
+
+def test_a_task_and_an_estimator_of_no_installed_package_are_shown(tmp_path):
+    row = msgspec.structs.replace(scored("org/a", -0.1, 10), scores={"class-spread": Score(0.5)})
+    rows = ranked([row], "class-spread")
+    write(tmp_path, "x", example(task="gloss-topic", estimators=("class-spread",), rows=rows))
+    page = render.show(View(task="gloss-topic"), snapshot_of(tmp_path))
+    assert "org/a" in page.answer
+    assert "class-spread" in page.content
+    assert ">0.5000<" in page.content
 
 
 def test_a_filter_that_no_checkpoint_passes_yet_stays(shown):
