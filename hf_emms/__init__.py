@@ -19,7 +19,7 @@ _HOMES = {
     "Row": "hf_emms.ranking",
     "Score": "hf_emms.scoring",
     "card": "hf_emms.publish.card_text",
-    "confirm": "hf_emms.finetune.confirm",
+    "confirm": "hf_emms.run.confirm",
     "embed_labels": "hf_emms.run.from_arrays",
     "emms": "hf_emms.run.from_arrays",
     "push_to_hub": "hf_emms.publish.results",
@@ -49,10 +49,10 @@ __all__ = [
 
 if TYPE_CHECKING:
     from hf_emms.errors import EmmsError
-    from hf_emms.finetune.confirm import confirm
     from hf_emms.publish.card_text import card
     from hf_emms.publish.results import push_to_hub
     from hf_emms.ranking import Ranking, Row
+    from hf_emms.run.confirm import confirm
     from hf_emms.run.from_arrays import embed_labels, emms, score
     from hf_emms.run.rank import rank
     from hf_emms.run.sweep import sweep

@@ -54,7 +54,7 @@ from hf_emms.errors import EmmsError
     quiet_option("Print the id of the best checkpoint only."),
 )
 @cloup.option_group("Safety", *confirm_flags("Safety"))
-def confirm(file: Path, top: int, dataset: str | None, target: Path | None, dry_run: bool, **given: Any) -> None:
+def confirm(file: Path, top: int, dataset: str | None, target: Path | None, dry_run: bool, **parameters: Any) -> None:
     """Fine-tune the best checkpoints of a ranking, and report what that measures.
 
     The results are added to the ranking's file. Finished runs are kept: the same command continues where it was
@@ -62,23 +62,23 @@ def confirm(file: Path, top: int, dataset: str | None, target: Path | None, dry_
     """
     from hf_emms.cli.progress_bars import StderrProgress
     from hf_emms.cli.rank_command import summary
-    from hf_emms.finetune.confirm import confirmed, forecast, options_for, prepare
+    from hf_emms.finetune.fine_tune import forecast
     from hf_emms.finetune.saving import push_best
     from hf_emms.ranking import Ranking
+    from hf_emms.run.confirm import confirmed, options_for, prepared, start_session
 
     target = target or file
     check_output(target, [dataset] if dataset else [])
     ranking = Ranking.load(file)
-    options = options_for(ranking, dataset, confirm=top, **typed_settings(given))
+    options = options_for(ranking, dataset, confirm=top, **typed_settings(parameters))
     with StderrProgress(quiet=out.quiet) as progress, stdout_for_data_only():
-        if dry_run:
-            found = prepare(ranking, options, progress)
-            lines = [*found.work.splits.notes, *found.notes, forecast(found)]
-        else:
-            ranking = confirmed(ranking, options, progress)
-    if dry_run:
-        out.data("\n".join(row.checkpoint for row in found.shortlist))
-        out.message("\n".join(lines))
+        session = start_session(ranking, options, progress)
+        planned = prepared(ranking, session) if dry_run else None
+        if planned is None:
+            ranking = confirmed(ranking, session)
+    if planned is not None:
+        out.data("\n".join(row.checkpoint for row in planned.shortlist))
+        out.message("\n".join([*planned.notes, forecast(planned)]))
         return
     write_ranking(ranking, target)
     if ranking.best is None:

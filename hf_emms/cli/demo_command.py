@@ -6,10 +6,9 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-import click
 import cloup
 
-from hf_emms.cli.output import format_option, out, stdout_for_data_only, write_ranking
+from hf_emms.cli.output import format_option, out, results_folder_option, stdout_for_data_only, write_ranking
 from hf_emms.cli.rank_command import RELATIVE
 from hf_emms.errors import EmmsError
 from hf_emms.files import write_atomic
@@ -17,7 +16,6 @@ from hf_emms.formatting import pluralize
 
 if TYPE_CHECKING:
     from hf_emms.ranking import Ranking
-
 
 _DATASETS = {
     "captions": "demo_captions",
@@ -31,37 +29,34 @@ _DATASETS = {
 
 @cloup.command(short_help="Rank the embedded demo checkpoints: no network, less than a minute.")
 @format_option(("table", "json"), piped="table")
-@cloup.option(
-    "--output",
-    "-o",
-    "folder",
-    type=click.Path(file_okay=False, path_type=Path),
-    default=Path("hf_emms_demo"),
-    show_default=True,
-    metavar="DIR",
-    help="Where files go.",
-)
+@results_folder_option("Where files go.", default="hf_emms_demo")
 def demo(folder: Path) -> None:
     """Rank small checkpoints on six small datasets, one a task; everything ships with hf-emms.
 
     Prints a table for each dataset (--format json: the captions ranking alone), and writes the rankings and a
     model-card section to a folder.
     """
+    from hf_emms.publish.card_text import card
+
     rankings = {}
     for name, ranking in write_rankings(folder):
         rankings[name] = ranking
         if out.format == "table":
-            out.data(f"{_title(ranking)}\n")
+            labels = pluralize(ranking.n_labels, "label text")
+            out.data(f"{ranking.dataset}: {ranking.task}, {pluralize(ranking.n, 'row')}, {labels}\n")
             out.ranking(ranking)
             out.data("")
     captions = rankings["captions"]
     if out.format == "json":
         out.data(captions.to_json())
-    card = _write_card(captions, folder)
+    if captions.best is None:
+        raise EmmsError("no demo checkpoint could be scored", "hf-emms --debug demo shows the tracebacks")
+    section = folder / f"card-{captions.best.checkpoint.rpartition('/')[2]}.md"
+    write_atomic(section, card(captions, captions.best.checkpoint))
     out.message(
         f"{RELATIVE}\n\n"
         f"Rankings:           {folder}/{{{','.join(rankings)}}}.json\n"
-        f"Model-card section: {card}\n\n"
+        f"Model-card section: {section}\n\n"
         "Next, your own data or a dataset of the Hub:\n"
         "  hf-emms rank --dataset ./FOLDER\n"
         "  hf-emms rank --dataset beans --max-samples 500\n"
@@ -72,46 +67,20 @@ def demo(folder: Path) -> None:
 
 
 def write_rankings(folder: Path) -> Iterator[tuple[str, Ranking]]:
-    """Ranks the demo's datasets, one after the other; each ranking is in the folder when it is given.
+    """Ranks the demo's datasets, one after the other; each ranking is in the folder when it is yielded.
 
     Raises:
         EmmsError: the folder cannot be written.
     """
-    _make(folder)
-    for name, preset in _DATASETS.items():
-        ranking = _ranked(preset)
-        write_ranking(ranking, folder / f"{name}.json")
-        yield name, ranking
+    from hf_emms.cli.progress_bars import StderrProgress
+    from hf_emms.run.rank import rank
 
-
-def _make(folder: Path) -> None:
     try:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise EmmsError(f"cannot write to {folder}: {error.strerror or error}", "--output DIR") from error
-
-
-def _ranked(preset: str) -> Ranking:
-    from hf_emms.cli.progress_bars import StderrProgress
-    from hf_emms.options import Options
-    from hf_emms.run.rank import rank_with
-
-    with StderrProgress() as progress, stdout_for_data_only():
-        return rank_with(Options(preset), progress)
-
-
-def _title(ranking: Ranking) -> str:
-    return (
-        f"{ranking.dataset}: {ranking.task}, {pluralize(ranking.n, 'row')}, {pluralize(ranking.n_labels, 'label text')}"
-    )
-
-
-def _write_card(ranking: Ranking, folder: Path) -> Path:
-    from hf_emms.publish.card_text import card
-
-    best = ranking.best
-    if best is None:
-        raise EmmsError("no demo checkpoint could be scored", "hf-emms --debug demo shows the tracebacks")
-    path = folder / f"card-{best.checkpoint.rpartition('/')[2]}.md"
-    write_atomic(path, card(ranking, best.checkpoint))
-    return path
+    for name, preset in _DATASETS.items():
+        with StderrProgress() as progress, stdout_for_data_only():
+            ranking = rank(preset, progress=progress)
+        write_ranking(ranking, folder / f"{name}.json")
+        yield name, ranking

@@ -94,14 +94,14 @@ class Output:
 out = Output()
 
 
-def results_folder_option(text: str) -> Decorator:
+def results_folder_option(text: str, default: str = DEFAULT_RESULTS) -> Decorator:
     """The flag --output for a folder of rankings; the command's argument is `folder`."""
     return cloup.option(
         "--output",
         "-o",
         "folder",
         type=click.Path(path_type=Path, file_okay=False),
-        default=Path(DEFAULT_RESULTS),
+        default=Path(default),
         show_default=True,
         metavar="DIR",
         help=text,

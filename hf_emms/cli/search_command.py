@@ -75,7 +75,7 @@ def search(
     The ids can be piped on: hf-emms search --task image-classification | hf-emms rank --dataset ./FOLDER
     --checkpoints-file -
     """
-    from hf_emms.run.search import search as find
+    from hf_emms.run.search import ModelSearch
     from hf_emms.tasks import get_task
 
     named = (("", library), ("license:", licence), ("", language), ("dataset:", trained_on))
@@ -86,17 +86,15 @@ def search(
         out.message(f"left out {id}: {reason}")
 
     with stdout_for_data_only():
-        hits = list(
-            find(
-                get_task(task),
-                tags=(*tags, *(f"{prefix}{value}" for prefix, value in named if value)),
-                source=_source(get_task(task).id, benchmark, results),
-                max_parameters=parse_count(max_params) if max_params else None,
-                max_memory=parse_bytes(max_memory) if max_memory else None,
-                on_dropped=dropped,
-                **options,
-            )
-        )
+        hits = ModelSearch(
+            get_task(task),
+            tags=(*tags, *(f"{prefix}{value}" for prefix, value in named if value)),
+            source=_source(get_task(task).id, benchmark, results),
+            max_parameters=parse_count(max_params) if max_params else None,
+            max_memory=parse_bytes(max_memory) if max_memory else None,
+            on_dropped=dropped,
+            **options,
+        ).models()
     _print(hits)
     out.message(f"{len(hits)} found, {sum(reasons.values())} left out")
 

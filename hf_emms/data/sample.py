@@ -40,7 +40,7 @@ _REFERENCES = {
 }
 # Fields of a stored sample that are neither arrays nor plain values.
 _RECORDS = ("dataset", "repo", "task", "inputs", "soft_labels")
-_SOFT = "soft_"
+_SOFT = "soft:"
 
 
 @dataclass(frozen=True)

@@ -3,25 +3,23 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass, field
 from importlib.util import find_spec
-from typing import Any
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import msgspec
 
 from hf_emms.errors import EmmsError
-from hf_emms.formatting import parse_duration, pluralize
+from hf_emms.formatting import format_bytes, pluralize
 from hf_emms.options import Options
+from hf_emms.tasks import TASKS, Head, Task
 
-# Epochs over all rows, by task; early stopping ends a run that no longer improves.
-EPOCHS = {
-    "image-classification": 10,
-    "image-to-text": 10,
-    "text-classification": 5,
-    "text-regression": 5,
-    "question-answering": 5,
-    "visual-question-answering": 10,
-    "referring-expression": 20,
-}
+if TYPE_CHECKING:
+    import torch
+
+    from hf_emms.features.extraction_plan import ExtractionPlan
+
 QUICK_EPOCHS, QUICK_ROWS = 3, 1_000
 BATCH_SIZE = 32
 # Evaluations without a better score that end a run; of one in epochs, half of these.
@@ -34,7 +32,8 @@ _RATES = (
 )
 _LORA_FACTOR = 10  # adapters start at zero and are trained at larger rates
 _HEAD_RATES = (1e-3, 1e-2)
-_PACKAGES = {"full": ("accelerate",), "head": ("accelerate",), "lora": ("accelerate", "peft")}
+# Weights, gradients and AdamW's two moments in float32; of free memory, a share is left to activations.
+BYTES_PER_PARAMETER, _MEMORY_SHARE = 16, 0.7
 
 
 class Recipe(msgspec.Struct, frozen=True):
@@ -71,8 +70,8 @@ class Recipe(msgspec.Struct, frozen=True):
 
     def as_json(self) -> dict[str, Any]:
         """Setting → value, as JSON holds them."""
-        found: dict[str, Any] = msgspec.json.decode(msgspec.json.encode(self))
-        return found
+        settings: dict[str, Any] = msgspec.json.decode(msgspec.json.encode(self))
+        return settings
 
     def total_steps(self, rows: int) -> int:
         """Optimizer steps of a run that is not stopped early."""
@@ -85,15 +84,40 @@ class Recipe(msgspec.Struct, frozen=True):
         return f"up to {pluralize(self.epochs or 1, 'epoch')}"
 
 
-def recipe_for(options: Options, task_id: str, parameters: int | None, method: str = "full") -> Recipe:
+@dataclass(frozen=True)
+class TrainingJob:
+    """One run of a checkpoint that is to be done.
+
+    Attributes:
+        checkpoint: as the ranking names it.
+        plan: how it is loaded.
+        parameters: of the checkpoint, where they are known.
+        recipe: how it is trained.
+        learning_rate: one of the recipe's, or a lower one.
+        seed: one of the recipe's.
+    """
+
+    checkpoint: str
+    plan: ExtractionPlan = field(compare=False)
+    parameters: int | None
+    recipe: Recipe
+    learning_rate: float
+    seed: int
+
+    @property
+    def name(self) -> str:
+        """What the log calls it."""
+        seed = f", seed {self.seed}" if len(self.recipe.seeds) > 1 else ""
+        return f"{self.checkpoint}, learning rate {self.learning_rate:g}{seed}"
+
+
+def recipe_for(options: Options, head: Head, parameters: int | None, method: str = "full") -> Recipe:
     """The recipe of a checkpoint: what the options say, and for the rest what suits its task, size and method.
 
     Raises:
-        EmmsError: a learning rate that is no number, or both epochs and steps.
+        EmmsError: a learning rate that is no number.
     """
-    if options.epochs and options.steps:
-        raise EmmsError("both epochs and steps are given", "leave --epochs or --steps out")
-    epochs = options.epochs or (QUICK_EPOCHS if options.budget else EPOCHS[task_id])
+    epochs = options.epochs or (QUICK_EPOCHS if options.budget else head.epochs)
     rates = _rates(options.learning_rates) or default_rates(parameters, method)
     return Recipe(
         method,
@@ -115,39 +139,67 @@ def default_rates(parameters: int | None, method: str = "full") -> tuple[float, 
     return tuple(float(f"{rate * _LORA_FACTOR:g}") for rate in rates) if method == "lora" else rates
 
 
-def most_rows(options: Options) -> int | None:
+def choose_method(options: Options, parameters: int | None, device: torch.device) -> tuple[str, str | None]:
+    """The method that the options ask for, else full fine-tuning where it fits; and why, where it does not.
+
+    Args:
+        options: which method.
+        parameters: of the checkpoint.
+        device: where it runs.
+    """
+    if options.method is not None:
+        return options.method, None
+    free, needed = _free_bytes(device), BYTES_PER_PARAMETER * (parameters or 0)
+    if free is None or needed <= _MEMORY_SHARE * free:
+        return "full", None
+    method = "lora" if find_spec("peft") is not None else "head"
+    return method, (
+        f"full fine-tuning would need {format_bytes(needed)} and activations, and {format_bytes(free)} are free: "
+        f"--method {method}"
+    )
+
+
+def _free_bytes(device: torch.device) -> int | None:
+    """Bytes that are free; None where that is not known."""
+    from hf_emms.features.device import free_memory
+
+    if device.type == "cuda":
+        return free_memory(device)
+    memory = Path("/proc/meminfo")
+    if device.type != "cpu" or not memory.exists():
+        return None
+    lines = dict(line.split(":", 1) for line in memory.read_text().splitlines() if ":" in line)
+    return int(lines["MemAvailable"].split()[0]) * 1024 if "MemAvailable" in lines else None
+
+
+def max_rows(options: Options) -> int | None:
     """The most rows that fine-tuning reads; None for all."""
     return options.confirm_samples or (QUICK_ROWS if options.budget else None)
 
 
-def check_settings(options: Options) -> None:
-    """Checks before a long ranking that its best checkpoints can be fine-tuned.
+def check_recipe(options: Options) -> None:
+    """Checks what the options say of recipes.
 
     Raises:
-        EmmsError: a setting is wrong, or a package is missing.
+        EmmsError: both epochs and steps, or a learning rate that is no number.
     """
-    recipe_for(options, "image-classification", None)
-    if options.save_model or options.push_to_hub:
-        from hf_emms.finetune.saving import check_push, keeper_for
-
-        keeper_for(options)
-        check_push(options)
-    if options.time_limit:
-        parse_duration(options.time_limit)
-    missing = [name for name in _PACKAGES[options.method or "full"] if find_spec(name) is None]
-    if missing:
-        extra = "lora" if "peft" in missing else "finetune"
-        raise EmmsError(f"fine-tuning needs {' and '.join(missing)}, not installed", f"pip install 'hf-emms[{extra}]'")
+    if options.epochs and options.steps:
+        raise EmmsError("both epochs and steps are given", "leave --epochs or --steps out")
+    _rates(options.learning_rates)
 
 
-def check_task(task_id: str) -> None:
-    """Checks that checkpoints can be fine-tuned for a task.
+def head_of(task: Task) -> Head:
+    """How checkpoints are fine-tuned for a task.
 
     Raises:
-        EmmsError: they cannot: it is a task of another package.
+        EmmsError: the task does not say, as one of another package may not.
     """
-    if task_id not in EPOCHS:
-        raise EmmsError(f"fine-tuning for the task {task_id} is not supported", f"--confirm is for {', '.join(EPOCHS)}")
+    if task.head is None:
+        names = ", ".join(other.id for other in TASKS.values() if other.head is not None)
+        raise EmmsError(
+            f"fine-tuning for the task {task.id} is not supported: it has no head", f"--confirm is for {names}"
+        )
+    return task.head
 
 
 def _rates(texts: Sequence[Any]) -> tuple[float, ...]:

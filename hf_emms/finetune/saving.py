@@ -1,4 +1,4 @@
-"""The best fine-tuned model is kept as a folder, and uploaded."""
+"""The best fine-tuned model is kept as a folder with a card and results that the Hub reads, and uploaded."""
 
 from __future__ import annotations
 
@@ -6,19 +6,28 @@ import json
 import shlex
 import shutil
 from collections.abc import Callable, Mapping
+from dataclasses import replace
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+import yaml
+
 from hf_emms.cache import default_root
-from hf_emms.errors import EmmsError
+from hf_emms.errors import EmmsError, redacted
 from hf_emms.files import write_atomic
-from hf_emms.hub import page, require_push, upload_model, who_am_i
+from hf_emms.finetune.splits import LabeledSplit
+from hf_emms.hub import page, read_file, require_push, upload_model, who_am_i
 from hf_emms.options import Options
-from hf_emms.ranking import TrainingRun
+from hf_emms.publish.card_text import rendered_template
+from hf_emms.ranking import FineTuned, Ranking, Row, TrainingRun, is_commit
 
 # Folder, inside the one that is asked for, of the models of finished runs; the best one is left at the end.
 _UNFINISHED = ".unfinished"
 _SCORE = "validation.json"
+# What makes a dataset a benchmark: https://huggingface.co/docs/hub/eval-results
+_BENCHMARK, _RESULTS = "eval.yaml", ".eval_results"
+_DEFAULT_CONFIG, _DEFAULT_SPLIT = "default", "test"
 
 
 class ModelKeeper:
@@ -45,8 +54,8 @@ class ModelKeeper:
     def finished(self, name: str, run: TrainingRun) -> None:
         """Keeps the model of a run if no other has as good a validation score, and removes the others then."""
         write_atomic(self.path(name) / _SCORE, json.dumps(run.validation))
-        found = {path: json.loads((path / _SCORE).read_text()) for path in self._runs.iterdir() if self._whole(path)}
-        best = max(found, key=lambda path: (float(found[path]), path.name != name))
+        scores = {path: json.loads((path / _SCORE).read_text()) for path in self._runs.iterdir() if self._whole(path)}
+        best = max(scores, key=lambda path: (float(scores[path]), path.name != name))
         for path in self._runs.iterdir():
             if path != best:
                 shutil.rmtree(path)
@@ -137,3 +146,124 @@ def push_best(options: Options, on_note: Callable[[str], None]) -> None:
 
 def _upload_command(options: Options, folder: Path) -> str:
     return f"hf upload {options.push_to_hub} {shlex.quote(str(folder))} . --private"
+
+
+# ---- what is written beside the model --------------------------------------------------------------------------------
+
+
+def evaluation_results(
+    ranking: Ranking, row: Row, run: TrainingRun, test: LabeledSplit, on_note: Callable[[str], None]
+) -> dict[str, str]:
+    """What the Hub lists as a model's evaluation result: path → content; nothing where no benchmark has the test rows.
+
+    Args:
+        ranking: whose dataset it is.
+        row: of the checkpoint.
+        run: whose test score it is.
+        test: the test rows.
+        on_note: receives why the benchmark could not be looked up.
+    """
+    from huggingface_hub import EvalResultEntry, eval_result_entries_to_yaml
+
+    result = row.fine_tuned
+    if result is None or not test.whole or not is_commit(ranking.dataset_revision):
+        return {}
+    try:
+        content = read_file(ranking.dataset_id, "dataset", _BENCHMARK)
+    except EmmsError as error:
+        on_note(f"no evaluation result is written for the Hub: {error.message}")
+        return {}
+    place = ranking.config or _DEFAULT_CONFIG, test.split
+    tasks = [task for task in _benchmark_tasks(content) if _place(task) == place]
+    if len(tasks) != 1:
+        return {}
+    entry = EvalResultEntry(
+        ranking.dataset_id,
+        str(tasks[0]["id"]),
+        round(run.scores[result.metric], 6),
+        dataset_revision=ranking.dataset_revision,
+        date=datetime.now(UTC).date().isoformat(),
+        notes=f"{result.metric}; fine-tuned on {result.rows['train']}",
+    )
+    results = yaml.safe_dump(eval_result_entries_to_yaml([entry]), sort_keys=False, allow_unicode=True)
+    return {f"{_RESULTS}/{ranking.dataset_id.rpartition('/')[2]}.yaml": results}
+
+
+def _benchmark_tasks(content: bytes | None) -> list[dict[str, Any]]:
+    """The tasks that a dataset's eval.yaml lists; none where it has none or is of another form."""
+    try:
+        tasks = yaml.safe_load(content or b"")["tasks"]
+        return [task for task in tasks if isinstance(task, dict) and task.get("id")]
+    except (yaml.YAMLError, ValueError, KeyError, TypeError):
+        return []
+
+
+def _place(task: dict[str, Any]) -> tuple[Any, Any]:
+    """Configuration and split of a benchmark's task."""
+    return task.get("config") or _DEFAULT_CONFIG, task.get("split") or _DEFAULT_SPLIT
+
+
+def model_card(ranking: Ranking, row: Row, run: TrainingRun, test: LabeledSplit, options: Options) -> str:
+    """README.md of a fine-tuned model: where it comes from, its scores as model-index, and its recipe.
+
+    Args:
+        ranking: that it was the best of.
+        row: of its checkpoint.
+        run: whose model it is.
+        test: the test rows.
+        options: how it was fine-tuned, and where it is uploaded.
+    """
+    result = row.fine_tuned
+    assert result is not None
+    recipe = {**result.recipe, "learning_rates": None, "seeds": None}
+    recipe |= {"learning_rate": run.learning_rate, "seed": run.seed}
+    name = (options.push_to_hub or f"{row.checkpoint.partition('@')[0].rstrip('/')}-fine-tuned").rpartition("/")[2]
+    metadata = yaml.safe_dump(_metadata(name, ranking, row, run, test), sort_keys=False, allow_unicode=True).strip()
+    return rendered_template(
+        "fine_tuned_card.md.jinja",
+        metadata=redacted(metadata),
+        ranking=ranking,
+        row=row,
+        run=run,
+        rows=result.rows,
+        compared=len(ranking.fine_tuned),
+        recipe={name: value for name, value in recipe.items() if value is not None},
+        command=_command(options, ranking, row, result, run),
+    )
+
+
+def _metadata(name: str, ranking: Ranking, row: Row, run: TrainingRun, test: LabeledSplit) -> dict[str, Any]:
+    dataset = {"name": ranking.dataset, "type": ranking.dataset_id, "revision": ranking.dataset_revision}
+    dataset |= {"config": ranking.config} if ranking.config else {}
+    dataset |= {} if test.held_out else {"split": test.split}
+    metrics = [{"type": name, "value": round(value, 6)} for name, value in run.scores.items()]
+    result = {"task": {"type": ranking.task}, "dataset": dataset, "metrics": metrics}
+    on_hub = is_commit(row.revision)
+    return {
+        "library_name": "transformers",
+        "pipeline_tag": ranking.task,
+        "tags": ["hf-emms"],
+        **({"base_model": row.checkpoint.partition("@")[0], "base_model_relation": "finetune"} if on_hub else {}),
+        **({"datasets": [ranking.dataset_id]} if is_commit(ranking.dataset_revision) else {}),
+        "model-index": [{"name": name, "results": [result]}],
+    }
+
+
+def _command(options: Options, ranking: Ranking, row: Row, result: FineTuned, run: TrainingRun) -> str:
+    """The command that trains it again."""
+    checkpoint = f"{row.checkpoint.partition('@')[0]}@{row.revision}" if is_commit(row.revision) else row.checkpoint
+    again = replace(
+        options,
+        dataset=options.dataset if isinstance(options.dataset, str) else ranking.dataset,
+        checkpoints=(checkpoint,),
+        race=None,
+        confirm=1,
+        method=result.recipe["method"],
+        epochs=result.recipe.get("epochs"),
+        learning_rates=(f"{run.learning_rate:g}",),
+        time_limit=None,
+        push_to_hub=None,
+        resume=True,
+        cache=True,
+    )
+    return shlex.join(["hf-emms", "rank", *again.to_argv()])

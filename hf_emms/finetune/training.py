@@ -6,8 +6,7 @@ import logging
 import math
 import shutil
 import time
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -26,22 +25,27 @@ from transformers import (
 )
 from transformers.utils import SAFE_WEIGHTS_NAME
 
-from hf_emms.features.device import is_out_of_memory
+from hf_emms.errors import EmmsError, checkpoint_errors
+from hf_emms.features.device import choose_device, is_out_of_memory
 from hf_emms.features.load import quiet_transformers
-from hf_emms.finetune.collate import collate
-from hf_emms.finetune.heads import Network
-from hf_emms.finetune.recipe import Recipe
-from hf_emms.finetune.splits import Part, Splits
-from hf_emms.finetune.task_scores import Score, measured, standard_error
+from hf_emms.finetune.heads import load_network
+from hf_emms.finetune.network import Network, collate
+from hf_emms.finetune.recipe import TrainingJob, head_of
+from hf_emms.finetune.splits import LabeledSplit, Splits
+from hf_emms.options import Options
 from hf_emms.ranking import TrainingRun
+from hf_emms.ranking.progress import Progress, Silent
+from hf_emms.scoring.arrays import assign_folds
+from hf_emms.tasks import Metric
 
 _LOG = logging.getLogger(__name__)
 # Losses are looked at so many times a run.
 _LOGS = 50
 # A loss that ends above this share of its start has not fallen.
 _FALLEN = 0.98
-_NOT_FALLEN = "the loss did not fall"
 _EVALUATION_BATCHES = 2  # evaluation takes no gradients: batches twice as large fit
+# Parts of the test rows, each left out once for the standard error.
+_JACKKNIFE = 20
 # What a damaged checkpoint of a killed run raises when it is read.
 _UNREADABLE = (OSError, ValueError, KeyError, RuntimeError, EOFError, SafetensorError)
 
@@ -50,161 +54,197 @@ class DivergedError(ArithmeticError):
     """The loss is no number any more."""
 
 
-@dataclass(frozen=True)
-class RunPlan:
-    """What a run is given besides its network.
+def run_job(
+    job: TrainingJob,
+    splits: Splits,
+    options: Options,
+    folder: Path,
+    *,
+    save_to: Path | None = None,
+    deadline: float | None = None,
+    progress: Progress | None = None,
+) -> TrainingRun:
+    """The result of one run, which is an error where it failed or the time limit had passed.
 
-    Attributes:
-        splits: the rows.
-        recipe: how.
-        learning_rate: one of the recipe's.
-        seed: one of the recipe's.
-        scores: name → score, the first decides.
-        device: where it runs.
-        folder: of unfinished states; it is emptied at the end.
-        save_to: where the finished model is written; None for nowhere.
-        on_start: called with the number of steps, once a try.
-        on_steps: called with the number of finished steps.
-        deadline: of `time.monotonic`, when training ends; None for never.
+    Arguments are those of `Training`; `options` say what may be loaded, and where it runs.
     """
-
-    splits: Splits
-    recipe: Recipe
-    learning_rate: float
-    seed: int
-    scores: Mapping[str, Score]
-    device: torch.device
-    folder: Path
-    save_to: Path | None = None
-    on_start: Callable[[int], None] = lambda steps: None
-    on_steps: Callable[[int], None] = lambda steps: None
-    deadline: float | None = None
+    if deadline is not None and time.time() > deadline:
+        return TrainingRun(job.learning_rate, job.seed, error="not started: the time limit had passed")
+    device = choose_device(options.device)
+    training = Training(job, splits, folder, device, save_to=save_to, deadline=deadline, progress=progress)
+    try:
+        with checkpoint_errors():
+            return training.run(lambda: load_network(job.plan, splits, options, job.recipe.method))
+    except EmmsError as error:
+        diverged = isinstance(error.__cause__, DivergedError)
+        return TrainingRun(job.learning_rate, job.seed, error=error.message, has_diverged=diverged)
 
 
-def train(load: Callable[[], Network], job: RunPlan) -> TrainingRun:
-    """Fine-tunes a checkpoint once; where memory runs out or the loss is no number, once more with half the batch.
+class Training:
+    """One run of a network, and a second try where it fails.
 
     Args:
-        load: loads the network anew.
-        job: how it is trained.
-
-    Raises:
-        DivergedError: the loss is no number, with half the batch too.
-        RuntimeError: the same of memory, or another failure of the checkpoint's code.
+        job: what is trained, and how.
+        splits: the rows.
+        folder: of unfinished states; it is emptied at the end.
+        device: where it runs.
+        save_to: where the finished model is written; None for nowhere.
+        deadline: of `time.time`, when training ends; None for never.
+        progress: receives steps under the job's name.
     """
-    batch_size, accumulation, note = job.recipe.batch_size, 1, ""
-    try:
-        return _train(load, job, batch_size, accumulation, ())
-    except DivergedError as error:
-        note = f"{error}; trained again with half the batch"
-    except RuntimeError as error:
-        if not is_out_of_memory(error):
-            raise
-        accumulation, note = 2, "memory ran out; trained again with two half batches a step"
-    # Outside the except block: the traceback would keep the failed run's tensors alive.
-    shutil.rmtree(job.folder, ignore_errors=True)
-    if torch.cuda.is_available():
-        torch.cuda.empty_cache()
-    return _train(load, job, max(1, batch_size // 2), accumulation, (note,))
+
+    def __init__(
+        self,
+        job: TrainingJob,
+        splits: Splits,
+        folder: Path,
+        device: torch.device,
+        *,
+        save_to: Path | None = None,
+        deadline: float | None = None,
+        progress: Progress | None = None,
+    ) -> None:
+        self._job, self._splits, self._folder, self._device = job, splits, folder, device
+        self._save_to, self._deadline, self._progress = save_to, deadline, progress or Silent()
+        self._metrics = head_of(splits.task).metrics(splits.train.references)
+
+    def run(self, load: Callable[[], Network]) -> TrainingRun:
+        """Fine-tunes once; where memory runs out or the loss is no number, once more with half the batch.
+
+        Args:
+            load: loads the network anew.
+
+        Raises:
+            DivergedError: the loss is no number, with half the batch too.
+            RuntimeError: memory ran out twice, or another failure of the checkpoint's code.
+        """
+        batch_size, accumulation = self._job.recipe.batch_size, 1
+        try:
+            return self._attempt(load, batch_size, accumulation, ())
+        except DivergedError as error:
+            note = f"{error}; trained again with half the batch"
+        except RuntimeError as error:
+            if not is_out_of_memory(error):
+                raise
+            accumulation, note = 2, "memory ran out; trained again with two half batches a step"
+        # Outside the except block: the traceback would keep the failed run's tensors alive.
+        shutil.rmtree(self._folder, ignore_errors=True)
+        if torch.cuda.is_available():
+            torch.cuda.empty_cache()
+        return self._attempt(load, max(1, batch_size // 2), accumulation, (note,))
+
+    def _attempt(
+        self, load: Callable[[], Network], batch_size: int, accumulation: int, notes: tuple[str, ...]
+    ) -> TrainingRun:
+        started, job, splits, metric = time.perf_counter(), self._job, self._splits, self._metrics[0]
+        set_seed(job.seed)
+        network = load()
+        watch = _Watch(job.name, self._deadline, self._progress)
+        with quiet_transformers():
+            trainer = self._trainer(network, batch_size, accumulation, watch)
+            _fit(trainer, self._folder)
+            outputs = _outputs(trainer, network, splits.validation)
+            validation = metric.compute(network.predictions(outputs, splits.validation), splits.validation.references)
+            outputs = _outputs(trainer, network, splits.test)
+            if self._save_to is not None:
+                network.save(self._save_to)
+        self._progress.advanced(job.name, trainer.state.max_steps - watch.steps)
+        shutil.rmtree(self._folder, ignore_errors=True)
+        predictions, references = network.predictions(outputs, splits.test), splits.test.references
+        stagnation = _note_on_losses(trainer)
+        return TrainingRun(
+            job.learning_rate,
+            job.seed,
+            validation=validation,
+            scores=self._scores(predictions, references),
+            stderr=standard_error(metric, predictions, references, splits.test.groups),
+            steps=trainer.state.global_step,
+            batch_size=batch_size * accumulation,
+            seconds=time.perf_counter() - started,
+            curve=tuple(
+                log[f"eval_{metric.name}"] for log in trainer.state.log_history if f"eval_{metric.name}" in log
+            ),
+            loss=None if network.loss is None else network.loss(outputs, splits.test),
+            notes=(*network.notes, *notes, *stagnation, *watch.notes),
+            has_diverged=bool(stagnation),
+        )
+
+    def _scores(self, predictions: Sequence[Any], references: Sequence[Any]) -> dict[str, float]:
+        return {metric.name: metric.compute(predictions, references) for metric in self._metrics}
+
+    def _trainer(self, network: Network, batch_size: int, accumulation: int, watch: _Watch) -> Trainer:
+        recipe, device, validation = self._job.recipe, self._device, self._splits.validation
+        train = network.rows(self._splits.train, True)
+        total = recipe.total_steps(len(train))
+        evaluations = max(1, round(total / -(-len(train) // recipe.batch_size)))
+        every = max(1, total // evaluations)
+        # Otherwise a step of two half batches would sum their losses.
+        network.model.accepts_loss_kwargs = False
+        arguments = TrainingArguments(
+            output_dir=str(self._folder),
+            max_steps=total,
+            per_device_train_batch_size=batch_size,
+            per_device_eval_batch_size=_EVALUATION_BATCHES * batch_size,
+            gradient_accumulation_steps=accumulation,
+            learning_rate=self._job.learning_rate,
+            weight_decay=recipe.weight_decay,
+            warmup_steps=math.ceil(recipe.warmup * total),
+            lr_scheduler_type="linear",
+            seed=self._job.seed,
+            eval_strategy="steps",
+            eval_steps=every,
+            save_strategy="steps",
+            save_steps=every,
+            save_total_limit=1,
+            load_best_model_at_end=True,
+            metric_for_best_model=self._metrics[0].name,
+            greater_is_better=True,
+            logging_steps=max(1, total // _LOGS),
+            logging_first_step=True,
+            logging_nan_inf_filter=False,
+            bf16=device.type == "cuda" and torch.cuda.is_bf16_supported(),
+            use_cpu=device.type == "cpu",
+            dataloader_pin_memory=device.type == "cuda",
+            remove_unused_columns=False,
+            disable_tqdm=True,
+            report_to="none",
+        )
+        if device.type == "cuda":
+            arguments._n_gpu = 1  # one of several GPUs, not a copy of the model on each
+
+        def scores(evaluation: Any) -> dict[str, float]:
+            return self._scores(network.predictions(evaluation.predictions, validation), validation.references)
+
+        trainer = _NetworkTrainer(
+            network,
+            arguments,
+            data_collator=collate,
+            train_dataset=train,
+            eval_dataset=network.rows(validation, False),
+            compute_metrics=scores,
+            callbacks=[watch, *([EarlyStoppingCallback(recipe.patience)] if evaluations > recipe.patience else [])],
+        )
+        trainer.remove_callback(PrinterCallback)
+        return trainer
 
 
-def is_too_fast(run: TrainingRun) -> bool:
-    """Whether the loss of a run did not fall, or was no number."""
-    if run.error is not None:
-        return run.error.startswith(DivergedError.__name__)
-    return any(note.startswith(_NOT_FALLEN) for note in run.notes)
+def standard_error(metric: Metric, predictions: Sequence[Any], references: Sequence[Any], groups: np.ndarray) -> float:
+    """The delete-a-part jackknife over twenty parts of the rows, whose groups stay together.
 
-
-def _train(
-    load: Callable[[], Network], job: RunPlan, batch_size: int, accumulation: int, notes: tuple[str, ...]
-) -> TrainingRun:
-    started = time.perf_counter()
-    set_seed(job.seed)
-    network = load()
-    splits = job.splits
-    watch = _Watch(job)
-    with quiet_transformers():
-        trainer = _trainer(network, job, batch_size, accumulation, watch)
-        _fit(trainer, job.folder)
-        validation = _scored(trainer, network, splits.validation, job.scores)
-        outputs = _outputs(trainer, network, splits.test)
-        if job.save_to is not None:
-            network.save(job.save_to)
-    job.on_steps(trainer.state.max_steps - watch.steps)
-    shutil.rmtree(job.folder, ignore_errors=True)
-    answers, right = network.answers(outputs, splits.test), splits.test.answers
-    name, score = next(iter(job.scores.items()))
-    return TrainingRun(
-        job.learning_rate,
-        job.seed,
-        validation[name],
-        measured(job.scores, answers, right),
-        standard_error(score, answers, right, splits.test.groups),
-        trainer.state.global_step,
-        batch_size * accumulation,
-        time.perf_counter() - started,
-        tuple(entry[f"eval_{name}"] for entry in trainer.state.log_history if f"eval_{name}" in entry),
-        None if network.loss is None else network.loss(outputs, splits.test),
-        (*network.notes, *notes, *_about_losses(trainer), *watch.notes),
-    )
-
-
-def _trainer(network: Network, job: RunPlan, batch_size: int, accumulation: int, watch: _Watch) -> Trainer:
-    recipe, first = job.recipe, next(iter(job.scores))
-    train, validation = network.rows(job.splits.train, True), network.rows(job.splits.validation, False)
-    total = recipe.total_steps(len(train))
-    a_pass = -(-len(train) // recipe.batch_size)
-    evaluations = max(1, round(total / a_pass))
-    every: dict[str, Any] = {"strategy": "steps", "steps": max(1, total // evaluations)}
-    # Otherwise a step of two half batches would sum their losses.
-    network.model.accepts_loss_kwargs = False
-    arguments = TrainingArguments(
-        output_dir=str(job.folder),
-        max_steps=total,
-        per_device_train_batch_size=batch_size,
-        per_device_eval_batch_size=_EVALUATION_BATCHES * batch_size,
-        gradient_accumulation_steps=accumulation,
-        learning_rate=job.learning_rate,
-        weight_decay=recipe.weight_decay,
-        warmup_steps=math.ceil(recipe.warmup * total),
-        lr_scheduler_type="linear",
-        seed=job.seed,
-        eval_strategy=every["strategy"],
-        eval_steps=every["steps"],
-        save_strategy=every["strategy"],
-        save_steps=every["steps"],
-        save_total_limit=1,
-        load_best_model_at_end=True,
-        metric_for_best_model=first,
-        greater_is_better=True,
-        logging_steps=max(1, total // _LOGS),
-        logging_first_step=True,
-        logging_nan_inf_filter=False,
-        bf16=job.device.type == "cuda" and torch.cuda.is_bf16_supported(),
-        use_cpu=job.device.type == "cpu",
-        dataloader_pin_memory=job.device.type == "cuda",
-        remove_unused_columns=False,
-        disable_tqdm=True,
-        report_to="none",
-    )
-    if job.device.type == "cuda":
-        arguments._n_gpu = 1  # one of several GPUs, not a copy of the model on each
-
-    def scores(evaluation: Any) -> dict[str, float]:
-        answers = network.answers(evaluation.predictions, job.splits.validation)
-        return measured(job.scores, answers, job.splits.validation.answers)
-
-    trainer = _NetworkTrainer(
-        network,
-        arguments,
-        data_collator=collate,
-        train_dataset=train,
-        eval_dataset=validation,
-        compute_metrics=scores,
-        callbacks=[watch, *([EarlyStoppingCallback(recipe.patience)] if evaluations > recipe.patience else [])],
-    )
-    trainer.remove_callback(PrinterCallback)
-    return trainer
+    Args:
+        metric: whose error.
+        predictions: of n rows.
+        references: n right answers.
+        groups: uint64, shape (n,).
+    """
+    part_of = assign_folds(groups, min(_JACKKNIFE, len(np.unique(groups))), 0)
+    values = []
+    for part in np.unique(part_of):
+        rows = np.flatnonzero(part_of != part).tolist()
+        if rows:
+            values.append(metric.compute([predictions[row] for row in rows], [references[row] for row in rows]))
+    count = len(values)
+    return float(np.sqrt((count - 1) * np.var(values))) if count > 1 else 0.0
 
 
 def _fit(trainer: Trainer, folder: Path) -> None:
@@ -227,32 +267,28 @@ def _fit(trainer: Trainer, folder: Path) -> None:
     trainer.train()
 
 
-def _scored(trainer: Trainer, network: Network, part: Part, scores: Mapping[str, Score]) -> dict[str, float]:
-    return measured(scores, network.answers(_outputs(trainer, network, part), part), part.answers)
-
-
-def _outputs(trainer: Trainer, network: Network, part: Part) -> Any:
-    """The outputs of all rows of a part.
+def _outputs(trainer: Trainer, network: Network, split: LabeledSplit) -> Any:
+    """The outputs of all rows of a split.
 
     Raises:
         DivergedError: an output is no number.
     """
     trainer.compute_metrics = None
-    outputs = trainer.predict(network.rows(part, False)).predictions
+    outputs = trainer.predict(network.rows(split, False)).predictions
     for array in outputs if isinstance(outputs, tuple) else (outputs,):
         if not np.isfinite(array).all():
             raise DivergedError("outputs are no numbers")
     return outputs
 
 
-def _about_losses(trainer: Trainer) -> list[str]:
+def _note_on_losses(trainer: Trainer) -> list[str]:
     """A note where the mean loss of the last fifth is about that of the first fifth or above it."""
-    losses = [entry["loss"] for entry in trainer.state.log_history if "loss" in entry]
+    losses = [log["loss"] for log in trainer.state.log_history if "loss" in log]
     fifth = len(losses) // 5
     if not fifth:
         return []
     first, last = float(np.mean(losses[:fifth])), float(np.mean(losses[-fifth:]))
-    return [f"{_NOT_FALLEN}: {first:.3g} at first, {last:.3g} at last"] if last > _FALLEN * first else []
+    return [f"the loss did not fall: {first:.3g} at first, {last:.3g} at last"] if last > _FALLEN * first else []
 
 
 class _NetworkTrainer(Trainer):
@@ -299,20 +335,19 @@ class _NetworkTrainer(Trainer):
 class _Watch(TrainerCallback):
     """Reports steps, ends a run at its deadline, and fails one whose loss is no number."""
 
-    def __init__(self, job: RunPlan) -> None:
-        self._job = job
+    def __init__(self, name: str, deadline: float | None, progress: Progress) -> None:
+        self._name, self._deadline, self._progress = name, deadline, progress
         self.steps = 0
         self.notes: list[str] = []
 
     def on_train_begin(self, args: Any, state: Any, control: Any, **others: Any) -> None:
-        self._job.on_start(state.max_steps)
+        self._progress.started(self._name, state.max_steps)
         self.steps = 0
         self._advance(state.global_step)
 
     def on_step_end(self, args: Any, state: Any, control: Any, **others: Any) -> None:
         self._advance(state.global_step)
-        deadline = self._job.deadline
-        if deadline is not None and time.monotonic() > deadline and state.global_step < state.max_steps:
+        if self._deadline is not None and time.time() > self._deadline and state.global_step < state.max_steps:
             self.notes.append(f"ended by the time limit after {state.global_step:,} of {state.max_steps:,} steps")
             control.should_training_stop = control.should_evaluate = control.should_save = True
 
@@ -322,5 +357,5 @@ class _Watch(TrainerCallback):
             raise DivergedError(f"the loss was no number after {state.global_step:,} steps")
 
     def _advance(self, step: int) -> None:
-        self._job.on_steps(step - self.steps)
+        self._progress.advanced(self._name, step - self.steps)
         self.steps = step

@@ -68,10 +68,7 @@ def is_installed() -> bool:
 
 
 def install() -> Path:
-    """Puts the module into the cache, or repairs it; any number of processes may do so at once.
-
-    Returns:
-        The module's path.
+    """Puts the module into the cache, or repairs it, and returns its path; many processes may do so at once.
 
     Raises:
         EmmsError: the cache cannot be written.
@@ -90,10 +87,7 @@ def install() -> Path:
 
 
 def uninstall() -> tuple[Path, ...]:
-    """Removes every version of the module, and keeps ``import hf_emms`` from putting it back.
-
-    Returns:
-        What was removed.
+    """Removes every version of the module, whose folders it returns; ``import hf_emms`` does not put it back.
 
     Raises:
         EmmsError: the cache cannot be written.
@@ -159,16 +153,13 @@ _BRINGS = "The package hf-emms brings it."
 def publish_metric(
     repo_id: str, *, hardware: str | None = None, private: bool = False, package: str | None = None
 ) -> str:
-    """Publishes the metric as a Gradio Space, in one commit; an existing Space is updated.
+    """Publishes the metric as a Gradio Space, in one commit whose address it returns; an existing Space is updated.
 
     Args:
         repo_id: "USER/emms": ``evaluate.load`` asks a Space for the file that has the Space's name.
         hardware: see `hub.publish_space`.
         private: of a Space that is made anew.
         package: what the Space installs as hf-emms; by default this version, whose wheel is uploaded beside.
-
-    Returns:
-        The address of the commit.
 
     Raises:
         EmmsError: another name, no right to write there, a private Space that would install its own wheel, or the Hub

@@ -53,6 +53,7 @@ class TrainingRun(msgspec.Struct, frozen=True):
         loss: mean loss of the test rows, finer than a share of right answers; None where there is no such loss.
         notes: what was changed or found on the way.
         error: why there is no score, in one line.
+        has_diverged: whether the loss did not fall, or was no number.
     """
 
     learning_rate: float
@@ -67,6 +68,7 @@ class TrainingRun(msgspec.Struct, frozen=True):
     loss: float | None = None
     notes: tuple[str, ...] = ()
     error: str | None = None
+    has_diverged: bool = False
 
 
 class FineTuned(msgspec.Struct, frozen=True):
@@ -215,11 +217,6 @@ class RankingData(msgspec.Struct, frozen=True, kw_only=True):
     created: str
     notes: tuple[str, ...] = ()
     rows: tuple[Row, ...]
-
-    def __post_init__(self) -> None:
-        if not self.rows or not self.estimators:
-            empty = "estimators" if self.rows else "rows"
-            raise EmmsError(f"{empty} is empty: a ranking needs at least one row and one estimator")
 
     @property
     def best(self) -> Row | None:

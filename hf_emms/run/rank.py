@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 import msgspec
 import numpy as np
 
-from hf_emms.finetune.recipe import check_settings
+from hf_emms.finetune.fine_tune import check_settings
+from hf_emms.finetune.recipe import head_of
 from hf_emms.finetune.saving import push_best
 from hf_emms.formatting import pluralize
 from hf_emms.hub import HubFacts
@@ -22,6 +23,7 @@ from hf_emms.ranking.elsewhere import checkpoint_key
 from hf_emms.ranking.progress import Progress, Silent
 from hf_emms.registry import versions
 from hf_emms.run import ranking_job
+from hf_emms.run.confirm import confirmed
 from hf_emms.run.engines import EngineInput
 from hf_emms.run.label_embeddings import label_names, label_table
 from hf_emms.run.models_in_memory import renamed, saved_models
@@ -229,13 +231,13 @@ def rank_with(
     if options.confirm is not None:
         check_settings(options)
     planned = plan(options, progress)
+    if options.confirm is not None:
+        head_of(planned.sample.task)  # refuses a task without one before any checkpoint runs
     progress.expect(len(planned.candidates), "checkpoints")
     ranking = run(planned)
     on_ranking(ranking)
     if options.confirm is not None and ranking.best is not None:
-        from hf_emms.finetune.confirm import confirmed
-
-        ranking = confirmed(ranking, options, progress)
+        ranking = confirmed(ranking, planned.session)
     return ranking
 
 

@@ -28,33 +28,19 @@ from hf_emms.tasks import Task
 
 # A list is read no further than this, however few of it can be used.
 MAX_LISTED = 2000
+# Of how many times as many as are asked for the first of each architecture are taken.
 LOOKED_AT = 3
 # What a forward pass takes beside the weights: https://huggingface.co/docs/accelerate/usage_guides/model_size_estimator
 _OVERHEAD = 1.2
 
 
-def search(
-    task: Task,
-    *,
-    pipeline_tag: str | None = None,
-    author: str | None = None,
-    text: str | None = None,
-    tags: Sequence[str] = (),
-    source: Iterable[str] | None = None,
-    max_parameters: int | None = None,
-    max_memory: int | None = None,
-    min_downloads: int = 0,
-    sort: Sort = "downloads",
-    limit: int = 20,
-    fold: bool = True,
-    diverse: bool = True,
-    on_dropped: Callable[[str, str], None] = lambda id, reason: None,
-) -> Iterator[HubModel]:
-    """Finds checkpoints that can be ranked for a task. Downloads none: only their descriptions are read.
+@dataclass(frozen=True)
+class ModelSearch:
+    """A search for checkpoints that can be ranked for a task. Downloads none: only their descriptions are read.
 
-    Args:
+    Attributes:
         task: the task to rank them for.
-        pipeline_tag: the task they are tagged with; `task` itself and its `sources` by default.
+        pipeline_tag: the task they are tagged with; `Task.pipeline_tags` by default.
         author: a user or organisation.
         text: what the id contains.
         tags: tags that all of them have: libraries, languages, licences, "base_model:…".
@@ -68,97 +54,117 @@ def search(
         fold: whether checkpoints of one base model, and copies of the same weights, are one: the first.
         diverse: whether the first checkpoint of each architecture goes before a second one.
         on_dropped: called with the id of each that is left out, and the reason.
-
-    Yields:
-        Checkpoints with their architecture and, where a header names it, their size.
-
-    Raises:
-        EmmsError: the Hub cannot be reached, or refuses.
     """
-    from huggingface_hub import constants
 
-    if constants.HF_HUB_OFFLINE:
-        raise EmmsError("HF_HUB_OFFLINE is set: the Hub cannot be searched", "unset HF_HUB_OFFLINE")
-    candidates = _candidates(
-        task,
-        _listed(task, pipeline_tag, author, text, tags, source, sort, on_dropped),
-        _Limits(max_parameters, max_memory, min_downloads),
-        sort if source is None else None,
-        on_dropped,
-    )
-    if fold:
-        candidates = _folded(candidates, on_dropped)
-    yield from _families_first(candidates, limit) if diverse else itertools.islice(candidates, limit)
+    task: Task
+    pipeline_tag: str | None = None
+    author: str | None = None
+    text: str | None = None
+    tags: Sequence[str] = ()
+    source: Iterable[str] | None = None
+    max_parameters: int | None = None
+    max_memory: int | None = None
+    min_downloads: int = 0
+    sort: Sort = "downloads"
+    limit: int = 20
+    fold: bool = True
+    diverse: bool = True
+    on_dropped: Callable[[str, str], None] = lambda id, reason: None
 
+    def models(self) -> list[HubModel]:
+        """Checkpoints with their architecture and, where a header names it, their size.
 
-@dataclass(frozen=True)
-class _Limits:
-    """What a checkpoint has to keep to."""
+        Raises:
+            EmmsError: the Hub cannot be reached, or refuses.
+        """
+        from huggingface_hub import constants
 
-    max_parameters: int | None
-    max_memory: int | None
-    min_downloads: int
+        if constants.HF_HUB_OFFLINE:
+            raise EmmsError("HF_HUB_OFFLINE is set: the Hub cannot be searched", "unset HF_HUB_OFFLINE")
+        candidates = self._folded() if self.fold else self._candidates()
+        if not self.diverse:
+            return list(itertools.islice(candidates, self.limit))
+        families: dict[str | None, HubModel] = {}
+        others = []
+        for candidate in itertools.islice(candidates, LOOKED_AT * self.limit):
+            if candidate.architecture in families:
+                others.append(candidate)
+            else:
+                families[candidate.architecture] = candidate
+                if len(families) == self.limit:
+                    break
+        return [*families.values(), *others][: self.limit]
 
-
-def _listed(
-    task: Task,
-    pipeline_tag: str | None,
-    author: str | None,
-    text: str | None,
-    tags: Sequence[str],
-    source: Iterable[str] | None,
-    sort: Sort,
-    on_dropped: Callable[[str, str], None],
-) -> Iterator[HubModel]:
-    if source is not None:
-        for id in source:
+    def _listed(self) -> Iterator[HubModel]:
+        if self.source is None:
+            pipeline_tags = (self.pipeline_tag,) if self.pipeline_tag else self.task.pipeline_tags
+            yield from find_models(
+                pipeline_tags=pipeline_tags, author=self.author, text=self.text, tags=self.tags, sort=self.sort
+            )
+            return
+        for id in self.source:
             try:
                 model = describe_model(id)
             except RepoNotFoundError as error:
-                on_dropped(id, error.message)
+                self.on_dropped(id, error.message)
                 continue
-            of_author = author is None or id.partition("/")[0].lower() == author.lower()
-            if of_author and (text or "").lower() in id.lower() and set(tags) <= set(model.tags):
+            of_author = self.author is None or id.partition("/")[0].lower() == self.author.lower()
+            if of_author and (self.text or "").lower() in id.lower() and set(self.tags) <= set(model.tags):
                 yield model
-        return
-    pipeline_tags = (pipeline_tag,) if pipeline_tag else task.pipeline_tags
-    yield from find_models(pipeline_tags=pipeline_tags, author=author, text=text, tags=tags, sort=sort)
 
+    def _candidates(self) -> Iterator[HubModel]:
+        """Those that can be ranked and keep to the limits."""
+        for position, model in enumerate(self._listed()):
+            if position == MAX_LISTED:
+                self.on_dropped("…", f"the list is read no further than {MAX_LISTED:,} checkpoints")
+                return
+            if model.downloads < self.min_downloads:
+                if self.sort == "downloads" and self.source is None:
+                    return  # the next ones have still fewer
+                self.on_dropped(model.id, pluralize(model.downloads, "download"))
+                continue
+            try:
+                yield self._described(model)
+            except EmmsError as error:
+                self.on_dropped(model.id, error.message)
 
-def _candidates(
-    task: Task, listed: Iterator[HubModel], limits: _Limits, sort: Sort | None, on_dropped: Callable[[str, str], None]
-) -> Iterator[HubModel]:
-    """Those that can be ranked and keep to the limits."""
-    for position, model in enumerate(listed):
-        if position == MAX_LISTED:
-            on_dropped("…", f"the list is read no further than {MAX_LISTED:,} checkpoints")
-            return
-        if model.downloads < limits.min_downloads:
-            if sort == "downloads":
-                return  # the next ones have still fewer
-            on_dropped(model.id, pluralize(model.downloads, "download"))
-            continue
-        try:
-            yield _candidate(model, task, limits)
-        except EmmsError as error:
-            on_dropped(model.id, error.message)
+    def _folded(self) -> Iterator[HubModel]:
+        """One checkpoint of each base model and of each set of weights."""
+        roots: dict[str, str] = {}
+        alike: dict[int | None, list[HubModel]] = {}
+        for candidate in self._candidates():
+            first = roots.setdefault(candidate.base_model or candidate.id, candidate.id)
+            if first == candidate.id:
+                copies = (model.id for model in alike.get(candidate.parameters, ()) if _same_weights(model, candidate))
+                first = next(copies, first)
+            if first == candidate.id:
+                alike.setdefault(candidate.parameters, []).append(candidate)
+                yield candidate
+            else:
+                self.on_dropped(candidate.id, f"near-duplicate of {first}")
 
+    def _described(self, model: HubModel) -> HubModel:
+        """The checkpoint with its architecture and size.
 
-def _folded(candidates: Iterator[HubModel], on_dropped: Callable[[str, str], None]) -> Iterator[HubModel]:
-    """One checkpoint of each base model and of each set of weights."""
-    roots: dict[str, str] = {}
-    alike: dict[int | None, list[HubModel]] = {}
-    for candidate in candidates:
-        root = candidate.base_model or candidate.id
-        first = roots.setdefault(root, candidate.id)
-        if first == candidate.id:
-            copies = (model.id for model in alike.get(candidate.parameters, ()) if _same_weights(model, candidate))
-            first = next(copies, first)
-        if first == candidate.id:
-            alike.setdefault(candidate.parameters, []).append(candidate)
-            yield candidate
-        else:
-            on_dropped(candidate.id, f"near-duplicate of {first}")
+        Raises:
+            EmmsError: it cannot be ranked; the message is the reason.
+        """
+        if not weight_files(model.files):
+            raise EmmsError("no weights for PyTorch")
+        if model.gated and not logged_in():
+            raise EmmsError(f"gated: accept its terms at {page(model.id, 'model')}, then hf auth login")
+        architecture = _architecture(model, self.task)
+        model = replace(model, architecture=architecture, dtypes=model.dtypes or weight_dtypes(model))
+        size, memory = model.parameters, model.memory
+        if size is None or memory is None:
+            if self.max_parameters is not None or self.max_memory is not None:
+                raise EmmsError("unknown size")
+        elif self.max_parameters is not None and size > self.max_parameters:
+            raise EmmsError(f"{size:,} parameters")
+        elif self.max_memory is not None and _OVERHEAD * memory > self.max_memory:
+            raise EmmsError(f"needs about {format_bytes(_OVERHEAD * memory)}")
+        remember(model.id, KnownModel(size, licence=model.licence))
+        return model
 
 
 def _same_weights(model: HubModel, other: HubModel) -> bool:
@@ -168,44 +174,6 @@ def _same_weights(model: HubModel, other: HubModel) -> bool:
     except EmmsError:
         return False
     return bool(first) and first == second
-
-
-def _families_first(candidates: Iterator[HubModel], limit: int) -> list[HubModel]:
-    """The first of each architecture, then the others, of `LOOKED_AT` times as many as are wanted."""
-    families: dict[str | None, HubModel] = {}
-    others = []
-    for candidate in itertools.islice(candidates, LOOKED_AT * limit):
-        if candidate.architecture in families:
-            others.append(candidate)
-        else:
-            families[candidate.architecture] = candidate
-            if len(families) == limit:
-                break
-    return [*families.values(), *others][:limit]
-
-
-def _candidate(model: HubModel, task: Task, limits: _Limits) -> HubModel:
-    """The checkpoint with its architecture and size.
-
-    Raises:
-        EmmsError: it cannot be ranked; the message is the reason.
-    """
-    if not weight_files(model.files):
-        raise EmmsError("no weights for PyTorch")
-    if model.gated and not logged_in():
-        raise EmmsError(f"gated: accept its terms at {page(model.id, 'model')}, then hf auth login")
-    architecture = _architecture(model, task)
-    model = replace(model, architecture=architecture, dtypes=model.dtypes or weight_dtypes(model))
-    size, memory = model.parameters, model.memory
-    if size is None or memory is None:
-        if limits.max_parameters is not None or limits.max_memory is not None:
-            raise EmmsError("unknown size")
-    elif limits.max_parameters is not None and size > limits.max_parameters:
-        raise EmmsError(f"{size:,} parameters")
-    elif limits.max_memory is not None and _OVERHEAD * memory > limits.max_memory:
-        raise EmmsError(f"needs about {format_bytes(_OVERHEAD * memory)}")
-    remember(model.id, KnownModel(size, licence=model.licence))
-    return model
 
 
 def _architecture(model: HubModel, task: Task) -> str:

@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING, Self
 
 from hf_emms.cache import Cache, default_cache
 from hf_emms.errors import EmmsError
-from hf_emms.finetune.runs import Run, RunWork, train_here
+from hf_emms.finetune.fine_tune import FineTuning, train_here
+from hf_emms.finetune.recipe import TrainingJob
 from hf_emms.options import SETTINGS, Options
 from hf_emms.ranking import TrainingRun
 from hf_emms.ranking.estimators import get_estimator
@@ -59,13 +60,15 @@ class Session:
 
         return open_dataset(self.options)
 
-    def train_all(self, work: RunWork, runs: Sequence[Run]) -> Generator[tuple[Run, TrainingRun], None, None]:
+    def train_all(
+        self, work: FineTuning, jobs: Sequence[TrainingJob]
+    ) -> Generator[tuple[TrainingJob, TrainingRun], None, None]:
         """A `TrainAll`: where the options say."""
         if self.options.engine != "ray":
-            return train_here(work, runs)
+            return train_here(work, jobs)
         from hf_emms.run.engines.ray import train_on_ray
 
-        return train_on_ray(work, runs)
+        return train_on_ray(work, jobs)
 
 
 def _engine_for(options: Options) -> Engine:

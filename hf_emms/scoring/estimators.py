@@ -6,7 +6,7 @@ The leaderboard Space is published with this module, for the titles: it imports 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
@@ -167,8 +167,8 @@ def score(
     arrays.check_folds(folds, seed, fewest=2 if held_out else 1)
     x = arrays.as_matrix(features, "features")
     table = arrays.as_labels(labels, len(x))
-    if table.dense and all(estimator.name in METHODS.values() for estimator in estimators):
-        table = table.distinct()  # EMMS does not depend on how labels are stored
+    if table.dense and are_emms(estimators):
+        table = table.distinct()
     ids = np.zeros(len(x), dtype=np.uint64)  # without folds and neighbours no one asks for groups
     if groups is not None:
         ids = arrays.group_ids(groups, len(x))
@@ -189,6 +189,11 @@ def get_method(name: str) -> Estimator:
     if name not in METHODS and name not in METHODS.values():
         raise EmmsError(f"unknown method {name!r}", f"choose one of {', '.join(METHODS)}")
     return next(estimator for estimator in ESTIMATORS if estimator.name == METHODS.get(name, name))
+
+
+def are_emms(estimators: Iterable[Estimator]) -> bool:
+    """Whether all are methods of EMMS, whose scores do not depend on how labels are stored."""
+    return all(estimator.name in METHODS.values() for estimator in estimators)
 
 
 def _emms(inputs: ScoringInputs, method: str, result: Score) -> EmmsResult:

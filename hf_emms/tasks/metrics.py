@@ -31,7 +31,7 @@ def tokenize_caption(caption: str) -> list[str]:
 
 def accuracy(predictions: Sequence[Any], references: Sequence[Any]) -> float:
     """Share of right rows; of several classes a row, of rows where all are right."""
-    from sklearn.metrics import accuracy_score
+    from sklearn.metrics import accuracy_score  # type: ignore[import-untyped]
 
     first, second = _comparable(predictions, references)
     return float(accuracy_score(second, first))
@@ -58,7 +58,7 @@ def _comparable(predictions: Sequence[Any], references: Sequence[Any]) -> tuple[
     """Class names as they are; sets of them as 0 and 1, (n, C)."""
     if not isinstance(references[0], tuple):
         return np.array(predictions), np.array(references)
-    from sklearn.preprocessing import MultiLabelBinarizer
+    from sklearn.preprocessing import MultiLabelBinarizer  # type: ignore[import-untyped]
 
     binarizer = MultiLabelBinarizer().fit([*predictions, *references])
     return binarizer.transform(predictions), binarizer.transform(references)

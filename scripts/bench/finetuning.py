@@ -19,7 +19,8 @@ from typing import Any
 import numpy as np
 import torch
 
-from hf_emms.finetune.recipe import Recipe
+from hf_emms.finetune.fine_tune import plan_for
+from hf_emms.finetune.recipe import Recipe, TrainingJob
 from hf_emms.finetune.splits import Splits, load_splits
 from hf_emms.hub import resolve
 from hf_emms.options import Options
@@ -66,22 +67,20 @@ def probe(who: str, name: str, epochs: int) -> dict[str, float]:
 
 
 def _ours(checkpoint: str, splits: Splits, epochs: int, folder: Path) -> float:
-    from hf_emms.finetune.heads import load_network
-    from hf_emms.finetune.task_scores import accuracy
-    from hf_emms.finetune.training import RunPlan, train
+    from hf_emms.finetune.training import run_job
 
     recipe = Recipe("full", epochs, None, (RATE,), (0,), patience=epochs)
-    repo, options = resolve(checkpoint, "model"), Options("bench")
-    scores = {"accuracy": accuracy}
-    one = RunPlan(splits, recipe, RATE, 0, scores, torch.device("cpu"), folder / "run")
-    return train(lambda: load_network(repo, splits, options), one).scores["accuracy"]
+    options = Options("bench", device="cpu")
+    plan = plan_for(resolve(checkpoint, "model"), splits.task, options)
+    job = TrainingJob(checkpoint, plan, None, recipe, RATE, 0)
+    return run_job(job, splits, options, folder / "run").scores["accuracy"]
 
 
 def _script(checkpoint: str, splits: Splits, epochs: int, folder: Path) -> float:
     import datasets
     import transformers as t
 
-    classes = sorted(set(splits.train.answers))
+    classes = sorted(set(splits.train.references))
     source = resolve(checkpoint, "model").folder
     pictures = splits.task.input.name == "image"
     t.set_seed(0)
@@ -94,7 +93,7 @@ def _script(checkpoint: str, splits: Splits, epochs: int, folder: Path) -> float
         columns = {
             "image" if pictures else "text": [{"bytes": one, "path": None} for one in inputs] if pictures else inputs
         }
-        columns["labels"] = [classes.index(answer) for answer in part.answers]
+        columns["labels"] = [classes.index(answer) for answer in part.references]
         data = datasets.Dataset.from_dict(columns)
         if not pictures:
             return data.map(lambda batch: reader(batch["text"], truncation=True, max_length=512), batched=True)

@@ -27,11 +27,10 @@ from hf_emms.data import Sample
 from hf_emms.errors import EmmsError
 from hf_emms.features.extraction_plan import plan_extraction
 from hf_emms.features.load import quiet_transformers
-from hf_emms.finetune.collate import with_images_in_memory
-from hf_emms.finetune.heads import load_base, reading
-from hf_emms.finetune.recipe import recipe_for
-from hf_emms.finetune.runs import Run, trained
-from hf_emms.finetune.splits import Part
+from hf_emms.finetune.fine_tune import plan_for
+from hf_emms.finetune.network import load_base
+from hf_emms.finetune.recipe import TrainingJob, head_of, recipe_for
+from hf_emms.finetune.training import run_job
 from hf_emms.hub import Repo, resolve
 from hf_emms.ranking.estimators import ESTIMATORS
 from hf_emms.run.engines.extraction import extract
@@ -156,22 +155,21 @@ def after_lora(pool: Pool, target: Target) -> Callable[[Candidate], Found]:
     rows = np.flatnonzero(data.sample.groups % ADAPTER_SPLIT)[:MOST_ROWS]
     whole, options = splits_of(target, QUICK), replace(options_of(target, QUICK), method="lora", epochs=1)
     few = np.arange(FEW)
-    splits = with_images_in_memory(
-        replace(
-            whole,
-            train=whole.train.take(np.flatnonzero(whole.train.groups % ADAPTER_SPLIT == 0)[:MOST_ROWS]),
-            validation=whole.validation.take(few),
-            test=whole.test.take(few),
-        )
-    )
+    splits = replace(
+        whole,
+        train=whole.train.take(np.flatnonzero(whole.train.groups % ADAPTER_SPLIT == 0)[:MOST_ROWS]),
+        validation=whole.validation.take(few),
+        test=whole.test.take(few),
+    ).with_images_in_memory()
 
     def score(candidate: Candidate) -> Found:
         repo, start = data.repo(candidate), time.perf_counter()
-        recipe = recipe_for(options, target.task, parameters_of(candidate, target), "lora")
+        recipe = recipe_for(options, head_of(whole.task), parameters_of(candidate, target), "lora")
         with tempfile.TemporaryDirectory(dir=work()) as folder:
             saved = Path(folder) / "model"
-            one = Run(candidate.name, repo, None, recipe, recipe.learning_rates[0], 0)
-            result = trained(one, splits, options, Path(folder) / "run", save_to=saved)
+            plan = plan_for(repo, splits.task, options)
+            job = TrainingJob(candidate.name, plan, None, recipe, recipe.learning_rates[0], 0)
+            result = run_job(job, splits, options, Path(folder) / "run", save_to=saved)
             if result.error is not None:
                 raise EmmsError(result.error)
             features = data.features(resolve(str(saved), "model"), Cache(None))[rows]
@@ -208,8 +206,8 @@ def gradients(repo: Repo, sample: Sample, rows: np.ndarray) -> np.ndarray:
     """Gradients of a checkpoint's features for some rows, hashed, float32 (n, 2 · 512)."""
     plan = plan_extraction(repo, sample.task.input, sample.task.id)
     with quiet_transformers():
-        base, features = load_base(plan, SETTINGS)
-    read = reading(plan, base, [])[0](_part(sample))
+        base, features = load_base(plan, SETTINGS, sample.task.input)
+    read = sample.task.input.training_reader(plan, base, []).read(sample.inputs, sample.input_of_row)
     trained = _last_weights(base)
     generator = torch.Generator().manual_seed(0)
     size = sum(one.numel() for one in trained)
@@ -227,11 +225,6 @@ def gradients(repo: Repo, sample: Sample, rows: np.ndarray) -> np.ndarray:
             hashed = torch.zeros(COLUMNS).index_add_(0, columns, torch.cat(flat) * signs)
             found[place, number * COLUMNS : (number + 1) * COLUMNS] = hashed.numpy()
     return found
-
-
-def _part(sample: Sample) -> Part:
-    answers = tuple(sample.codes.tolist())
-    return Part("", sample.inputs, sample.input_of_row, answers, sample.groups, sample.inputs_fingerprint)
 
 
 def _last_weights(model: Any) -> list[nn.Parameter]:

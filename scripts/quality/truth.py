@@ -15,9 +15,10 @@ from pathlib import Path
 from typing import Any
 
 from hf_emms.errors import EmmsError
-from hf_emms.finetune.recipe import most_rows, recipe_for
-from hf_emms.finetune.runs import Run, trained
+from hf_emms.finetune.fine_tune import plan_for
+from hf_emms.finetune.recipe import TrainingJob, head_of, max_rows, recipe_for
 from hf_emms.finetune.splits import Splits, load_splits
+from hf_emms.finetune.training import run_job
 from hf_emms.hub import resolve
 from hf_emms.options import Options
 from scripts.demo import sources
@@ -260,14 +261,12 @@ def options_of(target: Target, budget: Budget) -> Options:
 @cache
 def splits_of(target: Target, budget: Budget) -> Splits:
     """The rows of a fine-tuning: the target's own parts; all its test rows at every budget."""
-    from hf_emms.finetune.collate import with_images_in_memory
-
     options = options_of(target, budget)
     splits = load_splits(options)
-    if most_rows(options):
+    if max_rows(options):
         every = replace(options, budget=None, confirm_samples=None)
         splits = replace(splits, test=load_splits(every).test)
-    return with_images_in_memory(splits)
+    return splits.with_images_in_memory()
 
 
 def _fine_tuned(job: Job) -> dict[str, Any]:
@@ -279,9 +278,10 @@ def _fine_tuned(job: Job) -> dict[str, Any]:
     name = checkpoint(job.candidate.name, job.target.side)
     repo = resolve(name, "model")
     splits, options = splits_of(job.target, job.budget), options_of(job.target, job.budget)
-    run = Run(name, repo, None, recipe_for(options, job.target.task, None), job.rate, job.seed)
+    recipe = recipe_for(options, head_of(splits.task), None)
+    run = TrainingJob(name, plan_for(repo, splits.task, options), None, recipe, job.rate, job.seed)
     with tempfile.TemporaryDirectory(dir=work()) as folder:
-        found = trained(run, splits, options, Path(folder) / "run")
+        found = run_job(run, splits, options, Path(folder) / "run")
     if found.error is not None:
         raise EmmsError(found.error)
     return {

@@ -11,10 +11,10 @@ import pytest
 import transformers
 
 import hf_emms
-from hf_emms.finetune.splits import Part, load_splits
-from hf_emms.finetune.task_scores import accuracy, r2
+from hf_emms.finetune.splits import LabeledSplit, load_splits
 from hf_emms.options import Options
 from hf_emms.ranking import TrainingRun
+from hf_emms.tasks.metrics import accuracy, r2
 from tests.finetune.make import FAST, picture, ranking, save, texts
 from tests.helpers.tiny_checkpoints import build, tokenizer
 from tests.helpers.tiny_pairs import build_pair
@@ -27,7 +27,7 @@ def root(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return tmp_path_factory.mktemp("kept")
 
 
-def kept(data: datasets.Dataset, task: str, checkpoint: Path, to: Path) -> tuple[str, TrainingRun, Part]:
+def kept(data: datasets.Dataset, task: str, checkpoint: Path, to: Path) -> tuple[str, TrainingRun, LabeledSplit]:
     """The folder of a fine-tuned model, its run, and the test rows."""
     columns = {"answer": "answers.text"} if "answers" in data.column_names else {}
     rows, folder = ranking(save(data, to / "data"), task, columns, {str(checkpoint): -0.1}), str(to / "best")
@@ -51,7 +51,7 @@ def test_texts_alone_have_the_classes_that_batches_of_them_had(
     folder, run, test = kept(of_texts(["dog", "cat"] * 30), "text-classification", build(root, name), tmp_path)
     classify = transformers.pipeline("text-classification", model=folder)
     answers = [classify(test.inputs[i], truncation=True)[0]["label"] for i in test.input_of_row]
-    assert accuracy(answers, test.answers) == pytest.approx(run.scores["accuracy"])
+    assert accuracy(answers, test.references) == pytest.approx(run.scores["accuracy"])
 
 
 def test_values_are_as_they_were_measured(root: Path, tmp_path: Path, emms_cache: Path) -> None:
@@ -60,7 +60,7 @@ def test_values_are_as_they_were_measured(root: Path, tmp_path: Path, emms_cache
     read = transformers.pipeline("text-classification", model=folder)
     answers = [read(test.inputs[i])[0]["score"] for i in test.input_of_row]
     assert 900 < np.mean(answers) < 1600
-    assert r2(answers, test.answers) == pytest.approx(run.scores["R²"], abs=1e-3)
+    assert r2(answers, test.references) == pytest.approx(run.scores["R²"], abs=1e-3)
     _, run, _ = kept(of_texts(values), "text-regression", build(root, "gpt2"), tmp_path / "b")
     assert any(note.startswith("its last layer has no bias: what it gives is (value - 12") for note in run.notes)
 

@@ -14,9 +14,11 @@ import yaml
 
 import hf_emms
 from hf_emms import EmmsError, Ranking
+from hf_emms.finetune.fine_tune import plan_for
 from hf_emms.finetune.heads import load_network
-from hf_emms.finetune.methods import merge_adapter, method_for
-from hf_emms.finetune.splits import load_splits
+from hf_emms.finetune.network import Network, merge_adapter
+from hf_emms.finetune.recipe import choose_method
+from hf_emms.finetune.splits import Splits, load_splits
 from hf_emms.options import Options
 from tests.finetune.make import FAST, Notes, colours, ranking, save, texts
 from tests.helpers.tiny_checkpoints import IMAGE_MODELS, build, repo_of
@@ -34,6 +36,11 @@ def folder(root: Path) -> str:
     return save(colours(60), root / "colours")
 
 
+def loaded(folder: Path, splits: Splits, method: str = "full") -> Network:
+    options = Options("data")
+    return load_network(plan_for(repo_of(folder), splits.task, options), splits, options, method)
+
+
 def trainable(model: torch.nn.Module) -> dict[str, torch.Tensor]:
     return {name: one for name, one in model.named_parameters() if one.requires_grad}
 
@@ -41,9 +48,8 @@ def trainable(model: torch.nn.Module) -> dict[str, torch.Tensor]:
 @pytest.mark.parametrize("name", ["vit", "resnet", "clip"])
 def test_a_head_alone_and_an_adapter_leave_the_checkpoint_as_it_is(root: Path, folder: str, name: str) -> None:
     splits = load_splits(Options.of(folder))
-    repo = repo_of(build(root, name))
     whole, head, lora = (
-        trainable(load_network(repo, splits, Options(folder), method).model) for method in ("full", "head", "lora")
+        trainable(loaded(build(root, name), splits, method).model) for method in ("full", "head", "lora")
     )
     assert all("classifier" in one or "fc" in one for one in head)
     assert head
@@ -56,7 +62,7 @@ def test_a_head_alone_and_an_adapter_leave_the_checkpoint_as_it_is(root: Path, f
 @pytest.mark.parametrize("name", IMAGE_MODELS)
 def test_an_adapter_trains_in_every_family_of_images(root: Path, folder: str, name: str) -> None:
     splits = load_splits(Options.of(folder))
-    network = load_network(repo_of(build(root, name)), splits, Options(folder), "lora")
+    network = loaded(build(root, name), splits, "lora")
     network.model(**network.rows(splits.train, True).batch(np.arange(4)))["loss"].backward()
     assert any(one.grad is not None for key, one in trainable(network.model).items() if "lora_" in key)
 
@@ -67,15 +73,15 @@ def test_a_pooling_head_of_the_checkpoint_without_weights_is_not_started_at_rand
 ) -> None:
     data = datasets.Dataset.from_dict({"text": texts(60), "label": ["dog", "cat"] * 30})
     splits = load_splits(Options.of(data))
-    network = load_network(repo_of(build(root, name)), splits, Options("d"))
+    network = loaded(build(root, name), splits)
     assert isinstance(network.model, transformers.PreTrainedModel) != own
     noted = "its pooling head has no weights: a head on its pooled feature instead" in network.notes
     assert noted == own
 
 
 def test_a_merged_adapter_gives_the_same_outputs_in_the_layers_of_the_checkpoint(root: Path, folder: str) -> None:
-    splits, repo = load_splits(Options.of(folder)), repo_of(build(root, "vit"))
-    network = load_network(repo, splits, Options(folder), "lora")
+    splits, checkpoint = load_splits(Options.of(folder)), build(root, "vit")
+    network = loaded(checkpoint, splits, "lora")
     with torch.no_grad():
         for name, one in trainable(network.model).items():
             one.add_(0.1 * torch.randn_like(one) if "lora_" in name else 0)
@@ -84,7 +90,7 @@ def test_a_merged_adapter_gives_the_same_outputs_in_the_layers_of_the_checkpoint
         before = model(**batch).logits
         merge_adapter(model)
         assert torch.allclose(model(**batch).logits, before, atol=1e-5)
-    plain = load_network(repo, splits, Options(folder)).model
+    plain = loaded(checkpoint, splits).model
     assert set(model.state_dict()) == set(plain.state_dict())
 
 
@@ -100,9 +106,9 @@ def test_runs_of_other_methods(root: Path, tmp_path: Path, name: str, method: st
 
 def test_what_does_not_fit_into_memory_gets_an_adapter_and_says_so() -> None:
     cpu = torch.device("cpu")
-    assert method_for(Options("d"), 1000, cpu) == ("full", None)
-    assert method_for(Options("d", confirm=1, method="head"), 10**15, cpu) == ("head", None)
-    method, why = method_for(Options("d"), 10**15, cpu)
+    assert choose_method(Options("d"), 1000, cpu) == ("full", None)
+    assert choose_method(Options("d", confirm=1, method="head"), 10**15, cpu) == ("head", None)
+    method, why = choose_method(Options("d"), 10**15, cpu)
     assert method == "lora"
     assert "full fine-tuning would need 16000.0 TB" in why.replace(",", "")
 
@@ -123,13 +129,14 @@ def test_the_best_model_is_kept_and_opens_with_pipeline(ranked: Ranking, tmp_pat
     splits = load_splits(Options.of(ranked.dataset))
     right = [
         classify(splits.test.inputs[i])[0]["label"] == answer
-        for i, answer in zip(splits.test.input_of_row, splits.test.answers, strict=True)
+        for i, answer in zip(splits.test.input_of_row, splits.test.references, strict=True)
     ]
     assert sum(right) / len(right) == pytest.approx(confirmed.best.fine_tuned.value)
     card = (folder / "README.md").read_text()
     data = yaml.safe_load(card.split("---")[1])
     (result,) = data["model-index"][0]["results"]
     assert result["task"]["type"] == "image-classification"
+    assert "split" not in result["dataset"]  # its test rows are part of the split that was trained on
     assert result["metrics"][0] == {
         "type": "accuracy",
         "value": pytest.approx(confirmed.best.fine_tuned.value, abs=1e-6),

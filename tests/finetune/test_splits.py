@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 from collections import Counter
+from pathlib import Path
 
 import datasets
 import pytest
 
+from hf_emms.cache import Cache
+from hf_emms.data import DatasetSource
 from hf_emms.errors import EmmsError
-from hf_emms.finetune.splits import Span, load_splits
+from hf_emms.finetune.splits import AnswerSpan, load_splits
 from hf_emms.options import Options
-from tests.finetune.make import colours, texts
+from tests.finetune.make import colours, save, texts
 
 
 def parts(data: object, **settings: object) -> dict:
@@ -24,7 +27,7 @@ def test_rows_that_share_an_input_are_in_one_part() -> None:
     groups = [set(part.groups.tolist()) for part in found.values()]
     assert sum(map(len, groups)) == len(set.union(*groups)) == 40
     assert [len(found[name]) for name in ("train", "validation", "test")] == [78, 18, 24]
-    assert sorted(answer for part in found.values() for answer in part.answers) == [row / 7 for row in range(120)]
+    assert sorted(answer for part in found.values() for answer in part.references) == [row / 7 for row in range(120)]
 
 
 def test_parts_do_not_depend_on_the_order_of_rows_and_hold_every_class() -> None:
@@ -33,7 +36,7 @@ def test_parts_do_not_depend_on_the_order_of_rows_and_hold_every_class() -> None
     assert first.fingerprint == second.fingerprint
     assert first.fingerprint != load_splits(Options.of(data, seed=3)).fingerprint
     for part in first.parts.values():
-        assert abs(Counter(part.answers)["red"] - len(part) / 2) <= 1
+        assert abs(Counter(part.references)["red"] - len(part) / 2) <= 1
 
 
 def test_splits_of_the_dataset_are_used_and_named_and_training_rows_in_them_left_out() -> None:
@@ -52,8 +55,8 @@ def test_splits_of_the_dataset_are_used_and_named_and_training_rows_in_them_left
 def test_a_validation_split_alone_is_the_test() -> None:
     data = datasets.DatasetDict({"train": colours(40), "validation": colours(20, first=40)})
     splits = load_splits(Options.of(data))
-    assert splits.test.source == "split validation"
-    assert splits.validation.source == "held out of split train"
+    assert (splits.test.split, splits.test.held_out) == ("validation", False)
+    assert splits.validation.held_out
 
 
 def test_a_test_split_without_labels_is_not_used_and_the_reason_is_noted() -> None:
@@ -65,7 +68,7 @@ def test_a_test_split_without_labels_is_not_used_and_the_reason_is_noted() -> No
         }
     )
     splits = load_splits(Options.of(data))
-    assert splits.test.source == "held out of split train"
+    assert (splits.test.split, splits.test.held_out) == ("train", True)
     assert any("split test is not used for test" in note for note in splits.notes)
 
 
@@ -79,9 +82,9 @@ def test_answers_within_a_text_are_spans_of_it() -> None:
         }
     )
     for part in parts(data).values():
-        for input, answer in zip(part.input_of_row, part.answers, strict=True):
+        for input, answer in zip(part.input_of_row, part.references, strict=True):
             question, context = part.inputs[input]
-            assert answer == Span(4, answer.stop, context[4 : answer.stop])
+            assert answer == AnswerSpan(4, answer.stop, context[4 : answer.stop])
             assert question.endswith(f"{answer.text.split()[-1]}?")
 
 
@@ -89,3 +92,19 @@ def test_too_few_rows_are_refused() -> None:
     data = datasets.Dataset.from_dict({"text": texts(6), "label": ["a", "b"] * 3})
     with pytest.raises(EmmsError, match="6 rows"):
         load_splits(Options.of(data))
+
+
+def test_a_streams_splits_are_read_once_and_then_taken_from_the_cache(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    data = datasets.DatasetDict({"train": colours(40), "test": colours(20, first=40)})
+    options, cache = Options.of(save(data, tmp_path / "data"), streaming=True), Cache(tmp_path / "cache")
+    first = load_splits(options, cache)
+    monkeypatch.setattr(DatasetSource, "open", lambda source, options: pytest.fail("a split is read again"))
+    assert load_splits(options, cache).fingerprint == first.fingerprint
+
+
+def test_answers_that_are_not_in_their_texts_cannot_be_found_there() -> None:
+    columns = {"question": texts(40), "context": texts(40), "answers": [f"number {row % 9}" for row in range(40)]}
+    with pytest.raises(EmmsError, match="are not in their contexts"):
+        load_splits(Options.of(datasets.Dataset.from_dict(columns), task="question-answering"))

@@ -10,8 +10,9 @@ import numpy as np
 import pytest
 
 import hf_emms
-from hf_emms.finetune.splits import Span
-from hf_emms.finetune.task_scores import (
+from hf_emms.finetune.splits import AnswerSpan
+from hf_emms.ranking import FineTuned
+from hf_emms.tasks.metrics import (
     accuracy_at_half,
     bleu,
     cider,
@@ -20,7 +21,6 @@ from hf_emms.finetune.task_scores import (
     vqa_accuracy,
     word_f1,
 )
-from hf_emms.ranking import FineTuned
 from tests.finetune.make import FAST, picture, ranking, save
 from tests.helpers.tiny_checkpoints import build, tokenizer
 from tests.helpers.tiny_pairs import build_pair
@@ -126,7 +126,7 @@ def test_scores_of_texts_are_what_their_definitions_say() -> None:
     assert vqa_accuracy(["a", "b", "c"], [(("a", 0.2), ("b", 0.8)), (("b", 1.0),), (("a", 1.0),)]) == pytest.approx(
         (2 / 3 + 1 + 0) / 3
     )
-    right = [Span(0, 7, "The cat"), Span(0, 3, "dog")]
+    right = [AnswerSpan(0, 7, "The cat"), AnswerSpan(0, 3, "dog")]
     assert exact_match(["cat!", "a dog barks"], right) == 0.5
     assert word_f1(["cat!", "a dog barks"], right) == pytest.approx((1 + 2 / 3) / 2)
     assert bleu(

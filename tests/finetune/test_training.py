@@ -10,24 +10,24 @@ import pytest
 import torch
 from torch import nn
 
-from hf_emms.finetune.collate import PartRows
-from hf_emms.finetune.heads import Network, repaired
-from hf_emms.finetune.recipe import Recipe, default_rates, recipe_for
-from hf_emms.finetune.splits import Part, Splits
-from hf_emms.finetune.task_scores import accuracy, macro_f1, micro_f1, r2, spearman, standard_error
-from hf_emms.finetune.training import DivergedError, RunPlan, is_too_fast, train
+from hf_emms.finetune.network import LabeledRows, Network, repaired
+from hf_emms.finetune.recipe import Recipe, TrainingJob, default_rates, head_of, recipe_for
+from hf_emms.finetune.splits import LabeledSplit, Splits
+from hf_emms.finetune.training import DivergedError, Training, standard_error
 from hf_emms.options import Options
 from hf_emms.tasks import get_task
+from hf_emms.tasks.metrics import ACCURACY, accuracy, macro_f1, micro_f1, r2, spearman
+from tests.finetune.make import Notes
 from tests.helpers.tiny_checkpoints import IMAGE_MODELS
 
 RECIPE = Recipe("full", 4, None, (0.05,), (0,), batch_size=16)
 
 
-def part(rows: int, seed: int) -> Part:
+def part(rows: int, seed: int) -> LabeledSplit:
     """Points of a plane with the side of a line that each is on."""
     points = np.random.default_rng(seed).normal(size=(rows, 2)).astype(np.float32)
     sides = tuple("left" if x < y else "right" for x, y in points)
-    return Part("points", points, np.arange(rows), sides, np.arange(rows, dtype=np.uint64), "")
+    return LabeledSplit("points", False, True, points, np.arange(rows), sides, np.arange(rows, dtype=np.uint64), "")
 
 
 class Line(nn.Module):
@@ -51,47 +51,44 @@ class Line(nn.Module):
 
 
 def network(model: nn.Module) -> Network:
-    def rows(part: Part, labelled: bool) -> PartRows:
-        labels = {"labels": torch.tensor([int(side == "right") for side in part.answers])}
+    def rows(part: LabeledSplit, labelled: bool) -> LabeledRows:
+        labels = {"labels": torch.tensor([int(side == "right") for side in part.references])}
         points = torch.tensor(part.inputs[part.input_of_row])
-        return PartRows(lambda numbers: {"points": points[numbers]}, labels if labelled else {}, len(part))
+        return LabeledRows(lambda numbers: {"points": points[numbers]}, labels if labelled else {}, len(part))
 
     return Network(model, rows, lambda outputs, part: ["right" if row[1] > row[0] else "left" for row in outputs])
 
 
-def job(folder: Path, **changes: Any) -> RunPlan:
-    splits = Splits(get_task("text-classification"), part(160, 0), part(40, 1), part(40, 2), "points", "", (), "points")
-    fields: dict[str, Any] = {
-        **{"splits": splits, "recipe": RECIPE, "learning_rate": 0.05, "seed": 0, "scores": {"accuracy": accuracy}},
-        **{"device": torch.device("cpu"), "folder": folder / "run"},
-    }
-    return RunPlan(**fields | changes)
+def training(folder: Path, learning_rate: float = 0.05, recipe: Recipe = RECIPE, **settings: Any) -> Training:
+    splits = Splits(get_task("text-classification"), part(160, 0), part(40, 1), part(40, 2), "", (), "points")
+    job = TrainingJob("line", None, None, recipe, learning_rate, 0)
+    return Training(job, splits, folder / "run", torch.device("cpu"), **settings)
 
 
 @pytest.mark.parametrize(("task", "most", "without"), [("image-classification", 10, 5), ("text-classification", 5, 3)])
 def test_half_of_the_epochs_without_a_better_score_end_a_run(task: str, most: int, without: int) -> None:
-    recipe = recipe_for(Options("data", confirm=1), task, None)
+    recipe = recipe_for(Options("data", confirm=1), head_of(get_task(task)), None)
     assert (recipe.epochs, recipe.patience) == (most, without)
 
 
 def test_a_run_learns_and_leaves_nothing_behind(tmp_path: Path) -> None:
-    steps: list[int] = []
-    run = train(lambda: network(Line()), job(tmp_path, on_steps=steps.append))
+    notes = Notes()
+    run = training(tmp_path, progress=notes).run(lambda: network(Line()))
     assert run.scores["accuracy"] > 0.8
     assert run.validation > 0.8
     assert len(run.curve) == 4
     assert run.validation == max(run.curve)
-    assert (run.steps, run.batch_size, sum(steps)) == (40, 16, 40)
+    assert (run.steps, run.batch_size, notes.steps["line, learning rate 0.05"]) == (40, 16, 40)
     assert not (tmp_path / "run").exists()
 
 
 def test_where_memory_runs_out_a_step_is_two_half_batches(tmp_path: Path) -> None:
-    run = train(lambda: network(Line(room=8)), job(tmp_path))
+    run = training(tmp_path).run(lambda: network(Line(room=8)))
     assert (run.steps, run.batch_size) == (40, 16)
     assert run.scores["accuracy"] > 0.8
     assert "memory ran out; trained again with two half batches a step" in run.notes
     with pytest.raises(torch.OutOfMemoryError):
-        train(lambda: network(Line(room=4)), job(tmp_path))
+        training(tmp_path).run(lambda: network(Line(room=4)))
 
 
 def test_a_loss_that_is_no_number_fails_after_a_second_try(tmp_path: Path) -> None:
@@ -102,15 +99,15 @@ def test_a_loss_that_is_no_number_fails_after_a_second_try(tmp_path: Path) -> No
         return network(Line(weight=float("nan")))
 
     with pytest.raises(DivergedError, match="no number"):
-        train(load, job(tmp_path))
+        training(tmp_path).run(load)
     assert len(loads) == 2
 
 
 def test_a_rate_at_which_the_loss_does_not_fall_is_noted(tmp_path: Path) -> None:
-    run = train(lambda: network(Line(weight=0.1)), job(tmp_path, learning_rate=1e-9))
+    run = training(tmp_path, learning_rate=1e-9).run(lambda: network(Line(weight=0.1)))
     assert any(note.startswith("the loss did not fall: ") for note in run.notes)
-    assert is_too_fast(run)
-    assert not is_too_fast(train(lambda: network(Line()), job(tmp_path)))
+    assert run.has_diverged
+    assert not training(tmp_path).run(lambda: network(Line())).has_diverged
 
 
 def test_a_head_learns_at_a_rate_of_its_own_where_the_rate_is_low(tmp_path: Path) -> None:
@@ -120,30 +117,30 @@ def test_a_head_learns_at_a_rate_of_its_own_where_the_rate_is_low(tmp_path: Path
         return found
 
     recipe = Recipe("full", 40, None, (1e-9,), (0,), batch_size=16, patience=40)
-    assert train(load, job(tmp_path, learning_rate=1e-9, recipe=recipe)).validation > 0.8
+    assert training(tmp_path, learning_rate=1e-9, recipe=recipe).run(load).validation > 0.8
 
 
 def test_a_run_that_no_longer_improves_ends_and_its_best_state_counts(tmp_path: Path) -> None:
     recipe = Recipe("full", 60, None, (0.05,), (0,), batch_size=16, patience=2)
-    run = train(lambda: network(Line()), job(tmp_path, recipe=recipe))
+    run = training(tmp_path, recipe=recipe).run(lambda: network(Line()))
     assert run.steps < 600
     assert run.validation > 0.9
 
 
 def test_a_deadline_ends_a_run_which_still_has_its_scores(tmp_path: Path) -> None:
-    run = train(lambda: network(Line()), job(tmp_path, deadline=0.0))
+    run = training(tmp_path, deadline=0.0).run(lambda: network(Line()))
     assert run.steps == 1
     assert "ended by the time limit after 1 of 40 steps" in run.notes
     assert run.validation is not None
 
 
 def test_a_damaged_state_of_a_killed_run_is_left_out(tmp_path: Path) -> None:
-    whole = train(lambda: network(Line()), job(tmp_path))
+    whole = training(tmp_path).run(lambda: network(Line()))
     state = tmp_path / "run" / "checkpoint-10"
     state.mkdir(parents=True)
     (state / "trainer_state.json").write_text('{"epoch": 1.0, "global_st')
     (state / "model.safetensors").write_bytes(b"half a file")
-    assert train(lambda: network(Line()), job(tmp_path)).scores == whole.scores
+    assert training(tmp_path).run(lambda: network(Line())).scores == whole.scores
 
 
 def test_defaults_of_another_framework_are_repaired_and_noted() -> None:
@@ -159,7 +156,7 @@ def test_defaults_of_another_framework_are_repaired_and_noted() -> None:
 
 
 def test_rows_come_in_batches_of_one_part() -> None:
-    rows = PartRows(lambda numbers: {"x": torch.tensor(numbers)}, {"labels": torch.tensor([5, 6, 7])}, 3)
+    rows = LabeledRows(lambda numbers: {"x": torch.tensor(numbers)}, {"labels": torch.tensor([5, 6, 7])}, 3)
     batch = rows[2][0].batch(np.array([2, 0]))
     assert batch["x"].tolist() == [2, 0]
     assert batch["labels"].tolist() == [7, 5]
@@ -168,9 +165,11 @@ def test_rows_come_in_batches_of_one_part() -> None:
 def test_what_users_leave_open_follows_from_task_size_and_budget() -> None:
     assert default_rates(300_000) > default_rates(20_000_000) > default_rates(110_000_000)
     assert default_rates(None) == default_rates(1)
-    recipe = recipe_for(Options("d", confirm=1, budget="quick", seeds=2, seed=5), "image-classification", 10**8)
+    recipe = recipe_for(
+        Options("d", confirm=1, budget="quick", seeds=2, seed=5), get_task("image-classification").head, 10**8
+    )
     assert (recipe.epochs, recipe.seeds, recipe.runs, recipe.budget) == (3, (5, 6), 3, "quick")
-    steps = recipe_for(Options("d", confirm=1, steps=7), "text-classification", None)
+    steps = recipe_for(Options("d", confirm=1, steps=7), head_of(get_task("text-classification")), None)
     assert (steps.epochs, steps.total_steps(1000)) == (None, 7)
     assert recipe.total_steps(65) == 9
 
@@ -191,6 +190,6 @@ def test_scores_are_what_their_definitions_say() -> None:
 def test_the_standard_error_of_a_share_is_that_of_its_binomial() -> None:
     right = ["a"] * 2000
     answers = ["a" if row % 4 else "b" for row in range(2000)]
-    error = standard_error(accuracy, answers, right, np.arange(2000, dtype=np.uint64))
+    error = standard_error(ACCURACY, answers, right, np.arange(2000, dtype=np.uint64))
     assert error == pytest.approx((0.25 * 0.75 / 2000) ** 0.5, rel=0.5)
-    assert standard_error(accuracy, answers[:3], right[:3], np.zeros(3, np.uint64)) == 0
+    assert standard_error(ACCURACY, answers[:3], right[:3], np.zeros(3, np.uint64)) == 0

@@ -121,15 +121,3 @@ def test_an_archive_without_the_arrays_and_no_file_at_all(page, tmp_path):
     np.savez(tmp_path / "other.npz", x=np.ones(3))
     upload(page, tmp_path / "other.npz")
     page.get_by_text("no array called predictions or features").wait_for()
-
-
-def test_pasted_lines(page, rows):
-    x, z = rows
-    page.get_by_role("tab", name="Paste").click()
-    for label, array in (("Features", x), ("Labels", z)):
-        lines = "\n".join("\t".join(map(str, row)) for row in array.round(3))
-        page.get_by_role("textbox", name=label).fill(lines)
-    page.get_by_role("button", name="Score the lines").click()
-    found = result(page)
-    assert (found["rows"], found["feature width"]) == ("60", "5")
-    assert float(found["R²"]) > 0.9

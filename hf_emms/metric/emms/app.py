@@ -55,29 +55,29 @@ def example(rows: int = 300, width: int = 16) -> tuple[np.ndarray, np.ndarray]:
     return features.round(4), np.stack(labels, axis=1).round(4)
 
 
-def read_file(path: str, wanted: tuple[str, ...]) -> np.ndarray:
-    """The array of an .npz file under the first wanted name, or the table of a .csv file."""
+def read_file(path: str, names: tuple[str, ...]) -> np.ndarray:
+    """The array of an .npz file under the first of the names that it holds, or the table of a .csv file."""
     name = Path(path).name
     if Path(path).suffix.lower() == ".npz":
         try:
             with np.load(path, allow_pickle=False) as arrays:
-                for key in wanted:
+                for key in names:
                     if key in arrays.files:
                         return np.asarray(arrays[key])
                 held = ", ".join(arrays.files) or "nothing"
         except (ValueError, OSError, EOFError, AttributeError, zipfile.BadZipFile) as error:
             raise ValueError(f"{name} is not an .npz file of plain arrays; np.savez writes one ({error})") from error
-        raise ValueError(f"{name} holds {held}, but no array called {' or '.join(wanted)}")
+        raise ValueError(f"{name} holds {held}, but no array called {' or '.join(names)}")
     try:
-        return read_table(Path(path).read_text(encoding="utf-8-sig"), name)
+        text = Path(path).read_text(encoding="utf-8-sig")
     except UnicodeDecodeError as error:
         raise ValueError(f"{name} is not a text file; upload .npz or .csv") from error
+    return _read_table(text, name)
 
 
-def read_table(text: str, name: str) -> np.ndarray:
-    """Comma- or tab-separated lines: numbers (N, D), or one column of texts (N,)."""
-    delimiter = "\t" if "\t" in text.partition("\n")[0] else ","
-    lines = [line for line in csv.reader(io.StringIO(text), delimiter=delimiter) if any(map(str.strip, line))]
+def _read_table(text: str, name: str) -> np.ndarray:
+    """Comma-separated lines: numbers (N, D), or one column of texts (N,)."""
+    lines = [line for line in csv.reader(io.StringIO(text)) if any(map(str.strip, line))]
     if not lines:
         raise ValueError(f"{name} is empty; give one line a sample")
     if len(lines[0]) == 1 and (not _are_numbers(lines[-1]) or all(line[0].strip().isdigit() for line in lines)):
@@ -147,10 +147,6 @@ def from_files(features: str | None, labels: str | None, method: str, folds: flo
     return read_file(features, FEATURES), read_file(labels or features, LABELS), method, folds
 
 
-def from_text(features: str, labels: str, method: str, folds: float) -> tuple[Any, ...]:
-    return read_table(features, "features"), read_table(labels, "labels"), method, folds
-
-
 def build() -> gr.Blocks:
     """The page."""
     with gr.Blocks(title="EMMS") as page:
@@ -167,11 +163,6 @@ def build() -> gr.Blocks:
                             feature_file = gr.File(label="Features", file_types=[".npz", ".csv"], height=120)
                             label_file = gr.File(label="Labels", file_types=[".npz", ".csv"], height=120)
                         run_files = gr.Button("Score the files", variant="primary")
-                    with gr.Tab("Paste"):
-                        gr.Markdown("One line a sample, values separated by commas or tabs.")
-                        feature_text = gr.Textbox(label="Features", lines=6, placeholder="0.12, -1.3, 0.7")
-                        label_text = gr.Textbox(label="Labels", lines=6, placeholder="cat")
-                        run_text = gr.Button("Score the lines", variant="primary")
                 method = gr.Dropdown(list(METHODS), value=next(iter(METHODS)), label="Method")
                 folds = gr.Slider(2, 10, value=5, step=1, label="Folds of the held-out score")
             with gr.Column():
@@ -180,7 +171,6 @@ def build() -> gr.Blocks:
         settings, shown = [method, folds], [words, weights]
         run_example.click(explained(from_example), settings, shown, api_name="example")
         run_files.click(explained(from_files), [feature_file, label_file, *settings], shown, api_name="files")
-        run_text.click(explained(from_text), [feature_text, label_text, *settings], shown, api_name="text")
     return page
 
 

@@ -1,10 +1,28 @@
 """EMMS for the evaluate library: which pretrained checkpoint fits your labels, without fine-tuning any."""
 
+import difflib
+import inspect
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
 import evaluate
+import numpy as np
+import pyarrow as pa
+from datasets import Features, List, Value
 
 # Indented, so that evaluate's scan for imports leaves a missing package to the message below.
 try:
-    from hf_emms.metric import metric
+    from hf_emms.errors import EmmsError
+    from hf_emms.formatting import pluralize
+    from hf_emms.options import DEFAULT_ESTIMATORS
+    from hf_emms.ranking.estimators import get_estimator
+    from hf_emms.run.from_arrays import table_for
+    from hf_emms.scoring import EmmsResult, arrays
+    from hf_emms.scoring.estimators import Estimator, ScoringInputs, are_emms, get_method
+    from hf_emms.scoring.labels import LabelTable
+    from hf_emms.scoring.moments import Moments
+    from hf_emms.scoring.sums import SAMPLE_ROWS
 except ModuleNotFoundError as error:
     if not (error.name or "").startswith("hf_emms"):
         raise
@@ -70,18 +88,339 @@ Examples:
 """
 
 
+Batch = tuple[np.ndarray, np.ndarray]
+"""Features, float32 or float64 (b, D1); and label embeddings (b, D2) or (b, K, D2), class ids int64 (b,), or texts (b,)
+of Python strings."""
+Batches = Callable[[], Iterator[Batch]]
+"""Batches in the order in which they were added, from the start at every call."""
+
+_OPTIONS: dict[str, Any] = {
+    "method": DEFAULT_ESTIMATORS[0],
+    "groups": None,
+    "folds": 5,
+    "seed": 0,
+    "encoders": (),
+    "label_table": None,
+    "class_names": None,
+    "estimators": (),
+    "device": "auto",
+}
+_HINTS = {
+    "predictions": "pass a checkpoint's hidden states, feature rows (N, D1), not its answers",
+    "references": "drop or repair that row; a row has one text, or embeddings of one width for each encoder",
+}
+_SETTINGS = tuple(inspect.signature(evaluate.Metric.__init__).parameters)
+
+
 @evaluate.utils.file_utils.add_start_docstrings(_DESCRIPTION, _KWARGS_DESCRIPTION)
-class Emms(metric.ScoreOfRows):
-    """The metric: its behaviour is ScoreOfRows's, its mathematics hf_emms.scoring's."""
+class Emms(evaluate.Metric):
+    """The metric: rows go to disk and come back as arrays, and no number becomes a Python object on the way.
+
+    evaluate's own locks, files and processes are used as they are. Rows that come with ``compute`` alone are scored
+    where they are.
+
+    Args:
+        settings: those of every `evaluate.Metric`, and defaults for the options of ``compute``.
+    """
+
+    # Attributes of evaluate.Metric, which has no types.
+    writer: Any
+    buf_writer: Any
+    data: Any
+    filelock: Any
+    filelocks: Any
+    file_paths: Any
+    cache_file_name: Any
+
+    def __init__(self, **settings: Any) -> None:
+        options = {name: settings[name] for name in settings if name in _OPTIONS or name not in _SETTINGS}
+        _check_options(options)
+        # The seed of an evaluate.Metric seeds numpy meanwhile; here it is that of the folds as well.
+        self._defaults = {name: value for name, value in options.items() if value is not None}
+        self._layout = ""
+        try:
+            super().__init__(**{name: value for name, value in settings.items() if name in _SETTINGS})
+        except OSError as error:
+            raise EmmsError(
+                f"evaluate cannot write its cache: {error}", "set HF_METRICS_CACHE, or pass cache_dir=FOLDER"
+            ) from error
 
     def _info(self) -> evaluate.MetricInfo:
+        numbers = [List(Value(dtype)) for dtype in ("float32", "float64")]
+        forms = [*numbers, *map(List, numbers), Value("string"), Value("int64")]
         return evaluate.MetricInfo(
             description=_DESCRIPTION,
             citation=_CITATION,
             inputs_description=_KWARGS_DESCRIPTION,
-            features=self.inputs(),
+            features=[Features({"predictions": x, "references": y}) for x in numbers for y in forms],
             license="Apache-2.0",
             homepage="https://arxiv.org/abs/2308.06262",
             codebase_urls=["https://github.com/OpenGVLab/Multitask-Model-Selector"],
             reference_urls=["https://arxiv.org/abs/2308.06262", "https://openreview.net/forum?id=2ep5PXEZiw"],
         )
+
+    def add(self, *, prediction: Any = None, reference: Any = None, **others: Any) -> None:
+        """Add one row."""
+        # evaluate.combine passes the plural names on to add().
+        prediction, reference = others.pop("predictions", prediction), others.pop("references", reference)
+        self.add_batch(predictions=[prediction], references=[reference], **others)
+
+    def add_batch(self, *, predictions: Any = None, references: Any = None, **others: Any) -> None:
+        """Add rows."""
+        if others:
+            raise EmmsError(
+                f"rows have predictions and references, not {', '.join(others)}",
+                "options such as groups= go to compute(), one value for each row added",
+            )
+        x, y = _check_rows(predictions, references, len(self))
+        layout = _layout(x, y)
+        if self.writer is None:
+            self._layout = layout
+            self.selected_feature_format = Features({"predictions": _feature(x), "references": _feature(y)})
+            self._init_writer()
+        _check_layout(layout, self._layout, len(self))
+        try:
+            self.writer.write_batch({"predictions": x, "references": y.tolist() if y.dtype == object else y})
+        except OSError as error:
+            raise EmmsError(
+                f"evaluate cannot write its cache {self.data_dir}: {error.strerror or error}",
+                "free space there, pass cache_dir=FOLDER, or keep_in_memory=True",
+            ) from error
+
+    def compute(self, *, predictions: Any = None, references: Any = None, **options: Any) -> dict[str, Any] | None:
+        """Score the rows that were added and those that are passed here."""
+        options = _check_options({**self._defaults, **options})
+        passed = predictions is not None or references is not None
+        if self.writer is None and not passed:
+            raise EmmsError("no rows were added", "pass predictions= and references=, or call add_batch first")
+        if self.writer is None and self.num_process == 1:
+            batch = _check_rows(predictions, references, 0)
+            return self._compute(lambda: iter([batch]), options)
+        if passed:
+            self.add_batch(predictions=predictions, references=references)
+        try:
+            self._finalize()
+            return self._compute(self._stored_batches, options) if self.process_id == 0 else None
+        except (pa.ArrowInvalid, pa.ArrowTypeError) as error:
+            raise EmmsError(
+                "the processes added rows of different types: float32 and float64, or other references",
+                "convert all of them alike before add_batch",
+            ) from error
+        finally:
+            self._forget()
+
+    def _stored_batches(self) -> Iterator[Batch]:
+        """Reads files batch by batch and does not map them: a mapped file counts as memory of the process."""
+        layout, n = "", 0
+        for record in self._stored_records():
+            x, y = _to_numpy(record.column("predictions")), _to_numpy(record.column("references"))
+            layout = layout or _layout(x, y)
+            _check_layout(_layout(x, y), layout, n)
+            n += len(x)
+            yield x, y
+
+    def _stored_records(self) -> Iterator[pa.RecordBatch]:
+        if self.keep_in_memory:
+            yield from self.data.data.to_batches()
+            return
+        for path in self.file_paths:
+            with pa.OSFile(str(path)) as file:
+                yield from pa.ipc.open_stream(file)
+
+    def _forget(self) -> None:
+        """Gives locks and files back, so that the next computation starts clean; process 0 deletes those of all."""
+        locks, paths = self.filelocks or [self.filelock], self.file_paths or [self.cache_file_name]
+        self.writer = self.buf_writer = self.data = None
+        for lock, path in reversed(list(zip(locks, paths, strict=True))):
+            if lock is not None:
+                if self.process_id == 0:
+                    Path(path).unlink(missing_ok=True)
+                lock.release()
+        self.cache_file_name = self.filelock = self.file_paths = self.filelocks = self.selected_feature_format = None
+
+    def _compute(self, batches: Batches, options: dict[str, Any]) -> dict[str, Any]:
+        """Scores rows batch by batch; estimators that look for neighbours hold all labels, or all rows."""
+        n = sum(len(x) for x, _ in batches())
+        if n < 2:
+            raise EmmsError(
+                f"{n or 'no'} row was given; a score compares rows, and needs at least two",
+                "pass hundreds of rows of the dataset that you want to fine-tune on",
+            )
+        estimators = _estimators(options)
+        needs_rows = any(estimator.needs_rows for estimator in estimators)
+        samples_rows = any(estimator.samples_rows for estimator in estimators)
+        groups, table = _groups(batches, estimators, options["groups"], n), _label_table(batches, options)
+        if table is None and (needs_rows or samples_rows):
+            table = LabelTable.of_rows(list(map(np.concatenate, zip(*(_blocks(y) for _, y in batches()), strict=True))))
+            table = table.distinct() if are_emms(estimators) else table
+        folds = options["folds"] if any(estimator.folds for estimator in estimators) else 1
+        sample_rows = SAMPLE_ROWS if samples_rows and not needs_rows else 0
+        moments, start = None, 0
+        for x, y in batches():
+            rows = slice(start, start := start + len(x))
+            labels = LabelTable.of_rows(_blocks(y)) if table is None else table.take(rows)
+            if moments is None:
+                moments = Moments.like(labels, x.shape[1], folds=folds, seed=options["seed"], sample_rows=sample_rows)
+            moments.update_checked(x, labels, groups[rows])
+        assert moments is not None
+        features = np.concatenate([x for x, _ in batches()]) if needs_rows else None
+        inputs = ScoringInputs(moments, features, table, groups, keep_fits=samples_rows)
+        result, *others = (estimator.score(inputs) for estimator in estimators)
+        assert isinstance(result, EmmsResult)
+        fields = result.to_dict()
+        return {
+            **{name: fields[name] for name in ("score", "stderr", "weights", "r2", "n", "d1", "method")},
+            "weights": list(result.weights),
+            **{name: float(score) for name, score in zip(options["estimators"], others, strict=True)},
+        }
+
+
+def _check_options(options: dict[str, Any]) -> dict[str, Any]:
+    """All options, checked before any row is looked at."""
+    for name in options:
+        if name not in _OPTIONS:
+            close = difflib.get_close_matches(name, _OPTIONS, n=1)
+            hint = f"did you mean {close[0]}?" if close else f"choose from {', '.join(_OPTIONS)}"
+            raise EmmsError(f"the metric emms has no option {name!r}", hint)
+    options = {**_OPTIONS, **options}
+    for name in ("encoders", "estimators"):
+        options[name] = (options[name],) if isinstance(options[name], str) else tuple(options[name] or ())
+        if not all(isinstance(part, str) for part in options[name]):
+            raise EmmsError(f"{options[name]!r} does not name {name}", f'pass names: {name}=["…"]')
+    arrays.check_folds(options["folds"], options["seed"], fewest=2)
+    _estimators(options)
+    return options
+
+
+def _estimators(options: dict[str, Any]) -> tuple[Estimator, ...]:
+    return get_method(options["method"]), *map(get_estimator, options["estimators"])
+
+
+def _groups(batches: Batches, estimators: tuple[Estimator, ...], groups: Any, n: int) -> np.ndarray:
+    if groups is not None:
+        return arrays.group_ids(groups, n)
+    if any(estimator.folds or estimator.needs_rows or estimator.samples_rows for estimator in estimators):
+        return arrays.groups_by_content(x for x, _ in batches())
+    return np.zeros(n, dtype=np.uint64)
+
+
+def _label_table(batches: Batches, options: dict[str, Any]) -> LabelTable | None:
+    """The F-labels of class ids or texts; None where references are embeddings."""
+    if next(batches())[1].ndim == 1:
+        names = ("encoders", "label_table", "class_names", "device")
+        references = np.concatenate([y for _, y in batches()])
+        return table_for(references, name="references", **{name: options[name] for name in names})
+    for name in ("encoders", "label_table"):
+        if options[name] is not None and len(options[name]):
+            raise EmmsError(
+                f"references are embeddings already, so {name} has nothing to do",
+                f"leave {name} out, or pass class ids or texts as references",
+            )
+    return None
+
+
+def _blocks(y: np.ndarray) -> list[np.ndarray]:
+    """Label embeddings (b, D2) or (b, K, D2) as K arrays (b, D2)."""
+    return [y] if y.ndim == 2 else [y[:, k] for k in range(y.shape[1])]
+
+
+def _feature(array: np.ndarray) -> Any:
+    feature: Any = Value("string" if array.dtype == object else array.dtype.name)
+    for _ in range(array.ndim - 1):
+        feature = List(feature)
+    return feature
+
+
+def _to_numpy(column: pa.Array) -> np.ndarray:
+    if pa.types.is_string(column.type):
+        return np.array(column.to_pylist(), dtype=object)
+    shape = [len(column)]
+    while pa.types.is_list(column.type):
+        column = column.flatten()
+        shape.append(len(column) // int(np.prod(shape)))
+    return column.to_numpy(zero_copy_only=False).reshape(shape)
+
+
+def _layout(x: np.ndarray, y: np.ndarray) -> str:
+    """What all batches must share: D1, the kind of references and the shape of one."""
+    if y.ndim == 1:
+        return f"D1={x.shape[1]} and {'texts' if y.dtype == object else 'class ids'}"
+    return f"D1={x.shape[1]}, K={len(_blocks(y))}, D2={y.shape[-1]}"
+
+
+def _check_layout(layout: str, expected: str, first_row: int) -> None:
+    if layout != expected:
+        raise EmmsError(
+            f"rows {first_row} and following have {layout}; the {pluralize(first_row, 'row')} before: {expected}",
+            "one computation takes one checkpoint and one set of labels; call compute() before you start another",
+        )
+
+
+def _check_rows(predictions: Any, references: Any, first_row: int) -> Batch:
+    """One batch as arrays; errors name the row, and say how many came before."""
+    try:
+        for name, value in (("predictions", predictions), ("references", references)):
+            if value is None:
+                raise EmmsError(f"{name} is missing", "pass both: predictions=features, references=labels")
+            if isinstance(value, (str, bytes)):
+                raise EmmsError(f"{name} is the text {value!r:.40}", f"pass one row a sample: {name}=[…]")
+        x, y = arrays.as_matrix(_to_array(predictions, "predictions"), "predictions"), _check_references(references)
+        if len(x) != len(y):
+            raise EmmsError(
+                f"predictions has {pluralize(len(x), 'row')} but references has {len(y)}",
+                "pass one reference for each prediction, in the same order",
+            )
+    except EmmsError as error:
+        if not first_row:
+            raise
+        raise EmmsError(f"rows {first_row} and following: {error.message}", error.hint) from error
+    return x, y
+
+
+def _check_references(references: Any) -> np.ndarray:
+    array = _to_array(references, "references")
+    if array.ndim == 1 and array.dtype.kind in "iub":
+        return array.astype(np.int64)
+    if array.ndim == 1 and array.dtype.kind in "UO":
+        return array.astype(object)
+    if array.ndim not in (2, 3) or array.dtype.kind in "UO":
+        raise EmmsError(
+            f"references has dtype {array.dtype} and shape {array.shape}; it must be (N, D2) or (N, K, D2) floats, "
+            "or (N,) class ids or texts",
+            "a single number a row is an embedding of width 1: references.reshape(-1, 1)",
+        )
+    array = arrays.f_labels(array)
+    shape = array.shape if array.ndim == 2 or array.shape[1] > 1 else array[:, 0].shape
+    return arrays.as_matrix(array.reshape(len(array), -1), "references").reshape(shape)
+
+
+def _to_array(rows: Any, name: str) -> np.ndarray:
+    """An array of numbers, or of references that are texts; or else what is wrong with which row."""
+    if hasattr(rows, "__array__") or not hasattr(rows, "__iter__"):
+        return arrays.as_numpy(rows)
+    rows = [arrays.as_numpy(row) if hasattr(row, "detach") else row for row in rows]
+    if name == "references" and any(isinstance(row, str) for row in rows):
+        for number, row in enumerate(rows):
+            if not isinstance(row, str):
+                raise EmmsError(f"{name}[{number}] is {row!r:.40}, but other rows are texts", "pass one text a row")
+        return np.array(rows, dtype=object)
+    shape = None
+    for number, row in enumerate(rows):
+        array = _row_of_numbers(row)
+        if array is None:
+            raise EmmsError(f"{name}[{number}] is {row!r:.40}, which is no row of numbers", _HINTS[name])
+        shape = array.shape if shape is None else shape
+        if array.shape != shape:
+            raise EmmsError(
+                f"{name}[{number}] has shape {array.shape} but {name}[0] has shape {shape}",
+                "every row needs the same length: pool over tokens, or pad",
+            )
+    return np.array(rows)
+
+
+def _row_of_numbers(row: Any) -> np.ndarray | None:
+    try:
+        array = np.asarray(row)
+    except (ValueError, TypeError):
+        return None
+    return array if array.dtype.kind in "fiub" else None

@@ -21,9 +21,10 @@ from hf_emms.errors import EmmsError, checkpoint_errors, one_line
 from hf_emms.features.checkpoint_files import fetch_descriptions
 from hf_emms.features.extraction_plan import ExtractionPlan
 from hf_emms.files import write_atomic
-from hf_emms.finetune.methods import BYTES_A_PARAMETER
-from hf_emms.finetune.runs import Run, RunWork, trained, unfinished_folder
+from hf_emms.finetune.fine_tune import FineTuning, plan_for, unfinished_folder
+from hf_emms.finetune.recipe import BYTES_PER_PARAMETER, TrainingJob
 from hf_emms.finetune.splits import Splits
+from hf_emms.finetune.training import run_job
 from hf_emms.formatting import format_bytes
 from hf_emms.hub import Repo
 from hf_emms.options import Options
@@ -347,53 +348,61 @@ def _same(labels: LabelTable) -> LabelTable:
 # ---- fine-tuning -----------------------------------------------------------------------------------------------
 
 
-def train_on_ray(work: RunWork, runs: Sequence[Run]) -> Generator[tuple[Run, TrainingRun], None, None]:
+def train_on_ray(
+    work: FineTuning, jobs: Sequence[TrainingJob]
+) -> Generator[tuple[TrainingJob, TrainingRun], None, None]:
     """A `TrainAll`: each run is a task with a GPU or its share of the cores.
 
     A task whose worker is lost goes on from its last whole state, where the cache is on storage that its node sees.
     """
-    if not runs:
+    if not jobs:
         return
     with connected(work.options.ray_address) as cluster:
         splits, options = ray.put(work.splits), ray.put(work.options)
 
-        def submit(run: Run) -> Any:
-            work.progress.started(run.name, run.recipe.total_steps(work.splits.training_rows))
-            return _task(train_checkpoint, _training_resources(run, work.options, cluster, len(runs))).remote(
-                run, splits, options, work.cache.root, work.digest(run), work.deadline, work.keeper is not None
+        def submit(job: TrainingJob) -> Any:
+            work.progress.started(job.name, job.recipe.total_steps(work.splits.training_rows))
+            return _task(train_checkpoint, _training_resources(job, work.options, cluster, len(jobs))).remote(
+                job, splits, options, work.cache.root, work.digest(job), work.deadline, work.keeper is not None
             )
 
-        with closing(_results([(run, partial(submit, run)) for run in runs], len(runs))) as results:
-            for run, outcome in results:
+        with closing(_results([(job, partial(submit, job)) for job in jobs], len(jobs))) as results:
+            for job, outcome in results:
                 if isinstance(outcome, EmmsError):
-                    result = TrainingRun(run.learning_rate, run.seed, error=one_line(outcome))
+                    result = TrainingRun(job.learning_rate, job.seed, error=one_line(outcome))
                 else:
                     result, files = outcome
-                    _write(work.model_folder(run), files)
-                work.progress.advanced(run.name, run.recipe.total_steps(work.splits.training_rows))
-                yield run, result
+                    _write(work.model_folder(job), files)
+                work.progress.advanced(job.name, job.recipe.total_steps(work.splits.training_rows))
+                yield job, result
 
 
-def _training_resources(run: Run, options: Options, cluster: Cluster, runs: int) -> dict[str, float]:
+def _training_resources(job: TrainingJob, options: Options, cluster: Cluster, jobs: int) -> dict[str, float]:
     """What one of so many runs takes."""
-    memory = min(BYTES_A_PARAMETER * (run.parameters or 0) + _TASK_BYTES, cluster.memory)
+    memory = min(BYTES_PER_PARAMETER * (job.parameters or 0) + _TASK_BYTES, cluster.memory)
     gpu = _on_gpu(options.device, cluster)
-    side_by_side = min(runs, cluster.gpus) if gpu else runs
+    side_by_side = min(jobs, cluster.gpus) if gpu else jobs
     cores = max(1, min(cluster.cpus // side_by_side, cluster.cores))
     return {"num_cpus": cores, "num_gpus": float(gpu), "memory": memory}
 
 
 def train_checkpoint(
-    run: Run, splits: Splits, options: Options, root: Path | None, digest: str, deadline: float | None, keep: bool
+    job: TrainingJob,
+    splits: Splits,
+    options: Options,
+    root: Path | None,
+    digest: str,
+    deadline: float | None,
+    keep: bool,
 ) -> Iterator[tuple[TrainingRun, ModelFiles]]:
     """A task: yields the result of one run, and the files of its model where they are wanted."""
     import torch
 
     torch.set_num_threads(max(1, int(ray.get_runtime_context().get_assigned_resources().get("CPU", 1))))
-    run = replace(run, repo=_here(run.repo))
+    job = replace(job, plan=plan_for(_here(job.plan.repo), splits.task, options))
     with unfinished_folder(root, digest) as folder, tempfile.TemporaryDirectory() as temporary:
         model = Path(temporary, "model")
-        result = trained(run, splits, options, folder, save_to=model if keep else None, deadline=deadline)
+        result = run_job(job, splits, options, folder, save_to=model if keep else None, deadline=deadline)
         paths = [path for path in model.rglob("*") if path.is_file()]
         yield result, {path.relative_to(model).as_posix(): path.read_bytes() for path in paths}
 

@@ -1,0 +1,454 @@
+"""From a ranking to a decision: its first checkpoints are fine-tuned, and what that measures is put beside scores.
+
+A finished run is in the cache before the next one starts.
+"""
+
+from __future__ import annotations
+
+import math
+import shutil
+import tempfile
+import time
+from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
+from contextlib import closing, contextmanager
+from dataclasses import dataclass, replace
+from functools import partial
+from importlib import metadata
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import numpy as np
+
+from hf_emms.cache import Cache, digest_of
+from hf_emms.data import DatasetSource
+from hf_emms.errors import EmmsError, one_line
+from hf_emms.features.extraction_plan import ExtractionPlan, plan_extraction
+from hf_emms.finetune.recipe import Recipe, TrainingJob, check_recipe, choose_method, head_of, recipe_for
+from hf_emms.finetune.saving import ModelKeeper, check_push, evaluation_results, keeper_for, model_card
+from hf_emms.finetune.splits import Splits, load_splits
+from hf_emms.formatting import format_duration, parse_duration, pluralize
+from hf_emms.hub import Repo, resolve
+from hf_emms.options import Options
+from hf_emms.ranking import FineTuned, Ranking, Row, TrainingRun, is_commit
+from hf_emms.ranking.formats import format_points
+from hf_emms.ranking.progress import Progress
+from hf_emms.registry import versions
+from hf_emms.tasks import Task
+
+DEFAULT_TOP = 3
+# Part of the key of every finished run: raise it when the same recipe gives other results.
+FINETUNE_VERSION = 5
+# Checkpoints that share the last rank of a shortlist are fine-tuned too, up to so many times its length.
+_MAX_TIED = 2
+# By how much a rate is lowered at which no loss falls.
+_LOWER = 10
+# By extra: a module that it installs → the package that has it.
+_FINETUNE = {"accelerate": "accelerate", "sacrebleu": "sacrebleu", "sklearn": "scikit-learn"}
+_PACKAGES = {"finetune": _FINETUNE, "lora": {**_FINETUNE, "peft": "peft"}}
+# A step costs three forwards: one, and a backward that is twice as long.
+_STEP_FORWARDS = 3
+
+
+@dataclass(frozen=True)
+class FineTuning:
+    """A shortlist, and what all runs of its checkpoints share.
+
+    Attributes:
+        ranking: whose best checkpoints they are.
+        shortlist: the ranking's rows that are fine-tuned, best first.
+        methods: checkpoint → what of it is trained.
+        splits: the rows.
+        options: how.
+        seconds_per_parameter: that one input of a checkpoint takes which was not timed when it was ranked.
+        notes: what was chosen, in words.
+        cache: of finished runs.
+        progress: receives the events.
+        deadline: of `time.time`; None for none.
+        keeper: of the best model; None where it is not kept.
+    """
+
+    ranking: Ranking
+    shortlist: tuple[Row, ...]
+    methods: dict[str, str]
+    splits: Splits
+    options: Options
+    seconds_per_parameter: float
+    notes: tuple[str, ...]
+    cache: Cache
+    progress: Progress
+    deadline: float | None
+    keeper: ModelKeeper | None
+
+    @property
+    def metric(self) -> str:
+        """The name of the score by which checkpoints are compared."""
+        return head_of(self.splits.task).metrics(self.splits.train.references)[0].name
+
+    @property
+    def is_over(self) -> bool:
+        """Whether the time limit has passed."""
+        return self.deadline is not None and time.time() > self.deadline
+
+    def recipe(self, row: Row) -> Recipe:
+        """The recipe of a checkpoint."""
+        return recipe_for(self.options, head_of(self.splits.task), row.parameters, self.methods[row.checkpoint])
+
+    def plan(self, row: Row) -> ExtractionPlan:
+        """How the checkpoint is loaded, at the revision that was ranked.
+
+        Raises:
+            EmmsError: it is gone, a folder whose content has changed, or cannot be loaded.
+        """
+        if is_commit(row.revision):
+            repo = resolve(f"{row.checkpoint.partition('@')[0]}@{row.revision}", "model")
+        else:
+            repo = resolve(row.checkpoint, "model")
+            if row.revision is not None and repo.revision != row.revision:
+                raise EmmsError(f"{row.checkpoint} has changed since it was ranked", "rank it again")
+        return plan_for(repo, self.splits.task, self.options)
+
+    def key(self, job: TrainingJob) -> dict[str, Any]:
+        """The cache key of a run: everything that changes the result."""
+        recipe = job.recipe.as_json()
+        packages = ("accelerate", *(("peft",) if job.recipe.method == "lora" else ()))
+        return {
+            "id": job.plan.repo.id,
+            "revision": job.plan.repo.revision,
+            "rows": self.splits.fingerprint,
+            "task": self.splits.task.id,
+            "recipe": {name: recipe[name] for name in recipe if name not in ("learning_rates", "seeds", "budget")},
+            "learning_rate": job.learning_rate,
+            "seed": job.seed,
+            "device": self.options.device,
+            "trust_remote_code": self.options.trust_remote_code,
+            "versions": {**versions(), **{name: metadata.version(name) for name in packages}},
+            "code": FINETUNE_VERSION,
+        }
+
+    def digest(self, job: TrainingJob) -> str:
+        """What the files of a run are named by."""
+        return digest_of(self.key(job))
+
+    def model_folder(self, job: TrainingJob) -> Path | None:
+        """Where the model of a run is written; None where it is not kept."""
+        return self.keeper.path(self.digest(job)) if self.keeper is not None else None
+
+
+def plan_for(repo: Repo, task: Task, options: Options) -> ExtractionPlan:
+    """How a checkpoint is loaded on this machine."""
+    return plan_extraction(repo, task.input, task.id, trust_remote_code=options.trust_remote_code)
+
+
+TrainAll = Callable[[FineTuning, Sequence[TrainingJob]], Generator[tuple[TrainingJob, TrainingRun], None, None]]
+"""Trains runs, and yields each as soon as it is finished, its model written to `FineTuning.model_folder`."""
+
+
+# ---- what will be done -----------------------------------------------------------------------------------------------
+
+
+def check_settings(options: Options) -> None:
+    """Checks before a long ranking that its best checkpoints can be fine-tuned.
+
+    Raises:
+        EmmsError: a setting is wrong, or a package is missing.
+    """
+    check_recipe(options)
+    if options.save_model or options.push_to_hub:
+        keeper_for(options)
+        check_push(options)
+    if options.time_limit:
+        parse_duration(options.time_limit)
+    extra = "lora" if options.method == "lora" else "finetune"
+    missing = [package for module, package in _PACKAGES[extra].items() if find_spec(module) is None]
+    if missing:
+        raise EmmsError(f"fine-tuning needs {' and '.join(missing)}, not installed", f"pip install 'hf-emms[{extra}]'")
+
+
+def prepare(
+    ranking: Ranking,
+    options: Options,
+    source: DatasetSource,
+    cache: Cache,
+    progress: Progress,
+    *,
+    seconds_per_parameter: float,
+) -> FineTuning:
+    """Chooses the shortlist and reads the rows; trains nothing.
+
+    Args:
+        ranking: whose best checkpoints are fine-tuned; `options.confirm` says how many.
+        options: how, and how its dataset is read.
+        source: the dataset.
+        cache: of finished runs and of samples of streams.
+        progress: receives the events.
+        seconds_per_parameter: see `FineTuning`.
+
+    Raises:
+        EmmsError: the dataset or a setting is not usable.
+    """
+    from hf_emms.features.device import choose_device
+
+    keeper = keeper_for(options)
+    seconds = parse_duration(options.time_limit) if options.time_limit else None
+    shortlist, notes = choose(ranking.rows, options.confirm or DEFAULT_TOP)
+    splits = load_splits(options, cache, source)
+    if splits.revision != ranking.dataset_revision:
+        notes.append(f"the ranking is of revision {ranking.dataset_revision} of the dataset, this is {splits.revision}")
+    methods = {}
+    for row in shortlist:
+        if options.engine == "ray":  # the memory of its nodes is not that of this machine
+            methods[row.checkpoint] = options.method or "full"
+            continue
+        methods[row.checkpoint], why = choose_method(options, row.parameters, choose_device(options.device))
+        notes += [f"{row.checkpoint}: {why}"] if why else []
+    return FineTuning(
+        ranking,
+        shortlist,
+        methods,
+        splits,
+        options,
+        seconds_per_parameter,
+        (*splits.notes, *notes),
+        cache,
+        progress,
+        None if seconds is None else time.time() + seconds,
+        keeper,
+    )
+
+
+def choose(rows: Iterable[Row], top: int) -> tuple[tuple[Row, ...], list[str]]:
+    """The first rows of a ranking and those that share the last one's rank, and a note where these are too many.
+
+    Raises:
+        EmmsError: no checkpoint has a score.
+    """
+    scored = [row for row in rows if row.error is None]
+    if not scored:
+        raise EmmsError("the ranking has no checkpoint with a score", "rank checkpoints that can be scored first")
+    last = scored[min(top, len(scored)) - 1].rank
+    tied = [row for place, row in enumerate(scored) if place < top or row.rank == last]
+    chosen = tied[: _MAX_TIED * top]
+    if len(chosen) == len(tied):
+        return tuple(chosen), []
+    return tuple(chosen), [
+        f"{pluralize(len(tied), 'checkpoint')} share the ranks of the best {top}; the first {len(chosen)} by score are "
+        f"fine-tuned, --confirm {len(tied)} takes all"
+    ]
+
+
+def forecast(work: FineTuning) -> str:
+    """How many runs there will be, of what, and about how long they take."""
+    splits, seconds, runs = work.splits, 0.0, 0
+    for row in work.shortlist:
+        recipe = work.recipe(row)
+        trained = recipe.total_steps(splits.training_rows) * recipe.batch_size
+        epochs = max(1, round(trained / splits.training_rows))
+        forwards = _STEP_FORWARDS * trained + (epochs + 1) * len(splits.validation) + len(splits.test)
+        seconds += recipe.runs * forwards * _seconds_per_forward(work, row)
+        runs += recipe.runs
+    recipe = work.recipe(work.shortlist[0])
+    sizes = ", ".join(f"{name} {words}" for name, words in splits.in_words.items())
+    quick = " (a quick budget: who is best at it may not be best at yours)" if recipe.budget else ""
+    where = " of computing, side by side on the cluster" if work.options.engine == "ray" else ""
+    return (
+        f"fine-tuning {pluralize(len(work.shortlist), 'checkpoint')}: {pluralize(runs, 'run')} of "
+        f"{recipe.in_words()}{quick}, about {format_duration(seconds)}{where}; {sizes}"
+    )
+
+
+def _seconds_per_forward(work: FineTuning, row: Row) -> float:
+    """Seconds of one input: as measured when the checkpoint was scored, or a rule of thumb."""
+    if row.seconds.features and row.n is None:
+        return row.seconds.features / work.ranking.n_inputs
+    return work.seconds_per_parameter * (row.parameters or 0)
+
+
+# ---- all runs of a shortlist -----------------------------------------------------------------------------------------
+
+
+def fine_tune(work: FineTuning, train_all: TrainAll) -> Ranking:
+    """Fine-tunes the shortlist.
+
+    Args:
+        work: of `prepare`.
+        train_all: trains runs here or elsewhere, see `train_here`.
+
+    Returns:
+        The ranking with `Row.fine_tuned`.
+
+    Raises:
+        EmmsError: no checkpoint could be fine-tuned.
+    """
+    for note in (*work.notes, forecast(work)):
+        work.progress.noted(note)
+    results = _train_shortlist(work, train_all)
+    rows = tuple(
+        msgspec.structs.replace(row, fine_tuned=results[row.checkpoint]) if row.checkpoint in results else row
+        for row in work.ranking.rows
+    )
+    ranking = msgspec.structs.replace(work.ranking, rows=rows)
+    if not ranking.fine_tuned:
+        raise EmmsError(
+            "no checkpoint could be fine-tuned: " + "; ".join(f"{name}: {r.error}" for name, r in results.items()),
+            "the first error is the one to look at; --debug shows its traceback",
+        )
+    if work.keeper is not None:
+        _keep_best(work, work.keeper, ranking, train_all)
+    return ranking
+
+
+def _train_shortlist(work: FineTuning, train_all: TrainAll) -> dict[str, FineTuned]:
+    """Every checkpoint at its learning rates, then the other seeds at the best rate of each.
+
+    One whose loss falls at none of the rates that were chosen for it is also trained at a lower one.
+    """
+    plans, errors, results = dict[str, ExtractionPlan](), dict[str, str](), dict[TrainingJob, TrainingRun]()
+
+    def job(row: Row, learning_rate: float, seed: int) -> TrainingJob:
+        return TrainingJob(row.checkpoint, plans[row.checkpoint], row.parameters, work.recipe(row), learning_rate, seed)
+
+    def train(jobs: Sequence[TrainingJob]) -> None:
+        finished = finished_runs(work, jobs, train_all)
+        results.update((job, finished[job]) for job in jobs)  # not in the order in which they have ended
+
+    def runs_of(row: Row) -> list[TrainingRun]:
+        return [result for job, result in results.items() if job.checkpoint == row.checkpoint]
+
+    for row in work.shortlist:
+        try:
+            plans[row.checkpoint] = work.plan(row)
+        except EmmsError as error:
+            errors[row.checkpoint] = one_line(error)
+    rows = [(row, work.recipe(row)) for row in work.shortlist if row.checkpoint in plans]
+    train([job(row, rate, recipe.seeds[0]) for row, recipe in rows for rate in recipe.learning_rates])
+    slower = []
+    for row, recipe in rows:
+        if not work.options.learning_rates and all(run.has_diverged for run in runs_of(row)):
+            lower = float(f"{min(recipe.learning_rates) / _LOWER:g}")
+            work.progress.noted(f"{row.checkpoint}: its loss falls at none of these rates: {lower:g} is tried too")
+            slower.append(job(row, lower, recipe.seeds[0]))
+    train(slower)
+    further = []
+    for row, recipe in rows:
+        best = _best(runs_of(row))
+        if best is not None:
+            further += [job(row, best.learning_rate, seed) for seed in recipe.seeds[1:]]
+    train(further)
+    return {row.checkpoint: _summary(work, row, runs_of(row), errors.get(row.checkpoint)) for row in work.shortlist}
+
+
+def finished_runs(work: FineTuning, jobs: Sequence[TrainingJob], train_all: TrainAll) -> dict[TrainingJob, TrainingRun]:
+    """The results of runs: from the cache, or trained and stored there before anything else is."""
+    results = {}
+    if work.options.resume:
+        for job in jobs:
+            stored = work.cache.get_json("finetunings", work.key(job), partial(msgspec.convert, type=TrainingRun))
+            if stored is not None:
+                work.progress.noted(f"{job.name}: {_in_words(work, stored)} (from the cache)")
+                results[job] = stored
+    with closing(train_all(work, [job for job in jobs if job not in results])) as finished:
+        for job, result in finished:
+            # A run that was cut short is no result of the recipe.
+            if result.validation is not None and not work.is_over:
+                work.cache.put_json("finetunings", work.key(job), msgspec.to_builtins(result))
+            if result.validation is not None and work.keeper is not None:
+                work.keeper.finished(work.digest(job), result)
+            for line in (_in_words(work, result), *result.notes):
+                work.progress.noted(f"{job.name}: {line}")
+            results[job] = result
+    return results
+
+
+def train_here(work: FineTuning, jobs: Sequence[TrainingJob]) -> Generator[tuple[TrainingJob, TrainingRun], None, None]:
+    """A `TrainAll`: in this process, one run after the other."""
+    from hf_emms.finetune.training import run_job
+
+    splits = work.splits.with_images_in_memory()
+    for job in jobs:
+        with unfinished_folder(work.cache.root, work.digest(job)) as folder:
+            result = run_job(
+                job,
+                splits,
+                work.options,
+                folder,
+                save_to=work.model_folder(job),
+                deadline=work.deadline,
+                progress=work.progress,
+            )
+        yield job, result
+
+
+@contextmanager
+def unfinished_folder(root: Path | None, digest: str) -> Iterator[Path]:
+    """Where the states of an unfinished run are: in the cache, so that the next process finds them."""
+    if root is None:
+        with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as temporary:
+            yield Path(temporary) / "run"
+        return
+    folder = root / "unfinished" / digest
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    yield folder
+    shutil.rmtree(folder, ignore_errors=True)  # not reached where the run was interrupted
+
+
+# ---- what the runs come to -------------------------------------------------------------------------------------------
+
+
+def _best(runs: Iterable[TrainingRun]) -> TrainingRun | None:
+    """The first run with the highest validation score; None where all failed."""
+    return max((run for run in runs if run.validation is not None), key=_validation, default=None)
+
+
+def _validation(run: TrainingRun) -> float:
+    return -math.inf if run.validation is None else run.validation
+
+
+def _summary(work: FineTuning, row: Row, runs: Sequence[TrainingRun], error: str | None) -> FineTuned:
+    recipe, metric = work.recipe(row), work.metric
+    summary = FineTuned(metric, runs=tuple(runs), recipe=recipe.as_json(), rows=work.splits.in_words)
+    best = _best(run for run in runs if run.seed == recipe.seeds[0])
+    if best is None:
+        return msgspec.structs.replace(summary, error=error or next(run.error for run in runs if run.error is not None))
+    chosen = _runs_at(runs, best.learning_rate)
+    values = [run.scores[metric] for run in chosen]
+    return msgspec.structs.replace(
+        summary,
+        value=float(np.mean(values)),
+        spread=float(np.std(values, ddof=1)) if len(values) > 1 else chosen[0].stderr,
+        validation=float(np.mean([run.validation for run in chosen])),
+        scores={name: float(np.mean([run.scores[name] for run in chosen])) for name in chosen[0].scores},
+        learning_rate=best.learning_rate,
+    )
+
+
+def _runs_at(runs: Iterable[TrainingRun], learning_rate: float | None) -> list[TrainingRun]:
+    return [run for run in runs if run.learning_rate == learning_rate and run.validation is not None]
+
+
+def _keep_best(work: FineTuning, keeper: ModelKeeper, ranking: Ranking, train_all: TrainAll) -> None:
+    """Leaves the best model in the folder that the options name."""
+    row = ranking.fine_tuned[0]
+    assert row.fine_tuned is not None
+    best = max(_runs_at(row.fine_tuned.runs, row.fine_tuned.learning_rate), key=_validation)
+    plan, recipe = work.plan(row), work.recipe(row)
+    job = TrainingJob(row.checkpoint, plan, row.parameters, recipe, best.learning_rate, best.seed)
+
+    def train() -> None:
+        work.progress.noted(f"{row.checkpoint}: trained again, because its model was not kept")
+        ((_, again),) = train_all(replace(work, deadline=None), [job])
+        if again.validation is None:
+            raise EmmsError(f"{job.name}: {again.error}", "run the same command again: what is finished is kept")
+        keeper.finished(work.digest(job), again)
+
+    card = model_card(ranking, row, best, work.splits.test, work.options)
+    results = evaluation_results(ranking, row, best, work.splits.test, work.progress.noted)
+    keeper.finish(work.digest(job), {"README.md": card, **results}, train)
+    work.progress.noted(f"{row.checkpoint}, fine-tuned: {keeper.folder}")
+
+
+def _in_words(work: FineTuning, run: TrainingRun) -> str:
+    if run.validation is None:
+        return f"failed: {run.error}"
+    return f"validation {work.metric} {format_points(run.validation)}, {run.steps:,} steps, {run.seconds:.1f} s"

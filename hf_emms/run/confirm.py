@@ -1,0 +1,181 @@
+"""From a ranking to a decision: its best checkpoints are fine-tuned, here or on a cluster."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import TYPE_CHECKING, Any
+
+from hf_emms.errors import EmmsError
+from hf_emms.finetune.fine_tune import DEFAULT_TOP, FineTuning, check_settings, fine_tune, prepare
+from hf_emms.finetune.recipe import head_of
+from hf_emms.finetune.saving import push_best
+from hf_emms.options import SETTINGS, Options
+from hf_emms.presets import dataset_preset
+from hf_emms.ranking import Ranking, is_commit
+from hf_emms.ranking.progress import Progress, Silent
+from hf_emms.run.preflight import rate
+from hf_emms.run.session import Session
+from hf_emms.tasks import get_task
+
+if TYPE_CHECKING:
+    import datasets
+
+
+def confirm(
+    ranking: Ranking,
+    dataset: str | datasets.Dataset | None = None,
+    *,
+    top: int = DEFAULT_TOP,
+    method: str | None = None,
+    budget: str | None = None,
+    epochs: int | None = None,
+    steps: int | None = None,
+    learning_rates: float | str | Iterable[float | str] | None = None,
+    seeds: int | None = None,
+    confirm_samples: int | None = None,
+    time_limit: str | None = None,
+    save_model: str | None = None,
+    push_to_hub: str | None = None,
+    batch_size: int | None = None,
+    device: str = "auto",
+    engine: str = "local",
+    ray_address: str | None = None,
+    resume: bool = True,
+    cache: bool = True,
+    streaming: bool = False,
+    allow_pickle: bool = False,
+    trust_remote_code: bool = False,
+    progress: Progress | None = None,
+) -> Ranking:
+    """Fine-tunes the best checkpoints of a ranking and reports what that measures.
+
+    What is measured is who is best at this budget. Every finished run is on disk before the next one starts, so that
+    the same call continues where it was interrupted.
+
+    Args:
+        ranking: whose best checkpoints are fine-tuned.
+        dataset: what it was made on; by default found under the ranking's name for it.
+        top: how many; those that share the last rank are fine-tuned too, up to twice as many.
+        method: "full" (all weights; the default), "lora" or "head".
+        budget: "quick": few rows and epochs.
+        epochs: the most epochs a run; by default it depends on the task, and a run ends when it no longer improves.
+        steps: optimizer steps a run, instead of epochs.
+        learning_rates: peaks that are tried; by default two, by the size of the checkpoint.
+        seeds: runs of each checkpoint at its best rate.
+        confirm_samples: the most rows that are read; all by default.
+        time_limit: when training ends, e.g. "90m" or "2h"; what is finished counts.
+        save_model: a folder for the best fine-tuned model.
+        push_to_hub: a model repository, "ORG/NAME", that it is uploaded to with its card; created, and private then, if
+            needed.
+        batch_size: rows a step.
+        device: "auto", "cpu", "cuda" or "mps".
+        engine: "local", one run after the other, or "ray", as many at a time as the cluster has GPUs or cores for.
+        ray_address: see `hf_emms.rank`.
+        resume: take runs that an earlier call finished.
+        cache: read finished runs from the cache, and store them there.
+        streaming: read the dataset without downloading all of it.
+        allow_pickle: see `hf_emms.rank`.
+        trust_remote_code: see `hf_emms.rank`.
+        progress: receives events; by default nothing is reported.
+
+    Returns:
+        The ranking with `Row.fine_tuned`; `Ranking.best` is then the best by what was measured.
+
+    Raises:
+        EmmsError: the dataset or an argument is not usable.
+
+    Example:
+        >>> import hf_emms
+        >>> ranking = hf_emms.rank("demo_fashion")  # doctest: +SKIP
+        >>> hf_emms.confirm(ranking, top=2).best.checkpoint  # doctest: +SKIP
+        'emms-demo/resnet-fashion'
+    """
+    options = options_for(
+        ranking,
+        dataset,
+        confirm=top,
+        method=method,
+        budget=budget,
+        epochs=epochs,
+        steps=steps,
+        learning_rates=learning_rates,
+        seeds=seeds,
+        confirm_samples=confirm_samples,
+        time_limit=time_limit,
+        save_model=save_model,
+        push_to_hub=push_to_hub,
+        batch_size=batch_size,
+        device=device,
+        engine=engine,
+        ray_address=ray_address,
+        resume=resume,
+        cache=cache,
+        streaming=streaming,
+        allow_pickle=allow_pickle,
+        trust_remote_code=trust_remote_code,
+    )
+    progress = progress or Silent()
+    result = confirmed(ranking, start_session(ranking, options, progress))
+    push_best(options, progress.noted)
+    return result
+
+
+def options_for(ranking: Ranking, dataset: Any = None, **settings: Any) -> Options:
+    """The options with which a ranking's dataset is read again.
+
+    Raises:
+        EmmsError: a setting that is not allowed, or a dataset that was in memory.
+    """
+    if dataset is None:
+        dataset = ranking.dataset
+        if not ranking.dataset_revision or ranking.dataset == "in-memory dataset":
+            raise EmmsError("the ranking is of a dataset in memory", "hf_emms.confirm(ranking, dataset)")
+        if is_commit(ranking.dataset_revision) and dataset_preset(dataset) is None:
+            dataset = f"{ranking.dataset_id.partition('@')[0]}@{ranking.dataset_revision}"
+    kept = {
+        name: ranking.settings[name]
+        for name, setting in SETTINGS.items()
+        if setting.confirm == "kept" and ranking.settings.get(name) is not None
+    }
+    return Options.of(
+        dataset,
+        task=ranking.task,
+        config=ranking.config,
+        split=ranking.split,
+        columns=ranking.columns,
+        **kept,
+        **settings,
+    )
+
+
+def start_session(ranking: Ranking, options: Options, progress: Progress) -> Session:
+    """A session in which a kept ranking is confirmed.
+
+    Raises:
+        EmmsError: a setting is not usable, or the task has no head.
+    """
+    if options.engine == "jobs":
+        raise EmmsError("a job does not confirm a ranking that is kept here", "hf-emms rank --engine jobs --confirm N")
+    session = Session.start(options, progress)
+    check_settings(options)
+    head_of(get_task(ranking.task))
+    return session
+
+
+def prepared(ranking: Ranking, session: Session) -> FineTuning:
+    """What `confirmed` would train.
+
+    Raises:
+        EmmsError: the dataset is not usable.
+    """
+    options, seconds = session.options, rate(session.options, get_task(ranking.task).input).seconds
+    return prepare(ranking, options, session.source, session.cache, session.progress, seconds_per_parameter=seconds)
+
+
+def confirmed(ranking: Ranking, session: Session) -> Ranking:
+    """Fine-tunes the shortlist of a ranking; `Options.confirm` says how long it is.
+
+    Raises:
+        EmmsError: the dataset is not usable, or no checkpoint could be trained.
+    """
+    return fine_tune(prepared(ranking, session), session.train_all)
