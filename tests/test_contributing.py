@@ -26,9 +26,8 @@ ESTIMATOR = """
 COLUMN = """
     TableColumn(
         "letters",
-        "letters",
-        lambda ranking, row: len(row.checkpoint),
         ("text", "file", "results", "model card", "dataset card", "page"),
+        lambda ranking, row: len(row.checkpoint),
         type=int,
     ),"""
 TASK = """from hf_emms.inputs import TEXT

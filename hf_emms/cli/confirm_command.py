@@ -54,7 +54,7 @@ from hf_emms.errors import EmmsError
     quiet_option("Print the id of the best checkpoint only."),
 )
 @cloup.option_group("Safety", *confirm_flags("Safety"))
-def confirm(file: Path, top: int, dataset: str | None, target: Path | None, dry_run: bool, **given: Any) -> None:
+def confirm(file: Path, top: int, dataset: str | None, target: Path | None, dry_run: bool, **parameters: Any) -> None:
     """Fine-tune the best checkpoints of a ranking, and report what that measures.
 
     The results are added to the ranking's file. Finished runs are kept: the same command continues where it was
@@ -70,13 +70,13 @@ def confirm(file: Path, top: int, dataset: str | None, target: Path | None, dry_
     target = target or file
     check_output(target, [dataset] if dataset else [])
     ranking = Ranking.load(file)
-    options = options_for(ranking, dataset, confirm=top, **typed_settings(given))
+    options = options_for(ranking, dataset, confirm=top, **typed_settings(parameters))
     with StderrProgress(quiet=out.quiet) as progress, stdout_for_data_only():
-        if dry_run:
-            planned = prepared(ranking, start_session(ranking, options, progress))
-        else:
-            ranking = confirmed(ranking, start_session(ranking, options, progress))
-    if dry_run:
+        session = start_session(ranking, options, progress)
+        planned = prepared(ranking, session) if dry_run else None
+        if planned is None:
+            ranking = confirmed(ranking, session)
+    if planned is not None:
         out.data("\n".join(row.checkpoint for row in planned.shortlist))
         out.message("\n".join([*planned.notes, forecast(planned)]))
         return

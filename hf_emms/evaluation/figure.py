@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 from collections.abc import Sequence
 from pathlib import Path
@@ -22,8 +23,6 @@ _INCHES = (5.2, 4.2)
 _SIDES = ((1, 0), (-1, 0), (0, 1), (0, -1), (1, 1), (-1, 1), (1, -1), (-1, -1))
 _DISTANCES = (7, 19, 38, 60)  # in points of type
 _DOT = 6  # half of a dot with some air, in pixels
-
-_Place = tuple[int, tuple[int, int]]
 
 
 def check_figure(path: Path) -> None:
@@ -107,24 +106,26 @@ def _label(axis: Axes, points: Sequence[Point], name: str, renderer: Any) -> Non
     dots = axis.transData.transform([(point.scores[name], point.truth) for point in points])
     taken = [Bbox.from_extents(x - _DOT, y - _DOT, x + _DOT, y + _DOT) for x, y in dots]
     for point in points:
-        tried: list[tuple[float, _Place, Any]] = []
-        for place in _places():
-            note = _note(axis, point, name, place)
-            box = note.get_window_extent(renderer)
+        crowds: dict[tuple[int, tuple[int, int]], float] = {}
+        boxes: dict[tuple[int, tuple[int, int]], Any] = {}
+        # Beside the point, above and below it; then the same farther away, with a line to the point.
+        for place in itertools.product(_DISTANCES, _SIDES):
+            note = _note(axis, point, name, *place)
+            box = boxes[place] = note.get_window_extent(renderer)
             note.remove()
             inside = frame.x0 <= box.x0 and box.x1 <= frame.x1 and frame.y0 <= box.y0 and box.y1 <= frame.y1
-            crowd = sum(_shared(box, other) for other in taken) + (0 if inside else box.width * box.height)
-            tried.append((crowd, place, box))
-            if crowd == 0:
+            shared = [Bbox.intersection(box, other) for other in taken]
+            crowds[place] = sum(part.width * part.height for part in shared if part) + (not inside) * box.size.prod()
+            if crowds[place] == 0:
                 break
-        _, place, box = min(tried, key=lambda attempt: attempt[0])
+        far, side = min(crowds, key=lambda place: crowds[place])
         # The line is not part of the box: it may cross what is near the point.
-        _note(axis, point, name, place, line=place[0] > _DISTANCES[0])
-        taken.append(box)
+        _note(axis, point, name, far, side, line=far > _DISTANCES[0])
+        taken.append(boxes[far, side])
 
 
-def _note(axis: Axes, point: Point, name: str, place: _Place, *, line: bool = False) -> Any:
-    far, (x, y) = place
+def _note(axis: Axes, point: Point, name: str, far: int, side: tuple[int, int], *, line: bool = False) -> Any:
+    x, y = side
     return axis.annotate(
         _short(point.checkpoint),
         (point.scores[name], point.truth),
@@ -135,17 +136,6 @@ def _note(axis: Axes, point: Point, name: str, place: _Place, *, line: bool = Fa
         fontsize=7,
         arrowprops={"arrowstyle": "-", "color": "#888888", "lw": 0.6} if line else None,
     )
-
-
-def _places() -> list[_Place]:
-    """Beside a point, above and below it; then the same farther away, with a line to the point."""
-    return [(far, side) for far in _DISTANCES for side in _SIDES]
-
-
-def _shared(box: Any, other: Any) -> float:
-    width = min(box.x1, other.x1) - max(box.x0, other.x0)
-    height = min(box.y1, other.y1) - max(box.y0, other.y0)
-    return max(width, 0.0) * max(height, 0.0)
 
 
 def _short(checkpoint: str) -> str:

@@ -7,7 +7,6 @@ the input: where several checkpoints have the best score, a coin picks among the
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -47,22 +46,32 @@ def weighted_tau(scores: ArrayLike, truth: ArrayLike) -> float:
     Raises:
         EmmsError: fewer than three values, different lengths, or a value that is not finite.
     """
-    return _of(_weighted_tau, scores, truth)
+    from scipy.stats import weightedtau
+
+    return float(weightedtau(*checked(scores, truth)).statistic)
 
 
 def kendall_tau(scores: ArrayLike, truth: ArrayLike) -> float:
     """Kendall's tau-b, which allows for ties; arguments and errors as in `weighted_tau`."""
-    return _of(_kendall_tau, scores, truth)
+    from scipy.stats import kendalltau
+
+    return float(kendalltau(*checked(scores, truth)).statistic)
 
 
 def pearson(scores: ArrayLike, truth: ArrayLike) -> float:
     """Pearson's correlation; arguments and errors as in `weighted_tau`."""
-    return _of(_pearson, scores, truth)
+    from scipy.stats import pearsonr
+
+    x, y = checked(scores, truth)
+    return float("nan") if (x == x[0]).all() or (y == y[0]).all() else float(pearsonr(x, y).statistic)
 
 
 def spearman(scores: ArrayLike, truth: ArrayLike) -> float:
     """Spearman's rank correlation, equal values sharing a rank; arguments and errors as in `weighted_tau`."""
-    return _of(_spearman, scores, truth)
+    from scipy.stats import rankdata
+
+    x, y = checked(scores, truth)
+    return pearson(rankdata(x), rankdata(y))
 
 
 def regret(scores: ArrayLike, truth: ArrayLike) -> float:
@@ -70,12 +79,14 @@ def regret(scores: ArrayLike, truth: ArrayLike) -> float:
 
     Arguments and errors as in `weighted_tau`.
     """
-    return _of(lambda scores, truth: float(np.mean(np.max(truth) - truth[picks(scores)])), scores, truth)
+    x, y = checked(scores, truth)
+    return float(np.mean(y.max() - y[picks(x)]))
 
 
 def rank_of_pick(scores: ArrayLike, truth: ArrayLike) -> float:
     """The true rank of the pick, 1 being the best; arguments and errors as in `weighted_tau`."""
-    return _of(lambda scores, truth: float(_true_ranks(truth)[picks(scores)].mean()), scores, truth)
+    x, y = checked(scores, truth)
+    return float(_true_ranks(y)[picks(x)].mean())
 
 
 def pick_in_top(scores: ArrayLike, truth: ArrayLike, top: int = TOP) -> float:
@@ -83,7 +94,8 @@ def pick_in_top(scores: ArrayLike, truth: ArrayLike, top: int = TOP) -> float:
 
     Arguments and errors as in `weighted_tau`; `top` says how many are the best.
     """
-    return _of(lambda scores, truth: float((_true_ranks(truth)[picks(scores)] <= top).mean()), scores, truth)
+    x, y = checked(scores, truth)
+    return float((_true_ranks(y)[picks(x)] <= top).mean())
 
 
 def top_recall(scores: ArrayLike, truth: ArrayLike, top: int = TOP) -> float:
@@ -91,7 +103,12 @@ def top_recall(scores: ArrayLike, truth: ArrayLike, top: int = TOP) -> float:
 
     A truth that equals the last of the best counts as one of them. Arguments and errors as in `weighted_tau`.
     """
-    return _of(lambda scores, truth: _top_recall(scores, truth, top), scores, truth)
+    x, y = checked(scores, truth)
+    top = min(top, x.size)
+    last = np.sort(x)[-top]
+    inside, level = x > last, x == last
+    chance = inside + level * (top - inside.sum()) / level.sum()
+    return float(chance[_true_ranks(y) <= top].sum() / top)
 
 
 MEASURES: Mapping[str, Callable[[ArrayLike, ArrayLike], float]] = {
@@ -159,49 +176,8 @@ def checked(scores: ArrayLike, truth: ArrayLike) -> tuple[Vector, Vector]:
     return pair
 
 
-def constant(values: Vector) -> bool:
-    """Whether there is no order in the values."""
-    return bool((values == values[0]).all())
-
-
-def _of(measure: Callable[[Vector, Vector], Any], scores: ArrayLike, truth: ArrayLike) -> float:
-    return float(measure(*checked(scores, truth)))
-
-
-def _weighted_tau(scores: Vector, truth: Vector) -> float:
-    from scipy.stats import weightedtau
-
-    return weightedtau(scores, truth).statistic
-
-
-def _kendall_tau(scores: Vector, truth: Vector) -> float:
-    from scipy.stats import kendalltau
-
-    return kendalltau(scores, truth).statistic
-
-
-def _pearson(scores: Vector, truth: Vector) -> float:
-    from scipy.stats import pearsonr
-
-    return float("nan") if constant(scores) or constant(truth) else pearsonr(scores, truth).statistic
-
-
-def _spearman(scores: Vector, truth: Vector) -> float:
-    from scipy.stats import rankdata
-
-    return _pearson(rankdata(scores), rankdata(truth))
-
-
 def _true_ranks(truth: Vector) -> NDArray[np.int64]:
     return 1 + (truth[None, :] > truth[:, None]).sum(axis=1)
-
-
-def _top_recall(scores: Vector, truth: Vector, top: int) -> float:
-    top = min(top, scores.size)
-    last = np.sort(scores)[-top]
-    inside, level = scores > last, scores == last
-    chance = inside + level * (top - inside.sum()) / level.sum()
-    return float(chance[_true_ranks(truth) <= top].sum() / top)
 
 
 def over_checkpoints(

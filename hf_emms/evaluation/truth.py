@@ -86,7 +86,7 @@ def read_truth(path: Path, *, metric: str | None = None, lower_is_better: bool =
     notes = []
     if not lower_is_better and any(word in _LOSSES for word in score.lower().replace("-", "_").split("_")):
         notes.append(f"{score!r} was read as higher is better; --lower-is-better turns it round")
-    return _gathered(path, rows, (checkpoint, dataset, score), lower_is_better, notes)
+    return _averaged(path, rows, (checkpoint, dataset, score), lower_is_better, notes)
 
 
 def truth_from_rankings(rankings: Sequence[Ranking]) -> Truth:
@@ -98,16 +98,14 @@ def truth_from_rankings(rankings: Sequence[Ranking]) -> Truth:
     scores: dict[str | None, dict[str, float]] = {}
     metrics = set()
     for ranking in rankings:
-        found = {row.checkpoint: row.fine_tuned for row in ranking.fine_tuned}
-        if not found:
+        results = {row.checkpoint: row.fine_tuned for row in ranking.fine_tuned if row.fine_tuned is not None}
+        if not results:
             raise EmmsError(
                 f"the ranking of {ranking.dataset!r} has no fine-tuned checkpoint",
                 "hf-emms confirm --ranking FILE fine-tunes the best ones; or --truth FILE with your own results",
             )
-        metrics |= {one.metric for one in found.values() if one is not None}
-        scores[ranking.dataset_id] = {
-            name: 100 * float(one.value or 0) for name, one in found.items() if one is not None
-        }
+        metrics |= {result.metric for result in results.values()}
+        scores[ranking.dataset_id] = {name: 100 * (result.value or 0.0) for name, result in results.items()}
     if len(metrics) > 1 and len(rankings) == 1:
         raise EmmsError(f"the ranking's checkpoints were measured by {', '.join(sorted(metrics))}", "--truth FILE")
     note = "the truth is of checkpoints that a ranking put first: agreement among them is lower than among all"
@@ -125,30 +123,28 @@ def number_of(value: Any) -> float | None:
     return number if math.isfinite(number) else None
 
 
-def _gathered(
+def _averaged(
     path: Path, rows: Sequence[Mapping[str, Any]], columns: tuple[str, str | None, str], lower: bool, notes: list[str]
 ) -> Truth:
     checkpoint, dataset, score = columns
-    found: dict[str | None, dict[str, list[float]]] = {}
+    tables: dict[str | None, dict[str, list[float]]] = {}
     empty = []
     for row in rows:
         name = str(row.get(checkpoint) or "").strip()
         value = number_of(row.get(score))
-        if not name:
-            continue
-        if value is None:
+        if name and value is not None:
+            key = str(row.get(dataset) or "").strip() or None if dataset else None
+            tables.setdefault(key, {}).setdefault(name, []).append(value)
+        elif name:
             empty.append(name)
-            continue
-        key = str(row.get(dataset) or "").strip() or None if dataset else None
-        found.setdefault(key, {}).setdefault(name, []).append(value)
-    if not found:
+    if not tables:
         raise EmmsError(f"{path} has no number in column {score!r}", "--metric NAME names another column")
     if empty:
         notes.append(f"no number in column {score!r}: {_listed(empty)}")
-    repeated = [name for table in found.values() for name, values in table.items() if len(values) > 1]
+    repeated = [name for table in tables.values() for name, values in table.items() if len(values) > 1]
     if repeated:
         notes.append(f"several rows, averaged: {_listed(dict.fromkeys(repeated))}")
-    means = {key: {name: sum(all) / len(all) for name, all in table.items()} for key, table in found.items()}
+    means = {key: {name: sum(all) / len(all) for name, all in table.items()} for key, table in tables.items()}
     return Truth(str(path), score, means, lower, tuple(map(single_line, notes)))
 
 
@@ -210,9 +206,9 @@ def _score_column(path: Path, rows: Sequence[Mapping[str, Any]], columns: list[s
     return numeric[0]
 
 
-def _named(columns: Sequence[str], wanted: Sequence[str]) -> str | None:
+def _named(columns: Sequence[str], names: Sequence[str]) -> str | None:
     by_name = {name.lower().replace(" ", "_"): name for name in reversed(columns)}
-    return next((by_name[name] for name in wanted if name in by_name), None)
+    return next((by_name[name] for name in names if name in by_name), None)
 
 
 def _listed(names: Any) -> str:
@@ -257,19 +253,19 @@ def dataset_of(ranking: Ranking, names: Iterable[str | None]) -> str | None:
     Raises:
         EmmsError: the table has other datasets only.
     """
-    known = list(names)
-    if known == [None]:
+    datasets = list(names)
+    if datasets == [None]:
         return None
-    for wanted in (ranking.dataset, ranking.dataset_id):
-        if wanted in known:
-            return wanted
+    for name in (ranking.dataset, ranking.dataset_id):
+        if name in datasets:
+            return name
     ours = {_loose(ranking.dataset), _loose(ranking.dataset_id)}
-    alike = [name for name in known if name is not None and _loose(name) in ours]
+    alike = [name for name in datasets if name is not None and _loose(name) in ours]
     if len(alike) == 1:
         return alike[0]
     raise EmmsError(
         f"the truth has nothing on {ranking.dataset!r} ({ranking.dataset_id})",
-        f"it has: {', '.join(map(str, known))}",
+        f"it has: {', '.join(map(str, datasets))}",
     )
 
 
@@ -314,24 +310,24 @@ def truth_from_cards(rankings: Sequence[Ranking], *, metric: str | None = None, 
     scores: dict[str | None, dict[str, float]] = {}
     names, notes = [], []
     for ranking in rankings:
-        found, problems = _found(ranking)
+        results, problems = _card_results(ranking)
         notes += problems
-        chosen = metric or _commonest(ranking, found)
+        chosen = metric or _commonest_metric(ranking, results)
         table = {}
-        for id, (repo, all) in found.items():
-            fitting = [one for one in all if one.metric.lower() == chosen.lower()]
+        for id, (repo, evaluations_of_card) in results.items():
+            fitting = [result for result in evaluations_of_card if result.metric.lower() == chosen.lower()]
             if fitting:
-                table[id] = repo, min(fitting, key=_preference)
+                table[id] = repo, min(fitting, key=_split_preference)
         if not table:
-            known = dict.fromkeys(one.metric for _, all in found.values() for one in all)
+            present = dict.fromkeys(result.metric for _, all in results.values() for result in all)
             raise EmmsError(
                 f"no card has {chosen!r} on {ranking.dataset_id}",
-                f"the cards have: {', '.join(known)}" if known else "pass --truth FILE with your own results",
+                f"the cards have: {', '.join(present)}" if present else "pass --truth FILE with your own results",
             )
-        values, rescaled = _on_one_scale(chosen, {id: one.value for id, (_, one) in table.items()})
+        values, rescaled = _on_one_scale(chosen, {id: result.value for id, (_, result) in table.items()})
         scores[ranking.dataset_id] = values
         names.append(chosen)
-        notes += [_in_words(id, repo, one, id in rescaled) for id, (repo, one) in table.items()]
+        notes += [_in_words(id, repo, result, id in rescaled) for id, (repo, result) in table.items()]
     metrics = ", ".join(dict.fromkeys(names))
     return Truth("model cards", metrics, scores, lower_is_better, tuple(map(single_line, [*notes, _CAUTION])))
 
@@ -346,47 +342,46 @@ def truth_from_leaderboards(rankings: Sequence[Ranking]) -> Truth:
     notes = []
     for ranking in rankings:
         entries = leaderboard(ranking.dataset_id)
-        found: dict[str, list[float]] = {}
+        values_by_id: dict[str, list[float]] = {}
         for entry in entries:
-            found.setdefault(entry.id, []).append(entry.value)
-        scores[ranking.dataset_id] = {id: sum(values) / len(values) for id, values in found.items()}
+            values_by_id.setdefault(entry.id, []).append(entry.value)
+        scores[ranking.dataset_id] = {id: sum(values) / len(values) for id, values in values_by_id.items()}
         verified = sum(entry.verified for entry in entries)
         notes.append(f"{ranking.dataset_id}: {verified} of {len(entries)} results are verified by the Hub")
-        repeated = [id for id, values in found.items() if len(values) > 1]
+        repeated = [id for id, values in values_by_id.items() if len(values) > 1]
         if repeated:
             notes.append(f"several results, averaged: {_listed(repeated)}")
     return Truth("the Hub's leaderboards", "result", scores, False, tuple(map(single_line, [*notes, _CAUTION])))
 
 
-def _found(ranking: Ranking) -> tuple[dict[str, tuple[Repo, list[Evaluation]]], list[str]]:
+def _card_results(ranking: Ranking) -> tuple[dict[str, tuple[Repo, list[Evaluation]]], list[str]]:
     """Results on the ranking's dataset, by checkpoint; and what could not be read."""
-    found, problems = {}, []
+    results, problems, failures = {}, [], []
     rows = [row for row in ranking.rows if row.error is None]
-    failures = []
     for row in rows:
         try:
             repo = resolve(row.checkpoint, "model")
-            fitting = [one for one in evaluations(repo) if _same_dataset(one, ranking)]
+            fitting = [result for result in evaluations(repo) if _is_of_dataset(result, ranking)]
         except EmmsError as error:
             failures.append(error)
             problems.append(f"{row.checkpoint}: {error.message}")
             continue
         if fitting:
-            found[row.checkpoint] = repo, fitting
+            results[row.checkpoint] = repo, fitting
     if rows and len(failures) == len(rows):
         raise EmmsError(f"no model card can be read: {failures[0].message}", failures[0].hint)
-    return found, problems
+    return results, problems
 
 
-def _same_dataset(one: Evaluation, ranking: Ranking) -> bool:
-    theirs, ours = one.dataset.lower(), ranking.dataset_id.lower()
+def _is_of_dataset(result: Evaluation, ranking: Ranking) -> bool:
+    theirs, ours = result.dataset.lower(), ranking.dataset_id.lower()
     # Old cards name datasets as they were called before they had an owner.
     same = theirs == ours or (("/" in theirs) != ("/" in ours) and theirs.split("/")[-1] == ours.split("/")[-1])
-    return same and (one.config is None or ranking.config is None or one.config == ranking.config)
+    return same and (result.config is None or ranking.config is None or result.config == ranking.config)
 
 
-def _commonest(ranking: Ranking, found: dict[str, tuple[Repo, list[Evaluation]]]) -> str:
-    counts = Counter(name for _, all in found.values() for name in {one.metric.lower() for one in all})
+def _commonest_metric(ranking: Ranking, results: Mapping[str, tuple[Repo, list[Evaluation]]]) -> str:
+    counts = Counter(name for _, all in results.values() for name in {result.metric.lower() for result in all})
     if not counts:
         raise EmmsError(
             f"no card of the ranked checkpoints has a result on {ranking.dataset_id}",
@@ -402,8 +397,8 @@ def _commonest(ranking: Ranking, found: dict[str, tuple[Repo, list[Evaluation]]]
     return common[0]
 
 
-def _preference(one: Evaluation) -> int:
-    return _SPLITS.index(one.split) if one.split in _SPLITS else len(_SPLITS)
+def _split_preference(result: Evaluation) -> int:
+    return _SPLITS.index(result.split) if result.split in _SPLITS else len(_SPLITS)
 
 
 def _on_one_scale(metric: str, values: dict[str, float]) -> tuple[dict[str, float], set[str]]:
@@ -414,7 +409,7 @@ def _on_one_scale(metric: str, values: dict[str, float]) -> tuple[dict[str, floa
     return {id: 100 * value if id in shares else value for id, value in values.items()}, shares
 
 
-def _in_words(id: str, repo: Repo, one: Evaluation, rescaled: bool) -> str:
-    where = f"{one.dataset}{f', {one.config}' if one.config else ''}{f', {one.split}' if one.split else ''}"
+def _in_words(id: str, repo: Repo, result: Evaluation, rescaled: bool) -> str:
+    where = ", ".join(filter(None, (result.dataset, result.config, result.split)))
     times = " (taken as a share: × 100)" if rescaled else ""
-    return f"{id}: {one.metric} {one.value:g}{times} on {where}, from {one.file} at {repo.revision[:12]}"
+    return f"{id}: {result.metric} {result.value:g}{times} on {where}, from {result.file} at {repo.revision[:12]}"

@@ -6,7 +6,6 @@ import os
 import time
 from collections.abc import Callable
 from pathlib import Path
-from typing import Protocol
 
 import msgspec
 
@@ -19,8 +18,6 @@ from hf_emms.ranking.merge import JSON_FOLDER, merged, path_of
 
 # The Hub takes some hundred commits an hour of one user.
 COMMIT_SECONDS = 60.0
-
-
 # Set in the environment of a job.
 IN_JOB = "HF_EMMS_JOB"
 
@@ -51,34 +48,6 @@ class PublishedRanking(msgspec.Struct, frozen=True, tag="published"):
         return msgspec.json.encode(self).decode() if os.environ.get(IN_JOB) else self.in_words
 
 
-class Destination(Protocol):
-    """A store of rankings by their path (see `merging.path_of`)."""
-
-    def known(self, path: str) -> Ranking | None:
-        """The ranking at a path, or None.
-
-        Raises:
-            EmmsError: it is there and cannot be read.
-        """
-        ...
-
-    def add(self, ranking: Ranking) -> Ranking:
-        """Merges a ranking with the one at its path; returns both in one.
-
-        Raises:
-            EmmsError: it cannot be written.
-        """
-        ...
-
-    def flush(self) -> None:
-        """Writes what is not written yet.
-
-        Raises:
-            EmmsError: it cannot be written.
-        """
-        ...
-
-
 class ResultsFolder:
     """One JSON file a ranking, as ``hf-emms pull results`` lays them out.
 
@@ -89,8 +58,12 @@ class ResultsFolder:
     def __init__(self, folder: Path) -> None:
         self._folder = folder
 
-    def known(self, path: str) -> Ranking | None:
-        """See `Destination.known`."""
+    def ranking_at(self, path: str) -> Ranking | None:
+        """The ranking at a path (see `path_of`), or None.
+
+        Raises:
+            EmmsError: it is there and cannot be read.
+        """
         file = self._file(path)
         try:
             return Ranking.from_json(file.read_bytes())
@@ -101,9 +74,13 @@ class ResultsFolder:
             raise EmmsError(f"cannot read {file}: {reason}", "remove it, or --output DIR elsewhere") from error
 
     def add(self, ranking: Ranking) -> Ranking:
-        """See `Destination.add`."""
+        """Merges a ranking with the one at its path, and writes both in one; returns them.
+
+        Raises:
+            EmmsError: it cannot be written.
+        """
         path = path_of(ranking)
-        whole = merged(self.known(path), ranking)
+        whole = merged(self.ranking_at(path), ranking)
         file = self._file(path)
         try:
             write_atomic(file, whole.to_json())
@@ -139,15 +116,15 @@ class ResultsDataset:
         self._named: set[str] = set()
         self._last_try = time.monotonic()
 
-    def known(self, path: str) -> Ranking | None:
-        """See `Destination.known`."""
+    def ranking_at(self, path: str) -> Ranking | None:
+        """The ranking at a path (see `path_of`), or None."""
         ranking = self._rankings.get(path)
         if ranking is not None:
             self._name(path)
         return ranking
 
     def add(self, ranking: Ranking) -> Ranking:
-        """See `Destination.add`; a commit that fails is tried again with the next one."""
+        """Merges a ranking with the one at its path; a commit that fails is tried again with the next one."""
         path = path_of(ranking)
         whole = self._rankings[path] = merged(self._rankings.get(path), ranking)
         self._waiting.setdefault(path, []).append(ranking)
@@ -159,7 +136,11 @@ class ResultsDataset:
         return whole
 
     def flush(self) -> None:
-        """See `Destination.flush`."""
+        """Commits what is not published yet.
+
+        Raises:
+            EmmsError: no rights, or the Hub cannot be reached.
+        """
         self._last_try = time.monotonic()
         if not self._waiting:
             return
@@ -173,6 +154,9 @@ class ResultsDataset:
         if path not in self._named:
             self._named.add(path)
             self._on_note(PublishedRanking(self._repo_id, f"{JSON_FOLDER}/{path}.json").line)
+
+
+Destination = ResultsFolder | ResultsDataset
 
 
 def _published(repo_id: str) -> dict[str, Ranking]:

@@ -118,6 +118,9 @@ def load(path: Path, kind: type[R]) -> R:
 
 def _problems(ranking: RankingData) -> Iterator[str]:
     """What a file that can be decoded has wrong."""
+    if not ranking.rows or not ranking.estimators:
+        yield f"{'estimators' if ranking.rows else 'rows'} is empty: a ranking needs at least one row and one estimator"
+        return
     first = ranking.estimators[0]
     for place, row in enumerate(ranking.rows):
         if row.error is None and first not in row.scores:

@@ -218,11 +218,6 @@ class RankingData(msgspec.Struct, frozen=True, kw_only=True):
     notes: tuple[str, ...] = ()
     rows: tuple[Row, ...]
 
-    def __post_init__(self) -> None:
-        if not self.rows or not self.estimators:
-            empty = "estimators" if self.rows else "rows"
-            raise EmmsError(f"{empty} is empty: a ranking needs at least one row and one estimator")
-
     @property
     def best(self) -> Row | None:
         """The best row by what was measured, or else estimated; None when every checkpoint failed.

@@ -304,7 +304,7 @@ def plan_sweep(options_of: Mapping[str, Options], results: Destination, progress
         progress.noted(f"reading {name}")
         try:
             planned = plan(options, _DatasetProgress(progress, name), resolver)
-            ranking = results.known(path_of(ranking_of(planned, None, []))) if options.resume else None
+            ranking = results.ranking_at(path_of(ranking_of(planned, None, []))) if options.resume else None
         except EmmsError as error:
             if len(options_of) == 1:
                 raise

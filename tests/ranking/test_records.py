@@ -141,11 +141,6 @@ def test_what_is_no_ranking_is_refused(text: str | bytes) -> None:
         Ranking.from_json(text)
 
 
-def test_a_ranking_without_rows_is_refused() -> None:
-    with pytest.raises(EmmsError, match="at least one row"):
-        example(rows=())
-
-
 def test_foreign_parquet_is_refused(tmp_path: Path) -> None:
     import pyarrow as pa
     import pyarrow.parquet as pq

@@ -15,7 +15,7 @@ import pytest
 import yaml
 
 from hf_emms.metric.install import source_folder
-from hf_emms.publish.space import files, write_files
+from hf_emms.publish.space import _SHIPPED, files, write_files
 from hf_emms.ranking import Ranking
 from tests.helpers.browser import served
 from tests.helpers.rankings import example
@@ -24,10 +24,7 @@ from tests.helpers.waiting import eventually
 from tests.hub.fixtures import client_environment
 
 RESULTS = "ada/emms-results"
-SHIPPED = {
-    f"hf_emms/{name}.py"
-    for name in ("__init__", "atomic_files", "errors", "formatting", "merging", "ranking", "ranking_methods", "views")
-}
+SHIPPED = {f"hf_emms/{name}" for name in ("__init__.py", *_SHIPPED)}
 
 
 @pytest.fixture
