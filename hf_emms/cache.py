@@ -53,15 +53,9 @@ def default_root() -> Path:
 
 @dataclass(frozen=True)
 class CacheEntry:
-    """One file of the cache.
+    """One file of the cache, last `used` (written or read) at a time in seconds since the epoch.
 
-    Attributes:
-        kind: "features", "labels" or "rows".
-        digest: SHA-256 of the key, 64 hex digits: the file's name.
-        path: the file.
-        bytes: its size.
-        used: when it was last written or read, seconds since the epoch.
-        key: the key that it was stored under; empty where the file cannot be read.
+    Its name is the `digest` of its `key`, which is empty where the file cannot be read.
     """
 
     kind: str

@@ -40,13 +40,7 @@ _LOG = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class Plugin:
-    """An entry point of another package, not yet imported.
-
-    Attributes:
-        package: the package's name.
-        version: of the package.
-        entry: the entry point.
-    """
+    """An entry point of another package, not yet imported."""
 
     package: str
     version: str
@@ -110,11 +104,7 @@ def versions() -> dict[str, str]:
 
 
 def check_unique(same_name: Iterable[Plugin], *, built_in: bool) -> None:
-    """Refuses a name that several packages define.
-
-    Args:
-        same_name: the plugins of that name.
-        built_in: whether hf_emms defines it too.
+    """Refuses a name that several packages define, one of which may be hf_emms itself.
 
     Raises:
         EmmsError: names the packages.

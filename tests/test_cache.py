@@ -47,12 +47,6 @@ def test_arrays_come_back_bit_for_bit(cache: Cache) -> None:
         np.testing.assert_array_equal(stored[name], array)
 
 
-def test_plain_values_come_back(cache: Cache) -> None:
-    value = {"scores": [0.1, 1e-300, -3], "error": None, "name": "ä"}
-    cache.put_json("rows", KEY, value)
-    assert cache.get_json("rows", KEY, as_it_is) == value
-
-
 def test_any_change_of_the_key_is_another_entry(cache: Cache) -> None:
     cache.put_json("rows", KEY, 1)
     for change in ({"seed": 1}, {"revision": "b" * 40}, {"extra": None}):
@@ -96,16 +90,6 @@ def test_an_unwritable_folder_is_said_and_does_not_fail(tmp_path: Path, problems
     cache = Cache(tmp_path / "file", problems.append)
     cache.put_json("rows", KEY, 1)
     assert "HF_EMMS_CACHE" in problems[0]
-
-
-def test_entries_tell_what_they_are(cache: Cache) -> None:
-    cache.put("features", KEY, {"x": np.zeros((2, 2))})
-    cache.put_json("rows", {**KEY, "id": "org/other"}, 1)
-    assert {(entry.kind, entry.key["id"]) for entry in cache.entries()} == {
-        ("features", "org/model"),
-        ("rows", "org/other"),
-    }
-    assert all(entry.bytes == entry.path.stat().st_size for entry in cache.entries())
 
 
 def test_remove_takes_an_id_or_the_beginning_of_a_digest(cache: Cache) -> None:

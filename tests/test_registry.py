@@ -10,9 +10,12 @@ from pathlib import Path
 
 import pytest
 
+from hf_emms import Ranking
+from hf_emms.publish.card_text import card
 from tests import ROOT
 from tests.helpers.command_line import CommandLine
 from tests.helpers.environments import fresh_environment, run
+from tests.helpers.space import snapshot_of, write
 
 EXAMPLE = ROOT / "tests" / "example_package"
 RANK = ("rank", "--dataset", "emms-demo/wordnet-glosses", "--max-samples", "200", "--folds", "3")
@@ -70,6 +73,25 @@ def test_a_task_an_estimator_and_an_architecture_of_a_package_rank_together(inst
     for name in ("class-spread", "emms"):
         assert best["scores"][name]["value"] > worst["scores"][name]["value"]
     assert 0 < worst["scores"]["class-spread"]["value"] < 1
+
+
+def test_a_task_of_a_package_is_fine_tuned_and_shown_on_a_card_and_the_leaderboard(
+    installed_example: CommandLine, tmp_path: Path
+) -> None:
+    recipe = ("--confirm", "1", "--steps", "20", "--learning-rate", "0.01", "--output", tmp_path / "ranking.json")
+    named = ("--task", "gloss-topic", "--estimator", "emms")
+    done = installed_example.run(*RANK, *ENCODER, *named, "-c", "emms-demo/bert-distilled", *recipe)
+    assert done.code == 0, done.err
+    ranking = Ranking.from_json((tmp_path / "ranking.json").read_text())
+    (row,) = ranking.rows
+    assert set(row.fine_tuned.scores) == {"accuracy", "macro F1"}
+    assert f"has accuracy {100 * row.fine_tuned.value:.1f}" in card(ranking, row.checkpoint)
+    from leaderboard.selection import View
+    from leaderboard.table import table
+
+    write(tmp_path, "one", ranking)
+    snapshot = snapshot_of(tmp_path)
+    assert f"{100 * row.fine_tuned.value:.1f}" in table(View(), snapshot.entries["one"].ranking, snapshot)
 
 
 def test_a_task_of_a_package_is_not_inferred_in_place_of_ours(installed_example: CommandLine) -> None:
@@ -156,12 +178,6 @@ def test_lists_leave_faulty_entries_out_with_a_warning_each(faulty: CommandLine)
     said = "".join(one.err for one in faulty.done)
     for package in ("broken-score", "rival-score", "broken-task", "rival-task"):
         assert f"pip uninstall {package}" in said
-
-
-def test_help_imports_no_package(faulty: CommandLine) -> None:
-    """Those that cannot be imported would be named."""
-    done = faulty.run("--help")
-    assert (done.code, done.err) == (0, "")
 
 
 def test_the_documentation_shows_code_that_is_run() -> None:

@@ -83,7 +83,7 @@ class FineTuning:
 
     @property
     def metric(self) -> str:
-        """By what checkpoints are compared."""
+        """The name of the score by which checkpoints are compared."""
         return head_of(self.splits.task).metrics(self.splits.train.references)[0].name
 
     @property

@@ -99,7 +99,6 @@ class Splits:
         train: rows to train on.
         validation: rows that choose learning rates, the end of a run, and the best candidate.
         test: rows whose scores are reported; nothing is chosen by them.
-        dataset: as the user named it.
         revision: of the dataset.
         notes: what was chosen or left out.
         fingerprint: 32 hex digits over everything that makes the splits what they are.
@@ -109,7 +108,6 @@ class Splits:
     train: LabeledSplit
     validation: LabeledSplit
     test: LabeledSplit
-    dataset: str
     revision: str
     notes: tuple[str, ...]
     fingerprint: str
@@ -193,7 +191,6 @@ def load_splits(options: Options, cache: Cache | None = None, source: DatasetSou
         parts["train"],
         parts["validation"],
         parts["test"],
-        sample.dataset,
         sample.repo.revision,
         tuple(notes),
         _fingerprint(parts),
@@ -254,7 +251,7 @@ def _labeled_split(sample: Sample) -> LabeledSplit:
         ]
     elif head.output == "span":
         raise EmmsError(
-            f"the {sample.task.label.name}s of {sample.dataset!r} are not in their {sample.task.answer_span_input}s",
+            f"the {sample.task.label.name}s of {sample.dataset!r} are not in their {sample.task.inputs[-1].name}s",
             f"fine-tuning for {sample.task.id} finds an answer in a text",
         )
     else:

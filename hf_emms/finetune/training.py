@@ -66,14 +66,7 @@ def run_job(
 ) -> TrainingRun:
     """The result of one run, which is an error where it failed or the time limit had passed.
 
-    Args:
-        job: what is trained.
-        splits: the rows.
-        options: what may be loaded, and where it runs.
-        folder: of unfinished states.
-        save_to: where the finished model is written; None for nowhere.
-        deadline: of `time.time`, when training ends; None for never.
-        progress: receives steps under the job's name.
+    Arguments are those of `Training`; `options` say what may be loaded, and where it runs.
     """
     if deadline is not None and time.time() > deadline:
         return TrainingRun(job.learning_rate, job.seed, error="not started: the time limit had passed")

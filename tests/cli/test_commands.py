@@ -13,10 +13,8 @@ import subprocess
 import sys
 from pathlib import Path
 
-import click
 import pytest
 
-from hf_emms.cli import app
 from hf_emms.presets.demo import folder_of
 from hf_emms.ranking import Ranking
 from tests.helpers.cli import GOOD, POOR, PROGRAM, Cli, Result, best_first, cli, encoder, rank
@@ -195,11 +193,6 @@ def test_debug_shows_the_traceback(cli: Cli, monkeypatch: pytest.MonkeyPatch) ->
     assert "Error: " in result.err
 
 
-def test_the_package_is_the_command_too() -> None:
-    done = subprocess.run([*PROGRAM, "rank", "--help"], capture_output=True, text=True, check=True)
-    assert done.stdout.startswith("Usage: hf-emms rank")
-
-
 def test_a_quiet_command_in_a_table_leaves_the_next_one_as_it_is(cli: Cli, rank: list[str]) -> None:
     cli(*rank, "--quiet", "--format", "json")
     assert "Results: " in cli(*rank).err
@@ -216,24 +209,6 @@ def test_help_needs_no_heavy_import() -> None:
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert "--dataset" in done.stdout
     assert done.stderr.strip() == "[]"
-
-
-def test_every_option_is_explained() -> None:
-    bare = [
-        f"{command.name} {option.opts[0]}"
-        for command in app.commands.values()
-        for option in command.params
-        if isinstance(option, click.Option) and not option.help
-    ]
-    assert bare == []
-
-
-def test_a_reader_that_goes_away_is_no_error(rank: list[str], emms_cache: Path) -> None:
-    process = subprocess.Popen([*PROGRAM, "presets"], stdout=subprocess.PIPE, stderr=subprocess.PIPE)
-    assert process.stdout is not None
-    process.stdout.close()
-    _, err = process.communicate()
-    assert (process.returncode, err) == (0, b"")
 
 
 def in_terminal(words: list[str], emms_cache: Path, **environment: str) -> str:

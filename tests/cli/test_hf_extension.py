@@ -14,7 +14,6 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
-from huggingface_hub.cli import extensions
 from huggingface_hub.cli.extensions import ExtensionManifest
 
 from hf_emms import __version__
@@ -56,10 +55,6 @@ def test_hf_runs_our_commands_and_hands_their_arguments_on(installed: dict[str, 
     assert "--dataset" in usage.stderr
 
 
-def test_hf_lists_the_extension(installed: dict[str, str]) -> None:
-    assert "Rank checkpoints [extension OWNER/hf-emms]" in " ".join(hf(installed, "--help").stdout.split())
-
-
 def test_the_repository_is_installed_as_a_python_package() -> None:
     # A file of this name at the root would be taken for the extension itself, a script.
     assert not (ROOT / "hf-emms").exists()
@@ -76,9 +71,3 @@ def test_hf_runs_an_installation_that_is_linked_as_the_page_says(tmp_path: Path)
     environment["PATH"] = f"{BIN}{os.pathsep}{environment['PATH']}"
     subprocess.run([sys.executable, "-c", snippet], env=environment, check=True, timeout=300)
     assert hf(environment, "emms", "--version").stdout.split()[-1] == __version__
-
-
-def test_the_page_names_the_limit_of_the_installer() -> None:
-    assert (
-        f"after {extensions._EXTENSIONS_PIP_INSTALL_TIMEOUT} seconds" in (ROOT / "docs" / "hf-extension.md").read_text()
-    )

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import dataclasses
 import multiprocessing
 import os
 import signal
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -15,11 +17,17 @@ from click.testing import CliRunner
 
 import hf_emms
 from hf_emms import EmmsError, Ranking
+from hf_emms.cache import Cache
 from hf_emms.cli import app
-from hf_emms.finetune.fine_tune import choose
-from hf_emms.ranking import Row
+from hf_emms.data import open_dataset
+from hf_emms.finetune.fine_tune import FineTuning, choose, fine_tune, prepare
+from hf_emms.finetune.recipe import TrainingJob
+from hf_emms.ranking import Row, TrainingRun
 from hf_emms.ranking.advice import finetuning_summary
+from hf_emms.ranking.progress import Silent
 from hf_emms.ranking.text import to_text
+from hf_emms.run.confirm import options_for
+from hf_emms.tasks import TASKS, get_task
 from tests.finetune.make import FAST, Notes, colours, ranking, save, texts
 from tests.helpers.rankings import example
 from tests.helpers.tiny_checkpoints import build
@@ -197,6 +205,56 @@ def test_checkpoints_that_share_the_last_rank_are_fine_tuned_too_up_to_twice_as_
     chosen, notes = choose(rows(1, 1, 1, 1, 1, 6), 2)
     assert len(chosen) == 4
     assert "--confirm 5 takes all" in notes[0]
+
+
+def test_columns_are_read_again_as_they_were_ranked() -> None:
+    """Also several of one role, which a ranking joins with a comma."""
+    columns = {"image": "image", "text": "caption_0,caption_1"}
+    assert options_for(example(task="image-to-text", columns=columns)).columns == columns
+
+
+def planned(rows: Ranking, cache: Path, **settings: Any) -> FineTuning:
+    options = options_for(rows, confirm=1, **settings)
+    source = open_dataset(options)
+    return prepare(rows, options, source, Cache(cache), Silent(), seconds_per_parameter=1e-9)
+
+
+def test_a_validation_score_of_zero_is_no_failure(ranked_images: Ranking, tmp_path: Path) -> None:
+    scores = {0.1: 0.0, 0.2: -0.5, 0.3: None}
+
+    def train(work: FineTuning, jobs: Sequence[TrainingJob]) -> Iterator[tuple[TrainingJob, TrainingRun]]:
+        for job in jobs:
+            score = scores[job.learning_rate]
+            scored = {} if score is None else {work.metric: score}
+            yield (
+                job,
+                TrainingRun(job.learning_rate, job.seed, score, scored, error="failed" if score is None else None),
+            )
+
+    work = planned(ranked_images, tmp_path, learning_rates=(0.2, 0.1, 0.3), seeds=2)
+    result = fine_tune(work, train).rows[0].fine_tuned
+    assert (result.learning_rate, result.value) == (0.1, 0.0)
+    assert [(run.learning_rate, run.seed) for run in result.runs] == [(0.2, 0), (0.1, 0), (0.3, 0), (0.1, 1)]
+
+
+def test_another_version_of_peft_trains_adapters_again(ranked_images: Ranking, tmp_path: Path) -> None:
+    row, versions = ranked_images.rows[0], []
+    for method in ("lora", "full"):
+        work = planned(ranked_images, tmp_path, method=method)
+        job = TrainingJob(row.checkpoint, work.plan(row), row.parameters, work.recipe(row), 0.1, 0)
+        versions.append(work.key(job)["versions"])
+    assert {*versions[0]} - {*versions[1]} == {"peft"}
+
+
+def test_a_task_without_a_head_is_refused_before_any_checkpoint_runs(
+    root: Path, folder: str, monkeypatch: pytest.MonkeyPatch, emms_cache: Path
+) -> None:
+    task = get_task("image-classification")
+    monkeypatch.setitem(TASKS._built_in, task.id, dataclasses.replace(task, head=None))
+    notes = Notes()
+    with pytest.raises(EmmsError, match="fine-tuning for the task image-classification is not supported"):
+        hf_emms.rank(folder, str(build(root, "resnet")), encoders="demo", confirm=1, progress=notes)
+    assert not notes.planned
 
 
 @pytest.mark.parametrize(

@@ -136,6 +136,7 @@ def test_the_best_model_is_kept_and_opens_with_pipeline(ranked: Ranking, tmp_pat
     data = yaml.safe_load(card.split("---")[1])
     (result,) = data["model-index"][0]["results"]
     assert result["task"]["type"] == "image-classification"
+    assert "split" not in result["dataset"]  # its test rows are part of the split that was trained on
     assert result["metrics"][0] == {
         "type": "accuracy",
         "value": pytest.approx(confirmed.best.fine_tuned.value, abs=1e-6),

@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 from collections import Counter
+from pathlib import Path
 
 import datasets
 import pytest
 
+from hf_emms.cache import Cache
+from hf_emms.data import DatasetSource
 from hf_emms.errors import EmmsError
 from hf_emms.finetune.splits import AnswerSpan, load_splits
 from hf_emms.options import Options
-from tests.finetune.make import colours, texts
+from tests.finetune.make import colours, save, texts
 
 
 def parts(data: object, **settings: object) -> dict:
@@ -89,3 +92,19 @@ def test_too_few_rows_are_refused() -> None:
     data = datasets.Dataset.from_dict({"text": texts(6), "label": ["a", "b"] * 3})
     with pytest.raises(EmmsError, match="6 rows"):
         load_splits(Options.of(data))
+
+
+def test_a_streams_splits_are_read_once_and_then_taken_from_the_cache(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    data = datasets.DatasetDict({"train": colours(40), "test": colours(20, first=40)})
+    options, cache = Options.of(save(data, tmp_path / "data"), streaming=True), Cache(tmp_path / "cache")
+    first = load_splits(options, cache)
+    monkeypatch.setattr(DatasetSource, "open", lambda source, options: pytest.fail("a split is read again"))
+    assert load_splits(options, cache).fingerprint == first.fingerprint
+
+
+def test_answers_that_are_not_in_their_texts_cannot_be_found_there() -> None:
+    columns = {"question": texts(40), "context": texts(40), "answers": [f"number {row % 9}" for row in range(40)]}
+    with pytest.raises(EmmsError, match="are not in their contexts"):
+        load_splits(Options.of(datasets.Dataset.from_dict(columns), task="question-answering"))

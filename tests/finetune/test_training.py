@@ -60,7 +60,7 @@ def network(model: nn.Module) -> Network:
 
 
 def training(folder: Path, learning_rate: float = 0.05, recipe: Recipe = RECIPE, **settings: Any) -> Training:
-    splits = Splits(get_task("text-classification"), part(160, 0), part(40, 1), part(40, 2), "points", "", (), "points")
+    splits = Splits(get_task("text-classification"), part(160, 0), part(40, 1), part(40, 2), "", (), "points")
     job = TrainingJob("line", None, None, recipe, learning_rate, 0)
     return Training(job, splits, folder / "run", torch.device("cpu"), **settings)
 
