@@ -270,7 +270,8 @@ def _in_words(error: Exception, target: _Target, hints: Hints) -> EmmsError | No
     if isinstance(error, EmmsError):
         return None
     if _is_incomplete(error):
-        return EmmsError(f"a file of {target} arrived incomplete, {_TRIES} times: {one_line(error)}", RETRY_HINT)
+        reason = " ".join(str(error).split())
+        return EmmsError(f"a file of {target} arrived incomplete, {_TRIES} times: {reason}", RETRY_HINT)
     if isinstance(error, errors.HFValidationError):
         return EmmsError(f"{target.id!r} is not a Hub id: {error}", "write ORG/NAME[@REVISION] or ./FOLDER")
     cause = next((cause for cause in _chain(error) if isinstance(cause, _client_errors())), None)

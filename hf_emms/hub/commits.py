@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
-from hf_emms.errors import EmmsError, one_line
+from hf_emms.errors import EmmsError
 from hf_emms.hub.account import Account
 from hf_emms.hub.client import ConflictError, Kind, page, request
 
@@ -180,7 +180,7 @@ class _Repository:
             if isinstance(error, json.JSONDecodeError) or "Invalid metadata" not in str(error):
                 raise
             raise EmmsError(
-                f"the Hub refuses the README of {self.kind} {self.id!r}: {one_line(error)}",
+                f"the Hub refuses the README of {self.kind} {self.id!r}: {' '.join(str(error).split())}",
                 f"correct the block at its top by hand first: {page(self.id, self.kind)}",
             ) from error
 

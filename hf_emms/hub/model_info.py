@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, get_args
 
-from hf_emms.errors import EmmsError, one_line
+from hf_emms.errors import EmmsError
 from hf_emms.hub.client import page, request
 from hf_emms.hub.repos import Repo, fetch, licence_of
 
@@ -27,6 +27,7 @@ _BYTES = {"F64": 8, "I64": 8, "F32": 4, "I32": 4, "F16": 2, "BF16": 2, "I16": 2,
     ("I8", "U8", "BOOL", "F8_E4M3", "F8_E5M2", "F8_E8M0"), 1
 )
 _CARD = "README.md"
+_MAX_REASON = 200
 _RESULTS_FOLDER = ".eval_results"
 _BENCHMARKS = "https://huggingface.co/datasets?benchmark=benchmark:official"
 
@@ -208,7 +209,8 @@ def evaluations(repo: Repo) -> list[Evaluation]:
         try:
             results += (_in_card if path == _CARD else _in_results_file)(file.read_text(encoding="utf-8-sig"), path)
         except (ValueError, KeyError, TypeError, AttributeError, yaml.YAMLError) as error:
-            problem = f"the evaluation results in {path} of {repo.id!r} cannot be read: {one_line(error)}"
+            reason = " ".join(str(error).split())[:_MAX_REASON]
+            problem = f"the evaluation results in {path} of {repo.id!r} cannot be read: {reason}"
             raise EmmsError(problem, page(repo.id, "model")) from error
     return [result for result in results if result.dataset and result.metric and math.isfinite(result.value)]
 

@@ -68,17 +68,14 @@ class Tokens:
     def find(self, value: str) -> Token | None:
         return self._tokens.get(value)
 
-    def members(self, organisation: str) -> list[str]:
-        return sorted({token.user for token in self._tokens.values() if organisation in token.orgs})
-
 
 def may_see(repo: Repo, token: Token | None) -> bool:
     return not repo.private or (token is not None and token.belongs(repo.namespace))
 
 
 def may_download(repo: Repo, token: Token | None) -> bool:
-    """Whether the files are open to this token: a gated repository's are to its owners and those let in."""
-    return not repo.gated or (token is not None and (token.belongs(repo.namespace) or token.user in repo.granted))
+    """Whether the files are open to this token: a gated repository's are to its owners."""
+    return not repo.gated or (token is not None and token.belongs(repo.namespace))
 
 
 def account(token: Token, paid: Container[str]) -> dict[str, Any]:

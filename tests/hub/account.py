@@ -1,8 +1,8 @@
-"""Accounts, and repositories as wholes: create, delete, move, settings, access."""
+"""Accounts, and repositories as wholes: create, delete."""
 
 from __future__ import annotations
 
-from .access import Token, account, authenticated, kind_of, may_download, page, readable, writable
+from .access import Token, account, authenticated, kind_of, page, writable
 from .describe import front_matter
 from .messages import HubError, Request, Response, reply, route
 from .store import Kind, now
@@ -20,32 +20,6 @@ def whoami(request: Request) -> Response:
 def agent_harnesses(request: Request) -> Response:
     """huggingface_hub asks once per HF_HOME which assistants to name in its User-Agent: none."""
     return reply({"standardEnvVars": [], "harnesses": {}})
-
-
-@route("GET", "/api/users/{user}/overview")
-def user_overview(request: Request, user: str) -> Response:
-    counts = {f"num{kind.title()}s": len(_owned(request, user, kind)) for kind in ("model", "dataset", "space")}
-    return reply({"user": user, "fullname": user.title(), "avatarUrl": "", "type": "user", **counts})
-
-
-@route("GET", "/api/organizations/{org}/overview")
-def organization_overview(request: Request, org: str) -> Response:
-    counts = {f"num{kind.title()}s": len(_owned(request, org, kind)) for kind in ("model", "dataset", "space")}
-    members = len(request.hub.tokens.members(org))
-    if not members and not any(counts.values()):
-        raise HubError(404, "Organization not found")
-    return reply({"name": org, "fullname": org.title(), "avatarUrl": "", "type": "org", "numUsers": members, **counts})
-
-
-@route("GET", "/api/organizations/{org}/members")
-def organization_members(request: Request, org: str) -> Response:
-    users = request.hub.tokens.members(org)
-    return reply([{"user": user, "fullname": user.title(), "avatarUrl": "", "type": "user"} for user in users])
-
-
-def _owned(request: Request, namespace: str, kind: str) -> list[str]:
-    return [id for (of_kind, id), repo in request.hub.store.repos.items() if of_kind == kind and not repo.private
-            and repo.namespace == namespace]  # fmt: skip
 
 
 def _target(request: Request) -> tuple[Token, Kind, str]:
@@ -109,62 +83,6 @@ def create(request: Request) -> Response:
 def delete(request: Request) -> Response:
     _, kind, id = _target(request)
     request.hub.store.delete(writable(request, f"{kind}s", id))
-    return reply({})
-
-
-@route("POST", "/api/repos/move")
-def move(request: Request) -> Response:
-    asked = request.json()
-    kind, to_id = asked.get("type") or "model", asked["toRepo"]
-    repo = writable(request, f"{kind}s", asked["fromRepo"])
-    _require_creation(authenticated(request), kind, to_id)
-    if (kind, to_id) in request.hub.store.repos:
-        raise HubError(409, f"{to_id} exists")
-    request.hub.store.move(repo, to_id)
-    return reply({"url": page(request, repo)})
-
-
-@route("PUT", "/api/{kinds}/{repo}/settings")
-def settings(request: Request, kinds: str, repo: str) -> Response:
-    found, asked = writable(request, kinds, repo), request.json()
-    if "visibility" in asked:
-        found.private = asked["visibility"] != "public"
-    if "private" in asked:
-        found.private = bool(asked["private"])
-    if "gated" in asked:
-        found.gated = asked["gated"]
-    request.hub.store.save(found)
-    return reply({"private": found.private, "gated": found.gated})
-
-
-@route("GET", "/api/{kinds}/{repo}/auth-check")
-def auth_check(request: Request, kinds: str, repo: str) -> Response:
-    found = readable(request, kinds, repo)
-    if not may_download(found, request.token):
-        raise HubError(403, f"Access to {repo} is restricted", "GatedRepo")
-    return reply({})
-
-
-@route("GET", "/api/{kinds}/{repo}/auth-check/write")
-def auth_check_write(request: Request, kinds: str, repo: str) -> Response:
-    writable(request, kinds, repo)
-    return reply({})
-
-
-@route("POST", "/{prefix}{repo}/ask-access")
-def ask_access(request: Request, repo: str, prefix: str = "") -> Response:
-    found = readable(request, prefix, repo)
-    if found.gated == "auto":
-        found.granted.append(authenticated(request).user)
-        request.hub.store.save(found)
-    return reply({})
-
-
-@route("POST", "/api/{kinds}/{repo}/user-access-request/grant")
-def grant(request: Request, kinds: str, repo: str) -> Response:
-    found = writable(request, kinds, repo)
-    found.granted.append(request.json()["user"])
-    request.hub.store.save(found)
     return reply({})
 
 

@@ -19,8 +19,6 @@ from .server import Hub, request_body
 
 LOGIN_PAGE = b"<!doctype html><title>Log in to the network</title>"
 _HOP_BY_HOP = ("connection", "transfer-encoding", "content-length", "date", "server")
-# An answer that drips comes in so many pieces, so many seconds apart.
-_PIECES, _DRIP_SECONDS = 10, 0.3
 
 
 @dataclass(frozen=True)
@@ -38,9 +36,8 @@ class Fault:
 
     Attributes:
         spoil: makes the answer that is sent of the Hub's.
-        ending: how the answer is sent: "whole", "silent" (never), "drip" (piece by piece, three
-            seconds in all), "reset" (the connection is
-            reset in the middle of the body), "cut" (it is closed there).
+        ending: how the answer is sent: "whole", "silent" (never), "reset" (the connection is reset in the middle of the
+            body), "cut" (it is closed there).
         carried_out: whether the Hub sees the request at all.
     """
 
@@ -84,7 +81,6 @@ def _halve(answer: Answer) -> Answer:
 
 
 SILENT = Fault(ending="silent", carried_out=False)
-DRIP = Fault(ending="drip")
 RESET = Fault(ending="reset")
 CUT = Fault(ending="cut")
 FLIPPED = Fault(_flip)
@@ -193,13 +189,7 @@ class _Handler(BaseHTTPRequestHandler):
         self.end_headers()
         if self.command == "HEAD":
             return
-        if ending == "drip":
-            size = len(answer.body) // _PIECES + 1
-            for start in range(0, len(answer.body), size):
-                self.wfile.write(answer.body[start : start + size])
-                if self.proxy.closed.wait(_DRIP_SECONDS):
-                    break
-        elif ending == "whole" or not answer.body:
+        if ending == "whole" or not answer.body:
             self.wfile.write(answer.body)
         else:
             self.wfile.write(answer.body[: len(answer.body) // 2])

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from fnmatch import fnmatchcase
 from typing import Any
 
 from .messages import Response, Slice, reply
 
-KINDS = ("call", "cut", "drop", "slow", "stale-etag")
+KINDS = ("call", "cut", "drop", "slow")
 
 
 @dataclass
@@ -21,14 +21,12 @@ class Fault:
         pattern: shell pattern for "METHOD /path", e.g. "POST */commit/*" (the path is decoded, without its query).
         kind: a status (429, 503, 412, …), answered instead of the real answer; "drop": the connection is closed
             before the request is looked at; "cut": the request is carried out and the connection closed in the
-            middle of the answer's body; "slow": the body takes its time; "stale-etag": the file's ETag is another;
-            "call": something else happens first.
+            middle of the answer's body; "slow": the body takes its time; "call": something else happens first.
         times: how often; None for ever.
         retry_after: the Retry-After header of a status.
         message: the error text of a status.
         after: the bytes that a cut lets through; half of them by default.
         seconds: how long a slow body takes.
-        etag: the ETag of a "stale-etag".
         call: what happens at a "call", in the thread that answers.
         headers: further headers of a status.
         body: what a status is answered with, in place of an error in JSON.
@@ -41,7 +39,6 @@ class Fault:
     message: str = "The server is having a bad day"
     after: int | None = None
     seconds: float = 1.0
-    etag: str = "0" * 40
     call: Callable[[], Any] | None = None
     headers: Mapping[str, str] = field(default_factory=dict)
     body: bytes | None = None
@@ -79,17 +76,11 @@ class Faults:
         return self._take(line, lambda fault: isinstance(fault.kind, int) or fault.kind in ("call", "drop"))
 
     def after(self, line: str, response: Response) -> Fault | None:
-        """The fault that spoils this answer. Only bodies can be cut or slow, only files have ETags."""
+        """The fault that spoils this answer. Only bodies can be cut or slow."""
         body = response.body
         length = body.length if isinstance(body, Slice) else len(body) if isinstance(body, bytes) else 0
         has_body = bool(length) and response.status < 300 and not line.startswith("HEAD")
-        return self._take(
-            line,
-            lambda fault: (
-                (fault.kind in ("cut", "slow") and has_body)
-                or (fault.kind == "stale-etag" and "ETag" in response.headers)
-            ),
-        )
+        return self._take(line, lambda fault: has_body and fault.kind in ("cut", "slow"))
 
     def _take(self, line: str, fits: Callable[[Fault], bool]) -> Fault | None:
         with self._lock:
@@ -101,8 +92,3 @@ class Faults:
                             self._faults.remove(fault)
                     return fault
         return None
-
-
-def with_stale_etag(response: Response, etag: str) -> Response:
-    names = [name for name in ("ETag", "X-Linked-ETag") if name in response.headers]
-    return replace(response, headers={**response.headers, **dict.fromkeys(names, f'"{etag}"')})

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import re
 from typing import Any
 from urllib.parse import parse_qs, urlencode
 
@@ -11,8 +10,6 @@ from .access import commit_of, file_of, kind_of, may_see, readable
 from .describe import BRIEF, FULL, info
 from .messages import HubError, Request, Response, reply, route
 from .store import Commit, File, Repo, lfs_pointer
-
-_UNITS = {"": 1, "K": 10**3, "M": 10**6, "B": 10**9, "T": 10**12}
 
 
 @route("GET", "/api/{kinds}/{repo}")
@@ -57,8 +54,6 @@ def _matches(request: Request, told: dict[str, Any]) -> bool:
     asked = [
         (request.one("author"), lambda value: told["author"].lower() == value.lower()),
         (request.one("pipeline_tag"), lambda value: told.get("pipeline_tag") == value),
-        (request.one("gated"), lambda value: bool(told["gated"]) == (value.lower() == "true")),
-        (request.one("num_parameters"), lambda value: _in_range(told.get("safetensors"), value)),
     ]
     return (
         all(value is None or fits(value) for value, fits in asked)
@@ -66,22 +61,6 @@ def _matches(request: Request, told: dict[str, Any]) -> bool:
         # Lists of filters come as repeated parameters or parted by commas.
         and all(one.lower() in tags for value in request.all("filter") for one in value.split(","))
     )
-
-
-def _in_range(weights: dict[str, Any] | None, asked: str) -> bool:
-    """Whether the parameters lie within e.g. "min:6M,max:1B"."""
-    if weights is None:
-        return False
-    bounds = dict(part.split(":") for part in asked.split(","))
-    low, high = _number(bounds.get("min", "0")), _number(bounds.get("max", "1000000T"))
-    return low <= weights["total"] <= high
-
-
-def _number(text: str) -> float:
-    match = re.fullmatch(r"([\d.]+)([KMBT]?)", text.upper())
-    if match is None:
-        raise HubError(400, f"not a number of parameters: {text}")
-    return float(match[1]) * _UNITS[match[2]]
 
 
 def paged(request: Request, entries: list[Any]) -> Response:

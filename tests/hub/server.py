@@ -26,7 +26,7 @@ from . import (  # noqa: F401  (each registers its routes)
     write,
 )
 from .access import Tokens
-from .faults import Fault, Faults, with_stale_etag
+from .faults import Fault, Faults
 from .jobs import Job
 from .messages import HubError, Request, Response, Slice, Stream, dispatch
 from .store import Store
@@ -75,7 +75,6 @@ class Hub:
         paid: users and organisations with a paid plan.
         jobs: every job that was started, by id; each runs in a process of its own.
         page_size: entries a page in lists and trees; the client follows Link headers.
-        multipart_from: LFS uploads of this many bytes or more go in parts of `part_size`.
     """
 
     def __init__(self, folder: Path) -> None:
@@ -87,8 +86,6 @@ class Hub:
         self.paid: set[str] = set()
         self.jobs: dict[str, Job] = {}
         self.page_size = 1000
-        self.multipart_from = 50 << 20
-        self.part_size = 16 << 20
 
     def token(
         self,
@@ -201,8 +198,6 @@ class _Handler(BaseHTTPRequestHandler):
             return
         else:
             response = fault.response()
-        if fault is not None and fault.kind == "stale-etag":
-            response = with_stale_etag(response, fault.etag)
         self._send(response, entry, fault)
 
     do_HEAD = do_POST = do_PUT = do_DELETE = do_GET  # noqa: N815

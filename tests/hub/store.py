@@ -37,7 +37,7 @@ class Commit(msgspec.Struct, frozen=True):
 
 
 class Discussion(msgspec.Struct):
-    """A discussion or a pull request; `events` are as the API gives them."""
+    """A discussion or a pull request."""
 
     num: int
     title: str
@@ -45,8 +45,6 @@ class Discussion(msgspec.Struct):
     created_at: str
     status: str
     is_pull_request: bool
-    events: list[dict[str, Any]] = []
-    merge_commit: str | None = None
 
 
 class Space(msgspec.Struct):
@@ -75,7 +73,6 @@ class Repo(msgspec.Struct):
     downloads: int = 0
     likes: int = 0
     headers_read: bool = True
-    granted: list[str] = []
     commits: dict[str, Commit] = {}
     refs: dict[str, str] = {}
     discussions: list[Discussion] = []
@@ -160,7 +157,7 @@ class Store:
             kind: "model", "dataset" or "space".
             sdk: a Space's SDK.
             author: who commits; the namespace by default.
-            **fields: of `Repo`: private, gated, disabled, downloads, likes, granted, created_at.
+            **fields: of `Repo`: private, gated, disabled, downloads, likes, created_at.
         """
         with self.lock:
             if (kind, id) in self.repos:
@@ -298,7 +295,6 @@ class Store:
         message: str = "",
         author: str = "",
         date: str | None = None,
-        merged: tuple[str, ...] = (),
         sha: str | None = None,
     ) -> Commit:
         """Puts a commit on a ref; a new ref starts at main, but for the refs of converted copies.
@@ -311,7 +307,6 @@ class Store:
             message: what follows.
             author: a user's name.
             date: ISO 8601; now by default.
-            merged: further parents.
             sha: its sha; that of its content by default.
         """
         with self.lock:
@@ -320,7 +315,7 @@ class Store:
             head = repo.resolve(full_ref(ref)) or start
             tree = {**(head.files if head else {}), **changes}
             files = {path: file for path, file in sorted(tree.items()) if file is not None}
-            parents = ((head.sha,) if head else ()) + merged
+            parents = (head.sha,) if head else ()
             author, date = author or repo.namespace, date or now()
             named = [repo.kind, repo.id, parents, {path: file.oid for path, file in files.items()}, title, author, date]
             sha = sha or hashlib.sha1(json.dumps(named).encode()).hexdigest()

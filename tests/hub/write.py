@@ -1,4 +1,4 @@
-"""Writing: upload modes, commits, branches, tags."""
+"""Writing: upload modes, commits, branches."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from fnmatch import fnmatchcase
 from typing import Any
 
 from .access import authenticated, commit_of, discussable, page, writable
-from .discussions import commit_event, open_pull_request
+from .discussions import open_pull_request
 from .messages import HubError, Request, Response, reply, route
 from .store import Commit, File, Repo, full_ref, is_lfs
 
@@ -71,16 +71,13 @@ def commit(request: Request, kinds: str, repo: str, rev: str) -> Response:
     if proposes:
         if all(base.files.get(path) == file for path, file in changes.items()):
             raise HubError(400, "No files have been modified, so there is no pull request to open.")
-        pull = open_pull_request(request.hub.store, found, base, header["summary"], message, token.user)
+        pull = open_pull_request(request.hub.store, found, base, header["summary"], token.user)
         rev = f"refs/pr/{pull.num}"
     made = request.hub.store.commit(found, rev, changes, header["summary"], message=message, author=token.user)
     answer = {"success": True, "commitOid": made.sha, "commitUrl": f"{page(request, found)}/commit/{made.sha}"}
     answer["hookOutput"] = ""
     if rev.startswith("refs/pr/"):
-        num = int(rev.removeprefix("refs/pr/"))
-        commit_event(found, num, made)
-        request.hub.store.save(found)
-        answer["pullRequestUrl"] = f"{page(request, found)}/discussions/{num}"
+        answer["pullRequestUrl"] = f"{page(request, found)}/discussions/{rev.removeprefix('refs/pr/')}"
     return reply(answer)
 
 
@@ -119,38 +116,6 @@ def create_branch(request: Request, kinds: str, repo: str, branch: str) -> Respo
         raise HubError(409, f"Reference already exists: {full_ref(branch)}")
     found.refs[full_ref(branch)] = commit_of(found, asked.get("startingPoint") or "main").sha
     request.hub.store.save(found)
-    return reply({})
-
-
-@route("DELETE", "/api/{kinds}/{repo}/branch/{branch}")
-def delete_branch(request: Request, kinds: str, repo: str, branch: str) -> Response:
-    found = writable(request, kinds, repo)
-    if branch == "main":
-        raise HubError(403, "The branch main is protected")
-    return _delete_ref(request, found, full_ref(branch))
-
-
-@route("POST", "/api/{kinds}/{repo}/tag/{rev}")
-def create_tag(request: Request, kinds: str, repo: str, rev: str) -> Response:
-    found = writable(request, kinds, repo)
-    ref = f"refs/tags/{request.json()['tag']}"
-    if ref in found.refs:
-        raise HubError(409, f"Tag reference exists already: {ref}")
-    found.refs[ref] = commit_of(found, rev).sha
-    request.hub.store.save(found)
-    return reply({})
-
-
-@route("DELETE", "/api/{kinds}/{repo}/tag/{tag}")
-def delete_tag(request: Request, kinds: str, repo: str, tag: str) -> Response:
-    return _delete_ref(request, writable(request, kinds, repo), f"refs/tags/{tag}")
-
-
-def _delete_ref(request: Request, repo: Repo, ref: str) -> Response:
-    if ref not in repo.refs:
-        raise HubError(404, f"Invalid rev id: {ref}", "RevisionNotFound")
-    del repo.refs[ref]
-    request.hub.store.save(repo)
     return reply({})
 
 

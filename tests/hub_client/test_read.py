@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import io
-import time
 from pathlib import Path
 
 import numpy as np
@@ -34,24 +33,10 @@ def the_error(done: Done, id: str) -> str:
 # ---- what passes ---------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("status", [429, 500, 502, 503])
-def test_a_failure_that_passes_is_waited_out(hub: Hub, cli: CommandLine, model: str, status: int) -> None:
-    hub.fail(f"GET /api/models/{model}*", status, times=1)
-    hub.fail(f"GET */cdn/*{model}/model.safetensors", status, times=1)
-    assert rows(rank(cli, model))[model]["error"] is None
-
-
-def test_retry_after_is_respected(hub: Hub, cli: CommandLine, model: str) -> None:
-    hub.fail(f"GET /api/models/{model}*", 429, times=1, retry_after=3)
-    began = time.monotonic()
-    assert rows(rank(cli, model))[model]["error"] is None
-    assert time.monotonic() - began >= 3
-
-
 def test_a_file_that_is_cut_goes_on_where_it_stopped(hub: Hub, tmp_path: Path) -> None:
-    content = np.random.default_rng(0).bytes(25 << 20)
+    content = np.random.default_rng(0).bytes(5 << 20)
     hub.store.put_files("org/cut", {"model.safetensors": content})
-    hub.fail("GET */cdn/*org/cut/model.safetensors", "cut", times=1, after=15 << 20)
+    hub.fail("GET */cdn/*org/cut/model.safetensors", "cut", times=1, after=3 << 20)
     code = """
         import hashlib, json
         from hf_emms.hub import fetch, resolve
@@ -61,16 +46,10 @@ def test_a_file_that_is_cut_goes_on_where_it_stopped(hub: Hub, tmp_path: Path) -
     assert run_client(hub, code, tmp_path) == hashlib.sha256(content).hexdigest()
     parts = [entry for entry in hub.requests if entry.line.endswith("org/cut/model.safetensors") and entry.sent]
     assert [(entry.range, entry.sent) for entry in parts] == [
-        (None, 15 << 20),
-        (f"bytes={15 << 20}-", 10 << 20),
+        (None, 3 << 20),
+        (f"bytes={3 << 20}-", 2 << 20),
     ]
-
-
-def test_a_slow_body_and_a_stale_etag_give_the_same_scores(hub: Hub, cli: CommandLine, model: str) -> None:
-    hub.fail(f"GET */cdn/*{model}/model.safetensors", "slow", times=1, seconds=1.5)
-    hub.fail(f"HEAD */{model}/resolve/*/model.safetensors", "stale-etag", times=1)
-    told = rows(rank(cli, model, GOOD))
-    assert told[model]["scores"] == told[GOOD]["scores"]
+    assert not any(entry.authorized for entry in parts)
 
 
 def test_a_renamed_repository_is_ranked_once_under_its_present_name(hub: Hub, cli: CommandLine, model: str) -> None:
@@ -82,27 +61,6 @@ def test_a_renamed_repository_is_ranked_once_under_its_present_name(hub: Hub, cl
 
 
 # ---- what does not: one failed row ---------------------------------------------------------------------------------
-
-
-def test_a_hub_that_stays_down_is_given_up_at_the_deadline(hub: Hub, cli: CommandLine, model: str) -> None:
-    hub.fail(f"* /api/models/{model}*", 503, times=None, message="Down for maintenance")
-    error = the_error(rank(cli, model, GOOD, HF_EMMS_DEADLINE="3"), model)
-    assert "could not serve" in error
-    assert "503: Down for maintenance" in error
-    assert "again later" in error
-
-
-def test_a_wait_longer_than_the_deadline_is_not_waited_for(hub: Hub, cli: CommandLine, model: str) -> None:
-    hub.fail(f"GET */cdn/*{model}/model.safetensors", 429, times=None, retry_after=3600)
-    error = the_error(rank(cli, model, GOOD, HF_EMMS_DEADLINE="3"), model)
-    assert "asks to wait 3,600 s" in error
-    assert "HF_EMMS_DEADLINE" in error
-
-
-def test_a_hub_that_says_nothing_is_given_up_at_the_deadline(hub: Hub, cli: CommandLine, model: str) -> None:
-    hub.fail(f"GET */cdn/*{model}/model.safetensors", "slow", times=None, seconds=200)
-    error = the_error(rank(cli, model, GOOD, HF_EMMS_DEADLINE="3"), model)
-    assert "nothing arrived for 3 s" in error
 
 
 def test_a_gated_checkpoint_names_the_page_and_the_command(hub: Hub, cli: CommandLine, model: str) -> None:
@@ -157,8 +115,6 @@ def test_disabled_repositories_are_refused_in_the_hubs_words(hub: Hub, cli: Comm
         ("gated", ("gated", "/datasets/org/", "hf auth login")),
         ("private", ("no dataset", "private", "hf auth login")),
         ("empty", ("no data file",)),
-        ("down", ("could not serve", "503")),
-        ("cut", ("closed connection", "again later")),
         ("columns", ("columns", "--text-column", "--label-column")),
     ],
 )
@@ -176,13 +132,7 @@ def test_a_dataset_that_cannot_be_used_ends_the_run_before_any_checkpoint(
     repo = hub.store.repo(id, "dataset")
     repo.gated = "manual" if fault == "gated" else False
     repo.private = fault == "private"
-    if fault == "down":
-        hub.fail(f"* /api/datasets/{id}*", 503, times=None)
-    if fault == "cut":
-        hub.fail(f"GET */cdn/*{id}/*.parquet", "cut", times=None)
-    lasts = fault in ("down", "cut")  # what is tried again until the deadline
-    done = rank(cli, GOOD, dataset=id, **({"HF_EMMS_DEADLINE": "3"} if lasts else {}))
-    hub.faults.clear()
+    done = rank(cli, GOOD, dataset=id)
     assert done.code == 1
     assert done.out == ""
     (line, hint) = done.err.strip().splitlines()[-2:]
