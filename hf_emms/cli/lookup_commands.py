@@ -110,7 +110,7 @@ def datasets(task: str | None) -> None:
 
     tasks = _tasks(task, {preset.task for preset in dataset_presets().values()})
     header = ["name", "task", "dataset", "rows", "bytes", "licence", "verified", "note"]
-    rows = []
+    rows: list[tuple[Any, ...]] = []
     for preset in dataset_presets().values():
         about = (preset.bytes, preset.licence, preset.verified, preset.blocked or preset.note)
         if preset.task in tasks:

@@ -105,7 +105,7 @@ def _number_labels(
 ) -> Labels:
     warning = numbers.warn(np.array(measured, dtype=np.float64))
     notes += [warning] if warning else []
-    if form == "text":
+    if form not in ("numbers", "both"):
         texts, codes = _distinct([numbers.describe(value) for value in measured])
         return Labels(inputs, codes, tuple(texts))
     distinct, codes = _distinct(measured)

@@ -112,7 +112,7 @@ def truth_from_rankings(rankings: Sequence[Ranking]) -> Truth:
     return Truth("the rankings' own fine-tunings", ", ".join(sorted(metrics)), scores, False, (note,))
 
 
-def number_of(value: Any) -> float | None:
+def _number_of(value: Any) -> float | None:
     """A finite number from a cell ("84.2", "84.2%", 84.2), or None."""
     if isinstance(value, bool):
         return None
@@ -131,7 +131,7 @@ def _averaged(
     empty = []
     for row in rows:
         name = str(row.get(checkpoint) or "").strip()
-        value = number_of(row.get(score))
+        value = _number_of(row.get(score))
         if name and value is not None:
             key = str(row.get(dataset) or "").strip() or None if dataset else None
             tables.setdefault(key, {}).setdefault(name, []).append(value)
@@ -197,7 +197,7 @@ def _score_column(path: Path, rows: Sequence[Mapping[str, Any]], columns: list[s
         if metric not in columns:
             raise EmmsError(f"{path} has no column {metric!r}", f"--metric takes one of: {_listed(columns)}")
         return metric
-    numeric = [name for name in columns if any(number_of(row.get(name)) is not None for row in rows)]
+    numeric = [name for name in columns if any(_number_of(row.get(name)) is not None for row in rows)]
     if _SCORE in numeric:
         return _SCORE
     if len(numeric) != 1:

@@ -1,5 +1,5 @@
-"""Features of a checkpoint: planned from its configuration (`feature_plan`), loaded (`load`), run (`extractor`).
+"""Features of a checkpoint: planned from its configuration (`extraction_plan`), loaded (`load`), run (`extractor`).
 
-What reads texts, images or both is in `text`, `images`, `image_text` and `text_pairs`; what is pooled, in `pooling` and
-`fusion`. Importing `architectures`, `feature_plan` and `files` imports no torch.
+What is pooled is in `pooling`, `hidden_layers` and `fusion`; how inputs are read, in `hf_emms.inputs`. Importing
+`architectures`, `extraction_plan` and `checkpoint_files` imports no torch.
 """

@@ -142,11 +142,7 @@ def plan_extraction(
 def _architecture(
     repo: Repo, config: dict[str, Any], kind: InputTraits, purpose: str, *, trust_remote_code: bool
 ) -> tuple[Architecture, bool]:
-    """The row of the table or a fallback, which names no family, and whether the repository's code runs.
-
-    Raises:
-        EmmsError: the checkpoint is for other inputs, needs a package, or only its own code knows it.
-    """
+    """The row of the table or a fallback, which names no family, and whether the repository's code runs."""
     model_type = config["model_type"]
     row = find_architecture(model_type, kind.name)
     if row is None and reads_other_inputs(model_type, kind.name):
@@ -200,11 +196,7 @@ def _family(row: Architecture, config: dict[str, Any]) -> str:
 
 
 def _needs_code(repo: Repo, config: dict[str, Any], trust_remote_code: bool) -> bool:
-    """Whether only the repository's own code knows the architecture.
-
-    Raises:
-        EmmsError: it does and may not run, or nobody knows the architecture.
-    """
+    """Whether only the repository's own code, which may run, knows the architecture."""
     model_type = config["model_type"]
     if known_to_transformers(model_type):
         return False
@@ -234,11 +226,7 @@ _SENTENCE_FLAGS = {
 
 
 def _sentence_transformers(repo: Repo, folder: Path) -> tuple[dict[str, Any], list[tuple[str, str]]]:
-    """Fields of the plan that modules.json of a sentence-transformers repository gives, and notes; none for others.
-
-    Raises:
-        EmmsError: its pooling is unknown.
-    """
+    """Fields of the plan that modules.json of a sentence-transformers repository gives, and notes; none for others."""
     if not (folder / "modules.json").is_file():
         return {}, []
     types = [(module["type"].rpartition(".")[2], module["path"]) for module in read_json(repo, folder / "modules.json")]

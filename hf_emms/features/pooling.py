@@ -85,7 +85,6 @@ def pooled_or_tensor(outputs: Any) -> Tensor:
 
 
 def _of_last(state: Callable[[Tensor, Inputs], Tensor]) -> Callable[[Any, Inputs], Tensor]:
-    """The last hidden state pooled like any other."""
     return lambda outputs, inputs: state(outputs.last_hidden_state, inputs)
 
 
@@ -210,11 +209,7 @@ def _read_git(model: Any, inputs: Inputs, start: Tensor) -> tuple[Tensor, Sequen
 
 
 def _start_token(model: Any) -> int:
-    """The id of the token that starts every caption.
-
-    Raises:
-        EmmsError: no part of the checkpoint's configuration says which.
-    """
+    """The id of the token that starts every caption."""
     config = model.config
     parts = [config, getattr(model, "generation_config", None)]
     parts += [getattr(config, name, None) for name in ("decoder", "text_config")]
@@ -235,19 +230,8 @@ States = Callable[[Any, Inputs], Tensor]
 """A model and a batch to token states (b, T, D)."""
 
 
-def _token_states(model: Any, inputs: Inputs) -> Tensor:
-    hidden: Tensor = _call(model, inputs).last_hidden_state
-    return hidden
-
-
-def _encoder_states(model: Any, inputs: Inputs) -> Tensor:
-    hidden: Tensor = _call_encoder(model, inputs).last_hidden_state
-    return hidden
-
-
-def _text_states(model: Any, inputs: Inputs) -> Tensor:
-    hidden: Tensor = _call_text(model, inputs).last_hidden_state
-    return hidden
+def _last_states(run: Callable[..., Any]) -> States:
+    return lambda model, inputs: run(model, inputs).last_hidden_state
 
 
 def sum_runs(hidden: Tensor, runs: Tensor) -> Tensor:
@@ -327,9 +311,9 @@ POOLINGS: dict[str, Pooling] = {
 
 
 STATES: dict[str, States] = {
-    "question_context": _token_states,
-    "encoder_question_context": _encoder_states,
-    "question_context_fallback": _text_states,
+    "question_context": _last_states(_call),
+    "encoder_question_context": _last_states(_call_encoder),
+    "question_context_fallback": _last_states(_call_text),
 }
 
 

@@ -251,7 +251,7 @@ def _labeled_split(sample: Sample) -> LabeledSplit:
         ]
     elif head.output == "span":
         raise EmmsError(
-            f"the {sample.task.label.name}s of {sample.dataset!r} are not in their {sample.task.answer_span_input}s",
+            f"the {sample.task.label.name}s of {sample.dataset!r} are not in their {sample.task.inputs[-1].name}s",
             f"fine-tuning for {sample.task.id} finds an answer in a text",
         )
     else:

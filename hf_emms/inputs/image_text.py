@@ -75,7 +75,6 @@ class _ImageTextFeatures:
     def _rows(
         self, pairs: Pairs, texts: list[str], text_of_pair: np.ndarray, batch_size: int | None
     ) -> Iterator[Batch]:
-        """Features; `text_of_pair` is int64, shape (M,)."""
         raise NotImplementedError
 
     def _encoded(self, pairs: Pairs, batch_size: int | None) -> Iterator[tuple[np.ndarray, np.ndarray, Tensor]]:

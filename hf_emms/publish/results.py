@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import io
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Self
@@ -24,6 +24,8 @@ from hf_emms.ranking.merge import JSON_FOLDER, merged, path_of
 
 if TYPE_CHECKING:
     import pyarrow as pa
+
+Change = Callable[[hub.FileReader], dict[str, bytes]]
 
 PARQUET_FOLDER = "data"
 
@@ -119,18 +121,20 @@ def publish(
     def change(read: hub.FileReader) -> dict[str, bytes]:
         return _files(rankings, repo_id, read)
 
-    def push() -> hub.Outcome:
-        return hub.push(repo_id, "dataset", change, title=title, tries=_TRIES_AMONG_MANY)
-
     if proposed_by is not None:
         rows = sum(len(ranking.rows) for ranking in rankings)
         text = f"{pluralize(rows, 'checkpoint')}, merged with what is published. Made with `hf-emms publish results`."
         return hub.propose(repo_id, "dataset", change, account=proposed_by, title=title, description=text, again=True)
+    return _push(repo_id, change, title=title, private=private)
+
+
+def _push(repo_id: str, change: Change, *, title: str, private: bool = False) -> hub.Outcome:
+    """Commits to a dataset, which is created where there is none."""
     try:
-        return push()
+        return hub.push(repo_id, "dataset", change, title=title, tries=_TRIES_AMONG_MANY)
     except hub.RepoNotFoundError:
         hub.create_dataset(repo_id, private=private)
-        return push()
+        return hub.push(repo_id, "dataset", change, title=title, tries=_TRIES_AMONG_MANY)
 
 
 def push_to_hub(ranking: Ranking, repo_id: str, *, private: bool = False) -> str:
@@ -156,16 +160,8 @@ def publish_wheel(repo_id: str) -> None:
     Raises:
         EmmsError: the dataset is private, no rights, or the Hub cannot be reached.
     """
-
-    def push() -> hub.Outcome:
-        return hub.push(repo_id, "dataset", lambda read: {wheel.NAME: content}, title="Add hf-emms for jobs")
-
     content = wheel.build()
-    try:
-        push()
-    except hub.RepoNotFoundError:
-        hub.create_dataset(repo_id)
-        push()
+    _push(repo_id, lambda read: {wheel.NAME: content}, title="Add hf-emms for jobs")
     if hub.is_private(repo_id, "dataset"):
         raise EmmsError(
             f"the dataset {repo_id!r} is private: a job cannot install hf-emms from it",
@@ -185,11 +181,10 @@ def pull(place: str) -> tuple[dict[str, Ranking], list[str]]:
     Raises:
         EmmsError: no such dataset, it has no rankings, or the Hub cannot be reached.
     """
-    return rankings_of(hub.resolve(place, "dataset"))
+    return _rankings_in(hub.resolve(place, "dataset"))
 
 
-def rankings_of(repo: hub.Repo) -> tuple[dict[str, Ranking], list[str]]:
-    """What `pull` returns, of a dataset or folder that `hub.resolve` has found."""
+def _rankings_in(repo: hub.Repo) -> tuple[dict[str, Ranking], list[str]]:
     folder = hub.fetch(repo, [f"{JSON_FOLDER}/*.json"])
     if repo.folder is None:
         folder /= JSON_FOLDER
@@ -208,13 +203,7 @@ def rankings_of(repo: hub.Repo) -> tuple[dict[str, Ranking], list[str]]:
 
 @dataclass(frozen=True)
 class KnownRankings:
-    """The rankings of a results dataset, or those in a folder.
-
-    Attributes:
-        repo: the dataset or the folder, at its exact state.
-        rankings: those that could be read.
-        notes: what could not be read, in words.
-    """
+    """The rankings of a results dataset or a folder at its exact state, and in words what could not be read."""
 
     repo: hub.Repo
     rankings: tuple[Ranking, ...]
@@ -222,16 +211,13 @@ class KnownRankings:
 
     @classmethod
     def read(cls, place: str) -> Self:
-        """Reads them.
-
-        Args:
-            place: "ORG/NAME[@REVISION]" or a folder.
+        """Reads those of "ORG/NAME[@REVISION]" or a folder.
 
         Raises:
             EmmsError: there is no such dataset or folder, no ranking in it can be read, or the Hub cannot be reached.
         """
         repo = hub.resolve(place, "dataset")
-        rankings, problems = rankings_of(repo)
+        rankings, problems = _rankings_in(repo)
         if not rankings:
             reason = f"; the first file: {problems[0]}" if problems else ""
             raise EmmsError(
@@ -243,16 +229,7 @@ class KnownRankings:
         return cls(repo, tuple(rankings.values()), notes)
 
     def elsewhere(self, task_id: str, dataset_id: str, config: str | None) -> tuple[dict[str, float], tuple[str, ...]]:
-        """The mean ranks of checkpoints on all other datasets of a task, and notes on where they are from.
-
-        Args:
-            task_id: of the rankings that count.
-            dataset_id: with `config`, the dataset whose rankings don't count, at whatever revision.
-            config: the dataset's configuration.
-
-        Returns:
-            `checkpoint_key` → mean rank as a share of what was ranked, see `mean_ranks`; and the notes.
-        """
+        """The `mean_ranks` of checkpoints on a task's datasets but this one, and notes on where they are from."""
         others = [
             ranking
             for ranking in self.rankings
@@ -267,7 +244,6 @@ class KnownRankings:
 
 
 def _files(rankings: Sequence[Ranking], repo_id: str, read: hub.FileReader) -> dict[str, bytes]:
-    """The files that change."""
     published: dict[str, Ranking | None] = {}
     changed: dict[str, Ranking] = {}
     for ranking in rankings:
@@ -322,7 +298,6 @@ class ListedRanking(msgspec.Struct, frozen=True, omit_defaults=True):
 
 
 def _listed(ranking: Ranking, path: str) -> ListedRanking:
-    """The line of a ranking."""
     best = ranking.best
     measured = best.fine_tuned if best else None
     return ListedRanking(
@@ -342,11 +317,7 @@ def _listed(ranking: Ranking, path: str) -> ListedRanking:
 
 
 def _updated_card(readme: bytes | None, repo_id: str, new: Sequence[ListedRanking]) -> bytes:
-    """The card with some rankings added to its table, or brought up to date in it.
-
-    Raises:
-        EmmsError: the card's markers or data are broken, or written by a newer version.
-    """
+    """The card with some rankings added to its table, or brought up to date in it."""
     lines_by_path = {line.path: line for line in (*_listing(section_data(readme or b""))[1], *new)}
     lines = [lines_by_path[path] for path in sorted(lines_by_path)]
     data = data_comment({"version": LAYOUT_VERSION, "rankings": msgspec.to_builtins(lines)})
@@ -362,7 +333,11 @@ class _PackedListing(msgspec.Struct):
 
 
 def _listing(data: Any) -> tuple[int, tuple[ListedRanking, ...]]:
-    """The layout's version and the lines."""
+    """The layout's version and the lines of a card's data.
+
+    Raises:
+        EmmsError: the data is damaged, or written by a newer version.
+    """
     if data is None:
         return LAYOUT_VERSION, ()
     try:

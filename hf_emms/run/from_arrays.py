@@ -49,17 +49,14 @@ def emms(
         features: (N, D1), numpy or torch, one row a sample; or `Moments`, which hold labels and folds already.
         label_embeddings: the F-labels: (N, D2), (N, K, D2), a list of K arrays (N, D2_k), or a `LabelTable`; or class
             ids or texts, see `score`.
-        method: "emms_knn" (held out, ridge and 3 nearest rows; what rankings are ordered by; the default), "cv" (the
-            ridge alone; the default of moments), "exact" (the paper's objective at its optimum), "one_pass" (the
-            official function without its factor D2²) or "alternating" (the paper's Algorithm 1).
+        method: "emms_knn" (held out, ridge and 3 nearest rows; the default), "cv" (the ridge alone; the default of
+            moments), "exact" (the paper's objective at its optimum), "one_pass" (the official function without its
+            factor D2²) or "alternating" (the paper's Algorithm 1).
         encoders: what embeds texts, see `embed_labels`.
         groups: (N,) ids; rows of one group share a fold (five captions of one image). None: rows of equal features do.
             Give every checkpoint the same ids to compare all of them on the same folds, if only range(N).
         folds: folds of the held-out score, at least 2 (ignored by the other methods).
         seed: seed of the assignment of groups to folds.
-
-    Returns:
-        The score with its standard error, weights, R², n, d1 and ridge; ``float(result)`` is the score.
 
     Raises:
         EmmsError: NaN, Inf, empty, non-numeric or mismatched input, an unknown method, or too few rows or groups.
@@ -88,10 +85,10 @@ def score(
     folds: int = 5,
     seed: int = 0,
 ) -> Score:
-    """The score of one set of features by any estimator; higher is better.
+    """The score of one set of features by any estimator, by EMMS an `EmmsResult`; higher is better.
 
     Args:
-        features: (N, D1), numpy or torch, one row a sample; or `Moments`, for estimators that need sums only.
+        features: as for `emms`; moments are for estimators that need sums only.
         labels: of the same rows: class ids, integers (N,); texts (N,); or embeddings as `emms` takes them. Texts become
             F-labels by `encoders`. Without encoders, class ids and texts that repeat are classes, whose F-label is
             the one-hot code.
@@ -101,9 +98,6 @@ def score(
         groups: as for `emms`.
         folds: as for `emms`.
         seed: as for `emms`.
-
-    Returns:
-        The score; ``float(result)`` is its value. By EMMS, an `EmmsResult`.
 
     Raises:
         EmmsError: an unknown estimator, or input that it cannot score.
@@ -209,10 +203,6 @@ def table_for(
         class_names: the text of every class id.
         device: where the encoders run.
         name: what to call the labels in an error.
-
-    Raises:
-        EmmsError: both of `encoders` and `label_table`, an encoder that cannot be loaded, labels that the table does
-            not know, or that are no classes where there is neither.
     """
     if encoders and label_table is not None:
         raise EmmsError("both encoders and label_table were given", "F-labels come from one of them: leave one out")

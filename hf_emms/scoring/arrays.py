@@ -21,14 +21,9 @@ MAX_FOLDS = 1000
 
 
 def as_matrix(value: Any, name: str) -> np.ndarray:
-    """Check a 2-D array of real numbers.
+    """Checks real numbers (rows, columns), an array or a torch tensor on any device; `name` is for errors.
 
     float64 stays float64; half, bfloat16 and float32 become float32; integers and booleans become float64.
-    Torch tensors on any device are accepted.
-
-    Args:
-        value: array-like of shape (rows, columns).
-        name: what to call it in an error.
 
     Raises:
         EmmsError: wrong dtype, shape or size, NaN or Inf.
@@ -44,11 +39,7 @@ def as_matrix(value: Any, name: str) -> np.ndarray:
 
 
 def as_labels(value: Any, rows: int) -> LabelTable:
-    """Check label embeddings in any of the accepted forms.
-
-    Args:
-        value: (N, D2), (N, K, D2), a list of K arrays (N, D2_k), or a `LabelTable`; see `f_labels` for the axes.
-        rows: N, the number of feature rows.
+    """Checks F-labels (N, D2), (N, K, D2), a list of K arrays (N, D2_k) or a `LabelTable`, of N = `rows` rows.
 
     Raises:
         EmmsError: wrong type, dtype or shape, NaN or Inf, or not one label a row.
@@ -80,10 +71,7 @@ def _split(array: np.ndarray) -> list[np.ndarray]:
 
 
 def f_labels(array: np.ndarray) -> np.ndarray:
-    """K F-labels in one array, as (rows, K, D2), from (rows, K, D2) or the paper's (rows, D2, K).
-
-    The shorter axis is K: an embedding is wider than the number of encoders. K arrays in a list leave nothing open.
-    """
+    """F-labels (rows, K, D2), from these or the paper's (rows, D2, K): the shorter axis is K; other ranks stay."""
     return array.swapaxes(1, 2) if array.ndim == 3 and array.shape[1] > array.shape[2] else array
 
 
@@ -159,17 +147,7 @@ def check_folds(folds: Any, seed: Any, fewest: int = 1) -> None:
 
 
 def assign_folds(groups: Any, folds: int, seed: int) -> np.ndarray:
-    """Fold number of every row.
-
-    Rows of one group share a fold, so no near-copy of a held-out row is fitted on.
-
-    Args:
-        groups: shape (N,), integers, strings or bytes.
-        folds: number of folds, at least 1.
-        seed: another seed gives another assignment.
-
-    Returns:
-        int16, shape (N,), values in 0..folds-1.
+    """Fold number of every row, int16 (N,): rows of one group, (N,) integers, strings or bytes, share a fold.
 
     Raises:
         EmmsError: groups of another type or shape.

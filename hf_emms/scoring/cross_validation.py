@@ -43,25 +43,10 @@ class RidgeFit:
     solutions: tuple[np.ndarray, ...] = ()
 
 
-def cross_validate(statistics: Standardised) -> Score:
-    """EMMS on held-out rows: −Σ_f ‖Σ_k t_k (Z_k − X W_k^(f))‖²_f / (N·D2), with the least t on the simplex.
-
-    Of standardised X (N, D1) and Z_k (N, D2_k); W_k^(f) (D1, D2_k) is the ridge regression on the rows outside fold f,
-    and ‖·‖_f counts those inside. The ridge strength is the one of `RIDGES` with the least loss.
-
-    Source: the objective is equation 3 of arXiv 2308.06262; its estimate by ridge and folds is that of this package.
-
-    Returns:
-        The score, its standard error over folds, the value of each fold, and as details weights, R² and ridge.
-
-    Raises:
-        EmmsError: fewer than two folds hold rows.
-    """
-    return ridge_score(statistics, fit_ridge(statistics))
-
-
 def fit_ridge(statistics: Standardised, *, keep: bool = False) -> RidgeFit:
     """Fits a ridge regression outside every fold; with `keep` their coefficients are there afterwards.
+
+    The ridge strength is the one of `RIDGES` with the least held-out loss.
 
     Raises:
         EmmsError: fewer than two folds hold rows.
@@ -89,18 +74,20 @@ def fit_ridge(statistics: Standardised, *, keep: bool = False) -> RidgeFit:
 
 
 def ridge_score(statistics: Standardised, fit: RidgeFit) -> Score:
-    """The score of ridge regressions at the best weights of the F-labels."""
+    """EMMS on held-out rows: −Σ_f ‖Σ_k t_k (Z_k − X W_k^(f))‖²_f / (N·D2), with the least t on the simplex.
+
+    Of standardised X (N, D1) and Z_k (N, D2_k); W_k^(f) (D1, D2_k) is the ridge regression on the rows outside fold f,
+    and ‖·‖_f counts those inside.
+
+    Source: the objective is equation 3 of arXiv 2308.06262; its estimate by ridge and folds is that of this package.
+    """
     return held_out_score(statistics, fit.residual, minimise_quadratic(fit.residual.sum(axis=0)), fit.ridge)
 
 
 def held_out_score(statistics: Standardised, residual: np.ndarray, weights: np.ndarray, ridge: float) -> Score:
-    """The score of held-out cross-residuals.
+    """The score of cross-residuals (F, K, K), sums over each filled fold, at weights (K,) of the F-labels.
 
-    Args:
-        statistics: of all rows.
-        residual: (F, K, K), sums over each filled fold.
-        weights: (K,), on the simplex.
-        ridge: with which the residuals were made.
+    The details are the weights, R² and the ridge strength with which the residuals were made.
     """
     losses = np.maximum(np.einsum("j,fjk,k->f", weights, residual, weights), 0.0)  # rounding may end below
     null_loss = float(weights @ statistics.test_labels.sum(axis=0) @ weights)
@@ -115,7 +102,7 @@ def held_out_score(statistics: Standardised, residual: np.ndarray, weights: np.n
 def _best_ridge(statistics: Standardised, folds: list[Fold], few: int) -> float:
     """The ridge with the least loss on these folds, the first ones; each one tried costs a Cholesky factor a fold.
 
-    A coarse search sees a few of the folds. All of them then compare its best ridge with the better one of its
+    A coarse search sees `few` of the folds. All of them then compare its best ridge with the better one of its
     neighbours, and go on in that direction while the loss falls.
     """
     labels = statistics.test_labels

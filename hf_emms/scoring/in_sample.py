@@ -59,16 +59,12 @@ def one_pass(statistics: Standardised) -> Score:
 def alternating(statistics: Standardised, *, tolerance: float = 1e-9, max_iterations: int = 20_000) -> Score:
     """Algorithm 1 of the paper: gradient steps on W (D1, D2) and projected gradient steps on t (K,), in turn.
 
-    Both lower ‖XW − Σ_k t_k Z_k‖² / (N·D2), of standardised X (N, D1) and Z_k (N, D2_k). Source: arXiv 2308.06262.
+    Both lower ‖XW − Σ_k t_k Z_k‖² / (N·D2), of standardised X (N, D1) and Z_k (N, D2_k), until an iteration lowers it
+    by less than the share `tolerance`. Source: arXiv 2308.06262.
 
     Both steps are as long as the Lipschitz constants of their gradients allow, so the objective never rises. W starts
     at 0 and stays in the span of V(XᵀZ_k), V the eigenvectors of XᵀX: D x K coefficients describe it, and any
     number of gradient steps at one t is a geometric series in each of them.
-
-    Args:
-        statistics: the standardised moments.
-        tolerance: stop once an iteration lowers the objective by less than this share of it.
-        max_iterations: iterations at most.
     """
     d2, zz = statistics.basis.d2, statistics.zz
     values, vectors = _spectrum(statistics)
@@ -94,7 +90,6 @@ def alternating(statistics: Standardised, *, tolerance: float = 1e-9, max_iterat
 
 
 def _in_sample(statistics: Standardised, loss: float, weights: np.ndarray, **details: Any) -> Score:
-    """The score of a loss tᵀ(A − B)t at weights t, shape (K,)."""
     r2 = 1.0 - loss / float(weights @ statistics.zz @ weights)
     return Score(-loss / statistics.basis.d2, details={"weights": weights.tolist(), "r2": r2, "ridge": None, **details})
 
@@ -140,8 +135,8 @@ def logme(moments: Moments, *, targets: Literal["auto", "classes", "f-labels"] =
 
     Args:
         moments: of all rows.
-        targets: what is regressed on: one-hot "classes" or the standardised columns of the "f-labels";
-            "auto" takes classes where the labels are kept by text.
+        targets: "classes" (one-hot), the standardised columns of the "f-labels", or "auto": classes where labels are
+            kept by text.
         common: the evidence as the widespread code has it, which leaves out (D1 − rank)·log α and so is far too
             high when D1 > N. For comparison with published figures.
 
@@ -176,15 +171,10 @@ def logme(moments: Moments, *, targets: Literal["auto", "classes", "f-labels"] =
 def _evidence(
     sigma: np.ndarray, explained: np.ndarray, squares: np.ndarray, n: float, d: int, common: bool
 ) -> np.ndarray:
-    """Log evidence per row of every varying label column.
+    """Log evidence per row of every varying label column, of n rows and features of width d.
 
-    Args:
-        sigma: (r,), the non-zero eigenvalues of XᵀX.
-        explained: (r, q), squared projections of the label columns on X's left singular vectors.
-        squares: (q,), squared norms of the label columns.
-        n: rows.
-        d: feature width D1.
-        common: see `logme`.
+    `sigma` (r,) are the non-zero eigenvalues of XᵀX, `explained` (r, q) the squared projections of the label columns on
+    X's left singular vectors, `squares` (q,) the columns' squared norms.
     """
     varies = squares > 0
     explained, squares = explained[:, varies], squares[varies]
@@ -213,8 +203,6 @@ def _evidence(
 
 def hscore(moments: Moments) -> float:
     """H-score: trace(cov(X)⁺ cov(E[X | class])), the between-class variance of whitened features; higher is better.
-
-    Of features X (N, D1) and classes (N,), from 0 to the number of classes less one.
 
     Source: Bao et al., ICIP 2019, definition 2.
 

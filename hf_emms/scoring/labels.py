@@ -26,9 +26,7 @@ _HEAD = 8
 
 @dataclass(frozen=True)
 class LabelTable:
-    """K F-labels of N rows, stored once per distinct label text.
-
-    Row ``i`` has the F-labels ``tables[k][codes[i]]`` for k in 0..K-1.
+    """K F-labels of N rows, stored once per distinct label text: ``tables[k][codes[i]]`` is the k-th of row i.
 
     Attributes:
         codes: int64, shape (N,): which of the U texts is the label of each row.
@@ -247,12 +245,8 @@ class ColumnBasis(_Basis):
     def standardised(self, n: float, y: np.ndarray, yy: np.ndarray, origin: np.ndarray, dtype: np.dtype) -> ColumnBasis:
         """The basis whose y, times `scale`, gives F-labels of mean 0 and, over their columns, equal total variance.
 
-        Args:
-            n: rows.
-            y: (q,), sums about the origin.
-            yy: (pairs, D2), products about the origin.
-            origin: (q,).
-            dtype: precision of the labels, in which constant columns differ by rounding.
+        Of n rows with sums y (q,) and products yy (pairs, D2) about the origin (q,); by rounding in `dtype`, constant
+        columns differ.
 
         Raises:
             EmmsError: an F-label that does not vary.
@@ -263,13 +257,9 @@ class ColumnBasis(_Basis):
     def combine(
         self, weights: csr_array, blocks: Sequence[np.ndarray], places: np.ndarray, dtype: np.dtype
     ) -> np.ndarray:
-        """Weighted sums of the standardised y of rows, not centred: (r, q), sparse where y holds indicators.
+        """Sums of the standardised y of rows, not centred, by weights (r, N): (r, q), sparse where y holds indicators.
 
-        Args:
-            weights: (r, N).
-            blocks: as `blocks` gives them.
-            places: (N,), likewise.
-            dtype: of the result.
+        `blocks` and `places` are those of `blocks`.
         """
         out, scale, stop = np.empty((weights.shape[0], self.size), dtype), self.scale.astype(dtype), 0
         columns = places[weights.indices]

@@ -25,10 +25,8 @@ CONSTANT_ROUNDINGS = 32.0
 def add_gram(total: np.ndarray, x: np.ndarray, *, beta: float = 1.0) -> None:
     """Upper triangle of total = beta · total + XᵀX, for half the work of a general product.
 
-    Args:
-        total: (D, D), C-ordered, in the rows' precision; what is below its diagonal is left alone.
-        x: C-ordered rows (n, D).
-        beta: with 0 the values before do not count, not even NaN.
+    `total` (D, D) and rows x (n, D) are C-ordered, in one precision; what is below the diagonal is left alone. With
+    beta 0 the values before do not count, not even NaN.
     """
     (update,) = get_blas_funcs(("syrk",), (total,))
     update(1.0, x.T, beta=beta, c=total.T, lower=True, overwrite_c=True)
@@ -86,14 +84,9 @@ def least_squarable(dtype: np.dtype) -> float:
 def inverse_deviation(
     n: float, total: np.ndarray, squares: np.ndarray, origin: np.ndarray, dtype: np.dtype
 ) -> np.ndarray:
-    """1 / standard deviation of each column, 0 where it is constant up to rounding, or too small to be squared.
+    """1 / standard deviation of each column, 0 where it is constant up to rounding in `dtype` or vanishes when squared.
 
-    Args:
-        n: rows.
-        total: (D,), sums about the origin.
-        squares: (D,), sums of squares about the origin.
-        origin: (D,).
-        dtype: precision of the rows.
+    Of n rows; total (D,) and squares (D,) are sums about the origin (D,).
     """
     mean = total / n
     variance = np.maximum(squares / n - mean**2, 0.0)
@@ -145,13 +138,10 @@ def project_simplex(point: np.ndarray) -> np.ndarray:
 
 
 def minimise_quadratic(matrix: np.ndarray) -> np.ndarray:
-    """The argmin of tᵀ M t on the simplex for a symmetric positive semi-definite M, shape (K, K).
+    """The argmin t, float64 (K,), of tᵀ M t on the simplex for a symmetric positive semi-definite M (K, K).
 
     With M = RᵀR this is the point of least norm in the convex hull of R's columns, which one non-negative least
     squares problem solves exactly (Lawson and Hanson 1974, chapter 23): min ‖[R; 1ᵀ]u − [0; 1]‖, t = u / sum u.
-
-    Returns:
-        float64, shape (K,): the weights t.
     """
     size = len(matrix)
     scale = np.trace(matrix) / size

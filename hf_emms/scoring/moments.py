@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -11,8 +11,6 @@ from hf_emms.errors import EmmsError
 from hf_emms.scoring.arrays import as_labels, as_matrix, assign_folds, check_folds, content_keys, group_ids
 from hf_emms.scoring.labels import ColumnBasis, LabelBasis, LabelTable, TextBasis
 from hf_emms.scoring.sums import SAMPLE_ROWS, LazyRows, Rows, RowSample, Sums, smallest_keys
-
-FORMAT = 1
 
 # Matrices of the features' width that held-out scoring needs beside the sums, in the input's precision.
 WORKING_COPIES = 12
@@ -105,7 +103,7 @@ class Moments:
         return max(4096, 2 * self.d1)
 
     def update(self, features: Any, labels: Any, groups: Any = None) -> None:
-        """Add a batch of rows.
+        """Adds a batch of rows.
 
         Args:
             features: (b, D1), numpy or torch.
@@ -178,45 +176,6 @@ class Moments:
         twin._sample = self._sample
         return twin
 
-    def to_arrays(self) -> dict[str, np.ndarray]:
-        """Everything that `from_arrays` needs, for `numpy.savez`."""
-        header = {"format": FORMAT, "d1": self.d1, "folds": self.folds, "seed": self.seed, "n": self.n}
-        arrays: dict[str, np.ndarray] = {name: np.asarray(value) for name, value in header.items()}
-        arrays |= {"widths": np.asarray(self.basis.widths), "zero": np.zeros(0, self.dtype)}
-        arrays |= {f"table_{k}": table for k, table in enumerate(self.basis.tables)}
-        sums = self._sums.complete().arrays() if self._sums else {}
-        arrays |= {f"sum_{name}": array for name, array in sums.items()}
-        arrays |= {"sample_rows": np.asarray(self.sample_rows), "sample_keys": self._sample.keys}
-        for kind, rows in (("rows", self._joined()), ("sample", self._sample.rows)):
-            if rows is not None:
-                arrays |= {f"{kind}_x": rows.x, f"{kind}_y": rows.y.joined(), f"{kind}_folds": rows.folds}
-        return arrays
-
-    @classmethod
-    def from_arrays(cls, arrays: Mapping[str, np.ndarray]) -> Moments:
-        """The moments of which these are the arrays, as `numpy.load` reads them.
-
-        Raises:
-            EmmsError: arrays of something else, or written by another version.
-        """
-        if "format" not in arrays or int(arrays["format"]) != FORMAT:
-            raise EmmsError(f"these are no arrays of moments in format {FORMAT}", "Moments.to_arrays() makes them")
-        tables = [arrays[name] for name in arrays if name.startswith("table_")]
-        widths = arrays["widths"].tolist()
-        loaded = cls(int(arrays["d1"]), widths, folds=int(arrays["folds"]), seed=int(arrays["seed"]), tables=tables)
-        loaded.n, loaded.dtype = int(arrays["n"]), arrays["zero"].dtype
-        if "sum_n" in arrays:
-            loaded._sums = Sums(**{name[4:]: arrays[name] for name in arrays if name.startswith("sum_")})
-        rows = {
-            kind: Rows.of(x, arrays[f"{kind}_y"].reshape(len(x), -1), arrays[f"{kind}_folds"])
-            for kind in ("rows", "sample")
-            if (x := arrays.get(f"{kind}_x")) is not None
-        }
-        loaded._buffer = [rows["rows"]] if "rows" in rows else []
-        if "sample_rows" in arrays:
-            loaded._sample = RowSample(int(arrays["sample_rows"]), rows.get("sample"), arrays["sample_keys"])
-        return loaded
-
     def sums(self) -> Sums:
         """The sums over all rows so far."""
         self._flush()
@@ -260,18 +219,10 @@ class Moments:
 
 
 def needed_bytes(rows: int, d1: int, label_size: int, folds: int, *, keep_fits: bool = False) -> int:
-    """About how much memory held-out scoring of float32 features takes beside them.
+    """About how much memory held-out scoring takes beside N = `rows` float32 features of width D1.
 
-    Args:
-        rows: N.
-        d1: feature width D1.
-        label_size: q, see `LabelBasis.size`.
-        folds: number of folds.
-        keep_fits: whether the ridge regression of every fold is kept and rows are sampled, for scoring with neighbours.
-
-    Returns:
-        Bytes of the float64 sums of every fold and of the working copies; with fewer rows than features these are
-        as wide as there are rows.
+    Float64 sums of every fold, of labels of size q (`LabelBasis.size`), and working copies, as wide as there are rows
+    where these are fewer than features; with `keep_fits` the ridge regression of every fold and a sample of rows.
     """
     width = min(rows, d1)
     neighbours = 4 * (folds * width * label_size + min(rows, SAMPLE_ROWS) * (d1 + label_size)) if keep_fits else 0

@@ -54,18 +54,12 @@ def knn(features: np.ndarray, labels: LabelTable, groups: np.ndarray, *, k: int 
     """How well the k nearest rows by cosine predict a row's label, leaving its own group out; higher is better.
 
     Classes: the share of rows i whose label is the majority vote of their neighbours N(i). Otherwise R² of the mean,
-    1 − Σ_i ‖z_i − mean_{j∈N(i)} z_j‖² / Σ_i ‖z_i‖², z (N, ΣD2_k) standardised.
+    1 − Σ_i ‖z_i − mean_{j∈N(i)} z_j‖² / Σ_i ‖z_i‖², z (N, ΣD2_k) standardised. Of features (N, D1) and groups (N,).
 
     Source: Cover and Hart 1967; as a transferability score, a control that beats most others: arXiv 2503.18528.
 
-    Args:
-        features: (N, D1).
-        labels: categorical ones are scored by majority vote, others by the neighbours' mean F-label.
-        groups: (N,), ids.
-        k: neighbours.
-
     Returns:
-        (value, standard error over rows): accuracy, or the explained share of the F-labels' variance (can be < 0).
+        The value and its standard error over rows.
 
     Raises:
         EmmsError: every row is of one group.
@@ -87,14 +81,9 @@ def nearest(
     most: int = MAX_CANDIDATES,
     raw: np.ndarray | None = None,
 ) -> tuple[np.ndarray, np.ndarray]:
-    """The k nearest rows of other groups by cosine.
+    """The k nearest rows of other groups by cosine, of centred features (N, D1) and groups (N,).
 
-    Args:
-        features: (N, D1), centred.
-        groups: (N,).
-        k: neighbours.
-        most: rows that may become neighbours; of more rows only so many, by a hash of their features, are looked at.
-        raw: (N, D), the features that are hashed; by default these.
+    Of more than `most` rows only so many, by a hash of their `raw` features, may become neighbours.
 
     Returns:
         Row numbers, nearest first, and which of them exist, both (N, min(k, N − 1)).
@@ -167,24 +156,17 @@ def _standardised(block: np.ndarray) -> np.ndarray:
 
 
 def stack(statistics: Standardised, fit: RidgeFit, rows: Rows) -> Score:
-    """Score features by both base learners.
+    """The held-out score of both base learners together; its details hold the neighbours' weight.
 
     Args:
         statistics: of all rows.
         fit: the ridge regressions, with their solutions.
-        rows: features, labels and folds of all rows or a sample of them; features are those of `statistics`, rotated
-            where they are there.
-
-    Returns:
-        The held-out score of both together; its details hold the neighbours' weight; the ridge has the rest.
-
-    Raises:
-        EmmsError: rows in one fold only.
+        rows: all rows or a sample of them; features are those of `statistics`, rotated where they are there.
     """
-    found, usable = nearest(components(statistics, rows), rows.folds, NEIGHBOURS, most=len(rows))
+    neighbours, usable = nearest(components(statistics, rows), rows.folds, NEIGHBOURS, most=len(rows))
     shares = usable / usable.sum(axis=1, keepdims=True)
     products = np.stack(
-        [_products(statistics, rows, fit, number, found, shares) for number in range(len(statistics.filled))]
+        [_products(statistics, rows, fit, number, neighbours, shares) for number in range(len(statistics.filled))]
     )
     learners, weights = _simplex_least_squares(products.sum(axis=0))
     residual = np.einsum("b,fbcjk,c->fjk", learners, products, learners)
@@ -219,18 +201,12 @@ def _products(
     rows: Rows,
     fit: RidgeFit,
     number: int,
-    found: np.ndarray,
+    neighbours: np.ndarray,
     shares: np.ndarray,
 ) -> np.ndarray:
-    """Sums over a fold of products of residuals, of each base learner with each: (2, 2, K, K).
+    """Sums over a filled fold of products of residuals, of each base learner with each: (2, 2, K, K).
 
-    Args:
-        statistics: of all rows.
-        rows: features, labels and folds, of the sample.
-        fit: the ridge regressions.
-        number: of the fold among the filled ones.
-        found: (N, k), the neighbours of each row.
-        shares: (N, k), their weights, which add up to 1.
+    `neighbours` (N, k) are those of each row, `shares` (N, k) their weights, which add up to 1.
     """
     sums, basis, solution = statistics.sums, statistics.basis, fit.solutions[number]
     fold = int(statistics.filled[number])
@@ -242,8 +218,8 @@ def _products(
     sampled = len(rows) < statistics.n
     for part in np.split(test, range(BLOCK, len(test), BLOCK)):
         own = csr_array((np.ones(len(part)), (np.arange(len(part)), part)), (len(part), len(rows)))
-        places = np.repeat(np.arange(len(part)), found.shape[1])
-        others = csr_array((shares[part].ravel(), (places, found[part].ravel())), own.shape)
+        places = np.repeat(np.arange(len(part)), neighbours.shape[1])
+        others = csr_array((shares[part].ravel(), (places, neighbours[part].ravel())), own.shape)
         labels, gaps = (
             basis.combine(weights.astype(dtype), rows.y.blocks, rows.y.places, dtype) for weights in (own, own - others)
         )
@@ -259,7 +235,7 @@ def _products(
     if sampled:
         # Of a fold without sampled rows neither base learner is known to be better.
         scale = sums.n[fold] / max(len(test), 1)
-        both, near = (fit.residual[number] + scale * (one - linear) for one in (both, near))
+        both, near = (fit.residual[number] + scale * (product - linear) for product in (both, near))
     return np.array([[fit.residual[number], both], [both.T, near]])
 
 

@@ -60,16 +60,7 @@ def centred_total(
     *,
     upper: bool = False,
 ) -> np.ndarray:
-    """(Σ products − left ⊗ right) · scale[0] ⊗ scale[1]: (D, c).
-
-    Args:
-        products: (F, D, c).
-        left: (D,), sums of rows.
-        right: (c,), means of rows.
-        scale: of rows (D,) and columns (c,).
-        dtype: of the result.
-        upper: whether only the upper triangle counts.
-    """
+    """(Σ products − left ⊗ right) · scale[0] ⊗ scale[1], (D, c), of products (F, D, c); or its upper triangle."""
     out = np.empty(products.shape[1:], dtype)
     for rows, columns in row_blocks(out.shape, upper=upper):
         step = products[:, rows, columns].sum(axis=0, dtype=np.float64)
@@ -227,13 +218,10 @@ class Standardised:
 
 
 def standardise(moments: Moments) -> Standardised:
-    """Standardise X and Z per column, on the moments.
+    """Standardises X and Z per column, on the moments of all rows.
 
     Where all rows are still buffered and fewer than features, they are standardised, then rotated into n dimensions
     (QR of Xᵀ), which changes no inner product and so no ridge or least-squares solution.
-
-    Args:
-        moments: of all rows.
 
     Raises:
         EmmsError: no rows, labels that do not vary, or values too large or small for their precision.

@@ -7,13 +7,13 @@ in cache and no copy of all rows is made. Products of few rows are summed up in 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 
 import numpy as np
 
 from hf_emms.scoring.arrays import content_keys
 from hf_emms.scoring.labels import LabelBasis
-from hf_emms.scoring.linalg import BLOCK_ROWS, add_gram, as_slice, column_sums, row_blocks, symmetric
+from hf_emms.scoring.linalg import BLOCK_ROWS, add_gram, as_slice, column_sums, row_blocks
 
 # Rows whose neighbours are looked for, among these rows: the cost of the search does not grow with N.
 SAMPLE_ROWS = 8_192
@@ -31,9 +31,7 @@ ORIGIN_ROWS = 512
 class LazyRows:
     """Rows of [B_1 | B_2 | …], put together where they are needed: all at once would cost a pass and its memory.
 
-    Args:
-        blocks: arrays (n, width).
-        places: (N,), where in the blocks each row is.
+    `blocks` are arrays (n, width), `places` (N,) is where in them each row is.
     """
 
     def __init__(self, blocks: Sequence[np.ndarray], places: np.ndarray) -> None:
@@ -102,7 +100,7 @@ class Rows:
 
 @dataclass(frozen=True)
 class RowSample:
-    """The `size` rows with the smallest hashes of their features, of all rows that were added.
+    """The `size` rows with the smallest hashes of their features: the same ones in any order, batches and processes.
 
     Attributes:
         size: the most rows that are held.
@@ -181,15 +179,8 @@ class Sums:
         """(F, q): sums of the labels as they came."""
         return self.y + self.n[:, None] * self.origin_y
 
-    def arrays(self) -> dict[str, np.ndarray]:
-        return dict(vars(self))
-
     def copy(self) -> Sums:
-        return Sums(**{name: array.copy() for name, array in self.arrays().items()})
-
-    def complete(self) -> Sums:
-        """The same sums with whole symmetric matrices xx."""
-        return replace(self, xx=np.stack([symmetric(product) for product in self.xx]))
+        return Sums(**{name: array.copy() for name, array in vars(self).items()})
 
     def add_rows(self, rows: Rows, basis: LabelBasis, *, more: bool = False) -> None:
         """Add rows; with `more` of them to come, sums are float64 from the start, and never copied to become so."""
@@ -246,14 +237,7 @@ class Sums:
 
 
 class ProductSums:
-    """The `Sums` over rows of one fold, in the rows' precision.
-
-    Args:
-        rows: from which `accumulate` chooses.
-        basis: of their labels.
-        origin_x: (D1,).
-        origin_y: (q,).
-    """
+    """The `Sums` over rows of one fold, in the rows' precision; `accumulate` chooses the rows."""
 
     def __init__(self, rows: Rows, basis: LabelBasis, origin_x: np.ndarray, origin_y: np.ndarray) -> None:
         d1, dtype = rows.x.shape[1], rows.x.dtype

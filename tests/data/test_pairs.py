@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import random
-from collections import Counter
 from pathlib import Path
 from typing import Any
 
@@ -17,11 +16,9 @@ from hf_emms.data.sample import store_sample, stored_sample
 from hf_emms.data.sources import DatasetSource
 from hf_emms.inputs import Images, Pairs
 from hf_emms.options import Options
-from tests import ROOT
 from tests.helpers.rows import error_of, image_rows, pictures, png
 from tests.helpers.samples import load_sample
 
-REAL_DATA = ROOT.parent / "shared" / "data"
 SHORT = "\nGive a very brief answer."
 
 
@@ -148,20 +145,6 @@ def test_answers_of_several_annotators_are_a_weighted_mean() -> None:
     assert any("the mean of each one's answers" in note for note in sample.notes)
 
 
-@pytest.mark.parametrize(("references", "texts"), [("majority", {"yes", "no"}), ("first", {"yes", "no"})])
-def test_one_answer_may_count_for_all(references: Any, texts: set[str]) -> None:
-    sample = load_sample(annotated(), references=references)
-    assert sample.soft_labels is None
-    assert set(sample.label_texts) == texts
-    assert len(sample) == 2
-
-
-def test_every_answer_may_be_a_row() -> None:
-    sample = load_sample(annotated(), references="all")
-    assert (len(sample), len(sample.inputs), sample.soft_labels) == (8, 2, None)
-    assert sorted(Counter(sample.groups.tolist()).values()) == [4, 4]
-
-
 def test_other_labels_of_the_same_inputs_are_another_sample_of_them() -> None:
     samples = [load_sample(annotated(), references=how) for how in ("mean", "first", "majority")]
     assert len({one.fingerprint for one in samples}) == 3
@@ -205,13 +188,6 @@ def test_questions_on_texts_share_a_group_by_context_and_may_have_no_answer() ->
     assert answers["which one is 6?", "On 3 stands a word."] == "word 6"
     assert (len(sample.inputs.seconds), len(set(sample.groups.tolist()))) == (10, 10)  # type: ignore[attr-defined]
     assert any("without answer: 4; their label text is 'no answer'" in note for note in sample.notes)
-
-
-@pytest.mark.skipif(not REAL_DATA.is_dir(), reason="needs ../shared/data, real rows outside the repo")
-def test_real_paragraphs_as_laid_out_on_the_hub() -> None:
-    sample = load_sample(str(REAL_DATA / "google--xquad"), config="xquad.en")
-    # Three questions are asked twice; each is its answer and three other spans.
-    assert (sample.task.id, len(sample), len(set(sample.groups.tolist()))) == ("question-answering", 4 * 1187, 240)
 
 
 # ---- which columns --------------------------------------------------------------------------------------------

@@ -14,13 +14,8 @@ from PIL import Image
 
 from hf_emms.inputs import Images
 from hf_emms.presets import demo
-from tests import ROOT
 from tests.helpers.rows import error_of, image_rows, labels_of, pictures, png, texts
 from tests.helpers.samples import load_sample
-
-REAL_DATA = ROOT.parent / "shared" / "data"
-needs_real_data = pytest.mark.skipif(not REAL_DATA.is_dir(), reason="needs ../shared/data, real rows outside the repo")
-
 
 # ---- labels ---------------------------------------------------------------------------------------------------
 
@@ -229,22 +224,9 @@ def test_equal_pictures_and_equal_texts_are_held_once() -> None:
     assert len(load_sample(datasets.Dataset.from_dict({"text": ["x", "x", "y"], "label": list("aba")})).inputs) == 2
 
 
-# ---- real data ------------------------------------------------------------------------------------------------
-
-
 @pytest.mark.parametrize("name", demo.names("datasets"))
 def test_the_embedded_datasets_load_under_their_ids(name: str) -> None:
     sample = load_sample(name, max_samples=120)
     assert sample.n_read == 120
     assert sample.repo.folder == demo.folder_of(name)
     assert (sample.split, sample.skipped) == ("test", 0)
-
-
-@needs_real_data
-def test_cifar10_as_laid_out_on_the_hub() -> None:
-    sample = load_sample(str(REAL_DATA / "uoft-cs--cifar10"), config="plain_text", max_samples=200)
-    assert sample.task.id == "image-classification"
-    assert sample.columns == {"image": "img", "label": "label"}
-    assert len(sample.label_texts) == 10
-    assert set(np.bincount(sample.codes)) == {20}
-    assert sample.inputs[0].size == (32, 32)

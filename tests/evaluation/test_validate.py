@@ -203,16 +203,6 @@ def test_truth_can_come_from_the_cards(cli: CommandLine, hub: Hub, tmp_path: Pat
     told(cli.run("validate", "--ranking", file, "--truth", "cards", "--metric", "bleu"), "'bleu'", "accuracy, f1")
 
 
-def test_cards_that_cannot_be_had_are_named(cli: CommandLine, hub: Hub, tmp_path: Path) -> None:
-    file = tmp_path / "ranking.json"
-    file.write_text(ranking("nobody").to_json())
-    told(cli.run("validate", "--ranking", file, "--truth", "cards"), "no model card can be read", "nobody/a")
-    for name in NAMES:
-        hub.store.put_files(f"empty/{name}", {"README.md": "# nothing\n"})
-    file.write_text(ranking("empty").to_json())
-    told(cli.run("validate", "--ranking", file, "--truth", "cards"), "no card", "--truth FILE")
-
-
 def test_without_matplotlib_a_plot_is_refused_before_the_work(kept: Path, tmp_path: Path) -> None:
     code = "import sys; sys.modules['matplotlib'] = None; from hf_emms.cli import main; main()"
     words = ["validate", "--ranking", str(kept), "--truth", str(tmp_path / "none.csv"), "--plot", "x.png"]

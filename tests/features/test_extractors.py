@@ -15,7 +15,6 @@ import pytest
 import torch
 import transformers
 from PIL import Image
-from safetensors.torch import load_file, save_file
 
 from hf_emms.errors import EmmsError
 from hf_emms.features.extraction_plan import plan_extraction
@@ -32,7 +31,7 @@ def images() -> list[Image.Image]:
 # --- every family -----------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("name", ["bert", "roberta", "gpt2", "t5"])
+@pytest.mark.parametrize("name", ["roberta", "t5"])
 def test_text_features_are_the_mean_of_the_last_layer(name: str, zoo: Path) -> None:
     folder = build(zoo, name)
     kind = transformers.T5EncoderModel if name == "t5" else transformers.AutoModel
@@ -47,16 +46,14 @@ def test_text_features_are_the_mean_of_the_last_layer(name: str, zoo: Path) -> N
     np.testing.assert_allclose(rows(load(folder, "text"), texts), torch.stack(expected), atol=1e-5)
 
 
-@pytest.mark.parametrize(("name", "head"), [("resnet", "classifier"), ("vit", "classifier"), ("beit", "classifier")])
-def test_image_features_feed_the_checkpoints_own_classifier(
-    name: str, head: str, zoo: Path, images: list[Image.Image]
-) -> None:
+@pytest.mark.parametrize("name", ["resnet", "vit", "beit"])
+def test_image_features_feed_the_checkpoints_own_classifier(name: str, zoo: Path, images: list[Image.Image]) -> None:
     folder = build(zoo, name)
     model = transformers.AutoModelForImageClassification.from_pretrained(folder).eval()
     pixels = transformers.AutoImageProcessor.from_pretrained(folder)(images, return_tensors="pt")
     with torch.no_grad():
         expected = model(**pixels).logits
-        logits = getattr(model, head)(torch.from_numpy(rows(load(folder), images)))
+        logits = model.classifier(torch.from_numpy(rows(load(folder), images)))
     torch.testing.assert_close(logits, expected, atol=1e-5, rtol=1e-4)
 
 
@@ -77,37 +74,6 @@ def test_images_of_any_mode_are_read_as_rgb(mode: str, zoo: Path) -> None:
 
 
 # --- captioners -------------------------------------------------------------------------------------------
-
-
-@pytest.mark.parametrize(
-    ("name", "table", "start"),
-    [
-        ("vision-encoder-decoder", "decoder.bert.embeddings.word_embeddings.weight", 1),
-        ("blip", "text_decoder.bert.embeddings.word_embeddings.weight", 1),
-        ("git", "git.embeddings.word_embeddings.weight", 1),
-    ],
-)
-def test_captioner_sees_the_image_and_no_word(
-    name: str, table: str, start: int, zoo: Path, tmp_path: Path, images: list[Image.Image]
-) -> None:
-    folder = build(zoo, name)
-    before = rows(load(folder), images)
-    assert before.std(0).min() > 0  # both halves, the encoder's and the decoder's, see the image
-
-    weights = load_file(folder / "model.safetensors")
-    words = shutil.copytree(folder, tmp_path / "words")
-    others = torch.arange(len(weights[table])) != start
-    changed = {**weights, table: torch.where(others[:, None], weights[table] + 1, weights[table])}
-    # Tied output weights follow the table, and say nothing about what was read.
-    save_file(changed, words / "model.safetensors", metadata={"format": "pt"})
-    np.testing.assert_array_equal(rows(load(words), images), before)
-
-    changed = {**weights, table: torch.where(others[:, None], weights[table], -weights[table])}
-    save_file(changed, words / "model.safetensors", metadata={"format": "pt"})
-    after = rows(load(words), images)
-    half = 16
-    np.testing.assert_array_equal(after[:, :half], before[:, :half])
-    assert np.abs(after[:, half:] - before[:, half:]).max() > 1e-3
 
 
 def test_captioner_without_a_start_token_is_refused(zoo: Path, tmp_path: Path) -> None:
@@ -161,10 +127,9 @@ def test_half_precision_folders_are_computed_in_float32(zoo: Path, tmp_path: Pat
     np.testing.assert_allclose(half, rows(load(folder, "text"), TEXTS, 1), atol=1e-5)
 
 
-@pytest.mark.parametrize("dtype", ["bfloat16", "float16"])
-def test_lower_precision_on_request(dtype: str, zoo: Path, images: list[Image.Image]) -> None:
+def test_lower_precision_on_request(zoo: Path, images: list[Image.Image]) -> None:
     folder = build(zoo, "vit")
-    exact, rough = load(folder), load(folder, dtype=dtype)
+    exact, rough = load(folder), load(folder, dtype="bfloat16")
     assert 0 < np.abs(rows(exact, images) - rows(rough, images)).max() < 0.1
     assert exact.plan.fingerprint != rough.plan.fingerprint
 

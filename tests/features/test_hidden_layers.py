@@ -72,20 +72,13 @@ def forwards(kind: str) -> Iterator[list[int]]:
 def test_layers_are_named_in_one_way() -> None:
     assert layer_names(["mean", "-01", 3, "+3", "last", "mean"]) == ("mean", "-1", "3", "last")
     assert layer_names("last") == ("last",)
-    assert layer_names(-2) == ("-2",)
 
 
-@pytest.mark.parametrize("name", ["first", "", "1.5", "1-3"])
-def test_other_names_are_refused(name: str) -> None:
+@pytest.mark.parametrize("value", ["first", "", "1.5", "1-3", 1.5, True])
+def test_other_names_are_refused(value: Any) -> None:
     with pytest.raises(EmmsError, match="unknown layer") as error:
-        layer_names([name])
+        layer_names([value])
     assert error.value.hint == "--layer spread, last, mean or a number"
-
-
-@pytest.mark.parametrize("value", [1.5, (2.0,), True])
-def test_what_is_no_whole_number_is_refused(value: Any) -> None:
-    with pytest.raises(EmmsError, match="unknown layer"):
-        layer_names(value)
 
 
 def test_numbers_count_hidden_layers_from_both_ends() -> None:

@@ -14,7 +14,7 @@ import transformers
 
 from hf_emms.errors import EmmsError
 from hf_emms.run.label_embeddings import embed_texts
-from tests.helpers.tiny_checkpoints import TEXT_MODELS, TEXTS, build, repo_of
+from tests.helpers.tiny_checkpoints import TEXTS, build, repo_of
 
 
 def embed(folder: Path, texts: list[str], **options: Any) -> np.ndarray:
@@ -34,18 +34,6 @@ def sentence_layout(bert: Path, to: Path, pooling: dict[str, Any], *, normalise:
     (to / "1_Pooling" / "config.json").write_text(json.dumps({"word_embedding_dimension": 16, **pooling}))
     (to / "sentence_bert_config.json").write_text(json.dumps({"max_seq_length": 12, "do_lower_case": False}))
     return to
-
-
-@pytest.mark.parametrize("name", TEXT_MODELS)
-def test_an_embedding_depends_on_its_text_alone(name: str, zoo: Path) -> None:
-    folder = build(zoo, name)
-    together = embed(folder, TEXTS)
-    assert together.dtype == np.float32
-    assert together.shape[0] == len(TEXTS)
-    assert np.isfinite(together).all()
-    for i, text in enumerate(TEXTS):
-        np.testing.assert_allclose(embed(folder, [text])[0], together[i], atol=1e-5)
-    np.testing.assert_allclose(embed(folder, TEXTS[::-1]), together[::-1], atol=1e-5)
 
 
 def test_rows_come_in_the_order_of_the_texts_also_when_one_repeats(zoo: Path) -> None:
@@ -75,12 +63,6 @@ def test_siglip_texts_are_padded_to_the_full_length_as_in_its_training(zoo: Path
     with torch.no_grad():
         expected = model.text_model(tokens["input_ids"]).pooler_output
     np.testing.assert_allclose(embed(folder, TEXTS[:5]), expected, atol=1e-5)
-
-
-def test_gpt2_without_padding_token_embeds_an_empty_text_too(zoo: Path) -> None:
-    folder = build(zoo, "gpt2")
-    assert transformers.AutoTokenizer.from_pretrained(folder).pad_token_id is None
-    assert np.isfinite(embed(folder, ["", "cat"])).all()
 
 
 @pytest.mark.parametrize(

@@ -56,7 +56,7 @@ def test_a_missing_file_is_named(name: str, file: str, message: str, zoo: Path, 
         load(folder, "text" if name in TEXT_MODELS else "image")
 
 
-@pytest.mark.parametrize("content", ["{", "[]", '{"hidden_size": 3}'])
+@pytest.mark.parametrize("content", ["{", "[]"])
 def test_a_broken_config_is_an_error(content: str, zoo: Path, tmp_path: Path) -> None:
     folder = shutil.copytree(build(zoo, "vit"), tmp_path / "vit")
     (folder / "config.json").write_text(content)

@@ -8,7 +8,6 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import msgspec
 import pyarrow.parquet as pq
@@ -253,31 +252,6 @@ def test_without_a_file_the_kept_rankings_of_hub_datasets_are_published(
     assert [path for path in lab.store.paths(ID, "dataset") if path.endswith(".json")] == [
         f"rankings/{path_of(example())}.json"
     ]
-
-
-def test_rights_are_checked_first(lab: Hub, cli: CommandLine, tmp_path: Path) -> None:
-    asked = ["publish", "results", "--repo-id", ID, "--ranking", tmp_path / "none.json"]
-    wrong = cli.run(*asked, token=lab.token(user="bob"))
-    assert wrong.code == 1
-    assert "belongs to 'lab'" in wrong.err
-    assert "--repo-id bob/emms-results" in wrong.err
-    assert "hf auth login" in cli.run(*asked).err
-    assert "read-only" in cli.run(*asked, token=lab.token(user="lab", role="read")).err
-
-
-def test_a_results_dataset_that_is_not_there_is_told(lab: Hub, cli: CommandLine) -> None:
-    done = cli.run("pull", "results", "--repo-id", "lab/none")
-    assert done.code == 1
-    assert "no dataset 'lab/none'" in done.err
-
-
-@pytest.mark.parametrize("fault", [412, 503, "cut"])
-def test_what_passes_is_waited_for(lab: Hub, cli: CommandLine, token: str, tmp_path: Path, fault: Any) -> None:
-    file = write(tmp_path, example())
-    lab.fail(f"POST */{ID}/commit/*", fault)
-    done = cli.run("publish", "results", "--repo-id", ID, "--ranking", file, token=token)
-    assert done.code == 0, done
-    assert commits(lab) == 2  # the one of the new repository and ours
 
 
 def test_load_dataset_reads_all_rankings_as_one_table(lab: Hub, cli: CommandLine, token: str, tmp_path: Path) -> None:

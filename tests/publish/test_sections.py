@@ -20,9 +20,10 @@ from hf_emms.options import SETTINGS, Options
 from hf_emms.publish import card_text
 from hf_emms.publish.card_entries import rank_command
 from hf_emms.publish.card_text import card
-from hf_emms.publish.readme import END, START, section_data, section_span
+from hf_emms.publish.readme import END, section_data, section_span
 from hf_emms.ranking import Ranking, Row, ranked
 from hf_emms.ranking.formats import single_line
+from hf_emms.scoring import Score
 from tests import ROOT
 from tests.helpers.cards import update_dataset_card, update_model_card
 from tests.helpers.rankings import example
@@ -69,13 +70,6 @@ def test_the_section_is_as_it_was_read_by_a_person(name: str) -> None:
     assert sections()[name] == (GOLDEN / name).read_text(encoding="utf-8")
 
 
-def test_a_section_stands_between_markers() -> None:
-    for section in sections().values():
-        assert section.startswith(START + "\n")
-        assert section.endswith(END + "\n")
-        assert section_span(section.encode()) == (0, len(section.encode()) - 1)
-
-
 def test_a_checkpoint_below_the_first_ones_is_in_the_chart() -> None:
     rows = [Row(f"org/{name}", "a" * 40, scores=example().rows[0].scores) for name in "abcdefgh"]
     section = card(example(rows=ranked([*rows, *example().rows], "emms")), "org/worse")
@@ -91,11 +85,6 @@ def test_a_checkpoint_without_a_score_has_no_section() -> None:
     failed = example(rows=(Row("org/x", error="broken"),))
     with pytest.raises(EmmsError, match="no scored checkpoint"):
         card(failed)
-
-
-def test_an_unknown_checkpoint_is_refused() -> None:
-    with pytest.raises(EmmsError, match="'org/none'"):
-        card(example(), "org/none")
 
 
 def test_a_dataset_in_memory_has_no_command_and_no_link() -> None:
@@ -120,6 +109,22 @@ def test_what_no_other_user_has_is_no_link() -> None:
     assert "huggingface.co" not in section
 
 
+def test_a_task_and_an_estimator_of_no_installed_package_are_shown() -> None:
+    scores = {"class-spread": Score(0.5), "emms": example().rows[0].scores["emms"]}
+    ranking = example(
+        task="gloss-topic",
+        columns={"gloss": "text", "topic": "label"},
+        estimators=("class-spread", "emms"),
+        rows=ranked([Row("org/best", "a" * 40, scores=scores)], "class-spread"),
+    )
+    for section in (card(ranking, "org/best"), card(ranking)):
+        assert "gloss-topic" in section
+        assert "| class-spread | EMMS |" in section
+    words = typed(rank_command(ranking, ["org/best"]))
+    assert words[words.index("--task") + 1] == "gloss-topic"
+    assert [words[place + 1] for place, word in enumerate(words) if word == "--column"] == ["gloss=text", "topic=label"]
+
+
 # ---- several datasets in one card ------------------------------------------------------------------------------
 
 
@@ -141,12 +146,6 @@ def test_a_newer_ranking_replaces_its_own_row_only() -> None:
     assert food == rows_of(readme)[1]
     assert done.decode().split("<details>")[2] == readme.decode().split("<details>")[2]
     assert done.startswith(b"# Mine\n")
-
-
-@pytest.mark.parametrize("change", [{"split": "test"}, {"config": "b"}, {"task": "image-to-text"}])
-def test_other_splits_configs_and_tasks_are_rows_of_their_own(change: dict[str, str]) -> None:
-    readme = update_model_card(None, [(example(), "org/best"), (example(**change), "org/best")], "org/best")
-    assert len(rows_of(readme)) == 2
 
 
 def test_twice_is_once() -> None:

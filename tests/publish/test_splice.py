@@ -137,16 +137,6 @@ def test_data_can_neither_end_its_comment_nor_call_anybody(value: object) -> Non
     assert json.loads(inside.strip().removeprefix("hf-emms:data ")) == {"value": value}
 
 
-def test_a_section_has_the_line_breaks_of_its_readme() -> None:
-    done = put_section(b"---\r\nlicense: mit\r\n---\r\ntext\r\n", SECTION)
-    assert done.count(b"\n") == done.count(b"\r\n")
-    assert b"\r" not in put_section(b"---\nlicense: mit\n---\n", SECTION)
-
-
-def test_a_readme_without_a_section_has_no_data() -> None:
-    assert section_data(b"# Title\n") is None
-
-
 START, END = START, END
 BROKEN = {
     "an end is missing": (f"a\n{START}\nb\n", "start in line 2"),

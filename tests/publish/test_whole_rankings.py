@@ -90,10 +90,3 @@ def test_a_killed_run_goes_on_where_it_was(
     assert commits(hub, f"{mine}/best") == done_before
     assert b"hf-emms:start" in readme(hub, f"{mine}/worse")
     assert pulls(hub, f"{org}/close") == [(1, "open")]
-
-
-def test_all_needs_rights_for_what_it_will_write(hub: Hub, cli: CommandLine, mixed: tuple[str, Path]) -> None:
-    mine, file = mixed
-    told(cli.run("card", "--ranking", file, "--all"), "not logged in", "hf auth login")
-    told(cli.run("card", "--ranking", file, "--all", token=hub.token(user=mine, role="read")), "read-only")
-    assert readme(hub, f"{mine}/best") == README

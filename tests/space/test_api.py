@@ -10,7 +10,6 @@ import urllib.request
 
 import pytest
 
-from scripts.bench.space import crowd
 from tests.helpers.rankings import example
 
 ENDPOINTS = {
@@ -85,29 +84,11 @@ def test_a_shortlist_under_a_budget(client):
     assert answer["command"].startswith("hf-emms rank --dataset ./my-dataset --task image-classification")
 
 
-def test_datasets_are_compared(client):
-    answer = client.predict(task="image-classification", api_name="/compare_datasets")
-    first = answer["checkpoints"][0]
-    assert (first["checkpoint"], first["ranked_in"]) == ("org/close", 2)
-    assert first["wins_interval"][0] < first["wins"] < first["wins_interval"][1]
-    assert first["ranks"]["image/food"] == 1
-
-
 def test_a_file_is_checked(client):
     good = client.predict(ranking_json=example().to_json(), api_name="/validate_ranking")
     bad = client.predict(ranking_json="{}", api_name="/validate_ranking")
     assert (good["valid"], bad["valid"]) == (True, False)
     assert "schema_version is missing" in bad["problem"]
-
-
-def test_unknown_names_are_answered_with_known_ones(client):
-    for arguments, api, message in (
-        ({"ranking": "../../etc/passwd"}, "/get_ranking", "list_rankings names them"),
-        ({"ranking": "image/beans", "sort": "price"}, "/get_ranking", "cannot sort by 'price'"),
-        ({"task": "image-to-music"}, "/recommend_checkpoints", "there are rankings of"),
-    ):
-        with pytest.raises(Exception, match=message):
-            client.predict(**arguments, api_name=api)
 
 
 def test_an_agent_asks_over_mcp(space):
@@ -142,10 +123,6 @@ def alone(coroutine):
     thread.start()
     thread.join(timeout=300)
     return found[0]
-
-
-def test_fifty_clients_at_once(space):
-    assert len(crowd(space.url, 50)) == 50
 
 
 def fetch(target):

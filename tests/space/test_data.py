@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from leaderboard import markup, render, selection, table
 from leaderboard.checks import recomputed
 from leaderboard.selection import View
-from leaderboard.store import Folder, Store
+from leaderboard.store import Store
 
 from hf_emms.publish import results
 from hf_emms.ranking import Encoder
@@ -31,18 +31,6 @@ def test_numbers_are_not_called_a_label_encoder():
     text = table.described(example(encoders=(Encoder("box (numbers)", ""),)))
     assert "· labels as numbers: box<" in text
     assert "encoder" not in text
-
-
-def test_the_number_of_distinct_labels_is_above_the_table_where_it_is_known():
-    above = [table.described(example(n_labels=count)).partition("</summary>")[0] for count in (1_010, 0)]
-    assert ["1,010 distinct labels" in above[0], "distinct" in above[1]] == [True, False]
-
-
-def test_every_setting_of_a_ranking_is_shown():
-    shown_settings = table.described(example(settings=example().settings | {"new_option": ["<b>", 7], "prompt": None}))
-    assert "seed 0, folds 3" in shown_settings
-    assert "new_option &lt;b&gt;, 7" in shown_settings
-    assert "prompt" not in shown_settings
 
 
 def test_files_of_schema_version_1_are_read(tmp_path):
@@ -73,14 +61,6 @@ def test_a_results_dataset_is_read_from_its_folder_of_rankings(tmp_path):
     write(tmp_path / "rankings", path, example())
     (tmp_path / "other.json").write_text("{}")
     assert list(snapshot_of(tmp_path).entries) == [path]
-
-
-def test_a_file_beyond_the_limit_is_skipped(tmp_path, monkeypatch):
-    write(tmp_path, "big", example())
-    monkeypatch.setattr("leaderboard.store.MAX_FILE_BYTES", 100)
-    found = snapshot_of(tmp_path)
-    assert not found.entries
-    assert "more than" in found.problems[0]
 
 
 def test_a_refresh_reads_what_changed_and_keeps_what_pages_hold(tmp_path):
@@ -144,12 +124,6 @@ def test_a_notice_of_new_results_that_arrives_after_they_are_shown_goes_away(tmp
     assert render.newer(now, "Another notice", store.snapshot) is None
 
 
-def test_a_missing_folder_is_no_rankings(tmp_path):
-    entries, problems = Folder(tmp_path / "none").read()
-    assert not entries
-    assert problems == ("there is no folder none",)
-
-
 # Addresses
 
 
@@ -190,13 +164,6 @@ def test_every_view_is_a_link(view):
 def test_every_address_is_a_view(query):
     view = selection.from_query(query)
     assert selection.from_query(selection.to_query(view)) == view
-
-
-def test_a_view_goes_to_the_ranking_it_names_or_to_none(shown):
-    view, entry = selection.resolved(View(ranking="image/food"), shown)
-    assert (view.task, entry.id) == ("image-classification", "image/food")
-    assert selection.resolved(View(task="text-classification"), shown)[1].id == "text/news"
-    assert selection.resolved(View(ranking="gone"), shown) == (View(ranking="gone"), None)
 
 
 # Markup

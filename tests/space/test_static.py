@@ -8,7 +8,7 @@ import yaml
 from hf_emms.publish.space import static_page
 from tests.helpers.rankings import example
 from tests.helpers.space import BEANS, HOSTILE, checkpoints, expect, fill, of_rows, scored, snapshot_of
-from tests.space.test_hub import RESULTS, command, put, results
+from tests.space.test_hub import command, put, results
 
 __all__ = ["command", "results"]
 
@@ -81,12 +81,6 @@ def test_a_static_space_takes_the_place_of_a_gradio_one_and_back(hub, command, r
         assert other not in paths
 
 
-def test_it_has_no_hardware_and_no_secrets(command):
-    done = command("publish", "space", "--static", "--repo-id", "a/b", "--results", RESULTS, "--hardware", "zero-a10g")
-    assert done.returncode == 1
-    assert "a static Space has no hardware" in done.stderr
-
-
 def test_a_view_has_the_address_that_it_has_in_the_gradio_space(show, page_file):
     page = show(BEANS)
     ranking = snapshot_of(page_file.parent / "results").entries["image/beans"].ranking
@@ -117,33 +111,12 @@ def test_rows_are_sorted_and_searched(show):
     expect(checkpoints(page).filter(visible=True)).to_have_text(["org/best", "org/small"])
 
 
-def test_tabs_and_the_choice_of_a_dataset(show):
-    page = show()
-    page.get_by_label("Dataset").select_option("image/food")
-    expect(page.locator("table.board caption")).to_contain_text("food")
-    page.get_by_role("link", name="Across datasets").click()
-    expect(page.get_by_role("columnheader", name="Wins")).to_have_attribute("aria-sort", "descending")
-    page.get_by_role("link", name="All tasks").click()
-    expect(page.get_by_text("org/bert")).to_be_visible()
-    page.get_by_role("link", name="Score vs cost").click()
-    expect(page.locator("svg.plot:visible")).to_have_count(1)
-    page.get_by_role("link", name="Seconds").click()
-    expect(page.locator("svg.plot:visible")).to_contain_text("Seconds")
-
-
 def test_what_a_ranking_says_is_only_text(show):
     page = show("ranking=hostile")
     expect(checkpoints(page)).to_have_count(len(HOSTILE) + 1)
     assert page.evaluate("window.ran") is None
     for query in ("ranking=gone", "with=a&with=b", "checkpoint=org/gone", "tab=about"):
         expect(show(query).get_by_text("This page has no such view")).to_be_visible()
-
-
-def test_a_results_dataset_without_rankings(tmp_path, open_page):
-    (tmp_path / "results").mkdir()
-    file = tmp_path / "index.html"
-    file.write_bytes(static_page(tmp_path / "results", "org/emms-results"))
-    expect(open_page(file.as_uri()).get_by_text("There are no rankings here yet")).to_be_visible()
 
 
 @pytest.mark.parametrize("query", ["", f"{BEANS}&sort=-parameters", "tab=across", "tab=cost", "checkpoint=org%2Fbest"])

@@ -9,7 +9,6 @@ import pytest
 from leaderboard import submit
 from leaderboard.checks import recomputed
 
-from hf_emms.ranking.merge import path_of
 from hf_emms.scoring import Score
 from tests.helpers.rankings import example
 from tests.helpers.space import of_rows, scored, snapshot_of, write
@@ -64,12 +63,6 @@ def test_what_a_submission_changes_is_named():
         "of the published ranking with these settings it keeps 3 checkpoints, replaces 1 and adds 1"
     )
     assert submit.change(published, published).endswith("keeps 4 checkpoints, replaces 0 and adds 0")
-
-
-def test_it_goes_where_the_command_line_would_put_it():
-    other = example(config="a b", seed=3, prompt="a photo of {}", sampling="balanced")
-    for ranking in (example(), other):
-        assert submit.file_of(ranking) == f"rankings/{path_of(ranking)}.json"
 
 
 def first_rows(**changes):
