@@ -130,7 +130,9 @@ def test_only_tasks_and_inputs_name_a_task_or_a_kind_of_input():
     kinds = "|".join(re.escape(kind) for kind in INPUT_KINDS)
     # A table or a comparison by the id of a task; a comparison with the name of a kind.
     by_task = re.compile(rf'"({ids})": |[=!]= "({ids})"|"({ids})" [=!]=|in \("({ids})"')
-    by_kind = re.compile(rf'[=!]= "({kinds})"|"({kinds})" (in|not in|==|!=) |startswith\("({kinds})"\)|\bmodality\b')
+    by_kind = re.compile(
+        rf'\bmodality\b|(kind|input)[\w.]* [=!]= "({kinds})"|"({kinds})" (in|not in) |startswith\("({kinds})"\)'
+    )
     asking = [
         f"{path.relative_to(ROOT)}:{number}: {line.strip()}"
         for path in modules()

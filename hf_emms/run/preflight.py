@@ -266,7 +266,7 @@ def _without_plan(options: Options, error: EmmsError) -> Iterator[Problem]:
         ids, _ = checkpoint_names(options, preset, task or "")
         for id in ids:
             problems += _problem_if_raises(f"checkpoint {id}", lambda id=id: _check_files(id, options), fatal=False)  # type: ignore[misc]
-    if not any(problem.message in error.message for problem in problems):
+    if not any(problem.fatal for problem in problems):
         yield Problem("settings", error.message, error.hint)
     yield from problems
 

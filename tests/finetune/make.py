@@ -12,6 +12,7 @@ from PIL import Image
 
 from hf_emms.hub import resolve
 from hf_emms.ranking import Ranking, Row, ranked
+from hf_emms.ranking.progress import Silent
 from hf_emms.scoring import Score
 from tests.helpers.rankings import example
 
@@ -19,7 +20,7 @@ from tests.helpers.rankings import example
 FAST: dict[str, Any] = {"epochs": 4, "learning_rates": ("0.01",), "batch_size": 8}
 
 
-class Notes:
+class Notes(Silent):
     """A `Progress` that keeps what it is told."""
 
     def __init__(self) -> None:
@@ -27,13 +28,11 @@ class Notes:
         self.steps: dict[str, int] = {}
         self.planned: dict[str, int] = {}
 
-    def started(self, name: str, steps: int) -> None:
-        self.planned[name], self.steps[name] = steps, 0
+    def started(self, checkpoint: str, inputs: int) -> None:
+        self.planned[checkpoint], self.steps[checkpoint] = inputs, 0
 
-    def advanced(self, name: str, steps: int) -> None:
-        self.steps[name] += steps
-
-    def finished(self, row: Row) -> None: ...
+    def advanced(self, checkpoint: str, inputs: int) -> None:
+        self.steps[checkpoint] += inputs
 
     def noted(self, message: str) -> None:
         self.lines.append(message)

@@ -5,12 +5,10 @@ from __future__ import annotations
 import os
 import signal
 import threading
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
-import ray
 import transformers
 
 import hf_emms
@@ -22,17 +20,6 @@ from tests.helpers.tiny_checkpoints import build
 from tests.helpers.waiting import eventually
 
 SETTINGS: dict[str, Any] = {**FAST, "learning_rates": (0.01, 0.02), "epochs": 8}
-
-
-@pytest.fixture(scope="module")
-def cluster() -> Iterator[None]:
-    with pytest.MonkeyPatch.context() as patch:
-        assert ray.util.get_node_ip_address() == "127.0.0.1"
-        patch.setenv("OMP_NUM_THREADS", "1")
-        patch.setenv("RAY_worker_niceness", "0")
-        ray.init(num_cpus=2, object_store_memory=80 << 20, include_dashboard=False, log_to_driver=False)
-        yield
-        ray.shutdown()
 
 
 @pytest.fixture(scope="module")
@@ -49,7 +36,7 @@ def results(confirmed: Ranking) -> list[tuple[Any, ...]]:
     return [result(run) for row in confirmed.rows if row.fine_tuned for run in row.fine_tuned.runs]
 
 
-@pytest.mark.usefixtures("cluster")
+@pytest.mark.usefixtures("ray_cluster")
 def test_runs_side_by_side_give_what_one_process_gives_also_after_a_worker_is_lost(
     two: Ranking, tmp_path: Path, emms_cache: Path
 ) -> None:
@@ -77,7 +64,7 @@ def test_runs_side_by_side_give_what_one_process_gives_also_after_a_worker_is_lo
     assert not again.planned
 
 
-@pytest.mark.usefixtures("cluster")
+@pytest.mark.usefixtures("ray_cluster")
 def test_what_a_worker_cannot_do_is_a_failed_run(two: Ranking, tmp_path: Path, emms_cache: Path) -> None:
     with pytest.raises(EmmsError, match="not started: the time limit had passed"):
         hf_emms.confirm(two, top=1, engine="ray", time_limit="0.001s", **FAST)

@@ -155,13 +155,6 @@ def test_defaults_of_another_framework_are_repaired_and_noted() -> None:
     assert repaired(model) == []
 
 
-def test_rows_come_in_batches_of_one_part() -> None:
-    rows = LabeledRows(lambda numbers: {"x": torch.tensor(numbers)}, {"labels": torch.tensor([5, 6, 7])}, 3)
-    batch = rows[2][0].batch(np.array([2, 0]))
-    assert batch["x"].tolist() == [2, 0]
-    assert batch["labels"].tolist() == [7, 5]
-
-
 def test_what_users_leave_open_follows_from_task_size_and_budget() -> None:
     assert default_rates(300_000) > default_rates(20_000_000) > default_rates(110_000_000)
     assert default_rates(None) == default_rates(1)

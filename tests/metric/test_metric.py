@@ -37,14 +37,6 @@ def test_golden_scores(load, problem, in_batches):
     assert result["weights"] == pytest.approx(problem["exact_weights"], abs=1e-5)
 
 
-@pytest.mark.parametrize("problem", golden.PROBLEMS, ids=lambda problem: f"seed{problem['seed']}")
-def test_golden_scores_of_the_official_function(load, problem):
-    x, z = golden.arrays(problem)
-    z = z.swapaxes(1, 2)
-    result = load().compute(predictions=x, references=z, method="one_pass")
-    assert result["score"] == pytest.approx(problem["official_one_pass_score"], abs=1e-7)
-
-
 def test_the_values_are_those_of_hf_emms_and_plain_python(load, rows):
     x, z = rows
     result = load().compute(predictions=x, references=z, seed=4, folds=3, estimators=["logme", "knn"])
@@ -78,15 +70,6 @@ def test_single_rows_and_a_last_batch_with_compute(load, rows):
         metric.compute(predictions=x[200:], references=z[200:]),
         load().compute(predictions=x, references=z),
     )
-
-
-def test_more_rows_than_are_written_at_once(load):
-    rng = np.random.default_rng(0)
-    x, z = rng.normal(size=(5000, 6)), rng.normal(size=(5000, 3))
-    metric = load()
-    for start in range(0, 5000, 700):
-        metric.add_batch(predictions=x[start : start + 700], references=z[start : start + 700])
-    assert_close(metric.compute(), load().compute(predictions=x, references=z))
 
 
 def test_a_reused_buffer_does_not_change_what_was_added(load, rows):

@@ -2,7 +2,7 @@
 
 import pytest
 
-from tests.helpers.environments import fresh_environment, run
+from tests.helpers.environments import run
 
 pytestmark = pytest.mark.slow
 
@@ -62,14 +62,3 @@ def test_the_published_folder_is_in_the_wheel_and_loads_by_its_path(installed, t
     code = ARRAYS + THREE_LINES.replace('"emms"', repr(folder)) + SHOW
     done = run([str(installed / "python"), "-c", code], tmp_path, **OFFLINE)
     assert " 100 " in done.stdout, done.stderr
-
-
-def test_without_hf_emms_one_line_says_what_to_install(installed, tmp_path):
-    folder = run([str(installed / "hf-emms"), "metric", "path"], tmp_path).stdout.strip()
-    bare = fresh_environment(tmp_path / "bare")
-    for name in ("emms", folder):
-        code = f"import evaluate; evaluate.load({name!r})"
-        done = run([str(bare / "python"), "-c", code], tmp_path, **OFFLINE)
-        assert done.stderr.splitlines()[-1] == (
-            'ImportError: the metric "emms" needs the package hf-emms, or a newer one'
-        )

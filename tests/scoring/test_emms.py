@@ -148,14 +148,6 @@ def test_wide_features_are_scored_on_held_out_rows():
     assert "use cv" in " ".join(in_sample.notes)
 
 
-def test_more_features_than_the_usual_limit():
-    rng = np.random.default_rng(0)
-    hidden = rng.normal(size=(90, 4))
-    x = (hidden @ rng.normal(size=(4, 5000)) + rng.normal(size=(90, 5000))).astype(np.float32)
-    z = hidden @ rng.normal(size=(4, 3)) + 0.1 * rng.normal(size=(90, 3))
-    assert emms(x, z).r2 > 0.8
-
-
 @pytest.mark.parametrize("method", METHODS)
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
 def test_columns_that_carry_nothing_change_nothing(method, dtype):

@@ -7,7 +7,7 @@ import pytest
 
 from hf_emms import LabelTable, Moments, emms
 from hf_emms.scoring.arrays import assign_folds
-from hf_emms.scoring.cross_validation import FOLDS_FOR_RIDGE, RIDGES, descend
+from hf_emms.scoring.cross_validation import FOLDS_FOR_RIDGE, RIDGES
 from hf_emms.scoring.standardise import standardise
 
 ROWS, FOLDS = 900, 4
@@ -75,16 +75,6 @@ def test_float32_scores_are_those_of_float64() -> None:
         assert single.score == pytest.approx(double.score, rel=2e-6)
         assert single.ridge == double.ridge
         assert single.weights == pytest.approx(double.weights, abs=1e-5)
-
-
-@pytest.mark.parametrize("size", [1, 2, 12])
-def test_descending_ends_at_the_least_of_the_valley_ahead(size: int) -> None:
-    for least in range(size):
-        for start in range(size):
-            for step in (-1, 1):
-                ahead = (least - start) * step >= 0
-                found = descend(lambda index, least=least: abs(index - least), start, step, size)
-                assert found == (least if ahead else start)
 
 
 def test_the_ridge_that_is_found_on_some_folds_is_the_best_of_their_neighbours() -> None:

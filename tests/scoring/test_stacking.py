@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import pickle
 from itertools import product
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -141,14 +140,6 @@ def test_neither_the_order_of_rows_nor_scales_of_columns_matter(seed: int, texts
     assert scored("emms_knn", moved, shuffled, groups[order]).value == pytest.approx(expected, abs=1e-7)
 
 
-def test_float32_rows_give_the_score_of_float64_rows() -> None:
-    x, labels = problem(300, 40)
-    single = scored(
-        "emms_knn", x.astype(np.float32), LabelTable.of_rows([block.astype(np.float32) for block in labels.tables])
-    )
-    assert single.value == pytest.approx(scored("emms_knn", x, labels).value, abs=1e-5)
-
-
 def test_among_many_rows_neighbours_are_the_nearest_of_some_in_any_order() -> None:
     rng = np.random.default_rng(0)
     x, folds, k = rng.normal(size=(300, 6)), rng.integers(0, 5, 300), 4
@@ -174,15 +165,9 @@ def test_principal_axes_hold_the_variance_of_the_first_components() -> None:
     assert 0.999 * most < ((x @ axes) ** 2).sum() <= most * (1 + 1e-9)
 
 
-def test_labels_without_repeats_and_their_table_give_one_score() -> None:
-    x, labels = problem(300, 20)
-    by_text = LabelTable(np.arange(300), labels.tables, categorical=True)
-    assert scored("emms_knn", x, by_text).value == pytest.approx(scored("emms_knn", x, labels).value, abs=1e-9)
-
-
 @pytest.mark.parametrize("texts", [None, 6])
 def test_rows_in_batches_and_merged_moments_give_the_score_of_all_rows_at_once(
-    texts: int | None, tmp_path: Path
+    texts: int | None,
 ) -> None:
     """Of a sample of rows, which is the same one in any order, and after moments were saved and loaded."""
     x, labels = problem(9_000, 5, texts=texts)
@@ -227,15 +212,6 @@ def test_moments_that_keep_no_rows_are_refused() -> None:
     other = Moments.like(labels, 4, sample_rows=10)
     with pytest.raises(EmmsError, match="merge moments with sample_rows=0 and sample_rows=10"):
         moments.merge(other)
-
-
-def test_a_ranking_is_ordered_by_both_base_learners_unless_told_otherwise() -> None:
-    ranking = hf_emms.rank("demo_glosses", ["emms-demo/bert-distilled", "emms-demo/bert-random"], max_samples=120)
-    assert ranking.estimators[0] == "emms_knn"
-    values = [row.scores["emms_knn"].value for row in ranking.rows]
-    assert values == sorted(values, reverse=True)
-    assert ranking.rows[0].checkpoint == "emms-demo/bert-distilled"
-    assert sum(encoder.weight for encoder in ranking.encoders) == pytest.approx(1)
 
 
 def test_no_score_is_better_than_perfect() -> None:

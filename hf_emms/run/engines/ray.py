@@ -83,9 +83,10 @@ class Cluster:
 def connected(address: str | None) -> Iterator[Cluster]:
     """Connects to a cluster, or starts one on this machine that ends with the block.
 
+    Where this process is connected already (`ray.init`), that cluster is used, and left running.
+
     Args:
-        address: "HOST:PORT", "ray://HOST:PORT" or "auto"; None: RAY_ADDRESS, else this machine. Where this process is
-            connected already (`ray.init`), that cluster is used, and left running.
+        address: "HOST:PORT", "ray://HOST:PORT" or "auto"; None: RAY_ADDRESS, else this machine.
 
     Raises:
         EmmsError: it cannot be reached, or its nodes have other versions than this machine.
@@ -313,15 +314,12 @@ def run_checkpoint(
     root: Path | None,
     *samples: tuple[Sample, LabelTable, Options],
 ) -> Iterator[tuple[int, Row]]:
-    """A task: runs a checkpoint on several samples.
+    """A task: yields the rows of a checkpoint on several samples, each with the sample's place.
 
     Args:
         plans: place of a sample → the checkpoint's name in its ranking and how its features are made.
         root: of the cache on this node.
         samples: in the order of `plans`, each with the F-labels of its rows, and how it is run and scored.
-
-    Yields:
-        The place of a sample, and the row.
 
     Raises:
         EmmsError: in one line, why it cannot be run at all.
