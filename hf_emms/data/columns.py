@@ -363,16 +363,17 @@ def _check_inferred_label(split: OpenSplit, task: Task, columns: Mapping[str, st
         values = list(rows.with_format(None)[label])
     numbers = [value for value in values if isinstance(value, (int, float))]
     if len(numbers) == len(values) > 1 and all(a < b for a, b in pairwise(numbers)):
-        named = f"--task {task.id} {column_flag('label', label)}"
+        named = f"--task {task.id} {column_flag(task.label.name, label)}"
         raise EmmsError(
             f"column {label!r} may be a row number, not a label: its values are all different and increase",
-            f"name the label: {column_flag('label')}, or this one if it is meant: {named}",
+            f"name the label: {column_flag(task.label.name)}, or this one if it is meant: {named}",
         )
     if task.numbers is not None and not chosen:
         classes = next(other.id for other in TASKS.built_in.values() if other.categorical and other.input == task.input)
+        flag = column_flag(task.label.name, label)
         raise EmmsError(
             f"the numbers in column {label!r} may be classes or values, and nothing says which",
-            f"--task {classes} {column_flag('label', label)}, or --task {task.id} {column_flag('label', label)}",
+            f"--task {classes} {flag}, or --task {task.id} {flag}",
         )
 
 

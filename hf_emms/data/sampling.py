@@ -19,6 +19,7 @@ from hf_emms.errors import EmmsError
 from hf_emms.formatting import pluralize
 from hf_emms.inputs import UnusableError, as_bytes, hash64
 from hf_emms.options import Options
+from hf_emms.tasks import column_flag
 
 _BATCH = 1_000
 # Bytes by which a content is identified, with its length.
@@ -133,7 +134,7 @@ def _order_by_class(
         raise EmmsError(
             f"no label in column {schema.label_column!r} (empty or −1): {n_unlabelled} of "
             f"{pluralize(len(classes), 'row')}" + (f", the first is {place}" if place else "") + f", and {ALLOWED}",
-            "take a split with labels (--split train) or another column (--label-column)",
+            f"take a split with labels (--split train) or another column ({column_flag(schema.task.label.name)})",
         )
     labelled = np.flatnonzero(classes >= 0)
     ordered = proportional_order if options.sampling == "proportional" else balanced_order

@@ -338,11 +338,14 @@ def _unreachable(error: BaseException, target: _Target, hints: Hints) -> EmmsErr
 
 
 def _client_errors() -> tuple[type[Exception], ...]:
-    """The errors of huggingface_hub that are about a request."""
+    """The errors of huggingface_hub, and of its HTTP client, that are about a request."""
     from huggingface_hub import errors
+    from huggingface_hub.utils import httpx
 
     return (
-        errors.HTTPError,
+        httpx.HTTPError,
+        httpx.InvalidURL,
+        httpx.StreamError,
         errors.LocalEntryNotFoundError,
         errors.RevisionResolutionError,
         errors.OfflineModeIsEnabled,

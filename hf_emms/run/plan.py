@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
 from multiprocessing.pool import ThreadPool
@@ -82,10 +82,6 @@ class Plan:
     def to_run(self) -> dict[str, ExtractionPlan]:
         """Name → how features are made, of the checkpoints that have no row yet."""
         return {each.id: each.extraction for each in self.candidates if each.extraction and each.row is None}
-
-    def restricted_to(self, candidates: Iterable[Candidate]) -> Plan:
-        """The same plan for some of its candidates."""
-        return replace(self, candidates=tuple(candidates))
 
 
 ModelResolver = Callable[[str], Repo]

@@ -7,7 +7,7 @@ import json
 import os
 from collections.abc import Iterable, Mapping
 from contextlib import closing
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -317,7 +317,7 @@ def plan_sweep(options_of: Mapping[str, Options], results: Destination, progress
             for candidate in planned.candidates
             if candidate.repo is None or revisions.get(candidate.id) != candidate.repo.revision
         ]
-        plans[name] = planned.restricted_to(new)
+        plans[name] = replace(planned, candidates=tuple(new))
         done += (
             len(planned.candidates) - len(new) + sum(each.row is not None and each.row.error is None for each in new)
         )

@@ -46,7 +46,7 @@ def _rank_calls() -> list[Call]:
         ranks("encoders is", encoders=[""]),
         ranks("columns is", columns={"text": 3}),
         ranks("unknown layer '2.5'", layers=2.5),
-        ranks("where the ranking comes back", engine="jobs"),
+        ranks("where results come back", engine="jobs"),
         *(
             ranks(f"dataset is a {type(value).__name__}", dataset=value)
             for value in (None, 42, b"good.csv", np.zeros(3))

@@ -64,9 +64,8 @@ Client = Callable[..., Any]
 WEIGHTS = bytes(range(256)) * 4096  # 1 MiB
 
 _SETUP = """
-import json, os, time
-from huggingface_hub import CommitOperationAdd as Add, CommitOperationDelete as Delete
-from huggingface_hub import HfApi, hf_hub_download, snapshot_download
+import json, os
+from huggingface_hub import CommitOperationAdd as Add, HfApi
 from huggingface_hub.errors import HfHubHTTPError
 api = HfApi()
 def said(call):

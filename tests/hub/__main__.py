@@ -5,7 +5,6 @@ from __future__ import annotations
 import argparse
 import contextlib
 import threading
-from pathlib import Path
 
 from .seed import ORG
 from .server import running_hub
@@ -14,9 +13,8 @@ from .server import running_hub
 def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m tests.hub", description=__doc__)
     parser.add_argument("--port", type=int, default=0, help="the port (default: any free one)")
-    parser.add_argument("--folder", type=Path, help="where the state is kept (default: a temporary folder)")
     options = parser.parse_args()
-    with running_hub(options.folder, port=options.port, demo=True) as hub:
+    with running_hub(port=options.port, demo=True) as hub:
         token = hub.token(user="emms-user", role="write", orgs=[ORG])
         print(f"HF_ENDPOINT={hub.url}\nHF_TOKEN={token}\nHF_HUB_DISABLE_XET=1", flush=True)
         with contextlib.suppress(KeyboardInterrupt):

@@ -75,7 +75,6 @@ def create(request: Request) -> Response:
         for name in ("secrets", "variables"):
             entries = {one["key"]: {"value": one["value"], "updatedAt": now()} for one in asked.get(name) or []}
             getattr(repo.space, name).update(entries)
-        store.save(repo)
     return reply({"url": page(request, repo), "name": id, "id": id})
 
 

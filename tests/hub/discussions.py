@@ -16,7 +16,6 @@ def open_pull_request(store: Store, repo: Repo, base: Commit, title: str, author
     pull = Discussion(repo.next_number(), title, author, now(), "open", True)
     repo.discussions.append(pull)
     repo.refs[f"refs/pr/{pull.num}"] = base.sha
-    store.save(repo)
     return pull
 
 

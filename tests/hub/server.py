@@ -123,7 +123,7 @@ def running_hub(folder: Path | None = None, *, port: int = 0, demo: bool = False
     """Runs a stand-in Hub on loopback until the block ends.
 
     Args:
-        folder: where its state lies; one that was used before is taken up again. A temporary one by default.
+        folder: where the contents of its files lie; a temporary one by default.
         port: the port; any free one by default.
         demo: whether to hold the demo's datasets and checkpoints (see `seed`).
     """

@@ -35,7 +35,6 @@ def _changed(request: Request, id: str, **fields: Any) -> Response:
     found = writable(request, "spaces", id)
     for name, value in fields.items():
         setattr(_space(found), name, value)
-    request.hub.store.save(found)
     return reply(runtime(found))
 
 
@@ -54,5 +53,4 @@ def _set(request: Request, id: str, entries: str) -> dict[str, Any]:
     found, asked = writable(request, "spaces", id), request.json()
     held: dict[str, Any] = getattr(_space(found), entries)
     held[asked["key"]] = {"value": asked["value"], "description": asked.get("description"), "updatedAt": now()}
-    request.hub.store.save(found)
     return held

@@ -1,4 +1,4 @@
-"""The stand-in Hub's state: repositories as JSON files, contents in blobs named by their sha256."""
+"""The stand-in Hub's state: repositories in memory, contents on disk in blobs named by their sha256."""
 
 from __future__ import annotations
 
@@ -130,20 +130,15 @@ def is_lfs(path: str, size: int, kind: Kind) -> bool:
 
 
 class Store:
-    """All repositories, in memory and on disk. Whoever changes something holds `lock` and then calls `save`."""
+    """All repositories. Whoever changes something holds `lock`."""
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
         self.lock = threading.RLock()
-        self._blobs, self._repos = folder / "blobs", folder / "repos"
-        for part in (self._blobs, self._repos):
-            part.mkdir(parents=True, exist_ok=True)
+        self._blobs = folder / "blobs"
+        self._blobs.mkdir(parents=True, exist_ok=True)
         self.repos: dict[tuple[Kind, str], Repo] = {}
-        for path in self._repos.glob("*.json"):
-            repo = msgspec.json.decode(path.read_bytes(), type=Repo)
-            self.repos[repo.kind, repo.id] = repo
-        moved = folder / "moved.json"
-        self.moved: dict[str, str] = json.loads(moved.read_text()) if moved.exists() else {}
+        self.moved: dict[str, str] = {}
 
     # ---- repositories --------------------------------------------------------------------------------------------
 
@@ -166,8 +161,7 @@ class Store:
             if kind == "space":
                 repo.space = Space(sdk or "gradio")
             self.repos[kind, id] = repo
-            if self.moved.pop(f"{kind}s/{id}", None):
-                self._save_moved()
+            self.moved.pop(f"{kind}s/{id}", None)
             attributes = "".join(f"*{suffix} filter=lfs diff=lfs merge=lfs -text\n" for suffix in LFS_SUFFIXES)
             first = {".gitattributes": self.add_file(".gitattributes", attributes.encode(), kind)}
             if repo.space is not None:
@@ -186,25 +180,13 @@ class Store:
 
     def delete(self, repo: Repo) -> None:
         del self.repos[repo.kind, repo.id]
-        self._file_of(repo).unlink()
 
     def move(self, repo: Repo, to_id: str) -> None:
         """Renames a repository; its old name leads to the new one."""
         self.delete(repo)
         self.moved[f"{repo.kind}s/{repo.id}"] = to_id
-        self._save_moved()
         repo.id = to_id
         self.repos[repo.kind, to_id] = repo
-        self.save(repo)
-
-    def save(self, repo: Repo) -> None:
-        _write(self._file_of(repo), msgspec.json.encode(repo))
-
-    def _save_moved(self) -> None:
-        _write(self.folder / "moved.json", json.dumps(self.moved).encode())
-
-    def _file_of(self, repo: Repo) -> Path:
-        return self._repos / f"{repo.kind}s--{repo.id.replace('/', '--')}.json"
 
     # ---- contents ------------------------------------------------------------------------------------------------
 
@@ -282,7 +264,6 @@ class Store:
             if ref.startswith("refs/pr/") and repo.discussion(int(ref.removeprefix("refs/pr/"))) is None:
                 num = int(ref.removeprefix("refs/pr/"))
                 repo.discussions.append(Discussion(num, message, commit.author, commit.date, "open", True))
-                self.save(repo)
             return commit.sha
 
     def commit(
@@ -321,7 +302,6 @@ class Store:
             sha = sha or hashlib.sha1(json.dumps(named).encode()).hexdigest()
             repo.commits[sha] = commit = Commit(sha, parents, files, title, message, author, date)
             repo.refs[full_ref(ref)] = sha
-            self.save(repo)
             return commit
 
 

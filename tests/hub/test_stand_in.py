@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from tests.helpers.hub_client import WEIGHTS, Client, code
-from tests.hub import Hub, running_hub
+from tests.hub import Hub
 from tests.hub.fixtures import run_client
 
 
@@ -80,35 +80,6 @@ def test_rights_are_those_of_the_token(hub: Hub, client: Client) -> None:
     }
 
 
-def test_lists_are_filtered_sorted_and_paged(hub: Hub, client: Client) -> None:
-    for number in range(7):
-        card = f"---\nlibrary_name: timm\npipeline_tag: image-classification\ntags: [even-{number % 2 == 0}]\n---\n"
-        hub.store.put_files(f"org/net-{number}", {"README.md": card}, downloads=number, likes=7 - number)
-    hub.store.put_files("other/text-net", {"README.md": "---\npipeline_tag: fill-mask\n---\n"})
-    hub.store.put_files("org/secret", {"README.md": ""}, private=True)
-    hub.page_size = 3
-    told = client(
-        code("""
-        def ids(**options):
-            return [one.id.partition("/")[2] for one in api.list_models(**options)]
-        print(json.dumps({
-            "all": len(ids()),
-            "task": ids(pipeline_tag="fill-mask"),
-            "filters": ids(filter=["timm", "even-True"], sort="downloads"),
-            "likes": ids(sort="likes", limit=4, author="org"),
-            "search": ids(search="NET-6"),
-        }))
-        """)
-    )
-    assert told == {
-        "all": 8,
-        "task": ["text-net"],
-        "filters": ["net-6", "net-4", "net-2", "net-0"],
-        "likes": ["net-0", "net-1", "net-2", "net-3"],
-        "search": ["net-6"],
-    }
-
-
 def test_datasets_are_loaded_streamed_and_read_from_their_converted_branch(demo_hub: Hub, tmp_path: Path) -> None:
     told = run_client(
         demo_hub,
@@ -123,12 +94,3 @@ def test_datasets_are_loaded_streamed_and_read_from_their_converted_branch(demo_
         tmp_path,
     )
     assert told == [640, [128, 96], 128]
-
-
-def test_its_state_survives_a_restart(tmp_path: Path) -> None:
-    with running_hub(tmp_path) as hub:
-        sha = hub.store.put_files("ada/model", {"a.txt": "1"}, ref="refs/pr/4", message="Propose")
-    with running_hub(tmp_path) as hub:
-        assert hub.store.repo("ada/model").refs["refs/pr/4"] == sha
-        assert hub.store.repo("ada/model").discussion(4).title == "Propose"
-        assert hub.store.read("ada/model", "a.txt", revision="refs/pr/4") == b"1"

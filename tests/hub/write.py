@@ -115,7 +115,6 @@ def create_branch(request: Request, kinds: str, repo: str, branch: str) -> Respo
     if full_ref(branch) in found.refs and not asked.get("overwrite"):
         raise HubError(409, f"Reference already exists: {full_ref(branch)}")
     found.refs[full_ref(branch)] = commit_of(found, asked.get("startingPoint") or "main").sha
-    request.hub.store.save(found)
     return reply({})
 
 

@@ -6,8 +6,9 @@ from scipy.stats import multivariate_normal
 
 from hf_emms import EmmsError, LabelTable, Moments
 from hf_emms.ranking.estimators import ESTIMATORS, get_estimator
+from hf_emms.scoring import Score
 from hf_emms.scoring.arrays import groups_by_content
-from hf_emms.scoring.estimators import ScoringInputs
+from hf_emms.scoring.estimators import Estimator, ScoringInputs
 from hf_emms.scoring.in_sample import logme
 from hf_emms.scoring.neighbours import knn
 
@@ -151,3 +152,11 @@ def test_an_unknown_estimator_lists_the_known_ones():
     with pytest.raises(EmmsError) as caught:
         get_estimator("parc")
     assert "logme" in caught.value.hint
+
+
+def test_an_estimator_says_its_title_and_its_direction():
+    loss = Estimator("loss", "a loss", lambda inputs: Score(0.5, 0.1, (0.4, 0.6)), higher_is_better=False)
+    assert (loss.title, get_estimator("knn").title) == ("loss", "k-NN")
+    assert loss.score(None) == Score(-0.5, 0.1, (-0.4, -0.6))
+    with pytest.raises(EmmsError, match="not a finite number"):
+        Estimator("broken", "a broken one", lambda inputs: Score(np.nan)).score(None)

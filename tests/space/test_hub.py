@@ -154,7 +154,6 @@ def test_a_space_that_cannot_be_built_is_an_error_with_its_logs(hub, command, re
     hub.store.create_repo("ada/board", "space", sdk="gradio")
     repo = hub.store.repo("ada/board", "space")
     repo.space.stage = "BUILD_ERROR"
-    hub.store.save(repo)
     done = command("publish", "space", "--repo-id", "ada/board", "--results", results, HF_TOKEN=hub.token(user="ada"))
     assert done.returncode == 1
     assert "stopped at BUILD_ERROR" in done.stderr
