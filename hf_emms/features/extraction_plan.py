@@ -267,8 +267,10 @@ class LayerError(EmmsError):
 
 
 # What transformers raises for files that it cannot use.
-LOAD_FAILURES = (OSError, ValueError, RuntimeError, KeyError, TypeError, AttributeError, ImportError, EOFError)
-LOAD_FAILURES += (UnpicklingError,)
+LOAD_FAILURES = (
+    *(OSError, ValueError, RuntimeError, KeyError, TypeError, AttributeError, ImportError, EOFError),
+    UnpicklingError,
+)
 
 
 def load_error(plan: ExtractionPlan, part: str, error: BaseException) -> EmmsError:

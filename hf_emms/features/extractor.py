@@ -26,14 +26,18 @@ class FeatureReader(Protocol):
     """How a checkpoint reads inputs of one kind and makes features of them; see `InputKind.feature_reader`.
 
     Attributes:
-        layers: which layers are features.
-        forwards: all that it runs.
         counts: of the inputs that it has read.
     """
 
-    layers: LayerReader | JoinedLayers
-    forwards: Sequence[BatchedForward]
     counts: ReadCounts
+
+    @property
+    def layers(self) -> LayerReader | JoinedLayers:
+        """Which layers are features."""
+
+    @property
+    def forwards(self) -> Sequence[BatchedForward]:
+        """All that it runs."""
 
     def batches(self, inputs: Sequence[Any], batch_size: int | None) -> Iterator[Batch]:
         """See `Extractor.batches`."""

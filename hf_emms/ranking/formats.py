@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from hf_emms.errors import printable
+from hf_emms.errors import EmmsError, printable
 from hf_emms.formatting import MISSING
 from hf_emms.ranking.estimators import ESTIMATORS
 from hf_emms.ranking.records import FineTuned, Row
@@ -13,7 +13,10 @@ from hf_emms.scoring import Score
 
 def title_of(estimator: str) -> str:
     """What people call an estimator; its name where no installed package has it."""
-    return ESTIMATORS[estimator].title if estimator in ESTIMATORS else estimator
+    try:
+        return ESTIMATORS[estimator].title
+    except (KeyError, EmmsError):  # of a package that is not here, or cannot be imported
+        return estimator
 
 
 def single_line(value: Any) -> str:

@@ -1,7 +1,7 @@
 """The records of a ranking: plain, schema-versioned data that every table, card and page is made from.
 
-The leaderboard Space is published with this folder's modules but for the estimators and the expected gaps; they import
-nothing but msgspec, numpy and what is published too.
+The leaderboard Space is published with this module and others that `publish.space` lists; they import nothing but
+msgspec, numpy and each other.
 """
 
 from __future__ import annotations

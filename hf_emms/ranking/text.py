@@ -34,11 +34,11 @@ def to_tsv(ranking: RankingData) -> str:
     return "\n".join(lines) + "\n"
 
 
-def to_markdown(ranking: RankingData, *, top: int | None = None) -> str:
-    """The rounded table in Markdown, failed rows below it; with `top`, the first few rows only."""
-    header, rows = table_cells(ranking, top=top)
+def to_markdown(ranking: RankingData) -> str:
+    """The rounded table in Markdown, failed rows below it."""
+    header, rows = table_cells(ranking)
     lines = markdown_table(header, rows, left=("checkpoint",))
-    failed = [f"- {escaped(name)}: {escaped(error)}" for name, error in failures(ranking)] if top is None else []
+    failed = [f"- {escaped(name)}: {escaped(error)}" for name, error in failures(ranking)]
     return "\n".join([*lines, *(["", "Failed:", "", *failed] if failed else [])]) + "\n"
 
 
@@ -86,12 +86,12 @@ def markdown_table(header: Sequence[str], rows: Sequence[Sequence[str]], *, left
     return ["| " + " | ".join(line) + " |" for line in [header, rule, *[[*map(escaped, row)] for row in rows]]]
 
 
-def table_cells(ranking: RankingData, *, top: int | None = None) -> tuple[list[str], list[list[str]]]:
+def table_cells(ranking: RankingData) -> tuple[list[str], list[list[str]]]:
     """Header and cells of the rounded table: the standard error of the first score, "=" before a shared rank."""
     columns = columns_of(ranking, "text")
     return (
         [column.title_in("text") for column in columns],
-        [[column.text(ranking, row) for column in columns] for row in ranking.rows[:top]],
+        [[column.text(ranking, row) for column in columns] for row in ranking.rows],
     )
 
 

@@ -36,7 +36,7 @@ from tests.hub.fixtures import client_environment
 SOON, LATER = "0.5", "30"
 SLOW = r"nothing arrived (for [\d.]+ s|in time)"
 BROKEN = r"the connection broke|cannot be reached|closed connection"
-BUSY = r"could not serve"
+BUSY = r"could not serve|nothing arrived for [\d.]+ s \(the last answer: 50"
 WAIT = r"asks to wait 3,600 s"
 OTHER = r"is not the answer of a Hub"
 REFUSED = r"the Hub refused"

@@ -231,13 +231,6 @@ def test_a_section_of_the_first_layout_is_read_and_drawn_as_it_was() -> None:
     )
 
 
-@pytest.mark.parametrize("damage", ['"top":[', '"own":{', '"encoders":[', '"seed":', '"scores":['])
-def test_damaged_data_of_the_first_layout_is_refused(damage: str) -> None:
-    old = (GOLDEN / "model_card_v1.md").read_text()
-    with pytest.raises(EmmsError, match="damaged"):
-        update_model_card(old.replace(damage, f'"was{damage[1:]}').encode(), [(example(), "org/best")], "org/best")
-
-
 # ---- the command -----------------------------------------------------------------------------------------------
 
 

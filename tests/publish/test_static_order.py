@@ -108,7 +108,7 @@ def test_it_is_no_setting_that_scores_depend_on() -> None:
     assert path_of(with_control) == path_of(example())
     assert merged(with_control, example(results=f"{ID}@{'b' * 40}")) is with_control
     options = Options("org/data", results=ID)
-    assert options.of_stage("sample", "features", "scores") == Options("org/data").of_stage(
+    assert options.cache_key_fields("sample", "features", "scores") == Options("org/data").cache_key_fields(
         "sample", "features", "scores"
     )
 

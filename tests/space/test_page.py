@@ -202,29 +202,6 @@ def test_copying_puts_the_table_on_the_clipboard(show):
     assert dict(zip(header.split("\t"), row.split("\t"), strict=True))["checkpoint"] == "org/best"
 
 
-def test_across_datasets_shows_ranks_wins_and_coverage(visit):
-    page = visit(f"{BEANS}&tab=across")
-    page.locator("table.heat:visible").wait_for()
-    # beans: best and close share rank 1, worse is 3rd; food: close, best, worse, small.
-    heat = page.locator("table.heat:visible tbody")
-    names = ["org/close", "org/best", "org/worse"]
-    expect(heat.locator("th").filter(has_text=re.compile("close|best|worse"))).to_have_text(names)
-    for name, cells in {
-        "org/close": ["2 of 2", "=1", "1"],
-        "org/best": ["2 of 2", "=1", "2"],
-        "org/small": ["1 of 2", ANYTHING, ANYTHING],
-        "org/broken": [ANYTHING, "failed", ANYTHING],
-    }.items():
-        row = heat.locator("tr").filter(has=page.locator("th", has_text=name))
-        expect(row.locator("td")).to_have_text([ANYTHING, *cells])
-    page.get_by_role("link", name="Checkpoint").click()
-    settle(page, "location.search.includes('order=checkpoint')")
-    expect(heat.locator("th")).to_have_text(sorted(["org/broken", "org/small", *names]))
-    page.get_by_role("link", name="food").click()
-    settle(page, "document.title.startsWith('food · Rankings')")
-    expect(page.locator("table.board:visible")).to_contain_text("org/small")
-
-
 def test_the_shortlist_keeps_to_the_limits_and_gives_the_command(visit):
     page = visit(f"{BEANS}&tab=choose")
     expect(checkpoints(page).first).to_have_text("org/close")
@@ -236,26 +213,6 @@ def test_the_shortlist_keeps_to_the_limits_and_gives_the_command(visit):
     expect(command).to_contain_text("--checkpoint org/best")
     expect(command).not_to_contain_text("org/close")
     settle(page, "location.search.includes('data=.%2Fmy+photos')")
-
-
-def test_score_against_cost_marks_the_front(visit):
-    page = visit("task=image-classification&ranking=image%2Ffood&tab=cost")
-    plot = page.locator("svg.plot:visible")
-    points = plot.locator("a")
-    expect(points).to_have_count(4)
-    expect(plot.locator("a[aria-label]")).to_have_count(4)
-    expect(plot.locator(".point.best title")).to_have_count(3)
-    for name in ("org/small", "org/best", "org/close"):
-        expect(plot.locator(".point.best title", has_text=f"{name}:")).to_have_count(1)
-    points.first.focus()
-    expect(page.locator(".emms-tip")).to_contain_text("org/worse: -0.6000")
-    points.first.press("Enter")
-    page.get_by_role("region", name="Its rankings").wait_for()
-    settle(page, "document.title.startsWith('org/worse')")
-    page.go_back()
-    page.get_by_role("radio", name="Seconds").check()
-    settle(page, "location.search.includes('cost=seconds')")
-    expect(page.locator("svg.plot:visible")).to_contain_text("Seconds (log scale)")
 
 
 def test_submitting_tells_good_from_bad(visit, tmp_path):

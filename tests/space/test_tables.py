@@ -216,18 +216,6 @@ def test_two_checkpoints_are_told_apart_by_their_folds(shown):
     assert "Pick 2 to 5" in render.show(View(ranking="image/beans", compare=("org/best",)), shown).content
 
 
-def test_the_heat_map_sorts_by_what_its_headers_say(shown):
-    names = {
-        order: list(across.grid(View(task="image-classification", order=order), shown).rows)
-        for order in ("wins", "-wins", "-rankings", "checkpoint", "-checkpoint")
-    }
-    assert names["-wins"][0] == names["wins"][-1] == "org/close"
-    assert names["-rankings"][-2:] == ["org/small", "org/broken"]
-    assert names["checkpoint"] == sorted(names["wins"]) == names["-checkpoint"][::-1]
-    page = across.heat_map(View(task="image-classification"), shown)
-    assert 'aria-sort="descending"><a data-view href="?tab=across' in page or "order=wins" in page
-
-
 def test_who_always_wins_is_first_however_few_share_a_ranking():
     chain = [{"a": 1, "b": 2}, {"b": 1, "c": 2}, {"c": 1, "d": 2}] * 4
     found = wins(chain)
