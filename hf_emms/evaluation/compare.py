@@ -12,7 +12,7 @@ from hf_emms.evaluation import measures
 from hf_emms.evaluation.truth import matched, stopped_early
 from hf_emms.formatting import MISSING, pluralize
 from hf_emms.ranking import FineTuned, Ranking, Row, ranked
-from hf_emms.ranking.formats import format_finetuned, single_line
+from hf_emms.ranking.columns import format_finetuned, single_line
 
 SCHEMA_VERSION = 1
 

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 from hf_emms.errors import EmmsError
 from hf_emms.evaluation.validate import Point, TargetResult, Validation
 from hf_emms.files import atomic_file
-from hf_emms.ranking.formats import single_line, title_of
+from hf_emms.ranking.columns import single_line, title_of
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

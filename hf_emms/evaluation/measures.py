@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from hf_emms.errors import EmmsError
-from hf_emms.ranking.elsewhere import mean_shares, rank_shares
+from hf_emms.ranking.merge import mean_shares, rank_shares
 
 Vector = NDArray[np.float64]
 

@@ -17,7 +17,7 @@ from hf_emms.files import decoded
 from hf_emms.formatting import pluralize
 from hf_emms.hub import Evaluation, Repo, evaluations, leaderboard, resolve
 from hf_emms.ranking import Ranking, Row
-from hf_emms.ranking.formats import single_line
+from hf_emms.ranking.columns import single_line
 
 _CHECKPOINT = ("checkpoint", "model", "id", "model_id", "model_name", "name")
 _DATASET = ("dataset", "dataset_id", "target")

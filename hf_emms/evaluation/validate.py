@@ -12,7 +12,7 @@ from hf_emms.evaluation import measures
 from hf_emms.evaluation.truth import Truth, dataset_of, matched, stopped_early
 from hf_emms.formatting import MISSING, pluralize
 from hf_emms.ranking import Ranking
-from hf_emms.ranking.formats import single_line, title_of
+from hf_emms.ranking.columns import single_line, title_of
 
 SCHEMA_VERSION = 1
 

@@ -32,7 +32,7 @@ from hf_emms.formatting import format_duration, parse_duration, pluralize
 from hf_emms.hub import Repo, resolve
 from hf_emms.options import Options
 from hf_emms.ranking import FineTuned, Ranking, Row, TrainingRun, is_commit
-from hf_emms.ranking.formats import format_points
+from hf_emms.ranking.columns import format_points
 from hf_emms.ranking.progress import Progress
 from hf_emms.registry import versions
 from hf_emms.tasks import Task

@@ -12,7 +12,7 @@ import msgspec
 from hf_emms.errors import EmmsError
 from hf_emms.options import SETTINGS, Setting, to_flags
 from hf_emms.ranking import EMMS, SCHEMA_VERSION, Ranking, Row, emms_score, is_commit
-from hf_emms.ranking.formats import single_line
+from hf_emms.ranking.columns import single_line
 from hf_emms.scoring import Score
 
 LAYOUT_VERSION = 2

@@ -23,8 +23,18 @@ from hf_emms.publish import readme
 from hf_emms.publish.card_entries import Entry, checkpoint_entry, dataset_entry, pack
 from hf_emms.publish.wheel import INSTALL
 from hf_emms.ranking import EMMS, Ranking, Row, is_commit
-from hf_emms.ranking.columns import COLUMNS, IDENTITY, TableColumn, columns_of, score_columns
-from hf_emms.ranking.formats import format_finetuned, format_number, format_rank, single_line, title_of
+from hf_emms.ranking.columns import (
+    COLUMNS,
+    IDENTITY,
+    TableColumn,
+    columns_of,
+    format_finetuned,
+    format_number,
+    format_rank,
+    score_columns,
+    single_line,
+    title_of,
+)
 from hf_emms.scoring import Score
 
 if TYPE_CHECKING:

@@ -17,10 +17,8 @@ from hf_emms.publish import wheel
 from hf_emms.publish.card_text import rendered_template
 from hf_emms.publish.readme import END, START, data_comment, put_section, section_data, with_fields
 from hf_emms.ranking import Ranking, Row, is_commit
-from hf_emms.ranking.columns import COLUMNS, IDENTITY, TableColumn, score_columns
-from hf_emms.ranking.elsewhere import mean_ranks
-from hf_emms.ranking.formats import format_finetuned
-from hf_emms.ranking.merge import JSON_FOLDER, merged, path_of
+from hf_emms.ranking.columns import COLUMNS, IDENTITY, TableColumn, format_finetuned, score_columns
+from hf_emms.ranking.merge import JSON_FOLDER, mean_ranks, merged, path_of
 
 if TYPE_CHECKING:
     import pyarrow as pa

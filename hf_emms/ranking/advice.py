@@ -6,9 +6,8 @@ import math
 from collections.abc import Sequence
 
 from hf_emms.formatting import format_count
-from hf_emms.ranking.formats import format_number, format_points, title_of
-from hf_emms.ranking.order import TIE_WIDTH, gain_and_stderr
-from hf_emms.ranking.records import FineTuned, RankingData, Row
+from hf_emms.ranking.columns import format_number, format_points, title_of
+from hf_emms.ranking.records import TIE_WIDTH, FineTuned, RankingData, Row, gain_and_stderr
 
 _ORDINALS = ("first", "second", "third", "fourth", "fifth", "sixth", "seventh", "eighth", "ninth", "tenth")
 
