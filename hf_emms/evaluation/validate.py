@@ -26,7 +26,6 @@ class EstimatorResult(msgspec.Struct, frozen=True):
     """How one list of scores agrees with the truth.
 
     Attributes:
-        name: an estimator, or a control.
         control: whether it does not use the dataset: the number of parameters, the ranking's mean ranks on other
             datasets ("elsewhere"), the mean rank on the truth's ("dataset-blind"), or nothing at all ("random": what a
             coin gets).
@@ -47,13 +46,7 @@ class EstimatorResult(msgspec.Struct, frozen=True):
 
 
 class Point(msgspec.Struct, frozen=True):
-    """One checkpoint with both numbers.
-
-    Attributes:
-        checkpoint: as the ranking names it.
-        truth: as the table has it.
-        scores: estimator or control → score.
-    """
+    """One checkpoint with its truth as the table has it, and estimator or control → score."""
 
     checkpoint: str
     truth: float
@@ -64,8 +57,6 @@ class TargetResult(msgspec.Struct, frozen=True, kw_only=True):
     """One ranking against the truth.
 
     Attributes:
-        dataset: as the ranking names it.
-        task: the Hub's task id.
         n: rows that the ranking was computed on.
         lines: the ranking's estimators, then the controls.
         points: what was compared, the truly best first.
@@ -88,15 +79,10 @@ class Validation(msgspec.Struct, frozen=True, kw_only=True):
     """Rankings against the truth.
 
     Attributes:
-        schema_version: of this structure.
-        source: where the truth comes from.
-        metric: what the truth measures; regret is in its points.
-        lower_is_better: whether a small truth is a good one.
-        resamples: of the intervals.
-        seed: of the intervals.
+        source, metric, lower_is_better: of the truth; regret is in its points.
+        resamples, seed: of the intervals.
         targets: one for each ranking.
         means: over the targets, where there are several.
-        notes: what a reader should know.
     """
 
     schema_version: int = SCHEMA_VERSION
@@ -110,7 +96,6 @@ class Validation(msgspec.Struct, frozen=True, kw_only=True):
     notes: tuple[str, ...] = ()
 
     def to_json(self) -> str:
-        """All of it as JSON text; what is not defined is null."""
         return msgspec.json.format(msgspec.json.encode(self), indent=2).decode()
 
 
@@ -130,11 +115,11 @@ def validate(
     resamples: int = measures.RESAMPLES,
     seed: int = 0,
 ) -> Validation:
-    """Measures how far the rankings agree with the truth.
+    """Measures how far the rankings, one for each target, agree with the truth.
 
     Args:
         rankings: one for each target.
-        truth: fine-tuning results, for all targets.
+        truth: for all targets.
         estimators: those to look at; all of each ranking where there are none.
         resamples: of each interval: over the checkpoints of a target, and over the targets for the means.
         seed: of the intervals.
@@ -256,7 +241,7 @@ def _line(
         name,
         control,
         len(column),
-        _without_nan(values),
+        {key: _number(value) for key, value in values.items()},
         {key: (_number(low), _number(high)) for key, (low, high) in intervals.items()},
         tuple(sorted([*column][place] for place in best)) if name != RANDOM else (),
         unscored,
@@ -302,10 +287,6 @@ def _remarks(targets: Iterable[TargetResult]) -> list[str]:
             if line.values and line.values["weighted_tau"] is None and line.name != RANDOM:
                 notes.append(f"{target.dataset}: {line.name} or the truth has equal values only, so there is no tau")
     return notes
-
-
-def _without_nan(values: Mapping[str, float]) -> dict[str, float | None]:
-    return {name: _number(value) for name, value in values.items()}
 
 
 def _number(value: float) -> float | None:

@@ -53,15 +53,12 @@ _NAME_WIDTH = 40
 
 
 def card(ranking: Ranking, checkpoint: str | None = None, *, leaderboard: str | None = None) -> str:
-    """The section of a model card; without a checkpoint, that of the dataset's card.
+    """The section of a model card, from marker to marker; without a checkpoint, that of the dataset's card.
 
     Args:
         ranking: what it shows.
         checkpoint: one of the ranking.
         leaderboard: the Space (ORG/NAME) that shows the whole ranking.
-
-    Returns:
-        Markdown between the markers, ending with a line break.
 
     Raises:
         EmmsError: the ranking doesn't hold the checkpoint, or has no score for it.
@@ -72,11 +69,7 @@ def card(ranking: Ranking, checkpoint: str | None = None, *, leaderboard: str | 
 
 
 def card_section(about: CardKind, entries: Sequence[Entry]) -> str:
-    """The section of a card.
-
-    A model card has one table with a row for each dataset, and the details of each; a dataset card the best
-    checkpoints for each config, split and task.
-    """
+    """The section of a card, with all entries."""
     estimators = tuple(dict.fromkeys(name for entry in entries for name in entry.estimators))
     controls = [markdown_text(title_of(name)) for name in estimators if name not in EMMS]
     if any(entry.ranking.has_elsewhere for entry in entries):
@@ -158,7 +151,6 @@ def _longest_backticks(text: str) -> int:
 
 
 def _repo_link(id: str, kind: hub.Kind, *, on_hub: bool) -> str:
-    """A repository's name, as a link to its page where it is one of the Hub."""
     name = id.partition("@")[0]
     if not on_hub or not _HUB_ID.fullmatch(name):
         return _code_span(id)
@@ -199,7 +191,6 @@ def _model_card_columns(entries: Sequence[Entry], estimators: Sequence[str]) -> 
 
 
 def _dataset_card_columns(entry: Entry) -> list[TableColumn]:
-    """Those that follow rank and checkpoint."""
     ranking = msgspec.structs.replace(entry.ranking, estimators=entry.estimators)
     return [column for column in columns_of(ranking, "dataset card") if column not in IDENTITY]
 

@@ -63,11 +63,7 @@ class Published:
 
 
 def source_folder() -> Path:
-    """The Space's files: inside the installed package; in a checkout they are next to it.
-
-    Raises:
-        EmmsError: they are in neither folder.
-    """
+    """The Space's files: inside the installed package; in a checkout they are next to it."""
     package = Path(str(resources.files("hf_emms")))
     for folder in (package / "spaces_app", package.parent / "spaces_app"):
         if (folder / "app.py").is_file():
@@ -92,12 +88,7 @@ def write_files(folder: Path) -> None:
 
 
 def links(rankings: Iterable[Ranking], repo_id: str) -> dict[str, list[str]]:
-    """Fields of a Space's front matter by which the pages of models and datasets link to it.
-
-    Args:
-        rankings: that it shows.
-        repo_id: the results dataset that they come from.
-    """
+    """Front matter by which the pages of models and datasets link to a Space with these rankings of a dataset."""
     shown = sorted(rankings, key=path_of)
     models = [row.checkpoint.partition("@")[0] for ranking in shown for row in ranking.rows if is_commit(row.revision)]
     datasets = [ranking.dataset_id for ranking in shown if is_commit(ranking.dataset_revision)]
@@ -107,11 +98,7 @@ def links(rankings: Iterable[Ranking], repo_id: str) -> dict[str, list[str]]:
 
 
 def static_page(folder: Path, results: str) -> bytes:
-    """The leaderboard as one HTML page, of the rankings in a folder; the app's own code draws it.
-
-    Raises:
-        EmmsError: it cannot be drawn.
-    """
+    """The leaderboard as one HTML page, of the rankings in a folder; the app's own code draws it."""
     source = source_folder()
     path = os.pathsep.join([str(Path(str(resources.files("hf_emms"))).parent), os.environ.get("PYTHONPATH", "")])
     with tempfile.TemporaryDirectory() as made:
@@ -144,8 +131,8 @@ def publish(
     """Creates or updates the Space in one commit.
 
     Args:
-        repo_id: "ORG/emms-leaderboard".
-        results: the results dataset that it shows, "ORG/emms-results".
+        repo_id: of the Space.
+        results: the results dataset that it shows.
         static: whether it is a page of what the dataset holds now, without a server.
         hardware: see `hub.publish_space`.
         private: of a new Space.
@@ -193,17 +180,7 @@ def _readable(folder: Path) -> list[Ranking]:
 
 
 def serve(settings: Mapping[str, str]) -> int:
-    """Runs the Space on this machine until it is interrupted.
-
-    Args:
-        settings: environment variables of the app.
-
-    Returns:
-        The exit status; 0 where the user ended it.
-
-    Raises:
-        EmmsError: gradio is not installed.
-    """
+    """Runs the Space on this machine, with environment variables; returns the exit status, 0 if the user ended it."""
     for module in ("gradio", "msgspec", "pyarrow"):
         if importlib.util.find_spec(module) is None:
             raise EmmsError(f"the leaderboard needs {module}, which is not installed", "pip install 'hf-emms[space]'")

@@ -98,11 +98,9 @@ _TOO_MANY = 20
 
 
 def advice(ranking: RankingData) -> str | None:
-    """Which checkpoints share the first rank, and whether more rows would tell them apart, in words.
+    """Which checkpoints share the first rank, and whether more rows would tell them apart, in one line.
 
-    Returns:
-        One line; None where the first rank isn't shared, a race stopped its checkpoints, or the first estimator has no
-        folds, whose ties are equal values.
+    None where the first rank isn't shared, a race stopped its checkpoints, or the first estimator has no folds.
     """
     leaders = [row for row in ranking.rows if row.rank == 1]
     scores = [row.scores[ranking.estimators[0]] for row in leaders]

@@ -1,7 +1,4 @@
-"""The columns of a ranking's tables, each defined once.
-
-The text table, CSV, Parquet, cards and the leaderboard iterate over them: a new column is one more entry of `COLUMNS`.
-"""
+"""The columns of a ranking's tables, each one entry of `COLUMNS`, and what single values look like for people."""
 
 from __future__ import annotations
 
@@ -104,15 +101,12 @@ class TableColumn:
     formatted: Value | None = None
 
     def value(self, ranking: RankingData, row: Row) -> Any:
-        """A row's value, unrounded."""
         return self.read(ranking, row) if self.read else getattr(row, self.name)
 
     def text(self, ranking: RankingData, row: Row) -> str:
-        """A row's value for people."""
         return self.format(self.formatted(ranking, row) if self.formatted else self.value(ranking, row))
 
     def title_in(self, table: Table) -> str:
-        """The column's title in a table."""
         return self.titles.get(table, self.title or self.name)
 
 

@@ -21,17 +21,13 @@ _WRITES_JSON = "hf-emms rank … --format json writes one"
 
 
 def to_json(ranking: RankingData, *, indent: int | None = 2) -> str:
-    """The whole ranking as JSON text, without loss."""
+    """See `Ranking.to_json`."""
     text = msgspec.json.encode(ranking)
     return (msgspec.json.format(text, indent=indent) if indent else text).decode()
 
 
 def from_json(text: str | bytes, kind: type[R]) -> R:
-    """Reads what `to_json` wrote, in this or an earlier version of the schema.
-
-    Raises:
-        EmmsError: not a ranking, damaged, or written by a newer version; the message says where in the file.
-    """
+    """See `Ranking.from_json`."""
     try:
         version = msgspec.json.decode(text, type=_Versioned).schema_version
         if version > SCHEMA_VERSION:
@@ -67,11 +63,7 @@ def to_parquet(ranking: RankingData, path: Path) -> None:
 
 
 def from_parquet(path: Path, kind: type[R]) -> R:
-    """Reads what `to_parquet` wrote, without loss.
-
-    Raises:
-        EmmsError: no such file, or not written by hf_emms.
-    """
+    """Reads what `to_parquet` wrote, without loss; an EmmsError where the file is not there or no such file."""
     import pyarrow as pa
     import pyarrow.parquet as pq
 

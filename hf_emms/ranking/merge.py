@@ -1,7 +1,4 @@
-"""Rankings with the same settings: the path that they share in a results dataset, and their rows in one ranking.
-
-The leaderboard Space is published with this module.
-"""
+"""Several rankings: the path of those with the same settings, their rows in one, and mean ranks on other datasets."""
 
 from __future__ import annotations
 
@@ -130,13 +127,10 @@ def checkpoint_key(row: Row) -> str:
 
 
 def mean_ranks(rankings: Iterable[RankingData]) -> dict[str, float]:
-    """The mean ranks of checkpoints over datasets, as shares of what was ranked (`rank_shares`).
+    """`checkpoint_key` → mean rank over datasets in (0, 1), low is good; see `rank_shares`.
 
     Every dataset counts once: rankings of the same dataset and configuration are averaged first. What fine-tuning
     measured counts before the estimate: the checkpoints that it measured exchange their places in a ranking.
-
-    Returns:
-        `checkpoint_key` → mean rank in (0, 1), low is good.
     """
     by_dataset: dict[tuple[str, str | None], list[RankingData]] = {}
     for ranking in rankings:
@@ -154,11 +148,7 @@ def static_order(rankings: Iterable[RankingData], task_id: str) -> list[str]:
 
 
 def rank_shares(values: Mapping[str, float]) -> dict[str, Fraction]:
-    """Ranks as shares of what is ranked: (rank - ½) / n, the best of four is 1/8; equal values share a rank.
-
-    Args:
-        values: name → value, higher is better.
-    """
+    """Ranks of values (high is good) as shares: (rank - ½) / n, the best of four is 1/8; equal values share a rank."""
     from scipy.stats import rankdata
 
     # Exact fractions: rounding errors would break ties, and move a tau by a hundredth.

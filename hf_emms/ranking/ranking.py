@@ -26,12 +26,7 @@ class Ranking(RankingData, frozen=True, kw_only=True):
         return iter(self.rows)
 
     def __getitem__(self, which: str | int) -> Row:
-        """The row of a checkpoint, or at a place.
-
-        Raises:
-            EmmsError: there is no such checkpoint.
-            IndexError: there is no such place.
-        """
+        """The row of a checkpoint (an EmmsError where there is none), or at a place (an IndexError)."""
         return self.rows[which] if isinstance(which, int) else self.row(which)
 
     def __contains__(self, checkpoint: object) -> bool:
@@ -44,7 +39,6 @@ class Ranking(RankingData, frozen=True, kw_only=True):
         return f"Ranking of {len(self.rows)} for {self.dataset}, {self.split}, {self.n:,} rows\n{self}"
 
     def _repr_html_(self) -> str:
-        """The table for a notebook."""
         return text.to_html(self)
 
     @property
@@ -57,11 +51,7 @@ class Ranking(RankingData, frozen=True, kw_only=True):
         return columns.flat_records(self)
 
     def to_pandas(self) -> DataFrame:
-        """One row a checkpoint, numbers unrounded.
-
-        Raises:
-            EmmsError: pandas is not installed.
-        """
+        """One row a checkpoint, numbers unrounded; an EmmsError where pandas is not installed."""
         try:
             import pandas as pd
         except ImportError as error:
@@ -82,10 +72,7 @@ class Ranking(RankingData, frozen=True, kw_only=True):
         return files.from_json(text, cls)
 
     def save(self, path: str | PathLike[str]) -> Path:
-        """Writes the whole ranking to a file, which `load` reads without loss.
-
-        Args:
-            path: ends in .json or .parquet.
+        """Writes the whole ranking to a .json or .parquet file, which `load` reads without loss.
 
         Raises:
             EmmsError: another suffix.
@@ -95,11 +82,7 @@ class Ranking(RankingData, frozen=True, kw_only=True):
 
     @classmethod
     def load(cls, path: str | PathLike[str]) -> Self:
-        """Reads a ranking from a .json or .parquet file.
-
-        Raises:
-            EmmsError: no such file, or not a ranking.
-        """
+        """Reads a ranking from a .json or .parquet file; an EmmsError where that is none."""
         return files.load(Path(path), cls)
 
     def plot(
@@ -110,16 +93,13 @@ class Ranking(RankingData, frozen=True, kw_only=True):
         ax: Axes | None = None,
         path: str | PathLike[str] | None = None,
     ) -> Axes:
-        """Draws the scores with their standard errors.
+        """Draws the scores with their standard errors, on matplotlib's axes.
 
         Args:
             kind: "scores", one line a checkpoint, or "size", scores against the number of parameters.
-            estimator: whose scores; by default the one that orders the rows.
+            estimator: by default the one that orders the rows.
             ax: to draw on; a new figure by default.
             path: a .png, .svg or .pdf to write as well.
-
-        Returns:
-            The axes of matplotlib.
 
         Raises:
             EmmsError: matplotlib is not installed, or there is nothing to draw.
