@@ -301,12 +301,15 @@ def _few(names: Iterable[str]) -> str:
 def validation_records(validation: Validation) -> list[dict[str, Any]]:
     """One flat record a line: of each target, then of the means; numbers unrounded."""
     flat = []
-    for target, lines in _tables(validation):
+    tables = _tables(validation)
+    every = [line for _, lines in tables for line in lines]
+    names = dict.fromkeys(name for line in every for name in line.values)
+    for target, lines in tables:
         for line in lines:
             record: dict[str, Any] = {"target": target, "scores": line.name, "control": line.control, "n": line.n}
-            for name in _measures(validation):
+            for name in names:
                 record[name] = line.values.get(name)
-                if any(name in other.intervals for _, others in _tables(validation) for other in others):
+                if any(name in other.intervals for other in every):
                     record[f"{name}_low"], record[f"{name}_high"] = line.intervals.get(name, (None, None))
             flat.append(record | {"picks": " ".join(line.picks)})
     return flat
@@ -331,13 +334,9 @@ def _tables(validation: Validation) -> list[tuple[str, tuple[EstimatorResult, ..
     return [*((target.dataset, target.lines) for target in validation.targets), *means]
 
 
-def _measures(validation: Validation) -> tuple[str, ...]:
-    lines = [line for _, lines in _tables(validation) for line in lines]
-    return tuple(dict.fromkeys(name for line in lines for name in line.values))
-
-
 def _line_cells(line: EstimatorResult, picked: bool) -> list[str]:
     value, ends = line.values, line.intervals
+    chance = value.get("pick_in_top")
     cells = [
         title_of(line.name) + (" *" if line.control else ""),
         _signed(value.get("weighted_tau")),
@@ -346,7 +345,7 @@ def _line_cells(line: EstimatorResult, picked: bool) -> list[str]:
         _signed(value.get("pearson")),
         format_regret(value.get("regret")),
         _ends(ends.get("regret"), format_regret),
-        _chance(value.get("pick_in_top")),
+        MISSING if chance is None else {0.0: "no", 1.0: "yes"}.get(chance, f"{chance:.0%}"),
         str(line.n),
     ]
     return cells + [_pick(line.picks)] * picked
@@ -365,12 +364,6 @@ def _signed(value: float | None) -> str:
 
 def _ends(ends: tuple[float | None, float | None] | None, text: Any) -> str:
     return f"{text(ends[0])}…{text(ends[1])}" if ends is not None and ends[0] is not None else MISSING
-
-
-def _chance(value: float | None) -> str:
-    if value is None:
-        return MISSING
-    return {0.0: "no", 1.0: "yes"}.get(value, f"{value:.0%}")
 
 
 def _pick(picks: Sequence[str]) -> str:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import difflib
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from hf_emms import hub
@@ -105,7 +105,12 @@ def model_cards(rankings: Sequence[Ranking], *, leaderboard: str | None = None) 
 def preview(card: Card) -> str:
     """The change as a unified diff; empty where there is none."""
     before = hub.read_file(card.repo_id, card.kind, README)
-    return "".join(_diff(before, card.updated(before)))
+    after = card.updated(before)
+    if before == after:
+        return ""
+    old = f"a/{README}" if before is not None else "/dev/null"
+    lines = difflib.unified_diff(_diff_lines(before or b""), _diff_lines(after), old, f"b/{README}")
+    return "".join(line if line.endswith("\n") else f"{line}\n\\ No newline at end of file\n" for line in lines)
 
 
 def push(card: Card) -> hub.Outcome:
@@ -145,14 +150,6 @@ def _row(ranking: Ranking, repo_id: str, checkpoint: str | None) -> Row:
         names = ", ".join(row.checkpoint for row in revisions)
         raise EmmsError(f"the ranking has several revisions of {repo_id!r}: {names}", "--checkpoint NAME picks one")
     return revisions[0]
-
-
-def _diff(before: bytes | None, after: bytes) -> Iterator[str]:
-    if before == after:
-        return
-    old = f"a/{README}" if before is not None else "/dev/null"
-    for line in difflib.unified_diff(_diff_lines(before or b""), _diff_lines(after), old, f"b/{README}"):
-        yield line if line.endswith("\n") else f"{line}\n\\ No newline at end of file\n"
 
 
 def _diff_lines(content: bytes) -> list[str]:

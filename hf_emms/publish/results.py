@@ -46,11 +46,8 @@ def parquet_rows(ranking: Ranking, path: str) -> bytes:
 
 def _row_columns() -> list[TableColumn]:
     scores = [column for column in score_columns(_ESTIMATORS, with_stderr=_ESTIMATORS) if column.name != "emms_knn_r2"]
-    return [*_of_results(IDENTITY), *scores, *_of_results(COLUMNS)]
-
-
-def _of_results(columns: Sequence[TableColumn]) -> list[TableColumn]:
-    return [column for column in columns if "results" in column.tables]
+    first, last = ([column for column in columns if "results" in column.tables] for columns in (IDENTITY, COLUMNS))
+    return [*first, *scores, *last]
 
 
 def _record(ranking: Ranking, path: str, row: Row) -> dict[str, Any]:

@@ -83,9 +83,7 @@ class TableColumn:
         tables: those that have the column.
         read: the value of a row, unrounded; None where it has none.
         format: the value for people.
-        type: of the value.
-        title: for people; the name by default.
-        titles: of tables that call it by another title.
+        title: for people; the name by default. `titles` are those of tables that call it otherwise.
         applies: whether such a table of a ranking has the column.
         formatted: what `format` gets where that is more than the value.
     """

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, Self
 
 from hf_emms.errors import EmmsError
+from hf_emms.files import write_atomic
 from hf_emms.ranking import advice, columns, files, text
 from hf_emms.ranking.records import RankingData, Row
 
@@ -78,12 +79,31 @@ class Ranking(RankingData, frozen=True, kw_only=True):
             EmmsError: another suffix.
             OSError: the file cannot be written.
         """
-        return files.save(self, Path(path))
+        path = Path(path)
+        if path.suffix == ".json":
+            write_atomic(path, self.to_json())
+        elif path.suffix == ".parquet":
+            files.to_parquet(self, path)
+        else:
+            raise EmmsError(
+                f"{str(path)!r} ends in neither .json nor .parquet", "ranking.to_pandas() writes other formats"
+            )
+        return path
 
     @classmethod
     def load(cls, path: str | PathLike[str]) -> Self:
         """Reads a ranking from a .json or .parquet file; an EmmsError where that is none."""
-        return files.load(Path(path), cls)
+        path = Path(path)
+        if path.suffix == ".parquet":
+            return files.from_parquet(path, cls)
+        try:
+            return cls.from_json(path.read_bytes())
+        except OSError as error:
+            raise EmmsError(
+                f"cannot read {path}: {error.strerror or error}", "hf-emms rank … --output FILE.json writes a ranking"
+            ) from error
+        except EmmsError as error:
+            raise EmmsError(f"{path}: {error.message}", error.hint) from error
 
     def plot(
         self,

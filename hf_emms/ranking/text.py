@@ -19,7 +19,6 @@ def to_csv(ranking: RankingData) -> str:
 
 
 def csv_text(lines: Iterable[Sequence[Any]]) -> str:
-    """Lines of values as comma-separated values."""
     text = io.StringIO()
     csv.writer(text, lineterminator="\n").writerows(lines)
     return text.getvalue()
