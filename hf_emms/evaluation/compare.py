@@ -140,8 +140,7 @@ def _warnings(first: Ranking, second: Ranking, common: Sequence[Row]) -> list[st
     elif first.dataset_revision != second.dataset_revision:
         warnings.append("the revisions of the dataset differ")
     for name, ranking in (("first", first), ("second", second)):
-        stopped = stopped_early(ranking.rows)
-        if stopped:
+        if stopped := stopped_early(ranking.rows):
             warnings.append(f"of the {name} ranking, {stopped}")
     if len(common) < measures.FEWEST:
         warnings.append(
@@ -233,7 +232,8 @@ def move_cells(comparison: Comparison) -> tuple[list[str], list[list[str]]]:
     for move in comparison.moves:
         ranks = [f"{'=' * move.first_tied}{move.first}", f"{'=' * move.second_tied}{move.second}"]
         values = [format_finetuned(move.first_fine_tuned), format_finetuned(move.second_fine_tuned)] if measured else []
-        rows.append([*ranks, _arrow(move), single_line(move.checkpoint), *values])
+        arrow = f"↑{move.up}" if move.up > 0 else f"↓{-move.up}" if move.up else ""
+        rows.append([*ranks, arrow, single_line(move.checkpoint), *values])
     return header, rows
 
 
@@ -267,10 +267,6 @@ def summary(comparison: Comparison) -> list[str]:
 def setting_rows(comparison: Comparison) -> list[list[str]]:
     """Name and both values of the settings that differ."""
     return [[line["name"], _value(line["first"]), _value(line["second"])] for line in comparison.settings]
-
-
-def _arrow(move: Move) -> str:
-    return "" if not move.up else f"↑{move.up}" if move.up > 0 else f"↓{-move.up}"
 
 
 def _value(value: Any) -> str:

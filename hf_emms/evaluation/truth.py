@@ -139,8 +139,7 @@ def _averaged(
         raise EmmsError(f"{path} has no number in column {score!r}", "--metric NAME names another column")
     if empty:
         notes.append(f"no number in column {score!r}: {_listed(empty)}")
-    repeated = [name for table in tables.values() for name, values in table.items() if len(values) > 1]
-    if repeated:
+    if repeated := [name for table in tables.values() for name, values in table.items() if len(values) > 1]:
         notes.append(f"several rows, averaged: {_listed(dict.fromkeys(repeated))}")
     means = {key: {name: sum(all) / len(all) for name, all in table.items()} for key, table in tables.items()}
     return Truth(str(path), score, means, lower, tuple(map(single_line, notes)))
@@ -331,8 +330,7 @@ def truth_from_leaderboards(rankings: Sequence[Ranking]) -> Truth:
         scores[ranking.dataset_id] = {id: sum(values) / len(values) for id, values in values_by_id.items()}
         verified = sum(entry.verified for entry in entries)
         notes.append(f"{ranking.dataset_id}: {verified} of {len(entries)} results are verified by the Hub")
-        repeated = [id for id, values in values_by_id.items() if len(values) > 1]
-        if repeated:
+        if repeated := [id for id, values in values_by_id.items() if len(values) > 1]:
             notes.append(f"several results, averaged: {_listed(repeated)}")
     return Truth("the Hub's leaderboards", "result", scores, False, tuple(map(single_line, [*notes, _CAUTION])))
 

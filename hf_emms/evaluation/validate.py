@@ -143,7 +143,7 @@ def validate(
         seed=seed,
         targets=targets,
         means=means,
-        notes=(*truth.notes, *_races(rankings), *_remarks(targets)),
+        notes=(*truth.notes, *_remarks(rankings, targets)),
     )
 
 
@@ -268,13 +268,8 @@ def _means(targets: Sequence[TargetResult], resamples: int, seed: int) -> tuple[
     return tuple(means)
 
 
-def _races(rankings: Iterable[Ranking]) -> list[str]:
-    stopped = ((ranking.dataset, stopped_early(ranking.rows)) for ranking in rankings)
-    return [f"{dataset}: {words}" for dataset, words in stopped if words]
-
-
-def _remarks(targets: Iterable[TargetResult]) -> list[str]:
-    notes = []
+def _remarks(rankings: Iterable[Ranking], targets: Iterable[TargetResult]) -> list[str]:
+    notes = [f"{ranking.dataset}: {stopped}" for ranking in rankings if (stopped := stopped_early(ranking.rows))]
     for target in targets:
         few = len(target.points)
         if few <= measures.TOP:

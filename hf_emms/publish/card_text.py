@@ -104,7 +104,7 @@ def _environment() -> jinja2.Environment:
     environment.globals["install"] = INSTALL
     environment.filters.update(
         md=markdown_text,
-        html=_html_text,
+        html=lambda value: _without_calls(html.escape(single_line(value))),
         code=_code_span,
         block=_code_block,
         repo=_repo_link,
@@ -125,10 +125,6 @@ def _environment() -> jinja2.Environment:
 def markdown_text(value: Any) -> str:
     """Escapes a value for a line of Markdown or a cell of a table."""
     return _without_calls(_PUNCTUATION.sub(r"\\\1", single_line(value)))
-
-
-def _html_text(value: Any) -> str:
-    return _without_calls(html.escape(single_line(value)))
 
 
 def _code_span(value: Any) -> str:

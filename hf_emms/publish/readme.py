@@ -111,11 +111,7 @@ def data_comment(value: Any) -> str:
 
 
 def section_data(readme: bytes) -> Any:
-    """The data of the section, as `data_comment` was given it; None where there is no section.
-
-    Raises:
-        EmmsError: the markers or the data are broken.
-    """
+    """The data of the section, as `data_comment` was given it; None where there is no section."""
     span = section_span(readme)
     if span is None:
         return None

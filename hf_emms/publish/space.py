@@ -128,17 +128,10 @@ def publish(
     wait: bool = True,
     progress: Callable[[str], None] | None = None,
 ) -> Published:
-    """Creates or updates the Space in one commit.
+    """Creates or updates the Space of a results dataset in one commit.
 
-    Args:
-        repo_id: of the Space.
-        results: the results dataset that it shows.
-        static: whether it is a page of what the dataset holds now, without a server.
-        hardware: see `hub.publish_space`.
-        private: of a new Space.
-        secrets: names of environment variables whose values become secrets of the Space.
-        wait: whether to wait until it runs.
-        progress: called with every new stage.
+    A static one is a page of what the dataset holds now, without a server. `secrets` are the names of environment
+    variables whose values become its secrets; `progress` is called with every new stage.
 
     Raises:
         EmmsError: no such dataset, a secret without a value, no rights, the Space fails, or no Hub.
@@ -196,8 +189,7 @@ def serve(settings: Mapping[str, str]) -> int:
 
 
 def _secret_values(names: Sequence[str]) -> dict[str, str]:
-    missing = [name for name in names if not os.environ.get(name)]
-    if missing:
+    if missing := [name for name in names if not os.environ.get(name)]:
         raise EmmsError(
             f"--secret {missing[0]}: there is no environment variable {missing[0]}", f"export {missing[0]}=…"
         )

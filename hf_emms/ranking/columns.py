@@ -117,10 +117,6 @@ def _r2(ranking: RankingData, row: Row) -> float | None:
     return score.details.get("r2") if score else None
 
 
-def _rows_seen(ranking: RankingData, row: Row) -> int | None:
-    return None if row.error is not None else row.n or ranking.n
-
-
 def _seconds(ranking: RankingData, row: Row) -> float | None:
     return None if row.error is not None else row.seconds.features + row.seconds.scoring
 
@@ -129,21 +125,9 @@ def _has_fine_tuning(ranking: RankingData, table: Table) -> bool:
     return any(row.fine_tuned is not None for row in ranking.rows)
 
 
-def _has_layers(ranking: RankingData, table: Table) -> bool:
-    return bool(ranking.settings.get("layers"))
-
-
-def _has_elsewhere(ranking: RankingData, table: Table) -> bool:
-    return ranking.has_elsewhere
-
-
 def _shows_rows_seen(ranking: RankingData, table: Table) -> bool:
     """People see it where rows may differ; of merged rankings, the latest may be no race."""
     return table != "text" or ranking.settings.get("race") is not None or any(row.n is not None for row in ranking.rows)
-
-
-def _format_rows(count: int | None) -> str:
-    return MISSING if count is None else f"{count:,}"
 
 
 def _format_seconds(seconds: float | None) -> str:
@@ -161,7 +145,13 @@ IDENTITY: tuple[TableColumn, ...] = (
     TableColumn("checkpoint", _EVERY),
 )
 COLUMNS: tuple[TableColumn, ...] = (
-    TableColumn("elsewhere", (*_SCORES, "page"), format=format_percent, type=float, applies=_has_elsewhere),
+    TableColumn(
+        "elsewhere",
+        (*_SCORES, "page"),
+        format=format_percent,
+        type=float,
+        applies=lambda ranking, table: ranking.has_elsewhere,
+    ),
     TableColumn("r2", ("model card", "page"), _r2, format_number, float, title="R²"),
     TableColumn(
         "fine_tuned",
@@ -175,12 +165,12 @@ COLUMNS: tuple[TableColumn, ...] = (
     ),
     TableColumn("fine_tuned_spread", _FILES, _of_fine_tuned("spread"), type=float, applies=_has_fine_tuning),
     TableColumn("fine_tuned_metric", _FILES, _of_fine_tuned("metric"), applies=_has_fine_tuning),
-    TableColumn("layer", ("text", "file"), applies=_has_layers),
+    TableColumn("layer", ("text", "file"), applies=lambda ranking, table: bool(ranking.settings.get("layers"))),
     TableColumn(
         "n",
         ("text", "file", "model card", "page"),
-        _rows_seen,
-        _format_rows,
+        lambda ranking, row: None if row.error is not None else row.n or ranking.n,
+        lambda count: MISSING if count is None else f"{count:,}",
         int,
         title="rows",
         titles={"page": "samples"},

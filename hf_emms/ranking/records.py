@@ -51,8 +51,6 @@ class TrainingRun(msgspec.Struct, frozen=True):
         steps: of the optimizer, until it ended.
         curve: the validation score at each evaluation, in order.
         loss: mean loss of the test rows, finer than a share of right answers; None where there is no such loss.
-        notes: what was changed or found on the way.
-        error: why there is no score, in one line.
         has_diverged: whether the loss did not fall, or was no number.
     """
 
