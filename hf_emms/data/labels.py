@@ -118,7 +118,6 @@ def _number_labels(
 def _text_labels(
     inputs: np.ndarray, task: Task, raws: Sequence[Sequence[str]], options: Options, notes: list[str]
 ) -> Labels:
-    """One label for each distinct choice of texts."""
     text_of = _label_texts(task, sorted({raw for row in raws for raw in row}), options.prompt, notes)
     distinct, codes = _distinct([_weighted(_chosen(row, text_of, options), text_of) for row in raws])
     if all(len(label) == 1 for label in distinct):
@@ -158,7 +157,6 @@ def _label_texts(task: Task, raws: Sequence[str], prompt: str | None, notes: lis
 
 
 def _chosen(raws: Sequence[str], text_of: dict[str, str], options: Options) -> Sequence[str]:
-    """Those of a row's texts that count."""
     if len(raws) == 1 or options.references in ("mean", "all"):
         return raws
     if options.references == "majority":

@@ -68,7 +68,9 @@ def read_labels(schema: RowSchema, row: Mapping[str, Any], index: int) -> list[P
 
 
 def _read_content(schema: RowSchema, row: Mapping[str, Any], column: Column, index: int | None) -> Any:
-    value = value_of(row, schema.columns[column.name])
+    name = schema.columns[column.name]
+    value = value_of(row, name)
+    value = schema.joined[name][value] if name in schema.joined else value
     value = value[index] if index is not None else value
     value = column.clean(value) if column.clean and value is not None else value
     return column.kind.read(value, column.name)
@@ -97,13 +99,7 @@ def _label_text(schema: RowSchema, value: Any) -> str | None:
 
 @dataclass
 class DrawnInput:
-    """A distinct input.
-
-    Attributes:
-        hashes: of its contents, keys of `DrawnRows.contents`.
-        labels: its raw labels, of all rows that share it.
-        row: its last row.
-    """
+    """A distinct input: the hashes of its contents, the raw labels of all rows that share it, and the last of them."""
 
     hashes: tuple[int, ...]
     labels: list[PlacedLabel] = field(default_factory=list)
@@ -115,15 +111,12 @@ class DrawnRows:
     """The rows that are drawn for a sample, up to its size.
 
     Attributes:
-        schema: how rows are read.
-        options: how many rows, and which texts of an input.
         normalized: whether labels are measured without the size of their images, as fractions of them.
         unlabelled: rows that were not drawn because they hold no label or no input.
         contents: for each of the task's input columns, hash → content.
-        inputs: hash of an input → what it consists of.
+        inputs: by their hashes.
         rows: (hash of the input, raw labels), one a row of the sample.
-        n_read: inputs read.
-        skipped: inputs left out.
+        n_read, skipped: inputs read, and left out.
         reasons: where the first ones are that were left out, and why.
     """
 

@@ -50,11 +50,8 @@ class Sample:
     Rows and inputs are in the order of their content's hash, so that the order of files does not matter.
 
     Attributes:
-        dataset: the dataset as the user typed it.
+        dataset: as the user typed it.
         repo: the repository at its pinned state.
-        config: the configuration, if one was asked for.
-        split: the split that was read.
-        task: what it is ranked for.
         columns: the task's column → the dataset's; several are joined by commas. As `Options.columns` they are read so.
         inputs: the M distinct inputs: strings, `Images`, `Pairs`, or `Spans`.
         input_of_row: int64, shape (N,): the input of each row.
@@ -63,7 +60,6 @@ class Sample:
         groups: uint64, shape (N,): hash of the content whose rows share a fold, see `Task.group_by`.
         skipped: dataset rows left out because they could not be read or lack a label.
         total_rows: rows of the split; None where a stream does not have the number.
-        notes: what was inferred, in words.
         fingerprint: 32 hex digits over everything that makes the sample what it is.
         inputs_fingerprint: 32 hex digits over the inputs alone: other labels of the same inputs need no new features.
         soft_labels: which texts each label is the mean of; None where label u is text u.
@@ -73,7 +69,6 @@ class Sample:
             the task, spans of an input.
         available: the most rows that a sample of the split can have, N where this one is all of it (of items, the
             inputs); None where that is not known.
-        splits: the names of all splits of the dataset.
     """
 
     dataset: str
@@ -104,7 +99,6 @@ class Sample:
 
     @property
     def categorical(self) -> bool:
-        """Whether each row has one class out of few."""
         return (self.task.categorical or self.form == "spans") and self.soft_labels is None
 
     @property
@@ -214,7 +208,6 @@ def _collect(drawn: DrawnRows, hashes: Sequence[int]) -> Sequence[Any]:
 
 
 def _content(groups: np.ndarray, codes: np.ndarray, of_inputs: list[np.ndarray], labels: Labels) -> bytes:
-    """The bytes of all arrays that make a sample what it is."""
     soft = labels.soft
     of_labels = [] if soft is None else [soft.labels, soft.texts, soft.weights]
     of_labels += [] if labels.numbers is None else [labels.numbers]

@@ -64,14 +64,10 @@ def draw(split: OpenSplit, schema: RowSchema, options: Options) -> DrawnRows:
 
 
 def balanced_order(keys: np.ndarray, classes: np.ndarray) -> np.ndarray:
-    """One row of every class, then a second of every class, and so on.
+    """Row numbers, int64 (N,): one of every class, then a second of every class, and so on.
 
-    Args:
-        keys: uint64, shape (N,): random by content; decides within a class.
-        classes: int64, shape (N,): the class of each row.
-
-    Returns:
-        int64, shape (N,): row numbers. A prefix holds every class equally often as far as its rows reach.
+    A prefix holds every class equally often as far as its rows reach. Random keys, uint64 (N,), decide within classes,
+    int64 (N,).
     """
     rank, _ = _rank_within_class(keys, classes)
     return np.lexsort((keys, rank))
@@ -97,6 +93,7 @@ def scan_inputs(rows: Any, schema: RowSchema, seed: int) -> tuple[np.ndarray, np
     lists = {schema.columns[column.name] for column in schema.list_columns}
     # Media stay in Arrow, where their heads are read without a copy.
     media = {schema.columns[column.name] for column in schema.task.inputs if column.kind.recognised_by_type}
+    media -= set(schema.joined)
     columns = list(dict.fromkeys(map(column_of, names)))
     keys: list[int] = []
     counts: list[int] = []

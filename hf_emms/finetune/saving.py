@@ -31,10 +31,7 @@ _DEFAULT_CONFIG, _DEFAULT_SPLIT = "default", "test"
 
 
 class ModelKeeper:
-    """Keeps the model of the best run so far.
-
-    Args:
-        folder: where the best model will be.
+    """Keeps the model of the best run so far in a folder.
 
     Raises:
         EmmsError: the folder holds other files.
@@ -61,13 +58,10 @@ class ModelKeeper:
                 shutil.rmtree(path)
 
     def finish(self, name: str, files: Mapping[str, str], train: Callable[[], Any]) -> None:
-        """Leaves one run's model in the folder, with other files.
+        """Leaves one run's model in the folder, with other files, path → content.
 
-        Args:
-            name: of the run.
-            files: path → content.
-            train: trains and writes it again, where its model was not kept: an earlier process finished the run, or
-                another run of the best checkpoint was better than it.
+        `train` writes it again where it was not kept: an earlier process finished the run, or another run of the best
+        checkpoint was better than it.
         """
         if not self._whole(self.path(name)):
             shutil.rmtree(self._runs, ignore_errors=True)
@@ -102,7 +96,6 @@ def keeper_for(options: Options) -> ModelKeeper | None:
 
 
 def _folder(options: Options) -> Path | None:
-    """Where the best model is kept: in the folder that the options name, or in the cache until it is uploaded."""
     if options.save_model is not None:
         return Path(options.save_model)
     return default_root() / "fine-tuned" / options.push_to_hub.replace("/", "--") if options.push_to_hub else None
@@ -122,10 +115,6 @@ def check_push(options: Options) -> None:
 
 def push_best(options: Options, on_note: Callable[[str], None]) -> None:
     """Uploads the model that was kept, where the options ask for it.
-
-    Args:
-        options: where to.
-        on_note: receives what is done.
 
     Raises:
         EmmsError: the Hub refuses it or cannot be reached; the model is still on this machine.
@@ -156,12 +145,7 @@ def evaluation_results(
 ) -> dict[str, str]:
     """What the Hub lists as a model's evaluation result: path → content; nothing where no benchmark has the test rows.
 
-    Args:
-        ranking: whose dataset it is.
-        row: of the checkpoint.
-        run: whose test score it is.
-        test: the test rows.
-        on_note: receives why the benchmark could not be looked up.
+    `on_note` receives why the benchmark could not be looked up.
     """
     from huggingface_hub import EvalResultEntry, eval_result_entries_to_yaml
 
@@ -204,15 +188,7 @@ def _place(task: dict[str, Any]) -> tuple[Any, Any]:
 
 
 def model_card(ranking: Ranking, row: Row, run: TrainingRun, test: LabeledSplit, options: Options) -> str:
-    """README.md of a fine-tuned model: where it comes from, its scores as model-index, and its recipe.
-
-    Args:
-        ranking: that it was the best of.
-        row: of its checkpoint.
-        run: whose model it is.
-        test: the test rows.
-        options: how it was fine-tuned, and where it is uploaded.
-    """
+    """README.md of a fine-tuned model: where it comes from, its scores as model-index, and its recipe."""
     result = row.fine_tuned
     assert result is not None
     recipe = {**result.recipe, "learning_rates": None, "seeds": None}
