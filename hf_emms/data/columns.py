@@ -148,11 +148,9 @@ def columns_of(split: OpenSplit, preset: DatasetPreset | None, options: Options)
 
 
 def column_types(features: Mapping[str, Any]) -> dict[str, str]:
-    """What each column holds.
+    """Column → "image", "class", "string", "integer", "float", their plurals (a list a row), "struct" or another type.
 
-    Returns:
-        column → "image", "class", "string", "integer", "float", their plurals (a list a row), "struct", "list" or the
-        type's own name. The fields of structs, and of lists of them, follow their column as "answers.text".
+    The fields of structs, and of lists of them, follow their column as "answers.text".
     """
     types = {}
     for name, feature in features.items():
@@ -175,9 +173,6 @@ def find_task(types: Mapping[str, str], named: Mapping[str, str]) -> tuple[Task,
 
     A task that reads all columns of another and more is preferred: with images, a question and an answer are no
     captions.
-
-    Raises:
-        EmmsError: no task fits, or several do.
     """
     tasks = _tasks_to_infer(types)
     for how in (_BY_NAME, _BY_CLASS, _BY_TYPE):
@@ -345,10 +340,7 @@ def _checked_name(task: Task, column: Column, name: str, types: Mapping[str, str
 
 
 def _check_inferred_label(split: OpenSplit, task: Task, columns: Mapping[str, str], *, chosen: bool) -> None:
-    """Refuses a label column that was found by its type alone where it numbers the rows or what it holds is not clear.
-
-    The latter only where the task was not `chosen` by the user.
-    """
+    """Refuses a label that was found by type alone: it numbers rows, or is not clear and the task was not `chosen`."""
     label = columns[task.label.name]
     if label.lower() in task.label.candidates or label not in split.rows.features:
         return

@@ -6,7 +6,7 @@ import copy
 import errno
 import glob
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import AbstractContextManager, contextmanager, nullcontext
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -71,9 +71,6 @@ class OpenSplit:
             if encoded != feature:
                 rows = rows.cast_column(name, encoded)
         return rows
-
-    def translate_errors(self) -> AbstractContextManager[None]:
-        return translate_errors(self.name, self.repo, self.config)
 
 
 class JoinedImages:

@@ -138,7 +138,10 @@ def assemble(split: OpenSplit, drawn: DrawnRows, labels: Labels) -> Sample:
         inputs = Spans(inputs, np.column_stack([np.cumsum(new_input) - 1, spans])[new_span])
 
     hashed_spans = [] if labels.spans is None else [spans]
-    content = _content(groups, codes, [hashes] * (len(task.inputs) > 1) + hashed_spans, labels)
+    soft, hashed_pairs = labels.soft, [hashes] * (len(task.inputs) > 1)
+    of_labels = [] if soft is None else [soft.labels, soft.texts, soft.weights]
+    of_labels += [] if labels.numbers is None else [labels.numbers]
+    content = b"".join(array.tobytes() for array in (groups, codes, *hashed_pairs, *hashed_spans, *of_labels))
     repo = split.repo
     if not repo.revision:
         repo = replace(repo, revision=f"local-{_digest(content)[:16]}")
@@ -168,7 +171,7 @@ def assemble(split: OpenSplit, drawn: DrawnRows, labels: Labels) -> Sample:
         notes=(*split.notes, *_notes(drawn, labels, n_inputs, len(np.unique(groups)), skipped, total)),
         fingerprint=_digest(content + json.dumps(identity, ensure_ascii=False).encode("utf-8", "surrogatepass")),
         inputs_fingerprint=_digest(b"".join(array[new_span].tobytes() for array in (hashes, *hashed_spans))),
-        soft_labels=labels.soft,
+        soft_labels=soft,
         label_numbers=labels.numbers,
         label_values=labels.values,
         form=labels.form,
@@ -205,13 +208,6 @@ def _collect(drawn: DrawnRows, hashes: Sequence[int]) -> Sequence[Any]:
     if len(parts) == 1:
         return parts[0]  # sorted by their hash, as the rows are
     return Pairs(parts[0], parts[1], np.stack(numbers, axis=1).astype(np.int64))
-
-
-def _content(groups: np.ndarray, codes: np.ndarray, of_inputs: list[np.ndarray], labels: Labels) -> bytes:
-    soft = labels.soft
-    of_labels = [] if soft is None else [soft.labels, soft.texts, soft.weights]
-    of_labels += [] if labels.numbers is None else [labels.numbers]
-    return b"".join(array.tobytes() for array in (groups, codes, *of_inputs, *of_labels))
 
 
 def _check_labels(drawn: DrawnRows, labels: Labels) -> None:

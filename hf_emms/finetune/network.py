@@ -203,7 +203,6 @@ def repaired(model: nn.Module) -> list[str]:
     """Changes defaults of other frameworks that ruin a training; what was changed, in words.
 
     Batch norm's momentum above 0.5 is TensorFlow's: the last batch alone would set the statistics of evaluation.
-    Dropout above 0.7 is a share to keep.
     """
     momenta, rates, frozen = set(), set(), 0
     for module in model.modules():

@@ -115,10 +115,8 @@ class Splits:
         from hf_emms.inputs.image import PixelCache, with_pixel_cache
 
         cache = PixelCache()
-        train, validation, test = (
-            replace(part, inputs=with_pixel_cache(part.inputs, cache)) for part in self.parts.values()
-        )
-        return replace(self, train=train, validation=validation, test=test)
+        parts = {name: replace(part, inputs=with_pixel_cache(part.inputs, cache)) for name, part in self.parts.items()}
+        return replace(self, **parts)
 
 
 def load_splits(options: Options, cache: Cache | None = None, source: DatasetSource | None = None) -> Splits:
@@ -162,25 +160,18 @@ def load_splits(options: Options, cache: Cache | None = None, source: DatasetSou
                 f"{sample.dataset!r} has {pluralize(len(sample), 'row')}, of which {len(part)} would be for {name}",
                 "fine-tuning needs more rows",
             )
-    return Splits(
-        sample.task,
-        parts["train"],
-        parts["validation"],
-        parts["test"],
-        sample.repo.revision,
-        tuple(notes),
-        _fingerprint(parts),
-    )
+    fingerprint = _fingerprint(parts)
+    return Splits(sample.task, **parts, revision=sample.repo.revision, notes=tuple(notes), fingerprint=fingerprint)
 
 
 def _own_splits(sample: Sample) -> dict[str, str]:
     """The own splits of the dataset by what they are for, other than the one that is ranked on."""
-    others = [name for name in sample.splits if name != sample.split]
-    splits = {
-        "validation": next((name for name in _VALIDATION if name in others), None),
-        "test": next((name for name in _TEST if name in others), None),
-    }
-    return {part: name for part, name in splits.items() if name is not None}
+    splits = {}
+    for part, names in (("validation", _VALIDATION), ("test", _TEST)):
+        own = next((name for name in names if name in sample.splits and name != sample.split), None)
+        if own is not None:
+            splits[part] = own
+    return splits
 
 
 def _hold_out(train: LabeledSplit, evaluated: dict[str, LabeledSplit], seed: int) -> dict[str, LabeledSplit]:
@@ -209,11 +200,7 @@ def _hold_out(train: LabeledSplit, evaluated: dict[str, LabeledSplit], seed: int
 
 
 def _labeled_split(sample: Sample) -> LabeledSplit:
-    """The rows of a sample with their right answers; of spans, the pairs that have one.
-
-    Raises:
-        EmmsError: answers have to be spans of their inputs, and are none.
-    """
+    """The rows of a sample with their right answers; of spans, the pairs that have one."""
     head = head_of(sample.task)
     inputs, rows, groups = sample.inputs, sample.input_of_row, sample.groups
     if isinstance(inputs, Spans):

@@ -249,11 +249,6 @@ def _fit(trainer: Trainer, folder: Path) -> None:
 
 
 def _outputs(trainer: Trainer, network: Network, split: LabeledSplit) -> Any:
-    """The outputs of all rows of a split.
-
-    Raises:
-        DivergedError: an output is no number.
-    """
     trainer.compute_metrics = None
     outputs = trainer.predict(network.rows(split, False)).predictions
     for array in outputs if isinstance(outputs, tuple) else (outputs,):
