@@ -49,7 +49,6 @@ class Labels:
     Attributes:
         inputs: uint64, shape (N,): the hash of each row's input, a key of `DrawnRows.inputs`.
         codes: int64, shape (N,): the label of each row.
-        texts: the distinct texts, sorted.
         spans: int64, shape (N, 2): the span of its input that a row is about; None where rows are about inputs.
         soft: which texts each label is the mean of; None where label u is text u.
         form: which F-labels the labels make.
@@ -68,11 +67,7 @@ class Labels:
 
 
 def make_labels(drawn: DrawnRows, notes: list[str]) -> Labels:
-    """The labels of the drawn rows, or of the items that the task makes of them; what was decided is added to notes.
-
-    Raises:
-        EmmsError: items are asked for, and there are none.
-    """
+    """The labels of the drawn rows, or of the items that the task makes of them; what was decided is added to notes."""
     task, options = drawn.schema.task, drawn.options
     items = task.items(drawn.examples(), options, notes) if task.items is not None else None
     if items is not None:

@@ -25,7 +25,7 @@ _SCRIPT_HINT = "loading scripts no longer run; try @refs/convert/parquet behind 
 
 
 class NoReadableFileError(EmmsError):
-    """The repository holds nothing that ``datasets`` reads: a loading script, or no data at all."""
+    """The repository holds a loading script, or no data at all."""
 
 
 @dataclass(frozen=True)
@@ -74,11 +74,7 @@ class OpenSplit:
 
 
 class JoinedImages:
-    """The encoded images of a split that is no stream, by the ids in its column `key`; read by row, none is copied.
-
-    Raises:
-        EmmsError: it has no such columns.
-    """
+    """The encoded images of a split that is no stream, by the ids in its column `key`; read by row, none is copied."""
 
     def __init__(self, split: OpenSplit, key: str, image: str) -> None:
         names = split.rows.column_names
@@ -108,11 +104,7 @@ class DatasetFiles:
     notes: tuple[str, ...] = ()
 
     def open(self, split: str | None, *, streaming: bool) -> OpenSplit:
-        """Opens a split; training splits come first where none is named.
-
-        Raises:
-            EmmsError: there is no such split, or it cannot be read.
-        """
+        """Opens a split; training splits come first where none is named."""
         notes: list[str] = []
         with translate_errors(self.name, self.repo, self.config):
             builder, repo = self.builder, self.repo

@@ -158,11 +158,7 @@ class DrawnRows:
         ]
 
     def add(self, row: Mapping[str, Any], index: int, where: str = "") -> None:
-        """Takes a row's input of this index, or counts why not; `where` is the row's file and number, in words.
-
-        Raises:
-            EmmsError: so many were left out that the sample can no longer be trusted.
-        """
+        """Takes a row's input of this index, or counts why not; `where` is the row's file and number, in words."""
         self.n_read += 1
         task = self.schema.task
         try:
@@ -192,11 +188,7 @@ class DrawnRows:
                 self.rows.append((input, several))
 
     def check(self) -> None:
-        """Checks that most of the rows could be read.
-
-        Raises:
-            EmmsError: more than 5 % (and more than two) were left out, or the sample is empty.
-        """
+        """Refuses a sample that is empty, or of which more than 5 % (and more than two) were left out."""
         if not self.rows and not self.skipped:
             raise EmmsError("the split has no rows", "--split NAME")
         if too_many(self.skipped, self.n_read):

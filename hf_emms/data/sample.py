@@ -181,11 +181,7 @@ def assemble(split: OpenSplit, drawn: DrawnRows, labels: Labels) -> Sample:
 
 
 def check_size(sample: Sample, options: Options) -> None:
-    """Checks that each fold can hold rows.
-
-    Raises:
-        EmmsError: there are fewer groups of rows than folds.
-    """
+    """Refuses a sample with fewer groups of rows than folds."""
     n_groups = len(np.unique(sample.groups))
     if n_groups < options.folds:
         rows = pluralize(len(sample), "row") + (f" of {n_groups} different inputs" if n_groups < len(sample) else "")

@@ -49,11 +49,7 @@ class DatasetSource:
         return options.streaming or self._is_large(options)
 
     def open(self, options: Options) -> OpenSplit:
-        """Opens a split; of a repository that holds a loading script, the Hub's parquet copy.
-
-        Raises:
-            EmmsError: it cannot be read as a dataset.
-        """
+        """Opens a split; of a repository that holds a loading script, the Hub's parquet copy."""
         split, streaming = self.split(options), self.is_streamed(options)
         if self.repo.id == _IN_MEMORY:
             return open_memory(self.name, self.repo, self.data, split)

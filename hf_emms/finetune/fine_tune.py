@@ -84,11 +84,7 @@ class FineTuning:
         return recipe_for(self.options, head_of(self.splits.task), row.parameters, self.methods[row.checkpoint])
 
     def plan(self, row: Row) -> ExtractionPlan:
-        """How the checkpoint is loaded, at the revision that was ranked.
-
-        Raises:
-            EmmsError: it is gone, a folder whose content has changed, or cannot be loaded.
-        """
+        """How the checkpoint is loaded, at the revision that was ranked; refuses a folder whose content has changed."""
         if is_commit(row.revision):
             repo = resolve(f"{row.checkpoint.partition('@')[0]}@{row.revision}", "model")
         else:
@@ -136,11 +132,7 @@ TrainAll = Callable[[FineTuning, Sequence[TrainingJob]], Generator[tuple[Trainin
 
 
 def check_settings(options: Options) -> None:
-    """Checks before a long ranking that its best checkpoints can be fine-tuned.
-
-    Raises:
-        EmmsError: a setting is wrong, or a package is missing.
-    """
+    """Refuses a wrong setting or a missing package before a long ranking whose best checkpoints are fine-tuned."""
     check_recipe(options)
     if options.save_model or options.push_to_hub:
         keeper_for(options)
@@ -162,11 +154,7 @@ def prepare(
     *,
     seconds_per_parameter: float,
 ) -> FineTuning:
-    """Chooses the shortlist, of `options.confirm` checkpoints, and reads the rows; trains nothing.
-
-    Raises:
-        EmmsError: the dataset or a setting is not usable.
-    """
+    """Chooses the shortlist, of `options.confirm` checkpoints, and reads the rows; trains nothing."""
     from hf_emms.features.device import choose_device
 
     keeper = keeper_for(options)

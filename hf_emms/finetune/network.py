@@ -231,11 +231,7 @@ def _listed(values: set[float]) -> str:
 
 
 def apply_method(model: nn.Module, method: str, head: Iterable[str]) -> None:
-    """Leaves trainable what a method trains, "full", "lora" or "head"; the parameters of the `head` always are.
-
-    Raises:
-        EmmsError: there is no head, which alone would be trained.
-    """
+    """Leaves trainable what a method trains, "full", "lora" or "head"; the parameters of the `head` always are."""
     fresh = set(head)
     if method == "head" and not fresh:
         raise EmmsError("it has no head that could be trained alone", "--method full or lora")

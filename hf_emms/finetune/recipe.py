@@ -93,11 +93,7 @@ class TrainingJob:
 
 
 def recipe_for(options: Options, head: Head, parameters: int | None, method: str = "full") -> Recipe:
-    """The recipe of a checkpoint: what the options say, and for the rest what suits its task, size and method.
-
-    Raises:
-        EmmsError: a learning rate that is no number.
-    """
+    """The recipe of a checkpoint: what the options say, and for the rest what suits its task, size and method."""
     epochs = options.epochs or (QUICK_EPOCHS if options.budget else head.epochs)
     rates = _rates(options.learning_rates) or default_rates(parameters, method)
     return Recipe(
@@ -152,22 +148,14 @@ def max_rows(options: Options) -> int | None:
 
 
 def check_recipe(options: Options) -> None:
-    """Checks options.
-
-    Raises:
-        EmmsError: both epochs and steps, or a learning rate that is no number.
-    """
+    """Refuses both epochs and steps, and a learning rate that is no number."""
     if options.epochs and options.steps:
         raise EmmsError("both epochs and steps are given", "leave --epochs or --steps out")
     _rates(options.learning_rates)
 
 
 def head_of(task: Task) -> Head:
-    """How checkpoints are fine-tuned for a task.
-
-    Raises:
-        EmmsError: the task does not say, as one of another package may not.
-    """
+    """How checkpoints are fine-tuned for a task; refuses one of another package that does not say."""
     if task.head is None:
         names = ", ".join(other.id for other in TASKS.values() if other.head is not None)
         raise EmmsError(

@@ -31,11 +31,7 @@ _DEFAULT_CONFIG, _DEFAULT_SPLIT = "default", "test"
 
 
 class ModelKeeper:
-    """Keeps the model of the best run so far in a folder.
-
-    Raises:
-        EmmsError: the folder holds other files.
-    """
+    """Keeps the model of the best run so far in a folder, which may hold no other files."""
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
@@ -102,11 +98,7 @@ def _folder(options: Options) -> Path | None:
 
 
 def check_push(options: Options) -> None:
-    """Checks before anything runs that the best model may be uploaded.
-
-    Raises:
-        EmmsError: no right to write there, not logged in, offline, or the Hub cannot be reached.
-    """
+    """Checks before anything runs that the best model may be uploaded: the account, its rights, the connection."""
     id = options.push_to_hub
     if id is not None:
         account = who_am_i()
@@ -114,11 +106,7 @@ def check_push(options: Options) -> None:
 
 
 def push_best(options: Options, on_note: Callable[[str], None]) -> None:
-    """Uploads the model that was kept, where the options ask for it.
-
-    Raises:
-        EmmsError: the Hub refuses it or cannot be reached; the model is still on this machine.
-    """
+    """Uploads the model that was kept, where the options ask for it; it stays on this machine where that fails."""
     folder = _folder(options)
     if options.push_to_hub is None or folder is None:
         return
