@@ -79,7 +79,6 @@ class Moments:
 
     @property
     def sample_rows(self) -> int:
-        """The most rows that are kept beside the sums."""
         return self._sample.size
 
     def sample(self) -> Rows | None:
@@ -100,7 +99,6 @@ class Moments:
 
     @property
     def capacity(self) -> int:
-        """Rows that may be buffered before they are accumulated."""
         return max(4096, 2 * self.d1)
 
     def update(self, features: Any, labels: Any, groups: Any = None) -> None:
@@ -213,7 +211,6 @@ class Moments:
         return moments
 
     def sums(self) -> Sums:
-        """The sums over all rows so far."""
         self._flush()
         return self._sums if self._sums is not None else self._empty_sums()
 
@@ -232,7 +229,6 @@ class Moments:
         return twin
 
     def _joined(self) -> Rows | None:
-        """The buffered rows as one."""
         if len(self._buffer) > 1:
             self._buffer = [Rows.joined(self._buffer)]
         return self._buffer[0] if self._buffer else None
