@@ -210,11 +210,7 @@ def find_task(types: Mapping[str, str], named: Mapping[str, str]) -> tuple[Task,
 
 
 def find_columns(task: Task, types: Mapping[str, str], named: Mapping[str, str]) -> dict[str, str]:
-    """What every column of a task is in the dataset, inputs first; the user or a preset may have named some.
-
-    Raises:
-        EmmsError: a named column does not exist or holds the wrong type, or one cannot be found.
-    """
+    """What every column of a task is in the dataset, inputs first; the user or a preset may have named some."""
     named = {role: _check_column(task, role, names, types) for role, names in named.items()}
     # Two texts cannot be distinguished by type.
     distinct = len({column.kind for column in task.inputs}) == len(task.inputs)

@@ -145,11 +145,7 @@ def find_files(name: str, repo: Repo, config: str | None, *, converted: bool = F
 
 
 def open_memory(name: str, repo: Repo, dataset: Any, split: str | None) -> OpenSplit:
-    """Wraps a Dataset, DatasetDict, their streaming forms, a pandas DataFrame, or a list of dictionaries.
-
-    Raises:
-        EmmsError: no such split, or something that is no dataset.
-    """
+    """Wraps a Dataset, DatasetDict, their streaming forms, a pandas DataFrame, or a list of dictionaries."""
     import datasets
 
     notes: list[str] = []

@@ -117,11 +117,7 @@ class Sample:
 
 
 def assemble(split: OpenSplit, drawn: DrawnRows, labels: Labels) -> Sample:
-    """The sample of the drawn rows: inputs and rows in the order of their content, notes and fingerprints.
-
-    Raises:
-        EmmsError: fewer than two distinct labels, or labels that are no classes.
-    """
+    """The sample of the drawn rows: inputs and rows in the order of their content, notes and fingerprints."""
     _check_labels(drawn, labels)
     schema, options, task = drawn.schema, drawn.options, drawn.schema.task
     grouped_by = [column.name for column in task.inputs].index(task.group_by or task.inputs[0].name)
@@ -238,7 +234,7 @@ def _digest(content: bytes) -> str:
 def _notes(
     drawn: DrawnRows, labels: Labels, n_inputs: int, n_groups: int, skipped: int, total: int | None
 ) -> list[str]:
-    """How many rows there are, what became of several texts, what was left out. Of items the task has said it."""
+    """What is said of rows, texts and what was left out; of items the task has said it."""
     schema, task, label = drawn.schema, drawn.schema.task, drawn.schema.task.label.name
     notes: list[str] = []
     if labels.spans is None:

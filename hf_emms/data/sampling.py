@@ -34,11 +34,7 @@ _MAX_OF_A_ROW = 4
 
 
 def draw(split: OpenSplit, schema: RowSchema, options: Options) -> DrawnRows:
-    """Reads rows in their order of drawing until the sample is full; how a stream was read is added to its notes.
-
-    Raises:
-        EmmsError: more than 5 % of the rows (and more than two) lack a label or cannot be read, or there are none.
-    """
+    """Reads rows in their order of drawing until the sample is full; how a stream was read is added to its notes."""
     rows = split.select(schema.columns_read)
     if split.streaming:
         rows = _start_of_stream(rows, split, schema, options)

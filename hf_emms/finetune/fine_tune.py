@@ -186,11 +186,7 @@ def prepare(
 
 
 def choose(rows: Iterable[Row], top: int) -> tuple[tuple[Row, ...], list[str]]:
-    """The first rows of a ranking and those that share the last one's rank, and a note where these are too many.
-
-    Raises:
-        EmmsError: no checkpoint has a score.
-    """
+    """The first rows of a ranking and those that share the last one's rank, and a note where these are too many."""
     scored = [row for row in rows if row.error is None]
     if not scored:
         raise EmmsError("the ranking has no checkpoint with a score", "rank checkpoints that can be scored first")

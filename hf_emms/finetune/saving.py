@@ -171,7 +171,6 @@ def _benchmark_tasks(content: bytes | None) -> list[dict[str, Any]]:
 
 
 def _place(task: dict[str, Any]) -> tuple[Any, Any]:
-    """Configuration and split of a benchmark's task."""
     return task.get("config") or _DEFAULT_CONFIG, task.get("split") or _DEFAULT_SPLIT
 
 
@@ -214,7 +213,6 @@ def _metadata(name: str, ranking: Ranking, row: Row, run: TrainingRun, test: Lab
 
 
 def _command(options: Options, ranking: Ranking, row: Row, result: FineTuned, run: TrainingRun) -> str:
-    """The command that trains it again."""
     checkpoint = f"{row.checkpoint.partition('@')[0]}@{row.revision}" if is_commit(row.revision) else row.checkpoint
     again = replace(
         options,

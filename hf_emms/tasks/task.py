@@ -80,7 +80,6 @@ class Example:
 
     Attributes:
         id: a hash of the input.
-        contents: of the task's input columns, in their order.
         labels: raw labels in the dataset's order; empty where it has none.
         positions: for each label, where in the input it starts by the dataset; None where that is not known.
     """
