@@ -13,13 +13,12 @@ import cloup
 
 from hf_emms import __version__
 from hf_emms.cli.card_command import card
-from hf_emms.cli.confirm_command import confirm
 from hf_emms.cli.demo_command import demo
 from hf_emms.cli.evaluation_commands import compare, validate
 from hf_emms.cli.lookup_commands import cache, checkpoints, datasets, encoders, jobs, presets
 from hf_emms.cli.output import out, safe_streams
 from hf_emms.cli.publish_commands import leaderboard, metric, publish, publish_results, pull
-from hf_emms.cli.rank_command import rank
+from hf_emms.cli.rank_commands import confirm, rank
 from hf_emms.cli.score_command import score
 from hf_emms.cli.search_command import search
 from hf_emms.cli.sweep_command import sweep
