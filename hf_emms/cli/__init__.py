@@ -72,7 +72,7 @@ def _run() -> int:
 
 
 def _report(error: Exception) -> int:
-    """Prints an error in words; returns the exit code."""
+    """Prints an error; returns the exit code."""
     if isinstance(error, click.Abort) or interruptions:
         out.error(STOPPED)
         return exit_code(error.__cause__)
@@ -81,13 +81,10 @@ def _report(error: Exception) -> int:
         error.show(usage)
         out.error(usage.getvalue().removesuffix("\n"))
         return error.exit_code
-    if isinstance(error, EmmsError):
-        if out.debug:
-            out.error("".join(traceback.format_exception(error)))
-        out.error(f"Error: {error}")
-        return 1
-    shown = "".join(traceback.format_exception(error))
-    out.error(f"{shown}\nError: {type(error).__name__}, which hf-emms did not expect")
+    is_expected = isinstance(error, EmmsError)
+    if out.debug or not is_expected:
+        out.error("".join(traceback.format_exception(error)))
+    out.error(f"Error: {error}" if is_expected else f"Error: {type(error).__name__}, which hf-emms did not expect")
     return 1
 
 

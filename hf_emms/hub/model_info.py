@@ -172,7 +172,7 @@ class BenchmarkEntry:
 
 
 def leaderboard(id: str) -> list[BenchmarkEntry]:
-    """The leaderboard of a benchmark (a dataset), the first rank first; it lists fine-tunings of other entries, too."""
+    """The entries of a benchmark, the first rank first; some are fine-tunings of others."""
     hint = f"benchmarks are listed at {_BENCHMARKS}"
     entries = request(
         lambda api: api.get_dataset_leaderboard(id, base_model_only=False), id, "dataset", hints={400: hint, 404: hint}
