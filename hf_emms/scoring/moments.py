@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -10,6 +10,7 @@ import numpy as np
 from hf_emms.errors import EmmsError
 from hf_emms.scoring.arrays import as_labels, as_matrix, assign_folds, check_folds, content_keys, group_ids
 from hf_emms.scoring.labels import ColumnBasis, LabelBasis, LabelTable, TextBasis
+from hf_emms.scoring.linalg import symmetric
 from hf_emms.scoring.sums import SAMPLE_ROWS, LazyRows, Rows, RowSample, Sums, smallest_keys
 
 # Matrices of the features' width that held-out scoring needs beside the sums, in the input's precision.
@@ -61,6 +62,7 @@ class Moments:
         self.basis: LabelBasis = TextBasis(tables) if tables else ColumnBasis(widths)
         if self.basis.widths != tuple(widths):
             raise EmmsError(f"tables have widths {self.basis.widths} but widths={tuple(widths)}")
+        self.widths = self.basis.widths
         self.d1 = int(d1)
         self.folds = int(folds)
         self.seed = int(seed)
@@ -78,7 +80,6 @@ class Moments:
 
     @property
     def sample_rows(self) -> int:
-        """The most rows that are kept beside the sums."""
         return self._sample.size
 
     def sample(self) -> Rows | None:
@@ -95,11 +96,10 @@ class Moments:
         return Rows(x, chosen, y, assign_folds(groups[chosen], self.folds, self.seed))
 
     def _empty(self, d1: int) -> Moments:
-        return Moments(d1, self.basis.widths, folds=self.folds, seed=self.seed, tables=self.basis.tables)
+        return Moments(d1, self.widths, folds=self.folds, seed=self.seed, tables=self.basis.tables)
 
     @property
     def capacity(self) -> int:
-        """Rows that may be buffered before they are accumulated."""
         return max(4096, 2 * self.d1)
 
     def update(self, features: Any, labels: Any, groups: Any = None) -> None:
@@ -145,13 +145,8 @@ class Moments:
         """
         if not isinstance(other, Moments):
             raise EmmsError(f"cannot merge moments with a {type(other).__name__}", "merge(other) takes Moments")
-        for name, mine, theirs in (
-            ("d1", self.d1, other.d1),
-            ("widths", self.basis.widths, other.basis.widths),
-            ("folds", self.folds, other.folds),
-            ("seed", self.seed, other.seed),
-            ("sample_rows", self.sample_rows, other.sample_rows),
-        ):
+        for name in ("d1", "widths", "folds", "seed", "sample_rows"):
+            mine, theirs = getattr(self, name), getattr(other, name)
             if mine != theirs:
                 raise EmmsError(f"cannot merge moments with {name}={mine} and {name}={theirs}")
         if not self.basis.matches(other.basis):
@@ -176,8 +171,42 @@ class Moments:
         twin._sample = self._sample
         return twin
 
+    def to_arrays(self) -> dict[str, np.ndarray]:
+        """All that these moments hold, by the names of format 1, for `from_arrays`."""
+        names = ("d1", "widths", "folds", "seed", "n", "sample_rows")
+        arrays = {name: np.asarray(getattr(self, name)) for name in names}
+        arrays["zero"] = np.zeros(0, self.dtype)
+        arrays |= {f"table_{k}": table for k, table in enumerate(self.basis.tables)}
+        if self._sums is not None:
+            arrays |= {f"sum_{name}": array for name, array in vars(self._sums).items()}
+            arrays["sum_xx"] = np.stack([symmetric(product) for product in self._sums.xx])
+        arrays["sample_keys"] = self._sample.keys
+        for kind, rows in (("rows", self._joined()), ("sample", self._sample.rows)):
+            if rows is not None:
+                x = rows.features(np.arange(len(rows)))
+                arrays |= {f"{kind}_x": x, f"{kind}_y": rows.y.joined(), f"{kind}_folds": rows.folds}
+        return arrays
+
+    @classmethod
+    def from_arrays(cls, arrays: Mapping[str, np.ndarray]) -> Moments:
+        """The moments of `to_arrays`."""
+        tables = [array for name, array in arrays.items() if name.startswith("table_")]
+        sizes = {name: int(arrays[name]) for name in ("d1", "folds", "seed", "sample_rows")}
+        moments = cls(widths=arrays["widths"].tolist(), tables=tables, **sizes)
+        moments.n, moments.dtype = int(arrays["n"]), arrays["zero"].dtype
+        if "sum_n" in arrays:
+            sums = {name: array for name, array in arrays.items() if name.startswith("sum_")}
+            moments._sums = Sums(**{name.removeprefix("sum_"): array for name, array in sums.items()})
+        rows = {
+            kind: Rows.of(arrays[f"{kind}_x"], arrays[f"{kind}_y"], arrays[f"{kind}_folds"])
+            for kind in ("rows", "sample")
+            if f"{kind}_x" in arrays
+        }
+        moments._buffer = [rows["rows"]] if "rows" in rows else []
+        moments._sample = RowSample(moments.sample_rows, rows.get("sample"), arrays["sample_keys"])
+        return moments
+
     def sums(self) -> Sums:
-        """The sums over all rows so far."""
         self._flush()
         return self._sums if self._sums is not None else self._empty_sums()
 
@@ -196,7 +225,6 @@ class Moments:
         return twin
 
     def _joined(self) -> Rows | None:
-        """The buffered rows as one."""
         if len(self._buffer) > 1:
             self._buffer = [Rows.joined(self._buffer)]
         return self._buffer[0] if self._buffer else None
