@@ -1,8 +1,7 @@
 """A cache of results on disk, under keys of everything that changes them.
 
-An entry is one file, named by the SHA-256 of its key: arrays as safetensors, finished rows as JSON. The file
-holds its key and a checksum, and who reads it says what it must look like: an entry that is damaged or of another form
-is noticed, removed and computed again.
+An entry is one file, named by the SHA-256 of its key: arrays as safetensors, finished rows as JSON. It holds its key
+and a checksum; one that is damaged, or not of the form that its reader expects, is removed and computed again.
 """
 
 from __future__ import annotations
@@ -67,28 +66,20 @@ class CacheEntry:
 
 
 class Cache:
-    """A folder of results that several processes may use at once.
-
-    Args:
-        root: the folder, made on first use; None stores and finds nothing.
-        on_problem: called with one sentence when an entry was damaged or could not be written.
-    """
+    """A folder of results that several processes may use at once."""
 
     def __init__(self, root: Path | None, on_problem: Callable[[str], None] = _LOG.warning) -> None:
-        self.root = root
-        self._on_problem = on_problem
+        self.root = root  # made on first use; None stores and finds nothing
+        self._on_problem = on_problem  # gets a sentence when an entry was damaged or could not be written
 
     @property
     def enabled(self) -> bool:
         return self.root is not None
 
     def get(self, kind: str, key: Key, made_of: Callable[[dict[str, np.ndarray]], T]) -> T | None:
-        """What is made of the arrays stored under a key; None where there are none, or damaged ones.
+        """What is made of the arrays (by name) stored under a key; None where there are none, or damaged ones.
 
-        Args:
-            kind: of the entry.
-            key: what it was stored under.
-            made_of: gets the arrays by name; whatever it raises means that they are not of the expected form.
+        What `made_of` raises means that they are not of the expected form.
         """
         return self._load(self._path(kind, key, "safetensors"), lambda path: made_of(_read_arrays(path)))
 
@@ -122,11 +113,7 @@ class Cache:
         return sorted(entries, key=lambda entry: (-entry.used, entry.digest))
 
     def remove(self, prefix: str) -> list[CacheEntry]:
-        """Removes what belongs to a checkpoint or encoder id, or whose digest begins with a prefix.
-
-        Raises:
-            EmmsError: nothing matches.
-        """
+        """Removes what belongs to a checkpoint or encoder id, or whose digest begins with a prefix."""
         matching = [
             entry
             for entry in self.entries()
@@ -143,12 +130,7 @@ class Cache:
         return self.prune(older_than=-math.inf)
 
     def prune(self, *, older_than: float | None = None, max_bytes: int | None = None) -> list[CacheEntry]:
-        """Removes the least recently used entries, and unfinished files of killed runs.
-
-        Args:
-            older_than: in seconds: entries that were not used for longer are removed.
-            max_bytes: the size to which the cache shrinks.
-        """
+        """Removes entries not used for `older_than` seconds, old ones beyond `max_bytes`, and files of killed runs."""
         now, size, removed = time.time(), 0, []
         for path in self._files():
             with contextlib.suppress(FileNotFoundError):  # its writer finished, or another process removed it

@@ -13,11 +13,7 @@ UNFINISHED = ".writing-"
 
 
 def decoded(content: bytes) -> str:
-    """A text in UTF-8, or in what its byte order mark says.
-
-    Raises:
-        ValueError: it is none.
-    """
+    """A text in UTF-8, or in what its byte order mark says; a ValueError where it is none."""
     wide = content.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE))
     text = content.decode("utf-16" if wide else "utf-8-sig")
     if "\0" in text:
@@ -26,11 +22,7 @@ def decoded(content: bytes) -> str:
 
 
 def write_atomic(path: Path, content: bytes | str) -> None:
-    """Writes a file; text as UTF-8.
-
-    Raises:
-        OSError: it cannot be written; a file that was there stays as it was.
-    """
+    """Writes a file, whole or not at all; text as UTF-8."""
     with atomic_file(path) as unfinished:
         unfinished.write_bytes(content.encode() if isinstance(content, str) else content)
 

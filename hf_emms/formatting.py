@@ -46,38 +46,23 @@ def format_duration(seconds: float) -> str:
 
 
 def parse_count(text: str) -> int:
-    """The number behind "22000", "22K", "100M" or "1.5B".
-
-    Raises:
-        EmmsError: it is none.
-    """
+    """The number behind "22000", "22K", "100M" or "1.5B"."""
     return round(_parse(text, _COUNTS, "number", "22000, 22K, 100M or 1.5B"))
 
 
 def parse_bytes(text: str) -> int:
-    """The bytes behind "1000", "500MB" or "5 GB".
-
-    Raises:
-        EmmsError: it is no size.
-    """
+    """The bytes behind "1000", "500MB" or "5 GB"."""
     return round(_parse(text, _BYTES, "size", "500MB or 5GB"))
 
 
 def parse_duration(text: str, *, bare_seconds: bool = False) -> float:
-    """The seconds behind "90s", "30m", "12h", "30d" or "8w".
-
-    Args:
-        text: a number and its unit.
-        bare_seconds: whether a number without unit is one of seconds.
-
-    Raises:
-        EmmsError: it is no duration.
-    """
+    """The seconds behind "90s", "30m", "12h", "30d" or "8w", with `bare_seconds` also behind "90"."""
     units = {"": 1.0, **_SECONDS} if bare_seconds else _SECONDS
     return _parse(text, units, "duration", "90s, 30m, 12h, 30d or 8w")
 
 
 def _parse(text: str, units: Mapping[str, float], kind: str, examples: str) -> float:
+    """A number times its unit, or an EmmsError."""
     match = re.fullmatch(r"(\d+(?:\.\d+)?)\s*([a-z]*)", text.strip().lower())
     if match is None or match[2] not in units:
         raise EmmsError(f"{text!r} is no {kind}", f"write {examples}")

@@ -54,46 +54,26 @@ COLUMN_FLAGS = {
 
 @dataclass(frozen=True)
 class Setting:
-    """Where a setting appears, and what it allows.
+    """Where a setting appears, and what it allows."""
 
-    Attributes:
-        default: its default; `MISSING` if it has none.
-        help: one line.
-        group: heading in the help.
-        stages: whose results it changes; they are cached under it.
-        everyday: whether it is among the settings that the help lists first.
-        recorded: whether a ranking records it among its settings.
-        compared: whether recorded scores can only be compared where it is the same.
-        sweep: "flag" of ``hf-emms sweep`` for all datasets, and in its plan for one; "plan" only; "whole": a flag that
-            no dataset changes; or "never".
-        confirm: "flag" of ``hf-emms confirm``, "kept" from the ranking that is confirmed, or "never".
-        card: whether the command on a card has it, of recorded ones: "always", or where it is "changed".
-        job: whether a command that does the same on another machine has it.
-        on: its flag on the command line; by default the name, with hyphens.
-        short: one-letter flag.
-        metavar: what the value is, in the help.
-        choices: the values that are allowed, besides the default.
-        minimum: smallest allowed number.
-        zero_is_none: whether None is allowed besides numbers; it is 0 on the command line.
-    """
-
-    default: Any
+    default: Any  # `MISSING` if it has none
     help: str
-    group: Group
-    stages: tuple[Stage, ...] = ()
-    everyday: bool = False
-    recorded: bool = False
-    compared: bool = True
+    group: Group  # heading in the help
+    stages: tuple[Stage, ...] = ()  # whose results it changes; they are cached under it
+    everyday: bool = False  # among the settings that the help lists first
+    recorded: bool = False  # a ranking records it among its settings
+    compared: bool = True  # recorded scores can only be compared where it is the same
+    # "flag" of ``hf-emms sweep`` for all datasets, and in its plan for one; "whole": a flag that no dataset changes.
     sweep: SweepUse = "flag"
-    confirm: ConfirmUse = "never"
-    card: Literal["always", "changed"] = "changed"
-    job: bool = True
-    on: str = ""
-    short: str = ""
+    confirm: ConfirmUse = "never"  # "flag" of ``hf-emms confirm``, or "kept" from the ranking that is confirmed
+    card: Literal["always", "changed"] = "changed"  # when the command on a card has it, of recorded ones
+    job: bool = True  # a command that does the same on another machine has it
+    on: str = ""  # its flag on the command line; by default the name, with hyphens
+    short: str = ""  # one-letter flag
     metavar: str | None = None
-    choices: tuple[str, ...] = ()
+    choices: tuple[str, ...] = ()  # besides the default
     minimum: int | None = None
-    zero_is_none: bool = False
+    zero_is_none: bool = False  # None is allowed besides numbers; it is 0 on the command line
 
     @property
     def flag(self) -> str:
@@ -346,11 +326,7 @@ class Options:
 
     @classmethod
     def of(cls, dataset: Any, **arguments: Any) -> Self:
-        """Options from what users pass: one name or several, None for the default.
-
-        Raises:
-            EmmsError: a value that is not allowed.
-        """
+        """Options from what users pass: one name or several, None for the default."""
         for name, value in arguments.items():
             setting = SETTINGS[name]
             if isinstance(setting.default, tuple):
@@ -423,11 +399,7 @@ def to_flags(values: Mapping[str, Any]) -> Iterator[tuple[str, str | None]]:
 
 
 def layer_names(names: str | int | Iterable[str | int]) -> tuple[str, ...]:
-    """Layers as they are written in keys and tables, each once.
-
-    Raises:
-        EmmsError: a name that is none of "spread", "last" and "mean" nor a whole number, or no name at all.
-    """
+    """Layers as they are written in keys and tables, each once; "spread", "last", "mean" and whole numbers."""
     layers = _several(names)
     if not layers:
         raise EmmsError("no layer was named", f"--layer {SPREAD}, {LAST}, {MEAN} or a number")

@@ -51,14 +51,7 @@ class Plugin:
         return self.entry.name
 
     def load(self, kind: type[T]) -> tuple[T, ...]:
-        """Imports it.
-
-        Args:
-            kind: the class of which it has to be one instance, or a tuple or list of instances.
-
-        Raises:
-            EmmsError: it cannot be imported, or is something else.
-        """
+        """Imports it; an EmmsError unless it is an instance of `kind`, or a tuple or list of instances."""
         try:
             loaded = self.entry.load()
         except _FAILURES as error:
@@ -90,12 +83,8 @@ def plugins(group: str) -> dict[str, tuple[Plugin, ...]]:
 
 def plugin_versions() -> dict[str, str]:
     """The packages that add something, and their versions: scores may depend on them."""
-    return {
-        plugin.package: plugin.version
-        for group in GROUPS
-        for same_name in plugins(group).values()
-        for plugin in same_name
-    }
+    added = (plugin for group in GROUPS for same_name in plugins(group).values() for plugin in same_name)
+    return {plugin.package: plugin.version for plugin in added}
 
 
 def versions() -> dict[str, str]:
@@ -104,11 +93,7 @@ def versions() -> dict[str, str]:
 
 
 def check_unique(same_name: Iterable[Plugin], *, built_in: bool) -> None:
-    """Refuses a name that several packages define, one of which may be hf_emms itself.
-
-    Raises:
-        EmmsError: names the packages.
-    """
+    """Refuses a name that several packages define, one of which may be hf_emms itself."""
     same_name = list(same_name)
     owners = [*(["hf_emms itself"] if built_in else []), *(f"the package {plugin.package}" for plugin in same_name)]
     if len(owners) > 1:
@@ -123,32 +108,22 @@ class Registry(Mapping[str, T], Generic[T]):
     """Built-in entries, and those of other packages, by name.
 
     A name that several packages define, or whose package cannot be loaded, raises an EmmsError when it is looked up;
-    iteration leaves it out, with a warning.
-
-    Args:
-        group: of the entry points.
-        kind: the class of the entries.
-        built_in: the entries of hf_emms.
-        names: returns the name of an entry, then its aliases.
+    iteration leaves it out, with a warning. `names` returns the name of an entry, then its aliases.
     """
 
     def __init__(self, group: str, kind: type[T], built_in: Iterable[T], names: Callable[[T], tuple[str, ...]]) -> None:
         self._group, self._kind, self._names = group, kind, names
-        self._built_in = {names(entry)[0]: entry for entry in built_in}
-        self._aliases = {alias: entry for entry in self._built_in.values() for alias in names(entry)[1:]}
+        # The entries of hf_emms: the choice when nothing is named.
+        self.built_in = {names(entry)[0]: entry for entry in built_in}
+        self._aliases = {alias: entry for entry in self.built_in.values() for alias in names(entry)[1:]}
         self._loaded: dict[str, T] = {}
         self._warned: set[str] = set()
 
-    @property
-    def built_in(self) -> Mapping[str, T]:
-        """The entries of hf_emms: the choice when nothing is named."""
-        return self._built_in
-
     def __getitem__(self, name: str) -> T:
         added = plugins(self._group).get(name, ())
-        check_unique(added, built_in=name in self._built_in or name in self._aliases)
-        if name in self._built_in:
-            return self._built_in[name]
+        check_unique(added, built_in=name in self.built_in or name in self._aliases)
+        if name in self.built_in:
+            return self.built_in[name]
         if name not in self._loaded:
             if not added:
                 raise KeyError(name)
@@ -156,10 +131,10 @@ class Registry(Mapping[str, T], Generic[T]):
         return self._loaded[name]
 
     def __contains__(self, name: object) -> bool:
-        return name in self._built_in or name in plugins(self._group)
+        return name in self.built_in or name in plugins(self._group)
 
     def __iter__(self) -> Iterator[str]:
-        for name in dict.fromkeys((*self._built_in, *plugins(self._group))):
+        for name in dict.fromkeys((*self.built_in, *plugins(self._group))):
             try:
                 self[name]
             except EmmsError as error:
@@ -173,11 +148,7 @@ class Registry(Mapping[str, T], Generic[T]):
         return sum(1 for _ in self)
 
     def find(self, name: str) -> T | None:
-        """The entry of this name or alias, or None.
-
-        Raises:
-            EmmsError: several packages define the name, or its package cannot be loaded.
-        """
+        """The entry of this name or alias, or None."""
         if name in self:
             return self[name]
         if name in self._aliases:
@@ -191,18 +162,14 @@ class Registry(Mapping[str, T], Generic[T]):
         name, *aliases = self._names(entries[0])
         if name != plugin.name:
             raise plugin.error(f"calls itself {name!r}: the entry point has to have that name")
-        taken = {*self._built_in, *self._aliases, *plugins(self._group)}.intersection(aliases)
+        taken = {*self.built_in, *self._aliases, *plugins(self._group)}.intersection(aliases)
         if taken:
             raise plugin.error(f"has the alias {min(taken)!r}, which hf_emms or another package uses")
         return entries[0]
 
 
 def by_reference(reference: str) -> Any:
-    """The object behind "package.module:NAME".
-
-    Raises:
-        EmmsError: there is none.
-    """
+    """The object behind "package.module:NAME"."""
     try:
         return metadata.EntryPoint(reference, reference, "").load()
     except _FAILURES as error:

@@ -11,7 +11,7 @@ import pytest
 
 import hf_emms
 from hf_emms.cli.option_flags import options_from
-from hf_emms.cli.rank_command import rank as command
+from hf_emms.cli.rank_commands import rank as command
 from hf_emms.errors import EmmsError
 from hf_emms.options import SETTINGS, Options
 

@@ -13,13 +13,12 @@ import cloup
 
 from hf_emms import __version__
 from hf_emms.cli.card_command import card
-from hf_emms.cli.confirm_command import confirm
 from hf_emms.cli.demo_command import demo
 from hf_emms.cli.evaluation_commands import compare, validate
 from hf_emms.cli.lookup_commands import cache, checkpoints, datasets, encoders, jobs, presets
 from hf_emms.cli.output import out, safe_streams
 from hf_emms.cli.publish_commands import leaderboard, metric, publish, publish_results, pull
-from hf_emms.cli.rank_command import rank
+from hf_emms.cli.rank_commands import confirm, rank
 from hf_emms.cli.score_command import score
 from hf_emms.cli.search_command import search
 from hf_emms.cli.sweep_command import sweep
@@ -73,7 +72,7 @@ def _run() -> int:
 
 
 def _report(error: Exception) -> int:
-    """Prints an error in words; returns the exit code."""
+    """Prints an error; returns the exit code."""
     if isinstance(error, click.Abort) or interruptions:
         out.error(STOPPED)
         return exit_code(error.__cause__)
@@ -82,13 +81,10 @@ def _report(error: Exception) -> int:
         error.show(usage)
         out.error(usage.getvalue().removesuffix("\n"))
         return error.exit_code
-    if isinstance(error, EmmsError):
-        if out.debug:
-            out.error("".join(traceback.format_exception(error)))
-        out.error(f"Error: {error}")
-        return 1
-    shown = "".join(traceback.format_exception(error))
-    out.error(f"{shown}\nError: {type(error).__name__}, which hf-emms did not expect")
+    is_expected = isinstance(error, EmmsError)
+    if out.debug or not is_expected:
+        out.error("".join(traceback.format_exception(error)))
+    out.error(f"Error: {error}" if is_expected else f"Error: {type(error).__name__}, which hf-emms did not expect")
     return 1
 
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import click
 import cloup
 
-from hf_emms.cli.output import out
+from hf_emms.cli.output import out, ranking_files_option
 from hf_emms.errors import EmmsError
 
 if TYPE_CHECKING:
@@ -27,15 +27,7 @@ _STATES = {
 @cloup.command(short_help="Put a ranking into model and dataset cards.")
 @cloup.option_group(
     "Card",
-    cloup.option(
-        "--ranking",
-        "files",
-        required=True,
-        multiple=True,
-        type=click.Path(path_type=Path),
-        metavar="FILE",
-        help="What hf-emms rank --output wrote (.json or .parquet); repeat for several datasets.",
-    ),
+    ranking_files_option("What hf-emms rank --output wrote (.json or .parquet); repeat for several datasets."),
     cloup.option("--repo-id", metavar="ORG/NAME", help="The model whose card it is."),
     cloup.option(
         "--dataset-id", metavar="ORG/NAME", help="The dataset whose card it is: the best checkpoints to start from."
@@ -78,6 +70,7 @@ def card(
         raise click.UsageError("Pass --push or --create-pr, not both.")
     if checkpoint is not None and repo_id is None:
         raise click.UsageError("--checkpoint goes with --repo-id.")
+    from hf_emms import hub
     from hf_emms.publish import cards
     from hf_emms.ranking import Ranking
 
@@ -86,7 +79,13 @@ def card(
         return
     account = None
     if (push or create_pr) and not dry_run:
-        account = _allowed(repo_id or dataset_id or "", "model" if repo_id else "dataset", push=push)
+        account = hub.who_am_i()
+        id = repo_id or dataset_id or ""
+        kind: Kind = "model" if repo_id else "dataset"
+        if push:
+            hub.require_push(account, id, kind, instead="--create-pr proposes the change to its owner")
+        else:
+            hub.require_proposal(account, id, kind)
     rankings = [Ranking.load(file) for file in files]
     if repo_id is not None:
         made = cards.model_card(rankings, repo_id, checkpoint=checkpoint, leaderboard=leaderboard)
@@ -101,22 +100,6 @@ def card(
     outcome = cards.push(made) if push else cards.propose(made, account, again=ask_again)
     out.data(outcome.url)
     out.message(_outcome_line(made, outcome))
-
-
-def _allowed(id: str, kind: Kind, *, push: bool) -> Account:
-    """Who writes to a repository, or proposes a change.
-
-    Raises:
-        EmmsError: nobody is logged in, or without the right to.
-    """
-    from hf_emms import hub
-
-    account = hub.who_am_i()
-    if push:
-        hub.require_push(account, id, kind, instead="--create-pr proposes the change to its owner")
-    else:
-        hub.require_proposal(account, id, kind)
-    return account
 
 
 def _write_all(

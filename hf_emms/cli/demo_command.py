@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import cloup
 
 from hf_emms.cli.output import format_option, out, results_folder_option, stdout_for_data_only, write_ranking
-from hf_emms.cli.rank_command import RELATIVE
+from hf_emms.cli.rank_commands import RELATIVE
 from hf_emms.errors import EmmsError
 from hf_emms.files import write_atomic
 from hf_emms.formatting import pluralize
@@ -67,11 +67,7 @@ def demo(folder: Path) -> None:
 
 
 def write_rankings(folder: Path) -> Iterator[tuple[str, Ranking]]:
-    """Ranks the demo's datasets, one after the other; each ranking is in the folder when it is yielded.
-
-    Raises:
-        EmmsError: the folder cannot be written.
-    """
+    """Ranks the demo's datasets, one after the other; each ranking is in the folder when it is yielded."""
     from hf_emms.cli.progress_bars import StderrProgress
     from hf_emms.run.rank import rank
 

@@ -9,28 +9,18 @@ from typing import TYPE_CHECKING, Any
 import click
 import cloup
 
-from hf_emms.cli.output import fitted, format_option, out, stdout_for_data_only
+from hf_emms.cli.output import fitted, format_option, out, ranking_files_option, stdout_for_data_only
 
 if TYPE_CHECKING:
     from hf_emms.evaluation import Comparison, Validation
 
-
 FORMATS = ("table", "json", "tsv", "md")
-_CARDS, _LEADERBOARD = "cards", "leaderboard"
 
 
 @cloup.command(short_help="Check rankings against fine-tuning results.")
 @cloup.option_group(
     "Data",
-    cloup.option(
-        "--ranking",
-        "files",
-        multiple=True,
-        required=True,
-        type=click.Path(path_type=Path),
-        metavar="FILE",
-        help="What hf-emms rank --output wrote; repeat for several targets.",
-    ),
+    ranking_files_option("What hf-emms rank --output wrote; repeat for several targets."),
     cloup.option(
         "--truth",
         metavar="FILE|cards|leaderboard",
@@ -76,9 +66,9 @@ def validate(
     with stdout_for_data_only():
         if truth is None:
             measured = evaluation.truth_from_rankings(rankings)
-        elif truth == _CARDS:
+        elif truth == "cards":
             measured = evaluation.truth_from_cards(rankings, metric=metric, lower_is_better=lower_is_better)
-        elif truth == _LEADERBOARD:
+        elif truth == "leaderboard":
             measured = evaluation.truth_from_leaderboards(rankings)
         else:
             measured = evaluation.read_truth(Path(truth), metric=metric, lower_is_better=lower_is_better)
@@ -118,10 +108,7 @@ def _print_validation(validation: Validation) -> None:
         records = validation_records(validation)
         out.records([*records[0]], [[*record.values()] for record in records])
         return
-    parts = []
-    for heading, lines in validation_tables(validation):
-        header, rows = validation_cells(lines)
-        parts.append(_table(heading, header, rows))
+    parts = [_table(heading, *validation_cells(lines)) for heading, lines in validation_tables(validation)]
     out.data("\n\n".join(parts))
 
 
@@ -150,10 +137,12 @@ def _table(heading: str, header: Sequence[str], rows: Sequence[Sequence[str]]) -
 
     left = ("scores", "pick", "checkpoint", "setting") + ("A", "B") * ("setting" in header)
     if out.format == "md":
-        lines = [f"**{escaped(heading)}**", ""] if heading else []
-        return "\n".join(lines + markdown_table(header, rows, left=left))
-    lines = [heading] if heading else []
-    return "\n".join(lines + fitted(header, rows, left=left, dispensable=DISPENSABLE))
+        title = [f"**{escaped(heading)}**", ""]
+        lines = markdown_table(header, rows, left=left)
+    else:
+        title = [heading]
+        lines = fitted(header, rows, left=left, dispensable=DISPENSABLE)
+    return "\n".join(title + lines if heading else lines)
 
 
 def _explained(validation: Validation) -> list[str]:

@@ -158,7 +158,7 @@ def encoders() -> None:
 
 def _facts(preset: CheckpointPreset) -> tuple[int | None, int | None, str | None]:
     """Parameters, bytes of the weights and licence: of the preset, else what this machine has learned."""
-    from hf_emms.hub.known_models import recall
+    from hf_emms.hub.model_info import recall
 
     learned = recall(preset.id)
     return preset.parameters or learned.parameters, preset.bytes or learned.bytes, preset.licence or learned.licence

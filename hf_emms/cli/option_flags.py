@@ -67,11 +67,7 @@ def confirm_flags(*groups: str) -> list[Decorator]:
 
 
 def typed_settings(parameters: Mapping[str, Any]) -> dict[str, Any]:
-    """Name → value of the settings that were typed, among the parameters of a command; 0 may mean None.
-
-    Raises:
-        EmmsError: a file of checkpoints that cannot be read.
-    """
+    """Name → value of the settings that were typed, among the parameters of a command; 0 may mean None."""
     values = dict(parameters)
     if parameters.get("checkpoints_file") is not None:
         values["checkpoints"] = (*parameters["checkpoints"], *_listed(parameters["checkpoints_file"]))
@@ -83,15 +79,7 @@ def typed_settings(parameters: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def options_from(parameters: Mapping[str, Any]) -> Options:
-    """The options of ``hf-emms rank``.
-
-    Args:
-        parameters: of the command, as click parsed them.
-
-    Raises:
-        EmmsError: a value that is not allowed.
-        click.UsageError: flags that do not go together.
-    """
+    """The options of ``hf-emms rank``."""
     race, top = parameters["race"], parameters["top"]
     if top and not race:
         raise click.UsageError("--top K goes with --race; without it every checkpoint is ranked on all rows.")
@@ -100,11 +88,7 @@ def options_from(parameters: Mapping[str, Any]) -> Options:
 
 
 def job_settings(parameters: Mapping[str, Any], results_repo: str | None) -> JobSettings | None:
-    """The settings of the job that was typed; None for the other engines.
-
-    Raises:
-        EmmsError: flags that do not go together.
-    """
+    """The settings of the job that was typed; None for the other engines."""
     names = ("flavor", "timeout", "package", "bucket")
     job = {name: value for name in names if (value := parameters[f"jobs_{name}"])}
     engine = parameters["engine"] or SETTINGS["engine"].default
@@ -149,10 +133,7 @@ def _flag(name: str, setting: Setting) -> Decorator:
 
 def _column_flags(setting: Setting) -> list[Decorator]:
     named = [cloup.option(f"--{name}-column", metavar="NAME", help=help) for name, help in COLUMN_FLAGS.items()]
-    return [
-        *named,
-        cloup.option(setting.on, "columns", multiple=True, metavar=setting.metavar, help=setting.help),
-    ]
+    return [*named, cloup.option(setting.on, "columns", multiple=True, metavar=setting.metavar, help=setting.help)]
 
 
 def _columns(parameters: Mapping[str, Any]) -> dict[str, str]:
@@ -169,11 +150,7 @@ def _columns(parameters: Mapping[str, Any]) -> dict[str, str]:
 
 
 def _listed(file: str) -> list[str]:
-    """Checkpoints of a file ("-": stdin): one a line, "#" starts a comment; UTF-8, or what its byte order mark says.
-
-    Raises:
-        EmmsError: it cannot be read, or names no checkpoint.
-    """
+    """Checkpoints of a file ("-": stdin): one a line, "#" starts a comment."""
     try:
         text = decoded(sys.stdin.buffer.read() if file == "-" else Path(file).read_bytes())
     except (OSError, ValueError) as error:

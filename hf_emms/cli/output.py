@@ -33,13 +33,7 @@ _MIN_NAME_LENGTH = 12
 
 
 class Output:
-    """Prints for a command: data to stdout, everything else to stderr. How is set once, when the flags are parsed.
-
-    Attributes:
-        format: of the data, one of `FORMATS` or one that the command adds.
-        quiet: whether messages are left out.
-        debug: whether errors show their traceback.
-    """
+    """Prints for a command: data to stdout, everything else to stderr. How is set once, when the flags are parsed."""
 
     def __init__(self) -> None:
         self.reset(debug=False)
@@ -49,11 +43,9 @@ class Output:
         self.format, self.quiet, self.debug = "table", False, debug
 
     def data(self, text: str, *, styled: bool = False) -> None:
-        """Writes to stdout. What cannot be written is reported at the end; that a reader has gone is no error.
+        """Writes to stdout; a terminal gets control characters escaped, unless `styled`: colours, and no others.
 
-        Args:
-            text: a terminal gets control characters escaped, a file or pipe gets them as they are.
-            styled: it holds colours, and nothing else that could steer a terminal.
+        What cannot be written is reported at the end; that a reader has gone is no error.
         """
         text = text if styled or not sys.stdout.isatty() else printable(text)
         click.echo(text, nl=not text.endswith("\n"))
@@ -95,7 +87,7 @@ out = Output()
 
 
 def results_folder_option(text: str, default: str = DEFAULT_RESULTS) -> Decorator:
-    """The flag --output for a folder of rankings; the command's argument is `folder`."""
+    """The flag --output for a folder of rankings."""
     return cloup.option(
         "--output",
         "-o",
@@ -106,6 +98,24 @@ def results_folder_option(text: str, default: str = DEFAULT_RESULTS) -> Decorato
         metavar="DIR",
         help=text,
     )
+
+
+def ranking_files_option(text: str, *, required: bool = True) -> Decorator:
+    """The flag --ranking for several files."""
+    return cloup.option(
+        "--ranking",
+        "files",
+        required=required,
+        multiple=True,
+        type=click.Path(path_type=Path),
+        metavar="FILE",
+        help=text,
+    )
+
+
+def ranking_output_option(text: str) -> Decorator:
+    """The flag --output for the file of a ranking."""
+    return cloup.option("--output", "-o", "target", type=click.Path(path_type=Path), metavar="FILE", help=text)
 
 
 def format_option(formats: Sequence[str] = LIST_FORMATS, piped: str = "tsv") -> Decorator:
@@ -192,11 +202,7 @@ def shortened(text: str, length: int) -> str:
 
 
 def write_ranking(ranking: Ranking, path: Path) -> None:
-    """Writes a ranking to a file in the format of its suffix: .json, .parquet, .csv, .tsv, .md or .txt.
-
-    Raises:
-        EmmsError: another suffix, or the file cannot be written.
-    """
+    """Writes a ranking to a file in the format of its suffix: .json, .parquet, .csv, .tsv, .md or .txt."""
     suffix = output_format(path)
     try:
         if suffix == "parquet":
@@ -208,17 +214,11 @@ def write_ranking(ranking: Ranking, path: Path) -> None:
 
 
 def check_output(path: Path, inputs: Iterable[str]) -> None:
-    """Checks before the work that an output file can be written, and is none of the inputs.
+    """Checks before the work that the file of --output can be written, and neither is nor lies in an input.
 
-    Args:
-        path: of --output.
-        inputs: files and folders that the command reads; names of the Hub are skipped.
-
-    Raises:
-        EmmsError: it cannot be written, is a folder, has no suffix of ours, or is or lies in one of the inputs.
+    Inputs are files and folders that the command reads; names of the Hub are skipped.
     """
     output_format(path)
-    hint = "--output FILE in a folder that can be written"
     target = Path(os.path.realpath(path))
     try:
         if target.is_dir():
@@ -231,11 +231,10 @@ def check_output(path: Path, inputs: Iterable[str]) -> None:
         tempfile.TemporaryFile(dir=folder).close()
         for name in inputs:
             source = Path(os.path.realpath(name))
-            if not source.exists():
-                continue
-            if source in target.parents or (target.exists() and target.samefile(source)):
+            if source.exists() and (source in target.parents or (target.exists() and target.samefile(source))):
                 raise EmmsError(f"--output {path} would overwrite what is read: {name}", "--output FILE elsewhere")
     except OSError as error:
+        hint = "--output FILE in a folder that can be written"
         raise EmmsError(f"--output {path} cannot be written: {error.strerror or error}", hint) from error
 
 
@@ -251,11 +250,7 @@ def cached_file(ranking: Ranking) -> Path:
 
 
 def output_format(path: Path) -> str:
-    """The format that a file's suffix asks for.
-
-    Raises:
-        EmmsError: none of ours.
-    """
+    """The format that a file's suffix asks for; an EmmsError where it is none of ours."""
     suffix = path.suffix.removeprefix(".").lower()
     formats = {name: name for name in (*FORMATS[1:], "parquet")} | {"txt": "table"}
     if suffix not in formats:
@@ -267,7 +262,6 @@ def output_format(path: Path) -> str:
 
 
 def _coloured_table(ranking: Ranking) -> Iterator[str]:
-    """The lines of the table; a narrow terminal gets fewer columns instead of broken lines."""
     from hf_emms.ranking import text as views
 
     header, rows = views.table_cells(ranking)
@@ -286,18 +280,11 @@ def _styled(text: str, **style: Any) -> str:
 
 
 class SafeStream:
-    """A text stream for stdout or stderr.
-
-    Args:
-        stream: where the text goes; None if it was closed before the program started.
-
-    Attributes:
-        error: why the first text that was lost could not be written.
-    """
+    """A text stream for stdout or stderr."""
 
     def __init__(self, stream: TextIO | None) -> None:
-        self.error: Exception | None = None
-        if stream is None:
+        self.error: Exception | None = None  # why the first text that was lost could not be written
+        if stream is None:  # closed before the program started
             self.error = OSError(errno.EBADF, "it is closed")
             stream = Path(os.devnull).open("w", encoding="utf-8")  # noqa: SIM115 (as long as the program runs)
         self._stream = stream

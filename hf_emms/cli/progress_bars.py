@@ -92,10 +92,10 @@ class StderrProgress:
             result = f"{title_of(name)} {format_number(score.value)}"
             if row.n is not None:
                 result += f", stopped after {row.n:,} rows"
-        self._say(f"[{self._done}/{self._expected}] {row.checkpoint}: {result} ({took})")
+        self.noted(f"[{self._done}/{self._expected}] {row.checkpoint}: {result} ({took})")
 
     def noted(self, message: str) -> None:
-        self._say(message)
+        self._console.print(Text(printable(message)))
 
     def _drop(self, checkpoint: str) -> float:
         """Removes the bar of a checkpoint; when it started, or now."""
@@ -103,6 +103,3 @@ class StderrProgress:
         if bar is not None:
             self._bars.remove_task(bar)
         return since
-
-    def _say(self, line: str) -> None:
-        self._console.print(Text(printable(line)))

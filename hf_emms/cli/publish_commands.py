@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import click
 import cloup
 
-from hf_emms.cli.output import format_option, out, results_folder_option, stdout_for_data_only
+from hf_emms.cli.output import format_option, out, ranking_files_option, results_folder_option, stdout_for_data_only
 from hf_emms.errors import EmmsError
 from hf_emms.files import write_atomic
 from hf_emms.formatting import pluralize
@@ -127,13 +127,9 @@ def space(repo_id: str, results: str, static: bool, wait: bool, dry_run: bool, *
 
 @cloup.command("results")
 @cloup.option("--repo-id", required=True, metavar="ORG/emms-results", help="The dataset; created if needed.")
-@cloup.option(
-    "--ranking",
-    "files",
-    multiple=True,
-    type=click.Path(path_type=Path),
-    metavar="FILE",
-    help="What hf-emms rank --output wrote; repeat for several [default: every saved ranking of a Hub dataset].",
+@ranking_files_option(
+    "What hf-emms rank --output wrote; repeat for several [default: every saved ranking of a Hub dataset].",
+    required=False,
 )
 @cloup.option("--private", is_flag=True, help="Make a new dataset private.")
 @cloup.option("--create-pr", is_flag=True, help="Open a pull request at a dataset that is there, instead of a commit.")

@@ -40,10 +40,7 @@ if TYPE_CHECKING:
     cloup.option("--folds", type=click.IntRange(min=2), default=5, show_default=True, help="Of held-out scores."),
     cloup.option("--seed", type=int, default=0, show_default=True, help="Of the folds."),
 )
-@cloup.option_group(
-    "Output",
-    format_option(("table", "json"), piped="table"),
-)
+@cloup.option_group("Output", format_option(("table", "json"), piped="table"))
 def score(
     file: Path,
     features_key: str,

@@ -117,8 +117,5 @@ def _print(hits: list[HubModel]) -> None:
         if hits:
             out.data("\n".join(hit.id for hit in hits))
         return
-    rows = [tuple(getattr(hit, column) for column in _COLUMNS) for hit in hits]
-    header: tuple[str, ...] = _COLUMNS
-    if out.format == "table":  # shas are for programs
-        rows, header = [row[:-1] for row in rows], header[:-1]
-    out.records(header, rows)
+    header = _COLUMNS[:-1] if out.format == "table" else _COLUMNS  # shas are for programs
+    out.records(header, [[getattr(hit, column) for column in header] for hit in hits])

@@ -8,13 +8,7 @@ from typing import TYPE_CHECKING, Any
 import click
 import cloup
 
-from hf_emms.cli.option_flags import (
-    JOB_FLAGS,
-    checkpoints_file_option,
-    job_settings,
-    sweep_flags,
-    typed_settings,
-)
+from hf_emms.cli.option_flags import JOB_FLAGS, checkpoints_file_option, job_settings, sweep_flags, typed_settings
 from hf_emms.cli.output import (
     LIST_FORMATS,
     format_option,
@@ -23,7 +17,7 @@ from hf_emms.cli.output import (
     results_folder_option,
     stdout_for_data_only,
 )
-from hf_emms.cli.rank_command import print_spec
+from hf_emms.cli.rank_commands import print_spec
 from hf_emms.errors import EmmsError
 from hf_emms.formatting import format_bytes, pluralize
 
@@ -31,8 +25,6 @@ if TYPE_CHECKING:
     from hf_emms.options import Options
     from hf_emms.run.ranking_job import JobSettings
     from hf_emms.run.sweep import Sweep
-
-_HOUR = 3600.0
 
 
 @cloup.command(short_help="Rank checkpoints on many datasets.")
@@ -103,7 +95,6 @@ def _swept(options_of: dict[str, Options], folder: Path, results_repo: str | Non
 def _print_dry_run(
     options_of: dict[str, Options], folder: Path, results_repo: str | None, job: JobSettings | None
 ) -> None:
-    """Prints what would run, what is downloaded and how long it takes; of a job, also what it is and what it costs."""
     from hf_emms.cli.progress_bars import StderrProgress
     from hf_emms.run.ranking_job import price
     from hf_emms.run.sweep import destination, job_spec, plan_sweep, sweep_costs
@@ -119,7 +110,7 @@ def _print_dry_run(
             seconds = None if cost.seconds is None else round(cost.seconds, 1)
             rows.append((repo.id, count, cost.bytes, seconds, cost.problem))
         out.records(("checkpoint", "cells", "download_bytes", "seconds", "problem"), rows)
-    hours = sum(cost.seconds or 0.0 for cost in costs.values()) / _HOUR
+    hours = sum(cost.seconds or 0.0 for cost in costs.values()) / 3600
     download = sum(cost.bytes for cost in costs.values())
     out.message(
         f"{pluralize(len(planned.plans), 'dataset')}: {pluralize(planned.cells, 'cell')} to run, "

@@ -39,7 +39,6 @@ class Account:
 
 
 def logged_in() -> bool:
-    """Whether a token of the Hub is configured."""
     from huggingface_hub import get_token
 
     return get_token() is not None

@@ -37,8 +37,8 @@ _EXPIRED = (400, 401, 403, 404, 410)
 _TRIES = 3
 # A download loses at most this when its connection breaks, and ends after at most this when it is cancelled.
 _PIECE_BYTES = 1 << 20
-# What code raises that reads an answer of another form than the API's.
 _MAX_REASON = 200
+# What code raises that reads an answer of another form than the API's.
 _MALFORMED = (ValueError, LookupError, TypeError, AttributeError, AssertionError)
 
 
@@ -89,15 +89,10 @@ def request(
     tries: int | None = None,
     hints: Hints | None = None,
 ) -> T:
-    """Makes requests of huggingface_hub, again if need be.
+    """Makes requests of huggingface_hub, again if need be: a call must have no effect, or the same one each time.
 
-    Args:
-        call: makes the requests; called again after a failure, so it must have no effect or the same one each time.
-        id: the repository, or what is asked for in words.
-        kind: of the repository; None where it is none.
-        revision: of the repository.
-        tries: at most so many; None: until the deadline.
-        hints: for errors.
+    Errors are about the repository `id`, or what it says in words where `kind` is None. Without `tries`, the deadline
+    ends them.
 
     Raises:
         EmmsError: refused, unreachable, no answer within the deadline, or not the answer of a Hub.

@@ -20,7 +20,8 @@ if TYPE_CHECKING:
 
 FileReader = Callable[[str], bytes | None]
 """The content of a file at the commit that is changed; None where there is none."""
-Change = Callable[[FileReader], Mapping[str, bytes]]
+Files = Mapping[str, bytes]
+Change = Callable[[FileReader], Files]
 """What some files should hold, by path. Called again when the repository has changed meanwhile."""
 
 _TRIES = 3
@@ -52,7 +53,6 @@ def create_dataset(id: str, *, private: bool = False) -> None:
 
 
 def is_private(id: str, kind: Kind) -> bool:
-    """Whether a repository is private."""
     return bool(request(lambda api: api.repo_info(id, repo_type=kind).private, id, kind))
 
 
@@ -73,15 +73,10 @@ def upload_model(id: str, folder: Path, *, title: str) -> str:
 def push(id: str, kind: Kind, change: Change, *, title: str, tries: int = _TRIES) -> Outcome:
     """Commits to main; `tries` at most where somebody else commits at the same time."""
 
-    def attempt(api: HfApi) -> Outcome:
-        repository = _Repository(api, id, kind)
-        head = repository.head("main")
-        files = repository.changed(change, head)
-        if not files:
-            return Outcome("unchanged", page(id, kind))
+    def commit(repository: _Repository, head: str, files: Files) -> Outcome:
         return Outcome("pushed", repository.commit(files, "main", head, title).commit_url)
 
-    return _until_committed(attempt, id, kind, tries)
+    return _until_committed(commit, change, id, kind, tries)
 
 
 def propose(
@@ -92,12 +87,7 @@ def propose(
     One that the owner has closed is not opened again, unless `again`.
     """
 
-    def attempt(api: HfApi) -> Outcome:
-        repository = _Repository(api, id, kind)
-        head = repository.head("main")
-        files = repository.changed(change, head)
-        if not files:
-            return Outcome("unchanged", page(id, kind))
+    def commit(repository: _Repository, head: str, files: Files) -> Outcome:
         number, status = repository.pull_request(account, title)
         url = f"{page(id, kind)}/discussions/{number}"
         if status in _OPEN:
@@ -110,14 +100,23 @@ def propose(
             return Outcome("updated", url)
         if status == "closed" and not again:
             return Outcome("declined", url)
-        commit = repository.commit(files, "main", head, title, description, create_pr=True)
-        return Outcome("opened", commit.pr_url or page(id, kind))
+        answer = repository.commit(files, "main", head, title, description, create_pr=True)
+        return Outcome("opened", answer.pr_url or page(id, kind))
 
-    return _until_committed(attempt, id, kind, _TRIES)
+    return _until_committed(commit, change, id, kind, _TRIES)
 
 
-def _until_committed(attempt: Callable[[HfApi], Outcome], id: str, kind: Kind, tries: int) -> Outcome:
-    """Each attempt reads again what is there: a commit whose answer was lost is not made twice."""
+def _until_committed(
+    commit: Callable[[_Repository, str, Files], Outcome], change: Change, id: str, kind: Kind, tries: int
+) -> Outcome:
+    """Each attempt reads again what is on main: a commit whose answer was lost is not made twice."""
+
+    def attempt(api: HfApi) -> Outcome:
+        repository = _Repository(api, id, kind)
+        head = repository.head("main")
+        files = repository.changed(change, head)
+        return commit(repository, head, files) if files else Outcome("unchanged", page(id, kind))
+
     attempts = 0
     while True:
         attempts += 1
@@ -158,7 +157,7 @@ class _Repository:
         return {path: content for path, content in files.items() if self.read(path, sha) != content}
 
     def commit(
-        self, files: Mapping[str, bytes], ref: str, parent: str, title: str, text: str = "", *, create_pr: bool = False
+        self, files: Files, ref: str, parent: str, title: str, text: str = "", *, create_pr: bool = False
     ) -> Any:
         from huggingface_hub import CommitOperationAdd
 

@@ -1,15 +1,19 @@
-"""Checkpoints as the Hub describes them: search, sizes, configurations, and how they were evaluated."""
+"""Checkpoints as the Hub describes them: search, sizes, configurations, how they were evaluated; what is remembered."""
 
 from __future__ import annotations
 
+import functools
 import heapq
 import json
 import math
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, get_args
 
+import msgspec
+
+from hf_emms.cache import Cache, default_cache
 from hf_emms.errors import EmmsError
 from hf_emms.hub.client import page, request
 from hf_emms.hub.repos import Repo, fetch, licence_of
@@ -51,7 +55,6 @@ class HubModel:
 
     @property
     def parameters(self) -> int | None:
-        """How many there are, where its headers are known."""
         return sum(self.dtypes.values()) or None
 
     @property
@@ -61,7 +64,6 @@ class HubModel:
 
     @property
     def licence(self) -> str | None:
-        """As its card names it."""
         return licence_of(self.tags)
 
     @property
@@ -170,7 +172,7 @@ class BenchmarkEntry:
 
 
 def leaderboard(id: str) -> list[BenchmarkEntry]:
-    """The leaderboard of a benchmark (a dataset), the first rank first; it lists fine-tunings of other entries, too."""
+    """The entries of a benchmark, the first rank first; some are fine-tunings of others."""
     hint = f"benchmarks are listed at {_BENCHMARKS}"
     entries = request(
         lambda api: api.get_dataset_leaderboard(id, base_model_only=False), id, "dataset", hints={400: hint, 404: hint}
@@ -242,3 +244,27 @@ def _number(value: Any) -> float:
         return float(value)
     except (TypeError, ValueError):
         return math.nan
+
+
+@dataclass(frozen=True)
+class KnownModel:
+    """What this machine has learned about a checkpoint; None where it has not. Lists show it next time."""
+
+    parameters: int | None = None  # of what was loaded, or of the whole checkpoint by the Hub
+    bytes: int | None = None  # of the weights that are downloaded
+    licence: str | None = None  # as its card names it
+
+
+def remember(id: str, learned: KnownModel, cache: Cache | None = None) -> None:
+    """Adds to what is known of a checkpoint ("ORG/NAME[@REVISION]"); what is None stays as it was."""
+    cache = cache or default_cache(True)
+    before = asdict(recall(id, cache))
+    after = before | {name: value for name, value in asdict(learned).items() if value is not None}
+    if after != before:
+        cache.put_json("models", {"id": id.partition("@")[0]}, after)
+
+
+def recall(id: str, cache: Cache | None = None) -> KnownModel:
+    """What is known of a checkpoint ("ORG/NAME[@REVISION]")."""
+    read = functools.partial(msgspec.convert, type=KnownModel)
+    return (cache or default_cache(True)).get_json("models", {"id": id.partition("@")[0]}, read) or KnownModel()

@@ -57,21 +57,13 @@ class HubFacts:
 
 @dataclass(frozen=True)
 class Repo:
-    """A checkpoint or a dataset at one exact state.
+    """A checkpoint or a dataset at one exact state."""
 
-    Attributes:
-        id: "ORG/NAME", "emms-demo/NAME" or the path of a folder or file, as the user typed it.
-        kind: "model" or "dataset".
-        revision: the commit's 40 hex digits, or "local-" and 16 hex digits of the content.
-        folder: the folder (or single file) of a local or embedded repository; None for one of the Hub.
-        facts: from the Hub; none where it was not asked, as for a commit, a folder, or offline.
-    """
-
-    id: str
+    id: str  # "ORG/NAME", "emms-demo/NAME" or the path of a folder or file, as the user typed it
     kind: Kind
-    revision: str
-    folder: Path | None = None
-    facts: HubFacts = field(default=HubFacts(), compare=False)
+    revision: str  # the commit's 40 hex digits, or "local-" and 16 hex digits of the content
+    folder: Path | None = None  # or single file; None for a repository of the Hub
+    facts: HubFacts = field(default=HubFacts(), compare=False)  # none for a commit, a folder, or offline
 
 
 @dataclass(frozen=True)
@@ -84,16 +76,10 @@ class RepoFile:
 
 
 def resolve(id: str, kind: Kind, *, revision: str | None = None) -> Repo:
-    """Finds a repository and pins its state.
+    """Finds a repository and pins its state; under its present name if it was renamed.
 
-    Args:
-        id: a path, ``emms-demo/NAME``, or ``ORG/NAME[@REVISION]`` (branch, tag, commit, refs/pr/N).
-        kind: "model" or "dataset".
-        revision: the revision of a Hub repository; one behind an "@" in the id wins.
-
-    Returns:
-        The repository, under its present name if it was renamed. Offline, a branch or tag is looked up among those
-        that the local cache has seen.
+    The id is a path, ``emms-demo/NAME``, or ``ORG/NAME[@REVISION]`` (branch, tag, commit, refs/pr/N), whose revision
+    wins. Offline, a branch or tag is looked up among those that the local cache has seen.
 
     Raises:
         RepoNotFoundError: the Hub has no such repository.
@@ -116,11 +102,7 @@ def resolve(id: str, kind: Kind, *, revision: str | None = None) -> Repo:
 
 
 def embedded_folder(id: str) -> Path | None:
-    """The folder of a repository of the embedded demo; None where the id does not start with `DEMO_PREFIX`.
-
-    Raises:
-        EmmsError: it does, but there is none of that name.
-    """
+    """The folder of a repository of the embedded demo; None where the id does not start with `DEMO_PREFIX`."""
     if not id.startswith(DEMO_PREFIX):
         return None
     name = id.removeprefix(DEMO_PREFIX)
@@ -173,14 +155,7 @@ def listing(repo: Repo) -> dict[str, RepoFile]:
 
 
 def fetch(repo: Repo, allow_patterns: Sequence[str]) -> Path:
-    """Downloads the files that match shell patterns, those in the cache without a request.
-
-    Returns:
-        The folder that holds them; a local repository's own folder.
-
-    Raises:
-        EmmsError: the files cannot be had (access, network, offline), or none matches.
-    """
+    """The folder with the files that match shell patterns, those in the cache without a request; one has to match."""
     if repo.folder is not None:
         return repo.folder
     folder = request(lambda api: _download(api, repo, allow_patterns), repo.id, repo.kind, repo.revision)

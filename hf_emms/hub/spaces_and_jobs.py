@@ -60,26 +60,11 @@ def publish_space(
     variables: Mapping[str, str] | None = None,
     secrets: Mapping[str, str] | None = None,
 ) -> str:
-    """Uploads a folder to a Space in one commit; the Space is created where there is none.
+    """Uploads a folder to a Space in one commit, whose address it returns; a new Space is deleted again if that fails.
 
-    A Space that was created and could not be filled is deleted again.
-
-    Args:
-        account: from `require_space`.
-        id: "USER/NAME".
-        folder: what the Space will hold; its other files stay.
-        message: of the commit.
-        sdk: "gradio" or "static", as the front matter of its README has it.
-        hardware: also for a Space that ran on other hardware; None: for a new one what the account can have.
-        free: what is free for everyone instead, for a refusal.
-        private: of a new Space.
-        ignore: shell patterns of files that are not uploaded.
-        replace: shell patterns of files of the Space that are deleted when the folder doesn't have them.
-        variables: settings of the Space that everybody may read.
-        secrets: settings that nobody can read; they are in no file.
-
-    Returns:
-        The address of the commit.
+    Files of the Space stay, but those of the patterns `replace` that the folder doesn't have. Without `hardware`, a new
+    Space gets what the account can have. `free` is what is free for everyone instead, for a refusal. Everybody may read
+    the variables, nobody the secrets: they are in no file.
     """
     is_new = not request(lambda api: api.repo_exists(id, repo_type="space"), id, "space")
     of_new = hardware
@@ -122,14 +107,7 @@ def sdk_of(id: str) -> str:
 
 
 def wait_for_space(id: str, *, seconds: float = 900.0, progress: Callable[[str], None] | None = None) -> str:
-    """Waits until a Space has been built and started; `progress` is called with every new stage.
-
-    Returns:
-        The stage: "RUNNING", or "PAUSED", "SLEEPING" or "STOPPED".
-
-    Raises:
-        EmmsError: it could not be built or started, it takes too long, or the Hub cannot be reached.
-    """
+    """Waits until a Space has been built and started; `progress` gets every new stage, the last one is returned."""
     end, before = time.monotonic() + seconds, ""
     while True:
         stage = request(lambda api: str(api.get_space_runtime(id).stage), id, "space")

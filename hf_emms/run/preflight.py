@@ -16,7 +16,7 @@ from hf_emms.features.checkpoint_files import needed_files, needed_weights
 from hf_emms.features.extraction_plan import plan_extraction
 from hf_emms.formatting import format_bytes, pluralize
 from hf_emms.hub import Repo, RepoFile, listing, resolve
-from hf_emms.hub.known_models import KnownModel, remember
+from hf_emms.hub.model_info import KnownModel, remember
 from hf_emms.inputs import TEXT, InputKind
 from hf_emms.options import Options
 from hf_emms.presets import dataset_preset

@@ -16,7 +16,7 @@ from hf_emms.finetune.recipe import head_of
 from hf_emms.finetune.saving import push_best
 from hf_emms.formatting import pluralize
 from hf_emms.hub import HubFacts
-from hf_emms.hub.known_models import KnownModel, remember
+from hf_emms.hub.model_info import KnownModel, remember
 from hf_emms.options import DEFAULT_MAX_SAMPLES, Options
 from hf_emms.ranking import Encoder, Ranking, Row, emms_score, ranked
 from hf_emms.ranking.merge import checkpoint_key

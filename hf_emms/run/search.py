@@ -23,7 +23,7 @@ from hf_emms.hub import (
     weight_dtypes,
     weight_hashes,
 )
-from hf_emms.hub.known_models import KnownModel, remember
+from hf_emms.hub.model_info import KnownModel, remember
 from hf_emms.tasks import Task
 
 # A list is read no further than this, however few of it can be used.

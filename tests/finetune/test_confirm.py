@@ -250,7 +250,7 @@ def test_a_task_without_a_head_is_refused_before_any_checkpoint_runs(
     root: Path, folder: str, monkeypatch: pytest.MonkeyPatch, emms_cache: Path
 ) -> None:
     task = get_task("image-classification")
-    monkeypatch.setitem(TASKS._built_in, task.id, dataclasses.replace(task, head=None))
+    monkeypatch.setitem(TASKS.built_in, task.id, dataclasses.replace(task, head=None))
     notes = Notes()
     with pytest.raises(EmmsError, match="fine-tuning for the task image-classification is not supported"):
         hf_emms.rank(folder, str(build(root, "resnet")), encoders="demo", confirm=1, progress=notes)

@@ -6,7 +6,7 @@ import json
 from pathlib import Path
 
 from hf_emms.cache import Cache
-from hf_emms.hub.known_models import KnownModel, recall, remember
+from hf_emms.hub.model_info import KnownModel, recall, remember
 from tests.helpers.command_line import CommandLine
 from tests.hub import Hub
 from tests.hub.fixtures import client_environment

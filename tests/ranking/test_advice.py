@@ -11,7 +11,7 @@ import pytest
 from PIL import Image
 
 import hf_emms
-from hf_emms.cli.rank_command import summary
+from hf_emms.cli.rank_commands import summary
 from hf_emms.options import References
 from hf_emms.presets import demo
 from hf_emms.ranking import Row, ranked

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from hf_emms.cli.rank_command import summary
+from hf_emms.cli.rank_commands import summary
 from hf_emms.presets import encoder_presets
 from hf_emms.ranking import Encoder, Ranking, Row, ranked
 from hf_emms.ranking.expected_gap import expected_gap, gap_in_words

@@ -19,7 +19,7 @@ import pytest
 
 import hf_emms
 from hf_emms.cli.option_flags import options_from
-from hf_emms.cli.rank_command import rank
+from hf_emms.cli.rank_commands import rank
 from hf_emms.errors import EmmsError
 from hf_emms.options import SETTINGS, Options
 from hf_emms.publish import wheel

@@ -1,4 +1,4 @@
-"""hf-emms rank: here, on a Ray cluster, or as a Hugging Face Job."""
+"""hf-emms rank (here, on a Ray cluster, or as a Hugging Face Job) and hf-emms confirm."""
 
 from __future__ import annotations
 
@@ -14,9 +14,11 @@ from hf_emms.cli.option_flags import (
     EVERYDAY,
     JOB_FLAGS,
     checkpoints_file_option,
+    confirm_flags,
     job_settings,
     options_from,
     setting_groups,
+    typed_settings,
 )
 from hf_emms.cli.output import (
     FORMATS,
@@ -25,6 +27,7 @@ from hf_emms.cli.output import (
     format_option,
     out,
     quiet_option,
+    ranking_output_option,
     stdout_for_data_only,
     write_ranking,
 )
@@ -42,13 +45,9 @@ if TYPE_CHECKING:
 SHARED = "Ranks with = are shared: the difference is within the noise of the folds."
 RELATIVE = "Scores are relative: they compare checkpoints on this dataset, sample and label set, and nothing else."
 
-# Fields of `Cost` that are added up.
-_TOTALS = ("files", "bytes", "cached")
 _OWN_FLAGS = {
     EVERYDAY: [
-        cloup.option(
-            "--output", "-o", "target", type=click.Path(path_type=Path), metavar="FILE", help="Also write a file."
-        ),
+        ranking_output_option("Also write a file."),
         cloup.option(
             "--dry-run", is_flag=True, help="Print what would be downloaded and run, how long, and every problem."
         ),
@@ -125,11 +124,7 @@ def _ranked(options: Options, job: JobSettings | None, results_repo: str | None)
 
 
 def _saved(ranking: Ranking, target: Path | None, *, cache: bool) -> tuple[Path | None, EmmsError | None]:
-    """Writes a ranking to --output or, where that fails or is missing, to the cache.
-
-    Returns:
-        The file, and why --output could not be written.
-    """
+    """Writes to --output, else to the cache; the file, and why --output could not be written."""
     problem = None
     for path in (target, cached_file(ranking) if cache else None):
         if path is not None:
@@ -159,16 +154,13 @@ def summary(ranking: Ranking, path: Path | None) -> str:
         *(f"{row.checkpoint}: {note}" for row in ranking.rows for note in row.notes),
         *([SHARED] if any(row.tied for row in ranking.rows) else []),
         *([ranking.advice] if ranking.advice and not measured else []),
-        *([] if measured else gaps),
-        RELATIVE,
-        *([measured] if measured else []),
+        *([RELATIVE, measured] if measured else [*gaps, RELATIVE]),
     ]
     lines.append("Nothing was saved; --output FILE writes the results." if path is None else f"Results: {path}")
     return "\n".join(lines)
 
 
 def _labels(ranking: Ranking) -> list[str]:
-    """What the F-labels are: embeddings of texts, numbers, or both."""
     encoders = [encoder.id for encoder in ranking.encoders if encoder.revision]
     numbers = [encoder.numbers for encoder in ranking.encoders if encoder.numbers]
     kinds = (("label encoders", encoders), ("labels as numbers", numbers))
@@ -176,11 +168,7 @@ def _labels(ranking: Ranking) -> list[str]:
 
 
 def _print_dry_run(options: Options, job: JobSettings | None) -> None:
-    """Prints the job, or the plan of a run and every problem that it will meet.
-
-    Raises:
-        EmmsError: it could not start.
-    """
+    """Prints the job, or the plan of a run and every problem that it will meet; fails if it could not start."""
     from hf_emms.cli.progress_bars import StderrProgress
     from hf_emms.run.preflight import preflight
     from hf_emms.run.ranking_job import job_spec
@@ -237,10 +225,10 @@ def _print_plan(plan: Plan, costs: Mapping[Repo, Cost], speed: Rate) -> None:
         out.message(f"label encoder {encoder.id} at {encoder.revision}{which}: {size}")
     for note in plan.notes:
         out.message(note)
-    files, download, cached = (sum(getattr(cost, name) for cost in costs.values()) for name in _TOTALS)
-    out.message(
-        f"{pluralize(files, 'file')}: {format_bytes(download)} to download, {format_bytes(cached)} here already"
-    )
+    files = sum(cost.files for cost in costs.values())
+    download = format_bytes(sum(cost.bytes for cost in costs.values()))
+    cached = format_bytes(sum(cost.cached for cost in costs.values()))
+    out.message(f"{pluralize(files, 'file')}: {download} to download, {cached} here already")
     seconds = sum(cost.seconds or 0 for cost in costs.values())
     out.message(f"about {seconds:,.0f} s ({speed.source}), without downloads")
     header = ("checkpoint", "revision", "state", "files", "download_bytes", "cached_bytes", "seconds")
@@ -261,3 +249,65 @@ def _planned(candidate: Candidate, costs: Mapping[Repo, Cost]) -> tuple[Any, ...
         seconds = None if cost.seconds is None else round(cost.seconds, 1)
         numbers = (cost.files, cost.bytes, cost.cached, seconds)
     return (candidate.id, candidate.repo.revision, f"cannot be used: {problem}" if problem else state, *numbers)
+
+
+@cloup.command(short_help="Fine-tune the best checkpoints of a ranking.")
+@cloup.option_group(
+    "Ranking",
+    cloup.option(
+        "--ranking",
+        "file",
+        type=click.Path(exists=True, dir_okay=False, path_type=Path),
+        required=True,
+        metavar="FILE",
+        help="A ranking in JSON or Parquet: hf-emms rank … --output FILE.",
+    ),
+    cloup.option(
+        "--top", type=click.IntRange(min=1), default=3, show_default=True, metavar="N", help="How many are fine-tuned."
+    ),
+    cloup.option("--dataset", metavar="NAME", help="Where its dataset is now [default: as the ranking names it]."),
+)
+@cloup.option_group("Fine-tuning", *confirm_flags("Confirm"))
+@cloup.option_group("Running", *confirm_flags("Data", "Running"))
+@cloup.option_group(
+    "Output",
+    ranking_output_option("[default: the ranking's file]"),
+    cloup.option("--dry-run", is_flag=True, help="Print what would be trained, and about how long."),
+    format_option(FORMATS),
+    quiet_option("Print the id of the best checkpoint only."),
+)
+@cloup.option_group("Safety", *confirm_flags("Safety"))
+def confirm(file: Path, top: int, dataset: str | None, target: Path | None, dry_run: bool, **parameters: Any) -> None:
+    """Fine-tune the best checkpoints of a ranking, and report what that measures.
+
+    The results are added to the ranking's file. Finished runs are kept: the same command continues where it was
+    interrupted.
+    """
+    from hf_emms.cli.progress_bars import StderrProgress
+    from hf_emms.finetune.fine_tune import forecast
+    from hf_emms.finetune.saving import push_best
+    from hf_emms.ranking import Ranking
+    from hf_emms.run.confirm import confirmed, options_for, prepared, start_session
+
+    target = target or file
+    check_output(target, [dataset] if dataset else [])
+    ranking = Ranking.load(file)
+    options = options_for(ranking, dataset, confirm=top, **typed_settings(parameters))
+    with StderrProgress(quiet=out.quiet) as progress, stdout_for_data_only():
+        session = start_session(ranking, options, progress)
+        planned = prepared(ranking, session) if dry_run else None
+        if planned is None:
+            ranking = confirmed(ranking, session)
+    if planned is not None:
+        out.data("\n".join(row.checkpoint for row in planned.shortlist))
+        out.message("\n".join([*planned.notes, forecast(planned)]))
+        return
+    write_ranking(ranking, target)
+    if ranking.best is None:
+        raise EmmsError("the ranking has no checkpoint with a score")
+    if out.quiet:
+        out.data(ranking.best.checkpoint)
+    else:
+        out.ranking(ranking)
+    out.message(summary(ranking, target))
+    push_best(options, out.message)
