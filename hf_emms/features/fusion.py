@@ -49,12 +49,9 @@ class Towers:
 
 @dataclass(frozen=True)
 class Fused:
-    """The text is read together with the image.
+    """The text is read together with the image; the other attributes are those of `Towers`.
 
     Attributes:
-        summary: what the row is, in words.
-        text_part: the submodule that reads texts; "" is the model itself.
-        encode_image: model and pixel values (b, 3, H, W) to an encoding of each image (b, …).
         fuse: model and `{"image", "input_ids", "attention_mask"}` of r pairs to rows (r, D1).
         prepare: changes the model once after loading.
         phrase: writes a text as in the family's training.
@@ -96,10 +93,6 @@ def join_embeddings(images: Tensor, texts: Tensor) -> Tensor:
     """[image; text; product; cosines of the cells with the text], (r, 3·E + cells).
 
     The map of cosines says where in the image the text is, which boxes need and the embeddings don't say.
-
-    Args:
-        images: of `image_embedding`, (r, 1 + cells, E).
-        texts: of `text_embedding`, (r, E).
     """
     whole = images[:, 0]
     cosines = torch.einsum("rce,re->rc", images[:, 1:], texts)
@@ -179,10 +172,6 @@ def join_owl(images: Tensor, texts: Tensor) -> Tensor:
 
     Expectations are weighted by the text's logits. A detector keeps its box head when it is fine-tuned, so boxes count
     as features.
-
-    Args:
-        images: of `owl_image`, (r, patches, E + 6).
-        texts: of `owl_text`, (r, E).
     """
     classes, shift, scale, boxes = images.split([texts.shape[1], 1, 1, 4], dim=2)
     logits = (torch.einsum("rpe,re->rp", classes, texts) + shift[..., 0]) * scale[..., 0]
@@ -341,11 +330,7 @@ FUSIONS: dict[str, Towers | Fused] = {
 
 
 def find_fusion(name: str) -> Towers | Fused:
-    """An entry of `FUSIONS`, or the `Towers` or `Fused` of another package: "package.module:NAME".
-
-    Raises:
-        EmmsError: there is none of this name.
-    """
+    """An entry of `FUSIONS`, or the `Towers` or `Fused` of another package: "package.module:NAME"."""
     if ":" not in name:
         return FUSIONS[name]
     fusion = by_reference(name)
