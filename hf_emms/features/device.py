@@ -189,7 +189,7 @@ class BatchedForward:
         self._min_elements = limit.elements["cpu"]
         self._count = limit.count
         self._part_elements: int | None = None  # of the first input tensor; set once memory ran out
-        self._probed: tuple[int, int] | None = None
+        self._probed: tuple[int, int] | None = None  # elements of the largest batch, and the bytes that it took
         self.halvings = 0
         self.probing = False
 
@@ -197,7 +197,8 @@ class BatchedForward:
         """How many elements a batch should have: a constant, or what fits into the free memory of a probed GPU."""
         if self._probed is None:
             return self._max_elements
-        fitting = affordable(free_memory(self._device), *self._probed)
+        elements, taken = self._probed
+        fitting = int(MEMORY_SHARE * free_memory(self._device) * elements / max(1, taken))
         return min(self._max_elements, max(self._min_elements, fitting))
 
     def __call__(self, inputs: Inputs) -> Tensor:
@@ -251,11 +252,6 @@ def is_out_of_memory(error: RuntimeError) -> bool:
     return isinstance(error, torch.OutOfMemoryError) or any(
         words in text for words in ("out of memory", "DefaultCPUAllocator", "not enough memory")
     )
-
-
-def affordable(free: int, elements: int, taken: int) -> int:
-    """Elements of a batch that `free` bytes are enough for, if one of `elements` took `taken` bytes."""
-    return int(MEMORY_SHARE * free * elements / max(1, taken))
 
 
 def free_memory(device: torch.device) -> int:

@@ -209,11 +209,6 @@ def vilt(model: Any, inputs: Inputs) -> Tensor:
     return torch.cat([hidden[:, 0], masked_mean(words, inputs), patches[:, 1:].mean(1)], dim=1)
 
 
-def blip_image(model: Any, pixels: Tensor) -> Tensor:
-    tokens: Tensor = model.vision_model(pixel_values=pixels).last_hidden_state
-    return tokens
-
-
 def blip(model: Any, inputs: Inputs) -> Tensor:
     """[mean of the text's tokens, which attend to the image; mean of the image's tokens]."""
     image = inputs["image"]
@@ -239,11 +234,6 @@ def prepare_git(model: Any) -> None:
     model.image_encoder = PrecomputedTokens()
 
 
-def git_image(model: Any, pixels: Tensor) -> Tensor:
-    tokens: Tensor = model.picture_encoder(pixels).last_hidden_state
-    return tokens
-
-
 def git(model: Any, inputs: Inputs) -> Tensor:
     """[last token of the text; mean of its tokens; mean of the projected image].
 
@@ -262,11 +252,6 @@ def git(model: Any, inputs: Inputs) -> Tensor:
     final = words.take_along_dim(last[..., None], 1)[:, 0]
     projected = outputs.hidden_states[0][:, : patches.shape[1]].mean(1)
     return torch.cat([final, masked_mean(words, {"attention_mask": text_mask}), projected], dim=1)
-
-
-def pixels_only(model: Any, pixels: Tensor) -> Tensor:
-    """The pixels themselves, for models whose layers all see the text."""
-    return pixels
 
 
 def as_phrase(text: str) -> str:
@@ -309,20 +294,20 @@ FUSIONS: dict[str, Towers | Fused] = {
     "blip": Fused(
         "mean of the text's tokens, which attend to the picture, and mean of the picture's tokens",
         "text_encoder",
-        blip_image,
+        lambda model, pixels: model.vision_model(pixel_values=pixels).last_hidden_state,
         blip,
     ),
     "git": Fused(
         "last token of the text behind the picture, mean of the text's tokens, and mean of the projected picture",
         "",
-        git_image,
+        lambda model, pixels: model.picture_encoder(pixels).last_hidden_state,
         git,
         prepare_git,
     ),
     "grounding_dino": Fused(
         "state and box of the decoder's queries, weighted by their best logit for the text",
         "model.text_backbone",
-        pixels_only,
+        lambda model, pixels: pixels,  # all of its layers see the text
         grounding_dino,
         phrase=as_phrase,
     ),

@@ -276,8 +276,7 @@ class SpanFeatures(PairFeatures):
     input_type = Spans
 
     def examples(self, count: int, words: int) -> Sequence[Any]:
-        pairs = Pairs(["a"], example_texts(1, words), np.zeros((count, 2), np.int64))
-        return Spans(pairs, np.array([(pair, 0, 1) for pair in range(count)]))
+        return Spans(super().examples(count, words), np.array([(pair, 0, 1) for pair in range(count)]))
 
     def _chunk(self, spans: Any, max_tokens: int, batch_size: int | None) -> Iterator[tuple[np.ndarray, np.ndarray]]:
         used, pair_of = np.unique(spans.bounds[:, 0], return_inverse=True)
