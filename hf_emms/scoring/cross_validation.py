@@ -54,9 +54,8 @@ def fit_ridge(statistics: Standardised, *, keep: bool = False) -> RidgeFit:
     for number in statistics.filled:
         fold = statistics.fold(number, splits.pop(number, None))
         solution = _solved(fold, ridge, overwrite=True)
-        explained.append(
-            _explained(statistics, fold, solution, ridge, overwrite_products=True, overwrite_solution=not keep)
-        )
+        gain = _explained(statistics, fold, solution, ridge, overwrite_products=True, overwrite_solution=not keep)
+        explained.append(gain)
         solutions += [solution] if keep else []
     return RidgeFit(ridge, statistics.test_labels - np.stack(explained), tuple(solutions))
 

@@ -224,7 +224,7 @@ class ColumnBasis(_Basis):
     ) -> None:
         """Adds rows of the label side to sums y (q,) and products of pairs yy (pairs, D2), both about the origin.
 
-        `scratch` is memory for as many rows, which saves the page faults of a fresh array.
+        The memory of `scratch`, as many rows, saves the page faults of a fresh array.
         """
         centred = np.subtract(rows, origin, out=scratch)
         y += centred.sum(axis=0)
@@ -247,10 +247,7 @@ class ColumnBasis(_Basis):
     def combine(
         self, weights: csr_array, blocks: Sequence[np.ndarray], places: np.ndarray, dtype: np.dtype
     ) -> np.ndarray:
-        """Sums of the standardised y of rows, not centred, by weights (r, N): (r, q), sparse where y holds indicators.
-
-        `blocks` and `places` are those of `blocks`.
-        """
+        """Sums of the standardised y of rows, not centred, by weights (r, N): (r, q), sparse for indicators."""
         out, scale, stop = np.empty((weights.shape[0], self.size), dtype), self.scale.astype(dtype), 0
         columns = places[weights.indices]
         for block in blocks:

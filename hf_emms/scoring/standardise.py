@@ -151,13 +151,10 @@ class Standardised:
     @cached_property
     def test_labels(self) -> np.ndarray:
         """(F, K, K): sums over each filled fold of products of labels about the training mean."""
-        sums, total = self.sums, self.sums.y.sum(axis=0)
-        return np.stack(
-            [
-                self.basis.products(sums.n[f], sums.y[f], sums.yy[f], (total - sums.y[f]) / (self.n - sums.n[f]))
-                for f in self.filled
-            ]
-        )
+        sums = self.sums
+        means = (sums.y.sum(axis=0) - sums.y) / (self.n - sums.n)[:, None]
+        products = (self.basis.products(sums.n[f], sums.y[f], sums.yy[f], means[f]) for f in self.filled)
+        return np.stack(list(products))
 
     def fold(self, index: int, xx: Split | None = None) -> Fold:
         """One that holds rows, with the result of `split_xx` where it is known already."""
@@ -173,7 +170,6 @@ class Standardised:
         return split_fold(self.sums.xx[index], self.xx, (float(self.sums.n[index]), self.n), x, x, upper=True)
 
     def some_columns(self, limit: int) -> Standardised:
-        """The same rows with at most `limit` evenly spaced columns of each F-label."""
         basis, columns, common = self.basis.some_columns(limit)
         if basis is self.basis:
             return self

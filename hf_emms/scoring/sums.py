@@ -125,10 +125,8 @@ class Sums:
     """Per-fold sums over rows x (features minus `origin_x`) and y (labels minus `origin_y`), float64.
 
     xy has the rows' precision where it is one product of few rows a fold, which saves a copy of the largest sums.
-    xx holds upper triangles: what is below the diagonals counts nowhere.
+    xx holds upper triangles: what is below the diagonals counts nowhere. y is in a `LabelBasis` with q columns.
     Only xy takes the labels as they came: x is centred already, and a centred copy of all labels would cost a pass.
-
-    y is in a `LabelBasis` with q columns.
 
     Shape: n (F,), x (F, D1), xx (F, D1, D1), y (F, q), xy (F, D1, q), yy (F, pairs, max D2_k): the per-column
     products of the basis' pairs of F-labels over the columns both have; origin_x (D1,), origin_y (q,).
