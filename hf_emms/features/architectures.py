@@ -153,11 +153,7 @@ _BUILT_IN = {(row.input_kind, name): row for row in ARCHITECTURES for name in ro
 
 
 def find_architecture(model_type: str, input_kind: str) -> Architecture | None:
-    """The row of a `model_type` of config.json for a kind of input, or None where only the fallback is left.
-
-    Raises:
-        EmmsError: several packages have a row for it, or the one that has cannot be loaded.
-    """
+    """The row of a `model_type` for a kind of input, or None; an EmmsError if several packages have one."""
     built_in = _BUILT_IN.get((input_kind, model_type))
     added = [(plugin, row) for plugin, row in _plugin_rows(model_type) if row.input_kind == input_kind]
     check_unique((plugin for plugin, _ in added), built_in=built_in is not None)
@@ -175,7 +171,6 @@ def reads_other_inputs(model_type: str, input_kind: str) -> bool:
 
 
 def families(input_kind: str) -> tuple[str, ...]:
-    """The families of the table that read a kind of input."""
     return tuple(row.family for row in ARCHITECTURES if row.input_kind == input_kind)
 
 

@@ -40,13 +40,7 @@ _LOG = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class Weights:
-    """The weights of a checkpoint, on this machine.
-
-    Attributes:
-        folder: what `from_pretrained` reads.
-        pickled: whether they are pickled, not safetensors.
-        note: where they come from, if they are not safetensors of the checkpoint's own revision.
-    """
+    """The weights of a checkpoint on this machine; a note says where they are from if not its own safetensors."""
 
     folder: Path
     pickled: bool = False
@@ -54,11 +48,7 @@ class Weights:
 
 
 def read_json(repo: Repo, path: Path) -> Any:
-    """The content of a JSON file of a repository.
-
-    Raises:
-        EmmsError: the file is missing or not JSON.
-    """
+    """The content of a JSON file of a repository; an EmmsError if it is missing or not JSON."""
     try:
         return json.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
@@ -74,28 +64,14 @@ def fetch_descriptions(repo: Repo, *, code: bool = False) -> Path:
 
 
 def needed_files(repo: Repo, files: Mapping[str, RepoFile], cache: Cache, *, code: bool = False) -> list[RepoFile]:
-    """What is downloaded of a checkpoint: descriptions, Python files if asked, and the weights.
-
-    Args:
-        repo: the checkpoint.
-        files: all of its files, by path.
-        cache: as for `fetch_weights`.
-        code: whether Python files are among them.
-
-    Raises:
-        EmmsError: it has no weights.
-    """
+    """What is downloaded of a checkpoint's files by path: descriptions, Python files if asked, and the weights."""
     patterns = (*_DESCRIPTIONS, "*.py") if code else _DESCRIPTIONS
     described = [files[path] for path in _without_exports(files) if _matches(path, patterns)]
     return described + needed_weights(repo, files, cache)
 
 
 def needed_weights(repo: Repo, files: Mapping[str, RepoFile], cache: Cache) -> list[RepoFile]:
-    """The files of the weights that `fetch_weights` takes.
-
-    Raises:
-        EmmsError: there are none.
-    """
+    """The files of the weights that `fetch_weights` takes; an EmmsError if there are none."""
     paths = weight_files(files)
     if any(_matches(_name(path), _PICKLED) for path in paths):
         conversion = find_conversion(repo, cache)
@@ -126,12 +102,7 @@ def fetch_weights(repo: Repo, cache: Cache = NO_CACHE, *, subfolder: str = "", c
     """Downloads a checkpoint's weights where they are missing, and checks that they are whole.
 
     In this order: safetensors; those of the pull request in which the Hub's bot converted the checkpoint; pickled ones.
-
-    Args:
-        repo: the checkpoint.
-        cache: holds which weights were checked, and which the Hub has converted.
-        subfolder: of the transformers model in the repository.
-        code: whether Python files of the repository will run.
+    The cache holds which weights were checked, and which the Hub has converted.
 
     Raises:
         EmmsError: no weights, or a missing, truncated or corrupt file.
@@ -139,8 +110,7 @@ def fetch_weights(repo: Repo, cache: Cache = NO_CACHE, *, subfolder: str = "", c
     folder = _fetch_format(repo, subfolder, _SAFETENSORS, cache)
     if folder is not None:
         return Weights(folder)
-    pull = find_conversion(repo, cache)
-    if pull is not None:
+    if pull := find_conversion(repo, cache):
         ref, conversion = pull
         fetch(conversion, ("*config.json", "*.py") if code else ("*config.json",))
         folder = _fetch_format(conversion, subfolder, _SAFETENSORS, cache)
@@ -154,13 +124,10 @@ def fetch_weights(repo: Repo, cache: Cache = NO_CACHE, *, subfolder: str = "", c
 
 
 def find_conversion(repo: Repo, cache: Cache) -> tuple[str, Repo] | None:
-    """The pull request with safetensors that the Hub's bot made of a checkpoint's pickled weights.
+    """The pull request with safetensors that the Hub's bot made of pickled weights: its ref, and its commit.
 
     Only one whose other weights and config.json are those of the checkpoint's revision. The answer is cached; that,
     and a checkpoint whose pickled weights are on this machine, needs no request.
-
-    Returns:
-        Its ref, and the checkpoint at its commit; None where there is none.
     """
     if repo.folder is not None:
         return None
@@ -175,7 +142,9 @@ def find_conversion(repo: Repo, cache: Cache) -> tuple[str, Repo] | None:
         original = _converted_from(listing(repo)) if pulls else {}
         for ref, conversion in pulls.items():
             files = listing(conversion)
-            if original.items() <= _converted_from(files).items() and any(map(_is_safetensors, weight_files(files))):
+            if original.items() <= _converted_from(files).items() and any(
+                name.endswith(".safetensors") for name in weight_files(files)
+            ):
                 cache.put_json("conversions", key, [ref, conversion.revision])
                 return ref, conversion
     except EmmsError as error:  # no discussions, or offline: the pickled weights can be read without risk too
@@ -184,11 +153,7 @@ def find_conversion(repo: Repo, cache: Cache) -> tuple[str, Repo] | None:
 
 
 def require_vocabulary(repo: Repo, folder: Path) -> None:
-    """Refuses a checkpoint without a vocabulary: transformers would create an empty tokenizer.
-
-    Raises:
-        EmmsError: no vocabulary file in the folder.
-    """
+    """Refuses a checkpoint without a vocabulary: transformers would create an empty tokenizer."""
     if not any(path for name in _VOCABULARIES for path in folder.glob(name)):
         raise EmmsError(
             f"{repo.id} has no tokenizer (none of {', '.join(_VOCABULARIES)})",
@@ -222,7 +187,7 @@ def _fetch_format(repo: Repo, subfolder: str, names: tuple[str, str, str], cache
         )
     for name in files:
         hint = _refetch_hint(repo, folder / name, prefix)
-        if _is_safetensors(name):
+        if name.endswith(".safetensors"):
             _check_header(repo, folder / name, hint)
         _check_content(repo, folder / name, hint, cache)
     return folder
@@ -298,10 +263,6 @@ def _has_pickled(repo: Repo) -> bool:
 
     paths = (try_to_load_from_cache(repo.id, name, revision=repo.revision) for name in _PICKLED[:2])
     return any(isinstance(path, str) for path in paths)
-
-
-def _is_safetensors(path: str) -> bool:
-    return path.endswith(".safetensors")
 
 
 def _name(path: str) -> str:

@@ -27,11 +27,7 @@ DEVICES = ("auto", "cpu", "cuda", "mps")
 
 
 def choose_device(device: str) -> torch.device:
-    """The torch device of a name.
-
-    Raises:
-        EmmsError: an unknown name, or a device that this machine lacks.
-    """
+    """The torch device of a name; an EmmsError if it is unknown or this machine lacks it."""
     available = {"cpu": True, "cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available()}
     if device == "auto":
         device = next(name for name in ("cuda", "mps", "cpu") if available[name])
@@ -56,12 +52,9 @@ _MAX_PACKED_BYTES = 2**31
 
 
 def prepare_for_cpu(model: nn.Module, *, channels_last: bool) -> None:
-    """Makes a model on the CPU faster, in place.
+    """Makes a model in evaluation mode faster on the CPU; names, numbers and values of its parameters stay.
 
-    Args:
-        model: in evaluation mode; names, numbers and values of its parameters stay.
-        channels_last: let convolutions use the memory format `channels_last`. Code that calls `view` on their maps
-            would fail.
+    Code that calls `view` on the maps of convolutions fails where these use the memory format `channels_last`.
     """
     keep_freed_memory()
     pack_linears(model)
@@ -175,11 +168,7 @@ TOKENS = BatchLimit({"cpu": 1_024, "mps": 16_384, "cuda": 262_144}, lambda input
 class BatchedForward:
     """Runs a function over batches on a device; a batch that does not fit into memory is halved until it does.
 
-    Args:
-        function: the tensors of a batch, on the device, to its result (b, …).
-        device: where it runs.
-        limit: how large batches are.
-        dtype: of floating-point inputs on the device.
+    It takes the tensors of a batch on the device, floating-point ones as `dtype`, and gives a result (b, …).
 
     Attributes:
         halvings: how often memory ran out.
@@ -200,7 +189,7 @@ class BatchedForward:
         self._min_elements = limit.elements["cpu"]
         self._count = limit.count
         self._part_elements: int | None = None  # of the first input tensor; set once memory ran out
-        self._probed: tuple[int, int] | None = None
+        self._probed: tuple[int, int] | None = None  # elements of the largest batch, and the bytes that it took
         self.halvings = 0
         self.probing = False
 
@@ -208,15 +197,12 @@ class BatchedForward:
         """How many elements a batch should have: a constant, or what fits into the free memory of a probed GPU."""
         if self._probed is None:
             return self._max_elements
-        fitting = affordable(free_memory(self._device), *self._probed)
+        elements, taken = self._probed
+        fitting = int(MEMORY_SHARE * free_memory(self._device) * elements / max(1, taken))
         return min(self._max_elements, max(self._min_elements, fitting))
 
     def __call__(self, inputs: Inputs) -> Tensor:
-        """The result (b, …) of a batch of b inputs.
-
-        Raises:
-            EmmsError: a single input does not fit into memory.
-        """
+        """The result (b, …) of a batch; an EmmsError if a single input does not fit into memory."""
         first = next(iter(inputs.values()))
         rows, elements = len(first), max(1, first[:1].numel())
         results: list[Tensor] = []
@@ -254,7 +240,6 @@ class BatchedForward:
 
     @contextmanager
     def _probe(self, inputs: Inputs) -> Iterator[None]:
-        """Records the elements and the memory of the largest batch."""
         torch.cuda.reset_peak_memory_stats(self._device)
         before = torch.cuda.memory_allocated(self._device)
         yield
@@ -263,16 +248,10 @@ class BatchedForward:
 
 
 def is_out_of_memory(error: RuntimeError) -> bool:
-    """Whether a RuntimeError means that the device (CUDA, MPS or CPU) has no memory left."""
     text = str(error)
     return isinstance(error, torch.OutOfMemoryError) or any(
         words in text for words in ("out of memory", "DefaultCPUAllocator", "not enough memory")
     )
-
-
-def affordable(free: int, elements: int, taken: int) -> int:
-    """Elements of a batch that `free` bytes are enough for, if one of `elements` took `taken` bytes."""
-    return int(MEMORY_SHARE * free * elements / max(1, taken))
 
 
 def free_memory(device: torch.device) -> int:

@@ -49,12 +49,9 @@ class Towers:
 
 @dataclass(frozen=True)
 class Fused:
-    """The text is read together with the image.
+    """The text is read together with the image; the other attributes are those of `Towers`.
 
     Attributes:
-        summary: what the row is, in words.
-        text_part: the submodule that reads texts; "" is the model itself.
-        encode_image: model and pixel values (b, 3, H, W) to an encoding of each image (b, …).
         fuse: model and `{"image", "input_ids", "attention_mask"}` of r pairs to rows (r, D1).
         prepare: changes the model once after loading.
         phrase: writes a text as in the family's training.
@@ -96,10 +93,6 @@ def join_embeddings(images: Tensor, texts: Tensor) -> Tensor:
     """[image; text; product; cosines of the cells with the text], (r, 3·E + cells).
 
     The map of cosines says where in the image the text is, which boxes need and the embeddings don't say.
-
-    Args:
-        images: of `image_embedding`, (r, 1 + cells, E).
-        texts: of `text_embedding`, (r, E).
     """
     whole = images[:, 0]
     cosines = torch.einsum("rce,re->rc", images[:, 1:], texts)
@@ -179,10 +172,6 @@ def join_owl(images: Tensor, texts: Tensor) -> Tensor:
 
     Expectations are weighted by the text's logits. A detector keeps its box head when it is fine-tuned, so boxes count
     as features.
-
-    Args:
-        images: of `owl_image`, (r, patches, E + 6).
-        texts: of `owl_text`, (r, E).
     """
     classes, shift, scale, boxes = images.split([texts.shape[1], 1, 1, 4], dim=2)
     logits = (torch.einsum("rpe,re->rp", classes, texts) + shift[..., 0]) * scale[..., 0]
@@ -220,11 +209,6 @@ def vilt(model: Any, inputs: Inputs) -> Tensor:
     return torch.cat([hidden[:, 0], masked_mean(words, inputs), patches[:, 1:].mean(1)], dim=1)
 
 
-def blip_image(model: Any, pixels: Tensor) -> Tensor:
-    tokens: Tensor = model.vision_model(pixel_values=pixels).last_hidden_state
-    return tokens
-
-
 def blip(model: Any, inputs: Inputs) -> Tensor:
     """[mean of the text's tokens, which attend to the image; mean of the image's tokens]."""
     image = inputs["image"]
@@ -250,11 +234,6 @@ def prepare_git(model: Any) -> None:
     model.image_encoder = PrecomputedTokens()
 
 
-def git_image(model: Any, pixels: Tensor) -> Tensor:
-    tokens: Tensor = model.picture_encoder(pixels).last_hidden_state
-    return tokens
-
-
 def git(model: Any, inputs: Inputs) -> Tensor:
     """[last token of the text; mean of its tokens; mean of the projected image].
 
@@ -273,11 +252,6 @@ def git(model: Any, inputs: Inputs) -> Tensor:
     final = words.take_along_dim(last[..., None], 1)[:, 0]
     projected = outputs.hidden_states[0][:, : patches.shape[1]].mean(1)
     return torch.cat([final, masked_mean(words, {"attention_mask": text_mask}), projected], dim=1)
-
-
-def pixels_only(model: Any, pixels: Tensor) -> Tensor:
-    """The pixels themselves, for models whose layers all see the text."""
-    return pixels
 
 
 def as_phrase(text: str) -> str:
@@ -320,20 +294,20 @@ FUSIONS: dict[str, Towers | Fused] = {
     "blip": Fused(
         "mean of the text's tokens, which attend to the picture, and mean of the picture's tokens",
         "text_encoder",
-        blip_image,
+        lambda model, pixels: model.vision_model(pixel_values=pixels).last_hidden_state,
         blip,
     ),
     "git": Fused(
         "last token of the text behind the picture, mean of the text's tokens, and mean of the projected picture",
         "",
-        git_image,
+        lambda model, pixels: model.picture_encoder(pixels).last_hidden_state,
         git,
         prepare_git,
     ),
     "grounding_dino": Fused(
         "state and box of the decoder's queries, weighted by their best logit for the text",
         "model.text_backbone",
-        pixels_only,
+        lambda model, pixels: pixels,  # all of its layers see the text
         grounding_dino,
         phrase=as_phrase,
     ),
@@ -341,11 +315,7 @@ FUSIONS: dict[str, Towers | Fused] = {
 
 
 def find_fusion(name: str) -> Towers | Fused:
-    """An entry of `FUSIONS`, or the `Towers` or `Fused` of another package: "package.module:NAME".
-
-    Raises:
-        EmmsError: there is none of this name.
-    """
+    """An entry of `FUSIONS`, or the `Towers` or `Fused` of another package: "package.module:NAME"."""
     if ":" not in name:
         return FUSIONS[name]
     fusion = by_reference(name)

@@ -27,13 +27,7 @@ _NEED_POOLER = ("pooler_output", "unmasked_pooler_output", "image_fallback", "tw
 
 @dataclass(frozen=True)
 class LoadedModel:
-    """A checkpoint without a head.
-
-    Attributes:
-        plan: how it was loaded; with a note where its weights are from.
-        model: of transformers, on the CPU at first.
-        pooling: of the plan; a fallback takes another one where the weights have no pooler.
-    """
+    """A checkpoint without a head; a fallback has another pooling than its plan where the weights have no pooler."""
 
     plan: ExtractionPlan
     model: Any
@@ -41,11 +35,7 @@ class LoadedModel:
 
 
 def load_model(plan: ExtractionPlan, weights: Weights, *, allow_pickle: bool) -> LoadedModel:
-    """Loads a model on the CPU.
-
-    Raises:
-        EmmsError: the weights cannot be read, would run code, or do not fit the configuration.
-    """
+    """Loads a model on the CPU; an EmmsError if weights can't be read, would run code or don't fit the config."""
     note = weights.note
     try:
         try:

@@ -423,7 +423,6 @@ class LayerReader:
 
 
 def plan_layers(loaded: LoadedModel, layers: tuple[str, ...]) -> LayerReader:
-    """The layers of a checkpoint that reads single inputs."""
     plan = loaded.plan
     return LayerReader(find_pooling(loaded.pooling), plan.architecture.first_layer, layers, normalise=plan.normalise)
 

@@ -16,7 +16,6 @@ from transformers.modeling_outputs import BaseModelOutputWithPooling
 
 from hf_emms.errors import EmmsError
 
-_IMAGENET = {"image_mean": [0.485, 0.456, 0.406], "image_std": [0.229, 0.224, 0.225]}
 # Heads for training only, and an initialisation that loading overwrites.
 _PLAIN = {"googlenet": {"aux_logits": False, "init_weights": False}}
 _PLAIN["inception_v3"] = _PLAIN["googlenet"]
@@ -43,8 +42,11 @@ class TorchvisionModel(PreTrainedModel):
     main_input_name = "pixel_values"
 
     def __init__(self, config: TorchvisionConfig) -> None:
+        from torchvision import models
+
         super().__init__(config)
-        self.torchvision_model = _without_classifier(_built(config.architecture, config.model_args))
+        model = models.get_model(config.architecture, weights=None, **config.model_args)
+        self.torchvision_model = _without_classifier(model)
         self.post_init()
 
     def forward(self, pixel_values: Tensor) -> BaseModelOutputWithPooling:
@@ -85,13 +87,6 @@ def save_torchvision(architecture: str, folder: Path | str, weights: str | None 
     _processor(pretrained).save_pretrained(folder)
 
 
-def _built(architecture: str, arguments: dict[str, Any]) -> torch.nn.Module:
-    from torchvision import models
-
-    model: torch.nn.Module = models.get_model(architecture, weights=None, **arguments)
-    return model
-
-
 def _without_classifier(model: torch.nn.Module) -> torch.nn.Module:
     """The model with its last linear layer, which gives the classes' logits, replaced by the identity."""
     name = [name for name, module in model.named_modules() if isinstance(module, torch.nn.Linear)][-1]
@@ -102,11 +97,9 @@ def _without_classifier(model: torch.nn.Module) -> torch.nn.Module:
 
 def _processor(weights: Any) -> Any:
     if weights is None:
-        edge, crop, values = 256, 224, _IMAGENET
+        edge, crop, mean, std = 256, 224, [0.485, 0.456, 0.406], [0.229, 0.224, 0.225]  # of ImageNet
     else:
         preset = weights.transforms()
-        edge, crop = preset.resize_size[0], preset.crop_size[0]
-        values = {"image_mean": preset.mean, "image_std": preset.std}
-    return BitImageProcessor(
-        size={"shortest_edge": edge}, crop_size={"height": crop, "width": crop}, resample=2, **values
-    )
+        edge, crop, mean, std = preset.resize_size[0], preset.crop_size[0], preset.mean, preset.std
+    size, crop_size = {"shortest_edge": edge}, {"height": crop, "width": crop}
+    return BitImageProcessor(size=size, crop_size=crop_size, resample=2, image_mean=mean, image_std=std)

@@ -80,9 +80,7 @@ MAX_CACHED_BYTES = 2**30  # of pixels: 7,100 images of 224 x 224
 class ImageProcessor:
     """A checkpoint's image processor, in one step, or in two of which the first can be cached.
 
-    Args:
-        original: the processor of transformers.
-        key: equal for processors that do the same; None where that is unknown.
+    Processors that do the same have one key; None where that is unknown.
     """
 
     def __init__(self, original: Any, key: str | None) -> None:
@@ -123,11 +121,7 @@ class ImageProcessor:
 
 
 class PixelCache:
-    """Resized images by processor and encoded image. The processor that was used least recently makes room.
-
-    Args:
-        max_bytes: of pixels.
-    """
+    """Resized images by processor and encoded image. The processor that was used least recently makes room."""
 
     def __init__(self, max_bytes: int = MAX_CACHED_BYTES) -> None:
         self._bytes_left = max_bytes
@@ -199,14 +193,10 @@ Ready = TypeVar("Ready")
 
 @dataclass(frozen=True)
 class ImageReader:
-    """How a checkpoint reads images.
+    """How a checkpoint reads images; square ones have H x W `pixels`.
 
-    Attributes:
-        processor: b RGB images to pixel values (b, 3, H, W).
-        pixels: H x W of a square image.
-        fixed_size: whether every image becomes H x W. If not, each is processed alone: padding an image to the size
-            of another would change its features.
-        device: will fetch the pixel values.
+    If they have no fixed size, each is processed alone: padding an image to the size of another would change its
+    features.
     """
 
     processor: ImageProcessor
@@ -229,7 +219,6 @@ class ImageReader:
         ]
 
     def images_that_fit(self, forward: BatchedForward) -> int:
-        """How many images a batch should have."""
         return min(_MAX_IMAGES, max(1, forward.batch_elements() // self.pixels))
 
     def training_batches(self, images: Sequence[Any], image_of_row: np.ndarray) -> BatchReader:
@@ -254,11 +243,7 @@ class ImageReader:
 
 
 def load_image_reader(plan: ExtractionPlan, device: torch.device) -> ImageReader:
-    """The checkpoint's image processor.
-
-    Raises:
-        EmmsError: it cannot be loaded.
-    """
+    """The checkpoint's image processor; an EmmsError if it cannot be loaded."""
     from PIL import Image
     from transformers import AutoImageProcessor
 
@@ -304,7 +289,6 @@ def prepare_ahead(jobs: Iterable[Job], prepare: Callable[[Job], Ready]) -> Itera
 
 
 def example_images(count: int) -> list[Any]:
-    """So many images."""
     from PIL import Image
 
     return [Image.new("RGB", (64, 64))] * count

@@ -47,11 +47,9 @@ BatchReader = Callable[[np.ndarray], "Inputs"]
 
 @dataclass(frozen=True)
 class TrainingReader:
-    """How a checkpoint reads inputs while it is trained.
+    """How a checkpoint reads inputs while it is trained: inputs, and which each row has, int64 (n,), to batches.
 
-    Attributes:
-        read: inputs, and which of them each of n rows has, int64 (n,), to what reads batches of these rows.
-        processors: image processor and tokenizer, which are saved beside the trained model.
+    Its processors (of images, tokenizer) are saved beside the trained model.
     """
 
     read: Callable[[Sequence[Any], np.ndarray], BatchReader]
@@ -98,11 +96,7 @@ class InputKind:
         return False
 
     def read(self, value: Any, column: str) -> Any:
-        """The content of a dataset's cell: what is hashed, stored and given to `collect`.
-
-        Args:
-            value: of the cell.
-            column: what the task calls it, for messages.
+        """The content of a dataset's cell: what is hashed, stored and given to `collect`; messages name the column.
 
         Raises:
             UnusableError: the cell holds no such content.
@@ -110,11 +104,7 @@ class InputKind:
         raise UnusableError(f"{self.plural} are read from {len(self.parts)} columns, not from {column}")
 
     def check(self, content: Any) -> None:
-        """Checks that content can be decoded.
-
-        Raises:
-            UnusableError: it cannot be; the message says why.
-        """
+        """Checks that content can be decoded; an UnusableError says why not."""
 
     def size(self, content: Any) -> tuple[int, int] | None:
         """(width, height) in pixels of content that has a size."""
@@ -146,6 +136,8 @@ class InputKind:
     ) -> Extractor:
         """Loads a checkpoint with its own image processor or tokenizer.
 
+        Close it to free the memory.
+
         Args:
             plan: of the checkpoint for this kind of input.
             device: "auto" (cuda, else mps, else cpu), or one of them; "cuda:1" picks one of several.
@@ -153,9 +145,6 @@ class InputKind:
             layers: which layers become features, as `options.layer_names` writes them.
             spans: inputs will be `Spans` of pairs of texts, not `Pairs`.
             cache: holds which weights were checked, and which the Hub has converted.
-
-        Returns:
-            The extractor; close it to free the memory.
 
         Raises:
             EmmsError: refused, incomplete, corrupt or unsuitable; the message names the file and the repository.
@@ -182,26 +171,13 @@ class InputKind:
     def feature_reader(
         self, loaded: LoadedModel, processors: Any, layers: tuple[str, ...], *, spans: bool
     ) -> FeatureReader:
-        """How a checkpoint makes features of these inputs.
-
-        Args:
-            loaded: the checkpoint, on its device.
-            processors: of `load_processors`.
-            layers: as for `load_extractor`.
-            spans: as for `load_extractor`.
-        """
+        """How a checkpoint, on its device, makes features of these inputs; arguments as for `load_extractor`."""
         raise NotImplementedError(self.name)
 
     def training_reader(self, plan: ExtractionPlan, model: Any, notes: list[str]) -> TrainingReader:
-        """How a checkpoint reads these inputs while it is trained.
+        """How a checkpoint reads these inputs while it is trained; an EmmsError if it cannot be.
 
-        Args:
-            plan: of the checkpoint.
-            model: with or without a head; its configuration gets the token that fills up batches.
-            notes: what a user should know is added here, now and while inputs are read.
-
-        Raises:
-            EmmsError: its image processor or tokenizer cannot be loaded, or nothing is trained on such inputs.
+        The model's configuration gets the token that fills up batches; notes are added now and while inputs are read.
         """
         raise EmmsError(f"{plan.repo.id} cannot be fine-tuned: no reader for training on {self.plural}")
 

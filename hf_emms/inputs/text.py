@@ -37,9 +37,7 @@ class TextReader:
     """How a checkpoint reads text.
 
     Attributes:
-        tokenizer: of transformers.
         max_length: the most tokens that the model reads; longer texts are cut.
-        pad_id: the token id that fills up a batch.
         empty_id: the token id that replaces a text without any token.
         vocabulary_size: rows of the embedding table; ids beyond it would crash the device.
         pads_to_limit: fill up to `max_length` instead of the longest text of the batch.
@@ -55,11 +53,7 @@ class TextReader:
     pads_left: bool = False
 
     def tokenize(self, texts: Sequence[str]) -> tuple[list[list[int]], int]:
-        """Token ids of each text, and how many texts were cut.
-
-        Raises:
-            EmmsError: a token id beyond the model's vocabulary.
-        """
+        """Token ids of each text, and how many texts were cut."""
         tokens: list[list[int]] = []
         cut = 0
         for start in range(0, len(texts), _CHUNK):
@@ -80,11 +74,7 @@ class TextReader:
         return tokens, cut
 
     def check_vocabulary(self, tokens: Sequence[Sequence[int]]) -> None:
-        """Refuses token ids that the model has no embedding for.
-
-        Raises:
-            EmmsError: there is one.
-        """
+        """Refuses token ids that the model has no embedding for, with an EmmsError."""
         highest = max(chain.from_iterable(tokens), default=0)
         if highest >= self.vocabulary_size:
             raise EmmsError(
@@ -98,11 +88,7 @@ class TextReader:
     ) -> Iterator[np.ndarray]:
         """Positions of one batch after the other, int64 (b,), longest texts first: memory runs out at once or never.
 
-        Args:
-            lengths: tokens of each text.
-            max_tokens: of a batch, padding included.
-            batch_size: the most texts a batch; None: as `max_tokens` allows.
-            image_tokens: of an image that the model reads with each text.
+        A batch has at most `max_tokens`, padding and the `image_tokens` that are read with each text included.
         """
         sizes = np.array(lengths, dtype=np.int64)
         order = np.argsort(-sizes, kind="stable")
@@ -137,14 +123,7 @@ class TextReader:
         notes: list[str],
         phrase: Callable[[str], str] = str,
     ) -> BatchReader:
-        """Token ids and mask for training, tokenised once.
-
-        Args:
-            texts: distinct ones.
-            text_of_row: int64, shape (n,).
-            notes: that texts were cut is added here.
-            phrase: writes a text as in the family's training.
-        """
+        """Token ids and mask for training; distinct texts are tokenised once, and notes say that some were cut."""
         used, text_of_row = np.unique(text_of_row, return_inverse=True)
         tokens, cut = self.tokenize([phrase(texts[i]) for i in used])
         if cut:
@@ -153,11 +132,7 @@ class TextReader:
 
 
 def load_tokenizer(plan: ExtractionPlan) -> Any:
-    """The checkpoint's tokenizer of transformers.
-
-    Raises:
-        EmmsError: it has none, or it cannot be loaded.
-    """
+    """The checkpoint's tokenizer of transformers; an EmmsError if it has none, or it cannot be loaded."""
     from transformers import AutoTokenizer
 
     require_vocabulary(plan.repo, plan.model_folder)
@@ -188,16 +163,9 @@ def text_reader(plan: ExtractionPlan, model: Any, tokenizer: Any, max_length: in
 def load_training_texts(
     plan: ExtractionPlan, model: Any, text_part: Any = None, max_length: int = MAX_TRAINING_TOKENS
 ) -> TextReader:
-    """How a checkpoint reads texts while it is trained, with a token that fills up batches.
+    """How a checkpoint, or its `text_part`, reads texts while it is trained.
 
-    Args:
-        plan: of the checkpoint.
-        model: its configuration gets that token, and the one that starts what a decoder writes.
-        text_part: what reads texts; None: the model itself.
-        max_length: the most tokens of a text.
-
-    Raises:
-        EmmsError: its tokenizer cannot be loaded.
+    The model's configuration gets the token that fills up batches, and the one that starts what a decoder writes.
     """
     tokenizer = load_tokenizer(plan)
     if tokenizer.pad_token_id is None and tokenizer.eos_token is not None:
@@ -239,18 +207,7 @@ def _max_positions(model: Any) -> int | None:
 def text_batches(
     reader: TextReader, texts: Sequence[str], forward: BatchedForward, batch_size: int | None, counts: ReadCounts
 ) -> Iterator[Batch]:
-    """Features of texts, the longest first among some thousands.
-
-    Args:
-        reader: of the checkpoint.
-        texts: M texts.
-        forward: `{"input_ids", "attention_mask"}`, int64 (b, T), to features (b, D1).
-        batch_size: the most texts a batch; None: what fits.
-        counts: texts that were cut are counted here.
-
-    Raises:
-        EmmsError: a token id beyond the model's vocabulary.
-    """
+    """Features of texts, the longest first among some thousands; counts those that were cut."""
     max_tokens = forward.batch_elements()
     for start in range(0, len(texts), _SORTED_TOGETHER):
         tokens, cut = reader.tokenize(texts[start : start + _SORTED_TOGETHER])
@@ -260,7 +217,6 @@ def text_batches(
 
 
 def example_texts(count: int, words: int) -> list[str]:
-    """So many texts of so many words."""
     return ["a " * words] * count
 
 

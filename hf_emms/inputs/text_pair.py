@@ -19,13 +19,7 @@ import numpy as np
 from hf_emms.errors import EmmsError
 from hf_emms.features.extraction_plan import ExtractionPlan, ReadCounts
 from hf_emms.inputs.kind import InputKind, Pairs, Spans
-from hf_emms.inputs.text import (
-    TEXT,
-    TextReader,
-    example_texts,
-    load_tokenizer,
-    text_reader,
-)
+from hf_emms.inputs.text import TEXT, TextReader, example_texts, load_tokenizer, text_reader
 
 if TYPE_CHECKING:
     import torch
@@ -47,12 +41,10 @@ TokenRun = tuple[int, int]
 
 @dataclass(frozen=True)
 class Window:
-    """A part of a pair that fits into the model.
+    """A part of a pair that fits into the model: token ids of the first text, and those of the second in the window.
 
     Attributes:
-        first: token ids of the first text.
-        second: token ids of the second text that are in the window.
-        start: how many of its token ids are before them.
+        start: how many token ids of the second text are before them.
         counted: which of `second` count here and in no other window.
         spans: parts of those that count each for itself; empty: all of them count together.
     """
@@ -79,15 +71,9 @@ def cut_windows(first: Sequence[int], second: Sequence[int], capacity: int) -> l
 
 @dataclass(frozen=True)
 class TextPairReader:
-    """How a checkpoint reads a pair of texts.
+    """How a checkpoint reads a pair of texts, with special tokens before, between and after the two.
 
-    Attributes:
-        text: how it reads each of them.
-        before: special tokens before the first text.
-        between: special tokens between the two.
-        after: special tokens after the second text.
-        types: token types of `before`, the first text, `between`, the second text and `after`; None where the model
-            has none.
+    `types` are token types of `before`, the first text, `between`, the second and `after`; None if the model has none.
     """
 
     text: TextReader
@@ -98,7 +84,6 @@ class TextPairReader:
 
     @property
     def special_tokens(self) -> int:
-        """How many tokens are added to a pair."""
         return len(self.before) + len(self.between) + len(self.after)
 
     @property
@@ -107,7 +92,6 @@ class TextPairReader:
         return self.text.max_length - self.special_tokens
 
     def length(self, window: Window) -> int:
-        """Tokens of a window."""
         return max(1, self.special_tokens + len(window.first) + len(window.second))
 
     def tokenize(
@@ -130,9 +114,8 @@ class TextPairReader:
     def pad(self, windows: Sequence[Window]) -> Inputs:
         """The tensors of b windows that count equally many runs of tokens, S.
 
-        Returns:
-            int64 (b, T): "input_ids", "attention_mask", "token_type_ids" if the model has them, and "first", 1 for the
-            tokens of the first text; "counted", int64 (b, S, 2): the runs of the second text that count.
+        int64 (b, T): "input_ids", "attention_mask", "token_type_ids" if the model has them, and "first", 1 for the
+        tokens of the first text; "counted", int64 (b, S, 2): the runs of the second text that count.
         """
         import torch
 
@@ -271,10 +254,7 @@ class PairFeatures:
     def _pool(self, hidden: Tensor, first: Tensor, runs: Tensor) -> Tensor:
         """Mean of the first text's tokens, sum of the second's that count, and their number, (b, 2·D + 1).
 
-        Args:
-            hidden: token states, float32 (b, T, D).
-            first: 1 for tokens of the first text, float32 (b, T).
-            runs: sum and number of the tokens of each run that counts, float32 (b, S, D + 1).
+        Of token states (b, T, D), marks of the first text's tokens (b, T), and sums and numbers of runs (b, S, D + 1).
         """
         import torch
 
@@ -296,8 +276,7 @@ class SpanFeatures(PairFeatures):
     input_type = Spans
 
     def examples(self, count: int, words: int) -> Sequence[Any]:
-        pairs = Pairs(["a"], example_texts(1, words), np.zeros((count, 2), np.int64))
-        return Spans(pairs, np.array([(pair, 0, 1) for pair in range(count)]))
+        return Spans(super().examples(count, words), np.array([(pair, 0, 1) for pair in range(count)]))
 
     def _chunk(self, spans: Any, max_tokens: int, batch_size: int | None) -> Iterator[tuple[np.ndarray, np.ndarray]]:
         used, pair_of = np.unique(spans.bounds[:, 0], return_inverse=True)
