@@ -22,8 +22,10 @@ _HOMES = {
     "confirm": "hf_emms.run.confirm",
     "embed_labels": "hf_emms.run.from_arrays",
     "emms": "hf_emms.run.from_arrays",
+    "load_moments": "hf_emms.run.from_arrays",
     "push_to_hub": "hf_emms.publish.results",
     "rank": "hf_emms.run.rank",
+    "save_moments": "hf_emms.run.from_arrays",
     "score": "hf_emms.run.from_arrays",
     "sweep": "hf_emms.run.sweep",
 }
@@ -41,8 +43,10 @@ __all__ = [
     "confirm",
     "embed_labels",
     "emms",
+    "load_moments",
     "push_to_hub",
     "rank",
+    "save_moments",
     "score",
     "sweep",
 ]
@@ -53,7 +57,7 @@ if TYPE_CHECKING:
     from hf_emms.publish.results import push_to_hub
     from hf_emms.ranking import Ranking, Row
     from hf_emms.run.confirm import confirm
-    from hf_emms.run.from_arrays import embed_labels, emms, score
+    from hf_emms.run.from_arrays import embed_labels, emms, load_moments, save_moments, score
     from hf_emms.run.rank import rank
     from hf_emms.run.sweep import sweep
     from hf_emms.scoring import EmmsResult, Score

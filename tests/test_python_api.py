@@ -81,14 +81,13 @@ SNIPPETS = {
         for number, half in enumerate(halves):
             half.update(X[number::2], Z[number::2])
         whole = halves[0].merge(halves[1])
-        assert whole.score().score == pytest.approx(hf_emms.emms(X, Z, method="cv").score, abs=1e-9)
+        assert hf_emms.emms(whole).score == pytest.approx(hf_emms.emms(X, Z, method="cv").score, abs=1e-9)
     """,
     "moments on disk": """
         moments = hf_emms.Moments(12, [16])
         moments.update(X, Z)
-        import pickle
-        (folder / "moments").write_bytes(pickle.dumps(moments))
-        loaded = pickle.loads((folder / "moments").read_bytes())
+        hf_emms.save_moments(moments, folder / "moments.npz")
+        loaded = hf_emms.load_moments(folder / "moments.npz")
         assert hf_emms.emms(loaded).score == pytest.approx(hf_emms.emms(moments).score)
     """,
     "any estimator of sums": """

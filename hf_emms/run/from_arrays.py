@@ -4,11 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from functools import lru_cache
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
+from zipfile import BadZipFile
 
 import numpy as np
 
 from hf_emms.errors import EmmsError
+from hf_emms.files import atomic_file
 from hf_emms.formatting import pluralize
 from hf_emms.options import DEFAULT_ENCODERS, DEFAULT_ESTIMATORS
 from hf_emms.ranking.estimators import get_estimator
@@ -25,6 +28,8 @@ if TYPE_CHECKING:
 # What rankings are ordered by, and of moments, which have no rows to find neighbours among.
 DEFAULT_ESTIMATOR = DEFAULT_ESTIMATORS[0]
 _OF_MOMENTS = "emms"
+# Of files of moments.
+_FORMAT = 1
 
 _NAMES_HINT = 'class_names=dataset.features["label"].names says what the ids mean'
 
@@ -142,6 +147,38 @@ def embed_labels(
     if not len(array) or not all(isinstance(text, str) for text in array):
         raise EmmsError("embed_labels needs texts, one a row", "texts=[names[id] for id in class_ids]")
     return table_for(array, encoders=names, device=device)
+
+
+def save_moments(moments: Moments, path: str | Path) -> None:
+    """Writes moments to one .npz file, whole or not at all.
+
+    Raises:
+        EmmsError: the file cannot be written.
+    """
+    arrays: dict[str, Any] = {"format": np.asarray(_FORMAT), **moments.to_arrays()}
+    try:
+        with atomic_file(Path(path)) as file, file.open("wb") as stream:
+            np.savez(stream, **arrays)
+    except OSError as error:
+        raise EmmsError(f"cannot write {path}: {error.strerror or error}", "save it elsewhere") from error
+
+
+def load_moments(path: str | Path) -> Moments:
+    """Reads what `save_moments` wrote, which runs no code.
+
+    Raises:
+        EmmsError: not such a file, or written by another version.
+    """
+    try:
+        with np.load(path, allow_pickle=False) as stored:
+            arrays = {name: stored[name] for name in stored.files}
+        version = int(arrays["format"])
+        if version == _FORMAT:
+            return Moments.from_arrays(arrays)
+    except (OSError, ValueError, TypeError, KeyError, EOFError, BadZipFile) as error:
+        hint = "write one with hf_emms.save_moments(moments, path)"
+        raise EmmsError(f"{path} is not a moments file: {error}", hint) from None
+    raise EmmsError(f"{path} has moments format {version}; this version reads {_FORMAT}")
 
 
 def _score(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -10,6 +10,7 @@ import numpy as np
 from hf_emms.errors import EmmsError
 from hf_emms.scoring.arrays import as_labels, as_matrix, assign_folds, check_folds, content_keys, group_ids
 from hf_emms.scoring.labels import ColumnBasis, LabelBasis, LabelTable, TextBasis
+from hf_emms.scoring.linalg import symmetric
 from hf_emms.scoring.sums import SAMPLE_ROWS, LazyRows, Rows, RowSample, Sums, smallest_keys
 
 # Matrices of the features' width that held-out scoring needs beside the sums, in the input's precision.
@@ -175,6 +176,41 @@ class Moments:
         twin._sums = self._sums and self._sums.copy()
         twin._sample = self._sample
         return twin
+
+    def to_arrays(self) -> dict[str, np.ndarray]:
+        """All that these moments hold, by the names of format 1, for `from_arrays`."""
+        sizes = {"d1": self.d1, "folds": self.folds, "seed": self.seed, "n": self.n, "sample_rows": self.sample_rows}
+        arrays = {name: np.asarray(size) for name, size in sizes.items()}
+        arrays |= {"widths": np.asarray(self.basis.widths), "zero": np.zeros(0, self.dtype)}
+        arrays |= {f"table_{k}": table for k, table in enumerate(self.basis.tables)}
+        if self._sums is not None:
+            arrays |= {f"sum_{name}": array for name, array in vars(self._sums).items()}
+            arrays["sum_xx"] = np.stack([symmetric(product) for product in self._sums.xx])
+        arrays["sample_keys"] = self._sample.keys
+        for kind, rows in (("rows", self._joined()), ("sample", self._sample.rows)):
+            if rows is not None:
+                x = rows.features(np.arange(len(rows)))
+                arrays |= {f"{kind}_x": x, f"{kind}_y": rows.y.joined(), f"{kind}_folds": rows.folds}
+        return arrays
+
+    @classmethod
+    def from_arrays(cls, arrays: Mapping[str, np.ndarray]) -> Moments:
+        """The moments of `to_arrays`."""
+        tables = [array for name, array in arrays.items() if name.startswith("table_")]
+        sizes = {name: int(arrays[name]) for name in ("d1", "folds", "seed", "sample_rows")}
+        moments = cls(widths=arrays["widths"].tolist(), tables=tables, **sizes)
+        moments.n, moments.dtype = int(arrays["n"]), arrays["zero"].dtype
+        if "sum_n" in arrays:
+            sums = {name: array for name, array in arrays.items() if name.startswith("sum_")}
+            moments._sums = Sums(**{name.removeprefix("sum_"): array for name, array in sums.items()})
+        rows = {
+            kind: Rows.of(arrays[f"{kind}_x"], arrays[f"{kind}_y"], arrays[f"{kind}_folds"])
+            for kind in ("rows", "sample")
+            if f"{kind}_x" in arrays
+        }
+        moments._buffer = [rows["rows"]] if "rows" in rows else []
+        moments._sample = RowSample(moments.sample_rows, rows.get("sample"), arrays["sample_keys"])
+        return moments
 
     def sums(self) -> Sums:
         """The sums over all rows so far."""

@@ -1,6 +1,5 @@
 """Moments are a commutative monoid over rows, whatever the batching, and survive on disk."""
 
-import pickle
 import tracemalloc
 
 import numpy as np
@@ -8,7 +7,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from hf_emms import EmmsError, LabelTable, Moments, emms
+from hf_emms import EmmsError, LabelTable, Moments, emms, load_moments, save_moments
 
 SETTINGS = settings(deadline=None, max_examples=25, suppress_health_check=[HealthCheck.too_slow])
 
@@ -93,14 +92,33 @@ def test_merge_leaves_both_sides_as_they_were():
 
 @pytest.mark.parametrize("coded", [False, True])
 @pytest.mark.parametrize("flush", [False, True])
-def test_stored_moments_go_on_where_they_stopped(coded, flush):
+def test_saved_moments_go_on_where_they_stopped(tmp_path, coded, flush):
     x, labels = problem(coded=coded)
     first = moments_of(x, labels, range(100), flush=flush, folds=4, seed=7)
-    loaded = pickle.loads(pickle.dumps(first))
+    save_moments(first, tmp_path / "a.npz")
+    loaded = load_moments(tmp_path / "a.npz")
     loaded.update(x[100:], part(labels, slice(100, 240)), groups=np.arange(100, 240))
     expected = emms(moments_of(x, labels, range(240), folds=4, seed=7))
     assert emms(loaded).score == pytest.approx(expected.score, abs=1e-10)
     assert emms(loaded).n == 240
+    assert [path.name for path in tmp_path.iterdir()] == ["a.npz"]
+
+
+@pytest.mark.parametrize("content", [b"", b"PK\x03\x04 not really", b"text"])
+def test_a_broken_file_is_named(tmp_path, content):
+    path = tmp_path / "broken.npz"
+    path.write_bytes(content)
+    with pytest.raises(EmmsError, match=r"broken\.npz is not a moments file"):
+        load_moments(path)
+
+
+def test_a_place_that_cannot_be_written_is_named(tmp_path):
+    (tmp_path / "file").touch()
+    moments = moments_of(*problem(), range(9))
+    for place in (tmp_path, tmp_path / "file" / "moments.npz"):
+        with pytest.raises(EmmsError, match=r"cannot write .*(Is a directory|File exists)"):
+            save_moments(moments, place)
+    assert [path.name for path in tmp_path.iterdir()] == ["file"]
 
 
 @pytest.mark.parametrize("change", [{"folds": 4}, {"seed": 1}])
