@@ -60,7 +60,7 @@ def results_path(
     estimators: Sequence[str],
     settings: Mapping[str, Any],
 ) -> str:
-    """See `path_of`: of a dataset its id, revision, config and split; how many rows, inputs and labels; of encoders ids."""
+    """See `path_of`: of a dataset, its id, revision, config and split; sizes are rows, inputs and labels."""
     compared = {name: value for name, value in settings.items() if name not in SETTINGS or SETTINGS[name].compared}
     sample, labels, (folds, dtype, layers) = (
         [compared.pop(name, None) for name in names] for names in (_SAMPLE, _LABELS, _SCORES)
