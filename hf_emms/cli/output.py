@@ -68,7 +68,7 @@ class Output:
 
     def records(self, header: Sequence[str], rows: Sequence[Sequence[Any]]) -> None:
         """Prints a list that is not a ranking: as a table (all columns to the left), json, md, csv or tsv."""
-        from hf_emms.ranking.formats import single_line
+        from hf_emms.ranking.columns import single_line
         from hf_emms.ranking.text import csv_text, markdown_table
 
         texts = [[single_line(value) for value in row] for row in rows]

@@ -21,7 +21,7 @@ from rich.text import Text
 
 from hf_emms.errors import printable
 from hf_emms.ranking import Row
-from hf_emms.ranking.formats import format_number, title_of
+from hf_emms.ranking.columns import format_number, title_of
 
 # A terminal has few lines, and a cluster may run many checkpoints at once.
 _MAX_BARS = 12

@@ -103,7 +103,7 @@ def _source(task_id: str, benchmark: str | None, results: str | None) -> list[st
     """The ids of a leaderboard or of a results dataset, in its order."""
     from hf_emms import hub
     from hf_emms.publish.results import pull
-    from hf_emms.ranking.elsewhere import static_order
+    from hf_emms.ranking.merge import static_order
 
     if benchmark is not None:
         return list(dict.fromkeys(entry.id for entry in hub.leaderboard(benchmark)))

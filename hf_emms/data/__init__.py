@@ -20,9 +20,9 @@ def load_sample(options: Options, cache: Cache | None = None, source: DatasetSou
     options or the preset, training splits come first.
 
     Args:
-        options: which dataset, and how it is read. The dataset is a preset name, ``ORG/NAME[@REVISION]``,
-            ``emms-demo/NAME``, a folder (images in class folders or with a metadata file; parquet, json, jsonl, csv,
-            tsv; the Hub's layout), one such file, or a ``datasets`` object.
+        options: the dataset is a preset name, ``ORG/NAME[@REVISION]``, ``emms-demo/NAME``, a folder (images in class
+            folders or with a metadata file; parquet, json, jsonl, csv, tsv; the Hub's layout), one such file, or a
+            ``datasets`` object.
         cache: where samples of streams are looked for and written.
         source: the dataset as `open_dataset` gave it for options that may have another split or number of rows: its
             revision is not asked for again, nor are its files looked for.

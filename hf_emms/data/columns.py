@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from itertools import pairwise
 from typing import Any
 
-from hf_emms.data.reading import OpenSplit
+from hf_emms.data.reading import JoinedImages, OpenSplit
 from hf_emms.errors import EmmsError
 from hf_emms.inputs import INPUT_KINDS
 from hf_emms.options import COLUMN_FLAGS, Options
@@ -37,11 +37,11 @@ class RowSchema:
     """How the rows of one dataset are read for a task.
 
     Attributes:
-        task: the task.
         columns: the task's column → the dataset's, inputs first; several are joined by commas.
         types: the dataset's column → its type, see `column_types`.
         class_names: the names of class ids in the label column; None where it holds none.
         words: abbreviated label → the words that it stands for.
+        joined: column of ids → the images behind them.
     """
 
     task: Task
@@ -49,16 +49,15 @@ class RowSchema:
     types: Mapping[str, str]
     class_names: list[str] | None
     words: Mapping[str, str]
+    joined: Mapping[str, JoinedImages]
 
     @property
     def columns_read(self) -> list[str]:
-        """The dataset's columns that are read, each once."""
         names = [name for joined in self.columns.values() for name in joined.split(",")]
         return list(dict.fromkeys(map(column_of, [*names, *filter(None, [self.position_column])])))
 
     @property
     def label_column(self) -> str:
-        """The label's column, or several, joined by commas."""
         return self.columns[self.task.label.name]
 
     @property
@@ -67,7 +66,6 @@ class RowSchema:
 
     @property
     def label_type(self) -> str:
-        """Of the label's first column."""
         return self.types[self.label_columns[0]]
 
     @property
@@ -95,12 +93,10 @@ class RowSchema:
 
     @property
     def multi_label(self) -> bool:
-        """Whether a row has several classes."""
         return self.task.categorical and self.label_type in _PLURALS.values()
 
     @property
     def one_class(self) -> bool:
-        """Whether a row has exactly one class."""
         return self.task.categorical and not self.multi_label
 
     def label_name(self, value: Any) -> str | None:
@@ -124,7 +120,7 @@ def columns_of(split: OpenSplit, preset: DatasetPreset | None, options: Options)
         EmmsError: columns are absent or of the wrong type, no task or several fit, or an option is not for this task.
     """
     features, named = split.rows.features, options.columns
-    types = column_types(features)
+    types = column_types(features) | dict.fromkeys(split.joined, "image")
     _check_exist(named, types)
     of_preset: dict[str, str] = {}
     if options.task is None and preset is None:
@@ -146,17 +142,15 @@ def columns_of(split: OpenSplit, preset: DatasetPreset | None, options: Options)
     feature = _element(features[label])
     class_names = getattr(_element(feature[field]) if field else feature, "names", None)
     words = preset.words if preset and columns == dict(preset.columns) else {}
-    schema = RowSchema(task, columns, types, class_names, words)
+    schema = RowSchema(task, columns, types, class_names, words, split.joined)
     _check_options(options, schema)
     return schema
 
 
 def column_types(features: Mapping[str, Any]) -> dict[str, str]:
-    """What each column holds.
+    """Column → "image", "class", "string", "integer", "float", their plurals (a list a row), "struct" or another type.
 
-    Returns:
-        column → "image", "class", "string", "integer", "float", their plurals (a list a row), "struct", "list" or the
-        type's own name. The fields of structs, and of lists of them, follow their column as "answers.text".
+    The fields of structs, and of lists of them, follow their column as "answers.text".
     """
     types = {}
     for name, feature in features.items():
@@ -179,9 +173,6 @@ def find_task(types: Mapping[str, str], named: Mapping[str, str]) -> tuple[Task,
 
     A task that reads all columns of another and more is preferred: with images, a question and an answer are no
     captions.
-
-    Raises:
-        EmmsError: no task fits, or several do.
     """
     tasks = _tasks_to_infer(types)
     for how in (_BY_NAME, _BY_CLASS, _BY_TYPE):
@@ -219,11 +210,7 @@ def find_task(types: Mapping[str, str], named: Mapping[str, str]) -> tuple[Task,
 
 
 def find_columns(task: Task, types: Mapping[str, str], named: Mapping[str, str]) -> dict[str, str]:
-    """What every column of a task is in the dataset, inputs first; the user or a preset may have named some.
-
-    Raises:
-        EmmsError: a named column does not exist or holds the wrong type, or one cannot be found.
-    """
+    """What every column of a task is in the dataset, inputs first; the user or a preset may have named some."""
     named = {role: _check_column(task, role, names, types) for role, names in named.items()}
     # Two texts cannot be distinguished by type.
     distinct = len({column.kind for column in task.inputs}) == len(task.inputs)
@@ -349,10 +336,7 @@ def _checked_name(task: Task, column: Column, name: str, types: Mapping[str, str
 
 
 def _check_inferred_label(split: OpenSplit, task: Task, columns: Mapping[str, str], *, chosen: bool) -> None:
-    """Refuses a label column that was found by its type alone where it numbers the rows or what it holds is not clear.
-
-    The latter only where the task was not `chosen` by the user.
-    """
+    """Refuses a label that was found by type alone: it numbers rows, or is not clear and the task was not `chosen`."""
     label = columns[task.label.name]
     if label.lower() in task.label.candidates or label not in split.rows.features:
         return

@@ -49,7 +49,6 @@ class Labels:
     Attributes:
         inputs: uint64, shape (N,): the hash of each row's input, a key of `DrawnRows.inputs`.
         codes: int64, shape (N,): the label of each row.
-        texts: the distinct texts, sorted.
         spans: int64, shape (N, 2): the span of its input that a row is about; None where rows are about inputs.
         soft: which texts each label is the mean of; None where label u is text u.
         form: which F-labels the labels make.
@@ -68,11 +67,7 @@ class Labels:
 
 
 def make_labels(drawn: DrawnRows, notes: list[str]) -> Labels:
-    """The labels of the drawn rows, or of the items that the task makes of them; what was decided is added to notes.
-
-    Raises:
-        EmmsError: items are asked for, and there are none.
-    """
+    """The labels of the drawn rows, or of the items that the task makes of them; what was decided is added to notes."""
     task, options = drawn.schema.task, drawn.options
     items = task.items(drawn.examples(), options, notes) if task.items is not None else None
     if items is not None:
@@ -118,7 +113,6 @@ def _number_labels(
 def _text_labels(
     inputs: np.ndarray, task: Task, raws: Sequence[Sequence[str]], options: Options, notes: list[str]
 ) -> Labels:
-    """One label for each distinct choice of texts."""
     text_of = _label_texts(task, sorted({raw for row in raws for raw in row}), options.prompt, notes)
     distinct, codes = _distinct([_weighted(_chosen(row, text_of, options), text_of) for row in raws])
     if all(len(label) == 1 for label in distinct):
@@ -158,7 +152,6 @@ def _label_texts(task: Task, raws: Sequence[str], prompt: str | None, notes: lis
 
 
 def _chosen(raws: Sequence[str], text_of: dict[str, str], options: Options) -> Sequence[str]:
-    """Those of a row's texts that count."""
     if len(raws) == 1 or options.references in ("mean", "all"):
         return raws
     if options.references == "majority":

@@ -19,12 +19,7 @@ _MAX_NAMED = 3
 
 
 def check_readable(path: Path) -> None:
-    """Checks that every file below a path can be read and is one that ``datasets`` sees.
-
-    Raises:
-        EmmsError: a file or folder without permission, a name that is no UTF-8 or that breaks a line, or a folder whose
-            own name reads as a pattern.
-    """
+    """Refuses what ``datasets`` cannot read or see below a path: no permission, odd names, patterns in its own."""
     if path.is_dir() and (odd := set(str(path.resolve())) & set(_PATTERN)):
         raise EmmsError(
             f"the path {str(path)!r} holds {' and '.join(map(repr, sorted(odd)))}, which the library datasets reads as "

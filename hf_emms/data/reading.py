@@ -6,7 +6,7 @@ import copy
 import errno
 import glob
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import AbstractContextManager, contextmanager, nullcontext
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -14,6 +14,7 @@ from typing import Any
 from hf_emms.data.local_files import FORMATS, broken_file, notes_on_undescribed, notes_on_unused, texts_as_they_are
 from hf_emms.errors import EmmsError
 from hf_emms.hub import Repo, listing, page, retried, translate_hub_errors
+from hf_emms.inputs import UnusableError
 
 SPLIT_ORDER = ("train", "training", "validation", "valid", "val", "dev", "test", "testdev")
 _FIRST_ROWS = 100
@@ -24,7 +25,7 @@ _SCRIPT_HINT = "loading scripts no longer run; try @refs/convert/parquet behind 
 
 
 class NoReadableFileError(EmmsError):
-    """The repository holds nothing that ``datasets`` reads: a loading script, or no data at all."""
+    """The repository holds a loading script, or no data at all."""
 
 
 @dataclass(frozen=True)
@@ -34,14 +35,12 @@ class OpenSplit:
     Attributes:
         name: the dataset as the user typed it.
         repo: the repository; its revision is still empty for a dataset in memory.
-        config: the configuration that was asked for.
-        split: the split.
         rows: a ``datasets.Dataset``, or an ``IterableDataset`` when streaming.
         total: rows of the split, where known.
         splits: the names of all splits.
-        notes: what was chosen for the user, in words.
         builder: what ``datasets`` reads a stream with.
         file: the name of the only file of the split; None where there are several.
+        joined: column of ids → the images of another configuration.
     """
 
     name: str
@@ -54,6 +53,7 @@ class OpenSplit:
     notes: list[str] = field(default_factory=list)
     builder: Any = None
     file: str | None = None
+    joined: Mapping[str, JoinedImages] = field(default_factory=dict)
 
     @property
     def streaming(self) -> bool:
@@ -72,21 +72,30 @@ class OpenSplit:
                 rows = rows.cast_column(name, encoded)
         return rows
 
-    def translate_errors(self) -> AbstractContextManager[None]:
-        return translate_errors(self.name, self.repo, self.config)
+
+class JoinedImages:
+    """The encoded images of a split that is no stream, by the ids in its column `key`; read by row, none is copied."""
+
+    def __init__(self, split: OpenSplit, key: str, image: str) -> None:
+        names = split.rows.column_names
+        if not {key, image} <= set(names):
+            raise EmmsError(
+                f"images are expected in the columns {key!r} and {image!r}; there are {', '.join(names)}",
+                "pass a folder that holds images and texts together: --dataset ./FOLDER",
+            )
+        self._images = split.select([image])
+        self._row_of = {id: row for row, id in enumerate(split.rows[key])}
+
+    def __getitem__(self, id: Any) -> Any:
+        if id not in self._row_of:
+            raise UnusableError(f"there is no image with the id {id!r}")
+        (image,) = self._images[self._row_of[id]].values()
+        return image
 
 
 @dataclass(frozen=True)
 class DatasetFiles:
-    """The files of one configuration, found once; its splits are opened from them.
-
-    Attributes:
-        name: of the dataset, for messages.
-        repo: where the files are.
-        config: the configuration that was asked for.
-        builder: what ``datasets`` reads them with.
-        notes: what was chosen for the user, in words.
-    """
+    """The files of one configuration, found once; its splits are opened from them."""
 
     name: str
     repo: Repo
@@ -95,11 +104,7 @@ class DatasetFiles:
     notes: tuple[str, ...] = ()
 
     def open(self, split: str | None, *, streaming: bool) -> OpenSplit:
-        """Opens a split; training splits come first where none is named.
-
-        Raises:
-            EmmsError: there is no such split, or it cannot be read.
-        """
+        """Opens a split; training splits come first where none is named."""
         notes: list[str] = []
         with translate_errors(self.name, self.repo, self.config):
             builder, repo = self.builder, self.repo
@@ -140,11 +145,7 @@ def find_files(name: str, repo: Repo, config: str | None, *, converted: bool = F
 
 
 def open_memory(name: str, repo: Repo, dataset: Any, split: str | None) -> OpenSplit:
-    """Wraps a Dataset, DatasetDict, their streaming forms, a pandas DataFrame, or a list of dictionaries.
-
-    Raises:
-        EmmsError: no such split, or something that is no dataset.
-    """
+    """Wraps a Dataset, DatasetDict, their streaming forms, a pandas DataFrame, or a list of dictionaries."""
     import datasets
 
     notes: list[str] = []

@@ -68,7 +68,9 @@ def read_labels(schema: RowSchema, row: Mapping[str, Any], index: int) -> list[P
 
 
 def _read_content(schema: RowSchema, row: Mapping[str, Any], column: Column, index: int | None) -> Any:
-    value = value_of(row, schema.columns[column.name])
+    name = schema.columns[column.name]
+    value = value_of(row, name)
+    value = schema.joined[name][value] if name in schema.joined else value
     value = value[index] if index is not None else value
     value = column.clean(value) if column.clean and value is not None else value
     return column.kind.read(value, column.name)
@@ -97,13 +99,7 @@ def _label_text(schema: RowSchema, value: Any) -> str | None:
 
 @dataclass
 class DrawnInput:
-    """A distinct input.
-
-    Attributes:
-        hashes: of its contents, keys of `DrawnRows.contents`.
-        labels: its raw labels, of all rows that share it.
-        row: its last row.
-    """
+    """A distinct input: the hashes of its contents, the raw labels of all rows that share it, and the last of them."""
 
     hashes: tuple[int, ...]
     labels: list[PlacedLabel] = field(default_factory=list)
@@ -115,15 +111,12 @@ class DrawnRows:
     """The rows that are drawn for a sample, up to its size.
 
     Attributes:
-        schema: how rows are read.
-        options: how many rows, and which texts of an input.
         normalized: whether labels are measured without the size of their images, as fractions of them.
         unlabelled: rows that were not drawn because they hold no label or no input.
         contents: for each of the task's input columns, hash → content.
-        inputs: hash of an input → what it consists of.
+        inputs: by their hashes.
         rows: (hash of the input, raw labels), one a row of the sample.
-        n_read: inputs read.
-        skipped: inputs left out.
+        n_read, skipped: inputs read, and left out.
         reasons: where the first ones are that were left out, and why.
     """
 
@@ -165,11 +158,7 @@ class DrawnRows:
         ]
 
     def add(self, row: Mapping[str, Any], index: int, where: str = "") -> None:
-        """Takes a row's input of this index, or counts why not; `where` is the row's file and number, in words.
-
-        Raises:
-            EmmsError: so many were left out that the sample can no longer be trusted.
-        """
+        """Takes a row's input of this index, or counts why not; `where` is the row's file and number, in words."""
         self.n_read += 1
         task = self.schema.task
         try:
@@ -199,11 +188,7 @@ class DrawnRows:
                 self.rows.append((input, several))
 
     def check(self) -> None:
-        """Checks that most of the rows could be read.
-
-        Raises:
-            EmmsError: more than 5 % (and more than two) were left out, or the sample is empty.
-        """
+        """Refuses a sample that is empty, or of which more than 5 % (and more than two) were left out."""
         if not self.rows and not self.skipped:
             raise EmmsError("the split has no rows", "--split NAME")
         if too_many(self.skipped, self.n_read):

@@ -50,11 +50,8 @@ class Sample:
     Rows and inputs are in the order of their content's hash, so that the order of files does not matter.
 
     Attributes:
-        dataset: the dataset as the user typed it.
+        dataset: as the user typed it.
         repo: the repository at its pinned state.
-        config: the configuration, if one was asked for.
-        split: the split that was read.
-        task: what it is ranked for.
         columns: the task's column → the dataset's; several are joined by commas. As `Options.columns` they are read so.
         inputs: the M distinct inputs: strings, `Images`, `Pairs`, or `Spans`.
         input_of_row: int64, shape (N,): the input of each row.
@@ -63,7 +60,6 @@ class Sample:
         groups: uint64, shape (N,): hash of the content whose rows share a fold, see `Task.group_by`.
         skipped: dataset rows left out because they could not be read or lack a label.
         total_rows: rows of the split; None where a stream does not have the number.
-        notes: what was inferred, in words.
         fingerprint: 32 hex digits over everything that makes the sample what it is.
         inputs_fingerprint: 32 hex digits over the inputs alone: other labels of the same inputs need no new features.
         soft_labels: which texts each label is the mean of; None where label u is text u.
@@ -73,7 +69,6 @@ class Sample:
             the task, spans of an input.
         available: the most rows that a sample of the split can have, N where this one is all of it (of items, the
             inputs); None where that is not known.
-        splits: the names of all splits of the dataset.
     """
 
     dataset: str
@@ -104,7 +99,6 @@ class Sample:
 
     @property
     def categorical(self) -> bool:
-        """Whether each row has one class out of few."""
         return (self.task.categorical or self.form == "spans") and self.soft_labels is None
 
     @property
@@ -123,11 +117,7 @@ class Sample:
 
 
 def assemble(split: OpenSplit, drawn: DrawnRows, labels: Labels) -> Sample:
-    """The sample of the drawn rows: inputs and rows in the order of their content, notes and fingerprints.
-
-    Raises:
-        EmmsError: fewer than two distinct labels, or labels that are no classes.
-    """
+    """The sample of the drawn rows: inputs and rows in the order of their content, notes and fingerprints."""
     _check_labels(drawn, labels)
     schema, options, task = drawn.schema, drawn.options, drawn.schema.task
     grouped_by = [column.name for column in task.inputs].index(task.group_by or task.inputs[0].name)
@@ -144,7 +134,10 @@ def assemble(split: OpenSplit, drawn: DrawnRows, labels: Labels) -> Sample:
         inputs = Spans(inputs, np.column_stack([np.cumsum(new_input) - 1, spans])[new_span])
 
     hashed_spans = [] if labels.spans is None else [spans]
-    content = _content(groups, codes, [hashes] * (len(task.inputs) > 1) + hashed_spans, labels)
+    soft, hashed_pairs = labels.soft, [hashes] * (len(task.inputs) > 1)
+    of_labels = [] if soft is None else [soft.labels, soft.texts, soft.weights]
+    of_labels += [] if labels.numbers is None else [labels.numbers]
+    content = b"".join(array.tobytes() for array in (groups, codes, *hashed_pairs, *hashed_spans, *of_labels))
     repo = split.repo
     if not repo.revision:
         repo = replace(repo, revision=f"local-{_digest(content)[:16]}")
@@ -174,7 +167,7 @@ def assemble(split: OpenSplit, drawn: DrawnRows, labels: Labels) -> Sample:
         notes=(*split.notes, *_notes(drawn, labels, n_inputs, len(np.unique(groups)), skipped, total)),
         fingerprint=_digest(content + json.dumps(identity, ensure_ascii=False).encode("utf-8", "surrogatepass")),
         inputs_fingerprint=_digest(b"".join(array[new_span].tobytes() for array in (hashes, *hashed_spans))),
-        soft_labels=labels.soft,
+        soft_labels=soft,
         label_numbers=labels.numbers,
         label_values=labels.values,
         form=labels.form,
@@ -184,11 +177,7 @@ def assemble(split: OpenSplit, drawn: DrawnRows, labels: Labels) -> Sample:
 
 
 def check_size(sample: Sample, options: Options) -> None:
-    """Checks that each fold can hold rows.
-
-    Raises:
-        EmmsError: there are fewer groups of rows than folds.
-    """
+    """Refuses a sample with fewer groups of rows than folds."""
     n_groups = len(np.unique(sample.groups))
     if n_groups < options.folds:
         rows = pluralize(len(sample), "row") + (f" of {n_groups} different inputs" if n_groups < len(sample) else "")
@@ -211,14 +200,6 @@ def _collect(drawn: DrawnRows, hashes: Sequence[int]) -> Sequence[Any]:
     if len(parts) == 1:
         return parts[0]  # sorted by their hash, as the rows are
     return Pairs(parts[0], parts[1], np.stack(numbers, axis=1).astype(np.int64))
-
-
-def _content(groups: np.ndarray, codes: np.ndarray, of_inputs: list[np.ndarray], labels: Labels) -> bytes:
-    """The bytes of all arrays that make a sample what it is."""
-    soft = labels.soft
-    of_labels = [] if soft is None else [soft.labels, soft.texts, soft.weights]
-    of_labels += [] if labels.numbers is None else [labels.numbers]
-    return b"".join(array.tobytes() for array in (groups, codes, *of_inputs, *of_labels))
 
 
 def _check_labels(drawn: DrawnRows, labels: Labels) -> None:
@@ -253,7 +234,7 @@ def _digest(content: bytes) -> str:
 def _notes(
     drawn: DrawnRows, labels: Labels, n_inputs: int, n_groups: int, skipped: int, total: int | None
 ) -> list[str]:
-    """How many rows there are, what became of several texts, what was left out. Of items the task has said it."""
+    """What is said of rows, texts and what was left out; of items the task has said it."""
     schema, task, label = drawn.schema, drawn.schema.task, drawn.schema.task.label.name
     notes: list[str] = []
     if labels.spans is None:

@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 
 from hf_emms.data.columns import RowSchema, column_of
-from hf_emms.data.reading import OpenSplit
+from hf_emms.data.reading import OpenSplit, translate_errors
 from hf_emms.data.rows import ALLOWED, FEW_SKIPPED, MAX_SKIPPED, DrawnRows, read_input, read_labels, too_many, value_of
 from hf_emms.errors import EmmsError
 from hf_emms.formatting import pluralize
@@ -34,11 +34,7 @@ _MAX_OF_A_ROW = 4
 
 
 def draw(split: OpenSplit, schema: RowSchema, options: Options) -> DrawnRows:
-    """Reads rows in their order of drawing until the sample is full; how a stream was read is added to its notes.
-
-    Raises:
-        EmmsError: more than 5 % of the rows (and more than two) lack a label or cannot be read, or there are none.
-    """
+    """Reads rows in their order of drawing until the sample is full; how a stream was read is added to its notes."""
     rows = split.select(schema.columns_read)
     if split.streaming:
         rows = _start_of_stream(rows, split, schema, options)
@@ -64,14 +60,10 @@ def draw(split: OpenSplit, schema: RowSchema, options: Options) -> DrawnRows:
 
 
 def balanced_order(keys: np.ndarray, classes: np.ndarray) -> np.ndarray:
-    """One row of every class, then a second of every class, and so on.
+    """Row numbers, int64 (N,): one of every class, then a second of every class, and so on.
 
-    Args:
-        keys: uint64, shape (N,): random by content; decides within a class.
-        classes: int64, shape (N,): the class of each row.
-
-    Returns:
-        int64, shape (N,): row numbers. A prefix holds every class equally often as far as its rows reach.
+    A prefix holds every class equally often as far as its rows reach. Random keys, uint64 (N,), decide within classes,
+    int64 (N,).
     """
     rank, _ = _rank_within_class(keys, classes)
     return np.lexsort((keys, rank))
@@ -90,13 +82,14 @@ def scan_inputs(rows: Any, schema: RowSchema, seed: int) -> tuple[np.ndarray, np
     path: reading all of a large dataset to draw a few rows of it would take longer than ranking does.
 
     Returns:
-        For each of the I inputs its key, uint64 (I,), and its row, int64 (I,), increasing; how many rows hold none.
+        Of I inputs their keys, uint64 (I,), and rows, int64 (I,), increasing; how many rows hold none.
     """
     salt = str(seed).encode()
     names = [schema.columns[column.name] for column in schema.task.inputs]
     lists = {schema.columns[column.name] for column in schema.list_columns}
     # Media stay in Arrow, where their heads are read without a copy.
     media = {schema.columns[column.name] for column in schema.task.inputs if column.kind.recognised_by_type}
+    media -= set(schema.joined)
     columns = list(dict.fromkeys(map(column_of, names)))
     keys: list[int] = []
     counts: list[int] = []
@@ -216,10 +209,7 @@ def _path_head(path: str | None) -> tuple[bytes, ...]:
 
 
 def _start_of_stream(rows: Any, split: OpenSplit, schema: RowSchema, options: Options) -> Any:
-    """Reads enough of a stream into memory to draw a sample from, as a ``datasets.Dataset``.
-
-    Balanced sampling reads on for classes that have not come yet.
-    """
+    """Reads enough of a stream into memory to draw a sample from; balanced sampling waits for all classes."""
     limit = options.max_samples
     if limit is None:
         raise EmmsError("a stream is read up to a number of rows", "add --max-samples 1000, or leave --stream out")
@@ -229,7 +219,7 @@ def _start_of_stream(rows: Any, split: OpenSplit, schema: RowSchema, options: Op
     buffer = min(task.input.buffer_rows, _BUFFER_PER_ROW * limit)
     margin = limit + int(2 * MAX_SKIPPED * limit) + 1
     seen: set[int] = set()
-    with split.translate_errors():
+    with translate_errors(split.name, split.repo, split.config):
         shuffled = rows.shuffle(seed=options.seed, buffer_size=buffer)
         if not task.categorical:
             taken, n_read = _first(shuffled, margin, lambda row: _count_rows(row, schema, options, seen))

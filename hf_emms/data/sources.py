@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from hf_emms.data.local_files import check_readable
-from hf_emms.data.reading import DatasetFiles, NoReadableFileError, OpenSplit, find_files, open_memory
+from hf_emms.data.reading import DatasetFiles, JoinedImages, NoReadableFileError, OpenSplit, find_files, open_memory
 from hf_emms.errors import EmmsError
 from hf_emms.hub import Repo, RepoNotFoundError, listing, looks_like_path, on_this_machine, resolve
 from hf_emms.options import Options
@@ -27,10 +27,8 @@ class DatasetSource:
     Attributes:
         name: as the user typed it.
         repo: the repository; its revision is empty for a dataset in memory.
-        config: the configuration to open.
         pinned: whether a revision was asked for.
         preset: the preset of that name, as its repository has it.
-        notes: what was chosen for the user.
         data: the dataset itself where it is in memory.
     """
 
@@ -51,11 +49,7 @@ class DatasetSource:
         return options.streaming or self._is_large(options)
 
     def open(self, options: Options) -> OpenSplit:
-        """Opens a split; of a repository that holds a loading script, the Hub's parquet copy.
-
-        Raises:
-            EmmsError: it cannot be read as a dataset.
-        """
+        """Opens a split; of a repository that holds a loading script, the Hub's parquet copy."""
         split, streaming = self.split(options), self.is_streamed(options)
         if self.repo.id == _IN_MEMORY:
             return open_memory(self.name, self.repo, self.data, split)
@@ -63,7 +57,12 @@ class DatasetSource:
         opened.notes.extend(self.notes)
         if self._is_large(options) and self.preset:
             opened.notes.append(f"streamed, because the preset says that {self.preset.id} is large")
-        return replace(opened, name=self.name)
+        join = self.preset.join if self.preset and self.config == self.preset.config else {}
+        joined = {}
+        if join:
+            images = find_files(self._name_on_hub, opened.repo, join["config"]).open(opened.split, streaming=False)
+            joined[join["column"]] = JoinedImages(images, join["key"], join["image"])
+        return replace(opened, name=self.name, joined=joined)
 
     def _is_large(self, options: Options) -> bool:
         large = self.preset is not None and self.preset.stream

@@ -12,7 +12,7 @@ from hf_emms.evaluation import measures
 from hf_emms.evaluation.truth import matched, stopped_early
 from hf_emms.formatting import MISSING, pluralize
 from hf_emms.ranking import FineTuned, Ranking, Row, ranked
-from hf_emms.ranking.formats import format_finetuned, single_line
+from hf_emms.ranking.columns import format_finetuned, single_line
 
 SCHEMA_VERSION = 1
 
@@ -24,17 +24,13 @@ _COMPARABLE = ("dataset_id", "config", "split", "task")
 
 
 class Move(msgspec.Struct, frozen=True):
-    """A checkpoint that both rankings have scored.
+    """A checkpoint that both rankings have scored, by its name in the first one.
 
     Attributes:
-        checkpoint: as the first ranking names it.
-        first: its rank in the first one, among the checkpoints that both have.
-        second: likewise in the second one.
-        first_tied: whether the rank is shared.
-        second_tied: likewise in the second one.
+        first, second: its rank in each, among the checkpoints that both have.
+        first_tied, second_tied: whether that is shared.
         up: ranks that it rose by, negative where it fell; 0 where its shared places overlap.
-        first_fine_tuned: what fine-tuning measured in the first ranking, without single runs; None where it did not.
-        second_fine_tuned: likewise in the second one.
+        first_fine_tuned, second_fine_tuned: what fine-tuning measured, without single runs; None where it did not.
     """
 
     checkpoint: str
@@ -51,7 +47,6 @@ class Comparison(msgspec.Struct, frozen=True, kw_only=True):
     """How two rankings differ.
 
     Attributes:
-        schema_version: of this structure.
         estimators: what orders the first and the second one.
         settings: name, first and second value of those that differ.
         moves: of the checkpoints that both have scored, in the order of the first one.
@@ -59,10 +54,8 @@ class Comparison(msgspec.Struct, frozen=True, kw_only=True):
             fewer than three checkpoints are common or nothing has an order.
         picks: the best checkpoint of each, among those that both have scored.
         same_pick: "yes", "within ties" where either ranking has both picks on its first rank, or "no".
-        only_first: scored in the first one, absent from the second one.
-        only_second: the other way round.
-        failed_first: failed in the first one.
-        failed_second: failed in the second one.
+        only_first, only_second: checkpoints that one ranking has scored, and the other one does not hold.
+        failed_first, failed_second: checkpoints that failed.
         warnings: why the rankings should not be compared.
     """
 
@@ -80,7 +73,6 @@ class Comparison(msgspec.Struct, frozen=True, kw_only=True):
     warnings: tuple[str, ...] = ()
 
     def to_json(self) -> str:
-        """All of it as JSON text."""
         return msgspec.json.format(msgspec.json.encode(self), indent=2).decode()
 
 
@@ -148,8 +140,7 @@ def _warnings(first: Ranking, second: Ranking, common: Sequence[Row]) -> list[st
     elif first.dataset_revision != second.dataset_revision:
         warnings.append("the revisions of the dataset differ")
     for name, ranking in (("first", first), ("second", second)):
-        stopped = stopped_early(ranking.rows)
-        if stopped:
+        if stopped := stopped_early(ranking.rows):
             warnings.append(f"of the {name} ranking, {stopped}")
     if len(common) < measures.FEWEST:
         warnings.append(
@@ -167,13 +158,9 @@ def _moves(before: Sequence[Row], after: Sequence[Row]) -> tuple[Move, ...]:
         (best, worst), (best_now, worst_now) = then[row.checkpoint], now[row.checkpoint]
         overlap = best <= worst_now and best_now <= worst
         up = 0 if overlap else best - best_now
-        measured = _without_runs(row), _without_runs(other)
+        measured = [each.fine_tuned and msgspec.structs.replace(each.fine_tuned, runs=()) for each in (row, other)]
         moves.append(Move(row.checkpoint, best, best_now, row.tied, other.tied, up, *measured))
     return tuple(moves)
-
-
-def _without_runs(row: Row) -> FineTuned | None:
-    return msgspec.structs.replace(row.fine_tuned, runs=()) if row.fine_tuned is not None else None
 
 
 def _places(rows: Sequence[Row]) -> dict[str, tuple[int, int]]:
@@ -243,9 +230,10 @@ def move_cells(comparison: Comparison) -> tuple[list[str], list[list[str]]]:
     header = ["A", "B", "move", "checkpoint", *(["fine-tuned in A", "fine-tuned in B"] if measured else [])]
     rows = []
     for move in comparison.moves:
-        ranks = [_rank(move.first, move.first_tied), _rank(move.second, move.second_tied)]
+        ranks = [f"{'=' * move.first_tied}{move.first}", f"{'=' * move.second_tied}{move.second}"]
         values = [format_finetuned(move.first_fine_tuned), format_finetuned(move.second_fine_tuned)] if measured else []
-        rows.append([*ranks, _arrow(move), single_line(move.checkpoint), *values])
+        arrow = f"↑{move.up}" if move.up > 0 else f"↓{-move.up}" if move.up else ""
+        rows.append([*ranks, arrow, single_line(move.checkpoint), *values])
     return header, rows
 
 
@@ -279,14 +267,6 @@ def summary(comparison: Comparison) -> list[str]:
 def setting_rows(comparison: Comparison) -> list[list[str]]:
     """Name and both values of the settings that differ."""
     return [[line["name"], _value(line["first"]), _value(line["second"])] for line in comparison.settings]
-
-
-def _rank(rank: int, tied: bool) -> str:
-    return f"={rank}" if tied else str(rank)
-
-
-def _arrow(move: Move) -> str:
-    return "" if not move.up else f"↑{move.up}" if move.up > 0 else f"↓{-move.up}"
 
 
 def _value(value: Any) -> str:

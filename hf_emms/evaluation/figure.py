@@ -11,13 +11,12 @@ from typing import TYPE_CHECKING, Any
 from hf_emms.errors import EmmsError
 from hf_emms.evaluation.validate import Point, TargetResult, Validation
 from hf_emms.files import atomic_file
-from hf_emms.ranking.formats import single_line, title_of
+from hf_emms.ranking.columns import single_line, title_of
+from hf_emms.ranking.plot import SUFFIXES
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
-
-SUFFIXES = (".png", ".svg", ".pdf")
 _COLUMNS = 3
 _INCHES = (5.2, 4.2)
 _SIDES = ((1, 0), (-1, 0), (0, 1), (0, -1), (1, 1), (-1, 1), (1, -1), (-1, -1))
@@ -26,11 +25,7 @@ _DOT = 6  # half of a dot with some air, in pixels
 
 
 def check_figure(path: Path) -> None:
-    """Fails before the work, not after it.
-
-    Raises:
-        EmmsError: a suffix that cannot be drawn, or matplotlib is not installed.
-    """
+    """Fails before the work, not after it, where the suffix cannot be drawn or matplotlib is not installed."""
     if path.suffix.lower() not in SUFFIXES:
         raise EmmsError(
             f"--plot {path}: the suffix {path.suffix!r} says no format that hf-emms draws",
@@ -43,11 +38,7 @@ def check_figure(path: Path) -> None:
 
 
 def write_figure(validation: Validation, path: Path, names: Sequence[str]) -> None:
-    """Draws one panel for each target and each of the estimators or controls named.
-
-    Raises:
-        EmmsError: no such score, the suffix, no matplotlib, or the file cannot be written.
-    """
+    """Draws one panel for each target and each of the estimators or controls named."""
     check_figure(path)
     from matplotlib import rc_context
     from matplotlib.backends.backend_agg import FigureCanvasAgg

@@ -12,9 +12,12 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from hf_emms.errors import EmmsError
-from hf_emms.ranking.elsewhere import mean_shares, rank_shares
+from hf_emms.ranking.merge import mean_shares, rank_shares
 
 Vector = NDArray[np.float64]
+Matrix = NDArray[np.float64]
+# Lower and upper end; NaN where no resample defines the measure.
+Interval = tuple[float, float]
 
 # Two checkpoints have only two orders: every measure would be 1 or -1.
 FEWEST = 3
@@ -23,9 +26,6 @@ RESAMPLES = 1000
 # Resamples at once: few enough to need little memory, and for Ctrl-C to come through in between.
 _STEP = 4096
 LEVEL = 0.95
-Matrix = NDArray[np.float64]
-# Lower and upper end; NaN where no resample defines the measure.
-Interval = tuple[float, float]
 
 
 def weighted_tau(scores: ArrayLike, truth: ArrayLike) -> float:
@@ -90,10 +90,7 @@ def rank_of_pick(scores: ArrayLike, truth: ArrayLike) -> float:
 
 
 def pick_in_top(scores: ArrayLike, truth: ArrayLike, top: int = TOP) -> float:
-    """The probability that the pick is one of the truly best; 0 or 1 where only one has the best score.
-
-    Arguments and errors as in `weighted_tau`; `top` says how many are the best.
-    """
+    """The probability that the pick is one of the `top` truly best; arguments and errors as in `weighted_tau`."""
     x, y = checked(scores, truth)
     return float((_true_ranks(y)[picks(x)] <= top).mean())
 
@@ -135,7 +132,7 @@ def picks(scores: ArrayLike) -> NDArray[np.intp]:
 
 
 def dataset_blind(truths: Mapping[str, Mapping[str, float]]) -> dict[str, dict[str, float]]:
-    """Scores that do not use a dataset: how well a checkpoint did on all the other ones.
+    """Scores that do not use a dataset: minus the mean rank on the other ones, as a share of those ranked there.
 
     It is the control that an estimator has to beat: a checkpoint that is good everywhere needs no estimator.
 
@@ -143,8 +140,7 @@ def dataset_blind(truths: Mapping[str, Mapping[str, float]]) -> dict[str, dict[s
         truths: dataset → checkpoint → truth, higher is better; tables may have holes.
 
     Returns:
-        dataset → checkpoint → minus the mean rank on the other datasets, as a share of those ranked there;
-        checkpoints that no other dataset has are left out.
+        dataset → checkpoint → score; checkpoints that no other dataset has are left out.
     """
     shares = {dataset: rank_shares(truth) for dataset, truth in truths.items()}
     scores = {}
@@ -155,11 +151,7 @@ def dataset_blind(truths: Mapping[str, Mapping[str, float]]) -> dict[str, dict[s
 
 
 def checked(scores: ArrayLike, truth: ArrayLike) -> tuple[Vector, Vector]:
-    """Both as float64 vectors of one length.
-
-    Raises:
-        EmmsError: fewer than three values, different lengths, or a value that is not finite.
-    """
+    """Both as float64 vectors of one length; errors as in `weighted_tau`."""
     pair = np.asarray(scores, dtype=np.float64), np.asarray(truth, dtype=np.float64)
     for name, values in zip(("scores", "truth"), pair, strict=True):
         if values.ndim != 1:
@@ -189,17 +181,14 @@ def over_checkpoints(
     calling scipy for each.
 
     Args:
-        scores: (n,) higher is better.
-        truth: (n,) higher is better.
+        scores: as in `weighted_tau`, as are the errors.
+        truth: likewise.
         resamples: how many samples of n checkpoints are drawn, with replacement.
         level: the share of the resamples inside.
         seed: of the draws.
 
     Returns:
         weighted_tau, kendall_tau, pearson, spearman and regret → interval.
-
-    Raises:
-        EmmsError: as in `measures.weighted_tau`.
     """
     x, y = checked(scores, truth)
     rng, equal = np.random.default_rng(seed), np.full(x.size, 1 / x.size)
@@ -213,11 +202,7 @@ def over_targets(
 ) -> Interval:
     """The interval of a mean over targets: what other targets of the same kind would have given.
 
-    Args:
-        values: (targets,) a measure on each; those that are NaN are left out.
-        resamples: how many samples of the targets are drawn, with replacement.
-        level: the share of the resamples inside.
-        seed: of the draws.
+    Arguments as in `over_checkpoints`; `values` has a measure on each target, those that are NaN are left out.
     """
     defined = np.asarray([value for value in values if not np.isnan(value)])
     if not defined.size:
@@ -227,12 +212,7 @@ def over_targets(
 
 
 def resampled(x: Vector, y: Vector, draws: Matrix) -> dict[str, Vector]:
-    """The measures of samples that hold checkpoint i ``draws[b, i]`` times.
-
-    Args:
-        x: (n,) scores.
-        y: (n,) truth.
-        draws: (resamples, n) whole numbers.
+    """The measures of samples that hold checkpoint i with score x[i] and truth y[i] ``draws[b, i]`` times.
 
     Returns:
         measure → (resamples,) values, NaN where a sample has no order.

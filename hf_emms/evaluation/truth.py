@@ -17,7 +17,7 @@ from hf_emms.files import decoded
 from hf_emms.formatting import pluralize
 from hf_emms.hub import Evaluation, Repo, evaluations, leaderboard, resolve
 from hf_emms.ranking import Ranking, Row
-from hf_emms.ranking.formats import single_line
+from hf_emms.ranking.columns import single_line
 
 _CHECKPOINT = ("checkpoint", "model", "id", "model_id", "model_name", "name")
 _DATASET = ("dataset", "dataset_id", "target")
@@ -39,9 +39,7 @@ class Truth:
 
     Attributes:
         source: where they come from, in words.
-        metric: what they are.
         scores: dataset → checkpoint → value as read; the dataset is None where the table names none.
-        lower_is_better: whether a small value is a good one.
         notes: what was inferred, averaged or left out.
     """
 
@@ -66,7 +64,7 @@ def read_truth(path: Path, *, metric: str | None = None, lower_is_better: bool =
     Args:
         path: a .csv, .tsv, .json or .jsonl file.
         metric: the column of the scores; where it is None, "score" or the only column with numbers.
-        lower_is_better: whether a small score is a good one.
+        lower_is_better: of the scores.
 
     Raises:
         EmmsError: the file cannot be read, or it doesn't say which column is which.
@@ -141,8 +139,7 @@ def _averaged(
         raise EmmsError(f"{path} has no number in column {score!r}", "--metric NAME names another column")
     if empty:
         notes.append(f"no number in column {score!r}: {_listed(empty)}")
-    repeated = [name for table in tables.values() for name, values in table.items() if len(values) > 1]
-    if repeated:
+    if repeated := [name for table in tables.values() for name, values in table.items() if len(values) > 1]:
         notes.append(f"several rows, averaged: {_listed(dict.fromkeys(repeated))}")
     means = {key: {name: sum(all) / len(all) for name, all in table.items()} for key, table in tables.items()}
     return Truth(str(path), score, means, lower, tuple(map(single_line, notes)))
@@ -221,9 +218,6 @@ def matched(rows: Sequence[Row], names: Iterable[str]) -> dict[str, str]:
     The same text always means the same checkpoint. Otherwise ``ORG/NAME`` means ``ORG/NAME@REVISION`` where only one
     state of it is there on either side, and two revisions have to agree, be it by the commit of the row. Upper and
     lower case differ, as they do on the Hub's pages.
-
-    Returns:
-        checkpoint → name.
     """
     free = dict.fromkeys(names)
     pairs = {}
@@ -248,11 +242,7 @@ def stopped_early(rows: Iterable[Row]) -> str | None:
 
 
 def dataset_of(ranking: Ranking, names: Iterable[str | None]) -> str | None:
-    """The name that a table has for a ranking's dataset; None in a table that names none.
-
-    Raises:
-        EmmsError: the table has other datasets only.
-    """
+    """The name that a table has for a ranking's dataset; None in a table that names none."""
     datasets = list(names)
     if datasets == [None]:
         return None
@@ -278,11 +268,8 @@ def _means(name: str, row: Row) -> bool:
         return True
     if len(their_revision) >= _SHORTEST_SHA and (row.revision or "").startswith(their_revision):
         return True
-    return not our_revision and not _is_sha(their_revision)
-
-
-def _is_sha(revision: str) -> bool:
-    return len(revision) >= _SHORTEST_SHA and all(digit in "0123456789abcdef" for digit in revision)
+    is_sha = len(their_revision) >= _SHORTEST_SHA and all(digit in "0123456789abcdef" for digit in their_revision)
+    return not our_revision and not is_sha
 
 
 def _path(name: str) -> str:
@@ -296,13 +283,8 @@ def _loose(name: str) -> str:
 def truth_from_cards(rankings: Sequence[Ranking], *, metric: str | None = None, lower_is_better: bool = False) -> Truth:
     """Reads the evaluation results for each ranking's dataset from the cards of its checkpoints.
 
-    Args:
-        rankings: whose rows and datasets are looked for.
-        metric: the type of the metric; where it is None, the one that most of the cards report.
-        lower_is_better: whether a small value is a good one.
-
-    Returns:
-        The values, under the dataset's id, and a note on each: which number came from which card.
+    Of the type of the metric, by default of the one that most of the cards report. A note on each value says which card
+    it came from.
 
     Raises:
         EmmsError: no card can be had, or none has a result, or two metrics are equally common.
@@ -348,8 +330,7 @@ def truth_from_leaderboards(rankings: Sequence[Ranking]) -> Truth:
         scores[ranking.dataset_id] = {id: sum(values) / len(values) for id, values in values_by_id.items()}
         verified = sum(entry.verified for entry in entries)
         notes.append(f"{ranking.dataset_id}: {verified} of {len(entries)} results are verified by the Hub")
-        repeated = [id for id, values in values_by_id.items() if len(values) > 1]
-        if repeated:
+        if repeated := [id for id, values in values_by_id.items() if len(values) > 1]:
             notes.append(f"several results, averaged: {_listed(repeated)}")
     return Truth("the Hub's leaderboards", "result", scores, False, tuple(map(single_line, [*notes, _CAUTION])))
 

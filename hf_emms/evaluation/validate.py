@@ -12,7 +12,7 @@ from hf_emms.evaluation import measures
 from hf_emms.evaluation.truth import Truth, dataset_of, matched, stopped_early
 from hf_emms.formatting import MISSING, pluralize
 from hf_emms.ranking import Ranking
-from hf_emms.ranking.formats import single_line, title_of
+from hf_emms.ranking.columns import single_line, title_of
 
 SCHEMA_VERSION = 1
 
@@ -26,7 +26,6 @@ class EstimatorResult(msgspec.Struct, frozen=True):
     """How one list of scores agrees with the truth.
 
     Attributes:
-        name: an estimator, or a control.
         control: whether it does not use the dataset: the number of parameters, the ranking's mean ranks on other
             datasets ("elsewhere"), the mean rank on the truth's ("dataset-blind"), or nothing at all ("random": what a
             coin gets).
@@ -47,13 +46,7 @@ class EstimatorResult(msgspec.Struct, frozen=True):
 
 
 class Point(msgspec.Struct, frozen=True):
-    """One checkpoint with both numbers.
-
-    Attributes:
-        checkpoint: as the ranking names it.
-        truth: as the table has it.
-        scores: estimator or control → score.
-    """
+    """One checkpoint with its truth as the table has it, and estimator or control → score."""
 
     checkpoint: str
     truth: float
@@ -64,8 +57,6 @@ class TargetResult(msgspec.Struct, frozen=True, kw_only=True):
     """One ranking against the truth.
 
     Attributes:
-        dataset: as the ranking names it.
-        task: the Hub's task id.
         n: rows that the ranking was computed on.
         lines: the ranking's estimators, then the controls.
         points: what was compared, the truly best first.
@@ -88,15 +79,10 @@ class Validation(msgspec.Struct, frozen=True, kw_only=True):
     """Rankings against the truth.
 
     Attributes:
-        schema_version: of this structure.
-        source: where the truth comes from.
-        metric: what the truth measures; regret is in its points.
-        lower_is_better: whether a small truth is a good one.
-        resamples: of the intervals.
-        seed: of the intervals.
+        source, metric, lower_is_better: of the truth; regret is in its points.
+        resamples, seed: of the intervals.
         targets: one for each ranking.
         means: over the targets, where there are several.
-        notes: what a reader should know.
     """
 
     schema_version: int = SCHEMA_VERSION
@@ -110,7 +96,6 @@ class Validation(msgspec.Struct, frozen=True, kw_only=True):
     notes: tuple[str, ...] = ()
 
     def to_json(self) -> str:
-        """All of it as JSON text; what is not defined is null."""
         return msgspec.json.format(msgspec.json.encode(self), indent=2).decode()
 
 
@@ -130,11 +115,11 @@ def validate(
     resamples: int = measures.RESAMPLES,
     seed: int = 0,
 ) -> Validation:
-    """Measures how far the rankings agree with the truth.
+    """Measures how far the rankings, one for each target, agree with the truth.
 
     Args:
         rankings: one for each target.
-        truth: fine-tuning results, for all targets.
+        truth: for all targets.
         estimators: those to look at; all of each ranking where there are none.
         resamples: of each interval: over the checkpoints of a target, and over the targets for the means.
         seed: of the intervals.
@@ -158,7 +143,7 @@ def validate(
         seed=seed,
         targets=targets,
         means=means,
-        notes=(*truth.notes, *_races(rankings), *_remarks(targets)),
+        notes=(*truth.notes, *_remarks(rankings, targets)),
     )
 
 
@@ -256,7 +241,7 @@ def _line(
         name,
         control,
         len(column),
-        _without_nan(values),
+        {key: _number(value) for key, value in values.items()},
         {key: (_number(low), _number(high)) for key, (low, high) in intervals.items()},
         tuple(sorted([*column][place] for place in best)) if name != RANDOM else (),
         unscored,
@@ -283,13 +268,8 @@ def _means(targets: Sequence[TargetResult], resamples: int, seed: int) -> tuple[
     return tuple(means)
 
 
-def _races(rankings: Iterable[Ranking]) -> list[str]:
-    stopped = ((ranking.dataset, stopped_early(ranking.rows)) for ranking in rankings)
-    return [f"{dataset}: {words}" for dataset, words in stopped if words]
-
-
-def _remarks(targets: Iterable[TargetResult]) -> list[str]:
-    notes = []
+def _remarks(rankings: Iterable[Ranking], targets: Iterable[TargetResult]) -> list[str]:
+    notes = [f"{ranking.dataset}: {stopped}" for ranking in rankings if (stopped := stopped_early(ranking.rows))]
     for target in targets:
         few = len(target.points)
         if few <= measures.TOP:
@@ -304,10 +284,6 @@ def _remarks(targets: Iterable[TargetResult]) -> list[str]:
     return notes
 
 
-def _without_nan(values: Mapping[str, float]) -> dict[str, float | None]:
-    return {name: _number(value) for name, value in values.items()}
-
-
 def _number(value: float) -> float | None:
     return None if value != value else float(value)
 
@@ -320,12 +296,15 @@ def _few(names: Iterable[str]) -> str:
 def validation_records(validation: Validation) -> list[dict[str, Any]]:
     """One flat record a line: of each target, then of the means; numbers unrounded."""
     flat = []
-    for target, lines in _tables(validation):
+    tables = _tables(validation)
+    every = [line for _, lines in tables for line in lines]
+    names = dict.fromkeys(name for line in every for name in line.values)
+    for target, lines in tables:
         for line in lines:
             record: dict[str, Any] = {"target": target, "scores": line.name, "control": line.control, "n": line.n}
-            for name in _measures(validation):
+            for name in names:
                 record[name] = line.values.get(name)
-                if any(name in other.intervals for _, others in _tables(validation) for other in others):
+                if any(name in other.intervals for other in every):
                     record[f"{name}_low"], record[f"{name}_high"] = line.intervals.get(name, (None, None))
             flat.append(record | {"picks": " ".join(line.picks)})
     return flat
@@ -350,13 +329,9 @@ def _tables(validation: Validation) -> list[tuple[str, tuple[EstimatorResult, ..
     return [*((target.dataset, target.lines) for target in validation.targets), *means]
 
 
-def _measures(validation: Validation) -> tuple[str, ...]:
-    lines = [line for _, lines in _tables(validation) for line in lines]
-    return tuple(dict.fromkeys(name for line in lines for name in line.values))
-
-
 def _line_cells(line: EstimatorResult, picked: bool) -> list[str]:
     value, ends = line.values, line.intervals
+    chance = value.get("pick_in_top")
     cells = [
         title_of(line.name) + (" *" if line.control else ""),
         _signed(value.get("weighted_tau")),
@@ -365,7 +340,7 @@ def _line_cells(line: EstimatorResult, picked: bool) -> list[str]:
         _signed(value.get("pearson")),
         format_regret(value.get("regret")),
         _ends(ends.get("regret"), format_regret),
-        _chance(value.get("pick_in_top")),
+        MISSING if chance is None else {0.0: "no", 1.0: "yes"}.get(chance, f"{chance:.0%}"),
         str(line.n),
     ]
     return cells + [_pick(line.picks)] * picked
@@ -384,12 +359,6 @@ def _signed(value: float | None) -> str:
 
 def _ends(ends: tuple[float | None, float | None] | None, text: Any) -> str:
     return f"{text(ends[0])}…{text(ends[1])}" if ends is not None and ends[0] is not None else MISSING
-
-
-def _chance(value: float | None) -> str:
-    if value is None:
-        return MISSING
-    return {0.0: "no", 1.0: "yes"}.get(value, f"{value:.0%}")
 
 
 def _pick(picks: Sequence[str]) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import re
 from collections.abc import Iterator
 from copy import copy
 from dataclasses import dataclass, replace
@@ -22,6 +23,10 @@ from hf_emms.hub import Repo
 
 # Part of every cache key: raise it when the same checkpoint would give other features than before.
 FEATURES_VERSION = 4
+
+# Names of numbers of layers in configurations; no published model has nearly so many.
+_LAYERS = re.compile(r"(.*_)?(num|n)_((hidden|encoder|decoder)_)?(layers?|blocks)|(encoder|decoder)_layers|depth")
+_MAX_LAYERS = 10_000
 
 DTYPES = ("auto", "float32", "float16", "bfloat16")
 
@@ -47,18 +52,9 @@ class InputTraits(Protocol):
 class ExtractionPlan:
     """How a checkpoint's features are made; made once for a candidate.
 
-    Attributes:
-        repo: the checkpoint.
-        folder: of its configuration files.
-        config: config.json.
-        architecture: the row of the table, or the fallback.
-        pooling: as `Architecture.pooling`.
-        dtype: what the model computes in: "float32", "float16" or "bfloat16".
-        subfolder: of the transformers model in the repository.
-        normalise: whether features are scaled to length one (sentence-transformers).
-        max_length: the longest text in tokens (sentence-transformers); None where it is not given.
-        code: whether Python files of the repository are run.
-        notes: what a user should know, by topic.
+    Its configuration files are in `folder`, the transformers model in a `subfolder`. `normalise` (features are scaled
+    to length one) and `max_length` (in tokens) are of sentence-transformers; `code` says that Python files of the
+    repository are run. Notes are by topic.
     """
 
     repo: Repo
@@ -75,7 +71,6 @@ class ExtractionPlan:
 
     @property
     def model_folder(self) -> Path:
-        """The folder of the transformers model itself."""
         return self.folder / self.subfolder
 
     @property
@@ -102,12 +97,8 @@ def plan_extraction(
 ) -> ExtractionPlan:
     """Decides from the configuration files what is loaded and pooled.
 
-    Args:
-        repo: the checkpoint.
-        kind: of its inputs.
-        purpose: the id of the task, or "label embedding", for messages.
-        dtype: "auto" (float32: the same features on every device), "float32", "float16" or "bfloat16".
-        trust_remote_code: whether Python files of the repository may run.
+    Messages name `purpose`, the id of the task or "label embedding". A dtype of "auto" is float32: the same features
+    on every device.
 
     Raises:
         EmmsError: no or unreadable config.json, a checkpoint for other inputs, an unknown dtype, or an architecture
@@ -126,17 +117,11 @@ def plan_extraction(
     if not architecture.family:
         text = f"no row for {model_type!r} in the table of architectures; fallback: {kind.fallback_summary}"
         notes = [("fallback", text), *notes]
-    plan = ExtractionPlan(
-        repo,
-        folder,
-        config,
-        replace(architecture, family=_family(architecture, config)),
-        architecture.pooling,
-        "float32" if dtype == "auto" else dtype,
-        code=code,
-        notes=tuple(notes),
-    )
-    return replace(plan, **{name: settings[name] for name in kind.sentence_settings if name in settings})
+    fields: dict[str, Any] = {"pooling": architecture.pooling}
+    fields |= {name: settings[name] for name in kind.sentence_settings if name in settings}
+    row = replace(architecture, family=_family(architecture, config))
+    dtype = "float32" if dtype == "auto" else dtype
+    return ExtractionPlan(repo, folder, config, row, dtype=dtype, code=code, notes=tuple(notes), **fields)
 
 
 def _architecture(
@@ -149,8 +134,9 @@ def _architecture(
         hint = f"leave it out of --checkpoint, or choose another --task than {purpose}"
         if kind.parts:
             hint = f"families that read {kind.plural}: {', '.join(families(kind.name))}"
-        problem = f"which reads no {kind.plural}; {purpose} needs {kind.plural}"
-        raise EmmsError(f"{repo.id} is a {model_type} checkpoint, {problem}", hint)
+        raise EmmsError(
+            f"{repo.id} is a {model_type} checkpoint, which reads no {kind.plural}; {purpose} needs {kind.plural}", hint
+        )
     if row is None:
         fallback = Architecture("", (), "AutoModel", kind.fallback_pooling, "the documented fallback", kind.name)
         return fallback, _needs_code(repo, config, trust_remote_code)
@@ -171,7 +157,6 @@ def model_type_of(config: Any) -> str | None:
 
 
 def known_to_transformers(model_type: str) -> bool:
-    """Whether the installed transformers has this architecture."""
     from transformers.models.auto.configuration_auto import CONFIG_MAPPING_NAMES
 
     return model_type in CONFIG_MAPPING_NAMES
@@ -183,16 +168,28 @@ def _read_config(repo: Repo, folder: Path) -> dict[str, Any]:
     if model_type is None:
         hint = "save the checkpoint with transformers: model.save_pretrained(FOLDER)"
         raise EmmsError(f"config.json of {repo.id} names no model_type", hint)
+    _check_layers(repo, config)
     return {**config, "model_type": model_type}
+
+
+def _check_layers(repo: Repo, config: dict[str, Any]) -> None:
+    """Refuses a number of layers below zero, or one that would take for ever to build, also of a part of the model."""
+    parts: list[Any] = [config]
+    while parts:
+        part = parts.pop()
+        parts += part.values() if isinstance(part, dict) else part if isinstance(part, list) else ()
+        for name, value in part.items() if isinstance(part, dict) else ():
+            if _LAYERS.fullmatch(name) and isinstance(value, (int, float)) and not 0 <= value <= _MAX_LAYERS:
+                raise EmmsError(
+                    f"config.json of {repo.id} asks for {value:,} layers ({name})",
+                    "this is not how a checkpoint is saved: do not trust it",
+                )
 
 
 def _family(row: Architecture, config: dict[str, Any]) -> str:
     if config["model_type"] in ("timm_wrapper", "torchvision"):
         return f"{row.family} {config.get('architecture', '')}".strip()
     return row.family or config["model_type"]
-
-
-# --- checkpoints without a row in the table ---------------------------------------------------------------
 
 
 def _needs_code(repo: Repo, config: dict[str, Any], trust_remote_code: bool) -> bool:
@@ -259,9 +256,6 @@ def _sentence_pooling(repo: Repo, settings: dict[str, Any]) -> str:
     return _SENTENCE_POOLINGS[modes[0]]
 
 
-# --- errors and reports -----------------------------------------------------------------------------------
-
-
 class LayerError(EmmsError):
     """A checkpoint does not have a layer."""
 
@@ -274,7 +268,6 @@ LOAD_FAILURES = (
 
 
 def load_error(plan: ExtractionPlan, part: str, error: BaseException) -> EmmsError:
-    """The error that says why a part of the checkpoint cannot be loaded."""
     lines = str(error).splitlines() or [type(error).__name__]
     if isinstance(error, ImportError):
         reason = " ".join(" ".join(lines).split())
@@ -288,12 +281,7 @@ def load_error(plan: ExtractionPlan, part: str, error: BaseException) -> EmmsErr
 
 
 class ReadCounts(msgspec.Struct):
-    """How many inputs a checkpoint did not read whole.
-
-    Attributes:
-        cut: how many texts were cut, each at `cut_length` tokens.
-        windowed: how many inputs were read in overlapping windows of `window_length` tokens.
-    """
+    """How many texts were cut at `cut_length` tokens, and how many inputs read in overlapping windows."""
 
     cut: int = 0
     cut_length: int = 0
@@ -301,19 +289,16 @@ class ReadCounts(msgspec.Struct):
     window_length: int = 0
 
     def add(self, other: ReadCounts) -> None:
-        """Counts other inputs, too."""
         self.cut += other.cut
         self.cut_length = max(self.cut_length, other.cut_length)
         self.windowed += other.windowed
         self.window_length = max(self.window_length, other.window_length)
 
     def add_cut(self, count: int, length: int) -> None:
-        """Counts texts that were cut, if any."""
         if count:
             self.add(ReadCounts(cut=count, cut_length=length))
 
     def notes(self) -> Iterator[str]:
-        """The same in words."""
         if self.windowed:
             inputs = "input was" if self.windowed == 1 else "inputs were"
             yield (
@@ -328,13 +313,8 @@ class ReadCounts(msgspec.Struct):
 class FeatureInfo(msgspec.Struct, frozen=True):
     """What a ranking reports about a checkpoint's features at one layer; cached with them.
 
-    Attributes:
-        parameters: of the loaded part of the model (a vision tower without its text tower).
-        width: D1.
-        architecture: the family.
-        pooling: what is the feature, in words.
-        general_notes: notes that don't depend on the inputs.
-        counts: of the inputs.
+    `parameters` are those of the loaded part of the model (a vision tower without its text tower), `width` is D1,
+    `pooling` is in words, and `general_notes` don't depend on the inputs.
     """
 
     parameters: int
@@ -346,7 +326,6 @@ class FeatureInfo(msgspec.Struct, frozen=True):
 
     @property
     def notes(self) -> tuple[str, ...]:
-        """What a reader of the ranking should know."""
         return (*self.general_notes, *self.counts.notes())
 
     def merge(self, other: FeatureInfo) -> FeatureInfo:

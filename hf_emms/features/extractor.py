@@ -1,21 +1,27 @@
-"""A loaded checkpoint that turns inputs into feature rows, those of several layers from one forward."""
+"""Loaded checkpoints that turn inputs into feature rows, those of several layers from one forward."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import closing, contextmanager, nullcontext
 from copy import copy
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
-import torch
 
 from hf_emms.errors import EmmsError
-from hf_emms.features.device import Batch, BatchedForward, packed_bytes, release_freed_memory, to_numpy
 from hf_emms.features.extraction_plan import ExtractionPlan, FeatureInfo, ReadCounts
-from hf_emms.features.hidden_layers import JoinedLayers, LayerReader
 from hf_emms.formatting import pluralize
 from hf_emms.options import LAST
 
+if TYPE_CHECKING:
+    import torch
+
+    from hf_emms.features.device import Batch, BatchedForward
+    from hf_emms.features.pooling import JoinedLayers, LayerReader
+
+# Bytes of weights, packed copies included, that stay loaded besides the checkpoint in use.
+MAX_IDLE_BYTES = 10**9
 # Inputs of the batch that measures memory, and words of each text: enough to outweigh what any forward takes.
 _PROBE_SIZE, _PROBE_WORDS = 8, 512
 # What a model may raise on inputs that it cannot take.
@@ -23,11 +29,7 @@ _FAILURES = (RuntimeError, ValueError, TypeError, IndexError, KeyError, Attribut
 
 
 class FeatureReader(Protocol):
-    """How a checkpoint reads inputs of one kind and makes features of them; see `InputKind.feature_reader`.
-
-    Attributes:
-        counts: of the inputs that it has read.
-    """
+    """How a checkpoint reads inputs of one kind and makes features of them; see `InputKind.feature_reader`."""
 
     counts: ReadCounts
 
@@ -48,11 +50,6 @@ class FeatureReader(Protocol):
 
 class Extractor:
     """A loaded checkpoint that turns inputs into feature rows.
-
-    Args:
-        plan: how it was loaded.
-        model: of transformers.
-        reader: how it reads its inputs.
 
     Attributes:
         plan: how it was loaded.
@@ -77,20 +74,16 @@ class Extractor:
     def batches(
         self, inputs: Sequence[Any], *, batch_size: int | None = None
     ) -> Iterator[tuple[np.ndarray, np.ndarray]]:
-        """Runs the checkpoint over inputs.
+        """Positions in `inputs`, int64 (b,), and their features, float32 (b, D1); each comes once, in any order.
 
-        Args:
-            inputs: M texts, M images of which `inputs[i]` decodes one (PIL), or M `Pairs` or `Spans`, as the
-                checkpoint was loaded for.
-            batch_size: the most inputs a batch (of `Spans`, the most pairs); None: what suits the device.
-
-        Yields:
-            Positions in `inputs`, int64 (b,), and their features, float32 (b, D1). Every position comes once,
-            in any order.
+        Inputs are M texts, M images of which `inputs[i]` decodes one (PIL), or M `Pairs` or `Spans`, as the checkpoint
+        was loaded for. A batch has at most `batch_size` inputs (of `Spans`, pairs); None: what suits the device.
 
         Raises:
             EmmsError: the checkpoint fails on an input, or one input alone does not fit into memory.
         """
+        from hf_emms.features.device import to_numpy
+
         reader = self._reader
         if reader is None:
             raise EmmsError(f"the extractor of {self.plan.repo.id} was closed")
@@ -120,12 +113,13 @@ class Extractor:
 
     @property
     def notes(self) -> tuple[str, ...]:
-        """What a user should know about the features so far."""
         return self.info(next(iter(self.layer_slices))).notes
 
     @property
     def weight_bytes(self) -> int:
         """Bytes of the weights and their packed copies."""
+        from hf_emms.features.device import packed_bytes
+
         tensors = (*self._model.parameters(), *self._model.buffers())
         return sum(tensor.nbytes for tensor in tensors) + packed_bytes(self._model)
 
@@ -136,6 +130,10 @@ class Extractor:
 
     def close(self) -> None:
         """Frees the model's memory. The extractor cannot be used afterwards."""
+        import torch
+
+        from hf_emms.features.device import release_freed_memory
+
         self._model = self._reader = None
         if self._device.type == "cuda":
             torch.cuda.empty_cache()
@@ -161,3 +159,45 @@ class Extractor:
                 forward.probing = False
         self.reset_counts()
         return features.shape[1]
+
+
+class ExtractorPool:
+    """Checkpoints by name that stay loaded from one use to the next."""
+
+    def __init__(self, max_idle_bytes: int = MAX_IDLE_BYTES) -> None:
+        self._max_idle_bytes = max_idle_bytes
+        self._idle: dict[str, Extractor] = {}
+
+    @contextmanager
+    def use(self, name: str, load: Callable[[], Extractor]) -> Iterator[Extractor]:
+        """A checkpoint to be run, loaded if it isn't yet. It is closed if the block raises an error."""
+        extractor = self._idle.pop(name, None) or load()
+        try:
+            yield extractor
+        except BaseException:
+            extractor.close()
+            raise
+        self._idle[name] = extractor
+
+    def retain(self, names: Sequence[str]) -> None:
+        """Closes all except those of these names that fit; the first names have priority."""
+        free = self._max_idle_bytes
+        retained = {}
+        for name in names:
+            extractor = self._idle.get(name)
+            if extractor is not None and extractor.weight_bytes <= free:
+                free -= extractor.weight_bytes
+                retained[name] = self._idle.pop(name)
+        for extractor in self._idle.values():
+            extractor.close()
+        self._idle = retained
+
+    def close(self) -> None:
+        self.retain(())
+
+
+@contextmanager
+def pool_or_own(pool: ExtractorPool | None) -> Iterator[ExtractorPool]:
+    """The pool, or without one a pool that is closed when the block ends."""
+    with nullcontext(pool) if pool is not None else closing(ExtractorPool()) as chosen:
+        yield chosen

@@ -32,7 +32,7 @@ from hf_emms.formatting import format_duration, parse_duration, pluralize
 from hf_emms.hub import Repo, resolve
 from hf_emms.options import Options
 from hf_emms.ranking import FineTuned, Ranking, Row, TrainingRun, is_commit
-from hf_emms.ranking.formats import format_points
+from hf_emms.ranking.columns import format_points
 from hf_emms.ranking.progress import Progress
 from hf_emms.registry import versions
 from hf_emms.tasks import Task
@@ -53,20 +53,10 @@ _STEP_FORWARDS = 3
 
 @dataclass(frozen=True)
 class FineTuning:
-    """A shortlist, and what all runs of its checkpoints share.
+    """A shortlist, best first, and what all runs of its checkpoints share.
 
-    Attributes:
-        ranking: whose best checkpoints they are.
-        shortlist: the ranking's rows that are fine-tuned, best first.
-        methods: checkpoint → what of it is trained.
-        splits: the rows.
-        options: how.
-        seconds_per_parameter: that one input of a checkpoint takes which was not timed when it was ranked.
-        notes: what was chosen, in words.
-        cache: of finished runs.
-        progress: receives the events.
-        deadline: of `time.time`; None for none.
-        keeper: of the best model; None where it is not kept.
+    `methods` holds what of each checkpoint is trained; `seconds_per_parameter` is what an input takes of one that was
+    not timed when it was ranked; `deadline` is one of `time.time`.
     """
 
     ranking: Ranking
@@ -88,19 +78,13 @@ class FineTuning:
 
     @property
     def is_over(self) -> bool:
-        """Whether the time limit has passed."""
         return self.deadline is not None and time.time() > self.deadline
 
     def recipe(self, row: Row) -> Recipe:
-        """The recipe of a checkpoint."""
         return recipe_for(self.options, head_of(self.splits.task), row.parameters, self.methods[row.checkpoint])
 
     def plan(self, row: Row) -> ExtractionPlan:
-        """How the checkpoint is loaded, at the revision that was ranked.
-
-        Raises:
-            EmmsError: it is gone, a folder whose content has changed, or cannot be loaded.
-        """
+        """How the checkpoint is loaded, at the revision that was ranked; refuses a folder whose content has changed."""
         if is_commit(row.revision):
             repo = resolve(f"{row.checkpoint.partition('@')[0]}@{row.revision}", "model")
         else:
@@ -137,7 +121,6 @@ class FineTuning:
 
 
 def plan_for(repo: Repo, task: Task, options: Options) -> ExtractionPlan:
-    """How a checkpoint is loaded on this machine."""
     return plan_extraction(repo, task.input, task.id, trust_remote_code=options.trust_remote_code)
 
 
@@ -149,11 +132,7 @@ TrainAll = Callable[[FineTuning, Sequence[TrainingJob]], Generator[tuple[Trainin
 
 
 def check_settings(options: Options) -> None:
-    """Checks before a long ranking that its best checkpoints can be fine-tuned.
-
-    Raises:
-        EmmsError: a setting is wrong, or a package is missing.
-    """
+    """Refuses a wrong setting or a missing package before a long ranking whose best checkpoints are fine-tuned."""
     check_recipe(options)
     if options.save_model or options.push_to_hub:
         keeper_for(options)
@@ -175,19 +154,7 @@ def prepare(
     *,
     seconds_per_parameter: float,
 ) -> FineTuning:
-    """Chooses the shortlist and reads the rows; trains nothing.
-
-    Args:
-        ranking: whose best checkpoints are fine-tuned; `options.confirm` says how many.
-        options: how, and how its dataset is read.
-        source: the dataset.
-        cache: of finished runs and of samples of streams.
-        progress: receives the events.
-        seconds_per_parameter: see `FineTuning`.
-
-    Raises:
-        EmmsError: the dataset or a setting is not usable.
-    """
+    """Chooses the shortlist, of `options.confirm` checkpoints, and reads the rows; trains nothing."""
     from hf_emms.features.device import choose_device
 
     keeper = keeper_for(options)
@@ -219,11 +186,7 @@ def prepare(
 
 
 def choose(rows: Iterable[Row], top: int) -> tuple[tuple[Row, ...], list[str]]:
-    """The first rows of a ranking and those that share the last one's rank, and a note where these are too many.
-
-    Raises:
-        EmmsError: no checkpoint has a score.
-    """
+    """The first rows of a ranking and those that share the last one's rank, and a note where these are too many."""
     scored = [row for row in rows if row.error is None]
     if not scored:
         raise EmmsError("the ranking has no checkpoint with a score", "rank checkpoints that can be scored first")
@@ -269,14 +232,7 @@ def _seconds_per_forward(work: FineTuning, row: Row) -> float:
 
 
 def fine_tune(work: FineTuning, train_all: TrainAll) -> Ranking:
-    """Fine-tunes the shortlist.
-
-    Args:
-        work: of `prepare`.
-        train_all: trains runs here or elsewhere, see `train_here`.
-
-    Returns:
-        The ranking with `Row.fine_tuned`.
+    """Fine-tunes the shortlist of `prepare`; the ranking with `Row.fine_tuned`.
 
     Raises:
         EmmsError: no checkpoint could be fine-tuned.
@@ -428,7 +384,6 @@ def _runs_at(runs: Iterable[TrainingRun], learning_rate: float | None) -> list[T
 
 
 def _keep_best(work: FineTuning, keeper: ModelKeeper, ranking: Ranking, train_all: TrainAll) -> None:
-    """Leaves the best model in the folder that the options name."""
     row = ranking.fine_tuned[0]
     assert row.fine_tuned is not None
     best = max(_runs_at(row.fine_tuned.runs, row.fine_tuned.learning_rate), key=_validation)

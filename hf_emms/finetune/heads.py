@@ -40,13 +40,7 @@ from hf_emms.tasks import HeadSpec
 
 
 def load_network(plan: ExtractionPlan, splits: Splits, options: Options, method: str = "full") -> Network:
-    """Loads a checkpoint with a new head for the splits' task.
-
-    Args:
-        plan: of the checkpoint.
-        splits: whose training rows say what is learned.
-        options: what may be loaded.
-        method: what is trained: "full", "lora" or "head".
+    """Loads a checkpoint with a new head for the splits' task; `method` is what is trained: "full", "lora" or "head".
 
     Raises:
         EmmsError: it cannot be loaded, or has no head for the task.

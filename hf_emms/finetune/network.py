@@ -41,10 +41,7 @@ Features = Callable[[Any, Inputs], Tensor]
 class LabeledRows(torch.utils.data.Dataset):
     """Rows for `Trainer`: an item is this object and a row's number, which `collate` makes batches of.
 
-    Args:
-        read: gives the inputs of a batch.
-        labels: of all rows, (n, …) each, by the names of the model's arguments; empty for rows to predict.
-        count: n.
+    The labels of all rows, (n, …) each, are by the names of the model's arguments; there are none for rows to predict.
     """
 
     def __init__(self, read: BatchReader, labels: Inputs, count: int) -> None:
@@ -57,7 +54,6 @@ class LabeledRows(torch.utils.data.Dataset):
         return self, row
 
     def batch(self, rows: np.ndarray) -> Inputs:
-        """The inputs and labels of some rows."""
         return {**self._read(rows), **{name: labels[rows] for name, labels in self._labels.items()}}
 
 
@@ -72,11 +68,9 @@ class Network:
 
     Attributes:
         model: takes the tensors of a batch with labels, and returns a loss.
-        rows: the rows of a split for `Trainer`, with labels or to predict.
+        rows: of a split for `Trainer`, with labels or to predict.
         predictions: outputs of all rows of a split to what metrics compare with its references.
         predict: the model and a batch without labels to outputs, (b, …).
-        processors: what is saved beside the model.
-        notes: what was changed or chosen.
         saved: what is saved of the model; None for all of it.
         finish: is called before the model is saved, and is not trained any more.
         head: names of the model's parameters that are not the pretrained part's.
@@ -97,7 +91,6 @@ class Network:
     loss: Callable[[np.ndarray, LabeledSplit], float] | None = None
 
     def save(self, folder: Path) -> None:
-        """Writes the model with what reads its inputs."""
         merge_adapter(self.model)
         self.finish()
         (self.model if self.saved is None else self.saved).save_pretrained(folder)
@@ -151,11 +144,7 @@ def load_with_head(plan: ExtractionPlan, loader: Any, **config: Any) -> tuple[An
 
 
 class Standardize(nn.Module):
-    """Features with the mean and deviation that training rows had before training, so that one rate suits all.
-
-    Args:
-        features: of the first training rows, float32 (n, D1).
-    """
+    """Takes the first training rows' mean and deviation out of features, (…, D1), so that one rate suits all."""
 
     mean: Tensor
     scale: Tensor
@@ -170,13 +159,7 @@ class Standardize(nn.Module):
 
 
 class ModelWithHead(nn.Module):
-    """A checkpoint `base` of transformers and a `head` of ours on its features.
-
-    Args:
-        base: the checkpoint.
-        features: of it.
-        head: is trained from random weights.
-    """
+    """A checkpoint `base` of transformers and a `head` of ours on its features, which starts from random weights."""
 
     accepts_loss_kwargs = False
 
@@ -186,7 +169,6 @@ class ModelWithHead(nn.Module):
 
     @property
     def head_names(self) -> frozenset[str]:
-        """Names of the parameters of the head."""
         return frozenset(name for name, _ in self.named_parameters() if name.startswith("head."))
 
     def save_pretrained(self, folder: Path) -> None:
@@ -221,7 +203,6 @@ def repaired(model: nn.Module) -> list[str]:
     """Changes defaults of other frameworks that ruin a training; what was changed, in words.
 
     Batch norm's momentum above 0.5 is TensorFlow's: the last batch alone would set the statistics of evaluation.
-    Dropout above 0.7 is a share to keep.
     """
     momenta, rates, frozen = set(), set(), 0
     for module in model.modules():
@@ -250,16 +231,7 @@ def _listed(values: set[float]) -> str:
 
 
 def apply_method(model: nn.Module, method: str, head: Iterable[str]) -> None:
-    """Leaves trainable what a method trains.
-
-    Args:
-        model: all of it.
-        method: "full", "lora" or "head".
-        head: names of the parameters of its head; they are always trained.
-
-    Raises:
-        EmmsError: there is no head, which alone would be trained.
-    """
+    """Leaves trainable what a method trains, "full", "lora" or "head"; the parameters of the `head` always are."""
     fresh = set(head)
     if method == "head" and not fresh:
         raise EmmsError("it has no head that could be trained alone", "--method full or lora")

@@ -39,17 +39,9 @@ BYTES_PER_PARAMETER, _MEMORY_SHARE = 16, 0.7
 class Recipe(msgspec.Struct, frozen=True):
     """How the runs of one checkpoint are done.
 
-    Attributes:
-        method: "full", "lora" or "head".
-        epochs: the most, over all training rows; None where `steps` is given.
-        steps: optimizer steps, instead of epochs.
-        learning_rates: peaks that are tried with the first seed.
-        seeds: of the runs at the best rate.
-        batch_size: rows a step.
-        weight_decay: of AdamW.
-        warmup: share of the steps in which the rate rises to its peak, from which it falls linearly to 0.
-        patience: evaluations without a better validation score after which a run ends.
-        budget: "quick" where the run is shorter than a user's would be.
+    The method is "full", "lora" or "head". All peak learning rates are tried with the first seed; the other seeds run
+    at the best one. The rate rises in the share `warmup` of the steps, then falls linearly to 0. A run ends after
+    `patience` evaluations without a better validation score. The budget is "quick" where it is shorter than a user's.
     """
 
     method: str
@@ -65,11 +57,10 @@ class Recipe(msgspec.Struct, frozen=True):
 
     @property
     def runs(self) -> int:
-        """How many runs a checkpoint takes: its rates once each, its further seeds at the best one."""
+        """How many runs a checkpoint takes."""
         return len(self.learning_rates) + len(self.seeds) - 1
 
     def as_json(self) -> dict[str, Any]:
-        """Setting → value, as JSON holds them."""
         settings: dict[str, Any] = msgspec.json.decode(msgspec.json.encode(self))
         return settings
 
@@ -86,16 +77,7 @@ class Recipe(msgspec.Struct, frozen=True):
 
 @dataclass(frozen=True)
 class TrainingJob:
-    """One run of a checkpoint that is to be done.
-
-    Attributes:
-        checkpoint: as the ranking names it.
-        plan: how it is loaded.
-        parameters: of the checkpoint, where they are known.
-        recipe: how it is trained.
-        learning_rate: one of the recipe's, or a lower one.
-        seed: one of the recipe's.
-    """
+    """One run of a checkpoint that is to be done, at one of its recipe's learning rates or a lower one."""
 
     checkpoint: str
     plan: ExtractionPlan = field(compare=False)
@@ -106,17 +88,12 @@ class TrainingJob:
 
     @property
     def name(self) -> str:
-        """What the log calls it."""
         seed = f", seed {self.seed}" if len(self.recipe.seeds) > 1 else ""
         return f"{self.checkpoint}, learning rate {self.learning_rate:g}{seed}"
 
 
 def recipe_for(options: Options, head: Head, parameters: int | None, method: str = "full") -> Recipe:
-    """The recipe of a checkpoint: what the options say, and for the rest what suits its task, size and method.
-
-    Raises:
-        EmmsError: a learning rate that is no number.
-    """
+    """The recipe of a checkpoint: what the options say, and for the rest what suits its task, size and method."""
     epochs = options.epochs or (QUICK_EPOCHS if options.budget else head.epochs)
     rates = _rates(options.learning_rates) or default_rates(parameters, method)
     return Recipe(
@@ -140,13 +117,7 @@ def default_rates(parameters: int | None, method: str = "full") -> tuple[float, 
 
 
 def choose_method(options: Options, parameters: int | None, device: torch.device) -> tuple[str, str | None]:
-    """The method that the options ask for, else full fine-tuning where it fits; and why, where it does not.
-
-    Args:
-        options: which method.
-        parameters: of the checkpoint.
-        device: where it runs.
-    """
+    """The method that the options ask for, else full fine-tuning where it fits; and why, where it does not."""
     if options.method is not None:
         return options.method, None
     free, needed = _free_bytes(device), BYTES_PER_PARAMETER * (parameters or 0)
@@ -160,7 +131,6 @@ def choose_method(options: Options, parameters: int | None, device: torch.device
 
 
 def _free_bytes(device: torch.device) -> int | None:
-    """Bytes that are free; None where that is not known."""
     from hf_emms.features.device import free_memory
 
     if device.type == "cuda":
@@ -178,22 +148,14 @@ def max_rows(options: Options) -> int | None:
 
 
 def check_recipe(options: Options) -> None:
-    """Checks what the options say of recipes.
-
-    Raises:
-        EmmsError: both epochs and steps, or a learning rate that is no number.
-    """
+    """Refuses both epochs and steps, and a learning rate that is no number."""
     if options.epochs and options.steps:
         raise EmmsError("both epochs and steps are given", "leave --epochs or --steps out")
     _rates(options.learning_rates)
 
 
 def head_of(task: Task) -> Head:
-    """How checkpoints are fine-tuned for a task.
-
-    Raises:
-        EmmsError: the task does not say, as one of another package may not.
-    """
+    """How checkpoints are fine-tuned for a task; refuses one of another package that does not say."""
     if task.head is None:
         names = ", ".join(other.id for other in TASKS.values() if other.head is not None)
         raise EmmsError(

@@ -31,14 +31,7 @@ _DEFAULT_CONFIG, _DEFAULT_SPLIT = "default", "test"
 
 
 class ModelKeeper:
-    """Keeps the model of the best run so far.
-
-    Args:
-        folder: where the best model will be.
-
-    Raises:
-        EmmsError: the folder holds other files.
-    """
+    """Keeps the model of the best run so far in a folder, which may hold no other files."""
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
@@ -61,13 +54,10 @@ class ModelKeeper:
                 shutil.rmtree(path)
 
     def finish(self, name: str, files: Mapping[str, str], train: Callable[[], Any]) -> None:
-        """Leaves one run's model in the folder, with other files.
+        """Leaves one run's model in the folder, with other files, path → content.
 
-        Args:
-            name: of the run.
-            files: path → content.
-            train: trains and writes it again, where its model was not kept: an earlier process finished the run, or
-                another run of the best checkpoint was better than it.
+        `train` writes it again where it was not kept: an earlier process finished the run, or another run of the best
+        checkpoint was better than it.
         """
         if not self._whole(self.path(name)):
             shutil.rmtree(self._runs, ignore_errors=True)
@@ -102,18 +92,13 @@ def keeper_for(options: Options) -> ModelKeeper | None:
 
 
 def _folder(options: Options) -> Path | None:
-    """Where the best model is kept: in the folder that the options name, or in the cache until it is uploaded."""
     if options.save_model is not None:
         return Path(options.save_model)
     return default_root() / "fine-tuned" / options.push_to_hub.replace("/", "--") if options.push_to_hub else None
 
 
 def check_push(options: Options) -> None:
-    """Checks before anything runs that the best model may be uploaded.
-
-    Raises:
-        EmmsError: no right to write there, not logged in, offline, or the Hub cannot be reached.
-    """
+    """Checks before anything runs that the best model may be uploaded: the account, its rights, the connection."""
     id = options.push_to_hub
     if id is not None:
         account = who_am_i()
@@ -121,15 +106,7 @@ def check_push(options: Options) -> None:
 
 
 def push_best(options: Options, on_note: Callable[[str], None]) -> None:
-    """Uploads the model that was kept, where the options ask for it.
-
-    Args:
-        options: where to.
-        on_note: receives what is done.
-
-    Raises:
-        EmmsError: the Hub refuses it or cannot be reached; the model is still on this machine.
-    """
+    """Uploads the model that was kept, where the options ask for it; it stays on this machine where that fails."""
     folder = _folder(options)
     if options.push_to_hub is None or folder is None:
         return
@@ -156,12 +133,7 @@ def evaluation_results(
 ) -> dict[str, str]:
     """What the Hub lists as a model's evaluation result: path → content; nothing where no benchmark has the test rows.
 
-    Args:
-        ranking: whose dataset it is.
-        row: of the checkpoint.
-        run: whose test score it is.
-        test: the test rows.
-        on_note: receives why the benchmark could not be looked up.
+    `on_note` receives why the benchmark could not be looked up.
     """
     from huggingface_hub import EvalResultEntry, eval_result_entries_to_yaml
 
@@ -199,20 +171,11 @@ def _benchmark_tasks(content: bytes | None) -> list[dict[str, Any]]:
 
 
 def _place(task: dict[str, Any]) -> tuple[Any, Any]:
-    """Configuration and split of a benchmark's task."""
     return task.get("config") or _DEFAULT_CONFIG, task.get("split") or _DEFAULT_SPLIT
 
 
 def model_card(ranking: Ranking, row: Row, run: TrainingRun, test: LabeledSplit, options: Options) -> str:
-    """README.md of a fine-tuned model: where it comes from, its scores as model-index, and its recipe.
-
-    Args:
-        ranking: that it was the best of.
-        row: of its checkpoint.
-        run: whose model it is.
-        test: the test rows.
-        options: how it was fine-tuned, and where it is uploaded.
-    """
+    """README.md of a fine-tuned model: where it comes from, its scores as model-index, and its recipe."""
     result = row.fine_tuned
     assert result is not None
     recipe = {**result.recipe, "learning_rates": None, "seeds": None}
@@ -250,7 +213,6 @@ def _metadata(name: str, ranking: Ranking, row: Row, run: TrainingRun, test: Lab
 
 
 def _command(options: Options, ranking: Ranking, row: Row, result: FineTuned, run: TrainingRun) -> str:
-    """The command that trains it again."""
     checkpoint = f"{row.checkpoint.partition('@')[0]}@{row.revision}" if is_commit(row.revision) else row.checkpoint
     again = replace(
         options,

@@ -77,13 +77,10 @@ class SpanModel(ModelWithHead):
 
 @dataclass(frozen=True)
 class _Windows:
-    """The windows of a split's rows.
+    """The windows of a split's rows, and the row of each.
 
-    Attributes:
-        windows: all of them.
-        row_of: the row of each.
-        offsets: the characters that each token of a second text covers, by the number of the text.
-        text_of_row: int64, shape (n,): the number of each row's second text.
+    `offsets` are the characters that each token of a second text covers, by the text's number; `text_of_row`, int64
+    (n,), is that of each row.
     """
 
     windows: list[Window]

@@ -33,13 +33,7 @@ _MIN_ROWS = 2
 
 @dataclass(frozen=True)
 class AnswerSpan:
-    """An answer within the second text of a pair.
-
-    Attributes:
-        start: its first character.
-        stop: behind its last one.
-        text: what they cover.
-    """
+    """An answer within the second text of a pair, from its first character to behind its last one."""
 
     start: int
     stop: int
@@ -48,18 +42,15 @@ class AnswerSpan:
 
 @dataclass(frozen=True)
 class LabeledSplit:
-    """Rows with their right answers.
+    """Rows with their right answers; their inputs are those of a `Sample`.
 
     Attributes:
         split: the dataset's split that they are from.
         held_out: whether they were taken out of it for an evaluation, so that the rest can be trained on.
         whole: whether they are all of its rows.
-        inputs: the distinct inputs of the sample that they are from, as in `Sample`.
-        input_of_row: int64, shape (n,).
         references: n right answers: a class, a tuple of classes, a number, texts with their weights, an `AnswerSpan`
             or a box.
         groups: uint64, shape (n,): rows of one group are never in two splits.
-        inputs_fingerprint: of the sample, see `Sample`.
     """
 
     split: str
@@ -76,11 +67,9 @@ class LabeledSplit:
 
     @property
     def in_words(self) -> str:
-        """How many rows these are, and where they are from."""
         return f"{pluralize(len(self), 'row')}, {'held out of ' * self.held_out}split {self.split}"
 
     def take(self, rows: np.ndarray) -> LabeledSplit:
-        """Some of the rows."""
         return replace(
             self,
             whole=self.whole and len(rows) == len(self),
@@ -94,14 +83,7 @@ class LabeledSplit:
 class Splits:
     """What candidates are trained, chosen and tested on: the same rows for all.
 
-    Attributes:
-        task: what for.
-        train: rows to train on.
-        validation: rows that choose learning rates, the end of a run, and the best candidate.
-        test: rows whose scores are reported; nothing is chosen by them.
-        revision: of the dataset.
-        notes: what was chosen or left out.
-        fingerprint: 32 hex digits over everything that makes the splits what they are.
+    Validation rows choose learning rates, the end of a run, and the best candidate; test rows choose nothing.
     """
 
     task: Task
@@ -121,7 +103,6 @@ class Splits:
 
     @property
     def parts(self) -> dict[str, LabeledSplit]:
-        """Each split by what it is for."""
         return {"train": self.train, "validation": self.validation, "test": self.test}
 
     @property
@@ -134,22 +115,15 @@ class Splits:
         from hf_emms.inputs.image import PixelCache, with_pixel_cache
 
         cache = PixelCache()
-        train, validation, test = (
-            replace(part, inputs=with_pixel_cache(part.inputs, cache)) for part in self.parts.values()
-        )
-        return replace(self, train=train, validation=validation, test=test)
+        parts = {name: replace(part, inputs=with_pixel_cache(part.inputs, cache)) for name, part in self.parts.items()}
+        return replace(self, **parts)
 
 
 def load_splits(options: Options, cache: Cache | None = None, source: DatasetSource | None = None) -> Splits:
     """Reads the rows of a fine-tuning.
 
     A test or validation split that the dataset has is used; what it lacks is held out of the rows that are ranked
-    on, by group. Training rows whose group is also in another split are left out.
-
-    Args:
-        options: of the ranking; `max_rows` says how many rows are read.
-        cache: where samples of streams are looked for and written.
-        source: the dataset as `open_dataset` gave it; it is opened here otherwise.
+    on, by group. Training rows whose group is also in another split are left out. `max_rows` says how many are read.
 
     Raises:
         EmmsError: the dataset cannot be read, or has too few rows; or its task has no head.
@@ -186,25 +160,18 @@ def load_splits(options: Options, cache: Cache | None = None, source: DatasetSou
                 f"{sample.dataset!r} has {pluralize(len(sample), 'row')}, of which {len(part)} would be for {name}",
                 "fine-tuning needs more rows",
             )
-    return Splits(
-        sample.task,
-        parts["train"],
-        parts["validation"],
-        parts["test"],
-        sample.repo.revision,
-        tuple(notes),
-        _fingerprint(parts),
-    )
+    fingerprint = _fingerprint(parts)
+    return Splits(sample.task, **parts, revision=sample.repo.revision, notes=tuple(notes), fingerprint=fingerprint)
 
 
 def _own_splits(sample: Sample) -> dict[str, str]:
     """The own splits of the dataset by what they are for, other than the one that is ranked on."""
-    others = [name for name in sample.splits if name != sample.split]
-    splits = {
-        "validation": next((name for name in _VALIDATION if name in others), None),
-        "test": next((name for name in _TEST if name in others), None),
-    }
-    return {part: name for part, name in splits.items() if name is not None}
+    splits = {}
+    for part, names in (("validation", _VALIDATION), ("test", _TEST)):
+        own = next((name for name in names if name in sample.splits and name != sample.split), None)
+        if own is not None:
+            splits[part] = own
+    return splits
 
 
 def _hold_out(train: LabeledSplit, evaluated: dict[str, LabeledSplit], seed: int) -> dict[str, LabeledSplit]:
@@ -233,11 +200,7 @@ def _hold_out(train: LabeledSplit, evaluated: dict[str, LabeledSplit], seed: int
 
 
 def _labeled_split(sample: Sample) -> LabeledSplit:
-    """The rows of a sample with their right answers; of spans, the pairs that have one.
-
-    Raises:
-        EmmsError: answers have to be spans of their inputs, and are none.
-    """
+    """The rows of a sample with their right answers; of spans, the pairs that have one."""
     head = head_of(sample.task)
     inputs, rows, groups = sample.inputs, sample.input_of_row, sample.groups
     if isinstance(inputs, Spans):

@@ -76,12 +76,7 @@ def _one_text_a_row(split: LabeledSplit) -> LabeledSplit:
 
 
 class WriterModel(nn.Module):
-    """A model of transformers that writes: trained on token ids, it writes token ids.
-
-    Args:
-        writer: of transformers.
-        pad_id: the token that fills up a batch.
-    """
+    """A model of transformers that writes: trained on token ids, it writes token ids."""
 
     accepts_loss_kwargs = False
 
@@ -141,14 +136,7 @@ def _with_class(plan: ExtractionPlan, splits: Splits, loader: Any) -> Network:
 
 
 class DecoderModel(ModelWithHead):
-    """A recurrent decoder of words whose first state is the feature, which is also joined to every word.
-
-    Args:
-        base: the checkpoint, of transformers.
-        features: of it.
-        first: features of the first training rows.
-        words: how many there are, those for start, end and padding included.
-    """
+    """A recurrent decoder of words whose first state is the feature, which is also joined to every word."""
 
     head: nn.ModuleDict
 

@@ -64,10 +64,7 @@ def run_job(
     deadline: float | None = None,
     progress: Progress | None = None,
 ) -> TrainingRun:
-    """The result of one run, which is an error where it failed or the time limit had passed.
-
-    Arguments are those of `Training`; `options` say what may be loaded, and where it runs.
-    """
+    """The result of one run, which is an error where it failed or the time limit had passed; see `Training`."""
     if deadline is not None and time.time() > deadline:
         return TrainingRun(job.learning_rate, job.seed, error="not started: the time limit had passed")
     device = choose_device(options.device)
@@ -83,14 +80,8 @@ def run_job(
 class Training:
     """One run of a network, and a second try where it fails.
 
-    Args:
-        job: what is trained, and how.
-        splits: the rows.
-        folder: of unfinished states; it is emptied at the end.
-        device: where it runs.
-        save_to: where the finished model is written; None for nowhere.
-        deadline: of `time.time`, when training ends; None for never.
-        progress: receives steps under the job's name.
+    Unfinished states are in `folder`, which is emptied at the end; the finished model is written to `save_to`.
+    Training ends at `deadline`, of `time.time`.
     """
 
     def __init__(
@@ -110,9 +101,6 @@ class Training:
 
     def run(self, load: Callable[[], Network]) -> TrainingRun:
         """Fine-tunes once; where memory runs out or the loss is no number, once more with half the batch.
-
-        Args:
-            load: loads the network anew.
 
         Raises:
             DivergedError: the loss is no number, with half the batch too.
@@ -229,14 +217,7 @@ class Training:
 
 
 def standard_error(metric: Metric, predictions: Sequence[Any], references: Sequence[Any], groups: np.ndarray) -> float:
-    """The delete-a-part jackknife over twenty parts of the rows, whose groups stay together.
-
-    Args:
-        metric: whose error.
-        predictions: of n rows.
-        references: n right answers.
-        groups: uint64, shape (n,).
-    """
+    """The delete-a-part jackknife over twenty parts of the rows, whose groups, uint64 (n,), stay together."""
     part_of = assign_folds(groups, min(_JACKKNIFE, len(np.unique(groups))), 0)
     values = []
     for part in np.unique(part_of):
@@ -268,11 +249,6 @@ def _fit(trainer: Trainer, folder: Path) -> None:
 
 
 def _outputs(trainer: Trainer, network: Network, split: LabeledSplit) -> Any:
-    """The outputs of all rows of a split.
-
-    Raises:
-        DivergedError: an output is no number.
-    """
     trainer.compute_metrics = None
     outputs = trainer.predict(network.rows(split, False)).predictions
     for array in outputs if isinstance(outputs, tuple) else (outputs,):

@@ -22,8 +22,8 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from hf_emms.features.device import Batch, BatchedForward
-    from hf_emms.features.hidden_layers import LayerReader
     from hf_emms.features.load import LoadedModel
+    from hf_emms.features.pooling import LayerReader
 
 # --- content of a dataset ---------------------------------------------------------------------------------
 
@@ -397,7 +397,7 @@ class _Image(InputKind):
     def feature_reader(
         self, loaded: LoadedModel, processors: ImageReader, layers: tuple[str, ...], *, spans: bool
     ) -> ImageFeatures:
-        from hf_emms.features.hidden_layers import plan_layers
+        from hf_emms.features.pooling import plan_layers
 
         return ImageFeatures(loaded.model, processors, plan_layers(loaded, layers))
 

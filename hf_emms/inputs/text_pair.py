@@ -32,9 +32,8 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from hf_emms.features.device import Batch, Inputs
-    from hf_emms.features.hidden_layers import JoinedLayers
     from hf_emms.features.load import LoadedModel
-    from hf_emms.features.pooling import States
+    from hf_emms.features.pooling import JoinedLayers, States
 
 _CHUNK = 2_048  # inputs that are cut into windows and sorted at a time: memory does not grow with the dataset
 _OVERLAP = 4  # neighbouring windows share at least 1/4 of the part of the second text that each holds
@@ -365,8 +364,7 @@ class _TextPair(InputKind):
     def feature_reader(
         self, loaded: LoadedModel, processors: Any, layers: tuple[str, ...], *, spans: bool
     ) -> PairFeatures:
-        from hf_emms.features.hidden_layers import JoinedLayers
-        from hf_emms.features.pooling import find_states
+        from hf_emms.features.pooling import JoinedLayers, find_states
 
         if spans and not processors.is_fast:
             raise EmmsError(

@@ -32,15 +32,14 @@ _UNWANTED = ".uninstalled"
 
 
 def source_folder() -> Path:
-    """The metric as it is published: a folder that ``evaluate.load`` takes as it is."""
+    """The metric as it is published, which ``evaluate.load`` takes as it is."""
     return Path(__file__).parent / "emms"
 
 
 def modules_cache() -> Path:
     """Where evaluate keeps modules, by the same environment variables in the same order.
 
-    Raises:
-        EmmsError: they name no absolute path; evaluate would make a folder of that name wherever it is run.
+    Refused is a relative path, which evaluate would make wherever it is run.
     """
     caches = os.environ.get("XDG_CACHE_HOME", "~/.cache")
     home = os.path.expanduser(os.environ.get("HF_HOME", f"{caches}/huggingface"))  # noqa: PTH111 (as evaluate does)
@@ -55,7 +54,6 @@ def modules_cache() -> Path:
 
 
 def installed_module() -> Path:
-    """Where the metric's module lies once it is installed."""
     return _package() / _DIGEST / "emms.py"
 
 
@@ -68,11 +66,7 @@ def is_installed() -> bool:
 
 
 def install() -> Path:
-    """Puts the module into the cache, or repairs it, and returns its path; many processes may do so at once.
-
-    Raises:
-        EmmsError: the cache cannot be written.
-    """
+    """Puts the module into the cache, or repairs it, and returns its path; many processes may do so at once."""
     module = installed_module()
     try:
         (_package() / _UNWANTED).unlink(missing_ok=True)
@@ -87,11 +81,7 @@ def install() -> Path:
 
 
 def uninstall() -> tuple[Path, ...]:
-    """Removes every version of the module, whose folders it returns; ``import hf_emms`` does not put it back.
-
-    Raises:
-        EmmsError: the cache cannot be written.
-    """
+    """Removes every version of the module, whose folders it returns; ``import hf_emms`` does not put it back."""
     import shutil
 
     package = _package()
@@ -160,10 +150,6 @@ def publish_metric(
         hardware: see `hub.publish_space`.
         private: of a Space that is made anew.
         package: what the Space installs as hf-emms; by default this version, whose wheel is uploaded beside.
-
-    Raises:
-        EmmsError: another name, no right to write there, a private Space that would install its own wheel, or the Hub
-            cannot be reached.
     """
     owner, _, name = repo_id.partition("/")
     if name != "emms":

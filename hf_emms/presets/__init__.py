@@ -29,6 +29,7 @@ class DatasetPreset:
     splits: Mapping[str, int | None] = field(default_factory=dict)
     columns: Mapping[str, str] = field(default_factory=dict)
     words: Mapping[str, str] = field(default_factory=dict)
+    join: Mapping[str, str] = field(default_factory=dict)
     stream: bool = False
     fallbacks: tuple[Mapping[str, Any], ...] = ()
     local: str | None = None

@@ -12,7 +12,7 @@ import msgspec
 from hf_emms.errors import EmmsError
 from hf_emms.options import SETTINGS, Setting, to_flags
 from hf_emms.ranking import EMMS, SCHEMA_VERSION, Ranking, Row, emms_score, is_commit
-from hf_emms.ranking.formats import single_line
+from hf_emms.ranking.columns import single_line
 from hf_emms.scoring import Score
 
 LAYOUT_VERSION = 2
@@ -71,9 +71,9 @@ class Entry(msgspec.Struct, frozen=True, kw_only=True):
     Attributes:
         ranking: with the rows that the card shows: the first ones, and the card's checkpoint if it is none of them.
         ranked: how many checkpoints have a rank.
-        checkpoint: the card's; None in a dataset's card.
+        checkpoint: None in a dataset's card.
         command: makes the numbers again; None for a dataset that nobody else has.
-        leaderboard: the Space (ORG/NAME) that shows the whole ranking.
+        leaderboard: the Space that shows the whole ranking.
     """
 
     ranking: Ranking
@@ -90,12 +90,10 @@ class Entry(msgspec.Struct, frozen=True, kw_only=True):
 
     @property
     def top(self) -> tuple[Row, ...]:
-        """The first rows."""
         return self.ranking.rows[: TOP_ROWS_OF_A_DATASET if self.checkpoint is None else TOP_ROWS]
 
     @property
     def row(self) -> Row | None:
-        """Of the card's checkpoint."""
         return None if self.checkpoint is None else self.ranking.row(self.checkpoint)
 
     @property
@@ -111,11 +109,7 @@ class Entry(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def checkpoint_entry(ranking: Ranking, checkpoint: str, *, leaderboard: str | None = None) -> Entry:
-    """What a checkpoint's card shows of a ranking.
-
-    Raises:
-        EmmsError: the ranking does not hold the checkpoint, or has no score for it.
-    """
+    """What a checkpoint's card shows of a ranking; an EmmsError where that has no score for it on all rows."""
     row = ranking.row(checkpoint)
     if row.rank is None:
         raise EmmsError(
@@ -132,11 +126,7 @@ def checkpoint_entry(ranking: Ranking, checkpoint: str, *, leaderboard: str | No
 
 
 def dataset_entry(ranking: Ranking, *, leaderboard: str | None = None) -> Entry:
-    """What a dataset's card shows of a ranking.
-
-    Raises:
-        EmmsError: the ranking has no scored checkpoint.
-    """
+    """What a dataset's card shows of a ranking; an EmmsError where that has no scored checkpoint."""
     scored = _scored(ranking)[:TOP_ROWS_OF_A_DATASET]
     if not scored:
         raise EmmsError("the ranking has no scored checkpoint", "the failed rows of the ranking have the reasons")
@@ -144,7 +134,7 @@ def dataset_entry(ranking: Ranking, *, leaderboard: str | None = None) -> Entry:
 
 
 def with_entry(entries: tuple[Entry, ...], new: Entry) -> tuple[Entry, ...]:
-    """The entries with one that replaces its predecessor, or follows the others."""
+    """The entries with a new one, which replaces its predecessor or follows the others."""
     old = next((entry for entry in entries if entry.key == new.key), None)
     if old is None:
         return (*entries, new)
@@ -207,14 +197,13 @@ def _check(entry: Entry, about: str) -> None:
 
 
 def _scored(ranking: Ranking) -> list[Row]:
-    """Rows with a score on all rows of the sample."""
     return [row for row in ranking.rows if row.rank is not None and row.n is None]
 
 
 def _entry(
     ranking: Ranking, rows: Sequence[Row], again: Sequence[Row], checkpoint: Row | None, leaderboard: str | None
 ) -> Entry:
-    """Args: the rows that are shown, those that the command ranks again, and that of the card's checkpoint."""
+    """An entry: `rows` are shown, the command ranks those of `again`, the card is of `checkpoint`."""
     shown = tuple(_card_row(row, whole=row is checkpoint) for row in rows)
     command = rank_command(ranking, [row.checkpoint for row in again]) if ranking.dataset_revision else None
     return Entry(
@@ -227,7 +216,6 @@ def _entry(
 
 
 def _card_row(row: Row, *, whole: bool) -> Row:
-    """A row as far as a card shows it: more of the card's own checkpoint."""
     scores = {
         name: Score(score.value, score.stderr, (), {key: score.details.get(key) for key in ("r2", "weights")})
         if whole

@@ -23,8 +23,18 @@ from hf_emms.publish import readme
 from hf_emms.publish.card_entries import Entry, checkpoint_entry, dataset_entry, pack
 from hf_emms.publish.wheel import INSTALL
 from hf_emms.ranking import EMMS, Ranking, Row, is_commit
-from hf_emms.ranking.columns import COLUMNS, IDENTITY, TableColumn, columns_of, score_columns
-from hf_emms.ranking.formats import format_finetuned, format_number, format_rank, single_line, title_of
+from hf_emms.ranking.columns import (
+    COLUMNS,
+    IDENTITY,
+    TableColumn,
+    columns_of,
+    format_finetuned,
+    format_number,
+    format_rank,
+    score_columns,
+    single_line,
+    title_of,
+)
 from hf_emms.scoring import Score
 
 if TYPE_CHECKING:
@@ -43,15 +53,12 @@ _NAME_WIDTH = 40
 
 
 def card(ranking: Ranking, checkpoint: str | None = None, *, leaderboard: str | None = None) -> str:
-    """The section of a model card; without a checkpoint, that of the dataset's card.
+    """The section of a model card, from marker to marker; without a checkpoint, that of the dataset's card.
 
     Args:
         ranking: what it shows.
         checkpoint: one of the ranking.
         leaderboard: the Space (ORG/NAME) that shows the whole ranking.
-
-    Returns:
-        Markdown between the markers, ending with a line break.
 
     Raises:
         EmmsError: the ranking doesn't hold the checkpoint, or has no score for it.
@@ -62,11 +69,7 @@ def card(ranking: Ranking, checkpoint: str | None = None, *, leaderboard: str | 
 
 
 def card_section(about: CardKind, entries: Sequence[Entry]) -> str:
-    """The section of a card.
-
-    A model card has one table with a row for each dataset, and the details of each; a dataset card the best
-    checkpoints for each config, split and task.
-    """
+    """The section of a card, with all entries."""
     estimators = tuple(dict.fromkeys(name for entry in entries for name in entry.estimators))
     controls = [markdown_text(title_of(name)) for name in estimators if name not in EMMS]
     if any(entry.ranking.has_elsewhere for entry in entries):
@@ -101,7 +104,7 @@ def _environment() -> jinja2.Environment:
     environment.globals["install"] = INSTALL
     environment.filters.update(
         md=markdown_text,
-        html=_html_text,
+        html=lambda value: _without_calls(html.escape(single_line(value))),
         code=_code_span,
         block=_code_block,
         repo=_repo_link,
@@ -124,10 +127,6 @@ def markdown_text(value: Any) -> str:
     return _without_calls(_PUNCTUATION.sub(r"\\\1", single_line(value)))
 
 
-def _html_text(value: Any) -> str:
-    return _without_calls(html.escape(single_line(value)))
-
-
 def _code_span(value: Any) -> str:
     """A code span that ends where it should, whatever backticks the text has; safe in a table."""
     line = _no_comment(single_line(value)).replace("|", "\N{BROKEN BAR}")
@@ -148,7 +147,6 @@ def _longest_backticks(text: str) -> int:
 
 
 def _repo_link(id: str, kind: hub.Kind, *, on_hub: bool) -> str:
-    """A repository's name, as a link to its page where it is one of the Hub."""
     name = id.partition("@")[0]
     if not on_hub or not _HUB_ID.fullmatch(name):
         return _code_span(id)
@@ -189,7 +187,6 @@ def _model_card_columns(entries: Sequence[Entry], estimators: Sequence[str]) -> 
 
 
 def _dataset_card_columns(entry: Entry) -> list[TableColumn]:
-    """Those that follow rank and checkpoint."""
     ranking = msgspec.structs.replace(entry.ranking, estimators=entry.estimators)
     return [column for column in columns_of(ranking, "dataset card") if column not in IDENTITY]
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import difflib
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from hf_emms import hub
@@ -23,14 +23,7 @@ _TITLES = {
 
 @dataclass(frozen=True)
 class Card:
-    """One README of the Hub and what it should show.
-
-    Attributes:
-        repo_id: "ORG/NAME".
-        kind: "model" or "dataset".
-        rankings: that it shows.
-        entries: what it shows of each.
-    """
+    """One README of the Hub, and the rankings with the entries that it should show of them."""
 
     repo_id: str
     kind: CardKind
@@ -39,9 +32,6 @@ class Card:
 
     def updated(self, readme: bytes | None) -> bytes:
         """The README with a section on the rankings; entries of others stay, and every byte outside the section.
-
-        Args:
-            readme: as it is; None where there is none yet.
 
         Raises:
             EmmsError: the markers or the data between them are broken.
@@ -67,13 +57,7 @@ class Card:
 def model_card(
     rankings: Sequence[Ranking], repo_id: str, *, checkpoint: str | None = None, leaderboard: str | None = None
 ) -> Card:
-    """The card of a checkpoint.
-
-    Args:
-        rankings: each has to hold it.
-        repo_id: the model repository.
-        checkpoint: its name in the rankings, where that is not the repository's (a folder, say).
-        leaderboard: the Space (ORG/NAME) that shows the rankings.
+    """The card of a checkpoint, whose name in the rankings may not be the repository's (a folder, say).
 
     Raises:
         EmmsError: a ranking doesn't hold the checkpoint, or has no score for it.
@@ -99,11 +83,7 @@ def dataset_card(rankings: Sequence[Ranking], repo_id: str, *, leaderboard: str 
 
 
 def model_cards(rankings: Sequence[Ranking], *, leaderboard: str | None = None) -> tuple[list[Card], list[str]]:
-    """The cards of all checkpoints, in the order of the first ranking that holds them.
-
-    Returns:
-        The cards, and in words why some checkpoints have none.
-    """
+    """The cards of all checkpoints, in the order of the first ranking that holds them, and why some have none."""
     named: dict[str, list[tuple[Ranking, str]]] = {}
     left_out = []
     for ranking in rankings:
@@ -123,35 +103,23 @@ def model_cards(rankings: Sequence[Ranking], *, leaderboard: str | None = None) 
 
 
 def preview(card: Card) -> str:
-    """The change as a unified diff; empty where there is none.
-
-    Raises:
-        EmmsError: the repository cannot be read, or its README cannot be changed.
-    """
+    """The change as a unified diff; empty where there is none."""
     before = hub.read_file(card.repo_id, card.kind, README)
-    return "".join(_diff(before, card.updated(before)))
+    after = card.updated(before)
+    if before == after:
+        return ""
+    old = f"a/{README}" if before is not None else "/dev/null"
+    lines = difflib.unified_diff(_diff_lines(before or b""), _diff_lines(after), old, f"b/{README}")
+    return "".join(line if line.endswith("\n") else f"{line}\n\\ No newline at end of file\n" for line in lines)
 
 
 def push(card: Card) -> hub.Outcome:
-    """Commits the change to main.
-
-    Raises:
-        EmmsError: no rights, broken markers, or the Hub cannot be reached.
-    """
+    """Commits the change to main."""
     return hub.push(card.repo_id, card.kind, _change(card), title=_TITLES[card.kind])
 
 
 def propose(card: Card, account: hub.Account, *, again: bool = False) -> hub.Outcome:
-    """Opens a pull request, or updates the one that the account has opened before.
-
-    Args:
-        card: the change.
-        account: who proposes.
-        again: even where the owner has closed an earlier one.
-
-    Raises:
-        EmmsError: broken markers, or the Hub cannot be reached.
-    """
+    """Opens a pull request, or updates the account's earlier one; `again` even where the owner has closed that."""
     return hub.propose(
         card.repo_id,
         card.kind,
@@ -182,14 +150,6 @@ def _row(ranking: Ranking, repo_id: str, checkpoint: str | None) -> Row:
         names = ", ".join(row.checkpoint for row in revisions)
         raise EmmsError(f"the ranking has several revisions of {repo_id!r}: {names}", "--checkpoint NAME picks one")
     return revisions[0]
-
-
-def _diff(before: bytes | None, after: bytes) -> Iterator[str]:
-    if before == after:
-        return
-    old = f"a/{README}" if before is not None else "/dev/null"
-    for line in difflib.unified_diff(_diff_lines(before or b""), _diff_lines(after), old, f"b/{README}"):
-        yield line if line.endswith("\n") else f"{line}\n\\ No newline at end of file\n"
 
 
 def _diff_lines(content: bytes) -> list[str]:

@@ -23,19 +23,13 @@ IN_JOB = "HF_EMMS_JOB"
 
 
 class PublishedRanking(msgspec.Struct, frozen=True, tag="published"):
-    """Where a ranking was published.
-
-    Attributes:
-        repo_id: the results dataset.
-        path: of its JSON file there.
-    """
+    """Where a ranking was published: the results dataset, and the path of the JSON file there."""
 
     repo_id: str
     path: str
 
     @classmethod
     def of(cls, repo_id: str, ranking: Ranking) -> PublishedRanking:
-        """Where a ranking is published."""
         return cls(repo_id, f"{JSON_FOLDER}/{path_of(ranking)}.json")
 
     @property
@@ -49,21 +43,13 @@ class PublishedRanking(msgspec.Struct, frozen=True, tag="published"):
 
 
 class ResultsFolder:
-    """One JSON file a ranking, as ``hf-emms pull results`` lays them out.
-
-    Args:
-        folder: made when the first ranking is written.
-    """
+    """One JSON file a ranking, as ``hf-emms pull results`` lays them out."""
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder
 
     def ranking_at(self, path: str) -> Ranking | None:
-        """The ranking at a path (see `path_of`), or None.
-
-        Raises:
-            EmmsError: it is there and cannot be read.
-        """
+        """The ranking at a path (see `path_of`), or None; an EmmsError where it cannot be read."""
         file = self._file(path)
         try:
             return Ranking.from_json(file.read_bytes())
@@ -74,11 +60,7 @@ class ResultsFolder:
             raise EmmsError(f"cannot read {file}: {reason}", "remove it, or --output DIR elsewhere") from error
 
     def add(self, ranking: Ranking) -> Ranking:
-        """Merges a ranking with the one at its path, and writes both in one; returns them.
-
-        Raises:
-            EmmsError: it cannot be written.
-        """
+        """Merges a ranking with the one at its path, and writes both in one; returns them."""
         path = path_of(ranking)
         whole = merged(self.ranking_at(path), ranking)
         file = self._file(path)
@@ -98,12 +80,7 @@ class ResultsFolder:
 class ResultsDataset:
     """A results dataset on the Hub, in commits of what was finished in the last minute.
 
-    Args:
-        repo_id: "ORG/emms-results"; it is created if needed.
-        on_note: receives one line for each ranking that is published, and why a commit has to wait.
-
-    Raises:
-        EmmsError: no rights, or the Hub cannot be reached.
+    It is created if needed; `on_note` receives a line for each ranking that is published, and why a commit has to wait.
     """
 
     def __init__(self, repo_id: str, on_note: Callable[[str], None]) -> None:
@@ -136,11 +113,7 @@ class ResultsDataset:
         return whole
 
     def flush(self) -> None:
-        """Commits what is not published yet.
-
-        Raises:
-            EmmsError: no rights, or the Hub cannot be reached.
-        """
+        """Commits what is not published yet."""
         self._last_try = time.monotonic()
         if not self._waiting:
             return

@@ -29,10 +29,7 @@ _JSON_ESCAPES = {"--": "\\u002d\\u002d", "<": "\\u003c", ">": "\\u003e", "&": "\
 
 
 def section_span(readme: bytes) -> tuple[int, int] | None:
-    """The place of the section: the offsets of the first byte of its markers and of the byte behind them.
-
-    Returns:
-        None where there is no section.
+    """The offsets of the first byte of the section's markers and of the byte behind them; None without a section.
 
     Raises:
         EmmsError: a marker is damaged, or they are not one start and one end.
@@ -65,19 +62,16 @@ def put_section(readme: bytes, section: str) -> bytes:
     """The README with the section in the place of the one that it has, or at its end.
 
     Where the end is inside a code fence or an HTML comment that nothing closes, it goes before that. Without the lines
-    of the section, the README is what it was before.
-
-    Args:
-        readme: UTF-8, with or without byte order mark, any line breaks.
-        section: from `START` to `END`, with single line feeds.
-
-    Returns:
-        The README, with the line breaks that it has inside the section too.
+    of the section, the README is what it was before; its line breaks are those of the section too.
 
     Raises:
         EmmsError: the README's markers are broken, or it is not UTF-8.
     """
-    _check_utf8(readme)
+    try:
+        readme.decode()
+    except UnicodeDecodeError as error:
+        line = readme.count(b"\n", 0, error.start) + 1
+        raise EmmsError(f"the README is not UTF-8: byte 0x{readme[error.start]:02x} in line {line}") from error
     crlf = readme.count(b"\r\n")
     ending = b"\r\n" if crlf and 2 * crlf >= readme.count(b"\n") else b"\n"
     lines = section.strip("\n").encode().replace(b"\n", ending)
@@ -108,14 +102,6 @@ def _open_block(readme: bytes) -> int:
     return len(text[: lines[last.map[0]]].encode())
 
 
-def _check_utf8(readme: bytes) -> None:
-    try:
-        readme.decode()
-    except UnicodeDecodeError as error:
-        line = readme.count(b"\n", 0, error.start) + 1
-        raise EmmsError(f"the README is not UTF-8: byte 0x{readme[error.start]:02x} in line {line}") from error
-
-
 def data_comment(value: Any) -> str:
     """The comment that keeps plain data inside a section, on one line."""
     text = json.dumps(value, separators=(",", ":"), allow_nan=False)
@@ -125,11 +111,7 @@ def data_comment(value: Any) -> str:
 
 
 def section_data(readme: bytes) -> Any:
-    """The data of the section, as `data_comment` was given it; None where there is no section.
-
-    Raises:
-        EmmsError: the markers are broken, or the section has no data that can be read.
-    """
+    """The data of the section, as `data_comment` was given it; None where there is no section."""
     span = section_span(readme)
     if span is None:
         return None
@@ -152,10 +134,6 @@ def with_fields(readme: bytes, fields: Mapping[str, Any]) -> bytes:
     """The README with some top-level fields of its front matter set; a value of None removes the field.
 
     Comments, the order and the spelling of all other fields stay, as do line breaks.
-
-    Args:
-        readme: UTF-8, with or without front matter.
-        fields: name → what YAML writes: text, numbers, lists.
     """
     import yaml
 

@@ -17,15 +17,11 @@ from hf_emms.publish import wheel
 from hf_emms.publish.card_text import rendered_template
 from hf_emms.publish.readme import END, START, data_comment, put_section, section_data, with_fields
 from hf_emms.ranking import Ranking, Row, is_commit
-from hf_emms.ranking.columns import COLUMNS, IDENTITY, TableColumn, score_columns
-from hf_emms.ranking.elsewhere import mean_ranks
-from hf_emms.ranking.formats import format_finetuned
-from hf_emms.ranking.merge import JSON_FOLDER, merged, path_of
+from hf_emms.ranking.columns import COLUMNS, IDENTITY, TableColumn, format_finetuned, score_columns
+from hf_emms.ranking.merge import JSON_FOLDER, mean_ranks, merged, path_of
 
 if TYPE_CHECKING:
     import pyarrow as pa
-
-Change = Callable[[hub.FileReader], dict[str, bytes]]
 
 PARQUET_FOLDER = "data"
 
@@ -38,12 +34,7 @@ LAYOUT_VERSION = 2
 
 
 def parquet_rows(ranking: Ranking, path: str) -> bytes:
-    """A Parquet file of the rows, with the same columns and types for every ranking, so that all files are one table.
-
-    Args:
-        ranking: whose rows.
-        path: see `path_of`; the column "ranking".
-    """
+    """A Parquet file of the rows, with the same columns and types for all rankings, so that all files are one table."""
     import pyarrow as pa
     import pyarrow.parquet as pq
 
@@ -54,17 +45,12 @@ def parquet_rows(ranking: Ranking, path: str) -> bytes:
 
 
 def _row_columns() -> list[TableColumn]:
-    """The columns that describe a row, of every ranking, with or without a value."""
     scores = [column for column in score_columns(_ESTIMATORS, with_stderr=_ESTIMATORS) if column.name != "emms_knn_r2"]
-    return [*_of_results(IDENTITY), *scores, *_of_results(COLUMNS)]
-
-
-def _of_results(columns: Sequence[TableColumn]) -> list[TableColumn]:
-    return [column for column in columns if "results" in column.tables]
+    first, last = ([column for column in columns if "results" in column.tables] for columns in (IDENTITY, COLUMNS))
+    return [*first, *scores, *last]
 
 
 def _record(ranking: Ranking, path: str, row: Row) -> dict[str, Any]:
-    """The columns of `_schema`, among others."""
     return {
         **ranking.settings,
         **msgspec.structs.asdict(ranking),
@@ -104,13 +90,8 @@ def publish(
     """Adds rankings to a results dataset in one commit or pull request; without one the dataset is created first.
 
     Rows are merged with those of the ranking at the same path. What others commit meanwhile is read again, so that
-    nothing is lost; a result that is there already makes no commit.
-
-    Args:
-        rankings: to add.
-        repo_id: "ORG/emms-results".
-        private: of a new dataset.
-        proposed_by: who opens a pull request instead of committing.
+    nothing is lost; a result that is there already makes no commit. `proposed_by` opens a pull request instead of
+    committing, `private` is of a new dataset.
 
     Raises:
         EmmsError: no rights, no dataset to propose to, a file of a newer version, or the Hub cannot be reached.
@@ -128,8 +109,9 @@ def publish(
     return _push(repo_id, change, title=title, private=private)
 
 
-def _push(repo_id: str, change: Change, *, title: str, private: bool = False) -> hub.Outcome:
-    """Commits to a dataset, which is created where there is none."""
+def _push(
+    repo_id: str, change: Callable[[hub.FileReader], dict[str, bytes]], *, title: str, private: bool = False
+) -> hub.Outcome:
     try:
         return hub.push(repo_id, "dataset", change, title=title, tries=_TRIES_AMONG_MANY)
     except hub.RepoNotFoundError:
@@ -155,11 +137,7 @@ def push_to_hub(ranking: Ranking, repo_id: str, *, private: bool = False) -> str
 
 
 def publish_wheel(repo_id: str) -> None:
-    """Puts this version of hf-emms into a results dataset, for jobs; the dataset is made where there is none.
-
-    Raises:
-        EmmsError: the dataset is private, no rights, or the Hub cannot be reached.
-    """
+    """Puts this version of hf-emms into a results dataset, for jobs; the dataset is made where there is none."""
     content = wheel.build()
     _push(repo_id, lambda read: {wheel.NAME: content}, title="Add hf-emms for jobs")
     if hub.is_private(repo_id, "dataset"):
@@ -170,13 +148,10 @@ def publish_wheel(repo_id: str) -> None:
 
 
 def pull(place: str) -> tuple[dict[str, Ranking], list[str]]:
-    """Reads the rankings of a results dataset, or those in a folder.
+    """Rankings by their path (see `path_of`), and in words which files could not be read.
 
     Args:
         place: "ORG/emms-results[@REVISION]", or a folder with ranking files in JSON, at any depth.
-
-    Returns:
-        Rankings by their path (see `path_of`), and in words which files could not be read.
 
     Raises:
         EmmsError: no such dataset, it has no rankings, or the Hub cannot be reached.
@@ -211,11 +186,7 @@ class KnownRankings:
 
     @classmethod
     def read(cls, place: str) -> Self:
-        """Reads those of "ORG/NAME[@REVISION]" or a folder.
-
-        Raises:
-            EmmsError: there is no such dataset or folder, no ranking in it can be read, or the Hub cannot be reached.
-        """
+        """Reads those of "ORG/NAME[@REVISION]" or a folder; an EmmsError where none can be read."""
         repo = hub.resolve(place, "dataset")
         rankings, problems = _rankings_in(repo)
         if not rankings:
@@ -333,11 +304,7 @@ class _PackedListing(msgspec.Struct):
 
 
 def _listing(data: Any) -> tuple[int, tuple[ListedRanking, ...]]:
-    """The layout's version and the lines of a card's data.
-
-    Raises:
-        EmmsError: the data is damaged, or written by a newer version.
-    """
+    """The layout's version and the lines of a card's data."""
     if data is None:
         return LAYOUT_VERSION, ()
     try:

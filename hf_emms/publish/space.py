@@ -36,9 +36,7 @@ _SHIPPED = (
     "ranking/columns.py",
     "ranking/estimators.py",
     "ranking/files.py",
-    "ranking/formats.py",
     "ranking/merge.py",
-    "ranking/order.py",
     "ranking/ranking.py",
     "ranking/records.py",
     "ranking/text.py",
@@ -65,11 +63,7 @@ class Published:
 
 
 def source_folder() -> Path:
-    """The Space's files: inside the installed package; in a checkout they are next to it.
-
-    Raises:
-        EmmsError: they are in neither folder.
-    """
+    """The Space's files: inside the installed package; in a checkout they are next to it."""
     package = Path(str(resources.files("hf_emms")))
     for folder in (package / "spaces_app", package.parent / "spaces_app"):
         if (folder / "app.py").is_file():
@@ -94,12 +88,7 @@ def write_files(folder: Path) -> None:
 
 
 def links(rankings: Iterable[Ranking], repo_id: str) -> dict[str, list[str]]:
-    """Fields of a Space's front matter by which the pages of models and datasets link to it.
-
-    Args:
-        rankings: that it shows.
-        repo_id: the results dataset that they come from.
-    """
+    """Front matter by which the pages of models and datasets link to a Space with these rankings of a dataset."""
     shown = sorted(rankings, key=path_of)
     models = [row.checkpoint.partition("@")[0] for ranking in shown for row in ranking.rows if is_commit(row.revision)]
     datasets = [ranking.dataset_id for ranking in shown if is_commit(ranking.dataset_revision)]
@@ -109,11 +98,7 @@ def links(rankings: Iterable[Ranking], repo_id: str) -> dict[str, list[str]]:
 
 
 def static_page(folder: Path, results: str) -> bytes:
-    """The leaderboard as one HTML page, of the rankings in a folder; the app's own code draws it.
-
-    Raises:
-        EmmsError: it cannot be drawn.
-    """
+    """The leaderboard as one HTML page, of the rankings in a folder; the app's own code draws it."""
     source = source_folder()
     path = os.pathsep.join([str(Path(str(resources.files("hf_emms"))).parent), os.environ.get("PYTHONPATH", "")])
     with tempfile.TemporaryDirectory() as made:
@@ -143,17 +128,10 @@ def publish(
     wait: bool = True,
     progress: Callable[[str], None] | None = None,
 ) -> Published:
-    """Creates or updates the Space in one commit.
+    """Creates or updates the Space of a results dataset in one commit.
 
-    Args:
-        repo_id: "ORG/emms-leaderboard".
-        results: the results dataset that it shows, "ORG/emms-results".
-        static: whether it is a page of what the dataset holds now, without a server.
-        hardware: see `hub.publish_space`.
-        private: of a new Space.
-        secrets: names of environment variables whose values become secrets of the Space.
-        wait: whether to wait until it runs.
-        progress: called with every new stage.
+    A static one is a page of what the dataset holds now, without a server. `secrets` are the names of environment
+    variables whose values become its secrets; `progress` is called with every new stage.
 
     Raises:
         EmmsError: no such dataset, a secret without a value, no rights, the Space fails, or no Hub.
@@ -195,17 +173,7 @@ def _readable(folder: Path) -> list[Ranking]:
 
 
 def serve(settings: Mapping[str, str]) -> int:
-    """Runs the Space on this machine until it is interrupted.
-
-    Args:
-        settings: environment variables of the app.
-
-    Returns:
-        The exit status; 0 where the user ended it.
-
-    Raises:
-        EmmsError: gradio is not installed.
-    """
+    """Runs the Space on this machine, with environment variables; returns the exit status, 0 if the user ended it."""
     for module in ("gradio", "msgspec", "pyarrow"):
         if importlib.util.find_spec(module) is None:
             raise EmmsError(f"the leaderboard needs {module}, which is not installed", "pip install 'hf-emms[space]'")
@@ -221,8 +189,7 @@ def serve(settings: Mapping[str, str]) -> int:
 
 
 def _secret_values(names: Sequence[str]) -> dict[str, str]:
-    missing = [name for name in names if not os.environ.get(name)]
-    if missing:
+    if missing := [name for name in names if not os.environ.get(name)]:
         raise EmmsError(
             f"--secret {missing[0]}: there is no environment variable {missing[0]}", f"export {missing[0]}=…"
         )

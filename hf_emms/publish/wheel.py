@@ -25,11 +25,7 @@ _LEFT_OUT = ("__pycache__", ".pytest_cache")
 
 
 def build() -> bytes:
-    """The wheel: the files of the package as they are, and the metadata that it was installed with.
-
-    Raises:
-        EmmsError: hf_emms runs from a folder and is not installed.
-    """
+    """The wheel: the files of the package as they are, and the metadata that it was installed with."""
     package = Path(str(resources.files("hf_emms")))
     files = {f"hf_emms/{name}": content for name, content in _files(package).items()}
     checkout = package.parent

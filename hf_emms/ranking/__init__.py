@@ -1,18 +1,20 @@
 """The result as plain data: its records and their order, tables, sentences, files and charts."""
 
-from hf_emms.ranking.order import TIE_WIDTH, gain_and_stderr, ranked
 from hf_emms.ranking.ranking import Ranking
 from hf_emms.ranking.records import (
     EMMS,
     SCHEMA_VERSION,
+    TIE_WIDTH,
     Encoder,
     FineTuned,
     Row,
     Seconds,
     TrainingRun,
     emms_score,
+    gain_and_stderr,
     is_commit,
     plain,
+    ranked,
 )
 
 __all__ = [

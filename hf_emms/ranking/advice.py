@@ -6,9 +6,8 @@ import math
 from collections.abc import Sequence
 
 from hf_emms.formatting import format_count
-from hf_emms.ranking.formats import format_number, format_points, title_of
-from hf_emms.ranking.order import TIE_WIDTH, gain_and_stderr
-from hf_emms.ranking.records import FineTuned, RankingData, Row
+from hf_emms.ranking.columns import format_number, format_points, title_of
+from hf_emms.ranking.records import TIE_WIDTH, FineTuned, RankingData, Row, gain_and_stderr
 
 _ORDINALS = ("first", "second", "third", "fourth", "fifth", "sixth", "seventh", "eighth", "ninth", "tenth")
 
@@ -99,11 +98,9 @@ _TOO_MANY = 20
 
 
 def advice(ranking: RankingData) -> str | None:
-    """Which checkpoints share the first rank, and whether more rows would tell them apart, in words.
+    """Which checkpoints share the first rank, and whether more rows would tell them apart, in one line.
 
-    Returns:
-        One line; None where the first rank isn't shared, a race stopped its checkpoints, or the first estimator has no
-        folds, whose ties are equal values.
+    None where the first rank isn't shared, a race stopped its checkpoints, or the first estimator has no folds.
     """
     leaders = [row for row in ranking.rows if row.rank == 1]
     scores = [row.scores[ranking.estimators[0]] for row in leaders]

@@ -1,7 +1,4 @@
-"""The columns of a ranking's tables, each defined once.
-
-The text table, CSV, Parquet, cards and the leaderboard iterate over them: a new column is one more entry of `COLUMNS`.
-"""
+"""The columns of a ranking's tables, each one entry of `COLUMNS`, and what single values look like for people."""
 
 from __future__ import annotations
 
@@ -9,23 +6,72 @@ from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
+from hf_emms.errors import EmmsError, printable
 from hf_emms.formatting import MISSING, format_count
-from hf_emms.ranking.formats import (
-    format_finetuned,
-    format_number,
-    format_percent,
-    format_rank,
-    format_score,
-    format_text,
-    title_of,
-)
-from hf_emms.ranking.records import EMMS, RankingData, Row, emms_score
+from hf_emms.ranking.estimators import ESTIMATORS
+from hf_emms.ranking.records import EMMS, FineTuned, RankingData, Row, emms_score
 from hf_emms.scoring import Score
 
 # "text" is the table of the terminal, of notebooks and of Markdown; "file" CSV, TSV, Parquet and DataFrames; "results"
 # the Parquet files of a results dataset; "page" the leaderboard.
 Table = Literal["text", "file", "results", "model card", "dataset card", "page"]
 Value = Callable[[RankingData, Row], Any]
+
+
+def title_of(estimator: str) -> str:
+    """What people call an estimator; its name where no installed package has it."""
+    try:
+        return ESTIMATORS[estimator].title
+    except (KeyError, EmmsError):  # of a package that is not here, or cannot be imported
+        return estimator
+
+
+def single_line(value: Any) -> str:
+    """A value on one line; what could steer a terminal is shown escaped."""
+    return "" if value is None else printable(" ".join(str(value).split()))
+
+
+def format_text(value: Any) -> str:
+    """A text or whole number as it is; a dash where it is missing or empty."""
+    return single_line(value) if value else MISSING
+
+
+def format_rank(row: Row) -> str:
+    """A rank: "=2" where it is shared."""
+    if row.rank is None:
+        return MISSING
+    return f"={row.rank}" if row.tied else str(row.rank)
+
+
+def format_number(value: float | None) -> str:
+    """A score with four decimals, or four digits where it is large."""
+    if value is None:
+        return MISSING
+    return f"{value:.4f}" if abs(value) < 100 else f"{value:.4g}"
+
+
+def format_score(score: Score | None) -> str:
+    """A score with its standard error, where it has one."""
+    if score is None:
+        return MISSING
+    return format_number(score.value) + (f" ± {score.stderr:.4f}" if score.stderr is not None else "")
+
+
+def format_points(share: float | None) -> str:
+    """A share in points: 0.912 is "91.2"."""
+    return MISSING if share is None else f"{100 * share:.1f}"
+
+
+def format_percent(share: float | None) -> str:
+    """A share in per cent: 0.125 is "12%"."""
+    return MISSING if share is None else f"{share:.0%}"
+
+
+def format_finetuned(result: FineTuned | None) -> str:
+    """What fine-tuning measured, in points, with its spread."""
+    if result is None or result.value is None:
+        return MISSING if result is None else "failed"
+    return format_points(result.value) + (f" ± {format_points(result.spread)}" if result.spread is not None else "")
 
 
 @dataclass(frozen=True)
@@ -37,9 +83,7 @@ class TableColumn:
         tables: those that have the column.
         read: the value of a row, unrounded; None where it has none.
         format: the value for people.
-        type: of the value.
-        title: for people; the name by default.
-        titles: of tables that call it by another title.
+        title: for people; the name by default. `titles` are those of tables that call it otherwise.
         applies: whether such a table of a ranking has the column.
         formatted: what `format` gets where that is more than the value.
     """
@@ -55,15 +99,12 @@ class TableColumn:
     formatted: Value | None = None
 
     def value(self, ranking: RankingData, row: Row) -> Any:
-        """A row's value, unrounded."""
         return self.read(ranking, row) if self.read else getattr(row, self.name)
 
     def text(self, ranking: RankingData, row: Row) -> str:
-        """A row's value for people."""
         return self.format(self.formatted(ranking, row) if self.formatted else self.value(ranking, row))
 
     def title_in(self, table: Table) -> str:
-        """The column's title in a table."""
         return self.titles.get(table, self.title or self.name)
 
 
@@ -76,10 +117,6 @@ def _r2(ranking: RankingData, row: Row) -> float | None:
     return score.details.get("r2") if score else None
 
 
-def _rows_seen(ranking: RankingData, row: Row) -> int | None:
-    return None if row.error is not None else row.n or ranking.n
-
-
 def _seconds(ranking: RankingData, row: Row) -> float | None:
     return None if row.error is not None else row.seconds.features + row.seconds.scoring
 
@@ -88,21 +125,9 @@ def _has_fine_tuning(ranking: RankingData, table: Table) -> bool:
     return any(row.fine_tuned is not None for row in ranking.rows)
 
 
-def _has_layers(ranking: RankingData, table: Table) -> bool:
-    return bool(ranking.settings.get("layers"))
-
-
-def _has_elsewhere(ranking: RankingData, table: Table) -> bool:
-    return ranking.has_elsewhere
-
-
 def _shows_rows_seen(ranking: RankingData, table: Table) -> bool:
     """People see it where rows may differ; of merged rankings, the latest may be no race."""
     return table != "text" or ranking.settings.get("race") is not None or any(row.n is not None for row in ranking.rows)
-
-
-def _format_rows(count: int | None) -> str:
-    return MISSING if count is None else f"{count:,}"
 
 
 def _format_seconds(seconds: float | None) -> str:
@@ -120,7 +145,13 @@ IDENTITY: tuple[TableColumn, ...] = (
     TableColumn("checkpoint", _EVERY),
 )
 COLUMNS: tuple[TableColumn, ...] = (
-    TableColumn("elsewhere", (*_SCORES, "page"), format=format_percent, type=float, applies=_has_elsewhere),
+    TableColumn(
+        "elsewhere",
+        (*_SCORES, "page"),
+        format=format_percent,
+        type=float,
+        applies=lambda ranking, table: ranking.has_elsewhere,
+    ),
     TableColumn("r2", ("model card", "page"), _r2, format_number, float, title="R²"),
     TableColumn(
         "fine_tuned",
@@ -134,12 +165,12 @@ COLUMNS: tuple[TableColumn, ...] = (
     ),
     TableColumn("fine_tuned_spread", _FILES, _of_fine_tuned("spread"), type=float, applies=_has_fine_tuning),
     TableColumn("fine_tuned_metric", _FILES, _of_fine_tuned("metric"), applies=_has_fine_tuning),
-    TableColumn("layer", ("text", "file"), applies=_has_layers),
+    TableColumn("layer", ("text", "file"), applies=lambda ranking, table: bool(ranking.settings.get("layers"))),
     TableColumn(
         "n",
         ("text", "file", "model card", "page"),
-        _rows_seen,
-        _format_rows,
+        lambda ranking, row: None if row.error is not None else row.n or ranking.n,
+        lambda count: MISSING if count is None else f"{count:,}",
         int,
         title="rows",
         titles={"page": "samples"},

@@ -13,11 +13,7 @@ ESTIMATORS: Registry[Estimator] = Registry(
 
 
 def get_estimator(name: str) -> Estimator:
-    """Looks up an estimator.
-
-    Raises:
-        EmmsError: no such estimator, or the package that adds it is broken.
-    """
+    """An estimator; an EmmsError where there is none, or the package that adds it is broken."""
     if name not in ESTIMATORS:
         raise EmmsError(f"unknown estimator {name!r}", f"choose from {', '.join(ESTIMATORS)}")
     return ESTIMATORS[name]

@@ -19,27 +19,19 @@ ESTIMATOR = "emms_knn"
 
 
 class GapLine(NamedTuple):
-    """Points as a function of a difference of scores.
-
-    Attributes:
-        equal: points where the scores are equal.
-        slope: points for each unit of their difference.
-    """
+    """Points where scores are equal, and for each unit of their difference."""
 
     equal: float
     slope: float
 
     def at(self, difference: float) -> float:
-        """Points at a difference of scores."""
         return self.equal + self.slope * difference
 
 
 class Calibration(NamedTuple):
-    """What a better score was worth at a budget; for which tasks, `Task.calibrated_budgets` says.
+    """What a better score was worth at a budget: the 10th, 50th and 90th of 100 pairs of checkpoints.
 
-    Attributes:
-        budget: in words.
-        low, middle, high: the 10th, 50th and 90th of 100 pairs of checkpoints.
+    `Task.calibrated_budgets` says for which tasks.
     """
 
     budget: str
@@ -51,12 +43,7 @@ class Calibration(NamedTuple):
 class ExpectedGap(NamedTuple):
     """How far a checkpoint is expected behind the first one.
 
-    Attributes:
-        checkpoint: as the ranking names it.
-        points: of accuracy, after fine-tuning both; the interval of 80 % is from `low` to `high`, and a negative number
-            means ahead.
-        low: its lower end.
-        high: its upper end.
+    In points of accuracy after fine-tuning both, with the ends of the interval of 80 %; negative numbers mean ahead.
     """
 
     checkpoint: str
@@ -72,15 +59,10 @@ CALIBRATIONS: Mapping[str, Calibration] = {
 
 
 def expected_gap(ranking: RankingData, budget: str = "quick") -> list[ExpectedGap]:
-    """How far each scored checkpoint is expected behind the first one.
+    """How far each scored checkpoint but the first is expected behind the first one, at a budget of `CALIBRATIONS`.
 
-    Args:
-        ranking: of checkpoints.
-        budget: a name in `CALIBRATIONS`.
-
-    Returns:
-        One for each scored row from the second on, in their order. Empty where the calibration says nothing: other
-        tasks, estimators and label encoders than those that it was fitted by, rows that a race stopped.
+    Empty where the calibration says nothing: other tasks, estimators and label encoders than those that it was fitted
+    by, rows that a race stopped.
     """
     calibration, rows = CALIBRATIONS[budget], _calibrated_rows(ranking)
     task = TASKS.find(ranking.task)

@@ -10,6 +10,7 @@ from typing import Any, TypeVar
 import msgspec
 
 from hf_emms.errors import EmmsError
+from hf_emms.files import atomic_file
 from hf_emms.ranking.advice import advice
 from hf_emms.ranking.columns import flat_records
 from hf_emms.ranking.records import SCHEMA_VERSION, RankingData, Row
@@ -21,17 +22,13 @@ _WRITES_JSON = "hf-emms rank … --format json writes one"
 
 
 def to_json(ranking: RankingData, *, indent: int | None = 2) -> str:
-    """The whole ranking as JSON text, without loss."""
+    """See `Ranking.to_json`."""
     text = msgspec.json.encode(ranking)
     return (msgspec.json.format(text, indent=indent) if indent else text).decode()
 
 
 def from_json(text: str | bytes, kind: type[R]) -> R:
-    """Reads what `to_json` wrote, in this or an earlier version of the schema.
-
-    Raises:
-        EmmsError: not a ranking, damaged, or written by a newer version; the message says where in the file.
-    """
+    """See `Ranking.from_json`."""
     try:
         version = msgspec.json.decode(text, type=_Versioned).schema_version
         if version > SCHEMA_VERSION:
@@ -58,8 +55,6 @@ def to_parquet(ranking: RankingData, path: Path) -> None:
     import pyarrow as pa
     import pyarrow.parquet as pq
 
-    from hf_emms.files import atomic_file
-
     table = pa.Table.from_pylist(flat_records(ranking))
     table = table.replace_schema_metadata({_PARQUET_KEY: to_json(ranking, indent=None).encode()})
     with atomic_file(path) as file:
@@ -67,11 +62,7 @@ def to_parquet(ranking: RankingData, path: Path) -> None:
 
 
 def from_parquet(path: Path, kind: type[R]) -> R:
-    """Reads what `to_parquet` wrote, without loss.
-
-    Raises:
-        EmmsError: no such file, or not written by hf_emms.
-    """
+    """Reads what `to_parquet` wrote, without loss; an EmmsError where the file is not there or no such file."""
     import pyarrow as pa
     import pyarrow.parquet as pq
 
@@ -87,33 +78,6 @@ def from_parquet(path: Path, kind: type[R]) -> R:
             f"{path.name} is Parquet, but hf_emms has not written it", "hf-emms rank … --output ranking.parquet"
         )
     return from_json(metadata[_PARQUET_KEY], kind)
-
-
-def save(ranking: RankingData, path: Path) -> Path:
-    """See `Ranking.save`."""
-    from hf_emms.files import write_atomic
-
-    if path.suffix == ".json":
-        write_atomic(path, to_json(ranking))
-    elif path.suffix == ".parquet":
-        to_parquet(ranking, path)
-    else:
-        raise EmmsError(f"{str(path)!r} ends in neither .json nor .parquet", "ranking.to_pandas() writes other formats")
-    return path
-
-
-def load(path: Path, kind: type[R]) -> R:
-    """See `Ranking.load`."""
-    if path.suffix == ".parquet":
-        return from_parquet(path, kind)
-    try:
-        return from_json(path.read_bytes(), kind)
-    except OSError as error:
-        raise EmmsError(
-            f"cannot read {path}: {error.strerror or error}", "hf-emms rank … --output FILE.json writes a ranking"
-        ) from error
-    except EmmsError as error:
-        raise EmmsError(f"{path}: {error.message}", error.hint) from error
 
 
 def _problems(ranking: RankingData) -> Iterator[str]:

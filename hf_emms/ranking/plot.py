@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 from hf_emms.errors import EmmsError
 from hf_emms.files import atomic_file
 from hf_emms.formatting import format_count
-from hf_emms.ranking.formats import single_line, title_of
+from hf_emms.ranking.columns import single_line, title_of
 from hf_emms.ranking.records import RankingData, Row
 
 if TYPE_CHECKING:

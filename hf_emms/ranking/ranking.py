@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, Self
 
 from hf_emms.errors import EmmsError
+from hf_emms.files import write_atomic
 from hf_emms.ranking import advice, columns, files, text
 from hf_emms.ranking.records import RankingData, Row
 
@@ -26,12 +27,7 @@ class Ranking(RankingData, frozen=True, kw_only=True):
         return iter(self.rows)
 
     def __getitem__(self, which: str | int) -> Row:
-        """The row of a checkpoint, or at a place.
-
-        Raises:
-            EmmsError: there is no such checkpoint.
-            IndexError: there is no such place.
-        """
+        """The row of a checkpoint (an EmmsError where there is none), or at a place (an IndexError)."""
         return self.rows[which] if isinstance(which, int) else self.row(which)
 
     def __contains__(self, checkpoint: object) -> bool:
@@ -44,7 +40,6 @@ class Ranking(RankingData, frozen=True, kw_only=True):
         return f"Ranking of {len(self.rows)} for {self.dataset}, {self.split}, {self.n:,} rows\n{self}"
 
     def _repr_html_(self) -> str:
-        """The table for a notebook."""
         return text.to_html(self)
 
     @property
@@ -57,11 +52,7 @@ class Ranking(RankingData, frozen=True, kw_only=True):
         return columns.flat_records(self)
 
     def to_pandas(self) -> DataFrame:
-        """One row a checkpoint, numbers unrounded.
-
-        Raises:
-            EmmsError: pandas is not installed.
-        """
+        """One row a checkpoint, numbers unrounded; an EmmsError where pandas is not installed."""
         try:
             import pandas as pd
         except ImportError as error:
@@ -82,25 +73,37 @@ class Ranking(RankingData, frozen=True, kw_only=True):
         return files.from_json(text, cls)
 
     def save(self, path: str | PathLike[str]) -> Path:
-        """Writes the whole ranking to a file, which `load` reads without loss.
-
-        Args:
-            path: ends in .json or .parquet.
+        """Writes the whole ranking to a .json or .parquet file, which `load` reads without loss.
 
         Raises:
             EmmsError: another suffix.
             OSError: the file cannot be written.
         """
-        return files.save(self, Path(path))
+        path = Path(path)
+        if path.suffix == ".json":
+            write_atomic(path, self.to_json())
+        elif path.suffix == ".parquet":
+            files.to_parquet(self, path)
+        else:
+            raise EmmsError(
+                f"{str(path)!r} ends in neither .json nor .parquet", "ranking.to_pandas() writes other formats"
+            )
+        return path
 
     @classmethod
     def load(cls, path: str | PathLike[str]) -> Self:
-        """Reads a ranking from a .json or .parquet file.
-
-        Raises:
-            EmmsError: no such file, or not a ranking.
-        """
-        return files.load(Path(path), cls)
+        """Reads a ranking from a .json or .parquet file; an EmmsError where that is none."""
+        path = Path(path)
+        if path.suffix == ".parquet":
+            return files.from_parquet(path, cls)
+        try:
+            return cls.from_json(path.read_bytes())
+        except OSError as error:
+            raise EmmsError(
+                f"cannot read {path}: {error.strerror or error}", "hf-emms rank … --output FILE.json writes a ranking"
+            ) from error
+        except EmmsError as error:
+            raise EmmsError(f"{path}: {error.message}", error.hint) from error
 
     def plot(
         self,
@@ -110,16 +113,13 @@ class Ranking(RankingData, frozen=True, kw_only=True):
         ax: Axes | None = None,
         path: str | PathLike[str] | None = None,
     ) -> Axes:
-        """Draws the scores with their standard errors.
+        """Draws the scores with their standard errors, on matplotlib's axes.
 
         Args:
             kind: "scores", one line a checkpoint, or "size", scores against the number of parameters.
-            estimator: whose scores; by default the one that orders the rows.
+            estimator: by default the one that orders the rows.
             ax: to draw on; a new figure by default.
             path: a .png, .svg or .pdf to write as well.
-
-        Returns:
-            The axes of matplotlib.
 
         Raises:
             EmmsError: matplotlib is not installed, or there is nothing to draw.

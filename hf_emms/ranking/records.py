@@ -1,14 +1,14 @@
-"""The records of a ranking: plain, schema-versioned data that every table, card and page is made from.
+"""The records of a ranking and their order: plain, schema-versioned data that every table, card and page is made from.
 
-The leaderboard Space is published with this module and others that `publish.space` lists; they import nothing but
-msgspec, numpy and each other.
+The leaderboard Space is published with it and the other modules in `publish.space`, which need msgspec and numpy alone.
 """
 
 from __future__ import annotations
 
 import math
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from itertools import groupby
 from typing import Annotated, Any, Literal
 
 import msgspec
@@ -24,6 +24,9 @@ EMMS = ("emms_knn", "emms")
 
 # A number of rows, parameters, …: what 64 bits hold.
 Count = Annotated[int, msgspec.Meta(ge=0, le=2**63 - 1)]
+
+# A difference counts when it exceeds this many standard errors of the paired fold differences.
+TIE_WIDTH = 2.0
 
 _COMMIT = re.compile(r"[0-9a-f]{40}")
 # What the id of an F-label ends in that no encoder made.
@@ -44,15 +47,10 @@ class TrainingRun(msgspec.Struct, frozen=True):
         learning_rate: its peak.
         seed: of the new head's weights and the order of rows.
         validation: the score by which runs are chosen; None for a failed one.
-        scores: metric → score on the test rows.
-        stderr: standard error of the first of them over groups of test rows.
-        steps: optimizer steps until it ended.
-        batch_size: rows a step.
-        seconds: wall time.
+        scores: metric → score on the test rows; `stderr` of the first of them is over groups of test rows.
+        steps: of the optimizer, until it ended.
         curve: the validation score at each evaluation, in order.
         loss: mean loss of the test rows, finer than a share of right answers; None where there is no such loss.
-        notes: what was changed or found on the way.
-        error: why there is no score, in one line.
         has_diverged: whether the loss did not fall, or was no number.
     """
 
@@ -103,25 +101,22 @@ class Row(msgspec.Struct, frozen=True):
     """One checkpoint of a ranking.
 
     Attributes:
-        checkpoint: as the user named it: ``ORG/NAME[@REVISION]`` or a folder.
+        checkpoint: ``ORG/NAME[@REVISION]`` or a folder, as the user named it.
         revision: commit sha, or "local-" and a content hash; None when it could not be resolved.
         rank: 1 is best, see `ranked`; None for a failed row.
         tied: whether another row has the same rank.
         n: rows that it was scored on, where a race stopped it before it had seen all; None for all rows.
         scores: estimator name → score; an estimator that could not score this checkpoint is missing.
-        parameters: number of parameters of what was run.
+        parameters: of what was run.
         width: D1, the number of features.
         architecture: the class that was run.
         pooling: what became the feature row, in words.
         seconds: what the row cost when it was computed.
-        cached: what this run took from the cache: "none", "features" or the whole "row".
-        notes: what a reader should know.
+        cached: what this run took from the cache.
         error: why there is no score, in one line.
         layer: the layer that gave the features; None where no layer was asked for.
         layers: layer → estimator → score, of every layer that was asked for; `scores` has those of `layer` in full.
-        downloads: of the checkpoint on the Hub, where the writer of the file knew them.
-        library: likewise, the library of the checkpoint.
-        license: likewise, its licence.
+        downloads, library, license: of the checkpoint on the Hub, where the writer of the file knew them.
         fine_tuned: what fine-tuning it measured; None where it was not fine-tuned.
         elsewhere: its mean rank on other datasets, as a share of what was ranked there: .05 is among the best tenth;
             None where no ranking of another dataset was read that has it. A control: it orders nothing.
@@ -174,24 +169,16 @@ class RankingData(msgspec.Struct, frozen=True, kw_only=True):
     cannot be compared.
 
     Attributes:
-        schema_version: of this structure.
-        dataset: as the user named it.
-        dataset_id: the repository or folder behind that name.
+        dataset: as the user named it; `dataset_id` is the repository or folder behind that name.
         dataset_revision: commit sha, or "local-" and a content hash; empty for a dataset in memory.
-        config: dataset configuration.
-        split: dataset split.
         columns: role → column ("image" → "img").
         task: the Hub's task id.
-        n: N, the number of rows scored.
-        n_inputs: distinct inputs among them.
-        n_labels: distinct label texts among them.
+        n: N, the number of rows scored; `n_inputs` and `n_labels` are the distinct inputs and label texts among them.
         skipped: rows that could not be decoded.
         available: the most rows that the split has for a sample; None where that is not known.
         settings: name → value of the settings that were used, see `Options.recorded`; `label_form` is the one that
             was used, None where labels can only be texts.
-        encoders: what embedded the label texts.
         estimators: names; the first one orders the rows.
-        versions: package → version.
         created: UTC time in ISO 8601.
         notes: what was inferred or left out, in words.
         rows: ranked rows, failed ones last.
@@ -236,15 +223,10 @@ class RankingData(msgspec.Struct, frozen=True, kw_only=True):
 
     @property
     def has_elsewhere(self) -> bool:
-        """Whether any checkpoint has a rank on other datasets."""
         return any(row.elsewhere is not None for row in self.rows)
 
     def row(self, checkpoint: str) -> Row:
-        """The row of a checkpoint.
-
-        Raises:
-            EmmsError: the ranking doesn't hold it.
-        """
+        """The row of a checkpoint; an EmmsError where the ranking doesn't hold it."""
         for row in self.rows:
             if row.checkpoint == checkpoint:
                 return row
@@ -273,3 +255,52 @@ def plain(value: Any) -> Any:
     if isinstance(value, float) and not math.isfinite(value):
         return None
     return value
+
+
+def ranked(rows: Sequence[Row], estimator: str) -> tuple[Row, ...]:
+    """Rows in order of one estimator, with shared ranks where the difference is within the noise of the folds.
+
+    Ranks come in bands: the first one holds the best row and all that cannot be told from it, their difference being
+    at most twice the standard error of the paired differences over folds (every checkpoint has the same folds). The
+    best of the other rows leads the next band, and so on. A row's rank is 1 + the number of rows in the bands above
+    ("1, 1, 3"). Without folds only equal values tie. Rows that a race stopped come after those that saw all rows, the
+    latest stopped first: scores of different samples don't compare. Rows without a score come last, without a rank.
+    """
+    failed = [msgspec.structs.replace(row, rank=None, tied=False) for row in rows if row.error is not None]
+    scored = sorted((row for row in rows if row.error is None), key=_stopped_last)
+    placed: list[Row] = []
+    for _, together in groupby(scored, key=_stopped_last):
+        placed += _placed(list(together), estimator, len(placed))
+    return (*placed, *sorted(failed, key=lambda row: row.checkpoint))
+
+
+def _stopped_last(row: Row) -> float:
+    return -math.inf if row.n is None else -row.n
+
+
+def _placed(rows: list[Row], estimator: str, above: int) -> list[Row]:
+    """Ranks of rows that were scored on the same sample, behind so many others."""
+    rows.sort(key=lambda row: (-row.scores[estimator].value, row.checkpoint))
+    ranks: list[int] = []
+    leader = 0
+    for position, row in enumerate(rows):
+        gain, stderr = gain_and_stderr(rows[leader].scores[estimator], row.scores[estimator])
+        if gain > TIE_WIDTH * stderr and gain > 0:
+            leader = position
+        ranks.append(above + 1 + leader)
+    return [
+        msgspec.structs.replace(row, rank=rank, tied=ranks.count(rank) > 1)
+        for row, rank in zip(rows, ranks, strict=True)
+    ]
+
+
+def gain_and_stderr(first: Score, second: Score) -> tuple[float, float]:
+    """The difference of two scores, and the standard error of the paired differences over folds.
+
+    Without folds in common the standard error is 0: the values are all that is known.
+    """
+    gain = first.value - second.value
+    if len(first.folds) < 2 or len(first.folds) != len(second.folds):
+        return gain, 0.0
+    paired = np.subtract(first.folds, second.folds)
+    return gain, float(paired.std(ddof=1) / math.sqrt(len(paired)))

@@ -8,8 +8,7 @@ import io
 from collections.abc import Iterable, Sequence
 from typing import Any
 
-from hf_emms.ranking.columns import columns_of, flat_records
-from hf_emms.ranking.formats import single_line
+from hf_emms.ranking.columns import columns_of, flat_records, single_line
 from hf_emms.ranking.records import RankingData
 
 
@@ -20,7 +19,6 @@ def to_csv(ranking: RankingData) -> str:
 
 
 def csv_text(lines: Iterable[Sequence[Any]]) -> str:
-    """Lines of values as comma-separated values."""
     text = io.StringIO()
     csv.writer(text, lineterminator="\n").writerows(lines)
     return text.getvalue()

@@ -11,7 +11,7 @@ import numpy as np
 from hf_emms.cache import NO_CACHE, Cache
 from hf_emms.errors import EmmsError, checkpoint_errors
 from hf_emms.features.extraction_plan import plan_extraction
-from hf_emms.features.extractor_pool import ExtractorPool, pool_or_own
+from hf_emms.features.extractor import ExtractorPool, pool_or_own
 from hf_emms.formatting import pluralize
 from hf_emms.hub import Repo
 from hf_emms.inputs import TEXT

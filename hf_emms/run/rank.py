@@ -19,8 +19,7 @@ from hf_emms.hub import HubFacts
 from hf_emms.hub.known_models import KnownModel, remember
 from hf_emms.options import DEFAULT_MAX_SAMPLES, Options
 from hf_emms.ranking import Encoder, Ranking, Row, emms_score, ranked
-from hf_emms.ranking.elsewhere import checkpoint_key
-from hf_emms.ranking.merge import results_path
+from hf_emms.ranking.merge import checkpoint_key, results_path
 from hf_emms.ranking.progress import Progress, Silent
 from hf_emms.registry import versions
 from hf_emms.run import ranking_job

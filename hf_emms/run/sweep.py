@@ -16,7 +16,7 @@ import numpy as np
 import yaml
 
 from hf_emms.errors import EmmsError, one_line
-from hf_emms.features.extractor_pool import ExtractorPool
+from hf_emms.features.extractor import ExtractorPool
 from hf_emms.files import decoded
 from hf_emms.formatting import pluralize
 from hf_emms.hub import JobSpec, Repo

@@ -46,7 +46,6 @@ class EmmsResult(Score):
     trace: tuple[float, ...] = ()
 
     def to_dict(self) -> dict[str, Any]:
-        """Plain values by name, as the properties and fields here name them."""
         names = ("score", "stderr", "weights", "r2", "n", "d1", "ridge", "method", "folds", "trace", "notes")
         return {name: getattr(self, name) for name in names}
 

@@ -24,9 +24,6 @@ def as_matrix(value: Any, name: str) -> np.ndarray:
     """Checks real numbers (rows, columns), an array or a torch tensor on any device; `name` is for errors.
 
     float64 stays float64; half, bfloat16 and float32 become float32; integers and booleans become float64.
-
-    Raises:
-        EmmsError: wrong dtype, shape or size, NaN or Inf.
     """
     array = _as_float_array(value, name)
     if array.ndim != 2 or 0 in array.shape:
@@ -39,11 +36,7 @@ def as_matrix(value: Any, name: str) -> np.ndarray:
 
 
 def as_labels(value: Any, rows: int) -> LabelTable:
-    """Checks F-labels (N, D2), (N, K, D2), a list of K arrays (N, D2_k) or a `LabelTable`, of N = `rows` rows.
-
-    Raises:
-        EmmsError: wrong type, dtype or shape, NaN or Inf, or not one label a row.
-    """
+    """Checks F-labels (N, D2), (N, K, D2), a list of K arrays (N, D2_k) or a `LabelTable`, of N = `rows` rows."""
     if isinstance(value, LabelTable):
         for k, table in enumerate(value.tables):
             as_matrix(table, f"label_embeddings.tables[{k}]")
@@ -84,11 +77,7 @@ def _check_rows(count: int, rows: int, name: str, what: str) -> None:
 
 
 def as_numpy(value: Any) -> np.ndarray:
-    """An array of anything that numpy takes, or of a torch tensor; bfloat16 and float16 tensors become float32.
-
-    Raises:
-        EmmsError: a sparse array or tensor, one without values, or one of which some values are masked.
-    """
+    """An array of anything that numpy takes, or of a torch tensor; bfloat16 and float16 tensors become float32."""
     if hasattr(value, "detach"):  # a torch tensor, recognised without importing torch
         if value.is_meta:
             raise EmmsError("a tensor on the device 'meta' has no values", "load the model onto a device: cpu or cuda")
@@ -147,11 +136,7 @@ def check_folds(folds: Any, seed: Any, fewest: int = 1) -> None:
 
 
 def assign_folds(groups: Any, folds: int, seed: int) -> np.ndarray:
-    """Fold number of every row, int16 (N,): rows of one group, (N,) integers, strings or bytes, share a fold.
-
-    Raises:
-        EmmsError: groups of another type or shape.
-    """
+    """Fold number of every row, int16 (N,): rows of one group, (N,) integers, strings or bytes, share a fold."""
     keys = _group_keys(groups)
     if folds == 1:
         return np.zeros(len(keys), dtype=np.int16)
@@ -159,17 +144,10 @@ def assign_folds(groups: Any, folds: int, seed: int) -> np.ndarray:
 
 
 def group_ids(groups: Any, rows: int) -> np.ndarray:
-    """uint64 key of every row's group, of ids (N,).
-
-    Raises:
-        EmmsError: groups of another type, or not one a row.
-    """
+    """uint64 key of every row's group, of ids (N,)."""
     keys = _group_keys(groups)
     if len(keys) != rows:
-        raise EmmsError(
-            f"groups has {len(keys):,} entries but features has {rows:,} rows",
-            "pass one group id a row",
-        )
+        raise EmmsError(f"groups has {len(keys):,} entries but features has {rows:,} rows", "pass one group id a row")
     return keys
 
 
@@ -198,7 +176,9 @@ def _group_keys(groups: Any) -> np.ndarray:
     if array.dtype.kind in "ib":
         return array.astype(np.int64).view(np.uint64)
     if array.dtype.kind in "US" or all(isinstance(group, (str, bytes)) for group in array):
-        return np.fromiter((_text_key(group) for group in array.tolist()), np.uint64, count=len(array))
+        texts = (group.encode() if isinstance(group, str) else group for group in array.tolist())
+        digests = b"".join(hashlib.blake2b(text, digest_size=8).digest() for text in texts)
+        return np.frombuffer(digests, "<u8").astype(np.uint64)
     raise EmmsError(
         f"groups has dtype {array.dtype}; it must hold integers, strings or bytes",
         "groups = [str(group) for group in groups]",
@@ -207,11 +187,6 @@ def _group_keys(groups: Any) -> np.ndarray:
 
 def _is_whole(value: Any) -> bool:
     return isinstance(value, (int, np.integer)) and not isinstance(value, bool)
-
-
-def _text_key(group: str | bytes) -> int:
-    raw = group.encode() if isinstance(group, str) else group
-    return int.from_bytes(hashlib.blake2b(raw, digest_size=8).digest(), "little")
 
 
 def _mix(keys: np.ndarray) -> np.ndarray:

@@ -30,27 +30,15 @@ CHEAP_WIDTH = 512
 
 @dataclass(frozen=True)
 class RidgeFit:
-    """A ridge regression a fold, each fitted on the other folds' rows.
+    """A ridge regression a fold, each fitted on the other folds' rows."""
 
-    Attributes:
-        ridge: strength that held out best, relative to unit-variance features.
-        residual: (F, K, K), sums over each filled fold of products of residuals.
-        solutions: the coefficients (D, q) of each filled fold where they were kept, else empty.
-    """
-
-    ridge: float
-    residual: np.ndarray
-    solutions: tuple[np.ndarray, ...] = ()
+    ridge: float  # strength that held out best, relative to unit-variance features
+    residual: np.ndarray  # (F, K, K), sums over each filled fold of products of residuals
+    solutions: tuple[np.ndarray, ...] = ()  # coefficients (D, q) of each filled fold, where they were kept
 
 
 def fit_ridge(statistics: Standardised, *, keep: bool = False) -> RidgeFit:
-    """Fits a ridge regression outside every fold; with `keep` their coefficients are there afterwards.
-
-    The ridge strength is the one of `RIDGES` with the least held-out loss.
-
-    Raises:
-        EmmsError: fewer than two folds hold rows.
-    """
+    """Fits a ridge regression outside every fold, by the one of `RIDGES` with the least held-out loss."""
     if len(statistics.filled) < 2:
         raise EmmsError(
             f"all {int(statistics.n)} rows fall into one fold; held-out scoring needs rows in at least two",
@@ -66,9 +54,8 @@ def fit_ridge(statistics: Standardised, *, keep: bool = False) -> RidgeFit:
     for number in statistics.filled:
         fold = statistics.fold(number, splits.pop(number, None))
         solution = _solved(fold, ridge, overwrite=True)
-        explained.append(
-            _explained(statistics, fold, solution, ridge, overwrite_products=True, overwrite_solution=not keep)
-        )
+        gain = _explained(statistics, fold, solution, ridge, overwrite_products=True, overwrite_solution=not keep)
+        explained.append(gain)
         solutions += [solution] if keep else []
     return RidgeFit(ridge, statistics.test_labels - np.stack(explained), tuple(solutions))
 
@@ -85,10 +72,7 @@ def ridge_score(statistics: Standardised, fit: RidgeFit) -> Score:
 
 
 def held_out_score(statistics: Standardised, residual: np.ndarray, weights: np.ndarray, ridge: float) -> Score:
-    """The score of cross-residuals (F, K, K), sums over each filled fold, at weights (K,) of the F-labels.
-
-    The details are the weights, R² and the ridge strength with which the residuals were made.
-    """
+    """The score of cross-residuals (F, K, K), sums over each filled fold, at weights (K,) of the F-labels."""
     losses = np.maximum(np.einsum("j,fjk,k->f", weights, residual, weights), 0.0)  # rounding may end below
     null_loss = float(weights @ statistics.test_labels.sum(axis=0) @ weights)
     per_row = losses / statistics.sums.n[statistics.filled] / statistics.basis.d2

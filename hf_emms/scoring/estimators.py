@@ -41,9 +41,7 @@ class ScoringInputs:
 
     Attributes:
         moments: of all rows.
-        features: (N, D1) rows, for estimators that need them.
-        labels: one a row, likewise.
-        groups: (N,), group ids, likewise.
+        features: (N, D1) rows, for estimators that need them, as are `labels` and group ids `groups` (N,).
         keep_fits: whether coefficients of ridge regressions are kept, which takes memory; for "emms_knn".
     """
 
@@ -55,36 +53,26 @@ class ScoringInputs:
 
     @cached_property
     def statistics(self) -> Standardised:
-        """The standardised moments."""
         from hf_emms.scoring.standardise import standardise
 
         return standardise(self.moments)
 
     @cached_property
     def fit(self) -> RidgeFit:
-        """The ridge regressions of `cv`."""
         from hf_emms.scoring.cross_validation import fit_ridge
 
         return fit_ridge(self.statistics, keep=self.keep_fits)
 
     @property
     def rows(self) -> tuple[np.ndarray, LabelTable, np.ndarray]:
-        """Features, labels and groups.
-
-        Raises:
-            EmmsError: there are only moments.
-        """
+        """Features, labels and groups; an `EmmsError` where there are only moments."""
         if self.features is None or self.labels is None or self.groups is None:
             raise EmmsError("neighbours need rows, but only moments were given", "pass features, labels and groups")
         return self.features, self.labels, self.groups
 
     @property
     def sample(self) -> Rows:
-        """Features, labels and folds of some rows: of those given, or those that the moments have kept.
-
-        Raises:
-            EmmsError: there are neither.
-        """
+        """Some of the rows, or those that the moments have kept; an `EmmsError` where there are neither."""
         if self.features is not None:
             return self.moments.sample_of(*self.rows)
         kept = self.moments.sample()
@@ -141,18 +129,9 @@ class Estimator:
 def score(
     features: Any, labels: Any = None, *, estimators: Sequence[Estimator], groups: Any = None, folds: int, seed: int
 ) -> tuple[Score, ...]:
-    """Scores one set of features by several estimators.
+    """Scores features (N, D1) or `Moments` by several estimators; labels as `arrays.as_labels` takes them.
 
-    Args:
-        features: (N, D1); or `Moments`, which hold labels and folds already.
-        labels: F-labels of the same rows, see `arrays.as_labels`.
-        estimators: how.
-        groups: (N,) ids, see `hf_emms.emms`.
-        folds: of estimators with folds.
-        seed: of the assignment of groups to folds.
-
-    Raises:
-        EmmsError: bad values, or what an estimator cannot score.
+    The rest is as for `hf_emms.emms`; folds are those of estimators with folds.
     """
     import numpy as np
 
@@ -181,11 +160,7 @@ def score(
 
 
 def get_method(name: str) -> Estimator:
-    """The estimator behind a method of EMMS, which may also be named as estimators are.
-
-    Raises:
-        EmmsError: no such method.
-    """
+    """The estimator behind a method of EMMS, which may also be named as estimators are."""
     if name not in METHODS and name not in METHODS.values():
         raise EmmsError(f"unknown method {name!r}", f"choose one of {', '.join(METHODS)}")
     return next(estimator for estimator in ESTIMATORS if estimator.name == METHODS.get(name, name))
@@ -240,19 +215,13 @@ def _in_sample(method: str) -> Callable[[ScoringInputs], Score]:
     return function
 
 
-def _logme(**options: Any) -> Callable[[ScoringInputs], Score]:
+def _of_moments(name: str, **options: Any) -> Callable[[ScoringInputs], Score]:
     def function(inputs: ScoringInputs) -> Score:
-        from hf_emms.scoring.in_sample import logme
+        from hf_emms.scoring import in_sample
 
-        return Score(logme(inputs.moments, **options))
+        return Score(getattr(in_sample, name)(inputs.moments, **options))
 
     return function
-
-
-def _hscore(inputs: ScoringInputs) -> Score:
-    from hf_emms.scoring.in_sample import hscore
-
-    return Score(hscore(inputs.moments))
 
 
 def _knn(inputs: ScoringInputs) -> Score:
@@ -274,9 +243,9 @@ ESTIMATORS: tuple[Estimator, ...] = (
     Estimator("emms_exact", "EMMS, the paper's objective at its optimum", _in_sample("exact")),
     Estimator("emms_one_pass", "EMMS as the official function computes it", _in_sample("one_pass")),
     Estimator("emms_alternating", "EMMS, the paper's Algorithm 1", _in_sample("alternating")),
-    Estimator("logme", "LogME, corrected evidence", _logme(), title="LogME"),
-    Estimator("logme_flabels", "LogME on the F-labels", _logme(targets="f-labels")),
-    Estimator("logme_common", "LogME as widespread code has it", _logme(common=True)),
-    Estimator("hscore", "H-score", _hscore, title="H-score"),
+    Estimator("logme", "LogME, corrected evidence", _of_moments("logme"), title="LogME"),
+    Estimator("logme_flabels", "LogME on the F-labels", _of_moments("logme", targets="f-labels")),
+    Estimator("logme_common", "LogME as widespread code has it", _of_moments("logme", common=True)),
+    Estimator("hscore", "H-score", _of_moments("hscore"), title="H-score"),
     Estimator("knn", "10 nearest neighbours, leave-one-out", _knn, needs_rows=True, title="k-NN"),
 )

@@ -129,19 +129,11 @@ def logme(moments: Moments, *, targets: Literal["auto", "classes", "f-labels"] =
 
     For a column y with prior precision α and noise precision β (fixed point of MacKay's updates):
     (n·log β + D1·log α − log|αI + βXᵀX| − β‖Xm − y‖² − α‖m‖² − n·log 2π) / 2n.
-    Features are neither centred nor scaled, as in the authors' code.
+    Features are neither centred nor scaled, as in the authors' code. Targets are "classes" (one-hot), the standardised
+    columns of the "f-labels", or "auto": classes where labels are kept by text. `common` is the evidence as the
+    widespread code has it, which leaves out (D1 − rank)·log α and so is far too high when D1 > N.
 
     Source: You et al. 2021 (arXiv 2102.11005), algorithm 1.
-
-    Args:
-        moments: of all rows.
-        targets: "classes" (one-hot), the standardised columns of the "f-labels", or "auto": classes where labels are
-            kept by text.
-        common: the evidence as the widespread code has it, which leaves out (D1 − rank)·log α and so is far too
-            high when D1 > N. For comparison with published figures.
-
-    Raises:
-        EmmsError: no rows, or classes asked of dense labels.
     """
     by_text = moments.basis.by_text
     if targets == "classes" and not by_text:
@@ -205,9 +197,6 @@ def hscore(moments: Moments) -> float:
     """H-score: trace(cov(X)⁺ cov(E[X | class])), the between-class variance of whitened features; higher is better.
 
     Source: Bao et al., ICIP 2019, definition 2.
-
-    Raises:
-        EmmsError: the labels are dense, so that there are no classes.
     """
     if not moments.basis.by_text:
         raise EmmsError("the H-score needs classes, but no labels repeat", "leave out --estimator hscore")

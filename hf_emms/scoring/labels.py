@@ -144,7 +144,6 @@ class _Basis:
         tables: float64 (U, D2_k), the F-labels of the texts; empty where y holds the F-labels themselves.
         scale: (q,), which standardises y.
         pairs: F-labels j <= k whose products of columns are summed up beside the sums of y.
-        by_text: whether y holds the indicators of U texts.
     """
 
     by_text: ClassVar[bool]
@@ -161,7 +160,6 @@ class _Basis:
 
     @property
     def d2(self) -> int:
-        """The widest F-label's width."""
         return max(self.widths)
 
     @property
@@ -175,7 +173,6 @@ class _Basis:
         return np.concatenate([np.full(width, np.sqrt(self.d2 / width)) for width in self.widths])
 
     def matches(self, other: _Basis) -> bool:
-        """Whether sums in both bases may be added."""
         same = (self.by_text, self.widths) == (other.by_text, other.widths)
         return same and all(map(np.array_equal, self.tables, other.tables))
 
@@ -207,11 +204,7 @@ class ColumnBasis(_Basis):
         super().__init__(widths, (), np.ones(sum(widths)) if scale is None else scale)
 
     def blocks(self, labels: LabelTable, order: np.ndarray) -> tuple[Sequence[np.ndarray], np.ndarray]:
-        """Arrays that hold the label side of rows (columns, or codes in one column), and the place of each row there.
-
-        Raises:
-            EmmsError: labels of other widths or another table.
-        """
+        """Arrays that hold the label side of rows (columns, or one of codes), and the place of each row there."""
         if labels.widths != self.widths:
             raise EmmsError(
                 f"label_embeddings have widths {labels.widths} but these moments were made for {self.widths}"
@@ -231,7 +224,7 @@ class ColumnBasis(_Basis):
     ) -> None:
         """Adds rows of the label side to sums y (q,) and products of pairs yy (pairs, D2), both about the origin.
 
-        `scratch` is memory for as many rows, which saves the page faults of a fresh array.
+        The memory of `scratch`, as many rows, saves the page faults of a fresh array.
         """
         centred = np.subtract(rows, origin, out=scratch)
         y += centred.sum(axis=0)
@@ -247,9 +240,6 @@ class ColumnBasis(_Basis):
 
         Of n rows with sums y (q,) and products yy (pairs, D2) about the origin (q,); by rounding in `dtype`, constant
         columns differ.
-
-        Raises:
-            EmmsError: an F-label that does not vary.
         """
         squares = np.concatenate([yy[i, : pair.common] for i, pair in enumerate(self.pairs) if pair.j == pair.k])
         return ColumnBasis(self.widths, self._scale(n, y, squares, origin, dtype))
@@ -257,10 +247,7 @@ class ColumnBasis(_Basis):
     def combine(
         self, weights: csr_array, blocks: Sequence[np.ndarray], places: np.ndarray, dtype: np.dtype
     ) -> np.ndarray:
-        """Sums of the standardised y of rows, not centred, by weights (r, N): (r, q), sparse where y holds indicators.
-
-        `blocks` and `places` are those of `blocks`.
-        """
+        """Sums of the standardised y of rows, not centred, by weights (r, N): (r, q), sparse for indicators."""
         out, scale, stop = np.empty((weights.shape[0], self.size), dtype), self.scale.astype(dtype), 0
         columns = places[weights.indices]
         for block in blocks:

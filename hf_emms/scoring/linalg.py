@@ -53,8 +53,7 @@ def product(rows: np.ndarray, matrix: np.ndarray) -> np.ndarray:
 def lower_division(factor: np.ndarray, columns: int) -> tuple[Callable[..., np.ndarray], np.ndarray]:
     """What divides so many columns by a lower factor (D, D): a routine of BLAS, and the matrix that it takes.
 
-    An inverse and products cost less than triangular solves, which BLAS computes at half the speed, where columns are
-    more than D.
+    With more columns than D, an inverse and products cost less than triangular solves, at half their speed.
     """
     if columns <= len(factor):
         return get_blas_funcs("trsm", (factor,)), factor
@@ -127,10 +126,7 @@ def one_norm(matrix: np.ndarray) -> float:
 
 
 def project_simplex(point: np.ndarray) -> np.ndarray:
-    """Euclidean projection of a point, shape (K,), on {t >= 0, sum t = 1}.
-
-    Source: Duchi et al. 2008, figure 1.
-    """
+    """Euclidean projection of a point (K,) on {t >= 0, sum t = 1}: Duchi et al. 2008, figure 1."""
     descending = np.sort(point)[::-1]
     excess = (np.cumsum(descending) - 1.0) / np.arange(1, len(point) + 1)
     support = np.nonzero(descending > excess)[0][-1]

@@ -62,6 +62,7 @@ class Moments:
         self.basis: LabelBasis = TextBasis(tables) if tables else ColumnBasis(widths)
         if self.basis.widths != tuple(widths):
             raise EmmsError(f"tables have widths {self.basis.widths} but widths={tuple(widths)}")
+        self.widths = self.basis.widths
         self.d1 = int(d1)
         self.folds = int(folds)
         self.seed = int(seed)
@@ -79,7 +80,6 @@ class Moments:
 
     @property
     def sample_rows(self) -> int:
-        """The most rows that are kept beside the sums."""
         return self._sample.size
 
     def sample(self) -> Rows | None:
@@ -96,11 +96,10 @@ class Moments:
         return Rows(x, chosen, y, assign_folds(groups[chosen], self.folds, self.seed))
 
     def _empty(self, d1: int) -> Moments:
-        return Moments(d1, self.basis.widths, folds=self.folds, seed=self.seed, tables=self.basis.tables)
+        return Moments(d1, self.widths, folds=self.folds, seed=self.seed, tables=self.basis.tables)
 
     @property
     def capacity(self) -> int:
-        """Rows that may be buffered before they are accumulated."""
         return max(4096, 2 * self.d1)
 
     def update(self, features: Any, labels: Any, groups: Any = None) -> None:
@@ -146,13 +145,8 @@ class Moments:
         """
         if not isinstance(other, Moments):
             raise EmmsError(f"cannot merge moments with a {type(other).__name__}", "merge(other) takes Moments")
-        for name, mine, theirs in (
-            ("d1", self.d1, other.d1),
-            ("widths", self.basis.widths, other.basis.widths),
-            ("folds", self.folds, other.folds),
-            ("seed", self.seed, other.seed),
-            ("sample_rows", self.sample_rows, other.sample_rows),
-        ):
+        for name in ("d1", "widths", "folds", "seed", "sample_rows"):
+            mine, theirs = getattr(self, name), getattr(other, name)
             if mine != theirs:
                 raise EmmsError(f"cannot merge moments with {name}={mine} and {name}={theirs}")
         if not self.basis.matches(other.basis):
@@ -179,9 +173,9 @@ class Moments:
 
     def to_arrays(self) -> dict[str, np.ndarray]:
         """All that these moments hold, by the names of format 1, for `from_arrays`."""
-        sizes = {"d1": self.d1, "folds": self.folds, "seed": self.seed, "n": self.n, "sample_rows": self.sample_rows}
-        arrays = {name: np.asarray(size) for name, size in sizes.items()}
-        arrays |= {"widths": np.asarray(self.basis.widths), "zero": np.zeros(0, self.dtype)}
+        names = ("d1", "widths", "folds", "seed", "n", "sample_rows")
+        arrays = {name: np.asarray(getattr(self, name)) for name in names}
+        arrays["zero"] = np.zeros(0, self.dtype)
         arrays |= {f"table_{k}": table for k, table in enumerate(self.basis.tables)}
         if self._sums is not None:
             arrays |= {f"sum_{name}": array for name, array in vars(self._sums).items()}
@@ -213,7 +207,6 @@ class Moments:
         return moments
 
     def sums(self) -> Sums:
-        """The sums over all rows so far."""
         self._flush()
         return self._sums if self._sums is not None else self._empty_sums()
 
@@ -232,7 +225,6 @@ class Moments:
         return twin
 
     def _joined(self) -> Rows | None:
-        """The buffered rows as one."""
         if len(self._buffer) > 1:
             self._buffer = [Rows.joined(self._buffer)]
         return self._buffer[0] if self._buffer else None

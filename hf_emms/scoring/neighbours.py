@@ -56,17 +56,12 @@ def knn(features: np.ndarray, labels: LabelTable, groups: np.ndarray, *, k: int 
     Classes: the share of rows i whose label is the majority vote of their neighbours N(i). Otherwise R² of the mean,
     1 − Σ_i ‖z_i − mean_{j∈N(i)} z_j‖² / Σ_i ‖z_i‖², z (N, ΣD2_k) standardised. Of features (N, D1) and groups (N,).
 
+    The standard error is over rows.
+
     Source: Cover and Hart 1967; as a transferability score, a control that beats most others: arXiv 2503.18528.
-
-    Returns:
-        The value and its standard error over rows.
-
-    Raises:
-        EmmsError: every row is of one group.
     """
-    neighbours, usable = nearest(
-        features - features.mean(axis=0), np.unique(groups, return_inverse=True)[1], k, raw=features
-    )
+    group_numbers = np.unique(groups, return_inverse=True)[1]
+    neighbours, usable = nearest(features - features.mean(axis=0), group_numbers, k, raw=features)
     if labels.categorical:
         return _vote(labels.codes, neighbours, usable, labels.n_texts)
     rows = as_slice(labels.codes)
@@ -74,22 +69,12 @@ def knn(features: np.ndarray, labels: LabelTable, groups: np.ndarray, *, k: int 
 
 
 def nearest(
-    features: np.ndarray,
-    groups: np.ndarray,
-    k: int,
-    *,
-    most: int = MAX_CANDIDATES,
-    raw: np.ndarray | None = None,
+    features: np.ndarray, groups: np.ndarray, k: int, *, most: int = MAX_CANDIDATES, raw: np.ndarray | None = None
 ) -> tuple[np.ndarray, np.ndarray]:
     """The k nearest rows of other groups by cosine, of centred features (N, D1) and groups (N,).
 
-    Of more than `most` rows only so many, by a hash of their `raw` features, may become neighbours.
-
-    Returns:
-        Row numbers, nearest first, and which of them exist, both (N, min(k, N − 1)).
-
-    Raises:
-        EmmsError: every row is of one group.
+    Row numbers, nearest first, and which of them exist, both (N, min(k, N − 1)). Of more than `most` rows only so many,
+    by a hash of their `raw` features, may become neighbours.
     """
     rows = len(features)
     k = min(k, rows - 1, most)
@@ -158,16 +143,12 @@ def _standardised(block: np.ndarray) -> np.ndarray:
 def stack(statistics: Standardised, fit: RidgeFit, rows: Rows) -> Score:
     """The held-out score of both base learners together; its details hold the neighbours' weight.
 
-    Args:
-        statistics: of all rows.
-        fit: the ridge regressions, with their solutions.
-        rows: all rows or a sample of them; features are those of `statistics`, rotated where they are there.
+    Rows are all or a sample of them, rotated where those of `statistics` are.
     """
     neighbours, usable = nearest(components(statistics, rows), rows.folds, NEIGHBOURS, most=len(rows))
     shares = usable / usable.sum(axis=1, keepdims=True)
-    products = np.stack(
-        [_products(statistics, rows, fit, number, neighbours, shares) for number in range(len(statistics.filled))]
-    )
+    folds = range(len(statistics.filled))
+    products = np.stack([_products(statistics, rows, fit, fold, neighbours, shares) for fold in folds])
     learners, weights = _simplex_least_squares(products.sum(axis=0))
     residual = np.einsum("b,fbcjk,c->fjk", learners, products, learners)
     score = held_out_score(statistics, residual, weights, fit.ridge)
@@ -175,11 +156,8 @@ def stack(statistics: Standardised, fit: RidgeFit, rows: Rows) -> Score:
 
 
 def components(statistics: Standardised, rows: Rows) -> np.ndarray:
-    """Standardised features in their first principal components, or all of them where they are few or rotated: (N, P).
-
-    Rotated rows are fewer than `Standardised.d1`, and their axes depend on their order.
-    """
-    axes = None
+    """Standardised features in their first principal components, or all where they are few or rotated: (N, P)."""
+    axes = None  # those of rotated rows would depend on the order of the rows
     if len(statistics.x_scale) > COMPONENTS and statistics.rotated is None:
         axes = principal_axes(statistics.xx).astype(rows.x.dtype)
     parts = np.split(np.arange(len(rows)), range(BLOCK, len(rows), BLOCK))
@@ -197,12 +175,7 @@ def principal_axes(xx: np.ndarray) -> np.ndarray:
 
 
 def _products(
-    statistics: Standardised,
-    rows: Rows,
-    fit: RidgeFit,
-    number: int,
-    neighbours: np.ndarray,
-    shares: np.ndarray,
+    statistics: Standardised, rows: Rows, fit: RidgeFit, number: int, neighbours: np.ndarray, shares: np.ndarray
 ) -> np.ndarray:
     """Sums over a filled fold of products of residuals, of each base learner with each: (2, 2, K, K).
 

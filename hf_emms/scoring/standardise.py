@@ -21,19 +21,12 @@ from hf_emms.scoring.sums import Rows, Sums
 
 @dataclass(frozen=True)
 class FoldStats:
-    """How the columns of features, or of labels, are scaled, and the sums of one fold (the test rows).
+    """How the c columns of features, or of labels, are scaled, and the sums of one fold (the test rows)."""
 
-    Attributes:
-        scale: (c,), 1 / standard deviation.
-        test_sum: (c,), sum of the standardised test rows.
-        train_mean: (c,), mean of the standardised rows of the other folds.
-        shift: (c,), `train_mean` less the mean of all rows.
-    """
-
-    scale: np.ndarray
-    test_sum: np.ndarray
-    train_mean: np.ndarray
-    shift: np.ndarray
+    scale: np.ndarray  # 1 / standard deviation
+    test_sum: np.ndarray  # of the standardised test rows
+    train_mean: np.ndarray  # of the standardised rows of the other folds
+    shift: np.ndarray  # `train_mean` less the mean of all rows
 
     @classmethod
     def of(cls, index: int, n: np.ndarray, sums: np.ndarray, scale: np.ndarray) -> FoldStats:
@@ -75,13 +68,8 @@ def split_fold(
 ) -> Split:
     """Products over a fold and over the others. Scaled once into the precision of `total`, and centred there.
 
-    Args:
-        product: (D, c), the fold's sums of products about the origin.
-        total: (D, c), those of all rows about their mean, standardised and divided by N.
-        n: rows of the fold, and N.
-        x: of the D rows of the matrix.
-        y: of its c columns.
-        upper: whether only the upper triangle counts.
+    Of the fold's products about the origin (D, c), the total about the mean of all rows, standardised and divided by N,
+    and n: rows of the fold, and N. x is of the D rows of the matrix, y of its c columns; or of its upper triangle.
     """
     test, train, dtype = np.empty_like(total), np.empty_like(total), total.dtype
     scale, mean = (x.scale / n[1]).astype(product.dtype), (x.train_mean / n[1]).astype(dtype)
@@ -101,40 +89,23 @@ def split_fold(
 
 @dataclass(frozen=True)
 class Fold:
-    """A fold whose rows are tested, the others trained on.
+    """A fold whose rows are tested, the others trained on."""
 
-    Attributes:
-        train_share: share of the rows that are trained on.
-        xx: products of features (D, D), upper triangles.
-        xy: products of features and labels (D, q).
-    """
-
-    train_share: float
-    xx: Split
-    xy: Split
+    train_share: float  # of the rows
+    xx: Split  # products of features (D, D), upper triangles
+    xy: Split  # products of features and labels (D, q)
 
 
 @dataclass(frozen=True)
 class Standardised:
-    """Per-fold sums with the scales that turn columns into unit variance.
+    """Per-fold sums with the scales that turn columns into unit variance."""
 
-    Attributes:
-        sums: the per-fold sums. Features may be rotated into fewer dimensions than D1 (see `standardise`).
-        x_scale: (D,), 1 / standard deviation; 0 for a constant column.
-        basis: of the labels, standardised.
-        d1: the user's feature width.
-        constant_columns: how many feature columns do not vary.
-        dtype: precision of the input, in which the factorisations run.
-        rotated: the rows themselves, standardised and rotated, where they are rotated.
-    """
-
-    sums: Sums
-    x_scale: np.ndarray
-    basis: LabelBasis
-    d1: int
-    constant_columns: int
-    dtype: np.dtype
-    rotated: Rows | None = None
+    sums: Sums  # features may be rotated into fewer dimensions than D1 (see `standardise`)
+    x_scale: np.ndarray  # (D,), 1 / standard deviation; 0 for a constant column
+    basis: LabelBasis  # of the labels, standardised
+    constant_columns: int  # how many features do not vary
+    dtype: np.dtype  # precision of the input, in which the factorisations run
+    rotated: Rows | None = None  # the rows themselves, standardised and rotated, where they are rotated
 
     @cached_property
     def n(self) -> float:
@@ -175,19 +146,15 @@ class Standardised:
 
     @property
     def filled(self) -> np.ndarray:
-        """Numbers of the folds that hold rows."""
         return np.flatnonzero(self.sums.n)
 
     @cached_property
     def test_labels(self) -> np.ndarray:
         """(F, K, K): sums over each filled fold of products of labels about the training mean."""
-        sums, total = self.sums, self.sums.y.sum(axis=0)
-        return np.stack(
-            [
-                self.basis.products(sums.n[f], sums.y[f], sums.yy[f], (total - sums.y[f]) / (self.n - sums.n[f]))
-                for f in self.filled
-            ]
-        )
+        sums = self.sums
+        means = (sums.y.sum(axis=0) - sums.y) / (self.n - sums.n)[:, None]
+        products = (self.basis.products(sums.n[f], sums.y[f], sums.yy[f], means[f]) for f in self.filled)
+        return np.stack(list(products))
 
     def fold(self, index: int, xx: Split | None = None) -> Fold:
         """One that holds rows, with the result of `split_xx` where it is known already."""
@@ -203,7 +170,6 @@ class Standardised:
         return split_fold(self.sums.xx[index], self.xx, (float(self.sums.n[index]), self.n), x, x, upper=True)
 
     def some_columns(self, limit: int) -> Standardised:
-        """The same rows with at most `limit` evenly spaced columns of each F-label."""
         basis, columns, common = self.basis.some_columns(limit)
         if basis is self.basis:
             return self
@@ -222,9 +188,6 @@ def standardise(moments: Moments) -> Standardised:
 
     Where all rows are still buffered and fewer than features, they are standardised, then rotated into n dimensions
     (QR of Xᵀ), which changes no inner product and so no ridge or least-squares solution.
-
-    Raises:
-        EmmsError: no rows, labels that do not vary, or values too large or small for their precision.
     """
     if moments.n == 0:
         raise EmmsError("features is empty: the moments have no rows", "call update(features, labels) first")
@@ -254,7 +217,7 @@ def standardise(moments: Moments) -> Standardised:
             f"features are too small for {moments.dtype}: their products vanish (values of about {largest:.0e})",
             "multiply them by a power of ten, or pass them as float64",
         )
-    return Standardised(sums, x_scale, basis, moments.d1, constant, moments.dtype, rotated)
+    return Standardised(sums, x_scale, basis, constant, moments.dtype, rotated)
 
 
 def rotate_rows(x: np.ndarray) -> np.ndarray:

@@ -49,7 +49,6 @@ class LazyRows:
         return out
 
     def joined(self) -> np.ndarray:
-        """All rows in one contiguous array."""
         out = np.empty((len(self.places), self.width), self.dtype)
         for start in range(0, len(out), BLOCK_ROWS):
             rows = slice(start, start + BLOCK_ROWS)
@@ -59,19 +58,12 @@ class LazyRows:
 
 @dataclass
 class Rows:
-    """Rows that are not accumulated yet.
+    """Rows that are not accumulated yet."""
 
-    Attributes:
-        x: (n, D1), features.
-        places: (N,), where in x the features of each row are.
-        y: N rows of the label side, see `LabelBasis.blocks`.
-        folds: (N,).
-    """
-
-    x: np.ndarray
-    places: np.ndarray
-    y: LazyRows
-    folds: np.ndarray
+    x: np.ndarray  # (n, D1), features
+    places: np.ndarray  # (N,), where in x the features of each row are
+    y: LazyRows  # N rows of the label side, see `ColumnBasis.blocks`
+    folds: np.ndarray  # (N,)
 
     @classmethod
     def of(cls, x: np.ndarray, y: np.ndarray, folds: np.ndarray) -> Rows:
@@ -81,12 +73,10 @@ class Rows:
 
     @classmethod
     def joined(cls, several: Sequence[Rows]) -> Rows:
-        """All rows of several, one after the other."""
         columns = zip(*((rows.x[as_slice(rows.places)], rows.y.joined(), rows.folds) for rows in several), strict=True)
         return cls.of(*map(np.concatenate, columns))
 
     def take(self, chosen: np.ndarray) -> Rows:
-        """A copy of some rows."""
         y = LazyRows(self.y.blocks, self.y.places[chosen]).joined()
         return Rows.of(np.array(self.features(chosen), order="C"), y, self.folds[chosen])
 
@@ -94,33 +84,25 @@ class Rows:
         return len(self.folds)
 
     def features(self, chosen: np.ndarray) -> np.ndarray:
-        """Of some rows: (b, D1)."""
         return self.x[as_slice(self.places[chosen])]
 
 
 @dataclass(frozen=True)
 class RowSample:
-    """The `size` rows with the smallest hashes of their features: the same ones in any order, batches and processes.
-
-    Attributes:
-        size: the most rows that are held.
-        rows: the rows; None before the first ones.
-        keys: uint64 (n,), their hashes.
-    """
+    """The `size` rows with the smallest hashes of their features: the same ones in any order, batches and processes."""
 
     size: int
     rows: Rows | None = None
+    # uint64 (n,), their hashes.
     keys: np.ndarray = field(default_factory=lambda: np.zeros(0, np.uint64))
 
     def add(self, rows: Rows) -> RowSample:
-        """The sample of these rows too."""
         keys = content_keys(rows.features(np.arange(len(rows))))
         chosen = np.arange(len(keys)) if len(self.keys) < self.size else np.flatnonzero(keys < self.keys.max())
         chosen = chosen[smallest_keys(keys[chosen], self.size)]
         return self._joined(rows.take(chosen), keys[chosen])
 
     def merge(self, other: RowSample) -> RowSample:
-        """The sample of the rows of both."""
         return self if other.rows is None else self._joined(other.rows, other.keys)
 
     def _joined(self, rows: Rows, keys: np.ndarray) -> RowSample:
@@ -143,10 +125,8 @@ class Sums:
     """Per-fold sums over rows x (features minus `origin_x`) and y (labels minus `origin_y`), float64.
 
     xy has the rows' precision where it is one product of few rows a fold, which saves a copy of the largest sums.
-    xx holds upper triangles: what is below the diagonals counts nowhere.
+    xx holds upper triangles: what is below the diagonals counts nowhere. y is in a `LabelBasis` with q columns.
     Only xy takes the labels as they came: x is centred already, and a centred copy of all labels would cost a pass.
-
-    y is in a `LabelBasis` with q columns.
 
     Shape: n (F,), x (F, D1), xx (F, D1, D1), y (F, q), xy (F, D1, q), yy (F, pairs, max D2_k): the per-column
     products of the basis' pairs of F-labels over the columns both have; origin_x (D1,), origin_y (q,).

@@ -3,12 +3,11 @@
 from hf_emms.errors import EmmsError
 from hf_emms.options import COLUMN_FLAGS
 from hf_emms.registry import Registry
-from hf_emms.tasks.image_classification import IMAGE_CLASSIFICATION
+from hf_emms.tasks.classification import IMAGE_CLASSIFICATION, TEXT_CLASSIFICATION
 from hf_emms.tasks.image_to_text import IMAGE_TO_TEXT
 from hf_emms.tasks.question_answering import QUESTION_ANSWERING
 from hf_emms.tasks.referring_expression import REFERRING_EXPRESSION
 from hf_emms.tasks.task import Column, Example, Head, HeadSpec, Item, Metric, NumericLabels, Task, clean_class_name
-from hf_emms.tasks.text_classification import TEXT_CLASSIFICATION
 from hf_emms.tasks.text_regression import REGRESSION
 from hf_emms.tasks.visual_question_answering import VISUAL_QUESTION_ANSWERING
 

@@ -40,15 +40,7 @@ def answer_spans(examples: Sequence[Example], options: Options, notes: list[str]
     """Spans of contexts, each the answer of its question or not; they are the same for every checkpoint.
 
     Unless the user decides, there are spans where half of the answers occur in their contexts. Of a question without an
-    answer no span is one.
-
-    Args:
-        examples: questions with contexts, their answers, and where these start.
-        options: the settings of the ranking.
-        notes: what was decided is added here.
-
-    Returns:
-        The spans; None where answers are to be texts.
+    answer no span is one. None where answers are to be texts; what was decided is added to notes.
 
     Raises:
         EmmsError: spans are asked for, and there are none.
@@ -83,28 +75,17 @@ def answer_spans(examples: Sequence[Example], options: Options, notes: list[str]
 def find_spans(text: str, answers: Sequence[str], starts: Sequence[int | None]) -> list[Span]:
     """Where answers occur in a text, to the letter; those that do not are left out.
 
-    Args:
-        text: the text.
-        answers: the answers.
-        starts: the character at which each starts, as far as the dataset says.
-
-    Returns:
-        A span for each answer that occurs: at its start by the dataset, else nearest to that, else its first
-        occurrence, as words of their own rather than inside a longer one.
+    The span of an answer is at its start by the dataset, else nearest to that, else the first one, as words of their
+    own rather than inside a longer one.
     """
     spans = (_find_span(text, answer.strip(), start) for answer, start in zip(answers, starts, strict=True))
     return [span for span in spans if span is not None]
 
 
 def similar_spans(text: str, span: Span, taken: Sequence[Span]) -> list[Span]:
-    """Runs of as many words as a span covers, from left to right.
+    """Runs of as many words as a span covers, that overlap none of those taken nor repeat them word for word.
 
     Words end before punctuation, as answers do: the end of a span would otherwise reveal whether it is one.
-
-    Args:
-        text: the text.
-        span: one of the spans of it.
-        taken: what the runs may not overlap, nor repeat word for word.
     """
     words = list(_words(text))
     count = max(1, sum(start < span[1] and stop > span[0] for start, stop in words))

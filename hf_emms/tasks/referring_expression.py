@@ -12,16 +12,7 @@ import numpy as np
 
 from hf_emms.inputs import IMAGE_TEXT, TEXT
 from hf_emms.tasks.metrics import ACCURACY_AT_HALF, IOU
-from hf_emms.tasks.task import (
-    IMAGE_COLUMN,
-    Column,
-    Head,
-    HeadSpec,
-    NumericLabels,
-    Task,
-    clean_caption,
-    rbf_features,
-)
+from hf_emms.tasks.task import IMAGE_COLUMN, Column, Head, HeadSpec, NumericLabels, Task, clean_caption, rbf_features
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -40,15 +31,12 @@ _MAX_NORMALIZED = 1.5
 
 
 def measure_box(raw: Any, size: tuple[int, int] | None, form: str) -> tuple[float, ...]:
-    """Reads a box as fractions of its image; what stands out of the image is cut off.
+    """A box as fractions of its image: centre x and y, width and height; what stands out of the image is cut off.
 
     Args:
         raw: four numbers.
         size: (width, height) of the upright image in pixels; None where the numbers are fractions of it.
         form: "xywh" (upper left corner), "xyxy" (two corners) or "cxcywh" (centre).
-
-    Returns:
-        Centre x and y, width and height, each 0 to 1.
 
     Raises:
         ValueError: no four numbers, or nothing of the box is in the image.
@@ -103,14 +91,9 @@ def encode_boxes(boxes: np.ndarray) -> np.ndarray:
     """
     cx, cy = boxes[:, 0], boxes[:, 1]
     log_w, log_h = np.log(np.maximum(boxes[:, 2:], 1e-6)).T
-    columns = [
-        boxes,
-        rbf_features(cx, _PLACES),
-        rbf_features(cy, _PLACES),
-        rbf_features(log_w, _SIZES),
-        rbf_features(log_h, _SIZES),
-    ]
-    return np.hstack(columns).astype(np.float32)
+    places = [rbf_features(centre, _PLACES) for centre in (cx, cy)]
+    sizes = [rbf_features(side, _SIZES) for side in (log_w, log_h)]
+    return np.hstack([boxes, *places, *sizes]).astype(np.float32)
 
 
 def warn_of_boxes(boxes: np.ndarray) -> str | None:

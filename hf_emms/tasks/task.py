@@ -32,11 +32,9 @@ class Column:
     """One column that a task needs.
 
     Attributes:
-        name: what the column is to the task ("image", "text", "label").
         candidates: column names that are tried first, in this order; "texts.user" is a field of a column.
         types: which column types fit: "image", "string", "strings" (a list), "class", "integer" and others that
             `data.columns` knows.
-        kind: of the content of an input column.
         clean: what a cell of an input column becomes before it is read; None leaves it as it is.
         is_list: whether a list in a cell is one content, which `clean` joins, and not several inputs.
     """
@@ -61,7 +59,7 @@ class NumericLabels:
         measure: a raw label and the input image's (width, height) in pixels to P plain numbers; None without an
             image, and where labels are normalized. Raises ValueError with the reason where the label cannot be used.
         encode: the numbers of U labels, float64 (U, P), to the F-label float32 (U, D2).
-        describe: P numbers in words, for the text encoders.
+        describe: P numbers in words.
         formats: other ways in which datasets write such labels, by the names that users type.
         are_normalized: whether raw labels, all of a dataset's, are fractions of their images and not pixels; None
             where labels have nothing to do with the image's size.
@@ -82,7 +80,6 @@ class Example:
 
     Attributes:
         id: a hash of the input.
-        contents: of the task's input columns, in their order.
         labels: raw labels in the dataset's order; empty where it has none.
         positions: for each label, where in the input it starts by the dataset; None where that is not known.
     """
@@ -94,14 +91,7 @@ class Example:
 
 
 class Item(NamedTuple):
-    """A labelled span of an example's last text, such as an answer or a word: a row of the sample.
-
-    Attributes:
-        example: the id of its example.
-        start: its first character.
-        stop: behind its last one.
-        label: the label's text.
-    """
+    """A row of the sample: a labelled span of an example's last text, from its first character to behind its last."""
 
     example: int
     start: int
@@ -115,12 +105,7 @@ Itemize = Callable[[Sequence[Example], Options, list[str]], list[Item] | None]
 
 @dataclass(frozen=True)
 class Metric:
-    """A score of predictions; higher is better.
-
-    Attributes:
-        name: as tables show it: "accuracy", "macro F1".
-        compute: n predictions and n references to the score, 1 (of CIDEr 10) at best.
-    """
+    """A score of n predictions by n references; higher is better, 1 (of CIDEr 10) is best."""
 
     name: str
     compute: Callable[[Sequence[Any], Sequence[Any]], float]
@@ -128,10 +113,9 @@ class Metric:
 
 @dataclass(frozen=True)
 class HeadSpec:
-    """What the C outputs of a head mean, one prediction a row.
+    """What the `count` outputs of a head, C, mean: one prediction a row.
 
     Attributes:
-        count: C.
         labels: n references to the labels that the loss takes, (n, …).
         loss: outputs, float32 (b, C), and labels (b, …) to the mean loss.
         predictions: outputs, float32 (n, C), to n predictions, which metrics compare with the references.
@@ -177,13 +161,10 @@ class Task:
 
     Attributes:
         id: what users type and rankings record, e.g. "image-classification".
-        input: the kind of input that a checkpoint is fed.
-        inputs: the columns of that input, one for each of its parts.
-        label: the column whose text or numbers are the label.
+        inputs: the columns of the input, one for each of its parts.
         categorical: whether labels are classes (sampled evenly, scored as codes by the baselines).
         label_text: cleans one raw label into the text that encoders embed.
         head: how checkpoints are fine-tuned; None where `--confirm` does not support the task.
-        aliases: other names that users type.
         hub_tags: tasks of the Hub whose checkpoints are made for this task; its id by default.
         source_tags: Hub tasks whose checkpoints are candidates, too: backbones carry no task's tag.
         group_by: the input column whose content rows share a fold by (the image of ten questions); None: the first.
@@ -223,7 +204,6 @@ class Task:
 
     @property
     def columns(self) -> dict[str, Column]:
-        """Every column by name, inputs first."""
         return {column.name: column for column in (*self.inputs, self.label)}
 
 

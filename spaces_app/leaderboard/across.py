@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 
 from hf_emms.formatting import MISSING, pluralize
 from hf_emms.ranking import Row
-from hf_emms.ranking.formats import format_rank, format_score
+from hf_emms.ranking.columns import format_rank, format_score
 from leaderboard import markup
 from leaderboard.compare import checkpoint_link
 from leaderboard.lines import Line, lines, matching

@@ -7,7 +7,7 @@ from collections.abc import Iterator, Sequence
 
 from hf_emms.formatting import MISSING, format_count
 from hf_emms.ranking import Ranking, Row, gain_and_stderr
-from hf_emms.ranking.formats import format_finetuned, format_number, format_rank, format_score, single_line, title_of
+from hf_emms.ranking.columns import format_finetuned, format_number, format_rank, format_score, single_line, title_of
 from hf_emms.ranking.merge import JSON_FOLDER
 from leaderboard import markup
 from leaderboard.compare import back

@@ -8,7 +8,7 @@ from itertools import combinations
 
 from hf_emms.formatting import MISSING, format_count
 from hf_emms.ranking import TIE_WIDTH, Ranking, Row, gain_and_stderr
-from hf_emms.ranking.formats import format_rank, format_score, title_of
+from hf_emms.ranking.columns import format_rank, format_score, title_of
 from leaderboard import markup
 from leaderboard.lines import PAGE_COLUMNS, Line, lines
 from leaderboard.markup import escape

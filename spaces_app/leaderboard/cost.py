@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 from hf_emms.formatting import format_count, pluralize
 from hf_emms.ranking import Ranking
-from hf_emms.ranking.formats import format_number, format_score, title_of
+from hf_emms.ranking.columns import format_number, format_score, title_of
 from hf_emms.scoring import Score
 from leaderboard import markup
 from leaderboard.compare import checkpoint_link

@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 
 from hf_emms.formatting import MISSING, format_count
 from hf_emms.ranking import Row
-from hf_emms.ranking.formats import format_rank
+from hf_emms.ranking.columns import format_rank
 from leaderboard import markup
 from leaderboard.compare import checkpoint_link
 from leaderboard.facts import Facts

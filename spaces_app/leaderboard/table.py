@@ -12,8 +12,7 @@ import msgspec
 from hf_emms.formatting import MISSING, format_count, pluralize
 from hf_emms.ranking import Ranking, is_commit, ranked
 from hf_emms.ranking.advice import recommendation
-from hf_emms.ranking.columns import TableColumn
-from hf_emms.ranking.formats import format_number, format_rank, title_of
+from hf_emms.ranking.columns import TableColumn, format_number, format_rank, title_of
 from hf_emms.ranking.text import settings_text
 from hf_emms.scoring import Score
 from leaderboard import markup

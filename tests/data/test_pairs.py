@@ -12,9 +12,11 @@ import pytest
 
 from hf_emms.cache import Cache
 from hf_emms.data import Sample
+from hf_emms.data.reading import JoinedImages, open_memory
 from hf_emms.data.sample import store_sample, stored_sample
 from hf_emms.data.sources import DatasetSource
-from hf_emms.inputs import Images, Pairs
+from hf_emms.hub import Repo
+from hf_emms.inputs import Images, Pairs, UnusableError
 from hf_emms.options import Options
 from tests.helpers.rows import error_of, image_rows, pictures, png
 from tests.helpers.samples import load_sample
@@ -239,3 +241,13 @@ def test_a_cached_sample_is_the_sample(tmp_path: Path, rows: datasets.Dataset) -
     assert np.array_equal(cached.inputs.parts, sample.inputs.parts)  # type: ignore[attr-defined]
     eye = np.eye(len(sample.label_texts), dtype=np.float32)
     assert np.array_equal(cached.label_embeddings(eye), sample.label_embeddings(eye))
+
+
+def test_pictures_of_another_configuration_are_read_by_their_ids() -> None:
+    rows = image_rows(pictures(5), id=[f"n{i}" for i in range(5)])
+    split = open_memory("org/name", Repo("org/name", "dataset", ""), rows, None)
+    joined = JoinedImages(split, "id", "image")
+    assert joined["n3"]["bytes"] == pictures(5)[3]
+    with pytest.raises(UnusableError, match="no image with the id 'n9'"):
+        joined["n9"]
+    assert "'image_id'" in error_of(lambda: JoinedImages(split, "image_id", "image")).message

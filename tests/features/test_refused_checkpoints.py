@@ -64,6 +64,22 @@ def test_a_broken_config_is_an_error(content: str, zoo: Path, tmp_path: Path) ->
         load(folder)
 
 
+@pytest.mark.parametrize(
+    "config", [{"num_hidden_layers": 2**40}, {"text_config": {"n_layer": -1}}, {"x": [{"depth": 1e9}]}]
+)
+def test_a_number_of_layers_that_no_model_has_is_an_error(config: dict, zoo: Path, tmp_path: Path) -> None:
+    folder = shutil.copytree(build(zoo, "vit"), tmp_path / "vit")
+    edit_config(folder, **config)
+    with pytest.raises(EmmsError, match=r"asks for \S+ layers"):
+        load(folder)
+
+
+def test_the_number_of_a_layer_may_be_negative(zoo: Path, tmp_path: Path) -> None:
+    folder = shutil.copytree(build(zoo, "vit"), tmp_path / "vit")
+    edit_config(folder, vision_feature_layer=-2)
+    assert rows(load(folder), [Image.new("RGB", (32, 32))]).shape == (1, 16)
+
+
 def test_weights_that_transformers_would_make_up_are_an_error(zoo: Path, tmp_path: Path) -> None:
     folder = shutil.copytree(build(zoo, "vit"), tmp_path / "vit")
     weights = load_file(folder / "model.safetensors")

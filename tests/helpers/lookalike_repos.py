@@ -16,6 +16,7 @@ from tests.helpers.lookalikes import (
     captions,
     cauldron,
     classes,
+    gqa,
     image,
     refcoco,
     sizes,
@@ -84,6 +85,7 @@ QUESTIONS = {
         ),
     ),
     "squad_v2": (squad("rajpurkar/squad_v2", "squad_v2"),),
+    "gqa": gqa("lmms-lab-encoder/GQA"),
     "refcoco": (refcoco("lmms-lab-encoder/RefCOCO", "val", "test", "testA", "testB"),),
 }
 

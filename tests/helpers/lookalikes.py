@@ -137,6 +137,25 @@ def cauldron(config: str, suffix: str) -> Lookalike:
     )
 
 
+def gqa(id: str) -> tuple[Lookalike, Lookalike]:
+    """Questions in one configuration, the pictures that several of them share in another."""
+
+    def asked(number: int) -> Row:
+        seen = number // 2
+        question, answer = ("Is it round?", "no" if seen % 2 else "yes")
+        if number % 2:
+            question, answer = "What colour is the shape?", answer_of(seen)
+        full = f"It is {answer}."
+        return {"id": f"{number:08}", "imageId": f"n{seen}", "question": question, "answer": answer, "fullAnswer": full}
+
+    columns = dict.fromkeys(("id", "imageId", "question", "answer", "fullAnswer"), STRING)
+    instructions = Lookalike(id, sizes("testdev"), Features(columns), asked, "testdev_balanced_instructions")
+    shown = Features({"id": STRING, "image": IMAGE})
+    return instructions, Lookalike(
+        id, {"testdev": ROWS // 2}, shown, lambda n: {"id": f"n{n}", "image": image(n)}, "testdev_balanced_images"
+    )
+
+
 def refcoco(id: str, *splits: str) -> Lookalike:
     """Several expressions for one box, in pixels: x, y, width, height. There is no training split."""
     numbers = List(Value("float32"))

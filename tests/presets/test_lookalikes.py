@@ -131,6 +131,12 @@ def test_turns_become_questions_and_answers_without_prompts(reports: dict[str, R
     assert (found["inputs"], found["groups"]) == (60, 30)
 
 
+def test_pictures_of_another_configuration_are_joined_by_their_ids(reports: dict[str, Report]) -> None:
+    found = reports["loaded('gqa')"]
+    assert set(found["label_texts"]) == {*COLORS, "yes", "no"}
+    assert (found["inputs"], found["groups"]) == (30, 15)
+
+
 def test_questions_share_a_paragraph_whose_spans_are_the_answer_or_not(reports: dict[str, Report]) -> None:
     found = reports["loaded('squad_v2')"]
     assert found["groups"] == 15

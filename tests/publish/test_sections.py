@@ -22,7 +22,7 @@ from hf_emms.publish.card_entries import rank_command
 from hf_emms.publish.card_text import card
 from hf_emms.publish.readme import END, section_data, section_span
 from hf_emms.ranking import Ranking, Row, ranked
-from hf_emms.ranking.formats import single_line
+from hf_emms.ranking.columns import single_line
 from hf_emms.scoring import Score
 from tests import ROOT
 from tests.helpers.cards import update_dataset_card, update_model_card

@@ -17,8 +17,7 @@ from hf_emms.presets import demo
 from hf_emms.publish.card_text import card
 from hf_emms.publish.results import KnownRankings, pull
 from hf_emms.ranking import FineTuned, Ranking, Row
-from hf_emms.ranking.elsewhere import mean_ranks, static_order
-from hf_emms.ranking.merge import merged, path_of
+from hf_emms.ranking.merge import mean_ranks, merged, path_of, static_order
 from hf_emms.run.ranking_job import rank_argv
 from tests.helpers.command_line import CommandLine, Done
 from tests.helpers.hub_client import cli, home

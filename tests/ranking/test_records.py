@@ -19,8 +19,8 @@ from hf_emms.options import Options
 from hf_emms.ranking import SCHEMA_VERSION, Ranking, Row, plain, ranked
 from hf_emms.ranking import text as views
 from hf_emms.ranking.advice import recommendation
+from hf_emms.ranking.columns import format_number
 from hf_emms.ranking.files import from_parquet, to_parquet
-from hf_emms.ranking.formats import format_number
 from hf_emms.ranking.merge import path_of
 from hf_emms.scoring import Score
 from tests import ROOT

@@ -21,7 +21,7 @@ import json, sys
 from pathlib import Path
 import hf_emms
 from hf_emms.features.extraction_plan import plan_extraction
-from hf_emms.features.extractor_pool import ExtractorPool
+from hf_emms.features.extractor import ExtractorPool
 from hf_emms.hub import resolve
 from hf_emms.inputs import TEXT
 

@@ -10,8 +10,7 @@ import pytest
 
 import hf_emms
 from hf_emms.errors import EmmsError
-from hf_emms.features.extractor import Extractor
-from hf_emms.features.extractor_pool import ExtractorPool
+from hf_emms.features.extractor import Extractor, ExtractorPool
 from hf_emms.inputs import InputKind
 from hf_emms.ranking.progress import Silent
 from tests.helpers.counting import counted_calls

@@ -101,7 +101,7 @@ def _are_numbers(values: list[str]) -> bool:
 
 
 def score(features: np.ndarray, labels: np.ndarray, method: str, folds: float) -> tuple[str, pd.DataFrame]:
-    """What the page shows: the result in words, and the weights."""
+    """The result in words, and the weights."""
     options: dict[str, Any] = {"method": METHODS[method], "folds": int(folds), "estimators": ["logme", "knn"]}
     if labels.ndim == 1:
         options["encoders"] = "demo"
@@ -148,7 +148,6 @@ def from_files(features: str | None, labels: str | None, method: str, folds: flo
 
 
 def build() -> gr.Blocks:
-    """The page."""
     with gr.Blocks(title="EMMS") as page:
         gr.Markdown(INTRO)
         with gr.Row():

@@ -87,12 +87,11 @@ Examples:
     0.9 200 [1.0]
 """
 
-
+# Features, float32 or float64 (b, D1); and label embeddings (b, D2) or (b, K, D2), class ids int64 (b,), or texts (b,)
+# of Python strings.
 Batch = tuple[np.ndarray, np.ndarray]
-"""Features, float32 or float64 (b, D1); and label embeddings (b, D2) or (b, K, D2), class ids int64 (b,), or texts (b,)
-of Python strings."""
+# In the order in which they were added, from the start at every call.
 Batches = Callable[[], Iterator[Batch]]
-"""Batches in the order in which they were added, from the start at every call."""
 
 _OPTIONS: dict[str, Any] = {
     "method": DEFAULT_ESTIMATORS[0],
@@ -116,11 +115,8 @@ _SETTINGS = tuple(inspect.signature(evaluate.Metric.__init__).parameters)
 class Emms(evaluate.Metric):
     """The metric: rows go to disk and come back as arrays, and no number becomes a Python object on the way.
 
-    evaluate's own locks, files and processes are used as they are. Rows that come with ``compute`` alone are scored
-    where they are.
-
-    Args:
-        settings: those of every `evaluate.Metric`, and defaults for the options of ``compute``.
+    Rows that come with ``compute`` alone are scored where they are. Settings are those of every `evaluate.Metric`, and
+    defaults for the options of ``compute``.
     """
 
     # Attributes of evaluate.Metric, which has no types.
@@ -133,7 +129,7 @@ class Emms(evaluate.Metric):
     cache_file_name: Any
 
     def __init__(self, **settings: Any) -> None:
-        options = {name: settings[name] for name in settings if name in _OPTIONS or name not in _SETTINGS}
+        options = {name: value for name, value in settings.items() if name in _OPTIONS or name not in _SETTINGS}
         _check_options(options)
         # The seed of an evaluate.Metric seeds numpy meanwhile; here it is that of the folds as well.
         self._defaults = {name: value for name, value in options.items() if value is not None}

@@ -15,7 +15,7 @@ from hf_emms.cache import Cache
 from hf_emms.errors import EmmsError, one_line
 from hf_emms.features.checkpoint_files import fetch_weights, needed_weights
 from hf_emms.features.extraction_plan import ExtractionPlan, FeatureInfo, LayerError
-from hf_emms.features.extractor_pool import ExtractorPool, pool_or_own
+from hf_emms.features.extractor import ExtractorPool, pool_or_own
 from hf_emms.formatting import format_bytes, pluralize
 from hf_emms.hub import Repo, listing
 from hf_emms.inputs import Spans

@@ -12,7 +12,7 @@ from multiprocessing.pool import AsyncResult, ThreadPool
 
 from hf_emms.errors import EmmsError
 from hf_emms.features.extraction_plan import ExtractionPlan
-from hf_emms.features.extractor_pool import MAX_IDLE_BYTES, ExtractorPool
+from hf_emms.features.extractor import MAX_IDLE_BYTES, ExtractorPool
 from hf_emms.hub import CANCELLED, Repo
 from hf_emms.inputs.image import PixelCache, with_pixel_cache
 from hf_emms.ranking import Row

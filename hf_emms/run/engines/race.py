@@ -18,7 +18,7 @@ from scipy.special import stdtrit
 
 from hf_emms.errors import EmmsError
 from hf_emms.features.extraction_plan import ExtractionPlan
-from hf_emms.features.extractor_pool import ExtractorPool
+from hf_emms.features.extractor import ExtractorPool
 from hf_emms.ranking import Row
 from hf_emms.run.engines import EngineInput, or_failed_row
 from hf_emms.run.engines.checkpoint import EstimatorScores, LayerScores, score_estimators, scored_row, scoring_inputs

@@ -1,8 +1,35 @@
-"""Texts and their classes, one or several."""
+"""Images or texts, and their classes, one or several."""
 
-from hf_emms.inputs import TEXT
+from hf_emms.inputs import IMAGE, TEXT
 from hf_emms.tasks.heads import class_metrics, class_spec
 from hf_emms.tasks.task import CLASS_TYPES, Column, Head, Task, clean_class_name
+
+IMAGE_CLASSIFICATION = Task(
+    id="image-classification",
+    input=IMAGE,
+    inputs=(Column("image", ("image", "img", "picture", "photo", "pixel_values"), IMAGE.column_types, IMAGE),),
+    label=Column(
+        "label",
+        (
+            "label",
+            "labels",
+            "class",
+            "classes",
+            "class_name",
+            "category",
+            "fine_label",
+            "coarse_label",
+            "variant",
+            "target",
+        ),
+        CLASS_TYPES,
+    ),
+    categorical=True,
+    label_text=clean_class_name,
+    head=Head("row", "AutoModelForImageClassification", class_metrics, class_spec, epochs=10),
+    calibrated_budgets=("quick", "full"),
+    source_tags=("image-feature-extraction",),
+)
 
 TEXT_CLASSIFICATION = Task(
     id="text-classification",
