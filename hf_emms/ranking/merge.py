@@ -36,10 +36,47 @@ def path_of(ranking: RankingData) -> str:
     columns, sample, label encoders (at their revisions), estimators and settings. A setting without a value counts
     as one that is not recorded.
     """
-    digest = hashlib.sha256(json.dumps(_compared(ranking), sort_keys=True).encode()).hexdigest()[:12]
-    seed = _slug(str(ranking.settings.get("seed")))
-    name = f"{_slug(ranking.config or 'default')}-{_slug(ranking.split)}-n{ranking.n}-seed{seed}-{digest}"
-    return f"{_slug(ranking.task)}/{_slug(ranking.dataset_id)}/{name}"
+    return results_path(
+        task=ranking.task,
+        dataset=(ranking.dataset_id, ranking.dataset_revision, ranking.config, ranking.split),
+        columns=ranking.columns,
+        sizes=(ranking.n, ranking.n_inputs, ranking.n_labels),
+        encoders=[(encoder.id, encoder.revision) for encoder in ranking.encoders],
+        estimators=ranking.estimators,
+        settings=ranking.settings,
+    )
+
+
+def results_path(
+    *,
+    task: str,
+    dataset: tuple[str, str, str | None, str],
+    columns: Mapping[str, str],
+    sizes: tuple[int, int, int],
+    encoders: Iterable[tuple[str, str]],
+    estimators: Sequence[str],
+    settings: Mapping[str, Any],
+) -> str:
+    """See `path_of`: of a dataset, its id, revision, config and split; sizes are rows, inputs and labels."""
+    compared = {name: value for name, value in settings.items() if name not in SETTINGS or SETTINGS[name].compared}
+    sample, labels, (folds, dtype, layers) = (
+        [compared.pop(name, None) for name in names] for names in (_SAMPLE, _LABELS, _SCORES)
+    )
+    others = {name: value for name, value in compared.items() if value}
+    content = {
+        "task": task,
+        "dataset": dataset,
+        "columns": columns,
+        "sizes": sizes,
+        "sample": sample,
+        "labels": [*labels, *encoders],
+        "scores": [folds, estimators, dtype, *([layers] if layers else [])],
+    } | ({"settings": others} if others else {})
+    digest = hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()[:12]
+    id, _, config, split = dataset
+    seed = _slug(str(settings.get("seed")))
+    name = f"{_slug(config or 'default')}-{_slug(split)}-n{sizes[0]}-seed{seed}-{digest}"
+    return f"{_slug(task)}/{_slug(id)}/{name}"
 
 
 def merged(old: R | None, new: R) -> R:
@@ -63,25 +100,6 @@ def merged(old: R | None, new: R) -> R:
     both = ranked(tuple(rows.values()), second.estimators[0])
     whole = msgspec.structs.replace(second, rows=both, encoders=_weighted(second.encoders, both))
     return old if _results(whole) == _results(old) else whole
-
-
-def _compared(ranking: RankingData) -> dict[str, Any]:
-    settings = {
-        name: value for name, value in ranking.settings.items() if name not in SETTINGS or SETTINGS[name].compared
-    }
-    sample, labels, (folds, dtype, layers) = (
-        [settings.pop(name, None) for name in names] for names in (_SAMPLE, _LABELS, _SCORES)
-    )
-    others = {name: value for name, value in settings.items() if value}
-    return {
-        "task": ranking.task,
-        "dataset": [ranking.dataset_id, ranking.dataset_revision, ranking.config, ranking.split],
-        "columns": ranking.columns,
-        "sizes": [ranking.n, ranking.n_inputs, ranking.n_labels],
-        "sample": sample,
-        "labels": [*labels, *([encoder.id, encoder.revision] for encoder in ranking.encoders)],
-        "scores": [folds, ranking.estimators, dtype, *([layers] if layers else [])],
-    } | ({"settings": others} if others else {})
 
 
 def _slug(text: str) -> str:

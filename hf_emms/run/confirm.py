@@ -13,8 +13,8 @@ from hf_emms.options import SETTINGS, Options
 from hf_emms.presets import dataset_preset
 from hf_emms.ranking import Ranking, is_commit
 from hf_emms.ranking.progress import Progress, Silent
+from hf_emms.run.plan import Session
 from hf_emms.run.preflight import rate
-from hf_emms.run.session import Session
 from hf_emms.tasks import get_task
 
 if TYPE_CHECKING:
@@ -121,11 +121,7 @@ def confirm(
 
 
 def options_for(ranking: Ranking, dataset: Any = None, **settings: Any) -> Options:
-    """The options with which a ranking's dataset is read again.
-
-    Raises:
-        EmmsError: a setting that is not allowed, or a dataset that was in memory.
-    """
+    """The options with which a ranking's dataset is read again; raises for one that was in memory."""
     if dataset is None:
         dataset = ranking.dataset
         if not ranking.dataset_revision or ranking.dataset == "in-memory dataset":
@@ -149,11 +145,7 @@ def options_for(ranking: Ranking, dataset: Any = None, **settings: Any) -> Optio
 
 
 def start_session(ranking: Ranking, options: Options, progress: Progress) -> Session:
-    """A session in which a kept ranking is confirmed.
-
-    Raises:
-        EmmsError: a setting is not usable, or the task has no head.
-    """
+    """A session in which a kept ranking is confirmed; raises if a setting is not usable, or the task has no head."""
     if options.engine == "jobs":
         raise EmmsError("a job does not confirm a ranking that is kept here", "hf-emms rank --engine jobs --confirm N")
     session = Session.start(options, progress)
@@ -163,19 +155,11 @@ def start_session(ranking: Ranking, options: Options, progress: Progress) -> Ses
 
 
 def prepared(ranking: Ranking, session: Session) -> FineTuning:
-    """What `confirmed` would train.
-
-    Raises:
-        EmmsError: the dataset is not usable.
-    """
+    """What `confirmed` would train."""
     options, seconds = session.options, rate(session.options, get_task(ranking.task).input).seconds
     return prepare(ranking, options, session.source, session.cache, session.progress, seconds_per_parameter=seconds)
 
 
 def confirmed(ranking: Ranking, session: Session) -> Ranking:
-    """Fine-tunes the shortlist of a ranking; `Options.confirm` says how long it is.
-
-    Raises:
-        EmmsError: the dataset is not usable, or no checkpoint could be trained.
-    """
+    """Fine-tunes the shortlist of a ranking; `Options.confirm` says how long it is."""
     return fine_tune(prepared(ranking, session), session.train_all)

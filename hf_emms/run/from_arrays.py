@@ -196,7 +196,6 @@ def _score(
 
 
 def _f_labels(labels: Any, encoders: tuple[str, ...]) -> Any:
-    """A table of class ids or texts; embeddings as they are."""
     array = None if isinstance(labels, LabelTable) else _ids_or_texts(labels)
     if array is not None:
         return table_for(array, encoders=encoders)
@@ -239,7 +238,7 @@ def table_for(
             (U, K, D2), or a list of K arrays (U, D2_k).
         class_names: the text of every class id.
         device: where the encoders run.
-        name: what to call the labels in an error.
+        name: of the labels in an error.
     """
     if encoders and label_table is not None:
         raise EmmsError("both encoders and label_table were given", "F-labels come from one of them: leave one out")

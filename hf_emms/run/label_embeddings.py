@@ -43,22 +43,9 @@ def embed_texts(
     The mean of the last layer's tokens without padding (EMMS), CLIP's projected text features, or what a
     sentence-transformers repository defines. A row depends on its text alone, not on its batch.
 
-    Args:
-        encoder: any text checkpoint: encoder, decoder, CLIP text tower, sentence-transformers.
-        texts: U texts.
-        device: as for `InputKind.load_extractor`.
-        dtype: as for `plan_extraction`.
-        allow_pickle: as for `InputKind.load_extractor`.
-        trust_remote_code: as for `plan_extraction`.
-        cache: as for `InputKind.load_extractor`.
-        on_note: is called with what a user should know, e.g. how many texts were cut at the encoder's limit.
-        pool: where encoders stay loaded, by their id, device and dtype; by default it is loaded for this call.
-
-    Returns:
-        Embeddings in the order of the texts, float32 (U, D2).
-
-    Raises:
-        EmmsError: no texts, or an encoder that cannot be loaded.
+    Of U texts the embeddings are float32 (U, D2), in their order. `on_note` is called with what a user should know,
+    e.g. how many texts were cut at the encoder's limit. Without a pool, where encoders stay loaded by their id, device
+    and dtype, it is loaded for this call.
     """
     if not texts:
         raise EmmsError("there is no label text to embed", "the label column of the dataset is empty")
@@ -79,9 +66,7 @@ def embed_texts(
 def label_table(plan: Plan, embeddings: Iterable[np.ndarray] | None = None) -> LabelTable:
     """F-labels of the sample's rows; numbers are one more F-label.
 
-    Args:
-        plan: whose sample.
-        embeddings: what each encoder of the plan makes of the distinct label texts; by default it is made here.
+    The embeddings are what each encoder makes of the distinct label texts; by default they are made here.
     """
     sample = plan.sample
     if embeddings is None:
@@ -94,7 +79,6 @@ def label_table(plan: Plan, embeddings: Iterable[np.ndarray] | None = None) -> L
 
 
 def label_names(plan: Plan) -> tuple[str, ...]:
-    """The names of the F-labels."""
     numbers = () if plan.sample.label_numbers is None else (plan.sample.numbers_name,)
     return (*(encoder.id for encoder in plan.encoders), *numbers)
 
@@ -102,13 +86,7 @@ def label_names(plan: Plan) -> tuple[str, ...]:
 def embed_labels_with(encoder: Repo, plan: Plan, pool: ExtractorPool | None = None) -> np.ndarray:
     """Embeddings of the sample's U distinct label texts by one encoder, float32 (U, D2), from the cache if it has them.
 
-    Args:
-        encoder: the encoder.
-        plan: whose sample.
-        pool: where the encoder stays loaded; by default it is loaded for this call.
-
-    Raises:
-        EmmsError: the encoder cannot be used.
+    The encoder stays loaded in the pool; without one it is loaded for this call.
     """
     texts, options, cache, progress = plan.sample.label_texts, plan.options, plan.session.cache, plan.session.progress
     key = {
@@ -144,11 +122,7 @@ def embed_labels_with(encoder: Repo, plan: Plan, pool: ExtractorPool | None = No
 
 
 def _checked_table(table: np.ndarray, texts: int) -> np.ndarray:
-    """Label embeddings from the cache.
-
-    Raises:
-        ValueError: they are not one row of numbers a text.
-    """
+    """Label embeddings from the cache; raises a `ValueError` if they are not one row of numbers a text."""
     if table.ndim != 2 or len(table) != texts or table.dtype != np.float32 or not np.isfinite(table).all():
         raise ValueError(f"it holds {table.dtype} numbers of shape {table.shape}, for {texts} label texts")
     return table

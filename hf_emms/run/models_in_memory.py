@@ -22,18 +22,12 @@ _PROCESSOR_FILES = ("*.json", "*.txt", "*.model", "*.jinja")
 
 @contextmanager
 def saved_models(checkpoints: Any) -> Iterator[tuple[Any, dict[str, str]]]:
-    """Checkpoints with each model in memory replaced by a folder, which is deleted at the end.
+    """The checkpoints that `hf_emms.rank` takes, with folders, deleted at the end, in place of models in memory.
 
-    Args:
-        checkpoints: what `hf_emms.rank` takes.
-
-    Yields:
-        The checkpoints, and folder → the model's name in the ranking.
-
-    Raises:
-        EmmsError: a model whose image processor or tokenizer is not known.
+    Also yields folder → the model's name in the ranking.
     """
-    several = checkpoints if _is_several(checkpoints) else (checkpoints,)
+    is_several = isinstance(checkpoints, Iterable) and not isinstance(checkpoints, str) and not _is_model(checkpoints)
+    several = checkpoints if is_several else (checkpoints,)
     if not any(map(_is_model, several)):
         yield checkpoints, {}
         return
@@ -58,10 +52,6 @@ def renamed(ranking: Ranking, names: Mapping[str, str]) -> Ranking:
         msgspec.structs.replace(row, checkpoint=names.get(row.checkpoint, row.checkpoint)) for row in ranking.rows
     )
     return msgspec.structs.replace(ranking, rows=rows) if names else ranking
-
-
-def _is_several(checkpoints: Any) -> bool:
-    return isinstance(checkpoints, Iterable) and not isinstance(checkpoints, str) and not _is_model(checkpoints)
 
 
 def _is_model(checkpoint: Any) -> bool:

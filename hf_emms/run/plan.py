@@ -2,32 +2,37 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+import os
+from collections.abc import Callable, Generator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from functools import partial
+from functools import cached_property, partial
 from multiprocessing.pool import ThreadPool
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Self
 
 import msgspec
 import numpy as np
 
+from hf_emms.cache import Cache, default_cache
 from hf_emms.errors import EmmsError, printable, redacted
 from hf_emms.features.extraction_plan import ExtractionPlan, plan_extraction
+from hf_emms.finetune.fine_tune import FineTuning, train_here
+from hf_emms.finetune.recipe import TrainingJob
 from hf_emms.formatting import pluralize
 from hf_emms.hub import Repo, resolve
-from hf_emms.options import DEFAULT_ENCODERS, Options
+from hf_emms.options import DEFAULT_ENCODERS, SETTINGS, Options
 from hf_emms.presets import DatasetPreset, dataset_preset, default_checkpoints, expand_checkpoints, expand_encoders
 from hf_emms.publish.results import KnownRankings
-from hf_emms.ranking import EMMS, Row
+from hf_emms.ranking import EMMS, Row, TrainingRun
 from hf_emms.ranking.estimators import get_estimator
 from hf_emms.ranking.progress import Progress
 from hf_emms.registry import versions
-from hf_emms.run.engines import or_failed_row
-from hf_emms.run.session import Session
+from hf_emms.run.engines import Engine, or_failed_row
+from hf_emms.run.engines.local import LocalEngine
+from hf_emms.run.engines.race import RaceEngine
 from hf_emms.tasks import Task, get_task
 
 if TYPE_CHECKING:
-    from hf_emms.data import Sample
+    from hf_emms.data import DatasetSource, Sample
 
 # Part of the key of every finished row: raise it when the same inputs give another row.
 ROW_VERSION = 7
@@ -37,12 +42,66 @@ _THREADS = 4
 
 
 @dataclass(frozen=True)
+class Session:
+    """What a ranking and the fine-tuning of its best checkpoints share."""
+
+    options: Options
+    progress: Progress
+    cache: Cache
+    engine: Engine
+
+    @classmethod
+    def start(cls, options: Options, progress: Progress) -> Self:
+        """A session; raises if the engine's package is not installed, or it does not support the other options."""
+        return cls(options, progress, default_cache(options.cache, progress.noted), _engine_for(options))
+
+    @cached_property
+    def source(self) -> DatasetSource:
+        """The dataset, found and pinned once."""
+        from hf_emms.data import open_dataset
+
+        return open_dataset(self.options)
+
+    def train_all(
+        self, work: FineTuning, jobs: Sequence[TrainingJob]
+    ) -> Generator[tuple[TrainingJob, TrainingRun], None, None]:
+        """A `TrainAll`: where the options say."""
+        if self.options.engine != "ray":
+            return train_here(work, jobs)
+        from hf_emms.run.engines.ray import train_on_ray
+
+        return train_on_ray(work, jobs)
+
+
+def _engine_for(options: Options) -> Engine:
+    if options.engine != "ray" and options.ray_address is not None:
+        flag = SETTINGS["ray_address"].flag
+        raise EmmsError(f"{flag} is for a Ray cluster, but the engine is {options.engine}", "--engine ray")
+    if options.race is not None:
+        if options.engine != "local":
+            raise EmmsError(f"--race runs in this process, not on --engine {options.engine}", "leave one of them out")
+        return RaceEngine(options.race, get_estimator(options.estimators[0]), options.layers)
+    if options.engine != "ray":
+        return LocalEngine()
+    if options.ray_address is None and "RAY_ADDRESS" not in os.environ:
+        # Ray reads this when it is imported: its processes then listen on the loopback device only.
+        os.environ.setdefault("RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER", "0")
+    try:
+        from hf_emms.run.engines.ray import RayEngine
+    except ModuleNotFoundError as error:
+        if error.name != "ray":
+            raise
+        raise EmmsError("--engine ray needs Ray, which is not installed", "pip install 'hf-emms[ray]'") from None
+    return RayEngine(options.ray_address)
+
+
+@dataclass(frozen=True)
 class Candidate:
     """A checkpoint of a plan.
 
     Attributes:
         id: as the user named it; a repository that was renamed has its present name.
-        repo: the checkpoint at its exact revision; None if it could not be resolved.
+        repo: None if it could not be resolved.
         row: its finished row, if the cache has it, or its failed row if it cannot be run.
         extraction: how its features are made; None if it cannot be run.
     """
@@ -55,16 +114,7 @@ class Candidate:
 
 @dataclass(frozen=True)
 class Plan:
-    """What a ranking will run on, everything resolved.
-
-    Attributes:
-        session: whose ranking it is.
-        sample: the inputs, and the rows made of them.
-        encoders: of the label texts.
-        candidates: the checkpoints, each once.
-        notes: what a user should know, in words.
-        elsewhere: mean ranks of checkpoints on other datasets, see `KnownRankings.elsewhere`.
-    """
+    """What a ranking will run on, everything resolved; for `elsewhere` see `KnownRankings.elsewhere`."""
 
     session: Session
     sample: Sample
@@ -75,7 +125,6 @@ class Plan:
 
     @property
     def options(self) -> Options:
-        """The session's options."""
         return self.session.options
 
     @property
@@ -85,21 +134,15 @@ class Plan:
 
 
 ModelResolver = Callable[[str], Repo]
-"""The model repository or folder of a name, at its exact revision; raises an `EmmsError`."""
 
 
 def find_model(id: str) -> Repo:
-    """See `ModelResolver`."""
+    """The model repository or folder of a name, at its exact revision."""
     return resolve(id, "model")
 
 
 def plan(options: Options, progress: Progress, resolver: ModelResolver = find_model) -> Plan:
-    """Reads the dataset and resolves every checkpoint and encoder; runs none of them.
-
-    Args:
-        options: of the ranking.
-        progress: receives events while the dataset is read.
-        resolver: resolves checkpoints and encoders, in several threads.
+    """Reads the dataset and resolves every checkpoint and encoder, in several threads; runs none of them.
 
     Raises:
         EmmsError: the dataset, an encoder or an argument is not usable.
@@ -203,7 +246,6 @@ def _candidates(
 
 
 def _resolved(id: str, options: Options, task: Task, resolver: ModelResolver) -> Candidate:
-    """The candidate of a name, without a row of the cache."""
     name = printable(redacted(id))  # which every file can hold
     repo = or_failed_row(name, None, lambda: resolver(id))
     if isinstance(repo, Row):
@@ -217,20 +259,12 @@ def _resolved(id: str, options: Options, task: Task, resolver: ModelResolver) ->
 
 
 def planned_extraction(repo: Repo, options: Options, task: Task) -> ExtractionPlan:
-    """How the features of a checkpoint are made for a task.
-
-    Raises:
-        EmmsError: see `plan_extraction`.
-    """
+    """How the features of a checkpoint are made for a task."""
     return plan_extraction(repo, task.input, task.id, dtype=options.dtype, trust_remote_code=options.trust_remote_code)
 
 
 def _finished_row(id: str, options: Options, encoders: int, stored: dict[str, Any]) -> Row:
-    """The row that is stored.
-
-    Raises:
-        ValueError: it is not one of these options, or its numbers are none.
-    """
+    """The row that is stored; raises a `ValueError` if it is not one of these options, or its numbers are none."""
     row = msgspec.convert({**stored, "checkpoint": id, "cached": "row"}, Row)
     if row.error is not None or options.estimators[0] not in row.scores or not set(row.scores) <= {*options.estimators}:
         raise ValueError("its scores are those of other estimators")

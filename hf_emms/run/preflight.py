@@ -6,6 +6,7 @@ import os
 import shutil
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from statistics import median
 from typing import Any
@@ -41,8 +42,7 @@ class Cost:
 
     Attributes:
         files: number of files that are needed.
-        bytes: to download.
-        cached: bytes that are on this machine already.
+        bytes: to download; `cached` ones are on this machine already.
         seconds: of computing features, by the `Rate`; None for an encoder.
         problem: why the rest cannot be told.
         weights: bytes of the weights.
@@ -141,8 +141,6 @@ class Problem:
 
     Attributes:
         what: which part of the run: "dataset", "label encoder ID", "checkpoint ID", "disk", "memory" or "settings".
-        message: what is wrong.
-        hint: what fixes it.
         fatal: whether the run could not start; otherwise a checkpoint will be a failed row.
     """
 
@@ -165,7 +163,6 @@ class Machine:
 
     @classmethod
     def here(cls) -> Machine:
-        """This machine."""
         from huggingface_hub import constants
 
         folder = Path(constants.HF_HUB_CACHE).expanduser().absolute()
@@ -189,13 +186,7 @@ class Preflight:
 
 
 def preflight(options: Options, progress: Progress, machine: Machine | None = None) -> Preflight:
-    """Plans a run and lists what it will meet: of the dataset, every encoder and checkpoint, disk and memory.
-
-    Args:
-        options: of the run.
-        progress: receives events while the dataset is read.
-        machine: where it will run; by default this one.
-    """
+    """Plans a run and lists what it will meet: of the dataset, every encoder and checkpoint, disk and memory."""
     try:
         planned = plan(options, progress)
     except EmmsError as error:
@@ -214,17 +205,16 @@ def _check_repos(planned: Plan, costs: Mapping[Repo, Cost]) -> Iterator[Problem]
         if problem := costs[encoder].problem:
             yield Problem(what, problem)
         else:
-            yield from _problem_if_raises(what, lambda encoder=encoder: _check_encoder(encoder, planned.options))  # type: ignore[misc]
+            trust = planned.options.trust_remote_code
+            yield from _problem_if_raises(
+                what, partial(plan_extraction, encoder, TEXT, "label embedding", trust_remote_code=trust)
+            )
     for candidate in planned.candidates:
         error = candidate.row.error if candidate.row is not None else None
         if candidate.extraction is not None and candidate.row is None:
             error = costs[candidate.extraction.repo].problem
         if error is not None:
             yield Problem(f"checkpoint {candidate.id}", error, fatal=False)
-
-
-def _check_encoder(encoder: Repo, options: Options) -> None:
-    plan_extraction(encoder, TEXT, "label embedding", trust_remote_code=options.trust_remote_code)
 
 
 def _check_machine(planned: Plan, costs: Mapping[Repo, Cost], machine: Machine) -> Iterator[Problem]:
@@ -260,12 +250,12 @@ def _without_plan(options: Options, error: EmmsError) -> Iterator[Problem]:
     encoders: list[str] = []
     problems += _problem_if_raises("label encoders", lambda: encoders.extend(encoder_names(options, preset)))
     for id in encoders:
-        problems += _problem_if_raises(f"label encoder {id}", lambda id=id: _check_files(id, options))  # type: ignore[misc]
+        problems += _problem_if_raises(f"label encoder {id}", partial(_check_files, id, options))
     task = samples[0].task.id if samples else options.task or (preset.task if preset else None)
     if options.checkpoints or task:
         ids, _ = checkpoint_names(options, preset, task or "")
         for id in ids:
-            problems += _problem_if_raises(f"checkpoint {id}", lambda id=id: _check_files(id, options), fatal=False)  # type: ignore[misc]
+            problems += _problem_if_raises(f"checkpoint {id}", partial(_check_files, id, options), fatal=False)
     if not any(problem.fatal for problem in problems):
         yield Problem("settings", error.message, error.hint)
     yield from problems

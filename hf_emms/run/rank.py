@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from contextlib import closing
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, TypeAlias
@@ -19,7 +19,7 @@ from hf_emms.hub import HubFacts
 from hf_emms.hub.model_info import KnownModel, remember
 from hf_emms.options import DEFAULT_MAX_SAMPLES, Options
 from hf_emms.ranking import Encoder, Ranking, Row, emms_score, ranked
-from hf_emms.ranking.merge import checkpoint_key
+from hf_emms.ranking.merge import checkpoint_key, results_path
 from hf_emms.ranking.progress import Progress, Silent
 from hf_emms.registry import versions
 from hf_emms.run import ranking_job
@@ -215,14 +215,7 @@ def rank_with(
 ) -> Ranking:
     """What `rank` does once its arguments are options; the best fine-tuned model is not uploaded yet.
 
-    Args:
-        options: of the ranking.
-        progress: receives events.
-        job: as for `rank`.
-        on_ranking: called with the ranking before its best checkpoints are fine-tuned, which may fail; not for a job.
-
-    Raises:
-        EmmsError: as for `rank`.
+    `on_ranking` is called before the best checkpoints are fine-tuned, which may fail; not for a job.
     """
     ranking_job.check_job(options.engine, job)
     if job is not None:
@@ -244,38 +237,20 @@ def rank_with(
 def run(plan: Plan) -> Ranking:
     """Runs what a plan lists. Every finished row is on disk before the next checkpoint starts."""
     labels = functools.cache(lambda: label_table(plan))
-    facts = {candidate.id: candidate.repo.facts for candidate in plan.candidates if candidate.repo is not None}
-    rows = [
-        with_facts(row, facts.get(row.checkpoint)) for row in (*_finished_rows(plan), *_run_checkpoints(plan, labels))
-    ]
-    return ranking_of(plan, labels(), rows)
-
-
-def with_facts(row: Row, facts: HubFacts | None) -> Row:
-    """The row with what the Hub tells of the checkpoint."""
-    if facts is None:
-        return row
-    return msgspec.structs.replace(row, downloads=facts.downloads, library=facts.library, license=facts.licence)
-
-
-def _finished_rows(plan: Plan) -> Iterator[Row]:
-    """Rows of an earlier run, and those of checkpoints that cannot be run."""
+    rows = []
     for candidate in plan.candidates:
         if candidate.row is not None:
             plan.session.progress.started(candidate.id, 0)
             plan.session.progress.finished(candidate.row)
-            yield candidate.row
-
-
-def _run_checkpoints(plan: Plan, labels: Callable[[], LabelTable]) -> Iterator[Row]:
+            rows.append(candidate.row)
     with closing(plan.session.engine.rows([engine_input(plan, labels)])) as finished:
         for _, row in finished:
             store_row(row, plan)
-            yield row
+            rows.append(row)
+    return ranking_of(plan, labels(), rows)
 
 
 def engine_input(plan: Plan, labels: Callable[[], LabelTable]) -> EngineInput:
-    """What an engine runs: the checkpoints of a plan that have no row yet."""
     session = plan.session
     return EngineInput(plan.to_run, plan.sample, labels, session.options, session.cache, session.progress)
 
@@ -290,16 +265,37 @@ def store_row(row: Row, plan: Plan) -> None:
         remember(extraction.repo.id, KnownModel(row.parameters), cache)
 
 
-def ranking_of(plan: Plan, labels: LabelTable | None, finished: Iterable[Row]) -> Ranking:
-    """The ranking of finished rows.
+def path_in_results(plan: Plan) -> str:
+    """The path of a plan's ranking, see `path_of`."""
+    sample, revisions = plan.sample, _revisions(plan)
+    return results_path(
+        task=sample.task.id,
+        dataset=(sample.repo.id, sample.repo.revision, sample.config, sample.split),
+        columns=dict(sample.columns),
+        sizes=(len(sample.codes), sample.n_read, len(sample.label_texts)),
+        encoders=[(name, revisions.get(name, "")) for name in label_names(plan)],
+        estimators=plan.options.estimators,
+        settings=_recorded_settings(plan),
+    )
 
-    Args:
-        plan: what they are rows of.
-        labels: F-labels of the sample; without them the ranking does not say how wide these are.
-        finished: at least one, in any order.
-    """
+
+def _recorded_settings(plan: Plan) -> dict[str, Any]:
+    sample = plan.sample
+    return plan.options.recorded() | {"label_form": sample.form if sample.task.numbers or sample.task.items else None}
+
+
+def _revisions(plan: Plan) -> dict[str, str]:
+    return {encoder.id: encoder.revision for encoder in plan.encoders}
+
+
+def ranking_of(plan: Plan, labels: LabelTable, finished: Iterable[Row]) -> Ranking:
+    """The ranking of finished rows, in any order."""
     options, sample = plan.options, plan.sample
-    rows = ranked([_with_elsewhere(row, plan) for row in finished], options.estimators[0])
+    facts = {candidate.id: candidate.repo.facts for candidate in plan.candidates if candidate.repo is not None}
+    described = [
+        _described(row, facts.get(row.checkpoint), plan.elsewhere.get(checkpoint_key(row))) for row in finished
+    ]
+    rows = ranked(described, options.estimators[0])
     return Ranking(
         dataset=sample.dataset,
         dataset_id=sample.repo.id,
@@ -313,7 +309,7 @@ def ranking_of(plan: Plan, labels: LabelTable | None, finished: Iterable[Row]) -
         n_labels=len(sample.label_texts),
         skipped=sample.skipped,
         available=sample.available,
-        settings=options.recorded() | {"label_form": sample.form if sample.task.numbers or sample.task.items else None},
+        settings=_recorded_settings(plan),
         encoders=_encoders(plan, labels, rows),
         estimators=options.estimators,
         versions=versions(),
@@ -323,9 +319,12 @@ def ranking_of(plan: Plan, labels: LabelTable | None, finished: Iterable[Row]) -
     )
 
 
-def _with_elsewhere(row: Row, plan: Plan) -> Row:
-    """The row with its mean rank on other datasets, where that is known."""
-    return msgspec.structs.replace(row, elsewhere=plan.elsewhere.get(checkpoint_key(row)))
+def _described(row: Row, facts: HubFacts | None, elsewhere: float | None) -> Row:
+    """The row with what the Hub tells of the checkpoint, and its mean rank on other datasets."""
+    row = msgspec.structs.replace(row, elsewhere=elsewhere)
+    if facts is None:
+        return row
+    return msgspec.structs.replace(row, downloads=facts.downloads, library=facts.library, license=facts.licence)
 
 
 def _race_notes(top: int | None, rows: tuple[Row, ...]) -> list[str]:
@@ -339,13 +338,11 @@ def _race_notes(top: int | None, rows: tuple[Row, ...]) -> list[str]:
     ]
 
 
-def _encoders(plan: Plan, labels: LabelTable | None, rows: tuple[Row, ...]) -> tuple[Encoder, ...]:
-    names = label_names(plan)
-    widths = labels.widths if labels is not None else [None] * len(names)
+def _encoders(plan: Plan, labels: LabelTable, rows: tuple[Row, ...]) -> tuple[Encoder, ...]:
+    names, revisions = label_names(plan), _revisions(plan)
     weights = [score.details["weights"] for row in rows if (score := emms_score(row.scores))]
     means = np.mean(weights, axis=0).tolist() if weights else [None] * len(names)
-    revisions = {encoder.id: encoder.revision for encoder in plan.encoders}
     return tuple(
         Encoder(name, revisions.get(name, ""), width, weight)
-        for name, width, weight in zip(names, widths, means, strict=True)
+        for name, width, weight in zip(names, labels.widths, means, strict=True)
     )

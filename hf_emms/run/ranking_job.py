@@ -55,16 +55,11 @@ class JobSettings:
 
     @property
     def minutes(self) -> float:
-        """The timeout in minutes."""
         return parse_duration(self.timeout, bare_seconds=True) / 60
 
 
 def check_job(engine: str, job: JobSettings | None) -> None:
-    """Checks that a job has settings, and that only a job has them.
-
-    Raises:
-        EmmsError: it is otherwise.
-    """
+    """Raises unless a job has settings, and only a job."""
     if engine == "jobs" and job is None:
         raise EmmsError("engine='jobs' needs to know where results come back", "job=JobSettings('ORG/emms-results')")
     if engine != "jobs" and job is not None:
@@ -72,11 +67,7 @@ def check_job(engine: str, job: JobSettings | None) -> None:
 
 
 def job_spec(options: Options, settings: JobSettings) -> JobSpec:
-    """The job that does what the options ask for.
-
-    Raises:
-        EmmsError: they name something that only this machine has.
-    """
+    """The job that does what the options ask for."""
     if options.save_model is not None:
         raise EmmsError("a job's folders are gone when it ends", "--push-to-hub ORG/NAME instead of --save-model")
     words, packages = ("rank", *rank_argv(options)), _FINE_TUNING if options.confirm is not None else ()
@@ -95,29 +86,21 @@ def command_spec(
         environment["HF_ENDPOINT"] = os.environ["HF_ENDPOINT"]
     if settings.bucket is not None:
         environment["HF_EMMS_CACHE"] = _CACHE
+    label = re.sub(r"[^\w.-]+", "--", subject, flags=re.ASCII)[:63].strip("-._")
     return JobSpec(
         IMAGE,
         (*command, "--results-repo", settings.results_repo),
         settings.flavor,
         settings.timeout,
         environment,
-        labels=LABELS | {"subject": _label(subject)},
+        labels=LABELS | {"subject": label},
         bucket=settings.bucket,
         mount=_CACHE,
     )
 
 
-def _label(text: str) -> str:
-    """A text as the value of a label."""
-    return re.sub(r"[^\w.-]+", "--", text, flags=re.ASCII)[:63].strip("-._")
-
-
 def price(settings: JobSettings) -> tuple[Hardware, float]:
-    """The hardware, and what the job costs at most, in USD.
-
-    Raises:
-        EmmsError: the Hub has no such flavor, or cannot be reached.
-    """
+    """The hardware, and what the job costs at most, in USD."""
     flavors = hub.hardware()
     if settings.flavor not in flavors:
         raise EmmsError(f"the Hub has no flavor {settings.flavor!r}", f"--flavor takes one of: {', '.join(flavors)}")
@@ -128,17 +111,8 @@ def price(settings: JobSettings) -> tuple[Hardware, float]:
 def run(spec: JobSpec, settings: JobSettings, progress: Progress, *, pushes_to: str | None = None) -> list[Ranking]:
     """Starts a job, once everything has been checked that can be, and waits for it.
 
-    Args:
-        spec: the job.
-        settings: what it was made with.
-        progress: receives the lines of its log; where this is interrupted, also how to end the job.
-        pushes_to: the model repository that it writes, if any.
-
-    Returns:
-        The rankings as they were published: with the checkpoints that others ranked under the same settings.
-
-    Raises:
-        EmmsError: no rights, no such hardware, refused, failed, or a ranking cannot be read.
+    `progress` receives the lines of its log; `pushes_to` is the model repository that it writes, if any. The rankings
+    are as they were published: with the checkpoints that others ranked under the same settings.
     """
     account = hub.who_am_i()
     hub.require_jobs(account)
@@ -179,7 +153,6 @@ def _follow(job: Job, progress: Progress) -> list[Ranking]:
 
 
 def _published(line: str) -> PublishedRanking | None:
-    """The published ranking that a line of a log is a record of."""
     try:
         return msgspec.json.decode(line, type=PublishedRanking)
     except msgspec.MsgspecError:
@@ -197,21 +170,13 @@ def _read(published: PublishedRanking) -> Ranking:
 
 
 def publish(ranking: Ranking, results_repo: str) -> str:
-    """Publishes a ranking; returns the line that says where, in a job as a record.
-
-    Raises:
-        EmmsError: no rights, or the Hub cannot be reached.
-    """
+    """Publishes a ranking; returns the line that says where, in a job as a record."""
     results.publish([ranking], results_repo)
     return PublishedRanking.of(results_repo, ranking).line
 
 
 def rank_argv(options: Options) -> list[str]:
-    """The words after ``hf-emms rank`` that give these options on another machine.
-
-    Raises:
-        EmmsError: they name something that only this machine has.
-    """
+    """The words after ``hf-emms rank``; raises where they name something that only this machine has."""
     for kind, id in _names(options):
         if not isinstance(id, str) or hub.on_this_machine(id):
             named = id if isinstance(id, str) else "a Dataset in memory"

@@ -39,18 +39,16 @@ class ModelSearch:
     """A search for checkpoints that can be ranked for a task. Downloads none: only their descriptions are read.
 
     Attributes:
-        task: the task to rank them for.
+        task: to rank them for.
         pipeline_tag: the task they are tagged with; `Task.pipeline_tags` by default.
-        author: a user or organisation.
-        text: what the id contains.
+        author, text: a user or organisation, and what the id contains.
         tags: tags that all of them have: libraries, languages, licences, "base_model:…".
         source: ids to take in this order, in place of what the Hub lists for the task; the other filters hold for them
             as well, `sort` does not.
         max_parameters: the most parameters.
         max_memory: bytes that a forward pass may take: the weights in the precision of their files, and a fifth more.
         min_downloads: the fewest downloads in the last 30 days.
-        sort: the order.
-        limit: how many.
+        sort, limit: the order, and how many.
         fold: whether checkpoints of one base model, and copies of the same weights, are one: the first.
         diverse: whether the first checkpoint of each architecture goes before a second one.
         on_dropped: called with the id of each that is left out, and the reason.
@@ -72,11 +70,7 @@ class ModelSearch:
     on_dropped: Callable[[str, str], None] = lambda id, reason: None
 
     def models(self) -> list[HubModel]:
-        """Checkpoints with their architecture and, where a header names it, their size.
-
-        Raises:
-            EmmsError: the Hub cannot be reached, or refuses.
-        """
+        """Checkpoints with their architecture and, where a header names it, their size."""
         from huggingface_hub import constants
 
         if constants.HF_HUB_OFFLINE:
@@ -113,7 +107,6 @@ class ModelSearch:
                 yield model
 
     def _candidates(self) -> Iterator[HubModel]:
-        """Those that can be ranked and keep to the limits."""
         for position, model in enumerate(self._listed()):
             if position == MAX_LISTED:
                 self.on_dropped("…", f"the list is read no further than {MAX_LISTED:,} checkpoints")
@@ -129,7 +122,6 @@ class ModelSearch:
                 self.on_dropped(model.id, error.message)
 
     def _folded(self) -> Iterator[HubModel]:
-        """One checkpoint of each base model and of each set of weights."""
         roots: dict[str, str] = {}
         alike: dict[int | None, list[HubModel]] = {}
         for candidate in self._candidates():
@@ -144,11 +136,7 @@ class ModelSearch:
                 self.on_dropped(candidate.id, f"near-duplicate of {first}")
 
     def _described(self, model: HubModel) -> HubModel:
-        """The checkpoint with its architecture and size.
-
-        Raises:
-            EmmsError: it cannot be ranked; the message is the reason.
-        """
+        """The checkpoint with its architecture and size; raises, with the reason, if it cannot be ranked."""
         if not weight_files(model.files):
             raise EmmsError("no weights for PyTorch")
         if model.gated and not logged_in():
@@ -168,7 +156,7 @@ class ModelSearch:
 
 
 def _same_weights(model: HubModel, other: HubModel) -> bool:
-    """Whether they are copies; where the Hub does not say, they are not."""
+    """Whether they are copies as far as the Hub says."""
     try:
         first, second = (weight_hashes(copy, weight_files(copy.files)) for copy in (model, other))
     except EmmsError:

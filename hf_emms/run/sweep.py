@@ -23,13 +23,12 @@ from hf_emms.hub import JobSpec, Repo
 from hf_emms.options import DEFAULT_RESULTS, SETTINGS, Options
 from hf_emms.publish.destinations import Destination, ResultsDataset, ResultsFolder
 from hf_emms.ranking import Ranking, Row
-from hf_emms.ranking.merge import path_of
 from hf_emms.ranking.progress import Progress, Silent
 from hf_emms.run import ranking_job
 from hf_emms.run.label_embeddings import embed_labels_with, label_table
 from hf_emms.run.plan import Plan, find_model, plan
 from hf_emms.run.preflight import Cost, Rate, cost_of, rate
-from hf_emms.run.rank import engine_input, ranking_of, store_row, with_facts
+from hf_emms.run.rank import engine_input, path_in_results, ranking_of, store_row
 from hf_emms.run.ranking_job import JobSettings
 from hf_emms.scoring.labels import LabelTable
 
@@ -129,11 +128,7 @@ def sweep(
 
 
 def destination(output: str | PathLike[str], results_repo: str | None, progress: Progress) -> Destination:
-    """The results dataset, or without one the folder.
-
-    Raises:
-        EmmsError: no rights to the dataset.
-    """
+    """The results dataset, or without one the folder."""
     return ResultsDataset(results_repo, progress.noted) if results_repo is not None else ResultsFolder(Path(output))
 
 
@@ -143,12 +138,8 @@ def destination(output: str | PathLike[str], results_repo: str | None, progress:
 def sweep_options(datasets: SweptDatasets, settings: Mapping[str, Any]) -> dict[str, Options]:
     """The options of each dataset, by the dataset's name in the sweep: with its config and split, where these are set.
 
-    Args:
-        datasets: see `sweep`; a text that begins with "{" is a plan itself.
-        settings: for all datasets; they win over those of a plan for all datasets, and not over a dataset's own.
-
-    Raises:
-        EmmsError: a plan that cannot be read, an unknown or unsuitable setting, no dataset, or one named twice.
+    A text that begins with "{" is a plan itself. The settings win over those of a plan for all datasets, and not over a
+    dataset's own.
     """
     if isinstance(datasets, str | os.PathLike):
         of_plan = _read_plan(os.fspath(datasets))
@@ -185,7 +176,6 @@ def _read_plan(source: str) -> dict[str, Any]:
 
 
 def _check_names(own: Mapping[str, Any], shared: Mapping[str, Any]) -> None:
-    """Refuses what is no setting of a dataset in a sweep."""
     if not isinstance(own.get("dataset"), str | os.PathLike):
         raise EmmsError(f"a dataset of the sweep has no name: {dict(own)!r}", "- dataset: NAME")
     for name in {**own, **shared}:
@@ -199,7 +189,6 @@ def _check_names(own: Mapping[str, Any], shared: Mapping[str, Any]) -> None:
 
 
 def swept_settings() -> list[str]:
-    """The settings that a sweep has for all its datasets or for one of them."""
     return [name for name, setting in SETTINGS.items() if setting.sweep in ("flag", "plan")]
 
 
@@ -207,11 +196,7 @@ def swept_settings() -> list[str]:
 
 
 def job_spec(options_of: Mapping[str, Options], settings: JobSettings) -> JobSpec:
-    """The job that does the whole sweep, its plan among the words of its command.
-
-    Raises:
-        EmmsError: something that only this machine has.
-    """
+    """The job that does the whole sweep, its plan among the words of its command."""
     for options in options_of.values():
         ranking_job.rank_argv(options)
     entries = [
@@ -226,11 +211,7 @@ def job_spec(options_of: Mapping[str, Options], settings: JobSettings) -> JobSpe
 
 
 def sweep_as_job(options_of: Mapping[str, Options], settings: JobSettings, progress: Progress) -> Sweep:
-    """Sweeps in a Hugging Face Job and waits for it.
-
-    Raises:
-        EmmsError: it could not be started, or failed.
-    """
+    """Sweeps in a Hugging Face Job and waits for it."""
     rankings = {}
     for ranking in ranking_job.run(job_spec(options_of, settings), settings, progress):
         names = [
@@ -293,18 +274,14 @@ class _DatasetProgress(Silent):
 
 
 def plan_sweep(options_of: Mapping[str, Options], results: Destination, progress: Progress) -> SweepPlan:
-    """Reads every dataset, and finds out what of it has a result.
-
-    Raises:
-        EmmsError: no dataset is usable.
-    """
+    """Reads every dataset, and finds out what of it has a result."""
     plans, stored, failed, done = dict[str, Plan](), dict[str, Ranking](), dict[str, str](), 0
     resolver = functools.cache(find_model)
     for name, options in options_of.items():
         progress.noted(f"reading {name}")
         try:
             planned = plan(options, _DatasetProgress(progress, name), resolver)
-            ranking = results.ranking_at(path_of(ranking_of(planned, None, []))) if options.resume else None
+            ranking = results.ranking_at(path_in_results(planned)) if options.resume else None
         except EmmsError as error:
             if len(options_of) == 1:
                 raise
@@ -318,9 +295,8 @@ def plan_sweep(options_of: Mapping[str, Options], results: Destination, progress
             if candidate.repo is None or revisions.get(candidate.id) != candidate.repo.revision
         ]
         plans[name] = replace(planned, candidates=tuple(new))
-        done += (
-            len(planned.candidates) - len(new) + sum(each.row is not None and each.row.error is None for each in new)
-        )
+        done += len(planned.candidates) - len(new)
+        done += sum(each.row is not None and each.row.error is None for each in new)
         if ranking is not None:
             stored[name] = ranking
     if not plans:
@@ -354,20 +330,14 @@ def sweep_costs(planned: SweepPlan) -> tuple[dict[Repo, Cost], dict[Repo, int]]:
 
 
 def run_sweep(planned: SweepPlan, results: Destination, progress: Progress) -> Sweep:
-    """Runs what a sweep lacks; every finished row is stored before the next cell starts.
-
-    Raises:
-        EmmsError: the engine cannot start, or results cannot be stored.
-    """
+    """Runs what a sweep lacks; every finished row is stored before the next cell starts."""
     rankings, failed = dict(planned.stored), dict(planned.failed)
     plans = {name: each for name, each in planned.plans.items() if each.candidates}
     progress.expect(planned.cells, "cells")
     labels = _label_tables(plans, failed, progress)
 
     def add(name: str, row: Row) -> None:
-        repo = next((each.repo for each in plans[name].candidates if each.id == row.checkpoint), None)
-        described = with_facts(row, repo.facts if repo is not None else None)
-        rankings[name] = results.add(ranking_of(plans[name], labels[name], [described]))
+        rankings[name] = results.add(ranking_of(plans[name], labels[name], [row]))
 
     try:
         for name in labels:

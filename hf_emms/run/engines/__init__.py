@@ -29,11 +29,7 @@ class EngineInput:
 
     Attributes:
         checkpoints: name in the ranking → how the checkpoint's features are made, in the order of the plan.
-        sample: the inputs, and the rows made of them.
         labels: returns the F-labels of the sample's N rows; an engine may start downloads before it calls this.
-        options: how checkpoints are run and scored.
-        cache: where features are looked for and stored.
-        progress: receives the events.
     """
 
     checkpoints: dict[str, ExtractionPlan]
@@ -52,24 +48,13 @@ class Engine(Protocol):
 
         The caller stores a row before it asks for the next one. A checkpoint that cannot be loaded, run or scored
         gives a row with an error. Closing the generator, or an interruption inside it, ends all work it has started.
-
-        Yields:
-            The place of the input, and the row.
-
-        Raises:
-            EmmsError: no checkpoint can be run at all.
+        With each row comes the place of its input. Raises an `EmmsError` if no checkpoint can be run at all.
         """
         ...
 
 
 def or_failed_row(checkpoint: str, revision: str | None, call: Callable[[], T]) -> T | Row:
-    """The result of a call, or a failed row if the checkpoint it runs raises an error.
-
-    Args:
-        checkpoint: name in the ranking.
-        revision: of the checkpoint, as in `Row`.
-        call: loads, runs or scores the checkpoint.
-    """
+    """The result of a call, or a failed row if the checkpoint it loads, runs or scores raises an error."""
     try:
         with checkpoint_errors():
             return call()

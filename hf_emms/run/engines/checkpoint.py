@@ -19,17 +19,13 @@ from hf_emms.scoring.estimators import NO_VARIATION, ScoringInputs
 from hf_emms.scoring.labels import LabelTable
 from hf_emms.scoring.moments import Moments
 
+# Estimator → score, and notes.
+EstimatorScores = tuple[dict[str, Score], tuple[str, ...]]
+
 
 @dataclass(frozen=True)
 class LayerScores:
-    """The scores of a checkpoint, by layer.
-
-    Attributes:
-        scores: layer → estimator → score; at least one layer.
-        notes: layer → what a reader of its scores should know.
-        failed: layer → why it has no scores, in one line.
-        seconds: wall time of the estimators.
-    """
+    """The scores of a checkpoint and notes, by layer; why a layer has none; and the wall time of the estimators."""
 
     scores: dict[str, dict[str, Score]]
     notes: dict[str, tuple[str, ...]]
@@ -40,15 +36,9 @@ class LayerScores:
 def scored_row(
     name: str, repo: Repo, extraction: Extraction, scores: LayerScores, options: Options, n: int | None = None
 ) -> Row:
-    """The row of a checkpoint, without a rank.
+    """The row of a checkpoint, without a rank; `n` rows were scored, if not all.
 
-    Args:
-        name: in the ranking.
-        repo: the checkpoint.
-        extraction: information about its features; the features themselves are not used.
-        scores: by the estimators of the options; the first one chooses the layer.
-        options: the row names a layer only if layers were asked for.
-        n: rows that were scored, if not all.
+    The first estimator chooses the layer, which the row names only if layers were asked for.
     """
     first = options.estimators[0]
     best = max(scores.scores, key=lambda layer: scores.scores[layer][first].value)  # of equal ones the first
@@ -79,12 +69,7 @@ def scored_row(
 
 
 def score_layers(layers: Iterable[str], inputs_of: Callable[[str], ScoringInputs], options: Options) -> LayerScores:
-    """Scores every layer with every estimator of the options.
-
-    Args:
-        layers: in the order in which they were asked for.
-        inputs_of: makes what estimators need of a layer; only that of one layer is in memory at a time.
-        options: which estimators.
+    """Scores every layer with every estimator of the options; what they need of it is in memory for one at a time.
 
     Raises:
         EmmsError: no layer has a score by the first estimator.
@@ -106,14 +91,9 @@ def score_layers(layers: Iterable[str], inputs_of: Callable[[str], ScoringInputs
 def scoring_inputs(
     features: np.ndarray | None, moments: Moments | None, shard: Shard, labels: LabelTable, options: Options
 ) -> ScoringInputs:
-    """What estimators need.
+    """What estimators need of a shard's rows; the labels are those of all rows of the sample.
 
-    Args:
-        features: float32 (m, D1) of the shard's inputs; None if no estimator needs rows and there are moments.
-        moments: of the shard's rows; made from the features if None.
-        shard: the rows.
-        labels: of all rows of the sample.
-        options: estimators, folds and their seed.
+    Features are float32 (m, D1), or None if no estimator needs rows and there are moments; moments are made if None.
     """
     sampled = samples_rows(options)
     if features is None:
@@ -127,16 +107,10 @@ def scoring_inputs(
 
 def score_estimators(
     inputs: ScoringInputs, options: Options, computed: Mapping[str, Score] | None = None
-) -> tuple[dict[str, Score], tuple[str, ...]]:
-    """Estimator → score, and notes; an estimator after the first that cannot score these rows becomes a note.
+) -> EstimatorScores:
+    """Scores of the options' estimators; one after the first that cannot score these rows becomes a note.
 
-    Args:
-        inputs: what is scored.
-        options: which estimators.
-        computed: scores of the same inputs that need not be computed again.
-
-    Raises:
-        EmmsError: the first estimator cannot score these rows.
+    `computed` are scores of the same inputs that need not be computed again.
     """
     scores: dict[str, Score] = {}
     notes: list[str] = []

@@ -50,9 +50,9 @@ class Shard:
 
     Attributes:
         inputs: the m inputs, as `InputKind.collect` makes them.
-        rows: int64, shape (n,): which rows of the sample use them.
-        input_of_row: int64, shape (n,): which of the m inputs each of them uses.
-        groups: uint64, shape (n,): as in the sample.
+        rows: int64 (n,): which rows of the sample use them.
+        input_of_row: int64 (n,): which of the m inputs each of them uses.
+        groups: uint64 (n,): as in the sample.
     """
 
     inputs: Sequence[Any]
@@ -62,7 +62,6 @@ class Shard:
 
 
 def full_shard(sample: Sample) -> Shard:
-    """All of a sample."""
     return Shard(sample.inputs, np.arange(len(sample)), sample.input_of_row, sample.groups)
 
 
@@ -81,7 +80,6 @@ class Extraction:
     """What a checkpoint gives for m inputs, by layer.
 
     Attributes:
-        info: layer → what a row reports about its features.
         features: layer → float32 (m, D1); empty if only moments are needed.
         moments: layer → moments of the rows of these inputs; empty if there are features.
         refused: layer → why the checkpoint cannot give it, in one line.
@@ -117,19 +115,8 @@ def extract(
     """What a checkpoint gives for all inputs of a sample. It is loaded only if the cache lacks some of its features.
 
     Where no estimator needs features, and the cache does not keep them, moments are accumulated batch by batch, and no
-    array of all features exists.
-
-    Args:
-        plan: of the checkpoint.
-        sample: the inputs, and the rows made of them.
-        labels: of the rows.
-        options: how.
-        cache: where features are looked for and stored.
-        on_inputs: called with the number of inputs after each batch.
-        pool: of this checkpoint alone, which stays loaded there; by default it is loaded for this call.
-
-    Raises:
-        EmmsError: the checkpoint cannot be loaded, or fails on an input.
+    array of all features exists. `on_inputs` is called with the number of inputs after each batch. The pool is one of
+    this checkpoint alone, which stays loaded there.
     """
     started = time.perf_counter()
     store = FeatureCache(plan, sample, options, cache)
@@ -171,7 +158,7 @@ def _run(
     *,
     keep: bool,
 ) -> Extraction:
-    """Runs a checkpoint once for all layers; it is loaded if the pool does not have it."""
+    """Runs a checkpoint once for all layers."""
     shard = full_shard(sample)
     spans = isinstance(sample.inputs, Spans)
     loaded_for = (plan.fingerprint, sample.task.input.name, spans, layers, options.allow_pickle, options.device)
@@ -201,11 +188,7 @@ def load(
     cache: Cache,
     layers: tuple[str, ...] | None = None,
 ) -> Extractor:
-    """Loads a checkpoint for inputs of one kind, to give these layers, or those of the options.
-
-    Raises:
-        EmmsError: it cannot be loaded.
-    """
+    """Loads a checkpoint for inputs of one kind, to give these layers, or those of the options."""
     return task.input.load_extractor(
         plan,
         device=options.device,
@@ -251,28 +234,18 @@ class FeatureCache:
         return Extraction(info, features, cached=True)
 
     def _features_of(self, stored: Mapping[str, np.ndarray]) -> tuple[np.ndarray, FeatureInfo]:
-        """What is stored of a layer.
-
-        Raises:
-            ValueError: other than one row of features an input.
-        """
         features, info = stored["features"], msgspec.json.decode(stored["info"].tobytes(), type=FeatureInfo)
         if features.shape != (self._inputs, info.width) or features.dtype != np.float32:
             raise ValueError(f"its shape is {features.shape}, for {self._inputs} inputs")
         return features, info
 
     def save(self, layer: str, features: np.ndarray, info: FeatureInfo) -> None:
-        """Stores the features of a layer, float32 (M, D1)."""
         encoded = np.frombuffer(msgspec.json.encode(info), np.uint8)
         self._cache.put("features", self._keys[layer], {"features": features, "info": encoded})
 
 
 def prefetch_weights(plan: ExtractionPlan, sample: Sample, options: Options, cache: Cache) -> None:
-    """Downloads what `extract` will load; nothing if the cache has all features.
-
-    Raises:
-        EmmsError: it cannot be downloaded, or cannot be used.
-    """
+    """Downloads what `extract` will load; nothing if the cache has all features."""
     if not all(cache.holds("features", features_key(plan, sample, layer)) for layer in options.read_layers):
         fetch_weights(plan.repo, cache, subfolder=plan.subfolder, code=plan.code)
 
@@ -290,11 +263,7 @@ def features_key(plan: ExtractionPlan, sample: Sample, layer: str) -> dict[str, 
 
 
 def weight_bytes(repo: Repo, cache: Cache) -> int:
-    """Bytes of the files of a checkpoint's weights.
-
-    Raises:
-        EmmsError: it has no weights, or its files cannot be listed.
-    """
+    """Bytes of the files of a checkpoint's weights; raises if it has none, or its files cannot be listed."""
     return sum(file.bytes for file in needed_weights(repo, listing(repo), cache))
 
 
@@ -312,11 +281,7 @@ def samples_rows(options: Options) -> bool:
 
 
 def moments_of(features: np.ndarray, shard: Shard, labels: LabelTable, options: Options) -> Moments:
-    """Moments of the rows of a shard whose inputs have these features, float32 (m, D1).
-
-    Raises:
-        EmmsError: features that are not finite.
-    """
+    """Moments of the rows of a shard whose inputs have these features, float32 (m, D1); these must be finite."""
     _check_finite(features)
     moments = _empty_moments(labels, features.shape[1], options)
     for start in range(0, len(shard.rows), CHUNK_ROWS):
@@ -334,15 +299,8 @@ def streamed_moments(
 ) -> dict[str, Moments]:
     """Moments of each layer straight from batches, so that no array of all features exists; with a sample of the rows.
 
-    Args:
-        batches: every input of the shard once, in any order: positions int64 (b,), and features float32 (b, D1).
-        columns: layer → its columns of the features.
-        shard: the rows.
-        labels: of all rows of the sample.
-        options: folds and their seed, and whether an estimator needs a sample of the rows.
-
-    Raises:
-        EmmsError: features that are not finite.
+    Batches have every input of the shard once, in any order: positions int64 (b,), and features float32 (b, D1), of
+    which each layer has its columns. The labels are those of all rows of the sample.
     """
     sampled = SAMPLE_ROWS if samples_rows(options) else 0
     moments = {layer: _empty_moments(labels, its.stop - its.start, options, sampled) for layer, its in columns.items()}

@@ -9,7 +9,6 @@ from dataclasses import replace
 from functools import partial
 from multiprocessing import TimeoutError as WaitTimeoutError
 from multiprocessing.pool import AsyncResult, ThreadPool
-from types import TracebackType
 
 from hf_emms.errors import EmmsError
 from hf_emms.features.extraction_plan import ExtractionPlan
@@ -36,8 +35,6 @@ _NOTED_SECONDS = 1.0
 
 
 class LocalEngine:
-    """Runs checkpoints in order."""
-
     def rows(self, inputs: Sequence[EngineInput]) -> Generator[tuple[int, Row], None, None]:
         """See `Engine.rows`.
 
@@ -126,12 +123,9 @@ def with_shared_pixels(engine_input: EngineInput) -> EngineInput:
 
 
 class Prefetch:
-    """Downloads repositories of the Hub in order, one at a time, at most `AHEAD` before the one in use.
+    """Downloads repositories of the Hub in order, one at a time in another thread, at most `AHEAD` before that in use.
 
-    Args:
-        repos: in the order in which they will be used; local folders are skipped.
-        download: downloads one; called in another thread.
-        on_wait: called with the id of a repository that has to be waited for.
+    `on_wait` is called with the id of a repository that has to be waited for.
     """
 
     def __init__(
@@ -152,18 +146,12 @@ class Prefetch:
         self._start()
         return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    def __exit__(self, *error: object) -> None:
         self._over.set()
         self._pool.terminate()
 
     def wait_for(self, repo: Repo) -> None:
-        """Waits until a repository is downloaded, and starts with those after it.
-
-        Raises:
-            Exception: what `download` raised for it.
-        """
+        """Waits until a repository is downloaded, and starts with those after it; raises what `download` raised."""
         result = self._running.pop(repo, None)
         if result is None:
             return

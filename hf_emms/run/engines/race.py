@@ -21,7 +21,7 @@ from hf_emms.features.extraction_plan import ExtractionPlan
 from hf_emms.features.extractor import ExtractorPool
 from hf_emms.ranking import Row
 from hf_emms.run.engines import EngineInput, or_failed_row
-from hf_emms.run.engines.checkpoint import LayerScores, score_estimators, scored_row, scoring_inputs
+from hf_emms.run.engines.checkpoint import EstimatorScores, LayerScores, score_estimators, scored_row, scoring_inputs
 from hf_emms.run.engines.extraction import (
     Extraction,
     FeatureCache,
@@ -45,21 +45,12 @@ FEWEST_INPUTS = 50
 # follows from two scores and varies twice as much, but only has to confirm the former.
 CONFIDENCE, CONFIRMED = 0.95, 0.9
 
+# Number of rows and score after each round, the latest one last.
 History = Sequence[tuple[int, Score]]
-"""Number of rows and score after each round, the latest one last."""
 
 
 class RaceEngine:
-    """Runs checkpoints in this process, in rounds.
-
-    Args:
-        top: K: how many best checkpoints must be distinguished on all rows.
-        estimator: the first one, which decides.
-        layers: as in the options.
-
-    Raises:
-        EmmsError: scores without folds, or several layers.
-    """
+    """Runs checkpoints in this process, in rounds, until the best K (`top`) are distinguished on all rows."""
 
     def __init__(self, top: int, estimator: Estimator, layers: Sequence[str] = ()) -> None:
         if not estimator.folds:
@@ -75,10 +66,7 @@ class RaceEngine:
         self._top = top
 
     def rows(self, inputs: Sequence[EngineInput]) -> Generator[tuple[int, Row], None, None]:
-        """See `Engine.rows`; a race runs on one sample.
-
-        Rows of eliminated checkpoints have the number of rows they were scored on (`Row.n`).
-        """
+        """See `Engine.rows`; of one sample. Rows of eliminated checkpoints have `Row.n`."""
         (engine_input,) = inputs
         for row in self._race(with_shared_pixels(engine_input)):
             yield 0, row
@@ -117,16 +105,11 @@ class RaceCandidate:
     """A checkpoint in the race, and what it has shown so far.
 
     Attributes:
-        name: in the ranking.
-        plan: how its features are made.
         inputs: how many inputs have been run.
         rows: how many rows use them.
         features: float32 (m, D1), one array for each round.
         moments: of all rows so far.
-        extraction: information about its features.
-        history: rows and score after each round.
         final: the scores of all estimators and notes, once it has seen all rows.
-        scoring_seconds: wall time of the estimators.
     """
 
     name: str
@@ -137,14 +120,12 @@ class RaceCandidate:
     moments: Moments | None = None
     extraction: Extraction | None = None
     history: list[tuple[int, Score]] = field(default_factory=list)
-    final: tuple[dict[str, Score], tuple[str, ...]] | None = None
+    final: EstimatorScores | None = None
     scoring_seconds: float = 0.0
 
 
 @dataclass(frozen=True)
 class _Race:
-    """What the steps of a race share."""
-
     engine_input: EngineInput
     labels: LabelTable
     prefetch: Prefetch
@@ -163,7 +144,6 @@ class _Race:
         return self.finish(candidate) if size == inputs else None
 
     def finish(self, candidate: RaceCandidate) -> Row:
-        """The row of a candidate that has seen all inputs or is eliminated."""
         row = or_failed_row(candidate.name, candidate.plan.repo.revision, partial(self._row, candidate))
         self.engine_input.progress.finished(row)
         return row
@@ -224,9 +204,7 @@ class _Race:
             return  # the rows so far may have one label only
         candidate.history.append((candidate.rows, scores[first]))
 
-    def _scores(
-        self, candidate: RaceCandidate, estimators: tuple[str, ...]
-    ) -> tuple[dict[str, Score], tuple[str, ...]]:
+    def _scores(self, candidate: RaceCandidate, estimators: tuple[str, ...]) -> EstimatorScores:
         options = replace(self.engine_input.options, estimators=estimators)
         shard = shard_of(self.engine_input.sample, slice(0, candidate.inputs))
         rows_used = needs_rows(options) or samples_rows(options)

@@ -55,8 +55,8 @@ _TASK_BYTES = 1 << 30
 # How often Ray restarts a task whose worker is lost. What a checkpoint raises, it would raise again.
 _RETRIES: dict[str, Any] = {"max_retries": 3, "retry_exceptions": False}
 
+# Path in the folder of a model → content.
 ModelFiles = dict[str, bytes]
-"""Path in the folder of a model → content."""
 
 
 # ---- the cluster -----------------------------------------------------------------------------------------------
@@ -64,14 +64,7 @@ ModelFiles = dict[str, bytes]
 
 @dataclass(frozen=True)
 class Cluster:
-    """What a cluster offers.
-
-    Attributes:
-        cpus: cores in all.
-        gpus: in all.
-        memory: bytes of its largest node.
-        cores: of the smallest node that has any.
-    """
+    """Cores and GPUs in all, bytes of memory of the largest node, and cores of the smallest node that has any."""
 
     cpus: int
     gpus: int
@@ -83,13 +76,8 @@ class Cluster:
 def connected(address: str | None) -> Iterator[Cluster]:
     """Connects to a cluster, or starts one on this machine that ends with the block.
 
-    Where this process is connected already (`ray.init`), that cluster is used, and left running.
-
-    Args:
-        address: "HOST:PORT", "ray://HOST:PORT" or "auto"; None: RAY_ADDRESS, else this machine.
-
-    Raises:
-        EmmsError: it cannot be reached, or its nodes have other versions than this machine.
+    Where this process is connected already (`ray.init`), that cluster is used, and left running. The address is
+    "HOST:PORT", "ray://HOST:PORT" or "auto"; None: RAY_ADDRESS, else this machine.
     """
     connect = not ray.is_initialized()
     if connect:
@@ -155,11 +143,7 @@ def _check_versions() -> None:
 
 
 def _on_gpu(device: str, cluster: Cluster) -> bool:
-    """Whether checkpoints run on GPUs of the cluster.
-
-    Raises:
-        EmmsError: the device asks for one that it does not offer.
-    """
+    """Whether checkpoints run on GPUs of the cluster; raises if the device asks for one that it does not offer."""
     if device.startswith("cuda") and not cluster.gpus:
         raise EmmsError(f"--device {device}, but the Ray cluster has no GPU", "--device auto, or add GPU nodes to it")
     if device.startswith("cuda:"):
@@ -172,9 +156,8 @@ def _results(
 ) -> Generator[tuple[T, Any | EmmsError], None, None]:
     """What tasks yield, as they yield it; an `EmmsError` for one that fails. Closing it ends what is running.
 
-    Args:
-        submissions: a key of each task, and a function that starts it and returns its stream.
-        limit: how many run or wait in Ray at a time, so that its object store stays small.
+    A submission is a key, and a function that starts the task and returns its stream. At most `limit` of them run or
+    wait in Ray at a time, so that its object store stays small.
     """
     waiting = deque(submissions)
     running: dict[Any, T] = {}
@@ -223,11 +206,7 @@ def _task(function: Callable[..., Any], resources: dict[str, float]) -> Any:
 
 
 def _here(repo: Repo) -> Repo:
-    """The checkpoint with its folder on this node; demo checkpoints are in the installed package.
-
-    Raises:
-        EmmsError: the folder is not here.
-    """
+    """The checkpoint with its folder on this node; demo checkpoints are in the installed package."""
     folder = demo.folder_of(repo.id) or repo.folder
     if folder is not None and not folder.exists():
         raise EmmsError(
@@ -241,11 +220,7 @@ def _here(repo: Repo) -> Repo:
 
 
 class RayEngine:
-    """Runs each checkpoint as one task, which loads it once for all samples.
-
-    Args:
-        address: see `connected`.
-    """
+    """Runs each checkpoint as one task, which loads it once for all samples, on the cluster at an address."""
 
     def __init__(self, address: str | None = None) -> None:
         self._address = address
@@ -293,11 +268,7 @@ def _rows_of(
 
 
 def _scoring_resources(repo: Repo, cluster: Cluster, cache: Cache, *, gpu: bool) -> dict[str, float]:
-    """What a task that loads a checkpoint asks for.
-
-    Raises:
-        EmmsError: its weights are larger than any node's memory.
-    """
+    """What a task that loads a checkpoint asks for; raises if its weights are larger than any node's memory."""
     weights = weight_bytes(repo, cache)
     if weights > cluster.memory:
         raise EmmsError(
@@ -316,13 +287,8 @@ def run_checkpoint(
 ) -> Iterator[tuple[int, Row]]:
     """A task: yields the rows of a checkpoint on several samples, each with the sample's place.
 
-    Args:
-        plans: place of a sample → the checkpoint's name in its ranking and how its features are made.
-        root: of the cache on this node.
-        samples: in the order of `plans`, each with the F-labels of its rows, and how it is run and scored.
-
-    Raises:
-        EmmsError: in one line, why it cannot be run at all.
+    `plans` are by place: the checkpoint's name in the ranking and how its features are made; `samples` are in their
+    order. `root` is that of the cache on this node.
     """
     with checkpoint_errors():
         inputs = [
