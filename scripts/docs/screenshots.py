@@ -144,8 +144,8 @@ PAGES = {
     "leaderboard-compare": _leaderboard("compare", (1280, 900), f"{_FASHION}&{_COMPARED}"),
     "leaderboard-checkpoint": _leaderboard("checkpoint", (1280, 700), "checkpoint=emms-demo%2Fresnet-distilled"),
     "metric": Page(
-        ROOT / "hf_emms" / "metrics" / "emms" / "app.py",
-        ROOT / "hf_emms" / "metrics" / "emms" / "screenshot.png",
+        ROOT / "hf_emms" / "metric" / "emms" / "app.py",
+        ROOT / "hf_emms" / "metric" / "emms" / "screenshot.png",
         _score_the_example,
     ),
 }
