@@ -73,7 +73,6 @@ _LONGEST = (
     "tests/test_registry.py",
     "tests/presets/test_headline.py",
     "tests/space/test_hub.py",
-    "tests/hub_client/test_tasks.py",
     "tests/metric/test_install.py",
     "tests/cli/test_streams.py",
     "tests/run/test_memory.py",

@@ -168,12 +168,6 @@ def test_a_configuration_or_revision_where_there_is_none_is_refused(tmp_path: Pa
         assert "has no revisions: @v1" in error.message
 
 
-def test_a_column_that_is_not_there_is_said_with_those_that_are() -> None:
-    error = error_of(lambda: load_sample(texts(6, ["a", "b"]), columns={"text": "txt"}))
-    assert error.message == "there is no column 'txt'; it has: text (string), label (string)"
-    assert error.hint == "--text-column text"
-
-
 # ---- files -----------------------------------------------------------------------------------------------------
 
 

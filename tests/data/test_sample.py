@@ -13,7 +13,6 @@ import pytest
 from PIL import Image
 
 from hf_emms.inputs import Images
-from hf_emms.presets import demo
 from tests.helpers.rows import error_of, image_rows, labels_of, pictures, png, texts
 from tests.helpers.samples import load_sample
 
@@ -222,11 +221,3 @@ def test_equal_pictures_and_equal_texts_are_held_once() -> None:
     assert (len(sample), len(sample.inputs)) == (6, 4)
     assert Counter(Counter(sample.groups.tolist()).values()) == {1: 3, 3: 1}
     assert len(load_sample(datasets.Dataset.from_dict({"text": ["x", "x", "y"], "label": list("aba")})).inputs) == 2
-
-
-@pytest.mark.parametrize("name", demo.names("datasets"))
-def test_the_embedded_datasets_load_under_their_ids(name: str) -> None:
-    sample = load_sample(name, max_samples=120)
-    assert sample.n_read == 120
-    assert sample.repo.folder == demo.folder_of(name)
-    assert (sample.split, sample.skipped) == ("test", 0)

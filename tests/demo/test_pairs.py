@@ -11,7 +11,6 @@ from PIL import Image
 from hf_emms.presets import dataset_preset, demo
 
 QUESTIONS = ("demo_vqa", "demo_easy_vqa")
-LIMIT = 1_000_000  # bytes of the four
 
 
 def _file(preset: str):
@@ -21,14 +20,6 @@ def _file(preset: str):
 
 def _rows(preset: str) -> list[dict]:
     return pq.read_table(_file(preset)).to_pylist()
-
-
-@pytest.mark.parametrize("preset", [*QUESTIONS, "demo_spans", "demo_boxes"])
-def test_preset_reads_columns_that_are_there(preset):
-    described = dataset_preset(preset)
-    rows = _rows(preset)
-    assert len(rows) == described.splits["test"] >= 400
-    assert {column.split(".")[0] for column in described.columns.values()} <= set(rows[0])
 
 
 @pytest.mark.parametrize("preset", QUESTIONS)

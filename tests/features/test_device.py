@@ -21,17 +21,12 @@ from torch import nn
 from hf_emms.errors import EmmsError
 from hf_emms.features import device
 from hf_emms.features.device import MEMORY_SHARE, PIXELS, TOKENS, BatchedForward, BatchLimit
-from hf_emms.hub import resolve
 from hf_emms.inputs.image import ImageProcessor, ImageReader
-from hf_emms.presets import dataset_preset
-from hf_emms.tasks import TASKS
-from tests.helpers.extracting import load, load_repo, pictures, rows, some_pairs
-from tests.helpers.samples import load_sample
+from tests.helpers.extracting import load, pictures, rows, some_pairs
 from tests.helpers.tiny_checkpoints import TEXTS, VISION, build
 from tests.helpers.tiny_families import timm_checkpoint
 from tests.helpers.tiny_pairs import build_pair
 
-DEMO = ("demo_captions", "demo_glosses", "demo_vqa")
 PACKS = platform.machine() in ("x86_64", "AMD64") and torch.backends.mkldnn.is_available()
 packs = pytest.mark.skipif(not PACKS, reason="weights are packed on x86 with oneDNN")
 glibc = pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="asks glibc")
@@ -87,14 +82,6 @@ def test_texts_have_the_same_features(name: str, zoo: Path) -> None:
 def test_images_with_texts_have_the_same_features(name: str, zoo: Path) -> None:
     extractor = load(build_pair(zoo / "pairs", name), "image+text")
     check_same_features(extractor, lambda: rows(extractor, some_pairs()))
-
-
-@pytest.mark.parametrize("dataset", DEMO)
-def test_embedded_checkpoints_have_the_same_features(dataset: str) -> None:
-    preset, inputs = dataset_preset(dataset), load_sample(dataset, max_samples=40).inputs[:6]
-    name = preset.checkpoints[0]
-    extractor = load_repo(resolve(name, "model"), TASKS[preset.task].input.name)
-    check_same_features(extractor, lambda: rows(extractor, inputs))
 
 
 # --- layers -----------------------------------------------------------------------------------------------

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import shutil
 import subprocess
 import sys
@@ -155,12 +154,6 @@ def test_the_plan_is_known_without_torch_and_matches_the_extractor(zoo: Path) ->
     answer = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
     assert answer.stdout.strip() == load(folder).plan.fingerprint
     assert plan_extraction(repo_of(folder), IMAGE, "t").architecture.family == "ViT"
-
-
-def test_a_config_of_timm_is_recognised(tmp_path: Path) -> None:
-    (tmp_path / "config.json").write_text(json.dumps({"architecture": "densenet121", "pretrained_cfg": {}}))
-    architecture = plan_extraction(repo_of(tmp_path), IMAGE, "t").architecture
-    assert (architecture.family, architecture.loader) == ("timm densenet121", "TimmWrapperModel")
 
 
 def test_loading_prints_nothing(zoo: Path, capfd: pytest.CaptureFixture[str]) -> None:

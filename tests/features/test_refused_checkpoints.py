@@ -105,11 +105,6 @@ def test_tokens_beyond_the_vocabulary_are_an_error(zoo: Path, tmp_path: Path) ->
         rows(load(folder, "text"), TEXTS)
 
 
-def test_a_text_checkpoint_is_no_image_checkpoint(zoo: Path) -> None:
-    with pytest.raises(EmmsError, match="reads no images"):
-        load(build(zoo, "bert"), "image")
-
-
 def test_an_architecture_nobody_knows_is_an_error(zoo: Path, tmp_path: Path) -> None:
     folder = shutil.copytree(build(zoo, "vit"), tmp_path / "vit")
     edit_config(folder, model_type="vit-of-tomorrow")

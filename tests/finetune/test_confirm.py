@@ -103,12 +103,6 @@ def test_finished_runs_are_not_trained_again(ranked_images: Ranking, emms_cache:
     assert len(anew.planned) == 1
 
 
-def test_the_same_seed_gives_the_same_result(ranked_images: Ranking, emms_cache: Path) -> None:
-    runs = [hf_emms.confirm(ranked_images, top=1, cache=False, **FAST).rows[0].fine_tuned.runs[0] for _ in range(2)]
-    assert runs[0].scores == runs[1].scores
-    assert runs[0].validation == runs[1].validation
-
-
 def test_validation_rows_choose_the_learning_rate_and_further_seeds_run_at_it(
     ranked_images: Ranking, emms_cache: Path
 ) -> None:
@@ -165,15 +159,6 @@ def test_texts_with_classes(root: Path, tmp_path: Path, name: str, emms_cache: P
     assert found.metric == "accuracy"
 
 
-def test_texts_with_numbers(root: Path, tmp_path: Path, emms_cache: Path) -> None:
-    data = datasets.Dataset.from_dict({"text": texts(80), "label": [1000.0 + 500 * (row % 2) for row in range(80)]})
-    columns = {"text": "text", "label": "label"}
-    rows = ranking(save(data, tmp_path / "data"), "text-regression", columns, {str(build(root, "distilbert")): -0.1})
-    found = hf_emms.confirm(rows, top=1, **{**FAST, "epochs": 12}).rows[0].fine_tuned
-    assert set(found.scores) == {"R²", "Spearman"}
-    assert found.value > 0.5  # cats and dogs differ in their number
-
-
 def test_several_classes_a_row(root: Path, tmp_path: Path, emms_cache: Path) -> None:
     labels = [["animal", "cat"] if row % 2 else ["animal"] for row in range(60)]
     data = datasets.Dataset.from_dict({"text": texts(60), "labels": labels})
@@ -182,18 +167,6 @@ def test_several_classes_a_row(root: Path, tmp_path: Path, emms_cache: Path) -> 
     found = hf_emms.confirm(rows, top=1, **FAST).rows[0].fine_tuned
     assert set(found.scores) == {"micro F1", "macro F1", "accuracy"}
     assert found.value > 0.6  # all are animals
-
-
-def test_a_family_without_a_class_for_the_task_gets_a_head_on_its_feature(
-    root: Path, tmp_path: Path, emms_cache: Path
-) -> None:
-    data = datasets.Dataset.from_dict({"text": texts(80), "label": ["dog", "cat"] * 40})
-    columns = {"text": "text", "label": "label"}
-    folder = str(build(root, "clip-text"))
-    rows = ranking(save(data, tmp_path / "data"), "text-classification", columns, {folder: -0.1})
-    (run,) = hf_emms.confirm(rows, top=1, **FAST).rows[0].fine_tuned.runs
-    assert run.error is None
-    assert any("a head on its pooled feature" in note for note in run.notes)
 
 
 def test_checkpoints_that_share_the_last_rank_are_fine_tuned_too_up_to_twice_as_many() -> None:

@@ -49,14 +49,7 @@ class Done:
 
 
 class CommandLine:
-    """A process that runs commands one after the other.
-
-    Args:
-        environment: of the process; HF_ENDPOINT has to be in it, since huggingface_hub reads it when imported.
-        folder: where the commands run.
-        python: the interpreter; that of the tests by default.
-        longest_pause: seconds that ``time.sleep`` takes at most: retries need not wait for a Hub that tests run.
-    """
+    """A process that runs commands one after the other."""
 
     def __init__(
         self,

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import textwrap
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -58,24 +58,3 @@ def report(call):
 def run(code: str, hub: Hub, home: Path, **environment: str) -> Any:
     """Runs code of a client of the Hub, as `run_client`; `report` makes a dict of what a call in it is refused."""
     return run_client(hub, _REPORT + textwrap.dedent(code), home, **environment)
-
-
-Client = Callable[..., Any]
-WEIGHTS = bytes(range(256)) * 4096  # 1 MiB
-
-_SETUP = """
-import json, os
-from huggingface_hub import CommitOperationAdd as Add, HfApi
-from huggingface_hub.errors import HfHubHTTPError
-api = HfApi()
-def said(call):
-    try:
-        return call()
-    except HfHubHTTPError as error:
-        return [type(error).__name__, error.response.status_code]
-"""
-
-
-def code(text: str) -> str:
-    """Code of a client; `said` in it gives the result of a call, or the error's name and status."""
-    return _SETUP + "\n".join(line.removeprefix("    ").removeprefix("    ") for line in text.splitlines())

@@ -5,13 +5,9 @@ from __future__ import annotations
 from datasets import ClassLabel, Features, List, Value
 
 from tests.helpers.lookalikes import (
-    FEW,
     IMAGE,
-    ROWS,
     STRING,
     Lookalike,
-    answer_of,
-    caption,
     captioned,
     captions,
     cauldron,
@@ -29,12 +25,6 @@ _ALL_THREE = ("train", "validation", "test")
 _VOC = ("aeroplane", "bicycle", "bird", "boat", "bottle", "bus")
 
 IMAGE_CLASSES = {
-    "caltech101": classes(
-        "mteb/Caltech101",
-        _TRAIN_TEST,
-        ("accordion", "background_google", "crocodile_head", "Faces_easy", "wild_cat", "yin_yang"),
-        sha="011e51e5fb01f0c820824734edb7a539ab8e6650",
-    ),
     "cifar10": classes(
         "uoft-cs/cifar10", _TRAIN_TEST, ("airplane", "bird", "cat", "ship"), image_column="img", config="plain_text"
     ),
@@ -76,33 +66,12 @@ CAPTIONS = {
 
 QUESTIONS = {
     "clevr": (cauldron("clevr", "\nProvide a short and direct response."),),
-    "vqav2": (
-        captioned(
-            "merve/vqav2-small",
-            ("validation",),
-            {"question": STRING, "multiple_choice_answer": STRING},
-            lambda n: {"question": "What colour is the shape?", "multiple_choice_answer": answer_of(n)},
-        ),
-    ),
     "squad_v2": (squad("rajpurkar/squad_v2", "squad_v2"),),
     "gqa": gqa("lmms-lab-encoder/GQA"),
     "refcoco": (refcoco("lmms-lab-encoder/RefCOCO", "val", "test", "testA", "testB"),),
 }
 
-_SENTIMENT = Features({"sentence": STRING, "label": ClassLabel(names=["negative", "positive"]), "idx": Value("int32")})
-
 TEXT_CLASSES = {
-    "sst2": (
-        Lookalike(
-            "nyu-mll/glue",
-            {"train": ROWS, "validation": FEW, "test": FEW},
-            _SENTIMENT,
-            # The labels of the test split are secret: -1.
-            lambda n: {"sentence": caption(n), "label": n % 2 if n < ROWS + FEW else -1, "idx": n},
-            "sst2",
-        ),
-        texts("nyu-mll/glue", ("train",), ("unacceptable", "acceptable"), ("sentence", "label"), config="cola"),
-    ),
     "trec": (
         texts(
             "CogComp/trec",

@@ -28,17 +28,7 @@ Row = dict[str, Any]
 
 @dataclass(frozen=True)
 class Lookalike:
-    """One configuration of a dataset repository.
-
-    Attributes:
-        id: the repository.
-        splits: rows of each split.
-        features: its columns.
-        row: the row of a number; numbers go on from split to split.
-        config: its name; data of the only one lie in data/.
-        ref: where it is committed.
-        sha: the commit that a preset pins.
-    """
+    """One configuration of a dataset repository."""
 
     id: str
     splits: Mapping[str, int]

@@ -11,11 +11,7 @@ PATIENCE = 240.0
 
 
 def eventually(holds: Callable[[], Any]) -> Any:
-    """The first true value that a call gives.
-
-    Raises:
-        AssertionError: it gave none within `PATIENCE`.
-    """
+    """The first true value that a call gives."""
     until = time.monotonic() + PATIENCE
     while not (found := holds()):
         assert time.monotonic() < until, "it did not happen in time"

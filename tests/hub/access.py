@@ -15,16 +15,7 @@ _WRITING_ROLES = ("contributor", "write", "admin")
 
 @dataclass(frozen=True)
 class Token:
-    """An access token.
-
-    Attributes:
-        value: what the client sends.
-        user: whose it is.
-        role: "read", "write" or "fineGrained".
-        orgs: the user's role in each organisation: "read", "contributor", "write" or "admin".
-        scopes: of a fine-grained token: permissions ("repo.content.read", "repo.write", "discussion.write") by
-            namespace or repository id.
-    """
+    """An access token."""
 
     value: str
     user: str
@@ -119,11 +110,7 @@ def kind_of(kinds: str) -> Kind:
 
 
 def readable(request: Request, kinds: str, id: str) -> Repo:
-    """The repository, for its metadata.
-
-    Raises:
-        HubError: there is none, none to be seen, or it has moved.
-    """
+    """The repository, for its metadata."""
     store, kind = request.hub.store, kind_of(kinds)
     repo = store.repos.get((kind, id))
     if repo is None and (moved_to := store.moved.get(f"{kind}s/{id}")):
@@ -148,11 +135,7 @@ def downloadable(request: Request, kinds: str, id: str) -> Repo:
 
 
 def writable(request: Request, kinds: str, id: str) -> Repo:
-    """The repository, to change it.
-
-    Raises:
-        HubError: no rights.
-    """
+    """The repository, to change it."""
     repo = readable(request, kinds, id)
     token = authenticated(request)
     if not token.allows("repo.write", id):

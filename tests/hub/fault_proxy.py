@@ -91,13 +91,7 @@ EXPIRED = status(403, b"<Error><Code>AccessDenied</Code><Message>Request has exp
 
 @dataclass
 class FaultProxy:
-    """A running proxy.
-
-    Attributes:
-        hub: what it passes requests on to.
-        url: its address, for HF_ENDPOINT.
-        lines: "METHOD /path" of every request so far.
-    """
+    """A running proxy."""
 
     hub: Hub
     url: str = ""

@@ -19,13 +19,7 @@ ROOT = Path(__file__).parents[2]
 
 
 def client_environment(hub: Hub, home: Path, **extra: str) -> dict[str, str]:
-    """The environment of a client of this Hub alone: huggingface_hub reads HF_ENDPOINT once, when it is imported.
-
-    Args:
-        hub: the running stand-in.
-        home: a folder for the client's caches; a fresh one knows nothing yet.
-        **extra: further variables, e.g. HF_TOKEN.
-    """
+    """The environment of a client of this Hub alone: huggingface_hub reads HF_ENDPOINT once, when it is imported."""
     kept = {name: value for name, value in os.environ.items() if not name.startswith("HF_")}
     settings = {
         "HF_ENDPOINT": hub.url,
@@ -42,11 +36,7 @@ def client_environment(hub: Hub, home: Path, **extra: str) -> dict[str, str]:
 
 
 def run_client(hub: Hub, code: str, home: Path, **extra: str) -> Any:
-    """Runs Python code that prints JSON in its last line; returns that value.
-
-    Raises:
-        AssertionError: the process failed or printed its token; its output is in the message.
-    """
+    """Runs Python code that prints JSON in its last line; returns that value."""
     environment = client_environment(hub, home, **extra)
     command = [sys.executable, "-c", textwrap.dedent(code)]
     done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=300)

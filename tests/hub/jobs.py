@@ -35,17 +35,7 @@ _KEPT = ("PATH", "PYTHONPATH", "LANG", "OMP_NUM_THREADS")
 
 @dataclass
 class Job:
-    """One job.
-
-    Attributes:
-        id: 24 hex digits.
-        namespace: whose it is.
-        spec: as it was posted, with the values of its secrets.
-        folder: its home folder; a job starts with nothing in it.
-        stage: as huggingface_hub names them.
-        message: what the Hub says to it.
-        log: time and text of each line.
-    """
+    """One job."""
 
     id: str
     namespace: str

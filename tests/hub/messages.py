@@ -18,18 +18,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Request:
-    """One request.
-
-    Attributes:
-        hub: the server's state.
-        method: "GET", …
-        path: the raw path, still percent-encoded: a revision such as refs/pr/1 is one piece of it.
-        query: the values by name.
-        headers: the request's headers, by any case.
-        body: the body.
-        base: the address that the client used, e.g. "http://127.0.0.1:8000".
-        token: who asks; None for anyone.
-    """
+    """One request."""
 
     hub: Hub
     method: str
@@ -41,11 +30,7 @@ class Request:
     token: Token | None
 
     def json(self) -> Any:
-        """The body as JSON.
-
-        Raises:
-            HubError: it is none.
-        """
+        """The body as JSON."""
         try:
             return json.loads(self.body or b"{}")
         except ValueError:
@@ -137,11 +122,7 @@ def route(method: str, template: str) -> Callable[[Handler], Handler]:
 
 
 def dispatch(request: Request) -> Response:
-    """Finds the route and runs it.
-
-    Raises:
-        HubError: no such route, or what the route refuses.
-    """
+    """Finds the route and runs it."""
     method = "GET" if request.method == "HEAD" else request.method
     for route_method, pattern, handler in ROUTES:
         if route_method == method and (match := pattern.fullmatch(request.path)):

@@ -1,4 +1,4 @@
-"""Reading: information, lists and search, trees, refs, commits."""
+"""Reading: information, lists and search, trees."""
 
 from __future__ import annotations
 
@@ -144,34 +144,3 @@ def _last_commit(repo: Repo, commit: Commit, seen: Any) -> dict[str, str]:
     while commit.parents and seen(repo.commits[commit.parents[0]]) == seen(commit):
         commit = repo.commits[commit.parents[0]]
     return {"id": commit.sha, "title": commit.title, "date": commit.date}
-
-
-@route("GET", "/api/{kinds}/{repo}/refs")
-def refs(request: Request, kinds: str, repo: str) -> Response:
-    found = readable(request, kinds, repo)
-    groups = {"branches": "refs/heads/", "tags": "refs/tags/", "converts": "refs/convert/"}
-    if request.flag("include_prs"):
-        groups["pullRequests"] = "refs/pr/"
-    return reply(
-        {
-            group: [
-                {"name": ref.removeprefix(prefix), "ref": ref, "targetCommit": sha}
-                for ref, sha in sorted(found.refs.items())
-                if ref.startswith(prefix)
-            ]
-            for group, prefix in groups.items()
-        }
-    )
-
-
-@route("GET", "/api/{kinds}/{repo}/commits/{rev}")
-def commits(request: Request, kinds: str, repo: str, rev: str) -> Response:
-    found = readable(request, kinds, repo)
-    commit, entries = commit_of(found, rev), []
-    while True:
-        author = {"user": commit.author, "_id": commit.author}
-        entry = {"id": commit.sha, "title": commit.title, "message": commit.message, "date": commit.date}
-        entries.append({**entry, "authors": [author], "formatted": {"title": commit.title, "message": commit.message}})
-        if not commit.parents:
-            return paged(request, entries)
-        commit = found.commits[commit.parents[0]]

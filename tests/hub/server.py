@@ -37,18 +37,7 @@ _SLOW_PIECES = 10
 
 @dataclass
 class Entry:
-    """A request as it was logged.
-
-    Attributes:
-        method: "GET", …
-        path: the path, decoded, without the query.
-        query: the query as it came.
-        status: the answer's status; 0 where the connection was dropped.
-        sent: bytes of the body that were sent.
-        received: bytes of the request's body.
-        range: the Range header.
-        authorized: whether a token came along.
-    """
+    """A request as it was logged."""
 
     method: str
     path: str
@@ -66,16 +55,7 @@ class Entry:
 
 
 class Hub:
-    """A running stand-in.
-
-    Attributes:
-        url: its address, for HF_ENDPOINT or ``HfApi(endpoint=…)``.
-        store: its repositories.
-        requests: every request so far, in order.
-        paid: users and organisations with a paid plan.
-        jobs: every job that was started, by id; each runs in a process of its own.
-        page_size: entries a page in lists and trees; the client follows Link headers.
-    """
+    """A running stand-in."""
 
     def __init__(self, folder: Path) -> None:
         self.url = ""
@@ -95,14 +75,7 @@ class Hub:
         orgs: Iterable[str] | Mapping[str, str] = (),
         scopes: Mapping[str, Iterable[str]] | None = None,
     ) -> str:
-        """Issues an access token.
-
-        Args:
-            user: whose it is; users need not exist before.
-            role: "read", "write" or "fineGrained".
-            orgs: organisations the user may write in, or the role by organisation ("read", "contributor", …).
-            scopes: permissions of a fine-grained token by namespace or repository id.
-        """
+        """Issues an access token."""
         return self.tokens.issue(user, role, orgs, scopes or {}).value
 
     def fail(self, pattern: str, kind: int | str, times: int | None = 1, **options: Any) -> None:
@@ -120,13 +93,7 @@ class Hub:
 
 @contextmanager
 def running_hub(folder: Path | None = None, *, port: int = 0, demo: bool = False) -> Iterator[Hub]:
-    """Runs a stand-in Hub on loopback until the block ends.
-
-    Args:
-        folder: where the contents of its files lie; a temporary one by default.
-        port: the port; any free one by default.
-        demo: whether to hold the demo's datasets and checkpoints (see `seed`).
-    """
+    """Runs a stand-in Hub on loopback until the block ends."""
     with tempfile.TemporaryDirectory(prefix="hub-") as temporary:
         hub = Hub(Path(folder or temporary))
         if demo:

@@ -145,15 +145,7 @@ class Store:
     def create_repo(
         self, id: str, kind: Kind = "model", *, sdk: str | None = None, author: str = "", **fields: Any
     ) -> Repo:
-        """Makes a repository with the first commit that the Hub makes.
-
-        Args:
-            id: "NAMESPACE/NAME".
-            kind: "model", "dataset" or "space".
-            sdk: a Space's SDK.
-            author: who commits; the namespace by default.
-            **fields: of `Repo`: private, gated, disabled, downloads, likes, created_at.
-        """
+        """Makes a repository with the first commit that the Hub makes."""
         with self.lock:
             if (kind, id) in self.repos:
                 raise ValueError(f"{kind} {id} exists")
@@ -171,11 +163,7 @@ class Store:
             return repo
 
     def repo(self, id: str, kind: Kind = "model") -> Repo:
-        """The repository of this id.
-
-        Raises:
-            KeyError: there is none.
-        """
+        """The repository of this id."""
         return self.repos[kind, id]
 
     def delete(self, repo: Repo) -> None:
@@ -209,11 +197,7 @@ class Store:
         return File(oid, sha256, len(content), as_lfs)
 
     def read(self, id: str, path: str, kind: Kind = "model", revision: str = "main") -> bytes:
-        """The content of a file.
-
-        Raises:
-            KeyError: no such repository, revision or file.
-        """
+        """The content of a file."""
         return self.blob(self._commit(id, kind, revision).files[path].sha256).read_bytes()
 
     def paths(self, id: str, kind: Kind = "model", revision: str = "main") -> list[str]:
@@ -241,22 +225,7 @@ class Store:
         sha: str | None = None,
         **fields: Any,
     ) -> str:
-        """Commits files beside those that are there; makes the repository and the ref if need be.
-
-        Args:
-            id: "NAMESPACE/NAME".
-            files: content by path; text is taken as UTF-8, a Path is read.
-            kind: "model", "dataset" or "space".
-            ref: a branch, or a full ref such as refs/pr/1 (then a pull request of that number is opened).
-            message: the commit's title.
-            author: who commits; the namespace by default.
-            date: the commit's date; now by default.
-            sha: the commit's sha, where a client has it written down.
-            **fields: for `create_repo`, where the repository is made.
-
-        Returns:
-            The commit's sha.
-        """
+        """Commits files beside those that are there; makes the repository and the ref if need be."""
         with self.lock:
             repo = self.repos.get((kind, id)) or self.create_repo(id, kind, **fields)
             added = {path: self.add_file(path, _bytes(content), kind) for path, content in files.items()}
@@ -278,18 +247,7 @@ class Store:
         date: str | None = None,
         sha: str | None = None,
     ) -> Commit:
-        """Puts a commit on a ref; a new ref starts at main, but for the refs of converted copies.
-
-        Args:
-            repo: the repository.
-            ref: a branch or a full ref.
-            changes: the new file by path; None removes it.
-            title: the commit's first line.
-            message: what follows.
-            author: a user's name.
-            date: ISO 8601; now by default.
-            sha: its sha; that of its content by default.
-        """
+        """Puts a commit on a ref; a new ref starts at main, but for the refs of converted copies."""
         with self.lock:
             # The Hub's converted copies hold nothing of main.
             start = None if ref.startswith("refs/convert/") else repo.resolve("refs/heads/main")

@@ -48,15 +48,7 @@ HALF_OF_THE_JSON = body(b'{"id": "org/')
 
 @dataclass
 class Site:
-    """What a test works with.
-
-    Attributes:
-        hub: the Hub.
-        proxy: in front of it.
-        cli: commands that know the proxy only.
-        folder: for files.
-        seconds: of the deadline.
-    """
+    """What a test works with."""
 
     hub: Hub
     proxy: FaultProxy

@@ -1,4 +1,4 @@
-"""Writing: upload modes, commits, branches."""
+"""Writing: upload modes and commits."""
 
 from __future__ import annotations
 
@@ -107,17 +107,3 @@ def _changes(
             if not inside:
                 raise HubError(404, f"A folder with this name doesn't exist: {path}", "EntryNotFound")
             yield from ((name, None) for name in inside)
-
-
-@route("POST", "/api/{kinds}/{repo}/branch/{branch}")
-def create_branch(request: Request, kinds: str, repo: str, branch: str) -> Response:
-    found, asked = writable(request, kinds, repo), request.json()
-    if full_ref(branch) in found.refs and not asked.get("overwrite"):
-        raise HubError(409, f"Reference already exists: {full_ref(branch)}")
-    found.refs[full_ref(branch)] = commit_of(found, asked.get("startingPoint") or "main").sha
-    return reply({})
-
-
-@route("GET", "/api/{kinds}/{repo}/{xet}-token/{rev}")
-def xet_token(request: Request, kinds: str, repo: str, xet: str, rev: str) -> Response:
-    raise HubError(501, "the stand-in Hub keeps no Xet storage: set HF_HUB_DISABLE_XET=1")

@@ -63,14 +63,6 @@ def test_a_renamed_repository_is_ranked_once_under_its_present_name(hub: Hub, cl
 # ---- what does not: one failed row ---------------------------------------------------------------------------------
 
 
-def test_a_gated_checkpoint_names_the_page_and_the_command(hub: Hub, cli: CommandLine, model: str) -> None:
-    hub.store.repo(model).gated = "manual"
-    error = the_error(rank(cli, model, GOOD), model)
-    assert "gated" in error
-    assert f"{hub.url}/{model}" in error
-    assert "hf auth login" in error
-
-
 def test_a_private_checkpoint_and_none_at_all_look_the_same(hub: Hub, cli: CommandLine, model: str) -> None:
     hub.store.repo(model).private = True
     error = the_error(rank(cli, model, GOOD), model)
@@ -78,27 +70,6 @@ def test_a_private_checkpoint_and_none_at_all_look_the_same(hub: Hub, cli: Comma
     assert "private" in error
     assert "hf auth login" in error
     assert "no model 'org/absent'" in the_error(rank(cli, "org/absent", GOOD), "org/absent")
-
-
-def test_a_wrong_revision_says_where_revisions_are_listed(hub: Hub, cli: CommandLine, model: str) -> None:
-    told = rows(rank(cli, f"{model}@v9", GOOD))
-    assert "no revision 'v9'" in told[f"{model}@v9"]["error"]
-    assert f"{hub.url}/{model}/tree/main" in told[f"{model}@v9"]["error"]
-
-
-@pytest.mark.parametrize(
-    ("left_out", "words"),
-    [
-        ("config.json", ("config.json", "transformers")),
-        ("model.safetensors", ("has no weights", "model.safetensors or pytorch_model.bin")),
-        ("preprocessor_config.json", ("preprocessor_config.json",)),
-    ],
-)
-def test_a_missing_file_is_named(hub: Hub, cli: CommandLine, left_out: str, words: tuple[str, ...]) -> None:
-    id = f"org/without-{left_out.replace('.', '-')}"
-    hub.store.put_files(id, {name: content for name, content in files_of().items() if name != left_out})
-    error = the_error(rank(cli, id, GOOD), id)
-    assert all(word in error for word in words)
 
 
 def test_disabled_repositories_are_refused_in_the_hubs_words(hub: Hub, cli: CommandLine, model: str) -> None:

@@ -11,13 +11,11 @@ from typing import Any
 import pytest
 
 from hf_emms.presets import dataset_preset, dataset_presets, usable_datasets
-from tests.helpers.command_line import CommandLine
-from tests.helpers.lookalike_repos import CAPTIONS, FALLBACKS, REPOS
-from tests.helpers.lookalikes import COLORS, SHAPES, Lookalike, answer_of, caption, captions, picture, put, renamed
+from tests.helpers.lookalike_repos import FALLBACKS, REPOS
+from tests.helpers.lookalikes import Lookalike, answer_of, caption, picture, put, renamed
 from tests.helpers.samples import load_sample
-from tests.helpers.tiny_pairs import build_pair
 from tests.hub import Hub, running_hub
-from tests.hub.fixtures import client_environment, run_client
+from tests.hub.fixtures import run_client
 
 NAMES = [name for name in usable_datasets() if name in REPOS]
 RENAMED = ("cifar10", "flickr8k", "clevr", "trec")
@@ -71,15 +69,6 @@ def reports(hub: Hub, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Rep
     return load_all(hub, tmp_path_factory.mktemp("client"), calls)
 
 
-@pytest.mark.parametrize("name", REPOS)
-def test_a_lookalike_has_the_address_and_splits_of_its_preset(name: str) -> None:
-    preset, lookalike = dataset_preset(name), REPOS[name][0]
-    assert preset is not None
-    assert lookalike.id == preset.id
-    assert set(lookalike.splits) == set(preset.splits)
-    assert preset.revision in (None, lookalike.sha, lookalike.ref)
-
-
 @pytest.mark.parametrize("name", NAMES)
 def test_a_preset_loads_what_its_repository_holds(reports: dict[str, Report], name: str) -> None:
     found, preset = reports[f"loaded('{name}')"], dataset_preset(name)
@@ -105,30 +94,11 @@ def sensible(text: str) -> bool:
     return text == text.strip() and bool(re.search("[A-Za-z0-9]", text)) and not re.search(r"[_\n{}\[\]]", text)
 
 
-def test_class_names_become_words(reports: dict[str, Report]) -> None:
-    names = {text.replace("_", " ") for text in REPOS["caltech101"][0].features["label"].names}
-    assert set(reports["loaded('caltech101')"]["label_texts"]) == names
-
-
 def test_abbreviated_labels_are_written_out(reports: dict[str, Report]) -> None:
     preset = dataset_preset("trec")
     assert preset is not None
     assert set(preset.words) == set(REPOS["trec"][0].features["coarse_label"].names)
     assert set(reports["loaded('trec')"]["label_texts"]) == set(preset.words.values())
-
-
-@pytest.mark.parametrize("name", [name for name in NAMES if name in CAPTIONS])
-def test_captions_of_one_picture_are_one_input(reports: dict[str, Report], name: str) -> None:
-    found = reports[f"loaded('{name}')"]
-    assert found["inputs"] == (15 if name == "coco_captions" else 30)
-    assert {text.lower() for text in captions(0)[:2]} <= set(found["label_texts"])
-
-
-def test_turns_become_questions_and_answers_without_prompts(reports: dict[str, Report]) -> None:
-    found = reports["loaded('clevr')"]
-    assert set(found["label_texts"]) == {*COLORS, *SHAPES}
-    assert found["texts"][0] in ("What shape is it?", "What colour is the circle?", "What colour is the square?")
-    assert (found["inputs"], found["groups"]) == (60, 30)
 
 
 def test_pictures_of_another_configuration_are_joined_by_their_ids(reports: dict[str, Report]) -> None:
@@ -137,22 +107,10 @@ def test_pictures_of_another_configuration_are_joined_by_their_ids(reports: dict
     assert (found["inputs"], found["groups"]) == (30, 15)
 
 
-def test_questions_share_a_paragraph_whose_spans_are_the_answer_or_not(reports: dict[str, Report]) -> None:
-    found = reports["loaded('squad_v2')"]
-    assert found["groups"] == 15
-    assert set(found["label_texts"]) == {"the answer", "not the answer"}
-    assert "questions without answer: 6; all of their spans are not the answer" in found["notes"]
-
-
 def test_a_box_goes_with_each_of_its_expressions(reports: dict[str, Report]) -> None:
     found = reports["loaded('refcoco')"]
     assert (found["inputs"], found["groups"]) == (60, 30)
     assert all(re.fullmatch(r"a \w+( wide| tall)? box at the \w+, [\w ]+", text) for text in found["label_texts"])
-
-
-def test_a_picture_may_have_several_classes(reports: dict[str, Report]) -> None:
-    found = reports["loaded('voc2007')"]
-    assert found["label_texts"] == ["aeroplane", "bicycle", "bird", "boat", "bottle", "bus"]
 
 
 LOCAL = [preset.name for preset in dataset_presets().values() if preset.local]
@@ -230,41 +188,3 @@ def test_another_repository_stands_in_for_one_that_is_gone(moved: dict[str, Repo
 
 
 # ---- ranked ---------------------------------------------------------------------------------------------------
-
-
-@pytest.fixture(scope="module")
-def cli(hub: Hub, tmp_path_factory: pytest.TempPathFactory) -> Iterator[CommandLine]:
-    home = tmp_path_factory.mktemp("cli")
-    running = CommandLine(client_environment(hub, home), home)
-    yield running
-    running.close()
-
-
-@pytest.fixture(scope="module")
-def towers(tmp_path_factory: pytest.TempPathFactory) -> list[str]:
-    """Two folders of checkpoints that read a picture and a text."""
-    folder = tmp_path_factory.mktemp("towers")
-    return [str(build_pair(folder, name)) for name in ("clip", "dual-vit")]
-
-
-@pytest.mark.parametrize(
-    ("name", "checkpoints"),
-    [
-        ("cifar10", ("resnet-distilled", "vit-random")),
-        ("voc2007", ("resnet-distilled", "vit-random")),
-        ("flickr8k", ("vit-gpt2-captions", "swin-distilled")),
-        ("sst2", ("albert-distilled", "bert-random")),
-        ("squad_v2", ("albert-distilled", "electra-distilled")),
-        ("refcoco", ()),
-    ],
-)
-def test_a_preset_is_ranked_on(cli: CommandLine, towers: list[str], name: str, checkpoints: tuple[str, ...]) -> None:
-    ids = [f"emms-demo/{one}" for one in checkpoints] or towers
-    named = [word for id in ids for word in ("-c", id)]
-    encoder = ("-e", "emms-demo/encoder-minilm-static")
-    done = cli.run("rank", "--dataset", name, *named, *encoder, "--folds", "3", "--format", "json")
-    assert done.code == 0, done.err
-    ranking = json.loads(done.out)
-    assert (ranking["dataset"], ranking["n"]) == (name, expected_rows(name))
-    assert [row["error"] for row in ranking["rows"]] == [None, None]
-    assert all(isinstance(row["scores"]["emms"]["value"], float) for row in ranking["rows"])

@@ -184,14 +184,6 @@ def test_an_identical_result_makes_no_commit(lab: Hub, cli: CommandLine, token: 
     assert commits(lab) == before
 
 
-def test_one_more_checkpoint_joins_the_ranking(lab: Hub, cli: CommandLine, token: str, tmp_path: Path) -> None:
-    for value, name in enumerate(("org/a", "org/b", "org/c")):
-        file = write(tmp_path, with_rows(scored(name, value / 10), created=f"202{value}"))
-        assert cli.run("publish", "results", "--repo-id", ID, "--ranking", file, token=token).code == 0
-    assert names(published(lab, example())) == ["org/c", "org/b", "org/a"]
-    assert lab.store.read(ID, "README.md", "dataset").count(b"\n| [AI-Lab-Makerere/beans](") == 1
-
-
 def test_a_pull_request_adds_to_what_is_published(lab: Hub, cli: CommandLine, token: str, tmp_path: Path) -> None:
     first, second = (write(tmp_path, with_rows(scored(name, 0.1)), f"{name[-1]}.json") for name in ("org/a", "org/b"))
     asked = ["publish", "results", "--repo-id", ID, "--create-pr", "--ranking"]

@@ -148,16 +148,6 @@ def test_a_row_of_features_that_were_made_otherwise_is_not_taken(
     assert ranked(tiny, [GOOD]).rows[0].cached == "none"
 
 
-def test_a_damaged_entry_is_computed_again_and_said(tiny: Path, emms_cache: Path) -> None:
-    first, heard = ranked(tiny, [GOOD]), Heard()
-    for entry in Cache(emms_cache).entries():
-        entry.path.write_bytes(entry.path.read_bytes()[:-5])
-    again = ranked(tiny, [GOOD], progress=heard)
-    assert again.rows[0].cached == "none"
-    assert scores(again) == scores(first)
-    assert sum("damaged" in note for note in heard.notes) == 4  # row, features, two label tables
-
-
 def test_each_row_is_on_disk_before_the_next_checkpoint_starts(tiny: Path, emms_cache: Path) -> None:
     kept: list[int] = []
 
@@ -222,28 +212,6 @@ def test_a_wrong_argument_fails_before_anything_runs(
     heard = Heard()
     with pytest.raises(EmmsError, match=message):
         ranked(tiny, [GOOD], progress=heard, **options)
-    assert heard.events == []
-
-
-def test_a_plan_tells_what_is_done_and_what_cannot_be(tiny: Path, emms_cache: Path) -> None:
-    request = Options(
-        "demo_captions",
-        (GOOD, POOR, "./nowhere"),
-        max_samples=150,
-        encoders=(str(tiny / "bert"),),
-        estimators=("emms",),
-    )
-    ranked(tiny, [GOOD], encoders=[str(tiny / "bert")], estimators=["emms"])
-    heard = Heard()
-    planned = plan(request, heard)
-    done, new, unusable = planned.candidates
-    assert done.row is not None
-    assert done.row.cached == "row"
-    assert new.row is None
-    assert new.repo is not None
-    assert new.repo.revision.startswith("local-")
-    assert unusable.repo is None
-    assert unusable.row is not None
     assert heard.events == []
 
 

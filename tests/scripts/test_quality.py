@@ -107,29 +107,3 @@ def test_an_interrupted_run_keeps_whole_lines_and_the_newest_candidate(work):
     lines = [json.dumps(record) for record in (old, new, other)]
     (work / "fine_tunings.jsonl").write_text("\n".join([*lines, lines[0][:20]]), encoding="utf-8")
     assert finished(again=True) == [new, other]
-
-
-def test_a_run_of_the_experiment_is_one_of_confirm(work, tmp_path, monkeypatch):
-    from scripts.quality import truth
-    from scripts.quality.protocol import Budget, Candidate, Pool, Target
-    from scripts.quality.rows import split_rows, write
-
-    rng = np.random.default_rng(0)
-    nouns = (("dog", "cat", "horse"), ("plate", "spoon", "cup"))
-    labels = [int(label) for label in rng.integers(0, 2, 640)]
-    texts = [
-        f"the {rng.choice(nouns[label])} near the {rng.choice(['door', 'wall', 'tree'])} {row}"
-        for row, label in enumerate(labels)
-    ]
-    table = split_rows({"text": texts, "label": labels}, classes=("animal", "thing"), seed=0, counts=(512, 64, 64))
-    write(work / "targets" / "nouns", table)
-    target = Target("nouns", "text-classification", "dev", "accuracy")
-    candidate = Candidate("bert-random", "text", (2e-3,))
-    pool = Pool("p", "", (target,), (candidate,), (Budget("two", (0,), {}, {target.task: 2}),), "demo", "two")
-    truth.run(pool)
-    (run,) = [json.loads(line) for line in (work / "fine_tunings.jsonl").read_text(encoding="utf-8").splitlines()]
-    assert run["test"] > 95
-    assert (run["steps"], len(run["curve"]), run["rate"]) == (32, 2, 2e-3)
-    assert run["loss"] < 0.3
-    truth.run(pool)
-    assert len((work / "fine_tunings.jsonl").read_text(encoding="utf-8").splitlines()) == 1

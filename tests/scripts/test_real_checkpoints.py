@@ -3,17 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from pathlib import Path
 
 import numpy as np
-import pytest
-from PIL import Image
 
 from hf_emms.ranking.expected_gap import CALIBRATIONS
-from scripts.quality import calibration, other_features, power, results
-from scripts.quality.protocol import IMAGES, Candidate, Target
+from scripts.quality import calibration, power, results
 from scripts.quality.results import TargetResult, load
-from scripts.quality.rows import png, split_rows, write
 
 
 def target(name: str, scores: dict[str, list[float]], test: list[float], loss: list[float]) -> TargetResult:
@@ -77,28 +72,6 @@ def test_candidates_within_the_noise_of_the_best_are_one_group() -> None:
     assert [set(group) for group in with_test_rows(tests, 400).groups] == [{"a", "b"}, {"c"}, {"d"}]
     tied = replace(with_test_rows(tests, 400), measure="tied").truth
     assert tied == {"a": 89.5, "b": 89.5, "c": 70.0, "d": 10.0}
-
-
-@pytest.fixture
-def pictures(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Target:
-    """A target of 120 pictures of noise."""
-    monkeypatch.setenv("HF_EMMS_QUALITY", str(tmp_path))
-    monkeypatch.setenv("HF_EMMS_CACHE", str(tmp_path / "cache"))
-    rng = np.random.default_rng(0)
-    pictures = [png(Image.fromarray(rng.integers(0, 255, (48, 48, 3), dtype=np.uint8))) for _ in range(120)]
-    rows = {"image": pictures, "label": [number % 2 for number in range(120)]}
-    write(tmp_path / "targets" / "noise", split_rows(rows, classes=("even", "odd"), seed=0, counts=(56, 32, 32)))
-    return Target("noise", "image-classification", "dev", "accuracy")
-
-
-@pytest.mark.parametrize("kind", ["lora", "gradients"])
-def test_other_features_give_every_candidate_a_score_of_their_own(pictures: Target, kind: str) -> None:
-    pytest.importorskip("peft")
-    score = other_features.KINDS[kind](replace(IMAGES, labels="demo"), pictures)
-    found = score(Candidate("resnet-distilled", "image", (1e-3,)))
-    name = "lora_emms" if kind == "lora" else "gradients_emms"
-    assert np.isfinite(found["scores"][f"{name}|demo|all|0"])
-    assert found["seconds"][name] > 0
 
 
 def test_scores_on_other_features_join_committed_ones_only_where_all_candidates_have_them() -> None:

@@ -77,13 +77,6 @@ def test_checkpoints_are_compared_in_pairs_and_pages(client):
             client.predict(**asked | {"checkpoints": wrong})
 
 
-def test_a_shortlist_under_a_budget(client):
-    answer = client.predict(task="image-classification", max_parameters=100e6, api_name="/recommend_checkpoints")
-    assert [one["checkpoint"] for one in answer["checkpoints"]] == ["org/best", "org/worse", "org/small"]
-    assert answer["checkpoints"][0]["rankings"][0]["dataset"] == "beans"
-    assert answer["command"].startswith("hf-emms rank --dataset ./my-dataset --task image-classification")
-
-
 def test_a_file_is_checked(client):
     good = client.predict(ranking_json=example().to_json(), api_name="/validate_ranking")
     bad = client.predict(ranking_json="{}", api_name="/validate_ranking")
