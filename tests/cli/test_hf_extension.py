@@ -10,7 +10,11 @@ import subprocess
 import sys
 import textwrap
 import tomllib
+from datetime import UTC, datetime
 from pathlib import Path
+
+import pytest
+from huggingface_hub.cli.extensions import ExtensionManifest
 
 from hf_emms import __version__
 from tests import ROOT
@@ -18,10 +22,37 @@ from tests import ROOT
 BIN = Path(sys.executable).parent
 
 
+@pytest.fixture
+def installed(tmp_path: Path) -> dict[str, str]:
+    """The environment of a user who has the extension."""
+    manifest = ExtensionManifest(
+        owner="OWNER",
+        repo="hf-emms",
+        repo_id="OWNER/hf-emms",
+        short_name="emms",
+        executable_path=str(BIN / "hf-emms"),
+        type="python",
+        installed_at=datetime.now(UTC),
+        description="Rank checkpoints",
+    )
+    manifest.save(tmp_path / ".local/share/hf/extensions/hf-emms")
+    kept = {name: value for name, value in os.environ.items() if not name.startswith("HF_")}
+    return {**kept, "HOME": str(tmp_path), "HF_HUB_DISABLE_UPDATE_CHECK": "1"}
+
+
 def hf(environment: dict[str, str], *arguments: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
         [str(BIN / "hf"), *arguments], env=environment, capture_output=True, text=True, timeout=300, check=False
     )
+
+
+def test_hf_runs_our_commands_and_hands_their_arguments_on(installed: dict[str, str]) -> None:
+    version = hf(installed, "emms", "--version")
+    assert version.returncode == 0, version.stderr
+    assert version.stdout.split()[-1] == __version__
+    usage = hf(installed, "emms", "rank")
+    assert usage.returncode == 2
+    assert "--dataset" in usage.stderr
 
 
 def test_the_repository_is_installed_as_a_python_package() -> None:

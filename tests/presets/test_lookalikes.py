@@ -12,7 +12,7 @@ import pytest
 
 from hf_emms.presets import dataset_preset, dataset_presets, usable_datasets
 from tests.helpers.lookalike_repos import FALLBACKS, REPOS
-from tests.helpers.lookalikes import Lookalike, answer_of, caption, picture, put, renamed
+from tests.helpers.lookalikes import COLORS, Lookalike, answer_of, caption, picture, put, renamed
 from tests.helpers.samples import load_sample
 from tests.hub import Hub, running_hub
 from tests.hub.fixtures import run_client

@@ -9,6 +9,7 @@ import subprocess
 import sys
 import textwrap
 import urllib.request
+from pathlib import Path
 
 import pytest
 import yaml
@@ -324,3 +325,30 @@ def test_where_users_can_sign_in_the_page_asks_for_it(hub, results, tmp_path, op
         for path in ("", "/config"):
             with urllib.request.urlopen(url + path) as answer:
                 assert b"secret-of-the-app" not in answer.read()
+
+
+@pytest.mark.slow
+def test_the_published_folder_runs_by_itself(hub, command, results, tmp_path):
+    """In a fresh environment with only its requirements, from the index that pip uses."""
+    done = command("publish", "space", "--repo-id", "ada/board", "--results", results, HF_TOKEN=hub.token(user="ada"))
+    assert done.returncode == 0, done.stderr
+    folder = tmp_path / "board"
+    for path in hub.store.paths("ada/board", "space"):
+        (folder / path).parent.mkdir(parents=True, exist_ok=True)
+        (folder / path).write_bytes(hub.store.read("ada/board", path, "space"))
+    python = tmp_path / "venv" / "bin" / "python"
+    subprocess.run([sys.executable, "-m", "venv", str(tmp_path / "venv")], check=True)
+    install = [str(python), "-m", "pip", "install", "--quiet", "-r", str(folder / "requirements.txt")]
+    installed = subprocess.run(install, capture_output=True, text=True, check=False)
+    if installed.returncode and "No matching distribution" not in installed.stderr:
+        pytest.skip(f"pip reaches no index here: {installed.stderr.strip().splitlines()[-1]}")
+    assert installed.returncode == 0, installed.stderr
+    shown = Path(tmp_path / "shown")
+    shown.mkdir()
+    (shown / "beans.json").write_text(example().to_json())
+    with served(folder / "app.py", python=python, EMMS_RESULTS=str(shown), PYTHONPATH="") as url:
+        assert listed(url)[0] == {"beans"}
+        tools = urllib.request.Request(f"{url}/gradio_api/mcp/schema")
+        with urllib.request.urlopen(tools) as answer:
+            assert b"recommend_checkpoints" in answer.read()
+    assert not (Path(os.environ["HF_HOME"]) / "token").exists()
