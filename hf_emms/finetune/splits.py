@@ -115,8 +115,11 @@ class Splits:
         from hf_emms.inputs.image import PixelCache, with_pixel_cache
 
         cache = PixelCache()
-        parts = {name: replace(part, inputs=with_pixel_cache(part.inputs, cache)) for name, part in self.parts.items()}
-        return replace(self, **parts)
+        train, validation, test = (
+            replace(part, inputs=with_pixel_cache(part.inputs, cache))
+            for part in (self.train, self.validation, self.test)
+        )
+        return replace(self, train=train, validation=validation, test=test)
 
 
 def load_splits(options: Options, cache: Cache | None = None, source: DatasetSource | None = None) -> Splits:
