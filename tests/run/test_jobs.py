@@ -75,7 +75,7 @@ def changed_requests() -> list[Options]:
     choices = {option.name: option.type.choices for option in rank.params if isinstance(option.type, click.Choice)}
     requests = [Options("org/data")]
     for field in dataclasses.fields(Options)[1:]:
-        if field.name in ("engine", "ray_address", "shard_size", "save_model"):
+        if field.name in ("engine", "ray_address", "save_model"):
             continue
         if field.name in others:
             value = others[field.name]
