@@ -1,13 +1,35 @@
-"""The wheel, built and installed in a clean environment, runs the demo from there."""
+"""The wheel, built and installed in a clean environment, runs the demo from there, as a new user does."""
 
-import json
+from __future__ import annotations
+
+import subprocess
 from pathlib import Path
 
 import pytest
 
+from hf_emms.ranking import Ranking
 from tests.helpers.environments import run
 
 pytestmark = pytest.mark.slow
+
+# Says on its last line of stderr whether torch was needed.
+PROGRAM = """
+import sys
+from hf_emms.cli import main
+try:
+    main()
+finally:
+    print("torch" in sys.modules, file=sys.stderr)
+"""
+
+
+def run_demo(installed: Path, folder: Path) -> subprocess.CompletedProcess[str]:
+    return run([str(installed / "python"), "-c", PROGRAM, "demo"], folder)
+
+
+def rankings(folder: Path) -> dict[str, Ranking]:
+    files = (folder / "hf_emms_demo").glob("*.json")
+    return {path.stem: Ranking.from_json(path.read_text()) for path in files}
 
 
 def test_the_installed_package_is_the_wheels(installed, tmp_path):
@@ -16,13 +38,34 @@ def test_the_installed_package_is_the_wheels(installed, tmp_path):
     assert Path(result.stdout.strip()).is_relative_to(installed.parent), result.stdout + result.stderr
 
 
-def test_the_demo_runs_from_the_wheel(installed, tmp_path):
-    result = run([str(installed / "hf-emms"), "demo", "--format", "json"], tmp_path)
-    assert result.returncode == 0, result.stderr
-    ranking = json.loads(result.stdout)
-    assert len(ranking["rows"]) >= 8
-    assert all(row["error"] is None for row in ranking["rows"])
-    assert any("hf-emms:" in path.read_text() for path in tmp_path.rglob("*.md"))
+def test_the_demo_ranks_a_dataset_of_each_task_and_answers_from_the_cache_afterwards(installed, tmp_path):
+    first = run_demo(installed, tmp_path)
+    assert first.returncode == 0, first.stderr
+    tables = rankings(tmp_path)
+    assert {name: ranking.task for name, ranking in tables.items()} == {
+        "captions": "image-to-text",
+        "fashion": "image-classification",
+        "glosses": "text-classification",
+        "questions": "visual-question-answering",
+        "spans": "question-answering",
+        "boxes": "referring-expression",
+    }
+    for ranking in tables.values():
+        assert [row.error for row in ranking.rows] == [None] * len(ranking.rows)
+        order = [row.checkpoint for row in ranking.rows]
+        assert "random" not in order[0]
+        assert any("random" in checkpoint for checkpoint in order[-2:])
+        for checkpoint in order:
+            assert checkpoint in first.stdout
+    (card,) = (tmp_path / "hf_emms_demo").glob("card-*.md")
+    assert card.read_text().startswith("<!-- hf-emms:start")
+    assert str(card.relative_to(tmp_path)) in first.stderr
+
+    again = run_demo(installed, tmp_path)
+    assert again.returncode == 0, again.stderr
+    assert again.stdout == first.stdout
+    assert again.stderr.splitlines()[-1] == "False"
+    assert {row.cached for ranking in rankings(tmp_path).values() for row in ranking.rows} == {"row"}
 
 
 def test_the_space_ships_with_the_wheel(installed, tmp_path):
