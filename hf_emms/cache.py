@@ -231,6 +231,7 @@ def _read_arrays(path: Path) -> dict[str, np.ndarray]:
 
     with safe_open(path, framework="numpy") as file:
         metadata = file.metadata() or {}
+        _check_key(path, json.loads(metadata["key"]))
         arrays = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (not a dict)
     if metadata.get("checksum") != _checksum(arrays):
         raise ValueError("its checksum differs")
@@ -253,9 +254,16 @@ def _write_json(path: Path, key: Key, value: Any) -> None:
 
 def _read_json(path: Path) -> Any:
     content = json.loads(path.read_text())
+    _check_key(path, content["key"])
     if content["checksum"] != _json_checksum(content["value"]):
         raise ValueError("its checksum differs")
     return content["value"]
+
+
+def _check_key(path: Path, key: Key) -> None:
+    """Refuses an entry whose key is not the one that its name was made of."""
+    if digest_of(key) != path.stem:
+        raise ValueError("its key differs")
 
 
 def _json_checksum(value: Any) -> str:

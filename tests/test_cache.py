@@ -85,6 +85,22 @@ def test_a_damaged_entry_is_said_and_removed(cache: Cache, problems: list[str], 
     assert str(path) in problems[0]
 
 
+@pytest.mark.parametrize("kind", ["features", "rows"])
+def test_a_flipped_bit_of_any_byte_is_found(cache: Cache, problems: list[str], kind: str) -> None:
+    """In the header too, of which nothing but the key is beside the arrays."""
+    if kind == "features":
+        cache.put(kind, KEY, {"x": np.arange(4, dtype=np.float32)})
+    else:
+        cache.put_json(kind, KEY, {"value": 123456})
+    path = cache.entries()[0].path
+    content = path.read_bytes()
+    for place in range(len(content)):
+        path.write_bytes(content[:place] + bytes([content[place] ^ 1]) + content[place + 1 :])
+        stored = cache.get(kind, KEY, dict) if kind == "features" else cache.get_json(kind, KEY, as_it_is)
+        assert stored is None, place
+    assert len(problems) == len(content) > 100
+
+
 def test_an_unwritable_folder_is_said_and_does_not_fail(tmp_path: Path, problems: list[str]) -> None:
     (tmp_path / "file").write_text("not a folder")
     cache = Cache(tmp_path / "file", problems.append)

@@ -53,8 +53,9 @@ BLOCK = 2_048
 def knn(features: np.ndarray, labels: LabelTable, groups: np.ndarray, *, k: int = 10) -> tuple[float, float]:
     """How well the k nearest rows by cosine predict a row's label, leaving its own group out; higher is better.
 
-    Classes: the share of rows i whose label is the majority vote of their neighbours N(i). Otherwise R² of the mean,
-    1 − Σ_i ‖z_i − mean_{j∈N(i)} z_j‖² / Σ_i ‖z_i‖², z (N, ΣD2_k) standardised. Of features (N, D1) and groups (N,).
+    Classes: the share of rows i whose label is the majority vote of their neighbours N(i), of which the nearest decides
+    a tie. Otherwise R² of the mean, 1 − Σ_i ‖z_i − mean_{j∈N(i)} z_j‖² / Σ_i ‖z_i‖², z (N, ΣD2_k) standardised. Of
+    features (N, D1) and groups (N,).
 
     The standard error is over rows.
 
@@ -111,8 +112,9 @@ def nearest(
 def _vote(codes: np.ndarray, neighbours: np.ndarray, usable: np.ndarray, classes: int) -> tuple[float, float]:
     rows, k = neighbours.shape
     ballots = np.zeros((rows, classes))
-    nearest_breaks_ties = 1.0 + np.linspace(0.5, 0.0, k) / k
-    np.add.at(ballots, (np.arange(rows)[:, None], codes[neighbours]), usable * nearest_breaks_ties)
+    # Less than one vote together, each more than all that are further away: the nearest row decides a tie.
+    tie_breakers = 0.5 ** np.arange(1, k + 1)
+    np.add.at(ballots, (np.arange(rows)[:, None], codes[neighbours]), usable * (1.0 + tie_breakers))
     hit = ballots.argmax(axis=1) == codes
     return float(hit.mean()), float(hit.std(ddof=1) / np.sqrt(rows))
 

@@ -295,6 +295,17 @@ def test_a_stream_is_read_no_further_than_needed() -> None:
     assert 90 <= int(note.split("first ")[1].split()[0]) < 300
 
 
+def test_of_a_stream_without_names_of_classes_all_come_out_though_one_leads() -> None:
+    def rows() -> Any:
+        for i in range(3_000):
+            yield {"text": f"text {i}", "label": "much" if i % 10 else ("rare", "seldom")[i % 20 // 10]}
+
+    sample = load_sample(datasets.IterableDataset.from_generator(rows), columns={"label": "label"}, max_samples=40)
+    counts = Counter(sample.label_texts[code] for code in sample.codes)
+    assert set(counts) == {"much", "rare", "seldom"}
+    assert counts["much"] <= 20
+
+
 def test_a_stream_needs_a_number_of_rows() -> None:
     hint = str(error_of(lambda: load_sample(counted(10, []))).hint)
     assert hint == "add --max-samples 1000, or leave --stream out"

@@ -163,8 +163,10 @@ def test_no_answer_of_any_annotator_is_among_the_others(references: Any, answers
 
 def test_spans_are_found_by_their_start_else_as_whole_words_else_anywhere() -> None:
     text = "The artist saw art; more art was sold."
-    assert find_spans(text, ["art"], [16]) == [(15, 18)]
+    assert find_spans(text, ["art"], [19]) == [(15, 18)]
+    assert find_spans(text, ["art"], [21]) == [(25, 28)]
     assert find_spans(text, ["art"], [25]) == [(25, 28)]
+    assert find_spans("a cat", ["cat"], [None]) == [(2, 5)]
     assert find_spans(text, ["art", " saw ", "tist", "Art"], [None] * 4) == [
         (15, 18),
         (11, 14),

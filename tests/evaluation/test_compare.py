@@ -55,7 +55,7 @@ def test_a_ranking_agrees_with_itself(cli: CommandLine, tmp_path: Path) -> None:
     assert not found["warnings"]
     assert found["same_pick"] == "yes"
     assert found["agreement"] == {"weighted_tau": 1, "kendall_tau": 1, "top_overlap": 1}
-    assert all(one["up"] == 0 for one in found["moves"])
+    assert [move["up"] for move in found["moves"]] == [0, 0, 0]
     assert found["failed_first"] == found["failed_second"] == ["org/broken"]
 
 

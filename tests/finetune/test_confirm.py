@@ -81,7 +81,9 @@ def test_the_shortlist_is_fine_tuned_and_the_best_is_who_measured_best(
         assert found.rows["test"] == "12 rows, held out of split train"
         assert [run.learning_rate for run in found.runs] == [0.01]
     assert second.fine_tuned.value > 0.8  # red and blue are learned
-    assert all(0 < run.loss < 5 for row in (first, second) for run in row.fine_tuned.runs)
+    losses = [run.loss for row in (first, second) for run in row.fine_tuned.runs]
+    assert len(losses) == 2
+    assert all(0 < loss < 5 for loss in losses)
     assert confirmed.best is max((first, second), key=lambda row: row.fine_tuned.validation)
     assert Ranking.from_json(confirmed.to_json()) == confirmed
     assert "fine-tuned" in to_text(confirmed)
@@ -128,6 +130,7 @@ def test_a_checkpoint_that_diverges_is_a_failed_entry_after_a_second_try_and_the
     assert failed.error is None  # its score stays
     assert confirmed.best is good
     assert f"failed: {failed.checkpoint}: fine-tuning: " in to_text(confirmed)
+    assert [*(emms_cache / "unfinished").iterdir()] == []
 
 
 def test_where_the_loss_falls_at_no_rate_a_lower_one_is_tried_too(root: Path, folder: str, emms_cache: Path) -> None:

@@ -11,9 +11,13 @@ import pytest
 from hf_emms.cache import Cache
 from hf_emms.data import DatasetSource
 from hf_emms.errors import EmmsError
-from hf_emms.finetune.splits import AnswerSpan, load_splits
+from hf_emms.finetune.splits import SPLITS_VERSION, AnswerSpan, load_splits
 from hf_emms.options import Options
 from tests.finetune.make import colours, save, texts
+
+
+TEST_ROWS_BY_CLASS = {9, 38, 33, 14, 10, 31, 3, 23}
+TEST_ROWS = {15, 35, 26, 31, 20, 34, 37, 19}
 
 
 def parts(data: object, **settings: object) -> dict:
@@ -37,6 +41,28 @@ def test_parts_do_not_depend_on_the_order_of_rows_and_hold_every_class() -> None
     assert first.fingerprint != load_splits(Options.of(data, seed=3)).fingerprint
     for part in first.parts.values():
         assert abs(Counter(part.references)["red"] - len(part) / 2) <= 1
+
+
+@pytest.mark.parametrize(
+    ("labels", "task", "test_rows", "fingerprint"),
+    [
+        (
+            ["abc"[row % 3] for row in range(40)],
+            "text-classification",
+            TEST_ROWS_BY_CLASS,
+            "df78abb2ef7ea4029eebfa2f9d044d30",
+        ),
+        ([row / 7 for row in range(40)], "text-regression", TEST_ROWS, "1f249f4734315fb0bb2d90c9de29cbea"),
+    ],
+)
+def test_which_rows_are_test_rows_changes_only_with_the_version_of_splits(
+    labels: list[object], task: str, test_rows: set[int], fingerprint: str
+) -> None:
+    data = datasets.Dataset.from_dict({"text": [f"text {row}" for row in range(40)], "label": labels})
+    splits = load_splits(Options.of(data, task=task))
+    assert SPLITS_VERSION == 1, "raised: write the new rows and fingerprints down here"
+    assert {int(splits.test.inputs[input].split()[1]) for input in splits.test.input_of_row} == test_rows
+    assert splits.fingerprint == fingerprint
 
 
 def test_splits_of_the_dataset_are_used_and_named_and_training_rows_in_them_left_out() -> None:

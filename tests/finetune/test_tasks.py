@@ -57,7 +57,7 @@ def test_answers_that_are_spans(root: Path, tmp_path: Path, name: str, emms_cach
     data = datasets.Dataset.from_dict({"question": questions, "context": contexts, "answers": answers})
     found = confirmed(data, "question-answering", build(root, name), tmp_path)
     assert set(found.scores) == {"F1", "exact match"}
-    assert 0 <= found.value <= 1
+    assert 0.5 < found.scores["exact match"] <= found.scores["F1"] == found.value <= 1
 
 
 @pytest.mark.parametrize("name", ["clip", "vilt", "blip-vqa"])
@@ -129,9 +129,15 @@ def test_scores_of_texts_are_what_their_definitions_say() -> None:
     right = [AnswerSpan(0, 7, "The cat"), AnswerSpan(0, 3, "dog")]
     assert exact_match(["cat!", "a dog barks"], right) == 0.5
     assert word_f1(["cat!", "a dog barks"], right) == pytest.approx((1 + 2 / 3) / 2)
+    assert word_f1(["dog"], right[:1]) == 0
+    assert word_f1(["the", "cat"], [AnswerSpan(0, 1, "a")] * 2) == 0.5  # neither has words: they are equal
     assert bleu(
         ["a cat sits on a mat"] * 2, [(("A cat sits on a mat", 1.0),), (("a cat sits on a mat", 1.0),)]
     ) == pytest.approx(1)
+    # Of 6 words, 5 pairs, 4 triples and 3 runs of four, these are right; two words less than the reference.
+    answer, reference = "a cat sat on a mat", "a cat sits on a mat by day"
+    shares = (5 / 6) * (3 / 5) * (1 / 4) * (1 / 2 / 3)  # sacrebleu counts half a run where none is right
+    assert bleu([answer], [((reference, 1.0),)]) == pytest.approx(np.exp(1 - 8 / 6) * shares ** (1 / 4))
 
 
 def test_cider_prefers_words_that_say_something() -> None:
@@ -140,6 +146,15 @@ def test_cider_prefers_words_that_say_something() -> None:
     assert same == pytest.approx(10)
     common, telling = cider(["a a a", "a", "a"], right), cider(["red apple", "small cat", "boat"], right)
     assert common < telling < same
+
+
+def test_cider_is_the_cosine_of_weighted_words_with_counts_clipped_and_lengths_compared() -> None:
+    right = [(("red apple", 1.0),), (("cat", 1.0),)]
+    # Each word is in one of two references: all weigh the same. Of one word of two, single words alone agree.
+    of_half = 10 / 4 * (1 / np.sqrt(2)) * np.exp(-1 / (2 * 6**2))
+    # Said twice, a word counts once; no pair of words agrees.
+    of_twice = 10 / 4 * (1 / 2) * np.exp(-1 / (2 * 6**2))
+    assert cider(["apple", "cat cat"], right) == pytest.approx((of_half + of_twice) / 2)
 
 
 def test_scores_of_boxes_are_what_their_definitions_say() -> None:

@@ -15,6 +15,7 @@ from hf_emms.finetune.recipe import Recipe, TrainingJob, default_rates, head_of,
 from hf_emms.finetune.splits import LabeledSplit, Splits
 from hf_emms.finetune.training import DivergedError, Training, standard_error
 from hf_emms.options import Options
+from hf_emms.scoring.arrays import assign_folds
 from hf_emms.tasks import get_task
 from hf_emms.tasks.metrics import ACCURACY, accuracy, macro_f1, micro_f1, r2, spearman
 from tests.finetune.make import Notes
@@ -156,8 +157,11 @@ def test_defaults_of_another_framework_are_repaired_and_noted() -> None:
 
 
 def test_what_users_leave_open_follows_from_task_size_and_budget() -> None:
-    assert default_rates(300_000) > default_rates(20_000_000) > default_rates(110_000_000)
-    assert default_rates(None) == default_rates(1)
+    rates = {size: default_rates(size) for size in (None, 1, 10_000_000, 10_000_001, 50_000_000, 50_000_001, 10**12)}
+    small, medium, large = (5e-4, 2e-3), (1e-4, 4e-4), (2e-5, 1e-4)
+    assert [*rates.values()] == [small, small, small, medium, medium, large, large]
+    assert default_rates(10_000_001, "lora") == (1e-3, 4e-3)
+    assert default_rates(None, "head") == default_rates(10**12, "head") == (1e-3, 1e-2)
     recipe = recipe_for(
         Options("d", confirm=1, budget="quick", seeds=2, seed=5), get_task("image-classification").head, 10**8
     )
@@ -184,5 +188,9 @@ def test_the_standard_error_of_a_share_is_that_of_its_binomial() -> None:
     right = ["a"] * 2000
     answers = ["a" if row % 4 else "b" for row in range(2000)]
     error = standard_error(ACCURACY, answers, right, np.arange(2000, dtype=np.uint64))
-    assert error == pytest.approx((0.25 * 0.75 / 2000) ** 0.5, rel=0.5)
+    assert error == pytest.approx((0.25 * 0.75 / 2000) ** 0.5, rel=0.01)
+    # Groups 0 to 3 in four parts, one each: without one of them, 2/3, 2/3, 1 or 2/3 are right.
+    groups = np.array([0, 1, 2, 5], np.uint64)
+    assert sorted(assign_folds(groups, 4, 0)) == [0, 1, 2, 3]
+    assert standard_error(ACCURACY, ["a", "a", "b", "a"], right[:4], groups) == pytest.approx((0.75 * 0.25 / 3) ** 0.5)
     assert standard_error(ACCURACY, answers[:3], right[:3], np.zeros(3, np.uint64)) == 0

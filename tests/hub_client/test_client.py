@@ -93,3 +93,27 @@ def test_no_error_of_the_client_is_left_raw_and_none_shows_a_token(hub: Hub, tmp
         print(json.dumps([len(kinds) + 1 - len(messages), any(os.environ["HF_TOKEN"] in text for text in messages)]))
         """
     assert run_client(hub, code, tmp_path, HF_TOKEN=token) == [0, False]
+
+
+def test_an_address_that_has_expired_is_asked_for_again_whatever_the_storage_says(hub: Hub, tmp_path: Path) -> None:
+    codes = (400, 401, 403, 404, 410)
+    for code in codes:
+        hub.store.put_files(f"org/model-{code}", {"model.safetensors": b"weights"})
+        hub.fail(f"GET /cdn/*model-{code}/*", code, 1)
+    hub.store.put_files("org/gone", {"model.safetensors": b"weights"})
+    hub.fail("GET /cdn/*gone/*", 405, 1)
+    code = f"""
+        import json, time
+        from hf_emms.errors import EmmsError
+        from hf_emms.hub import fetch, resolve
+        time.sleep = lambda seconds: None
+        def content(name):
+            try:
+                return (fetch(resolve(name, "model"), ["*.safetensors"]) / "model.safetensors").read_text()
+            except EmmsError as error:
+                return error.message
+        print(json.dumps([content(f"org/{{name}}") for name in [*map("model-{{}}".format, {codes}), "gone"]]))
+        """
+    *contents, other = run_client(hub, code, tmp_path)
+    assert contents == ["weights"] * len(codes)
+    assert "(405: " in other

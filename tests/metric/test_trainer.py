@@ -46,6 +46,7 @@ def test_the_documented_example_logs_scores(tmp_path, monkeypatch):
     assert len(scores) == 3
     assert all(-1 < score <= 0 for score in scores)
     logged = [entry for entry in names["trainer"].state.log_history if "eval_emms" in entry]
+    assert logged
     assert all({"eval_accuracy", "eval_emms_stderr", "eval_emms_r2"} <= set(entry) for entry in logged)
     # The tokens of the class are in every sample, so even untrained features know something of it.
     assert logged[0]["eval_emms_r2"] > 0.1

@@ -110,6 +110,7 @@ def test_pictures_of_another_configuration_are_joined_by_their_ids(reports: dict
 def test_a_box_goes_with_each_of_its_expressions(reports: dict[str, Report]) -> None:
     found = reports["loaded('refcoco')"]
     assert (found["inputs"], found["groups"]) == (60, 30)
+    assert found["label_texts"]
     assert all(re.fullmatch(r"a \w+( wide| tall)? box at the \w+, [\w ]+", text) for text in found["label_texts"])
 
 

@@ -46,6 +46,14 @@ def test_the_rows_that_it_would_take_grow_with_the_square_of_the_standard_error(
     )
 
 
+def test_of_three_leaders_the_pair_that_is_hardest_to_tell_apart_says_how_many_rows_it_takes() -> None:
+    # From the first: 0.02 with a standard error of 0.01 · √3, and 0.01 with one of 0.01.
+    further, close = (0.50, 0.47, 0.50), SECOND
+    assert advise(FIRST, close, further) == (
+        "org/a, org/b and org/c share the first rank: about 400 rows may tell them apart, --max-samples 400"
+    )
+
+
 def test_no_more_rows_are_asked_for_than_the_split_has() -> None:
     assert str(advise(FIRST, SECOND, n=1234, available=4950)).endswith("--max-samples 4950")
     assert advise(FIRST, SECOND, available=350) == (

@@ -201,6 +201,16 @@ def test_best_and_row() -> None:
     assert "org/close" in str(caught.value.hint)
 
 
+def test_records_say_on_how_many_rows_each_score_is() -> None:
+    scored = [Row(name, scores={"emms": emms_score(0.5, 0.6, 0.7)}, n=n) for name, n in (("a", None), ("b", 100))]
+    ranking = example(rows=ranked([*scored, Row("c", error="broken")], "emms"), n=400, estimators=("emms",))
+    assert [(record["checkpoint"], record["n"]) for record in ranking.records()] == [
+        ("a", 400),
+        ("b", 100),
+        ("c", None),
+    ]
+
+
 def test_plain_makes_what_json_can_hold() -> None:
     value = {"a": np.float32(0.5), "b": np.array([1, 2]), "c": (float("nan"), float("inf"), None), 1: True}
     assert plain(value) == {"a": 0.5, "b": [1, 2], "c": [None, None, None], "1": True}

@@ -25,6 +25,12 @@ def small_problem(seed=0, n=120, d1=10, widths=(6, 6), latent=4):
     return x, z
 
 
+def with_nan(block, place):
+    block = block.copy()
+    block[place] = np.nan
+    return block
+
+
 def standardised(block):
     return (block - block.mean(axis=0)) / block.std(axis=0)
 
@@ -207,6 +213,11 @@ def test_groups_may_be_strings_and_decide_the_folds_alone():
     [
         (lambda x, z: (np.where(np.arange(x.size).reshape(x.shape) == 7, np.nan, x), z), r"features.*NaN.*\(0, 7\)"),
         (lambda x, z: (x, [z[0], np.full_like(z[1], np.inf)]), r"label_embeddings\[1\].*NaN or Inf"),
+        (lambda x, z: (x, with_nan(z[0], (3, 1))), r"label_embeddings of shape \(120, 6\) holds 1 NaN.*\(3, 1\)"),
+        (
+            lambda x, z: (x, with_nan(np.stack(z, 1), (3, 0, 1))),
+            r"label_embeddings of shape \(120, 2, 6\).*\(3, 0, 1\)",
+        ),
         (lambda x, z: (x[:0], z), r"features has shape \(0, 10\)"),
         (lambda x, z: (x[:, 0], z), r"features has shape \(120,\)"),
         (lambda x, z: (x[:-1], z), r"label_embeddings\[0\] has shape \(120, 6\) but features has 119 rows"),
@@ -265,6 +276,13 @@ def test_bad_options_are_refused(options, says):
 def test_label_tables_are_checked(codes, tables, says):
     with pytest.raises(EmmsError, match=says):
         LabelTable(codes, tables)
+
+
+@pytest.mark.parametrize("method", ["cv", "emms_knn"])
+def test_two_folds_are_enough(method):
+    result = emms(*small_problem(), method=method, folds=2)
+    assert len(result.folds) == 2
+    assert -1 < result.score < 0
 
 
 def test_fewer_rows_than_folds_still_score_or_say_why():
