@@ -141,7 +141,9 @@ def summary(ranking: Ranking, path: Path | None) -> str:
     """What a reader of the table should know, for stderr; `path` is where the ranking is."""
     from hf_emms.ranking.advice import finetuning_summary
     from hf_emms.ranking.expected_gap import CALIBRATIONS, gap_in_words
+    from hf_emms.ranking.text import unused_text
 
+    unused = unused_text(ranking.unused_columns) if out.format in ("json", "csv", "tsv") else ""
     measured = finetuning_summary(ranking)
     gaps = [gap for budget in CALIBRATIONS if (gap := gap_in_words(ranking, budget))]
     where = ranking.dataset + (f" ({ranking.dataset_id})" if ranking.dataset_id != ranking.dataset else "")
@@ -151,6 +153,7 @@ def summary(ranking: Ranking, path: Path | None) -> str:
         f"{pluralize(ranking.n_inputs, 'input')}, {pluralize(ranking.n_labels, 'label text')}",
         *_labels(ranking),
         *ranking.notes,
+        *([unused] if unused else []),  # a table ends with it
         *(f"{row.checkpoint}: {note}" for row in ranking.rows for note in row.notes),
         *([SHARED] if any(row.tied for row in ranking.rows) else []),
         *([ranking.advice] if ranking.advice and not measured else []),
@@ -208,6 +211,7 @@ def print_spec(spec: JobSpec, job: JobSettings) -> None:
 
 def _print_plan(plan: Plan, costs: Mapping[Repo, Cost], speed: Rate) -> None:
     from hf_emms.presets import encoder_presets
+    from hf_emms.ranking.text import unused_text
 
     if out.quiet:
         out.data("\n".join(candidate.id for candidate in plan.candidates))
@@ -225,6 +229,8 @@ def _print_plan(plan: Plan, costs: Mapping[Repo, Cost], speed: Rate) -> None:
         out.message(f"label encoder {encoder.id} at {encoder.revision}{which}: {size}")
     for note in plan.notes:
         out.message(note)
+    if sample.unused_columns:
+        out.message(unused_text(sample.unused_columns))
     files = sum(cost.files for cost in costs.values())
     download = format_bytes(sum(cost.bytes for cost in costs.values()))
     cached = format_bytes(sum(cost.cached for cost in costs.values()))

@@ -4,21 +4,21 @@ from __future__ import annotations
 
 import difflib
 import re
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 from itertools import pairwise
 from typing import Any
 
+from hf_emms.data.column_types import FLAGS, PLURALS, ColumnContents, column_types, element_of, look_into
+from hf_emms.data.media_files import MediaFiles
 from hf_emms.data.reading import JoinedImages, OpenSplit
 from hf_emms.errors import EmmsError
 from hf_emms.inputs import INPUT_KINDS
 from hf_emms.options import COLUMN_FLAGS, Options
 from hf_emms.presets import DatasetPreset
 from hf_emms.tasks import TASKS, Column, Task, column_flag, get_task
+from hf_emms.tasks.other_tasks import OTHER_TASKS, TEXT_PAIRS, TOKEN_CLASSIFICATION, named_columns
 
-_PLURALS = {"class": "classes", "integer": "integers", "float": "floats"} | {
-    kind.column_types[0]: kind.column_types[1] for kind in INPUT_KINDS.values() if len(kind.column_types) > 1
-}
 _NUMBERED = re.compile(r"(.*?)_?\d+")
 # How a column may be recognised, surest first: by its name (an image by its type), a class by its type, any by it.
 _BY_NAME, _BY_CLASS, _BY_TYPE = range(3)
@@ -29,7 +29,12 @@ _ID_LIKE = re.compile(
 # How many rows of a stream show what a column holds.
 _ROWS_LOOKED_AT = 100
 # Types of which the only column is the one that is meant.
-_CLEAR_TYPES = ("class", "string", "strings", "integer")
+_CLEAR_TYPES = ("class", "string", "strings", "integer", "float", FLAGS)
+# Of more numbers than these nobody knows whether they are classes.
+_MAX_NUMBERED_CLASSES = 20
+_MAX_NAMED = 6
+# Fewer columns of numbers alone are no table of them.
+_TABULAR = 2
 
 
 @dataclass(frozen=True)
@@ -41,7 +46,11 @@ class RowSchema:
         types: the dataset's column → its type, see `column_types`.
         class_names: the names of class ids in the label column; None where it holds none.
         words: abbreviated label → the words that it stands for.
-        joined: column of ids → the images behind them.
+        joined: column of ids or paths → the images behind them.
+        unused: the dataset's columns that are not read.
+        flag_names: the names of classes whose zeros and ones the label columns hold, in a list or a column each; None
+            where they hold something else.
+        lists_in_texts: whether a label's text holds several classes: "a|b" or "['a', 'b']".
     """
 
     task: Task
@@ -49,7 +58,10 @@ class RowSchema:
     types: Mapping[str, str]
     class_names: list[str] | None
     words: Mapping[str, str]
-    joined: Mapping[str, JoinedImages]
+    joined: Mapping[str, JoinedImages | MediaFiles]
+    unused: tuple[str, ...] = ()
+    flag_names: tuple[str, ...] | None = None
+    lists_in_texts: bool = False
 
     @property
     def columns_read(self) -> list[str]:
@@ -83,7 +95,7 @@ class RowSchema:
         return tuple(
             column
             for column in self.task.inputs
-            if self.types[self.columns[column.name]] == "strings" and not column.is_list
+            if self.types[self.columns[column.name].split(",")[0]] == "strings" and not column.is_list
         )
 
     @property
@@ -93,7 +105,8 @@ class RowSchema:
 
     @property
     def multi_label(self) -> bool:
-        return self.task.categorical and self.label_type in _PLURALS.values()
+        is_list = self.label_type in PLURALS.values() or self.flag_names is not None or self.lists_in_texts
+        return self.task.categorical and is_list
 
     @property
     def one_class(self) -> bool:
@@ -103,6 +116,8 @@ class RowSchema:
         """A raw class or other value as text; None where it stands for no label."""
         if value is None:
             return None
+        if isinstance(value, float) and self.label_type == "integer":
+            value = int(value) if value == value else ""  # an empty cell among numbers
         if self.class_names is None or isinstance(value, str):
             name = str(value).strip() or None
         else:
@@ -120,47 +135,69 @@ def columns_of(split: OpenSplit, preset: DatasetPreset | None, options: Options)
         EmmsError: columns are absent or of the wrong type, no task or several fit, or an option is not for this task.
     """
     features, named = split.rows.features, options.columns
+    _check_exist(named, column_types(features))
+    task = (
+        None if options.task is None and preset is None else get_task(options.task or (preset.task if preset else ""))
+    )
+    of_preset = dict(preset.columns) if preset and task is not None and preset.task == task.id else {}
+    is_described = task is not None and set(task.columns) <= set(of_preset)
     types = column_types(features) | dict.fromkeys(split.joined, "image")
-    _check_exist(named, types)
-    of_preset: dict[str, str] = {}
-    if options.task is None and preset is None:
-        task, columns = find_task(types, named)
-        split.notes.append(f"task {task.id} inferred from the columns")
+    contents = ColumnContents(types, joined=split.joined) if is_described else look_into(split)
+    if task is None:
+        task, columns = _inferred(split, contents, named)
     else:
-        task = get_task(options.task or (preset.task if preset else ""))
-        of_preset = dict(preset.columns) if preset and preset.task == task.id else {}
         for role in of_preset.keys() - named.keys():
-            _check_preset(task, role, of_preset[role], types, split.name)
-        columns = find_columns(task, types, {**of_preset, **named})
+            _check_preset(task, role, of_preset[role], contents.types, split.name)
+        columns = _named_or_found(task, contents, {**of_preset, **named})
     if task.label.name not in {**of_preset, **named}:
-        _check_inferred_label(split, task, columns, chosen=options.task is not None or preset is not None)
-    read = [f"{role} = {names} ({types[names.split(',')[0]]})" for role, names in columns.items()]
+        _check_inferred_label(split, task, contents.types, columns[task.label.name], options.task or preset)
+    read = [f"{role} = {names} ({contents.types[names.split(',')[0]]})" for role, names in columns.items()]
     split.notes.append(f"columns {', '.join(read)}")
-    _check_names(task, columns, features)
+    _check_names(task, columns, features, contents)
 
-    label, _, field = columns[task.label.name].split(",")[0].partition(".")
-    feature = _element(features[label])
-    class_names = getattr(_element(feature[field]) if field else feature, "names", None)
     words = preset.words if preset and columns == dict(preset.columns) else {}
-    schema = RowSchema(task, columns, types, class_names, words, split.joined)
+    schema = _with_label_form(RowSchema(task, columns, contents.types, None, words, contents.joined), split, contents)
+    schema = replace(schema, unused=tuple(name for name in features if name not in schema.columns_read))
     _check_options(options, schema)
     return schema
 
 
-def column_types(features: Mapping[str, Any]) -> dict[str, str]:
-    """Column → "image", "class", "string", "integer", "float", their plurals (a list a row), "struct" or another type.
+def _inferred(split: OpenSplit, contents: ColumnContents, named: Mapping[str, str]) -> tuple[Task, dict[str, str]]:
+    """The task that the columns are of, and the columns.
 
-    The fields of structs, and of lists of them, follow their column as "answers.text".
+    Raises:
+        EmmsError: none fits, several do, or what fits would leave out what the dataset is about.
     """
-    types = {}
-    for name, feature in features.items():
-        types[name] = _type_of(feature)
-        element = _element(feature)
-        if isinstance(element, Mapping) and _type_of(element) == "struct":
-            for field, inner in element.items():
-                type = _type_of(inner)
-                types[f"{name}.{field}"] = type if element is feature else _PLURALS.get(type, "list")
-    return types
+    try:
+        task, columns = find_task(contents, named)
+    except EmmsError:
+        _check_unsupported(contents, {}, None)
+        if contents.problems:
+            raise next(iter(contents.problems.values())) from None
+        raise
+    _check_unsupported(contents, columns, task)
+    if contents.problems and not any(column.kind.recognised_by_type for column in task.inputs):
+        name, problem = next(iter(contents.problems.items()))
+        raise EmmsError(problem.message, f"{problem.hint}; to leave {name!r} out: --task {task.id}") from problem
+    _check_inferred_text(task, columns, contents, named)
+    split.notes.append(f"task {task.id} inferred from the columns" + (f": {task.reading}" if task.reading else ""))
+    read = {name for names in columns.values() for name in names.split(",")}
+    for other in OTHER_TASKS:
+        beside = [name for name in other.columns_in(contents.types) if name not in read]
+        if beside and TASKS.find(other.id) is None:
+            split.notes.append(f"{other.id} is not supported: {' and '.join(beside)} is left out")
+    return task, columns
+
+
+def _named_or_found(task: Task, contents: ColumnContents, named: Mapping[str, str]) -> dict[str, str]:
+    try:
+        columns = find_columns(task, contents, named)
+    except EmmsError as error:
+        of_inputs = [names for role, names in named.items() if role != task.label.name]
+        problems = [problem for name, problem in contents.problems.items() if not of_inputs or name in of_inputs]
+        raise problems[0] if problems else error from None
+    _check_word_tags(contents, columns, task)
+    return columns
 
 
 def column_of(name: str) -> str:
@@ -168,21 +205,22 @@ def column_of(name: str) -> str:
     return name.partition(".")[0]
 
 
-def find_task(types: Mapping[str, str], named: Mapping[str, str]) -> tuple[Task, dict[str, str]]:
+def find_task(contents: ColumnContents, named: Mapping[str, str]) -> tuple[Task, dict[str, str]]:
     """The only task whose columns can all be filled, those that the user named included, and with what.
 
     A task that reads all columns of another and more is preferred: with images, a question and an answer are no
     captions.
     """
+    types = contents.types
     tasks = _tasks_to_infer(types)
     for how in (_BY_NAME, _BY_CLASS, _BY_TYPE):
         # Of several inputs, types alone do not say which is which.
         candidates = [task for task in tasks.values() if how != _BY_TYPE or len(task.inputs) == 1]
-        filled = {task.id: columns for task in candidates if (columns := _fill(task, types, named, how)) is not None}
+        filled = {task.id: columns for task in candidates if (columns := _fill(task, contents, named, how)) is not None}
         fits = {
             id: columns
             for id, columns in filled.items()
-            if not any(_is_more_specific(other, id, filled) for other in filled)
+            if not any(_is_more_specific(other, id, filled, contents) for other in filled)
         }
         if len(fits) == 1:
             ((task_id, columns),) = fits.items()
@@ -196,30 +234,68 @@ def find_task(types: Mapping[str, str], named: Mapping[str, str]) -> tuple[Task,
                 f"the {kind.plural} have no labels: {_described(types)} is the only column, as of one class or none",
                 "put them in one folder per class, two or more, or add a metadata.csv with file_name and caption",
             )
-    ids = [name for name in types if _is_id_like(name, types[name])]
-    if ids and not named:
-        raise EmmsError(
-            f"none of {_described(types)} is clearly a label: {' and '.join(ids)} looks like a row number or a key",
-            f"name the label: {column_flag('label', '|'.join(types))}",
+    raise _no_task(types, named)
+
+
+def _no_task(types: Mapping[str, str], named: Mapping[str, str]) -> EmmsError:
+    """The error that no task fits, with the columns that could be meant."""
+    usable = {name: type for name, type in types.items() if "." not in name and not _is_id_like(name, type)}
+    media = {kind.column_types[0]: kind for kind in INPUT_KINDS.values() if kind.recognised_by_type}
+    inputs = [name for name, type in usable.items() if type == "string" or type in media]
+    labels = [name for name, type in usable.items() if type in _CLEAR_TYPES and name not in named.values()]
+    numbers = [name for name, type in usable.items() if type in ("integer", "float")]
+    if named or len(usable) < 2:
+        ids = [name for name in types if name not in usable and "." not in name]
+        if ids and not named:
+            return EmmsError(
+                f"none of {_described(types)} is clearly a label: {' and '.join(ids)} looks like a row number or a key",
+                f"name the label: {column_flag('label', '|'.join(types))}",
+            )
+    elif len(numbers) >= _TABULAR and not any(types[name] in media for name in inputs):
+        return _no_table(types, inputs)
+    elif inputs and len(labels) > 1:
+        role = "image" if types[inputs[0]] in media else "text"
+        named_labels = [
+            name for name in labels if any(name.lower() in task.label.candidates for task in TASKS.values())
+        ]
+        texts = [name for name in inputs if name not in named_labels]
+        if named_labels and len(texts) > 1 and role == "text":
+            return EmmsError(
+                f"nothing says which column is the text: {_described(types)}",
+                f"one, or several that are joined: {column_flag(role, ','.join(texts))}",
+            )
+        others = "|".join(name for name in labels if name != inputs[0])
+        return EmmsError(
+            f"nothing says which column is the label: {_described(types)}",
+            f"name both: {column_flag(role, inputs[0])} {column_flag('label', others)}",
         )
     flags = ", ".join(f"--{name}-column" for name in COLUMN_FLAGS)
-    raise EmmsError(
+    return EmmsError(
         f"no task fits the columns {_described(types)}" + (f" with {_pairs(named)}" if named else ""),
         f"name the task (--task {'|'.join(TASKS)}) and its columns ({flags})",
     )
 
 
-def find_columns(task: Task, types: Mapping[str, str], named: Mapping[str, str]) -> dict[str, str]:
+def _no_table(types: Mapping[str, str], texts: Sequence[str]) -> EmmsError:
+    return EmmsError(
+        f"tabular data is not what hf-emms ranks for: none of {_described(types)} is clearly a text or an image",
+        "where one is a text, name it and the label: "
+        f"{column_flag('text', texts[0] if texts else 'COLUMN')} {column_flag('label')}",
+    )
+
+
+def find_columns(task: Task, contents: ColumnContents, named: Mapping[str, str]) -> dict[str, str]:
     """What every column of a task is in the dataset, inputs first; the user or a preset may have named some."""
+    types = contents.types
     named = {role: _check_column(task, role, names, types) for role, names in named.items()}
     # Two texts cannot be distinguished by type.
     distinct = len({column.kind for column in task.inputs}) == len(task.inputs)
     ways = (_BY_NAME, _BY_CLASS, _BY_TYPE) if distinct else (_BY_NAME, _BY_CLASS)
     for how in ways:
-        columns = _fill(task, types, named, how)
+        columns = _fill(task, contents, named, how)
         if columns is not None:
             return columns
-    filled = _filled(task, types, named, ways[-1])
+    filled = _filled(task, contents, named, ways[-1])
     missing = next(column for column in (task.label, *task.inputs) if column.name not in filled)
     raise EmmsError(
         f"no column for the {missing.name} of {task.id} among {_described(types)}",
@@ -238,39 +314,57 @@ def _tasks_to_infer(types: Mapping[str, str]) -> dict[str, Task]:
     return {id: task for id, task in TASKS.built_in.items() if not kinds or kinds & read[id]}
 
 
-def _is_more_specific(id: str, other: str, filled: Mapping[str, Mapping[str, str]]) -> bool:
-    """Whether a task reads all columns of another and more; of the same columns, numbers are classes first."""
+def _is_more_specific(id: str, other: str, filled: Mapping[str, Mapping[str, str]], contents: ColumnContents) -> bool:
+    """Whether a task reads all columns of another and more; of the same columns, classes come before numbers.
+
+    Texts that repeat are classes before they are captions.
+    """
     names, other_names = set(filled[id].values()), set(filled[other].values())
-    numbers, other_numbers = TASKS[id].numbers, TASKS[other].numbers
-    return names > other_names or (names == other_names and other_numbers is not None and numbers is None)
+    task, other_task = TASKS[id], TASKS[other]
+    if names != other_names:
+        return names > other_names
+    if task.numbers is None and other_task.numbers is not None:
+        return True
+    return task.categorical and not other_task.categorical and filled[id][task.label.name] in contents.repeating
 
 
 def _pairs(columns: Mapping[str, str]) -> str:
     return ", ".join(f"{role} = {names}" for role, names in columns.items())
 
 
-def _fill(task: Task, types: Mapping[str, str], named: Mapping[str, str], how: int) -> dict[str, str] | None:
+def _fill(task: Task, contents: ColumnContents, named: Mapping[str, str], how: int) -> dict[str, str] | None:
     """Every column of a task filled, inputs first, or None."""
     if not set(named) <= set(task.columns):
         return None
-    filled = _filled(task, types, named, how)
+    filled = _filled(task, contents, named, how)
     if set(filled) != set(task.columns):
         return None
-    fits = all(types.get(name) in task.columns[role].types for role in filled for name in filled[role].split(","))
+    fits = all(
+        contents.types.get(name) in task.columns[role].types for role in filled for name in filled[role].split(",")
+    )
     return {role: filled[role] for role in task.columns} if fits else None
 
 
-def _filled(task: Task, types: Mapping[str, str], named: Mapping[str, str], how: int) -> dict[str, str]:
+def _filled(task: Task, contents: ColumnContents, named: Mapping[str, str], how: int) -> dict[str, str]:
     """The columns that can be filled. The label goes first: its type is the more distinctive one."""
     filled = dict(named)
     for column in (task.label, *task.inputs):
         if column.name not in filled:
             taken = {name for names in filled.values() for name in names.split(",")}
-            free = {name: type for name, type in types.items() if name not in taken and type in column.types}
-            name = _pick(column, free, how, plural=not task.categorical)
+            free = {n: type for n, type in contents.types.items() if n not in taken and type in column.types}
+            flags = _flag_columns(task, free, contents.zero_one) if column is task.label and how == _BY_TYPE else None
+            name = flags or _pick(column, free, how, plural=not task.categorical)
             if name is not None:
                 filled[column.name] = name
     return filled
+
+
+def _flag_columns(task: Task, free: Mapping[str, str], zero_one: frozenset[str]) -> str | None:
+    """Columns of zeros and ones, a class each, where no other column can be the label."""
+    usable = [name for name, type in free.items() if "." not in name and not _is_id_like(name, type)]
+    flags = [name for name in usable if name in zero_one]
+    texts = sum("string" in column.types for column in task.inputs)
+    return ",".join(flags) if task.categorical and len(flags) > 1 and len(usable) - len(flags) <= texts else None
 
 
 def _pick(column: Column, free: Mapping[str, str], how: int, *, plural: bool) -> str | None:
@@ -335,10 +429,9 @@ def _checked_name(task: Task, column: Column, name: str, types: Mapping[str, str
     )
 
 
-def _check_inferred_label(split: OpenSplit, task: Task, columns: Mapping[str, str], *, chosen: bool) -> None:
-    """Refuses a label that was found by type alone: it numbers rows, or is not clear and the task was not `chosen`."""
-    label = columns[task.label.name]
-    if label.lower() in task.label.candidates or label not in split.rows.features:
+def _check_inferred_label(split: OpenSplit, task: Task, types: Mapping[str, str], label: str, chosen: object) -> None:
+    """Refuses a label that was not named: it numbers rows, or is not clear and the task was not `chosen`."""
+    if label not in split.rows.features or (chosen and label.lower() in task.label.candidates):
         return
     rows = split.rows.select_columns([label])
     if split.streaming:
@@ -346,19 +439,101 @@ def _check_inferred_label(split: OpenSplit, task: Task, columns: Mapping[str, st
     else:
         values = list(rows.with_format(None)[label])
     numbers = [value for value in values if isinstance(value, (int, float))]
-    if len(numbers) == len(values) > 1 and all(a < b for a, b in pairwise(numbers)):
-        named = f"--task {task.id} {column_flag(task.label.name, label)}"
+    is_named = label.lower() in task.label.candidates
+    flag = column_flag(task.label.name, label)
+    if not is_named and len(numbers) == len(values) > 1 and all(a < b for a, b in pairwise(numbers)):
         raise EmmsError(
             f"column {label!r} may be a row number, not a label: its values are all different and increase",
-            f"name the label: {column_flag(task.label.name)}, or this one if it is meant: {named}",
+            f"name the label: {column_flag(task.label.name)}, or this one if it is meant: --task {task.id} {flag}",
         )
-    if task.numbers is not None and not chosen:
-        classes = next(other.id for other in TASKS.built_in.values() if other.categorical and other.input == task.input)
-        flag = column_flag(task.label.name, label)
+    if chosen or getattr(element_of(split.rows.features[label]), "names", None):
+        return
+    if numbers and not isinstance(numbers[0], bool) and _are_unclear(set(numbers), task, is_named, split.streaming):
+        readings = [
+            other.id
+            for other in TASKS.built_in.values()
+            if other.input == task.input
+            and types[label] in other.label.types
+            and (other.categorical or other.numbers is not None)
+        ]
         raise EmmsError(
-            f"the numbers in column {label!r} may be classes or values, and nothing says which",
-            f"--task {classes} {flag}, or --task {task.id} {flag}",
+            f"the {len(set(numbers))} different numbers in column {label!r} may be classes or values, and nothing says "
+            "which",
+            ", or ".join(f"--task {id} {flag}" for id in readings),
         )
+    texts = [value for value in values if isinstance(value, str)]
+    if not is_named and task.categorical and len(texts) > _MAX_NUMBERED_CLASSES and 2 * len(set(texts)) > len(texts):
+        raise EmmsError(
+            f"column {label!r} is the only one that could be the label, and holds {len(set(texts))} different texts in "
+            f"{len(texts)} rows: no classes",
+            f"name the label: {column_flag(task.label.name)}, or this one if it is meant: --task {task.id} {flag}",
+        )
+
+
+def _are_unclear(numbers: set[float], task: Task, is_named: bool, streaming: bool) -> bool:
+    """Whether different numbers may be classes as well as values. Ids of classes leave no gap."""
+    if not is_named and task.numbers is not None:
+        return True
+    have_gaps = max(numbers) - min(numbers) + 1 != len(numbers)
+    return task.categorical and len(numbers) > _MAX_NUMBERED_CLASSES and (not is_named or (have_gaps and not streaming))
+
+
+def _check_inferred_text(
+    task: Task, columns: Mapping[str, str], contents: ColumnContents, named: Mapping[str, str]
+) -> None:
+    """Refuses a text that was found by its type and is rather a class: its values repeat."""
+    for column in task.inputs:
+        name = columns[column.name]
+        if column.name in named or name.lower() in column.candidates or name not in contents.repeating:
+            continue
+        types = {name: type for name, type in contents.types.items() if "." not in name}
+        if sum(type in ("integer", "float") for type in types.values()) >= _TABULAR:
+            raise _no_table(types, [name])
+        raise EmmsError(
+            f"column {name!r} is the only one that could be the {column.name}, and its values repeat as classes do",
+            f"if it is meant: --task {task.id} {column_flag(column.name, name)}",
+        )
+
+
+def _check_unsupported(contents: ColumnContents, columns: Mapping[str, str], task: Task | None) -> None:
+    """Refuses a dataset of another task, and a reading of one text of a pair; without a task none of ours fits.
+
+    A label of an expected name is what it says, whatever else the dataset holds.
+    """
+    read = {name for names in columns.values() for name in names.split(",")}
+    if task is not None:
+        _check_word_tags(contents, columns, task)
+    types = {name: type for name, type in contents.types.items() if "." not in name}
+    pairs = (pair for names in TEXT_PAIRS if (pair := named_columns(types, names)))
+    pair = next((pair for pair in pairs if all(types[name] == "string" for name in pair)), None)
+    reads_media = task is not None and any(column.kind.recognised_by_type for column in task.inputs)
+    if pair is not None and not read.issuperset(pair) and not reads_media:
+        label = column_flag("label", columns[task.label.name] if task is not None else "COLUMN")
+        raise EmmsError(
+            f"pairs of texts are not supported: {' and '.join(pair)} belong together",
+            f"both as one text: {column_flag('text', ','.join(pair))} {label}; "
+            f"one of them alone: --task text-classification {column_flag('text', pair[0])} {label}",
+        )
+    if task is not None and columns[task.label.name].lower() in task.label.candidates:
+        return
+    for other in OTHER_TASKS:
+        signs = other.columns_in(types)
+        if signs and not read.issuperset(signs) and TASKS.find(other.id) is None:
+            raise _unsupported(other.id, signs)
+
+
+def _check_word_tags(contents: ColumnContents, columns: Mapping[str, str], task: Task) -> None:
+    """Refuses tags of words as several classes of a text, unless the task makes an item of each word."""
+    tags = [name for name in columns[task.label.name].split(",") if name in contents.word_tags]
+    if tags and task.items is None:
+        raise _unsupported(TOKEN_CLASSIFICATION, tags)
+
+
+def _unsupported(task_id: str, columns: Sequence[str]) -> EmmsError:
+    return EmmsError(
+        f"{task_id} is not supported: that is what {' and '.join(columns)} look{'s' * (len(columns) == 1)} like",
+        f"if other columns are meant, name the task and the label: --task TASK {column_flag('label')}",
+    )
 
 
 def _check_preset(task: Task, role: str, column: str, types: Mapping[str, str], name: str) -> None:
@@ -371,13 +546,14 @@ def _check_preset(task: Task, role: str, column: str, types: Mapping[str, str], 
         ) from error
 
 
-def _check_names(task: Task, columns: Mapping[str, str], features: Mapping[str, Any]) -> None:
+def _check_names(task: Task, columns: Mapping[str, str], features: Mapping[str, Any], contents: ColumnContents) -> None:
     for role, joined in columns.items():
         names = joined.split(",")
-        if len(names) > 1 and (role != task.label.name or task.categorical or task.numbers):
+        if len(names) > 1 and not _can_join(task, role, names, contents):
+            texts = "of texts" if role != task.label.name else "of zeros and ones"
             raise EmmsError(
                 f"the {role} of {task.id} is one column, not {' and '.join(names)}",
-                f"join them in a column of their own, then: {column_flag(role)}",
+                f"several columns {texts} can be joined, others not: {column_flag(role)}",
             )
         for name in names:
             if column_of(name) not in features:
@@ -385,6 +561,37 @@ def _check_names(task: Task, columns: Mapping[str, str], features: Mapping[str, 
                     f"the column {name!r} cannot be the {role}: a dot in a name separates a field from its column",
                     f"give it a name without a dot, then: {column_flag(role)}",
                 )
+
+
+def _can_join(task: Task, role: str, names: Sequence[str], contents: ColumnContents) -> bool:
+    if role == task.label.name:
+        are_flags = contents.zero_one.issuperset(names)
+        return are_flags if task.categorical else task.numbers is None
+    # Where an answer starts in a text is not where it starts in several.
+    return task.items is None and all(contents.types[name] == "string" for name in names)
+
+
+def _with_label_form(schema: RowSchema, split: OpenSplit, contents: ColumnContents) -> RowSchema:
+    """The schema with the names of its classes, and how a label's cell holds them, which is said in the notes."""
+    names, task = schema.label_columns, schema.task
+    column, _, field = names[0].partition(".")
+    feature = element_of(split.rows.features[column])
+    class_names = getattr(element_of(feature[field]) if field else feature, "names", None)
+    if not task.categorical:
+        return replace(schema, class_names=class_names)
+    if len(names) > 1:
+        flag_names = tuple(name.rpartition(".")[2] for name in names)
+    elif names[0] in contents.flag_counts:
+        flag_names = tuple(class_names or map(str, range(contents.flag_counts[names[0]])))
+    elif names[0] in contents.lists_in_texts:
+        split.notes.append(f"a {task.label.name} holds several classes, separated by | or written as a list")
+        return replace(schema, class_names=class_names, lists_in_texts=True)
+    else:
+        return replace(schema, class_names=class_names)
+    split.notes.append(
+        f"each of {len(flag_names)} classes is a 0 or 1: {', '.join(flag_names[:6])}" + ", …" * (len(flag_names) > 6)
+    )
+    return replace(schema, flag_names=flag_names)
 
 
 def _check_options(options: Options, schema: RowSchema) -> None:
@@ -412,29 +619,5 @@ def _check_options(options: Options, schema: RowSchema) -> None:
         raise EmmsError(f"box_format is {options.box_format!r}", f"--box-format {'|'.join(formats)}")
 
 
-# ---- types -----------------------------------------------------------------------------------------------------------
-
-
 def _described(types: Mapping[str, str]) -> str:
     return ", ".join(f"{name} ({type})" for name, type in types.items())
-
-
-def _element(feature: Any) -> Any:
-    """The type of a list's elements; of anything else, the type itself."""
-    return getattr(feature, "feature", feature)
-
-
-def _type_of(feature: Any) -> str:
-    if type(feature).__name__ == "ClassLabel":
-        return "class"
-    for kind in INPUT_KINDS.values():
-        if kind.holds(feature):
-            return kind.column_types[0]
-    if isinstance(feature, Mapping):
-        return "struct"
-    if _element(feature) is not feature:
-        return _PLURALS.get(_type_of(_element(feature)), "list")
-    dtype = str(getattr(feature, "dtype", type(feature).__name__))
-    if dtype == "bool" or dtype.startswith(("int", "uint")):
-        return "integer"
-    return "float" if dtype.startswith("float") else dtype

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 import os
 import shlex
 import stat
@@ -10,12 +11,23 @@ from pathlib import Path
 from typing import Any
 
 from hf_emms.errors import EmmsError
+from hf_emms.tasks import TASKS
 
 FORMATS = {".parquet": "parquet", ".json": "json", ".jsonl": "json", ".csv": "csv", ".tsv": "csv"}
+COMPRESSED = (".gz", ".bz2", ".xz", ".zst")
+_SEPARATORS = ";\t|"
 _PATTERN = "*?["
 # Folders that no one means as a class.
 _EXPECTED = ("__pycache__", "__MACOSX")
 _MAX_NAMED = 3
+# Lines of a table that show what it is about.
+_FIRST_LINES = 20
+
+
+def format_of(path: Path) -> str | None:
+    """The format of a file by its name, whether it is compressed or not; None for one that is not read."""
+    suffixes = path.suffixes[-2:] if path.suffix.lower() in COMPRESSED else path.suffixes[-1:]
+    return FORMATS.get(suffixes[0].lower()) if suffixes else None
 
 
 def check_readable(path: Path) -> None:
@@ -26,7 +38,7 @@ def check_readable(path: Path) -> None:
             "a pattern of names",
             "rename that folder: classes inside it may be named so, the path to it may not",
         )
-    for entry in [path, *_walk(path)]:
+    for entry in [path, *walk(path)]:
         name = str(entry if entry == path else entry.relative_to(path))
         where = "" if entry == path else f" in {str(path)!r}"
         if "\n" in name or "::" in name or any("\ud800" <= character <= "\udfff" for character in name):
@@ -56,13 +68,13 @@ def notes_on_unused(folder: Path, used: Iterable[str]) -> list[str]:
     read = {os.path.realpath(file) for file in used}
     notes: list[str] = []
     unused: list[Path] = []
-    for entry in _walk(folder):
+    for entry in walk(folder):
         if entry.is_dir():
             if entry.name.startswith("__") and entry.name not in _EXPECTED:
                 notes.append(f"the folder {entry.name!r} is left out, because its name starts with two underscores")
             elif next(entry.iterdir(), None) is None:
                 notes.append(f"the folder {entry.name!r} is empty")
-        elif entry.suffix.lower() in suffixes and not any(
+        elif (entry.suffix.lower() in suffixes or format_of(entry)) and not any(
             part.startswith("__") for part in entry.relative_to(folder).parts[:-1]
         ):
             unused += [entry] if os.path.realpath(entry) not in read else []
@@ -85,20 +97,70 @@ def notes_on_undescribed(files: Sequence[str], rows: int) -> list[str]:
     return [f"files that are not in {metadata[0]} are left out: {media - rows:,} of {media:,}"]
 
 
-def texts_as_they_are(files: Iterable[str], separator: str) -> dict[str, Any]:
-    """Settings of the CSV reader by which NA, None and null are texts in columns of texts, and missing in numbers."""
+def separator_of(file: str, expected: str) -> str:
+    """What separates the columns of a file: what is expected if the first line holds it, or else ; or | or a tab."""
+    line = _first_line(file)
+    if expected in line:
+        return expected
+    return max(_SEPARATORS, key=line.count) if any(separator in line for separator in _SEPARATORS) else expected
+
+
+def csv_settings(files: Iterable[str], expected: str) -> dict[str, Any]:
+    """Settings of the CSV reader: the separator, and what is a missing value.
+
+    NA, None and null are texts in columns of texts, and missing in those of numbers.
+
+    Raises:
+        EmmsError: the file has no line of names.
+    """
     import pandas as pd  # type: ignore[import-untyped]
     from pandas._libs.parsers import STR_NA_VALUES  # type: ignore[import-untyped]
 
     file = next(iter(files), None)
-    if file is None or Path(file).suffix.lower() not in (".csv", ".tsv"):
+    if file is None or format_of(Path(file)) != "csv":
         return {}
     try:
+        separator = separator_of(file, expected)
         head = pd.read_csv(file, sep=separator, nrows=10_000)
     except (OSError, ValueError):
         return {}  # whoever reads it says why
+    _check_header(Path(file), head)
     numeric = [str(name) for name in head if pd.api.types.is_numeric_dtype(head[name]) and head[name].notna().any()]
-    return {"keep_default_na": False, "na_values": {name: sorted(STR_NA_VALUES) for name in numeric}}
+    missing = {"keep_default_na": False, "na_values": {name: sorted(STR_NA_VALUES) for name in numeric}}
+    return missing | ({"sep": separator} if separator != expected else {})
+
+
+def _check_header(file: Path, head: Any) -> None:
+    usual = {name for task in TASKS.built_in.values() for column in task.columns.values() for name in column.candidates}
+    names = [str(name) for name in head]
+    if any(name.lower() in usual for name in names):
+        return
+    values = [name for name in names if (head[name].astype(str) == name).any()]
+    # A line of names may occur again inside a file that was put together from several.
+    if values and not (head.astype(str) == names).all(axis=1).any():
+        line = " ".join(",".join(names).split())[:100]
+        raise EmmsError(
+            f"{file.name} has no line of names: its first line, {line!r}, would be read as the names of columns, "
+            f"but {values[0]!r} is also a value of that column",
+            "add a first line such as text,label",
+        )
+
+
+def _first_line(file: str) -> str:
+    import fsspec
+
+    with fsspec.open(file, "rt", compression="infer", encoding="utf-8", errors="replace") as stream:
+        return str(stream.readline())
+
+
+def first_columns(table: Path) -> list[list[str]]:
+    """The first cells of each column of a table, its name left out."""
+    import fsspec
+
+    with fsspec.open(str(table), "rt", compression="infer", encoding="utf-8", errors="replace", newline="") as stream:
+        lines = csv.reader(stream, delimiter=separator_of(str(table), "\t" if ".tsv" in table.suffixes else ","))
+        rows = [row for row, _ in zip(lines, range(1 + _FIRST_LINES), strict=False) if row]
+    return [[*cells] for cells in zip(*rows[1:], strict=False)]
 
 
 def broken_file(folder: Path) -> str | None:
@@ -106,7 +168,7 @@ def broken_file(folder: Path) -> str | None:
     readme = folder / "README.md"
     if readme.is_file() and (problem := _readme_problem(readme)):
         return f"the block between --- and --- in its README.md: {problem}"
-    files = (entry for entry in [folder, *_walk(folder)] if entry.suffix.lower() in FORMATS and entry.is_file())
+    files = (entry for entry in [folder, *walk(folder)] if format_of(entry) and entry.is_file())
     return next((f"{file.name} is empty (0 bytes)" for file in files if not file.stat().st_size), None)
 
 
@@ -132,7 +194,7 @@ def _media_suffixes() -> set[str]:
     return {suffix for suffix, (module, _) in _EXTENSION_TO_MODULE.items() if module.endswith("folder")}
 
 
-def _walk(folder: Path) -> Iterator[Path]:
+def walk(folder: Path) -> Iterator[Path]:
     """Everything below a folder in order, but hidden files; what cannot be listed is left to the reader of its name."""
     for top, folders, files in os.walk(folder):
         folders[:] = sorted(name for name in folders if not name.startswith("."))

@@ -11,7 +11,15 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from hf_emms.data.local_files import FORMATS, broken_file, notes_on_undescribed, notes_on_unused, texts_as_they_are
+from hf_emms.data.local_files import (
+    FORMATS,
+    broken_file,
+    csv_settings,
+    format_of,
+    notes_on_undescribed,
+    notes_on_unused,
+)
+from hf_emms.data.media_files import table_of_media
 from hf_emms.errors import EmmsError
 from hf_emms.hub import Repo, listing, page, retried, translate_hub_errors
 from hf_emms.inputs import UnusableError
@@ -41,6 +49,8 @@ class OpenSplit:
         builder: what ``datasets`` reads a stream with.
         file: the name of the only file of the split; None where there are several.
         joined: column of ids → the images of another configuration.
+        folders: where relative paths in its columns may count from.
+        media_folder: a folder of pictures that the rows of a table beside them are about.
     """
 
     name: str
@@ -54,6 +64,8 @@ class OpenSplit:
     builder: Any = None
     file: str | None = None
     joined: Mapping[str, JoinedImages] = field(default_factory=dict)
+    folders: tuple[Path, ...] = ()
+    media_folder: Path | None = None
 
     @property
     def streaming(self) -> bool:
@@ -95,13 +107,18 @@ class JoinedImages:
 
 @dataclass(frozen=True)
 class DatasetFiles:
-    """The files of one configuration, found once; its splits are opened from them."""
+    """The files of one configuration, found once; its splits are opened from them.
+
+    Attributes:
+        media_folder: the folder of pictures that the only file describes.
+    """
 
     name: str
     repo: Repo
     config: str | None
     builder: Any
     notes: tuple[str, ...] = ()
+    media_folder: Path | None = None
 
     def open(self, split: str | None, *, streaming: bool) -> OpenSplit:
         """Opens a split; training splits come first where none is named."""
@@ -111,9 +128,13 @@ class DatasetFiles:
             files = {name: list(paths) for name, paths in (builder.config.data_files or {}).items()}
             splits = tuple(str(name) for name in files or builder.info.splits or {})
             split = _choose_split(self.name, splits, split, notes)
-            if repo.folder is not None and repo.folder.is_dir() and not self.config:
+            if repo.folder is not None and repo.folder.is_dir() and not self.config and self.media_folder is None:
                 notes += notes_on_unused(repo.folder, [path for paths in files.values() for path in paths])
             opened = OpenSplit(self.name, repo, self.config, split, None, None, splits, notes)
+            if repo.folder is not None:
+                folders = (repo.folder, *(Path(path).parent for path in files.get(split, ())))
+                folders = tuple(folder for folder in folders if folder.is_dir())
+                opened = replace(opened, folders=folders, media_folder=self.media_folder)
             if streaming:
                 # Each stream has settings of its own: which columns are read is one of them.
                 builder = copy.copy(builder)
@@ -140,8 +161,14 @@ def find_files(name: str, repo: Repo, config: str | None, *, converted: bool = F
         EmmsError: it cannot be read as a dataset.
     """
     with translate_errors(name, repo, config):
-        builder = _hub_builder(repo, config, converted) if repo.folder is None else _local_builder(repo, config)
-    return DatasetFiles(name, repo, config, builder)
+        if repo.folder is None:
+            return DatasetFiles(name, repo, config, _hub_builder(repo, config, converted))
+        table = table_of_media(repo.folder) if repo.folder.is_dir() and config is None else None
+        if table is None:
+            return DatasetFiles(name, repo, config, _local_builder(repo, config))
+        builder = _local_builder(replace(repo, folder=table), config)
+        note = f"rows are read from {table.name}, their pictures by name from the folders beside it"
+        return DatasetFiles(name, repo, config, builder, (note,), repo.folder)
 
 
 def open_memory(name: str, repo: Repo, dataset: Any, split: str | None) -> OpenSplit:
@@ -263,15 +290,15 @@ def _local_builder(repo: Repo, config: str | None) -> Any:
     assert repo.folder is not None
     arguments: dict[str, Any]
     if repo.folder.is_file():
-        suffix = repo.folder.suffix.lower()
-        if suffix not in FORMATS:
+        format = format_of(repo.folder)
+        if format is None:
             raise EmmsError(
                 f"the file {repo.id!r} is not of a known format", f"known are: {', '.join(sorted(FORMATS))}"
             )
         if config:
             raise EmmsError(f"a file has no configurations: {repo.id!r} and --config {config}", "leave --config out")
-        arguments = {"path": FORMATS[suffix], "data_files": {"train": glob.escape(str(repo.folder))}}
-        arguments |= {"sep": "\t"} if suffix == ".tsv" else {}
+        arguments = {"path": format, "data_files": {"train": glob.escape(str(repo.folder))}}
+        arguments |= {"sep": "\t"} if ".tsv" in repo.folder.name.lower() else {}
     elif config and (repo.folder / config).is_dir() and not (repo.folder / "README.md").exists():
         # A folder in the Hub's layout may keep each configuration in a folder of its own, without a README to say so.
         arguments = {"path": str(repo.folder / config)}
@@ -281,7 +308,7 @@ def _local_builder(repo: Repo, config: str | None) -> Any:
     if not hasattr(builder.config, "keep_default_na"):
         return builder
     files = [path for paths in builder.config.data_files.values() for path in paths]
-    return datasets.load_dataset_builder(**arguments, **texts_as_they_are(files, builder.config.sep))
+    return datasets.load_dataset_builder(**arguments | csv_settings(files, builder.config.sep))
 
 
 def _hub_builder(repo: Repo, config: str | None, converted: bool) -> Any:

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from hf_emms.data.column_types import split_classes
 from hf_emms.data.columns import RowSchema
 from hf_emms.errors import EmmsError
 from hf_emms.formatting import pluralize
@@ -18,6 +19,8 @@ MAX_SKIPPED = 0.05
 FEW_SKIPPED = 2
 ALLOWED = f"{FEW_SKIPPED} rows or {MAX_SKIPPED:.0%} may be left out"
 
+# The label of a row that has none of several classes.
+NO_CLASS = "none"
 # A raw label, and where in its input it starts, as far as the dataset says.
 PlacedLabel = tuple[Any, int | None]
 
@@ -28,7 +31,9 @@ def too_many(left_out: int, total: int) -> bool:
 
 
 def value_of(row: Mapping[str, Any], name: str) -> Any:
-    """The value of a column or field: of a list of structs, the list of that field."""
+    """The value of a column or field: of a list of structs, the list of that field; of joined columns a list of all."""
+    if name not in row and "," in name:
+        return [value_of(row, part) for part in name.split(",")]
     column, _, field = name.partition(".")
     value = row[column]
     if not field or value is None:
@@ -70,17 +75,28 @@ def read_labels(schema: RowSchema, row: Mapping[str, Any], index: int) -> list[P
 def _read_content(schema: RowSchema, row: Mapping[str, Any], column: Column, index: int | None) -> Any:
     name = schema.columns[column.name]
     value = value_of(row, name)
+    if "," in name:
+        value = "\n".join(text for text in value if text and text.strip())
     value = schema.joined[name][value] if name in schema.joined else value
     value = value[index] if index is not None else value
     value = column.clean(value) if column.clean and value is not None else value
     return column.kind.read(value, column.name)
 
 
+def classes_of(schema: RowSchema, row: Mapping[str, Any]) -> list[str]:
+    """The names of the classes that a row has."""
+    return [name for value in _label_values(schema, row, 0) if (name := schema.label_name(value)) is not None]
+
+
 def _label_values(schema: RowSchema, row: Mapping[str, Any], index: int) -> list[Any]:
     """What the label columns hold for an input, empty values included."""
+    if schema.flag_names is not None:
+        return _flagged_classes(schema, row)
     values: list[Any] = []
     for name in schema.label_columns:
         value = value_of(row, name)
+        if schema.lists_in_texts and value is not None:
+            value = split_classes(value)
         if schema.has_parallel_labels:
             if len(value or ()) <= index:
                 column = schema.list_columns[0].name
@@ -89,6 +105,19 @@ def _label_values(schema: RowSchema, row: Mapping[str, Any], index: int) -> list
         is_several = isinstance(value, (list, tuple)) and schema.task.numbers is None
         values += value if is_several else [value]
     return values
+
+
+def _flagged_classes(schema: RowSchema, row: Mapping[str, Any]) -> list[str]:
+    """The names of the classes whose 0 or 1 is a 1; of a row with zeros alone, the name of no class."""
+    names = schema.flag_names or ()
+    columns = schema.label_columns
+    flags = [value_of(row, name) for name in columns] if len(columns) > 1 else value_of(row, columns[0])
+    if flags is None:
+        return []
+    flags = [int(part) for part in split_classes(flags)] if isinstance(flags, str) else flags
+    if len(flags) != len(names) or not all(flag in (0, 1) for flag in flags):
+        raise UnusableError(f"the {schema.task.label.name} is not {len(names)} times 0 or 1")
+    return [name for name, flag in zip(names, flags, strict=True) if flag] or [NO_CLASS]
 
 
 def _label_text(schema: RowSchema, value: Any) -> str | None:

@@ -15,7 +15,7 @@ import numpy as np
 from hf_emms.cache import Cache
 from hf_emms.data.labels import Labels, SoftLabels
 from hf_emms.data.reading import OpenSplit
-from hf_emms.data.rows import DrawnRows
+from hf_emms.data.rows import NO_CLASS, DrawnRows
 from hf_emms.data.sources import DatasetSource
 from hf_emms.errors import EmmsError
 from hf_emms.formatting import pluralize
@@ -26,7 +26,7 @@ from hf_emms.registry import plugin_versions
 from hf_emms.tasks import Task, column_flag, get_task
 
 # Part of the key of every stored sample: raise it when the same options would draw another one.
-SAMPLE_VERSION = 6
+SAMPLE_VERSION = 7
 
 _FEW = 5
 # So many rows of as many classes are enough where the dataset says that they are classes.
@@ -53,6 +53,8 @@ class Sample:
         dataset: as the user typed it.
         repo: the repository at its pinned state.
         columns: the task's column → the dataset's; several are joined by commas. As `Options.columns` they are read so.
+        unused_columns: the dataset's columns that were not read.
+        no_class: the label text of rows that have none of several classes; None where every row has one.
         inputs: the M distinct inputs: strings, `Images`, `Pairs`, or `Spans`.
         input_of_row: int64, shape (N,): the input of each row.
         label_texts: the T distinct label texts, sorted.
@@ -92,6 +94,8 @@ class Sample:
     label_values: np.ndarray | None = None
     form: LabelForm = "text"
     available: int | None = None
+    unused_columns: tuple[str, ...] = ()
+    no_class: str | None = None
     splits: tuple[str, ...] = ()
 
     def __len__(self) -> int:
@@ -172,6 +176,8 @@ def assemble(split: OpenSplit, drawn: DrawnRows, labels: Labels) -> Sample:
         label_values=labels.values,
         form=labels.form,
         available=most if drawn.is_full else (n_inputs if labels.spans is not None else len(codes)),
+        unused_columns=schema.unused,
+        no_class=NO_CLASS if schema.flag_names is not None and NO_CLASS not in schema.flag_names else None,
         splits=split.splits,
     )
 
@@ -251,7 +257,9 @@ def _notes(
     if labels.numbers is not None:
         columns = pluralize(labels.numbers.shape[1], "column")
         notes.append(f"the {label} is an F-label of {columns}" + (" and a text" * (labels.form == "both")))
-    if schema.label_type in ("integer", "integers") and task.categorical:
+    unnamed_flags = schema.flag_names is not None and all(name.isdigit() for name in schema.flag_names)
+    unnamed_ids = schema.flag_names is None and schema.label_type in ("integer", "integers")
+    if task.categorical and (unnamed_flags or unnamed_ids):
         notes.append("labels are numbers without names; names would make better label texts")
     if skipped:
         more = "; …" if skipped > len(drawn.reasons) else ""

@@ -14,7 +14,17 @@ import numpy as np
 
 from hf_emms.data.columns import RowSchema, column_of
 from hf_emms.data.reading import OpenSplit, translate_errors
-from hf_emms.data.rows import ALLOWED, FEW_SKIPPED, MAX_SKIPPED, DrawnRows, read_input, read_labels, too_many, value_of
+from hf_emms.data.rows import (
+    ALLOWED,
+    FEW_SKIPPED,
+    MAX_SKIPPED,
+    DrawnRows,
+    classes_of,
+    read_input,
+    read_labels,
+    too_many,
+    value_of,
+)
 from hf_emms.errors import EmmsError
 from hf_emms.formatting import pluralize
 from hf_emms.inputs import UnusableError, as_bytes, hash64
@@ -90,7 +100,7 @@ def scan_inputs(rows: Any, schema: RowSchema, seed: int) -> tuple[np.ndarray, np
     # Media stay in Arrow, where their heads are read without a copy.
     media = {schema.columns[column.name] for column in schema.task.inputs if column.kind.recognised_by_type}
     media -= set(schema.joined)
-    columns = list(dict.fromkeys(map(column_of, names)))
+    columns = list(dict.fromkeys(column_of(name) for joined in names for name in joined.split(",")))
     keys: list[int] = []
     counts: list[int] = []
     for batch in rows.select_columns(columns).with_format("arrow").iter(_BATCH):
@@ -155,15 +165,21 @@ def _rank_within_class(keys: np.ndarray, classes: np.ndarray) -> tuple[np.ndarra
 
 def _classes(rows: Any, schema: RowSchema) -> np.ndarray:
     """The class that each row is drawn by, int64 (N,); −1 without one. Of several classes it is the rarest."""
-    values = _values(rows, schema.label_columns[0])
+    columns = list(dict.fromkeys(map(column_of, schema.label_columns)))
     names_of_rows = [
-        [name for value in several if (name := schema.label_name(value)) is not None]
-        for several in (value or [] if schema.multi_label else [value] for value in values)
+        _classes_or_none(schema, row) for row in rows.select_columns(columns).with_format("arrow")[:].to_pylist()
     ]
     times = Counter(name for names in names_of_rows for name in names)
     code_of = {name: code for code, name in enumerate(sorted(times))}
     rarest = (min(names, key=lambda name: (times[name], name)) if names else None for names in names_of_rows)
     return np.array([-1 if name is None else code_of[name] for name in rarest], dtype=np.int64)
+
+
+def _classes_or_none(schema: RowSchema, row: Mapping[str, Any]) -> list[str]:
+    try:
+        return classes_of(schema, row)
+    except UnusableError:
+        return []
 
 
 def _values(rows: Any, name: str) -> list[Any]:

@@ -20,7 +20,7 @@ from hf_emms.scoring.arrays import assign_folds
 from hf_emms.tasks import Task
 
 # Part of the key of every finished run: raise it when the same options give other splits.
-SPLITS_VERSION = 1
+SPLITS_VERSION = 2
 
 _VALIDATION = ("validation", "valid", "val", "dev")
 _TEST = ("test", "testdev")
@@ -144,13 +144,15 @@ def load_splits(options: Options, cache: Cache | None = None, source: DatasetSou
     )
     source = source or open_dataset(options)
     sample = load_sample(options, cache, source)
-    options = replace(options, task=sample.task.id)
-    train, notes = _labeled_split(sample), list[str]()
+    # Its other splits are read as this one is.
+    options = replace(options, task=sample.task.id, columns=sample.columns)
+    several = sample.soft_labels is not None
+    train, notes = _labeled_split(sample, several), list[str]()
     evaluated: dict[str, LabeledSplit] = {}
     for name, split in _own_splits(sample).items():
         own = replace(options, split=split, max_samples=min(limit or _MAX_EVALUATED, _MAX_EVALUATED))
         try:
-            evaluated[name] = _labeled_split(load_sample(own, cache, source))
+            evaluated[name] = _labeled_split(load_sample(own, cache, source), several)
         except EmmsError as error:
             notes.append(f"split {split} is not used for {name}: {error.message}")
     if "validation" in evaluated and "test" not in evaluated:
@@ -202,8 +204,11 @@ def _hold_out(train: LabeledSplit, evaluated: dict[str, LabeledSplit], seed: int
     return {**parts, "train": train.take(np.flatnonzero(left[group_of_row]))}
 
 
-def _labeled_split(sample: Sample) -> LabeledSplit:
-    """The rows of a sample with their right answers; of spans, the pairs that have one."""
+def _labeled_split(sample: Sample, several: bool) -> LabeledSplit:
+    """The rows of a sample with their right answers; of spans, the pairs that have one.
+
+    Rows with classes have a tuple of them where rows of the training split have several.
+    """
     head = head_of(sample.task)
     inputs, rows, groups = sample.inputs, sample.input_of_row, sample.groups
     if isinstance(inputs, Spans):
@@ -221,7 +226,7 @@ def _labeled_split(sample: Sample) -> LabeledSplit:
             f"fine-tuning for {sample.task.id} finds an answer in a text",
         )
     else:
-        labels = _references_by_label(sample)
+        labels = _references_by_label(sample, several)
         references = [labels[code] for code in sample.codes.tolist()]
     return LabeledSplit(
         sample.split,
@@ -235,20 +240,21 @@ def _labeled_split(sample: Sample) -> LabeledSplit:
     )
 
 
-def _references_by_label(sample: Sample) -> list[Any]:
+def _references_by_label(sample: Sample, several: bool) -> list[Any]:
     """The right answer of rows with each of the U labels."""
     if sample.label_values is not None:
         values = [tuple(row) for row in sample.label_values.tolist()]
         return [row[0] for row in values] if len(values[0]) == 1 else values
-    if sample.soft_labels is None:
-        texts: list[Any] = list(sample.label_texts)
-        return texts if sample.task.categorical else [((text, 1.0),) for text in texts]
-    soft = sample.soft_labels
-    weighted: list[list[tuple[str, float]]] = [[] for _ in range(soft.count)]
-    for label, text, weight in zip(soft.labels.tolist(), soft.texts.tolist(), soft.weights.tolist(), strict=True):
-        weighted[label].append((sample.label_texts[text], weight))
+    if sample.task.categorical and not several and sample.soft_labels is None:
+        return list(sample.label_texts)
+    weighted: list[list[tuple[str, float]]] = [[(text, 1.0)] for text in sample.label_texts]
+    if sample.soft_labels is not None:
+        soft = sample.soft_labels
+        weighted = [[] for _ in range(soft.count)]
+        for label, text, weight in zip(soft.labels.tolist(), soft.texts.tolist(), soft.weights.tolist(), strict=True):
+            weighted[label].append((sample.label_texts[text], weight))
     if sample.task.categorical:
-        return [tuple(text for text, _ in label) for label in weighted]
+        return [tuple(text for text, _ in label if text != sample.no_class) for label in weighted]
     return [tuple(label) for label in weighted]
 
 

@@ -395,6 +395,7 @@ IMAGE = _Image(
     singular="picture",
     plural="images",
     column_types=("image", "images"),
+    suffixes=(".jpg", ".jpeg", ".png", ".webp", ".gif", ".bmp", ".tif", ".tiff", ".ppm", ".jfif", ".avif"),
     recognised_by_type=True,
     fallback_pooling="image_fallback",
     fallback_summary="image features or pooled output if the model has them, else the mean of tokens or map",

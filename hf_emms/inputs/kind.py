@@ -67,6 +67,7 @@ class InputKind:
         parts: the kinds of the parts, in the order of a task's input columns; empty for a kind of one part.
         column_types: the types of a dataset's columns that hold such content, one a cell and a list a cell, see
             `data.columns.column_types`.
+        suffixes: of the files that hold such content, in lower case, where a dataset may name files.
         recognised_by_type: whether such a column is an input whatever its name: an image is no label, a text may be.
         fallback_pooling: what becomes the feature of a checkpoint without a row in the table of architectures.
         fallback_summary: the same in words.
@@ -81,6 +82,7 @@ class InputKind:
     plural: str
     parts: tuple[InputKind, ...] = ()
     column_types: tuple[str, ...] = ()
+    suffixes: tuple[str, ...] = ()
     recognised_by_type: bool = False
     fallback_pooling: str = ""
     fallback_summary: str = ""

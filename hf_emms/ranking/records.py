@@ -172,6 +172,7 @@ class RankingData(msgspec.Struct, frozen=True, kw_only=True):
         dataset: as the user named it; `dataset_id` is the repository or folder behind that name.
         dataset_revision: commit sha, or "local-" and a content hash; empty for a dataset in memory.
         columns: role → column ("image" → "img").
+        unused_columns: columns of the dataset that were not read.
         task: the Hub's task id.
         n: N, the number of rows scored; `n_inputs` and `n_labels` are the distinct inputs and label texts among them.
         skipped: rows that could not be decoded.
@@ -191,6 +192,7 @@ class RankingData(msgspec.Struct, frozen=True, kw_only=True):
     config: str | None = None
     split: str
     columns: dict[str, str]
+    unused_columns: tuple[str, ...] = ()
     task: str
     n: Count
     n_inputs: Count

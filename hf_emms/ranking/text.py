@@ -33,20 +33,24 @@ def to_tsv(ranking: RankingData) -> str:
 
 
 def to_markdown(ranking: RankingData) -> str:
-    """The rounded table in Markdown, failed rows below it."""
+    """The rounded table in Markdown, failed rows and unused columns below it."""
     header, rows = table_cells(ranking)
     lines = markdown_table(header, rows, left=("checkpoint",))
     failed = [f"- {escaped(name)}: {escaped(error)}" for name, error in failures(ranking)]
-    return "\n".join([*lines, *(["", "Failed:", "", *failed] if failed else [])]) + "\n"
+    lines += ["", "Failed:", "", *failed] if failed else []
+    unused = unused_text(ranking.unused_columns)
+    return "\n".join([*lines, *(["", escaped(unused)] if unused else [])]) + "\n"
 
 
 def to_html(ranking: RankingData) -> str:
-    """The rounded table in HTML, failed rows below it."""
+    """The rounded table in HTML, failed rows and unused columns below it."""
     header, rows = table_cells(ranking)
     lines = ["<table>", f"<thead>{_html_row('th', header)}</thead>", "<tbody>"]
     lines += [_html_row("td", row) for row in rows]
     lines += ["</tbody>", "</table>"]
     lines += [f"<p>failed: {html.escape(f'{name}: {error}')}</p>" for name, error in failures(ranking)]
+    unused = unused_text(ranking.unused_columns)
+    lines += [f"<p>{html.escape(unused)}</p>"] if unused else []
     return "\n".join(lines)
 
 
@@ -59,11 +63,16 @@ def _html_row(tag: str, row: Sequence[str]) -> str:
 
 
 def to_text(ranking: RankingData) -> str:
-    """The rounded table in plain aligned text, failed rows below it."""
+    """The rounded table in plain aligned text, failed rows and unused columns below it."""
     header, rows = table_cells(ranking)
     lines = aligned(header, rows, left=("checkpoint",))
     lines += [f"failed: {name}: {error}" for name, error in failures(ranking)]
-    return "\n".join(lines) + "\n"
+    return "\n".join(filter(None, [*lines, unused_text(ranking.unused_columns)])) + "\n"
+
+
+def unused_text(columns: Sequence[str]) -> str:
+    """Which columns of a dataset were not read, on one line; empty where all were."""
+    return f"not used: {single_line(', '.join(columns))}" if columns else ""
 
 
 def aligned(header: Sequence[str], rows: Sequence[Sequence[str]], *, left: Sequence[str] = ()) -> list[str]:

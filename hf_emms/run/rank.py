@@ -303,6 +303,7 @@ def ranking_of(plan: Plan, labels: LabelTable, finished: Iterable[Row]) -> Ranki
         config=sample.config,
         split=sample.split,
         columns=dict(sample.columns),
+        unused_columns=sample.unused_columns,
         task=sample.task.id,
         n=len(sample.codes),
         n_inputs=sample.n_read,

@@ -4,6 +4,7 @@ from hf_emms.errors import EmmsError
 from hf_emms.options import COLUMN_FLAGS
 from hf_emms.registry import Registry
 from hf_emms.tasks.image_classification import IMAGE_CLASSIFICATION
+from hf_emms.tasks.image_regression import IMAGE_REGRESSION
 from hf_emms.tasks.image_to_text import IMAGE_TO_TEXT
 from hf_emms.tasks.question_answering import QUESTION_ANSWERING
 from hf_emms.tasks.referring_expression import REFERRING_EXPRESSION
@@ -35,6 +36,7 @@ _OURS = (
     QUESTION_ANSWERING,
     REFERRING_EXPRESSION,
     REGRESSION,
+    IMAGE_REGRESSION,
 )
 
 TASKS: Registry[Task] = Registry("hf_emms.tasks", Task, _OURS, names=lambda task: (task.id, *task.aliases))

@@ -20,7 +20,6 @@ IMAGE_CLASSIFICATION = Task(
             "fine_label",
             "coarse_label",
             "variant",
-            "target",
         ),
         CLASS_TYPES,
     ),

@@ -17,6 +17,7 @@ IMAGE_TO_TEXT = Task(
     label_text=clean_caption,
     head=Head("text", "AutoModelForImageTextToText", lambda references: (BLEU_4, CIDER), epochs=10),
     label_noun="caption",
+    reading="image encoders for writing such texts; text towers are not ranked",
     aliases=("captioning", "image-captioning"),
     source_tags=("image-feature-extraction",),
 )

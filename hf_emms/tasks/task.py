@@ -175,6 +175,7 @@ class Task:
         items: makes several rows of an example: spans of its last text, each with a label (an answer and other spans,
             every word of a sentence). None where an example is a row.
         label_position: the column or field beside the label's that says where in the input a label starts.
+        reading: what is ranked, where users may mean another task of the same columns.
         calibrated_budgets: names in `ranking.expected_gap.CALIBRATIONS` whose numbers hold for the task.
     """
 
@@ -195,6 +196,7 @@ class Task:
     label_form: LabelForm = "text"
     items: Itemize | None = None
     label_position: str | None = None
+    reading: str = ""
     calibrated_budgets: tuple[str, ...] = ()
 
     @property
@@ -208,7 +210,7 @@ class Task:
 
 
 # Column types that hold classes, one or several.
-CLASS_TYPES = ("class", "string", "integer", "classes", "strings", "integers")
+CLASS_TYPES = ("class", "string", "integer", "flags", "classes", "strings", "integers")
 
 IMAGE_COLUMN = Column("image", ("image", "img", "picture", "photo", "jpg", "png", "images"), IMAGE.column_types, IMAGE)
 

@@ -27,7 +27,6 @@ TEXT_CLASSIFICATION = Task(
             "fine_label",
             "sentiment",
             "emotion",
-            "target",
         ),
         CLASS_TYPES,
     ),

@@ -1,48 +1,8 @@
 """Texts and a number each."""
 
-from __future__ import annotations
-
-import math
-from collections.abc import Sequence
-from typing import Any
-
-import numpy as np
-
 from hf_emms.inputs import TEXT
-from hf_emms.tasks.metrics import R2, SPEARMAN
-from hf_emms.tasks.task import Column, Head, HeadSpec, NumericLabels, Task, clean_caption, rbf_features
-
-_BUMPS = 8
-
-
-def _measure(raw: Any, size: tuple[int, int] | None) -> tuple[float, ...]:
-    value = float(raw)
-    if not math.isfinite(value):
-        raise ValueError(f"the label is {value}")
-    return (value,)
-
-
-def _encode(values: np.ndarray) -> np.ndarray:
-    # From 0 to 1: large numbers that differ little would be one number in float32.
-    places = (values - values.min()) / (np.ptp(values) or 1.0)
-    return np.hstack([places, rbf_features(places[:, 0], np.linspace(0, 1, _BUMPS))]).astype(np.float32)
-
-
-def value_spec(references: Sequence[float]) -> HeadSpec:
-    """A number a row, trained with the mean and deviation of training rows removed."""
-    import torch
-    from torch.nn.functional import mse_loss
-
-    mean, scale = float(np.mean(references)), float(np.std(references)) or 1.0
-    return HeadSpec(
-        1,
-        labels=lambda values: torch.tensor([(value - mean) / scale for value in values], dtype=torch.float32),
-        loss=lambda outputs, labels: mse_loss(outputs[:, 0], labels),
-        predictions=lambda outputs: (outputs[:, 0].astype(np.float64) * scale + mean).tolist(),
-        config={"num_labels": 1, "problem_type": "regression"},
-        removed=(mean, scale),
-    )
-
+from hf_emms.tasks.task import Column, Task, clean_caption
+from hf_emms.tasks.values import VALUES, value_head
 
 REGRESSION = Task(
     id="text-regression",
@@ -52,14 +12,14 @@ REGRESSION = Task(
     ),
     label=Column(
         "label",
-        ("score", "value", "rating", "stars", "label", "target"),
+        ("score", "value", "rating", "stars", "label"),
         ("float", "integer"),
     ),
     categorical=False,
     label_text=clean_caption,
-    head=Head("row", "AutoModelForSequenceClassification", lambda references: (R2, SPEARMAN), value_spec),
+    head=value_head("AutoModelForSequenceClassification"),
     aliases=("regression",),
     source_tags=("text-classification", "fill-mask", "feature-extraction", "sentence-similarity"),
-    numbers=NumericLabels(_measure, _encode, describe=lambda values: f"{values[0]:.4g}"),
+    numbers=VALUES,
     label_form="numbers",
 )

@@ -236,13 +236,13 @@ def test_columns_of_unusual_names_are_found_by_their_types() -> None:
 
 
 def test_columns_that_fit_no_task_are_listed_with_types_and_flags() -> None:
-    rows = datasets.Dataset.from_dict({"x": [1.0, 2.0], "name": ["a", "b"]})
+    rows = datasets.Dataset.from_dict({"x": [[[1]], [[2]]], "name": ["a", "b"]})
     error = error_of(lambda: load_sample(rows))
-    assert "x (float), name (string)" in error.message
+    assert "x (list), name (string)" in error.message
     assert all(flag in str(error.hint) for flag in ("--task", "--image-column", "--text-column", "--label-column"))
     assert "with image = name" in error_of(lambda: load_sample(rows, columns={"image": "name"})).message
     known = error_of(lambda: load_sample(rows, task="image-classification"))
-    assert "x (float), name (string)" in known.message
+    assert "x (list), name (string)" in known.message
     assert "-column" in str(known.hint)
 
 

@@ -1,0 +1,289 @@
+"""What the columns of a dataset hold: their types, and what only their cells show."""
+
+from __future__ import annotations
+
+import ast
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from itertools import combinations
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from hf_emms.data.media_files import MediaFiles, check_first, is_readable, media_files, media_type
+from hf_emms.data.reading import JoinedImages, OpenSplit
+from hf_emms.errors import EmmsError
+from hf_emms.inputs import INPUT_KINDS
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+PLURALS = {"class": "classes", "integer": "integers", "float": "floats"} | {
+    kind.column_types[0]: kind.column_types[1] for kind in INPUT_KINDS.values() if len(kind.column_types) > 1
+}
+# Lists of zeros and ones, one a class: which of all classes a row has.
+FLAGS = "flags"
+# Paths whose files cannot be opened.
+PATH = "path"
+
+# How many rows of a stream show what a column holds, and how many texts of a table.
+_STREAMED_ROWS, _TEXTS = 100, 1_000
+# Of lists of two, [0, 1] may be both classes; longer texts are no lists of classes.
+_MIN_FLAGS, _MAX_CLASS_LIST = 2, 5_000
+_MEDIA_TYPES = ("Audio", "Video", "Pdf")
+_LISTS = ("classes", "integers", "floats")
+# Tags of the words of a sentence in the schemes IOB, IOB2, BIOES and BILOU.
+_TAG = re.compile(r"O|[BILOUES][-_].+")
+_INSIDE = re.compile(r"[BI][-_].+")
+
+
+@dataclass(frozen=True)
+class ColumnContents:
+    """The columns of a dataset: what they are by their features, and by what their cells hold.
+
+    Attributes:
+        types: column or field → type, see `column_types`.
+        zero_one: columns of which each cell is 0 or 1, or false or true.
+        word_tags: columns whose lists hold a tag for each word of a sentence.
+        flag_counts: column of zeros and ones → how many a list has.
+        lists_in_texts: columns whose texts hold several classes: "a|b" or "['a', 'b']".
+        repeating: columns of texts in which at most every second one is new, as in those of classes.
+        joined: column → what is behind its cells: pictures by their ids, or by their paths.
+        problems: column → why the files that its paths name cannot be opened.
+    """
+
+    types: Mapping[str, str]
+    zero_one: frozenset[str] = frozenset()
+    word_tags: frozenset[str] = frozenset()
+    flag_counts: Mapping[str, int] = field(default_factory=dict)
+    lists_in_texts: frozenset[str] = frozenset()
+    repeating: frozenset[str] = frozenset()
+    joined: Mapping[str, JoinedImages | MediaFiles] = field(default_factory=dict)
+    problems: Mapping[str, EmmsError] = field(default_factory=dict)
+
+
+def look_into(split: OpenSplit) -> ColumnContents:
+    """Reads cells to find out what types do not say: paths of pictures, classes as zeros and ones, tags of words.
+
+    Of a table all numbers and lists are read and the first texts, of a stream its first rows.
+    """
+    types = column_types(split.rows.features) | dict.fromkeys(split.joined, "image")
+    looked_at = ("string", "strings", "integer", "float", *_LISTS)
+    names = [name for name in split.rows.features if types[name] in looked_at]
+    table = _first_rows(split, names)
+    contents = ColumnContents(types, joined=split.joined)
+    for name, column in zip(names, table.columns, strict=True):
+        contents = _with_column(contents, split, name, column)
+    return replace(contents, word_tags=contents.word_tags | _aligned_tags(contents.types, table))
+
+
+def column_types(features: Mapping[str, Any]) -> dict[str, str]:
+    """Column → "image", "class", "string", "integer", "float", their plurals (a list a row), "struct" or another type.
+
+    The fields of structs, and of lists of them, follow their column as "answers.text".
+    """
+    types = {}
+    for name, feature in features.items():
+        types[name] = _type_of(feature)
+        element = element_of(feature)
+        if isinstance(element, Mapping) and _type_of(element) == "struct":
+            for field, inner in element.items():
+                type = _type_of(inner)
+                types[f"{name}.{field}"] = type if element is feature else PLURALS.get(type, "list")
+    return types
+
+
+def element_of(feature: Any) -> Any:
+    """The type of a list's elements; of anything else, the type itself."""
+    return getattr(feature, "feature", feature)
+
+
+def _type_of(feature: Any) -> str:
+    if type(feature).__name__ == "ClassLabel":
+        return "class"
+    for kind in INPUT_KINDS.values():
+        if kind.holds(feature):
+            return kind.column_types[0]
+    if type(feature).__name__ in _MEDIA_TYPES:
+        return type(feature).__name__.lower()
+    if isinstance(feature, Mapping):
+        return "struct"
+    if element_of(feature) is not feature:
+        return PLURALS.get(_type_of(element_of(feature)), "list")
+    dtype = str(getattr(feature, "dtype", type(feature).__name__))
+    if dtype == "bool" or dtype.startswith(("int", "uint")):
+        return "integer"
+    return "float" if dtype.startswith("float") else dtype
+
+
+def _first_rows(split: OpenSplit, names: list[str]) -> pa.Table:
+    import pyarrow as pa
+
+    if not names:
+        return pa.table({})
+    rows = split.select(names)
+    if split.streaming:
+        first = list(rows.take(_STREAMED_ROWS))
+        return pa.table({name: pa.array([row[name] for row in first]) for name in names})
+    return rows.with_format("arrow")[:]
+
+
+def _with_column(contents: ColumnContents, split: OpenSplit, name: str, column: pa.ChunkedArray) -> ColumnContents:
+    """What is known with one more column."""
+    import pyarrow as pa
+
+    type = contents.types[name]
+    if type == "string":
+        first = column.slice(0, _TEXTS).drop_null()
+        if len(first) and 2 * len(first.unique()) <= len(first):
+            contents = replace(contents, repeating=contents.repeating | {name})
+        if _are_lists(column):
+            contents = replace(contents, lists_in_texts=contents.lists_in_texts | {name})
+            count = _flag_count(pa.chunked_array([[_flags_in(text) for text in column.drop_null().to_pylist()]]), None)
+            contents = contents if count is None else _with_flags(contents, name, count)
+        return _with_paths(contents, split, name, column)
+    if type == "strings":
+        words = _flat(column.slice(0, _TEXTS)).drop_null().to_pylist()
+        return replace(contents, word_tags=contents.word_tags | {name}) if _are_word_tags(words) else contents
+    if type in _LISTS:
+        feature = element_of(split.rows.features[name])
+        class_names = getattr(feature, "names", None)
+        if class_names and _are_word_tags(class_names):
+            return replace(contents, word_tags=contents.word_tags | {name})
+        count = _flag_count(column, class_names)
+        return contents if count is None else _with_type(_with_flags(contents, name, count), name, FLAGS)
+    if type == "integer":
+        contents = _with_stems(contents, split, name, column)
+        values = set(column.drop_null().unique().to_pylist())
+        return replace(contents, zero_one=contents.zero_one | {name}) if values == {0, 1} else contents
+    if type == "float" and not split.streaming and _are_whole(column):
+        contents = _with_type(contents, name, "integer")
+        values = set(column.drop_null().unique().to_pylist())
+        return replace(contents, zero_one=contents.zero_one | {name}) if values == {0, 1} else contents
+    return contents
+
+
+def _with_type(contents: ColumnContents, name: str, type: str) -> ColumnContents:
+    return replace(contents, types={**contents.types, name: type})
+
+
+def _with_flags(contents: ColumnContents, name: str, count: int) -> ColumnContents:
+    return replace(contents, flag_counts={**contents.flag_counts, name: count})
+
+
+def _with_paths(contents: ColumnContents, split: OpenSplit, name: str, column: pa.ChunkedArray) -> ColumnContents:
+    """What is known with a column of texts, which are paths if all of the first ones end as names of media do."""
+    values = [value for value in column.slice(0, _TEXTS).to_pylist() if value]
+    media = {media_type(value) for value in values}
+    if len(media) != 1 or None in media:
+        return _with_stems(contents, split, name, column)
+    (type,) = media
+    assert type is not None
+    if not is_readable(type):
+        return _with_type(contents, name, type)
+    files = media_files(split.repo, split.folders, split.media_folder)
+    try:
+        check_first(files, split.repo, name, values[0])
+    except EmmsError as problem:
+        contents = _with_type(contents, name, PATH)
+        return replace(contents, problems={**contents.problems, name: problem})
+    return replace(_with_type(contents, name, type), joined={**contents.joined, name: files})
+
+
+def _with_stems(contents: ColumnContents, split: OpenSplit, name: str, column: pa.ChunkedArray) -> ColumnContents:
+    """What is known with a column that may name pictures of a folder without their suffix, as "0a1b" for 0a1b.jpg."""
+    if split.media_folder is None:
+        return contents
+    values = {str(value) for value in column.slice(0, _TEXTS).to_pylist() if value is not None}
+    files = media_files(split.repo, split.folders, split.media_folder)
+    if not values or not values <= set(files.by_name):
+        return contents
+    return replace(_with_type(contents, name, "image"), joined={**contents.joined, name: files})
+
+
+def _flat(column: pa.ChunkedArray) -> Any:
+    import pyarrow.compute as pc
+
+    return pc.list_flatten(column)
+
+
+def _lengths(column: pa.ChunkedArray) -> np.ndarray:
+    """The length of each list, −1 of a cell that holds none."""
+    import pyarrow.compute as pc
+
+    return np.asarray(pc.fill_null(pc.list_value_length(column), -1))
+
+
+def _are_word_tags(names: list[str]) -> bool:
+    return any(map(_INSIDE.fullmatch, names)) and all(map(_TAG.fullmatch, names))
+
+
+def _flag_count(column: pa.ChunkedArray, class_names: list[str] | None) -> int | None:
+    """How long lists are that hold zeros and ones alone, and are no lists of the classes 0 and 1; None for others."""
+    column = column.drop_null()
+    lengths = np.unique(_lengths(column))
+    if len(lengths) != 1 or lengths[0] < _MIN_FLAGS or (class_names and len(class_names) != lengths[0]):
+        return None
+    values = _flat(column)
+    if values.null_count or not set(values.unique().to_pylist()) <= {0, 1}:
+        return None
+    ones = np.asarray(values).reshape(-1, lengths[0]).sum(axis=1)
+    # A list of ids names none twice.
+    are_flags = lengths[0] > _MIN_FLAGS or bool((ones != 1).any())
+    return int(lengths[0]) if are_flags else None
+
+
+def _are_lists(column: pa.ChunkedArray) -> bool:
+    """Whether texts hold several classes each: some have "|" between two words, or all are in brackets."""
+    import pyarrow.compute as pc
+
+    texts = pc.utf8_trim_whitespace(column.drop_null())
+    if not len(texts) or pc.max(pc.utf8_length(texts)).as_py() > _MAX_CLASS_LIST:
+        return False
+    bars = pc.match_substring_regex(texts, r"[^|\s]\s*\|\s*[^|\s]")
+    brackets = pc.match_substring_regex(texts, r"^\[.*\]$")
+    return bool(pc.any(bars).as_py() or pc.all(brackets).as_py())
+
+
+def _flags_in(text: str) -> list[int]:
+    """The zeros and ones in a list as text; −1 for anything else in it."""
+    return [int(part) if part in ("0", "1") else -1 for part in split_classes(text)]
+
+
+def split_classes(text: str) -> list[str]:
+    """The classes in a text: "a|b", "['a', 'b']", "[0 1 0]"."""
+    text = text.strip()
+    if not (text.startswith("[") and text.endswith("]")):
+        return [part.strip() for part in text.split("|") if part.strip()]
+    try:
+        return [str(part) for part in ast.literal_eval(text)]
+    except (ValueError, SyntaxError):
+        inside = text[1:-1]
+        parts = inside.split(",") if "," in inside else inside.split()
+        return [part.strip(" '\"") for part in parts if part.strip(" '\"")]
+
+
+def _are_whole(column: pa.ChunkedArray) -> bool:
+    """Whether floats are whole numbers, as a column of integers becomes where a cell of it is empty."""
+    values = np.asarray(column.drop_null(), dtype=np.float64)
+    values = values[~np.isnan(values)]
+    return len(values) > 0 and bool(np.array_equal(values, np.round(values))) and bool(np.isfinite(values).all())
+
+
+def _aligned_tags(types: Mapping[str, str], table: pa.Table) -> frozenset[str]:
+    """Lists of classes or numbers that are as long as the list of words beside them, row by row."""
+    lengths = {
+        name: _lengths(column.slice(0, _TEXTS))
+        for name, column in zip(table.column_names, table.columns, strict=True)
+        if types[name] in ("strings", "classes", "integers")
+    }
+    return frozenset(
+        tags
+        for pair in combinations(lengths, 2)
+        for words, tags in (pair, pair[::-1])
+        if types[words] == "strings"
+        and types[tags] != "strings"
+        and len(np.unique(lengths[words])) > 1
+        and np.array_equal(lengths[words], lengths[tags])
+    )

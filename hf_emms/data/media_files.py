@@ -1,0 +1,138 @@
+"""Columns of texts that are paths of pictures: which files they mean, and which ones they may not mean."""
+
+from __future__ import annotations
+
+import os
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path, PurePosixPath
+from typing import Any
+
+from hf_emms.data.local_files import first_columns, format_of, walk
+from hf_emms.errors import EmmsError
+from hf_emms.hub import Repo
+from hf_emms.inputs import INPUT_KINDS, UnusableError
+
+# Of media that no kind of input reads.
+_OTHER_SUFFIXES = {
+    "audio": (".wav", ".mp3", ".flac", ".ogg", ".opus", ".m4a"),
+    "video": (".mp4", ".avi", ".mov", ".mkv", ".webm"),
+}
+# What `hf download --local-dir` and the Hub's cache leave in a folder.
+_DOWNLOADED = Path(".cache", "huggingface", "download")
+_HUB_CACHE = "snapshots"
+
+
+def media_type(value: str) -> str | None:
+    """The type of the column whose cells are paths such as this one: "image", "audio", "video"; None for a text."""
+    suffix = PurePosixPath(value.rpartition("\\")[2]).suffix.lower()
+    if not suffix or "\n" in value:
+        return None
+    kinds = (kind.column_types[0] for kind in INPUT_KINDS.values() if suffix in kind.suffixes)
+    others = (name for name, suffixes in _OTHER_SUFFIXES.items() if suffix in suffixes)
+    return next(kinds, None) or next(others, None)
+
+
+def is_readable(type: str) -> bool:
+    """Whether a kind of input reads media of this type."""
+    return any(kind.suffixes and kind.column_types[0] == type for kind in INPUT_KINDS.values())
+
+
+@dataclass(frozen=True)
+class MediaFiles:
+    """The files behind paths in a column, relative to folders or absolute; a mapping of path → cell with that path.
+
+    Attributes:
+        root: the folder that no path may leave; None where all of this machine may be read.
+        by_name: name of a file, with and without its suffix → the file, where a table describes a folder.
+    """
+
+    folders: tuple[Path, ...]
+    root: Path | None = None
+    by_name: Mapping[str, Path] = field(default_factory=dict)
+
+    def __getitem__(self, value: Any) -> dict[str, Any]:
+        path = self.find(str(value))
+        if path is None:
+            raise UnusableError(f"there is no file {str(value)!r}")
+        return {"bytes": None, "path": str(path)}
+
+    def find(self, value: str) -> Path | None:
+        """The file that a cell means; None where there is none. Raises an UnusableError where it may not be read."""
+        if value in self.by_name:
+            return self.by_name[value]
+        for path in self.tried(value):
+            if self.root is not None and not path.is_relative_to(self.root):
+                raise UnusableError(f"the path {value!r} leaves the folder of the dataset, which was downloaded")
+            if path.is_file():
+                return path
+        return None
+
+    def tried(self, value: str) -> list[Path]:
+        """Where the file of a cell is looked for, in this order."""
+        plain = value.replace("\\", "/")
+        return [Path(os.path.normpath(folder.absolute() / plain)) for folder in self.folders]
+
+
+def media_files(repo: Repo, folders: Sequence[Path], media_folder: Path | None) -> MediaFiles:
+    """The files that paths in a dataset may mean: beside its files, or anywhere unless it was downloaded."""
+    by_name = {} if media_folder is None else files_by_name(media_folder)
+    return MediaFiles(tuple(dict.fromkeys(folders)) or (Path(),), _downloaded_root(repo), by_name)
+
+
+def check_first(files: MediaFiles, repo: Repo, column: str, value: str) -> None:
+    """Refuses a column of paths whose first one cannot be read.
+
+    Raises:
+        EmmsError: it is an address, or there is no such file; the message names the path that was tried.
+    """
+    if "://" in value:
+        raise EmmsError(
+            f"column {column!r} holds addresses, such as {value[:100]!r}, which hf-emms does not fetch",
+            "download the files, and write their paths into the column",
+        )
+    if repo.folder is None and repo.revision:
+        name = repo.id.rpartition("/")[2]
+        raise EmmsError(
+            f"column {column!r} holds paths, such as {value[:100]!r}, whose files are not downloaded with the rows",
+            f"hf download {repo.id} --repo-type dataset --local-dir {name}, then --dataset ./{name}",
+        )
+    try:
+        path = files.find(value)
+    except UnusableError as problem:
+        raise EmmsError(f"column {column!r}: {problem}", "repair the path, or take the column out") from problem
+    if path is None:
+        raise EmmsError(
+            f"column {column!r} holds paths, and there is no file {str(files.tried(value)[0])!r}",
+            "paths count from the folder of the file that holds them, or are absolute",
+        )
+
+
+def table_of_media(folder: Path) -> Path | None:
+    """The table that describes the media in the folders beside it, as Kaggle's train.csv does; None where none does."""
+    tables = sorted(path for path in folder.iterdir() if format_of(path) == "csv")
+    if not tables or any(path.name.startswith(("metadata.", "README.md")) for path in folder.iterdir()):
+        return None
+    names = set(files_by_name(folder))
+    describing = [table for table in tables if any(column and set(column) <= names for column in first_columns(table))]
+    for_training = [table for table in describing if table.name.lower().startswith("train")]
+    tables = for_training or describing
+    return tables[0] if len(tables) == 1 else None
+
+
+def files_by_name(folder: Path) -> dict[str, Path]:
+    """Name, with and without its suffix → file, of the media below a folder; names that occur twice are left out."""
+    paths = [path for path in walk(folder) if (type := media_type(path.name)) is not None and is_readable(type)]
+    times = Counter(name for path in paths for name in (path.name, path.stem))
+    return {name: path for path in paths for name in (path.name, path.stem) if times[name] == 1}
+
+
+def _downloaded_root(repo: Repo) -> Path | None:
+    if repo.folder is None:
+        return None
+    place = repo.folder.absolute()
+    for folder in (place, *place.parents):
+        if (folder / _DOWNLOADED).is_dir() or folder.parent.name == _HUB_CACHE:
+            return folder
+    return None

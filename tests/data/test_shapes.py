@@ -1,0 +1,333 @@
+"""Shapes of data that people have: read as what they are, with what is not used, or refused with what to do."""
+
+from __future__ import annotations
+
+import gzip
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import datasets
+import pytest
+
+from hf_emms.finetune.splits import load_splits
+from hf_emms.options import Options
+from tests.helpers.rows import error_of, image_rows, labels_of, pictures, png, texts
+from tests.helpers.samples import load_sample
+
+N = 24
+TEXTS = [f"text number {i}" for i in range(N)]
+OTHER_TEXTS = [f"another text {i}" for i in range(N)]
+CLASSES = ["cat", "dog"] * (N // 2)
+BITS = [i % 2 for i in range(N)]
+# One of the rows has none of the classes.
+FLAGS = [[i % 2, int(i % 3 == 0), int(i % 5 == 0), 0 if i == 2 else int(i % 4 == 2)] for i in range(N)]
+FLAGS[2] = [0, 0, 0, 0]
+WORDS = [["Ann", "likes", "Rome"], ["She", "sings"]] * (N // 2)
+
+Build = Callable[[Path], Any]
+
+
+def table(columns: dict[str, list[Any]], features: datasets.Features | None = None) -> Build:
+    return lambda folder: datasets.Dataset.from_dict(columns, features=features)
+
+
+def with_images(**columns: list[Any]) -> Build:
+    return lambda folder: image_rows(pictures(N), **columns)
+
+
+def write_images(folder: Path, name: str = "{}.png", first: int = 0) -> list[str]:
+    folder.mkdir(parents=True, exist_ok=True)
+    names = [name.format(i) for i in range(N)]
+    for i, file in enumerate(names):
+        (folder / file).write_bytes(png((first + i, 0, 7)))
+    return names
+
+
+def csv_of(header: str, *columns: list[Any], name: str = "data.csv", separator: str = ",") -> Build:
+    """A file in a folder "set", beside which the pictures 0.png, 1.png … lie in "images"."""
+
+    def build(folder: Path) -> str:
+        write_images(folder / "set" / "images")
+        lines = [separator.join(map(str, cells)) for cells in zip(*columns, strict=True)]
+        content = "\n".join([header, *lines] if header else lines) + "\n"
+        file = folder / "set" / name
+        file.write_bytes(gzip.compress(content.encode()) if name.endswith(".gz") else content.encode())
+        return str(file)
+
+    return build
+
+
+def kaggle(cells: list[str], header: str, **more: str) -> Build:
+    """A folder with pictures in "train" and "test", a train.csv that describes them, and other files."""
+
+    def build(folder: Path) -> str:
+        write_images(folder / "train", "p{}.png")
+        write_images(folder / "test", "t{}.png", first=100)
+        rows = [f"{cell},{name}" for cell, name in zip(cells, CLASSES, strict=True)]
+        (folder / "train.csv").write_text("\n".join([header, *rows]) + "\n")
+        for name, text in more.items():
+            (folder / f"{name}.csv").write_text(text)
+        return str(folder)
+
+    return build
+
+
+PATHS = [f"images/{i}.png" for i in range(N)]
+QUOTED_FLAGS = [f'"{flags}"' for flags in FLAGS]
+BARS = ["cat|small dog" if i % 3 == 0 else CLASSES[i] for i in range(N)]
+NAMED_FLAGS = datasets.Features(
+    {"text": datasets.Value("string"), "labels": datasets.List(datasets.ClassLabel(names=["a", "b", "c", "d"]))}
+)
+IMAGES = "image-classification"
+READ: dict[str, tuple[Build, str, dict[str, str], list[str], list[str]]] = {
+    **{
+        f"paths in a column {name}": (csv_of(f"{name},label", PATHS, CLASSES), IMAGES, {"image": name}, [], ["cat"])
+        for name in ("image", "path", "filename", "file_name", "url")
+    },
+    "paths beside titles": (csv_of("path,title,label", PATHS, TEXTS, CLASSES), IMAGES, {}, ["title"], []),
+    "multi-hot numbers": (
+        table({"text": TEXTS, "labels": FLAGS}),
+        "text-classification",
+        {"label": "labels"},
+        [],
+        ["0", "1", "2", "3", "none"],
+    ),
+    "multi-hot truths": (
+        table({"text": TEXTS, "labels": [[*map(bool, flags)] for flags in FLAGS]}),
+        "text-classification",
+        {"label": "labels"},
+        [],
+        ["0", "1", "2", "3", "none"],
+    ),
+    "multi-hot floats": (
+        table({"text": TEXTS, "labels": [[*map(float, flags)] for flags in FLAGS]}),
+        "text-classification",
+        {"label": "labels"},
+        [],
+        ["0", "1", "2", "3", "none"],
+    ),
+    "multi-hot with names": (
+        table({"text": TEXTS, "labels": FLAGS}, NAMED_FLAGS),
+        "text-classification",
+        {"label": "labels"},
+        [],
+        ["a", "b", "c", "d", "none"],
+    ),
+    "multi-hot in a CSV": (
+        csv_of("text,label", TEXTS, QUOTED_FLAGS),
+        "text-classification",
+        {},
+        [],
+        ["0", "1", "2", "3", "none"],
+    ),
+    "a column of 0 and 1 for each class": (
+        csv_of("id,comment_text,toxic,mild_insult", TEXTS, TEXTS, *([f[i] for f in FLAGS] for i in (0, 1))),
+        "text-classification",
+        {"text": "comment_text", "label": "toxic,mild_insult"},
+        ["id"],
+        ["mild insult", "none", "toxic"],
+    ),
+    "classes with bars": (
+        csv_of("text,label", TEXTS, BARS),
+        "text-classification",
+        {},
+        [],
+        ["cat", "dog", "small dog"],
+    ),
+    "lists as pandas writes them": (
+        csv_of("text,label", TEXTS, [f"\"['cat', '{name}']\"" for name in ["dog", "cow"] * 12]),
+        "text-classification",
+        {},
+        [],
+        ["cat", "cow", "dog"],
+    ),
+    "several texts": (
+        table({"title": TEXTS, "text": OTHER_TEXTS, "label": CLASSES}),
+        "text-classification",
+        {"text": "text"},
+        ["title"],
+        [],
+    ),
+    "an image with a box": (with_images(bbox=[[0.5, 1.0, 2.0]] * N, label=CLASSES), IMAGES, {}, ["bbox"], []),
+    "a document with words": (with_images(words=WORDS, label=CLASSES), IMAGES, {}, ["words"], []),
+    "whole numbers that are floats": (
+        csv_of("text,label", TEXTS, ["" if i == 3 else i % 2 for i in range(N)]),
+        "text-classification",
+        {},
+        [],
+        ["0", "1"],
+    ),
+    "semicolons": (csv_of("text;label", TEXTS, CLASSES, separator=";"), "text-classification", {}, [], ["cat", "dog"]),
+    "gzip": (csv_of("text,label", TEXTS, CLASSES, name="a.csv.gz"), "text-classification", {}, [], ["cat", "dog"]),
+    "Kaggle, names": (kaggle([f"p{i}.png" for i in range(N)], "filename,label"), IMAGES, {}, [], ["cat", "dog"]),
+    "Kaggle, ids": (
+        kaggle([f"p{i}" for i in range(N)], "id,breed", test="id\nt1\n", sample_submission="id,breed\nt1,cat\n"),
+        IMAGES,
+        {"image": "id", "label": "breed"},
+        [],
+        ["cat", "dog"],
+    ),
+}
+
+
+@pytest.mark.parametrize("shape", READ)
+def test_it_is_read_as_what_it_is(tmp_path: Path, shape: str) -> None:
+    build, task, columns, unused, labels = READ[shape]
+    sample = load_sample(build(tmp_path))
+    assert (sample.task.id, sample.columns | columns, list(sample.unused_columns)) == (task, sample.columns, unused)
+    assert len(sample) in (N, N - 1)
+    assert not labels or labels == list(sample.label_texts) or set(labels) < set(sample.label_texts)
+
+
+AB = {"label": BITS}
+REFUSED: dict[str, tuple[Build, str, str]] = {
+    "paths of absent files": (
+        csv_of("image,label", [f"absent/{i}.png" for i in range(N)], CLASSES),
+        "there is no file",
+        "absolute",
+    ),
+    "paths of absent files beside texts": (
+        csv_of("image,text,label", [f"absent/{i}.png" for i in range(N)], TEXTS, CLASSES),
+        "there is no file",
+        "--task text-classification",
+    ),
+    "addresses": (csv_of("url,label", [f"https://x.org/{i}.png" for i in range(N)], CLASSES), "addresses", "download"),
+    "sounds": (csv_of("audio,label", [f"{i}.wav" for i in range(N)], CLASSES), "audio-classification is not", "--task"),
+    "videos": (csv_of("video_path,label", [f"{i}.mp4" for i in range(N)], CLASSES), "video-classification is", ""),
+    "QNLI": (table({"question": TEXTS, "sentence": OTHER_TEXTS, **AB}), "pairs of texts are not", "question,sentence"),
+    "query and document": (table({"query": TEXTS, "document": OTHER_TEXTS, "relevance": BITS}), "pairs of texts", ""),
+    "text_pair": (table({"text": TEXTS, "text_pair": OTHER_TEXTS, **AB}), "pairs of texts are not", ""),
+    "BoolQ": (
+        table({"question": TEXTS, "passage": OTHER_TEXTS, "answer": [*map(bool, BITS)]}),
+        "pairs of texts are not",
+        "--label-column answer",
+    ),
+    "stance": (
+        table({"Tweet": TEXTS, "Target": ["a", "b", "c"] * 8, "Stance": CLASSES}),
+        "which column is the label",
+        "--text-column Tweet --label-column Target|Stance",
+    ),
+    "two texts": (
+        table({"id": [*range(N)], "title": TEXTS, "body": OTHER_TEXTS, **AB}),
+        "which column is the text",
+        "--text-column title,body",
+    ),
+    "tags of words": (table({"tokens": WORDS, "ner_tags": [[1, 0, 2], [0, 0]] * 12}), "token-classification is", ""),
+    "tags of a text's words": (
+        table({"text": TEXTS, "labels": [["B-PER", "O", "B-LOC"], ["O", "O"]] * 12}),
+        "token-classification is not supported",
+        "",
+    ),
+    "objects": (with_images(objects=[{"bbox": [[1.0]], "category": [1]}] * N), "object-detection is not supp", ""),
+    "preferences": (table({"prompt": TEXTS, "chosen": TEXTS, "rejected": OTHER_TEXTS}), "preference-tuning is", ""),
+    "choices": (table({"question": TEXTS, "choices": [["a", "b"]] * N, "answer": BITS}), "multiple-choice is", ""),
+    "worked answers": (table({"question": TEXTS, "answer": OTHER_TEXTS}), "text-generation is not supported", ""),
+    "ages": (with_images(age=[20 + 7 * i % 60 for i in range(N)]), "classes or values", "--task image-regression"),
+    "a text and prices": (
+        table({"text": TEXTS, "price": [1.5 * i % 9 for i in range(N)]}),
+        "values",
+        "text-regression",
+    ),
+    "a table": (
+        csv_of("length,width,n,kind", *([f"{i * k % 7}.5" for i in range(N)] for k in (1, 3, 5)), CLASSES),
+        "tabular data is not what",
+        "--text-column",
+    ),
+    "no names": (csv_of("", TEXTS, CLASSES), "has no line of names", "text,label"),
+    "no names, numbers": (csv_of("", TEXTS, BITS), "has no line of names", "text,label"),
+}
+
+
+@pytest.mark.parametrize("shape", REFUSED)
+def test_it_is_refused_in_a_line_that_says_what_to_do(tmp_path: Path, shape: str) -> None:
+    build, message, hint = REFUSED[shape]
+    error = error_of(lambda: load_sample(build(tmp_path)))
+    assert message in error.message
+    assert hint in str(error.hint)
+    assert len(str(error.hint)) < 200
+
+
+def test_tags_of_words_are_no_label_that_can_be_named(tmp_path: Path) -> None:
+    rows = datasets.Dataset.from_dict({"tokens": WORDS, "text": TEXTS, "tags": [["B-PER", "O", "O"], ["O", "O"]] * 12})
+    for settings in ({"columns": {"label": "tags"}}, {"task": "text-classification", "columns": {"label": "tags"}}):
+        assert "token-classification is not supported" in error_of(lambda: load_sample(rows, **settings)).message  # noqa: B023
+
+
+def test_paths_in_lines_of_json_and_absolute_ones_are_opened(tmp_path: Path) -> None:
+    names = write_images(tmp_path / "images")
+    lines = [
+        json.dumps({"image": str(tmp_path / "images" / file), "label": CLASSES[i]}) for i, file in enumerate(names)
+    ]
+    (tmp_path / "elsewhere").mkdir()
+    (tmp_path / "elsewhere" / "rows.jsonl").write_text("\n".join(lines))
+    sample = load_sample(str(tmp_path / "elsewhere" / "rows.jsonl"))
+    assert labels_of(sample)[3, 0, 7] == ["dog"]
+    (tmp_path / "images" / names[3]).unlink()
+    sample = load_sample(str(tmp_path / "elsewhere" / "rows.jsonl"))
+    assert (len(sample), sample.skipped) == (N - 1, 1)
+    assert any("there is no file" in note and names[3] in note for note in sample.notes)
+
+
+def test_paths_of_a_downloaded_dataset_do_not_leave_its_folder(tmp_path: Path) -> None:
+    paths = [f"../secret/{file}" for file in write_images(tmp_path / "secret")]
+    rows = ["image,label", *(f"{path},{name}" for path, name in zip(paths, CLASSES, strict=True))]
+    (tmp_path / "set").mkdir()
+    file = tmp_path / "set" / "train.csv"
+    file.write_text("\n".join(rows))
+    assert len(load_sample(str(file))) == N
+    (tmp_path / "set" / ".cache" / "huggingface" / "download").mkdir(parents=True)
+    for dataset in (file, file.parent):
+        assert "leaves the folder" in error_of(lambda: load_sample(str(dataset))).message  # noqa: B023
+    file.write_text("\n".join(rows).replace("../secret", str(tmp_path / "secret")))
+    assert "leaves the folder" in error_of(lambda: load_sample(str(file))).message
+
+
+def test_a_named_task_reads_what_it_is_told_and_says_what_it_leaves_out() -> None:
+    rows = datasets.Dataset.from_dict({"premise": TEXTS, "hypothesis": OTHER_TEXTS, "label": BITS})
+    sample = load_sample(rows, task="text-classification", columns={"text": "premise"})
+    assert sample.unused_columns == ("hypothesis",)
+    both = load_sample(rows, columns={"text": "premise,hypothesis"})
+    assert both.unused_columns == ()
+    assert "text number 3\nanother text 3" in both.inputs
+
+
+@pytest.mark.parametrize(
+    ("label", "task"), [(CLASSES, "text-classification"), ([i / 4 for i in BITS], "text-regression")]
+)
+def test_several_texts_are_joined_for_classes_and_values(label: list[Any], task: str) -> None:
+    rows = datasets.Dataset.from_dict({"title": ["", *TEXTS[1:]], "body": OTHER_TEXTS, "label": label})
+    sample = load_sample(rows, task=task, columns={"text": "title,body"})
+    assert sample.task.id == task
+    assert {"another text 0", "text number 1\nanother text 1"} < set(sample.inputs)
+    empty = datasets.Dataset.from_dict(
+        {"title": [*TEXTS, ""], "body": [*OTHER_TEXTS, None], "label": [*label, label[0]]}
+    )
+    assert load_sample(empty, task=task, columns={"text": "title,body"}).skipped == 1
+
+
+def test_fine_tuning_trains_on_the_classes_that_are_ranked(tmp_path: Path) -> None:
+    rows = datasets.Dataset.from_dict({"text": TEXTS, "labels": FLAGS})
+    splits = load_splits(Options(rows))
+    references = {
+        splits.train.inputs[int(row)]: reference
+        for part in splits.parts.values()
+        for row, reference in zip(part.input_of_row, part.references, strict=True)
+    }
+    assert references["text number 2"] == ()
+    assert references["text number 3"] == ("0", "1")
+    # A test split whose rows have one class each is one of several classes all the same.
+    single = datasets.DatasetDict(train=rows, test=texts(N, ["0", "1"]).rename_column("label", "labels").map(flags_of))
+    assert set(load_splits(Options(single)).test.references) == {("0",), ("1",)}
+
+
+def flags_of(row: dict[str, Any]) -> dict[str, Any]:
+    return {"text": f"new {row['text']}", "labels": [int(row["labels"] == "0"), int(row["labels"] == "1"), 0, 0]}
+
+
+def test_images_with_values_are_ranked_for_regression() -> None:
+    rows = image_rows(pictures(N), age=[20 + 7 * i % 60 for i in range(N)])
+    sample = load_sample(rows, task="image-regression", columns={"label": "age"})
+    assert (sample.task.id, sample.form, sample.label_values is not None) == ("image-regression", "numbers", True)
+    assert load_sample(image_rows(pictures(N), score=[i / 4 for i in range(N)])).task.id == "image-regression"
