@@ -6,7 +6,7 @@ A new architecture is one row, here or in a package of the user's.
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from functools import partial
+from functools import cache, partial
 
 from hf_emms.registry import Plugin, check_unique, plugins
 
@@ -49,6 +49,7 @@ class Architecture:
 EMMS = "EMMS (arXiv 2308.06262)"
 CLIP_PAPER = "arXiv 2103.00020, section 3.2: linear probes use the tower before its projection"
 SIGLIP_PAPER = "arXiv 2303.15343: attention pooling is the tower's output"
+MAE_PAPER = "arXiv 2111.06377, appendix A.1: linear probes read the class token"
 CLASSIFIER = "input of the classifier in the model's ...ForImageClassification"
 TORCHVISION = "hf_emms.features.torchvision_models:TorchvisionModel"
 CAPTIONERS = "hf_emms: features/pooling.py"
@@ -64,6 +65,7 @@ ARCHITECTURES: tuple[Architecture, ...] = (
     _image("RegNet", ("regnet",), "RegNetModel", "pooler_output", EMMS),
     _image("ConvNeXt", ("convnext",), "ConvNextModel", "pooler_output", CLASSIFIER),
     _image("ConvNeXtV2", ("convnextv2",), "ConvNextV2Model", "pooler_output", CLASSIFIER),
+    _image("DINOv3 ConvNeXt", ("dinov3_convnext",), "DINOv3ConvNextModel", "pooler_output", CLASSIFIER),
     _image("MobileNetV1", ("mobilenet_v1",), "MobileNetV1Model", "pooler_output", EMMS, first_layer=0),
     _image("MobileNetV2", ("mobilenet_v2",), "MobileNetV2Model", "pooler_output", EMMS, first_layer=0),
     _image("EfficientNet", ("efficientnet",), "EfficientNetModel", "pooler_output", EMMS),
@@ -77,6 +79,10 @@ ARCHITECTURES: tuple[Architecture, ...] = (
     _image("DINOv2", ("dinov2",), "Dinov2Model", "cls_token", EMMS),
     _image("DINOv2 with registers", ("dinov2_with_registers",), "Dinov2WithRegistersModel", "cls_token", EMMS),
     _image("DINOv3 ViT", ("dinov3_vit",), "DINOv3ViTModel", "cls_token", EMMS),
+    # The ViT of MAE without its masks, which leave out three of four patches at random.
+    _image("ViT-MAE", ("vit_mae",), "ViTModel", "cls_token", MAE_PAPER, poolerless=True),
+    # Checkpoints that were not trained as classifiers have no pooler.
+    _image("Hiera", ("hiera",), "HieraModel", "image_fallback", CLASSIFIER),
     # BEiT's pooler has no weights of its own choosing: the mean of patches or CLS, as its config says.
     _image("BEiT", ("beit",), "BeitModel", "pooler_output", CLASSIFIER),
     _image("Swin", ("swin",), "SwinModel", "pooler_output", EMMS),
@@ -108,12 +114,22 @@ ARCHITECTURES: tuple[Architecture, ...] = (
     _text("DeBERTa", ("deberta",), "DebertaModel", "masked_mean", EMMS),
     _text("DeBERTa-v2", ("deberta-v2",), "DebertaV2Model", "masked_mean", EMMS),
     _text("ModernBERT", ("modernbert",), "ModernBertModel", "masked_mean", EMMS),
+    _text("EuroBERT", ("eurobert",), "EuroBertModel", "masked_mean", EMMS),
+    _text("Nomic BERT", ("nomic_bert",), "NomicBertModel", "masked_mean", EMMS),
     _text("MPNet", ("mpnet",), "MPNetModel", "masked_mean", EMMS, poolerless=True),
     _text("GPT-2", ("gpt2",), "GPT2Model", "masked_mean", EMMS),
     _text("GPT-NeoX", ("gpt_neox",), "GPTNeoXModel", "masked_mean", EMMS),
     _text("OPT", ("opt",), "OPTModel", "masked_mean", EMMS),
     _text("Llama", ("llama",), "LlamaModel", "masked_mean", EMMS),
     _text("Qwen2", ("qwen2",), "Qwen2Model", "masked_mean", EMMS),
+    _text("Qwen3", ("qwen3",), "Qwen3Model", "masked_mean", EMMS),
+    _text("Gemma", ("gemma",), "GemmaModel", "masked_mean", EMMS),
+    _text("Gemma 2", ("gemma2",), "Gemma2Model", "masked_mean", EMMS),
+    _text("Gemma 3", ("gemma3_text",), "Gemma3TextModel", "masked_mean", EMMS),
+    _text("Mistral", ("mistral",), "MistralModel", "masked_mean", EMMS),
+    _text("Phi-3", ("phi3",), "Phi3Model", "masked_mean", EMMS),
+    _text("SmolLM3", ("smollm3",), "SmolLM3Model", "masked_mean", EMMS),
+    _text("gpt-oss", ("gpt_oss",), "GptOssModel", "masked_mean", EMMS),
     _text("T5 encoder", ("t5",), "T5EncoderModel", "masked_mean", "Sentence-T5 (arXiv 2108.08877)"),
     _text("mT5 encoder", ("mt5",), "MT5EncoderModel", "masked_mean", "Sentence-T5 (arXiv 2108.08877)"),
     _text("BART encoder", ("bart",), "BartModel", "encoder_masked_mean", "as for T5"),
@@ -160,14 +176,59 @@ def find_architecture(model_type: str, input_kind: str) -> Architecture | None:
     return added[0][1] if added else built_in
 
 
-def reads_other_inputs(model_type: str, input_kind: str) -> bool:
-    """Whether a family of the table reads other kinds of input only.
+def other_inputs(model_type: str, input_kind: str) -> tuple[str, ...]:
+    """What a checkpoint reads that does not read this kind of input, such as ("image",); empty if it may read it.
 
-    Families that read images with texts may still have an image tower that the fallback finds.
+    Families of the table say it by their rows; others by their class of transformers. Families that read images with
+    texts may still have an image tower that the fallback finds.
     """
     kinds = {kind for kind, name in _BUILT_IN if name == model_type}
     kinds |= {row.input_kind for _, row in _plugin_rows(model_type)}
-    return input_kind not in kinds and any(input_kind not in kind.split("+") for kind in kinds)
+    if input_kind in kinds:
+        return ()
+    parts = {*input_kind.split("+")}
+    if kinds:
+        read = {part for kind in kinds for part in kind.split("+")}
+        return tuple(sorted(read)) if any(input_kind not in kind.split("+") for kind in kinds) else ()
+    alone, together = _inputs_of_class(model_type)
+    reads_it = parts <= together if len(parts) > 1 else parts <= alone
+    return () if reads_it else tuple(sorted(alone))
+
+
+# What checkpoints read, in words.
+INPUT_WORDS = {"text": "texts", "image": "images", "audio": "sound", "video": "videos", "time": "time series"}
+# The same, by the main argument of a class of transformers.
+_MAIN_INPUTS = {
+    "input_ids": "text",
+    "pixel_values": "image",
+    "pixel_values_videos": "video",
+    "input_values": "audio",
+    "input_features": "audio",
+    "past_values": "time",
+}
+
+
+@cache
+def _inputs_of_class(model_type: str) -> tuple[frozenset[str], frozenset[str]]:
+    """What the class that `AutoModel` loads reads alone, and together; everything where transformers does not say."""
+    import transformers
+    from transformers.models.auto.modeling_auto import MODEL_MAPPING_NAMES
+
+    everything = frozenset(INPUT_WORDS)
+    name = MODEL_MAPPING_NAMES.get(model_type)
+    try:
+        loader = getattr(transformers, name if isinstance(name, str) else name[0]) if name else None
+    except (ImportError, AttributeError):  # it needs a package that is not installed: loading says which
+        return everything, everything
+    main = _MAIN_INPUTS.get(str(getattr(loader, "main_input_name", "")))
+    if loader is None or main is None:
+        return everything, everything
+    stated = loader.input_modalities
+    stated = {stated} if isinstance(stated, str) else {*stated}
+    if stated & {main, "video"} == {"video"}:  # a class whose pixel_values are those of several frames
+        main = "video"
+    alone = frozenset((main, *(part for part in INPUT_WORDS if hasattr(loader, f"get_{part}_features"))))
+    return alone, alone | stated
 
 
 def families(input_kind: str) -> tuple[str, ...]:

@@ -18,20 +18,46 @@ import msgspec
 from hf_emms.cache import NO_CACHE, Cache
 from hf_emms.errors import EmmsError
 from hf_emms.formatting import pluralize
-from hf_emms.hub import IGNORED_FILES, Repo, RepoFile, conversions, fetch, listing
+from hf_emms.hub import IGNORED_FILES, NoMatchingFileError, Repo, RepoFile, conversions, fetch, listing
 
 _DESCRIPTIONS = ("*.json", "*.txt", "*.model", "*.jinja")
 # Names of weights: in one file; the index of several files, and those.
-_SAFETENSORS: Final = ("model.safetensors", "model.safetensors.index.json", "model-*.safetensors")
-_PICKLED: Final = ("pytorch_model.bin", "pytorch_model.bin.index.json", "pytorch_model-*.bin")
+SAFETENSORS_NAME: Final = "model.safetensors"
+PICKLED_NAME: Final = "pytorch_model.bin"
+_SAFETENSORS: Final = (SAFETENSORS_NAME, "model.safetensors.index.json", "model-*.safetensors")
+_PICKLED: Final = (PICKLED_NAME, "pytorch_model.bin.index.json", "pytorch_model-*.bin")
+_CHOOSE_PYTORCH = "choose a checkpoint with model.safetensors or pytorch_model.bin"
+_SAVE_FOLDER = "load it with its own code, and save it as a folder: model.save_pretrained(FOLDER)"
+_FROM_GGUF = (
+    "transformers can convert it (pip install gguf): AutoModel.from_pretrained(FOLDER, gguf_file=NAME)"
+    ".save_pretrained(NEW_FOLDER), and AutoTokenizer likewise"
+)
+# Weights that are not read, by their names: what they are for, and the way out.
 _OTHER_WEIGHTS = {
-    "tf_model*.h5": "for TensorFlow",
-    "model.ckpt*": "for TensorFlow",
-    "flax_model*.msgpack": "for Flax",
-    "adapter_model.*": "of an adapter of another checkpoint",
-    "*.gguf": "for llama.cpp",
-    "*.onnx": "for ONNX Runtime",
+    "tf_model*.h5": ("for TensorFlow", _CHOOSE_PYTORCH),
+    "model.ckpt*": ("for TensorFlow", _CHOOSE_PYTORCH),
+    "flax_model*.msgpack": ("for Flax", _CHOOSE_PYTORCH),
+    "adapter_model.*": ("of an adapter of another checkpoint", _CHOOSE_PYTORCH),
+    "*.gguf": ("for llama.cpp", _FROM_GGUF),
+    "*.onnx": ("for ONNX Runtime", "choose the checkpoint that it was exported from"),
+    "*.pt": ("pickled without a config.json", _SAVE_FOLDER),
+    "*.pth": ("pickled without a config.json", _SAVE_FOLDER),
+    "*.bin": ("pickled without a config.json", _SAVE_FOLDER),
+    "*.safetensors": ("without a config.json", "pass the folder that holds them beside their config.json"),
 }
+# Layouts of other libraries without a config.json of transformers, by a file of each: what they are, and the way out.
+_OTHER_LAYOUTS = {
+    "model_index.json": (
+        "is a pipeline of diffusers, of several models",
+        "rank a part of it that transformers reads, such as the folder of its text_encoder or image_encoder",
+    ),
+    "open_clip_config.json": (
+        "is a checkpoint for open_clip",
+        "choose its twin for transformers or, for images, for timm: hf-emms search finds both",
+    ),
+}
+_LAYOUT_HINT = "hf_emms reads checkpoints in the layout of transformers"
+ADAPTER: Final = "adapter_config.json"
 _VOCABULARIES = ("tokenizer.json", "vocab.txt", "vocab.json", "*.model", "tokenizer.tok.json")
 _checked: set[tuple[Any, ...]] = set()  # keys of the files that this process has checked
 _SHA256 = re.compile("[0-9a-f]{64}")
@@ -52,15 +78,20 @@ def read_json(repo: Repo, path: Path) -> Any:
     try:
         return json.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
-        hint = "hf_emms reads checkpoints in the layout of transformers"
-        raise EmmsError(f"{repo.id} has no {path.name}", hint) from None
+        raise EmmsError(f"{repo.id} has no {path.name}", _LAYOUT_HINT) from None
     except (ValueError, OSError, RecursionError) as error:
         raise EmmsError(f"{path.name} of {repo.id} cannot be read: {error}", _refetch_hint(repo, path)) from None
 
 
 def fetch_descriptions(repo: Repo, *, code: bool = False) -> Path:
     """Downloads the configurations and vocabularies of a checkpoint, and its Python files if asked; their folder."""
-    return fetch(repo, (*_DESCRIPTIONS, "*.py") if code else _DESCRIPTIONS)
+    try:
+        folder = fetch(repo, (*_DESCRIPTIONS, "*.py") if code else _DESCRIPTIONS)
+    except NoMatchingFileError as error:
+        raise _other_layout(repo) or error from None
+    if not any((folder / name).is_file() for name in ("config.json", "modules.json", ADAPTER)):
+        raise _other_layout(repo) or EmmsError(f"{repo.id} has no config.json", _LAYOUT_HINT)
+    return folder
 
 
 def needed_files(repo: Repo, files: Mapping[str, RepoFile], cache: Cache, *, code: bool = False) -> list[RepoFile]:
@@ -78,6 +109,8 @@ def needed_weights(repo: Repo, files: Mapping[str, RepoFile], cache: Cache) -> l
         if conversion is not None:
             files = listing(conversion[1])
             paths = weight_files(files)
+    if not paths and ADAPTER in files:
+        paths = [path for path in files if _matches(path, ("adapter_model.safetensors", "adapter_model.bin"))]
     if not paths:
         raise _without_weights(repo, files)
     return [files[path] for path in paths]
@@ -241,14 +274,36 @@ def _check_content(repo: Repo, path: Path, hint: str, cache: Cache) -> None:
 
 
 def _without_weights(repo: Repo, files: Collection[str]) -> EmmsError:
-    for pattern, framework in _OTHER_WEIGHTS.items():
+    for pattern, (purpose, hint) in _OTHER_WEIGHTS.items():
         for path in sorted(files):
             if fnmatchcase(_name(path), pattern):
                 return EmmsError(
-                    f"{repo.id} has no weights for PyTorch, only weights {framework} ({path})",
-                    "choose a checkpoint with model.safetensors or pytorch_model.bin",
+                    f"{repo.id} has no weights for PyTorch, only weights {purpose} ({path})",
+                    hint,
                 )
     return EmmsError(f"{repo.id} has no weights", "it needs model.safetensors or pytorch_model.bin")
+
+
+def _other_layout(repo: Repo) -> EmmsError | None:
+    """What a file or a folder without a config.json is, by the names of its files; None where they don't say."""
+    files = listing(repo)
+    for name, (what, hint) in _OTHER_LAYOUTS.items():
+        if name in files:
+            return EmmsError(f"{repo.id} {what} ({name})", hint)
+    inner = [path.rpartition("/")[0] for path in files if path.endswith("/config.json")]
+    if inner:
+        return EmmsError(f"{repo.id} has no config.json, but its folder {inner[0]} has", _inner_hint(repo, inner[0]))
+    for pattern, (purpose, hint) in _OTHER_WEIGHTS.items():
+        for path in files:
+            if fnmatchcase(path, pattern) and "/" not in path:
+                return EmmsError(f"{repo.id} has no config.json of transformers, only weights {purpose} ({path})", hint)
+    return None
+
+
+def _inner_hint(repo: Repo, inner: str) -> str:
+    if repo.folder is not None:
+        return f"name that folder: {repo.folder / inner}"
+    return f"download it and name its folder: hf download {repo.id} --include '{inner}/*' --local-dir FOLDER"
 
 
 def _converted_from(files: Mapping[str, RepoFile]) -> dict[str, str]:

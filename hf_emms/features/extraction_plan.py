@@ -17,7 +17,8 @@ from typing import Any, Protocol
 import msgspec
 
 from hf_emms.errors import EmmsError
-from hf_emms.features.architectures import Architecture, families, find_architecture, reads_other_inputs
+from hf_emms.features.adapters import adapter_base
+from hf_emms.features.architectures import INPUT_WORDS, Architecture, families, find_architecture, other_inputs
 from hf_emms.features.checkpoint_files import fetch_descriptions, read_json
 from hf_emms.hub import Repo
 
@@ -53,7 +54,8 @@ class ExtractionPlan:
     """How a checkpoint's features are made; made once for a candidate.
 
     Its configuration files are in `folder`, the transformers model in a `subfolder`. `normalise` (features are scaled
-    to length one) and `max_length` (in tokens) are of sentence-transformers; `code` says that Python files of the
+    to length one), `dense` (folders of layers behind the pooling) and `max_length` (in tokens) are of
+    sentence-transformers; `code` says that Python files of the
     repository are run. Notes are by topic.
     """
 
@@ -65,13 +67,20 @@ class ExtractionPlan:
     dtype: str
     subfolder: str = ""
     normalise: bool = False
+    dense: tuple[str, ...] = ()
     max_length: int | None = None
     code: bool = False
+    base: Repo | None = None
     notes: tuple[tuple[str, str], ...] = ()
 
     @property
     def model_folder(self) -> Path:
         return self.folder / self.subfolder
+
+    @property
+    def weights_repo(self) -> Repo:
+        """The repository of the weights and the configuration."""
+        return self.base or self.repo
 
     @property
     def fingerprint(self) -> str:
@@ -87,6 +96,11 @@ class ExtractionPlan:
             "max_length": self.max_length,
             "code": self.code,
         }
+        if self.dense:
+            settings["dense"] = self.dense
+        if self.base is not None:
+            settings["base"] = f"{self.base.id}@{self.base.revision}"
+            settings["peft"] = version("peft")
         if self.architecture.requires:
             settings[self.architecture.requires] = version(self.architecture.requires)
         return hashlib.sha256(json.dumps(settings, sort_keys=True).encode()).hexdigest()[:16]
@@ -106,7 +120,11 @@ def plan_extraction(
     """
     if dtype not in DTYPES:
         raise EmmsError(f"unknown dtype {dtype!r}", f"one of {', '.join(DTYPES)}")
+    dtype = "float32" if dtype == "auto" else dtype
     folder = fetch_descriptions(repo, code=trust_remote_code)
+    base = adapter_base(repo, folder)
+    if base is not None:
+        folder = fetch_descriptions(base, code=trust_remote_code)
     settings, notes = _sentence_transformers(repo, folder) if kind.sentence_settings else ({}, [])
     config = _read_config(repo, folder / settings.get("subfolder", ""))
     architecture, code = _architecture(repo, config, kind, purpose, trust_remote_code=trust_remote_code)
@@ -114,14 +132,22 @@ def plan_extraction(
     if config.get("auto_map") and not code:
         text = f"the code in its repository is not run: transformers has its own for {model_type!r}"
         notes = [("code", text), *notes]
+    quantised = config.get("quantization_config")
+    if isinstance(quantised, dict) and not code:
+        method = quantised.get("quant_method", "its quantization_config")
+        notes = [
+            ("quantisation", f"its config.json names a quantisation ({method}): its weights are read as {dtype}"),
+            *notes,
+        ]
     if not architecture.family:
         text = f"no row for {model_type!r} in the table of architectures; fallback: {kind.fallback_summary}"
         notes = [("fallback", text), *notes]
     fields: dict[str, Any] = {"pooling": architecture.pooling}
     fields |= {name: settings[name] for name in kind.sentence_settings if name in settings}
+    if base is not None:
+        notes = [("adapter", f"an adapter of {base.id} at {base.revision}, merged into it"), *notes]
     row = replace(architecture, family=_family(architecture, config))
-    dtype = "float32" if dtype == "auto" else dtype
-    return ExtractionPlan(repo, folder, config, row, dtype=dtype, code=code, notes=tuple(notes), **fields)
+    return ExtractionPlan(repo, folder, config, row, dtype=dtype, code=code, base=base, notes=tuple(notes), **fields)
 
 
 def _architecture(
@@ -130,12 +156,16 @@ def _architecture(
     """The row of the table or a fallback, which names no family, and whether the repository's code runs."""
     model_type = config["model_type"]
     row = find_architecture(model_type, kind.name)
-    if row is None and reads_other_inputs(model_type, kind.name):
+    others = other_inputs(model_type, kind.name) if row is None else ()
+    if others:
+        words = " and ".join(INPUT_WORDS.get(part, part) for part in others)
         hint = f"leave it out of --checkpoint, or choose another --task than {purpose}"
         if kind.parts:
             hint = f"families that read {kind.plural}: {', '.join(families(kind.name))}"
         raise EmmsError(
-            f"{repo.id} is a {model_type} checkpoint, which reads no {kind.plural}; {purpose} needs {kind.plural}", hint
+            f"{repo.id} is a {model_type} checkpoint, which reads {words}, not {kind.plural}; {purpose} needs "
+            f"{kind.plural}",
+            hint,
         )
     if row is None:
         fallback = Architecture("", (), "AutoModel", kind.fallback_pooling, "the documented fallback", kind.name)
@@ -228,6 +258,11 @@ def _sentence_transformers(repo: Repo, folder: Path) -> tuple[dict[str, Any], li
         return {}, []
     types = [(module["type"].rpartition(".")[2], module["path"]) for module in read_json(repo, folder / "modules.json")]
     paths = dict(types)
+    if "StaticEmbedding" in paths:
+        raise EmmsError(
+            f"{repo.id} is a StaticEmbedding of sentence-transformers: a table of token vectors, without a transformer",
+            "it is used as it is: rank checkpoints that can be fine-tuned",
+        )
     if "Transformer" not in paths or "Pooling" not in paths:
         return {}, []
     lengths = folder / paths["Transformer"] / "sentence_bert_config.json"
@@ -235,10 +270,12 @@ def _sentence_transformers(repo: Repo, folder: Path) -> tuple[dict[str, Any], li
         "subfolder": paths["Transformer"],
         "pooling": _sentence_pooling(repo, read_json(repo, folder / paths["Pooling"] / "config.json")),
         "normalise": "Normalize" in paths,
+        "dense": tuple(path for name, path in types if name == "Dense"),
         "max_length": read_json(repo, lengths).get("max_seq_length") if lengths.is_file() else None,
     }
-    unused = [name for name, _ in types if name not in ("Transformer", "Pooling", "Normalize")]
-    return settings, [("modules", f"left out of its modules.json: {', '.join(unused)}")] if unused else []
+    known = ("Transformer", "Pooling", "Normalize", "Dense")
+    unused = [name for name, _ in types if name not in known]
+    return settings, [("modules", f"not used of its modules.json: {', '.join(unused)}")] if unused else []
 
 
 def _sentence_pooling(repo: Repo, settings: dict[str, Any]) -> str:

@@ -16,12 +16,16 @@ from typing import Any
 
 import torch
 
+from hf_emms.cache import NO_CACHE, Cache
 from hf_emms.errors import EmmsError
-from hf_emms.features.checkpoint_files import Weights
+from hf_emms.features.adapters import merge_adapter
+from hf_emms.features.checkpoint_files import PICKLED_NAME, SAFETENSORS_NAME, Weights, fetch_weights, read_json
 from hf_emms.features.extraction_plan import LOAD_FAILURES, ExtractionPlan, load_error
 from hf_emms.formatting import pluralize
 from hf_emms.registry import by_reference
 
+# The name that the layers of `ExtractionPlan.dense` have in a loaded model.
+DENSE = "layers_behind_pooling"
 _NEED_POOLER = ("pooler_output", "unmasked_pooler_output", "image_fallback", "two_towers", "unmasked_two_towers")
 
 
@@ -34,7 +38,7 @@ class LoadedModel:
     pooling: str
 
 
-def load_model(plan: ExtractionPlan, weights: Weights, *, allow_pickle: bool) -> LoadedModel:
+def load_model(plan: ExtractionPlan, weights: Weights, *, allow_pickle: bool, cache: Cache = NO_CACHE) -> LoadedModel:
     """Loads a model on the CPU; an EmmsError if weights can't be read, would run code or don't fit the config."""
     note = weights.note
     try:
@@ -60,8 +64,17 @@ def load_model(plan: ExtractionPlan, weights: Weights, *, allow_pickle: bool) ->
             "config.json and weights do not belong together",
         )
     pooling = _check_complete(plan, set(report["missing_keys"]))
+    if plan.base is not None:
+        try:
+            merge_adapter(plan.repo, model)
+        except EmmsError:
+            raise
+        except LOAD_FAILURES as error:
+            raise load_error(plan, "adapter", error) from error
     for part in plan.architecture.unused:
         setattr(model, part, None)
+    if plan.dense:
+        model.add_module(DENSE, torch.nn.Sequential(*(_load_dense(plan, folder, cache) for folder in plan.dense)))
     notes = plan.notes if note is None else (*plan.notes, ("weights", note))
     return LoadedModel(replace(plan, notes=notes), model, pooling)
 
@@ -111,6 +124,31 @@ def _refused_pickle(plan: ExtractionPlan, error: pickle.UnpicklingError) -> Emms
         f"the pickled weights of {plan.repo.id} cannot be read without running code ({reason})",
         "they are damaged, or of an old format; if you trust them: --allow-pickle",
     )
+
+
+def _load_dense(plan: ExtractionPlan, subfolder: str, cache: Cache) -> torch.nn.Module:
+    """A layer that sentence-transformers puts behind the pooling: linear, then an activation."""
+    from safetensors.torch import load_file
+
+    settings = read_json(plan.repo, plan.folder / subfolder / "config.json")
+    weights = fetch_weights(plan.weights_repo, cache, subfolder=subfolder)
+    name = str(settings.get("activation_function", "torch.nn.modules.activation.Tanh")).rpartition(".")[2]
+    activation = getattr(torch.nn, name, None)
+    if not (isinstance(activation, type) and issubclass(activation, torch.nn.Module)):
+        raise EmmsError(
+            f"{plan.repo.id} has the activation {name} behind its pooling ({subfolder}/config.json)",
+            "hf_emms knows those of torch.nn",
+        )
+    try:
+        if weights.pickled:
+            tensors = torch.load(weights.folder / PICKLED_NAME, map_location="cpu", weights_only=True)
+        else:
+            tensors = load_file(weights.folder / SAFETENSORS_NAME)
+        linear = torch.nn.Linear(settings["in_features"], settings["out_features"], bias="linear.bias" in tensors)
+        linear.load_state_dict({name.removeprefix("linear."): tensor for name, tensor in tensors.items()})
+        return torch.nn.Sequential(linear, activation()).to(getattr(torch, plan.dtype))
+    except LOAD_FAILURES as error:
+        raise load_error(plan, f"layer {subfolder}", error) from error
 
 
 def load_options(plan: ExtractionPlan) -> dict[str, Any]:

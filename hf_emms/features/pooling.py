@@ -8,7 +8,7 @@ token, which has attended to the image and differs between captioners that share
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
@@ -18,7 +18,7 @@ from torch.nn.functional import normalize
 from hf_emms.errors import EmmsError
 from hf_emms.features.device import Inputs
 from hf_emms.features.extraction_plan import LayerError
-from hf_emms.features.load import LoadedModel
+from hf_emms.features.load import DENSE, LoadedModel
 from hf_emms.formatting import pluralize
 from hf_emms.options import LAST, MEAN, SPREAD
 from hf_emms.registry import by_reference
@@ -81,9 +81,14 @@ def _last_token(hidden: Tensor, inputs: Inputs) -> Tensor:
 
 
 def pooled_or_tensor(outputs: Any) -> Tensor:
-    """The pooled output (b, D) of a tower, which some versions and families return as it is."""
-    pooled: Tensor = getattr(outputs, "pooler_output", outputs)
-    return pooled.flatten(1)
+    """The pooled output (b, D) of a tower, which some versions and families return as it is.
+
+    Models that write texts about images return the tokens of each image instead: their mean.
+    """
+    pooled = getattr(outputs, "pooler_output", outputs)
+    if isinstance(pooled, list | tuple):
+        return torch.stack([tokens.flatten(0, -2).mean(0) for tokens in pooled])
+    return pooled.mean(1) if pooled.ndim == 3 else pooled.flatten(1)
 
 
 def _of_last(state: Callable[[Tensor, Inputs], Tensor]) -> Callable[[Any, Inputs], Tensor]:
@@ -424,7 +429,27 @@ class LayerReader:
 
 def plan_layers(loaded: LoadedModel, layers: tuple[str, ...]) -> LayerReader:
     plan = loaded.plan
-    return LayerReader(find_pooling(loaded.pooling), plan.architecture.first_layer, layers, normalise=plan.normalise)
+    pooling = find_pooling(loaded.pooling)
+    if plan.dense:
+        pooling = _followed_by(getattr(loaded.model, DENSE), pooling)
+    return LayerReader(pooling, plan.architecture.first_layer, layers, normalise=plan.normalise)
+
+
+def _followed_by(dense: torch.nn.Module, pooling: Pooling) -> Pooling:
+    """A pooling whose feature goes through the layers that sentence-transformers puts behind it."""
+
+    def layers(model: Any, inputs: Inputs) -> Layered:
+        if pooling.layers is None:
+            raise no_layers(model)
+        last, states = pooling.layers(model, inputs)
+        return dense(last), states
+
+    return replace(
+        pooling,
+        summary=f"{pooling.summary}, and the Dense layers behind it",
+        features=lambda model, inputs: dense(pooling.features(model, inputs)),
+        layers=layers,
+    )
 
 
 class JoinedLayers:

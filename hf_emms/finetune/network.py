@@ -13,6 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from hf_emms.errors import EmmsError
+from hf_emms.features import adapters
 from hf_emms.features.checkpoint_files import fetch_weights
 from hf_emms.features.device import Inputs
 from hf_emms.features.extraction_plan import ExtractionPlan
@@ -117,7 +118,7 @@ def class_with_head(plan: ExtractionPlan, head: Head) -> Any:
 
 def load_with_head(plan: ExtractionPlan, loader: Any, **config: Any) -> tuple[Any, frozenset[str]]:
     """The checkpoint in float32 as a class of transformers, and the parameters of its head."""
-    weights = fetch_weights(plan.repo, subfolder=plan.subfolder)
+    weights = fetch_weights(plan.weights_repo, subfolder=plan.subfolder)
     model, report = loader.from_pretrained(
         weights.folder,
         dtype=torch.float32,
@@ -128,6 +129,8 @@ def load_with_head(plan: ExtractionPlan, loader: Any, **config: Any) -> tuple[An
         **{name: value for name, value in load_options(plan).items() if name == "model_args"},
         **config,
     )
+    if plan.base is not None:
+        adapters.merge_adapter(plan.repo, model)
     for name in {name.rpartition(".")[0] for name in report["missing_keys"]}:
         module = model.get_submodule(name)
         if isinstance(module, nn.Linear):
@@ -182,7 +185,7 @@ class ModelWithHead(nn.Module):
 
 def load_base(plan: ExtractionPlan, options: Options, kind: InputKind) -> tuple[Any, Features]:
     """The checkpoint without a head, and its pooled feature; of pairs of texts, its token states."""
-    weights = fetch_weights(plan.repo, subfolder=plan.subfolder, code=plan.code)
+    weights = fetch_weights(plan.weights_repo, subfolder=plan.subfolder, code=plan.code)
     loaded = load_model(plan, weights, allow_pickle=options.allow_pickle)
     return loaded.model, kind.trained_features(loaded)
 

@@ -32,6 +32,7 @@ from hf_emms.hub.repos import (
     CANCELLED,
     IGNORED_FILES,
     HubFacts,
+    NoMatchingFileError,
     Repo,
     RepoFile,
     content_revision,

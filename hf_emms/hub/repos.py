@@ -154,13 +154,17 @@ def listing(repo: Repo) -> dict[str, RepoFile]:
     return files
 
 
+class NoMatchingFileError(EmmsError):
+    """A repository of the Hub has no file of the names that were asked for."""
+
+
 def fetch(repo: Repo, allow_patterns: Sequence[str]) -> Path:
     """The folder with the files that match shell patterns, those in the cache without a request; one has to match."""
     if repo.folder is not None:
         return repo.folder
     folder = request(lambda api: _download(api, repo, allow_patterns), repo.id, repo.kind, repo.revision)
     if not Path(folder).is_dir():
-        raise EmmsError(
+        raise NoMatchingFileError(
             f"{repo.kind} {repo.id!r} has no file that matches {', '.join(allow_patterns)}",
             f"look at its files: {page(repo.id, repo.kind)}/tree/{repo.revision}",
         )

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import numpy as np
 
+from hf_emms.errors import EmmsError
 from hf_emms.features.extraction_plan import LOAD_FAILURES, ExtractionPlan, ReadCounts, load_error
 from hf_emms.inputs.kind import BatchReader, InputKind, Pairs, TrainingReader, UnusableError
 
@@ -255,8 +256,16 @@ def load_image_reader(plan: ExtractionPlan, device: torch.device) -> ImageReader
         processor = ImageProcessor(
             loaded, None if plan.code else f"{type(loaded).__qualname__} {loaded.to_json_string()}"
         )
-        square = processor([Image.new("RGB", (64, 64))]).shape[-2:]
+        shape = tuple(processor([Image.new("RGB", (64, 64))]).shape)
+        if len(shape) != 4:
+            raise EmmsError(
+                f"{plan.repo.id} cuts an image into pieces before it reads it ({' × '.join(map(str, shape))} numbers)",
+                "choose a checkpoint that reads whole images, such as one of a fixed size",
+            )
+        square = shape[-2:]
         fixed = all(processor([Image.new("RGB", size)]).shape[-2:] == square for size in ((64, 96), (96, 64)))
+    except EmmsError:
+        raise
     except LOAD_FAILURES as error:
         raise load_error(plan, "image processor (preprocessor_config.json)", error) from error
     return ImageReader(processor, square[0] * square[1], fixed, device)

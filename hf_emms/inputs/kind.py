@@ -157,10 +157,10 @@ class InputKind:
         from hf_emms.features.load import is_tested, load_model, quiet_transformers
 
         torch_device = choose_device(device)
-        weights = fetch_weights(plan.repo, cache, subfolder=plan.subfolder, code=plan.code)
+        weights = fetch_weights(plan.weights_repo, cache, subfolder=plan.subfolder, code=plan.code)
         with quiet_transformers():
             processors = self.load_processors(plan, torch_device)
-            loaded = load_model(plan, weights, allow_pickle=allow_pickle)
+            loaded = load_model(plan, weights, allow_pickle=allow_pickle, cache=cache)
             model = loaded.model.to(torch_device).eval()
             if torch_device.type == "cpu":
                 prepare_for_cpu(model, channels_last=is_tested(plan))

@@ -271,6 +271,6 @@ TEXT = _Text(
     column_types=("string", "strings"),
     fallback_pooling="text_fallback",
     fallback_summary="text features if the model has them, else the mean of the last layer's tokens",
-    sentence_settings=("subfolder", "pooling", "normalise", "max_length"),
+    sentence_settings=("subfolder", "pooling", "dense", "normalise", "max_length"),
     cpu_seconds=1.3e-9,
 )

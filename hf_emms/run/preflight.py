@@ -105,7 +105,7 @@ def plan_costs(plan: Plan) -> tuple[dict[Repo, Cost], Rate]:
     speed = rate(plan.options, plan.sample.task.input)
     costs = {encoder: cost_of(encoder, plan.options, None, speed) for encoder in plan.encoders}
     for extraction in plan.to_run.values():
-        costs[extraction.repo] = cost_of(extraction.repo, plan.options, plan.sample.n_read, speed)
+        costs[extraction.repo] = cost_of(extraction.weights_repo, plan.options, plan.sample.n_read, speed)
     return costs, speed
 
 

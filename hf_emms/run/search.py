@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 
 from hf_emms.errors import EmmsError
-from hf_emms.features.architectures import find_architecture, reads_other_inputs
+from hf_emms.features.architectures import find_architecture, other_inputs
 from hf_emms.features.checkpoint_files import weight_files
 from hf_emms.features.extraction_plan import known_to_transformers, model_type_of
 from hf_emms.formatting import format_bytes, pluralize
@@ -173,7 +173,7 @@ def _architecture(model: HubModel, task: Task) -> str:
     row = find_architecture(model_type, task.input.name)
     if row is not None:
         return row.family
-    if reads_other_inputs(model_type, task.input.name):
+    if other_inputs(model_type, task.input.name):
         raise EmmsError(f"{model_type} reads no {task.input.plural}")
     if not known_to_transformers(model_type):
         raise EmmsError(f"the installed transformers does not know the architecture {model_type!r}")

@@ -241,7 +241,7 @@ CHECKPOINTS = (
             ("loop", "HF_HUB_OFFLINE is set|cannot be read"),
             ("emms-demo/absent", "not part of the embedded demo"),
             (f"{GOOD}@v1", "has no revisions"),
-            ("emms-demo/vit-random", "reads no texts"),
+            ("emms-demo/vit-random", "reads images, not texts"),
             ("$LONG", "File name too long"),
             ("./$LONG", "File name too long|there is no file"),
             ("$STEERING", "neither a folder nor a Hub id"),

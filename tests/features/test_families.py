@@ -21,7 +21,7 @@ from hf_emms.features.torchvision_models import save_torchvision
 from hf_emms.inputs import IMAGE
 from tests import ROOT
 from tests.helpers.extracting import load, pictures, rows
-from tests.helpers.tiny_checkpoints import CAPTIONERS, IMAGE_MODELS, TEXT_MODELS, build, repo_of
+from tests.helpers.tiny_checkpoints import CAPTIONERS, IMAGE_MODELS, TEXT_MODELS, TEXTS, build, processor, repo_of
 from tests.helpers.tiny_families import (
     CAPTIONER_PAIRS,
     IMAGE_FAMILIES,
@@ -29,6 +29,7 @@ from tests.helpers.tiny_families import (
     TEXT_FAMILIES,
     captioner,
     googlenet,
+    llava,
     shaken,
     timm_checkpoint,
 )
@@ -63,6 +64,36 @@ def test_pvt_gives_what_its_own_classifier_reads(zoo: Path) -> None:
     with torch.no_grad():
         logits = model.classifier(torch.from_numpy(rows(load(folder), pictures())))
         torch.testing.assert_close(logits, model(**pixels).logits, atol=1e-5, rtol=1e-4)
+
+
+def test_mae_reads_every_patch(zoo: Path) -> None:
+    folder = build(zoo, "vit_mae", IMAGE_FAMILIES["vit_mae"])
+    model = transformers.ViTMAEModel.from_pretrained(folder, mask_ratio=0.0).eval()
+    pixels = transformers.AutoImageProcessor.from_pretrained(folder)(pictures(), return_tensors="pt")
+    with torch.no_grad():
+        expected = model(**pixels).last_hidden_state[:, 0]
+    np.testing.assert_allclose(rows(load(folder), pictures()), expected, atol=1e-5)
+
+
+def test_hiera_gives_what_its_own_classifier_reads(zoo: Path) -> None:
+    folder = build(zoo, "hiera", IMAGE_FAMILIES["hiera"])
+    model = transformers.HieraForImageClassification.from_pretrained(folder).eval()
+    pixels = transformers.AutoImageProcessor.from_pretrained(folder)(pictures(), return_tensors="pt")
+    with torch.no_grad():
+        logits = model.classifier(torch.from_numpy(rows(load(folder), pictures())))
+        torch.testing.assert_close(logits, model(**pixels).logits, atol=1e-5, rtol=1e-4)
+
+
+def test_a_model_that_writes_about_images_reads_texts_alone_and_images_alone(zoo: Path) -> None:
+    folder = build(zoo, "llava", llava, reads_text=True)
+    processor().save_pretrained(folder)
+    model = transformers.LlavaModel.from_pretrained(folder).eval()
+    pixels = transformers.AutoImageProcessor.from_pretrained(folder)(pictures(), return_tensors="pt")
+    with torch.no_grad():
+        tokens = model.get_image_features(**pixels).pooler_output
+    expected = torch.stack([of_image.mean(0) for of_image in tokens])
+    np.testing.assert_allclose(rows(load(folder), pictures()), expected, atol=1e-5)
+    assert rows(load(folder, "text"), TEXTS).shape == (len(TEXTS), 16)
 
 
 # --- timm and torchvision ---------------------------------------------------------------------------------

@@ -33,7 +33,7 @@ from tests.helpers.tiny_families import (
 ASKED = ("spread", "last", "mean", "1", "-1")
 # Stages of different widths: there is no mean of them. (Those of a Swin of two stages are equal, and it has one.)
 UNEVEN = {"resnet", "regnet", "convnext", "convnextv2", "mobilenet_v1", "mobilenet_v2", "efficientnet"}
-UNEVEN |= {"pvt", "pvt_v2"}
+UNEVEN |= {"pvt", "pvt_v2", "dinov3_convnext", "hiera"}
 
 
 def made(zoo: Path, name: str) -> Path:

@@ -17,7 +17,7 @@ from hf_emms.features.fusion import SHARPNESS, projected_patches
 from hf_emms.inputs import Pairs
 from tests.helpers import extracting
 from tests.helpers.extracting import Reads, rows, some_pairs
-from tests.helpers.tiny_checkpoints import TEXTS, build
+from tests.helpers.tiny_checkpoints import TEXT, TEXTS, build, processor
 from tests.helpers.tiny_pairs import DETECTORS, FUSED, PAIR_MODELS, build_pair
 
 FALLBACKS = {"metaclip_2", "align"}
@@ -119,9 +119,10 @@ def test_detectors_weigh_patches_by_the_logits_of_the_text(name: str, zoo: Path,
 @pytest.mark.parametrize(
     ("name", "reason"),
     [
-        ("vit", "is a vit checkpoint, which reads no images with texts"),
-        ("bert", "is a bert checkpoint, which reads no images with texts"),
-        ("vision-encoder-decoder", "reads no images with texts"),
+        ("vit", "is a vit checkpoint, which reads images, not images with texts"),
+        ("bert", "is a bert checkpoint, which reads texts, not images with texts"),
+        ("vision-encoder-decoder", "reads images, not images with texts"),
+        ("xlnet", "reads texts, not images with texts"),
     ],
 )
 def test_models_of_one_kind_of_input_are_refused(name: str, reason: str, zoo: Path) -> None:
@@ -131,9 +132,9 @@ def test_models_of_one_kind_of_input_are_refused(name: str, reason: str, zoo: Pa
 
 
 def test_an_unknown_model_without_two_towers_is_refused(zoo: Path, tmp_path: Path) -> None:
-    folder = build(zoo, "xlnet")
-    tiny = build_pair(zoo, "clip")
-    (folder / "preprocessor_config.json").write_text((tiny / "preprocessor_config.json").read_text())
+    config = transformers.LayoutLMv3Config(input_size=32, patch_size=8, coordinate_size=2, shape_size=2, **TEXT)
+    folder = build(zoo, "layoutlmv3", lambda: transformers.LayoutLMv3Model(config), reads_text=True)
+    processor().save_pretrained(folder)
     with pytest.raises(EmmsError, match="no image tower and text tower"):
         load(folder)
 

@@ -11,9 +11,11 @@ import numpy as np
 import pytest
 import torch
 import transformers
+from safetensors.torch import save_file
 
 from hf_emms.errors import EmmsError
 from hf_emms.run.label_embeddings import embed_texts
+from tests.helpers.extracting import load
 from tests.helpers.tiny_checkpoints import TEXTS, build, repo_of
 
 
@@ -21,10 +23,13 @@ def embed(folder: Path, texts: list[str], **options: Any) -> np.ndarray:
     return embed_texts(repo_of(folder), texts, device="cpu", **options)
 
 
-def sentence_layout(bert: Path, to: Path, pooling: dict[str, Any], *, normalise: bool = False) -> Path:
+def sentence_layout(
+    bert: Path, to: Path, pooling: dict[str, Any], *, normalise: bool = False, dense: tuple[str, ...] = ()
+) -> Path:
     """A folder as sentence-transformers writes it, around a BERT checkpoint."""
     shutil.copytree(bert, to)
-    modules = [("", "Transformer"), ("1_Pooling", "Pooling")] + [("2_Normalize", "Normalize")] * normalise
+    modules = [("", "Transformer"), ("1_Pooling", "Pooling"), *((path, "Dense") for path in dense)]
+    modules += [("9_Normalize", "Normalize")] * normalise
     listed = [
         {"idx": i, "name": str(i), "path": path, "type": f"sentence_transformers.models.{kind}"}
         for i, (path, kind) in enumerate(modules)
@@ -96,6 +101,30 @@ def test_normalisation_of_a_sentence_transformers_layout_is_honoured(zoo: Path, 
     plain = embed(bert, short)
     scaled = plain / np.linalg.norm(plain, axis=1, keepdims=True)
     np.testing.assert_allclose(embed(folder, short), scaled, atol=1e-6)
+
+
+def test_dense_layers_of_a_sentence_transformers_layout_are_applied(zoo: Path, tmp_path: Path) -> None:
+    bert = build(zoo, "bert")
+    pooling = {"pooling_mode": "mean"}
+    folder = sentence_layout(bert, tmp_path / "st", pooling, normalise=True, dense=("2_Dense", "3_Dense"))
+    torch.manual_seed(1)
+    first, second = torch.nn.Linear(16, 24), torch.nn.Linear(24, 8, bias=False)
+    for path, linear, activation in (("2_Dense", first, "Tanh"), ("3_Dense", second, "Identity")):
+        (folder / path).mkdir()
+        settings = {"in_features": linear.in_features, "out_features": linear.out_features}
+        settings["activation_function"] = f"torch.nn.modules.activation.{activation}"
+        (folder / path / "config.json").write_text(json.dumps(settings))
+    torch.save(
+        {f"linear.{name}": tensor for name, tensor in first.state_dict().items()},
+        folder / "2_Dense" / "pytorch_model.bin",
+    )
+    save_file({"linear.weight": second.weight.detach()}, folder / "3_Dense" / "model.safetensors")
+    short = TEXTS[:2]
+    with torch.no_grad():
+        expected = second(torch.tanh(first(torch.from_numpy(embed(bert, short))))).numpy()
+    expected /= np.linalg.norm(expected, axis=1, keepdims=True)
+    np.testing.assert_allclose(embed(folder, short), expected, atol=1e-6)
+    assert load(folder, "text").info().pooling.endswith("and the Dense layers behind it, scaled to length one")
 
 
 def test_a_sentence_transformers_layout_may_keep_its_model_in_a_subfolder(zoo: Path, tmp_path: Path) -> None:

@@ -56,6 +56,58 @@ def test_a_missing_file_is_named(name: str, file: str, message: str, zoo: Path, 
         load(folder, "text" if name in TEXT_MODELS else "image")
 
 
+@pytest.mark.parametrize(
+    ("files", "message", "hint"),
+    [
+        (["model_index.json", "unet/config.json"], "is a pipeline of diffusers", "text_encoder"),
+        (["open_clip_config.json", "open_clip_model.safetensors"], "is a checkpoint for open_clip", "twin"),
+        (["model.Q4_K_M.gguf"], "only weights for llama.cpp", "gguf_file="),
+        (["model.onnx"], "only weights for ONNX Runtime", "exported from"),
+        (["last.pth"], "pickled without a config.json", "save_pretrained"),
+        (["best/config.json", "best/model.safetensors"], "but its folder best has", "best"),
+    ],
+)
+def test_layouts_of_other_libraries_are_named(files: list[str], message: str, hint: str, tmp_path: Path) -> None:
+    for name in files:
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).write_text("{}")
+    with pytest.raises(EmmsError, match=message) as refused:
+        load(tmp_path)
+    assert hint in str(refused.value.hint)
+
+
+@pytest.mark.parametrize("name", ["model.gguf", "last.pth", "model.onnx", "model.safetensors"])
+def test_a_file_is_no_checkpoint_and_its_kind_is_named(name: str, tmp_path: Path) -> None:
+    (tmp_path / name).write_bytes(b"weights")
+    with pytest.raises(EmmsError, match=rf"no config\.json of transformers, only weights .*{name}"):
+        load(tmp_path / name)
+
+
+def test_a_table_of_token_vectors_is_no_checkpoint(tmp_path: Path) -> None:
+    modules = [{"idx": 0, "name": "0", "path": "", "type": "sentence_transformers.models.StaticEmbedding"}]
+    (tmp_path / "modules.json").write_text(json.dumps(modules))
+    with pytest.raises(EmmsError, match="is a StaticEmbedding of sentence-transformers"):
+        load(tmp_path, "text")
+
+
+@pytest.mark.parametrize(
+    ("model_type", "kind", "reads"),
+    [
+        ("whisper", "text", "sound, not texts"),
+        ("wav2vec2", "image", "sound, not images"),
+        ("videomae", "image", "videos, not images"),
+        ("vjepa2", "text", "videos, not texts"),
+        ("sam", "text", "images, not texts"),
+    ],
+)
+def test_what_a_checkpoint_reads_is_said_before_it_is_loaded(
+    model_type: str, kind: str, reads: str, tmp_path: Path
+) -> None:
+    (tmp_path / "config.json").write_text(json.dumps({"model_type": model_type}))
+    with pytest.raises(EmmsError, match=f"is a {model_type} checkpoint, which reads {reads}"):
+        load(tmp_path, kind)
+
+
 @pytest.mark.parametrize("content", ["{", "[]"])
 def test_a_broken_config_is_an_error(content: str, zoo: Path, tmp_path: Path) -> None:
     folder = shutil.copytree(build(zoo, "vit"), tmp_path / "vit")
@@ -149,6 +201,22 @@ def test_code_of_a_repository_runs_only_with_the_flag(zoo: Path, tmp_path: Path)
     white = Image.new("RGB", (32, 32), "white")
     np.testing.assert_allclose(rows(extractor, [white]), [[2, 2, 2]], atol=1e-6)  # a map: its global average
     assert "fallback" in extractor.notes[0]
+
+
+def test_a_quantisation_in_the_configuration_is_noted(zoo: Path, tmp_path: Path) -> None:
+    folder = shutil.copytree(build(zoo, "llama"), tmp_path / "fp8")
+    edit_config(folder, quantization_config={"quant_method": "fp8", "activation_scheme": "dynamic"})
+    extractor = load(folder, "text")
+    assert extractor.notes == ("its config.json names a quantisation (fp8): its weights are read as float32",)
+    np.testing.assert_allclose(rows(extractor, TEXTS), rows(load(build(zoo, "llama"), "text"), TEXTS), atol=1e-6)
+
+
+def test_images_cut_into_pieces_are_refused_with_a_reason(zoo: Path, tmp_path: Path) -> None:
+    folder = shutil.copytree(build(zoo, "siglip"), tmp_path / "naflex")
+    edit_config(folder, model_type="siglip2")
+    transformers.Siglip2ImageProcessor().save_pretrained(folder)
+    with pytest.raises(EmmsError, match="cuts an image into pieces"):
+        load(folder)
 
 
 def test_code_of_a_repository_that_is_left_out_is_noted(zoo: Path, tmp_path: Path) -> None:

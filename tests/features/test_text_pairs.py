@@ -122,7 +122,7 @@ def test_sentence_transformers_are_read_from_their_folder_but_not_pooled_as_they
 
 @pytest.mark.parametrize("name", ["clip-text", "siglip-text"])
 def test_text_towers_read_no_pairs(name: str, zoo: Path) -> None:
-    with pytest.raises(EmmsError, match="reads no pairs of texts") as refused:
+    with pytest.raises(EmmsError, match="reads images and texts, not pairs of texts") as refused:
         load(build(zoo, name), "text+text")
     assert "BERT" in str(refused.value.hint)
 

@@ -20,6 +20,11 @@ T = transformers
 
 _SWIN: dict[str, Any] = {"image_size": 32, "patch_size": 2, "depths": [1, 1], "num_heads": [2, 2], "window_size": 4}
 
+_DECODER_ONLY: dict[str, Any] = {
+    "head_dim": 8, "num_key_value_heads": 2, "pad_token_id": 0, "bos_token_id": 1, "eos_token_id": 2, **TEXT,
+}  # fmt: skip
+_CONVNEXT = {"hidden_sizes": [8, 8, 8, 16], "depths": [1, 1, 1, 1]}
+
 IMAGE_FAMILIES: dict[str, Callable[[], Any]] = {
     "dinov2_with_registers": lambda: T.Dinov2WithRegistersModel(
         T.Dinov2WithRegistersConfig(
@@ -27,6 +32,30 @@ IMAGE_FAMILIES: dict[str, Callable[[], Any]] = {
         )
     ),
     "dinov3_vit": lambda: T.DINOv3ViTModel(T.DINOv3ViTConfig(num_register_tokens=2, **VISION)),
+    "dinov3_convnext": lambda: T.DINOv3ConvNextModel(T.DINOv3ConvNextConfig(**_CONVNEXT)),
+    "vit_mae": lambda: T.ViTMAEForPreTraining(
+        T.ViTMAEConfig(
+            decoder_hidden_size=16,
+            decoder_num_hidden_layers=1,
+            decoder_num_attention_heads=2,
+            decoder_intermediate_size=16,
+            **VISION,
+        )
+    ),
+    "hiera": lambda: T.HieraForImageClassification(
+        T.HieraConfig(
+            image_size=[32, 32],
+            embed_dim=8,
+            depths=[1, 1],
+            num_heads=[1, 2],
+            patch_size=[3, 3],
+            patch_stride=[4, 4],
+            patch_padding=[1, 1],
+            query_stride=[2, 2],
+            num_query_pool=1,
+            masked_unit_size=[4, 4],
+        )
+    ),
     "pvt": lambda: T.PvtForImageClassification(
         T.PvtConfig(
             image_size=32,
@@ -42,10 +71,33 @@ TEXT_FAMILIES: dict[str, Callable[[], Any]] = {
     "camembert": lambda: T.CamembertModel(T.CamembertConfig(pad_token_id=1, **TEXT)),
     "gpt_neox": lambda: T.GPTNeoXModel(T.GPTNeoXConfig(bos_token_id=1, eos_token_id=2, **TEXT)),
     "qwen2": lambda: T.Qwen2Model(T.Qwen2Config(num_key_value_heads=2, **TEXT)),
+    "qwen3": lambda: T.Qwen3Model(T.Qwen3Config(**_DECODER_ONLY)),
+    "gemma": lambda: T.GemmaModel(T.GemmaConfig(**_DECODER_ONLY)),
+    "gemma2": lambda: T.Gemma2Model(T.Gemma2Config(**_DECODER_ONLY)),
+    "gemma3_text": lambda: T.Gemma3TextModel(T.Gemma3TextConfig(**_DECODER_ONLY)),
+    "mistral": lambda: T.MistralModel(T.MistralConfig(**_DECODER_ONLY)),
+    "phi3": lambda: T.Phi3Model(T.Phi3Config(**_DECODER_ONLY)),
+    "smollm3": lambda: T.SmolLM3Model(T.SmolLM3Config(**_DECODER_ONLY)),
+    "gpt_oss": lambda: T.GptOssModel(T.GptOssConfig(num_local_experts=2, num_experts_per_tok=1, **_DECODER_ONLY)),
+    "eurobert": lambda: T.EuroBertModel(T.EuroBertConfig(mask_token_id=3, **_DECODER_ONLY)),
+    "nomic_bert": lambda: T.NomicBertModel(T.NomicBertConfig(**TEXT)),
     "mt5": lambda: T.MT5EncoderModel(
         T.MT5Config(vocab_size=400, d_model=16, d_kv=8, d_ff=32, num_layers=2, num_heads=2)
     ),
 }
+
+
+def llava() -> Any:
+    """Reads texts, and images as tokens among those of texts; no row in the table: the fallback."""
+    return T.LlavaModel(
+        T.LlavaConfig(
+            text_config={"model_type": "llama", **_DECODER_ONLY},
+            vision_config={"model_type": "clip_vision_model", **VISION},
+            image_token_index=399,
+            vision_feature_layer=-2,
+        )
+    )
+
 
 _ENCODERS: dict[str, Callable[[], Any]] = {
     "vit": lambda: T.ViTConfig(**VISION),

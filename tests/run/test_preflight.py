@@ -48,7 +48,7 @@ def test_checkpoints_that_will_fail_are_listed_and_the_run_could_start(cli: Comm
     problems = done.err.split("3 problems that this run will meet:")[1]
     assert "checkpoint org/hollow: org/hollow has no weights for PyTorch, only weights for ONNX Runtime" in problems
     assert "checkpoint org/nowhere: " in problems
-    assert "emms-demo/bert-random is a bert checkpoint, which reads no images" in problems
+    assert "emms-demo/bert-random is a bert checkpoint, which reads texts, not images" in problems
 
 
 def test_a_broken_set_is_one_list_and_exit_code_1(cli: CommandLine) -> None:

@@ -247,7 +247,7 @@ class FeatureCache:
 def prefetch_weights(plan: ExtractionPlan, sample: Sample, options: Options, cache: Cache) -> None:
     """Downloads what `extract` will load; nothing if the cache has all features."""
     if not all(cache.holds("features", features_key(plan, sample, layer)) for layer in options.read_layers):
-        fetch_weights(plan.repo, cache, subfolder=plan.subfolder, code=plan.code)
+        fetch_weights(plan.weights_repo, cache, subfolder=plan.subfolder, code=plan.code)
 
 
 def features_key(plan: ExtractionPlan, sample: Sample, layer: str) -> dict[str, Any]:
