@@ -505,9 +505,9 @@ def _check_unsupported(contents: ColumnContents, columns: Mapping[str, str], tas
         _check_word_tags(contents, columns, task)
     types = {name: type for name, type in contents.types.items() if "." not in name}
     pairs = (pair for names in TEXT_PAIRS if (pair := named_columns(types, names)))
-    pair = next((pair for pair in pairs if all(types[name] == "string" for name in pair)), None)
+    pair = next((pair for pair in pairs if all(types[name] == "string" for name in pair)), ())
     reads_media = task is not None and any(column.kind.recognised_by_type for column in task.inputs)
-    if pair is not None and not read.issuperset(pair) and not reads_media:
+    if pair and not read.issuperset(pair) and not reads_media:
         label = column_flag("label", columns[task.label.name] if task is not None else "COLUMN")
         raise EmmsError(
             f"pairs of texts are not supported: {' and '.join(pair)} belong together",

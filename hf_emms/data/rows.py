@@ -74,7 +74,7 @@ def read_labels(schema: RowSchema, row: Mapping[str, Any], index: int) -> list[P
 
 def _read_content(schema: RowSchema, row: Mapping[str, Any], column: Column, index: int | None) -> Any:
     name = schema.columns[column.name]
-    value = value_of(row, name)
+    value: Any = value_of(row, name)
     if "," in name:
         value = "\n".join(text for text in value if text and text.strip())
     value = schema.joined[name][value] if name in schema.joined else value

@@ -66,7 +66,7 @@ def merge_adapter(repo: Repo, model: Any) -> None:
     # Neither its class with a head nor the head itself is that of the loaded model.
     config.task_type = config.modules_to_save = None
     wrapped = get_peft_model(model, config)
-    report = set_peft_model_state_dict(wrapped, {_SAVED_PREFIX + name: tensor for name, tensor in layers.items()})
+    report: Any = set_peft_model_state_dict(wrapped, {_SAVED_PREFIX + name: tensor for name, tensor in layers.items()})
     absent = [name for name in report.missing_keys if wrapped.base_model.prefix in name]
     if absent or report.unexpected_keys or not layers:
         raise EmmsError(
