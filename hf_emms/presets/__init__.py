@@ -142,7 +142,7 @@ class CandidateSet:
 
 @cache
 def candidate_sets() -> Mapping[str, CandidateSet]:
-    """The sets of checkpoints by their names ("paper-cnn", "paper-vit", "paper-captioning")."""
+    """The sets of checkpoints by their names ("paper-cnn", "paper-vit", "paper-captioning", "dinov3")."""
     return {
         name: CandidateSet(tuple(fields["checkpoints"]), fields.get("missing", {}))
         for name, fields in _read("candidates").items()

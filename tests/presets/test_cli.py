@@ -57,8 +57,8 @@ def test_checkpoints_are_listed_with_pin_and_weights() -> None:
     rows = listed("checkpoints")
     named = [row["checkpoint"] + ("" if row["revision"] == "main" else f"@{row['revision']}") for row in rows]
     assert named == [id for task in checkpoint_presets() for id in default_checkpoints(task)]
-    deit = next(row for row in rows if row["checkpoint"].startswith("facebook/deit"))
-    assert (deit["revision"], deit["weights"], deit["verified"]) == ("refs/pr/3", "safetensors", "yes")
+    electra = next(row for row in rows if row["checkpoint"].startswith("google/electra"))
+    assert (electra["revision"], electra["weights"], electra["verified"]) == ("refs/pr/4", "safetensors", "yes")
     clip = next(row for row in rows if row["checkpoint"] == "openai/clip-vit-base-patch32")
     assert clip["weights"] == "pickled"
     assert {row["weights"] for row in rows if row["verified"] == "no"} == {"unknown"}

@@ -107,7 +107,7 @@ def test_checkpoints_of_a_task_carry_their_pinned_revisions() -> None:
         assert len(default_checkpoints(task)) >= 5
         for id in default_checkpoints(task):
             assert re.fullmatch(r"[\w.-]+/[\w.-]+(@refs/pr/\d+)?", id)
-    assert "facebook/deit-base-patch16-224@refs/pr/3" in default_checkpoints("image-classification")
+    assert "google/electra-base-discriminator@refs/pr/4" in default_checkpoints("text-classification")
     with pytest.raises(EmmsError, match="depth") as caught:
         default_checkpoints("depth-estimation")
     assert "image-to-text" in str(caught.value.hint)
@@ -129,6 +129,7 @@ def test_the_candidates_of_the_paper_are_named_by_family() -> None:
         "paper-cnn": 10,
         "paper-vit": 12,
         "paper-captioning": 3,
+        "dinov3": 4,
     }
     options = Options("demo_fashion", checkpoints=("paper-cnn",), max_samples=60, cache=False)
     found = plan(options, Silent())
