@@ -24,6 +24,8 @@ _DATASETS = {
     "questions": "demo_vqa",
     "spans": "demo_spans",
     "boxes": "demo_boxes",
+    "pairs": "demo_pairs",
+    "words": "demo_words",
 }
 
 
@@ -31,7 +33,7 @@ _DATASETS = {
 @format_option(("table", "json"), piped="table")
 @results_folder_option("Where files go.", default="hf_emms_demo")
 def demo(folder: Path) -> None:
-    """Rank small checkpoints on six small datasets, one a task; everything ships with hf-emms.
+    """Rank small checkpoints on eight small datasets, one a task; everything ships with hf-emms.
 
     Prints a table for each dataset (--format json: the captions ranking alone), and writes the rankings and a
     model-card section to a folder.

@@ -13,7 +13,9 @@ from hf_emms.options import Options
 __all__ = ["DatasetSource", "Sample", "SoftLabels", "load_sample", "open_dataset"]
 
 
-def load_sample(options: Options, cache: Cache | None = None, source: DatasetSource | None = None) -> Sample:
+def load_sample(
+    options: Options, cache: Cache | None = None, source: DatasetSource | None = None, *, training: bool = False
+) -> Sample:
     """Draws a seeded sample from a dataset and finds out what its columns are.
 
     Rows are drawn by content: the order of files and rows does not matter, except in streams. Without a split in the
@@ -26,19 +28,20 @@ def load_sample(options: Options, cache: Cache | None = None, source: DatasetSou
         cache: where samples of streams are looked for and written.
         source: the dataset as `open_dataset` gave it for options that may have another split or number of rows: its
             revision is not asked for again, nor are its files looked for.
+        training: make the items that a fine-tuning learns, see `Task.training_items`.
 
     Raises:
         EmmsError: the dataset, split, task or columns cannot be found; fewer than two labels; more than 5 % of the rows
             (and more than two) cannot be read.
     """
     source = source or open_dataset(options)
-    sample = stored_sample(cache, source, options)
+    sample = stored_sample(cache, source, options, training=training)
     if sample is None:
         split = source.open(options)
         schema = columns_of(split, source.preset, options)
         drawn = draw(split, schema, options)
-        labels = make_labels(drawn, split.notes)
+        labels = make_labels(drawn, split.notes, training=training)
         sample = assemble(split, drawn, labels)
-        store_sample(cache, source, options, sample)
+        store_sample(cache, source, options, sample, training=training)
     check_size(sample, options)
     return sample

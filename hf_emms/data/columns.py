@@ -66,7 +66,7 @@ class RowSchema:
     @property
     def columns_read(self) -> list[str]:
         names = [name for joined in self.columns.values() for name in joined.split(",")]
-        return list(dict.fromkeys(map(column_of, [*names, *filter(None, [self.position_column])])))
+        return list(dict.fromkeys(map(column_of, [*names, *filter(None, [self.position_column, self.end_column])])))
 
     @property
     def label_column(self) -> str:
@@ -83,10 +83,18 @@ class RowSchema:
     @property
     def position_column(self) -> str | None:
         """The column or field that says at which character of the input each label starts, as in SQuAD."""
-        if self.task.label_position is None or self.has_parallel_labels:
+        return self._beside_label(self.task.label_position)
+
+    @property
+    def end_column(self) -> str | None:
+        """The same of where it ends."""
+        return self._beside_label(self.task.label_end)
+
+    def _beside_label(self, field: str | None) -> str | None:
+        if field is None or self.has_parallel_labels:
             return None
         column, dot, _ = self.label_column.partition(".")
-        name = f"{column}.{self.task.label_position}" if dot else self.task.label_position
+        name = f"{column}.{field}" if dot else field
         return name if self.types.get(name) in ("integer", "integers") else None
 
     @property
@@ -317,7 +325,7 @@ def _tasks_to_infer(types: Mapping[str, str]) -> dict[str, Task]:
 def _is_more_specific(id: str, other: str, filled: Mapping[str, Mapping[str, str]], contents: ColumnContents) -> bool:
     """Whether a task reads all columns of another and more; of the same columns, classes come before numbers.
 
-    Texts that repeat are classes before they are captions.
+    Texts that repeat are classes before they are captions, and never before they are answers to a question on a text.
     """
     names, other_names = set(filled[id].values()), set(filled[other].values())
     task, other_task = TASKS[id], TASKS[other]
@@ -325,6 +333,8 @@ def _is_more_specific(id: str, other: str, filled: Mapping[str, Mapping[str, str
         return names > other_names
     if task.numbers is None and other_task.numbers is not None:
         return True
+    if len(task.inputs) > 1:
+        return other_task.categorical and not task.categorical
     return task.categorical and not other_task.categorical and filled[id][task.label.name] in contents.repeating
 
 
@@ -507,10 +517,10 @@ def _check_unsupported(contents: ColumnContents, columns: Mapping[str, str], tas
     pairs = (pair for names in TEXT_PAIRS if (pair := named_columns(types, names)))
     pair = next((pair for pair in pairs if all(types[name] == "string" for name in pair)), ())
     reads_media = task is not None and any(column.kind.recognised_by_type for column in task.inputs)
-    if pair and not read.issuperset(pair) and not reads_media:
-        label = column_flag("label", columns[task.label.name] if task is not None else "COLUMN")
+    if pair and task is not None and not read.issuperset(pair) and not reads_media:
+        label = column_flag("label", columns[task.label.name])
         raise EmmsError(
-            f"pairs of texts are not supported: {' and '.join(pair)} belong together",
+            f"{' and '.join(pair)} belong together, and no task of pairs of texts reads this label",
             f"both as one text: {column_flag('text', ','.join(pair))} {label}; "
             f"one of them alone: --task text-classification {column_flag('text', pair[0])} {label}",
         )
@@ -526,7 +536,10 @@ def _check_word_tags(contents: ColumnContents, columns: Mapping[str, str], task:
     """Refuses tags of words as several classes of a text, unless the task makes an item of each word."""
     tags = [name for name in columns[task.label.name].split(",") if name in contents.word_tags]
     if tags and task.items is None:
-        raise _unsupported(TOKEN_CLASSIFICATION, tags)
+        raise EmmsError(
+            f"column {tags[0]!r} holds tags of words, which are no classes of a text",
+            f"--task {TOKEN_CLASSIFICATION} {column_flag('tags', tags[0])} {column_flag('tokens')}, a column of lists",
+        )
 
 
 def _unsupported(task_id: str, columns: Sequence[str]) -> EmmsError:

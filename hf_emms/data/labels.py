@@ -66,10 +66,11 @@ class Labels:
     values: np.ndarray | None = None
 
 
-def make_labels(drawn: DrawnRows, notes: list[str]) -> Labels:
+def make_labels(drawn: DrawnRows, notes: list[str], *, training: bool = False) -> Labels:
     """The labels of the drawn rows, or of the items that the task makes of them; what was decided is added to notes."""
     task, options = drawn.schema.task, drawn.options
-    items = task.items(drawn.examples(), options, notes) if task.items is not None else None
+    itemize = (task.training_items if training else None) or task.items
+    items = itemize(drawn.examples(), options, notes) if itemize is not None else None
     if items is not None:
         return _item_labels(items)
     inputs = np.array([input for input, _ in drawn.rows], dtype=np.uint64)

@@ -21,8 +21,8 @@ ALLOWED = f"{FEW_SKIPPED} rows or {MAX_SKIPPED:.0%} may be left out"
 
 # The label of a row that has none of several classes.
 NO_CLASS = "none"
-# A raw label, and where in its input it starts, as far as the dataset says.
-PlacedLabel = tuple[Any, int | None]
+# A raw label, and where in its input it starts and ends, as far as the dataset says.
+PlacedLabel = tuple[Any, int | None, int | None]
 
 
 def too_many(left_out: int, total: int) -> bool:
@@ -62,14 +62,19 @@ def read_labels(schema: RowSchema, row: Mapping[str, Any], index: int) -> list[P
         UnusableError: there is none, and the task has no text for that.
     """
     task, values = schema.task, _label_values(schema, row, index)
-    starts = value_of(row, schema.position_column) if schema.position_column else None
-    starts = starts if isinstance(starts, list) else [starts]
-    starts = starts if len(starts) == len(values) else [None] * len(values)
+    places = [_places(row, column, len(values)) for column in (schema.position_column, schema.end_column)]
     raws = values if task.numbers is not None else [_label_text(schema, value) for value in values]
-    labels = [(raw, start) for raw, start in zip(raws, starts, strict=True) if raw is not None]
+    labels = [placed for placed in zip(raws, *places, strict=True) if placed[0] is not None]
     if not labels and task.no_label_text is None:
         raise UnusableError(f"no {task.label.name} in column {schema.label_column!r}")
     return labels
+
+
+def _places(row: Mapping[str, Any], column: str | None, count: int) -> list[int | None]:
+    """What a column or field says of each of a row's labels."""
+    places = value_of(row, column) if column else None
+    places = places if isinstance(places, list) else [places]
+    return places if len(places) == count else [None] * count
 
 
 def _read_content(schema: RowSchema, row: Mapping[str, Any], column: Column, index: int | None) -> Any:
@@ -180,8 +185,7 @@ class DrawnRows:
             Example(
                 id,
                 tuple(contents[hash] for contents, hash in zip(self.contents, drawn.hashes, strict=True)),
-                tuple(label for label, _ in drawn.labels),
-                tuple(start for _, start in drawn.labels),
+                *(tuple(placed[part] for placed in drawn.labels) for part in range(3)),
             )
             for id, drawn in sorted(self.inputs.items())
         ]
@@ -197,7 +201,10 @@ class DrawnRows:
                 if hash not in held:
                     column.kind.check(content)
             placed = read_labels(self.schema, row, index)
-            labels = self._measured([label for label, _ in placed], contents) or [task.no_label_text]
+            raws = [label for label, *_ in placed]
+            if task.check is not None:
+                task.check(contents, raws)
+            labels = self._measured(raws, contents) or [task.no_label_text]
         except UnusableError as problem:
             self._skip(row, where, str(problem))
             return

@@ -299,7 +299,7 @@ def _note_on_inputs(drawn: DrawnRows, labels: Labels, n_inputs: int, n_groups: i
 # ---- stored samples of streams ---------------------------------------------------------------------------------------
 
 
-def sample_key(source: DatasetSource, options: Options) -> dict[str, Any]:
+def sample_key(source: DatasetSource, options: Options, *, training: bool = False) -> dict[str, Any]:
     """The cache key of a sample: everything that changes it."""
     preset = source.preset
     return {
@@ -309,6 +309,7 @@ def sample_key(source: DatasetSource, options: Options) -> dict[str, Any]:
         "config": source.config,
         "split": source.split(options),
         "options": options.cache_key_fields("sample"),
+        "training": training,
         "preset": {"columns": dict(preset.columns), "words": dict(preset.words)} if preset else None,
         # A task of another package cleans labels as its version does.
         "versions": {"datasets": version("datasets"), **plugin_versions()},
@@ -316,7 +317,9 @@ def sample_key(source: DatasetSource, options: Options) -> dict[str, Any]:
     }
 
 
-def store_sample(cache: Cache | None, source: DatasetSource, options: Options, sample: Sample) -> None:
+def store_sample(
+    cache: Cache | None, source: DatasetSource, options: Options, sample: Sample, *, training: bool = False
+) -> None:
     """Stores the sample of a stream: the next run needs no network. Other samples are drawn anew from their files."""
     if cache is None or not source.is_streamed(options):
         return
@@ -337,14 +340,16 @@ def store_sample(cache: Cache | None, source: DatasetSource, options: Options, s
     if sample.soft_labels is not None:
         arrays |= {_SOFT + name: np.asarray(value) for name, value in vars(sample.soft_labels).items()}
     arrays["facts"] = np.frombuffer(msgspec.json.encode(facts), np.uint8)
-    cache.put("samples", sample_key(source, options), arrays)
+    cache.put("samples", sample_key(source, options, training=training), arrays)
 
 
-def stored_sample(cache: Cache | None, source: DatasetSource, options: Options) -> Sample | None:
+def stored_sample(
+    cache: Cache | None, source: DatasetSource, options: Options, *, training: bool = False
+) -> Sample | None:
     """The sample of a stream that was stored for the same options, or None."""
     if cache is None or not source.is_streamed(options):
         return None
-    return cache.get("samples", sample_key(source, options), lambda stored: _unpack(source, stored))
+    return cache.get("samples", sample_key(source, options, training=training), lambda stored: _unpack(source, stored))
 
 
 def _unpack(source: DatasetSource, stored: Mapping[str, np.ndarray]) -> Sample:

@@ -23,7 +23,8 @@ class Architecture:
         pooling: an entry of `pooling.POOLINGS`, `fusion.FUSIONS` or `pooling.STATES`; "package.module:NAME" is one of
             another package.
         source: of that choice.
-        input_kind: the name of the `InputKind` that it reads: "image", "text", "image+text", "text+text".
+        input_kind: the name of the `InputKind` that it reads: "image", "text", "image+text", "text+text", "text-pair",
+            "words".
         poolerless: the class takes `add_pooling_layer=False`; its pooler isn't used and often isn't saved.
         pads_to_limit: texts are padded to the full length, as in the family's training.
         first_layer: which of its `hidden_states` is hidden layer 1: most families list their embeddings before.
@@ -157,12 +158,21 @@ ARCHITECTURES: tuple[Architecture, ...] = (
     _image_text("Grounding DINO", ("grounding-dino",), "GroundingDinoForObjectDetection", "grounding_dino", FUSION),
 )
 
-# Families whose feature is pooled from a text's tokens also read a pair of texts.
-_TEXT_PAIRS = {"masked_mean": "question_context", "encoder_masked_mean": "encoder_question_context"}
+# Poolings of text towers: what their images are compared with, not states of tokens.
+TOWER_POOLINGS = ("text_embeds", "unmasked_pooler_output")
+# Families whose feature is pooled from a text's tokens also read a question with a context.
+_TOKEN_POOLINGS = {"masked_mean": "question_context", "encoder_masked_mean": "encoder_question_context"}
 ARCHITECTURES += tuple(
-    replace(row, input_kind="text+text", pooling=_TEXT_PAIRS[row.pooling], source="hf_emms: inputs/text_pair.py")
+    replace(row, input_kind="text+text", pooling=_TOKEN_POOLINGS[row.pooling], source="hf_emms: inputs/text_pair.py")
     for row in ARCHITECTURES
-    if row.pooling in _TEXT_PAIRS
+    if row.pooling in _TOKEN_POOLINGS
+)
+# Every family that reads texts compares two, and gives states of words.
+_OF_TEXTS = {"text": {"text-pair": "sentence_pair", "words": "words"}}
+ARCHITECTURES += tuple(
+    replace(row, input_kind=kind, source=f"hf_emms: inputs/{module}.py")
+    for row in ARCHITECTURES
+    for kind, module in _OF_TEXTS.get(row.input_kind, {}).items()
 )
 
 _BUILT_IN = {(row.input_kind, name): row for row in ARCHITECTURES for name in row.model_types}

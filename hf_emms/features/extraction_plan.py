@@ -318,22 +318,30 @@ def load_error(plan: ExtractionPlan, part: str, error: BaseException) -> EmmsErr
 
 
 class ReadCounts(msgspec.Struct):
-    """How many texts were cut at `cut_length` tokens, and how many inputs read in overlapping windows."""
+    """How many texts and pairs of texts were cut, how many inputs read in overlapping windows, and at which lengths."""
 
     cut: int = 0
     cut_length: int = 0
+    cut_pairs: int = 0
+    pair_length: int = 0
     windowed: int = 0
     window_length: int = 0
 
     def add(self, other: ReadCounts) -> None:
         self.cut += other.cut
         self.cut_length = max(self.cut_length, other.cut_length)
+        self.cut_pairs += other.cut_pairs
+        self.pair_length = max(self.pair_length, other.pair_length)
         self.windowed += other.windowed
         self.window_length = max(self.window_length, other.window_length)
 
     def add_cut(self, count: int, length: int) -> None:
         if count:
             self.add(ReadCounts(cut=count, cut_length=length))
+
+    def add_cut_pairs(self, count: int, length: int) -> None:
+        if count:
+            self.add(ReadCounts(cut_pairs=count, pair_length=length))
 
     def notes(self) -> Iterator[str]:
         if self.windowed:
@@ -345,6 +353,12 @@ class ReadCounts(msgspec.Struct):
         if self.cut:
             texts = "text was" if self.cut == 1 else "texts were"
             yield f"{self.cut:,} {texts} cut at {self.cut_length:,} tokens, the most that it reads"
+        if self.cut_pairs:
+            pairs = "pair is" if self.cut_pairs == 1 else "pairs are"
+            yield (
+                f"{self.cut_pairs:,} {pairs} longer than the {self.pair_length:,} tokens that it reads: the longer "
+                "text is cut"
+            )
 
 
 class FeatureInfo(msgspec.Struct, frozen=True):

@@ -37,6 +37,7 @@ class Pooling:
         layers: the same and every hidden layer's, from one forward; None where the model shows no hidden layers.
         layer_summary: what is pooled of a hidden layer, in words.
         spreads: whether "spread" adds hidden layers; not where their rows repeat a part of the feature.
+        run: a model, the tensors of a batch and further arguments to outputs with the states of all tokens.
     """
 
     summary: str
@@ -44,6 +45,7 @@ class Pooling:
     layers: Callable[[Any, Inputs], Layered] | None = None
     layer_summary: str = ""
     spreads: bool = True
+    run: Callable[..., Any] = lambda model, inputs, **options: model(**inputs, **options)
 
 
 def no_layers(model: Any) -> LayerError:
@@ -147,7 +149,7 @@ def _pooling(
         outputs = run(model, inputs, output_hidden_states=True)
         return last(outputs, inputs), [state(hidden, inputs) for hidden in _states(model, outputs)]
 
-    return Pooling(summary, features, layers, layer_summary)
+    return Pooling(summary, features, layers, layer_summary, run=run)
 
 
 def _fallback(tower: str, pooling: Pooling) -> Pooling:
@@ -163,7 +165,7 @@ def _fallback(tower: str, pooling: Pooling) -> Pooling:
             raise LayerError(f"{type(model).__name__} does not show the hidden layers of one tower", f"--layer {LAST}")
         return pooling.layers(model, inputs)
 
-    return Pooling(pooling.summary, features, layers, pooling.layer_summary)
+    return Pooling(pooling.summary, features, layers, pooling.layer_summary, run=pooling.run)
 
 
 def _pooler_features(model: Any, inputs: Inputs) -> Tensor:
@@ -337,6 +339,37 @@ def find_pooling(name: str) -> Pooling:
     if not isinstance(pooling, Pooling):
         raise EmmsError(f"{name} is of type {type(pooling).__name__}, not {Pooling.__module__}.Pooling")
     return pooling
+
+
+def states_at_places(pooling: Pooling) -> Pooling:
+    """What a pooling pools, not pooled: the states at inputs["places"], int64 (b, S), as rows, (b * S, D).
+
+    Rows of places that are −1 mean nothing.
+    """
+
+    def split(inputs: Inputs) -> tuple[Inputs, Callable[[Tensor], Tensor]]:
+        places = inputs["places"].clamp_min(0)
+        rows = torch.arange(len(places), device=places.device)[:, None]
+        others = {name: tensor for name, tensor in inputs.items() if name != "places"}
+        return others, lambda hidden: hidden[rows, places].flatten(0, 1)
+
+    def features(model: Any, inputs: Inputs) -> Tensor:
+        others, take = split(inputs)
+        return take(pooling.run(model, others).last_hidden_state)
+
+    def layers(model: Any, inputs: Inputs) -> Layered:
+        others, take = split(inputs)
+        outputs = pooling.run(model, others, output_hidden_states=True)
+        return take(outputs.last_hidden_state), [take(hidden) for hidden in _states(model, outputs)]
+
+    return Pooling(
+        "the last layer's state of each word's first token", features, layers, "the state of each word's first token"
+    )
+
+
+def token_states(name: str) -> States:
+    """The states of the last layer of what a pooling pools; `name` as for `find_pooling`."""
+    return _last_states(find_pooling(name).run)
 
 
 # --- features of several layers ---------------------------------------------------------------------------

@@ -35,6 +35,7 @@ from hf_emms.finetune.recipe import head_of
 from hf_emms.finetune.span_network import span_network
 from hf_emms.finetune.splits import LabeledSplit, Splits
 from hf_emms.finetune.text_network import text_network
+from hf_emms.finetune.word_network import word_network
 from hf_emms.options import Options
 from hf_emms.tasks import HeadSpec
 
@@ -46,7 +47,8 @@ def load_network(plan: ExtractionPlan, splits: Splits, options: Options, method:
         EmmsError: it cannot be loaded, or has no head for the task.
     """
     keep_freed_memory()
-    build = {"row": row_network, "span": span_network, "text": text_network}[head_of(splits.task).output]
+    builders = {"row": row_network, "span": span_network, "text": text_network, "words": word_network}
+    build = builders[head_of(splits.task).output]
     with quiet_transformers():
         network = build(plan, splits, options)
     network.notes = [*(note for _, note in plan.notes), *network.notes, *repaired(network.model)]

@@ -21,6 +21,7 @@ from hf_emms.hub import page, read_file, require_push, upload_model, who_am_i
 from hf_emms.options import Options
 from hf_emms.publish.card_text import rendered_template
 from hf_emms.ranking import FineTuned, Ranking, Row, TrainingRun, is_commit
+from hf_emms.tasks import hub_tag
 
 # Folder, inside the one that is asked for, of the models of finished runs; the best one is left at the end.
 _UNFINISHED = ".unfinished"
@@ -200,11 +201,11 @@ def _metadata(name: str, ranking: Ranking, row: Row, run: TrainingRun, test: Lab
     dataset |= {"config": ranking.config} if ranking.config else {}
     dataset |= {} if test.held_out else {"split": test.split}
     metrics = [{"type": name, "value": round(value, 6)} for name, value in run.scores.items()]
-    result = {"task": {"type": ranking.task}, "dataset": dataset, "metrics": metrics}
+    result = {"task": {"type": hub_tag(ranking.task)}, "dataset": dataset, "metrics": metrics}
     on_hub = is_commit(row.revision)
     return {
         "library_name": "transformers",
-        "pipeline_tag": ranking.task,
+        "pipeline_tag": hub_tag(ranking.task),
         "tags": ["hf-emms"],
         **({"base_model": row.checkpoint.partition("@")[0], "base_model_relation": "finetune"} if on_hub else {}),
         **({"datasets": [ranking.dataset_id]} if is_commit(ranking.dataset_revision) else {}),

@@ -41,6 +41,14 @@ class AnswerSpan:
 
 
 @dataclass(frozen=True)
+class TaggedText:
+    """The words of a text, each from its first character to behind its last one, and their tags."""
+
+    words: tuple[tuple[int, int], ...]
+    tags: tuple[str, ...]
+
+
+@dataclass(frozen=True)
 class LabeledSplit:
     """Rows with their right answers; their inputs are those of a `Sample`.
 
@@ -48,8 +56,8 @@ class LabeledSplit:
         split: the dataset's split that they are from.
         held_out: whether they were taken out of it for an evaluation, so that the rest can be trained on.
         whole: whether they are all of its rows.
-        references: n right answers: a class, a tuple of classes, a number, texts with their weights, an `AnswerSpan`
-            or a box.
+        references: n right answers: a class, a tuple of classes, a number, texts with their weights, an `AnswerSpan`,
+            a `TaggedText` or a box.
         groups: uint64, shape (n,): rows of one group are never in two splits.
     """
 
@@ -143,7 +151,7 @@ def load_splits(options: Options, cache: Cache | None = None, source: DatasetSou
         folds=1,
     )
     source = source or open_dataset(options)
-    sample = load_sample(options, cache, source)
+    sample = load_sample(options, cache, source, training=True)
     # Its other splits are read as this one is.
     options = replace(options, task=sample.task.id, columns=sample.columns)
     several = sample.soft_labels is not None
@@ -152,7 +160,7 @@ def load_splits(options: Options, cache: Cache | None = None, source: DatasetSou
     for name, split in _own_splits(sample).items():
         own = replace(options, split=split, max_samples=min(limit or _MAX_EVALUATED, _MAX_EVALUATED))
         try:
-            evaluated[name] = _labeled_split(load_sample(own, cache, source), several)
+            evaluated[name] = _labeled_split(load_sample(own, cache, source, training=True), several)
         except EmmsError as error:
             notes.append(f"split {split} is not used for {name}: {error.message}")
     if "validation" in evaluated and "test" not in evaluated:
@@ -211,12 +219,15 @@ def _labeled_split(sample: Sample, several: bool) -> LabeledSplit:
     """
     head = head_of(sample.task)
     inputs, rows, groups = sample.inputs, sample.input_of_row, sample.groups
-    if isinstance(inputs, Spans):
+    references: list[Any]
+    if head.output == "words":
+        inputs, rows, groups, references = _tagged_texts(sample)
+    elif isinstance(inputs, Spans):
         right = np.flatnonzero(sample.codes == 1)
         bounds, groups = inputs.bounds[rows[right]], groups[right]
         inputs, rows = inputs.inputs, bounds[:, 0]
         texts = [str(inputs[pair][1]) for pair in rows]
-        references: list[Any] = [
+        references = [
             AnswerSpan(start, stop, text[start:stop])
             for text, (start, stop) in zip(texts, bounds[:, 1:].tolist(), strict=True)
         ]
@@ -238,6 +249,20 @@ def _labeled_split(sample: Sample, several: bool) -> LabeledSplit:
         groups=groups,
         inputs_fingerprint=sample.inputs_fingerprint,
     )
+
+
+def _tagged_texts(sample: Sample) -> tuple[Sequence[str], np.ndarray, np.ndarray, list[Any]]:
+    """The texts, which one each row has, int64 (n,), the groups of rows, uint64 (n,), and what is right for each."""
+    spans = sample.inputs
+    assert isinstance(spans, Spans), "rows are words"
+    bounds = spans.bounds[sample.input_of_row]
+    rows, first = np.unique(bounds[:, 0], return_index=True)
+    tags = np.array(sample.label_texts, object)[sample.codes]
+    references = [
+        TaggedText(tuple(map(tuple, words.tolist())), tuple(of_text.tolist()))
+        for words, of_text in zip(np.split(bounds[:, 1:], first[1:]), np.split(tags, first[1:]), strict=True)
+    ]
+    return spans.inputs, rows, sample.groups[first], references
 
 
 def _references_by_label(sample: Sample, several: bool) -> list[Any]:

@@ -3,15 +3,19 @@
 from hf_emms.inputs.image import IMAGE, Images
 from hf_emms.inputs.image_text import IMAGE_TEXT
 from hf_emms.inputs.kind import InputKind, Pairs, Spans, UnusableError, as_bytes, hash64
+from hf_emms.inputs.sentence_pair import SENTENCE_PAIR
 from hf_emms.inputs.text import TEXT
 from hf_emms.inputs.text_pair import TEXT_PAIR
+from hf_emms.inputs.words import WORDS
 
 __all__ = [
     "IMAGE",
     "IMAGE_TEXT",
     "INPUT_KINDS",
+    "SENTENCE_PAIR",
     "TEXT",
     "TEXT_PAIR",
+    "WORDS",
     "Images",
     "InputKind",
     "Pairs",
@@ -21,4 +25,6 @@ __all__ = [
     "hash64",
 ]
 
-INPUT_KINDS: dict[str, InputKind] = {kind.name: kind for kind in (IMAGE, TEXT, IMAGE_TEXT, TEXT_PAIR)}
+INPUT_KINDS: dict[str, InputKind] = {
+    kind.name: kind for kind in (IMAGE, TEXT, IMAGE_TEXT, TEXT_PAIR, SENTENCE_PAIR, WORDS)
+}

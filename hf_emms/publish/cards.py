@@ -12,6 +12,7 @@ from hf_emms.publish.card_entries import Entry, checkpoint_entry, dataset_entry,
 from hf_emms.publish.card_text import CardKind, card_section, markdown_text, rendered_template
 from hf_emms.publish.readme import put_section, section_data
 from hf_emms.ranking import Ranking, Row, is_commit
+from hf_emms.tasks import hub_tag
 
 README = "README.md"
 
@@ -49,7 +50,7 @@ class Card:
         if self.kind == "model":
             fields = "tags:\n- emms\n"
         else:
-            tasks = dict.fromkeys(ranking.task for ranking in self.rankings)
+            tasks = dict.fromkeys(hub_tag(ranking.task) for ranking in self.rankings)
             fields = "task_categories:\n" + "".join(f"- {task}\n" for task in tasks)
         return f"---\n{fields}---\n\n# {markdown_text(self.repo_id.rpartition('/')[2])}\n".encode()
 

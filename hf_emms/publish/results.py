@@ -19,6 +19,7 @@ from hf_emms.publish.readme import END, START, data_comment, put_section, sectio
 from hf_emms.ranking import Ranking, Row, is_commit
 from hf_emms.ranking.columns import COLUMNS, IDENTITY, TableColumn, format_finetuned, score_columns
 from hf_emms.ranking.merge import JSON_FOLDER, mean_ranks, merged, path_of
+from hf_emms.tasks import hub_tag
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -295,7 +296,7 @@ def _updated_card(readme: bytes | None, repo_id: str, new: Sequence[ListedRankin
     table = rendered_template("results_table.md.jinja", lines=lines).strip("\n")
     section = f"{START}\n{data}\n\n{table}\n{END}\n"
     card = put_section(readme or rendered_template("results_readme.md.jinja", repo_id=repo_id).encode(), section)
-    return with_fields(card, {"task_categories": sorted({line.task for line in lines})})
+    return with_fields(card, {"task_categories": sorted({hub_tag(line.task) for line in lines})})
 
 
 class _PackedListing(msgspec.Struct):

@@ -8,9 +8,12 @@ from hf_emms.tasks.image_regression import IMAGE_REGRESSION
 from hf_emms.tasks.image_to_text import IMAGE_TO_TEXT
 from hf_emms.tasks.question_answering import QUESTION_ANSWERING
 from hf_emms.tasks.referring_expression import REFERRING_EXPRESSION
+from hf_emms.tasks.sentence_similarity import SENTENCE_SIMILARITY
 from hf_emms.tasks.task import Column, Example, Head, HeadSpec, Item, Metric, NumericLabels, Task, clean_class_name
 from hf_emms.tasks.text_classification import TEXT_CLASSIFICATION
+from hf_emms.tasks.text_pair_classification import TEXT_PAIR_CLASSIFICATION
 from hf_emms.tasks.text_regression import REGRESSION
+from hf_emms.tasks.token_classification import SPAN_CLASSIFICATION, TOKEN_CLASSIFICATION
 from hf_emms.tasks.visual_question_answering import VISUAL_QUESTION_ANSWERING
 
 __all__ = [
@@ -26,6 +29,7 @@ __all__ = [
     "clean_class_name",
     "column_flag",
     "get_task",
+    "hub_tag",
 ]
 
 _OURS = (
@@ -37,6 +41,10 @@ _OURS = (
     REFERRING_EXPRESSION,
     REGRESSION,
     IMAGE_REGRESSION,
+    TEXT_PAIR_CLASSIFICATION,
+    SENTENCE_SIMILARITY,
+    TOKEN_CLASSIFICATION,
+    SPAN_CLASSIFICATION,
 )
 
 TASKS: Registry[Task] = Registry("hf_emms.tasks", Task, _OURS, names=lambda task: (task.id, *task.aliases))
@@ -55,6 +63,12 @@ def get_task(name: str) -> Task:
         )
         raise EmmsError(f"the task {name!r} is not supported yet", f"--task takes one of: {names}")
     return task
+
+
+def hub_tag(task_id: str) -> str:
+    """What the Hub calls a task; the id itself of a task that hf_emms does not have."""
+    task = TASKS.find(task_id)
+    return task.pipeline_tags[0] if task is not None else task_id
 
 
 def column_flag(role: str, column: str = "COLUMN") -> str:

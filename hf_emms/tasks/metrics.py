@@ -47,6 +47,18 @@ def micro_f1(predictions: Sequence[Any], references: Sequence[Any]) -> float:
     return _f1(predictions, references, "micro")
 
 
+def class_f1(name: str) -> Metric:
+    """F1 of one class."""
+
+    def compute(predictions: Sequence[Any], references: Sequence[Any]) -> float:
+        from sklearn.metrics import f1_score
+
+        is_class = [reference == name for reference in references]
+        return float(f1_score(is_class, [prediction == name for prediction in predictions], zero_division=0))
+
+    return Metric(f"F1 of {name}", compute)
+
+
 def _f1(predictions: Sequence[Any], references: Sequence[Any], average: str) -> float:
     from sklearn.metrics import f1_score
 
@@ -116,6 +128,62 @@ def _f1_of_words(answer: str, reference: str) -> float:
     first, second = Counter(_plain_words(answer)), Counter(_plain_words(reference))
     common = (first & second).total()
     return 2 * common / (first.total() + second.total()) if common else float(first == second)
+
+
+# ---- tags of words: a sequence of tags a text, and references with such `tags` ---------------------------------------
+
+
+# Where entities begin, go on, end, or are a single word, as BIO, BIOES and BILOU write it.
+_TAG = re.compile(r"([BIESLU])(?:[-_](.+))?")
+
+
+def split_tag(tag: str) -> tuple[str, str]:
+    """What a tag says of an entity's course (B, I, E or S), and its type; ("", tag) where it is no such tag."""
+    match = _TAG.fullmatch(tag)
+    return (match[1].translate(_BIOES), match[2] or "") if match else ("", tag)
+
+
+_BIOES = str.maketrans("LU", "ES")
+
+
+def entities(tags: Sequence[str]) -> set[tuple[int, int, str]]:
+    """From which word to which the entities of a text are, and of which type, as CoNLL's script and seqeval read them.
+
+    An entity also begins where the tag before it is of no entity, of another type, or ends one.
+    """
+    spans, start, current = set(), 0, ""
+    is_open = False
+    for place, tag in enumerate([*tags, "O"]):
+        course, type = split_tag(tag)
+        goes_on = is_open and course in ("I", "E") and type == current
+        if is_open and not goes_on:
+            spans.add((start, place, current))
+            is_open = False
+        if course and not goes_on:
+            start, current, is_open = place, type, True
+        if course in ("E", "S"):
+            spans.add((start, place + 1, current))
+            is_open = False
+    return spans
+
+
+def entity_f1(predictions: Sequence[Sequence[str]], references: Sequence[Any]) -> float:
+    """F1 of entities of all texts together: right where first word, last word and type are."""
+    counts = np.zeros(3)  # predicted, right, both
+    for tags, reference in zip(predictions, references, strict=True):
+        predicted, right = entities(tags), entities(reference.tags)
+        counts += len(predicted), len(right), len(predicted & right)
+    return float(2 * counts[2] / max(1, counts[0] + counts[1]))
+
+
+def word_accuracy(predictions: Sequence[Sequence[str]], references: Sequence[Any]) -> float:
+    """Share of the words of all texts whose tag is right."""
+    right = [
+        tag == other
+        for tags, reference in zip(predictions, references, strict=True)
+        for tag, other in zip(tags, reference.tags, strict=True)
+    ]
+    return float(np.mean(right))
 
 
 # ---- boxes -----------------------------------------------------------------------------------------------------------
@@ -213,6 +281,8 @@ SPEARMAN = Metric("Spearman", spearman)
 VQA_ACCURACY = Metric("VQA accuracy", vqa_accuracy)
 WORD_F1 = Metric("F1", word_f1)
 EXACT_MATCH = Metric("exact match", exact_match)
+ENTITY_F1 = Metric("entity F1", entity_f1)
+WORD_ACCURACY = Metric("accuracy", word_accuracy)
 IOU = Metric("IoU", iou)
 ACCURACY_AT_HALF = Metric("accuracy at 0.5", accuracy_at_half)
 BLEU_4 = Metric("BLEU", bleu)

@@ -51,14 +51,6 @@ OTHER_TASKS = (
         "summarization",
         (("document", "summary"), ("article", "highlights"), ("dialogue", "summary"), ("text", "summary")),
     ),
-    OtherTask(
-        TOKEN_CLASSIFICATION,
-        tuple(
-            (words, tags)
-            for words in ("tokens", "words")
-            for tags in ("ner_tags", "ner", "pos_tags", "upos", "xpos", "chunk_tags", "tags", "labels")
-        ),
-    ),
     OtherTask("object-detection", (("objects",), ("bboxes",), ("bbox",), ("boxes",))),
     OtherTask(
         "image-segmentation", (("mask",), ("masks",), ("segmentation_mask",), ("semantic_segmentation",), ("seg_map",))

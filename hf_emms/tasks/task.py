@@ -82,12 +82,14 @@ class Example:
         id: a hash of the input.
         labels: raw labels in the dataset's order; empty where it has none.
         positions: for each label, where in the input it starts by the dataset; None where that is not known.
+        stops: the same of where it ends.
     """
 
     id: int
     contents: tuple[Any, ...]
     labels: tuple[Any, ...]
     positions: tuple[int | None, ...]
+    stops: tuple[int | None, ...] = ()
 
 
 class Item(NamedTuple):
@@ -139,7 +141,7 @@ class Head:
 
     Attributes:
         output: what the network gives: "row" (one vector an input, see `spec`), "span" (a start and an end among
-            the tokens of the second text) or "text" (a text that it writes).
+            the tokens of the second text), "words" (a tag for each word) or "text" (a text that it writes).
         auto_class: the class of transformers with such a head; None where there is none.
         metrics: the references of the training rows to the metrics; the first one compares checkpoints.
         spec: the references of the training rows to what outputs mean; for "row" only.
@@ -147,7 +149,7 @@ class Head:
         excluded_model_types: families that `auto_class` has, but with another kind of head.
     """
 
-    output: Literal["row", "span", "text"]
+    output: Literal["row", "span", "words", "text"]
     auto_class: str | None
     metrics: Callable[[Sequence[Any]], tuple[Metric, ...]]
     spec: Callable[[Sequence[Any]], HeadSpec] | None = None
@@ -174,7 +176,10 @@ class Task:
         label_form: which F-labels `numbers` make: "text", "numbers" or "both", unless the user says.
         items: makes several rows of an example: spans of its last text, each with a label (an answer and other spans,
             every word of a sentence). None where an example is a row.
+        training_items: the same for a fine-tuning, where that learns other items or labels than are ranked on.
+        check: raises an `UnusableError` with the reason where labels do not fit the contents of their input.
         label_position: the column or field beside the label's that says where in the input a label starts.
+        label_end: the same of where it ends.
         reading: what is ranked, where users may mean another task of the same columns.
         calibrated_budgets: names in `ranking.expected_gap.CALIBRATIONS` whose numbers hold for the task.
     """
@@ -195,7 +200,10 @@ class Task:
     numbers: NumericLabels | None = None
     label_form: LabelForm = "text"
     items: Itemize | None = None
+    training_items: Itemize | None = None
+    check: Callable[[Sequence[Any], Sequence[Any]], None] | None = None
     label_position: str | None = None
+    label_end: str | None = None
     reading: str = ""
     calibrated_budgets: tuple[str, ...] = ()
 

@@ -23,6 +23,7 @@ from scripts.demo import (
     data,
     data_scenes,
     data_spans,
+    data_words,
     encoders,
     sources,
 )
@@ -40,6 +41,8 @@ def jobs() -> dict[str, Callable[[], None]]:
         "emoji-vqa": data_scenes.emoji_vqa,
         "emoji-boxes": data_scenes.emoji_boxes,
         "wordnet-spans": data_spans.spans,
+        "wordnet-pairs": data_words.pairs,
+        "wordnet-words": data_words.words,
         **text,
         **encoders.MAKERS,
         **image,

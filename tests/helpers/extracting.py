@@ -21,6 +21,8 @@ TASKS = {
     "text": "text-classification",
     "image+text": "visual-question-answering",
     "text+text": "question-answering",
+    "text-pair": "text-pair-classification",
+    "words": "token-classification",
 }
 SIZES = [(40, 50), (32, 32), (64, 30), (33, 80), (50, 50), (32, 48), (90, 40)]
 

@@ -5,7 +5,7 @@ from dataclasses import replace
 import pytest
 
 from hf_emms.errors import EmmsError
-from hf_emms.tasks import TASKS, clean_class_name, get_task
+from hf_emms.tasks import TASKS, clean_class_name, get_task, hub_tag
 
 
 def test_every_task_is_found_under_its_id_and_its_aliases() -> None:
@@ -13,6 +13,7 @@ def test_every_task_is_found_under_its_id_and_its_aliases() -> None:
         *("image-classification", "image-to-text", "visual-question-answering"),
         *("text-classification", "question-answering", "referring-expression", "text-regression"),
         "image-regression",
+        *("text-pair-classification", "sentence-similarity", "token-classification", "span-classification"),
     }
     for task in TASKS.values():
         for name in (task.id, *task.aliases):
@@ -64,3 +65,6 @@ def test_candidates_are_searched_by_the_tags_of_the_hub() -> None:
     task = get_task("question-answering")
     assert task.pipeline_tags == ("question-answering", "fill-mask", "feature-extraction")
     assert replace(task, hub_tags=("qa",)).pipeline_tags == ("qa", "fill-mask", "feature-extraction")
+    # Checkpoints for entailment carry the tag of those for single texts, and so do datasets and models that we make.
+    assert get_task("nli").pipeline_tags[0] == hub_tag("text-pair-classification") == "text-classification"
+    assert hub_tag("of-another-package") == "of-another-package"

@@ -1,0 +1,245 @@
+"""Two texts that are compared, such as a premise with a hypothesis: read together, or each by itself.
+
+Checkpoints read both as two segments, as they do when they are fine-tuned. Only text towers, which have no states of
+tokens to compare, read each text by itself (docs/rank-pairs-and-tokens.md).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+from itertools import chain
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from hf_emms.features.architectures import TOWER_POOLINGS
+from hf_emms.features.extraction_plan import ExtractionPlan, ReadCounts
+from hf_emms.inputs.kind import BatchReader, InputKind, Pairs, TrainingReader
+from hf_emms.inputs.text import TEXT, example_texts, load_tokenizer, load_training_texts, text_reader
+from hf_emms.inputs.text_pair import TextPairReader, text_pair_reader
+from hf_emms.options import LAST
+
+if TYPE_CHECKING:
+    import torch
+    from torch import Tensor
+
+    from hf_emms.features.device import Batch, Inputs
+    from hf_emms.features.extractor import FeatureReader
+    from hf_emms.features.load import LoadedModel
+    from hf_emms.features.pooling import JoinedLayers, States
+
+_CHUNK = 8_192  # pairs tokenised and sorted at a time: memory does not grow with the dataset
+_COMPARED = "[u, v, |u - v|, u * v]"
+# Which text the tokens before the first one, of it, between both, of the second and after it are of.
+_SEGMENTS = (0, 1, 0, 2, 0)
+_ROWS = 256  # a batch of pairs whose texts have been read
+
+
+# --- read together ----------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class JoinedPair:
+    """Both texts of a pair with the special tokens around them.
+
+    Attributes:
+        segments: of each token 1 or 2, the text that it is of, or 0.
+        types: token types; 0 where the model has none.
+    """
+
+    ids: list[int]
+    segments: list[int]
+    types: list[int]
+
+
+def cut_longer(first: list[int], second: list[int], capacity: int) -> tuple[list[int], list[int]]:
+    """The tokens of both texts that fit together: the longer text loses its end, down to half if need be."""
+    if len(first) + len(second) <= capacity:
+        return first, second
+    shorter = min(len(first), len(second), capacity // 2)
+    if len(first) <= len(second):
+        return first[:shorter], second[: capacity - shorter]
+    return first[: capacity - shorter], second[:shorter]
+
+
+@dataclass(frozen=True)
+class SegmentReader:
+    """How a checkpoint reads two texts as two segments."""
+
+    pair: TextPairReader
+
+    def join(self, pairs: Pairs) -> tuple[list[JoinedPair], int]:
+        """The tokens of each pair, and how many pairs were cut."""
+        reader = self.pair
+        firsts, _ = reader.tokenize(pairs.firsts, pairs.parts[:, 0])
+        seconds, _ = reader.tokenize(pairs.seconds, pairs.parts[:, 1])
+        joined, cut = [], 0
+        for numbers in pairs.parts.tolist():
+            texts = firsts[numbers[0]], seconds[numbers[1]]
+            first, second = cut_longer(*texts, reader.capacity)
+            cut += (first, second) != texts
+            pieces = (reader.before, first, reader.between, second, reader.after)
+            lengths = [len(piece) for piece in pieces]
+            ids = list(chain.from_iterable(pieces))
+            types = np.repeat(reader.types or (0,) * len(pieces), lengths).tolist()
+            joined.append(JoinedPair(ids, np.repeat(_SEGMENTS, lengths).tolist(), types))
+        return joined, cut
+
+    def pad(self, pairs: Sequence[JoinedPair]) -> Inputs:
+        """What the model reads of b pairs, int64 (b, T) each."""
+        text = self.pair.text
+        padded = text.pad([pair.ids or [text.empty_id] for pair in pairs])
+        return padded if self.pair.types is None else {**padded, "token_type_ids": self._pad([p.types for p in pairs])}
+
+    def segments(self, pairs: Sequence[JoinedPair]) -> Tensor:
+        return self._pad([pair.segments for pair in pairs])
+
+    def _pad(self, marks: Sequence[list[int]]) -> Tensor:
+        return replace(self.pair.text, pad_id=0).pad([of_pair or [0] for of_pair in marks])["input_ids"]
+
+
+class JointFeatures:
+    """The `FeatureReader` of pairs that are read together.
+
+    u and v are means of the tokens of each text; the feature is [u, v, |u − v|, u · v].
+    """
+
+    def __init__(self, model: Any, reader: SegmentReader, states: States, layers: JoinedLayers) -> None:
+        from hf_emms.features.device import TOKENS, BatchedForward
+        from hf_emms.features.pooling import marked_mean
+
+        self.layers, self.counts, self._reader = layers, ReadCounts(), reader
+
+        def compare_segments(inputs: Inputs) -> Tensor:
+            segments = inputs["segments"]
+            hidden = states(model, {name: tensor for name, tensor in inputs.items() if name != "segments"}).float()
+            return compared(*(marked_mean(hidden, (segments == number).float()) for number in (1, 2)))
+
+        self._forward = BatchedForward(compare_segments, model.device, TOKENS, model.dtype)
+        self.forwards = (self._forward,)
+
+    def batches(self, inputs: Sequence[Any], batch_size: int | None) -> Iterator[Batch]:
+        pairs, reader = _checked(inputs), self._reader
+        for start in range(0, len(pairs), _CHUNK):
+            joined, cut = reader.join(pairs[start : start + _CHUNK])
+            self.counts.add_cut_pairs(cut, reader.pair.text.max_length)
+            lengths = [max(1, len(pair.ids)) for pair in joined]
+            for positions in reader.pair.text.plan_batches(lengths, self._forward.batch_elements(), batch_size):
+                batch = [joined[i] for i in positions]
+                yield positions + start, self._forward({**reader.pad(batch), "segments": reader.segments(batch)})
+
+    def examples(self, count: int, words: int) -> Sequence[Any]:
+        return _example_pairs(count, words)
+
+
+def compared(u: Tensor, v: Tensor) -> Tensor:
+    """[u, v, |u − v|, u · v] of two features, (b, D) each (Sentence-BERT, arXiv 1908.10084, and InferSent)."""
+    import torch
+
+    return torch.cat([u, v, (u - v).abs(), u * v], dim=1)
+
+
+# --- each read by itself ----------------------------------------------------------------------------------
+
+
+class ComparedFeatures:
+    """The `FeatureReader` of pairs whose texts are read by themselves: [u, v, |u − v|, u · v] of their features."""
+
+    def __init__(self, texts: FeatureReader, layers: JoinedLayers) -> None:
+        self.layers, self._texts = layers, texts
+        self.forwards = texts.forwards
+
+    @property
+    def counts(self) -> ReadCounts:
+        return self._texts.counts
+
+    @counts.setter
+    def counts(self, counts: ReadCounts) -> None:
+        self._texts.counts = counts
+
+    def batches(self, inputs: Sequence[Any], batch_size: int | None) -> Iterator[Batch]:
+        import torch
+
+        pairs = _checked(inputs)
+        for start in range(0, len(pairs), _CHUNK):
+            parts = pairs.parts[start : start + _CHUNK]
+            firsts, first_of_pair = self._read(pairs.firsts, parts[:, 0], batch_size)
+            seconds, second_of_pair = self._read(pairs.seconds, parts[:, 1], batch_size)
+            size = batch_size or _ROWS
+            for row in range(0, len(parts), size):
+                u, v = firsts[first_of_pair[row : row + size]], seconds[second_of_pair[row : row + size]]
+                positions = np.arange(start + row, start + row + len(u))
+                yield positions, compared(torch.from_numpy(u), torch.from_numpy(v))
+
+    def examples(self, count: int, words: int) -> Sequence[Any]:
+        return _example_pairs(count, words)
+
+    def _read(self, texts: Sequence[str], numbers: np.ndarray, batch_size: int | None) -> tuple[np.ndarray, np.ndarray]:
+        """Features of the texts of these numbers, each read once, and which of them each number is."""
+        from hf_emms.features.device import in_order, to_numpy
+
+        used, position = np.unique(numbers, return_inverse=True)
+        batches = self._texts.batches([texts[i] for i in used.tolist()], batch_size)
+        return in_order(to_numpy(batches), len(used)), position
+
+
+def _checked(inputs: Sequence[Any]) -> Pairs:
+    if not isinstance(inputs, Pairs):
+        raise TypeError(f"{Pairs.__name__} of texts are needed, not {type(inputs).__name__}")
+    return inputs
+
+
+def _example_pairs(count: int, words: int) -> Pairs:
+    texts = example_texts(1, words)
+    return Pairs(texts, texts, np.zeros((count, 2), np.int64))
+
+
+# --- the kind ---------------------------------------------------------------------------------------------
+
+
+class _SentencePair(InputKind):
+    def load_processors(self, plan: ExtractionPlan, device: torch.device) -> Any:
+        return load_tokenizer(plan)
+
+    def feature_reader(
+        self, loaded: LoadedModel, processors: Any, layers: tuple[str, ...], *, spans: bool
+    ) -> FeatureReader:
+        from hf_emms.features.pooling import JoinedLayers, token_states
+
+        name = loaded.plan.repo.id
+        if loaded.pooling in TOWER_POOLINGS:
+            texts = TEXT.feature_reader(loaded, processors, (LAST,), spans=False)
+            summary = f"{_COMPARED} of both texts read by themselves, each the {texts.layers.describe(LAST)}"
+            return ComparedFeatures(texts, JoinedLayers(layers, name, summary))
+        text = text_reader(loaded.plan, loaded.model, processors)
+        reader = SegmentReader(text_pair_reader(loaded.model, text))
+        summary = f"{_COMPARED} of both texts read together, each the mean of its tokens"
+        states = token_states(loaded.pooling)
+        return JointFeatures(loaded.model, reader, states, JoinedLayers(layers, name, summary))
+
+    def training_reader(self, plan: ExtractionPlan, model: Any, notes: list[str]) -> TrainingReader:
+        text = load_training_texts(plan, model)
+        reader = SegmentReader(text_pair_reader(model, text))
+
+        def read(inputs: Sequence[Any], pair_of_row: np.ndarray) -> BatchReader:
+            pairs = _checked(inputs)
+            used, position = np.unique(pair_of_row, return_inverse=True)
+            joined, cut = reader.join(Pairs(pairs.firsts, pairs.seconds, pairs.parts[used]))
+            if cut:
+                notes.append(f"of pairs longer than {text.max_length:,} tokens the longer text is cut")
+            return lambda rows: reader.pad([joined[position[row]] for row in rows])
+
+        return TrainingReader(read, (text.tokenizer,))
+
+
+SENTENCE_PAIR = _SentencePair(
+    name="text-pair",
+    singular="pair of texts",
+    plural="pairs of texts",
+    parts=(TEXT, TEXT),
+    fallback_pooling=TEXT.fallback_pooling,
+    fallback_summary="both texts read together, the mean of the last layer's tokens",
+    sentence_settings=TEXT.sentence_settings,
+    cpu_seconds=3e-9,
+)

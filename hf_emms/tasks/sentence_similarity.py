@@ -1,0 +1,35 @@
+"""Two texts and how similar, or relevant to each other, they are: a number."""
+
+from hf_emms.inputs import SENTENCE_PAIR
+from hf_emms.tasks.metrics import R2, SPEARMAN
+from hf_emms.tasks.task import Column, Head, Task, clean_caption
+from hf_emms.tasks.text_pair_classification import PAIR_COLUMNS
+from hf_emms.tasks.values import VALUES, value_spec
+
+SENTENCE_SIMILARITY = Task(
+    id="sentence-similarity",
+    input=SENTENCE_PAIR,
+    inputs=PAIR_COLUMNS,
+    label=Column(
+        "label",
+        (
+            "score",
+            "similarity_score",
+            "similarity",
+            "relatedness_score",
+            "relevance",
+            "rating",
+            "label",
+            "labels.label",
+        ),
+        ("float", "integer"),
+    ),
+    categorical=False,
+    label_text=clean_caption,
+    # Benchmarks of similarity compare orders.
+    head=Head("row", "AutoModelForSequenceClassification", lambda references: (SPEARMAN, R2), value_spec),
+    aliases=("text-pair-regression", "sts", "semantic-textual-similarity"),
+    source_tags=("text-classification", "fill-mask", "feature-extraction"),
+    numbers=VALUES,
+    label_form="numbers",
+)

@@ -1,0 +1,56 @@
+"""Two texts and their relation: entailment, paraphrase, an answered question."""
+
+from collections import Counter
+from collections.abc import Sequence
+from typing import Any
+
+from hf_emms.inputs import SENTENCE_PAIR, TEXT
+from hf_emms.tasks.heads import class_metrics, class_spec
+from hf_emms.tasks.metrics import ACCURACY, class_f1
+from hf_emms.tasks.task import Column, Head, Metric, Task, clean_class_name
+
+# Where the rarer of two classes has less than this share of the rows, accuracy says little about it.
+_IMBALANCED = 0.4
+
+# What datasets call the two texts, in the same order.
+FIRST_TEXTS = (
+    *("premise", "sentence1", "sentence_1", "sentence_a", "text1", "text_1", "text_a", "question1", "question_1"),
+    *("question", "query", "claim", "anchor", "text", "context"),
+)
+SECOND_TEXTS = (
+    *("hypothesis", "sentence2", "sentence_2", "sentence_b", "text2", "text_2", "text_b", "question2", "question_2"),
+    *("sentence", "passage", "document", "evidence", "text_pair", "context", "response", "positive", "text"),
+)
+PAIR_COLUMNS = (Column("text", FIRST_TEXTS, ("string",), TEXT), Column("text_pair", SECOND_TEXTS, ("string",), TEXT))
+PAIR_SOURCES = ("fill-mask", "feature-extraction", "sentence-similarity")
+
+
+def pair_metrics(references: Sequence[Any]) -> tuple[Metric, ...]:
+    """Accuracy; of two classes of which one is rare, such as duplicates, first the F1 of the rare one."""
+    counts = Counter(references)
+    rare, times = min(counts.items(), key=lambda item: (item[1], item[0]))
+    if len(counts) == 2 and times < _IMBALANCED * len(references):
+        return (class_f1(rare), ACCURACY)
+    return class_metrics(references)
+
+
+TEXT_PAIR_CLASSIFICATION = Task(
+    id="text-pair-classification",
+    input=SENTENCE_PAIR,
+    inputs=PAIR_COLUMNS,
+    label=Column(
+        "label",
+        (
+            *("label", "labels", "gold_label", "class", "relation", "entailment_judgment"),
+            *("is_duplicate", "similar", "paraphrase", "answer"),
+        ),
+        ("class", "string", "integer"),
+    ),
+    categorical=True,
+    label_text=clean_class_name,
+    head=Head("row", "AutoModelForSequenceClassification", pair_metrics, class_spec),
+    aliases=("nli", "natural-language-inference", "paraphrase", "pair-classification"),
+    # Checkpoints for pairs carry the tag of those for single texts.
+    hub_tags=("text-classification",),
+    source_tags=PAIR_SOURCES,
+)

@@ -1,0 +1,214 @@
+"""Sentences of which every word has a tag: named entities (BIO and its variants), parts of speech.
+
+Each word is a row. Of a tag that most words have, such as "O", few are kept.
+"""
+
+from __future__ import annotations
+
+import re
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from hf_emms.formatting import pluralize
+from hf_emms.inputs import TEXT, WORDS, UnusableError, hash64
+from hf_emms.options import Options
+from hf_emms.tasks.metrics import ENTITY_F1, WORD_ACCURACY, split_tag
+from hf_emms.tasks.task import Column, Example, Head, Item, Metric, Task, clean_class_name
+
+OUTSIDE = "O"
+NO_ENTITY = "no entity"
+# Abbreviations of entities and of universal parts of speech (universaldependencies.org) in words.
+_IN_WORDS = {
+    **{"PER": "person", "PERS": "person", "PS": "person", "LOC": "location", "LC": "location", "ORG": "organization"},
+    **{"OG": "organization", "MISC": "other name", "GPE": "country, city or state", "NORP": "nationality or group"},
+    **{"FAC": "building or facility", "DT": "date", "TI": "time", "QT": "quantity", "PROD": "product"},
+    **{"ADJ": "adjective", "ADP": "adposition", "ADV": "adverb", "AUX": "auxiliary verb", "NOUN": "noun"},
+    **{"CCONJ": "coordinating conjunction", "SCONJ": "subordinating conjunction", "DET": "determiner"},
+    **{"INTJ": "interjection", "NUM": "numeral", "PART": "particle", "PRON": "pronoun", "PROPN": "proper noun"},
+    **{"PUNCT": "punctuation", "SYM": "symbol", "VERB": "verb", "X": "other word"},
+}
+# A tag that more than this share of the words has is kept for few of them.
+_MOST = 0.5
+_WORD = re.compile(r"\w+|[^\w\s]")
+_SPACES = re.compile(r"\s+")
+
+
+@dataclass(frozen=True)
+class TaggedWord:
+    """A word of a text, from its first character to behind its last one."""
+
+    start: int
+    stop: int
+    tag: str
+
+
+def join_words(words: Any) -> Any:
+    """One text of a list of words; a space inside of a word becomes one that does not end it."""
+    if not isinstance(words, (list, tuple)):
+        return words
+    text = " ".join(_SPACES.sub("\u00a0", str(word or "").strip()) for word in words)
+    if not text.strip():
+        raise UnusableError("the sentence has no words")
+    return text
+
+
+def check_tags(contents: Sequence[Any], tags: Sequence[Any]) -> None:
+    """Raises an `UnusableError` where a sentence has not a tag for each word."""
+    count = contents[0].count(" ") + 1
+    if count != len(tags):
+        raise UnusableError(f"the sentence has {pluralize(count, 'word')} and {pluralize(len(tags), 'valid tag')}")
+
+
+def words_with_tags(example: Example) -> list[TaggedWord]:
+    """The words of a sentence; one that occurs several times in a dataset has its first tags."""
+    words, start = [], 0
+    for word, tag in zip(example.contents[-1].split(" "), example.labels, strict=False):
+        if word:
+            words.append(TaggedWord(start, start + len(word), tag))
+        start += len(word) + 1
+    return words
+
+
+def words_in_spans(example: Example) -> list[TaggedWord]:
+    """The words of a text with BIO tags, by labelled spans of characters; of those that overlap the longest counts."""
+    text = example.contents[-1]
+    placed = zip(example.labels, example.positions, example.stops, strict=True)
+    spans = sorted(
+        {(start, stop, label) for label, start, stop in placed if start is not None and stop is not None},
+        key=lambda span: (span[0] - span[1], span),
+    )
+    tags: dict[int, tuple[int, str]] = {}
+    for number, (start, stop, label) in enumerate(spans):
+        if 0 <= start < stop <= len(text) and not any(place in tags for place in range(start, stop)):
+            tags.update((place, (number, label)) for place in range(start, stop))
+    words, before = [], None
+    for match in _WORD.finditer(text):
+        start = match.start()
+        # A span may end inside of a run of letters.
+        for stop in range(start + 1, match.end() + 1):
+            if stop == match.end() or tags.get(stop) != tags.get(start):
+                entity = tags.get(start)
+                prefix = "I" if entity == before else "B"
+                words.append(TaggedWord(start, stop, f"{prefix}-{entity[1]}" if entity else OUTSIDE))
+                start, before = stop, entity
+    return words
+
+
+def is_bio(tags: Sequence[str]) -> bool:
+    """Whether tags mark where entities begin or go on: BIO, BIOES and others of the kind."""
+    others = [tag for tag in tags if tag != OUTSIDE]
+    return OUTSIDE in tags and bool(others) and all(split_tag(tag)[0] for tag in others)
+
+
+def label_of(tag: str, *, bio: bool) -> str:
+    """A tag in words: "person" for B-PER and I-PER alike."""
+    if bio:
+        tag = NO_ENTITY if tag == OUTSIDE else split_tag(tag)[1] or "entity"
+    return _IN_WORDS.get(tag.upper(), clean_class_name(tag))
+
+
+def word_metrics(references: Sequence[Any]) -> tuple[Metric, ...]:
+    tags = sorted({tag for reference in references for tag in reference.tags})
+    return (ENTITY_F1, WORD_ACCURACY) if is_bio(tags) else (WORD_ACCURACY,)
+
+
+@dataclass(frozen=True)
+class WordItems:
+    """Makes the rows of a ranking, and of a fine-tuning, of sentences."""
+
+    read: Any
+
+    def __call__(self, examples: Sequence[Example], options: Options, notes: list[str]) -> list[Item] | None:
+        """Words with their labels; of a frequent tag in each sentence as many as of the others, at least one."""
+        sentences = [(example.id, self.read(example)) for example in examples]
+        counts = Counter(word.tag for _, words in sentences for word in words)
+        if not counts:
+            return []
+        bio = is_bio(list(counts))
+        frequent, times = counts.most_common(1)[0]
+        sampled = frequent if times > _MOST * counts.total() else None
+        items: list[Item] = []
+        n_sentences = 0
+        for id, words in sentences:
+            kept = [word for word in words if word.tag != sampled]
+            drawn = sorted(
+                (word for word in words if word.tag == sampled),
+                key=lambda word: hash64(f"{options.seed} {id} {word.start}".encode()),
+            )
+            kept += drawn[: max(1, len(kept))]
+            if items and options.max_samples is not None and len(items) + len(kept) > options.max_samples:
+                break
+            items += [
+                Item(id, word.start, word.stop, _in_prompt(label_of(word.tag, bio=bio), options)) for word in kept
+            ]
+            n_sentences += 1
+        notes.append(f"{pluralize(len(items), 'word')} of {pluralize(n_sentences, 'sentence')}, each with its tag")
+        if sampled is not None:
+            share = f"{times / counts.total():.0%} of the words"
+            notes.append(f"tag {sampled} ({share}): in each sentence as many as it has other words, at least one")
+        if bio:
+            notes.append("tags of where an entity begins, goes on or ends are one label: B-PER and I-PER are person")
+        return items
+
+    def for_training(self, examples: Sequence[Example], options: Options, notes: list[str]) -> list[Item]:
+        """All words with their tags as they are."""
+        return [
+            Item(example.id, word.start, word.stop, word.tag) for example in examples for word in self.read(example)
+        ]
+
+
+def _in_prompt(label: str, options: Options) -> str:
+    return options.prompt.replace("{}", label) if options.prompt else label
+
+
+_HEAD = Head("words", "AutoModelForTokenClassification", word_metrics)
+_SOURCES = ("fill-mask", "feature-extraction", "sentence-similarity")
+_TAGS, _SPANS = WordItems(words_with_tags), WordItems(words_in_spans)
+
+TOKEN_CLASSIFICATION = Task(
+    id="token-classification",
+    input=WORDS,
+    inputs=(Column("tokens", ("tokens", "words", "token", "sentence"), ("strings",), TEXT, join_words, is_list=True),),
+    label=Column(
+        "tags",
+        ("ner_tags", "ner", "pos_tags", "upos", "xpos", "pos", "chunk_tags", "tags", "labels"),
+        ("classes", "strings", "integers"),
+    ),
+    categorical=True,
+    label_text=clean_class_name,
+    head=_HEAD,
+    aliases=("ner", "pos", "named-entity-recognition", "part-of-speech"),
+    source_tags=_SOURCES,
+    check=check_tags,
+    items=_TAGS,
+    training_items=_TAGS.for_training,
+)
+
+SPAN_CLASSIFICATION = Task(
+    id="span-classification",
+    input=WORDS,
+    inputs=(Column("text", ("text", "sentence", "source_text", "full_text"), ("string",), TEXT),),
+    label=Column(
+        "entities",
+        tuple(
+            f"{column}.{field}"
+            for column in ("entities", "spans", "ner", "labels", "annotations", "privacy_mask", "label")
+            for field in ("label", "type", "entity", "tag", "category", "entity_group")
+        ),
+        ("classes", "strings"),
+    ),
+    # Texts are not drawn by the rarest class: many have no entity.
+    categorical=False,
+    label_text=clean_class_name,
+    head=_HEAD,
+    aliases=("entity-spans",),
+    hub_tags=("token-classification",),
+    source_tags=_SOURCES,
+    no_label_text=NO_ENTITY,
+    label_position="start",
+    label_end="end",
+    items=_SPANS,
+    training_items=_SPANS.for_training,
+)

@@ -1,0 +1,139 @@
+"""Sentences of tagged words, and texts with spans of characters: every word is a row with its tag in words."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import datasets
+import numpy as np
+import pytest
+
+from hf_emms.errors import EmmsError
+from hf_emms.inputs import Spans
+from tests.helpers.samples import load_sample
+
+BIO = ["O", "B-PER", "I-PER", "B-creative-work", "I-creative-work"]
+
+
+def tagged(
+    sentences: list[list[str]], tags: list[list[Any]], feature: Any, column: str = "ner_tags"
+) -> datasets.Dataset:
+    features = datasets.Features(
+        {
+            "id": datasets.Value("string"),
+            "tokens": datasets.List(datasets.Value("string")),
+            column: datasets.List(feature),
+        }
+    )
+    rows = [
+        {"id": str(number), "tokens": words, column: of_words}
+        for number, (words, of_words) in enumerate(zip(sentences, tags, strict=True))
+    ]
+    return datasets.Dataset.from_list(rows, features=features)
+
+
+def people(count: int) -> datasets.Dataset:
+    """Five words of which two are a person, in every second sentence."""
+    sentences = [["Yesterday", "Ada", "Lovelace", "met", f"someone{row}"] for row in range(count)]
+    tags = [[0, 1, 2, 0, 0] if row % 2 else [0] * 5 for row in range(count)]
+    return tagged(sentences, tags, datasets.ClassLabel(names=BIO))
+
+
+def words_of(sample: Any) -> list[tuple[str, str, str]]:
+    return [
+        (*sample.inputs[int(place)], sample.label_texts[code])
+        for place, code in zip(sample.input_of_row, sample.codes, strict=True)
+    ]
+
+
+def test_entities_are_rows_and_of_other_words_as_many_are_kept() -> None:
+    sample = load_sample(people(20))
+    assert sample.task.id == "token-classification"
+    assert sample.columns == {"tokens": "tokens", "tags": "ner_tags"}
+    assert sample.label_texts == ("no entity", "person")
+    # In ten sentences two words of a person and two others, in ten one word.
+    assert np.bincount(sample.codes).tolist() == [30, 20]
+    assert (sample.n_read, len(np.unique(sample.groups))) == (20, 20)
+    assert {word for _, word, label in words_of(sample) if label == "person"} == {"Ada", "Lovelace"}
+    notes = " | ".join(sample.notes)
+    assert "50 words of 20 sentences" in notes
+    assert "tag O (80% of the words): in each sentence as many as it has other words, at least one" in notes
+    assert "B-PER and I-PER are person" in notes
+
+
+def test_rows_are_words_and_bounded_by_the_size_of_a_sample() -> None:
+    sample = load_sample(people(200), max_samples=40)
+    assert 36 < len(sample) <= 40
+    assert sample.n_read < 40
+    assert sample.available == 200
+    again = load_sample(people(200), max_samples=40, seed=1)
+    assert again.fingerprint != sample.fingerprint
+
+
+@pytest.mark.parametrize(
+    ("column", "feature", "tags", "labels"),
+    [
+        ("upos", datasets.ClassLabel(names=["DET", "NOUN"]), [0, 1], ("determiner", "noun")),
+        ("pos_tags", datasets.Value("string"), ["NN", "VBZ"], ("NN", "VBZ")),
+        ("tags", datasets.Value("int64"), [7, 9], ("7", "9")),
+        ("ner", datasets.Value("string"), ["O", "S-ORG"], ("no entity", "organization")),
+        ("ner_tags", datasets.Value("string"), ["O", "U-LOC"], ("location", "no entity")),
+    ],
+)
+def test_tags_are_classes_texts_or_numbers(column: str, feature: Any, tags: list[Any], labels: tuple[str, ...]) -> None:
+    sentences = [["the", f"cat{row}"] for row in range(8)]
+    sample = load_sample(tagged(sentences, [tags] * 8, feature, column))
+    assert (sample.task.id, sample.label_texts, len(sample)) == ("token-classification", labels, 16)
+
+
+def test_words_are_found_where_they_are_also_with_spaces_inside_and_empty_ones_between() -> None:
+    sentences = [["Hà Nội", "", "is", f"big{row}"] for row in range(8)]
+    sample = load_sample(tagged(sentences, [["PROPN", "X", "VERB", "ADJ"]] * 8, datasets.Value("string"), "upos"))
+    assert {(word, label) for _, word, label in words_of(sample)} >= {("Hà\u00a0Nội", "proper noun"), ("is", "verb")}
+    assert len(sample) == 24
+    assert isinstance(sample.inputs, Spans)
+
+
+def test_sentences_that_cannot_be_read_are_left_out_and_counted() -> None:
+    data = people(100)
+    broken = {3: ([], []), 5: (["a", "b"], [0]), 7: (["a"], [-1])}
+    rows = [
+        {**row, "tokens": broken[number][0], "ner_tags": broken[number][1]} if number in broken else row
+        for number, row in enumerate(data)
+    ]
+    sample = load_sample(datasets.Dataset.from_list(rows, features=data.features))
+    assert (sample.skipped, sample.n_read) == (3, 97)
+    (note,) = [note for note in sample.notes if "left out" in note]
+    assert note.startswith("3 rows left out (")
+    assert "row 4: no label; row 8: no label" in note
+
+
+def test_too_many_sentences_without_a_tag_for_each_word_are_an_error_with_the_first_one() -> None:
+    data = tagged([["a", "b"]] * 20, [["DET"]] * 20, datasets.Value("string"), "upos")
+    data = data.map(lambda row, number: {"tokens": ["a", f"b{number}"]}, with_indices=True)
+    with pytest.raises(EmmsError, match="the sentence has 2 words and 1 valid tag"):
+        load_sample(data)
+
+
+def test_a_single_tag_is_an_error() -> None:
+    data = tagged([["a", f"b{row}"] for row in range(20)], [["O", "O"]] * 20, datasets.Value("string"))
+    with pytest.raises(EmmsError, match="every row of the sample has the same tags"):
+        load_sample(data)
+
+
+def test_spans_of_characters_are_the_same_words_with_tags() -> None:
+    texts = [f"Ada Lovelace met Bob in Paris{row}." for row in range(12)] + [f"nothing {row}" for row in range(12)]
+    entities = [
+        [
+            {"start": 0, "end": 12, "label": "PER"},
+            {"start": 17, "end": 20, "label": "PER"},
+            {"start": 4, "end": 16, "label": "overlaps"},
+            {"start": 24, "end": 29, "label": "LOC"},
+        ]
+    ] * 12 + [[]] * 12
+    sample = load_sample(datasets.Dataset.from_dict({"text": texts, "entities": entities}))
+    assert sample.task.id == "span-classification"
+    assert sample.columns == {"text": "text", "entities": "entities.label"}
+    assert sample.label_texts == ("location", "no entity", "person")
+    people = {(word, label) for _, word, label in words_of(sample) if label != "no entity"}
+    assert people == {("Ada", "person"), ("Lovelace", "person"), ("Bob", "person"), ("Paris", "location")}

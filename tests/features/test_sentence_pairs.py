@@ -1,0 +1,92 @@
+"""Features of two texts that are compared, from real (tiny, random) checkpoints of every family."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+import transformers
+
+from hf_emms.inputs import SENTENCE_PAIR, Pairs
+from hf_emms.inputs.sentence_pair import cut_longer
+from tests.helpers.extracting import Reads, load, rows
+from tests.helpers.tiny_checkpoints import TEXT_MODELS, TEXTS, build, repo_of
+
+LONG = " ".join(TEXTS[:5] * 3)
+
+
+@pytest.fixture(scope="module")
+def pairs() -> Pairs:
+    parts = np.array([(first, second) for first in range(5) for second in range(3)])
+    return Pairs(TEXTS[:5], [TEXTS[2], LONG, TEXTS[0]], np.random.default_rng(1).permutation(parts))
+
+
+def pair(first: str, second: str) -> Pairs:
+    return Pairs([first], [second], np.zeros((1, 2), np.int64))
+
+
+@pytest.mark.parametrize("name", sorted(TEXT_MODELS))
+def test_a_row_depends_on_its_pair_alone(name: str, zoo: Path, pairs: Pairs) -> None:
+    extractor = load(build(zoo, name), "text-pair")
+    together = rows(extractor, pairs)
+    assert np.isfinite(together).all()
+    np.testing.assert_allclose(rows(extractor, pairs, 1), together, atol=2e-5)
+    np.testing.assert_allclose(rows(extractor, pairs[2:7]), together[2:7], atol=2e-5)
+
+
+@pytest.mark.parametrize("name", ["bert", "roberta", "t5"])
+def test_encoders_read_both_texts_as_their_tokenizer_writes_a_pair(name: str, zoo: Path) -> None:
+    folder = build(zoo, name)
+    tokenizer = transformers.AutoTokenizer.from_pretrained(folder)
+    kind = transformers.T5EncoderModel if name == "t5" else transformers.AutoModel
+    inputs = tokenizer(TEXTS[1], TEXTS[2], return_tensors="pt", return_token_type_ids=name != "t5")
+    with torch.no_grad():
+        hidden = kind.from_pretrained(folder).eval()(**inputs).last_hidden_state[0]
+    texts = np.array([-1 if text is None else text for text in inputs.sequence_ids(0)])
+    u, v = hidden[texts == 0].mean(0), hidden[texts == 1].mean(0)
+    expected = torch.cat([u, v, (u - v).abs(), u * v])
+    np.testing.assert_allclose(rows(load(folder, "text-pair"), pair(TEXTS[1], TEXTS[2]))[0], expected, atol=1e-5)
+
+
+def test_text_towers_read_each_text_once_and_compare(zoo: Path, pairs: Pairs) -> None:
+    folder = build(zoo, "clip-text")
+    extractor = load(folder, "text-pair")
+    read = Reads(extractor._model, "input_ids")
+    compared = rows(extractor, pairs)
+    assert read.rows == 5 + 3
+    texts = load(folder, "text", layers=("last",))
+    u, v = (rows(texts, part)[pairs.parts[:, side]] for side, part in enumerate((pairs.firsts, pairs.seconds)))
+    np.testing.assert_allclose(compared, np.hstack([u, v, np.abs(u - v), u * v]), atol=1e-6)
+    assert extractor.info("last").pooling.startswith("[u, v, |u - v|, u * v] of both texts read by themselves")
+
+
+def test_of_a_pair_that_is_too_long_the_longer_text_is_cut_and_it_is_said(zoo: Path) -> None:
+    extractor = load(build(zoo, "bert"), "text-pair")
+    assert np.isfinite(rows(extractor, pair(TEXTS[1], LONG))).all()
+    assert extractor.notes == ("1 pair is longer than the 40 tokens that it reads: the longer text is cut",)
+    for first, second in ((3, 40), (40, 3), (40, 41), (9, 9), (0, 30)):
+        kept = [len(text) for text in cut_longer([0] * first, [0] * second, 20)]
+        assert sum(kept) == min(20, first + second)
+        assert kept[0] >= min(first, 10)
+        assert kept[1] >= min(second, 10)
+
+
+def test_training_reads_what_ranking_reads(zoo: Path) -> None:
+    """`tokenizer(a, b)` pads and marks segments as training batches do."""
+    folder = build(zoo, "bert")
+    plan_model = transformers.AutoModelForSequenceClassification.from_pretrained(folder)
+    from hf_emms.features.extraction_plan import plan_extraction
+
+    plan = plan_extraction(repo_of(folder), SENTENCE_PAIR, "a test")
+    notes: list[str] = []
+    reader = SENTENCE_PAIR.training_reader(plan, plan_model, notes)
+    batch = reader.read(Pairs(TEXTS, TEXTS, np.array([(0, 1), (1, 3)])), np.array([1, 0]))(np.arange(2))
+    expected = reader.processors[0](
+        [TEXTS[1], TEXTS[0]], [TEXTS[3], TEXTS[1]], padding=True, return_tensors="pt", return_token_type_ids=True
+    )
+    assert {name: tensor.tolist() for name, tensor in batch.items()} == {
+        name: tensor.tolist() for name, tensor in expected.items()
+    }
+    assert notes == []
