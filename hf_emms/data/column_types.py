@@ -51,6 +51,7 @@ class ColumnContents:
         repeating: columns of texts in which at most every second one is new, as in those of classes.
         joined: column → what is behind its cells: pictures by their ids, or by their paths.
         problems: column → why the files that its paths name cannot be opened.
+        cells: column → the cells that were read, as Arrow has them; of texts, numbers, and lists of them.
     """
 
     types: Mapping[str, str]
@@ -61,6 +62,7 @@ class ColumnContents:
     repeating: frozenset[str] = frozenset()
     joined: Mapping[str, JoinedImages | MediaFiles] = field(default_factory=dict)
     problems: Mapping[str, EmmsError] = field(default_factory=dict)
+    cells: Mapping[str, pa.ChunkedArray] = field(default_factory=dict)
 
 
 def look_into(split: OpenSplit) -> ColumnContents:
@@ -72,10 +74,10 @@ def look_into(split: OpenSplit) -> ColumnContents:
     looked_at = ("string", "strings", "integer", "float", *_LISTS)
     names = [name for name in split.rows.features if types[name] in looked_at]
     table = _first_rows(split, names)
-    contents = ColumnContents(types, joined=split.joined)
-    for name, column in zip(names, table.columns, strict=True):
+    contents = ColumnContents(types, joined=split.joined, cells=dict(zip(names, table.columns, strict=True)))
+    for name, column in contents.cells.items():
         contents = _with_column(contents, split, name, column)
-    return replace(contents, word_tags=contents.word_tags | _aligned_tags(contents.types, table))
+    return replace(contents, word_tags=contents.word_tags | _aligned_tags(contents))
 
 
 def column_types(features: Mapping[str, Any]) -> dict[str, str]:
@@ -135,17 +137,17 @@ def _with_column(contents: ColumnContents, split: OpenSplit, name: str, column: 
 
     type = contents.types[name]
     if type == "string":
-        first = column.slice(0, _TEXTS).drop_null()
-        if len(first) and 2 * len(first.unique()) <= len(first):
-            contents = replace(contents, repeating=contents.repeating | {name})
+        contents = _with_repeating(contents, name, column.slice(0, _TEXTS).drop_null())
         if _are_lists(column):
             contents = replace(contents, lists_in_texts=contents.lists_in_texts | {name})
             count = _flag_count(pa.chunked_array([[_flags_in(text) for text in column.drop_null().to_pylist()]]), None)
             contents = contents if count is None else _with_flags(contents, name, count)
         return _with_paths(contents, split, name, column)
     if type == "strings":
-        words = _flat(column.slice(0, _TEXTS)).drop_null().to_pylist()
-        return replace(contents, word_tags=contents.word_tags | {name}) if _are_word_tags(words) else contents
+        words = _flat(column.slice(0, _TEXTS)).drop_null()
+        contents = _with_repeating(contents, name, words)
+        are_tags = _are_word_tags(words.unique().to_pylist())
+        return replace(contents, word_tags=contents.word_tags | {name}) if are_tags else contents
     if type in _LISTS:
         feature = element_of(split.rows.features[name])
         class_names = getattr(feature, "names", None)
@@ -166,6 +168,11 @@ def _with_column(contents: ColumnContents, split: OpenSplit, name: str, column: 
 
 def _with_type(contents: ColumnContents, name: str, type: str) -> ColumnContents:
     return replace(contents, types={**contents.types, name: type})
+
+
+def _with_repeating(contents: ColumnContents, name: str, texts: pa.ChunkedArray) -> ColumnContents:
+    are_repeating = len(texts) > 0 and 2 * len(texts.unique()) <= len(texts)
+    return replace(contents, repeating=contents.repeating | {name}) if are_repeating else contents
 
 
 def _with_flags(contents: ColumnContents, name: str, count: int) -> ColumnContents:
@@ -271,11 +278,12 @@ def _are_whole(column: pa.ChunkedArray) -> bool:
     return len(values) > 0 and bool(np.array_equal(values, np.round(values))) and bool(np.isfinite(values).all())
 
 
-def _aligned_tags(types: Mapping[str, str], table: pa.Table) -> frozenset[str]:
+def _aligned_tags(contents: ColumnContents) -> frozenset[str]:
     """Lists of classes or numbers that are as long as the list of words beside them, row by row."""
+    types = contents.types
     lengths = {
         name: _lengths(column.slice(0, _TEXTS))
-        for name, column in zip(table.column_names, table.columns, strict=True)
+        for name, column in contents.cells.items()
         if types[name] in ("strings", "classes", "integers")
     }
     return frozenset(

@@ -6,18 +6,19 @@ import difflib
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from itertools import pairwise
 from typing import Any
+
+import numpy as np
 
 from hf_emms.data.column_types import FLAGS, PLURALS, ColumnContents, column_types, element_of, look_into
 from hf_emms.data.media_files import MediaFiles
 from hf_emms.data.reading import JoinedImages, OpenSplit
 from hf_emms.errors import EmmsError
 from hf_emms.inputs import INPUT_KINDS
-from hf_emms.options import COLUMN_FLAGS, Options
+from hf_emms.options import Options
 from hf_emms.presets import DatasetPreset
 from hf_emms.tasks import TASKS, Column, Task, column_flag, get_task
-from hf_emms.tasks.other_tasks import OTHER_TASKS, TEXT_PAIRS, TOKEN_CLASSIFICATION, named_columns
+from hf_emms.tasks.other_tasks import OTHER_TASKS, TOKEN_CLASSIFICATION, text_pairs
 
 _NUMBERED = re.compile(r"(.*?)_?\d+")
 # How a column may be recognised, surest first: by its name (an image by its type), a class by its type, any by it.
@@ -26,13 +27,11 @@ _BY_NAME, _BY_CLASS, _BY_TYPE = range(3)
 _ID_LIKE = re.compile(
     r"(?i:(.*[_\- .])?(ids?|idx|index|key|uuid|guid|no|nr)|unnamed: ?\d+|(row|line)_?(number|num|id)?)|.*(Id|ID)"
 )
-# How many rows of a stream show what a column holds.
-_ROWS_LOOKED_AT = 100
 # Types of which the only column is the one that is meant.
-_CLEAR_TYPES = ("class", "string", "strings", "integer", "float", FLAGS)
+_CLEAR_TYPES = ("class", "classes", "string", "strings", "integer", "float", FLAGS)
 # Of more numbers than these nobody knows whether they are classes.
 _MAX_NUMBERED_CLASSES = 20
-_MAX_NAMED = 6
+_MAX_NAMED, _MAX_DESCRIBED = 6, 20
 # Fewer columns of numbers alone are no table of them.
 _TABULAR = 2
 
@@ -144,9 +143,8 @@ def columns_of(split: OpenSplit, preset: DatasetPreset | None, options: Options)
     """
     features, named = split.rows.features, options.columns
     _check_exist(named, column_types(features))
-    task = (
-        None if options.task is None and preset is None else get_task(options.task or (preset.task if preset else ""))
-    )
+    task_id = options.task or (preset.task if preset else None)
+    task = None if task_id is None else get_task(task_id)
     of_preset = dict(preset.columns) if preset and task is not None and preset.task == task.id else {}
     is_described = task is not None and set(task.columns) <= set(of_preset)
     types = column_types(features) | dict.fromkeys(split.joined, "image")
@@ -158,7 +156,7 @@ def columns_of(split: OpenSplit, preset: DatasetPreset | None, options: Options)
             _check_preset(task, role, of_preset[role], contents.types, split.name)
         columns = _named_or_found(task, contents, {**of_preset, **named})
     if task.label.name not in {**of_preset, **named}:
-        _check_inferred_label(split, task, contents.types, columns[task.label.name], options.task or preset)
+        _check_inferred_label(contents, task, columns[task.label.name], chosen=task_id is not None)
     read = [f"{role} = {names} ({contents.types[names.split(',')[0]]})" for role, names in columns.items()]
     split.notes.append(f"columns {', '.join(read)}")
     _check_names(task, columns, features, contents)
@@ -242,46 +240,58 @@ def find_task(contents: ColumnContents, named: Mapping[str, str]) -> tuple[Task,
                 f"the {kind.plural} have no labels: {_described(types)} is the only column, as of one class or none",
                 "put them in one folder per class, two or more, or add a metadata.csv with file_name and caption",
             )
-    raise _no_task(types, named)
+    raise _no_task(contents, named)
 
 
-def _no_task(types: Mapping[str, str], named: Mapping[str, str]) -> EmmsError:
+def _no_task(contents: ColumnContents, named: Mapping[str, str]) -> EmmsError:
     """The error that no task fits, with the columns that could be meant."""
+    types = contents.types
     usable = {name: type for name, type in types.items() if "." not in name and not _is_id_like(name, type)}
-    media = {kind.column_types[0]: kind for kind in INPUT_KINDS.values() if kind.recognised_by_type}
+    media = {kind.column_types[0] for kind in INPUT_KINDS.values() if kind.recognised_by_type}
     inputs = [name for name, type in usable.items() if type == "string" or type in media]
-    labels = [name for name, type in usable.items() if type in _CLEAR_TYPES and name not in named.values()]
+    labels = [name for name in _possible_labels(contents) if name not in inputs[:1]]
     numbers = [name for name, type in usable.items() if type in ("integer", "float")]
-    if named or len(usable) < 2:
-        ids = [name for name in types if name not in usable and "." not in name]
-        if ids and not named:
-            return EmmsError(
-                f"none of {_described(types)} is clearly a label: {' and '.join(ids)} looks like a row number or a key",
-                f"name the label: {column_flag('label', '|'.join(types))}",
-            )
-    elif len(numbers) >= _TABULAR and not any(types[name] in media for name in inputs):
+    reads_media = any(usable[name] in media for name in inputs)
+    if not named and len(usable) > 1 and len(numbers) >= _TABULAR and not reads_media:
         return _no_table(types, inputs)
-    elif inputs and len(labels) > 1:
-        role = "image" if types[inputs[0]] in media else "text"
-        named_labels = [
-            name for name in labels if any(name.lower() in task.label.candidates for task in TASKS.values())
-        ]
-        texts = [name for name in inputs if name not in named_labels]
-        if named_labels and len(texts) > 1 and role == "text":
+    if not named and inputs and labels:
+        usual = {candidate for task in TASKS.values() for candidate in task.label.candidates}
+        texts = [name for name in inputs if name.lower() not in usual]
+        if len(texts) > 1 and not reads_media and usual.intersection(map(str.lower, labels)):
             return EmmsError(
                 f"nothing says which column is the text: {_described(types)}",
-                f"one, or several that are joined: {column_flag(role, ','.join(texts))}",
+                f"name it, or several that are joined: {column_flag('text', ','.join(texts))}",
             )
-        others = "|".join(name for name in labels if name != inputs[0])
         return EmmsError(
             f"nothing says which column is the label: {_described(types)}",
-            f"name both: {column_flag(role, inputs[0])} {column_flag('label', others)}",
+            f"name both: {column_flag('image' if reads_media else 'text', inputs[0])} "
+            f"{column_flag('label', '|'.join(labels))}",
         )
-    flags = ", ".join(f"--{name}-column" for name in COLUMN_FLAGS)
+    ids = [name for name in types if name not in usable and "." not in name]
+    if ids and not named and len(usable) < 2:
+        return EmmsError(
+            f"none of {_described(types)} is clearly a label: {' and '.join(ids)} looks like a row number or a key",
+            f"name the label: {column_flag('label', '|'.join(types))}",
+        )
     return EmmsError(
         f"no task fits the columns {_described(types)}" + (f" with {_pairs(named)}" if named else ""),
-        f"name the task (--task {'|'.join(TASKS)}) and its columns ({flags})",
+        "name the task and its columns, e.g. --task TASK --image-column COLUMN, or --text-column COLUMN, and "
+        "--label-column COLUMN; hf-emms presets lists the tasks",
     )
+
+
+def _possible_labels(contents: ColumnContents) -> list[str]:
+    """The columns that could be labels, those of usual names if there are any: classes, numbers, texts that repeat."""
+    labels = [
+        name
+        for name, type in contents.types.items()
+        if "." not in name
+        and type in _CLEAR_TYPES
+        and not _is_id_like(name, type)
+        and (type not in ("string", "strings") or name in contents.repeating)
+    ]
+    usual = {candidate for task in TASKS.values() for candidate in task.label.candidates}
+    return [name for name in labels if name.lower() in usual] or labels
 
 
 def _no_table(types: Mapping[str, str], texts: Sequence[str]) -> EmmsError:
@@ -389,7 +399,7 @@ def _pick(column: Column, free: Mapping[str, str], how: int, *, plural: bool) ->
             return ",".join(sorted(series, key=lambda name: (len(name), name)))
     for type in column.types:
         same_type = [n for n in free if free[n] == type and "." not in n and not _is_id_like(n, type)]
-        sure = column.kind.recognised_by_type or (type == "class" and how >= _BY_CLASS)
+        sure = column.kind.recognised_by_type or (type in ("class", "classes") and how >= _BY_CLASS)
         clear = type in _CLEAR_TYPES and (plural or type != "strings")
         if len(same_type) == 1 and (sure or (how == _BY_TYPE and clear)):
             return same_type[0]
@@ -439,53 +449,55 @@ def _checked_name(task: Task, column: Column, name: str, types: Mapping[str, str
     )
 
 
-def _check_inferred_label(split: OpenSplit, task: Task, types: Mapping[str, str], label: str, chosen: object) -> None:
+def _check_inferred_label(contents: ColumnContents, task: Task, label: str, *, chosen: bool) -> None:
     """Refuses a label that was not named: it numbers rows, or is not clear and the task was not `chosen`."""
-    if label not in split.rows.features or (chosen and label.lower() in task.label.candidates):
+    is_usual = label.lower() in task.label.candidates
+    type = contents.types.get(label)
+    if type not in ("string", "integer", "float") or (is_usual and (chosen or type != "integer")):
         return
-    rows = split.rows.select_columns([label])
-    if split.streaming:
-        values = [row[label] for row in rows.take(_ROWS_LOOKED_AT)]
-    else:
-        values = list(rows.with_format(None)[label])
-    numbers = [value for value in values if isinstance(value, (int, float))]
-    is_named = label.lower() in task.label.candidates
+    cells = contents.cells[label].drop_null()
     flag = column_flag(task.label.name, label)
-    if not is_named and len(numbers) == len(values) > 1 and all(a < b for a, b in pairwise(numbers)):
+    n_different = len(cells.unique())
+    if type != "string":
+        numbers = np.asarray(cells)
+        if (
+            not is_usual
+            and len(numbers) == len(contents.cells[label]) > 1
+            and (np.diff(numbers.astype(float)) > 0).all()
+        ):
+            raise EmmsError(
+                f"column {label!r} may be a row number, not a label: its values are all different and increase",
+                f"name the label: {column_flag(task.label.name)}, or this one if it is meant: --task {task.id} {flag}",
+            )
+        if not chosen and _are_unclear(numbers, n_different, task, is_usual):
+            readings = [
+                other.id
+                for other in TASKS.built_in.values()
+                if other.input == task.input
+                and type in other.label.types
+                and (other.categorical or other.numbers is not None)
+            ]
+            raise EmmsError(
+                f"the {n_different} different numbers in column {label!r} may be classes or values, and nothing says "
+                "which",
+                ", or ".join(f"--task {id} {flag}" for id in readings),
+            )
+    elif not chosen and task.categorical and len(cells) > _MAX_NUMBERED_CLASSES and 2 * n_different > len(cells):
         raise EmmsError(
-            f"column {label!r} may be a row number, not a label: its values are all different and increase",
-            f"name the label: {column_flag(task.label.name)}, or this one if it is meant: --task {task.id} {flag}",
-        )
-    if chosen or getattr(element_of(split.rows.features[label]), "names", None):
-        return
-    if numbers and not isinstance(numbers[0], bool) and _are_unclear(set(numbers), task, is_named, split.streaming):
-        readings = [
-            other.id
-            for other in TASKS.built_in.values()
-            if other.input == task.input
-            and types[label] in other.label.types
-            and (other.categorical or other.numbers is not None)
-        ]
-        raise EmmsError(
-            f"the {len(set(numbers))} different numbers in column {label!r} may be classes or values, and nothing says "
-            "which",
-            ", or ".join(f"--task {id} {flag}" for id in readings),
-        )
-    texts = [value for value in values if isinstance(value, str)]
-    if not is_named and task.categorical and len(texts) > _MAX_NUMBERED_CLASSES and 2 * len(set(texts)) > len(texts):
-        raise EmmsError(
-            f"column {label!r} is the only one that could be the label, and holds {len(set(texts))} different texts in "
-            f"{len(texts)} rows: no classes",
+            f"column {label!r} is the only one that could be the label, and holds {n_different} different texts in "
+            f"{len(cells)} rows: no classes",
             f"name the label: {column_flag(task.label.name)}, or this one if it is meant: --task {task.id} {flag}",
         )
 
 
-def _are_unclear(numbers: set[float], task: Task, is_named: bool, streaming: bool) -> bool:
-    """Whether different numbers may be classes as well as values. Ids of classes leave no gap."""
-    if not is_named and task.numbers is not None:
+def _are_unclear(numbers: np.ndarray, n_different: int, task: Task, is_usual: bool) -> bool:
+    """Whether numbers may be classes as well as values. Ids of many classes leave no gap."""
+    if numbers.dtype == bool or not len(numbers):
+        return False
+    if not is_usual and task.numbers is not None:
         return True
-    have_gaps = max(numbers) - min(numbers) + 1 != len(numbers)
-    return task.categorical and len(numbers) > _MAX_NUMBERED_CLASSES and (not is_named or (have_gaps and not streaming))
+    have_gaps = numbers.max() - numbers.min() + 1 != n_different
+    return task.categorical and n_different > _MAX_NUMBERED_CLASSES and (have_gaps or not is_usual)
 
 
 def _check_inferred_text(
@@ -514,15 +526,22 @@ def _check_unsupported(contents: ColumnContents, columns: Mapping[str, str], tas
     if task is not None:
         _check_word_tags(contents, columns, task)
     types = {name: type for name, type in contents.types.items() if "." not in name}
-    pairs = (pair for names in TEXT_PAIRS if (pair := named_columns(types, names)))
-    pair = next((pair for pair in pairs if all(types[name] == "string" for name in pair)), ())
+    pair = next(text_pairs([name for name, type in types.items() if type == "string"]), ())
     reads_media = task is not None and any(column.kind.recognised_by_type for column in task.inputs)
-    if pair and task is not None and not read.issuperset(pair) and not reads_media:
-        label = column_flag("label", columns[task.label.name])
+    labels = [columns[task.label.name]] if task is not None else _possible_labels(contents)
+    if pair and labels and not read.issuperset(pair) and not reads_media:
+        label = column_flag("label", labels[0])
+        as_pairs = (
+            f"--task {other.id} {' '.join(map(column_flag, other.columns, (*pair, labels[0])))}"
+            for other in TASKS.built_in.values()
+            if len(other.inputs) == len(pair)
+            and (task is None or other.categorical == task.categorical)
+            and all(column.types == ("string",) for column in other.inputs)
+        )
+        alone = f"; the first one alone: --task {task.id} {column_flag('text', pair[0])} {label}" if task else ""
         raise EmmsError(
-            f"{' and '.join(pair)} belong together, and no task of pairs of texts reads this label",
-            f"both as one text: {column_flag('text', ','.join(pair))} {label}; "
-            f"one of them alone: --task text-classification {column_flag('text', pair[0])} {label}",
+            f"{' and '.join(pair)} belong together" + (f", and {task.id} would read one of them" if task else ""),
+            f"as a pair: {next(as_pairs)}; both as one text: {column_flag('text', ','.join(pair))} {label}{alone}",
         )
     if task is not None and columns[task.label.name].lower() in task.label.candidates:
         return
@@ -633,4 +652,6 @@ def _check_options(options: Options, schema: RowSchema) -> None:
 
 
 def _described(types: Mapping[str, str]) -> str:
-    return ", ".join(f"{name} ({type})" for name, type in types.items())
+    described = [f"{name} ({type})" for name, type in types.items()]
+    more = f" and {len(described) - _MAX_DESCRIBED} more" if len(described) > _MAX_DESCRIBED else ""
+    return ", ".join(described[:_MAX_DESCRIBED]) + more

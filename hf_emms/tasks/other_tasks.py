@@ -3,7 +3,8 @@
 An entry says nothing any more as soon as a task of its id is registered, or one that reads the columns.
 """
 
-from collections.abc import Iterable, Mapping
+import re
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 
@@ -49,7 +50,13 @@ OTHER_TASKS = (
     OtherTask("translation", (("translation",),)),
     OtherTask(
         "summarization",
-        (("document", "summary"), ("article", "highlights"), ("dialogue", "summary"), ("text", "summary")),
+        (
+            ("document", "summary"),
+            ("article", "highlights"),
+            ("dialogue", "summary"),
+            ("text", "summary"),
+            ("source", "target"),
+        ),
     ),
     OtherTask("object-detection", (("objects",), ("bboxes",), ("bbox",), ("boxes",))),
     OtherTask(
@@ -60,16 +67,11 @@ OTHER_TASKS = (
     OtherTask("audio-classification", types=("audio",)),
 )
 
+_FIRST_OF_TWO = re.compile(r"(.*[a-z_])(1|a)")
+_SECOND = {"1": "2", "a": "b"}
 # The names of two texts of which one alone means little, the first one first.
 TEXT_PAIRS = (
     ("premise", "hypothesis"),
-    ("sentence1", "sentence2"),
-    ("sentence_1", "sentence_2"),
-    ("sentence_a", "sentence_b"),
-    ("text1", "text2"),
-    ("text_1", "text_2"),
-    ("text_a", "text_b"),
-    ("question1", "question2"),
     ("text", "text_pair"),
     ("query", "document"),
     ("query", "passage"),
@@ -84,8 +86,22 @@ TEXT_PAIRS = (
 )
 
 
-def named_columns(types: Mapping[str, str], names: Iterable[str]) -> tuple[str, ...]:
+def text_pairs(names: Sequence[str]) -> Iterator[tuple[str, ...]]:
+    """The pairs among a dataset's columns of texts: of usual names, or of one name with 1 and 2, or _a and _b."""
+    lower = {name.lower() for name in names}
+    numbered = [
+        (first, f"{match[1]}{_SECOND[match[2]]}")
+        for first in lower
+        if (match := _FIRST_OF_TWO.fullmatch(first)) and (match[2] == "1" or match[1].endswith("_"))
+    ]
+    several = {f"{first[:-1]}{third}" for first, _ in numbered for third in "3c"}
+    for pair in (*TEXT_PAIRS, *sorted(numbered)):
+        if (columns := named_columns(names, pair)) and not several & lower:
+            yield columns
+
+
+def named_columns(columns: Iterable[str], names: Iterable[str]) -> tuple[str, ...]:
     """The columns of a dataset that have these lower-case names, whatever their case; empty unless all are there."""
-    by_lower = {name.lower(): name for name in types}
+    by_lower = {name.lower(): name for name in columns}
     names = tuple(names)
     return tuple(by_lower[name] for name in names) if all(name in by_lower for name in names) else ()

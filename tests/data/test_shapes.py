@@ -80,6 +80,9 @@ BARS = ["cat|small dog" if i % 3 == 0 else CLASSES[i] for i in range(N)]
 NAMED_FLAGS = datasets.Features(
     {"text": datasets.Value("string"), "labels": datasets.List(datasets.ClassLabel(names=["a", "b", "c", "d"]))}
 )
+INTENTS = datasets.Features(
+    {"text": datasets.Value("string"), "intents": datasets.List(datasets.ClassLabel(names=["a", "b"]))}
+)
 IMAGES = "image-classification"
 READ: dict[str, tuple[Build, str, dict[str, str], list[str], list[str]]] = {
     **{
@@ -150,6 +153,13 @@ READ: dict[str, tuple[Build, str, dict[str, str], list[str], list[str]]] = {
         ["title"],
         [],
     ),
+    "lists of classes": (
+        table({"text": TEXTS, "intents": [[0, 1][: 1 + i % 2] for i in range(N)]}, INTENTS),
+        "text-classification",
+        {"label": "intents"},
+        [],
+        ["a", "b"],
+    ),
     "an image with a box": (with_images(bbox=[[0.5, 1.0, 2.0]] * N, label=CLASSES), IMAGES, {}, ["bbox"], []),
     "a document with words": (with_images(words=WORDS, label=CLASSES), IMAGES, {}, ["words"], []),
     "whole numbers that are floats": (
@@ -206,6 +216,16 @@ REFUSED: dict[str, tuple[Build, str, str]] = {
         "which column is the text",
         "--text-column title,body",
     ),
+    "numbered texts": (
+        table({"headline1": TEXTS, "headline2": OTHER_TEXTS, "label": BITS}),
+        "headline1 and headline2 belong together",
+        "--task text-pair-classification --text-column headline1 --column text_pair=headline2",
+    ),
+    "lists of texts that may be classes": (
+        table({"text": TEXTS, "intents": [["ask", "book"][: 1 + i % 2] for i in range(N)]}),
+        "which column is the label",
+        "--text-column text --label-column intents",
+    ),
     "tags of a text's words": (
         table({"text": TEXTS, "labels": [["B-PER", "O", "B-LOC"], ["O", "O"]] * 12}),
         "holds tags of words",
@@ -237,7 +257,7 @@ def test_it_is_refused_in_a_line_that_says_what_to_do(tmp_path: Path, shape: str
     error = error_of(lambda: load_sample(build(tmp_path)))
     assert message in error.message
     assert hint in str(error.hint)
-    assert len(str(error.hint)) < 200
+    assert len(str(error.hint)) < 250
 
 
 def test_tags_of_words_are_no_label_that_can_be_named(tmp_path: Path) -> None:
