@@ -36,6 +36,10 @@ _MAX_NAMED, _MAX_DESCRIBED = 6, 20
 _TABULAR = 2
 
 
+class SeveralTasksError(EmmsError):
+    """Several tasks fit, and one has to be named."""
+
+
 @dataclass(frozen=True)
 class RowSchema:
     """How the rows of one dataset are read for a task.
@@ -176,6 +180,8 @@ def _inferred(split: OpenSplit, contents: ColumnContents, named: Mapping[str, st
     """
     try:
         task, columns = find_task(contents, named)
+    except SeveralTasksError:
+        raise
     except EmmsError:
         _check_unsupported(contents, {}, None)
         if contents.problems:
@@ -233,7 +239,7 @@ def find_task(contents: ColumnContents, named: Mapping[str, str]) -> tuple[Task,
             return TASKS[task_id], columns
         if fits:
             choices = "; ".join(f"{id} from {_pairs(columns)}" for id, columns in fits.items())
-            raise EmmsError(f"the columns fit several tasks: {choices}", f"--task {' or --task '.join(fits)}")
+            raise SeveralTasksError(f"the columns fit several tasks: {choices}", f"--task {' or --task '.join(fits)}")
     for kind in INPUT_KINDS.values():
         if kind.recognised_by_type and set(types.values()) == {kind.column_types[0]}:
             raise EmmsError(
@@ -362,6 +368,10 @@ def _fill(task: Task, contents: ColumnContents, named: Mapping[str, str], how: i
     fits = all(
         contents.types.get(name) in task.columns[role].types for role in filled for name in filled[role].split(",")
     )
+    if task.label_end is not None:
+        # Labels of spans are none without the places of the spans.
+        column, dot, _ = filled[task.label.name].partition(".")
+        fits = fits and (f"{column}.{task.label_end}" if dot else task.label_end) in contents.types
     return {role: filled[role] for role in task.columns} if fits else None
 
 
