@@ -4,6 +4,9 @@ import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 
+# What pip installs hf-emms from, and what that is: on a package index it is "hf-emms", which needs no words.
+PACKAGE, PACKAGE_NOTE = "./hf-emms", "  # a clone of its repository; on no package index yet"
+
 _TOKEN = re.compile(r"\bhf_[A-Za-z0-9]{16,}")
 # User and password, or a token in their place, in an address: https://TOKEN@github.com/…
 _LOGIN = re.compile(r"(?<=://)[^\s/@]+(?=@)")
@@ -19,6 +22,12 @@ def printable(text: str) -> str:
     if text.isprintable():
         return text
     return "".join(char if char.isprintable() or char in "\n\t" else repr(char)[1:-1] for char in text)
+
+
+def install_command(extra: str = "") -> str:
+    """The command that installs hf-emms, with one of its extras."""
+    package = f"'{PACKAGE}[{extra}]'" if extra else PACKAGE
+    return f"pip install {package}{PACKAGE_NOTE}"
 
 
 class EmmsError(ValueError):

@@ -232,7 +232,7 @@ class Options:
     )
     method: str | None = fine_tuning(
         None,
-        "What is trained: all weights, a LoRA adapter (pip install 'hf-emms[lora]'), the head alone [default: full].",
+        "What is trained: all weights, a LoRA adapter (needs the extra lora), the head alone [default: full].",
         choices=("full", "lora", "head"),
     )
     budget: str | None = fine_tuning(
@@ -297,7 +297,7 @@ class Options:
     )
     engine: str = setting(
         "local",
-        "Where checkpoints run: this process, a Ray cluster (pip install 'hf-emms[ray]'), a Hugging Face Job.",
+        "Where checkpoints run: this process, a Ray cluster (needs the extra ray), a Hugging Face Job.",
         "Running",
         choices=("local", "ray", "jobs"),
         sweep="whole",

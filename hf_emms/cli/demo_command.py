@@ -10,7 +10,7 @@ import cloup
 
 from hf_emms.cli.output import format_option, out, results_folder_option, stdout_for_data_only, write_ranking
 from hf_emms.cli.rank_commands import RELATIVE
-from hf_emms.errors import EmmsError
+from hf_emms.errors import EmmsError, install_command
 from hf_emms.files import write_atomic
 from hf_emms.formatting import pluralize
 
@@ -63,7 +63,7 @@ def demo(folder: Path) -> None:
         "  hf-emms rank --dataset ./FOLDER\n"
         "  hf-emms rank --dataset beans --max-samples 500\n"
         "  hf-emms presets\n\n"
-        "The rankings in your browser (pip install 'hf-emms[space]'):\n"
+        f"The rankings in your browser, after {install_command('space')}\n"
         f"  hf-emms leaderboard --results {folder}"
     )
 

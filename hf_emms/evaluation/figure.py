@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from hf_emms.errors import EmmsError
+from hf_emms.errors import EmmsError, install_command
 from hf_emms.evaluation.validate import Point, TargetResult, Validation
 from hf_emms.files import atomic_file
 from hf_emms.ranking.columns import single_line, title_of
@@ -34,7 +34,7 @@ def check_figure(path: Path) -> None:
     try:
         import matplotlib  # noqa: F401
     except ImportError as error:
-        raise EmmsError("--plot needs matplotlib, which is not installed", "pip install 'hf-emms[plot]'") from error
+        raise EmmsError("--plot needs matplotlib, which is not installed", install_command("plot")) from error
 
 
 def write_figure(validation: Validation, path: Path, names: Sequence[str]) -> None:

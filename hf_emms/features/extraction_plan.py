@@ -16,7 +16,7 @@ from typing import Any, Protocol
 
 import msgspec
 
-from hf_emms.errors import EmmsError
+from hf_emms.errors import EmmsError, install_command
 from hf_emms.features.adapters import adapter_base
 from hf_emms.features.architectures import INPUT_WORDS, Architecture, families, find_architecture, other_inputs
 from hf_emms.features.checkpoint_files import fetch_descriptions, read_json
@@ -173,7 +173,7 @@ def _architecture(
     if row.requires and not find_spec(row.requires):
         raise EmmsError(
             f"{repo.id} is a checkpoint of {row.requires}, which is not installed",
-            f"pip install 'hf-emms[{row.requires}]'",
+            install_command(row.requires),
         )
     return row, False
 

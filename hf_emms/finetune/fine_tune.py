@@ -23,7 +23,7 @@ import numpy as np
 
 from hf_emms.cache import Cache, digest_of
 from hf_emms.data import DatasetSource
-from hf_emms.errors import EmmsError, one_line
+from hf_emms.errors import EmmsError, install_command, one_line
 from hf_emms.features.extraction_plan import ExtractionPlan, plan_extraction
 from hf_emms.finetune.recipe import Recipe, TrainingJob, check_recipe, choose_method, head_of, recipe_for
 from hf_emms.finetune.saving import ModelKeeper, check_push, evaluation_results, keeper_for, model_card
@@ -142,7 +142,7 @@ def check_settings(options: Options) -> None:
     extra = "lora" if options.method == "lora" else "finetune"
     missing = [package for module, package in _PACKAGES[extra].items() if find_spec(module) is None]
     if missing:
-        raise EmmsError(f"fine-tuning needs {' and '.join(missing)}, not installed", f"pip install 'hf-emms[{extra}]'")
+        raise EmmsError(f"fine-tuning needs {' and '.join(missing)}, not installed", install_command(extra))
 
 
 def prepare(

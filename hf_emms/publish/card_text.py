@@ -17,11 +17,10 @@ from typing import TYPE_CHECKING, Any, Literal
 import msgspec
 
 from hf_emms import hub
-from hf_emms.errors import redacted
+from hf_emms.errors import install_command, redacted
 from hf_emms.formatting import format_count
 from hf_emms.publish import readme
 from hf_emms.publish.card_entries import Entry, checkpoint_entry, dataset_entry, pack
-from hf_emms.publish.wheel import INSTALL
 from hf_emms.ranking import EMMS, Ranking, Row, is_commit
 from hf_emms.ranking.columns import (
     COLUMNS,
@@ -101,7 +100,7 @@ def _environment() -> jinja2.Environment:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    environment.globals["install"] = INSTALL
+    environment.globals["install"] = install_command()
     environment.filters.update(
         md=markdown_text,
         html=lambda value: _without_calls(html.escape(single_line(value))),

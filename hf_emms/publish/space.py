@@ -15,7 +15,7 @@ from importlib import resources
 from pathlib import Path
 
 from hf_emms import __version__, hub
-from hf_emms.errors import EmmsError
+from hf_emms.errors import EmmsError, install_command
 from hf_emms.files import write_atomic
 from hf_emms.publish.readme import with_fields
 from hf_emms.ranking import Ranking, is_commit
@@ -113,7 +113,7 @@ def static_page(folder: Path, results: str) -> bytes:
         )
         if drawn.returncode:
             reason = (drawn.stderr.strip().splitlines() or ["no reason given"])[-1]
-            raise EmmsError(f"the static page of {results} cannot be drawn: {reason}", "pip install 'hf-emms[space]'")
+            raise EmmsError(f"the static page of {results} cannot be drawn: {reason}", install_command("space"))
         return file.read_bytes()
 
 
@@ -176,7 +176,7 @@ def serve(settings: Mapping[str, str]) -> int:
     """Runs the Space on this machine, with environment variables; returns the exit status, 0 if the user ended it."""
     for module in ("gradio", "msgspec", "pyarrow"):
         if importlib.util.find_spec(module) is None:
-            raise EmmsError(f"the leaderboard needs {module}, which is not installed", "pip install 'hf-emms[space]'")
+            raise EmmsError(f"the leaderboard needs {module}, which is not installed", install_command("space"))
     folder = source_folder()
     usual = {"GRADIO_ANALYTICS_ENABLED": "False", "PYTHONDONTWRITEBYTECODE": "1"}
     environment = {**usual, **os.environ, **settings}

@@ -10,11 +10,9 @@ from importlib import metadata, resources
 from pathlib import Path
 
 from hf_emms import __version__
-from hf_emms.errors import EmmsError
+from hf_emms.errors import EmmsError, install_command
 
 NAME = f"hf_emms-{__version__}-py3-none-any.whl"
-# How to get hf-emms, in words for a shell.
-INSTALL = "pip install ./hf-emms  # a clone of its repository; on no package index yet"
 
 _DIST = f"hf_emms-{__version__}.dist-info"
 # The earliest time that a zip archive can hold: the same files give the same wheel.
@@ -51,7 +49,7 @@ def _metadata() -> dict[str, str]:
     try:
         installed = metadata.distribution("hf-emms")
     except metadata.PackageNotFoundError:
-        raise EmmsError("hf-emms is not installed, so that no wheel of it can be made", "pip install .") from None
+        raise EmmsError("hf-emms is not installed, so that no wheel of it can be made", install_command()) from None
     texts = {name: installed.read_text(name) for name in ("METADATA", "entry_points.txt")}
     wheel = "Wheel-Version: 1.0\nGenerator: hf-emms\nRoot-Is-Purelib: true\nTag: py3-none-any\n"
     return {name: text for name, text in texts.items() if text} | {"WHEEL": wheel}

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from hf_emms.errors import EmmsError
+from hf_emms.errors import EmmsError, install_command
 from hf_emms.files import atomic_file
 from hf_emms.formatting import format_count
 from hf_emms.ranking.columns import single_line, title_of
@@ -30,7 +30,7 @@ def draw(ranking: RankingData, kind: str, estimator: str, ax: Axes | None, path:
     try:
         from matplotlib import pyplot
     except ImportError as error:
-        raise EmmsError("a chart needs matplotlib, which is not installed", "pip install 'hf-emms[plot]'") from error
+        raise EmmsError("a chart needs matplotlib, which is not installed", install_command("plot")) from error
     if ax is None:
         height = 1.2 + _LINE * len(rows) if kind == "scores" else 0.7 * _WIDTH
         ax = pyplot.subplots(figsize=(_WIDTH, height), layout="constrained")[1]

@@ -13,7 +13,7 @@ import msgspec
 import numpy as np
 
 from hf_emms.cache import Cache, default_cache
-from hf_emms.errors import EmmsError, printable, redacted
+from hf_emms.errors import EmmsError, install_command, printable, redacted
 from hf_emms.features.extraction_plan import ExtractionPlan, plan_extraction
 from hf_emms.finetune.fine_tune import FineTuning, train_here
 from hf_emms.finetune.recipe import TrainingJob
@@ -91,7 +91,7 @@ def _engine_for(options: Options) -> Engine:
     except ModuleNotFoundError as error:
         if error.name != "ray":
             raise
-        raise EmmsError("--engine ray needs Ray, which is not installed", "pip install 'hf-emms[ray]'") from None
+        raise EmmsError("--engine ray needs Ray, which is not installed", install_command("ray")) from None
     return RayEngine(options.ray_address)
 
 

@@ -126,7 +126,7 @@ def test_without_timm_its_checkpoints_name_the_extra(tmp_path: Path, monkeypatch
     monkeypatch.setitem(sys.modules, "timm", None)  # as good as not installed, to the import system
     with pytest.raises(EmmsError, match="timm, which is not installed") as error:
         plan_extraction(repo_of(tmp_path), IMAGE, "t")
-    assert error.value.hint == "pip install 'hf-emms[timm]'"
+    assert error.value.hint == "pip install './hf-emms[timm]'  # a clone of its repository; on no package index yet"
 
 
 def test_googlenet_of_torchvision(zoo: Path) -> None:
