@@ -107,7 +107,7 @@ class Options:
     )
     checkpoints: tuple[str, ...] = setting(
         (),
-        "What to rank; repeat for several.",
+        "Checkpoint to rank; repeat for several.",
         "Checkpoints",
         on="--checkpoint",
         short="-c",
@@ -120,7 +120,7 @@ class Options:
     config: str | None = setting(None, "Dataset configuration.", "Data", metavar="NAME", sweep="plan")
     split: str | None = setting(None, "Dataset split.", "Data", metavar="NAME", everyday=True, sweep="plan")
     columns: Mapping[str, str] = setting(
-        {}, "The same for a role of any task.", "Data", "sample", on="--column", metavar="ROLE=NAME", sweep="plan"
+        {}, "Any column of a task, as ROLE=COLUMN.", "Data", "sample", on="--column", metavar="ROLE=NAME", sweep="plan"
     )
     max_samples: int | None = setting(
         DEFAULT_MAX_SAMPLES,
@@ -139,7 +139,7 @@ class Options:
     )
     race: int | None = setting(
         None,
-        "Stop checkpoints early that cannot be among the best.",
+        "Stop early the checkpoints that cannot be among the best.",
         "Scoring",
         minimum=1,
         everyday=True,
@@ -203,7 +203,7 @@ class Options:
     )
     seed: int = setting(
         0,
-        "Of the sample and the folds.",
+        "Seed of the sample and of the folds.",
         "Scoring",
         "sample",
         "scores",
@@ -212,7 +212,9 @@ class Options:
         confirm="kept",
         card="always",
     )
-    folds: int = setting(5, "Of held-out scores.", "Scoring", "scores", minimum=1, recorded=True, card="always")
+    folds: int = setting(
+        5, "Number of folds of the held-out score.", "Scoring", "scores", minimum=1, recorded=True, card="always"
+    )
     results: str | None = setting(
         None,
         'Results dataset or folder of rankings: shows mean ranks on its other datasets as a control, "elsewhere".',
@@ -237,23 +239,23 @@ class Options:
     )
     budget: str | None = fine_tuning(
         None,
-        "A quick fine-tuning of few rows and epochs; who is best at it may not be best at yours.",
+        "A quick fine-tuning with few rows and epochs; the best at this budget may not be the best at yours.",
         choices=("quick",),
     )
-    epochs: int | None = fine_tuning(None, "The most epochs a run [default: by task].", minimum=1)
-    steps: int | None = fine_tuning(None, "Optimizer steps a run, instead of epochs.", minimum=1)
+    epochs: int | None = fine_tuning(None, "Maximum epochs of a run [default: by task].", minimum=1)
+    steps: int | None = fine_tuning(None, "Optimizer steps of a run, instead of epochs.", minimum=1)
     learning_rates: tuple[str, ...] = fine_tuning(
         (),
-        "Peak learning rate; repeat for several, of which validation rows choose [default: two, by model size].",
+        "Peak learning rate; repeat for several: validation rows choose one [default: two, by model size].",
         on="--learning-rate",
         metavar="RATE",
     )
     seeds: int | None = fine_tuning(None, "Runs of each checkpoint at its best rate [default: 1].", minimum=1)
     confirm_samples: int | None = fine_tuning(
-        None, "The most rows for fine-tuning [default: all].", metavar="N", minimum=20
+        None, "Maximum rows for fine-tuning [default: all].", metavar="N", minimum=20
     )
     time_limit: str | None = fine_tuning(
-        None, "When fine-tuning ends, e.g. 90m, 2h; what is finished counts.", metavar="TIME"
+        None, "Time limit of fine-tuning, e.g. 90m or 2h; finished runs count.", metavar="TIME"
     )
     save_model: str | None = fine_tuning(
         None, "Keep the best fine-tuned model in this folder.", metavar="DIR", job=False
@@ -273,11 +275,11 @@ class Options:
         recorded=True,
     )
     batch_size: int | None = setting(
-        None, "Inputs a batch [default: chosen].", "Running", metavar="N", minimum=1, confirm="flag"
+        None, "Inputs in a batch [default: chosen by hf-emms].", "Running", metavar="N", minimum=1, confirm="flag"
     )
     layers: tuple[str, ...] = setting(
         (),
-        f"Hidden layers to take features from; of several, each checkpoint's best counts [default: {SPREAD}].",
+        f"Hidden layer to take features from; repeat for several: each checkpoint's best counts [default: {SPREAD}].",
         "Checkpoints",
         "features",
         on="--layer",

@@ -32,13 +32,32 @@ FORMATS = ("table", "json", "tsv", "md")
 )
 @cloup.option_group(
     "Statistics",
-    cloup.option("--estimator", "estimators", multiple=True, metavar="NAME", help="Which ones [default: all]."),
-    cloup.option("--resamples", type=click.IntRange(1, 10**6), default=1000, show_default=True, help="Of intervals."),
-    cloup.option("--seed", type=click.IntRange(min=0), default=0, show_default=True, help="Of intervals."),
+    cloup.option(
+        "--estimator", "estimators", multiple=True, metavar="NAME", help="Estimators to compare [default: all]."
+    ),
+    cloup.option(
+        "--resamples",
+        type=click.IntRange(1, 10**6),
+        default=1000,
+        show_default=True,
+        help="Bootstrap resamples for the intervals.",
+    ),
+    cloup.option(
+        "--seed",
+        type=click.IntRange(min=0),
+        default=0,
+        show_default=True,
+        help="Bootstrap resamples for the intervals.",
+    ),
 )
 @cloup.option_group(
     "Output",
-    cloup.option("--plot", type=click.Path(path_type=Path), metavar="FILE", help="Draw it: .png, .svg or .pdf."),
+    cloup.option(
+        "--plot",
+        type=click.Path(path_type=Path),
+        metavar="FILE",
+        help="Draw a plot into this file: .png, .svg or .pdf.",
+    ),
     format_option(FORMATS),
 )
 def validate(

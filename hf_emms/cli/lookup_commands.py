@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from hf_emms.cache import Cache, CacheEntry
     from hf_emms.presets import CheckpointPreset
 
-_task_option = cloup.option("--task", metavar="ID", help="Those of one task only.")
+_task_option = cloup.option("--task", metavar="ID", help="Only those of one task.")
 
 # Column → its values as people read them.
 _IN_WORDS: Mapping[str, Callable[[Any], str]] = {

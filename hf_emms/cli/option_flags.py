@@ -31,7 +31,7 @@ JOB_FLAGS = [
         "--jobs-bucket", metavar="ORG/NAME", help="A bucket that keeps a job's features and cache for later jobs."
     ),
 ]
-checkpoints_file_option = cloup.option("--checkpoints-file", metavar="FILE|-", help="One checkpoint a line.")
+checkpoints_file_option = cloup.option("--checkpoints-file", metavar="FILE|-", help="File with one checkpoint a line.")
 
 
 def setting_groups(own_flags: Mapping[str, Sequence[Decorator]]) -> Decorator:
@@ -41,7 +41,7 @@ def setting_groups(own_flags: Mapping[str, Sequence[Decorator]]) -> Decorator:
         group = EVERYDAY if setting.everyday else setting.group
         flags[group] += _column_flags(setting) if name == "columns" else [_flag(name, setting)]
         if name == "race":
-            top = f"How many best ones a race is for [default: {DEFAULT_RACE}]."
+            top = f"How many of the best checkpoints a race looks for [default: {DEFAULT_RACE}]."
             flags[group].append(cloup.option("--top", type=click.IntRange(min=1), metavar="K", help=top))
 
     def add(command: Any) -> Any:

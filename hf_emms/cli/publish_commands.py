@@ -63,7 +63,7 @@ def publish() -> None:
 _hardware_option = cloup.option(
     "--hardware",
     metavar="NAME",
-    help="Of the Space, e.g. cpu-basic (paid plans), zero-a10g (two are free) [default: what the account can have].",
+    help="Hardware of the Space: cpu-basic (paid), zero-a10g (two are free), … [default: what the account can have].",
 )
 
 
@@ -71,7 +71,9 @@ _hardware_option = cloup.option(
 @cloup.option("--repo-id", required=True, metavar="USER/emms", help="The Space.")
 @_hardware_option
 @cloup.option("--private", is_flag=True, help="Make a new Space private.")
-@cloup.option("--package", metavar="SPEC", help="What it installs as hf-emms [default: a wheel, uploaded beside].")
+@cloup.option(
+    "--package", metavar="SPEC", help="What the Space installs as hf-emms [default: a wheel that is uploaded with it]."
+)
 def publish_metric_space(repo_id: str, hardware: str | None, private: bool, package: str | None) -> None:
     """Publish the metric as a Gradio Space, for evaluate.load("USER/emms"); prints the commit's address."""
     from hf_emms.metric.install import publish_metric

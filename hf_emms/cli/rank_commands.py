@@ -47,7 +47,7 @@ RELATIVE = "Scores are relative: they compare checkpoints on this dataset, sampl
 
 _OWN_FLAGS = {
     EVERYDAY: [
-        ranking_output_option("Also write a file."),
+        ranking_output_option("Write the ranking to this file, too."),
         cloup.option(
             "--dry-run", is_flag=True, help="Print what would be downloaded and run, how long, and every problem."
         ),
@@ -269,7 +269,12 @@ def _planned(candidate: Candidate, costs: Mapping[Repo, Cost]) -> tuple[Any, ...
         help="A ranking in JSON or Parquet: hf-emms rank … --output FILE.",
     ),
     cloup.option(
-        "--top", type=click.IntRange(min=1), default=3, show_default=True, metavar="N", help="How many are fine-tuned."
+        "--top",
+        type=click.IntRange(min=1),
+        default=3,
+        show_default=True,
+        metavar="N",
+        help="How many checkpoints to fine-tune.",
     ),
     cloup.option("--dataset", metavar="NAME", help="Where its dataset is now [default: as the ranking names it]."),
 )

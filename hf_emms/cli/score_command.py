@@ -37,8 +37,14 @@ if TYPE_CHECKING:
     cloup.option(
         "--method", default="emms_knn", show_default=True, help="emms_knn, cv, exact, one_pass or alternating."
     ),
-    cloup.option("--folds", type=click.IntRange(min=2), default=5, show_default=True, help="Of held-out scores."),
-    cloup.option("--seed", type=int, default=0, show_default=True, help="Of the folds."),
+    cloup.option(
+        "--folds",
+        type=click.IntRange(min=2),
+        default=5,
+        show_default=True,
+        help="Number of folds of the held-out score.",
+    ),
+    cloup.option("--seed", type=int, default=0, show_default=True, help="Seed of the folds."),
 )
 @cloup.option_group("Output", format_option(("table", "json"), piped="table"))
 def score(

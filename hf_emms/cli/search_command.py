@@ -22,35 +22,66 @@ _COLUMNS = ("id", "parameters", "memory", "downloads", "likes", "architecture", 
 @cloup.command(short_help="Find checkpoints on the Hub that can be ranked.")
 @cloup.option_group(
     "Filters",
-    cloup.option("--task", required=True, metavar="ID", help="What they are to be ranked for."),
+    cloup.option("--task", required=True, metavar="ID", help="Task to rank the checkpoints for."),
     cloup.option(
         "--pipeline-tag", metavar="ID", help="The Hub task they are tagged with [default: --task and backbones]."
     ),
-    cloup.option("--author", metavar="NAME", help="A user or organisation."),
-    cloup.option("--text", metavar="TEXT", help="What the id contains."),
-    cloup.option("--filter", "tags", multiple=True, metavar="TAG", help="A tag of the Hub; repeat for several."),
-    cloup.option("--library", metavar="NAME", help="E.g. transformers or timm."),
-    cloup.option("--license", "licence", metavar="ID", help="As the Hub writes it, e.g. apache-2.0."),
-    cloup.option("--language", metavar="CODE", help="E.g. en or de."),
+    cloup.option("--author", metavar="NAME", help="Only checkpoints of this user or organisation."),
+    cloup.option("--text", metavar="TEXT", help="Only ids that contain this text."),
+    cloup.option(
+        "--filter",
+        "tags",
+        multiple=True,
+        metavar="TAG",
+        help="Only checkpoints with this tag of the Hub; repeat for several.",
+    ),
+    cloup.option("--library", metavar="NAME", help="Library, e.g. transformers or timm."),
+    cloup.option("--license", "licence", metavar="ID", help="Licence as the Hub writes it, e.g. apache-2.0."),
+    cloup.option("--language", metavar="CODE", help="Language, e.g. en or de."),
     cloup.option("--trained-on", metavar="ID", help="A dataset that the card names as training data."),
-    cloup.option("--max-params", metavar="N", help="The most parameters: 22K, 100M, 1.5B."),
-    cloup.option("--max-memory", metavar="SIZE", help="Weights in their own precision and a fifth more: 16GB."),
-    cloup.option("--min-downloads", type=click.IntRange(min=0), default=0, metavar="N", help="In the last 30 days."),
+    cloup.option("--max-params", metavar="N", help="Maximum number of parameters: 22K, 100M, 1.5B."),
+    cloup.option(
+        "--max-memory",
+        metavar="SIZE",
+        help="Maximum memory, e.g. 16GB: weights in their own precision and a fifth more.",
+    ),
+    cloup.option(
+        "--min-downloads",
+        type=click.IntRange(min=0),
+        default=0,
+        metavar="N",
+        help="Minimum downloads in the last 30 days.",
+    ),
 )
 @cloup.option_group(
     "In place of what the Hub lists for the task",
-    cloup.option("--benchmark", metavar="ORG/NAME", help="The models on this dataset's leaderboard, the first first."),
+    cloup.option("--benchmark", metavar="ORG/NAME", help="The models on this dataset's leaderboard, in its order."),
     cloup.option("--results", metavar="REPO|DIR", help="The checkpoints of a results dataset, best on average first."),
     constraint=constraints.mutually_exclusive,
 )
 @cloup.option_group(
     "Order",
     cloup.option(
-        "--sort", type=click.Choice(SORTS), default="downloads", show_default=True, help="Most or latest first."
+        "--sort",
+        type=click.Choice(SORTS),
+        default="downloads",
+        show_default=True,
+        help="Sort by this, most or latest first.",
     ),
-    cloup.option("--limit", type=click.IntRange(min=1), default=20, show_default=True, metavar="N", help="How many."),
-    cloup.option("--fold/--no-fold", default=True, help="One of each base model and of each set of weights [default]."),
-    cloup.option("--diverse/--no-diverse", default=True, help="One of each architecture first [default]."),
+    cloup.option(
+        "--limit",
+        type=click.IntRange(min=1),
+        default=20,
+        show_default=True,
+        metavar="N",
+        help="How many checkpoints to list.",
+    ),
+    cloup.option(
+        "--fold/--no-fold",
+        default=True,
+        help="List one checkpoint of each base model and each set of weights [default].",
+    ),
+    cloup.option("--diverse/--no-diverse", default=True, help="List different architectures first [default]."),
 )
 @cloup.option_group(
     "Output",

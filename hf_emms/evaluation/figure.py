@@ -1,4 +1,4 @@
-"""The scatter plot as an image; needs matplotlib (hf-emms[plot])."""
+"""The scatter plot as an image; needs matplotlib (the extra plot)."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A ranking as a chart; needs matplotlib (hf-emms[plot])."""
+"""A ranking as a chart; needs matplotlib (the extra plot)."""
 
 from __future__ import annotations
 
