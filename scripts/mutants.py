@@ -27,7 +27,7 @@ ROOT = Path(__file__).parents[1]
 # Folder of the package → the tests that hold what it does, the quick ones first.
 TESTS = {
     "hf_emms/scoring": ("tests/scoring/test_golden.py", "tests/scoring"),
-    "hf_emms/ranking": ("tests/ranking", "tests/run/test_layer_ranking.py"),
+    "hf_emms/ranking": ("tests/ranking", "tests/publish/test_static_order.py", "tests/run/test_layer_ranking.py"),
     "hf_emms/data": ("tests/data/test_sample.py", "tests/data"),
     "hf_emms/tasks": ("tests/data/test_spans.py", "tests/tasks", "tests/data", "tests/finetune"),
 }
