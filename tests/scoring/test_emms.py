@@ -142,6 +142,7 @@ def test_wide_features_are_scored_on_held_out_rows():
     x, z = small_problem(n=80, d1=300)
     result = emms(x, z)
     assert result.score < -0.05
+    assert result.notes == emms(*small_problem(), method="exact").notes == ()
     in_sample = emms(x, z, method="exact")
     assert in_sample.score == pytest.approx(0.0, abs=1e-9)
     assert "use cv" in " ".join(in_sample.notes)
