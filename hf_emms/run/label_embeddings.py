@@ -15,6 +15,7 @@ from hf_emms.features.extractor import ExtractorPool, pool_or_own
 from hf_emms.formatting import pluralize
 from hf_emms.hub import Repo
 from hf_emms.inputs import TEXT
+from hf_emms.presets.demo import DEMO_PREFIX
 from hf_emms.registry import versions
 from hf_emms.run.plan import Plan
 from hf_emms.scoring.labels import LabelTable
@@ -132,14 +133,13 @@ def _check_embeddings(encoder: str, table: np.ndarray) -> None:
     """Refuses label embeddings (U, D2) that cannot tell labels apart."""
     problem = None
     if not np.isfinite(table).all():
-        problem = "gives NaN or infinite label embeddings"
+        problem = "gives NaN or infinite label embeddings; its weights may be damaged"
     elif len(table) > 1 and not np.ptp(table, axis=0).any():
-        problem = f"gives the same embedding for all {len(table)} label texts, which it cannot tell apart"
+        problem = f"gives the same embedding for all {len(table)} label texts: it may not know their language, or be damaged"
     if problem:
-        raise _encoder_error(encoder, f"{problem}; its weights may be damaged")
+        raise _encoder_error(encoder, problem)
 
 
 def _encoder_error(encoder: str, problem: str) -> EmmsError:
-    return EmmsError(
-        f"the label encoder {encoder} {problem}", "name another one: --encoder base, or --encoder demo, which is here"
-    )
+    others = "--encoder base" if encoder.startswith(DEMO_PREFIX) else "--encoder base, or --encoder demo, which is here"
+    return EmmsError(f"the label encoder {encoder} {problem}", f"name another one: {others}")

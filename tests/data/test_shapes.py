@@ -11,6 +11,7 @@ from typing import Any
 import datasets
 import pytest
 
+import hf_emms
 from hf_emms.finetune.splits import load_splits
 from hf_emms.options import Options
 from tests.helpers.rows import error_of, image_rows, labels_of, pictures, png, texts
@@ -342,3 +343,10 @@ def test_images_with_values_are_ranked_for_regression() -> None:
     sample = load_sample(rows, task="image-regression", columns={"label": "age"})
     assert (sample.task.id, sample.form, sample.label_values is not None) == ("image-regression", "numbers", True)
     assert load_sample(image_rows(pictures(N), score=[i / 4 for i in range(N)])).task.id == "image-regression"
+
+
+def test_labels_that_the_demos_encoders_do_not_know_are_not_answered_with_the_demo(emms_cache: Path) -> None:
+    rows = image_rows(pictures(N), label=["猫", "犬"] * (N // 2))
+    error = error_of(lambda: hf_emms.rank(rows, ["emms-demo/vit-random"], encoders="demo"))
+    assert "may not know their language" in error.message
+    assert "demo" not in str(error.hint)
