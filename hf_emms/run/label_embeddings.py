@@ -135,7 +135,8 @@ def _check_embeddings(encoder: str, table: np.ndarray) -> None:
     if not np.isfinite(table).all():
         problem = "gives NaN or infinite label embeddings; its weights may be damaged"
     elif len(table) > 1 and not np.ptp(table, axis=0).any():
-        problem = f"gives the same embedding for all {len(table)} label texts: it may not know their language, or be damaged"
+        same = f"gives the same embedding for all {len(table)} label texts"
+        problem = f"{same}: it may not know their language, or be damaged"
     if problem:
         raise _encoder_error(encoder, problem)
 
