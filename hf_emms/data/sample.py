@@ -151,6 +151,7 @@ def assemble(split: OpenSplit, drawn: DrawnRows, labels: Labels) -> Sample:
         *(labels.form, options.box_format),
     ]
     skipped, total = drawn.skipped + drawn.unlabelled, split.total
+    usable = len(drawn.inputs) if task.counts_items else n_inputs
     # A row of the split makes at most one of the sample, but for lists of inputs and separate texts.
     makes_several = bool(schema.list_columns) or options.references == "all"
     most = None if makes_several or total is None else total - skipped
@@ -175,7 +176,7 @@ def assemble(split: OpenSplit, drawn: DrawnRows, labels: Labels) -> Sample:
         label_numbers=labels.numbers,
         label_values=labels.values,
         form=labels.form,
-        available=most if drawn.is_full else (n_inputs if labels.spans is not None else len(codes)),
+        available=most if drawn.is_full else (usable if labels.spans is not None else len(codes)),
         unused_columns=schema.unused,
         no_class=NO_CLASS if schema.flag_names is not None and NO_CLASS not in schema.flag_names else None,
         splits=split.splits,

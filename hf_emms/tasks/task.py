@@ -177,6 +177,7 @@ class Task:
         items: makes several rows of an example: spans of its last text, each with a label (an answer and other spans,
             every word of a sentence). None where an example is a row.
         training_items: the same for a fine-tuning, where that learns other items or labels than are ranked on.
+        counts_items: whether `--max-samples` counts items, so that examples may be left out of them.
         check: raises an `UnusableError` with the reason where labels do not fit the contents of their input.
         label_position: the column or field beside the label's that says where in the input a label starts.
         label_end: the same of where it ends.
@@ -201,6 +202,7 @@ class Task:
     label_form: LabelForm = "text"
     items: Itemize | None = None
     training_items: Itemize | None = None
+    counts_items: bool = False
     check: Callable[[Sequence[Any], Sequence[Any]], None] | None = None
     label_position: str | None = None
     label_end: str | None = None

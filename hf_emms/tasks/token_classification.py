@@ -184,6 +184,7 @@ TOKEN_CLASSIFICATION = Task(
     check=check_tags,
     items=_TAGS,
     training_items=_TAGS.for_training,
+    counts_items=True,
 )
 
 SPAN_CLASSIFICATION = Task(
@@ -211,4 +212,5 @@ SPAN_CLASSIFICATION = Task(
     label_end="end",
     items=_SPANS,
     training_items=_SPANS.for_training,
+    counts_items=True,
 )

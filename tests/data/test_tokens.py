@@ -66,6 +66,7 @@ def test_rows_are_words_and_bounded_by_the_size_of_a_sample() -> None:
     assert 36 < len(sample) <= 40
     assert sample.n_read < 40
     assert sample.available == 200
+    assert load_sample(people(30), max_samples=40).available == 30
     again = load_sample(people(200), max_samples=40, seed=1)
     assert again.fingerprint != sample.fingerprint
 
