@@ -65,6 +65,7 @@ def merge_adapter(repo: Repo, model: Any) -> None:
     layers, whole = _by_names_of(model, _tensors(repo, folder))
     # Neither its class with a head nor the head itself is that of the loaded model.
     config.task_type = config.modules_to_save = None
+    trainable = {name for name, parameter in model.named_parameters() if parameter.requires_grad}
     wrapped = get_peft_model(model, config)
     report: Any = set_peft_model_state_dict(wrapped, {_SAVED_PREFIX + name: tensor for name, tensor in layers.items()})
     absent = [name for name in report.missing_keys if wrapped.base_model.prefix in name]
@@ -75,6 +76,8 @@ def merge_adapter(repo: Repo, model: Any) -> None:
             "adapter and base do not belong together, or the base has changed since",
         )
     wrapped.merge_and_unload()
+    for name, parameter in model.named_parameters():  # peft freezes the base
+        parameter.requires_grad_(name in trainable)
     model.load_state_dict(whole, strict=False)
 
 

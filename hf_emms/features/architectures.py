@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 from functools import cache, partial
+from threading import Lock
 
 from hf_emms.registry import Plugin, check_unique, plugins
 
@@ -218,8 +219,17 @@ _MAIN_INPUTS = {
 }
 
 
-@cache
+# Checkpoints are planned in several threads, and a module that two of them import first can be seen half-made.
+_IMPORTING = Lock()
+
+
 def _inputs_of_class(model_type: str) -> tuple[frozenset[str], frozenset[str]]:
+    with _IMPORTING:
+        return _stated_inputs(model_type)
+
+
+@cache
+def _stated_inputs(model_type: str) -> tuple[frozenset[str], frozenset[str]]:
     """What the class that `AutoModel` loads reads alone, and together; everything where transformers does not say."""
     import transformers
     from transformers.models.auto.modeling_auto import MODEL_MAPPING_NAMES

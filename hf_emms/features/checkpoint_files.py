@@ -26,6 +26,7 @@ SAFETENSORS_NAME: Final = "model.safetensors"
 PICKLED_NAME: Final = "pytorch_model.bin"
 _SAFETENSORS: Final = (SAFETENSORS_NAME, "model.safetensors.index.json", "model-*.safetensors")
 _PICKLED: Final = (PICKLED_NAME, "pytorch_model.bin.index.json", "pytorch_model-*.bin")
+ADAPTER: Final = "adapter_config.json"
 _CHOOSE_PYTORCH = "choose a checkpoint with model.safetensors or pytorch_model.bin"
 _SAVE_FOLDER = "load it with its own code, and save it as a folder: model.save_pretrained(FOLDER)"
 _FROM_GGUF = (
@@ -37,7 +38,7 @@ _OTHER_WEIGHTS = {
     "tf_model*.h5": ("for TensorFlow", _CHOOSE_PYTORCH),
     "model.ckpt*": ("for TensorFlow", _CHOOSE_PYTORCH),
     "flax_model*.msgpack": ("for Flax", _CHOOSE_PYTORCH),
-    "adapter_model.*": ("of an adapter of another checkpoint", _CHOOSE_PYTORCH),
+    "adapter_model.*": ("of an adapter", f"name the folder that holds them beside their {ADAPTER}"),
     "*.gguf": ("for llama.cpp", _FROM_GGUF),
     "*.onnx": ("for ONNX Runtime", "choose the checkpoint that it was exported from"),
     "*.pt": ("pickled without a config.json", _SAVE_FOLDER),
@@ -57,7 +58,6 @@ _OTHER_LAYOUTS = {
     ),
 }
 _LAYOUT_HINT = "hf_emms reads checkpoints in the layout of transformers"
-ADAPTER: Final = "adapter_config.json"
 _VOCABULARIES = ("tokenizer.json", "vocab.txt", "vocab.json", "*.model", "tokenizer.tok.json")
 _checked: set[tuple[Any, ...]] = set()  # keys of the files that this process has checked
 _SHA256 = re.compile("[0-9a-f]{64}")
