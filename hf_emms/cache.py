@@ -187,7 +187,7 @@ class Cache:
                 write(unfinished)
         except (OSError, SafetensorError) as error:
             self._on_problem(
-                f"cannot write to the cache ({_first_line(error)}); this result is not cached. "
+                f"cannot write to the cache ({path}: {_first_line(error)}); this result is not cached. "
                 "HF_EMMS_CACHE names another folder"
             )
 

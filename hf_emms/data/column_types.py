@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from hf_emms.data.media_files import MediaFiles, check_first, is_readable, media_files, media_type
-from hf_emms.data.reading import JoinedImages, OpenSplit
+from hf_emms.data.reading import JoinedImages, OpenSplit, translate_errors
 from hf_emms.errors import EmmsError
 from hf_emms.inputs import INPUT_KINDS
 
@@ -126,7 +126,8 @@ def _first_rows(split: OpenSplit, names: list[str]) -> pa.Table:
         return pa.table({})
     rows = split.select(names)
     if split.streaming:
-        first = list(rows.take(_STREAMED_ROWS))
+        with translate_errors(split.name, split.repo, split.config):
+            first = list(rows.take(_STREAMED_ROWS))
         return pa.table({name: pa.array([row[name] for row in first]) for name in names})
     return rows.with_format("arrow")[:]
 

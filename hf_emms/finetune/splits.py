@@ -137,7 +137,7 @@ def load_splits(options: Options, cache: Cache | None = None, source: DatasetSou
     on, by group. Training rows whose group is also in another split are left out. `max_rows` says how many are read.
 
     Raises:
-        EmmsError: the dataset cannot be read, or has too few rows; or its task has no head.
+        EmmsError: a split cannot be read, the dataset has too few rows, or its task has no head.
     """
     limit = max_rows(options) or (options.max_samples if options.streaming else None)
     options = replace(
@@ -162,6 +162,8 @@ def load_splits(options: Options, cache: Cache | None = None, source: DatasetSou
         try:
             evaluated[name] = _labeled_split(load_sample(own, cache, source, training=True), several)
         except EmmsError as error:
+            if error.__cause__ is not None:  # the network or a file failed: other rows would be another test
+                raise EmmsError(f"the split {split} cannot be read: {error.message}", error.hint) from error
             notes.append(f"split {split} is not used for {name}: {error.message}")
     if "validation" in evaluated and "test" not in evaluated:
         # Its rows were held out by the dataset's authors: they are the better test.

@@ -11,13 +11,15 @@ import msgspec
 
 from hf_emms import hub
 from hf_emms.errors import EmmsError
-from hf_emms.files import write_atomic
+from hf_emms.files import locked, write_atomic
 from hf_emms.publish.results import publish, pull
 from hf_emms.ranking import Ranking
 from hf_emms.ranking.merge import JSON_FOLDER, merged, path_of
 
 # The Hub takes some hundred commits an hour of one user.
 COMMIT_SECONDS = 60.0
+# In a folder of rankings.
+_LOCK = ".lock"
 # Set in the environment of a job.
 IN_JOB = "HF_EMMS_JOB"
 
@@ -60,12 +62,16 @@ class ResultsFolder:
             raise EmmsError(f"cannot read {file}: {reason}", "remove it, or --output DIR elsewhere") from error
 
     def add(self, ranking: Ranking) -> Ranking:
-        """Merges a ranking with the one at its path, and writes both in one; returns them."""
+        """Merges a ranking with the one at its path, and writes both in one; returns them.
+
+        Other processes and threads that add to the folder wait meanwhile.
+        """
         path = path_of(ranking)
-        whole = merged(self.ranking_at(path), ranking)
         file = self._file(path)
         try:
-            write_atomic(file, whole.to_json())
+            with locked(self._folder / _LOCK):
+                whole = merged(self.ranking_at(path), ranking)
+                write_atomic(file, whole.to_json())
         except OSError as error:
             raise EmmsError(f"cannot write {file}: {error.strerror or error}", "--output DIR") from error
         return whole

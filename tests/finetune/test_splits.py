@@ -97,6 +97,15 @@ def test_a_test_split_without_labels_is_not_used_and_the_reason_is_noted() -> No
     assert any("split test is not used for test" in note for note in splits.notes)
 
 
+def test_a_test_split_that_cannot_be_read_is_an_error_and_no_other_rows_take_its_place(tmp_path: Path) -> None:
+    splits = {"train": datasets.Dataset.from_dict({"text": texts(40), "label": ["a", "b"] * 20})}
+    splits["test"] = splits["train"].select(range(10))
+    folder = save(splits, tmp_path / "data")
+    Path(folder, "test-00000-of-00001.parquet").write_bytes(b"PAR1 half a file")
+    with pytest.raises(EmmsError, match="the split test cannot be read"):
+        load_splits(Options.of(folder, streaming=True, max_samples=30))
+
+
 def test_answers_within_a_text_are_spans_of_it() -> None:
     contexts = [f"the word {number} stands in this text {number}" for number in range(20)]
     data = datasets.Dataset.from_dict(

@@ -1,0 +1,24 @@
+"""What is added to a folder of rankings is all there, whoever else adds to it."""
+
+from __future__ import annotations
+
+from multiprocessing.pool import ThreadPool
+from pathlib import Path
+
+from hf_emms.publish.destinations import ResultsFolder
+from hf_emms.ranking import Row, ranked
+from hf_emms.ranking.merge import path_of
+from tests.helpers.rankings import emms_score, example
+
+
+def test_two_writers_of_one_ranking_lose_no_row(tmp_path: Path) -> None:
+    def add(writer: int) -> None:
+        folder = ResultsFolder(tmp_path)
+        for number in range(10):
+            row = Row(f"org/{writer}-{number}", "a" * 40, scores={"emms": emms_score(-0.3, -0.4)})
+            folder.add(example(rows=ranked([row], "emms"), estimators=("emms",)))
+
+    with ThreadPool(3) as pool:
+        pool.map(add, range(3))
+    whole = ResultsFolder(tmp_path).ranking_at(path_of(example(estimators=("emms",))))
+    assert len(whole.rows) == 30
