@@ -30,7 +30,7 @@ _DATASETS = {
 
 
 @cloup.command(short_help="Rank the embedded demo checkpoints: no network, less than a minute.")
-@format_option(("table", "json"), piped="table")
+@format_option(("table", "json"))
 @results_folder_option("Where files go.", default="hf_emms_demo")
 def demo(folder: Path) -> None:
     """Rank small checkpoints on eight small datasets, one a task; everything ships with hf-emms.

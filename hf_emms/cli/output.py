@@ -118,7 +118,7 @@ def ranking_output_option(text: str) -> Decorator:
     return cloup.option("--output", "-o", "target", type=click.Path(path_type=Path), metavar="FILE", help=text)
 
 
-def format_option(formats: Sequence[str] = LIST_FORMATS, piped: str = "tsv") -> Decorator:
+def format_option(formats: Sequence[str] = LIST_FORMATS, piped: str = "table") -> Decorator:
     """The flag --format, which sets that of `out`: by default a table, and `piped` where stdout is no terminal.
 
     "agent" is what the hf command line gives programs: TSV, nothing shortened.
@@ -265,8 +265,7 @@ def _coloured_table(ranking: Ranking) -> Iterator[str]:
     from hf_emms.ranking import text as views
 
     header, rows = views.table_cells(ranking)
-    # The rank, the checkpoint and the score that orders the rows are always there.
-    lines = fitted(header, rows, left=("checkpoint",), dispensable=[*reversed(header[3:])])
+    lines = fitted(header, rows, left=("checkpoint",), dispensable=views.dispensable_titles(ranking))
     yield _styled(lines[0], bold=True)
     yield _styled(lines[1], dim=True)
     for place, (line, row) in enumerate(zip(lines[2:], ranking.rows, strict=True)):

@@ -20,8 +20,8 @@ from rich.progress import (
 from rich.text import Text
 
 from hf_emms.errors import printable
-from hf_emms.ranking import Row
-from hf_emms.ranking.columns import format_number, title_of
+from hf_emms.ranking import EMMS, Row, explained
+from hf_emms.ranking.columns import EXPLAINED, format_number, title_of
 
 # A terminal has few lines, and a cluster may run many checkpoints at once.
 _MAX_BARS = 12
@@ -88,8 +88,7 @@ class StderrProgress:
         if row.error is not None:
             result = f"failed: {row.error}"
         else:
-            name, score = next(iter(row.scores.items()))
-            result = f"{title_of(name)} {format_number(score.value)}"
+            result = _leading_number(row)
             if row.n is not None:
                 result += f", stopped after {row.n:,} rows"
         self.noted(f"[{self._done}/{self._expected}] {row.checkpoint}: {result} ({took})")
@@ -103,3 +102,9 @@ class StderrProgress:
         if bar is not None:
             self._bars.remove_task(bar)
         return since
+
+
+def _leading_number(row: Row) -> str:
+    name, score = next(iter(row.scores.items()))
+    r2 = explained(score) if name in EMMS else None
+    return f"{title_of(name)} {format_number(score.value)}" if r2 is None else f"{EXPLAINED} {r2.value:.2f}"

@@ -46,7 +46,7 @@ if TYPE_CHECKING:
     ),
     cloup.option("--seed", type=int, default=0, show_default=True, help="Seed of the folds."),
 )
-@cloup.option_group("Output", format_option(("table", "json"), piped="table"))
+@cloup.option_group("Output", format_option(("table", "json")))
 def score(
     file: Path,
     features_key: str,

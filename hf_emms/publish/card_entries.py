@@ -216,10 +216,9 @@ def _entry(
 
 
 def _card_row(row: Row, *, whole: bool) -> Row:
+    details = ("r2", "weights") if whole else ("r2",)
     scores = {
-        name: Score(score.value, score.stderr, (), {key: score.details.get(key) for key in ("r2", "weights")})
-        if whole
-        else Score(score.value, score.stderr)
+        name: Score(score.value, score.stderr, (), {key: score.details.get(key) for key in details})
         for name, score in row.scores.items()
     }
     more = {name: getattr(row, name) for name in ("width", "architecture", "pooling")} if whole else {}

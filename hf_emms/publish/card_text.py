@@ -18,23 +18,22 @@ import msgspec
 
 from hf_emms import hub
 from hf_emms.errors import install_command, redacted
-from hf_emms.formatting import format_count
+from hf_emms.formatting import MISSING, format_count
 from hf_emms.publish import readme
 from hf_emms.publish.card_entries import Entry, checkpoint_entry, dataset_entry, pack
-from hf_emms.ranking import EMMS, Ranking, Row, is_commit
+from hf_emms.ranking import EMMS, Explained, Ranking, Row, is_commit
 from hf_emms.ranking.columns import (
     COLUMNS,
     IDENTITY,
+    ShownScores,
     TableColumn,
     columns_of,
     format_finetuned,
-    format_number,
     format_rank,
     score_columns,
     single_line,
     title_of,
 )
-from hf_emms.scoring import Score
 
 if TYPE_CHECKING:
     import jinja2
@@ -172,16 +171,19 @@ def _title(column: TableColumn, about: CardKind) -> str:
 
 def _cell(column: TableColumn, ranking: Ranking, row: Row) -> str:
     """Spaces that do not break: a narrow table cell keeps a number and its error together."""
-    return markdown_text(column.text(ranking, row)).replace(" ", "\u00a0")
+    text = column.text(ranking, row) if column.applies(ranking, "model card") else MISSING
+    return markdown_text(text).replace(" ", "\u00a0")
 
 
 def _model_card_columns(entries: Sequence[Entry], estimators: Sequence[str]) -> list[TableColumn]:
     """Those that follow the rank; each card's checkpoint is one row."""
+    rankings = [entry.ranking for entry in entries]
     shown = [msgspec.structs.replace(entry.ranking, rows=(entry.row,)) for entry in entries if entry.row]
     return [
         column
-        for column in (*score_columns(estimators), *COLUMNS)
-        if "model card" in column.tables and any(column.applies(ranking, "model card") for ranking in shown)
+        for columns, tables in ((score_columns(estimators), rankings), (COLUMNS, shown))
+        for column in columns
+        if "model card" in column.tables and any(column.applies(ranking, "model card") for ranking in tables)
     ]
 
 
@@ -193,19 +195,19 @@ def _dataset_card_columns(entry: Entry) -> list[TableColumn]:
 def _chart(entry: Entry) -> str:
     """One line a checkpoint: its rank, its name, a dot at its first score and a bar of two standard errors around it.
 
-    The axis runs from the lowest to the highest value shown; scores have no zero that would mean something. The card's
-    checkpoint is marked.
+    The axis runs from the lowest to the highest value shown. The card's checkpoint is marked.
     """
     rows, estimator = entry.ranking.rows, entry.ranking.estimators[0]
-    scores = [row.scores[estimator] for row in rows]
+    shown = ShownScores(entry.ranking, estimator)
+    scores = [shown.number(row.scores[estimator]) for row in rows]
     ends = [score.value + sign * _error_reach(score) for score in scores for sign in (-1, 1)]
     low, high = min(ends), max(ends)
     names = [_shortened(single_line(row.checkpoint)) for row in rows]
     ranks = [format_rank(row) for row in rows]
     name_width, rank_width = max(map(_display_width, names)), max(map(len, ranks))
-    left, right = format_number(low), format_number(high)
+    left, right = shown.format(low), shown.format(high)
     margin = " " * (rank_width + 2 + name_width + 2)
-    lines = [margin + left + title_of(estimator).center(max(_AXIS_WIDTH - len(left) - len(right), 0)) + right]
+    lines = [margin + left + shown.title.center(max(_AXIS_WIDTH - len(left) - len(right), 0)) + right]
     for row, score, name, rank in zip(rows, scores, names, ranks, strict=True):
         mark = " ◀" if row.checkpoint == entry.checkpoint else ""
         padded = name + " " * (name_width - _display_width(name))
@@ -213,11 +215,11 @@ def _chart(entry: Entry) -> str:
     return "\n".join(line.rstrip() for line in lines)
 
 
-def _error_reach(score: Score) -> float:
+def _error_reach(score: Explained) -> float:
     return 2 * (score.stderr or 0.0)
 
 
-def _chart_line(score: Score, low: float, high: float) -> str:
+def _chart_line(score: Explained, low: float, high: float) -> str:
     scale = (_AXIS_WIDTH - 1) / (high - low) if high > low else 0.0
     dot = round((score.value - low) * scale) if scale else _AXIS_WIDTH // 2
     arm = round(_error_reach(score) * scale)

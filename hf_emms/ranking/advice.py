@@ -6,7 +6,7 @@ import math
 from collections.abc import Sequence
 
 from hf_emms.formatting import format_count
-from hf_emms.ranking.columns import format_number, format_points, title_of
+from hf_emms.ranking.columns import ShownScores, format_points
 from hf_emms.ranking.records import TIE_WIDTH, FineTuned, RankingData, Row, gain_and_stderr
 
 _ORDINALS = ("first", "second", "third", "fourth", "fifth", "sixth", "seventh", "eighth", "ninth", "tenth")
@@ -58,22 +58,26 @@ def recommendation(ranking: RankingData) -> str:
     best, others = scored[0], scored[1:]
     equal = [row for row in scored if row.rank == best.rank]
     if len(equal) > 1:
-        smallest = smallest_of(equal)
-        small = f"; {label_with_size(smallest)} is the smallest" if smallest.parameters is not None else ""
-        return f"{_names(equal)} cannot be told apart{small}."
+        return f"{_names(equal)} are not told apart: take {_smallest(equal)}."
     if not others:
         return f"Only {label_with_size(best)} has a score."
-    return f"Fine-tune {label_with_size(best)}: {_lead(best, others[0], ranking.estimators[0])}."
+    return f"Fine-tune {label_with_size(best)}: {_lead(ranking, best, others[0])}."
 
 
-def _lead(best: Row, second: Row, estimator: str) -> str:
+def _lead(ranking: RankingData, best: Row, second: Row) -> str:
+    """How far the first checkpoint is ahead of the next one, whose rank is another."""
     if best.n != second.n:
         return f"a race stopped {second.checkpoint} and all others before it"
-    gain, stderr = gain_and_stderr(best.scores[estimator], second.scores[estimator])
-    if stderr == 0:
-        value, other = (format_number(row.scores[estimator].value) for row in (best, second))
-        return f"its {title_of(estimator)} is {value}, that of {second.checkpoint} {other}"
-    return f"ahead of {second.checkpoint} by {gain / stderr:.1f} standard errors"
+    estimator = ranking.estimators[0]
+    shown = ShownScores(ranking, estimator)
+    first, other = best.scores[estimator], second.scores[estimator]
+    clearly = "clearly ahead of" if gain_and_stderr(first, other)[1] else "ahead of"
+    return f"{shown.title} {shown.text(first)}, {clearly} {second.checkpoint} ({shown.text(other)})"
+
+
+def _smallest(rows: Sequence[Row]) -> str:
+    smallest = smallest_of(rows)
+    return "the smallest" + (f", {label_with_size(smallest)}" if smallest.parameters is not None else "")
 
 
 def smallest_of(rows: Sequence[Row]) -> Row:
@@ -112,8 +116,9 @@ def advice(ranking: RankingData) -> str | None:
     if obstacle is None:
         rows = min(_rounded_up(needed), ranking.available or math.inf)
         return f"{shared} share the first rank: about {rows:,} rows may tell them apart, --max-samples {rows}"
-    choice = "either is a good choice, or fine-tune both" if len(leaders) == 2 else "each is a good choice"
-    return f"{shared} share the first rank: more rows will hardly tell them apart ({obstacle}); {choice}"
+    return (
+        f"{shared} share the first rank: more rows will hardly tell them apart ({obstacle}); take {_smallest(leaders)}"
+    )
 
 
 def _sampled_rows(ranking: RankingData) -> int:

@@ -9,13 +9,19 @@ from typing import Any, Literal
 from hf_emms.errors import EmmsError, printable
 from hf_emms.formatting import MISSING, format_count
 from hf_emms.ranking.estimators import ESTIMATORS
-from hf_emms.ranking.records import EMMS, FineTuned, RankingData, Row, emms_score
+from hf_emms.ranking.records import EMMS, Explained, FineTuned, RankingData, Row, explained
 from hf_emms.scoring import Score
 
 # "text" is the table of the terminal, of notebooks and of Markdown; "file" CSV, TSV, Parquet and DataFrames; "results"
 # the Parquet files of a results dataset; "page" the leaderboard.
 Table = Literal["text", "file", "results", "model card", "dataset card", "page"]
 Value = Callable[[RankingData, Row], Any]
+
+# Title of R² of the estimator that leads, and of EMMS without neighbours beside it.
+EXPLAINED, RIDGE = "explained", "ridge"
+_SMALL_ERROR = 0.005
+# Importance of the columns that no narrow terminal leaves out.
+ALWAYS_SHOWN = 9
 
 
 def title_of(estimator: str) -> str:
@@ -57,6 +63,50 @@ def format_score(score: Score | None) -> str:
     return format_number(score.value) + (f" ± {score.stderr:.4f}" if score.stderr is not None else "")
 
 
+class ShownScores:
+    """An estimator's scores in a ranking as people see them: R² where EMMS reports it for every row, else the score.
+
+    Attributes:
+        explains: whether it is R².
+        title: what it is called.
+    """
+
+    def __init__(self, ranking: RankingData, estimator: str) -> None:
+        scores = [row.scores[estimator] for row in ranking.rows if estimator in row.scores]
+        shares = [share for score in scores if (share := explained(score))]
+        self.explains = estimator in EMMS and bool(scores) and len(shares) == len(scores)
+        self.title = explained_title(estimator, ranking.estimators) if self.explains else title_of(estimator)
+        errors = [share.stderr for share in shares if share.stderr]
+        # All of a ranking have as many decimals, and no standard error is shown as 0.
+        self._decimals = 3 if errors and min(errors) < _SMALL_ERROR else 2
+
+    def number(self, score: Score) -> Explained:
+        """R² or the score, with its standard error."""
+        share = explained(score) if self.explains else None
+        return share or Explained(score.value, score.stderr)
+
+    def format(self, value: float | None) -> str:
+        """R² or a score, rounded."""
+        return format_number(value) if value is None or not self.explains else f"{value:.{self._decimals}f}"
+
+    def text(self, score: Score | None, *, with_error: bool = True) -> str:
+        """The number with its standard error, rounded."""
+        if score is None:
+            return MISSING
+        number = self.number(score)
+        if number.stderr is None or not with_error:
+            return self.format(number.value)
+        decimals = self._decimals if self.explains else 4
+        return f"{self.format(number.value)} ± {number.stderr:.{decimals}f}"
+
+
+def explained_title(estimator: str, estimators: Sequence[str]) -> str:
+    """What R² is called: "explained" of the first of the EMMS estimators, and "ridge" of EMMS without neighbours."""
+    if estimator == next(name for name in estimators if name in EMMS):
+        return EXPLAINED
+    return RIDGE if estimator == "emms" else title_of(estimator)
+
+
 def format_points(share: float | None) -> str:
     """A share in points: 0.912 is "91.2"."""
     return MISSING if share is None else f"{100 * share:.1f}"
@@ -86,6 +136,7 @@ class TableColumn:
         title: for people; the name by default. `titles` are those of tables that call it otherwise.
         applies: whether such a table of a ranking has the column.
         formatted: what `format` gets where that is more than the value.
+        importance: in a narrow terminal the columns with the least one are left out first, those to the right before.
     """
 
     name: str
@@ -97,6 +148,7 @@ class TableColumn:
     titles: Mapping[Table, str] = field(default_factory=dict)
     applies: Callable[[RankingData, Table], bool] = lambda ranking, table: True
     formatted: Value | None = None
+    importance: int = 0
 
     def value(self, ranking: RankingData, row: Row) -> Any:
         return self.read(ranking, row) if self.read else getattr(row, self.name)
@@ -112,9 +164,8 @@ def _of_fine_tuned(name: str) -> Value:
     return lambda ranking, row: getattr(row.fine_tuned, name) if row.fine_tuned else None
 
 
-def _r2(ranking: RankingData, row: Row) -> float | None:
-    score = emms_score(row.scores)
-    return score.details.get("r2") if score else None
+def _score(ranking: RankingData, row: Row) -> float | None:
+    return row.score
 
 
 def _seconds(ranking: RankingData, row: Row) -> float | None:
@@ -123,6 +174,10 @@ def _seconds(ranking: RankingData, row: Row) -> float | None:
 
 def _has_fine_tuning(ranking: RankingData, table: Table) -> bool:
     return any(row.fine_tuned is not None for row in ranking.rows)
+
+
+def _has_licence(ranking: RankingData, table: Table) -> bool:
+    return any(row.license is not None for row in ranking.rows)
 
 
 def _shows_rows_seen(ranking: RankingData, table: Table) -> bool:
@@ -140,9 +195,11 @@ _SCORES: tuple[Table, ...] = ("text", "file", "model card", "dataset card")
 
 # Which row it is; the scores of the ranking's estimators follow, then `COLUMNS`.
 IDENTITY: tuple[TableColumn, ...] = (
-    TableColumn("rank", _EVERY, format=format_rank, type=int, formatted=lambda ranking, row: row),
+    TableColumn(
+        "rank", _EVERY, format=format_rank, type=int, formatted=lambda ranking, row: row, importance=ALWAYS_SHOWN
+    ),
     TableColumn("tied", _FILES, type=bool),
-    TableColumn("checkpoint", _EVERY),
+    TableColumn("checkpoint", _EVERY, importance=ALWAYS_SHOWN),
 )
 COLUMNS: tuple[TableColumn, ...] = (
     TableColumn(
@@ -152,7 +209,7 @@ COLUMNS: tuple[TableColumn, ...] = (
         type=float,
         applies=lambda ranking, table: ranking.has_elsewhere,
     ),
-    TableColumn("r2", ("model card", "page"), _r2, format_number, float, title="R²"),
+    TableColumn("score", ("page",), _score, format_number, float),
     TableColumn(
         "fine_tuned",
         ("text", "file", "results", "page"),
@@ -162,6 +219,7 @@ COLUMNS: tuple[TableColumn, ...] = (
         title="fine-tuned",
         applies=_has_fine_tuning,
         formatted=lambda ranking, row: row.fine_tuned,
+        importance=2,
     ),
     TableColumn("fine_tuned_spread", _FILES, _of_fine_tuned("spread"), type=float, applies=_has_fine_tuning),
     TableColumn("fine_tuned_metric", _FILES, _of_fine_tuned("metric"), applies=_has_fine_tuning),
@@ -177,8 +235,15 @@ COLUMNS: tuple[TableColumn, ...] = (
         applies=_shows_rows_seen,
     ),
     TableColumn(
-        "parameters", _EVERY, format=format_count, type=int, title="params", titles={"dataset card": "parameters"}
+        "parameters",
+        _EVERY,
+        format=format_count,
+        type=int,
+        title="params",
+        titles={"dataset card": "parameters"},
+        importance=1,
     ),
+    TableColumn("license", ("text", "file"), title="licence", applies=_has_licence, importance=1),
     TableColumn("width", ("text", "file", "results", "page"), type=int),
     TableColumn("seconds", ("text", "page"), _seconds, _format_seconds, float),
     TableColumn("architecture", ("file", "results", "page")),
@@ -197,7 +262,7 @@ _FIRST_IN_FILES = ("rank", "tied", "checkpoint", "revision", "n")
 def columns_of(ranking: RankingData, table: Table) -> list[TableColumn]:
     """The columns of a ranking's table, in their order."""
     with_stderr = {name for row in ranking.rows for name, score in row.scores.items() if score.stderr is not None}
-    every = (*IDENTITY, *score_columns(ranking.estimators, with_stderr), *COLUMNS)
+    every = (*IDENTITY, *score_columns(ranking.estimators, with_stderr, ranking), *COLUMNS)
     columns = [column for column in every if table in column.tables and column.applies(ranking, table)]
     if table == "file":
         places = {name: place for place, name in enumerate(_FIRST_IN_FILES)}
@@ -205,28 +270,59 @@ def columns_of(ranking: RankingData, table: Table) -> list[TableColumn]:
     return columns
 
 
-def score_columns(estimators: Sequence[str], with_stderr: Collection[str] = ()) -> list[TableColumn]:
-    """The columns of estimators: the scores, the first with its error in words; standard errors and R² of their own."""
-    explaining = next((name for name in EMMS if name in estimators), None)
+def score_columns(
+    estimators: Sequence[str], with_stderr: Collection[str] = (), ranking: RankingData | None = None
+) -> list[TableColumn]:
+    """The columns of estimators; people see R² of EMMS, else the score, of the first one with its standard error.
+
+    The columns are for rows of `ranking`, or without it for those of any ranking.
+    """
     columns = []
     for name in estimators:
-        columns.append(_score_column(name, with_error=name == estimators[0]))
+        first = name == estimators[0]
+        fixed = ShownScores(ranking, name) if ranking else None
+        details: dict[str, Any] = {
+            "tables": _SCORES,
+            "type": float,
+            "formatted": _score_text(name, fixed, with_error=first),
+            "importance": ALWAYS_SHOWN if first else 0,
+        }
+        columns.append(
+            TableColumn(
+                name,
+                read=_of_score(name, "value"),
+                title=title_of(name),
+                applies=_applies(name, fixed, explains=False),
+                **details,
+            )
+        )
         if name in with_stderr:
             columns.append(TableColumn(f"{name}_stderr", ("file",), _of_score(name, "stderr"), type=float))
         if name in EMMS:
-            tables: tuple[Table, ...] = ("file", "text") if name == explaining else ("file",)
-            columns.append(TableColumn(f"{name}_r2", tables, _r2_of(name), format_number, float, title="R²"))
+            columns.append(
+                TableColumn(
+                    f"{name}_r2",
+                    read=_r2_of(name),
+                    title=explained_title(name, estimators),
+                    applies=_applies(name, fixed, explains=True),
+                    **details,
+                )
+            )
     return columns
 
 
-def _score_column(name: str, *, with_error: bool) -> TableColumn:
-    def score(ranking: RankingData, row: Row) -> Score | None:
-        return row.scores.get(name)
+def _score_text(name: str, fixed: ShownScores | None, *, with_error: bool) -> Value:
+    def text(ranking: RankingData, row: Row) -> str:
+        return (fixed or ShownScores(ranking, name)).text(row.scores.get(name), with_error=with_error)
 
-    value, title = _of_score(name, "value"), title_of(name)
-    if with_error:
-        return TableColumn(name, _SCORES, value, format_score, float, title=title, formatted=score)
-    return TableColumn(name, _SCORES, value, format_number, float, title=title)
+    return text
+
+
+def _applies(name: str, fixed: ShownScores | None, *, explains: bool) -> Callable[[RankingData, Table], bool]:
+    def applies(ranking: RankingData, table: Table) -> bool:
+        return table == "file" or (fixed or ShownScores(ranking, name)).explains == explains
+
+    return applies
 
 
 def _of_score(name: str, field: str) -> Value:

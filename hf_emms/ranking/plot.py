@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 from hf_emms.errors import EmmsError, install_command
 from hf_emms.files import atomic_file
 from hf_emms.formatting import format_count
-from hf_emms.ranking.columns import single_line, title_of
+from hf_emms.ranking.columns import ShownScores, single_line
 from hf_emms.ranking.records import RankingData, Row
 
 if TYPE_CHECKING:
@@ -34,12 +34,16 @@ def draw(ranking: RankingData, kind: str, estimator: str, ax: Axes | None, path:
     if ax is None:
         height = 1.2 + _LINE * len(rows) if kind == "scores" else 0.7 * _WIDTH
         ax = pyplot.subplots(figsize=(_WIDTH, height), layout="constrained")[1]
-    label = f"{title_of(estimator)} (higher is better)"
+    shown = ShownScores(ranking, estimator)
+    meaning = "R² of held-out rows: 0 nothing, 1 everything" if shown.explains else "higher is better"
+    label = f"{shown.title} ({meaning})"
+    numbers = [shown.number(row.scores[estimator]) for row in rows]
+    values, errors = [number.value for number in numbers], [number.stderr or 0.0 for number in numbers]
     if kind == "scores":
-        _scores(ax, rows, estimator)
+        _scores(ax, rows, values, errors)
         ax.set_xlabel(label)
     else:
-        _size(ax, rows, estimator)
+        _size(ax, rows, values, errors)
         ax.set_ylabel(label)
     ax.set_title(single_line(f"{ranking.dataset}, {ranking.split}: {ranking.n:,} rows"), fontsize=10)
     ax.grid(alpha=0.25)
@@ -51,17 +55,17 @@ def draw(ranking: RankingData, kind: str, estimator: str, ax: Axes | None, path:
     return ax
 
 
-def _scores(ax: Axes, rows: list[Row], estimator: str) -> None:
+def _scores(ax: Axes, rows: list[Row], values: list[float], errors: list[float]) -> None:
     """One line a checkpoint, the first one on top."""
     places = range(len(rows), 0, -1)
-    ax.errorbar(_values(rows, estimator), places, xerr=_errors(rows, estimator), fmt="o", capsize=3)
+    ax.errorbar(values, places, xerr=errors, fmt="o", capsize=3)
     ax.set_yticks(places, [single_line(row.checkpoint) for row in rows])
 
 
-def _size(ax: Axes, rows: list[Row], estimator: str) -> None:
+def _size(ax: Axes, rows: list[Row], values: list[float], errors: list[float]) -> None:
     """Scores over the number of parameters, with names."""
-    sizes, values = [row.parameters or 0 for row in rows], _values(rows, estimator)
-    ax.errorbar(sizes, values, yerr=_errors(rows, estimator), fmt="o", capsize=3)
+    sizes = [row.parameters or 0 for row in rows]
+    ax.errorbar(sizes, values, yerr=errors, fmt="o", capsize=3)
     for row, size, value in zip(rows, sizes, values, strict=True):
         name = single_line(row.checkpoint).rpartition("/")[2]
         ax.annotate(name, (size, value), (5, 4), textcoords="offset points", fontsize=7)
@@ -70,11 +74,3 @@ def _size(ax: Axes, rows: list[Row], estimator: str) -> None:
     ax.xaxis.set_minor_formatter(lambda count, _: "")
     ax.set_xlabel("parameters")
     ax.margins(0.12)
-
-
-def _values(rows: list[Row], estimator: str) -> list[float]:
-    return [row.scores[estimator].value for row in rows]
-
-
-def _errors(rows: list[Row], estimator: str) -> list[float]:
-    return [row.scores[estimator].stderr or 0.0 for row in rows]

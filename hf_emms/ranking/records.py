@@ -9,7 +9,7 @@ import math
 import re
 from collections.abc import Mapping, Sequence
 from itertools import groupby
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, NamedTuple
 
 import msgspec
 import numpy as np
@@ -144,6 +144,17 @@ class Row(msgspec.Struct, frozen=True):
     fine_tuned: FineTuned | None = None
     elsewhere: Annotated[float, msgspec.Meta(ge=0, le=1)] | None = None
 
+    @property
+    def score(self) -> float | None:
+        """The score by the estimator that orders the rows; None for a failed row."""
+        return next((score.value for score in self.scores.values()), None)
+
+    @property
+    def explained(self) -> float | None:
+        """R² of held-out rows by EMMS: 0 explains nothing, 1 everything; None where EMMS did not score it."""
+        r2 = explained(next((self.scores[name] for name in self.scores if name in EMMS), None))
+        return r2.value if r2 else None
+
 
 class Encoder(msgspec.Struct, frozen=True):
     """An F-label: the encoder that made it, or, without a revision, the numbers that labels are.
@@ -239,6 +250,25 @@ class RankingData(msgspec.Struct, frozen=True, kw_only=True):
 def emms_score(scores: Mapping[str, Score]) -> Score | None:
     """The score of EMMS, with its neighbours where both are there; None where a row has neither."""
     return next((scores[name] for name in EMMS if name in scores), None)
+
+
+class Explained(NamedTuple):
+    """R² on held-out rows (0: the features explain nothing, 1: everything), and its standard error over folds."""
+
+    value: float
+    stderr: float | None
+
+
+def explained(score: Score | None) -> Explained | None:
+    """What a score of EMMS says in R²; None where it does not report one.
+
+    The score is minus the loss, and R² is 1 − loss / null loss, so both have the same relative error of the loss.
+    """
+    r2 = score.details.get("r2") if score else None
+    if score is None or r2 is None:
+        return None
+    scale = (1.0 - r2) / -score.value if score.value < 0 else 0.0
+    return Explained(float(r2), None if score.stderr is None else scale * score.stderr)
 
 
 def is_commit(revision: str | None) -> bool:

@@ -8,7 +8,7 @@ import io
 from collections.abc import Iterable, Sequence
 from typing import Any
 
-from hf_emms.ranking.columns import columns_of, flat_records, single_line
+from hf_emms.ranking.columns import ALWAYS_SHOWN, columns_of, flat_records, single_line
 from hf_emms.ranking.records import RankingData
 
 
@@ -100,6 +100,13 @@ def table_cells(ranking: RankingData) -> tuple[list[str], list[list[str]]]:
         [column.title_in("text") for column in columns],
         [[column.text(ranking, row) for column in columns] for row in ranking.rows],
     )
+
+
+def dispensable_titles(ranking: RankingData) -> list[str]:
+    """Titles of the columns that a narrow terminal can do without, the first ones first."""
+    columns = [column for column in reversed(columns_of(ranking, "text")) if column.importance < ALWAYS_SHOWN]
+    columns.sort(key=lambda column: column.importance)
+    return [column.title_in("text") for column in columns]
 
 
 def settings_text(ranking: RankingData) -> str:

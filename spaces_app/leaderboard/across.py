@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 
 from hf_emms.formatting import MISSING, pluralize
 from hf_emms.ranking import Row
-from hf_emms.ranking.columns import format_rank, format_score
+from hf_emms.ranking.columns import ShownScores, format_rank
 from leaderboard import markup
 from leaderboard.compare import checkpoint_link
 from leaderboard.lines import Line, lines, matching
@@ -67,11 +67,12 @@ def heat_map(view: View, snapshot: Snapshot) -> str:
     if not cells.rows:
         return '<p class="empty">No checkpoint passes these filters in any ranking.</p>'
     sizes = {entry.id: max((row.rank or 1 for row in entry.ranking.rows), default=1) for entry in cells.entries}
+    shown = {entry.id: ShownScores(entry.ranking, entry.ranking.estimators[0]) for entry in cells.entries}
     head = "".join(_sorter(name, view) for name in ORDERS)
     head += "".join(_header(entry, view, snapshot) for entry in cells.entries)
     body = "".join(
         f'<tr><th scope="row" class="checkpoint">{checkpoint_link(name)}</th>{_won(cells, name)}'
-        + "".join(_cell(rows.get(entry.id), sizes[entry.id], entry) for entry in cells.entries)
+        + "".join(_cell(rows.get(entry.id), sizes[entry.id], entry, shown[entry.id]) for entry in cells.entries)
         + "</tr>"
         for name, rows in cells.rows.items()
     )
@@ -120,14 +121,14 @@ def _won(cells: Grid, name: str) -> str:
     )
 
 
-def _cell(row: Row | None, worst: int, entry: Entry) -> str:
+def _cell(row: Row | None, worst: int, entry: Entry, shown: ShownScores) -> str:
     if row is None:
         return "<td></td>"
     if row.rank is None:
         return f'<td class="number absent" title="failed: {escape(row.error)}">failed</td>'
     shade = _SHADES - 1 - int((_SHADES - 1) * (row.rank - 1) / max(worst - 1, 1) + 0.5)
     score = row.scores[entry.ranking.estimators[0]]
-    title = f"{entry.ranking.estimators[0]} {format_score(score)}"
+    title = f"{shown.title} {shown.text(score)}"
     return f'<td class="number shade{shade}" title="{escape(title)}">{format_rank(row)}</td>'
 
 

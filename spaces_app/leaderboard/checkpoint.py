@@ -6,12 +6,12 @@ import shlex
 from collections.abc import Iterator, Sequence
 
 from hf_emms.formatting import MISSING, format_count
-from hf_emms.ranking import Ranking, Row, gain_and_stderr
-from hf_emms.ranking.columns import format_finetuned, format_number, format_rank, format_score, single_line, title_of
+from hf_emms.ranking import Ranking, Row
+from hf_emms.ranking.columns import ShownScores, format_finetuned, format_number, format_rank, single_line, title_of
 from hf_emms.ranking.merge import JSON_FOLDER
 from leaderboard import markup
 from leaderboard.compare import back
-from leaderboard.lines import PAGE_COLUMNS, Line, lines
+from leaderboard.lines import Line, lines
 from leaderboard.markup import escape
 from leaderboard.selection import View, label, to_query
 from leaderboard.store import Entry, Snapshot
@@ -78,13 +78,13 @@ def _place(entry: Entry, line: Line, snapshot: Snapshot) -> dict[str, str]:
     ranking, row = entry.ranking, line.row
     ranked = sum(one.rank is not None for one in ranking.rows)
     won = snapshot.wins[ranking.task].get(row.checkpoint)
+    shown = ShownScores(ranking, ranking.estimators[0])
     return {
         "Task": escape(ranking.task),
         "Rank": f"{format_rank(row)} of {ranked}" if row.error is None else f"failed: {escape(row.error)}",
-        "Score": f"{escape(title_of(ranking.estimators[0]))} {format_score(line.score(ranking.estimators[0]))}",
+        "Score": escape(f"{shown.title} {shown.text(line.score(ranking.estimators[0]))}"),
         "Fine-tuned": _fine_tuned(ranking, row),
-        "R²": PAGE_COLUMNS["r2"].text(ranking, row),
-        "Behind the best": _behind(entry, line),
+        "Behind the best": _behind(entry, line, shown),
         "Wins in its task": f"{won.share:.0%} ({won.low:.0%}–{won.high:.0%}, {won.rankings})" if won else MISSING,
         "Seconds": MISSING if line.seconds is None else markup.seconds(line.seconds),
     }
@@ -102,7 +102,7 @@ def _fine_tuned(ranking: Ranking, row: Row) -> str:
     return f"{escape(found.metric)} {format_finetuned(found)}{place}"
 
 
-def _behind(entry: Entry, line: Line) -> str:
+def _behind(entry: Entry, line: Line, shown: ShownScores) -> str:
     """How far the best checkpoint is ahead, with a link to the comparison of both."""
     ranking, row = entry.ranking, line.row
     best = next((one for one in ranking.rows if one.rank is not None), None)
@@ -111,10 +111,9 @@ def _behind(entry: Entry, line: Line) -> str:
     if best.checkpoint == row.checkpoint:
         return "it is the best"
     first = ranking.estimators[0]
-    gain, stderr = gain_and_stderr(best.scores[first], row.scores[first])
-    text = f"{gain / stderr:.1f} standard errors" if stderr else f"{gain:.4f}"
+    text = f"by {shown.format(shown.number(best.scores[first]).value - shown.number(row.scores[first]).value)}"
     both = View(task=ranking.task, ranking=entry.id, compare=(best.checkpoint, row.checkpoint))
-    return markup.view_link(to_query(both), "cannot be told apart" if row.rank == best.rank else text)
+    return markup.view_link(to_query(both), "not told apart" if row.rank == best.rank else text)
 
 
 def _card(name: str, found: Sequence[tuple[Entry, Line]], snapshot: Snapshot) -> str:

@@ -8,9 +8,9 @@ from itertools import combinations
 
 from hf_emms.formatting import MISSING, format_count
 from hf_emms.ranking import TIE_WIDTH, Ranking, Row, gain_and_stderr
-from hf_emms.ranking.columns import format_rank, format_score, title_of
+from hf_emms.ranking.columns import ShownScores, format_rank
 from leaderboard import markup
-from leaderboard.lines import PAGE_COLUMNS, Line, lines
+from leaderboard.lines import Line, lines
 from leaderboard.markup import escape
 from leaderboard.selection import View, to_query
 from leaderboard.store import Snapshot
@@ -78,8 +78,8 @@ def page(view: View, ranking: Ranking, snapshot: Snapshot) -> str:
         f"{markup.boxed_table('Checkpoints side by side', f'<th></th>{head}', facts)}"
         "<h2>Told apart?</h2>"
         + markup.boxed_table("Pairs", "".join(f'<th scope="col">{title}</th>' for title in _PAIR_HEADS), compared)
-        + f'<p class="small">A difference counts when it is more than {TIE_WIDTH:g} standard errors of the paired '
-        "differences over folds: every checkpoint has the same folds.</p>"
+        + f'<p class="small">Differences are of scores. One counts when it is more than {TIE_WIDTH:g} standard errors '
+        "of the paired differences over folds: every checkpoint has the same folds.</p>"
     )
 
 
@@ -104,8 +104,8 @@ def _pair(pair: Pair) -> str:
 def _facts(some: list[Line], ranking: Ranking) -> Iterator[tuple[str, list[str]]]:
     yield "Rank", [format_rank(line.row) for line in some]
     for estimator in ranking.estimators:
-        yield title_of(estimator), [format_score(line.score(estimator)) for line in some]
-    yield "R²", [PAGE_COLUMNS["r2"].text(line.ranking, line.row) for line in some]
+        shown = ShownScores(ranking, estimator)
+        yield escape(shown.title), [shown.text(line.score(estimator)) for line in some]
     yield "Parameters", [format_count(line.row.parameters) for line in some]
     yield "Seconds", [MISSING if line.seconds is None else markup.seconds(line.seconds) for line in some]
     yield "Licence", [escape(line.facts.licence or MISSING) for line in some]

@@ -7,9 +7,8 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from hf_emms.formatting import format_count, pluralize
-from hf_emms.ranking import Ranking
-from hf_emms.ranking.columns import format_number, format_score, title_of
-from hf_emms.scoring import Score
+from hf_emms.ranking import Explained, Ranking
+from hf_emms.ranking.columns import ShownScores
 from leaderboard import markup
 from leaderboard.compare import checkpoint_link
 from leaderboard.lines import Line, lines, matching
@@ -36,21 +35,22 @@ _CANVASES = (Canvas("wide", 760, 420), Canvas("narrow", 366, 400))
 
 @dataclass(frozen=True)
 class Point:
-    """A checkpoint in the plot: what it costs and what it scores."""
+    """A checkpoint in the plot: what it costs and what it scores, as a number and as text."""
 
     line: Line
     cost: float
-    score: Score
+    score: Explained
+    text: str
 
 
 def points(view: View, ranking: Ranking, snapshot: Snapshot) -> list[Point]:
     """The checkpoints that pass the filters and whose score and cost are known, the cheapest first."""
-    found = []
+    found, shown = [], ShownScores(ranking, ranking.estimators[0])
     for line in matching(lines(ranking, snapshot), view):
         score = line.score(ranking.estimators[0])
         cost = line.seconds if view.cost == "seconds" else line.row.parameters
         if score is not None and cost is not None and cost > 0:
-            found.append(Point(line, float(cost), score))
+            found.append(Point(line, float(cost), shown.number(score), shown.text(score)))
     return sorted(found, key=lambda point: (point.cost, -point.score.value))
 
 
@@ -84,7 +84,7 @@ def _svg(view: View, ranking: Ranking, found: Sequence[Point], best: Sequence[Po
         [end for point in found for end in (point.score.value - _error(point), point.score.value + _error(point))],
         canvas,
     )
-    title, cost_title = title_of(ranking.estimators[0]), COSTS[view.cost]
+    title, cost_title = ShownScores(ranking, ranking.estimators[0]).title, COSTS[view.cost]
     path = "M" + " L".join(f"{across(point.cost):.1f},{up(point.score.value):.1f}" for point in best)
     on_front = {point.line.row.checkpoint for point in best}
     order = sorted(found, key=lambda point: point.line.row.checkpoint in on_front)
@@ -105,7 +105,7 @@ def _svg(view: View, ranking: Ranking, found: Sequence[Point], best: Sequence[Po
 
 def _mark(point: Point, across: Callable, up: Callable, on_front: bool, view: View) -> str:
     row, value, error = point.line.row, point.score.value, _error(point)
-    text = escape(f"{row.checkpoint}: {format_score(point.score)}, {_cost(point, view)}")
+    text = escape(f"{row.checkpoint}: {point.text}, {_cost(point, view)}")
     x = f"{across(point.cost):.1f}"
     mark = (
         f'<g class="point{" best" if on_front else ""}"><title>{text}</title>'
@@ -203,4 +203,4 @@ def _missing(view: View, ranking: Ranking, snapshot: Snapshot, drawn: int) -> st
 
 def _in_words(point: Point, view: View) -> str:
     link = checkpoint_link(point.line.row.checkpoint)
-    return f"<li>{link}: {format_number(point.score.value)}, {escape(_cost(point, view))}</li>"
+    return f"<li>{link}: {point.text}, {escape(_cost(point, view))}</li>"

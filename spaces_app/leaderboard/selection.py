@@ -33,10 +33,10 @@ SIZES = {
 
 _TITLES = {column.name: column.title_in("page").capitalize() for column in columns.COLUMNS if "page" in column.tables}
 _TITLES |= {"other": "Other scores", "downloads": "Downloads", "library": "Library", "licence": "Licence"}
-_FIRST = ("fine_tuned", "r2", "other", "elsewhere", "parameters", "downloads", "library", "licence", "seconds")
+_FIRST = ("fine_tuned", "other", "elsewhere", "parameters", "downloads", "library", "licence", "seconds")
 # Columns that can be chosen, with their titles; rank, checkpoint and the score that orders are always there.
 COLUMNS = {name: _TITLES[name] for name in dict.fromkeys((*_FIRST, *_TITLES))}
-DEFAULT_COLUMNS = tuple(name for name in COLUMNS if name not in ("library", "n", "width", "architecture"))
+DEFAULT_COLUMNS = tuple(name for name in COLUMNS if name not in ("library", "n", "score", "width", "architecture"))
 SORTS = ("rank", "checkpoint", "emms_knn", "emms", "logme", "knn", *(name for name in COLUMNS if name != "other"))
 # What Across datasets sorts by, with titles.
 ORDERS = {"checkpoint": "Checkpoint", "wins": "Wins", "rankings": "Rankings"}

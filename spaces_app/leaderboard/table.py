@@ -10,11 +10,10 @@ from dataclasses import replace
 import msgspec
 
 from hf_emms.formatting import MISSING, format_count, pluralize
-from hf_emms.ranking import Ranking, is_commit, ranked
+from hf_emms.ranking import Explained, Ranking, is_commit, ranked
 from hf_emms.ranking.advice import recommendation
-from hf_emms.ranking.columns import TableColumn, format_number, format_rank, title_of
+from hf_emms.ranking.columns import ShownScores, TableColumn, format_rank, title_of
 from hf_emms.ranking.text import settings_text
-from hf_emms.scoring import Score
 from leaderboard import markup
 from leaderboard.compare import checkpoint_link
 from leaderboard.facts import NOT_KNOWN, Facts
@@ -35,12 +34,13 @@ from leaderboard.store import Snapshot
 Cell = Callable[[Line], str]
 
 CAVEAT = (
-    "Higher is better <strong>within this table only</strong>: a score depends on the dataset, the sample, the seed "
-    "and the label encoders. A line divides bands: checkpoints of one rank (=) cannot be told apart from the best of "
-    "their band, the difference is within the noise of the folds. ± is one standard error."
+    "<strong>explained</strong> is R²: the share of the label embeddings' variance that held-out rows explain, from 0 "
+    "(nothing) to 1. Higher is better <strong>within this table only</strong>: it depends on the dataset, the sample, "
+    "the seed and the label encoders. A line divides bands: checkpoints of one rank (=) are not told apart from the "
+    "best of their band, the difference is within the noise of the folds. ± is one standard error."
 )
 _HINTS = {
-    "r2": "R²: how much of the label embeddings' variance held-out rows explain; 1 is all of it, 0 none",
+    "score": "minus the held-out loss, which orders the rows; higher is better within this table",
     "fine_tuned": "score on test rows after fine-tuning, in points, with its spread; not an estimate",
     "elsewhere": "a control: mean rank on other datasets, in per cent of what was ranked there; low is good",
     "rank": "1 + the number of checkpoints in better bands",
@@ -146,11 +146,12 @@ def _harmless(cell: object) -> object:
 def _columns(view: View, ranking: Ranking, found: Sequence[Line]) -> list[tuple[str, str, str, Cell]]:
     """Name, title, CSS class and content of the columns that are shown; of the usual ones those that have a value."""
     first, *others = ranking.estimators
+    shown_scores = {name: ShownScores(ranking, name) for name in ranking.estimators}
     best = min((row.rank for row in ranking.rows if row.rank is not None), default=None)
     columns: list[tuple[str, str, str, Cell]] = [
         ("rank", "Rank", "number place", _rank),
         ("checkpoint", "Checkpoint", "checkpoint", _checkpoint),
-        (first, title_of(first), "score", _bar(ranking, first, best)),
+        (first, shown_scores[first].title, "score", _bar(ranking, shown_scores[first], best)),
     ]
     cells: dict[str, tuple[str, Cell]] = {
         **{name: (_css(column), _text(column)) for name, column in PAGE_COLUMNS.items()},
@@ -165,7 +166,10 @@ def _columns(view: View, ranking: Ranking, found: Sequence[Line]) -> list[tuple[
     shown = (*view.columns, "n") if raced else view.columns
     for name in shown:
         if name == "other":
-            columns += [(other, title_of(other), "number", _plain_score(other)) for other in others]
+            columns += [
+                (other, shown_scores[other].title, "number", _plain_score(other, shown_scores[other]))
+                for other in others
+            ]
         elif name == "n" or view.columns != DEFAULT_COLUMNS or any(value(line, name) is not None for line in found):
             columns.append((name, COLUMNS[name], *cells[name]))
     return columns
@@ -237,17 +241,14 @@ def _revision(line: Line) -> str:
     return f'<a href="{address}/tree/{revision}" target="_blank" rel="noopener">{short}</a>'
 
 
-def _plain_score(name: str) -> Cell:
-    def cell(line: Line) -> str:
-        score = line.score(name)
-        return format_number(score.value if score else None)
-
-    return cell
+def _plain_score(name: str, shown: ShownScores) -> Cell:
+    return lambda line: shown.text(line.score(name), with_error=False)
 
 
-def _bar(ranking: Ranking, estimator: str, best: int | None) -> Cell:
+def _bar(ranking: Ranking, shown: ShownScores, best: int | None) -> Cell:
     """A score in figures, and as a bar from the worst to the best of the ranking with its error across the end."""
-    spans = [_span(row.scores[estimator]) for row in ranking.rows if estimator in row.scores]
+    estimator = ranking.estimators[0]
+    spans = [_span(shown.number(row.scores[estimator])) for row in ranking.rows if estimator in row.scores]
     low, high = min((a for a, _ in spans), default=0.0), max((b for _, b in spans), default=1.0)
 
     def share(at: float) -> float:
@@ -257,19 +258,20 @@ def _bar(ranking: Ranking, estimator: str, best: int | None) -> Cell:
         score = line.score(estimator)
         if score is None:
             return MISSING
-        left, right = _span(score)
-        error = f" ± {score.stderr:.4f}" if score.stderr is not None else ""
+        number = shown.number(score)
+        left, right = _span(number)
+        value, plus_minus, error = shown.text(score).partition(" ± ")
         css = "bar best" if line.row.rank == best else "bar"
         return (
-            f'<span class="figure">{format_number(score.value)}<span class="error">{error}</span></span>'
-            f'<span class="{css}" aria-hidden="true"><i style="width:{share(score.value)}%"></i>'
+            f'<span class="figure">{value}<span class="error">{plus_minus}{error}</span></span>'
+            f'<span class="{css}" aria-hidden="true"><i style="width:{share(number.value)}%"></i>'
             f'<b style="left:{share(left)}%;width:{round(share(right) - share(left), 1)}%"></b></span>'
         )
 
     return cell
 
 
-def _span(score: Score) -> tuple[float, float]:
+def _span(score: Explained) -> tuple[float, float]:
     error = score.stderr or 0.0
     return score.value - error, score.value + error
 

@@ -51,7 +51,7 @@ GOOD = "checkpoint,score\norg/a,90\norg/b,80\norg/c,75\norg/d,60\n"
 
 
 def test_estimators_and_controls_are_measured(cli: CommandLine, kept: Path, tmp_path: Path) -> None:
-    done = cli.run("validate", "--ranking", kept, "--truth", table(tmp_path, GOOD + "org/elsewhere,5\n"))
+    done = cli.run("validate", "--format", "tsv", "--ranking", kept, "--truth", table(tmp_path, GOOD + "org/elsewhere,5\n"))
     lines = lines_of(done)
     assert [name for _, name in lines] == ["emms", "knn", "parameters", "random"]
     emms, knn, parameters, coin = lines.values()
@@ -66,7 +66,7 @@ def test_estimators_and_controls_are_measured(cli: CommandLine, kept: Path, tmp_
 
 def test_the_table_for_people_says_who_is_missing(cli: CommandLine, kept: Path, tmp_path: Path) -> None:
     truth = table(tmp_path, GOOD.replace("org/d,60\n", "org/d,\n"))
-    done = cli.run("validate", "--ranking", kept, "--truth", truth, "--format", "table", COLUMNS="80")
+    done = cli.run("validate", "--format", "tsv", "--ranking", kept, "--truth", truth, "--format", "table", COLUMNS="80")
     assert done.code == 0, done.err
     assert "beans (3 checkpoints)" in done.out
     assert "parameters *" in done.out
@@ -77,7 +77,7 @@ def test_the_table_for_people_says_who_is_missing(cli: CommandLine, kept: Path, 
 
 def test_json_keeps_everything_and_has_no_nan(cli: CommandLine, kept: Path, tmp_path: Path) -> None:
     same = table(tmp_path, "checkpoint,score\norg/a,1\norg/b,1\norg/c,1\n")
-    done = cli.run("validate", "--ranking", kept, "--truth", same, "--format", "json")
+    done = cli.run("validate", "--format", "tsv", "--ranking", kept, "--truth", same, "--format", "json")
     target = json.loads(done.out)["targets"][0]
     assert target["lines"][0]["values"]["weighted_tau"] is None
     assert target["lines"][0]["intervals"]["pearson"] == [None, None]
@@ -114,7 +114,7 @@ def test_ranks_on_other_datasets_are_a_control(cli: CommandLine, tmp_path: Path)
     made = ranking()
     file = tmp_path / "known.json"
     file.write_text(msgspec.structs.replace(made, rows=tuple(map(known, made.rows))).to_json())
-    line = lines_of(cli.run("validate", "--ranking", file, "--truth", table(tmp_path, GOOD)))["beans", "elsewhere"]
+    line = lines_of(cli.run("validate", "--format", "tsv", "--ranking", file, "--truth", table(tmp_path, GOOD)))["beans", "elsewhere"]
     assert (line["n"], float(line["weighted_tau"])) == ("3", pytest.approx(-1))
 
 
@@ -122,7 +122,7 @@ def test_an_estimator_without_all_scores_says_so(cli: CommandLine, tmp_path: Pat
     file = tmp_path / "example.json"
     file.write_text(example().to_json())
     truth = table(tmp_path, "checkpoint,score\norg/best,3\norg/close,2\norg/worse,1\norg/broken,9\n")
-    done = cli.run("validate", "--ranking", file, "--truth", truth)
+    done = cli.run("validate", "--format", "tsv", "--ranking", file, "--truth", truth)
     lines = lines_of(done)
     assert (lines["beans", "knn"]["n"], lines["beans", "knn"]["weighted_tau"]) == ("2", "")
     assert float(lines["beans", "emms"]["weighted_tau"]) == pytest.approx(1)
@@ -132,9 +132,9 @@ def test_an_estimator_without_all_scores_says_so(cli: CommandLine, tmp_path: Pat
 
 def test_lower_can_be_better(cli: CommandLine, kept: Path, tmp_path: Path) -> None:
     truth = table(tmp_path, GOOD.replace("score", "eval_loss"))
-    plain = cli.run("validate", "--ranking", kept, "--truth", truth)
+    plain = cli.run("validate", "--format", "tsv", "--ranking", kept, "--truth", truth)
     assert "--lower-is-better turns it round" in plain.err
-    lines = lines_of(cli.run("validate", "--ranking", kept, "--truth", truth, "--lower-is-better"))
+    lines = lines_of(cli.run("validate", "--format", "tsv", "--ranking", kept, "--truth", truth, "--lower-is-better"))
     assert float(lines["beans", "emms"]["weighted_tau"]) == pytest.approx(-1)
     assert float(lines["beans", "emms"]["regret"]) == 30
 
@@ -143,13 +143,13 @@ def test_lower_can_be_better(cli: CommandLine, kept: Path, tmp_path: Path) -> No
 def test_a_plot_names_every_checkpoint(cli: CommandLine, kept: Path, tmp_path: Path, suffix: str) -> None:
     pytest.importorskip("matplotlib", reason="plots need matplotlib")
     truth, plot = table(tmp_path, GOOD), tmp_path / "new" / f"plot.{suffix}"
-    done = cli.run("validate", "--ranking", kept, "--truth", truth, "--plot", plot)
+    done = cli.run("validate", "--format", "tsv", "--ranking", kept, "--truth", truth, "--plot", plot)
     assert done.code == 0, done.err
     content = plot.read_bytes()
     assert content[:4] in (b"\x89PNG", b"<?xm", b"%PDF")
     if suffix == "svg":
         assert all(f">{name}</text>".encode() in content for name in NAMES)
-        cli.run("validate", "--ranking", kept, "--truth", truth, "--plot", plot)
+        cli.run("validate", "--format", "tsv", "--ranking", kept, "--truth", truth, "--plot", plot)
         assert plot.read_bytes() == content
 
 
@@ -193,14 +193,14 @@ def test_truth_can_come_from_the_cards(cli: CommandLine, hub: Hub, tmp_path: Pat
     hub.store.put_files("cards/d", {"README.md": "# d\n", ".eval_results/beans.yaml": result})
     file = tmp_path / "ranking.json"
     file.write_text(ranking("cards").to_json())
-    done = cli.run("validate", "--ranking", file, "--truth", "cards", "--format", "json")
+    done = cli.run("validate", "--format", "tsv", "--ranking", file, "--truth", "cards", "--format", "json")
     assert done.code == 0, done.err
     points = {one["checkpoint"]: one["truth"] for one in json.loads(done.out)["targets"][0]["points"]}
     assert points == {"cards/a": 91, "cards/b": 88.5, "cards/d": 70}
     assert "cards/a: accuracy 0.91 (taken as a share: × 100) on AI-Lab-Makerere/beans, test, from README.md" in done.err
     assert "cards/d: accuracy 70 on AI-Lab-Makerere/beans, from .eval_results/beans.yaml" in done.err
     assert "no truth for: cards/c" in done.err
-    told(cli.run("validate", "--ranking", file, "--truth", "cards", "--metric", "bleu"), "'bleu'", "accuracy, f1")
+    told(cli.run("validate", "--format", "tsv", "--ranking", file, "--truth", "cards", "--metric", "bleu"), "'bleu'", "accuracy, f1")
 
 
 def test_without_matplotlib_a_plot_is_refused_before_the_work(kept: Path, tmp_path: Path) -> None:
@@ -214,5 +214,5 @@ def test_without_matplotlib_a_plot_is_refused_before_the_work(kept: Path, tmp_pa
 def test_scores_of_a_race_that_are_of_fewer_rows_are_told(cli: CommandLine, tmp_path: Path) -> None:
     rows = [msgspec.structs.replace(row, n=200 if row.rank == 4 else None) for row in ranking().rows]
     (tmp_path / "race.json").write_text(ranking(race=3, rows=ranked(rows, "emms")).to_json())
-    done = cli.run("validate", "--ranking", tmp_path / "race.json", "--truth", table(tmp_path, GOOD))
+    done = cli.run("validate", "--format", "tsv", "--ranking", tmp_path / "race.json", "--truth", table(tmp_path, GOOD))
     assert "org/d stopped early in a race" in done.err

@@ -11,9 +11,13 @@ from hf_emms.scoring import Score
 NAMES = ("a", "b", "c", "d")
 
 
+NULL_LOSS = 0.62
+
+
 def emms_score(*folds: float) -> Score:
-    details = {"weights": [0.5, 0.5], "r2": 0.25, "ridge": 0.1, "notes": []}
-    return Score(sum(folds) / len(folds), 0.002, folds, details)
+    value = sum(folds) / len(folds)
+    details = {"weights": [0.5, 0.5], "r2": 1 + value / NULL_LOSS, "ridge": 0.1, "notes": []}
+    return Score(value, 0.002, folds, details)
 
 
 def example(**changes: Any) -> Ranking:

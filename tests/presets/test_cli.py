@@ -17,7 +17,8 @@ from hf_emms.presets import checkpoint_presets, dataset_presets, default_checkpo
 
 def listed(*arguments: str) -> list[dict[str, Any]]:
     """The lines of a list as a program gets them."""
-    done = CliRunner().invoke(app, list(arguments), standalone_mode=False)
+    formats = () if "--format" in arguments else ("--format", "tsv")
+    done = CliRunner().invoke(app, [*arguments, *formats], standalone_mode=False)
     if done.exception is not None:
         raise done.exception
     if "json" in arguments:

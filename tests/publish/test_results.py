@@ -202,7 +202,7 @@ def test_what_was_published_is_pulled_without_loss(lab: Hub, cli: CommandLine, t
     rankings = [with_rows(scored("org/a", 0.3)), with_rows(scored("org/b", 0.2), dataset_id="org/food")]
     files = [("--ranking", write(tmp_path, one, f"{number}.json")) for number, one in enumerate(rankings)]
     cli.run("publish", "results", "--repo-id", ID, *files[0], *files[1], token=token)
-    done = cli.run("pull", "results", "--repo-id", ID, "--output", tmp_path / "pulled")
+    done = cli.run("pull", "results", "--repo-id", ID, "--output", tmp_path / "pulled", "--format", "tsv")
     assert done.code == 0, done
     header, *lines = [line.split("\t") for line in done.out.splitlines()]
     assert header[:2] == ["file", "dataset"]
@@ -217,7 +217,7 @@ def test_a_damaged_file_does_not_hide_the_others(lab: Hub, cli: CommandLine, tok
     done = cli.run("pull", "results", "--repo-id", ID, "--output", tmp_path / "pulled")
     assert done.code == 1
     assert "task/data/broken" in done.err
-    assert len(done.out.splitlines()) == 2
+    assert len(done.out.splitlines()) == 3
 
 
 def test_a_file_of_a_newer_version_is_not_overwritten(lab: Hub, cli: CommandLine, token: str, tmp_path: Path) -> None:

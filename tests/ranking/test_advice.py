@@ -58,9 +58,9 @@ def test_no_more_rows_are_asked_for_than_the_split_has() -> None:
     assert str(advise(FIRST, SECOND, n=1234, available=4950)).endswith("--max-samples 4950")
     assert advise(FIRST, SECOND, available=350) == (
         "org/a and org/b share the first rank: more rows will hardly tell them apart (it would take about 400, "
-        "the split has 350); either is a good choice, or fine-tune both"
+        "the split has 350); take the smallest"
     )
-    assert "(all 100 were used); either is a good choice" in str(advise(FIRST, SECOND, available=100))
+    assert "(all 100 were used); take the smallest" in str(advise(FIRST, SECOND, available=100))
 
 
 def test_an_estimate_beyond_reason_is_no_advice_to_go_there() -> None:
@@ -74,7 +74,7 @@ def test_three_checkpoints_are_named_and_the_rest_counted() -> None:
         advise(*((value, 1 - value, 0.5 - place / 1000) for place, value in enumerate((0.5, 0.52, 0.54, 0.47, 0.44))))
     )
     assert told.startswith("org/a, org/b, org/c and 2 more share the first rank: ")
-    assert told.endswith("; each is a good choice")
+    assert told.endswith("; take the smallest")
 
 
 def test_a_clear_winner_and_scores_without_folds_call_for_no_advice() -> None:

@@ -175,7 +175,7 @@ def test_a_sweep_is_one_job_and_its_results_are_published(hub: Hub, cli: Command
     plan = {"max_samples": 60, "encoders": "demo", "estimators": "emms", "checkpoints": [POOR, GOOD]}
     plan["datasets"] = ["demo_fashion", {"dataset": "demo_captions", "max_samples": 50}]
     (cli.folder / "plan.json").write_text(json.dumps(plan))
-    words = ["sweep", "plan.json", "--results-repo", repo]
+    words = ["sweep", "plan.json", "--results-repo", repo, "--format", "tsv"]
     done = cli.run(*words, "--engine", "jobs", token=token)
     assert done.code == 0, done
     assert sorted(done.out.splitlines()) == [
@@ -299,7 +299,7 @@ def test_features_in_a_bucket_outlive_their_job_and_jobs_lists_both(hub: Hub, cl
     first, second = (job for id, job in hub.jobs.items() if id not in before)
     assert [one["source"] for one in second.spec["volumes"]] == ["ada/emms-cache"]
     hub.jobs["f" * 24] = dataclasses.replace(first, id="f" * 24, spec={**first.spec, "labels": {}})
-    listed = cli.run("jobs", token=token)
+    listed = cli.run("jobs", "--format", "tsv", token=token)
     assert listed.code == 0, listed
     assert {first.id, second.id} <= {line.split("\t")[0] for line in listed.out.splitlines()}
     assert "f" * 24 not in listed.out

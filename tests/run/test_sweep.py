@@ -165,11 +165,11 @@ def test_the_command_reads_a_plan_and_prints_one_table(cli: Cli, tmp_path: Path)
         f"checkpoints: [{GOOD}, {POOR}]\nencoders: {ENCODER}\nestimators: [emms]\nmax_samples: 60\n"
         "datasets:\n  - demo_fashion\n  - {dataset: demo_captions, max_samples: 40}\n"
     )
-    dry = cli("sweep", plan, "-o", tmp_path / "results", "--dry-run")
+    dry = cli("sweep", plan, "-o", tmp_path / "results", "--dry-run", "--format", "tsv")
     assert (dry.code, dry.out.splitlines()[1].split("\t")[:3]) == (0, [GOOD, "2", "0"])
     assert re.search(r"2 datasets: 4 cells to run, 0 there already; 0 B to download, about 0\.\d\d hours", dry.err)
     assert not (tmp_path / "results").exists()
-    done = cli("sweep", plan, "-o", tmp_path / "results", "-c", POOR)
+    done = cli("sweep", plan, "-o", tmp_path / "results", "-c", POOR, "--format", "tsv")
     assert (done.code, done.out) == (0, f"checkpoint\tdemo_fashion\tdemo_captions\n{POOR}\t1\t1\n")
     assert f"[2/2] {POOR} on demo_captions" in done.err
     whole = cli("sweep", plan, "-o", tmp_path / "results")

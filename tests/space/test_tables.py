@@ -148,7 +148,7 @@ def test_a_checkpoint_has_a_page_with_its_place_in_every_ranking(shown):
     assert "checkpoint=org%2Fclose" in found.address
     assert "=1 of 3" in found.content
     assert "1 of 4" in found.content
-    assert "cannot be told apart" in found.content
+    assert "not told apart" in found.content
     assert "https://huggingface.co/org/close" in found.content
     assert "No ranking here has the checkpoint org/none" in render.show(View(checkpoint="org/none"), shown).content
     for name in HOSTILE:
