@@ -22,6 +22,9 @@ _HOMES = {
     "confirm": "hf_emms.run.confirm",
     "embed_labels": "hf_emms.run.from_arrays",
     "emms": "hf_emms.run.from_arrays",
+    "expected_gap": "hf_emms.ranking.expected_gap",
+    "extract_features": "hf_emms.run.extract_features",
+    "list_tasks": "hf_emms.tasks",
     "load_moments": "hf_emms.run.from_arrays",
     "push_to_hub": "hf_emms.publish.results",
     "rank": "hf_emms.run.rank",
@@ -43,6 +46,9 @@ __all__ = [
     "confirm",
     "embed_labels",
     "emms",
+    "expected_gap",
+    "extract_features",
+    "list_tasks",
     "load_moments",
     "push_to_hub",
     "rank",
@@ -56,13 +62,16 @@ if TYPE_CHECKING:
     from hf_emms.publish.card_text import card
     from hf_emms.publish.results import push_to_hub
     from hf_emms.ranking import Ranking, Row
+    from hf_emms.ranking.expected_gap import expected_gap
     from hf_emms.run.confirm import confirm
+    from hf_emms.run.extract_features import extract_features
     from hf_emms.run.from_arrays import embed_labels, emms, load_moments, save_moments, score
     from hf_emms.run.rank import rank
     from hf_emms.run.sweep import sweep
     from hf_emms.scoring import EmmsResult, Score
     from hf_emms.scoring.labels import LabelTable
     from hf_emms.scoring.moments import Moments
+    from hf_emms.tasks import list_tasks
 
 
 def __getattr__(name: str) -> Any:

@@ -8,9 +8,12 @@ records are made from it.
 from __future__ import annotations
 
 import dataclasses
+import difflib
 import operator
 import os
+import re
 from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import MISSING, dataclass, field
 from typing import TYPE_CHECKING, Any, Literal, Self
 
@@ -398,6 +401,71 @@ def to_flags(values: Mapping[str, Any]) -> Iterator[tuple[str, str | None]]:
                 yield setting.flag, None
         elif value is not None or setting.zero_is_none:
             yield setting.on, str(value or 0 if setting.zero_is_none else value)
+
+
+# What people call a setting from memory that no similar word finds.
+_SYNONYMS = {"checkpoints": ("model", "models", "candidates"), "max_samples": ("samples", "limit", "sample_size")}
+
+
+def unknown_setting(name: str) -> EmmsError:
+    """The error for an argument that there is none of; it names the one that was probably meant."""
+    names = [*SETTINGS, *(f"{role}_column" for role in COLUMN_FLAGS)]
+    close = [right for right, others in _SYNONYMS.items() if name in others] or difflib.get_close_matches(
+        name, names, 1
+    )
+    hint = f"did you mean {close[0]}=…?" if close else f"the arguments are {', '.join(SETTINGS)}"
+    return EmmsError(f"there is no argument {name!r}", hint)
+
+
+def with_role_columns(columns: Any, others: Mapping[str, str | None]) -> Any:
+    """The columns by role, with those of arguments such as ``text_column``; an EmmsError for any other argument."""
+    roles = {name: name.removesuffix("_column") for name in others}
+    for name, role in roles.items():
+        if role == name:
+            raise unknown_setting(name)
+    return {**(columns or {}), **{roles[name]: column for name, column in others.items()}} if others else columns
+
+
+@contextmanager
+def python_words() -> Iterator[None]:
+    """Lets errors inside the block, or the function that it decorates, name arguments instead of flags."""
+    try:
+        yield
+    except EmmsError as error:
+        error.message, error.hint = in_python(error.message), error.hint and in_python(error.hint)
+        error.args = (error.message,)
+        raise
+
+
+def in_python(text: str) -> str:
+    """A text for who calls from Python: ``--max-samples 500`` becomes ``max_samples=500``; shell commands stay."""
+    return text if "hf-emms " in text else _FLAG.sub(_as_argument, text)
+
+
+_FLAG = re.compile(r"--([a-z][a-z-]*)(?: ([^\s,;:()]+))?")
+# Words after a flag that are no value of it, but go on with the sentence.
+_GOES_ON = re.compile(r"adds|and|are|first|for|in|instead|is|it|names|of|or|out|runs|says|takes|than|was|which|with")
+
+
+def _as_argument(match: re.Match[str]) -> str:
+    flag, value = f"--{match[1]}", match[2]
+    role = match[1].removesuffix("-column")
+    name = next((name for name, setting in SETTINGS.items() if flag in (setting.on, setting.flag)), None)
+    if role in COLUMN_FLAGS and role != match[1]:
+        name = f"{role}_column"
+    if name is None:
+        return match[0]
+    default = SETTINGS[name].default if name in SETTINGS else None
+    if isinstance(default, bool):
+        return f"{name}={not default}" + (f" {value}" if value else "")
+    if value is None or _GOES_ON.fullmatch(value):
+        return name + (f" {value}" if value else "")
+    if name == "columns":
+        role, _, column = value.partition("=")
+        return f'columns={{"{role}": "{column}"}}'
+    if name in SETTINGS and SETTINGS[name].zero_is_none and value == "0":
+        return f"{name}=None"
+    return f"{name}={value}" if re.fullmatch(r"\d+|[NK]", value) else f'{name}="{value}"'
 
 
 def layer_names(names: str | int | Iterable[str | int]) -> tuple[str, ...]:

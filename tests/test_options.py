@@ -13,10 +13,11 @@ import hf_emms
 from hf_emms.cli.option_flags import options_from
 from hf_emms.cli.rank_commands import rank as command
 from hf_emms.errors import EmmsError
-from hf_emms.options import SETTINGS, Options
+from hf_emms.options import SETTINGS, Options, in_python
 
-# Arguments of `rank` that are no settings of a ranking: where it comes back from, and who hears of its progress.
-BESIDES = {"job", "progress"}
+# Arguments of `rank` that are no settings of a ranking: where it comes back from, who hears of its progress, and
+# columns by name.
+BESIDES = {"job", "progress", "role_columns"}
 
 
 def test_rank_takes_every_setting_and_nothing_else() -> None:
@@ -104,3 +105,20 @@ def test_a_setting_of_fine_tuning_without_it_is_not_silently_ignored() -> None:
         Options.of("org/data", epochs=3)
     assert raised.value.hint == "--confirm N"
     assert Options.of("org/data", epochs=3, confirm=2).epochs == 3
+
+
+@pytest.mark.parametrize(
+    ("flags", "arguments"),
+    [
+        ("--text-column NAME", 'text_column="NAME"'),
+        ("--column depth=NAME", 'columns={"depth": "NAME"}'),
+        ("--label-form text, or --max-samples 500", 'label_form="text", or max_samples=500'),
+        ("--max-samples 0, --confirm N, --no-cache", "max_samples=None, confirm=N, cache=False"),
+        ("leave --epochs or --steps out", "leave epochs or steps out"),
+        ("--split takes one of: a, b (--stream)", "split takes one of: a, b (streaming=True)"),
+        ("hf-emms rank --confirm 3", "hf-emms rank --confirm 3"),
+        ("hf download a --revision b", "hf download a --revision b"),
+    ],
+)
+def test_errors_of_python_calls_name_arguments_and_leave_commands_alone(flags: str, arguments: str) -> None:
+    assert in_python(flags) == arguments

@@ -118,7 +118,60 @@ SNIPPETS = {
         assert [label.get_text() for label in axes.get_yticklabels()] == [GOOD, POOR]
         assert ranking.plot("size").get_xlabel() == "parameters" and (folder / "scores.png").stat().st_size > 1000
     """,
+    "the first ones": """
+        assert [row.checkpoint for row in ranking.top(1)] == [GOOD] and len(ranking.top(3)) == 2
+        assert ranking[GOOD].score == ranking[GOOD].scores["emms_knn"].value
+        assert 1 > ranking[GOOD].explained > ranking[POOR].explained > 0
+    """,
+    "CSV": """
+        assert ranking.to_csv(folder / "ranking.csv").startswith("rank,tied,checkpoint,")
+        assert list(pd.read_csv(folder / "ranking.csv").checkpoint) == [GOOD, POOR]
+    """,
+    "what is at stake": "assert hf_emms.expected_gap(ranking) == []  # it was fitted with other label encoders",
     # What rank takes
+    "columns by name": """
+        renamed = frame.rename(columns={"text": "body", "label": "topic"})
+        ranking = hf_emms.rank(renamed, GOOD, text_column="body", label_column="topic", **quick)
+        assert ranking.columns == {"text": "body", "label": "topic"}
+    """,
+    "errors name arguments": """
+        for wrong, right in {"models": "checkpoints", "encoder": "encoders", "n_samples": "max_samples"}.items():
+            with pytest.raises(hf_emms.EmmsError, match=wrong) as raised:
+                hf_emms.rank(frame, **{wrong: 1})
+            assert f"{right}=" in raised.value.hint
+        with pytest.raises(hf_emms.EmmsError, match="no column 'nope'") as raised:
+            hf_emms.rank(frame, GOOD, text_column="nope", **quick)
+        assert "text_column=" in raised.value.hint and "--" not in str(raised.value)
+    """,
+    "tasks": 'assert {"text-classification", "image-to-text"} <= set(hf_emms.list_tasks())',
+    "features": """
+        features = hf_emms.extract_features(GOOD, ["a cat", "a dog"])
+        assert features.shape[0] == 2 and features.dtype == np.float32
+        from PIL import Image
+
+        assert len(hf_emms.extract_features("emms-demo/vit-random", [Image.new("RGB", (32, 32))])) == 1
+        with pytest.raises(hf_emms.EmmsError, match="reads inputs such as 1.5"):
+            hf_emms.extract_features(GOOD, [1.5])
+    """,
+    "models by name, with their tokenizers": """
+        from transformers import AutoModel, AutoTokenizer
+
+        both = AutoModel.from_pretrained(path), AutoTokenizer.from_pretrained(path)
+        assert [row.checkpoint for row in hf_emms.rank(frame, {"mine": both}, **quick)] == ["mine"]
+        assert len(hf_emms.rank(frame, both, **quick)) == 1
+        with pytest.raises(hf_emms.EmmsError, match="dictionary, in which 'mine' is no model"):
+            hf_emms.rank(frame, {"mine": GOOD}, **quick)
+    """,
+    "a model of sentence-transformers": """
+        import shutil
+
+        class SentenceTransformer(torch.nn.Module):
+            def save_pretrained(self, folder, create_model_card=True):
+                shutil.copytree(path, folder)
+
+        (row,) = hf_emms.rank(frame, SentenceTransformer(), **quick)
+        assert row.checkpoint == "SentenceTransformer (in memory)" and row.error is None
+    """,
     "a dataset in memory": "assert len(hf_emms.rank(datasets.Dataset.from_pandas(frame), GOOD, **quick)) == 1",
     "ids, paths, models and pipelines together": """
         from transformers import AutoModel, AutoTokenizer, FeatureExtractionPipeline
@@ -160,6 +213,7 @@ def names(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, Any]]:
             "ids": np.argsort(order)[ids],
             "texts": list(texts),
             "frame": frame,
+            "pd": pd,
             "quick": quick,
             "GOOD": GOOD,
             "POOR": POOR,

@@ -92,6 +92,8 @@ def _prepare_libraries() -> None:
     """Environment variables that libraries read when they are imported; what the user has set stays."""
     os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")
     os.environ.setdefault("DATASETS_VERBOSITY", "critical")
+    # Its warning about a repository without metadata is nothing that a reader of a ranking can act on.
+    logging.getLogger("huggingface_hub.repocard").setLevel(logging.ERROR)
     os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
     # One core is left for decoding images: a thread too many makes small products several times slower.
     os.environ.setdefault("OMP_NUM_THREADS", str(max(1, (os.cpu_count() or 1) - 1)))

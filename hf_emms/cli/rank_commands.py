@@ -139,7 +139,7 @@ def _saved(ranking: Ranking, target: Path | None, *, cache: bool) -> tuple[Path 
 
 def summary(ranking: Ranking, path: Path | None) -> str:
     """What a reader of the table should know, for stderr; `path` is where the ranking is."""
-    from hf_emms.ranking.advice import finetuning_summary
+    from hf_emms.ranking.advice import advice, finetuning_summary, recommendation
     from hf_emms.ranking.expected_gap import CALIBRATIONS, gap_in_words
     from hf_emms.ranking.text import unused_text
 
@@ -147,8 +147,11 @@ def summary(ranking: Ranking, path: Path | None) -> str:
     measured = finetuning_summary(ranking)
     gaps = [gap for budget in CALIBRATIONS if (gap := gap_in_words(ranking, budget))]
     where = ranking.dataset + (f" ({ranking.dataset_id})" if ranking.dataset_id != ranking.dataset else "")
+    # A shared first rank calls for more than the answer: whether more rows would tell its checkpoints apart.
+    answer = recommendation(ranking) if measured else advice(ranking) or recommendation(ranking)
     lines = [
         "",
+        answer,
         f"{where}, {ranking.split} split, {ranking.task}: {pluralize(ranking.n, 'row')}, "
         f"{pluralize(ranking.n_inputs, 'input')}, {pluralize(ranking.n_labels, 'label text')}",
         *_labels(ranking),
@@ -156,8 +159,8 @@ def summary(ranking: Ranking, path: Path | None) -> str:
         *([unused] if unused else []),  # a table ends with it
         *(f"{row.checkpoint}: {note}" for row in ranking.rows for note in row.notes),
         *([SHARED] if any(row.tied for row in ranking.rows) else []),
-        *([ranking.advice] if ranking.advice and not measured else []),
-        *([RELATIVE, measured] if measured else [*gaps, RELATIVE]),
+        *([] if measured else gaps),
+        RELATIVE,
     ]
     lines.append("Nothing was saved; --output FILE writes the results." if path is None else f"Results: {path}")
     return "\n".join(lines)

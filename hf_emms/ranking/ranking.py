@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, Literal, Self
 
 from hf_emms.errors import EmmsError
 from hf_emms.files import write_atomic
+from hf_emms.options import in_python
 from hf_emms.ranking import advice, columns, files, text
 from hf_emms.ranking.records import RankingData, Row
 
@@ -45,7 +46,8 @@ class Ranking(RankingData, frozen=True, kw_only=True):
     @property
     def advice(self) -> str | None:
         """Which checkpoints share the first rank, and whether more rows would tell them apart; None where none do."""
-        return advice.advice(self)
+        sentence = advice.advice(self)
+        return sentence and in_python(sentence)
 
     def records(self) -> list[dict[str, Any]]:
         """One flat dictionary a row, every one with the same keys, numbers unrounded."""
@@ -58,6 +60,17 @@ class Ranking(RankingData, frozen=True, kw_only=True):
         except ImportError as error:
             raise EmmsError("pandas is not installed", "pip install pandas") from error
         return pd.DataFrame(self.records())
+
+    def top(self, count: int = 3) -> list[Row]:
+        """The first `count` rows that have a score."""
+        return [row for row in self.rows if row.error is None][:count]
+
+    def to_csv(self, path: str | PathLike[str] | None = None) -> str:
+        """One line a checkpoint, numbers unrounded, as text; also written to `path`, where it is given."""
+        content = text.to_csv(self)
+        if path is not None:
+            write_atomic(Path(path), content)
+        return content
 
     def to_json(self, *, indent: int | None = 2) -> str:
         """The whole ranking as JSON text, without loss."""
@@ -86,7 +99,8 @@ class Ranking(RankingData, frozen=True, kw_only=True):
             files.to_parquet(self, path)
         else:
             raise EmmsError(
-                f"{str(path)!r} ends in neither .json nor .parquet", "ranking.to_pandas() writes other formats"
+                f"{str(path)!r} ends in neither .json nor .parquet",
+                "ranking.to_csv(path) writes CSV, ranking.to_pandas() any other format",
             )
         return path
 

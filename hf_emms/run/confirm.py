@@ -9,7 +9,7 @@ from hf_emms.errors import EmmsError
 from hf_emms.finetune.fine_tune import DEFAULT_TOP, FineTuning, check_settings, fine_tune, prepare
 from hf_emms.finetune.recipe import head_of
 from hf_emms.finetune.saving import push_best
-from hf_emms.options import SETTINGS, Options
+from hf_emms.options import SETTINGS, Options, python_words
 from hf_emms.presets import dataset_preset
 from hf_emms.ranking import Ranking, is_commit
 from hf_emms.ranking.progress import Progress, Silent
@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     import datasets
 
 
+@python_words()
 def confirm(
     ranking: Ranking,
     dataset: str | datasets.Dataset | None = None,

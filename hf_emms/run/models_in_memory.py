@@ -1,4 +1,4 @@
-"""Models of transformers in memory, ranked as what they are saved as: a folder that any engine can load."""
+"""Models in memory, ranked as what they are saved as: a folder that any engine can load."""
 
 from __future__ import annotations
 
@@ -24,23 +24,36 @@ _PROCESSOR_FILES = ("*.json", "*.txt", "*.model", "*.jinja")
 def saved_models(checkpoints: Any) -> Iterator[tuple[Any, dict[str, str]]]:
     """The checkpoints that `hf_emms.rank` takes, with folders, deleted at the end, in place of models in memory.
 
-    Also yields folder → the model's name in the ranking.
+    Also yields folder → the model's name in the ranking. A dictionary names the models.
+
+    Raises:
+        EmmsError: a model that does not say what it reads with, or a dictionary of anything but models.
     """
+    titles: dict[int, str] = {}
+    if isinstance(checkpoints, Mapping):
+        for title, model in checkpoints.items():
+            if not _is_model(model):
+                raise EmmsError(
+                    f"the checkpoints are a dictionary, in which {title!r} is no model in memory but {model!r:.80}",
+                    'a dictionary names models, {"mine": model}; ids and folders go into a list: ["ORG/NAME"]',
+                )
+            titles[id(model)] = str(title)
+        checkpoints = list(checkpoints.values())
     is_several = isinstance(checkpoints, Iterable) and not isinstance(checkpoints, str) and not _is_model(checkpoints)
-    several = checkpoints if is_several else (checkpoints,)
+    several = list(checkpoints) if is_several else [checkpoints]
     if not any(map(_is_model, several)):
-        yield checkpoints, {}
+        yield checkpoints if isinstance(checkpoints, str) or not is_several else several, {}
         return
     names: dict[str, str] = {}
     with TemporaryDirectory(prefix="hf-emms-") as parent:
         ready = []
         for model in several:
             if _is_model(model):
-                name = f"{_name(model)} (in memory)"
+                name = titles.get(id(model), f"{_name(model)} (in memory)")
                 count = sum(other.startswith(name) for other in names.values())
                 folder = Path(parent, f"{len(names)}-{Path(_name(model)).name}")
                 _save(model, folder)
-                names[str(folder)] = f"{name} {count + 1}" if count else name
+                names[str(folder)] = f"{name} {count + 1}" if count and id(model) not in titles else name
                 model = str(folder)
             ready.append(model)
         yield ready, names
@@ -55,12 +68,28 @@ def renamed(ranking: Ranking, names: Mapping[str, str]) -> Ranking:
 
 
 def _is_model(checkpoint: Any) -> bool:
-    """Whether it is a model of transformers or a pipeline, recognised without importing transformers."""
-    return hasattr(checkpoint, "save_pretrained") and hasattr(_model(checkpoint), "config")
+    """Whether it is a model in memory, recognised without importing the library that it is of."""
+    if isinstance(checkpoint, tuple):
+        return len(checkpoint) > 1 and _is_model(checkpoint[0]) and all(map(_is_processor, checkpoint[1:]))
+    if not hasattr(checkpoint, "save_pretrained"):
+        return False
+    return hasattr(_model(checkpoint), "config") or _is_sentence_transformer(checkpoint)
+
+
+def _is_processor(value: Any) -> bool:
+    return hasattr(value, "save_pretrained") and not _is_model(value)
+
+
+def _is_sentence_transformer(checkpoint: Any) -> bool:
+    return any(kind.__name__ == "SentenceTransformer" for kind in type(checkpoint).__mro__)
 
 
 def _model(checkpoint: Any) -> Any:
-    """The model itself, which of a pipeline is a part."""
+    """The model itself: of a pipeline, a tuple with processors, or a model of sentence-transformers it is a part."""
+    if isinstance(checkpoint, tuple):
+        return checkpoint[0]
+    if _is_sentence_transformer(checkpoint):
+        return getattr(next(iter(checkpoint.children()), None), "auto_model", checkpoint)
     return checkpoint if hasattr(checkpoint, "config") else getattr(checkpoint, "model", None)
 
 
@@ -70,6 +99,13 @@ def _name(checkpoint: Any) -> str:
 
 
 def _save(checkpoint: Any, folder: Path) -> None:
+    if isinstance(checkpoint, tuple):
+        for part in checkpoint:
+            part.save_pretrained(folder)
+        return
+    if _is_sentence_transformer(checkpoint):
+        checkpoint.save_pretrained(str(folder), create_model_card=False)
+        return
     model = _model(checkpoint)
     checkpoint.save_pretrained(folder)
     if checkpoint is not model:
@@ -78,7 +114,7 @@ def _save(checkpoint: Any, folder: Path) -> None:
     if not source:
         raise EmmsError(
             f"a {type(model).__name__} in memory does not say which tokenizer or image processor it goes with",
-            "pass transformers.pipeline(task, model=model, tokenizer=tokenizer), or a folder with all of them",
+            "pass the tuple (model, tokenizer), or a folder with both",
         )
     repo = hub.resolve(source, "model", revision=getattr(model.config, "_commit_hash", None))
     original = hub.fetch(repo, _PROCESSOR_FILES)

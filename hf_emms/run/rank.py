@@ -17,7 +17,7 @@ from hf_emms.finetune.saving import push_best
 from hf_emms.formatting import pluralize
 from hf_emms.hub import HubFacts
 from hf_emms.hub.model_info import KnownModel, remember
-from hf_emms.options import DEFAULT_MAX_SAMPLES, Options
+from hf_emms.options import DEFAULT_MAX_SAMPLES, Options, python_words, with_role_columns
 from hf_emms.ranking import Encoder, Ranking, Row, emms_score, ranked
 from hf_emms.ranking.merge import checkpoint_key, results_path
 from hf_emms.ranking.progress import Progress, Silent
@@ -37,18 +37,21 @@ if TYPE_CHECKING:
     import datasets
     import pandas as pd  # type: ignore[import-untyped]
     import transformers
+    from sentence_transformers import SentenceTransformer  # type: ignore[import-not-found, unused-ignore]
 
     from hf_emms.options import LabelForm, References, Sampling
 
     DatasetLike: TypeAlias = (
         str | PathLike[str] | datasets.Dataset | datasets.DatasetDict | pd.DataFrame | list[dict[str, Any]]
     )
-    CheckpointLike: TypeAlias = str | PathLike[str] | transformers.PreTrainedModel | transformers.Pipeline
+    Model: TypeAlias = transformers.PreTrainedModel | transformers.Pipeline | SentenceTransformer
+    CheckpointLike: TypeAlias = str | PathLike[str] | Model | tuple[transformers.PreTrainedModel, Any]
 
 
+@python_words()
 def rank(
     dataset: DatasetLike,
-    checkpoints: CheckpointLike | Iterable[CheckpointLike] | None = None,
+    checkpoints: CheckpointLike | Iterable[CheckpointLike] | Mapping[str, CheckpointLike] | None = None,
     *,
     task: str | None = None,
     config: str | None = None,
@@ -90,14 +93,16 @@ def rank(
     ray_address: str | None = None,
     job: JobSettings | None = None,
     progress: Progress | None = None,
+    **role_columns: str | None,
 ) -> Ranking:
     """Ranks checkpoints for a dataset without fine-tuning any of them.
 
     Args:
         dataset: a preset name, a Hub dataset id, a folder or file, a `datasets.Dataset` or `DatasetDict`, a pandas
             DataFrame, or a list of dictionaries, one a row.
-        checkpoints: Hub model ids (``ORG/NAME[@REVISION]``), folders, and models or pipelines of transformers, in any
-            mixture; the task's preset list by default.
+        checkpoints: Hub model ids (``ORG/NAME[@REVISION]``), folders, and models in memory, in any mixture: models and
+            pipelines of transformers, tuples of a model and its tokenizer, and models of sentence-transformers; or a
+            dictionary from names to models in memory. The task's preset list by default.
         task: the Hub's task id; inferred from the columns by default.
         config: dataset configuration.
         split: dataset split.
@@ -144,6 +149,7 @@ def rank(
         ray_address: of a running Ray cluster; by default RAY_ADDRESS, or one on this machine for this run.
         job: hardware of a Hugging Face Job, and the results dataset that its ranking comes back through.
         progress: receives events; by default nothing is reported.
+        role_columns: ``text_column``, ``image_column``, ``label_column``, …: a column for a role, as in `columns`.
 
     Returns:
         The ranking; a checkpoint that failed is a row with an error.
@@ -164,7 +170,7 @@ def rank(
             task=task,
             config=config,
             split=split,
-            columns=columns,
+            columns=with_role_columns(columns, role_columns),
             max_samples=max_samples,
             sampling=sampling,
             race=race,

@@ -5,7 +5,7 @@ from __future__ import annotations
 import functools
 import json
 import os
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from contextlib import closing
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -20,9 +20,9 @@ from hf_emms.features.extractor import ExtractorPool
 from hf_emms.files import decoded
 from hf_emms.formatting import pluralize
 from hf_emms.hub import JobSpec, Repo
-from hf_emms.options import DEFAULT_RESULTS, SETTINGS, Options
+from hf_emms.options import DEFAULT_RESULTS, SETTINGS, Options, python_words, unknown_setting, with_role_columns
 from hf_emms.publish.destinations import Destination, ResultsDataset, ResultsFolder
-from hf_emms.ranking import Ranking, Row
+from hf_emms.ranking import Ranking, Row, ranked
 from hf_emms.ranking.progress import Progress, Silent
 from hf_emms.run import ranking_job
 from hf_emms.run.label_embeddings import embed_labels_with, label_table
@@ -45,7 +45,7 @@ class Sweep:
     """What a sweep found.
 
     Attributes:
-        rankings: dataset → its ranking, with the checkpoints that were ranked before under the same settings.
+        rankings: dataset → its ranking of the checkpoints that were asked for; stored ones may hold others besides.
         failed: dataset → why it has no ranking, or no new rows, in one line.
     """
 
@@ -81,6 +81,7 @@ def _rank_text(row: Row | None) -> str:
     return "failed" if row.rank is None else f"{row.rank}{'=' if row.tied else ''}"
 
 
+@python_words()
 def sweep(
     datasets: SweptDatasets,
     checkpoints: str | Iterable[str] | None = None,
@@ -117,7 +118,9 @@ def sweep(
     progress = progress or Silent()
     ranking_job.check_job(engine, job)
     # None is the default of all but `max_samples`, where it means all rows.
-    shared = {name: value for name, value in settings.items() if value is not None or name == "max_samples"}
+    shared = {
+        name: value for name, value in _columns_gathered(settings).items() if value is not None or name == "max_samples"
+    }
     if checkpoints is not None:
         shared["checkpoints"] = checkpoints
     options_of = sweep_options(datasets, {**shared, "engine": engine, "ray_address": ray_address})
@@ -148,7 +151,7 @@ def sweep_options(datasets: SweptDatasets, settings: Mapping[str, Any]) -> dict[
         entries = list(datasets)
     options_of: dict[str, Options] = {}
     for entry in entries:
-        own = dict(entry) if isinstance(entry, Mapping) else {"dataset": entry}
+        own = _columns_gathered(entry) if isinstance(entry, Mapping) else {"dataset": entry}
         _check_names(own, settings)
         options = Options.of(**{**settings, **own})
         name = " ".join(filter(None, (str(options.dataset), options.config, options.split)))
@@ -158,6 +161,13 @@ def sweep_options(datasets: SweptDatasets, settings: Mapping[str, Any]) -> dict[
     if not options_of:
         raise EmmsError("the sweep has no dataset", "--datasets NAME,NAME, or a plan with a list `datasets`")
     return options_of
+
+
+def _columns_gathered(settings: Mapping[str, Any]) -> dict[str, Any]:
+    """The settings, with ``text_column`` and its like in `columns`."""
+    by_role = {name: value for name, value in settings.items() if str(name).endswith("_column")}
+    others = {name: value for name, value in settings.items() if name not in by_role}
+    return others | {"columns": with_role_columns(others.get("columns"), by_role)} if by_role else others
 
 
 def _read_plan(source: str) -> dict[str, Any]:
@@ -181,7 +191,8 @@ def _check_names(own: Mapping[str, Any], shared: Mapping[str, Any]) -> None:
     for name in {**own, **shared}:
         setting = SETTINGS.get(str(name))
         if setting is None:
-            raise EmmsError(f"{own['dataset']}: there is no setting {name!r}", f"one of: {', '.join(swept_settings())}")
+            hint = unknown_setting(str(name)).hint
+            raise EmmsError(f"{own['dataset']}: there is no setting {name!r}", hint)
         if setting.sweep == "never":
             raise EmmsError(f"{name} is no setting of a sweep", "hf-emms rank has it, for one dataset")
         if setting.sweep == "whole" and name in own:
@@ -221,7 +232,9 @@ def sweep_as_job(options_of: Mapping[str, Options], settings: JobSettings, progr
             and options.config in (None, ranking.config)
             and options.split in (None, ranking.split)
         ]
-        rankings[max(names, key=len, default=ranking.dataset)] = ranking
+        name = max(names, key=len, default=ranking.dataset)
+        checkpoints = options_of[name].checkpoints if names else ()
+        rankings[name] = _only(ranking, checkpoints) if checkpoints else ranking
     return Sweep(rankings, {})
 
 
@@ -234,12 +247,14 @@ class SweepPlan:
 
     Attributes:
         plans: dataset → what its ranking needs; checkpoints that have a result are not among its candidates.
+        checkpoints: dataset → those that were asked for.
         stored: dataset → its ranking so far.
         failed: dataset → why it cannot be used, in one line.
         done: how many cells have a result already.
     """
 
     plans: dict[str, Plan]
+    checkpoints: dict[str, tuple[str, ...]]
     stored: dict[str, Ranking]
     failed: dict[str, str]
     done: int
@@ -276,6 +291,7 @@ class _DatasetProgress(Silent):
 def plan_sweep(options_of: Mapping[str, Options], results: Destination, progress: Progress) -> SweepPlan:
     """Reads every dataset, and finds out what of it has a result."""
     plans, stored, failed, done = dict[str, Plan](), dict[str, Ranking](), dict[str, str](), 0
+    checkpoints = dict[str, tuple[str, ...]]()
     resolver = functools.cache(find_model)
     for name, options in options_of.items():
         progress.noted(f"reading {name}")
@@ -295,6 +311,7 @@ def plan_sweep(options_of: Mapping[str, Options], results: Destination, progress
             if candidate.repo is None or revisions.get(candidate.id) != candidate.repo.revision
         ]
         plans[name] = replace(planned, candidates=tuple(new))
+        checkpoints[name] = tuple(candidate.id for candidate in planned.candidates)
         done += len(planned.candidates) - len(new)
         done += sum(each.row is not None and each.row.error is None for each in new)
         if ranking is not None:
@@ -302,7 +319,7 @@ def plan_sweep(options_of: Mapping[str, Options], results: Destination, progress
     if not plans:
         name, reason = next(iter(failed.items()))
         raise EmmsError(f"no dataset of the sweep can be used; {name}: {reason}")
-    return SweepPlan(plans, stored, failed, done)
+    return SweepPlan(plans, checkpoints, stored, failed, done)
 
 
 def sweep_costs(planned: SweepPlan) -> tuple[dict[Repo, Cost], dict[Repo, int]]:
@@ -355,7 +372,14 @@ def run_sweep(planned: SweepPlan, results: Destination, progress: Progress) -> S
                     add(running[place], row)
     finally:
         results.flush()
-    return Sweep({name: rankings[name] for name in planned.plans if name in rankings}, failed)
+    asked_for = {name: _only(rankings[name], planned.checkpoints[name]) for name in planned.plans if name in rankings}
+    return Sweep(asked_for, failed)
+
+
+def _only(ranking: Ranking, checkpoints: Collection[str]) -> Ranking:
+    """The ranking of some of its checkpoints."""
+    rows = [row for row in ranking.rows if row.checkpoint in checkpoints]
+    return msgspec.structs.replace(ranking, rows=ranked(rows, ranking.estimators[0]))
 
 
 def _label_tables(plans: Mapping[str, Plan], failed: dict[str, str], progress: Progress) -> dict[str, LabelTable]:

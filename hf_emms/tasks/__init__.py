@@ -30,6 +30,7 @@ __all__ = [
     "column_flag",
     "get_task",
     "hub_tag",
+    "list_tasks",
 ]
 
 _OURS = (
@@ -69,6 +70,11 @@ def hub_tag(task_id: str) -> str:
     """What the Hub calls a task; the id itself of a task that hf_emms does not have."""
     task = TASKS.find(task_id)
     return task.pipeline_tags[0] if task is not None else task_id
+
+
+def list_tasks() -> list[str]:
+    """The ids of the tasks that checkpoints are ranked for, those of installed packages included."""
+    return [task.id for task in TASKS.values()]
 
 
 def column_flag(role: str, column: str = "COLUMN") -> str:

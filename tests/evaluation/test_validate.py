@@ -51,7 +51,9 @@ GOOD = "checkpoint,score\norg/a,90\norg/b,80\norg/c,75\norg/d,60\n"
 
 
 def test_estimators_and_controls_are_measured(cli: CommandLine, kept: Path, tmp_path: Path) -> None:
-    done = cli.run("validate", "--format", "tsv", "--ranking", kept, "--truth", table(tmp_path, GOOD + "org/elsewhere,5\n"))
+    done = cli.run(
+        "validate", "--format", "tsv", "--ranking", kept, "--truth", table(tmp_path, GOOD + "org/elsewhere,5\n")
+    )
     lines = lines_of(done)
     assert [name for _, name in lines] == ["emms", "knn", "parameters", "random"]
     emms, knn, parameters, coin = lines.values()
@@ -66,7 +68,9 @@ def test_estimators_and_controls_are_measured(cli: CommandLine, kept: Path, tmp_
 
 def test_the_table_for_people_says_who_is_missing(cli: CommandLine, kept: Path, tmp_path: Path) -> None:
     truth = table(tmp_path, GOOD.replace("org/d,60\n", "org/d,\n"))
-    done = cli.run("validate", "--format", "tsv", "--ranking", kept, "--truth", truth, "--format", "table", COLUMNS="80")
+    done = cli.run(
+        "validate", "--format", "tsv", "--ranking", kept, "--truth", truth, "--format", "table", COLUMNS="80"
+    )
     assert done.code == 0, done.err
     assert "beans (3 checkpoints)" in done.out
     assert "parameters *" in done.out
@@ -114,7 +118,9 @@ def test_ranks_on_other_datasets_are_a_control(cli: CommandLine, tmp_path: Path)
     made = ranking()
     file = tmp_path / "known.json"
     file.write_text(msgspec.structs.replace(made, rows=tuple(map(known, made.rows))).to_json())
-    line = lines_of(cli.run("validate", "--format", "tsv", "--ranking", file, "--truth", table(tmp_path, GOOD)))["beans", "elsewhere"]
+    line = lines_of(cli.run("validate", "--format", "tsv", "--ranking", file, "--truth", table(tmp_path, GOOD)))[
+        "beans", "elsewhere"
+    ]
     assert (line["n"], float(line["weighted_tau"])) == ("3", pytest.approx(-1))
 
 
@@ -200,7 +206,11 @@ def test_truth_can_come_from_the_cards(cli: CommandLine, hub: Hub, tmp_path: Pat
     assert "cards/a: accuracy 0.91 (taken as a share: × 100) on AI-Lab-Makerere/beans, test, from README.md" in done.err
     assert "cards/d: accuracy 70 on AI-Lab-Makerere/beans, from .eval_results/beans.yaml" in done.err
     assert "no truth for: cards/c" in done.err
-    told(cli.run("validate", "--format", "tsv", "--ranking", file, "--truth", "cards", "--metric", "bleu"), "'bleu'", "accuracy, f1")
+    told(
+        cli.run("validate", "--format", "tsv", "--ranking", file, "--truth", "cards", "--metric", "bleu"),
+        "'bleu'",
+        "accuracy, f1",
+    )
 
 
 def test_without_matplotlib_a_plot_is_refused_before_the_work(kept: Path, tmp_path: Path) -> None:

@@ -80,7 +80,8 @@ def test_rank_propose_update_publish_pull(zoo: Hub, tmp_path: Path) -> None:
 
     publish = ("publish", "results", "--repo-id", "lab/emms-results")
     run(*publish, "--ranking", "first.json", "--ranking", "second.json", HF_TOKEN=token)
-    lines = run("pull", "results", "--repo-id", "lab/emms-results", "--output", "pulled", "--format", "tsv").splitlines()[1:]
+    pull = ("pull", "results", "--repo-id", "lab/emms-results", "--output", "pulled", "--format", "tsv")
+    lines = run(*pull).splitlines()[1:]
     pulled = [Ranking.from_json((tmp_path / line.split("\t")[0]).read_bytes()) for line in lines]
     assert {ranking.settings["seed"]: ranking.records() for ranking in pulled} == {
         ranking.settings["seed"]: [{**record, "cached": "none"} for record in ranking.records()]

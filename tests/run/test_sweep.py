@@ -174,6 +174,9 @@ def test_the_command_reads_a_plan_and_prints_one_table(cli: Cli, tmp_path: Path)
     assert f"[2/2] {POOR} on demo_captions" in done.err
     whole = cli("sweep", plan, "-o", tmp_path / "results")
     assert "2 datasets: 2 cells run, 2 there already" in whole.err
+    # The folder holds other results, too; the table has what was asked for.
+    other = cli("sweep", plan, "-o", tmp_path / "results", "-c", GOOD, "--format", "tsv")
+    assert other.out == f"checkpoint\tdemo_fashion\tdemo_captions\n{GOOD}\t1\t1\n"
     assert {Ranking.from_json(file.read_bytes()).n for file in (tmp_path / "results").rglob("*.json")} == {60, 40}
 
 

@@ -51,7 +51,7 @@ def test_rankings_are_listed_and_given(client):
         api_name="/get_ranking",
     )
     assert best["matching"] == 2
-    assert best["answer"].startswith("org/best and org/close cannot be told apart")
+    assert best["answer"].startswith("org/best and org/close are not told apart")
     second = client.predict(ranking="image/beans", limit=1, offset=1, api_name="/get_ranking")
     assert [row["checkpoint"] for row in second["rows"]] == ["org/close"]
     assert len(client.predict(limit=1, offset=1, api_name="/list_rankings")) == 1

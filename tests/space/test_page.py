@@ -40,7 +40,7 @@ def test_the_answer_is_on_top_and_follows_the_filters(visit):
     page = visit(BEANS)
     answer = page.locator(".answer")
     expect(answer).to_have_text(
-        "org/best and org/close cannot be told apart; org/best (309k parameters) is the smallest."
+        "org/best and org/close are not told apart: take the smallest, org/best (309k parameters)."
     )
     assert answer.bounding_box()["y"] < page.locator("table.board:visible").bounding_box()["y"] < 500
     page.get_by_label("Search").fill("worse")
@@ -97,7 +97,7 @@ def test_the_first_html_holds_the_answer_the_rows_and_the_words_of_link_previews
         html = answer.read().decode()
     assert html.count("og:title") == 1
     assert '<meta property="og:title" content="beans · Rankings · EMMS leaderboard">' in html
-    assert 'og:description" content="org/best and org/close cannot be told apart' in html
+    assert 'og:description" content="org/best and org/close are not told apart' in html
     assert html.index("org/broken") < html.index("<gradio-app")
     with urllib.request.urlopen(f"{space.url}/?q=%3Cimg%20src%3Dx%3E%22&ranking=hostile") as answer:
         first = answer.read().decode().partition("<gradio-app")[0]

@@ -1,0 +1,88 @@
+"""The features of a checkpoint as an array, for scores of one's own."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from hf_emms import hub
+from hf_emms.errors import EmmsError
+from hf_emms.features.device import in_order
+from hf_emms.features.extraction_plan import plan_extraction
+from hf_emms.inputs import INPUT_KINDS, InputKind, UnusableError
+from hf_emms.options import LAST, layer_names, python_words
+from hf_emms.run.models_in_memory import saved_models
+
+if TYPE_CHECKING:
+    from hf_emms.run.rank import CheckpointLike
+
+
+@python_words()
+def extract_features(
+    checkpoint: CheckpointLike,
+    inputs: Iterable[Any],
+    *,
+    layer: str | int = LAST,
+    device: str = "auto",
+    dtype: str = "auto",
+    batch_size: int | None = None,
+    allow_pickle: bool = False,
+    trust_remote_code: bool = False,
+) -> np.ndarray:
+    """The features that a checkpoint gives for inputs, as rankings see them at one layer.
+
+    Args:
+        checkpoint: a Hub model id (``ORG/NAME[@REVISION]``), a folder or a model in memory, as in `rank`.
+        inputs: N texts or pictures of PIL.
+        layer: "last" (what the table of architectures names), "mean" over all hidden layers, or the number of one.
+        device: as for `rank`, like the arguments that follow.
+        dtype: precision of the checkpoint.
+        batch_size: inputs a batch; chosen by default.
+        allow_pickle: unpickle weights in full, which can run code.
+        trust_remote_code: run code from the checkpoint's repository.
+
+    Returns:
+        float32 (N, D1), a row an input, in their order.
+
+    Raises:
+        EmmsError: inputs of no kind that checkpoints read, or a checkpoint that cannot be used.
+
+    Example:
+        >>> extract_features("emms-demo/bert-random", ["a text", "another"], device="cpu").shape
+        (2, 32)
+    """
+    kind, contents = _read(list(inputs))
+    (layer,) = layer_names(layer)
+    with saved_models(checkpoint) as (saved, _):
+        (id,) = saved if isinstance(saved, list) else [saved]
+        repo = hub.resolve(str(id), "model")
+        plan = plan_extraction(repo, kind, "extract_features", dtype=dtype, trust_remote_code=trust_remote_code)
+        extractor = kind.load_extractor(plan, device=device, allow_pickle=allow_pickle, layers=(layer,))
+        try:
+            batches = extractor.batches(kind.collect(contents), batch_size=batch_size)
+            return in_order(batches, len(contents))
+        finally:
+            extractor.close()
+
+
+def _read(inputs: list[Any]) -> tuple[InputKind, list[Any]]:
+    """The kind of the inputs, and their contents."""
+    import datasets
+
+    hint = 'inputs=["a text", …] or inputs=[PIL.Image.open("a.png"), …]'
+    if not inputs:
+        raise EmmsError("there are no inputs to extract features from", hint)
+    try:
+        rows = datasets.Dataset.from_dict({"input": inputs})
+    except (ValueError, TypeError, OverflowError) as error:
+        raise EmmsError(f"the inputs cannot be read: {error}", hint) from error
+    feature = rows.features["input"]
+    kind = next((kind for kind in INPUT_KINDS.values() if kind.holds(feature)), None)
+    if kind is None:
+        raise EmmsError(f"no checkpoint reads inputs such as {inputs[0]!r:.80}", hint)
+    try:
+        return kind, [kind.read(value, "input") for value in rows.data.column("input").to_pylist()]
+    except UnusableError as error:
+        raise EmmsError(f"an input cannot be used: {error}", hint) from error
