@@ -7,6 +7,7 @@
     python -m scripts.quality other-features --pool images    EMMS with gradients, after LoRA, on other picture sizes
     python -m scripts.quality unanswerable           rows of questions without an answer, into unanswerable.json
     python -m scripts.quality collect                all of it into scripts/quality/results/
+    python -m scripts.quality orders                 whether R² orders checkpoints as the score does
     python -m scripts.quality report                 print the tables
     python -m scripts.quality report --write         put them into docs/quality.md
 
@@ -51,6 +52,7 @@ def main() -> None:
             step.add_argument("--missing", action="store_true", help="only candidates without scores")
     steps.add_parser("unanswerable", help="score the ways to make rows of questions without an answer")
     steps.add_parser("collect", help="write the results")
+    steps.add_parser("orders", help="compare the orders by R² and by score")
     steps.add_parser("report", help="print the tables").add_argument("--write", action="store_true")
     options = parser.parse_args()
     run(options)
@@ -93,6 +95,10 @@ def run(options: argparse.Namespace) -> None:
 
         for pool in pools:
             collect(pool)
+    elif options.step == "orders":
+        from scripts.quality import orders
+
+        print(orders.report())
     else:
         from scripts.quality import report, report_real
 

@@ -151,7 +151,7 @@ def _columns(view: View, ranking: Ranking, found: Sequence[Line]) -> list[tuple[
     columns: list[tuple[str, str, str, Cell]] = [
         ("rank", "Rank", "number place", _rank),
         ("checkpoint", "Checkpoint", "checkpoint", _checkpoint),
-        (first, shown_scores[first].title, "score", _bar(ranking, shown_scores[first], best)),
+        (first, _heading(shown_scores[first]), "score", _bar(ranking, shown_scores[first], best)),
     ]
     cells: dict[str, tuple[str, Cell]] = {
         **{name: (_css(column), _text(column)) for name, column in PAGE_COLUMNS.items()},
@@ -167,12 +167,16 @@ def _columns(view: View, ranking: Ranking, found: Sequence[Line]) -> list[tuple[
     for name in shown:
         if name == "other":
             columns += [
-                (other, shown_scores[other].title, "number", _plain_score(other, shown_scores[other]))
+                (other, _heading(shown_scores[other]), "number", _plain_score(other, shown_scores[other]))
                 for other in others
             ]
         elif name == "n" or view.columns != DEFAULT_COLUMNS or any(value(line, name) is not None for line in found):
             columns.append((name, COLUMNS[name], *cells[name]))
     return columns
+
+
+def _heading(shown: ShownScores) -> str:
+    return shown.title.capitalize() if shown.explains else shown.title
 
 
 def _css(column: TableColumn) -> str:

@@ -16,7 +16,7 @@ from tests import ROOT
 from tests.docs.pages import PAGES, code_spans, commands, name_of
 
 PLACEHOLDER = re.compile(r"[A-Z_/.{}@-]*[A-Z][A-Z_/.{}@-]*|.*…")
-STEPS = ("truth", "scores", "collect", "report", "unanswerable")
+STEPS = ("truth", "scores", "collect", "report", "unanswerable", "orders")
 
 
 def parts(line):

@@ -57,7 +57,7 @@ def test_text_and_headings_have_one_font_which_is_the_system_s(show):
 
 def test_the_keyboard_reaches_the_table(visit):
     page = visit(BEANS)
-    page.get_by_role("link", name="EMMS").focus()
+    page.get_by_role("link", name="Explained").focus()
     page.keyboard.press("Enter")
     settle(page, "location.search.includes('sort=-emms')")
     expect(page.get_by_role("region", name="Ranking")).to_have_attribute("tabindex", "0")
