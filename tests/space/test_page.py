@@ -27,7 +27,7 @@ def test_a_ranking_shows_ties_errors_failures_and_what_is_missing(visit):
     rows = page.locator("table.board:visible tbody tr")
     expect(rows.nth(0).locator("td").first).to_have_text("=1")
     expect(rows.nth(1).locator("td").first).to_have_text("=1")
-    expect(rows.nth(0)).to_contain_text("± 0.0058")
+    expect(rows.nth(0)).to_contain_text("0.50 ± 0.01")
     expect(rows.nth(3)).to_contain_text("failed: the weights are truncated")
     expect(rows.nth(0).locator(".bar.best b")).to_have_count(1)
     expect(rows.nth(2)).to_contain_text("–")
