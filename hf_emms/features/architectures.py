@@ -176,6 +176,9 @@ ARCHITECTURES += tuple(
     for kind, module in _OF_TEXTS.get(row.input_kind, {}).items()
 )
 
+# A kind of input → what it is made of, where that is no part of its name.
+_MADE_OF = {kind: parts for parts, kinds in _OF_TEXTS.items() for kind in kinds}
+
 _BUILT_IN = {(row.input_kind, name): row for row in ARCHITECTURES for name in row.model_types}
 
 
@@ -197,9 +200,9 @@ def other_inputs(model_type: str, input_kind: str) -> tuple[str, ...]:
     kinds |= {row.input_kind for _, row in _plugin_rows(model_type)}
     if input_kind in kinds:
         return ()
-    parts = {*input_kind.split("+")}
+    parts = {*_MADE_OF.get(input_kind, input_kind).split("+")}
     if kinds:
-        read = {part for kind in kinds for part in kind.split("+")}
+        read = {part for kind in kinds for part in _MADE_OF.get(kind, kind).split("+")}
         return tuple(sorted(read)) if any(input_kind not in kind.split("+") for kind in kinds) else ()
     alone, together = _inputs_of_class(model_type)
     reads_it = parts <= together if len(parts) > 1 else parts <= alone
