@@ -133,7 +133,7 @@ class WordFeatures:
         ends = np.flatnonzero(np.diff(text_of_word[order], append=-1)) + 1
         start = 0
         while start < len(order):
-            stop = int(ends[min(np.searchsorted(ends, start + _CHUNK), len(ends) - 1)])
+            stop = int(ends[min(int(np.searchsorted(ends, start + _CHUNK)), len(ends) - 1)])
             yield from self._read(inputs, order[start:stop], batch_size)
             start = stop
 
