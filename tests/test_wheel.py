@@ -49,6 +49,8 @@ def test_the_demo_ranks_a_dataset_of_each_task_and_answers_from_the_cache_afterw
         "questions": "visual-question-answering",
         "spans": "question-answering",
         "boxes": "referring-expression",
+        "pairs": "text-pair-classification",
+        "words": "token-classification",
     }
     for ranking in tables.values():
         assert [row.error for row in ranking.rows] == [None] * len(ranking.rows)
