@@ -21,6 +21,7 @@ from hf_emms.hub.model_info import KnownModel, remember
 from hf_emms.inputs import TEXT, InputKind
 from hf_emms.options import Options
 from hf_emms.presets import dataset_preset
+from hf_emms.publish.results import KnownRankings
 from hf_emms.ranking import Ranking
 from hf_emms.ranking.progress import Progress
 from hf_emms.run.plan import Plan, checkpoint_names, encoder_names, plan
@@ -140,7 +141,8 @@ class Problem:
     """Something that a run will meet.
 
     Attributes:
-        what: which part of the run: "dataset", "label encoder ID", "checkpoint ID", "disk", "memory" or "settings".
+        what: which part of the run: "results", "dataset", "label encoder ID", "checkpoint ID", "disk", "memory" or
+            "settings".
         fatal: whether the run could not start; otherwise a checkpoint will be a failed row.
     """
 
@@ -246,6 +248,8 @@ def _without_plan(options: Options, error: EmmsError) -> Iterator[Problem]:
     samples: list[Any] = []
     preset = dataset_preset(options.dataset) if isinstance(options.dataset, str) else None
     cache = default_cache(options.cache)
+    if options.results is not None:
+        problems += _problem_if_raises("results", partial(KnownRankings.read, options.results))
     problems += _problem_if_raises("dataset", lambda: samples.append(load_sample(options, cache)))
     encoders: list[str] = []
     problems += _problem_if_raises("label encoders", lambda: encoders.extend(encoder_names(options, preset)))

@@ -83,7 +83,7 @@ def test_there_are_commands():
 def test_options_in_the_text_exist(page):
     commands = list(every_command(app))
     known = {name for command in commands for one in command.params for name in (*one.opts, *one.secondary_opts)}
-    known |= {"--help", "--names", "--rounds", "--rows"}  # of every command, and of scripts
+    known |= {"--count", "--help", "--names", "--rounds", "--rows"}  # of every command, and of scripts
     for span in code_spans(page):
         if span.startswith("--"):
             assert span.split()[0].partition("=")[0] in known, span

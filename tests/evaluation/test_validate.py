@@ -97,7 +97,7 @@ def test_several_targets_have_means_and_a_blind_control(cli: CommandLine, tmp_pa
     rows = [f"org/{name},{data},{value}" for data in ("x", "org/y") for name, value in zip(NAMES, "4321", strict=True)]
     truth = table(tmp_path, "\n".join(["model,dataset,acc", *rows]))
     named = [part for file in files for part in ("--ranking", file)]
-    lines = lines_of(cli.run("validate", *named, "--truth", truth))
+    lines = lines_of(cli.run("validate", "--format", "tsv", *named, "--truth", truth))
     assert float(lines["org/y", "dataset-blind"]["weighted_tau"]) == pytest.approx(1)
     taus = [float(lines[target, "emms"]["weighted_tau"]) for target in ("org/x", "org/y")]
     mean = lines["mean", "emms"]

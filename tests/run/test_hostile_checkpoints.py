@@ -109,7 +109,7 @@ def test_an_encoder_that_tells_nothing_is_refused_before_any_checkpoint_runs(
     with_weights(factor)(build(tmp_path, "bert"))
     with pytest.raises(EmmsError, match=reason) as raised:
         hf_emms.rank("demo_captions", GOOD, max_samples=60, encoders=tmp_path / "bert")
-    assert "--encoder" in str(raised.value.hint)
+    assert "encoders=" in str(raised.value.hint)
 
 
 def test_whatever_an_encoder_raises_is_an_error_with_a_way_out(tmp_path: Path, emms_cache: Path) -> None:
@@ -117,7 +117,7 @@ def test_whatever_an_encoder_raises_is_an_error_with_a_way_out(tmp_path: Path, e
     spoil(build(tmp_path, "bert"))
     with pytest.raises(EmmsError, match=r"the label encoder .*bert cannot be used") as raised:
         hf_emms.rank("demo_captions", GOOD, max_samples=60, encoders=tmp_path / "bert")
-    assert "--encoder demo" in str(raised.value.hint)
+    assert 'encoders="demo"' in str(raised.value.hint)
 
 
 def test_the_guard_of_a_row_takes_any_error_and_no_interruption() -> None:
