@@ -24,6 +24,8 @@ COLUMNS = (
     ["image", "question", "answer"],
     ["id", "title", "context", "question", "answers"],
     ["image", "answer", "bbox"],
+    ["text1", "text2", "label"],
+    ["id", "tokens", "ner_tags"],
 )
 DEMO = Path(demo.__file__).parent
 
@@ -52,7 +54,7 @@ def test_pool_is_large_enough_and_small_enough():
     assert len(ENCODER_ONLY) >= 8
     assert len(TEXT) >= 6
     assert len(ENCODERS) == 3
-    assert len(DATASETS) == 7
+    assert len(DATASETS) == 9
     assert sum(path.stat().st_size for path in _shipped()) <= LIMIT
 
 
