@@ -13,8 +13,8 @@ BEST = {
     "demo_easy_vqa": ("emms-demo/vilt-vqa",),
     "demo_spans": ("emms-demo/bert-distilled",),
     "demo_boxes": ("emms-demo/owlvit-scenes",),
-    "demo_pairs": ("emms-demo/bert-distilled",),
     # Within the noise of each other.
+    "demo_pairs": ("emms-demo/bert-distilled", "emms-demo/albert-distilled"),
     "demo_words": ("emms-demo/bert-distilled", "emms-demo/bert-masked-short"),
 }
 
