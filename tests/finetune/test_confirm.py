@@ -236,10 +236,10 @@ def test_a_task_without_a_head_is_refused_before_any_checkpoint_runs(
 @pytest.mark.parametrize(
     ("settings", "words"),
     [
-        ({"epochs": 2, "steps": 3}, "--epochs or --steps"),
-        ({"learning_rates": "fast"}, "--learning-rate 1e-4"),
+        ({"epochs": 2, "steps": 3}, "epochs or steps"),
+        ({"learning_rates": "fast"}, 'learning_rates="1e-4"'),
         ({"time_limit": "soon"}, "90s"),
-        ({"method": "half"}, "--method full|lora|head"),
+        ({"method": "half"}, 'method="full|lora|head"'),
     ],
 )
 def test_wrong_settings_are_named_before_anything_runs(settings: dict[str, Any], words: str) -> None:

@@ -73,7 +73,7 @@ def test_what_a_worker_cannot_do_is_a_failed_run(two: Ranking, tmp_path: Path, e
 
 
 def test_engines_that_do_not_fit_are_refused_before_anything_runs(two: Ranking) -> None:
-    with pytest.raises(EmmsError, match="--ray-address is for a Ray cluster"):
+    with pytest.raises(EmmsError, match="ray_address is for a Ray cluster"):
         hf_emms.confirm(two, ray_address="auto")
     with pytest.raises(EmmsError, match="a job does not confirm a ranking that is kept here"):
         hf_emms.confirm(two, engine="jobs")
