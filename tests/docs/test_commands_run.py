@@ -111,6 +111,16 @@ def write_data(home: Path) -> None:
         folder = home / "my_images" / names[row["label"]].replace("/", " ")
         folder.mkdir(parents=True, exist_ok=True)
         row["image"].save(folder / f"{number}.png")
+    for folder, file, value in (
+        ("my_photos", "train.csv", lambda row: {"label": names[row["label"]]}),
+        ("my_faces", "ages.csv", lambda row: {"age": row["label"] * 7 + 1.5}),
+    ):
+        (home / folder).mkdir()
+        rows = []
+        for number, row in enumerate(fashion):
+            row["image"].save(home / folder / f"{number}.png")
+            rows.append({"image": f"{number}.png", **value(row)})
+        write_csv(home / folder / file, rows)
     captions = table("emoji-captions").select(range(80))
     pictures = next(name for name, one in captions.features.items() if isinstance(one, datasets.Image))
     texts = next(name for name, one in captions.features.items() if not isinstance(one, datasets.Image))
