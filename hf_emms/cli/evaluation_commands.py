@@ -47,7 +47,7 @@ FORMATS = ("table", "json", "tsv", "md")
         type=click.IntRange(min=0),
         default=0,
         show_default=True,
-        help="Bootstrap resamples for the intervals.",
+        help="Seed of the resamples.",
     ),
 )
 @cloup.option_group(

@@ -46,8 +46,7 @@ class ColumnContents:
         types: column or field → type, see `column_types`.
         zero_one: columns of which each cell is 0 or 1, or false or true.
         word_tags: columns whose lists hold a tag for each word of a sentence.
-        flag_counts: column of zeros and ones → how many a list has.
-        lists_in_texts: columns whose texts hold several classes: "a|b" or "['a', 'b']".
+        flag_counts: column of lists of zeros and ones → how many a list has.
         repeating: columns of texts in which at most every second one is new, as in those of classes.
         joined: column → what is behind its cells: pictures by their ids, or by their paths.
         problems: column → why the files that its paths name cannot be opened.
@@ -58,7 +57,6 @@ class ColumnContents:
     zero_one: frozenset[str] = frozenset()
     word_tags: frozenset[str] = frozenset()
     flag_counts: Mapping[str, int] = field(default_factory=dict)
-    lists_in_texts: frozenset[str] = frozenset()
     repeating: frozenset[str] = frozenset()
     joined: Mapping[str, JoinedImages | MediaFiles] = field(default_factory=dict)
     problems: Mapping[str, EmmsError] = field(default_factory=dict)
@@ -134,15 +132,9 @@ def _first_rows(split: OpenSplit, names: list[str]) -> pa.Table:
 
 def _with_column(contents: ColumnContents, split: OpenSplit, name: str, column: pa.ChunkedArray) -> ColumnContents:
     """What is known with one more column."""
-    import pyarrow as pa
-
     type = contents.types[name]
     if type == "string":
         contents = _with_repeating(contents, name, column.slice(0, _TEXTS).drop_null())
-        if _are_lists(column):
-            contents = replace(contents, lists_in_texts=contents.lists_in_texts | {name})
-            count = _flag_count(pa.chunked_array([[_flags_in(text) for text in column.drop_null().to_pylist()]]), None)
-            contents = contents if count is None else _with_flags(contents, name, count)
         return _with_paths(contents, split, name, column)
     if type == "strings":
         words = _flat(column.slice(0, _TEXTS)).drop_null()
@@ -155,15 +147,13 @@ def _with_column(contents: ColumnContents, split: OpenSplit, name: str, column: 
         if class_names and _are_word_tags(class_names):
             return replace(contents, word_tags=contents.word_tags | {name})
         count = _flag_count(column, class_names)
-        return contents if count is None else _with_type(_with_flags(contents, name, count), name, FLAGS)
+        if count is None:
+            return contents
+        return replace(_with_type(contents, name, FLAGS), flag_counts={**contents.flag_counts, name: count})
     if type == "integer":
-        contents = _with_stems(contents, split, name, column)
-        values = set(column.drop_null().unique().to_pylist())
-        return replace(contents, zero_one=contents.zero_one | {name}) if values == {0, 1} else contents
+        return _with_zero_one(_with_stems(contents, split, name, column), name, column)
     if type == "float" and not split.streaming and _are_whole(column):
-        contents = _with_type(contents, name, "integer")
-        values = set(column.drop_null().unique().to_pylist())
-        return replace(contents, zero_one=contents.zero_one | {name}) if values == {0, 1} else contents
+        return _with_zero_one(_with_type(contents, name, "integer"), name, column)
     return contents
 
 
@@ -176,8 +166,9 @@ def _with_repeating(contents: ColumnContents, name: str, texts: pa.ChunkedArray)
     return replace(contents, repeating=contents.repeating | {name}) if are_repeating else contents
 
 
-def _with_flags(contents: ColumnContents, name: str, count: int) -> ColumnContents:
-    return replace(contents, flag_counts={**contents.flag_counts, name: count})
+def _with_zero_one(contents: ColumnContents, name: str, column: pa.ChunkedArray) -> ColumnContents:
+    values = set(column.drop_null().unique().to_pylist())
+    return replace(contents, zero_one=contents.zero_one | {name}) if values == {0, 1} else contents
 
 
 def _with_paths(contents: ColumnContents, split: OpenSplit, name: str, column: pa.ChunkedArray) -> ColumnContents:
@@ -242,7 +233,7 @@ def _flag_count(column: pa.ChunkedArray, class_names: list[str] | None) -> int |
     return int(lengths[0]) if are_flags else None
 
 
-def _are_lists(column: pa.ChunkedArray) -> bool:
+def are_lists(column: pa.ChunkedArray) -> bool:
     """Whether texts hold several classes each: some have "|" between two words, or all are in brackets."""
     import pyarrow.compute as pc
 
@@ -254,9 +245,13 @@ def _are_lists(column: pa.ChunkedArray) -> bool:
     return bool(pc.any(bars).as_py() or pc.all(brackets).as_py())
 
 
-def _flags_in(text: str) -> list[int]:
-    """The zeros and ones in a list as text; −1 for anything else in it."""
-    return [int(part) if part in ("0", "1") else -1 for part in split_classes(text)]
+def flag_count_in_texts(column: pa.ChunkedArray) -> int | None:
+    """The same as `_flag_count` of lists that are written as texts."""
+    import pyarrow as pa
+
+    texts = column.drop_null().to_pylist()
+    flags = [[int(part) if part in ("0", "1") else -1 for part in split_classes(text)] for text in texts]
+    return _flag_count(pa.chunked_array([flags]), None)
 
 
 def split_classes(text: str) -> list[str]:

@@ -10,7 +10,16 @@ from typing import Any
 
 import numpy as np
 
-from hf_emms.data.column_types import FLAGS, PLURALS, ColumnContents, column_types, element_of, look_into
+from hf_emms.data.column_types import (
+    FLAGS,
+    PLURALS,
+    ColumnContents,
+    are_lists,
+    column_types,
+    element_of,
+    flag_count_in_texts,
+    look_into,
+)
 from hf_emms.data.media_files import MediaFiles
 from hf_emms.data.reading import JoinedImages, OpenSplit
 from hf_emms.errors import EmmsError
@@ -18,7 +27,8 @@ from hf_emms.inputs import INPUT_KINDS
 from hf_emms.options import Options
 from hf_emms.presets import DatasetPreset
 from hf_emms.tasks import TASKS, Column, Task, column_flag, get_task
-from hf_emms.tasks.other_tasks import OTHER_TASKS, TOKEN_CLASSIFICATION, text_pairs
+from hf_emms.tasks.other_tasks import OTHER_TASKS, text_pairs
+from hf_emms.tasks.token_classification import TOKEN_CLASSIFICATION
 
 _NUMBERED = re.compile(r"(.*?)_?\d+")
 # How a column may be recognised, surest first: by its name (an image by its type), a class by its type, any by it.
@@ -567,7 +577,8 @@ def _check_word_tags(contents: ColumnContents, columns: Mapping[str, str], task:
     if tags and task.items is None:
         raise EmmsError(
             f"column {tags[0]!r} holds tags of words, which are no classes of a text",
-            f"--task {TOKEN_CLASSIFICATION} {column_flag('tags', tags[0])} {column_flag('tokens')}, a column of lists",
+            f"--task {TOKEN_CLASSIFICATION.id} {column_flag('tags', tags[0])} {column_flag('tokens')}, a column of "
+            "lists",
         )
 
 
@@ -621,18 +632,19 @@ def _with_label_form(schema: RowSchema, split: OpenSplit, contents: ColumnConten
     class_names = getattr(element_of(feature[field]) if field else feature, "names", None)
     if not task.categorical:
         return replace(schema, class_names=class_names)
+    texts = contents.cells.get(names[0]) if contents.types[names[0]] == "string" else None
+    holds_lists = texts is not None and are_lists(texts)
+    count = flag_count_in_texts(texts) if holds_lists else contents.flag_counts.get(names[0])
     if len(names) > 1:
         flag_names = tuple(name.rpartition(".")[2] for name in names)
-    elif names[0] in contents.flag_counts:
-        flag_names = tuple(class_names or map(str, range(contents.flag_counts[names[0]])))
-    elif names[0] in contents.lists_in_texts:
-        split.notes.append(f"a {task.label.name} holds several classes, separated by | or written as a list")
-        return replace(schema, class_names=class_names, lists_in_texts=True)
+    elif count is not None:
+        flag_names = tuple(class_names or map(str, range(count)))
     else:
-        return replace(schema, class_names=class_names)
-    split.notes.append(
-        f"each of {len(flag_names)} classes is a 0 or 1: {', '.join(flag_names[:6])}" + ", …" * (len(flag_names) > 6)
-    )
+        if holds_lists:
+            split.notes.append(f"a {task.label.name} holds several classes, separated by | or written as a list")
+        return replace(schema, class_names=class_names, lists_in_texts=holds_lists)
+    more = ", …" * (len(flag_names) > _MAX_NAMED)
+    split.notes.append(f"each of {len(flag_names)} classes is a 0 or 1: {', '.join(flag_names[:_MAX_NAMED])}{more}")
     return replace(schema, flag_names=flag_names)
 
 

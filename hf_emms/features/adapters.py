@@ -7,13 +7,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from hf_emms.errors import EmmsError
-from hf_emms.features.checkpoint_files import ADAPTER, read_json, weight_files
+from hf_emms.features.checkpoint_files import ADAPTER, ADAPTER_WEIGHTS, read_json, weight_files
 from hf_emms.hub import Repo, fetch, listing, resolve
 
 if TYPE_CHECKING:
     from torch import Tensor
 
-_WEIGHTS = ("adapter_model.safetensors", "adapter_model.bin")
 _SAVED_PREFIX = "base_model.model."  # of every name in an adapter's file
 
 
@@ -55,7 +54,7 @@ def merge_adapter(repo: Repo, model: Any) -> None:
     """
     from peft import PeftConfig, get_peft_model, set_peft_model_state_dict
 
-    folder = fetch(repo, (ADAPTER, *_WEIGHTS))
+    folder = fetch(repo, (ADAPTER, *ADAPTER_WEIGHTS))
     config = PeftConfig.from_pretrained(str(folder))
     if config.is_prompt_learning:
         raise EmmsError(
@@ -85,11 +84,11 @@ def _tensors(repo: Repo, folder: Path) -> dict[str, Tensor]:
     import torch
     from safetensors.torch import load_file
 
-    if (folder / _WEIGHTS[0]).is_file():
-        return load_file(folder / _WEIGHTS[0])
-    if (folder / _WEIGHTS[1]).is_file():
-        return torch.load(folder / _WEIGHTS[1], map_location="cpu", weights_only=True)
-    raise EmmsError(f"{repo.id} lacks {_WEIGHTS[0]}", "save it again: model.save_pretrained(FOLDER)")
+    if (folder / ADAPTER_WEIGHTS[0]).is_file():
+        return load_file(folder / ADAPTER_WEIGHTS[0])
+    if (folder / ADAPTER_WEIGHTS[1]).is_file():
+        return torch.load(folder / ADAPTER_WEIGHTS[1], map_location="cpu", weights_only=True)
+    raise EmmsError(f"{repo.id} lacks {ADAPTER_WEIGHTS[0]}", "save it again: model.save_pretrained(FOLDER)")
 
 
 def _by_names_of(model: Any, tensors: dict[str, Tensor]) -> tuple[dict[str, Tensor], dict[str, Tensor]]:

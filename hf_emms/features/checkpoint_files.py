@@ -27,6 +27,7 @@ PICKLED_NAME: Final = "pytorch_model.bin"
 _SAFETENSORS: Final = (SAFETENSORS_NAME, "model.safetensors.index.json", "model-*.safetensors")
 _PICKLED: Final = (PICKLED_NAME, "pytorch_model.bin.index.json", "pytorch_model-*.bin")
 ADAPTER: Final = "adapter_config.json"
+ADAPTER_WEIGHTS: Final = ("adapter_model.safetensors", "adapter_model.bin")
 _CHOOSE_PYTORCH = "choose a checkpoint with model.safetensors or pytorch_model.bin"
 _SAVE_FOLDER = "load it with its own code, and save it as a folder: model.save_pretrained(FOLDER)"
 _FROM_GGUF = (
@@ -110,7 +111,7 @@ def needed_weights(repo: Repo, files: Mapping[str, RepoFile], cache: Cache) -> l
             files = listing(conversion[1])
             paths = weight_files(files)
     if not paths and ADAPTER in files:
-        paths = [path for path in files if _matches(path, ("adapter_model.safetensors", "adapter_model.bin"))]
+        paths = [path for path in files if _matches(path, ADAPTER_WEIGHTS)]
     if not paths:
         raise _without_weights(repo, files)
     return [files[path] for path in paths]

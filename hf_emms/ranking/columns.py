@@ -56,13 +56,6 @@ def format_number(value: float | None) -> str:
     return f"{value:.4f}" if abs(value) < 100 else f"{value:.4g}"
 
 
-def format_score(score: Score | None) -> str:
-    """A score with its standard error, where it has one."""
-    if score is None:
-        return MISSING
-    return format_number(score.value) + (f" ± {score.stderr:.4f}" if score.stderr is not None else "")
-
-
 class ShownScores:
     """An estimator's scores in a ranking as people see them: R² where EMMS reports it for every row, else the score.
 

@@ -199,10 +199,6 @@ def _check_names(own: Mapping[str, Any], shared: Mapping[str, Any]) -> None:
             raise EmmsError(f"{own['dataset']}: {name} is one for the whole sweep", setting.on)
 
 
-def swept_settings() -> list[str]:
-    return [name for name, setting in SETTINGS.items() if setting.sweep in ("flag", "plan")]
-
-
 # ---- as a job --------------------------------------------------------------------------------------------------
 
 

@@ -29,8 +29,6 @@ class OtherTask:
         return next(matches, typed[:1])
 
 
-TOKEN_CLASSIFICATION = "token-classification"
-
 OTHER_TASKS = (
     OtherTask("preference-tuning", (("chosen", "rejected"),)),
     OtherTask("multiple-choice", (("choices",), ("endings",), ("ending0", "ending1"), ("option_a", "option_b"))),

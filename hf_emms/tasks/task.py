@@ -222,6 +222,9 @@ class Task:
 # Column types that hold classes, one or several.
 CLASS_TYPES = ("class", "string", "integer", "flags", "classes", "strings", "integers")
 
+# Hub tasks of the backbones that are fine-tuned on texts.
+TEXT_SOURCES = ("fill-mask", "feature-extraction", "sentence-similarity")
+
 IMAGE_COLUMN = Column("image", ("image", "img", "picture", "photo", "jpg", "png", "images"), IMAGE.column_types, IMAGE)
 
 

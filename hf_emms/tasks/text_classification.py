@@ -2,7 +2,7 @@
 
 from hf_emms.inputs import TEXT
 from hf_emms.tasks.heads import class_metrics, class_spec
-from hf_emms.tasks.task import CLASS_TYPES, Column, Head, Task, clean_class_name
+from hf_emms.tasks.task import CLASS_TYPES, TEXT_SOURCES, Column, Head, Task, clean_class_name
 
 TEXT_CLASSIFICATION = Task(
     id="text-classification",
@@ -35,5 +35,5 @@ TEXT_CLASSIFICATION = Task(
     head=Head("row", "AutoModelForSequenceClassification", class_metrics, class_spec),
     aliases=("sentence-classification",),
     calibrated_budgets=("quick",),
-    source_tags=("fill-mask", "feature-extraction", "sentence-similarity"),
+    source_tags=TEXT_SOURCES,
 )

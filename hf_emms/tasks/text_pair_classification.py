@@ -7,7 +7,7 @@ from typing import Any
 from hf_emms.inputs import SENTENCE_PAIR, TEXT
 from hf_emms.tasks.heads import class_metrics, class_spec
 from hf_emms.tasks.metrics import ACCURACY, class_f1
-from hf_emms.tasks.task import Column, Head, Metric, Task, clean_class_name
+from hf_emms.tasks.task import TEXT_SOURCES, Column, Head, Metric, Task, clean_class_name
 
 # Where the rarer of two classes has less than this share of the rows, accuracy says little about it.
 _IMBALANCED = 0.4
@@ -22,7 +22,6 @@ SECOND_TEXTS = (
     *("sentence", "passage", "document", "evidence", "text_pair", "context", "response", "positive", "text"),
 )
 PAIR_COLUMNS = (Column("text", FIRST_TEXTS, ("string",), TEXT), Column("text_pair", SECOND_TEXTS, ("string",), TEXT))
-PAIR_SOURCES = ("fill-mask", "feature-extraction", "sentence-similarity")
 
 
 def pair_metrics(references: Sequence[Any]) -> tuple[Metric, ...]:
@@ -52,5 +51,5 @@ TEXT_PAIR_CLASSIFICATION = Task(
     aliases=("nli", "natural-language-inference", "paraphrase", "pair-classification"),
     # Checkpoints for pairs carry the tag of those for single texts.
     hub_tags=("text-classification",),
-    source_tags=PAIR_SOURCES,
+    source_tags=TEXT_SOURCES,
 )

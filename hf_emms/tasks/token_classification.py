@@ -15,7 +15,7 @@ from hf_emms.formatting import pluralize
 from hf_emms.inputs import TEXT, WORDS, UnusableError, hash64
 from hf_emms.options import Options
 from hf_emms.tasks.metrics import ENTITY_F1, WORD_ACCURACY, split_tag
-from hf_emms.tasks.task import Column, Example, Head, Item, Metric, Task, clean_class_name
+from hf_emms.tasks.task import TEXT_SOURCES, Column, Example, Head, Item, Metric, Task, clean_class_name
 
 OUTSIDE = "O"
 NO_ENTITY = "no entity"
@@ -164,7 +164,6 @@ def _in_prompt(label: str, options: Options) -> str:
 
 
 _HEAD = Head("words", "AutoModelForTokenClassification", word_metrics)
-_SOURCES = ("fill-mask", "feature-extraction", "sentence-similarity")
 _TAGS, _SPANS = WordItems(words_with_tags), WordItems(words_in_spans)
 
 TOKEN_CLASSIFICATION = Task(
@@ -180,7 +179,7 @@ TOKEN_CLASSIFICATION = Task(
     label_text=clean_class_name,
     head=_HEAD,
     aliases=("ner", "pos", "named-entity-recognition", "part-of-speech"),
-    source_tags=_SOURCES,
+    source_tags=TEXT_SOURCES,
     check=check_tags,
     items=_TAGS,
     training_items=_TAGS.for_training,
@@ -206,7 +205,7 @@ SPAN_CLASSIFICATION = Task(
     head=_HEAD,
     aliases=("entity-spans",),
     hub_tags=("token-classification",),
-    source_tags=_SOURCES,
+    source_tags=TEXT_SOURCES,
     no_label_text=NO_ENTITY,
     label_position="start",
     label_end="end",
