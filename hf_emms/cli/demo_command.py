@@ -29,7 +29,7 @@ _DATASETS = {
 }
 
 
-@cloup.command(short_help="Rank the embedded demo checkpoints: no network, less than a minute.")
+@cloup.command(short_help="Rank the embedded demo checkpoints; needs no network.")
 @format_option(("table", "json"))
 @results_folder_option("Where files go.", default="hf_emms_demo")
 def demo(folder: Path) -> None:
