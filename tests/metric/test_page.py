@@ -91,7 +91,7 @@ def test_csv_files_with_class_names(page, rows, tmp_path):
         ("words.csv", b"1,2\n3,x\n", "line 2: 'x' is not a number"),
         ("empty.csv", b"\n", "empty.csv is empty"),
         ("binary.csv", b"\xff\xfe\x00\x81", "binary.csv is not a text file"),
-        ("names.csv", b"cat\ndog\n", "predictions are feature rows"),
+        ("names.csv", b"cat\ndog\n", "the file with features holds texts"),
         ("nan.csv", b"1,nan\n2,3\n", "NaN"),
         ("short.csv", b"1,2\n3,4\n", "predictions has 2 rows but references has 60"),
     ],

@@ -102,6 +102,8 @@ def _are_numbers(values: list[str]) -> bool:
 
 def score(features: np.ndarray, labels: np.ndarray, method: str, folds: float) -> tuple[str, pd.DataFrame]:
     """The result in words, and the weights."""
+    if features.dtype == object:
+        raise ValueError("the file with features holds texts; features are numbers, one row a sample")
     options: dict[str, Any] = {"method": METHODS[method], "folds": int(folds), "estimators": ["logme", "knn"]}
     if labels.ndim == 1:
         options["encoders"] = "demo"
