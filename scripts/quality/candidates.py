@@ -145,8 +145,7 @@ def _make_random(part: nn.Module) -> None:
 
 def _minilm(folder: Path, layers: int, random: bool = False) -> None:
     """The first layers of all-MiniLM-L6-v2, or as many with random weights."""
-    sources.fetch()
-    model = transformers.BertModel.from_pretrained(sources.MINILM, add_pooling_layer=False)
+    model = transformers.BertModel.from_pretrained(sources.minilm(), add_pooling_layer=False)
     if random:
         torch.manual_seed(0)
         model = transformers.BertModel(model.config, add_pooling_layer=False)

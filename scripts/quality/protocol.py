@@ -130,7 +130,7 @@ class Pool:
     def candidates_of(self, target: Target) -> tuple[Candidate, ...]:
         """The candidates of a target."""
         modality = MODALITY[target.task]
-        return tuple(one for one in self.candidates if one.input.name == modality and one.name not in target.left_out)
+        return tuple(one for one in self.candidates if one.modality == modality and one.name not in target.left_out)
 
     def target(self, name: str) -> Target:
         """A target by its name."""

@@ -69,7 +69,7 @@ def label_sets() -> dict[str, tuple[str, ...]]:
     """Encoder sets by name; "random" has no encoder: every text gets a random vector."""
     demo = encoder_presets()["demo"]
     singles = {id.rpartition("-")[2]: (id,) for id in demo}
-    return {"demo": demo, **singles, "minilm": (str(sources.MINILM),), "random": ()}
+    return {"demo": demo, **singles, "minilm": (str(sources.minilm()),), "random": ()}
 
 
 def sample_of(target: Target) -> Sample:

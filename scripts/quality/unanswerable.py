@@ -130,7 +130,7 @@ def run() -> None:
     torch.set_num_threads(1)
     found: dict[str, Any] = {}
     for way, sample in samples().items():
-        found[way] = {one.name: scores(sample, one) for one in MICRO.candidates if one.input.name == "text"}
+        found[way] = {one.name: scores(sample, one) for one in MICRO.candidates if one.modality == "text"}
         print(f"{way:10s} {len(sample)} rows, {len(found[way])} candidates", flush=True)
     RESULTS.write_text(json.dumps(found, indent=1) + "\n", encoding="utf-8")
 

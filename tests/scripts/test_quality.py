@@ -12,6 +12,8 @@ import numpy as np
 import pytest
 from scipy.stats import weightedtau
 
+from scripts.quality import truth
+from scripts.quality.protocol import POOLS, ROLES
 from tests import ROOT
 
 PAGE = ROOT / "docs" / "quality.md"
@@ -110,3 +112,11 @@ def test_an_interrupted_run_keeps_whole_lines_and_the_newest_candidate(work):
     lines = [json.dumps(record) for record in (old, new, other)]
     (work / "fine_tunings.jsonl").write_text("\n".join([*lines, lines[0][:20]]), encoding="utf-8")
     assert finished(again=True) == [new, other]
+
+
+@pytest.mark.parametrize("pool", POOLS.values(), ids=POOLS)
+def test_every_target_has_candidates_columns_and_a_maker(pool):
+    for target in pool.targets:
+        assert len(pool.candidates_of(target)) > 2
+        assert target.task in ROLES
+        assert target.name in truth.MAKERS
