@@ -22,6 +22,8 @@ if TYPE_CHECKING:
 PLURALS = {"class": "classes", "integer": "integers", "float": "floats"} | {
     kind.column_types[0]: kind.column_types[1] for kind in INPUT_KINDS.values() if len(kind.column_types) > 1
 }
+# Columns that may hold both the input and the label: a conversation ends with what is to be written.
+SHARED_TYPES = ("messages",)
 # Lists of zeros and ones, one a class: which of all classes a row has.
 FLAGS = "flags"
 # Paths whose files cannot be opened.
@@ -85,6 +87,7 @@ def column_types(features: Mapping[str, Any]) -> dict[str, str]:
     """
     types = {}
     for name, feature in features.items():
+        feature = as_struct(feature)
         types[name] = _type_of(feature)
         element = element_of(feature)
         if isinstance(element, Mapping) and _type_of(element) == "struct":
@@ -92,6 +95,13 @@ def column_types(features: Mapping[str, Any]) -> dict[str, str]:
                 type = _type_of(inner)
                 types[f"{name}.{field}"] = type if element is feature else PLURALS.get(type, "list")
     return types
+
+
+def as_struct(feature: Any) -> Any:
+    """The texts of a `datasets.Translation` by their languages; of anything else, the type itself."""
+    import datasets
+
+    return dict.fromkeys(feature.languages, datasets.Value("string")) if hasattr(feature, "languages") else feature
 
 
 def element_of(feature: Any) -> Any:

@@ -13,8 +13,10 @@ import numpy as np
 from hf_emms.data.column_types import (
     FLAGS,
     PLURALS,
+    SHARED_TYPES,
     ColumnContents,
     are_lists,
+    as_struct,
     column_types,
     element_of,
     flag_count_in_texts,
@@ -236,8 +238,12 @@ def find_task(contents: ColumnContents, named: Mapping[str, str]) -> tuple[Task,
     types = contents.types
     tasks = _tasks_to_infer(types)
     for how in (_BY_NAME, _BY_CLASS, _BY_TYPE):
-        # Of several inputs, types alone do not say which is which.
-        candidates = [task for task in tasks.values() if how != _BY_TYPE or len(task.inputs) == 1]
+        # Of several texts, types alone do not say which is which.
+        candidates = [
+            task
+            for task in tasks.values()
+            if how == _BY_NAME or not (task.is_text_to_text or (how == _BY_TYPE and len(task.inputs) > 1))
+        ]
         filled = {task.id: columns for task in candidates if (columns := _fill(task, contents, named, how)) is not None}
         fits = {
             id: columns
@@ -271,7 +277,7 @@ def _no_task(contents: ColumnContents, named: Mapping[str, str]) -> EmmsError:
     if not named and len(usable) > 1 and len(numbers) >= _TABULAR and not reads_media:
         return _no_table(types, inputs)
     if not named and inputs and labels:
-        usual = {candidate for task in TASKS.values() for candidate in task.label.candidates}
+        usual = _usual_labels()
         texts = [name for name in inputs if name.lower() not in usual]
         if len(texts) > 1 and not reads_media and usual.intersection(map(str.lower, labels)):
             return EmmsError(
@@ -306,8 +312,13 @@ def _possible_labels(contents: ColumnContents) -> list[str]:
         and not _is_id_like(name, type)
         and (type not in ("string", "strings") or name in contents.repeating)
     ]
-    usual = {candidate for task in TASKS.values() for candidate in task.label.candidates}
+    usual = _usual_labels()
     return [name for name in labels if name.lower() in usual] or labels
+
+
+def _usual_labels() -> set[str]:
+    """The names that labels have beside inputs of another type, or of classes and values."""
+    return {name for task in TASKS.values() if not task.is_text_to_text for name in task.label.candidates}
 
 
 def _no_table(types: Mapping[str, str], texts: Sequence[str]) -> EmmsError:
@@ -391,7 +402,11 @@ def _filled(task: Task, contents: ColumnContents, named: Mapping[str, str], how:
     for column in (task.label, *task.inputs):
         if column.name not in filled:
             taken = {name for names in filled.values() for name in names.split(",")}
-            free = {n: type for n, type in contents.types.items() if n not in taken and type in column.types}
+            free = {
+                n: type
+                for n, type in contents.types.items()
+                if type in column.types and (n not in taken or type in SHARED_TYPES)
+            }
             flags = _flag_columns(task, free, contents.zero_one) if column is task.label and how == _BY_TYPE else None
             name = flags or _pick(column, free, how, plural=not task.categorical)
             if name is not None:
@@ -411,8 +426,9 @@ def _pick(column: Column, free: Mapping[str, str], how: int, *, plural: bool) ->
     """Of the columns that fit: the one of an expected name, a series of such names, or the only one of its type."""
     by_lower = {name.lower(): name for name in free}
     for candidate in column.candidates:
-        if candidate in by_lower:
-            return by_lower[candidate]
+        names = candidate.split(",")  # several texts that are joined
+        if all(name in by_lower for name in names):
+            return ",".join(by_lower[name] for name in names)
     if plural and "strings" in column.types:
         series = [n for n in free if (m := _NUMBERED.fullmatch(n.lower())) and m[1] in column.candidates]
         if series:
@@ -628,7 +644,7 @@ def _with_label_form(schema: RowSchema, split: OpenSplit, contents: ColumnConten
     """The schema with the names of its classes, and how a label's cell holds them, which is said in the notes."""
     names, task = schema.label_columns, schema.task
     column, _, field = names[0].partition(".")
-    feature = element_of(split.rows.features[column])
+    feature = element_of(as_struct(split.rows.features[column]))
     class_names = getattr(element_of(feature[field]) if field else feature, "names", None)
     if not task.categorical:
         return replace(schema, class_names=class_names)

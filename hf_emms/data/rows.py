@@ -100,6 +100,8 @@ def _label_values(schema: RowSchema, row: Mapping[str, Any], index: int) -> list
     values: list[Any] = []
     for name in schema.label_columns:
         value = value_of(row, name)
+        clean = schema.task.label.clean
+        value = clean(value) if clean is not None and value is not None else value
         if schema.lists_in_texts and value is not None:
             value = split_classes(value)
         if schema.has_parallel_labels:

@@ -206,6 +206,8 @@ def _head(value: Any) -> tuple[bytes, ...]:
     if isinstance(value, list):
         return tuple(piece for element in value for piece in _head(element))
     if isinstance(value, Mapping):
+        if "bytes" not in value:  # a message of a conversation
+            return _head(list(value.values()))
         return _path_head(value["path"]) if value["bytes"] is None else _head(value["bytes"])
     if not value.is_valid:
         return ()

@@ -25,7 +25,7 @@ class Architecture:
             another package.
         source: of that choice.
         input_kind: the name of the `InputKind` that it reads: "image", "text", "image+text", "text+text", "text-pair",
-            "words".
+            "words", "prompt".
         poolerless: the class takes `add_pooling_layer=False`; its pooler isn't used and often isn't saved.
         pads_to_limit: texts are padded to the full length, as in the family's training.
         first_layer: which of its `hidden_states` is hidden layer 1: most families list their embeddings before.
@@ -60,6 +60,7 @@ FUSION = "hf_emms: features/fusion.py"
 _image = partial(Architecture, input_kind="image")
 _text = partial(Architecture, input_kind="text")
 _image_text = partial(Architecture, input_kind="image+text")
+_prompt = partial(Architecture, input_kind="prompt", source="hf_emms: inputs/prompt.py")
 
 ARCHITECTURES: tuple[Architecture, ...] = (
     # Convolutional image encoders: the pooled map that feeds their classifier, as EMMS does for CNNs.
@@ -176,8 +177,36 @@ ARCHITECTURES += tuple(
     for kind, module in _OF_TEXTS.get(row.input_kind, {}).items()
 )
 
+# Prompts: what a decoder writes next depends on the state of the last token, or on those of an encoder.
+ARCHITECTURES += (
+    _prompt("GPT-2", ("gpt2",), "GPT2Model", "last_token"),
+    _prompt("GPT-NeoX", ("gpt_neox",), "GPTNeoXModel", "last_token"),
+    _prompt("OPT", ("opt",), "OPTModel", "last_token"),
+    _prompt("BLOOM", ("bloom",), "BloomModel", "last_token"),
+    _prompt("Llama", ("llama",), "LlamaModel", "last_token"),
+    _prompt("Qwen2", ("qwen2",), "Qwen2Model", "last_token"),
+    _prompt("Qwen3", ("qwen3",), "Qwen3Model", "last_token"),
+    _prompt("Gemma", ("gemma",), "GemmaModel", "last_token"),
+    _prompt("Gemma 2", ("gemma2",), "Gemma2Model", "last_token"),
+    _prompt("Gemma 3", ("gemma3_text",), "Gemma3TextModel", "last_token"),
+    _prompt("Mistral", ("mistral",), "MistralModel", "last_token"),
+    _prompt("Phi", ("phi",), "PhiModel", "last_token"),
+    _prompt("Phi-3", ("phi3",), "Phi3Model", "last_token"),
+    _prompt("SmolLM3", ("smollm3",), "SmolLM3Model", "last_token"),
+    _prompt("OLMo 2", ("olmo2",), "Olmo2Model", "last_token"),
+    _prompt("gpt-oss", ("gpt_oss",), "GptOssModel", "last_token"),
+    _prompt("Mamba", ("mamba",), "MambaModel", "last_token"),
+    _prompt("T5", ("t5",), "T5EncoderModel", "masked_mean"),
+    _prompt("mT5", ("mt5",), "MT5EncoderModel", "masked_mean"),
+    _prompt("BART", ("bart",), "BartModel", "encoder_masked_mean"),
+    _prompt("mBART", ("mbart",), "MBartModel", "encoder_masked_mean"),
+    _prompt("Marian", ("marian",), "MarianMTModel", "encoder_masked_mean"),
+    _prompt("M2M-100 and NLLB", ("m2m_100",), "M2M100Model", "encoder_masked_mean"),
+    _prompt("Pegasus", ("pegasus",), "PegasusForConditionalGeneration", "encoder_masked_mean"),
+)
+
 # A kind of input → what it is made of, where that is no part of its name.
-_MADE_OF = {kind: parts for parts, kinds in _OF_TEXTS.items() for kind in kinds}
+_MADE_OF = {kind: parts for parts, kinds in _OF_TEXTS.items() for kind in kinds} | {"prompt": "text"}
 
 _BUILT_IN = {(row.input_kind, name): row for row in ARCHITECTURES for name in row.model_types}
 
@@ -200,6 +229,7 @@ def other_inputs(model_type: str, input_kind: str) -> tuple[str, ...]:
     kinds |= {row.input_kind for _, row in _plugin_rows(model_type)}
     if input_kind in kinds:
         return ()
+    kinds -= {"prompt"}  # that a family writes says nothing of what else it reads
     parts = {*_MADE_OF.get(input_kind, input_kind).split("+")}
     if kinds:
         read = {part for kind in kinds for part in _MADE_OF.get(kind, kind).split("+")}

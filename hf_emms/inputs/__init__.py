@@ -3,6 +3,7 @@
 from hf_emms.inputs.image import IMAGE, Images
 from hf_emms.inputs.image_text import IMAGE_TEXT
 from hf_emms.inputs.kind import InputKind, Pairs, Spans, UnusableError, as_bytes, hash64
+from hf_emms.inputs.prompt import PROMPT
 from hf_emms.inputs.sentence_pair import SENTENCE_PAIR
 from hf_emms.inputs.text import TEXT
 from hf_emms.inputs.text_pair import TEXT_PAIR
@@ -12,6 +13,7 @@ __all__ = [
     "IMAGE",
     "IMAGE_TEXT",
     "INPUT_KINDS",
+    "PROMPT",
     "SENTENCE_PAIR",
     "TEXT",
     "TEXT_PAIR",
@@ -26,5 +28,5 @@ __all__ = [
 ]
 
 INPUT_KINDS: dict[str, InputKind] = {
-    kind.name: kind for kind in (IMAGE, TEXT, IMAGE_TEXT, TEXT_PAIR, SENTENCE_PAIR, WORDS)
+    kind.name: kind for kind in (IMAGE, TEXT, IMAGE_TEXT, TEXT_PAIR, SENTENCE_PAIR, WORDS, PROMPT)
 }

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -75,6 +75,7 @@ class InputKind:
         cpu_seconds: seconds for one input and one parameter on a CPU, right within a factor of about three.
         chunk_rows: rows of a dataset that are read at a time.
         buffer_rows: rows of a stream that are held in memory to shuffle them.
+        is_answered: whether checkpoints write the label behind such an input, see `response_reader`.
     """
 
     name: str
@@ -90,6 +91,7 @@ class InputKind:
     cpu_seconds: float = 0.0
     chunk_rows: int = 512
     buffer_rows: int = 10_000
+    is_answered: bool = False
 
     # --- content of a dataset ---------------------------------------------------------------------------------
 
@@ -161,6 +163,8 @@ class InputKind:
         with quiet_transformers():
             processors = self.load_processors(plan, torch_device)
             loaded = load_model(plan, weights, allow_pickle=allow_pickle, cache=cache)
+            notes = (*loaded.plan.notes, *self.reading_notes(loaded.plan, processors))
+            loaded = replace(loaded, plan=replace(loaded.plan, notes=notes))
             model = loaded.model.to(torch_device).eval()
             if torch_device.type == "cpu":
                 prepare_for_cpu(model, channels_last=is_tested(plan))
@@ -170,10 +174,18 @@ class InputKind:
         """What reads the inputs before the model, loaded before it, as `feature_reader` takes it."""
         raise NotImplementedError(self.name)
 
+    def reading_notes(self, plan: ExtractionPlan, processors: Any) -> tuple[tuple[str, str], ...]:
+        """Notes by topic on how this checkpoint reads such inputs, where others read them in another way."""
+        return ()
+
     def feature_reader(
         self, loaded: LoadedModel, processors: Any, layers: tuple[str, ...], *, spans: bool
     ) -> FeatureReader:
         """How a checkpoint, on its device, makes features of these inputs; arguments as for `load_extractor`."""
+        raise NotImplementedError(self.name)
+
+    def response_reader(self, plan: ExtractionPlan, model: Any) -> Any:
+        """How a checkpoint that writes the label reads it behind an input of this kind, a `PromptReader`."""
         raise NotImplementedError(self.name)
 
     def training_reader(self, plan: ExtractionPlan, model: Any, notes: list[str]) -> TrainingReader:

@@ -19,7 +19,7 @@ from hf_emms.finetune.fine_tune import FineTuning, train_here
 from hf_emms.finetune.recipe import TrainingJob
 from hf_emms.formatting import pluralize
 from hf_emms.hub import Repo, resolve
-from hf_emms.options import DEFAULT_ENCODERS, SETTINGS, Options
+from hf_emms.options import DEFAULT_ENCODERS, DEFAULT_ESTIMATORS, SETTINGS, Options
 from hf_emms.presets import DatasetPreset, dataset_preset, default_checkpoints, expand_checkpoints, expand_encoders
 from hf_emms.publish.results import KnownRankings
 from hf_emms.ranking import EMMS, Row, TrainingRun
@@ -29,7 +29,7 @@ from hf_emms.registry import versions
 from hf_emms.run.engines import Engine, or_failed_row
 from hf_emms.run.engines.local import LocalEngine
 from hf_emms.run.engines.race import RaceEngine
-from hf_emms.tasks import Task, get_task
+from hf_emms.tasks import TASKS, Task, get_task
 
 if TYPE_CHECKING:
     from hf_emms.data import DatasetSource, Sample
@@ -163,6 +163,8 @@ def plan(options: Options, progress: Progress, resolver: ModelResolver = find_mo
     # If it is clear already that there will be label texts, a wrong encoder fails before a long download.
     encoders = _resolve_encoders(options, preset, resolver) if _surely_texts(options, preset) else ()
     sample = load_sample(options, session.cache, session.source)
+    options = _with_task_estimators(options, sample.task)
+    session = replace(session, options=options)
     if sample.form == "numbers":
         encoders = ()
     elif not encoders:
@@ -179,6 +181,27 @@ def plan(options: Options, progress: Progress, resolver: ModelResolver = find_mo
         return Plan(session, sample, encoders, candidates, tuple(notes))
     ranks, from_where = rankings.elsewhere(sample.task.id, sample.repo.id, sample.config)
     return Plan(session, sample, encoders, candidates, (*notes, *from_where), ranks)
+
+
+def _with_task_estimators(options: Options, task: Task) -> Options:
+    """The options with the task's own estimators where the user names none and the engine runs them.
+
+    Raises:
+        EmmsError: an estimator needs the checkpoint itself, where nothing gives it that.
+    """
+    runs_models = options.race is None and options.engine != "ray"
+    if task.estimators and runs_models and options.estimators == DEFAULT_ESTIMATORS:
+        return replace(options, estimators=task.estimators)
+    names = [name for name in options.estimators if get_estimator(name).needs_model]
+    if names and not task.input.is_answered:
+        written = ", ".join(other.id for other in TASKS.values() if other.input.is_answered)
+        raise EmmsError(
+            f"{names[0]} is for labels that checkpoints write, and not for {task.id}",
+            f"another --estimator; tasks with such labels: {written}",
+        )
+    if names and not runs_models:
+        raise EmmsError(f"{names[0]} runs in this process, without --race and --engine ray", "leave one of them out")
+    return options
 
 
 def row_key(extraction: ExtractionPlan, options: Options, sample: Sample, encoders: tuple[Repo, ...]) -> dict[str, Any]:

@@ -23,6 +23,7 @@ from hf_emms.options import Options
 from hf_emms.presets import dataset_preset
 from hf_emms.publish.results import KnownRankings
 from hf_emms.ranking import Ranking
+from hf_emms.ranking.estimators import get_estimator
 from hf_emms.ranking.progress import Progress
 from hf_emms.run.plan import Plan, checkpoint_names, encoder_names, plan
 from hf_emms.tasks import get_task
@@ -105,8 +106,9 @@ def plan_costs(plan: Plan) -> tuple[dict[Repo, Cost], Rate]:
     """The cost of everything in a plan that is still to be done, encoders included."""
     speed = rate(plan.options, plan.sample.task.input)
     costs = {encoder: cost_of(encoder, plan.options, None, speed) for encoder in plan.encoders}
+    rows = plan.sample.n_read + sum(get_estimator(name).forwards for name in plan.options.estimators)
     for extraction in plan.to_run.values():
-        costs[extraction.repo] = cost_of(extraction.weights_repo, plan.options, plan.sample.n_read, speed)
+        costs[extraction.repo] = cost_of(extraction.weights_repo, plan.options, rows, speed)
     return costs, speed
 
 

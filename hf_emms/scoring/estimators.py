@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from hf_emms.scoring.moments import Moments
     from hf_emms.scoring.standardise import Standardised
     from hf_emms.scoring.sums import Rows
+    from hf_emms.scoring.written import LabelWriter
 
 NO_VARIATION = "the features are the same in every row, and explain nothing: the weights may be all zero"
 
@@ -43,6 +44,7 @@ class ScoringInputs:
         moments: of all rows.
         features: (N, D1) rows, for estimators that need them, as are `labels` and group ids `groups` (N,).
         keep_fits: whether coefficients of ridge regressions are kept, which takes memory; for "emms_knn".
+        writer: the checkpoint itself, where it writes the labels; for estimators that need it.
     """
 
     moments: Moments
@@ -50,6 +52,7 @@ class ScoringInputs:
     labels: LabelTable | None = None
     groups: np.ndarray | None = None
     keep_fits: bool = True
+    writer: LabelWriter | None = None
 
     @cached_property
     def statistics(self) -> Standardised:
@@ -83,6 +86,13 @@ class ScoringInputs:
             )
         return kept
 
+    @property
+    def checkpoint(self) -> LabelWriter:
+        """The checkpoint that writes the labels; an `EmmsError` where there are features alone."""
+        if self.writer is None:
+            raise EmmsError("features alone cannot write labels: the checkpoint itself is needed", "hf-emms rank")
+        return self.writer
+
 
 @dataclass(frozen=True)
 class Estimator:
@@ -95,6 +105,8 @@ class Estimator:
         needs_rows: whether it needs the rows, not only their moments.
         samples_rows: whether it needs a sample of the rows, which moments can keep.
         folds: whether a score has a value for each fold, by which a race stops checkpoints.
+        needs_model: whether it needs the checkpoint itself, which writes the labels, and not its features alone.
+        forwards: rows that the checkpoint runs on for it, at most; a step of training counts as three.
         title: what tables call it; by default its name.
         higher_is_better: the direction of what `function` returns.
     """
@@ -105,6 +117,8 @@ class Estimator:
     needs_rows: bool = False
     samples_rows: bool = False
     folds: bool = False
+    needs_model: bool = False
+    forwards: int = 0
     title: str = ""
     higher_is_better: bool = True
 
@@ -230,6 +244,16 @@ def _knn(inputs: ScoringInputs) -> Score:
     return Score(*knn(*inputs.rows))
 
 
+def _written(name: str) -> Callable[[ScoringInputs], Score]:
+    def function(inputs: ScoringInputs) -> Score:
+        from hf_emms.scoring import written
+
+        result: Score = getattr(written, name)(inputs.checkpoint)
+        return result
+
+    return function
+
+
 ESTIMATORS: tuple[Estimator, ...] = (
     Estimator("emms", "EMMS, held-out residual", _cv, folds=True, title="EMMS"),
     Estimator(
@@ -248,4 +272,22 @@ ESTIMATORS: tuple[Estimator, ...] = (
     Estimator("logme_common", "LogME as widespread code has it", _of_moments("logme", common=True)),
     Estimator("hscore", "H-score", _of_moments("hscore"), title="H-score"),
     Estimator("knn", "10 nearest neighbours, leave-one-out", _knn, needs_rows=True, title="k-NN"),
+    Estimator(
+        "short_run",
+        "minus the bits per byte of held-out responses after fine-tuning on 200 rows",
+        _written("short_run"),
+        needs_model=True,
+        forwards=2056,  # 256 rows held out, and three epochs of 200
+        higher_is_better=False,
+        title="Short run",
+    ),
+    Estimator(
+        "zero_shot",
+        "minus the bits per byte of held-out responses before any fine-tuning",
+        _written("zero_shot"),
+        needs_model=True,
+        forwards=256,
+        higher_is_better=False,
+        title="Zero-shot",
+    ),
 )

@@ -9,11 +9,14 @@ from hf_emms.tasks.image_to_text import IMAGE_TO_TEXT
 from hf_emms.tasks.question_answering import QUESTION_ANSWERING
 from hf_emms.tasks.referring_expression import REFERRING_EXPRESSION
 from hf_emms.tasks.sentence_similarity import SENTENCE_SIMILARITY
+from hf_emms.tasks.summarization import SUMMARIZATION
 from hf_emms.tasks.task import Column, Example, Head, HeadSpec, Item, Metric, NumericLabels, Task, clean_class_name
 from hf_emms.tasks.text_classification import TEXT_CLASSIFICATION
+from hf_emms.tasks.text_generation import TEXT_GENERATION
 from hf_emms.tasks.text_pair_classification import TEXT_PAIR_CLASSIFICATION
 from hf_emms.tasks.text_regression import REGRESSION
 from hf_emms.tasks.token_classification import SPAN_CLASSIFICATION, TOKEN_CLASSIFICATION
+from hf_emms.tasks.translation import TRANSLATION
 from hf_emms.tasks.visual_question_answering import VISUAL_QUESTION_ANSWERING
 
 __all__ = [
@@ -46,6 +49,9 @@ _OURS = (
     SENTENCE_SIMILARITY,
     TOKEN_CLASSIFICATION,
     SPAN_CLASSIFICATION,
+    TEXT_GENERATION,
+    SUMMARIZATION,
+    TRANSLATION,
 )
 
 TASKS: Registry[Task] = Registry("hf_emms.tasks", Task, _OURS, names=lambda task: (task.id, *task.aliases))

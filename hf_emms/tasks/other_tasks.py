@@ -32,30 +32,6 @@ class OtherTask:
 OTHER_TASKS = (
     OtherTask("preference-tuning", (("chosen", "rejected"),)),
     OtherTask("multiple-choice", (("choices",), ("endings",), ("ending0", "ending1"), ("option_a", "option_b"))),
-    OtherTask(
-        "text-generation",
-        (
-            ("messages",),
-            ("conversations",),
-            ("conversation",),
-            ("prompt", "completion"),
-            ("prompt", "response"),
-            ("instruction", "output"),
-            ("instruction", "response"),
-            ("question", "answer"),
-        ),
-    ),
-    OtherTask("translation", (("translation",),)),
-    OtherTask(
-        "summarization",
-        (
-            ("document", "summary"),
-            ("article", "highlights"),
-            ("dialogue", "summary"),
-            ("text", "summary"),
-            ("source", "target"),
-        ),
-    ),
     OtherTask("object-detection", (("objects",), ("bboxes",), ("bbox",), ("boxes",))),
     OtherTask(
         "image-segmentation", (("mask",), ("masks",), ("segmentation_mask",), ("semantic_segmentation",), ("seg_map",))

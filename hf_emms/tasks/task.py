@@ -32,10 +32,11 @@ class Column:
     """One column that a task needs.
 
     Attributes:
-        candidates: column names that are tried first, in this order; "texts.user" is a field of a column.
+        candidates: column names that are tried first, in this order; "texts.user" is a field of a column, and
+            "instruction,input" are two texts that are joined.
         types: which column types fit: "image", "string", "strings" (a list), "class", "integer" and others that
             `data.columns` knows.
-        clean: what a cell of an input column becomes before it is read; None leaves it as it is.
+        clean: what a cell becomes before it is read; None leaves it as it is.
         is_list: whether a list in a cell is one content, which `clean` joins, and not several inputs.
     """
 
@@ -183,6 +184,8 @@ class Task:
         label_end: the same of where it ends.
         reading: what is ranked, where users may mean another task of the same columns.
         calibrated_budgets: names in `ranking.expected_gap.CALIBRATIONS` whose numbers hold for the task.
+        estimators: by which checkpoints are scored unless the user says, the one that orders them first; empty for
+            those of all tasks.
     """
 
     id: str
@@ -208,11 +211,18 @@ class Task:
     label_end: str | None = None
     reading: str = ""
     calibrated_budgets: tuple[str, ...] = ()
+    estimators: tuple[str, ...] = ()
 
     @property
     def pipeline_tags(self) -> tuple[str, ...]:
         """The Hub's tasks whose checkpoints are candidates, those made for this task first."""
         return (*(self.hub_tags or (self.id,)), *self.source_tags)
+
+    @property
+    def is_text_to_text(self) -> bool:
+        """Whether its label is a free text beside a text, which types cannot tell apart."""
+        texts = {"string"}.intersection(*(column.types for column in (*self.inputs, self.label)))
+        return bool(texts) and not self.categorical and self.numbers is None
 
     @property
     def columns(self) -> dict[str, Column]:
@@ -224,6 +234,9 @@ CLASS_TYPES = ("class", "string", "integer", "flags", "classes", "strings", "int
 
 # Hub tasks of the backbones that are fine-tuned on texts.
 TEXT_SOURCES = ("fill-mask", "feature-extraction", "sentence-similarity")
+
+# How checkpoints are ordered that write the label: docs/rank-language-models.md says why.
+WRITTEN_ESTIMATORS = ("short_run", "zero_shot", "emms_knn", "emms")
 
 IMAGE_COLUMN = Column("image", ("image", "img", "picture", "photo", "jpg", "png", "images"), IMAGE.column_types, IMAGE)
 

@@ -16,7 +16,7 @@ from hf_emms.features.pooling import find_pooling
 PAGE = Path(__file__).parents[2] / "docs" / "architectures.md"
 MARK = "<!-- table: {} -->"
 END = "<!-- end of table -->"
-KINDS = ("image", "text", "image+text")
+KINDS = ("image", "text", "image+text", "prompt")
 
 
 def table(kind: str) -> str:
@@ -44,7 +44,7 @@ def _line(row: Architecture) -> str:
 
 
 def _pooled(row: Architecture) -> tuple[str, str]:
-    if row.input_kind in ("image", "text"):
+    if row.input_kind != "image+text":
         pooling = find_pooling(row.pooling)
         return pooling.summary, pooling.layer_summary
     return find_fusion(row.pooling).summary, ""

@@ -235,7 +235,6 @@ REFUSED: dict[str, tuple[Build, str, str]] = {
     "objects": (with_images(objects=[{"bbox": [[1.0]], "category": [1]}] * N), "object-detection is not supp", ""),
     "preferences": (table({"prompt": TEXTS, "chosen": TEXTS, "rejected": OTHER_TEXTS}), "preference-tuning is", ""),
     "choices": (table({"question": TEXTS, "choices": [["a", "b"]] * N, "answer": BITS}), "multiple-choice is", ""),
-    "worked answers": (table({"question": TEXTS, "answer": OTHER_TEXTS}), "text-generation is not supported", ""),
     "ages": (with_images(age=[20 + 7 * i % 60 for i in range(N)]), "classes or values", "--task image-regression"),
     "a text and prices": (
         table({"text": TEXTS, "price": [1.5 * i % 9 for i in range(N)]}),

@@ -23,6 +23,7 @@ TASKS = {
     "text+text": "question-answering",
     "text-pair": "text-pair-classification",
     "words": "token-classification",
+    "prompt": "text-generation",
 }
 SIZES = [(40, 50), (32, 32), (64, 30), (33, 80), (50, 50), (32, 48), (90, 40)]
 

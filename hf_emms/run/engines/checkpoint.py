@@ -18,6 +18,7 @@ from hf_emms.scoring import Score
 from hf_emms.scoring.estimators import NO_VARIATION, ScoringInputs
 from hf_emms.scoring.labels import LabelTable
 from hf_emms.scoring.moments import Moments
+from hf_emms.scoring.written import LabelWriter
 
 # Estimator → score, and notes.
 EstimatorScores = tuple[dict[str, Score], tuple[str, ...]]
@@ -34,9 +35,15 @@ class LayerScores:
 
 
 def scored_row(
-    name: str, repo: Repo, extraction: Extraction, scores: LayerScores, options: Options, n: int | None = None
+    name: str,
+    repo: Repo,
+    extraction: Extraction,
+    scores: LayerScores,
+    options: Options,
+    n: int | None = None,
+    notes: Iterable[str] = (),
 ) -> Row:
-    """The row of a checkpoint, without a rank; `n` rows were scored, if not all.
+    """The row of a checkpoint, without a rank, with more notes; `n` rows were scored, if not all.
 
     The first estimator chooses the layer, which the row names only if layers were asked for.
     """
@@ -61,6 +68,7 @@ def scored_row(
         notes=(
             *info.notes,
             *scores.notes[best],
+            *notes,
             *(f"no score at layer {layer}: {reason}" for layer, reason in failed.items()),
         ),
         layer=best if options.layers else None,
@@ -89,20 +97,25 @@ def score_layers(layers: Iterable[str], inputs_of: Callable[[str], ScoringInputs
 
 
 def scoring_inputs(
-    features: np.ndarray | None, moments: Moments | None, shard: Shard, labels: LabelTable, options: Options
+    features: np.ndarray | None,
+    moments: Moments | None,
+    shard: Shard,
+    labels: LabelTable,
+    options: Options,
+    writer: LabelWriter | None = None,
 ) -> ScoringInputs:
-    """What estimators need of a shard's rows; the labels are those of all rows of the sample.
+    """What estimators need of a shard's rows; the labels are those of all rows of the sample, as is the writer.
 
     Features are float32 (m, D1), or None if no estimator needs rows and there are moments; moments are made if None.
     """
     sampled = samples_rows(options)
     if features is None:
         assert moments is not None
-        return ScoringInputs(moments, keep_fits=sampled)
+        return ScoringInputs(moments, keep_fits=sampled, writer=writer)
     if moments is None:
         moments = moments_of(features, shard, labels, options)
     rows = features[shard.input_of_row] if sampled or needs_rows(options) else None
-    return ScoringInputs(moments, rows, labels.take(shard.rows), shard.groups, keep_fits=sampled)
+    return ScoringInputs(moments, rows, labels.take(shard.rows), shard.groups, keep_fits=sampled, writer=writer)
 
 
 def score_estimators(

@@ -275,6 +275,11 @@ def needs_rows(options: Options) -> bool:
     return any(get_estimator(name).needs_rows for name in options.estimators)
 
 
+def needs_model(options: Options) -> bool:
+    """Whether an estimator needs the checkpoint itself, not its features alone."""
+    return any(get_estimator(name).needs_model for name in options.estimators)
+
+
 def samples_rows(options: Options) -> bool:
     """Whether an estimator needs a sample of the rows."""
     return any(get_estimator(name).samples_rows for name in options.estimators)

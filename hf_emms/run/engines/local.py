@@ -13,6 +13,7 @@ from multiprocessing.pool import AsyncResult, ThreadPool
 from hf_emms.errors import EmmsError
 from hf_emms.features.extraction_plan import ExtractionPlan
 from hf_emms.features.extractor import MAX_IDLE_BYTES, ExtractorPool
+from hf_emms.finetune.response_writer import ResponseWriter
 from hf_emms.hub import CANCELLED, Repo
 from hf_emms.inputs.image import PixelCache, with_pixel_cache
 from hf_emms.ranking import Row
@@ -23,6 +24,7 @@ from hf_emms.run.engines.extraction import (
     extract,
     full_shard,
     memory_note,
+    needs_model,
     prefetch_weights,
     weight_bytes,
 )
@@ -106,12 +108,16 @@ def _row(
         if note := memory_note(len(sample), info.width, labels, options):
             progress.noted(f"{name}: {note}")
     features, moments = extraction.features, extraction.moments
+    writer = None
+    if needs_model(options):
+        pool.close()  # the checkpoint is loaded again, with its head
+        writer = ResponseWriter(plan, sample, options, engine_input.cache)
     scores = score_layers(
         extraction.info,
-        lambda layer: scoring_inputs(features.get(layer), moments.get(layer), shard, labels, options),
+        lambda layer: scoring_inputs(features.get(layer), moments.get(layer), shard, labels, options, writer),
         options,
     )
-    return scored_row(name, plan.repo, extraction, scores, options)
+    return scored_row(name, plan.repo, extraction, scores, options, notes=writer.notes if writer else ())
 
 
 def with_shared_pixels(engine_input: EngineInput) -> EngineInput:

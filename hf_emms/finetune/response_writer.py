@@ -1,0 +1,241 @@
+"""A checkpoint that writes responses to prompts: what they cost it in bits, before and after a short fine-tuning."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from importlib.util import find_spec
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.nn.functional import cross_entropy
+
+from hf_emms.cache import Cache
+from hf_emms.errors import EmmsError, install_command
+from hf_emms.features.checkpoint_files import fetch_weights
+from hf_emms.features.device import choose_device, is_out_of_memory
+from hf_emms.features.extraction_plan import LOAD_FAILURES, ExtractionPlan, load_error
+from hf_emms.features.load import quiet_transformers
+from hf_emms.finetune.network import apply_method
+from hf_emms.formatting import pluralize
+from hf_emms.inputs.prompt import PromptReader, Response, is_encoder_decoder
+from hf_emms.options import Options
+
+if TYPE_CHECKING:
+    from hf_emms.data import Sample
+
+# The short fine-tuning: the same for every checkpoint.
+EPOCHS, BATCH_SIZE = 3, 8
+_WARMUP, _WEIGHT_DECAY, _MAX_NORM = 0.1, 0.01, 1.0
+# From so many parameters on an adapter is trained.
+LORA_PARAMETERS = 300_000_000
+# Most parameters of a checkpoint, and its peak learning rate; adapters start at zero and learn at larger ones.
+_RATES = ((10_000_000, 1e-3), (50_000_000, 3e-4), (float("inf"), 5e-5))
+_LORA_RATE = 2e-4
+# Logits that are held at a time, and what losses leave out.
+_LOGITS = 2**26
+_IGNORED = -100
+
+
+class ResponseWriter:
+    """A checkpoint with the prompts and responses of a sample; it is loaded when it is asked for something."""
+
+    def __init__(self, plan: ExtractionPlan, sample: Sample, options: Options, cache: Cache) -> None:
+        self._plan, self._sample, self._options, self._cache = plan, sample, options, cache
+        self._model: Any = None
+        self._reader: PromptReader | None = None
+        self._is_trained = False
+        self._results: dict[tuple[bytes, bytes], np.ndarray] = {}
+        self.notes: list[str] = []
+
+    @property
+    def groups(self) -> np.ndarray:
+        return self._sample.groups
+
+    def bits(self, rows: np.ndarray, trained_on: np.ndarray | None = None) -> np.ndarray:
+        """Bits and bytes of the responses of n rows, float64 (n, 2); of several responses of a row, of all of them.
+
+        Raises:
+            EmmsError: the checkpoint cannot be loaded or trained, or its losses are no numbers.
+        """
+        key = rows.tobytes(), b"" if trained_on is None else trained_on.tobytes()
+        try:
+            if key not in self._results:
+                with quiet_transformers():
+                    self._load()
+                    if trained_on is not None:
+                        self._train(trained_on)
+                    self._results[key] = self._evaluate(rows)
+            return self._results[key]
+        except RuntimeError as error:
+            if not is_out_of_memory(error):
+                raise
+            raise EmmsError(f"memory ran out while {self._plan.repo.id} wrote responses", "--device cpu") from error
+
+    # --- loading ------------------------------------------------------------------------------------------
+
+    def _load(self) -> None:
+        """The checkpoint with the weights of its repository, and the reader of its prompts."""
+        if self._model is not None and not self._is_trained:
+            return
+        plan, options = self._plan, self._options
+        self._model = None
+        device = choose_device(options.device)
+        model = load_writer(plan, self._cache)
+        self._reader = self._sample.task.input.response_reader(plan, model)
+        self._model, self._is_trained = model.to(device).eval(), False
+
+    # --- rows ---------------------------------------------------------------------------------------------
+
+    def _responses(self, rows: np.ndarray) -> tuple[list[Response], np.ndarray]:
+        """The responses of rows, and which row each is of, by its place among them."""
+        assert self._reader is not None
+        sample = self._sample
+        texts, places = [], []
+        for place, row in enumerate(rows.tolist()):
+            for text in _texts_of(sample, int(sample.codes[row])):
+                texts.append(text)
+                places.append(place)
+        inputs = [sample.inputs[int(sample.input_of_row[rows[place]])] for place in places]
+        responses, cut = self._reader.read_responses(inputs, texts)
+        note = f"{pluralize(cut, 'response')} cut at {self._reader.max_length:,} tokens"
+        if cut and note not in self.notes:
+            self.notes.append(note)
+        return responses, np.array(places)
+
+    @torch.no_grad()
+    def _evaluate(self, rows: np.ndarray) -> np.ndarray:
+        responses, places = self._responses(rows)
+        self._model.eval()
+        bits = np.zeros((len(rows), 2))
+        lengths = np.array([_length(response) for response in responses])
+        for batch in self._batches(np.argsort(-lengths, kind="stable"), responses):
+            losses = self._losses([responses[i] for i in batch]).double().cpu().numpy() / np.log(2)
+            np.add.at(bits[:, 0], places[batch], losses)
+            np.add.at(bits[:, 1], places[batch], [responses[i].n_bytes for i in batch])
+        if not np.isfinite(bits).all():
+            raise EmmsError(f"{self._plan.repo.id}: the loss of a response is no number", "--device cpu")
+        return bits
+
+    def _batches(self, order: Sequence[int] | np.ndarray, responses: Sequence[Response]) -> Iterator[np.ndarray]:
+        """Parts of an order whose logits fit into memory."""
+        vocabulary = self._model.get_input_embeddings().num_embeddings
+        start = 0
+        while start < len(order):
+            longest = _length(responses[order[start]])
+            size = int(np.clip(_LOGITS // (vocabulary * longest), 1, 4 * BATCH_SIZE))
+            yield np.asarray(order[start : start + size])
+            start += size
+
+    def _losses(self, responses: Sequence[Response]) -> Tensor:
+        """Nats of each response given its prompt, (b,)."""
+        assert self._reader is not None
+        reader, device = self._reader, self._model.device
+        if reader.is_encoder:
+            inputs = reader.pad([response.prompt for response in responses])
+            labels = _labels([response.response for response in responses])
+            outputs = self._model(**_moved(inputs, device), labels=labels.to(device))
+            logits = outputs.logits
+        else:
+            inputs = reader.pad([[*response.prompt, *response.response] for response in responses])
+            labels = _labels([[_IGNORED] * len(r.prompt) + r.response for r in responses])[:, 1:]
+            logits = self._model(**_moved(inputs, device)).logits[:, :-1]
+        labels = labels.to(device)
+        losses = cross_entropy(logits.float().flatten(0, 1), labels.flatten(), ignore_index=_IGNORED, reduction="none")
+        return losses.view(labels.shape).sum(1)
+
+    # --- training -----------------------------------------------------------------------------------------
+
+    def _train(self, rows: np.ndarray) -> None:
+        responses, _ = self._responses(rows)
+        self._is_trained = True
+        model, parameters = self._model, sum(parameter.numel() for parameter in self._model.parameters())
+        lora = parameters >= LORA_PARAMETERS
+        if lora and find_spec("peft") is None:
+            raise EmmsError("a checkpoint of this size is trained with LoRA: peft is missing", install_command("lora"))
+        for parameter in model.parameters():
+            parameter.requires_grad_(parameter.is_floating_point())
+        apply_method(model, "lora" if lora else "full", ())
+        peak = _LORA_RATE if lora else next(rate for most, rate in _RATES if parameters <= most)
+        trained = [parameter for parameter in model.parameters() if parameter.requires_grad]
+        optimizer = torch.optim.AdamW(trained, lr=peak, weight_decay=_WEIGHT_DECAY)
+        generator = np.random.default_rng(self._options.seed)
+        steps = [
+            order[start : start + BATCH_SIZE]
+            for order in (generator.permutation(len(responses)) for _ in range(EPOCHS))
+            for start in range(0, len(order), BATCH_SIZE)
+        ]
+        warmup = max(1, round(_WARMUP * len(steps)))
+        torch.manual_seed(self._options.seed)
+        model.train()
+        with torch.enable_grad():
+            for number, step in enumerate(steps):
+                rate = min((number + 1) / warmup, (len(steps) - number) / (len(steps) - warmup + 1))
+                optimizer.param_groups[0]["lr"] = peak * rate
+                tokens = sum(len(responses[i].response) for i in step)
+                for batch in self._batches(step[np.argsort([-_length(responses[i]) for i in step])], responses):
+                    loss = self._losses([responses[i] for i in batch]).sum() / tokens
+                    loss.backward()
+                torch.nn.utils.clip_grad_norm_(trained, _MAX_NORM)
+                optimizer.step()
+                optimizer.zero_grad(set_to_none=True)
+        method = "an adapter (LoRA)" if lora else "all weights"
+        self.notes.append(f"short run: {len(rows)} rows, {len(steps)} steps of {method}, learning rate {peak:g}")
+
+
+def load_writer(plan: ExtractionPlan, cache: Cache) -> Any:
+    """The checkpoint as a class of transformers that writes texts, in float32; on a GPU that has it, in bfloat16.
+
+    Raises:
+        EmmsError: it cannot be loaded, or lacks weights that write.
+    """
+    import transformers
+
+    loader = transformers.AutoModelForSeq2SeqLM if is_encoder_decoder(plan) else transformers.AutoModelForCausalLM
+    weights = fetch_weights(plan.weights_repo, cache, subfolder=plan.subfolder, code=plan.code)
+    try:
+        model, report = loader.from_pretrained(
+            weights.folder,
+            dtype=getattr(torch, plan.dtype),
+            use_safetensors=not weights.pickled,
+            trust_remote_code=plan.code,
+            local_files_only=True,
+            output_loading_info=True,
+        )
+    except LOAD_FAILURES as error:
+        raise load_error(plan, "weights", error) from error
+    if report["missing_keys"]:
+        raise EmmsError(
+            f"{plan.repo.id} has no weights for {min(report['missing_keys'])}: it cannot write a text",
+            "rank checkpoints that were saved with their language model head",
+        )
+    if plan.base is not None:
+        from hf_emms.features.adapters import merge_adapter
+
+        merge_adapter(plan.repo, model)
+    model.config.use_cache = False
+    return model
+
+
+def _texts_of(sample: Sample, label: int) -> list[str]:
+    """The texts that a label is the mean of."""
+    soft = sample.soft_labels
+    if soft is None:
+        return [sample.label_texts[label]]
+    first, last = np.searchsorted(soft.labels, (label, label + 1))
+    return [sample.label_texts[text] for text in soft.texts[first:last].tolist()]
+
+
+def _length(response: Response) -> int:
+    return len(response.prompt) + len(response.response)
+
+
+def _labels(rows: Sequence[Sequence[int]]) -> Tensor:
+    from torch.nn.utils.rnn import pad_sequence
+
+    return pad_sequence([torch.tensor(row) for row in rows], batch_first=True, padding_value=_IGNORED)
+
+
+def _moved(inputs: dict[str, Tensor], device: torch.device) -> dict[str, Tensor]:
+    return {name: tensor.to(device) for name, tensor in inputs.items()}

@@ -1,0 +1,312 @@
+"""Prompts that a checkpoint answers with a text: conversations up to the answer, or a single text.
+
+A chat model reads a conversation through its own template, another checkpoint as plain text. Prompts that are too long
+lose their beginning: what is asked stands at the end.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, fields
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from hf_emms.errors import EmmsError, one_line
+from hf_emms.features.architectures import families
+from hf_emms.features.extraction_plan import ExtractionPlan
+from hf_emms.inputs.kind import InputKind, UnusableError
+from hf_emms.inputs.text import TEXT, TextFeatures, TextReader, load_tokenizer, text_reader
+
+if TYPE_CHECKING:
+    import torch
+
+    from hf_emms.features.load import LoadedModel
+
+# Tokens of a prompt with its response: memory grows with them, and few rows have more.
+MAX_TOKENS = 2_048
+# Of the tokens that fit, the share that a response may take from its prompt.
+_RESPONSE_SHARE = 0.75
+_CHUNK = 1_024
+# Who speaks, as datasets write it, and as templates do.
+_ROLES = {
+    **dict.fromkeys(("user", "human", "prompter"), "user"),
+    **dict.fromkeys(("assistant", "gpt", "chatgpt", "model", "bot"), "assistant"),
+    **dict.fromkeys(("system", "developer"), "system"),
+}
+_SPEAKERS = {"system": "", "user": "User: ", "assistant": "Assistant: "}
+# Some templates write today's date into a prompt, and its features would be others tomorrow.
+_DATE = "01 Jan 2026"
+
+
+class Message(NamedTuple):
+    """What one side says; the role is "system", "user" or "assistant"."""
+
+    role: str
+    text: str
+
+
+Conversation = tuple[Message, ...]
+
+
+# --- content of a dataset ---------------------------------------------------------------------------------
+
+
+def messages_of(value: Any) -> Conversation:
+    """A cell with messages, {role, content} or {from, value}.
+
+    Raises:
+        UnusableError: a message is empty, or its role is none of a conversation.
+    """
+    messages = []
+    for message in value:
+        fields = message or {}
+        role, text = fields.get("role", fields.get("from")), fields.get("content", fields.get("value"))
+        if str(role).lower() not in _ROLES:
+            raise UnusableError(f"a message has the role {role!r}, not user, assistant or system")
+        if not isinstance(text, str) or not text.strip():
+            raise UnusableError(f"a message of the {role} is empty")
+        messages.append(Message(_ROLES[str(role).lower()], text))
+    return tuple(messages)
+
+
+def response_in(value: Any) -> Any:
+    """The text that is to be written: of messages the last one; texts stay as they are.
+
+    Raises:
+        UnusableError: the last message is no answer.
+    """
+    if not isinstance(value, list) or not all(isinstance(message, Mapping) for message in value):
+        return value
+    last = messages_of(value[-1:])
+    if not last or last[0].role != "assistant":
+        raise UnusableError("the conversation does not end with an answer of the assistant")
+    return last[0].text
+
+
+def _check_turns(conversation: Conversation) -> None:
+    roles = [message.role for message in conversation]
+    turns = roles[1:] if roles[:1] == ["system"] else roles
+    if turns != [("user", "assistant")[place % 2] for place in range(len(turns))]:
+        raise UnusableError(f"user and assistant do not take turns: {', '.join(turns)}")
+
+
+# --- how checkpoints read it ------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Response:
+    """A prompt with its response as tokens.
+
+    Attributes:
+        prompt: what the model reads first.
+        response: what it is to write, with the token that ends it, if it has one.
+        n_bytes: of the response in UTF-8, as far as it was not cut.
+    """
+
+    prompt: list[int]
+    response: list[int]
+    n_bytes: float
+
+
+@dataclass(frozen=True)
+class PromptReader(TextReader):
+    """How a checkpoint reads prompts.
+
+    Attributes:
+        before, after: special tokens around a prompt; none where a template writes them.
+        has_template: conversations are written by the tokenizer's own template.
+        is_encoder: an encoder reads the prompt, and a decoder of its own writes.
+    """
+
+    before: tuple[int, ...] = ()
+    after: tuple[int, ...] = ()
+    has_template: bool = False
+    is_encoder: bool = False
+
+    def tokenize(self, texts: Sequence[Any]) -> tuple[list[list[int]], int]:
+        """Token ids of each `Conversation`, and how many lost their beginning."""
+        tokens: list[list[int]] = []
+        for start in range(0, len(texts), _CHUNK):
+            tokens += self._encode([self.write(conversation) for conversation in texts[start : start + _CHUNK]])
+        room = self.max_length - len(self.before) - len(self.after)
+        cut = sum(len(ids) > room for ids in tokens)
+        tokens = [[*self.before, *ids[-room:], *self.after] or [self.empty_id] for ids in tokens]
+        self.check_vocabulary(tokens)
+        return tokens, cut
+
+    def write(self, conversation: Conversation) -> str:
+        """The prompt as the checkpoint reads it, up to where the response starts."""
+        if self.has_template:
+            return self._with_template(conversation)
+        if len(conversation) == 1:
+            return conversation[0].text if self.is_encoder else f"{conversation[0].text}\n"
+        lines = [f"{_SPEAKERS[message.role]}{message.text}" for message in conversation]
+        return "\n".join([*lines, _SPEAKERS["assistant"].strip()])
+
+    def read_responses(self, conversations: Sequence[Conversation], texts: Sequence[str]) -> tuple[list[Response], int]:
+        """Prompts with their responses, which a decoder reads together, and how many responses were cut."""
+        prompts, _ = self.tokenize(conversations)
+        target = {"text_target" if self.is_encoder else "text": list(texts)}
+        written = self.tokenizer(**target, add_special_tokens=self.is_encoder, verbose=False)["input_ids"]
+        self.check_vocabulary(written)
+        end = self.tokenizer.eos_token_id
+        room = self.max_length if self.is_encoder else max(1, int(_RESPONSE_SHARE * self.max_length))
+        responses, cut = [], 0
+        for prompt, ids, text in zip(prompts, written, texts, strict=True):
+            ids = ids if end is None or ids[-1:] == [end] else [*ids, end]
+            kept = ids[:room]
+            cut += len(kept) < len(ids)
+            n_bytes = len(text.encode("utf-8", "surrogatepass")) * len(kept) / len(ids)
+            left = self.max_length if self.is_encoder else max(1, self.max_length - len(kept))
+            responses.append(Response(prompt[-left:], kept, n_bytes))
+        return responses, cut
+
+    def _encode(self, texts: list[str]) -> list[list[int]]:
+        encoded: list[list[int]] = self.tokenizer(
+            texts,
+            add_special_tokens=False,
+            return_attention_mask=False,
+            return_token_type_ids=False,
+            verbose=False,  # no warning about prompts longer than the model reads
+        )["input_ids"]
+        return encoded
+
+    def _with_template(self, conversation: Conversation) -> str:
+        """What the template writes, in transformers' sandbox; without a role of the system where it knows none."""
+        from jinja2 import TemplateError
+
+        messages = [{"role": message.role, "content": message.text} for message in conversation]
+        settings = {"tokenize": False, "add_generation_prompt": True, "date_string": _DATE}
+        try:
+            return str(self.tokenizer.apply_chat_template(messages, **settings))
+        except (TemplateError, TypeError, ValueError, KeyError) as error:
+            if conversation[0].role == "system" and len(conversation) > 1:
+                system, first, *others = conversation
+                return self._with_template((Message("user", f"{system.text}\n\n{first.text}"), *others))
+            raise EmmsError(
+                f"its chat template fails: {type(error).__name__}: {one_line(EmmsError(str(error)))}",
+                "leave it out of --checkpoint: its template does not fit the conversations",
+            ) from error
+
+
+def prompt_reader(plan: ExtractionPlan, model: Any, tokenizer: Any) -> PromptReader:
+    """The tokenizer with the limits of the model, its template if it has one, and the tokens around a prompt."""
+    text = text_reader(plan, model, tokenizer, MAX_TOKENS)
+    reads_encoder = is_encoder_decoder(plan)
+    has_template = _has_template(plan, tokenizer)
+    before, after = ((), ()) if has_template else _special_tokens(tokenizer)
+    return PromptReader(
+        **{field.name: getattr(text, field.name) for field in fields(text)},
+        before=before,
+        # Behind a prompt goes the response: a token that ends texts is for encoders.
+        after=after if reads_encoder else (),
+        has_template=has_template,
+        is_encoder=reads_encoder,
+    )
+
+
+def _has_template(plan: ExtractionPlan, tokenizer: Any) -> bool:
+    return not is_encoder_decoder(plan) and bool(getattr(tokenizer, "chat_template", None))
+
+
+def _special_tokens(tokenizer: Any) -> tuple[tuple[int, ...], tuple[int, ...]]:
+    """The special tokens that a tokenizer puts before and after a text."""
+    encoded = tokenizer("a", return_special_tokens_mask=True)
+    ids, special = encoded["input_ids"], encoded["special_tokens_mask"]
+    first = special.index(0) if 0 in special else len(special)
+    last = len(special) - special[::-1].index(0) if 0 in special else len(special)
+    return tuple(ids[:first]), tuple(ids[last:])
+
+
+def is_encoder_decoder(plan: ExtractionPlan) -> bool:
+    """Whether a checkpoint reads a prompt with an encoder, and writes with a decoder."""
+    from transformers.models.auto.modeling_auto import MODEL_FOR_SEQ_TO_SEQ_CAUSAL_LM_MAPPING_NAMES
+
+    return plan.config["model_type"] in MODEL_FOR_SEQ_TO_SEQ_CAUSAL_LM_MAPPING_NAMES
+
+
+def _check_writes(plan: ExtractionPlan) -> None:
+    """Refuses a family outside of the table that writes no texts, or has an encoder whose states would be needed."""
+    from transformers.models.auto import modeling_auto
+
+    model_type = plan.config["model_type"]
+    writes = model_type in modeling_auto.MODEL_FOR_CAUSAL_LM_MAPPING_NAMES
+    writes = writes and model_type not in modeling_auto.MODEL_FOR_MASKED_LM_MAPPING_NAMES
+    if not plan.architecture.model_types and not plan.code and (is_encoder_decoder(plan) or not writes):
+        raise EmmsError(
+            f"{plan.repo.id} is a {model_type} checkpoint, which hf_emms cannot rank by what it writes",
+            f"families that it can: {', '.join(families(PROMPT.name))}",
+        )
+
+
+# --- the kind ---------------------------------------------------------------------------------------------
+
+
+class _Prompt(InputKind):
+    def holds(self, feature: Any) -> bool:
+        message = getattr(feature, "feature", None)
+        if not isinstance(message, Mapping):
+            return False
+        texts = next((pair for pair in (("role", "content"), ("from", "value")) if set(pair) <= set(message)), ())
+        return bool(texts) and all(TEXT.holds(message[name]) for name in texts)
+
+    def read(self, value: Any, column: str) -> str:
+        """The conversation as JSON, [[role, text], …], without the answer that it ends with."""
+        if isinstance(value, list):
+            conversation = messages_of(value)
+            _check_turns(conversation)
+            if conversation[-1:] and conversation[-1].role == "assistant":
+                conversation = conversation[:-1]
+        else:
+            conversation = (Message("user", TEXT.read(value, column)),)
+        if not conversation or conversation[-1].role != "user":
+            raise UnusableError(f"the {column} holds no message of the user before the answer")
+        return json.dumps(conversation, ensure_ascii=False)
+
+    def collect(self, contents: Sequence[Any]) -> Sequence[Conversation]:
+        return [tuple(Message(*message) for message in json.loads(content)) for content in contents]
+
+    def contents(self, inputs: Sequence[Any]) -> list[bytes]:
+        return TEXT.contents([json.dumps(conversation, ensure_ascii=False) for conversation in inputs])
+
+    def load_processors(self, plan: ExtractionPlan, device: torch.device) -> Any:
+        _check_writes(plan)
+        return load_tokenizer(plan)
+
+    def reading_notes(self, plan: ExtractionPlan, processors: Any) -> tuple[tuple[str, str], ...]:
+        if is_encoder_decoder(plan):
+            return ()
+        if _has_template(plan, processors):
+            return (("prompt", "prompts are written by its own chat template"),)
+        return (("prompt", "prompts are plain text, with a line break before the response: it has no chat template"),)
+
+    def feature_reader(
+        self, loaded: LoadedModel, processors: Any, layers: tuple[str, ...], *, spans: bool
+    ) -> TextFeatures:
+        from hf_emms.features.pooling import plan_layers
+
+        return PromptFeatures(
+            loaded.model, prompt_reader(loaded.plan, loaded.model, processors), plan_layers(loaded, layers)
+        )
+
+    def response_reader(self, plan: ExtractionPlan, model: Any) -> PromptReader:
+        return prompt_reader(plan, model, load_tokenizer(plan))
+
+
+class PromptFeatures(TextFeatures):
+    """The `FeatureReader` of prompts."""
+
+    def examples(self, count: int, words: int) -> Sequence[Any]:
+        return [(Message("user", text),) for text in super().examples(count, words)]
+
+
+PROMPT = _Prompt(
+    name="prompt",
+    singular="prompt",
+    plural="prompts",
+    column_types=("messages",),
+    fallback_pooling="last_token",
+    fallback_summary="the last layer's state of the prompt's last token",
+    cpu_seconds=4 * TEXT.cpu_seconds,
+    is_answered=True,
+)

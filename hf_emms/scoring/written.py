@@ -1,0 +1,70 @@
+"""Scores of checkpoints that write the labels: bits per byte of held-out labels, before and after a short training.
+
+Losses per token depend on the tokenizer; bits per byte of text can be compared between all checkpoints.
+"""
+
+from __future__ import annotations
+
+from typing import Protocol
+
+import numpy as np
+
+from hf_emms.errors import EmmsError
+from hf_emms.scoring import Score
+
+# Rows of the short training, and the most that are held out from it.
+TRAINING_ROWS, HELD_OUT_ROWS = 200, 256
+# Parts of the held-out rows whose scores are compared between checkpoints.
+_FOLDS = 5
+
+
+class LabelWriter(Protocol):
+    """A checkpoint that writes the labels of N rows, whose groups are uint64 (N,)."""
+
+    @property
+    def groups(self) -> np.ndarray: ...
+
+    def bits(self, rows: np.ndarray, trained_on: np.ndarray | None = None) -> np.ndarray:
+        """Bits and bytes of the labels of n rows, float64 (n, 2), as it is or after a training on other rows."""
+
+
+def split_rows(groups: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Rows for the short training and held-out ones, int64; groups stay whole, and all checkpoints get the same.
+
+    Raises:
+        EmmsError: all rows are one group.
+    """
+    _, group_of = np.unique(groups, return_inverse=True)  # groups are hashes: in their order they are a random sample
+    order = np.argsort(group_of, kind="stable")
+    border = max(1, group_of[order[min(TRAINING_ROWS, len(order) // 2)]])
+    held_out = order[group_of[order] >= border][:HELD_OUT_ROWS]
+    if not len(held_out):
+        raise EmmsError("all rows are one group: none can be held out", "draw more rows (--max-samples)")
+    return order[group_of[order] < border][:TRAINING_ROWS], held_out
+
+
+def zero_shot(writer: LabelWriter) -> Score:
+    """Bits per byte of the held-out rows without any training."""
+    _, held_out = split_rows(writer.groups)
+    return bits_per_byte(writer.bits(held_out), writer.groups[held_out])
+
+
+def short_run(writer: LabelWriter) -> Score:
+    """Bits per byte of the held-out rows after the short training."""
+    training, held_out = split_rows(writer.groups)
+    return bits_per_byte(writer.bits(held_out, training), writer.groups[held_out])
+
+
+def bits_per_byte(bits: np.ndarray, groups: np.ndarray) -> Score:
+    """All bits by all bytes of n rows, float64 (n, 2), with the standard error of this ratio over groups, (n,)."""
+    _, group_of = np.unique(groups, return_inverse=True)
+    sums = np.zeros((group_of.max() + 1, 2))
+    np.add.at(sums, group_of, bits)
+    total, size = sums.sum(0)
+    value = float(total / size)
+    residuals = sums[:, 0] - value * sums[:, 1]
+    n = len(sums)
+    stderr = float(np.sqrt(n / (n - 1) * (residuals**2).sum()) / size) if n > 1 else None
+    fold_of = np.arange(n) % _FOLDS
+    parts = [sums[fold_of == fold].sum(0) for fold in range(min(_FOLDS, n))]
+    return Score(value, stderr, tuple(float(part[0] / part[1]) for part in parts), {"rows": len(bits)})

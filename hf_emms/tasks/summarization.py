@@ -1,0 +1,31 @@
+"""Texts and their summaries."""
+
+from typing import Any
+
+from hf_emms.inputs import PROMPT
+from hf_emms.tasks.task import WRITTEN_ESTIMATORS, Column, Task
+
+
+def _join_sentences(text: Any) -> Any:
+    return " ".join(filter(None, text)) if isinstance(text, list) else text
+
+
+SUMMARIZATION = Task(
+    id="summarization",
+    input=PROMPT,
+    inputs=(
+        Column(
+            "document",
+            ("document", "article", "dialogue", "source", "text", "content", "report", "body"),
+            ("string", "strings"),
+            PROMPT,
+            clean=_join_sentences,
+            is_list=True,
+        ),
+    ),
+    label=Column("summary", ("summary", "highlights", "abstract", "target", "tldr"), ("string", "strings")),
+    categorical=False,
+    label_text=str.strip,
+    estimators=WRITTEN_ESTIMATORS,
+    source_tags=("text-generation",),
+)

@@ -1,0 +1,162 @@
+"""Replays of rules for choosing a language model on a published table of 30 fine-tuned models (arXiv 2402.02314).
+
+    python -m scripts.quality.language_models FOLDER     reads flan.csv, gigaword.csv and wmt19.csv of github.com/
+                                                         linhaowei1/Fine-tuning-Scaling-Law; writes results and table
+
+FOLDER holds the test loss of each model after fine-tuning on 0, 200, 400 … 1,638,400 rows. What is derived from it is
+in results/language_models.json, and the table in docs/rank-language-models.md is made of that.
+"""
+
+from __future__ import annotations
+
+import csv
+import json
+import sys
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from scipy.stats import rankdata, spearmanr
+
+RESULTS = Path(__file__).parent / "results" / "language_models.json"
+PAGE = Path(__file__).resolve().parents[2] / "docs" / "rank-language-models.md"
+BEGIN, END = "<!-- replays -->", "<!-- /replays -->"
+SETS = {"flan": "FLAN", "gigaword": "Gigaword", "wmt19": "WMT19"}
+TARGET_ROWS = (6_400, 25_600, 1_638_400)
+# Families that read the prompt with an encoder.
+ENCODER_DECODERS = ("T5", "BART", "Switch")
+POOLS = ("all 30", "decoder-only")
+# Of the models at one rung, those that go on to the next.
+_KEPT = 3
+
+Losses = dict[int, np.ndarray]
+"""Training rows to the test loss of every model, (M,)."""
+
+
+def read(folder: Path) -> tuple[dict[str, Losses], np.ndarray, np.ndarray]:
+    """The losses of each set, the size of every model, and whether it is decoder-only."""
+    losses, sizes, decoder_only = {}, np.empty(0), np.empty(0)
+    names = None
+    for name in SETS:
+        with (folder / f"{name}.csv").open() as file:
+            models = sorted(csv.DictReader(file), key=lambda model: model["config name"])
+        assert names in (None, [model["config name"] for model in models])
+        names = [model["config name"] for model in models]
+        losses[name] = {int(key): np.array([float(m[key]) for m in models]) for key in models[0] if key.isdigit()}
+        sizes = np.array([float(model["size"]) for model in models])
+        decoder_only = np.array([not is_encoder_decoder(model["config name"]) for model in models])
+    return losses, sizes, decoder_only
+
+
+def is_encoder_decoder(name: str) -> bool:
+    return any(family.lower() in name.lower() for family in ENCODER_DECODERS)
+
+
+# ---- rules: what they say of every model, lower is better, and training rows spent on M models ----------------
+
+Rule = Callable[[str, Mapping[str, Losses], np.ndarray, int], np.ndarray]
+
+
+def _at(rows: int) -> Rule:
+    return lambda name, losses, sizes, target: losses[name][rows]
+
+
+def _halving(name: str, losses: Mapping[str, Losses], sizes: np.ndarray, target: int) -> np.ndarray:
+    """All at 200 rows, the best third of them at 800, the best third of those at 1,600."""
+    order = np.argsort(losses[name][200], kind="stable")
+    place = np.empty(len(order))
+    for rows in (800, 1_600):
+        kept = order[: max(2, len(order) // _KEPT ** (1 if rows == 800 else 2))]
+        order = np.concatenate([kept[np.argsort(losses[name][rows][kept], kind="stable")], order[len(kept) :]])
+    place[order] = np.arange(len(order))
+    return place
+
+
+def _two_points(name: str, losses: Mapping[str, Losses], sizes: np.ndarray, target: int) -> np.ndarray:
+    """A line through the logarithms of rows and loss at 800 and 1,600 rows."""
+    first, second = np.log(losses[name][800]), np.log(losses[name][1_600])
+    return second + (second - first) / np.log(2) * np.log(target / 1_600)
+
+
+def _elsewhere(name: str, losses: Mapping[str, Losses], sizes: np.ndarray, target: int) -> np.ndarray:
+    return np.mean([rankdata(losses[other][target]) for other in losses if other != name], axis=0)
+
+
+def _both(name: str, losses: Mapping[str, Losses], sizes: np.ndarray, target: int) -> np.ndarray:
+    return rankdata(losses[name][0]) + rankdata(losses[name][200])
+
+
+RULES: dict[str, tuple[Rule, Callable[[int], int]]] = {
+    "short run: loss after 200 rows": (_at(200), lambda models: 200 * models),
+    "zero-shot loss": (_at(0), lambda models: 0),
+    "mean of both ranks": (_both, lambda models: 200 * models),
+    "halving: 200, 800, 1,600 rows": (
+        _halving,
+        lambda models: 200 * models + 800 * (models // _KEPT) + 1_600 * max(2, models // _KEPT**2),
+    ),
+    "line through 800 and 1,600 rows": (_two_points, lambda models: 2_400 * models),
+    "size, larger first": (lambda name, losses, sizes, target: -sizes, lambda models: 0),
+    "mean rank on the other two sets": (_elsewhere, lambda models: 0),
+}
+
+
+def replay(losses: Mapping[str, Losses], sizes: np.ndarray) -> dict[str, Any]:
+    """Of each rule the rows spent and, by target rows, Spearman's correlation and the regret in nats on each set."""
+    results: dict[str, Any] = {}
+    for title, (rule, spent) in RULES.items():
+        results[title] = {"rows": spent(len(sizes)), "targets": {}}
+        for target in TARGET_ROWS:
+            said = {name: rule(name, losses, sizes, target) for name in losses}
+            results[title]["targets"][str(target)] = {
+                "spearman": [round(float(spearmanr(said[n], losses[n][target]).statistic), 3) for n in losses],
+                "regret": [
+                    round(float(losses[n][target][np.argmin(said[n])] - losses[n][target].min()), 4) for n in losses
+                ],
+            }
+    return results
+
+
+def pools(folder: Path) -> dict[str, Any]:
+    losses, sizes, decoder_only = read(folder)
+    chosen = {POOLS[0]: np.ones(len(sizes), bool), POOLS[1]: decoder_only}
+    return {
+        pool: replay({name: {k: v[rows] for k, v in of.items()} for name, of in losses.items()}, sizes[rows])
+        | {"models": int(rows.sum())}
+        for pool, rows in chosen.items()
+    }
+
+
+def table(results: Mapping[str, Any]) -> str:
+    """The results as Markdown: a table for each pool."""
+    lines = []
+    for pool in POOLS:
+        lines += [
+            f"{results[pool]['models']} models, {pool}: Spearman's correlation, and regret of the pick in nats, on "
+            + ", ".join(SETS.values()),
+            "",
+            "| rule | rows trained on | " + " | ".join(f"fine-tuned on {rows:,} rows" for rows in TARGET_ROWS) + " |",
+            "|---|---" + "|---" * len(TARGET_ROWS) + "|",
+        ]
+        for title in RULES:
+            result = results[pool][title]
+            cells = [
+                " ".join(f"{value:.2f}" for value in of["spearman"])
+                + "; "
+                + " ".join(f"{value:.2f}" for value in of["regret"])
+                for of in (result["targets"][str(rows)] for rows in TARGET_ROWS)
+            ]
+            lines.append(f"| {title} | {result['rows']:,} | " + " | ".join(cells) + " |")
+        lines.append("")
+    return "\n".join(lines).strip()
+
+
+def main() -> None:
+    results = pools(Path(sys.argv[1]))
+    RESULTS.write_text(json.dumps(results, indent=1) + "\n")
+    before, _, rest = PAGE.read_text().partition(BEGIN)
+    PAGE.write_text(f"{before}{BEGIN}\n{table(results)}\n{END}{rest.partition(END)[2]}")
+
+
+if __name__ == "__main__":
+    main()

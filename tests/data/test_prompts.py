@@ -1,0 +1,131 @@
+"""Data of tasks whose labels a checkpoint writes: conversations, instructions, summaries, translations."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import datasets
+import pytest
+
+from hf_emms.errors import EmmsError
+from hf_emms.inputs.prompt import Message
+from tests.helpers.samples import load_sample
+
+N = 40
+QUESTIONS = [f"question number {i}" for i in range(N)]
+ANSWERS = [f"answer number {i}" for i in range(N)]
+ROLES = {"role": "content", "from": "value"}
+
+
+def chats(role: str = "role", user: str = "user", assistant: str = "assistant") -> list[list[dict[str, str]]]:
+    """Three messages before the answer of each row."""
+    turns = [[(user, "hello"), (assistant, "hi"), (user, QUESTIONS[i]), (assistant, ANSWERS[i])] for i in range(N)]
+    return [[{role: who, ROLES[role]: text} for who, text in chat] for chat in turns]
+
+
+COLUMNS: dict[str, tuple[dict[str, Any], str, dict[str, str]]] = {
+    "messages": ({"messages": chats()}, "text-generation", {"prompt": "messages", "response": "messages"}),
+    "conversations": (
+        {"id": ANSWERS, "conversations": chats("from", "human", "gpt")},
+        "text-generation",
+        {"prompt": "conversations", "response": "conversations"},
+    ),
+    "prompt and completion": (
+        {"prompt": QUESTIONS, "completion": ANSWERS},
+        "text-generation",
+        {"prompt": "prompt", "response": "completion"},
+    ),
+    "both as messages": (
+        {
+            "prompt": [[{"role": "user", "content": text}] for text in QUESTIONS],
+            "completion": [[{"role": "assistant", "content": text}] for text in ANSWERS],
+        },
+        "text-generation",
+        {"prompt": "prompt", "response": "completion"},
+    ),
+    "instructions": (
+        {"instruction": QUESTIONS, "input": ["", "more"] * (N // 2), "output": ANSWERS, "text": ANSWERS},
+        "text-generation",
+        {"prompt": "instruction,input", "response": "output"},
+    ),
+    "worked answers": (
+        {"question": QUESTIONS, "answer": ANSWERS},
+        "text-generation",
+        {"prompt": "question", "response": "answer"},
+    ),
+    "summaries": (
+        {"id": QUESTIONS, "article": QUESTIONS, "highlights": ANSWERS},
+        "summarization",
+        {"document": "article", "summary": "highlights"},
+    ),
+    "sentences and several summaries": (
+        {"source": [["A", text] for text in QUESTIONS], "target": [[text, f"or {text}"] for text in ANSWERS]},
+        "summarization",
+        {"document": "source", "summary": "target"},
+    ),
+    "languages in a column": (
+        {"translation": [{"de": a, "en": q} for q, a in zip(QUESTIONS, ANSWERS, strict=True)]},
+        "translation",
+        {"source": "translation.en", "target": "translation.de"},
+    ),
+    "a column for each language": ({"fr": ANSWERS, "en": QUESTIONS}, "translation", {"source": "en", "target": "fr"}),
+}
+
+
+@pytest.mark.parametrize("shape", COLUMNS)
+def test_columns_are_recognised_as_prompts_and_responses(shape: str) -> None:
+    columns, task, roles = COLUMNS[shape]
+    sample = load_sample(datasets.Dataset.from_dict(columns))
+    assert (sample.task.id, sample.columns) == (task, roles)
+    assert len(sample) == N
+    last = {conversation[-1] for conversation in sample.inputs}
+    assert all(message.role == "user" and "question number" in message.text for message in last)
+    assert set(ANSWERS) <= set(sample.label_texts)
+
+
+def test_a_feature_of_translations_is_read_in_either_direction() -> None:
+    pair = datasets.Features({"translation": datasets.Translation(["de", "en"])})
+    rows = [{"translation": {"de": a, "en": q}} for q, a in zip(QUESTIONS, ANSWERS, strict=True)]
+    dataset = datasets.Dataset.from_list(rows, features=pair)
+    sample = load_sample(dataset)
+    assert sample.columns == {"source": "translation.en", "target": "translation.de"}
+    assert any("--column source=" in note for note in sample.notes)
+    sample = load_sample(dataset, columns={"source": "translation.de"})
+    assert sample.columns == {"source": "translation.de", "target": "translation.en"}
+
+
+def test_a_conversation_is_read_up_to_its_last_answer() -> None:
+    sample = load_sample(datasets.Dataset.from_dict({"messages": chats()}))
+    assert sample.inputs[0][:2] == (Message("user", "hello"), Message("assistant", "hi"))
+    assert len(sample.inputs[0]) == 3
+
+
+@pytest.mark.parametrize(
+    ("chat", "reason"),
+    [
+        ([("user", "a"), ("user", "b"), ("assistant", "c")], "do not take turns"),
+        ([("user", "a"), ("assistant", " ")], "message of the assistant is empty"),
+        ([("user", "a"), ("tool", "b"), ("assistant", "c")], "the role 'tool'"),
+        ([("user", "a")], "does not end with an answer"),
+        ([("assistant", "a")], "do not take turns"),
+        ([], "no message of the user"),
+    ],
+)
+def test_a_conversation_that_cannot_be_read_is_left_out_and_counted(chat: list[tuple[str, str]], reason: str) -> None:
+    broken = [{"role": role, "content": text} for role, text in chat]
+    sample = load_sample(datasets.Dataset.from_dict({"messages": [broken, *chats()]}))
+    assert (len(sample), sample.skipped) == (N, 1)
+    assert any(reason in note for note in sample.notes)
+
+
+def test_an_empty_response_is_left_out_and_many_are_an_error() -> None:
+    rows = {"question": QUESTIONS, "answer": [" ", *ANSWERS[1:]]}
+    assert load_sample(datasets.Dataset.from_dict(rows)).skipped == 1
+    rows["answer"] = [" ", "", " ", "", *ANSWERS[4:]]
+    with pytest.raises(EmmsError, match="could not be read"):
+        load_sample(datasets.Dataset.from_dict(rows))
+
+
+def test_two_texts_that_nothing_names_are_no_prompt_and_response() -> None:
+    with pytest.raises(EmmsError):
+        load_sample(datasets.Dataset.from_dict({"left": QUESTIONS, "right": ANSWERS}))

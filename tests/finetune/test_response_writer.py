@@ -1,0 +1,113 @@
+"""Checkpoints that write responses: their bits, the short fine-tuning, and the ranking by it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import datasets
+import numpy as np
+import pytest
+import torch
+import transformers
+
+import hf_emms
+from hf_emms.cache import NO_CACHE
+from hf_emms.errors import EmmsError
+from hf_emms.features.extraction_plan import plan_extraction
+from hf_emms.finetune.response_writer import ResponseWriter
+from hf_emms.inputs import PROMPT
+from hf_emms.options import Options
+from tests.helpers.samples import load_sample
+from tests.helpers.tiny_checkpoints import build, repo_of
+from tests.helpers.tiny_writers import CHAT_TEMPLATE, writer
+
+WORDS = ["apple", "pie", "cat", "dog", "mat", "rain", "road", "boats"]
+
+
+def rows(count: int = 60) -> datasets.Dataset:
+    rng = np.random.default_rng(0)
+    questions = [" ".join(rng.choice(WORDS, 4)) + f" {i}" for i in range(count)]
+    return datasets.Dataset.from_dict({"question": questions, "answer": ["red " + q.split()[0] for q in questions]})
+
+
+def response_writer(folder: Path, data: Any = None, **options: Any) -> ResponseWriter:
+    sample = load_sample(rows() if data is None else data)
+    plan = plan_extraction(repo_of(folder), PROMPT, "text-generation")
+    return ResponseWriter(plan, sample, Options("d", device="cpu", **options), NO_CACHE)
+
+
+@pytest.mark.parametrize("name", ["gpt2", "llama", "t5", "bart"])
+def test_bits_are_those_of_the_model_and_the_same_alone_and_together(zoo: Path, name: str) -> None:
+    folder = writer(zoo, name)
+    checkpoint = response_writer(folder)
+    together = checkpoint.bits(np.arange(20))
+    np.testing.assert_allclose(np.concatenate([checkpoint.bits(np.array([i])) for i in range(5)]), together[:5], 1e-4)
+    sample = checkpoint._sample
+    text = sample.label_texts[sample.codes[0]]
+    assert together[0, 1] == len(text.encode())
+    tokenizer = transformers.AutoTokenizer.from_pretrained(folder)
+    prompt = sample.inputs[0][0].text
+    if name in ("gpt2", "llama"):
+        model = transformers.AutoModelForCausalLM.from_pretrained(folder).eval()
+        start = tokenizer(f"{prompt}\n")["input_ids"][:-1]  # without the token that ends a text
+        response = [*tokenizer(text, add_special_tokens=False)["input_ids"], tokenizer.eos_token_id]
+        ids = torch.tensor([start + response])
+        labels = torch.tensor([[-100] * len(start) + response])
+    else:
+        model = transformers.AutoModelForSeq2SeqLM.from_pretrained(folder).eval()
+        ids = torch.tensor([tokenizer(prompt)["input_ids"]])
+        labels = torch.tensor([tokenizer(text_target=text)["input_ids"]])
+    with torch.no_grad():
+        loss = model(input_ids=ids, labels=labels).loss.item()
+    n_tokens = int((labels != -100).sum())
+    assert together[0, 0] == pytest.approx(loss * n_tokens / np.log(2), rel=1e-4)
+
+
+@pytest.mark.parametrize("name", ["gpt2", "bart"])
+def test_a_short_run_learns_what_responses_have_in_common(zoo: Path, name: str) -> None:
+    checkpoint = response_writer(writer(zoo, name), rows(200))
+    training, held_out = np.arange(150), np.arange(150, 200)
+    before = checkpoint.bits(held_out)
+    after = checkpoint.bits(held_out, training)
+    assert after[:, 0].sum() < 0.9 * before[:, 0].sum()
+    assert np.array_equal(after[:, 1], before[:, 1])
+    assert any("150 rows, 57 steps of all weights" in note for note in checkpoint.notes)
+    # Once trained, it is asked again as it is.
+    np.testing.assert_allclose(checkpoint.bits(held_out[:9]), before[:9], 1e-4)
+
+
+def test_a_response_longer_than_the_model_reads_is_cut_and_counted(zoo: Path) -> None:
+    long = rows().add_item({"question": "the cat", "answer": " ".join(["the small dog sits on a mat"] * 20)})
+    checkpoint = response_writer(writer(zoo, "gpt2"), long)
+    bits = checkpoint.bits(np.arange(len(checkpoint._sample)))
+    assert bits[:, 1].max() < 300
+    assert any("1 response cut at" in note for note in checkpoint.notes)
+
+
+def test_checkpoints_are_ranked_by_what_a_short_run_measures(zoo: Path, emms_cache: Path) -> None:
+    good = writer(zoo, "gpt2")
+    chat = writer(zoo, "llama", CHAT_TEMPLATE)
+    headless = build(zoo, "llama-headless", lambda: transformers.LlamaModel.from_pretrained(chat), reads_text=True)
+    ranking = hf_emms.rank(
+        rows(),
+        [str(folder) for folder in (good, writer(zoo, "t5"), chat, headless, build(zoo, "bert"))],
+        estimators=["short_run", "zero_shot", "emms_knn"],
+        encoders="demo",
+        device="cpu",
+    )
+    by_name = {Path(row.checkpoint).name: row for row in ranking.rows}
+    assert [row.error is None for row in ranking.rows] == [True] * 3 + [False] * 2
+    assert "it cannot write a text" in str(by_name["llama-headless"].error)
+    assert "not prompts" in str(by_name["bert"].error)
+    row = by_name["writer-gpt2"]
+    assert {*row.scores} == {"short_run", "zero_shot", "emms_knn"}
+    assert row.scores["zero_shot"].value < row.scores["short_run"].value < 0
+    assert len(row.scores["short_run"].folds) == 5
+    assert any("plain text" in note for note in row.notes)
+    assert any("chat template" in note for note in by_name["writer-llama-chat"].notes)
+
+
+def test_classes_are_not_written(zoo: Path) -> None:
+    with pytest.raises(EmmsError, match="short_run is for labels that checkpoints write, and not for text-class"):
+        hf_emms.rank("demo_glosses", [str(writer(zoo, "gpt2"))], estimators=["short_run"], max_samples=60)

@@ -1,0 +1,48 @@
+"""Bits per byte of held-out labels: which rows are held out, the ratio and its standard error."""
+
+import numpy as np
+import pytest
+
+from hf_emms.errors import EmmsError
+from hf_emms.scoring.written import HELD_OUT_ROWS, TRAINING_ROWS, bits_per_byte, short_run, split_rows, zero_shot
+
+
+class Half:
+    """Writes every byte with one bit, and with half of it once it was trained."""
+
+    groups = np.random.default_rng(0).permutation(np.repeat(np.arange(150, dtype=np.uint64), 4))
+
+    def bits(self, rows: np.ndarray, trained_on: np.ndarray | None = None) -> np.ndarray:
+        assert trained_on is None or not {*self.groups[rows]} & {*self.groups[trained_on]}
+        return np.column_stack([np.full(len(rows), 10.0 if trained_on is None else 5.0), np.full(len(rows), 10.0)])
+
+
+def test_groups_are_never_on_both_sides_of_the_short_run() -> None:
+    training, held_out = split_rows(Half.groups)
+    assert (len(training), len(held_out)) == (TRAINING_ROWS, HELD_OUT_ROWS)
+    assert (zero_shot(Half()).value, short_run(Half()).value) == (1.0, 0.5)
+    training, held_out = split_rows(np.arange(50, dtype=np.uint64))
+    assert (len(training), len(held_out)) == (25, 25)
+    with pytest.raises(EmmsError, match="all rows are one group"):
+        split_rows(np.zeros(9, np.uint64))
+
+
+def test_long_labels_count_more_and_the_error_is_that_of_the_ratio() -> None:
+    rng = np.random.default_rng(1)
+    groups = np.arange(400, dtype=np.uint64)
+    values = []
+    for _ in range(300):
+        size = rng.integers(1, 100, 400).astype(float)
+        score = bits_per_byte(np.column_stack([size * rng.normal(1, 0.2, 400), size]), groups)
+        values.append((score.value, score.stderr))
+    means, errors = np.array(values).T
+    assert means.mean() == pytest.approx(1, abs=0.005)
+    assert errors.mean() == pytest.approx(means.std(), rel=0.15)
+    assert bits_per_byte(np.array([[1.0, 1.0], [9.0, 3.0]]), groups[:2]).value == 2.5
+    # Rows of one group say the same twice.
+    bits = np.repeat(rng.normal(1, 0.2, 50), 4)
+    repeated = np.column_stack([bits, np.ones(200)])
+    alone = bits_per_byte(repeated, groups[:200]).stderr
+    together = bits_per_byte(repeated, np.repeat(groups[:50], 4)).stderr
+    assert alone is not None
+    assert together == pytest.approx(2 * alone, rel=0.05)
