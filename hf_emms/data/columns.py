@@ -415,11 +415,11 @@ def _filled(task: Task, contents: ColumnContents, named: Mapping[str, str], how:
 
 
 def _flag_columns(task: Task, free: Mapping[str, str], zero_one: frozenset[str]) -> str | None:
-    """Columns of zeros and ones, a class each, where no other column can be the label."""
+    """Columns of zeros and ones where no other can be the label: two classes, or a class each of several columns."""
     usable = [name for name, type in free.items() if "." not in name and not _is_id_like(name, type)]
     flags = [name for name in usable if name in zero_one]
     texts = sum("string" in column.types for column in task.inputs)
-    return ",".join(flags) if task.categorical and len(flags) > 1 and len(usable) - len(flags) <= texts else None
+    return ",".join(flags) if task.categorical and flags and len(usable) - len(flags) <= texts else None
 
 
 def _pick(column: Column, free: Mapping[str, str], how: int, *, plural: bool) -> str | None:

@@ -248,6 +248,8 @@ def _explained(error: Exception, dataset: str, repo: Repo, config: str | None) -
         hint = f"accept its terms at {page(dataset.partition('@')[0], 'dataset')}, then log in: hf auth login"
     elif "script" in text:
         hint = _SCRIPT_HINT
+    elif isinstance(error.__cause__, UnicodeDecodeError):
+        hint = "save the file as UTF-8"
     elif isinstance(error, ConnectionError):
         hint = "check the network (or HF_ENDPOINT), or pass a folder: ./FOLDER"
     root = error.__cause__ or error

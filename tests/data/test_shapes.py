@@ -172,6 +172,20 @@ READ: dict[str, tuple[Build, str, dict[str, str], list[str], list[str]]] = {
     ),
     "semicolons": (csv_of("text;label", TEXTS, CLASSES, separator=";"), "text-classification", {}, [], ["cat", "dog"]),
     "gzip": (csv_of("text,label", TEXTS, CLASSES, name="a.csv.gz"), "text-classification", {}, [], ["cat", "dog"]),
+    "truths beside a text": (
+        table({"comment": TEXTS, "is_toxic": [*map(bool, BITS)]}),
+        "text-classification",
+        {"label": "is_toxic"},
+        [],
+        ["False", "True"],
+    ),
+    "zeros and ones beside a text": (
+        table({"comment": TEXTS, "target": BITS}),
+        "text-classification",
+        {"label": "target"},
+        [],
+        ["0", "1"],
+    ),
     "Kaggle, names": (kaggle([f"p{i}.png" for i in range(N)], "filename,label"), IMAGES, {}, [], ["cat", "dog"]),
     "Kaggle, ids": (
         kaggle([f"p{i}" for i in range(N)], "id,breed", test="id\nt1\n", sample_submission="id,breed\nt1,cat\n"),
@@ -193,7 +207,17 @@ def test_it_is_read_as_what_it_is(tmp_path: Path, shape: str) -> None:
 
 
 AB = {"label": BITS}
+
+
+def latin(folder: Path) -> str:
+    """A file in an encoding that is not UTF-8."""
+    file = folder / "latin.csv"
+    file.write_bytes("text,label\ncafé,à\nthé,b\n".encode("latin-1"))
+    return str(file)
+
+
 REFUSED: dict[str, tuple[Build, str, str]] = {
+    "another encoding": (latin, "codec can't decode", "UTF-8"),
     "paths of absent files": (
         csv_of("image,label", [f"absent/{i}.png" for i in range(N)], CLASSES),
         "there is no file",
