@@ -178,7 +178,7 @@ def _with_repeating(contents: ColumnContents, name: str, texts: pa.ChunkedArray)
 
 def _with_zero_one(contents: ColumnContents, name: str, column: pa.ChunkedArray) -> ColumnContents:
     values = set(column.drop_null().unique().to_pylist())
-    return replace(contents, zero_one=contents.zero_one | {name}) if values == {0, 1} else contents
+    return replace(contents, zero_one=contents.zero_one | {name}) if values and values <= {0, 1} else contents
 
 
 def _with_paths(contents: ColumnContents, split: OpenSplit, name: str, column: pa.ChunkedArray) -> ColumnContents:

@@ -407,19 +407,20 @@ def _filled(task: Task, contents: ColumnContents, named: Mapping[str, str], how:
                 for n, type in contents.types.items()
                 if type in column.types and (n not in taken or type in SHARED_TYPES)
             }
-            flags = _flag_columns(task, free, contents.zero_one) if column is task.label and how == _BY_TYPE else None
+            flags = _flag_columns(task, free, contents) if column is task.label and how == _BY_TYPE else None
             name = flags or _pick(column, free, how, plural=not task.categorical)
             if name is not None:
                 filled[column.name] = name
     return filled
 
 
-def _flag_columns(task: Task, free: Mapping[str, str], zero_one: frozenset[str]) -> str | None:
+def _flag_columns(task: Task, free: Mapping[str, str], contents: ColumnContents) -> str | None:
     """Columns of zeros and ones where no other can be the label: two classes, or a class each of several columns."""
     usable = [name for name, type in free.items() if "." not in name and not _is_id_like(name, type)]
-    flags = [name for name in usable if name in zero_one]
+    flags = [name for name in usable if name in contents.zero_one]
+    differ = any(len(contents.cells[name].drop_null().unique()) > 1 for name in flags)
     texts = sum("string" in column.types for column in task.inputs)
-    return ",".join(flags) if task.categorical and flags and len(usable) - len(flags) <= texts else None
+    return ",".join(flags) if task.categorical and differ and len(usable) - len(flags) <= texts else None
 
 
 def _pick(column: Column, free: Mapping[str, str], how: int, *, plural: bool) -> str | None:

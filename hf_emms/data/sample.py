@@ -259,7 +259,8 @@ def _notes(
         columns = pluralize(labels.numbers.shape[1], "column")
         notes.append(f"the {label} is an F-label of {columns}" + (" and a text" * (labels.form == "both")))
     unnamed_flags = schema.flag_names is not None and all(name.isdigit() for name in schema.flag_names)
-    unnamed_ids = schema.flag_names is None and schema.label_type in ("integer", "integers")
+    are_truths = {"False", "True"}.issuperset(labels.texts)
+    unnamed_ids = schema.flag_names is None and schema.label_type in ("integer", "integers") and not are_truths
     if task.categorical and (unnamed_flags or unnamed_ids):
         notes.append("labels are numbers without names; names would make better label texts")
     if skipped:
