@@ -5,7 +5,7 @@ from __future__ import annotations
 import codecs
 import os
 import secrets
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -52,15 +52,27 @@ def atomic_file(path: Path) -> Iterator[Path]:
 
 
 @contextmanager
-def locked(path: Path) -> Iterator[None]:
+def locked(path: Path, timeout: float = -1, on_wait: Callable[[], None] = lambda: None) -> Iterator[None]:
     """Holds the lock of a file, which is made as needed and stays; other processes and threads wait for it.
 
+    Args:
+        path: of the lock.
+        timeout: seconds to wait; forever if negative.
+        on_wait: is called once where the lock is held by others.
+
     Raises:
+        TimeoutError: others have held it for too long.
         OSError: the file cannot be made.
     """
     from filelock import FileLock
 
     path.parent.mkdir(parents=True, exist_ok=True)
     path.touch()  # `FileLock` would try an unwritable place for ever
-    with FileLock(path):
+    lock = FileLock(path)
+    try:
+        held = lock.acquire(timeout=0)
+    except TimeoutError:
+        on_wait()
+        held = lock.acquire(timeout=timeout)
+    with held:
         yield

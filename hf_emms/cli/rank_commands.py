@@ -83,7 +83,7 @@ def rank(target: Path | None, strict: bool, dry_run: bool, results_repo: str | N
     if dry_run:
         _print_dry_run(options, job)
         return
-    ranking = _ranked(options, job, results_repo)
+    ranking = _ranked(options, job, results_repo, target)
     path, problem = _saved(ranking, target, cache=options.cache)
     if out.quiet:
         out.data("\n".join(row.checkpoint for row in ranking.rows if row.error is None))
@@ -106,9 +106,10 @@ def rank(target: Path | None, strict: bool, dry_run: bool, results_repo: str | N
         raise EmmsError("--strict: a checkpoint failed", "its row has the reason; --debug shows the traceback")
 
 
-def _ranked(options: Options, job: JobSettings | None, results_repo: str | None) -> Ranking:
+def _ranked(options: Options, job: JobSettings | None, results_repo: str | None, target: Path | None) -> Ranking:
     from hf_emms import hub
     from hf_emms.cli.progress_bars import StderrProgress
+    from hf_emms.ranking.text import to_text
     from hf_emms.run.rank import rank_with
 
     if results_repo is not None and job is None:
@@ -116,8 +117,12 @@ def _ranked(options: Options, job: JobSettings | None, results_repo: str | None)
         hub.require_push(account, results_repo, "dataset", instead=f"--results-repo {account.name}/emms-results")
 
     def keep(ranking: Ranking) -> None:
-        if options.confirm is not None:  # fine-tuning may be interrupted
-            _saved(ranking, None, cache=options.cache)
+        if options.confirm is not None:  # fine-tuning takes long, and may be interrupted
+            path, problem = _saved(ranking, target, cache=options.cache)
+            out.message(to_text(ranking))
+            out.message(summary(ranking, path))
+            if problem is not None:
+                raise problem
 
     with StderrProgress(quiet=out.quiet) as progress, stdout_for_data_only():
         return rank_with(options, progress, job, on_ranking=keep)

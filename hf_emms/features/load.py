@@ -6,9 +6,10 @@ import logging
 import pickle
 import re
 import shutil
+import threading
 import warnings
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -187,20 +188,44 @@ def is_tested(plan: ExtractionPlan) -> bool:
     return not (plan.code or row.package or row.loader == "AutoModel")
 
 
+class _QuietTransformers:
+    """Counts the blocks that hide messages, so that the last one to end restores what the first one found."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._blocks = 0
+        self._restore = ExitStack()
+
+    def enter(self) -> None:
+        from transformers.utils import logging as transformers_logging
+
+        with self._lock:
+            self._blocks += 1
+            if self._blocks > 1:
+                return
+            self._restore.callback(transformers_logging.set_verbosity, transformers_logging.get_verbosity())
+            if transformers_logging.is_progress_bar_enabled():
+                self._restore.callback(transformers_logging.enable_progress_bar)
+            self._restore.enter_context(warnings.catch_warnings())
+            warnings.simplefilter("ignore")
+            transformers_logging.set_verbosity(logging.CRITICAL)
+            transformers_logging.disable_progress_bar()
+
+    def leave(self) -> None:
+        with self._lock:
+            self._blocks -= 1
+            if not self._blocks:
+                self._restore.close()
+
+
+_QUIET = _QuietTransformers()
+
+
 @contextmanager
 def quiet_transformers() -> Iterator[None]:
-    """Hides progress bars and warnings of transformers; what matters is an EmmsError."""
-    from transformers.utils import logging as transformers_logging
-
-    verbosity = transformers_logging.get_verbosity()
-    bars = transformers_logging.is_progress_bar_enabled()
-    transformers_logging.set_verbosity(logging.CRITICAL)
-    transformers_logging.disable_progress_bar()
+    """Hides progress bars and warnings of transformers, in all threads; what matters is an EmmsError."""
+    _QUIET.enter()
     try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            yield
+        yield
     finally:
-        transformers_logging.set_verbosity(verbosity)
-        if bars:
-            transformers_logging.enable_progress_bar()
+        _QUIET.leave()

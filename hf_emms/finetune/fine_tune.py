@@ -7,10 +7,9 @@ from __future__ import annotations
 
 import math
 import shutil
-import tempfile
 import time
-from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
-from contextlib import closing, contextmanager
+from collections.abc import Callable, Generator, Iterable, Sequence
+from contextlib import AbstractContextManager, closing
 from dataclasses import dataclass, replace
 from functools import partial
 from importlib import metadata
@@ -28,6 +27,7 @@ from hf_emms.features.extraction_plan import ExtractionPlan, plan_extraction
 from hf_emms.finetune.recipe import Recipe, TrainingJob, check_recipe, choose_method, head_of, recipe_for
 from hf_emms.finetune.saving import ModelKeeper, check_push, evaluation_results, keeper_for, model_card
 from hf_emms.finetune.splits import Splits, load_splits
+from hf_emms.finetune.unfinished import locked_run, unfinished_folder
 from hf_emms.formatting import format_duration, parse_duration, pluralize
 from hf_emms.hub import Repo, resolve
 from hf_emms.options import Options
@@ -39,7 +39,7 @@ from hf_emms.tasks import Task
 
 DEFAULT_TOP = 3
 # Part of the key of every finished run: raise it when the same recipe gives other results.
-FINETUNE_VERSION = 5
+FINETUNE_VERSION = 6
 # Checkpoints that share the last rank of a shortlist are fine-tuned too, up to so many times its length.
 _MAX_TIED = 2
 # By how much a rate is lowered at which no loss falls.
@@ -76,10 +76,6 @@ class FineTuning:
         """The name of the score by which checkpoints are compared."""
         return head_of(self.splits.task).metrics(self.splits.train.references)[0].name
 
-    @property
-    def is_over(self) -> bool:
-        return self.deadline is not None and time.time() > self.deadline
-
     def recipe(self, row: Row) -> Recipe:
         return recipe_for(self.options, head_of(self.splits.task), row.parameters, self.methods[row.checkpoint])
 
@@ -114,6 +110,12 @@ class FineTuning:
     def digest(self, job: TrainingJob) -> str:
         """What the files of a run are named by."""
         return digest_of(self.key(job))
+
+    def stored(self, job: TrainingJob) -> TrainingRun | None:
+        """The result of a run in the cache, where it is to be used."""
+        if not self.options.resume:
+            return None
+        return self.cache.get_json("finetunings", self.key(job), partial(msgspec.convert, type=TrainingRun))
 
     def model_folder(self, job: TrainingJob) -> Path | None:
         """Where the model of a run is written; None where it is not kept."""
@@ -162,6 +164,15 @@ def prepare(
     shortlist, notes = choose(ranking.rows, options.confirm or DEFAULT_TOP)
     splits = load_splits(options, cache, source)
     if splits.revision != ranking.dataset_revision:
+        if isinstance(options.dataset, str) and options.dataset.partition("@")[0] in (
+            ranking.dataset,
+            ranking.dataset_id,
+        ):
+            raise EmmsError(
+                f"{ranking.dataset} has changed since it was ranked: revision {ranking.dataset_revision} was, "
+                f"{splits.revision} is here",
+                "rank it again",
+            )
         notes.append(f"the ranking is of revision {ranking.dataset_revision} of the dataset, this is {splits.revision}")
     methods = {}
     for row in shortlist:
@@ -297,19 +308,17 @@ def _train_shortlist(work: FineTuning, train_all: TrainAll) -> dict[str, FineTun
 
 def finished_runs(work: FineTuning, jobs: Sequence[TrainingJob], train_all: TrainAll) -> dict[TrainingJob, TrainingRun]:
     """The results of runs: from the cache, or trained and stored there before anything else is."""
-    results = {}
-    if work.options.resume:
-        for job in jobs:
-            stored = work.cache.get_json("finetunings", work.key(job), partial(msgspec.convert, type=TrainingRun))
-            if stored is not None:
-                work.progress.noted(f"{job.name}: {_in_words(work, stored)} (from the cache)")
-                results[job] = stored
+    results = {job: stored for job in jobs if (stored := work.stored(job)) is not None}
+    for job, stored in results.items():
+        if work.keeper is not None:
+            work.keeper.finished(work.digest(job), stored)
+        work.progress.noted(f"{job.name}: {_in_words(work, stored)} (from the cache)")
     with closing(train_all(work, [job for job in jobs if job not in results])) as finished:
         for job, result in finished:
-            # A run that was cut short is no result of the recipe.
-            if result.validation is not None and not work.is_over:
+            # A run that the time limit ended is no result of the recipe.
+            if result.validation is not None and result.unfinished is None:
                 work.cache.put_json("finetunings", work.key(job), msgspec.to_builtins(result))
-            if result.validation is not None and work.keeper is not None:
+            if work.keeper is not None:
                 work.keeper.finished(work.digest(job), result)
             for line in (_in_words(work, result), *result.notes):
                 work.progress.noted(f"{job.name}: {line}")
@@ -319,34 +328,49 @@ def finished_runs(work: FineTuning, jobs: Sequence[TrainingJob], train_all: Trai
 
 def train_here(work: FineTuning, jobs: Sequence[TrainingJob]) -> Generator[tuple[TrainingJob, TrainingRun], None, None]:
     """A `TrainAll`: in this process, one run after the other."""
-    from hf_emms.finetune.training import run_job
+    from hf_emms.finetune.training import UnsavedModelError, run_job
 
     splits = work.splits.with_images_in_memory()
     for job in jobs:
-        with unfinished_folder(work.cache.root, work.digest(job)) as folder:
-            result = run_job(
-                job,
-                splits,
-                work.options,
-                folder,
-                save_to=work.model_folder(job),
-                deadline=work.deadline,
-                progress=work.progress,
-            )
-        yield job, result
+        try:
+            with run_lock(work, job):
+                stored = work.stored(job)  # another process may have finished it meanwhile
+                if stored is not None:
+                    yield job, stored
+                    continue
+                with unfinished_folder(work.cache.root, work.digest(job)) as folder:
+                    try:
+                        result, problem = (
+                            run_job(
+                                job,
+                                splits,
+                                work.options,
+                                folder,
+                                save_to=work.model_folder(job),
+                                deadline=work.deadline,
+                                progress=work.progress,
+                            ),
+                            None,
+                        )
+                    except UnsavedModelError as error:
+                        result, problem = error.run, error
+                    yield job, result  # stored before its states are removed, and before others have the lock
+                    if result.unfinished is None:
+                        shutil.rmtree(folder, ignore_errors=True)
+                    if problem is not None:
+                        raise problem
+        except TimeoutError:
+            yield job, not_started(job)
 
 
-@contextmanager
-def unfinished_folder(root: Path | None, digest: str) -> Iterator[Path]:
-    """Where the states of an unfinished run are: in the cache, so that the next process finds them."""
-    if root is None:
-        with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as temporary:
-            yield Path(temporary) / "run"
-        return
-    folder = root / "unfinished" / digest
-    folder.parent.mkdir(parents=True, exist_ok=True)
-    yield folder
-    shutil.rmtree(folder, ignore_errors=True)  # not reached where the run was interrupted
+def run_lock(work: FineTuning, job: TrainingJob) -> AbstractContextManager[None]:
+    """See `locked_run`; who has it looks first whether the run was finished meanwhile."""
+    note = f"{job.name}: another process trains it; waiting for its result"
+    return locked_run(work.cache.root, work.digest(job), work.deadline, partial(work.progress.noted, note))
+
+
+def not_started(job: TrainingJob) -> TrainingRun:
+    return TrainingRun(job.learning_rate, job.seed, error="not started: the time limit had passed")
 
 
 # ---- what the runs come to -------------------------------------------------------------------------------------------
@@ -387,19 +411,18 @@ def _keep_best(work: FineTuning, keeper: ModelKeeper, ranking: Ranking, train_al
     row = ranking.fine_tuned[0]
     assert row.fine_tuned is not None
     best = max(_runs_at(row.fine_tuned.runs, row.fine_tuned.learning_rate), key=_validation)
-    plan, recipe = work.plan(row), work.recipe(row)
-    job = TrainingJob(row.checkpoint, plan, row.parameters, recipe, best.learning_rate, best.seed)
-
-    def train() -> None:
+    job = TrainingJob(row.checkpoint, work.plan(row), row.parameters, work.recipe(row), best.learning_rate, best.seed)
+    if not keeper.has(work.digest(job)):
         work.progress.noted(f"{row.checkpoint}: trained again, because its model was not kept")
-        ((_, again),) = train_all(replace(work, deadline=None), [job])
-        if again.validation is None:
-            raise EmmsError(f"{job.name}: {again.error}", "run the same command again: what is finished is kept")
-        keeper.finished(work.digest(job), again)
-
-    card = model_card(ranking, row, best, work.splits.test, work.options)
-    results = evaluation_results(ranking, row, best, work.splits.test, work.progress.noted)
-    keeper.finish(work.digest(job), {"README.md": card, **results}, train)
+        anew = replace(work, deadline=None, options=replace(work.options, resume=False))
+        for _, best in train_all(anew, [job]):
+            if best.validation is None:
+                raise EmmsError(f"{job.name}: {best.error}", "run the same command again: what is finished is kept")
+            keeper.finished(work.digest(job), best)
+    trained_on = msgspec.structs.replace(ranking, dataset_revision=work.splits.revision)
+    card = model_card(trained_on, row, best, work.splits.test, work.options)
+    results = evaluation_results(trained_on, row, best, work.splits.test, work.progress.noted)
+    keeper.finish(work.digest(job), {"README.md": card, **results})
     work.progress.noted(f"{row.checkpoint}, fine-tuned: {keeper.folder}")
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import shlex
 import shutil
 from collections.abc import Callable, Mapping
@@ -13,10 +14,11 @@ from typing import Any
 
 import yaml
 
-from hf_emms.cache import default_root
+from hf_emms.cache import default_root, digest_of
 from hf_emms.errors import EmmsError, redacted
 from hf_emms.files import write_atomic
 from hf_emms.finetune.splits import LabeledSplit
+from hf_emms.finetune.unfinished import storage_error
 from hf_emms.hub import page, read_file, require_push, upload_model, who_am_i
 from hf_emms.options import Options
 from hf_emms.publish.card_text import rendered_template
@@ -25,66 +27,103 @@ from hf_emms.tasks import hub_tag
 
 # Folder, inside the one that is asked for, of the models of finished runs; the best one is left at the end.
 _UNFINISHED = ".unfinished"
-_SCORE = "validation.json"
+# Marks such a model as whole; and what says which run a folder holds the model of.
+_WHOLE, _SAVED = ".whole", ".hf-emms.json"
 # What makes a dataset a benchmark: https://huggingface.co/docs/hub/eval-results
 _BENCHMARK, _RESULTS = "eval.yaml", ".eval_results"
 _DEFAULT_CONFIG, _DEFAULT_SPLIT = "default", "test"
 
 
 class ModelKeeper:
-    """Keeps the model of the best run so far in a folder, which may hold no other files."""
+    """Keeps the model of the best run so far in a folder, which may hold no other files but those of an equal request.
 
-    def __init__(self, folder: Path) -> None:
+    Raises:
+        EmmsError: the folder holds other files, is no folder or cannot be written.
+    """
+
+    def __init__(self, folder: Path, request: str) -> None:
         self.folder = folder
-        self._runs = folder / _UNFINISHED
-        other = [path.name for path in folder.iterdir() if path != self._runs] if folder.is_dir() else []
+        self._runs, self._request = folder / _UNFINISHED, request
+        self._scores: dict[str, float] = {}
+        other_place = "--save-model NEW_FOLDER"
+        existing = next(path for path in (folder, *folder.absolute().parents) if path.exists())
+        if not existing.is_dir():
+            raise EmmsError(f"{existing} is a file: no model can be saved there", other_place)
+        if not os.access(existing, os.W_OK | os.X_OK):
+            raise EmmsError(f"{existing} cannot be written", other_place)
+        saved = self._saved()
+        ours = {_UNFINISHED, _SAVED, *(saved["files"] if saved.get("request") == request else ())}
+        other = [path.name for path in folder.iterdir() if path.name not in ours] if folder.is_dir() else []
         if other:
-            raise EmmsError(f"the folder {folder} is not empty: it holds {other[0]}", "--save-model NEW_FOLDER")
+            raise EmmsError(f"the folder {folder} is not empty: it holds {other[0]}", other_place)
 
     def path(self, name: str) -> Path:
         """Where the model of a run is written."""
         return self._runs / name
 
     def finished(self, name: str, run: TrainingRun) -> None:
-        """Keeps the model of a run if no other has as good a validation score, and removes the others then."""
-        write_atomic(self.path(name) / _SCORE, json.dumps(run.validation))
-        scores = {path: json.loads((path / _SCORE).read_text()) for path in self._runs.iterdir() if self._whole(path)}
-        best = max(scores, key=lambda path: (float(scores[path]), path.name != name))
-        for path in self._runs.iterdir():
-            if path != best:
-                shutil.rmtree(path)
+        """Keeps the model of a run if no other one of this call has as good a validation score, and removes theirs."""
+        if run.validation is None or not self.path(name).is_dir():
+            return
+        (self.path(name) / _WHOLE).touch()
+        self._scores[name] = run.validation
+        best = max(self._scores, key=lambda each: (self._scores[each], each != name))
+        for each in self._scores.keys() - {best}:
+            shutil.rmtree(self.path(each), ignore_errors=True)
+            del self._scores[each]
 
-    def finish(self, name: str, files: Mapping[str, str], train: Callable[[], Any]) -> None:
-        """Leaves one run's model in the folder, with other files, path → content.
+    def has(self, name: str) -> bool:
+        """Whether the model of a run is kept, or in its place already."""
+        return (self.path(name) / _WHOLE).is_file() or self._saved().get("run") == name
 
-        `train` writes it again where it was not kept: an earlier process finished the run, or another run of the best
-        checkpoint was better than it.
+    def finish(self, name: str, files: Mapping[str, str]) -> None:
+        """Leaves the model of one run in the folder, with other files, path → content.
+
+        Raises:
+            EmmsError: the folder cannot be written, or holds the model of another run.
         """
-        if not self._whole(self.path(name)):
+        saved = self._saved()
+        try:
+            if saved.get("run", name) != name:
+                raise EmmsError(f"{self.folder} holds the model of another run", "--save-model NEW_FOLDER")
+            if self.path(name).is_dir():
+                for file, content in files.items():
+                    write_atomic(self.path(name) / file, content)
+                names = sorted({path.name for path in self.path(name).iterdir()} - {_WHOLE})
+                names = sorted({*names, *saved.get("files", ())})
+                # From here on an interrupted call is finished by the next one.
+                saved = {"request": self._request, "run": name, "files": names}
+                write_atomic(self.folder / _SAVED, json.dumps(saved))
+                for path in sorted(self.path(name).iterdir()):
+                    place = self.folder / path.name
+                    if path.name != _WHOLE:
+                        if place.is_dir():
+                            shutil.rmtree(place)
+                        path.rename(place)
             shutil.rmtree(self._runs, ignore_errors=True)
-            train()
-        for path in sorted(self.path(name).iterdir()):
-            if path.name != _SCORE:
-                path.rename(self.folder / path.name)
-        for file, content in files.items():
-            write_atomic(self.folder / file, content)
-        shutil.rmtree(self._runs)
+        except OSError as error:
+            raise storage_error(self.folder, error) from error
 
-    def _whole(self, path: Path) -> bool:
-        return (path / _SCORE).is_file()
+    def _saved(self) -> dict[str, Any]:
+        """What was put into the folder: the request, the run and the names of its files."""
+        try:
+            saved = json.loads((self.folder / _SAVED).read_text())
+            return saved if isinstance(saved["files"], list) else {}
+        except (OSError, ValueError, LookupError, TypeError):
+            return {}
 
 
 def keeper_for(options: Options) -> ModelKeeper | None:
     """Keeps the best model where the options ask for it: in their folder, or in the cache until it is uploaded.
 
     Raises:
-        EmmsError: the folder holds other files.
+        EmmsError: the folder holds other files, is none or cannot be written.
     """
     folder = _folder(options)
     if folder is None:
         return None
     try:
-        return ModelKeeper(folder)
+        return ModelKeeper(folder, digest_of({name: str(value) for name, value in options.changed().items()}))
     except EmmsError as error:
         if options.save_model is not None:
             raise
@@ -224,7 +263,7 @@ def _command(options: Options, ranking: Ranking, row: Row, result: FineTuned, ru
         method=result.recipe["method"],
         epochs=result.recipe.get("epochs"),
         learning_rates=(f"{run.learning_rate:g}",),
-        time_limit=None,
+        time_limit=options.time_limit if run.unfinished else None,
         push_to_hub=None,
         resume=True,
         cache=True,

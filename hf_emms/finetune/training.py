@@ -4,9 +4,13 @@ from __future__ import annotations
 
 import logging
 import math
+import random
 import shutil
+import signal
+import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -15,23 +19,25 @@ import torch
 from safetensors import SafetensorError
 from safetensors.torch import save_model
 from transformers import (
-    EarlyStoppingCallback,
     PreTrainedModel,
     PrinterCallback,
     Trainer,
     TrainerCallback,
+    TrainerState,
     TrainingArguments,
     set_seed,
 )
+from transformers.trainer import TRAINER_STATE_NAME
 from transformers.utils import SAFE_WEIGHTS_NAME
 
-from hf_emms.errors import EmmsError, checkpoint_errors
+from hf_emms.errors import EmmsError, checkpoint_errors, interruptions
 from hf_emms.features.device import choose_device, is_out_of_memory
 from hf_emms.features.load import quiet_transformers
 from hf_emms.finetune.heads import load_network
 from hf_emms.finetune.network import Network, collate
 from hf_emms.finetune.recipe import TrainingJob, head_of
 from hf_emms.finetune.splits import LabeledSplit, Splits
+from hf_emms.finetune.unfinished import StorageError, newest_state, remove_state, seal, storage_error
 from hf_emms.options import Options
 from hf_emms.ranking import TrainingRun
 from hf_emms.ranking.progress import Progress, Silent
@@ -44,14 +50,23 @@ _LOGS = 50
 # A loss that ends above this share of its start has not fallen.
 _FALLEN = 0.98
 _EVALUATION_BATCHES = 2  # evaluation takes no gradients: batches twice as large fit
-# Parts of the test rows, each left out once for the standard error.
-_JACKKNIFE = 20
-# What a damaged checkpoint of a killed run raises when it is read.
-_UNREADABLE = (OSError, ValueError, KeyError, RuntimeError, EOFError, SafetensorError)
+# Parts of the test rows, each left out once for the standard error: single rows of small splits, and at least so many
+# of large ones, whose metric is then computed on about so many rows in all.
+_MIN_PARTS, _JACKKNIFE_ROWS = 20, 200_000
+# What writing a state or a model raises on a full or read-only disk.
+_UNWRITABLE = (OSError, RuntimeError, SafetensorError)
+# Held by the thread that trains: PyTorch has one state of random numbers for all threads.
+_TRAINING = threading.RLock()
 
 
 class DivergedError(ArithmeticError):
     """The loss is no number any more."""
+
+
+class UnsavedModelError(StorageError):
+    """The model of a finished `run` could not be written."""
+
+    run: TrainingRun
 
 
 def run_job(
@@ -64,24 +79,65 @@ def run_job(
     deadline: float | None = None,
     progress: Progress | None = None,
 ) -> TrainingRun:
-    """The result of one run, which is an error where it failed or the time limit had passed; see `Training`."""
+    """The result of one run, which is an error where it failed or the time limit had passed; see `Training`.
+
+    Random states are as before at the end, and other threads wait.
+
+    Raises:
+        StorageError: a state or the model cannot be written.
+    """
     if deadline is not None and time.time() > deadline:
         return TrainingRun(job.learning_rate, job.seed, error="not started: the time limit had passed")
     device = choose_device(options.device)
     training = Training(job, splits, folder, device, save_to=save_to, deadline=deadline, progress=progress)
     try:
-        with checkpoint_errors():
+        with _own_random_states(), remembered_interrupts(), checkpoint_errors():
             return training.run(lambda: load_network(job.plan, splits, options, job.recipe.method))
     except EmmsError as error:
+        if isinstance(error.__cause__, StorageError):
+            raise error.__cause__ from None
         diverged = isinstance(error.__cause__, DivergedError)
         return TrainingRun(job.learning_rate, job.seed, error=error.message, has_diverged=diverged)
+
+
+@contextmanager
+def _own_random_states() -> Iterator[None]:
+    """Keeps the random states of the process, and other threads from changing those of a training."""
+    with _TRAINING, torch.random.fork_rng(range(torch.cuda.device_count())):
+        of_python, of_numpy = random.getstate(), np.random.get_state()
+        try:
+            yield
+        finally:
+            random.setstate(of_python)
+            np.random.set_state(of_numpy)
+
+
+@contextmanager
+def remembered_interrupts() -> Iterator[None]:
+    """Has Ctrl-C end a training also where Python drops its exception, as in a callback of the garbage collector."""
+    handler = signal.getsignal(signal.SIGINT)
+    if threading.current_thread() is not threading.main_thread() or handler is not signal.default_int_handler:
+        yield
+        return
+
+    def interrupt(number: int, frame: Any) -> None:
+        interruptions.append(KeyboardInterrupt())
+        raise interruptions[-1]
+
+    before = len(interruptions)
+    signal.signal(signal.SIGINT, interrupt)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, handler)
+        del interruptions[before:]
 
 
 class Training:
     """One run of a network, and a second try where it fails.
 
-    Unfinished states are in `folder`, which is emptied at the end; the finished model is written to `save_to`.
-    Training ends at `deadline`, of `time.time`.
+    Unfinished states are in `folder`, and the finished model is written to `save_to`. Training ends at `deadline`, of
+    `time.time`; another run in the same folder goes on from there.
     """
 
     def __init__(
@@ -107,8 +163,9 @@ class Training:
             RuntimeError: memory ran out twice, or another failure of the checkpoint's code.
         """
         batch_size, accumulation = self._job.recipe.batch_size, 1
+        first, second = self._folder / "first", self._folder / "second"
         try:
-            return self._attempt(load, batch_size, accumulation, ())
+            return self._attempt(load, first, batch_size, accumulation, ())
         except DivergedError as error:
             note = f"{error}; trained again with half the batch"
         except RuntimeError as error:
@@ -116,31 +173,33 @@ class Training:
                 raise
             accumulation, note = 2, "memory ran out; trained again with two half batches a step"
         # Outside the except block: the traceback would keep the failed run's tensors alive.
-        shutil.rmtree(self._folder, ignore_errors=True)
+        shutil.rmtree(first, ignore_errors=True)
         if torch.cuda.is_available():
             torch.cuda.empty_cache()
-        return self._attempt(load, max(1, batch_size // 2), accumulation, (note,))
+        return self._attempt(load, second, max(1, batch_size // 2), accumulation, (note,))
 
     def _attempt(
-        self, load: Callable[[], Network], batch_size: int, accumulation: int, notes: tuple[str, ...]
+        self, load: Callable[[], Network], folder: Path, batch_size: int, accumulation: int, notes: tuple[str, ...]
     ) -> TrainingRun:
         started, job, splits, metric = time.perf_counter(), self._job, self._splits, self._metrics[0]
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise storage_error(folder, error) from error
         set_seed(job.seed)
         network = load()
-        watch = _Watch(job.name, self._deadline, self._progress)
+        watch = _Watch(job.name, self._deadline, self._progress, f"eval_{metric.name}", job.recipe.patience)
         with quiet_transformers():
-            trainer = self._trainer(network, batch_size, accumulation, watch)
-            _fit(trainer, self._folder)
+            trainer = self._trainer(network, folder, batch_size, accumulation, watch)
+            _fit(trainer, folder, watch)
             outputs = _outputs(trainer, network, splits.validation)
             validation = metric.compute(network.predictions(outputs, splits.validation), splits.validation.references)
             outputs = _outputs(trainer, network, splits.test)
-            if self._save_to is not None:
-                network.save(self._save_to)
+            save_error = self._save(network)
         self._progress.advanced(job.name, trainer.state.max_steps - watch.steps)
-        shutil.rmtree(self._folder, ignore_errors=True)
         predictions, references = network.predictions(outputs, splits.test), splits.test.references
         stagnation = _note_on_losses(trainer)
-        return TrainingRun(
+        run = TrainingRun(
             job.learning_rate,
             job.seed,
             validation=validation,
@@ -149,18 +208,34 @@ class Training:
             steps=trainer.state.global_step,
             batch_size=batch_size * accumulation,
             seconds=time.perf_counter() - started,
-            curve=tuple(
-                log[f"eval_{metric.name}"] for log in trainer.state.log_history if f"eval_{metric.name}" in log
-            ),
+            curve=tuple(watch.curve(trainer.state.log_history)),
             loss=None if network.loss is None else network.loss(outputs, splits.test),
             notes=(*network.notes, *notes, *stagnation, *watch.notes),
             has_diverged=bool(stagnation),
+            unfinished=watch.unfinished,
         )
+        if save_error is not None:
+            save_error.run = run
+            raise save_error
+        return run
+
+    def _save(self, network: Network) -> UnsavedModelError | None:
+        """Writes the model where it is kept; the error where that fails, which costs no result."""
+        if self._save_to is None:
+            return None
+        shutil.rmtree(self._save_to, ignore_errors=True)
+        try:
+            network.save(self._save_to)
+        except _UNWRITABLE as error:
+            shutil.rmtree(self._save_to, ignore_errors=True)
+            reason = storage_error(self._save_to, error)
+            return UnsavedModelError(reason.message, reason.hint)
+        return None
 
     def _scores(self, predictions: Sequence[Any], references: Sequence[Any]) -> dict[str, float]:
         return {metric.name: metric.compute(predictions, references) for metric in self._metrics}
 
-    def _trainer(self, network: Network, batch_size: int, accumulation: int, watch: _Watch) -> Trainer:
+    def _trainer(self, network: Network, folder: Path, batch_size: int, accumulation: int, watch: _Watch) -> Trainer:
         recipe, device, validation = self._job.recipe, self._device, self._splits.validation
         train = network.rows(self._splits.train, True)
         total = recipe.total_steps(len(train))
@@ -169,7 +244,7 @@ class Training:
         # Otherwise a step of two half batches would sum their losses.
         network.model.accepts_loss_kwargs = False
         arguments = TrainingArguments(
-            output_dir=str(self._folder),
+            output_dir=str(folder),
             max_steps=total,
             per_device_train_batch_size=batch_size,
             per_device_eval_batch_size=_EVALUATION_BATCHES * batch_size,
@@ -183,7 +258,6 @@ class Training:
             eval_steps=every,
             save_strategy="steps",
             save_steps=every,
-            save_total_limit=1,
             load_best_model_at_end=True,
             metric_for_best_model=self._metrics[0].name,
             greater_is_better=True,
@@ -210,15 +284,21 @@ class Training:
             train_dataset=train,
             eval_dataset=network.rows(validation, False),
             compute_metrics=scores,
-            callbacks=[watch, *([EarlyStoppingCallback(recipe.patience)] if evaluations > recipe.patience else [])],
+            callbacks=[watch],
         )
         trainer.remove_callback(PrinterCallback)
         return trainer
 
 
 def standard_error(metric: Metric, predictions: Sequence[Any], references: Sequence[Any], groups: np.ndarray) -> float:
-    """The delete-a-part jackknife over twenty parts of the rows, whose groups, uint64 (n,), stay together."""
-    part_of = assign_folds(groups, min(_JACKKNIFE, len(np.unique(groups))), 0)
+    """The delete-a-part jackknife over parts of the rows, whose groups, uint64 (n,), stay together.
+
+    Of a share of right answers in rows that are all groups of their own it is the binomial standard error.
+    """
+    parts = max(_MIN_PARTS, _JACKKNIFE_ROWS // max(1, len(groups)))
+    names, part_of = np.unique(groups, return_inverse=True)
+    if parts < len(names):
+        part_of = assign_folds(groups, parts, 0)
     values = []
     for part in np.unique(part_of):
         rows = np.flatnonzero(part_of != part).tolist()
@@ -228,24 +308,20 @@ def standard_error(metric: Metric, predictions: Sequence[Any], references: Seque
     return float(np.sqrt((count - 1) * np.var(values))) if count > 1 else 0.0
 
 
-def _fit(trainer: Trainer, folder: Path) -> None:
-    """Trains from the last whole state that a killed run has left, or from the start."""
-    # The file of the trainer's state is the last one of a checkpoint that is written.
-    left = [path for path in folder.glob("checkpoint-*") if (path / "trainer_state.json").is_file()]
-    newest = max(left, key=lambda path: int(path.name.rpartition("-")[2]), default=None)
-    if newest is not None:
-        weights = {name: tensor.clone() for name, tensor in trainer.model.state_dict().items()}
-        try:
-            trainer.train(resume_from_checkpoint=str(newest))
-        except _UNREADABLE as error:
-            if isinstance(error, RuntimeError) and is_out_of_memory(error):
-                raise
-            _LOG.debug("%s cannot be resumed", newest, exc_info=True)
-            shutil.rmtree(folder, ignore_errors=True)
-            trainer.model.load_state_dict(weights)
-        else:
-            return
-    trainer.train()
+def _fit(trainer: Trainer, folder: Path, watch: _Watch) -> None:
+    """Trains from the last whole state that an earlier call has left, or from the start."""
+    state = newest_state(folder)
+    if state is None:
+        shutil.rmtree(folder, ignore_errors=True)
+        trainer.train()
+        return
+    path, content = state
+    if content["global_step"] < trainer.args.max_steps and not watch.has_stopped_improving(content["log_history"]):
+        trainer.train(resume_from_checkpoint=str(path))
+        return
+    trainer.state = TrainerState.load_from_json(str(path / TRAINER_STATE_NAME))
+    trainer._load_from_checkpoint(trainer.state.best_model_checkpoint or str(path))
+    watch.on_train_begin(trainer.args, trainer.state, trainer.control)
 
 
 def _outputs(trainer: Trainer, network: Network, split: LabeledSplit) -> Any:
@@ -296,6 +372,19 @@ class _NetworkTrainer(Trainer):
         # Without labels of some kind the scores would not be computed.
         return None, outputs, torch.zeros(len(next(iter(inputs.values()))))
 
+    def _save_checkpoint(self, *arguments: Any) -> None:
+        folder = Path(self.args.output_dir)
+        newest = folder / f"checkpoint-{self.state.global_step}"
+        try:
+            super()._save_checkpoint(*arguments)
+            seal(newest)
+        except _UNWRITABLE as error:
+            raise storage_error(newest, error) from error
+        best = self.state.best_model_checkpoint
+        for state in folder.glob("checkpoint-*"):
+            if state != newest and str(state) != best:
+                remove_state(state)
+
     def _save(self, output_dir: str | None = None, state_dict: Any = None) -> None:
         if isinstance(self.model, PreTrainedModel) or output_dir is None:
             super()._save(output_dir, state_dict)
@@ -309,12 +398,30 @@ class _NetworkTrainer(Trainer):
 
 
 class _Watch(TrainerCallback):
-    """Reports steps, ends a run at its deadline, and fails one whose loss is no number."""
+    """Reports steps; ends a run at its deadline or after `patience` evaluations that were no better, or fails it.
 
-    def __init__(self, name: str, deadline: float | None, progress: Progress) -> None:
+    Attributes:
+        steps: that were reported.
+        unfinished: how far the run came where its deadline ended it.
+    """
+
+    def __init__(self, name: str, deadline: float | None, progress: Progress, metric: str, patience: int) -> None:
         self._name, self._deadline, self._progress = name, deadline, progress
+        self._metric, self._patience = metric, patience
         self.steps = 0
-        self.notes: list[str] = []
+        self.unfinished: str | None = None
+
+    @property
+    def notes(self) -> list[str]:
+        return [f"ended by the time limit {self.unfinished}"] if self.unfinished else []
+
+    def curve(self, log_history: Sequence[dict[str, float]]) -> list[float]:
+        """The validation scores so far."""
+        return [log[self._metric] for log in log_history if self._metric in log]
+
+    def has_stopped_improving(self, log_history: Sequence[dict[str, float]]) -> bool:
+        scores = self.curve(log_history)
+        return bool(scores) and len(scores) - 1 - int(np.argmax(scores)) >= self._patience
 
     def on_train_begin(self, args: Any, state: Any, control: Any, **others: Any) -> None:
         self._progress.started(self._name, state.max_steps)
@@ -324,8 +431,16 @@ class _Watch(TrainerCallback):
     def on_step_end(self, args: Any, state: Any, control: Any, **others: Any) -> None:
         self._advance(state.global_step)
         if self._deadline is not None and time.time() > self._deadline and state.global_step < state.max_steps:
-            self.notes.append(f"ended by the time limit after {state.global_step:,} of {state.max_steps:,} steps")
-            control.should_training_stop = control.should_evaluate = control.should_save = True
+            self.unfinished = f"after {state.global_step:,} of {state.max_steps:,} steps"
+            # Without another evaluation: the run that goes on from here is to be as one that was not ended.
+            control.should_training_stop = control.should_save = True
+
+    def on_evaluate(self, args: Any, state: Any, control: Any, **others: Any) -> None:
+        if self.has_stopped_improving(state.log_history):
+            control.should_training_stop = True
+
+    def on_prediction_step(self, args: Any, state: Any, control: Any, **others: Any) -> None:
+        _check_interrupts()
 
     def on_log(self, args: Any, state: Any, control: Any, logs: Any = None, **others: Any) -> None:
         loss = (logs or {}).get("loss")
@@ -333,5 +448,11 @@ class _Watch(TrainerCallback):
             raise DivergedError(f"the loss was no number after {state.global_step:,} steps")
 
     def _advance(self, step: int) -> None:
+        _check_interrupts()
         self._progress.advanced(self._name, step - self.steps)
         self.steps = step
+
+
+def _check_interrupts() -> None:
+    if interruptions:
+        raise interruptions[0]

@@ -52,6 +52,7 @@ class TrainingRun(msgspec.Struct, frozen=True):
         curve: the validation score at each evaluation, in order.
         loss: mean loss of the test rows, finer than a share of right answers; None where there is no such loss.
         has_diverged: whether the loss did not fall, or was no number.
+        unfinished: "after 56 of 100,000 steps" where the time limit ended the run; None for a finished one.
     """
 
     learning_rate: float
@@ -67,6 +68,7 @@ class TrainingRun(msgspec.Struct, frozen=True):
     notes: tuple[str, ...] = ()
     error: str | None = None
     has_diverged: bool = False
+    unfinished: str | None = None
 
 
 class FineTuned(msgspec.Struct, frozen=True):

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from hf_emms.errors import EmmsError
 from hf_emms.finetune.fine_tune import DEFAULT_TOP, FineTuning, check_settings, fine_tune, prepare
 from hf_emms.finetune.recipe import head_of
 from hf_emms.finetune.saving import push_best
+from hf_emms.hub import resolve
 from hf_emms.options import SETTINGS, Options, python_words
 from hf_emms.presets import dataset_preset
 from hf_emms.ranking import Ranking, is_commit
@@ -19,6 +21,8 @@ from hf_emms.tasks import get_task
 
 if TYPE_CHECKING:
     import datasets
+
+    from hf_emms.data import DatasetSource
 
 
 @python_words()
@@ -158,7 +162,22 @@ def start_session(ranking: Ranking, options: Options, progress: Progress) -> Ses
 def prepared(ranking: Ranking, session: Session) -> FineTuning:
     """What `confirmed` would train."""
     options, seconds = session.options, rate(session.options, get_task(ranking.task).input).seconds
-    return prepare(ranking, options, session.source, session.cache, session.progress, seconds_per_parameter=seconds)
+    source = _at_revision(session.source, ranking)
+    return prepare(ranking, options, source, session.cache, session.progress, seconds_per_parameter=seconds)
+
+
+def _at_revision(source: DatasetSource, ranking: Ranking) -> DatasetSource:
+    """The dataset of a preset at the revision that was ranked, which the preset does not name."""
+    revision = ranking.dataset_revision
+    if source.repo.id != ranking.dataset_id or source.repo.revision == revision or not is_commit(revision):
+        return source
+    return replace(source, repo=resolve(source.repo.id, "dataset", revision=revision))
+
+
+class NotConfirmedError(EmmsError):
+    """The best checkpoints of a finished `ranking` could not be fine-tuned."""
+
+    ranking: Ranking
 
 
 def confirmed(ranking: Ranking, session: Session) -> Ranking:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import warnings
 from collections.abc import Callable, Iterable, Mapping
 from contextlib import closing
 from datetime import UTC, datetime
@@ -11,6 +12,7 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 import msgspec
 import numpy as np
 
+from hf_emms.errors import EmmsError
 from hf_emms.finetune.fine_tune import check_settings
 from hf_emms.finetune.recipe import head_of
 from hf_emms.finetune.saving import push_best
@@ -23,7 +25,7 @@ from hf_emms.ranking.merge import checkpoint_key, results_path
 from hf_emms.ranking.progress import Progress, Silent
 from hf_emms.registry import versions
 from hf_emms.run import ranking_job
-from hf_emms.run.confirm import confirmed
+from hf_emms.run.confirm import NotConfirmedError, confirmed
 from hf_emms.run.engines import EngineInput
 from hf_emms.run.label_embeddings import label_names, label_table
 from hf_emms.run.models_in_memory import renamed, saved_models
@@ -152,7 +154,8 @@ def rank(
         role_columns: ``text_column``, ``image_column``, ``label_column``, …: a column for a role, as in `columns`.
 
     Returns:
-        The ranking; a checkpoint that failed is a row with an error.
+        The ranking; a checkpoint that failed is a row with an error. Where fine-tuning fails, a warning and the last
+        note say why, and no row has a `Row.fine_tuned`.
 
     Raises:
         EmmsError: the dataset, an encoder or an argument is not usable. No checkpoint has run then.
@@ -207,7 +210,12 @@ def rank(
             ray_address=ray_address,
         )
         progress = progress or Silent()
-        ranking = rank_with(options, progress, job)
+        try:
+            ranking = rank_with(options, progress, job)
+        except NotConfirmedError as error:
+            warnings.warn(str(error), stacklevel=2)
+            ranking = error.ranking
+            return renamed(msgspec.structs.replace(ranking, notes=(*ranking.notes, error.message)), names)
         if job is None and ranking.best is not None:
             push_best(options, progress.noted)
         return renamed(ranking, names)
@@ -236,7 +244,12 @@ def rank_with(
     ranking = run(planned)
     on_ranking(ranking)
     if options.confirm is not None and ranking.best is not None:
-        ranking = confirmed(ranking, planned.session)
+        try:
+            ranking = confirmed(ranking, planned.session)
+        except EmmsError as error:
+            failure = NotConfirmedError(f"ranked, but not fine-tuned: {error.message}", error.hint)
+            failure.ranking = ranking
+            raise failure from error
     return ranking
 
 

@@ -7,10 +7,12 @@ import multiprocessing
 import os
 import signal
 from collections.abc import Iterator, Sequence
+from multiprocessing.pool import ThreadPool
 from pathlib import Path
 from typing import Any
 
 import datasets
+import numpy as np
 import pytest
 import torch
 from click.testing import CliRunner
@@ -103,6 +105,31 @@ def test_finished_runs_are_not_trained_again(ranked_images: Ranking, emms_cache:
     anew = Notes()
     hf_emms.confirm(ranked_images, top=1, progress=anew, resume=False, **FAST)
     assert len(anew.planned) == 1
+
+
+def test_two_calls_at_once_train_each_run_once_and_change_nothing_around_them(
+    ranked_images: Ranking, emms_cache: Path
+) -> None:
+    """Threads stand for processes: locks of files keep both apart."""
+    import random
+
+    import transformers
+
+    def states() -> tuple[Any, ...]:
+        verbosity = transformers.utils.logging.get_verbosity()
+        return random.getstate(), torch.get_rng_state().tolist(), np.random.get_state()[1].tolist(), verbosity
+
+    before, notes = states(), (Notes(), Notes())
+    settings = {**FAST, "epochs": 2}
+    with ThreadPool(2) as pool:
+        results = pool.map(lambda progress: hf_emms.confirm(ranked_images, top=2, progress=progress, **settings), notes)
+    assert states() == before
+    assert results[0] == results[1]
+    assert sum(len(each.planned) for each in notes) == 2
+    anew = hf_emms.confirm(ranked_images, top=2, cache=False, **settings)
+    assert [row.fine_tuned.scores for row in anew.fine_tuned] == [
+        row.fine_tuned.scores for row in results[0].fine_tuned
+    ]
 
 
 def test_validation_rows_choose_the_learning_rate_and_further_seeds_run_at_it(

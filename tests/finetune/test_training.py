@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import re
+import signal
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -13,14 +16,15 @@ from torch import nn
 from hf_emms.finetune.network import LabeledRows, Network, repaired
 from hf_emms.finetune.recipe import Recipe, TrainingJob, default_rates, head_of, recipe_for
 from hf_emms.finetune.splits import LabeledSplit, Splits
-from hf_emms.finetune.training import DivergedError, Training, standard_error
+from hf_emms.finetune.training import DivergedError, Training, remembered_interrupts, standard_error
+from hf_emms.finetune.unfinished import StorageError, newest_state
 from hf_emms.options import Options
-from hf_emms.scoring.arrays import assign_folds
 from hf_emms.tasks import get_task
 from hf_emms.tasks.metrics import ACCURACY, accuracy, macro_f1, micro_f1, r2, spearman
 from tests.finetune.make import Notes
 from tests.helpers.tiny_checkpoints import IMAGE_MODELS
 
+SHORT = Recipe("full", 2, None, (0.05,), (0,), batch_size=16)
 RECIPE = Recipe("full", 4, None, (0.05,), (0,), batch_size=16)
 
 
@@ -72,7 +76,7 @@ def test_half_of_the_epochs_without_a_better_score_end_a_run(task: str, most: in
     assert (recipe.epochs, recipe.patience) == (most, without)
 
 
-def test_a_run_learns_and_leaves_nothing_behind(tmp_path: Path) -> None:
+def test_a_run_learns(tmp_path: Path) -> None:
     notes = Notes()
     run = training(tmp_path, progress=notes).run(lambda: network(Line()))
     assert run.scores["accuracy"] > 0.8
@@ -80,7 +84,6 @@ def test_a_run_learns_and_leaves_nothing_behind(tmp_path: Path) -> None:
     assert len(run.curve) == 4
     assert run.validation == max(run.curve)
     assert (run.steps, run.batch_size, notes.steps["line, learning rate 0.05"]) == (40, 16, 40)
-    assert not (tmp_path / "run").exists()
 
 
 def test_where_memory_runs_out_a_step_is_two_half_batches(tmp_path: Path) -> None:
@@ -89,7 +92,7 @@ def test_where_memory_runs_out_a_step_is_two_half_batches(tmp_path: Path) -> Non
     assert run.scores["accuracy"] > 0.8
     assert "memory ran out; trained again with two half batches a step" in run.notes
     with pytest.raises(torch.OutOfMemoryError):
-        training(tmp_path).run(lambda: network(Line(room=4)))
+        training(tmp_path / "smaller").run(lambda: network(Line(room=4)))
 
 
 def test_a_loss_that_is_no_number_fails_after_a_second_try(tmp_path: Path) -> None:
@@ -108,7 +111,7 @@ def test_a_rate_at_which_the_loss_does_not_fall_is_noted(tmp_path: Path) -> None
     run = training(tmp_path, learning_rate=1e-9).run(lambda: network(Line(weight=0.1)))
     assert any(note.startswith("the loss did not fall: ") for note in run.notes)
     assert run.has_diverged
-    assert not training(tmp_path).run(lambda: network(Line())).has_diverged
+    assert not training(tmp_path / "other").run(lambda: network(Line())).has_diverged
 
 
 def test_a_head_learns_at_a_rate_of_its_own_where_the_rate_is_low(tmp_path: Path) -> None:
@@ -135,13 +138,51 @@ def test_a_deadline_ends_a_run_which_still_has_its_scores(tmp_path: Path) -> Non
     assert run.validation is not None
 
 
-def test_a_damaged_state_of_a_killed_run_is_left_out(tmp_path: Path) -> None:
-    whole = training(tmp_path).run(lambda: network(Line()))
-    state = tmp_path / "run" / "checkpoint-10"
-    state.mkdir(parents=True)
-    (state / "trainer_state.json").write_text('{"epoch": 1.0, "global_st')
-    (state / "model.safetensors").write_bytes(b"half a file")
-    assert training(tmp_path).run(lambda: network(Line())).scores == whole.scores
+def test_a_run_that_was_ended_goes_on_from_there_to_the_same_result(tmp_path: Path) -> None:
+    """Also after damage to what it has left: that is a fresh start, never another result."""
+    whole = training(tmp_path / "whole", recipe=SHORT).run(lambda: network(Line()))
+
+    def ended(name: str) -> Path:
+        training(tmp_path / name, recipe=SHORT, deadline=0.0).run(lambda: network(Line()))
+        return tmp_path / name
+
+    def again(folder: Path) -> tuple[Any, ...]:
+        run = training(folder, recipe=SHORT).run(lambda: network(Line()))
+        return run.scores, run.validation, run.curve, run.steps, run.unfinished
+
+    expected = whole.scores, whole.validation, whole.curve, 20, None
+    assert again(ended("resumed")) == expected
+    assert again(tmp_path / "resumed") == expected  # killed before its result was stored
+    damaged = ended("damaged")
+    for place, name in enumerate(("rng_state.pth", "scheduler.pt", "optimizer.pt", "trainer_state.json")):
+        (file,) = (damaged / "run").rglob(f"checkpoint-*/{name}")
+        file.write_bytes(bytes(file.stat().st_size) if place % 2 else b"half a file")
+        assert newest_state(file.parent.parent) is None
+    assert again(damaged) == expected
+
+
+def test_an_interrupt_that_python_drops_ends_a_training_within_a_step(tmp_path: Path) -> None:
+    class DropsInterrupts(Line):
+        steps = 0
+
+        def forward(self, *arguments: Any, **named: Any) -> Any:
+            self.steps += self.training
+            if self.training and self.steps == 3:
+                with suppress(KeyboardInterrupt):  # as a callback of the garbage collector does
+                    signal.raise_signal(signal.SIGINT)
+            return super().forward(*arguments, **named)
+
+    model = DropsInterrupts()
+    with remembered_interrupts(), pytest.raises(KeyboardInterrupt):
+        training(tmp_path).run(lambda: network(model))
+    assert model.steps == 3
+    assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
+
+
+def test_what_cannot_be_written_is_the_failure_of_the_disk_and_is_named(tmp_path: Path) -> None:
+    (tmp_path / "run").write_text("a file in place of the folder")
+    with pytest.raises(StorageError, match=re.escape(f"{tmp_path / 'run'}")):
+        training(tmp_path).run(lambda: network(Line()))
 
 
 def test_defaults_of_another_framework_are_repaired_and_noted() -> None:
@@ -185,12 +226,14 @@ def test_scores_are_what_their_definitions_say() -> None:
 
 
 def test_the_standard_error_of_a_share_is_that_of_its_binomial() -> None:
-    right = ["a"] * 2000
-    answers = ["a" if row % 4 else "b" for row in range(2000)]
-    error = standard_error(ACCURACY, answers, right, np.arange(2000, dtype=np.uint64))
-    assert error == pytest.approx((0.25 * 0.75 / 2000) ** 0.5, rel=0.01)
-    # Groups 0 to 3 in four parts, one each: without one of them, 2/3, 2/3, 1 or 2/3 are right.
+    def error(rows: int, share: float) -> float:
+        answers = ["a" if row < share * rows else "b" for row in range(rows)]
+        return standard_error(ACCURACY, answers, ["a"] * rows, np.arange(rows, dtype=np.uint64))
+
+    assert error(200, 0.92) == pytest.approx((0.92 * 0.08 / 200) ** 0.5, rel=0.01)
+    assert error(20_000, 0.75) == pytest.approx((0.25 * 0.75 / 20_000) ** 0.5, rel=0.5)
+    right, answers = ["a"] * 4, ["a", "a", "b", "a"]
+    # Without one of four groups 2/3, 2/3, 1 or 2/3 are right.
     groups = np.array([0, 1, 2, 5], np.uint64)
-    assert sorted(assign_folds(groups, 4, 0)) == [0, 1, 2, 3]
-    assert standard_error(ACCURACY, ["a", "a", "b", "a"], right[:4], groups) == pytest.approx((0.75 * 0.25 / 3) ** 0.5)
-    assert standard_error(ACCURACY, answers[:3], right[:3], np.zeros(3, np.uint64)) == 0
+    assert standard_error(ACCURACY, answers, right, groups) == pytest.approx((0.75 * 0.25 / 3) ** 0.5)
+    assert standard_error(ACCURACY, answers[1:], right[1:], np.zeros(3, np.uint64)) == 0

@@ -8,7 +8,7 @@ import socket
 import tempfile
 from collections import deque
 from collections.abc import Callable, Generator, Iterator, Sequence
-from contextlib import closing, contextmanager
+from contextlib import ExitStack, closing, contextmanager
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -21,10 +21,11 @@ from hf_emms.errors import EmmsError, checkpoint_errors, one_line
 from hf_emms.features.checkpoint_files import fetch_descriptions
 from hf_emms.features.extraction_plan import ExtractionPlan
 from hf_emms.files import write_atomic
-from hf_emms.finetune.fine_tune import FineTuning, plan_for, unfinished_folder
+from hf_emms.finetune.fine_tune import FineTuning, not_started, plan_for, run_lock
 from hf_emms.finetune.recipe import BYTES_PER_PARAMETER, TrainingJob
 from hf_emms.finetune.splits import Splits
-from hf_emms.finetune.training import run_job
+from hf_emms.finetune.training import UnsavedModelError, run_job
+from hf_emms.finetune.unfinished import StorageError, unfinished_folder
 from hf_emms.formatting import format_bytes
 from hf_emms.hub import Repo
 from hf_emms.options import Options
@@ -197,7 +198,7 @@ def _outcome(ref: ray.ObjectRef) -> Any | EmmsError:
             tries = _RETRIES["max_retries"] + 1
             reason = f"its worker died {tries} times, mostly because memory ran out"
             return EmmsError(reason, "--batch-size N, or larger nodes")
-        return EmmsError(one_line(cause))
+        return cause if isinstance(cause, StorageError) else EmmsError(one_line(cause))
 
 
 def _task(function: Callable[..., Any], resources: dict[str, float]) -> Any:
@@ -321,6 +322,26 @@ def train_on_ray(
     """
     if not jobs:
         return
+    with ExitStack() as locks:
+        to_train = []
+        for job in sorted(jobs, key=work.digest):  # in one order, so that no two calls wait for each other
+            try:
+                locks.enter_context(run_lock(work, job))
+            except TimeoutError:
+                yield job, not_started(job)
+                continue
+            stored = work.stored(job)
+            if stored is None:
+                to_train.append(job)
+            else:
+                yield job, stored
+        if to_train:
+            yield from _train_on_cluster(work, to_train)
+
+
+def _train_on_cluster(
+    work: FineTuning, jobs: Sequence[TrainingJob]
+) -> Generator[tuple[TrainingJob, TrainingRun], None, None]:
     with connected(work.options.ray_address) as cluster:
         splits, options = ray.put(work.splits), ray.put(work.options)
 
@@ -332,6 +353,8 @@ def train_on_ray(
 
         with closing(_results([(job, partial(submit, job)) for job in jobs], len(jobs))) as results:
             for job, outcome in results:
+                if isinstance(outcome, StorageError):
+                    raise outcome
                 if isinstance(outcome, EmmsError):
                     result = TrainingRun(job.learning_rate, job.seed, error=one_line(outcome))
                 else:
@@ -366,8 +389,13 @@ def train_checkpoint(
     job = replace(job, plan=plan_for(_here(job.plan.repo), splits.task, options))
     with unfinished_folder(root, digest) as folder, tempfile.TemporaryDirectory() as temporary:
         model = Path(temporary, "model")
-        result = run_job(job, splits, options, folder, save_to=model if keep else None, deadline=deadline)
+        try:
+            result = run_job(job, splits, options, folder, save_to=model if keep else None, deadline=deadline)
+        except UnsavedModelError as error:
+            result = error.run
         paths = [path for path in model.rglob("*") if path.is_file()]
+        if result.unfinished is None:
+            shutil.rmtree(folder, ignore_errors=True)
         yield result, {path.relative_to(model).as_posix(): path.read_bytes() for path in paths}
 
 

@@ -1,0 +1,116 @@
+"""What unfinished runs leave on disk: states that are whole or not used, and locks: one process trains a run."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import shutil
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+from typing import Any
+
+from hf_emms.errors import EmmsError
+from hf_emms.files import locked
+
+_SEAL = "digest.json"
+_STATE = "trainer_state.json"
+
+
+class StorageError(EmmsError):
+    """A state or a model of a run could not be written: the disk's failure, not the checkpoint's."""
+
+
+def storage_error(path: Path, error: Exception) -> StorageError:
+    reason = getattr(error, "strerror", None) or (str(error).splitlines() or [type(error).__name__])[0]
+    return StorageError(
+        f"{path} cannot be written: {reason}",
+        "free some space, or name another folder (HF_EMMS_CACHE=/FOLDER, --save-model FOLDER); finished runs are kept",
+    )
+
+
+@contextmanager
+def unfinished_folder(root: Path | None, digest: str) -> Iterator[Path]:
+    """Where the states of an unfinished run are: in the cache, so that the next process finds them.
+
+    Raises:
+        StorageError: the folder cannot be made.
+    """
+    if root is None:
+        with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as temporary:
+            yield Path(temporary) / "run"
+        return
+    folder = root / "unfinished" / digest
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise storage_error(folder, error) from error
+    yield folder
+
+
+@contextmanager
+def locked_run(root: Path | None, digest: str, deadline: float | None, on_wait: Callable[[], None]) -> Iterator[None]:
+    """Keeps a run to this process and thread; whoever comes second waits, and then finds its result in the cache.
+
+    Raises:
+        TimeoutError: the deadline, of `time.time`, has passed.
+        StorageError: the lock cannot be made.
+    """
+    if root is None:
+        yield
+        return
+    seconds = -1.0 if deadline is None else max(0.0, deadline - time.time())
+    path = root / "locks" / f"{digest}.lock"
+    with ExitStack() as stack:
+        try:
+            stack.enter_context(locked(path, seconds, on_wait))
+        except TimeoutError:
+            raise
+        except OSError as error:
+            raise storage_error(path, error) from error
+        yield
+
+
+def seal(state: Path) -> None:
+    """Marks a state as whole: with the digests of its files."""
+    unfinished = state / f"{_SEAL}.unfinished"
+    unfinished.write_text(json.dumps(_digests(state)))
+    unfinished.replace(state / _SEAL)
+
+
+def remove_state(state: Path) -> None:
+    """Removes a state, which is no whole one at any moment of it."""
+    (state / _SEAL).unlink(missing_ok=True)
+    shutil.rmtree(state, ignore_errors=True)
+
+
+def newest_state(folder: Path) -> tuple[Path, dict[str, Any]] | None:
+    """The last whole state in a folder and what it says of the run; None where there is none that can be used."""
+    states = sorted(folder.glob("checkpoint-*"), key=lambda path: path.stat().st_mtime_ns, reverse=True)
+    sealed = [path for path in states if (path / _SEAL).is_file()]
+    if not sealed or not all(map(_is_whole, sealed)):
+        return None
+    try:
+        content = json.loads((sealed[0] / _STATE).read_text())
+    except (OSError, ValueError):
+        return None
+    best = content.get("best_model_checkpoint")
+    return (sealed[0], content) if best is None or Path(best) in sealed else None
+
+
+def _is_whole(state: Path) -> bool:
+    try:
+        return bool(json.loads((state / _SEAL).read_text()) == _digests(state))
+    except (OSError, ValueError):
+        return False
+
+
+def _digests(state: Path) -> dict[str, str]:
+    digests = {}
+    for path in sorted(state.rglob("*")):
+        if path.is_file() and path.name != _SEAL:
+            with path.open("rb") as file:
+                digests[path.relative_to(state).as_posix()] = hashlib.file_digest(file, "blake2b").hexdigest()
+    return digests
