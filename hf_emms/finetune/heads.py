@@ -13,7 +13,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from hf_emms.features.device import keep_freed_memory
+from hf_emms.features.device import Inputs, keep_freed_memory
 from hf_emms.features.extraction_plan import ExtractionPlan
 from hf_emms.features.load import quiet_transformers
 from hf_emms.finetune.network import (
@@ -36,6 +36,7 @@ from hf_emms.finetune.span_network import span_network
 from hf_emms.finetune.splits import LabeledSplit, Splits
 from hf_emms.finetune.text_network import text_network
 from hf_emms.finetune.word_network import word_network
+from hf_emms.inputs.kind import BatchReader
 from hf_emms.options import Options
 from hf_emms.tasks import HeadSpec
 
@@ -54,6 +55,10 @@ def load_network(plan: ExtractionPlan, splits: Splits, options: Options, method:
     network.notes = [*(note for _, note in plan.notes), *network.notes, *repaired(network.model)]
     apply_method(network.model, method, network.head)
     return network
+
+
+# Of a new pooling head: within this many deviations its tanh is nearly a straight line.
+_POOLER_SCALE = 0.3
 
 
 class RowModel(ModelWithHead):
@@ -77,18 +82,17 @@ def row_network(plan: ExtractionPlan, splits: Splits, options: Options) -> Netwo
     head, kind = head_of(splits.task), splits.task.input
     assert head.spec is not None, "a head of rows says what its outputs mean"
     spec, notes = head.spec(splits.train.references), list[str]()
-    loader, model, head_names = class_with_head(plan, head), None, frozenset[str]()
-    if loader is None:
-        notes.append("transformers has no class with a head for it: a head on its pooled feature")
-    else:
+    loader = class_with_head(plan, head)
+    if loader is not None:
         model, head_names = load_with_head(plan, loader, **spec.config)
-        if any(name.startswith(f"{model.base_model_prefix}.") and "pooler" in name for name in head_names):
-            # With random weights between its layers and its classes it would learn slowly, and end lower.
-            notes.append("its pooling head has no weights: a head on its pooled feature instead")
-            model = None
-    if model is not None:
         reader = kind.training_reader(plan, model, notes)
+        pooler = _pooler_without_weights(model, head_names)
+        if pooler is not None:
+            train = splits.train
+            _start_as_standardized(pooler, model, reader.read(train.inputs, train.input_of_row), len(train))
+            notes.append("its pooling head has no weights: it starts as the standardized feature of its first token")
     else:
+        notes.append("transformers has no class with a head for it: a head on its pooled feature")
         base, features = load_base(plan, options, kind)
         reader = kind.training_reader(plan, base, notes)
         train = splits.train
@@ -111,6 +115,37 @@ def row_network(plan: ExtractionPlan, splits: Splits, options: Options) -> Netwo
         head_rate=HEAD_RATE if spec.hidden is None else DEEP_HEAD_RATE,
         loss=lambda outputs, split: float(spec.loss(torch.from_numpy(outputs), spec.labels(split.references))),
     )
+
+
+def _pooler_without_weights(model: nn.Module, head: frozenset[str]) -> nn.Linear | None:
+    """The layer between a checkpoint's layers and its classes that had no weights, where it keeps the width."""
+    names = {name.rpartition(".")[0] for name in head if name.startswith(f"{model.base_model_prefix}.")}
+    layers = [model.get_submodule(name) for name in sorted(names) if "pooler" in name]
+    return next((layer for layer in layers if isinstance(layer, nn.Linear) and _is_square(layer)), None)
+
+
+def _is_square(layer: nn.Linear) -> bool:
+    return layer.in_features == layer.out_features and layer.bias is not None
+
+
+def _start_as_standardized(layer: nn.Linear, model: nn.Module, read: BatchReader, count: int) -> None:
+    """Has a new layer pass on what it gets, standardized: with random weights it would learn slowly, and end lower."""
+    seen: list[Tensor] = []
+
+    def keep(module: nn.Module, arguments: tuple[Tensor, ...]) -> None:
+        seen.append(arguments[0])
+
+    def features_before(model: nn.Module, inputs: Inputs) -> Tensor:
+        model(**inputs)
+        return seen.pop()
+
+    hook = layer.register_forward_pre_hook(keep)
+    features = first_features(model, features_before, read, count)
+    hook.remove()
+    mean, scale = features.mean(0), _POOLER_SCALE / (features.std(0) + 1e-6)
+    with torch.no_grad():
+        layer.weight.copy_(torch.diag(scale))
+        layer.bias.copy_(-mean * scale)
 
 
 def _restore_values(model: nn.Module, head: frozenset[str], spec: HeadSpec, notes: list[str]) -> Callable[[], None]:

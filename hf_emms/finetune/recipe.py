@@ -22,6 +22,8 @@ if TYPE_CHECKING:
 
 QUICK_EPOCHS, QUICK_ROWS = 3, 1_000
 BATCH_SIZE = 32
+# Of NumPy's global state; and runs of a checkpoint that nobody would wait for.
+_MAX_SEED, _MAX_SEEDS = 2**32, 1_000
 # Evaluations without a better score that end a run; of one in epochs, half of these.
 PATIENCE = 5
 # Most parameters of a checkpoint, and its two peak learning rates for AdamW: small ones need larger rates.
@@ -148,9 +150,16 @@ def max_rows(options: Options) -> int | None:
 
 
 def check_recipe(options: Options) -> None:
-    """Refuses both epochs and steps, and a learning rate that is no number."""
+    """Refuses both epochs and steps, seeds that NumPy does not take, and a learning rate that is no number."""
     if options.epochs and options.steps:
         raise EmmsError("both epochs and steps are given", "leave --epochs or --steps out")
+    if not 0 <= options.seed <= _MAX_SEED - (options.seeds or 1):
+        raise EmmsError(
+            f"fine-tuning takes seeds from 0 to {_MAX_SEED - 1:,}: --seed {options.seed}, --seeds {options.seeds or 1}",
+            "--seed 0",
+        )
+    if (options.seeds or 1) > _MAX_SEEDS:
+        raise EmmsError(f"{options.seeds:,} runs of each checkpoint are too many", f"--seeds 3, {_MAX_SEEDS} at most")
     _rates(options.learning_rates)
 
 

@@ -29,6 +29,8 @@ from hf_emms.tasks import hub_tag
 _UNFINISHED = ".unfinished"
 # Marks such a model as whole; and what says which run a folder holds the model of.
 _WHOLE, _SAVED = ".whole", ".hf-emms.json"
+# The weights of a head that transformers does not know, beside those of the checkpoint.
+OWN_HEAD = "head.safetensors"
 # What makes a dataset a benchmark: https://huggingface.co/docs/hub/eval-results
 _BENCHMARK, _RESULTS = "eval.yaml", ".eval_results"
 _DEFAULT_CONFIG, _DEFAULT_SPLIT = "default", "test"
@@ -60,6 +62,10 @@ class ModelKeeper:
     def path(self, name: str) -> Path:
         """Where the model of a run is written."""
         return self._runs / name
+
+    def has_own_head(self, name: str) -> bool:
+        """Whether the model of a run has a head that transformers does not know."""
+        return (self.path(name) / OWN_HEAD).is_file()
 
     def finished(self, name: str, run: TrainingRun) -> None:
         """Keeps the model of a run if no other one of this call has as good a validation score, and removes theirs."""
@@ -214,20 +220,28 @@ def _place(task: dict[str, Any]) -> tuple[Any, Any]:
     return task.get("config") or _DEFAULT_CONFIG, task.get("split") or _DEFAULT_SPLIT
 
 
-def model_card(ranking: Ranking, row: Row, run: TrainingRun, test: LabeledSplit, options: Options) -> str:
-    """README.md of a fine-tuned model: where it comes from, its scores as model-index, and its recipe."""
+def model_card(
+    ranking: Ranking, row: Row, run: TrainingRun, test: LabeledSplit, options: Options, *, own_head: bool
+) -> str:
+    """README.md of a fine-tuned model: where it comes from, its scores as model-index, and its recipe.
+
+    It has an `own_head` where transformers has no class for it.
+    """
     result = row.fine_tuned
     assert result is not None
     recipe = {**result.recipe, "learning_rates": None, "seeds": None}
     recipe |= {"learning_rate": run.learning_rate, "seed": run.seed}
     name = (options.push_to_hub or f"{row.checkpoint.partition('@')[0].rstrip('/')}-fine-tuned").rpartition("/")[2]
-    metadata = yaml.safe_dump(_metadata(name, ranking, row, run, test), sort_keys=False, allow_unicode=True).strip()
+    metadata = yaml.safe_dump(
+        _metadata(name, ranking, row, run, test, own_head), sort_keys=False, allow_unicode=True
+    ).strip()
     return rendered_template(
         "fine_tuned_card.md.jinja",
         metadata=redacted(metadata),
         ranking=ranking,
         row=row,
         run=run,
+        own_head=own_head,
         rows=result.rows,
         compared=len(ranking.fine_tuned),
         recipe={name: value for name, value in recipe.items() if value is not None},
@@ -235,7 +249,9 @@ def model_card(ranking: Ranking, row: Row, run: TrainingRun, test: LabeledSplit,
     )
 
 
-def _metadata(name: str, ranking: Ranking, row: Row, run: TrainingRun, test: LabeledSplit) -> dict[str, Any]:
+def _metadata(
+    name: str, ranking: Ranking, row: Row, run: TrainingRun, test: LabeledSplit, own_head: bool
+) -> dict[str, Any]:
     dataset = {"name": ranking.dataset, "type": ranking.dataset_id, "revision": ranking.dataset_revision}
     dataset |= {"config": ranking.config} if ranking.config else {}
     dataset |= {} if test.held_out else {"split": test.split}
@@ -243,8 +259,7 @@ def _metadata(name: str, ranking: Ranking, row: Row, run: TrainingRun, test: Lab
     result = {"task": {"type": hub_tag(ranking.task)}, "dataset": dataset, "metrics": metrics}
     on_hub = is_commit(row.revision)
     return {
-        "library_name": "transformers",
-        "pipeline_tag": hub_tag(ranking.task),
+        **({} if own_head else {"library_name": "transformers", "pipeline_tag": hub_tag(ranking.task)}),
         "tags": ["hf-emms"],
         **({"base_model": row.checkpoint.partition("@")[0], "base_model_relation": "finetune"} if on_hub else {}),
         **({"datasets": [ranking.dataset_id]} if is_commit(ranking.dataset_revision) else {}),

@@ -15,6 +15,8 @@ from hf_emms.cache import default_cache, default_root
 from hf_emms.errors import EmmsError
 from hf_emms.features.checkpoint_files import needed_files, needed_weights
 from hf_emms.features.extraction_plan import plan_extraction
+from hf_emms.finetune.fine_tune import check_settings
+from hf_emms.finetune.recipe import head_of
 from hf_emms.formatting import format_bytes, pluralize
 from hf_emms.hub import Repo, RepoFile, listing, resolve
 from hf_emms.hub.model_info import KnownModel, remember
@@ -196,11 +198,17 @@ def preflight(options: Options, progress: Progress, machine: Machine | None = No
     except EmmsError as error:
         return Preflight(None, {}, None, tuple(_without_plan(options, error)))
     costs, rate = plan_costs(planned)
-    problems = [*_check_repos(planned, costs), *_check_machine(planned, costs, machine or Machine.here())]
+    confirming = _check_fine_tuning(planned) if options.confirm is not None else ()
+    problems = [*confirming, *_check_repos(planned, costs), *_check_machine(planned, costs, machine or Machine.here())]
     bad = {problem.what for problem in problems}
     if all(f"checkpoint {candidate.id}" in bad for candidate in planned.candidates):
         problems.append(Problem("checkpoints", "none can be ranked", "--checkpoint ORG/NAME"))
     return Preflight(planned, costs, rate, tuple(problems))
+
+
+def _check_fine_tuning(planned: Plan) -> Iterator[Problem]:
+    yield from _problem_if_raises("fine-tuning", partial(check_settings, planned.options))
+    yield from _problem_if_raises("fine-tuning", partial(head_of, planned.sample.task))
 
 
 def _check_repos(planned: Plan, costs: Mapping[Repo, Cost]) -> Iterator[Problem]:

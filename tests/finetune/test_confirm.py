@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import multiprocessing
 import os
+import shutil
 import signal
 from collections.abc import Iterator, Sequence
 from multiprocessing.pool import ThreadPool
@@ -24,6 +25,7 @@ from hf_emms.cli import app
 from hf_emms.data import open_dataset
 from hf_emms.finetune.fine_tune import FineTuning, choose, fine_tune, prepare
 from hf_emms.finetune.recipe import TrainingJob
+from hf_emms.finetune.splits import load_splits
 from hf_emms.ranking import Row, TrainingRun
 from hf_emms.ranking.advice import finetuning_summary
 from hf_emms.ranking.progress import Silent
@@ -358,6 +360,49 @@ def test_the_command_line_adds_to_the_rankings_file_and_continues(
     assert kept.best.fine_tuned.recipe["epochs"] == 2
     assert finetuning_summary(kept) in done.stderr
     assert "(from the cache)" in runner.invoke(app, words).stderr
+
+
+def test_a_ranking_is_written_and_printed_before_its_best_are_fine_tuned_and_survives_a_failure(
+    root: Path, folder: str, tmp_path: Path, emms_cache: Path
+) -> None:
+    checkpoint, file = str(build(root, "resnet")), tmp_path / "ranking.json"
+    settings = {"encoders": "demo", "estimators": "emms", "confirm": 1, "steps": 2, "learning_rates": 0.01}
+    # In place of the folder of unfinished runs, so that nothing can be trained.
+    emms_cache.mkdir(exist_ok=True)
+    (emms_cache / "locks").touch()
+    with pytest.warns(UserWarning, match="ranked, but not fine-tuned: .*locks.* cannot be written"):
+        ranking = hf_emms.rank(folder, checkpoint, **settings)
+    assert ranking.best.checkpoint == checkpoint
+    assert ranking.notes[-1].startswith("ranked, but not fine-tuned")
+    words = ["rank", "--dataset", folder, "-c", checkpoint, "--encoder", "demo", "--estimator", "emms", "-o", str(file)]
+    done = CliRunner().invoke(app, [*words, "--confirm", "1", "--steps", "2", "--learning-rate", "0.01"])
+    assert done.exit_code == 1
+    assert checkpoint in done.stderr
+    assert Ranking.load(file).best.fine_tuned is None
+
+
+def test_recorded_columns_and_revision_are_what_is_fine_tuned_on(root: Path, tmp_path: Path) -> None:
+    data = colours(40).remove_columns("label")
+    for name in ("caption", "cap_good", "cap_better"):
+        data = data.add_column(name, [f"{name} {row}" for row in range(40)])
+    columns = {"image": "image", "text": "cap_good,cap_better"}
+    rows = ranking(save(data, tmp_path / "data"), "image-to-text", columns, {str(build(root, "resnet")): -0.1})
+    options = options_for(rows, confirm=1)
+    references = load_splits(options).train.references
+    assert {len(texts) for texts in references} == {2}
+    assert not any("caption" in text for texts in references for text, _ in texts)
+    save(data.select(range(30)), tmp_path / "edited")
+    shutil.copytree(tmp_path / "edited", tmp_path / "data", dirs_exist_ok=True)
+    with pytest.raises(EmmsError, match="has changed since it was ranked"):
+        hf_emms.confirm(rows, top=1)
+
+
+def test_a_place_where_no_model_can_be_saved_is_refused_before_training(ranked_images: Ranking, tmp_path: Path) -> None:
+    file = tmp_path / "file"
+    file.touch()
+    for place in (file, file / "below"):
+        with pytest.raises(EmmsError, match="is a file"):
+            hf_emms.confirm(ranked_images, save_model=str(place))
 
 
 def test_rank_confirms_what_it_ranked(root: Path, folder: str, tmp_path: Path, emms_cache: Path) -> None:

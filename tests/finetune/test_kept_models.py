@@ -43,7 +43,7 @@ def pictures() -> list[dict[str, Any]]:
     return [picture((180, 20, 20) if row % 2 else (20, 20, 180), row) for row in range(60)]
 
 
-@pytest.mark.parametrize("name", ["distilbert", "gpt2", "opt", "xlnet"])
+@pytest.mark.parametrize("name", ["albert", "bert", "distilbert", "gpt2", "opt", "xlnet"])
 def test_texts_alone_have_the_classes_that_batches_of_them_had(
     root: Path, tmp_path: Path, name: str, emms_cache: Path
 ) -> None:
