@@ -307,13 +307,13 @@ class Killed(Notes):
 
 def _confirm(text: str, cache: str, at: int, started: str, result: str, settings: dict[str, Any]) -> None:
     os.environ["HF_EMMS_CACHE"] = cache
-    confirmed = hf_emms.confirm(Ranking.from_json(text), top=2, progress=Killed(at, Path(started)), **settings)
+    confirmed = hf_emms.confirm(Ranking.from_json(text), top=1, progress=Killed(at, Path(started)), **settings)
     Path(result).write_text(confirmed.to_json())
 
 
 def test_a_kill_at_any_step_loses_no_finished_run(ranked_images: Ranking, tmp_path: Path) -> None:
-    """Runs of some 20 steps are killed after some steps of a process again and again, and then left alone."""
-    runs, kills = 4, (1, 7, 13, 23, 5, 29)
+    """Two runs of 20 steps, with a state every 5, are killed before a state, behind one, and in the second run."""
+    runs, kills = 2, (3, 13, 23)
     settings = {**FAST, "learning_rates": (0.01, 0.02), "seeds": 1}
     processes = multiprocessing.get_context("forkserver")
     processes.set_forkserver_preload(
@@ -336,11 +336,11 @@ def test_a_kill_at_any_step_loses_no_finished_run(ranked_images: Ranking, tmp_pa
     assert len(order) == runs
     # Each run begins again until it is finished, and none that was finished begins again.
     assert names == sorted(names, key=order.index)
-    whole = hf_emms.confirm(ranked_images, top=2, cache=False, **settings)
-    resumed = Ranking.from_json(result.read_text())
-    for row, other in zip(resumed.rows[:2], whole.rows[:2], strict=True):
-        assert row.fine_tuned.scores == other.fine_tuned.scores
-        assert row.fine_tuned.validation == other.fine_tuned.validation
+    undisturbed = hf_emms.confirm(ranked_images, top=1, cache=False, **settings).rows[0].fine_tuned
+    resumed = Ranking.from_json(result.read_text()).rows[0].fine_tuned
+    assert [(run.scores, run.validation, run.curve) for run in resumed.runs] == [
+        (run.scores, run.validation, run.curve) for run in undisturbed.runs
+    ]
 
 
 def test_the_command_line_adds_to_the_rankings_file_and_continues(
