@@ -37,7 +37,7 @@ quality-full: $(VENV)/.installed-dev
 	$(BIN)/python -m scripts.quality truth --again
 	$(MAKE) quality
 
-# Command lines, calls and files that are not as they should be; 1,000 mutated checkpoints; 100 kills.
+# Command lines, calls and files that are not as they should be; 1,000 mutated checkpoints; 100 kills; 300 bad days.
 hostile: $(VENV)/.installed-dev
 	$(BIN)/python -m scripts.hostile --quiet
 

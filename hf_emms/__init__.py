@@ -25,6 +25,7 @@ _HOMES = {
     "expected_gap": "hf_emms.ranking.expected_gap",
     "extract_features": "hf_emms.run.extract_features",
     "list_tasks": "hf_emms.tasks",
+    "load_finetuned": "hf_emms.finetune.opening",
     "load_moments": "hf_emms.run.from_arrays",
     "push_to_hub": "hf_emms.publish.results",
     "rank": "hf_emms.run.rank",
@@ -49,6 +50,7 @@ __all__ = [
     "expected_gap",
     "extract_features",
     "list_tasks",
+    "load_finetuned",
     "load_moments",
     "push_to_hub",
     "rank",
@@ -59,6 +61,7 @@ __all__ = [
 
 if TYPE_CHECKING:
     from hf_emms.errors import EmmsError
+    from hf_emms.finetune.opening import load_finetuned
     from hf_emms.publish.card_text import card
     from hf_emms.publish.results import push_to_hub
     from hf_emms.ranking import Ranking, Row

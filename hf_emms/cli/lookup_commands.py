@@ -221,8 +221,8 @@ def list_entries() -> None:
     rows = [
         (
             entry.kind,
-            entry.key.get("id", "damaged"),
-            entry.key.get("revision", "")[: 14 if table else None],
+            str(entry.key.get("id", "damaged")),
+            str(entry.key.get("revision", ""))[: 14 if table else None],
             format_bytes(entry.bytes) if table else entry.bytes,
             f"{format_duration(time.time() - entry.used)} ago" if table else round(entry.used),
             entry.digest[: 12 if table else None],

@@ -191,6 +191,8 @@ def _print_dry_run(options: Options, job: JobSettings | None) -> None:
         checked = preflight(options, progress)
     if checked.plan is not None and checked.rate is not None:
         _print_plan(checked.plan, checked.costs, checked.rate)
+    if checked.fine_tuning is not None:
+        out.message(checked.fine_tuning)
     if checked.problems:
         out.message(f"{pluralize(len(checked.problems), 'problem')} that this run will meet:")
     for problem in checked.problems:

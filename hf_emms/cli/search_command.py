@@ -70,7 +70,7 @@ _COLUMNS = ("id", "parameters", "memory", "downloads", "likes", "architecture", 
     ),
     cloup.option(
         "--limit",
-        type=click.IntRange(min=1),
+        type=click.IntRange(1, 100_000),
         default=20,
         show_default=True,
         metavar="N",

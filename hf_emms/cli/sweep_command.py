@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -31,7 +32,11 @@ if TYPE_CHECKING:
 @cloup.argument("plan", required=False, metavar="[PLAN.yaml]", help="Datasets, and settings of each and of all.")
 @cloup.option_group(
     "Sweep",
-    cloup.option("--datasets", metavar="NAME,NAME", help="Datasets without settings of their own, in place of a plan."),
+    cloup.option(
+        "--datasets",
+        metavar="NAME,NAME",
+        help='Datasets without settings of their own, in place of a plan; "A,B" in quotes is one.',
+    ),
     checkpoints_file_option,
     results_folder_option("Where rankings go, and are read from."),
     cloup.option("--results-repo", metavar="ORG/emms-results", help="A results dataset in place of the folder."),
@@ -62,7 +67,7 @@ def sweep(
     if (plan is None) == (datasets is None):
         raise click.UsageError("Name a plan or --datasets, one of them: hf-emms sweep plan.yaml")
     job = job_settings(parameters, results_repo)
-    names = plan or [name for name in (datasets or "").split(",") if name]
+    names = plan or [name for line in csv.reader([datasets or ""], skipinitialspace=True) for name in line if name]
     options_of = sweep_options(names, typed_settings(parameters))
     if dry_run:
         _print_dry_run(options_of, folder, results_repo, job)

@@ -179,10 +179,17 @@ def open_memory(name: str, repo: Repo, dataset: Any, split: str | None) -> OpenS
     splits: tuple[str, ...] = ()
     if isinstance(dataset, Mapping):
         splits = tuple(dataset)
+        if not splits:
+            raise EmmsError(f"the {type(dataset).__name__} has no split", "pass a dataset with rows")
         split = _choose_split(name, splits, split, notes)
         dataset = dataset[split]
     elif hasattr(dataset, "iloc"):  # of pandas; its images stay images
-        dataset = datasets.Dataset.from_dict(dataset.to_dict("list"))
+        try:
+            dataset = datasets.Dataset.from_dict(dataset.to_dict("list"))
+        except (ValueError, TypeError, OverflowError) as error:  # pyarrow's are of these
+            raise EmmsError(
+                f"the DataFrame cannot be read: {error}", "convert the column: df[NAME].astype(str)"
+            ) from error
     elif isinstance(dataset, list) and dataset and all(isinstance(row, Mapping) for row in dataset):
         dataset = datasets.Dataset.from_list(dataset)
     if not isinstance(dataset, (datasets.Dataset, datasets.IterableDataset)):

@@ -24,11 +24,19 @@ from hf_emms.cache import Cache, digest_of
 from hf_emms.data import DatasetSource
 from hf_emms.errors import EmmsError, install_command, one_line
 from hf_emms.features.extraction_plan import ExtractionPlan, plan_extraction
-from hf_emms.finetune.recipe import Recipe, TrainingJob, check_recipe, choose_method, head_of, recipe_for
+from hf_emms.finetune.recipe import (
+    Recipe,
+    TrainingJob,
+    check_recipe,
+    choose_method,
+    head_of,
+    recipe_for,
+    training_bytes,
+)
 from hf_emms.finetune.saving import ModelKeeper, check_push, evaluation_results, keeper_for, model_card
 from hf_emms.finetune.splits import Splits, load_splits
 from hf_emms.finetune.unfinished import locked_run, unfinished_folder
-from hf_emms.formatting import format_duration, parse_duration, pluralize
+from hf_emms.formatting import format_bytes, format_duration, parse_duration, pluralize
 from hf_emms.hub import Repo, resolve
 from hf_emms.options import Options
 from hf_emms.ranking import FineTuned, Ranking, Row, TrainingRun, is_commit
@@ -212,30 +220,47 @@ def choose(rows: Iterable[Row], top: int) -> tuple[tuple[Row, ...], list[str]]:
     ]
 
 
+@dataclass(frozen=True)
+class PlannedRuns:
+    """The runs of one checkpoint: their recipe, seconds of one input, and the checkpoint's size where it is known."""
+
+    recipe: Recipe
+    seconds_per_forward: float
+    parameters: int | None
+
+
 def forecast(work: FineTuning) -> str:
     """How many runs there will be, of what, and about how long they take."""
-    splits, seconds, runs = work.splits, 0.0, 0
-    for row in work.shortlist:
-        recipe = work.recipe(row)
+    planned = [PlannedRuns(work.recipe(row), _seconds_per_forward(work, row), row.parameters) for row in work.shortlist]
+    return forecast_of(planned, work.splits, work.options)
+
+
+def forecast_of(planned: Sequence[PlannedRuns], splits: Splits, options: Options) -> str:
+    """See `forecast`."""
+    seconds, runs, memory = 0.0, 0, 0
+    for each in planned:
+        recipe = each.recipe
         trained = recipe.total_steps(splits.training_rows) * recipe.batch_size
         epochs = max(1, round(trained / splits.training_rows))
         forwards = _STEP_FORWARDS * trained + (epochs + 1) * len(splits.validation) + len(splits.test)
-        seconds += recipe.runs * forwards * _seconds_per_forward(work, row)
+        seconds += recipe.runs * forwards * each.seconds_per_forward
         runs += recipe.runs
-    recipe = work.recipe(work.shortlist[0])
+        memory = max(memory, training_bytes(recipe.method, each.parameters))
+    recipe = planned[0].recipe
     sizes = ", ".join(f"{name} {words}" for name, words in splits.in_words.items())
     quick = " (a quick budget: who is best at it may not be best at yours)" if recipe.budget else ""
-    where = " of computing, side by side on the cluster" if work.options.engine == "ray" else ""
+    where = " of computing, side by side on the cluster" if options.engine == "ray" else ""
     return (
-        f"fine-tuning {pluralize(len(work.shortlist), 'checkpoint')}: {pluralize(runs, 'run')} of "
-        f"{recipe.in_words()}{quick}, about {format_duration(seconds)}{where}; {sizes}"
+        f"fine-tuning {pluralize(len(planned), 'checkpoint')}: {pluralize(runs, 'run')} of "
+        f"{recipe.in_words()}{quick}, about {format_duration(seconds)}{where}, {format_bytes(memory)} of memory and "
+        f"activations; {sizes}"
     )
 
 
 def _seconds_per_forward(work: FineTuning, row: Row) -> float:
     """Seconds of one input: as measured when the checkpoint was scored, or a rule of thumb."""
     if row.seconds.features and row.n is None:
-        return row.seconds.features / work.ranking.n_inputs
+        return row.seconds.features / max(1, work.ranking.n_inputs)
     return work.seconds_per_parameter * (row.parameters or 0)
 
 

@@ -31,6 +31,7 @@ from hf_emms.finetune.network import (
     load_with_head,
     repaired,
 )
+from hf_emms.finetune.own_head import write_description
 from hf_emms.finetune.recipe import head_of
 from hf_emms.finetune.span_network import span_network
 from hf_emms.finetune.splits import LabeledSplit, Splits
@@ -41,8 +42,12 @@ from hf_emms.options import Options
 from hf_emms.tasks import HeadSpec
 
 
-def load_network(plan: ExtractionPlan, splits: Splits, options: Options, method: str = "full") -> Network:
+def load_network(
+    plan: ExtractionPlan, splits: Splits, options: Options, method: str = "full", saved_width: int | None = None
+) -> Network:
     """Loads a checkpoint with a new head for the splits' task; `method` is what is trained: "full", "lora" or "head".
+
+    A head of ours whose saved weights are to be loaded is made for features of `saved_width`, and reads no rows.
 
     Raises:
         EmmsError: it cannot be loaded, or has no head for the task.
@@ -51,7 +56,9 @@ def load_network(plan: ExtractionPlan, splits: Splits, options: Options, method:
     builders = {"row": row_network, "span": span_network, "text": text_network, "words": word_network}
     build = builders[head_of(splits.task).output]
     with quiet_transformers():
-        network = build(plan, splits, options)
+        network = build(plan, splits, options, saved_width)
+    if isinstance(network.model, ModelWithHead):
+        network.describe = partial(write_description, plan=plan, task=splits.task, references=network.references)
     network.notes = [*(note for _, note in plan.notes), *network.notes, *repaired(network.model)]
     apply_method(network.model, method, network.head)
     return network
@@ -77,7 +84,7 @@ class RowModel(ModelWithHead):
         return {"logits": outputs} if labels is None else {"loss": self._loss(outputs, labels)}
 
 
-def row_network(plan: ExtractionPlan, splits: Splits, options: Options) -> Network:
+def row_network(plan: ExtractionPlan, splits: Splits, options: Options, saved_width: int | None) -> Network:
     """A network with one prediction a row."""
     head, kind = head_of(splits.task), splits.task.input
     assert head.spec is not None, "a head of rows says what its outputs mean"
@@ -96,7 +103,11 @@ def row_network(plan: ExtractionPlan, splits: Splits, options: Options) -> Netwo
         base, features = load_base(plan, options, kind)
         reader = kind.training_reader(plan, base, notes)
         train = splits.train
-        first = first_features(base, features, reader.read(train.inputs, train.input_of_row), len(train))
+        first = (
+            first_features(base, features, reader.read(train.inputs, train.input_of_row), len(train))
+            if saved_width is None
+            else torch.zeros(2, saved_width)
+        )
         model = RowModel(base, features, first, spec)
         head_names = model.head_names
 
@@ -113,6 +124,7 @@ def row_network(plan: ExtractionPlan, splits: Splits, options: Options) -> Netwo
         finish=_restore_values(model, head_names, spec, notes),
         head=head_names,
         head_rate=HEAD_RATE if spec.hidden is None else DEEP_HEAD_RATE,
+        references=spec.references,
         loss=lambda outputs, split: float(spec.loss(torch.from_numpy(outputs), spec.labels(split.references))),
     )
 

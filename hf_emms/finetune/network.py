@@ -18,6 +18,7 @@ from hf_emms.features.checkpoint_files import fetch_weights
 from hf_emms.features.device import Inputs
 from hf_emms.features.extraction_plan import ExtractionPlan
 from hf_emms.features.load import load_model, load_options
+from hf_emms.finetune.own_head import OWN_HEAD
 from hf_emms.finetune.splits import LabeledSplit
 from hf_emms.inputs.kind import BatchReader, InputKind
 from hf_emms.options import Options
@@ -76,6 +77,8 @@ class Network:
         finish: is called before the model is saved, and is not trained any more.
         head: names of the model's parameters that are not the pretrained part's.
         head_rate: the lowest peak learning rate of these.
+        references: of a head of ours, JSON of which the task makes one with the same outputs: its classes, its words.
+        describe: writes what opens a head of ours again into the folder of a saved model.
         loss: outputs of all rows of a split to their mean loss; None where it is not computed from outputs.
     """
 
@@ -90,6 +93,8 @@ class Network:
     head: frozenset[str] = frozenset()
     head_rate: float = HEAD_RATE
     loss: Callable[[np.ndarray, LabeledSplit], float] | None = None
+    references: Sequence[Any] = ()
+    describe: Callable[[Path], None] = lambda folder: None
 
     def save(self, folder: Path) -> None:
         merge_adapter(self.model)
@@ -97,6 +102,7 @@ class Network:
         (self.model if self.saved is None else self.saved).save_pretrained(folder)
         for processor in self.processors:
             processor.save_pretrained(folder)
+        self.describe(folder)
 
 
 # ---- checkpoints with a head of transformers -------------------------------------------------------------------------
@@ -180,7 +186,7 @@ class ModelWithHead(nn.Module):
 
         self.base.save_pretrained(folder)
         tensors = {name: tensor.contiguous() for name, tensor in self.head.state_dict().items()}
-        save_file(tensors, folder / "head.safetensors")
+        save_file(tensors, folder / OWN_HEAD)
 
 
 def load_base(plan: ExtractionPlan, options: Options, kind: InputKind) -> tuple[Any, Features]:

@@ -34,8 +34,8 @@ _RATES = (
 )
 _LORA_FACTOR = 10  # adapters start at zero and are trained at larger rates
 _HEAD_RATES = (1e-3, 1e-2)
-# Weights, gradients and AdamW's two moments in float32; of free memory, a share is left to activations.
-BYTES_PER_PARAMETER, _MEMORY_SHARE = 16, 0.7
+# Weights, gradients and AdamW's two moments in float32; weights alone; of free memory, a share is left to activations.
+BYTES_PER_PARAMETER, _BYTES_OF_WEIGHT, _MEMORY_SHARE = 16, 4, 0.7
 
 
 class Recipe(msgspec.Struct, frozen=True):
@@ -130,6 +130,11 @@ def choose_method(options: Options, parameters: int | None, device: torch.device
         f"full fine-tuning would need {format_bytes(needed)} and activations, and {format_bytes(free)} are free: "
         f"--method {method}"
     )
+
+
+def training_bytes(method: str, parameters: int | None) -> int:
+    """Bytes that training takes besides activations; an adapter's and a head's few parameters do not count."""
+    return (BYTES_PER_PARAMETER if method == "full" else _BYTES_OF_WEIGHT) * (parameters or 0)
 
 
 def _free_bytes(device: torch.device) -> int | None:

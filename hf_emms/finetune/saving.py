@@ -17,20 +17,19 @@ import yaml
 from hf_emms.cache import default_root, digest_of
 from hf_emms.errors import EmmsError, redacted
 from hf_emms.files import write_atomic
+from hf_emms.finetune.own_head import OWN_HEAD
 from hf_emms.finetune.splits import LabeledSplit
 from hf_emms.finetune.unfinished import storage_error
 from hf_emms.hub import page, read_file, require_push, upload_model, who_am_i
 from hf_emms.options import Options
 from hf_emms.publish.card_text import rendered_template
 from hf_emms.ranking import FineTuned, Ranking, Row, TrainingRun, is_commit
-from hf_emms.tasks import hub_tag
+from hf_emms.tasks import get_task, hub_tag
 
 # Folder, inside the one that is asked for, of the models of finished runs; the best one is left at the end.
 _UNFINISHED = ".unfinished"
 # Marks such a model as whole; and what says which run a folder holds the model of.
 _WHOLE, _SAVED = ".whole", ".hf-emms.json"
-# The weights of a head that transformers does not know, beside those of the checkpoint.
-OWN_HEAD = "head.safetensors"
 # What makes a dataset a benchmark: https://huggingface.co/docs/hub/eval-results
 _BENCHMARK, _RESULTS = "eval.yaml", ".eval_results"
 _DEFAULT_CONFIG, _DEFAULT_SPLIT = "default", "test"
@@ -241,12 +240,20 @@ def model_card(
         ranking=ranking,
         row=row,
         run=run,
-        own_head=own_head,
+        opening=_opening(ranking, options) if own_head else None,
         rows=result.rows,
         compared=len(ranking.fine_tuned),
         recipe={name: value for name, value in recipe.items() if value is not None},
         command=_command(options, ranking, row, result, run),
     )
+
+
+def _opening(ranking: Ranking, options: Options) -> str:
+    """What opens a model with a head of ours, in Python."""
+    names = [column.name for column in get_task(ranking.task).inputs]
+    row = names[0] if len(names) == 1 else f"({', '.join(names)})"
+    place = options.push_to_hub or options.save_model
+    return f"import hf_emms\n\nmodel = hf_emms.load_finetuned({place!r})\nmodel.predict([{row}, ...])"
 
 
 def _metadata(
@@ -259,7 +266,8 @@ def _metadata(
     result = {"task": {"type": hub_tag(ranking.task)}, "dataset": dataset, "metrics": metrics}
     on_hub = is_commit(row.revision)
     return {
-        **({} if own_head else {"library_name": "transformers", "pipeline_tag": hub_tag(ranking.task)}),
+        "library_name": "hf-emms" if own_head else "transformers",
+        "pipeline_tag": hub_tag(ranking.task),
         "tags": ["hf-emms"],
         **({"base_model": row.checkpoint.partition("@")[0], "base_model_relation": "finetune"} if on_hub else {}),
         **({"datasets": [ranking.dataset_id]} if is_commit(ranking.dataset_revision) else {}),

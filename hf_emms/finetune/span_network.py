@@ -33,7 +33,7 @@ from hf_emms.options import Options
 _MAX_TOKENS, _MAX_ANSWER_TOKENS = 384, 30
 
 
-def span_network(plan: ExtractionPlan, splits: Splits, options: Options) -> Network:
+def span_network(plan: ExtractionPlan, splits: Splits, options: Options, saved_width: int | None) -> Network:
     """A class of transformers for question answering, or a head on the checkpoint's token states."""
     notes: list[str] = []
     loader = class_with_head(plan, head_of(splits.task))
@@ -46,8 +46,11 @@ def span_network(plan: ExtractionPlan, splits: Splits, options: Options) -> Netw
     texts = load_training_texts(plan, base, max_length=_MAX_TOKENS)
     windows = _AnswerWindows(text_pair_reader(base, texts))
     if loader is None:
-        rows = windows.rows(splits.train, False)
-        first = first_features(base, states, rows.batch, len(rows))
+        if saved_width is None:
+            rows = windows.rows(splits.train, False)
+            first = first_features(base, states, rows.batch, len(rows))
+        else:
+            first = torch.zeros(2, saved_width)
         model = SpanModel(base, states, nn.Sequential(Standardize(first), nn.Linear(first.shape[1], 2)))
         head = model.head_names
         notes.append("transformers has no class with a head for it: a linear layer on its token states")

@@ -41,10 +41,10 @@ _PAD, _START, _END, _UNKNOWN = range(4)
 _IGNORED = -100
 
 
-def text_network(plan: ExtractionPlan, splits: Splits, options: Options) -> Network:
+def text_network(plan: ExtractionPlan, splits: Splits, options: Options, saved_width: int | None) -> Network:
     """A class of transformers that writes texts, or a decoder of ours on the checkpoint's pooled feature."""
     loader = class_with_head(plan, head_of(splits.task))
-    return _own_decoder(plan, splits, options) if loader is None else _with_class(plan, splits, loader)
+    return _own_decoder(plan, splits, options, saved_width) if loader is None else _with_class(plan, splits, loader)
 
 
 def _rows(
@@ -174,7 +174,7 @@ class DecoderModel(ModelWithHead):
         return torch.cat(written, 1)
 
 
-def _own_decoder(plan: ExtractionPlan, splits: Splits, options: Options) -> Network:
+def _own_decoder(plan: ExtractionPlan, splits: Splits, options: Options, saved_width: int | None) -> Network:
     notes = ["transformers has no class that writes captions with it: a recurrent decoder on its pooled feature"]
     train, kind = splits.train, splits.task.input
     base, features = load_base(plan, options, kind)
@@ -194,7 +194,11 @@ def _own_decoder(plan: ExtractionPlan, splits: Splits, options: Options) -> Netw
         rows = [row[: row.index(_END)] if _END in row else row for row in outputs.tolist()]
         return [" ".join(words[number] for number in row if number > _UNKNOWN) for row in rows]
 
-    first = first_features(base, features, reader.read(train.inputs, train.input_of_row), len(train))
+    first = (
+        first_features(base, features, reader.read(train.inputs, train.input_of_row), len(train))
+        if saved_width is None
+        else torch.zeros(2, saved_width)
+    )
     model = DecoderModel(base, features, first, len(words))
     return Network(
         model,
@@ -204,4 +208,5 @@ def _own_decoder(plan: ExtractionPlan, splits: Splits, options: Options) -> Netw
         notes=notes,
         head=model.head_names,
         head_rate=DEEP_HEAD_RATE,
+        references=[[[word, 1.0]] for word in vocabulary],
     )

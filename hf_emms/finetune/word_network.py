@@ -33,7 +33,7 @@ from hf_emms.tasks.heads import class_config
 _IGNORED = -100
 
 
-def word_network(plan: ExtractionPlan, splits: Splits, options: Options) -> Network:
+def word_network(plan: ExtractionPlan, splits: Splits, options: Options, saved_width: int | None) -> Network:
     """A network that gives each token a tag; a word has that of its first one."""
     notes: list[str] = []
     tags = sorted({tag for reference in splits.train.references for tag in reference.tags})
@@ -47,8 +47,11 @@ def word_network(plan: ExtractionPlan, splits: Splits, options: Options) -> Netw
     texts = replace(load_training_texts(plan, base), pads_left=False)
     sentences = _TaggedWindows(word_reader(texts, plan.repo.id), tags)
     if loader is None:
-        rows = sentences.rows(splits.train, False)
-        first = first_features(base, states, rows.batch, len(rows))
+        if saved_width is None:
+            rows = sentences.rows(splits.train, False)
+            first = first_features(base, states, rows.batch, len(rows))
+        else:
+            first = torch.zeros(2, saved_width)
         model = WordModel(base, states, nn.Sequential(Standardize(first), nn.Linear(first.shape[1], len(tags))))
         head = model.head_names
         notes.append("transformers has no class with a head for it: a linear layer on its token states")
@@ -61,6 +64,7 @@ def word_network(plan: ExtractionPlan, splits: Splits, options: Options) -> Netw
         (texts.tokenizer,),
         notes,
         head=head,
+        references=[[[], tags]],  # a `TaggedText` without words
     )
 
 

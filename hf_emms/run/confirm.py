@@ -127,6 +127,8 @@ def confirm(
 
 def options_for(ranking: Ranking, dataset: Any = None, **settings: Any) -> Options:
     """The options with which a ranking's dataset is read again; raises for one that was in memory."""
+    if not isinstance(ranking, Ranking):
+        raise EmmsError(f"ranking is {ranking!r:.80}; it must be what hf_emms.rank returns", 'Ranking.load("FILE")')
     if dataset is None:
         dataset = ranking.dataset
         if not ranking.dataset_revision or ranking.dataset == "in-memory dataset":

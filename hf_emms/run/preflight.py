@@ -15,8 +15,9 @@ from hf_emms.cache import default_cache, default_root
 from hf_emms.errors import EmmsError
 from hf_emms.features.checkpoint_files import needed_files, needed_weights
 from hf_emms.features.extraction_plan import plan_extraction
-from hf_emms.finetune.fine_tune import check_settings
-from hf_emms.finetune.recipe import head_of
+from hf_emms.finetune.fine_tune import PlannedRuns, check_settings, forecast_of
+from hf_emms.finetune.recipe import choose_method, head_of, recipe_for
+from hf_emms.finetune.splits import load_splits
 from hf_emms.formatting import format_bytes, pluralize
 from hf_emms.hub import Repo, RepoFile, listing, resolve
 from hf_emms.hub.model_info import KnownModel, remember
@@ -71,7 +72,7 @@ class Rate:
 def rate(options: Options, kind: InputKind) -> Rate:
     """How fast checkpoints run here: the median of earlier rankings on this device, or a rule of thumb."""
     measured = [
-        row.seconds.features / (row.parameters * ranking.n_inputs)
+        row.seconds.features / (row.parameters * max(1, ranking.n_inputs))
         for ranking in _earlier_rankings()
         if ranking.settings.get("device") == options.device and _kind_of(ranking) is kind
         for row in ranking.rows
@@ -179,12 +180,16 @@ class Machine:
 
 @dataclass(frozen=True)
 class Preflight:
-    """A plan with its costs, and every problem; without a plan where none could be made."""
+    """A plan with its costs, and every problem; without a plan where none could be made.
+
+    `fine_tuning` is what confirming will take at most, in words.
+    """
 
     plan: Plan | None
     costs: Mapping[Repo, Cost]
     rate: Rate | None
     problems: tuple[Problem, ...]
+    fine_tuning: str | None = None
 
     @property
     def can_start(self) -> bool:
@@ -198,17 +203,46 @@ def preflight(options: Options, progress: Progress, machine: Machine | None = No
     except EmmsError as error:
         return Preflight(None, {}, None, tuple(_without_plan(options, error)))
     costs, rate = plan_costs(planned)
-    confirming = _check_fine_tuning(planned) if options.confirm is not None else ()
-    problems = [*confirming, *_check_repos(planned, costs), *_check_machine(planned, costs, machine or Machine.here())]
+    problems = list[Problem]()
+    fine_tuning = list[str]()
+    if options.confirm is not None:
+        problems += _check_fine_tuning(planned)
+        if not problems:
+            problems += _problem_if_raises(
+                "fine-tuning", lambda: fine_tuning.append(_fine_tuning_at_most(planned, costs, rate))
+            )
+    problems += [*_check_repos(planned, costs), *_check_machine(planned, costs, machine or Machine.here())]
     bad = {problem.what for problem in problems}
     if all(f"checkpoint {candidate.id}" in bad for candidate in planned.candidates):
         problems.append(Problem("checkpoints", "none can be ranked", "--checkpoint ORG/NAME"))
-    return Preflight(planned, costs, rate, tuple(problems))
+    return Preflight(planned, costs, rate, tuple(problems), *fine_tuning)
 
 
 def _check_fine_tuning(planned: Plan) -> Iterator[Problem]:
     yield from _problem_if_raises("fine-tuning", partial(check_settings, planned.options))
     yield from _problem_if_raises("fine-tuning", partial(head_of, planned.sample.task))
+
+
+def _fine_tuning_at_most(planned: Plan, costs: Mapping[Repo, Cost], rate: Rate) -> str:
+    """What confirming will take if the largest checkpoints are the best."""
+    from hf_emms.features.device import choose_device
+
+    options, session, task = planned.options, planned.session, planned.sample.task
+    splits = load_splits(options, session.cache, session.source)
+    sizes = []
+    for candidate in planned.candidates:
+        if candidate.row is not None:
+            sizes += [candidate.row.parameters or 0] if candidate.row.error is None else []
+        elif candidate.extraction is not None:
+            sizes.append(costs[candidate.extraction.repo].weights // _BYTES_PER_PARAMETER)
+    shortlist = []
+    for parameters in sorted(sizes, reverse=True)[: options.confirm]:
+        method, _ = choose_method(options, parameters, choose_device(options.device))
+        recipe = recipe_for(options, head_of(task), parameters, method)
+        shortlist.append(PlannedRuns(recipe, rate.seconds * parameters, parameters))
+    if not shortlist:
+        raise EmmsError("there is no checkpoint to fine-tune", "--checkpoint ORG/NAME")
+    return f"at most, if the largest are the best: {forecast_of(shortlist, splits, options)}"
 
 
 def _check_repos(planned: Plan, costs: Mapping[Repo, Cost]) -> Iterator[Problem]:

@@ -147,13 +147,15 @@ def sweep_options(datasets: SweptDatasets, settings: Mapping[str, Any]) -> dict[
     if isinstance(datasets, str | os.PathLike):
         of_plan = _read_plan(os.fspath(datasets))
         entries, settings = of_plan.pop("datasets"), {**of_plan, **settings}
-    else:
+    elif isinstance(datasets, Iterable):
         entries = list(datasets)
+    else:
+        raise EmmsError(f"datasets is {datasets!r}; it must be names or a plan", 'datasets=["NAME", "NAME"]')
     options_of: dict[str, Options] = {}
     for entry in entries:
         own = _columns_gathered(entry) if isinstance(entry, Mapping) else {"dataset": entry}
         _check_names(own, settings)
-        options = Options.of(**{**settings, **own})
+        options = Options.of(**{name: _none_for_zero(name, value) for name, value in {**settings, **own}.items()})
         name = " ".join(filter(None, (str(options.dataset), options.config, options.split)))
         if name in options_of:
             raise EmmsError(f"{name} is listed twice", "list it once, or tell them apart by config or split")
@@ -161,6 +163,11 @@ def sweep_options(datasets: SweptDatasets, settings: Mapping[str, Any]) -> dict[
     if not options_of:
         raise EmmsError("the sweep has no dataset", "--datasets NAME,NAME, or a plan with a list `datasets`")
     return options_of
+
+
+def _none_for_zero(name: str, value: Any) -> Any:
+    """A plan has 0 where the command line has it: for all rows."""
+    return None if SETTINGS[name].zero_is_none and value == 0 and value is not False else value
 
 
 def _columns_gathered(settings: Mapping[str, Any]) -> dict[str, Any]:
@@ -177,7 +184,7 @@ def _read_plan(source: str) -> dict[str, Any]:
         raise EmmsError(f"the plan {source} is no .yaml or .json file", example)
     try:
         content = yaml.safe_load(source if is_plan else decoded(Path(source).read_bytes()))
-    except (OSError, ValueError, yaml.YAMLError) as error:
+    except (OSError, ValueError, yaml.YAMLError, RecursionError) as error:
         reason = getattr(error, "strerror", None) or " ".join(str(error).split())
         raise EmmsError(f"the plan {source[:80]} cannot be read: {reason}", example) from error
     if not isinstance(content, dict) or not isinstance(content.get("datasets"), list):
@@ -187,7 +194,8 @@ def _read_plan(source: str) -> dict[str, Any]:
 
 def _check_names(own: Mapping[str, Any], shared: Mapping[str, Any]) -> None:
     if not isinstance(own.get("dataset"), str | os.PathLike):
-        raise EmmsError(f"a dataset of the sweep has no name: {dict(own)!r}", "- dataset: NAME")
+        fields = ", ".join(f"{name}: {value!r}" for name, value in own.items() if isinstance(value, str | int | float))
+        raise EmmsError(f"a dataset of the sweep has no name: {{{fields:.200}}}", "- dataset: NAME")
     for name in {**own, **shared}:
         setting = SETTINGS.get(str(name))
         if setting is None:

@@ -83,6 +83,8 @@ def as_numpy(value: Any) -> np.ndarray:
             raise EmmsError("a tensor on the device 'meta' has no values", "load the model onto a device: cpu or cuda")
         if "sparse" in str(value.layout):
             raise EmmsError(f"a tensor of layout {value.layout} was passed", "make it dense first: tensor.to_dense()")
+        if value.is_quantized:
+            raise EmmsError(f"a quantised tensor of {value.dtype} was passed", "tensor.dequantize()")
         value = value.detach().cpu()
         value = (value.float() if value.is_floating_point() and value.dtype.itemsize < 4 else value).numpy()
     if hasattr(value, "toarray") and hasattr(value, "nnz"):  # of scipy
@@ -98,6 +100,8 @@ def as_numpy(value: Any) -> np.ndarray:
 def _as_float_array(value: Any, name: str) -> np.ndarray:
     try:
         array = as_numpy(value)
+    except EmmsError:
+        raise
     except ValueError as error:
         raise EmmsError(f"{name} is not a rectangular array: {error}", "every row needs the same length") from None
     if array.dtype in (np.float32, np.float64):

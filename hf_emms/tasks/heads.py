@@ -39,6 +39,7 @@ def _one_class(references: Sequence[str]) -> HeadSpec:
         loss=lambda outputs, labels: cross_entropy(outputs, labels, ignore_index=_IGNORED),
         predictions=lambda outputs: [classes[number] for number in outputs.argmax(1)],
         config={**class_config(classes), "problem_type": "single_label_classification"},
+        references=classes,
     )
 
 
@@ -52,6 +53,7 @@ def _several_classes(references: Sequence[tuple[str, ...]]) -> HeadSpec:
         loss=binary_cross_entropy_with_logits,
         predictions=lambda outputs: [tuple(classes[number] for number in np.flatnonzero(row > 0)) for row in outputs],
         config={**class_config(classes), "problem_type": "multi_label_classification"},
+        references=[classes],
     )
 
 

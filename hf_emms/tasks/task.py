@@ -125,6 +125,7 @@ class HeadSpec:
         config: arguments for a class of transformers with such a head.
         hidden: the width of a layer before the last one; None where a head of ours is linear.
         removed: mean and deviation of the references, which training takes out of them; None where it does not.
+        references: of which the task makes a spec that reads the outputs of a saved head as they are, as JSON has them.
     """
 
     count: int
@@ -134,6 +135,7 @@ class HeadSpec:
     config: dict[str, Any] = field(default_factory=dict)
     hidden: int | None = None
     removed: tuple[float, float] | None = None
+    references: Sequence[Any] = ()
 
 
 @dataclass(frozen=True)

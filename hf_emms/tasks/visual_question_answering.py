@@ -33,6 +33,7 @@ def answer_spec(references: Sequence[Any]) -> HeadSpec:
         loss=lambda outputs, labels: binary_cross_entropy_with_logits(outputs, labels) * labels.shape[1],
         predictions=lambda outputs: [answers[number] for number in outputs.argmax(1)],
         config=class_config(answers),
+        references=[[[answer, 1.0]] for answer in answers],
     )
 
 

@@ -4,6 +4,7 @@
     python -m scripts.hostile inputs               command lines and calls from Python
     python -m scripts.hostile mutations -n 100     checkpoints with mutated files
     python -m scripts.hostile kills -n 20          runs that are killed, again and again
+    python -m scripts.hostile days -n 20           bad days of runs that rank, confirm and save a model
 
 Everything is made in a temporary folder, with caches of its own, offline. The exit code is 1 where anything is not as
 expected: a traceback, a lost row, another exit code or message.
@@ -19,8 +20,8 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
-PARTS = ("inputs", "mutations", "kills")
-COUNTS = {"mutations": 1000, "kills": 100}
+PARTS = ("inputs", "mutations", "kills", "days")
+COUNTS = {"mutations": 1000, "kills": 100, "days": 300}
 
 
 def main() -> int:
@@ -30,7 +31,7 @@ def main() -> int:
     )
     parser.add_argument("parts", nargs="*", metavar="PART", help=f"some of {', '.join(PARTS)} [default: all]")
     parser.add_argument("-n", type=int, metavar="N", help=f"how many [default: {COUNTS}]")
-    parser.add_argument("--seed", type=int, default=0, help="of mutations and kills [default: 0]")
+    parser.add_argument("--seed", type=int, default=0, help="of mutations, kills and days [default: 0]")
     parser.add_argument("--quiet", action="store_true", help="only what is not as expected, and the closing lines")
     given = parser.parse_args()
     unknown = set(given.parts) - set(PARTS)
@@ -66,6 +67,10 @@ def _run(part: str, folder: Path, given: argparse.Namespace, report: Callable[[s
         from scripts.hostile.kills import run_kills
 
         return f"{count} kills", run_kills(count, given.seed, work, report)
+    if part == "days":
+        from scripts.hostile.days import run_days
+
+        return f"{count} bad days", run_days(count, given.seed, work, report)
     from scripts.hostile.calls import calls
     from scripts.hostile.commands import run_calls, run_commands
     from scripts.hostile.corpus import COMMANDS

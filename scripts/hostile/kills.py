@@ -148,7 +148,7 @@ def run_kills(count: int, seed: int, folder: Path, report: Callable[[str], None]
         whole = _Episode(folder / name)
         whole.run(random.Random(seed), 0.0, 0)
         took = whole.seconds
-        _import_all((folder / name / "modules").read_text().split())
+        import_all((folder / name / "modules").read_text().split())
     report(f"a whole run takes {took:.1f} s")
     rows_at_kills: Counter[int] = Counter()
     rng, killed, problems, episode = random.Random(seed), 0, [*whole.problems], 0
@@ -180,7 +180,7 @@ def _differences(expected: dict[str, dict[str, float]], found: dict[str, dict[st
     ]
 
 
-def _import_all(names: Iterable[str]) -> None:
+def import_all(names: Iterable[str]) -> None:
     """Imports modules, so that the children of this process have them already: importing takes longest."""
     for name in names:
         with suppress(Exception):  # some are made by others, and cannot be imported by their name

@@ -381,6 +381,21 @@ def test_a_ranking_is_written_and_printed_before_its_best_are_fine_tuned_and_sur
     assert Ranking.load(file).best.fine_tuned is None
 
 
+def test_a_dry_run_says_what_fine_tuning_takes_and_refuses_what_it_would_refuse(
+    root: Path, folder: str, emms_cache: Path
+) -> None:
+    words = ["rank", "--dataset", folder, "-c", str(build(root, "resnet")), "-c", str(build(root, "regnet"))]
+    words += ["--encoder", "demo", "--dry-run", "--confirm", "1"]
+    planned = CliRunner().invoke(app, [*words, "--epochs", "3", "--learning-rate", "0.01", "--seeds", "2"])
+    assert planned.exit_code == 0, planned.output
+    assert "at most, if the largest are the best: fine-tuning 1 checkpoint: 2 runs of up to 3 epochs" in planned.stderr
+    assert "kB of memory and activations; train 39 rows" in planned.stderr
+    for more, problem in ((["--seeds", "1000000000"], "are too many"), (["--seed", "4294967296"], "seeds from 0 to")):
+        refused = CliRunner().invoke(app, [*words, *more])
+        assert refused.exit_code == 1
+        assert problem in refused.stderr
+
+
 def test_recorded_columns_and_revision_are_what_is_fine_tuned_on(root: Path, tmp_path: Path) -> None:
     data = colours(40).remove_columns("label")
     for name in ("caption", "cap_good", "cap_better"):

@@ -178,5 +178,6 @@ def test_a_head_of_ours_is_saved_beside_the_checkpoint(root: Path, tmp_path: Pat
     assert (tmp_path / "best" / "head.safetensors").is_file()
     card = (tmp_path / "best" / "README.md").read_text()
     assert "`pipeline()` would put random weights in its place" in card
-    assert "library_name" not in card
+    assert "library_name: hf-emms" in card
+    assert f"hf_emms.load_finetuned({str(tmp_path / 'best')!r})" in card
     assert transformers.AutoTokenizer.from_pretrained(tmp_path / "best")("the cat")["input_ids"]

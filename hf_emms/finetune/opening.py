@@ -1,0 +1,150 @@
+"""Models that were saved with a head of ours, which transformers does not know, are opened again."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Iterable, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from hf_emms.errors import EmmsError
+from hf_emms.features.extraction_plan import plan_extraction
+from hf_emms.finetune.own_head import ABOUT, CHECKPOINT, DESCRIPTIONS, OWN_HEAD
+from hf_emms.finetune.recipe import head_of
+from hf_emms.finetune.splits import LabeledSplit, Splits, TaggedText
+from hf_emms.hub import Repo, fetch, resolve
+from hf_emms.inputs import Pairs, UnusableError
+from hf_emms.options import Options, python_words
+from hf_emms.tasks import Task, get_task
+from hf_emms.tasks.task import Column
+
+if TYPE_CHECKING:
+    from hf_emms.finetune.network import Network
+
+_WORD = re.compile("[^ ]+")
+_BATCH_SIZE = 32
+
+
+@python_words()
+def load_finetuned(model: str | Path, *, device: str = "auto", trust_remote_code: bool = False) -> FineTunedModel:
+    """Opens a model that `confirm` has saved with a head that transformers does not know.
+
+    Its card says so. Other saved models are opened by `transformers.pipeline`.
+
+    Args:
+        model: its folder, or a Hub model id (``ORG/NAME[@REVISION]``).
+        device: "auto", "cpu", "cuda" or "mps".
+        trust_remote_code: run code of the checkpoint that was fine-tuned.
+
+    Raises:
+        EmmsError: there is no such model, or it has no head of ours.
+
+    Example:
+        >>> model = hf_emms.load_finetuned("best")  # doctest: +SKIP
+        >>> model.predict(["a text", "another"])  # doctest: +SKIP
+        ['news', 'sports']
+    """
+    from safetensors.torch import load_file
+
+    from hf_emms.features.device import choose_device
+    from hf_emms.finetune.heads import load_network
+
+    repo = resolve(str(model), "model")
+    folder = fetch(repo, (*DESCRIPTIONS, "*.safetensors"))
+    try:
+        about = json.loads((folder / ABOUT).read_text(encoding="utf-8"))
+        task, references = get_task(about["task"]), _as_tuples(about["references"])
+        weights = load_file(folder / OWN_HEAD)
+    except (OSError, ValueError, LookupError, TypeError) as error:
+        hint = f'transformers.pipeline(TASK, model="{model}") opens it if transformers knows its class'
+        raise EmmsError(f"{model} has no head that hf_emms has saved ({ABOUT}, {OWN_HEAD})", hint) from error
+    if head_of(task).output == "words":
+        references = tuple(TaggedText(*reference) for reference in references)
+    described = Repo(repo.id, "model", repo.revision, folder / CHECKPOINT)
+    plan = plan_extraction(described, task.input, task.id, trust_remote_code=trust_remote_code)
+    options = Options(dataset="", device=device, trust_remote_code=trust_remote_code)
+    none = LabeledSplit("", False, False, (), np.zeros(0, np.int64), references, np.zeros(0, np.uint64), "")
+    width = next(tensor.shape[-1] for name, tensor in weights.items() if name.endswith("mean"))
+    saved = replace(plan, repo=replace(repo, folder=folder))
+    network = load_network(saved, Splits(task, none, none, none, "", (), ""), options, saved_width=width)
+    network.model.head.load_state_dict(weights)
+    network.model.eval().to(choose_device(device))
+    return FineTunedModel(task, network)
+
+
+class FineTunedModel:
+    """A fine-tuned checkpoint with a head of ours."""
+
+    def __init__(self, task: Task, network: Network) -> None:
+        self.task = task.id
+        self._task, self._network = task, network
+
+    def predict(self, inputs: Iterable[Any], *, batch_size: int = _BATCH_SIZE) -> list[Any]:
+        """What the model answers: a class, several of them, a number, a box, a text, or a tag for each word.
+
+        Args:
+            inputs: texts or pictures of PIL, or a tuple of both or of two texts, as the task has them. Words are what
+                white space divides.
+            batch_size: inputs a batch.
+
+        Raises:
+            EmmsError: an input is none of these.
+        """
+        import torch
+        from transformers.trainer_pt_utils import nested_concat, nested_numpify
+
+        split = self._split(list(inputs))
+        if not len(split):
+            return []
+        rows, outputs = self._network.rows(split, False), None
+        device = next(self._network.model.parameters()).device
+        for start in range(0, len(rows), batch_size):
+            batch = rows.batch(np.arange(start, min(start + batch_size, len(rows))))
+            with torch.no_grad():
+                predicted = self._network.predict(
+                    self._network.model, {name: tensor.to(device) for name, tensor in batch.items()}
+                )
+            outputs = predicted if outputs is None else nested_concat(outputs, predicted, padding_index=-100)
+        return self._network.predictions(nested_numpify(outputs), split)
+
+    def _split(self, inputs: list[Any]) -> LabeledSplit:
+        columns, count = self._task.inputs, len(inputs)
+        contents: Sequence[Any]
+        if len(columns) == 1:
+            contents = _contents(columns[0], inputs)
+        elif all(isinstance(row, tuple) and len(row) == len(columns) for row in inputs):
+            firsts, seconds = (_contents(column, [row[i] for row in inputs]) for i, column in enumerate(columns))
+            contents = Pairs(firsts, seconds, np.arange(count).repeat(2).reshape(count, 2))
+        else:
+            names = ", ".join(column.name for column in columns)
+            raise EmmsError(f"inputs for {self.task} are tuples: ({names})", f"predict([({names}), …])")
+        references: list[Any] = [None] * count
+        if head_of(self._task).output == "words":
+            words = [tuple(word.span() for word in _WORD.finditer(text)) for text in contents]
+            references = [TaggedText(of_text, ("",) * len(of_text)) for of_text in words]
+        numbers = np.arange(count)
+        return LabeledSplit("", False, True, contents, numbers, tuple(references), numbers.astype(np.uint64), "")
+
+
+def _contents(column: Column, inputs: list[Any]) -> Sequence[Any]:
+    """What a column of a dataset with these cells would give."""
+    import datasets
+
+    kind = column.kind
+    if column.clean is not None:
+        inputs = [column.clean(cell) if isinstance(cell, list) == column.is_list else cell for cell in inputs]
+    try:
+        cells = datasets.Dataset.from_dict({column.name: inputs})
+        if inputs and not kind.holds(cells.features[column.name]):
+            raise UnusableError(f"{inputs[0]!r:.80}")
+        return kind.collect([kind.read(cell, column.name) for cell in cells.data.column(column.name).to_pylist()])
+    except (ValueError, TypeError, OverflowError) as error:
+        raise EmmsError(f"an input is no {kind.singular}: {error}", f"inputs are {kind.plural}") from error
+
+
+def _as_tuples(value: Any) -> Any:
+    return tuple(map(_as_tuples, value)) if isinstance(value, list) else value

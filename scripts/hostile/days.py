@@ -1,0 +1,213 @@
+"""Bad days: commands that rank, confirm and save a model are disturbed, and the last one of a day must put it right.
+
+Each day has a cache of its own and some disturbances in a seeded order: SIGKILL and Ctrl-C at any moment, a second
+process at the same time, a limit of time, a disk that is full, a damaged file of the cache. Whatever happens, a command
+ends in the result of an undisturbed one or in an error in words, what was finished stays on disk, and the command that
+is then left alone has the undisturbed result, the saved weights included.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import random
+import resource
+import signal
+import sys
+import time
+from collections import Counter
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from scripts.hostile.files import ENCODER
+from scripts.hostile.kills import import_all
+
+_TOLERANCE = 1e-9
+_SHARES = (0.3, 0.6, 1.0)
+_TROUBLES = ("kill", "interrupt", "two", "time limit", "full disk", "damage")
+# Bytes of the largest file that may be written on a full disk, as powers of two.
+_FULL = (10, 22)
+_ENTRIES = ("rows", "finetunings")
+_WORDS = (
+    f"rank --dataset demo_glosses --max-samples 120 --encoder {ENCODER} --estimator emms --format json --confirm 2 "
+    "--steps 12 --learning-rate 0.001 --confirm-samples 120 --device cpu "
+    "-c emms-demo/bert-distilled -c emms-demo/albert-distilled"
+)
+
+
+@dataclass
+class _Ended:
+    """How a command ended: its exit code, None where it was killed, and what it printed."""
+
+    code: int | None
+    answer: str
+    messages: str
+
+
+@dataclass
+class _Day:
+    """Commands in one folder, which holds their cache.
+
+    Attributes:
+        troubles: that happened, by name.
+        problems: what was not as it should be.
+    """
+
+    folder: Path
+    count: int = 0
+    troubles: Counter[str] = field(default_factory=Counter)
+    problems: list[str] = field(default_factory=list)
+
+    def start(self, *more: str, largest_file: int | None = None) -> tuple[int, Path]:
+        """Starts the command in a child, which has imported everything already; its process id and its files."""
+        self.count += 1
+        files = self.folder / str(self.count)
+        child = os.fork()
+        if child:
+            return child, files
+        os.environ["HF_EMMS_CACHE"] = str(self.folder / "cache")
+        for number, suffix in ((1, ".out"), (2, ".err")):
+            os.dup2(os.open(files.with_suffix(suffix), os.O_WRONLY | os.O_CREAT | os.O_TRUNC), number)
+        sys.stdout, sys.stderr = (os.fdopen(number, "w") for number in (1, 2))
+        signal.signal(signal.SIGINT, signal.default_int_handler)
+        if largest_file is not None:
+            resource.setrlimit(resource.RLIMIT_FSIZE, (largest_file, largest_file))
+        sys.argv = ["hf-emms", *_WORDS.split(), "--save-model", str(files.with_suffix(".model")), *more]
+        from hf_emms.__main__ import main
+
+        code: Any = 1
+        try:
+            main()
+            code = 0
+        except SystemExit as stop:
+            code = stop.code or 0
+        finally:
+            for stream in (sys.stdout, sys.stderr):
+                try:
+                    stream.flush()
+                except OSError:
+                    code = code or 1
+            (self.folder / "modules").write_text("\n".join(sys.modules))
+            os._exit(code if isinstance(code, int) else 1)
+
+    def wait(self, child: int, files: Path) -> _Ended:
+        _, status = os.waitpid(child, 0)
+        code = None if os.WIFSIGNALED(status) else os.WEXITSTATUS(status)
+        return _Ended(code, files.with_suffix(".out").read_text(), files.with_suffix(".err").read_text())
+
+    def finished(self) -> set[Path]:
+        """The files of what is finished."""
+        return {path for kind in _ENTRIES for path in (self.folder / "cache" / kind).glob("*.json")}
+
+    def result(self, ended: _Ended, number: int) -> dict[str, Any]:
+        """What a command has found, and the digest of the weights that it saved."""
+        rows = json.loads(ended.answer)["rows"]
+        scores = {row["checkpoint"]: row["scores"]["emms"]["value"] for row in rows}
+        measured = {row["checkpoint"]: (row["fine_tuned"] or {}).get("value") for row in rows}
+        weights = (self.folder / f"{number}.model" / "model.safetensors").read_bytes()
+        return {"scores": scores, "measured": measured, "weights": hashlib.sha256(weights).hexdigest()}
+
+    def check(self, ended: _Ended, number: int, expected: dict[str, Any], trouble: str) -> None:
+        """Notes what is wrong with how a command ended."""
+        if "Traceback" in ended.messages:
+            self._wrong(trouble, "a traceback", ended)
+        if ended.code == 0 and "time limit" not in ended.messages:
+            try:
+                difference = _difference(expected, self.result(ended, number))
+            except (OSError, ValueError, LookupError, TypeError) as error:
+                difference = f"no result: {type(error).__name__} {error}"
+            if difference:
+                self._wrong(trouble, difference, ended)
+        elif ended.code not in (0, None) and not ended.messages.strip():
+            self._wrong(trouble, f"exit code {ended.code} without a word", ended)
+        elif trouble == "nothing" and ended.code != 0:
+            self._wrong(trouble, f"exit code {ended.code}", ended)
+
+    def _wrong(self, trouble: str, what: str, ended: _Ended) -> None:
+        self.problems.append(
+            f"{self.folder.name}, {trouble} after {dict(self.troubles)}: {what}\n{ended.messages[-1500:]}"
+        )
+
+    def live(self, rng: random.Random, took: float, expected: dict[str, Any]) -> None:
+        """One to three disturbances, and then an undisturbed command."""
+        for _ in range(rng.randint(1, 3)):
+            trouble = rng.choice(_TROUBLES)
+            before = self.finished() - self._disturb(trouble, rng, took, expected)
+            if not before <= self.finished():
+                self.problems.append(f"{self.folder.name}: after {trouble}, something finished is gone")
+            self.troubles[trouble] += 1
+        self.check(self.wait(*self.start()), self.count, expected, "nothing")
+
+    def _disturb(self, trouble: str, rng: random.Random, took: float, expected: dict[str, Any]) -> set[Path]:
+        """Lets one trouble happen; the files that it damaged."""
+        if trouble == "damage":
+            files = sorted(path for path in (self.folder / "cache").rglob("*") if path.is_file())
+            if not files:
+                return set()
+            file = rng.choice(files)
+            content = file.read_bytes()
+            file.write_bytes(rng.choice((content[: len(content) // 2], bytes(len(content)), b"{}")))
+            return {file}
+        if trouble == "time limit":
+            running = [self.start("--time-limit", f"{rng.uniform(0.01, took):.2f}s")]
+        elif trouble == "full disk":
+            running = [self.start(largest_file=int(2 ** rng.uniform(*_FULL)))]
+        else:
+            running = [self.start() for _ in range(2 if trouble == "two" else 1)]
+        numbers = range(self.count - len(running) + 1, self.count + 1)
+        kills = trouble == "kill" or (trouble == "two" and rng.random() < 0.5)
+        if kills or trouble == "interrupt":
+            # Any moment of a run comes up, and most runs get some way.
+            time.sleep(rng.uniform(0, took) * rng.choice(_SHARES))
+            os.kill(running[0][0], signal.SIGKILL if kills else signal.SIGINT)
+        for number, process in zip(numbers, running, strict=True):
+            self.check(self.wait(*process), number, expected, trouble)
+        return set()
+
+
+def run_days(count: int, seed: int, folder: Path, report: Callable[[str], None]) -> list[str]:
+    """Lives through so many days.
+
+    Args:
+        count: how many days.
+        seed: of what happens.
+        folder: an empty one.
+        report: called with a line for each day.
+
+    Returns:
+        What was not as it should be.
+    """
+    took, day, expected = 0.0, _Day(folder / "first"), dict[str, Any]()
+    for name in ("first", "whole"):
+        (folder / name).mkdir()
+        day, started = _Day(folder / name), time.perf_counter()
+        ended = day.wait(*day.start())
+        took = time.perf_counter() - started
+        if ended.code != 0:
+            return [f"an undisturbed command fails: {ended.messages[-1500:]}"]
+        expected = day.result(ended, 1)
+        import_all((folder / name / "modules").read_text().split())
+    report(f"an undisturbed command takes {took:.1f} s")
+    rng, problems, troubles = random.Random(seed), list[str](), Counter[str]()
+    for number in range(count):
+        day = _Day(folder / f"day{number}")
+        day.folder.mkdir()
+        day.live(rng, took, expected)
+        problems += day.problems
+        troubles += day.troubles
+        report(f"day {number + 1} of {count}: {', '.join(day.troubles)}; not as expected so far: {len(problems)}")
+    report(f"troubles: {dict(sorted(troubles.items()))}")
+    return problems
+
+
+def _difference(expected: dict[str, Any], result: dict[str, Any]) -> str:
+    """What differs between two results, empty where nothing does."""
+    for name in ("scores", "measured"):
+        for checkpoint, value in expected[name].items():
+            other = result[name].get(checkpoint)
+            if other is None or abs(other - value) > _TOLERANCE:
+                return f"{name} of {checkpoint}: {other} instead of {value}"
+    return "" if result["weights"] == expected["weights"] else "the saved weights differ"

@@ -1,0 +1,130 @@
+"""A saved model with a head of ours opens again, and gets the score that was reported, for every task."""
+
+from __future__ import annotations
+
+import random
+from pathlib import Path
+from typing import Any
+
+import datasets
+import pytest
+
+import hf_emms
+from hf_emms.finetune.recipe import head_of
+from hf_emms.finetune.splits import LabeledSplit, load_splits
+from hf_emms.options import Options
+from hf_emms.ranking import TrainingRun
+from hf_emms.tasks import get_task
+from tests.finetune.make import FAST, colours, picture, ranking, save, texts
+from tests.helpers.tiny_checkpoints import CORPUS, build
+from tests.helpers.tiny_families import IMAGE_FAMILIES, TEXT_FAMILIES
+from tests.helpers.tiny_pairs import PAIR_MODELS, build_pair
+
+ROWS = range(40)
+IMAGE, STRING = datasets.Image(), datasets.Value("string")
+
+
+def _pictures() -> list[dict[str, Any]]:
+    return [picture((180, 20, 20) if row % 2 else (20, 20, 180), row) for row in ROWS]
+
+
+def _typed(features: dict[str, Any], **columns: Any) -> datasets.Dataset:
+    return datasets.Dataset.from_dict(columns, datasets.Features(features))
+
+
+def _classes() -> datasets.Dataset:
+    return datasets.Dataset.from_dict({"text": texts(40), "label": ["dog", "cat"] * 20})
+
+
+def _several() -> datasets.Dataset:
+    return datasets.Dataset.from_dict({"text": texts(40), "label": [["animal", "cat"], ["animal"]] * 20})
+
+
+def _values() -> datasets.Dataset:
+    return datasets.Dataset.from_dict({"text": texts(40), "label": [900.0 + 100 * (row % 3) for row in ROWS]})
+
+
+def _pairs() -> datasets.Dataset:
+    return datasets.Dataset.from_dict(
+        {"premise": texts(40), "hypothesis": texts(40)[::-1], "label": ["entailment", "neutral"] * 20}
+    )
+
+
+def _tags() -> datasets.Dataset:
+    choose, words = random.Random(0), CORPUS.split()
+    sentences = [[choose.choice(words) for _ in range(4 + row % 11)] for row in ROWS]
+    features = {
+        "tokens": datasets.List(STRING),
+        "ner_tags": datasets.List(datasets.ClassLabel(names=["O", "B-PLACE"])),
+    }
+    tags = [[int(word in ("road", "harbour")) for word in sentence] for sentence in sentences]
+    return _typed(features, tokens=sentences, ner_tags=tags)
+
+
+def _answers() -> datasets.Dataset:
+    contexts = [f"a red {word} on a road {row}" for row, word in enumerate(["apple", "boats"] * 20)]
+    answers = [{"text": [text.split()[2]], "answer_start": [6]} for text in contexts]
+    return datasets.Dataset.from_dict(
+        {"question": [f"what is red in {row}" for row in ROWS], "context": contexts, "answers": answers}
+    )
+
+
+def _about_pictures() -> datasets.Dataset:
+    questions = [["a photo of an apple", "the small cat"][row // 2 % 2] for row in ROWS]
+    features = {"image": IMAGE, "question": STRING, "answer": STRING}
+    return _typed(features, image=_pictures(), question=questions, answer=["red", "green"] * 20)
+
+
+def _boxes() -> datasets.Dataset:
+    features = {"image": IMAGE, "expression": STRING, "box": datasets.Sequence(datasets.Value("float32"), length=4)}
+    boxes = [[0, 0, 10, 10] if row // 2 % 2 else [10, 10, 9, 9] for row in ROWS]
+    expressions = [["the small cat", "a red apple"][row // 2 % 2] for row in ROWS]
+    return _typed(features, image=_pictures(), expression=expressions, box=boxes)
+
+
+def _captions() -> datasets.Dataset:
+    written = ["a red apple, on the mat" if row % 2 else "the small cat" for row in ROWS]
+    return _typed({"image": IMAGE, "text": STRING}, image=_pictures(), text=written)
+
+
+def kept(
+    data: datasets.Dataset, task: str, checkpoint: Path, method: str, to: Path
+) -> tuple[Path, TrainingRun, LabeledSplit]:
+    """The folder of a fine-tuned model, its run, and the test rows."""
+    columns = {"answer": "answers.text"} if "answers" in data.column_names else {}
+    rows, folder = ranking(save(data, to / "data"), task, columns, {str(checkpoint): -0.1}), to / "best"
+    settings: dict[str, Any] = {**FAST, "epochs": 2, "method": method}
+    (run,) = hf_emms.confirm(rows, top=1, save_model=str(folder), **settings).rows[0].fine_tuned.runs
+    return folder, run, load_splits(Options.of(rows.dataset, task=task, columns=columns)).test
+
+
+@pytest.mark.parametrize(
+    ("task", "data", "name", "method"),
+    [
+        ("text-classification", _classes, "clip-text", "lora"),
+        ("image-classification", lambda: colours(40), "dinov3_vit", "full"),
+        ("text-classification", _several, "clip-text", "head"),
+        ("text-regression", _values, "clip-text", "full"),
+        ("text-pair-classification", _pairs, "clip-text", "full"),
+        ("token-classification", _tags, "bart", "full"),
+        ("question-answering", _answers, "gemma", "full"),
+        ("visual-question-answering", _about_pictures, "clip", "full"),
+        ("referring-expression", _boxes, "dual-vit", "full"),
+        ("image-to-text", _captions, "resnet", "full"),
+    ],
+)
+def test_a_head_of_ours_gets_its_score_again(
+    task: str, data: Any, name: str, method: str, zoo: Path, tmp_path: Path, emms_cache: Path
+) -> None:
+    if name in PAIR_MODELS:
+        checkpoint = build_pair(zoo, name)
+    else:
+        made = TEXT_FAMILIES.get(name) or IMAGE_FAMILIES.get(name)
+        checkpoint = build(zoo, name, made, reads_text=name in TEXT_FAMILIES)
+    folder, run, test = kept(data(), task, checkpoint, method, tmp_path)
+    assert (folder / "head.safetensors").is_file()
+    inputs = [test.inputs[number] for number in test.input_of_row]
+    answers = hf_emms.load_finetuned(folder, device="cpu").predict(inputs)
+    metrics = head_of(get_task(task)).metrics(test.references)
+    scores = {metric.name: metric.compute(answers, test.references) for metric in metrics}
+    assert scores == pytest.approx(run.scores, abs=1e-4)

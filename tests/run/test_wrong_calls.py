@@ -1,0 +1,64 @@
+"""What callers get wrong is one line that says what was passed, and to which argument."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import datasets
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+
+import hf_emms
+from hf_emms import EmmsError
+from hf_emms.options import Options
+from hf_emms.run.sweep import sweep_options
+from hf_emms.tasks.values import VALUES
+
+QUANTIZED = torch.quantize_per_tensor(torch.zeros(9, 2), 0.1, 0, torch.qint8)
+MONTHS = pd.DataFrame({"text": ["a", "b"], "label": pd.period_range("2020-01", periods=2, freq="M")})
+
+
+@pytest.mark.parametrize(
+    ("call", "words"),
+    [
+        (lambda: hf_emms.confirm(None), "ranking is None"),
+        (lambda: hf_emms.sweep(None), "datasets is None"),
+        (lambda: hf_emms.rank("demo_glosses", encoders=5), "encoders is"),
+        (lambda: hf_emms.Moments("8", [5]), "d1='8'"),
+        (lambda: hf_emms.emms(QUANTIZED, np.zeros((9, 2))), "a quantised tensor"),
+        (lambda: hf_emms.rank(MONTHS), "the DataFrame cannot be read: "),
+        (lambda: hf_emms.rank(datasets.DatasetDict()), "the DatasetDict has no split"),
+    ],
+)
+def test_wrong_arguments_are_named(call: Callable[[], Any], words: str) -> None:
+    with pytest.raises(EmmsError) as raised:
+        call()
+    assert raised.value.message.startswith(words)
+
+
+def bomb() -> str:
+    """Nine lists of nine lists of nine lists …: a few lines that hold 43 million words."""
+    lines = [f"l{level}: &l{level} [{', '.join([f'*l{level - 1}'] * 9)}]" for level in range(1, 8)]
+    return "\n".join(["l0: &l0 [x, x, x, x, x, x, x, x, x]", *lines, "datasets: [*l7]"])
+
+
+@pytest.mark.parametrize("content", ["[" * 3000, bomb()], ids=["brackets", "aliases"])
+def test_a_plan_that_is_none_is_refused_in_a_line(content: str, tmp_path: Path) -> None:
+    (tmp_path / "plan.yaml").write_text(content)
+    with pytest.raises(EmmsError) as raised:
+        sweep_options(tmp_path / "plan.yaml", {})
+    assert len(str(raised.value)) < 600
+
+
+def test_a_plan_says_all_rows_as_the_command_line_does(tmp_path: Path) -> None:
+    (tmp_path / "plan.yaml").write_text("datasets: [demo_glosses]\nmax_samples: 0\n")
+    assert sweep_options(tmp_path / "plan.yaml", {}) == {"demo_glosses": Options("demo_glosses", max_samples=None)}
+
+
+def test_values_whose_squares_overflow_are_no_labels() -> None:
+    with pytest.raises(ValueError, match="the label is 1e"):
+        VALUES.measure(1e300, None)
