@@ -45,6 +45,7 @@ DEFAULT_RESULTS = "emms-results"
 # Columns with a flag of their own, --NAME-column, and its help. Other columns of a task are named by --column.
 COLUMN_FLAGS = {
     "image": "Column with the images [default: inferred].",
+    "audio": "Column with the sounds [default: inferred].",
     "text": "Column with the texts or captions [default: inferred].",
     "label": "Column with the classes or values [default: inferred].",
     "question": "Column with the questions; texts.user is a field of a column [default: inferred].",

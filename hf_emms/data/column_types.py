@@ -33,7 +33,8 @@ PATH = "path"
 _STREAMED_ROWS, _TEXTS = 100, 1_000
 # Of lists of two, [0, 1] may be both classes; longer texts are no lists of classes.
 _MIN_FLAGS, _MAX_CLASS_LIST = 2, 5_000
-_MEDIA_TYPES = ("Audio", "Video", "Pdf")
+_MEDIA_TYPES = ("Video", "Pdf")
+_BINARY = ("binary", "large_binary")
 _LISTS = ("classes", "integers", "floats")
 # Tags of the words of a sentence in the schemes IOB, IOB2, BIOES and BILOU.
 _TAG = re.compile(r"O|[BILOUES][-_].+")
@@ -70,7 +71,8 @@ def look_into(split: OpenSplit) -> ColumnContents:
 
     Of a table all numbers and lists are read and the first texts, of a stream its first rows.
     """
-    types = column_types(split.rows.features) | dict.fromkeys(split.joined, "image")
+    types = column_types(split.rows.features)
+    types |= _types_of_bytes(split, types) | dict.fromkeys(split.joined, "image")
     looked_at = ("string", "strings", "integer", "float", *_LISTS)
     names = [name for name in split.rows.features if types[name] in looked_at]
     table = _first_rows(split, names)
@@ -102,6 +104,23 @@ def as_struct(feature: Any) -> Any:
     import datasets
 
     return dict.fromkeys(feature.languages, datasets.Value("string")) if hasattr(feature, "languages") else feature
+
+
+def _types_of_bytes(split: OpenSplit, types: Mapping[str, str]) -> dict[str, str]:
+    """Column of encoded bytes → its type by what they start with, where the dataset does not say what they are."""
+    features = split.rows.features
+    readers = {kind.column_types[0]: kind for kind in INPUT_KINDS.values() if kind.recognised_by_type}
+    untyped = [name for name, feature in features.items() if types[name] in readers and not hasattr(feature, "_type")]
+    untyped += [name for name, feature in features.items() if getattr(feature, "dtype", "") in _BINARY]
+    recognised = {}
+    for name in untyped:
+        with translate_errors(split.name, split.repo, split.config):
+            cell = next(iter(split.select([name]).take(1)), {}).get(name)
+        content = cell.get("bytes") if isinstance(cell, Mapping) else cell
+        for type, kind in readers.items():
+            if isinstance(content, bytes) and kind.recognises(content):
+                recognised[name] = type
+    return recognised
 
 
 def element_of(feature: Any) -> Any:
@@ -201,14 +220,19 @@ def _with_paths(contents: ColumnContents, split: OpenSplit, name: str, column: p
 
 
 def _with_stems(contents: ColumnContents, split: OpenSplit, name: str, column: pa.ChunkedArray) -> ColumnContents:
-    """What is known with a column that may name pictures of a folder without their suffix, as "0a1b" for 0a1b.jpg."""
+    """What is known with a column that may name media of a folder without their suffix, as "0a1b" for 0a1b.jpg."""
     if split.media_folder is None:
         return contents
     values = {str(value) for value in column.slice(0, _TEXTS).to_pylist() if value is not None}
     files = media_files(split.repo, split.folders, split.media_folder)
     if not values or not values <= set(files.by_name):
         return contents
-    return replace(_with_type(contents, name, "image"), joined={**contents.joined, name: files})
+    types = {media_type(files.by_name[value].name) for value in values}
+    if len(types) > 1:
+        return contents
+    (type,) = types
+    assert type is not None, "files by name are of media"
+    return replace(_with_type(contents, name, type), joined={**contents.joined, name: files})
 
 
 def _flat(column: pa.ChunkedArray) -> Any:

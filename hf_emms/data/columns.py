@@ -286,7 +286,7 @@ def _no_task(contents: ColumnContents, named: Mapping[str, str]) -> EmmsError:
             )
         return EmmsError(
             f"nothing says which column is the label: {_described(types)}",
-            f"name both: {column_flag('image' if reads_media else 'text', inputs[0])} "
+            f"name both: {column_flag(usable[inputs[0]] if reads_media else 'text', inputs[0])} "
             f"{column_flag('label', '|'.join(labels))}",
         )
     ids = [name for name in types if name not in usable and "." not in name]

@@ -1,4 +1,4 @@
-"""Columns of texts that are paths of pictures: which files they mean, and which ones they may not mean."""
+"""Columns of texts that are paths of pictures or sounds: which files they mean, and which ones they may not mean."""
 
 from __future__ import annotations
 
@@ -15,10 +15,7 @@ from hf_emms.hub import Repo
 from hf_emms.inputs import INPUT_KINDS, UnusableError
 
 # Of media that no kind of input reads.
-_OTHER_SUFFIXES = {
-    "audio": (".wav", ".mp3", ".flac", ".ogg", ".opus", ".m4a"),
-    "video": (".mp4", ".avi", ".mov", ".mkv", ".webm"),
-}
+_OTHER_SUFFIXES = {"video": (".mp4", ".avi", ".mov", ".mkv", ".webm")}
 # What `hf download --local-dir` and the Hub's cache leave in a folder.
 _DOWNLOADED = Path(".cache", "huggingface", "download")
 _HUB_CACHE = "snapshots"

@@ -8,6 +8,7 @@ import glob
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, field, replace
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -125,6 +126,7 @@ class DatasetFiles:
         notes: list[str] = []
         with translate_errors(self.name, self.repo, self.config):
             builder, repo = self.builder, self.repo
+            _keep_audio_encoded(builder)
             files = {name: list(paths) for name, paths in (builder.config.data_files or {}).items()}
             splits = tuple(str(name) for name in files or builder.info.splits or {})
             split = _choose_split(self.name, splits, split, notes)
@@ -373,10 +375,39 @@ def _with_features(name: str, rows: Any) -> Any:
     return rows.cast(datasets.Dataset.from_list(first).features)
 
 
+@cache
+def _encoded_audio() -> type:
+    """The type of sounds that are kept as they are encoded: that of ``datasets`` asks for a package that decodes."""
+    import datasets
+
+    class EncodedAudio(datasets.Audio):
+        def encode_example(self, value: Any) -> dict[str, Any]:
+            if isinstance(value, Mapping):
+                return {"bytes": value.get("bytes"), "path": value.get("path")}
+            return (
+                {"bytes": None, "path": str(value)} if isinstance(value, (str, Path)) else super().encode_example(value)
+            )
+
+    return EncodedAudio
+
+
+def _keep_audio_encoded(builder: Any) -> None:
+    """Has a builder of a folder of sounds write them as they are."""
+    import datasets
+
+    if getattr(builder, "BASE_FEATURE", None) is datasets.Audio:
+        builder.BASE_FEATURE = _encoded_audio()
+        features = builder.info.features or {}
+        for name in [name for name, feature in features.items() if isinstance(feature, datasets.Audio)]:
+            features[name] = _encoded_audio()()
+
+
 def _undecoded(feature: Any) -> Any:
     """The same type with its images and sounds as they are encoded."""
     import datasets
 
+    if isinstance(feature, datasets.Audio):
+        return _encoded_audio()(decode=False)
     if getattr(feature, "decode", False):
         return replace(feature, decode=False)
     if isinstance(feature, Mapping):

@@ -216,6 +216,8 @@ def _head(value: Any) -> tuple[bytes, ...]:
         return str(len(buffer)).encode(), bytes(buffer[:_HEAD])
     if type(value).__name__.endswith("ListScalar"):
         return _head(value[0]) if len(value) else ()
+    if type(value).__name__ != "StructScalar" or "bytes" not in value:
+        return _head(str(value.as_py()))
     return _head(value["bytes"]) if value["bytes"].is_valid else _path_head(value["path"].as_py())
 
 

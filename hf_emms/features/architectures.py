@@ -25,7 +25,7 @@ class Architecture:
             another package.
         source: of that choice.
         input_kind: the name of the `InputKind` that it reads: "image", "text", "image+text", "text+text", "text-pair",
-            "words", "prompt".
+            "words", "prompt", "audio".
         poolerless: the class takes `add_pooling_layer=False`; its pooler isn't used and often isn't saved.
         pads_to_limit: texts are padded to the full length, as in the family's training.
         first_layer: which of its `hidden_states` is hidden layer 1: most families list their embeddings before.
@@ -56,11 +56,14 @@ CLASSIFIER = "input of the classifier in the model's ...ForImageClassification"
 TORCHVISION = "hf_emms.features.torchvision_models:TorchvisionModel"
 CAPTIONERS = "hf_emms: features/pooling.py"
 FUSION = "hf_emms: features/fusion.py"
+FRAMES = "mean of frames, as the model's ...ForSequenceClassification pools them"
 
 _image = partial(Architecture, input_kind="image")
 _text = partial(Architecture, input_kind="text")
 _image_text = partial(Architecture, input_kind="image+text")
 _prompt = partial(Architecture, input_kind="prompt", source="hf_emms: inputs/prompt.py")
+# A vector that takes the place of frames in training: many checkpoints lack it, and features do not need it.
+_audio = partial(Architecture, input_kind="audio", unused=("masked_spec_embed",))
 
 ARCHITECTURES: tuple[Architecture, ...] = (
     # Convolutional image encoders: the pooled map that feeds their classifier, as EMMS does for CNNs.
@@ -145,6 +148,28 @@ ARCHITECTURES: tuple[Architecture, ...] = (
         "arXiv 2303.15343 and its model page: padded to the full length, no attention mask",
         pads_to_limit=True,
     ),
+    # Sound: encoders of waveforms or of spectrograms. MMS and XLS-R are of the type wav2vec2.
+    _audio("wav2vec 2.0", ("wav2vec2",), "Wav2Vec2Model", "frames", FRAMES),
+    _audio("Wav2Vec2-BERT", ("wav2vec2-bert",), "Wav2Vec2BertModel", "frames", FRAMES),
+    _audio("Wav2Vec2-Conformer", ("wav2vec2-conformer",), "Wav2Vec2ConformerModel", "frames", FRAMES),
+    _audio("HuBERT", ("hubert",), "HubertModel", "frames", FRAMES),
+    _audio("WavLM", ("wavlm",), "WavLMModel", "frames", FRAMES),
+    _audio("data2vec-audio", ("data2vec-audio",), "Data2VecAudioModel", "frames", FRAMES),
+    _audio("UniSpeech", ("unispeech",), "UniSpeechModel", "frames", FRAMES),
+    _audio("UniSpeech-SAT", ("unispeech-sat",), "UniSpeechSatModel", "frames", FRAMES),
+    _audio("SEW", ("sew",), "SEWModel", "frames", FRAMES),
+    _audio("SEW-D", ("sew-d",), "SEWDModel", "frames", FRAMES),
+    _audio("Whisper encoder", ("whisper",), "WhisperModel", "frames", FRAMES, unused=("decoder",)),
+    _audio("Moonshine encoder", ("moonshine",), "MoonshineModel", "frames", FRAMES, unused=("decoder",)),
+    _audio("SpeechT5 encoder", ("speecht5",), "SpeechT5ForSpeechToText", "frames", FRAMES),
+    _audio(
+        "AST",
+        ("audio-spectrogram-transformer",),
+        "ASTModel",
+        "ast",
+        "input of the classifier in ASTForAudioClassification",
+    ),
+    _audio("CLAP audio tower", ("clap",), "ClapAudioModelWithProjection", "clap_audio", CLIP_PAPER),
     # Images with texts, read in two towers.
     _image_text("CLIP", ("clip",), "CLIPModel", "two_towers", FUSION),
     _image_text("SigLIP", ("siglip",), "SiglipModel", "unmasked_two_towers", FUSION, pads_to_limit=True),

@@ -164,6 +164,11 @@ PIXELS = BatchLimit(
 # Padding included.
 TOKENS = BatchLimit({"cpu": 1_024, "mps": 16_384, "cuda": 262_144}, lambda inputs: inputs["input_ids"].numel())
 
+# Samples of a waveform or cells of a spectrogram, padding included: on a CPU 30 seconds at 16 kHz.
+SOUND = BatchLimit(
+    {"cpu": 480_000, "mps": 4_800_000, "cuda": 28_800_000}, lambda inputs: next(iter(inputs.values())).numel()
+)
+
 
 class BatchedForward:
     """Runs a function over batches on a device; a batch that does not fit into memory is halved until it does.

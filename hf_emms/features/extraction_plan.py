@@ -318,7 +318,10 @@ def load_error(plan: ExtractionPlan, part: str, error: BaseException) -> EmmsErr
 
 
 class ReadCounts(msgspec.Struct):
-    """How many texts and pairs of texts were cut, how many inputs read in overlapping windows, and at which lengths."""
+    """How many texts and pairs of texts were cut, how many inputs read in windows, and at which lengths.
+
+    Windows of texts overlap; sounds are read in `parts` of at most so many seconds.
+    """
 
     cut: int = 0
     cut_length: int = 0
@@ -326,6 +329,8 @@ class ReadCounts(msgspec.Struct):
     pair_length: int = 0
     windowed: int = 0
     window_length: int = 0
+    parted: int = 0
+    part_seconds: int = 0
 
     def add(self, other: ReadCounts) -> None:
         self.cut += other.cut
@@ -334,6 +339,8 @@ class ReadCounts(msgspec.Struct):
         self.pair_length = max(self.pair_length, other.pair_length)
         self.windowed += other.windowed
         self.window_length = max(self.window_length, other.window_length)
+        self.parted += other.parted
+        self.part_seconds = max(self.part_seconds, other.part_seconds)
 
     def add_cut(self, count: int, length: int) -> None:
         if count:
@@ -350,6 +357,9 @@ class ReadCounts(msgspec.Struct):
                 f"{self.windowed:,} {inputs} longer than the {self.window_length:,} tokens that it reads: overlapping "
                 "windows, merged"
             )
+        if self.parted:
+            clips = "clip was" if self.parted == 1 else "clips were"
+            yield f"{self.parted:,} {clips} longer than {self.part_seconds} seconds: equal parts, averaged"
         if self.cut:
             texts = "text was" if self.cut == 1 else "texts were"
             yield f"{self.cut:,} {texts} cut at {self.cut_length:,} tokens, the most that it reads"

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from inspect import signature
 from typing import Any
 
 import torch
@@ -233,6 +234,65 @@ def _start_token(model: Any) -> int:
     )
 
 
+# --- sound: frames of which some are padding -----------------------------------------------------------------
+
+
+def _call_sound(model: Any, inputs: Inputs, **options: Any) -> Any:
+    """The outputs of what reads sound; its mask only where the family takes one and some of the batch is padding."""
+    reader = _sound_encoder(model)
+    mask = inputs.get("attention_mask")
+    taken = {name: tensor for name, tensor in inputs.items() if name != "attention_mask"}
+    if mask is not None and not bool(mask.all()) and "attention_mask" in signature(reader.forward).parameters:
+        taken["attention_mask"] = mask
+    return reader(**taken, **options)
+
+
+def _sound_encoder(model: Any) -> Any:
+    return model.get_encoder() if model.config.is_encoder_decoder else model
+
+
+def _mean_frames(model: Any, hidden: Tensor, inputs: Inputs) -> Tensor:
+    """Mean of frames (b, T, D), those of padding left out; of a map over its cells."""
+    mask = inputs.get("attention_mask")
+    if hidden.ndim != 3 or mask is None:
+        return average(hidden)
+    places = torch.arange(hidden.shape[1], device=hidden.device)
+    frames = (places < _count_frames(model, mask, hidden.shape[1])[:, None]).to(hidden.dtype)
+    return torch.einsum("btd,bt->bd", hidden, frames) / frames.sum(1, keepdim=True)
+
+
+def _count_frames(model: Any, mask: Tensor, total: int) -> Tensor:
+    """How many of `total` frames each row has, int64 (b,), by the mask of its samples or of its spectrogram."""
+    lengths = mask.sum(1)
+    counting = (getattr(module, "_get_feat_extract_output_lengths", None) for module in model.modules())
+    count = next(filter(None, counting), None)
+    if count is not None and int(count(torch.tensor(mask.shape[1]))) == total:
+        # Some families count a tensor of lengths, others one length.
+        frames = torch.stack([torch.as_tensor(count(length)) for length in lengths]).to(mask.device)
+    else:
+        frames = torch.ceil(lengths * (total / mask.shape[1]))
+    return frames.long().clamp(1, total)
+
+
+def _sound(summary: str, layer_summary: str, run: Callable[..., Any] = _call_sound) -> Pooling:
+    """The mean of the last layer's frames, and of each hidden layer's."""
+
+    def features(model: Any, inputs: Inputs) -> Tensor:
+        return _mean_frames(model, run(model, inputs).last_hidden_state, inputs)
+
+    def layers(model: Any, inputs: Inputs) -> Layered:
+        outputs = run(model, inputs, output_hidden_states=True)
+        last = _mean_frames(model, outputs.last_hidden_state, inputs)
+        return last, [_mean_frames(model, hidden, inputs) for hidden in _states(model, outputs)]
+
+    return Pooling(summary, features, layers, layer_summary, run=run)
+
+
+def _two_tokens(hidden: Tensor, inputs: Inputs) -> Tensor:
+    """Mean of the class token and the distillation token, which AST classifies by."""
+    return hidden[:, :2].mean(1)
+
+
 # --- states of several tokens of a text, for pairs of texts ------------------------------------------------
 
 States = Callable[[Any, Inputs], Tensor]
@@ -263,6 +323,8 @@ _CLS = "first token (CLS) of the last layer"
 _TOKENS = "mean of its tokens or map"
 _LAST_MASKED = "mean of the last layer's tokens, padding left out"
 _MASKED = "mean of its tokens, padding left out"
+_FRAMES = "mean of the last layer's frames, padding left out"
+_FRAMES_OF_LAYER = "mean of its frames, padding left out"
 _CAPTION = "mean of the image encoder's tokens, and the decoder's state at the start token"
 
 POOLINGS: dict[str, Pooling] = {
@@ -306,6 +368,18 @@ POOLINGS: dict[str, Pooling] = {
     "text_fallback": _fallback(
         "get_text_features", _pooling(_LAST_MASKED, _of_last(masked_mean), masked_mean, _MASKED, _call_text)
     ),
+    "frames": _sound(_FRAMES, _FRAMES_OF_LAYER),
+    "ast": _pooling(_CLASSIFIER, _pooler, _two_tokens, "mean of its class and distillation tokens", _call_sound),
+    "clap_audio": _pooling(
+        "pooled output before the projection",
+        _pooler,
+        average,
+        "mean of its map",
+        lambda model, inputs, **options: model.audio_model(
+            **{name: tensor for name, tensor in inputs.items() if name != "attention_mask"}, **options
+        ),
+    ),
+    "sound_fallback": _fallback("get_audio_features", _sound(_FRAMES, _FRAMES_OF_LAYER)),
     "captioner_cross_attention": _captioner(_CAPTION, _read_encoder_decoder),
     "captioner_blip": _captioner(_CAPTION, _read_blip),
     "captioner_git": _captioner(

@@ -1,5 +1,6 @@
 """The kinds of input that checkpoints read: one file a kind, and a record that everything else iterates over."""
 
+from hf_emms.inputs.audio import AUDIO, Sounds
 from hf_emms.inputs.image import IMAGE, Images
 from hf_emms.inputs.image_text import IMAGE_TEXT
 from hf_emms.inputs.kind import InputKind, Pairs, Spans, UnusableError, as_bytes, hash64
@@ -10,6 +11,7 @@ from hf_emms.inputs.text_pair import TEXT_PAIR
 from hf_emms.inputs.words import WORDS
 
 __all__ = [
+    "AUDIO",
     "IMAGE",
     "IMAGE_TEXT",
     "INPUT_KINDS",
@@ -21,6 +23,7 @@ __all__ = [
     "Images",
     "InputKind",
     "Pairs",
+    "Sounds",
     "Spans",
     "UnusableError",
     "as_bytes",
@@ -28,5 +31,5 @@ __all__ = [
 ]
 
 INPUT_KINDS: dict[str, InputKind] = {
-    kind.name: kind for kind in (IMAGE, TEXT, IMAGE_TEXT, TEXT_PAIR, SENTENCE_PAIR, WORDS, PROMPT)
+    kind.name: kind for kind in (IMAGE, TEXT, IMAGE_TEXT, TEXT_PAIR, SENTENCE_PAIR, WORDS, PROMPT, AUDIO)
 }

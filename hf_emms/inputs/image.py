@@ -64,7 +64,7 @@ def as_rgb(image: Any) -> Any:
     return image if image.mode == "RGB" else image.convert("RGB")
 
 
-def _file_bytes(path: str) -> bytes:
+def file_bytes(path: str) -> bytes:
     if "://" not in path:
         return Path(path).read_bytes()
     import fsspec  # an address of the Hub when streaming
@@ -342,7 +342,7 @@ class _Image(InputKind):
         encoded = value.get("bytes") if isinstance(value, dict) else value
         if not encoded and isinstance(value, dict) and value.get("path"):
             try:
-                encoded = _file_bytes(value["path"])
+                encoded = file_bytes(value["path"])
             except OSError as error:
                 raise UnusableError(f"a picture's file cannot be read: {error}") from error
         if not encoded:

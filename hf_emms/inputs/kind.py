@@ -37,7 +37,7 @@ def hash64(*parts: bytes) -> int:
 
 
 def as_bytes(content: str | bytes) -> bytes:
-    """Content as bytes: encoded images as they are, texts in UTF-8."""
+    """Content as bytes: encoded media as they are, texts in UTF-8."""
     return content if isinstance(content, bytes) else content.encode("utf-8", "surrogatepass")
 
 
@@ -61,7 +61,7 @@ class InputKind:
     """A kind of input. A kind of several parts, such as an image with a text, names them; other kinds have none.
 
     Attributes:
-        name: as architectures name it: "image", "text", "image+text", "text+text".
+        name: as architectures name it: "image", "text", "image+text", "text+text", "audio".
         singular: what notes call one input: "picture".
         plural: what messages call the inputs: "images".
         parts: the kinds of the parts, in the order of a task's input columns; empty for a kind of one part.
@@ -97,6 +97,10 @@ class InputKind:
 
     def holds(self, feature: Any) -> bool:
         """Whether cells of this feature of ``datasets`` hold such content, one each."""
+        return False
+
+    def recognises(self, content: bytes) -> bool:
+        """Whether bytes of a column whose type does not say what they are start as such content does."""
         return False
 
     def read(self, value: Any, column: str) -> Any:

@@ -39,7 +39,6 @@ OTHER_TASKS = (
     ),
     OtherTask("depth-estimation", (("depth_map",), ("depth",))),
     OtherTask("video-classification", types=("video",)),
-    OtherTask("audio-classification", types=("audio",)),
 )
 
 _FIRST_OF_TWO = re.compile(r"(.*[a-z_])(1|a)")

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
 import numpy as np
 
-from hf_emms.inputs import IMAGE, TEXT, InputKind
+from hf_emms.inputs import AUDIO, IMAGE, TEXT, InputKind
 from hf_emms.options import LabelForm, Options
 
 if TYPE_CHECKING:
@@ -240,6 +240,10 @@ TEXT_SOURCES = ("fill-mask", "feature-extraction", "sentence-similarity")
 # How checkpoints are ordered that write the label: docs/rank-language-models.md says why.
 WRITTEN_ESTIMATORS = ("short_run", "zero_shot", "emms_knn", "emms")
 
+# Hub tasks of the backbones that are fine-tuned on sound; wav2vec 2.0 is tagged with its features.
+AUDIO_SOURCES = ("feature-extraction", "automatic-speech-recognition")
+
+AUDIO_COLUMN = Column("audio", ("audio", "sound", "speech", "wav", "recording", "clip"), AUDIO.column_types, AUDIO)
 IMAGE_COLUMN = Column("image", ("image", "img", "picture", "photo", "jpg", "png", "images"), IMAGE.column_types, IMAGE)
 
 

@@ -16,7 +16,7 @@ from hf_emms.features.pooling import find_pooling
 PAGE = Path(__file__).parents[2] / "docs" / "architectures.md"
 MARK = "<!-- table: {} -->"
 END = "<!-- end of table -->"
-KINDS = ("image", "text", "image+text", "prompt")
+KINDS = ("image", "text", "image+text", "prompt", "audio")
 
 
 def table(kind: str) -> str:

@@ -236,7 +236,11 @@ REFUSED: dict[str, tuple[Build, str, str]] = {
         "--task text-classification",
     ),
     "addresses": (csv_of("url,label", [f"https://x.org/{i}.png" for i in range(N)], CLASSES), "addresses", "download"),
-    "sounds": (csv_of("audio,label", [f"{i}.wav" for i in range(N)], CLASSES), "audio-classification is not", "--task"),
+    "paths of absent sounds": (
+        csv_of("audio,label", [f"{i}.wav" for i in range(N)], CLASSES),
+        "there is no file",
+        "absolute",
+    ),
     "videos": (csv_of("video_path,label", [f"{i}.mp4" for i in range(N)], CLASSES), "video-classification is", ""),
     "stance": (
         table({"Tweet": TEXTS, "Target": ["a", "b", "c"] * 8, "Stance": CLASSES}),

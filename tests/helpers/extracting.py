@@ -24,6 +24,7 @@ TASKS = {
     "text-pair": "text-pair-classification",
     "words": "token-classification",
     "prompt": "text-generation",
+    "audio": "audio-classification",
 }
 SIZES = [(40, 50), (32, 32), (64, 30), (33, 80), (50, 50), (32, 48), (90, 40)]
 

@@ -1,0 +1,389 @@
+"""Sound, held encoded; decoded, mixed down and resampled in a thread, read in batches of similar length."""
+
+from __future__ import annotations
+
+import io
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from inspect import signature
+from types import ModuleType
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from hf_emms.errors import EmmsError, install_command
+from hf_emms.features.extraction_plan import LOAD_FAILURES, ExtractionPlan, ReadCounts, load_error
+from hf_emms.inputs.image import file_bytes, prepare_ahead
+from hf_emms.inputs.kind import BatchReader, InputKind, TrainingReader, UnusableError
+
+if TYPE_CHECKING:
+    import torch
+
+    from hf_emms.features.device import Batch, Inputs
+    from hf_emms.features.load import LoadedModel
+    from hf_emms.features.pooling import LayerReader
+
+# --- content of a dataset ---------------------------------------------------------------------------------
+
+# Shorter ones have no frame in most families; one label for a longer one says little about it.
+_MIN_SECONDS, _MAX_SECONDS = 0.05, 3_600
+# Frames that are decoded at a time: a minute at 16 kHz.
+_BLOCK = 2**20
+# Of the samples that a header promises, as estimates of compressed files may be a little off.
+_WHOLE = 0.9
+# What libsndfile says of a WAV file whose data ends early; writers that cannot seek promise the largest number.
+_CUT_OFF = re.compile(r"^\s*data : (\d+) \(should be (\d+)\)", re.MULTILINE)
+_NO_LENGTH = 0x7FFF_0000
+_ARRAY = ("array", "sampling_rate")
+
+
+class Sounds(Sequence):
+    """Sounds held as encoded bytes; indexing gives a sound's bytes, slicing gives `Sounds`."""
+
+    def __init__(self, encoded: Sequence[bytes]) -> None:
+        self.encoded = tuple(encoded)
+
+    def __len__(self) -> int:
+        return len(self.encoded)
+
+    def __getitem__(self, index: Any) -> Any:
+        return Sounds(self.encoded[index]) if isinstance(index, slice) else self.encoded[index]
+
+
+def _soundfile() -> ModuleType:
+    try:
+        import soundfile  # type: ignore[import-untyped]
+        import soxr  # noqa: F401
+    except (ImportError, OSError) as error:
+        raise EmmsError(
+            "sound is read with soundfile and soxr, which are not installed", install_command("audio")
+        ) from error
+    return soundfile
+
+
+def decode(encoded: bytes, rate: int) -> np.ndarray:
+    """A sound as float32 samples (T,) at a rate in Hz: the mean of its channels, resampled a minute at a time."""
+    import soxr
+
+    with _soundfile().SoundFile(io.BytesIO(encoded)) as file:
+        blocks = (block.mean(1) for block in file.blocks(_BLOCK, dtype="float32", always_2d=True))
+        if file.samplerate == rate:
+            return np.concatenate([*blocks])
+        resampler = soxr.ResampleStream(file.samplerate, rate, 1, dtype="float32")
+        parts = [resampler.resample_chunk(block) for block in blocks]
+        return np.concatenate([*parts, resampler.resample_chunk(np.empty(0, np.float32), last=True)])
+
+
+def encode(samples: np.ndarray, rate: int) -> bytes:
+    """Samples (T,) or (T, channels) as a WAV file of 32-bit floats."""
+    buffer = io.BytesIO()
+    _soundfile().write(buffer, np.asarray(samples, np.float32), int(rate), format="WAV", subtype="FLOAT")
+    return buffer.getvalue()
+
+
+def _problem_of(encoded: bytes) -> str | None:
+    """Why a sound cannot be used, in words; it is decoded once, a block at a time."""
+    try:
+        with _soundfile().SoundFile(io.BytesIO(encoded)) as file:
+            cut_off = _CUT_OFF.search(file.extra_info)
+            if cut_off and int(cut_off[2]) < int(cut_off[1]) < _NO_LENGTH:
+                return "its file is cut off"
+            frames, heard = 0, False
+            for block in file.blocks(_BLOCK, dtype="float32", always_2d=True):
+                frames += len(block)
+                heard = heard or bool(block.any())
+                if not np.isfinite(block).all():
+                    return "some of its samples are no numbers"
+                if frames > _MAX_SECONDS * file.samplerate:
+                    return f"it is longer than {_MAX_SECONDS // 60} minutes: cut it into clips that its label fits"
+            if frames < _WHOLE * file.frames < _MAX_SECONDS * file.samplerate:
+                return "its file is cut off"
+            if frames < _MIN_SECONDS * file.samplerate:
+                return f"it lasts {1_000 * frames / file.samplerate:.0f} ms, and {1_000 * _MIN_SECONDS:.0f} are needed"
+            return None if heard else "it is silent"
+    except RuntimeError as error:
+        reason = getattr(error, "error_string", "") or str(error)
+        return f"it cannot be decoded as WAV, FLAC, OGG or MP3: {reason.rstrip('.')}"
+
+
+# --- how checkpoints read it ------------------------------------------------------------------------------
+
+# The longest part of a clip that a checkpoint without a fixed length reads at once.
+_PART_SECONDS = 30
+# A batch ends where clips get shorter than this part of its longest one.
+_SIMILAR = 0.8
+# Where padding counts, clips are filled up with so little silence that many have one length.
+_STEP_SECONDS = 0.02
+# What a shorter part is filled up to: the most that the convolutions of a family of the table look at together.
+_MIN_PART_SECONDS = 0.1
+# Masks of SpecAugment, ten frames each, need more in training.
+_MIN_TRAINING_SECONDS = 0.5
+# How far a short clip's features may change beside a long one, as a part of them.
+_SAME = {"float32": 1e-3, "float16": 2e-2, "bfloat16": 5e-2}
+_MODEL_INPUTS = ("input_values", "input_features", "attention_mask", "is_longer")
+
+
+@dataclass(frozen=True)
+class SoundReader:
+    """How a checkpoint reads sound.
+
+    Attributes:
+        extractor: its feature extractor of transformers.
+        rate: samples a second that it reads.
+        part: samples of the longest part of a clip that it reads at once.
+        fixed_length: every part is filled up to that length.
+        elements: numbers that a sample becomes, on average.
+    """
+
+    extractor: Any
+    rate: int
+    part: int
+    fixed_length: bool
+    elements: float
+
+    def process(self, parts: Sequence[np.ndarray]) -> Inputs:
+        """The tensors of a batch of samples (T,), and a mask of what is no padding where the family has one."""
+        shortest = int(_MIN_PART_SECONDS * self.rate)
+        filled = [np.pad(part, (0, max(0, shortest - len(part)))) for part in parts]
+        return process_sounds(self.extractor, filled, self.rate)
+
+    def training_batch(self, sounds: Sequence[bytes]) -> Inputs:
+        """A batch of the first part of each sound; without a mask where the family is not trained with one."""
+        clips = [decode(encoded, self.rate)[: self.part] for encoded in sounds]
+        shortest = int(_MIN_TRAINING_SECONDS * self.rate)
+        inputs = process_sounds(
+            self.extractor, [np.pad(clip, (0, max(0, shortest - len(clip)))) for clip in clips], self.rate
+        )
+        if not getattr(self.extractor, "return_attention_mask", False):
+            inputs.pop("attention_mask", None)
+        return inputs
+
+    def parts_of(self, samples: np.ndarray) -> list[np.ndarray]:
+        """A clip in as few equal parts as fit."""
+        return np.array_split(samples, -(-len(samples) // self.part))
+
+    def size_of(self, samples: int) -> float:
+        return self.elements * (self.part if self.fixed_length else samples)
+
+
+def process_sounds(extractor: Any, parts: Sequence[np.ndarray], rate: int) -> Inputs:
+    """What a feature extractor of transformers makes of samples, the longest of which sets their length."""
+    parameters = signature(extractor.__call__).parameters
+    options: dict[str, Any] = {"return_attention_mask": True} if "return_attention_mask" in parameters else {}
+    if "padding" in parameters and parameters["padding"].default is False:
+        options["padding"] = True
+    encoded = extractor([*parts], sampling_rate=rate, return_tensors="pt", **options)
+    inputs = {name: encoded[name] for name in _MODEL_INPUTS if name in encoded}
+    if "is_longer" in inputs:
+        # CLAP's extractor draws a clip of the batch at random where none is longer than the model reads.
+        inputs["is_longer"] = inputs["input_features"].new_zeros((len(parts), 1), dtype=bool)
+    return inputs
+
+
+def load_sound_reader(plan: ExtractionPlan) -> SoundReader:
+    """The checkpoint's feature extractor; an EmmsError if it cannot be loaded."""
+    from transformers import AutoFeatureExtractor
+
+    _soundfile()
+    try:
+        extractor = AutoFeatureExtractor.from_pretrained(
+            plan.model_folder, trust_remote_code=plan.code, local_files_only=True
+        )
+        rate = int(extractor.sampling_rate)
+        short, long = (
+            next(iter(process_sounds(extractor, [np.full(seconds * rate, 0.1, np.float32)], rate).values()))
+            for seconds in (1, 2)
+        )
+    except EmmsError:
+        raise
+    except LOAD_FAILURES as error:
+        raise load_error(plan, "feature extractor (preprocessor_config.json)", error) from error
+    if short.shape != long.shape:
+        return SoundReader(extractor, rate, _PART_SECONDS * rate, False, short.numel() / rate)
+    part = _fixed_samples(extractor, rate)
+    return SoundReader(extractor, rate, part, True, short.numel() / part)
+
+
+def _fixed_samples(extractor: Any, rate: int) -> int:
+    """Samples that fill the length that an extractor always gives: Whisper's, CLAP's, AST's (frames of 10 ms)."""
+    for name in ("n_samples", "nb_max_samples"):
+        if isinstance(samples := getattr(extractor, name, None), int):
+            return samples
+    frames = getattr(extractor, "max_length", None)
+    return frames * rate // 100 if isinstance(frames, int) else _PART_SECONDS * rate
+
+
+def example_sounds(count: int, seconds: float, rate: int) -> Sounds:
+    noise = np.random.default_rng(0).normal(scale=0.1, size=int(seconds * rate))
+    return Sounds([encode(noise, rate)] * count)
+
+
+class SoundFeatures:
+    """The `FeatureReader` of sound."""
+
+    def __init__(self, model: Any, reader: SoundReader, layers: LayerReader, dtype: str) -> None:
+        from hf_emms.features.device import SOUND, BatchedForward
+
+        self.layers, self.counts, self._reader = layers, ReadCounts(), reader
+        self._forward = BatchedForward(lambda inputs: layers(model, inputs), model.device, SOUND, model.dtype)
+        self.forwards = (self._forward,)
+        self._can_pad = reader.fixed_length or self._ignores_padding(_SAME[dtype])
+
+    def batches(self, sounds: Sequence[bytes], batch_size: int | None) -> Iterator[Batch]:
+        import torch
+
+        plan = self._plan_batches(sounds, batch_size)
+        for positions, (counts, groups) in prepare_ahead(plan, lambda batch: self._read(sounds, batch)):
+            sums = None
+            for clips, inputs in groups:
+                features = self._forward(inputs)
+                if sums is None:
+                    sums = features.new_zeros((len(positions), features.shape[1]))
+                sums.index_add_(0, torch.from_numpy(clips).to(sums.device), features)
+            assert sums is not None, "a batch has a clip"
+            yield positions, sums / torch.from_numpy(counts).to(sums)[:, None]
+            if counts.max() > 1:
+                seconds = self._reader.part // self._reader.rate
+                self.counts.add(ReadCounts(parted=int((counts > 1).sum()), part_seconds=seconds))
+
+    def examples(self, count: int, words: int) -> Sounds:
+        reader = self._reader
+        return example_sounds(count, 1 if words == 1 else reader.part / reader.rate, reader.rate)
+
+    def _ignores_padding(self, tolerance: float) -> bool:
+        """Whether a clip's features are the same beside a longer one; a norm over time counts what fills it up."""
+        rate = self._reader.rate
+        noise = np.random.default_rng(0).normal(scale=0.1, size=2 * rate).astype(np.float32)
+        short = noise[: rate // 2]
+        alone, beside = (self._forward(self._reader.process(parts))[0] for parts in ([short], [short, noise]))
+        return bool((alone - beside).abs().max() <= tolerance * alone.abs().max())
+
+    def _plan_batches(self, sounds: Sequence[bytes], batch_size: int | None) -> Iterator[np.ndarray]:
+        """Positions of one batch after the other, int64 (b,), the longest clips first, by what their headers say."""
+        reader = self._reader
+        lengths = np.array([_samples_in(encoded, reader.rate) for encoded in sounds])
+        counts = -(-lengths // reader.part)
+        part_lengths = lengths / counts
+        order = np.argsort(-part_lengths, kind="stable")
+        max_elements = self._forward.batch_elements()
+        start = 0
+        while start < len(order):
+            longest = part_lengths[order[start]]
+            rows = int(
+                np.searchsorted(np.cumsum(counts[order[start:]]) * reader.size_of(longest), max_elements, "right")
+            )
+            if not reader.fixed_length:
+                similar = part_lengths[order[start : start + max(rows, 1)]] >= _SIMILAR * longest
+                rows = min(rows, int(np.count_nonzero(similar)))
+            stop = start + max(1, rows if batch_size is None else min(rows, batch_size))
+            yield order[start:stop]
+            start = stop
+
+    def _read(
+        self, sounds: Sequence[bytes], positions: np.ndarray
+    ) -> tuple[np.ndarray, list[tuple[np.ndarray, Inputs]]]:
+        """How many parts each clip has, (n,), and groups of parts that are read together: which clips, and tensors."""
+        reader = self._reader
+        parts_by_clip = [reader.parts_of(decode(sounds[position], reader.rate)) for position in positions.tolist()]
+        clip_of_part = np.repeat(np.arange(len(positions)), [len(parts) for parts in parts_by_clip])
+        parts = [part for parts in parts_by_clip for part in parts]
+        if not self._can_pad:
+            step = int(_STEP_SECONDS * reader.rate)
+            parts = [np.pad(part, (0, -len(part) % step)) for part in parts]
+        lengths = np.array([len(part) for part in parts])
+        order = np.argsort(-lengths, kind="stable")
+        groups = []
+        start = 0
+        while start < len(order):
+            longest = int(lengths[order[start]])
+            rows = max(1, int(self._forward.batch_elements() / reader.size_of(longest)))
+            members = order[start : start + rows]
+            if not self._can_pad:
+                members = members[lengths[members] == longest]
+            groups.append((clip_of_part[members], reader.process([parts[member] for member in members])))
+            start += len(members)
+        return np.bincount(clip_of_part), groups
+
+
+def _samples_in(encoded: bytes, rate: int) -> int:
+    """Samples at a rate that a file has by its header."""
+    with _soundfile().SoundFile(io.BytesIO(encoded)) as file:
+        return max(1, round(min(file.frames / file.samplerate, _MAX_SECONDS) * rate))
+
+
+# --- the kind ---------------------------------------------------------------------------------------------
+
+
+class _Audio(InputKind):
+    def holds(self, feature: Any) -> bool:
+        is_array = isinstance(feature, Mapping) and set(_ARRAY) <= set(feature)
+        return is_array or getattr(feature, "_type", "") == "Audio"
+
+    def recognises(self, content: bytes) -> bool:
+        is_form = content[:4] in (b"RIFF", b"FORM") and content[8:12] in (b"WAVE", b"AIFF", b"AIFC")
+        return is_form or content.startswith((b"fLaC", b"OggS", b"ID3", b"\xff\xfb", b"\xff\xf3", b"\xff\xf2"))
+
+    def read(self, value: Any, column: str) -> bytes:
+        """The encoded bytes of an undecoded Audio column, or of an array with its rate."""
+        encoded = value.get("bytes") if isinstance(value, Mapping) else value
+        if not encoded and isinstance(value, Mapping):
+            if all(value.get(name) is not None for name in _ARRAY):
+                encoded = encode(np.asarray(value["array"]).T, value["sampling_rate"])
+            elif value.get("path"):
+                try:
+                    encoded = file_bytes(value["path"])
+                except OSError as error:
+                    raise UnusableError(f"a sound's file cannot be read: {error}") from error
+        if not encoded:
+            raise UnusableError("there is no sound")
+        return bytes(encoded)
+
+    def check(self, content: bytes) -> None:
+        problem = _problem_of(content)
+        if problem:
+            raise UnusableError(f"a sound cannot be used: {problem}")
+
+    def collect(self, contents: Sequence[bytes]) -> Sounds:
+        return Sounds(contents)
+
+    def contents(self, inputs: Any) -> list[bytes]:
+        return list(inputs.encoded)
+
+    def from_bytes(self, contents: Sequence[bytes]) -> Sounds:
+        return Sounds(contents)
+
+    def load_processors(self, plan: ExtractionPlan, device: torch.device) -> SoundReader:
+        return load_sound_reader(plan)
+
+    def feature_reader(
+        self, loaded: LoadedModel, processors: SoundReader, layers: tuple[str, ...], *, spans: bool
+    ) -> SoundFeatures:
+        from hf_emms.features.pooling import plan_layers
+
+        return SoundFeatures(loaded.model, processors, plan_layers(loaded, layers), loaded.plan.dtype)
+
+    def training_reader(self, plan: ExtractionPlan, model: Any, notes: list[str]) -> TrainingReader:
+        reader = load_sound_reader(plan)
+
+        def read(sounds: Sequence[bytes], sound_of_row: np.ndarray) -> BatchReader:
+            return lambda rows: reader.training_batch([sounds[sound] for sound in sound_of_row[rows].tolist()])
+
+        notes.append(f"of longer clips the first {reader.part / reader.rate:.3g} seconds are read")
+        return TrainingReader(read, (reader.extractor,))
+
+
+AUDIO = _Audio(
+    name="audio",
+    singular="clip",
+    plural="sounds",
+    column_types=("audio",),
+    # The last ones are sound that is not decoded, which is said of its rows.
+    suffixes=(".wav", ".mp3", ".flac", ".ogg", ".oga", ".opus", ".aiff", ".aif", ".au", ".m4a", ".aac", ".wma"),
+    recognised_by_type=True,
+    fallback_pooling="sound_fallback",
+    fallback_summary="audio features if the model has them, else the mean of the last layer's frames",
+    cpu_seconds=1e-8,
+    chunk_rows=32,
+    buffer_rows=500,
+)

@@ -1,0 +1,99 @@
+"""Sounds as datasets hold them, and those that cannot be used."""
+
+from __future__ import annotations
+
+import csv
+from pathlib import Path
+
+import datasets
+import numpy as np
+import pytest
+
+from hf_emms.data import Sample
+from tests.helpers.rows import error_of, pictures
+from tests.helpers.samples import load_sample
+from tests.helpers.sound import RATE, encoded, tone
+
+N = 12
+LABELS = ["low", "high"] * (N // 2)
+SOUNDS = [encoded(tone([200, 900][i % 2], 0.3, seed=i)) for i in range(N)]
+
+
+def sound_rows(sounds: list[bytes], **columns: list) -> datasets.Dataset:
+    rows = datasets.Dataset.from_dict({"audio": [{"bytes": b, "path": None} for b in sounds], **columns})
+    return rows.cast_column("audio", datasets.Audio())
+
+
+def check(sample: Sample) -> None:
+    assert sample.task.id == "audio-classification"
+    assert len(sample) == len(sample.inputs) == N
+    assert sample.label_texts == ("high", "low")
+    assert {*sample.inputs} == {*SOUNDS}
+
+
+def test_typed_and_untyped_columns_and_arrays_are_sounds() -> None:
+    check(load_sample(sound_rows(SOUNDS, label=LABELS)))
+    check(load_sample(datasets.Dataset.from_dict({"clip": SOUNDS, "label": LABELS})))
+    structs = [{"bytes": sound, "path": "a.wav"} for sound in SOUNDS]
+    check(load_sample(datasets.Dataset.from_dict({"x": structs, "label": LABELS})))
+    check(load_sample(sound_rows(SOUNDS, label=LABELS).to_iterable_dataset(), max_samples=N))
+    arrays = [{"array": tone(200 + i, 0.3)[:, 0], "sampling_rate": RATE} for i in range(N)]
+    sample = load_sample(datasets.Dataset.from_dict({"audio": arrays, "label": LABELS}))
+    assert (sample.task.id, len(sample)) == ("audio-classification", N)
+
+
+def write_folder(folder: Path, layout: str) -> Path:
+    for number, (sound, label) in enumerate(zip(SOUNDS, LABELS, strict=True)):
+        file = folder / (label if layout == "classes" else "clips") / f"{number}.wav"
+        file.parent.mkdir(parents=True, exist_ok=True)
+        file.write_bytes(sound)
+    names = {"metadata": "file_name", "table": "path", "stems": "id"}
+    if layout in names:
+        path = folder / ("metadata.csv" if layout == "metadata" else "train.csv")
+        with path.open("w", newline="") as stream:
+            writer = csv.writer(stream)
+            writer.writerow((names[layout], "label"))
+            cells = [str(i) if layout == "stems" else f"clips/{i}.wav" for i in range(N)]
+            writer.writerows(zip(cells, LABELS, strict=True))
+    return folder / "train.csv" if layout == "table" else folder
+
+
+@pytest.mark.parametrize("streaming", [False, True])
+@pytest.mark.parametrize("layout", ["classes", "metadata", "table", "stems"])
+def test_folders_and_tables_of_paths_are_sounds(layout: str, streaming: bool, tmp_path: Path) -> None:
+    check(load_sample(str(write_folder(tmp_path / "data", layout)), streaming=streaming, max_samples=N))
+
+
+def test_only_a_table_of_sounds_without_labels_is_refused(tmp_path: Path) -> None:
+    error = error_of(lambda: load_sample(sound_rows(SOUNDS)))
+    assert "the sounds have no labels" in error.message
+
+
+WAV = SOUNDS[0]
+BAD = {
+    "its file is cut off": WAV[: len(WAV) // 2],
+    "it cannot be decoded": pictures(1)[0],
+    "there is no sound": b"",
+    "it lasts 0 ms": encoded(np.zeros((0, 1))),
+    "it lasts 10 ms": encoded(tone(300, 0.01)),
+    "it is silent": encoded(np.zeros((RATE, 1))),
+    "no numbers": encoded(np.full((RATE, 1), np.nan), subtype="FLOAT"),
+    "longer than 60 minutes": encoded(tone(300, 3_700, 800), 800, "FLAC"),
+}
+
+
+@pytest.mark.parametrize("reason", BAD)
+def test_a_sound_that_cannot_be_used_is_left_out_and_counted(reason: str) -> None:
+    sample = load_sample(sound_rows([*SOUNDS, BAD[reason]], label=[*LABELS, "low"]))
+    assert (len(sample), sample.skipped) == (N, 1)
+    assert any("1 row left out" in note and (reason in note or not BAD[reason]) for note in sample.notes)
+
+
+def test_odd_sounds_are_read() -> None:
+    odd = [
+        encoded(tone(300, 0.3), subtype="PCM_U8"),
+        encoded(tone(300, 0.3, 192_000), 192_000),
+        encoded(tone(300, 0.3, channels=6)),
+        encoded(tone(300, 0.3), format="MP3"),
+    ]
+    assert len(load_sample(sound_rows([*SOUNDS, *odd], label=[*LABELS, *["low"] * 4]))) == N + 4
