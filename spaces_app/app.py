@@ -13,11 +13,8 @@ from pathlib import Path
 from gradio.utils import get_space
 from leaderboard.endpoints import as_json
 from leaderboard.facts import HubFacts
-from leaderboard.first_paint import FirstPaint
-from leaderboard.page import STYLE, THEME, build, head
+from leaderboard.server import Pages, serve
 from leaderboard.store import Store
-from leaderboard.submit import MAX_BYTES
-from starlette.middleware import Middleware
 
 if os.environ.get("SPACES_ZERO_GPU"):
     import spaces  # type: ignore[import-not-found]
@@ -29,8 +26,6 @@ if os.environ.get("SPACES_ZERO_GPU"):
 
 HERE = Path(__file__).parent
 REFRESH_SECONDS = 300.0
-# Gradio keeps about 200 kB a session, also of programs that never come back; the page works without what it forgets.
-SESSIONS = 10
 
 
 def store_of(environment: dict[str, str]) -> tuple[Store, str]:
@@ -55,23 +50,19 @@ def main() -> None:
     if "EMMS_RESULTS" in os.environ or not repo_id:
         store.refresh()
     store.keep_fresh(every)
-    page = build(store, repo_id, sign_in=get_space() is not None and "OAUTH_CLIENT_ID" in os.environ, every=every)
-    page.launch(
-        theme=THEME,
-        css_paths=STYLE,
-        head=head(),
-        footer_links=["api", "settings"],
-        max_file_size=MAX_BYTES,
+    sign_in = get_space() is not None and "OAUTH_CLIENT_ID" in os.environ
+    server = serve(Pages(store, repo_id, sign_in=sign_in, every=every))
+    server.launch(
         mcp_server=importlib.util.find_spec("mcp") is not None,
         show_error=True,
         ssr_mode=False,
-        state_session_capacity=SESSIONS,
-        app_kwargs={"middleware": [Middleware(FirstPaint, store=store, style=STYLE.read_text(encoding="utf-8"))]},
+        run_history=False,
         prevent_thread_lock=True,
     )
-    if page.mcp_server_obj is not None:
-        page.mcp_server_obj.postprocess_output_data = as_json  # Gradio's own writes Python's repr
-    page.block_thread()
+    blocks = server.get_blocks()
+    if blocks.mcp_server_obj is not None:
+        blocks.mcp_server_obj.postprocess_output_data = as_json  # Gradio's own writes Python's repr
+    blocks.block_thread()
 
 
 if __name__ == "__main__":

@@ -42,7 +42,7 @@ _SHIPPED = (
     "ranking/text.py",
 )
 # Modules that a newer version no longer has are deleted; other files of the owner stay.
-_REPLACED = ("leaderboard/*", "hf_emms/*")
+_REPLACED = ("leaderboard/*", "hf_emms/*", "views/*")
 _APP_OF_OTHER_SDK = {"gradio": "index.html", "static": "app.py"}
 _README = "README.md"
 _PAGE = "index.html"
@@ -97,14 +97,13 @@ def links(rankings: Iterable[Ranking], repo_id: str) -> dict[str, list[str]]:
     return {name: list(dict.fromkeys(values)) for name, values in named.items()}
 
 
-def static_page(folder: Path, results: str) -> bytes:
-    """The leaderboard as one HTML page, of the rankings in a folder; the app's own code draws it."""
+def static_files(folder: Path, results: str) -> dict[str, bytes]:
+    """Path → content of the leaderboard without a server, of the rankings in a folder; the app's own code draws it."""
     source = source_folder()
     path = os.pathsep.join([str(Path(str(resources.files("hf_emms"))).parent), os.environ.get("PYTHONPATH", "")])
     with tempfile.TemporaryDirectory() as made:
-        file = Path(made) / _PAGE
         drawn = subprocess.run(
-            [sys.executable, "-m", "leaderboard.static", str(folder), results, str(file)],
+            [sys.executable, "-m", "leaderboard.static", str(folder), results, made],
             cwd=source,
             env={**os.environ, "PYTHONPATH": path, "PYTHONDONTWRITEBYTECODE": "1"},
             capture_output=True,
@@ -113,8 +112,9 @@ def static_page(folder: Path, results: str) -> bytes:
         )
         if drawn.returncode:
             reason = (drawn.stderr.strip().splitlines() or ["no reason given"])[-1]
-            raise EmmsError(f"the static page of {results} cannot be drawn: {reason}", install_command("space"))
-        return file.read_bytes()
+            raise EmmsError(f"the static pages of {results} cannot be drawn: {reason}", install_command("space"))
+        paths = sorted(path for path in Path(made).rglob("*") if path.is_file())
+        return {path.relative_to(made).as_posix(): path.read_bytes() for path in paths}
 
 
 def publish(
@@ -130,7 +130,7 @@ def publish(
 ) -> Published:
     """Creates or updates the Space of a results dataset in one commit.
 
-    A static one is a page of what the dataset holds now, without a server. `secrets` are the names of environment
+    A static one shows what the dataset holds now, without a server. `secrets` are the names of environment
     variables whose values become its secrets; `progress` is called with every new stage.
 
     Raises:
@@ -141,7 +141,7 @@ def publish(
     data = hub.fetch(hub.resolve(results, "dataset"), [_README, f"{JSON_FOLDER}/*.json"])
     rankings = _readable(data / JSON_FOLDER)
     sdk = "static" if static else "gradio"
-    content = {_README: files()[_README], _PAGE: static_page(data, results)} if static else files()
+    content = {_README: files()[_README]} | static_files(data, results) if static else files()
     content[_README] = with_fields(content[_README], (_STATIC if static else {}) | links(rankings, results))
     with tempfile.TemporaryDirectory() as folder:
         for name, written in content.items():

@@ -37,6 +37,7 @@ BENCHES = {
     "finetuning": "one fine-tuning run against a plain script with Trainer",
     "cards": "rendering sections of model cards",
     "space": "the leaderboard in a browser",
+    "sequences": "random sequences of what a user does on the leaderboard",
     "scaling": "one and two Ray workers, and a simulation of more",
 }
 # With options that keep each of them short; the page ends with what they took.

@@ -112,9 +112,7 @@ def _score_the_example(page: Any) -> None:
 
 
 def _wait_for_the_table(page: Any) -> None:
-    page.wait_for_function("document.title.includes(' · ') && !document.getElementById('emms-first')")
-    page.locator("table.board:visible tbody tr").first.wait_for()
-    page.wait_for_timeout(800)
+    page.locator("table.board tbody tr").first.wait_for()
 
 
 def _leaderboard(name: str, size: tuple[int, int], query: str = "") -> Page:

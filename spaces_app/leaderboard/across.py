@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 
 from hf_emms.formatting import MISSING, pluralize
 from hf_emms.ranking import Row
-from hf_emms.ranking.columns import ShownScores, format_rank
+from hf_emms.ranking.columns import format_rank
 from leaderboard import markup
 from leaderboard.compare import checkpoint_link
 from leaderboard.lines import Line, lines, matching
@@ -61,25 +61,28 @@ def grid(view: View, snapshot: Snapshot) -> Grid:
     return Grid(tuple(shown), first, won, len(entries), (len(most) - len(shown), len(rows) - len(first)))
 
 
-def heat_map(view: View, snapshot: Snapshot) -> str:
-    """The grid as an HTML table; every cell leads to its ranking."""
+def heat_map(view: View, snapshot: Snapshot, *, sorted_by_browser: bool = False) -> str:
+    """The grid as an HTML table; `sorted_by_browser` as in `table.table`."""
     cells = grid(view, snapshot)
     if not cells.rows:
         return '<p class="empty">No checkpoint passes these filters in any ranking.</p>'
     sizes = {entry.id: max((row.rank or 1 for row in entry.ranking.rows), default=1) for entry in cells.entries}
-    shown = {entry.id: ShownScores(entry.ranking, entry.ranking.estimators[0]) for entry in cells.entries}
     head = "".join(_sorter(name, view) for name in ORDERS)
     head += "".join(_header(entry, view, snapshot) for entry in cells.entries)
     body = "".join(
         f'<tr><th scope="row" class="checkpoint">{checkpoint_link(name)}</th>{_won(cells, name)}'
-        + "".join(_cell(rows.get(entry.id), sizes[entry.id], entry, shown[entry.id]) for entry in cells.entries)
+        + "".join(_cell(rows.get(entry.id), sizes[entry.id]) for entry in cells.entries)
         + "</tr>"
         for name, rows in cells.rows.items()
     )
-    boxed = markup.boxed_table(
-        "Ranks across datasets", head, body, "board heat", "Ranks of checkpoints across datasets"
-    )
-    return f"{boxed}{_legend()}{_explained(cells)}"
+    caption = "Ranks of checkpoints across datasets"
+    orders = ""
+    if sorted_by_browser:
+        won = [(wins.share, wins.rankings) if (wins := cells.wins.get(name)) else (-1.0, 0) for name in cells.rows]
+        names = [name.lower() for name in cells.rows]
+        orders = markup.sort_keys({"checkpoint": names, "wins": won, "rankings": [pair[::-1] for pair in won]})
+    boxed = markup.boxed_table("Ranks across datasets", head, body, "board heat", caption, orders)
+    return f'<div class="beside">{_legend()}{_explained(cells)}</div>{boxed}'
 
 
 def _by_checkpoint(found: Sequence[Line]) -> dict[str, Row]:
@@ -121,15 +124,13 @@ def _won(cells: Grid, name: str) -> str:
     )
 
 
-def _cell(row: Row | None, worst: int, entry: Entry, shown: ShownScores) -> str:
+def _cell(row: Row | None, worst: int) -> str:
     if row is None:
         return "<td></td>"
     if row.rank is None:
-        return f'<td class="number absent" title="failed: {escape(row.error)}">failed</td>'
+        return f'<td class="absent" title="{escape(row.error)}">failed</td>'
     shade = _SHADES - 1 - int((_SHADES - 1) * (row.rank - 1) / max(worst - 1, 1) + 0.5)
-    score = row.scores[entry.ranking.estimators[0]]
-    title = f"{shown.title} {shown.text(score)}"
-    return f'<td class="number shade{shade}" title="{escape(title)}">{format_rank(row)}</td>'
+    return f'<td class="shade{shade}">{format_rank(row)}</td>'
 
 
 def _explained(cells: Grid) -> str:
@@ -141,12 +142,12 @@ def _explained(cells: Grid) -> str:
     if datasets or checkpoints:
         text += f" Not shown: {pluralize(datasets, 'column')} with fewer checkpoints, "
         text += f"{pluralize(checkpoints, 'checkpoint')} further down."
-    return f'<p class="small">{text}</p>'
+    return f'<details class="small"><summary>How to read this</summary><p>{text}</p></details>'
 
 
 def _legend() -> str:
     shades = "".join(f'<span class="shade{shade}">&nbsp;</span>' for shade in reversed(range(_SHADES)))
     return (
-        f'<p class="small legend">best {shades} worst rank of its column · empty: not ranked there · '
-        "= shared rank. Scores of different datasets cannot be compared, ranks can.</p>"
+        f'<span class="small legend">best {shades} worst rank of its column · empty: not ranked there · '
+        "= shared rank. Scores of different datasets cannot be compared, ranks can.</span>"
     )

@@ -5,49 +5,66 @@ from __future__ import annotations
 import shlex
 from collections.abc import Iterator, Sequence
 
-from hf_emms.formatting import MISSING, format_count
+from hf_emms.formatting import MISSING, format_count, pluralize
 from hf_emms.ranking import Ranking, Row
 from hf_emms.ranking.columns import ShownScores, format_finetuned, format_number, format_rank, single_line, title_of
 from hf_emms.ranking.merge import JSON_FOLDER
 from leaderboard import markup
 from leaderboard.compare import back
-from leaderboard.lines import Line, lines
+from leaderboard.lines import Line, places
 from leaderboard.markup import escape
 from leaderboard.selection import View, label, to_query
 from leaderboard.store import Entry, Snapshot
 
-
-def places(name: str, snapshot: Snapshot) -> list[tuple[Entry, Line]]:
-    """The rankings that have a checkpoint, and its line in each."""
-    return [
-        (entry, line)
-        for entry in snapshot.entries.values()
-        for line in lines(entry.ranking, snapshot)
-        if line.row.checkpoint == name
-    ]
+_MAX_NAMED = 3
 
 
 def page(view: View, snapshot: Snapshot) -> str:
-    """The page as HTML."""
-    found = places(view.checkpoint, snapshot)
+    """The page as HTML: where the checkpoint is good, what is known of it, its rankings, the best place first."""
+    in_order = places(snapshot).get(view.checkpoint, [])
+    found = sorted(in_order, key=_share)
     if not found:
         return f'<p class="empty">No ranking here has the checkpoint {escape(view.checkpoint)}. {back(view)}</p>'
-    newest = max(found, key=lambda one: one[0].ranking.created)[1]
-    cells = [_place(entry, line, snapshot) for entry, line in found]
-    columns = [title for title in cells[0] if any(one[title] != MISSING for one in cells)]
+    newest = max(found, key=lambda place: place[0].ranking.created)[1]
+    rows = [(entry, _place(entry, line, snapshot)) for entry, line in found]
+    columns = [title for title in rows[0][1] if any(cells[title] != MISSING for _, cells in rows)]
     head = "".join(f'<th scope="col">{title}</th>' for title in ("Dataset", *columns))
     body = "".join(
         f'<tr><th scope="row">{_ranking_link(entry, snapshot)}</th>'
-        f"{''.join(f'<td>{one[title]}</td>' for title in columns)}</tr>"
-        for (entry, _), one in zip(found, cells, strict=True)
+        f"{''.join(f'<td>{cells[title]}</td>' for title in columns)}</tr>"
+        for entry, cells in rows
     )
     return (
         f'<p class="small">{back(view)}</p><h2>{markup.hub_link(view.checkpoint, newest.row.revision)}</h2>'
+        f'<p class="answer">{_strengths(found, snapshot)}</p>'
         f'<dl class="facts">{"".join(f"<dt>{title}</dt><dd>{value}</dd>" for title, value in _facts(newest))}</dl>'
-        + markup.boxed_table("Its rankings", head, body)
         + "".join(_layers(entry, line, snapshot) for entry, line in found if line.row.layers)
-        + _card(view.checkpoint, found, snapshot)
+        + _card(view.checkpoint, in_order, snapshot)
+        + markup.boxed_table("Its rankings", head, body)
     )
+
+
+def _share(place: tuple[Entry, Line]) -> float:
+    """The checkpoint's rank as a share of what was ranked; beyond 1 without a rank."""
+    entry, line = place
+    return line.row.rank / _count_ranked(entry) if line.row.rank is not None else 2.0
+
+
+def _count_ranked(entry: Entry) -> int:
+    return sum(row.rank is not None for row in entry.ranking.rows)
+
+
+def _strengths(found: Sequence[tuple[Entry, Line]], snapshot: Snapshot) -> str:
+    """Where it is first, or else where it comes closest; `found` has the best place first."""
+    first = [entry for entry, line in found if line.row.rank == 1]
+    entry, line = found[0]
+    if first:
+        names = ", ".join(_ranking_link(entry, snapshot) for entry in first[:_MAX_NAMED])
+        more = f" and {len(first) - _MAX_NAMED} more" if len(first) > _MAX_NAMED else ""
+        return f"First in {len(first)} of {pluralize(len(found), 'ranking')}: {names}{more}."
+    if line.row.rank is None:
+        return "It failed in each of its rankings."
+    return f"Best on {_ranking_link(entry, snapshot)}: {format_rank(line.row)} of {_count_ranked(entry)}."
 
 
 def _facts(line: Line) -> Iterator[tuple[str, str]]:
@@ -76,12 +93,11 @@ def _ranking_link(entry: Entry, snapshot: Snapshot) -> str:
 def _place(entry: Entry, line: Line, snapshot: Snapshot) -> dict[str, str]:
     """Column → cell, of a ranking that has the checkpoint."""
     ranking, row = entry.ranking, line.row
-    ranked = sum(one.rank is not None for one in ranking.rows)
     won = snapshot.wins[ranking.task].get(row.checkpoint)
     shown = ShownScores(ranking, ranking.estimators[0])
     return {
         "Task": escape(ranking.task),
-        "Rank": f"{format_rank(row)} of {ranked}" if row.error is None else f"failed: {escape(row.error)}",
+        "Rank": f"failed: {escape(row.error)}" if row.error else f"{format_rank(row)} of {_count_ranked(entry)}",
         "Score": escape(f"{shown.title} {shown.text(line.score(ranking.estimators[0]))}"),
         "Fine-tuned": _fine_tuned(ranking, row),
         "Behind the best": _behind(entry, line, shown),

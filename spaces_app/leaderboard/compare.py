@@ -12,10 +12,10 @@ from hf_emms.ranking.columns import ShownScores, format_rank
 from leaderboard import markup
 from leaderboard.lines import Line, lines
 from leaderboard.markup import escape
-from leaderboard.selection import View, to_query
+from leaderboard.selection import MAX_COMPARED, View, to_query
 from leaderboard.store import Snapshot
 
-FEWEST, MOST = 2, 5
+FEWEST, MOST = 2, MAX_COMPARED
 
 
 @dataclass(frozen=True)

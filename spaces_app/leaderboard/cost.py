@@ -108,12 +108,12 @@ def _mark(point: Point, across: Callable, up: Callable, on_front: bool, view: Vi
     text = escape(f"{row.checkpoint}: {point.text}, {_cost(point, view)}")
     x = f"{across(point.cost):.1f}"
     mark = (
-        f'<g class="point{" best" if on_front else ""}"><title>{text}</title>'
+        f'<g class="point{" best" if on_front else ""}">'
         f'<line x1="{x}" x2="{x}" y1="{up(value - error):.1f}" y2="{up(value + error):.1f}"/>'
         f'<circle cx="{x}" cy="{up(value):.1f}" r="6"/></g>'
     )
     query = to_query(View(checkpoint=row.checkpoint))
-    return f'<a data-view href="?{escape(query)}" aria-label="{text}">{mark}</a>'
+    return f'<a href="?{escape(query)}" aria-label="{text}">{mark}</a>'
 
 
 def _labels(best: Sequence[Point], across: Callable, up: Callable, canvas: Canvas) -> str:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -10,7 +10,7 @@ from hf_emms.ranking import Ranking, Row, columns
 from hf_emms.scoring import Score
 from leaderboard.facts import Facts
 from leaderboard.selection import SIZES, View
-from leaderboard.store import Snapshot
+from leaderboard.store import Entry, Snapshot
 from leaderboard.training import why_seen
 
 PAGE_COLUMNS = {column.name: column for column in (*columns.IDENTITY, *columns.COLUMNS) if "page" in column.tables}
@@ -29,14 +29,38 @@ class Line:
     def seconds(self) -> float | None:
         return None if self.row.error is not None else self.row.seconds.features + self.row.seconds.scoring
 
+    @property
+    def memory(self) -> int | None:
+        """Bytes of the weights in 32-bit numbers."""
+        return None if self.row.parameters is None else 4 * self.row.parameters
+
     def score(self, estimator: str) -> Score | None:
         return self.row.scores.get(estimator)
 
 
 def lines(ranking: Ranking, snapshot: Snapshot) -> list[Line]:
     """All rows, in the ranking's order."""
-    found = [(row, snapshot.facts_of(row)) for row in ranking.rows]
-    return [Line(ranking, row, facts, why_seen(row.checkpoint, facts, ranking.dataset_id)) for row, facts in found]
+    if id(ranking) not in snapshot.memo:
+        described = [(row, snapshot.facts_of(row)) for row in ranking.rows]
+        snapshot.memo[id(ranking)] = (
+            ranking,
+            [  # with the ranking, so that no other one gets its id
+                Line(ranking, row, facts, why_seen(row.checkpoint, facts, ranking.dataset_id))
+                for row, facts in described
+            ],
+        )
+    return list(snapshot.memo[id(ranking)][1])
+
+
+def places(snapshot: Snapshot) -> Mapping[str, list[tuple[Entry, Line]]]:
+    """Checkpoint → the rankings that have it, and its line in each."""
+    if "places" not in snapshot.memo:
+        lines_by_checkpoint: dict[str, list[tuple[Entry, Line]]] = {}
+        for entry in snapshot.entries.values():
+            for line in lines(entry.ranking, snapshot):
+                lines_by_checkpoint.setdefault(line.row.checkpoint, []).append((entry, line))
+        snapshot.memo["places"] = lines_by_checkpoint
+    return snapshot.memo["places"]
 
 
 def matching(all_lines: Sequence[Line], view: View) -> list[Line]:
@@ -76,7 +100,7 @@ def value(line: Line, column: str) -> Any:
     if column in PAGE_COLUMNS:
         found = PAGE_COLUMNS[column].value(line.ranking, line.row)
         return found.lower() if column == "checkpoint" else found
-    return getattr(line.facts, column, None)
+    return line.memory if column == "memory" else getattr(line.facts, column, None)
 
 
 def record(line: Line, ranking: Ranking) -> dict[str, Any]:

@@ -6,9 +6,11 @@ Whatever comes from a file or a URL passes `escape`; links go to the Hub or to a
 from __future__ import annotations
 
 import html
+import json
 import os
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
 from urllib.parse import quote
 
 from hf_emms.ranking import is_commit
@@ -17,17 +19,15 @@ HUB = os.environ.get("HF_ENDPOINT", "").rstrip("/") or "https://huggingface.co"
 
 _HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]{0,95}/[A-Za-z0-9][\w.-]{0,95}", re.ASCII)
 _SMALLEST_FIRST = (
-    *("rank", "checkpoint", "elsewhere", "parameters", "seconds"),
+    *("rank", "checkpoint", "elsewhere", "parameters", "memory", "seconds"),
     *("library", "licence", "architecture", "revision"),
 )
-# Gradio's HTML component is a template: what could be read as one is written as an entity.
-_TEMPLATE = str.maketrans({"{": "&#123;", "}": "&#125;", "$": "&#36;", "`": "&#96;"})
 
 
 def escape(value: object) -> str:
     """Text that is only text, in HTML content and in quoted attributes; what cannot be seen becomes �."""
     text = "".join(char if char.isprintable() else "�" for char in " ".join(str(value).split()))
-    return html.escape(text).translate(_TEMPLATE)
+    return html.escape(text)
 
 
 def breakable(name: str) -> str:
@@ -78,13 +78,14 @@ def hub_mark(name: str, revision: str | None) -> str:
 def view_link(query: str, content: str, *, label: str = "", css: str = "") -> str:
     """A link to another view of this page; `content` is HTML, `query` comes from `selection.to_query`."""
     more = (f' aria-label="{escape(label)}"' if label else "") + (f' class="{css}"' if css else "")
-    return f'<a data-view href="?{html.escape(query)}"{more}>{content}</a>'
+    return f'<a href="?{html.escape(query)}"{more}>{content}</a>'
 
 
-def boxed_table(name: str, head: str, body: str, css: str = "board", caption: str = "") -> str:
-    """A table in a box that scrolls both ways under a header that stays; `head` and `body` are HTML."""
+def boxed_table(name: str, head: str, body: str, css: str = "board", caption: str = "", orders: str = "") -> str:
+    """A table in a box that scrolls under a header that stays; `head` and `body` are HTML, `orders` is `sort_keys`."""
+    data = f' data-orders="{html.escape(orders)}"' if orders else ""
     return (
-        f'<div class="sideways" tabindex="0" role="region" aria-label="{name}"><table class="{css}">'
+        f'<div class="sideways" tabindex="0" role="region" aria-label="{name}"><table class="{css}"{data}>'
         f'<caption class="unseen">{caption or name}</caption><thead><tr>{head}</tr></thead>'
         f"<tbody>{body}</tbody></table></div>"
     )
@@ -97,7 +98,16 @@ def sorting_header(name: str, title: str, css: str, order: str, query: Callable[
     mark = f'<span aria-hidden="true">{"▼" if down else "▲"}</span>' if sorted_by else ""
     link = view_link(query(turned(order, name)), f"{escape(title)}{mark}")
     tip = f' title="{escape(hint)}"' if hint else ""
-    return f'<th scope="col" class="{css}"{state}{tip}>{link}</th>'
+    return f'<th scope="col" class="{css}" data-column="{name}" data-first="{turned("", name)}"{state}{tip}>{link}</th>'
+
+
+def sort_keys(columns: Mapping[str, Sequence[Any]]) -> str:
+    """Columns as JSON for a browser that sorts rows itself: the place of each row's value among all, null for None."""
+    places = {}
+    for name, values in columns.items():
+        order = {value: place for place, value in enumerate(sorted({value for value in values if value is not None}))}
+        places[name] = [order.get(value) for value in values]
+    return json.dumps(places, separators=(",", ":"))
 
 
 def turned(order: str, column: str) -> str:
@@ -113,7 +123,8 @@ def command_box(command: str, title: str) -> str:
     lines = command.splitlines()
     text = "\n".join(" " * (len(line) - len(line.lstrip())) + escape(line) for line in lines)
     return (
-        f'<div class="command"><p class="small">{title}</p><button type="button" data-copy>Copy</button>'
+        f'<div class="command"><p class="small">{title}</p>'
+        '<button type="button" class="scripted" data-copy>Copy</button>'
         f'<pre tabindex="0"><code>{text}</code></pre></div>'
     )
 

@@ -1,148 +1,224 @@
-// The URL follows the page and the page follows the URL. Python makes the queries; here they are only moved.
-window.emms = (() => {
-  const KEPT = "__"; // Gradio's own parameters, such as __theme, stay in the URL.
-  const parameters = () => new URLSearchParams(window.location.search);
+// The address is the only state: what a user does changes it, and the view of the address is fetched and shown.
+(() => {
+  const root = document.documentElement;
+  const byId = (id) => document.getElementById(id);
+  const main = () => byId("emms");
+  const TYPED = ["search", "text"];
+  const PAUSE = 120; // milliseconds after a letter, before the view is asked for
+  let request = null; // an AbortController, while a view is on its way
+  let typing = null; // the field in which the last step of the history is being typed
 
-  function withKept(query) {
-    const wanted = new URLSearchParams(query);
-    for (const [name, value] of parameters()) if (name.startsWith(KEPT)) wanted.append(name, value);
-    const text = wanted.toString();
-    return text ? `?${text}` : window.location.pathname;
-  }
+  // What is fetched: main, and the title. A page without a server has its own way (static.js).
+  const fetchView = window.emmsView ?? (async (signal) => {
+    const answer = await fetch(`view${location.search}`, { signal });
+    if (!answer.ok) throw new Error(`the server answered ${answer.status}`);
+    const page = new DOMParser().parseFromString(await answer.text(), "text/html");
+    return { title: page.title, main: page.querySelector("main") };
+  });
 
-  function withoutSearch(query) {
-    const wanted = new URLSearchParams(query);
-    wanted.delete("q");
-    return wanted.toString();
-  }
-
-  function tell(query) {
-    // A Space is in a frame of huggingface.co, whose address can follow along.
-    if (window.parent !== window) window.parent.postMessage({ queryString: query }, "https://huggingface.co");
-  }
-
-  let followed = false; // a link, whose view is not here yet
-  let synced = null;
-  function sync(address) {
-    if (!address || (address === synced && !followed)) return;
-    const { query, title, asked } = JSON.parse(address);
-    if (asked === null && followed) return; // that view is on its way
-    if (asked !== null && asked !== window.location.search) return restore(); // another link was followed since
-    followed = false;
-    synced = address;
-    document.title = title;
-    document.getElementById("emms-first")?.remove(); // what was sent first; the page is here now
-    const target = withKept(query);
-    const now = window.location.search || window.location.pathname;
-    if (target === now) return;
-    // Every letter of a search is not a step to go back to.
-    const typing = withoutSearch(query) === withoutSearch(window.location.search) && parameters().has("q");
-    window.history[asked !== null || typing ? "replaceState" : "pushState"](null, "", target);
-    tell(query);
-  }
-
-  function restore() {
-    followed = true;
-    document.activeElement?.blur(); // a picker that is open cannot take other choices
-    document.getElementById("emms-restore")?.click();
-  }
-
-  function download(payload) {
-    if (!payload) return;
-    const { name, type, text } = JSON.parse(payload);
-    const link = document.createElement("a");
-    link.href = URL.createObjectURL(new Blob([text], { type }));
-    link.download = name;
-    link.click();
-    setTimeout(() => URL.revokeObjectURL(link.href), 10000);
-  }
-
-  function copy(payload) {
-    if (payload) toClipboard(JSON.parse(payload).text, document.getElementById("emms-copy"));
-  }
-
-  async function toClipboard(text, button) {
-    let done = "Copied";
+  async function load({ pause = 0, then = () => {} } = {}) {
+    request?.abort(); // the newest wins
+    const { signal } = request = new AbortController();
+    main().setAttribute("aria-busy", "true");
     try {
-      await navigator.clipboard.writeText(text);
-    } catch {
-      done = "The browser forbids copying";
+      if (pause) await new Promise((done) => setTimeout(done, pause));
+      signal.throwIfAborted();
+      const view = await fetchView(signal);
+      signal.throwIfAborted();
+      show(view);
+      then();
+    } catch (error) {
+      if (!signal.aborted) fail(error);
     }
-    const before = button.textContent;
-    button.textContent = done;
-    setTimeout(() => { button.textContent = before; }, 1500);
+    if (!signal.aborted) request = null;
   }
 
-  document.addEventListener("click", ({ target }) => {
-    const button = target.closest?.("button[data-copy]");
-    if (button) toClipboard(button.parentNode.querySelector("code").textContent, button);
+  function show(view) {
+    patch(main(), view.main);
+    document.title = view.title;
+    byId("emms-said").textContent = view.title;
+    if (main().dataset.version === byId("emms-news").dataset.version) byId("emms-news").hidden = true;
+    afterwards();
+  }
+
+  function fail(error) {
+    const content = byId("emms-view");
+    main().removeAttribute("aria-busy");
+    main().dataset.query = "";
+    byId("emms-answer").replaceChildren();
+    content.innerHTML = '<p class="empty" role="alert"><span></span> <a>Try again</a></p>';
+    content.querySelector("span").textContent = `This view could not be loaded (${error.message}).`;
+    content.querySelector("a").href = location.search || "?";
+    document.title = "Not loaded · EMMS leaderboard";
+  }
+
+  // Makes `old` like `fresh` with as few changes as needed: focus, typed text and scrolling stay where they are.
+  function patch(old, fresh) {
+    if (old.nodeName !== fresh.nodeName || (old.id || "") !== (fresh.id || "")) {
+      old.replaceWith(fresh);
+      return;
+    }
+    if (old.nodeType !== Node.ELEMENT_NODE) {
+      if (old.nodeValue !== fresh.nodeValue) old.nodeValue = fresh.nodeValue;
+      return;
+    }
+    const { checked, value } = fresh;
+    for (const { name } of [...old.attributes]) {
+      if (!fresh.hasAttribute(name) && !(old.nodeName === "DETAILS" && name === "open")) old.removeAttribute(name);
+    }
+    for (const { name, value: text } of fresh.attributes) if (old.getAttribute(name) !== text) old.setAttribute(name, text);
+    const rest = [...fresh.childNodes];
+    for (const child of [...old.childNodes]) rest.length ? patch(child, rest.shift()) : child.remove();
+    old.append(...rest);
+    if (old.nodeName === "SELECT") old.value = value;
+    else if (old.nodeName === "INPUT" && old.type === "checkbox") old.checked = checked;
+    else if (old.nodeName === "INPUT" && TYPED.includes(old.type) && old.value.trim() !== value) old.value = value;
+  }
+
+  // The history, and the frame of huggingface.co around a Space, whose address follows.
+  function go(query, { replace = false, ...how } = {}) {
+    for (const [name, value] of new URLSearchParams(location.search)) {
+      if (name.startsWith("__")) query.append(name, value); // of the Hub and of Gradio, such as __theme
+    }
+    const address = `${location.pathname}${query.size ? `?${query}` : ""}`;
+    const same = address === location.pathname + location.search;
+    if (!same && !replace) history.replaceState({ top: scrollY }, "");
+    history[replace || same ? "replaceState" : "pushState"](null, "", address);
+    if (window.parent !== window) window.parent.postMessage({ queryString: `${query}` }, "https://huggingface.co");
+    return load(how);
+  }
+
+  const address = () => {
+    const query = new URLSearchParams(location.search);
+    for (const name of [...query.keys()]) if (name.startsWith("__")) query.delete(name);
+    return query;
+  };
+
+  // A link of a view that the user has left already says what it changes, not where it leads.
+  function destination(link) {
+    const target = new URLSearchParams(link.getAttribute("href"));
+    if (!request) return target;
+    const query = address(), drawn = new URLSearchParams(main().dataset.query);
+    for (const name of new Set([...target.keys(), ...drawn.keys()])) {
+      const [before, after] = [drawn.getAll(name), target.getAll(name)];
+      if (`${before}` === `${after}`) continue;
+      query.delete(name);
+      after.forEach((value) => query.append(name, value));
+    }
+    return query;
+  }
+
+  const PLACES = ["tab", "ranking", "checkpoint", "with"]; // other ones are other things, which begin at their top
+  function follow(link) {
+    const before = new URLSearchParams(main().dataset.query), query = destination(link);
+    const elsewhere = PLACES.some((name) => `${before.getAll(name)}` !== `${query.getAll(name)}`);
+    typing = null;
+    go(query, {
+      then: () => {
+        if (!elsewhere) return;
+        scrollTo(0, 0);
+        if (!link.closest("nav")) byId("emms-view").focus({ preventScroll: true });
+      },
+    });
+  }
+
+  const OF_ANOTHER = { task: ["ranking", "q", "tick", "with", "rows"], ranking: ["task", "tick", "with", "rows"] };
+  function change(control) {
+    const { name, form } = control, query = address();
+    const values = new FormData(form).getAll(name).filter(Boolean);
+    for (const other of [name, ...(OF_ANOTHER[name] ?? ["rows"])]) query.delete(other);
+    if (name === "columns") query.set(name, values.join(","));
+    else values.forEach((value) => query.append(name, value));
+    const typed = TYPED.includes(control.type);
+    go(query, { replace: typed && typing === name, pause: typed ? PAUSE : 0 });
+    typing = typed ? name : null; // every letter of a search is not a step to go back to
+  }
+
+  document.addEventListener("input", ({ target }) => {
+    if (target.form?.id === "emms-form" && TYPED.includes(target.type)) change(target);
+  });
+  document.addEventListener("change", ({ target }) => {
+    if (target.form?.id === "emms-form" && !TYPED.includes(target.type)) change(target);
+  });
+  document.addEventListener("submit", (event) => {
+    if (event.target.id === "emms-form") event.preventDefault();
+  });
+  window.addEventListener("popstate", ({ state }) => {
+    typing = null;
+    load({ then: () => scrollTo(0, state?.top ?? 0) });
   });
 
   let tapped = null;
   document.addEventListener("click", (event) => {
-    const link = event.target.closest?.("a[data-view]");
-    if (link?.closest("svg.plot") && event.pointerType === "touch" && tapped !== link) {
-      tapped = link; // the tap has shown what it is
-      event.preventDefault();
-      return;
-    }
-    if (!document.getElementById("emms-restore")) return; // the page is not here yet: the link loads its view
+    const link = event.target.closest?.('a[href^="?"]');
     if (!link || event.button || event.ctrlKey || event.metaKey || event.shiftKey || event.altKey) return;
     event.preventDefault();
-    const query = new URL(link.getAttribute("href"), window.location.href).search;
-    window.history.pushState(null, "", withKept(query));
-    tell(query.slice(1));
-    restore();
+    const point = link.closest("svg.plot");
+    if (point && event.pointerType === "touch" && tapped !== link) tapped = link; // the tap has shown what it is
+    else follow(link);
   });
-  window.addEventListener("popstate", restore);
 
-  // A picker filters its choices by what its field holds: typing replaces the choice of before.
-  let entered = null;
-  document.addEventListener("focusin", ({ target }) => {
-    entered = target.matches?.("#emms-bar input[role=combobox]") ? target : null;
-    entered?.select();
-  });
+  // Buttons.
+  async function copy(button, text) {
+    let done = "Copied";
+    try {
+      await navigator.clipboard.writeText(await text());
+    } catch {
+      done = "The browser forbids copying";
+    }
+    const before = button.textContent;
+    button.textContent = byId("emms-said").textContent = done;
+    setTimeout(() => { button.textContent = before; }, 1500);
+  }
+
   document.addEventListener("click", ({ target }) => {
-    if (target === entered) target.select(); // the click that entered the field has put the cursor somewhere
-    entered = null;
+    if (target.matches?.("[data-copy]")) copy(target, () => target.parentNode.querySelector("code").textContent);
+    if (target.id === "emms-copy") {
+      copy(target, async () => (await fetch(`export?${main().dataset.query}&kind=tsv`)).text());
+    }
+    if (target.id === "emms-full") document.querySelector(".sideways, .plots")?.requestFullscreen();
+    if (target.id === "emms-theme") {
+      const dark = getComputedStyle(root).colorScheme === "dark" || (!root.dataset.theme && DARK.matches);
+      root.dataset.theme = dark ? "light" : "dark";
+      try { localStorage.setItem("emms-theme", root.dataset.theme); } catch { /* forbidden in some frames */ }
+    }
   });
+  const DARK = matchMedia("(prefers-color-scheme: dark)");
 
-  // What a point of the plot is: under the pointer, with the keyboard's focus, or at the first tap, the second one follows.
-  const tip = document.createElement("div");
-  tip.className = "emms-tip";
-  tip.hidden = true;
-  function point(event) {
-    const link = event.target.closest?.("svg.plot a");
+  // What a point of a chart is, under the pointer and with the keyboard's focus.
+  const tip = byId("emms-tip");
+  function point({ target }) {
+    const link = target.closest?.("svg.plot a");
     tip.hidden = !link;
     if (!link) return;
-    document.body.append(tip);
     tip.textContent = link.getAttribute("aria-label");
     const box = link.getBoundingClientRect();
-    tip.style.left = `${Math.max(4, Math.min(box.left, window.innerWidth - tip.offsetWidth - 4))}px`;
+    tip.style.left = `${Math.max(4, Math.min(box.left, innerWidth - tip.offsetWidth - 4))}px`;
     tip.style.top = `${box.bottom + 6}px`;
   }
   for (const name of ["pointerover", "focusin"]) document.addEventListener(name, point);
   window.addEventListener("scroll", () => { tip.hidden = true; }, true);
 
-  // Ticked checkpoints of a table become a link to their comparison.
-  document.addEventListener("change", (event) => {
-    if (!event.target.matches?.("input[data-compare]")) return;
-    const view = event.target.closest(".emms-view");
-    const ticked = [...view.querySelectorAll("input[data-compare]:checked")];
-    if (ticked.length > 5) event.target.checked = false;
-    const names = ticked.slice(0, 5).map((box) => box.dataset.compare);
-    const bar = view.querySelector(".compare");
-    const wanted = parameters();
-    for (const name of ["with", "checkpoint", "tab"]) wanted.delete(name);
-    names.forEach((name) => wanted.append("with", name));
-    bar.hidden = names.length < 2;
-    bar.firstChild.href = `?${wanted}`;
-    bar.firstChild.textContent = `Compare ${names.length} checkpoints`;
-  });
-
-  function fullScreen() {
-    [...document.querySelectorAll(".sideways, .plots")].find((box) => box.offsetParent)?.requestFullscreen();
+  // A table that fits the window scrolls with the page, under a header that stays at the window's top.
+  function afterwards() {
+    for (const box of document.querySelectorAll(".sideways")) {
+      box.classList.toggle("fits", box.firstElementChild.offsetWidth <= box.clientWidth);
+    }
   }
+  window.addEventListener("resize", afterwards);
+  afterwards();
 
-  return { sync, download, copy, fullScreen };
+  if (window.emmsView && address().size) load(); // what came with the page is the first view
+
+  const every = 1000 * main().dataset.every;
+  if (every) setInterval(async () => {
+    if (document.hidden || request) return;
+    const version = await fetch("version").then((answer) => answer.ok && answer.text()).catch(() => null);
+    const news = byId("emms-news");
+    if (!version || request || version === main().dataset.version || version === news.dataset.version) return;
+    news.dataset.version = version;
+    news.innerHTML = "New results have arrived. <a>Show them</a>";
+    news.firstElementChild.href = location.search || "?";
+    news.hidden = false;
+  }, every);
 })();

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from dataclasses import dataclass, replace
 from urllib.parse import parse_qs, urlencode
 
@@ -15,8 +16,9 @@ TABS = {
     "cost": "Score vs cost",
     "submit": "Submit",
     "about": "About",
+    "api": "Use via API",
 }
-WITHOUT_SELECTION = ("submit", "about")
+WITHOUT_SELECTION = ("submit", "about", "api")
 FILTERS = ("q", "at_least", "at_most", "library", "licence", "trained")
 
 SIZES = {
@@ -32,8 +34,9 @@ SIZES = {
 }
 
 _TITLES = {column.name: column.title_in("page").capitalize() for column in columns.COLUMNS if "page" in column.tables}
-_TITLES |= {"other": "Other scores", "downloads": "Downloads", "library": "Library", "licence": "Licence"}
-_FIRST = ("fine_tuned", "other", "elsewhere", "parameters", "downloads", "library", "licence", "seconds")
+_FACTS = ("memory", "downloads", "library", "licence")
+_TITLES |= {"other": "Other scores"} | {name: name.capitalize() for name in _FACTS}
+_FIRST = ("fine_tuned", "other", "elsewhere", "parameters", "memory", "licence", "downloads", "library", "seconds")
 # Columns that can be chosen, with their titles; rank, checkpoint and the score that orders are always there.
 COLUMNS = {name: _TITLES[name] for name in dict.fromkeys((*_FIRST, *_TITLES))}
 DEFAULT_COLUMNS = tuple(name for name in COLUMNS if name not in ("library", "n", "score", "width", "architecture"))
@@ -57,6 +60,7 @@ class View:
         ranking: id of an entry.
         checkpoint: whose page is shown in place of the ranking.
         compare: checkpoints that are shown side by side in place of the ranking.
+        ticked: checkpoints of the ranking that have been ticked to be compared.
         q: words that a checkpoint's name must contain; "|" divides alternatives.
         at_least: of SIZES.
         at_most: of SIZES.
@@ -77,6 +81,7 @@ class View:
     ranking: str = ""
     checkpoint: str = ""
     compare: tuple[str, ...] = ()
+    ticked: tuple[str, ...] = ()
     q: str = ""
     at_least: str = ""
     at_most: str = ""
@@ -92,8 +97,18 @@ class View:
     own: str = ""
 
 
-_NAMES = {"at_least": "min", "at_most": "max", "licence": "license", "own": "data", "compare": "with"}
-_LISTS = ("library", "licence", "compare")
+# Field of a view → its name in addresses, where that is another one.
+PARAMETERS = {
+    "at_least": "min",
+    "at_most": "max",
+    "licence": "license",
+    "own": "data",
+    "compare": "with",
+    "ticked": "tick",
+}
+_LISTS = ("library", "licence", "compare", "ticked")
+MAX_COMPARED = 5
+_MAX_QUERY = 8000
 
 
 def to_query(view: View) -> str:
@@ -103,9 +118,9 @@ def to_query(view: View) -> str:
     for name, value in vars(view).items():
         if value == getattr(usual, name):
             continue
-        key = _NAMES.get(name, name)
+        key = PARAMETERS.get(name, name)
         if name in _LISTS:
-            pairs += [(key, one) for one in value]
+            pairs += [(key, item) for item in value]
         else:
             pairs.append((key, ",".join(value) if name == "columns" else str(value)))
     return urlencode(pairs)
@@ -113,35 +128,41 @@ def to_query(view: View) -> str:
 
 def from_query(query: str) -> View:
     """The view of a URL's query. What it doesn't know, or what makes no sense, is as usual."""
-    given = parse_qs(query.removeprefix("?"), keep_blank_values=True, max_num_fields=100) if len(query) < 8000 else {}
+    fields = parse_qs(query.removeprefix("?"), keep_blank_values=True) if len(query) < _MAX_QUERY else {}
 
     def text(name: str) -> str:
-        return given.get(_NAMES.get(name, name), [""])[-1].strip()
+        return fields.get(PARAMETERS.get(name, name), [""])[-1].strip()
 
-    def one_of(name: str, allowed: object) -> str:
+    def texts(name: str) -> tuple[str, ...]:
+        return tuple(dict.fromkeys(filter(None, fields.get(PARAMETERS.get(name, name), []))))
+
+    def choice(name: str, allowed: Collection[str]) -> str:
         value = text(name)
-        return value if value in allowed else getattr(View(), name)  # type: ignore[operator]
+        return value if value in allowed else getattr(View(), name)
 
-    chosen = tuple(name for name in COLUMNS if name in text("columns").split(","))
+    # A link joins the columns, a form repeats the field; its empty one says that none may be chosen.
+    names = ",".join(fields.get("columns", [])).split(",")
+    chosen = tuple(name for name in COLUMNS if name in names)
     rows = text("rows")
     return View(
-        tab=one_of("tab", TABS),
+        tab=choice("tab", TABS),
         task=text("task"),
         ranking=text("ranking"),
         checkpoint=text("checkpoint"),
-        compare=tuple(dict.fromkeys(given.get("with", []))),
+        compare=texts("compare")[:MAX_COMPARED],
+        ticked=texts("ticked")[:MAX_COMPARED],
         q=text("q")[:_LONGEST_TEXT],
-        at_least=one_of("at_least", SIZES),
-        at_most=one_of("at_most", SIZES),
-        library=tuple(dict.fromkeys(given.get("library", []))),
-        licence=tuple(dict.fromkeys(given.get("license", []))),
-        trained=one_of("trained", TRAINED),
-        columns=chosen if "columns" in given else DEFAULT_COLUMNS,
+        at_least=choice("at_least", SIZES),
+        at_most=choice("at_most", SIZES),
+        library=texts("library"),
+        licence=texts("licence"),
+        trained=choice("trained", TRAINED),
+        columns=chosen if "columns" in fields else DEFAULT_COLUMNS,
         order=text("order") if text("order").removeprefix("-") in ORDERS else "-wins",
         sort=text("sort") if text("sort").removeprefix("-") in SORTS else "rank",
         rows=int(rows) if rows.isdecimal() and len(rows) < 7 and int(rows) > 0 else ROWS_AT_ONCE,
-        scope=one_of("scope", SCOPES),
-        cost=one_of("cost", COSTS),
+        scope=choice("scope", SCOPES),
+        cost=choice("cost", COSTS),
         own=text("own")[:_LONGEST_TEXT],
     )
 
@@ -149,9 +170,13 @@ def from_query(query: str) -> View:
 def resolved(view: View, snapshot: Snapshot) -> tuple[View, Entry | None]:
     """The view as it can be shown with these rankings, and its entry.
 
-    A ranking determines its task; without one, the first of the task is taken; without a task, the first of all. A
-    ranking or task that is not there stays in the view, without an entry: the page reports it. Filters stay.
+    Of a ranking and another task than its own the task counts: a form without scripts sends both. Without a ranking the
+    first of the task is taken; without a task, the first of all. A ranking or task that is not there stays in the view,
+    without an entry: the page reports it. Filters stay.
     """
+    entry = snapshot.entries.get(view.ranking)
+    if entry is not None and view.task in snapshot.tasks and view.task != entry.ranking.task:
+        view = replace(view, ranking="", compare=(), ticked=())
     if view.ranking:
         entry = snapshot.entries.get(view.ranking)
     elif view.task:

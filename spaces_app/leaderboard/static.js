@@ -1,102 +1,88 @@
-// Shows the view of the address. The views were drawn beforehand; here rows are only ordered and filtered.
-(() => {
-  const byId = (id) => document.getElementById(id);
-  const { rankings, orders, views } = JSON.parse(byId("emms-static-data").textContent);
-  const normal = (query) => new URLSearchParams(query).toString();
-  const known = Object.fromEntries(Object.entries(views).map(([query, view]) => [normal(query), view]));
-  const main = byId("emms-first"), select = byId("emms-static-ranking"), search = byId("emms-static-q");
-  const MISSING = '<p class="emms-view">This page has no such view: it was removed, or it needs the server.</p>';
+// A page without a server: the view of the address is a file; its rows are ordered and searched here.
+window.emmsView = async (signal) => {
+  const rankings = JSON.parse(document.getElementById("emms-rankings").textContent);
+  const asked = new URLSearchParams(location.search);
+  const of = (name) => asked.get(name) ?? "";
+  const entry = of("ranking")
+    ? rankings.find(([id]) => id === of("ranking"))
+    : rankings.find(([, task]) => task === of("task")) ?? rankings[0];
+  const [ranking, task] = entry ?? [of("ranking"), of("task")];
+  const tab = of("tab") || "rankings";
+  let key = [tab, ranking];
+  if (asked.has("with")) key = ["with"];
+  else if (of("checkpoint")) key = ["checkpoint", of("checkpoint")];
+  else if (tab === "across") key = ["across", of("scope") === "all" ? "" : task];
+  else if (tab === "cost") key = ["cost", ranking, of("cost") || "parameters"];
+  else if (tab === "about") key = ["about", ""];
 
-  const theme = new URLSearchParams(location.search).get("__theme");
-  if (theme ? theme === "dark" : matchMedia("(prefers-color-scheme: dark)").matches) main.classList.add("dark");
-
-  function wanted() {
-    const asked = new URLSearchParams(location.search);
-    const of = (name) => asked.get(name) || "";
-    const entry = rankings.find(({ id }) => id === of("ranking"))
-      || (of("ranking") ? undefined : rankings.find(({ task }) => task === of("task")) || rankings[0]);
-    return { of, entry, ranking: entry?.id || of("ranking"), task: entry?.task || of("task"), compares: asked.has("with") };
+  const bytes = await crypto.subtle.digest("SHA-256", new TextEncoder().encode(key.join("\n")));
+  const name = [...new Uint8Array(bytes).slice(0, 8)].map((byte) => byte.toString(16).padStart(2, "0")).join("");
+  const files = window.emmsFiles ??= new Map();
+  const missing = '<div id="emms-answer"></div><section id="emms-view" tabindex="-1"><p class="empty">'
+    + "This page has no such view: it was removed, or it needs the server.</p></section>";
+  if (!files.has(name)) {
+    const answer = await fetch(`views/${name}.html`, { signal });
+    if (!answer.ok && answer.status !== 404) throw new Error(`the server answered ${answer.status}`);
+    files.set(name, answer.ok ? await answer.text() : missing);
   }
+  const file = new DOMParser().parseFromString(files.get(name), "text/html");
 
-  function key({ of, ranking, task, compares }) {
-    const fields = new URLSearchParams();
-    const put = (name, value) => { if (value) fields.append(name, value); };
-    if (compares) return null;
-    if (of("checkpoint")) put("checkpoint", of("checkpoint"));
-    else if (of("tab") === "across") {
-      put("tab", "across");
-      put("task", of("scope") === "all" ? "" : task);
-      put("order", of("order"));
-      put("scope", of("scope"));
-    } else {
-      put("tab", of("tab"));
-      put("ranking", ranking);
-      put("cost", of("cost"));
-    }
-    return fields.toString();
+  const main = document.getElementById("emms").cloneNode(true);
+  const page = (selector) => main.querySelector(selector);
+  main.removeAttribute("aria-busy");
+  page("#emms-part").replaceChildren(...file.body.childNodes);
+  page("#emms-bar").hidden = Boolean(of("checkpoint")) || tab === "about";
+  page("#emms-ranking").value = ranking;
+  page("#emms-q").value = of("q").trim();
+  for (const link of page("nav").children) {
+    const query = new URLSearchParams(link.getAttribute("href"));
+    link.toggleAttribute("aria-current", (query.get("tab") || "rankings") === tab);
+    if (link.hasAttribute("aria-current")) link.setAttribute("aria-current", "page");
+    for (const [field, value] of [["task", task], ["ranking", ranking]]) query.set(field, value);
+    link.setAttribute("href", `?${query}`);
   }
+  if (of("q")) page("#emms-answer").replaceChildren();
+  const table = page("table[data-orders]");
+  if (table) arrange(table, tab === "across" ? ["order", of("order") || "-wins"] : ["sort", of("sort") || "rank"]);
+  main.dataset.query = `${asked}`;
+  return { title: file.title || "EMMS leaderboard", main };
 
-  function arrange(table, ranking, sort, q) {
-    const body = table.tBodies[0], drawn = [...body.rows];
-    const words = q.toLowerCase().split("|").map((part) => part.split(/\s+/).filter(Boolean)).filter((one) => one.length);
-    for (const place of orders[ranking]?.[sort] || []) body.append(drawn[place]);
-    let shown = 0;
-    for (const row of drawn) {
-      const name = (row.querySelector("[data-compare]")?.dataset.compare || row.querySelector(".name").textContent).toLowerCase();
-      row.hidden = words.length > 0 && !words.some((one) => one.every((word) => name.includes(word)));
-      shown += !row.hidden;
-      if (sort !== "rank" || q) row.classList.remove("band");
+  function arrange(table, [field, sort]) {
+    const body = table.tBodies[0], rows = [...body.rows];
+    const places = JSON.parse(table.dataset.orders)[sort.replace(/^-/, "")], down = sort.startsWith("-");
+    if (places) {
+      const rank = (row) => places[row] ?? Infinity;
+      const order = [...rows.keys()].sort((one, other) => {
+        const [a, b] = [rank(one), rank(other)];
+        if (a === b) return one - other;
+        return a === Infinity || b === Infinity || !down ? a - b : b - a;
+      });
+      body.replaceChildren(...order.map((place) => rows[place]));
     }
-    const status = table.closest(".emms-view").querySelector("[role=status]");
-    status.textContent = `${shown.toLocaleString("en")} of ${drawn.length.toLocaleString("en")} checkpoints`;
-    const [column, down] = [sort.replace(/^-/, ""), sort.startsWith("-")];
-    for (const link of table.tHead.querySelectorAll("a[data-view]")) {
-      const query = new URLSearchParams(link.getAttribute("href"));
-      const usual = query.get("sort") || "rank", head = link.closest("th");
+    const words = of("q").toLowerCase().split("|").map((part) => part.split(/\s+/).filter(Boolean)).filter((part) => part.length);
+    let count = 0;
+    for (const row of rows) {
+      const name = row.querySelector(".name").textContent.toLowerCase();
+      row.hidden = words.length > 0 && !words.some((part) => part.every((word) => name.includes(word)));
+      count += !row.hidden;
+      if (sort !== "rank" || words.length) row.classList.remove("band");
+    }
+    const counted = page("#emms-count");
+    if (counted) counted.textContent = `${count.toLocaleString("en")} of ${rows.length.toLocaleString("en")} checkpoints`;
+    for (const link of table.tHead.querySelectorAll('th[data-column] a')) {
+      const head = link.closest("th"), query = new URLSearchParams(link.getAttribute("href"));
+      const first = head.dataset.first, here = head.dataset.column === sort.replace(/^-/, "");
       head.removeAttribute("aria-sort");
       link.querySelector("span")?.remove();
-      if (column === "rank" ? usual === "-rank" : usual.replace(/^-/, "") === column) {
+      query.set(field, first);
+      if (here) {
         head.setAttribute("aria-sort", down ? "descending" : "ascending");
         link.insertAdjacentHTML("beforeend", `<span aria-hidden="true">${down ? "▼" : "▲"}</span>`);
-        query.set("sort", down ? column : `-${column}`);
-      } else if (usual === "-rank") query.delete("sort"); // drawn for a table that is in its order
-      if (q) query.set("q", q);
+        if (sort === first) query.set(field, down ? sort.slice(1) : `-${sort}`);
+      }
+      if (of("q")) query.set("q", of("q"));
       query.delete("rows");
       link.setAttribute("href", `?${query}`);
     }
   }
-
-  function show() {
-    const at = wanted(), asked = key(at), view = asked === null ? undefined : known[normal(asked)];
-    const tab = at.of("tab") || "rankings";
-    document.title = view?.title || "EMMS leaderboard";
-    byId("emms-static-answer").innerHTML = at.of("q") ? "" : view?.answer || "";
-    byId("emms-static-view").innerHTML = view?.content || (rankings.length ? MISSING : byId("emms-static-view").innerHTML);
-    byId("emms-static-bar").hidden = Boolean(at.of("checkpoint"));
-    select.value = at.ranking;
-    if (document.activeElement !== search) search.value = at.of("q");
-    for (const link of byId("emms-static-tabs").children) {
-      const query = new URLSearchParams(link.getAttribute("href"));
-      link.removeAttribute("aria-current");
-      if ((query.get("tab") || "rankings") === tab) link.setAttribute("aria-current", "page");
-      query.set("task", at.task);
-      query.set("ranking", at.ranking);
-      link.setAttribute("href", `?${query}`);
-    }
-    const table = byId("emms-static-view").querySelector("table.board");
-    if (table && tab === "rankings" && !at.of("checkpoint")) arrange(table, at.ranking, at.of("sort") || "rank", at.of("q"));
-  }
-
-  function go(changes) {
-    const query = new URLSearchParams(location.search);
-    for (const [name, value] of Object.entries(changes)) value ? query.set(name, value) : query.delete(name);
-    history["q" in changes && Object.keys(changes).length === 1 ? "replaceState" : "pushState"](null, "", `?${query}`);
-    show();
-  }
-
-  byId("emms-restore").addEventListener("click", show);
-  byId("emms-static-bar").addEventListener("submit", (event) => event.preventDefault());
-  select.addEventListener("change", () => go({ ranking: select.value, task: "", q: "", sort: "" }));
-  search.addEventListener("input", () => go({ q: search.value.trim() }));
-  show();
-})();
+};

@@ -1,12 +1,13 @@
-"""The leaderboard as one HTML page without a server: every view is drawn beforehand, static.js shows one of them.
+"""The leaderboard as files, for a host without a server: a page, and a file for each view, fetched when it is shown.
 
-    python -m leaderboard.static FOLDER ORIGIN FILE
+    python -m leaderboard.static RESULTS ORIGIN FOLDER
 
-reads the results dataset in FOLDER, which people know as ORIGIN, and writes FILE.
+reads the results dataset in RESULTS, which people know as ORIGIN, and writes the files into FOLDER.
 """
 
 from __future__ import annotations
 
+import hashlib
 import html
 import json
 import sys
@@ -16,96 +17,88 @@ from pathlib import Path
 from typing import Any
 
 from hf_emms.files import write_atomic
-from hf_emms.ranking import Ranking
-from leaderboard import render
+from leaderboard import page, render
 from leaderboard.facts import HubFacts
-from leaderboard.lines import in_order, lines
-from leaderboard.markup import HUB, escape, view_link
-from leaderboard.selection import COSTS, ORDERS, SCOPES, SORTS, View, label, to_query
+from leaderboard.lines import places
+from leaderboard.markup import escape, view_link
+from leaderboard.render import Shown
+from leaderboard.selection import COSTS, SCOPES, TABS, View, label, to_query
 from leaderboard.store import Snapshot, Store
 
-HERE = Path(__file__).parent
-TABS = {"rankings": "Rankings", "across": "Across datasets", "cost": "Score vs cost"}
+_NAMES = ("rankings", "across", "cost", "about")
 _ALL_ROWS = 10**6
-_QUESTION = "Which checkpoint should I fine-tune?"
-_DESCRIPTION = "Pretrained checkpoints, ranked for a dataset without fine-tuning any"
-_PAGE = """<!doctype html>
-<html lang="en"><head><meta charset="utf-8"><meta name="viewport" content="width=device-width, initial-scale=1">
-<title>EMMS leaderboard</title><meta name="description" content="{description}">
-<meta property="og:title" content="EMMS leaderboard"><meta property="og:description" content="{description}">
-<style>{style}</style></head>
-<body><main id="emms-first"><h1>{question}</h1>
-<form id="emms-static-bar" role="search"><label>Dataset <select id="emms-static-ranking">{choices}</select></label>
-<label>Search <input id="emms-static-q" type="search" placeholder="part of a name, or a | b"></label></form>
-<nav id="emms-static-tabs" aria-label="Views">{tabs}</nav>
-<div id="emms-static-answer">{answer}</div><div id="emms-static-view">{content}</div>{about}
-<p class="emms-view"><span class="small">Comparisons, a shortlist for your limits and submissions:
-<code>hf-emms leaderboard --results {origin}</code></span></p></main>
-<button id="emms-restore" hidden></button>
-<script type="application/json" id="emms-static-data">{data}</script><script>{script}</script></body></html>
-"""
+_HEAT_MAP_ROWS = 100
+_BAR = """<form id="emms-form" role="search"><div class="pickers">
+<div><label for="emms-ranking">Dataset</label><select name="ranking" id="emms-ranking">{choices}</select></div>
+<div><label for="emms-q">Search</label>
+<input type="search" name="q" id="emms-q" placeholder="part of a name, or a | b" autocomplete="off"></div>
+</div></form>"""
+_ELSEWHERE = (
+    '<p class="small">Comparisons, filters, a shortlist for your limits and submissions: '
+    "<code>hf-emms leaderboard --results {origin}</code></p>"
+)
 
 
-def page(snapshot: Snapshot, repo_id: str) -> str:
-    """The page as HTML.
+def files(snapshot: Snapshot, repo_id: str) -> Iterator[tuple[str, str]]:
+    """Path → content of every file.
 
     Args:
         snapshot: the rankings.
         repo_id: the results dataset that they come from.
     """
-    entries = list(snapshot.entries.values())
-    views = {}
     for view in _views(snapshot):
-        shown = render.show(view, snapshot)
-        switch = _switch(shown.view)
-        views[_key(view)] = {
-            "title": json.loads(shown.address)["title"],
-            "answer": shown.answer,
-            "content": switch + shown.content,
-        }
-    data = {
-        "rankings": [{"id": entry.id, "task": entry.ranking.task} for entry in entries],
-        "orders": {entry.id: _orders(entry.ranking, snapshot) for entry in entries},
-        "views": views,
-    }
-    first = views[_key(View(task=entries[0].ranking.task, ranking=entries[0].id))] if entries else {}
-    styles = [(HERE / name).read_text(encoding="utf-8") for name in ("style.css", "static.css")]
-    scripts = [(HERE / name).read_text(encoding="utf-8") for name in ("page.js", "static.js")]
-    return _PAGE.format(
-        description=escape(_DESCRIPTION),
-        style="".join(styles),
-        question=_QUESTION,
-        choices="".join(_choices(snapshot)),
-        tabs="".join(view_link(to_query(View(tab=name)), title) for name, title in TABS.items()),
-        answer=first.get("answer", ""),
-        content=first.get("content", '<p class="emms-view">There are no rankings here yet.</p>'),
-        about=render.about_the_data(snapshot, repo_id),
-        origin=escape(repo_id),
-        data=json.dumps(data).replace("<", "\\u003c"),
-        script="".join(scripts).replace("https://huggingface.co", HUB),
+        shown = render.show(view, snapshot, repo_id=repo_id, sorted_by_browser=True)
+        yield _path(view), _part(shown)
+    first = render.show(View(rows=_ALL_ROWS), snapshot, repo_id=repo_id, sorted_by_browser=True)
+    names = {name: TABS[name] for name in _NAMES}
+    tabs = "".join(view_link(to_query(View(tab=name)), title) for name, title in names.items())
+    main = (
+        f'<main id="emms" class="no-server" data-query="{html.escape(to_query(replace(first.view, rows=View.rows)))}">'
+        f'<div class="tabs"><nav aria-label="Views">{tabs}</nav></div>'
+        f'<div id="emms-bar">{_BAR.format(choices="".join(_choices(snapshot)))}</div>'
+        f'<div id="emms-part">{_content(first)}</div>{_ELSEWHERE.format(origin=escape(repo_id))}</main>'
     )
+    rankings = [[entry.id, entry.ranking.task] for entry in snapshot.entries.values()]
+    data = json.dumps(rankings, separators=(",", ":")).replace("<", "\\u003c")
+    more = f'<script type="application/json" id="emms-rankings">{data}</script>'
+    script = (page.HERE / "static.js").read_text(encoding="utf-8") + page.SCRIPT
+    yield "index.html", page.page(first, main, script=script, more=more)
 
 
 def _views(snapshot: Snapshot) -> Iterator[View]:
     for entry in snapshot.entries.values():
-        here = View(task=entry.ranking.task, ranking=entry.id, rows=_ALL_ROWS)
-        yield here
+        here = View(task=entry.ranking.task, ranking=entry.id)
+        yield replace(here, rows=_ALL_ROWS)
         yield from (replace(here, tab="cost", cost=cost) for cost in COSTS)
-    orders = [f"{sign}{order}" for order in ORDERS for sign in ("", "-")]
-    for task in snapshot.tasks:
-        scopes = SCOPES if task == snapshot.tasks[0] else ("task",)  # all tasks are the same from every task
-        yield from (View(tab="across", task=task, scope=scope, order=order) for scope in scopes for order in orders)
-    names = (row.checkpoint for entry in snapshot.entries.values() for row in entry.ranking.rows)
-    yield from (View(checkpoint=name) for name in dict.fromkeys(names))
+    yield from (View(tab="across", task=task, rows=_HEAT_MAP_ROWS) for task in snapshot.tasks)
+    yield View(tab="across", scope="all", rows=_HEAT_MAP_ROWS)
+    yield from (View(checkpoint=name) for name in places(snapshot))
+    yield View(tab="about")
 
 
-def _key(view: View) -> str:
-    """The query by which static.js finds the view."""
+def _path(view: View) -> str:
+    """The file of a view; static.js makes the same name of its address."""
     if view.checkpoint:
-        return to_query(View(checkpoint=view.checkpoint))
-    if view.tab == "across":
-        return to_query(replace(view, ranking="", task="" if view.scope == "all" else view.task))
-    return to_query(replace(view, rows=View().rows, task=""))
+        key = ["checkpoint", view.checkpoint]
+    elif view.tab == "across":
+        key = ["across", "" if view.scope == "all" else view.task]
+    elif view.tab == "cost":
+        key = ["cost", view.ranking, view.cost]
+    else:
+        key = [view.tab, view.ranking]
+    digest = hashlib.sha256("\n".join(key).encode()).hexdigest()
+    return f"views/{digest[:16]}.html"
+
+
+def _part(shown: Shown) -> str:
+    return f"<!doctype html><meta charset=utf-8><title>{escape(shown.title)}</title>{_content(shown)}"
+
+
+def _content(shown: Shown) -> str:
+    return (
+        f'<div id="emms-answer">{shown.answer}</div>'
+        f'<section id="emms-view" tabindex="-1">{_switch(shown.view)}{shown.content}</section>'
+    )
 
 
 def _switch(view: View) -> str:
@@ -113,13 +106,14 @@ def _switch(view: View) -> str:
     name, choices = {"cost": ("cost", COSTS), "across": ("scope", SCOPES)}.get(view.tab, ("", {}))
     if view.checkpoint or not choices:
         return ""
+    here = replace(view, rows=View.rows)
     links = [
         f"<strong>{text}</strong>"
-        if getattr(view, name) == one
-        else view_link(to_query(replace(view, **{name: one})), text)
-        for one, text in choices.items()
+        if getattr(view, name) == choice
+        else view_link(to_query(replace(here, **{name: choice})), text)
+        for choice, text in choices.items()
     ]
-    return f'<p class="emms-view small">{" · ".join(links)}</p>'
+    return f'<p class="small">{" · ".join(links)}</p>'
 
 
 def _choices(snapshot: Snapshot) -> Iterator[str]:
@@ -131,22 +125,13 @@ def _choices(snapshot: Snapshot) -> Iterator[str]:
         yield f'<optgroup label="{escape(task)}">{"".join(options)}</optgroup>'
 
 
-def _orders(ranking: Ranking, snapshot: Snapshot) -> dict[str, list[int]]:
-    """Column ("-" before it: the largest first) → the places that its rows have in the order of the table."""
-    drawn = in_order(lines(ranking, snapshot), View().sort)
-    place = {id(line): number for number, line in enumerate(drawn)}
-    sorts = [f"{sign}{column}" for column in SORTS for sign in ("", "-")]
-    orders = {sort: [place[id(line)] for line in in_order(drawn, sort)] for sort in sorts}
-    usual = list(range(len(drawn)))
-    return {sort: order for sort, order in orders.items() if order != usual}
-
-
 def main(arguments: list[str]) -> None:
-    folder, origin, file = arguments
-    store: Any = Store(lambda: Path(folder), origin, HubFacts())
+    results, origin, folder = arguments
+    store: Any = Store(lambda: Path(results), origin, HubFacts())
     store.refresh()
     store.refresh_facts()
-    write_atomic(Path(file), page(store.snapshot, origin))
+    for name, content in files(store.snapshot, origin):
+        write_atomic(Path(folder) / name, content)
 
 
 if __name__ == "__main__":

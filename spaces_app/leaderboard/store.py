@@ -58,6 +58,7 @@ class Snapshot:
         read: whether the rankings have been read.
         failure: why they could not be read the last time, in words; empty if they could.
         version: counts the changes.
+        memo: what was derived from this snapshot, so that it is derived once.
     """
 
     entries: Mapping[str, Entry]
@@ -69,6 +70,7 @@ class Snapshot:
     read: bool = False
     failure: str = ""
     version: int = 0
+    memo: dict[Any, Any] = field(default_factory=dict, init=False, repr=False)
 
     @cached_property
     def tasks(self) -> tuple[str, ...]:

@@ -3,19 +3,19 @@
 from __future__ import annotations
 
 import csv
+import html
 import io
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 
 import msgspec
 
-from hf_emms.formatting import MISSING, format_count, pluralize
-from hf_emms.ranking import Explained, Ranking, is_commit, ranked
-from hf_emms.ranking.advice import recommendation
+from hf_emms.formatting import MISSING, format_bytes, format_count, pluralize
+from hf_emms.ranking import Explained, Ranking, is_commit
 from hf_emms.ranking.columns import ShownScores, TableColumn, format_rank, title_of
 from hf_emms.ranking.text import settings_text
-from leaderboard import markup
-from leaderboard.compare import checkpoint_link
+from leaderboard import answer, markup
+from leaderboard.compare import FEWEST, checkpoint_link
 from leaderboard.facts import NOT_KNOWN, Facts
 from leaderboard.lines import PAGE_COLUMNS, Line, in_order, lines, matching, record, value
 from leaderboard.markup import escape
@@ -25,9 +25,7 @@ from leaderboard.selection import (
     ROWS_AT_ONCE,
     SORTS,
     View,
-    is_filtered,
     to_query,
-    without_filters,
 )
 from leaderboard.store import Snapshot
 
@@ -44,7 +42,8 @@ _HINTS = {
     "fine_tuned": "score on test rows after fine-tuning, in points, with its spread; not an estimate",
     "elsewhere": "a control: mean rank on other datasets, in per cent of what was ranked there; low is good",
     "rank": "1 + the number of checkpoints in better bands",
-    "seconds": "wall time of features and estimators",
+    "seconds": "wall time of features and scoring when the row was computed",
+    "memory": "of the weights in 32-bit numbers",
 }
 
 
@@ -53,35 +52,49 @@ def chosen(view: View, ranking: Ranking, snapshot: Snapshot) -> list[Line]:
     return in_order(matching(lines(ranking, snapshot), view), view.sort)
 
 
-def table(view: View, ranking: Ranking, snapshot: Snapshot) -> str:
-    """The table with its caption and what should be known about it."""
-    found = chosen(view, ranking, snapshot)
-    columns = _columns(view, ranking, found)
+def table(view: View, ranking: Ranking, snapshot: Snapshot, *, sorted_by_browser: bool = False) -> str:
+    """The table with its caption and what should be known about it.
+
+    Args:
+        view: what is shown.
+        ranking: of which ranking.
+        snapshot: what is known beside.
+        sorted_by_browser: for a page without a server: the table tells how to sort its rows, and compares none.
+    """
+    shown = chosen(view, ranking, snapshot)
+    columns = _columns(view, ranking, shown, ticks=not sorted_by_browser)
     first = ranking.estimators[0]
     head = "".join(_header(name, title, css, view) for name, title, css, _ in columns)
-    body = "".join(_rows(found[: view.rows], columns, banded=view.sort == "rank"))
-    if not found:
+    body = "".join(_rows(shown[: view.rows], columns, banded=view.sort == "rank"))
+    if not shown:
         body = f'<tr><td class="empty" colspan="{len(columns)}">No checkpoint passes these filters.</td></tr>'
+    orders = ""
+    if sorted_by_browser:
+        names = [name for name, *_ in columns if name in SORTS]
+        orders = markup.sort_keys({name: [value(line, name) for line in shown] for name in names})
     caption = f"Checkpoints for {escape(ranking.dataset)}, {escape(ranking.task)}, ranked by {escape(title_of(first))}"
     return (
-        described(ranking, snapshot.dataset_facts.get(ranking.dataset_id, NOT_KNOWN))
-        + markup.boxed_table("Ranking", head, body, caption=caption)
-        + '<p class="compare" hidden><a data-view data-compare-link href="?">Compare</a></p>'
-        f'<p class="small" role="status">{_counted(found, view, ranking)}</p><p class="small">{CAVEAT}</p>'
+        '<div class="beside">'
+        f'<span class="small" id="emms-count">{_counted(shown, view, ranking)}</span>'
+        + described(ranking, snapshot.dataset_facts.get(ranking.dataset_id, NOT_KNOWN))
+        + answer.code(view, ranking, snapshot)
+        + f'<details class="small"><summary>How to read this</summary><p>{CAVEAT}</p></details></div>'
+        + _compared(view, ranking)
+        + markup.boxed_table("Ranking", head, body, caption=caption, orders=orders)
     )
 
 
-def answered(view: View, ranking: Ranking, snapshot: Snapshot) -> str:
-    """Which checkpoint to fine-tune, of those that pass the filters; and how many pass, if there are filters."""
-    if not is_filtered(view):
-        return f'<p class="answer">{escape(recommendation(ranking))}</p>'
-    rows = [line.row for line in matching(lines(ranking, snapshot), view)]
-    clear = markup.view_link(to_query(without_filters(view)), "clear filters")
-    count = f"{len(rows):,} of {len(ranking.rows):,} checkpoints pass the filters ({clear})."
-    if not rows:
-        return f'<p class="answer">{count}</p>'
-    some = msgspec.structs.replace(ranking, rows=ranked(rows, ranking.estimators[0]))
-    return f'<p class="answer">{escape(recommendation(some))}</p><p class="small">{count}</p>'
+def _compared(view: View, ranking: Ranking) -> str:
+    """What is done with the ticked checkpoints."""
+    ticked = [row.checkpoint for row in ranking.rows if row.checkpoint in view.ticked]
+    if not ticked:
+        return ""
+    clear = markup.view_link(to_query(replace(view, ticked=())), "Untick all")
+    if len(ticked) < FEWEST:
+        return f'<p class="compare"><span>Tick one more to compare</span> {clear}</p>'
+    query = to_query(replace(view, compare=tuple(ticked), ticked=()))
+    link = markup.view_link(query, f"Compare {len(ticked)} checkpoints", css="button")
+    return f'<p class="compare">{link} {clear}</p>'
 
 
 def described(ranking: Ranking, facts: Facts = NOT_KNOWN) -> str:
@@ -143,18 +156,19 @@ def _harmless(cell: object) -> object:
     return "" if cell is None else cell
 
 
-def _columns(view: View, ranking: Ranking, found: Sequence[Line]) -> list[tuple[str, str, str, Cell]]:
+def _columns(view: View, ranking: Ranking, found: Sequence[Line], *, ticks: bool) -> list[tuple[str, str, str, Cell]]:
     """Name, title, CSS class and content of the columns that are shown; of the usual ones those that have a value."""
     first, *others = ranking.estimators
     shown_scores = {name: ShownScores(ranking, name) for name in ranking.estimators}
     best = min((row.rank for row in ranking.rows if row.rank is not None), default=None)
     columns: list[tuple[str, str, str, Cell]] = [
-        ("rank", "Rank", "number place", _rank),
+        ("rank", "Rank", "number place", _ranks(view) if ticks else lambda line: format_rank(line.row)),
         ("checkpoint", "Checkpoint", "checkpoint", _checkpoint),
         (first, _heading(shown_scores[first]), "score", _bar(ranking, shown_scores[first], best)),
     ]
     cells: dict[str, tuple[str, Cell]] = {
         **{name: (_css(column), _text(column)) for name, column in PAGE_COLUMNS.items()},
+        "memory": ("number", lambda line: MISSING if line.memory is None else format_bytes(line.memory)),
         "downloads": ("number", lambda line: format_count(line.facts.downloads)),
         "library": ("text", lambda line: escape(line.facts.library or MISSING)),
         "licence": ("text", lambda line: escape(line.facts.licence or MISSING)),
@@ -224,14 +238,20 @@ def _checkpoint(line: Line) -> str:
     return f"{page}{markup.hub_mark(row.checkpoint, row.revision)}{seen}"
 
 
-def _rank(line: Line) -> str:
-    """The rank, and a box to compare the checkpoint with others."""
-    if line.row.rank is None:
-        return format_rank(line.row)
-    name = escape(line.row.checkpoint)
-    return f'<label><input type="checkbox" class="tick" data-compare="{name}" aria-label="compare {name}">' + (
-        f"{format_rank(line.row)}</label>"
-    )
+def _ranks(view: View) -> Cell:
+    """The rank, and a box that marks the checkpoint for a comparison."""
+
+    def cell(line: Line) -> str:
+        if line.row.rank is None:
+            return format_rank(line.row)
+        name = html.escape(line.row.checkpoint)
+        ticked = " checked" if line.row.checkpoint in view.ticked else ""
+        return (
+            f'<label><input type="checkbox" name="tick" value="{name}" form="emms-form" '
+            f'aria-label="compare {escape(line.row.checkpoint)}"{ticked}>{format_rank(line.row)}</label>'
+        )
+
+    return cell
 
 
 def _revision(line: Line) -> str:

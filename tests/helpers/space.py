@@ -118,75 +118,42 @@ def shown(tmp_path: Path) -> Any:
     return snapshot_of(tmp_path)
 
 
+@pytest.fixture(scope="module")
+def pages(tmp_path_factory: pytest.TempPathFactory) -> Any:
+    """Asks the server of `fill` for pages, in this process."""
+    folder = tmp_path_factory.mktemp("pages") / "results"
+    fill(folder)
+    return client_of(folder, "org/emms-results")
+
+
+def client_of(folder: Path, repo_id: str = "") -> Any:
+    """An HTTP client of the Space's pages over a folder, without a browser and without Gradio's own routes."""
+    testclient = pytest.importorskip("starlette.testclient", reason="gradio is not installed")
+    pytest.importorskip("gradio", reason="gradio is not installed")
+    from leaderboard.server import Pages, serve
+    from leaderboard.store import Store
+
+    store = Store(lambda: folder, folder.name)
+    store.refresh()
+    return testclient.TestClient(serve(Pages(store, repo_id)))
+
+
 @pytest.fixture
 def show(space: Running, open_page: Any) -> Any:
-    """Opens a view of the Space, and waits until it is there: its title comes last."""
-
-    def opened(query: str = "", **options: Any) -> Any:
-        page = open_page(f"{space.url}/?{query}", **options)
-        settle(page, _IS_THERE)
-        return page
-
-    return opened
-
-
-_IS_THERE = "document.title.includes(' · ') && !document.getElementById('emms-first')"
-
-
-@pytest.fixture(scope="session")
-def _shared_page(browser: Any, space: Running) -> Iterator[tuple[Any, list[str]]]:
-    """A page of the Space that tests go on with, one after the other; and the errors that it has logged."""
-    from tests.helpers.browser import watched_page
-
-    problems: list[str] = []
-    page = watched_page(browser, problems)
-    page.goto(space.url)
-    settle(page, _IS_THERE)
-    yield page, problems
-    page.context.close()
+    """Opens a view of the Space in a new context."""
+    return lambda query="", **options: open_page(f"{space.url}/?{query}", **options)
 
 
 @pytest.fixture
-def visit(space: Running, _shared_page: tuple[Any, list[str]], request: pytest.FixtureRequest) -> Iterator[Any]:
-    """Goes to a view of the Space in a page that is loaded already, as a link of the page does."""
-    page, problems = _shared_page
+def visit(space: Running, open_page: Any) -> Any:
+    """Opens views of the Space, one after the other in the same page."""
+    page = open_page(space.url)
 
     def visited(query: str) -> Any:
-        go(page, query)
+        page.goto(f"{space.url}/?{query}")
         return page
 
-    failed = request.session.testsfailed
-    yield visited
-    found = problems.copy()
-    problems.clear()
-    if found or request.session.testsfailed > failed:  # the next test begins with a page that is as new
-        page.goto(space.url)
-        settle(page, _IS_THERE)
-    assert not found, found
-
-
-def go(page: Any, query: str) -> None:
-    """Follows a link of the page to a view, and waits until it is shown."""
-    page.evaluate(
-        """query => {
-            const { sync } = window.emms, link = document.createElement("a");
-            window.emms.sync = (address) => {
-                const wanted = JSON.parse(address).asked === location.search; // and no answer to something before
-                sync(address);
-                if (!wanted) return;
-                window.emms.sync = sync;
-                window.shown = true;
-            };
-            window.shown = false;
-            link.href = `?${query}`;
-            link.dataset.view = "";
-            document.body.append(link);
-            link.click();
-            link.remove();
-        }""",
-        query,
-    )
-    settle(page, "window.shown")
+    return visited
 
 
 def checkpoints(page: Any) -> Any:
@@ -201,11 +168,8 @@ def expect(locator: Any) -> Any:
     return expect(locator)
 
 
-def settle(page: Any, expression: str) -> None:
-    """Waits until an expression of JavaScript is true."""
-    page.wait_for_function(expression)
-
-
 def choose(page: Any, label: str, option: str) -> None:
-    page.get_by_label(label, exact=True).click()
-    page.get_by_role("option", name=option, exact=True).click()
+    """Picks an option by how its text begins; numbers of hits follow it."""
+    select = page.get_by_label(label, exact=True)
+    texts = select.locator("option").all_text_contents()
+    select.select_option(label=next(text for text in texts if text.partition(" (")[0] == option))

@@ -8,6 +8,7 @@ import re
 import subprocess
 import sys
 import textwrap
+import urllib.parse
 import urllib.request
 from pathlib import Path
 
@@ -57,7 +58,14 @@ def test_a_dry_run_lists_the_files_and_asks_nobody(hub, command):
     done = command("publish", "space", "--repo-id", "ada/board", "--results", RESULTS, "--dry-run")
     assert done.returncode == 0, done.stderr
     listed = done.stdout.split()
-    assert {"app.py", "README.md", "requirements.txt", "leaderboard/page.py", "leaderboard/page.js"} <= set(listed)
+    assert {
+        "app.py",
+        "README.md",
+        "requirements.txt",
+        "leaderboard/page.py",
+        "leaderboard/page.js",
+        "leaderboard/about.html",
+    } <= set(listed)
     assert {path for path in listed if not (SPACE / path).is_file()} == SHIPPED
     assert not [path for path in listed if "pycache" in path]
     assert hub.count() == 0
@@ -311,20 +319,22 @@ def test_a_refused_submission_says_why_and_shows_no_token(hub, results, propose)
         assert token not in answer["error"]
 
 
-def test_where_users_can_sign_in_the_page_asks_for_it(hub, results, tmp_path, open_page):
+def test_where_users_can_sign_in_the_page_asks_for_it(hub, results, tmp_path):
     pytest.importorskip("authlib", reason="signing in needs gradio[oauth]")
     oauth = {"OAUTH_CLIENT_ID": "id", "OAUTH_CLIENT_SECRET": "secret-of-the-app", "OAUTH_SCOPES": "openid profile"}
     settings = hub_settings(hub, tmp_path, EMMS_RESULTS_REPO=results)
     settings |= oauth | {"SYSTEM": "spaces", "SPACE_ID": "ada/board", "OPENID_PROVIDER_URL": hub.url}
     with served(SPACE / "app.py", **settings) as url:
-        page = open_page(f"{url}/?tab=submit")
-        page.get_by_role("button", name="Sign in with Hugging Face").wait_for()
-        page.get_by_label("or its content").fill(example().to_json())
-        page.get_by_role("button", name="Open a pull request").click()
-        page.get_by_text("Sign in first").wait_for()
-        for path in ("", "/config"):
+        for path in ("/?tab=submit", "/config"):
             with urllib.request.urlopen(url + path) as answer:
-                assert b"secret-of-the-app" not in answer.read()
+                text = answer.read().decode()
+            assert "secret-of-the-app" not in text
+            assert ("Sign in with Hugging Face" in text) == (path != "/config")
+        form = urllib.parse.urlencode({"pasted": example().to_json(), "propose": "yes"}).encode()
+        for origin in ("same-origin", "cross-site"):
+            asked = urllib.request.Request(f"{url}/?tab=submit", form, {"sec-fetch-site": origin})
+            with urllib.request.urlopen(asked) as answer:
+                assert "Sign in first" in answer.read().decode()
 
 
 @pytest.mark.slow

@@ -61,7 +61,7 @@ def test_a_task_and_an_estimator_of_no_installed_package_are_shown(tmp_path):
     rows = ranked([row], "class-spread")
     write(tmp_path, "x", example(task="gloss-topic", estimators=("class-spread",), rows=rows))
     page = render.show(View(task="gloss-topic"), snapshot_of(tmp_path))
-    assert "org/a" in page.answer
+    assert "org/</span><wbr>a" in page.answer
     assert "class-spread" in page.content
     assert ">0.5000<" in page.content
 
@@ -71,7 +71,7 @@ def test_a_filter_that_no_checkpoint_passes_yet_stays(shown):
     wanted = View(ranking="image/beans", licence=("apache-2.0",), library=("timm",))
     found = render.show(wanted, shown)
     assert (found.view.licence, found.view.library) == (("apache-2.0",), ("timm",))
-    assert "license=apache-2.0" in found.address
+    assert "license=apache-2.0" in found.query
     assert "No checkpoint passes" in found.content
 
 
@@ -91,7 +91,7 @@ def test_who_has_seen_the_dataset_is_marked_and_can_be_left_out(shown):
     assert page.count(">seen<") == 1
     left = render.show(View(ranking="image/beans", trained="unseen"), known)
     assert "org/best" not in left.content
-    assert "trained=unseen" in left.address
+    assert "trained=unseen" in left.query
     assert "3 of 4 checkpoints pass the filters" in left.answer
     assert "Trained on</dt><dd>other/beans, imagenet" in render.show(View(checkpoint="org/close"), known).content
 
@@ -145,7 +145,7 @@ def test_wins_across_datasets_come_from_the_pairs_that_share_a_ranking(shown):
 def test_a_checkpoint_has_a_page_with_its_place_in_every_ranking(shown):
     found = render.show(View(checkpoint="org/close"), shown)
     assert found.view.checkpoint == "org/close"
-    assert "checkpoint=org%2Fclose" in found.address
+    assert "checkpoint=org%2Fclose" in found.query
     assert "=1 of 3" in found.content
     assert "1 of 4" in found.content
     assert "not told apart" in found.content
@@ -210,7 +210,7 @@ def test_two_checkpoints_are_told_apart_by_their_folds(shown):
     }
     view = View(ranking="image/beans", compare=("org/best", "org/close", "org/broken"))
     page = render.show(view, shown)
-    assert "with=org%2Fbest&with=org%2Fclose" in page.address
+    assert "with=org%2Fbest&with=org%2Fclose" in page.query
     assert ">no<" in page.content
     assert ">yes<" not in page.content
     assert "Pick 2 to 5" in render.show(View(ranking="image/beans", compare=("org/best",)), shown).content

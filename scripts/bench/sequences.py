@@ -1,0 +1,202 @@
+"""Random sequences of what a user does on the leaderboard: does what is shown agree with its address at the end?
+
+    python -m scripts.bench sequences [--count 300] [--seed 0]
+
+Each sequence picks, types, sorts, ticks, follows tabs and links and goes back, without waiting for answers, over one of
+several networks and processors. At the end table, title and controls have to be those of a fresh load of the address,
+and the last thing that was done has to be part of it.
+"""
+
+from __future__ import annotations
+
+import argparse
+import random
+import sys
+import tempfile
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+from urllib.parse import parse_qs, urlsplit
+
+from scripts.bench.space import SLOW_4G, fill
+from scripts.docs.screenshots import ROOT, opened, served
+
+ACTIONS = 12
+_TYPED = ("checkpoint-01", "org | best", "o", "long-1", "")
+_MAX_PAUSE = 250  # milliseconds between two actions
+
+_STATE = """() => {
+    const text = (selector) => document.querySelector(selector)?.innerText ?? "";
+    const query = new URLSearchParams(location.search);
+    query.sort();
+    return {
+        address: query.toString(),
+        title: document.title,
+        tab: text("nav [aria-current]"),
+        controls: [...(document.getElementById("emms-form")?.elements ?? [])].map(
+            ({ type, name, value, checked }) => [type, name, value, type === "checkbox" && checked]),
+        answer: text("#emms-answer"),
+        view: text("#emms-view").slice(0, 20000),
+    };
+}"""
+
+
+@dataclass(frozen=True)
+class Conditions:
+    """A network and a processor, as Chromium emulates them: latency in milliseconds, how many times slower."""
+
+    name: str
+    network: dict[str, Any]
+    slowdown: int = 1
+
+
+def _latency(milliseconds: int) -> dict[str, Any]:
+    return {"offline": False, "downloadThroughput": -1, "uploadThroughput": -1, "latency": milliseconds}
+
+
+NETWORKS = {"no delay": _latency(0), "100 ms": _latency(100), "300 ms": _latency(300), "slow 4G": SLOW_4G}
+CONDITIONS = tuple(
+    Conditions(f"{name}, processor ×{slowdown}", network, slowdown)
+    for name, network in NETWORKS.items()
+    for slowdown in (1, 6)
+)
+
+
+def sequence(browser: Any, url: str, conditions: Conditions, seed: int) -> list[str]:
+    """Plays one sequence in a page of its own; what does not agree at its end, in words."""
+    context = browser.new_context(viewport={"width": 1280, "height": 900})
+    try:
+        return _played(context.new_page(), url, conditions, seed)
+    finally:
+        context.close()
+
+
+def _played(page: Any, url: str, conditions: Conditions, seed: int) -> list[str]:
+    rng = random.Random(seed)
+    problems: list[str] = []
+    page.on("pageerror", lambda error: problems.append(str(error)))
+    session = page.context.new_cdp_session(page)
+    page.goto(url)
+    session.send("Network.emulateNetworkConditions", conditions.network)
+    session.send("Emulation.setCPUThrottlingRate", {"rate": conditions.slowdown})
+    done: list[str] = []
+    expected: dict[str, str] = {}
+    for _ in range(ACTIONS):
+        action = rng.choice(list(_ACTIONS))
+        result = _ACTIONS[action](page, rng)
+        if result is not None:
+            expected = result
+            done.append(f"{action} {result or ''}".strip())
+        page.wait_for_timeout(rng.choice((0, 20, _MAX_PAUSE)))
+    page.locator("main:not([aria-busy])").wait_for()
+    session.detach()  # the emulation ends with it
+    shown = page.evaluate(_STATE)
+    query = parse_qs(urlsplit(page.url).query)
+    problems += [
+        f"{name} should be {value!r} in the address, but is {query.get(name)}"
+        for name, value in expected.items()
+        if query.get(name, [""])[-1] != value
+    ]
+    page.reload()
+    fresh = page.evaluate(_STATE)
+    problems += [
+        f"{name} is {value!r}, but fresh {fresh[name]!r}" for name, value in shown.items() if value != fresh[name]
+    ]
+    return [f"{problem} (seed {seed}, {conditions.name}: {'; '.join(done)})" for problem in problems]
+
+
+Action = Callable[[Any, random.Random], dict[str, str] | None]
+
+
+def _pick(name: str) -> Action:
+    def act(page: Any, rng: random.Random) -> dict[str, str] | None:
+        value = page.evaluate(
+            """([name, share]) => {
+                const select = document.querySelector(`#emms-form select[name=${name}]`);
+                if (!select) return null;
+                select.focus();
+                select.selectedIndex = Math.floor(share * select.options.length);
+                select.dispatchEvent(new Event("input", { bubbles: true }));
+                select.dispatchEvent(new Event("change", { bubbles: true }));
+                return select.value;
+            }""",
+            [name, rng.random()],
+        )
+        return None if value is None else {name: value}
+
+    return act
+
+
+def _type(page: Any, rng: random.Random) -> dict[str, str] | None:
+    text = rng.choice(_TYPED)
+    is_there = page.evaluate("{const field = document.getElementById('emms-q'); field?.select(); Boolean(field)}")
+    if not is_there:
+        return None
+    page.keyboard.press("Delete")
+    page.keyboard.type(text, delay=rng.choice((0, 30)))
+    return {"q": text}
+
+
+def _click(selector: str) -> Action:
+    def act(page: Any, rng: random.Random) -> dict[str, str] | None:
+        clicked = page.evaluate(
+            """([selector, share]) => {
+                const links = [...document.querySelectorAll(selector)];
+                const link = links[Math.floor(share * links.length)];
+                link?.click();
+                return Boolean(link);
+            }""",
+            [selector, rng.random()],
+        )
+        return {} if clicked else None
+
+    return act
+
+
+def _back(page: Any, rng: random.Random) -> dict[str, str] | None:
+    page.evaluate(
+        """() => new Promise((done) => {
+            if (!navigation.canGoBack) return done();
+            addEventListener("popstate", done, { once: true });
+            history.back();
+        })"""
+    )
+    return {}
+
+
+_ACTIONS: dict[str, Action] = {
+    "pick a task": _pick("task"),
+    "pick a dataset": _pick("ranking"),
+    "limit the size": _pick("max"),
+    "type": _type,
+    "sort": _click("thead a"),
+    "follow a tab": _click("nav a"),
+    "follow a link": _click("#emms-answer a[href^='?'], tbody a[href^='?'], .compare a"),
+    "tick": _click("input[name=tick]"),
+    "choose a column": _click("input[name=columns][type=checkbox]"),
+    "go back": _back,
+}
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--count", type=int, default=300, help="sequences (default: 300)")
+    parser.add_argument("--seed", type=int, default=0, help="of the first one (default: 0)")
+
+
+def run(options: argparse.Namespace) -> None:
+    """Print what does not agree; exits with an error if there is any."""
+    problems = []
+    with tempfile.TemporaryDirectory() as folder:
+        fill(Path(folder))
+        with served(ROOT / "spaces_app" / "app.py", EMMS_RESULTS=folder) as url, opened(url) as page:
+            for seed in range(options.seed, options.seed + options.count):
+                problems += sequence(page.context.browser, url, CONDITIONS[seed % len(CONDITIONS)], seed)
+    print("\n### Sequences on the leaderboard\n")
+    print(
+        f"- {options.count} of {ACTIONS} actions each, over {len(CONDITIONS)} conditions: {len(problems)} disagreements"
+    )
+    for problem in problems:
+        print(f"- {problem}")
+    if problems:
+        sys.exit(1)

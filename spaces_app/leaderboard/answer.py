@@ -1,0 +1,110 @@
+"""The answer in a sentence: which checkpoint to fine-tune, with a link to its page and the code to copy."""
+
+from __future__ import annotations
+
+import shlex
+
+import msgspec
+
+from hf_emms.formatting import format_count
+from hf_emms.ranking import Ranking, Row, is_commit, ranked
+from hf_emms.ranking.advice import finetuning_summary, smallest_of
+from leaderboard import markup
+from leaderboard.compare import checkpoint_link
+from leaderboard.lines import lines, matching
+from leaderboard.markup import escape
+from leaderboard.selection import View, is_filtered, to_query, without_filters
+from leaderboard.store import Snapshot
+
+_MAX_NAMED = 2
+_MAX_RANKED = 5
+_LOAD = {
+    "timm": 'import timm\n\nmodel = timm.create_model("hf-hub:{id}", pretrained=True)',
+    "sentence-transformers": (
+        "from sentence_transformers import SentenceTransformer\n\n"
+        'model = SentenceTransformer("{id}", revision="{revision}")'
+    ),
+}
+_LOAD_WITH_TRANSFORMERS = (
+    'from transformers import AutoModel\n\nmodel = AutoModel.from_pretrained("{id}", revision="{revision}")'
+)
+
+
+def answer(view: View, ranking: Ranking, snapshot: Snapshot) -> str:
+    """The sentence and the code; with filters of the checkpoints that pass them, and how many do."""
+    if not is_filtered(view):
+        return f'<p class="answer">{_sentence(ranking)}</p>'
+    rows = [line.row for line in matching(lines(ranking, snapshot), view)]
+    clear = markup.view_link(to_query(without_filters(view)), "clear filters")
+    count = f"{len(rows):,} of {len(ranking.rows):,} checkpoints pass the filters ({clear})."
+    if not rows:
+        return f'<p class="answer">{count}</p>'
+    return f'<p class="answer">{_sentence(_of_rows(ranking, rows))}</p><p class="small">{count}</p>'
+
+
+def code(view: View, ranking: Ranking, snapshot: Snapshot) -> str:
+    """What loads, fine-tunes and ranks the checkpoint of the answer; empty where it is not on the Hub."""
+    rows = [line.row for line in matching(lines(ranking, snapshot), view)]
+    row = recommended(_of_rows(ranking, rows))
+    if row is None or not markup.is_id(row.checkpoint) or not is_commit(row.revision):
+        return ""
+    id = row.checkpoint.partition("@")[0]
+    load = _LOAD.get(snapshot.facts_of(row).library or "", _LOAD_WITH_TRANSFORMERS)
+    dataset = ranking.dataset_id if markup.is_id(ranking.dataset_id) else "./my-dataset"
+    start = shlex.join(["hf-emms", "rank", "--dataset", dataset, "--task", ranking.task])
+    others = [other.checkpoint for other in rows if other.rank is not None and markup.is_id(other.checkpoint)]
+    listed = [f"--checkpoint {shlex.quote(name)}" for name in others[:_MAX_RANKED]]
+    return (
+        '<details class="small"><summary>Code</summary>'
+        + markup.command_box(load.format(id=id, revision=row.revision), "Load it")
+        + markup.command_box(f"{start} --checkpoint {shlex.quote(row.checkpoint)} --confirm 1", "Fine-tune it")
+        + markup.command_box(" \\\n  ".join([start, *listed]), "Rank it and the next ones yourself")
+        + "</details>"
+    )
+
+
+def recommended(ranking: Ranking) -> Row | None:
+    """The best by fine-tuning, else the smallest of those that share the first rank; None without a score."""
+    if ranking.fine_tuned:
+        return ranking.fine_tuned[0]
+    leaders = _leaders(ranking)
+    return smallest_of(leaders) if leaders else None
+
+
+def _sentence(ranking: Ranking) -> str:
+    row = recommended(ranking)
+    if row is None:
+        return "No checkpoint has a score here."
+    if summary := finetuning_summary(ranking):
+        return f"{_named(row)}. Confirmed by fine-tuning: {escape(summary)}"
+    leaders = _leaders(ranking)
+    others = [other for other in leaders if other is not row]
+    if others:
+        choice = ": it is the smallest" if row.parameters is not None else ""
+        return f"{_named(row)}, not told apart from {_names(others)}{choice}."
+    behind = next((other for other in ranking.rows if other.rank is not None and other is not row), None)
+    if behind is None:
+        return f"Only {_named(row)} has a score."
+    if behind.n != row.n:
+        return f"{_named(row)}: a race stopped {_names([behind])} and all others before it."
+    return f"{_named(row)}, clearly ahead of {_names([behind])}."
+
+
+def _of_rows(ranking: Ranking, rows: list[Row]) -> Ranking:
+    return msgspec.structs.replace(ranking, rows=ranked(rows, ranking.estimators[0]))
+
+
+def _leaders(ranking: Ranking) -> list[Row]:
+    scored = [row for row in ranking.rows if row.rank is not None]
+    return [row for row in scored if row.rank == scored[0].rank]
+
+
+def _named(row: Row) -> str:
+    size = f" ({format_count(row.parameters)} parameters)" if row.parameters is not None else ""
+    return checkpoint_link(row.checkpoint) + size
+
+
+def _names(rows: list[Row]) -> str:
+    names = [checkpoint_link(row.checkpoint) for row in rows[:_MAX_NAMED]]
+    more = len(rows) - len(names)
+    return f"{', '.join(names)} and {more} more" if more else " and ".join(names)

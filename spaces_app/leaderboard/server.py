@@ -1,0 +1,171 @@
+"""The server of the pages: every view has an address; the endpoints for programs and agents stand beside them."""
+
+from __future__ import annotations
+
+import gzip
+from collections import OrderedDict
+from collections.abc import Callable
+from typing import Any
+
+from fastapi import Request, Response
+from fastapi.responses import HTMLResponse, PlainTextResponse
+from gradio import Server
+from gradio.oauth import attach_oauth
+from starlette.concurrency import run_in_threadpool
+
+from leaderboard import page, render, submit_page, table
+from leaderboard.endpoints import ENDPOINTS, Endpoints
+from leaderboard.selection import View, from_query, resolved
+from leaderboard.store import Store
+from leaderboard.submit import MAX_BYTES
+
+_MAX_POLL_SECONDS = 15.0
+_MAX_CACHED_BYTES = 32_000_000
+# A file of the most bytes that are taken, in a form.
+_MAX_BODY = 2 * MAX_BYTES + 10_000
+_HTML = "text/html; charset=utf-8"
+_MEDIA = {"csv": "text/csv", "tsv": "text/tab-separated-values", "json": "application/json"}
+
+
+class Pages:
+    """Pages over a store, each drawn and compressed once for a version of the data.
+
+    Args:
+        store: the rankings.
+        repo_id: the results dataset that submissions go to; "" for none.
+        sign_in: whether users can sign in to the Hub here.
+        every: seconds between two refreshes of the store.
+    """
+
+    def __init__(self, store: Store, repo_id: str = "", *, sign_in: bool = False, every: float = 300.0) -> None:
+        self.store, self.repo_id, self.sign_in = store, repo_id, sign_in
+        self._every = min(every, _MAX_POLL_SECONDS)
+        self._cache: OrderedDict[tuple[str, View, int], bytes] = OrderedDict()
+        self._cached_bytes = 0
+
+    def drawn(self, kind: str, query: str) -> Callable[[], bytes] | bytes:
+        """A page ("page") or its part that changes ("part") in gzip; what draws it where that is still to be done."""
+        snapshot = self.store.snapshot
+        view = from_query(query)
+        key = (kind, view, snapshot.version)
+        if key in self._cache:
+            self._cache.move_to_end(key)
+            return self._cache[key]
+
+        def draw() -> bytes:
+            drawn = gzip.compress(self._html(kind, view).encode(), 6)
+            self._cache[key] = drawn
+            self._cached_bytes += len(drawn)
+            while self._cached_bytes > _MAX_CACHED_BYTES:
+                self._cached_bytes -= len(self._cache.popitem(last=False)[1])
+            return drawn
+
+        return draw
+
+    def with_form(self, user: str | None, pasted: str = "", result: str = "", *, kind: str = "page") -> str:
+        """The tab Submit, which is another one for each user."""
+        form = submit_page.form(self.repo_id, sign_in=self.sign_in, user=user, pasted=pasted, result=result)
+        return self._html(kind, View(tab="submit"), form)
+
+    def _html(self, kind: str, view: View, content: str = "") -> str:
+        snapshot = self.store.snapshot
+        shown = render.show(view, snapshot, repo_id=self.repo_id)
+        main = page.main_part(shown, snapshot, content=content, every=self._every)
+        if kind == "part":
+            return f"<!doctype html><title>{page.escape(shown.title)}</title>{main}"
+        return page.page(shown, main)
+
+    def export(self, query: str, kind: str) -> tuple[str, str] | None:
+        """The rows of a view as a file: its name and content; None where there is no such ranking."""
+        snapshot = self.store.snapshot
+        view, entry = resolved(from_query(query), snapshot)
+        if entry is None or kind not in _MEDIA:
+            return None
+        if kind == "json":
+            text = table.to_json(view, entry.ranking, snapshot)
+        else:
+            text = table.to_csv(view, entry.ranking, snapshot, "\t" if kind == "tsv" else ",")
+        name = "".join(char if char.isascii() and char.isalnum() else "-" for char in entry.ranking.dataset)
+        return f"emms-{name}.{kind}", text
+
+
+def serve(pages: Pages) -> Server:
+    """The server; `launch` starts it."""
+    server = Server(title="EMMS leaderboard", docs_url=None, redoc_url=None, openapi_url=None)
+    endpoints = Endpoints(pages.store)
+    for name in ENDPOINTS:
+        server.api(getattr(endpoints, name), name=name)
+    if pages.sign_in:
+        attach_oauth(server)
+
+    async def view(request: Request, kind: str) -> Response:
+        query = request.url.query
+        if from_query(query).tab == "submit":
+            return HTMLResponse(pages.with_form(_user(request), kind=kind))
+        drawn = pages.drawn(kind, query)
+        if not isinstance(drawn, bytes):
+            drawn = await run_in_threadpool(drawn)
+        headers = {"content-encoding": "gzip", "vary": "accept-encoding"}
+        if "gzip" not in request.headers.get("accept-encoding", ""):
+            drawn, headers = gzip.decompress(drawn), {}
+        return Response(drawn, headers=headers | {"cache-control": "no-cache"}, media_type=_HTML)
+
+    @server.get("/")
+    async def whole_page(request: Request) -> Response:
+        return await view(request, "page")
+
+    @server.get("/view")
+    async def part_of_page(request: Request) -> Response:
+        return await view(request, "part")
+
+    @server.get("/version")
+    async def version() -> Response:
+        return PlainTextResponse(str(pages.store.snapshot.version), headers={"cache-control": "no-store"})
+
+    @server.get("/export")
+    def export(request: Request) -> Response:
+        kind = request.query_params.get("kind", "csv")
+        file = pages.export(request.url.query, kind)
+        if file is None:
+            return PlainTextResponse("There is no such ranking here.", 404)
+        name, text = file
+        headers = {"content-disposition": f'attachment; filename="{name}"', "x-content-type-options": "nosniff"}
+        return Response(text, headers=headers, media_type=_MEDIA[kind])
+
+    @server.post("/")
+    async def submitted(request: Request) -> Response:
+        if int(request.headers.get("content-length") or 0) > _MAX_BODY:
+            result = submit_page.message(f"it has more than the {MAX_BYTES / 1e6:.0f} MB that are taken")
+            return HTMLResponse(pages.with_form(_user(request), result=result), 413)
+        async with request.form(max_files=1, max_fields=10, max_part_size=_MAX_BODY) as form:
+            uploaded = form.get("file")
+            file = await uploaded.read() if uploaded is not None and not isinstance(uploaded, str) else b""
+            pasted = str(form.get("pasted") or "")
+            proposes = "propose" in form
+        content = file or pasted
+        if not proposes:
+            work = (submit_page.checked_in_words, content, pages.store.snapshot, pages.repo_id)
+        else:
+            # A page of somebody else must not open pull requests in the name of who is signed in here.
+            own = request.headers.get("sec-fetch-site", "same-origin") == "same-origin"
+            work = (submit_page.proposed, content, pages.repo_id, _token(request) if own else None)
+        result = await run_in_threadpool(*work)
+        return HTMLResponse(pages.with_form(_user(request), pasted, result))
+
+    return server
+
+
+def _signed_in(request: Request) -> dict[str, Any]:
+    """What Gradio's sign-in has left in the session; empty for others."""
+    from gradio.oauth import _get_valid_oauth_info_from_session
+
+    session = request.scope.get("session")
+    return (_get_valid_oauth_info_from_session(session) if session else None) or {}
+
+
+def _user(request: Request) -> str | None:
+    return _signed_in(request).get("userinfo", {}).get("preferred_username")
+
+
+def _token(request: Request) -> str | None:
+    return _signed_in(request).get("access_token")

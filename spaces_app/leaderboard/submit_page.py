@@ -1,0 +1,94 @@
+"""The tab Submit: a form that checks a ranking, then a pull request or the command that opens one."""
+
+from __future__ import annotations
+
+from hf_emms.formatting import pluralize
+from hf_emms.ranking.merge import path_of
+from leaderboard import submit
+from leaderboard.markup import HUB, command_box, escape, is_id
+from leaderboard.store import Snapshot
+from leaderboard.submit import MAX_BYTES, MAX_ROWS, Checked, SubmissionError
+
+
+def form(repo_id: str, *, sign_in: bool, user: str | None, pasted: str = "", result: str = "") -> str:
+    """The form as HTML.
+
+    Args:
+        repo_id: the results dataset; "" where there is none to submit to.
+        sign_in: whether users can sign in to the Hub here.
+        user: who is signed in.
+        pasted: what the text field holds.
+        result: HTML of what came of the last submission.
+    """
+    propose = ""
+    if sign_in and repo_id:
+        signed = (
+            f'<span class="small">Signed in as {escape(user)}</span>'
+            if user
+            else '<a class="button plain" href="login/huggingface?_target_url=%2F%3Ftab%3Dsubmit" target="_blank">'
+            "Sign in with Hugging Face</a>"
+        )
+        propose = f'<button name="propose" value="yes">Open a pull request</button> {signed}'
+    return (
+        "<h2>Submit a ranking</h2>"
+        "<p>Rank checkpoints on a dataset of the Hub with <code>hf-emms rank --dataset ORG/NAME --output ranking.json"
+        f"</code>, and add the file here: at most {MAX_BYTES // 1_000_000} MB and {MAX_ROWS:,} checkpoints.</p>"
+        f'<div id="emms-result">{result}</div>'
+        '<form id="emms-submit" method="post" action="?tab=submit" enctype="multipart/form-data">'
+        '<label>Ranking file <input type="file" name="file" accept=".json,application/json"></label>'
+        f'<label>or its content <textarea name="pasted" rows="7" spellcheck="false">{escape_lines(pasted)}</textarea>'
+        f'</label><p><button class="main">Check</button> {propose}</p></form>'
+    )
+
+
+def escape_lines(text: str) -> str:
+    """Text of several lines in HTML."""
+    return "\n".join(escape(line) for line in text.splitlines())
+
+
+def checked_in_words(content: bytes | str, snapshot: Snapshot, repo_id: str) -> str:
+    """The result of a check as HTML, with the command that opens a pull request."""
+    try:
+        accepted = submit.checked(content)
+    except SubmissionError as error:
+        return message(str(error))
+    settings = path_of(accepted.ranking)
+    published = next((entry.ranking for entry in snapshot.entries.values() if entry.settings == settings), None)
+    return _accepted(accepted, submit.change(accepted.ranking, published), repo_id)
+
+
+def proposed(content: bytes | str, repo_id: str, token: str | None) -> str:
+    """Checks and submits; the result as HTML."""
+    try:
+        accepted = submit.checked(content)
+        if token is None:
+            raise SubmissionError("sign in first: the pull request is opened in your name")
+        address = escape(submit.open_pull_request(accepted.ranking, repo_id, token))
+    except SubmissionError as error:
+        return message(str(error))
+    return message(
+        f'Thank you. <a href="{address}" target="_blank" rel="noopener">Your pull request</a> is open.', good=True
+    )
+
+
+def message(text: str, *, good: bool = False, more: str = "") -> str:
+    """A message as HTML; of an error `text` is text, else HTML, as is `more`, which follows it."""
+    content = text if good else escape(text[:1].upper() + text[1:])
+    css, role = ("good", "status") if good else ("bad", "alert")
+    return f'<p class="{css}" role="{role}">{content}</p>{more}'
+
+
+def _accepted(accepted: Checked, change: str, repo_id: str) -> str:
+    ranking = accepted.ranking
+    text = (
+        f"This is a ranking of {pluralize(len(ranking.rows), 'checkpoint')} for {escape(ranking.dataset)}, "
+        f"{escape(ranking.task)}; {change}."
+    )
+    text += "".join(f" Note: {escape(remark)}." for remark in accepted.remarks)
+    if not repo_id:
+        return message(f"{text} This leaderboard shows a folder: put the file there.", good=True)
+    where = escape(repo_id)
+    if is_id(repo_id):
+        where = f'<a href="{HUB}/datasets/{where}" target="_blank" rel="noopener">{where}</a>'
+    command = command_box(submit.command(repo_id), "Open a pull request from a command line")
+    return message(f"{text} It can go to {where} as a pull request.", good=True, more=command)

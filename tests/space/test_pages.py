@@ -1,0 +1,197 @@
+"""The pages over plain HTTP, as a browser without scripts and a program see them."""
+
+from __future__ import annotations
+
+import csv
+import io
+import re
+from html import unescape
+from html.parser import HTMLParser
+from urllib.parse import parse_qsl, urlencode
+
+import pytest
+from leaderboard.checks import recomputed
+from leaderboard.page import SCRIPT, policy
+
+from hf_emms.ranking import Ranking
+from tests.helpers.rankings import example
+from tests.helpers.space import BEANS, HOSTILE, client_of
+
+TABS = ("rankings", "across", "choose", "cost", "submit", "about", "api")
+
+
+def page(pages, query=""):
+    answer = pages.get(f"/?{query}")
+    assert answer.status_code == 200
+    return answer.text
+
+
+def names(text):
+    """The checkpoints of the table, in its order."""
+    return [
+        unescape(re.sub("<[^>]+>", "", cell))
+        for cell in re.findall(r'<th scope="row" class="checkpoint"><a [^>]*>(.*?)</a>', text)
+    ]
+
+
+def test_a_page_has_the_answer_the_rows_the_controls_and_the_words_of_link_previews(pages):
+    text = page(pages, BEANS)
+    assert names(text) == [row.checkpoint for row in example().rows]
+    assert '<meta property="og:title" content="beans · Rankings · EMMS leaderboard">' in text
+    assert 'og:description" content="org/best (309k parameters), not told apart from org/close: it is' in text
+    assert "failed: the weights are truncated" in text
+    assert '<option value="image/beans" selected>beans</option>' in text
+
+
+def test_the_part_that_scripts_fetch_is_that_of_the_page(pages):
+    for tab in TABS:
+        query = f"{BEANS}&tab={tab}&q=best"
+        part = pages.get(f"/view?{query}").text
+        assert part[part.index("<main") : part.index("</main>")] in page(pages, query)
+        title = re.search("<title>(.*?)</title>", part)
+        assert title is not None
+        assert f"<title>{title[1]}</title>" in page(pages, query)
+
+
+def test_the_form_leads_to_every_view_without_scripts(pages):
+    """What a browser sends of the form: its fields as they are, but for the one that the user changes."""
+    text = page(pages, f"{BEANS}&sort=-parameters&tick=org%2Fbest")
+
+    def send(**changes):
+        fields = dict(re.findall(r'<input type="hidden" name="(\w+)" value="([^"]*)">', text))
+        fields |= dict.fromkeys(("q", "min", "max", "trained"), "")
+        fields |= {"task": "image-classification", "ranking": "image/beans", "tick": "org/best"}
+        return page(pages, urlencode(fields | changes))
+
+    assert names(send()) == ["org/close", "org/worse", "org/best", "org/broken"]
+    assert names(send(max="100M")) == ["org/worse", "org/best"]
+    assert names(send(ranking="image/food"))[0] == "org/close"
+    assert names(send(task="text-classification")) == ["org/bert"]
+    assert 'value="org/best" form="emms-form" aria-label="compare org/best" checked' in send()
+    assert "Compare 2 checkpoints" in page(pages, f"{BEANS}&tick=org%2Fbest&tick=org%2Fworse")
+
+
+def test_filters_say_how_many_checkpoints_pass(pages):
+    text = page(pages, f"{BEANS}&q=org%2F")
+    assert ">100M (2)</option>" in text
+    assert ">any</option>" in text
+    assert ">image-classification (2)</option>" in text
+    assert ">100M (1)</option>" in page(pages, f"{BEANS}&q=best")
+    assert "Library" not in re.findall("<legend>(.*?)</legend>", text)  # nothing is known of it here
+
+
+def test_the_answer_links_the_checkpoint_and_has_code_to_copy(pages):
+    text = page(pages, BEANS)
+    assert '<p class="answer"><a href="?checkpoint=org%2Fbest">' in text
+    assert f"AutoModel.from_pretrained(&quot;org/best&quot;, revision=&quot;{'a' * 40}&quot;)" in text
+    assert (
+        "hf-emms rank --dataset AI-Lab-Makerere/beans --task image-classification --checkpoint org/best --conf" in text
+    )
+    assert "Only <a href" in page(pages, f"{BEANS}&q=worse")
+    assert "clearly ahead of" in page(pages, "ranking=image%2Ffood")
+
+
+class Elements(HTMLParser):
+    """The elements of a page that could do harm: how they are called and what they lead to."""
+
+    def __init__(self, text):
+        super().__init__()
+        self.harmful = []
+        self.feed(text)
+
+    def handle_starttag(self, tag, attributes):
+        links = [value for name, value in attributes if name in ("href", "action", "src")]
+        allowed = ("https://huggingface.co/", "?", "export?", "#")
+        if (
+            tag in ("img", "b", "script", "iframe", "object")
+            or any(name.startswith("on") for name, _ in attributes)
+            or any(link and not link.startswith(allowed) for link in links)
+        ):
+            self.harmful.append((tag, attributes))
+
+
+def harmful(text):
+    main = text[text.index("<main") : text.index("</main>")]
+    return [(tag, kept) for tag, kept in Elements(main).harmful if not (tag == "b" and set(dict(kept)) == {"style"})]
+
+
+HOSTILE_QUERIES = {
+    "many ticks": "&".join(f"tick={number}" for number in range(150)),
+    "very many fields": "a=&" * 4000,
+    "no text": "ranking=" + "%00%ff" * 50,
+    "no choice": "sort=-&order=&rows=-1&columns=a,b&tab=x&cost=x&scope=x",
+    "names": urlencode([("ranking", name) for name in HOSTILE] + [("q", name) for name in HOSTILE]),
+    "a checkpoint": urlencode([("checkpoint", HOSTILE[0])]),
+    "filters": urlencode({"data": HOSTILE[4], "tab": "choose", "license": HOSTILE[1], "library": HOSTILE[5]}),
+}
+
+
+@pytest.mark.parametrize("case", HOSTILE_QUERIES)
+def test_no_address_is_an_error_and_what_it_says_is_only_text(pages, case):
+    query = HOSTILE_QUERIES[case]
+    for path in ("/", "/view"):
+        answer = pages.get(f"{path}?{query}")
+        assert answer.status_code == 200
+        assert not harmful(answer.text)
+        assert HOSTILE[0] not in answer.text
+    assert pages.get(f"/export?{query}&kind=../../x").status_code == 404
+
+
+def test_hostile_names_are_only_text_in_every_view(pages):
+    ticked, compared = (urlencode([(name, hostile) for hostile in HOSTILE]) for name in ("tick", "with"))
+    for tab in TABS:
+        for more in ("", ticked, compared):
+            assert not harmful(page(pages, f"task=feature-extraction&ranking=hostile&tab={tab}&{more}"))
+
+
+def test_the_page_allows_no_script_but_its_own(pages):
+    text = page(pages, "ranking=hostile")
+    assert unescape(re.findall('Content-Security-Policy" content="([^"]*)"', text)[0]) == policy(SCRIPT)
+    assert "unsafe-inline" not in policy(SCRIPT).partition("style-src")[0]
+
+
+def test_downloads_hold_what_is_shown(pages):
+    query = f"{BEANS}&q=org%2F&max=100M&sort=-parameters"
+    link = unescape(re.findall(r'href="(export\?[^"]*kind=csv)"', page(pages, query))[0])
+    assert dict(parse_qsl(link.partition("?")[2])) == dict(parse_qsl(query)) | {"kind": "csv"}
+    answer = pages.get(f"/{link}")
+    assert answer.headers["content-disposition"] == 'attachment; filename="emms-beans.csv"'
+    rows = list(csv.DictReader(io.StringIO(answer.text)))
+    expected = {row.checkpoint: row for row in recomputed(example()).rows}
+    assert [row["checkpoint"] for row in rows] == ["org/worse", "org/best"]
+    assert float(rows[0]["emms"]) == expected["org/worse"].scores["emms"].value
+    assert float(rows[1]["emms_stderr"]) == expected["org/best"].scores["emms"].stderr
+    ranking = Ranking.from_json(pages.get(f"/export?{query}&kind=json").content)
+    assert list(ranking.rows) == [expected["org/worse"], expected["org/best"]]
+
+
+def test_submitting_tells_good_from_bad(pages):
+    def post(**fields):
+        answer = pages.post("/?tab=submit", **fields)
+        return unescape(re.sub("<[^>]+>", "", answer.text[answer.text.index('id="emms-result"') :]))
+
+    bad = post(data={"pasted": '{"schema_version": 1, "dataset": 3}'})
+    assert "This is not a ranking: dataset should be a text, but is a whole number" in bad
+    good = post(files={"file": ("ranking.json", example().to_json())})
+    assert "This is a ranking of 4 checkpoints for beans, image-classification; of the published" in good
+    assert "hf-emms publish results --repo-id org/emms-results --ranking ranking.json --create-pr" in good
+    assert "Open a pull request" not in page(pages, "tab=submit")  # nobody can sign in here
+    assert "Sign in first" in post(data={"pasted": example().to_json(), "propose": "yes"})
+    assert "<script>window" not in pages.post("/?tab=submit", data={"pasted": HOSTILE[1]}).text
+    assert "more than the 3 MB" in post(data={"pasted": "x" * 7_000_000})
+
+
+def test_a_new_version_of_the_data_is_shown_and_named(tmp_path):
+    pages = client_of(tmp_path)
+    assert "There are no rankings" in page(pages)
+    version = pages.get("/version").text
+    assert f'data-version="{version}"' in page(pages)
+
+
+def test_pages_come_compressed(pages):
+    answer = pages.get("/", headers={"accept-encoding": "gzip"})
+    assert answer.headers["content-encoding"] == "gzip"
+    assert int(answer.headers["content-length"]) < 0.35 * len(answer.content)
+    plain = pages.get("/", headers={"accept-encoding": "identity"})
+    assert "content-encoding" not in plain.headers
+    assert plain.content == answer.content
