@@ -74,7 +74,7 @@ def plot(view: View, ranking: Ranking, snapshot: Snapshot) -> str:
         f'<p class="small"><span class="key"></span> nothing that costs less scores more (Pareto front). '
         f"{_missing(view, ranking, snapshot, len(found))} Bars are one standard error. "
         "A point leads to the page of its checkpoint.</p>"
-        f"<h3>The front</h3><ol>{''.join(_in_words(point, view) for point in best)}</ol>"
+        f"<h2>The front</h2><ol>{''.join(_in_words(point, view) for point in best)}</ol>"
     )
 
 

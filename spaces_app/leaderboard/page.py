@@ -89,13 +89,13 @@ def main_part(shown: Shown, snapshot: Snapshot, *, content: str = "", every: flo
     """
     view = shown.view
     has_controls = view.tab not in WITHOUT_SELECTION and not view.checkpoint and not view.compare
-    notice = f'<div class="notice">{shown.notice}</div>' if shown.notice else ""
     name, drawn = TABS[view.tab], content or shown.content
     return (
         f'<main id="emms" data-query="{html.escape(shown.query)}" data-version="{snapshot.version}" '
         f'data-every="{every:g}">'
         f'<div class="tabs"><nav aria-label="Views">{tabs(view)}</nav>{_tools(shown)}</div>'
-        f'<div id="emms-bar">{controls.form(view, snapshot) if has_controls else ""}</div>{notice}'
+        f'<div id="emms-bar">{controls.form(view, snapshot) if has_controls else ""}</div>'
+        f'<div class="notice">{shown.notice}</div>'
         f'<div id="emms-answer">{shown.answer}</div>'
         f'<section id="emms-view" tabindex="-1" aria-label="{name}">{drawn}</section></main>'
     )

@@ -88,13 +88,12 @@ def _compared(view: View, ranking: Ranking) -> str:
     """What is done with the ticked checkpoints."""
     ticked = [row.checkpoint for row in ranking.rows if row.checkpoint in view.ticked]
     if not ticked:
-        return ""
+        return '<p class="compare"></p>'  # its place, so that nothing after it moves
     clear = markup.view_link(to_query(replace(view, ticked=())), "Untick all")
-    if len(ticked) < FEWEST:
-        return f'<p class="compare"><span>Tick one more to compare</span> {clear}</p>'
     query = to_query(replace(view, compare=tuple(ticked), ticked=()))
     link = markup.view_link(query, f"Compare {len(ticked)} checkpoints", css="button")
-    return f'<p class="compare">{link} {clear}</p>'
+    first = "<span>Tick one more to compare</span>" if len(ticked) < FEWEST else link
+    return f'<p class="compare">{first} {clear}</p>'
 
 
 def described(ranking: Ranking, facts: Facts = NOT_KNOWN) -> str:
