@@ -7,8 +7,9 @@ import shlex
 import msgspec
 
 from hf_emms.formatting import format_count
-from hf_emms.ranking import Ranking, Row, is_commit, ranked
+from hf_emms.ranking import Ranking, Row, gain_and_stderr, is_commit, ranked
 from hf_emms.ranking.advice import finetuning_summary, smallest_of
+from hf_emms.ranking.columns import ShownScores
 from leaderboard import markup
 from leaderboard.compare import checkpoint_link
 from leaderboard.lines import lines, matching
@@ -77,17 +78,20 @@ def _sentence(ranking: Ranking) -> str:
         return "No checkpoint has a score here."
     if summary := finetuning_summary(ranking):
         return f"{_named(row)}. Confirmed by fine-tuning: {escape(summary)}"
-    leaders = _leaders(ranking)
-    others = [other for other in leaders if other is not row]
+    estimator = ranking.estimators[0]
+    shown = ShownScores(ranking, estimator)
+    start = f"Fine-tune {_named(row)}: {escape(shown.title)} {shown.text(row.scores[estimator])}"
+    others = [other for other in _leaders(ranking) if other is not row]
     if others:
-        choice = ": it is the smallest" if row.parameters is not None else ""
-        return f"{_named(row)}, not told apart from {_names(others)}{choice}."
+        choice = "; it is the smallest" if row.parameters is not None else ""
+        return f"{start}, not told apart from {_names(others)}{choice}."
     behind = next((other for other in ranking.rows if other.rank is not None and other is not row), None)
     if behind is None:
         return f"Only {_named(row)} has a score."
     if behind.n != row.n:
-        return f"{_named(row)}: a race stopped {_names([behind])} and all others before it."
-    return f"{_named(row)}, clearly ahead of {_names([behind])}."
+        return f"{start}; a race stopped {_names([behind])} and all others before it."
+    clearly = "clearly ahead of" if gain_and_stderr(row.scores[estimator], behind.scores[estimator])[1] else "ahead of"
+    return f"{start}, {clearly} {_names([behind])} ({shown.text(behind.scores[estimator])})."
 
 
 def _of_rows(ranking: Ranking, rows: list[Row]) -> Ranking:

@@ -44,7 +44,7 @@ def form(view: View, snapshot: Snapshot) -> str:
     is_open = " open" if is_filtered(replace(view, q="")) or view.tab == "choose" else ""
     columns = _columns(view) if view.tab == "rankings" else ""
     return (
-        f'<form {_FORM}><div hidden>{fields}</div>'
+        f"<form {_FORM}><div hidden>{fields}</div>"
         f'<div class="pickers">{pickers}<button class="unscripted">Show</button></div>'
         f'<details id="emms-filters"{is_open}><summary>Filters{" and columns" if columns else ""}</summary>'
         f'<div class="pickers">{_filters(view, snapshot)}</div>{columns}</details></form>'

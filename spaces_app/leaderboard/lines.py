@@ -107,10 +107,8 @@ def record(line: Line, ranking: Ranking) -> dict[str, Any]:
     """A line as one flat dictionary, numbers unrounded; the same keys for every line of a ranking."""
     row = line.row
     flat: dict[str, Any] = {"rank": row.rank, "tied": row.tied, "checkpoint": row.checkpoint, "revision": row.revision}
-    for estimator in ranking.estimators:
-        score = line.score(estimator)
-        flat[estimator] = score.value if score else None
-        flat[f"{estimator}_stderr"] = score.stderr if score else None
+    scores = columns.score_columns(ranking.estimators, ranking.estimators)
+    flat |= {column.name: column.value(ranking, row) for column in scores}
     flat |= {name: column.value(ranking, row) for name, column in PAGE_COLUMNS.items() if name not in flat}
     facts = {name: getattr(line.facts, name) for name in ("downloads", "library", "licence")}
     return flat | facts | {"seen": line.seen or None, "error": row.error}

@@ -269,13 +269,15 @@ def _plain_score(name: str, shown: ShownScores) -> Cell:
 
 
 def _bar(ranking: Ranking, shown: ShownScores, best: int | None) -> Cell:
-    """A score in figures, and as a bar from the worst to the best of the ranking with its error across the end."""
+    """A score in figures and as a bar with its error across the end: R² from 0 to 1, else from worst to best."""
     estimator = ranking.estimators[0]
-    spans = [_span(shown.number(row.scores[estimator])) for row in ranking.rows if estimator in row.scores]
-    low, high = min((a for a, _ in spans), default=0.0), max((b for _, b in spans), default=1.0)
+    low, high = 0.0, 1.0
+    if not shown.explains:
+        spans = [_span(shown.number(row.scores[estimator])) for row in ranking.rows if estimator in row.scores]
+        low, high = min((a for a, _ in spans), default=low), max((b for _, b in spans), default=high)
 
     def share(at: float) -> float:
-        return round(100 * (at - low) / (high - low), 1) if high > low else 50.0
+        return round(100 * (min(max(at, low), high) - low) / (high - low), 1) if high > low else 50.0
 
     def cell(line: Line) -> str:
         score = line.score(estimator)

@@ -38,7 +38,7 @@ def test_a_page_has_the_answer_the_rows_the_controls_and_the_words_of_link_previ
     text = page(pages, BEANS)
     assert names(text) == [row.checkpoint for row in example().rows]
     assert '<meta property="og:title" content="beans · Rankings · EMMS leaderboard">' in text
-    assert 'og:description" content="org/best (309k parameters), not told apart from org/close: it is' in text
+    assert 'og:description" content="Fine-tune org/best (309k parameters): explained 0.50 ± 0.01, not told' in text
     assert "failed: the weights are truncated" in text
     assert '<option value="image/beans" selected>beans</option>' in text
 
@@ -82,13 +82,15 @@ def test_filters_say_how_many_checkpoints_pass(pages):
 
 def test_the_answer_links_the_checkpoint_and_has_code_to_copy(pages):
     text = page(pages, BEANS)
-    assert '<p class="answer"><a href="?checkpoint=org%2Fbest">' in text
+    assert '<p class="answer">Fine-tune <a href="?checkpoint=org%2Fbest">' in text
+    assert "not told apart from <a href" in text
+    assert "; it is the smallest." in text
     assert f"AutoModel.from_pretrained(&quot;org/best&quot;, revision=&quot;{'a' * 40}&quot;)" in text
     assert (
         "hf-emms rank --dataset AI-Lab-Makerere/beans --task image-classification --checkpoint org/best --conf" in text
     )
     assert "Only <a href" in page(pages, f"{BEANS}&q=worse")
-    assert "clearly ahead of" in page(pages, "ranking=image%2Ffood")
+    assert ": explained 0.50 ± 0.01, clearly ahead of <a href" in page(pages, f"{BEANS}&q=best%7Cworse")
 
 
 class Elements(HTMLParser):
