@@ -67,7 +67,8 @@ def page(view: View, ranking: Ranking, snapshot: Snapshot) -> str:
         return f'<p class="empty">Pick {FEWEST} to {MOST} checkpoints of the table to compare. {back(view)}</p>'
     of_name = {line.row.checkpoint: line for line in lines(ranking, snapshot)}
     some = [of_name[row.checkpoint] for row in rows]
-    head = "".join(f'<th scope="col" class="text">{markup.breakable(line.row.checkpoint)}</th>' for line in some)
+    names = ("Checkpoint", *(markup.breakable(line.row.checkpoint) for line in some))
+    head = "".join(f'<th scope="col" class="text">{name}</th>' for name in names)
     facts = "".join(
         f'<tr><th scope="row" class="text">{title}</th>{"".join(f"<td>{cell}</td>" for cell in cells)}</tr>'
         for title, cells in _facts(some, ranking)
@@ -75,7 +76,7 @@ def page(view: View, ranking: Ranking, snapshot: Snapshot) -> str:
     compared = "".join(_pair(pair) for pair in pairs(ranking, rows))
     return (
         f'<p class="small">{back(view)}</p>'
-        f"{markup.boxed_table('Checkpoints side by side', f'<th></th>{head}', facts)}"
+        f"{markup.boxed_table('Checkpoints side by side', head, facts)}"
         "<h2>Told apart?</h2>"
         + markup.boxed_table("Pairs", "".join(f'<th scope="col">{title}</th>' for title in _PAIR_HEADS), compared)
         + f'<p class="small">Differences are of scores. One counts when it is more than {TIE_WIDTH:g} standard errors '
@@ -110,7 +111,7 @@ def _facts(some: list[Line], ranking: Ranking) -> Iterator[tuple[str, list[str]]
     yield "Seconds", [MISSING if line.seconds is None else markup.seconds(line.seconds) for line in some]
     yield "Licence", [escape(line.facts.licence or MISSING) for line in some]
     yield "Architecture", [escape(line.row.architecture or MISSING) for line in some]
-    yield "", [checkpoint_link(line.row.checkpoint, "details") for line in some]
+    yield "Page", [checkpoint_link(line.row.checkpoint, "details") for line in some]
 
 
 def checkpoint_link(name: str, content: str = "") -> str:

@@ -23,6 +23,7 @@ from leaderboard.selection import (
 )
 from leaderboard.store import Snapshot
 
+_MAX_BOXES = 15
 _FORM = 'id="emms-form" method="get" action="" role="search"'
 
 
@@ -98,6 +99,12 @@ def _filters(view: View, snapshot: Snapshot) -> str:
         + _select("at_least", "Parameters, at least", view.at_least, sizes("at_least", int.__ge__))
         + _select("trained", "Training data", view.trained, trained)
         + _boxes("licence", "Licence", view.licence, (line.facts.licence for line in passing("licence").values()))
+        + _boxes(
+            "language",
+            "Language",
+            view.language,
+            (code for line in passing("language").values() for code in line.facts.languages),
+        )
         + _boxes("library", "Library", view.library, (line.facts.library for line in passing("library").values()))
     )
 
@@ -128,8 +135,9 @@ def _text(name: str, title: str, value: str, placeholder: str, kind: str = "text
 
 
 def _boxes(name: str, title: str, chosen: tuple[str, ...], values: Iterable[str | None]) -> str:
-    """Boxes of the values that there are; a chosen one stays though no checkpoint has it."""
-    counts = dict.fromkeys(chosen, 0) | Counter(value for value in values if value)
+    """Boxes of the values that most checkpoints have; a chosen one stays though no checkpoint has it."""
+    every = Counter(value for value in values if value)
+    counts = {value: every[value] for value in chosen} | dict(every.most_common(_MAX_BOXES))
     if not counts:
         return ""
     boxes = "".join(

@@ -19,6 +19,10 @@ from leaderboard.store import Snapshot
 _LEFT, _RIGHT, _TOP, _BOTTOM = 64, 16, 20, 54
 _MAX_POINTS = 1000
 _MAX_LABELS = 12
+_RADIUS = 6
+
+# Left, top, right and bottom of a part of a drawing.
+Box = tuple[float, float, float, float]
 
 
 @dataclass(frozen=True)
@@ -98,7 +102,7 @@ def _svg(view: View, ranking: Ranking, found: Sequence[Point], best: Sequence[Po
         f"{escape(title)} →</text>"
         f'<path class="front" d="{path}"/>'
         + "".join(_mark(point, across, up, point.line.row.checkpoint in on_front, view) for point in order)
-        + _labels(best[-_MAX_LABELS:], across, up, canvas)
+        + _labels(best[-_MAX_LABELS:], found, across, up, canvas)
         + "</svg>"
     )
 
@@ -110,28 +114,46 @@ def _mark(point: Point, across: Callable, up: Callable, on_front: bool, view: Vi
     mark = (
         f'<g class="point{" best" if on_front else ""}">'
         f'<line x1="{x}" x2="{x}" y1="{up(value - error):.1f}" y2="{up(value + error):.1f}"/>'
-        f'<circle cx="{x}" cy="{up(value):.1f}" r="6"/></g>'
+        f'<circle cx="{x}" cy="{up(value):.1f}" r="{_RADIUS}"/></g>'
     )
     query = to_query(View(checkpoint=row.checkpoint))
     return f'<a href="?{escape(query)}" aria-label="{text}">{mark}</a>'
 
 
-def _labels(best: Sequence[Point], across: Callable, up: Callable, canvas: Canvas) -> str:
-    """The names of the front; one that would lie on another is left out."""
-    placed: list[tuple[float, float, float]] = []
+def _labels(best: Sequence[Point], found: Sequence[Point], across: Callable, up: Callable, canvas: Canvas) -> str:
+    """The names of the front, beside its points; one is left out where it would cover a point or another name."""
+    boxes = [_box(point, across, up) for point in found]
     texts = []
     for point in reversed(best):
         name = point.line.row.checkpoint.rpartition("/")[2]
         name = name if len(name) <= 28 else f"{name[:27]}…"
-        x, y, width = across(point.cost), up(point.score.value) - 12, 7.2 * len(name)
-        left = min(max(x - width / 2, _LEFT + 2), canvas.width - _RIGHT - width)
-        if any(abs(y - other) < 15 and left < end and start < left + width for other, start, end in placed):
-            continue
-        placed.append((y, left, left + width))
-        texts.append(
-            f'<text class="label" x="{left:.1f}" y="{max(y, 14):.1f}" aria-hidden="true">{escape(name)}</text>'
-        )
+        left, top, right, bottom = _box(point, across, up)
+        width, middle = 7.2 * len(name), across(point.cost)
+        centred = min(max(middle - width / 2, _LEFT + 2), canvas.width - _RIGHT - width)
+        level = up(point.score.value) + 4
+        for x, y in ((centred, top - 4), (right + 3, level), (left - 3 - width, level), (centred, bottom + 13)):
+            box = (x, y - 11, x + width, y + 3)
+            is_inside = x > _LEFT and x + width <= canvas.width and y > 12 and y < canvas.height - _BOTTOM
+            if is_inside and not any(_overlap(box, other) for other in boxes):
+                boxes.append(box)
+                texts.append(f'<text class="label" x="{x:.1f}" y="{y:.1f}" aria-hidden="true">{escape(name)}</text>')
+                break
     return "".join(texts)
+
+
+def _box(point: Point, across: Callable, up: Callable) -> Box:
+    """What a point and its error bar cover."""
+    x, value, error = across(point.cost), point.score.value, _error(point)
+    return (
+        x - _RADIUS,
+        min(up(value) - _RADIUS, up(value + error)),
+        x + _RADIUS,
+        max(up(value) + _RADIUS, up(value - error)),
+    )
+
+
+def _overlap(one: Box, other: Box) -> bool:
+    return one[0] < other[2] and other[0] < one[2] and one[1] < other[3] and other[1] < one[3]
 
 
 def _grid(

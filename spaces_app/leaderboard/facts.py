@@ -1,4 +1,4 @@
-"""Facts of checkpoints and datasets from the Hub: downloads, library, licence, training data."""
+"""Facts of checkpoints and datasets from the Hub: downloads, library, licence, training data, languages."""
 
 from __future__ import annotations
 
@@ -19,12 +19,13 @@ PER_REFRESH = 300
 
 @dataclass(frozen=True)
 class Facts:
-    """None is "not known"; `datasets` are those that the card names as training data."""
+    """None is "not known"; `datasets` and `languages` are those that the card names, of training data and texts."""
 
     downloads: int | None = None
     library: str | None = None
     licence: str | None = None
     datasets: tuple[str, ...] = ()
+    languages: tuple[str, ...] = ()
 
 
 NOT_KNOWN = Facts()
@@ -58,7 +59,7 @@ class HubFacts:
         for id in stale[:PER_REFRESH]:
             try:
                 if kind == "model":
-                    info: Any = api.model_info(id, expand=["downloads", "library_name", "tags"], timeout=10)
+                    info: Any = api.model_info(id, expand=["downloads", "library_name", "tags", "cardData"], timeout=10)
                 else:
                     info = api.dataset_info(id, expand=["downloads", "tags"], timeout=10)
             except (errors.RepositoryNotFoundError, errors.HFValidationError):
@@ -69,10 +70,16 @@ class HubFacts:
                 break
             licences, datasets = (_tagged(info.tags or (), name) for name in ("license:", "dataset:"))
             library = getattr(info, "library_name", None)
-            found = Facts(info.downloads, library, next(iter(licences), None), datasets)
+            found = Facts(info.downloads, library, next(iter(licences), None), datasets, _languages(info))
             self._known[kind, id] = known[id] = (now, found)
         return {id: facts for id, (_, facts) in known.items()}
 
 
 def _tagged(tags: Iterable[str], prefix: str) -> tuple[str, ...]:
     return tuple(tag.removeprefix(prefix) for tag in tags if tag.startswith(prefix))
+
+
+def _languages(info: Any) -> tuple[str, ...]:
+    languages = (getattr(info, "card_data", None) or {}).get("language") or ()
+    listed = (languages,) if isinstance(languages, str) else languages
+    return tuple(code for code in listed if isinstance(code, str))

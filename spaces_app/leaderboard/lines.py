@@ -34,6 +34,12 @@ class Line:
         """Bytes of the weights in 32-bit numbers."""
         return None if self.row.parameters is None else 4 * self.row.parameters
 
+    @property
+    def speed(self) -> float | None:
+        """Inputs a second, from the loading of the checkpoint to the last feature; None where that was not measured."""
+        seconds = self.row.seconds.features
+        return (self.row.n or self.ranking.n_inputs) / seconds if self.row.error is None and seconds > 0 else None
+
     def score(self, estimator: str) -> Score | None:
         return self.row.scores.get(estimator)
 
@@ -80,6 +86,8 @@ def matching(all_lines: Sequence[Line], view: View) -> list[Line]:
             return False
         if view.library and line.facts.library not in view.library:
             return False
+        if view.language and not set(view.language) & set(line.facts.languages):
+            return False
         return not view.licence or line.facts.licence in view.licence
 
     return [line for line in all_lines if passes(line)]
@@ -100,7 +108,7 @@ def value(line: Line, column: str) -> Any:
     if column in PAGE_COLUMNS:
         found = PAGE_COLUMNS[column].value(line.ranking, line.row)
         return found.lower() if column == "checkpoint" else found
-    return line.memory if column == "memory" else getattr(line.facts, column, None)
+    return getattr(line if column in ("memory", "speed") else line.facts, column, None)
 
 
 def record(line: Line, ranking: Ranking) -> dict[str, Any]:

@@ -19,7 +19,7 @@ TABS = {
     "api": "Use via API",
 }
 WITHOUT_SELECTION = ("submit", "about", "api")
-FILTERS = ("q", "at_least", "at_most", "library", "licence", "trained")
+FILTERS = ("q", "at_least", "at_most", "library", "licence", "language", "trained")
 
 SIZES = {
     "100k": 100_000,
@@ -35,8 +35,19 @@ SIZES = {
 
 _TITLES = {column.name: column.title_in("page").capitalize() for column in columns.COLUMNS if "page" in column.tables}
 _FACTS = ("memory", "downloads", "library", "licence")
-_TITLES |= {"other": "Other scores"} | {name: name.capitalize() for name in _FACTS}
-_FIRST = ("fine_tuned", "other", "elsewhere", "parameters", "memory", "licence", "downloads", "library", "seconds")
+_TITLES |= {"other": "Other scores", "speed": "Inputs/s"} | {name: name.capitalize() for name in _FACTS}
+_FIRST = (
+    "fine_tuned",
+    "other",
+    "elsewhere",
+    "parameters",
+    "memory",
+    "licence",
+    "downloads",
+    "library",
+    "speed",
+    "seconds",
+)
 # Columns that can be chosen, with their titles; rank, checkpoint and the score that orders are always there.
 COLUMNS = {name: _TITLES[name] for name in dict.fromkeys((*_FIRST, *_TITLES))}
 DEFAULT_COLUMNS = tuple(name for name in COLUMNS if name not in ("library", "n", "score", "width", "architecture"))
@@ -66,6 +77,7 @@ class View:
         at_most: of SIZES.
         library: any of these.
         licence: any of these.
+        language: any of these, as cards name them ("en").
         trained: of TRAINED: on what, by its card.
         columns: of COLUMNS.
         sort: a column, with "-" before it for the largest first.
@@ -87,6 +99,7 @@ class View:
     at_most: str = ""
     library: tuple[str, ...] = ()
     licence: tuple[str, ...] = ()
+    language: tuple[str, ...] = ()
     trained: str = ""
     columns: tuple[str, ...] = DEFAULT_COLUMNS
     sort: str = "rank"
@@ -106,7 +119,7 @@ PARAMETERS = {
     "compare": "with",
     "ticked": "tick",
 }
-_LISTS = ("library", "licence", "compare", "ticked")
+_LISTS = ("library", "licence", "language", "compare", "ticked")
 MAX_COMPARED = 5
 _MAX_QUERY = 8000
 
@@ -156,6 +169,7 @@ def from_query(query: str) -> View:
         at_most=choice("at_most", SIZES),
         library=texts("library"),
         licence=texts("licence"),
+        language=texts("language"),
         trained=choice("trained", TRAINED),
         columns=chosen if "columns" in fields else DEFAULT_COLUMNS,
         order=text("order") if text("order").removeprefix("-") in ORDERS else "-wins",

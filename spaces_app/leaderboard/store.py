@@ -80,13 +80,14 @@ class Snapshot:
         return [entry for entry in self.entries.values() if entry.ranking.task == task]
 
     def facts_of(self, row: Row) -> Facts:
-        """What is known of a checkpoint's downloads, library and licence: from the file first, then from the Hub."""
+        """What is known of a checkpoint beside its rows: from the file first, then from the Hub."""
         hub = self.facts.get(row.checkpoint.partition("@")[0], NOT_KNOWN)
         return Facts(
             hub.downloads if row.downloads is None else row.downloads,
             row.library or hub.library,
             row.license or hub.licence,
             hub.datasets,
+            hub.languages,
         )
 
     @cached_property

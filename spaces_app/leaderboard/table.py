@@ -44,6 +44,7 @@ _HINTS = {
     "rank": "1 + the number of checkpoints in better bands",
     "seconds": "wall time of features and scoring when the row was computed",
     "memory": "of the weights in 32-bit numbers",
+    "speed": "inputs a second on the machine that ranked, from loading the checkpoint to the last feature",
 }
 
 
@@ -168,6 +169,7 @@ def _columns(view: View, ranking: Ranking, found: Sequence[Line], *, ticks: bool
     cells: dict[str, tuple[str, Cell]] = {
         **{name: (_css(column), _text(column)) for name, column in PAGE_COLUMNS.items()},
         "memory": ("number", lambda line: MISSING if line.memory is None else format_bytes(line.memory)),
+        "speed": ("number", lambda line: MISSING if line.speed is None else _speed(line.speed)),
         "downloads": ("number", lambda line: format_count(line.facts.downloads)),
         "library": ("text", lambda line: escape(line.facts.library or MISSING)),
         "licence": ("text", lambda line: escape(line.facts.licence or MISSING)),
@@ -226,6 +228,10 @@ def _row(line: Line, columns: Sequence[tuple[str, str, str, Cell]], css: str) ->
     )
     css = "failed" if line.row.error is not None else css
     return f'<tr class="{css}">{cells}</tr>' if css else f"<tr>{cells}</tr>"
+
+
+def _speed(inputs: float) -> str:
+    return f"{inputs:,.0f}" if inputs >= 10 else f"{inputs:.1f}"
 
 
 def _checkpoint(line: Line) -> str:

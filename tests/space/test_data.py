@@ -131,6 +131,7 @@ VIEWS = st.builds(
     at_most=st.sampled_from(["", *selection.SIZES]),
     library=TEXTS,
     licence=TEXTS,
+    language=TEXTS,
     trained=st.sampled_from(list(selection.TRAINED)),
     columns=st.sets(st.sampled_from(list(selection.COLUMNS))).map(
         lambda chosen: tuple(name for name in selection.COLUMNS if name in chosen)

@@ -234,7 +234,7 @@ def listed(url):
 
 def test_the_page_follows_the_results_dataset_and_knows_licences_from_the_hub(hub, results, tmp_path):
     hub.store.create_repo("org/best", "model")
-    card = b"---\nlicense: apache-2.0\nlibrary_name: timm\n---\n"
+    card = b"---\nlicense: apache-2.0\nlibrary_name: timm\nlanguage: [de, en]\n---\n"
     hub.store.put_files("org/best", {"README.md": card}, "model")
     hub.store.create_repo("AI-Lab-Makerere/beans", "dataset")
     hub.store.put_files("AI-Lab-Makerere/beans", {"README.md": b"---\nlicense: cc-by-4.0\n---\n"}, "dataset")
@@ -247,7 +247,9 @@ def test_the_page_follows_the_results_dataset_and_knows_licences_from_the_hub(hu
         eventually(lambda: rows(url)["org/best"]["licence"] == "apache-2.0")
         assert rows(url)["org/best"]["library"] == "timm"
         with urllib.request.urlopen(url) as answer:
-            assert "licence cc-by-4.0" in answer.read().decode()
+            text = answer.read().decode()
+        assert "licence cc-by-4.0" in text
+        assert 'name="language" value="de"' in text
         assert rows(url)["org/close"]["licence"] is None
 
 

@@ -9,13 +9,13 @@ from dataclasses import replace
 
 import msgspec
 import pytest
-from leaderboard import across, compare, cost, render, shortlist, table
+from leaderboard import across, compare, controls, cost, render, shortlist, table
 from leaderboard.facts import Facts
-from leaderboard.selection import View
+from leaderboard.selection import View, from_query
 from leaderboard.training import why_seen
 from leaderboard.wins import wins
 
-from hf_emms.ranking import FineTuned, ranked
+from hf_emms.ranking import FineTuned, Seconds, ranked
 from hf_emms.scoring import Score
 from tests.helpers.rankings import example
 from tests.helpers.space import HOSTILE, hostile, of_rows, scored, snapshot_of, with_facts, write
@@ -82,6 +82,45 @@ def test_what_files_know_of_licences_filters(tmp_path):
     lines_ = table.chosen(View(licence=("mit",), library=("timm",)), found.entries["a"].ranking, found)
     assert len(lines_) == 4
     assert "1k" in table.table(View(), found.entries["a"].ranking, found)
+
+
+def test_languages_of_cards_filter_and_are_counted(shown):
+    known = replace(shown, facts={"org/best": Facts(languages=("de", "en")), "org/close": Facts(languages=("en",))})
+    entry = known.entries["image/beans"]
+    lines_ = table.chosen(from_query("ranking=image/beans&language=de"), entry.ranking, known)
+    assert [line.row.checkpoint for line in lines_] == ["org/best"]
+    form = controls.form(View(task=entry.ranking.task, ranking=entry.id, language=("fr",)), known)
+    assert [f"{code} ({count})" in form for code, count in (("en", 2), ("de", 1), ("fr", 0))] == [True] * 3
+
+
+def test_inputs_a_second_are_shown_where_they_were_measured(shown):
+    ranking = beans(shown)
+    assert all(f">{speed}<" in table.table(View(), ranking, shown) for speed in ("Inputs/s", "1,030", "343", "412"))
+    unmeasured = tuple(msgspec.structs.replace(row, seconds=Seconds()) for row in ranking.rows)
+    assert "Inputs/s" not in table.table(View(), msgspec.structs.replace(ranking, rows=unmeasured), shown)
+
+
+def _boxes(drawing, kind):
+    """Left, top, right and bottom of the names or of the circles of a drawing."""
+    if kind == "label":
+        found = re.findall(r'<text class="label" x="(.*?)" y="(.*?)" aria-hidden="true">(.*?)</text>', drawing)
+        return [(float(x), float(y) - 11, float(x) + 7 * len(name), float(y)) for x, y, name in found]
+    return [
+        (float(x) - 6, float(y) - 6, float(x) + 6, float(y) + 6)
+        for x, y in re.findall(r'<circle cx="(.*?)" cy="(.*?)"', drawing)
+    ]
+
+
+def test_names_in_a_chart_cover_no_point_and_no_other_name(tmp_path):
+    rows = [scored(f"org/model-{number:02}", -0.5 + number / 60, 1000 * 2 ** (number // 3)) for number in range(24)]
+    write(tmp_path, "x", of_rows("x", *rows))
+    found = snapshot_of(tmp_path)
+    for drawing in cost.plot(View(), found.entries["x"].ranking, found).split("<svg")[1:]:
+        names, points = _boxes(drawing, "label"), _boxes(drawing, "circle")
+        assert len(names) >= 3
+        for place, one in enumerate(names):
+            for other in (*points, *names[:place]):
+                assert not (one[0] < other[2] and other[0] < one[2] and one[1] < other[3] and other[1] < one[3])
 
 
 def test_who_has_seen_the_dataset_is_marked_and_can_be_left_out(shown):
