@@ -33,6 +33,7 @@ from hf_emms.finetune.network import (
 )
 from hf_emms.finetune.own_head import write_description
 from hf_emms.finetune.recipe import head_of
+from hf_emms.finetune.response_network import response_network
 from hf_emms.finetune.span_network import span_network
 from hf_emms.finetune.splits import LabeledSplit, Splits
 from hf_emms.finetune.text_network import text_network
@@ -53,7 +54,13 @@ def load_network(
         EmmsError: it cannot be loaded, or has no head for the task.
     """
     keep_freed_memory()
-    builders = {"row": row_network, "span": span_network, "text": text_network, "words": word_network}
+    builders = {
+        "row": row_network,
+        "span": span_network,
+        "text": text_network,
+        "words": word_network,
+        "response": response_network,
+    }
     build = builders[head_of(splits.task).output]
     with quiet_transformers():
         network = build(plan, splits, options, saved_width)

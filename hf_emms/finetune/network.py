@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from importlib.util import find_spec
@@ -11,6 +12,7 @@ from typing import Any
 import numpy as np
 import torch
 from torch import Tensor, nn
+from transformers.pytorch_utils import Conv1D
 
 from hf_emms.errors import EmmsError
 from hf_emms.features import adapters
@@ -32,7 +34,7 @@ _MAX_DROPOUT = 0.7
 HEAD_RATE, DEEP_HEAD_RATE = 2e-3, 5e-3
 # LoRA (arXiv 2106.09685) on every linear layer and ungrouped convolution.
 _RANK, _ALPHA, _DROPOUT = 8, 16, 0.05
-_ADAPTED = (nn.Linear, nn.Conv2d)
+_ADAPTED = (nn.Linear, nn.Conv2d, Conv1D)
 # Of convolutions, what the code of some families reads to pad images by, and an adapter's layer does not have.
 _READ_BY_MODELS = ("kernel_size", "stride", "padding", "dilation")
 
@@ -255,10 +257,17 @@ def _add_adapter(model: nn.Module, fresh: set[str]) -> None:
     from peft import LoraConfig, inject_adapter_in_model
     from peft.tuners.tuners_utils import BaseTunerLayer
 
+    # A layer that shares its weights, as the last one of a language model does, would change both when it is merged.
+    uses = Counter(
+        id(module.weight) for module in model.modules() if isinstance(getattr(module, "weight", None), Tensor)
+    )
     names = [
         name
         for name, module in model.named_modules()
-        if isinstance(module, _ADAPTED) and getattr(module, "groups", 1) == 1 and f"{name}.weight" not in fresh
+        if isinstance(module, _ADAPTED)
+        and getattr(module, "groups", 1) == 1
+        and f"{name}.weight" not in fresh
+        and uses[id(module.weight)] == 1
     ]
     config = LoraConfig(r=_RANK, lora_alpha=_ALPHA, lora_dropout=_DROPOUT, target_modules=names)
     inject_adapter_in_model(config, model)

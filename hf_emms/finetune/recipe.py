@@ -21,7 +21,6 @@ if TYPE_CHECKING:
     from hf_emms.features.extraction_plan import ExtractionPlan
 
 QUICK_EPOCHS, QUICK_ROWS = 3, 1_000
-BATCH_SIZE = 32
 # Of NumPy's global state; and runs of a checkpoint that nobody would wait for.
 _MAX_SEED, _MAX_SEEDS = 2**32, 1_000
 # Evaluations without a better score that end a run; of one in epochs, half of these.
@@ -51,7 +50,7 @@ class Recipe(msgspec.Struct, frozen=True):
     steps: int | None
     learning_rates: tuple[float, ...]
     seeds: tuple[int, ...]
-    batch_size: int = BATCH_SIZE
+    batch_size: int = 32
     weight_decay: float = 0.01
     warmup: float = 0.1
     patience: int = PATIENCE
@@ -105,7 +104,7 @@ def recipe_for(options: Options, head: Head, parameters: int | None, method: str
         rates,
         tuple(options.seed + i for i in range(options.seeds or 1)),
         patience=PATIENCE if options.steps else -(-epochs // 2),
-        batch_size=options.batch_size or BATCH_SIZE,
+        batch_size=options.batch_size or head.batch_size,
         budget=options.budget,
     )
 

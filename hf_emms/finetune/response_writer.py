@@ -9,17 +9,16 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import torch
 from torch import Tensor
-from torch.nn.functional import cross_entropy
 
 from hf_emms.cache import Cache
 from hf_emms.errors import EmmsError, install_command
-from hf_emms.features.checkpoint_files import fetch_weights
 from hf_emms.features.device import choose_device, is_out_of_memory
-from hf_emms.features.extraction_plan import LOAD_FAILURES, ExtractionPlan, load_error
+from hf_emms.features.extraction_plan import ExtractionPlan
 from hf_emms.features.load import quiet_transformers
 from hf_emms.finetune.network import apply_method
+from hf_emms.finetune.responses import load_writer, response_batch, response_losses
 from hf_emms.formatting import pluralize
-from hf_emms.inputs.prompt import PromptReader, Response, is_encoder_decoder
+from hf_emms.inputs.prompt import PromptReader, Response
 from hf_emms.options import Options
 
 if TYPE_CHECKING:
@@ -33,9 +32,8 @@ LORA_PARAMETERS = 300_000_000
 # Most parameters of a checkpoint, and its peak learning rate; adapters start at zero and learn at larger ones.
 _RATES = ((10_000_000, 1e-3), (50_000_000, 3e-4), (float("inf"), 5e-5))
 _LORA_RATE = 2e-4
-# Logits that are held at a time, and what losses leave out.
+# Logits that are held at a time.
 _LOGITS = 2**26
-_IGNORED = -100
 
 
 class ResponseWriter:
@@ -131,19 +129,9 @@ class ResponseWriter:
     def _losses(self, responses: Sequence[Response]) -> Tensor:
         """Nats of each response given its prompt, (b,)."""
         assert self._reader is not None
-        reader, device = self._reader, self._model.device
-        if reader.is_encoder:
-            inputs = reader.pad([response.prompt for response in responses])
-            labels = _labels([response.response for response in responses])
-            outputs = self._model(**_moved(inputs, device), labels=labels.to(device))
-            logits = outputs.logits
-        else:
-            inputs = reader.pad([[*response.prompt, *response.response] for response in responses])
-            labels = _labels([[_IGNORED] * len(r.prompt) + r.response for r in responses])[:, 1:]
-            logits = self._model(**_moved(inputs, device)).logits[:, :-1]
-        labels = labels.to(device)
-        losses = cross_entropy(logits.float().flatten(0, 1), labels.flatten(), ignore_index=_IGNORED, reduction="none")
-        return losses.view(labels.shape).sum(1)
+        device = self._model.device
+        inputs = {name: tensor.to(device) for name, tensor in response_batch(self._reader, responses).items()}
+        return response_losses(self._model, inputs, is_encoder=self._reader.is_encoder)
 
     # --- training -----------------------------------------------------------------------------------------
 
@@ -184,40 +172,6 @@ class ResponseWriter:
         self.notes.append(f"short run: {len(rows)} rows, {len(steps)} steps of {method}, learning rate {peak:g}")
 
 
-def load_writer(plan: ExtractionPlan, cache: Cache) -> Any:
-    """The checkpoint as a class of transformers that writes texts, in float32; on a GPU that has it, in bfloat16.
-
-    Raises:
-        EmmsError: it cannot be loaded, or lacks weights that write.
-    """
-    import transformers
-
-    loader = transformers.AutoModelForSeq2SeqLM if is_encoder_decoder(plan) else transformers.AutoModelForCausalLM
-    weights = fetch_weights(plan.weights_repo, cache, subfolder=plan.subfolder, code=plan.code)
-    try:
-        model, report = loader.from_pretrained(
-            weights.folder,
-            dtype=getattr(torch, plan.dtype),
-            use_safetensors=not weights.pickled,
-            trust_remote_code=plan.code,
-            local_files_only=True,
-            output_loading_info=True,
-        )
-    except LOAD_FAILURES as error:
-        raise load_error(plan, "weights", error) from error
-    if report["missing_keys"]:
-        raise EmmsError(
-            f"{plan.repo.id} has no weights for {min(report['missing_keys'])}: it cannot write a text",
-            "rank checkpoints that were saved with their language model head",
-        )
-    if plan.base is not None:
-        from hf_emms.features.adapters import merge_adapter
-
-        merge_adapter(plan.repo, model)
-    model.config.use_cache = False
-    return model
-
-
 def _texts_of(sample: Sample, label: int) -> list[str]:
     """The texts that a label is the mean of."""
     soft = sample.soft_labels
@@ -229,13 +183,3 @@ def _texts_of(sample: Sample, label: int) -> list[str]:
 
 def _length(response: Response) -> int:
     return len(response.prompt) + len(response.response)
-
-
-def _labels(rows: Sequence[Sequence[int]]) -> Tensor:
-    from torch.nn.utils.rnn import pad_sequence
-
-    return pad_sequence([torch.tensor(row) for row in rows], batch_first=True, padding_value=_IGNORED)
-
-
-def _moved(inputs: dict[str, Tensor], device: torch.device) -> dict[str, Tensor]:
-    return {name: tensor.to(device) for name, tensor in inputs.items()}

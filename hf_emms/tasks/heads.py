@@ -7,8 +7,16 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from hf_emms.tasks.metrics import ACCURACY, MACRO_F1, MICRO_F1
-from hf_emms.tasks.task import HeadSpec, Metric
+from hf_emms.tasks.metrics import (
+    ACCURACY,
+    BYTE_LIKELIHOOD,
+    CHRF,
+    FINAL_ANSWERS,
+    MACRO_F1,
+    MICRO_F1,
+    has_final_answer,
+)
+from hf_emms.tasks.task import Head, HeadSpec, Metric
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -77,3 +85,12 @@ def class_config(classes: Sequence[str]) -> dict[str, Any]:
         "id2label": dict(enumerate(classes)),
         "label2id": {name: number for number, name in enumerate(classes)},
     }
+
+
+def response_metrics(references: Sequence[Any]) -> tuple[Metric, ...]:
+    """What responses cost, and chrF of what is written; of worked answers the share of right final ones, too."""
+    are_worked = all(has_final_answer(text) for texts in references for text, _ in texts)
+    return (BYTE_LIKELIHOOD, CHRF, *((FINAL_ANSWERS,) if are_worked else ()))
+
+
+RESPONSES = Head("response", None, response_metrics, epochs=3, batch_size=8)

@@ -7,6 +7,7 @@ import re
 import string
 from collections import Counter
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -273,6 +274,54 @@ def _cosine(first: dict[Any, float], second: dict[Any, float], longer: int) -> f
     return total / _MAX_NGRAM * math.exp(-(longer**2) / (2 * _LENGTH_SIGMA**2))
 
 
+# ---- responses: what they cost, and what was written, with references as for captions --------------------------------
+
+
+@dataclass(frozen=True)
+class WrittenResponse:
+    """The bits and bytes of a row's responses, and the text that a checkpoint wrote, None where it wrote none."""
+
+    bits: float
+    n_bytes: float
+    text: str | None = None
+
+
+def byte_likelihood(predictions: Sequence[WrittenResponse], references: Sequence[Any]) -> float:
+    """2 to the minus bits per byte: the probability of a byte of the responses, as the geometric mean over bytes."""
+    return float(2 ** -(sum(p.bits for p in predictions) / max(1.0, sum(p.n_bytes for p in predictions))))
+
+
+def chrf(predictions: Sequence[WrittenResponse], references: Sequence[Any]) -> float:
+    """chrF2 (sacrebleu) of the texts that were written; 0 where none was."""
+    from sacrebleu.metrics import CHRF
+
+    rows = [(p.text, [text for text, _ in texts]) for p, texts in zip(predictions, references, strict=True) if p.text]
+    if not rows:
+        return 0.0
+    most = max(len(texts) for _, texts in rows)
+    columns = [[texts[place] if place < len(texts) else texts[0] for _, texts in rows] for place in range(most)]
+    return float(CHRF().corpus_score([text for text, _ in rows], columns).score) / 100
+
+
+def final_answers(predictions: Sequence[WrittenResponse], references: Sequence[Any]) -> float:
+    """Share of the written texts with the right final answer, which follows "####" as in GSM8K."""
+    rows = [
+        _final_answer(p.text) in {_final_answer(text) for text, _ in texts}
+        for p, texts in zip(predictions, references, strict=True)
+        if p.text is not None
+    ]
+    return float(np.mean(rows)) if rows else 0.0
+
+
+def has_final_answer(text: str) -> bool:
+    return FINAL_ANSWER in text
+
+
+def _final_answer(text: str) -> str | None:
+    return text.rpartition(FINAL_ANSWER)[2].strip().replace(",", "") if has_final_answer(text) else None
+
+
+FINAL_ANSWER = "####"
 ACCURACY = Metric("accuracy", accuracy)
 MACRO_F1 = Metric("macro F1", macro_f1)
 MICRO_F1 = Metric("micro F1", micro_f1)
@@ -287,3 +336,6 @@ IOU = Metric("IoU", iou)
 ACCURACY_AT_HALF = Metric("accuracy at 0.5", accuracy_at_half)
 BLEU_4 = Metric("BLEU", bleu)
 CIDER = Metric("CIDEr", cider)
+BYTE_LIKELIHOOD = Metric("byte likelihood", byte_likelihood)
+CHRF = Metric("chrF", chrf)
+FINAL_ANSWERS = Metric("final answer", final_answers)

@@ -3,6 +3,7 @@
 from typing import Any
 
 from hf_emms.inputs import PROMPT
+from hf_emms.tasks.heads import RESPONSES
 from hf_emms.tasks.task import WRITTEN_ESTIMATORS, Column, Task
 
 
@@ -26,6 +27,7 @@ SUMMARIZATION = Task(
     label=Column("summary", ("summary", "highlights", "abstract", "target", "tldr"), ("string", "strings")),
     categorical=False,
     label_text=str.strip,
+    head=RESPONSES,
     estimators=WRITTEN_ESTIMATORS,
     source_tags=("text-generation",),
 )

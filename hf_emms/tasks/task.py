@@ -144,19 +144,22 @@ class Head:
 
     Attributes:
         output: what the network gives: "row" (one vector an input, see `spec`), "span" (a start and an end among
-            the tokens of the second text), "words" (a tag for each word) or "text" (a text that it writes).
+            the tokens of the second text), "words" (a tag for each word), "text" (a text about an image that it
+            writes) or "response" (to a prompt).
         auto_class: the class of transformers with such a head; None where there is none.
         metrics: the references of the training rows to the metrics; the first one compares checkpoints.
         spec: the references of the training rows to what outputs mean; for "row" only.
         epochs: the most, over all training rows.
+        batch_size: rows a step, unless the user says.
         excluded_model_types: families that `auto_class` has, but with another kind of head.
     """
 
-    output: Literal["row", "span", "words", "text"]
+    output: Literal["row", "span", "words", "text", "response"]
     auto_class: str | None
     metrics: Callable[[Sequence[Any]], tuple[Metric, ...]]
     spec: Callable[[Sequence[Any]], HeadSpec] | None = None
     epochs: int = 5
+    batch_size: int = 32
     excluded_model_types: tuple[str, ...] = ()
 
 

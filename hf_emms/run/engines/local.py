@@ -13,7 +13,6 @@ from multiprocessing.pool import AsyncResult, ThreadPool
 from hf_emms.errors import EmmsError
 from hf_emms.features.extraction_plan import ExtractionPlan
 from hf_emms.features.extractor import MAX_IDLE_BYTES, ExtractorPool
-from hf_emms.finetune.response_writer import ResponseWriter
 from hf_emms.hub import CANCELLED, Repo
 from hf_emms.inputs.image import PixelCache, with_pixel_cache
 from hf_emms.ranking import Row
@@ -110,6 +109,8 @@ def _row(
     features, moments = extraction.features, extraction.moments
     writer = None
     if needs_model(options):
+        from hf_emms.finetune.response_writer import ResponseWriter
+
         pool.close()  # the checkpoint is loaded again, with its head
         writer = ResponseWriter(plan, sample, options, engine_input.cache)
     scores = score_layers(
