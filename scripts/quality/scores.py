@@ -32,7 +32,9 @@ from scripts.quality.candidates import checkpoint
 from scripts.quality.protocol import ON_SMALL_SAMPLES, ROLES, Candidate, Pool, Target, work
 from scripts.quality.truth import folder_of, tuned
 
-SETTINGS = Options("unused", estimators=tuple(ESTIMATORS), device="cpu", layers=("spread", "last", "mean"))
+# Those of features alone.
+OF_FEATURES = tuple(name for name, estimator in ESTIMATORS.items() if not estimator.needs_model)
+SETTINGS = Options("unused", estimators=OF_FEATURES, device="cpu", layers=("spread", "last", "mean"))
 RANDOM_WIDTH = 64
 
 # sample size → how many draws of it; None is every training row
@@ -222,7 +224,7 @@ def _estimate(
 ) -> None:
     inputs = scoring_inputs(subset.features, labels, subset.groups)
     chosen = {f"{layer}-layer": ON_OTHER_LAYERS for layer in OTHER_LAYERS}
-    chosen[subset.chosen] = tuple(ESTIMATORS) if subset.rows == "all" else ON_SMALL_SAMPLES
+    chosen[subset.chosen] = OF_FEATURES if subset.rows == "all" else ON_SMALL_SAMPLES
     for estimator in chosen.get(name, ON_OTHER_LABELS):
         if estimator == "hscore" and not labels.categorical:
             continue

@@ -141,7 +141,7 @@ def test_knn_explains_dense_labels_when_neighbours_agree():
         knn(hidden, z, np.zeros(400))
 
 
-@pytest.mark.parametrize("name", sorted(ESTIMATORS))
+@pytest.mark.parametrize("name", sorted(name for name in ESTIMATORS if not ESTIMATORS[name].needs_model))
 def test_every_estimator_prefers_the_better_features(name):
     good, labels = classes(seed=3, n=300, noise=0.5)
     bad = good + 4 * np.random.default_rng(1).normal(size=good.shape)
