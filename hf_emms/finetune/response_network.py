@@ -25,7 +25,7 @@ _WRITTEN_ROWS, _WRITTEN_BATCH, _MAX_NEW_TOKENS = 200, 16, 256
 _CHECKPOINTED_PARAMETERS = 1_000_000_000
 
 
-def response_network(plan: ExtractionPlan, splits: Splits, options: Options) -> Network:
+def response_network(plan: ExtractionPlan, splits: Splits, options: Options, saved_width: int | None) -> Network:
     """A language model, trained on responses alone: prompts are read, but not learnt."""
     writer = load_writer(plan)
     reader: PromptReader = splits.task.input.response_reader(plan, writer)

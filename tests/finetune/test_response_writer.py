@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import shutil
 from pathlib import Path
 from typing import Any
 
 import datasets
 import numpy as np
 import pytest
+import tokenizers
 import torch
 import transformers
 
@@ -83,6 +85,31 @@ def test_a_response_longer_than_the_model_reads_is_cut_and_counted(zoo: Path) ->
     bits = checkpoint.bits(np.arange(len(checkpoint._sample)))
     assert bits[:, 1].max() < 300
     assert any("1 response cut at" in note for note in checkpoint.notes)
+
+
+def test_a_tokenizer_without_special_tokens_still_counts_every_byte(zoo: Path, tmp_path: Path) -> None:
+    folder = tmp_path / "bare"
+    shutil.copytree(writer(zoo, "gpt2"), folder)
+    core = transformers.AutoTokenizer.from_pretrained(folder).backend_tokenizer
+    core.post_processor = tokenizers.processors.Sequence([])
+    for name in ("tokenizer_config.json", "special_tokens_map.json"):
+        (folder / name).unlink(missing_ok=True)
+    transformers.PreTrainedTokenizerFast(tokenizer_object=core).save_pretrained(folder)
+    checkpoint = response_writer(folder)
+    bits = checkpoint.bits(np.arange(40, 60), np.arange(30))
+    assert np.isfinite(bits).all()
+    sample = checkpoint._sample
+    assert bits[0, 1] == len(sample.label_texts[sample.codes[40]].encode())
+
+
+def test_losses_that_are_no_numbers_are_an_error(zoo: Path, tmp_path: Path) -> None:
+    model = transformers.AutoModelForCausalLM.from_pretrained(writer(zoo, "gpt2"))
+    with torch.no_grad():
+        model.transformer.ln_f.weight.fill_(float("nan"))
+    model.save_pretrained(tmp_path / "broken")
+    transformers.AutoTokenizer.from_pretrained(writer(zoo, "gpt2")).save_pretrained(tmp_path / "broken")
+    with pytest.raises(EmmsError, match="loss of a response is no number"):
+        response_writer(tmp_path / "broken").bits(np.arange(5))
 
 
 def test_checkpoints_are_ranked_by_what_a_short_run_measures(zoo: Path, emms_cache: Path) -> None:

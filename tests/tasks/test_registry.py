@@ -12,7 +12,7 @@ def test_every_task_is_found_under_its_id_and_its_aliases() -> None:
     assert set(TASKS) == {
         *("image-classification", "image-to-text", "visual-question-answering"),
         *("text-classification", "question-answering", "referring-expression", "text-regression"),
-        "image-regression",
+        *("image-regression", "audio-classification"),
         *("text-pair-classification", "sentence-similarity", "token-classification", "span-classification"),
         *("text-generation", "summarization", "translation"),
     }
