@@ -395,7 +395,7 @@ def _keep_audio_encoded(builder: Any) -> None:
     """Has a builder of a folder of sounds write them as they are."""
     import datasets
 
-    if getattr(builder, "BASE_FEATURE", None) is datasets.Audio:
+    if getattr(builder, "BASE_FEATURE", None) == datasets.Audio:
         builder.BASE_FEATURE = _encoded_audio()
         features = builder.info.features or {}
         for name in [name for name, feature in features.items() if isinstance(feature, datasets.Audio)]:
