@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +21,8 @@ from hf_emms.features.extraction_plan import plan_extraction
 from hf_emms.finetune.response_writer import ResponseWriter
 from hf_emms.inputs import PROMPT
 from hf_emms.options import Options
+from hf_emms.ranking.progress import Silent
+from hf_emms.run.plan import plan
 from tests.helpers.samples import load_sample
 from tests.helpers.tiny_checkpoints import build, repo_of
 from tests.helpers.tiny_writers import CHAT_TEMPLATE, writer
@@ -35,8 +38,8 @@ def rows(count: int = 60) -> datasets.Dataset:
 
 def response_writer(folder: Path, data: Any = None, **options: Any) -> ResponseWriter:
     sample = load_sample(rows() if data is None else data)
-    plan = plan_extraction(repo_of(folder), PROMPT, "text-generation")
-    return ResponseWriter(plan, sample, Options("d", device="cpu", **options), NO_CACHE)
+    extraction = plan_extraction(repo_of(folder), PROMPT, "text-generation")
+    return ResponseWriter(extraction, sample, Options("d", device="cpu", **options), NO_CACHE)
 
 
 @pytest.mark.parametrize("name", ["gpt2", "llama", "t5", "bart"])
@@ -133,6 +136,17 @@ def test_checkpoints_are_ranked_by_what_a_short_run_measures(zoo: Path, emms_cac
     assert len(row.scores["short_run"].folds) == 5
     assert any("plain text" in note for note in row.notes)
     assert any("chat template" in note for note in by_name["writer-llama-chat"].notes)
+
+
+def test_a_short_run_orders_these_tasks_unless_the_user_or_the_engine_says_otherwise(
+    zoo: Path, emms_cache: Path
+) -> None:
+    options = Options(rows(), checkpoints=(str(writer(zoo, "gpt2")),), encoders=("demo",))
+    assert plan(options, Silent()).options.estimators[:2] == ("short_run", "zero_shot")
+    assert plan(replace(options, race=1), Silent()).options.estimators[0] == "emms_knn"
+    assert plan(replace(options, estimators=("emms",)), Silent()).options.estimators == ("emms",)
+    with pytest.raises(EmmsError, match="zero_shot runs in this process, without --race"):
+        plan(replace(options, estimators=("emms", "zero_shot"), race=1), Silent())
 
 
 def test_classes_are_not_written(zoo: Path) -> None:
