@@ -32,8 +32,8 @@ _TROUBLES = ("kill", "interrupt", "two", "time limit", "full disk", "damage")
 _FULL = (10, 22)
 _ENTRIES = ("rows", "finetunings")
 _WORDS = (
-    f"rank --dataset demo_glosses --max-samples 120 --encoder {ENCODER} --estimator emms --format json --confirm 2 "
-    "--steps 12 --learning-rate 0.001 --confirm-samples 120 --device cpu "
+    f"rank --dataset demo_glosses --max-samples 60 --encoder {ENCODER} --estimator emms --format json --confirm 2 "
+    "--steps 12 --batch-size 8 --learning-rate 0.001 --confirm-samples 60 --device cpu "
     "-c emms-demo/bert-distilled -c emms-demo/albert-distilled"
 )
 

@@ -1,4 +1,4 @@
-"""Hostile inputs, mutated checkpoints and kills, as `make hostile` tries them: here the short form."""
+"""Hostile inputs, mutated checkpoints, kills and bad days, as `make hostile` tries them: here the short form."""
 
 from __future__ import annotations
 
@@ -34,3 +34,8 @@ def test_every_hostile_input_is_answered_in_words() -> None:
 @pytest.mark.slow
 def test_a_killed_run_loses_nothing_and_does_nothing_twice() -> None:
     run("kills", "-n", "15")
+
+
+@pytest.mark.slow
+def test_a_bad_day_ends_in_the_result_of_an_undisturbed_one() -> None:
+    run("days", "-n", "5")
