@@ -188,6 +188,16 @@ class Options:
         confirm="kept",
         sweep="plan",
     )
+    group_column: str | None = setting(
+        None,
+        "Column of speakers, patients or documents: rows of one are never on both sides of a split.",
+        "Data",
+        "sample",
+        metavar="NAME",
+        recorded=True,
+        confirm="kept",
+        sweep="plan",
+    )
     encoders: tuple[str, ...] = setting(
         (),
         "Label encoders: paper, base, demo or ids.",

@@ -66,6 +66,7 @@ class RowSchema:
         flag_names: the names of classes whose zeros and ones the label columns hold, in a list or a column each; None
             where they hold something else.
         lists_in_texts: whether a label's text holds several classes: "a|b" or "['a', 'b']".
+        group_column: the column whose rows of one value are one group; None where rows of one content are.
     """
 
     task: Task
@@ -77,11 +78,16 @@ class RowSchema:
     unused: tuple[str, ...] = ()
     flag_names: tuple[str, ...] | None = None
     lists_in_texts: bool = False
+    group_column: str | None = None
 
     @property
     def columns_read(self) -> list[str]:
         names = [name for joined in self.columns.values() for name in joined.split(",")]
-        return list(dict.fromkeys(map(column_of, [*names, *filter(None, [self.position_column, self.end_column])])))
+        return list(
+            dict.fromkeys(
+                map(column_of, [*names, *filter(None, [self.position_column, self.end_column, self.group_column])])
+            )
+        )
 
     @property
     def label_column(self) -> str:
@@ -179,6 +185,9 @@ def columns_of(split: OpenSplit, preset: DatasetPreset | None, options: Options)
 
     words = preset.words if preset and columns == dict(preset.columns) else {}
     schema = _with_label_form(RowSchema(task, columns, contents.types, None, words, contents.joined), split, contents)
+    schema = replace(schema, group_column=_checked_group_column(options.group_column, contents.types))
+    if schema.group_column is not None:
+        split.notes.append(f"rows of one {schema.group_column} are one group: never on both sides of a split")
     schema = replace(schema, unused=tuple(name for name in features if name not in schema.columns_read))
     _check_options(options, schema)
     return schema
@@ -459,6 +468,20 @@ def _check_exist(named: Mapping[str, str], types: Mapping[str, str]) -> None:
                     f"there is no column {name!r}; it has: {_described(types)}",
                     column_flag(role, close[0] if close else "COLUMN"),
                 )
+
+
+def _checked_group_column(name: str | None, types: Mapping[str, str]) -> str | None:
+    if name is not None and types.get(name) not in (None, "class", "string", "integer"):
+        raise EmmsError(
+            f"column {name!r} holds {types[name]}: groups are texts, classes or whole numbers", "--group-column NAME"
+        )
+    if name is not None and name not in types:
+        close = difflib.get_close_matches(name, types, n=1)
+        raise EmmsError(
+            f"there is no column {name!r}; it has: {_described(types)}",
+            f"--group-column {close[0] if close else 'NAME'}",
+        )
+    return name
 
 
 def _check_column(task: Task, role: str, names: str, types: Mapping[str, str]) -> str:

@@ -135,9 +135,13 @@ def _label_text(schema: RowSchema, value: Any) -> str | None:
 
 @dataclass
 class DrawnInput:
-    """A distinct input: the hashes of its contents, the raw labels of all rows that share it, and the last of them."""
+    """A distinct input: the hashes of its contents, the raw labels of all rows that share it, and the last of them.
+
+    `group` is a hash of what the first of its rows has in the column of groups; None without such a column.
+    """
 
     hashes: tuple[int, ...]
+    group: int | None = None
     labels: list[PlacedLabel] = field(default_factory=list)
     row: int = -1
 
@@ -207,6 +211,7 @@ class DrawnRows:
             if task.check is not None:
                 task.check(contents, raws)
             labels = self._measured(raws, contents) or [task.no_label_text]
+            group = self._group(row)
         except UnusableError as problem:
             self._skip(row, where, str(problem))
             return
@@ -215,7 +220,7 @@ class DrawnRows:
             return
         for held, hash, content in zip(self.contents, hashes, contents, strict=True):
             held[hash] = content
-        drawn = self.inputs.setdefault(input, DrawnInput(hashes))
+        drawn = self.inputs.setdefault(input, DrawnInput(hashes, group))
         drawn.labels += placed
         if drawn.row >= 0 and not self.one_row_per_label and not task.categorical:
             self.rows[drawn.row][1].extend(labels)
@@ -238,6 +243,15 @@ class DrawnRows:
                 f"the first one: {self.reasons[0]}",
                 f"repair the data, or name other columns: {flags}" + (f", or --box-format {formats}" * bool(formats)),
             )
+
+    def _group(self, row: Mapping[str, Any]) -> int | None:
+        column = self.schema.group_column
+        if column is None:
+            return None
+        value = value_of(row, column)
+        if value is None or value == "":
+            raise UnusableError(f"no group in column {column!r}")
+        return hash64(as_bytes(str(value)))
 
     def _measured(self, labels: list[Any], contents: tuple[Any, ...]) -> list[Any]:
         task, form = self.schema.task, self.options.box_format

@@ -125,7 +125,10 @@ def assemble(split: OpenSplit, drawn: DrawnRows, labels: Labels) -> Sample:
     _check_labels(drawn, labels)
     schema, options, task = drawn.schema, drawn.options, drawn.schema.task
     grouped_by = [column.name for column in task.inputs].index(task.group_by or task.inputs[0].name)
-    groups = np.array([drawn.inputs[input].hashes[grouped_by] for input in labels.inputs.tolist()], dtype=np.uint64)
+    drawn_inputs = [drawn.inputs[input] for input in labels.inputs.tolist()]
+    by_column = schema.group_column is not None
+    group_of_row = [drawn.group if by_column else drawn.hashes[grouped_by] for drawn in drawn_inputs]
+    groups = np.array(group_of_row, dtype=np.uint64)
     spans = labels.spans if labels.spans is not None else np.zeros((len(groups), 2), dtype=np.int64)
     order = np.lexsort((labels.codes, *spans.T[::-1], labels.inputs, groups))
     hashes, groups, codes, spans = labels.inputs[order], groups[order], labels.codes[order], spans[order]
@@ -187,7 +190,10 @@ def check_size(sample: Sample, options: Options) -> None:
     """Refuses a sample with fewer groups of rows than folds."""
     n_groups = len(np.unique(sample.groups))
     if n_groups < options.folds:
-        rows = pluralize(len(sample), "row") + (f" of {n_groups} different inputs" if n_groups < len(sample) else "")
+        of_groups = (
+            f" of {n_groups} {f'values in {options.group_column!r}' if options.group_column else 'different inputs'}"
+        )
+        rows = pluralize(len(sample), "row") + of_groups * (n_groups < len(sample))
         fewer = f", or --folds {n_groups}" if n_groups > 1 else ""
         raise EmmsError(
             f"{rows} cannot fill {options.folds} folds: too few to tell checkpoints apart",
@@ -196,16 +202,18 @@ def check_size(sample: Sample, options: Options) -> None:
 
 
 def _collect(drawn: DrawnRows, hashes: Sequence[int]) -> Sequence[Any]:
-    """The contents of inputs in the order of their hashes, each distinct content once."""
+    """The contents of inputs in this order; of several parts each distinct content once."""
+    task = drawn.schema.task
+    if len(task.inputs) == 1:
+        contents = drawn.contents[0]
+        return task.inputs[0].kind.collect([contents[drawn.inputs[hash].hashes[0]] for hash in hashes])
     parts: list[Sequence[Any]] = []
     numbers = []
     hashes_by_column = np.array([drawn.inputs[hash].hashes for hash in hashes], np.uint64).T
-    for column, of_column, contents in zip(drawn.schema.task.inputs, hashes_by_column, drawn.contents, strict=True):
+    for column, of_column, contents in zip(task.inputs, hashes_by_column, drawn.contents, strict=True):
         unique, number = np.unique(of_column, return_inverse=True)
         parts.append(column.kind.collect([contents[int(hash)] for hash in unique]))
         numbers.append(number)
-    if len(parts) == 1:
-        return parts[0]  # sorted by their hash, as the rows are
     return Pairs(parts[0], parts[1], np.stack(numbers, axis=1).astype(np.int64))
 
 

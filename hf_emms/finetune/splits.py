@@ -29,6 +29,8 @@ _TURNS, _VALIDATION_TURNS, _TEST_TURNS = 20, (4, 10, 16), (2, 7, 12, 17)
 # Rows of an evaluation: enough for a standard error below half a point.
 _MAX_EVALUATED = 10_000
 _MIN_ROWS = 2
+# The share of training rows that may be left out because their group is also in a split of an evaluation.
+_MAX_SHARED = 0.5
 
 
 @dataclass(frozen=True)
@@ -161,6 +163,12 @@ def load_splits(options: Options, cache: Cache | None = None, source: DatasetSou
         own = replace(options, split=split, max_samples=min(limit or _MAX_EVALUATED, _MAX_EVALUATED))
         try:
             evaluated[name] = _labeled_split(load_sample(own, cache, source, training=True), several)
+            shared = np.isin(train.groups, evaluated[name].groups).mean()
+            if options.group_column is not None and shared > _MAX_SHARED:
+                del evaluated[name]
+                notes.append(
+                    f"split {split} is not used for {name}: {train.split} has the same {options.group_column}s"
+                )
         except EmmsError as error:
             if error.__cause__ is not None:  # the network or a file failed: other rows would be another test
                 raise EmmsError(f"the split {split} cannot be read: {error.message}", error.hint) from error

@@ -66,6 +66,7 @@ def rank(
     prompt: str | None = None,
     label_form: LabelForm | None = None,
     box_format: str | None = None,
+    group_column: str | None = None,
     encoders: str | Iterable[str] | None = None,
     estimators: str | Iterable[str] | None = None,
     seed: int = 0,
@@ -118,6 +119,8 @@ def rank(
         label_form: which F-labels boxes and values make: "text", "numbers" or "both"; the task's by default. Of answers
             "spans" of their contexts, the default if they are substrings of these, or "text".
         box_format: "xywh", "xyxy" or "cxcywh".
+        group_column: a column of the dataset, such as the speakers, patients or documents that rows are of: those of
+            one are in one fold, and in one split of a fine-tuning.
         encoders: sets ("base", "paper", "demo") or ids of the label encoders.
         estimators: names; the first one orders the rows.
         seed: of the sample and the folds.
@@ -181,6 +184,7 @@ def rank(
             prompt=prompt,
             label_form=label_form,
             box_format=box_format,
+            group_column=group_column,
             encoders=encoders,
             estimators=estimators,
             seed=seed,

@@ -97,3 +97,22 @@ def test_odd_sounds_are_read() -> None:
         encoded(tone(300, 0.3), format="MP3"),
     ]
     assert len(load_sample(sound_rows([*SOUNDS, *odd], label=[*LABELS, *["low"] * 4]))) == N + 4
+
+
+def test_rows_of_one_speaker_are_one_group() -> None:
+    speakers = [f"speaker {i % 5}" for i in range(N)]
+    sample = load_sample(sound_rows(SOUNDS, label=LABELS, speaker=speakers), group_column="speaker")
+    speaker_of = dict(zip(SOUNDS, speakers, strict=True))
+    groups = {
+        (speaker_of[sample.inputs[row]], int(group))
+        for row, group in zip(sample.input_of_row, sample.groups, strict=True)
+    }
+    assert len(groups) == 5 == len({group for _, group in groups})
+    assert sample.unused_columns == ()
+
+
+def test_a_column_of_groups_that_is_absent_or_empty_is_said() -> None:
+    rows = sound_rows(SOUNDS, label=LABELS, speaker=["a", None, *"bcde" * 2, "f", "g"])
+    assert "--group-column speaker" in str(error_of(lambda: load_sample(rows, group_column="speakers")).hint)
+    assert "holds audio" in error_of(lambda: load_sample(rows, group_column="audio")).message
+    assert any("no group in column" in note for note in load_sample(rows, group_column="speaker").notes)
