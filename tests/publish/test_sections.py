@@ -262,7 +262,15 @@ def test_the_command_pins_what_the_hub_holds() -> None:
 
 @pytest.mark.parametrize("name", sorted({*Options("x").recorded()} - {"race", "device", "results"}))
 def test_the_command_has_every_recorded_setting_that_changes_a_score(name: str) -> None:
-    values = {"layers": ["2"], "prompt": "a {}", "box_format": "xyxy", "max_samples": 77, "seed": 5, "folds": 7}
+    values = {
+        "layers": ["2"],
+        "prompt": "a {}",
+        "box_format": "xyxy",
+        "group_column": "speaker",
+        "max_samples": 77,
+        "seed": 5,
+        "folds": 7,
+    }
     value = values.get(name) or SETTINGS[name].choices[-1]
     words = typed(rank_command(example(**{name: value}), ["org/best"]))
     assert words[words.index(SETTINGS[name].flag) + 1] == (value[0] if name == "layers" else str(value))
