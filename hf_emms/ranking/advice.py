@@ -112,7 +112,7 @@ def advice(ranking: RankingData) -> str | None:
         return None
     shared = _names(leaders)
     needed = max(_rows_to_resolve(_sampled_rows(ranking), *gain_and_stderr(scores[0], other)) for other in scores[1:])
-    obstacle = _obstacle(ranking, needed)
+    obstacle = _obstacle(ranking, needed, scores[0].details.get("row_limit"))
     if obstacle is None:
         rows = min(_rounded_up(needed), ranking.available or math.inf)
         return f"{shared} share the first rank: about {rows:,} rows may tell them apart, --max-samples {rows}"
@@ -131,9 +131,11 @@ def _rows_to_resolve(n: int, gain: float, stderr: float) -> float:
     return n * (TIE_WIDTH * stderr / gain) ** 2 if gain > 0 else math.inf
 
 
-def _obstacle(ranking: RankingData, needed: float) -> str | None:
-    """Why more rows do not help; None where they may."""
+def _obstacle(ranking: RankingData, needed: float, limit: int | None) -> str | None:
+    """Why more rows do not help; None where they may. A score may see no more than `limit` rows of any sample."""
     drawn = _sampled_rows(ranking)
+    if limit is not None:
+        return f"{limit} are judged, however many there are"
     if ranking.available is not None and drawn >= ranking.available:
         return f"all {drawn:,} were used"
     if math.isinf(needed):

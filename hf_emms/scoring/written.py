@@ -66,5 +66,6 @@ def bits_per_byte(bits: np.ndarray, groups: np.ndarray) -> Score:
     n = len(sums)
     stderr = float(np.sqrt(n / (n - 1) * (residuals**2).sum()) / size) if n > 1 else None
     fold_of = np.arange(n) % _FOLDS
+    details = {"rows": len(bits)} | ({"row_limit": HELD_OUT_ROWS} if len(bits) >= HELD_OUT_ROWS else {})
     parts = [sums[fold_of == fold].sum(0) for fold in range(min(_FOLDS, n))]
-    return Score(value, stderr, tuple(float(part[0] / part[1]) for part in parts), {"rows": len(bits)})
+    return Score(value, stderr, tuple(float(part[0] / part[1]) for part in parts), details)

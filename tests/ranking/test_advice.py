@@ -7,6 +7,7 @@ from pathlib import Path
 
 import datasets
 import msgspec
+import numpy as np
 import pytest
 from PIL import Image
 
@@ -18,10 +19,12 @@ from hf_emms.ranking import Row, ranked
 from hf_emms.ranking.advice import advice
 from hf_emms.ranking.merge import merged
 from hf_emms.scoring import Score
+from hf_emms.scoring.written import bits_per_byte
 from tests.helpers.rankings import emms_score, example
 from tests.helpers.samples import load_sample
 
 # Over these folds the difference is 0.01 and its standard error 0.01: as good as two standard errors on 4 n rows.
+NOISE, SLIGHTLY = np.random.default_rng(0).normal(1, 0.1, (2, 256)) - [[0], [1]]
 FIRST, SECOND = (0.53, 0.50, 0.50), (0.50, 0.50, 0.50)
 
 
@@ -140,3 +143,14 @@ def test_a_run_says_it_on_the_terminal(emms_cache: Path, tmp_path: Path, race: i
     assert "share the first rank: more rows will hardly tell them apart (their scores are equal)" in found.advice
     assert found.advice not in found.notes
     assert summary(found, None).count(found.advice) == 1
+
+
+def test_more_rows_are_no_advice_where_a_score_judges_no_more_of_any_sample() -> None:
+    scores = [
+        bits_per_byte(np.column_stack([bits, np.ones(256)]), np.arange(256)) for bits in (NOISE, NOISE + SLIGHTLY)
+    ]
+    shared = ranked(
+        [Row(name, scores={"zero_shot": score}) for name, score in zip("ab", scores, strict=True)], "zero_shot"
+    )
+    said = advice(example(rows=shared, n=5000, estimators=("zero_shot",)))
+    assert "more rows will hardly tell them apart (256 are judged, however many there are)" in str(said)
