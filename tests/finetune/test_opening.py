@@ -1,4 +1,4 @@
-"""A saved model with a head of ours opens again, and gets the score that was reported, for every task."""
+"""Saved models of the tasks open again, by us or by transformers, and get the scores that were reported."""
 
 from __future__ import annotations
 
@@ -8,13 +8,17 @@ from typing import Any
 
 import datasets
 import pytest
+import torch
+import transformers
 
 import hf_emms
+from hf_emms import EmmsError
 from hf_emms.finetune.recipe import head_of
 from hf_emms.finetune.splits import LabeledSplit, load_splits
 from hf_emms.options import Options
 from hf_emms.ranking import TrainingRun
 from hf_emms.tasks import get_task
+from hf_emms.tasks.metrics import WORD_ACCURACY, accuracy
 from tests.finetune.make import FAST, colours, picture, ranking, save, texts
 from tests.helpers.tiny_checkpoints import CORPUS, build
 from tests.helpers.tiny_families import IMAGE_FAMILIES, TEXT_FAMILIES
@@ -128,3 +132,28 @@ def test_a_head_of_ours_gets_its_score_again(
     metrics = head_of(get_task(task)).metrics(test.references)
     scores = {metric.name: metric.compute(answers, test.references) for metric in metrics}
     assert scores == pytest.approx(run.scores, abs=1e-4)
+
+
+def test_a_classifier_of_pairs_opens_with_transformers(zoo: Path, tmp_path: Path, emms_cache: Path) -> None:
+    folder, run, test = kept(_pairs(), "text-pair-classification", build(zoo, "bert"), "full", tmp_path)
+    classify = transformers.pipeline("text-classification", model=str(folder))
+    pairs = [test.inputs[number] for number in test.input_of_row]
+    answers = [classify({"text": first, "text_pair": second})["label"] for first, second in pairs]
+    assert accuracy(answers, test.references) == pytest.approx(run.scores["accuracy"])
+    with pytest.raises(EmmsError, match=r"no head that hf_emms has saved") as raised:
+        hf_emms.load_finetuned(folder)
+    assert "transformers.pipeline" in raised.value.hint
+
+
+def test_a_tagger_of_words_opens_with_transformers(zoo: Path, tmp_path: Path, emms_cache: Path) -> None:
+    folder, run, test = kept(_tags(), "token-classification", build(zoo, "bert"), "lora", tmp_path)
+    tokenizer = transformers.AutoTokenizer.from_pretrained(folder)
+    model = transformers.AutoModelForTokenClassification.from_pretrained(folder).eval()
+    answers = []
+    for number, reference in zip(test.input_of_row, test.references, strict=True):
+        encoded = tokenizer(test.inputs[number].split(), is_split_into_words=True, return_tensors="pt")
+        with torch.no_grad():
+            tags = model(encoded["input_ids"]).logits[0].argmax(1).tolist()
+        words = encoded.word_ids()
+        answers.append([model.config.id2label[tags[words.index(word)]] for word in range(len(reference.tags))])
+    assert WORD_ACCURACY.compute(answers, test.references) == pytest.approx(run.scores["accuracy"])
