@@ -4,6 +4,7 @@ from hf_emms.errors import EmmsError
 from hf_emms.options import COLUMN_FLAGS
 from hf_emms.registry import Registry
 from hf_emms.tasks.audio_classification import AUDIO_CLASSIFICATION
+from hf_emms.tasks.automatic_speech_recognition import AUTOMATIC_SPEECH_RECOGNITION
 from hf_emms.tasks.image_classification import IMAGE_CLASSIFICATION
 from hf_emms.tasks.image_regression import IMAGE_REGRESSION
 from hf_emms.tasks.image_to_text import IMAGE_TO_TEXT
@@ -54,6 +55,7 @@ _OURS = (
     SUMMARIZATION,
     TRANSLATION,
     AUDIO_CLASSIFICATION,
+    AUTOMATIC_SPEECH_RECOGNITION,
 )
 
 TASKS: Registry[Task] = Registry("hf_emms.tasks", Task, _OURS, names=lambda task: (task.id, *task.aliases))

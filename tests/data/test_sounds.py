@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 
 from hf_emms.data import Sample
+from hf_emms.finetune.recipe import head_of
 from tests.helpers.rows import error_of, pictures
 from tests.helpers.samples import load_sample
 from tests.helpers.sound import RATE, encoded, tone
@@ -116,3 +117,15 @@ def test_a_column_of_groups_that_is_absent_or_empty_is_said() -> None:
     assert "--group-column speaker" in str(error_of(lambda: load_sample(rows, group_column="speakers")).hint)
     assert "holds audio" in error_of(lambda: load_sample(rows, group_column="audio")).message
     assert any("no group in column" in note for note in load_sample(rows, group_column="speaker").notes)
+
+
+def test_transcripts_are_the_labels_of_speech_recognition() -> None:
+    said = [f"Number {i}" for i in range(N)]
+    sample = load_sample(sound_rows([*SOUNDS, encoded(tone(700, 0.3))], text=[*said, " "], speaker_id=["a"] * (N + 1)))
+    assert (sample.task.id, len(sample), sample.skipped) == ("automatic-speech-recognition", N, 1)
+    assert sample.label_texts[0] == "number 0"
+    error = error_of(lambda: head_of(sample.task))
+    assert "automatic-speech-recognition is not supported: it has no head" in error.message
+    both = sound_rows(SOUNDS, transcription=said, intent_class=LABELS)
+    assert "--task audio-classification or --task automatic" in str(error_of(lambda: load_sample(both)).hint)
+    assert load_sample(both, task="audio-classification").label_texts == ("high", "low")

@@ -1,0 +1,21 @@
+"""Sounds and what is said in them."""
+
+from hf_emms.inputs import AUDIO
+from hf_emms.tasks.task import AUDIO_COLUMN, Column, Task, clean_caption
+
+AUTOMATIC_SPEECH_RECOGNITION = Task(
+    id="automatic-speech-recognition",
+    input=AUDIO,
+    inputs=(AUDIO_COLUMN,),
+    label=Column(
+        "text",
+        ("transcription", "transcript", "sentence", "normalized_text", "text", "raw_text", "transcripts"),
+        ("string",),
+    ),
+    categorical=False,
+    label_text=clean_caption,
+    label_noun="transcript",
+    reading="encoders of sound by what is said; whether this orders them as fine-tuning does has not been shown",
+    aliases=("asr", "speech-recognition", "speech-to-text"),
+    source_tags=("feature-extraction", "audio-classification"),
+)
