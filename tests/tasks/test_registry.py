@@ -12,7 +12,7 @@ def test_every_task_is_found_under_its_id_and_its_aliases() -> None:
     assert set(TASKS) == {
         *("image-classification", "image-to-text", "visual-question-answering"),
         *("text-classification", "question-answering", "referring-expression", "text-regression"),
-        *("image-regression", "audio-classification"),
+        *("image-regression", "audio-classification", "automatic-speech-recognition"),
         *("text-pair-classification", "sentence-similarity", "token-classification", "span-classification"),
         *("text-generation", "summarization", "translation"),
     }
