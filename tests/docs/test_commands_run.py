@@ -44,9 +44,11 @@ STANDS_FOR = {
 }
 # Few rows do: a command that works is to be seen, not what it finds.
 FEW = ("--max-samples", "60")
-# Tests of their own run these: the demo's tables, a server, Ray, Jobs, a package, the paper's candidates, fine-tuning.
+# Tests of their own run these: the demo's tables, a server, Ray, Jobs, a package, the paper's candidates, fine-tuning;
+# sounds are read, ranked on and learnt in tests/data, tests/features and tests/finetune.
 ELSEWHERE = re.compile(
     r"hf-emms (demo\b|leaderboard|rank --dataset (demo_\w+|NAME)$|.*--engine (ray|jobs)|.*--task gloss-topic"
+    r"|.*my_sounds|.*free-spoken-digit"
     r"|.* --checkpoint paper-|.*--confirm \d|confirm|validate --ranking ranking.json$|COMMAND)"
 )
 
