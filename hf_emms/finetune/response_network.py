@@ -47,7 +47,8 @@ def response_network(plan: ExtractionPlan, splits: Splits, options: Options, sav
         texts: list[str | None] = [None] * len(split)
         if split is splits.test:
             texts[:_WRITTEN_ROWS] = model.write(reader, responses(split), min(len(split), _WRITTEN_ROWS))
-        return [WrittenResponse(*of_row, text) for of_row, text in zip(bits.tolist(), texts, strict=True)]
+        rows = zip(bits.tolist(), texts, strict=True)
+        return [WrittenResponse(row_bits, n_bytes, text) for (row_bits, n_bytes), text in rows]
 
     def bits_per_byte(outputs: np.ndarray, split: LabeledSplit) -> float:
         total, n_bytes = responses(split).bits(outputs).sum(0).tolist()
