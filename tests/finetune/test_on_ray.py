@@ -45,7 +45,7 @@ def test_runs_side_by_side_give_what_one_process_gives_also_after_a_worker_is_lo
 
     def kill() -> None:
         side_by_side.update(eventually(lambda: (found := [*descendants("ray::train_checkpoint")])[1:] and found))
-        eventually(lambda: list(emms_cache.glob("unfinished/*/checkpoint-*/trainer_state.json")))
+        eventually(lambda: list(emms_cache.glob("unfinished/*/*/checkpoint-*/trainer_state.json")))
         os.kill(min(side_by_side), signal.SIGKILL)
 
     killer = threading.Thread(target=kill)
