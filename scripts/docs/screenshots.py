@@ -155,13 +155,17 @@ def main() -> None:
     names = parser.parse_args().names
     if unknown := set(names) - set(PAGES):
         parser.error(f"no page is named {', '.join(sorted(unknown))}")
-    for name in names or PAGES:
-        page = PAGES[name]
-        page.picture.parent.mkdir(parents=True, exist_ok=True)
-        with ExitStack() as stack:
-            settings = {"EMMS_RESULTS": stack.enter_context(demo_rankings())} if page.shows_demo else {}
-            address = stack.enter_context(served(page.app, **settings))
-            browser = stack.enter_context(opened(f"{address}/?{page.query}", page.size))
-            page.act(browser)
-            browser.screenshot(path=page.picture)
-        print(page.picture.relative_to(ROOT))
+    with ExitStack() as demo:
+        results = ""
+        for name in names or PAGES:
+            page = PAGES[name]
+            page.picture.parent.mkdir(parents=True, exist_ok=True)
+            if page.shows_demo and not results:
+                results = demo.enter_context(demo_rankings())
+            with ExitStack() as stack:
+                settings = {"EMMS_RESULTS": results} if page.shows_demo else {}
+                address = stack.enter_context(served(page.app, **settings))
+                browser = stack.enter_context(opened(f"{address}/?{page.query}", page.size))
+                page.act(browser)
+                browser.screenshot(path=page.picture)
+            print(page.picture.relative_to(ROOT))
